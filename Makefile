@@ -1,0 +1,41 @@
+# Everything sets itself up: Python 3.11 or newer, make and a package index are all that is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check setup clean
+
+help: ## say what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(READY) ## one night on a local cloud; KEEP=1 leaves it running to be tried
+	@$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+test: check ## everything: lint, format, types, all tests, coverage
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest $(TESTS)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: $(READY) ## lint, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+setup: $(READY) ## the virtual environment, and the wheels that chalice deploy packs
+
+$(READY): requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.x"; exit 1; }
+	@echo "setting up $(VENV), once; this takes about a minute"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/pip download --quiet --disable-pip-version-check --only-binary=:all: \
+		--dest $(VENV)/wheels -r requirements.txt
+	@touch $@
+
+clean: ## forget the virtual environment and every cache
+	rm -rf $(VENV) .chalice/deployments .chalice/deployed .coverage .coverage.* \
+		.hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,39 @@
+"""The hold: a dated stop to scheduled promotion. Pure."""
+
+import json
+from dataclasses import dataclass
+from datetime import date
+
+# What a parameter holds before it holds anything: Parameter Store takes no empty value.
+PLACEHOLDER = "dummyvalue"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """``until`` is the first day, in the window's zone, on which promotion may run again."""
+
+    until: date
+    reason: str
+    by: str
+
+    @classmethod
+    def read(cls, text: str) -> "Hold | None":
+        """The hold that a parameter's value tells; None where it tells none.
+
+        Raises ValueError for anything unreadable, which counts as a hold: somebody meant to stop
+        something.
+        """
+        if text == PLACEHOLDER:
+            return None
+        try:
+            fields = json.loads(text)
+            until, reason, by = (fields[key] for key in ("until", "reason", "by"))
+            return cls(date.fromisoformat(until), str(reason), str(by))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ValueError(
+                'not a hold such as {"until": "2026-01-22", "reason": "…", "by": "…"}'
+            ) from error
+
+    def covers(self, day: date) -> bool:
+        """Whether promotion stands still on ``day``."""
+        return day < self.until

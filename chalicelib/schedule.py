@@ -1,0 +1,357 @@
+"""When things happen: the maintenance window, the on-weeks and EventBridge's schedules."""
+
+import re
+from calendar import monthrange
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+SEARCH_LIMIT = timedelta(days=5 * 366)
+"""How far `next_run` looks ahead, so that a schedule that never meets its conditions ends."""
+
+_DAY = 24 * 60
+_WINDOW = re.compile(
+    r"([01][0-9]|2[0-3]):([0-5][0-9])-(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)(?: +(\S+))?"
+)
+_WINDOW_EXAMPLE = 'write e.g. "00:00-07:00 Europe/Amsterdam"'
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The hours of every day, on the clocks of one place, in which a database may be replaced.
+
+    `start` (inclusive) and `end` (exclusive) are minutes after midnight, `end` up to 1440; a
+    window whose end comes before its start passes midnight. Clocks that are set back show an hour
+    twice, and the window holds both; an hour they skip never comes. It has nothing to do with
+    the PreferredMaintenanceWindow that AWS keeps for a cluster.
+    """
+
+    start: int
+    end: int
+    zone: ZoneInfo
+
+    @classmethod
+    def parse(cls, text: str) -> "Window":
+        """Read "hh:mm-hh:mm" and an optional IANA time zone, which is UTC if absent.
+
+        Raises ValueError, saying what is wrong and what would be right.
+        """
+        match = _WINDOW.fullmatch(text)
+        if not match:
+            problem = f'"{text}" is not hh:mm-hh:mm (at most 24:00) and a time zone'
+            raise ValueError(f"{problem}; {_WINDOW_EXAMPLE}")
+        start_hour, start_minute, end_hour, end_minute, key = match.groups()
+        start = int(start_hour) * 60 + int(start_minute)
+        end = int(end_hour) * 60 + int(end_minute) if end_hour else _DAY
+        if start == end:
+            problem = f'"{text}" starts when it ends, which could mean never or always'
+            raise ValueError(f'{problem}; for always write "00:00-24:00"')
+        try:
+            zone = ZoneInfo(key or "UTC")
+        # A name that is no relative path is a ValueError, a folder ("Europe") an OSError.
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            problem = f'"{key}" is not a time zone of the IANA database'
+            raise ValueError(f"{problem}; {_WINDOW_EXAMPLE}") from None
+        return cls(start, end, zone)
+
+    def contains(self, instant: datetime) -> bool:
+        """Whether the zone's clocks are inside the window at this (aware) instant."""
+        clock = instant.astimezone(self.zone)
+        minute = clock.hour * 60 + clock.minute
+        if self.start < self.end:
+            return self.start <= minute < self.end
+        return minute >= self.start or minute < self.end
+
+    def date_of(self, instant: datetime) -> date:
+        """Return the zone's calendar date at this (aware) instant."""
+        return instant.astimezone(self.zone).date()
+
+    def whole_day(self) -> "Window":
+        """Return the same zone without closing hours, for what only has to know the date."""
+        return replace(self, start=0, end=_DAY)
+
+    def __str__(self) -> str:
+        """Return the text that `parse` reads as this window."""
+        times = f"{_clock_text(self.start)}-{_clock_text(self.end)}"
+        return f"{times} {self.zone.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """Every how many weeks (at least 1) there is a refresh, counted from the `anchor` date.
+
+    EventBridge has no biweekly cron. The parity of ISO weeks breaks at New Year after a year of 53
+    weeks, such as 2026, and `rate(14 days)` counts from whenever the rule was created; a weekly
+    cron and a fixed date do neither.
+    """
+
+    every_weeks: int
+    anchor: date
+
+    def is_on_week(self, day: date) -> bool:
+        """Whether `day` lies in a week with a refresh; weeks begin on the anchor's weekday."""
+        # Floor division: the week before the anchor is number -1, not a second number 0.
+        return (day - self.anchor).days // 7 % self.every_weeks == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A schedule expression of an EventBridge rule; its times are UTC.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html
+    """
+
+    text: str
+    _cron: "_Cron | None" = field(compare=False, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "Expression":
+        """Read `cron(…)` or `rate(…)`.
+
+        Raises ValueError, naming the field, its value and what would be right. PutRule itself says
+        only "Parameter ScheduleExpression is not valid", and that at deployment.
+        """
+        if text.startswith("rate("):
+            # AWS refuses "1 days" and "2 day".
+            if not re.fullmatch(
+                r"rate\((1 (minute|hour|day)|(?!1 )[1-9][0-9]* (minute|hour|day)s)\)", text
+            ):
+                raise ValueError(
+                    f'"{text}" is not a rate; write a positive integer and its unit, singular '
+                    "after 1 and plural otherwise, e.g. rate(1 hour), rate(30 minutes), "
+                    "rate(14 days)"
+                )
+            return cls(text, None)
+        if not (match := re.fullmatch(r"cron\((.*)\)", text)):
+            raise ValueError(
+                f'"{text}" is not a schedule expression; write cron(…) or rate(…), '
+                "e.g. cron(0 2 ? * SUN *)"
+            )
+        return cls(text, _Cron.parse(match[1]))
+
+    def fires_after(self, instant: datetime) -> Iterator[datetime]:
+        """Yield in order every UTC instant, strictly after this (aware) one, at which it fires.
+
+        There is none for a rate: it counts from its rule's creation, which nothing here can know.
+        """
+        return self._cron.fires_after(instant) if self._cron else iter(())
+
+    def next_after(self, instant: datetime) -> datetime | None:
+        """Return the first of `fires_after`; None if it never fires again, and for a rate."""
+        return next(self.fires_after(instant), None)
+
+    def __str__(self) -> str:
+        """Return the expression as it was written."""
+        return self.text
+
+
+def next_run(
+    expression: Expression,
+    cadence: Cadence,
+    window: Window,
+    after: datetime,
+    not_before: date = date.min,
+) -> datetime | None:
+    """Return the next UTC instant, strictly after `after`, at which a scheduled function will act.
+
+    That is when the expression fires, inside the window, on a date that is in an on-week and not
+    before `not_before`, the first day on which a hold lets it. Dates are those of the window's
+    zone. A function that obeys no window asks with `window.whole_day()`. None if there is no such
+    instant within SEARCH_LIMIT, and for a rate expression.
+    """
+
+    def acts(instant: datetime) -> bool:
+        day = window.date_of(instant)
+        return day >= not_before and cadence.is_on_week(day) and window.contains(instant)
+
+    limit = after + SEARCH_LIMIT
+    fires = takewhile(lambda instant: instant <= limit, expression.fires_after(after))
+    return next(filter(acts, fires), None)
+
+
+def _clock_text(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One of the six fields: its numbers, the names of these in order, and its usage in words."""
+
+    title: str
+    low: int
+    high: int
+    usage: str
+    names: tuple[str, ...] = ()
+
+    def wrong(self, value: str) -> ValueError:
+        return ValueError(
+            f'{self.title} "{value}" is not accepted by EventBridge; write {self.usage}'
+        )
+
+    def number(self, value: str) -> int:
+        """Read a number, leading zeros allowed, or a name."""
+        if value in self.names:
+            return self.low + self.names.index(value)
+        if re.fullmatch("[0-9]{1,4}", value) and self.low <= int(value) <= self.high:
+            return int(value)
+        raise self.wrong(value)
+
+    def numbers(self, text: str) -> tuple[int, ...]:
+        """Read a list of numbers, ranges and steps, in ascending order."""
+        return tuple(sorted({n for part in text.split(",") for n in self._span(part)}))
+
+    def _span(self, part: str) -> list[int]:
+        match = re.fullmatch("([^-/]+)(?:-([^-/]+))?(?:/([0-9]{1,4}))?", part)
+        if not match:
+            raise self.wrong(part)
+        first_text, last_text, step_text = match.groups()
+        if first_text == "*" and not last_text:
+            first, last = self.low, self.high
+        else:
+            first = self.number(first_text)
+            open_end = self.high if step_text else first
+            last = self.number(last_text) if last_text else open_end
+        step = int(step_text or 1)
+        # PutRule refuses */60: a step must fit into its field.
+        if not 1 <= step <= self.high:
+            raise self.wrong(part)
+        if first <= last:
+            return list(range(first, last + 1, step))
+        if self is _YEAR:
+            raise self.wrong(part)
+        # AWS's own example 20-2 in the hours passes midnight: 20 to 23, and 0 to 2.
+        return [*range(first, self.high + 1), *range(self.low, last + 1)][::step]
+
+
+_COMMON = "a list a,b, a range a-b, a step a/n or *"
+_MINUTES = _Field("minutes", 0, 59, f"0-59, {_COMMON}")
+_HOURS = _Field("hours", 0, 23, f"0-23, {_COMMON}")
+_DAY_OF_MONTH = _Field("day-of-month", 1, 31, f"1-31, {_COMMON}; or, alone, ?, L, LW or nW")
+_MONTH = _Field(
+    "month",
+    1,
+    12,
+    f"1-12 or JAN-DEC, {_COMMON}",
+    ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"),
+)
+_DAY_OF_WEEK = _Field(
+    "day-of-week",
+    1,
+    7,
+    "1-7 or SUN-SAT (1 is SUN), a list a,b, a range a-b or *; or, alone, ?, L, nL or n#1 to n#5",
+    ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"),
+)
+_YEAR = _Field("year", 1970, 2199, f"1970-2199, {_COMMON}, ascending")
+
+_FIELDS = ("minutes", "hours", "day-of-month", "month", "day-of-week", "year")
+
+_SATURDAY = 7
+_SUNDAY = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Cron:
+    """The inside of `cron(…)`. Where AWS's page is silent, this is what its console was seen to do.
+
+    Names are read in any case, as in Quartz, whose dialect EventBridge's is.
+    """
+
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    is_day: Callable[[date], bool]
+    months: tuple[int, ...]
+    years: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "_Cron":
+        fields = text.upper().split()
+        if len(fields) != len(_FIELDS):
+            raise ValueError(
+                f'"cron({text})" has {len(fields)} fields; write six: cron({" ".join(_FIELDS)})'
+            )
+        minutes, hours, day_of_month, month, day_of_week, year = fields
+        if (day_of_month == "?") == (day_of_week == "?"):
+            raise ValueError(
+                f'day-of-month "{day_of_month}" and day-of-week "{day_of_week}" do not go '
+                'together; write "?" in exactly one of the two'
+            )
+        return cls(
+            _MINUTES.numbers(minutes),
+            _HOURS.numbers(hours),
+            _in_week(day_of_week) if day_of_month == "?" else _in_month(day_of_month),
+            _MONTH.numbers(month),
+            _YEAR.numbers(year),
+        )
+
+    def fires_after(self, instant: datetime) -> Iterator[datetime]:
+        today = instant.astimezone(UTC).date()
+        days = (
+            date(year, month, day)
+            for year in self.years
+            if year >= today.year
+            for month in self.months
+            for day in range(1, monthrange(year, month)[1] + 1)
+        )
+        for day in days:
+            if day >= today and self.is_day(day):
+                for hour in self.hours:
+                    for minute in self.minutes:
+                        fire = datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC)
+                        if fire > instant:
+                            yield fire
+
+
+def _in_month(text: str) -> Callable[[date], bool]:
+    if text == "L":
+        return lambda day: day.day == _days_in_month(day)
+    if text == "LW":
+        return lambda day: day.day == _nearest_weekday(day, _days_in_month(day))
+    if match := re.fullmatch(r"(\w+)W", text):
+        target = _DAY_OF_MONTH.number(match[1])
+        return lambda day: day.day == _nearest_weekday(day, target)
+    numbers = _DAY_OF_MONTH.numbers(text)
+    return lambda day: day.day in numbers
+
+
+def _in_week(text: str) -> Callable[[date], bool]:
+    if text == "L":
+        # The last day of the week, hence every week; only nL is the last of the month.
+        return lambda day: _weekday(day) == _SATURDAY
+    if match := re.fullmatch(r"(\w+)L", text):
+        last = _DAY_OF_WEEK.number(match[1])
+        return lambda day: _weekday(day) == last and day.day > _days_in_month(day) - 7
+    if match := re.fullmatch(r"(\w+)#([1-5])", text):
+        weekday, ordinal = _DAY_OF_WEEK.number(match[1]), int(match[2])
+        return lambda day: _weekday(day) == weekday and (day.day - 1) // 7 + 1 == ordinal
+    if "/" in text:
+        # Quartz has steps here; EventBridge has not.
+        raise _DAY_OF_WEEK.wrong(text)
+    numbers = _DAY_OF_WEEK.numbers(text)
+    return lambda day: _weekday(day) in numbers
+
+
+def _weekday(day: date) -> int:
+    """1 is Sunday, 7 Saturday, which is neither Python's count nor Unix cron's."""
+    return day.isoweekday() % 7 + 1
+
+
+def _days_in_month(day: date) -> int:
+    return monthrange(day.year, day.month)[1]
+
+
+def _nearest_weekday(day: date, target: int) -> int | None:
+    """Return the Monday to Friday nearest to the target day, in the month that `day` lies in.
+
+    It never leaves the month. A month without the target day has none: AWS skips it.
+    """
+    last = _days_in_month(day)
+    if target > last:
+        return None
+    weekday = _weekday(day.replace(day=target))
+    if weekday == _SATURDAY:
+        return target - 1 if target > 1 else target + 2
+    if weekday == _SUNDAY:
+        return target + 1 if target < last else target - 2
+    return target

@@ -1,0 +1,269 @@
+"""The stage's environment variables, made into one validated, frozen object.
+
+They are read when ``app.py`` is imported, which ``chalice deploy`` does before it touches AWS: a
+wrong stage fails the deployment and not the night. Every problem is reported, not the first one.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from chalicelib.errors import SettingsError
+from chalicelib.schedule import Cadence, Expression, Window
+from chalicelib.snapshots import Wanted
+
+ENGINES = ("aurora-postgresql", "aurora-mysql", "docdb", "neptune")
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database of the refresh: ``name`` is its prefix in lower case."""
+
+    name: str
+    latest_parameter: str
+    current_parameter: str
+    wanted: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a stage is set to. ``max_age`` None: no limit; ``hold_parameter`` None: no holds."""
+
+    pipeline_parameter: str
+    databases: tuple[Database, ...]
+    update_schedule: Expression
+    restore_schedule: Expression
+    cadence: Cadence
+    window: Window
+    max_age: timedelta | None
+    topic_arn: str | None
+    hold_parameter: str | None
+    pin_api_enabled: bool
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """The settings in ``environment``; raises SettingsError naming every problem."""
+        problems: list[str] = []
+        stage = _read(environment, _STAGE, problems)
+        prefixes = stage.get("DATABASES", ())
+        by_prefix = {
+            prefix: _read(environment, _PER_DATABASE, problems, prefix) for prefix in prefixes
+        }
+        problems += _parameters_named_twice(stage, by_prefix)
+        if problems:
+            raise SettingsError(problems)
+        return cls(
+            pipeline_parameter=stage["SSM_MAIN_CICD_NAME"],
+            databases=tuple(
+                Database(
+                    name=prefix.lower(),
+                    latest_parameter=values["SSM_{}_LATEST_SNAPSHOT_NAME"],
+                    current_parameter=values["SSM_{}_CURRENT_SNAPSHOT_NAME"],
+                    wanted=Wanted(
+                        account=stage["SOURCE_ACCOUNT"],
+                        engine=values["{}_ENGINE"],
+                        engine_version=values["{}_ENGINE_VERSION"],
+                        cluster=values["{}_SOURCE_CLUSTER"],
+                    ),
+                )
+                for prefix, values in by_prefix.items()
+            ),
+            update_schedule=stage["UPDATE_SCHEDULE"],
+            restore_schedule=stage["RESTORE_SCHEDULE"],
+            cadence=Cadence(stage["REFRESH_EVERY_WEEKS"], stage["REFRESH_ANCHOR_DATE"]),
+            window=stage["MAINTENANCE_WINDOW"],
+            max_age=stage["MAX_SNAPSHOT_AGE_DAYS"],
+            topic_arn=stage["NOTIFICATION_TOPIC_ARN"],
+            hold_parameter=stage["SSM_REFRESH_HOLD_NAME"],
+            pin_api_enabled=stage["PIN_API_ENABLED"],
+        )
+
+    @property
+    def promotion_parameters(self) -> tuple[str, ...]:
+        """The names of every parameter that a promotion reads."""
+        names = [self.pipeline_parameter]
+        for database in self.databases:
+            names += [database.latest_parameter, database.current_parameter]
+        if self.hold_parameter:
+            names.append(self.hold_parameter)
+        return tuple(names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Variable:
+    """How one variable is read; ``parse`` raises ValueError saying what would be right."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: str | None = None
+    required: bool = False
+
+
+def _read(
+    environment: Mapping[str, str],
+    variables: tuple[_Variable, ...],
+    problems: list[str],
+    prefix: str = "",
+) -> dict[str, Any]:
+    """The variables' values by name; what is wrong is added to ``problems`` and left out."""
+    values: dict[str, Any] = {}
+    for variable in variables:
+        name = variable.name.format(prefix)
+        # An empty variable means the same as none: templates set what they do not use to "".
+        text = environment.get(name) or variable.default
+        try:
+            if text or variable.required:
+                values[variable.name] = variable.parse(text or "")
+            else:
+                values[variable.name] = None
+        except ValueError as error:
+            problems.append(f"{name} is {repr(text) if text else 'missing'}: {error}")
+    return values
+
+
+def _parameters_named_twice(
+    stage: dict[str, Any], by_prefix: dict[str, dict[str, Any]]
+) -> list[str]:
+    """One parameter in two roles would restore one database from another one's data."""
+    uses: dict[str, list[str]] = {}
+    for prefix, values in [("", stage), *by_prefix.items()]:
+        for name, value in values.items():
+            if name.startswith("SSM_") and value is not None:
+                uses.setdefault(value, []).append(name.format(prefix))
+    return [
+        f"{', '.join(names)} name the same parameter {value!r}: each wants one of its own"
+        for value, names in uses.items()
+        if len(names) > 1
+    ]
+
+
+def _matching(pattern: str, wanted: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def parse(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(wanted)
+        return text
+
+    return parse
+
+
+def _whole_number(text: str, least: int) -> int:
+    # int() alone would also take "1_0", " 1 " and digits of other scripts.
+    if not re.fullmatch("[0-9]{1,4}", text) or int(text) < least:
+        raise ValueError(f"write a whole number from {least} to 9999")
+    return int(text)
+
+
+def _weeks(text: str) -> int:
+    return _whole_number(text, 1)
+
+
+def _age_limit(text: str) -> timedelta | None:
+    days = _whole_number(text, 0)
+    return timedelta(days=days) if days else None
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("write a date such as 2026-01-04") from None
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("write true or false")
+    return text.lower() == "true"
+
+
+def _engine(text: str) -> str:
+    if text not in ENGINES:
+        raise ValueError(f"write one of {', '.join(ENGINES)}")
+    return text
+
+
+def _prefixes(text: str) -> tuple[str, ...]:
+    prefixes = tuple(part.strip() for part in text.split(","))
+    if not all(re.fullmatch("[A-Z][A-Z0-9_]*", prefix) for prefix in prefixes):
+        raise ValueError(
+            "write prefixes of upper-case letters, digits and _, separated by commas, such as "
+            "ORDERS,BILLING"
+        )
+    if len(set(prefixes)) < len(prefixes):
+        raise ValueError("write each prefix once")
+    return prefixes
+
+
+def _parameter_name(text: str) -> str:
+    """https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html"""
+    bare = text.lstrip("/")
+    if (
+        not re.fullmatch(r"(/?[A-Za-z0-9_.-]+)(/[A-Za-z0-9_.-]+){0,14}", text)
+        or ("/" in text and not text.startswith("/"))
+        or bare.lower().startswith(("aws", "ssm"))
+    ):
+        raise ValueError(
+            "write a Parameter Store name such as /acceptance/rds/latest-snapshot: letters, "
+            "digits and _.- in up to 15 parts, the first not beginning with aws or ssm, and a / "
+            "before the first part where there are several"
+        )
+    return text
+
+
+def _cluster(text: str) -> str:
+    # RDS stores identifiers in lower case, whatever case they were created with.
+    return _matching(
+        "[a-z](-?[a-z0-9]){0,62}",
+        "write a DB cluster identifier: 1 to 63 letters, digits and single hyphens, first a letter",
+    )(text.lower())
+
+
+def _copy_key(_text: str) -> str:
+    # Promoting the share itself where the stage asks for copies would be a silent wrong choice.
+    raise ValueError("copies under one's own key are not available in this version; leave it out")
+
+
+_STAGE = (
+    _Variable(
+        "SOURCE_ACCOUNT",
+        _matching("[0-9]{12}", "write production's account id, 12 digits"),
+        required=True,
+    ),
+    _Variable("SSM_MAIN_CICD_NAME", _parameter_name, required=True),
+    _Variable("DATABASES", _prefixes, "RDS"),
+    _Variable("UPDATE_SCHEDULE", Expression.parse, "cron(0 2 ? * SUN *)"),
+    _Variable("RESTORE_SCHEDULE", Expression.parse, "cron(0 4 ? * SUN *)"),
+    _Variable("REFRESH_EVERY_WEEKS", _weeks, "2"),
+    _Variable("REFRESH_ANCHOR_DATE", _day, "2026-01-04"),
+    _Variable("MAINTENANCE_WINDOW", Window.parse, "00:00-07:00 UTC"),
+    _Variable("MAX_SNAPSHOT_AGE_DAYS", _age_limit, "14"),
+    _Variable(
+        "NOTIFICATION_TOPIC_ARN",
+        _matching(
+            r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}",
+            "write the ARN of a standard SNS topic, such as "
+            "arn:aws:sns:eu-west-1:222222222222:aurora-refresh",
+        ),
+    ),
+    _Variable("SSM_REFRESH_HOLD_NAME", _parameter_name),
+    _Variable("PIN_API_ENABLED", _switch, "true"),
+)
+
+_PER_DATABASE = (
+    _Variable("SSM_{}_LATEST_SNAPSHOT_NAME", _parameter_name, required=True),
+    _Variable("SSM_{}_CURRENT_SNAPSHOT_NAME", _parameter_name, required=True),
+    _Variable("{}_ENGINE", _engine, required=True),
+    _Variable(
+        "{}_ENGINE_VERSION",
+        _matching(
+            r"[0-9]+(\.[A-Za-z0-9_-]+)*",
+            "write an engine version such as 15.4, or its leading parts such as 15",
+        ),
+        required=True,
+    ),
+    _Variable("{}_SOURCE_CLUSTER", _cluster),
+    _Variable("{}_COPY_KMS_KEY_ID", _copy_key),
+)

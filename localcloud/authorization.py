@@ -1,0 +1,332 @@
+"""IAM: what a caller may do, weighed for every request, action and resource.
+
+moto weighs nothing unless told to, and then knows no resources. What is restored here is the IAM User
+Guide's *Policy evaluation logic* for identity-based policies: an explicit Deny wins, then any Allow, else
+the request is refused, in the words of *Troubleshoot access denied error messages*. Actions and resources
+are those of the Service Authorization Reference; wildcards and conditions those of the *IAM JSON policy
+elements reference*. moto's own evaluator is not used: it reads wildcards as regular expressions and takes an
+Allow whose condition is not met for a Deny.
+
+Left out: resource-based policies, permissions boundaries, session policies, and the verification of
+signatures, which only execute-api's endpoint does.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+from moto.core.exceptions import ServiceException
+from moto.iam.access_control import CreateAccessKeyFailure, create_access_key
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import Policy
+from moto.rds.exceptions import KMSKeyNotAccessibleFault
+from moto.rds.models import rds_backends
+
+from localcloud.wire import Answer, Call
+
+Need = tuple[str, str]
+
+# Where IAM's name of the action is not the operation's.
+_ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction"}
+# "No permissions are required to perform this operation", says the STS API reference.
+_FREE = {"sts:GetCallerIdentity"}
+
+
+class Decision(Enum):
+    """What the policies say; the value is the end of AWS's message."""
+
+    ALLOWED = ""
+    EXPLICIT_DENY = "with an explicit deny in an identity-based policy"
+    IMPLICIT_DENY = "because no identity-based policy allows the {action} action"
+
+
+def install() -> None:
+    """Nothing to put in moto's place: the call gate asks :func:`refusal`."""
+
+
+def refusal(call: Call) -> Answer | None:
+    """The answer to a caller who may not do that; None if the call may pass."""
+    try:
+        caller = _principal(call.account, call.access_key, call.session_token)
+        policies = [_document(policy) for policy in caller.collect_policies()]
+    except (CreateAccessKeyFailure, NotFoundException):
+        code = "InvalidClientTokenId" if call.protocol == "query" else "UnrecognizedClientException"
+        return call.error(code, "The security token included in the request is invalid.", 403)
+    for action, resource in needs(call):
+        context = _context(call, caller.arn, resource)
+        decision = decide(policies, action, resource, context)
+        if decision is not Decision.ALLOWED:
+            return denial(
+                call,
+                f"User: {caller.arn} is not authorized to perform: {action} on resource: {resource} "
+                f"{decision.value.format(action=action)}",
+            )
+    if call.service == "rds" and "KmsKeyId" in call.parameters:
+        return _key_refusal(call, caller.arn, policies)
+    return None
+
+
+def _key_refusal(call: Call, caller_arn: str, policies: list[dict[str, Any]]) -> Answer | None:
+    """RDS's answer to a caller who may not let it use the key; a key that is not there it refuses itself.
+
+    "Authorizing use of a customer managed key", Aurora User Guide. Of the rights named there, the two that
+    the caller itself must always have are weighed; the key's policy is taken to leave it to IAM.
+    """
+    backend: Any = rds_backends[call.account][call.region]
+    try:
+        key = backend.key_arn(call.parameters["KmsKeyId"])
+    except ServiceException:
+        return None
+    context = _context(call, caller_arn, key) | {
+        "kms:viaservice": f"rds.{call.region}.amazonaws.com",
+        "kms:grantisforawsresource": "true",
+    }
+    for action in ("kms:CreateGrant", "kms:DescribeKey"):
+        if decide(policies, action, key, context) is not Decision.ALLOWED:
+            fault = KMSKeyNotAccessibleFault(key)
+            return call.error(fault.code, f"{fault.message} ({action})", 400)
+    return None
+
+
+def denial(call: Call, message: str) -> Answer:
+    """Access denied, as the call's service says it."""
+    if call.service == "sns":
+        return call.error("AuthorizationError", message, 403)
+    if call.protocol == "query":
+        return call.error("AccessDenied", message, 403)
+    return call.error("AccessDeniedException", message, 400 if call.protocol == "json" else 403)
+
+
+def principal_arn(account: str, access_key: str, session_token: str | None) -> str | None:
+    """The ARN of who holds the key; None if the key is nobody's, or the token not its own."""
+    try:
+        return str(_principal(account, access_key, session_token).arn)
+    except CreateAccessKeyFailure:
+        return None
+
+
+def decide(
+    policies: Iterable[Mapping[str, Any]],
+    action: str,
+    resource: str,
+    context: Mapping[str, str] | None = None,
+) -> Decision:
+    """Weigh an action on a resource against policy documents, under the request's condition keys."""
+    decision = Decision.IMPLICIT_DENY
+    for policy in policies:
+        for statement in _listed(policy["Statement"]):
+            if not _applies(statement, action, resource, context or {}):
+                continue
+            if statement["Effect"] == "Deny":
+                return Decision.EXPLICIT_DENY
+            decision = Decision.ALLOWED
+    return decision
+
+
+def needs(call: Call) -> list[Need]:
+    """The actions and resources a call is weighed on; ``*`` where its service's resources are not known."""
+    operation = f"{call.service}:{call.operation}"
+    if operation in _FREE:
+        return []
+    action = _ACTIONS.get(operation, operation)
+    found = list(_RESOURCES.get(call.service, _anything)(call))
+    needed = [(action, resource) for resource in found or ["*"]]
+    if (
+        call.service == "rds"
+        and call.parameters.get("Tags")
+        and call.operation != "AddTagsToResource"
+    ):
+        # "Granting permission to tag resources during creation", Aurora User Guide.
+        needed.append(("rds:AddTagsToResource", found[-1] if found else "*"))
+    return needed
+
+
+def _principal(account: str, access_key: str, session_token: str | None) -> Any:
+    headers = {"X-Amz-Security-Token": session_token} if session_token else {}
+    return create_access_key(account, "aws", access_key, headers)
+
+
+def _document(policy: Any) -> dict[str, Any]:
+    """A policy's document, from any of the three forms moto keeps policies in."""
+    if isinstance(policy, Policy):
+        text = next(version.document for version in policy.versions if version.is_default)
+    else:
+        text = policy if isinstance(policy, str) else policy["policy_document"]
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def _context(call: Call, caller_arn: str, resource: str) -> dict[str, str]:
+    """The condition keys this project's policies may use."""
+    context = {
+        "aws:principalarn": caller_arn,
+        "aws:principalaccount": call.account,
+        "aws:requestedregion": call.region,
+        "aws:securetransport": "true",
+        "aws:resourceaccount": (resource.split(":") + [""] * 5)[4] or call.account,
+    }
+    if "Namespace" in call.parameters:
+        context["cloudwatch:namespace"] = str(call.parameters["Namespace"])
+    return context
+
+
+def _applies(
+    statement: Mapping[str, Any], action: str, resource: str, context: Mapping[str, str]
+) -> bool:
+    if "NotAction" in statement:
+        if _matches(statement["NotAction"], action, fold=True):
+            return False
+    elif not _matches(statement["Action"], action, fold=True):
+        return False
+    if "NotResource" in statement:
+        if _matches(statement["NotResource"], resource):
+            return False
+    elif not _matches(statement["Resource"], resource):
+        return False
+    return all(
+        _holds(operator, key, _listed(expected), context)
+        for operator, keys in statement.get("Condition", {}).items()
+        for key, expected in keys.items()
+    )
+
+
+def _holds(operator: str, key: str, expected: list[Any], context: Mapping[str, str]) -> bool:
+    """Whether a condition is met; one with an operator that is not known here is not."""
+    name = operator.removesuffix("IfExists")
+    actual = context.get(key.lower())
+    if actual is None:
+        return name != operator or "Not" in name
+    if name in ("StringEquals", "Bool"):
+        return actual in [str(value).lower() if name == "Bool" else value for value in expected]
+    if name in ("StringLike", "ArnLike", "ArnEquals"):
+        return _matches(expected, actual)
+    if name == "StringNotEquals":
+        return actual not in expected
+    if name in ("StringNotLike", "ArnNotLike", "ArnNotEquals"):
+        return not _matches(expected, actual)
+    return False
+
+
+def _matches(patterns: Any, value: str, fold: bool = False) -> bool:
+    """Whether one of the patterns, in which ``*`` and ``?`` are wildcards, matches the whole value."""
+    return any(
+        re.fullmatch(
+            re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."),
+            value,
+            re.DOTALL | (re.IGNORECASE if fold else 0),
+        )
+        for pattern in _listed(patterns)
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+# The resources of a call, by service.
+
+
+def _anything(_: Call) -> Iterator[str]:
+    yield "*"
+
+
+def _arn(call: Call, resource: str) -> str:
+    return f"arn:aws:{call.service}:{call.region}:{call.account}:{resource}"
+
+
+def _parameter(call: Call, name: str) -> str:
+    """A parameter's ARN: the name's leading slash is the ARN's, and ``:label`` is no part of it."""
+    if name.startswith("arn:"):
+        return ":".join(name.split(":")[:6])
+    return _arn(call, f"parameter/{name.partition(':')[0].lstrip('/')}")
+
+
+def _ssm(call: Call) -> Iterator[str]:
+    given = call.parameters
+    if call.operation.endswith("TagsToResource") or call.operation == "ListTagsForResource":
+        yield _parameter(call, given.get("ResourceId", ""))
+    elif call.operation == "GetParametersByPath":
+        yield _parameter(call, given.get("Path", "").rstrip("/"))
+    elif "Parameter" in call.operation:
+        for name in given.get("Names") or _listed(given.get("Name", [])):
+            yield _parameter(call, name)
+
+
+def _codepipeline(call: Call) -> Iterator[str]:
+    given = call.parameters
+    name = given.get("name") or given.get("pipelineName") or given.get("pipeline", {}).get("name")
+    if name:
+        yield _arn(call, name)
+    elif "resourceArn" in given:
+        yield given["resourceArn"]
+
+
+def _rds(call: Call) -> Iterator[str]:
+    """Sources before what is made of them; for Describe… operations everything."""
+    if call.operation.startswith("Describe"):
+        yield "*"
+        return
+    kinds = {
+        "SourceDBClusterSnapshotIdentifier": "cluster-snapshot",
+        "SnapshotIdentifier": "cluster-snapshot",
+        "DBClusterSnapshotIdentifier": "cluster-snapshot",
+        "TargetDBClusterSnapshotIdentifier": "cluster-snapshot",
+        "DBClusterIdentifier": "cluster",
+        "DBInstanceIdentifier": "db",
+        "ResourceName": "",
+    }
+    for member, kind in kinds.items():
+        identifier = call.parameters.get(member)
+        if identifier:
+            yield (
+                identifier
+                if identifier.startswith("arn:")
+                else _arn(call, f"{kind}:{identifier.lower()}")
+            )
+
+
+def _sns(call: Call) -> Iterator[str]:
+    given = call.parameters
+    if "TopicArn" in given or "ResourceArn" in given:
+        yield given.get("TopicArn") or given["ResourceArn"]
+    elif call.operation == "CreateTopic":
+        yield _arn(call, given.get("Name", ""))
+
+
+def _kms(call: Call) -> Iterator[str]:
+    key = call.parameters.get("KeyId")
+    if key:
+        kind = "" if key.startswith("alias/") else "key/"
+        yield key if key.startswith("arn:") else _arn(call, kind + key)
+
+
+def _lambda(call: Call) -> Iterator[str]:
+    name = call.parameters.get("FunctionName")
+    if name:
+        yield name if name.startswith("arn:") else _arn(call, f"function:{name}")
+
+
+def _logs(call: Call) -> Iterator[str]:
+    given = call.parameters
+    if "logGroupName" in given:
+        stream = f"log-stream:{given['logStreamName']}" if "logStreamName" in given else ""
+        yield _arn(call, f"log-group:{given['logGroupName']}:{stream}")
+
+
+def _sts(call: Call) -> Iterator[str]:
+    if "RoleArn" in call.parameters:
+        yield call.parameters["RoleArn"]
+
+
+_RESOURCES: dict[str, Callable[[Call], Iterator[str]]] = {
+    "codepipeline": _codepipeline,
+    "kms": _kms,
+    "lambda": _lambda,
+    "logs": _logs,
+    "rds": _rds,
+    "sns": _sns,
+    "ssm": _ssm,
+    "sts": _sts,
+}

@@ -1,0 +1,215 @@
+"""The calls to AWS: a journal of them, IAM's verdict on each, and the faults that may befall them.
+
+AWS throttles, fails, and answers so late that the caller has given up although the call has taken effect; a
+Lambda may be killed between any two calls. None of this can be had from AWS when a test wants it. Here it
+is ordered: each fault names the calls it befalls, and what happens to them (:data:`KINDS`).
+
+The errors are those of the services' models and of their *Common errors* pages. What retries botocore makes
+of them are botocore's own: a fault that happens once is usually healed by a retry.
+"""
+
+import fnmatch
+import io
+import os
+import signal
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from localcloud import authorization, functions, wire
+
+#: What a fault may do to a call. "before" means that the call takes no effect, "after" that it has done so.
+KINDS = (
+    "throttle",
+    "deny",
+    "server-error",
+    "timeout-before",
+    "timeout-after",
+    "kill-before",
+    "kill-after",
+)
+JOURNAL_LENGTH = 20_000
+
+
+@dataclass
+class Fault:
+    """What happens to the ``nth`` matching call and those after it, ``times`` altogether; 0: for ever."""
+
+    operation: str
+    kind: str
+    function: str = ""
+    nth: int = 1
+    times: int = 1
+    matched: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"a fault's kind is one of {KINDS}")
+
+    def befalls(self, operation: str, function: str | None) -> bool:
+        """Count the call if it matches, and tell whether it is hit."""
+        if not fnmatch.fnmatchcase(operation, self.operation):
+            return False
+        if not (function or "").endswith(self.function):
+            return False
+        self.matched += 1
+        return self.nth <= self.matched and (
+            self.times == 0 or self.matched < self.nth + self.times
+        )
+
+
+class _Book:
+    """The journal and the faults: one for the server's process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.journal: deque[dict[str, Any]] = deque(maxlen=JOURNAL_LENGTH)
+        self.faults: list[Fault] = []
+
+    def open(self, call: wire.Call) -> tuple[dict[str, Any], str | None]:
+        """Enter a call in the journal, in the order of arrival; returns the entry and the fault's kind."""
+        operation = f"{call.service}:{call.operation}"
+        function = functions.function_of(call.access_key)
+        entry: dict[str, Any] = {
+            "time": datetime.now(UTC).isoformat(),
+            "account": call.account,
+            "principal": _principal(call),
+            "function": function,
+            "operation": operation,
+            "resources": [resource for _, resource in authorization.needs(call)],
+            "status": None,
+            "error": None,
+            "fault": None,
+        }
+        with self.lock:
+            # All faults count the call, also those behind the one that hits it.
+            hits = [fault.kind for fault in self.faults if fault.befalls(operation, function)]
+            entry["fault"] = hits[0] if hits else None
+            self.journal.append(entry)
+        return entry, entry["fault"]
+
+
+_book = _Book()
+
+
+class CallGate:
+    """WSGI middleware through which every call to a service passes."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(length) if length else b""
+        environ["wsgi.input"] = io.BytesIO(body)
+        call = wire.read(environ, body)
+        if call is None:
+            passed: Iterable[bytes] = self._app(environ, start_response)
+            return passed
+        entry, fault = _book.open(call)
+        if fault in ("timeout-before", "kill-before"):
+            _hang_up(environ, call, kill=fault == "kill-before")
+        answer = _error(fault, call) or authorization.refusal(call) or self._ask(environ)
+        entry["status"], entry["error"] = answer.status, answer.error_code
+        if fault in ("timeout-after", "kill-after"):
+            _hang_up(environ, call, kill=fault == "kill-after")
+        start_response(
+            f"{answer.status} {HTTPStatus(answer.status).phrase}", [*answer.headers.items()]
+        )
+        return [answer.body]
+
+    def _ask(self, environ: dict[str, Any]) -> wire.Answer:
+        """What the service answers."""
+        begun: list[Any] = []
+        chunks = self._app(environ, lambda status, headers, _=None: begun.extend((status, headers)))
+        try:
+            body = b"".join(chunks)
+        finally:
+            getattr(chunks, "close", lambda: None)()
+        status, headers = begun
+        return wire.Answer(int(status.split()[0]), dict(headers), body)
+
+
+def install() -> None:
+    """Nothing to put in moto's place: the server puts :class:`CallGate` before it."""
+
+
+def reset() -> None:
+    """Forget the calls and the faults."""
+    with _book.lock:
+        _book.journal.clear()
+        _book.faults.clear()
+
+
+def _error(fault: str | None, call: wire.Call) -> wire.Answer | None:
+    """The error that the fault answers with, if it does."""
+    query = call.protocol == "query"
+    if fault == "throttle":
+        if call.service == "lambda":
+            return call.error("TooManyRequestsException", "Rate Exceeded.", 429)
+        return call.error("Throttling" if query else "ThrottlingException", "Rate exceeded", 400)
+    if fault == "server-error":
+        code = "InternalServerError" if call.service == "ssm" else "InternalFailure"
+        return call.error(code, "An internal error occurred.", 500)
+    if fault == "deny":
+        action, resource = (authorization.needs(call) or [(call.operation, "*")])[0]
+        return authorization.denial(
+            call,
+            f"User: {_principal(call)} is not authorized to perform: {action} "
+            f"on resource: {resource} {authorization.Decision.EXPLICIT_DENY.value}",
+        )
+    return None
+
+
+def _principal(call: wire.Call) -> str | None:
+    return authorization.principal_arn(call.account, call.access_key, call.session_token)
+
+
+def _hang_up(environ: dict[str, Any], call: wire.Call, kill: bool) -> None:
+    """Close the connection without an answer, the caller's process being killed first if so ordered.
+
+    The werkzeug server takes the error raised for what it is, a connection that is no more.
+    """
+    if kill:
+        pid = functions.pid_of(call.access_key)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    raise ConnectionAbortedError("hung up, as a fault demands")
+
+
+def _calls(query: dict[str, Any]) -> list[dict[str, Any]]:
+    """GET: the journal, oldest first; of one function, if its name, or the end of it, is given."""
+    suffix = query.get("function", "")
+    with _book.lock:
+        return [entry for entry in _book.journal if (entry["function"] or "").endswith(suffix)]
+
+
+def _clear(_: Any) -> dict[str, Any]:
+    """DELETE: empty the journal."""
+    with _book.lock:
+        _book.journal.clear()
+    return {}
+
+
+def _set_faults(faults: list[dict[str, Any]]) -> dict[str, Any]:
+    """PUT: replace the faults."""
+    try:
+        replaced = [Fault(**fault) for fault in faults]
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    with _book.lock:
+        _book.faults = replaced
+    return {}
+
+
+ROUTES = {
+    ("GET", "/_cloud/calls"): _calls,
+    ("DELETE", "/_cloud/calls"): _clear,
+    ("PUT", "/_cloud/faults"): _set_faults,
+}

@@ -1,0 +1,315 @@
+"""A handle on a local cloud: starts it, steers it, and makes clients of it.
+
+with LocalCloud.start() as cloud:
+    cloud.client("ssm").put_parameter(Name="latest", Value="dummyvalue", Type="String")
+"""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from time import monotonic, sleep
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+
+from localcloud.accounts import ACCEPTANCE, REGION, Key, key_of
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+_POLL_SECONDS = 0.05
+_STOP_SECONDS = 10.0
+
+
+class LocalCloud:
+    """A running local cloud.
+
+    ``endpoint`` is its URL, ``region`` the only Region there is. Methods that ask something of the control
+    surface raise ValueError with the cloud's own words if it refuses.
+    """
+
+    region = REGION
+
+    def __init__(self, endpoint: str, process: subprocess.Popen[str] | None = None) -> None:
+        self.endpoint = endpoint
+        self._process = process
+        self._session = boto3.session.Session()
+        self._clients: dict[tuple[str, Key], Any] = {}
+
+    @classmethod
+    def start(cls, log: Path | None = None) -> Self:
+        """Start a local cloud and wait until it answers; RuntimeError with the log's tail if it dies.
+
+        Its log goes to the file ``log``, or to a temporary one.
+        """
+        with log.open("w+") if log else tempfile.TemporaryFile("w+") as sink:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "localcloud"],
+                cwd=Path(__file__).parents[1],
+                stdout=subprocess.PIPE,
+                stderr=sink,
+                text=True,
+            )
+            cloud = cls(process.stdout.readline().strip() if process.stdout else "", process)
+            if not cloud.endpoint:
+                cloud.stop()
+                sink.seek(0)
+                raise RuntimeError(f"the local cloud did not start:\n{sink.read()[-4000:]}")
+        return cloud
+
+    def stop(self) -> None:
+        """Stop the cloud, and with it every function's process."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def environment(self, account: str = ACCEPTANCE, user: str = "admin") -> dict[str, str]:
+        """The environment variables with which any AWS tool talks to this cloud as that user."""
+        key = key_of(account, user)
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": key.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": "127.0.0.1",
+        }
+
+    def client(self, service: str, account: str = ACCEPTANCE, user: str = "admin") -> Any:
+        """A boto3 client of this cloud; the same one each time, as it takes long to make."""
+        key = key_of(account, user)
+        if (service, key) not in self._clients:
+            self._clients[service, key] = self._session.client(  # type: ignore[call-overload]
+                service,
+                region_name=REGION,
+                endpoint_url=self.endpoint,
+                aws_access_key_id=key.access_key_id,
+                aws_secret_access_key=key.secret_access_key,
+                # A proxy that the machine's environment names has no business on the loopback.
+                config=Config(proxies={}),
+            )
+        return self._clients[service, key]
+
+    # The control surface.
+
+    def reset(self) -> None:
+        """Put everything back to the start."""
+        self._control("POST", "reset")
+
+    def set_clock(self, now: datetime | None) -> None:
+        """Set the cloud's clock, which ticks on from there; None: real time again."""
+        self._control("PUT", "clock", {"now": now and now.isoformat()})
+
+    def now(self) -> datetime:
+        """What the cloud's clock shows."""
+        return datetime.fromisoformat(self._control("GET", "clock")["now"])
+
+    def seed_snapshots(self, snapshots: Sequence[Mapping[str, Any]]) -> Any:
+        """Create cluster snapshots; ``created`` may be a datetime."""
+        return self._control("POST", "snapshots", [_plain(snapshot) for snapshot in snapshots])
+
+    def patch_snapshot(self, arn: str, **changes: Any) -> Any:
+        """Change a snapshot's status, create time or the accounts it is shared with."""
+        return self._control("PATCH", "snapshots", {"arn": arn, **_plain(changes)})
+
+    def create_pipeline(
+        self, name: str, run_seconds: float, databases: Sequence[Mapping[str, str]]
+    ) -> Any:
+        """Create the main pipeline, whose runs put the snapshots named by the parameters into place."""
+        return self._control(
+            "POST",
+            "pipelines",
+            {"name": name, "run_seconds": run_seconds, "databases": list(databases)},
+        )
+
+    def patch_pipeline(self, name: str, **changes: Any) -> Any:
+        """Change a pipeline's ``run_seconds``, ``next_outcomes`` or ``start_error``."""
+        return self._control("PATCH", "pipelines", {"name": name, **changes})
+
+    def wait_for_run(self, execution_id: str, pipeline: str, timeout: float = 30) -> str:
+        """Wait until a pipeline's run has ended, and return its status."""
+        codepipeline = self.client("codepipeline")
+
+        def ended() -> str | None:
+            answer = codepipeline.get_pipeline_execution(
+                pipelineName=pipeline, pipelineExecutionId=execution_id
+            )
+            status: str = answer["pipelineExecution"]["status"]
+            return None if status in ("InProgress", "Stopping") else status
+
+        return _wait(ended, timeout, f"run {execution_id} of {pipeline} to end")
+
+    def fire(
+        self,
+        function: str,
+        time: datetime,
+        event_id: str | None = None,
+        wait: bool = True,
+        timeout: float = 60,
+    ) -> list[Json]:
+        """Let the schedules that target ``function`` (or a function whose name ends so) fire for ``time``.
+
+        Returns the event's invocations, each attempt one record; all of them, unless ``wait`` is false.
+        """
+        body = {"function": function, "time": time.isoformat(), "id": event_id}
+        fired = self._control("POST", "schedules/fire", body)["event_id"]
+        if wait:
+            self._wait_for_deliveries(timeout, fired)
+        return [record for record in self.invocations() if record["event_id"] == fired]
+
+    def publish(self, event: Mapping[str, Any]) -> str:
+        """Put a service's event on acceptance's bus, and return its id."""
+        event_id: str = self._control("POST", "events", {"event": event})["event_id"]
+        return event_id
+
+    def invocations(self, function: str | None = None) -> list[Json]:
+        """What ran: one record for each attempt, oldest first; of functions whose names end so."""
+        records: list[Json] = self._control("GET", "invocations", query={"function": function})
+        return records
+
+    def set_retries(self, seconds: Sequence[float]) -> None:
+        """The delays before the two further attempts of a failed asynchronous invocation."""
+        self._control("PUT", "retries", {"seconds": list(seconds)})
+
+    def wait_until_idle(self, timeout: float = 60) -> None:
+        """Wait until no asynchronous invocation is running, or waits for its next attempt."""
+        self._wait_for_deliveries(timeout)
+
+    def calls(self, function: str | None = None) -> list[Json]:
+        """The journal of AWS calls, oldest first."""
+        journal: list[Json] = self._control("GET", "calls", query={"function": function})
+        return journal
+
+    def clear_calls(self) -> None:
+        """Empty the journal."""
+        self._control("DELETE", "calls")
+
+    def set_faults(self, faults: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the list of faults."""
+        self._control("PUT", "faults", list(faults))
+
+    # The deployed API.
+
+    def rest_url(self, api_name: str = "aurora-refresh", account: str = ACCEPTANCE) -> str | None:
+        """The base URL of the API's deployed stage, without a trailing slash; None if there is none."""
+        apigateway = self.client("apigateway", account)
+        for api in apigateway.get_rest_apis()["items"]:
+            if api["name"] == api_name:
+                for stage in apigateway.get_stages(restApiId=api["id"])["item"]:
+                    return f"{self.endpoint}/_aws/execute-api/{api['id']}/{stage['stageName']}"
+        return None
+
+    def signed(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        account: str = ACCEPTANCE,
+        user: str = "admin",
+        api_name: str = "aurora-refresh",
+    ) -> tuple[int, Any]:
+        """Call the deployed API as that user, signed; returns the status and the answer's JSON."""
+        base = self.rest_url(api_name)
+        if base is None:
+            raise ValueError(f"no API {api_name} is deployed")
+        key = key_of(account, user)
+        data = None if body is None else json.dumps(body).encode()
+        request = AWSRequest(
+            method=method,
+            url=base + path,
+            data=data,
+            headers={} if body is None else {"Content-Type": "application/json"},
+        )
+        SigV4Auth(
+            Credentials(key.access_key_id, key.secret_access_key), "execute-api", REGION
+        ).add_auth(request)
+        status, text = send(method, base + path, data, dict(request.headers))
+        try:
+            return status, json.loads(text)
+        except ValueError:
+            return status, text
+
+    def _wait_for_deliveries(self, timeout: float, event_id: str | None = None) -> None:
+        def settled() -> bool:
+            pending: list[str | None] = self._control("GET", "deliveries")
+            return event_id not in pending if event_id else not pending
+
+        _wait(settled, timeout, f"the deliveries of {event_id or 'every event'} to end")
+
+    def _control(
+        self,
+        method: str,
+        route: str,
+        body: Any = None,
+        query: Mapping[str, str | None] | None = None,
+    ) -> Any:
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        url = f"{self.endpoint}/_cloud/{route}?{urllib.parse.urlencode(given)}"
+        data = None if body is None else json.dumps(body).encode()
+        status, text = send(method, url, data, {"Content-Type": "application/json"})
+        answer = json.loads(text)
+        if status != 200:
+            raise ValueError(answer["error"])
+        return answer
+
+
+def send(method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, str]:
+    """Send an HTTP request as it is; returns the status and the answer's text."""
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc)
+    try:
+        connection.request(method, url.removeprefix(f"http://{parts.netloc}"), body, dict(headers))
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def _plain(values: Mapping[str, Any]) -> Json:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in values.items()
+    }
+
+
+def _wait(done: Callable[[], T | None], timeout: float, what: str) -> T:
+    deadline = monotonic() + timeout
+    while monotonic() < deadline:
+        result = done()
+        if result:
+            return result
+        sleep(_POLL_SECONDS)
+    raise TimeoutError(f"waited {timeout} s for {what}")

@@ -1,0 +1,139 @@
+"""An AWS request as the service reads it: who calls which operation with what; and how errors are answered.
+
+Nothing is restored here: the protocols are those of botocore's service models, and moto's own parsers read
+them; its serialiser of errors is not used, as it warns of every code that is common to all services. Of the services this project calls, ``ssm``, ``codepipeline``, ``cloudwatch``,
+``logs``, ``events`` and ``kms`` use JSON with ``X-Amz-Target``, ``rds``, ``sns`` and ``sts`` the query
+protocol, and ``lambda`` rest-json (botocore 1.44, tried).
+"""
+
+import gzip
+import io
+import json
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import uuid4
+from xml.sax.saxutils import escape
+
+from botocore.exceptions import UnknownServiceError
+from moto.core.parse import PROTOCOL_PARSERS
+from moto.core.request import Request, determine_request_protocol
+from moto.core.routing import get_service_router
+from moto.core.utils import get_service_model
+from moto.iam.models import get_account_id_from
+from werkzeug.exceptions import HTTPException
+
+_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
+# Where the name a service signs with is not the one its model goes by.
+_MODELS = {"monitoring": "cloudwatch"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A signed request to a service.
+
+    ``service`` is the prefix of IAM's actions, ``operation`` the API's name of the operation, or the
+    request's method and path where no model knows it; ``parameters`` are in the model's terms.
+    """
+
+    access_key: str
+    session_token: str | None
+    account: str
+    region: str
+    service: str
+    operation: str
+    protocol: str = "json"
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def error(self, code: str, message: str, status: int) -> "Answer":
+        """The error in the service's own protocol."""
+        headers = {"Content-Type": "text/xml"}
+        if self.protocol == "json":
+            headers = {"Content-Type": "application/x-amz-json-1.1"}
+            text = json.dumps({"__type": code, "message": message})
+        elif self.protocol == "rest-json":
+            headers = {"Content-Type": "application/json", "x-amzn-ErrorType": code}
+            text = json.dumps({"message": message})
+        else:
+            fault = "Receiver" if status >= 500 else "Sender"
+            text = (
+                f"<ErrorResponse><Error><Type>{fault}</Type><Code>{code}</Code>"
+                f"<Message>{escape(message)}</Message></Error>"
+                f"<RequestId>{uuid4()}</RequestId></ErrorResponse>"
+            )
+        body = text.encode()
+        return Answer(status, headers | {"Content-Length": str(len(body))}, body)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def error_code(self) -> str | None:
+        """The error's code, in whichever protocol; None if it is no error."""
+        if self.status < 400:
+            return None
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        if "x-amzn-errortype" in headers:
+            return headers["x-amzn-errortype"].partition(":")[0]
+        text = self.body.decode(errors="replace")
+        found = re.search(r'<Code>([^<]+)</Code>|"__type":\s*"(?:[^"#]*#)?([^"]+)"', text)
+        return (found[1] or found[2]) if found else str(self.status)
+
+
+def read(environ: dict[str, Any], body: bytes) -> Call | None:
+    """The call a WSGI request makes; None if it is not signed with Signature Version 4."""
+    scope = _CREDENTIAL.match(environ.get("HTTP_AUTHORIZATION", ""))
+    if scope is None:
+        return None
+    access_key, region, signing_name = scope.groups()
+    if environ.get("HTTP_CONTENT_ENCODING") == "gzip":
+        body = gzip.decompress(body)
+    request = Request({**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))})
+    call = Call(
+        access_key=access_key,
+        session_token=environ.get("HTTP_X_AMZ_SECURITY_TOKEN"),
+        account=get_account_id_from(access_key),
+        region=region,
+        service=_MODELS.get(signing_name, signing_name),
+        operation=_name(request),
+    )
+    try:
+        service = get_service_model(call.service)
+    except UnknownServiceError:
+        return call
+    call = replace(call, protocol=determine_request_protocol(service, request.content_type))
+    path: dict[str, Any] = {}
+    if call.protocol.startswith("rest-"):
+        try:
+            model, path = get_service_router(call.service).match(request)
+        except (HTTPException, NotImplementedError):
+            return call
+    elif call.operation in service.operation_names:
+        model = service.operation_model(call.operation)
+    else:
+        return call
+    parameters = PROTOCOL_PARSERS[call.protocol](model).parse(
+        {
+            "method": request.method,
+            "values": request.values,
+            "headers": request.headers,
+            "body": request.get_data(),
+            "url_path": request.path,
+            "url_params": path,
+        }
+    )
+    return replace(call, operation=model.name, parameters=parameters)
+
+
+def _name(request: Request) -> str:
+    """The operation named by the header or the form, or else the request's method and path."""
+    target = request.headers.get("X-Amz-Target")
+    if target:
+        return target.rpartition(".")[2]
+    return str(request.values.get("Action") or f"{request.method} {request.path}")

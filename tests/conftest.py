@@ -1,0 +1,20 @@
+"""One local cloud for the whole session."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from localcloud.client import LocalCloud
+
+
+@pytest.fixture(scope="session")
+def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    with LocalCloud.start(log=tmp_path_factory.mktemp("localcloud") / "log") as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(running_cloud: LocalCloud) -> LocalCloud:
+    """The cloud as it is at its start."""
+    running_cloud.reset()
+    return running_cloud

@@ -1,0 +1,277 @@
+"""One suite for the fakes of the use cases and for the real adapters, on the local cloud."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import boto3
+import pytest
+
+from chalicelib.aws import Aws
+from chalicelib.errors import AwsError, Refused
+from chalicelib.ledger import Note
+from chalicelib.ports import Parameter, World
+from localcloud.client import LocalCloud
+from localcloud.company import nightly
+from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
+
+NOW = datetime(2026, 1, 4, 4, tzinfo=UTC)
+NOTE = Note("pin", "kim", "because", "token-1")
+
+
+class Stage(Protocol):
+    """A World, and the hand that arranges it."""
+
+    world: World
+
+    def share(self, name: str, account: str = ..., **facts: Any) -> None: ...
+
+    def pipeline(self, name: str) -> None: ...
+
+
+@dataclass
+class FakeStage:
+    world: InMemoryAws
+
+    def share(self, name: str, account: str = "111111111111", **facts: Any) -> None:
+        self.world.snapshots.all.append(snapshot(name, account, **facts))
+
+    def pipeline(self, name: str) -> None:
+        self.world.pipelines.pipelines[name] = []
+
+
+@dataclass
+class CloudStage:
+    world: Aws
+    cloud: LocalCloud
+
+    def share(self, name: str, account: str = "111111111111", **facts: Any) -> None:
+        taken = datetime(2026, 1, 3, 22, tzinfo=UTC)
+        facts = {"account": account, "identifier": name, **facts}
+        if account == ACCEPTANCE:
+            facts["shared_with"] = []
+        self.cloud.seed_snapshots([nightly("orders", taken, **facts)])
+
+    def pipeline(self, name: str) -> None:
+        self.cloud.create_pipeline(name, 30, [])
+
+
+@pytest.fixture(params=["fake", "real"])
+def stage(request: pytest.FixtureRequest) -> Stage:
+    if request.param == "fake":
+        return FakeStage(InMemoryAws(NOW))
+    cloud: LocalCloud = request.getfixturevalue("cloud")
+    cloud.set_clock(NOW)
+    return CloudStage(Aws(session_of(cloud)), cloud)
+
+
+def session_of(cloud: LocalCloud) -> boto3.Session:
+    """A session as a function has it: credentials and endpoint come from its surroundings."""
+    environment = cloud.environment()
+    session = boto3.Session(
+        environment["AWS_ACCESS_KEY_ID"],
+        environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=environment["AWS_REGION"],
+    )
+    make = session.client
+
+    def client(service: str, **options: Any) -> Any:
+        return make(service, endpoint_url=environment["AWS_ENDPOINT_URL"], **options)
+
+    session.client = client  # type: ignore[method-assign]
+    return session
+
+
+# --- snapshots ------------------------------------------------------------------------------------
+
+
+def test_every_share_is_listed_and_no_own_snapshot(stage: Stage) -> None:
+    stage.share("one")
+    stage.share("two", "999999999999", engine="docdb", engine_version="5.0.0")
+    stage.share("made", status="creating", created=None)
+    stage.share("mine", ACCEPTANCE)
+    assert sorted(stage.world.snapshots.shared(), key=lambda each: each.arn) == [
+        snapshot("made", status="creating", created=None),
+        snapshot("one"),
+        snapshot("two", "999999999999", engine="docdb", engine_version="5.0.0"),
+    ]
+
+
+def test_a_share_is_found_by_its_arn(stage: Stage) -> None:
+    stage.share("one")
+    assert stage.world.snapshots.find(arn("one")) == snapshot("one")
+
+
+def test_an_own_snapshot_is_found_by_its_arn(stage: Stage) -> None:
+    stage.share("mine", ACCEPTANCE)
+    assert stage.world.snapshots.find(arn("mine", ACCEPTANCE)) == snapshot("mine", ACCEPTANCE)
+
+
+@pytest.mark.parametrize("wish", [arn("none"), arn("none", ACCEPTANCE)])
+def test_an_unknown_snapshot_is_not_found(stage: Stage, wish: str) -> None:
+    assert stage.world.snapshots.find(wish) is None
+
+
+def test_a_snapshot_of_another_region_is_not_found(stage: Stage) -> None:
+    stage.share("one")
+    assert stage.world.snapshots.find(arn("one").replace("eu-west-1", "us-east-1")) is None
+
+
+def test_names_are_looked_up_here_and_in_the_other_account(stage: Stage) -> None:
+    for name, account in (
+        ("both", "111111111111"),
+        ("both", ACCEPTANCE),
+        ("mine", ACCEPTANCE),
+        ("one", "111111111111"),
+        ("strange", "999999999999"),
+    ):
+        stage.share(name, account)
+
+    def named(name: str) -> list[str]:
+        found = stage.world.snapshots.named(name, "111111111111")
+        return sorted(each.arn for each in found)
+
+    assert named("both") == [arn("both"), arn("both", ACCEPTANCE)]
+    assert named("mine") == [arn("mine", ACCEPTANCE)]
+    assert named("one") == [arn("one")]
+    assert named("strange") == []
+
+
+# --- parameters -----------------------------------------------------------------------------------
+
+
+def test_only_parameters_that_exist_are_answered(stage: Stage) -> None:
+    stage.world.parameters.put("/a", "1", NOTE)
+    assert stage.world.parameters.get(["/a", "/b"]) == {"/a": Parameter("1", 1)}
+
+
+def test_no_parameters_are_none(stage: Stage) -> None:
+    assert stage.world.parameters.get([]) == {}
+
+
+def test_more_parameters_than_one_call_takes_are_all_answered(stage: Stage) -> None:
+    names = [f"/p{number}" for number in range(23)]
+    for name in names:
+        stage.world.parameters.put(name, name, NOTE)
+    assert stage.world.parameters.get(names) == {name: Parameter(name, 1) for name in names}
+
+
+def test_a_put_makes_a_version(stage: Stage) -> None:
+    assert [stage.world.parameters.put("/a", value, NOTE) for value in "12"] == [1, 2]
+    assert stage.world.parameters.get(["/a"]) == {"/a": Parameter("2", 2)}
+
+
+def test_the_history_is_the_ledger_oldest_first(stage: Stage) -> None:
+    later = Note("undo", "kim", "it failed")
+    stage.world.parameters.put("/a", "1", NOTE)
+    stage.world.parameters.put("/a", "2", later)
+    told = [
+        (entry.version, entry.value, entry.note) for entry in stage.world.parameters.history("/a")
+    ]
+    assert told == [(1, "1", NOTE), (2, "2", later)]
+
+
+def test_the_history_tells_when(stage: Stage) -> None:
+    stage.world.parameters.put("/a", "1", NOTE)
+    (entry,) = stage.world.parameters.history("/a")
+    assert timedelta() <= entry.modified - NOW < timedelta(minutes=1)
+
+
+def test_a_parameter_that_does_not_exist_has_no_history(stage: Stage) -> None:
+    assert stage.world.parameters.history("/a") == []
+
+
+def test_a_long_history_is_read_to_its_end(stage: Stage) -> None:
+    for number in range(1, 61):
+        stage.world.parameters.put("/a", str(number), NOTE)
+    assert [entry.version for entry in stage.world.parameters.history("/a")] == list(range(1, 61))
+
+
+def test_a_deleted_parameter_is_gone_with_its_history(stage: Stage) -> None:
+    stage.world.parameters.put("/a", "1", NOTE)
+    stage.world.parameters.delete("/a")
+    stage.world.parameters.delete("/a")
+    assert stage.world.parameters.get(["/a"]) == {}
+    assert stage.world.parameters.history("/a") == []
+
+
+# --- the pipeline ---------------------------------------------------------------------------------
+
+
+def test_a_run_is_started_and_listed(stage: Stage) -> None:
+    stage.pipeline("main")
+    first = stage.world.pipelines.start("main", "token-1")
+    second = stage.world.pipelines.start("main", "token-2")
+    runs = stage.world.pipelines.runs("main")
+    assert [run.execution_id for run in runs] == [second, first]
+    assert runs[0].in_progress
+    assert timedelta() <= runs[0].started - NOW < timedelta(minutes=1)
+
+
+def test_one_token_starts_one_run(stage: Stage) -> None:
+    stage.pipeline("main")
+    first = stage.world.pipelines.start("main", "token-1")
+    assert stage.world.pipelines.start("main", "token-1") == first
+    assert len(stage.world.pipelines.runs("main")) == 1
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda pipelines: pipelines.runs("none"), lambda pipelines: pipelines.start("none", "t")],
+    ids=["runs", "start"],
+)
+def test_a_missing_pipeline_is_a_decision(stage: Stage, ask: Callable[[Any], object]) -> None:
+    with pytest.raises(Refused, match="there is no pipeline named none") as caught:
+        ask(stage.world.pipelines)
+    assert caught.value.reason == "pipeline-missing"
+
+
+# --- the real ones alone --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def aws(cloud: LocalCloud) -> Aws:
+    return Aws(session_of(cloud))
+
+
+def test_an_error_names_operation_subject_and_code(aws: Aws, cloud: LocalCloud) -> None:
+    cloud.set_faults([{"operation": "ssm:PutParameter", "kind": "deny", "times": 0}])
+    with pytest.raises(AwsError, match=r"^PutParameter of /a failed: AccessDeniedException: ") as e:
+        aws.parameters.put("/a", "1", NOTE)
+    assert (e.value.operation, e.value.subject) == ("PutParameter", "/a")
+    assert e.value.code == "AccessDeniedException"
+
+
+def test_a_listing_that_fails_on_its_second_page_is_no_short_listing(
+    aws: Aws, cloud: LocalCloud
+) -> None:
+    taken = datetime(2026, 1, 3, 22, tzinfo=UTC)
+    cloud.seed_snapshots([nightly("orders", taken, identifier=f"o{n}") for n in range(101)])
+    cloud.set_faults(
+        [{"operation": "rds:DescribeDBClusterSnapshots", "kind": "deny", "nth": 2, "times": 0}]
+    )
+    with pytest.raises(AwsError, match="DescribeDBClusterSnapshots of the shared snapshots failed"):
+        list(aws.snapshots.shared())
+
+
+def test_no_answer_at_all_is_an_error_too() -> None:
+    session = boto3.Session("x", "y", region_name="eu-west-1")
+    make = session.client
+    session.client = lambda service, config: make(  # type: ignore[method-assign]
+        service,
+        endpoint_url="http://127.0.0.1:9",
+        config=config.merge(type(config)(retries={"total_max_attempts": 1})),
+    )
+    with pytest.raises(AwsError, match=r"^DeleteParameter of /a failed: EndpointConnectionError"):
+        Aws(session).parameters.delete("/a")
+
+
+def test_the_clock_is_in_utc() -> None:
+    assert Aws.now().tzinfo == UTC
+
+
+def test_a_client_is_made_once(aws: Aws) -> None:
+    assert aws.parameters is aws.parameters
+    assert aws.snapshots is aws.snapshots
+    assert aws.pipelines is aws.pipelines

@@ -1,0 +1,110 @@
+"""A real ``chalice deploy`` of this application into the local cloud."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localcloud.client import LocalCloud
+from localcloud.company import STAGE, Company, arn_of, nightly
+
+PROJECT = Path(__file__).resolve().parents[2]
+UPDATE = "db-update-latest-snapshot-id"
+RESTORE = "db-restore-from-snapshot"
+
+
+@pytest.fixture(scope="module")
+def new_company(
+    running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Company]:
+    """Founds a company in a cloud that is as at its start, its stage changed as told."""
+
+    def found(**variables: str) -> Company:
+        running_cloud.reset()
+        folder = tmp_path_factory.mktemp("project")
+        for name in ("app.py", "requirements.txt"):
+            shutil.copy(PROJECT / name, folder / name)
+        leftovers = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
+        for name in ("chalicelib", ".chalice"):
+            shutil.copytree(PROJECT / name, folder / name, ignore=leftovers)
+        file = folder / ".chalice/config.json"
+        config = json.loads(file.read_text())
+        config["stages"][STAGE]["environment_variables"].update(variables)
+        file.write_text(json.dumps(config))
+        company = Company(running_cloud, folder, run_seconds=0.4)
+        company.found(datetime(2026, 1, 3, 12, tzinfo=UTC))
+        return company
+
+    return found
+
+
+@pytest.fixture(scope="module")
+def deployed(new_company: Callable[..., Company]) -> Company:
+    """A company that has deployed the application; one for all nights of a module."""
+    company = new_company()
+    company.chalice("deploy", "--stage", STAGE)
+    return company
+
+
+_SUNDAYS = count(datetime(2026, 1, 4, tzinfo=UTC).toordinal(), 14)
+
+
+class Night:
+    """An on-week Sunday in the life of a deployed company, with a new snapshot to restore.
+
+    Nights follow each other and leave their history behind, as they do in a real account.
+    """
+
+    def __init__(self, company: Company) -> None:
+        self.company = company
+        self.cloud = company.cloud
+        self.two = datetime.fromordinal(next(_SUNDAYS)).replace(hour=2, tzinfo=UTC)
+        self.four = self.two + timedelta(hours=2)
+        self.old = company.parameter(company.current)
+        newest = nightly("orders", self.two - timedelta(hours=6))
+        self.new = arn_of(newest)
+        self.cloud.set_clock(self.two)
+        self.cloud.seed_snapshots([newest])
+        self.cloud.set_faults([])
+        self.cloud.set_retries([0.05, 0.05])
+        self.cloud.clear_calls()
+
+    def update(self) -> dict[str, Any]:
+        """02:00 comes; the answer of a function that succeeds at once."""
+        self.cloud.set_clock(self.two)
+        (record,) = self.cloud.fire(UPDATE, self.two)
+        assert record["status"] == "succeeded", record
+        answer: dict[str, Any] = record["payload"]
+        return answer
+
+    def restore(self) -> list[dict[str, Any]]:
+        """04:00 comes; a record for each attempt."""
+        self.cloud.set_clock(self.four)
+        return self.cloud.fire(RESTORE, self.four)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The pipeline's runs that this night started, once they have ended."""
+        listed = self.cloud.client("codepipeline").list_pipeline_executions(
+            pipelineName="acceptance-main"
+        )["pipelineExecutionSummaries"]
+        tonight = [run for run in listed if run["startTime"] >= self.two]
+        for run in tonight:
+            run["status"] = self.cloud.wait_for_run(run["pipelineExecutionId"], "acceptance-main")
+        return tonight
+
+    def current(self) -> str:
+        return self.company.parameter(self.company.current)
+
+    def calls(self, function: str) -> list[str]:
+        """The function's AWS calls of this night."""
+        return [call["operation"] for call in self.cloud.calls(function)]
+
+
+@pytest.fixture
+def night(deployed: Company) -> Night:
+    return Night(deployed)

@@ -1,0 +1,51 @@
+"""What a deployment looks like."""
+
+import zipfile
+
+from localcloud.company import Company
+from tests.e2e.conftest import RESTORE, UPDATE
+
+
+def test_the_package_holds_what_the_runtime_lacks_and_nothing_else(deployed: Company) -> None:
+    (package,) = (deployed.project / ".chalice/deployments").glob("*-python*.zip")
+    with zipfile.ZipFile(package) as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+    assert {top for top in tops if not top.endswith((".dist-info", ".data"))} == {
+        "app.py",
+        "aws_lambda_powertools",
+        "chalice",
+        "chalicelib",
+        "jmespath",
+        "typing_extensions.py",
+        "tzdata",
+    }
+    assert package.stat().st_size <= 1.5 * 1024 * 1024
+
+
+def test_every_deployed_method_carries_the_iam_authorizer(deployed: Company) -> None:
+    apigateway = deployed.cloud.client("apigateway")
+    (api,) = apigateway.get_rest_apis()["items"]
+    methods = {
+        (resource["path"], method): apigateway.get_method(
+            restApiId=api["id"], resourceId=resource["id"], httpMethod=method
+        )["authorizationType"]
+        for resource in apigateway.get_resources(restApiId=api["id"])["items"]
+        for method in resource.get("resourceMethods", {})
+    }
+    assert methods == {("/snapshots/current", "PUT"): "AWS_IAM"}
+
+
+def test_the_schedules_are_those_of_the_contract(deployed: Company) -> None:
+    rules = deployed.cloud.client("events").list_rules()["Rules"]
+    assert {rule["Name"]: (rule["ScheduleExpression"], rule["State"]) for rule in rules} == {
+        f"aurora-refresh-local-{UPDATE}-event": ("cron(0 2 ? * SUN *)", "ENABLED"),
+        f"aurora-refresh-local-{RESTORE}-event": ("cron(0 4 ? * SUN *)", "ENABLED"),
+    }
+
+
+def test_only_one_restore_runs_at_a_time(deployed: Company) -> None:
+    """Parameter Store has no compare-and-set: two restores at once must not happen at all."""
+    limit = deployed.cloud.client("lambda").get_function_concurrency(
+        FunctionName=f"aurora-refresh-local-{RESTORE}"
+    )
+    assert limit["ReservedConcurrentExecutions"] == 1

@@ -1,0 +1,180 @@
+"""The scheduled runs, night after night, with every call weighed against the function's own role."""
+
+from datetime import timedelta
+
+import pytest
+
+from localcloud.accounts import ACCEPTANCE, STRANGER
+from localcloud.company import arn_of, nightly
+from tests.e2e.conftest import RESTORE, UPDATE, Night
+
+
+def test_production_s_newest_data_replaces_the_acceptance_cluster(night: Night) -> None:
+    before = night.company.clusters()
+
+    updated = night.update()
+    (restored,) = night.restore()
+
+    assert (updated["outcome"], updated["databases"][0]["latest"]) == ("updated", night.new)
+    assert (restored["payload"]["outcome"], night.current()) == ("started", night.new)
+    (run,) = night.runs()
+    assert (run["pipelineExecutionId"], run["status"]) == (
+        restored["payload"]["execution_id"],
+        "Succeeded",
+    )
+    after = night.company.clusters()
+    assert list(after.values()) == [night.new]
+    assert not before.keys() & after.keys()
+
+
+def test_a_night_costs_few_calls(night: Night) -> None:
+    night.update()
+    night.restore()
+    night.runs()
+    assert night.calls(UPDATE) == [
+        "rds:DescribeDBClusterSnapshots",
+        "ssm:GetParameters",
+        "ssm:PutParameter",
+    ]
+    assert night.calls(RESTORE) == [
+        "ssm:GetParameters",
+        "rds:DescribeDBClusterSnapshots",
+        "codepipeline:ListPipelineExecutions",
+        "ssm:GetParameterHistory",
+        "ssm:PutParameter",
+        "codepipeline:StartPipelineExecution",
+    ]
+
+
+def test_two_thousand_shares_are_read_in_twenty_calls(night: Night) -> None:
+    mixture = [
+        nightly(
+            ("orders", "billing")[number % 2],
+            night.two - timedelta(days=30, minutes=number),
+            identifier=f"bulk-{number}",
+        )
+        for number in range(1990)
+    ]
+    listed = night.cloud.client("rds").get_paginator("describe_db_cluster_snapshots")
+    pages = listed.paginate(SnapshotType="shared", IncludeShared=True)
+    there = sum(len(page["DBClusterSnapshots"]) for page in pages)
+    night.cloud.seed_snapshots(mixture[: 2000 - there])
+    night.cloud.clear_calls()
+
+    assert night.update()["databases"][0]["latest"] == night.new
+
+    calls = night.calls(UPDATE)
+    assert calls.count("rds:DescribeDBClusterSnapshots") == 20
+    assert sum(call.startswith("ssm:") for call in calls) <= 2
+    rds = night.cloud.client("rds", "111111111111")
+    for snapshot in mixture[: 2000 - there]:
+        rds.delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=snapshot["identifier"])
+
+
+def test_what_strangers_share_is_not_taken(night: Night) -> None:
+    later = night.two - timedelta(minutes=5)
+    hostile = nightly("orders", later, account=STRANGER, identifier="orders-newest")
+    half_made = nightly(
+        "orders", later, identifier=f"made-{later:%d}", status="creating", created=None
+    )
+    night.cloud.seed_snapshots([hostile, half_made])
+    assert night.update()["databases"][0]["latest"] == night.new
+
+
+def test_a_hostile_value_in_latest_is_not_restored(night: Night) -> None:
+    hostile = nightly("orders", night.two, account=STRANGER, identifier="orders-trojan")
+    night.cloud.seed_snapshots([hostile])
+    night.cloud.client("ssm").put_parameter(
+        Name=night.company.latest, Value=arn_of(hostile), Overwrite=True
+    )
+    (record,) = night.restore()
+    assert (record["payload"]["outcome"], record["payload"]["reason"]) == (
+        "failed",
+        "not-eligible",
+    )
+    assert (night.current(), night.runs()) == (night.old, [])
+
+
+def test_a_share_withdrawn_between_two_and_four_is_not_restored(night: Night) -> None:
+    night.update()
+    night.cloud.patch_snapshot(night.new, shared_with=[])
+    (record,) = night.restore()
+    assert (record["payload"]["outcome"], record["payload"]["reason"]) == (
+        "failed",
+        "snapshot-gone",
+    )
+    night.cloud.patch_snapshot(night.new, shared_with=[ACCEPTANCE])
+    assert (night.current(), night.runs()) == (night.old, [])
+
+
+def test_a_throttled_call_is_tried_again_within_the_invocation(night: Night) -> None:
+    night.update()
+    night.cloud.set_faults([{"operation": "ssm:PutParameter", "kind": "throttle", "times": 2}])
+    (record,) = night.restore()
+    assert record["payload"]["outcome"] == "started"
+    assert len(night.runs()) == 1
+
+
+def test_a_pipeline_that_cannot_be_started_leaves_the_old_value_and_three_attempts(
+    night: Night,
+) -> None:
+    night.update()
+    night.cloud.set_faults(
+        [{"operation": "codepipeline:StartPipelineExecution", "kind": "deny", "times": 0}]
+    )
+    records = night.restore()
+    assert [record["status"] for record in records] == ["failed"] * 3
+    assert records[0]["error"]["errorType"] == "AwsError"
+    assert records[0]["error"]["errorMessage"].startswith(
+        "StartPipelineExecution of pipeline acceptance-main failed: AccessDeniedException: "
+    )
+    assert (night.current(), night.runs()) == (night.old, [])
+
+
+def test_a_retry_completes_what_the_first_attempt_undid(night: Night) -> None:
+    night.update()
+    night.cloud.set_faults(
+        [{"operation": "codepipeline:StartPipelineExecution", "kind": "deny", "times": 1}]
+    )
+    first, second = night.restore()
+    assert (first["status"], second["payload"]["outcome"]) == ("failed", "started")
+    assert night.current() == night.new
+    assert len(night.runs()) == 1
+
+
+def test_an_answer_lost_on_the_way_back_starts_no_second_run(night: Night) -> None:
+    night.update()
+    night.cloud.set_faults(
+        [{"operation": "codepipeline:StartPipelineExecution", "kind": "timeout-after", "times": 1}]
+    )
+    (record,) = night.restore()
+    assert record["payload"]["outcome"] == "started"
+    assert night.current() == night.new
+    assert len(night.runs()) == 1
+
+
+PROMOTION = (
+    "ssm:GetParameters",
+    "rds:DescribeDBClusterSnapshots",
+    "codepipeline:ListPipelineExecutions",
+    "ssm:GetParameterHistory",
+    "ssm:PutParameter",
+    "codepipeline:StartPipelineExecution",
+)
+
+
+@pytest.mark.parametrize("operation", PROMOTION)
+@pytest.mark.parametrize("kind", ["kill-before", "kill-after"])
+def test_a_promotion_killed_at_any_call_is_completed_by_the_retry(
+    night: Night, kind: str, operation: str
+) -> None:
+    """A real SIGKILL of the runtime client's process, before and after each AWS call."""
+    night.update()
+    night.cloud.set_faults(
+        [{"function": RESTORE, "operation": operation, "kind": kind, "times": 1}]
+    )
+    first, *_, last = night.restore()
+    assert (first["status"], first["error"]["errorType"]) == ("failed", "Runtime.ExitError")
+    assert last["status"] == "succeeded"
+    assert night.current() == night.new
+    assert len(night.runs()) == 1

@@ -1,0 +1,152 @@
+"""AWS in memory, for the use cases. It obeys the contract suite that the real adapters obey, too."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from chalicelib.errors import Refused
+from chalicelib.ledger import Entry, Note, Run
+from chalicelib.ports import Parameter
+from chalicelib.snapshots import Snapshot
+
+PRODUCTION = "111111111111"
+ACCEPTANCE = "222222222222"
+
+
+def arn(name: str, account: str = PRODUCTION) -> str:
+    return f"arn:aws:rds:eu-west-1:{account}:cluster-snapshot:{name}"
+
+
+def snapshot(name: str = "orders-1", account: str = PRODUCTION, **facts: Any) -> Snapshot:
+    """A share of production's that is eligible, unless ``facts`` say otherwise."""
+    return Snapshot(
+        **{
+            "arn": arn(name, account),
+            "account": account,
+            "cluster": "orders",
+            "engine": "aurora-postgresql",
+            "engine_version": "15.4",
+            "status": "available",
+            "created": datetime(2026, 1, 3, 22, tzinfo=UTC),
+            "own": account == ACCEPTANCE,
+            **facts,
+        }
+    )
+
+
+def _call(method: Callable[..., Any]) -> Callable[..., Any]:
+    """An AWS call: it is counted, and ``interrupt`` may raise before it and after it took effect."""
+
+    @functools.wraps(method)
+    def counted(self: Any, *args: Any) -> Any:
+        self.aws.calls.append(method.__name__)
+        self.aws.interrupt("before", method.__name__)
+        answer = method(self, *args)
+        self.aws.interrupt("after", method.__name__)
+        return answer
+
+    return counted
+
+
+class InMemoryAws:
+    """One account's AWS. Time passes only when a test says so."""
+
+    def __init__(self, now: datetime) -> None:
+        self.time = now
+        self.calls: list[str] = []
+        self.interrupt: Callable[[str, str], None] = lambda when, operation: None
+        self.snapshots = InMemorySnapshots(self)
+        self.parameters = InMemoryParameters(self)
+        self.pipelines = InMemoryPipelines(self)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def values(self) -> dict[str, str]:
+        """What every parameter holds now."""
+        return {name: kept[-1].value for name, kept in self.parameters.kept.items()}
+
+
+class InMemorySnapshots:
+    def __init__(self, aws: InMemoryAws) -> None:
+        self.aws = aws
+        self.all: list[Snapshot] = []
+
+    def shared(self) -> Iterator[Snapshot]:
+        self.aws.calls.append("shared")
+        self.aws.interrupt("before", "shared")
+        yield from [each for each in self.all if not each.own]
+
+    @_call
+    def find(self, arn: str) -> Snapshot | None:
+        return next((each for each in self.all if each.arn == arn), None)
+
+    @_call
+    def named(self, identifier: str, account: str) -> list[Snapshot]:
+        wanted = (arn(identifier, ACCEPTANCE), arn(identifier, account))
+        return [each for each in self.all if each.arn in wanted]
+
+
+class InMemoryParameters:
+    def __init__(self, aws: InMemoryAws) -> None:
+        self.aws = aws
+        self.kept: dict[str, list[Entry]] = {}
+
+    @_call
+    def get(self, names: Sequence[str]) -> Mapping[str, Parameter]:
+        return {
+            name: Parameter(self.kept[name][-1].value, self.kept[name][-1].version)
+            for name in names
+            if name in self.kept
+        }
+
+    @_call
+    def put(self, name: str, value: str, note: Note) -> int:
+        assert value, "Parameter Store takes no empty value"
+        kept = self.kept.setdefault(name, [])
+        version = kept[-1].version + 1 if kept else 1
+        kept.append(Entry(version, value, self.aws.time, note))
+        return version
+
+    @_call
+    def delete(self, name: str) -> None:
+        self.kept.pop(name, None)
+
+    @_call
+    def history(self, name: str) -> list[Entry]:
+        return list(self.kept.get(name, []))
+
+
+class InMemoryPipelines:
+    def __init__(self, aws: InMemoryAws) -> None:
+        self.aws = aws
+        self.pipelines: dict[str, list[Run]] = {}
+        self._by_token: dict[str, str] = {}
+
+    @_call
+    def runs(self, name: str) -> list[Run]:
+        return self._runs(name)[::-1]
+
+    @_call
+    def start(self, name: str, token: str) -> str:
+        runs = self._runs(name)
+        if token not in self._by_token:
+            self._by_token[token] = f"run-{len(runs) + 1}"
+            runs.append(Run(self._by_token[token], "InProgress", self.aws.time))
+        return self._by_token[token]
+
+    def finish(self, name: str, status: str = "Succeeded") -> None:
+        """The newest run of the pipeline comes to its end."""
+        runs = self.pipelines[name]
+        runs[-1] = replace(runs[-1], status=status)
+
+    def _runs(self, name: str) -> list[Run]:
+        if name not in self.pipelines:
+            raise Refused("pipeline-missing", f"there is no pipeline named {name}")
+        return self.pipelines[name]
+
+
+def minutes(count: float) -> timedelta:
+    return timedelta(minutes=count)

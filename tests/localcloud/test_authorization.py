@@ -1,0 +1,345 @@
+"""What IAM allows: the evaluation of policies, the resources of calls, and the services' refusals."""
+
+import json
+from functools import cache
+from typing import Any
+
+import boto3
+import botocore.session
+import pytest
+from botocore.exceptions import ClientError
+
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
+from localcloud.authorization import Decision, decide, needs
+from localcloud.client import LocalCloud
+from localcloud.wire import Call
+
+PARAMETER = f"arn:aws:ssm:{REGION}:{ACCEPTANCE}:parameter"
+SNAPSHOTS = f"arn:aws:rds:{REGION}:{ACCEPTANCE}:cluster-snapshot"
+ROLE = "db-restore-from-snapshot"
+SESSION = f"arn:aws:sts::{ACCEPTANCE}:assumed-role/{ROLE}/night"
+
+client = cache(LocalCloud.client)
+
+
+def statement(action: Any, resource: Any = "*", effect: str = "Allow", **more: Any) -> Any:
+    return {"Effect": effect, "Action": action, "Resource": resource, **more}
+
+
+def policy(*statements: Any) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+@pytest.mark.parametrize(
+    ("statements", "decision"),
+    [
+        ([], Decision.IMPLICIT_DENY),
+        ([statement("ssm:GetParameter")], Decision.IMPLICIT_DENY),
+        ([statement("ssm:PutParameter", f"{PARAMETER}/other")], Decision.IMPLICIT_DENY),
+        ([statement("ssm:PutParameter", f"{PARAMETER}/a.b")], Decision.ALLOWED),
+        ([statement("SSM:putparameter")], Decision.ALLOWED),
+        ([statement(["ssm:Get*", "ssm:Put*"], [f"{PARAMETER}/x", f"{PARAMETER}/a?b"])],
+         Decision.ALLOWED),
+        ([statement("*"), statement("ssm:Put*", effect="Deny")], Decision.EXPLICIT_DENY),
+        ([statement("ssm:Put*", effect="Deny"), statement("*")], Decision.EXPLICIT_DENY),
+        ([{"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}], Decision.ALLOWED),
+        ([{"Effect": "Allow", "NotAction": "ssm:*", "Resource": "*"}], Decision.IMPLICIT_DENY),
+        ([{"Effect": "Allow", "Action": "*", "NotResource": f"{PARAMETER}/*"}],
+         Decision.IMPLICIT_DENY),
+    ],
+)  # fmt: skip
+def test_deny_wins_then_allow_else_the_call_is_refused(
+    statements: list[Any], decision: Decision
+) -> None:
+    document = policy(*statements)
+    assert decide([document], "ssm:PutParameter", f"{PARAMETER}/a.b") is decision
+
+
+def test_a_dot_in_a_pattern_is_a_dot() -> None:
+    """Where moto's own evaluator takes it for any character."""
+    document = policy(statement("ssm:PutParameter", f"{PARAMETER}/a.b"))
+    assert decide([document], "ssm:PutParameter", f"{PARAMETER}/a-b") is Decision.IMPLICIT_DENY
+
+
+@pytest.mark.parametrize(
+    ("condition", "met"),
+    [
+        ({"StringEquals": {"cloudwatch:namespace": "AuroraRefresh"}}, True),
+        ({"StringEquals": {"CloudWatch:Namespace": ["Other", "AuroraRefresh"]}}, True),
+        ({"StringEquals": {"cloudwatch:namespace": "Other"}}, False),
+        ({"StringLike": {"cloudwatch:namespace": "Aurora*"}}, True),
+        ({"StringNotEquals": {"cloudwatch:namespace": "Other"}}, True),
+        ({"StringEquals": {"aws:TagKeys": "x"}}, False),
+        ({"StringEqualsIfExists": {"aws:TagKeys": "x"}}, True),
+        ({"Bool": {"aws:SecureTransport": True}}, True),
+        ({"DateGreaterThan": {"aws:CurrentTime": "2026-01-04T00:00:00Z"}}, False),
+    ],
+)
+def test_a_condition_that_is_not_met_makes_a_statement_silent(condition: Any, met: bool) -> None:
+    """It does not turn an Allow into a Deny, as it does with moto."""
+    context = {"cloudwatch:namespace": "AuroraRefresh", "aws:securetransport": "true"}
+    guarded = statement("cloudwatch:PutMetricData", Condition=condition)
+
+    alone = decide([policy(guarded)], "cloudwatch:PutMetricData", "*", context)
+    beside = decide([policy(guarded, statement("*"))], "cloudwatch:PutMetricData", "*", context)
+
+    assert alone is (Decision.ALLOWED if met else Decision.IMPLICIT_DENY)
+    assert beside is Decision.ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "parameters", "needed"),
+    [
+        ("ssm", "GetParameter", {"Name": "/db/current"}, [f"{PARAMETER}/db/current"]),
+        ("ssm", "GetParameter", {"Name": "current:good"}, [f"{PARAMETER}/current"]),
+        ("ssm", "GetParameters", {"Names": ["/a", "b:3"]}, [f"{PARAMETER}/a", f"{PARAMETER}/b"]),
+        ("ssm", "GetParametersByPath", {"Path": "/db/"}, [f"{PARAMETER}/db"]),
+        ("ssm", "LabelParameterVersion", {"Name": "/a"}, [f"{PARAMETER}/a"]),
+        ("ssm", "DescribeParameters", {}, ["*"]),
+        ("codepipeline", "StartPipelineExecution", {"name": "main"},
+         [f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:main"]),
+        ("codepipeline", "ListPipelineExecutions", {"pipelineName": "main"},
+         [f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:main"]),
+        ("rds", "DescribeDBClusterSnapshots", {"DBClusterSnapshotIdentifier": "x"}, ["*"]),
+        ("rds", "CopyDBClusterSnapshot",
+         {"SourceDBClusterSnapshotIdentifier": "arn:aws:rds:source",
+          "TargetDBClusterSnapshotIdentifier": "Copy"},
+         ["arn:aws:rds:source", f"{SNAPSHOTS}:copy"]),
+        ("rds", "DeleteDBClusterSnapshot", {"DBClusterSnapshotIdentifier": "x"},
+         [f"{SNAPSHOTS}:x"]),
+        ("sns", "Publish", {"TopicArn": "arn:aws:sns:topic"}, ["arn:aws:sns:topic"]),
+        ("kms", "DescribeKey", {"KeyId": "1-2"}, [f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/1-2"]),
+        ("kms", "DescribeKey", {"KeyId": "alias/a"},
+         [f"arn:aws:kms:{REGION}:{ACCEPTANCE}:alias/a"]),
+        ("logs", "CreateLogStream", {"logGroupName": "/aws/lambda/x", "logStreamName": "s"},
+         [f"arn:aws:logs:{REGION}:{ACCEPTANCE}:log-group:/aws/lambda/x:log-stream:s"]),
+        ("cloudwatch", "PutMetricData", {"Namespace": "x"}, ["*"]),
+        ("sts", "AssumeRole", {"RoleArn": "arn:aws:iam::role"}, ["arn:aws:iam::role"]),
+        ("sts", "GetCallerIdentity", {}, []),
+    ],
+)  # fmt: skip
+def test_a_call_needs_its_action_on_its_resources(
+    service: str, operation: str, parameters: dict[str, Any], needed: list[str]
+) -> None:
+    call = Call("AKIA", None, ACCEPTANCE, REGION, service, operation, parameters=parameters)
+    assert needs(call) == [(f"{service}:{operation}", resource) for resource in needed]
+
+
+def test_invoking_a_function_needs_the_action_invoke_function() -> None:
+    call = Call("A", None, ACCEPTANCE, REGION, "lambda", "Invoke", parameters={"FunctionName": "f"})
+    arn = f"arn:aws:lambda:{REGION}:{ACCEPTANCE}:function:f"
+    assert needs(call) == [("lambda:InvokeFunction", arn)]
+
+
+def test_tags_on_creation_need_the_right_to_tag() -> None:
+    given = {
+        "SourceDBClusterSnapshotIdentifier": "arn:aws:rds:source",
+        "TargetDBClusterSnapshotIdentifier": "copy",
+        "Tags": [{"Key": "a", "Value": "b"}],
+    }
+    call = Call("A", None, ACCEPTANCE, REGION, "rds", "CopyDBClusterSnapshot", parameters=given)
+    assert ("rds:AddTagsToResource", f"{SNAPSHOTS}:copy") in needs(call)
+
+
+class Role:
+    """A role in acceptance, and clients of a session of it."""
+
+    def __init__(self, cloud: LocalCloud, *statements: Any) -> None:
+        self._cloud = cloud
+        iam = client(cloud, "iam")
+        trust = policy({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}})
+        role = iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=json.dumps(trust))["Role"]
+        iam.put_role_policy(
+            RoleName=ROLE, PolicyName="p", PolicyDocument=json.dumps(policy(*statements))
+        )
+        self.credentials = client(cloud, "sts").assume_role(
+            RoleArn=role["Arn"], RoleSessionName="night"
+        )["Credentials"]
+
+    def client(self, service: str, token: str | None = None) -> Any:
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            region_name=REGION,
+            endpoint_url=self._cloud.endpoint,
+            aws_access_key_id=self.credentials["AccessKeyId"],
+            aws_secret_access_key=self.credentials["SecretAccessKey"],
+            aws_session_token=token or self.credentials["SessionToken"],
+        )
+
+
+def refusal(call: Any, **parameters: Any) -> dict[str, Any]:
+    with pytest.raises(ClientError) as refused:
+        call(**parameters)
+    response = refused.value.response
+    return response["Error"] | {"status": response["ResponseMetadata"]["HTTPStatusCode"]}
+
+
+def test_a_role_does_what_its_policy_allows_and_nothing_else(cloud: LocalCloud) -> None:
+    role = Role(cloud, statement(["ssm:PutParameter", "ssm:GetParameters"], f"{PARAMETER}/db/*"))
+    ssm = role.client("ssm")
+
+    ssm.put_parameter(Name="/db/current", Value="x", Type="String")
+    error = refusal(ssm.put_parameter, Name="/other", Value="x", Type="String")
+    mixed = refusal(ssm.get_parameters, Names=["/db/current", "/other"])
+
+    assert error == {
+        "Code": "AccessDeniedException",
+        "Message": f"User: {SESSION} is not authorized to perform: ssm:PutParameter on resource: "
+        f"{PARAMETER}/other because no identity-based policy allows the ssm:PutParameter action",
+        "status": 400,
+    }
+    assert f"{PARAMETER}/other" in mixed["Message"]
+    assert client(cloud, "ssm").get_parameters(Names=["/other"])["InvalidParameters"] == ["/other"]
+
+
+def test_an_attached_policy_counts_as_an_inline_one(cloud: LocalCloud) -> None:
+    role = Role(cloud, statement("ssm:DeleteParameter", effect="Deny"))
+    iam = client(cloud, "iam")
+    managed = iam.create_policy(
+        PolicyName="all", PolicyDocument=json.dumps(policy(statement("ssm:*")))
+    )
+    iam.attach_role_policy(RoleName=ROLE, PolicyArn=managed["Policy"]["Arn"])
+    ssm = role.client("ssm")
+
+    ssm.put_parameter(Name="/a", Value="x", Type="String")
+    error = refusal(ssm.delete_parameter, Name="/a")
+
+    assert error["Message"].endswith("with an explicit deny in an identity-based policy")
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "parameters", "code", "status"),
+    [
+        ("codepipeline", "start_pipeline_execution", {"name": "x"}, "AccessDeniedException", 400),
+        ("cloudwatch", "list_metrics", {}, "AccessDeniedException", 400),
+        ("kms", "describe_key", {"KeyId": "x"}, "AccessDeniedException", 400),
+        ("rds", "describe_db_cluster_snapshots", {}, "AccessDenied", 403),
+        (
+            "sns",
+            "publish",
+            {"TopicArn": "arn:aws:sns:x", "Message": "m"},
+            "AuthorizationError",
+            403,
+        ),
+        ("lambda", "list_functions", {}, "AccessDeniedException", 403),
+        ("sts", "get_session_token", {}, "AccessDenied", 403),
+    ],
+)
+def test_each_service_refuses_in_its_own_protocol(
+    cloud: LocalCloud,
+    service: str,
+    operation: str,
+    parameters: dict[str, Any],
+    code: str,
+    status: int,
+) -> None:
+    role = Role(cloud, statement("iam:*"))
+
+    error = refusal(getattr(role.client(service), operation), **parameters)
+
+    assert (error["Code"], error["status"]) == (code, status)
+    assert error["Message"].startswith(f"User: {SESSION} is not authorized to perform: {service}:")
+
+
+def test_the_code_of_sns_is_in_its_model() -> None:
+    model = botocore.session.get_session().get_service_model("sns")
+    errors = {shape.error_code for shape in model.operation_model("Publish").error_shapes}
+    assert "AuthorizationError" in errors
+
+
+def test_who_one_is_may_always_be_asked(cloud: LocalCloud) -> None:
+    role = Role(cloud, statement("*", effect="Deny"))
+    assert role.client("sts").get_caller_identity()["Arn"] == SESSION
+
+
+def share(cloud: LocalCloud, **changes: Any) -> str:
+    snapshot = {
+        "account": PRODUCTION,
+        "identifier": "nightly",
+        "cluster": "orders",
+        "engine": "aurora-postgresql",
+        "engine_version": "15.4",
+        "created": None,
+        "shared_with": [ACCEPTANCE],
+    }
+    arn: str = cloud.seed_snapshots([snapshot | changes])["arns"][0]
+    return arn
+
+
+def test_a_role_reads_shares_but_copies_none_without_the_right_to_tag(cloud: LocalCloud) -> None:
+    role = Role(cloud, statement(["rds:DescribeDBClusterSnapshots", "rds:CopyDBClusterSnapshot"]))
+    arn = share(cloud)
+    rds = role.client("rds")
+
+    listed = rds.describe_db_cluster_snapshots(SnapshotType="shared")["DBClusterSnapshots"]
+    error = refusal(
+        rds.copy_db_cluster_snapshot,
+        SourceDBClusterSnapshotIdentifier=arn,
+        TargetDBClusterSnapshotIdentifier="copy",
+        Tags=[{"Key": "a", "Value": "b"}],
+    )
+
+    assert [s["DBClusterSnapshotArn"] for s in listed] == [arn]
+    assert "rds:AddTagsToResource" in error["Message"]
+
+
+@pytest.mark.parametrize(
+    ("rights", "accessible"),
+    [
+        ([], False),
+        (["kms:DescribeKey"], False),
+        (["kms:DescribeKey", "kms:CreateGrant"], True),
+    ],
+)
+def test_a_copy_under_a_key_needs_rights_on_the_key(
+    cloud: LocalCloud, rights: list[str], accessible: bool
+) -> None:
+    kms = client(cloud, "kms")
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    kms.create_alias(AliasName="alias/copies", TargetKeyId=key)
+    through_rds = {"StringEquals": {"kms:ViaService": f"rds.{REGION}.amazonaws.com"}}
+    granted = [statement(rights, key, Condition=through_rds)] if rights else []
+    rds = Role(cloud, statement("rds:*"), *granted).client("rds")
+    given = {
+        "SourceDBClusterSnapshotIdentifier": share(cloud, kms_key_id=f"{key}-of-production"),
+        "TargetDBClusterSnapshotIdentifier": "copy",
+        "KmsKeyId": "alias/copies",
+    }
+
+    if accessible:
+        copied = rds.copy_db_cluster_snapshot(**given)["DBClusterSnapshot"]
+        assert copied["KmsKeyId"] == key
+    else:
+        assert refusal(rds.copy_db_cluster_snapshot, **given)["Code"] == "KMSKeyNotAccessibleFault"
+
+
+def test_the_visitor_may_do_nothing_and_the_admin_everything(cloud: LocalCloud) -> None:
+    visitor = cloud.client("ssm", user="visitor")
+
+    assert refusal(visitor.describe_parameters)["Code"] == "AccessDeniedException"
+    assert client(cloud, "ssm").describe_parameters()["Parameters"] == []
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "code"),
+    [
+        ("ssm", "describe_parameters", "UnrecognizedClientException"),
+        ("rds", "describe_db_clusters", "InvalidClientTokenId"),
+    ],
+)
+def test_a_key_or_token_that_is_nobodys_is_refused(
+    cloud: LocalCloud, service: str, operation: str, code: str
+) -> None:
+    role = Role(cloud, statement("*"))
+    stranger = boto3.client(  # type: ignore[call-overload]
+        service,
+        region_name=REGION,
+        endpoint_url=cloud.endpoint,
+        aws_access_key_id="AKIAUNKNOWNTOALLOFUS",
+        aws_secret_access_key="x",  # noqa: S106 (nobody's)
+    )
+
+    for caller in (stranger, role.client(service, token="another")):  # noqa: S106
+        error = refusal(getattr(caller, operation))
+        assert error["Code"] == code
+        assert error["Message"] == "The security token included in the request is invalid."

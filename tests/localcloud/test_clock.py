@@ -1,0 +1,72 @@
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from localcloud.client import LocalCloud
+
+NIGHT = datetime(2026, 1, 4, 2, tzinfo=UTC)
+SOON = timedelta(minutes=1)
+
+
+def test_the_clock_is_the_worlds_until_it_is_set(cloud: LocalCloud) -> None:
+    assert abs(cloud.now() - datetime.now(UTC)) < SOON
+
+
+def test_a_clock_that_was_set_ticks_on(cloud: LocalCloud) -> None:
+    cloud.set_clock(NIGHT)
+    first, second = cloud.now(), cloud.now()
+    assert NIGHT < first < second < NIGHT + SOON
+
+
+def test_the_time_stamps_of_services_follow(cloud: LocalCloud) -> None:
+    cloud.set_clock(NIGHT)
+    ssm = cloud.client("ssm")
+    ssm.put_parameter(Name="latest", Value="dummyvalue", Type="String")
+    modified = ssm.get_parameter(Name="latest")["Parameter"]["LastModifiedDate"]
+    assert NIGHT - timedelta(seconds=1) < modified < NIGHT + SOON
+
+
+def test_the_clock_can_be_set_again_and_back(cloud: LocalCloud) -> None:
+    cloud.set_clock(NIGHT)
+    cloud.set_clock(NIGHT - timedelta(days=1))
+    assert cloud.now() < NIGHT
+    cloud.set_clock(None)
+    assert abs(cloud.now() - datetime.now(UTC)) < SOON
+
+
+def test_reset_sets_the_clock_back(cloud: LocalCloud) -> None:
+    cloud.set_clock(NIGHT)
+    cloud.reset()
+    assert abs(cloud.now() - datetime.now(UTC)) < SOON
+
+
+def test_a_time_without_a_zone_is_refused(cloud: LocalCloud) -> None:
+    with pytest.raises(ValueError, match="zone"):
+        cloud.set_clock(NIGHT.replace(tzinfo=None))
+
+
+def test_functions_follow_the_clock_even_when_warm(
+    cloud: LocalCloud,
+    deploy: Callable[..., str],
+    invoke: Callable[..., tuple[str | None, Any]],
+) -> None:
+    deploy(
+        """
+        from datetime import UTC, datetime
+        import os, time
+        def handler(event, context):
+            left = context.get_remaining_time_in_millis()
+            return {"now": datetime.now(UTC).isoformat(), "pid": os.getpid(), "left": left}
+        """,
+        Timeout=20,
+    )
+    answers = []
+    for now in (NIGHT, NIGHT + timedelta(days=300), NIGHT - timedelta(days=300), None):
+        cloud.set_clock(now)
+        _, answer = invoke()
+        assert abs(datetime.fromisoformat(answer["now"]) - (now or datetime.now(UTC))) < SOON
+        assert 10_000 < answer["left"] <= 20_000
+        answers.append(answer["pid"])
+    assert len(set(answers)) == 1

@@ -1,0 +1,136 @@
+"""The triggers: each parses its event, calls one use case, and logs the decision."""
+
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from types import ModuleType
+from typing import Any
+
+import pytest
+from chalice.app import IAMAuthorizer
+from chalice.test import Client
+
+from chalicelib.ledger import Note
+from tests.fakes import InMemoryAws, arn, snapshot
+from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, STAGE
+
+Load = Callable[..., ModuleType]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """Imports app.py as ``chalice deploy`` and Lambda do: with the stage in the environment."""
+
+    def load(**changes: str) -> ModuleType:
+        for name, value in (STAGE | {"AWS_DEFAULT_REGION": "eu-west-1"} | changes).items():
+            monkeypatch.setenv(name, value)
+        forget()
+        return importlib.import_module("app")
+
+    yield load
+    forget()
+
+
+def forget() -> None:
+    sys.modules.pop("app", None)
+    logging.Logger.manager.loggerDict.pop("aurora-refresh", None)  # it holds the old stdout
+
+
+@pytest.fixture
+def aws() -> InMemoryAws:
+    aws = InMemoryAws(datetime(2026, 1, 4, 4, tzinfo=UTC))
+    for name, value in ((PIPELINE_NAME, PIPELINE), (LATEST, arn("old")), (CURRENT, arn("old"))):
+        aws.parameters.put(name, value, Note("by hand", "setup", ""))
+    aws.pipelines.pipelines[PIPELINE] = []
+    aws.snapshots.all = [snapshot("new"), snapshot("old")]
+    return aws
+
+
+def scheduled_event(time: str) -> dict[str, Any]:
+    return {
+        "version": "0",
+        "id": "89d1a02d-5ec7-412e-82f5-13505f849b41",
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": "222222222222",
+        "time": time,
+        "region": "eu-west-1",
+        "resources": ["arn:aws:events:eu-west-1:222222222222:rule/a-rule"],
+        "detail": {},
+    }
+
+
+def invoke(app: ModuleType, function: str, time: str) -> Any:
+    with Client(app.app) as client:
+        return client.lambda_.invoke(function, scheduled_event(time)).payload
+
+
+def test_two_o_clock_records_the_newest_share(load: Load, aws: InMemoryAws) -> None:
+    app = load()
+    app.world = aws
+    aws.snapshots.all.append(snapshot("newest", created=datetime(2026, 1, 4, 1, tzinfo=UTC)))
+    answer = invoke(app, "db-update-latest-snapshot-id", "2026-01-04T02:00:00Z")
+    assert (answer["outcome"], answer["databases"][0]["latest"]) == ("updated", arn("newest"))
+    assert aws.values()[LATEST] == arn("newest")
+
+
+def test_four_o_clock_promotes_it_and_starts_the_pipeline(load: Load, aws: InMemoryAws) -> None:
+    app = load()
+    app.world = aws
+    invoke(app, "db-update-latest-snapshot-id", "2026-01-04T02:00:00Z")
+    answer = invoke(app, "db-restore-from-snapshot", "2026-01-04T04:00:00Z")
+    assert (answer["outcome"], answer["execution_id"]) == ("started", "run-1")
+    assert aws.values()[CURRENT] == aws.values()[LATEST]
+
+
+def test_a_decision_is_one_log_line_with_its_grounds(
+    load: Load, aws: InMemoryAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = load()
+    app.world = aws
+    answer = invoke(app, "db-update-latest-snapshot-id", "2026-01-11T02:00:00Z")
+    (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    told = ("level", "message", "function", "scheduled", "answer", "correlation_id")
+    assert {name: line[name] for name in told} == {
+        "level": "INFO",
+        "message": "decision",
+        "function": "update",
+        "scheduled": "2026-01-11T02:00:00+00:00",
+        "answer": answer,
+        "correlation_id": "89d1a02d-5ec7-412e-82f5-13505f849b41",
+    }
+
+
+def test_the_schedules_are_the_settings(load: Load) -> None:
+    app = load(UPDATE_SCHEDULE="cron(30 1 ? * MON *)", RESTORE_SCHEDULE="cron(30 3 ? * MON *)")
+    assert {source.name: source.schedule_expression for source in app.app.event_sources} == {
+        "db-update-latest-snapshot-id": "cron(30 1 ? * MON *)",
+        "db-restore-from-snapshot": "cron(30 3 ? * MON *)",
+    }
+
+
+def test_every_route_carries_the_iam_authorizer(load: Load) -> None:
+    routes = load().app.routes
+    assert {path: list(methods) for path, methods in routes.items()} == {
+        "/snapshots/current": ["PUT"]
+    }
+    for methods in routes.values():
+        for route in methods.values():
+            assert isinstance(route.authorizer, IAMAuthorizer)
+
+
+def test_without_the_pin_api_there_is_no_rest_api_at_all(load: Load) -> None:
+    assert not load(PIN_API_ENABLED="false").app.routes
+
+
+def test_a_wrong_stage_stops_the_import_with_every_problem_and_no_stack_trace(load: Load) -> None:
+    with pytest.raises(SystemExit) as caught:
+        load(SOURCE_ACCOUNT="x", RDS_ENGINE="y")
+    assert str(caught.value).splitlines() == [
+        "These settings of the stage are wrong:",
+        "  - SOURCE_ACCOUNT is 'x': write production's account id, 12 digits",
+        "  - RDS_ENGINE is 'y': write one of aurora-postgresql, aurora-mysql, docdb, neptune",
+    ]

@@ -1,0 +1,45 @@
+"""The hold: a dated stop to scheduled promotion."""
+
+from datetime import date
+
+import pytest
+
+from chalicelib.hold import Hold
+
+HOLD = Hold(date(2026, 1, 22), "release test", "arn:aws:iam::222222222222:user/tester")
+
+
+def test_a_hold_is_read() -> None:
+    text = (
+        '{"until": "2026-01-22", "reason": "release test", '
+        '"by": "arn:aws:iam::222222222222:user/tester"}'
+    )
+    assert Hold.read(text) == HOLD
+
+
+def test_the_placeholder_is_no_hold() -> None:
+    assert Hold.read("dummyvalue") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " ",
+        "until thursday",
+        "2026-01-22",
+        "null",
+        "{}",
+        '{"until": "thursday", "reason": "", "by": ""}',
+        '{"until": 20260122, "reason": "", "by": ""}',
+        '{"until": "2026-01-22"}',
+        "[" * 100_000,
+    ],
+)
+def test_anything_unreadable_is_an_error_that_shows_what_is_right(text: str) -> None:
+    with pytest.raises(ValueError, match="not a hold such as"):
+        Hold.read(text)
+
+
+def test_a_hold_covers_the_days_before_its_until() -> None:
+    assert HOLD.covers(date(2026, 1, 21))
+    assert not HOLD.covers(date(2026, 1, 22))

@@ -1,0 +1,785 @@
+"""The rules of the calendar, each also against a slow and obvious reading of itself."""
+
+import calendar
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from chalicelib.schedule import SEARCH_LIMIT, Cadence, Expression, Window, next_run
+
+ZONES = ("UTC", "Europe/Amsterdam", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia")
+SUNDAYS_AT_FOUR = Expression.parse("cron(0 4 ? * SUN *)")
+FORTNIGHTLY = Cadence(2, date(2026, 1, 4))
+
+# Hypothesis wants its bounds naive.
+FIRST, LAST = datetime(2011, 1, 1), datetime(2040, 1, 1)  # noqa: DTZ001
+instants = st.datetimes(FIRST, LAST, timezones=st.just(UTC))
+dates = st.dates(date(1970, 1, 1), date(2199, 12, 31))
+minutes_of_day = st.integers(0, 24 * 60 - 1)
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def clock(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Window:
+    start, end = draw(minutes_of_day), draw(st.integers(0, 24 * 60))
+    assume(start != end)
+    return Window.parse(f"{clock(start)}-{clock(end)} {draw(st.sampled_from(ZONES))}")
+
+
+# Window
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end", "key"),
+    [
+        ("00:00-07:00 UTC", 0, 420, "UTC"),
+        ("22:00-05:30 Europe/Amsterdam", 1320, 330, "Europe/Amsterdam"),
+        ("00:00-24:00 America/New_York", 0, 1440, "America/New_York"),
+        ("22:00-00:00 UTC", 1320, 0, "UTC"),
+        ("09:05-23:59 Etc/GMT+5", 545, 1439, "Etc/GMT+5"),
+    ],
+)
+def test_a_window_is_read_and_written_back(text: str, start: int, end: int, key: str) -> None:
+    window = Window.parse(text)
+
+    assert window == Window(start, end, ZoneInfo(key))
+    assert str(window) == text
+
+
+@pytest.mark.parametrize("text", ["00:00-07:00", "00:00-07:00   UTC"])
+def test_the_text_of_a_window_is_canonical(text: str) -> None:
+    assert str(Window.parse(text)) == "00:00-07:00 UTC"
+
+
+@given(windows())
+def test_every_window_is_read_back_from_its_text(window: Window) -> None:
+    assert Window.parse(str(window)) == window
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "always",
+        "00:00",
+        "0:00-7:00 UTC",
+        "00:00-07:60 UTC",
+        "00:60-07:00 UTC",
+        "24:00-07:00 UTC",
+        "00:00-24:01 UTC",
+        "00:00-25:00 UTC",
+        "00:00-07:00 UTC ",
+        "00:00-07:00UTC",
+        "00:00-07:00 UTC UTC",
+        "\N{ARABIC-INDIC DIGIT ZERO}0:00-07:00 UTC",
+        "00:00-07:00 UTC\n",
+    ],
+)
+def test_a_text_that_is_no_window_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="hh:mm") as error:
+        Window.parse(text)
+
+    assert str(error.value) == (
+        f'"{text}" is not hh:mm-hh:mm (at most 24:00) and a time zone; '
+        'write e.g. "00:00-07:00 Europe/Amsterdam"'
+    )
+
+
+@pytest.mark.parametrize("text", ["07:00-07:00", "00:00-00:00 Europe/Amsterdam"])
+def test_a_window_that_starts_when_it_ends_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="starts when it ends") as error:
+        Window.parse(text)
+
+    assert str(error.value) == (
+        f'"{text}" starts when it ends, which could mean never or always; '
+        'for always write "00:00-24:00"'
+    )
+
+
+@pytest.mark.parametrize("key", ["Amsterdam", "Europe", "/etc/localtime", "../UTC", "CET-1\x00"])
+def test_an_unknown_zone_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="time zone") as error:
+        Window.parse(f"00:00-07:00 {key}")
+
+    assert str(error.value) == (
+        f'"{key}" is not a time zone of the IANA database; '
+        'write e.g. "00:00-07:00 Europe/Amsterdam"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("window", "instant", "inside"),
+    [
+        ("00:00-07:00 UTC", "2026-11-22T00:00:00", True),
+        ("00:00-07:00 UTC", "2026-11-22T06:59:59", True),
+        ("00:00-07:00 UTC", "2026-11-22T07:00:00", False),
+        ("00:00-07:00 UTC", "2026-11-22T23:59:59", False),
+        ("22:00-05:00 UTC", "2026-11-22T21:59:59", False),
+        ("22:00-05:00 UTC", "2026-11-22T22:00:00", True),
+        ("22:00-05:00 UTC", "2026-11-22T00:00:00", True),
+        ("22:00-05:00 UTC", "2026-11-22T05:00:00", False),
+        ("22:00-00:00 UTC", "2026-11-22T23:59:59", True),
+        ("22:00-00:00 UTC", "2026-11-23T00:00:00", False),
+        # Amsterdam is two hours ahead in summer and one in winter.
+        ("00:00-07:00 Europe/Amsterdam", "2026-07-05T04:59:00", True),
+        ("00:00-07:00 Europe/Amsterdam", "2026-07-05T05:00:00", False),
+        ("00:00-07:00 Europe/Amsterdam", "2026-12-06T05:59:00", True),
+        ("00:00-07:00 Europe/Amsterdam", "2026-12-06T06:00:00", False),
+        # 02:30 comes twice on 25 October 2026, at 00:30 and at 01:30 UTC.
+        ("02:15-02:45 Europe/Amsterdam", "2026-10-25T00:30:00", True),
+        ("02:15-02:45 Europe/Amsterdam", "2026-10-25T01:10:00", False),
+        ("02:15-02:45 Europe/Amsterdam", "2026-10-25T01:30:00", True),
+        # 02:00 to 03:00 does not come on 29 March 2026: 01:00 UTC is 03:00.
+        ("02:00-03:00 Europe/Amsterdam", "2026-03-29T00:59:59", False),
+        ("02:00-03:00 Europe/Amsterdam", "2026-03-29T01:00:00", False),
+        # Lord Howe Island moves by half an hour: 01:30 to 02:00 comes twice on 5 April 2026.
+        ("01:30-02:00 Australia/Lord_Howe", "2026-04-04T14:29:00", False),
+        ("01:30-02:00 Australia/Lord_Howe", "2026-04-04T14:30:00", True),
+        ("01:30-02:00 Australia/Lord_Howe", "2026-04-04T15:29:00", True),
+        ("01:30-02:00 Australia/Lord_Howe", "2026-04-04T15:30:00", False),
+    ],
+)
+def test_the_clocks_of_the_zone_decide(window: str, instant: str, inside: bool) -> None:
+    assert Window.parse(window).contains(utc(instant)) is inside
+
+
+@given(windows(), instants)
+def test_a_window_holds_the_minutes_walked_through_from_its_start_to_its_end(
+    window: Window, instant: datetime
+) -> None:
+    minute, walked = window.start, set()
+    while minute != window.end % (24 * 60):
+        walked.add(clock(minute))
+        minute = (minute + 1) % (24 * 60)
+    local = instant.astimezone(window.zone).strftime("%H:%M")
+
+    assert window.contains(instant) is (local in walked or str(window).startswith("00:00-24:00"))
+
+
+@given(windows(), instants, st.sampled_from(ZONES))
+def test_it_does_not_matter_in_which_zone_an_instant_is_written(
+    window: Window, instant: datetime, key: str
+) -> None:
+    elsewhere = instant.astimezone(ZoneInfo(key))
+
+    assert window.contains(elsewhere) is window.contains(instant)
+    assert window.date_of(elsewhere) == window.date_of(instant)
+
+
+@given(instants, st.sampled_from(ZONES))
+def test_a_whole_day_is_always_open(instant: datetime, key: str) -> None:
+    window = Window.parse(f"03:00-04:00 {key}").whole_day()
+
+    assert str(window) == f"00:00-24:00 {key}"
+    assert window.contains(instant)
+
+
+@pytest.mark.parametrize(
+    ("day", "key", "hours"),
+    [
+        (date(2026, 3, 28), "Europe/Amsterdam", 24),
+        (date(2026, 3, 29), "Europe/Amsterdam", 23),
+        (date(2026, 10, 25), "Europe/Amsterdam", 25),
+        (date(2026, 3, 8), "America/New_York", 23),
+        (date(2026, 11, 1), "America/New_York", 25),
+        (date(2026, 4, 5), "Australia/Lord_Howe", 24.5),
+        (date(2026, 10, 4), "Australia/Lord_Howe", 23.5),
+        # Samoa went over the date line, and had no 30 December 2011.
+        (date(2011, 12, 29), "Pacific/Apia", 24),
+        (date(2011, 12, 30), "Pacific/Apia", 0),
+        (date(2011, 12, 31), "Pacific/Apia", 24),
+    ],
+)
+def test_a_date_lasts_as_long_as_the_clocks_of_the_zone_show_it(
+    day: date, key: str, hours: float
+) -> None:
+    window = Window.parse(f"00:00-24:00 {key}")
+    around = datetime.combine(day, time(), UTC) - timedelta(days=2)
+    half_hours = (around + timedelta(minutes=30 * n) for n in range(48 * 5))
+
+    assert sum(window.date_of(instant) == day for instant in half_hours) / 2 == hours
+
+
+# Cadence
+
+
+@pytest.mark.parametrize(
+    ("day", "on"),
+    [
+        (date(2026, 1, 4), True),
+        (date(2026, 1, 10), True),
+        (date(2026, 1, 11), False),
+        (date(2026, 1, 17), False),
+        (date(2026, 1, 18), True),
+        (date(2026, 1, 3), False),
+        (date(2025, 12, 28), False),
+        (date(2025, 12, 27), True),
+        (date(2025, 12, 21), True),
+        # 2026 has 53 ISO weeks: 27 December lies in week 52, 10 January in week 1.
+        (date(2026, 12, 20), True),
+        (date(2026, 12, 27), False),
+        (date(2027, 1, 3), True),
+        (date(2027, 1, 10), False),
+        (date(2027, 1, 17), True),
+    ],
+)
+def test_every_second_week_from_the_anchor_is_on(day: date, on: bool) -> None:
+    assert FORTNIGHTLY.is_on_week(day) is on
+
+
+@given(dates, dates)
+@example(date(2026, 1, 4), date(2026, 12, 27))
+@example(date(2026, 12, 28), date(2026, 12, 31))
+def test_of_two_consecutive_sundays_exactly_one_is_on(anchor: date, day: date) -> None:
+    cadence = Cadence(2, anchor)
+    sunday = day - timedelta(days=day.isoweekday() % 7)
+
+    assert cadence.is_on_week(sunday) is not cadence.is_on_week(sunday + timedelta(days=7))
+
+
+@given(st.integers(1, 60), dates, dates)
+def test_on_weeks_are_whole_weeks_that_come_back_at_their_interval(
+    weeks: int, anchor: date, day: date
+) -> None:
+    on = {anchor + timedelta(days=n) for n in range(7)}
+    period = timedelta(weeks=weeks)
+    moved = day
+    while moved < anchor:
+        moved += period
+    while moved >= anchor + period:
+        moved -= period
+
+    assert Cadence(weeks, anchor).is_on_week(day) is (moved in on)
+
+
+# Expression
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        # The table of examples in the EventBridge user guide.
+        ("cron(0 10 * * ? *)", ["Mon 23 10:00", "Tue 24 10:00", "Wed 25 10:00"]),
+        ("cron(15 12 * * ? *)", ["Mon 23 12:15", "Tue 24 12:15", "Wed 25 12:15"]),
+        ("cron(0 18 ? * MON-FRI *)", ["Mon 23 18:00", "Tue 24 18:00", "Wed 25 18:00"]),
+        ("cron(0 8 1 * ? *)", ["Tue 01 08:00", "Fri 01 08:00", "Mon 01 08:00"]),
+        ("cron(0/15 * * * ? *)", ["Mon 23 00:15", "Mon 23 00:30", "Mon 23 00:45"]),
+        ("cron(0/10 * ? * MON-FRI *)", ["Mon 23 00:10", "Mon 23 00:20", "Mon 23 00:30"]),
+        ("cron(0/5 8-17 ? * MON-FRI *)", ["Mon 23 08:00", "Mon 23 08:05", "Mon 23 08:10"]),
+        # Its text: "every tenth minute, starting from the first minute of the hour".
+        ("cron(1/10 * * * ? *)", ["Mon 23 00:01", "Mon 23 00:11", "Mon 23 00:21"]),
+        # Its commands for the CLI.
+        ("cron(0 12 * * ? *)", ["Mon 23 12:00", "Tue 24 12:00", "Wed 25 12:00"]),
+        ("cron(5,35 14 * * ? *)", ["Mon 23 14:05", "Mon 23 14:35", "Tue 24 14:05"]),
+        ("cron(15 10 ? * 6L 2026-2027)", ["Fri 27 10:15", "Fri 25 10:15", "Fri 29 10:15"]),
+        ("cron(15 10 ? * 6L 2019-2022)", []),
+        # Its wildcards: "3#2 would be the second Tuesday", "3W the weekday closest to the third".
+        ("cron(0 0 ? * 3#2 *)", ["Tue 08 00:00", "Tue 12 00:00", "Tue 09 00:00"]),
+        ("cron(0 0 3W * ? *)", ["Thu 03 00:00", "Mon 04 00:00", "Wed 03 00:00"]),
+        ("cron(0 0 ? * L *)", ["Sat 28 00:00", "Sat 05 00:00", "Sat 12 00:00"]),
+        ("cron(0 0 L * ? *)", ["Mon 30 00:00", "Thu 31 00:00", "Sun 31 00:00"]),
+        # The defaults of this app.
+        ("cron(0 2 ? * SUN *)", ["Sun 29 02:00", "Sun 06 02:00", "Sun 13 02:00"]),
+        ("cron(0 2 ? * 1 *)", ["Sun 29 02:00", "Sun 06 02:00", "Sun 13 02:00"]),
+        ("cron(00 02 ? * sun *)", ["Sun 29 02:00", "Sun 06 02:00", "Sun 13 02:00"]),
+        ("cron(0 0 ? * FRI#1 *)", ["Fri 04 00:00", "Fri 01 00:00", "Fri 05 00:00"]),
+        ("cron(0 1 ? * MONL *)", ["Mon 30 01:00", "Mon 28 01:00", "Mon 25 01:00"]),
+        ("cron(0 0 ? * 2#1 *)", ["Mon 07 00:00", "Mon 04 00:00", "Mon 01 00:00"]),
+        ("cron(0 0 LW * ? *)", ["Mon 30 00:00", "Thu 31 00:00", "Fri 29 00:00"]),
+        ("cron(0 0 1W 5 ? *)", ["Mon 03 00:00", "Mon 01 00:00", "Tue 01 00:00"]),
+        ("cron(0 21-5/4 * * ? *)", ["Mon 23 01:00", "Mon 23 05:00", "Mon 23 21:00"]),
+        ("cron(59 23 31 12 ? *)", ["Thu 31 23:59", "Fri 31 23:59", "Sun 31 23:59"]),
+        ("cron(0 0 29 2 ? *)", ["Tue 29 00:00", "Sun 29 00:00", "Fri 29 00:00"]),
+        ("cron(0 0 1 JAN ? 2027/2)", ["Fri 01 00:00", "Mon 01 00:00", "Wed 01 00:00"]),
+        ("cron(0 0 30 2 ? *)", []),
+        ("cron(* * * * ? 2025)", []),
+        ("cron(59 23 23 11 ? 2026)", ["Mon 23 23:59"]),
+        ("rate(14 days)", []),
+    ],
+)
+def test_an_expression_fires_as_its_documentation_says(text: str, first: list[str]) -> None:
+    expression = Expression.parse(text)
+    fires = list(islice(expression.fires_after(utc("2026-11-23T00:00")), 3))
+
+    assert [fire.strftime("%a %d %H:%M") for fire in fires] == first
+    assert expression.next_after(utc("2026-11-23T00:00")) == next(iter(fires), None)
+    assert str(expression) == text
+
+
+def test_hours_may_pass_midnight_but_the_day_stays_the_date_itself() -> None:
+    """The guide's own example, and note: from 12:00 am to 2:00 am it runs on Monday morning."""
+    expression = Expression.parse("cron(0/30 20-2 ? * MON-FRI *)")
+
+    fires = list(islice(expression.fires_after(utc("2026-11-27T02:00")), 16))
+
+    friday = [utc("2026-11-27T02:30") + timedelta(hours=17.5, minutes=30 * n) for n in range(8)]
+    monday = [utc("2026-11-30T00:00") + timedelta(minutes=30 * n) for n in range(6)]
+    assert fires == [utc("2026-11-27T02:30"), *friday, *monday, utc("2026-11-30T20:00")]
+
+
+def test_the_weekday_nearest_the_31st_skips_the_months_that_have_none() -> None:
+    """Seen in the AWS console, https://github.com/winebarrel/cronplan/issues/106."""
+    expression = Expression.parse("cron(5 10 31W * ? 2026)")
+
+    fires = list(expression.fires_after(utc("2026-01-01T00:00")))
+
+    assert [fire.strftime("%a %d %b") for fire in fires] == [
+        "Fri 30 Jan",
+        "Tue 31 Mar",
+        "Fri 29 May",
+        "Fri 31 Jul",
+        "Mon 31 Aug",
+        "Fri 30 Oct",
+        "Thu 31 Dec",
+    ]
+
+
+def test_the_last_instant_of_all_years_is_the_last() -> None:
+    expression = Expression.parse("cron(* * * * ? *)")
+    last = utc("2199-12-31T23:59")
+
+    assert expression.next_after(last - timedelta(seconds=1)) == last
+    assert expression.next_after(last) is None
+
+
+def test_an_instant_may_be_written_in_any_zone_and_the_answer_is_utc() -> None:
+    after = datetime(2026, 11, 29, 0, 59, 59, 999_999, ZoneInfo("Europe/Amsterdam"))
+
+    fire = Expression.parse("cron(0 0/12 29 * ? *)").next_after(after)
+    earlier = Expression.parse("cron(0/5 23 * * ? *)").next_after(after - timedelta(minutes=10))
+
+    assert (fire, earlier) == (utc("2026-11-29T00:00"), utc("2026-11-28T23:50"))
+    assert fire is not None
+    assert fire.tzinfo is UTC
+
+
+def test_expressions_are_equal_when_their_texts_are() -> None:
+    text = "cron(0 2 ? * SUN *)"
+
+    assert Expression.parse(text) == Expression.parse(text)
+    assert Expression.parse(text) != Expression.parse("cron(0 2 ? * 1 *)")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["rate(1 minute)", "rate(1 hour)", "rate(1 day)", "rate(5 minutes)", "rate(10 hours)"],
+)
+def test_a_rate_is_accepted_and_its_phase_not_guessed(text: str) -> None:
+    expression = Expression.parse(text)
+
+    assert str(expression) == text
+    assert expression.next_after(utc("2026-11-23T00:00")) is None
+    assert next_run(expression, FORTNIGHTLY, Window.parse("00:00-24:00"), utc("2026-11-23")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rate(1 days)",
+        "rate(14 day)",
+        "rate(0 days)",
+        "rate(-1 days)",
+        "rate(01 day)",
+        "rate(1.5 days)",
+        "rate(2 weeks)",
+        "rate(days)",
+        "rate(14days)",
+        "rate(14 days",
+    ],
+)
+def test_a_wrong_rate_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="rate") as error:
+        Expression.parse(text)
+
+    assert str(error.value) == (
+        f'"{text}" is not a rate; write a positive integer and its unit, singular after 1 and '
+        "plural otherwise, e.g. rate(1 hour), rate(30 minutes), rate(14 days)"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0 2 ? * SUN *", "cron(0 2 ? * SUN *", "at(2026-11-23T00:00:00)", "CRON(* * ?)"]
+)
+def test_what_is_neither_cron_nor_rate_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="schedule expression") as error:
+        Expression.parse(text)
+
+    assert str(error.value) == (
+        f'"{text}" is not a schedule expression; write cron(…) or rate(…), e.g. cron(0 2 ? * SUN *)'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("cron()", 0), ("cron(0 2 * * SUN)", 5), ("cron(0 0 2 ? * SUN *)", 7)]
+)
+def test_a_cron_has_six_fields(text: str, count: int) -> None:
+    with pytest.raises(ValueError, match="fields") as error:
+        Expression.parse(text)
+
+    assert str(error.value) == (
+        f'"{text}" has {count} fields; write six: '
+        "cron(minutes hours day-of-month month day-of-week year)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("in_month", "in_week"), [("*", "*"), ("?", "?"), ("1", "SUN"), ("*", "1")]
+)
+def test_exactly_one_of_the_day_fields_is_a_question_mark(in_month: str, in_week: str) -> None:
+    with pytest.raises(ValueError, match="go together") as error:
+        Expression.parse(f"cron(0 2 {in_month} * {in_week} *)")
+
+    assert str(error.value) == (
+        f'day-of-month "{in_month}" and day-of-week "{in_week}" do not go together; '
+        'write "?" in exactly one of the two'
+    )
+
+
+COMMON = "a list a,b, a range a-b, a step a/n or *"
+
+
+@pytest.mark.parametrize(
+    ("fields", "title", "value", "right"),
+    [
+        *(
+            (f"{field} 2 * * ?", "minutes", value, f"0-59, {COMMON}")
+            for field, value in [
+                ("60", "60"),
+                ("-1", "-1"),
+                ("?", "?"),
+                ("L", "L"),
+                ("MON", "MON"),
+                ("0,61", "61"),
+                ("0,", ""),
+                ("5-61", "61"),
+                ("*-5", "*"),
+                ("5-*", "*"),
+                ("1-2-3", "1-2-3"),
+                ("/5", "/5"),
+                ("*/", "*/"),
+                ("*/0", "*/0"),
+                ("*/60", "*/60"),
+                ("0/x", "0/X"),
+                ("0/5/5", "0/5/5"),
+                ("\N{ARABIC-INDIC DIGIT FIVE}", "\N{ARABIC-INDIC DIGIT FIVE}"),
+                ("99999", "99999"),
+            ]
+        ),
+        ("0 24 * * ?", "hours", "24", f"0-23, {COMMON}"),
+        ("0 */24 * * ?", "hours", "*/24", f"0-23, {COMMON}"),
+        *(
+            (
+                f"0 2 {field} * ?",
+                "day-of-month",
+                value,
+                f"1-31, {COMMON}; or, alone, ?, L, LW or nW",
+            )
+            for field, value in [
+                ("0", "0"),
+                ("32", "32"),
+                ("32W", "32"),
+                ("W", "W"),
+                ("1W,15W", "1W"),
+                ("L,1", "L"),
+                ("1-5W", "5W"),
+                ("L-3", "L"),
+                ("SUN", "SUN"),
+            ]
+        ),
+        ("0 2 * 0 ?", "month", "0", f"1-12 or JAN-DEC, {COMMON}"),
+        ("0 2 * 13 ?", "month", "13", f"1-12 or JAN-DEC, {COMMON}"),
+        ("0 2 * JANUARY ?", "month", "JANUARY", f"1-12 or JAN-DEC, {COMMON}"),
+        *(
+            (
+                f"0 2 ? * {field}",
+                "day-of-week",
+                value,
+                (
+                    "1-7 or SUN-SAT (1 is SUN), a list a,b, a range a-b or *; "
+                    "or, alone, ?, L, nL or n#1 to n#5"
+                ),
+            )
+            for field, value in [
+                ("0", "0"),
+                ("8", "8"),
+                ("JAN", "JAN"),
+                ("SUNDAY", "SUNDAY"),
+                ("8L", "8"),
+                ("MON,6L", "6L"),
+                ("8#1", "8"),
+                ("2#0", "2#0"),
+                ("2#6", "2#6"),
+                ("3#1,6#3", "3#1"),
+                ("*/2", "*/2"),
+                ("MON-FRI/2", "MON-FRI/2"),
+                ("2W", "2W"),
+            ]
+        ),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_value_and_what_is_right(
+    fields: str, title: str, value: str, right: str
+) -> None:
+    with pytest.raises(ValueError, match="accepted") as error:
+        Expression.parse(f"cron({fields} *)")
+
+    assert str(error.value) == f'{title} "{value}" is not accepted by EventBridge; write {right}'
+
+
+@pytest.mark.parametrize("year", ["1969", "2200", "26", "2028-2026", "?"])
+def test_a_wrong_year_is_refused(year: str) -> None:
+    with pytest.raises(ValueError, match="accepted") as error:
+        Expression.parse(f"cron(0 2 ? * SUN {year})")
+
+    assert str(error.value) == (
+        f'year "{year}" is not accepted by EventBridge; write 1970-2199, {COMMON}, ascending'
+    )
+
+
+Part = tuple[str, Callable[[int], bool]]
+Days = tuple[str, str, Callable[[date], bool]]
+
+
+@st.composite
+def parts(draw: st.DrawFn, low: int, high: int, names: str = "", *, steps: bool = True) -> Part:
+    """A field's text, and what it means, said by counting round the clock."""
+    size = high - low + 1
+    first, last = draw(st.integers(low, high)), draw(st.integers(low, high))
+    if low == 1970:
+        first, last = min(first, last), max(first, last)
+    step = draw(st.integers(1, min(high, size)))
+
+    def written(n: int) -> str:
+        name = names.split()[n - low] if names else f"{n:02}"
+        return draw(st.sampled_from([str(n), name, name.lower()]))
+
+    def ahead(n: int) -> int:
+        return (n - first) % size
+
+    kinds: list[Part] = [
+        ("*", lambda _: True),
+        (written(first), lambda n: n == first),
+        (f"{written(first)}-{written(last)}", lambda n: ahead(n) <= ahead(last)),
+        (f"{written(first)},{written(last)}", lambda n: n in (first, last)),
+    ]
+    if steps:
+        kinds += [
+            (f"*/{step}", lambda n: (n - low) % step == 0),
+            (f"{written(first)}/{step}", lambda n: n >= first and (n - first) % step == 0),
+            (
+                f"{written(first)}-{written(last)}/{step}",
+                lambda n: ahead(n) <= ahead(last) and ahead(n) % step == 0,
+            ),
+        ]
+    return draw(st.sampled_from(kinds))
+
+
+def month_of(day: date) -> list[date]:
+    return [
+        date(day.year, day.month, n + 1) for n in range(calendar.monthrange(day.year, day.month)[1])
+    ]
+
+
+@st.composite
+def days(draw: st.DrawFn) -> Days:
+    """The two day fields, and what they mean, said by searching the whole month."""
+    if draw(st.booleans()):
+        target = draw(st.integers(1, 31))
+        text, holds = draw(parts(1, 31))
+
+        def is_nearest(day: date) -> bool:
+            month = month_of(day)
+            working = [other for other in month if other.weekday() < 5]
+            return target <= len(month) and day == min(
+                working, key=lambda other: abs(other.day - target)
+            )
+
+        in_month: list[Days] = [
+            (text, "?", lambda day: holds(day.day)),
+            (f"{target}W", "?", is_nearest),
+            ("L", "?", lambda day: day == month_of(day)[-1]),
+            ("LW", "?", lambda day: day == [d for d in month_of(day) if d.weekday() < 5][-1]),
+        ]
+        return draw(st.sampled_from(in_month))
+    names = "SUN MON TUE WED THU FRI SAT"
+    number, ordinal = draw(st.integers(1, 7)), draw(st.integers(1, 5))
+    name = names.split()[number - 1]
+    text, holds = draw(parts(1, 7, names, steps=False))
+
+    def named(day: date) -> list[date]:
+        return [d for d in month_of(day) if d.strftime("%a").upper() == name]
+
+    in_week: list[Days] = [
+        ("?", text, lambda day: holds(names.split().index(day.strftime("%a").upper()) + 1)),
+        ("?", f"{number}L", lambda day: day == named(day)[-1]),
+        ("?", f"{name}L", lambda day: day == named(day)[-1]),
+        ("?", f"{name}#{ordinal}", lambda day: day in named(day)[ordinal - 1 : ordinal]),
+        ("?", "L", lambda day: day.strftime("%a") == "Sat"),
+    ]
+    return draw(st.sampled_from(in_week))
+
+
+@given(
+    parts(0, 59),
+    parts(0, 23),
+    days(),
+    parts(1, 12, "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC"),
+    parts(1970, 2199),
+    instants,
+)
+def test_the_next_instant_is_the_first_that_a_walk_through_the_calendar_finds(
+    minutes: Part, hours: Part, in_days: Days, months: Part, years: Part, after: datetime
+) -> None:
+    in_month, in_week, is_day = in_days
+    text = f"cron({minutes[0]} {hours[0]} {in_month} {months[0]} {in_week} {years[0]})"
+    walk = [after.date() + timedelta(days=n) for n in range(500)]
+
+    found = Expression.parse(text).next_after(after)
+
+    expected = next(
+        (
+            instant
+            for day in walk
+            if years[1](day.year) and months[1](day.month) and is_day(day)
+            for hour in range(24)
+            if hours[1](hour)
+            for minute in range(60)
+            if minutes[1](minute)
+            and (instant := datetime.combine(day, time(hour, minute), UTC)) > after
+        ),
+        None,
+    )
+    if expected:
+        assert found == expected
+    else:
+        assert found is None or found.date() > walk[-1]
+
+
+# next_run
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ("2026-01-01T00:00", "2026-01-04T04:00"),
+        ("2026-01-04T03:59", "2026-01-04T04:00"),
+        ("2026-01-04T04:00", "2026-01-18T04:00"),
+        ("2026-11-23T00:00", "2026-12-06T04:00"),
+        # Still every second Sunday after the 53 weeks of 2026.
+        ("2026-12-06T04:00", "2026-12-20T04:00"),
+        ("2026-12-20T04:00", "2027-01-03T04:00"),
+        ("2027-01-03T04:00", "2027-01-17T04:00"),
+    ],
+)
+def test_the_next_run_is_on_the_next_on_week(after: str, expected: str) -> None:
+    window = Window.parse("00:00-07:00 UTC")
+
+    assert next_run(SUNDAYS_AT_FOUR, FORTNIGHTLY, window, utc(after)) == utc(expected)
+
+
+def test_the_date_of_a_run_is_that_of_the_windows_zone() -> None:
+    """It is Sunday in New York when the rule fires on Monday, UTC."""
+    mondays = Expression.parse("cron(0 3 ? * MON *)")
+    weekly_from_monday = Cadence(2, date(2026, 1, 5))
+    after = utc("2026-01-01T00:00")
+
+    here = next_run(mondays, weekly_from_monday, Window.parse("00:00-24:00 UTC"), after)
+    there = next_run(
+        mondays, weekly_from_monday, Window.parse("20:00-23:00 America/New_York"), after
+    )
+
+    assert (here, there) == (utc("2026-01-05T03:00"), utc("2026-01-12T03:00"))
+
+
+def test_a_rule_in_utc_may_be_inside_a_local_window_in_winter_only() -> None:
+    """04:00 UTC is 05:00 in Amsterdam in winter, and 06:00 in summer."""
+    window = Window.parse("00:00-06:00 Europe/Amsterdam")
+    after = utc("2026-03-20T00:00")
+
+    run = next_run(SUNDAYS_AT_FOUR, FORTNIGHTLY, window, after)
+    update = next_run(SUNDAYS_AT_FOUR, FORTNIGHTLY, window.whole_day(), after)
+
+    assert (run, update) == (utc("2026-10-25T04:00"), utc("2026-03-29T04:00"))
+
+
+@pytest.mark.parametrize(
+    ("until", "expected"),
+    [
+        (date(2026, 11, 1), "2026-12-06T04:00"),
+        (date(2026, 12, 6), "2026-12-06T04:00"),
+        (date(2026, 12, 7), "2026-12-20T04:00"),
+        (date(2027, 1, 1), "2027-01-03T04:00"),
+    ],
+)
+def test_a_hold_lets_it_run_from_its_own_day_on(until: date, expected: str) -> None:
+    window = Window.parse("00:00-07:00 UTC")
+    after = utc("2026-11-23T00:00")
+
+    assert next_run(SUNDAYS_AT_FOUR, FORTNIGHTLY, window, after, until) == utc(expected)
+
+
+def test_the_day_of_a_hold_is_that_of_the_windows_zone() -> None:
+    """22:00 UTC on the 6th is already the 7th in Amsterdam's summer."""
+    nightly = Expression.parse("cron(0 22 * * ? *)")
+    window = Window.parse("00:00-07:00 Europe/Amsterdam")
+
+    run = next_run(
+        nightly, Cadence(1, date(2026, 1, 4)), window, utc("2026-07-01"), date(2026, 7, 7)
+    )
+
+    assert run == utc("2026-07-06T22:00")
+
+
+def test_a_schedule_that_is_never_inside_the_window_has_no_next_run() -> None:
+    window = Window.parse("08:00-17:00 UTC")
+
+    assert next_run(SUNDAYS_AT_FOUR, FORTNIGHTLY, window, utc("2026-11-23")) is None
+
+
+def test_the_search_ends_at_its_limit() -> None:
+    window = Window.parse("00:00-24:00 UTC")
+    yearly = Expression.parse("cron(0 4 1 1 ? 2050)")
+    weekly = Cadence(1, date(2026, 1, 4))
+    fire = utc("2050-01-01T04:00")
+
+    assert next_run(yearly, weekly, window, fire - SEARCH_LIMIT) == fire
+    assert next_run(yearly, weekly, window, fire - SEARCH_LIMIT - timedelta(seconds=1)) is None
+
+
+@given(st.integers(1, 8), dates, windows(), instants, st.integers(-30, 60))
+def test_the_next_run_is_the_first_firing_that_meets_every_condition(
+    weeks: int, anchor: date, window: Window, after: datetime, held: int
+) -> None:
+    cadence = Cadence(weeks, anchor)
+    expression = Expression.parse("cron(0/20 0-6,22 ? * SAT,SUN *)")
+    until = after.date() + timedelta(days=held)
+
+    run = next_run(expression, cadence, window, after, until)
+
+    local = [
+        (fire, fire.astimezone(window.zone))
+        for fire in islice(expression.fires_after(after), 24 * 2 * 20)
+    ]
+    expected = [
+        fire
+        for fire, clock_there in local
+        if (clock_there.date() - anchor).days % (7 * weeks) < 7
+        and clock_there.date() >= until
+        and window.contains(fire)
+    ]
+    if expected:
+        assert run == expected[0]
+    else:
+        assert run is None or run > local[-1][0]

@@ -1,0 +1,233 @@
+"""Which snapshot is the right one."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.snapshots import (
+    Choice,
+    Rejection,
+    Snapshot,
+    SnapshotArn,
+    Wanted,
+    choose,
+    pin_rejection,
+    rejection,
+)
+from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
+
+WANTED = Wanted(PRODUCTION, "aurora-postgresql", "15", "orders")
+ANY_CLUSTER = replace(WANTED, cluster=None)
+MIDNIGHT = datetime(2026, 1, 4, tzinfo=UTC)
+
+
+def test_an_arn_is_read_by_its_parts() -> None:
+    assert SnapshotArn.parse(arn("orders-1")) == SnapshotArn(
+        arn("orders-1"), "eu-west-1", PRODUCTION
+    )
+
+
+def test_an_automated_snapshots_arn_has_a_colon_in_its_name() -> None:
+    assert SnapshotArn.parse(arn("rds:orders-2026-01-03-22-00")) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "dummyvalue",
+        "orders-1",
+        arn("orders-1") + "\n",
+        arn("orders 1"),
+        arn("orders-1", "1111111111111"),
+        arn("orders-1", "١١١١١١١١١١١١"),
+        arn("orders-1").replace("cluster-snapshot", "snapshot"),
+        arn("orders-1").replace(":rds:", ":ssm:"),
+        f"x{arn('orders-1')}",
+    ],
+)
+def test_what_is_no_cluster_snapshots_arn_is_none(text: str) -> None:
+    assert SnapshotArn.parse(text) is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, None),
+        (
+            {"account": "111111111112"},
+            Rejection("account", "account 111111111112, wanted 111111111111"),
+        ),
+        ({"account": ""}, Rejection("account", "account , wanted 111111111111")),
+        ({"status": "creating"}, Rejection("status", "status creating, wanted available")),
+        (
+            {"engine": "aurora-mysql"},
+            Rejection("engine", "engine aurora-mysql, wanted aurora-postgresql"),
+        ),
+        (
+            {"engine_version": "16.1"},
+            Rejection("version", "engine version 16.1, wanted 15"),
+        ),
+        ({"cluster": "billing"}, Rejection("cluster", "cluster billing, wanted orders")),
+        ({"created": None}, Rejection("no-create-time", "no creation time yet")),
+    ],
+)
+def test_a_snapshot_is_rejected_for_the_rule_it_breaks(
+    facts: dict[str, str], expected: Rejection | None
+) -> None:
+    assert rejection(snapshot(**facts), WANTED) == expected
+
+
+def test_the_first_broken_rule_is_the_one_told() -> None:
+    """Break the rules one by one from the last to the first: each hides those after it."""
+    told = []
+    broken = snapshot()
+    for change in (
+        {"created": None},
+        {"cluster": "billing"},
+        {"engine_version": "16.1"},
+        {"engine": "docdb"},
+        {"status": "copying"},
+        {"account": "999999999999"},
+    ):
+        broken = replace(broken, **change)
+        found = rejection(broken, WANTED)
+        told.append(found.reason if found else None)
+    assert told == ["no-create-time", "cluster", "version", "engine", "status", "account"]
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted", "matches"),
+    [
+        ("15.4", "15", True),
+        ("15.4", "15.4", True),
+        ("15.40", "15.4", False),
+        ("150.1", "15", False),
+        ("15", "15.4", False),
+        ("8.0.mysql_aurora.3.04.0", "8.0.mysql_aurora.3", True),
+        ("8.0.mysql_aurora.3.04.0", "8.0.mysql_aurora.3.0", False),
+        ("", "15", False),
+    ],
+)
+def test_versions_match_by_whole_dotted_parts(version: str, wanted: str, matches: bool) -> None:
+    found = rejection(snapshot(engine_version=version), replace(WANTED, engine_version=wanted))
+    assert (found is None) == matches
+
+
+def test_an_own_snapshot_may_be_pinned_whatever_its_cluster() -> None:
+    own = snapshot("before-the-test", ACCEPTANCE, cluster="acceptance-orders")
+    assert pin_rejection(own, WANTED) is None
+    assert rejection(own, WANTED) is not None
+
+
+def test_an_own_snapshot_of_another_engine_may_not_be_pinned() -> None:
+    own = snapshot("before-the-test", ACCEPTANCE, engine="docdb")
+    assert pin_rejection(own, WANTED) == Rejection(
+        "engine", "engine docdb, wanted aurora-postgresql"
+    )
+
+
+def test_a_strangers_share_may_not_be_pinned() -> None:
+    strange = snapshot("orders-1", "999999999999")
+    assert pin_rejection(strange, WANTED) == Rejection(
+        "account", "account 999999999999, wanted 111111111111"
+    )
+
+
+def test_nothing_shared_leaves_nothing_to_choose() -> None:
+    assert choose([], [WANTED]) == (Choice(None, frozenset(), {}),)
+
+
+def test_the_newest_eligible_snapshot_is_chosen_and_the_others_are_counted() -> None:
+    newest = snapshot("newest", created=MIDNIGHT)
+    listing = [
+        snapshot("older", created=MIDNIGHT - timedelta(days=1)),
+        newest,
+        snapshot("later-but-wrong", created=MIDNIGHT + timedelta(days=1), engine="docdb"),
+        snapshot("strange", "999999999999", created=MIDNIGHT + timedelta(days=2)),
+        snapshot("strange-2", "999999999999", created=MIDNIGHT + timedelta(days=2)),
+    ]
+    assert choose(listing, [WANTED]) == (
+        Choice(newest, frozenset({"orders"}), {"engine": 1, "account": 2}),
+    )
+
+
+def test_each_database_gets_its_own_choice_from_one_pass() -> None:
+    orders, billing = snapshot("orders-1"), snapshot("billing-1", cluster="billing")
+    choices = choose(iter([orders, billing]), [WANTED, replace(WANTED, cluster="billing")])
+    assert [choice.newest for choice in choices] == [orders, billing]
+
+
+def test_snapshots_of_several_clusters_are_ambiguous_without_a_source_cluster() -> None:
+    listing = [snapshot("orders-1"), snapshot("billing-1", cluster="billing")]
+    (open_choice,) = choose(listing, [ANY_CLUSTER])
+    (closed_choice,) = choose(listing, [WANTED])
+    assert open_choice.ambiguous
+    assert not closed_choice.ambiguous
+
+
+# --- any listing ----------------------------------------------------------------------------------
+
+ACCOUNTS = st.sampled_from([PRODUCTION, "111111111112", "011111111111", "11111111111", ""])
+SNAPSHOTS = st.builds(
+    snapshot,
+    name=st.sampled_from(["a", "b", "orders-1", "orders-10", "zz"]),
+    account=ACCOUNTS,
+    cluster=st.sampled_from(["orders", "order", "orders2"]),
+    engine=st.sampled_from(["aurora-postgresql", "aurora-postgresq", "docdb"]),
+    engine_version=st.sampled_from(["15", "15.4", "15.40", "150.1", "5.15"]),
+    status=st.sampled_from(["available", "creating", "copying"]),
+    created=st.none() | st.integers(-3, 3).map(lambda days: MIDNIGHT + timedelta(days=days)),
+)
+WANTEDS = st.builds(
+    Wanted,
+    account=st.just(PRODUCTION),
+    engine=st.just("aurora-postgresql"),
+    engine_version=st.sampled_from(["15", "15.4"]),
+    cluster=st.sampled_from([None, "orders"]),
+)
+
+
+def eligible_by_the_letter(each: Snapshot, wanted: Wanted) -> bool:
+    """Section 4 of the contract, said once more and differently."""
+    parts = wanted.engine_version.split(".")
+    return (
+        each.arn.split(":")[4] == wanted.account
+        and each.status == "available"
+        and each.engine == wanted.engine
+        and each.engine_version.split(".")[: len(parts)] == parts
+        and wanted.cluster in (None, each.cluster)
+        and each.created is not None
+    )
+
+
+@given(st.lists(SNAPSHOTS), WANTEDS)
+def test_the_choice_is_the_greatest_of_the_eligible(
+    listing: list[Snapshot], wanted: Wanted
+) -> None:
+    eligible = [each for each in listing if eligible_by_the_letter(each, wanted)]
+    (choice,) = choose(listing, [wanted])
+    expected = max(eligible, key=lambda each: (each.created, each.arn), default=None)
+    assert (choice.newest and choice.newest.arn) == (expected and expected.arn)
+    assert choice.clusters == {each.cluster for each in eligible}
+    assert sum(choice.rejected.values()) == len(listing) - len(eligible)
+
+
+@given(st.lists(SNAPSHOTS, unique_by=lambda each: each.arn), WANTEDS, st.randoms())
+def test_the_order_of_the_listing_never_decides(
+    listing: list[Snapshot], wanted: Wanted, random: Random
+) -> None:
+    shuffled = list(listing)
+    random.shuffle(shuffled)
+    assert choose(shuffled, [wanted]) == choose(listing, [wanted])
+
+
+@given(st.lists(SNAPSHOTS), WANTEDS, WANTEDS)
+def test_databases_do_not_disturb_each_other(
+    listing: list[Snapshot], one: Wanted, other: Wanted
+) -> None:
+    assert choose(listing, [one, other]) == choose(listing, [one]) + choose(listing, [other])
