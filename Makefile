@@ -5,17 +5,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check setup clean
+.PHONY: help demo test check simulate setup clean
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(READY) ## one night on a local cloud; KEEP=1 leaves it running to be tried
+demo: $(READY) ## two nights on a local cloud; KEEP=1 leaves it running to be tried
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: check ## everything: lint, format, types, all tests, coverage
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest $(TESTS)
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -23,6 +23,9 @@ check: $(READY) ## lint, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+simulate: $(READY) ## random histories against the guarantees; N=20000 of them, SEED=… to replay
+	@HISTORIES=$(or $(N),5000) $(if $(SEED),SEED=$(SEED)) $(BIN)/python -m tests.simulation.test_histories
 
 setup: $(READY) ## the virtual environment, and the wheels that chalice deploy packs
 

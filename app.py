@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Any
 
 import boto3
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, single_metric
+from aws_lambda_powertools.metrics import MetricUnit
 from chalice.app import Chalice, CloudWatchEvent
 
-from chalicelib import api, refresh
+from chalicelib import api, follow, measures, refresh
+from chalicelib.answers import Answer
 from chalicelib.aws import Aws
-from chalicelib.errors import SettingsError
-from chalicelib.ports import World
+from chalicelib.errors import RefreshError, SettingsError
 from chalicelib.settings import Settings
 
 try:
@@ -24,29 +25,60 @@ except SettingsError as error:
 
 # Chalice logs under the app's name, too: its lines go through our logger, as JSON.
 app = Chalice(app_name="aurora-refresh", configure_logs=False)
-world = Aws(boto3.Session())
+world = Aws(boto3.Session(), settings.topic_arn)
 logger = Logger(service="aurora-refresh")
 
 
-def scheduled(
-    use_case: Callable[[Settings, World, datetime], refresh.Answer], event: CloudWatchEvent
-) -> dict[str, Any]:
-    """Run a scheduled use case; its answer is returned and logged with its grounds."""
+def answered(use_case: str, event: CloudWatchEvent, ask: Callable[[], Answer]) -> dict[str, Any]:
+    """Ask a use case; its answer is logged with its grounds, counted, and returned."""
     logger.set_correlation_id(event.event_id)
-    time = datetime.fromisoformat(event.to_dict()["time"])
-    answer = use_case(settings, world, time).to_json()
-    logger.info("decision", function=use_case.__name__, scheduled=time.isoformat(), answer=answer)
-    return answer
+    try:
+        answer = ask()
+    except RefreshError:
+        count(measures.of_error([database.name for database in settings.databases]))
+        raise
+    logger.info("decision", use_case=use_case, event=event.to_dict(), answer=answer.to_json())
+    count(measures.of_answer(use_case, answer))
+    return answer.to_json()
+
+
+def count(counted: list[measures.Measure]) -> None:
+    """Write the measures as CloudWatch's embedded metrics, which are lines of the log."""
+    for measure in counted:
+        unit = MetricUnit(measure.unit)
+        with single_metric(measure.name, unit, measure.value, namespace="AuroraRefresh") as metric:
+            metric.add_dimension("database", measure.database)
 
 
 @app.schedule(str(settings.update_schedule), name="db-update-latest-snapshot-id")
 def update_latest_snapshot_id(event: CloudWatchEvent) -> dict[str, Any]:
-    return scheduled(refresh.update, event)
+    return answered("update", event, lambda: refresh.update(settings, world, scheduled(event)))
 
 
 @app.schedule(str(settings.restore_schedule), name="db-restore-from-snapshot")
 def restore_from_snapshot(event: CloudWatchEvent) -> dict[str, Any]:
-    return scheduled(refresh.promote, event)
+    return answered("promote", event, lambda: refresh.promote(settings, world, scheduled(event)))
+
+
+@app.on_cw_event(
+    {
+        "source": ["aws.codepipeline"],
+        "detail-type": ["CodePipeline Pipeline Execution State Change"],
+        "detail": {"state": list(follow.FINAL_STATES)},
+    },
+    name=follow.FUNCTION,
+)
+def follow_pipeline(event: CloudWatchEvent) -> dict[str, Any]:
+    return answered("follow", event, lambda: follow.follow(settings, world, ended(event)))
+
+
+def scheduled(event: CloudWatchEvent) -> datetime:
+    return datetime.fromisoformat(event.to_dict()["time"])
+
+
+def ended(event: CloudWatchEvent) -> follow.Ended:
+    detail = event.detail
+    return follow.Ended(detail["pipeline"], detail["execution-id"], detail["state"])
 
 
 if settings.pin_api_enabled:

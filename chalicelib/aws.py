@@ -4,6 +4,7 @@ Each object is given its client. Errors come out as the few typed ones of ``erro
 botocore's standard retries.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -14,21 +15,29 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.errors import AwsError, Refused
-from chalicelib.ledger import Entry, Note, Run
-from chalicelib.ports import Parameter
+from chalicelib.errors import AwsError, Refused, VersionLimitError
+from chalicelib.ledger import Entry, Note, Parameter, Run
+from chalicelib.notices import Notice
 from chalicelib.snapshots import Snapshot, SnapshotArn
 
 if TYPE_CHECKING:
     from mypy_boto3_codepipeline import CodePipelineClient
     from mypy_boto3_rds import RDSClient
     from mypy_boto3_rds.type_defs import DBClusterSnapshotTypeDef
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_ssm import SSMClient
 
+GOOD = "good"
+
+_LOGGER = logging.getLogger("aurora-refresh")
+
+# Four attempts at a call that hangs end within half a minute, so that a function has time left to
+# undo. A page of a listing may take longer, and a throttled listing wants more patience.
 _CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 6},
-    connect_timeout=5,
-    read_timeout=20,
+    retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=4
+)
+_LISTING_CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 8}, connect_timeout=2, read_timeout=20
 )
 
 
@@ -39,9 +48,14 @@ def _asking(operation: str, subject: str) -> Iterator[None]:
         yield
     except ClientError as error:
         told = error.response["Error"]
-        raise AwsError(operation, subject, told["Code"], told["Message"]) from error
+        # After an error of the server's, the call may have taken effect all the same.
+        refused = error.response["ResponseMetadata"]["HTTPStatusCode"] < 500
+        raise AwsError(
+            operation, subject, told["Code"], told["Message"], answered=refused
+        ) from error
     except BotoCoreError as error:
-        raise AwsError(operation, subject, type(error).__name__, str(error)) from error
+        code = type(error).__name__
+        raise AwsError(operation, subject, code, str(error), answered=False) from error
 
 
 class RdsSnapshots:
@@ -102,7 +116,8 @@ def _snapshot(listed: "DBClusterSnapshotTypeDef") -> Snapshot:
         engine_version=listed.get("EngineVersion", ""),
         status=listed.get("Status", ""),
         created=listed.get("SnapshotCreateTime"),
-        own=listed.get("SnapshotType") not in ("shared", "public"),
+        # Only what is known to be own is: an own snapshot need not be production's.
+        own=listed.get("SnapshotType") in ("manual", "automated", "awsbackup"),
     )
 
 
@@ -129,17 +144,38 @@ class SsmParameters:
         return found
 
     def put(self, name: str, value: str, note: Note) -> int:
-        """Create or replace the parameter; raises AwsError."""
-        with _asking("PutParameter", name):
-            return self._client.put_parameter(
-                Name=name, Value=value, Description=note.describe(), Type="String", Overwrite=True
-            )["Version"]
+        """Create or replace the parameter; raises AwsError, and of it VersionLimitError."""
+        try:
+            with _asking("PutParameter", name):
+                return self._client.put_parameter(
+                    Name=name,
+                    Value=value,
+                    Description=note.describe(),
+                    Type="String",
+                    Overwrite=True,
+                )["Version"]
+        except AwsError as error:
+            if error.code == "ParameterMaxVersionLimitExceeded":
+                raise VersionLimitError(error.operation, name, error.code, error.message) from error
+            raise
 
     def delete(self, name: str) -> None:
         """Remove the parameter with its history; raises AwsError."""
         gone = self._client.exceptions.ParameterNotFound
         with _asking("DeleteParameter", name), suppress(gone):
             self._client.delete_parameter(Name=name)
+
+    def mark_good(self, name: str, version: int) -> None:
+        """Move the label to this version: it is unique within a parameter; raises AwsError."""
+        with _asking("LabelParameterVersion", name):
+            self._client.label_parameter_version(Name=name, ParameterVersion=version, Labels=[GOOD])
+
+    def unmark_good(self, name: str, version: int) -> None:
+        """Take the label away; raises AwsError."""
+        with _asking("UnlabelParameterVersion", name):
+            self._client.unlabel_parameter_version(
+                Name=name, ParameterVersion=version, Labels=[GOOD]
+            )
 
     def history(self, name: str) -> list[Entry]:
         """The versions kept, oldest first; raises AwsError."""
@@ -157,6 +193,7 @@ class SsmParameters:
                 value=version["Value"],
                 modified=version["LastModifiedDate"],
                 note=Note.read(version.get("Description", "")),
+                good=GOOD in version.get("Labels", []),
             )
             for version in kept
         ]
@@ -176,7 +213,7 @@ class CodePipelines:
         with self._asking("ListPipelineExecutions", name):
             listed = self._client.list_pipeline_executions(pipelineName=name, maxResults=100)
         return [
-            Run(run["pipelineExecutionId"], run["status"], run["startTime"])
+            Run(run["pipelineExecutionId"], run["status"], run["startTime"], run["lastUpdateTime"])
             for run in listed["pipelineExecutionSummaries"]
         ]
 
@@ -196,15 +233,50 @@ class CodePipelines:
                 raise Refused("pipeline-missing", f"there is no pipeline named {name}") from error
 
 
+class SnsPeople:
+    """The subscribers of an SNS topic; nobody where there is no topic.
+
+    https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+    """
+
+    def __init__(self, client: "SNSClient", topic_arn: str) -> None:
+        self._client = client
+        self._topic_arn = topic_arn
+
+    def tell(self, notice: Notice) -> None:
+        """Publish the notice; what SNS does not do is logged, and changes nothing."""
+        try:
+            with _asking("Publish", self._topic_arn):
+                self._client.publish(
+                    TopicArn=self._topic_arn,
+                    Subject=notice.subject,
+                    Message=notice.body,
+                    MessageAttributes={
+                        name: {"DataType": "String", "StringValue": value}
+                        for name, value in notice.attributes.items()
+                    },
+                )
+        except AwsError:
+            _LOGGER.exception("people could not be told: %s", notice.subject)
+
+
+class Nobody:
+    """Those who hear of a refresh that has no topic."""
+
+    def tell(self, notice: Notice) -> None:
+        """Tell nobody: the log has it."""
+
+
 class Aws:
     """The World of ``ports.py``: each client is made once, and only where it is used."""
 
-    def __init__(self, session: boto3.Session) -> None:
+    def __init__(self, session: boto3.Session, topic_arn: str | None) -> None:
         self._session = session
+        self._topic_arn = topic_arn
 
     @cached_property
     def snapshots(self) -> RdsSnapshots:
-        return RdsSnapshots(self._session.client("rds", config=_CONFIG))
+        return RdsSnapshots(self._session.client("rds", config=_LISTING_CONFIG))
 
     @cached_property
     def parameters(self) -> SsmParameters:
@@ -213,6 +285,12 @@ class Aws:
     @cached_property
     def pipelines(self) -> CodePipelines:
         return CodePipelines(self._session.client("codepipeline", config=_CONFIG))
+
+    @cached_property
+    def people(self) -> SnsPeople | Nobody:
+        if self._topic_arn is None:
+            return Nobody()
+        return SnsPeople(self._session.client("sns", config=_CONFIG), self._topic_arn)
 
     @staticmethod
     def now() -> datetime:

@@ -36,11 +36,29 @@ class NotFound(Refused):
 class AwsError(RefreshError):
     """AWS did not do what it was asked: names the operation, what it was for, and AWS's own code.
 
-    ``code`` is AWS's error code, or the client's own name of the failure where no answer came.
+    ``answered`` is False where no answer came, or none to rely on: the call may have taken effect.
+    ``code`` is then the client's own name of the failure.
     """
 
-    def __init__(self, operation: str, subject: str, code: str, message: str) -> None:
+    def __init__(
+        self, operation: str, subject: str, code: str, message: str, *, answered: bool = True
+    ) -> None:
         self.operation = operation
         self.subject = subject
         self.code = code
+        self.message = message
+        self.answered = answered
         super().__init__(f"{operation} of {subject} failed: {code}: {message}")
+
+
+class VersionLimitError(AwsError):
+    """The oldest of a parameter's 100 versions bears a label and cannot be dropped."""
+
+
+class UncertainError(AwsError):
+    """It cannot be known whether a run was started: only the same token, tried again, will tell."""
+
+    @classmethod
+    def after(cls, error: AwsError) -> "UncertainError":
+        """The uncertainty that an unanswered start leaves behind."""
+        return cls(error.operation, error.subject, error.code, error.message, answered=False)

@@ -8,12 +8,22 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 DESCRIPTION_LIMIT = 1024
+_BY_LIMIT = 300  # a caller's ARN is shorter
 
 # The clocks of two services differ, and a pipeline needs longer than this to reach its deployment.
 CARRY_TOLERANCE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter's value and the version that holds it."""
+
+    value: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +37,11 @@ class Note:
 
     def describe(self) -> str:
         """The note as JSON, its reason cut where Parameter Store's limit asks for it."""
-        text = json.dumps(asdict(self), ensure_ascii=False)
-        excess = len(text) - DESCRIPTION_LIMIT
-        if excess <= 0:
-            return text
-        return replace(self, why=self.why[: -excess - 1] + "…").describe()
+        note = replace(self, by=self.by[:_BY_LIMIT])
+        while len(text := json.dumps(asdict(note), ensure_ascii=False)) > DESCRIPTION_LIMIT:
+            excess = len(text) - DESCRIPTION_LIMIT
+            note = replace(note, why=note.why[: max(0, len(note.why) - excess - 1)] + "…")
+        return text
 
     @classmethod
     def read(cls, description: str) -> "Note | None":
@@ -48,17 +58,40 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One version of ``current``; ``note`` is None where this application did not write it."""
+    """One version of ``current``; ``note`` is None where this application did not write it.
+
+    ``good``: it is the last version that a successful run carried.
+    """
 
     version: int
     value: str
     modified: datetime
     note: Note | None
+    good: bool = False
+
+    @property
+    def by(self) -> str:
+        """Who set this version, as far as is known."""
+        return self.note.by if self.note else "unknown"
+
+    @property
+    def why(self) -> str:
+        """Why this version was set, as far as is known."""
+        return self.note.why if self.note else "unknown"
 
     @property
     def token(self) -> str | None:
         """The token of the run that was to carry this version, if one was."""
         return self.note.token if self.note else None
+
+    def promoted(self, by: str) -> bool:
+        """The scheduled time that ``by`` tells put this version."""
+        return self.note is not None and (self.note.action, self.note.by) == ("promote", by)
+
+    @property
+    def came_back(self) -> bool:
+        """An earlier value was put back, because what came after it was not to be."""
+        return self.note is not None and self.note.action in ("undo", "revert")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +101,7 @@ class Run:
     execution_id: str
     status: str
     started: datetime
+    updated: datetime
 
     @property
     def in_progress(self) -> bool:
@@ -75,49 +109,118 @@ class Run:
         return self.status in ("InProgress", "Stopping")
 
 
+def in_progress(runs: Iterable[Run]) -> Run | None:
+    """A run which the pipeline is busy with."""
+    return next((run for run in runs if run.in_progress), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """What is left to do to make ``value`` one database's current snapshot.
 
-    ``previous`` is what an undo goes back to, None where the parameter did not exist. ``written``:
-    an earlier invocation has put the value and no run has carried it yet. ``undoable`` is False
-    for a value that an operator pinned: it stays, whatever becomes of the run.
+    ``token`` is that of the run to start. ``written``: an earlier attempt has put the value.
     """
 
     value: str
     previous: str | None
     token: str
     written: bool = False
-    undoable: bool = True
 
 
-def next_move(ledger: Sequence[Entry], value: str, runs: Iterable[Run], token: str) -> Move | None:
-    """What a promotion of ``value`` under ``token`` has left to do; None: nothing.
+def next_move(
+    ledger: Sequence[Entry], value: str, runs: Sequence[Run], by: str, token: str
+) -> Move | None:
+    """What the promotion ``by`` a scheduled time has left to do; None: nothing.
 
     ``ledger`` is oldest first. Deciding from it, and not from what this invocation remembers, is
-    what lets an invocation that was killed be run again, and an event be delivered twice.
+    what lets an invocation that was killed be run again.
     """
-    runs = tuple(runs)
-    carried = {entry.version for run in runs if (entry := newest_carried(ledger, run))}
-    if any(entry.token == token and entry.version in carried for entry in ledger):
-        return None
     if not ledger:
         return Move(value, None, token)
     present = ledger[-1]
     if present.value != value:
         return Move(value, present.value, token)
-    if present.version in carried:
+    if present.came_back or is_carried(present, runs):
         return None
-    return Move(
-        value,
-        next((entry.value for entry in reversed(ledger) if entry.value != value), None),
-        present.token or token,
-        written=True,
-        undoable=present.token is not None,
+    # Whoever put it was to start a run, and may have done so: the same token finds that run. What
+    # another one put is put again, so that the ledger knows this scheduled time.
+    waiting = present.token or token
+    return Move(value, way_back(ledger, runs), waiting, written=present.promoted(by))
+
+
+def is_spent(ledger: Sequence[Entry], by: str, runs: Sequence[Run]) -> bool:
+    """Whether the scheduled time has had its run: one that carried what was put ``by`` it.
+
+    What was undone before a run started is not what that run was for.
+    """
+    for entry, after in pairwise([*ledger, None]):
+        if entry is None or not entry.promoted(by):
+            continue
+        undone = after.modified if after and after.came_back else None
+        if any(carries(run, entry) and not (undone and undone <= run.started) for run in runs):
+            return True
+    return False
+
+
+def carries(run: Run, entry: Entry) -> bool:
+    """Whether a version was set before the run started, or within the minute after.
+
+    A run that had ended by then cannot have carried it.
+    """
+    return entry.modified <= run.started + CARRY_TOLERANCE and (
+        run.in_progress or entry.modified <= run.updated
     )
 
 
+def is_carried(entry: Entry, runs: Iterable[Run]) -> bool:
+    """Whether any of the runs carries the version."""
+    return any(carries(run, entry) for run in runs)
+
+
 def newest_carried(ledger: Sequence[Entry], run: Run) -> Entry | None:
-    """The newest version that was set before ``run`` started, or within the minute after."""
-    limit = run.started + CARRY_TOLERANCE
-    return next((entry for entry in reversed(ledger) if entry.modified <= limit), None)
+    """The version that the run deploys: the newest of those that it carries."""
+    return next((entry for entry in reversed(ledger) if carries(run, entry)), None)
+
+
+def way_back(ledger: Sequence[Entry], runs: Sequence[Run]) -> str | None:
+    """The value before the present one; none that waited for a run which never came."""
+    deployed = [newest_carried(ledger, run) for run in runs]
+    return next(
+        (
+            entry.value
+            for entry in reversed(ledger[:-1])
+            if entry.token is None or entry in deployed
+        ),
+        None,
+    )
+
+
+def good_entry(ledger: Sequence[Entry]) -> Entry | None:
+    """The last version that a successful run carried."""
+    return next((entry for entry in ledger if entry.good), None)
+
+
+def good_elsewhere(ledger: Sequence[Entry]) -> Entry | None:
+    """The newest version that can bear the oldest one's label, for it holds the same value."""
+    return next((entry for entry in reversed(ledger[1:]) if entry.value == ledger[0].value), None)
+
+
+def newly_good(ledger: Sequence[Entry], run: Run) -> Entry | None:
+    """The version that the successful ``run`` proves good; None where that is no news.
+
+    Events come out of order: an older run's success must not move the label back.
+    """
+    carried = newest_carried(ledger, run)
+    good = good_entry(ledger)
+    if carried is None or (good and good.version >= carried.version):
+        return None
+    return carried
+
+
+def proven_value(ledger: Sequence[Entry]) -> str | None:
+    """The value to go back to from the present one: that at ``good``, or else the one before."""
+    good = good_entry(ledger)
+    if good:
+        return good.value
+    present = ledger[-1].value
+    return next((entry.value for entry in reversed(ledger) if entry.value != present), None)

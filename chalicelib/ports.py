@@ -4,20 +4,12 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.ledger import Entry, Note, Run
+from chalicelib.ledger import Entry, Note, Parameter, Run
+from chalicelib.notices import Notice
 from chalicelib.snapshots import Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter's value and the version that holds it."""
-
-    value: str
-    version: int
 
 
 class Snapshots(Protocol):
@@ -40,10 +32,19 @@ class Parameters(Protocol):
         """Those of the parameters that exist."""
 
     def put(self, name: str, value: str, note: Note) -> int:
-        """Create or replace the parameter; the version made."""
+        """Create or replace the parameter; the version made.
+
+        Raises VersionLimitError where the oldest of 100 versions bears a label.
+        """
 
     def delete(self, name: str) -> None:
         """Remove the parameter with its history; none there is as good."""
+
+    def mark_good(self, name: str, version: int) -> None:
+        """Move the label ``good`` to this version."""
+
+    def unmark_good(self, name: str, version: int) -> None:
+        """Take the label ``good`` from this version."""
 
     def history(self, name: str) -> list[Entry]:
         """The versions kept, oldest first; empty where the parameter does not exist."""
@@ -59,6 +60,13 @@ class Pipelines(Protocol):
         """Start a run, or find the one that this token has started; its execution id."""
 
 
+class People(Protocol):
+    """Those who hear of the refresh."""
+
+    def tell(self, notice: Notice) -> None:
+        """Publish the notice. Never raises: a topic that fails changes no outcome."""
+
+
 class World(Protocol):
     """All of AWS that the application uses, and its clock."""
 
@@ -70,6 +78,9 @@ class World(Protocol):
 
     @property
     def pipelines(self) -> Pipelines: ...
+
+    @property
+    def people(self) -> People: ...
 
     @property
     def now(self) -> Callable[[], datetime]: ...

@@ -4,9 +4,10 @@ import re
 from calendar import monthrange
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from importlib.resources import files
 from itertools import takewhile
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 SEARCH_LIMIT = timedelta(days=5 * 366)
 """How far `next_run` looks ahead, so that a schedule that never meets its conditions ends."""
@@ -48,13 +49,10 @@ class Window:
         if start == end:
             problem = f'"{text}" starts when it ends, which could mean never or always'
             raise ValueError(f'{problem}; for always write "00:00-24:00"')
-        try:
-            zone = ZoneInfo(key or "UTC")
-        # A name that is no relative path is a ValueError, a folder ("Europe") an OSError.
-        except (ZoneInfoNotFoundError, ValueError, OSError):
+        if key not in (None, "UTC") and key not in _zones():
             problem = f'"{key}" is not a time zone of the IANA database'
-            raise ValueError(f"{problem}; {_WINDOW_EXAMPLE}") from None
-        return cls(start, end, zone)
+            raise ValueError(f"{problem}; {_WINDOW_EXAMPLE}")
+        return cls(start, end, ZoneInfo(key or "UTC"))
 
     def contains(self, instant: datetime) -> bool:
         """Whether the zone's clocks are inside the window at this (aware) instant."""
@@ -113,15 +111,21 @@ class Expression:
         Raises ValueError, naming the field, its value and what would be right. PutRule itself says
         only "Parameter ScheduleExpression is not valid", and that at deployment.
         """
+        # str.upper and str.split would take a long s for an S, and a no-break space for a space.
+        if not re.fullmatch("[ -~]*", text):
+            raise ValueError(
+                f"{text!a} has a character that is no plain ASCII; separate the fields by "
+                "spaces, e.g. cron(0 2 ? * SUN *)"
+            )
         if text.startswith("rate("):
             # AWS refuses "1 days" and "2 day".
             if not re.fullmatch(
-                r"rate\((1 (minute|hour|day)|(?!1 )[1-9][0-9]* (minute|hour|day)s)\)", text
+                r"rate\((1 (minute|hour|day)|(?!1 )[1-9][0-9]{0,4} (minute|hour|day)s)\)", text
             ):
                 raise ValueError(
-                    f'"{text}" is not a rate; write a positive integer and its unit, singular '
-                    "after 1 and plural otherwise, e.g. rate(1 hour), rate(30 minutes), "
-                    "rate(14 days)"
+                    f'"{text}" is not a rate; write a positive integer of at most five digits and '
+                    "its unit, singular after 1 and plural otherwise, e.g. rate(1 hour), "
+                    "rate(30 minutes), rate(14 days)"
                 )
             return cls(text, None)
         if not (match := re.fullmatch(r"cron\((.*)\)", text)):
@@ -131,10 +135,15 @@ class Expression:
             )
         return cls(text, _Cron.parse(match[1]))
 
+    @property
+    def is_rate(self) -> bool:
+        """Whether it counts from its rule's creation, which nothing here can know."""
+        return self._cron is None
+
     def fires_after(self, instant: datetime) -> Iterator[datetime]:
         """Yield in order every UTC instant, strictly after this (aware) one, at which it fires.
 
-        There is none for a rate: it counts from its rule's creation, which nothing here can know.
+        There is none for a rate.
         """
         return self._cron.fires_after(instant) if self._cron else iter(())
 
@@ -169,6 +178,27 @@ def next_run(
     limit = after + SEARCH_LIMIT
     fires = takewhile(lambda instant: instant <= limit, expression.fires_after(after))
     return next(filter(acts, fires), None)
+
+
+def ever_runs(expression: Expression, cadence: Cadence, window: Window) -> bool:
+    """Whether a function on this schedule will ever act.
+
+    The search begins with the first firing after the anchor, so that the answer does not depend on
+    the clock, and ends SEARCH_LIMIT later. What is not known of a rate is taken for granted.
+    """
+    if expression.is_rate:
+        return True
+    first = expression.next_after(datetime.combine(cadence.anchor, time(), UTC))
+    return bool(first and next_run(expression, cadence, window, first - timedelta(minutes=1)))
+
+
+def _zones() -> set[str]:
+    """The zones of the tzdata package, which is deployed with this.
+
+    What else the machine that deploys may know (right/…, localtime, other spellings where file
+    names ignore case) Lambda does not. "Factory" stands for a clock that nobody has set.
+    """
+    return set(files("tzdata").joinpath("zones").read_text("ascii").split()) - {"Factory"}
 
 
 def _clock_text(minutes: int) -> str:

@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import combinations
 from typing import Any
 
 from chalicelib.errors import SettingsError
-from chalicelib.schedule import Cadence, Expression, Window
+from chalicelib.schedule import Cadence, Expression, Window, ever_runs
 from chalicelib.snapshots import Wanted
 
 ENGINES = ("aurora-postgresql", "aurora-mysql", "docdb", "neptune")
@@ -52,6 +53,8 @@ class Settings:
             prefix: _read(environment, _PER_DATABASE, problems, prefix) for prefix in prefixes
         }
         problems += _parameters_named_twice(stage, by_prefix)
+        problems += _databases_that_overlap(by_prefix)
+        problems += _restore_that_never_comes(stage)
         if problems:
             raise SettingsError(problems)
         return cls(
@@ -139,6 +142,45 @@ def _parameters_named_twice(
     ]
 
 
+def _databases_that_overlap(by_prefix: dict[str, dict[str, Any]]) -> list[str]:
+    """One share eligible for two databases would restore one of them from the other's data."""
+    facts = ("{}_ENGINE", "{}_ENGINE_VERSION", "{}_SOURCE_CLUSTER")
+    known = {
+        prefix: [values[fact] for fact in facts]
+        for prefix, values in by_prefix.items()
+        if all(fact in values for fact in facts)  # what is missing is a problem of its own
+    }
+    return [
+        f"{one}_SOURCE_CLUSTER, {other}_SOURCE_CLUSTER do not tell two databases of one engine and "
+        f"version ({engine} {version}, {engine} {other_version}) apart: the newest snapshot of the "
+        "wrong database must never win, so write a cluster of its own for each"
+        for (one, (engine, version, cluster)), (
+            other,
+            (other_engine, other_version, other_cluster),
+        ) in combinations(known.items(), 2)
+        if engine == other_engine
+        and (
+            f"{version}.".startswith(f"{other_version}.") or other_version.startswith(f"{version}.")
+        )
+        and (cluster is None or other_cluster is None or cluster == other_cluster)
+    ]
+
+
+def _restore_that_never_comes(stage: dict[str, Any]) -> list[str]:
+    names = ("RESTORE_SCHEDULE", "REFRESH_EVERY_WEEKS", "REFRESH_ANCHOR_DATE", "MAINTENANCE_WINDOW")
+    if not all(name in stage for name in names):
+        return []  # what is missing is a problem of its own
+    schedule, weeks, anchor, window = (stage[name] for name in names)
+    if ever_runs(schedule, Cadence(weeks, anchor), window):
+        return []
+    problem = (
+        f"RESTORE_SCHEDULE, MAINTENANCE_WINDOW do not meet: {schedule} does not fire inside "
+        f"{window} in an on-week ({weeks} weeks, from {anchor}) within five years; write times in "
+        "UTC that lie in the window"
+    )
+    return [problem]
+
+
 def _matching(pattern: str, wanted: str) -> Callable[[str], str]:
     compiled = re.compile(pattern)
 
@@ -167,10 +209,12 @@ def _age_limit(text: str) -> timedelta | None:
 
 
 def _day(text: str) -> date:
+    # date.fromisoformat alone would also take 20260104 and 2026-W01-7.
+    wanted = "write a date such as 2026-01-04"
     try:
-        return date.fromisoformat(text)
+        return date.fromisoformat(_matching("[0-9]{4}-[0-9]{2}-[0-9]{2}", wanted)(text))
     except ValueError:
-        raise ValueError("write a date such as 2026-01-04") from None
+        raise ValueError(wanted) from None
 
 
 def _switch(text: str) -> bool:
@@ -201,14 +245,15 @@ def _parameter_name(text: str) -> str:
     """https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html"""
     bare = text.lstrip("/")
     if (
-        not re.fullmatch(r"(/?[A-Za-z0-9_.-]+)(/[A-Za-z0-9_.-]+){0,14}", text)
+        len(text) > 1011
+        or not re.fullmatch(r"(/?[A-Za-z0-9_.-]+)(/[A-Za-z0-9_.-]+){0,14}", text)
         or ("/" in text and not text.startswith("/"))
         or bare.lower().startswith(("aws", "ssm"))
     ):
         raise ValueError(
-            "write a Parameter Store name such as /acceptance/rds/latest-snapshot: letters, "
-            "digits and _.- in up to 15 parts, the first not beginning with aws or ssm, and a / "
-            "before the first part where there are several"
+            "write a Parameter Store name such as /acceptance/rds/latest-snapshot: at most 1,011 "
+            "characters, letters, digits and _.- in up to 15 parts, the first not beginning with "
+            "aws or ssm, and a / before the first part where there are several"
         )
     return text
 
@@ -243,7 +288,7 @@ _STAGE = (
     _Variable(
         "NOTIFICATION_TOPIC_ARN",
         _matching(
-            r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}",
+            r"arn:aws(-[a-z-]+)?:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}",
             "write the ARN of a standard SNS topic, such as "
             "arn:aws:sns:eu-west-1:222222222222:aurora-refresh",
         ),

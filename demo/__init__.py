@@ -1,1 +1,1 @@
-"""One night of the refresh on a local cloud, told in a few lines."""
+"""Two nights of the refresh on a local cloud, told in a few lines."""

@@ -1,4 +1,4 @@
-"""``make demo``: the whole job on this machine, checked at every step.
+"""``make demo``: the whole job on this machine, two nights of it, checked at every step.
 
 Everything is what it would be on AWS (a real ``chalice deploy``, the deployed package in Lambda's own
 runtime client, SigV4), except AWS itself, which is the local cloud.
@@ -10,16 +10,20 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
+from types import FrameType
 from typing import Any
 
-from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER
+from localcloud import variables
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER, key_of
 from localcloud.client import LocalCloud, send
-from localcloud.company import CLUSTER, PIPELINE, STAGE, Company
+from localcloud.company import CLUSTER, PIPELINE, STAGE, Company, copy_project, nightly
 
 NIGHT = datetime(2026, 1, 4, 2, tzinfo=UTC)  # a Sunday, and the first day of an on-week
+NEXT_NIGHT = NIGHT + timedelta(weeks=2)
 PROJECT = Path(__file__).resolve().parent.parent
 TOOLS = os.path.relpath(Path(sys.executable).parent)
 
@@ -29,27 +33,48 @@ class NotAsTold(Exception):
 
 
 def main() -> int:
+    """Tell the night; the status that ``make demo`` exits with."""
     parser = argparse.ArgumentParser(
-        prog="make demo", description="One night of the refresh on a local cloud."
+        prog="make demo",
+        description="Two nights of the refresh on a local cloud: one fails, one succeeds.",
     )
     parser.add_argument(
         "--keep", action="store_true", help="leave the cloud running, and print what to try on it"
     )
     keep = parser.parse_args().keep
-    began = monotonic()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+    began, told = monotonic(), False
     try:
-        with LocalCloud.start() as cloud:
-            company = Company(cloud, PROJECT)
+        # Chalice notes in the project what it has deployed; each demo notes it in a copy of its own.
+        with (
+            tempfile.TemporaryDirectory(prefix="demo-of-aurora-refresh-") as copy,
+            LocalCloud.start() as cloud,
+        ):
+            copy_project(PROJECT, Path(copy))
+            company = Company(cloud, Path(copy))
             tell_the_night(company)
+            told = True
             title(f"All as told, in {monotonic() - began:.0f} s.")
             if keep:
                 invite(company)
     except NotAsTold as error:
         print(f"\nNot as told: {error}", file=sys.stderr)
         return 1
+    except (RuntimeError, TimeoutError, ValueError) as error:
+        print(f"\nThe demo cannot go on: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         title("stopped")
+        return 0 if told else 130
     return 0
+
+
+def leave(number: int, _frame: FrameType | None) -> None:
+    """End as any program would, but stop the cloud and remove the copy on the way."""
+    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def tell_the_night(company: Company) -> None:
@@ -67,55 +92,99 @@ def tell_the_night(company: Company) -> None:
     say(f"{len(shared)} more of 5 clusters, one still creating; so does a stranger, {STRANGER}")
 
     title(f"chalice deploy --stage {STAGE}")
-    # What an earlier local cloud held is gone with it.
-    (PROJECT / f".chalice/deployed/{STAGE}.json").unlink(missing_ok=True)
     company.chalice("deploy", "--stage", STAGE, progress=say)
 
-    title("Sunday 02:00 UTC, db-update-latest-snapshot-id")
-    cloud.set_clock(NIGHT)
-    answer = fire(company, "db-update-latest-snapshot-id", NIGHT)
-    expect(answer["outcome"] == "updated", answer)
-    entry = answer["databases"][0]
-    say(f"updated: latest is {short(entry['latest'])}, {entry['age_hours']:.0f} hours old")
-    rejected = ", ".join(f"{count} for {why}" for why, count in entry["rejected"].items())
-    say(f"rejected: {rejected}")
-    expect(short(entry["latest"]) == "orders-2026-01-03", entry)
+    two_o_clock(company, NIGHT)
+    cloud.patch_pipeline(PIPELINE, next_outcomes=["Failed"])
+    four_o_clock(company, NIGHT, "Failed")
+    expect(company.clusters() == before, company.clusters())
+    expect(company.parameter(company.current) == before[only(before)], "current did not go back")
+    say(f"current is back on {short(before[only(before)])}; testers still work on {only(before)}")
 
-    title("Sunday 04:00 UTC, db-restore-from-snapshot")
-    cloud.set_clock(NIGHT + timedelta(hours=2))
-    answer = fire(company, "db-restore-from-snapshot", NIGHT + timedelta(hours=2))
-    expect(answer["outcome"] == "started", answer)
-    entry = answer["databases"][0]
-    say(f"started: current moved from {short(entry['previous'])} to {short(entry['current'])}")
-    run = answer["execution_id"]
-    say(f"pipeline {PIPELINE} runs as {run} …")
-    expect(cloud.wait_for_run(run, PIPELINE) == "Succeeded", run)
+    title("Two weeks later")
+    cloud.set_clock(NEXT_NIGHT)
+    cloud.seed_snapshots([nightly("orders", NEXT_NIGHT - timedelta(hours=6))])
+    say("production has shared another one, and somebody has mended the pipeline")
+    two_o_clock(company, NEXT_NIGHT)
+    current = four_o_clock(company, NEXT_NIGHT, "Succeeded")
     after = company.clusters()
-    expect(list(after.values()) == [entry["current"]] and after.keys() != before.keys(), after)
-    say(f"succeeded: {only(before)} was replaced by {only(after)}")
+    expect(list(after.values()) == [current] and after.keys() != before.keys(), after)
+    say(f"{only(before)} was replaced by {only(after)}; {short(company.good())} is marked good")
+    expect(company.good() == current, company.good())
 
-    title("An operator wants older data: PUT /snapshots/current")
-    wish = {"snapshot": "orders-2025-12-28", "reason": "compare with last year"}
-    url = f"{cloud.rest_url()}/snapshots/current"
-    status, text = send("PUT", url, json.dumps(wish).encode(), {"Content-Type": "application/json"})
-    say(f"unsigned: {status} {text}")
-    expect(status == 403, status)
-    status, answer = cloud.signed("PUT", "/snapshots/current", wish)
-    say(f"signed:   {status} current is {short(answer['current'])}, version {answer['version']}")
-    expect((status, company.parameter(company.current)) == (200, answer["current"]), answer)
-    wish["snapshot"] = "billing-2026-01-03"
-    status, answer = cloud.signed("PUT", "/snapshots/current", wish)
-    say(f"refused:  {status} {answer['Message']}")
-    expect((status, answer["Code"]) == (409, "ConflictError"), answer)
+    pin(company)
     say(f"testers keep {only(after)} until the pipeline's next run")
     expect(company.clusters() == after, company.clusters())
 
 
+def two_o_clock(company: Company, night: datetime) -> None:
+    title(f"{night:%A %d %B, 02:00} UTC, db-update-latest-snapshot-id")
+    company.cloud.set_clock(night)
+    answer = fire(company, "db-update-latest-snapshot-id", night)
+    expect(answer["outcome"] == "updated", gist(answer))
+    (entry,) = answer["databases"]
+    say(f"updated: latest is {short(entry['latest'])}, {entry['age_hours']:.0f} hours old")
+    rejected = ", ".join(f"{count} for {why}" for why, count in entry["rejected"].items())
+    say(f"rejected: {rejected}")
+    newest = f"orders-{night - timedelta(hours=6):%Y-%m-%d}"
+    expect(short(entry["latest"]) == newest, entry)
+
+
+def four_o_clock(company: Company, night: datetime, ending: str) -> str:
+    """The promotion, its run, and what people are told of it; what *current* was moved to."""
+    time = night + timedelta(hours=2)
+    title(f"{time:%A %d %B, 04:00} UTC, db-restore-from-snapshot")
+    company.cloud.set_clock(time)
+    answer = fire(company, "db-restore-from-snapshot", time)
+    expect(answer["outcome"] == "started", gist(answer))
+    (entry,) = answer["databases"]
+    say(f"started: current moved from {short(entry['previous'])} to {short(entry['current'])}")
+    run = answer["execution_id"]
+    say(f"pipeline {PIPELINE} runs as {run} …")
+    status = company.followed(run)
+    expect(status == ending, status)
+    say(f"{status.lower()}, and db-follow-pipeline followed it:")
+    for notice in company.told():
+        say(f"  people were told: {notice['Subject']}")
+    current: str = entry["current"]
+    return current
+
+
+def pin(company: Company) -> None:
+    cloud = company.cloud
+    title("An operator wants older data: PUT /snapshots/current")
+    base = cloud.rest_url()
+    if base is None:
+        say("there is no API to ask: PIN_API_ENABLED is false")
+        return
+    wish = {"snapshot": "orders-2025-12-28", "reason": "compare with last year"}
+    url = f"{base}/snapshots/current"
+    status, text = send("PUT", url, json.dumps(wish).encode(), {"Content-Type": "application/json"})
+    say(f"unsigned: {status} {text}")
+    expect(status == 403, status)
+    status, answer = cloud.signed("PUT", "/snapshots/current", wish)
+    expect(status == 200, gist(answer))
+    say(f"signed:   {status} current is {short(answer['current'])}, version {answer['version']}")
+    expect(company.parameter(company.current) == answer["current"], gist(answer))
+    wish["snapshot"] = "billing-2026-01-03"
+    status, answer = cloud.signed("PUT", "/snapshots/current", wish)
+    expect((status, answer.get("Code")) == (409, "ConflictError"), gist(answer))
+    say(f"refused:  {status} {answer['Message']}")
+
+
 def fire(company: Company, function: str, time: datetime) -> dict[str, Any]:
     records = company.cloud.fire(function, time)
-    expect([record["status"] for record in records] == ["succeeded"], records)
-    payload: dict[str, Any] = records[0]["payload"]
+    last = records[-1]
+    expect(last["status"] == "succeeded", f"{function} {last['status']}: {gist(last['error'])}")
+    payload: dict[str, Any] = last["payload"]
     return payload
+
+
+def gist(answer: Any) -> str:
+    """What a person needs of an answer that is not the expected one."""
+    names = ("outcome", "reason", "message", "errorType", "errorMessage", "Code", "Message")
+    found = answer if isinstance(answer, dict) else {}
+    return ", ".join(f"{name} {found[name]}" for name in names if found.get(name)) or str(answer)
 
 
 def invite(company: Company) -> None:
@@ -127,29 +196,30 @@ def invite(company: Company) -> None:
         "detail-type": "Scheduled Event",
         "source": "aws.events",
         "account": ACCEPTANCE,
-        "time": f"{NIGHT + timedelta(weeks=2):%Y-%m-%dT%H:%M:%SZ}",
+        "time": f"{NEXT_NIGHT + timedelta(weeks=2):%Y-%m-%dT%H:%M:%SZ}",
         "region": cloud.region,
         "resources": [],
         "detail": {},
     }
     print("\nThe cloud stays until Ctrl-C. In another shell, in this folder:\n")
-    for name, value in cloud.environment().items():
-        if name.startswith("AWS_"):
-            print(f"export {name}={shlex.quote(value)}")
     print(
-        f"""
+        f"""{variables.shell(cloud.endpoint, key_of(ACCEPTANCE))}
+
 aws ssm get-parameter-history --name {company.current}
 aws rds describe-db-clusters --query 'DBClusters[].[DBClusterIdentifier,TagList]'
 aws codepipeline list-pipeline-executions --pipeline-name {PIPELINE}
 echo {shlex.quote(json.dumps(event))} \\
-  | {TOOLS}/chalice invoke --stage {STAGE} -n db-update-latest-snapshot-id
-curl --aws-sigv4 aws:amz:{cloud.region}:execute-api \\
+  | {TOOLS}/chalice --project-dir {shlex.quote(str(company.project))} invoke \\
+  --stage {STAGE} -n db-update-latest-snapshot-id"""
+    )
+    if cloud.rest_url() is not None:
+        print(
+            f"""curl --aws-sigv4 aws:amz:{cloud.region}:execute-api \\
   --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" \\
   -X PUT -H 'Content-Type: application/json' -d '{{"snapshot": "latest"}}' \\
-  {cloud.rest_url()}/snapshots/current
-""",
-        flush=True,
-    )
+  {cloud.rest_url()}/snapshots/current"""
+        )
+    print(flush=True)
     signal.pause()
 
 
@@ -175,4 +245,5 @@ def only(clusters: dict[str, str]) -> str:
     return next(iter(clusters))
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

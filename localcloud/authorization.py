@@ -8,22 +8,21 @@ elements reference*. moto's own evaluator is not used: it reads wildcards as reg
 Allow whose condition is not met for a Deny.
 
 Left out: resource-based policies, permissions boundaries, session policies, and the verification of
-signatures, which only execute-api's endpoint does.
+signatures, which only execute-api's endpoint does. What is not known here of a policy that matters to a call
+(a condition's operator or key, a policy variable) is an error, :class:`NotRestored`: to pass over a Deny
+would let in whom AWS keeps out.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
 from moto.core.exceptions import ServiceException
-from moto.iam.access_control import CreateAccessKeyFailure, create_access_key
-from moto.iam.exceptions import NotFoundException
-from moto.iam.models import Policy
 from moto.rds.exceptions import KMSKeyNotAccessibleFault
 from moto.rds.models import rds_backends
 
+from localcloud.identities import Caller, Document
 from localcloud.wire import Answer, Call
 
 Need = tuple[str, str]
@@ -32,6 +31,21 @@ Need = tuple[str, str]
 _ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction"}
 # "No permissions are required to perform this operation", says the STS API reference.
 _FREE = {"sts:GetCallerIdentity"}
+# The condition keys that are known here; a request has the last three only sometimes.
+_KEYS = {
+    "aws:principalaccount",
+    "aws:principalarn",
+    "aws:requestedregion",
+    "aws:resourceaccount",
+    "aws:securetransport",
+    "cloudwatch:namespace",
+    "kms:grantisforawsresource",
+    "kms:viaservice",
+}
+
+
+class NotRestored(Exception):
+    """A policy says something that is not known here; the text names it."""
 
 
 class Decision(Enum):
@@ -42,21 +56,13 @@ class Decision(Enum):
     IMPLICIT_DENY = "because no identity-based policy allows the {action} action"
 
 
-def install() -> None:
-    """Nothing to put in moto's place: the call gate asks :func:`refusal`."""
-
-
-def refusal(call: Call) -> Answer | None:
+def refusal(call: Call, caller: Caller) -> Answer | None:
     """The answer to a caller who may not do that; None if the call may pass."""
-    try:
-        caller = _principal(call.account, call.access_key, call.session_token)
-        policies = [_document(policy) for policy in caller.collect_policies()]
-    except (CreateAccessKeyFailure, NotFoundException):
-        code = "InvalidClientTokenId" if call.protocol == "query" else "UnrecognizedClientException"
-        return call.error(code, "The security token included in the request is invalid.", 403)
     for action, resource in needs(call):
-        context = _context(call, caller.arn, resource)
-        decision = decide(policies, action, resource, context)
+        context = context_of(caller, call.region, resource)
+        if "Namespace" in call.parameters:
+            context["cloudwatch:namespace"] = str(call.parameters["Namespace"])
+        decision = decide(caller.policies, action, resource, context)
         if decision is not Decision.ALLOWED:
             return denial(
                 call,
@@ -64,11 +70,11 @@ def refusal(call: Call) -> Answer | None:
                 f"{decision.value.format(action=action)}",
             )
     if call.service == "rds" and "KmsKeyId" in call.parameters:
-        return _key_refusal(call, caller.arn, policies)
+        return _key_refusal(call, caller)
     return None
 
 
-def _key_refusal(call: Call, caller_arn: str, policies: list[dict[str, Any]]) -> Answer | None:
+def _key_refusal(call: Call, caller: Caller) -> Answer | None:
     """RDS's answer to a caller who may not let it use the key; a key that is not there it refuses itself.
 
     "Authorizing use of a customer managed key", Aurora User Guide. Of the rights named there, the two that
@@ -79,12 +85,12 @@ def _key_refusal(call: Call, caller_arn: str, policies: list[dict[str, Any]]) ->
         key = backend.key_arn(call.parameters["KmsKeyId"])
     except ServiceException:
         return None
-    context = _context(call, caller_arn, key) | {
+    context = context_of(caller, call.region, key) | {
         "kms:viaservice": f"rds.{call.region}.amazonaws.com",
         "kms:grantisforawsresource": "true",
     }
     for action in ("kms:CreateGrant", "kms:DescribeKey"):
-        if decide(policies, action, key, context) is not Decision.ALLOWED:
+        if decide(caller.policies, action, key, context) is not Decision.ALLOWED:
             fault = KMSKeyNotAccessibleFault(key)
             return call.error(fault.code, f"{fault.message} ({action})", 400)
     return None
@@ -99,16 +105,8 @@ def denial(call: Call, message: str) -> Answer:
     return call.error("AccessDeniedException", message, 400 if call.protocol == "json" else 403)
 
 
-def principal_arn(account: str, access_key: str, session_token: str | None) -> str | None:
-    """The ARN of who holds the key; None if the key is nobody's, or the token not its own."""
-    try:
-        return str(_principal(account, access_key, session_token).arn)
-    except CreateAccessKeyFailure:
-        return None
-
-
 def decide(
-    policies: Iterable[Mapping[str, Any]],
+    policies: Iterable[Document],
     action: str,
     resource: str,
     context: Mapping[str, str] | None = None,
@@ -143,33 +141,15 @@ def needs(call: Call) -> list[Need]:
     return needed
 
 
-def _principal(account: str, access_key: str, session_token: str | None) -> Any:
-    headers = {"X-Amz-Security-Token": session_token} if session_token else {}
-    return create_access_key(account, "aws", access_key, headers)
-
-
-def _document(policy: Any) -> dict[str, Any]:
-    """A policy's document, from any of the three forms moto keeps policies in."""
-    if isinstance(policy, Policy):
-        text = next(version.document for version in policy.versions if version.is_default)
-    else:
-        text = policy if isinstance(policy, str) else policy["policy_document"]
-    document: dict[str, Any] = json.loads(text)
-    return document
-
-
-def _context(call: Call, caller_arn: str, resource: str) -> dict[str, str]:
-    """The condition keys this project's policies may use."""
-    context = {
-        "aws:principalarn": caller_arn,
-        "aws:principalaccount": call.account,
-        "aws:requestedregion": call.region,
+def context_of(caller: Caller, region: str, resource: str) -> dict[str, str]:
+    """The global condition keys of a request; those of its service are for who knows them to add."""
+    return {
+        "aws:principalarn": caller.arn,
+        "aws:principalaccount": caller.account,
+        "aws:requestedregion": region,
         "aws:securetransport": "true",
-        "aws:resourceaccount": (resource.split(":") + [""] * 5)[4] or call.account,
+        "aws:resourceaccount": (resource.split(":") + [""] * 5)[4] or caller.account,
     }
-    if "Namespace" in call.parameters:
-        context["cloudwatch:namespace"] = str(call.parameters["Namespace"])
-    return context
 
 
 def _applies(
@@ -185,32 +165,35 @@ def _applies(
             return False
     elif not _matches(statement["Resource"], resource):
         return False
-    return all(
-        _holds(operator, key, _listed(expected), context)
+    # Every condition is looked at, so that none that is not known is passed over because of another.
+    met = [
+        _holds(operator, key.lower(), _listed(expected), context)
         for operator, keys in statement.get("Condition", {}).items()
         for key, expected in keys.items()
-    )
+    ]
+    return all(met)
 
 
 def _holds(operator: str, key: str, expected: list[Any], context: Mapping[str, str]) -> bool:
-    """Whether a condition is met; one with an operator that is not known here is not."""
+    """Whether a condition is met; NotRestored if that is not known here."""
     name = operator.removesuffix("IfExists")
-    actual = context.get(key.lower())
+    if name not in _OPERATORS and operator != "Null":
+        raise NotRestored(f"the condition operator {operator} is not known to the local cloud")
+    if key not in _KEYS:
+        raise NotRestored(f"the condition key {key} is not known to the local cloud")
+    values = [str(value) for value in expected]
+    actual = context.get(key)
+    if operator == "Null":
+        return str(actual is None).lower() in [value.lower() for value in values]
     if actual is None:
         return name != operator or "Not" in name
-    if name in ("StringEquals", "Bool"):
-        return actual in [str(value).lower() if name == "Bool" else value for value in expected]
-    if name in ("StringLike", "ArnLike", "ArnEquals"):
-        return _matches(expected, actual)
-    if name == "StringNotEquals":
-        return actual not in expected
-    if name in ("StringNotLike", "ArnNotLike", "ArnNotEquals"):
-        return not _matches(expected, actual)
-    return False
+    return _OPERATORS[name](values, actual)
 
 
 def _matches(patterns: Any, value: str, fold: bool = False) -> bool:
     """Whether one of the patterns, in which ``*`` and ``?`` are wildcards, matches the whole value."""
+    if any("${" in pattern for pattern in _listed(patterns)):
+        raise NotRestored(f"policy variables, as in {patterns}, are not known to the local cloud")
     return any(
         re.fullmatch(
             re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."),
@@ -219,6 +202,23 @@ def _matches(patterns: Any, value: str, fold: bool = False) -> bool:
         )
         for pattern in _listed(patterns)
     )
+
+
+def _unlike(patterns: Any, value: str) -> bool:
+    return not _matches(patterns, value)
+
+
+_OPERATORS: dict[str, Callable[[list[str], str], bool]] = {
+    "ArnEquals": _matches,
+    "ArnLike": _matches,
+    "ArnNotEquals": _unlike,
+    "ArnNotLike": _unlike,
+    "Bool": lambda values, actual: actual in [value.lower() for value in values],
+    "StringEquals": lambda values, actual: actual in values,
+    "StringLike": _matches,
+    "StringNotEquals": lambda values, actual: actual not in values,
+    "StringNotLike": _unlike,
+}
 
 
 def _listed(value: Any) -> list[Any]:

@@ -8,6 +8,7 @@ The errors are those of the services' models and of their *Common errors* pages.
 of them are botocore's own: a fault that happens once is usually healed by a retry.
 """
 
+import contextlib
 import fnmatch
 import io
 import os
@@ -21,7 +22,8 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from localcloud import authorization, functions, wire
+from localcloud import authorization, functions, identities, wire
+from localcloud.identities import Caller, Refused
 
 #: What a fault may do to a call. "before" means that the call takes no effect, "after" that it has done so.
 KINDS = (
@@ -71,14 +73,14 @@ class _Book:
         self.journal: deque[dict[str, Any]] = deque(maxlen=JOURNAL_LENGTH)
         self.faults: list[Fault] = []
 
-    def open(self, call: wire.Call) -> tuple[dict[str, Any], str | None]:
+    def open(self, call: wire.Call, caller: Caller | None) -> tuple[dict[str, Any], str | None]:
         """Enter a call in the journal, in the order of arrival; returns the entry and the fault's kind."""
         operation = f"{call.service}:{call.operation}"
         function = functions.function_of(call.access_key)
         entry: dict[str, Any] = {
             "time": datetime.now(UTC).isoformat(),
-            "account": call.account,
-            "principal": _principal(call),
+            "account": call.account or None,
+            "principal": caller and caller.arn,
             "function": function,
             "operation": operation,
             "resources": [resource for _, resource in authorization.needs(call)],
@@ -104,17 +106,14 @@ class CallGate:
         self._app = app
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        body = environ["wsgi.input"].read(length) if length else b""
-        environ["wsgi.input"] = io.BytesIO(body)
+        body = _body(environ)
         call = wire.read(environ, body)
-        if call is None:
-            passed: Iterable[bytes] = self._app(environ, start_response)
-            return passed
-        entry, fault = _book.open(call)
+        caller, refused = _who(call)
+        entry, fault = _book.open(call, caller)
         if fault in ("timeout-before", "kill-before"):
             _hang_up(environ, call, kill=fault == "kill-before")
-        answer = _error(fault, call) or authorization.refusal(call) or self._ask(environ)
+        answer = refused or _error(fault, call, caller) or _verdict(call, caller)
+        answer = answer or self._ask(environ)
         entry["status"], entry["error"] = answer.status, answer.error_code
         if fault in ("timeout-after", "kill-after"):
             _hang_up(environ, call, kill=fault == "kill-after")
@@ -135,8 +134,37 @@ class CallGate:
         return wire.Answer(int(status.split()[0]), dict(headers), body)
 
 
-def install() -> None:
-    """Nothing to put in moto's place: the server puts :class:`CallGate` before it."""
+def _body(environ: dict[str, Any]) -> bytes:
+    """The request's body, which can be read again from there, and no longer in chunks."""
+    if environ.get("wsgi.input_terminated"):
+        body: bytes = environ["wsgi.input"].read()
+    else:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(length) if length else b""
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    environ["CONTENT_LENGTH"] = str(len(body))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def _who(call: wire.Call) -> tuple[Caller | None, wire.Answer | None]:
+    """Who calls, or the answer to somebody who does not say so as AWS wants it said."""
+    if call.unsigned:
+        return None, call.refused(call.unsigned)
+    if not call.access_key:
+        return None, None
+    try:
+        return identities.identify(call.access_key, call.session_token), None
+    except Refused as refusal:
+        return None, call.refused(refusal)
+
+
+def _verdict(call: wire.Call, caller: Caller | None) -> wire.Answer | None:
+    """IAM's; what it has no answer to is our fault, and said so."""
+    try:
+        return authorization.refusal(call, caller) if caller else None
+    except authorization.NotRestored as gap:
+        return call.error("InternalFailure", str(gap), 500)
 
 
 def reset() -> None:
@@ -146,7 +174,7 @@ def reset() -> None:
         _book.faults.clear()
 
 
-def _error(fault: str | None, call: wire.Call) -> wire.Answer | None:
+def _error(fault: str | None, call: wire.Call, caller: Caller | None) -> wire.Answer | None:
     """The error that the fault answers with, if it does."""
     query = call.protocol == "query"
     if fault == "throttle":
@@ -160,14 +188,10 @@ def _error(fault: str | None, call: wire.Call) -> wire.Answer | None:
         action, resource = (authorization.needs(call) or [(call.operation, "*")])[0]
         return authorization.denial(
             call,
-            f"User: {_principal(call)} is not authorized to perform: {action} "
+            f"User: {caller and caller.arn} is not authorized to perform: {action} "
             f"on resource: {resource} {authorization.Decision.EXPLICIT_DENY.value}",
         )
     return None
-
-
-def _principal(call: wire.Call) -> str | None:
-    return authorization.principal_arn(call.account, call.access_key, call.session_token)
 
 
 def _hang_up(environ: dict[str, Any], call: wire.Call, kill: bool) -> None:
@@ -178,7 +202,9 @@ def _hang_up(environ: dict[str, Any], call: wire.Call, kill: bool) -> None:
     if kill:
         pid = functions.pid_of(call.access_key)
         if pid is not None:
-            os.kill(pid, signal.SIGKILL)
+            # It may have ended by itself, or been killed by another fault.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
     raise ConnectionAbortedError("hung up, as a fault demands")
 

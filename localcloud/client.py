@@ -7,6 +7,7 @@ with LocalCloud.start() as cloud:
 import http.client
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -19,18 +20,28 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import boto3
+import botocore.session
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
+from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, REGION, Key, key_of
 
 T = TypeVar("T")
 Json = dict[str, Any]
 
 _POLL_SECONDS = 0.05
+_START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
+# What a session would read from the user's own variables and files.
+_NOTHING = (None, None, None, None)
+_IMPERSONAL = {
+    "profile": _NOTHING,
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
 
 
 class LocalCloud:
@@ -45,7 +56,8 @@ class LocalCloud:
     def __init__(self, endpoint: str, process: subprocess.Popen[str] | None = None) -> None:
         self.endpoint = endpoint
         self._process = process
-        self._session = boto3.session.Session()
+        core = botocore.session.Session(_IMPERSONAL)
+        self._session = boto3.session.Session(botocore_session=core)
         self._clients: dict[tuple[str, Key], Any] = {}
 
     @classmethod
@@ -56,18 +68,35 @@ class LocalCloud:
         """
         with log.open("w+") if log else tempfile.TemporaryFile("w+") as sink:
             process = subprocess.Popen(
-                [sys.executable, "-m", "localcloud"],
+                [sys.executable, "-m", "localcloud", "--until-eof"],
                 cwd=Path(__file__).parents[1],
+                env=variables.cleared(os.environ),
+                # Held open as long as we live: its end is the server's end, even if we are killed.
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 text=True,
+                # Ctrl-C is for us, who stop the server when we have no more need of it.
+                start_new_session=True,
             )
-            cloud = cls(process.stdout.readline().strip() if process.stdout else "", process)
+            cloud = cls("", process)
+            try:
+                cloud.endpoint = cloud._announced()
+            except BaseException:
+                cloud.stop()
+                raise
             if not cloud.endpoint:
                 cloud.stop()
                 sink.seek(0)
                 raise RuntimeError(f"the local cloud did not start:\n{sink.read()[-4000:]}")
         return cloud
+
+    def _announced(self) -> str:
+        """The endpoint that the server tells; nothing if it ends, or takes too long."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], _START_SECONDS)
+        return self._process.stdout.readline().strip() if ready else ""
 
     def stop(self) -> None:
         """Stop the cloud, and with it every function's process."""
@@ -79,8 +108,9 @@ class LocalCloud:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def __enter__(self) -> Self:
         return self
@@ -95,18 +125,7 @@ class LocalCloud:
 
     def environment(self, account: str = ACCEPTANCE, user: str = "admin") -> dict[str, str]:
         """The environment variables with which any AWS tool talks to this cloud as that user."""
-        key = key_of(account, user)
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": key.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_REGION": REGION,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "NO_PROXY": "127.0.0.1",
-        }
+        return variables.of(self.endpoint, key_of(account, user))
 
     def client(self, service: str, account: str = ACCEPTANCE, user: str = "admin") -> Any:
         """A boto3 client of this cloud; the same one each time, as it takes long to make."""
@@ -138,11 +157,14 @@ class LocalCloud:
         return datetime.fromisoformat(self._control("GET", "clock")["now"])
 
     def seed_snapshots(self, snapshots: Sequence[Mapping[str, Any]]) -> Any:
-        """Create cluster snapshots; ``created`` may be a datetime."""
+        """Create cluster snapshots; ``created`` may be a datetime.
+
+        Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``.
+        """
         return self._control("POST", "snapshots", [_plain(snapshot) for snapshot in snapshots])
 
     def patch_snapshot(self, arn: str, **changes: Any) -> Any:
-        """Change a snapshot's status, create time or the accounts it is shared with."""
+        """Change a snapshot's status, create time, or the accounts that it or its key is shared with."""
         return self._control("PATCH", "snapshots", {"arn": arn, **_plain(changes)})
 
     def create_pipeline(

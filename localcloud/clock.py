@@ -17,6 +17,7 @@ class _Clock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._travel: time_machine.travel | None = None
+        self._traveller: time_machine.Traveller | None = None
 
     def real_time(self) -> float:
         with self._lock:
@@ -28,22 +29,22 @@ class _Clock:
 
     def set_to(self, now: datetime | None) -> None:
         with self._lock:
-            if self._travel is not None:
-                self._travel.stop()
-                self._travel = None
-            if now is not None:
+            if now is None:
+                if self._travel is not None:
+                    self._travel.stop()
+                self._travel = self._traveller = None
+            elif self._traveller is None:
                 self._travel = time_machine.travel(now.timestamp(), tick=True)
-                self._travel.start()
+                self._traveller = self._travel.start()
+            else:
+                # On from there, lest somebody see a moment of real time in between.
+                self._traveller.move_to(now.timestamp())
 
     def _real_time(self) -> float:
         return time.time() if self._travel is None else time_machine.escape_hatch.time.time()
 
 
 _clock = _Clock()
-
-
-def install() -> None:
-    """Nothing to restore in moto: it takes the process's time."""
 
 
 def real_time() -> float:

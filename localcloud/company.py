@@ -6,19 +6,25 @@ that testers work on, and the snapshots that production shares.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
+from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER
 from localcloud.client import LocalCloud
 
 PIPELINE = "acceptance-main"
+FOLLOW = "db-follow-pipeline"
 CLUSTER = "acceptance-orders"
 STAGE = "local"
+
+_FOLLOWED_SECONDS = 20.0
 
 
 class Company:
@@ -31,27 +37,33 @@ class Company:
         self.cloud = cloud
         self.project = project
         self._run_seconds = run_seconds
-        config = json.loads((project / ".chalice/config.json").read_text())
-        self.variables: dict[str, str] = config["stages"][STAGE]["environment_variables"]
-        self.latest = self.variables["SSM_RDS_LATEST_SNAPSHOT_NAME"]
-        self.current = self.variables["SSM_RDS_CURRENT_SNAPSHOT_NAME"]
+        self.variables = _stage_variables(project / ".chalice/config.json")
+        database = self.variables.get("DATABASES", "RDS").split(",")[0].strip()
+        self.latest = self._variable(f"SSM_{database}_LATEST_SNAPSHOT_NAME")
+        self.current = self._variable(f"SSM_{database}_CURRENT_SNAPSHOT_NAME")
+        self._inbox: str | None = None
 
     def found(self, today: datetime) -> None:
         """The state before the first night: acceptance runs on data of two weeks ago."""
         self.cloud.set_clock(today)
         first = nightly("orders", today - timedelta(days=14))
         self.cloud.seed_snapshots([first])
-        ssm = self.cloud.client("ssm")
-        for name, value in (
-            (self.variables["SSM_MAIN_CICD_NAME"], PIPELINE),
-            (self.latest, "dummyvalue"),
-            (self.current, arn_of(first)),
-        ):
-            ssm.put_parameter(Name=name, Value=value, Type="String")
+        parameters = {
+            self._variable("SSM_MAIN_CICD_NAME"): PIPELINE,
+            self.latest: "dummyvalue",
+            self.current: arn_of(first),
+        }
+        if "SSM_REFRESH_HOLD_NAME" in self.variables:
+            parameters[self.variables["SSM_REFRESH_HOLD_NAME"]] = "dummyvalue"
+        for name, value in parameters.items():
+            self.cloud.client("ssm").put_parameter(Name=name, Value=value, Type="String")
+        if "NOTIFICATION_TOPIC_ARN" in self.variables:
+            self._subscribe(self.variables["NOTIFICATION_TOPIC_ARN"])
         self.cloud.create_pipeline(PIPELINE, 0.2, [{"parameter": self.current, "cluster": CLUSTER}])
         run = self.cloud.client("codepipeline").start_pipeline_execution(name=PIPELINE)
         status = self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
-        assert status == "Succeeded", status
+        if status != "Succeeded":
+            raise RuntimeError(f"the company's first run of {PIPELINE} ended as {status}")
         self.cloud.patch_pipeline(PIPELINE, run_seconds=self._run_seconds)
 
     def share(self, night: datetime) -> list[dict[str, Any]]:
@@ -82,7 +94,7 @@ class Company:
     ) -> str:
         """Run Chalice's own command on the project against the cloud; what it printed.
 
-        Raises RuntimeError with its output where it fails. ``progress`` is given each line.
+        Raises RuntimeError where it fails, with its output unless ``progress`` was given each line of it.
         """
         process = subprocess.Popen(  # noqa: S603 (our own chalice)
             [Path(sys.executable).with_name("chalice"), *arguments],
@@ -95,28 +107,82 @@ class Company:
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(stdin)
-        process.stdin.close()
         printed = ""
-        for line in process.stdout:
-            printed += line
-            if progress:
-                progress(line.rstrip())
-        process.stdout.close()
-        if process.wait() != 0:
-            raise RuntimeError(f"chalice {' '.join(arguments)} failed:\n{printed}")
+        with process:
+            try:
+                process.stdin.write(stdin)
+                process.stdin.close()
+                for line in process.stdout:
+                    printed += line
+                    if progress:
+                        progress(line.rstrip())
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode != 0:
+            told = "" if progress else f":\n{printed}"
+            raise RuntimeError(f"chalice {' '.join(arguments)} failed{told}")
         return printed
 
     def environment(self) -> dict[str, str]:
-        """The environment in which tools talk to the cloud, and pip to no index."""
+        """The environment in which tools talk to the cloud and to no other, and pip to no index."""
         wheels = Path(sys.prefix) / "wheels"
         packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
-        return {**os.environ, **self.cloud.environment(), **packed}
+        return {**variables.cleared(os.environ), **self.cloud.environment(), **packed}
+
+    def _variable(self, name: str) -> str:
+        if name not in self.variables:
+            raise ValueError(f".chalice/config.json: the stage {STAGE} does not set {name}")
+        return self.variables[name]
+
+    def _subscribe(self, topic: str) -> None:
+        """People read what the topic publishes; here a queue does."""
+        sqs, sns = self.cloud.client("sqs"), self.cloud.client("sns")
+        self._inbox = sqs.create_queue(QueueName="people")["QueueUrl"]
+        queue = sqs.get_queue_attributes(QueueUrl=self._inbox, AttributeNames=["QueueArn"])
+        made = sns.create_topic(Name=topic.rsplit(":", 1)[1])["TopicArn"]
+        if made != topic:
+            raise ValueError(f"NOTIFICATION_TOPIC_ARN is {topic}, but there is {made} only")
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue["Attributes"]["QueueArn"])
+
+    def told(self) -> list[dict[str, Any]]:
+        """What people were told since they were last asked, oldest first."""
+        if self._inbox is None:
+            return []
+        sqs = self.cloud.client("sqs")
+        heard = []
+        while messages := sqs.receive_message(QueueUrl=self._inbox, MaxNumberOfMessages=10).get(
+            "Messages"
+        ):
+            for message in messages:
+                heard.append(json.loads(message["Body"]))
+                sqs.delete_message(QueueUrl=self._inbox, ReceiptHandle=message["ReceiptHandle"])
+        return heard
+
+    def followed(self, execution_id: str) -> str:
+        """Wait until the run has ended and its event has been followed; the run's status."""
+        status = self.cloud.wait_for_run(execution_id, PIPELINE)
+        deadline = monotonic() + _FOLLOWED_SECONDS
+        while not any(
+            record["event"].get("detail", {}).get("execution-id") == execution_id
+            for record in self.cloud.invocations(FOLLOW)
+        ):
+            # The event comes after the status can be seen.
+            if monotonic() > deadline:
+                raise TimeoutError(f"nobody followed run {execution_id}, which {status}")
+            sleep(0.02)
+        self.cloud.wait_until_idle()
+        return status
 
     def parameter(self, name: str) -> str:
         """What a parameter holds."""
         value: str = self.cloud.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
         return value
+
+    def good(self) -> str:
+        """The value of the version of *current* that is marked good; "" where none is."""
+        history = self.cloud.client("ssm").get_parameter_history(Name=self.current)["Parameters"]
+        return next((each["Value"] for each in history if "good" in each["Labels"]), "")
 
     def clusters(self) -> dict[str, str]:
         """Acceptance's clusters, each with the ARN of the snapshot that it was restored from."""
@@ -127,6 +193,27 @@ class Company:
             for tag in cluster["TagList"]
             if tag["Key"] == "local:restored-from"
         }
+
+
+def copy_project(project: Path, folder: Path) -> None:
+    """Copy what Chalice deploys, without what it has noted of earlier deployments."""
+    for name in ("app.py", "requirements.txt"):
+        shutil.copy(project / name, folder / name)
+    leftovers = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
+    for name in ("chalicelib", ".chalice"):
+        shutil.copytree(project / name, folder / name, ignore=leftovers)
+
+
+def _stage_variables(file: Path) -> dict[str, str]:
+    where = f"{file.parent.name}/{file.name}"
+    try:
+        stage = json.loads(file.read_text())["stages"][STAGE]
+    except KeyError:
+        raise ValueError(f"{where} has no stage {STAGE}") from None
+    except ValueError as error:
+        raise ValueError(f"{where} is no JSON: {error}") from error
+    told: dict[str, str] = stage["environment_variables"]
+    return told
 
 
 def nightly(cluster: str, taken: datetime, **facts: Any) -> dict[str, Any]:

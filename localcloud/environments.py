@@ -111,26 +111,14 @@ class Environment:
         self._signals: queue.SimpleQueue[_Signal] = queue.SimpleQueue()
         self._cold = True
         self._killed = False
-        directory.mkdir()
         self._clock = directory / "clock"
         self._tell_clock()
         self._api = _RuntimeApi(self)
-        # A file, not a pipe: what was written before the answer is all there when the answer is.
-        with (directory / "output").open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 (to run it is what a package is deployed for)
-                [
-                    *(sys.executable, "-I", "-S", "-B", str(_BOOTSTRAP)),
-                    specification.handler,
-                    *(str(libraries.task), str(libraries.runtime), str(libraries.machine)),
-                    str(self._clock),
-                ],
-                cwd=libraries.task,
-                env=self._variables(libraries, endpoint),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        try:
+            self._process = self._start(libraries, endpoint, directory / "output")
+        except BaseException:
+            self._api.server_close()
+            raise
         self._output = (directory / "output").open("rb")
         threading.Thread(target=self._api.serve_forever, args=(0.1,), daemon=True).start()
         threading.Thread(target=self._await_exit, daemon=True).start()
@@ -172,6 +160,24 @@ class Environment:
             f"Memory Size: {self.specification.memory} MB\n"
         )
         return Outcome(succeeded, payload, log, cold)
+
+    def _start(self, libraries: Libraries, endpoint: str, output: Path) -> subprocess.Popen[bytes]:
+        # A file, not a pipe: what was written before the answer is all there when the answer is.
+        with output.open("ab") as sink:
+            return subprocess.Popen(  # noqa: S603 (to run it is what a package is deployed for)
+                [
+                    *(sys.executable, "-I", "-S", "-B", str(_BOOTSTRAP)),
+                    self.specification.handler,
+                    *(str(libraries.task), str(libraries.runtime), str(libraries.machine)),
+                    str(self._clock),
+                ],
+                cwd=libraries.task,
+                env=self._variables(libraries, endpoint),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def _await_answer(self, request_id: str) -> tuple[bool, bytes]:
         timeout = self.specification.timeout

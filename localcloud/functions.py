@@ -31,6 +31,8 @@ from moto.awslambda import urls
 from moto.awslambda.exceptions import LambdaClientError, UnknownFunctionException
 from moto.awslambda.models import LambdaFunction, lambda_backends
 from moto.awslambda.responses import LambdaResponse
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import iam_backends
 from moto.logs.models import logs_backends
 from moto.sts.models import sts_backends
 
@@ -41,11 +43,23 @@ _RETRY_SECONDS = (1.0, 2.0)
 _THROTTLED_SECONDS = 0.2
 _MAXIMUM_EVENT_AGE_SECONDS = 6 * 60 * 60
 _LOG_TAIL_BYTES = 4096
-_ASSUME_SECONDS = 12 * 60 * 60
+# Lambda ends an environment before its credentials run out; here they do not, for the clock may leap.
+_ASSUME_SECONDS = 100 * 365 * 24 * 60 * 60
 
 
 class Throttled(Exception):
     """All of the function's reserved concurrency is in use."""
+
+
+class RoleCannotBeAssumed(LambdaClientError):
+    """There is no role for the function to run with."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "AccessDeniedException",
+            "The role defined for the function cannot be assumed by Lambda.",
+        )
+        self.code = 403
 
 
 class Fleet:
@@ -60,6 +74,7 @@ class Fleet:
         self._idle: list[Environment] = []
         self._busy: list[Environment] = []
         self._owners: dict[str, Environment] = {}
+        self._deleted: set[Environment] = set()
         self._records: list[dict[str, Any]] = []
         self._deliveries: dict[str, str | None] = {}
         self._runtime = self._directory / "runtime"
@@ -133,8 +148,8 @@ class Fleet:
         self, function: LambdaFunction, event: bytes, request_id: str, event_id: str | None
     ) -> None:
         try:
-            # A deleted function's events are dropped.
-            with contextlib.suppress(UnknownFunctionException):
+            # The events of a function that is deleted, or whose role is, are dropped.
+            with contextlib.suppress(UnknownFunctionException, RoleCannotBeAssumed):
                 self._attempt(function, event, request_id, event_id)
         finally:
             with self._lock:
@@ -162,10 +177,11 @@ class Fleet:
             attempt += 1
 
     def drop(self, arn: str) -> None:
-        """End the idle environments of a function that is deleted."""
+        """End the environments of a function that is deleted; one at work when it has done its work."""
         with self._lock:
             gone = [e for e in self._idle if e.specification.arn == arn]
             self._idle = [e for e in self._idle if e not in gone]
+            self._deleted.update(e for e in self._busy if e.specification.arn == arn)
         for environment in gone:
             environment.end()
 
@@ -198,7 +214,7 @@ class Fleet:
                     libraries,
                     _assume(wanted),
                     self._endpoint,
-                    self._directory / f"environment-{len(self._owners)}",
+                    Path(tempfile.mkdtemp(prefix="environment-", dir=self._directory)),
                 )
                 self._owners[environment.credentials.access_key_id] = environment
             self._busy.append(environment)
@@ -215,7 +231,9 @@ class Fleet:
     def _release(self, environment: Environment) -> None:
         with self._lock:
             self._busy.remove(environment)
-            if environment.alive and not self._closed.is_set():
+            wanted = environment not in self._deleted and not self._closed.is_set()
+            self._deleted.discard(environment)
+            if environment.alive and wanted:
                 self._idle.append(environment)
             else:
                 environment.end()
@@ -242,8 +260,12 @@ class _Service:
         self._endpoint = endpoint
         self._fleet = Fleet(endpoint)
 
+    def close(self) -> None:
+        if self._fleet is not None:
+            self._fleet.close()
+
     def reset(self) -> None:
-        self.fleet.close()
+        self.close()
         self.open(self._endpoint)
 
 
@@ -261,8 +283,8 @@ def serve_at(endpoint: str) -> None:
 
 
 def close() -> None:
-    """End every environment."""
-    fleet().close()
+    """End every environment, if there ever was one."""
+    _service.close()
 
 
 def reset() -> None:
@@ -376,6 +398,11 @@ def _specification(function: LambdaFunction) -> Specification:
 
 
 def _assume(specification: Specification) -> Credentials:
+    """A session of the function's role, which must exist."""
+    try:
+        iam_backends[specification.account]["aws"].get_role_by_arn(specification.role)
+    except NotFoundException:
+        raise RoleCannotBeAssumed from None
     role = sts_backends[specification.account]["aws"].assume_role(
         region_name=specification.region,
         role_session_name=specification.name,

@@ -1,11 +1,9 @@
-"""API Gateway takes the API that Chalice sends, and answers for it.
+"""API Gateway answers for the deployed APIs.
 
-Two gaps of moto are bridged here. ImportRestApi and PutRestApi accept Swagger 2.0, which API Gateway does
-(*Import a REST API into API Gateway*) and moto does not. And a deployed stage can be called, at
-``/_aws/execute-api/{api}/{stage}/…``: who may call is decided as *Control access to a REST API with IAM
-permissions* says (``signatures.py`` verifies the signature), the function gets the event of *Set up Lambda
-proxy integrations*, in payload format 1.0, and its answer is mapped back. A stage serves what was imported
-when it was deployed, not what was imported since.
+A stage can be called, at ``/_aws/execute-api/{api}/{stage}/…``, which it cannot with moto: who may call is
+decided as *Control access to a REST API with IAM permissions* says (``signatures.py`` verifies the signature,
+``authorization.py`` weighs the policies), the function gets the event of *Set up Lambda proxy integrations*,
+in payload format 1.0, and its answer is mapped back.
 
 Not here, as nothing in this project uses them: API keys, other authorizers (they let nobody in), resource
 policies (so callers of other accounts are refused), integrations other than AWS_PROXY.
@@ -24,90 +22,21 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote
-from weakref import WeakKeyDictionary
 
-from moto.apigateway import urls
-from moto.apigateway.models import APIGatewayBackend, RestAPI, Stage, apigateway_backends
-from moto.apigateway.responses import APIGatewayResponse
-from moto.apigateway.utils import deserialize_body
-from moto.awslambda.exceptions import UnknownFunctionException
+from moto.apigateway.models import apigateway_backends
+from moto.awslambda.exceptions import LambdaClientError, UnknownFunctionException
 from moto.awslambda.models import LambdaFunction
-from moto.core.common_types import TYPE_RESPONSE
-from moto.iam.access_control import IAMPolicy, PermissionResult
 from werkzeug.wrappers import Request, Response
 
-from localcloud import functions, signatures
+from localcloud import authorization, functions, imports, signatures
+from localcloud.authorization import Decision
 from localcloud.environments import Outcome
-from localcloud.signatures import Caller, Refused
+from localcloud.identities import Caller, Refused
+from localcloud.imports import Document
 
 PREFIX = "/_aws/execute-api/"
 _SERVICE = "apigateway.amazonaws.com"
 _TIMEOUT_SECONDS = 29.0
-
-Document = dict[str, Any]
-
-_imported: WeakKeyDictionary[RestAPI, Document] = WeakKeyDictionary()
-_deployed: WeakKeyDictionary[Stage, Document] = WeakKeyDictionary()
-
-
-class SwaggerResponse(APIGatewayResponse):
-    """moto's API Gateway, which takes Swagger 2.0."""
-
-    def import_rest_api(self) -> TYPE_RESPONSE:
-        """*ImportRestApi* of a Swagger document."""
-        document = deserialize_body(self.body)
-        api = self.backend.create_rest_api(document["info"]["title"], _description(document))
-        _put(self.backend, api, document, "overwrite")
-        return 201, {"status": 201}, json.dumps(api.to_dict())
-
-    def put_rest_api(self) -> TYPE_RESPONSE:
-        """*PutRestApi*, mode merge or overwrite."""
-        api = self.backend.get_rest_api(self.path.split("/")[2])
-        _put(self.backend, api, deserialize_body(self.body), self._get_param("mode", "merge"))
-        return 200, {}, json.dumps(api.to_dict())
-
-    def create_deployment(self) -> TYPE_RESPONSE:
-        """*CreateDeployment*: the stage serves the API as it is now."""
-        api = self.backend.get_rest_api(self.path.split("/")[2])
-        answer: TYPE_RESPONSE = super().create_deployment()
-        stage = api.stages.get(self._get_param("stageName"))
-        if stage is not None and api in _imported:
-            _deployed[stage] = _imported[api]
-        return answer
-
-
-def _put(backend: APIGatewayBackend, api: RestAPI, document: Document, mode: str) -> None:
-    # moto reads paths and integrations, which Swagger 2.0 and OpenAPI 3 spell alike.
-    as_openapi = {name: value for name, value in document.items() if name != "swagger"}
-    backend.put_rest_api(api.id, as_openapi, fail_on_warnings=False, mode=mode)
-    for resource in api.resources.values():
-        for method in resource.resource_methods.values():
-            operation = document["paths"].get(resource.get_path(), {}).get(_key(method.http_method))
-            if operation is not None:
-                iam = _authorization(document, operation) == "AWS_IAM"
-                method.authorization_type = "AWS_IAM" if iam else "NONE"
-    api.binaryMediaTypes = document.get("x-amazon-apigateway-binary-media-types", [])
-    known = _imported.get(api, {}) if mode == "merge" else {}
-    merged = {**known, **document, "paths": {**known.get("paths", {}), **document["paths"]}}
-    _imported[api] = merged
-
-
-def _key(method: str) -> str:
-    return "x-amazon-apigateway-any-method" if method == "ANY" else method.lower()
-
-
-def _description(document: Document) -> str:
-    return str(document["info"].get("description", ""))
-
-
-def _authorization(document: Document, operation: Document) -> str:
-    """AWS_IAM or NONE as the method's ``security`` says; OTHER for what is not restored here."""
-    security = operation.get("security", [])
-    if not security:
-        return "NONE"
-    schemes = [document.get("securityDefinitions", {}).get(name, {}) for name in security[0]]
-    kinds = {scheme.get("x-amazon-apigateway-authtype") for scheme in schemes}
-    return "AWS_IAM" if kinds == {"awsSigv4"} else "OTHER"
 
 
 @dataclass(frozen=True)
@@ -148,6 +77,8 @@ class ExecuteApi:
             # API Gateway spells the key differently where the identity is valid but has no permission.
             key = "Message" if refusal.code == "AccessDeniedException" else "message"
             response = _message(403, refusal.code, key, str(refusal))
+        except authorization.NotRestored as gap:
+            response = _error(500, str(gap))
         return response(environ, start_response)
 
 
@@ -155,11 +86,11 @@ def _respond(request: Request) -> Response:
     body = request.get_data()
     route = _find_route(request)
     caller = None
-    authorization = _authorization(route.document, route.operation)
-    if authorization == "AWS_IAM":
+    kind = imports.authorization_of(route.document, route.operation)
+    if kind == "AWS_IAM":
         caller = signatures.verify(request, body, "execute-api", route.region)
         _authorize(caller, route, request.method)
-    elif authorization == "OTHER":
+    elif kind == "OTHER":
         return _message(401, "UnauthorizedException", "message", "Unauthorized")
     function = _function(route, request.method)
     if function is None:
@@ -167,7 +98,7 @@ def _respond(request: Request) -> Response:
     event = _event(request, body, route, caller)
     try:
         outcome = _invoke(function, json.dumps(event).encode())
-    except functions.Throttled:
+    except (functions.Throttled, LambdaClientError):
         return _error(500, "Internal server error")
     except TimeoutError:
         return _error(504, "Endpoint request timed out")
@@ -179,17 +110,18 @@ def _find_route(request: Request) -> _Route:
     received = request.environ["REQUEST_URI"].partition("?")[0].removeprefix(PREFIX)
     api_id, _, rest = received.partition("/")
     stage_name, _, rest = rest.partition("/")
-    parts = [unquote(part) for part in rest.split("/")]
+    # A path with one trailing slash is taken for the one without, by who may call as well as by what is called.
+    parts = [unquote(part) for part in rest.removesuffix("/").split("/")] if rest.strip("/") else []
     for account, regions in list(apigateway_backends.items()):
         for region, backend in list(regions.items()):
             api = backend.apis.get(api_id)
-            stage = api and api.stages.get(stage_name)
-            if not isinstance(stage, Stage) or stage not in _deployed:
+            document = imports.document_of(api and api.stages.get(stage_name))
+            if document is None:
                 continue
-            document = _deployed[stage]
             for resource_path, parameters in _matches(document, parts):
                 operations = document["paths"][resource_path]
-                operation = operations.get(_key(request.method), operations.get(_key("ANY")))
+                anyway = operations.get(imports.key_of_method("ANY"))
+                operation = operations.get(imports.key_of_method(request.method), anyway)
                 if operation is not None:
                     return _Route(
                         *(account, region, api_id, stage_name, document),
@@ -203,7 +135,7 @@ def _matches(document: Document, parts: list[str]) -> list[tuple[str, dict[str, 
     """The resources that the path may mean, with its parameters; the most precise one first."""
     found = []
     for resource_path in document["paths"]:
-        match = _match(_segments(resource_path.split("/")), _segments(parts))
+        match = _match([part for part in resource_path.split("/") if part], parts)
         if match is not None:
             vagueness, parameters = match
             found.append((vagueness, resource_path, parameters))
@@ -211,7 +143,12 @@ def _matches(document: Document, parts: list[str]) -> list[tuple[str, dict[str, 
 
 
 def _match(segments: list[str], parts: list[str]) -> tuple[list[int], dict[str, str]] | None:
-    """How vague each segment is (0 fixed, 1 a parameter, 2 a greedy one), and the parameters."""
+    """How vague each segment is (0 fixed, 1 a parameter, 2 a greedy one), and the parameters.
+
+    An empty part is part of no resource's path.
+    """
+    if "" in parts:
+        return None
     if segments and segments[-1].endswith("+}") and len(parts) >= len(segments):
         last = len(segments) - 1
         parts = [*parts[:last], "/".join(parts[last:])]
@@ -229,24 +166,14 @@ def _match(segments: list[str], parts: list[str]) -> tuple[list[int], dict[str, 
     return vagueness, parameters
 
 
-def _segments(parts: list[str]) -> list[str]:
-    """Without the empty ones: API Gateway takes a path with a trailing slash for the one without."""
-    return [part for part in parts if part]
-
-
 def _authorize(caller: Caller, route: _Route, method: str) -> None:
     """``execute-api:Invoke`` on the method, by the caller's own policies; nobody of another account."""
-    results = {
-        IAMPolicy(policy).is_action_permitted(
-            "execute-api:Invoke", route.arn(method, route.path, route.account)
-        )
-        for policy in caller.policies
-    }
-    because = ""
-    if PermissionResult.DENIED in results:
-        because = " with an explicit deny"
-    elif caller.account == route.account and PermissionResult.PERMITTED in results:
+    arn = route.arn(method, route.path, route.account)
+    context = authorization.context_of(caller, route.region, arn)
+    decision = authorization.decide(caller.policies, "execute-api:Invoke", arn, context)
+    if decision is Decision.ALLOWED and caller.account == route.account:
         return
+    because = " with an explicit deny" if decision is Decision.EXPLICIT_DENY else ""
     # API Gateway shows the last four digits of the account only.
     shown = route.arn(method, route.path, f"{'*' * 8}{route.account[-4:]}")
     raise Refused(
@@ -272,20 +199,20 @@ def _function(route: _Route, method: str) -> LambdaFunction | None:
 
 def _invoke(function: LambdaFunction, event: bytes) -> Outcome:
     """Invoke, but wait no longer than API Gateway does; the function is not told."""
-    results: queue.SimpleQueue[Outcome | functions.Throttled] = queue.SimpleQueue()
+    results: queue.SimpleQueue[Outcome | Exception] = queue.SimpleQueue()
 
     def run() -> None:
         try:
             results.put(functions.fleet().invoke(function, event, str(uuid.uuid4())))
-        except functions.Throttled as throttled:
-            results.put(throttled)
+        except Exception as error:  # noqa: BLE001 (raised again by who waits)
+            results.put(error)
 
     threading.Thread(target=run, daemon=True).start()
     try:
         result = results.get(timeout=_TIMEOUT_SECONDS)
     except queue.Empty:
         raise TimeoutError from None
-    if isinstance(result, functions.Throttled):
+    if isinstance(result, Exception):
         raise result
     return result
 
@@ -392,10 +319,3 @@ def _message(status: int, code: str, key: str, text: str) -> Response:
         content_type="application/json",
         headers={"x-amzn-ErrorType": code},
     )
-
-
-def install() -> None:
-    """Put the API Gateway that takes Swagger in the place of moto's."""
-    for path, handler in urls.url_paths.items():
-        if handler == APIGatewayResponse.dispatch:
-            urls.url_paths[path] = SwaggerResponse.dispatch

@@ -5,8 +5,10 @@ API reference (botocore's ``codepipeline`` model), the CodePipeline User Guide's
 work* and *Monitoring CodePipeline events*, and the CloudFormation reference of ``AWS::RDS::DBCluster``:
 
 - equal ``clientRequestToken``s start one run;
-- a run is ``InProgress`` until it ends; it can be stopped; a newer one supersedes it as long as it has not
-  reached the deploy stage, which one run at a time may occupy;
+- a run is ``InProgress`` until it ends; it can be stopped; one run at a time may occupy the deploy stage;
+- a newer run supersedes an older one, here as soon as it starts, if the older one has not reached the deploy
+  stage. That is simpler than AWS, where an older run is superseded only while it waits between two stages, so
+  that two runs started shortly after each other may both deploy;
 - every change of a run's state is an event on the account's bus;
 - executions are listed newest first, in pages.
 
@@ -40,7 +42,7 @@ from moto.iam.models import iam_backends
 from moto.rds.models import rds_backends
 from moto.ssm.models import ssm_backends
 
-from localcloud import accounts, authorization, rules
+from localcloud import accounts, identities, rules
 
 OUTCOMES = ("Succeeded", "Failed", "FailedAfterDeploy")
 
@@ -307,6 +309,8 @@ class RunningCodePipelineBackend(CodePipelineBackend):
             problem = self._deploy(behaviour.databases)
             if problem is None:
                 run.waking.wait(run.half)
+        except Exception as error:  # noqa: BLE001 (whatever it is, a run must not be left in progress)
+            problem = f"{type(error).__name__}: {error}"
         finally:
             with behaviour.changed:
                 behaviour.deploying = None
@@ -403,10 +407,7 @@ class RunningCodePipelineResponse(CodePipelineResponse):
             self._get_param("name"),
             self._get_param("variables"),
             self._get_param("clientRequestToken", str(uuid4())),
-            authorization.principal_arn(
-                self.current_account, self.access_key, self.headers.get("X-Amz-Security-Token")
-            )
-            or "",
+            identities.identify(self.access_key, self.headers.get("X-Amz-Security-Token")).arn,
         )
         return json.dumps({"pipelineExecutionId": execution_id})
 

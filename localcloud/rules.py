@@ -1,17 +1,20 @@
 """EventBridge delivers to functions: schedules and services' events.
 
 Restores *Events* and *Creating a rule that runs on a schedule* (EventBridge User Guide) for one kind of
-target, a Lambda function, which moto does not know in PutEvents and which it never calls on a schedule.
+target, a Lambda function: moto never calls one on a schedule, and in PutEvents gives up at a rule that has
+one. Its rules without a pattern, or disabled, take every event; these take none.
 Delivery is asynchronous, and takes place only if the function's resource policy lets ``events.amazonaws.com``
 invoke it on behalf of that very rule (*Resource-based policies for EventBridge*).
 """
 
+import copy
 import json
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import moto.events.models
 from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda.models import LambdaFunction
 from moto.events.models import Rule, events_backends
@@ -22,8 +25,41 @@ from localcloud.accounts import ACCEPTANCE, REGION
 _SERVICE = "events.amazonaws.com"
 
 
+class DeliveringRule(Rule):
+    """moto's rule, whose targets may be functions."""
+
+    def takes(self, event: Mapping[str, Any]) -> bool:
+        """Whether it is for events, enabled, and matched by this one."""
+        pattern: Any = self.event_pattern
+        return bool(
+            self.state == "ENABLED" and pattern.get_pattern() and pattern.matches_event(event)
+        )
+
+    def send_to_targets(self, original_event: Any, transform_input: bool = True) -> None:
+        """PutEvents: functions are invoked, and moto delivers to the rest."""
+        if not self.takes(original_event):
+            return
+        self.send_to_functions(_as_delivered(original_event))
+        rest = copy.copy(self)
+        rest.targets = [target for target in self.targets if ":lambda:" not in target["Arn"]]
+        Rule.send_to_targets(rest, original_event, transform_input)
+
+    def send_to_functions(self, event: Mapping[str, Any]) -> None:
+        """Deliver to the functions among the targets."""
+        for function in _targets(self):
+            _deliver(function, event)
+
+
 def install() -> None:
-    """Nothing to put in place: rules and targets are kept by moto, and read here."""
+    """Put the rules that deliver in the place of moto's."""
+    moto.events.models.Rule = DeliveringRule  # type: ignore[misc]
+
+
+def _as_delivered(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The event of PutEvents as targets get it: without moto's mark, and with the time spelt out."""
+    delivered = {name: value for name, value in event.items() if name != "ingestion-time"}
+    time = datetime.fromtimestamp(float(event["time"]), UTC)
+    return {**delivered, "time": f"{time:%Y-%m-%dT%H:%M:%SZ}"}
 
 
 def publish(account: str, region: str, event: Mapping[str, Any]) -> None:
@@ -41,10 +77,9 @@ def publish(account: str, region: str, event: Mapping[str, Any]) -> None:
         "resources": [],
         **event,
     }
-    for rule in _enabled_rules(account, region):
-        if rule.event_pattern.get_pattern() and rule.event_pattern.matches_event(full):
-            for function in _targets(rule):
-                _deliver(function, full)
+    for rule in _rules(account, region):
+        if rule.takes(full):
+            rule.send_to_functions(full)
 
 
 def fire(account: str, region: str, name: str, time: datetime, event_id: str) -> int:
@@ -53,8 +88,8 @@ def fire(account: str, region: str, name: str, time: datetime, event_id: str) ->
     Returns the number of deliveries. Every rule sends the *Scheduled Event* under the same id.
     """
     count = 0
-    for rule in _enabled_rules(account, region):
-        if not rule.scheduled_expression:
+    for rule in _rules(account, region):
+        if rule.state != "ENABLED" or not rule.scheduled_expression:
             continue
         for function in _targets(rule):
             if function.function_name.endswith(name):
@@ -74,9 +109,9 @@ def fire(account: str, region: str, name: str, time: datetime, event_id: str) ->
     return count
 
 
-def _enabled_rules(account: str, region: str) -> list[Rule]:
+def _rules(account: str, region: str) -> list[DeliveringRule]:
     bus = events_backends[account][region].event_buses["default"]
-    return [rule for rule in list(bus.rules.values()) if rule.state == "ENABLED"]
+    return [rule for rule in list(bus.rules.values()) if isinstance(rule, DeliveringRule)]
 
 
 def _targets(rule: Rule) -> Iterator[LambdaFunction]:
@@ -92,7 +127,7 @@ def _targets(rule: Rule) -> Iterator[LambdaFunction]:
             yield function
 
 
-def _deliver(function: LambdaFunction, event: dict[str, Any]) -> None:
+def _deliver(function: LambdaFunction, event: Mapping[str, Any]) -> None:
     functions.fleet().deliver(function, json.dumps(event).encode(), event["id"])
 
 

@@ -21,18 +21,18 @@ from werkzeug.wrappers import Request, Response
 
 from localcloud import (
     accounts,
-    authorization,
     calls,
     clock,
     functions,
     gateway,
+    imports,
     pipeline,
     rules,
     shares,
 )
 
 Handler = Callable[[Any], Any]
-BRIDGES = (clock, functions, rules, gateway, shares, pipeline, authorization, calls)
+BRIDGES = (clock, functions, rules, imports, shares, pipeline, calls)
 
 _ALLOW_ALL = json.dumps(
     {
@@ -47,7 +47,7 @@ class ControlSurface:
 
     Each bridge may offer ``ROUTES``: (method, path) → handler. A handler is given the JSON body (an object
     with the query's arguments merged in, or a list as it is) and returns what is to be answered as JSON.
-    ValueError and KeyError are the caller's fault: 400.
+    KeyError, TypeError and ValueError are the caller's fault: 400.
     """
 
     def __init__(self, app: Any) -> None:
@@ -76,7 +76,7 @@ class ControlSurface:
             return 200, handler(arguments)
         except KeyError as error:
             return 400, {"error": f"missing or unknown: {error}"}
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             return 400, {"error": str(error)}
 
 
@@ -113,7 +113,7 @@ def serve(port: int, announce: Callable[[str], None]) -> None:
     # One line for each request would bury what matters; the calls' journal has them all.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     for bridge in BRIDGES:
-        bridge.install()
+        getattr(bridge, "install", lambda: None)()
     _create_users()
     moto = DomainDispatcherApplication(create_backend_app)
     app = ControlSurface(gateway.ExecuteApi(calls.CallGate(moto)))

@@ -8,7 +8,9 @@ and the Aurora User Guide's *Sharing a DB cluster snapshot* and *Copying a DB cl
 - listings come in pages (``MaxRecords`` 20 to 100, ``Marker``) and in no order anybody may rely on;
 - a share is found by ARN only, and only by who asks for shared ones;
 - a copy takes a while, needs a key of the caller's own if the share is encrypted, and no more than five may
-  be under way; an encrypted share under the default key ``aws/rds`` is of no use to another account;
+  be under way;
+- an encrypted share is of use only to the accounts that may use its key, too; nobody else's can be let use
+  the default key ``aws/rds``;
 - a snapshot that is not ``available`` can be neither copied nor restored.
 
 DocumentDB clusters and snapshots, which AWS serves from the same API, exist as well. A restored cluster
@@ -21,7 +23,7 @@ import hashlib
 import heapq
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, ClassVar
@@ -78,6 +80,7 @@ class Snapshot(DBClusterSnapshot):
     Args:
         created: when it was taken, naive UTC as in all of moto; None while RDS does not say.
         kms_key_id: the key it is encrypted under; None for an unencrypted one.
+        kms_granted_to: the other accounts that the key's owner lets use the key.
         source_arn: of what it is a copy.
         copied_at: for a copy, the reading of the monotonic clock, which the cloud's clock does not move, at
             which it will be complete.
@@ -97,6 +100,7 @@ class Snapshot(DBClusterSnapshot):
         status: str,
         snapshot_type: str = "manual",
         kms_key_id: str | None = None,
+        kms_granted_to: Collection[str] = (),
         tags: list[dict[str, str]] | None = None,
         source_arn: str | None = None,
         copied_at: float = 0.0,
@@ -106,6 +110,7 @@ class Snapshot(DBClusterSnapshot):
         self.status = status
         self.encrypted = self.storage_encrypted = kms_key_id is not None
         self.kms_key_id = kms_key_id
+        self.kms_granted_to = frozenset(kms_granted_to)
         self.storage_encryption_type = "sse-kms" if kms_key_id else "none"
         self.percent_progress = 100 if status == "available" else 0
         self.source_db_cluster_snapshot_arn = source_arn
@@ -336,6 +341,7 @@ class SharingRDSBackend(RDSBackend):
             status=_known_status(snapshot.get("status", "available")),
             snapshot_type=snapshot.get("snapshot_type", "manual"),
             kms_key_id=snapshot.get("kms_key_id"),
+            kms_granted_to=snapshot.get("kms_granted_to", ()),
         )
         seeded.attributes["restore"] = list(snapshot.get("shared_with", []))
         self.cluster_snapshots[identifier] = seeded
@@ -411,8 +417,10 @@ class SharingRDSBackend(RDSBackend):
             raise InvalidDBClusterSnapshotStateFault(
                 f"DB cluster snapshot {identifier} is in {source.status} state, but expected available."
             )
-        if source.account_id != self.account_id and _is_default_key(source.kms_key_id):
-            raise KMSKeyNotAccessibleFault(source.kms_key_id)
+        if source.account_id != self.account_id and source.encrypted:
+            granted = getattr(source, "kms_granted_to", ())
+            if self.account_id not in granted or _is_default_key(source.kms_key_id):
+                raise KMSKeyNotAccessibleFault(source.kms_key_id)
         return source
 
     def _keep_quotas(self) -> None:
@@ -485,6 +493,8 @@ def _patch_snapshot(change: dict[str, Any]) -> dict[str, Any]:
         snapshot.status = _known_status(change["status"])
     if "created" in change:
         snapshot.created = _utc(change["created"])
+    if "kms_granted_to" in change:
+        snapshot.kms_granted_to = frozenset(change["kms_granted_to"])
     if "shared_with" in change:
         snapshot.attributes["restore"] = list(change["shared_with"])
     return {"arn": arn, "status": snapshot.status}

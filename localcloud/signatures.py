@@ -15,70 +15,52 @@ from typing import Any
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from moto.iam.access_control import (
-    AssumedRoleAccessKey,
-    CreateAccessKeyFailure,
-    IAMUserAccessKey,
-    create_access_key,
-)
-from moto.iam.models import get_account_id_from, iam_backends
-from moto.sts.models import sts_backends
+from botocore.credentials import Credentials
 from werkzeug.wrappers import Request
 
 from localcloud import clock
+from localcloud.identities import Caller, Refused, identify
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _SKEW = timedelta(minutes=5)
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
-class Refused(Exception):
-    """The request is not let in; ``code`` is the exception's name as AWS gives it."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 @dataclass(frozen=True)
-class Caller:
-    """Who signed: an IAM user or a role's session."""
+class Authorization:
+    """The header ``Authorization``, taken apart."""
 
-    account: str
-    arn: str
-    user_id: str
     access_key_id: str
-    policies: tuple[Any, ...]
+    date: str
+    region: str
+    service: str
+    terminator: str
+    signed_headers: tuple[str, ...]
+    signature: str
 
 
 def verify(request: Request, body: bytes, service: str, region: str) -> Caller:
     """The caller who signed this request for that service and Region; Refused in AWS's words otherwise."""
-    given = _parse(request.headers.get("Authorization", ""))
-    access_key_id, date, *scope = given["Credential"].split("/")
-    key = _key(access_key_id, request)
-    if scope != [region, service, "aws4_request"]:
+    given = parse(request.headers.get("Authorization", ""))
+    caller = identify(given.access_key_id, request.headers.get("X-Amz-Security-Token"))
+    if (given.region, given.service, given.terminator) != (region, service, "aws4_request"):
         raise _invalid(
             f"Credential should be scoped to a valid region, and to correct service: '{service}'. "
         )
-    _check_date(request.headers.get("X-Amz-Date", ""), date)
-    signed = given["SignedHeaders"].split(";")
-    if "host" not in signed or "x-amz-date" not in signed:
-        raise _invalid(
-            "'Host' or ':authority' and 'X-Amz-Date' must be 'SignedHeaders' in the AWS Authorization."
-        )
-    expected = _sign(request, body, key, signed, service, region)
-    if not hmac.compare_digest(expected, given["Signature"]):
+    _check_date(request.headers.get("X-Amz-Date", ""), given.date)
+    _check_signed_headers(request, given.signed_headers)
+    expected = _sign(request, body, caller.credentials, given)
+    if not hmac.compare_digest(expected.encode(), given.signature.encode()):
         raise _invalid(
             "The request signature we calculated does not match the signature you provided. Check "
             "your AWS Secret Access Key and signing method. Consult the service documentation for "
             "details."
         )
-    return Caller(
-        key.account_id, key.arn, _user_id(key), access_key_id, tuple(key.collect_policies())
-    )
+    return caller
 
 
-def _parse(header: str) -> dict[str, str]:
+def parse(header: str) -> Authorization:
+    """Take the header apart; Refused if it is absent, or not one of Signature Version 4."""
     if not header:
         raise Refused("MissingAuthenticationTokenException", "Missing Authentication Token")
     algorithm, _, rest = header.partition(" ")
@@ -94,18 +76,11 @@ def _parse(header: str) -> dict[str, str]:
             for name in missing or ("Credential",)
         )
         raise Refused("IncompleteSignatureException", f"{wanted} Authorization={header}")
-    return given
-
-
-def _key(access_key_id: str, request: Request) -> IAMUserAccessKey | AssumedRoleAccessKey:
-    account = get_account_id_from(access_key_id)
-    try:
-        return create_access_key(account, "aws", access_key_id, request.headers)  # type: ignore[arg-type]
-    except CreateAccessKeyFailure:
-        raise Refused(
-            "UnrecognizedClientException",
-            "The security token included in the request is invalid.",
-        ) from None
+    access_key_id, date, region, service, terminator = given["Credential"].split("/")
+    signed_headers = tuple(given["SignedHeaders"].split(";"))
+    return Authorization(
+        *(access_key_id, date, region, service, terminator), signed_headers, given["Signature"]
+    )
 
 
 def _check_date(stamp: str, scope_date: str) -> None:
@@ -116,7 +91,7 @@ def _check_date(stamp: str, scope_date: str) -> None:
             "IncompleteSignatureException",
             f"Date must be in ISO-8601 'basic format'. Got '{stamp}'.",
         ) from None
-    if not stamp.startswith(scope_date):
+    if scope_date != stamp[:8]:
         raise _invalid(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
             f"'{scope_date}' != '{stamp[:8]}', from '{stamp}'."
@@ -134,12 +109,23 @@ def _check_date(stamp: str, scope_date: str) -> None:
         )
 
 
+def _check_signed_headers(request: Request, signed: tuple[str, ...]) -> None:
+    """``host``, the date, and every ``x-amz-*`` header there is must be covered by the signature."""
+    if "host" not in signed or "x-amz-date" not in signed:
+        raise _invalid(
+            "'Host' or ':authority' and 'X-Amz-Date' must be 'SignedHeaders' in the AWS Authorization."
+        )
+    for name, _ in request.headers:
+        if name.lower().startswith("x-amz-") and name.lower() not in signed:
+            raise _invalid(f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
+
+
 class _ReceivedSigV4Auth(SigV4Auth):
     """botocore's signer for a request that comes in: it signs what the sender has signed."""
 
-    def __init__(self, credentials: Any, service: str, region: str, signed: list[str]) -> None:
-        super().__init__(credentials, service, region)
-        self._signed = signed
+    def __init__(self, credentials: Credentials, given: Authorization) -> None:
+        super().__init__(credentials, given.service, given.region)
+        self._signed = given.signed_headers
 
     def headers_to_sign(self, request: AWSRequest) -> HTTPMessage:
         headers = HTTPMessage()
@@ -152,14 +138,7 @@ class _ReceivedSigV4Auth(SigV4Auth):
         return hashlib.sha256(request.data or b"").hexdigest()
 
 
-def _sign(
-    request: Request,
-    body: bytes,
-    key: IAMUserAccessKey | AssumedRoleAccessKey,
-    signed: list[str],
-    service: str,
-    region: str,
-) -> str:
+def _sign(request: Request, body: bytes, credentials: Credentials, given: Authorization) -> str:
     # As received: the path that WSGI hands on is decoded already.
     received = AWSRequest(
         request.method,
@@ -168,20 +147,12 @@ def _sign(
         data=body,
     )
     received.context["timestamp"] = request.headers["X-Amz-Date"]
-    auth = _ReceivedSigV4Auth(key.create_credentials(), service, region, signed)
+    auth = _ReceivedSigV4Auth(credentials, given)
     if "X-Amz-Content-SHA256" in received.headers:
         # botocore would take the header's word for it.
         received.headers.replace_header("X-Amz-Content-SHA256", auth.payload(received))
-    string_to_sign = auth.string_to_sign(received, auth.canonical_request(received))
-    return auth.signature(string_to_sign, received)
-
-
-def _user_id(key: IAMUserAccessKey | AssumedRoleAccessKey) -> str:
-    if isinstance(key, IAMUserAccessKey):
-        name = key.arn.rpartition("/")[2]
-        return str(iam_backends[key.account_id]["aws"].get_user(name).id)
-    sessions = sts_backends[key.account_id]["aws"].assumed_roles
-    return next(s.user_id for s in sessions if s.arn == key.arn)
+    string_to_sign: Any = auth.string_to_sign(received, auth.canonical_request(received))
+    return str(auth.signature(string_to_sign, received))
 
 
 def _invalid(message: str) -> Refused:

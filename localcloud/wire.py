@@ -23,17 +23,32 @@ from moto.core.utils import get_service_model
 from moto.iam.models import get_account_id_from
 from werkzeug.exceptions import HTTPException
 
-_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
+from localcloud import signatures
+from localcloud.accounts import REGION
+from localcloud.identities import Refused
+
+# The operations that AWS takes unsigned, of those there are here: "does not require the use of AWS security
+# credentials", says the STS API reference of each.
+_UNSIGNED = ("AssumeRoleWithSAML", "AssumeRoleWithWebIdentity")
+# The query protocol's names of refusals (*Common Error Types*), which the others end in "Exception".
+_QUERY_CODES = {
+    "ExpiredTokenException": "ExpiredToken",
+    "IncompleteSignatureException": "IncompleteSignature",
+    "MissingAuthenticationTokenException": "MissingAuthenticationToken",
+    "UnrecognizedClientException": "InvalidClientTokenId",
+}
 # Where the name a service signs with is not the one its model goes by.
 _MODELS = {"monitoring": "cloudwatch"}
 
 
 @dataclass(frozen=True)
 class Call:
-    """A signed request to a service.
+    """A request to a service.
 
     ``service`` is the prefix of IAM's actions, ``operation`` the API's name of the operation, or the
-    request's method and path where no model knows it; ``parameters`` are in the model's terms.
+    request's method and path where no model knows it; ``parameters`` are in the model's terms. A request
+    with no usable credential has no ``access_key``, and ``unsigned`` tells what is wrong with it: nothing,
+    if its operation is one that AWS takes so.
     """
 
     access_key: str
@@ -44,6 +59,12 @@ class Call:
     operation: str
     protocol: str = "json"
     parameters: dict[str, Any] = field(default_factory=dict)
+    unsigned: Refused | None = None
+
+    def refused(self, refusal: Refused) -> "Answer":
+        """The answer to a caller who is not let in."""
+        code = _QUERY_CODES[refusal.code] if self.protocol == "query" else refusal.code
+        return self.error(code, str(refusal), 403)
 
     def error(self, code: str, message: str, status: int) -> "Answer":
         """The error in the service's own protocol."""
@@ -86,21 +107,21 @@ class Answer:
         return (found[1] or found[2]) if found else str(self.status)
 
 
-def read(environ: dict[str, Any], body: bytes) -> Call | None:
-    """The call a WSGI request makes; None if it is not signed with Signature Version 4."""
-    scope = _CREDENTIAL.match(environ.get("HTTP_AUTHORIZATION", ""))
-    if scope is None:
-        return None
-    access_key, region, signing_name = scope.groups()
+def read(environ: dict[str, Any], body: bytes) -> Call:
+    """The call a WSGI request makes."""
     if environ.get("HTTP_CONTENT_ENCODING") == "gzip":
         body = gzip.decompress(body)
     request = Request({**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))})
+    try:
+        given = signatures.parse(environ.get("HTTP_AUTHORIZATION", ""))
+    except Refused as refusal:
+        return _unsigned(request, refusal)
     call = Call(
-        access_key=access_key,
+        access_key=given.access_key_id,
         session_token=environ.get("HTTP_X_AMZ_SECURITY_TOKEN"),
-        account=get_account_id_from(access_key),
-        region=region,
-        service=_MODELS.get(signing_name, signing_name),
+        account=get_account_id_from(given.access_key_id),
+        region=given.region,
+        service=_MODELS.get(given.service, given.service),
         operation=_name(request),
     )
     try:
@@ -129,6 +150,18 @@ def read(environ: dict[str, Any], body: bytes) -> Call | None:
         }
     )
     return replace(call, operation=model.name, parameters=parameters)
+
+
+def _unsigned(request: Request, refusal: Refused) -> Call:
+    """A call without a credential; which service it is meant for, only the credential would tell."""
+    name = _name(request)
+    free = name in _UNSIGNED and "Authorization" not in request.headers
+    json_protocol = "json" in (request.content_type or "")
+    return Call(
+        *("", None, "", REGION, "sts" if free else "unsigned", name),
+        protocol="json" if json_protocol else "query",
+        unsigned=None if free else refusal,
+    )
 
 
 def _name(request: Request) -> str:

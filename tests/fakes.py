@@ -2,17 +2,19 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from chalicelib.errors import Refused
-from chalicelib.ledger import Entry, Note, Run
-from chalicelib.ports import Parameter
+from chalicelib.errors import AwsError, Refused, VersionLimitError
+from chalicelib.ledger import Entry, Note, Parameter, Run
+from chalicelib.notices import Notice
 from chalicelib.snapshots import Snapshot
 
 PRODUCTION = "111111111111"
 ACCEPTANCE = "222222222222"
+VERSIONS_KEPT = 100
 
 
 def arn(name: str, account: str = PRODUCTION) -> str:
@@ -60,6 +62,7 @@ class InMemoryAws:
         self.snapshots = InMemorySnapshots(self)
         self.parameters = InMemoryParameters(self)
         self.pipelines = InMemoryPipelines(self)
+        self.people = InMemoryPeople(self)
 
     def now(self) -> datetime:
         return self.time
@@ -106,6 +109,10 @@ class InMemoryParameters:
     def put(self, name: str, value: str, note: Note) -> int:
         assert value, "Parameter Store takes no empty value"
         kept = self.kept.setdefault(name, [])
+        if len(kept) == VERSIONS_KEPT:
+            if kept[0].good:
+                raise VersionLimitError("PutParameter", name, "ParameterMaxVersion…", "labelled")
+            del kept[0]
         version = kept[-1].version + 1 if kept else 1
         kept.append(Entry(version, value, self.aws.time, note))
         return version
@@ -113,6 +120,19 @@ class InMemoryParameters:
     @_call
     def delete(self, name: str) -> None:
         self.kept.pop(name, None)
+
+    @_call
+    def mark_good(self, name: str, version: int) -> None:
+        self.kept[name] = [
+            replace(entry, good=entry.version == version) for entry in self.kept[name]
+        ]
+
+    @_call
+    def unmark_good(self, name: str, version: int) -> None:
+        self.kept[name] = [
+            replace(entry, good=entry.good and entry.version != version)
+            for entry in self.kept[name]
+        ]
 
     @_call
     def history(self, name: str) -> list[Entry]:
@@ -134,13 +154,14 @@ class InMemoryPipelines:
         runs = self._runs(name)
         if token not in self._by_token:
             self._by_token[token] = f"run-{len(runs) + 1}"
-            runs.append(Run(self._by_token[token], "InProgress", self.aws.time))
+            now = self.aws.time
+            runs.append(Run(self._by_token[token], "InProgress", now, now))
         return self._by_token[token]
 
     def finish(self, name: str, status: str = "Succeeded") -> None:
         """The newest run of the pipeline comes to its end."""
         runs = self.pipelines[name]
-        runs[-1] = replace(runs[-1], status=status)
+        runs[-1] = replace(runs[-1], status=status, updated=self.aws.time)
 
     def _runs(self, name: str) -> list[Run]:
         if name not in self.pipelines:
@@ -148,5 +169,15 @@ class InMemoryPipelines:
         return self.pipelines[name]
 
 
-def minutes(count: float) -> timedelta:
-    return timedelta(minutes=count)
+class InMemoryPeople:
+    def __init__(self, aws: InMemoryAws) -> None:
+        self.aws = aws
+        self.told: list[Notice] = []
+
+    def tell(self, notice: Notice) -> None:
+        with suppress(AwsError):
+            self._publish(notice)
+
+    @_call
+    def _publish(self, notice: Notice) -> None:
+        self.told.append(notice)

@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from chalice.app import IAMAuthorizer
 from chalice.test import Client
 
+from chalicelib.errors import AwsError
 from chalicelib.ledger import Note
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, STAGE
@@ -93,20 +94,79 @@ def test_a_decision_is_one_log_line_with_its_grounds(
     app.world = aws
     answer = invoke(app, "db-update-latest-snapshot-id", "2026-01-11T02:00:00Z")
     (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
-    told = ("level", "message", "function", "scheduled", "answer", "correlation_id")
+    told = ("level", "message", "use_case", "event", "answer", "correlation_id")
     assert {name: line[name] for name in told} == {
         "level": "INFO",
         "message": "decision",
-        "function": "update",
-        "scheduled": "2026-01-11T02:00:00+00:00",
+        "use_case": "update",
+        "event": scheduled_event("2026-01-11T02:00:00Z"),
         "answer": answer,
         "correlation_id": "89d1a02d-5ec7-412e-82f5-13505f849b41",
     }
 
 
+def test_a_run_that_ended_is_followed_and_counted(
+    load: Load, aws: InMemoryAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = load()
+    app.world = aws
+    invoke(app, "db-update-latest-snapshot-id", "2026-01-04T02:00:00Z")
+    invoke(app, "db-restore-from-snapshot", "2026-01-04T04:00:00Z")
+    aws.time += timedelta(minutes=30)
+    aws.pipelines.finish(PIPELINE)
+    capsys.readouterr()
+    detail = {"pipeline": PIPELINE, "execution-id": "run-1", "state": "SUCCEEDED", "version": 1}
+    with Client(app.app) as client:
+        event = scheduled_event("2026-01-04T04:30:00Z") | {"detail": detail}
+        answer = client.lambda_.invoke("db-follow-pipeline", event).payload
+    assert answer["outcome"] == "succeeded"
+    lines = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    metrics = [line for line in lines if "_aws" in line]
+    assert {
+        metric["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"]: (
+            metric["database"],
+            metric["_aws"]["CloudWatchMetrics"][0]["Namespace"],
+        )
+        for metric in metrics
+    } == dict.fromkeys(
+        ("RefreshSucceeded", "SnapshotAgeHours", "RefreshDurationMinutes"), ("rds", "AuroraRefresh")
+    )
+
+
+def test_what_aws_did_not_do_is_counted_and_raised(
+    load: Load, aws: InMemoryAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = load()
+    app.world = aws
+
+    def fail(when: str, operation: str) -> None:
+        raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
+
+    aws.interrupt = fail
+    with pytest.raises(AwsError):
+        invoke(app, "db-restore-from-snapshot", "2026-01-04T04:00:00Z")
+    (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert line["RefreshFailed"] == [1.0]
+
+
+def test_only_final_states_of_runs_are_followed(load: Load) -> None:
+    (follow,) = [
+        each for each in load().app.event_sources if not hasattr(each, "schedule_expression")
+    ]
+    assert (follow.name, follow.event_pattern) == (
+        "db-follow-pipeline",
+        {
+            "source": ["aws.codepipeline"],
+            "detail-type": ["CodePipeline Pipeline Execution State Change"],
+            "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]},
+        },
+    )
+
+
 def test_the_schedules_are_the_settings(load: Load) -> None:
     app = load(UPDATE_SCHEDULE="cron(30 1 ? * MON *)", RESTORE_SCHEDULE="cron(30 3 ? * MON *)")
-    assert {source.name: source.schedule_expression for source in app.app.event_sources} == {
+    schedules = [each for each in app.app.event_sources if hasattr(each, "schedule_expression")]
+    assert {each.name: each.schedule_expression for each in schedules} == {
         "db-update-latest-snapshot-id": "cron(30 1 ? * MON *)",
         "db-restore-from-snapshot": "cron(30 3 ? * MON *)",
     }

@@ -1,22 +1,26 @@
 """One suite for the fakes of the use cases and for the real adapters, on the local cloud."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import boto3
 import pytest
+from botocore.stub import Stubber
 
-from chalicelib.aws import Aws
-from chalicelib.errors import AwsError, Refused
-from chalicelib.ledger import Note
-from chalicelib.ports import Parameter, World
+from chalicelib.aws import Aws, RdsSnapshots
+from chalicelib.errors import AwsError, Refused, VersionLimitError
+from chalicelib.ledger import Note, Parameter
+from chalicelib.notices import Notice
+from chalicelib.ports import World
 from localcloud.client import LocalCloud
 from localcloud.company import nightly
 from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
 
 NOW = datetime(2026, 1, 4, 4, tzinfo=UTC)
+KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
 NOTE = Note("pin", "kim", "because", "token-1")
 
 
@@ -63,7 +67,7 @@ def stage(request: pytest.FixtureRequest) -> Stage:
         return FakeStage(InMemoryAws(NOW))
     cloud: LocalCloud = request.getfixturevalue("cloud")
     cloud.set_clock(NOW)
-    return CloudStage(Aws(session_of(cloud)), cloud)
+    return CloudStage(Aws(session_of(cloud), None), cloud)
 
 
 def session_of(cloud: LocalCloud) -> boto3.Session:
@@ -188,6 +192,33 @@ def test_a_long_history_is_read_to_its_end(stage: Stage) -> None:
     assert [entry.version for entry in stage.world.parameters.history("/a")] == list(range(1, 61))
 
 
+def goods(stage: Stage) -> list[int]:
+    return [entry.version for entry in stage.world.parameters.history("/a") if entry.good]
+
+
+def test_good_is_on_one_version_and_moves(stage: Stage) -> None:
+    for value in "123":
+        stage.world.parameters.put("/a", value, NOTE)
+    assert goods(stage) == []
+    stage.world.parameters.mark_good("/a", 1)
+    assert goods(stage) == [1]
+    stage.world.parameters.mark_good("/a", 3)
+    stage.world.parameters.mark_good("/a", 3)
+    assert goods(stage) == [3]
+    stage.world.parameters.unmark_good("/a", 3)
+    assert goods(stage) == []
+
+
+def test_the_oldest_of_a_hundred_versions_is_dropped_unless_it_is_good(stage: Stage) -> None:
+    for number in range(101):
+        stage.world.parameters.put("/a", str(number), NOTE)
+    assert [entry.version for entry in stage.world.parameters.history("/a")] == list(range(2, 102))
+    stage.world.parameters.mark_good("/a", 2)
+    with pytest.raises(VersionLimitError):
+        stage.world.parameters.put("/a", "one too many", NOTE)
+    assert stage.world.parameters.get(["/a"]) == {"/a": Parameter("100", 101)}
+
+
 def test_a_deleted_parameter_is_gone_with_its_history(stage: Stage) -> None:
     stage.world.parameters.put("/a", "1", NOTE)
     stage.world.parameters.delete("/a")
@@ -206,6 +237,7 @@ def test_a_run_is_started_and_listed(stage: Stage) -> None:
     runs = stage.world.pipelines.runs("main")
     assert [run.execution_id for run in runs] == [second, first]
     assert runs[0].in_progress
+    assert runs[0].updated >= runs[0].started
     assert timedelta() <= runs[0].started - NOW < timedelta(minutes=1)
 
 
@@ -232,7 +264,51 @@ def test_a_missing_pipeline_is_a_decision(stage: Stage, ask: Callable[[Any], obj
 
 @pytest.fixture
 def aws(cloud: LocalCloud) -> Aws:
-    return Aws(session_of(cloud))
+    return Aws(session_of(cloud), None)
+
+
+@pytest.fixture
+def rds() -> Iterator[Stubber]:
+    """An RDS client that answers what it is told to, and no other call."""
+    with Stubber(boto3.client("rds", "eu-west-1", **KEYS)) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [
+        ("manual", True),
+        ("automated", True),
+        ("awsbackup", True),
+        ("shared", False),
+        ("public", False),
+        ("Manual", False),
+        ("", False),
+        ("a type of next year", False),
+        (None, False),
+    ],
+)
+def test_a_snapshot_is_own_where_its_type_is_known_to_be(
+    rds: Stubber, kind: str | None, *, own: bool
+) -> None:
+    """What is taken for own may be pinned whatever its account."""
+    facts = {"DBClusterSnapshotArn": arn("one"), **({} if kind is None else {"SnapshotType": kind})}
+    rds.add_response(
+        "describe_db_cluster_snapshots",
+        {"DBClusterSnapshots": [facts]},
+        {"DBClusterSnapshotIdentifier": arn("one"), "IncludeShared": True},
+    )
+    found = RdsSnapshots(rds.client).find(arn("one"))
+    assert found is not None
+    assert found.own is own
+
+
+@pytest.mark.parametrize(
+    "wish", [arn("one").replace("eu-west-1", "us-east-1"), "dummyvalue", "one", ""]
+)
+def test_what_cannot_be_in_this_region_is_not_asked_for(rds: Stubber, wish: str) -> None:
+    assert RdsSnapshots(rds.client).find(wish) is None
 
 
 def test_an_error_names_operation_subject_and_code(aws: Aws, cloud: LocalCloud) -> None:
@@ -264,7 +340,38 @@ def test_no_answer_at_all_is_an_error_too() -> None:
         config=config.merge(type(config)(retries={"total_max_attempts": 1})),
     )
     with pytest.raises(AwsError, match=r"^DeleteParameter of /a failed: EndpointConnectionError"):
-        Aws(session).parameters.delete("/a")
+        Aws(session, None).parameters.delete("/a")
+
+
+NOTICE = Notice("a subject", "a body\nof two lines", {"outcome": "failed", "reason": "no-latest"})
+
+
+def test_people_are_told_through_the_topic(cloud: LocalCloud) -> None:
+    sns, sqs = cloud.client("sns"), cloud.client("sqs")
+    topic = sns.create_topic(Name="people")["TopicArn"]
+    inbox = sqs.create_queue(QueueName="inbox")["QueueUrl"]
+    queue = sqs.get_queue_attributes(QueueUrl=inbox, AttributeNames=["QueueArn"])
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue["Attributes"]["QueueArn"])
+    Aws(session_of(cloud), topic).people.tell(NOTICE)
+    (message,) = sqs.receive_message(QueueUrl=inbox)["Messages"]
+    told = json.loads(message["Body"])
+    assert (told["Subject"], told["Message"]) == (NOTICE.subject, NOTICE.body)
+    assert {name: each["Value"] for name, each in told["MessageAttributes"].items()} == dict(
+        NOTICE.attributes
+    )
+
+
+def test_a_topic_that_fails_is_logged_and_changes_nothing(
+    cloud: LocalCloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    Aws(session_of(cloud), "arn:aws:sns:eu-west-1:222222222222:none").people.tell(NOTICE)
+    (record,) = caplog.records
+    assert record.getMessage() == "people could not be told: a subject"
+
+
+def test_without_a_topic_nobody_is_told(aws: Aws, caplog: pytest.LogCaptureFixture) -> None:
+    aws.people.tell(NOTICE)
+    assert not caplog.records
 
 
 def test_the_clock_is_in_utc() -> None:

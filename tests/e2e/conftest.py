@@ -16,6 +16,7 @@ from localcloud.company import STAGE, Company, arn_of, nightly
 PROJECT = Path(__file__).resolve().parents[2]
 UPDATE = "db-update-latest-snapshot-id"
 RESTORE = "db-restore-from-snapshot"
+FOLLOW = "db-follow-pipeline"
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,7 @@ class Night:
     def __init__(self, company: Company) -> None:
         self.company = company
         self.cloud = company.cloud
+        company.told()  # by the clock of the night before: a queue forgets
         self.two = datetime.fromordinal(next(_SUNDAYS)).replace(hour=2, tzinfo=UTC)
         self.four = self.two + timedelta(hours=2)
         self.old = company.parameter(company.current)
@@ -94,8 +96,12 @@ class Night:
         )["pipelineExecutionSummaries"]
         tonight = [run for run in listed if run["startTime"] >= self.two]
         for run in tonight:
-            run["status"] = self.cloud.wait_for_run(run["pipelineExecutionId"], "acceptance-main")
+            run["status"] = self.company.followed(run["pipelineExecutionId"])
         return tonight
+
+    def told(self) -> list[str]:
+        """The subjects of what people were told this night."""
+        return [notice["Subject"] for notice in self.company.told()]
 
     def current(self) -> str:
         return self.company.parameter(self.company.current)

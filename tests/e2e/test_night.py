@@ -1,12 +1,14 @@
 """The scheduled runs, night after night, with every call weighed against the function's own role."""
 
+import uuid
 from datetime import timedelta
+from time import sleep
 
 import pytest
 
 from localcloud.accounts import ACCEPTANCE, STRANGER
 from localcloud.company import arn_of, nightly
-from tests.e2e.conftest import RESTORE, UPDATE, Night
+from tests.e2e.conftest import FOLLOW, RESTORE, UPDATE, Night
 
 
 def test_production_s_newest_data_replaces_the_acceptance_cluster(night: Night) -> None:
@@ -27,10 +29,43 @@ def test_production_s_newest_data_replaces_the_acceptance_cluster(night: Night) 
     assert not before.keys() & after.keys()
 
 
+def test_a_successful_run_is_marked_good_and_told(night: Night) -> None:
+    night.update()
+    night.restore()
+    night.runs()
+    assert night.company.good() == night.new
+    (subject,) = night.told()
+    assert subject.startswith("aurora-refresh: refreshed in ")
+    assert subject.endswith(" (rds)")
+
+
+def test_a_failed_run_is_taken_back_and_told(night: Night) -> None:
+    night.update()
+    night.cloud.patch_pipeline("acceptance-main", next_outcomes=["Failed"])
+    night.restore()
+    (run,) = night.runs()
+    assert run["status"] == "Failed"
+    assert night.current() == night.old
+    assert night.told() == ["aurora-refresh: REFRESH FAILED: pipeline run failed, taken back (rds)"]
+
+
+def test_a_failed_run_does_not_come_back_with_the_next_ordinary_deployment(night: Night) -> None:
+    before = night.company.clusters()
+    night.update()
+    night.cloud.patch_pipeline("acceptance-main", next_outcomes=["Failed"])
+    night.restore()
+    night.runs()
+    night.cloud.set_clock(night.two.replace(hour=12))
+    night.cloud.client("codepipeline").start_pipeline_execution(name="acceptance-main")
+    assert {run["status"] for run in night.runs()} == {"Failed", "Succeeded"}
+    assert night.company.clusters() == before
+
+
 def test_a_night_costs_few_calls(night: Night) -> None:
     night.update()
     night.restore()
     night.runs()
+    assert len(night.calls(FOLLOW)) <= 8
     assert night.calls(UPDATE) == [
         "rds:DescribeDBClusterSnapshots",
         "ssm:GetParameters",
@@ -178,3 +213,55 @@ def test_a_promotion_killed_at_any_call_is_completed_by_the_retry(
     assert last["status"] == "succeeded"
     assert night.current() == night.new
     assert len(night.runs()) == 1
+
+
+@pytest.mark.parametrize("same_id", [True, False])
+def test_an_event_delivered_twice_at_once_starts_one_run(night: Night, same_id: bool) -> None:
+    night.update()
+    night.cloud.set_clock(night.four)
+    first, second = str(uuid.uuid4()), str(uuid.uuid4())
+    for event_id in (first, first if same_id else second):
+        night.cloud.fire(RESTORE, night.four, event_id=event_id, wait=False)
+    night.cloud.wait_until_idle()
+    records = [
+        record
+        for record in night.cloud.invocations(RESTORE)
+        if record["event_id"] in (first, second)
+    ]
+    assert sorted(
+        (record["payload"]["outcome"], record["payload"]["reason"]) for record in records
+    ) == [("skipped", "nothing-new"), ("started", None)]
+    assert len(night.runs()) == 1
+    assert night.current() == night.new
+
+
+def test_an_event_delivered_again_after_its_run_starts_no_other(night: Night) -> None:
+    night.update()
+    night.restore()
+    night.runs()
+    (again,) = night.restore()
+    assert again["payload"]["reason"] == "nothing-new"
+    assert len(night.runs()) == 1
+
+
+def test_a_killed_promotion_whose_retry_comes_too_late_is_taken_back(night: Night) -> None:
+    """Or the next ordinary deployment, at noon, would replace the cluster."""
+    before = night.company.clusters()
+    night.update()
+    at_the_edge = night.two.replace(hour=6, minute=59)
+    night.cloud.set_clock(at_the_edge)
+    night.cloud.set_retries([3, 0.05])
+    night.cloud.set_faults(
+        [{"function": RESTORE, "operation": "ssm:PutParameter", "kind": "kill-after", "times": 1}]
+    )
+    night.cloud.fire(RESTORE, at_the_edge, event_id=str(uuid.uuid4()), wait=False)
+    while night.current() == night.old:
+        sleep(0.05)
+    night.cloud.set_clock(night.two.replace(hour=7, minute=1))
+    night.cloud.wait_until_idle()
+    assert night.cloud.invocations(RESTORE)[-1]["payload"]["reason"] == "outside-window"
+    assert night.current() == night.old
+    night.cloud.set_clock(night.two.replace(hour=12))
+    night.cloud.client("codepipeline").start_pipeline_execution(name="acceptance-main")
+    night.runs()
+    assert night.company.clusters() == before

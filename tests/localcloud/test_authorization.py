@@ -1,16 +1,18 @@
 """What IAM allows: the evaluation of policies, the resources of calls, and the services' refusals."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
 import boto3
 import botocore.session
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
-from localcloud.authorization import Decision, decide, needs
+from localcloud.authorization import Decision, NotRestored, decide, denial, needs
 from localcloud.client import LocalCloud
 from localcloud.wire import Call
 
@@ -69,10 +71,14 @@ def test_a_dot_in_a_pattern_is_a_dot() -> None:
         ({"StringEquals": {"cloudwatch:namespace": "Other"}}, False),
         ({"StringLike": {"cloudwatch:namespace": "Aurora*"}}, True),
         ({"StringNotEquals": {"cloudwatch:namespace": "Other"}}, True),
-        ({"StringEquals": {"aws:TagKeys": "x"}}, False),
-        ({"StringEqualsIfExists": {"aws:TagKeys": "x"}}, True),
+        ({"StringNotLike": {"cloudwatch:namespace": "Aurora*"}}, False),
+        ({"StringEquals": {"kms:ViaService": "x"}}, False),
+        ({"StringNotEquals": {"kms:ViaService": "x"}}, True),
+        ({"StringEqualsIfExists": {"kms:ViaService": "x"}}, True),
+        ({"Null": {"kms:ViaService": "true"}}, True),
+        ({"Null": {"kms:ViaService": "false"}}, False),
+        ({"Null": {"cloudwatch:namespace": False}}, True),
         ({"Bool": {"aws:SecureTransport": True}}, True),
-        ({"DateGreaterThan": {"aws:CurrentTime": "2026-01-04T00:00:00Z"}}, False),
     ],
 )
 def test_a_condition_that_is_not_met_makes_a_statement_silent(condition: Any, met: bool) -> None:
@@ -85,6 +91,29 @@ def test_a_condition_that_is_not_met_makes_a_statement_silent(condition: Any, me
 
     assert alone is (Decision.ALLOWED if met else Decision.IMPLICIT_DENY)
     assert beside is Decision.ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({"Condition": {"DateGreaterThan": {"aws:SecureTransport": "x"}}}, "DateGreaterThan"),
+        ({"Condition": {"ForAllValues:StringEquals": {"aws:PrincipalArn": "x"}}}, "ForAllValues"),
+        ({"Condition": {"StringEquals": {"aws:TagKeys": "x"}}}, "aws:tagkeys"),
+        ({"Condition": {"Bool": {"aws:SecureTransport": "false"},
+                        "IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}, "IpAddress"),
+        ({"Resource": "arn:aws:ssm:*:*:parameter/${aws:username}"}, "aws:username"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("effect", ["Allow", "Deny"])
+def test_what_is_not_known_of_a_policy_is_never_passed_over(
+    more: Any, name: str, effect: str
+) -> None:
+    """A Deny left out would let somebody in whom AWS keeps out."""
+    document = policy(statement("*"), statement("ssm:*", effect=effect) | more)
+
+    with pytest.raises(NotRestored, match=name):
+        decide([document], "ssm:PutParameter", "*", {"aws:securetransport": "true"})
+    assert decide([document], "rds:DescribeDBClusters", "*") is Decision.ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -156,7 +185,7 @@ class Role:
             RoleArn=role["Arn"], RoleSessionName="night"
         )["Credentials"]
 
-    def client(self, service: str, token: str | None = None) -> Any:
+    def client(self, service: str, token: str | None = None, **more: Any) -> Any:
         return boto3.client(  # type: ignore[call-overload]
             service,
             region_name=REGION,
@@ -164,6 +193,7 @@ class Role:
             aws_access_key_id=self.credentials["AccessKeyId"],
             aws_secret_access_key=self.credentials["SecretAccessKey"],
             aws_session_token=token or self.credentials["SessionToken"],
+            **more,
         )
 
 
@@ -244,7 +274,20 @@ def test_each_service_refuses_in_its_own_protocol(
 def test_the_code_of_sns_is_in_its_model() -> None:
     model = botocore.session.get_session().get_service_model("sns")
     errors = {shape.error_code for shape in model.operation_model("Publish").error_shapes}
-    assert "AuthorizationError" in errors
+    call = Call("A", None, ACCEPTANCE, REGION, "sns", "Publish", protocol="query")
+    assert denial(call, "no").error_code in errors
+
+
+def test_a_policy_that_cannot_be_weighed_is_an_error_that_names_what_is_missing(
+    cloud: LocalCloud,
+) -> None:
+    guarded = statement("*", Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}})
+    impatient = Config(retries={"total_max_attempts": 1})
+
+    error = refusal(Role(cloud, guarded).client("ssm", config=impatient).describe_parameters)
+
+    assert (error["Code"], error["status"]) == ("InternalFailure", 500)
+    assert "IpAddress" in error["Message"]
 
 
 def test_who_one_is_may_always_be_asked(cloud: LocalCloud) -> None:
@@ -301,7 +344,9 @@ def test_a_copy_under_a_key_needs_rights_on_the_key(
     granted = [statement(rights, key, Condition=through_rds)] if rights else []
     rds = Role(cloud, statement("rds:*"), *granted).client("rds")
     given = {
-        "SourceDBClusterSnapshotIdentifier": share(cloud, kms_key_id=f"{key}-of-production"),
+        "SourceDBClusterSnapshotIdentifier": share(
+            cloud, kms_key_id=f"{key}-of-production", kms_granted_to=[ACCEPTANCE]
+        ),
         "TargetDBClusterSnapshotIdentifier": "copy",
         "KmsKeyId": "alias/copies",
     }
@@ -343,3 +388,50 @@ def test_a_key_or_token_that_is_nobodys_is_refused(
         error = refusal(getattr(caller, operation))
         assert error["Code"] == code
         assert error["Message"] == "The security token included in the request is invalid."
+
+
+def test_an_inactive_key_is_nobodys(cloud: LocalCloud) -> None:
+    key = client(cloud, "iam").create_access_key(UserName="visitor")["AccessKey"]
+    caller = boto3.client(
+        "sts",
+        region_name=REGION,
+        endpoint_url=cloud.endpoint,
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+    )
+    assert caller.get_caller_identity()["Arn"].endswith("user/visitor")
+
+    client(cloud, "iam").update_access_key(
+        UserName="visitor", AccessKeyId=key["AccessKeyId"], Status="Inactive"
+    )
+
+    assert refusal(caller.get_caller_identity)["Code"] == "InvalidClientTokenId"
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "code"),
+    [
+        ("ssm", "describe_parameters", "ExpiredTokenException"),
+        ("rds", "describe_db_clusters", "ExpiredToken"),
+    ],
+)
+def test_a_session_whose_time_is_over_is_refused(
+    cloud: LocalCloud, service: str, operation: str, code: str
+) -> None:
+    role = Role(cloud, statement("*"))
+    getattr(role.client(service), operation)()
+
+    cloud.set_clock(datetime.now(UTC) + timedelta(hours=2))
+
+    assert refusal(getattr(role.client(service), operation))["Code"] == code
+
+
+def test_a_session_ends_with_its_role(cloud: LocalCloud) -> None:
+    role = Role(cloud, statement("*"))
+    iam = client(cloud, "iam")
+    iam.delete_role_policy(RoleName=ROLE, PolicyName="p")
+    iam.delete_role(RoleName=ROLE)
+
+    error = refusal(role.client("ssm").describe_parameters)
+
+    assert error["Code"] == "UnrecognizedClientException"

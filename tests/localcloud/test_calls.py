@@ -1,6 +1,8 @@
 """The journal of calls, and the faults that befall them, as botocore sees them."""
 
+import http.client
 import io
+import json
 import signal
 import socket
 import subprocess
@@ -13,13 +15,17 @@ import boto3
 import botocore.session
 import pytest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, ConnectionClosedError, HTTPClientError
+from botocore.retries.standard import ThrottledRetryableChecker
 
-from localcloud import authorization, calls, functions
+from localcloud import authorization, calls, functions, identities, wire
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, key_of
-from localcloud.client import LocalCloud
+from localcloud.client import LocalCloud, send
+from localcloud.identities import Caller
 
 client = cache(LocalCloud.client)
+THROTTLED = ThrottledRetryableChecker._THROTTLED_ERROR_CODES  # noqa: SLF001
 
 
 def impatient(cloud: LocalCloud, service: str) -> Any:
@@ -145,10 +151,116 @@ def test_an_error_is_answered_as_the_service_would(
     assert (entry["fault"], entry["error"], entry["status"]) == (kind, code, status)
 
 
-def test_the_throttling_codes_are_those_botocore_retries() -> None:
-    retried = botocore.session.get_session().get_data("_retry")["definitions"]["throttling"]
-    code = retried["applies_when"]["response"]["service_error_code"]
-    assert code == "Throttling"
+@pytest.mark.parametrize("service", ["ssm", "codepipeline", "rds", "sns", "lambda", "cloudwatch"])
+def test_a_throttled_call_is_one_that_botocore_takes_for_throttled(
+    cloud: LocalCloud, service: str
+) -> None:
+    operations = {
+        "ssm": "describe_parameters",
+        "codepipeline": "list_pipelines",
+        "rds": "describe_db_clusters",
+        "sns": "list_topics",
+        "lambda": "list_functions",
+        "cloudwatch": "list_metrics",
+    }
+    cloud.set_faults([{"operation": f"{service}:*", "kind": "throttle"}])
+
+    with pytest.raises(ClientError) as raised:
+        getattr(impatient(cloud, service), operations[service])()
+
+    assert raised.value.response["Error"]["Code"] in THROTTLED
+
+
+def unsigned(cloud: LocalCloud, **headers: str) -> tuple[int, str]:
+    body = b'{"Name": "/a", "Value": "x", "Type": "String"}'
+    target = {"X-Amz-Target": "AmazonSSM.PutParameter"}
+    kind = {"Content-Type": "application/x-amz-json-1.1"}
+    return send("POST", cloud.endpoint + "/", body, kind | target | headers)
+
+
+SCOPE = f"{key_of(ACCEPTANCE).access_key_id}/20260104/{REGION}/ssm/aws4_request"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "code"),
+    [
+        (None, "MissingAuthenticationTokenException"),
+        ("Basic YTpi", "IncompleteSignatureException"),
+        (f"AWS4-HMAC-SHA256 Credential={SCOPE}", "IncompleteSignatureException"),
+        (f"aws4-hmac-sha256 Credential={SCOPE}, SignedHeaders=host, Signature=x",
+         "IncompleteSignatureException"),
+        (f"AWS4-HMAC-SHA512 Credential={SCOPE}, SignedHeaders=host, Signature=x",
+         "IncompleteSignatureException"),
+    ],
+)  # fmt: skip
+def test_a_call_without_a_usable_credential_is_refused_and_entered_in_the_journal(
+    cloud: LocalCloud, authorization: str | None, code: str
+) -> None:
+    given = {} if authorization is None else {"Authorization": authorization}
+
+    status, text = unsigned(cloud, **given)
+
+    assert (status, json.loads(text)["__type"]) == (403, code)
+    (entry,) = cloud.calls()
+    told = (entry["account"], entry["principal"], entry["operation"], entry["error"])
+    assert told == (None, None, "unsigned:PutParameter", code)
+    assert value(cloud) is None
+
+
+@pytest.mark.parametrize("credential", [
+    f"Credential={SCOPE},SignedHeaders=host,Signature=x",
+    f" SignedHeaders=host,  Signature=x, Credential={SCOPE}",
+])  # fmt: skip
+def test_a_credential_counts_however_the_header_is_written(
+    cloud: LocalCloud, credential: str
+) -> None:
+    cloud.set_faults([{"operation": "ssm:PutParameter", "kind": "deny"}])
+
+    status, _ = unsigned(cloud, Authorization=f"AWS4-HMAC-SHA256 {credential}")
+
+    assert status == 400
+    (entry,) = cloud.calls()
+    assert (entry["operation"], entry["fault"]) == ("ssm:PutParameter", "deny")
+
+
+def test_unsigned_is_let_through_what_aws_takes_unsigned(cloud: LocalCloud) -> None:
+    model = botocore.session.get_session().get_service_model("sts")
+    assert {
+        name for name in model.operation_names if model.operation_model(name).auth_type == "none"
+    } == set(wire._UNSIGNED)  # noqa: SLF001
+    sts = boto3.client(
+        "sts",
+        region_name=REGION,
+        endpoint_url=cloud.endpoint,
+        config=Config(signature_version=botocore.UNSIGNED, proxies={}),
+    )
+
+    answer = sts.assume_role_with_web_identity(
+        RoleArn=f"arn:aws:iam::{ACCEPTANCE}:role/r", RoleSessionName="web", WebIdentityToken="token"
+    )
+    with pytest.raises(ClientError, match="MissingAuthenticationToken"):
+        sts.get_caller_identity()
+
+    assert answer["Credentials"]["AccessKeyId"]
+
+
+def test_a_body_in_chunks_is_read_to_its_end(cloud: LocalCloud) -> None:
+    """The body matters to IAM, too: which parameter is put?"""
+    body = b'{"Name": "/a", "Value": "x", "Type": "String"}'
+    connection = http.client.HTTPConnection(cloud.endpoint.removeprefix("http://"))
+    headers = {
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature=x",
+        "Content-Type": "application/x-amz-json-1.1",
+        "X-Amz-Target": "AmazonSSM.PutParameter",
+    }
+    connection.request("POST", "/", iter([body[:10], body[10:]]), headers, encode_chunked=True)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+
+    assert answer.status == 200
+    assert cloud.calls()[0]["resources"] == [f"arn:aws:ssm:{REGION}:{ACCEPTANCE}:parameter/a"]
+    assert value(cloud) == "x"
 
 
 @pytest.mark.parametrize("kind", ["throttle", "server-error", "timeout-before", "timeout-after"])
@@ -221,7 +333,9 @@ class TestKilling:
         process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         monkeypatch.setattr(functions, "pid_of", lambda _: process.pid)
         monkeypatch.setattr(functions, "function_of", lambda _: "aurora-refresh-dev-restore")
-        monkeypatch.setattr(authorization, "refusal", lambda _: None)
+        caller = Caller(ACCEPTANCE, "arn", "id", "ASIAFUNCTION", Credentials("", ""))
+        monkeypatch.setattr(identities, "identify", lambda *_: caller)
+        monkeypatch.setattr(authorization, "refusal", lambda *_: None)
         yield process
         calls.reset()
         process.kill()
@@ -267,3 +381,13 @@ class TestKilling:
         (entry,) = calls.ROUTES["GET", "/_cloud/calls"]({"function": "restore"})
         assert (entry["function"], entry["fault"]) == ("aurora-refresh-dev-restore", kind)
         assert entry["status"] == (200 if asked else None)
+
+    def test_a_caller_that_has_ended_by_itself_is_hung_up_on_all_the_same(
+        self, victim: subprocess.Popen[bytes]
+    ) -> None:
+        victim.kill()
+        victim.wait()
+        call = wire.Call("ASIAFUNCTION", None, ACCEPTANCE, REGION, "ssm", "PutParameter")
+        ours, theirs = socket.socketpair()
+        with ours, theirs, pytest.raises(ConnectionAbortedError):
+            calls._hang_up({"werkzeug.socket": ours}, call, kill=True)  # noqa: SLF001

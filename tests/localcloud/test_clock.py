@@ -3,7 +3,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 
+from localcloud import clock
 from localcloud.client import LocalCloud
 
 NIGHT = datetime(2026, 1, 4, 2, tzinfo=UTC)
@@ -34,6 +36,25 @@ def test_the_clock_can_be_set_again_and_back(cloud: LocalCloud) -> None:
     assert cloud.now() < NIGHT
     cloud.set_clock(None)
     assert abs(cloud.now() - datetime.now(UTC)) < SOON
+
+
+def test_nobody_sees_the_worlds_time_while_a_set_clock_is_set_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In this process: another thread could look between the end of a travel and the next one's start."""
+    stopped: list[Any] = []
+    stop = time_machine.travel.stop
+    monkeypatch.setattr(
+        time_machine.travel, "stop", lambda travel: stopped.append(travel) or stop(travel)
+    )
+    try:
+        clock.set_to(NIGHT)
+        clock.set_to(NIGHT - timedelta(days=1))
+        assert (datetime.now(UTC) < NIGHT, stopped) == (True, [])
+    finally:
+        clock.reset()
+    assert len(stopped) == 1
+    assert abs(datetime.now(UTC).timestamp() - clock.real_time()) < 1
 
 
 def test_reset_sets_the_clock_back(cloud: LocalCloud) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from localcloud import variables
 from localcloud.client import LocalCloud, send
 
 Chalice = Callable[..., subprocess.CompletedProcess[str]]
@@ -27,7 +28,7 @@ def chalice(cloud: LocalCloud, tmp_path: Path) -> Chalice:
         return subprocess.run(
             [sys.executable, "-c", program, command, "--stage", "test", *arguments],
             cwd=app,
-            env={**os.environ, **cloud.environment()},
+            env={**variables.cleared(os.environ), **cloud.environment()},
             input=given,
             capture_output=True,
             text=True,

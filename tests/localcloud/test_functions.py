@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +14,7 @@ import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 
+from localcloud import environments
 from localcloud.client import LocalCloud
 from localcloud.environments import Credentials, Environment, Libraries, Specification
 
@@ -310,12 +313,90 @@ def test_a_function_can_be_killed_in_the_middle_of_a_call(
     assert payload["errorMessage"].endswith("signal: killed")
 
 
-def test_reset_kills_what_is_running(cloud: LocalCloud, deploy: Deploy) -> None:
-    deploy(SLOW, Timeout=60)
-    cloud.client("lambda").invoke(FunctionName="probe", InvocationType="Event", Payload="50")
+SLOW_WITH_PID = """
+import os, pathlib, time
+def handler(event, context):
+    pathlib.Path(event["file"]).write_text(str(os.getpid()))
+    time.sleep(event["seconds"])
+"""
+
+
+def begin(cloud: LocalCloud, file: Path, seconds: float) -> int:
+    """Invoke ``probe``; the id of the process that is at work on it."""
+    payload = json.dumps({"file": str(file), "seconds": seconds})
+    cloud.client("lambda").invoke(FunctionName="probe", InvocationType="Event", Payload=payload)
+    return int(eventually(lambda: file.exists() and file.read_text()))
+
+
+def eventually(done: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 10
+    while not (found := done()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_reset_kills_what_is_running_and_what_is_idle(
+    cloud: LocalCloud, deploy: Deploy, tmp_path: Path
+) -> None:
+    deploy(SLOW_WITH_PID, Timeout=60)
+    idle = begin(cloud, tmp_path / "idle", 0)
+    cloud.wait_until_idle()
+    busy = [begin(cloud, tmp_path / f"busy-{number}", 50) for number in range(2)]
+    assert idle in busy
     cloud.reset()
     cloud.wait_until_idle(timeout=1)
     assert cloud.invocations() == []
+    for pid in busy:
+        eventually(lambda pid=pid: is_gone(pid))
+
+
+def test_a_function_deleted_at_work_leaves_no_process(
+    cloud: LocalCloud, deploy: Deploy, tmp_path: Path
+) -> None:
+    deploy(SLOW_WITH_PID)
+    pid = begin(cloud, tmp_path / "pid", 0.5)
+    cloud.client("lambda").delete_function(FunctionName="probe")
+    assert not is_gone(pid)
+    eventually(lambda: is_gone(pid))
+
+
+def test_a_function_whose_role_does_not_exist_does_not_run(
+    cloud: LocalCloud, deploy: Deploy
+) -> None:
+    deploy(SLOW)
+    cloud.client("iam").delete_role(RoleName="probe-role")
+    functions = cloud.client("lambda")
+    with pytest.raises(ClientError, match="cannot be assumed by Lambda") as caught:
+        functions.invoke(FunctionName="probe", Payload="0")
+    assert caught.value.response["Error"]["Code"] == "AccessDeniedException"
+    functions.invoke(FunctionName="probe", InvocationType="Event", Payload="0")
+    cloud.wait_until_idle()
+    assert cloud.invocations() == []
+
+
+def test_an_environment_that_cannot_start_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch, plain_environment: Callable[[str], Environment]
+) -> None:
+    closed = []
+    close = environments._RuntimeApi.server_close  # noqa: SLF001
+    monkeypatch.setattr(
+        environments._RuntimeApi,  # noqa: SLF001
+        "server_close",
+        lambda api: closed.append(close(api)),
+    )
+    monkeypatch.setattr(environments.sys, "executable", "/nowhere/python")
+    with pytest.raises(FileNotFoundError):
+        plain_environment("")
+    assert len(closed) == 1
 
 
 @pytest.fixture
@@ -324,7 +405,7 @@ def plain_environment(tmp_path: Path) -> Iterator[Callable[[str], Environment]]:
     made = []
 
     def make(source: str) -> Environment:
-        for name in ("task", "runtime", "machine"):
+        for name in ("task", "runtime", "machine", "e"):
             (tmp_path / name).mkdir()
         (tmp_path / "task" / "app.py").write_text(source)
         specification = Specification(

@@ -97,11 +97,14 @@ def sign(
     service: str = "execute-api",
     region: str = "eu-west-1",
     at: datetime | None = None,
+    **headers: str,
 ) -> dict[str, str]:
-    """The headers of a request, signed by botocore for a time ``at``."""
+    """The headers of a request, signed by botocore for a time ``at``; further ``headers`` are, too."""
     admin = key_of(ACCEPTANCE)
     credentials = Credentials(*(key or (admin.access_key_id, admin.secret_access_key)))
-    request = AWSRequest(method, url, data=body, headers={"Content-Type": "application/json"})
+    request = AWSRequest(
+        method, url, data=body, headers={"Content-Type": "application/json", **headers}
+    )
     signer = SigV4Auth(credentials, service, region)
     request.context["timestamp"] = (at or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     signer._modify_request_before_signing(request)  # noqa: SLF001 (add_auth takes no time)
@@ -159,9 +162,8 @@ def test_a_wrong_secret_does_not_match(api: Api) -> None:
 def test_a_tampered_body_does_not_match(api: Api, *, claimed: bool) -> None:
     """Whether or not the sender says what its hash was."""
     url = api() + "/things/one"
-    headers = sign(url, "PUT", b'{"snapshot": "mine"}')
-    if claimed:
-        headers["X-Amz-Content-SHA256"] = "0" * 64
+    more = {"X-Amz-Content-SHA256": "0" * 64} if claimed else {}
+    headers = sign(url, "PUT", b'{"snapshot": "mine"}', **more)
     status, text = send("PUT", url, b'{"snapshot": "yours"}', headers)
     assert status == 403
     assert "does not match the signature you provided" in text
@@ -184,6 +186,24 @@ def test_a_signature_is_good_for_five_minutes(api: Api, minutes: int, words: str
     status, answer = get(url, sign(url, at=datetime.now(UTC) + timedelta(minutes=minutes)))
     assert status == 403
     assert answer["message"].startswith(words)
+
+
+def test_the_scopes_date_is_the_whole_day_of_the_signature(api: Api) -> None:
+    url = api() + "/things/one"
+    headers = sign(url)
+    today = headers["X-Amz-Date"][:8]
+    headers["Authorization"] = headers["Authorization"].replace(f"/{today}/", f"/{today[:4]}/")
+    status, answer = get(url, headers)
+    assert status == 403
+    assert answer["message"].startswith("Date in Credential scope does not match")
+
+
+def test_an_amz_header_added_after_signing_is_not_let_in(api: Api) -> None:
+    url = api() + "/things/one"
+    status, answer = get(url, sign(url) | {"X-Amz-Meta": "forged"})
+    assert status == 403
+    assert answer["message"].endswith("must be a 'SignedHeader' in the AWS Authorization.")
+    assert get(url, sign(url, **{"X-Amz-Meta": "mine"}))[0] == 200
 
 
 def test_signatures_count_by_the_worlds_clock(cloud: LocalCloud, api: Api) -> None:
@@ -253,6 +273,64 @@ def test_a_roles_session_may_do_what_its_policy_says(
     got, text = send(method, url, None, sign(url, method, key=key))
     assert got == status
     assert f"arn:aws:sts::{ACCEPTANCE}:assumed-role/tester/anna" in text
+
+
+ALLOW = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+
+
+@pytest.mark.parametrize(
+    ("statements", "path", "status"),
+    [
+        ([{"Effect": "Deny", "Action": "*", "NotResource": "arn:aws:s3:::other"}], "/things/one", 403),
+        ([{"Effect": "Allow", "Action": "*", "NotResource": "{api}/*"}], "/things/one", 403),
+        ([ALLOW, {"Effect": "Deny", "Action": "*", "Resource": "{api}/api/GET/things/on?"}],
+         "/things/one", 403),
+        ([ALLOW, {"Effect": "Deny", "Action": "Execute-API:invoke", "Resource": "*"}],
+         "/things/one", 403),
+        ([{"Effect": "Allow", "Action": "*", "Resource": "{api}/api/GET/things.one"}],
+         "/things/one", 403),
+        ([ALLOW, {"Effect": "Deny", "Action": "*", "Resource": "*",
+                  "Condition": {"Bool": {"aws:SecureTransport": "false"}}}], "/things/one", 200),
+        ([ALLOW, {"Effect": "Deny", "Action": "*", "Resource": "*",
+                  "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}], "/things/one", 500),
+        ([ALLOW, {"Effect": "Deny", "Action": "*", "Resource": "{api}/api/GET/things/one"}],
+         "/things/one/", 403),
+        ([ALLOW], "/things/one/", 200),
+        ([ALLOW], "//things/one", 403),
+        ([ALLOW], "/things//one", 403),
+        ([ALLOW], "/things/one//", 403),
+    ],
+)  # fmt: skip
+def test_who_may_call_is_weighed_as_iam_weighs_it(
+    cloud: LocalCloud, api: Api, statements: list[Any], path: str, status: int
+) -> None:
+    """On the path that is called, however it is spelt; one with an empty segment is nobody's."""
+    url = api()
+    arn = f"arn:aws:execute-api:eu-west-1:{ACCEPTANCE}:{url.split('/')[-2]}"
+    document = json.dumps({"Version": "2012-10-17", "Statement": statements}).replace("{api}", arn)
+    cloud.client("iam").put_user_policy(UserName="visitor", PolicyName="p", PolicyDocument=document)
+    visitor = key_of(ACCEPTANCE, "visitor")
+    key = (visitor.access_key_id, visitor.secret_access_key)
+    assert get(url + path, sign(url + path, key=key))[0] == status
+
+
+def test_a_deleted_roles_session_is_invalid(cloud: LocalCloud, api: Api) -> None:
+    url = api() + "/things/one"
+    iam = cloud.client("iam")
+    role = iam.create_role(RoleName="gone", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    session = cloud.client("sts").assume_role(RoleArn=role, RoleSessionName="anna")["Credentials"]
+    iam.delete_role(RoleName="gone")
+    key = (session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
+    assert get(url, sign(url, key=key)) == (
+        403,
+        {"message": "The security token included in the request is invalid."},
+    )
+
+
+def test_an_api_whose_function_has_no_role_fails(cloud: LocalCloud, api: Api) -> None:
+    url = api()
+    cloud.client("iam").delete_role(RoleName="probe-role")
+    assert get(f"{url}/open", {}) == (500, {"message": "Internal server error"})
 
 
 def test_a_session_without_its_token_is_invalid(cloud: LocalCloud, api: Api) -> None:

@@ -385,17 +385,17 @@ def test_the_state_tells_which_run_is_in_which_stage(cloud: LocalCloud, codepipe
     ] == [("Source", begun, "InProgress"), ("Deploy", done, "Succeeded")]
 
 
-def test_a_reset_leaves_no_run_behind(cloud: LocalCloud, codepipeline: Any) -> None:
-    create(cloud, 1, "/current")
-    put(cloud, "/current", seed(cloud, "first"))
+def test_a_reset_ends_every_run(cloud: LocalCloud, codepipeline: Any) -> None:
+    """Else the old run would deploy into the new cloud."""
+    create(cloud, 0.4, "/current")
     start(codepipeline)
 
     cloud.reset()
-    create(cloud)
+    put(cloud, "/current", seed(cloud, "first"))
+    sleep(0.6)
 
-    assert (
-        codepipeline.list_pipeline_executions(pipelineName=NAME)["pipelineExecutionSummaries"] == []
-    )
+    assert clusters(cloud) == {}
+    assert codepipeline.list_pipelines()["pipelines"] == []
 
 
 def test_the_pipeline_has_its_service_role(cloud: LocalCloud, codepipeline: Any) -> None:
@@ -515,4 +515,20 @@ class TestEvents:
         backend.reset()
 
         assert not execution.thread.is_alive()
+        assert backend.pipelines == {}
         assert self.states(events, execution) == ["STARTED"]
+
+    def test_a_run_that_comes_to_grief_has_failed(
+        self, backend: Any, events: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever it was: the next run must not wait for ever."""
+
+        def burst(_: Any) -> None:
+            raise OSError("no space left")
+
+        monkeypatch.setattr(backend, "_deploy", burst)
+        execution = self.begin(backend, 0)
+        execution.thread.join()
+
+        assert (execution.status, execution.status_summary) == ("Failed", "OSError: no space left")
+        assert self.states(events, execution) == ["STARTED", "FAILED"]

@@ -148,3 +148,48 @@ def test_a_schedule_does_not_fire_for_a_services_event(cloud: LocalCloud, target
     cloud.publish(FAILED_RUN)
     cloud.wait_until_idle()
     assert cloud.invocations() == []
+
+
+def test_put_events_reaches_functions_and_the_other_targets(
+    cloud: LocalCloud, target: Target
+) -> None:
+    target(EventPattern=json.dumps({"source": ["company.refresh"]}))
+    sqs, events = cloud.client("sqs"), cloud.client("events")
+    queue = sqs.create_queue(QueueName="beside")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+    events.put_targets(Rule="rule", Targets=[{"Id": "2", "Arn": arn["Attributes"]["QueueArn"]}])
+    cloud.set_clock(NIGHT)
+
+    entry = {"Source": "company.refresh", "DetailType": "Test", "Detail": '{"a": 1}'}
+    answer = events.put_events(Entries=[entry, entry | {"Source": "other"}])
+    cloud.wait_until_idle()
+
+    assert answer["FailedEntryCount"] == 0
+    [record] = cloud.invocations("probe")
+    assert {**record["payload"], "time": record["payload"]["time"][:16]} == {
+        "version": "0",
+        "id": answer["Entries"][0]["EventId"],
+        "detail-type": "Test",
+        "source": "company.refresh",
+        "account": "222222222222",
+        "time": "2026-01-04T04:00",
+        "region": "eu-west-1",
+        "resources": [],
+        "detail": {"a": 1},
+    }
+    assert len(sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]) == 1
+
+
+def test_put_events_does_not_fire_schedules_or_disabled_rules(
+    cloud: LocalCloud, target: Target
+) -> None:
+    target(ScheduleExpression="rate(7 days)")
+    events = cloud.client("events")
+    function = cloud.client("lambda").get_function_configuration(FunctionName="probe")
+    events.put_rule(Name="off", EventPattern='{"source": ["company"]}', State="DISABLED")
+    events.put_targets(Rule="off", Targets=[{"Id": "1", "Arn": function["FunctionArn"]}])
+
+    events.put_events(Entries=[{"Source": "company", "DetailType": "Test", "Detail": "{}"}])
+    cloud.wait_until_idle()
+
+    assert cloud.invocations() == []

@@ -360,7 +360,7 @@ def test_a_copy_takes_its_time_and_remembers_its_source(cloud: LocalCloud, rds: 
 def test_a_copy_of_an_encrypted_share_is_under_a_key_of_ones_own(
     cloud: LocalCloud, rds: Any, key: str
 ) -> None:
-    arn = seed(cloud, kms_key_id=CUSTOMER_KEY)
+    arn = seed(cloud, kms_key_id=CUSTOMER_KEY, kms_granted_to=[ACCEPTANCE])
 
     with refused("CopyDBClusterSnapshot", "InvalidParameterCombination", in_model=False):
         copy(rds, arn)
@@ -377,19 +377,32 @@ def test_an_unencrypted_snapshot_is_not_copied_under_a_key(
 
 
 def test_a_key_that_does_not_exist_is_not_accessible(cloud: LocalCloud, rds: Any) -> None:
-    arn = seed(cloud, kms_key_id=CUSTOMER_KEY)
+    arn = seed(cloud, kms_key_id=CUSTOMER_KEY, kms_granted_to=[ACCEPTANCE])
 
     with refused("CopyDBClusterSnapshot", "KMSKeyNotAccessibleFault"):
         copy(rds, arn, KmsKeyId="00000000-0000-0000-0000-000000000000")
 
 
 def test_a_share_under_the_default_key_is_of_no_use(cloud: LocalCloud, rds: Any, key: str) -> None:
-    arn = seed(cloud, kms_key_id=DEFAULT_KEY)
+    arn = seed(cloud, kms_key_id=DEFAULT_KEY, kms_granted_to=[ACCEPTANCE])
 
     with refused("CopyDBClusterSnapshot", "KMSKeyNotAccessibleFault"):
         copy(rds, arn, KmsKeyId=key)
     with refused("RestoreDBClusterFromSnapshot", "KMSKeyNotAccessibleFault"):
         restore(rds, arn)
+
+
+def test_a_share_is_of_no_use_to_who_may_not_use_its_key(
+    cloud: LocalCloud, rds: Any, key: str
+) -> None:
+    arn = seed(cloud, kms_key_id=CUSTOMER_KEY, kms_granted_to=[STRANGER])
+
+    with refused("CopyDBClusterSnapshot", "KMSKeyNotAccessibleFault"):
+        copy(rds, arn, KmsKeyId=key)
+    with refused("RestoreDBClusterFromSnapshot", "KMSKeyNotAccessibleFault"):
+        restore(rds, arn)
+    cloud.patch_snapshot(arn, kms_granted_to=[ACCEPTANCE])
+    assert restore(rds, arn)["KmsKeyId"] == CUSTOMER_KEY
 
 
 @pytest.mark.parametrize("status", ["creating", "copying", "failed"])
@@ -440,7 +453,7 @@ def test_a_hundred_manual_snapshots_are_allowed(cloud: LocalCloud, rds: Any) -> 
 
 
 def test_a_restored_cluster_remembers_its_snapshot(cloud: LocalCloud, rds: Any) -> None:
-    arn = seed(cloud, kms_key_id=CUSTOMER_KEY)
+    arn = seed(cloud, kms_key_id=CUSTOMER_KEY, kms_granted_to=[ACCEPTANCE])
 
     restore(rds, arn, Tags=[{"Key": "stage", "Value": "acceptance"}])
     (cluster,) = rds.describe_db_clusters()["DBClusters"]

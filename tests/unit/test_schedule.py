@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from chalicelib.schedule import SEARCH_LIMIT, Cadence, Expression, Window, next_run
+from chalicelib.schedule import SEARCH_LIMIT, Cadence, Expression, Window, ever_runs, next_run
 
 ZONES = ("UTC", "Europe/Amsterdam", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia")
 SUNDAYS_AT_FOUR = Expression.parse("cron(0 4 ? * SUN *)")
@@ -108,7 +108,26 @@ def test_a_window_that_starts_when_it_ends_is_refused(text: str) -> None:
     )
 
 
-@pytest.mark.parametrize("key", ["Amsterdam", "Europe", "/etc/localtime", "../UTC", "CET-1\x00"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "Amsterdam",
+        "Europe",
+        "/etc/localtime",
+        "../UTC",
+        "CET-1\x00",
+        # What the machine that deploys may have, and Lambda has not.
+        "right/Europe/Amsterdam",
+        "posix/Europe/Amsterdam",
+        "localtime",
+        "posixrules",
+        "europe/amsterdam",
+        "utc",
+        "zones",
+        # A zone of the package's for "nobody has set the clock".
+        "Factory",
+    ],
+)
 def test_an_unknown_zone_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match="time zone") as error:
         Window.parse(f"00:00-07:00 {key}")
@@ -117,6 +136,21 @@ def test_an_unknown_zone_is_refused(key: str) -> None:
         f'"{key}" is not a time zone of the IANA database; '
         'write e.g. "00:00-07:00 Europe/Amsterdam"'
     )
+
+
+def test_a_zone_is_known_when_the_package_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lambda has no other: what ZoneInfo finds on the machine that deploys proves nothing."""
+    monkeypatch.setattr("chalicelib.schedule._zones", lambda: {"Europe/Berlin"})
+
+    with pytest.raises(ValueError, match="time zone"):
+        Window.parse("00:00-07:00 Europe/Amsterdam")
+
+
+def test_utc_needs_no_list_of_zones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is cold-start time."""
+    monkeypatch.delattr("chalicelib.schedule._zones")
+
+    assert Window.parse("00:00-07:00") == Window.parse("00:00-07:00 UTC")
 
 
 @pytest.mark.parametrize(
@@ -374,12 +408,20 @@ def test_expressions_are_equal_when_their_texts_are() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["rate(1 minute)", "rate(1 hour)", "rate(1 day)", "rate(5 minutes)", "rate(10 hours)"],
+    [
+        "rate(1 minute)",
+        "rate(1 hour)",
+        "rate(1 day)",
+        "rate(5 minutes)",
+        "rate(10 hours)",
+        "rate(99999 days)",
+    ],
 )
 def test_a_rate_is_accepted_and_its_phase_not_guessed(text: str) -> None:
     expression = Expression.parse(text)
 
     assert str(expression) == text
+    assert expression.is_rate
     assert expression.next_after(utc("2026-11-23T00:00")) is None
     assert next_run(expression, FORTNIGHTLY, Window.parse("00:00-24:00"), utc("2026-11-23")) is None
 
@@ -396,6 +438,8 @@ def test_a_rate_is_accepted_and_its_phase_not_guessed(text: str) -> None:
         "rate(2 weeks)",
         "rate(days)",
         "rate(14days)",
+        "rate(14  days)",
+        "rate(100000 days)",
         "rate(14 days",
     ],
 )
@@ -404,8 +448,8 @@ def test_a_wrong_rate_is_refused(text: str) -> None:
         Expression.parse(text)
 
     assert str(error.value) == (
-        f'"{text}" is not a rate; write a positive integer and its unit, singular after 1 and '
-        "plural otherwise, e.g. rate(1 hour), rate(30 minutes), rate(14 days)"
+        f'"{text}" is not a rate; write a positive integer of at most five digits and its unit, '
+        "singular after 1 and plural otherwise, e.g. rate(1 hour), rate(30 minutes), rate(14 days)"
     )
 
 
@@ -419,6 +463,37 @@ def test_what_is_neither_cron_nor_rate_is_refused(text: str) -> None:
     assert str(error.value) == (
         f'"{text}" is not a schedule expression; write cron(…) or rate(…), e.g. cron(0 2 ? * SUN *)'
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cron(0 2 ? * \N{LATIN SMALL LETTER LONG S}UN *)",
+        "cron(0 2 ? * SUN\N{NO-BREAK SPACE}*)",
+        "cron(\N{ARABIC-INDIC DIGIT FIVE} 2 * * ? *)",
+        "cron(0 2 ? *\tSUN *)",
+        "cron(0 2 ? *\nSUN *)",
+        "cron(0 2 ? *\x1fSUN *)",
+        "cron(0 2 ? * SUN *)\n",
+        "rate(\N{ARABIC-INDIC DIGIT FIVE} days)",
+        "rate(14\N{NO-BREAK SPACE}days)",
+    ],
+)
+def test_what_is_no_plain_text_is_refused(text: str) -> None:
+    """Python reads a long s as an S, and many a character as a space; EventBridge does not."""
+    with pytest.raises(ValueError, match="plain ASCII") as error:
+        Expression.parse(text)
+
+    assert str(error.value) == (
+        f"{text!a} has a character that is no plain ASCII; separate the fields by spaces, "
+        "e.g. cron(0 2 ? * SUN *)"
+    )
+
+
+def test_fields_may_be_several_spaces_apart() -> None:
+    after = utc("2026-11-23T00:00")
+
+    assert Expression.parse("cron(0  2 ?   * SUN *)").next_after(after) == utc("2026-11-29T02:00")
 
 
 @pytest.mark.parametrize(
@@ -473,7 +548,6 @@ COMMON = "a list a,b, a range a-b, a step a/n or *"
                 ("*/60", "*/60"),
                 ("0/x", "0/X"),
                 ("0/5/5", "0/5/5"),
-                ("\N{ARABIC-INDIC DIGIT FIVE}", "\N{ARABIC-INDIC DIGIT FIVE}"),
                 ("99999", "99999"),
             ]
         ),
@@ -783,3 +857,35 @@ def test_the_next_run_is_the_first_firing_that_meets_every_condition(
         assert run == expected[0]
     else:
         assert run is None or run > local[-1][0]
+
+
+# ever_runs
+
+
+@pytest.mark.parametrize(
+    ("text", "cadence", "window", "ever"),
+    [
+        ("cron(0 4 ? * SUN *)", FORTNIGHTLY, "00:00-07:00", True),
+        ("cron(0 4 ? * SUN *)", FORTNIGHTLY, "08:00-17:00", False),
+        # 04:00 UTC is never inside it in New York, and only in winter in Amsterdam.
+        ("cron(0 4 ? * SUN *)", FORTNIGHTLY, "02:00-03:00 America/New_York", False),
+        ("cron(0 4 ? * SUN *)", FORTNIGHTLY, "00:00-06:00 Europe/Amsterdam", True),
+        ("cron(0 4 30 2 ? *)", FORTNIGHTLY, "00:00-24:00", False),
+        # The years: past, to come soon, and long after the anchor.
+        ("cron(0 4 ? * SUN 2025)", FORTNIGHTLY, "00:00-24:00", False),
+        ("cron(0 4 ? * SUN 2027)", FORTNIGHTLY, "00:00-24:00", True),
+        ("cron(0 4 ? * SUN 2040)", FORTNIGHTLY, "00:00-24:00", True),
+        ("cron(0 4 ? * SUN 2027)", Cadence(2, date(1960, 1, 3)), "00:00-24:00", True),
+        # The one firing lies in an off-week, or in an on-week, or is the anchor's first minute.
+        ("cron(0 4 11 1 ? 2026)", FORTNIGHTLY, "00:00-24:00", False),
+        ("cron(0 4 18 1 ? 2026)", FORTNIGHTLY, "00:00-24:00", True),
+        ("cron(1 0 4 1 ? 2026)", FORTNIGHTLY, "00:00-24:00", True),
+        ("cron(0 4 ? * SUN *)", Cadence(1, date.max), "00:00-24:00", False),
+        ("cron(0 4 ? * SUN *)", Cadence(9999, date(2026, 1, 4)), "00:00-24:00", True),
+        ("rate(7 days)", FORTNIGHTLY, "08:00-08:01", True),
+    ],
+)
+def test_whether_it_ever_runs_is_told_without_a_clock(
+    text: str, cadence: Cadence, window: str, ever: bool
+) -> None:
+    assert ever_runs(Expression.parse(text), cadence, Window.parse(window)) is ever

@@ -138,6 +138,7 @@ def test_an_empty_variable_means_the_same_as_none() -> None:
         ("SSM_MAIN_CICD_NAME", "ssm-cicd", "not beginning with aws or ssm"),
         ("SSM_MAIN_CICD_NAME", "/a/", "letters, digits"),
         ("SSM_MAIN_CICD_NAME", "/a" * 16, "up to 15 parts"),
+        ("SSM_MAIN_CICD_NAME", "/" + "a" * 1011, "at most 1,011 characters"),
         ("DATABASES", "rds", "upper-case"),
         ("DATABASES", "RDS,", "upper-case"),
         ("DATABASES", "RDS,RDS", "once"),
@@ -150,16 +151,24 @@ def test_an_empty_variable_means_the_same_as_none() -> None:
         ("RDS_COPY_KMS_KEY_ID", "alias/acceptance", "not available"),
         ("UPDATE_SCHEDULE", "cron(0 2 * * SUN *)", ""),
         ("RESTORE_SCHEDULE", "every sunday", ""),
+        ("RESTORE_SCHEDULE", "cron(0 4 ? * \N{LATIN SMALL LETTER LONG S}UN *)", "plain ASCII"),
+        ("RESTORE_SCHEDULE", "rate(100000 days)", "five digits"),
         ("REFRESH_EVERY_WEEKS", "0", "from 1 to 9999"),
         ("REFRESH_EVERY_WEEKS", "1_0", "from 1 to 9999"),
         ("REFRESH_EVERY_WEEKS", "٢", "from 1 to 9999"),
         ("REFRESH_ANCHOR_DATE", "4 January", "2026-01-04"),
         ("REFRESH_ANCHOR_DATE", "2026-02-30", "2026-01-04"),
+        ("REFRESH_ANCHOR_DATE", "20260104", "2026-01-04"),
+        ("REFRESH_ANCHOR_DATE", "2026-W01-7", "2026-01-04"),
+        ("REFRESH_ANCHOR_DATE", "٢026-01-04", "2026-01-04"),
         ("MAINTENANCE_WINDOW", "00:00-07:00 Mars/Olympus", ""),
+        ("MAINTENANCE_WINDOW", "00:00-07:00 right/UTC", "IANA"),
         ("MAX_SNAPSHOT_AGE_DAYS", "-1", "from 0 to 9999"),
         ("MAX_SNAPSHOT_AGE_DAYS", "two weeks", "from 0 to 9999"),
         ("NOTIFICATION_TOPIC_ARN", "aurora-refresh", "arn:aws:sns:"),
         ("NOTIFICATION_TOPIC_ARN", "arn:aws:sns:eu-west-1:222222222222:x.fifo", "standard"),
+        ("NOTIFICATION_TOPIC_ARN", "arn:awsome:sns:eu-west-1:222222222222:x", "standard"),
+        ("NOTIFICATION_TOPIC_ARN", "arn:aws-:sns:eu-west-1:222222222222:x", "standard"),
         ("SSM_REFRESH_HOLD_NAME", "hold me", "Parameter Store name"),
         ("PIN_API_ENABLED", "yes", "true or false"),
     ],
@@ -192,3 +201,114 @@ def test_one_parameter_in_two_roles_is_refused() -> None:
 
 def test_a_wrong_list_of_databases_hides_no_other_problem() -> None:
     assert len(problems(DATABASES="rds", SOURCE_ACCOUNT="x")) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"SSM_MAIN_CICD_NAME": "/" + "a" * 1010},
+        {"NOTIFICATION_TOPIC_ARN": "arn:aws-us-gov:sns:us-gov-west-1:222222222222:x"},
+        {"NOTIFICATION_TOPIC_ARN": "arn:aws-cn:sns:cn-north-1:222222222222:x"},
+        {"RESTORE_SCHEDULE": "rate(99999 days)"},
+    ],
+)
+def test_a_value_at_its_limit_is_taken(changes: dict[str, str]) -> None:
+    Settings.from_environment(stage(**changes))
+
+
+# --- two databases that one share would fit -------------------------------------------------------
+
+
+def two(first: tuple[str, str, str | None], second: tuple[str, str, str | None]) -> dict[str, str]:
+    """A stage of two databases, each of an engine, a version and a source cluster."""
+    changes: dict[str, str | None] = {"DATABASES": "RDS,DOCS"}
+    for prefix, (engine, version, cluster) in (("RDS", first), ("DOCS", second)):
+        changes |= {
+            f"SSM_{prefix}_LATEST_SNAPSHOT_NAME": f"/{prefix}/latest",
+            f"SSM_{prefix}_CURRENT_SNAPSHOT_NAME": f"/{prefix}/current",
+            f"{prefix}_ENGINE": engine,
+            f"{prefix}_ENGINE_VERSION": version,
+            f"{prefix}_SOURCE_CLUSTER": cluster,
+        }
+    return stage(**changes)
+
+
+@pytest.mark.parametrize(
+    ("version", "cluster", "other_version", "other_cluster"),
+    [
+        ("15", None, "15", None),
+        ("15", "orders", "15", None),
+        ("15", None, "15", "orders"),
+        ("15", "orders", "15", "ORDERS"),
+        ("15", None, "15.4", None),
+        ("15.4", "orders", "15", None),
+        ("15", "orders", "15.4", "orders"),
+    ],
+)
+def test_two_databases_that_one_snapshot_would_fit_are_refused(
+    version: str, cluster: str | None, other_version: str, other_cluster: str | None
+) -> None:
+    """The newest snapshot of the wrong database must never win."""
+    engine = "aurora-postgresql"
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment(
+            two((engine, version, cluster), (engine, other_version, other_cluster))
+        )
+    assert caught.value.problems == (
+        (
+            "RDS_SOURCE_CLUSTER, DOCS_SOURCE_CLUSTER do not tell two databases of one engine and "
+            f"version (aurora-postgresql {version}, aurora-postgresql {other_version}) apart: the "
+            "newest snapshot of the wrong database must never win, so write a cluster of its own "
+            "for each"
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("docdb", "5", None), ("aurora-mysql", "5", None)),
+        (("docdb", "5", None), ("docdb", "4", None)),
+        (("docdb", "5.1", None), ("docdb", "5.10", None)),
+        (("docdb", "5.10", None), ("docdb", "5.1", None)),
+        (("docdb", "5", None), ("docdb", "50.1", None)),
+        (("docdb", "5", "orders"), ("docdb", "5", "billing")),
+    ],
+)
+def test_two_databases_that_no_snapshot_fits_at_once_are_taken(
+    first: tuple[str, str, str | None], second: tuple[str, str, str | None]
+) -> None:
+    assert len(Settings.from_environment(two(first, second)).databases) == 2
+
+
+def test_a_wrong_fact_of_a_database_is_told_once() -> None:
+    """What cannot be read is not compared."""
+    environment = two(("docdb", "5", None), ("docdb", "five", None))
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment(environment)
+    assert [problem.split(" is ")[0] for problem in caught.value.problems] == [
+        "DOCS_ENGINE_VERSION"
+    ]
+
+
+# --- a restore that never comes -------------------------------------------------------------------
+
+
+def test_a_restore_that_never_falls_inside_the_window_is_refused() -> None:
+    assert problems(MAINTENANCE_WINDOW="08:00-17:00 Europe/Amsterdam") == [
+        (
+            "RESTORE_SCHEDULE, MAINTENANCE_WINDOW do not meet: cron(0 4 ? * SUN *) does not fire "
+            "inside 08:00-17:00 Europe/Amsterdam in an on-week (2 weeks, from 2026-01-04) within "
+            "five years; write times in UTC that lie in the window"
+        )
+    ]
+
+
+def test_an_update_may_run_outside_the_window() -> None:
+    Settings.from_environment(stage(UPDATE_SCHEDULE="cron(0 12 ? * SUN *)"))
+
+
+def test_a_rate_cannot_be_held_against_the_window() -> None:
+    Settings.from_environment(
+        stage(RESTORE_SCHEDULE="rate(7 days)", MAINTENANCE_WINDOW="08:00-17:00 UTC")
+    )

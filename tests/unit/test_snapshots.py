@@ -1,13 +1,16 @@
 """Which snapshot is the right one."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.aws import RdsSnapshots
 from chalicelib.snapshots import (
     Choice,
     Rejection,
@@ -156,6 +159,13 @@ def test_the_newest_eligible_snapshot_is_chosen_and_the_others_are_counted() -> 
     )
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_a_tie_goes_to_the_greater_arn(names: tuple[str, str]) -> None:
+    listing = [snapshot(name, created=MIDNIGHT) for name in names]
+    (choice,) = choose(listing, [WANTED])
+    assert choice.newest == snapshot("b", created=MIDNIGHT)
+
+
 def test_each_database_gets_its_own_choice_from_one_pass() -> None:
     orders, billing = snapshot("orders-1"), snapshot("billing-1", cluster="billing")
     choices = choose(iter([orders, billing]), [WANTED, replace(WANTED, cluster="billing")])
@@ -172,17 +182,31 @@ def test_snapshots_of_several_clusters_are_ambiguous_without_a_source_cluster() 
 
 # --- any listing ----------------------------------------------------------------------------------
 
-ACCOUNTS = st.sampled_from([PRODUCTION, "111111111112", "011111111111", "11111111111", ""])
-SNAPSHOTS = st.builds(
-    snapshot,
-    name=st.sampled_from(["a", "b", "orders-1", "orders-10", "zz"]),
-    account=ACCOUNTS,
-    cluster=st.sampled_from(["orders", "order", "orders2"]),
-    engine=st.sampled_from(["aurora-postgresql", "aurora-postgresq", "docdb"]),
-    engine_version=st.sampled_from(["15", "15.4", "15.40", "150.1", "5.15"]),
-    status=st.sampled_from(["available", "creating", "copying"]),
-    created=st.none() | st.integers(-3, 3).map(lambda days: MIDNIGHT + timedelta(days=days)),
-)
+# Mostly eligible ones, of few names and fewer creation times, so that the newest are often tied.
+BREAKING: dict[str, list[Any]] = {
+    "account": ["111111111112", "011111111111", "11111111111", ""],
+    "status": ["creating", "copying"],
+    "engine": ["aurora-postgresq", "docdb"],
+    "engine_version": ["15", "15.40", "150.1", "5.15"],
+    "cluster": ["order", "orders2"],
+    "created": [None],
+}
+
+
+@st.composite
+def shares(draw: st.DrawFn) -> Snapshot:
+    """An eligible snapshot, of which sometimes one fact, and sometimes two, are broken."""
+    facts = {
+        "engine_version": draw(st.sampled_from(["15.4", "15.4.1"])),
+        "created": MIDNIGHT + timedelta(days=draw(st.integers(0, 1))),
+    }
+    for _ in range(draw(st.sampled_from([0, 0, 0, 0, 1, 1, 2]))):
+        fact = draw(st.sampled_from(sorted(BREAKING)))
+        facts[fact] = draw(st.sampled_from(BREAKING[fact]))
+    return snapshot(draw(st.sampled_from(["a", "b", "B", "orders-1", "orders-10", "zz"])), **facts)
+
+
+LISTINGS = st.lists(shares(), max_size=10)
 WANTEDS = st.builds(
     Wanted,
     account=st.just(PRODUCTION),
@@ -205,7 +229,22 @@ def eligible_by_the_letter(each: Snapshot, wanted: Wanted) -> bool:
     )
 
 
-@given(st.lists(SNAPSHOTS), WANTEDS)
+def test_the_newest_eligible_snapshots_drawn_here_are_often_tied() -> None:
+    """Otherwise the properties below would say little about ties."""
+    ties = []
+
+    @settings(max_examples=200, derandomize=True, database=None)
+    @given(LISTINGS, WANTEDS)
+    def draw(listing: list[Snapshot], wanted: Wanted) -> None:
+        eligible = {each for each in listing if eligible_by_the_letter(each, wanted)}
+        newest = max((each.created for each in eligible if each.created), default=None)
+        ties.append(len({each.arn for each in eligible if each.created == newest}) > 1)
+
+    draw()
+    assert sum(ties) > len(ties) / 4
+
+
+@given(LISTINGS, WANTEDS)
 def test_the_choice_is_the_greatest_of_the_eligible(
     listing: list[Snapshot], wanted: Wanted
 ) -> None:
@@ -217,7 +256,7 @@ def test_the_choice_is_the_greatest_of_the_eligible(
     assert sum(choice.rejected.values()) == len(listing) - len(eligible)
 
 
-@given(st.lists(SNAPSHOTS, unique_by=lambda each: each.arn), WANTEDS, st.randoms())
+@given(st.lists(shares(), unique_by=lambda each: each.arn), WANTEDS, st.randoms())
 def test_the_order_of_the_listing_never_decides(
     listing: list[Snapshot], wanted: Wanted, random: Random
 ) -> None:
@@ -226,8 +265,53 @@ def test_the_order_of_the_listing_never_decides(
     assert choose(shuffled, [wanted]) == choose(listing, [wanted])
 
 
-@given(st.lists(SNAPSHOTS), WANTEDS, WANTEDS)
+@given(LISTINGS, WANTEDS, WANTEDS)
 def test_databases_do_not_disturb_each_other(
     listing: list[Snapshot], one: Wanted, other: Wanted
 ) -> None:
     assert choose(listing, [one, other]) == choose(listing, [one]) + choose(listing, [other])
+
+
+# --- any paging -----------------------------------------------------------------------------------
+
+
+class Pages:
+    """An RDS client of which only the paginator of DescribeDBClusterSnapshots is there."""
+
+    def __init__(self, pages: list[list[Snapshot]]) -> None:
+        self.pages = pages
+
+    def get_paginator(self, operation: str) -> "Pages":
+        assert operation == "describe_db_cluster_snapshots"
+        return self
+
+    def paginate(self, SnapshotType: str, **options: Any) -> Iterator[dict[str, Any]]:  # noqa: N803
+        assert SnapshotType == "shared"
+        for page in self.pages:
+            yield {"DBClusterSnapshots": [described(each) for each in page]}
+
+
+def described(each: Snapshot) -> dict[str, Any]:
+    """The snapshot as DescribeDBClusterSnapshots answers; what is not known is left out."""
+    answer = {
+        "DBClusterSnapshotIdentifier": each.arn,
+        "DBClusterSnapshotArn": each.arn,
+        "DBClusterIdentifier": each.cluster,
+        "Engine": each.engine,
+        "EngineVersion": each.engine_version,
+        "Status": each.status,
+        "SnapshotCreateTime": each.created,
+        "SnapshotType": "shared",
+        "StorageEncrypted": True,
+    }
+    return {name: value for name, value in answer.items() if value is not None}
+
+
+@given(LISTINGS, st.lists(st.integers(0, 10), max_size=5), WANTEDS)
+def test_the_pages_of_the_listing_never_decide(
+    listing: list[Snapshot], cuts: list[int], wanted: Wanted
+) -> None:
+    ends = sorted(cuts)
+    pages = [listing[start:end] for start, end in zip([0, *ends], [*ends, None], strict=True)]
+    client: Any = Pages(pages)
+    assert choose(RdsSnapshots(client).shared(), [wanted]) == choose(listing, [wanted])

@@ -23,7 +23,7 @@ def aws() -> InMemoryAws:
     aws.parameters.put(PIPELINE_NAME, PIPELINE, by_hand)
     aws.parameters.put(CURRENT, arn("old"), by_hand)
     aws.time += timedelta(hours=1)
-    aws.pipelines.pipelines[PIPELINE] = [Run("run-0", "Succeeded", aws.time)]
+    aws.pipelines.pipelines[PIPELINE] = [Run("run-0", "Succeeded", aws.time, aws.time)]
     aws.snapshots.all = [snapshot("new"), snapshot("old", created=aws.time - timedelta(days=9))]
     aws.time = datetime(2026, 1, 4, 4, tzinfo=UTC)
     aws.parameters.put(LATEST, arn("new"), by_hand)

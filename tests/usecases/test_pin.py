@@ -1,12 +1,14 @@
 """PUT /snapshots/current: an operator sets *current* by hand."""
 
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from chalice.app import Chalice
 from chalice.test import Client
 
@@ -67,6 +69,12 @@ def test_a_snapshot_is_pinned_by_its_arn(put: Put, aws: InMemoryAws) -> None:
 
 def test_a_snapshot_is_pinned_by_its_identifier(put: Put, aws: InMemoryAws) -> None:
     assert put({"snapshot": "new"})[0] == 200
+    assert aws.values()[CURRENT] == arn("new")
+
+
+@pytest.mark.parametrize("wish", ["NEW", arn("New"), "Latest"])
+def test_identifiers_are_read_in_any_case(put: Put, aws: InMemoryAws, wish: str) -> None:
+    assert put({"snapshot": wish})[0] == 200
     assert aws.values()[CURRENT] == arn("new")
 
 
@@ -175,7 +183,7 @@ def test_a_pin_makes_at_most_six_calls(put: Put, aws: InMemoryAws) -> None:
             {"snapshot": "new", "database": "orders"},
             404,
             "NotFoundError",
-            "there is no database 'orders'; known: rds",
+            'there is no database "orders"; known: rds',
         ),
     ],
 )
@@ -204,10 +212,21 @@ def test_latest_is_refused_while_there_is_none(
     assert (status, answer["Message"]) == (409, f"{LATEST} names no snapshot yet")
 
 
+def test_a_latest_that_is_gone_is_named(put: Put, aws: InMemoryAws) -> None:
+    aws.snapshots.all.clear()
+    assert put({"snapshot": "latest"}) == (
+        404,
+        {
+            "Code": "NotFoundError",
+            "Message": f"there is no snapshot {arn('new')}, neither own nor shared",
+        },
+    )
+
+
 def test_deploy_is_refused_while_a_run_is_in_progress_and_nothing_is_written(
     put: Put, aws: InMemoryAws
 ) -> None:
-    aws.pipelines.pipelines[PIPELINE].append(Run("deploy-7", "InProgress", aws.time))
+    aws.pipelines.pipelines[PIPELINE].append(Run("deploy-7", "InProgress", aws.time, aws.time))
     before = aws.values()
     assert put({"snapshot": "new", "deploy": True}) == (
         409,
@@ -252,33 +271,47 @@ def test_a_run_that_cannot_be_started_puts_the_old_value_back(put: Put, aws: InM
         (b"", "the body is not JSON"),
         (b"{", "the body is not JSON"),
         (b"\xff", "the body is not JSON"),
-        (b"[" * 100_000, "the body is not JSON"),
+        (b"[" * 8_192, "the body is not JSON"),
+        (b"[" * 8_193, "the body is larger than 8192 bytes"),
+        (b'{"snapshot": "new"}' + b" " * 8_192, "the body is larger than 8192 bytes"),
         (b'{"snapshot": NaN}', "the body is not JSON"),
         (b'["new"]', "the body is not a JSON object"),
         (b"null", "the body is not a JSON object"),
+        (b'{"snapshot": "new", "snapshot": "new"}', 'field "snapshot" is written 2 times'),
+        (b'{"snapshot": "old", "deploy": true, "snapshot": "new"}', 'field "snapshot" is'),
+        (b'{"snapshot": {"a": 1, "a": 2}}', 'field "a" is written 2 times'),
     ],
 )
 def test_a_body_that_is_no_json_object_is_malformed(put: Put, raw: bytes, message: str) -> None:
-    assert put(None, raw=raw) == (400, {"Code": "BadRequestError", "Message": message})
+    status, answer = put(None, raw=raw)
+    assert (status, answer["Code"]) == (400, "BadRequestError")
+    assert answer["Message"].startswith(message)
 
 
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ({}, "snapshot is ''"),
-        ({"snapshot": 5}, "snapshot is 5: a str is wanted"),
-        ({"snapshot": ""}, "snapshot is ''"),
-        ({"snapshot": "a" * 256}, "snapshot is 'aaa"),
-        ({"snapshot": "new snapshot"}, "snapshot is 'new snapshot'"),
-        ({"snapshot": "new\n"}, "snapshot is 'new\\n'"),
-        ({"snapshot": arn("new").replace("cluster-", "")}, "snapshot is 'arn:"),
-        ({"snapshot": "new", "deploy": 1}, "deploy is 1: a bool is wanted"),
-        ({"snapshot": "new", "deploy": "true"}, "deploy is 'true': a bool is wanted"),
-        ({"snapshot": "new", "reason": None}, "reason is None: a str is wanted"),
+        ({}, "snapshot is missing: the ARN or the identifier of a DB cluster snapshot is wanted"),
+        ({"snapshot": 5}, "snapshot is 5: a string is wanted"),
+        ({"snapshot": {"a": [1]}}, "snapshot is an object: a string is wanted"),
+        ({"snapshot": ["new"]}, "snapshot is an array: a string is wanted"),
+        ({"snapshot": ""}, 'snapshot is "": the ARN'),
+        ({"snapshot": "a" * 256}, f'snapshot is "{"a" * 79}…: the ARN'),
+        ({"snapshot": "a" * 78 + " "}, f'snapshot is "{"a" * 78} …: the ARN'),
+        ({"snapshot": "a" * 77 + " "}, f'snapshot is "{"a" * 77} ": the ARN'),
+        ({"snapshot": arn("a" * 461)}, f'snapshot is "{arn("a" * 461)[:79]}…: the ARN'),
+        ({"snapshot": "new snapshot"}, 'snapshot is "new snapshot": the ARN'),
+        ({"snapshot": "new\n"}, 'snapshot is "new\\n": the ARN'),
+        ({"snapshot": "new\u202e"}, 'snapshot is "new\\u202e": the ARN'),
+        ({"snapshot": arn("new").replace("cluster-", "")}, 'snapshot is "arn:'),
+        ({"snapshot": "new", "deploy": 1}, "deploy is 1: true or false is wanted"),
+        ({"snapshot": "new", "deploy": "true"}, 'deploy is "true": true or false is wanted'),
+        ({"snapshot": "new", "deploy": 10**200}, f"deploy is 1{'0' * 79}…: true or false"),
+        ({"snapshot": "new", "reason": None}, "reason is null: a string is wanted"),
+        ({"snapshot": "new", "reason": True}, "reason is true: a string is wanted"),
         ({"snapshot": "new", "reason": "a" * 257}, "reason wants at most 256"),
-        ({"snapshot": "new", "reason": "\x1b[2J"}, "reason wants at most 256"),
-        ({"snapshot": "new", "reason": "\ud800"}, "reason wants at most 256"),
-        ({"snapshot": "new", "force": True}, "unknown field 'force'"),
+        ({"snapshot": "new", "force": True}, 'unknown field "force"; known: snapshot, reason'),
+        ({"snapshot": "new", "f" * 999: True}, f'unknown field "{"f" * 79}…; known: snapshot'),
     ],
 )
 def test_a_malformed_field_is_named(
@@ -289,6 +322,125 @@ def test_a_malformed_field_is_named(
     assert (status, answer["Code"]) == (400, "BadRequestError")
     assert told in answer["Message"]
     assert aws.values() == before
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "\x1b[2J",
+        "two\nlines",
+        "\x9b",
+        "\ud800",
+        "\N{LINE SEPARATOR}",
+        "\N{PARAGRAPH SEPARATOR}",
+        "\N{RIGHT-TO-LEFT OVERRIDE}",
+        "\N{FIRST STRONG ISOLATE}",
+        "zero\N{ZERO WIDTH SPACE}width",
+        "\N{ZERO WIDTH NO-BREAK SPACE}",
+        "\N{TAG LATIN SMALL LETTER A}",
+    ],
+)
+def test_a_reason_holds_nothing_invisible(put: Put, aws: InMemoryAws, reason: str) -> None:
+    """It is read in terminals, logs and mails."""
+    before = aws.values()
+    assert put({"snapshot": "new", "reason": reason}) == (
+        400,
+        {
+            "Code": "BadRequestError",
+            "Message": (
+                "reason wants at most 256 characters and none that is invisible or controls a "
+                "terminal"
+            ),
+        },
+    )
+    assert aws.values() == before
+
+
+@pytest.mark.parametrize("reason", ["", "a" * 256, "Größe 数据 مارس ✓ — “so” 🚀"])
+def test_a_reason_is_written_in_any_script(put: Put, aws: InMemoryAws, reason: str) -> None:
+    assert put({"snapshot": "new", "reason": reason})[0] == 200
+    assert aws.parameters.kept[CURRENT][-1].note.why == reason
+
+
+@pytest.mark.parametrize(("wish", "length"), [(arn("a" * 460), 512), ("a" * 255, 255)])
+def test_the_longest_arn_and_the_longest_identifier_are_looked_up(
+    put: Put, wish: str, length: int
+) -> None:
+    assert len(wish) == length
+    assert put({"snapshot": wish})[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("?force=1", 'unknown query parameter "force"; known: database'),
+        ("?database=rds&force=1&dry=1", 'unknown query parameter "force, dry"; known: database'),
+        (f"?{'f' * 999}=1", f'unknown query parameter "{"f" * 79}…; known: database'),
+        ("?database=rds&database=docs", "the request names different databases"),
+    ],
+)
+def test_a_malformed_query_is_told(put: Put, aws: InMemoryAws, query: str, message: str) -> None:
+    before = aws.values()
+    assert put({"snapshot": "new"}, query) == (
+        400,
+        {"Code": "BadRequestError", "Message": message},
+    )
+    assert aws.values() == before
+
+
+# --- the log --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+    """What is logged, as the function's own formatter writes it."""
+    caplog.set_level(logging.INFO, "aurora-refresh")
+    caplog.handler.filters.clear()  # Powertools, once app.py was loaded, hides its lines from pytest
+
+    def lines() -> list[dict[str, Any]]:
+        formatter = LambdaPowertoolsFormatter()
+        written = [json.loads(formatter.format(record)) for record in caplog.records]
+        told = ("message", "wish", "caller", "answer", "refusal")
+        return [{name: line[name] for name in told if name in line} for line in written]
+
+    return lines
+
+
+def test_a_pin_is_one_log_line(
+    lines: Callable[[], list[dict[str, Any]]], settings: Settings, aws: InMemoryAws
+) -> None:
+    wish = {"snapshot": "new", "reason": "regression of March", "deploy": True}
+    _, answer = client_of(settings, aws)(wish)
+    assert lines() == [{"message": "pin", "wish": wish, "caller": "unknown", "answer": answer}]
+
+
+@pytest.mark.parametrize(
+    ("wish", "status"),
+    [
+        ({"snapshot": "unheard-of"}, 404),
+        ({"snapshot": "new", "database": "orders"}, 404),
+        ({"snapshot": "making"}, 409),
+        ({"snapshot": "new", "deploy": True}, 500),
+    ],
+)
+def test_a_refused_or_failed_pin_is_one_log_line_too(
+    lines: Callable[[], list[dict[str, Any]]],
+    settings: Settings,
+    aws: InMemoryAws,
+    wish: dict[str, Any],
+    status: int,
+) -> None:
+    def fail(when: str, operation: str) -> None:
+        if (when, operation) == ("before", "runs"):
+            raise AwsError("ListPipelineExecutions", "pipeline x", "Throttling", "Rate exceeded")
+
+    aws.snapshots.all.append(snapshot("making", status="creating"))
+    aws.interrupt = fail
+    answered, answer = client_of(settings, aws)(wish)
+    assert answered == status
+    assert lines() == [
+        {"message": "pin", "wish": wish, "caller": "unknown", "refusal": answer["Message"]}
+    ]
 
 
 # --- several databases ----------------------------------------------------------------------------
@@ -318,7 +470,12 @@ def test_one_of_several_databases_must_be_named(put_two: Put) -> None:
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [("?database=rds", {}), ("", {"database": "rds"}), ("?database=rds", {"database": "rds"})],
+    [
+        ("?database=rds", {}),
+        ("?database=rds&database=rds", {}),
+        ("", {"database": "rds"}),
+        ("?database=rds", {"database": "rds"}),
+    ],
 )
 def test_query_or_body_names_the_database(
     put_two: Put, aws: InMemoryAws, query: str, field: dict[str, str]
@@ -329,4 +486,4 @@ def test_query_or_body_names_the_database(
 
 def test_query_and_body_must_not_name_different_databases(put_two: Put) -> None:
     status, answer = put_two({"snapshot": "new", "database": "docs"}, "?database=rds")
-    assert (status, answer["Message"]) == (400, "query and body name different databases")
+    assert (status, answer["Message"]) == (400, "the request names different databases")

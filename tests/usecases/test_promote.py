@@ -1,8 +1,8 @@
 """db-restore-from-snapshot: *latest* becomes *current*, and the main pipeline restores it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -55,7 +55,7 @@ def test_latest_becomes_current_and_the_pipeline_is_started(
         "execution_id": "run-2",
     }
     assert aws.values()[CURRENT] == arn("new")
-    assert runs_started(aws) == [Run("run-2", "InProgress", SUNDAY)]
+    assert runs_started(aws) == [Run("run-2", "InProgress", SUNDAY, SUNDAY)]
 
 
 def test_the_description_tells_who_why_and_the_runs_token(
@@ -79,6 +79,13 @@ def test_a_promotion_makes_few_calls_in_the_contracts_order(
 ) -> None:
     promote(settings, aws, SUNDAY)
     assert aws.calls == ["get", "find", "runs", "history", "put", "start"]
+
+
+def test_a_promotion_that_started_is_told_when_its_run_has_ended(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    promote(settings, aws, SUNDAY)
+    assert aws.people.told == []
 
 
 def test_a_current_that_does_not_exist_is_created(settings: Settings, aws: InMemoryAws) -> None:
@@ -133,6 +140,24 @@ def at(time: datetime) -> Callable[[InMemoryAws], None]:
                 f"{LATEST} holds 'arn:aws:rds:eu-west-1:111111111111:snapshot:new', "
                 "not the ARN of a DB cluster snapshot"
             ),
+        ),
+        (
+            holding(LATEST, "postgres://admin:secret@db"),
+            "failed",
+            "no-latest",
+            f"{LATEST} holds something else, of 26 characters, not the ARN of a DB cluster snapshot",
+        ),
+        (
+            holding(PIPELINE_NAME, "dummyvalue"),
+            "failed",
+            "pipeline-missing",
+            f"{PIPELINE_NAME} holds 'dummyvalue', not a pipeline's name",
+        ),
+        (
+            holding(PIPELINE_NAME, "no such/name"),
+            "failed",
+            "pipeline-missing",
+            f"{PIPELINE_NAME} holds something else, of 12 characters, not a pipeline's name",
         ),
         (
             holding(LATEST, arn("new", "999999999999")),
@@ -195,11 +220,16 @@ def test_a_decision_not_to_act_says_why_and_leaves_everything_as_it_was(
     assert "execution_id" not in answer.to_json()
     assert aws.values() == before
     assert runs_started(aws) == []
+    told = "refresh skipped" if outcome == "skipped" else "REFRESH FAILED"
+    assert [notice.subject for notice in aws.people.told] == (
+        [] if reason == "nothing-new" else [f"aurora-refresh: {told}: {reason} (rds)"]
+    )
 
 
 def test_an_off_week_asks_aws_nothing(settings: Settings, aws: InMemoryAws) -> None:
     answer = promote(settings, aws, SUNDAY + timedelta(days=7))
     assert told(answer) == ("skipped", "off-week")
+    assert answer.message == "2026-01-11 is not in an on-week: every 2 weeks from 2026-01-04"
     assert aws.calls == []
 
 
@@ -308,20 +338,28 @@ def test_a_promotion_killed_at_any_call_and_run_again_ends_as_one_that_was_not(
 
 
 def failing(aws: InMemoryAws, when: str, operation: str, times: int = 1) -> None:
-    """The next ``times`` calls of the operation fail, before or after they took effect."""
+    """The next ``times`` calls of the operation fail: refused, or their answer lost."""
     left = times
 
     def fail(at_when: str, at_operation: str) -> None:
         nonlocal left
         if left and (at_when, at_operation) == (when, operation):
             left -= 1
-            raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
+            answered = when == "before"
+            raise AwsError(
+                operation, "it", "ThrottlingException", "Rate exceeded", answered=answered
+            )
 
     aws.interrupt = fail
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("operation", ["get", "find", "runs", "history", "put"])
+@pytest.mark.parametrize(
+    ("operation", "when"),
+    [
+        *product(["get", "find", "runs", "history"], ["before", "after"]),
+        ("put", "before"),
+    ],
+)
 def test_a_failing_call_before_the_start_leaves_everything_as_it_was(
     settings: Settings, aws: InMemoryAws, when: str, operation: str
 ) -> None:
@@ -331,6 +369,10 @@ def test_a_failing_call_before_the_start_leaves_everything_as_it_was(
         promote(settings, aws, SUNDAY)
     assert aws.values() == before
     assert runs_started(aws) == []
+    (notice,) = aws.people.told
+    assert notice.subject == (
+        f"aurora-refresh: REFRESH FAILED: {operation} ThrottlingException (rds)"
+    )
 
 
 def test_a_pipeline_that_cannot_be_started_puts_the_old_value_back(
@@ -367,17 +409,22 @@ def test_a_start_whose_answer_was_lost_counts_as_started(
     assert aws.values()[CURRENT] == arn("new")
 
 
-def test_a_start_that_failed_is_undone_even_if_the_runs_cannot_be_listed(
-    settings: Settings, aws: InMemoryAws
-) -> None:
+def test_a_put_whose_answer_was_lost_counts_as_put(settings: Settings, aws: InMemoryAws) -> None:
+    failing(aws, "after", "put")
+    assert told(promote(settings, aws, SUNDAY)) == ("started", None)
+    assert [entry.value for entry in aws.parameters.kept[CURRENT]] == [arn("old"), arn("new")]
+
+
+def test_a_put_that_never_arrived_is_no_put(settings: Settings, aws: InMemoryAws) -> None:
     def fail(when: str, operation: str) -> None:
-        if operation == "start" or (operation == "runs" and "start" in aws.calls):
-            raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
+        if (when, operation) == ("before", "put"):
+            raise AwsError(operation, "it", "ReadTimeoutError", "", answered=False)
 
     aws.interrupt = fail
-    with pytest.raises(AwsError, match="start of it failed"):
+    with pytest.raises(AwsError):
         promote(settings, aws, SUNDAY)
     assert aws.values()[CURRENT] == arn("old")
+    assert runs_started(aws) == []
 
 
 def test_a_retry_after_an_undo_promotes(settings: Settings, aws: InMemoryAws) -> None:
@@ -423,8 +470,8 @@ def test_a_value_that_somebody_moved_on_meanwhile_is_not_taken_back(
 ) -> None:
     def pinned_meanwhile(when: str, operation: str) -> None:
         if (when, operation) == ("before", "start"):
-            kept = aws.parameters.kept[CURRENT]
-            kept.append(replace(kept[-1], version=9, value=arn("pinned")))
+            aws.interrupt = lambda when, operation: None
+            aws.parameters.put(CURRENT, arn("pinned"), Note("pin", "kim", "now"))
             raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
 
     aws.interrupt = pinned_meanwhile
@@ -436,7 +483,7 @@ def test_a_value_that_somebody_moved_on_meanwhile_is_not_taken_back(
 def test_a_busy_pipeline_is_raised_so_that_lambda_tries_again(
     settings: Settings, aws: InMemoryAws
 ) -> None:
-    aws.pipelines.pipelines[PIPELINE].append(Run("deploy-7", "InProgress", SUNDAY))
+    aws.pipelines.pipelines[PIPELINE].append(Run("deploy-7", "InProgress", SUNDAY, SUNDAY))
     before = aws.values()
     with pytest.raises(AwsError, match="PipelineBusy: run deploy-7 is in progress"):
         promote(settings, aws, SUNDAY)
@@ -530,3 +577,75 @@ def test_a_kill_between_the_puts_is_completed_under_the_same_token(
     tokens = {documents.parameters.kept[name][-1].token for name in (CURRENT, OTHER_CURRENT)}
     assert len(tokens) == 1
     assert len(runs_started(documents)) == 1
+
+
+def test_every_database_is_tried_when_putting_back_one_fails(
+    two: Settings, documents: InMemoryAws
+) -> None:
+    def fail(when: str, operation: str) -> None:
+        first_undo = operation == "put" and documents.calls.count("put") == 3
+        if when == "before" and (operation == "start" or first_undo):
+            raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
+
+    documents.interrupt = fail
+    with pytest.raises(AwsError, match="start of it failed") as caught:
+        promote(two, documents, SUNDAY)
+    assert "could not be put back" in caught.value.__notes__[0]
+    assert documents.values()[CURRENT] == arn("new")
+    assert documents.values()[OTHER_CURRENT] == arn("docs-old")
+
+
+def test_parameters_are_looked_at_before_any_snapshot(
+    two: Settings, documents: InMemoryAws
+) -> None:
+    """Step 2 of the contract for every database comes before step 3 for any."""
+    documents.snapshots.all = []
+    documents.parameters.put(OTHER_LATEST, "dummyvalue", BY_HAND)
+    documents.calls.clear()
+    assert told(promote(two, documents, SUNDAY)) == ("failed", "no-latest")
+    assert "find" not in documents.calls
+
+
+def test_a_scheduled_time_has_one_run_for_all_databases(
+    two: Settings, documents: InMemoryAws
+) -> None:
+    """A late update moves the second database's latest after the run: that is for next time."""
+    documents.parameters.put(LATEST, arn("old"), BY_HAND)
+    promote(two, documents, SUNDAY)
+    documents.pipelines.finish(PIPELINE)
+    documents.time += timedelta(minutes=40)
+    documents.parameters.put(LATEST, arn("new"), BY_HAND)
+    assert told(promote(two, documents, SUNDAY)) == ("skipped", "nothing-new")
+    assert documents.values()[CURRENT] == arn("old")
+    assert len(runs_started(documents)) == 1
+
+
+def test_a_database_that_is_not_moved_is_told_as_it_is(
+    two: Settings, documents: InMemoryAws
+) -> None:
+    documents.parameters.put(LATEST, arn("old"), BY_HAND)
+    first, second = promote(two, documents, SUNDAY).databases
+    assert (first["previous"], first["current"]) == (arn("old"), arn("old"))
+    assert (second["previous"], second["current"]) == (arn("docs-old"), arn("docs-new"))
+
+
+def test_every_missing_parameter_is_named(two: Settings, documents: InMemoryAws) -> None:
+    for name in (LATEST, OTHER_LATEST, PIPELINE_NAME):
+        del documents.parameters.kept[name]
+    assert promote(two, documents, SUNDAY).message == (
+        f"no parameter {PIPELINE_NAME}, {LATEST}, {OTHER_LATEST}"
+    )
+
+
+def test_the_hold_and_the_week_are_judged_by_the_windows_own_date(aws: InMemoryAws) -> None:
+    """At 23:30 UTC on Saturday it is Sunday in Amsterdam: the on-week and the hold's day."""
+    settings = Settings.from_environment(
+        STAGE
+        | {"MAINTENANCE_WINDOW": "00:00-07:00 Europe/Amsterdam"}
+        | {"SSM_REFRESH_HOLD_NAME": "/acceptance/hold"}
+    )
+    hold = '{"until": "2026-01-18", "reason": "over", "by": "kim"}'
+    aws.parameters.put("/acceptance/hold", hold, BY_HAND)
+    aws.time = datetime(2026, 1, 17, 23, 30, tzinfo=UTC)
+    aws.snapshots.all = [snapshot("new", created=aws.time)]
+    assert told(promote(settings, aws, aws.time)) == ("started", None)

@@ -86,6 +86,9 @@ def test_no_eligible_share_fails_and_writes_nothing(settings: Settings, aws: InM
     )
     assert answer.databases[0]["latest"] == arn("new")
     assert aws.values() == before
+    (notice,) = aws.people.told
+    assert notice.subject == "aurora-refresh: REFRESH FAILED: no-eligible-snapshot (rds)"
+    assert "the schedule of 2026-01-04 02:00 UTC" in notice.body
 
 
 def test_nothing_shared_at_all_says_so(settings: Settings, aws: InMemoryAws) -> None:
@@ -132,6 +135,7 @@ def test_databases_are_updated_from_one_listing(two: Settings, aws: InMemoryAws)
     assert [entry["outcome"] for entry in answer.databases] == ["unchanged", "updated"]
     assert answer.outcome == "updated"
     assert aws.calls == ["shared", "get", "put"]
+    assert aws.people.told == []
 
 
 def test_a_failure_of_one_database_does_not_hide_behind_another(

@@ -1,0 +1,122 @@
+"""The one door through which *current* is moved and a run is started.
+
+What is behind it is destructive, so every way in is the same: the version's Description says who and
+why, an answer that was lost is looked up, and what no run came for goes back.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from chalicelib.errors import AwsError, Refused, UncertainError, VersionLimitError
+from chalicelib.ledger import Entry, Move, Note, Run, good_elsewhere, is_carried, way_back
+from chalicelib.ports import World
+
+
+def put(world: World, name: str, value: str, note: Note) -> int:
+    """Put a value; the version made. Raises AwsError.
+
+    An answer that was lost is looked up, and the one label never blocks it: Parameter Store keeps
+    100 versions, and refuses to drop the oldest while it bears a label.
+    """
+    try:
+        return world.parameters.put(name, value, note)
+    except VersionLimitError:
+        ledger = world.parameters.history(name)
+        if not ledger[0].good:
+            raise  # somebody else's label is theirs to move
+        elsewhere = good_elsewhere(ledger)
+        if elsewhere:
+            world.parameters.mark_good(name, elsewhere.version)
+        else:
+            world.parameters.unmark_good(name, ledger[0].version)
+        return world.parameters.put(name, value, note)
+    except AwsError as error:
+        if error.answered:
+            raise
+        ledger = world.parameters.history(name)
+        if ledger and (ledger[-1].value, ledger[-1].note) == (value, note):
+            return ledger[-1].version
+        raise
+
+
+def carry_out(
+    world: World, pipeline: str, runs: Sequence[Run], moves: Mapping[str, Move], note: Note
+) -> tuple[dict[str, int], str]:
+    """Put the moves and start the run; the versions made and the run's execution id.
+
+    ``runs`` are those seen before. Raises AwsError, and Refused where the pipeline is gone or the
+    token has had its run; the caller takes back what was put. But not after UncertainError: the
+    run may be on its way, and the same token will tell.
+    """
+    assert note.token is not None
+    versions = {
+        name: put(world, name, move.value, note) for name, move in moves.items() if not move.written
+    }
+    before = {run.execution_id for run in runs}
+    try:
+        started = world.pipelines.start(pipeline, note.token)
+    except AwsError as error:
+        if error.answered:
+            raise
+        started = _started_since(world, pipeline, before, error)
+    if started in before:
+        raise Refused("nothing-new", f"{started} was started for this before")
+    return versions, started
+
+
+def _started_since(world: World, pipeline: str, before: set[str], error: AwsError) -> str:
+    """The run that a start whose answer was lost did start, or any other that carries the same."""
+    try:
+        now = world.pipelines.runs(pipeline)
+    except AwsError as unlisted:
+        raise UncertainError.after(error) from unlisted
+    started = next((run.execution_id for run in now if run.execution_id not in before), None)
+    if started is None:
+        raise error
+    return started
+
+
+def take_back(
+    world: World,
+    names: Iterable[str],
+    pipeline: str,
+    ours: Callable[[Entry], bool],
+    why: Exception,
+) -> bool:
+    """Put back what is ``ours``, by whichever invocation it was put, if no run has come for it.
+
+    Otherwise the next ordinary deployment, at noon, would restore the database. Says whether there
+    was anything to put back. Every parameter is tried before AwsError is raised for one.
+    """
+    failures: list[AwsError] = []
+    done = False
+    for name in names:
+        try:
+            done |= _take_back_one(world, name, pipeline, ours, why)
+        except AwsError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return done
+
+
+def _take_back_one(
+    world: World, name: str, pipeline: str, ours: Callable[[Entry], bool], why: Exception
+) -> bool:
+    ledger = world.parameters.history(name)
+    if not ledger or not ours(ledger[-1]):
+        return False  # never put, or moved on by somebody else since
+    present = ledger[-1]
+    try:
+        runs = world.pipelines.runs(pipeline)
+    except Refused:
+        runs = []  # a pipeline that does not exist has no runs
+    if is_carried(present, runs):
+        return False
+    value = way_back(ledger, runs)
+    if value == present.value:
+        return False  # a pin had waited with it, and waits on
+    if value is not None:
+        put(world, name, value, Note("undo", present.by, str(why)))
+    elif present.version == 1:
+        world.parameters.delete(name)
+    return True

@@ -1,0 +1,165 @@
+"""What becomes of a run of the main pipeline: followed through to the end.
+
+A successful run proves the version that it carried. A failed one leaves a value in *current* which the
+next ordinary deployment, at noon, would restore: so it goes back. No pipeline is ever started here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chalicelib import notices
+from chalicelib.answers import Answer
+from chalicelib.current import put
+from chalicelib.errors import AwsError, Refused
+from chalicelib.ledger import Entry, Note, Run, good_entry, newest_carried, newly_good, proven_value
+from chalicelib.ports import World
+from chalicelib.settings import Settings
+
+FUNCTION = "db-follow-pipeline"
+
+# https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-cloudwatch-events.html
+# A superseded run needs nothing: the newer run carries the version.
+FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED", "CANCELED")
+
+Ledgers = Mapping[str, Sequence[Entry]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A pipeline's event that a run has come to an end."""
+
+    pipeline: str
+    execution_id: str
+    state: str
+
+
+def follow(settings: Settings, world: World, ended: Ended) -> Answer:
+    """Mark what the run proved good, or put back what it did not; raises AwsError.
+
+    Events come twice and out of order: only the history of *current* and the run's own record
+    decide. Strangers' pipelines are ignored.
+    """
+    cause = f"run {ended.execution_id} of pipeline {ended.pipeline}"
+    proven: list[tuple[str, Entry]] = []
+    try:
+        run = _run(settings, world, ended)
+        ledgers = {
+            database.name: world.parameters.history(database.current_parameter)
+            for database in settings.databases
+        }
+        if run.status == "Succeeded":
+            proven = [
+                (each.current_parameter, good)
+                for each in settings.databases
+                if (good := newly_good(ledgers[each.name], run))
+            ]
+            answer = _after_success(settings, world, run, ledgers, cause)
+        else:
+            answer = _after_failure(settings, world, run, ledgers, cause)
+    except Refused as refused:
+        return Answer("ignored", refused.reason, str(refused), ())
+    except AwsError as error:
+        world.people.tell(notices.of_error(FUNCTION, cause, settings, error))
+        raise
+    if answer.databases:
+        world.people.tell(notices.of_run(FUNCTION, cause, answer))
+    for name, entry in proven:
+        # The label moves after people were told: a kill between the two tells it twice, not never.
+        world.parameters.mark_good(name, entry.version)
+    return answer
+
+
+def _run(settings: Settings, world: World, ended: Ended) -> Run:
+    """The run's own record; raises Refused where there is nothing to follow."""
+    if ended.state not in FINAL_STATES:
+        raise Refused("not-final", f"{ended.state} needs nothing")
+    values = world.parameters.get([settings.pipeline_parameter])
+    name = values.get(settings.pipeline_parameter)
+    if name is None or name.value != ended.pipeline:
+        raise Refused("other-pipeline", f"{ended.pipeline} is not the main pipeline")
+    runs = world.pipelines.runs(ended.pipeline)
+    run = next((run for run in runs if run.execution_id == ended.execution_id), None)
+    if run is None:
+        raise Refused("unknown-run", f"{ended.execution_id} is not among the latest runs")
+    if run.status == "Superseded":
+        raise Refused("not-final", "a newer run carries the version")
+    if run.in_progress:
+        # The record lags behind the event, or somebody has resumed the run meanwhile.
+        raise AwsError(
+            "ListPipelineExecutions", f"run {run.execution_id}", run.status, "it has not ended yet"
+        )
+    return run
+
+
+def _after_success(
+    settings: Settings, world: World, run: Run, ledgers: Ledgers, cause: str
+) -> Answer:
+    """What the run brought that was not there before; an ordinary deployment brings nothing."""
+    minutes = round((run.updated - run.started).total_seconds() / 60, 1)
+    entries = []
+    for database in settings.databases:
+        ledger = ledgers[database.name]
+        proven = newly_good(ledger, run)
+        if proven and _is_news(proven, good_entry(ledger)):
+            entries.append(
+                {"name": database.name, "current": proven.value, "version": proven.version}
+                | _who_and_why(proven)
+                | _age(world, proven, run.updated)
+                | {"duration_minutes": minutes}
+            )
+    message = f"{cause} succeeded after {minutes} minutes"
+    return Answer("succeeded", None, message, tuple(entries), run.execution_id)
+
+
+def _is_news(proven: Entry, before: Entry | None) -> bool:
+    """Nor does the first run to be followed, of what was there before this application."""
+    return proven.value != before.value if before else proven.note is not None
+
+
+def _age(world: World, entry: Entry, when: datetime) -> dict[str, Any]:
+    """How old the data was when the run ended; unknown once the snapshot is gone."""
+    snapshot = world.snapshots.find(entry.value)
+    if snapshot is None or snapshot.created is None:
+        return {}
+    return {"age_hours": round(snapshot.age(when).total_seconds() / 3600, 1)}
+
+
+def _after_failure(
+    settings: Settings, world: World, run: Run, ledgers: Ledgers, cause: str
+) -> Answer:
+    """Put back what a promotion, or a pin with ``deploy``, had set; a pin that waits stays."""
+    message = f"{cause} ended as {run.status}"
+    note = Note("revert", FUNCTION, message)
+    entries = []
+    for database in settings.databases:
+        ledger = ledgers[database.name]
+        carried = newest_carried(ledger, run)
+        if carried is None or carried.good:
+            continue
+        present = ledger[-1]
+        current = present.value
+        if carried == present and carried.token:
+            current = proven_value(ledger) or current
+            if current != present.value:
+                put(world, database.current_parameter, current, note)
+        elif carried == present and not _waits(carried):
+            continue
+        elif carried != present and present.note != note:
+            continue  # moved on by somebody else since
+        # Or put back by an attempt that may have been killed before it told.
+        entries.append(
+            {"name": database.name, "current": current, "previous": carried.value}
+            | _who_and_why(carried)
+        )
+    reason = "run-failed" if entries else None
+    return Answer("failed", reason, message, tuple(entries), run.execution_id)
+
+
+def _waits(entry: Entry) -> bool:
+    return entry.note is not None and entry.note.action in ("pin", "rollback")
+
+
+def _who_and_why(entry: Entry) -> dict[str, Any]:
+    return {"by": entry.by, "why": entry.why}

@@ -1,0 +1,158 @@
+"""What people are told: a subject that says it all, a body for a person, attributes for machines.
+
+Pure. People hear of every decision not to act that they could mend, of what AWS did not do, and of
+how each refresh ended.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.answers import Answer
+from chalicelib.errors import AwsError
+from chalicelib.settings import Settings
+
+# One line of printable ASCII: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+SUBJECT_LIMIT = 100
+
+# Every night that is not an on-week, and every event that comes twice, decides these.
+UNTOLD = ("off-week", "nothing-new")
+
+NEXT_STEPS = {
+    "no-eligible-snapshot": "Check in production that its snapshots of the wanted engine and version "
+    "are still taken and shared with this account; GET /snapshots would show each one's verdict.",
+    "ambiguous-cluster": "Set P_SOURCE_CLUSTER of the database to the one cluster to restore, and "
+    "deploy.",
+    "outside-window": "Nothing, if this was a late delivery. Otherwise move RESTORE_SCHEDULE into "
+    "MAINTENANCE_WINDOW, and deploy.",
+    "on-hold": "Nothing, if the hold is still wanted. Otherwise set the hold's parameter to dummyvalue.",
+    "parameter-missing": "Create the parameter, or correct its name in the stage and deploy.",
+    "no-latest": "Check why db-update-latest-snapshot-id has not recorded a snapshot.",
+    "snapshot-gone": "Check in production why the snapshot was deleted or is no longer shared, "
+    "then pin another one.",
+    "not-eligible": "Check who changed the parameter or the snapshot, then pin an eligible one.",
+    "snapshot-stale": "Check in production why no newer snapshot is shared; pin this one if its age "
+    "is acceptable.",
+    "pipeline-missing": "Correct the pipeline's name in its parameter.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message to people; ``attributes`` tell the same facts to machines."""
+
+    subject: str
+    body: str
+    attributes: Mapping[str, str]
+
+
+def of_answer(function: str, cause: str, answer: Answer) -> Notice | None:
+    """Tells a decision not to act; None for one that nobody needs to hear of."""
+    if answer.outcome not in ("skipped", "failed") or answer.reason in UNTOLD:
+        return None
+    reason = answer.reason or ""
+    what = "refresh skipped" if answer.outcome == "skipped" else "REFRESH FAILED"
+    return _notice(
+        f"{what}: {reason} ({_names(answer)})",
+        {
+            "What happened": f"{function} decided not to act: {answer.message}.",
+            "Started by": cause,
+            "Databases": [
+                f"{entry['name']}: stays on {entry['current']}, latest is {entry['latest']}"
+                for entry in answer.databases
+            ],
+            "What to do": NEXT_STEPS[reason],
+        },
+        _attributes(function, answer),
+    )
+
+
+def of_error(function: str, cause: str, settings: Settings, error: AwsError) -> Notice:
+    """Tells what AWS did not do, in this attempt; Lambda makes up to two more."""
+    databases = ",".join(database.name for database in settings.databases)
+    return _notice(
+        f"REFRESH FAILED: {error.operation} {error.code} ({databases})",
+        {
+            "What happened": [
+                f"{function} could not go on: {error}.",
+                *(f"{note}." for note in getattr(error, "__notes__", [])),
+            ],
+            "Started by": cause,
+            "What to do": "Lambda tries twice more, within about three minutes. If no other message "
+            "follows that says it went well, look at the function's log.",
+        },
+        {
+            "function": function,
+            "outcome": "error",
+            "reason": error.code,
+            "operation": error.operation,
+            "databases": databases,
+        },
+    )
+
+
+def of_run(function: str, cause: str, answer: Answer) -> Notice:
+    """Tells how the run of a refresh ended."""
+    if answer.outcome == "succeeded":
+        ages = [entry["age_hours"] for entry in answer.databases if "age_hours" in entry]
+        age = f", data {max(ages):.0f} h old" if ages else ""
+        subject = f"refreshed in {answer.databases[0]['duration_minutes']:.0f} min{age}"
+        next_step = "Nothing. The cluster's endpoint may have changed."
+    else:
+        back = any(entry["current"] != entry["previous"] for entry in answer.databases)
+        fate = "taken back" if back else "current stays"
+        subject = f"REFRESH FAILED: pipeline run failed, {fate}"
+        next_step = (
+            f"Look at {cause} to see why it failed. What was taken back is promoted again by the "
+            "next schedule that is due, or pin it by hand."
+        )
+    return _notice(
+        f"{subject} ({_names(answer)})",
+        {
+            "What happened": f"{answer.message}.",
+            "Databases": [_fate(entry) for entry in answer.databases],
+            "What to do": next_step,
+        },
+        _attributes(function, answer),
+    )
+
+
+def _fate(entry: Mapping[str, Any]) -> str:
+    why = f"set by {entry['by']} because: {entry['why']}"
+    if "duration_minutes" in entry:
+        age = f", data {entry['age_hours']} hours old" if "age_hours" in entry else ""
+        return f"{entry['name']}: now on {entry['current']}{age}, {why}"
+    if entry["current"] != entry["previous"]:
+        return f"{entry['name']}: went back to {entry['current']} from {entry['previous']}, {why}"
+    return f"{entry['name']}: stays on {entry['current']}, which the next run restores, {why}"
+
+
+def _names(answer: Answer) -> str:
+    return ",".join(entry["name"] for entry in answer.databases)
+
+
+def _attributes(function: str, answer: Answer) -> dict[str, str]:
+    found = {
+        "function": function,
+        "outcome": answer.outcome,
+        "reason": answer.reason,
+        "databases": _names(answer),
+        "execution_id": answer.execution_id,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _notice(
+    subject: str, parts: Mapping[str, str | list[str]], attributes: Mapping[str, str]
+) -> Notice:
+    lines = []
+    for name, part in parts.items():
+        lines += [
+            f"{name}:",
+            *(f"  {line}" for line in ([part] if isinstance(part, str) else part)),
+        ]
+    text = re.sub("[^ -~]", "?", f"aurora-refresh: {subject}")
+    if len(text) > SUBJECT_LIMIT:
+        text = text[: SUBJECT_LIMIT - 3] + "..."
+    return Notice(text, "\n".join(lines), attributes)

@@ -1,0 +1,45 @@
+"""The environment variables with which any AWS tool talks to this cloud, and to nothing else.
+
+boto3, aws and Chalice read their endpoint, keys and much else from variables (*Environment variables to
+configure the AWS CLI*). What the user has set for his own accounts must not get in between: a profile or a
+session token would be mixed with our key, and ``AWS_ENDPOINT_URL_LAMBDA`` or
+``AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`` would send a call to the real AWS.
+"""
+
+import os
+import shlex
+from collections.abc import Mapping
+
+from localcloud.accounts import REGION, Key
+
+
+def of(endpoint: str, key: Key) -> dict[str, str]:
+    """What points a tool at the cloud, as the user whose key it is."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": key.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        # Some tools read the one, some the other.
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+
+
+def cleared(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what the user has set for AWS, and without proxies."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.upper().startswith("AWS_") and not name.upper().endswith("_PROXY")
+    }
+
+
+def shell(endpoint: str, key: Key) -> str:
+    """The lines that do both in a shell."""
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in of(endpoint, key).items()]
+    return "\n".join(["unset AWS_PROFILE $(env | grep -o '^AWS_[A-Z0-9_]*')", *exports])

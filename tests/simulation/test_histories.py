@@ -1,0 +1,48 @@
+"""Thousands of random histories; ``make simulate N=…`` runs more of them, and shows progress."""
+
+import os
+import random
+import sys
+
+import pytest
+from hypothesis import HealthCheck, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.simulation.histories import Histories
+
+BATCH = 250
+COUNT = int(os.environ.get("HISTORIES", "2000"))
+SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(10**9)))
+
+
+def run(seed_of_batch: int) -> None:
+    run_state_machine_as_test(
+        seed(seed_of_batch)(Histories),
+        settings=settings(
+            max_examples=BATCH,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize("batch", range(-(-COUNT // BATCH)))
+def test_the_guarantees_hold_in_every_history(batch: int) -> None:
+    try:
+        run(SEED + batch)
+    except BaseException as error:
+        error.add_note(f"replay with: make simulate N={BATCH} SEED={SEED + batch}")
+        raise
+
+
+if __name__ == "__main__":
+    for number in range(-(-COUNT // BATCH)):
+        try:
+            run(SEED + number)
+        except Exception as error:  # noqa: BLE001 (whatever guarantee broke)
+            print(f"\n{error}", *getattr(error, "__notes__", []), sep="\n")
+            sys.exit(f"broken; replay with: make simulate N={BATCH} SEED={SEED + number}")
+        print(f"\r{(number + 1) * BATCH} of {COUNT} histories, seed {SEED}", end="", flush=True)
+    print()

@@ -1,0 +1,74 @@
+"""What dashboards and alarms count."""
+
+from typing import Any
+
+import pytest
+
+from chalicelib import measures
+from chalicelib.answers import Answer
+from chalicelib.measures import Measure
+
+
+def counted(use_case: str, outcome: str, reason: str | None, **facts: Any) -> list[Measure]:
+    answer = Answer(outcome, reason, None, ({"name": "rds", **facts},))
+    return measures.of_answer(use_case, answer)
+
+
+@pytest.mark.parametrize(
+    ("use_case", "outcome", "reason", "name"),
+    [
+        ("promote", "started", None, "RefreshStarted"),
+        ("promote", "skipped", "on-hold", "RefreshSkipped"),
+        ("promote", "failed", "no-latest", "RefreshFailed"),
+        ("update", "failed", "no-eligible-snapshot", "RefreshFailed"),
+        ("follow", "succeeded", None, "RefreshSucceeded"),
+        ("follow", "failed", "run-failed", "RefreshFailed"),
+    ],
+)
+def test_an_outcome_is_counted_by_database(
+    use_case: str, outcome: str, reason: str | None, name: str
+) -> None:
+    assert counted(use_case, outcome, reason) == [Measure("rds", name, 1, "Count")]
+
+
+@pytest.mark.parametrize(
+    ("use_case", "outcome", "reason"),
+    [
+        ("promote", "skipped", "off-week"),
+        ("update", "skipped", "off-week"),
+        ("update", "updated", None),
+        ("update", "unchanged", None),
+        ("follow", "ignored", "other-pipeline"),
+    ],
+)
+def test_what_was_not_due_or_is_no_refresh_is_not_counted(
+    use_case: str, outcome: str, reason: str | None
+) -> None:
+    assert counted(use_case, outcome, reason) == []
+
+
+def test_age_and_duration_are_measured() -> None:
+    assert counted("follow", "succeeded", None, age_hours=6.5, duration_minutes=30.0) == [
+        Measure("rds", "RefreshSucceeded", 1, "Count"),
+        Measure("rds", "SnapshotAgeHours", 6.5, "None"),
+        Measure("rds", "RefreshDurationMinutes", 30.0, "None"),
+    ]
+
+
+def test_one_databases_failure_is_not_anothers() -> None:
+    entries = (
+        {"name": "rds", "outcome": "updated", "age_hours": 6.5},
+        {"name": "docs", "outcome": "failed"},
+    )
+    answer = Answer("failed", "no-eligible-snapshot", None, entries)
+    assert measures.of_answer("update", answer) == [
+        Measure("rds", "SnapshotAgeHours", 6.5, "None"),
+        Measure("docs", "RefreshFailed", 1, "Count"),
+    ]
+
+
+def test_an_attempt_that_raised_counts_for_every_database() -> None:
+    assert measures.of_error(["rds", "docs"]) == [
+        Measure("rds", "RefreshFailed", 1, "Count"),
+        Measure("docs", "RefreshFailed", 1, "Count"),
+    ]

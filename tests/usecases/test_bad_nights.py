@@ -1,0 +1,375 @@
+"""Nights on which more than one thing goes wrong."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chalicelib.errors import AwsError, UncertainError
+from chalicelib.ledger import Note, Run
+from chalicelib.pin import Pin, pin
+from chalicelib.refresh import promote
+from chalicelib.settings import Settings
+from tests.fakes import InMemoryAws, arn, snapshot
+from tests.stage import CURRENT, LATEST, PIPELINE, STAGE
+
+SUNDAY = datetime(2026, 1, 4, 4, tzinfo=UTC)
+BY_HAND = Note("by hand", "somebody", "")
+HOLD = "/acceptance/hold"
+
+
+class Killed(BaseException):
+    """The process died."""
+
+
+def kill(aws: InMemoryAws, when: str, operation: str, nth: int = 1) -> None:
+    def interrupt(at_when: str, at_operation: str) -> None:
+        if (at_when, at_operation) == (when, operation) and aws.calls.count(operation) == nth:
+            raise Killed
+
+    aws.calls.clear()
+    aws.interrupt = interrupt
+
+
+def calm(aws: InMemoryAws, minutes: float = 1) -> None:
+    """Nothing goes wrong any more; the next attempt comes a minute later."""
+    aws.interrupt = lambda when, operation: None
+    aws.time += timedelta(minutes=minutes)
+
+
+def refuse(aws: InMemoryAws, operation: str) -> None:
+    def interrupt(when: str, at_operation: str) -> None:
+        if (when, at_operation) == ("before", operation):
+            raise AwsError(operation, "it", "AccessDeniedException", "no")
+
+    aws.interrupt = interrupt
+
+
+def runs_started(aws: InMemoryAws) -> int:
+    return len([run for run in aws.pipelines.pipelines[PIPELINE] if run.execution_id != "run-0"])
+
+
+@pytest.fixture
+def holdable() -> Settings:
+    return Settings.from_environment(STAGE | {"SSM_REFRESH_HOLD_NAME": HOLD})
+
+
+def hold(aws: InMemoryAws) -> None:
+    value = json.dumps({"until": "2026-02-01", "reason": "release", "by": "kim"})
+    aws.parameters.put(HOLD, value, BY_HAND)
+
+
+@pytest.mark.parametrize(
+    ("happens", "reason"),
+    [
+        (lambda aws: setattr(aws, "time", SUNDAY.replace(hour=7)), "outside-window"),
+        (hold, "on-hold"),
+        (lambda aws: aws.snapshots.all.clear(), "snapshot-gone"),
+        (
+            lambda aws: setattr(
+                aws.snapshots, "all", [snapshot("new", created=SUNDAY - timedelta(days=15))]
+            ),
+            "snapshot-stale",
+        ),
+        (lambda aws: aws.parameters.kept.pop(LATEST), "parameter-missing"),
+    ],
+    ids=["window", "hold", "gone", "stale", "missing"],
+)
+def test_what_a_killed_attempt_put_is_taken_back_when_the_retry_must_not_go_on(
+    holdable: Settings, aws: InMemoryAws, happens: Callable[[InMemoryAws], object], reason: str
+) -> None:
+    """Or the next ordinary deployment, at noon, would restore the database in spite of it all."""
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        promote(holdable, aws, SUNDAY)
+    calm(aws)
+    happens(aws)
+    answer = promote(holdable, aws, SUNDAY)
+    assert answer.reason == reason
+    assert aws.values()[CURRENT] == arn("old")
+    assert answer.databases[0]["current"] == arn("old")
+    assert runs_started(aws) == 0
+
+
+def test_it_is_taken_back_as_well_when_the_retry_finds_the_pipeline_busy(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
+    before = SUNDAY - timedelta(minutes=5)
+    older = Run("older", "InProgress", before, before)
+    aws.pipelines.pipelines[PIPELINE].append(replace(older, started=before))
+    aws.parameters.kept[CURRENT][-1] = replace(aws.parameters.kept[CURRENT][-1], modified=SUNDAY)
+    with pytest.raises(AwsError, match="PipelineBusy"):
+        promote(settings, aws, SUNDAY)
+    assert aws.values()[CURRENT] == arn("old")
+
+
+def test_what_a_run_came_for_is_not_taken_back(settings: Settings, aws: InMemoryAws) -> None:
+    promote(settings, aws, SUNDAY)
+    aws.time = SUNDAY.replace(hour=8)
+    assert promote(settings, aws, SUNDAY).reason == "outside-window"
+    assert aws.values()[CURRENT] == arn("new")
+
+
+def test_without_the_pipelines_name_nothing_is_taken_back(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    """Whether a run has come for it cannot be known."""
+    promote(settings, aws, SUNDAY)
+    del aws.parameters.kept[settings.pipeline_parameter]
+    assert promote(settings, aws, SUNDAY).reason == "parameter-missing"
+    assert aws.values()[CURRENT] == arn("new")
+
+
+def test_a_duplicate_does_not_overwrite_a_pin_of_the_same_minute(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    promote(settings, aws, SUNDAY)
+    aws.time += timedelta(seconds=30)
+    aws.snapshots.all.append(snapshot("wanted"))
+    pin(settings, aws, settings.databases[0], Pin("wanted", "kim", "", deploy=False))
+    aws.pipelines.finish(PIPELINE)
+    aws.time += timedelta(minutes=30)
+    assert promote(settings, aws, SUNDAY).reason == "nothing-new"
+    assert aws.values()[CURRENT] == arn("wanted")
+
+
+def test_a_start_whose_answer_and_whose_listing_are_lost_is_completed_by_the_retry(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    """Undoing would take the value from a run that may be on its way."""
+
+    def interrupt(when: str, operation: str) -> None:
+        lost = (when, operation) == ("after", "start")
+        if lost or (operation == "runs" and "start" in aws.calls):
+            raise AwsError(operation, "it", "ReadTimeoutError", "", answered=False)
+
+    aws.interrupt = interrupt
+    with pytest.raises(UncertainError):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
+    assert promote(settings, aws, SUNDAY).reason == "nothing-new"
+    assert aws.values()[CURRENT] == arn("new")
+    assert runs_started(aws) == 1
+
+
+def test_a_start_that_never_arrived_is_taken_back(settings: Settings, aws: InMemoryAws) -> None:
+    def interrupt(when: str, operation: str) -> None:
+        if (when, operation) == ("before", "start"):
+            raise AwsError(operation, "it", "ConnectTimeoutError", "", answered=False)
+
+    aws.interrupt = interrupt
+    with pytest.raises(AwsError, match="ConnectTimeoutError"):
+        promote(settings, aws, SUNDAY)
+    assert aws.values()[CURRENT] == arn("old")
+
+
+def test_a_run_that_ended_before_the_put_has_not_carried_it(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    ended = SUNDAY - timedelta(seconds=5)
+    aws.pipelines.pipelines[PIPELINE].append(
+        Run("dev", "Failed", SUNDAY - timedelta(seconds=30), ended)
+    )
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
+    assert promote(settings, aws, SUNDAY).outcome == "started"
+
+
+def test_an_undo_does_not_go_back_to_what_another_killed_attempt_put(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
+    aws.snapshots.all.append(snapshot("newer"))
+    aws.parameters.put(LATEST, arn("newer"), BY_HAND)
+    refuse(aws, "start")
+    with pytest.raises(AwsError):
+        promote(settings, aws, SUNDAY)
+    assert aws.values()[CURRENT] == arn("old")
+
+
+def test_after_an_undo_the_old_value_is_nothing_new(settings: Settings, aws: InMemoryAws) -> None:
+    refuse(aws, "start")
+    with pytest.raises(AwsError):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
+    aws.parameters.put(LATEST, arn("old"), BY_HAND)
+    assert promote(settings, aws, SUNDAY).reason == "nothing-new"
+
+
+def test_the_answer_after_a_kill_tells_what_was_before_it(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
+    (entry,) = promote(settings, aws, SUNDAY).databases
+    assert (entry["previous"], entry["current"]) == (arn("old"), arn("new"))
+
+
+def test_a_pin_made_while_current_was_created_survives_the_undo(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    del aws.parameters.kept[CURRENT]
+
+    def race(when: str, operation: str) -> None:
+        if (when, operation) == ("before", "put"):
+            aws.interrupt = lambda when, operation: None
+            aws.parameters.put(CURRENT, arn("pinned"), Note("pin", "kim", ""))
+            refuse(aws, "start")
+
+    aws.interrupt = race
+    with pytest.raises(AwsError):
+        promote(settings, aws, SUNDAY)
+    assert aws.values()[CURRENT] == arn("pinned")
+
+
+def test_a_strangers_run_is_not_claimed_for_a_start_that_was_refused(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    """It carries what was put, though: nothing is taken from under it, and the retry says so."""
+
+    def interrupt(when: str, operation: str) -> None:
+        if (when, operation) == ("before", "start"):
+            aws.pipelines.pipelines[PIPELINE].append(
+                Run("developer", "InProgress", aws.time, aws.time)
+            )
+            raise AwsError(operation, "it", "AccessDeniedException", "no")
+
+    aws.interrupt = interrupt
+    with pytest.raises(AwsError, match="AccessDenied"):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
+    assert promote(settings, aws, SUNDAY).reason == "nothing-new"
+    assert aws.values()[CURRENT] == arn("new")
+
+
+def test_one_instant_is_one_scheduled_time_however_it_is_written(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    promote(settings, aws, datetime.fromisoformat("2026-01-04T04:00:00Z"))
+    again = promote(settings, aws, datetime.fromisoformat("2026-01-04T05:00:00+01:00"))
+    assert again.reason == "nothing-new"
+    assert again.message == "this scheduled time has had its run"
+
+
+def test_what_another_scheduled_time_left_behind_counts_as_this_ones_run(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    """Taken up, its run failed and was taken back: the same event again must not start another."""
+    kill(aws, "after", "put")
+    wish = Pin("new", "kim", "", deploy=True)
+    with pytest.raises(Killed):
+        pin(settings, aws, settings.databases[0], wish)
+    calm(aws)
+    assert promote(settings, aws, SUNDAY).outcome == "started"
+    aws.pipelines.finish(PIPELINE, "Failed")
+    aws.time += timedelta(minutes=20)
+    aws.parameters.put(CURRENT, arn("old"), Note("revert", "follow", "run failed"))
+    assert promote(settings, aws, SUNDAY).reason == "nothing-new"
+    assert runs_started(aws) == 1
+
+
+def test_an_undo_that_fails_too_is_told_beside_the_first_error(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    def interrupt(when: str, operation: str) -> None:
+        undoing = operation == "put" and "start" in aws.calls
+        if when == "before" and (operation == "start" or undoing):
+            raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
+
+    aws.interrupt = interrupt
+    with pytest.raises(AwsError, match="start of it failed") as caught:
+        promote(settings, aws, SUNDAY)
+    assert caught.value.__notes__ == [
+        "current could not be put back: put of it failed: ThrottlingException: Rate exceeded"
+    ]
+    assert "could not be put back" in aws.people.told[0].body
+
+
+# --- pins -----------------------------------------------------------------------------------------
+
+
+def test_a_pin_with_deploy_that_was_killed_and_made_again_is_undone_as_well(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    wish = Pin("new", "kim", "", deploy=True)
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        pin(settings, aws, settings.databases[0], wish)
+    calm(aws)
+    refuse(aws, "start")
+    with pytest.raises(AwsError):
+        pin(settings, aws, settings.databases[0], wish)
+    assert aws.values()[CURRENT] == arn("old")
+
+
+def test_a_pin_whose_start_is_uncertain_stays(settings: Settings, aws: InMemoryAws) -> None:
+    def interrupt(when: str, operation: str) -> None:
+        lost = (when, operation) == ("after", "start")
+        if lost or (operation == "runs" and "start" in aws.calls):
+            raise AwsError(operation, "it", "ReadTimeoutError", "", answered=False)
+
+    aws.interrupt = interrupt
+    with pytest.raises(UncertainError):
+        pin(settings, aws, settings.databases[0], Pin("new", "kim", "", deploy=True))
+    assert aws.values()[CURRENT] == arn("new")
+
+
+def test_a_pin_whose_answer_was_lost_is_a_pin(settings: Settings, aws: InMemoryAws) -> None:
+    def interrupt(when: str, operation: str) -> None:
+        if (when, operation) == ("after", "put"):
+            raise AwsError(operation, "it", "ReadTimeoutError", "", answered=False)
+
+    aws.interrupt = interrupt
+    answer = pin(settings, aws, settings.databases[0], Pin("new", "kim", "", deploy=False))
+    assert (answer["version"], aws.values()[CURRENT]) == (2, arn("new"))
+
+
+def test_a_token_that_has_had_its_run_starts_nothing_and_is_taken_back(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    """CodePipeline answers an old token with the old run, which carries nothing of this."""
+    aws.pipelines.start = lambda name, token: "run-0"  # type: ignore[method-assign]
+    answer = promote(settings, aws, SUNDAY)
+    assert (answer.reason, answer.message) == (
+        "nothing-new",
+        "run-0 was started for this before",
+    )
+    assert aws.values()[CURRENT] == arn("old")
+
+
+def test_a_pipeline_deleted_before_its_start_leaves_the_old_value(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    def interrupt(when: str, operation: str) -> None:
+        if (when, operation) == ("before", "start"):
+            del aws.pipelines.pipelines[PIPELINE]
+
+    aws.interrupt = interrupt
+    assert promote(settings, aws, SUNDAY).reason == "pipeline-missing"
+    assert aws.values()[CURRENT] == arn("old")
+
+
+def test_a_history_that_was_lost_leaves_no_way_back_and_nothing_is_deleted(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
+    del aws.parameters.kept[CURRENT][0]
+    aws.snapshots.all.clear()
+    assert promote(settings, aws, SUNDAY).reason == "snapshot-gone"
+    assert aws.values()[CURRENT] == arn("new")
