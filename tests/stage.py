@@ -13,3 +13,14 @@ PIPELINE_NAME = STAGE["SSM_MAIN_CICD_NAME"]
 LATEST = STAGE["SSM_RDS_LATEST_SNAPSHOT_NAME"]
 CURRENT = STAGE["SSM_RDS_CURRENT_SNAPSHOT_NAME"]
 PIPELINE = "acceptance-main"
+
+# A second database, beside the first, which the same run of the pipeline refreshes.
+OTHER_LATEST = "/acceptance/docs/latest"
+OTHER_CURRENT = "/acceptance/docs/current"
+TWO = STAGE | {
+    "DATABASES": "RDS,DOCS",
+    "SSM_DOCS_LATEST_SNAPSHOT_NAME": OTHER_LATEST,
+    "SSM_DOCS_CURRENT_SNAPSHOT_NAME": OTHER_CURRENT,
+    "DOCS_ENGINE": "docdb",
+    "DOCS_ENGINE_VERSION": "5",
+}

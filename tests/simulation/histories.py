@@ -24,20 +24,13 @@ from chalicelib.pin import Pin, pin
 from chalicelib.refresh import promote, update
 from chalicelib.settings import Settings
 from chalicelib.snapshots import Wanted, pin_rejection, rejection
+from tests import stage
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.stage import PIPELINE, PIPELINE_NAME, STAGE
 
 HOLD = "/acceptance/hold"
-OTHER_LATEST = "/acceptance/docs/latest"
-OTHER_CURRENT = "/acceptance/docs/current"
 ONE = STAGE | {"SSM_REFRESH_HOLD_NAME": HOLD}
-TWO = ONE | {
-    "DATABASES": "RDS,DOCS",
-    "SSM_DOCS_LATEST_SNAPSHOT_NAME": OTHER_LATEST,
-    "SSM_DOCS_CURRENT_SNAPSHOT_NAME": OTHER_CURRENT,
-    "DOCS_ENGINE": "docdb",
-    "DOCS_ENGINE_VERSION": "5",
-}
+TWO = stage.TWO | {"SSM_REFRESH_HOLD_NAME": HOLD}
 ENGINES = {"rds": ("aurora-postgresql", "15.4"), "docs": ("docdb", "5.0.0")}
 START = datetime(2026, 1, 3, 12, tzinfo=UTC)
 EVENT = {"Succeeded": "SUCCEEDED", "Failed": "FAILED"} | {

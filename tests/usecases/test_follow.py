@@ -13,7 +13,7 @@ from chalicelib.ledger import Note, Run
 from chalicelib.refresh import promote
 from chalicelib.settings import Settings
 from tests.fakes import InMemoryAws, arn, snapshot
-from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, STAGE
+from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, TWO
 
 SUNDAY = datetime(2026, 1, 4, 4, tzinfo=UTC)
 STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Stopped": "STOPPED"} | {
@@ -388,16 +388,7 @@ def test_a_record_that_lags_behind_its_event_is_looked_at_again(
 
 @pytest.fixture
 def two_promoted(aws: InMemoryAws) -> tuple[Settings, InMemoryAws]:
-    settings = Settings.from_environment(
-        STAGE
-        | {
-            "DATABASES": "RDS,DOCS",
-            "SSM_DOCS_LATEST_SNAPSHOT_NAME": "/acceptance/docs/latest",
-            "SSM_DOCS_CURRENT_SNAPSHOT_NAME": "/acceptance/docs/current",
-            "DOCS_ENGINE": "docdb",
-            "DOCS_ENGINE_VERSION": "5",
-        }
-    )
+    settings = Settings.from_environment(TWO)
     documents: dict[str, Any] = {"engine": "docdb", "engine_version": "5.0.0", "cluster": "docs"}
     aws.snapshots.all += [snapshot("d-new", **documents), snapshot("d-old", **documents)]
     by_hand = Note("by hand", "setup", "")

@@ -17,7 +17,7 @@ from chalicelib.errors import AwsError
 from chalicelib.ledger import Note, Run
 from chalicelib.settings import Settings
 from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
-from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, STAGE
+from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, TWO
 
 Put = Callable[..., tuple[int, Any]]
 
@@ -448,16 +448,7 @@ def test_a_refused_or_failed_pin_is_one_log_line_too(
 
 @pytest.fixture
 def put_two(aws: InMemoryAws) -> Put:
-    settings = Settings.from_environment(
-        STAGE
-        | {
-            "DATABASES": "RDS,DOCS",
-            "SSM_DOCS_LATEST_SNAPSHOT_NAME": "/acceptance/docs/latest",
-            "SSM_DOCS_CURRENT_SNAPSHOT_NAME": "/acceptance/docs/current",
-            "DOCS_ENGINE": "docdb",
-            "DOCS_ENGINE_VERSION": "5",
-        }
-    )
+    settings = Settings.from_environment(TWO)
     return client_of(settings, aws)
 
 

@@ -12,7 +12,16 @@ from chalicelib.ledger import Note, Run
 from chalicelib.refresh import Answer, promote
 from chalicelib.settings import Settings
 from tests.fakes import InMemoryAws, arn, snapshot
-from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, STAGE
+from tests.stage import (
+    CURRENT,
+    LATEST,
+    OTHER_CURRENT,
+    OTHER_LATEST,
+    PIPELINE,
+    PIPELINE_NAME,
+    STAGE,
+    TWO,
+)
 
 SUNDAY = datetime(2026, 1, 4, 4, tzinfo=UTC)
 BY_HAND = Note("by hand", "somebody", "")
@@ -493,22 +502,9 @@ def test_a_busy_pipeline_is_raised_so_that_lambda_tries_again(
 # --- several databases, all or nothing ------------------------------------------------------------
 
 
-OTHER_LATEST = "/acceptance/docs/latest"
-OTHER_CURRENT = "/acceptance/docs/current"
-
-
 @pytest.fixture
 def two() -> Settings:
-    return Settings.from_environment(
-        STAGE
-        | {
-            "DATABASES": "RDS,DOCS",
-            "SSM_DOCS_LATEST_SNAPSHOT_NAME": OTHER_LATEST,
-            "SSM_DOCS_CURRENT_SNAPSHOT_NAME": OTHER_CURRENT,
-            "DOCS_ENGINE": "docdb",
-            "DOCS_ENGINE_VERSION": "5",
-        }
-    )
+    return Settings.from_environment(TWO)
 
 
 @pytest.fixture

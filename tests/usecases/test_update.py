@@ -9,7 +9,7 @@ from chalicelib.ledger import Note
 from chalicelib.refresh import update
 from chalicelib.settings import Settings
 from tests.fakes import InMemoryAws, arn, snapshot
-from tests.stage import CURRENT, LATEST, STAGE
+from tests.stage import CURRENT, LATEST, TWO
 
 SUNDAY = datetime(2026, 1, 4, 2, tzinfo=UTC)
 
@@ -116,17 +116,7 @@ def test_several_clusters_fail_and_write_nothing(settings: Settings, aws: InMemo
 
 @pytest.fixture
 def two() -> Settings:
-    return Settings.from_environment(
-        STAGE
-        | {
-            "DATABASES": "RDS,DOCS",
-            "RDS_SOURCE_CLUSTER": "orders",
-            "SSM_DOCS_LATEST_SNAPSHOT_NAME": "/acceptance/docs/latest",
-            "SSM_DOCS_CURRENT_SNAPSHOT_NAME": "/acceptance/docs/current",
-            "DOCS_ENGINE": "docdb",
-            "DOCS_ENGINE_VERSION": "5",
-        }
-    )
+    return Settings.from_environment(TWO | {"RDS_SOURCE_CLUSTER": "orders"})
 
 
 def test_databases_are_updated_from_one_listing(two: Settings, aws: InMemoryAws) -> None:
