@@ -11,6 +11,19 @@ from chalicelib.ledger import Entry, Move, Note, Run, good_elsewhere, is_carried
 from chalicelib.ports import World
 
 
+class StartRefusedError(AwsError):
+    """AWS answered that it does not start the run; ``runs`` are those seen just before."""
+
+    runs: Sequence[Run]
+
+    @classmethod
+    def after(cls, error: AwsError, runs: Sequence[Run]) -> "StartRefusedError":
+        """The refusal that ``error`` is."""
+        refused = cls(error.operation, error.subject, error.code, error.message)
+        refused.runs = runs
+        return refused
+
+
 def put(world: World, name: str, value: str, note: Note) -> int:
     """Put a value; the version made. Raises AwsError.
 
@@ -33,7 +46,8 @@ def put(world: World, name: str, value: str, note: Note) -> int:
         if error.answered:
             raise
         ledger = world.parameters.history(name)
-        if ledger and (ledger[-1].value, ledger[-1].note) == (value, note):
+        written = Note.read(note.describe())  # as long as Parameter Store takes it
+        if ledger and (ledger[-1].value, ledger[-1].note) == (value, written):
             return ledger[-1].version
         raise
 
@@ -56,7 +70,7 @@ def carry_out(
         started = world.pipelines.start(pipeline, note.token)
     except AwsError as error:
         if error.answered:
-            raise
+            raise StartRefusedError.after(error, runs) from error
         started = _started_since(world, pipeline, before, error)
     if started in before:
         raise Refused("nothing-new", f"{started} was started for this before")
@@ -106,10 +120,7 @@ def _take_back_one(
     if not ledger or not ours(ledger[-1]):
         return False  # never put, or moved on by somebody else since
     present = ledger[-1]
-    try:
-        runs = world.pipelines.runs(pipeline)
-    except Refused:
-        runs = []  # a pipeline that does not exist has no runs
+    runs = _runs(world, pipeline, why)
     if is_carried(present, runs):
         return False
     value = way_back(ledger, runs)
@@ -117,6 +128,19 @@ def _take_back_one(
         return False  # a pin had waited with it, and waits on
     if value is not None:
         put(world, name, value, Note("undo", present.by, str(why)))
-    elif present.version == 1:
-        world.parameters.delete(name)
-    return True
+        return True
+    if ledger[0].version == 1 and all(entry.token for entry in ledger):
+        world.parameters.delete(name)  # there was none before us
+        return True
+    return False
+
+
+def _runs(world: World, pipeline: str, why: Exception) -> Sequence[Run]:
+    try:
+        return world.pipelines.runs(pipeline)
+    except Refused:
+        return []  # a pipeline that does not exist has no runs
+    except AwsError:
+        if isinstance(why, StartRefusedError):
+            return why.runs
+        raise

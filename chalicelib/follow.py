@@ -13,7 +13,16 @@ from chalicelib import notices
 from chalicelib.answers import Answer
 from chalicelib.current import put
 from chalicelib.errors import AwsError, Refused
-from chalicelib.ledger import Entry, Note, Run, good_entry, newest_carried, newly_good, proven_value
+from chalicelib.ledger import (
+    Entry,
+    Note,
+    Run,
+    good_entry,
+    newest_carried,
+    newly_good,
+    proven_entry,
+    proven_value,
+)
 from chalicelib.ports import World
 from chalicelib.settings import Settings
 
@@ -44,7 +53,7 @@ def follow(settings: Settings, world: World, ended: Ended) -> Answer:
     cause = f"run {ended.execution_id} of pipeline {ended.pipeline}"
     proven: list[tuple[str, Entry]] = []
     try:
-        run = _run(settings, world, ended)
+        run, runs = _run(settings, world, ended)
         ledgers = {
             database.name: world.parameters.history(database.current_parameter)
             for database in settings.databases
@@ -57,7 +66,7 @@ def follow(settings: Settings, world: World, ended: Ended) -> Answer:
             ]
             answer = _after_success(settings, world, run, ledgers, cause)
         else:
-            answer = _after_failure(settings, world, run, ledgers, cause)
+            answer = _after_failure(settings, world, run, runs, ledgers, cause)
     except Refused as refused:
         return Answer("ignored", refused.reason, str(refused), ())
     except AwsError as error:
@@ -71,8 +80,8 @@ def follow(settings: Settings, world: World, ended: Ended) -> Answer:
     return answer
 
 
-def _run(settings: Settings, world: World, ended: Ended) -> Run:
-    """The run's own record; raises Refused where there is nothing to follow."""
+def _run(settings: Settings, world: World, ended: Ended) -> tuple[Run, list[Run]]:
+    """The run's own record, and all; raises Refused where there is nothing to follow."""
     if ended.state not in FINAL_STATES:
         raise Refused("not-final", f"{ended.state} needs nothing")
     values = world.parameters.get([settings.pipeline_parameter])
@@ -90,7 +99,7 @@ def _run(settings: Settings, world: World, ended: Ended) -> Run:
         raise AwsError(
             "ListPipelineExecutions", f"run {run.execution_id}", run.status, "it has not ended yet"
         )
-    return run
+    return run, runs
 
 
 def _after_success(
@@ -107,7 +116,7 @@ def _after_success(
                 {"name": database.name, "current": proven.value, "version": proven.version}
                 | _who_and_why(proven)
                 | _age(world, proven, run.updated)
-                | {"duration_minutes": minutes}
+                | {"duration_minutes": minutes, "since": ledger[-1].value}
             )
     message = f"{cause} succeeded after {minutes} minutes"
     return Answer("succeeded", None, message, tuple(entries), run.execution_id)
@@ -120,14 +129,22 @@ def _is_news(proven: Entry, before: Entry | None) -> bool:
 
 def _age(world: World, entry: Entry, when: datetime) -> dict[str, Any]:
     """How old the data was when the run ended; unknown once the snapshot is gone."""
-    snapshot = world.snapshots.find(entry.value)
+    try:
+        snapshot = world.snapshots.find(entry.value)
+    except AwsError:
+        return {}  # nice to know, and nothing to fail for
     if snapshot is None or snapshot.created is None:
         return {}
     return {"age_hours": round(snapshot.age(when).total_seconds() / 3600, 1)}
 
 
 def _after_failure(
-    settings: Settings, world: World, run: Run, ledgers: Ledgers, cause: str
+    settings: Settings,
+    world: World,
+    run: Run,
+    runs: Sequence[Run],
+    ledgers: Ledgers,
+    cause: str,
 ) -> Answer:
     """Put back what a promotion, or a pin with ``deploy``, had set; a pin that waits stays."""
     message = f"{cause} ended as {run.status}"
@@ -136,19 +153,20 @@ def _after_failure(
     for database in settings.databases:
         ledger = ledgers[database.name]
         carried = newest_carried(ledger, run)
-        if carried is None or carried.good:
+        if carried is None or carried == proven_entry(ledger, runs):
             continue
-        present = ledger[-1]
-        current = present.value
-        if carried == present and carried.token:
-            current = proven_value(ledger) or current
-            if current != present.value:
-                put(world, database.current_parameter, current, note)
-        elif carried == present and not _waits(carried):
-            continue
-        elif carried != present and present.note != note:
+        current = carried.value
+        back = next((entry for entry in ledger if entry.note == note), None)
+        if back:
+            current = back.value  # by an attempt that may have been killed before it told
+        elif carried != ledger[-1]:
             continue  # moved on by somebody else since
-        # Or put back by an attempt that may have been killed before it told.
+        elif carried.token:
+            current = proven_value(ledger, runs) or current
+            if current != carried.value:
+                put(world, database.current_parameter, current, note)
+        elif not _waits(carried):
+            continue
         entries.append(
             {"name": database.name, "current": current, "previous": carried.value}
             | _who_and_why(carried)

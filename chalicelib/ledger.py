@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 DESCRIPTION_LIMIT = 1024
@@ -151,12 +150,17 @@ def next_move(
 def is_spent(ledger: Sequence[Entry], by: str, runs: Sequence[Run]) -> bool:
     """Whether the scheduled time has had its run: one that carried what was put ``by`` it.
 
-    What was undone before a run started is not what that run was for.
+    What was undone before a run started is not what that run was for. A value that somebody has
+    moved on since is spent as well: a retry must not overrule an operator.
     """
-    for entry, after in pairwise([*ledger, None]):
-        if entry is None or not entry.promoted(by):
+    for index, entry in enumerate(ledger):
+        if not entry.promoted(by):
             continue
-        undone = after.modified if after and after.came_back else None
+        # A put whose answer was lost may have been made twice.
+        later = [each for each in ledger[index + 1 :] if not each.promoted(by)]
+        if any(not each.came_back for each in later):
+            return True
+        undone = later[0].modified if later else None
         if any(carries(run, entry) and not (undone and undone <= run.started) for run in runs):
             return True
     return False
@@ -182,14 +186,14 @@ def newest_carried(ledger: Sequence[Entry], run: Run) -> Entry | None:
     return next((entry for entry in reversed(ledger) if carries(run, entry)), None)
 
 
-def way_back(ledger: Sequence[Entry], runs: Sequence[Run]) -> str | None:
-    """The value before the present one; none that waited for a run which never came."""
-    deployed = [newest_carried(ledger, run) for run in runs]
+def way_back(ledger: Sequence[Entry], runs: Iterable[Run]) -> str | None:
+    """The value before the present one; none whose run never came, or failed."""
+    deployed = [newest_carried(ledger, run) for run in runs if run.status == "Succeeded"]
     return next(
         (
             entry.value
             for entry in reversed(ledger[:-1])
-            if entry.token is None or entry in deployed
+            if entry.token is None or entry.good or entry in deployed
         ),
         None,
     )
@@ -217,10 +221,17 @@ def newly_good(ledger: Sequence[Entry], run: Run) -> Entry | None:
     return carried
 
 
-def proven_value(ledger: Sequence[Entry]) -> str | None:
-    """The value to go back to from the present one: that at ``good``, or else the one before."""
-    good = good_entry(ledger)
-    if good:
-        return good.value
+def proven_entry(ledger: Sequence[Entry], runs: Iterable[Run]) -> Entry | None:
+    """The newest version that is proven: by the label, or by a run whose event is still to come."""
+    proven = [newest_carried(ledger, run) for run in runs if run.status == "Succeeded"]
+    known = [entry for entry in (good_entry(ledger), *proven) if entry]
+    return max(known, key=lambda entry: entry.version, default=None)
+
+
+def proven_value(ledger: Sequence[Entry], runs: Iterable[Run]) -> str | None:
+    """The value to go back to from the present one: the proven one, or else the one before."""
+    proven = proven_entry(ledger, runs)
+    if proven:
+        return proven.value
     present = ledger[-1].value
     return next((entry.value for entry in reversed(ledger) if entry.value != present), None)

@@ -6,7 +6,7 @@ how each refresh ended.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib.answers import Answer
@@ -51,18 +51,28 @@ def of_answer(function: str, cause: str, answer: Answer) -> Notice | None:
     """Tells a decision not to act; None for one that nobody needs to hear of."""
     if answer.outcome not in ("skipped", "failed") or answer.reason in UNTOLD:
         return None
-    reason = answer.reason or ""
+    # An update decides for each database by itself, and gives each its own reason.
+    concerned = tuple(
+        entry
+        for entry in answer.databases
+        if entry.get("outcome", answer.outcome) == answer.outcome
+    )
+    answer = replace(answer, databases=concerned)
+    grounds = {
+        entry.get("message", answer.message): entry.get("reason", answer.reason)
+        for entry in concerned
+    }
     what = "refresh skipped" if answer.outcome == "skipped" else "REFRESH FAILED"
     return _notice(
-        f"{what}: {reason} ({_names(answer)})",
+        f"{what}: {','.join(dict.fromkeys(grounds.values()))} ({_names(answer)})",
         {
-            "What happened": f"{function} decided not to act: {answer.message}.",
+            "What happened": [f"{function} decided not to act: {each}." for each in grounds],
             "Started by": cause,
             "Databases": [
                 f"{entry['name']}: stays on {entry['current']}, latest is {entry['latest']}"
                 for entry in answer.databases
             ],
-            "What to do": NEXT_STEPS[reason],
+            "What to do": [NEXT_STEPS[each] for each in dict.fromkeys(grounds.values())],
         },
         _attributes(function, answer),
     )
@@ -122,10 +132,17 @@ def _fate(entry: Mapping[str, Any]) -> str:
     why = f"set by {entry['by']} because: {entry['why']}"
     if "duration_minutes" in entry:
         age = f", data {entry['age_hours']} hours old" if "age_hours" in entry else ""
-        return f"{entry['name']}: now on {entry['current']}{age}, {why}"
+        moved = entry["since"] != entry["current"]
+        since = f"; current was moved to {entry['since']} since: the next run restores it"
+        return f"{entry['name']}: now on {entry['current']}{age}, {why}{since if moved else ''}"
     if entry["current"] != entry["previous"]:
         return f"{entry['name']}: went back to {entry['current']} from {entry['previous']}, {why}"
     return f"{entry['name']}: stays on {entry['current']}, which the next run restores, {why}"
+
+
+def _facts(answer: Answer, name: str) -> str:
+    """A fact of each database, in the order of their names."""
+    return ",".join(str(entry[name]) for entry in answer.databases if entry.get(name) is not None)
 
 
 def _names(answer: Answer) -> str:
@@ -139,6 +156,10 @@ def _attributes(function: str, answer: Answer) -> dict[str, str]:
         "reason": answer.reason,
         "databases": _names(answer),
         "execution_id": answer.execution_id,
+        "current": _facts(answer, "current"),
+        "previous": _facts(answer, "previous"),
+        "age_hours": _facts(answer, "age_hours"),
+        "by": _facts(answer, "by"),
     }
     return {name: value for name, value in found.items() if value}
 

@@ -114,7 +114,7 @@ class InMemoryParameters:
                 raise VersionLimitError("PutParameter", name, "ParameterMaxVersion…", "labelled")
             del kept[0]
         version = kept[-1].version + 1 if kept else 1
-        kept.append(Entry(version, value, self.aws.time, note))
+        kept.append(Entry(version, value, self.aws.time, Note.read(note.describe())))
         return version
 
     @_call

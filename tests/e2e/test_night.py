@@ -159,7 +159,7 @@ def test_a_pipeline_that_cannot_be_started_leaves_the_old_value_and_three_attemp
     )
     records = night.restore()
     assert [record["status"] for record in records] == ["failed"] * 3
-    assert records[0]["error"]["errorType"] == "AwsError"
+    assert records[0]["error"]["errorType"] == "StartRefusedError"
     assert records[0]["error"]["errorMessage"].startswith(
         "StartPipelineExecution of pipeline acceptance-main failed: AccessDeniedException: "
     )

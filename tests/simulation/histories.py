@@ -211,18 +211,21 @@ class Histories(RuleBasedStateMachine):
             for run in self.aws.pipelines.pipelines[PIPELINE]
             if run.execution_id == event.execution_id
         )
+        runs = self.aws.pipelines.pipelines[PIPELINE]
         for name in self.currents:
             ledger = self.aws.parameters.kept[name]
             present = ledger[-1]
-            goes_back = any(entry.value != present.value for entry in ledger) and not (
-                any(entry.good and entry.value == present.value for entry in ledger)
+            proven = [entry for entry in ledger if entry.good] + [
+                entry
+                for run in runs
+                if run.status == "Succeeded" and (entry := newest_carried(ledger, run))
+            ]
+            goes_back = any(entry.value != present.value for entry in ledger) and not any(
+                entry.value == present.value for entry in proven
             )
-            assert not (
-                present.token
-                and newest_carried(ledger, run) == present
-                and not present.good
-                and goes_back
-            ), f"{name} still holds what the failed run carried"
+            assert not (present.token and newest_carried(ledger, run) == present and goes_back), (
+                f"{name} still holds what the failed run carried"
+            )
 
     # --- the schedules ---
 
@@ -349,6 +352,12 @@ class Histories(RuleBasedStateMachine):
             lambda: use_case(self.settings, self.aws, scheduled),  # type: ignore[arg-type]
             attempts,
         )
+        if function == "promote" and answer and answer.outcome == "started":
+            values = self.aws.values()
+            for database in self.settings.databases:
+                assert values[database.current_parameter] == values[database.latest_parameter], (
+                    "some databases were promoted, and not all"
+                )
         if function == "update" and answer and answer.outcome in ("updated", "unchanged"):
             for database in self.settings.databases:
                 eligible = [

@@ -61,6 +61,12 @@ def blind_take_back(world: Any, names: Any, pipeline: str, ours: Any, why: Any) 
     return True
 
 
+def first_move_only(*arguments: Any) -> Any:
+    """One database is promoted, and the others wait."""
+    return dict(list(REAL_MOVES(*arguments).items())[:1])
+
+
+REAL_MOVES = refresh._moves  # noqa: SLF001
 REAL_TAKEN_BACK = refresh._taken_back  # noqa: SLF001
 
 PLANTED: dict[str, Plant] = {
@@ -75,6 +81,7 @@ PLANTED: dict[str, Plant] = {
     "the hold ignored": instead(refresh, "_check_hold", nothing),
     "no second look at the snapshot": instead(refresh, "rejection", nothing),
     "a busy pipeline ignored": instead(refresh, "_check_idle", nothing),
+    "only the first database": instead(refresh, "_moves", first_move_only),
     "ties by order": instead(snapshots, "_recency", lambda snapshot: snapshot.created),
     "followed without carrying": instead(follow, "newest_carried", present_version),
     "good moves back": instead(follow, "newly_good", newest_good),

@@ -194,8 +194,34 @@ def test_from_the_first_version_there_is_no_way_back() -> None:
 
 
 def test_without_good_the_proven_value_is_the_one_before() -> None:
-    assert proven_value([entry(1, "a"), entry(2, "b"), entry(3, "b")]) == "a"
-    assert proven_value([entry(1, "a")]) is None
+    assert proven_value([entry(1, "a"), entry(2, "b"), entry(3, "b")], []) == "a"
+    assert proven_value([entry(1, "a")], []) is None
+
+
+def test_a_successful_run_proves_its_version_before_the_label_says_so() -> None:
+    ledger = [entry(1, "a", -60), entry(2, "b", -40), entry(3, "c", 0)]
+    assert proven_value(ledger, [run(-39), run(-59)]) == "b"
+    assert proven_value(ledger, [run(-39, "Failed"), run(-59)]) == "a"
+
+
+def test_the_way_back_skips_what_a_failed_run_deployed() -> None:
+    ledger = [entry(1, "a", -60), entry(2, "b", -40, "t1"), entry(3, "c", 0, "t2")]
+    assert way_back(ledger, [run(-39, "Failed")]) == "a"
+
+
+def test_the_way_back_knows_what_is_good_without_its_run() -> None:
+    good = Entry(2, "b", FOUR, Note("promote", "x", "y", "t1"), good=True)
+    assert way_back([entry(1, "a", -60), good, entry(3, "c", 0, "t2")], []) == "b"
+
+
+def test_a_put_made_twice_is_undone_by_one_undo() -> None:
+    ledger = [entry(1, "b", 0, "t"), entry(2, "b", 0, "t"), back(3, "a", 1)]
+    assert not is_spent(ledger, T, [run(30)])
+
+
+def test_a_value_that_an_operator_moved_on_is_spent() -> None:
+    assert is_spent([entry(1, "b", 0, "t"), pinned(2, "c", 0.5)], T, [])
+    assert is_spent([entry(1, "b", 0, "t"), back(2, "a", 1), pinned(3, "c", 2)], T, [])
 
 
 def test_an_entry_by_others_is_by_unknown() -> None:

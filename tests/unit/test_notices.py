@@ -45,8 +45,29 @@ def test_a_refusal_is_told_with_what_to_do() -> None:
             "outcome": "failed",
             "reason": "snapshot-stale",
             "databases": "rds",
+            "current": "arn:old",
+            "previous": "arn:old",
         },
     )
+
+
+def test_only_the_databases_that_failed_are_named_and_each_with_its_reason() -> None:
+    entries = (
+        ENTRY | {"outcome": "updated", "reason": None, "message": None},
+        ENTRY
+        | {"name": "docs", "outcome": "failed", "reason": "ambiguous-cluster", "message": "a"},
+        ENTRY
+        | {"name": "pay", "outcome": "failed", "reason": "no-eligible-snapshot", "message": "b"},
+    )
+    answer = Answer("failed", "ambiguous-cluster", "a", entries)
+    notice = notices.of_answer("db-update-latest-snapshot-id", SCHEDULE, answer)
+    assert notice is not None
+    assert notice.subject == (
+        "aurora-refresh: REFRESH FAILED: ambiguous-cluster,no-eligible-snapshot (docs,pay)"
+    )
+    assert "decided not to act: a.\n" in notice.body
+    assert "decided not to act: b.\n" in notice.body
+    assert notice.attributes["databases"] == "docs,pay"
 
 
 def test_a_skip_is_no_failure() -> None:

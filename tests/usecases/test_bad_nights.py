@@ -373,3 +373,75 @@ def test_a_history_that_was_lost_leaves_no_way_back_and_nothing_is_deleted(
     aws.snapshots.all.clear()
     assert promote(settings, aws, SUNDAY).reason == "snapshot-gone"
     assert aws.values()[CURRENT] == arn("new")
+
+
+def test_a_refused_start_is_undone_even_if_the_runs_cannot_be_listed_any_more(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    """CodePipeline throttles from the start on: the runs were listed right before it."""
+
+    def interrupt(when: str, operation: str) -> None:
+        if operation == "start" or (operation == "runs" and "start" in aws.calls):
+            raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
+
+    aws.interrupt = interrupt
+    with pytest.raises(AwsError, match="start of it failed"):
+        promote(settings, aws, SUNDAY)
+    assert aws.values()[CURRENT] == arn("old")
+
+
+def test_a_killed_value_stays_while_nobody_can_list_the_runs(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    """Whether a run has come for it cannot be known; people are told of the failure."""
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
+    refuse(aws, "runs")
+    with pytest.raises(AwsError) as caught:
+        promote(settings, aws, SUNDAY)
+    assert "could not be put back" in caught.value.__notes__[0]
+    assert aws.values()[CURRENT] == arn("new")
+
+
+def test_a_parameter_created_by_a_doubled_put_is_removed_again(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    """The client tried again a put whose answer was lost: that made two versions."""
+    del aws.parameters.kept[CURRENT]
+
+    def interrupt(when: str, operation: str) -> None:
+        if (when, operation) == ("after", "put") and len(aws.parameters.kept[CURRENT]) == 1:
+            first = aws.parameters.kept[CURRENT][0]
+            aws.parameters.kept[CURRENT].append(replace(first, version=2))
+        if operation == "start":
+            raise AwsError(operation, "it", "AccessDeniedException", "no")
+
+    aws.interrupt = interrupt
+    with pytest.raises(AwsError):
+        promote(settings, aws, SUNDAY)
+    assert CURRENT not in aws.values()
+
+
+def test_a_retry_does_not_overrule_an_operator(settings: Settings, aws: InMemoryAws) -> None:
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
+    aws.snapshots.all.append(snapshot("wanted"))
+    pin(settings, aws, settings.databases[0], Pin("wanted", "kim", "", deploy=False))
+    assert promote(settings, aws, SUNDAY).reason == "nothing-new"
+    assert aws.values()[CURRENT] == arn("wanted")
+    assert runs_started(aws) == 0
+
+
+def test_a_lost_put_with_a_note_that_was_cut_is_found(settings: Settings, aws: InMemoryAws) -> None:
+    wish = Pin("new", "kim", "because " * 200, deploy=False)
+
+    def interrupt(when: str, operation: str) -> None:
+        if (when, operation) == ("after", "put"):
+            raise AwsError(operation, "it", "ReadTimeoutError", "", answered=False)
+
+    aws.interrupt = interrupt
+    assert pin(settings, aws, settings.databases[0], wish)["version"] == 2

@@ -72,6 +72,7 @@ def test_a_successful_run_proves_the_version_good_and_people_hear(
                 "why": "newest eligible share",
                 "age_hours": 6.5,
                 "duration_minutes": 30.0,
+                "since": arn("new"),
             }
         ],
         "execution_id": "run-2",
@@ -251,12 +252,13 @@ def test_a_pin_that_waits_for_a_run_stays_and_people_hear(
 
 
 def test_a_pin_with_deploy_is_taken_back(settings: Settings, promoted: InMemoryAws) -> None:
+    """To what the promotion's run has proven, although the event of that is still to come."""
     promoted.pipelines.finish(PIPELINE)
     promoted.time += timedelta(hours=8)
     promoted.parameters.put(CURRENT, arn("pinned"), Note("pin", "kim", "try it", "t"))
     promoted.pipelines.start(PIPELINE, "t")
     follow(settings, promoted, ends(promoted, "Failed"))
-    assert promoted.values()[CURRENT] == arn("old")
+    assert promoted.values()[CURRENT] == arn("new")
 
 
 def test_an_ordinary_deployment_that_failed_is_not_our_news(
@@ -291,6 +293,62 @@ def test_a_failed_run_whose_version_was_moved_on_since_takes_nothing_back(
     promoted.parameters.put(CURRENT, arn("pinned"), Note("pin", "kim", "try it"))
     follow(settings, promoted, ended)
     assert promoted.values()[CURRENT] == arn("pinned")
+
+
+def test_what_a_run_has_proven_is_not_taken_back_before_its_event_has_come(
+    settings: Settings, promoted: InMemoryAws
+) -> None:
+    """Events come out of order: the runs' own record says that it succeeded."""
+    succeeded = ends(promoted, "Succeeded")
+    promoted.time += timedelta(hours=8)
+    promoted.pipelines.start(PIPELINE, "noon")
+    follow(settings, promoted, ends(promoted, "Failed"))
+    assert promoted.values()[CURRENT] == arn("new")
+    follow(settings, promoted, succeeded)
+    assert good_version(promoted) == 2
+
+
+def test_an_age_that_cannot_be_looked_up_fails_nothing(
+    settings: Settings, promoted: InMemoryAws
+) -> None:
+    def fail(when: str, operation: str) -> None:
+        if operation == "find":
+            raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
+
+    ended = ends(promoted, "Succeeded")
+    promoted.interrupt = fail
+    assert "age_hours" not in follow(settings, promoted, ended).databases[0]
+    assert good_version(promoted) == 2
+
+
+def test_a_revert_that_was_killed_before_it_told_is_told_even_after_a_pin(
+    settings: Settings, promoted: InMemoryAws
+) -> None:
+    def kill(when: str, operation: str) -> None:
+        if operation == "_publish":
+            raise Killed
+
+    ended = ends(promoted, "Failed")
+    promoted.interrupt = kill
+    with pytest.raises(Killed):
+        follow(settings, promoted, ended)
+    promoted.interrupt = lambda when, operation: None
+    promoted.parameters.put(CURRENT, arn("pinned"), Note("pin", "kim", "now"))
+    follow(settings, promoted, ended)
+    assert promoted.values()[CURRENT] == arn("pinned")
+    (notice,) = promoted.people.told
+    assert f"went back to {arn('old')} from {arn('new')}" in notice.body
+
+
+def test_a_success_whose_value_was_moved_since_says_so(
+    settings: Settings, promoted: InMemoryAws
+) -> None:
+    """A failed run that is resumed and succeeds: its value had been taken back meanwhile."""
+    follow(settings, promoted, ends(promoted, "Failed"))
+    promoted.people.told.clear()
+    follow(settings, promoted, ends(promoted, "Succeeded"))
+    (notice,) = promoted.people.told
+    assert f"current was moved to {arn('old')} since: the next run restores it" in notice.body
 
 
 def test_people_who_cannot_be_told_change_nothing(
