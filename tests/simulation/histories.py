@@ -514,9 +514,12 @@ class Histories(RuleBasedStateMachine):
                 )
 
     def _something_is_new(self, started: set[str]) -> None:
-        """A promotion's run deploys at least one value that the run before it did not."""
-        runs = self.aws.pipelines.pipelines[PIPELINE]
-        before = [run for run in runs if run.execution_id not in started]
+        """A promotion's run deploys at least one value that the last successful one did not."""
+        before = [
+            run
+            for run in self.aws.pipelines.pipelines[PIPELINE]
+            if run.execution_id not in started and run.status == "Succeeded"
+        ]
         deployed = {
             name: newest_carried(self.aws.parameters.kept[name], before[-1]) if before else None
             for name in self.currents
