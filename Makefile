@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check simulate setup clean
+.PHONY: help demo test check simulate console screenshots setup clean
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -13,11 +13,20 @@ help: ## say what can be made
 demo: $(READY) ## two nights on a local cloud; KEEP=1 leaves it running to be tried
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
+# The product's rooms are covered by these to the last line; the others are quicker without a tracer.
+COVERED := tests/unit tests/usecases tests/contract tests/test_app.py
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
+
 test: check ## everything: lint, format, types, all tests, coverage
+ifdef TESTS
+	$(BIN)/pytest $(SIDE_BY_SIDE) $(TESTS)
+else
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile $(TESTS)
+	$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE) $(COVERED)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	$(BIN)/pytest $(SIDE_BY_SIDE) $(addprefix --ignore=,$(COVERED))
+endif
 
 check: $(READY) ## lint, format and types
 	$(BIN)/ruff check
@@ -26,6 +35,12 @@ check: $(READY) ## lint, format and types
 
 simulate: $(READY) ## random histories against the guarantees; N=20000 of them, SEED=… to replay
 	@HISTORIES=$(or $(N),5000) $(if $(SEED),SEED=$(SEED)) $(BIN)/python -m tests.simulation.test_histories
+
+console: $(READY) ## the console of STAGE=… on this machine, with your own AWS credentials
+	@$(BIN)/python -m console $(if $(STAGE),--stage $(STAGE)) $(if $(PORT),--port $(PORT))
+
+screenshots: $(READY) ## the console's pictures in docs/, taken in Chromium
+	@$(BIN)/pytest --quiet tests/browser/screenshots.py
 
 setup: $(READY) ## the virtual environment, and the wheels that chalice deploy packs
 

@@ -9,7 +9,7 @@ from chalicelib.errors import Refused
 from chalicelib.hold import PLACEHOLDER
 from chalicelib.ledger import Parameter
 from chalicelib.settings import Database
-from chalicelib.snapshots import Snapshot
+from chalicelib.snapshots import Snapshot, SnapshotArn
 
 SKIPS = ("off-week", "outside-window", "on-hold", "nothing-new")
 
@@ -25,9 +25,13 @@ class Answer:
     message: str | None
     databases: tuple[Mapping[str, Any], ...]
     execution_id: str | None = None
+    steps: tuple[Mapping[str, str | None], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The answer as the contract writes it: an execution id only where there is a run."""
+        """The answer as the contract writes it: an execution id only where there is a run.
+
+        A promotion's has the verdict of each step.
+        """
         answer: dict[str, Any] = {
             "outcome": self.outcome,
             "reason": self.reason,
@@ -36,25 +40,33 @@ class Answer:
         }
         if self.execution_id:
             answer["execution_id"] = self.execution_id
+        if self.steps:
+            answer["steps"] = [dict(step) for step in self.steps]
         return answer
 
 
-def refusal(refused: Refused, databases: Sequence[Database], values: Values) -> Answer:
+def refusal(
+    refused: Refused,
+    databases: Sequence[Database],
+    values: Values,
+    steps: tuple[Mapping[str, str | None], ...] = (),
+) -> Answer:
     """The answer that a decision not to act becomes."""
     return Answer(
         "skipped" if refused.reason in SKIPS else "failed",
         refused.reason,
         str(refused),
         tuple(entry(database, values) for database in databases),
+        steps=steps,
     )
 
 
 def entry(database: Database, values: Values) -> dict[str, Any]:
     """A database's part of an answer, as long as nothing was moved."""
-    current = value_of(values, database.current_parameter)
+    current = snapshot_of(values, database.current_parameter)
     return {
         "name": database.name,
-        "latest": value_of(values, database.latest_parameter),
+        "latest": snapshot_of(values, database.latest_parameter),
         "current": current,
         "previous": current,
     }
@@ -62,15 +74,35 @@ def entry(database: Database, values: Values) -> dict[str, Any]:
 
 def data_age(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
     """How old the data of an eligible snapshot is: when it was taken, and hours since."""
-    age = snapshot.age(now)
-    return {"created": (now - age).isoformat(), "age_hours": round(age.total_seconds() / 3600, 1)}
+    created = now - snapshot.age(now)
+    return {"created": created.isoformat(), "age_hours": age_hours(snapshot, now)}
+
+
+def age_hours(snapshot: Snapshot, now: datetime) -> float:
+    """Hours since an eligible snapshot was taken."""
+    return round(snapshot.age(now).total_seconds() / 3600, 1)
 
 
 def shown(value: str) -> str:
     """A value from outside as it may be told: a parameter may hold a secret by mistake."""
     if value == PLACEHOLDER or value.startswith("arn:"):
         return repr(value[:120])
+    return hidden(value)
+
+
+def hidden(value: str) -> str:
+    """What may be told of a value that is not what it should be."""
     return f"something else, of {len(value)} characters"
+
+
+def snapshot_of(values: Values, name: str) -> str | None:
+    """The ARN of the snapshot that a parameter names, None where it names none."""
+    return arn_of(value_of(values, name))
+
+
+def arn_of(value: str | None) -> str | None:
+    """A parameter's value, if it is what it should be: it may hold a secret by mistake."""
+    return value if value and SnapshotArn.parse(value) else None
 
 
 def value_of(values: Values, name: str) -> str | None:

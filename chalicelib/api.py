@@ -1,171 +1,283 @@
-"""The operators' HTTP API: each route parses its request, calls one use case, and answers."""
+"""The operators' HTTP API: each route parses its request, asks one use case, and answers."""
 
-import json
 import logging
-import re
-import unicodedata
-from collections import Counter
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from chalice.app import (
     BadRequestError,
     Blueprint,
     ChaliceViewError,
     ConflictError,
+    ForbiddenError,
     IAMAuthorizer,
-    MultiDict,
     NotFoundError,
     Request,
+    Response,
 )
 
-from chalicelib.errors import NotFound, RefreshError, Refused
-from chalicelib.pin import Pin, pin
+from chalicelib import console, holding, inputs, overview
+from chalicelib.errors import NotFound, PipelineBusyError, RefreshError, Refused
+from chalicelib.pin import Pin, pin, rollback
 from chalicelib.ports import World
+from chalicelib.refresh import Order, refresh_now
 from chalicelib.settings import Database, Settings
-from chalicelib.snapshots import SnapshotArn
 
-BODY_LIMIT = 8_192
-ARN_LIMIT = 512
-IDENTIFIER_LIMIT = 255
-REASON_LIMIT = 256
-ECHO_LIMIT = 80
+Json = dict[str, Any]
+T = TypeVar("T")
 
-# https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html
-# "rds:" begins the names of automated snapshots.
-_IDENTIFIER = re.compile(r"(rds:)?[A-Za-z](-?[A-Za-z0-9])*")
-
-# Control characters, invisible ones (bidirectional overrides, zero width), halves of surrogate
-# pairs, and Unicode's line ends: a reason is read in terminals, logs and mails.
-_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-
-_WANTED = {str: "a string is wanted", bool: "true or false is wanted"}
+FORM = "application/x-www-form-urlencoded"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def routes(settings: Settings, world: World) -> Blueprint:
-    """The API's routes, each behind the IAM authorizer: API Gateway verifies the signature."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request to change something: its fields' values, and who signed it."""
+
+    body: Json
+    query: Sequence[tuple[str, str]]
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a person may ask for: the fields of the request, and the use case it asks."""
+
+    fields: tuple[inputs.Field, ...]
+    ask: Callable[[Settings, World, Asked], Json]
+
+
+def _pin(settings: Settings, world: World, asked: Asked) -> Json:
+    body = asked.body
+    wish = Pin(body["snapshot"], asked.by, body["reason"], body["deploy"])
+    return pin(settings, world, _database(settings, asked.query, body), wish)
+
+
+def _rollback(settings: Settings, world: World, asked: Asked) -> Json:
+    body = asked.body
+    database = _database(settings, asked.query, body)
+    return rollback(settings, world, database, asked.by, body["reason"], deploy=body["deploy"])
+
+
+def _refresh(settings: Settings, world: World, asked: Asked) -> Json:
+    body = asked.body
+    order = Order.by_hand(asked.by, body["reason"], outside_window=body["outside_window"])
+    answer = refresh_now(settings, world, order, dry_run=body["dry_run"])
+    return {**answer.to_json(), "dry_run": body["dry_run"]}
+
+
+def _hold(settings: Settings, world: World, asked: Asked) -> Json:
+    return holding.hold(settings, world, asked.body["until"], asked.by, asked.body["reason"])
+
+
+def _resume(settings: Settings, world: World, asked: Asked) -> Json:
+    return holding.resume(settings, world, asked.by)
+
+
+ACTIONS = {
+    "pin": Action(inputs.PIN, _pin),
+    "rollback": Action(inputs.ROLLBACK, _rollback),
+    "refresh": Action(inputs.REFRESH, _refresh),
+    "hold": Action(inputs.HOLD, _hold),
+    "resume": Action((), _resume),
+}
+
+
+def routes(settings: Settings, world: World, operator: str | None = None) -> Blueprint:
+    """The API's routes, each behind the IAM authorizer: API Gateway verifies the signature.
+
+    ``operator``: whose credentials `chalice local` runs with, which signs nobody in. The console
+    has its forms there only.
+    """
     blueprint = Blueprint(__name__)
-    logger = logging.getLogger("aurora-refresh")
-
-    @blueprint.route("/snapshots/current", methods=["PUT"], authorizer=IAMAuthorizer())
-    def pin_current() -> dict[str, Any]:
-        request = blueprint.current_request
-        body = _body(request, {"snapshot": str, "reason": str, "deploy": bool, "database": str})
-        wish = Pin(
-            snapshot=_snapshot(body),
-            by=_caller(request),
-            why=_reason(body),
-            deploy=body.get("deploy", False),
+    views = _Views(settings, world, operator, blueprint)
+    table: dict[tuple[str, str], Callable[[], Any]] = {
+        ("PUT", "/snapshots/current"): views.pin,
+        ("POST", "/snapshots/current/rollback"): views.rollback,
+        ("GET", "/snapshots/current/history"): views.history,
+        ("GET", "/snapshots"): views.snapshots,
+        ("GET", "/status"): views.status,
+        ("PUT", "/hold"): views.hold,
+        ("DELETE", "/hold"): views.resume,
+        ("POST", "/refresh"): views.refresh,
+        ("GET", "/"): views.console,
+    }
+    for (method, path), view in table.items():
+        blueprint.route(path, methods=[method], authorizer=IAMAuthorizer())(view)
+    if operator:
+        blueprint.route("/", methods=["POST"], authorizer=IAMAuthorizer(), content_types=[FORM])(
+            views.submit
         )
-        grounds = {"wish": body, "caller": wish.by}
-        try:
-            answer = pin(settings, world, _database(settings, request, body), wish)
-        except RefreshError as error:
-            logger.info("pin", extra={**grounds, "refusal": str(error)})
-            raise _http_error(error) from error
-        logger.info("pin", extra={**grounds, "answer": answer})
-        return answer
-
+    blueprint.middleware("http")(_only_own_pages)
     return blueprint
 
 
-def _http_error(error: RefreshError) -> ChaliceViewError:
-    if isinstance(error, NotFound):
-        return NotFoundError(str(error))
-    if isinstance(error, Refused):
-        return ConflictError(str(error))
-    return ChaliceViewError(str(error))
+class _Views:
+    """What each route does."""
+
+    def __init__(
+        self, settings: Settings, world: World, operator: str | None, blueprint: Blueprint
+    ) -> None:
+        self._settings = settings
+        self._world = world
+        self._operator = operator
+        self._blueprint = blueprint
+        self._logger = logging.getLogger("aurora-refresh")
+
+    def pin(self) -> Json:
+        return self._act("pin", inputs.json_body)
+
+    def rollback(self) -> Json:
+        return self._act("rollback", inputs.json_body)
+
+    def hold(self) -> Json:
+        return self._act("hold", inputs.json_body)
+
+    def resume(self) -> Json:
+        return self._act("resume", inputs.json_body)
+
+    def refresh(self) -> Json:
+        return self._act("refresh", inputs.json_body)
+
+    def history(self) -> Json:
+        database = self._named_database()
+        return _answered(lambda: overview.history(self._settings, self._world, database))
+
+    def snapshots(self) -> Json:
+        database = self._named_database()
+        return _answered(lambda: overview.snapshots(self._world, [database])[database.name])
+
+    def status(self) -> Json:
+        _well_formed(lambda: inputs.check_query(self._query, []))
+        return _answered(lambda: overview.status(self._settings, self._world))
+
+    def console(self) -> Response:
+        _well_formed(lambda: inputs.check_query(self._query, []))
+        return self._page()
+
+    def submit(self) -> Response:
+        """What the console's forms send; an answer that moved nothing is shown on the page."""
+        try:
+            fields = _well_formed(lambda: inputs.form_fields(self._body))
+            name = dict(fields).get("action", "")
+            if name not in ACTIONS:
+                known = ", ".join(ACTIONS)
+                raise BadRequestError(f"action is {inputs.echo(name)}; known: {known}")
+            answer = self._act(name, inputs.form_body)
+        except ChaliceViewError as error:
+            return self._page(error.STATUS_CODE, message=str(error))
+        if name == "refresh" and (answer["dry_run"] or answer["outcome"] != "started"):
+            return self._page(refresh=answer)
+        # After a redirect, loading the page again does not send the form again.
+        return Response("", {"Location": "/"}, 303)
+
+    def _act(self, name: str, read: Callable[[bytes, Sequence[inputs.Field]], Json]) -> Json:
+        action = ACTIONS[name]
+        known = ["database"] if inputs.DATABASE in action.fields else []
+        _well_formed(lambda: inputs.check_query(self._query, known))
+        body = _well_formed(lambda: read(self._body, action.fields))
+        by = _caller(self._request) or self._operator or "unknown"
+        grounds = {"wish": body, "caller": by}
+        try:
+            answer = action.ask(self._settings, self._world, Asked(body, self._query, by))
+        except RefreshError as error:
+            self._logger.info(name, extra={**grounds, "refusal": str(error)})
+            raise _http_error(error) from error
+        self._logger.info(name, extra={**grounds, "answer": answer})
+        return answer
+
+    def _page(self, status: int = 200, **shown: Any) -> Response:
+        view = _answered(lambda: overview.console(self._settings, self._world))
+        text = console.page(view, writable=bool(self._operator), **shown)
+        return Response(text, dict(console.HEADERS), status)
+
+    def _named_database(self) -> Database:
+        _well_formed(lambda: inputs.check_query(self._query, ["database"]))
+        return _answered(lambda: _database(self._settings, self._query, {}))
+
+    @property
+    def _request(self) -> Request:
+        request: Request = self._blueprint.current_request
+        return request
+
+    @property
+    def _body(self) -> bytes:
+        body = self._request.raw_body
+        return body.encode() if isinstance(body, str) else body
+
+    @property
+    def _query(self) -> list[tuple[str, str]]:
+        query = self._request.query_params
+        return [(name, text) for name in query for text in query.getlist(name)] if query else []
 
 
-def _body(request: Request, fields: dict[str, type]) -> dict[str, Any]:
-    """The request's JSON object, held against the declared ``fields``."""
+def _only_own_pages(request: Request, get_response: Callable[[Request], Response]) -> Response:
+    """Refuses what another web page may have sent to an API that signs nobody in."""
+    refusal = None if _caller(request) else _foreign(request.method, request.headers)
+    if refusal is None:
+        return get_response(request)
+    body = {"Code": ForbiddenError.__name__, "Message": refusal}
+    return Response(body, status_code=ForbiddenError.STATUS_CODE)
+
+
+def _answered(ask: Callable[[], T]) -> T:
     try:
-        body = json.loads(
-            _bounded(request.raw_body), parse_constant=_no_constant, object_pairs_hook=_object
-        )
-    except (ValueError, RecursionError):
-        raise BadRequestError("the body is not JSON") from None
-    if not isinstance(body, dict):
-        raise BadRequestError("the body is not a JSON object")
-    for name, value in body.items():
-        if name not in fields:
-            raise BadRequestError(f"unknown field {_echo(name)}; known: {', '.join(fields)}")
-        if type(value) is not fields[name]:  # a bool is an int to isinstance
-            raise BadRequestError(f"{name} is {_echo(value)}: {_WANTED[fields[name]]}")
-    return body
+        return ask()
+    except RefreshError as error:
+        raise _http_error(error) from error
 
 
-def _bounded(raw: str | bytes) -> str | bytes:
-    if len(raw) > BODY_LIMIT:
-        raise BadRequestError(f"the body is larger than {BODY_LIMIT} bytes")
-    return raw
+def _http_error(error: RefreshError) -> ChaliceViewError:
+    message = "; ".join([str(error), *getattr(error, "__notes__", [])])
+    if isinstance(error, NotFound):
+        return NotFoundError(message)
+    if isinstance(error, Refused | PipelineBusyError):
+        return ConflictError(message)
+    return ChaliceViewError(message)
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity, which Python reads but JSON has not
+def _well_formed(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ValueError as error:
+        raise BadRequestError(str(error)) from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    for name, times in Counter(name for name, _ in pairs).items():
-        if times > 1:
-            raise BadRequestError(f"field {_echo(name)} is written {times} times")
-    return dict(pairs)
-
-
-def _echo(value: object) -> str:
-    """``value`` as its sender wrote it, cut short: escaped, so that it controls no terminal."""
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "an array"
-    text = json.dumps(value)
-    return text if len(text) <= ECHO_LIMIT else f"{text[:ECHO_LIMIT]}…"
-
-
-def _snapshot(body: dict[str, Any]) -> str:
-    wanted = "the ARN or the identifier of a DB cluster snapshot is wanted, or latest"
-    if "snapshot" not in body:
-        raise BadRequestError(f"snapshot is missing: {wanted}")
-    snapshot: str = body["snapshot"]
-    if not (
-        (len(snapshot) <= IDENTIFIER_LIMIT and _IDENTIFIER.fullmatch(snapshot))
-        or (len(snapshot) <= ARN_LIMIT and SnapshotArn.parse(snapshot))
-    ):
-        raise BadRequestError(f"snapshot is {_echo(snapshot)}: {wanted}")
-    return snapshot
-
-
-def _reason(body: dict[str, Any]) -> str:
-    reason: str = body.get("reason", "")
-    if len(reason) > REASON_LIMIT or _INVISIBLE.intersection(map(unicodedata.category, reason)):
-        raise BadRequestError(
-            f"reason wants at most {REASON_LIMIT} characters and none that is invisible or "
-            "controls a terminal"
-        )
-    return reason
-
-
-def _database(settings: Settings, request: Request, body: dict[str, Any]) -> Database:
-    """The database that query or body names; it need not where there is only one."""
-    query = request.query_params or MultiDict({})
-    unknown = [name for name in query if name != "database"]
-    if unknown:
-        raise BadRequestError(
-            f"unknown query parameter {_echo(', '.join(unknown))}; known: database"
-        )
-    names = {name for parameter in query for name in query.getlist(parameter)}
-    if "database" in body:
-        names.add(body["database"])
+def _database(settings: Settings, query: Sequence[tuple[str, str]], body: Json) -> Database:
     known = {database.name: database for database in settings.databases}
-    if len(names) > 1:
-        raise BadRequestError("the request names different databases")
-    if not names and len(known) > 1:
-        raise BadRequestError(f"database is missing: name one of {', '.join(known)}")
-    name = names.pop() if names else next(iter(known))
+    name = _well_formed(lambda: inputs.database_name(query, body, list(known)))
     if name not in known:
-        message = f"there is no database {_echo(name)}; known: {', '.join(known)}"
+        message = f"there is no database {inputs.echo(name)}; known: {', '.join(known)}"
         raise NotFound("database-unknown", message)
     return known[name]
 
 
-def _caller(request: Request) -> str:
-    # chalice local signs nobody in; API Gateway always names the caller of a signed request.
+def _caller(request: Request) -> str | None:
+    """The ARN of who signed the request; API Gateway lets nobody else in, `chalice local` anybody."""
     caller: str | None = request.context.get("identity", {}).get("userArn")
-    return caller or "unknown"
+    return caller
+
+
+def _foreign(method: str, headers: Mapping[str, str]) -> str | None:
+    """Why an unsigned request is not one of the operator's own.
+
+    Any page in the operator's browser can reach a server on the loopback address: one that has had
+    its name resolve to it (which Host tells), or one that sends a form there (which Origin tells).
+    No browser leaves out Host, nor Origin where something is written.
+    """
+    host = headers.get("host")
+    if host is not None and _hostname(host) not in LOOPBACK:
+        return f"host is {inputs.echo(host)}: unsigned requests are for the loopback address only"
+    origin = headers.get("origin")
+    if method not in ("GET", "HEAD") and origin not in (None, f"http://{host}"):
+        return f"origin is {inputs.echo(origin)}: another page may not write here"
+    return None
+
+
+def _hostname(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None

@@ -6,8 +6,24 @@ why, an answer that was lost is looked up, and what no run came for goes back.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from chalicelib.errors import AwsError, Refused, UncertainError, VersionLimitError
-from chalicelib.ledger import Entry, Move, Note, Run, good_elsewhere, is_carried, way_back
+from chalicelib.errors import (
+    AwsError,
+    PipelineBusyError,
+    RefreshError,
+    Refused,
+    UncertainError,
+    VersionLimitError,
+)
+from chalicelib.ledger import (
+    Entry,
+    Move,
+    Note,
+    Run,
+    good_elsewhere,
+    in_progress,
+    is_carried,
+    way_back,
+)
 from chalicelib.ports import World
 
 
@@ -89,6 +105,29 @@ def _started_since(world: World, pipeline: str, before: set[str], error: AwsErro
     return started
 
 
+def carry_out_or_take_back(
+    world: World, pipeline: str, runs: Sequence[Run], moves: Mapping[str, Move], note: Note
+) -> tuple[dict[str, int], str]:
+    """``carry_out`` for a person, who tries again by hand: what no run came for is put back."""
+    try:
+        return carry_out(world, pipeline, runs, moves, note)
+    except UncertainError:
+        raise
+    except RefreshError as error:
+        try:
+            take_back(world, moves, pipeline, lambda entry: entry.token == note.token, error)
+        except AwsError as second:
+            error.add_note(f"current could not be put back: {second}")
+        raise
+
+
+def check_idle(pipeline: str, runs: Iterable[Run]) -> None:
+    """Raises PipelineBusyError where a run is in progress, which would carry what is put now."""
+    busy = in_progress(runs)
+    if busy:
+        raise PipelineBusyError(pipeline, busy.execution_id)
+
+
 def take_back(
     world: World,
     names: Iterable[str],
@@ -102,10 +141,20 @@ def take_back(
     was anything to put back. Every parameter is tried before AwsError is raised for one.
     """
     failures: list[AwsError] = []
-    done = False
+    ledgers = {}
     for name in names:
         try:
-            done |= _take_back_one(world, name, pipeline, ours, why)
+            ledger = world.parameters.history(name)
+        except AwsError as error:
+            failures.append(error)
+            continue
+        if ledger and ours(ledger[-1]):  # else never put, or moved on by somebody else since
+            ledgers[name] = ledger
+    runs = _runs(world, pipeline, why) if ledgers else []
+    done = False
+    for name, ledger in ledgers.items():
+        try:
+            done |= _take_back_one(world, name, ledger, runs, why)
         except AwsError as error:
             failures.append(error)
     if failures:
@@ -114,13 +163,9 @@ def take_back(
 
 
 def _take_back_one(
-    world: World, name: str, pipeline: str, ours: Callable[[Entry], bool], why: Exception
+    world: World, name: str, ledger: Sequence[Entry], runs: Sequence[Run], why: Exception
 ) -> bool:
-    ledger = world.parameters.history(name)
-    if not ledger or not ours(ledger[-1]):
-        return False  # never put, or moved on by somebody else since
     present = ledger[-1]
-    runs = _runs(world, pipeline, why)
     if is_carried(present, runs):
         return False
     value = way_back(ledger, runs)

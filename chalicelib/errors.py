@@ -51,6 +51,15 @@ class AwsError(RefreshError):
         super().__init__(f"{operation} of {subject} failed: {code}: {message}")
 
 
+class PipelineBusyError(AwsError):
+    """A run of the main pipeline is in progress; a retry may find it idle."""
+
+    def __init__(self, pipeline: str, execution_id: str) -> None:
+        told = f"pipeline {pipeline} is busy with run {execution_id}; try later"
+        super().__init__("StartPipelineExecution", f"pipeline {pipeline}", "PipelineBusy", told)
+        self.args = (told,)
+
+
 class VersionLimitError(AwsError):
     """The oldest of a parameter's 100 versions bears a label and cannot be dropped."""
 

@@ -51,7 +51,7 @@ def follow(settings: Settings, world: World, ended: Ended) -> Answer:
     decide. Strangers' pipelines are ignored.
     """
     cause = f"run {ended.execution_id} of pipeline {ended.pipeline}"
-    proven: list[tuple[str, Entry]] = []
+    proven: dict[str, Entry] = {}
     try:
         run, runs = _run(settings, world, ended)
         ledgers = {
@@ -59,12 +59,10 @@ def follow(settings: Settings, world: World, ended: Ended) -> Answer:
             for database in settings.databases
         }
         if run.status == "Succeeded":
-            proven = [
-                (each.current_parameter, good)
-                for each in settings.databases
-                if (good := newly_good(ledgers[each.name], run))
-            ]
-            answer = _after_success(settings, world, run, ledgers, cause)
+            proven = {
+                name: good for name, ledger in ledgers.items() if (good := newly_good(ledger, run))
+            }
+            answer = _after_success(world, run, ledgers, proven, cause)
         else:
             answer = _after_failure(settings, world, run, runs, ledgers, cause)
     except Refused as refused:
@@ -74,9 +72,10 @@ def follow(settings: Settings, world: World, ended: Ended) -> Answer:
         raise
     if answer.databases:
         world.people.tell(notices.of_run(FUNCTION, cause, answer))
-    for name, entry in proven:
-        # The label moves after people were told: a kill between the two tells it twice, not never.
-        world.parameters.mark_good(name, entry.version)
+    for database in settings.databases:
+        if database.name in proven:
+            # The label moves after people were told: a kill between the two tells it twice, not never.
+            world.parameters.mark_good(database.current_parameter, proven[database.name].version)
     return answer
 
 
@@ -103,19 +102,18 @@ def _run(settings: Settings, world: World, ended: Ended) -> tuple[Run, list[Run]
 
 
 def _after_success(
-    settings: Settings, world: World, run: Run, ledgers: Ledgers, cause: str
+    world: World, run: Run, ledgers: Ledgers, proven: Mapping[str, Entry], cause: str
 ) -> Answer:
     """What the run brought that was not there before; an ordinary deployment brings nothing."""
     minutes = round((run.updated - run.started).total_seconds() / 60, 1)
     entries = []
-    for database in settings.databases:
-        ledger = ledgers[database.name]
-        proven = newly_good(ledger, run)
-        if proven and _is_news(proven, good_entry(ledger)):
+    for name, entry in proven.items():
+        ledger = ledgers[name]
+        if _is_news(entry, good_entry(ledger)):
             entries.append(
-                {"name": database.name, "current": proven.value, "version": proven.version}
-                | _who_and_why(proven)
-                | _age(world, proven, run.updated)
+                {"name": name, "current": entry.value, "version": entry.version}
+                | _who_and_why(entry)
+                | _age(world, entry, run.updated)
                 | {"duration_minutes": minutes, "since": ledger[-1].value}
             )
     message = f"{cause} succeeded after {minutes} minutes"

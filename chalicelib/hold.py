@@ -34,6 +34,16 @@ class Hold:
                 'not a hold such as {"until": "2026-01-22", "reason": "…", "by": "…"}'
             ) from error
 
+    def write(self) -> str:
+        """The parameter's value that tells this hold."""
+        # Parameter Store takes no value with {{ in it, which is how others refer to parameters.
+        # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
+        return json.dumps(self.to_json(), ensure_ascii=False).replace("{{", "{\\u007b")
+
+    def to_json(self) -> dict[str, str]:
+        """The hold as the contract writes it."""
+        return {"until": self.until.isoformat(), "reason": self.reason, "by": self.by}
+
     def covers(self, day: date) -> bool:
         """Whether promotion stands still on ``day``."""
         return day < self.until

@@ -5,7 +5,7 @@ Description tells who moved ``current``, why, and which pipeline run was to carr
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
@@ -50,7 +50,8 @@ class Note:
             action, by, why, token = (fields[key] for key in ("action", "by", "why", "token"))
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
-        if not all(isinstance(text, str) for text in (action, by, why, token or "")):
+        told = [action, by, why] if token is None else [action, by, why, token]
+        if not all(isinstance(text, str) for text in told):
             return None
         return cls(action, by, why, token)
 
@@ -228,10 +229,17 @@ def proven_entry(ledger: Sequence[Entry], runs: Iterable[Run]) -> Entry | None:
     return max(known, key=lambda entry: entry.version, default=None)
 
 
+def earlier_values(ledger: Sequence[Entry]) -> Iterator[str]:
+    """The earlier values that differ from the present one, newest first."""
+    return (entry.value for entry in reversed(ledger) if entry.value != ledger[-1].value)
+
+
+def newest_run_of(entry: Entry, ledger: Sequence[Entry], runs: Iterable[Run]) -> Run | None:
+    """The newest of the runs that deploy this very version; ``runs`` are newest first."""
+    return next((run for run in runs if newest_carried(ledger, run) == entry), None)
+
+
 def proven_value(ledger: Sequence[Entry], runs: Iterable[Run]) -> str | None:
     """The value to go back to from the present one: the proven one, or else the one before."""
     proven = proven_entry(ledger, runs)
-    if proven:
-        return proven.value
-    present = ledger[-1].value
-    return next((entry.value for entry in reversed(ledger) if entry.value != present), None)
+    return proven.value if proven else next(earlier_values(ledger), None)

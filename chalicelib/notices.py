@@ -21,12 +21,13 @@ UNTOLD = ("off-week", "nothing-new")
 
 NEXT_STEPS = {
     "no-eligible-snapshot": "Check in production that its snapshots of the wanted engine and version "
-    "are still taken and shared with this account; GET /snapshots would show each one's verdict.",
+    "are still taken and shared with this account; GET /snapshots shows each one's verdict.",
     "ambiguous-cluster": "Set P_SOURCE_CLUSTER of the database to the one cluster to restore, and "
     "deploy.",
     "outside-window": "Nothing, if this was a late delivery. Otherwise move RESTORE_SCHEDULE into "
     "MAINTENANCE_WINDOW, and deploy.",
-    "on-hold": "Nothing, if the hold is still wanted. Otherwise set the hold's parameter to dummyvalue.",
+    "on-hold": "Nothing, if the hold is still wanted. Otherwise lift it: DELETE /hold, or "
+    "set its parameter to dummyvalue.",
     "parameter-missing": "Create the parameter, or correct its name in the stage and deploy.",
     "no-latest": "Check why db-update-latest-snapshot-id has not recorded a snapshot.",
     "snapshot-gone": "Check in production why the snapshot was deleted or is no longer shared, "
@@ -69,7 +70,8 @@ def of_answer(function: str, cause: str, answer: Answer) -> Notice | None:
             "What happened": [f"{function} decided not to act: {each}." for each in grounds],
             "Started by": cause,
             "Databases": [
-                f"{entry['name']}: stays on {entry['current']}, latest is {entry['latest']}"
+                f"{entry['name']}: stays on {entry['current'] or 'no snapshot'}, latest is "
+                f"{entry['latest'] or 'none'}"
                 for entry in answer.databases
             ],
             "What to do": [NEXT_STEPS[each] for each in dict.fromkeys(grounds.values())],

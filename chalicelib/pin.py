@@ -1,14 +1,16 @@
 """What an operator asks for by hand. AWS and the clock come in as a World."""
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from chalicelib.answers import Values, value_of
-from chalicelib.current import carry_out, put, take_back
-from chalicelib.errors import NotFound, RefreshError, Refused, UncertainError
-from chalicelib.ledger import Move, Note, Run, in_progress, is_carried
+from chalicelib.answers import Values, snapshot_of
+from chalicelib.current import carry_out_or_take_back, check_idle, put
+from chalicelib.errors import NotFound, Refused
+from chalicelib.ledger import Entry, Move, Note, Run, earlier_values, is_carried
 from chalicelib.ports import World
+from chalicelib.refresh import wrong_pipeline
 from chalicelib.settings import Database, Settings
 from chalicelib.snapshots import Snapshot, SnapshotArn, pin_rejection
 
@@ -29,59 +31,110 @@ def pin(settings: Settings, world: World, database: Database, wish: Pin) -> dict
     Raises NotFound for an unknown snapshot, Refused for one that must not be restored or a pipeline
     that cannot take it, and AwsError. Pinning what is pinned writes nothing.
     """
-    names = [database.current_parameter, database.latest_parameter, settings.pipeline_parameter]
-    values = world.parameters.get(names)
+    values = _values(settings, world, database)
     snapshot = _wished(world, database, values, wish.snapshot)
+    _check(snapshot, database)
+    idle = _idle_pipeline(settings, world, values) if wish.deploy else None
+    note = Note("pin", wish.by, wish.why)
+    return _move(world, database.current_parameter, values, snapshot.arn, note, idle)
+
+
+def rollback(
+    settings: Settings, world: World, database: Database, by: str, why: str, *, deploy: bool
+) -> dict[str, Any]:
+    """Set *current* back to the newest earlier snapshot that differs from the present one.
+
+    Raises as ``pin`` does, but Refused, too, for a snapshot that is gone: nobody named it.
+    """
+    values = _values(settings, world, database)
+    idle = _idle_pipeline(settings, world, values) if deploy else None
+    name = database.current_parameter
+    ledger = world.parameters.history(name) if name in values else []
+    unfinished = idle and ledger and _is_unfinished(ledger[-1], idle[1])
+    target = ledger[-1].value if unfinished else earlier_snapshot(ledger)
+    if target is None:
+        raise Refused("nothing-earlier", f"{name} has held no other snapshot to go back to")
+    snapshot = world.snapshots.find(target)
+    if snapshot is None:
+        raise Refused("snapshot-gone", f"{target}, the one before, does not exist any more")
+    _check(snapshot, database)
+    return _move(world, name, values, target, Note("rollback", by, why), idle)
+
+
+def _is_unfinished(present: Entry, runs: Sequence[Run]) -> bool:
+    """A rollback was killed before it started its run: one more step back would undo it."""
+    rolled_back = present.note is not None and present.note.action == "rollback"
+    return rolled_back and present.token is not None and not is_carried(present, runs)
+
+
+def earlier_snapshot(ledger: Sequence[Entry]) -> str | None:
+    """Where a rollback goes: the newest earlier snapshot that differs from the present value."""
+    return next(filter(SnapshotArn.parse, earlier_values(ledger)), None)
+
+
+def _values(settings: Settings, world: World, database: Database) -> Values:
+    return world.parameters.get(
+        [database.current_parameter, database.latest_parameter, settings.pipeline_parameter]
+    )
+
+
+def _check(snapshot: Snapshot, database: Database) -> None:
     broken = pin_rejection(snapshot, database.wanted)
     if broken:
         raise Refused("not-eligible", f"{snapshot.arn} cannot be pinned: {broken.detail}")
 
-    name = database.current_parameter
+
+def _move(
+    world: World,
+    name: str,
+    values: Values,
+    arn: str,
+    note: Note,
+    idle: tuple[str, Sequence[Run]] | None,
+) -> dict[str, Any]:
+    """Put the value; and start the pipeline where an ``idle`` one is given, or neither."""
     present = values.get(name)
     execution_id = None
-    if wish.deploy:
-        versions, execution_id = _deploy(settings, world, name, values, snapshot.arn, wish)
-    elif present and present.value == snapshot.arn:
+    if idle:
+        versions, execution_id = _deploy(world, name, values, arn, note, *idle)
+    elif present and present.value == arn:
         versions = {}
     else:
-        versions = {name: put(world, name, snapshot.arn, Note("pin", wish.by, wish.why))}
+        versions = {name: put(world, name, arn, note)}
     return {
-        "current": snapshot.arn,
-        "previous": present.value if present else None,
+        "current": arn,
+        "previous": snapshot_of(values, name),
         "version": versions.get(name, present.version if present else None),
         "execution_id": execution_id,
     }
 
 
 def _deploy(
-    settings: Settings, world: World, name: str, values: Values, arn: str, wish: Pin
+    world: World,
+    name: str,
+    values: Values,
+    arn: str,
+    note: Note,
+    pipeline: str,
+    runs: Sequence[Run],
 ) -> tuple[dict[str, int], str]:
-    """Put the wished value and start the pipeline, or neither."""
-    pipeline, runs = _idle_pipeline(settings, world, values)
     token = str(uuid.uuid4())
     present = values.get(name)
-    moves = {}
-    if present is None or present.value != arn:
-        moves[name] = Move(arn, present.value if present else None, token)
-    else:
+    written = present is not None and present.value == arn
+    if written:
         waiting = world.parameters.history(name)[-1]
         if waiting.token and not is_carried(waiting, runs):
             token = waiting.token  # an invocation was killed before it started this run
-    note = Note("pin", wish.by, wish.why, token)
-    try:
-        return carry_out(world, pipeline, runs, moves, note)
-    except UncertainError:
-        raise
-    except RefreshError as error:
-        take_back(world, [name], pipeline, lambda entry: entry.token == token, error)
-        raise
+    move = Move(arn, present.value if present else None, token, written)
+    note = replace(note, token=token)
+    return carry_out_or_take_back(world, pipeline, runs, {name: move}, note)
 
 
 def _wished(world: World, database: Database, values: Values, wish: str) -> Snapshot:
     wish = wish.lower()  # as RDS does: it stores every identifier in lower case
     if wish == "latest":
-        latest = value_of(values, database.latest_parameter)
-        if latest is None or SnapshotArn.parse(latest) is None:
+        latest = snapshot_of(values, database.latest_parameter)
+        if latest is None:
             raise Refused("no-latest", f"{database.latest_parameter} names no snapshot yet")
         wish = latest
         found = [world.snapshots.find(latest)]
@@ -102,13 +155,10 @@ def _wished(world: World, database: Database, values: Values, wish: str) -> Snap
 
 
 def _idle_pipeline(settings: Settings, world: World, values: Values) -> tuple[str, list[Run]]:
-    if settings.pipeline_parameter not in values:
-        raise Refused("parameter-missing", f"no parameter {settings.pipeline_parameter}")
+    wrong = wrong_pipeline(settings, values)
+    if wrong:
+        raise wrong
     pipeline = values[settings.pipeline_parameter].value
     runs = world.pipelines.runs(pipeline)
-    busy = in_progress(runs)
-    if busy:
-        raise Refused(
-            "pipeline-busy", f"pipeline {pipeline} is busy with run {busy.execution_id}; try later"
-        )
+    check_idle(pipeline, runs)
     return pipeline, runs

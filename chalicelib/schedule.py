@@ -156,6 +156,17 @@ class Expression:
         return self.text
 
 
+def day(text: str) -> date:
+    """Read a date such as 2026-01-04; raises ValueError, saying so."""
+    # date.fromisoformat alone would also take 20260104 and 2026-W01-7.
+    try:
+        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass  # no such day
+    raise ValueError("write a date such as 2026-01-04")
+
+
 def next_run(
     expression: Expression,
     cadence: Cadence,

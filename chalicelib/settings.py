@@ -7,12 +7,13 @@ wrong stage fails the deployment and not the night. Every problem is reported, n
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
 from chalicelib.errors import SettingsError
-from chalicelib.schedule import Cadence, Expression, Window, ever_runs
+from chalicelib.hold import Hold
+from chalicelib.schedule import Cadence, Expression, Window, day, ever_runs, next_run
 from chalicelib.snapshots import Wanted
 
 ENGINES = ("aurora-postgresql", "aurora-mysql", "docdb", "neptune")
@@ -92,6 +93,15 @@ class Settings:
         if self.hold_parameter:
             names.append(self.hold_parameter)
         return tuple(names)
+
+    def next_update(self, now: datetime) -> datetime | None:
+        """When *latest* is looked for next, which happens at any hour; None for a rate."""
+        return next_run(self.update_schedule, self.cadence, self.window.whole_day(), now)
+
+    def next_restore(self, now: datetime, hold: Hold | None) -> datetime | None:
+        """When the schedule promotes next, window and ``hold`` minded; None for a rate."""
+        not_before = hold.until if hold else date.min
+        return next_run(self.restore_schedule, self.cadence, self.window, now, not_before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,15 +218,6 @@ def _age_limit(text: str) -> timedelta | None:
     return timedelta(days=days) if days else None
 
 
-def _day(text: str) -> date:
-    # date.fromisoformat alone would also take 20260104 and 2026-W01-7.
-    wanted = "write a date such as 2026-01-04"
-    try:
-        return date.fromisoformat(_matching("[0-9]{4}-[0-9]{2}-[0-9]{2}", wanted)(text))
-    except ValueError:
-        raise ValueError(wanted) from None
-
-
 def _switch(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError("write true or false")
@@ -282,7 +283,7 @@ _STAGE = (
     _Variable("UPDATE_SCHEDULE", Expression.parse, "cron(0 2 ? * SUN *)"),
     _Variable("RESTORE_SCHEDULE", Expression.parse, "cron(0 4 ? * SUN *)"),
     _Variable("REFRESH_EVERY_WEEKS", _weeks, "2"),
-    _Variable("REFRESH_ANCHOR_DATE", _day, "2026-01-04"),
+    _Variable("REFRESH_ANCHOR_DATE", day, "2026-01-04"),
     _Variable("MAINTENANCE_WINDOW", Window.parse, "00:00-07:00 UTC"),
     _Variable("MAX_SNAPSHOT_AGE_DAYS", _age_limit, "14"),
     _Variable(

@@ -108,6 +108,7 @@ class InMemoryParameters:
     @_call
     def put(self, name: str, value: str, note: Note) -> int:
         assert value, "Parameter Store takes no empty value"
+        assert "{{" not in value, "nor one that refers to another parameter"
         kept = self.kept.setdefault(name, [])
         if len(kept) == VERSIONS_KEPT:
             if kept[0].good:

@@ -175,7 +175,14 @@ def test_the_schedules_are_the_settings(load: Load) -> None:
 def test_every_route_carries_the_iam_authorizer(load: Load) -> None:
     routes = load().app.routes
     assert {path: list(methods) for path, methods in routes.items()} == {
-        "/snapshots/current": ["PUT"]
+        "/snapshots/current": ["PUT"],
+        "/snapshots/current/rollback": ["POST"],
+        "/snapshots/current/history": ["GET"],
+        "/snapshots": ["GET"],
+        "/status": ["GET"],
+        "/hold": ["PUT", "DELETE"],
+        "/refresh": ["POST"],
+        "/": ["GET"],
     }
     for methods in routes.values():
         for route in methods.values():

@@ -21,4 +21,4 @@ def test_every_test_that_is_named_exists(named: tuple[str, str]) -> None:
 
 
 def test_the_number_of_planted_faults_is_told_rightly() -> None:
-    assert f"plants {'seventeen' if len(PLANTED) == 17 else len(PLANTED)} faults" in GUARANTEES
+    assert f"plants {len(PLANTED)} faults" in GUARANTEES

@@ -2,8 +2,10 @@
 
 import zipfile
 
+import yaml
+
 from localcloud.company import Company
-from tests.e2e.conftest import RESTORE, UPDATE
+from tests.e2e.conftest import PROJECT, RESTORE, UPDATE
 
 
 def test_the_package_holds_what_the_runtime_lacks_and_nothing_else(deployed: Company) -> None:
@@ -32,7 +34,9 @@ def test_every_deployed_method_carries_the_iam_authorizer(deployed: Company) -> 
         for resource in apigateway.get_resources(restApiId=api["id"])["items"]
         for method in resource.get("resourceMethods", {})
     }
-    assert methods == {("/snapshots/current", "PUT"): "AWS_IAM"}
+    document = yaml.safe_load((PROJECT / "docs/openapi.yaml").read_text())
+    documented = [(path, each.upper()) for path, item in document["paths"].items() for each in item]
+    assert methods == dict.fromkeys(documented, "AWS_IAM")
 
 
 def test_the_schedules_are_those_of_the_contract(deployed: Company) -> None:

@@ -1,4 +1,4 @@
-"""Thousands of random histories; ``make simulate N=…`` runs more of them, and shows progress."""
+"""Hundreds of random histories; ``make simulate N=…`` runs more of them, and shows progress."""
 
 import os
 import random
@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.simulation.histories import Histories
 
 BATCH = 250
-COUNT = int(os.environ.get("HISTORIES", "2000"))
+COUNT = int(os.environ.get("HISTORIES", "750"))
 # The same histories in every ``make test``; new ones in every ``make simulate``.
 SEED = int(os.environ.get("SEED", "20260104"))
 

@@ -2,13 +2,15 @@
 
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from chalicelib import follow, ledger, notices, refresh, snapshots
+from chalicelib import current, follow, hold, ledger, notices, overview, pin, refresh, snapshots
 from chalicelib.errors import Refused
 from tests.simulation.histories import Histories
 
@@ -66,8 +68,78 @@ def first_move_only(*arguments: Any) -> Any:
     return dict(list(REAL_MOVES(*arguments).items())[:1])
 
 
+def by_hand_without(check: str) -> Any:
+    """A person's order, and only a person's, skips one check."""
+
+    def plan(settings: Any, world: Any, values: Any, order: Any, walk: Any) -> Any:
+        if order.scheduled:
+            return REAL_PLAN(settings, world, values, order, walk)
+        with patch.object(refresh, check, nothing):
+            return REAL_PLAN(settings, world, values, order, walk)
+
+    return plan
+
+
+def eager_dry_run(settings: Any, world: Any, values: Any, plan: Any, walk: Any, run: Any) -> Any:
+    """Puts what it was only asked about."""
+    for name, move in plan.moves.items():
+        world.parameters.put(name, move.value, plan.note)
+    return REAL_STARTED(settings, world, values, plan, walk, run)
+
+
+def impatient_dry_run(*, patient: bool = False) -> Any:
+    """Does not look on where a condition of time is not met, and then forgets it."""
+    walk = REAL_WALK(patient=patient)
+    walk.end_of_checks = nothing  # type: ignore[method-assign]
+    return walk
+
+
+def oldest_snapshot(entries: Any) -> Any:
+    """Back to where it all began."""
+    values = [entry.value for entry in entries if entry.value != entries[-1].value]
+    return next(filter(snapshots.SnapshotArn.parse, values), None)
+
+
+def snapshot_before(entries: Any) -> Any:
+    """Back to the version before, whatever it holds."""
+    return entries[-2].value if len(entries) > 1 else None
+
+
+def present_entry(entries: Any, runs: Any) -> Any:
+    """What is current is taken for what acceptance is on."""
+    return entries[-1] if entries else None
+
+
+def any_good_entry(entries: Any, runs: Any) -> Any:
+    """Only the label counts, not a run whose event is still to come."""
+    return ledger.good_entry(entries)
+
+
+def newest_carrying_run(entry: Any, entries: Any, runs: Any) -> Any:
+    """A run of a later version is told of an earlier one, too."""
+    return next((run for run in runs if ledger.carries(run, entry)), None)
+
+
+def curious_look(settings: Any, world: Any, databases: Any) -> Any:
+    """Whoever looks marks the present version good."""
+    look = REAL_LOOK(settings, world, databases)
+    for database in databases:
+        entries = look.ledgers[database.name]
+        world.parameters.mark_good(database.current_parameter, entries[-1].version)
+    return look
+
+
+def a_day_short(held: Any, day: Any) -> bool:
+    """The hold ends one day before its day."""
+    return bool(day < held.until - timedelta(days=1))
+
+
+REAL_LOOK = overview._look  # noqa: SLF001
 REAL_MOVES = refresh._moves  # noqa: SLF001
+REAL_PLAN = refresh._plan  # noqa: SLF001
+REAL_STARTED = refresh._started  # noqa: SLF001
 REAL_TAKEN_BACK = refresh._taken_back  # noqa: SLF001
+REAL_WALK = refresh.Walk
 
 PLANTED: dict[str, Plant] = {
     "no undo": instead(refresh, "_taken_back", untaken),
@@ -80,13 +152,32 @@ PLANTED: dict[str, Plant] = {
     "the weeks ignored": instead(refresh, "_check_week", nothing),
     "the hold ignored": instead(refresh, "_check_hold", nothing),
     "no second look at the snapshot": instead(refresh, "rejection", nothing),
-    "a busy pipeline ignored": instead(refresh, "_check_idle", nothing),
+    "a busy pipeline ignored": instead(refresh, "check_idle", nothing),
     "only the first database": instead(refresh, "_moves", first_move_only),
     "ties by order": instead(snapshots, "_recency", lambda snapshot: snapshot.created),
     "followed without carrying": instead(follow, "newest_carried", present_version),
     "good moves back": instead(follow, "newly_good", newest_good),
     "a failed run's value stays": instead(follow, "put", nothing),
     "nobody hears of decisions": instead(notices, "of_answer", nothing),
+    "a refresh by hand ignores the hold": instead(refresh, "_plan", by_hand_without("_check_hold")),
+    "a refresh by hand ignores the window": instead(
+        refresh, "_plan", by_hand_without("_check_window")
+    ),
+    "a dry run that puts": instead(refresh, "_started", eager_dry_run),
+    "a dry run that forgets a refusal": instead(refresh, "Walk", impatient_dry_run),
+    "an operator's failed start is not taken back": instead(current, "take_back", nothing),
+    "a rollback to the oldest": instead(pin, "earlier_snapshot", oldest_snapshot),
+    "a rollback to the present value": instead(pin, "earlier_snapshot", snapshot_before),
+    "a rollback or pin beside a run": instead(pin, "check_idle", nothing),
+    "a rollback or pin of anything": instead(pin, "pin_rejection", nothing),
+    "a hold that ends a day early": instead(hold.Hold, "covers", a_day_short),
+    "a waiting pin is called deployed": instead(overview, "proven_entry", present_entry),
+    "deployed by the label alone": instead(overview, "proven_entry", any_good_entry),
+    "any run is said to restore": instead(overview, "carries", lambda *_: True),
+    "a run is told of every version before": instead(
+        overview, "newest_run_of", newest_carrying_run
+    ),
+    "a look that writes": instead(overview, "_look", curious_look),
 }
 
 
@@ -95,7 +186,7 @@ def histories() -> None:
     run_state_machine_as_test(
         Histories,
         settings=settings(
-            max_examples=300,
+            max_examples=250,
             stateful_step_count=30,
             deadline=None,
             database=None,

@@ -12,8 +12,10 @@ from chalicelib.ledger import (
     Move,
     Note,
     Run,
+    earlier_values,
     is_spent,
     newest_carried,
+    newest_run_of,
     next_move,
     proven_value,
     way_back,
@@ -77,6 +79,11 @@ def test_a_reason_of_quotes_which_json_doubles_still_fits() -> None:
         '{"action": "pin", "by": "me", "why": "x"}',
         '{"action": 1, "by": "me", "why": "x", "token": null}',
         '{"action": "pin", "by": "me", "why": "x", "token": 5}',
+        '{"action": "pin", "by": "me", "why": "x", "token": 0}',
+        '{"action": "pin", "by": "me", "why": "x", "token": false}',
+        '{"action": "pin", "by": "me", "why": "x", "token": []}',
+        '{"action": "pin", "by": "me", "why": "x", "token": {}}',
+        '"action by why token"',
         "[" * 100_000,
     ],
 )
@@ -229,3 +236,30 @@ def test_an_entry_by_others_is_by_unknown() -> None:
     assert (stranger.by, stranger.why, stranger.token) == ("unknown", "unknown", None)
     assert not stranger.came_back
     assert not stranger.promoted(T)
+
+
+def test_earlier_values_are_those_that_differ_newest_first() -> None:
+    ledger = [entry(number, value) for number, value in enumerate("abcbacc", 1)]
+    assert list(earlier_values(ledger)) == ["a", "b", "b", "a"]
+    assert list(earlier_values(ledger[:1])) == []
+    assert list(earlier_values([])) == []
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1))
+def test_no_earlier_value_is_the_present_one(values: list[str]) -> None:
+    told = list(earlier_values([entry(number, value) for number, value in enumerate(values, 1)]))
+    assert values[-1] not in told
+    assert told == [value for value in reversed(values) if value != values[-1]]
+
+
+def test_the_run_of_a_version_is_the_newest_that_deploys_it_and_no_other() -> None:
+    ledger = [entry(1, "a", -60), entry(2, "b", -40), entry(3, "c", 0)]
+    runs = [run(-10), run(-39), run(-59)]
+    assert [newest_run_of(each, ledger, runs) for each in ledger] == [runs[2], runs[0], None]
+    assert newest_run_of(ledger[2], ledger, []) is None
+
+
+def test_a_version_that_was_moved_on_before_any_run_has_none() -> None:
+    ledger = [entry(1, "a", -2), entry(2, "b", -1)]
+    assert newest_run_of(ledger[0], ledger, [run(0)]) is None
+    assert newest_run_of(ledger[1], ledger, [run(0)]) == run(0)

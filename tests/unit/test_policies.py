@@ -64,6 +64,7 @@ def test_each_function_may_do_what_it_does(stage: str) -> None:
     latest = parameter("SSM_RDS_LATEST_SNAPSHOT_NAME")
     current = parameter("SSM_RDS_CURRENT_SNAPSHOT_NAME")
     name_of_pipeline = parameter("SSM_MAIN_CICD_NAME")
+    hold = parameter("SSM_REFRESH_HOLD_NAME")
     pipeline = next(
         resource
         for action, resource in grants("db-restore-from-snapshot", stage)
@@ -95,7 +96,7 @@ def test_each_function_may_do_what_it_does(stage: str) -> None:
         "db-restore-from-snapshot": [
             *every,
             *reading,
-            ("ssm:GetParameters", parameter("SSM_REFRESH_HOLD_NAME")),
+            ("ssm:GetParameters", hold),
             *ledger,
             undoing,
             looking,
@@ -103,7 +104,16 @@ def test_each_function_may_do_what_it_does(stage: str) -> None:
             telling,
         ],
         "db-follow-pipeline": [*every, reading[0], *ledger, looking, telling],
-        "api_handler": [*every, *reading, *ledger, undoing, looking, running],
+        "api_handler": [
+            *every,
+            *reading,
+            ("ssm:GetParameters", hold),
+            ("ssm:PutParameter", hold),
+            *ledger,
+            undoing,
+            looking,
+            running,
+        ],
     }
     for function, wanted in expected.items():
         granted = [grant for grant in grants(function, stage) if not grant[0].startswith("logs:")]

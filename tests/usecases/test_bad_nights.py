@@ -1,9 +1,8 @@
 """Nights on which more than one thing goes wrong."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,59 +12,24 @@ from chalicelib.pin import Pin, pin
 from chalicelib.refresh import promote
 from chalicelib.settings import Settings
 from tests.fakes import InMemoryAws, arn, snapshot
-from tests.stage import CURRENT, LATEST, PIPELINE, STAGE
-
-SUNDAY = datetime(2026, 1, 4, 4, tzinfo=UTC)
-BY_HAND = Note("by hand", "somebody", "")
-HOLD = "/acceptance/hold"
+from tests.interruptions import Killed, calm, kill, lose, refuse
+from tests.stage import CURRENT, LATEST, PIPELINE
+from tests.usecases.conftest import BY_HAND, SUNDAY, hold_until, runs_started
 
 
-class Killed(BaseException):
-    """The process died."""
-
-
-def kill(aws: InMemoryAws, when: str, operation: str, nth: int = 1) -> None:
-    def interrupt(at_when: str, at_operation: str) -> None:
-        if (at_when, at_operation) == (when, operation) and aws.calls.count(operation) == nth:
-            raise Killed
-
-    aws.calls.clear()
-    aws.interrupt = interrupt
-
-
-def calm(aws: InMemoryAws, minutes: float = 1) -> None:
-    """Nothing goes wrong any more; the next attempt comes a minute later."""
-    aws.interrupt = lambda when, operation: None
-    aws.time += timedelta(minutes=minutes)
-
-
-def refuse(aws: InMemoryAws, operation: str) -> None:
-    def interrupt(when: str, at_operation: str) -> None:
-        if (when, at_operation) == ("before", operation):
-            raise AwsError(operation, "it", "AccessDeniedException", "no")
-
-    aws.interrupt = interrupt
-
-
-def runs_started(aws: InMemoryAws) -> int:
-    return len([run for run in aws.pipelines.pipelines[PIPELINE] if run.execution_id != "run-0"])
-
-
-@pytest.fixture
-def holdable() -> Settings:
-    return Settings.from_environment(STAGE | {"SSM_REFRESH_HOLD_NAME": HOLD})
-
-
-def hold(aws: InMemoryAws) -> None:
-    value = json.dumps({"until": "2026-02-01", "reason": "release", "by": "kim"})
-    aws.parameters.put(HOLD, value, BY_HAND)
+def promote_until_killed(settings: Settings, aws: InMemoryAws) -> None:
+    """The process dies between the put and the start; the next attempt comes a minute later."""
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
 
 
 @pytest.mark.parametrize(
     ("happens", "reason"),
     [
         (lambda aws: setattr(aws, "time", SUNDAY.replace(hour=7)), "outside-window"),
-        (hold, "on-hold"),
+        (hold_until("2026-02-01"), "on-hold"),
         (lambda aws: aws.snapshots.all.clear(), "snapshot-gone"),
         (
             lambda aws: setattr(
@@ -81,10 +45,7 @@ def test_what_a_killed_attempt_put_is_taken_back_when_the_retry_must_not_go_on(
     holdable: Settings, aws: InMemoryAws, happens: Callable[[InMemoryAws], object], reason: str
 ) -> None:
     """Or the next ordinary deployment, at noon, would restore the database in spite of it all."""
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(holdable, aws, SUNDAY)
-    calm(aws)
+    promote_until_killed(holdable, aws)
     happens(aws)
     answer = promote(holdable, aws, SUNDAY)
     assert answer.reason == reason
@@ -96,15 +57,12 @@ def test_what_a_killed_attempt_put_is_taken_back_when_the_retry_must_not_go_on(
 def test_it_is_taken_back_as_well_when_the_retry_finds_the_pipeline_busy(
     settings: Settings, aws: InMemoryAws
 ) -> None:
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
+    promote_until_killed(settings, aws)
     before = SUNDAY - timedelta(minutes=5)
     older = Run("older", "InProgress", before, before)
     aws.pipelines.pipelines[PIPELINE].append(replace(older, started=before))
     aws.parameters.kept[CURRENT][-1] = replace(aws.parameters.kept[CURRENT][-1], modified=SUNDAY)
-    with pytest.raises(AwsError, match="PipelineBusy"):
+    with pytest.raises(AwsError, match="pipeline acceptance-main is busy"):
         promote(settings, aws, SUNDAY)
     assert aws.values()[CURRENT] == arn("old")
 
@@ -159,12 +117,8 @@ def test_a_start_whose_answer_and_whose_listing_are_lost_is_completed_by_the_ret
 
 
 def test_a_start_that_never_arrived_is_taken_back(settings: Settings, aws: InMemoryAws) -> None:
-    def interrupt(when: str, operation: str) -> None:
-        if (when, operation) == ("before", "start"):
-            raise AwsError(operation, "it", "ConnectTimeoutError", "", answered=False)
-
-    aws.interrupt = interrupt
-    with pytest.raises(AwsError, match="ConnectTimeoutError"):
+    lose(aws, "before", "start")
+    with pytest.raises(AwsError, match="ReadTimeoutError"):
         promote(settings, aws, SUNDAY)
     assert aws.values()[CURRENT] == arn("old")
 
@@ -176,20 +130,14 @@ def test_a_run_that_ended_before_the_put_has_not_carried_it(
     aws.pipelines.pipelines[PIPELINE].append(
         Run("dev", "Failed", SUNDAY - timedelta(seconds=30), ended)
     )
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
+    promote_until_killed(settings, aws)
     assert promote(settings, aws, SUNDAY).outcome == "started"
 
 
 def test_an_undo_does_not_go_back_to_what_another_killed_attempt_put(
     settings: Settings, aws: InMemoryAws
 ) -> None:
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
+    promote_until_killed(settings, aws)
     aws.snapshots.all.append(snapshot("newer"))
     aws.parameters.put(LATEST, arn("newer"), BY_HAND)
     refuse(aws, "start")
@@ -210,10 +158,7 @@ def test_after_an_undo_the_old_value_is_nothing_new(settings: Settings, aws: InM
 def test_the_answer_after_a_kill_tells_what_was_before_it(
     settings: Settings, aws: InMemoryAws
 ) -> None:
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
+    promote_until_killed(settings, aws)
     (entry,) = promote(settings, aws, SUNDAY).databases
     assert (entry["previous"], entry["current"]) == (arn("old"), arn("new"))
 
@@ -328,11 +273,7 @@ def test_a_pin_whose_start_is_uncertain_stays(settings: Settings, aws: InMemoryA
 
 
 def test_a_pin_whose_answer_was_lost_is_a_pin(settings: Settings, aws: InMemoryAws) -> None:
-    def interrupt(when: str, operation: str) -> None:
-        if (when, operation) == ("after", "put"):
-            raise AwsError(operation, "it", "ReadTimeoutError", "", answered=False)
-
-    aws.interrupt = interrupt
+    lose(aws, "after", "put")
     answer = pin(settings, aws, settings.databases[0], Pin("new", "kim", "", deploy=False))
     assert (answer["version"], aws.values()[CURRENT]) == (2, arn("new"))
 
@@ -365,10 +306,7 @@ def test_a_pipeline_deleted_before_its_start_leaves_the_old_value(
 def test_a_history_that_was_lost_leaves_no_way_back_and_nothing_is_deleted(
     settings: Settings, aws: InMemoryAws
 ) -> None:
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
+    promote_until_killed(settings, aws)
     del aws.parameters.kept[CURRENT][0]
     aws.snapshots.all.clear()
     assert promote(settings, aws, SUNDAY).reason == "snapshot-gone"
@@ -394,10 +332,7 @@ def test_a_killed_value_stays_while_nobody_can_list_the_runs(
     settings: Settings, aws: InMemoryAws
 ) -> None:
     """Whether a run has come for it cannot be known; people are told of the failure."""
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
+    promote_until_killed(settings, aws)
     refuse(aws, "runs")
     with pytest.raises(AwsError) as caught:
         promote(settings, aws, SUNDAY)
@@ -425,10 +360,7 @@ def test_a_parameter_created_by_a_doubled_put_is_removed_again(
 
 
 def test_a_retry_does_not_overrule_an_operator(settings: Settings, aws: InMemoryAws) -> None:
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
+    promote_until_killed(settings, aws)
     aws.snapshots.all.append(snapshot("wanted"))
     pin(settings, aws, settings.databases[0], Pin("wanted", "kim", "", deploy=False))
     assert promote(settings, aws, SUNDAY).reason == "nothing-new"
@@ -439,9 +371,5 @@ def test_a_retry_does_not_overrule_an_operator(settings: Settings, aws: InMemory
 def test_a_lost_put_with_a_note_that_was_cut_is_found(settings: Settings, aws: InMemoryAws) -> None:
     wish = Pin("new", "kim", "because " * 200, deploy=False)
 
-    def interrupt(when: str, operation: str) -> None:
-        if (when, operation) == ("after", "put"):
-            raise AwsError(operation, "it", "ReadTimeoutError", "", answered=False)
-
-    aws.interrupt = interrupt
+    lose(aws, "after", "put")
     assert pin(settings, aws, settings.databases[0], wish)["version"] == 2

@@ -1,7 +1,7 @@
 """db-follow-pipeline: a successful run proves its version good, a failed one is taken back."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,9 +13,10 @@ from chalicelib.ledger import Note, Run
 from chalicelib.refresh import promote
 from chalicelib.settings import Settings
 from tests.fakes import InMemoryAws, arn, snapshot
+from tests.interruptions import Killed, kill
 from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, TWO
+from tests.usecases.conftest import SUNDAY
 
-SUNDAY = datetime(2026, 1, 4, 4, tzinfo=UTC)
 STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Stopped": "STOPPED"} | {
     "Cancelled": "CANCELED",
     "Superseded": "SUPERSEDED",
@@ -324,12 +325,8 @@ def test_an_age_that_cannot_be_looked_up_fails_nothing(
 def test_a_revert_that_was_killed_before_it_told_is_told_even_after_a_pin(
     settings: Settings, promoted: InMemoryAws
 ) -> None:
-    def kill(when: str, operation: str) -> None:
-        if operation == "_publish":
-            raise Killed
-
     ended = ends(promoted, "Failed")
-    promoted.interrupt = kill
+    kill(promoted, "before", "_publish")
     with pytest.raises(Killed):
         follow(settings, promoted, ended)
     promoted.interrupt = lambda when, operation: None
@@ -363,10 +360,6 @@ def test_people_who_cannot_be_told_change_nothing(
     assert promoted.values()[CURRENT] == arn("old")
 
 
-class Killed(BaseException):
-    """The process died."""
-
-
 @pytest.mark.parametrize("status", ["Succeeded", "Failed"])
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
@@ -377,11 +370,7 @@ def test_a_follow_up_killed_at_any_call_and_run_again_ends_as_one_that_was_not(
 ) -> None:
     ended = ends(promoted, status)
 
-    def kill(at_when: str, at_operation: str) -> None:
-        if (at_when, at_operation) == (when, operation):
-            raise Killed
-
-    promoted.interrupt = kill
+    kill(promoted, when, operation)
     try:
         follow(settings, promoted, ended)
     except Killed:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from chalicelib.ledger import Note, Run
 from chalicelib.refresh import Answer, promote
 from chalicelib.settings import Settings
 from tests.fakes import InMemoryAws, arn, snapshot
+from tests.interruptions import Killed, calm, kill, lose
 from tests.stage import (
     CURRENT,
     LATEST,
@@ -20,15 +20,8 @@ from tests.stage import (
     PIPELINE,
     PIPELINE_NAME,
     STAGE,
-    TWO,
 )
-
-SUNDAY = datetime(2026, 1, 4, 4, tzinfo=UTC)
-BY_HAND = Note("by hand", "somebody", "")
-
-
-class Killed(BaseException):
-    """The process died: nothing of it runs any more, no handler either."""
+from tests.usecases.conftest import BY_HAND, SUNDAY, at, holding, listing, without
 
 
 def told(answer: Answer) -> tuple[str, str | None]:
@@ -62,6 +55,33 @@ def test_latest_becomes_current_and_the_pipeline_is_started(
             }
         ],
         "execution_id": "run-2",
+        "steps": [
+            {"step": "week", "verdict": "passed", "detail": None},
+            {"step": "window", "verdict": "passed", "detail": "00:00-07:00 UTC"},
+            {"step": "hold", "verdict": "passed", "detail": None},
+            {
+                "step": "parameters",
+                "verdict": "passed",
+                "detail": "the pipeline is acceptance-main",
+            },
+            {
+                "step": "snapshot",
+                "verdict": "passed",
+                "detail": f"rds: {arn('new')}, 6.0 hours old",
+            },
+            {
+                "step": "new",
+                "verdict": "passed",
+                "detail": f"{CURRENT} moves to {arn('new')}",
+            },
+            {
+                "step": "idle",
+                "verdict": "passed",
+                "detail": "no run of acceptance-main is in progress",
+            },
+            {"step": "put", "verdict": "done", "detail": None},
+            {"step": "start", "verdict": "done", "detail": None},
+        ],
     }
     assert aws.values()[CURRENT] == arn("new")
     assert runs_started(aws) == [Run("run-2", "InProgress", SUNDAY, SUNDAY)]
@@ -108,22 +128,6 @@ def test_a_current_that_does_not_exist_is_created(settings: Settings, aws: InMem
 # --- decisions not to act -------------------------------------------------------------------------
 
 
-def missing(name: str) -> Callable[[InMemoryAws], None]:
-    return lambda aws: aws.parameters.kept.pop(name) and None
-
-
-def holding(name: str, value: str) -> Callable[[InMemoryAws], None]:
-    return lambda aws: aws.parameters.put(name, value, BY_HAND) and None
-
-
-def listing(*snapshots: Any) -> Callable[[InMemoryAws], None]:
-    return lambda aws: setattr(aws.snapshots, "all", list(snapshots))
-
-
-def at(time: datetime) -> Callable[[InMemoryAws], None]:
-    return lambda aws: setattr(aws, "time", time)
-
-
 @pytest.mark.parametrize(
     ("arrange", "outcome", "reason", "message"),
     [
@@ -133,8 +137,8 @@ def at(time: datetime) -> Callable[[InMemoryAws], None]:
             "outside-window",
             "2026-01-04 07:00 UTC is outside 00:00-07:00 UTC",
         ),
-        (missing(LATEST), "failed", "parameter-missing", f"no parameter {LATEST}"),
-        (missing(PIPELINE_NAME), "failed", "parameter-missing", f"no parameter {PIPELINE_NAME}"),
+        (without(LATEST), "failed", "parameter-missing", f"no parameter {LATEST}"),
+        (without(PIPELINE_NAME), "failed", "parameter-missing", f"no parameter {PIPELINE_NAME}"),
         (
             holding(LATEST, "dummyvalue"),
             "failed",
@@ -258,11 +262,6 @@ def test_without_a_limit_any_age_is_promoted(aws: InMemoryAws) -> None:
 # --- the hold -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def holdable() -> Settings:
-    return Settings.from_environment(STAGE | {"SSM_REFRESH_HOLD_NAME": "/acceptance/hold"})
-
-
 @pytest.mark.parametrize(
     ("value", "expected", "message"),
     [
@@ -327,15 +326,10 @@ def test_an_event_delivered_again_after_its_run_failed_and_was_taken_back_starts
 def test_a_promotion_killed_at_any_call_and_run_again_ends_as_one_that_was_not(
     settings: Settings, aws: InMemoryAws, when: str, operation: str
 ) -> None:
-    def kill(at_when: str, at_operation: str) -> None:
-        if (at_when, at_operation) == (when, operation):
-            raise Killed
-
-    aws.interrupt = kill
+    kill(aws, when, operation)
     with pytest.raises(Killed):
         promote(settings, aws, SUNDAY)
-    aws.interrupt = lambda when, operation: None
-    aws.time += timedelta(minutes=1)
+    calm(aws)
 
     promote(settings, aws, SUNDAY)
 
@@ -425,11 +419,7 @@ def test_a_put_whose_answer_was_lost_counts_as_put(settings: Settings, aws: InMe
 
 
 def test_a_put_that_never_arrived_is_no_put(settings: Settings, aws: InMemoryAws) -> None:
-    def fail(when: str, operation: str) -> None:
-        if (when, operation) == ("before", "put"):
-            raise AwsError(operation, "it", "ReadTimeoutError", "", answered=False)
-
-    aws.interrupt = fail
+    lose(aws, "before", "put")
     with pytest.raises(AwsError):
         promote(settings, aws, SUNDAY)
     assert aws.values()[CURRENT] == arn("old")
@@ -451,11 +441,7 @@ def test_a_value_that_a_killed_invocation_put_is_taken_back_too(
 ) -> None:
     """Otherwise the next ordinary deployment, at noon, would restore the database."""
 
-    def kill(when: str, operation: str) -> None:
-        if operation == "start":
-            raise Killed
-
-    aws.interrupt = kill
+    kill(aws, "before", "start")
     with pytest.raises(Killed):
         promote(settings, aws, SUNDAY)
     failing(aws, "before", "start")
@@ -494,27 +480,12 @@ def test_a_busy_pipeline_is_raised_so_that_lambda_tries_again(
 ) -> None:
     aws.pipelines.pipelines[PIPELINE].append(Run("deploy-7", "InProgress", SUNDAY, SUNDAY))
     before = aws.values()
-    with pytest.raises(AwsError, match="PipelineBusy: run deploy-7 is in progress"):
+    with pytest.raises(AwsError, match="busy with run deploy-7"):
         promote(settings, aws, SUNDAY)
     assert aws.values() == before
 
 
 # --- several databases, all or nothing ------------------------------------------------------------
-
-
-@pytest.fixture
-def two() -> Settings:
-    return Settings.from_environment(TWO)
-
-
-@pytest.fixture
-def documents(aws: InMemoryAws) -> InMemoryAws:
-    documents = {"engine": "docdb", "engine_version": "5.0.0", "cluster": "documents"}
-    aws.snapshots.all += [snapshot("docs-new", **documents), snapshot("docs-old", **documents)]
-    aws.parameters.put(OTHER_LATEST, arn("docs-new"), BY_HAND)
-    aws.parameters.put(OTHER_CURRENT, arn("docs-old"), BY_HAND)
-    aws.calls.clear()
-    return aws
 
 
 def test_all_databases_are_promoted_by_one_run(two: Settings, documents: InMemoryAws) -> None:
@@ -561,11 +532,7 @@ def test_every_database_is_put_back_when_the_second_cannot_be_put(
 def test_a_kill_between_the_puts_is_completed_under_the_same_token(
     two: Settings, documents: InMemoryAws
 ) -> None:
-    def kill(when: str, operation: str) -> None:
-        if (when, operation) == ("before", "put") and documents.calls.count("put") == 2:
-            raise Killed
-
-    documents.interrupt = kill
+    kill(documents, "before", "put", nth=2)
     with pytest.raises(Killed):
         promote(two, documents, SUNDAY)
     documents.interrupt = lambda when, operation: None

@@ -1,0 +1,287 @@
+"""What a tester or an operator asks: which data, how old, since when, why, and what comes next.
+
+Nothing here writes. The answers are drawn from one look at the account, so that they agree.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from chalicelib.answers import Values, arn_of, data_age, hidden, snapshot_of, value_of
+from chalicelib.errors import AwsError, RefreshError, Refused
+from chalicelib.hold import PLACEHOLDER
+from chalicelib.ledger import Entry, Run, carries, is_carried, newest_run_of, proven_entry
+from chalicelib.notices import NEXT_STEPS
+from chalicelib.pin import earlier_snapshot
+from chalicelib.ports import World
+from chalicelib.refresh import candidate, held, newest, pipeline_name, wrong_names
+from chalicelib.settings import Database, Settings
+from chalicelib.snapshots import Snapshot, choose, rejection
+
+# A Lambda answers with at most 6 MB.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+SNAPSHOTS_LISTED = 2_000
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+Json = dict[str, Any]
+
+
+def status(settings: Settings, world: World) -> Json:
+    """Which data acceptance is on, what comes next, and what is wrong; raises AwsError."""
+    return _status(settings, world, _look(settings, world, settings.databases))
+
+
+def history(settings: Settings, world: World, database: Database) -> Json:
+    """Who moved *current* when and why, and what became of it, newest first; raises AwsError."""
+    look = _look(settings, world, [database])
+    if isinstance(look.untold, AwsError):
+        raise look.untold  # rather than to tell that no run carried anything
+    return {"history": _history(look, database)}
+
+
+def snapshots(world: World, databases: Sequence[Database]) -> dict[str, Json]:
+    """By database, the verdict on every share, newest first; raises AwsError."""
+    shared = sorted(
+        world.snapshots.shared(), key=lambda each: (each.created or _NEVER, each.arn), reverse=True
+    )
+    choices = choose(shared, [each.wanted for each in databases])
+    verdicts = {}
+    for database, choice in zip(databases, choices, strict=True):
+        chosen, message = None, None
+        try:
+            chosen = newest(database, choice)
+        except Refused as refused:
+            message = str(refused)
+        listed = shared[:SNAPSHOTS_LISTED]
+        if chosen and chosen not in listed:
+            listed.append(chosen)  # however many others are shared, hostile ones among them
+        verdicts[database.name] = {
+            "snapshots": [_verdict(snapshot, database, chosen) for snapshot in listed],
+            "omitted": len(shared) - len(listed),
+            "message": message,
+        }
+    return verdicts
+
+
+def console(settings: Settings, world: World) -> Json:
+    """All of it, for the page; raises AwsError."""
+    look = _look(settings, world, settings.databases)
+    told = _status(settings, world, look)
+    try:
+        verdicts = snapshots(world, settings.databases)
+    except AwsError as error:
+        told["problems"].append(f"{error}.")
+        verdicts = {}
+    nothing: Json = {"snapshots": [], "omitted": 0, "message": None}
+    return {
+        "status": told,
+        "databases": {
+            each.name: {"history": _history(look, each), **verdicts.get(each.name, nothing)}
+            for each in settings.databases
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look at the account; ``untold`` is why AWS did not list the pipeline's runs."""
+
+    now: datetime
+    values: Values
+    ledgers: Mapping[str, Sequence[Entry]]
+    pipeline: str | None
+    runs: Sequence[Run]
+    untold: RefreshError | None
+
+    @property
+    def is_complete(self) -> bool:
+        """The pipeline's runs are known, so that one that is not there has not been."""
+        return self.pipeline is not None and self.untold is None
+
+
+def _look(settings: Settings, world: World, databases: Sequence[Database]) -> _Look:
+    values = world.parameters.get(settings.promotion_parameters)
+    ledgers = {
+        each.name: world.parameters.history(each.current_parameter)
+        if each.current_parameter in values
+        else []
+        for each in databases
+    }
+    pipeline = pipeline_name(settings, values)
+    runs: Sequence[Run] = []
+    untold = None
+    try:
+        if pipeline:
+            runs = world.pipelines.runs(pipeline)
+    except RefreshError as error:
+        untold = error
+    return _Look(world.now(), values, ledgers, pipeline, runs, untold)
+
+
+def _status(settings: Settings, world: World, look: _Look) -> Json:
+    problems = [_mendable(wrong) for wrong in wrong_names(settings, look.values)]
+    if isinstance(look.untold, Refused):
+        problems.append(_mendable(look.untold))
+    elif look.untold:
+        problems.append(f"{look.untold}.")
+    hold: Json | None = None
+    restore = None
+    try:
+        holding = held(settings, look.values, look.now)
+        hold = holding.to_json() if holding else None
+        restore = settings.next_restore(look.now, holding)
+    except ValueError as error:
+        problems.append(f"{error}. Set a new hold, or lift it.")
+        hold = {"until": None, "reason": str(error), "by": "unknown"}
+    databases = [_database(settings, world, look, each, problems) for each in settings.databases]
+    problems += _failed(look)
+    problems += _misplaced(settings, look)
+    return {
+        "databases": databases,
+        "hold": hold,
+        "schedule": {
+            "now": _time(look.now),
+            "window": str(settings.window),
+            "next_update": _time(settings.next_update(look.now)),
+            "next_restore": _time(restore),
+        },
+        "pipeline": {
+            "name": look.pipeline,
+            "last_run": _run(look.runs[0]) if look.runs else None,
+        },
+        "problems": problems,
+    }
+
+
+def _database(
+    settings: Settings, world: World, look: _Look, database: Database, problems: list[str]
+) -> Json:
+    ledger = look.ledgers[database.name]
+    present = ledger[-1] if ledger else None
+    proven = proven_entry(ledger, look.runs)
+    current = arn_of(present.value if present else None)
+    deployed = arn_of(proven.value if proven else None)
+    latest = snapshot_of(look.values, database.latest_parameter)
+    restoring = present and any(run.in_progress and carries(run, present) for run in look.runs)
+    waiting = bool(deployed and present and current != deployed and not restoring)
+    told = {
+        "name": database.name,
+        "latest": latest,
+        "current": current,
+        "previous": earlier_snapshot(ledger),
+        "deployed": deployed,
+        "created": None,
+        "age_hours": None,
+        "version": present.version if present else None,
+        "since": _time(present.modified) if present else None,
+        "action": _action(present) if present else None,
+        "by": present.by if present else None,
+        "why": present.why if present else None,
+        "good": bool(present and present.good),
+        "waiting": waiting,
+    }
+    try:
+        data = deployed or current
+        snapshot = world.snapshots.find(data) if data else None
+        if snapshot and snapshot.created:
+            told |= data_age(snapshot, look.now)
+        if latest and latest != current:
+            candidate(settings, world, database, look.values)
+    except Refused as refused:
+        problems.append(f"{database.name}: latest would not be promoted: {_mendable(refused)}")
+    except AwsError as error:
+        problems.append(f"{database.name}: {error}.")
+    if (
+        present
+        and present.token
+        and look.is_complete
+        and not (present.good or is_carried(present, look.runs))
+    ):
+        problems.append(
+            f"{database.name}: no run has carried {current}, which was to be deployed: the next run "
+            "restores it. Refresh again to complete it, or roll back."
+        )
+    return told
+
+
+def _mendable(refused: Refused) -> str:
+    return f"{refused}. {NEXT_STEPS[refused.reason]}"
+
+
+def _failed(look: _Look) -> Iterator[str]:
+    if look.runs and look.runs[0].status in ("Failed", "Stopped", "Cancelled"):
+        run = look.runs[0]
+        yield (
+            f"the last run of {look.pipeline}, {run.execution_id}, ended as {run.status} at "
+            f"{_time(run.updated)}. Look there to see why."
+        )
+
+
+def _misplaced(settings: Settings, look: _Look) -> Iterator[str]:
+    for database in settings.databases:
+        name = database.current_parameter
+        value = value_of(look.values, name)
+        if value not in (None, PLACEHOLDER) and snapshot_of(look.values, name) is None:
+            yield (
+                f"{name} holds {hidden(value)}, not the ARN of a DB cluster snapshot. The next run "
+                "of the pipeline would read it: pin a snapshot."
+            )
+
+
+def _history(look: _Look, database: Database) -> list[Json]:
+    ledger = look.ledgers[database.name]
+    entries = []
+    for entry in reversed(ledger):
+        run = newest_run_of(entry, ledger, look.runs)
+        entries.append(
+            {
+                "version": entry.version,
+                "snapshot": _told(entry.value),
+                "set": _time(entry.modified),
+                "action": _action(entry),
+                "by": entry.by,
+                "why": entry.why,
+                "good": entry.good,
+                "run": _run(run) if run else None,
+            }
+        )
+    return entries
+
+
+def _verdict(snapshot: Snapshot, database: Database, chosen: Snapshot | None) -> Json:
+    broken = rejection(snapshot, database.wanted)
+    return {
+        "arn": snapshot.arn,
+        "created": _time(snapshot.created),
+        "cluster": snapshot.cluster,
+        "engine": snapshot.engine,
+        "engine_version": snapshot.engine_version,
+        "status": snapshot.status,
+        "eligible": broken is None,
+        "reason": broken.reason if broken else None,
+        "detail": broken.detail if broken else None,
+        "chosen": snapshot == chosen,
+    }
+
+
+def _run(run: Run) -> Json:
+    return {
+        "execution_id": run.execution_id,
+        "status": run.status,
+        "started": _time(run.started),
+        "updated": _time(run.updated),
+    }
+
+
+def _action(entry: Entry) -> str:
+    return entry.note.action if entry.note else "unknown"
+
+
+def _told(value: str) -> str:
+    return value if value == PLACEHOLDER or arn_of(value) else hidden(value)
+
+
+def _time(when: datetime | None) -> str | None:
+    return when.astimezone(UTC).isoformat(timespec="seconds") if when else None
