@@ -1,0 +1,112 @@
+"""What each function may do: its IAM policy, a pure function of the stage's settings.
+
+Written by ``make configure`` beside the stage's configuration, so that no policy can drift from the names
+of parameters, pipeline and topic. Each action stands on the resources that it is used on, and on no others;
+only the listing of snapshots knows none, for shares are found by looking at all of them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from chalicelib.follow import FUNCTION as FOLLOW
+from chalicelib.settings import Settings
+
+APP = "aurora-refresh"
+UPDATE = "db-update-latest-snapshot-id"
+RESTORE = "db-restore-from-snapshot"
+API = "api_handler"
+
+Statement = dict[str, Any]
+Policy = dict[str, Any]
+
+
+def policies(stage: str, settings: Settings, pipeline_arn: str) -> dict[str, Policy]:
+    """The policy of each function that the stage deploys, by Chalice's name of the function."""
+    partition, _, region, account = pipeline_arn.split(":")[1:5]
+
+    def parameter(name: str) -> str:
+        # The slash that a path begins with is the ARN's own.
+        return f"arn:{partition}:ssm:{region}:{account}:parameter/{name.removeprefix('/')}"
+
+    def logs(function: str) -> Statement:
+        # Chalice names the REST API's function after the application and the stage alone.
+        group = f"{APP}-{stage}" if function == API else f"{APP}-{stage}-{function}"
+        return _allow(
+            "WriteOwnLogs",
+            ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
+            [f"arn:{partition}:logs:{region}:{account}:log-group:/aws/lambda/{group}:*"],
+        )
+
+    latest = [parameter(database.latest_parameter) for database in settings.databases]
+    current = [parameter(database.current_parameter) for database in settings.databases]
+    all_of_a_promotion = [parameter(name) for name in settings.promotion_parameters]
+    hold = [parameter(settings.hold_parameter)] if settings.hold_parameter else []
+    topic = [settings.topic_arn] if settings.topic_arn else []
+
+    snapshots = _allow("ReadSnapshots", ["rds:DescribeDBClusterSnapshots"], ["*"])
+    moving = [
+        "ssm:GetParameterHistory",
+        "ssm:LabelParameterVersion",
+        "ssm:PutParameter",
+        "ssm:UnlabelParameterVersion",
+    ]
+    # Only who may have created *current* may have to take it back by deleting it.
+    moving_and_undoing = ["ssm:DeleteParameter", *moving]
+    listing = ["codepipeline:ListPipelineExecutions"]
+    running = [*listing, "codepipeline:StartPipelineExecution"]
+    telling = [_allow("TellPeople", ["sns:Publish"], topic)] if topic else []
+
+    statements = {
+        UPDATE: [
+            snapshots,
+            _allow(
+                "ReadParameters",
+                ["ssm:GetParameters"],
+                [arn for pair in zip(latest, current, strict=True) for arn in pair],
+            ),
+            _allow("RecordLatest", ["ssm:PutParameter"], latest),
+            *telling,
+        ],
+        RESTORE: [
+            snapshots,
+            _allow("ReadParameters", ["ssm:GetParameters"], all_of_a_promotion),
+            _allow("MoveCurrent", moving_and_undoing, current),
+            _allow("RunMainPipeline", running, [pipeline_arn]),
+            *telling,
+        ],
+        FOLLOW: [
+            snapshots,
+            _allow(
+                "ReadParameters", ["ssm:GetParameters"], [parameter(settings.pipeline_parameter)]
+            ),
+            _allow("MoveCurrent", moving, current),
+            _allow("ReadMainPipeline", listing, [pipeline_arn]),
+            *telling,
+        ],
+    }
+    if settings.pin_api_enabled:
+        statements[API] = [
+            snapshots,
+            _allow("ReadParameters", ["ssm:GetParameters"], all_of_a_promotion),
+            _allow("MoveCurrent", moving_and_undoing, current),
+            *([_allow("HoldAndResume", ["ssm:PutParameter"], hold)] if hold else []),
+            _allow("RunMainPipeline", running, [pipeline_arn]),
+        ]
+    return {
+        function: {"Version": "2012-10-17", "Statement": [*granted, logs(function)]}
+        for function, granted in statements.items()
+    }
+
+
+def file_name(stage: str, function: str) -> str:
+    """The function's policy file, in the folder ``.chalice``."""
+    return f"policy-{stage}-{function.replace('_', '-')}.json"
+
+
+def _allow(sid: str, actions: Sequence[str], resources: Sequence[str]) -> Statement:
+    return {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Action": [*actions],
+        "Resource": resources[0] if len(resources) == 1 else [*resources],
+    }

@@ -1,0 +1,417 @@
+"""``make configure``: one set of answers becomes a stage and its policies."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stage import configure
+from stage.config import StageError, load
+from stage.configure import changes, files, from_make, main, write
+from tests.stage import STAGE, TWO
+
+PROJECT = Path(__file__).resolve().parents[2]
+PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
+ANSWERS = STAGE | {"MAIN_PIPELINE_ARN": PIPELINE}
+CONFIG = ".chalice/config.json"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The project as it is checked in."""
+    shutil.copytree(
+        PROJECT / ".chalice",
+        tmp_path / ".chalice",
+        ignore=shutil.ignore_patterns("deployed", "deployments"),
+    )
+    return tmp_path
+
+
+def snapshot(project: Path) -> dict[str, bytes]:
+    """Every file of the project with its content."""
+    return {
+        file.relative_to(project).as_posix(): file.read_bytes()
+        for file in project.rglob("*")
+        if file.is_file()
+    }
+
+
+def configured(project: Path, stage: str = "new", **answers: str) -> dict[str, bytes]:
+    """The project's files after the answers."""
+    write(changes(project, files(project, stage, answers)))
+    return snapshot(project)
+
+
+def body(project: Path, stage: str = "new") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((project / CONFIG).read_text())["stages"][stage]
+    return found
+
+
+def refusal(project: Path, stage: str = "new", **answers: str) -> list[str]:
+    """What is said to the answers, line by line; nothing has been written by then."""
+    before = snapshot(project)
+    with pytest.raises(StageError) as caught:
+        configured(project, stage, **answers)
+    assert snapshot(project) == before
+    return str(caught.value).splitlines()
+
+
+# --- what is written ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["local", "acceptance"])
+def test_the_checked_in_stages_are_what_configure_writes(project: Path, stage: str) -> None:
+    checked_in = snapshot(project)
+    answers = load(project, stage)
+    config = json.loads((project / CONFIG).read_text())
+    others = {name: each for name, each in config["stages"].items() if name != stage}
+    (project / CONFIG).write_text(json.dumps({**config, "stages": others}))
+    for file in (project / ".chalice").glob(f"policy-{stage}-*"):
+        file.unlink()
+
+    made = configured(project, stage, **answers.variables, MAIN_PIPELINE_ARN=answers.pipeline_arn)
+
+    assert made.keys() == checked_in.keys()
+    assert {name: text for name, text in made.items() if name != CONFIG} == {
+        name: text for name, text in checked_in.items() if name != CONFIG
+    }
+    # The stage comes last now.
+    assert json.loads(made[CONFIG]) == config
+    assert json.dumps(body(project, stage)) == json.dumps(config["stages"][stage])
+
+
+def test_a_checked_in_stage_needs_no_change(project: Path) -> None:
+    for stage in ("local", "acceptance"):
+        assert changes(project, files(project, stage, {})) == {}
+
+
+def test_a_new_stage_leaves_the_others_as_they_are(project: Path) -> None:
+    before = snapshot(project)
+    made = configured(project, **ANSWERS)
+    assert {name for name in made if made[name] != before.get(name)} == {
+        CONFIG,
+        ".chalice/policy-new-db-update-latest-snapshot-id.json",
+        ".chalice/policy-new-db-restore-from-snapshot.json",
+        ".chalice/policy-new-db-follow-pipeline.json",
+        ".chalice/policy-new-api-handler.json",
+    }
+    text = made[CONFIG].decode()
+    # Byte for byte: all that was there, and the new stage behind it.
+    assert text.startswith(before[CONFIG].decode().rstrip("}\n "))
+    assert load(project, "new").variables == STAGE
+
+
+def test_the_same_answers_give_the_same_bytes_by_whatever_way(project: Path) -> None:
+    final = ANSWERS | {"RDS_ENGINE_VERSION": "16", "REFRESH_EVERY_WEEKS": "4"}
+    at_once = configured(project, **final)
+    assert configured(project, **final) == at_once
+    (project / CONFIG).write_bytes((PROJECT / CONFIG).read_bytes())
+    detour = dict(reversed(final.items())) | {
+        "MAX_SNAPSHOT_AGE_DAYS": "3",
+        "PIN_API_ENABLED": "false",
+    }
+    configured(project, **detour)
+    assert (
+        configured(project, **final | {"MAX_SNAPSHOT_AGE_DAYS": "", "PIN_API_ENABLED": ""})
+        == at_once
+    )
+
+
+def test_what_the_stage_says_is_kept_unless_answered_anew(project: Path) -> None:
+    configured(project, **ANSWERS, RDS_SOURCE_CLUSTER="orders")
+    configured(project, RDS_ENGINE_VERSION="16")
+    stage = load(project, "new")
+    assert stage.variables == STAGE | {"RDS_ENGINE_VERSION": "16", "RDS_SOURCE_CLUSTER": "orders"}
+    assert stage.pipeline_arn == PIPELINE
+
+
+def test_an_empty_answer_removes_a_setting_and_what_its_policies_grant(project: Path) -> None:
+    configured(project, "acceptance", SSM_REFRESH_HOLD_NAME="", NOTIFICATION_TOPIC_ARN="")
+    assert (
+        not {"SSM_REFRESH_HOLD_NAME", "NOTIFICATION_TOPIC_ARN"}
+        & load(project, "acceptance").variables.keys()
+    )
+    policies = "".join(
+        file.read_text() for file in (project / ".chalice").glob("policy-acceptance-*")
+    )
+    assert "hold" not in policies.lower()
+    assert "sns" not in policies
+
+
+def test_another_pipeline_moves_every_policy_to_its_account(project: Path) -> None:
+    pipeline = "arn:aws:codepipeline:eu-central-1:333333333333:main"
+    topic = "arn:aws:sns:eu-central-1:333333333333:aurora-refresh"
+    made = configured(
+        project, "acceptance", MAIN_PIPELINE_ARN=pipeline, NOTIFICATION_TOPIC_ARN=topic
+    )
+    of_stage = b"".join(text for name, text in made.items() if "policy-acceptance-" in name)
+    assert (b"222222222222" in of_stage, b"eu-west-1" in of_stage) == (False, False)
+    assert load(project, "acceptance").pipeline_arn == pipeline
+
+
+def test_without_the_pin_api_its_policy_goes_and_comes_back(project: Path) -> None:
+    before = snapshot(project)
+    after = configured(project, "acceptance", PIN_API_ENABLED="false")
+    assert before.keys() - after.keys() == {".chalice/policy-acceptance-api-handler.json"}
+    assert "api_handler" not in body(project, "acceptance")["lambda_functions"]
+    assert configured(project, "acceptance", PIN_API_ENABLED="") == before
+
+
+def test_another_database_takes_the_settings_of_the_one_before_away(project: Path) -> None:
+    configured(project, **ANSWERS)
+    docs = {name: value for name, value in TWO.items() if "DOCS" in name and name != "DATABASES"}
+    configured(project, **docs, DATABASES="DOCS")
+    general = {name: STAGE[name] for name in ("SOURCE_ACCOUNT", "SSM_MAIN_CICD_NAME")}
+    assert load(project, "new").variables == general | docs | {"DATABASES": "DOCS"}
+
+
+def test_what_was_tuned_by_hand_stays(project: Path) -> None:
+    config = json.loads((project / CONFIG).read_text())
+    stage = config["stages"]["acceptance"]
+    stage["lambda_functions"]["db-update-latest-snapshot-id"]["lambda_timeout"] = 900
+    stage["lambda_functions"]["other"] = {"lambda_timeout": 1}
+    stage["environment_variables"]["POWERTOOLS_LOG_LEVEL"] = "DEBUG"
+    stage["tags"] = {"owner": "Zoë"}
+    (project / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    before = snapshot(project)
+    assert configured(project, "acceptance") == before
+
+
+def test_what_all_stages_have_in_common_is_taken_away_by_an_empty_value(project: Path) -> None:
+    config = json.loads((project / CONFIG).read_text())
+    config["environment_variables"] = {"MAX_SNAPSHOT_AGE_DAYS": "7"}
+    (project / CONFIG).write_text(json.dumps(config))
+    configured(project, **ANSWERS)
+    assert "MAX_SNAPSHOT_AGE_DAYS" not in body(project)["environment_variables"]
+    configured(project, MAX_SNAPSHOT_AGE_DAYS="")
+    assert body(project)["environment_variables"]["MAX_SNAPSHOT_AGE_DAYS"] == ""
+    assert load(project, "new").variables["MAX_SNAPSHOT_AGE_DAYS"] == ""
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
+def test_everything_missing_or_wrong_is_told_at_once(project: Path) -> None:
+    told = refusal(project, RDS_ENGINE="oracle", MAIN_PIPELINE_ARN="acceptance-main")
+    assert told[0] == "stage 'new' would not work, so nothing was written:"
+    assert [line.split(":")[0] for line in told[1:]] == [
+        "  - MAIN_PIPELINE_ARN is 'acceptance-main'",
+        "  - SOURCE_ACCOUNT is missing",
+        "  - SSM_MAIN_CICD_NAME is missing",
+        "  - SSM_RDS_LATEST_SNAPSHOT_NAME is missing",
+        "  - SSM_RDS_CURRENT_SNAPSHOT_NAME is missing",
+        "  - RDS_ENGINE is 'oracle'",
+        "  - RDS_ENGINE_VERSION is missing",
+    ]
+
+
+def test_a_stage_whose_parts_contradict_each_other_is_not_written(project: Path) -> None:
+    (_, told) = refusal(project, "acceptance", SOURCE_ACCOUNT="222222222222")
+    assert told.startswith("  - SOURCE_ACCOUNT is '222222222222': the main pipeline's account")
+
+
+def test_a_name_written_wrongly_is_told_with_the_one_that_may_be_meant(project: Path) -> None:
+    (told,) = refusal(project, RDS_ENIGNE="docdb")
+    assert told.startswith("RDS_ENIGNE is no setting; RDS_ENGINE may be meant: there are SOURCE_")
+
+
+def test_databases_that_are_none_are_told_before_their_settings(project: Path) -> None:
+    (told,) = refusal(project, **ANSWERS, DATABASES="rds")
+    assert told.startswith("DATABASES is 'rds': write prefixes of upper-case letters")
+
+
+def test_a_write_that_fails_half_way_is_undone(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = snapshot(project)
+    changed = changes(
+        project,
+        files(project, "acceptance", {"PIN_API_ENABLED": "false", "RDS_ENGINE_VERSION": "9"}),
+    )
+    assert len(changed) == 2
+    real: Callable[..., None] = Path.unlink
+
+    def denied(path: Path, *arguments: Any, **options: Any) -> None:
+        if path.name == "policy-acceptance-api-handler.json":
+            raise PermissionError("no")
+        real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "unlink", denied)
+    with pytest.raises(StageError, match="nothing was written: no"):
+        write(changed)
+    assert snapshot(project) == before
+
+
+def test_a_file_that_cannot_be_made_leaves_nothing_behind(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = snapshot(project)
+    changed = changes(project, files(project, "new", ANSWERS))
+    real, left = configure._beside, [1, 1]  # noqa: SLF001
+
+    def full(file: Path, content: bytes) -> Path:
+        if not left:
+            raise OSError("the disk is full")
+        left.pop()
+        return real(file, content)
+
+    monkeypatch.setattr(configure, "_beside", full)
+    with pytest.raises(StageError, match="nothing was written: the disk is full"):
+        write(changed)
+    assert snapshot(project) == before
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_what_is_required_and_missing_is_asked_until_it_is_right(project: Path) -> None:
+    given = dict(ANSWERS)
+    del given["SOURCE_ACCOUNT"], given["MAIN_PIPELINE_ARN"]
+    spoken = iter(["main", PIPELINE, "", "12", " 111111111111 "])
+    questions: list[str] = []
+
+    def ask(question: str) -> str:
+        questions.append(question)
+        return next(spoken)
+
+    write(changes(project, files(project, "new", given, ask)))
+
+    assert [question.split(":")[0] for question in questions] == [
+        "MAIN_PIPELINE_ARN is missing",
+        "MAIN_PIPELINE_ARN is 'main'",
+        "SOURCE_ACCOUNT is missing",
+        "SOURCE_ACCOUNT is missing",
+        "SOURCE_ACCOUNT is '12'",
+    ]
+    stage = load(project, "new")
+    assert (stage.variables, stage.pipeline_arn) == (STAGE, PIPELINE)
+
+
+def test_only_make_s_command_line_answers_and_not_the_shell() -> None:
+    environment = {
+        "MAKEFLAGS": r"ks -j2 --jobserver-auth=3,4 -- UPDATE_SCHEDULE=cron(0\ 2\ ?\ *\ SUN\ *) STAGE=x RDS_SOURCE_CLUSTER=",
+        "UPDATE_SCHEDULE": "cron(0 2 ? * SUN *)",
+        "RDS_SOURCE_CLUSTER": "",
+        "STAGE": "x",
+        "DATABASES": "SHELL",
+    }
+    assert from_make(environment) == {
+        "UPDATE_SCHEDULE": "cron(0 2 ? * SUN *)",
+        "RDS_SOURCE_CLUSTER": "",
+    }
+    assert from_make({"DATABASES": "SHELL"}) == {}
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
+def test_make_hands_its_command_line_over(project: Path) -> None:
+    makefile = project / "Makefile"
+    makefile.write_text(
+        f'configure:\n\t@{sys.executable} -m stage.configure --project {project} --stage "$(STAGE)"\n'
+    )
+    asked = [f"{name}={value}" for name, value in ANSWERS.items()]
+    # As a user's shell has it: these tests may be run by a make of their own.
+    shell = {
+        name: told for name, told in os.environ.items() if "MAKE" not in name and name != "MFLAGS"
+    }
+    printed = subprocess.run(
+        [
+            "make",
+            "--file",
+            makefile,
+            "configure",
+            "STAGE=new",
+            *asked,
+            "MAINTENANCE_WINDOW=22:00-06:00 Europe/Berlin",
+        ],
+        cwd=PROJECT,
+        env=shell | {"DATABASES": "SHELL"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout.splitlines()[0] == "--- a/.chalice/config.json"
+    assert load(project, "new").variables == STAGE | {
+        "MAINTENANCE_WINDOW": "22:00-06:00 Europe/Berlin"
+    }
+
+
+def options(project: Path, **answers: str) -> list[str]:
+    asked = [part for name, value in answers.items() for part in ("--set", f"{name}={value}")]
+    return ["--project", str(project), "--stage", "acceptance", *asked]
+
+
+def test_the_command_shows_what_it_changes_and_writes_it(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MAKEFLAGS", raising=False)
+    status = main(options(project, RDS_ENGINE_VERSION="16", PIN_API_ENABLED="true"))
+    printed = capsys.readouterr()
+    assert (status, printed.err) == (0, "")
+    assert [line for line in printed.out.splitlines() if not line.startswith(" ")][:3] == [
+        "--- a/.chalice/config.json",
+        "+++ b/.chalice/config.json",
+        "@@ -49,10 +49,11 @@",
+    ]
+    assert [line for line in printed.out.splitlines() if line[:2] in ("- ", "+ ")] == [
+        '-        "RDS_ENGINE_VERSION": "15",',
+        '+        "RDS_ENGINE_VERSION": "16",',
+        '-        "SSM_REFRESH_HOLD_NAME": "/acceptance/refresh/hold"',
+        '+        "SSM_REFRESH_HOLD_NAME": "/acceptance/refresh/hold",',
+        '+        "PIN_API_ENABLED": "true"',
+    ]
+    assert printed.out.endswith(
+        "stage acceptance is written; next: chalice deploy --stage acceptance\n"
+    )
+    assert load(project, "acceptance").variables["RDS_ENGINE_VERSION"] == "16"
+
+    assert main(options(project, RDS_ENGINE_VERSION="16")) == 0
+    assert capsys.readouterr().out == "stage acceptance says this already; nothing was written\n"
+
+
+def test_a_mistake_is_one_message_and_status_1(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MAKEFLAGS", raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert main(options(project, SOURCE_ACCOUNT="")) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        "stage 'acceptance' would not work, so nothing was written:\n"
+        "  - SOURCE_ACCOUNT is missing: write production's account id, 12 digits\n"
+    )
+    assert main(["--project", str(project), "--stage", "acceptance", "--set", "RDS_ENGINE"]) == 1
+    assert capsys.readouterr().err == (
+        "--set RDS_ENGINE: write NAME=VALUE, such as RDS_ENGINE_VERSION=15\n"
+    )
+
+
+@pytest.mark.parametrize("leaving", [EOFError, KeyboardInterrupt])
+def test_whoever_leaves_while_asked_finds_everything_as_it_was(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    leaving: type[BaseException],
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def leave(question: str) -> str:
+        raise leaving
+
+    monkeypatch.delenv("MAKEFLAGS", raising=False)
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("builtins.input", leave)
+    before = snapshot(project)
+    assert main(options(project, SOURCE_ACCOUNT="")) == 1
+    assert capsys.readouterr().err == "\nstopped; nothing was written\n"
+    assert snapshot(project) == before

@@ -1,0 +1,288 @@
+"""The functions' policies: what they grant, by hand, and that the files are what the settings make of them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint import ManualArgs, lint
+
+from chalicelib.settings import Settings
+from stage import config
+from stage.policies import file_name, policies
+from tests.stage import STAGE, TWO
+
+PROJECT = Path(__file__).resolve().parents[2]
+CHALICE = PROJECT / ".chalice"
+# The acceptance stage is a template to edit: what its topic's ARN says, its policies must say, too.
+STAGES = json.loads((CHALICE / "config.json").read_text())["stages"]
+PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
+TOPIC = "arn:aws:sns:eu-west-1:222222222222:aurora-refresh"
+
+ACCOUNT = {
+    stage: ":".join(body["environment_variables"]["NOTIFICATION_TOPIC_ARN"].split(":")[3:5])
+    for stage, body in STAGES.items()
+}
+
+FUNCTIONS = (
+    "db-update-latest-snapshot-id",
+    "db-restore-from-snapshot",
+    "db-follow-pipeline",
+    "api_handler",
+)
+
+
+def grants_of(policy: dict[str, Any]) -> list[tuple[str, str]]:
+    """Every action with every resource that it is granted on."""
+    return [
+        (action, resource)
+        for statement in policy["Statement"]
+        for action in statement["Action"]
+        for resource in (
+            [statement["Resource"]]
+            if isinstance(statement["Resource"], str)
+            else statement["Resource"]
+        )
+    ]
+
+
+def grants(function: str, stage: str) -> list[tuple[str, str]]:
+    """What the checked-in policy of a stage's function grants."""
+    file = CHALICE / STAGES[stage]["lambda_functions"][function]["iam_policy_file"]
+    return grants_of(json.loads(file.read_text()))
+
+
+def made(pipeline: str = PIPELINE, **variables: str) -> dict[str, dict[str, Any]]:
+    """The policies of a stage ``x`` with these variables."""
+    return policies("x", Settings.from_environment(variables), pipeline)
+
+
+# --- the files ------------------------------------------------------------------------------------
+
+
+def test_the_checked_in_policies_are_what_the_settings_make_of_them() -> None:
+    expected = {}
+    for name in STAGES:
+        stage = config.load(PROJECT, name)
+        for function, policy in policies(name, stage.settings, stage.pipeline_arn).items():
+            expected[file_name(name, function)] = config.written(policy)
+    assert {file.name: file.read_text() for file in CHALICE.glob("policy-*")} == expected
+
+
+@pytest.mark.parametrize("stage", ["local", "acceptance"])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_only_what_knows_no_resources_is_granted_on_all(function: str, stage: str) -> None:
+    assert {action for action, resource in grants(function, stage) if resource == "*"} == {
+        "rds:DescribeDBClusterSnapshots"
+    }
+
+
+@pytest.mark.parametrize("stage", ["local", "acceptance"])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_action_is_granted_by_pattern(function: str, stage: str) -> None:
+    assert not [action for action, _ in grants(function, stage) if "*" in action]
+
+
+@pytest.mark.parametrize("stage", ["local", "acceptance"])
+def test_each_function_may_do_what_it_does(stage: str) -> None:
+    variables = STAGES[stage]["environment_variables"]
+
+    def parameter(name: str) -> str:
+        return f"arn:aws:ssm:{ACCOUNT[stage]}:parameter{variables[name]}"
+
+    latest = parameter("SSM_RDS_LATEST_SNAPSHOT_NAME")
+    current = parameter("SSM_RDS_CURRENT_SNAPSHOT_NAME")
+    name_of_pipeline = parameter("SSM_MAIN_CICD_NAME")
+    hold = parameter("SSM_REFRESH_HOLD_NAME")
+    pipeline = next(
+        resource
+        for action, resource in grants("db-restore-from-snapshot", stage)
+        if action == "codepipeline:StartPipelineExecution"
+    )
+    assert re.fullmatch(rf"arn:aws:codepipeline:{ACCOUNT[stage]}:[A-Za-z0-9.@_-]+", pipeline)
+    every = [("rds:DescribeDBClusterSnapshots", "*")]
+    reading = [("ssm:GetParameters", name) for name in (name_of_pipeline, latest, current)]
+    ledger = [
+        (f"ssm:{action}", current)
+        for action in (
+            "GetParameterHistory",
+            "LabelParameterVersion",
+            "PutParameter",
+            "UnlabelParameterVersion",
+        )
+    ]
+    undoing = ("ssm:DeleteParameter", current)
+    looking = ("codepipeline:ListPipelineExecutions", pipeline)
+    running = ("codepipeline:StartPipelineExecution", pipeline)
+    telling = ("sns:Publish", variables["NOTIFICATION_TOPIC_ARN"])
+    expected = {
+        "db-update-latest-snapshot-id": [
+            *every,
+            *reading[1:],
+            ("ssm:PutParameter", latest),
+            telling,
+        ],
+        "db-restore-from-snapshot": [
+            *every,
+            *reading,
+            ("ssm:GetParameters", hold),
+            *ledger,
+            undoing,
+            looking,
+            running,
+            telling,
+        ],
+        "db-follow-pipeline": [*every, reading[0], *ledger, looking, telling],
+        "api_handler": [
+            *every,
+            *reading,
+            ("ssm:GetParameters", hold),
+            ("ssm:PutParameter", hold),
+            *ledger,
+            undoing,
+            looking,
+            running,
+        ],
+    }
+    for function, wanted in expected.items():
+        granted = [grant for grant in grants(function, stage) if not grant[0].startswith("logs:")]
+        assert sorted(granted) == sorted(wanted)
+
+
+@pytest.mark.parametrize("stage", ["local", "acceptance"])
+@pytest.mark.parametrize(
+    ("function", "suffix"),
+    [
+        ("db-update-latest-snapshot-id", "-db-update-latest-snapshot-id"),
+        ("db-restore-from-snapshot", "-db-restore-from-snapshot"),
+        ("db-follow-pipeline", "-db-follow-pipeline"),
+        ("api_handler", ""),
+    ],
+)
+def test_each_function_writes_its_own_logs(stage: str, function: str, suffix: str) -> None:
+    """Chalice names the REST API's function after the app and the stage alone."""
+    group = f"log-group:/aws/lambda/aurora-refresh-{stage}{suffix}:*"
+    assert {
+        resource for action, resource in grants(function, stage) if action.startswith("logs:")
+    } == {f"arn:aws:logs:{ACCOUNT[stage]}:{group}"}
+
+
+# --- other stages ---------------------------------------------------------------------------------
+
+
+def test_without_a_topic_nothing_may_be_published() -> None:
+    without, with_topic = made(**STAGE), made(**STAGE, NOTIFICATION_TOPIC_ARN=TOPIC)
+    assert [
+        grant for policy in without.values() for grant in grants_of(policy) if "sns" in grant[0]
+    ] == []
+    assert {
+        name: [grant for grant in grants_of(policy) if grant not in grants_of(without[name])]
+        for name, policy in with_topic.items()
+    } == {name: [] if name == "api_handler" else [("sns:Publish", TOPIC)] for name in FUNCTIONS}
+
+
+def test_without_a_hold_none_is_read_or_written() -> None:
+    without, with_hold = made(**STAGE), made(**STAGE, SSM_REFRESH_HOLD_NAME="/acceptance/hold")
+    hold = "arn:aws:ssm:eu-west-1:222222222222:parameter/acceptance/hold"
+    assert {
+        name: [grant for grant in grants_of(policy) if grant not in grants_of(without[name])]
+        for name, policy in with_hold.items()
+    } == {
+        "db-update-latest-snapshot-id": [],
+        "db-restore-from-snapshot": [("ssm:GetParameters", hold)],
+        "db-follow-pipeline": [],
+        "api_handler": [("ssm:GetParameters", hold), ("ssm:PutParameter", hold)],
+    }
+
+
+def test_without_the_pin_api_its_function_has_no_policy() -> None:
+    assert [*made(**STAGE, PIN_API_ENABLED="false")] == [*FUNCTIONS[:3]]
+
+
+def test_every_database_s_parameters_are_granted_each_in_its_role() -> None:
+    parameters = "arn:aws:ssm:eu-west-1:222222222222:parameter/acceptance/"
+    rds, docs = f"{parameters}rds/", f"{parameters}docs/"
+    two = made(**TWO)
+
+    def granted(function: str, action: str) -> list[str]:
+        return [resource for name, resource in grants_of(two[function]) if name == action]
+
+    both = [f"{rds}current-snapshot", f"{docs}current"]
+    assert granted("db-update-latest-snapshot-id", "ssm:PutParameter") == [
+        f"{rds}latest-snapshot",
+        f"{docs}latest",
+    ]
+    for function in FUNCTIONS[1:]:
+        assert granted(function, "ssm:PutParameter") == both
+        assert granted(function, "ssm:GetParameterHistory") == both
+    assert granted("db-restore-from-snapshot", "ssm:GetParameters") == [
+        f"{parameters}cicd/main-pipeline-name",
+        f"{rds}latest-snapshot",
+        f"{rds}current-snapshot",
+        f"{docs}latest",
+        f"{docs}current",
+    ]
+
+
+def test_account_region_and_partition_are_the_pipeline_s() -> None:
+    pipeline = "arn:aws-us-gov:codepipeline:us-gov-west-1:333333333333:main"
+    arns = {
+        resource
+        for policy in made(pipeline, **STAGE).values()
+        for _, resource in grants_of(policy)
+        if resource != "*"
+    }
+    assert {tuple(arn.split(":")[1:5:2]) for arn in arns} == {("aws-us-gov", "us-gov-west-1")}
+    assert {arn.split(":")[4] for arn in arns} == {"333333333333"}
+    assert pipeline in arns
+
+
+def test_a_name_without_a_path_has_a_slash_in_its_arn() -> None:
+    named = made(**STAGE | {"SSM_RDS_LATEST_SNAPSHOT_NAME": "latest"})
+    assert ("ssm:PutParameter", "arn:aws:ssm:eu-west-1:222222222222:parameter/latest") in grants_of(
+        named["db-update-latest-snapshot-id"]
+    )
+
+
+# --- a linter of others ---------------------------------------------------------------------------
+
+
+def findings(*documents: dict[str, Any]) -> list[str]:
+    """What cfn-lint says of policies: its rules know every service's actions and their resources."""
+    template = {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Resources": {
+            f"Policy{number}": {
+                "Type": "AWS::IAM::ManagedPolicy",
+                "Properties": {"PolicyDocument": document},
+            }
+            for number, document in enumerate(documents)
+        },
+    }
+    return [
+        match.rule.id
+        for match in lint(
+            json.dumps(template), config=ManualArgs(include_checks=["I"], regions=["eu-west-1"])
+        )
+    ]
+
+
+def test_a_linter_finds_nothing_in_the_policies() -> None:
+    stage = TWO | {"NOTIFICATION_TOPIC_ARN": TOPIC, "SSM_REFRESH_HOLD_NAME": "/acceptance/hold"}
+    assert findings(*made(**stage).values()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        ({"Action": ["ssm:PutParametr"]}, "W3037"),
+        ({"Resource": TOPIC}, "I3510"),
+        ({"Effect": "Allowed"}, "E3510"),
+    ],
+)
+def test_the_linter_does_find_what_is_wrong(change: dict[str, Any], finding: str) -> None:
+    policy = made(**STAGE)["db-update-latest-snapshot-id"]
+    (recording,) = (each for each in policy["Statement"] if each["Sid"] == "RecordLatest")
+    recording.update(change)
+    assert findings(policy) == [finding]
