@@ -178,7 +178,10 @@ class LocalCloud:
         )
 
     def patch_pipeline(self, name: str, **changes: Any) -> Any:
-        """Change a pipeline's ``run_seconds``, ``next_outcomes`` or ``start_error``."""
+        """Change a pipeline's ``run_seconds``, ``next_outcomes`` or ``start_error``.
+
+        With a ``template`` and its ``parameters``, its runs deploy that instead (``mainstack.py``).
+        """
         return self._control("PATCH", "pipelines", {"name": name, **changes})
 
     def wait_for_run(self, execution_id: str, pipeline: str, timeout: float = 30) -> str:

@@ -1,0 +1,56 @@
+"""The reference template is sound, and docs/main-pipeline.md names what exists."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import cfnlint
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+TEMPLATES = sorted((PROJECT / "infrastructure").glob("*.yaml"))
+DOCUMENT = (PROJECT / "docs/main-pipeline.md").read_text()
+
+
+class Cfn(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms, of which only the properties' names matter here."""
+
+
+Cfn.add_multi_constructor("!", lambda loader, tag, node: f"{tag} {node.value}")
+
+
+def cluster() -> Any:
+    template = yaml.load((PROJECT / "infrastructure/main-pipeline.yaml").read_text(), Loader=Cfn)  # noqa: S506 (a safe loader's child)
+    return template["Resources"]["Cluster"]
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_is_cfn_lint_clean(template: Path) -> None:
+    assert cfnlint.lint(template.read_text(), regions=["us-east-1", "eu-west-1"]) == []
+
+
+def test_cfn_lint_would_tell() -> None:
+    broken = TEMPLATES[0].read_text().replace("EngineVersion: !Ref Eng", "EnginVersion: !Ref Eng")
+    told = [match.rule.id for match in cfnlint.lint(broken)]
+    assert "E3002" in told  # an unknown property
+
+
+def test_the_cluster_names_nothing_that_a_restore_must_not_have() -> None:
+    forbidden = {"DBClusterIdentifier", "MasterUsername", "MasterUserPassword", "StorageEncrypted"}
+    assert forbidden.isdisjoint(cluster()["Properties"])
+    assert {"SnapshotIdentifier", "EngineVersion", "KmsKeyId", "ManageMasterUserPassword"} <= set(
+        cluster()["Properties"]
+    )
+
+
+@pytest.mark.parametrize("function", sorted(set(re.findall(r"`(test_\w+)`", DOCUMENT))))
+def test_every_test_that_the_document_names_exists(function: str) -> None:
+    homes = ("e2e/test_main_pipeline.py", "localcloud/test_mainstack.py")
+    assert any(f"def {function}(" in (PROJECT / "tests" / home).read_text() for home in homes)
+
+
+def test_every_wrong_way_that_is_tested_is_in_the_document() -> None:
+    text = (PROJECT / "tests/e2e/test_main_pipeline.py").read_text()
+    wrong = re.findall(r"^def (test_\w+)", text.split("# The wrong ways.")[1], re.MULTILINE)
+    assert [function for function in wrong if f"`{function}`" not in DOCUMENT] == []
