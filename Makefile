@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check simulate console screenshots configure setup clean
+.PHONY: help demo test check simulate console screenshots bench configure setup clean
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,9 @@ console: $(READY) ## the console of STAGE=… on this machine, with your own AWS
 
 screenshots: $(READY) ## the console's pictures in docs/, taken in Chromium
 	@$(BIN)/pytest --quiet tests/browser/screenshots.py
+
+bench: $(READY) ## cost and speed against the floor, into docs/benchmarks.md; takes ten minutes
+	@$(BIN)/python -m bench
 
 configure: $(READY) ## write STAGE=… and its policies; MAIN_PIPELINE_ARN=… and any setting by its name
 	@$(BIN)/python -m stage.configure --stage "$(STAGE)"

@@ -7,11 +7,9 @@ from datetime import datetime
 from typing import Any
 
 import boto3
-from aws_lambda_powertools import Logger, single_metric
-from aws_lambda_powertools.metrics import MetricUnit
 from chalice.app import Chalice, CloudWatchEvent
 
-from chalicelib import api, follow, measures, refresh
+from chalicelib import follow, logs, measures, refresh
 from chalicelib.answers import Answer
 from chalicelib.aws import Aws
 from chalicelib.errors import RefreshError, SettingsError
@@ -26,18 +24,18 @@ except SettingsError as error:
 # Chalice logs under the app's name, too: its lines go through our logger, as JSON.
 app = Chalice(app_name="aurora-refresh", configure_logs=False)
 world = Aws(boto3.Session(), settings.topic_arn)
-logger = Logger(service="aurora-refresh")
+logger = logs.logger("aurora-refresh")
 
 
 def answered(use_case: str, event: CloudWatchEvent, ask: Callable[[], Answer]) -> dict[str, Any]:
     """Ask a use case; its answer is logged with its grounds, counted, and returned."""
-    logger.set_correlation_id(event.event_id)
     try:
         answer = ask()
     except RefreshError:
         count(measures.of_error([database.name for database in settings.databases]))
         raise
-    logger.info("decision", use_case=use_case, event=event.to_dict(), answer=answer.to_json())
+    grounds = {"use_case": use_case, "event": event.to_dict(), "answer": answer.to_json()}
+    logger.info("decision", extra={"correlation_id": event.event_id, **grounds})
     count(measures.of_answer(use_case, answer))
     return answer.to_json()
 
@@ -45,9 +43,7 @@ def answered(use_case: str, event: CloudWatchEvent, ask: Callable[[], Answer]) -
 def count(counted: list[measures.Measure]) -> None:
     """Write the measures as CloudWatch's embedded metrics, which are lines of the log."""
     for measure in counted:
-        unit = MetricUnit(measure.unit)
-        with single_metric(measure.name, unit, measure.value, namespace="AuroraRefresh") as metric:
-            metric.add_dimension("database", measure.database)
+        logs.count(measure, "AuroraRefresh")
 
 
 @app.schedule(str(settings.update_schedule), name="db-update-latest-snapshot-id")
@@ -83,5 +79,10 @@ def ended(event: CloudWatchEvent) -> follow.Ended:
 
 # Set by `make console`: whose credentials a local server uses, which signs nobody in.
 operator = os.environ.get("OPERATOR_ARN")
-if settings.pin_api_enabled or operator:
+# Lambda tells which handler it starts. The routes are the API's alone, and a trigger's cold start
+# does without all that they import. Where nothing is told, it is Chalice that looks at the app.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+if os.environ.get("_HANDLER", "app.app") == "app.app" and (settings.pin_api_enabled or operator):
+    from chalicelib import api
+
     app.register_blueprint(api.routes(settings, world, operator))

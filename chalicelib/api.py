@@ -18,7 +18,7 @@ from chalice.app import (
     Response,
 )
 
-from chalicelib import console, holding, inputs, overview
+from chalicelib import holding, inputs
 from chalicelib.errors import NotFound, PipelineBusyError, RefreshError, Refused
 from chalicelib.pin import Pin, pin, rollback
 from chalicelib.ports import World
@@ -142,14 +142,20 @@ class _Views:
         return self._act("refresh", inputs.json_body)
 
     def history(self) -> Json:
+        from chalicelib import overview  # noqa: PLC0415 (a cold pin does without)
+
         database = self._named_database()
         return _answered(lambda: overview.history(self._settings, self._world, database))
 
     def snapshots(self) -> Json:
+        from chalicelib import overview  # noqa: PLC0415 (a cold pin does without)
+
         database = self._named_database()
         return _answered(lambda: overview.snapshots(self._world, [database])[database.name])
 
     def status(self) -> Json:
+        from chalicelib import overview  # noqa: PLC0415 (a cold pin does without)
+
         _well_formed(lambda: inputs.check_query(self._query, []))
         return _answered(lambda: overview.status(self._settings, self._world))
 
@@ -189,6 +195,8 @@ class _Views:
         return answer
 
     def _page(self, status: int = 200, **shown: Any) -> Response:
+        from chalicelib import console, overview  # noqa: PLC0415 (a cold pin does without)
+
         view = _answered(lambda: overview.console(self._settings, self._world))
         text = console.page(view, writable=bool(self._operator), **shown)
         return Response(text, dict(console.HEADERS), status)

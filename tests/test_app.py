@@ -189,6 +189,12 @@ def test_every_route_carries_the_iam_authorizer(load: Load) -> None:
             assert isinstance(route.authorizer, IAMAuthorizer)
 
 
+def test_a_trigger_does_without_the_routes(load: Load) -> None:
+    """Lambda names the handler that it starts a function for."""
+    assert not load(_HANDLER="app.restore_from_snapshot").app.routes
+    assert load(_HANDLER="app.app").app.routes
+
+
 def test_without_the_pin_api_there_is_no_rest_api_at_all(load: Load) -> None:
     assert not load(PIN_API_ENABLED="false").app.routes
 

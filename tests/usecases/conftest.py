@@ -1,6 +1,7 @@
 """A quiet on-week Sunday: one eligible share, both parameters set, the pipeline idle."""
 
 import json
+import logging
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from chalice.test import Client
 
 from chalicelib import api
 from chalicelib.ledger import Note, Run
+from chalicelib.logs import JsonLines
 from chalicelib.settings import Settings
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.stage import (
@@ -175,3 +177,16 @@ class Api:
 def ask(holdable: Settings, aws: InMemoryAws) -> Api:
     """The API of a stage that can be held."""
     return Api(holdable, aws)
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+    """What is logged, as the functions' own formatter writes it."""
+    caplog.set_level(logging.INFO, "aurora-refresh")
+
+    def lines() -> list[dict[str, Any]]:
+        written = [json.loads(JsonLines().format(record)) for record in caplog.records]
+        told = ("message", "wish", "caller", "answer", "refusal")
+        return [{name: line[name] for name in told if name in line} for line in written]
+
+    return lines

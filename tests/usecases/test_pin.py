@@ -1,13 +1,11 @@
 """PUT /snapshots/current: an operator sets *current* by hand."""
 
 import json
-import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
 from chalicelib.errors import AwsError
 from chalicelib.ledger import Note, Run
@@ -371,21 +369,6 @@ def test_a_malformed_query_is_told(put: Put, aws: InMemoryAws, query: str, messa
 
 
 # --- the log --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
-    """What is logged, as the function's own formatter writes it."""
-    caplog.set_level(logging.INFO, "aurora-refresh")
-    caplog.handler.filters.clear()  # Powertools, once app.py was loaded, hides its lines from pytest
-
-    def lines() -> list[dict[str, Any]]:
-        formatter = LambdaPowertoolsFormatter()
-        written = [json.loads(formatter.format(record)) for record in caplog.records]
-        told = ("message", "wish", "caller", "answer", "refusal")
-        return [{name: line[name] for name in told if name in line} for line in written]
-
-    return lines
 
 
 def test_a_pin_is_one_log_line(

@@ -1,13 +1,11 @@
 """The HTTP layer: what a request may be, whose it is, and what it answers."""
 
 import json
-import logging
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from hypothesis import given
 from hypothesis import settings as checked
 from hypothesis import strategies as st
@@ -257,20 +255,6 @@ def test_any_bytes_are_answered(route: tuple[str, str], raw: bytes) -> None:
 
 
 # --- the log --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
-    """What is logged, as the function's own formatter writes it."""
-    caplog.set_level(logging.INFO, "aurora-refresh")
-    caplog.handler.filters.clear()  # Powertools, once app.py was loaded, hides its lines from pytest
-
-    def lines() -> list[dict[str, Any]]:
-        written = [json.loads(LambdaPowertoolsFormatter().format(each)) for each in caplog.records]
-        told = ("message", "wish", "caller", "answer", "refusal")
-        return [{name: line[name] for name in told if name in line} for line in written]
-
-    return lines
 
 
 @every_write
