@@ -3,16 +3,11 @@
 import json
 import shutil
 import subprocess
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
-from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER
-from localcloud.client import send
+from localcloud.accounts import ACCEPTANCE, STRANGER
 from localcloud.company import arn_of, nightly
 from tests.e2e.conftest import Night
 
@@ -111,46 +106,6 @@ def test_what_aws_did_not_do_is_told_without_a_stack_trace(night: Night) -> None
     assert (status, answer["Code"]) == (500, "ChaliceViewError")
     assert answer["Message"].startswith("PutParameter of /acceptance/rds/current-snapshot failed: ")
     assert "Traceback" not in answer["Message"]
-
-
-# --- whoever is not signed, or not rightly --------------------------------------------------------
-
-
-def signed_headers(
-    url: str, body: bytes, secret: str, key: str, at: datetime | None = None
-) -> dict[str, str]:
-    request = AWSRequest("PUT", url, {"Content-Type": "application/json"}, body)
-    auth = SigV4Auth(Credentials(key, secret), "execute-api", "eu-west-1")
-    auth.add_auth(request)
-    if at:
-        # Signed at another time, and rightly so: the date is part of what is signed.
-        request.context["timestamp"] = at.strftime("%Y%m%dT%H%M%SZ")
-        del request.headers["Authorization"]
-        del request.headers["X-Amz-Date"]
-        request.headers["X-Amz-Date"] = request.context["timestamp"]
-        text = auth.string_to_sign(request, auth.canonical_request(request))
-        auth._inject_signature_to_request(request, auth.signature(text, request))  # noqa: SLF001
-    return dict(request.headers)
-
-
-def test_an_unsigned_or_wrongly_signed_pin_never_reaches_the_function(night: Night) -> None:
-    url = f"{night.cloud.rest_url()}{ROUTE}"
-    body = json.dumps({"snapshot": night.new}).encode()
-    key = night.cloud.environment()["AWS_ACCESS_KEY_ID"]
-    secret = night.cloud.environment()["AWS_SECRET_ACCESS_KEY"]
-    stale = datetime.now(UTC) - timedelta(minutes=16)
-    asked = {
-        "unsigned": send("PUT", url, body, {"Content-Type": "application/json"}),
-        "wrong secret": send("PUT", url, body, signed_headers(url, body, "x" * 40, key)),
-        "unknown key": send("PUT", url, body, signed_headers(url, body, secret, "AKIA" + "X" * 16)),
-        "stale": send("PUT", url, body, signed_headers(url, body, secret, key, stale)),
-        "tampered": send("PUT", url, body + b" ", signed_headers(url, body, secret, key)),
-    }
-    assert {how: status for how, (status, _) in asked.items()} == dict.fromkeys(asked, 403)
-    assert night.cloud.signed("PUT", ROUTE, {"snapshot": night.new}, user="visitor")[0] == 403
-    assert night.cloud.signed("PUT", ROUTE, {"snapshot": night.new}, account=PRODUCTION)[0] == 403
-    assert night.current() == night.old
-    assert night.calls("aurora-refresh-local") == []
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="no curl on this machine")
