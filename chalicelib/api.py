@@ -189,8 +189,9 @@ class _Views:
         try:
             answer = action.ask(self._settings, self._world, Asked(body, self._query, by))
         except RefreshError as error:
-            self._logger.info(name, extra={**grounds, "refusal": str(error)})
-            raise _http_error(error) from error
+            refusal = _http_error(error)
+            self._logger.info(name, extra={**grounds, "refusal": str(refusal)})
+            raise refusal from error
         self._logger.info(name, extra={**grounds, "answer": answer})
         return answer
 

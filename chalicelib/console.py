@@ -411,13 +411,7 @@ def _candidates(
         "pin",
         named,
         listed,
-        _e(
-            "div",
-            _reason(f"{key}-pin"),
-            _check(f"{key}-pin", "deploy", "Start the pipeline now, which restores it"),
-            _e("button", "Pin the marked snapshot", type="submit"),
-            class_="fields",
-        ),
+        _moving(f"{key}-pin", "Pin the marked snapshot"),
     )
     return _part(title, told, form, class_="card")
 
@@ -455,13 +449,7 @@ def _rollback(key: str, database: Json, named: Element | None) -> Element | None
         _form(
             "rollback",
             named,
-            _e(
-                "div",
-                _reason(f"{key}-rollback"),
-                _check(f"{key}-rollback", "deploy", "Start the pipeline now, which restores it"),
-                _e("button", "Roll back", type="submit"),
-                class_="fields",
-            ),
+            _moving(f"{key}-rollback", "Roll back"),
         ),
         class_="card",
     )
@@ -712,6 +700,17 @@ def _reason(form: str) -> Element:
         key,
         "Why",
         _e("input", id=key, name="reason", type="text", maxlength="256", autocomplete="off"),
+    )
+
+
+def _moving(form: str, button: str) -> Element:
+    """What every form asks that moves what the pipeline restores."""
+    return _e(
+        "div",
+        _reason(form),
+        _check(form, "deploy", "Start the pipeline now, which restores it"),
+        _e("button", button, type="submit"),
+        class_="fields",
     )
 
 

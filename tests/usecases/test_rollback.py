@@ -1,5 +1,6 @@
 """POST /snapshots/current/rollback: an operator goes back to the snapshot before."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -305,7 +306,7 @@ def test_a_start_that_never_arrived_is_undone(settings: Settings, moved: InMemor
 
 
 def test_a_start_that_is_refused_and_cannot_be_undone_is_told_with_both(
-    ask: Api, moved: InMemoryAws
+    ask: Api, moved: InMemoryAws, lines: Callable[[], list[dict[str, Any]]]
 ) -> None:
     def interrupt(when: str, operation: str) -> None:
         if operation == "start" or (operation == "history" and "start" in moved.calls):
@@ -319,6 +320,9 @@ def test_a_start_that_is_refused_and_cannot_be_undone_is_told_with_both(
             "Message": "start of it failed: AccessDeniedException: no; current could not be put "
             "back: history of it failed: AccessDeniedException: no",
         },
+    )
+    assert lines()[-1]["refusal"].endswith(
+        "put back: history of it failed: AccessDeniedException: no"
     )
 
 
