@@ -1,11 +1,14 @@
-# Everything sets itself up: Python 3.11 or newer, make and a package index are all that is needed.
+# Everything sets itself up: Python, make and a package index are all that is needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+# The Python that this is tested with, and the oldest that will do. The functions' runtime is that of the
+# Python that deploys them.
+STATED := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)".*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check simulate console screenshots bench configure setup clean
+.PHONY: help demo test check simulate console screenshots bench configure deploy destroy package doctor setup upgrade clean
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -48,18 +51,37 @@ bench: $(READY) ## cost and speed against the floor, into docs/benchmarks.md; ta
 configure: $(READY) ## write STAGE=… and its policies; MAIN_PIPELINE_ARN=… and any setting by its name
 	@$(BIN)/python -m stage.configure --stage "$(STAGE)"
 
+doctor: $(READY) ## check STAGE=… in its account, each fault with its fix; JSON=1 for machines
+	@$(BIN)/python -m stage.doctor --stage "$(STAGE)" $(if $(JSON),--json)
+
+deploy: $(READY) ## STAGE=… into your account: parameters and topic, functions, alarms; EMAIL=… to be told
+	@$(BIN)/python -m stage.deploy --stage "$(STAGE)"
+
+destroy: $(READY) ## delete STAGE=… but for parameters, topic and logs; PARAMETERS=delete for these, too
+	@$(BIN)/python -m stage.destroy --stage "$(STAGE)"
+
+package: $(READY) ## STAGE=… as CloudFormation templates, for those who deploy nothing else
+	@$(BIN)/python -m stage.package --stage "$(STAGE)"
+
 setup: $(READY) ## the virtual environment, and the wheels that chalice deploy packs
 
-$(READY): requirements.txt requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.x"; exit 1; }
+$(READY): requirements.txt requirements-chalice.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(STATED)".split("."))))' \
+		|| { echo "Python $(STATED) or newer is needed; name one with make PYTHON=python3.x"; exit 1; }
+	@$(PYTHON) -c 'import sys; here = "%d.%d" % sys.version_info[:2]; here == "$(STATED)" or print(f"this is Python {here}: \
+	functions deployed from here get the runtime python{here}; it is tested with $(STATED)")'
 	@echo "setting up $(VENV), once; this takes about a minute"
 	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-r requirements.txt -r requirements-chalice.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@$(BIN)/pip download --quiet --disable-pip-version-check --only-binary=:all: \
 		--dest $(VENV)/wheels -r requirements.txt
 	@touch $@
 
+upgrade: $(READY) ## newest pins with hashes, newest ranges; DAYS=0 takes even today's releases
+	@$(BIN)/python -m upgrade $(if $(DAYS),--days $(DAYS))
+
 clean: ## forget the virtual environment and every cache
-	rm -rf $(VENV) .chalice/deployments .chalice/deployed .coverage .coverage.* \
+	rm -rf $(VENV) .chalice/deployments .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -197,6 +197,10 @@ class LocalCloud:
 
         return _wait(ended, timeout, f"run {execution_id} of {pipeline} to end")
 
+    def confirm_subscription(self, endpoint: str) -> None:
+        """Let the person behind an e-mail address, or what is behind a URL, confirm its subscriptions."""
+        self._control("POST", "subscriptions/confirm", {"endpoint": endpoint})
+
     def fire(
         self,
         function: str,
@@ -241,6 +245,10 @@ class LocalCloud:
     def clear_calls(self) -> None:
         """Empty the journal."""
         self._control("DELETE", "calls")
+
+    def set_stack_seconds(self, seconds: float) -> None:
+        """How long it takes to create, update or delete a stack."""
+        self._control("PUT", "stacks", {"seconds": seconds})
 
     def set_faults(self, faults: Sequence[Mapping[str, Any]]) -> None:
         """Replace the list of faults."""

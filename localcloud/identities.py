@@ -55,7 +55,7 @@ def identify(access_key_id: str, session_token: str | None) -> Caller:
             if isinstance(key, IAMUserAccessKey)
             else _session_id(key, access_key_id)
         )
-        policies = tuple(_document(policy) for policy in key.collect_policies())
+        policies = tuple(document(policy) for policy in key.collect_policies())
     except (CreateAccessKeyFailure, NotFoundException):
         raise _nobodys() from None
     return Caller(account, key.arn, user_id, access_key_id, key.create_credentials(), policies)
@@ -85,7 +85,7 @@ def _nobodys() -> Refused:
     )
 
 
-def _document(policy: Any) -> Document:
+def document(policy: Any) -> Document:
     """A policy's document, from any of the three forms moto keeps policies in."""
     if isinstance(policy, Policy):
         text = next(version.document for version in policy.versions if version.is_default)

@@ -14,14 +14,15 @@ types (``createOnlyProperties``) and the source of their handlers (aws-cloudform
 - a cluster with ``SnapshotIdentifier`` is restored, without the master user's name, and modified afterwards
   (``ManageMasterUserPassword``); one without it is created empty, and must name its master user.
 
-It knows the resource types of :data:`KINDS` and refuses others. Stacks can be described through the API;
-they are updated by the pipeline's runs alone (``pipeline.py``).
+It knows the resource types of :data:`KINDS`, which other modules add to, and refuses others. It is deployed by
+the pipeline's runs (``pipeline.py``), and through the API (``stacks.py``).
 """
 
+import contextlib
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -285,34 +286,52 @@ class MainStack(Stack):
 
     def deploy(self, template: str, parameters: Mapping[str, str]) -> str | None:
         """Create or update the stack; returns why it did not come about, if so."""
+        try:
+            carry_out = self.begin(template, parameters)
+        except Failed as refusal:
+            return str(refusal)
+        # "No updates are to be performed." is no failure to CodePipeline.
+        return carry_out() if carry_out else None
+
+    def begin(
+        self, template: str, parameters: Mapping[str, str], *, retain_except_on_create: bool = False
+    ) -> Callable[[], str | None] | None:
+        """Begin to create or update the stack: returns what goes through with it, None if nothing changes.
+
+        Raises Failed where it is refused, with everything left as it was.
+        """
         creating = self.status == "CREATE_PENDING"
         if not creating and self.status not in _UPDATABLE:
-            return f"Stack:{self.stack_id} is in {self.status} state and can not be updated."
-        prefix = "CREATE" if creating else "UPDATE"
+            raise Failed(f"Stack:{self.stack_id} is in {self.status} state and can not be updated.")
         update = _Update(self, _whole_attributes(self.parse_template(template)), parameters)
         try:
             update.resolve()
-        except Exception as error:  # noqa: BLE001 (whatever it is, nothing has been touched yet)
-            return str(error)
+        except Exception as error:
+            raise Failed(str(error)) from error
         if not creating and update.changes_nothing() and update.document == self.template_dict:
-            return None  # "No updates are to be performed.", which is no failure to CodePipeline
-        self._enter(f"{prefix}_IN_PROGRESS", "User Initiated")
+            return None
+        self._enter(f"{'CREATE' if creating else 'UPDATE'}_IN_PROGRESS", "User Initiated")
+        return lambda: self._carry_out(template, update, creating, retain_except_on_create)
+
+    def _carry_out(
+        self, template: str, update: "_Update", creating: bool, retain_except_on_create: bool
+    ) -> str | None:
         try:
             update.carry_out()
             outputs = update.outputs()
-        except Exception as error:  # noqa: BLE001 (as above; and what was done is undone)
+        except Exception as error:  # noqa: BLE001 (whatever it is, what was done is undone)
             reason = str(error)
             rolling = "ROLLBACK" if creating else "UPDATE_ROLLBACK"
             self._enter(f"{rolling}_IN_PROGRESS", reason)
-            update.undo()
+            update.undo(retain_except_on_create)
             self._enter(f"{rolling}_COMPLETE")
             return reason
         self.resources = {name: update.scope.made[name] for name in update.names()}
         self.template, self.template_dict = template, update.document
-        self.parameters = dict(parameters)
+        self.parameters = dict(update.given)
         self._values, self._outputs = update.values, outputs
         update.clean_up()
-        self._enter(f"{prefix}_COMPLETE")
+        self._enter(f"{'CREATE' if creating else 'UPDATE'}_COMPLETE")
         return None
 
     def delete(self) -> None:
@@ -429,7 +448,7 @@ class _Update:
     def __init__(self, stack: MainStack, document: Any, given: Mapping[str, str]) -> None:
         self._stack = stack
         self.document = document
-        self._given = given
+        self.given = given
         self._bodies: dict[str, Any] = document.get("Resources", {})
         self._before = stack.resources
         self._created: list[Resource] = []
@@ -443,11 +462,11 @@ class _Update:
             if body["Type"] not in KINDS:
                 raise Failed(f"{name}: the local cloud's main stack knows no {body['Type']}")
         declared = self.document.get("Parameters", {})
-        unknown = self._given.keys() - declared.keys()
+        unknown = self.given.keys() - declared.keys()
         if unknown:
             raise Failed(f"Parameters: [{', '.join(sorted(unknown))}] do not exist in the template")
         for name, parameter in declared.items():
-            value = self._given.get(name, parameter.get("Default"))
+            value = self.given.get(name, parameter.get("Default"))
             if value is None:
                 raise Failed(f"Parameters: [{name}] must have values")
             stored = _SSM_TYPE.fullmatch(parameter["Type"])
@@ -494,12 +513,13 @@ class _Update:
             for key, body in self.document.get("Outputs", {}).items()
         ]
 
-    def undo(self) -> None:
-        """Put everything back."""
+    def undo(self, retain_except_on_create: bool) -> None:
+        """Put everything back; what is to be retained is, unless told otherwise, also if it is new."""
         for old, new in reversed(self._modified):
             old.kind.modify(old.physical_resource_id, new.properties, self._resolved(old))
         for resource in reversed(self._created):
-            self._stack.dispose(resource, "Delete")
+            retained = resource.on_delete == "Retain" and not retain_except_on_create
+            self._stack.dispose(resource, "Retain" if retained else "Delete")
 
     def clean_up(self) -> None:
         """Delete what was replaced or removed, the dependent before what it depends on."""
@@ -520,10 +540,9 @@ class _Update:
             or old.cf_resource_type != wanted.cf_resource_type
             or _differing(old, wanted, wanted.kind.create_only)
         ):
-            generated = f"{self._stack.name}-{name}-{uuid4().hex[:12]}"
-            wanted.physical_resource_id = wanted.kind.create(
-                generated.lower(), self._resolved(wanted)
-            )
+            generated = f"{self._stack.name}-{name}-{uuid4().hex[:12]}".lower()
+            with self._told_if_it_fails(wanted, "CREATE_FAILED"):
+                wanted.physical_resource_id = wanted.kind.create(generated, self._resolved(wanted))
             self._created.append(wanted)
             self._stack.note(wanted, "CREATE_COMPLETE")
             return wanted
@@ -534,11 +553,20 @@ class _Update:
             )
         if old.properties != wanted.properties:
             self._modified.append((old, wanted))
-            wanted.kind.modify(
-                old.physical_resource_id, self._resolved(old), self._resolved(wanted)
-            )
+            with self._told_if_it_fails(wanted, "UPDATE_FAILED"):
+                wanted.kind.modify(
+                    old.physical_resource_id, self._resolved(old), self._resolved(wanted)
+                )
             self._stack.note(wanted, "UPDATE_COMPLETE")
         return wanted
+
+    @contextlib.contextmanager
+    def _told_if_it_fails(self, resource: Resource, status: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._stack.note(resource, status, str(error))
+            raise
 
     def _wanted(self, name: str, scope: _Scope) -> Resource:
         body = self._bodies[name]
@@ -606,8 +634,7 @@ def deploy(
     if stack is None:
         stack = MainStack(name, account, region)
         stacks[stack.stack_id] = stack
-    if not isinstance(stack, MainStack):
-        raise TypeError(f"the stack {name} was not made by a pipeline")
+    assert isinstance(stack, MainStack)  # stacks.py makes no others
     return stack.deploy(template, parameters)
 
 

@@ -26,13 +26,21 @@ from localcloud import (
     functions,
     gateway,
     imports,
+    keys,
     pipeline,
+    quotas,
     rules,
     shares,
+    simulations,
+    stacks,
+    subscriptions,
 )
 
 Handler = Callable[[Any], Any]
-BRIDGES = (clock, functions, rules, imports, shares, pipeline, calls)
+BRIDGES = (
+    *(clock, functions, rules, imports, shares, keys, pipeline, stacks),
+    *(quotas, simulations, subscriptions, calls),
+)
 
 _ALLOW_ALL = json.dumps(
     {

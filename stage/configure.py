@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
-        answers = from_make(os.environ) | _from_options(given.set)
+        answers = from_make(os.environ) | from_options(given.set)
         ask = input if sys.stdin.isatty() else None
         changed = changes(given.project, files(given.project, given.stage, answers, ask))
         sys.stdout.writelines(f"{line}\n" for line in diff(given.project, changed))
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("\nstopped; nothing was written\n")
         return 1
     sys.stdout.write(
-        f"stage {given.stage} is written; next: chalice deploy --stage {given.stage}\n"
+        f"stage {given.stage} is written; next: make deploy STAGE={given.stage}\n"
         if changed
         else f"stage {given.stage} says this already; nothing was written\n"
     )
@@ -93,7 +93,8 @@ def from_make(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _from_options(options: Sequence[str]) -> dict[str, str]:
+def from_options(options: Sequence[str]) -> dict[str, str]:
+    """The answers of ``--set``."""
     answers = {}
     for option in options:
         name, equals, value = option.partition("=")
@@ -226,13 +227,13 @@ def _answered(
 ) -> tuple[dict[str, str], str]:
     """The stage's variables, in the order of README.md's table, and the pipeline's ARN."""
     given = {PIPELINE: arn or "", **before, **answers}
-    known = _known(common | given)
+    known = known_names(common | given)
     strangers = [name for name in answers if name not in (*known, PIPELINE)]
     if strangers:
         raise StageError("\n".join(_stranger(name, known) for name in strangers))
     if ask:
         given |= _asked(common | given, ask)
-    gone = set(_known(common | before)) - set(known)  # settings of a database that is no more
+    gone = set(known_names(common | before)) - set(known)  # settings of a database that is no more
     extra = [name for name in before if name not in known and name not in gone]
     # An empty value takes away what all stages have in common; else it is as good as none.
     variables = {
@@ -243,7 +244,7 @@ def _answered(
     return variables, given[PIPELINE]
 
 
-def _known(variables: Mapping[str, str]) -> list[str]:
+def known_names(variables: Mapping[str, str]) -> list[str]:
     """The names of all settings there are for the databases that these variables name."""
     general = _read_by_settings({"DATABASES": "-"})  # which is no database
     of_databases = [name for name in _read_by_settings(variables) if name not in general]

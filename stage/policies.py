@@ -8,12 +8,13 @@ only the listing of snapshots knows none, for shares are found by looking at all
 from collections.abc import Sequence
 from typing import Any
 
-from chalicelib.follow import FUNCTION as FOLLOW
+from chalicelib import follow
 from chalicelib.settings import Settings
 
 APP = "aurora-refresh"
 UPDATE = "db-update-latest-snapshot-id"
 RESTORE = "db-restore-from-snapshot"
+FOLLOW = follow.FUNCTION
 API = "api_handler"
 
 Statement = dict[str, Any]
@@ -29,12 +30,11 @@ def policies(stage: str, settings: Settings, pipeline_arn: str) -> dict[str, Pol
         return f"arn:{partition}:ssm:{region}:{account}:parameter/{name.removeprefix('/')}"
 
     def logs(function: str) -> Statement:
-        # Chalice names the REST API's function after the application and the stage alone.
-        group = f"{APP}-{stage}" if function == API else f"{APP}-{stage}-{function}"
+        group = log_group(deployed_name(stage, function))
         return _allow(
             "WriteOwnLogs",
             ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
-            [f"arn:{partition}:logs:{region}:{account}:log-group:/aws/lambda/{group}:*"],
+            [f"arn:{partition}:logs:{region}:{account}:log-group:{group}:*"],
         )
 
     latest = [parameter(database.latest_parameter) for database in settings.databases]
@@ -96,6 +96,16 @@ def policies(stage: str, settings: Settings, pipeline_arn: str) -> dict[str, Pol
         function: {"Version": "2012-10-17", "Statement": [*granted, logs(function)]}
         for function, granted in statements.items()
     }
+
+
+def deployed_name(stage: str, function: str) -> str:
+    """Lambda's name of a function: Chalice names the API's after the application and the stage alone."""
+    return f"{APP}-{stage}" if function == API else f"{APP}-{stage}-{function}"
+
+
+def log_group(deployed: str) -> str:
+    """Where Lambda writes the function's log."""
+    return f"/aws/lambda/{deployed}"
 
 
 def file_name(stage: str, function: str) -> str:

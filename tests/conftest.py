@@ -1,5 +1,6 @@
 """One local cloud for the whole session."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,10 @@ from localcloud.client import LocalCloud
 # A busy machine is no defect: tests never time.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# What a test asks of make is not asked by the make that runs the tests: it is a user's own.
+for name in [name for name in os.environ if name.startswith("MAKE") or name == "MFLAGS"]:
+    del os.environ[name]
 
 
 @pytest.fixture(scope="session")

@@ -276,7 +276,11 @@ def test_a_first_deployment_that_fails_leaves_nothing_but_a_stack_to_delete(
     assert acceptance.run() == "Failed"
     assert "ROLLBACK_COMPLETE state and can not be updated" in acceptance.why()
 
-    client(acceptance.cloud, "cloudformation").delete_stack(StackName=MAIN)
+    cloudformation = client(acceptance.cloud, "cloudformation")
+    cloudformation.delete_stack(StackName=MAIN)
+    cloudformation.get_waiter("stack_delete_complete").wait(
+        StackName=MAIN, WaiterConfig={"Delay": 0.05, "MaxAttempts": 100}
+    )
     assert acceptance.run() == "Succeeded"
 
 

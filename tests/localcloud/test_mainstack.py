@@ -280,6 +280,9 @@ def test_what_a_resource_depends_on_comes_first_and_goes_last(pipeline: Pipeline
     stack = pipeline.stack()["StackId"]
 
     cloudformation.delete_stack(StackName=NAME)
+    cloudformation.get_waiter("stack_delete_complete").wait(
+        StackName=stack, WaiterConfig={"Delay": 0.05, "MaxAttempts": 100}
+    )
 
     (summary,) = cloudformation.list_stacks()["StackSummaries"]
     assert (summary["StackName"], summary["StackStatus"]) == (NAME, "DELETE_COMPLETE")
@@ -347,15 +350,24 @@ def test_a_cluster_does_not_take_anothers_name(pipeline: Pipeline) -> None:
     assert pipeline.clusters() == ["orders"]
 
 
-def test_a_stack_that_no_pipeline_made_is_not_taken_over(pipeline: Pipeline) -> None:
-    client(pipeline.cloud, "cloudformation").create_stack(
+def test_a_stack_that_no_pipeline_made_is_updated_by_one_once_it_is_there(
+    pipeline: Pipeline,
+) -> None:
+    cloudformation = client(pipeline.cloud, "cloudformation")
+    pipeline.cloud.set_stack_seconds(1)
+    cloudformation.create_stack(
         StackName=NAME, TemplateBody=json.dumps({"Resources": {"A": named("/note/a", "1")}})
     )
 
     status, why = pipeline.deploy({"A": named("/note/a", "2")})
 
-    assert (status, "was not made by a pipeline" in str(why)) == ("Failed", True)
+    assert (status, "is in CREATE_IN_PROGRESS state" in str(why)) == ("Failed", True)
+    cloudformation.get_waiter("stack_create_complete").wait(
+        StackName=NAME, WaiterConfig={"Delay": 0.1, "MaxAttempts": 100}
+    )
     assert pipeline.notes() == {"/note/a": "1"}
+    assert pipeline.deploy({"A": named("/note/a", "2")}) == ("Succeeded", None)
+    assert pipeline.notes() == {"/note/a": "2"}
 
 
 def test_resources_are_described_with_their_types(pipeline: Pipeline) -> None:

@@ -316,10 +316,6 @@ def test_make_hands_its_command_line_over(project: Path) -> None:
         f'configure:\n\t@{sys.executable} -m stage.configure --project {project} --stage "$(STAGE)"\n'
     )
     asked = [f"{name}={value}" for name, value in ANSWERS.items()]
-    # As a user's shell has it: these tests may be run by a make of their own.
-    shell = {
-        name: told for name, told in os.environ.items() if "MAKE" not in name and name != "MFLAGS"
-    }
     printed = subprocess.run(
         [
             "make",
@@ -331,7 +327,7 @@ def test_make_hands_its_command_line_over(project: Path) -> None:
             "MAINTENANCE_WINDOW=22:00-06:00 Europe/Berlin",
         ],
         cwd=PROJECT,
-        env=shell | {"DATABASES": "SHELL"},
+        env=os.environ | {"DATABASES": "SHELL"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -351,14 +347,13 @@ def options(project: Path, **answers: str) -> list[str]:
 def test_the_command_shows_what_it_changes_and_writes_it(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("MAKEFLAGS", raising=False)
     status = main(options(project, RDS_ENGINE_VERSION="16", PIN_API_ENABLED="true"))
     printed = capsys.readouterr()
     assert (status, printed.err) == (0, "")
     assert [line for line in printed.out.splitlines() if not line.startswith(" ")][:3] == [
         "--- a/.chalice/config.json",
         "+++ b/.chalice/config.json",
-        "@@ -49,10 +49,11 @@",
+        "@@ -50,10 +50,11 @@",
     ]
     assert [line for line in printed.out.splitlines() if line[:2] in ("- ", "+ ")] == [
         '-        "RDS_ENGINE_VERSION": "15",',
@@ -367,9 +362,7 @@ def test_the_command_shows_what_it_changes_and_writes_it(
         '+        "SSM_REFRESH_HOLD_NAME": "/acceptance/refresh/hold",',
         '+        "PIN_API_ENABLED": "true"',
     ]
-    assert printed.out.endswith(
-        "stage acceptance is written; next: chalice deploy --stage acceptance\n"
-    )
+    assert printed.out.endswith("stage acceptance is written; next: make deploy STAGE=acceptance\n")
     assert load(project, "acceptance").variables["RDS_ENGINE_VERSION"] == "16"
 
     assert main(options(project, RDS_ENGINE_VERSION="16")) == 0
@@ -379,7 +372,6 @@ def test_the_command_shows_what_it_changes_and_writes_it(
 def test_a_mistake_is_one_message_and_status_1(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("MAKEFLAGS", raising=False)
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert main(options(project, SOURCE_ACCOUNT="")) == 1
     printed = capsys.readouterr()
@@ -408,7 +400,6 @@ def test_whoever_leaves_while_asked_finds_everything_as_it_was(
     def leave(question: str) -> str:
         raise leaving
 
-    monkeypatch.delenv("MAKEFLAGS", raising=False)
     monkeypatch.setattr("sys.stdin", Terminal())
     monkeypatch.setattr("builtins.input", leave)
     before = snapshot(project)

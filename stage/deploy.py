@@ -1,0 +1,217 @@
+"""``make deploy STAGE=acceptance``: what must exist before, ``chalice deploy``, and what watches over it.
+
+Each step can be run again, says what it changed, and never puts back a value that has moved.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from chalicelib.snapshots import SnapshotArn
+from stage import config, stacks
+from stage.account import Account, Say, chalice, in_plain_words
+from stage.cloudformation import Stack
+from stage.config import Stage, StageError
+from stage.configure import from_make, from_options
+
+EMAIL = "EMAIL"
+INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
+
+_EPILOG = f"""\
+Answers, all of which may be left out; with make: make deploy STAGE=acceptance {EMAIL}=…
+  {EMAIL}       an address that is told through the stage's topic; empty: no more
+  {INITIAL}
+              the first value of *current*, if the parameter does not exist yet; with several
+              databases write the prefix before it: ORDERS_{INITIAL}
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Deploy a stage as the command line says; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stage.deploy",
+        description="Deploy a stage: parameters and topic, the functions, alarms and dashboard.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--stage", required=True, help="the stage's name, such as acceptance")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="an answer; repeatable"
+    )
+    parser.add_argument(
+        "--project", type=Path, default=Path(), help="the folder that holds app.py; default: this"
+    )
+    given = parser.parse_args(arguments)
+    done: list[str] = []
+    try:
+        with in_plain_words():
+            answers = from_make(os.environ) | from_options(given.set)
+            deploy(given.project, given.stage, answers, _print, done)
+    except StageError as error:
+        sys.stderr.write(f"{error}\n{_so_far(given.stage, done)}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "\nstopped; a stack that was being worked on goes on by itself\n"
+            f"{_so_far(given.stage, done)}\n"
+        )
+        return 1
+    _print(f"stage {given.stage} is deployed; next: make doctor STAGE={given.stage}")
+    return 0
+
+
+def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done: list[str]) -> None:
+    """Deploy the stage; what has been done by and by is added to ``done``. Raises StageError."""
+    config.check_name(name)
+    stage = config.load(project, name)
+    contradictions = config.contradictions(stage.settings, stage.pipeline_arn)
+    if contradictions:
+        raise StageError("\n".join([f"stage {name!r} would not work:", *contradictions]))
+    initial, email = first_values(stage, answers), _email(stage, answers)
+    account = Account(stage)
+    say(f"stage {name}, account {stage.account}, {stage.region}, as {account.check()}")
+
+    before = stacks.stack_name(name, stacks.BEFORE)
+    say(f"1. stack {before}: what must exist before")
+    _before(account, Stack(account.client("cloudformation"), before, say), initial, email, say)
+    done.append(f"stack {before}")
+
+    say(f"2. chalice deploy --stage {name}")
+    chalice(project, stage, "deploy", say)
+    done.append("chalice deploy")
+
+    after = stacks.stack_name(name, stacks.AFTER)
+    say(f"3. stack {after}: what watches over it")
+    _after(account, Stack(account.client("cloudformation"), after, say), say)
+    _retention(account, say)
+    for reason in stacks.left_out(stage):
+        say(f"  note: {reason}")
+    done.append(f"stack {after}")
+
+
+def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
+    """The first value of each *current* that is answered, by parameter name; raises StageError."""
+    databases = {
+        f"{database.name.upper()}_{INITIAL}": database.current_parameter
+        for database in stage.settings.databases
+    }
+    known = dict(databases)
+    if len(databases) == 1:
+        known[INITIAL] = next(iter(databases.values()))
+    problems, values = [], {}
+    for name, value in answers.items():
+        if name.startswith("AWS_") and name not in known:
+            continue  # credentials may be named on make's command line, too
+        if name not in (*known, EMAIL):
+            problems.append(
+                f"{name} is no answer of make deploy: there are {EMAIL}, {', '.join(known)}"
+            )
+        elif name != EMAIL and value and not SnapshotArn.parse(value):
+            problems.append(
+                f"{name} is {value!r}: write a cluster snapshot's ARN, such as "
+                f"arn:{stage.partition}:rds:{stage.region}:{stage.settings.databases[0].wanted.account}"
+                ":cluster-snapshot:orders-2026-01-03"
+            )
+        elif name != EMAIL and value:
+            values[known[name]] = value
+    if problems:
+        raise StageError("\n".join(problems))
+    return values
+
+
+def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
+    """The address; None where nothing is answered, so that the present one stays."""
+    email = answers.get(EMAIL)
+    if not email:
+        return email
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email):
+        raise StageError(f"{EMAIL} is {email!r}: write an address such as team@example.com")
+    if stacks.own_topic(stage) is None:
+        topic = stage.settings.topic_arn
+        there = f"that is {topic}, of another account" if topic else "that is not set"
+        raise StageError(
+            f"{EMAIL} is {email!r}: it is told through NOTIFICATION_TOPIC_ARN, but {there}; "
+            f"make configure STAGE={stage.name} NOTIFICATION_TOPIC_ARN="
+            f"arn:{stage.partition}:sns:{stage.region}:{stage.account}:aurora-refresh sets it"
+        )
+    return email
+
+
+def _before(
+    account: Account, stack: Stack, initial: Mapping[str, str], email: str | None, say: Say
+) -> None:
+    stage, previous = account.stage, stack.template()
+    held = account.parameters(stage.settings.promotion_parameters)
+    topic = stacks.own_topic(stage)
+    existing = {*held, *([topic] if topic and account.has_own_topic() else [])}
+    template = stacks.before(stage, previous, existing, initial, email)
+    ours = {stacks.label(resource) for resource in template["Resources"].values()}
+    for name, value in held.items():
+        if f"parameter {name}" not in ours:
+            say(f"  unchanged  parameter {name}, which was there: {value}")
+    if topic in existing and f"topic {topic.rsplit(':', 1)[1]}" not in ours:
+        say(f"  unchanged  topic {topic.rsplit(':', 1)[1]}, which was there")
+    if template["Resources"]:
+        stack.deploy(template)
+    elif stack.delete():
+        say("  the stack is deleted, for nothing is left for it to hold")
+    else:
+        say("  there is no stack, for nothing is left for it to hold")
+    pipeline, meant = stage.settings.pipeline_parameter, stage.pipeline_arn.rsplit(":", 1)[1]
+    if f"parameter {pipeline}" not in ours and held.get(pipeline) != meant:
+        say(
+            f"  note: {pipeline} was there and is left alone, but it is {meant} that may be started: "
+            f"aws ssm put-parameter --overwrite --name {pipeline} --value {meant}"
+        )
+    for parameter, value in initial.items():
+        if held.get(parameter, value) != value:
+            say(
+                f"  note: {parameter} holds {held[parameter]} already, and keeps it: "
+                "it is moved with PUT /snapshots/current"
+            )
+    subscribed = stacks.subscribed(template)
+    if subscribed and subscribed != stacks.subscribed(previous):
+        say(f"  note: AWS has sent {subscribed} a mail; nothing comes before its link is clicked")
+
+
+def _after(account: Account, stack: Stack, say: Say) -> None:
+    previous = stack.template()
+    missing = account.missing(previous) if previous else []
+    for gone in missing:
+        say(f"  missing    {gone}, which was deleted behind the stack's back")
+    if missing:
+        # CloudFormation would not look, and nothing in this stack has a state to lose.
+        stack.delete()
+    stack.deploy(stacks.after(account.stage))
+
+
+def _retention(account: Account, say: Say) -> None:
+    """Have the functions' logs forgotten in the end; Lambda may have made the groups, or will find ours."""
+    logs, groups = account.client("logs"), stacks.log_groups(account.stage)
+    there = account.log_groups(groups)
+    for name in groups:
+        if name not in there:
+            logs.create_log_group(logGroupName=name)
+        if there.get(name) == stacks.LOG_DAYS:
+            say(f"  unchanged  log group {name}")
+            continue
+        logs.put_retention_policy(logGroupName=name, retentionInDays=stacks.LOG_DAYS)
+        what = "changed" if name in there else "created"
+        say(f"  {what:<10} log group {name}: kept for {stacks.LOG_DAYS} days")
+
+
+def _so_far(stage: str, done: Sequence[str]) -> str:
+    told = f"done: {', '.join(done)}" if done else "no step was completed"
+    return f"{told}; when that is mended, run make deploy STAGE={stage} again"
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

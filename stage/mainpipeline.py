@@ -1,0 +1,162 @@
+"""How the main pipeline's template reads *current*. Pure; docs/main-pipeline.md tells what each wrong way does."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+CLUSTERS = ("AWS::RDS::DBCluster", "AWS::DocDB::DBCluster", "AWS::Neptune::DBCluster")
+INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::DBInstance")
+READS_AT_EVERY_UPDATE = "AWS::SSM::Parameter::Value<String>"
+
+_DYNAMIC = re.compile(r"\{\{resolve:ssm:([^:}]+)(?::[^}]*)?\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Where a cluster's snapshot comes from.
+
+    ``parameter`` is the stored parameter that CloudFormation reads at every update; None where it reads none,
+    and ``wrong`` then says what is there instead, and does, or is empty where that cannot be told.
+    """
+
+    cluster: str
+    parameter: str | None
+    wrong: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What lets a refresh fail (``fails``), or go on at a price, although *current* is read rightly."""
+
+    cluster: str
+    fails: bool
+    what: str
+    fix: str
+
+
+def readings(template: Json, given: Mapping[str, str]) -> Iterator[Reading]:
+    """Each cluster's that is restored; ``given`` are the values of the template's parameters."""
+    declared = template.get("Parameters", {})
+    for name, body in _resources(template, CLUSTERS):
+        properties = body.get("Properties", {})
+        if "SnapshotIdentifier" not in properties:
+            continue
+        for value in _branches(properties["SnapshotIdentifier"]):
+            yield _reading(name, value, declared, given)
+
+
+def has_clusters(template: Json) -> bool:
+    """Whether the template has any database cluster at all."""
+    return any(_resources(template, CLUSTERS))
+
+
+def faults(template: Json, cluster: str) -> Iterator[Fault]:
+    """What is wrong with a cluster that is restored."""
+    body = template["Resources"][cluster]
+    properties = body.get("Properties", {})
+    fixed = [(cluster, "DBClusterIdentifier", properties)]
+    fixed += [
+        (name, "DBInstanceIdentifier", each["Properties"])
+        for name, each in _resources(template, INSTANCES)
+        if each.get("Properties", {}).get("DBClusterIdentifier") == {"Ref": cluster}
+    ]
+    for name, identifier, given in fixed:
+        if identifier in given:
+            yield Fault(
+                cluster,
+                fails=True,
+                what=f"{name} has a {identifier}, which the old one still bears when the new one is made: "
+                "every refresh fails",
+                fix=f"remove {identifier} from {name} in the template; as that replaces it, do so in a "
+                "refresh's night",
+            )
+    if "EngineVersion" not in properties:
+        yield Fault(
+            cluster,
+            fails=False,
+            what=f"{cluster} names no EngineVersion: the Region's default is taken, and a restore fails where "
+            "that is older than the snapshot's",
+            fix=f"give {cluster} production's exact EngineVersion",
+        )
+    if _is_true(properties.get("DeletionProtection")):
+        yield Fault(
+            cluster,
+            fails=False,
+            what=f"{cluster} has DeletionProtection: the old cluster stays, and is paid for, at each refresh",
+            fix=f"write DeletionProtection: false for {cluster}, and protect the stack instead: "
+            "aws cloudformation update-termination-protection --enable-termination-protection",
+        )
+    if body.get("UpdateReplacePolicy", "Delete") != "Delete":
+        yield Fault(
+            cluster,
+            fails=False,
+            what=f"{cluster} has UpdateReplacePolicy {body['UpdateReplacePolicy']}: each refresh leaves one "
+            "more snapshot or cluster behind, until the quota is used up",
+            fix=f"write UpdateReplacePolicy: Delete for {cluster}",
+        )
+    if body["Type"] == CLUSTERS[0] and not _is_true(properties.get("ManageMasterUserPassword")):
+        yield Fault(
+            cluster,
+            fails=False,
+            what=f"{cluster} does not set ManageMasterUserPassword: production's password opens acceptance's "
+            "database",
+            fix=f"write ManageMasterUserPassword: true for {cluster}",
+        )
+
+
+def _resources(template: Json, types: Sequence[str]) -> Iterator[tuple[str, Json]]:
+    for name, body in template.get("Resources", {}).items():
+        if isinstance(body, dict) and body.get("Type") in types:
+            yield name, body
+
+
+def _branches(value: Any) -> Iterator[Any]:
+    """What a property may come to: both sides of a condition, but not that there is none."""
+    if isinstance(value, dict) and isinstance(value.get("Fn::If"), list):
+        for branch in value["Fn::If"][1:]:
+            yield from _branches(branch)
+    elif value != {"Ref": "AWS::NoValue"}:
+        yield value
+
+
+def _reading(cluster: str, value: Any, declared: Json, given: Mapping[str, str]) -> Reading:
+    whole = value
+    if (
+        isinstance(value, dict)
+        and value.keys() == {"Fn::Sub"}
+        and isinstance(value["Fn::Sub"], str)
+    ):
+        whole = value["Fn::Sub"]
+        if match := re.fullmatch(r"\$\{(\w+)\}", whole):
+            value = {"Ref": match[1]}
+    if isinstance(whole, str) and (match := _DYNAMIC.search(whole)):
+        return Reading(
+            cluster,
+            None,
+            f"reads {match[1]} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as it is written: "
+            "it is never restored again",
+        )
+    if isinstance(value, str):
+        return Reading(
+            cluster, None, "has its snapshot written into the template: it is never restored again"
+        )
+    name = value.get("Ref") if isinstance(value, dict) and value.keys() == {"Ref"} else None
+    parameter = declared.get(str(name))
+    if not isinstance(parameter, dict):
+        return Reading(cluster, None)
+    held = given.get(str(name), str(parameter.get("Default", "")))
+    if parameter["Type"] == READS_AT_EVERY_UPDATE:
+        return Reading(cluster, held)
+    return Reading(
+        cluster,
+        None,
+        f"takes its snapshot from the template's parameter {name} of type {parameter['Type']}, which is "
+        "the text itself and not what Parameter Store holds under it",
+    )
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).lower() == "true"

@@ -1,0 +1,388 @@
+"""``make deploy`` and ``make destroy`` as a user types them, the local cloud being the account."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cfnlint
+import pytest
+
+from localcloud import variables
+from localcloud.accounts import ACCEPTANCE, PRODUCTION
+from localcloud.client import LocalCloud
+from localcloud.company import copy_project
+from stage import deploy, package, stacks
+from stage.config import load
+
+PROJECT = Path(__file__).resolve().parents[2]
+CURRENT = "/acceptance/rds/current-snapshot"
+LATEST = "/acceptance/rds/latest-snapshot"
+HOLD = "/acceptance/refresh/hold"
+PIPELINE_NAME = "/acceptance/cicd/main-pipeline-name"
+TOPIC = "arn:aws:sns:eu-west-1:222222222222:aurora-refresh"
+SNAPSHOT = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-"
+CHANGED = ("created", "changed", "deleted", "kept")
+
+
+@dataclass
+class User:
+    """Somebody with a clone of the project, and credentials of acceptance."""
+
+    cloud: LocalCloud
+    folder: Path
+
+    def make(self, target: str, *answers: str) -> tuple[int, list[str]]:
+        """``make TARGET STAGE=acceptance …``: its status, and what it printed."""
+        wheels = Path(sys.prefix) / "wheels"
+        packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
+        ended = subprocess.run(
+            ["make", "--old-file=.venv/ready", target, "STAGE=acceptance", *answers],
+            cwd=self.folder,
+            env={**variables.cleared(os.environ), **self.cloud.environment(), **packed},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert "Traceback" not in ended.stdout, ended.stdout
+        return ended.returncode, ended.stdout.splitlines()
+
+    def holds(self) -> dict[str, str]:
+        """Every parameter with its value."""
+        pages = self.cloud.client("ssm").get_paginator("get_parameters_by_path")
+        return {
+            each["Name"]: each["Value"]
+            for page in pages.paginate(Path="/", Recursive=True)
+            for each in page["Parameters"]
+        }
+
+    def put(self, name: str, value: str) -> None:
+        ssm = self.cloud.client("ssm")
+        ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
+    def alarms(self) -> list[str]:
+        found = self.cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        return sorted(alarm["AlarmName"] for alarm in found)
+
+    def functions(self) -> list[str]:
+        found = self.cloud.client("lambda").list_functions()["Functions"]
+        return sorted(function["FunctionName"] for function in found)
+
+    def log_days(self) -> dict[str, int]:
+        found = self.cloud.client("logs").describe_log_groups()["logGroups"]
+        return {group["logGroupName"]: group["retentionInDays"] for group in found}
+
+
+@pytest.fixture
+def user(cloud: LocalCloud, tmp_path: Path) -> User:
+    copy_project(PROJECT, tmp_path)
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(PROJECT / name, tmp_path / name)
+    shutil.copytree(PROJECT / "stage", tmp_path / "stage")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    return User(cloud, tmp_path)
+
+
+def words(printed: list[str]) -> set[str]:
+    """What became of whatever is told of, one word for each."""
+    return {line.split()[0] for line in printed if line.startswith("  ") and line[2] != "-"}
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
+def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User) -> None:
+    lambdas, cloud = user.cloud.client("lambda"), user.cloud
+    stage = load(user.folder, "acceptance")
+    user.put(CURRENT, f"{SNAPSHOT}before")
+
+    # Chalice fails in the middle; what has been made by then stays for the next attempt.
+    cloud.set_faults([{"operation": "lambda:CreateFunction", "kind": "deny", "nth": 2, "times": 0}])
+    status, printed = user.make("deploy", "EMAIL=team@example.com")
+    assert status != 0
+    assert any(
+        line.startswith("chalice deploy --stage acceptance ended with status 2: ERROR - While send")
+        for line in printed
+    )
+    assert f"  unchanged  parameter {CURRENT}, which was there: {SNAPSHOT}before" in printed
+    assert (
+        "done: stack aurora-refresh-acceptance-before; when that is mended, run make deploy "
+        "STAGE=acceptance again"
+    ) in printed
+    cloud.set_faults([])
+
+    status, printed = user.make("deploy")
+    assert (status, printed[-1]) == (
+        0,
+        "stage acceptance is deployed; next: make doctor STAGE=acceptance",
+    )
+    first = {
+        PIPELINE_NAME: "acceptance-main",
+        LATEST: "dummyvalue",
+        CURRENT: f"{SNAPSHOT}before",
+        HOLD: "dummyvalue",
+    }
+    assert user.holds() == first
+    assert user.functions() == sorted(stacks.function_names(stage).values())
+    assert user.alarms() == sorted(stacks.alarm_names(stage))
+    assert user.log_days() == dict.fromkeys(stacks.log_groups(stage), 90)
+    (subscription,) = cloud.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)[
+        "Subscriptions"
+    ]
+    assert subscription["Endpoint"] == "team@example.com"
+    invoked = lambdas.get_function_event_invoke_config(
+        FunctionName="aurora-refresh-acceptance-db-restore-from-snapshot"
+    )
+    assert (invoked["MaximumRetryAttempts"], invoked["MaximumEventAgeInSeconds"]) == (2, 10800)
+    assert invoked["DestinationConfig"]["OnFailure"] == {"Destination": TOPIC}
+
+    # Values move, as they do every other week; a deployment in between puts none of them back.
+    moved = first | {
+        LATEST: f"{SNAPSHOT}new",
+        CURRENT: f"{SNAPSHOT}new",
+        HOLD: json.dumps({"until": "2026-02-01", "reason": "tests", "by": "anne"}),
+    }
+    for name, value in moved.items():
+        if value != first[name]:
+            user.put(name, value)
+    status, printed = user.make("deploy", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other")
+    assert status == 0
+    assert words(printed) == {"unchanged", "note:"}
+    assert f"  note: {CURRENT} holds {SNAPSHOT}new already, and keeps it: " in "\n".join(printed)
+    assert user.holds() == moved
+
+    status, printed = user.make("destroy")
+    assert status == 0
+    for name, value in moved.items():
+        assert f"  kept       parameter {name}: {value}" in printed
+    assert f"  kept       topic {TOPIC}" in printed
+    assert (user.holds(), user.functions(), user.alarms()) == (moved, [], [])
+    assert user.log_days().keys() == set(stacks.log_groups(stage))
+    status, printed = user.make("destroy")
+    assert (status, printed[-1]) == (
+        0,
+        "stage acceptance was not there; make deploy STAGE=acceptance finds what was kept",
+    )
+
+    status, printed = user.make("deploy")
+    assert status == 0
+    assert "  there is no stack, for nothing is left for it to hold" in printed
+    assert user.holds() == moved
+    assert user.alarms() == sorted(stacks.alarm_names(stage))
+
+    status, printed = user.make("destroy", "PARAMETERS=delete")
+    assert status == 0
+    named = [line.split()[3] for line in printed if line.startswith("  to delete")]
+    assert named == [f"{name}:" for name in (LATEST, CURRENT, HOLD)]
+    assert user.holds() == {PIPELINE_NAME: "acceptance-main"}
+
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+Deploy = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def deployed(
+    user: User, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Deploy:
+    """Deploys without Chalice, which takes its time; the status, and what was said of the fault."""
+    monkeypatch.setattr(deploy, "chalice", lambda *_: None)
+
+    def run(*answers: str, account: str = ACCEPTANCE, **environment: str) -> tuple[int, list[str]]:
+        shell = {
+            **variables.cleared(dict(os.environ)),
+            **user.cloud.environment(account),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            **environment,
+        }
+        for name in os.environ.keys() - shell.keys():
+            monkeypatch.delenv(name, raising=False)
+        for name, value in shell.items():
+            monkeypatch.setenv(name, value)
+            if not value:
+                monkeypatch.delenv(name)
+        asked = [word for answer in answers for word in ("--set", answer)]
+        folder = str(user.folder)
+        status = deploy.main(["--project", folder, "--stage", "acceptance", *asked])
+        return status, capsys.readouterr().err.splitlines()
+
+    return run
+
+
+NOTHING_DONE = "no step was completed; when that is mended, run make deploy STAGE=acceptance again"
+
+
+def test_an_account_that_is_not_the_stage_s_is_left_untouched(user: User, deployed: Deploy) -> None:
+    assert deployed(account=PRODUCTION) == (
+        1,
+        [
+            (
+                "the credentials in use are of account 111111111111 "
+                "(arn:aws:iam::111111111111:user/admin), but stage 'acceptance' is of 222222222222, "
+                "by its main pipeline's ARN: use credentials of that account, such as with AWS_PROFILE"
+            ),
+            NOTHING_DONE,
+        ],
+    )
+    there = "but stage 'acceptance' is of eu-west-1, by its main pipeline's ARN"
+    export = "export AWS_DEFAULT_REGION=eu-west-1"
+    assert deployed(AWS_DEFAULT_REGION="eu-west-2", AWS_REGION="eu-west-2") == (
+        1,
+        [f"the Region in use is eu-west-2, {there}: {export}", NOTHING_DONE],
+    )
+    assert deployed(AWS_DEFAULT_REGION="", AWS_REGION="") == (
+        1,
+        [f"no Region is set, {there}: {export}", NOTHING_DONE],
+    )
+    assert user.holds() == {}
+
+
+def test_without_credentials_or_with_wrong_ones_it_is_said_so(deployed: Deploy) -> None:
+    status, (told, _) = deployed(AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+    assert status == 1
+    assert told == (
+        "there are no AWS credentials (Unable to locate credentials): sign in, such as with aws sso "
+        "login, and name the profile with AWS_PROFILE"
+    )
+    status, (told, _) = deployed(AWS_ACCESS_KEY_ID="AKIANOBODYATALL00000")
+    assert status == 1
+    assert told.startswith("the credentials in use are not valid, or no longer (")
+    assert told.endswith("): sign in again")
+
+
+def test_who_may_not_create_stacks_is_told_which_action_is_missing(
+    user: User, deployed: Deploy
+) -> None:
+    user.cloud.set_faults([{"operation": "cloudformation:CreateStack", "kind": "deny", "times": 0}])
+    status, told = deployed()
+    assert (status, told[1:]) == (
+        1,
+        ["use those of somebody who may, or have that action allowed", NOTHING_DONE],
+    )
+    assert told[0].startswith("these credentials may not do CreateStack: ")
+    assert "is not authorized to perform: cloudformation:CreateStack" in told[0]
+
+
+def test_a_stack_that_fails_tells_the_first_resource_s_reason_and_can_be_made_anew(
+    user: User, deployed: Deploy
+) -> None:
+    # Chalice has made no functions here, so nothing can be settled of them.
+    for _ in range(2):
+        status, told = deployed()
+        assert status == 1
+        assert told[0].startswith(
+            "the stack aurora-refresh-acceptance-after ended as ROLLBACK_COMPLETE: "
+            "AWS::Lambda::EventInvokeConfig "
+        )
+        assert "not found" in told[0].lower()
+        assert told[1].startswith("done: stack aurora-refresh-acceptance-before, chalice deploy; ")
+    assert user.alarms() == []
+    assert user.log_days() == {}
+
+
+def test_a_pipeline_s_name_that_is_not_the_stage_s_is_left_alone_and_told(
+    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(deploy, "_print", said.append)
+    user.put(PIPELINE_NAME, "other-main")
+    deployed()  # its last step fails without functions
+    assert (
+        f"  note: {PIPELINE_NAME} was there and is left alone, but it is acceptance-main that may be "
+        f"started: aws ssm put-parameter --overwrite --name {PIPELINE_NAME} --value acceptance-main"
+    ) in said
+    assert user.holds()[PIPELINE_NAME] == "other-main"
+
+
+def test_an_alarm_that_somebody_deleted_is_made_again(
+    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = stacks.after(load(user.folder, "acceptance"))
+    alarms = {name: each for name, each in whole["Resources"].items() if name.startswith("Alarm")}
+    monkeypatch.setattr(stacks, "after", lambda _: {"Resources": alarms})
+    assert deployed() == (0, [])
+    there = user.alarms()
+    user.cloud.client("cloudwatch").delete_alarms(AlarmNames=there[:1])
+    assert deployed("AWS_PROFILE=none") == (0, [])
+    assert user.alarms() == there
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("EMIAL=a@b.de", "EMIAL is no answer of make deploy: there are EMAIL, "),
+        ("EMAIL=team", "EMAIL is 'team': write an address such as team@example.com"),
+        (
+            "DATABASE_BACKUP_SNAPSHOT_ID_ARN=orders",
+            (
+                "DATABASE_BACKUP_SNAPSHOT_ID_ARN is 'orders': write a cluster snapshot's ARN, such as "
+                "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-2026-01-03"
+            ),
+        ),
+    ],
+)
+def test_a_wrong_answer_is_named(user: User, deployed: Deploy, answer: str, told: str) -> None:
+    status, printed = deployed(answer)
+    assert status == 1
+    assert printed[0].startswith(told)
+    assert user.holds() == {}
+
+
+def test_whoever_stops_it_is_told_what_is_done_and_can_answer_anew_later(
+    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stacks, "after", interrupted)
+    told = deployed(f"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first", "EMAIL=a@example.com")
+    assert told == (
+        1,
+        [
+            "",
+            "stopped; a stack that was being worked on goes on by itself",
+            (
+                "done: stack aurora-refresh-acceptance-before, chalice deploy; "
+                "when that is mended, run make deploy STAGE=acceptance again"
+            ),
+        ],
+    )
+    assert user.holds()[CURRENT] == f"{SNAPSHOT}first"
+    deployed("EMAIL=b@example.com")
+    sns = user.cloud.client("sns")
+    found = sns.list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
+    assert [each["Endpoint"] for each in found] == ["b@example.com"]
+
+
+# --- as templates ---------------------------------------------------------------------------------
+
+
+def test_the_package_is_three_clean_templates_whose_functions_have_the_names_that_all_else_goes_by(
+    user: User, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wheels = Path(sys.prefix) / "wheels"
+    packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
+    for name, value in packed.items():
+        monkeypatch.setenv(name, value)
+    out = user.folder / "out"
+    arguments = ["--project", str(user.folder), "--stage", "acceptance", "--out", str(out)]
+    assert package.main(arguments) == 0
+    assert "Leave out of before.json what the account has already" in capsys.readouterr().out
+    assert sorted(file.name for file in out.iterdir()) == [
+        "after.json",
+        "before.json",
+        "deployment.zip",
+        "sam.json",
+    ]
+    for file in out.glob("*.json"):
+        assert cfnlint.lint(file.read_text(), regions=["eu-west-1"]) == [], file.name
+    resources = json.loads((out / "sam.json").read_text())["Resources"].values()
+    functions = [each for each in resources if each["Type"] == "AWS::Serverless::Function"]
+    assert sorted(each["Properties"]["FunctionName"] for each in functions) == sorted(
+        stacks.function_names(load(user.folder, "acceptance")).values()
+    )

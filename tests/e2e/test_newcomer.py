@@ -1,0 +1,399 @@
+"""From a fresh clone to a stage that the doctor calls healthy, with documented commands; and what he finds when it is not.
+
+The company has what it has before it knows of this application: a main pipeline with the reference template, which
+has deployed nothing yet, and production's nightly shares.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore import xform_name
+
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
+from localcloud.client import LocalCloud
+from localcloud.company import Company, arn_of, nightly
+from stage import doctor
+from tests.e2e.conftest import PROJECT, RESTORE, UPDATE
+
+STAGE = "acceptance"
+MAIN = "acceptance-main"
+PERSON = "team@example.com"
+PREFIX = f"aurora-refresh-{STAGE}"
+PIPELINE_ARN = f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:{MAIN}"
+TOPIC = f"arn:aws:sns:{REGION}:{ACCEPTANCE}:aurora-refresh"
+KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-2222-3333-4444-555555555555"
+CLOSED_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/99999999-2222-3333-4444-555555555555"
+DEFAULT_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:alias/aws/rds"
+NAME, LATEST, CURRENT, HOLD = (
+    "/team/main-pipeline",
+    "/team/orders/latest",
+    "/team/orders/current",
+    "/team/refresh-hold",
+)
+ANSWERS = {
+    "MAIN_PIPELINE_ARN": PIPELINE_ARN,
+    "SOURCE_ACCOUNT": PRODUCTION,
+    "SSM_MAIN_CICD_NAME": NAME,
+    "SSM_RDS_LATEST_SNAPSHOT_NAME": LATEST,
+    "SSM_RDS_CURRENT_SNAPSHOT_NAME": CURRENT,
+    "SSM_REFRESH_HOLD_NAME": HOLD,
+    "RDS_ENGINE": "aurora-postgresql",
+    "RDS_ENGINE_VERSION": "15",
+    "RDS_SOURCE_CLUSTER": "orders",
+    "NOTIFICATION_TOPIC_ARN": TOPIC,
+}
+TEMPLATE = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
+TWO = datetime(2026, 1, 4, 2, tzinfo=UTC)
+FOUR = TWO + timedelta(hours=2)
+
+
+class Newcomer:
+    """Somebody with a fresh clone, and with credentials of acceptance's account."""
+
+    def __init__(self, cloud: LocalCloud, clone: Path) -> None:
+        self.cloud = cloud
+        self.clone = clone
+        self.environment = Company(cloud, clone).environment()
+
+    def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["make", *arguments],
+            cwd=self.clone,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def made(self, *arguments: str) -> str:
+        """What a make that succeeds prints."""
+        done = self.make(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def share(self, taken: datetime, **facts: Any) -> str:
+        """Let production share a snapshot under the key that acceptance may use."""
+        key = {"kms_key_id": KEY, "kms_granted_to": [ACCEPTANCE]}
+        snapshot = nightly("orders", taken, **{**key, **facts})
+        self.cloud.seed_snapshots([snapshot])
+        return arn_of(snapshot)
+
+    def put(self, name: str, value: str) -> None:
+        self.cloud.client("ssm").put_parameter(
+            Name=name, Value=value, Type="String", Overwrite=True
+        )
+
+    def held(self, name: str) -> str:
+        value: str = self.cloud.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
+        return value
+
+    def pipeline(self, template: str = TEMPLATE) -> None:
+        """What the pipeline deploys."""
+        given = {
+            "Snapshot": CURRENT,
+            "EngineVersion": "15.4",
+            "KmsKeyArn": self.key,
+            "SubnetGroupName": "private",
+            "SecurityGroupIds": "sg-0123456789abcdef0",
+        }
+        declared = {name: value for name, value in given.items() if f"  {name}:\n" in template}
+        self.cloud.patch_pipeline(MAIN, template=template, parameters=declared)
+
+    def run_pipeline(self) -> None:
+        started = self.cloud.client("codepipeline").start_pipeline_execution(name=MAIN)
+        assert self.cloud.wait_for_run(started["pipelineExecutionId"], MAIN) == "Succeeded"
+        self.cloud.wait_until_idle()
+
+    @property
+    def key(self) -> str:
+        """Acceptance's own."""
+        kms = self.cloud.client("kms")
+        keys = kms.list_keys()["Keys"] or [{"KeyArn": kms.create_key()["KeyMetadata"]["Arn"]}]
+        arn: str = keys[0]["KeyArn"]
+        return arn
+
+
+def clone_of(project: Path, folder: Path) -> Path:
+    """The project as it would be cloned, with the environment that ``make`` would spend a minute on."""
+    left = (".git", ".venv", ".hypothesis", ".coverage*", ".*_cache", "__pycache__", "deploy*ed")
+    clone = folder / "clone"
+    shutil.copytree(project, clone, ignore=shutil.ignore_patterns(*left, "deployments"))
+    (clone / ".venv").mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        if entry.name != "ready":
+            (clone / ".venv" / entry.name).symlink_to(entry)
+    (clone / ".venv/ready").touch()
+    return clone
+
+
+@pytest.fixture(scope="module")
+def newcomer(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Newcomer:
+    """Has configured and deployed, and has slept through the first night."""
+    cloud = running_cloud
+    cloud.reset()
+    cloud.set_clock(TWO - timedelta(hours=14))
+    newcomer = Newcomer(cloud, clone_of(PROJECT, tmp_path_factory.mktemp("newcomer")))
+    first = newcomer.share(TWO - timedelta(days=14))
+    cloud.create_pipeline(MAIN, 0.2, [])
+    newcomer.pipeline()
+
+    answers = [f"{name}={value}" for name, value in ANSWERS.items()]
+    newcomer.made("configure", f"STAGE={STAGE}", *answers)
+    bootstrap = (f"EMAIL={PERSON}", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={first}")
+    newcomer.made("deploy", f"STAGE={STAGE}", *bootstrap)
+    cloud.confirm_subscription(PERSON)
+
+    newest = newcomer.share(TWO - timedelta(hours=6))
+    for function, hour in ((UPDATE, TWO), (RESTORE, FOUR)):
+        cloud.set_clock(hour)
+        (record,) = cloud.fire(function, hour)
+        assert record["status"] == "succeeded", record
+    assert cloud.wait_for_run(record["payload"]["execution_id"], MAIN) == "Succeeded"
+    cloud.wait_until_idle()
+    assert newcomer.held(CURRENT) == newest
+    return newcomer
+
+
+@pytest.fixture
+def acting(newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets this process act as ``user`` of ``account`` in ``region``."""
+
+    def act(account: str = ACCEPTANCE, user: str = "admin", region: str = REGION) -> None:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        environment = newcomer.cloud.environment(account, user) | {"AWS_DEFAULT_REGION": region}
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+
+    return act
+
+
+def test_from_a_clone_to_a_stage_that_the_doctor_calls_healthy(newcomer: Newcomer) -> None:
+    newcomer.cloud.clear_calls()
+    done = newcomer.make("doctor", f"STAGE={STAGE}")
+    assert (done.returncode, done.stderr) == (0, "")
+    checks = re.findall(r"^  (ok|warning|problem) +(.*)$", done.stdout, re.MULTILINE)
+    assert [check for check in checks if check[0] != "ok"] == []
+    assert done.stdout.splitlines()[-1] == f"healthy; problems: 0, warnings: 0, ok: {len(checks)}"
+
+    # The doctor only looks, and he looks at everything.
+    calls = {call["operation"] for call in newcomer.cloud.calls()}
+    assert {
+        call for call in calls if not re.match(r"\w+:(Get|List|Describe|Simulate)", call)
+    } == set()
+    services = "cloudformation cloudwatch codepipeline events iam kms lambda rds sns ssm sts"
+    assert sorted({call.split(":")[0] for call in calls}) == services.split()
+
+
+def test_the_doctor_tells_machines_the_same(
+    newcomer: Newcomer, acting: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    acting()
+    assert doctor.main(["--stage", STAGE, "--project", str(newcomer.clone), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {tuple(check) for check in told} == {("check", "subject", "status", "seen", "fix")}
+    restore = next(check for check in told if check["subject"] == f"{PREFIX}-{RESTORE}-event")
+    assert restore == {
+        "check": "schedule",
+        "subject": f"{PREFIX}-{RESTORE}-event",
+        "status": "ok",
+        "seen": "enabled, cron(0 4 ? * SUN *); next restore Sunday 2026-01-18 04:00 UTC",
+        "fix": None,
+    }
+
+
+# --- planted misconfigurations --------------------------------------------------------------------
+
+Found = tuple[str, str, str]
+
+
+@pytest.fixture
+def examined(newcomer: Newcomer, acting: Callable[..., None]) -> Callable[..., dict[Found, str]]:
+    """What the doctor finds that is not ok, each with its fix, for whoever asks."""
+
+    def examine(**who: str) -> dict[Found, str]:
+        acting(**who)
+        found = [check for check in doctor.examine(newcomer.clone, STAGE) if check.fix]
+        return {(each.check, each.subject, each.status): str(each.fix) for each in found}
+
+    return examine
+
+
+def carry_out(newcomer: Newcomer, fix: str) -> None:
+    """Do what a fix says, command by command, as the AWS command line would."""
+    for command in fix.split(" && "):
+        program, service, *words = shlex.split(command)
+        if program == "make":
+            newcomer.made(service, *words)
+            continue
+        assert program == "aws"
+        client = newcomer.cloud.client(service)
+        waited = words.pop(1) if words[0] == "wait" else None
+        operation = words.pop(0).replace("-", "_")
+        if waited:
+            waiter = client.get_waiter(waited.replace("-", "_"))
+            waiter.wait(StackName=words[1], WaiterConfig={"Delay": 1})
+            continue
+        members = client.meta.service_model.operation_model(
+            client.meta.method_to_api_mapping[operation]
+        ).input_shape.members
+        known = {f"--{xform_name(name, '-')}": (name, members[name].type_name) for name in members}
+        given: dict[str, Any] = {}
+        while words:
+            name, kind = known[words.pop(0)]
+            given[name] = kind == "boolean" or CONVERT.get(kind, str)(words.pop(0))
+        getattr(client, operation)(**given)
+
+
+CONVERT: dict[str, Callable[[str], Any]] = {"integer": int, "list": lambda word: [word]}
+
+
+def put(name: str, value: str, over: str = " --overwrite") -> str:
+    return f"aws ssm put-parameter --name {name} --type String --value {value}{over}"
+
+
+def test_ten_misconfigurations_are_named_each_with_its_fix(
+    newcomer: Newcomer, examined: Callable[..., dict[Found, str]]
+) -> None:
+    cloud, good = newcomer.cloud, newcomer.held(LATEST)
+    rule, restore, alarm = (
+        f"{PREFIX}-{RESTORE}-event",
+        f"{PREFIX}-{RESTORE}",
+        f"{PREFIX}-refresh-failed",
+    )
+
+    wrong = f"SnapshotIdentifier: '{{{{resolve:ssm:{CURRENT}}}}}'"
+    newcomer.pipeline(TEMPLATE.replace("SnapshotIdentifier: !Ref Snapshot", wrong))
+    newcomer.run_pipeline()
+    right = cloud.client("codepipeline").get_pipeline(name=MAIN)["pipeline"]
+    cloud.client("codepipeline").update_pipeline(pipeline={**right, "executionMode": "PARALLEL"})
+    newcomer.put(NAME, "acceptance-mian")
+    cloud.client("ssm").delete_parameter(Name=CURRENT)
+    newcomer.put(HOLD, "until Thursday")
+    unusable = newcomer.share(TWO, kms_key_id=DEFAULT_KEY)
+    cloud.client("lambda").delete_function_concurrency(FunctionName=restore)
+    cloud.client("events").disable_rule(Name=rule)
+    cloud.client("sns").subscribe(TopicArn=TOPIC, Protocol="email", Endpoint="new@example.com")
+    cloud.client("cloudwatch").disable_alarm_actions(AlarmNames=[alarm])
+
+    found = examined()
+    commands = {
+        ("parameter", CURRENT, "problem"): put(CURRENT, good, ""),
+        ("parameter", HOLD, "problem"): put(HOLD, "dummyvalue"),
+        ("pipeline", "acceptance-mian", "problem"): put(NAME, MAIN),
+        ("function", f"{restore} concurrency", "problem"): (
+            f"aws lambda put-function-concurrency --function-name {restore} "
+            "--reserved-concurrent-executions 1"
+        ),
+        ("schedule", rule, "problem"): f"aws events enable-rule --name {rule}",
+        ("alarm", alarm, "warning"): f"aws cloudwatch enable-alarm-actions --alarm-names {alarm}",
+    }
+    changes = {
+        ("pipeline", MAIN, "problem"): '"executionMode": "SUPERSEDED"',
+        (
+            "template",
+            MAIN,
+            "problem",
+        ): f"AWS::SSM::Parameter::Value<String> with Default: {CURRENT}",
+        ("key", DEFAULT_KEY, "problem"): "copy the snapshot under a customer-managed key",
+        ("topic", "email new@example.com", "warning"): "follow the link",
+    }
+    assert found.keys() == commands.keys() | changes.keys()
+    assert {name: found[name] for name in commands} == commands
+    assert [name for name, change in changes.items() if change not in found[name]] == []
+
+    for command in commands.values():
+        carry_out(newcomer, command)
+    cloud.client("codepipeline").update_pipeline(pipeline=right)
+    newcomer.pipeline()
+    newcomer.run_pipeline()
+    cloud.patch_snapshot(unusable, shared_with=[])
+    cloud.confirm_subscription("new@example.com")
+    assert examined() == {}
+
+
+def test_what_deploying_mends_is_mended_by_one_deployment(
+    newcomer: Newcomer, examined: Callable[..., dict[Found, str]]
+) -> None:
+    functions, iam = newcomer.cloud.client("lambda"), newcomer.cloud.client("iam")
+    restore, update, alarm = f"{PREFIX}-{RESTORE}", f"{PREFIX}-{UPDATE}", f"{PREFIX}-data-too-old"
+    (name,) = iam.list_role_policies(RoleName=restore)["PolicyNames"]
+    role = {"RoleName": restore, "PolicyName": name}
+    policy = json.dumps(iam.get_role_policy(**role)["PolicyDocument"])
+    less = policy.replace("ssm:PutParameter", "ssm:GetParameter")
+    iam.put_role_policy(**role, PolicyDocument=less)
+    variables = functions.get_function_configuration(FunctionName=update)["Environment"][
+        "Variables"
+    ]
+    functions.update_function_configuration(
+        FunctionName=update, Environment={"Variables": variables | {"RDS_ENGINE_VERSION": "14"}}
+    )
+    functions.delete_function_event_invoke_config(FunctionName=update, Qualifier="$LATEST")
+    newcomer.cloud.client("cloudwatch").delete_alarms(AlarmNames=[alarm])
+
+    deploy, after = f"make deploy STAGE={STAGE}", f"{PREFIX}-after"
+    remake = (
+        f"aws cloudformation delete-stack --stack-name {after} && "
+        f"aws cloudformation wait stack-delete-complete --stack-name {after} && {deploy}"
+    )
+    assert examined() == {
+        ("function", update, "problem"): deploy,
+        ("function", f"{update} retries", "warning"): remake,
+        ("role", restore, "problem"): deploy,
+        ("role", f"{restore} policies", "warning"): deploy,
+        ("alarm", alarm, "problem"): remake,
+    }
+    carry_out(newcomer, remake)
+    assert examined() == {}
+
+
+def test_a_stranger_s_data_and_a_closed_key_are_named(
+    newcomer: Newcomer, examined: Callable[..., dict[Found, str]]
+) -> None:
+    good = newcomer.held(CURRENT)
+    newcomer.put(CURRENT, arn_of(nightly("orders", TWO, account=STRANGER)))
+    closed = newcomer.share(FOUR, identifier="closed", kms_key_id=CLOSED_KEY, kms_granted_to=[])
+    found = examined()
+    newcomer.put(CURRENT, good)
+    newcomer.cloud.patch_snapshot(closed, shared_with=[])
+    assert found.keys() == {("parameter", CURRENT, "problem"), ("key", CLOSED_KEY, "warning")}
+    assert found["parameter", CURRENT, "problem"].endswith(put(CURRENT, good))
+    granted = f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'
+    assert granted in found["key", CLOSED_KEY, "warning"]
+
+
+def test_the_wrong_region_is_named_and_the_right_one_is_looked_at(
+    examined: Callable[..., dict[Found, str]],
+) -> None:
+    assert examined(region="us-east-1") == {
+        ("identity", "Region", "problem"): f"export AWS_DEFAULT_REGION={REGION}"
+    }
+
+
+def test_another_account_s_credentials_are_named_and_nothing_else_is_looked_at(
+    newcomer: Newcomer, examined: Callable[..., dict[Found, str]]
+) -> None:
+    newcomer.cloud.clear_calls()
+    assert [*examined(account=PRODUCTION)] == [("identity", "credentials", "problem")]
+    assert [call["operation"] for call in newcomer.cloud.calls()] == ["sts:GetCallerIdentity"]
+
+
+def test_who_may_look_at_nothing_is_told_what_to_ask_for(
+    examined: Callable[..., dict[Found, str]],
+) -> None:
+    found = examined(user="visitor")
+    assert {status for _, _, status in found} == {"warning"}
+    groups = "alarm function parameter pipeline schedule share stack topic"
+    assert sorted({check for check, _, _ in found}) == groups.split()
+    assert all(re.match(r"allow \w+:\w+ to the identity in use", fix) for fix in found.values())

@@ -1,0 +1,1075 @@
+"""The doctor's verdicts: each fault that can be seen of a stage, named with its fix, and nothing else."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chalicelib.errors import Refused
+from chalicelib.ledger import Run
+from chalicelib.settings import Settings
+from chalicelib.snapshots import Choice
+from stage import checks, config, configure, deployed, doctor, facts, refreshable, stacks
+from stage.checks import Check
+from stage.config import Stage
+from stage.facts import Facts, Function, Role, Rule, Shares, Topic, Unseen
+from stage.policies import APP, policies
+from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
+from tests.stage import (
+    CURRENT,
+    LATEST,
+    OTHER_CURRENT,
+    OTHER_LATEST,
+    PIPELINE,
+    PIPELINE_NAME,
+    STAGE,
+    TWO,
+)
+
+PIPELINE_ARN = f"arn:aws:codepipeline:eu-west-1:{ACCEPTANCE}:{PIPELINE}"
+TOPIC = f"arn:aws:sns:eu-west-1:{ACCEPTANCE}:aurora-refresh"
+HOLD = "/acceptance/refresh/hold"
+KEY = f"arn:aws:kms:eu-west-1:{PRODUCTION}:key/1234"
+NOW = datetime(2026, 1, 4, 1, tzinfo=UTC)
+VARIABLES = STAGE | {"NOTIFICATION_TOPIC_ARN": TOPIC, "SSM_REFRESH_HOLD_NAME": HOLD}
+NAME = "acceptance"
+DEPLOY = f"make deploy STAGE={NAME}"
+RESTORE = f"{APP}-{NAME}-db-restore-from-snapshot"
+RULE = f"{RESTORE}-event"
+BEFORE, AFTER = f"{APP}-{NAME}-before", f"{APP}-{NAME}-after"
+NEW, OLD = snapshot("orders-2"), snapshot("orders-1", created=NOW - timedelta(days=14))
+TEMPLATE: dict[str, Any] = {
+    "Parameters": {
+        "Snapshot": {"Type": "AWS::SSM::Parameter::Value<String>", "Default": CURRENT},
+        "Text": {"Type": "String", "Default": CURRENT},
+    },
+    "Resources": {
+        "Cluster": {
+            "Type": "AWS::RDS::DBCluster",
+            "Properties": {
+                "SnapshotIdentifier": {"Ref": "Snapshot"},
+                "EngineVersion": "15.4",
+                "ManageMasterUserPassword": "true",
+            },
+        },
+        "Writer": {
+            "Type": "AWS::RDS::DBInstance",
+            "Properties": {"DBClusterIdentifier": {"Ref": "Cluster"}},
+        },
+    },
+}
+
+
+def stage_of(**variables: str) -> Stage:
+    given = {name: value for name, value in (VARIABLES | variables).items() if value}
+    return Stage(NAME, given, Settings.from_environment(given), PIPELINE_ARN)
+
+
+STAGE_ = stage_of()
+WANTED = policies(NAME, STAGE_.settings, PIPELINE_ARN)
+LAMBDA = {
+    "Runtime": "python3.11",
+    "Architectures": ["x86_64"],
+    "MemorySize": 256,
+    "Timeout": 120,
+}
+
+
+def stored(**values: str) -> dict[str, Any]:
+    return {
+        name: {"Value": value, "Version": 1, "Type": "String"} for name, value in values.items()
+    }
+
+
+def role_of(function: str) -> Role:
+    granted = {
+        (action, resource): "allowed"
+        for statement in WANTED[function]["Statement"]
+        for action in facts.listed(statement["Action"])
+        for resource in facts.listed(statement["Resource"])
+    }
+    return Role(f"{APP}-{NAME}-{function}", [WANTED[function]], [], granted)
+
+
+def function_of(function: str, name: str) -> Function:
+    rule = rule_arn(f"{name}-event")
+    invokers = {
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "events.amazonaws.com"},
+                "Action": "lambda:InvokeFunction",
+                "Condition": {"ArnLike": {"AWS:SourceArn": rule}},
+            }
+        ]
+    }
+    return Function(
+        name,
+        {
+            **LAMBDA,
+            "FunctionArn": f"arn:aws:lambda:eu-west-1:{ACCEPTANCE}:function:{name}",
+            "State": "Active",
+            "LastUpdateStatus": "Successful",
+            "Environment": {"Variables": dict(STAGE_.variables)},
+        },
+        1,
+        {"DestinationConfig": {"OnFailure": {"Destination": TOPIC}}},
+        json.dumps(invokers),
+        role_of(function),
+    )
+
+
+def rule_arn(name: str) -> str:
+    return f"arn:aws:events:eu-west-1:{ACCEPTANCE}:rule/{name}"
+
+
+def rule_of(function: str, name: str) -> Rule:
+    when = {
+        "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
+        "db-restore-from-snapshot": {"ScheduleExpression": "cron(0 4 ? * SUN *)"},
+    }.get(
+        function,
+        {
+            "EventPattern": json.dumps(
+                {
+                    "source": ["aws.codepipeline"],
+                    "detail-type": ["CodePipeline Pipeline Execution State Change"],
+                    "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]},
+                }
+            )
+        },
+    )
+    target = f"arn:aws:lambda:eu-west-1:{ACCEPTANCE}:function:{name.removesuffix('-event')}"
+    return Rule(name, {"State": "ENABLED", "Arn": rule_arn(name), **when}, [target])
+
+
+def a_stack(template: Any = TEMPLATE, mode: str = "CREATE_UPDATE", **given: str) -> facts.Stack:
+    return facts.Stack("main", mode, template, given)
+
+
+HEALTHY = Facts(
+    now=NOW,
+    parameters=stored(
+        **{PIPELINE_NAME: PIPELINE, LATEST: NEW.arn, CURRENT: OLD.arn, HOLD: "dummyvalue"}
+    ),
+    candidates={"rds": NEW},
+    present={"rds": OLD},
+    pipelines={PIPELINE: {"executionMode": "SUPERSEDED"}},
+    stacks=[a_stack()],
+    runs=[Run("1", "Succeeded", NOW, NOW)],
+    shares={
+        "rds": Shares(
+            7,
+            Choice(NEW, frozenset({"orders"}), {"engine": 2}),
+            NEW,
+            KEY,
+            {"KeyManager": "CUSTOMER", "KeyState": "Enabled"},
+        )
+    },
+    functions={
+        function: function_of(function, name)
+        for function, name in stacks.function_names(STAGE_).items()
+    },
+    rules={function: rule_of(function, name) for function, name in doctor.rules_of(STAGE_).items()},
+    topic=Topic(
+        {}, [{"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}]
+    ),
+    alarms={
+        name: {"StateValue": "OK", "ActionsEnabled": True, "AlarmActions": [TOPIC]}
+        for name in stacks.alarm_names(STAGE_)
+    },
+    own_stacks={BEFORE: "CREATE_COMPLETE", AFTER: "CREATE_COMPLETE"},
+    unreserved=None,
+)
+
+
+def judged(seen: Facts, stage: Stage = STAGE_) -> list[Check]:
+    wanted = {**LAMBDA, "reserved_concurrency": 1}
+    return [
+        *refreshable.parameters(stage, seen),
+        *refreshable.pipeline(stage, seen),
+        *refreshable.reading(stage, seen),
+        *refreshable.shares(stage, seen),
+        *deployed.own_stacks(stage, seen),
+        *deployed.functions(stage, seen, dict.fromkeys(seen.functions, wanted)),
+        *deployed.roles(stage, seen, WANTED),
+        *deployed.schedules(stage, seen),
+        *deployed.topic(stage, seen),
+        *deployed.alarms(stage, seen, stacks.alarm_names(stage)),
+    ]
+
+
+def found(seen: Facts, stage: Stage = STAGE_) -> list[tuple[str, str, str]]:
+    """What is not ok: what, whose and how bad; each with its fix."""
+    bad = [check for check in judged(seen, stage) if check.status != "ok"]
+    assert all(check.fix for check in bad)
+    assert not any(check.fix for check in judged(seen, stage) if check.status == "ok")
+    return [(check.check, check.subject, check.status) for check in bad]
+
+
+def only(seen: Facts, stage: Stage = STAGE_) -> Check:
+    """The one thing that is not ok."""
+    (bad,) = (check for check in judged(seen, stage) if check.status != "ok")
+    return bad
+
+
+def holding(**values: Any) -> Facts:
+    """The account with other parameters; None takes one away."""
+    assert isinstance(HEALTHY.parameters, Mapping)
+    told = {**HEALTHY.parameters}
+    for name, value in values.items():
+        told.pop(name)
+        if isinstance(value, str):
+            told |= stored(**{name: value})
+        elif value:
+            told[name] = value
+    return replace(HEALTHY, parameters=told)
+
+
+def test_a_healthy_account_has_nothing_that_is_not_ok() -> None:
+    assert found(HEALTHY) == []
+
+
+# --- parameters -----------------------------------------------------------------------------------
+
+
+def put(name: str, value: str, over: str = " --overwrite") -> str:
+    return f"aws ssm put-parameter --name {name} --type String --value {value}{over}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(PIPELINE_NAME, PIPELINE), (LATEST, "dummyvalue"), (CURRENT, NEW.arn)]
+)
+def test_a_parameter_that_is_missing_is_to_be_created(name: str, value: str) -> None:
+    seen = [*refreshable.parameters(STAGE_, holding(**{name: None}))]
+    fix = put(name, value, "")
+    assert [check for check in seen if check.status != "ok"] == [
+        Check("parameter", name, "problem", "there is no such parameter", fix)
+    ]
+
+
+def test_before_the_first_deployment_parameters_and_topic_are_made_by_deploying() -> None:
+    """Later it would not miss what was deleted from under its stack."""
+    nothing = replace(holding(**{LATEST: None}), topic=Topic(None, []), own_stacks={BEFORE: None})
+    fixes = {check.subject: check.fix for check in judged(nothing) if check.status == "problem"}
+    assert fixes == {LATEST: DEPLOY, TOPIC: f"{DEPLOY} EMAIL=…"}
+
+
+def test_a_parameter_of_another_type_is_to_be_made_anew() -> None:
+    secret = {"Value": "AQECAHh", "Version": 1, "Type": "SecureString"}
+    check = only(holding(**{LATEST: secret}))
+    assert (check.subject, check.status) == (LATEST, "problem")
+    assert (
+        check.fix == f"aws ssm delete-parameter --name {LATEST} && {put(LATEST, 'dummyvalue', '')}"
+    )
+
+
+def test_the_placeholder_in_latest_is_no_problem_before_the_first_night() -> None:
+    check = only(replace(holding(**{LATEST: "dummyvalue"}), candidates={"rds": None}))
+    assert (check.subject, check.status) == (LATEST, "warning")
+    assert check.fix == "nothing before the first update, which comes Sunday 2026-01-04 02:00 UTC"
+
+
+def test_what_is_no_snapshot_in_latest_is_not_repeated() -> None:
+    check = only(replace(holding(**{LATEST: "hunter2"}), candidates={"rds": None}))
+    assert (check.subject, check.status) == (LATEST, "problem")
+    assert "hunter2" not in check.seen
+    assert check.fix == put(LATEST, "dummyvalue")
+
+
+def test_a_latest_that_would_not_be_promoted_is_replaced_by_the_newest_share() -> None:
+    gone = Refused("snapshot-gone", "it does not exist any more")
+    check = only(replace(holding(**{LATEST: arn("orders-0")}), candidates={"rds": gone}))
+    assert (check.subject, check.status) == (LATEST, "problem")
+    assert check.fix == put(LATEST, NEW.arn)
+
+
+@pytest.mark.parametrize(
+    ("value", "present", "status"),
+    [
+        ("dummyvalue", None, "warning"),
+        ("hunter2", None, "problem"),
+        (arn("orders-1", "999999999999"), None, "problem"),
+        (arn("orders-0"), None, "warning"),
+        (OLD.arn, replace(OLD, engine="docdb"), "problem"),
+    ],
+)
+def test_a_current_that_cannot_be_restored_is_to_be_pinned_anew(
+    value: str, present: Any, status: str
+) -> None:
+    check = only(replace(holding(**{CURRENT: value}), present={"rds": present}))
+    assert (check.subject, check.status) == (CURRENT, status)
+    assert check.fix
+    assert check.fix.endswith(put(CURRENT, NEW.arn))
+    assert "hunter2" not in check.seen
+
+
+def test_what_is_no_pipeline_s_name_is_replaced_by_that_which_the_roles_may_start() -> None:
+    check = only(holding(**{PIPELINE_NAME: "the main one"}))
+    assert (check.check, check.subject, check.status) == ("parameter", PIPELINE_NAME, "problem")
+    assert check.fix == put(PIPELINE_NAME, PIPELINE)
+
+
+def test_a_newest_share_that_would_not_be_promoted_is_not_proposed_again() -> None:
+    stale = Refused("snapshot-stale", "it is 15 days old, the limit is 14")
+    check = only(replace(HEALTHY, candidates={"rds": stale}))
+    assert (check.subject, check.status) == (LATEST, "problem")
+    assert "aws" not in str(check.fix)
+
+
+@pytest.mark.parametrize(
+    ("changed", "value"),
+    [
+        ({}, NEW.arn),
+        ({"key_arn": None, "key": None}, NEW.arn),
+        ({"key": Unseen("kms:DescribeKey", "closed", denied=True)}, "dummyvalue"),
+        ({"key": {"KeyManager": "AWS", "KeyState": "Enabled"}}, "dummyvalue"),
+        ({"newest": Refused("no-eligible-snapshot", "none")}, "dummyvalue"),
+    ],
+)
+def test_no_snapshot_is_proposed_that_could_not_be_restored(
+    changed: dict[str, Any], value: str
+) -> None:
+    parameters = holding(**{CURRENT: None, LATEST: "dummyvalue"}).parameters
+    seen = replace(sharing(**changed), parameters=parameters, candidates={"rds": None})
+    (missing,) = (check for check in judged(seen) if check.seen == "there is no such parameter")
+    assert missing.fix == put(CURRENT, value, "")
+
+
+def test_each_database_is_told_of_its_own_parameters() -> None:
+    stage = stage_of(**TWO)
+    values = {**holding(**{LATEST: "hunter2"}).values}
+    parameters = stored(
+        **{name: each.value for name, each in values.items()},
+        **{OTHER_LATEST: "dummyvalue", OTHER_CURRENT: "dummyvalue"},
+    )
+    shares = {**HEALTHY.shares, "docs": HEALTHY.shares["rds"]}
+    seen = replace(HEALTHY, parameters=parameters, candidates={}, shares=shares)
+    bad = [check for check in refreshable.parameters(stage, seen) if check.status != "ok"]
+    assert [(check.subject, check.status) for check in bad] == [
+        (LATEST, "problem"),
+        (OTHER_LATEST, "warning"),
+        (OTHER_CURRENT, "warning"),
+    ]
+
+
+def test_an_unreadable_hold_is_a_problem_and_a_hold_is_a_warning() -> None:
+    check = only(holding(**{HOLD: "until Thursday"}))
+    assert (check.subject, check.status, check.fix) == (HOLD, "problem", put(HOLD, "dummyvalue"))
+    hold = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
+    check = only(holding(**{HOLD: hold}))
+    assert (check.subject, check.status) == (HOLD, "warning")
+    assert check.seen == "on hold until 2026-01-19 by Kim: release"
+
+
+def test_no_parameter_of_the_hold_means_no_hold() -> None:
+    assert found(holding(**{HOLD: None})) == []
+
+
+# --- the main pipeline ----------------------------------------------------------------------------
+
+
+def test_a_name_of_no_pipeline_is_replaced_by_that_which_the_roles_may_start() -> None:
+    seen = replace(
+        holding(**{PIPELINE_NAME: "main"}), pipelines={"main": None, **HEALTHY.pipelines}, runs=[]
+    )
+    check = only(seen)
+    assert (check.check, check.subject, check.status) == ("pipeline", "main", "problem")
+    assert check.fix == put(PIPELINE_NAME, PIPELINE)
+
+
+def test_a_pipeline_that_the_roles_may_not_start_is_a_problem() -> None:
+    other = {"main": {"executionMode": "QUEUED"}, **HEALTHY.pipelines}
+    check = only(replace(holding(**{PIPELINE_NAME: "main"}), pipelines=other))
+    assert (check.check, check.subject, check.status) == ("pipeline", "main", "problem")
+    assert check.fix == (
+        f"{put(PIPELINE_NAME, PIPELINE)}; or make configure STAGE={NAME} MAIN_PIPELINE_ARN="
+        f"{PIPELINE_ARN.removesuffix(PIPELINE)}main, and then {DEPLOY}"
+    )
+
+
+def test_no_pipeline_at_all_is_to_be_configured() -> None:
+    check = only(replace(HEALTHY, pipelines={PIPELINE: None}, stacks=[]))
+    assert (check.subject, check.status) == (PIPELINE, "problem")
+    assert check.fix
+    assert check.fix.startswith(f"make configure STAGE={NAME} MAIN_PIPELINE_ARN=")
+
+
+def test_parallel_runs_are_a_problem_and_queued_ones_are_not() -> None:
+    check = only(replace(HEALTHY, pipelines={PIPELINE: {"executionMode": "PARALLEL"}}))
+    assert (check.check, check.status) == ("pipeline", "problem")
+    assert "aws codepipeline update-pipeline" in str(check.fix)
+    assert found(replace(HEALTHY, pipelines={PIPELINE: {"executionMode": "QUEUED"}})) == []
+
+
+def test_a_failed_last_run_is_a_warning() -> None:
+    check = only(replace(HEALTHY, runs=[Run("2", "Failed", NOW, NOW), *HEALTHY_RUNS]))
+    assert (check.subject, check.status) == ("last run", "warning")
+
+
+HEALTHY_RUNS = [Run("1", "Succeeded", NOW, NOW)]
+
+
+def template(snapshot: Any, **properties: Any) -> dict[str, Any]:
+    """The template with another source of the cluster's snapshot; None takes a property away."""
+    cluster = TEMPLATE["Resources"]["Cluster"]
+    given = {**cluster["Properties"], "SnapshotIdentifier": snapshot, **properties}
+    changed = {name: value for name, value in given.items() if value is not None}
+    resources = {**TEMPLATE["Resources"], "Cluster": {**cluster, "Properties": changed}}
+    return {**TEMPLATE, "Resources": resources}
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (f"{{{{resolve:ssm:{CURRENT}}}}}", "never restored again"),
+        (f"{{{{resolve:ssm:{CURRENT}:3}}}}", "never restored again"),
+        ({"Fn::Sub": f"{{{{resolve:ssm:{CURRENT}}}}}"}, "never restored again"),
+        (NEW.arn, "never restored again"),
+        ({"Ref": "Text"}, "the text itself"),
+        ({"Fn::If": ["Restore", {"Ref": "Text"}, {"Ref": "AWS::NoValue"}]}, "the text itself"),
+    ],
+)
+def test_a_template_that_reads_current_wrongly_is_to_read_it_rightly(
+    source: Any, told: str
+) -> None:
+    check = only(replace(HEALTHY, stacks=[a_stack(template(source))]))
+    assert (check.check, check.subject, check.status) == ("template", "main", "problem")
+    assert told in check.seen
+    assert check.fix == (
+        f"give the template a parameter of Type: AWS::SSM::Parameter::Value<String> with Default: {CURRENT}, "
+        "and write SnapshotIdentifier: !Ref for it, as infrastructure/main-pipeline.yaml does"
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"Ref": "Snapshot"},
+        {"Fn::Sub": "${Snapshot}"},
+        {"Fn::If": ["Restore", {"Ref": "Snapshot"}, {"Ref": "AWS::NoValue"}]},
+    ],
+)
+def test_a_template_that_reads_current_at_every_update_is_right(source: Any) -> None:
+    assert found(replace(HEALTHY, stacks=[a_stack(template(source))])) == []
+
+
+def test_the_name_that_a_stack_was_given_counts_and_not_the_default() -> None:
+    check = only(replace(HEALTHY, stacks=[a_stack(Snapshot=LATEST)]))
+    assert (check.subject, check.status) == ("main", "problem")
+    assert "restores by accident" in check.seen
+    check = only(replace(HEALTHY, stacks=[a_stack(Snapshot="/other")]))
+    assert check.seen == "Cluster reads /other, which is no parameter of this stage"
+
+
+def test_what_else_the_pipeline_restores_is_not_the_stage_s_business() -> None:
+    other = facts.Stack("other", "CREATE_UPDATE", template(OLD.arn), {})
+    assert found(replace(HEALTHY, stacks=[a_stack(), other])) == []
+
+
+@pytest.mark.parametrize(
+    ("stacks_", "told"),
+    [
+        ([], "nothing was seen that reads it"),
+        ([a_stack({"Resources": {}})], "nothing was seen that reads it"),
+        ([a_stack(None)], "has not been deployed yet"),
+        ([a_stack(Unseen("cloudformation:GetTemplate", "no", denied=True))], "GetTemplate"),
+        ([a_stack(template({"Fn::GetAtt": ["Chooser", "Arn"]}))], "cannot be told"),
+    ],
+)
+def test_what_cannot_be_seen_of_the_template_is_said(stacks_: Any, told: str) -> None:
+    check = only(replace(HEALTHY, stacks=stacks_))
+    assert (check.check, check.status) == ("template", "warning")
+    assert told in check.seen
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"DBClusterIdentifier": "acceptance"}, "problem"),
+        ({"DeletionProtection": "true"}, "warning"),
+        ({"ManageMasterUserPassword": False}, "warning"),
+        ({"EngineVersion": None}, "warning"),
+    ],
+)
+def test_what_makes_a_refresh_fail_or_costs_is_named(changed: dict[str, Any], status: str) -> None:
+    right = template({"Ref": "Snapshot"}, **changed)
+    check = only(replace(HEALTHY, stacks=[a_stack(right)]))
+    assert (check.check, check.status) == ("template", status)
+    assert next(iter(changed)) in check.seen
+    assert next(iter(changed)) in str(check.fix)
+
+
+def test_what_a_replacement_leaves_behind_is_named() -> None:
+    right = json.loads(json.dumps(TEMPLATE))
+    right["Resources"]["Cluster"]["UpdateReplacePolicy"] = "Snapshot"
+    check = only(replace(HEALTHY, stacks=[a_stack(right)]))
+    assert (check.check, check.status) == ("template", "warning")
+    assert check.fix == "write UpdateReplacePolicy: Delete for Cluster"
+
+
+def test_a_mode_that_deletes_the_database_is_named() -> None:
+    check = only(replace(HEALTHY, stacks=[a_stack(mode="REPLACE_ON_FAILURE")]))
+    assert (check.check, check.status) == ("template", "warning")
+    assert check.fix == "write ActionMode: CREATE_UPDATE"
+
+
+def test_an_instance_s_fixed_name_is_as_bad() -> None:
+    right = json.loads(json.dumps(TEMPLATE))
+    right["Resources"]["Writer"]["Properties"]["DBInstanceIdentifier"] = "writer"
+    check = only(replace(HEALTHY, stacks=[a_stack(right)]))
+    assert (check.subject, check.status) == ("main", "problem")
+    assert str(check.fix).startswith("remove DBInstanceIdentifier from Writer")
+
+
+def test_the_reference_template_is_read_and_found_right() -> None:
+    text = (Path(__file__).resolve().parents[2] / "infrastructure/main-pipeline.yaml").read_text()
+    read = facts.parsed(text)
+    assert read["Resources"]["Cluster"]["Properties"]["SnapshotIdentifier"] == {"Ref": "Snapshot"}
+    assert read["Resources"]["EndpointParameter"]["Properties"]["Name"] == {
+        "Fn::Sub": "${ConnectionPrefix}/endpoint"
+    }
+    assert found(replace(HEALTHY, stacks=[a_stack(read, Snapshot=CURRENT)])) == []
+
+
+def test_what_is_no_template_is_an_error_that_is_told() -> None:
+    with pytest.raises(yaml.YAMLError):
+        facts.parsed("- no template")
+
+
+# --- shares and keys ------------------------------------------------------------------------------
+
+
+def sharing(**changed: Any) -> Facts:
+    shares = HEALTHY.shares["rds"]
+    assert isinstance(shares, Shares)
+    return replace(HEALTHY, shares={"rds": replace(shares, **changed)})
+
+
+def refused(reason: str, rejected: dict[str, int], clusters: frozenset[str] = frozenset()) -> Facts:
+    choice = Choice(None, clusters, rejected)
+    return sharing(choice=choice, newest=Refused(reason, "none can be chosen"), key_arn=None)
+
+
+def test_the_newest_share_is_told_with_the_count_of_each_verdict() -> None:
+    (share,) = (check for check in judged(HEALTHY) if check.check == "share")
+    assert share == Check(
+        "share",
+        "rds",
+        "ok",
+        f"{NEW.arn}, 3.0 hours old, is the newest; 5 of 7 shares are eligible; rejected: 2 for engine",
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "fix"),
+    [
+        (
+            refused("no-eligible-snapshot", {"account": 7}),
+            (
+                f"in production ({PRODUCTION}): aws rds modify-db-cluster-snapshot-attribute "
+                "--db-cluster-snapshot-identifier … --attribute-name restore --values-to-add "
+                f"{ACCEPTANCE}"
+            ),
+        ),
+        (
+            refused("no-eligible-snapshot", {"version": 7}),
+            (
+                f"if the stage asks for the wrong ones: make configure STAGE={NAME} RDS_ENGINE_VERSION=…, and then "
+                f"{DEPLOY}; otherwise share the right ones"
+            ),
+        ),
+        (
+            refused("ambiguous-cluster", {}, frozenset({"orders", "billing"})),
+            f"make configure STAGE={NAME} RDS_SOURCE_CLUSTER=billing (or orders), and then {DEPLOY}",
+        ),
+    ],
+)
+def test_without_a_share_to_choose_the_reason_tells_the_fix(seen: Facts, fix: str) -> None:
+    check = only(seen)
+    assert (check.check, check.status, check.fix) == ("share", "problem", fix)
+
+
+def test_a_share_that_the_schedule_would_find_too_old_is_a_problem() -> None:
+    check = only(replace(sharing(newest=replace(OLD, created=NOW - timedelta(days=15)))))
+    assert (check.check, check.status) == ("share", "problem")
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "fix"),
+    [
+        (
+            {"key_arn": f"arn:aws:kms:eu-west-1:{PRODUCTION}:alias/aws/rds"},
+            "problem",
+            "--kms-key-id",
+        ),
+        ({"key": {"KeyManager": "AWS", "KeyState": "Enabled"}}, "problem", "--kms-key-id"),
+        (
+            {"key": {"KeyManager": "CUSTOMER", "KeyState": "Disabled"}},
+            "problem",
+            "aws kms enable-key",
+        ),
+        ({"key": None}, "problem", "--kms-key-id"),
+        (
+            {"key": Unseen("kms:DescribeKey", "no resource-based policy allows it", denied=True)},
+            "warning",
+            f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}',
+        ),
+        (
+            {"key": Unseen("kms:DescribeKey", "no identity-based policy allows it", denied=True)},
+            "warning",
+            "allow kms:DescribeKey to the identity in use",
+        ),
+    ],
+)
+def test_a_key_that_acceptance_cannot_use_is_named(
+    changed: dict[str, Any], status: str, fix: str
+) -> None:
+    check = only(sharing(**changed))
+    assert (check.check, check.status) == ("key", status)
+    assert fix in str(check.fix)
+
+
+def test_a_share_that_is_not_encrypted_needs_no_key() -> None:
+    assert found(sharing(key_arn=None, key=None)) == []
+
+
+# --- what was deployed ----------------------------------------------------------------------------
+
+
+def with_function(**changed: Any) -> Facts:
+    """The account with another restore function."""
+    name = "db-restore-from-snapshot"
+    return replace(
+        HEALTHY,
+        functions={**HEALTHY.functions, name: replace(HEALTHY.functions[name], **changed)},
+    )
+
+
+def configured(**changed: Any) -> Facts:
+    configuration = HEALTHY.functions["db-restore-from-snapshot"].configuration
+    assert isinstance(configuration, dict)
+    return with_function(configuration={**configuration, **changed})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"State": "Inactive"},
+        {"LastUpdateStatus": "Failed"},
+        {"Environment": {"Variables": {**STAGE_.variables, "RDS_ENGINE_VERSION": "14"}}},
+        {"Environment": {"Variables": {**STAGE_.variables, "PIN_API_ENABLED": "false"}}},
+        {"Environment": {}},
+        {"Runtime": "python3.10"},
+        {"Architectures": ["arm64"]},
+        {"MemorySize": 128},
+        {"Timeout": 3},
+    ],
+)
+def test_a_function_that_is_not_what_would_be_deployed_is_to_be_deployed(
+    changed: dict[str, Any],
+) -> None:
+    check = only(configured(**changed))
+    assert (check.check, check.subject, check.status) == ("function", RESTORE, "problem")
+    assert check.fix == DEPLOY
+
+
+def test_other_settings_are_named_without_their_values() -> None:
+    secret = {**STAGE_.variables, "RDS_ENGINE_VERSION": "hunter2", "TOKEN": "hunter2"}
+    check = only(configured(Environment={"Variables": secret}))
+    assert check.seen == (
+        "was deployed with other settings than the stage has now: RDS_ENGINE_VERSION, TOKEN"
+    )
+
+
+def test_a_function_that_is_not_there_is_to_be_deployed() -> None:
+    missing = Function(RESTORE, None)
+    seen = replace(
+        HEALTHY,
+        functions={**HEALTHY.functions, "db-restore-from-snapshot": missing},
+        unreserved=900,
+    )
+    assert found(seen) == [("function", RESTORE, "problem")]
+
+
+def test_what_must_be_alone_reserves_a_concurrency_of_one() -> None:
+    check = only(with_function(concurrency=None))
+    assert (check.subject, check.status) == (f"{RESTORE} concurrency", "problem")
+    assert check.seen == "reserved concurrency is none: two may move current at once"
+    assert check.fix == (
+        f"aws lambda put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
+    )
+
+
+def test_an_account_that_can_reserve_nothing_is_named_before_the_deployment() -> None:
+    check = only(replace(HEALTHY, unreserved=101))
+    assert (check.subject, check.status) == ("concurrency of the account", "problem")
+    assert "aws service-quotas request-service-quota-increase" in str(check.fix)
+    assert found(replace(HEALTHY, unreserved=102)) == []
+
+
+REMAKE = (
+    f"aws cloudformation delete-stack --stack-name {AFTER} && aws cloudformation wait "
+    f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
+)
+
+
+@pytest.mark.parametrize(("state", "fix"), [("UPDATE_COMPLETE", REMAKE), (None, DEPLOY)])
+def test_what_was_deleted_from_under_a_stack_is_made_by_a_new_stack(
+    state: str | None, fix: str
+) -> None:
+    """CloudFormation compares templates, and does not miss it."""
+    seen = replace(with_function(asynchronous=None), own_stacks={AFTER: state})
+    alarm, *alarms = stacks.alarm_names(STAGE_)
+    assert isinstance(seen.alarms, Mapping)
+    seen = replace(seen, alarms={name: seen.alarms[name] for name in alarms})
+    told = {check.subject: check for check in judged(seen) if check.status != "ok"}
+    assert told[f"{RESTORE} retries"].fix == fix
+    assert told[alarm].fix == fix
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("ROLLBACK_COMPLETE", "problem"), ("UPDATE_IN_PROGRESS", "warning"), (None, "warning")],
+)
+def test_a_stack_that_did_not_come_about_is_named(state: str | None, status: str) -> None:
+    check = only(replace(HEALTHY, own_stacks={AFTER: state}))
+    assert (check.check, check.subject, check.status) == ("stack", AFTER, status)
+
+
+def test_a_destination_other_than_the_topic_is_a_warning() -> None:
+    check = only(with_function(asynchronous={"MaximumRetryAttempts": 2}))
+    assert (check.subject, check.status, check.fix) == (f"{RESTORE} retries", "warning", DEPLOY)
+
+
+# --- roles ----------------------------------------------------------------------------------------
+
+
+def with_role(**changed: Any) -> Facts:
+    return with_function(role=replace(role_of("db-restore-from-snapshot"), **changed))
+
+
+@pytest.mark.parametrize(
+    ("decision", "fix"), [("implicitDeny", DEPLOY), ("explicitDeny", "take away the Deny")]
+)
+def test_what_a_role_may_not_do_is_named_with_the_resource(decision: str, fix: str) -> None:
+    put_current = (
+        "ssm:PutParameter",
+        f"arn:aws:ssm:eu-west-1:{ACCEPTANCE}:parameter/acceptance/rds/current-snapshot",
+    )
+    decisions = role_of("db-restore-from-snapshot").decisions
+    assert isinstance(decisions, Mapping)
+    check = only(with_role(decisions={**decisions, put_current: decision}))
+    assert (check.check, check.subject, check.status) == ("role", RESTORE, "problem")
+    assert check.seen == (
+        f"may not do what its function needs: {put_current[0]} on {put_current[1]} ({decision})"
+    )
+    assert str(check.fix).startswith(fix)
+
+
+def test_what_iam_does_not_tell_is_not_taken_for_allowed() -> None:
+    assert found(with_role(decisions={})) == [("role", RESTORE, "problem")]
+
+
+def test_a_role_that_may_do_more_is_a_warning() -> None:
+    policy = WANTED["db-restore-from-snapshot"]
+    check = only(with_role(inline=[policy, {"Statement": []}]))
+    assert (check.subject, check.status) == (f"{RESTORE} policies", "warning")
+    admin = "arn:aws:iam::aws:policy/AdministratorAccess"
+    check = only(with_role(attached=[admin]))
+    assert (check.subject, check.status) == (f"{RESTORE} attached policies", "warning")
+    assert check.fix == f"aws iam detach-role-policy --role-name {RESTORE} --policy-arn {admin}"
+
+
+# --- schedules ------------------------------------------------------------------------------------
+
+
+def with_rule(body: Any = None, targets: Any = None) -> Facts:
+    rule = HEALTHY.rules["db-restore-from-snapshot"]
+    assert isinstance(rule.body, dict)
+    changed = Rule(
+        rule.name,
+        {**rule.body, **body} if isinstance(body, dict) else rule.body,
+        rule.targets if targets is None else targets,
+    )
+    return replace(HEALTHY, rules={**HEALTHY.rules, "db-restore-from-snapshot": changed})
+
+
+@pytest.mark.parametrize(
+    ("seen", "fix"),
+    [
+        (with_rule({"State": "DISABLED"}), f"aws events enable-rule --name {RULE}"),
+        (with_rule({"ScheduleExpression": "cron(0 12 ? * SUN *)"}), DEPLOY),
+        (with_rule(targets=[]), DEPLOY),
+        (with_function(invokers=None), DEPLOY),
+        (
+            replace(
+                HEALTHY, rules={**HEALTHY.rules, "db-restore-from-snapshot": Rule(RULE, None, [])}
+            ),
+            DEPLOY,
+        ),
+    ],
+)
+def test_a_rule_that_does_not_start_its_function_is_named(seen: Facts, fix: str) -> None:
+    check = only(seen)
+    assert (check.check, check.subject, check.status, check.fix) == (
+        *("schedule", RULE, "problem"),
+        fix,
+    )
+
+
+def test_the_next_dates_are_real_ones_in_the_window_s_zone_after_the_hold() -> None:
+    stage = stage_of(MAINTENANCE_WINDOW="00:00-07:00 Europe/Amsterdam")
+    hold = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
+    told = [check.seen for check in deployed.schedules(stage, holding(**{HOLD: hold}))]
+    assert told == [
+        "enabled, cron(0 2 ? * SUN *); next update Sunday 2026-01-04 03:00 Europe/Amsterdam",
+        "enabled, cron(0 4 ? * SUN *); next restore Sunday 2026-02-01 05:00 Europe/Amsterdam",
+        "enabled, for the ends of runs",
+    ]
+
+
+def test_a_rate_has_no_date() -> None:
+    stage = stage_of(RESTORE_SCHEDULE="rate(1 hour)")
+    told = [
+        check.seen
+        for check in deployed.schedules(stage, with_rule({"ScheduleExpression": "rate(1 hour)"}))
+    ]
+    assert told[1] == "enabled, rate(1 hour); next restore by the rule's own count"
+
+
+# --- people, and alarms ---------------------------------------------------------------------------
+
+
+def test_a_stage_without_a_topic_tells_nobody() -> None:
+    stage = stage_of(NOTIFICATION_TOPIC_ARN="")
+    assert [check.status for check in deployed.topic(stage, replace(HEALTHY, topic=None))] == [
+        "warning"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("topic", "told"),
+    [
+        (Topic(None, []), (TOPIC, "problem")),
+        (Topic({}, []), (TOPIC, "warning")),
+        (
+            Topic(
+                {},
+                [
+                    {
+                        "SubscriptionArn": "PendingConfirmation",
+                        "Protocol": "email",
+                        "Endpoint": "team@example.com",
+                    }
+                ],
+            ),
+            ("email team@example.com", "warning"),
+        ),
+    ],
+)
+def test_a_topic_that_nobody_hears_is_named(topic: Topic, told: tuple[str, str]) -> None:
+    check = only(replace(HEALTHY, topic=topic))
+    assert (check.subject, check.status) == told
+    assert "aws sns subscribe" in str(check.fix)
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"StateValue": "ALARM", "StateReason": "1 error"}, "problem"),
+        ({"ActionsEnabled": False}, "warning"),
+        ({"AlarmActions": []}, "warning"),
+    ],
+)
+def test_an_alarm_that_rings_or_would_not_be_heard_is_named(
+    changed: dict[str, Any], status: str
+) -> None:
+    assert isinstance(HEALTHY.alarms, Mapping)
+    name = stacks.alarm_names(STAGE_)[0]
+    alarms = {**HEALTHY.alarms, name: {**HEALTHY.alarms[name], **changed}}
+    check = only(replace(HEALTHY, alarms=alarms))
+    assert (check.check, check.subject, check.status) == ("alarm", name, status)
+
+
+def test_an_overdue_refresh_is_no_problem_before_the_first_night() -> None:
+    assert isinstance(HEALTHY.alarms, Mapping)
+    name = f"{APP}-{NAME}-refresh-overdue"
+    alarms = {**HEALTHY.alarms, name: {**HEALTHY.alarms[name], "StateValue": "ALARM"}}
+    check = only(replace(HEALTHY, alarms=alarms))
+    assert (check.check, check.subject, check.status) == ("alarm", name, "warning")
+
+
+# --- what cannot be looked at ---------------------------------------------------------------------
+
+DENIED = Unseen("service:Look", "AccessDenied: you may not", denied=True)
+
+
+def blinded() -> Iterator[tuple[str, Facts]]:
+    yield "parameter", replace(HEALTHY, parameters=DENIED)
+    yield "parameter", replace(HEALTHY, candidates={"rds": DENIED})
+    yield "parameter", replace(HEALTHY, present={"rds": DENIED})
+    yield "pipeline", replace(HEALTHY, pipelines={PIPELINE: DENIED}, stacks=[])
+    yield "pipeline", replace(HEALTHY, runs=DENIED)
+    yield "share", replace(HEALTHY, shares={"rds": DENIED})
+    yield "key", sharing(key_arn=DENIED, key=None)
+    yield "stack", replace(HEALTHY, own_stacks={AFTER: DENIED})
+    yield "function", with_function(configuration=DENIED, role=None)
+    yield "function", configured(Environment={"Error": {"Message": "service:Look"}})
+    yield "function", with_function(concurrency=DENIED)
+    yield "function", with_function(asynchronous=DENIED)
+    yield "function", replace(HEALTHY, unreserved=DENIED)
+    yield "role", with_role(inline=DENIED)
+    yield "role", with_role(attached=DENIED)
+    yield "role", with_role(decisions=DENIED)
+    yield "schedule", with_function(invokers=DENIED)
+    yield "schedule", with_rule(targets=DENIED)
+    yield "topic", replace(HEALTHY, topic=Topic(DENIED, []))
+    yield "topic", replace(HEALTHY, topic=Topic({}, DENIED))
+    yield "alarm", replace(HEALTHY, alarms=DENIED)
+
+
+@pytest.mark.parametrize(("group", "seen"), list(blinded()))
+def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(
+    group: str, seen: Facts
+) -> None:
+    bad = [check for check in judged(seen) if check.status != "ok"]
+    assert [(check.check, check.status) for check in bad][:1] == [(group, "warning")]
+    assert {check.status for check in bad} == {"warning"}
+    assert all("service:Look" in check.seen for check in bad if check.check == group)
+
+
+# --- before the account is looked at --------------------------------------------------------------
+
+
+def test_credentials_and_region_are_those_of_the_stage() -> None:
+    me = {"Account": ACCEPTANCE, "Arn": "arn:aws:iam::222222222222:user/me"}
+    right = checks.identity(STAGE_, me, "eu-west-1")
+    assert [check.status for check in right] == ["ok", "ok"]
+    stranger = {"Account": PRODUCTION, "Arn": "arn:aws:iam::111111111111:user/me"}
+    wrong = [*checks.identity(STAGE_, stranger, None)]
+    assert [check.status for check in wrong] == ["problem", "problem"]
+    assert str(wrong[0].fix).startswith(f"use credentials of account {ACCEPTANCE}")
+    assert wrong[1].fix == "export AWS_DEFAULT_REGION=eu-west-1"
+
+
+def test_every_setting_is_told_and_what_is_none_is_named() -> None:
+    stage = replace(STAGE_, variables={**STAGE_.variables, "RDS_SOURCE_CLUSTR": "orders"})
+    told = [*checks.settings(stage, configure.known_names(stage.variables), [])]
+    assert Check("setting", "RDS_ENGINE", "ok", "aurora-postgresql") in told
+    assert [(check.subject, check.status) for check in told if check.status != "ok"] == [
+        ("RDS_SOURCE_CLUSTR", "warning")
+    ]
+
+
+def test_settings_that_contradict_each_other_are_problems() -> None:
+    stage = stage_of(SOURCE_ACCOUNT=ACCEPTANCE)
+    wrong = config.contradictions(stage.settings, PIPELINE_ARN)
+    told = [*checks.settings(stage, configure.known_names(stage.variables), wrong)]
+    (problem,) = (check for check in told if check.status != "ok")
+    assert (problem.subject, problem.status) == ("SOURCE_ACCOUNT", "problem")
+    assert str(problem.fix).startswith(f"make configure STAGE={NAME} SOURCE_ACCOUNT=…")
+
+
+def test_people_read_groups_and_a_sum_and_no_control_characters() -> None:
+    told = [
+        Check("topic", "one", "ok", "1 confirmed"),
+        Check("alarm", "two", "problem", "rings: \x1b[2J", "look"),
+    ]
+    assert list(doctor.lines(told)) == [
+        "topic",
+        "  ok       one: 1 confirmed",
+        "alarm",
+        "  problem  two: rings: ?[2J",
+        "           fix: look",
+        "not healthy; problems: 1, warnings: 0, ok: 1",
+    ]
+
+
+def test_what_could_not_be_looked_at_is_not_called_healthy() -> None:
+    told = [Check("topic", "one", "ok", "1 confirmed"), checks.unseen("alarm", "all", DENIED)]
+    assert [*doctor.lines(told)][-1] == (
+        "no problem was seen, but 1 things could not be looked at; problems: 0, warnings: 1, ok: 1"
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / ".chalice").mkdir()
+    answers = {**VARIABLES, "MAIN_PIPELINE_ARN": PIPELINE_ARN}
+    (tmp_path / ".chalice/config.json").write_text('{"app_name": "aurora-refresh", "stages": {}}')
+    configure.write(configure.files(tmp_path, NAME, answers))
+    return tmp_path
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No credentials, and nowhere to look for some."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.mark.usefixtures("nobody")
+def test_without_credentials_only_what_needs_none_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert doctor.main(["--stage", NAME, "--project", str(project), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    problems = [check["subject"] for check in told if check["status"] == "problem"]
+    assert problems == ["credentials", "Region"]
+    assert {check["check"] for check in told} == {"identity", "setting", "policy"}
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_profile_that_is_not_there_is_a_problem_and_no_trace(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "acceptence")
+    told = doctor.examine(project, NAME)
+    assert [check.subject for check in told if check.status == "problem"] == [
+        "credentials",
+        "Region",
+    ]
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_policy_file_that_was_edited_is_to_be_written_again(project: Path) -> None:
+    file = project / ".chalice" / f"policy-{NAME}-db-follow-pipeline.json"
+    file.write_text(file.read_text().replace("ssm:PutParameter", "ssm:*"))
+    (wrong,) = (
+        check for check in doctor.examine(project, NAME) if check.check == "policy" and check.fix
+    )
+    assert (wrong.subject, wrong.status) == (file.name, "problem")
+    assert wrong.fix == f"make configure STAGE={NAME}, and then {DEPLOY}"
+
+
+def test_a_stage_that_is_set_wrongly_is_told_setting_by_setting(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = project / ".chalice/config.json"
+    text = file.read_text().replace('"aurora-postgresql"', '"postgres"')
+    file.write_text(text.replace('"111111111111"', '"1"'))
+    assert doctor.main(["--stage", NAME, "--project", str(project)]) == 1
+    told = capsys.readouterr().out
+    assert re.findall(r"^  (\w+) +(\w+): ", told, re.MULTILINE) == [
+        ("problem", "SOURCE_ACCOUNT"),
+        ("problem", "RDS_ENGINE"),
+    ]
+
+
+def test_a_stage_that_is_not_there_is_a_wrong_question(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert doctor.main(["--stage", "acceptence", "--project", str(project)]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert "has no stage 'acceptence', but: acceptance" in told.err

@@ -1,0 +1,438 @@
+"""The stacks before and after ``chalice deploy``: pure functions of the stage."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import cfnlint
+import pytest
+
+from chalicelib.settings import Settings
+from stage import stacks
+from stage.config import Stage
+from stage.policies import FOLLOW, RESTORE, UPDATE
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE_NAME, STAGE, TWO
+
+PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
+TOPIC = "arn:aws:sns:eu-west-1:222222222222:aurora-refresh"
+ELSEWHERE = "arn:aws:sns:eu-west-1:333333333333:aurora-refresh"
+HOLD = "/acceptance/refresh/hold"
+SNAPSHOT = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-2026-01-03"
+FULL = STAGE | {"NOTIFICATION_TOPIC_ARN": TOPIC, "SSM_REFRESH_HOLD_NAME": HOLD}
+MANY = STAGE | {
+    "DATABASES": ",".join(f"D{number}" for number in range(12)),
+    **{
+        name.format(number): value.format(number)
+        for number in range(12)
+        for name, value in (
+            ("SSM_D{}_LATEST_SNAPSHOT_NAME", "/d{}/latest"),
+            ("SSM_D{}_CURRENT_SNAPSHOT_NAME", "/d{}/current"),
+            ("D{}_ENGINE", "docdb"),
+            ("D{}_ENGINE_VERSION", "5"),
+            ("D{}_SOURCE_CLUSTER", "cluster{}"),
+        )
+    },
+}
+
+
+def stage(variables: Mapping[str, str] = FULL, name: str = "acceptance", **more: str) -> Stage:
+    all_of_them = {**variables, **more}
+    return Stage(name, all_of_them, Settings.from_environment(all_of_them), PIPELINE)
+
+
+def before(
+    made: Stage,
+    previous: stacks.Template | None = None,
+    existing: tuple[str, ...] = (),
+    initial: Mapping[str, str] | None = None,
+    email: str | None = None,
+) -> stacks.Template:
+    return stacks.before(made, previous, existing, initial or {}, email)
+
+
+def all_there(made: Stage) -> tuple[str, ...]:
+    """Every parameter of the stage, and its topic."""
+    return (*made.settings.promotion_parameters, made.settings.topic_arn or "")
+
+
+def values(template: stacks.Template) -> dict[str, str]:
+    """The first value of each parameter of the template."""
+    return {
+        each["Properties"]["Name"]: each["Properties"]["Value"]
+        for each in template["Resources"].values()
+        if each["Type"] == "AWS::SSM::Parameter"
+    }
+
+
+def labels(template: stacks.Template) -> list[str]:
+    return [stacks.label(each) for each in template["Resources"].values()]
+
+
+def alarm(made: Stage, name: str) -> dict[str, Any]:
+    (found,) = [
+        each["Properties"]
+        for each in stacks.after(made)["Resources"].values()
+        if each["Properties"].get("AlarmName") == f"aurora-refresh-acceptance-{name}"
+    ]
+    return found
+
+
+# --- before ---------------------------------------------------------------------------------------
+
+
+def test_a_new_stage_gets_every_parameter_and_its_topic_all_retained() -> None:
+    template = before(stage(), email="team@example.com")
+    assert values(template) == {
+        PIPELINE_NAME: "acceptance-main",
+        LATEST: "dummyvalue",
+        CURRENT: "dummyvalue",
+        HOLD: "dummyvalue",
+    }
+    assert labels(template)[4:] == [
+        "topic aurora-refresh",
+        "e-mail subscription of team@example.com",
+    ]
+    for each in template["Resources"].values():
+        retained = each.get("DeletionPolicy"), each.get("UpdateReplacePolicy")
+        if each["Type"] == "AWS::SNS::Subscription":
+            assert retained == (None, None)
+        else:
+            assert retained == ("Retain", "Retain"), stacks.label(each)
+
+
+def test_current_begins_with_what_was_answered_for_it() -> None:
+    template = before(stage(TWO), initial={OTHER_CURRENT: SNAPSHOT})
+    assert values(template) == {
+        PIPELINE_NAME: "acceptance-main",
+        LATEST: "dummyvalue",
+        CURRENT: "dummyvalue",
+        OTHER_LATEST: "dummyvalue",
+        OTHER_CURRENT: SNAPSHOT,
+    }
+
+
+def test_what_exists_outside_the_stack_is_left_alone() -> None:
+    template = before(stage(), existing=(PIPELINE_NAME, CURRENT, TOPIC))
+    assert labels(template) == [f"parameter {LATEST}", f"parameter {HOLD}"]
+
+
+def test_where_everything_exists_outside_nothing_is_left_to_be_made() -> None:
+    assert before(stage(), existing=all_there(stage()))["Resources"] == {}
+
+
+def test_what_the_stack_holds_is_taken_over_to_the_letter() -> None:
+    first = before(stage(), initial={CURRENT: SNAPSHOT})
+    # An earlier version of this may have written it otherwise.
+    for each in first["Resources"].values():
+        each["Properties"]["Description"] = "of old"
+    again = before(stage(), first, all_there(stage()), initial={CURRENT: f"{SNAPSHOT}-other"})
+    assert again == first
+
+
+def test_the_pipeline_s_name_follows_the_stage_if_the_stack_made_the_parameter() -> None:
+    first = before(stage())
+    moved = replace(stage(), pipeline_arn=f"{PIPELINE}-new")
+    changed = before(moved, first, all_there(stage()))
+    assert values(changed) == values(first) | {PIPELINE_NAME: "acceptance-main-new"}
+    assert changed["Resources"].keys() == first["Resources"].keys()
+
+
+def test_what_was_deleted_behind_the_stack_s_back_is_made_anew_under_another_logical_name() -> None:
+    first = before(stage())
+    rest = tuple(name for name in all_there(stage()) if name != HOLD)
+    second = before(stage(), first, rest)
+    assert labels(second) == labels(first)
+    (gone,) = first["Resources"].keys() - second["Resources"].keys()
+    (come,) = second["Resources"].keys() - first["Resources"].keys()
+    assert second["Resources"][come] == first["Resources"][gone]
+    assert before(stage(), second, all_there(stage())) == second
+    third = before(stage(), second, rest)
+    assert third["Resources"].keys() == first["Resources"].keys()
+
+
+def test_a_database_that_is_no_more_leaves_the_template_and_the_others_stay() -> None:
+    first = before(stage(TWO))
+    second = before(stage(STAGE), first, all_there(stage(TWO)))
+    assert labels(second) == [f"parameter {name}" for name in (PIPELINE_NAME, LATEST, CURRENT)]
+    assert second["Resources"].items() <= first["Resources"].items()
+
+
+def test_names_that_differ_in_punctuation_alone_have_logical_names_of_their_own() -> None:
+    made = stage(
+        STAGE, SSM_RDS_LATEST_SNAPSHOT_NAME="/a/bc", SSM_RDS_CURRENT_SNAPSHOT_NAME="/a-b/c"
+    )
+    other = stage(
+        STAGE, SSM_RDS_LATEST_SNAPSHOT_NAME="/a_b/c", SSM_RDS_CURRENT_SNAPSHOT_NAME="/a.b/c"
+    )
+    assert len({*before(made)["Resources"], *before(other)["Resources"]}) == 5
+
+
+@pytest.mark.parametrize("topic", ["", ELSEWHERE, TOPIC.replace("eu-west-1", "eu-west-2")])
+def test_a_topic_that_is_not_the_account_s_own_is_not_made(topic: str) -> None:
+    made = stage(FULL, NOTIFICATION_TOPIC_ARN=topic)
+    assert stacks.own_topic(made) is None
+    assert {each.split()[0] for each in labels(before(made, email="a@b.de"))} == {"parameter"}
+
+
+def test_an_email_stays_until_another_or_none_is_answered() -> None:
+    first = before(stage(), email="old@example.com")
+    there = all_there(stage())
+    assert before(stage(), first, there) == first
+    assert stacks.subscribed(before(stage(), first, there, email="new@example.com")) == (
+        "new@example.com"
+    )
+    assert stacks.subscribed(before(stage(), first, there, email="")) == ""
+
+
+def test_a_topic_that_exists_outside_is_subscribed_to_all_the_same() -> None:
+    subscription = before(stage(), existing=(TOPIC,), email="a@b.de")["Resources"]["Email"]
+    assert subscription == {
+        "Type": "AWS::SNS::Subscription",
+        "Properties": {"TopicArn": TOPIC, "Protocol": "email", "Endpoint": "a@b.de"},
+    }
+    waiting = before(stage(), email="a@b.de")["Resources"]["Email"]
+    assert waiting["DependsOn"] == ["TopicAuroraRefresh45939c"]
+
+
+# --- after: alarms --------------------------------------------------------------------------------
+
+
+def test_the_alarms_that_a_stage_has() -> None:
+    functions = [
+        "errors-db-update-latest-snapshot-id",
+        "errors-db-restore-from-snapshot",
+        "errors-db-follow-pipeline",
+    ]
+    rest = ["refresh-overdue", "refresh-failed", "data-too-old"]
+    names = [f"aurora-refresh-acceptance-{each}" for each in functions]
+    whole = [f"aurora-refresh-acceptance-{each}" for each in rest]
+    api = "aurora-refresh-acceptance-errors-api-handler"
+    assert stacks.alarm_names(stage()) == [*names, api, *whole]
+    assert stacks.alarm_names(stage(PIN_API_ENABLED="false")) == [*names, *whole]
+    assert stacks.left_out(stage()) == []
+
+
+def test_an_alarm_names_the_function_as_it_is_deployed_and_tells_the_topic() -> None:
+    assert alarm(stage(), "errors-api-handler") == {
+        "AlarmName": "aurora-refresh-acceptance-errors-api-handler",
+        "AlarmDescription": "aurora-refresh-acceptance ended with an error; its log in CloudWatch "
+        "tells which.",
+        "AlarmActions": [TOPIC],
+        "EvaluationPeriods": 1,
+        "Namespace": "AWS/Lambda",
+        "MetricName": "Errors",
+        "Dimensions": [{"Name": "FunctionName", "Value": "aurora-refresh-acceptance"}],
+        "Statistic": "Sum",
+        "Period": 300,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "Threshold": 1,
+        "TreatMissingData": "notBreaching",
+    }
+
+
+def test_without_a_topic_no_alarm_tells_anybody_and_that_is_said() -> None:
+    quiet = stage(STAGE)
+    for name in stacks.alarm_names(quiet):
+        assert "AlarmActions" not in alarm(quiet, name.removeprefix("aurora-refresh-acceptance-"))
+    (reason,) = stacks.left_out(quiet)
+    assert reason.startswith("nobody is told of an alarm: NOTIFICATION_TOPIC_ARN is not set")
+    assert f"NOTIFICATION_TOPIC_ARN={TOPIC}" in reason
+
+
+def test_data_is_too_old_beyond_the_limit_in_hours_and_the_last_value_holds() -> None:
+    found = alarm(stage(MAX_SNAPSHOT_AGE_DAYS="3"), "data-too-old")
+    names = ("MetricName", "Statistic", "ComparisonOperator", "Threshold", "TreatMissingData")
+    assert [found[name] for name in names] == [
+        "SnapshotAgeHours",
+        "Maximum",
+        "GreaterThanThreshold",
+        72,
+        "ignore",
+    ]
+
+
+def test_without_a_limit_there_is_no_alarm_on_old_data_and_that_is_said() -> None:
+    made = stage(MAX_SNAPSHOT_AGE_DAYS="0")
+    assert "aurora-refresh-acceptance-data-too-old" not in stacks.alarm_names(made)
+    assert [reason.split(":")[0] for reason in stacks.left_out(made)] == ["no alarm on old data"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rings"),
+    [
+        ("cron(0 4 ? * SUN *)", True),
+        ("cron(0 4 * * ? *)", True),
+        ("cron(0 4 ? * MON-FRI *)", True),
+        ("rate(7 days)", True),
+        ("rate(168 hours)", True),
+        ("rate(8 days)", False),
+        ("cron(0 4 1 * ? *)", False),
+        ("cron(0 4 ? * SUN#1 *)", False),
+        ("cron(0 4 ? JAN-OCT SUN *)", False),
+        ("cron(0 4 ? * SUN 2026)", False),  # no more after that
+        ("cron(0 4 ? * SUN 2030-2199)", True),  # from then on
+    ],
+)
+def test_an_overdue_refresh_can_be_told_only_where_every_week_has_one(
+    schedule: str, rings: bool
+) -> None:
+    made = stage(RESTORE_SCHEDULE=schedule)
+    assert ("aurora-refresh-acceptance-refresh-overdue" in stacks.alarm_names(made)) is rings
+    told = [reason.split(":")[0] for reason in stacks.left_out(made)]
+    assert told == ([] if rings else ["no alarm on an overdue refresh"])
+
+
+def test_an_overdue_refresh_is_seven_days_without_an_invocation() -> None:
+    found = alarm(stage(), "refresh-overdue")
+    names = ("Period", "EvaluationPeriods", "DatapointsToAlarm", "Threshold", "TreatMissingData")
+    assert [found[name] for name in names] == [86400, 7, 7, 1, "breaching"]
+    assert found["ComparisonOperator"] == "LessThanThreshold"
+
+
+def test_several_databases_are_weighed_in_one_alarm() -> None:
+    made = stage(TWO | {"NOTIFICATION_TOPIC_ARN": TOPIC})
+    first, second, overall = alarm(made, "refresh-failed")["Metrics"]
+    assert first == {
+        "Id": "m1",
+        "MetricStat": {
+            "Metric": {
+                "Namespace": "AuroraRefresh",
+                "MetricName": "RefreshFailed",
+                "Dimensions": [{"Name": "database", "Value": "rds"}],
+            },
+            "Period": 300,
+            "Stat": "Sum",
+        },
+        "ReturnData": False,
+    }
+    assert second["MetricStat"]["Metric"]["Dimensions"][0]["Value"] == "docs"
+    assert (overall["Expression"], overall["ReturnData"]) == ("SUM(METRICS())", True)
+    assert alarm(made, "data-too-old")["Metrics"][2]["Expression"] == "MAX(METRICS())"
+
+
+def test_more_databases_than_an_alarm_can_weigh_have_another_one() -> None:
+    made = stage(MANY)
+    assert len(alarm(made, "refresh-failed")["Metrics"]) == 11
+    assert len(alarm(made, "refresh-failed-2")["Metrics"]) == 3
+
+
+# --- after: asynchronous invocations --------------------------------------------------------------
+
+
+def invocations(made: Stage) -> dict[str, dict[str, Any]]:
+    return {
+        each["Properties"]["FunctionName"]: each["Properties"]
+        for each in stacks.after(made)["Resources"].values()
+        if each["Type"] == "AWS::Lambda::EventInvokeConfig"
+    }
+
+
+def test_events_are_retried_twice_within_their_time_and_failures_go_to_the_topic() -> None:
+    def settled(function: str, seconds: int) -> dict[str, Any]:
+        return {
+            "FunctionName": f"aurora-refresh-acceptance-{function}",
+            "Qualifier": "$LATEST",
+            "MaximumRetryAttempts": 2,
+            "MaximumEventAgeInSeconds": seconds,
+            "DestinationConfig": {"OnFailure": {"Destination": TOPIC}},
+        }
+
+    assert list(invocations(stage()).values()) == [
+        settled(UPDATE, 2 * 3600),
+        settled(RESTORE, 3 * 3600),
+        settled(FOLLOW, 6 * 3600),
+    ]
+    for properties in invocations(stage(STAGE)).values():
+        assert "DestinationConfig" not in properties
+
+
+@pytest.mark.parametrize(
+    ("schedule", "window", "minutes"),
+    [
+        ("cron(0 4 ? * SUN *)", "00:00-07:00 UTC", 180),
+        # In summer, 04:00 UTC is 06:00 in Amsterdam, and in winter 05:00: the shorter time counts.
+        ("cron(0 4 ? * SUN *)", "00:00-07:00 Europe/Amsterdam", 60),
+        ("cron(0 23 ? * SUN *)", "22:00-02:00 UTC", 180),
+        ("cron(0 4 ? * SUN *)", "00:00-24:00", 360),
+        ("cron(59 6 ? * SUN *)", "00:00-07:00 UTC", 1),
+        ("cron(0/5 * * * ? *)", "00:00-07:00 UTC", 5),
+        ("rate(1 day)", "00:00-07:00 UTC", 360),
+        # What fires outside the window or in an off-week is refused whenever it comes.
+        ("cron(0 4,12 ? * SUN *)", "00:00-07:00 UTC", 180),
+    ],
+)
+def test_a_restore_is_wanted_until_the_window_closes(
+    schedule: str, window: str, minutes: int
+) -> None:
+    made = stage(RESTORE_SCHEDULE=schedule, MAINTENANCE_WINDOW=window)
+    assert stacks.event_ages(made)[RESTORE] == timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize(
+    ("update", "minutes"),
+    [
+        ("cron(0 2 ? * SUN *)", 120),
+        ("cron(30 3 ? * SUN *)", 30),
+        ("cron(0 2 * * ? *)", 120),
+        ("cron(0 4 ? * SUN *)", 360),  # the restore of the same minute may have read by then
+        ("rate(1 day)", 360),
+    ],
+)
+def test_the_newest_snapshot_is_wanted_until_the_restore(update: str, minutes: int) -> None:
+    assert stacks.event_ages(stage(UPDATE_SCHEDULE=update))[UPDATE] == timedelta(minutes=minutes)
+
+
+# --- both -----------------------------------------------------------------------------------------
+
+
+def test_the_dashboard_shows_every_database_and_every_function() -> None:
+    made = stage(TWO)
+    (found,) = [
+        each["Properties"]
+        for each in stacks.after(made)["Resources"].values()
+        if each["Type"] == "AWS::CloudWatch::Dashboard"
+    ]
+    assert found["DashboardName"] == stacks.dashboard_name("acceptance")
+    shown = [
+        metric
+        for widget in json.loads(found["DashboardBody"])["widgets"]
+        for metric in widget["properties"]["metrics"]
+    ]
+    assert {metric[3] for metric in shown if metric[0] == "AuroraRefresh"} == {"rds", "docs"}
+    assert {metric[3] for metric in shown if metric[0] == "AWS/Lambda"} == set(
+        stacks.function_names(made).values()
+    )
+    assert {metric[1] for metric in shown if metric[0] == "AuroraRefresh"} == {
+        "RefreshStarted",
+        "RefreshSucceeded",
+        "RefreshFailed",
+        "RefreshSkipped",
+        "SnapshotAgeHours",
+        "RefreshDurationMinutes",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "variables"),
+    [
+        ("acceptance", FULL),
+        ("local", FULL),
+        ("acceptance", STAGE | {"PIN_API_ENABLED": "false", "MAX_SNAPSHOT_AGE_DAYS": "0"}),
+        (
+            "local",
+            MANY | {"RESTORE_SCHEDULE": "rate(14 days)", "NOTIFICATION_TOPIC_ARN": ELSEWHERE},
+        ),
+    ],
+    ids=["acceptance", "local", "least", "most"],
+)
+def test_the_templates_are_cfn_lint_clean(name: str, variables: dict[str, str]) -> None:
+    made = stage(variables, name)
+    for template in (before(made, email="a@b.de"), stacks.after(made)):
+        assert cfnlint.lint(json.dumps(template), regions=["eu-west-1"]) == []
+
+
+def test_cfn_lint_would_tell() -> None:
+    broken = json.dumps(stacks.after(stage())).replace("MaximumRetryAttempts", "MaximumRetries")
+    assert "E3002" in [match.rule.id for match in cfnlint.lint(broken)]

@@ -1,0 +1,405 @@
+"""What is deployed is pinned to the byte, what it runs on stands in one place, and both are kept up to date."""
+
+import base64
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from chalice.cli.factory import CLIFactory
+from chalice.deploy.packager import DependencyBuilder, PackageDownloadError
+from chalice.utils import OSUtils
+from packaging.requirements import Requirement
+
+PROJECT = Path(__file__).resolve().parents[2]
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+STATED = PYPROJECT["project"]["requires-python"].removeprefix(">=")
+PINNED = ("requirements.txt", "requirements-chalice.txt")
+WHEELS = Path(sys.prefix) / "wheels"
+
+
+def pins(file: Path) -> dict[str, tuple[str, list[str]]]:
+    """The version and the hashes of each name."""
+    entries = re.findall(
+        r"^([\w.-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})*)$", *once(file)
+    )
+    return {
+        name: (version, re.findall(r"[0-9a-f]{64}", hashes)) for name, version, hashes in entries
+    }
+
+
+def once(file: Path) -> tuple[str, re.RegexFlag]:
+    return file.read_text(), re.MULTILINE
+
+
+# --- What is deployed -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_whatever_is_deployed_is_pinned_with_its_hashes(name: str) -> None:
+    pinned = pins(PROJECT / name)
+    lines = (PROJECT / name).read_text().splitlines()
+    named = [line for line in lines if not line.startswith(("#", "    --hash=sha256:"))]
+    assert len(pinned) == len(named) > 0
+    assert [each for each, (_, hashes) in pinned.items() if not hashes] == []
+
+
+def test_what_is_pinned_is_what_pyproject_names() -> None:
+    assert [*pins(PROJECT / PINNED[0])] == PYPROJECT["project"]["dependencies"]
+    assert [*pins(PROJECT / PINNED[1])] == PYPROJECT["dependency-groups"]["deploy"]
+
+
+def test_what_is_pinned_is_what_is_installed_here() -> None:
+    """So a deployment from here has the pinned Chalice in its package."""
+    pinned = {
+        name: version for file in PINNED for name, (version, _) in pins(PROJECT / file).items()
+    }
+    assert pinned == {name: importlib.metadata.version(name) for name in pinned}
+
+
+@pytest.fixture
+def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where Chalice's packager puts what requirements.txt beside it asks for; it may ask no index."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(WHEELS))
+    return tmp_path / "packed"
+
+
+def pack(requirements: str, packed: Path) -> None:
+    (packed.parent / "requirements.txt").write_text(requirements)
+    abi = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    file = str(packed.parent / "requirements.txt")
+    DependencyBuilder(OSUtils()).build_site_packages(abi, file, str(packed))
+
+
+def test_chalice_packs_what_has_its_hash(packed: Path) -> None:
+    pack((PROJECT / "requirements.txt").read_text(), packed)
+    assert {path.name for path in packed.iterdir() if path.suffix == ""} == {"tzdata"}
+
+
+def test_chalice_packs_nothing_that_has_another_hash(packed: Path) -> None:
+    wrong = re.sub(
+        r"sha256:\w{60}", "sha256:" + 60 * "0", (PROJECT / "requirements.txt").read_text()
+    )
+    with pytest.raises(PackageDownloadError, match="DO NOT MATCH THE HASHES"):
+        pack(wrong, packed)
+    assert not packed.exists()
+
+
+def test_chalice_packs_nothing_beside_that_has_no_hash(
+    packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (packed.parent / "index").mkdir()
+    release(packed.parent, "leaps", "1.0")
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{WHEELS} {packed.parent}/index/leaps")
+    with pytest.raises(PackageDownloadError, match="Hashes are required"):
+        pack((PROJECT / "requirements.txt").read_text() + "leaps==1.0\n", packed)
+    pack("leaps==1.0\n", packed)  # which is there, and is packed where no hash is asked for
+    assert [path.name for path in packed.iterdir()] == ["leaps-1.0.dist-info"]
+
+
+def test_nothing_that_is_packed_depends_on_the_machine() -> None:
+    """What does, Chalice would download a second time for Lambda's, and without looking at its hash."""
+    for name, (version, hashes) in pins(PROJECT / "requirements.txt").items():
+        (wheel,) = WHEELS.glob(f"{name}-{version}-*.whl")
+        assert wheel.stem.endswith("-none-any")
+        assert hashlib.sha256(wheel.read_bytes()).hexdigest() in hashes
+
+
+def test_nothing_is_developed_with_that_is_under_the_agpl() -> None:
+    def licence(distribution: importlib.metadata.Distribution) -> str:
+        said = distribution.metadata
+        fields = ("License", "License-Expression", "Classifier")
+        return "\n".join(str(each)[:200] for field in fields for each in said.get_all(field, []))
+
+    licences = {each.name: licence(each) for each in importlib.metadata.distributions()}
+    assert len(licences) > 20
+    assert [name for name, text in licences.items() if re.search("AGPL|Affero", text)] == []
+
+
+def test_development_stays_in_ranges() -> None:
+    lines = (PROJECT / "requirements-dev.txt").read_text().splitlines()
+    operators = {each.operator for line in lines for each in Requirement(line).specifier}
+    assert operators == {"~="}
+
+
+# --- What it runs on ------------------------------------------------------------------------------
+
+
+def test_every_place_that_tells_the_python_tells_the_stated_one() -> None:
+    assert PYPROJECT["tool"]["mypy"]["python_version"] == STATED
+    assert "target-version" not in PYPROJECT["tool"]["ruff"]  # ruff reads the stated one
+    assert f"Python {STATED} or newer" in (PROJECT / "README.md").read_text()
+    database = subprocess.run(
+        ["make", "--print-data-base", "--question", "help"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    assert re.findall(r"^STATED := (.*)$", database, re.MULTILINE) == [STATED]
+
+
+def test_every_stage_has_the_stated_architecture_and_the_runtime_of_the_python_at_hand() -> None:
+    config = json.loads((PROJECT / ".chalice/config.json").read_text())
+    for stage in config["stages"]:
+        made = CLIFactory(str(PROJECT), environ={}).create_config_obj(chalice_stage_name=stage)
+        assert made.lambda_architecture == config["lambda_architecture"] == "x86_64"
+        assert made.lambda_python_version == "python{}.{}".format(*sys.version_info)
+
+
+def setup_with(version: tuple[int, int], folder: Path) -> str:
+    """What ``make setup`` says with such a Python, which does not get as far as an environment."""
+    for name in ("Makefile", "pyproject.toml", "requirements-dev.txt", *PINNED):
+        shutil.copy(PROJECT / name, folder / name)
+    python = folder / "python"
+    python.write_text(
+        f"#!{sys.executable}\nimport sys\n"
+        "assert sys.argv[1] == '-c', 'no environment is made'\n"
+        f"sys.version_info = {(*version, 0, 'final', 0)}\nexec(sys.argv[2])\n"
+    )
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["make", "setup", f"PYTHON={python}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    return done.stdout
+
+
+def test_an_older_python_is_refused(tmp_path: Path) -> None:
+    said = setup_with((3, 9), tmp_path)
+    assert said.startswith(
+        f"Python {STATED} or newer is needed; name one with make PYTHON=python3.x"
+    )
+    assert "setting up" not in said
+
+
+def test_another_python_than_the_stated_one_is_noticed(tmp_path: Path) -> None:
+    assert setup_with((3, 99), tmp_path).splitlines()[0] == (
+        "this is Python 3.99: functions deployed from here get the runtime python3.99; "
+        f"it is tested with {STATED}"
+    )
+
+
+def test_nothing_is_said_of_the_stated_one(tmp_path: Path) -> None:
+    major, minor = map(int, STATED.split("."))
+    assert setup_with((major, minor), tmp_path).startswith("setting up .venv")
+
+
+# --- make upgrade ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def last_time(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose packages come from an index of its own, with everything as it is written first."""
+    folder = tmp_path_factory.mktemp("last-time")
+    (folder / "index").mkdir()
+    (folder / "requirements-dev.txt").write_text(
+        'linter~=1.2; sys_platform == "linux"\nServer[extra]~=2.0.1\nstubs\n'
+    )
+    for name, version in {
+        "zones": "2026.1",
+        "chalice": "1.34.0",
+        "linter": "1.2.7",
+        "server": "2.0.1",
+        "stubs": "1",
+    }.items():
+        release(folder, name, version)
+    point_to_index(folder)
+    assert upgrade(folder)[0] == 0
+    return folder
+
+
+@pytest.fixture
+def folder(last_time: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    shutil.copytree(last_time, tmp_path, dirs_exist_ok=True)
+    point_to_index(tmp_path)
+    return tmp_path
+
+
+def point_to_index(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text(
+        f"""\
+[project]
+name = "app"
+dynamic = ["version"]
+requires-python = ">=3.11"
+dependencies = ["zones"]
+[dependency-groups]
+deploy = ["chalice"]
+[[tool.uv.index]]
+url = "file://{folder}/index"
+default = true
+"""
+    )
+
+
+def release(folder: Path, name: str, version: str, *requires: str) -> str:
+    """Put a wheel into the folder; its hash."""
+    stem = f"{name.replace('-', '_')}-{version}"
+    path = folder / "index" / name / f"{stem}-py3-none-any.whl"
+    path.parent.mkdir(exist_ok=True)
+    metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    metadata += ["Provides-Extra: extra", *(f"Requires-Dist: {each}" for each in requires)]
+    files = {
+        f"{stem}.dist-info/METADATA": "\n".join(metadata) + "\n",
+        f"{stem}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = ""
+    for file, text in files.items():
+        digest = (
+            base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+        )
+        record += f"{file},sha256={digest},{len(text)}\n"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for file, text in {**files, f"{stem}.dist-info/RECORD": record}.items():
+            wheel.writestr(file, text)
+    return listed(path)
+
+
+def listed(path: Path) -> str:
+    """Write the wheel's line into its project's page of the index; the wheel's hash."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with (path.parent / "index.html").open("a") as page:
+        page.write(f'<a href="{path.name}#sha256={digest}">{path.name}</a><br>\n')
+    return digest
+
+
+def withdraw(folder: Path, name: str, version: str) -> None:
+    page = folder / "index" / name / "index.html"
+    kept = [line for line in page.read_text().splitlines() if f"-{version}-" not in line]
+    page.write_text("\n".join(kept))
+
+
+def upgrade(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("UV_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "upgrade", "--project", str(folder), "--days", "0", *arguments],
+        cwd=PROJECT,
+        env={**kept, "UV_NO_CACHE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in (*PINNED, "requirements-dev.txt")}
+
+
+def test_what_is_newer_is_pinned_with_its_hash_and_begins_a_range(folder: Path) -> None:
+    hashes = {
+        "zones": release(folder, "zones", "2026.2"),
+        "chalice": release(folder, "chalice", "1.35.0", "what-it-needs"),
+    }
+    release(folder, "linter", "2.4.1")
+    release(folder, "server", "2.1")
+    status, told, _ = upgrade(folder)
+    assert (status, told) == (
+        0,
+        """\
+requirements.txt: zones 2026.1 → 2026.2
+requirements-chalice.txt: chalice 1.34.0 → 1.35.0
+requirements-dev.txt: linter ~=1.2 → ~=2.4
+requirements-dev.txt: server ~=2.0.1 → ~=2.1.0
+next: make test
+""",
+    )
+    assert [pins(folder / name) for name in PINNED] == [
+        {"zones": ("2026.2", [hashes["zones"]])},
+        {"chalice": ("1.35.0", [hashes["chalice"]])},
+    ]
+    assert (folder / "requirements-dev.txt").read_text() == (
+        'linter~=2.4; sys_platform == "linux"\nServer[extra]~=2.1.0\nstubs\n'
+    )
+
+
+def test_what_a_newer_release_depends_on_is_pinned_too(folder: Path) -> None:
+    release(folder, "zones", "2026.2", "leaps")
+    release(folder, "leaps", "1.0")
+    status, told, _ = upgrade(folder)
+    assert (status, told.splitlines()[:2]) == (
+        0,
+        ["requirements.txt: leaps none → 1.0", "requirements.txt: zones 2026.1 → 2026.2"],
+    )
+    assert [*pins(folder / "requirements.txt")] == ["leaps", "zones"]
+
+
+def test_where_nothing_is_newer_every_byte_stays(folder: Path) -> None:
+    before = files(folder)
+    release(folder, "linter", "1.2.9")  # within the range, whose beginning has two parts
+    assert upgrade(folder) == (0, "nothing new\n", "")
+    assert files(folder) == before
+
+
+def test_a_release_of_this_week_is_left_out_unless_it_is_asked_for() -> None:
+    said = subprocess.run(
+        ["make", "--dry-run", "upgrade", "DAYS=0"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert said.splitlines()[-1] == ".venv/bin/python -m upgrade --days 0"
+
+
+def test_nothing_is_lowered(folder: Path) -> None:
+    release(folder, "zones", "2026.2")
+    release(folder, "server", "2.0.2")
+    assert upgrade(folder)[0] == 0
+    before = files(folder)
+    withdraw(folder, "zones", "2026.2")
+    withdraw(folder, "server", "2.0.2")
+    assert upgrade(folder) == (
+        0,
+        "requirements.txt stays: zones 2026.2 is newer\nnothing new\n",
+        "",
+    )
+    assert files(folder) == before
+
+
+def test_what_does_not_go_together_is_told(folder: Path) -> None:
+    release(folder, "linter", "2.0")
+    release(folder, "server", "2.0.2", "linter<2")
+    status, told, _ = upgrade(folder)
+    assert status == 0
+    kept = "which does not go together with the rest"
+    assert f"linter stays below 2.0, {kept}" in told or f"server stays below 2.0.2, {kept}" in told
+
+
+def test_what_cannot_be_resolved_changes_nothing(folder: Path) -> None:
+    release(folder, "zones", "2026.2")
+    withdraw(folder, "stubs", "1")
+    before = files(folder)
+    status, told, said = upgrade(folder)
+    assert (status, told) == (1, "")
+    assert said.startswith("nothing was changed; uv says:\n")
+    assert "stubs" in said
+    assert files(folder) == before
+
+
+def test_a_release_without_a_hash_is_not_pinned(folder: Path) -> None:
+    release(folder, "chalice", "1.35.0")
+    page = folder / "index/chalice/index.html"
+    page.write_text(re.sub("#sha256=[0-9a-f]+", "", page.read_text()))
+    before = files(folder)
+    said = "nothing was changed: the index gives no hash of chalice==1.35.0\n"
+    assert upgrade(folder) == (1, "", said)
+    assert files(folder) == before
