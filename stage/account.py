@@ -1,6 +1,7 @@
 """The account in use: whose credentials these are, what is in it, and its refusals in plain words."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,10 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
+from chalicelib.answers import arn_of, hidden
+from chalicelib.hold import PLACEHOLDER, Hold
+from chalicelib.ledger import Parameter
+from chalicelib.refresh import pipeline_name
 from stage.config import Stage, StageError
 from stage.stacks import Template, label, own_topic
 
@@ -126,6 +131,20 @@ class Account:
                     if group["logGroupName"] == name
                 }
         return there
+
+
+def told(stage: Stage, name: str, value: str) -> str:
+    """A parameter's value as it may be told: somebody may have put a secret there by mistake."""
+    settings = stage.settings
+    if value == PLACEHOLDER:
+        return value
+    if name == settings.pipeline_parameter:
+        return pipeline_name(settings, {name: Parameter(value, 1)}) or hidden(value)
+    if name == settings.hold_parameter:
+        with contextlib.suppress(ValueError):
+            hold = Hold.read(value)
+            return json.dumps(hold.to_json()) if hold else value
+    return arn_of(value) or hidden(value)
 
 
 def chalice(project: Path, stage: Stage, command: str, say: Say, *more: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from chalicelib.snapshots import SnapshotArn
 from stage import config, stacks
-from stage.account import Account, Say, chalice, in_plain_words
+from stage.account import Account, Say, chalice, in_plain_words, told
 from stage.cloudformation import Stack
 from stage.config import Stage, StageError
 from stage.configure import from_make, from_options
@@ -151,7 +151,7 @@ def _before(
     ours = {stacks.label(resource) for resource in template["Resources"].values()}
     for name, value in held.items():
         if f"parameter {name}" not in ours:
-            say(f"  unchanged  parameter {name}, which was there: {value}")
+            say(f"  unchanged  parameter {name}, which was there: {told(stage, name, value)}")
     if topic in existing and f"topic {topic.rsplit(':', 1)[1]}" not in ours:
         say(f"  unchanged  topic {topic.rsplit(':', 1)[1]}, which was there")
     if template["Resources"]:
@@ -169,8 +169,8 @@ def _before(
     for parameter, value in initial.items():
         if held.get(parameter, value) != value:
             say(
-                f"  note: {parameter} holds {held[parameter]} already, and keeps it: "
-                "it is moved with PUT /snapshots/current"
+                f"  note: {parameter} holds {told(stage, parameter, held[parameter])} already, and "
+                "keeps it: it is moved with PUT /snapshots/current"
             )
     subscribed = stacks.subscribed(template)
     if subscribed and subscribed != stacks.subscribed(previous):

@@ -5,6 +5,7 @@ Functions and their roles, the schedules with their next real dates, the topic a
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from shlex import quote
 from typing import Any
 
@@ -15,7 +16,7 @@ from stage.checks import OK, PROBLEM, WARNING, Check, unseen, when
 from stage.config import Stage
 from stage.facts import Facts, Function, Json, Role, Rule, Seen, Unseen, listed
 from stage.policies import API, RESTORE, UPDATE, Policy
-from stage.stacks import AFTER, BEFORE, stack_name
+from stage.stacks import AFTER, BEFORE, RETRIES, event_ages, stack_name
 
 # Of what a promotion moves there must never be two at once.
 ALONE = (RESTORE, FOLLOW)
@@ -51,7 +52,7 @@ def functions(
     stage: Stage, facts: Facts, wanted: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Check]:
     """The deployed functions; ``wanted`` is what each would be if it were deployed now."""
-    deploy = f"make deploy STAGE={stage.name}"
+    deploy, ages = f"make deploy STAGE={stage.name}", event_ages(stage)
     for function, seen in facts.functions.items():
         configuration = seen.configuration
         if isinstance(configuration, Unseen):
@@ -73,7 +74,7 @@ def functions(
         if function in ALONE:
             yield _alone(stage, function, seen, wanted[function])
         if function != API:
-            yield _asynchronous(stage, seen, _remake(stage, facts))
+            yield _asynchronous(stage, seen, ages[function], _remake(stage, facts))
     if facts.unreserved is not None:
         yield _unreserved(facts.unreserved)
 
@@ -119,8 +120,8 @@ def _alone(stage: Stage, function: str, seen: Function, wanted: Mapping[str, Any
     return Check("function", f"{seen.name} concurrency", PROBLEM, told, fix)
 
 
-def _asynchronous(stage: Stage, seen: Function, remake: str) -> Check:
-    subject, deploy = f"{seen.name} retries", f"make deploy STAGE={stage.name}"
+def _asynchronous(stage: Stage, seen: Function, oldest: timedelta, remake: str) -> Check:
+    subject = f"{seen.name} retries"
     if isinstance(seen.asynchronous, Unseen):
         return unseen("function", subject, seen.asynchronous)
     if seen.asynchronous is None:
@@ -129,10 +130,14 @@ def _asynchronous(stage: Stage, seen: Function, remake: str) -> Check:
     destination = seen.asynchronous.get("DestinationConfig", {}).get("OnFailure", {})
     if stage.settings.topic_arn and destination.get("Destination") != stage.settings.topic_arn:
         told = "what fails for good is not told to the topic"
-        return Check("function", subject, WARNING, told, deploy)
+        return Check("function", subject, WARNING, told, remake)
     retries = seen.asynchronous.get("MaximumRetryAttempts", 2)
     age = seen.asynchronous.get("MaximumEventAgeInSeconds", 21_600)
-    return Check("function", subject, OK, f"{retries} retries, of events up to {age} s old")
+    told = f"{retries} retries, of events up to {age} s old"
+    wanted = f"{RETRIES} retries, of events up to {oldest.total_seconds():.0f} s old"
+    if told != wanted:
+        return Check("function", subject, WARNING, f"{told}; the stage wants {wanted}", remake)
+    return Check("function", subject, OK, told)
 
 
 def _unreserved(seen: Seen[int | None]) -> Check:
@@ -281,7 +286,8 @@ def _may_invoke(policy: str | None, rule: str) -> bool:
     statements = json.loads(policy)["Statement"] if policy else []
     return any(
         each["Effect"] == "Allow"
-        and each.get("Principal", {}).get("Service") == "events.amazonaws.com"
+        # Where anybody may, it is a mere "*".
+        and each.get("Principal") == {"Service": "events.amazonaws.com"}
         and rule in each.get("Condition", {}).get("ArnLike", {}).values()
         for each in statements
     )
@@ -343,7 +349,6 @@ def alarms(stage: Stage, facts: Facts, names: Iterable[str]) -> Iterator[Check]:
     if isinstance(facts.alarms, Unseen):
         yield unseen("alarm", "all", facts.alarms)
         return
-    deploy = f"make deploy STAGE={stage.name}"
     for name in names:
         alarm = facts.alarms.get(name)
         if alarm is None:
@@ -366,13 +371,13 @@ def alarms(stage: Stage, facts: Facts, names: Iterable[str]) -> Iterator[Check]:
                 "alarm", name, WARNING, "its actions are disabled: it would ring unheard", fix
             )
         elif stage.settings.topic_arn and stage.settings.topic_arn not in alarm["AlarmActions"]:
-            yield Check("alarm", name, WARNING, "does not tell the topic", deploy)
+            yield Check("alarm", name, WARNING, "does not tell the topic", _remake(stage, facts))
         else:
             yield Check("alarm", name, OK, f"is there, and says {alarm['StateValue']}")
 
 
 def _remake(stage: Stage, facts: Facts) -> str:
-    """How to get back what a stack holds: CloudFormation does not miss what was deleted from under it."""
+    """How to get back what a stack holds: CloudFormation does not miss what was changed or deleted from under it."""
     deploy, after = f"make deploy STAGE={stage.name}", stack_name(stage.name, AFTER)
     if not isinstance(facts.own_stacks.get(after), str):
         return deploy

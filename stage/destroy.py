@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stage import config, stacks
-from stage.account import Account, Say, chalice, in_plain_words
+from stage.account import Account, Say, chalice, in_plain_words, told
 from stage.cloudformation import Stack
 from stage.config import StageError
 from stage.configure import from_make
@@ -91,9 +91,8 @@ def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = Fal
     ours = {*stacks.moving_parameters(stage), *({pipeline} & made)}
     doomed = [parameter for parameter in held if delete_parameters and parameter in ours]
     for parameter, value in held.items():
-        say(
-            f"  {'to delete' if parameter in doomed else 'kept':<10} parameter {parameter}: {value}"
-        )
+        becomes = "to delete" if parameter in doomed else "kept"
+        say(f"  {becomes:<10} parameter {parameter}: {told(stage, parameter, value)}")
     account.delete_parameters(doomed)
     for parameter in doomed:
         say(f"  {'deleted':<10} parameter {parameter}")

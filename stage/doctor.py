@@ -1,7 +1,7 @@
 """``make doctor STAGE=…``: looks at a stage in its account, and names each fault with its fix.
 
-It only reads. It ends with 0 where there is no problem (there may be warnings), with 1 where there are problems,
-and with 2 where it was asked wrongly.
+It only reads. It ends with 0 where there is no problem (there may be warnings), with 1 where there are problems or
+something could not be looked at, and with 2 where it was asked wrongly.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from stage.policies import APP, RESTORE, UPDATE, Policy, file_name, policies
 
 _EPILOG = """\
 Needs credentials of the stage's account that may read; what may not be looked at is told as a warning.
-Exit status: 0 healthy, perhaps with warnings; 1 problems; 2 asked wrongly.
+Exit status: 0 healthy, perhaps with warnings; 1 problems, or not all could be looked at; 2 asked wrongly.
 """
 _WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))
 
@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{told}\n")
     else:
         sys.stdout.writelines(f"{line}\n" for line in lines(done))
-    return int(any(check.status == checks.PROBLEM for check in done))
+    problems = any(check.status == checks.PROBLEM for check in done)
+    return int(problems or _blind(done) > 0)
 
 
 def examine(project: Path, name: str) -> list[Check]:
@@ -127,13 +128,18 @@ def lines(done: Sequence[Check]) -> Iterator[str]:
                 yield _printable(f"{indent}fix: {check.fix}")
     count = Counter(check.status for check in done)
     told = f"problems: {count[checks.PROBLEM]}, warnings: {count[checks.WARNING]}, ok: {count[checks.OK]}"
-    blind = sum(check.seen.startswith(checks.UNSEEN) for check in done)
+    blind = _blind(done)
     if count[checks.PROBLEM]:
         yield f"not healthy; {told}"
     elif blind:
         yield f"no problem was seen, but {blind} things could not be looked at; {told}"
     else:
         yield f"healthy; {told}"
+
+
+def _blind(done: Sequence[Check]) -> int:
+    """How many things could not be looked at, which nobody may take for healthy."""
+    return sum(check.seen.startswith(checks.UNSEEN) for check in done)
 
 
 def rules_of(stage: Stage) -> dict[str, str]:

@@ -21,6 +21,7 @@ from stage.policies import API, APP, FOLLOW, RESTORE, UPDATE, deployed_name, log
 BEFORE, AFTER = "before", "after"
 NAMESPACE = "AuroraRefresh"
 LOG_DAYS = 90
+RETRIES = 2
 
 Resource = dict[str, Any]
 Template = dict[str, Any]
@@ -218,7 +219,7 @@ def after(stage: Stage) -> Template:
         properties: dict[str, Any] = {
             "FunctionName": deployed[function],
             "Qualifier": "$LATEST",
-            "MaximumRetryAttempts": 2,
+            "MaximumRetryAttempts": RETRIES,
             "MaximumEventAgeInSeconds": int(age.total_seconds()),
         }
         if stage.settings.topic_arn:

@@ -17,7 +17,7 @@ from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
 from localcloud.company import copy_project
-from stage import deploy, package, stacks
+from stage import deploy, destroy, package, stacks
 from stage.config import load
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -297,6 +297,24 @@ def test_a_pipeline_s_name_that_is_not_the_stage_s_is_left_alone_and_told(
         f"started: aws ssm put-parameter --overwrite --name {PIPELINE_NAME} --value acceptance-main"
     ) in said
     assert user.holds()[PIPELINE_NAME] == "other-main"
+
+
+def test_a_secret_put_into_a_parameter_by_mistake_is_not_told(
+    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(deploy, "_print", said.append)
+    monkeypatch.setattr(destroy, "chalice", lambda *_: None)
+    names, secret = (PIPELINE_NAME, LATEST, CURRENT, HOLD), "Geheim!\x1b[2J"
+    for name in names:
+        user.put(name, secret)
+    deployed(f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first")  # its last step needs functions
+    destroy.destroy(user.folder, "acceptance", said.append)
+    hidden = f"something else, of {len(secret)} characters"
+    for name in names:
+        assert f"  unchanged  parameter {name}, which was there: {hidden}" in said
+        assert f"  kept       parameter {name}: {hidden}" in said
+    assert [line for line in said if "Geheim" in line or "\x1b" in line] == []
 
 
 def test_an_alarm_that_somebody_deleted_is_made_again(

@@ -73,6 +73,7 @@ def stage_of(**variables: str) -> Stage:
 
 STAGE_ = stage_of()
 WANTED = policies(NAME, STAGE_.settings, PIPELINE_ARN)
+AGES = {name: int(age.total_seconds()) for name, age in stacks.event_ages(STAGE_).items()}
 LAMBDA = {
     "Runtime": "python3.11",
     "Architectures": ["x86_64"],
@@ -119,7 +120,11 @@ def function_of(function: str, name: str) -> Function:
             "Environment": {"Variables": dict(STAGE_.variables)},
         },
         1,
-        {"DestinationConfig": {"OnFailure": {"Destination": TOPIC}}},
+        {
+            "DestinationConfig": {"OnFailure": {"Destination": TOPIC}},
+            "MaximumRetryAttempts": 2,
+            "MaximumEventAgeInSeconds": AGES.get(function),
+        },
         json.dumps(invokers),
         role_of(function),
     )
@@ -743,9 +748,15 @@ def test_a_stack_that_did_not_come_about_is_named(state: str | None, status: str
     assert (check.check, check.subject, check.status) == ("stack", AFTER, status)
 
 
-def test_a_destination_other_than_the_topic_is_a_warning() -> None:
-    check = only(with_function(asynchronous={"MaximumRetryAttempts": 2}))
-    assert (check.subject, check.status, check.fix) == (f"{RESTORE} retries", "warning", DEPLOY)
+@pytest.mark.parametrize(
+    "changed",
+    [{"DestinationConfig": {}}, {"MaximumRetryAttempts": 0}, {"MaximumEventAgeInSeconds": 21600}],
+)
+def test_retries_that_are_not_the_stage_s_are_a_warning(changed: dict[str, Any]) -> None:
+    there = HEALTHY.functions["db-restore-from-snapshot"].asynchronous
+    assert isinstance(there, Mapping)
+    check = only(with_function(asynchronous={**there, **changed}))
+    assert (check.subject, check.status, check.fix) == (f"{RESTORE} retries", "warning", REMAKE)
 
 
 # --- roles ----------------------------------------------------------------------------------------
@@ -801,6 +812,10 @@ def with_rule(body: Any = None, targets: Any = None) -> Facts:
     return replace(HEALTHY, rules={**HEALTHY.rules, "db-restore-from-snapshot": changed})
 
 
+# What aws lambda add-permission --principal "*" writes.
+ANYBODY = {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl"}
+
+
 @pytest.mark.parametrize(
     ("seen", "fix"),
     [
@@ -808,6 +823,7 @@ def with_rule(body: Any = None, targets: Any = None) -> Facts:
         (with_rule({"ScheduleExpression": "cron(0 12 ? * SUN *)"}), DEPLOY),
         (with_rule(targets=[]), DEPLOY),
         (with_function(invokers=None), DEPLOY),
+        (with_function(invokers=json.dumps({"Statement": [ANYBODY]})), DEPLOY),
         (
             replace(
                 HEALTHY, rules={**HEALTHY.rules, "db-restore-from-snapshot": Rule(RULE, None, [])}
@@ -881,21 +897,22 @@ def test_a_topic_that_nobody_hears_is_named(topic: Topic, told: tuple[str, str])
 
 
 @pytest.mark.parametrize(
-    ("changed", "status"),
+    ("changed", "status", "fix"),
     [
-        ({"StateValue": "ALARM", "StateReason": "1 error"}, "problem"),
-        ({"ActionsEnabled": False}, "warning"),
-        ({"AlarmActions": []}, "warning"),
+        ({"StateValue": "ALARM", "StateReason": "1 error"}, "problem", "see what happened: "),
+        ({"ActionsEnabled": False}, "warning", "aws cloudwatch enable-alarm-actions "),
+        ({"AlarmActions": []}, "warning", "aws cloudformation delete-stack "),
     ],
 )
 def test_an_alarm_that_rings_or_would_not_be_heard_is_named(
-    changed: dict[str, Any], status: str
+    changed: dict[str, Any], status: str, fix: str
 ) -> None:
     assert isinstance(HEALTHY.alarms, Mapping)
     name = stacks.alarm_names(STAGE_)[0]
     alarms = {**HEALTHY.alarms, name: {**HEALTHY.alarms[name], **changed}}
     check = only(replace(HEALTHY, alarms=alarms))
     assert (check.check, check.subject, check.status) == ("alarm", name, status)
+    assert str(check.fix).startswith(fix)
 
 
 def test_an_overdue_refresh_is_no_problem_before_the_first_night() -> None:
@@ -992,11 +1009,17 @@ def test_people_read_groups_and_a_sum_and_no_control_characters() -> None:
     ]
 
 
-def test_what_could_not_be_looked_at_is_not_called_healthy() -> None:
+def test_what_could_not_be_looked_at_is_not_called_healthy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told = [Check("topic", "one", "ok", "1 confirmed"), checks.unseen("alarm", "all", DENIED)]
     assert [*doctor.lines(told)][-1] == (
         "no problem was seen, but 1 things could not be looked at; problems: 0, warnings: 1, ok: 1"
     )
+    monkeypatch.setattr(doctor, "examine", lambda *_: told)
+    assert doctor.main(["--stage", NAME]) == 1
+    del told[1]
+    assert doctor.main(["--stage", NAME]) == 0
 
 
 @pytest.fixture
