@@ -13,12 +13,13 @@ STATED := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)".*/\1/p' pyproject
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(READY) ## two nights on a local cloud; KEEP=1 leaves it running to be tried
-	@$(BIN)/python -m demo $(if $(KEEP),--keep)
+demo: $(READY) ## two nights on a local cloud, or SCENARIO=company; KEEP=1 leaves it running to be tried
+	@$(BIN)/python -m demo $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(KEEP),--keep)
 
 # The product's rooms are covered by these to the last line; the others are quicker without a tracer.
 COVERED := tests/unit tests/usecases tests/contract tests/test_app.py
-SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
+# In the order of their names: else the longest, of few tests, would all come last, one after the other.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: check ## everything: lint, format, types, all tests, coverage
 ifdef TESTS
@@ -35,6 +36,7 @@ check: $(READY) ## lint, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy source/app.py
 
 simulate: $(READY) ## random histories against the guarantees; N=20000 of them, SEED=… to replay
 	@HISTORIES=$(or $(N),5000) $(if $(SEED),SEED=$(SEED)) $(BIN)/python -m tests.simulation.test_histories
@@ -83,5 +85,5 @@ upgrade: $(READY) ## newest pins with hashes, newest ranges; DAYS=0 takes even t
 	@$(BIN)/python -m upgrade $(if $(DAYS),--days $(DAYS))
 
 clean: ## forget the virtual environment and every cache
-	rm -rf $(VENV) .chalice/deployments .coverage .coverage.* \
+	rm -rf $(VENV) .chalice/deployments source/.chalice/deployments .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache

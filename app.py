@@ -1,4 +1,7 @@
-"""Aurora Refresh: the triggers. Each parses its event, calls one use case, and holds no rule."""
+"""Aurora Refresh: the triggers. Each parses its event, calls one use case, and holds no rule.
+
+Each imports its own use case alone: most of a cold start is import.
+"""
 
 import os
 import sys
@@ -6,10 +9,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-import boto3
+import botocore.session
 from chalice.app import Chalice, CloudWatchEvent
 
-from chalicelib import follow, logs, measures, refresh
+from chalicelib import functions, logs, measures
 from chalicelib.answers import Answer
 from chalicelib.aws import Aws
 from chalicelib.errors import RefreshError, SettingsError
@@ -23,7 +26,7 @@ except SettingsError as error:
 
 # Chalice logs under the app's name, too: its lines go through our logger, as JSON.
 app = Chalice(app_name="aurora-refresh", configure_logs=False)
-world = Aws(boto3.Session(), settings.topic_arn)
+world = Aws(botocore.session.get_session().create_client, settings.topic_arn)
 logger = logs.logger("aurora-refresh")
 
 
@@ -46,35 +49,49 @@ def count(counted: list[measures.Measure]) -> None:
         logs.count(measure, "AuroraRefresh")
 
 
-@app.schedule(str(settings.update_schedule), name="db-update-latest-snapshot-id")
+@app.schedule(str(settings.update_schedule), name=functions.UPDATE)
 def update_latest_snapshot_id(event: CloudWatchEvent) -> dict[str, Any]:
-    return answered("update", event, lambda: refresh.update(settings, world, scheduled(event)))
+    from chalicelib import latest
+
+    return answered("update", event, lambda: latest.update(settings, world, scheduled(event)))
 
 
-@app.schedule(str(settings.restore_schedule), name="db-restore-from-snapshot")
+@app.schedule(str(settings.restore_schedule), name=functions.RESTORE)
 def restore_from_snapshot(event: CloudWatchEvent) -> dict[str, Any]:
+    from chalicelib import refresh
+
     return answered("promote", event, lambda: refresh.promote(settings, world, scheduled(event)))
+
+
+if settings.has_copies:
+
+    @app.schedule(functions.COPIES_SCHEDULE, name=functions.FOLLOW_COPIES)
+    def follow_copies(event: CloudWatchEvent) -> dict[str, Any]:
+        from chalicelib import latest
+
+        return answered(
+            "copies", event, lambda: latest.follow_copies(settings, world, scheduled(event))
+        )
 
 
 @app.on_cw_event(
     {
         "source": ["aws.codepipeline"],
         "detail-type": ["CodePipeline Pipeline Execution State Change"],
-        "detail": {"state": list(follow.FINAL_STATES)},
+        "detail": {"state": list(functions.FINAL_STATES)},
     },
-    name=follow.FUNCTION,
+    name=functions.FOLLOW_PIPELINE,
 )
 def follow_pipeline(event: CloudWatchEvent) -> dict[str, Any]:
-    return answered("follow", event, lambda: follow.follow(settings, world, ended(event)))
+    from chalicelib import follow
+
+    detail = event.detail
+    ended = follow.Ended(detail["pipeline"], detail["execution-id"], detail["state"])
+    return answered("follow", event, lambda: follow.follow(settings, world, ended))
 
 
 def scheduled(event: CloudWatchEvent) -> datetime:
     return datetime.fromisoformat(event.to_dict()["time"])
-
-
-def ended(event: CloudWatchEvent) -> follow.Ended:
-    detail = event.detail
-    return follow.Ended(detail["pipeline"], detail["execution-id"], detail["state"])
 
 
 # Set by `make console`: whose credentials a local server uses, which signs nobody in.

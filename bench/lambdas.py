@@ -276,7 +276,7 @@ def _package(project: Path, directory: Path) -> Path:
 class _NoCloud:
     """To make a package needs nothing of the cloud."""
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, _account: str) -> dict[str, str]:
         return {"AWS_DEFAULT_REGION": LocalCloud.region}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from chalicelib.errors import Refused
 from chalicelib.hold import PLACEHOLDER
-from chalicelib.ledger import Parameter
+from chalicelib.ledger import Entry, Parameter, earlier_values
 from chalicelib.settings import Database
 from chalicelib.snapshots import Snapshot, SnapshotArn
 
@@ -61,6 +61,39 @@ def refusal(
     )
 
 
+def of_databases(entries: Sequence[Mapping[str, Any]]) -> Answer:
+    """The answer of databases that are independent, each with an outcome of its own.
+
+    What went wrong for one must not hide behind what went well for another.
+    """
+    told = foremost(entries, ("failed", "updated", "unchanged"))
+    return Answer(told["outcome"], told["reason"], told["message"], tuple(entries))
+
+
+def foremost(entries: Sequence[Mapping[str, Any]], outcomes: Sequence[str]) -> Mapping[str, Any]:
+    """The first entry whose outcome stands before those of the others in ``outcomes``."""
+    return min(entries, key=lambda entry: outcomes.index(entry["outcome"]))
+
+
+def of_latest(database: Database, values: Values) -> dict[str, Any]:
+    """A database's part of an answer about *latest*, as long as nothing was moved."""
+    latest = snapshot_of(values, database.latest_parameter)
+    return {
+        "name": database.name,
+        "outcome": "unchanged",
+        "reason": None,
+        "message": None,
+        "latest": latest,
+        "current": snapshot_of(values, database.current_parameter),
+        "previous": latest,
+    }
+
+
+def failed(refused: Refused) -> dict[str, Any]:
+    """What a decision not to act makes of a database's part of an answer about *latest*."""
+    return {"outcome": "failed", "reason": refused.reason, "message": str(refused)}
+
+
 def entry(database: Database, values: Values) -> dict[str, Any]:
     """A database's part of an answer, as long as nothing was moved."""
     current = snapshot_of(values, database.current_parameter)
@@ -103,6 +136,11 @@ def snapshot_of(values: Values, name: str) -> str | None:
 def arn_of(value: str | None) -> str | None:
     """A parameter's value, if it is what it should be: it may hold a secret by mistake."""
     return value if value and SnapshotArn.parse(value) else None
+
+
+def earlier_snapshot(ledger: Sequence[Entry]) -> str | None:
+    """Where a rollback goes: the newest earlier snapshot that differs from the present value."""
+    return next(filter(SnapshotArn.parse, earlier_values(ledger)), None)
 
 
 def value_of(values: Values, name: str) -> str | None:

@@ -1,48 +1,48 @@
-"""The only room that knows boto3: AWS in the words of ``ports.py``. It decides nothing.
+"""The only room that knows botocore, boto3's core: AWS in the words of ``ports.py``. It decides nothing.
 
 Each object is given its client. Errors come out as the few typed ones of ``errors.py``, after
 botocore's standard retries.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.errors import AwsError, Refused, VersionLimitError
 from chalicelib.ledger import Entry, Note, Parameter, Run
 from chalicelib.notices import Notice
-from chalicelib.snapshots import Snapshot, SnapshotArn
+from chalicelib.snapshots import OwnSnapshot, Snapshot, SnapshotArn
 
 if TYPE_CHECKING:
     from mypy_boto3_codepipeline import CodePipelineClient
     from mypy_boto3_rds import RDSClient
-    from mypy_boto3_rds.type_defs import DBClusterSnapshotTypeDef
+    from mypy_boto3_rds.type_defs import DBClusterSnapshotTypeDef, TagTypeDef
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_ssm import SSMClient
 
 GOOD = "good"
+# The attribute of a snapshot that holds who may copy and restore it.
 
 _LOGGER = logging.getLogger("aurora-refresh")
 
 # Four attempts at a call that hangs end within half a minute, so that a function has time left to
 # undo. A page of a listing may take longer, and a throttled listing wants more patience.
-_CONFIG = Config(
+CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=4
 )
-_LISTING_CONFIG = Config(
+LISTING_CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 8}, connect_timeout=2, read_timeout=20
 )
 
 
 @contextmanager
-def _asking(operation: str, subject: str) -> Iterator[None]:
+def asking(operation: str, subject: str) -> Iterator[None]:
     """Turns a failed call into an AwsError that names what was asked for."""
     try:
         yield
@@ -75,9 +75,9 @@ class RdsSnapshots:
         pages = self._client.get_paginator("describe_db_cluster_snapshots").paginate(
             SnapshotType="shared", PaginationConfig={"PageSize": 100}
         )
-        with _asking("DescribeDBClusterSnapshots", "the shared snapshots"):
+        with asking("DescribeDBClusterSnapshots", "the shared snapshots"):
             for page in pages:
-                yield from map(_snapshot, page["DBClusterSnapshots"])
+                yield from map(to_snapshot, page["DBClusterSnapshots"])
 
     def find(self, arn: str) -> Snapshot | None:
         """The own or shared snapshot with this ARN; raises AwsError."""
@@ -94,18 +94,75 @@ class RdsSnapshots:
         found = (self._describe(identifier), self._describe(arn))
         return [snapshot for snapshot in found if snapshot]
 
+    def own(self) -> Iterator[OwnSnapshot]:
+        """Every manual snapshot of this account; raises AwsError."""
+        pages = self._client.get_paginator("describe_db_cluster_snapshots").paginate(
+            SnapshotType="manual", PaginationConfig={"PageSize": 100}
+        )
+        with asking("DescribeDBClusterSnapshots", "the own snapshots"):
+            for page in pages:
+                for listed in page["DBClusterSnapshots"]:
+                    tags = {tag["Key"]: tag["Value"] for tag in listed.get("TagList", [])}
+                    yield to_own_snapshot(listed, tags)
+
+    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+        """Ask for a copy, which takes a while; None where a snapshot of that name exists.
+
+        Raises AwsError, and Refused for what only people can mend.
+        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html
+        """
+        told = self._client.exceptions
+        with asking("CopyDBClusterSnapshot", source):
+            try:
+                copied = self._client.copy_db_cluster_snapshot(
+                    SourceDBClusterSnapshotIdentifier=source,
+                    TargetDBClusterSnapshotIdentifier=name,
+                    KmsKeyId=key,
+                    Tags=to_tags(tags),
+                )
+            except told.DBClusterSnapshotAlreadyExistsFault:
+                return None
+            except told.SnapshotQuotaExceededFault as error:
+                raise Refused("copy-quota", _no_copy(source, error)) from error
+            except told.KMSKeyNotAccessibleFault as error:
+                raise Refused("copy-key-denied", _no_copy(source, error)) from error
+            except (
+                told.DBClusterSnapshotNotFoundFault,
+                told.InvalidDBClusterSnapshotStateFault,
+            ) as error:
+                raise Refused("snapshot-gone", _no_copy(source, error)) from error
+        return to_own_snapshot(copied["DBClusterSnapshot"], tags)
+
+    def delete(self, identifier: str) -> None:
+        """Delete a manual snapshot of this account; none there is as good. Raises AwsError."""
+        gone = self._client.exceptions.DBClusterSnapshotNotFoundFault
+        with asking("DeleteDBClusterSnapshot", identifier), suppress(gone):
+            self._client.delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=identifier)
+
     def _describe(self, identifier: str) -> Snapshot | None:
-        with _asking("DescribeDBClusterSnapshots", identifier):
+        with asking("DescribeDBClusterSnapshots", identifier):
             try:
                 listed = self._client.describe_db_cluster_snapshots(
                     DBClusterSnapshotIdentifier=identifier, IncludeShared=True
                 )
             except self._client.exceptions.DBClusterSnapshotNotFoundFault:
                 return None
-        return next(map(_snapshot, listed["DBClusterSnapshots"]), None)
+        return next(map(to_snapshot, listed["DBClusterSnapshots"]), None)
 
 
-def _snapshot(listed: "DBClusterSnapshotTypeDef") -> Snapshot:
+def to_own_snapshot(listed: "DBClusterSnapshotTypeDef", tags: Mapping[str, str]) -> OwnSnapshot:
+    return OwnSnapshot(to_snapshot(listed), tags, listed.get("PercentProgress", 0))
+
+
+def to_tags(tags: Mapping[str, str]) -> "list[TagTypeDef]":
+    return [{"Key": name, "Value": value} for name, value in tags.items()]
+
+
+def _no_copy(source: str, error: ClientError) -> str:
+    return f"RDS does not copy {source}: {error.response['Error']['Message']}"
+
+
+def to_snapshot(listed: "DBClusterSnapshotTypeDef") -> Snapshot:
     arn = listed["DBClusterSnapshotArn"]
     parsed = SnapshotArn.parse(arn)
     return Snapshot(
@@ -118,6 +175,7 @@ def _snapshot(listed: "DBClusterSnapshotTypeDef") -> Snapshot:
         created=listed.get("SnapshotCreateTime"),
         # Only what is known to be own is: an own snapshot need not be production's.
         own=listed.get("SnapshotType") in ("manual", "automated", "awsbackup"),
+        encrypted=listed.get("StorageEncrypted", False),
     )
 
 
@@ -137,7 +195,7 @@ class SsmParameters:
         found: dict[str, Parameter] = {}
         for first in range(0, len(names), self._NAMES_A_CALL):
             some = names[first : first + self._NAMES_A_CALL]
-            with _asking("GetParameters", ", ".join(some)):
+            with asking("GetParameters", ", ".join(some)):
                 answer = self._client.get_parameters(Names=some)
             for parameter in answer["Parameters"]:
                 found[parameter["Name"]] = Parameter(parameter["Value"], parameter["Version"])
@@ -146,7 +204,7 @@ class SsmParameters:
     def put(self, name: str, value: str, note: Note) -> int:
         """Create or replace the parameter; raises AwsError, and of it VersionLimitError."""
         try:
-            with _asking("PutParameter", name):
+            with asking("PutParameter", name):
                 return self._client.put_parameter(
                     Name=name,
                     Value=value,
@@ -162,17 +220,17 @@ class SsmParameters:
     def delete(self, name: str) -> None:
         """Remove the parameter with its history; raises AwsError."""
         gone = self._client.exceptions.ParameterNotFound
-        with _asking("DeleteParameter", name), suppress(gone):
+        with asking("DeleteParameter", name), suppress(gone):
             self._client.delete_parameter(Name=name)
 
     def mark_good(self, name: str, version: int) -> None:
         """Move the label to this version: it is unique within a parameter; raises AwsError."""
-        with _asking("LabelParameterVersion", name):
+        with asking("LabelParameterVersion", name):
             self._client.label_parameter_version(Name=name, ParameterVersion=version, Labels=[GOOD])
 
     def unmark_good(self, name: str, version: int) -> None:
         """Take the label away; raises AwsError."""
-        with _asking("UnlabelParameterVersion", name):
+        with asking("UnlabelParameterVersion", name):
             self._client.unlabel_parameter_version(
                 Name=name, ParameterVersion=version, Labels=[GOOD]
             )
@@ -182,7 +240,7 @@ class SsmParameters:
         pages = self._client.get_paginator("get_parameter_history").paginate(
             Name=name, PaginationConfig={"PageSize": 50}
         )
-        with _asking("GetParameterHistory", name):
+        with asking("GetParameterHistory", name):
             try:
                 kept = [version for page in pages for version in page["Parameters"]]
             except self._client.exceptions.ParameterNotFound:
@@ -226,7 +284,7 @@ class CodePipelines:
 
     @contextmanager
     def _asking(self, operation: str, name: str) -> Iterator[None]:
-        with _asking(operation, f"pipeline {name}"):
+        with asking(operation, f"pipeline {name}"):
             try:
                 yield
             except self._client.exceptions.PipelineNotFoundException as error:
@@ -246,7 +304,7 @@ class SnsPeople:
     def tell(self, notice: Notice) -> None:
         """Publish the notice; what SNS does not do is logged, and changes nothing."""
         try:
-            with _asking("Publish", self._topic_arn):
+            with asking("Publish", self._topic_arn):
                 self._client.publish(
                     TopicArn=self._topic_arn,
                     Subject=notice.subject,
@@ -270,27 +328,27 @@ class Nobody:
 class Aws:
     """The World of ``ports.py``: each client is made once, and only where it is used."""
 
-    def __init__(self, session: boto3.Session, topic_arn: str | None) -> None:
-        self._session = session
+    def __init__(self, create_client: Callable[..., Any], topic_arn: str | None) -> None:
+        self.create_client = create_client
         self._topic_arn = topic_arn
 
     @cached_property
     def snapshots(self) -> RdsSnapshots:
-        return RdsSnapshots(self._session.client("rds", config=_LISTING_CONFIG))
+        return RdsSnapshots(self.create_client("rds", config=LISTING_CONFIG))
 
     @cached_property
     def parameters(self) -> SsmParameters:
-        return SsmParameters(self._session.client("ssm", config=_CONFIG))
+        return SsmParameters(self.create_client("ssm", config=CONFIG))
 
     @cached_property
     def pipelines(self) -> CodePipelines:
-        return CodePipelines(self._session.client("codepipeline", config=_CONFIG))
+        return CodePipelines(self.create_client("codepipeline", config=CONFIG))
 
     @cached_property
     def people(self) -> SnsPeople | Nobody:
         if self._topic_arn is None:
             return Nobody()
-        return SnsPeople(self._session.client("sns", config=_CONFIG), self._topic_arn)
+        return SnsPeople(self.create_client("sns", config=CONFIG), self._topic_arn)
 
     @staticmethod
     def now() -> datetime:

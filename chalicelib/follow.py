@@ -11,8 +11,10 @@ from typing import Any
 
 from chalicelib import notices
 from chalicelib.answers import Answer
+from chalicelib.copying import described
 from chalicelib.current import put
 from chalicelib.errors import AwsError, Refused
+from chalicelib.functions import FINAL_STATES, FOLLOW_PIPELINE
 from chalicelib.ledger import (
     Entry,
     Note,
@@ -24,13 +26,7 @@ from chalicelib.ledger import (
     proven_value,
 )
 from chalicelib.ports import World
-from chalicelib.settings import Settings
-
-FUNCTION = "db-follow-pipeline"
-
-# https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-cloudwatch-events.html
-# A superseded run needs nothing: the newer run carries the version.
-FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED", "CANCELED")
+from chalicelib.settings import Database, Settings
 
 Ledgers = Mapping[str, Sequence[Entry]]
 
@@ -62,16 +58,16 @@ def follow(settings: Settings, world: World, ended: Ended) -> Answer:
             proven = {
                 name: good for name, ledger in ledgers.items() if (good := newly_good(ledger, run))
             }
-            answer = _after_success(world, run, ledgers, proven, cause)
+            answer = _after_success(settings, world, run, ledgers, proven, cause)
         else:
             answer = _after_failure(settings, world, run, runs, ledgers, cause)
     except Refused as refused:
         return Answer("ignored", refused.reason, str(refused), ())
     except AwsError as error:
-        world.people.tell(notices.of_error(FUNCTION, cause, settings, error))
+        world.people.tell(notices.of_error(FOLLOW_PIPELINE, cause, settings, error))
         raise
     if answer.databases:
-        world.people.tell(notices.of_run(FUNCTION, cause, answer))
+        world.people.tell(notices.of_run(FOLLOW_PIPELINE, cause, answer))
     for database in settings.databases:
         if database.name in proven:
             # The label moves after people were told: a kill between the two tells it twice, not never.
@@ -102,18 +98,24 @@ def _run(settings: Settings, world: World, ended: Ended) -> tuple[Run, list[Run]
 
 
 def _after_success(
-    world: World, run: Run, ledgers: Ledgers, proven: Mapping[str, Entry], cause: str
+    settings: Settings,
+    world: World,
+    run: Run,
+    ledgers: Ledgers,
+    proven: Mapping[str, Entry],
+    cause: str,
 ) -> Answer:
     """What the run brought that was not there before; an ordinary deployment brings nothing."""
     minutes = round((run.updated - run.started).total_seconds() / 60, 1)
     entries = []
-    for name, entry in proven.items():
-        ledger = ledgers[name]
-        if _is_news(entry, good_entry(ledger)):
+    for database in settings.databases:
+        name, ledger = database.name, ledgers[database.name]
+        entry = proven.get(name)
+        if entry and _is_news(entry, good_entry(ledger)):
             entries.append(
                 {"name": name, "current": entry.value, "version": entry.version}
                 | _who_and_why(entry)
-                | _age(world, entry, run.updated)
+                | _age(world, database, entry, run.updated)
                 | {"duration_minutes": minutes, "since": ledger[-1].value}
             )
     message = f"{cause} succeeded after {minutes} minutes"
@@ -125,10 +127,10 @@ def _is_news(proven: Entry, before: Entry | None) -> bool:
     return proven.value != before.value if before else proven.note is not None
 
 
-def _age(world: World, entry: Entry, when: datetime) -> dict[str, Any]:
+def _age(world: World, database: Database, entry: Entry, when: datetime) -> dict[str, Any]:
     """How old the data was when the run ended; unknown once the snapshot is gone."""
     try:
-        snapshot = world.snapshots.find(entry.value)
+        snapshot = described(world, database, entry.value)
     except AwsError:
         return {}  # nice to know, and nothing to fail for
     if snapshot is None or snapshot.created is None:
@@ -146,7 +148,7 @@ def _after_failure(
 ) -> Answer:
     """Put back what a promotion, or a pin with ``deploy``, had set; a pin that waits stays."""
     message = f"{cause} ended as {run.status}"
-    note = Note("revert", FUNCTION, message)
+    note = Note("revert", FOLLOW_PIPELINE, message)
     entries = []
     for database in settings.databases:
         ledger = ledgers[database.name]

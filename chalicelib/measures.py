@@ -20,6 +20,7 @@ _COUNTED = {
     ("promote", "skipped"): "RefreshSkipped",
     ("promote", "failed"): "RefreshFailed",
     ("update", "failed"): "RefreshFailed",
+    ("copies", "failed"): "RefreshFailed",
     ("follow", "succeeded"): "RefreshSucceeded",
     ("follow", "failed"): "RefreshFailed",
 }

@@ -35,6 +35,17 @@ NEXT_STEPS = {
     "not-eligible": "Check who changed the parameter or the snapshot, then pin an eligible one.",
     "snapshot-stale": "Check in production why no newer snapshot is shared; pin this one if its age "
     "is acceptable.",
+    "copy-pending": "Wait until the copy is available, which db-follow-copies records in latest; then "
+    "refresh by hand, POST /refresh, or leave it to the next schedule.",
+    "copy-failed": "Check that production still has the snapshot, and lets this account use its key; "
+    "the next run of db-update-latest-snapshot-id asks for the copy anew.",
+    "copy-quota": "RDS keeps 100 manual cluster snapshots in a Region, and copies five at a time: delete "
+    "what nobody needs, or wait; then run db-update-latest-snapshot-id again.",
+    "copy-key-denied": "Let the function's role use P_COPY_KMS_KEY_ID and production's key in both keys' "
+    "policies (kms:CreateGrant, kms:DescribeKey). A snapshot under production's default key aws/rds "
+    "cannot be copied: it wants a customer-managed key there.",
+    "copy-unencrypted": "Encrypt production's cluster, or leave P_COPY_KMS_KEY_ID out.",
+    "copy-name-taken": "Look who made that snapshot; delete or rename it.",
     "pipeline-missing": "Correct the pipeline's name in its parameter.",
 }
 
@@ -64,7 +75,7 @@ def of_answer(function: str, cause: str, answer: Answer) -> Notice | None:
         for entry in concerned
     }
     what = "refresh skipped" if answer.outcome == "skipped" else "REFRESH FAILED"
-    return _notice(
+    return notice(
         f"{what}: {','.join(dict.fromkeys(grounds.values()))} ({_names(answer)})",
         {
             "What happened": [f"{function} decided not to act: {each}." for each in grounds],
@@ -83,8 +94,15 @@ def of_answer(function: str, cause: str, answer: Answer) -> Notice | None:
 def of_error(function: str, cause: str, settings: Settings, error: AwsError) -> Notice:
     """Tells what AWS did not do, in this attempt; Lambda makes up to two more."""
     databases = ",".join(database.name for database in settings.databases)
-    return _notice(
-        f"REFRESH FAILED: {error.operation} {error.code} ({databases})",
+    return not_done("REFRESH FAILED", function, cause, {"databases": databases}, error)
+
+
+def not_done(
+    what: str, function: str, cause: str, concerned: Mapping[str, str], error: AwsError
+) -> Notice:
+    """Tells for what is ``concerned``, by its kind, that ``what`` happened: AWS did not do its part."""
+    return notice(
+        f"{what}: {error.operation} {error.code} ({', '.join(concerned.values())})",
         {
             "What happened": [
                 f"{function} could not go on: {error}.",
@@ -99,7 +117,7 @@ def of_error(function: str, cause: str, settings: Settings, error: AwsError) -> 
             "outcome": "error",
             "reason": error.code,
             "operation": error.operation,
-            "databases": databases,
+            **concerned,
         },
     )
 
@@ -119,7 +137,7 @@ def of_run(function: str, cause: str, answer: Answer) -> Notice:
             f"Look at {cause} to see why it failed. What was taken back is promoted again by the "
             "next schedule that is due, or pin it by hand."
         )
-    return _notice(
+    return notice(
         f"{subject} ({_names(answer)})",
         {
             "What happened": f"{answer.message}.",
@@ -166,9 +184,10 @@ def _attributes(function: str, answer: Answer) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def _notice(
+def notice(
     subject: str, parts: Mapping[str, str | list[str]], attributes: Mapping[str, str]
 ) -> Notice:
+    """A notice of named parts, its subject as SNS allows it."""
     lines = []
     for name, part in parts.items():
         lines += [

@@ -8,14 +8,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from chalicelib.answers import Values, arn_of, data_age, hidden, snapshot_of, value_of
+from chalicelib.answers import (
+    Values,
+    arn_of,
+    data_age,
+    earlier_snapshot,
+    hidden,
+    snapshot_of,
+    value_of,
+)
+from chalicelib.copying import described, settled_copies
 from chalicelib.errors import AwsError, RefreshError, Refused
 from chalicelib.hold import PLACEHOLDER
+from chalicelib.latest import newest
 from chalicelib.ledger import Entry, Run, carries, is_carried, newest_run_of, proven_entry
 from chalicelib.notices import NEXT_STEPS
-from chalicelib.pin import earlier_snapshot
 from chalicelib.ports import World
-from chalicelib.refresh import candidate, held, newest, pipeline_name, wrong_names
+from chalicelib.refresh import candidate, held, pipeline_name, wrong_names
 from chalicelib.settings import Database, Settings
 from chalicelib.snapshots import Snapshot, choose, rejection
 
@@ -184,11 +193,13 @@ def _database(
     }
     try:
         data = deployed or current
-        snapshot = world.snapshots.find(data) if data else None
+        snapshot = described(world, database, data) if data else None
         if snapshot and snapshot.created:
             told |= data_age(snapshot, look.now)
         if latest and latest != current:
             candidate(settings, world, database, look.values)
+        elif database.copying and latest is None:
+            settled_copies(world, database.copying)  # why there is none yet
     except Refused as refused:
         problems.append(f"{database.name}: latest would not be promoted: {_mendable(refused)}")
     except AwsError as error:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chalicelib.answers import Values, snapshot_of
+from chalicelib.answers import Values, earlier_snapshot, snapshot_of
 from chalicelib.current import carry_out_or_take_back, check_idle, put
 from chalicelib.errors import NotFound, Refused
-from chalicelib.ledger import Entry, Move, Note, Run, earlier_values, is_carried
+from chalicelib.ledger import Entry, Move, Note, Run, is_carried
 from chalicelib.ports import World
 from chalicelib.refresh import wrong_pipeline
 from chalicelib.settings import Database, Settings
@@ -65,11 +65,6 @@ def _is_unfinished(present: Entry, runs: Sequence[Run]) -> bool:
     """A rollback was killed before it started its run: one more step back would undo it."""
     rolled_back = present.note is not None and present.note.action == "rollback"
     return rolled_back and present.token is not None and not is_carried(present, runs)
-
-
-def earlier_snapshot(ledger: Sequence[Entry]) -> str | None:
-    """Where a rollback goes: the newest earlier snapshot that differs from the present value."""
-    return next(filter(SnapshotArn.parse, earlier_values(ledger)), None)
 
 
 def _values(settings: Settings, world: World, database: Database) -> Values:

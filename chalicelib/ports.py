@@ -9,7 +9,7 @@ from typing import Protocol
 
 from chalicelib.ledger import Entry, Note, Parameter, Run
 from chalicelib.notices import Notice
-from chalicelib.snapshots import Snapshot
+from chalicelib.snapshots import OwnSnapshot, Snapshot
 
 
 class Snapshots(Protocol):
@@ -23,6 +23,19 @@ class Snapshots(Protocol):
 
     def named(self, identifier: str, account: str) -> list[Snapshot]:
         """This account's own snapshot of that name and the one that ``account`` shares."""
+
+    def own(self) -> Iterator[OwnSnapshot]:
+        """Every manual snapshot of this account, in no promised order."""
+
+    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+        """Ask for an own copy under a key; None where a snapshot of that name exists already.
+
+        Raises Refused for what only people can mend: ``copy-quota``, ``copy-key-denied``, and
+        ``snapshot-gone`` where the source went away.
+        """
+
+    def delete(self, identifier: str) -> None:
+        """Delete a manual snapshot of this account; none there is as good."""
 
 
 class Parameters(Protocol):

@@ -1,4 +1,4 @@
-"""What the two schedules ask for, or a person by hand, decided by the pure rooms, done on AWS.
+"""The promotion that the schedule asks for, or a person by hand: decided by pure rooms, done on AWS.
 
 AWS and the clock come in as a World. Decisions not to act become answers; what AWS did not do is
 raised, after an undo, so that Lambda's own retries run. People hear of both.
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import wraps
-from typing import Any
 
 from chalicelib import notices
 from chalicelib.answers import (
@@ -25,13 +24,15 @@ from chalicelib.answers import (
     snapshot_of,
     value_of,
 )
+from chalicelib.copying import promotable_copy, settled_copies
 from chalicelib.current import carry_out, carry_out_or_take_back, check_idle, take_back
 from chalicelib.errors import AwsError, PipelineBusyError, Refused, UncertainError
+from chalicelib.functions import RESTORE
 from chalicelib.hold import PLACEHOLDER, Hold
 from chalicelib.ledger import Move, Note, Run, is_spent, next_move
 from chalicelib.ports import World
 from chalicelib.settings import Database, Settings
-from chalicelib.snapshots import Choice, Snapshot, SnapshotArn, choose, rejection
+from chalicelib.snapshots import Snapshot, SnapshotArn, rejection
 from chalicelib.walk import Walk
 
 # Tokens of scheduled runs are derived within this namespace, which was drawn once at random.
@@ -43,7 +44,7 @@ _PIPELINE_NAME = re.compile(r"[A-Za-z0-9.@_-]{1,100}")
 UseCase = Callable[[Settings, World, datetime], Answer]
 
 
-def _people_hear(function: str) -> Callable[[UseCase], UseCase]:
+def people_hear(function: str) -> Callable[[UseCase], UseCase]:
     """Tells people of what was refused, and of what AWS did not do, which is raised again."""
 
     def decorate(use_case: UseCase) -> UseCase:
@@ -65,87 +66,7 @@ def _people_hear(function: str) -> Callable[[UseCase], UseCase]:
     return decorate
 
 
-# --- db-update-latest-snapshot-id -----------------------------------------------------------------
-
-
-@_people_hear("db-update-latest-snapshot-id")
-def update(settings: Settings, world: World, scheduled: datetime) -> Answer:
-    """Record each database's newest eligible share in its parameter *latest*; raises AwsError.
-
-    Databases are independent here, because nothing is restored from *latest*.
-    """
-    try:
-        _check_week(settings, scheduled)
-    except Refused as refused:
-        return refusal(refused, settings.databases, {})
-    choices = choose(world.snapshots.shared(), [each.wanted for each in settings.databases])
-    values = world.parameters.get(
-        [
-            name
-            for each in settings.databases
-            for name in (each.latest_parameter, each.current_parameter)
-        ]
-    )
-    entries = [
-        _update_one(world, database, choice, values, scheduled)
-        for database, choice in zip(settings.databases, choices, strict=True)
-    ]
-    # What went wrong for one database must not hide behind what went well for another.
-    told = next(
-        entry
-        for outcome in ("failed", "updated", "unchanged")
-        for entry in entries
-        if entry["outcome"] == outcome
-    )
-    return Answer(told["outcome"], told["reason"], told["message"], tuple(entries))
-
-
-def _update_one(
-    world: World, database: Database, choice: Choice, values: Values, scheduled: datetime
-) -> dict[str, Any]:
-    before = snapshot_of(values, database.latest_parameter)
-    entry: dict[str, Any] = {
-        "name": database.name,
-        "outcome": "unchanged",
-        "reason": None,
-        "message": None,
-        "latest": before,
-        "current": snapshot_of(values, database.current_parameter),
-        "previous": before,
-        "rejected": dict(choice.rejected),
-    }
-    try:
-        found = newest(database, choice)
-    except Refused as refused:
-        return entry | {"outcome": "failed", "reason": refused.reason, "message": str(refused)}
-    if found.arn != before:
-        note = Note("update", f"the schedule of {scheduled.isoformat()}", "newest eligible share")
-        world.parameters.put(database.latest_parameter, found.arn, note)
-        entry["outcome"] = "updated"
-    return entry | {"latest": found.arn, **data_age(found, world.now())}
-
-
-def newest(database: Database, choice: Choice) -> Snapshot:
-    """The snapshot to record in *latest*; raises Refused where none can be chosen."""
-    if choice.ambiguous:
-        raise Refused(
-            "ambiguous-cluster",
-            f"{database.name}: eligible snapshots come from several clusters "
-            f"({', '.join(sorted(choice.clusters))}); set {database.name.upper()}_SOURCE_CLUSTER",
-        )
-    if choice.newest is None:
-        rejected = ", ".join(f"{count} for {reason}" for reason, count in choice.rejected.items())
-        raise Refused(
-            "no-eligible-snapshot",
-            f"{database.name}: no shared snapshot is eligible; rejected: {rejected or 'none'}",
-        )
-    return choice.newest
-
-
-# --- db-restore-from-snapshot ---------------------------------------------------------------------
-
-
-@_people_hear("db-restore-from-snapshot")
+@people_hear(RESTORE)
 def promote(settings: Settings, world: World, scheduled: datetime) -> Answer:
     """Copy *latest* to *current* for every database and start the main pipeline.
 
@@ -159,7 +80,7 @@ def promote(settings: Settings, world: World, scheduled: datetime) -> Answer:
     values: Values = {}
     try:
         with walk.step("week"):
-            _check_week(settings, scheduled)
+            check_week(settings, scheduled)
         values = world.parameters.get(settings.promotion_parameters)
         plan = _plan(settings, world, values, order, walk)
         _, execution_id = carry_out(world, plan.pipeline, plan.runs, plan.moves, plan.note)
@@ -248,7 +169,7 @@ def _plan(settings: Settings, world: World, values: Values, order: Order, walk: 
     with walk.step("hold", of_time=True) as told:
         _check_hold(settings, values, world.now())
     with walk.step("parameters") as told:
-        pipeline = _check_names(settings, values)
+        pipeline = _check_names(settings, world, values)
         told(f"the pipeline is {pipeline}")
     with walk.step("snapshot") as told:
         snapshots = [candidate(settings, world, each, values) for each in settings.databases]
@@ -297,7 +218,7 @@ def _taken_back(settings: Settings, world: World, values: Values, by: str, why: 
     return take_back(world, names, pipeline, lambda entry: entry.promoted(by), why)
 
 
-def _check_week(settings: Settings, scheduled: datetime) -> None:
+def check_week(settings: Settings, scheduled: datetime) -> None:
     day = settings.window.date_of(scheduled)
     cadence = settings.cadence
     if not cadence.is_on_week(day):
@@ -370,8 +291,12 @@ def wrong_pipeline(settings: Settings, values: Values) -> Refused | None:
     return None
 
 
-def _check_names(settings: Settings, values: Values) -> str:
+def _check_names(settings: Settings, world: World, values: Values) -> str:
     for wrong in wrong_names(settings, values):
+        if wrong.reason == "no-latest":
+            for database in settings.databases:
+                if database.copying and snapshot_of(values, database.latest_parameter) is None:
+                    settled_copies(world, database.copying)  # the first copy may be under way
         raise wrong
     return values[settings.pipeline_parameter].value
 
@@ -384,23 +309,33 @@ def candidate(settings: Settings, world: World, database: Database, values: Valu
     value = values[database.latest_parameter].value
     arn = SnapshotArn.parse(value)
     assert arn is not None  # see _check_names
-    if arn.account != database.wanted.account:
-        # Not ours to ask AWS about.
-        raise Refused(
-            "not-eligible", f"{value}: account {arn.account}, wanted {database.wanted.account}"
-        )
-    snapshot = world.snapshots.find(value)
-    if snapshot is None:
-        raise Refused("snapshot-gone", f"{value} does not exist any more, or is no longer shared")
-    broken = rejection(snapshot, database.wanted)
-    if broken:
-        raise Refused("not-eligible", f"{value}: {broken.detail}")
+    if database.copying:
+        snapshot = promotable_copy(world, database.copying, value)
+    else:
+        snapshot = _promotable_share(world, database, arn)
     age = snapshot.age(world.now())
     if settings.max_age and age > settings.max_age:
         raise Refused(
             "snapshot-stale",
             f"{value} is {age.days} days old, the limit is {settings.max_age.days}",
         )
+    return snapshot
+
+
+def _promotable_share(world: World, database: Database, arn: SnapshotArn) -> Snapshot:
+    if arn.account != database.wanted.account:
+        # Not ours to ask AWS about.
+        raise Refused(
+            "not-eligible", f"{arn.text}: account {arn.account}, wanted {database.wanted.account}"
+        )
+    snapshot = world.snapshots.find(arn.text)
+    if snapshot is None:
+        raise Refused(
+            "snapshot-gone", f"{arn.text} does not exist any more, or is no longer shared"
+        )
+    broken = rejection(snapshot, database.wanted)
+    if broken:
+        raise Refused("not-eligible", f"{arn.text}: {broken.detail}")
     return snapshot
 
 

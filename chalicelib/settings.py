@@ -5,28 +5,44 @@ wrong stage fails the deployment and not the night. Every problem is reported, n
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
+from chalicelib.copies import Copying
 from chalicelib.errors import SettingsError
 from chalicelib.hold import Hold
 from chalicelib.schedule import Cadence, Expression, Window, day, ever_runs, next_run
 from chalicelib.snapshots import Wanted
+from chalicelib.variables import (
+    Variable,
+    account_of,
+    at_least_one,
+    cluster_identifier,
+    key_of,
+    matching,
+    read,
+    topic_arn,
+    whole_number,
+)
 
 ENGINES = ("aurora-postgresql", "aurora-mysql", "docdb", "neptune")
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """One database of the refresh: ``name`` is its prefix in lower case."""
+    """One database of the refresh: ``name`` is its prefix in lower case.
+
+    ``copying`` None: the share itself is promoted.
+    """
 
     name: str
     latest_parameter: str
     current_parameter: str
     wanted: Wanted
+    copying: Copying | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +64,21 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """The settings in ``environment``; raises SettingsError naming every problem."""
         problems: list[str] = []
-        stage = _read(environment, _STAGE, problems)
+        stage = read(environment, _STAGE, problems)
         prefixes = stage.get("DATABASES", ())
         by_prefix = {
-            prefix: _read(environment, _PER_DATABASE, problems, prefix) for prefix in prefixes
+            prefix: read(environment, _PER_DATABASE, problems, prefix) for prefix in prefixes
         }
         problems += _parameters_named_twice(stage, by_prefix)
         problems += _databases_that_overlap(by_prefix)
+        problems += _names_too_long_for_a_tag(by_prefix)
         problems += _restore_that_never_comes(stage)
         if problems:
             raise SettingsError(problems)
         return cls(
             pipeline_parameter=stage["SSM_MAIN_CICD_NAME"],
             databases=tuple(
-                Database(
-                    name=prefix.lower(),
-                    latest_parameter=values["SSM_{}_LATEST_SNAPSHOT_NAME"],
-                    current_parameter=values["SSM_{}_CURRENT_SNAPSHOT_NAME"],
-                    wanted=Wanted(
-                        account=stage["SOURCE_ACCOUNT"],
-                        engine=values["{}_ENGINE"],
-                        engine_version=values["{}_ENGINE_VERSION"],
-                        cluster=values["{}_SOURCE_CLUSTER"],
-                    ),
-                )
+                _database(prefix, stage["SOURCE_ACCOUNT"], values)
                 for prefix, values in by_prefix.items()
             ),
             update_schedule=stage["UPDATE_SCHEDULE"],
@@ -83,6 +90,11 @@ class Settings:
             hold_parameter=stage["SSM_REFRESH_HOLD_NAME"],
             pin_api_enabled=stage["PIN_API_ENABLED"],
         )
+
+    @property
+    def has_copies(self) -> bool:
+        """Any database is restored from copies of ours."""
+        return any(database.copying for database in self.databases)
 
     @property
     def promotion_parameters(self) -> tuple[str, ...]:
@@ -104,36 +116,22 @@ class Settings:
         return next_run(self.restore_schedule, self.cadence, self.window, now, not_before)
 
 
-@dataclass(frozen=True, slots=True)
-class _Variable:
-    """How one variable is read; ``parse`` raises ValueError saying what would be right."""
-
-    name: str
-    parse: Callable[[str], Any]
-    default: str | None = None
-    required: bool = False
-
-
-def _read(
-    environment: Mapping[str, str],
-    variables: tuple[_Variable, ...],
-    problems: list[str],
-    prefix: str = "",
-) -> dict[str, Any]:
-    """The variables' values by name; what is wrong is added to ``problems`` and left out."""
-    values: dict[str, Any] = {}
-    for variable in variables:
-        name = variable.name.format(prefix)
-        # An empty variable means the same as none: templates set what they do not use to "".
-        text = environment.get(name) or variable.default
-        try:
-            if text or variable.required:
-                values[variable.name] = variable.parse(text or "")
-            else:
-                values[variable.name] = None
-        except ValueError as error:
-            problems.append(f"{name} is {repr(text) if text else 'missing'}: {error}")
-    return values
+def _database(prefix: str, account: str, values: dict[str, Any]) -> Database:
+    wanted = Wanted(
+        account=account,
+        engine=values["{}_ENGINE"],
+        engine_version=values["{}_ENGINE_VERSION"],
+        cluster=values["{}_SOURCE_CLUSTER"],
+    )
+    latest = values["SSM_{}_LATEST_SNAPSHOT_NAME"]
+    key = values["{}_COPY_KMS_KEY_ID"]
+    return Database(
+        name=prefix.lower(),
+        latest_parameter=latest,
+        current_parameter=values["SSM_{}_CURRENT_SNAPSHOT_NAME"],
+        wanted=wanted,
+        copying=Copying(wanted, key, values["{}_COPIES_TO_KEEP"], latest) if key else None,
+    )
 
 
 def _parameters_named_twice(
@@ -176,6 +174,17 @@ def _databases_that_overlap(by_prefix: dict[str, dict[str, Any]]) -> list[str]:
     ]
 
 
+def _names_too_long_for_a_tag(by_prefix: dict[str, dict[str, Any]]) -> list[str]:
+    """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_Tag.html"""
+    return [
+        f"SSM_{prefix}_LATEST_SNAPSHOT_NAME has {len(name)} characters: copies bear it as a tag, so "
+        "write a name of at most 256"
+        for prefix, values in by_prefix.items()
+        if values.get("{}_COPY_KMS_KEY_ID")
+        and len(name := values.get("SSM_{}_LATEST_SNAPSHOT_NAME") or "") > 256
+    ]
+
+
 def _restore_that_never_comes(stage: dict[str, Any]) -> list[str]:
     names = ("RESTORE_SCHEDULE", "REFRESH_EVERY_WEEKS", "REFRESH_ANCHOR_DATE", "MAINTENANCE_WINDOW")
     if not all(name in stage for name in names):
@@ -191,30 +200,8 @@ def _restore_that_never_comes(stage: dict[str, Any]) -> list[str]:
     return [problem]
 
 
-def _matching(pattern: str, wanted: str) -> Callable[[str], str]:
-    compiled = re.compile(pattern)
-
-    def parse(text: str) -> str:
-        if not compiled.fullmatch(text):
-            raise ValueError(wanted)
-        return text
-
-    return parse
-
-
-def _whole_number(text: str, least: int) -> int:
-    # int() alone would also take "1_0", " 1 " and digits of other scripts.
-    if not re.fullmatch("[0-9]{1,4}", text) or int(text) < least:
-        raise ValueError(f"write a whole number from {least} to 9999")
-    return int(text)
-
-
-def _weeks(text: str) -> int:
-    return _whole_number(text, 1)
-
-
 def _age_limit(text: str) -> timedelta | None:
-    days = _whole_number(text, 0)
+    days = whole_number(text, 0)
     return timedelta(days=days) if days else None
 
 
@@ -259,57 +246,44 @@ def _parameter_name(text: str) -> str:
     return text
 
 
-def _cluster(text: str) -> str:
-    # RDS stores identifiers in lower case, whatever case they were created with.
-    return _matching(
-        "[a-z](-?[a-z0-9]){0,62}",
-        "write a DB cluster identifier: 1 to 63 letters, digits and single hyphens, first a letter",
-    )(text.lower())
-
-
-def _copy_key(_text: str) -> str:
-    # Promoting the share itself where the stage asks for copies would be a silent wrong choice.
-    raise ValueError("copies under one's own key are not available in this version; leave it out")
-
-
 _STAGE = (
-    _Variable(
+    Variable(
         "SOURCE_ACCOUNT",
-        _matching("[0-9]{12}", "write production's account id, 12 digits"),
+        account_of("production's"),
         required=True,
     ),
-    _Variable("SSM_MAIN_CICD_NAME", _parameter_name, required=True),
-    _Variable("DATABASES", _prefixes, "RDS"),
-    _Variable("UPDATE_SCHEDULE", Expression.parse, "cron(0 2 ? * SUN *)"),
-    _Variable("RESTORE_SCHEDULE", Expression.parse, "cron(0 4 ? * SUN *)"),
-    _Variable("REFRESH_EVERY_WEEKS", _weeks, "2"),
-    _Variable("REFRESH_ANCHOR_DATE", day, "2026-01-04"),
-    _Variable("MAINTENANCE_WINDOW", Window.parse, "00:00-07:00 UTC"),
-    _Variable("MAX_SNAPSHOT_AGE_DAYS", _age_limit, "14"),
-    _Variable(
+    Variable("SSM_MAIN_CICD_NAME", _parameter_name, required=True),
+    Variable("DATABASES", _prefixes, "RDS"),
+    Variable("UPDATE_SCHEDULE", Expression.parse, "cron(0 2 ? * SUN *)"),
+    Variable("RESTORE_SCHEDULE", Expression.parse, "cron(0 4 ? * SUN *)"),
+    Variable("REFRESH_EVERY_WEEKS", at_least_one, "2"),
+    Variable("REFRESH_ANCHOR_DATE", day, "2026-01-04"),
+    Variable("MAINTENANCE_WINDOW", Window.parse, "00:00-07:00 UTC"),
+    Variable("MAX_SNAPSHOT_AGE_DAYS", _age_limit, "14"),
+    Variable(
         "NOTIFICATION_TOPIC_ARN",
-        _matching(
-            r"arn:aws(-[a-z-]+)?:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}",
-            "write the ARN of a standard SNS topic, such as "
-            "arn:aws:sns:eu-west-1:222222222222:aurora-refresh",
-        ),
+        topic_arn("arn:aws:sns:eu-west-1:222222222222:aurora-refresh"),
     ),
-    _Variable("SSM_REFRESH_HOLD_NAME", _parameter_name),
-    _Variable("PIN_API_ENABLED", _switch, "true"),
+    Variable("SSM_REFRESH_HOLD_NAME", _parameter_name),
+    Variable("PIN_API_ENABLED", _switch, "true"),
 )
 
 _PER_DATABASE = (
-    _Variable("SSM_{}_LATEST_SNAPSHOT_NAME", _parameter_name, required=True),
-    _Variable("SSM_{}_CURRENT_SNAPSHOT_NAME", _parameter_name, required=True),
-    _Variable("{}_ENGINE", _engine, required=True),
-    _Variable(
+    Variable("SSM_{}_LATEST_SNAPSHOT_NAME", _parameter_name, required=True),
+    Variable("SSM_{}_CURRENT_SNAPSHOT_NAME", _parameter_name, required=True),
+    Variable("{}_ENGINE", _engine, required=True),
+    Variable(
         "{}_ENGINE_VERSION",
-        _matching(
+        matching(
             r"[0-9]+(\.[A-Za-z0-9_-]+)*",
             "write an engine version such as 15.4, or its leading parts such as 15",
         ),
         required=True,
     ),
-    _Variable("{}_SOURCE_CLUSTER", _cluster),
-    _Variable("{}_COPY_KMS_KEY_ID", _copy_key),
+    Variable("{}_SOURCE_CLUSTER", cluster_identifier),
+    Variable(
+        "{}_COPY_KMS_KEY_ID",
+        key_of("acceptance's"),
+    ),
+    Variable("{}_COPIES_TO_KEEP", at_least_one, "3"),
 )

@@ -25,12 +25,13 @@ class SnapshotArn:
     text: str
     region: str
     account: str
+    identifier: str
 
     @classmethod
     def parse(cls, text: str) -> "SnapshotArn | None":
         """The parts of ``text``, or None where it is not the ARN of a DB cluster snapshot."""
         match = _ARN.fullmatch(text)
-        return cls(text, match["region"], match["account"]) if match else None
+        return cls(text, *match.groups()) if match else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Snapshot:
     """A DB cluster snapshot as DescribeDBClusterSnapshots lists it.
 
     ``created`` is None while AWS has not said: the field is missing while a snapshot is being made.
-    ``own`` tells a snapshot of this account from one that another account shares with it.
+    ``own`` tells a snapshot of this account from one that another account shares with it, and
+    ``encrypted`` one under a key of KMS.
     """
 
     arn: str
@@ -49,11 +51,21 @@ class Snapshot:
     status: str
     created: datetime | None
     own: bool
+    encrypted: bool
 
     def age(self, now: datetime) -> timedelta:
         """How old the data of an eligible snapshot is; one that is not may have no creation time."""
         assert self.created is not None
         return now - self.created
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSnapshot:
+    """A manual snapshot of this account, whose tags can be seen; ``progress`` of a copy, in percent."""
+
+    snapshot: Snapshot
+    tags: Mapping[str, str]
+    progress: int
 
 
 @dataclass(frozen=True, slots=True)

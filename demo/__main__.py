@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import Any
 
+from demo import company as whole_company
+from demo.telling import NotAsTold, expect, fire, gist, say, short, title
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER, key_of
 from localcloud.client import LocalCloud, send
@@ -28,20 +29,18 @@ PROJECT = Path(__file__).resolve().parent.parent
 TOOLS = os.path.relpath(Path(sys.executable).parent)
 
 
-class NotAsTold(Exception):
-    """Something happened that the story does not tell."""
-
-
 def main() -> int:
     """Tell the night; the status that ``make demo`` exits with."""
     parser = argparse.ArgumentParser(
         prog="make demo",
-        description="Two nights of the refresh on a local cloud: one fails, one succeeds.",
+        description="The refresh on a local cloud: two nights of one database, of which one fails; "
+        "or one night of a company with three databases, from production's snapshots on.",
     )
+    parser.add_argument("--scenario", choices=("orders", "company"), default="orders")
     parser.add_argument(
         "--keep", action="store_true", help="leave the cloud running, and print what to try on it"
     )
-    keep = parser.parse_args().keep
+    given = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, leave)
     began, told = monotonic(), False
@@ -52,11 +51,14 @@ def main() -> int:
             LocalCloud.start() as cloud,
         ):
             copy_project(PROJECT, Path(copy))
-            company = Company(cloud, Path(copy))
-            tell_the_night(company)
+            if given.scenario == "company":
+                company = whole_company.tell_the_night(cloud, PROJECT, Path(copy))
+            else:
+                company = Company(cloud, Path(copy))
+                tell_the_night(company)
             told = True
             title(f"All as told, in {monotonic() - began:.0f} s.")
-            if keep:
+            if given.keep:
                 invite(company)
     except NotAsTold as error:
         print(f"\nNot as told: {error}", file=sys.stderr)
@@ -172,21 +174,6 @@ def pin(company: Company) -> None:
     say(f"refused:  {status} {answer['Message']}")
 
 
-def fire(company: Company, function: str, time: datetime) -> dict[str, Any]:
-    records = company.cloud.fire(function, time)
-    last = records[-1]
-    expect(last["status"] == "succeeded", f"{function} {last['status']}: {gist(last['error'])}")
-    payload: dict[str, Any] = last["payload"]
-    return payload
-
-
-def gist(answer: Any) -> str:
-    """What a person needs of an answer that is not the expected one."""
-    names = ("outcome", "reason", "message", "errorType", "errorMessage", "Code", "Message")
-    found = answer if isinstance(answer, dict) else {}
-    return ", ".join(f"{name} {found[name]}" for name in names if found.get(name)) or str(answer)
-
-
 def invite(company: Company) -> None:
     """Print what to try, and wait for Ctrl-C."""
     cloud = company.cloud
@@ -221,23 +208,6 @@ echo {shlex.quote(json.dumps(event))} \\
         )
     print(flush=True)
     signal.pause()
-
-
-def title(text: str) -> None:
-    print(f"\n{text}", flush=True)
-
-
-def say(text: str) -> None:
-    print(f"  {text}", flush=True)
-
-
-def expect(told: bool, found: object) -> None:
-    if not told:
-        raise NotAsTold(f"found {found}")
-
-
-def short(arn: str) -> str:
-    return arn.rsplit(":", 1)[-1]
 
 
 def only(clusters: dict[str, str]) -> str:

@@ -19,6 +19,7 @@ from enum import Enum
 from typing import Any
 
 from moto.core.exceptions import ServiceException
+from moto.kms.models import kms_backends
 from moto.rds.exceptions import KMSKeyNotAccessibleFault
 from moto.rds.models import rds_backends
 
@@ -40,6 +41,7 @@ _KEYS = {
     "aws:securetransport",
     "cloudwatch:namespace",
     "kms:grantisforawsresource",
+    "kms:resourcealiases",
     "kms:viaservice",
 }
 
@@ -82,18 +84,36 @@ def _key_refusal(call: Call, caller: Caller) -> Answer | None:
     """
     backend: Any = rds_backends[call.account][call.region]
     try:
-        key = backend.key_arn(call.parameters["KmsKeyId"])
+        keys = [backend.key_arn(call.parameters["KmsKeyId"])]
+        source = call.parameters.get("SourceDBClusterSnapshotIdentifier")
+        if source:
+            keys.append(backend.source_key(source))
     except ServiceException:
         return None
-    context = context_of(caller, call.region, key) | {
-        "kms:viaservice": f"rds.{call.region}.amazonaws.com",
-        "kms:grantisforawsresource": "true",
-    }
-    for action in ("kms:CreateGrant", "kms:DescribeKey"):
-        if decide(caller.policies, action, key, context) is not Decision.ALLOWED:
-            fault = KMSKeyNotAccessibleFault(key)
-            return call.error(fault.code, f"{fault.message} ({action})", 400)
+    for key in filter(None, keys):
+        if backend.is_default_key(key):
+            continue  # whose policy lets everybody in the account use it through RDS
+        context = context_of(caller, call.region, key) | {
+            "kms:viaservice": f"rds.{call.region}.amazonaws.com",
+            "kms:grantisforawsresource": "true",
+            "kms:resourcealiases": _aliases(key),
+        }
+        for action in ("kms:CreateGrant", "kms:DescribeKey"):
+            if decide(caller.policies, action, key, context) is not Decision.ALLOWED:
+                fault = KMSKeyNotAccessibleFault(key)
+                return call.error(fault.code, f"{fault.message} ({action})", 400)
     return None
+
+
+def _aliases(key: str) -> str:
+    """A key's aliases, with commas between them, which none can hold."""
+    arn = key.split(":")
+    if len(arn) < 6:
+        return ""
+    identifier = arn[5].removeprefix("key/")
+    return ",".join(
+        alias.alias_name for alias in kms_backends[arn[4]][arn[3]].list_aliases(identifier)
+    )
 
 
 def denial(call: Call, message: str) -> Answer:
@@ -176,7 +196,8 @@ def _applies(
 
 def _holds(operator: str, key: str, expected: list[Any], context: Mapping[str, str]) -> bool:
     """Whether a condition is met; NotRestored if that is not known here."""
-    name = operator.removesuffix("IfExists")
+    several = operator.startswith("ForAnyValue:")
+    name = operator.removeprefix("ForAnyValue:").removesuffix("IfExists")
     if name not in _OPERATORS and operator != "Null":
         raise NotRestored(f"the condition operator {operator} is not known to the local cloud")
     if key not in _KEYS:
@@ -186,7 +207,9 @@ def _holds(operator: str, key: str, expected: list[Any], context: Mapping[str, s
     if operator == "Null":
         return str(actual is None).lower() in [value.lower() for value in values]
     if actual is None:
-        return name != operator or "Not" in name
+        return not several and (name != operator or "Not" in name)
+    if several:
+        return any(_OPERATORS[name](values, each) for each in actual.split(","))
     return _OPERATORS[name](values, actual)
 
 
@@ -265,16 +288,16 @@ def _codepipeline(call: Call) -> Iterator[str]:
 
 def _rds(call: Call) -> Iterator[str]:
     """Sources before what is made of them; for Describe… operations everything."""
-    if call.operation.startswith("Describe"):
+    if call.operation.startswith("Describe") and not call.operation.endswith("Attributes"):
         yield "*"
         return
     kinds = {
         "SourceDBClusterSnapshotIdentifier": "cluster-snapshot",
         "SnapshotIdentifier": "cluster-snapshot",
-        "DBClusterSnapshotIdentifier": "cluster-snapshot",
-        "TargetDBClusterSnapshotIdentifier": "cluster-snapshot",
         "DBClusterIdentifier": "cluster",
         "DBInstanceIdentifier": "db",
+        "DBClusterSnapshotIdentifier": "cluster-snapshot",
+        "TargetDBClusterSnapshotIdentifier": "cluster-snapshot",
         "ResourceName": "",
     }
     for member, kind in kinds.items():

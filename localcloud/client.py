@@ -208,12 +208,18 @@ class LocalCloud:
         event_id: str | None = None,
         wait: bool = True,
         timeout: float = 60,
+        account: str = ACCEPTANCE,
     ) -> list[Json]:
         """Let the schedules that target ``function`` (or a function whose name ends so) fire for ``time``.
 
         Returns the event's invocations, each attempt one record; all of them, unless ``wait`` is false.
         """
-        body = {"function": function, "time": time.isoformat(), "id": event_id}
+        body = {
+            "function": function,
+            "time": time.isoformat(),
+            "id": event_id,
+            "account": account,
+        }
         fired = self._control("POST", "schedules/fire", body)["event_id"]
         if wait:
             self._wait_for_deliveries(timeout, fired)

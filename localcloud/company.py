@@ -10,11 +10,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import stage.configure
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER
 from localcloud.client import LocalCloud
@@ -27,67 +29,57 @@ STAGE = "local"
 _FOLLOWED_SECONDS = 20.0
 
 
-class Company:
-    """A company whose acceptance account refreshes one database, on ``cloud``.
+# What a company runs, of which a stage asks for the leading parts alone.
+VERSIONS = {
+    "aurora-postgresql": "15.4",
+    "aurora-mysql": "8.0.mysql_aurora.3.04.0",
+    "docdb": "5.0.0",
+    "neptune": "1.3.2.1",
+}
 
-    ``project`` is the folder that holds app.py; its stage ``local`` names the parameters.
-    """
 
-    def __init__(self, cloud: LocalCloud, project: Path, run_seconds: float = 2) -> None:
+@dataclass(frozen=True)
+class Database:
+    """One of the company's databases: its parameters, and production's cluster."""
+
+    latest: str
+    current: str
+    source: str
+    engine: str
+
+    @property
+    def cluster(self) -> str:
+        """The cluster that testers work on; what takes its place has a longer name."""
+        return f"acceptance-{self.source}"
+
+    def nightly(self, taken: datetime, **facts: Any) -> dict[str, Any]:
+        """A snapshot that production took of it and shared."""
+        version = VERSIONS.get(self.engine, "15.4")
+        return nightly(
+            self.source, taken, **{"engine": self.engine, "engine_version": version, **facts}
+        )
+
+
+def configure(project: Path, **answers: str) -> None:
+    """Set the stage of a copy of the project, with its policies, as ``make configure`` does."""
+    files = stage.configure.files(project, STAGE, answers)
+    stage.configure.write(stage.configure.changes(project, files))
+
+
+class Project:
+    """A Chalice app in a folder, of which ``account`` of ``cloud`` is to have the stage ``local``."""
+
+    account = ACCEPTANCE
+
+    def __init__(self, cloud: LocalCloud, project: Path) -> None:
         self.cloud = cloud
         self.project = project
-        self._run_seconds = run_seconds
         self.variables = _stage_variables(project / ".chalice/config.json")
-        database = self.variables.get("DATABASES", "RDS").split(",")[0].strip()
-        self.latest = self._variable(f"SSM_{database}_LATEST_SNAPSHOT_NAME")
-        self.current = self._variable(f"SSM_{database}_CURRENT_SNAPSHOT_NAME")
         self._inbox: str | None = None
 
-    def found(self, today: datetime) -> None:
-        """The state before the first night: acceptance runs on data of two weeks ago."""
-        self.cloud.set_clock(today)
-        first = nightly("orders", today - timedelta(days=14))
-        self.cloud.seed_snapshots([first])
-        parameters = {
-            self._variable("SSM_MAIN_CICD_NAME"): PIPELINE,
-            self.latest: "dummyvalue",
-            self.current: arn_of(first),
-        }
-        if "SSM_REFRESH_HOLD_NAME" in self.variables:
-            parameters[self.variables["SSM_REFRESH_HOLD_NAME"]] = "dummyvalue"
-        for name, value in parameters.items():
-            self.cloud.client("ssm").put_parameter(Name=name, Value=value, Type="String")
-        if "NOTIFICATION_TOPIC_ARN" in self.variables:
-            self._subscribe(self.variables["NOTIFICATION_TOPIC_ARN"])
-        self.cloud.create_pipeline(PIPELINE, 0.2, [{"parameter": self.current, "cluster": CLUSTER}])
-        run = self.cloud.client("codepipeline").start_pipeline_execution(name=PIPELINE)
-        status = self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
-        if status != "Succeeded":
-            raise RuntimeError(f"the company's first run of {PIPELINE} ended as {status}")
-        self.cloud.patch_pipeline(PIPELINE, run_seconds=self._run_seconds)
-
-    def share(self, night: datetime) -> list[dict[str, Any]]:
-        """A realistic mixture of shares; the newest eligible one was taken six hours ago."""
-        nights = [night - timedelta(days=days, hours=6) for days in range(40)]
-        mixture = [nightly("orders", taken) for taken in nights if taken != nights[14]]
-        mixture += [
-            nightly(
-                "billing", taken, engine="aurora-mysql", engine_version="8.0.mysql_aurora.3.04.0"
-            )
-            for taken in nights
-        ]
-        mixture += [
-            nightly("documents", taken, engine="docdb", engine_version="5.0.0") for taken in nights
-        ]
-        mixture += [nightly("orders-next", taken, engine_version="16.1") for taken in nights[:5]]
-        mixture += [nightly("reporting", taken) for taken in nights[:5]]
-        later = night - timedelta(hours=1)
-        mixture += [
-            nightly("orders", later, identifier="orders-by-hand", created=None, status="creating"),
-            nightly("orders", later, account=STRANGER),
-        ]
-        self.cloud.seed_snapshots(mixture)
-        return mixture
+    def client(self, service: str) -> Any:
+        """A boto3 client of the account."""
+        return self.cloud.client(service, self.account)
 
     def chalice(
         self, *arguments: str, stdin: str = "", progress: Callable[[str], None] | None = None
@@ -128,16 +120,11 @@ class Company:
         """The environment in which tools talk to the cloud and to no other, and pip to no index."""
         wheels = Path(sys.prefix) / "wheels"
         packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
-        return {**variables.cleared(os.environ), **self.cloud.environment(), **packed}
+        return {**variables.cleared(os.environ), **self.cloud.environment(self.account), **packed}
 
-    def _variable(self, name: str) -> str:
-        if name not in self.variables:
-            raise ValueError(f".chalice/config.json: the stage {STAGE} does not set {name}")
-        return self.variables[name]
-
-    def _subscribe(self, topic: str) -> None:
+    def subscribe(self, topic: str) -> None:
         """People read what the topic publishes; here a queue does."""
-        sqs, sns = self.cloud.client("sqs"), self.cloud.client("sns")
+        sqs, sns = self.client("sqs"), self.client("sns")
         self._inbox = sqs.create_queue(QueueName="people")["QueueUrl"]
         queue = sqs.get_queue_attributes(QueueUrl=self._inbox, AttributeNames=["QueueArn"])
         made = sns.create_topic(Name=topic.rsplit(":", 1)[1])["TopicArn"]
@@ -149,7 +136,7 @@ class Company:
         """What people were told since they were last asked, oldest first."""
         if self._inbox is None:
             return []
-        sqs = self.cloud.client("sqs")
+        sqs = self.client("sqs")
         heard = []
         while messages := sqs.receive_message(QueueUrl=self._inbox, MaxNumberOfMessages=10).get(
             "Messages"
@@ -158,6 +145,80 @@ class Company:
                 heard.append(json.loads(message["Body"]))
                 sqs.delete_message(QueueUrl=self._inbox, ReceiptHandle=message["ReceiptHandle"])
         return heard
+
+
+class Company(Project):
+    """A company whose acceptance account refreshes its databases, on ``cloud``.
+
+    ``project`` is the folder that holds app.py; its stage ``local`` names the parameters. ``latest`` and
+    ``current`` are the first database's.
+    """
+
+    def __init__(self, cloud: LocalCloud, project: Path, run_seconds: float = 2) -> None:
+        super().__init__(cloud, project)
+        self._run_seconds = run_seconds
+        prefixes = self.variables.get("DATABASES", "RDS").split(",")
+        self.databases = [self._database(prefix.strip()) for prefix in prefixes]
+        self.latest = self.databases[0].latest
+        self.current = self.databases[0].current
+
+    def found(self, today: datetime) -> None:
+        """The state before the first night: acceptance runs on data of two weeks ago."""
+        self.cloud.set_clock(today)
+        parameters = {self._variable("SSM_MAIN_CICD_NAME"): PIPELINE}
+        for database in self.databases:
+            first = database.nightly(today - timedelta(days=14))
+            self.cloud.seed_snapshots([first])
+            parameters |= {database.latest: "dummyvalue", database.current: arn_of(first)}
+        if "SSM_REFRESH_HOLD_NAME" in self.variables:
+            parameters[self.variables["SSM_REFRESH_HOLD_NAME"]] = "dummyvalue"
+        for name, value in parameters.items():
+            self.cloud.client("ssm").put_parameter(Name=name, Value=value, Type="String")
+        if "NOTIFICATION_TOPIC_ARN" in self.variables:
+            self.subscribe(self.variables["NOTIFICATION_TOPIC_ARN"])
+        restored = [{"parameter": each.current, "cluster": each.cluster} for each in self.databases]
+        self.cloud.create_pipeline(PIPELINE, 0.2, restored)
+        run = self.cloud.client("codepipeline").start_pipeline_execution(name=PIPELINE)
+        status = self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
+        if status != "Succeeded":
+            raise RuntimeError(f"the company's first run of {PIPELINE} ended as {status}")
+        self.cloud.patch_pipeline(PIPELINE, run_seconds=self._run_seconds)
+
+    def share(self, night: datetime) -> list[dict[str, Any]]:
+        """A realistic mixture of shares; the newest eligible one was taken six hours ago."""
+        nights = [night - timedelta(days=days, hours=6) for days in range(40)]
+        mixture = [nightly("orders", taken) for taken in nights if taken != nights[14]]
+        mixture += [
+            nightly(
+                "billing", taken, engine="aurora-mysql", engine_version="8.0.mysql_aurora.3.04.0"
+            )
+            for taken in nights
+        ]
+        mixture += [
+            nightly("documents", taken, engine="docdb", engine_version="5.0.0") for taken in nights
+        ]
+        mixture += [nightly("orders-next", taken, engine_version="16.1") for taken in nights[:5]]
+        mixture += [nightly("reporting", taken) for taken in nights[:5]]
+        later = night - timedelta(hours=1)
+        mixture += [
+            nightly("orders", later, identifier="orders-by-hand", created=None, status="creating"),
+            nightly("orders", later, account=STRANGER),
+        ]
+        self.cloud.seed_snapshots(mixture)
+        return mixture
+
+    def _database(self, prefix: str) -> Database:
+        return Database(
+            self._variable(f"SSM_{prefix}_LATEST_SNAPSHOT_NAME"),
+            self._variable(f"SSM_{prefix}_CURRENT_SNAPSHOT_NAME"),
+            self.variables.get(f"{prefix}_SOURCE_CLUSTER", "orders"),
+            self.variables.get(f"{prefix}_ENGINE", "aurora-postgresql"),
+        )
+
+    def _variable(self, name: str) -> str:
+        if name not in self.variables:
+            raise ValueError(f".chalice/config.json: the stage {STAGE} does not set {name}")
+        return self.variables[name]
 
     def followed(self, execution_id: str) -> str:
         """Wait until the run has ended and its event has been followed; the run's status."""

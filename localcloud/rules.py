@@ -136,7 +136,7 @@ def _fire(body: dict[str, Any]) -> dict[str, str]:
     if time.tzinfo is None:
         raise ValueError("a time without its zone is nobody's")
     event_id = body.get("id") or str(uuid.uuid4())
-    if not fire(ACCEPTANCE, REGION, body["function"], time, event_id):
+    if not fire(body.get("account", ACCEPTANCE), REGION, body["function"], time, event_id):
         raise ValueError(f"no enabled schedule may invoke a function named {body['function']}")
     return {"event_id": event_id}
 

@@ -7,6 +7,7 @@ and the Aurora User Guide's *Sharing a DB cluster snapshot* and *Copying a DB cl
 - a share's identifier is its whole ARN, its type is ``shared``, and its tags cannot be seen;
 - listings come in pages (``MaxRecords`` 20 to 100, ``Marker``) and in no order anybody may rely on;
 - a share is found by ARN only, and only by who asks for shared ones;
+- a snapshot taken takes a while, of a cluster that is available, and is under the cluster's key;
 - a copy takes a while, needs a key of the caller's own if the share is encrypted, and no more than five may
   be under way;
 - an encrypted share is of use only to the accounts that may use its key, too; nobody else's can be let use
@@ -21,6 +22,7 @@ import base64
 import functools
 import hashlib
 import heapq
+import json
 import re
 import zlib
 from collections.abc import Collection, Iterator
@@ -32,11 +34,13 @@ import moto.rds.urls
 from botocore import xform_name
 from moto.core.responses import ActionResult
 from moto.core.utils import get_service_model
+from moto.kms.models import KmsBackend, kms_backends
 from moto.rds.exceptions import (
     DBClusterNotFoundError,
     DBClusterSnapshotAlreadyExistsError,
     DBClusterSnapshotNotFoundError,
     InvalidDBClusterSnapshotStateFault,
+    InvalidDBClusterStateFault,
     InvalidDBSnapshotIdentifier,
     InvalidParameterCombination,
     InvalidParameterValue,
@@ -49,6 +53,7 @@ from moto.rds.responses import RDSResponse
 
 from localcloud import accounts
 
+_DEFAULT_KEY = "alias/aws/rds"
 RESTORED_FROM = "local:restored-from"
 
 MANUAL_SNAPSHOTS_PER_REGION = 100
@@ -82,8 +87,8 @@ class Snapshot(DBClusterSnapshot):
         kms_key_id: the key it is encrypted under; None for an unencrypted one.
         kms_granted_to: the other accounts that the key's owner lets use the key.
         source_arn: of what it is a copy.
-        copied_at: for a copy, the reading of the monotonic clock, which the cloud's clock does not move, at
-            which it will be complete.
+        copied_at: for one that is made now, the reading of the monotonic clock, which the cloud's clock does
+            not move, at which it will be complete.
     """
 
     _status: str
@@ -118,8 +123,8 @@ class Snapshot(DBClusterSnapshot):
 
     @property
     def status(self) -> str:
-        """``copying`` until the copy's time has come."""
-        if self._status == "copying" and 0.0 < self._copied_at <= monotonic():
+        """``copying`` or ``creating`` until its time has come."""
+        if self._status in ("copying", "creating") and 0.0 < self._copied_at <= monotonic():
             self._status = "available"
             self.percent_progress = 100
         return self._status
@@ -146,7 +151,7 @@ class SharedSnapshot:
 class SharingRDSBackend(RDSBackend):
     """moto's RDS of one account and Region, which sees other accounts' shares as AWS shows them."""
 
-    #: How many seconds of real time a copy takes.
+    #: How many seconds of real time a copy takes, or a snapshot.
     copy_seconds: ClassVar[float] = DEFAULT_COPY_SECONDS
 
     @property
@@ -252,6 +257,44 @@ class SharingRDSBackend(RDSBackend):
         self.cluster_snapshots[target] = copy
         return copy
 
+    def create_db_cluster_snapshot(
+        self,
+        db_cluster_identifier: str,
+        db_cluster_snapshot_identifier: str,
+        snapshot_type: str = "manual",
+        tags: list[dict[str, str]] | None = None,
+    ) -> DBClusterSnapshot:
+        """CreateDBClusterSnapshot; an automated one, which moto asks for, is there at once."""
+        name, manual = db_cluster_snapshot_identifier.lower(), snapshot_type == "manual"
+        if manual and (len(name) > 63 or not _IDENTIFIER.fullmatch(name)):
+            raise InvalidDBSnapshotIdentifier(name, "DBClusterSnapshotIdentifier")
+        cluster = self.clusters.get(db_cluster_identifier.lower())
+        if cluster is None:
+            raise DBClusterNotFoundError(db_cluster_identifier)
+        if name in self.cluster_snapshots:
+            raise DBClusterSnapshotAlreadyExistsError(name)
+        if manual:
+            # moto has a cluster in creation until somebody looks at it.
+            if cluster.status not in ("available", "creating"):
+                raise InvalidDBClusterStateFault(
+                    f"DB cluster {cluster.db_cluster_identifier} is in {cluster.status} state, but "
+                    "expected available."
+                )
+            self._keep_quota()
+        snapshot = Snapshot(
+            self,
+            cluster,
+            name,
+            created=datetime.now(UTC).replace(tzinfo=None),
+            status="creating" if manual else "available",
+            snapshot_type=snapshot_type,
+            kms_key_id=cluster.kms_key_id if cluster.storage_encrypted else None,
+            tags=tags,
+            copied_at=monotonic() + self.copy_seconds,
+        )
+        self.cluster_snapshots[name] = snapshot
+        return snapshot
+
     def modify_db_cluster_snapshot_attribute(
         self,
         db_cluster_snapshot_identifier: str,
@@ -316,7 +359,10 @@ class SharingRDSBackend(RDSBackend):
         return restored
 
     def create_db_cluster(self, kwargs: dict[str, Any]) -> DBCluster:
-        """CreateDBCluster, for DocumentDB, too."""
+        """CreateDBCluster, for DocumentDB, too; under the default key where it names no other."""
+        if kwargs.get("storage_encrypted"):
+            key = kwargs.get("kms_key_id") or _DEFAULT_KEY
+            kwargs = {**kwargs, "kms_key_id": self.key_arn(key)}
         if kwargs["engine"] != "docdb":
             return super().create_db_cluster(kwargs)
         cluster = DocumentDBCluster(self, **kwargs)
@@ -327,6 +373,15 @@ class SharingRDSBackend(RDSBackend):
     def key_arn(self, key: str) -> str:
         """The ARN of a key given by ARN, id or alias; KMSKeyNotAccessibleFault if there is none."""
         return self._validate_kms_key(key)
+
+    @staticmethod
+    def is_default_key(key: str) -> bool:
+        """Whether AWS manages the key, which nobody can be let use but through the service."""
+        return key.endswith(_DEFAULT_KEY) or getattr(_key(key), "key_manager", None) == "AWS"
+
+    def source_key(self, identifier: str) -> str | None:
+        """The key of a snapshot that the caller may copy; None where there is none."""
+        return self._usable(identifier).kms_key_id
 
     def seed(self, snapshot: dict[str, Any], cluster: DBCluster) -> str:
         """Put a snapshot in place that AWS would have taken some time ago; returns its ARN."""
@@ -418,16 +473,21 @@ class SharingRDSBackend(RDSBackend):
                 f"DB cluster snapshot {identifier} is in {source.status} state, but expected available."
             )
         if source.account_id != self.account_id and source.encrypted:
-            granted = getattr(source, "kms_granted_to", ())
-            if self.account_id not in granted or _is_default_key(source.kms_key_id):
+            granted = self.account_id in getattr(source, "kms_granted_to", ())
+            granted = granted or _lets_use(_key(source.kms_key_id), self.account_id)
+            if not granted or self.is_default_key(source.kms_key_id):
                 raise KMSKeyNotAccessibleFault(source.kms_key_id)
         return source
 
     def _keep_quotas(self) -> None:
+        self._keep_quota()
+        copying = sum(s.status == "copying" for s in list(self.cluster_snapshots.values()))
+        if copying >= COPIES_IN_PROGRESS_PER_REGION:
+            raise SnapshotQuotaExceededFault
+
+    def _keep_quota(self) -> None:
         own = list(self.cluster_snapshots.values())
-        manual = sum(s.snapshot_type == "manual" for s in own)
-        copying = sum(s.status == "copying" for s in own)
-        if manual >= MANUAL_SNAPSHOTS_PER_REGION or copying >= COPIES_IN_PROGRESS_PER_REGION:
+        if sum(s.snapshot_type == "manual" for s in own) >= MANUAL_SNAPSHOTS_PER_REGION:
             raise SnapshotQuotaExceededFault
 
 
@@ -459,6 +519,7 @@ class SharingRDSResponse(RDSResponse):
 def install() -> None:
     """Put the bridge in moto's RDS's place."""
     rds_backends.backend = SharingRDSBackend
+    KmsBackend._generate_default_keys = _generate_default_key  # type: ignore  # noqa: PGH003, SLF001
     moto.rds.urls.url_paths["{0}/$"] = SharingRDSResponse.dispatch
 
 
@@ -533,8 +594,49 @@ def _utc(text: str | None) -> datetime | None:
     return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
 
 
-def _is_default_key(key: str | None) -> bool:
-    return key is not None and key.endswith("alias/aws/rds")
+_moto_default_key = KmsBackend._generate_default_keys  # noqa: SLF001
+
+
+def _generate_default_key(backend: KmsBackend, alias_name: str) -> str | None:
+    """A service's default key, which AWS manages; moto takes it for the customer's."""
+    made = _moto_default_key(backend, alias_name)
+    if made:
+        backend.keys[made].key_manager = "AWS"
+    return made
+
+
+def _key(key: str) -> Any:
+    """The key of KMS with this ARN; None where there is none, as of one that was seeded."""
+    arn = key.split(":")
+    if len(arn) != 6:
+        return None
+    return kms_backends[arn[4]][arn[3]].keys.get(arn[5].removeprefix("key/"))
+
+
+def _lets_use(key: Any, account: str) -> bool:
+    """Whether the key's policy lets another account copy and restore what is encrypted under it.
+
+    "Sharing encrypted snapshots", Aurora User Guide.
+    """
+    statements = json.loads(key.policy)["Statement"] if key else []
+    principals = {account, f"arn:aws:iam::{account}:root"}
+    allowed: set[str] = set()
+    for statement in statements:
+        # All that is asked here is asked through RDS; no other condition is known to be met.
+        met = statement.get("Condition") in (None, _through_rds(key))
+        named = statement["Principal"]["AWS"]
+        if statement["Effect"] == "Allow" and met and principals & set(_listed(named)):
+            allowed |= set(_listed(statement["Action"]))
+    return "kms:*" in allowed or {"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey"} <= allowed
+
+
+def _through_rds(key: Any) -> dict[str, Any]:
+    region = key.arn.split(":")[3]
+    return {"StringEquals": {"kms:ViaService": f"rds.{region}.amazonaws.com"}}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _default_version(engine: str) -> str:

@@ -3,7 +3,7 @@
 Restores *SimulatePrincipalPolicy* (IAM API reference), which moto lacks, for roles: each action is weighed on each
 resource against the role's own policies, as a call is (``authorization.py``), and told as ``allowed``,
 ``explicitDeny`` or ``implicitDeny``, a result for each pair, in pages. What else may be handed in (further
-policies, boundaries, context, a resource's policy) is refused: to pass it over would be to answer another
+policies, boundaries, a resource's policy) is refused: to pass it over would be to answer another
 question. Which statements matched is not told.
 """
 
@@ -25,7 +25,7 @@ _DECISIONS = {
     Decision.EXPLICIT_DENY: "explicitDeny",
     Decision.IMPLICIT_DENY: "implicitDeny",
 }
-_KNOWN = {"PolicySourceArn", "ActionNames", "ResourceArns", "MaxItems", "Marker"}
+_KNOWN = {"PolicySourceArn", "ActionNames", "ResourceArns", "ContextEntries", "MaxItems", "Marker"}
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/(?:.*/)?([^/]+)")
 _ACTION = re.compile(r"[A-Za-z0-9-]+:\w+")
 
@@ -43,6 +43,11 @@ class SimulatingIamResponse(IamResponse):
         for action in given["ActionNames"]:
             if not _ACTION.fullmatch(action):
                 raise _invalid(f"Invalid action name: {action}")
+        # Several values of a key are written with commas here, as ``authorization.py`` reads them.
+        context = {
+            entry["ContextKeyName"].lower(): ",".join(entry["ContextKeyValues"])
+            for entry in given.get("ContextEntries", [])
+        }
         policies = _policies(self.backend, given["PolicySourceArn"])
         pairs = [
             (action, resource)
@@ -55,7 +60,7 @@ class SimulatingIamResponse(IamResponse):
             {
                 "EvalActionName": action,
                 "EvalResourceName": resource,
-                "EvalDecision": _decision(policies, action, resource),
+                "EvalDecision": _decision(policies, action, resource, context),
                 "MatchedStatements": [],
                 "MissingContextValues": [],
             }
@@ -78,9 +83,9 @@ def _policies(backend: IAMBackend, arn: str) -> list[Document]:
     ]
 
 
-def _decision(policies: list[Document], action: str, resource: str) -> str:
+def _decision(policies: list[Document], action: str, resource: str, context: dict[str, str]) -> str:
     try:
-        return _DECISIONS[authorization.decide(policies, action, resource)]
+        return _DECISIONS[authorization.decide(policies, action, resource, context)]
     except NotRestored as gap:
         raise _invalid(str(gap)) from gap
 

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib.errors import SettingsError
-from chalicelib.follow import FUNCTION as FOLLOW
 from chalicelib.settings import Settings
 from stage import config
 from stage.config import CONFIG, Json, StageError
-from stage.policies import API, RESTORE, UPDATE, file_name, policies
+from stage.policies import API, COPIES, FOLLOW, RESTORE, UPDATE, file_name, policies
 
 PIPELINE = "MAIN_PIPELINE_ARN"
 
@@ -32,6 +31,7 @@ _FUNCTIONS: dict[str, Json] = {
     UPDATE: {"lambda_timeout": 300},
     RESTORE: {"lambda_timeout": 120, "reserved_concurrency": 1},
     FOLLOW: {"lambda_timeout": 120, "reserved_concurrency": 1},
+    COPIES: {"lambda_timeout": 120},
     API: {"lambda_timeout": 29},  # as long as API Gateway waits
 }
 # What else may stand on make's command line.
@@ -175,7 +175,7 @@ def write(changed: Files) -> None:
             if file in ready:
                 ready.pop(file).replace(file)
             else:
-                file.unlink()
+                file.unlink(missing_ok=True)
             done.append(file)
     except BaseException as error:
         for file in done:

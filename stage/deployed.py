@@ -9,13 +9,12 @@ from datetime import timedelta
 from shlex import quote
 from typing import Any
 
-from chalicelib.follow import FINAL_STATES
-from chalicelib.follow import FUNCTION as FOLLOW
+from chalicelib.functions import COPIES_SCHEDULE, FINAL_STATES
 from chalicelib.refresh import held
 from stage.checks import OK, PROBLEM, WARNING, Check, unseen, when
 from stage.config import Stage
 from stage.facts import Facts, Function, Json, Role, Rule, Seen, Unseen, listed
-from stage.policies import API, RESTORE, UPDATE, Policy
+from stage.policies import API, COPIES, FOLLOW, RESTORE, UPDATE, Policy
 from stage.stacks import AFTER, BEFORE, RETRIES, event_ages, stack_name
 
 # Of what a promotion moves there must never be two at once.
@@ -240,6 +239,7 @@ def schedules(stage: Stage, facts: Facts) -> Iterator[Check]:
     expressions = {
         UPDATE: (str(settings.update_schedule), f"next update {update}"),
         RESTORE: (str(settings.restore_schedule), f"next restore {restore}"),
+        COPIES: (COPIES_SCHEDULE, "looks after the copies"),
     }
     for function, rule in facts.rules.items():
         yield _rule(stage, rule, facts.functions[function], *expressions.get(function, ("", "")))

@@ -17,12 +17,11 @@ import boto3
 from botocore.exceptions import BotoCoreError
 
 from chalicelib.errors import SettingsError
-from chalicelib.follow import FUNCTION as FOLLOW
 from stage import checks, config, configure, deployed, facts, refreshable, stacks
 from stage.checks import Check
 from stage.config import Stage, StageError
 from stage.facts import Unseen
-from stage.policies import APP, RESTORE, UPDATE, Policy, file_name, policies
+from stage.policies import API, APP, Policy, file_name, policies
 
 _EPILOG = """\
 Needs credentials of the stage's account that may read; what may not be looked at is told as a warning.
@@ -108,6 +107,7 @@ def examine(project: Path, name: str) -> list[Check]:
         *refreshable.pipeline(stage, seen),
         *refreshable.reading(stage, seen),
         *refreshable.shares(stage, seen),
+        *refreshable.copy_keys(stage, seen),
         *deployed.own_stacks(stage, seen),
         *deployed.functions(stage, seen, _configurations(project, stage)),
         *deployed.roles(stage, seen, wanted),
@@ -144,8 +144,11 @@ def _blind(done: Sequence[Check]) -> int:
 
 def rules_of(stage: Stage) -> dict[str, str]:
     """The rules that start functions: EventBridge's name of each, by Chalice's name of its function."""
-    started = (UPDATE, RESTORE, FOLLOW)
-    return {function: f"{APP}-{stage.name}-{function}-event" for function in started}
+    return {
+        function: f"{APP}-{stage.name}-{function}-event"
+        for function in stacks.function_names(stage)
+        if function != API
+    }
 
 
 def _session(region: str | None) -> boto3.Session | None:

@@ -17,8 +17,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws import Aws
 from chalicelib.errors import AwsError, Refused
+from chalicelib.latest import newest
 from chalicelib.ledger import Parameter, Run
-from chalicelib.refresh import candidate, newest, pipeline_name
+from chalicelib.refresh import candidate, pipeline_name
 from chalicelib.settings import Database, Settings
 from chalicelib.snapshots import Choice, Snapshot, SnapshotArn, choose
 from stage.config import Stage
@@ -112,7 +113,7 @@ class Topic:
 class Facts:
     """One look at the account. By database: what *latest* and *current* name, and the shares.
 
-    ``pipelines`` has what the parameter names and what the stage's policies name; ``stacks`` are the main
+    ``copy_keys`` are those that copies are made under, None for one that is not there. ``pipelines`` has what the parameter names and what the stage's policies name; ``stacks`` are the main
     pipeline's, ``own_stacks`` the states of those that ``make deploy`` makes; ``unreserved`` is how many concurrent
     executions the account has left to reserve.
     """
@@ -125,6 +126,7 @@ class Facts:
     stacks: Sequence[Stack]
     runs: Seen[Sequence[Run]]
     shares: Mapping[str, Seen[Shares]]
+    copy_keys: Mapping[str, Seen[Json | None]]
     functions: Mapping[str, Function]
     rules: Mapping[str, Rule]
     topic: Topic | None
@@ -209,6 +211,9 @@ def look(
         stacks=[eyes.stack(*each) for each in _stacks_of(body)] if body else [],
         runs=eyes.runs(there) if body else [],
         shares=eyes.shares(),
+        copy_keys={
+            each.name: eyes.key(each.copying.key) for each in settings.databases if each.copying
+        },
         functions={
             function: each if each.role is None else eyes.simulated(each, policies[function])
             for function, each in seen.items()
@@ -228,7 +233,7 @@ class _World(Aws):
     """The use cases' own AWS, whose clock is AWS's. Nothing but its readers is called here."""
 
     def __init__(self, session: boto3.Session, now: datetime) -> None:
-        super().__init__(session, None)
+        super().__init__(session.client, None)
         self._now = now
 
     def now(self) -> datetime:  # type: ignore[override]
@@ -345,7 +350,7 @@ class _Eyes:
         except Refused as refused:
             return Shares(total, choice, refused, None, None)
         arn = _ask("rds:DescribeDBClusterSnapshots", lambda: self._key_of(found.arn))
-        key = self._key(arn) if isinstance(arn, str) else None
+        key = self.key(arn) if isinstance(arn, str) else None
         return Shares(total, choice, found, arn, key)
 
     def _key_of(self, snapshot: str) -> str | None:
@@ -354,7 +359,7 @@ class _Eyes:
         )["DBClusterSnapshots"]
         return next((each.get("KmsKeyId") for each in described), None)
 
-    def _key(self, arn: str) -> Seen[Json | None]:
+    def key(self, arn: str) -> Seen[Json | None]:
         return _ask_for(
             "kms:DescribeKey",
             lambda: self._client("kms").describe_key(KeyId=arn)["KeyMetadata"],
@@ -432,6 +437,7 @@ class _Eyes:
                     PolicySourceArn=role_arn,
                     ActionNames=listed(statement["Action"]),
                     ResourceArns=listed(statement["Resource"]),
+                    ContextEntries=_context(statement),
                 )
                 for page in pages:
                     decisions.update(_decisions(page["EvaluationResults"]))
@@ -555,6 +561,19 @@ def _decisions(results: Sequence[Json]) -> Iterator[tuple[tuple[str, str], str]]
             yield (action, result["EvalResourceName"]), result["EvalDecision"]
         for each in result.get("ResourceSpecificResults", []):
             yield (action, each["EvalResourceName"]), each["EvalResourceDecision"]
+
+
+def _context(statement: Mapping[str, Any]) -> list[Json]:
+    """The circumstances that a statement's conditions ask for, as the simulator is told of them."""
+    return [
+        {
+            "ContextKeyName": key,
+            "ContextKeyValues": listed(values),
+            "ContextKeyType": "stringList" if operator.startswith("ForAnyValue:") else "string",
+        }
+        for operator, keys in statement.get("Condition", {}).items()
+        for key, values in keys.items()
+    ]
 
 
 def listed(value: Any) -> list[Any]:

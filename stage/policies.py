@@ -8,13 +8,13 @@ only the listing of snapshots knows none, for shares are found by looking at all
 from collections.abc import Sequence
 from typing import Any
 
-from chalicelib import follow
-from chalicelib.settings import Settings
+from chalicelib import functions
+from chalicelib.copies import PREFIX
+from chalicelib.settings import Database, Settings
 
 APP = "aurora-refresh"
-UPDATE = "db-update-latest-snapshot-id"
-RESTORE = "db-restore-from-snapshot"
-FOLLOW = follow.FUNCTION
+UPDATE, RESTORE = functions.UPDATE, functions.RESTORE
+FOLLOW, COPIES = functions.FOLLOW_PIPELINE, functions.FOLLOW_COPIES
 API = "api_handler"
 
 Statement = dict[str, Any]
@@ -56,6 +56,9 @@ def policies(stage: str, settings: Settings, pipeline_arn: str) -> dict[str, Pol
     running = [*listing, "codepipeline:StartPipelineExecution"]
     telling = [_allow("TellPeople", ["sns:Publish"], topic)] if topic else []
 
+    copied = [database for database in settings.databases if database.copying]
+    copies = f"arn:{partition}:rds:{region}:{account}:cluster-snapshot:{PREFIX}*"
+
     statements = {
         UPDATE: [
             snapshots,
@@ -65,6 +68,7 @@ def policies(stage: str, settings: Settings, pipeline_arn: str) -> dict[str, Pol
                 [arn for pair in zip(latest, current, strict=True) for arn in pair],
             ),
             _allow("RecordLatest", ["ssm:PutParameter"], latest),
+            *(_copying(copied, copies, pipeline_arn) if copied else []),
             *telling,
         ],
         RESTORE: [
@@ -84,6 +88,17 @@ def policies(stage: str, settings: Settings, pipeline_arn: str) -> dict[str, Pol
             *telling,
         ],
     }
+    if copied:
+        latest_of_copies = [parameter(database.latest_parameter) for database in copied]
+        current_of_copies = [parameter(database.current_parameter) for database in copied]
+        statements[COPIES] = [
+            snapshots,
+            _allow("ReadParameters", ["ssm:GetParameters"], latest_of_copies + current_of_copies),
+            _allow("RecordLatest", ["ssm:PutParameter"], latest_of_copies),
+            _allow("ReadHistory", ["ssm:GetParameterHistory"], current_of_copies),
+            _allow("DeleteOwnCopies", ["rds:DeleteDBClusterSnapshot"], [copies]),
+            *telling,
+        ]
     if settings.pin_api_enabled:
         statements[API] = [
             snapshots,
@@ -96,6 +111,43 @@ def policies(stage: str, settings: Settings, pipeline_arn: str) -> dict[str, Pol
         function: {"Version": "2012-10-17", "Statement": [*granted, logs(function)]}
         for function, granted in statements.items()
     }
+
+
+def _copying(copied: Sequence[Database], copies: str, pipeline_arn: str) -> list[Statement]:
+    """What it takes to copy production's shares under keys of acceptance's.
+
+    RDS uses the keys, both the share's and the copy's, with the caller's rights.
+    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Overview.Encryption.Keys.html
+    """
+    partition, _, region, account = pipeline_arn.split(":")[1:5]
+    production = copied[0].wanted.account
+    through_rds = {"StringEquals": {"kms:ViaService": f"rds.{region}.amazonaws.com"}}
+    using = ["kms:CreateGrant", "kms:DescribeKey"]
+    keys = [f"arn:{partition}:kms:{region}:{production}:key/*"]
+    aliases = []
+    for database in copied:
+        assert database.copying is not None
+        key = database.copying.key.removeprefix(f"arn:{partition}:kms:{region}:{account}:")
+        if key.startswith("alias/"):
+            aliases.append(key)
+        elif key.startswith("arn:"):
+            keys.append(key)
+        else:
+            keys.append(f"arn:{partition}:kms:{region}:{account}:key/{key.removeprefix('key/')}")
+    shares = f"arn:{partition}:rds:{region}:{production}:cluster-snapshot:*"
+    statements = [
+        _allow("CopyShares", ["rds:CopyDBClusterSnapshot"], [shares, copies]),
+        _allow("TagCopies", ["rds:AddTagsToResource"], [copies]),
+        _allow("UseKeys", using, list(dict.fromkeys(keys))) | {"Condition": through_rds},
+    ]
+    if aliases:
+        # A policy knows keys by their ARNs alone, and what they are called as a condition.
+        called = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": list(dict.fromkeys(aliases))}}
+        key = f"arn:{partition}:kms:{region}:{account}:key/*"
+        statements.append(
+            _allow("UseKeysByAlias", using, [key]) | {"Condition": through_rds | called}
+        )
+    return statements
 
 
 def deployed_name(stage: str, function: str) -> str:

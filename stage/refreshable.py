@@ -109,9 +109,11 @@ def _latest(stage: Stage, facts: Facts, database: Database) -> Check:
         return Check(
             "parameter",
             name,
-            PROBLEM,
+            WARNING if found.reason == "copy-pending" else PROBLEM,
             f"the schedule would not promote it: {found}",
-            _put(name, newest) if newest and newest != value else NEXT_STEPS[found.reason],
+            _put(name, newest)
+            if newest and newest != value and not database.copying
+            else NEXT_STEPS[found.reason],
         )
     assert found is not None
     return Check("parameter", name, OK, f"{value}, {age_hours(found, facts.now)} hours old")
@@ -465,6 +467,42 @@ def _key(stage: Stage, newest: Snapshot, seen: Shares) -> Check:
     return Check(
         "key", arn, OK, f"encrypts {newest.arn}; customer-managed, enabled, and open to us"
     )
+
+
+def copy_keys(stage: Stage, facts: Facts) -> Iterator[Check]:
+    """The keys that copies are made under."""
+    for database in stage.settings.databases:
+        if database.copying:
+            key = database.copying.key
+            yield _copy_key(
+                stage,
+                f"{database.name.upper()}_COPY_KMS_KEY_ID",
+                key,
+                facts.copy_keys[database.name],
+            )
+
+
+def _copy_key(stage: Stage, setting: str, key: str, seen: Seen[Json | None]) -> Check:
+    other = (
+        f"make configure STAGE={stage.name} {setting}=…, and then make deploy STAGE={stage.name}"
+    )
+    if isinstance(seen, Unseen):
+        return unseen("copy key", key, seen)
+    if seen is None:
+        told = f"{setting} names it, and it does not exist in {stage.account}, {stage.region}"
+        return Check("copy key", key, PROBLEM, told, other)
+    if seen["KeyManager"] == "AWS":
+        return Check("copy key", key, PROBLEM, "is AWS's own, and no key of one's own", other)
+    if seen["KeyState"] != "Enabled":
+        return Check(
+            "copy key",
+            key,
+            PROBLEM,
+            f"is {seen['KeyState']}",
+            f"aws kms enable-key --key-id {seen['Arn']} (before it: aws kms cancel-key-deletion, if it is to be "
+            "deleted)",
+        )
+    return Check("copy key", key, OK, "customer-managed and enabled")
 
 
 def _key_statement(stage: Stage) -> str:

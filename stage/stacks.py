@@ -12,11 +12,21 @@ from datetime import UTC, datetime, time, timedelta
 from itertools import takewhile
 from typing import Any
 
+from chalicelib.functions import COPIES_SCHEDULE
 from chalicelib.hold import PLACEHOLDER
 from chalicelib.schedule import Expression
 from chalicelib.settings import Database
 from stage.config import Stage
-from stage.policies import API, APP, FOLLOW, RESTORE, UPDATE, deployed_name, log_group
+from stage.policies import (
+    API,
+    APP,
+    COPIES,
+    FOLLOW,
+    RESTORE,
+    UPDATE,
+    deployed_name,
+    log_group,
+)
 
 BEFORE, AFTER = "before", "after"
 NAMESPACE = "AuroraRefresh"
@@ -43,7 +53,11 @@ def stack_name(stage_name: str, which: str) -> str:
 
 def function_names(stage: Stage) -> dict[str, str]:
     """The functions that the stage deploys: Lambda's name of each, by Chalice's."""
-    functions = [UPDATE, RESTORE, FOLLOW, *([API] if stage.settings.pin_api_enabled else [])]
+    functions = [UPDATE, RESTORE, FOLLOW]
+    if stage.settings.has_copies:
+        functions.append(COPIES)
+    if stage.settings.pin_api_enabled:
+        functions.append(API)
     return {function: deployed_name(stage.name, function) for function in functions}
 
 
@@ -268,11 +282,14 @@ def event_ages(stage: Stage) -> dict[str, timedelta]:
     """
     settings, start = stage.settings, _start(stage)
     restores = settings.restore_schedule
-    return {
+    ages = {
         UPDATE: _shortest(_until_the_next(settings.update_schedule, restores, start)),
         RESTORE: _shortest(_until_the_window_closes(stage, start)),
         FOLLOW: _LONGEST,
     }
+    if settings.has_copies:
+        ages[COPIES] = _rate(Expression.parse(COPIES_SCHEDULE))  # then the next one comes
+    return ages
 
 
 def fires_weekly(schedule: Expression, start: datetime) -> bool:

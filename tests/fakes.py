@@ -10,11 +10,14 @@ from typing import Any
 from chalicelib.errors import AwsError, Refused, VersionLimitError
 from chalicelib.ledger import Entry, Note, Parameter, Run
 from chalicelib.notices import Notice
-from chalicelib.snapshots import Snapshot
+from chalicelib.sharing import Cluster
+from chalicelib.snapshots import OwnSnapshot, Snapshot
 
 PRODUCTION = "111111111111"
 ACCEPTANCE = "222222222222"
 VERSIONS_KEPT = 100
+COPIES_UNDER_WAY = 5
+MANUAL_SNAPSHOTS = 100
 
 
 def arn(name: str, account: str = PRODUCTION) -> str:
@@ -33,6 +36,7 @@ def snapshot(name: str = "orders-1", account: str = PRODUCTION, **facts: Any) ->
             "status": "available",
             "created": datetime(2026, 1, 3, 22, tzinfo=UTC),
             "own": account == ACCEPTANCE,
+            "encrypted": True,
             **facts,
         }
     )
@@ -55,14 +59,17 @@ def _call(method: Callable[..., Any]) -> Callable[..., Any]:
 class InMemoryAws:
     """One account's AWS. Time passes only when a test says so."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, account: str = ACCEPTANCE) -> None:
         self.time = now
+        self.account = account
         self.calls: list[str] = []
         self.interrupt: Callable[[str, str], None] = lambda when, operation: None
         self.snapshots = InMemorySnapshots(self)
         self.parameters = InMemoryParameters(self)
         self.pipelines = InMemoryPipelines(self)
         self.people = InMemoryPeople(self)
+        self.clusters = InMemoryClusters(self)
+        self.keys = InMemoryKeys(self)
 
     def now(self) -> datetime:
         return self.time
@@ -76,6 +83,9 @@ class InMemorySnapshots:
     def __init__(self, aws: InMemoryAws) -> None:
         self.aws = aws
         self.all: list[Snapshot] = []
+        self.tags: dict[str, dict[str, str]] = {}
+        self.denied: set[str] = set()
+        self.read_by: dict[str, set[str]] = {}
 
     def shared(self) -> Iterator[Snapshot]:
         self.aws.calls.append("shared")
@@ -88,8 +98,121 @@ class InMemorySnapshots:
 
     @_call
     def named(self, identifier: str, account: str) -> list[Snapshot]:
-        wanted = (arn(identifier, ACCEPTANCE), arn(identifier, account))
+        wanted = (arn(identifier, self.aws.account), arn(identifier, account))
         return [each for each in self.all if each.arn in wanted]
+
+    def own(self) -> Iterator[OwnSnapshot]:
+        self.aws.calls.append("own")
+        self.aws.interrupt("before", "own")
+        yield from [
+            OwnSnapshot(
+                each, self.tags.get(each.arn, {}), 100 if each.status == "available" else 40
+            )
+            for each in self.all
+            if each.own and ":cluster-snapshot:rds:" not in each.arn
+        ]
+
+    @_call
+    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+        found = next((each for each in self.all if each.arn == source), None)
+        copied = arn(name, self.aws.account)
+        if any(each.arn == copied for each in self.all):
+            return None
+        if key in self.denied:
+            raise Refused("copy-key-denied", f"RDS does not copy {source}: no access to {key}")
+        if sum(each.own and each.status == "copying" for each in self.all) >= COPIES_UNDER_WAY:
+            raise Refused("copy-quota", f"RDS does not copy {source}: too many copies under way")
+        if found is None or found.status != "available":
+            raise Refused("snapshot-gone", f"RDS does not copy {source}: it is not available")
+        assert found.encrypted, "RDS encrypts no copy of an unencrypted snapshot"
+        made = replace(
+            found,
+            arn=copied,
+            account=self.aws.account,
+            own=True,
+            status="copying",
+            created=self.aws.time,
+        )
+        self.all.append(made)
+        self.tags[copied] = dict(tags)
+        return OwnSnapshot(made, dict(tags), 0)
+
+    @_call
+    def delete(self, identifier: str) -> None:
+        deleted = arn(identifier, self.aws.account)
+        self.all = [each for each in self.all if each.arn != deleted]
+        self.tags.pop(deleted, None)
+
+    def automated(self, cluster: str) -> Iterator[Snapshot]:
+        self.aws.calls.append("automated")
+        self.aws.interrupt("before", "automated")
+        yield from [
+            each
+            for each in self.all
+            if each.own and each.cluster == cluster and ":cluster-snapshot:rds:" in each.arn
+        ]
+
+    @_call
+    def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+        taken = arn(name, self.aws.account)
+        found = self.aws.clusters.all[cluster]
+        if any(each.arn == taken for each in self.all):
+            return None
+        if len(list(self.own())) >= MANUAL_SNAPSHOTS:
+            raise Refused("snapshot-quota", f"RDS takes no snapshot of {cluster}: too many")
+        made = snapshot(
+            name,
+            self.aws.account,
+            cluster=cluster,
+            own=True,
+            status="creating",
+            created=self.aws.time,
+            encrypted=found.key is not None,
+        )
+        self.all.append(made)
+        self.tags[taken] = dict(tags)
+        return OwnSnapshot(made, dict(tags), 0)
+
+    @_call
+    def readers(self, identifier: str) -> set[str]:
+        return self.read_by.get(arn(identifier, self.aws.account), set())
+
+    @_call
+    def share(self, identifier: str, account: str) -> None:
+        shared = arn(identifier, self.aws.account)
+        assert [each.status for each in self.all if each.arn == shared] == ["available"]
+        self.read_by.setdefault(shared, set()).add(account)
+
+    @_call
+    def unshare(self, identifier: str, account: str) -> None:
+        self.read_by[arn(identifier, self.aws.account)].discard(account)
+
+    def settle(self, status: str = "available") -> None:
+        """Everything that is being made comes to its end."""
+        self.all = [
+            replace(each, status=status) if each.status in ("copying", "creating") else each
+            for each in self.all
+        ]
+
+
+class InMemoryClusters:
+    def __init__(self, aws: InMemoryAws) -> None:
+        self.aws = aws
+        self.all: dict[str, Cluster] = {}
+
+    @_call
+    def find(self, name: str) -> Cluster | None:
+        return self.all.get(name)
+
+
+class InMemoryKeys:
+    def __init__(self, aws: InMemoryAws) -> None:
+        self.aws = aws
+        self.default: set[str] = set()
+
+    @_call
+    def is_default(self, key: str) -> bool:
+        return key in self.default
 
 
 class InMemoryParameters:

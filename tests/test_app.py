@@ -172,6 +172,34 @@ def test_the_schedules_are_the_settings(load: Load) -> None:
     }
 
 
+def test_the_poll_is_scheduled_only_where_a_database_has_copies(load: Load) -> None:
+    """Anybody else would pay for ninety-six looks a day at nothing."""
+    app = load(RDS_COPY_KMS_KEY_ID="alias/acceptance")
+    schedules = [each for each in app.app.event_sources if hasattr(each, "schedule_expression")]
+    assert {each.name: each.schedule_expression for each in schedules} == {
+        "db-update-latest-snapshot-id": "cron(0 2 ? * SUN *)",
+        "db-restore-from-snapshot": "cron(0 4 ? * SUN *)",
+        "db-follow-copies": "rate(15 minutes)",
+    }
+
+
+def test_the_poll_finishes_what_the_update_asked_for(
+    load: Load, aws: InMemoryAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = load(RDS_COPY_KMS_KEY_ID="alias/acceptance")
+    app.world = aws
+    asked = invoke(app, "db-update-latest-snapshot-id", "2026-01-04T02:00:00Z")
+    aws.snapshots.settle()
+    capsys.readouterr()
+    answer = invoke(app, "db-follow-copies", "2026-01-04T02:15:00Z")
+    copied = asked["databases"][0]["copy"]["arn"]
+    assert (asked["outcome"], answer["outcome"]) == ("unchanged", "updated")
+    assert aws.values()[LATEST] == copied
+    decision, measured = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert (decision["use_case"], decision["answer"]) == ("copies", answer)
+    assert measured["SnapshotAgeHours"] == [6.0]
+
+
 def test_every_route_carries_the_iam_authorizer(load: Load) -> None:
     routes = load().app.routes
     assert {path: list(methods) for path, methods in routes.items()} == {

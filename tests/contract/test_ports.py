@@ -1,13 +1,16 @@
 """One suite for the fakes of the use cases and for the real adapters, on the local cloud."""
 
+import functools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import boto3
+import botocore.session
 import pytest
+from botocore.config import Config
 from botocore.stub import Stubber
 
 from chalicelib.aws import Aws, RdsSnapshots
@@ -15,6 +18,7 @@ from chalicelib.errors import AwsError, Refused, VersionLimitError
 from chalicelib.ledger import Note, Parameter
 from chalicelib.notices import Notice
 from chalicelib.ports import World
+from chalicelib.snapshots import OwnSnapshot
 from localcloud.client import LocalCloud
 from localcloud.company import nightly
 from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
@@ -33,6 +37,12 @@ class Stage(Protocol):
 
     def pipeline(self, name: str) -> None: ...
 
+    def key(self) -> str: ...
+
+    def denied_key(self) -> str: ...
+
+    def end_copies(self, status: str = ...) -> None: ...
+
 
 @dataclass
 class FakeStage:
@@ -44,6 +54,16 @@ class FakeStage:
     def pipeline(self, name: str) -> None:
         self.world.pipelines.pipelines[name] = []
 
+    def key(self) -> str:
+        return "alias/acceptance"
+
+    def denied_key(self) -> str:
+        self.world.snapshots.denied.add("alias/denied")
+        return "alias/denied"
+
+    def end_copies(self, status: str = "available") -> None:
+        self.world.snapshots.settle(status)
+
 
 @dataclass
 class CloudStage:
@@ -53,12 +73,29 @@ class CloudStage:
     def share(self, name: str, account: str = "111111111111", **facts: Any) -> None:
         taken = datetime(2026, 1, 3, 22, tzinfo=UTC)
         facts = {"account": account, "identifier": name, **facts}
+        if facts.pop("encrypted", True):
+            key = f"arn:aws:kms:eu-west-1:{account}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+            facts = {"kms_key_id": key, "kms_granted_to": [ACCEPTANCE]} | facts
         if account == ACCEPTANCE:
             facts["shared_with"] = []
+        if name.startswith("rds:"):
+            facts["snapshot_type"] = "automated"
         self.cloud.seed_snapshots([nightly("orders", taken, **facts)])
 
     def pipeline(self, name: str) -> None:
         self.cloud.create_pipeline(name, 30, [])
+
+    def key(self) -> str:
+        arn: str = self.cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
+        return arn
+
+    def denied_key(self) -> str:
+        return "00000000-0000-0000-0000-000000000000"  # which nobody has made
+
+    def end_copies(self, status: str = "available") -> None:
+        for each in self.world.snapshots.own():
+            if each.snapshot.status == "copying":
+                self.cloud.patch_snapshot(each.snapshot.arn, status=status)
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -67,24 +104,21 @@ def stage(request: pytest.FixtureRequest) -> Stage:
         return FakeStage(InMemoryAws(NOW))
     cloud: LocalCloud = request.getfixturevalue("cloud")
     cloud.set_clock(NOW)
-    return CloudStage(Aws(session_of(cloud), None), cloud)
+    [any_snapshot] = cloud.seed_snapshots([nightly("any", NOW, account="333333333333")])["arns"]
+    cloud.patch_snapshot(any_snapshot, shared_with=[], copy_seconds=3600)
+    return CloudStage(Aws(clients_of(cloud), None), cloud)
 
 
-def session_of(cloud: LocalCloud) -> boto3.Session:
-    """A session as a function has it: credentials and endpoint come from its surroundings."""
+def clients_of(cloud: LocalCloud) -> Callable[..., Any]:
+    """Makes clients as a function has them: credentials and endpoint come from its surroundings."""
     environment = cloud.environment()
-    session = boto3.Session(
-        environment["AWS_ACCESS_KEY_ID"],
-        environment["AWS_SECRET_ACCESS_KEY"],
+    return functools.partial(
+        botocore.session.get_session().create_client,
         region_name=environment["AWS_REGION"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
     )
-    make = session.client
-
-    def client(service: str, **options: Any) -> Any:
-        return make(service, endpoint_url=environment["AWS_ENDPOINT_URL"], **options)
-
-    session.client = client  # type: ignore[method-assign]
-    return session
 
 
 # --- snapshots ------------------------------------------------------------------------------------
@@ -140,6 +174,133 @@ def test_names_are_looked_up_here_and_in_the_other_account(stage: Stage) -> None
     assert named("mine") == [arn("mine", ACCEPTANCE)]
     assert named("one") == [arn("one")]
     assert named("strange") == []
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+TAGS = {"aurora-refresh:made-for": "/a/latest", "aurora-refresh:source": arn("one")}
+
+
+def own(stage: Stage) -> dict[str, OwnSnapshot]:
+    """This account's manual snapshots, by identifier."""
+    return {each.snapshot.arn.rsplit(":", 1)[1]: each for each in stage.world.snapshots.own()}
+
+
+def test_own_manual_snapshots_are_listed_and_no_share(stage: Stage) -> None:
+    stage.share("one")
+    stage.share("mine", ACCEPTANCE)
+    stage.share("plain", ACCEPTANCE, encrypted=False)
+    stage.share("rds:orders-2026-01-04", ACCEPTANCE)
+    assert {name: (each.snapshot, each.tags) for name, each in own(stage).items()} == {
+        "mine": (snapshot("mine", ACCEPTANCE), {}),
+        "plain": (snapshot("plain", ACCEPTANCE, encrypted=False), {}),
+    }
+
+
+def test_a_copy_is_an_own_snapshot_with_its_tags(stage: Stage) -> None:
+    stage.share("one")
+    asked = stage.world.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+    assert asked is not None
+    made = snapshot("copy-1", ACCEPTANCE, status="copying", created=asked.snapshot.created)
+    assert asked == OwnSnapshot(made, TAGS, 0)
+    listed = own(stage)["copy-1"]
+    assert (listed.snapshot, listed.tags) == (made, TAGS)
+    assert 0 <= listed.progress < 100
+    stage.end_copies()
+    available = replace(made, status="available")
+    assert own(stage)["copy-1"].snapshot == available
+    assert stage.world.snapshots.find(available.arn) == available
+    assert list(stage.world.snapshots.shared()) == [snapshot("one")]
+
+
+def test_a_copy_is_dated_by_its_own_making(stage: Stage) -> None:
+    """So that the time of its data must be found in its tags."""
+    stage.share("one")
+    stage.world.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+    created = own(stage)["copy-1"].snapshot.created
+    assert created is not None
+    assert timedelta() <= created - NOW < timedelta(minutes=1)
+
+
+def test_a_name_is_copied_to_once(stage: Stage) -> None:
+    stage.share("one")
+    stage.share("two")
+    key = stage.key()
+    stage.world.snapshots.copy(arn("one"), "copy-1", key, TAGS)
+    stage.share("mine", ACCEPTANCE)
+    assert stage.world.snapshots.copy(arn("one"), "copy-1", key, TAGS) is None
+    assert stage.world.snapshots.copy(arn("two"), "copy-1", key, {}) is None
+    assert stage.world.snapshots.copy(arn("two"), "mine", key, TAGS) is None
+    assert {name: each.tags for name, each in own(stage).items()} == {"copy-1": TAGS, "mine": {}}
+
+
+def test_a_copy_that_failed_keeps_its_name_and_tags(stage: Stage) -> None:
+    stage.share("one")
+    key = stage.key()
+    stage.world.snapshots.copy(arn("one"), "copy-1", key, TAGS)
+    stage.end_copies("failed")
+    assert stage.world.snapshots.copy(arn("one"), "copy-1", key, TAGS) is None
+    listed = own(stage)["copy-1"]
+    assert (listed.snapshot.status, listed.tags) == ("failed", TAGS)
+
+
+def test_no_more_than_five_copies_are_under_way(stage: Stage) -> None:
+    stage.share("one")
+    key = stage.key()
+    for number in range(5):
+        stage.world.snapshots.copy(arn("one"), f"copy-{number}", key, TAGS)
+    with pytest.raises(Refused, match=f"RDS does not copy {arn('one')}: ") as caught:
+        stage.world.snapshots.copy(arn("one"), "copy-5", key, TAGS)
+    assert caught.value.reason == "copy-quota"
+    stage.end_copies()
+    assert stage.world.snapshots.copy(arn("one"), "copy-5", key, TAGS)
+
+
+def test_a_key_that_may_not_be_used_is_a_decision(stage: Stage) -> None:
+    stage.share("one")
+    with pytest.raises(Refused, match=f"RDS does not copy {arn('one')}: ") as caught:
+        stage.world.snapshots.copy(arn("one"), "copy-1", stage.denied_key(), TAGS)
+    assert caught.value.reason == "copy-key-denied"
+    assert own(stage) == {}
+
+
+@pytest.mark.parametrize("status", [None, "creating", "failed"])
+def test_a_source_that_is_not_available_is_a_decision(stage: Stage, status: str | None) -> None:
+    if status:
+        stage.share("one", status=status)
+    with pytest.raises(Refused, match=f"RDS does not copy {arn('one')}: ") as caught:
+        stage.world.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+    assert caught.value.reason == "snapshot-gone"
+    assert own(stage) == {}
+
+
+def test_a_deleted_snapshot_is_gone_with_its_tags(stage: Stage) -> None:
+    stage.share("one")
+    key = stage.key()
+    stage.world.snapshots.copy(arn("one"), "copy-1", key, TAGS)
+    stage.end_copies()
+    stage.world.snapshots.delete("copy-1")
+    stage.world.snapshots.delete("copy-1")
+    assert own(stage) == {}
+    stage.world.snapshots.copy(arn("one"), "copy-1", key, {})
+    assert own(stage)["copy-1"].tags == {}
+
+
+@pytest.mark.parametrize("status", ["copying", "failed"])
+def test_a_copy_that_is_not_available_can_be_deleted(stage: Stage, status: str) -> None:
+    stage.share("one")
+    stage.world.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+    stage.end_copies(status)
+    stage.world.snapshots.delete("copy-1")
+    assert own(stage) == {}
+
+
+def test_a_share_is_not_deleted(stage: Stage) -> None:
+    stage.share("one")
+    stage.share("mine", ACCEPTANCE)
+    stage.world.snapshots.delete("one")
+    assert list(stage.world.snapshots.shared()) == [snapshot("one")]
+    assert list(own(stage)) == ["mine"]
 
 
 # --- parameters -----------------------------------------------------------------------------------
@@ -264,7 +425,7 @@ def test_a_missing_pipeline_is_a_decision(stage: Stage, ask: Callable[[Any], obj
 
 @pytest.fixture
 def aws(cloud: LocalCloud) -> Aws:
-    return Aws(session_of(cloud), None)
+    return Aws(clients_of(cloud), None)
 
 
 @pytest.fixture
@@ -331,16 +492,94 @@ def test_a_listing_that_fails_on_its_second_page_is_no_short_listing(
         list(aws.snapshots.shared())
 
 
-def test_no_answer_at_all_is_an_error_too() -> None:
-    session = boto3.Session("x", "y", region_name="eu-west-1")
-    make = session.client
-    session.client = lambda service, config: make(  # type: ignore[method-assign]
-        service,
-        endpoint_url="http://127.0.0.1:9",
-        config=config.merge(type(config)(retries={"total_max_attempts": 1})),
+def test_own_snapshots_are_listed_to_the_end_or_not_at_all(aws: Aws, cloud: LocalCloud) -> None:
+    taken = datetime(2026, 1, 3, 22, tzinfo=UTC)
+    cloud.seed_snapshots(
+        [nightly("orders", taken, account=ACCEPTANCE, identifier=f"o{n}") for n in range(101)]
     )
+    assert len(list(aws.snapshots.own())) == 101
+    cloud.set_faults(
+        [{"operation": "rds:DescribeDBClusterSnapshots", "kind": "deny", "nth": 2, "times": 0}]
+    )
+    with pytest.raises(AwsError, match="DescribeDBClusterSnapshots of the own snapshots failed"):
+        list(aws.snapshots.own())
+
+
+COPY = {
+    "SourceDBClusterSnapshotIdentifier": arn("one"),
+    "TargetDBClusterSnapshotIdentifier": "copy-1",
+    "KmsKeyId": "alias/acceptance",
+    "Tags": [{"Key": "made-for", "Value": "/a/latest"}],
+}
+
+
+def ask_for_copy(rds: Stubber) -> OwnSnapshot | None:
+    tags = {"made-for": "/a/latest"}
+    return RdsSnapshots(rds.client).copy(arn("one"), "copy-1", "alias/acceptance", tags)
+
+
+def test_a_copy_is_asked_for_with_key_and_tags_and_is_known_by_them(rds: Stubber) -> None:
+    """RDS need not tell the tags in its answer, nor how far it is."""
+    told = {"DBClusterSnapshotArn": arn("copy-1", ACCEPTANCE), "Status": "copying"}
+    rds.add_response("copy_db_cluster_snapshot", {"DBClusterSnapshot": told}, COPY)
+    asked = ask_for_copy(rds)
+    assert asked is not None
+    assert (asked.snapshot.arn, asked.snapshot.created) == (arn("copy-1", ACCEPTANCE), None)
+    assert (asked.tags, asked.progress) == ({"made-for": "/a/latest"}, 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("SnapshotQuotaExceeded", "copy-quota"),
+        ("KMSKeyNotAccessibleFault", "copy-key-denied"),
+        ("DBClusterSnapshotNotFoundFault", "snapshot-gone"),
+        ("InvalidDBClusterSnapshotStateFault", "snapshot-gone"),
+    ],
+)
+def test_what_only_people_can_mend_is_a_decision_in_rds_own_words(
+    rds: Stubber, code: str, reason: str
+) -> None:
+    rds.add_client_error("copy_db_cluster_snapshot", code, "because", 400, expected_params=COPY)
+    with pytest.raises(Refused) as caught:
+        ask_for_copy(rds)
+    assert (caught.value.reason, str(caught.value)) == (
+        reason,
+        f"RDS does not copy {arn('one')}: because",
+    )
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidParameterCombination", "Throttling"])
+def test_what_rds_does_not_do_for_another_reason_is_raised(rds: Stubber, code: str) -> None:
+    rds.add_client_error("copy_db_cluster_snapshot", code, "because", 400, expected_params=COPY)
+    with pytest.raises(AwsError, match=f"^CopyDBClusterSnapshot of {arn('one')} failed: {code}: "):
+        ask_for_copy(rds)
+
+
+def test_a_snapshot_that_may_not_be_deleted_is_an_error(aws: Aws, cloud: LocalCloud) -> None:
+    cloud.set_faults([{"operation": "rds:DeleteDBClusterSnapshot", "kind": "deny", "times": 0}])
+    with pytest.raises(AwsError, match=r"^DeleteDBClusterSnapshot of copy-1 failed: AccessDenied"):
+        aws.snapshots.delete("copy-1")
+
+
+@pytest.mark.parametrize("granted", [[], ["999999999999"]])
+def test_production_s_key_must_be_granted_as_well(cloud: LocalCloud, granted: list[str]) -> None:
+    stage = CloudStage(Aws(clients_of(cloud), None), cloud)
+    stage.share("one", kms_granted_to=granted)
+    with pytest.raises(Refused) as caught:
+        stage.world.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+    assert caught.value.reason == "copy-key-denied"
+
+
+def test_no_answer_at_all_is_an_error_too() -> None:
+    make = botocore.session.get_session().create_client
+
+    def client(service: str, config: Config) -> Any:
+        once = config.merge(Config(retries={"total_max_attempts": 1}))
+        return make(service, "eu-west-1", endpoint_url="http://127.0.0.1:9", config=once, **KEYS)
+
     with pytest.raises(AwsError, match=r"^DeleteParameter of /a failed: EndpointConnectionError"):
-        Aws(session, None).parameters.delete("/a")
+        Aws(client, None).parameters.delete("/a")
 
 
 NOTICE = Notice("a subject", "a body\nof two lines", {"outcome": "failed", "reason": "no-latest"})
@@ -352,7 +591,7 @@ def test_people_are_told_through_the_topic(cloud: LocalCloud) -> None:
     inbox = sqs.create_queue(QueueName="inbox")["QueueUrl"]
     queue = sqs.get_queue_attributes(QueueUrl=inbox, AttributeNames=["QueueArn"])
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue["Attributes"]["QueueArn"])
-    Aws(session_of(cloud), topic).people.tell(NOTICE)
+    Aws(clients_of(cloud), topic).people.tell(NOTICE)
     (message,) = sqs.receive_message(QueueUrl=inbox)["Messages"]
     told = json.loads(message["Body"])
     assert (told["Subject"], told["Message"]) == (NOTICE.subject, NOTICE.body)
@@ -364,7 +603,7 @@ def test_people_are_told_through_the_topic(cloud: LocalCloud) -> None:
 def test_a_topic_that_fails_is_logged_and_changes_nothing(
     cloud: LocalCloud, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Aws(session_of(cloud), "arn:aws:sns:eu-west-1:222222222222:none").people.tell(NOTICE)
+    Aws(clients_of(cloud), "arn:aws:sns:eu-west-1:222222222222:none").people.tell(NOTICE)
     (record,) = caplog.records
     assert record.getMessage() == "people could not be told: a subject"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from localcloud.client import LocalCloud
-from localcloud.company import STAGE, Company, arn_of, nightly
+from localcloud.company import STAGE, Company, arn_of, configure, nightly
 
 PROJECT = Path(__file__).resolve().parents[2]
 UPDATE = "db-update-latest-snapshot-id"
@@ -23,9 +23,14 @@ FOLLOW = "db-follow-pipeline"
 def new_company(
     running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Company]:
-    """Founds a company in a cloud that is as at its start, its stage changed as told."""
+    """Founds a company in a cloud that is as at its start, its stage changed as told.
 
-    def found(**variables: str) -> Company:
+    ``answers`` are given to ``make configure``, and drawn from the cloud that they are for.
+    """
+
+    def found(
+        answers: Callable[[LocalCloud], dict[str, str]] | None = None, **variables: str
+    ) -> Company:
         running_cloud.reset()
         folder = tmp_path_factory.mktemp("project")
         for name in ("app.py", "requirements.txt"):
@@ -37,6 +42,8 @@ def new_company(
         config = json.loads(file.read_text())
         config["stages"][STAGE]["environment_variables"].update(variables)
         file.write_text(json.dumps(config))
+        if answers:
+            configure(folder, **answers(running_cloud))
         company = Company(running_cloud, folder, run_seconds=0.4)
         company.found(datetime(2026, 1, 3, 12, tzinfo=UTC))
         return company

@@ -134,6 +134,11 @@ def test_what_is_not_known_of_a_policy_is_never_passed_over(
          {"SourceDBClusterSnapshotIdentifier": "arn:aws:rds:source",
           "TargetDBClusterSnapshotIdentifier": "Copy"},
          ["arn:aws:rds:source", f"{SNAPSHOTS}:copy"]),
+        ("rds", "DescribeDBClusterSnapshotAttributes", {"DBClusterSnapshotIdentifier": "x"},
+         [f"{SNAPSHOTS}:x"]),
+        ("rds", "CreateDBClusterSnapshot",
+         {"DBClusterSnapshotIdentifier": "x", "DBClusterIdentifier": "c"},
+         [f"arn:aws:rds:{REGION}:{ACCEPTANCE}:cluster:c", f"{SNAPSHOTS}:x"]),
         ("rds", "DeleteDBClusterSnapshot", {"DBClusterSnapshotIdentifier": "x"},
          [f"{SNAPSHOTS}:x"]),
         ("sns", "Publish", {"TopicArn": "arn:aws:sns:topic"}, ["arn:aws:sns:topic"]),
@@ -160,14 +165,27 @@ def test_invoking_a_function_needs_the_action_invoke_function() -> None:
     assert needs(call) == [("lambda:InvokeFunction", arn)]
 
 
-def test_tags_on_creation_need_the_right_to_tag() -> None:
-    given = {
-        "SourceDBClusterSnapshotIdentifier": "arn:aws:rds:source",
-        "TargetDBClusterSnapshotIdentifier": "copy",
-        "Tags": [{"Key": "a", "Value": "b"}],
-    }
-    call = Call("A", None, ACCEPTANCE, REGION, "rds", "CopyDBClusterSnapshot", parameters=given)
-    assert ("rds:AddTagsToResource", f"{SNAPSHOTS}:copy") in needs(call)
+@pytest.mark.parametrize(
+    ("operation", "named"),
+    [
+        (
+            "CopyDBClusterSnapshot",
+            {
+                "SourceDBClusterSnapshotIdentifier": "arn:aws:rds:source",
+                "TargetDBClusterSnapshotIdentifier": "made",
+            },
+        ),
+        (
+            "CreateDBClusterSnapshot",
+            {"DBClusterSnapshotIdentifier": "made", "DBClusterIdentifier": "c"},
+        ),
+    ],
+)
+def test_tags_on_creation_need_the_right_to_tag(operation: str, named: dict[str, str]) -> None:
+    given = {**named, "Tags": [{"Key": "a", "Value": "b"}]}
+    call = Call("A", None, ACCEPTANCE, REGION, "rds", operation, parameters=given)
+    tagging = [resource for action, resource in needs(call) if action == "rds:AddTagsToResource"]
+    assert tagging == [f"{SNAPSHOTS}:made"]
 
 
 class Role:
@@ -326,36 +344,89 @@ def test_a_role_reads_shares_but_copies_none_without_the_right_to_tag(cloud: Loc
     assert "rds:AddTagsToResource" in error["Message"]
 
 
+PRODUCTIONS_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-1111-1111-1111-111111111111"
+USE = ["kms:DescribeKey", "kms:CreateGrant"]
+THROUGH_RDS = {"StringEquals": {"kms:ViaService": f"rds.{REGION}.amazonaws.com"}}
+
+
 @pytest.mark.parametrize(
-    ("rights", "accessible"),
+    ("own", "productions", "accessible"),
     [
-        ([], False),
-        (["kms:DescribeKey"], False),
-        (["kms:DescribeKey", "kms:CreateGrant"], True),
+        ([], USE, False),
+        (["kms:DescribeKey"], USE, False),
+        (USE, [], False),
+        (USE, ["kms:CreateGrant"], False),
+        (USE, USE, True),
     ],
 )
-def test_a_copy_under_a_key_needs_rights_on_the_key(
-    cloud: LocalCloud, rights: list[str], accessible: bool
+def test_a_copy_needs_rights_on_both_keys(
+    cloud: LocalCloud, own: list[str], productions: list[str], accessible: bool
 ) -> None:
-    kms = client(cloud, "kms")
-    key = kms.create_key()["KeyMetadata"]["Arn"]
-    kms.create_alias(AliasName="alias/copies", TargetKeyId=key)
-    through_rds = {"StringEquals": {"kms:ViaService": f"rds.{REGION}.amazonaws.com"}}
-    granted = [statement(rights, key, Condition=through_rds)] if rights else []
+    key = aliased_key(cloud)
+    granted = [
+        statement(rights, resource, Condition=THROUGH_RDS)
+        for rights, resource in ((own, key), (productions, PRODUCTIONS_KEY))
+        if rights
+    ]
     rds = Role(cloud, statement("rds:*"), *granted).client("rds")
-    given = {
-        "SourceDBClusterSnapshotIdentifier": share(
-            cloud, kms_key_id=f"{key}-of-production", kms_granted_to=[ACCEPTANCE]
-        ),
-        "TargetDBClusterSnapshotIdentifier": "copy",
-        "KmsKeyId": "alias/copies",
-    }
 
     if accessible:
-        copied = rds.copy_db_cluster_snapshot(**given)["DBClusterSnapshot"]
-        assert copied["KmsKeyId"] == key
+        assert copied(cloud, rds)["DBClusterSnapshot"]["KmsKeyId"] == key
     else:
-        assert refusal(rds.copy_db_cluster_snapshot, **given)["Code"] == "KMSKeyNotAccessibleFault"
+        assert refusal(copied, cloud=cloud, rds=rds)["Code"] == "KMSKeyNotAccessibleFault"
+
+
+@pytest.mark.parametrize(("alias", "accessible"), [("copies", True), ("other", False)])
+def test_a_policy_may_name_a_key_by_what_it_is_called(
+    cloud: LocalCloud, alias: str, accessible: bool
+) -> None:
+    key = aliased_key(cloud)
+    called = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": [f"alias/{alias}"]}}
+    keys = f"{key.rpartition('/')[0]}/*"
+    rds = Role(
+        cloud,
+        statement("rds:*"),
+        statement(USE, keys, Condition=called | THROUGH_RDS),
+        statement(USE, PRODUCTIONS_KEY),
+    ).client("rds")
+
+    if accessible:
+        assert copied(cloud, rds)["DBClusterSnapshot"]["KmsKeyId"] == key
+    else:
+        assert refusal(copied, cloud=cloud, rds=rds)["Code"] == "KMSKeyNotAccessibleFault"
+
+
+def test_everybody_in_an_account_may_use_its_default_key_through_rds(cloud: LocalCloud) -> None:
+    key = aliased_key(cloud)
+    default = client(cloud, "kms").describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
+    source = share(cloud, account=ACCEPTANCE, identifier="own", kms_key_id=default)
+    rds = Role(cloud, statement("rds:*"), statement(USE, key)).client("rds")
+
+    copy = rds.copy_db_cluster_snapshot(
+        SourceDBClusterSnapshotIdentifier=source,
+        TargetDBClusterSnapshotIdentifier="copy",
+        KmsKeyId=key,
+    )
+
+    assert copy["DBClusterSnapshot"]["KmsKeyId"] == key
+
+
+def aliased_key(cloud: LocalCloud) -> str:
+    kms = client(cloud, "kms")
+    key: str = kms.create_key()["KeyMetadata"]["Arn"]
+    kms.create_alias(AliasName="alias/copies", TargetKeyId=key)
+    kms.create_alias(AliasName="alias/another-name", TargetKeyId=key)
+    return key
+
+
+def copied(cloud: LocalCloud, rds: Any) -> Any:
+    return rds.copy_db_cluster_snapshot(
+        SourceDBClusterSnapshotIdentifier=share(
+            cloud, kms_key_id=PRODUCTIONS_KEY, kms_granted_to=[ACCEPTANCE]
+        ),
+        TargetDBClusterSnapshotIdentifier="copy",
+        KmsKeyId="alias/copies",
+    )
 
 
 def test_the_visitor_may_do_nothing_and_the_admin_everything(cloud: LocalCloud) -> None:

@@ -64,6 +64,12 @@ def test_a_function_is_found_by_the_end_of_its_name(cloud: LocalCloud, target: T
     assert record["function"] == "probe"
 
 
+def test_a_schedule_fires_in_its_own_account_only(cloud: LocalCloud, target: Target) -> None:
+    target(ScheduleExpression="cron(0 4 ? * SUN *)")
+    with pytest.raises(ValueError, match="no enabled schedule may invoke a function named probe"):
+        cloud.fire("probe", NIGHT, account="111111111111")
+
+
 def test_fire_waits_for_every_attempt(cloud: LocalCloud, target: Target) -> None:
     target("def handler(event, context): 1 / 0", ScheduleExpression="rate(7 days)")
     cloud.set_retries([0.1, 0.1])

@@ -1,5 +1,6 @@
 """RDS's shared cluster snapshots, compared with botocore's service model."""
 
+import json
 from collections.abc import Iterator
 from functools import cache
 from time import monotonic, sleep
@@ -315,6 +316,168 @@ def test_only_an_available_snapshot_can_be_shared(cloud: LocalCloud) -> None:
 
     listed = client(cloud, "rds").describe_db_cluster_snapshots(SnapshotType="shared")
     assert identifiers(listed) == {arn}
+
+
+@pytest.fixture
+def owner(cloud: LocalCloud) -> Any:
+    """Production's RDS."""
+    return client(cloud, "rds", PRODUCTION)
+
+
+def cluster(owner: Any, name: str = "orders", **more: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = owner.create_db_cluster(
+        DBClusterIdentifier=name,
+        Engine="aurora-postgresql",
+        EngineVersion="15.4",
+        MasterUsername="owner",
+        MasterUserPassword="a-password-that-is-no-secret",
+        **more,
+    )["DBCluster"]
+    return answer
+
+
+def take(owner: Any, name: str = "taken", of: str = "orders", **more: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = owner.create_db_cluster_snapshot(
+        DBClusterIdentifier=of, DBClusterSnapshotIdentifier=name, **more
+    )["DBClusterSnapshot"]
+    return answer
+
+
+def manager(cloud: LocalCloud, key: str) -> str:
+    described = client(cloud, "kms", PRODUCTION).describe_key(KeyId=key)["KeyMetadata"]
+    told: str = described["KeyManager"]
+    return told
+
+
+def test_a_snapshot_taken_takes_its_time_and_is_of_its_cluster(
+    cloud: LocalCloud, owner: Any
+) -> None:
+    cluster(owner)
+    cloud.patch_snapshot(seed(cloud), copy_seconds=0.3)
+
+    begun = take(owner, "Taken", Tags=[{"Key": "purpose", "Value": "sharing"}])
+    deadline = monotonic() + 5
+    while True:
+        (done,) = owner.describe_db_cluster_snapshots(DBClusterSnapshotIdentifier="taken")[
+            "DBClusterSnapshots"
+        ]
+        if done["Status"] == "available" or monotonic() > deadline:
+            break
+        sleep(0.05)
+
+    assert (begun["Status"], begun["PercentProgress"]) == ("creating", 0)
+    assert (done["Status"], done["PercentProgress"]) == ("available", 100)
+    assert (done["DBClusterIdentifier"], done["EngineVersion"]) == ("orders", "15.4")
+    assert (done["SnapshotType"], done["StorageEncrypted"]) == ("manual", False)
+    assert done["TagList"] == [{"Key": "purpose", "Value": "sharing"}]
+
+
+def test_a_snapshot_is_taken_only_of_what_there_is_and_under_a_new_and_proper_name(
+    cloud: LocalCloud, owner: Any
+) -> None:
+    cluster(owner)
+    take(owner)
+
+    with refused("CreateDBClusterSnapshot", "DBClusterSnapshotAlreadyExistsFault"):
+        take(owner, "TAKEN")
+    with refused("CreateDBClusterSnapshot", "DBClusterNotFoundFault"):
+        take(owner, of="nowhere")
+    with refused("CreateDBClusterSnapshot", "InvalidParameterValue", in_model=False):
+        take(owner, "no--name")
+    owner.stop_db_cluster(DBClusterIdentifier="orders")
+    with refused("CreateDBClusterSnapshot", "InvalidDBClusterStateFault"):
+        take(owner, "later")
+
+
+def test_a_hundred_manual_snapshots_may_be_taken_beside_the_automated_ones(
+    cloud: LocalCloud, owner: Any
+) -> None:
+    cluster(owner)
+    cloud.seed_snapshots([snapshot(f"s{n}") for n in range(99)])
+
+    take(owner, "the-hundredth")
+    with refused("CreateDBClusterSnapshot", "SnapshotQuotaExceeded"):
+        take(owner, "one-too-many")
+
+
+def test_a_cluster_and_its_snapshots_are_under_the_default_key_unless_it_names_another(
+    cloud: LocalCloud, owner: Any
+) -> None:
+    own_key = client(cloud, "kms", PRODUCTION).create_key()["KeyMetadata"]["Arn"]
+    default = cluster(owner, StorageEncrypted=True)["KmsKeyId"]
+    cluster(owner, "billing", StorageEncrypted=True, KmsKeyId=own_key)
+
+    listed = owner.describe_db_cluster_snapshots(SnapshotType="automated")["DBClusterSnapshots"]
+    assert {each["DBClusterIdentifier"]: each["KmsKeyId"] for each in listed} == {
+        "orders": default,
+        "billing": own_key,
+    }
+    assert {each["Status"] for each in listed} == {"available"}
+    assert (take(owner)["KmsKeyId"], take(owner, "b", "billing")["KmsKeyId"]) == (default, own_key)
+    assert (manager(cloud, default), manager(cloud, own_key)) == ("AWS", "CUSTOMER")
+    assert manager(cloud, "alias/aws/rds") == "AWS"
+
+
+def lets(account: str, *actions: str, effect: str = "Allow", **more: Any) -> dict[str, Any]:
+    everybody = {"AWS": f"arn:aws:iam::{account}:root"}
+    return {"Effect": effect, "Principal": everybody, "Action": [*actions], "Resource": "*", **more}
+
+
+def through(service: str) -> dict[str, Any]:
+    return {"StringEquals": {"kms:ViaService": f"{service}.eu-west-1.amazonaws.com"}}
+
+
+USING = ("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey")
+
+
+@pytest.mark.parametrize(
+    ("statements", "usable"),
+    [
+        ([], False),
+        ([lets(STRANGER, *USING)], False),
+        ([lets(ACCEPTANCE, *USING[:2])], False),
+        ([lets(ACCEPTANCE, *USING[1:])], False),
+        ([lets(ACCEPTANCE, *USING)], True),
+        ([lets(ACCEPTANCE, *USING[:1]), lets(ACCEPTANCE, *USING[1:])], True),
+        ([lets(ACCEPTANCE, *USING, effect="Deny")], False),
+        ([lets(ACCEPTANCE, "kms:*")], True),
+        ([lets(ACCEPTANCE, *USING, Condition=through("rds"))], True),
+        ([lets(ACCEPTANCE, *USING, Condition=through("s3"))], False),
+    ],
+)
+def test_who_may_use_a_share_is_for_its_key_s_policy_to_say(
+    cloud: LocalCloud, owner: Any, rds: Any, statements: list[dict[str, Any]], usable: bool
+) -> None:
+    policy = {"Version": "2012-10-17", "Statement": [lets(PRODUCTION, "kms:*"), *statements]}
+    kms = client(cloud, "kms", PRODUCTION)
+    key = kms.create_key(Policy=json.dumps(policy))["KeyMetadata"]["Arn"]
+    cluster(owner, StorageEncrypted=True, KmsKeyId=key)
+    arn = take(owner)["DBClusterSnapshotArn"]
+    cloud.patch_snapshot(arn, status="available", shared_with=[ACCEPTANCE])
+
+    if usable:
+        assert restore(rds, arn)["KmsKeyId"] == key
+    else:
+        with refused("RestoreDBClusterFromSnapshot", "KMSKeyNotAccessibleFault"):
+            restore(rds, arn)
+
+
+def test_a_share_of_a_cluster_under_the_default_key_is_of_no_use_until_it_is_copied(
+    cloud: LocalCloud, owner: Any, rds: Any
+) -> None:
+    policy = {"Version": "2012-10-17", "Statement": [lets(ACCEPTANCE, *USING)]}
+    key = client(cloud, "kms", PRODUCTION).create_key(Policy=json.dumps(policy))["KeyMetadata"][
+        "Arn"
+    ]
+    cluster(owner, StorageEncrypted=True)
+    arn = take(owner)["DBClusterSnapshotArn"]
+    cloud.patch_snapshot(arn, status="available", shared_with=[ACCEPTANCE])
+
+    with refused("RestoreDBClusterFromSnapshot", "KMSKeyNotAccessibleFault"):
+        restore(rds, arn)
+    copied = copy(owner, arn, KmsKeyId=key)["DBClusterSnapshotArn"]
+    cloud.patch_snapshot(copied, status="available", shared_with=[ACCEPTANCE])
+    assert restore(rds, copied)["KmsKeyId"] == key
 
 
 def copy(rds: Any, source: str, target: str = "copy", **parameters: Any) -> dict[str, Any]:

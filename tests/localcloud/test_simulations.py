@@ -91,6 +91,36 @@ def test_many_results_come_in_pages(iam: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("entries", "decision"),
+    [
+        ([], "implicitDeny"),
+        ([("kms:ResourceAliases", "stringList", ["alias/a", "alias/b"])], "allowed"),
+        ([("kms:resourcealiases", "stringList", ["alias/a"])], "implicitDeny"),
+    ],
+)
+def test_conditions_are_weighed_in_the_circumstances_that_are_told(
+    iam: Any, entries: list[tuple[str, str, list[str]]], decision: str
+) -> None:
+    statement = {
+        "Effect": "Allow",
+        "Action": "kms:CreateGrant",
+        "Resource": "*",
+        "Condition": {"ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/b"]}},
+    }
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName="probe", PolicyName="keys", PolicyDocument=document)
+    answer = iam.simulate_principal_policy(
+        PolicySourceArn=ROLE,
+        ActionNames=["kms:CreateGrant"],
+        ContextEntries=[
+            {"ContextKeyName": name, "ContextKeyType": kind, "ContextKeyValues": values}
+            for name, kind, values in entries
+        ],
+    )
+    assert [each["EvalDecision"] for each in answer["EvaluationResults"]] == [decision]
+
+
+@pytest.mark.parametrize(
     ("given", "code"),
     [
         ({"PolicySourceArn": f"{ROLE}-2"}, "NoSuchEntity"),

@@ -35,6 +35,11 @@ class Model:
     def busy(self) -> bool:
         return any(run.status == "InProgress" for run in self.runs)
 
+    @property
+    def shared(self) -> list[Snapshot]:
+        """In the order in which they came."""
+        return [each for each in self.aws.snapshots.all if not each.own]
+
     def present(self, name: str) -> Entry:
         return self.aws.parameters.kept[name][-1]
 
@@ -122,7 +127,7 @@ class Model:
         share = self._share(value)
         if share is None:
             return unknown
-        if not self.eligible(share, database):
+        if not self.pinnable(share, database):
             return "not-eligible"
         return "busy" if deploy and self.busy else "done"
 
@@ -134,7 +139,7 @@ class Model:
             return "on-hold"
         latest = [self.latest(database) for database in self.settings.databases]
         if None in latest:
-            return "parameter-missing"
+            return self._no_latest()
         for database, value in zip(self.settings.databases, latest, strict=True):
             refusal = self._not_promotable(database, value or "")
             if refusal:
@@ -142,6 +147,9 @@ class Model:
         if not any(self._is_new(database) for database in self.settings.databases):
             return "nothing-new"
         return "busy" if self.busy else "started"
+
+    def _no_latest(self) -> str:
+        return "parameter-missing"
 
     def _not_promotable(self, database: Database, value: str) -> str | None:
         share = self._share(value)
@@ -169,6 +177,13 @@ class Model:
             and (share.engine, share.engine_version) == ENGINES[database.name]
             and share.created is not None
         )
+
+    def pinnable(self, share: Snapshot, database: Database) -> bool:
+        return self.eligible(share, database)
+
+    def _taken(self, share: Snapshot, database: Database) -> datetime | None:
+        """When its data was."""
+        return share.created
 
     def _share(self, value: str) -> Snapshot | None:
         return next((share for share in self.aws.snapshots.all if share.arn == value), None)
@@ -225,7 +240,7 @@ class Model:
         present = self.present(name)
         deployed = self.deployed(name)
         share = self._share(deployed or present.value)
-        created = share.created if share else None
+        created = self._taken(share, database) if share else None
         hours = (self.aws.time - created) / timedelta(hours=1) if created else None
         return {
             "name": database.name,
@@ -246,20 +261,26 @@ class Model:
 
     def problems(self) -> Iterator[str]:
         """A part of each sentence that people must read; there must be no other one."""
-        if any(self.latest(database) is None for database in self.settings.databases):
-            yield "no parameter"
+        yield from self._wrong_names()
         if self.hold() == UNREADABLE:
             yield HOLD
         for database in self.settings.databases:
-            latest = self.latest(database)
-            name = database.current_parameter
-            moves = latest and latest != self.present(name).value
-            if latest and moves and self._not_promotable(database, latest):
+            if self._is_refused(database):
                 yield "would not be promoted"
-            if self.left_behind(name):
+            if self.left_behind(database.current_parameter):
                 yield "no run has carried"
         if self.runs and self.runs[-1].status in ("Failed", "Stopped", "Cancelled"):
             yield self.runs[-1].execution_id
+
+    def _wrong_names(self) -> Iterator[str]:
+        if any(self.latest(database) is None for database in self.settings.databases):
+            yield "no parameter"
+
+    def _is_refused(self, database: Database) -> bool:
+        latest = self.latest(database)
+        if latest is None or latest == self.present(database.current_parameter).value:
+            return False
+        return self._not_promotable(database, latest) is not None
 
     def history(self, database: Database) -> dict[str, Any]:
         name = database.current_parameter
@@ -286,9 +307,9 @@ class Model:
 
     def shares(self, database: Database) -> list[tuple[str, bool, bool]]:
         """Every share, newest first: its ARN, whether it is eligible, and whether it is chosen."""
-        dated = [share for share in self.aws.snapshots.all if share.created]
+        dated = [share for share in self.shared if share.created]
         newest = sorted(dated, key=lambda share: (share.created, share.arn), reverse=True)
-        undated = [share for share in self.aws.snapshots.all if not share.created]
+        undated = [share for share in self.shared if not share.created]
         undated.sort(key=lambda share: share.arn, reverse=True)
         chosen = next((share for share in newest if self.eligible(share, database)), None)
         return [

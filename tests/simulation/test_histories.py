@@ -9,24 +9,28 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.simulation.histories import Histories
+from tests.simulation.histories_of_copies import HistoriesOfCopies
 
+# How many histories a batch has, and of which stages: without copies, and with some.
 BATCH = 250
+OF_COPIES = 100
 COUNT = int(os.environ.get("HISTORIES", "750"))
 # The same histories in every ``make test``; new ones in every ``make simulate``.
 SEED = int(os.environ.get("SEED", "20260104"))
 
 
 def run(seed_of_batch: int) -> None:
-    run_state_machine_as_test(
-        seed(seed_of_batch)(Histories),
-        settings=settings(
-            max_examples=BATCH,
-            stateful_step_count=30,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    for histories, count in ((Histories, BATCH - OF_COPIES), (HistoriesOfCopies, OF_COPIES)):
+        run_state_machine_as_test(
+            seed(seed_of_batch)(histories),
+            settings=settings(
+                max_examples=count,
+                stateful_step_count=30,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
 
 
 @pytest.mark.parametrize("batch", range(-(-COUNT // BATCH)))

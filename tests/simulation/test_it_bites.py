@@ -149,7 +149,7 @@ PLANTED: dict[str, Plant] = {
     "a scheduled time is never spent": instead(refresh, "is_spent", lambda *_: False),
     "nothing is taken up after a kill": instead(refresh, "next_move", next_move_by_value),
     "the window ignored": instead(refresh, "_check_window", nothing),
-    "the weeks ignored": instead(refresh, "_check_week", nothing),
+    "the weeks ignored": instead(refresh, "check_week", nothing),
     "the hold ignored": instead(refresh, "_check_hold", nothing),
     "no second look at the snapshot": instead(refresh, "rejection", nothing),
     "a busy pipeline ignored": instead(refresh, "check_idle", nothing),

@@ -13,6 +13,7 @@ import yaml
 
 from chalicelib.errors import Refused
 from chalicelib.ledger import Run
+from chalicelib.notices import NEXT_STEPS
 from chalicelib.settings import Settings
 from chalicelib.snapshots import Choice
 from stage import checks, config, configure, deployed, doctor, facts, refreshable, stacks
@@ -177,6 +178,7 @@ HEALTHY = Facts(
             {"KeyManager": "CUSTOMER", "KeyState": "Enabled"},
         )
     },
+    copy_keys={},
     functions={
         function: function_of(function, name)
         for function, name in stacks.function_names(STAGE_).items()
@@ -201,6 +203,7 @@ def judged(seen: Facts, stage: Stage = STAGE_) -> list[Check]:
         *refreshable.pipeline(stage, seen),
         *refreshable.reading(stage, seen),
         *refreshable.shares(stage, seen),
+        *refreshable.copy_keys(stage, seen),
         *deployed.own_stacks(stage, seen),
         *deployed.functions(stage, seen, dict.fromkeys(seen.functions, wanted)),
         *deployed.roles(stage, seen, WANTED),
@@ -1096,3 +1099,87 @@ def test_a_stage_that_is_not_there_is_a_wrong_question(
     told = capsys.readouterr()
     assert (told.out, told.err.count("\n")) == ("", 1)
     assert "has no stage 'acceptence', but: acceptance" in told.err
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+COPY_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
+COPYING = stage_of(RDS_COPY_KMS_KEY_ID=COPY_KEY)
+COPY_SETTING = (
+    f"make configure STAGE={NAME} RDS_COPY_KMS_KEY_ID=…, and then make deploy STAGE={NAME}"
+)
+
+
+def under(key: Any) -> list[Check]:
+    return [*refreshable.copy_keys(COPYING, replace(HEALTHY, copy_keys={"rds": key}))]
+
+
+def test_a_key_of_one_s_own_is_right_to_copy_under() -> None:
+    key = {"KeyManager": "CUSTOMER", "KeyState": "Enabled"}
+    assert under(key) == [Check("copy key", COPY_KEY, "ok", "customer-managed and enabled")]
+
+
+@pytest.mark.parametrize(
+    ("key", "seen"),
+    [
+        (
+            None,
+            f"RDS_COPY_KMS_KEY_ID names it, and it does not exist in {ACCEPTANCE}, eu-west-1",
+        ),
+        ({"KeyManager": "AWS", "KeyState": "Enabled"}, "is AWS's own, and no key of one's own"),
+    ],
+)
+def test_another_key_is_to_be_set_where_this_one_will_not_do(key: Any, seen: str) -> None:
+    assert under(key) == [Check("copy key", COPY_KEY, "problem", seen, COPY_SETTING)]
+
+
+def test_a_key_that_is_disabled_is_to_be_enabled() -> None:
+    arn = f"arn:aws:kms:eu-west-1:{ACCEPTANCE}:key/{COPY_KEY}"
+    (check,) = under({"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": arn})
+    assert (check.status, check.seen) == ("problem", "is PendingDeletion")
+    assert check.fix is not None
+    assert f"aws kms enable-key --key-id {arn}" in check.fix
+
+
+def test_a_key_that_may_not_be_looked_at_is_not_called_right() -> None:
+    (check,) = under(facts.Unseen("kms:DescribeKey", "AccessDenied: no", denied=True))
+    assert (check.check, check.status) == ("copy key", "warning")
+
+
+def latest_with(refused: Refused) -> Check:
+    """What is said of *latest* where copies are asked for, and this is said of it."""
+    seen = replace(HEALTHY, candidates={"rds": refused})
+    (bad,) = (each for each in refreshable.parameters(COPYING, seen) if each.status != "ok")
+    return bad
+
+
+def test_a_copy_under_way_is_waited_for_and_nothing_is_to_be_put() -> None:
+    pending = Refused("copy-pending", "the copy of arn:x is copying, 40 % done")
+    check = latest_with(pending)
+    assert (check.subject, check.status) == (LATEST, "warning")
+    assert check.fix == NEXT_STEPS["copy-pending"]
+
+
+def test_the_share_itself_is_never_proposed_where_copies_are_asked_for() -> None:
+    refused = Refused("not-eligible", f"{OLD.arn} is no copy of ours")
+    check = latest_with(refused)
+    assert (check.subject, check.status) == (LATEST, "problem")
+    assert check.fix == NEXT_STEPS["not-eligible"]
+
+
+def test_the_poll_is_looked_at_where_there_are_copies_and_only_there() -> None:
+    assert "db-follow-copies" in doctor.rules_of(COPYING)
+    assert "db-follow-copies" not in doctor.rules_of(STAGE_)
+    rule = Rule(
+        f"{APP}-{NAME}-db-follow-copies-event",
+        {"State": "ENABLED", "Arn": "x", "ScheduleExpression": "rate(1 day)"},
+        [],
+    )
+    facts_ = replace(
+        HEALTHY,
+        rules={"db-follow-copies": rule},
+        functions={"db-follow-copies": HEALTHY.functions["db-follow-pipeline"]},
+    )
+    (check,) = deployed.schedules(COPYING, facts_)
+    assert (check.subject, check.status) == (rule.name, "problem")
+    assert "rate(15 minutes)" in check.seen

@@ -21,6 +21,7 @@ def counted(use_case: str, outcome: str, reason: str | None, **facts: Any) -> li
         ("promote", "skipped", "on-hold", "RefreshSkipped"),
         ("promote", "failed", "no-latest", "RefreshFailed"),
         ("update", "failed", "no-eligible-snapshot", "RefreshFailed"),
+        ("copies", "failed", "copy-failed", "RefreshFailed"),
         ("follow", "succeeded", None, "RefreshSucceeded"),
         ("follow", "failed", "run-failed", "RefreshFailed"),
     ],
@@ -38,6 +39,8 @@ def test_an_outcome_is_counted_by_database(
         ("update", "skipped", "off-week"),
         ("update", "updated", None),
         ("update", "unchanged", None),
+        ("copies", "updated", None),
+        ("copies", "unchanged", None),
         ("follow", "ignored", "other-pipeline"),
     ],
 )

@@ -24,6 +24,12 @@ TOLD = {
     "not-eligible",
     "snapshot-stale",
     "pipeline-missing",
+    "copy-pending",
+    "copy-failed",
+    "copy-quota",
+    "copy-key-denied",
+    "copy-unencrypted",
+    "copy-name-taken",
 }
 
 

@@ -4,11 +4,15 @@ from datetime import date, timedelta
 
 import pytest
 
+from chalicelib.copies import Copying
 from chalicelib.errors import SettingsError
 from chalicelib.schedule import Cadence, Expression, Window
 from chalicelib.settings import Database, Settings
 from chalicelib.snapshots import Wanted
-from tests.stage import STAGE
+from tests.stage import STAGE, TWO
+
+KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
+KMS = "arn:aws:kms:eu-west-1:222222222222"
 
 
 def problems(**changes: str | None) -> list[str]:
@@ -148,7 +152,20 @@ def test_an_empty_variable_means_the_same_as_none() -> None:
         ("RDS_SOURCE_CLUSTER", "orders--prod", "single hyphens"),
         ("RDS_SOURCE_CLUSTER", "orders-", "single hyphens"),
         ("RDS_SOURCE_CLUSTER", "a" * 64, "1 to 63"),
-        ("RDS_COPY_KMS_KEY_ID", "alias/acceptance", "not available"),
+        ("RDS_COPY_KMS_KEY_ID", "acceptance", "customer-managed"),
+        ("RDS_COPY_KMS_KEY_ID", "alias/", "customer-managed"),
+        ("RDS_COPY_KMS_KEY_ID", "alias/aws/rds", "the default key aws/rds will not do"),
+        ("RDS_COPY_KMS_KEY_ID", f"{KMS}:alias/aws/rds", "the default key aws/rds will not do"),
+        ("RDS_COPY_KMS_KEY_ID", "alias/" + "a" * 251, "customer-managed"),
+        ("RDS_COPY_KMS_KEY_ID", "alias/acceptance copies", "customer-managed"),
+        ("RDS_COPY_KMS_KEY_ID", KEY_ID.upper(), "customer-managed"),
+        ("RDS_COPY_KMS_KEY_ID", f" {KEY_ID}", "customer-managed"),
+        ("RDS_COPY_KMS_KEY_ID", f"{KMS}:{KEY_ID}", "customer-managed"),
+        ("RDS_COPY_KMS_KEY_ID", f"key/{KEY_ID}", "customer-managed"),
+        ("RDS_COPY_KMS_KEY_ID", "arn:aws:kms:eu-west-1:2222:alias/x", "customer-managed"),
+        ("RDS_COPY_KMS_KEY_ID", f"arn:aws-:kms:eu-west-1:222222222222:key/{KEY_ID}", "managed"),
+        ("RDS_COPIES_TO_KEEP", "0", "from 1 to 9999"),
+        ("RDS_COPIES_TO_KEEP", "all", "from 1 to 9999"),
         ("UPDATE_SCHEDULE", "cron(0 2 * * SUN *)", ""),
         ("RESTORE_SCHEDULE", "every sunday", ""),
         ("RESTORE_SCHEDULE", "cron(0 4 ? * \N{LATIN SMALL LETTER LONG S}UN *)", "plain ASCII"),
@@ -214,6 +231,66 @@ def test_a_wrong_list_of_databases_hides_no_other_problem() -> None:
 )
 def test_a_value_at_its_limit_is_taken(changes: dict[str, str]) -> None:
     Settings.from_environment(stage(**changes))
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        KEY_ID,
+        "mrk-1234abcd12ab34cd56ef1234567890ab",
+        "alias/acceptance",
+        "alias/acceptance/rds_2-copies",
+        "alias/awsome",
+        "alias/" + "a" * 250,
+        f"{KMS}:key/{KEY_ID}",
+        f"{KMS}:alias/acceptance",
+        f"arn:aws-us-gov:kms:us-gov-west-1:222222222222:key/{KEY_ID}",
+    ],
+)
+def test_a_key_of_ones_own_makes_copies(key: str) -> None:
+    settings = Settings.from_environment(stage(RDS_COPY_KMS_KEY_ID=key))
+    (database,) = settings.databases
+    latest = "/acceptance/rds/latest-snapshot"
+    assert database.copying == Copying(database.wanted, key, keep=3, made_for=latest)
+    assert settings.has_copies
+
+
+def test_the_number_to_keep_is_the_databases_own() -> None:
+    docs = {"DOCS_COPY_KMS_KEY_ID": "alias/docs", "DOCS_COPIES_TO_KEEP": "1"}
+    settings = Settings.from_environment(TWO | docs)
+    assert [each.copying for each in settings.databases] == [
+        None,
+        Copying(Wanted("111111111111", "docdb", "5"), "alias/docs", 1, "/acceptance/docs/latest"),
+    ]
+    assert settings.has_copies
+
+
+@pytest.mark.parametrize("changes", [{}, {"RDS_COPY_KMS_KEY_ID": ""}, {"RDS_COPIES_TO_KEEP": "5"}])
+def test_without_a_key_nothing_is_copied(changes: dict[str, str]) -> None:
+    settings = Settings.from_environment(stage(**changes))
+    assert settings == Settings.from_environment(STAGE)
+    assert not settings.has_copies
+
+
+def test_a_parameter_whose_name_no_tag_can_hold_is_refused() -> None:
+    """RDS would refuse the copy, at night."""
+    names = {"SSM_RDS_LATEST_SNAPSHOT_NAME": "/" + "a" * 256}
+    assert problems(RDS_COPY_KMS_KEY_ID="alias/acceptance", **names) == [
+        (
+            "SSM_RDS_LATEST_SNAPSHOT_NAME has 257 characters: copies bear it as a tag, so write a "
+            "name of at most 256"
+        )
+    ]
+    Settings.from_environment(stage(**names))
+    names = {"SSM_RDS_LATEST_SNAPSHOT_NAME": "/" + "a" * 255}
+    Settings.from_environment(stage(RDS_COPY_KMS_KEY_ID="alias/acceptance", **names))
+
+
+def test_a_name_that_is_missing_is_told_once() -> None:
+    assert len(problems(RDS_COPY_KMS_KEY_ID="alias/x", SSM_RDS_LATEST_SNAPSHOT_NAME=None)) == 1
 
 
 # --- two databases that one share would fit -------------------------------------------------------

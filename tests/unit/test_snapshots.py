@@ -30,7 +30,7 @@ MIDNIGHT = datetime(2026, 1, 4, tzinfo=UTC)
 
 def test_an_arn_is_read_by_its_parts() -> None:
     assert SnapshotArn.parse(arn("orders-1")) == SnapshotArn(
-        arn("orders-1"), "eu-west-1", PRODUCTION
+        arn("orders-1"), "eu-west-1", PRODUCTION, "orders-1"
     )
 
 

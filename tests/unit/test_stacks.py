@@ -387,6 +387,15 @@ def test_the_newest_snapshot_is_wanted_until_the_restore(update: str, minutes: i
 # --- both -----------------------------------------------------------------------------------------
 
 
+def test_a_stage_with_copies_has_its_poll_watched_and_tried_until_the_next_one() -> None:
+    made = stage(RDS_COPY_KMS_KEY_ID="alias/copies")
+    assert "aurora-refresh-acceptance-errors-db-follow-copies" in stacks.alarm_names(made)
+    name = "aurora-refresh-acceptance-db-follow-copies"
+    assert stacks.function_names(made)["db-follow-copies"] == name
+    assert invocations(made)[name]["MaximumEventAgeInSeconds"] == 900
+    assert "db-follow-copies" not in stacks.function_names(stage())
+
+
 def test_the_dashboard_shows_every_database_and_every_function() -> None:
     made = stage(TWO)
     (found,) = [

@@ -286,3 +286,85 @@ def test_the_linter_does_find_what_is_wrong(change: dict[str, Any], finding: str
     (recording,) = (each for each in policy["Statement"] if each["Sid"] == "RecordLatest")
     recording.update(change)
     assert findings(policy) == [finding]
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
+KMS = "arn:aws:kms:eu-west-1"
+OUR_COPIES = "arn:aws:rds:eu-west-1:222222222222:cluster-snapshot:aurora-refresh-copy-*"
+THROUGH_RDS = {"StringEquals": {"kms:ViaService": "rds.eu-west-1.amazonaws.com"}}
+
+
+def copying(key: str) -> dict[str, dict[str, Any]]:
+    return made(**STAGE, RDS_COPY_KMS_KEY_ID=key)
+
+
+def added(function: str, key: str) -> list[dict[str, Any]]:
+    """The statements that a function's policy has because of copies."""
+    without = made(**STAGE).get(function, {"Statement": []})["Statement"]
+    return [each for each in copying(key)[function]["Statement"] if each not in without]
+
+
+def use(sid: str, *keys: str, **condition: Any) -> dict[str, Any]:
+    return {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Action": ["kms:CreateGrant", "kms:DescribeKey"],
+        "Resource": keys[0] if len(keys) == 1 else [*keys],
+        "Condition": THROUGH_RDS | condition,
+    }
+
+
+@pytest.mark.parametrize("key", [KEY, f"{KMS}:222222222222:key/{KEY}"])
+def test_the_update_copies_production_s_shares_to_names_of_ours_alone(key: str) -> None:
+    shares = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:*"
+    assert added("db-update-latest-snapshot-id", key) == [
+        {
+            "Sid": "CopyShares",
+            "Effect": "Allow",
+            "Action": ["rds:CopyDBClusterSnapshot"],
+            "Resource": [shares, OUR_COPIES],
+        },
+        {
+            "Sid": "TagCopies",
+            "Effect": "Allow",
+            "Action": ["rds:AddTagsToResource"],
+            "Resource": OUR_COPIES,
+        },
+        use("UseKeys", f"{KMS}:111111111111:key/*", f"{KMS}:222222222222:key/{KEY}"),
+    ]
+
+
+@pytest.mark.parametrize("key", ["alias/copies", f"{KMS}:222222222222:alias/copies"])
+def test_a_key_by_its_alias_is_a_condition(key: str) -> None:
+    called = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/copies"]}}
+    assert added("db-update-latest-snapshot-id", key)[2:] == [
+        use("UseKeys", f"{KMS}:111111111111:key/*"),
+        use("UseKeysByAlias", f"{KMS}:222222222222:key/*", **called),
+    ]
+
+
+def test_the_poll_deletes_names_of_ours_alone_and_moves_no_current() -> None:
+    def parameter(which: str) -> str:
+        return f"arn:aws:ssm:eu-west-1:222222222222:parameter/acceptance/rds/{which}-snapshot"
+
+    assert grants_of(copying(KEY)["db-follow-copies"])[:-3] == [
+        ("rds:DescribeDBClusterSnapshots", "*"),
+        ("ssm:GetParameters", parameter("latest")),
+        ("ssm:GetParameters", parameter("current")),
+        ("ssm:PutParameter", parameter("latest")),
+        ("ssm:GetParameterHistory", parameter("current")),
+        ("rds:DeleteDBClusterSnapshot", OUR_COPIES),
+    ]
+
+
+@pytest.mark.parametrize(
+    "function", ["db-restore-from-snapshot", "db-follow-pipeline", "api_handler"]
+)
+def test_nobody_else_has_to_do_with_copies(function: str) -> None:
+    assert added(function, KEY) == []
+
+
+def test_without_copies_there_is_no_poll() -> None:
+    assert "db-follow-copies" not in made(**STAGE)

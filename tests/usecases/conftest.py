@@ -32,7 +32,7 @@ BY_HAND = Note("by hand", "somebody", "")
 HOLD = "/acceptance/hold"
 
 # The verbs of ports.py that change nothing.
-READING = {"get", "history", "shared", "find", "named", "runs"}
+READING = {"get", "history", "shared", "own", "find", "named", "runs"}
 
 KIM = "arn:aws:iam::222222222222:user/kim"
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chalicelib.errors import AwsError
+from chalicelib.latest import update
 from chalicelib.ledger import Note
-from chalicelib.refresh import update
 from chalicelib.settings import Settings
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, TWO

@@ -1,0 +1,123 @@
+"""Copies of production's shares under one's own key: asked for, looked at again, and let go.
+
+Nothing here waits for RDS, which copies for hours. AWS comes in as a World.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from chalicelib.answers import earlier_snapshot
+from chalicelib.copies import (
+    Copy,
+    Copying,
+    copy_rejection,
+    is_wanted,
+    ours,
+    pending_copy,
+    superfluous,
+)
+from chalicelib.errors import Refused
+from chalicelib.ledger import good_entry
+from chalicelib.ports import World
+from chalicelib.settings import Database
+from chalicelib.snapshots import OwnSnapshot, Snapshot
+
+Json = dict[str, Any]
+
+
+def copies_with(
+    world: World, copying: Copying, share: Snapshot, own: Sequence[OwnSnapshot]
+) -> list[Copy]:
+    """The database's copies, newest data first, once that of ``share`` is asked for if it must be.
+
+    Raises Refused for what only people can mend, and AwsError.
+    """
+    name = copying.name(share.arn)
+    copies = ours(own, copying)
+    if any(copy.identifier == name and copy.failed for copy in copies):
+        raise Refused("copy-failed", f"the copy of {share.arn} failed")
+    if not is_wanted(share, copies, copying):
+        return copies
+    if not share.encrypted:
+        raise Refused(
+            "copy-unencrypted",
+            f"{share.arn} is not encrypted, and RDS encrypts no copy of such a snapshot",
+        )
+    made = world.snapshots.copy(share.arn, name, copying.key, copying.tags(share))
+    copies = ours([*own, made] if made else world.snapshots.own(), copying)
+    if not any(copy.identifier == name for copy in copies):
+        # Two deliveries may both have asked; but what is not ours is neither promoted nor deleted.
+        raise Refused("copy-name-taken", f"there is a snapshot {name}, which has no tags of ours")
+    return copies
+
+
+def progress(copies: Sequence[Copy], copying: Copying) -> Json | None:
+    """How far the copy is that the database waits for; None where it waits for none."""
+    pending = pending_copy(copies, copying)
+    if pending is None:
+        return None
+    return {
+        "arn": pending.snapshot.arn,
+        "source": pending.source.text,
+        "status": pending.snapshot.status,
+        "progress": pending.progress,
+    }
+
+
+def settled_copies(world: World, copying: Copying) -> list[Copy]:
+    """The database's copies, newest data first; raises Refused while it waits for one, and AwsError."""
+    copies = ours(world.snapshots.own(), copying)
+    pending = pending_copy(copies, copying)
+    if pending:
+        raise Refused(
+            "copy-pending",
+            f"the copy of {pending.source.text} is {pending.snapshot.status}, "
+            f"{pending.progress} % done",
+        )
+    return copies
+
+
+def promotable_copy(world: World, copying: Copying, arn: str) -> Snapshot:
+    """The copy that *latest* names; raises Refused where it may not be promoted, and AwsError."""
+    copies = settled_copies(world, copying)
+    copy = next((each for each in copies if each.snapshot.arn == arn), None)
+    if copy is None:
+        raise Refused(
+            "not-eligible", f"{arn} is no copy of ours under {copying.key}, as the stage asks for"
+        )
+    broken = copy_rejection(copy, copying)
+    if broken:
+        raise Refused("not-eligible", f"{arn}: {broken.detail}")
+    return copy.snapshot
+
+
+def described(world: World, database: Database, arn: str) -> Snapshot | None:
+    """The own or shared snapshot, ``created`` when its data was taken; raises AwsError."""
+    if database.copying:
+        for copy in ours(world.snapshots.own(), database.copying):
+            if copy.snapshot.arn == arn:
+                return copy.snapshot  # which RDS dates by its own making
+    return world.snapshots.find(arn)
+
+
+def beyond_number(
+    world: World, database: Database, copies: Sequence[Copy], latest: Sequence[str | None]
+) -> list[Copy]:
+    """The copies that nothing leads to any more, beyond the number to keep; raises AwsError.
+
+    ``latest`` are the values of that parameter to which something may still lead.
+    """
+    copying = database.copying
+    assert copying is not None
+    if not superfluous(copies, copying, kept=()):
+        return []
+    # Read just before anything is deleted: an operator may have pinned one meanwhile.
+    ledger = world.parameters.history(database.current_parameter)
+    good = good_entry(ledger)
+    leading = (
+        *latest,
+        ledger[-1].value if ledger else None,
+        earlier_snapshot(ledger),
+        good.value if good else None,
+    )
+    return superfluous(copies, copying, kept=[arn for arn in leading if arn])

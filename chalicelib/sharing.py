@@ -1,0 +1,120 @@
+"""Production's snapshots that are taken to be shared: of what, which are ours, and which may go.
+
+Pure: no AWS, no clock. It is the counterpart of ``copies.py``, in the account at the other end.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from chalicelib import marks
+from chalicelib.errors import Refused
+from chalicelib.snapshots import OwnSnapshot, Snapshot
+
+PREFIX = "aurora-refresh-share-"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A DB cluster of this account; ``key`` None: its storage is under no key of KMS."""
+
+    name: str
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """With whom snapshots are shared; ``keep`` of each cluster's stay.
+
+    ``key`` is what a copy is made under where the cluster's own key can let nobody else in.
+    """
+
+    account: str
+    key: str | None
+    keep: int
+
+    def name(self, cluster: str, scheduled: datetime) -> str:
+        """The one name of the cluster's snapshot of that schedule, so that it is taken once."""
+        return marks.derived_name(
+            PREFIX, cluster, scheduled.astimezone(UTC).isoformat(), self.account
+        )
+
+    def tags(self, taken: datetime) -> dict[str, str]:
+        """What tells later that the snapshot is ours, and how old its data is."""
+        return marks.tags(self.account, taken)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A snapshot of ours, shared or not yet. ``taken`` is when its data was."""
+
+    snapshot: Snapshot
+    identifier: str
+    taken: datetime
+
+    @property
+    def under_way(self) -> bool:
+        """RDS is still making it, which can take hours."""
+        return self.snapshot.status in ("creating", "copying")
+
+    @property
+    def available(self) -> bool:
+        """It can be shared."""
+        return self.snapshot.status == "available"
+
+    @property
+    def failed(self) -> bool:
+        """It came to nothing."""
+        return self.snapshot.status == "failed"
+
+
+def ours(snapshots: Iterable[OwnSnapshot], cluster: str, sharing: Sharing) -> list[Share]:
+    """The snapshots taken of this cluster to be shared, whatever their state, newest data first."""
+    found = [
+        Share(own.snapshot, mark.identifier, mark.taken)
+        for own in snapshots
+        if own.snapshot.cluster == cluster
+        and (mark := marks.mark(own, PREFIX, sharing.account)) is not None
+    ]
+    return sorted(found, key=_recency, reverse=True)
+
+
+def _recency(share: Share) -> tuple[datetime, datetime, str]:
+    return share.taken, share.snapshot.created or share.taken, share.identifier
+
+
+def of_the_same(data: datetime, shares: Iterable[Share]) -> Share | None:
+    """The one that already has, or will have, the data taken then."""
+    return next((each for each in shares if each.taken == data and not each.failed), None)
+
+
+def kept(shares: Sequence[Share], sharing: Sharing) -> list[Share]:
+    """Those to be shared: the newest available ones; ``shares`` are newest first."""
+    return [share for share in shares if share.available][: sharing.keep]
+
+
+def superfluous(shares: Sequence[Share], sharing: Sharing) -> list[Share]:
+    """The available ones beyond the number to keep, newest first."""
+    return [share for share in shares if share.available][sharing.keep :]
+
+
+def check_key(cluster: Cluster, sharing: Sharing) -> str:
+    """The key to copy a cluster's snapshot to that is under the default key; raises Refused."""
+    if sharing.key is None:
+        raise Refused(
+            "default-key",
+            f"{cluster.name} is encrypted under this account's default key aws/rds, which no other "
+            "account can be let use: a share of it is of no use, and SHARE_KMS_KEY_ID is not set",
+        )
+    return sharing.key
+
+
+def newest_automated(cluster: str, snapshots: Iterable[Snapshot]) -> Snapshot:
+    """The newest of the cluster's automated snapshots that can be copied; raises Refused."""
+    usable = [each for each in snapshots if each.status == "available" and each.created]
+    if not usable:
+        raise Refused(
+            "no-automated-snapshot",
+            f"{cluster} has no automated snapshot that is available, of which to make a copy",
+        )
+    return max(usable, key=lambda each: (each.created, each.arn))

@@ -1,0 +1,228 @@
+"""What production does for acceptance: snapshots are asked for, shared once available, and let go.
+
+Nothing here waits for RDS, which may take hours. AWS comes in as a SourceWorld. Clusters are
+independent: what AWS did not do for one is raised once all have had their turn.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chalicelib import notices
+from chalicelib.answers import failed, foremost
+from chalicelib.errors import AwsError, Refused
+from chalicelib.ports_source import SourceWorld
+from chalicelib.sharing import (
+    Share,
+    Sharing,
+    check_key,
+    kept,
+    newest_automated,
+    of_the_same,
+    ours,
+    superfluous,
+)
+from chalicelib.snapshots import OwnSnapshot
+from chalicelib.source_settings import SourceSettings
+
+SHARE = "db-share-snapshot"
+FOLLOW_SHARES = "db-follow-shares"
+EVERY = "rate(15 minutes)"
+
+NEXT_STEPS = {
+    "cluster-missing": "Correct CLUSTERS, and deploy.",
+    "default-key": "Set SHARE_KMS_KEY_ID to a customer-managed key whose policy lets acceptance use it, and "
+    "deploy.",
+    "no-automated-snapshot": "Turn the cluster's automated backups on, or wait for the first one.",
+    "snapshot-quota": "RDS keeps 100 manual cluster snapshots in a Region: delete what nobody needs.",
+    "copy-quota": "RDS keeps 100 manual cluster snapshots in a Region, and copies five at a time: delete "
+    "what nobody needs, or wait.",
+    "copy-key-denied": "Let the function's role use SHARE_KMS_KEY_ID (kms:CreateGrant, kms:DescribeKey), in "
+    "its policy and in the key's.",
+    "snapshot-gone": "Nothing, if the cluster still has automated snapshots.",
+    "name-taken": "Look who made that snapshot; delete or rename it.",
+    "share-failed": "Look at the cluster's events and at its key.",
+}
+AGAIN = "Then run db-share-snapshot again: chalice invoke, with the event of its schedule."
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``message`` says ``reason`` in words; ``clusters`` has an entry for each cluster."""
+
+    outcome: str
+    reason: str | None
+    message: str | None
+    clusters: tuple[Mapping[str, Any], ...]
+
+    def to_json(self) -> Json:
+        """The answer in the style of the contract's section 3."""
+        return {
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "message": self.message,
+            "clusters": [dict(cluster) for cluster in self.clusters],
+        }
+
+
+def share(settings: SourceSettings, world: SourceWorld, scheduled: datetime) -> Answer:
+    """Ask for a snapshot of each cluster, which ``follow_shares`` shares; raises AwsError.
+
+    Delivered twice, it finds what it has asked for.
+    """
+    entries, missed = _each(
+        settings.clusters, lambda cluster: _ask(settings.sharing, world, cluster, scheduled)
+    )
+    cause = _cause(scheduled)
+    _tell_refusals(world, SHARE, cause, entries)
+    if missed:
+        error = _joined(missed)
+        concerned = {"clusters": ",".join(missed)}
+        world.people.tell(notices.not_done("SHARING FAILED", SHARE, cause, concerned, error))
+        raise error
+    return _answer(entries)
+
+
+def follow_shares(settings: SourceSettings, world: SourceWorld, scheduled: datetime) -> Answer:
+    """Share what has become available, and let the oldest go; raises AwsError.
+
+    One that failed is told of and deleted, so that the next schedule begins anew.
+    """
+    own = list(world.snapshots.own())
+    broken: list[Share] = []
+    entries, missed = _each(
+        settings.clusters,
+        lambda cluster: _follow(settings.sharing, world, cluster, own, broken),
+    )
+    # What AWS did not do is raised and rings the alarm, but is not told: this runs all day.
+    _tell_refusals(world, FOLLOW_SHARES, _cause(scheduled), entries)
+    for each in broken:
+        # After people were told: a kill between the two tells it twice, not never.
+        world.snapshots.delete(each.identifier)
+    if missed:
+        raise _joined(missed)
+    return _answer(entries)
+
+
+def _ask(sharing: Sharing, world: SourceWorld, name: str, scheduled: datetime) -> Json:
+    cluster = world.clusters.find(name)
+    if cluster is None:
+        raise Refused("cluster-missing", f"there is no DB cluster {name} here")
+    identifier = sharing.name(name, scheduled)
+    if cluster.key and world.keys.is_default(cluster.key):
+        key = check_key(cluster, sharing)
+        source = newest_automated(name, world.snapshots.automated(name))
+        assert source.created is not None  # an available snapshot has one
+        same = of_the_same(source.created, ours(world.snapshots.own(), name, sharing))
+        if same:
+            return _entry(name, "unchanged") | {"snapshot": same.snapshot.arn}
+        made = world.snapshots.copy(source.arn, identifier, key, sharing.tags(source.created))
+    else:
+        made = world.snapshots.take(name, identifier, sharing.tags(scheduled))
+    if made:
+        return _entry(name, "asked") | {"snapshot": made.snapshot.arn}
+    # Two deliveries may both have asked; but what is not ours is neither shared nor deleted.
+    for own in ours(world.snapshots.own(), name, sharing):
+        if own.identifier == identifier:
+            return _entry(name, "unchanged") | {"snapshot": own.snapshot.arn}
+    raise Refused("name-taken", f"there is a snapshot {identifier}, which has no tags of ours")
+
+
+def _follow(
+    sharing: Sharing,
+    world: SourceWorld,
+    name: str,
+    own: Sequence[OwnSnapshot],
+    broken: list[Share],
+) -> Json:
+    shares = ours(own, name, sharing)
+    shared = []
+    for each in kept(shares, sharing):
+        if sharing.account not in world.snapshots.readers(each.identifier):
+            world.snapshots.share(each.identifier, sharing.account)
+            shared.append(each)
+    # Only now: until its successor is shared, acceptance may still want the oldest.
+    deleted = superfluous(shares, sharing)
+    for each in deleted:
+        if sharing.account in world.snapshots.readers(each.identifier):
+            world.snapshots.unshare(each.identifier, sharing.account)
+        world.snapshots.delete(each.identifier)
+    came_to_nothing = [each for each in shares if each.failed]
+    broken += came_to_nothing
+    told = _entry(name, "shared" if shared else "unchanged") | {
+        "shared": _arns(shared),
+        "under_way": _arns([each for each in shares if each.under_way]),
+        "deleted": _arns([*deleted, *came_to_nothing]),
+    }
+    if came_to_nothing:
+        arns = ", ".join(_arns(came_to_nothing))
+        told |= failed(Refused("share-failed", f"{name}: RDS could not make {arns}"))
+    return told
+
+
+def _each(
+    clusters: Iterable[str], act: Callable[[str], Json]
+) -> tuple[list[Json], dict[str, AwsError]]:
+    """What was done for each cluster, and what AWS did not do, which must not stop the others."""
+    entries: list[Json] = []
+    missed: dict[str, AwsError] = {}
+    for cluster in clusters:
+        try:
+            entries.append(act(cluster))
+        except Refused as refused:
+            entries.append(_entry(cluster, "failed") | failed(refused))
+        except AwsError as error:
+            missed[cluster] = error
+    return entries, missed
+
+
+def _joined(missed: Mapping[str, AwsError]) -> AwsError:
+    """The first error, which tells of the others, too."""
+    first, *others = missed.values()
+    for other in others:
+        first.add_note(str(other))
+    return first
+
+
+def _tell_refusals(world: SourceWorld, function: str, cause: str, entries: Sequence[Json]) -> None:
+    refused = [entry for entry in entries if entry["outcome"] == "failed"]
+    if not refused:
+        return
+    reasons = list(dict.fromkeys(entry["reason"] for entry in refused))
+    names = ",".join(entry["name"] for entry in refused)
+    world.people.tell(
+        notices.notice(
+            f"SHARING FAILED: {','.join(reasons)} ({names})",
+            {
+                "What happened": [f"{function}: {entry['message']}." for entry in refused],
+                "Started by": cause,
+                "What to do": [*(NEXT_STEPS[reason] for reason in reasons), AGAIN],
+            },
+            {
+                "function": function,
+                "outcome": "failed",
+                "reason": reasons[0],
+                "clusters": names,
+            },
+        )
+    )
+
+
+def _answer(entries: Sequence[Json]) -> Answer:
+    told = foremost(entries, ("failed", "asked", "shared", "unchanged"))
+    return Answer(told["outcome"], told["reason"], told["message"], tuple(entries))
+
+
+def _entry(name: str, outcome: str) -> Json:
+    return {"name": name, "outcome": outcome, "reason": None, "message": None}
+
+
+def _arns(shares: Sequence[Share]) -> list[str]:
+    return [share.snapshot.arn for share in shares]
+
+
+def _cause(scheduled: datetime) -> str:
+    return f"the schedule of {scheduled:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,65 @@
+"""The environment variables of the app in production, made into one validated, frozen object.
+
+They are read as the refresh's are (``settings.py``), with the same rules where both have the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chalicelib.errors import SettingsError
+from chalicelib.schedule import Expression
+from chalicelib.sharing import Sharing
+from chalicelib.variables import (
+    Variable,
+    account_of,
+    at_least_one,
+    cluster_identifier,
+    key_of,
+    read,
+    topic_arn,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """What a stage of the source app is set to."""
+
+    clusters: tuple[str, ...]
+    sharing: Sharing
+    schedule: Expression
+    topic_arn: str | None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "SourceSettings":
+        """The settings in ``environment``; raises SettingsError naming every problem."""
+        problems: list[str] = []
+        values = read(environment, VARIABLES, problems)
+        if problems:
+            raise SettingsError(problems)
+        return cls(
+            clusters=values["CLUSTERS"],
+            sharing=Sharing(
+                values["SHARE_WITH_ACCOUNT"], values["SHARE_KMS_KEY_ID"], values["SHARES_TO_KEEP"]
+            ),
+            schedule=values["SHARE_SCHEDULE"],
+            topic_arn=values["NOTIFICATION_TOPIC_ARN"],
+        )
+
+
+def _clusters(text: str) -> tuple[str, ...]:
+    clusters = tuple(cluster_identifier(part.strip()) for part in text.split(","))
+    if len(set(clusters)) < len(clusters):
+        raise ValueError("write each cluster once")
+    return clusters
+
+
+VARIABLES = (
+    Variable("SHARE_WITH_ACCOUNT", account_of("acceptance's"), required=True),
+    Variable("CLUSTERS", _clusters, required=True),
+    Variable("SHARE_KMS_KEY_ID", key_of("production's")),
+    Variable("SHARES_TO_KEEP", at_least_one, "3"),
+    Variable("SHARE_SCHEDULE", Expression.parse, "cron(0 22 ? * SAT *)"),
+    Variable(
+        "NOTIFICATION_TOPIC_ARN", topic_arn("arn:aws:sns:eu-west-1:111111111111:aurora-refresh")
+    ),
+)

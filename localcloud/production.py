@@ -1,0 +1,95 @@
+"""The company's production account: its clusters, their keys, and the app that shares their snapshots."""
+
+import json
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
+from localcloud.client import LocalCloud
+from localcloud.company import VERSIONS, Project, nightly
+
+KEY_ALIAS = "alias/aurora-refresh-shares"
+# What lets acceptance restore, or copy, what is encrypted under a key.
+ACCEPTANCE_RESTORES = {
+    "Sid": "AcceptanceRestoresSnapshots",
+    "Effect": "Allow",
+    "Principal": {"AWS": f"arn:aws:iam::{ACCEPTANCE}:root"},
+    "Action": [
+        "kms:CreateGrant",
+        "kms:Decrypt",
+        "kms:DescribeKey",
+        "kms:GenerateDataKey*",
+        "kms:ReEncrypt*",
+    ],
+    "Resource": "*",
+    "Condition": {"StringEquals": {"kms:ViaService": f"rds.{REGION}.amazonaws.com"}},
+}
+_PRODUCTION_RULES = {
+    "Effect": "Allow",
+    "Principal": {"AWS": f"arn:aws:iam::{PRODUCTION}:root"},
+    "Action": "kms:*",
+    "Resource": "*",
+}
+
+
+class Production(Project):
+    """Production with the project's folder ``source``.
+
+    Of its clusters *orders* is not encrypted, *billing* is under a key of the company's own, and *documents*
+    under the default key ``aws/rds``.
+    """
+
+    account = PRODUCTION
+
+    def __init__(self, cloud: LocalCloud, project: Path) -> None:
+        super().__init__(cloud, project)
+        self.key = ""
+
+    def found(self, now: datetime) -> None:
+        """The state before the first snapshot: clusters, each with one that AWS took by itself, and a key."""
+        self.cloud.set_clock(now)
+        kms = self.client("kms")
+        statements = [_PRODUCTION_RULES, ACCEPTANCE_RESTORES]
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        self.key = kms.create_key(Policy=policy)["KeyMetadata"]["Arn"]
+        kms.create_alias(AliasName=KEY_ALIAS, TargetKeyId=self.key)
+        encrypted: dict[str, dict[str, Any]] = {
+            "orders": {},
+            "billing": {"StorageEncrypted": True, "KmsKeyId": self.key},
+            "documents": {"StorageEncrypted": True},
+        }
+        engines = {"orders": "aurora-postgresql", "billing": "aurora-mysql", "documents": "docdb"}
+        for name, engine in engines.items():
+            self.client("rds").create_db_cluster(
+                DBClusterIdentifier=name,
+                Engine=engine,
+                EngineVersion=VERSIONS[engine],
+                MasterUsername="owner",
+                MasterUserPassword="a-password-that-is-no-secret",
+                **encrypted[name],
+            )
+        if "NOTIFICATION_TOPIC_ARN" in self.variables:
+            self.subscribe(self.variables["NOTIFICATION_TOPIC_ARN"])
+
+    def back_up(self, now: datetime) -> None:
+        """What AWS does by itself every night; of *documents*, of which the app needs it."""
+        key = self.client("kms").describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
+        facts = {"snapshot_type": "automated", "shared_with": [], "kms_key_id": key}
+        facts |= {"engine": "docdb", "engine_version": VERSIONS["docdb"]}
+        name = f"rds:documents-{now:%Y-%m-%d-%H-%M}"
+        self.cloud.seed_snapshots([nightly("documents", now, identifier=name, **facts)])
+
+    def fire(self, function: str, time: datetime) -> list[dict[str, Any]]:
+        """Let the function's schedule fire; a record for each attempt."""
+        self.cloud.set_clock(time)
+        return self.cloud.fire(function, time, account=self.account)
+
+
+def copy_source(project: Path, folder: Path) -> Path:
+    """Copy the app in ``source`` beside the rooms that it links to; returns its folder."""
+    leftovers = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
+    for name in ("chalicelib", "source"):
+        shutil.copytree(project / name, folder / name, symlinks=True, ignore=leftovers)
+    return folder / "source"

@@ -1,0 +1,279 @@
+"""One suite for the fakes of production's use cases and for the real adapters, on the local cloud."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Protocol
+
+import boto3
+import botocore.session
+import pytest
+from botocore.stub import Stubber
+
+from chalicelib.aws_source import RdsSourceSnapshots, SourceAws
+from chalicelib.errors import AwsError, Refused
+from chalicelib.ports_source import SourceWorld
+from chalicelib.sharing import Cluster
+from chalicelib.snapshots import OwnSnapshot
+from localcloud.client import LocalCloud
+from localcloud.company import nightly
+from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
+
+NOW = datetime(2026, 1, 3, 22, tzinfo=UTC)
+TAGS = {"aurora-refresh:made-for": ACCEPTANCE, "aurora-refresh:taken": NOW.isoformat()}
+
+
+class Stage(Protocol):
+    """A world of production, and the hand that arranges it."""
+
+    world: SourceWorld
+
+    def key(self) -> str: ...
+
+    def default_key(self) -> str: ...
+
+    def cluster(self, name: str, key: str | None = ...) -> None: ...
+
+    def have(self, name: str, **facts: Any) -> None: ...
+
+    def settle(self) -> None: ...
+
+
+@dataclass
+class FakeStage:
+    world: InMemoryAws
+
+    def key(self) -> str:
+        return "key/own"
+
+    def default_key(self) -> str:
+        self.world.keys.default.add("key/default")
+        return "key/default"
+
+    def cluster(self, name: str, key: str | None = None) -> None:
+        self.world.clusters.all[name] = Cluster(name, key)
+
+    def have(self, name: str, **facts: Any) -> None:
+        self.world.snapshots.all.append(snapshot(name, own=True, encrypted=False, **facts))
+
+    def settle(self) -> None:
+        self.world.snapshots.settle()
+
+
+@dataclass
+class CloudStage:
+    world: SourceAws
+    cloud: LocalCloud
+
+    def key(self) -> str:
+        made: str = self.cloud.client("kms", PRODUCTION).create_key()["KeyMetadata"]["Arn"]
+        return made
+
+    def default_key(self) -> str:
+        kms = self.cloud.client("kms", PRODUCTION)
+        made: str = kms.describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
+        return made
+
+    def cluster(self, name: str, key: str | None = None) -> None:
+        self.cloud.client("rds", PRODUCTION).create_db_cluster(
+            DBClusterIdentifier=name,
+            Engine="aurora-postgresql",
+            EngineVersion="15.4",
+            MasterUsername="owner",
+            MasterUserPassword="a-password-that-is-no-secret",
+            **({"StorageEncrypted": True, "KmsKeyId": key} if key else {}),
+        )
+
+    def have(self, name: str, **facts: Any) -> None:
+        kind = "automated" if name.startswith("rds:") else "manual"
+        facts = {"identifier": name, "shared_with": [], "snapshot_type": kind, **facts}
+        self.cloud.seed_snapshots([nightly(facts.pop("cluster", "orders"), NOW, **facts)])
+
+    def settle(self) -> None:
+        for each in self.world.snapshots.own():
+            self.cloud.patch_snapshot(each.snapshot.arn, status="available")
+
+
+@pytest.fixture(params=["fake", "real"])
+def stage(request: pytest.FixtureRequest) -> Stage:
+    if request.param == "fake":
+        return FakeStage(InMemoryAws(NOW, PRODUCTION))
+    cloud: LocalCloud = request.getfixturevalue("cloud")
+    cloud.set_clock(NOW)
+    stage = CloudStage(world_of(cloud), cloud)
+    stage.have("any")
+    cloud.patch_snapshot(arn("any"), copy_seconds=3600)
+    cloud.client("rds", PRODUCTION).delete_db_cluster_snapshot(DBClusterSnapshotIdentifier="any")
+    return stage
+
+
+def world_of(cloud: LocalCloud) -> SourceAws:
+    """The world as a function in production has it."""
+    environment = cloud.environment(PRODUCTION)
+    create_client = partial(
+        botocore.session.get_session().create_client,
+        region_name=environment["AWS_REGION"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+    )
+    return SourceAws(create_client, None)
+
+
+def listed(stage: Stage) -> list[OwnSnapshot]:
+    return sorted(stage.world.snapshots.own(), key=lambda own: own.snapshot.arn)
+
+
+# --- clusters and keys ----------------------------------------------------------------------------
+
+
+def test_a_cluster_tells_its_key(stage: Stage) -> None:
+    key = stage.key()
+    stage.cluster("plain")
+    stage.cluster("secret", key)
+    assert stage.world.clusters.find("plain") == Cluster("plain", None)
+    assert stage.world.clusters.find("secret") == Cluster("secret", key)
+
+
+def test_an_unknown_cluster_is_not_found(stage: Stage) -> None:
+    assert stage.world.clusters.find("none") is None
+
+
+def test_only_a_key_that_aws_manages_is_a_default_one(stage: Stage) -> None:
+    assert stage.world.keys.is_default(stage.default_key())
+    assert not stage.world.keys.is_default(stage.key())
+
+
+# --- taking ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_a_snapshot_of_a_cluster_is_being_made_and_bears_its_tags(
+    stage: Stage, *, encrypted: bool
+) -> None:
+    stage.cluster("orders", stage.key() if encrypted else None)
+    made = stage.world.snapshots.take("orders", "share-1", TAGS)
+    assert made is not None
+    created = made.snapshot.created
+    assert created is not None
+    assert timedelta() <= created - NOW < timedelta(minutes=1)
+    expected = snapshot(
+        "share-1", own=True, status="creating", created=created, encrypted=encrypted
+    )
+    assert made == OwnSnapshot(expected, TAGS, 0)
+    assert [(own.snapshot, dict(own.tags)) for own in listed(stage)] == [(expected, TAGS)]
+
+
+def test_a_name_is_taken_once_and_what_is_there_stays(stage: Stage) -> None:
+    stage.cluster("orders")
+    stage.world.snapshots.take("orders", "share-1", TAGS)
+    before = listed(stage)
+    assert stage.world.snapshots.take("orders", "share-1", {"other": "tags"}) is None
+    assert listed(stage) == before
+
+
+def test_too_many_snapshots_are_refused(stage: Stage) -> None:
+    stage.cluster("orders")
+    for number in range(MANUAL_SNAPSHOTS):
+        stage.have(f"n{number}")
+    with pytest.raises(Refused, match=r"^RDS takes no snapshot of orders: ") as caught:
+        stage.world.snapshots.take("orders", "share-1", TAGS)
+    assert caught.value.reason == "snapshot-quota"
+
+
+def test_automated_snapshots_are_listed_by_their_cluster(stage: Stage) -> None:
+    for name in ("orders", "billing"):
+        stage.cluster(name)
+    stage.have("rds:orders-a")
+    stage.have("rds:billing-a", cluster="billing")
+    stage.have("orders-by-hand")
+    found = stage.world.snapshots.automated("orders")
+    # Of each cluster, the local cloud has taken one by itself.
+    seen = [each for each in found if not each.arn.endswith("-22-00")]
+    assert seen == [snapshot("rds:orders-a", own=True, encrypted=False)]
+
+
+def test_an_automated_snapshot_is_copied_under_another_key(stage: Stage) -> None:
+    key = stage.key()
+    stage.cluster("orders", stage.default_key())
+    if isinstance(stage, FakeStage):
+        stage.have("rds:orders-a")
+        stage.world.snapshots.all = [
+            replace(each, encrypted=True) for each in stage.world.snapshots.all
+        ]
+    (automated,) = stage.world.snapshots.automated("orders")
+    made = stage.world.snapshots.copy(automated.arn, "share-1", key, TAGS)
+    assert made is not None
+    assert (made.snapshot.arn, made.snapshot.cluster) == (arn("share-1"), "orders")
+    assert (made.snapshot.status, made.snapshot.own) == ("copying", True)
+    assert [own.tags for own in listed(stage)] == [TAGS]
+
+
+# --- sharing --------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_is_shared_and_no_longer(stage: Stage) -> None:
+    stage.have("share-1")
+    stage.have("share-2")
+    snapshots = stage.world.snapshots
+    assert set(snapshots.readers("share-1")) == set()
+    snapshots.share("share-1", ACCEPTANCE)
+    snapshots.share("share-1", ACCEPTANCE)
+    snapshots.share("share-1", "333333333333")
+    assert set(snapshots.readers("share-1")) == {ACCEPTANCE, "333333333333"}
+    snapshots.unshare("share-1", ACCEPTANCE)
+    assert set(snapshots.readers("share-1")) == {"333333333333"}
+    assert set(snapshots.readers("share-2")) == set()
+
+
+def test_a_deleted_snapshot_is_gone(stage: Stage) -> None:
+    stage.have("share-1")
+    stage.world.snapshots.delete("share-1")
+    stage.world.snapshots.delete("share-1")
+    assert listed(stage) == []
+
+
+# --- the real ones alone --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("operation", "ask"),
+    [
+        ("rds:DescribeDBClusters", lambda world: world.clusters.find("orders")),
+        ("rds:CreateDBClusterSnapshot", lambda world: world.snapshots.take("orders", "n", TAGS)),
+        ("rds:DescribeDBClusterSnapshots", lambda world: list(world.snapshots.automated("orders"))),
+        ("rds:DescribeDBClusterSnapshotAttributes", lambda world: world.snapshots.readers("n")),
+        ("rds:ModifyDBClusterSnapshotAttribute", lambda world: world.snapshots.share("n", "1")),
+        ("rds:ModifyDBClusterSnapshotAttribute", lambda world: world.snapshots.unshare("n", "1")),
+        ("kms:DescribeKey", lambda world: world.keys.is_default("alias/aws/rds")),
+    ],
+    ids=["find", "take", "automated", "readers", "share", "unshare", "is_default"],
+)
+def test_what_aws_refuses_is_an_error_that_names_the_operation(
+    cloud: LocalCloud, operation: str, ask: Any
+) -> None:
+    cloud.set_faults([{"operation": operation, "kind": "deny", "times": 0}])
+    with pytest.raises(AwsError, match=r"AccessDenied") as caught:
+        ask(world_of(cloud))
+    assert f"{caught.value.operation}" == operation.partition(":")[2]
+
+
+def test_only_the_attribute_restore_tells_who_reads() -> None:
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
+    attributes = [
+        {"AttributeName": "restore", "AttributeValues": [ACCEPTANCE]},
+        {"AttributeName": "of next year", "AttributeValues": ["333333333333"]},
+    ]
+    with Stubber(boto3.client("rds", "eu-west-1", **keys)) as rds:
+        rds.add_response(
+            "describe_db_cluster_snapshot_attributes",
+            {"DBClusterSnapshotAttributesResult": {"DBClusterSnapshotAttributes": attributes}},
+            {"DBClusterSnapshotIdentifier": "share-1"},
+        )
+        assert RdsSourceSnapshots(rds.client).readers("share-1") == {ACCEPTANCE}
+
+
+def test_a_client_is_made_once(cloud: LocalCloud) -> None:
+    world = world_of(cloud)
+    assert world.clusters is world.clusters
+    assert world.keys is world.keys

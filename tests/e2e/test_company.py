@@ -1,0 +1,360 @@
+"""A company of two Aurora clusters, DocumentDB and Neptune, refreshed by one run, two of them from copies.
+
+The package, the roles and the schedules are as ``make configure`` and ``chalice deploy`` make them.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
+from localcloud.client import LocalCloud
+from localcloud.company import STAGE, Company, Database, arn_of
+from tests.e2e.conftest import PROJECT, RESTORE, UPDATE
+
+COPIES = "db-follow-copies"
+PRODUCTIONS_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-1111-1111-1111-111111111111"
+SUNDAY = datetime(2026, 1, 4, 2, tzinfo=UTC)
+NEVER = 3_600  # seconds that a copy takes unless a test ends it
+ANSWERS = {
+    "MAIN_PIPELINE_ARN": f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:acceptance-main",
+    "DATABASES": "ORDERS,BILLING,DOCUMENTS,GRAPH",
+    "ORDERS_COPIES_TO_KEEP": "1",
+    **{
+        f"SSM_{prefix}_{which}_SNAPSHOT_NAME": f"/acceptance/{prefix.lower()}/{which.lower()}"
+        for prefix in ("ORDERS", "BILLING", "DOCUMENTS", "GRAPH")
+        for which in ("LATEST", "CURRENT")
+    },
+    **{
+        f"{prefix}_{name}": value
+        for prefix, engine, version in (
+            ("ORDERS", "aurora-postgresql", "15"),
+            ("BILLING", "aurora-mysql", "8.0"),
+            ("DOCUMENTS", "docdb", "5"),
+            ("GRAPH", "neptune", "1.3"),
+        )
+        for name, value in (
+            ("ENGINE", engine),
+            ("ENGINE_VERSION", version),
+            ("SOURCE_CLUSTER", prefix.lower()),
+        )
+    },
+}
+
+
+class Copying:
+    """The company's cloud, in which a copy takes for ever unless it is told to end."""
+
+    def __init__(self, company: Company, key: str) -> None:
+        self.company = company
+        self.cloud = company.cloud
+        self.key = key
+        self.orders, self.billing, self.documents, self.graph = company.databases
+
+    def share(self, night: datetime) -> dict[str, str]:
+        """Production shares a snapshot of each cluster; their ARNs."""
+        self.company.told()  # by the clock of the night before: a queue forgets
+        shared = {}
+        for database in self.company.databases:
+            encrypted = {"kms_key_id": PRODUCTIONS_KEY, "kms_granted_to": [ACCEPTANCE]}
+            taken = database.nightly(night - timedelta(hours=6), **encrypted)
+            self.cloud.seed_snapshots([taken])
+            shared[database.source] = arn_of(taken)
+        return shared
+
+    def fire(self, function: str, time: datetime) -> Any:
+        self.cloud.set_clock(time)
+        (record,) = self.cloud.fire(function, time)
+        assert record["status"] == "succeeded", record
+        return record["payload"]
+
+    def own(self) -> dict[str, dict[str, Any]]:
+        """Acceptance's manual snapshots, by ARN."""
+        listed = self.cloud.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
+        return {each["DBClusterSnapshotArn"]: each for each in listed["DBClusterSnapshots"]}
+
+    def copies_of(self, database: Database) -> dict[str, str]:
+        """Its copies' states, by ARN."""
+        return {
+            arn: each["Status"]
+            for arn, each in self.own().items()
+            if each["DBClusterIdentifier"] == database.source
+            and "aurora-refresh-copy-" in arn
+            and each["TagList"]
+        }
+
+    def finish(self, status: str = "available") -> None:
+        """Every copy comes to its end."""
+        for arn, each in self.own().items():
+            if each["Status"] == "copying":
+                self.cloud.patch_snapshot(arn, status=status)
+
+    def parameters(self, which: str) -> dict[str, str]:
+        return {
+            each.source: self.company.parameter(getattr(each, which))
+            for each in self.company.databases
+        }
+
+
+@pytest.fixture(scope="module")
+def copying(new_company: Callable[..., Company]) -> Copying:
+    def project(company_cloud: LocalCloud) -> dict[str, str]:
+        kms = company_cloud.client("kms")
+        key = kms.create_key()["KeyMetadata"]["KeyId"]
+        kms.create_alias(AliasName="alias/documents", TargetKeyId=key)
+        return {
+            "ORDERS_COPY_KMS_KEY_ID": key,
+            "DOCUMENTS_COPY_KMS_KEY_ID": "alias/documents",
+        }
+
+    company = new_company(answers=lambda cloud: ANSWERS | project(cloud))
+    company.chalice("deploy", "--stage", STAGE)
+    key = company.variables["ORDERS_COPY_KMS_KEY_ID"]
+    company.cloud.patch_snapshot(
+        arn_of(company.databases[0].nightly(datetime(2025, 12, 20, 12, tzinfo=UTC))),
+        copy_seconds=NEVER,
+    )
+    return Copying(company, f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/{key}")
+
+
+def test_a_night_with_copies(copying: Copying) -> None:
+    """One story, since each chapter needs what the one before has left: a copy takes half a night."""
+    before = copying.parameters("current")
+    shared = copying.share(SUNDAY)
+
+    asked = copying.fire(UPDATE, SUNDAY)
+
+    assert asked["outcome"] == "updated"
+    assert [(each["name"], each["outcome"]) for each in asked["databases"]] == [
+        ("orders", "unchanged"),
+        ("billing", "updated"),
+        ("documents", "unchanged"),
+        ("graph", "updated"),
+    ]
+    (orders,) = copying.copies_of(copying.orders)
+    (documents,) = copying.copies_of(copying.documents)
+    assert copying.copies_of(copying.billing) == {}
+    assert asked["databases"][0]["copy"] == {
+        "arn": orders,
+        "source": shared["orders"],
+        "status": "copying",
+        "progress": 0,
+    }
+
+    # The update is delivered twice, the poll finds nothing to do yet, and the restore waits.
+    copying.fire(UPDATE, SUNDAY)
+    assert copying.fire(COPIES, SUNDAY + timedelta(minutes=15))["outcome"] == "unchanged"
+    restore = copying.fire(RESTORE, SUNDAY + timedelta(hours=2))
+    assert (restore["outcome"], restore["reason"]) == ("failed", "copy-pending")
+    assert copying.parameters("current") == before
+    assert copying.parameters("latest") == {
+        "orders": "dummyvalue",
+        "billing": shared["billing"],
+        "documents": "dummyvalue",
+        "graph": shared["graph"],
+    }
+    assert list(copying.copies_of(copying.orders)) == [orders]
+
+    copying.finish()
+    followed = copying.fire(COPIES, SUNDAY + timedelta(hours=2, minutes=30))
+    assert [each["outcome"] for each in followed["databases"]] == ["updated", "updated"]
+    assert followed["databases"][0]["age_hours"] == 8.5  # the data's age, not the copy's
+    wanted = shared | {"orders": orders, "documents": documents}
+    assert copying.parameters("latest") == wanted
+
+    status, started = copying.cloud.signed("POST", "/refresh", {"reason": "the copy took long"})
+    assert (status, started["outcome"]) == (200, "started")
+    assert copying.company.followed(started["execution_id"]) == "Succeeded"
+    assert copying.parameters("current") == wanted
+    clusters = copying.cloud.client("rds").describe_db_clusters()["DBClusters"]
+    assert {each["DBClusterIdentifier"].rsplit("-", 1)[0]: each["Engine"] for each in clusters} == {
+        "acceptance-orders": "aurora-postgresql",
+        "acceptance-billing": "aurora-mysql",
+        "acceptance-documents": "docdb",
+        "acceptance-graph": "neptune",
+    }
+    assert set(copying.company.clusters().values()) == set(wanted.values())
+    keys = {arn: each["KmsKeyId"] for arn, each in copying.own().items() if arn in wanted.values()}
+    assert keys == dict.fromkeys((orders, documents), copying.key)
+
+
+def test_copies_are_kept_within_their_number(copying: Copying) -> None:
+    """Follows the night above: cycle by cycle, what nothing leads to any more goes, and nothing else."""
+    rds = copying.cloud.client("rds")
+    (first,) = copying.copies_of(copying.orders)
+    rds.copy_db_cluster_snapshot(
+        SourceDBClusterSnapshotIdentifier=first,
+        TargetDBClusterSnapshotIdentifier="aurora-refresh-copy-of-somebody-s",
+    )
+    kept = []
+    for cycle in range(1, 4):
+        night = SUNDAY + timedelta(weeks=2 * cycle)
+        copying.share(night)
+        copying.fire(UPDATE, night)
+        copying.finish()
+        copying.fire(COPIES, night + timedelta(minutes=15))
+        started = copying.fire(RESTORE, night + timedelta(hours=2))
+        assert started["outcome"] == "started", started
+        assert copying.company.followed(started["execution_id"]) == "Succeeded"
+        copying.fire(COPIES, night + timedelta(hours=3))
+        kept.append(list(copying.copies_of(copying.orders)))
+
+    # One copy is kept, and the one before it, to which a rollback would lead.
+    assert [len(each) for each in kept] == [2, 2, 2]
+    assert first not in kept[-1]
+    current = copying.parameters("current")["orders"]
+    assert current in kept[-1]
+    assert len(copying.copies_of(copying.documents)) == 3
+    (foreign,) = [arn for arn in copying.own() if arn.endswith("-of-somebody-s")]
+    assert copying.own()[foreign]["TagList"] == []
+
+
+def test_a_copy_that_fails_is_told_once_and_made_anew(copying: Copying) -> None:
+    night = SUNDAY + timedelta(weeks=8)
+    copying.share(night)
+    latest = copying.parameters("latest")
+    copying.fire(UPDATE, night)
+    copying.finish("failed")
+
+    failed = copying.fire(COPIES, night + timedelta(minutes=15))
+    again = copying.fire(COPIES, night + timedelta(minutes=30))
+
+    assert (failed["outcome"], failed["reason"]) == ("failed", "copy-failed")
+    assert again["outcome"] == "unchanged"
+    assert [each["Subject"] for each in copying.company.told()] == [
+        "aurora-refresh: REFRESH FAILED: copy-failed (orders,documents)"
+    ]
+    after = copying.parameters("latest")
+    assert after == after | {name: latest[name] for name in ("orders", "documents")}
+    anew = copying.fire(UPDATE, night + timedelta(hours=1))
+    assert anew["databases"][0]["copy"]["status"] == "copying"
+    copying.finish()
+    copying.fire(COPIES, night + timedelta(hours=2))
+    assert copying.parameters("latest")["orders"] == anew["databases"][0]["copy"]["arn"]
+
+
+def test_production_s_key_withdrawn_is_told_by_name(copying: Copying) -> None:
+    night = SUNDAY + timedelta(weeks=10)
+    shared = copying.share(night)
+    copying.cloud.patch_snapshot(shared["orders"], kms_granted_to=[])
+    answer = copying.fire(UPDATE, night)
+    assert [(each["outcome"], each["reason"]) for each in answer["databases"]] == [
+        ("failed", "copy-key-denied"),
+        ("updated", None),
+        ("unchanged", None),
+        ("updated", None),
+    ]
+
+
+# --- what each role lets its function do, in the words of the deployed policy ---------------------
+
+
+def statements(copying: Copying, function: str) -> list[dict[str, Any]]:
+    iam = copying.cloud.client("iam")
+    role = f"aurora-refresh-{STAGE}-{function}"
+    (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    found: list[dict[str, Any]] = document["Statement"]
+    return found
+
+
+def listed(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+def allows(copying: Copying, function: str, action: str, resource: str) -> bool:
+    return any(
+        action in listed(each["Action"])
+        and any(fnmatchcase(resource, pattern) for pattern in listed(each["Resource"]))
+        for each in statements(copying, function)
+    )
+
+
+SNAPSHOT = f"arn:aws:rds:{REGION}:{{}}:cluster-snapshot:{{}}"
+
+
+@pytest.mark.parametrize("function", [UPDATE, RESTORE, COPIES])
+@pytest.mark.parametrize("action", ["CopyDBClusterSnapshot", "DeleteDBClusterSnapshot"])
+@pytest.mark.parametrize(
+    ("account", "name"),
+    [
+        (ACCEPTANCE, "aurora-refresh-copy-1"),
+        (ACCEPTANCE, "payments"),
+        (ACCEPTANCE, "rds:acceptance-orders-2026"),
+        (PRODUCTION, "orders"),
+        ("999999999999", "orders"),
+        (PRODUCTION, "aurora-refresh-copy-1"),
+    ],
+)
+def test_only_our_own_copies_are_made_and_deleted(
+    copying: Copying, function: str, action: str, account: str, name: str
+) -> None:
+    ours = (account, name) == (ACCEPTANCE, "aurora-refresh-copy-1")
+    wanted = {
+        (UPDATE, "CopyDBClusterSnapshot"): ours or account == PRODUCTION,
+        (COPIES, "DeleteDBClusterSnapshot"): ours,
+    }.get((function, action), False)
+    resource = SNAPSHOT.format(account, name)
+    assert allows(copying, function, f"rds:{action}", resource) == wanted
+
+
+@pytest.mark.parametrize("function", [UPDATE, COPIES])
+def test_every_grant_of_copying_was_used(copying: Copying, function: str) -> None:
+    """RDS uses the keys in the function's name: no call of its own tells of that."""
+    deployed = f"aurora-refresh-{STAGE}-{function}"
+    called = {call["operation"] for call in copying.cloud.calls() if call["function"] == deployed}
+    granted = {
+        action
+        for each in statements(copying, function)
+        for action in listed(each["Action"])
+        if not action.startswith(("logs:", "kms:"))
+    }
+    # A tag is weighed with the copy that it is put on.
+    assert granted - {"rds:AddTagsToResource"} == called & granted
+    assert called <= granted
+
+
+def test_the_policies_are_those_of_the_settings(copying: Copying) -> None:
+    """Keys by id and by alias: the latter as a condition, since no policy can name one."""
+    keys = {
+        each["Sid"]: (each["Resource"], json.dumps(each["Condition"], sort_keys=True))
+        for each in statements(copying, UPDATE)
+        if each["Sid"].startswith("UseKeys")
+    }
+    through_rds = {"StringEquals": {"kms:ViaService": f"rds.{REGION}.amazonaws.com"}}
+    by_alias = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/documents"]}}
+    production = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/*"
+    assert keys == {
+        "UseKeys": ([production, copying.key], json.dumps(through_rds)),
+        "UseKeysByAlias": (
+            f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/*",
+            json.dumps(through_rds | by_alias, sort_keys=True),
+        ),
+    }
+
+
+def test_the_doctor_knows_copies(copying: Copying) -> None:
+    """Roles by IAM's simulator, with the conditions of the keys; what only `make deploy` makes is not here."""
+    doctor = subprocess.run(
+        [
+            *(sys.executable, "-m", "stage.doctor", "--stage", STAGE, "--json"),
+            *("--project", str(copying.company.project)),
+        ],
+        cwd=PROJECT,
+        env=copying.company.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    checks = json.loads(doctor.stdout)
+    wanted = ("role", "policy", "schedule", "copy key")
+    seen = {(each["check"], each["status"]) for each in checks if each["check"] in wanted}
+    assert seen == {(name, "ok") for name in wanted}
+    polls = [each for each in checks if each["subject"].endswith(f"{COPIES}-event")]
+    assert [each["status"] for each in polls] == ["ok"]

@@ -1,0 +1,460 @@
+"""Random histories of stages that promote copies under their own key, and let old ones go.
+
+Every rule and guarantee of the other histories holds here as well.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, precondition, rule
+
+from chalicelib.answers import Answer
+from chalicelib.latest import follow_copies, update
+from chalicelib.ledger import Note
+from chalicelib.refresh import promote
+from chalicelib.settings import Database, Settings
+from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, InMemoryAws, arn, snapshot
+from tests.simulation.histories import (
+    ATTEMPTS,
+    ENDS,
+    ONE,
+    START,
+    TWO,
+    WAYS,
+    Histories,
+    side_by_side,
+)
+from tests.simulation.model import ENGINES
+from tests.simulation.model_of_copies import ModelOfCopies, WatchedSnapshots
+
+KEYS = ("alias/acceptance", "alias/another")
+LATELY = st.sampled_from(["available", "available", "available", "failed", "copying", "deleted"])
+
+# One fault at any call that the update or the poll makes.
+COPY_FAULTS = st.tuples(
+    WAYS,
+    st.sampled_from(["own", "copy", "delete", "shared", "put", "get", "history", "_publish"]),
+    st.sampled_from([1, 1, 2]),
+).map(lambda fault: (*fault[0], *fault[1:]))
+COPY_ATTEMPTS = st.lists(st.none() | COPY_FAULTS, max_size=3)
+
+
+class HistoriesOfCopies(Histories):
+    """One account's history, of a stage with copies."""
+
+    @initialize(
+        two=st.booleans(),
+        placeholder=st.booleans(),
+        latest=st.booleans(),
+        copied=st.sampled_from(["RDS", "DOCS", "both", "both"]),
+        keep=st.sampled_from(["1", "1", "2"]),
+    )
+    def begin(  # type: ignore[override]
+        self, two: bool, placeholder: bool, latest: bool, copied: str, keep: str
+    ) -> None:
+        self.copied = ["RDS", "DOCS"] if copied == "both" else [copied]
+        self.copied = self.copied if two else ["RDS"]
+        keeps = {f"{name}_COPIES_TO_KEEP": keep for name in self.copied}
+        self.variables = (TWO if two else ONE) | keeps
+        self.aws = InMemoryAws(START)
+        self.aws.snapshots = self.watched = WatchedSnapshots(self.aws)
+        self.watched.judge = self._may_be_deleted
+        self._configure(KEYS[0])
+        self._bootstrap(placeholder=placeholder)
+        self.others = 0
+        self.latest_audited = dict.fromkeys(
+            [each.latest_parameter for each in self.settings.databases], 0
+        )
+        if latest:
+            for name in self.latest_audited:
+                self.aws.parameters.put(name, "dummyvalue", Note("bootstrap", "setup", ""))
+                self.latest_audited[name] = 1
+
+    def _configure(self, key: str | None) -> None:
+        keys = {f"{name}_COPY_KMS_KEY_ID": key for name in self.copied if key}
+        self.settings = Settings.from_environment(self.variables | keys)
+        self.model = self.copies = ModelOfCopies(self.settings, self.aws)
+
+    @property
+    def with_copies(self) -> list[Database]:
+        """The databases that have some now."""
+        return [database for database in self.settings.databases if database.copying]
+
+    # --- the world ---
+
+    @rule(key=st.sampled_from([*KEYS, None]), polled=st.booleans())
+    def the_stage_is_deployed_with(self, key: str | None, polled: bool) -> None:
+        """Another key; or none: shares are promoted again."""
+        self._configure(key)
+        if polled:
+            self._poll(self.aws.time, [])
+
+    @rule(database=st.sampled_from(["rds", "docs"]), hours=st.integers(0, 48))
+    def production_shares_unencrypted(self, database: str, hours: int) -> None:
+        self.production_shares(database, hours, {"encrypted": False}, tie=False)
+
+    @rule(which=st.none() | st.integers(0, 9), how=LATELY)
+    def copies_end(self, which: int | None, how: str) -> None:
+        """All of them, or one."""
+        under_way = [each.arn for each in self.watched.all if each.status == "copying"]
+        if under_way and which is not None:
+            under_way = [under_way[which % len(under_way)]]
+        for each in under_way:
+            self._ends(each, how)
+
+    def _ends(self, ended: str, how: str) -> None:
+        if how == "deleted":
+            self.watched.lose(ended)
+        else:
+            self.watched.all = [
+                replace(each, status=how) if each.arn == ended else each
+                for each in self.watched.all
+            ]
+
+    @precondition(lambda self: self.copies.made)
+    @rule(which=st.integers(0, 99))
+    def a_source_goes_away(self, which: int) -> None:
+        """What is being made of it fails; what was made of it stays."""
+        made = list(self.copies.made.items())
+        copy, of = made[which % len(made)]
+        self.watched.all = [each for each in self.watched.all if each.arn != of.source.arn]
+        if any(each.arn == copy and each.status == "copying" for each in self.watched.all):
+            self._ends(copy, "failed")
+
+    @rule(key=st.sampled_from(KEYS), denied=st.booleans())
+    def a_key_is_denied_or_mended(self, key: str, denied: bool) -> None:
+        if not denied:
+            self.watched.denied.discard(key)
+            return
+        self.watched.denied.add(key)
+        for copy, made in self.copies.made.items():
+            if made.key == key and self._status(copy) == "copying":
+                self._ends(copy, "failed")
+
+    def _status(self, value: str) -> str | None:
+        return next((each.status for each in self.watched.all if each.arn == value), None)
+
+    @rule(
+        kind=st.sampled_from(["our prefix", "the very name", "our tags", "another stage's"]),
+        hours=st.integers(0, 200),
+        status=st.sampled_from(["available", "available", "failed", "copying"]),
+        database=st.sampled_from(["rds", "docs"]),
+    )
+    def somebody_takes_a_snapshot(self, kind: str, hours: int, status: str, database: str) -> None:
+        """Of this account's own, and like a copy of ours: but not one."""
+        self.others += 1
+        share = self.copies.newest_share(self.settings.databases[0])
+        copying = self.settings.databases[0].copying
+        name = f"aurora-refresh-copy-{self.others:032x}"
+        if kind == "our tags":
+            name = f"before-the-migration-{self.others}"
+        elif kind == "the very name" and share and copying:
+            name = copying.name(share.arn)
+        taken = arn(name, ACCEPTANCE)
+        if any(each.arn == taken for each in self.watched.all):
+            return
+        self._take(name, database, status, hours)
+        if kind in ("our tags", "another stage's"):
+            latest = self.settings.databases[0].latest_parameter
+            self.watched.tags[taken] = {
+                "aurora-refresh:made-for": latest if kind == "our tags" else "/staging/latest",
+                "aurora-refresh:source": arn("first-rds"),
+                "aurora-refresh:taken": (self.aws.time - timedelta(hours=hours)).isoformat(),
+            }
+
+    def _take(self, name: str, database: str, status: str, hours: int) -> None:
+        self.watched.made.pop(arn(name, ACCEPTANCE), None)
+        engine, version = ENGINES[database]
+        self.watched.all.append(
+            snapshot(
+                name,
+                ACCEPTANCE,
+                cluster=database,
+                engine=engine,
+                engine_version=version,
+                status=status,
+                created=self.aws.time - timedelta(hours=hours),
+            )
+        )
+
+    @rule()
+    def others_copy_as_many_as_rds_allows(self) -> None:
+        for _ in range(COPIES_UNDER_WAY):
+            self.others += 1
+            self._take(f"theirs-{self.others}", "rds", "copying", 1)
+
+    # --- operators ---
+
+    @precondition(lambda self: self.copies.made)
+    @rule(which=st.integers(0, 99), deploy=st.booleans())
+    def operator_pins_a_copy(self, which: int, deploy: bool) -> None:
+        """Also an old one."""
+        made = list(self.copies.made)
+        chosen = made[which % len(made)]
+        self.operator_pins([each.arn for each in self.watched.all].index(chosen), deploy, None)
+
+    @precondition(lambda self: self.copies.made)
+    @rule(which=st.integers(0, 99))
+    def operator_deletes_a_copy(self, which: int) -> None:
+        made = list(self.copies.made)
+        self.watched.lose(made[which % len(made)])
+
+    # --- the schedules ---
+
+    @rule(attempts=COPY_ATTEMPTS, minutes=st.sampled_from([1, 15, 600]), late=st.booleans())
+    def the_poll_comes(self, attempts: list[Any], minutes: int, late: bool) -> None:
+        self.aws.time += timedelta(minutes=minutes)
+        scheduled = self.aws.time - timedelta(minutes=5 if late else 0)
+        self._poll(scheduled, attempts)
+
+    def _poll(self, scheduled: datetime, attempts: list[Any]) -> None:
+        if self.with_copies:
+            self.fired.append(("copies", scheduled))
+            self._deliver("copies", scheduled, attempts)
+
+    @rule(
+        trouble=st.sampled_from([None, None, None, "quota", "denied", "unencrypted", "name"]),
+        attempts=COPY_ATTEMPTS,
+        how=LATELY,
+        again=st.booleans(),
+        polls=st.lists(COPY_ATTEMPTS, max_size=2),
+    )
+    def an_update_asks(
+        self,
+        trouble: str | None,
+        attempts: list[Any],
+        how: str,
+        again: bool,
+        polls: list[list[Any]],
+    ) -> None:
+        """New data, an update that fails somewhere, copies that end somehow, and polls."""
+        self._to_an_on_week()
+        self.aws.time = self._next_sunday(2)
+        for database in self.settings.databases:
+            if trouble == "unencrypted":
+                self.production_shares_unencrypted(database.name, 0)
+            else:
+                self.production_shares(database.name, 0, {}, tie=False)
+        if trouble == "quota":
+            self.others_copy_as_many_as_rds_allows()
+        elif trouble == "denied":
+            for key in KEYS:
+                self.a_key_is_denied_or_mended(key, denied=True)
+        elif trouble == "name":
+            self.somebody_takes_a_snapshot("the very name", 1, "available", "rds")
+        self.a_schedule_fires("update", 0, attempts, jump=False)
+        self.copies_end(None, how)
+        if again:
+            self._deliver("update", self.aws.time, [])
+        for each in polls:
+            self.the_poll_comes(each, 15, late=False)
+
+    @rule()
+    def only_an_older_share_is_left(self) -> None:
+        """All that was copied is shared no more: a copy of the older one could never be *latest*."""
+        self._evening(twins=False)
+        sources = {made.source.arn for made in self.copies.made.values()}
+        self.watched.all = [each for each in self.watched.all if each.arn not in sources]
+        for database in self.settings.databases:
+            self.production_shares(database.name, 100, {}, tie=False)
+        self._deliver("update", self.aws.time, [])
+
+    @rule(weeks=st.integers(1, 3))
+    def nights_without_promotion_pass(self, weeks: int) -> None:
+        for _ in range(weeks):
+            self._evening(twins=False)
+
+    @rule(
+        how=LATELY,
+        polled=st.booleans(),
+        late=st.sampled_from([0, 2, 179]),
+        attempts=ATTEMPTS,
+        ends=ENDS,
+    )
+    def a_night_passes_while_copying(
+        self, how: str, polled: bool, late: int, attempts: list[Any], ends: str | None
+    ) -> None:
+        """The promotion may come before the newest copy, or before *latest* has moved to it."""
+        self._evening(twins=False)
+        for database in self.settings.databases:
+            self.production_shares(database.name, 1, {}, tie=False)
+        self._deliver("update", self.aws.time, [])
+        self.copies_end(None, how)
+        if polled:
+            self._poll(self.aws.time, [])
+        self.a_schedule_fires("promote", late, attempts, jump=False)
+        self._its_run_ends(ends)
+
+    @rule(
+        first=st.sampled_from(["update", "copies"]),
+        second=st.sampled_from(["update", "copies", "promote"]),
+        how=LATELY,
+        order=st.lists(st.integers(0, 1), max_size=14),
+    )
+    def functions_run_side_by_side(
+        self, first: str, second: str, how: str, order: list[int]
+    ) -> None:
+        """Two deliveries of one event, or two functions, call by call in any order."""
+        if not self.with_copies:
+            return
+        if second == "promote":
+            first = "copies"  # what an update asks for meanwhile is no promotion's concern
+        self._evening(twins=False)
+        for database in self.settings.databases:
+            self.production_shares(database.name, 1, {}, tie=False)
+        if how != "copying":
+            self._deliver("update", self.aws.time, [])
+            self.copies_end(None, how)
+        scheduled = self.aws.time = self._next_sunday(4)
+        runs = {run.execution_id for run in self.copies.runs}
+        uses: dict[str, Callable[..., Answer]] = {
+            "update": update,
+            "copies": follow_copies,
+            "promote": promote,
+        }
+        side_by_side(
+            self.aws,
+            [
+                lambda use=uses[name]: use(self.settings, self.aws, scheduled)  # type: ignore[misc]
+                for name in (first, second)
+            ],
+            order,
+        )
+        started = {run.execution_id for run in self.copies.runs} - runs
+        assert not started or second == "promote"
+        self.runs_of.setdefault(scheduled, set()).update(started)
+        if second == "promote":
+            self.fired.append(("promote", scheduled))
+            self._audit(("promote", scheduled))
+        self._latest_may_be_what_it_is()
+
+    @rule(order=st.lists(st.integers(0, 1), min_size=4, max_size=14))
+    def the_poll_comes_during_a_promotion(self, order: list[int]) -> None:
+        """What the promotion has read, *latest* leads to no more."""
+        self.functions_run_side_by_side("copies", "promote", "available", order)
+
+    def _evening(self, *, twins: bool) -> None:
+        """The copies are made in time, and *latest* is the newest of them."""
+        self.watched.denied.clear()
+        self.copies_end(None, "available")
+        super()._evening(twins=twins)
+        self.copies_end(None, "available")
+        self._poll(self.aws.time, [])
+
+    # --- Lambda ---
+
+    def _deliver(self, function: str, scheduled: datetime, attempts: list[Any]) -> Answer | None:
+        if function == "copies" and not self.with_copies:
+            return None  # there is no such function any more
+        before = {each.name: self.copies.latest(each) for each in self.with_copies}
+        answer = super()._deliver(function, scheduled, attempts)
+        if function == "update" and answer and answer.outcome != "skipped":
+            self._the_update_tells(answer, before)
+        elif function == "copies" and answer:
+            self._the_poll_is_through(before)
+        return answer
+
+    def _attempt(
+        self, who: tuple[str, datetime | None], ask: Callable[[], Any], fault: Any
+    ) -> tuple[Any, str]:
+        before = {each.arn for each in self.watched.all}
+        told = super()._attempt(who, ask, fault)
+        after = {each.arn for each in self.watched.all}
+        assert who[0] == "update" or after <= before, f"{who[0]} made {after - before}"
+        for copied in after - before:
+            self._was_to_be_copied(copied)
+        assert who[0] == "copies" or before <= after, f"{who[0]} deleted {before - after}"
+        self._latest_may_be_what_it_is()
+        return told
+
+    # --- what must hold ---
+
+    def _latest_is_the_newest(self, database: Database) -> None:
+        if not database.copying:
+            super()._latest_is_the_newest(database)
+
+    def _was_to_be_copied(self, copied: str) -> None:
+        """It is the copy of the newest eligible share, and of newer data than any other."""
+        source = self.copies.made[copied].source
+        (database,) = (each for each in self.with_copies if ENGINES[each.name][0] == source.engine)
+        assert source == self.copies.newest_share(database), f"{source.arn} was copied"
+        assert self.copies.usable(database, "available", "copying")[0].arn == copied, (
+            f"{copied} was made, which can never be promoted"
+        )
+
+    def _the_update_tells(self, answer: Answer, before: dict[str, str | None]) -> None:
+        for database, told in zip(self.settings.databases, answer.databases, strict=True):
+            if not database.copying:
+                continue
+            expected = self.copies.why_no_copy(database)
+            assert told["reason"] == expected, f"{told['reason']} instead of {expected}"
+            if expected:
+                assert self.copies.latest(database) == before[database.name]
+                continue
+            self._latest_is_the_newest_copy(database, before)
+            pending = self.copies.pending(database)
+            assert (told["copy"] or {}).get("arn") == (pending.arn if pending else None)
+
+    def _the_poll_is_through(self, before: dict[str, str | None]) -> None:
+        for database in self.with_copies:
+            assert database.copying
+            self._latest_is_the_newest_copy(database, before)
+            assert not self.copies.copies(database, "failed"), "a failed copy stays"
+            leading = self.copies.referenced(database) | {before[database.name]}
+            for each in self.copies.copies(database, "available"):
+                newer = self.copies.as_new_as(database, each, strictly=True)
+                assert len(newer) < database.copying.keep or each.arn in leading, (
+                    f"{each.arn} stays, and nothing leads to it"
+                )
+
+    def _latest_is_the_newest_copy(self, database: Database, before: dict[str, str | None]) -> None:
+        newest = [each.arn for each in self.copies.usable(database, "available")][:1]
+        assert self.copies.latest(database) == (newest[0] if newest else before[database.name])
+
+    def _may_be_deleted(self, deleted: str) -> None:
+        status = self._status(deleted)
+        if status is None:
+            return  # another delivery was faster
+        assert deleted in self.copies.made, f"{deleted} is not ours, and is deleted"
+        assert status in ("available", "failed"), f"{deleted} is {status}, and is deleted"
+        for database in self.with_copies:
+            assert deleted not in self.copies.referenced(database), f"{deleted} is still needed"
+            for each in self.copies.copies(database, "available"):
+                if each.arn == deleted:
+                    kept = self.copies.as_new_as(database, each)
+                    assert database.copying
+                    assert len(kept) > database.copying.keep, f"{deleted} is one of those to keep"
+
+    def _latest_may_be_what_it_is(self) -> None:
+        """Whatever was just written to *latest* was eligible: where copies are made, as a copy."""
+        for database in self.settings.databases:
+            name = database.latest_parameter
+            kept = self.aws.parameters.kept.get(name, [])
+            for entry in kept:
+                if entry.version <= self.latest_audited[name]:
+                    continue
+                eligible = (
+                    self.copies.usable(database, "available")
+                    if database.copying
+                    else [
+                        each for each in self.copies.shared if self.copies.eligible(each, database)
+                    ]
+                )
+                assert entry.value in {each.arn for each in eligible}, (
+                    f"{name} became {entry.value}"
+                )
+            self.latest_audited[name] = kept[-1].version if kept else 0
+
+    def _was_eligible(self, value: str, database: Database, who: str) -> bool:
+        if database.copying and who not in ("pin", "rollback"):
+            return self.copies.is_promotable(database, value)
+        return super()._was_eligible(value, database, who)
+
+    @invariant()
+    def a_share_is_copied_at_most_once_under_one_key(self) -> None:
+        if hasattr(self, "copies"):
+            made = [(made.source.arn, made.key) for made in self.copies.made.values()]
+            assert len(made) == len(set(made)), "a share was copied twice"

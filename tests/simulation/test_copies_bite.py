@@ -1,0 +1,198 @@
+"""The simulation finds faults in what is done with copies, too: each planted one breaks a guarantee."""
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from chalicelib import copies, copying, latest, marks, refresh
+from chalicelib.copies import Copy, Copying
+from chalicelib.snapshots import OwnSnapshot, Snapshot
+from tests.simulation.histories_of_copies import HistoriesOfCopies
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+REAL_MARK = marks.mark
+REAL_NEWEST_COPY = copies.newest_copy
+REAL_OURS = copies.ours
+REAL_PROMOTABLE = copying.promotable_copy
+REAL_READ = copies._read  # noqa: SLF001
+REAL_SUPERFLUOUS = copies.superfluous
+REAL_UPDATE_ONE = latest._update_one  # noqa: SLF001
+
+
+def instead(wrong: Any, *places: tuple[Any, str]) -> Plant:
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        for room, name in places:
+            monkeypatch.setattr(room, name, wrong)
+
+    return plant
+
+
+def leading_without(*forgotten: str) -> Any:
+    """Retention forgets where one of its references leads to; see ``beyond_number``."""
+
+    def beyond(world: Any, database: Any, found: Any, values: Any) -> list[Copy]:
+        ledger = world.parameters.history(database.current_parameter)
+        leading = {
+            "latest": values[0],
+            "latest before": values[1],
+            "current": ledger[-1].value,
+            "before": copying.earlier_snapshot(ledger),
+            "good": next((entry.value for entry in ledger if entry.good), None),
+        }
+        kept = [each for name, each in leading.items() if name not in forgotten and each]
+        return REAL_SUPERFLUOUS(found, database.copying, kept=kept)
+
+    return beyond
+
+
+def by_number_alone(*arguments: Any) -> list[Copy]:
+    """Retention goes by the number alone."""
+    _, database, found, _ = arguments
+    return REAL_SUPERFLUOUS(found, database.copying, kept=())
+
+
+def one_too_few(found: Sequence[Copy], asked: Copying, kept: Any) -> list[Copy]:
+    """One copy fewer stays than was asked for."""
+    return REAL_SUPERFLUOUS(found, replace(asked, keep=asked.keep - 1), kept)
+
+
+def one_too_many(found: Sequence[Copy], asked: Copying, kept: Any) -> list[Copy]:
+    """One copy more stays than was asked for."""
+    return REAL_SUPERFLUOUS(found, replace(asked, keep=asked.keep + 1), kept)
+
+
+def unfinished_too(found: Sequence[Copy], asked: Copying, kept: Any) -> list[Copy]:
+    """A copy under way counts as one that is done."""
+    return [copy for copy in found[asked.keep :] if copy.snapshot.arn not in kept]
+
+
+def by_name_only(snapshots: Iterable[OwnSnapshot], asked: Copying) -> list[Copy]:
+    """Whatever bears our prefix is ours."""
+    return REAL_OURS(
+        [
+            replace(
+                own,
+                tags={
+                    marks.MADE_FOR: asked.made_for,
+                    marks.TAKEN: str(own.snapshot.created),
+                    copies.SOURCE: own.snapshot.arn,
+                    **own.tags,
+                },
+            )
+            for own in snapshots
+        ],
+        asked,
+    )
+
+
+def by_tags_only(own: OwnSnapshot, prefix: str, made_for: str) -> Any:
+    """Whatever bears our tags is ours, under whichever name."""
+    return REAL_MARK(own, "", made_for)
+
+
+def of_any_stage(own: OwnSnapshot, prefix: str, made_for: str) -> Any:
+    """Whatever any stage has copied is ours."""
+    return REAL_MARK(own, prefix, own.tags.get(marks.MADE_FOR, ""))
+
+
+def never_pending(found: Any, asked: Any) -> None:
+    """A copy under way is no reason to wait."""
+
+
+def the_share_itself(*arguments: Any) -> Any:
+    """*latest* moves to the share."""
+    world, database, choice, values, own, by = arguments
+    return REAL_UPDATE_ONE(world, replace(database, copying=None), choice, values, own, by)
+
+
+def first_available(found: Sequence[Copy], asked: Copying) -> Snapshot | None:
+    """*latest* moves to a copy under whichever key."""
+    return next((copy.snapshot for copy in found if copy.available), None)
+
+
+def unfinished(found: Sequence[Copy], asked: Copying) -> Snapshot | None:
+    """*latest* moves to a copy as soon as it is asked for."""
+    return next((copy.snapshot for copy in found if not copy.failed), None)
+
+
+def oldest(found: Sequence[Copy], asked: Copying) -> Snapshot | None:
+    """*latest* moves to the oldest copy."""
+    return REAL_NEWEST_COPY(found[::-1], asked)
+
+
+def another_name(self: Copying, source: str) -> str:
+    """A second attempt does not find the first one's copy."""
+    return copies.PREFIX + uuid.uuid4().hex
+
+
+def dated_by_rds(own: OwnSnapshot, asked: Copying) -> Copy | None:
+    """The data is as old as the copy."""
+    copy = REAL_READ(own, asked)
+    return copy and replace(copy, snapshot=own.snapshot)
+
+
+def share_or_copy(world: Any, asked: Copying, value: str) -> Snapshot:
+    """Whatever exists may be promoted."""
+    return world.snapshots.find(value) or REAL_PROMOTABLE(world, asked, value)
+
+
+PLANTED: dict[str, Plant] = {
+    "retention forgets latest": instead(
+        leading_without("latest", "latest before"), (latest, "beyond_number")
+    ),
+    "retention forgets what a promotion has just read": instead(
+        leading_without("latest before"), (latest, "beyond_number")
+    ),
+    "retention forgets current": instead(leading_without("current"), (latest, "beyond_number")),
+    "retention forgets the value before": instead(
+        leading_without("before"), (latest, "beyond_number")
+    ),
+    "retention forgets good": instead(leading_without("good"), (latest, "beyond_number")),
+    "retention by the number alone": instead(by_number_alone, (latest, "beyond_number")),
+    "no retention": instead(lambda *_: [], (latest, "beyond_number")),
+    "one too few is kept": instead(one_too_few, (copying, "superfluous")),
+    "one too many is kept": instead(one_too_many, (copying, "superfluous")),
+    "a copy under way is let go": instead(unfinished_too, (copying, "superfluous")),
+    "ours by the name alone": instead(by_name_only, (latest, "ours"), (copying, "ours")),
+    "ours by the tags alone": instead(by_tags_only, (marks, "mark")),
+    "ours for any stage": instead(of_any_stage, (marks, "mark")),
+    "a copy under way ignored": instead(never_pending, (copying, "pending_copy")),
+    "latest to the share": instead(the_share_itself, (latest, "_update_one")),
+    "latest to a copy under any key": instead(first_available, (latest, "newest_copy")),
+    "latest to an unfinished copy": instead(unfinished, (latest, "newest_copy")),
+    "latest to the oldest copy": instead(oldest, (latest, "newest_copy")),
+    "a copy asked for twice": instead(another_name, (Copying, "name")),
+    "failed copies stay": instead(property(lambda self: False), (Copy, "failed")),
+    "the age of the copy, not of its data": instead(dated_by_rds, (copies, "_read")),
+    "no second look at the copy": instead(share_or_copy, (refresh, "promotable_copy")),
+    "every share is copied": instead(lambda *_: True, (copying, "is_wanted")),
+}
+
+
+def histories() -> None:
+    """The same histories each time, so that what is found does not depend on luck."""
+    run_state_machine_as_test(
+        HistoriesOfCopies,
+        settings=settings(
+            max_examples=250,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    PLANTED[fault](monkeypatch)
+    with pytest.raises(AssertionError):  # whichever guarantee breaks first
+        histories()

@@ -1,0 +1,403 @@
+"""Copies under one's own key: which are ours, which is the newest, and which may go."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.copies import (
+    PREFIX,
+    SOURCE,
+    Copy,
+    Copying,
+    copy_rejection,
+    is_wanted,
+    newest_copy,
+    ours,
+    pending_copy,
+    superfluous,
+)
+from chalicelib.marks import MADE_FOR, TAKEN
+from chalicelib.snapshots import OwnSnapshot, Rejection, SnapshotArn, Wanted
+from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
+
+MIDNIGHT = datetime(2026, 1, 4, tzinfo=UTC)
+WANTED = Wanted(PRODUCTION, "aurora-postgresql", "15")
+COPYING = Copying(WANTED, "alias/acceptance", 3, "/acceptance/rds/latest-snapshot")
+OLD_KEY = replace(COPYING, key="alias/old")
+
+# https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html
+AWS_NAME = re.compile("[A-Za-z](-?[A-Za-z0-9])*")
+
+
+def own(
+    night: int = 1,
+    status: str = "available",
+    *,
+    made: Copying = COPYING,
+    source: str | None = None,
+    progress: int = 100,
+    **facts: Any,
+) -> OwnSnapshot:
+    """A copy of the share of that night, as RDS lists it: dated by its own making."""
+    share = snapshot(f"orders-{night}", created=MIDNIGHT + timedelta(days=night))
+    share = replace(share, arn=source or share.arn)
+    copied = snapshot(
+        made.name(share.arn),
+        ACCEPTANCE,
+        **{"status": status, "created": MIDNIGHT + timedelta(days=100), **facts},
+    )
+    return OwnSnapshot(copied, made.tags(share), progress)
+
+
+def copies(*made: OwnSnapshot) -> list[Copy]:
+    return ours(made, COPYING)
+
+
+def nights(found: list[Copy]) -> list[str]:
+    return [copy.source.identifier for copy in found]
+
+
+# --- the name -------------------------------------------------------------------------------------
+
+ARNS = st.one_of(
+    st.from_regex(
+        r"arn:aws[a-z-]{0,10}:rds:[a-z0-9-]{1,20}:[0-9]{12}:cluster-snapshot:"
+        r"[A-Za-z][A-Za-z0-9:-]{0,80}",
+        fullmatch=True,
+    ),
+    st.text(),
+)
+
+
+@given(source=ARNS, made_for=st.text(), key=st.text())
+def test_every_name_is_one_that_rds_takes(source: str, made_for: str, key: str) -> None:
+    name = Copying(WANTED, key, 3, made_for).name(source)
+    assert len(name) <= 63
+    assert AWS_NAME.fullmatch(name)
+    assert name == name.lower()  # as RDS stores it: what is asked for is found again
+    assert name.startswith(PREFIX)
+
+
+def test_a_name_is_the_same_in_every_process() -> None:
+    """It is how a retry, and the poll of another day, find the copy that was asked for."""
+    name = COPYING.name("arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-1")
+    assert name == "aurora-refresh-copy-524447cff92e831a7b791ad7b921ae71"
+
+
+@given(sources=st.lists(ARNS, min_size=2, max_size=2, unique=True))
+def test_two_sources_have_two_names(sources: list[str]) -> None:
+    assert COPYING.name(sources[0]) != COPYING.name(sources[1])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(COPYING, key="alias/acceptance2"),
+        replace(COPYING, made_for="/acceptance/docs/latest"),
+        # What is the one's may not run into what is the other's.
+        replace(COPYING, made_for=f"{COPYING.made_for}\nalias", key="acceptance"),
+    ],
+)
+def test_another_key_or_database_has_another_name(other: Copying) -> None:
+    assert other.name(arn("orders-1")) != COPYING.name(arn("orders-1"))
+
+
+def test_what_is_kept_and_wanted_changes_no_name() -> None:
+    """Or every change of the stage would copy everything anew."""
+    other = replace(COPYING, keep=1, wanted=replace(WANTED, engine_version="16"))
+    assert other.name(arn("orders-1")) == COPYING.name(arn("orders-1"))
+
+
+# --- which are ours -------------------------------------------------------------------------------
+
+
+def test_a_copy_is_read_from_its_tags() -> None:
+    (copy,) = copies(own(1, "copying", progress=40))
+    identifier = COPYING.name(arn("orders-1"))
+    source = SnapshotArn.parse(arn("orders-1"))
+    assert source is not None
+    assert copy == Copy(
+        snapshot=snapshot(
+            identifier, ACCEPTANCE, status="copying", created=MIDNIGHT + timedelta(days=1)
+        ),
+        identifier=identifier,
+        source=source,
+        progress=40,
+    )
+
+
+def test_the_tags_are_those_that_rds_takes() -> None:
+    share = snapshot("orders-1", created=MIDNIGHT)
+    assert COPYING.tags(share) == {
+        "aurora-refresh:made-for": "/acceptance/rds/latest-snapshot",
+        "aurora-refresh:source": arn("orders-1"),
+        "aurora-refresh:taken": "2026-01-04T00:00:00+00:00",
+    }
+    for text in (text for tag in COPYING.tags(share).items() for text in tag):
+        assert re.fullmatch(r"[\w\s.:/=+@-]{1,256}", text)  # API_Tag.html
+
+
+@given(created=st.builds(datetime.fromtimestamp, st.integers(0, 4 * 10**9), st.timezones()))
+def test_the_time_of_the_data_survives_its_tag(created: datetime) -> None:
+    tags = COPYING.tags(snapshot("orders-1", created=created))
+    (copy,) = copies(replace(own(1), tags=tags))
+    # An instant is one: two of a zone are compared by the clock on its wall, which falls back.
+    assert copy.snapshot.created is not None
+    assert copy.snapshot.created.timestamp() == created.timestamp()
+
+
+def without(tag: str) -> Callable[[OwnSnapshot], OwnSnapshot]:
+    return lambda each: replace(
+        each, tags={name: value for name, value in each.tags.items() if name != tag}
+    )
+
+
+def tagged(tag: str, value: str) -> Callable[[OwnSnapshot], OwnSnapshot]:
+    return lambda each: replace(each, tags={**each.tags, tag: value})
+
+
+def named(name: str) -> Callable[[OwnSnapshot], OwnSnapshot]:
+    return lambda each: replace(
+        each, snapshot=replace(each.snapshot, arn=arn(name, ACCEPTANCE), status="available")
+    )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda each: replace(each, tags={}),
+        without(MADE_FOR),
+        without(SOURCE),
+        without(TAKEN),
+        named("before-the-upgrade"),
+        named("x-" + COPYING.name(arn("orders-1"))),
+        named("aurora-refresh-copies-1"),
+        lambda each: replace(each, snapshot=replace(each.snapshot, arn="no ARN")),
+        tagged(MADE_FOR, "/acceptance/docs/latest"),
+        tagged(MADE_FOR, COPYING.made_for.upper()),
+        tagged(SOURCE, "orders-1"),
+        tagged(SOURCE, "arn:aws:rds:eu-west-1:111111111111:snapshot:orders-1"),
+        tagged(TAKEN, "yesterday"),
+        tagged(TAKEN, ""),
+        tagged(TAKEN, "2026-01-04"),
+        tagged(TAKEN, "2026-01-04T00:00:00"),
+    ],
+    ids=[
+        "the name alone",
+        "no made-for",
+        "no source",
+        "no time",
+        "the tags alone",
+        "a name that ends as ours",
+        "a name that begins nearly as ours",
+        "no ARN",
+        "another database's",
+        "another parameter's: their names know case",
+        "a source without an account",
+        "an instance's snapshot",
+        "an unreadable time",
+        "an empty time",
+        "a day",
+        "a time of no zone",
+    ],
+)
+def test_what_lacks_anything_is_not_ours(changed: Callable[[OwnSnapshot], OwnSnapshot]) -> None:
+    assert copies(own(1)) != []
+    assert copies(changed(own(1))) == []
+
+
+def test_a_copy_under_an_old_key_is_still_ours() -> None:
+    """Or nobody would ever delete it."""
+    assert nights(copies(own(1, made=OLD_KEY))) == ["orders-1"]
+
+
+@given(st.permutations(range(1, 7)))
+def test_ours_are_listed_newest_data_first_whatever_the_listing(order: list[int]) -> None:
+    found = copies(*(own(night) for night in order))
+    assert nights(found) == [f"orders-{night}" for night in range(6, 0, -1)]
+
+
+@given(st.permutations("bca"))
+def test_a_tie_goes_to_the_greater_source(order: list[str]) -> None:
+    """As among shares: or the copy of the one that was chosen would never become latest."""
+    found = copies(*(own(1, source=arn(name)) for name in order))
+    assert nights(found) == ["c", "b", "a"]
+
+
+# --- which is eligible ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("made", "reason", "detail"),
+    [
+        (own(1), None, None),
+        (own(1, made=OLD_KEY), "key", "a copy under another key than alias/acceptance"),
+        (
+            own(1, source=arn("orders-1", "999999999999")),
+            "account",
+            "account 999999999999, wanted 111111111111",
+        ),
+        (
+            own(1, source=arn("orders-1", ACCEPTANCE)),
+            "account",
+            "account 222222222222, wanted 111111111111",
+        ),
+        (own(1, "copying"), "status", "status copying, wanted available"),
+        (own(1, "failed"), "status", "status failed, wanted available"),
+        (own(1, engine="docdb"), "engine", "engine docdb, wanted aurora-postgresql"),
+        (own(1, engine_version="150.1"), "version", "engine version 150.1, wanted 15"),
+    ],
+)
+def test_a_copy_is_refused_by_the_rules_of_a_share_and_for_its_key(
+    made: OwnSnapshot, reason: str | None, detail: str | None
+) -> None:
+    (copy,) = copies(made)
+    told = None if reason is None or detail is None else Rejection(reason, detail)
+    assert copy_rejection(copy, COPYING) == told
+    assert newest_copy([copy], COPYING) == (None if reason else copy.snapshot)
+
+
+def test_a_copy_of_another_cluster_is_refused() -> None:
+    wanting = replace(COPYING, wanted=replace(WANTED, cluster="billing"))
+    (copy,) = copies(own(1))
+    assert copy_rejection(copy, wanting) == Rejection("cluster", "cluster orders, wanted billing")
+
+
+def test_a_renamed_copy_is_refused() -> None:
+    """Its tags may have been copied with it: under which key it is, nobody knows."""
+    (copy,) = copies(named(f"{PREFIX}mine")(own(1)))
+    broken = copy_rejection(copy, COPYING)
+    assert broken is not None
+    assert broken.reason == "key"
+
+
+@pytest.mark.parametrize(
+    ("made", "newest", "pending"),
+    [
+        ((), None, None),
+        ((own(1),), "orders-1", None),
+        ((own(1), own(2)), "orders-2", None),
+        ((own(1, "copying"),), None, "orders-1"),
+        ((own(1, "creating"),), None, "orders-1"),
+        ((own(1), own(2, "copying")), "orders-1", "orders-2"),
+        ((own(1), own(2, "copying"), own(3, "copying")), "orders-1", "orders-3"),
+        # Older than what is there: nobody waits for it.
+        ((own(1, "copying"), own(2)), "orders-2", None),
+        # What came to nothing, or is going, does not hide what is under way.
+        ((own(1, "copying"), own(2, "failed")), None, "orders-1"),
+        ((own(1, "copying"), own(2, "deleting")), None, "orders-1"),
+        ((own(1), own(2, "failed")), "orders-1", None),
+        ((own(1), own(2, "deleting")), "orders-1", None),
+        # Under an old key, or of what is not wanted any more: never promoted, so not waited for.
+        ((own(1), own(2, made=OLD_KEY)), "orders-1", None),
+        ((own(1), own(2, "copying", made=OLD_KEY)), "orders-1", None),
+        ((own(1), own(2, "copying", engine="docdb")), "orders-1", None),
+        ((own(1, "copying"), own(2, made=OLD_KEY)), None, "orders-1"),
+    ],
+)
+def test_the_newest_copy_and_the_one_that_is_waited_for(
+    made: tuple[OwnSnapshot, ...], newest: str | None, pending: str | None
+) -> None:
+    found = copies(*made)
+    chosen = newest_copy(found, COPYING)
+    assert (chosen and chosen.arn) == (newest and arn(COPYING.name(arn(newest)), ACCEPTANCE))
+    waited = pending_copy(found, COPYING)
+    assert (waited and waited.source.identifier) == pending
+
+
+# --- which share is copied ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted"),
+    [
+        ((), True),
+        ((own(1),), True),
+        ((own(2),), False),
+        ((own(2, "copying"),), False),
+        ((own(2, "failed"),), False),  # it is deleted first, and people are told
+        ((own(2, "deleting"),), False),
+        ((own(3),), False),
+        ((own(3, "copying"),), False),
+        ((own(3, "failed"),), True),
+        ((own(3, "deleting"),), True),
+        ((own(2, made=OLD_KEY),), True),
+        ((own(3, made=OLD_KEY),), True),
+        # The stage wanted something else when this was made, and it cannot become latest.
+        ((own(3, cluster="billing"),), True),
+        ((own(3, engine_version="14.9"),), True),
+        ((own(3, source=arn("x", "999999999999")),), True),
+        # A tie goes to the greater ARN, as among shares.
+        ((own(2, source=arn("a")),), True),
+        ((own(2, source=arn("z")),), False),
+    ],
+)
+def test_a_share_is_copied_once_and_only_if_it_is_news(
+    made: tuple[OwnSnapshot, ...], *, wanted: bool
+) -> None:
+    copying = replace(COPYING, wanted=replace(WANTED, cluster="orders"))
+    share = snapshot("orders-2", created=MIDNIGHT + timedelta(days=2))
+    assert is_wanted(share, copies(*made), copying) is wanted
+
+
+# --- which may go ---------------------------------------------------------------------------------
+
+
+def beyond(made: list[OwnSnapshot], keep: int, kept: tuple[str, ...] = ()) -> list[str]:
+    arns = [arn(COPYING.name(arn(name)), ACCEPTANCE) for name in kept]
+    return nights(superfluous(copies(*made), replace(COPYING, keep=keep), arns))
+
+
+def test_the_oldest_beyond_the_number_are_superfluous() -> None:
+    made = [own(night) for night in (4, 1, 3, 2)]
+    assert beyond(made, keep=4) == []
+    assert beyond(made, keep=3) == ["orders-1"]
+    assert beyond(made, keep=1) == ["orders-3", "orders-2", "orders-1"]
+
+
+def test_what_something_leads_to_stays_and_takes_nobodys_place() -> None:
+    made = [own(night) for night in (1, 2, 3, 4)]
+    assert beyond(made, keep=1, kept=("orders-2",)) == ["orders-3", "orders-1"]
+    assert beyond(made, keep=1, kept=("orders-4",)) == ["orders-3", "orders-2", "orders-1"]
+
+
+def test_only_what_can_be_restored_counts_and_is_superfluous() -> None:
+    made = [
+        own(1),
+        own(2, "copying"),
+        own(3, "failed"),
+        own(4, "deleting"),
+        own(5, "creating"),
+        own(6),
+    ]
+    assert beyond(made, keep=2) == []
+    assert beyond(made, keep=1) == ["orders-1"]
+
+
+def test_a_copy_under_an_old_key_goes_in_its_turn() -> None:
+    assert beyond([own(1, made=OLD_KEY), own(2), own(3)], keep=2) == ["orders-1"]
+
+
+NIGHTS = st.lists(
+    st.tuples(st.integers(1, 12), st.sampled_from(["available", "copying", "failed", "deleting"])),
+    unique_by=lambda each: each[0],
+)
+
+
+@given(nights_made=NIGHTS, keep=st.integers(1, 5), kept=st.sets(st.integers(1, 12)))
+def test_never_fewer_than_the_number_stay_and_never_one_that_is_led_to(
+    nights_made: list[tuple[int, str]], keep: int, kept: set[int]
+) -> None:
+    made = [own(night, status) for night, status in nights_made]
+    going = beyond(made, keep, tuple(f"orders-{night}" for night in kept))
+    available = {f"orders-{night}" for night, status in nights_made if status == "available"}
+    assert set(going) <= available - {f"orders-{night}" for night in kept}
+    newest = sorted(available, key=lambda name: int(name[7:]), reverse=True)[:keep]
+    assert set(going).isdisjoint(newest)
+    assert len(available - set(going) - set(newest)) <= len(kept)

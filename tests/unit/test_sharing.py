@@ -1,0 +1,231 @@
+"""Snapshots that are taken to be shared: which are ours, which are shared, and which may go."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.errors import Refused
+from chalicelib.marks import MADE_FOR, TAKEN
+from chalicelib.sharing import (
+    PREFIX,
+    Cluster,
+    Share,
+    Sharing,
+    check_key,
+    kept,
+    newest_automated,
+    of_the_same,
+    ours,
+    superfluous,
+)
+from chalicelib.snapshots import OwnSnapshot
+from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
+
+SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
+SHARING = Sharing(ACCEPTANCE, "alias/shares", 3)
+OTHER = replace(SHARING, account="333333333333")
+
+# https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html
+AWS_NAME = re.compile("[A-Za-z](-?[A-Za-z0-9])*")
+
+
+def own(
+    week: int = 0, status: str = "available", *, made: Sharing = SHARING, **facts: Any
+) -> OwnSnapshot:
+    """What was asked for in that week, as RDS lists it: dated by its own making."""
+    scheduled = SATURDAY + timedelta(weeks=week)
+    cluster = facts.get("cluster", "orders")
+    taken = snapshot(
+        made.name(cluster, scheduled),
+        **{"own": True, "status": status, "created": SATURDAY + timedelta(weeks=99), **facts},
+    )
+    return OwnSnapshot(taken, made.tags(scheduled), 100)
+
+
+def shares(*made: OwnSnapshot) -> list[Share]:
+    return ours(made, "orders", SHARING)
+
+
+def weeks(found: list[Share]) -> list[int]:
+    return [(share.taken - SATURDAY).days // 7 for share in found]
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+@given(
+    st.from_regex("[a-z](-?[a-z0-9]){0,62}", fullmatch=True),
+    st.datetimes(timezones=st.just(UTC)),
+)
+def test_a_name_is_as_rds_takes_it(cluster: str, scheduled: datetime) -> None:
+    name = SHARING.name(cluster, scheduled)
+    assert AWS_NAME.fullmatch(name)
+    assert len(name) <= 63
+    assert name.startswith(PREFIX)
+
+
+def test_one_schedule_of_one_cluster_has_one_name_in_any_zone() -> None:
+    elsewhere = SATURDAY.astimezone(timezone(timedelta(hours=9)))
+    assert SHARING.name("orders", elsewhere) == SHARING.name("orders", SATURDAY)
+
+
+def test_another_cluster_schedule_or_account_has_another_name() -> None:
+    names = {
+        SHARING.name("orders", SATURDAY),
+        SHARING.name("billing", SATURDAY),
+        SHARING.name("orders", SATURDAY + timedelta(minutes=1)),
+        OTHER.name("orders", SATURDAY),
+    }
+    assert len(names) == 4
+
+
+# --- which are ours -------------------------------------------------------------------------------
+
+
+def test_ours_are_newest_first_and_dated_by_their_data() -> None:
+    found = shares(own(1), own(3, "creating"), own(2, "failed"))
+    assert found == [
+        Share(
+            each.snapshot,
+            SHARING.name("orders", SATURDAY + timedelta(weeks=week)),
+            SATURDAY + timedelta(weeks=week),
+        )
+        for week, each in ((3, own(3, "creating")), (2, own(2, "failed")), (1, own(1)))
+    ]
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_of_two_with_the_same_data_the_one_made_later_is_the_newer(later: int) -> None:
+    made = [SATURDAY + timedelta(weeks=99 + (each == later)) for each in (0, 1)]
+    one, two = own(1, created=made[0]), own(2, created=made[1])
+    both = [one, replace(two, tags=one.tags)]
+    expected = [both[later].snapshot, both[1 - later].snapshot]
+    assert [share.snapshot for share in shares(*both)] == expected
+    assert [share.snapshot for share in shares(*reversed(both))] == expected
+
+
+def test_one_without_a_creation_time_is_dated_by_its_data() -> None:
+    assert weeks(shares(own(1), own(2, "creating", created=None))) == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("status", "found"), [("available", True), ("copying", True), ("failed", False)]
+)
+def test_the_same_data_is_found_unless_it_came_to_nothing(status: str, *, found: bool) -> None:
+    made = shares(own(1, status), own(2))
+    same = of_the_same(SATURDAY + timedelta(weeks=1), made)
+    assert same == (made[1] if found else None)
+    assert of_the_same(SATURDAY, made) is None
+
+
+def test_a_tie_goes_to_the_greater_name_in_any_order() -> None:
+    one, two = own(1), own(2)
+    two = replace(two, tags=one.tags)
+    assert shares(one, two) == shares(two, one)
+    names = [share.identifier for share in shares(one, two)]
+    assert names == sorted(names, reverse=True)
+    assert len(names) == 2
+
+
+def renamed(name: str) -> OwnSnapshot:
+    return replace(own(), snapshot=replace(own().snapshot, arn=arn(name)))
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        own(made=OTHER),
+        own(cluster="billing"),
+        renamed("nightly"),
+        renamed(f"x-{PREFIX}1"),
+        renamed(PREFIX.upper() + "1"),
+        replace(own(), snapshot=replace(own().snapshot, arn="no ARN")),
+        replace(own(), tags={}),
+        replace(own(), tags={MADE_FOR: ACCEPTANCE}),
+        replace(own(), tags={TAKEN: SATURDAY.isoformat()}),
+        replace(own(), tags=own().tags | {MADE_FOR: PRODUCTION}),
+        replace(own(), tags=own().tags | {TAKEN: "last week"}),
+        replace(own(), tags=own().tags | {TAKEN: "2026-01-03T22:00:00"}),
+    ],
+)
+def test_neither_a_name_nor_tags_alone_make_a_snapshot_ours(stranger: OwnSnapshot) -> None:
+    assert shares(stranger) == []
+
+
+# --- which are shared, and which may go -----------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 20),
+            st.sampled_from(["available", "creating", "copying", "failed", "deleting"]),
+        ),
+        unique_by=lambda each: each[0],
+    ),
+    st.integers(1, 5),
+    st.randoms(),
+)
+def test_the_newest_available_ones_are_shared_and_the_rest_of_them_go(
+    states: list[tuple[int, str]], keep: int, order: Any
+) -> None:
+    order.shuffle(states)
+    found = shares(*(own(week, status) for week, status in states))
+    sharing = replace(SHARING, keep=keep)
+    available = sorted((week for week, status in states if status == "available"), reverse=True)
+    assert weeks(kept(found, sharing)) == available[:keep]
+    assert weeks(superfluous(found, sharing)) == available[keep:]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("available", (True, False, False)),
+        ("creating", (False, True, False)),
+        ("copying", (False, True, False)),
+        ("failed", (False, False, True)),
+        ("deleting", (False, False, False)),
+    ],
+)
+def test_a_share_tells_how_far_it_is(status: str, told: tuple[bool, bool, bool]) -> None:
+    (share,) = shares(own(status=status))
+    assert (share.available, share.under_way, share.failed) == told
+
+
+# --- the default key ------------------------------------------------------------------------------
+
+
+def test_under_the_default_key_a_copy_is_made_under_the_stage_s_own() -> None:
+    assert check_key(Cluster("orders", "the default key"), SHARING) == "alias/shares"
+
+
+def test_the_default_key_without_another_is_refused_in_words() -> None:
+    with pytest.raises(
+        Refused, match=r"^orders is encrypted under .* default key aws/rds, "
+    ) as caught:
+        check_key(Cluster("orders", "the default key"), replace(SHARING, key=None))
+    assert caught.value.reason == "default-key"
+
+
+def test_the_newest_automated_snapshot_is_copied() -> None:
+    night = timedelta(days=1)
+    found = [
+        snapshot("rds:orders-1", created=SATURDAY - 2 * night),
+        snapshot("rds:orders-2", created=SATURDAY - night),
+        snapshot("rds:orders-3", created=SATURDAY, status="creating"),
+        snapshot("rds:orders-4", created=None),
+    ]
+    assert newest_automated("orders", found) == found[1]
+    assert newest_automated("orders", reversed(found)) == found[1]
+
+
+@pytest.mark.parametrize("found", [[], [snapshot(status="creating")], [snapshot(created=None)]])
+def test_without_an_automated_snapshot_there_is_nothing_to_copy(found: list[Any]) -> None:
+    with pytest.raises(Refused, match=r"^orders has no automated snapshot") as caught:
+        newest_automated("orders", found)
+    assert caught.value.reason == "no-automated-snapshot"

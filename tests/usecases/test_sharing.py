@@ -1,0 +1,590 @@
+"""Production's side: snapshots are asked for, shared once they are available, and let go."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib import sharing_out
+from chalicelib.errors import AwsError, Refused
+from chalicelib.notices import Notice
+from chalicelib.sharing import Cluster, Sharing
+from chalicelib.sharing_out import NEXT_STEPS, follow_shares, share
+from chalicelib.snapshots import Wanted, choose
+from chalicelib.source_settings import SourceSettings
+from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
+
+SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
+POLL = timedelta(minutes=15)
+WEEK = timedelta(weeks=1)
+SETTINGS = SourceSettings.from_environment(
+    {
+        "SHARE_WITH_ACCOUNT": ACCEPTANCE,
+        "CLUSTERS": "orders,billing",
+        "SHARE_KMS_KEY_ID": "alias/shares",
+        "SHARES_TO_KEEP": "2",
+    }
+)
+KEYLESS = replace(SETTINGS, sharing=replace(SETTINGS.sharing, key=None))
+CAUSE = "the schedule of 2026-01-03 22:00 UTC"
+
+
+@pytest.fixture
+def aws() -> InMemoryAws:
+    """*orders* is not encrypted, *billing* is under a key of the company's own."""
+    aws = InMemoryAws(SATURDAY, PRODUCTION)
+    aws.clusters.all = {
+        "orders": Cluster("orders", None),
+        "billing": Cluster("billing", "key/own"),
+    }
+    aws.keys.default.add("key/default")
+    return aws
+
+
+@pytest.fixture
+def default(aws: InMemoryAws) -> InMemoryAws:
+    """*billing* is under the default key; RDS took two snapshots of it by itself, and is at a third."""
+    aws.clusters.all["billing"] = Cluster("billing", "key/default")
+    facts = {"own": True, "cluster": "billing"}
+    aws.snapshots.all = [
+        snapshot("rds:billing-1", created=SATURDAY - timedelta(hours=42), **facts),
+        snapshot("rds:billing-2", created=SATURDAY - timedelta(hours=18), **facts),
+        snapshot("rds:billing-3", status="creating", created=SATURDAY, **facts),
+        snapshot("rds:orders-9", **facts | {"cluster": "orders"}),
+    ]
+    return aws
+
+
+def name(cluster: str, scheduled: datetime = SATURDAY, sharing: Sharing = SETTINGS.sharing) -> str:
+    return arn(sharing.name(cluster, scheduled))
+
+
+def states(aws: InMemoryAws) -> dict[str, tuple[str, set[str]]]:
+    """Every manual snapshot: its status, and with whom it is shared."""
+    return {
+        each.snapshot.arn: (
+            each.snapshot.status,
+            aws.snapshots.read_by.get(each.snapshot.arn, set()),
+        )
+        for each in aws.snapshots.own()
+    }
+
+
+def told(aws: InMemoryAws) -> list[str]:
+    return [notice.subject for notice in aws.people.told]
+
+
+def a_saturday(aws: InMemoryAws, scheduled: datetime, settings: SourceSettings = SETTINGS) -> Any:
+    """The snapshots are asked for, become available, and are shared; what the poll answers."""
+    aws.time = scheduled
+    share(settings, aws, scheduled)
+    aws.snapshots.settle()
+    aws.time += POLL
+    return follow_shares(settings, aws, aws.time).to_json()
+
+
+def entry(cluster: str, outcome: str, **facts: Any) -> dict[str, Any]:
+    return {"name": cluster, "outcome": outcome, "reason": None, "message": None, **facts}
+
+
+def polled(cluster: str, outcome: str, **facts: Any) -> dict[str, Any]:
+    return entry(cluster, outcome, **{"shared": [], "under_way": [], "deleted": [], **facts})
+
+
+def failing(method: str, nth: int = 1, code: str = "Throttling") -> Callable[[str, str], None]:
+    """The method fails from its ``nth`` call on, before it takes effect."""
+    calls = 0
+
+    def interrupt(when: str, operation: str) -> None:
+        nonlocal calls
+        if (when, operation) == ("before", method):
+            calls += 1
+            if calls >= nth:
+                raise AwsError(method, "x", code, "not now")
+
+    return interrupt
+
+
+# --- the schedule ---------------------------------------------------------------------------------
+
+
+def test_a_snapshot_of_each_cluster_is_asked_for_and_nobody_waits(aws: InMemoryAws) -> None:
+    answer = share(SETTINGS, aws, SATURDAY)
+    assert answer.to_json() == {
+        "outcome": "asked",
+        "reason": None,
+        "message": None,
+        "clusters": [
+            entry("orders", "asked", snapshot=name("orders")),
+            entry("billing", "asked", snapshot=name("billing")),
+        ],
+    }
+    assert states(aws) == {
+        name("orders"): ("creating", set()),
+        name("billing"): ("creating", set()),
+    }
+    assert told(aws) == []
+
+
+def test_a_second_delivery_finds_what_the_first_has_asked_for(aws: InMemoryAws) -> None:
+    share(SETTINGS, aws, SATURDAY)
+    before = states(aws)
+    aws.time += timedelta(hours=3)
+    answer = share(SETTINGS, aws, SATURDAY)
+    assert answer.to_json() == {
+        "outcome": "unchanged",
+        "reason": None,
+        "message": None,
+        "clusters": [
+            entry("orders", "unchanged", snapshot=name("orders")),
+            entry("billing", "unchanged", snapshot=name("billing")),
+        ],
+    }
+    assert states(aws) == before
+
+
+def test_a_delivery_that_comes_a_week_late_finds_its_own_snapshot(aws: InMemoryAws) -> None:
+    a_saturday(aws, SATURDAY)
+    a_saturday(aws, SATURDAY + WEEK)
+    answer = share(SETTINGS, aws, SATURDAY)
+    assert [each["snapshot"] for each in answer.clusters] == [name("orders"), name("billing")]
+
+
+def test_under_the_default_key_the_newest_automated_snapshot_is_copied(
+    default: InMemoryAws,
+) -> None:
+    answer = share(SETTINGS, default, SATURDAY)
+    assert answer.clusters[1] == entry("billing", "asked", snapshot=name("billing"))
+    (copy,) = [each for each in default.snapshots.own() if each.snapshot.arn == name("billing")]
+    assert (copy.snapshot.status, copy.snapshot.cluster) == ("copying", "billing")
+    assert copy.tags["aurora-refresh:taken"] == "2026-01-03T04:00:00+00:00"
+
+
+def test_a_copy_is_not_made_twice_though_a_newer_automated_snapshot_has_come(
+    default: InMemoryAws,
+) -> None:
+    share(SETTINGS, default, SATURDAY)
+    before = states(default)
+    default.snapshots.settle()  # the third automated one, too
+    answer = share(SETTINGS, default, SATURDAY)
+    assert answer.clusters[1] == entry("billing", "unchanged", snapshot=name("billing"))
+    assert set(states(default)) == set(before)
+
+
+def test_the_same_automated_snapshot_is_not_copied_again(default: InMemoryAws) -> None:
+    default.snapshots.all = default.snapshots.all[:2]  # none has come since
+    a_saturday(default, SATURDAY)
+    answer = share(SETTINGS, default, SATURDAY + WEEK)
+    assert answer.clusters[1] == entry("billing", "unchanged", snapshot=name("billing"))
+    assert set(states(default)) == {
+        name("orders"),
+        name("orders", SATURDAY + WEEK),
+        name("billing"),
+    }
+
+
+def test_the_default_key_without_another_is_refused_and_stops_no_other_cluster(
+    default: InMemoryAws,
+) -> None:
+    answer = share(KEYLESS, default, SATURDAY)
+    message = (
+        "billing is encrypted under this account's default key aws/rds, which no other account can "
+        "be let use: a share of it is of no use, and SHARE_KMS_KEY_ID is not set"
+    )
+    refused = {"outcome": "failed", "reason": "default-key", "message": message}
+    assert answer.to_json() == {
+        **refused,
+        "clusters": [
+            entry("orders", "asked", snapshot=name("orders")),
+            {"name": "billing", **refused},
+        ],
+    }
+    assert set(states(default)) == {name("orders")}
+    assert default.people.told == [
+        Notice(
+            "aurora-refresh: SHARING FAILED: default-key (billing)",
+            "What happened:\n"
+            f"  db-share-snapshot: {message}.\n"
+            "Started by:\n"
+            f"  {CAUSE}\n"
+            "What to do:\n"
+            "  Set SHARE_KMS_KEY_ID to a customer-managed key whose policy lets acceptance use it, "
+            "and deploy.\n"
+            "  Then run db-share-snapshot again: chalice invoke, with the event of its schedule.",
+            {
+                "function": "db-share-snapshot",
+                "outcome": "failed",
+                "reason": "default-key",
+                "clusters": "billing",
+            },
+        )
+    ]
+
+
+def no_cluster(aws: InMemoryAws) -> None:
+    del aws.clusters.all["billing"]
+
+
+def no_automated(aws: InMemoryAws) -> None:
+    aws.clusters.all["billing"] = Cluster("billing", "key/default")
+
+
+def full(aws: InMemoryAws) -> None:
+    aws.snapshots.all = [snapshot(f"n{each}", own=True) for each in range(MANUAL_SNAPSHOTS - 1)]
+
+
+def denied(aws: InMemoryAws) -> None:
+    no_automated(aws)
+    aws.snapshots.all = [snapshot("rds:billing-1", own=True, cluster="billing")]
+    aws.snapshots.denied.add("alias/shares")
+
+
+def taken_name(aws: InMemoryAws) -> None:
+    aws.snapshots.all = [snapshot(SETTINGS.sharing.name("billing", SATURDAY), own=True)]
+
+
+@pytest.mark.parametrize(
+    ("arrange", "reason"),
+    [
+        (no_cluster, "cluster-missing"),
+        (no_automated, "no-automated-snapshot"),
+        (full, "snapshot-quota"),
+        (denied, "copy-key-denied"),
+        (taken_name, "name-taken"),
+    ],
+)
+def test_what_only_people_can_mend_is_refused_told_and_stops_no_other_cluster(
+    aws: InMemoryAws, arrange: Callable[[InMemoryAws], None], reason: str
+) -> None:
+    arrange(aws)
+    before = set(states(aws))
+    answer = share(SETTINGS, aws, SATURDAY)
+    assert (answer.outcome, answer.reason) == ("failed", reason)
+    assert [each["outcome"] for each in answer.clusters] == ["asked", "failed"]
+    assert set(states(aws)) - before == {name("orders")}
+    assert told(aws) == [f"aurora-refresh: SHARING FAILED: {reason} (billing)"]
+
+
+@pytest.mark.parametrize("reason", ["copy-quota", "copy-key-denied", "snapshot-gone"])
+def test_what_refuses_a_copy_is_told_with_what_to_do_here(
+    default: InMemoryAws, reason: str
+) -> None:
+    def interrupt(when: str, operation: str) -> None:
+        if operation == "copy":
+            raise Refused(reason, "RDS does not copy it")
+
+    default.interrupt = interrupt
+    assert share(SETTINGS, default, SATURDAY).reason == reason
+    (notice,) = default.people.told
+    assert NEXT_STEPS[reason] in notice.body
+
+
+def test_two_reasons_are_told_at_once(default: InMemoryAws) -> None:
+    del default.clusters.all["orders"]
+    share(KEYLESS, default, SATURDAY)
+    assert told(default) == [
+        "aurora-refresh: SHARING FAILED: cluster-missing,default-key (orders,billing)"
+    ]
+
+
+@pytest.mark.parametrize("method", ["find", "take", "is_default"])
+def test_what_aws_did_not_do_is_raised_and_told(aws: InMemoryAws, method: str) -> None:
+    aws.interrupt = failing(method)
+    with pytest.raises(AwsError, match=f"^{method} of x failed: Throttling: not now"):
+        share(SETTINGS, aws, SATURDAY)
+    clusters = "billing" if method == "is_default" else "orders,billing"
+    assert told(aws) == [f"aurora-refresh: SHARING FAILED: {method} Throttling ({clusters})"]
+    aws.interrupt = lambda when, operation: None
+    share(SETTINGS, aws, SATURDAY)
+    assert set(states(aws)) == {name("orders"), name("billing")}
+
+
+def test_an_error_stops_no_other_cluster_and_hides_neither_error_nor_refusal(
+    aws: InMemoryAws,
+) -> None:
+    settings = replace(SETTINGS, clusters=("orders", "gone", "pay", "billing"))
+    aws.clusters.all["pay"] = Cluster("pay", None)
+    take = aws.snapshots.take
+    stopped = "InvalidDBClusterStateFault"
+
+    def fussy(cluster: str, *rest: Any) -> Any:
+        if cluster in ("orders", "pay"):
+            raise AwsError("CreateDBClusterSnapshot", cluster, stopped, "stopped")
+        return take(cluster, *rest)
+
+    aws.snapshots.take = fussy  # type: ignore[method-assign]
+    with pytest.raises(AwsError, match="CreateDBClusterSnapshot of orders failed"):
+        share(settings, aws, SATURDAY)
+    assert set(states(aws)) == {name("billing")}
+    assert told(aws) == [
+        "aurora-refresh: SHARING FAILED: cluster-missing (gone)",
+        f"aurora-refresh: SHARING FAILED: CreateDBClusterSnapshot {stopped} (orders,pay)",
+    ]
+    body = aws.people.told[1].body
+    assert "CreateDBClusterSnapshot of pay failed: InvalidDBClusterStateFault: stopped." in body
+
+
+# --- the poll -------------------------------------------------------------------------------------
+
+
+def test_what_is_available_is_shared_and_what_is_under_way_waits(aws: InMemoryAws) -> None:
+    share(SETTINGS, aws, SATURDAY)
+    aws.snapshots.all = [
+        replace(each, status="available") if each.cluster == "orders" else each
+        for each in aws.snapshots.all
+    ]
+    answer = follow_shares(SETTINGS, aws, SATURDAY + POLL)
+    assert answer.to_json() == {
+        "outcome": "shared",
+        "reason": None,
+        "message": None,
+        "clusters": [
+            polled("orders", "shared", shared=[name("orders")]),
+            polled("billing", "unchanged", under_way=[name("billing")]),
+        ],
+    }
+    assert states(aws) == {
+        name("orders"): ("available", {ACCEPTANCE}),
+        name("billing"): ("creating", set()),
+    }
+
+
+def test_what_is_shared_is_not_shared_again(aws: InMemoryAws) -> None:
+    a_saturday(aws, SATURDAY)
+    aws.calls.clear()
+    answer = follow_shares(SETTINGS, aws, SATURDAY + 2 * POLL)
+    assert answer.to_json() == {
+        "outcome": "unchanged",
+        "reason": None,
+        "message": None,
+        "clusters": [polled("orders", "unchanged"), polled("billing", "unchanged")],
+    }
+    assert aws.calls == ["own", "readers", "readers"]
+
+
+def test_before_the_first_saturday_there_is_nothing_to_do(aws: InMemoryAws) -> None:
+    assert follow_shares(SETTINGS, aws, SATURDAY).outcome == "unchanged"
+
+
+def test_the_oldest_goes_once_its_successor_is_shared(aws: InMemoryAws) -> None:
+    weeks = [SATURDAY + week * WEEK for week in range(3)]
+    a_saturday(aws, weeks[0])
+    a_saturday(aws, weeks[1])
+    assert len(states(aws)) == 4
+    aws.time = weeks[2]
+    share(SETTINGS, aws, weeks[2])
+    follow_shares(SETTINGS, aws, weeks[2] + POLL)
+    assert len(states(aws)) == 6, "its successor is not available yet"
+    aws.snapshots.settle()
+    answer = follow_shares(SETTINGS, aws, weeks[2] + 2 * POLL)
+    assert [each["deleted"] for each in answer.clusters] == [
+        [name("orders", weeks[0])],
+        [name("billing", weeks[0])],
+    ]
+    assert states(aws) == {
+        name(cluster, week): ("available", {ACCEPTANCE})
+        for cluster in ("orders", "billing")
+        for week in weeks[1:]
+    }
+    assert told(aws) == []
+
+
+def test_sharing_stops_before_the_snapshot_is_deleted(aws: InMemoryAws) -> None:
+    for week in range(3):
+        a_saturday(aws, SATURDAY + week * WEEK)
+    of_the_last = aws.calls[-aws.calls[::-1].index("own") :]
+    assert of_the_last.index("unshare") < of_the_last.index("delete")
+    assert aws.snapshots.read_by[name("orders")] == set()
+
+
+def test_an_oldest_one_that_somebody_has_unshared_goes_as_well(aws: InMemoryAws) -> None:
+    for week in range(2):
+        a_saturday(aws, SATURDAY + week * WEEK)
+    share(SETTINGS, aws, SATURDAY + 2 * WEEK)
+    aws.snapshots.settle()
+    aws.snapshots.unshare(SETTINGS.sharing.name("orders", SATURDAY), ACCEPTANCE)
+    aws.calls.clear()
+    follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
+    assert aws.calls.count("unshare") == 1
+    assert name("orders") not in states(aws)
+
+
+def test_a_successor_that_cannot_be_shared_costs_no_older_one(aws: InMemoryAws) -> None:
+    for week in range(2):
+        a_saturday(aws, SATURDAY + week * WEEK)
+    share(SETTINGS, aws, SATURDAY + 2 * WEEK)
+    aws.snapshots.settle()
+    before = states(aws)
+    aws.interrupt = failing("share")
+    with pytest.raises(AwsError, match="share of x failed"):
+        follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
+    assert states(aws) == before
+
+
+def test_nothing_that_is_not_ours_is_shared_or_deleted(aws: InMemoryAws) -> None:
+    tags = SETTINGS.sharing.tags(SATURDAY - 9 * WEEK)
+    strangers = {
+        "nightly": tags,  # the tags without the name
+        f"aurora-refresh-share-{'0' * 32}": {},  # the name without the tags
+        f"aurora-refresh-share-{'1' * 32}": tags | {"aurora-refresh:made-for": "333333333333"},
+        f"aurora-refresh-copy-{'2' * 32}": tags,  # a copy of the refresh's own
+    }
+    aws.snapshots.all = [snapshot(each, own=True) for each in strangers]
+    other = f"aurora-refresh-share-{'3' * 32}"  # of a cluster that this stage does not share
+    aws.snapshots.all.append(snapshot(other, own=True, cluster="hr"))
+    aws.snapshots.tags = {arn(each): found for each, found in (strangers | {other: tags}).items()}
+    before = states(aws)
+    for week in range(4):
+        a_saturday(aws, SATURDAY + week * WEEK)
+    after = states(aws)
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 4
+
+
+@pytest.mark.parametrize("status", ["deleting", "incompatible-restore"])
+def test_a_snapshot_in_any_other_state_is_left_alone(aws: InMemoryAws, status: str) -> None:
+    share(SETTINGS, aws, SATURDAY)
+    aws.snapshots.settle(status)
+    before = states(aws)
+    assert follow_shares(SETTINGS, aws, SATURDAY + POLL).outcome == "unchanged"
+    assert states(aws) == before
+
+
+def test_one_that_failed_is_told_of_once_deleted_and_can_be_asked_for_again(
+    aws: InMemoryAws,
+) -> None:
+    share(SETTINGS, aws, SATURDAY)
+    aws.snapshots.settle("failed")
+    answer = follow_shares(SETTINGS, aws, SATURDAY + POLL)
+    message = f"orders: RDS could not make {name('orders')}"
+    assert answer.clusters[0] == polled("orders", "failed", deleted=[name("orders")]) | {
+        "reason": "share-failed",
+        "message": message,
+    }
+    assert (answer.outcome, answer.reason, answer.message) == ("failed", "share-failed", message)
+    assert states(aws) == {}
+    follow_shares(SETTINGS, aws, SATURDAY + 2 * POLL)
+    assert told(aws) == ["aurora-refresh: SHARING FAILED: share-failed (orders,billing)"]
+    assert share(SETTINGS, aws, SATURDAY).outcome == "asked"
+
+
+def test_a_failure_is_told_before_it_is_forgotten(aws: InMemoryAws) -> None:
+    share(SETTINGS, aws, SATURDAY)
+    aws.snapshots.settle("failed")
+    aws.interrupt = failing("delete")
+    with pytest.raises(AwsError, match="delete of x failed"):
+        follow_shares(SETTINGS, aws, SATURDAY + POLL)
+    assert told(aws) == ["aurora-refresh: SHARING FAILED: share-failed (orders,billing)"]
+
+
+@pytest.mark.parametrize("method", ["own", "readers", "share"])
+def test_what_aws_did_not_do_in_a_poll_rings_the_alarm_alone(aws: InMemoryAws, method: str) -> None:
+    share(SETTINGS, aws, SATURDAY)
+    aws.snapshots.settle()
+    aws.interrupt = failing(method)
+    with pytest.raises(AwsError, match=f"^{method} of x failed"):
+        follow_shares(SETTINGS, aws, SATURDAY + POLL)
+    assert told(aws) == []
+    aws.interrupt = lambda when, operation: None
+    follow_shares(SETTINGS, aws, SATURDAY + 2 * POLL)
+    assert states(aws) == {
+        name("orders"): ("available", {ACCEPTANCE}),
+        name("billing"): ("available", {ACCEPTANCE}),
+    }
+
+
+def test_one_cluster_s_error_keeps_no_other_from_being_shared(aws: InMemoryAws) -> None:
+    share(SETTINGS, aws, SATURDAY)
+    aws.snapshots.settle()
+    first = [AwsError("ModifyDBClusterSnapshotAttribute", "orders", "Throttling", "not now")]
+
+    def interrupt(when: str, operation: str) -> None:
+        if operation == "share" and first:
+            raise first.pop()
+
+    aws.interrupt = interrupt
+    with pytest.raises(AwsError, match="ModifyDBClusterSnapshotAttribute of orders"):
+        follow_shares(SETTINGS, aws, SATURDAY + POLL)
+    assert states(aws)[name("billing")] == ("available", {ACCEPTANCE})
+
+
+class Killed(BaseException):
+    """As a process is: nobody catches it."""
+
+
+def killing(aws: InMemoryAws, method: str, when: str) -> None:
+    def kill(now: str, operation: str) -> None:
+        if (now, operation) == (when, method):
+            aws.interrupt = lambda now, operation: None
+            raise Killed
+
+    aws.interrupt = kill
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("method", ["find", "is_default", "take", "copy"])
+def test_a_schedule_that_is_killed_anywhere_ends_as_one_that_was_not(
+    default: InMemoryAws, method: str, when: str
+) -> None:
+    killing(default, method, when)
+    with pytest.raises(Killed):
+        share(SETTINGS, default, SATURDAY)
+    share(SETTINGS, default, SATURDAY)
+    assert states(default) == {
+        name("orders"): ("creating", set()),
+        name("billing"): ("copying", set()),
+    }
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("method", ["readers", "share", "unshare", "delete"])
+def test_a_poll_that_is_killed_anywhere_ends_as_one_that_was_not(
+    aws: InMemoryAws, method: str, when: str
+) -> None:
+    for week in range(2):
+        a_saturday(aws, SATURDAY + week * WEEK)
+    share(SETTINGS, aws, SATURDAY + 2 * WEEK)
+    aws.snapshots.settle()
+
+    killing(aws, method, when)
+    with pytest.raises(Killed):
+        follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
+    follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
+    assert states(aws) == {
+        name(cluster, SATURDAY + week * WEEK): ("available", {ACCEPTANCE})
+        for cluster in ("orders", "billing")
+        for week in (1, 2)
+    }
+
+
+# --- both ends ------------------------------------------------------------------------------------
+
+
+def test_acceptance_chooses_what_is_shared_by_its_cluster(aws: InMemoryAws) -> None:
+    a_saturday(aws, SATURDAY)
+    seen = [
+        replace(each, own=False)
+        for each in aws.snapshots.all
+        if ACCEPTANCE in aws.snapshots.read_by.get(each.arn, ())
+    ]
+    wanted = Wanted(PRODUCTION, "aurora-postgresql", "15", "orders")
+    (choice,) = choose(seen, [wanted])
+    assert choice.newest is not None
+    assert choice.newest.arn == name("orders")
+
+
+def test_next_steps_are_kept_for_what_is_decided_and_nothing_else() -> None:
+    assert set(NEXT_STEPS) == {
+        "cluster-missing",
+        "default-key",
+        "no-automated-snapshot",
+        "snapshot-quota",
+        "copy-quota",
+        "copy-key-denied",
+        "snapshot-gone",
+        "name-taken",
+        "share-failed",
+    }
+    assert sharing_out.EVERY == "rate(15 minutes)"
