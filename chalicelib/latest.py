@@ -24,7 +24,7 @@ from chalicelib.errors import Refused
 from chalicelib.functions import FOLLOW_COPIES, UPDATE
 from chalicelib.ledger import Note
 from chalicelib.ports import World
-from chalicelib.refresh import check_week, people_hear
+from chalicelib.scheduled import check_week, people_hear
 from chalicelib.settings import Database, Settings
 from chalicelib.snapshots import Choice, OwnSnapshot, Snapshot, choose
 

@@ -6,12 +6,10 @@ raised, after an undo, so that Lambda's own retries run. People hear of both.
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import wraps
 
-from chalicelib import notices
 from chalicelib.answers import (
     Answer,
     Values,
@@ -31,6 +29,7 @@ from chalicelib.functions import RESTORE
 from chalicelib.hold import PLACEHOLDER, Hold
 from chalicelib.ledger import Move, Note, Run, is_spent, next_move
 from chalicelib.ports import World
+from chalicelib.scheduled import check_week, people_hear
 from chalicelib.settings import Database, Settings
 from chalicelib.snapshots import Snapshot, SnapshotArn, rejection
 from chalicelib.walk import Walk
@@ -40,30 +39,6 @@ _SCHEDULED_RUNS = uuid.UUID("6f3b0b7e-52f5-4a3c-9c86-1e4d0c9c1a57")
 
 # https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_PipelineDeclaration.html
 _PIPELINE_NAME = re.compile(r"[A-Za-z0-9.@_-]{1,100}")
-
-UseCase = Callable[[Settings, World, datetime], Answer]
-
-
-def people_hear(function: str) -> Callable[[UseCase], UseCase]:
-    """Tells people of what was refused, and of what AWS did not do, which is raised again."""
-
-    def decorate(use_case: UseCase) -> UseCase:
-        @wraps(use_case)
-        def telling(settings: Settings, world: World, scheduled: datetime) -> Answer:
-            cause = f"the schedule of {scheduled:%Y-%m-%d %H:%M} UTC"
-            try:
-                answer = use_case(settings, world, scheduled)
-            except AwsError as error:
-                world.people.tell(notices.of_error(function, cause, settings, error))
-                raise
-            notice = notices.of_answer(function, cause, answer)
-            if notice:
-                world.people.tell(notice)
-            return answer
-
-        return telling
-
-    return decorate
 
 
 @people_hear(RESTORE)
@@ -216,16 +191,6 @@ def _taken_back(settings: Settings, world: World, values: Values, by: str, why: 
         return False  # whether a run came for it cannot be known
     names = [each.current_parameter for each in settings.databases]
     return take_back(world, names, pipeline, lambda entry: entry.promoted(by), why)
-
-
-def check_week(settings: Settings, scheduled: datetime) -> None:
-    day = settings.window.date_of(scheduled)
-    cadence = settings.cadence
-    if not cadence.is_on_week(day):
-        raise Refused(
-            "off-week",
-            f"{day} is not in an on-week: every {cadence.every_weeks} weeks from {cadence.anchor}",
-        )
 
 
 def _check_window(settings: Settings, now: datetime) -> None:
