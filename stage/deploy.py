@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from chalicelib.snapshots import SnapshotArn
-from stage import config, stacks
+from stage import config, restapi, stacks
 from stage.account import Account, Say, chalice, in_plain_words, told
 from stage.cloudformation import Stack
 from stage.config import Stage, StageError
@@ -80,6 +80,8 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done:
     done.append(f"stack {before}")
 
     say(f"2. chalice deploy --stage {name}")
+    if stage.settings.pin_api_enabled:
+        _find_api(project, account, say)
     chalice(project, stage, "deploy", say)
     done.append("chalice deploy")
 
@@ -90,6 +92,25 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done:
     for reason in stacks.left_out(stage):
         say(f"  note: {reason}")
     done.append(f"stack {after}")
+
+
+def _find_api(project: Path, account: Account, say: Say) -> None:
+    """Have Chalice update the stage's REST API, and not make another one where it does not know it."""
+    name, apis = (
+        account.stage.name,
+        restapi.leading_to(account.client("apigateway"), account.stage.name),
+    )
+    known = restapi.noted(project, name)
+    if apis and known not in apis:
+        known = apis[0]
+        restapi.note(project, name, known)
+        say(f"  found      REST API {known}, of which nothing was noted here: it stays the stage's")
+    for other in apis:
+        if other != known:
+            say(
+                f"  note: REST API {other} leads to the stage's function, too, and nothing updates it: "
+                f"{restapi.deletion(other)}"
+            )
 
 
 def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
@@ -189,14 +210,18 @@ def _after(account: Account, stack: Stack, say: Say) -> None:
 
 
 def _retention(account: Account, say: Say) -> None:
-    """Have the functions' logs forgotten in the end; Lambda may have made the groups, or will find ours."""
+    """Have the functions' logs forgotten in the end; Lambda may have made the groups, or will find ours.
+
+    Never sooner than somebody has chosen: that would delete what is there.
+    """
     logs, groups = account.client("logs"), stacks.log_groups(account.stage)
     there = account.log_groups(groups)
     for name in groups:
         if name not in there:
             logs.create_log_group(logGroupName=name)
-        if there.get(name) == stacks.LOG_DAYS:
-            say(f"  unchanged  log group {name}")
+        days = there.get(name)
+        if days is not None and days >= stacks.LOG_DAYS:
+            say(f"  unchanged  log group {name}: kept for {days} days")
             continue
         logs.put_retention_policy(logGroupName=name, retentionInDays=stacks.LOG_DAYS)
         what = "changed" if name in there else "created"

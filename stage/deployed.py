@@ -11,6 +11,7 @@ from typing import Any
 
 from chalicelib.functions import COPIES_SCHEDULE, FINAL_STATES
 from chalicelib.refresh import held
+from stage import restapi
 from stage.checks import OK, PROBLEM, WARNING, Check, unseen, when
 from stage.config import Stage
 from stage.facts import Facts, Function, Json, Role, Rule, Seen, Unseen, listed
@@ -219,6 +220,30 @@ def _role(stage: Stage, role: Role, wanted: Policy) -> Iterator[Check]:
                 f"aws iam detach-role-policy --role-name {role.name} --policy-arn {arn}"
                 for arn in role.attached
             ),
+        )
+
+
+def rest_api(stage: Stage, facts: Facts) -> Iterator[Check]:
+    """The operators' API: one, if it is wanted, and none besides."""
+    apis, name = facts.rest_apis, "REST API"
+    if isinstance(apis, Unseen):
+        yield unseen("API", name, apis)
+    elif not stage.settings.pin_api_enabled:
+        for api in apis:
+            told = f"{api} is there, although PIN_API_ENABLED is false"
+            yield Check("API", name, WARNING, told, restapi.deletion(api))
+    elif not apis:
+        yield Check("API", name, PROBLEM, "is not deployed", f"make deploy STAGE={stage.name}")
+    elif len(apis) == 1:
+        yield Check("API", name, OK, f"{apis[0]} leads to the stage's function, and no other does")
+    else:
+        yield Check(
+            "API",
+            name,
+            WARNING,
+            f"{', '.join(apis)} all lead to the stage's function: callers may use one that nothing updates",
+            f"delete all but the one that {restapi.note_of(stage.name)} names where it is deployed from: "
+            f"{restapi.deletion('…')}",
         )
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stage import config, stacks
+from stage import config, restapi, stacks
 from stage.account import Account, Say, chalice, in_plain_words, told
 from stage.cloudformation import Stack
 from stage.config import StageError
@@ -75,6 +75,10 @@ def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = Fal
         say("  no function is there")
     # Of a deployment that came to nothing there may be roles.
     chalice(project, stage, "delete", say)
+    gateway = account.client("apigateway")
+    for api in restapi.leading_to(gateway, name):
+        gateway.delete_rest_api(restApiId=api)
+        say(f"  {'deleted':<10} REST API {api}, of which nothing was noted here")
     say(f"3. stack {before.name}")
     if not (had_before := before.delete()):
         say("  is not there")

@@ -111,6 +111,7 @@ def examine(project: Path, name: str) -> list[Check]:
         *deployed.own_stacks(stage, seen),
         *deployed.functions(stage, seen, _configurations(project, stage)),
         *deployed.roles(stage, seen, wanted),
+        *deployed.rest_api(stage, seen),
         *deployed.schedules(stage, seen),
         *deployed.topic(stage, seen),
         *deployed.alarms(stage, seen, stacks.alarm_names(stage)),

@@ -22,6 +22,7 @@ from chalicelib.ledger import Parameter, Run
 from chalicelib.refresh import candidate, pipeline_name
 from chalicelib.settings import Database, Settings
 from chalicelib.snapshots import Choice, Snapshot, SnapshotArn, choose
+from stage import restapi
 from stage.config import Stage
 from stage.policies import Policy
 
@@ -132,6 +133,7 @@ class Facts:
     topic: Topic | None
     alarms: Seen[Mapping[str, Json]]
     own_stacks: Mapping[str, Seen[str | None]]
+    rest_apis: Seen[Sequence[str]]
     unreserved: Seen[int | None]
 
     @property
@@ -222,6 +224,7 @@ def look(
         topic=eyes.topic(settings.topic_arn) if settings.topic_arn else None,
         alarms=eyes.alarms(alarms),
         own_stacks={name: eyes.state(name) for name in own_stacks},
+        rest_apis=eyes.rest_apis(stage.name),
         # What is deployed has its reservation already.
         unreserved=None
         if all(isinstance(each.configuration, dict) for each in seen.values())
@@ -316,6 +319,9 @@ class _Eyes:
         parameters = (described or {}).get("Parameters", [])
         given = {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
         return Stack(name, mode, template, given)
+
+    def rest_apis(self, stage: str) -> Seen[Sequence[str]]:
+        return _ask("apigateway:GET", lambda: restapi.leading_to(self._client("apigateway"), stage))
 
     def state(self, stack: str) -> Seen[str | None]:
         client = self._client("cloudformation")

@@ -74,9 +74,38 @@ class User:
         found = self.cloud.client("lambda").list_functions()["Functions"]
         return sorted(function["FunctionName"] for function in found)
 
+    def apis(self) -> list[str]:
+        found = self.cloud.client("apigateway").get_rest_apis()["items"]
+        return [api["id"] for api in found]
+
+    def copy_api(self) -> str:
+        """Another REST API to the same function; its id."""
+        gateway = self.cloud.client("apigateway")
+        (api,) = self.apis()
+        body = {
+            "swagger": "2.0",
+            "info": {"title": "aurora-refresh", "version": "1.0"},
+            "paths": {},
+        }
+        stray: str = gateway.import_rest_api(body=json.dumps(body).encode())["id"]
+        (root,) = gateway.get_resources(restApiId=stray)["items"]
+        known = gateway.get_resources(restApiId=api)["items"]
+        path = next(each for each in known if each["path"] == "/status")
+        uri = gateway.get_integration(restApiId=api, resourceId=path["id"], httpMethod="GET")["uri"]
+        where = {"restApiId": stray, "resourceId": root["id"], "httpMethod": "GET"}
+        gateway.put_method(**where, authorizationType="AWS_IAM")
+        gateway.put_integration(**where, type="AWS_PROXY", integrationHttpMethod="POST", uri=uri)
+        return stray
+
     def log_days(self) -> dict[str, int]:
         found = self.cloud.client("logs").describe_log_groups()["logGroups"]
         return {group["logGroupName"]: group["retentionInDays"] for group in found}
+
+
+DASHBOARD = {
+    "Type": "AWS::CloudWatch::Dashboard",
+    "Properties": {"DashboardName": "d", "DashboardBody": "{}"},
+}
 
 
 @pytest.fixture
@@ -149,14 +178,16 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     for name, value in moved.items():
         if value != first[name]:
             user.put(name, value)
-    status, printed = user.make("deploy", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other")
-    assert status == 0
-    assert words(printed) == {"unchanged", "note:"}
+    printed = from_another_clone(user, f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other")
+    assert words(printed) == {"unchanged", "note:", "found"}
     assert f"  note: {CURRENT} holds {SNAPSHOT}new already, and keeps it: " in "\n".join(printed)
     assert user.holds() == moved
 
+    stray = with_a_stray_api(user)
     status, printed = user.make("destroy")
     assert status == 0
+    assert f"  deleted    REST API {stray}, of which nothing was noted here" in printed
+    assert user.apis() == []
     for name, value in moved.items():
         assert f"  kept       parameter {name}: {value}" in printed
     assert f"  kept       topic {TOPIC}" in printed
@@ -179,6 +210,25 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     named = [line.split()[3] for line in printed if line.startswith("  to delete")]
     assert named == [f"{name}:" for name in (LATEST, CURRENT, HOLD)]
     assert user.holds() == {PIPELINE_NAME: "acceptance-main"}
+
+
+def from_another_clone(user: User, *answers: str) -> list[str]:
+    """What a deployment prints where Chalice has noted nothing of the API, which stays what it is."""
+    address = user.cloud.rest_url()
+    (user.folder / ".chalice/deployed/acceptance.json").unlink()
+    status, printed = user.make("deploy", *answers)
+    assert (status, user.cloud.rest_url()) == (0, address)
+    assert len(user.apis()) == 1
+    return printed
+
+
+def with_a_stray_api(user: User) -> str:
+    """A deployment that came to nothing may leave another API behind, which is told; its id."""
+    stray = user.copy_api()
+    status, printed = user.make("deploy")
+    assert status == 0
+    assert any(line.startswith(f"  note: REST API {stray} leads to") for line in printed)
+    return stray
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -328,6 +378,19 @@ def test_an_alarm_that_somebody_deleted_is_made_again(
     user.cloud.client("cloudwatch").delete_alarms(AlarmNames=there[:1])
     assert deployed("AWS_PROFILE=none") == (0, [])
     assert user.alarms() == there
+
+
+def test_logs_that_somebody_keeps_for_longer_are_not_shortened(
+    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacks, "after", lambda _: {"Resources": {"Dashboard": DASHBOARD}})
+    logs = user.cloud.client("logs")
+    longer, shorter, *others = stacks.log_groups(load(user.folder, "acceptance"))
+    for name, days in ((longer, 365), (shorter, 7)):
+        logs.create_log_group(logGroupName=name)
+        logs.put_retention_policy(logGroupName=name, retentionInDays=days)
+    assert deployed() == (0, [])
+    assert user.log_days() == {longer: 365, shorter: 90} | dict.fromkeys(others, 90)
 
 
 @pytest.mark.parametrize(

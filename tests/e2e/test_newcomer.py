@@ -192,7 +192,9 @@ def test_from_a_clone_to_a_stage_that_the_doctor_calls_healthy(newcomer: Newcome
     assert {
         call for call in calls if not re.match(r"\w+:(Get|List|Describe|Simulate)", call)
     } == set()
-    services = "cloudformation cloudwatch codepipeline events iam kms lambda rds sns ssm sts"
+    services = (
+        "apigateway cloudformation cloudwatch codepipeline events iam kms lambda rds sns ssm sts"
+    )
     assert sorted({call.split(":")[0] for call in calls}) == services.split()
 
 
@@ -394,6 +396,6 @@ def test_who_may_look_at_nothing_is_told_what_to_ask_for(
 ) -> None:
     found = examined(user="visitor")
     assert {status for _, _, status in found} == {"warning"}
-    groups = "alarm function parameter pipeline schedule share stack topic"
+    groups = "API alarm function parameter pipeline schedule share stack topic"
     assert sorted({check for check, _, _ in found}) == groups.split()
     assert all(re.match(r"allow \w+:\w+ to the identity in use", fix) for fix in found.values())

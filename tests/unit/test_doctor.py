@@ -192,6 +192,7 @@ HEALTHY = Facts(
         for name in stacks.alarm_names(STAGE_)
     },
     own_stacks={BEFORE: "CREATE_COMPLETE", AFTER: "CREATE_COMPLETE"},
+    rest_apis=["a1b2c3"],
     unreserved=None,
 )
 
@@ -207,6 +208,7 @@ def judged(seen: Facts, stage: Stage = STAGE_) -> list[Check]:
         *deployed.own_stacks(stage, seen),
         *deployed.functions(stage, seen, dict.fromkeys(seen.functions, wanted)),
         *deployed.roles(stage, seen, WANTED),
+        *deployed.rest_api(stage, seen),
         *deployed.schedules(stage, seen),
         *deployed.topic(stage, seen),
         *deployed.alarms(stage, seen, stacks.alarm_names(stage)),
@@ -1099,6 +1101,39 @@ def test_a_stage_that_is_not_there_is_a_wrong_question(
     told = capsys.readouterr()
     assert (told.out, told.err.count("\n")) == ("", 1)
     assert "has no stage 'acceptence', but: acceptance" in told.err
+
+
+# --- the REST API ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("apis", "status", "told"),
+    [
+        ([], "problem", "is not deployed"),
+        (["a1", "b2"], "warning", "a1, b2 all lead to the stage's function"),
+    ],
+)
+def test_there_is_one_rest_api(apis: list[str], status: str, told: str) -> None:
+    check = only(replace(HEALTHY, rest_apis=apis))
+    assert (check.check, check.status) == ("API", status)
+    assert check.seen.startswith(told)
+
+
+def test_an_api_that_nobody_wants_is_to_be_deleted() -> None:
+    (check,) = deployed.rest_api(stage_of(PIN_API_ENABLED="false"), HEALTHY)
+    assert (check.status, check.fix) == (
+        "warning",
+        "aws apigateway delete-rest-api --rest-api-id a1b2c3",
+    )
+    assert [
+        *deployed.rest_api(stage_of(PIN_API_ENABLED="false"), replace(HEALTHY, rest_apis=[]))
+    ] == []
+
+
+def test_an_api_that_may_not_be_looked_at_is_not_called_right() -> None:
+    seen = Unseen("apigateway:GET", "AccessDeniedException: no", denied=True)
+    (check,) = deployed.rest_api(STAGE_, replace(HEALTHY, rest_apis=seen))
+    assert (check.check, check.status) == ("API", "warning")
 
 
 # --- copies ---------------------------------------------------------------------------------------
