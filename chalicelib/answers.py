@@ -1,9 +1,8 @@
 """What a function answers, and what is said of it elsewhere: section 3 of the contract. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib.errors import Refused
 from chalicelib.hold import PLACEHOLDER
@@ -16,8 +15,7 @@ SKIPS = ("off-week", "outside-window", "on-hold", "nothing-new")
 Values = Mapping[str, Parameter]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """``message`` says ``reason`` in words; ``databases`` has an entry for each database."""
 
     outcome: str

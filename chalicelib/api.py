@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from chalice.app import (
@@ -32,8 +31,7 @@ FORM = "application/x-www-form-urlencoded"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A request to change something: its fields' values, and who signed it."""
 
     body: Json
@@ -41,8 +39,7 @@ class Asked:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """What a person may ask for: the fields of the request, and the use case it asks."""
 
     fields: tuple[inputs.Field, ...]

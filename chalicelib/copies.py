@@ -5,8 +5,8 @@ ours are its tags, which only this account can set, and never its name alone.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from chalicelib import marks
 from chalicelib.snapshots import OwnSnapshot, Rejection, Snapshot, SnapshotArn, Wanted, rejection
@@ -16,8 +16,7 @@ PREFIX = "aurora-refresh-copy-"
 SOURCE = "aurora-refresh:source"
 
 
-@dataclass(frozen=True, slots=True)
-class Copying:
+class Copying(NamedTuple):
     """How a database's copies are made: of what is ``wanted``, under ``key``; ``keep`` of them stay.
 
     They are ``made_for`` its parameter *latest*, whose name is unique within the account, so that
@@ -40,8 +39,7 @@ class Copying:
         return marks.tags(self.made_for, share.created) | {SOURCE: share.arn}
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """A copy of ours. ``snapshot.created`` is when its data was taken; ``progress`` in percent."""
 
     snapshot: Snapshot
@@ -82,7 +80,7 @@ def _read(own: OwnSnapshot, copying: Copying) -> Copy | None:
     source = SnapshotArn.parse(own.tags.get(SOURCE, ""))
     if mark is None or source is None:
         return None
-    return Copy(replace(own.snapshot, created=mark.taken), mark.identifier, source, own.progress)
+    return Copy(own.snapshot._replace(created=mark.taken), mark.identifier, source, own.progress)
 
 
 def copy_rejection(copy: Copy, copying: Copying) -> Rejection | None:
@@ -92,7 +90,7 @@ def copy_rejection(copy: Copy, copying: Copying) -> Rejection | None:
     """
     if copy.identifier != copying.name(copy.source.text):
         return Rejection("key", f"a copy under another key than {copying.key}")
-    return rejection(replace(copy.snapshot, account=copy.source.account), copying.wanted)
+    return rejection(copy.snapshot._replace(account=copy.source.account), copying.wanted)
 
 
 def newest_copy(copies: Sequence[Copy], copying: Copying) -> Snapshot | None:
@@ -109,7 +107,7 @@ def pending_copy(copies: Sequence[Copy], copying: Copying) -> Copy | None:
 def _promising(copies: Iterable[Copy], copying: Copying) -> Iterator[Copy]:
     """The copies that are eligible, and those that will be once they are available."""
     for copy in copies:
-        as_available = replace(copy, snapshot=replace(copy.snapshot, status="available"))
+        as_available = copy._replace(snapshot=copy.snapshot._replace(status="available"))
         if (copy.available or copy.under_way) and not copy_rejection(as_available, copying):
             yield copy
 

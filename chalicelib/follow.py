@@ -5,9 +5,8 @@ next ordinary deployment, at noon, would restore: so it goes back. No pipeline i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib import notices
 from chalicelib.answers import Answer
@@ -31,8 +30,7 @@ from chalicelib.settings import Database, Settings
 Ledgers = Mapping[str, Sequence[Entry]]
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A pipeline's event that a run has come to an end."""
 
     pipeline: str

@@ -1,15 +1,14 @@
 """The hold: a dated stop to scheduled promotion. Pure."""
 
 import json
-from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 # What a parameter holds before it holds anything: Parameter Store takes no empty value.
 PLACEHOLDER = "dummyvalue"
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """``until`` is the first day, in the window's zone, on which promotion may run again."""
 
     until: date

@@ -6,8 +6,8 @@ Description tells who moved ``current``, why, and which pipeline run was to carr
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 DESCRIPTION_LIMIT = 1024
@@ -17,16 +17,14 @@ _BY_LIMIT = 300  # a caller's ARN is shorter
 CARRY_TOLERANCE = timedelta(minutes=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A parameter's value and the version that holds it."""
 
     value: str
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """Why a version was written; ``token`` is that of the pipeline run which is to carry it."""
 
     action: str
@@ -36,10 +34,10 @@ class Note:
 
     def describe(self) -> str:
         """The note as JSON, its reason cut where Parameter Store's limit asks for it."""
-        note = replace(self, by=self.by[:_BY_LIMIT])
-        while len(text := json.dumps(asdict(note), ensure_ascii=False)) > DESCRIPTION_LIMIT:
+        note = self._replace(by=self.by[:_BY_LIMIT])
+        while len(text := json.dumps(note._asdict(), ensure_ascii=False)) > DESCRIPTION_LIMIT:
             excess = len(text) - DESCRIPTION_LIMIT
-            note = replace(note, why=note.why[: max(0, len(note.why) - excess - 1)] + "…")
+            note = note._replace(why=note.why[: max(0, len(note.why) - excess - 1)] + "…")
         return text
 
     @classmethod
@@ -56,8 +54,7 @@ class Note:
         return cls(action, by, why, token)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One version of ``current``; ``note`` is None where this application did not write it.
 
     ``good``: it is the last version that a successful run carried.
@@ -94,8 +91,7 @@ class Entry:
         return self.note is not None and self.note.action in ("undo", "revert")
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One execution of the main pipeline, its status as CodePipeline names it."""
 
     execution_id: str
@@ -114,8 +110,7 @@ def in_progress(runs: Iterable[Run]) -> Run | None:
     return next((run for run in runs if run.in_progress), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """What is left to do to make ``value`` one database's current snapshot.
 
     ``token`` is that of the run to start. ``written``: an earlier attempt has put the value.

@@ -5,8 +5,8 @@ other marks nothing.
 """
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from chalicelib.snapshots import OwnSnapshot, SnapshotArn
 
@@ -15,8 +15,7 @@ MADE_FOR = "aurora-refresh:made-for"
 TAKEN = "aurora-refresh:taken"
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """``taken`` is when the marked snapshot's data was."""
 
     identifier: str

@@ -1,12 +1,11 @@
 """What dashboards and alarms count, drawn from the answers. Pure."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chalicelib.answers import Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(NamedTuple):
     """One value of a CloudWatch metric for one database; ``unit`` as CloudWatch names it."""
 
     database: str

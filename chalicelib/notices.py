@@ -6,8 +6,7 @@ how each refresh ended.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib.answers import Answer
 from chalicelib.errors import AwsError
@@ -50,8 +49,7 @@ NEXT_STEPS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """A message to people; ``attributes`` tell the same facts to machines."""
 
     subject: str
@@ -69,7 +67,7 @@ def of_answer(function: str, cause: str, answer: Answer) -> Notice | None:
         for entry in answer.databases
         if entry.get("outcome", answer.outcome) == answer.outcome
     )
-    answer = replace(answer, databases=concerned)
+    answer = answer._replace(databases=concerned)
     grounds = {
         entry.get("message", answer.message): entry.get("reason", answer.reason)
         for entry in concerned

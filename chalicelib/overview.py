@@ -4,9 +4,8 @@ Nothing here writes. The answers are drawn from one look at the account, so that
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib.answers import (
     Values,
@@ -93,8 +92,7 @@ def console(settings: Settings, world: World) -> Json:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(NamedTuple):
     """One look at the account; ``untold`` is why AWS did not list the pipeline's runs."""
 
     now: datetime

@@ -2,8 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib.answers import Values, earlier_snapshot, snapshot_of
 from chalicelib.current import carry_out_or_take_back, check_idle, put
@@ -15,8 +14,7 @@ from chalicelib.settings import Database, Settings
 from chalicelib.snapshots import Snapshot, SnapshotArn, pin_rejection
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(NamedTuple):
     """An operator's wish: ``snapshot`` is an ARN, an identifier, or ``latest``."""
 
     snapshot: str
@@ -121,7 +119,7 @@ def _deploy(
         if waiting.token and not is_carried(waiting, runs):
             token = waiting.token  # an invocation was killed before it started this run
     move = Move(arn, present.value if present else None, token, written)
-    note = replace(note, token=token)
+    note = note._replace(token=token)
     return carry_out_or_take_back(world, pipeline, runs, {name: move}, note)
 
 

@@ -7,8 +7,8 @@ raised, after an undo, so that Lambda's own retries run. People hear of both.
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from chalicelib.answers import (
     Answer,
@@ -76,8 +76,7 @@ def promote(settings: Settings, world: World, scheduled: datetime) -> Answer:
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """Who wants the promotion and why, with the token of the run that it is to start."""
 
     note: Note
@@ -124,8 +123,7 @@ def refresh_now(settings: Settings, world: World, order: Order, *, dry_run: bool
     return _started(settings, world, values, plan, walk, execution_id)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(NamedTuple):
     """What the checks have let through; ``note`` bears the token of the run to start."""
 
     pipeline: str
@@ -162,7 +160,7 @@ def _plan(settings: Settings, world: World, values: Values, order: Order, walk: 
         check_idle(pipeline, runs)
         told(f"no run of {pipeline} is in progress")
     walk.end_of_checks()
-    note = replace(order.note, token=_token(moves, order))
+    note = order.note._replace(token=_token(moves, order))
     return _Plan(pipeline, runs, snapshots, moves, note)
 
 

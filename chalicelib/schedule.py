@@ -3,10 +3,11 @@
 import re
 from calendar import monthrange
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from importlib.resources import files
 from itertools import takewhile
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 SEARCH_LIMIT = timedelta(days=5 * 366)
@@ -19,8 +20,7 @@ _WINDOW = re.compile(
 _WINDOW_EXAMPLE = 'write e.g. "00:00-07:00 Europe/Amsterdam"'
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """The hours of every day, on the clocks of one place, in which a database may be replaced.
 
     `start` (inclusive) and `end` (exclusive) are minutes after midnight, `end` up to 1440; a
@@ -68,7 +68,7 @@ class Window:
 
     def whole_day(self) -> "Window":
         """Return the same zone without closing hours, for what only has to know the date."""
-        return replace(self, start=0, end=_DAY)
+        return self._replace(start=0, end=_DAY)
 
     def __str__(self) -> str:
         """Return the text that `parse` reads as this window."""
@@ -76,8 +76,7 @@ class Window:
         return f"{times} {self.zone.key}"
 
 
-@dataclass(frozen=True, slots=True)
-class Cadence:
+class Cadence(NamedTuple):
     """Every how many weeks (at least 1) there is a refresh, counted from the `anchor` date.
 
     EventBridge has no biweekly cron. The parity of ISO weeks breaks at New Year after a year of 53
@@ -94,6 +93,7 @@ class Cadence:
         return (day - self.anchor).days // 7 % self.every_weeks == 0
 
 
+# No named tuple as the other records are, for only its text is compared.
 @dataclass(frozen=True, slots=True)
 class Expression:
     """A schedule expression of an EventBridge rule; its times are UTC.
@@ -216,8 +216,7 @@ def _clock_text(minutes: int) -> str:
     return f"{minutes // 60:02}:{minutes % 60:02}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
+class _Field(NamedTuple):
     """One of the six fields: its numbers, the names of these in order, and its usage in words."""
 
     title: str
@@ -292,8 +291,7 @@ _SATURDAY = 7
 _SUNDAY = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Cron:
+class _Cron(NamedTuple):
     """The inside of `cron(…)`. Where AWS's page is silent, this is what its console was seen to do.
 
     Names are read in any case, as in Quartz, whose dialect EventBridge's is.

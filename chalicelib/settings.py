@@ -6,10 +6,9 @@ wrong stage fails the deployment and not the night. Every problem is reported, n
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib.copies import Copying
 from chalicelib.errors import SettingsError
@@ -31,8 +30,7 @@ from chalicelib.variables import (
 ENGINES = ("aurora-postgresql", "aurora-mysql", "docdb", "neptune")
 
 
-@dataclass(frozen=True, slots=True)
-class Database:
+class Database(NamedTuple):
     """One database of the refresh: ``name`` is its prefix in lower case.
 
     ``copying`` None: the share itself is promoted.
@@ -45,8 +43,7 @@ class Database:
     copying: Copying | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What a stage is set to. ``max_age`` None: no limit; ``hold_parameter`` None: no holds."""
 
     pipeline_parameter: str

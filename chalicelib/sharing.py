@@ -4,8 +4,8 @@ Pure: no AWS, no clock. It is the counterpart of ``copies.py``, in the account a
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from chalicelib import marks
 from chalicelib.errors import Refused
@@ -14,16 +14,14 @@ from chalicelib.snapshots import OwnSnapshot, Snapshot
 PREFIX = "aurora-refresh-share-"
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
+class Cluster(NamedTuple):
     """A DB cluster of this account; ``key`` None: its storage is under no key of KMS."""
 
     name: str
     key: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sharing:
+class Sharing(NamedTuple):
     """With whom snapshots are shared; ``keep`` of each cluster's stay.
 
     ``key`` is what a copy is made under where the cluster's own key can let nobody else in.
@@ -44,8 +42,7 @@ class Sharing:
         return marks.tags(self.account, taken)
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """A snapshot of ours, shared or not yet. ``taken`` is when its data was."""
 
     snapshot: Snapshot

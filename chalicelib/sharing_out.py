@@ -5,9 +5,8 @@ independent: what AWS did not do for one is raised once all have had their turn.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib import notices
 from chalicelib.answers import failed, foremost
@@ -49,8 +48,7 @@ AGAIN = "Then run db-share-snapshot again: chalice invoke, with the event of its
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """``message`` says ``reason`` in words; ``clusters`` has an entry for each cluster."""
 
     outcome: str

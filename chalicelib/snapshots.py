@@ -6,8 +6,8 @@ The newest snapshot is chosen in ``choose``; what makes one eligible stands in `
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 _ARN = re.compile(
     r"arn:aws[a-z-]*:rds:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12})"
@@ -15,8 +15,7 @@ _ARN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotArn:
+class SnapshotArn(NamedTuple):
     """The parts of a DB cluster snapshot's ARN, the only trustworthy source of its account.
 
     https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/USER_Tagging.ARN.html
@@ -34,8 +33,7 @@ class SnapshotArn:
         return cls(text, *match.groups()) if match else None
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A DB cluster snapshot as DescribeDBClusterSnapshots lists it.
 
     ``created`` is None while AWS has not said: the field is missing while a snapshot is being made.
@@ -59,8 +57,7 @@ class Snapshot:
         return now - self.created
 
 
-@dataclass(frozen=True, slots=True)
-class OwnSnapshot:
+class OwnSnapshot(NamedTuple):
     """A manual snapshot of this account, whose tags can be seen; ``progress`` of a copy, in percent."""
 
     snapshot: Snapshot
@@ -68,8 +65,7 @@ class OwnSnapshot:
     progress: int
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What a database accepts: engine versions by exact value or by leading dotted parts."""
 
     account: str
@@ -78,16 +74,14 @@ class Wanted:
     cluster: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(NamedTuple):
     """Why a snapshot is not eligible: ``reason`` is the contract's code, ``detail`` says it."""
 
     reason: str
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """What a listing holds for one database.
 
     ``clusters`` are those of all eligible snapshots, ``rejected`` counts the others by reason.
@@ -131,7 +125,7 @@ def pin_rejection(snapshot: Snapshot, wanted: Wanted) -> Rejection | None:
     An operator chooses it knowingly, and what acceptance takes of itself is no hostile share.
     """
     if snapshot.own:
-        return rejection(snapshot, replace(wanted, account=snapshot.account, cluster=None))
+        return rejection(snapshot, wanted._replace(account=snapshot.account, cluster=None))
     return rejection(snapshot, wanted)
 
 

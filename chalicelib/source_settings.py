@@ -4,7 +4,7 @@ They are read as the refresh's are (``settings.py``), with the same rules where 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chalicelib.errors import SettingsError
 from chalicelib.schedule import Expression
@@ -20,8 +20,7 @@ from chalicelib.variables import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SourceSettings:
+class SourceSettings(NamedTuple):
     """What a stage of the source app is set to."""
 
     clusters: tuple[str, ...]

@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -125,8 +124,7 @@ class InMemorySnapshots:
         if found is None or found.status != "available":
             raise Refused("snapshot-gone", f"RDS does not copy {source}: it is not available")
         assert found.encrypted, "RDS encrypts no copy of an unencrypted snapshot"
-        made = replace(
-            found,
+        made = found._replace(
             arn=copied,
             account=self.aws.account,
             own=True,
@@ -190,7 +188,7 @@ class InMemorySnapshots:
     def settle(self, status: str = "available") -> None:
         """Everything that is being made comes to its end."""
         self.all = [
-            replace(each, status=status) if each.status in ("copying", "creating") else each
+            each._replace(status=status) if each.status in ("copying", "creating") else each
             for each in self.all
         ]
 
@@ -248,13 +246,13 @@ class InMemoryParameters:
     @_call
     def mark_good(self, name: str, version: int) -> None:
         self.kept[name] = [
-            replace(entry, good=entry.version == version) for entry in self.kept[name]
+            entry._replace(good=entry.version == version) for entry in self.kept[name]
         ]
 
     @_call
     def unmark_good(self, name: str, version: int) -> None:
         self.kept[name] = [
-            replace(entry, good=entry.good and entry.version != version)
+            entry._replace(good=entry.good and entry.version != version)
             for entry in self.kept[name]
         ]
 
@@ -285,7 +283,7 @@ class InMemoryPipelines:
     def finish(self, name: str, status: str = "Succeeded") -> None:
         """The newest run of the pipeline comes to its end."""
         runs = self.pipelines[name]
-        runs[-1] = replace(runs[-1], status=status, updated=self.aws.time)
+        runs[-1] = runs[-1]._replace(status=status, updated=self.aws.time)
 
     def _runs(self, name: str) -> list[Run]:
         if name not in self.pipelines:

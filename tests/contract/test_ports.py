@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -207,7 +207,7 @@ def test_a_copy_is_an_own_snapshot_with_its_tags(stage: Stage) -> None:
     assert (listed.snapshot, listed.tags) == (made, TAGS)
     assert 0 <= listed.progress < 100
     stage.end_copies()
-    available = replace(made, status="available")
+    available = made._replace(status="available")
     assert own(stage)["copy-1"].snapshot == available
     assert stage.world.snapshots.find(available.arn) == available
     assert list(stage.world.snapshots.shared()) == [snapshot("one")]

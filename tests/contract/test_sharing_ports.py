@@ -1,6 +1,6 @@
 """One suite for the fakes of production's use cases and for the real adapters, on the local cloud."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -199,7 +199,7 @@ def test_an_automated_snapshot_is_copied_under_another_key(stage: Stage) -> None
     if isinstance(stage, FakeStage):
         stage.have("rds:orders-a")
         stage.world.snapshots.all = [
-            replace(each, encrypted=True) for each in stage.world.snapshots.all
+            each._replace(encrypted=True) for each in stage.world.snapshots.all
         ]
     (automated,) = stage.world.snapshots.automated("orders")
     made = stage.world.snapshots.copy(automated.arn, "share-1", key, TAGS)

@@ -7,7 +7,6 @@ more, and one function's invocations never overlap (its concurrency is reserved)
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain, cycle
 from typing import Any
@@ -208,7 +207,7 @@ class Histories(RuleBasedStateMachine):
         if how == "deleted":
             del self.aws.snapshots.all[index]
         else:
-            self.aws.snapshots.all[index] = replace(broken, status=how)
+            self.aws.snapshots.all[index] = broken._replace(status=how)
 
     # --- operators ---
 
@@ -515,7 +514,7 @@ class Histories(RuleBasedStateMachine):
         run = self._open_run()
         runs = self.aws.pipelines.pipelines[PIPELINE]
         index = runs.index(run)
-        runs[index] = replace(run, status=status, updated=self.aws.time)
+        runs[index] = run._replace(status=status, updated=self.aws.time)
         self.ended.append(Ended(PIPELINE, run.execution_id, EVENT[status]))
 
     @rule(status=st.sampled_from([None, "Succeeded", "Failed"]))
@@ -524,7 +523,7 @@ class Histories(RuleBasedStateMachine):
         run = self._open_run()
         if run:
             runs = self.aws.pipelines.pipelines[PIPELINE]
-            runs[runs.index(run)] = replace(run, status="Superseded", updated=self.aws.time)
+            runs[runs.index(run)] = run._replace(status="Superseded", updated=self.aws.time)
             self.ended.append(Ended(PIPELINE, run.execution_id, "SUPERSEDED"))
         self.aws.pipelines.start(PIPELINE, f"ordinary-{len(self.ended)}-{self.aws.time}")
         if status:

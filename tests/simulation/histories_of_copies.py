@@ -4,7 +4,6 @@ Every rule and guarantee of the other histories holds here as well.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -110,7 +109,7 @@ class HistoriesOfCopies(Histories):
             self.watched.lose(ended)
         else:
             self.watched.all = [
-                replace(each, status=how) if each.arn == ended else each
+                each._replace(status=how) if each.arn == ended else each
                 for each in self.watched.all
             ]
 

@@ -4,7 +4,7 @@ A copy is known here because the request for it was seen, and never by its name 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.settings import Database
@@ -191,7 +191,7 @@ class ModelOfCopies(Model):
         return None if self.is_promotable(database, value) else "snapshot-stale"
 
     def pinnable(self, share: Snapshot, database: Database) -> bool:
-        return self.eligible(replace(share, account=PRODUCTION) if share.own else share, database)
+        return self.eligible(share._replace(account=PRODUCTION) if share.own else share, database)
 
     def _taken(self, share: Snapshot, database: Database) -> datetime | None:
         made = self.made.get(share.arn)

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,12 +58,12 @@ def by_number_alone(*arguments: Any) -> list[Copy]:
 
 def one_too_few(found: Sequence[Copy], asked: Copying, kept: Any) -> list[Copy]:
     """One copy fewer stays than was asked for."""
-    return REAL_SUPERFLUOUS(found, replace(asked, keep=asked.keep - 1), kept)
+    return REAL_SUPERFLUOUS(found, asked._replace(keep=asked.keep - 1), kept)
 
 
 def one_too_many(found: Sequence[Copy], asked: Copying, kept: Any) -> list[Copy]:
     """One copy more stays than was asked for."""
-    return REAL_SUPERFLUOUS(found, replace(asked, keep=asked.keep + 1), kept)
+    return REAL_SUPERFLUOUS(found, asked._replace(keep=asked.keep + 1), kept)
 
 
 def unfinished_too(found: Sequence[Copy], asked: Copying, kept: Any) -> list[Copy]:
@@ -76,8 +75,7 @@ def by_name_only(snapshots: Iterable[OwnSnapshot], asked: Copying) -> list[Copy]
     """Whatever bears our prefix is ours."""
     return REAL_OURS(
         [
-            replace(
-                own,
+            own._replace(
                 tags={
                     marks.MADE_FOR: asked.made_for,
                     marks.TAKEN: str(own.snapshot.created),
@@ -108,7 +106,7 @@ def never_pending(found: Any, asked: Any) -> None:
 def the_share_itself(*arguments: Any) -> Any:
     """*latest* moves to the share."""
     world, database, choice, values, own, by = arguments
-    return REAL_UPDATE_ONE(world, replace(database, copying=None), choice, values, own, by)
+    return REAL_UPDATE_ONE(world, database._replace(copying=None), choice, values, own, by)
 
 
 def first_available(found: Sequence[Copy], asked: Copying) -> Snapshot | None:
@@ -134,7 +132,7 @@ def another_name(self: Copying, source: str) -> str:
 def dated_by_rds(own: OwnSnapshot, asked: Copying) -> Copy | None:
     """The data is as old as the copy."""
     copy = REAL_READ(own, asked)
-    return copy and replace(copy, snapshot=own.snapshot)
+    return copy and copy._replace(snapshot=own.snapshot)
 
 
 def share_or_copy(world: Any, asked: Copying, value: str) -> Snapshot:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,7 +28,7 @@ from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 MIDNIGHT = datetime(2026, 1, 4, tzinfo=UTC)
 WANTED = Wanted(PRODUCTION, "aurora-postgresql", "15")
 COPYING = Copying(WANTED, "alias/acceptance", 3, "/acceptance/rds/latest-snapshot")
-OLD_KEY = replace(COPYING, key="alias/old")
+OLD_KEY = COPYING._replace(key="alias/old")
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html
 AWS_NAME = re.compile("[A-Za-z](-?[A-Za-z0-9])*")
@@ -46,7 +45,7 @@ def own(
 ) -> OwnSnapshot:
     """A copy of the share of that night, as RDS lists it: dated by its own making."""
     share = snapshot(f"orders-{night}", created=MIDNIGHT + timedelta(days=night))
-    share = replace(share, arn=source or share.arn)
+    share = share._replace(arn=source or share.arn)
     copied = snapshot(
         made.name(share.arn),
         ACCEPTANCE,
@@ -98,10 +97,10 @@ def test_two_sources_have_two_names(sources: list[str]) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        replace(COPYING, key="alias/acceptance2"),
-        replace(COPYING, made_for="/acceptance/docs/latest"),
+        COPYING._replace(key="alias/acceptance2"),
+        COPYING._replace(made_for="/acceptance/docs/latest"),
         # What is the one's may not run into what is the other's.
-        replace(COPYING, made_for=f"{COPYING.made_for}\nalias", key="acceptance"),
+        COPYING._replace(made_for=f"{COPYING.made_for}\nalias", key="acceptance"),
     ],
 )
 def test_another_key_or_database_has_another_name(other: Copying) -> None:
@@ -110,7 +109,7 @@ def test_another_key_or_database_has_another_name(other: Copying) -> None:
 
 def test_what_is_kept_and_wanted_changes_no_name() -> None:
     """Or every change of the stage would copy everything anew."""
-    other = replace(COPYING, keep=1, wanted=replace(WANTED, engine_version="16"))
+    other = COPYING._replace(keep=1, wanted=WANTED._replace(engine_version="16"))
     assert other.name(arn("orders-1")) == COPYING.name(arn("orders-1"))
 
 
@@ -146,39 +145,39 @@ def test_the_tags_are_those_that_rds_takes() -> None:
 @given(created=st.builds(datetime.fromtimestamp, st.integers(0, 4 * 10**9), st.timezones()))
 def test_the_time_of_the_data_survives_its_tag(created: datetime) -> None:
     tags = COPYING.tags(snapshot("orders-1", created=created))
-    (copy,) = copies(replace(own(1), tags=tags))
+    (copy,) = copies(own(1)._replace(tags=tags))
     # An instant is one: two of a zone are compared by the clock on its wall, which falls back.
     assert copy.snapshot.created is not None
     assert copy.snapshot.created.timestamp() == created.timestamp()
 
 
 def without(tag: str) -> Callable[[OwnSnapshot], OwnSnapshot]:
-    return lambda each: replace(
-        each, tags={name: value for name, value in each.tags.items() if name != tag}
+    return lambda each: each._replace(
+        tags={name: value for name, value in each.tags.items() if name != tag}
     )
 
 
 def tagged(tag: str, value: str) -> Callable[[OwnSnapshot], OwnSnapshot]:
-    return lambda each: replace(each, tags={**each.tags, tag: value})
+    return lambda each: each._replace(tags={**each.tags, tag: value})
 
 
 def named(name: str) -> Callable[[OwnSnapshot], OwnSnapshot]:
-    return lambda each: replace(
-        each, snapshot=replace(each.snapshot, arn=arn(name, ACCEPTANCE), status="available")
+    return lambda each: each._replace(
+        snapshot=each.snapshot._replace(arn=arn(name, ACCEPTANCE), status="available")
     )
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        lambda each: replace(each, tags={}),
+        lambda each: each._replace(tags={}),
         without(MADE_FOR),
         without(SOURCE),
         without(TAKEN),
         named("before-the-upgrade"),
         named("x-" + COPYING.name(arn("orders-1"))),
         named("aurora-refresh-copies-1"),
-        lambda each: replace(each, snapshot=replace(each.snapshot, arn="no ARN")),
+        lambda each: each._replace(snapshot=each.snapshot._replace(arn="no ARN")),
         tagged(MADE_FOR, "/acceptance/docs/latest"),
         tagged(MADE_FOR, COPYING.made_for.upper()),
         tagged(SOURCE, "orders-1"),
@@ -264,7 +263,7 @@ def test_a_copy_is_refused_by_the_rules_of_a_share_and_for_its_key(
 
 
 def test_a_copy_of_another_cluster_is_refused() -> None:
-    wanting = replace(COPYING, wanted=replace(WANTED, cluster="billing"))
+    wanting = COPYING._replace(wanted=WANTED._replace(cluster="billing"))
     (copy,) = copies(own(1))
     assert copy_rejection(copy, wanting) == Rejection("cluster", "cluster orders, wanted billing")
 
@@ -341,7 +340,7 @@ def test_the_newest_copy_and_the_one_that_is_waited_for(
 def test_a_share_is_copied_once_and_only_if_it_is_news(
     made: tuple[OwnSnapshot, ...], *, wanted: bool
 ) -> None:
-    copying = replace(COPYING, wanted=replace(WANTED, cluster="orders"))
+    copying = COPYING._replace(wanted=WANTED._replace(cluster="orders"))
     share = snapshot("orders-2", created=MIDNIGHT + timedelta(days=2))
     assert is_wanted(share, copies(*made), copying) is wanted
 
@@ -351,7 +350,7 @@ def test_a_share_is_copied_once_and_only_if_it_is_news(
 
 def beyond(made: list[OwnSnapshot], keep: int, kept: tuple[str, ...] = ()) -> list[str]:
     arns = [arn(COPYING.name(arn(name)), ACCEPTANCE) for name in kept]
-    return nights(superfluous(copies(*made), replace(COPYING, keep=keep), arns))
+    return nights(superfluous(copies(*made), COPYING._replace(keep=keep), arns))
 
 
 def test_the_oldest_beyond_the_number_are_superfluous() -> None:

@@ -307,7 +307,7 @@ def test_a_latest_that_would_not_be_promoted_is_replaced_by_the_newest_share() -
         ("hunter2", None, "problem"),
         (arn("orders-1", "999999999999"), None, "problem"),
         (arn("orders-0"), None, "warning"),
-        (OLD.arn, replace(OLD, engine="docdb"), "problem"),
+        (OLD.arn, OLD._replace(engine="docdb"), "problem"),
     ],
 )
 def test_a_current_that_cannot_be_restored_is_to_be_pinned_anew(
@@ -607,7 +607,7 @@ def test_without_a_share_to_choose_the_reason_tells_the_fix(seen: Facts, fix: st
 
 
 def test_a_share_that_the_schedule_would_find_too_old_is_a_problem() -> None:
-    check = only(replace(sharing(newest=replace(OLD, created=NOW - timedelta(days=15)))))
+    check = only(replace(sharing(newest=OLD._replace(created=NOW - timedelta(days=15)))))
     assert (check.check, check.status) == ("share", "problem")
 
 

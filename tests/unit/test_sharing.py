@@ -1,7 +1,6 @@
 """Snapshots that are taken to be shared: which are ours, which are shared, and which may go."""
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -28,7 +27,7 @@ from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
 SHARING = Sharing(ACCEPTANCE, "alias/shares", 3)
-OTHER = replace(SHARING, account="333333333333")
+OTHER = SHARING._replace(account="333333333333")
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html
 AWS_NAME = re.compile("[A-Za-z](-?[A-Za-z0-9])*")
@@ -103,7 +102,7 @@ def test_ours_are_newest_first_and_dated_by_their_data() -> None:
 def test_of_two_with_the_same_data_the_one_made_later_is_the_newer(later: int) -> None:
     made = [SATURDAY + timedelta(weeks=99 + (each == later)) for each in (0, 1)]
     one, two = own(1, created=made[0]), own(2, created=made[1])
-    both = [one, replace(two, tags=one.tags)]
+    both = [one, two._replace(tags=one.tags)]
     expected = [both[later].snapshot, both[1 - later].snapshot]
     assert [share.snapshot for share in shares(*both)] == expected
     assert [share.snapshot for share in shares(*reversed(both))] == expected
@@ -125,7 +124,7 @@ def test_the_same_data_is_found_unless_it_came_to_nothing(status: str, *, found:
 
 def test_a_tie_goes_to_the_greater_name_in_any_order() -> None:
     one, two = own(1), own(2)
-    two = replace(two, tags=one.tags)
+    two = two._replace(tags=one.tags)
     assert shares(one, two) == shares(two, one)
     names = [share.identifier for share in shares(one, two)]
     assert names == sorted(names, reverse=True)
@@ -133,7 +132,7 @@ def test_a_tie_goes_to_the_greater_name_in_any_order() -> None:
 
 
 def renamed(name: str) -> OwnSnapshot:
-    return replace(own(), snapshot=replace(own().snapshot, arn=arn(name)))
+    return own()._replace(snapshot=own().snapshot._replace(arn=arn(name)))
 
 
 @pytest.mark.parametrize(
@@ -144,13 +143,13 @@ def renamed(name: str) -> OwnSnapshot:
         renamed("nightly"),
         renamed(f"x-{PREFIX}1"),
         renamed(PREFIX.upper() + "1"),
-        replace(own(), snapshot=replace(own().snapshot, arn="no ARN")),
-        replace(own(), tags={}),
-        replace(own(), tags={MADE_FOR: ACCEPTANCE}),
-        replace(own(), tags={TAKEN: SATURDAY.isoformat()}),
-        replace(own(), tags=own().tags | {MADE_FOR: PRODUCTION}),
-        replace(own(), tags=own().tags | {TAKEN: "last week"}),
-        replace(own(), tags=own().tags | {TAKEN: "2026-01-03T22:00:00"}),
+        own()._replace(snapshot=own().snapshot._replace(arn="no ARN")),
+        own()._replace(tags={}),
+        own()._replace(tags={MADE_FOR: ACCEPTANCE}),
+        own()._replace(tags={TAKEN: SATURDAY.isoformat()}),
+        own()._replace(tags=own().tags | {MADE_FOR: PRODUCTION}),
+        own()._replace(tags=own().tags | {TAKEN: "last week"}),
+        own()._replace(tags=own().tags | {TAKEN: "2026-01-03T22:00:00"}),
     ],
 )
 def test_neither_a_name_nor_tags_alone_make_a_snapshot_ours(stranger: OwnSnapshot) -> None:
@@ -176,7 +175,7 @@ def test_the_newest_available_ones_are_shared_and_the_rest_of_them_go(
 ) -> None:
     order.shuffle(states)
     found = shares(*(own(week, status) for week, status in states))
-    sharing = replace(SHARING, keep=keep)
+    sharing = SHARING._replace(keep=keep)
     available = sorted((week for week, status in states if status == "available"), reverse=True)
     assert weeks(kept(found, sharing)) == available[:keep]
     assert weeks(superfluous(found, sharing)) == available[keep:]
@@ -208,7 +207,7 @@ def test_the_default_key_without_another_is_refused_in_words() -> None:
     with pytest.raises(
         Refused, match=r"^orders is encrypted under .* default key aws/rds, "
     ) as caught:
-        check_key(Cluster("orders", "the default key"), replace(SHARING, key=None))
+        check_key(Cluster("orders", "the default key"), SHARING._replace(key=None))
     assert caught.value.reason == "default-key"
 
 

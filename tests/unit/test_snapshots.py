@@ -1,7 +1,6 @@
 """Which snapshot is the right one."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -24,7 +23,7 @@ from chalicelib.snapshots import (
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 
 WANTED = Wanted(PRODUCTION, "aurora-postgresql", "15", "orders")
-ANY_CLUSTER = replace(WANTED, cluster=None)
+ANY_CLUSTER = WANTED._replace(cluster=None)
 MIDNIGHT = datetime(2026, 1, 4, tzinfo=UTC)
 
 
@@ -97,7 +96,7 @@ def test_the_first_broken_rule_is_the_one_told() -> None:
         {"status": "copying"},
         {"account": "999999999999"},
     ):
-        broken = replace(broken, **change)
+        broken = broken._replace(**change)
         found = rejection(broken, WANTED)
         told.append(found.reason if found else None)
     assert told == ["no-create-time", "cluster", "version", "engine", "status", "account"]
@@ -117,7 +116,7 @@ def test_the_first_broken_rule_is_the_one_told() -> None:
     ],
 )
 def test_versions_match_by_whole_dotted_parts(version: str, wanted: str, matches: bool) -> None:
-    found = rejection(snapshot(engine_version=version), replace(WANTED, engine_version=wanted))
+    found = rejection(snapshot(engine_version=version), WANTED._replace(engine_version=wanted))
     assert (found is None) == matches
 
 
@@ -168,7 +167,7 @@ def test_a_tie_goes_to_the_greater_arn(names: tuple[str, str]) -> None:
 
 def test_each_database_gets_its_own_choice_from_one_pass() -> None:
     orders, billing = snapshot("orders-1"), snapshot("billing-1", cluster="billing")
-    choices = choose(iter([orders, billing]), [WANTED, replace(WANTED, cluster="billing")])
+    choices = choose(iter([orders, billing]), [WANTED, WANTED._replace(cluster="billing")])
     assert [choice.newest for choice in choices] == [orders, billing]
 
 

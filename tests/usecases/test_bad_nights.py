@@ -1,7 +1,6 @@
 """Nights on which more than one thing goes wrong."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -60,8 +59,8 @@ def test_it_is_taken_back_as_well_when_the_retry_finds_the_pipeline_busy(
     promote_until_killed(settings, aws)
     before = SUNDAY - timedelta(minutes=5)
     older = Run("older", "InProgress", before, before)
-    aws.pipelines.pipelines[PIPELINE].append(replace(older, started=before))
-    aws.parameters.kept[CURRENT][-1] = replace(aws.parameters.kept[CURRENT][-1], modified=SUNDAY)
+    aws.pipelines.pipelines[PIPELINE].append(older._replace(started=before))
+    aws.parameters.kept[CURRENT][-1] = aws.parameters.kept[CURRENT][-1]._replace(modified=SUNDAY)
     with pytest.raises(AwsError, match="pipeline acceptance-main is busy"):
         promote(settings, aws, SUNDAY)
     assert aws.values()[CURRENT] == arn("old")
@@ -349,7 +348,7 @@ def test_a_parameter_created_by_a_doubled_put_is_removed_again(
     def interrupt(when: str, operation: str) -> None:
         if (when, operation) == ("after", "put") and len(aws.parameters.kept[CURRENT]) == 1:
             first = aws.parameters.kept[CURRENT][0]
-            aws.parameters.kept[CURRENT].append(replace(first, version=2))
+            aws.parameters.kept[CURRENT].append(first._replace(version=2))
         if operation == "start":
             raise AwsError(operation, "it", "AccessDeniedException", "no")
 

@@ -1,7 +1,6 @@
 """Copies under one's own key: asked for by the update, finished by the poll, promoted when done."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -88,7 +87,7 @@ def add_copy(
     share = snapshot(name, created=SUNDAY - timedelta(days=days), **facts)
     made = copy_of(settings, name)
     aws.snapshots.all.append(
-        replace(share, arn=made, account=ACCEPTANCE, own=True, status=status, created=aws.time)
+        share._replace(arn=made, account=ACCEPTANCE, own=True, status=status, created=aws.time)
     )
     aws.snapshots.tags[made] = copying.tags(share)
     return made
@@ -533,7 +532,7 @@ def lose_source(aws: InMemoryAws) -> None:
 
 
 def unencrypted(aws: InMemoryAws) -> None:
-    aws.snapshots.all = [replace(each, encrypted=False) for each in aws.snapshots.all]
+    aws.snapshots.all = [each._replace(encrypted=False) for each in aws.snapshots.all]
 
 
 def take_name(aws: InMemoryAws) -> None:
@@ -761,7 +760,7 @@ def test_what_latest_leads_to_is_never_deleted(
     """Not the newest copy: the stage wants other ones by now."""
     for name in "cde":
         aws.snapshots.all = [
-            replace(each, engine_version="14.9") if each.arn == five[name] else each
+            each._replace(engine_version="14.9") if each.arn == five[name] else each
             for each in aws.snapshots.all
         ]
     aws.parameters.put(LATEST, five["b"], BY_HAND)
@@ -828,7 +827,7 @@ def test_a_snapshot_with_our_name_alone_is_never_deleted(
 ) -> None:
     strange(aws, five["a"])
     aws.snapshots.all = [
-        replace(each, status=status) if each.arn == five["a"] else each
+        each._replace(status=status) if each.arn == five["a"] else each
         for each in aws.snapshots.all
     ]
     assert poll_with(settings, aws) == ["d", "c", "b"]
@@ -926,8 +925,7 @@ def test_what_fails_for_one_database_is_told_although_the_others_is_recorded(
     settings = Settings.from_environment(TWO_OF_WHICH_ONE | {"RDS_COPY_KMS_KEY_ID": KEY})
     update(settings, both, TWO_O_CLOCK)
     both.snapshots.all = [
-        replace(
-            each,
+        each._replace(
             status="failed" if each.engine == "docdb" else "available",
         )
         if each.status == "copying"

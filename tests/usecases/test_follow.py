@@ -1,6 +1,5 @@
 """db-follow-pipeline: a successful run proves its version good, a failed one is taken back."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -37,7 +36,7 @@ def ends(aws: InMemoryAws, status: str, execution_id: str | None = None) -> Ende
     runs = aws.pipelines.pipelines[PIPELINE]
     name = execution_id or runs[-1].execution_id
     aws.pipelines.pipelines[PIPELINE] = [
-        replace(run, status=status, updated=aws.time) if run.execution_id == name else run
+        run._replace(status=status, updated=aws.time) if run.execution_id == name else run
         for run in runs
     ]
     return Ended(PIPELINE, name, STATES[status])
@@ -133,7 +132,7 @@ def test_what_was_there_before_this_application_becomes_good_quietly(
     settings: Settings, aws: InMemoryAws
 ) -> None:
     kept = aws.parameters.kept[CURRENT]
-    kept[0] = replace(kept[0], note=None)
+    kept[0] = kept[0]._replace(note=None)
     aws.pipelines.start(PIPELINE, "noon")
     follow(settings, aws, ends(aws, "Succeeded"))
     assert good_version(aws) == 1
@@ -142,7 +141,7 @@ def test_what_was_there_before_this_application_becomes_good_quietly(
 
 def test_a_value_set_by_somebody_else_is_news(settings: Settings, promoted: InMemoryAws) -> None:
     kept = promoted.parameters.kept[CURRENT]
-    kept.append(replace(kept[-1], version=3, value="arn:by-hand", note=None))
+    kept.append(kept[-1]._replace(version=3, value="arn:by-hand", note=None))
     answer = follow(settings, promoted, ends(promoted, "Succeeded"))
     assert (answer.databases[0]["by"], answer.databases[0]["why"]) == ("unknown", "unknown")
     assert len(promoted.people.told) == 1
@@ -405,7 +404,7 @@ def test_what_is_not_ours_is_ignored(
 def test_a_superseded_run_is_left_to_the_newer_one(
     settings: Settings, promoted: InMemoryAws
 ) -> None:
-    ended = replace(ends(promoted, "Superseded"), state="FAILED")
+    ended = ends(promoted, "Superseded")._replace(state="FAILED")
     assert follow(settings, promoted, ended).reason == "not-final"
     assert promoted.values()[CURRENT] == arn("new")
 

@@ -1,7 +1,6 @@
 """GET /status, /snapshots and /snapshots/current/history: asking changes nothing."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -741,7 +740,7 @@ def test_clocks_that_differ_by_less_than_a_minute_do_not_lose_a_run(
 
 def test_times_are_told_in_utc_and_whole_seconds(ask: Api, aws: InMemoryAws) -> None:
     when = datetime.fromisoformat("2026-01-04T05:00:00.987654+01:00")
-    aws.parameters.kept[CURRENT][-1] = replace(aws.parameters.kept[CURRENT][-1], modified=when)
+    aws.parameters.kept[CURRENT][-1] = aws.parameters.kept[CURRENT][-1]._replace(modified=when)
     assert history(ask)[0]["set"] == "2026-01-04T04:00:00+00:00"
 
 

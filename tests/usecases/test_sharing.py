@@ -1,7 +1,6 @@
 """Production's side: snapshots are asked for, shared once they are available, and let go."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,7 +26,7 @@ SETTINGS = SourceSettings.from_environment(
         "SHARES_TO_KEEP": "2",
     }
 )
-KEYLESS = replace(SETTINGS, sharing=replace(SETTINGS.sharing, key=None))
+KEYLESS = SETTINGS._replace(sharing=SETTINGS.sharing._replace(key=None))
 CAUSE = "the schedule of 2026-01-03 22:00 UTC"
 
 
@@ -304,7 +303,7 @@ def test_what_aws_did_not_do_is_raised_and_told(aws: InMemoryAws, method: str) -
 def test_an_error_stops_no_other_cluster_and_hides_neither_error_nor_refusal(
     aws: InMemoryAws,
 ) -> None:
-    settings = replace(SETTINGS, clusters=("orders", "gone", "pay", "billing"))
+    settings = SETTINGS._replace(clusters=("orders", "gone", "pay", "billing"))
     aws.clusters.all["pay"] = Cluster("pay", None)
     take = aws.snapshots.take
     stopped = "InvalidDBClusterStateFault"
@@ -332,7 +331,7 @@ def test_an_error_stops_no_other_cluster_and_hides_neither_error_nor_refusal(
 def test_what_is_available_is_shared_and_what_is_under_way_waits(aws: InMemoryAws) -> None:
     share(SETTINGS, aws, SATURDAY)
     aws.snapshots.all = [
-        replace(each, status="available") if each.cluster == "orders" else each
+        each._replace(status="available") if each.cluster == "orders" else each
         for each in aws.snapshots.all
     ]
     answer = follow_shares(SETTINGS, aws, SATURDAY + POLL)
@@ -565,7 +564,7 @@ def test_a_poll_that_is_killed_anywhere_ends_as_one_that_was_not(
 def test_acceptance_chooses_what_is_shared_by_its_cluster(aws: InMemoryAws) -> None:
     a_saturday(aws, SATURDAY)
     seen = [
-        replace(each, own=False)
+        each._replace(own=False)
         for each in aws.snapshots.all
         if ACCEPTANCE in aws.snapshots.read_by.get(each.arn, ())
     ]
