@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
 GOOD = "good"
-# The attribute of a snapshot that holds who may copy and restore it.
 
 _LOGGER = logging.getLogger("aurora-refresh")
 
@@ -131,6 +130,12 @@ class RdsSnapshots:
                 told.InvalidDBClusterSnapshotStateFault,
             ) as error:
                 raise Refused("snapshot-gone", _no_copy(source, error)) from error
+            except ClientError as error:
+                # RDS's words for it, which its model does not have, are those of a key that must not be
+                # given. Whether a snapshot under a key of AWS's own counts as encrypted, it alone knows.
+                if error.response["Error"]["Code"] != "InvalidParameterCombination":
+                    raise
+                raise Refused("copy-unencrypted", _no_copy(source, error)) from error
         return to_own_snapshot(copied["DBClusterSnapshot"], tags)
 
     def delete(self, identifier: str) -> None:
@@ -151,7 +156,12 @@ class RdsSnapshots:
 
 
 def to_own_snapshot(listed: "DBClusterSnapshotTypeDef", tags: Mapping[str, str]) -> OwnSnapshot:
-    return OwnSnapshot(to_snapshot(listed), tags, listed.get("PercentProgress", 0))
+    return OwnSnapshot(
+        to_snapshot(listed),
+        tags,
+        listed.get("PercentProgress", 0),
+        listed.get("SourceDBClusterSnapshotArn"),
+    )
 
 
 def to_tags(tags: Mapping[str, str]) -> "list[TagTypeDef]":
@@ -175,7 +185,6 @@ def to_snapshot(listed: "DBClusterSnapshotTypeDef") -> Snapshot:
         created=listed.get("SnapshotCreateTime"),
         # Only what is known to be own is: an own snapshot need not be production's.
         own=listed.get("SnapshotType") in ("manual", "automated", "awsbackup"),
-        encrypted=listed.get("StorageEncrypted", False),
     )
 
 

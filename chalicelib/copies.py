@@ -5,7 +5,7 @@ ours are its tags, which only this account can set, and never its name alone.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from chalicelib import marks
@@ -28,10 +28,19 @@ class Copying(NamedTuple):
     keep: int
     made_for: str
 
-    def name(self, source: str) -> str:
-        """The one name of the copy of the snapshot ``source``, an ARN, so that it is made once."""
+    def name(self, source: str, taken: datetime) -> str:
+        """The one name of the copy of the snapshot ``source``, an ARN, so that it is made once.
+
+        Production may delete a snapshot and take another one under its name: ``taken`` tells the two apart.
+        """
         # Another key makes another copy: what it asks for is that none is promoted under the old one.
-        return marks.derived_name(PREFIX, source, self.made_for, self.key)
+        moment = taken.astimezone(UTC).isoformat()
+        return marks.derived_name(PREFIX, source, moment, self.made_for, self.key)
+
+    def name_for(self, share: Snapshot) -> str:
+        """The name of the copy of an eligible share."""
+        assert share.created is not None  # an eligible snapshot has one
+        return self.name(share.arn, share.created)
 
     def tags(self, share: Snapshot) -> dict[str, str]:
         """What tells later that the copy is ours, and of what it was made."""
@@ -63,10 +72,15 @@ class Copy(NamedTuple):
         return self.snapshot.status == "failed"
 
     @property
+    def taken(self) -> datetime:
+        """When its data was."""
+        assert self.snapshot.created is not None  # see ours
+        return self.snapshot.created
+
+    @property
     def recency(self) -> tuple[datetime, str]:
         """As among shares: the newest data wins, and a tie goes to the greater ARN."""
-        assert self.snapshot.created is not None  # see ours
-        return self.snapshot.created, self.source.text
+        return self.taken, self.source.text
 
 
 def ours(snapshots: Iterable[OwnSnapshot], copying: Copying) -> list[Copy]:
@@ -80,6 +94,11 @@ def _read(own: OwnSnapshot, copying: Copying) -> Copy | None:
     source = SnapshotArn.parse(own.tags.get(SOURCE, ""))
     if mark is None or source is None:
         return None
+    # Whoever may tag in this account could call a stranger's snapshot production's, or its data newer than
+    # all that will ever come. RDS tells what a copy is of, and no data is newer than its copy.
+    made = own.snapshot.created
+    if own.source not in (None, source.text) or (made and mark.taken > made):
+        return None
     return Copy(own.snapshot._replace(created=mark.taken), mark.identifier, source, own.progress)
 
 
@@ -88,7 +107,7 @@ def copy_rejection(copy: Copy, copying: Copying) -> Rejection | None:
 
     One under another key is refused as ``key``, which no share can be.
     """
-    if copy.identifier != copying.name(copy.source.text):
+    if copy.identifier != copying.name(copy.source.text, copy.taken):
         return Rejection("key", f"a copy under another key than {copying.key}")
     return rejection(copy.snapshot._replace(account=copy.source.account), copying.wanted)
 
@@ -117,7 +136,7 @@ def is_wanted(share: Snapshot, copies: Sequence[Copy], copying: Copying) -> bool
 
     A newer one counts only if it can become *latest*: the stage may want another cluster by now.
     """
-    name = copying.name(share.arn)
+    name = copying.name_for(share)
     return all(copy.identifier != name for copy in copies) and all(
         copy.recency <= (share.created, share.arn) for copy in _promising(copies, copying)
     )

@@ -12,6 +12,7 @@ from chalicelib.copies import (
     Copying,
     copy_rejection,
     is_wanted,
+    newest_copy,
     ours,
     pending_copy,
     superfluous,
@@ -32,17 +33,12 @@ def copies_with(
 
     Raises Refused for what only people can mend, and AwsError.
     """
-    name = copying.name(share.arn)
+    name = copying.name_for(share)
     copies = ours(own, copying)
     if any(copy.identifier == name and copy.failed for copy in copies):
         raise Refused("copy-failed", f"the copy of {share.arn} failed")
     if not is_wanted(share, copies, copying):
         return copies
-    if not share.encrypted:
-        raise Refused(
-            "copy-unencrypted",
-            f"{share.arn} is not encrypted, and RDS encrypts no copy of such a snapshot",
-        )
     made = world.snapshots.copy(share.arn, name, copying.key, copying.tags(share))
     copies = ours([*own, made] if made else world.snapshots.own(), copying)
     if not any(copy.identifier == name for copy in copies):
@@ -78,17 +74,30 @@ def settled_copies(world: World, copying: Copying) -> list[Copy]:
 
 
 def promotable_copy(world: World, copying: Copying, arn: str) -> Snapshot:
-    """The copy that *latest* names; raises Refused where it may not be promoted, and AwsError."""
+    """The newest copy, which *latest* names, or will when the poll has seen it.
+
+    Raises Refused where there is none that may be promoted, in the words of what *latest* names; and
+    AwsError.
+    """
     copies = settled_copies(world, copying)
+    newest = newest_copy(copies, copying)
+    if newest:
+        return newest
     copy = next((each for each in copies if each.snapshot.arn == arn), None)
     if copy is None:
         raise Refused(
             "not-eligible", f"{arn} is no copy of ours under {copying.key}, as the stage asks for"
         )
     broken = copy_rejection(copy, copying)
-    if broken:
-        raise Refused("not-eligible", f"{arn}: {broken.detail}")
-    return copy.snapshot
+    assert broken is not None  # or it were the newest
+    raise Refused("not-eligible", f"{arn}: {broken.detail}")
+
+
+def check_first_copy(world: World, copying: Copying) -> None:
+    """Raises Refused where *latest* names no copy yet, but will as soon as one is made, and AwsError."""
+    newest = newest_copy(settled_copies(world, copying), copying)
+    if newest:
+        raise Refused("copy-pending", f"{newest.arn} is available, and not recorded in latest yet")
 
 
 def described(world: World, database: Database, arn: str) -> Snapshot | None:

@@ -3,11 +3,12 @@
 Databases are independent here, because nothing is restored from *latest*.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from chalicelib import notices
+from chalicelib.alone import each_alone, joined
 from chalicelib.answers import (
     Answer,
     Values,
@@ -20,7 +21,7 @@ from chalicelib.answers import (
 )
 from chalicelib.copies import Copy, newest_copy, ours
 from chalicelib.copying import beyond_number, copies_with, progress
-from chalicelib.errors import Refused
+from chalicelib.errors import AwsError, Refused
 from chalicelib.functions import FOLLOW_COPIES, UPDATE
 from chalicelib.ledger import Note
 from chalicelib.ports import World
@@ -46,12 +47,11 @@ def update(settings: Settings, world: World, scheduled: datetime) -> Answer:
     values = _values(world, settings.databases)
     own = list(world.snapshots.own()) if settings.has_copies else []
     by = f"the schedule of {scheduled.isoformat()}"
-    return of_databases(
-        [
-            _update_one(world, database, choice, values, own, by)
-            for database, choice in zip(settings.databases, choices, strict=True)
-        ]
-    )
+    chosen = zip(settings.databases, choices, strict=True)
+    entries, missed = each_alone(chosen, lambda each: _update_one(world, *each, values, own, by))
+    if missed:
+        raise _joined([error for _, error in missed], entries)
+    return of_databases(entries)
 
 
 def _update_one(
@@ -73,6 +73,15 @@ def _update_one(
     return told | _record(
         world, database, share, values, Note("update", by, "newest eligible share")
     )
+
+
+def _joined(errors: Iterable[AwsError], entries: Iterable[Json]) -> AwsError:
+    """What AWS did not do, which tells of what was refused, too: no answer will."""
+    error = joined(errors)
+    for entry in entries:
+        if entry["outcome"] == "failed":
+            error.add_note(entry["message"])
+    return error
 
 
 def newest(database: Database, choice: Choice) -> Snapshot:
@@ -129,15 +138,19 @@ def follow_copies(settings: Settings, world: World, scheduled: datetime) -> Answ
     own = list(world.snapshots.own())
     by = f"the schedule of {scheduled.isoformat()}"
     let_go: list[Copy] = []
-    answer = of_databases([_follow_one(world, each, own, values, by, let_go) for each in databases])
+    entries, missed = each_alone(
+        databases, lambda each: _follow_one(world, each, own, values, by, let_go)
+    )
     # What AWS did not do is raised and rings the alarm, but is not told: this runs all day.
-    notice = notices.of_answer(FOLLOW_COPIES, by, answer)
+    notice = notices.of_answer(FOLLOW_COPIES, by, of_databases(entries)) if entries else None
     if notice:
         world.people.tell(notice)
-    for copy in let_go:
-        # After people were told: a kill between the two tells it twice, not never.
-        world.snapshots.delete(copy.identifier)
-    return answer
+    # After people were told: a kill between the two tells it twice, not never.
+    _, kept = each_alone(let_go, lambda copy: world.snapshots.delete(copy.identifier))
+    errors = [error for _, error in (*missed, *kept)]
+    if errors:
+        raise joined(errors)
+    return of_databases(entries)
 
 
 def _follow_one(
@@ -152,7 +165,7 @@ def _follow_one(
     copies = ours(own, database.copying)
     told = of_latest(database, values) | _record_copy(world, database, copies, values, by)
     broken = [copy for copy in copies if copy.failed]
-    # A promotion that has read *latest* before this moved it has not put it in *current* yet.
+    # An operator's pin that has read *latest* before this moved it has not put it in *current* yet.
     latest = (told["latest"], told["previous"])
     deleted = [*beyond_number(world, database, copies, latest), *broken]
     let_go += deleted

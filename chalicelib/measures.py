@@ -1,6 +1,7 @@
 """What dashboards and alarms count, drawn from the answers. Pure."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from chalicelib.answers import Answer
 
@@ -36,12 +37,17 @@ def of_answer(use_case: str, answer: Answer) -> list[Measure]:
         counted = _COUNTED.get((use_case, outcome))
         if counted and answer.reason != "off-week":
             measures.append(Measure(entry["name"], counted, 1, "Count"))
-        if "age_hours" in entry:
+        if "age_hours" in entry and not _waits(use_case, outcome, entry):
             measures.append(Measure(entry["name"], "SnapshotAgeHours", entry["age_hours"], "None"))
         if "duration_minutes" in entry:
             minutes = entry["duration_minutes"]
             measures.append(Measure(entry["name"], "RefreshDurationMinutes", minutes, "None"))
     return measures
+
+
+def _waits(use_case: str, outcome: str, entry: Mapping[str, Any]) -> bool:
+    """Whether the data's age is no news: it grows all day, until the copy is made that replaces it."""
+    return bool(entry.get("copy")) or (use_case, outcome) == ("copies", "unchanged")
 
 
 def of_error(databases: list[str]) -> list[Measure]:

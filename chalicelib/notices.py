@@ -39,11 +39,13 @@ NEXT_STEPS = {
     "copy-failed": "Check that production still has the snapshot, and lets this account use its key; "
     "the next run of db-update-latest-snapshot-id asks for the copy anew.",
     "copy-quota": "RDS keeps 100 manual cluster snapshots in a Region, and copies five at a time: delete "
-    "what nobody needs, or wait; then run db-update-latest-snapshot-id again.",
+    "what nobody needs, or wait; then run db-update-latest-snapshot-id again. For more than five databases "
+    "have it run several times in the night: UPDATE_SCHEDULE, e.g. cron(0 0,1,2 ? * SUN *).",
     "copy-key-denied": "Let the function's role use P_COPY_KMS_KEY_ID and production's key in both keys' "
-    "policies (kms:CreateGrant, kms:DescribeKey). A snapshot under production's default key aws/rds "
+    "policies, as docs/copies.md says. A snapshot under production's default key aws/rds "
     "cannot be copied: it wants a customer-managed key there.",
-    "copy-unencrypted": "Encrypt production's cluster, or leave P_COPY_KMS_KEY_ID out.",
+    "copy-unencrypted": "Leave P_COPY_KMS_KEY_ID out, or move production's data into a cluster under a "
+    "customer-managed key.",
     "copy-name-taken": "Look who made that snapshot; delete or rename it.",
     "pipeline-missing": "Correct the pipeline's name in its parameter.",
 }

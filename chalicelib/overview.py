@@ -196,8 +196,8 @@ def _database(
             told |= data_age(snapshot, look.now)
         if latest and latest != current:
             candidate(settings, world, database, look.values)
-        elif database.copying and latest is None:
-            settled_copies(world, database.copying)  # why there is none yet
+        elif database.copying:
+            settled_copies(world, database.copying)  # a newer one, or the first, may be under way
     except Refused as refused:
         problems.append(f"{database.name}: latest would not be promoted: {_mendable(refused)}")
     except AwsError as error:

@@ -22,7 +22,7 @@ from chalicelib.answers import (
     snapshot_of,
     value_of,
 )
-from chalicelib.copying import promotable_copy, settled_copies
+from chalicelib.copying import check_first_copy, promotable_copy
 from chalicelib.current import carry_out, carry_out_or_take_back, check_idle, take_back
 from chalicelib.errors import AwsError, PipelineBusyError, Refused, UncertainError
 from chalicelib.functions import RESTORE
@@ -259,7 +259,7 @@ def _check_names(settings: Settings, world: World, values: Values) -> str:
         if wrong.reason == "no-latest":
             for database in settings.databases:
                 if database.copying and snapshot_of(values, database.latest_parameter) is None:
-                    settled_copies(world, database.copying)  # the first copy may be under way
+                    check_first_copy(world, database.copying)
         raise wrong
     return values[settings.pipeline_parameter].value
 

@@ -39,6 +39,7 @@ NEXT_STEPS = {
     "what nobody needs, or wait.",
     "copy-key-denied": "Let the function's role use SHARE_KMS_KEY_ID (kms:CreateGrant, kms:DescribeKey), in "
     "its policy and in the key's.",
+    "copy-unencrypted": "Wait until the cluster has automated snapshots that are encrypted as it is.",
     "snapshot-gone": "Nothing, if the cluster still has automated snapshots.",
     "name-taken": "Look who made that snapshot; delete or rename it.",
     "share-failed": "Look at the cluster's events and at its key.",

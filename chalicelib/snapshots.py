@@ -37,8 +37,7 @@ class Snapshot(NamedTuple):
     """A DB cluster snapshot as DescribeDBClusterSnapshots lists it.
 
     ``created`` is None while AWS has not said: the field is missing while a snapshot is being made.
-    ``own`` tells a snapshot of this account from one that another account shares with it, and
-    ``encrypted`` one under a key of KMS.
+    ``own`` tells a snapshot of this account from one that another account shares with it.
     """
 
     arn: str
@@ -49,7 +48,6 @@ class Snapshot(NamedTuple):
     status: str
     created: datetime | None
     own: bool
-    encrypted: bool
 
     def age(self, now: datetime) -> timedelta:
         """How old the data of an eligible snapshot is; one that is not may have no creation time."""
@@ -58,11 +56,15 @@ class Snapshot(NamedTuple):
 
 
 class OwnSnapshot(NamedTuple):
-    """A manual snapshot of this account, whose tags can be seen; ``progress`` of a copy, in percent."""
+    """A manual snapshot of this account, whose tags can be seen; ``progress`` of a copy, in percent.
+
+    ``source`` is the ARN of what RDS says that it is a copy of, None where it says nothing.
+    """
 
     snapshot: Snapshot
     tags: Mapping[str, str]
     progress: int
+    source: str | None = None
 
 
 class Wanted(NamedTuple):

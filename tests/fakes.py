@@ -35,7 +35,6 @@ def snapshot(name: str = "orders-1", account: str = PRODUCTION, **facts: Any) ->
             "status": "available",
             "created": datetime(2026, 1, 3, 22, tzinfo=UTC),
             "own": account == ACCEPTANCE,
-            "encrypted": True,
             **facts,
         }
     )
@@ -84,6 +83,8 @@ class InMemorySnapshots:
         self.all: list[Snapshot] = []
         self.tags: dict[str, dict[str, str]] = {}
         self.denied: set[str] = set()
+        self.unencrypted: set[str] = set()
+        self.sources: dict[str, str] = {}
         self.read_by: dict[str, set[str]] = {}
 
     def shared(self) -> Iterator[Snapshot]:
@@ -105,7 +106,10 @@ class InMemorySnapshots:
         self.aws.interrupt("before", "own")
         yield from [
             OwnSnapshot(
-                each, self.tags.get(each.arn, {}), 100 if each.status == "available" else 40
+                each,
+                self.tags.get(each.arn, {}),
+                100 if each.status == "available" else 40,
+                self.sources.get(each.arn),
             )
             for each in self.all
             if each.own and ":cluster-snapshot:rds:" not in each.arn
@@ -117,13 +121,14 @@ class InMemorySnapshots:
         copied = arn(name, self.aws.account)
         if any(each.arn == copied for each in self.all):
             return None
+        if source in self.unencrypted:
+            raise Refused("copy-unencrypted", f"RDS does not copy {source}: it is not encrypted")
         if key in self.denied:
             raise Refused("copy-key-denied", f"RDS does not copy {source}: no access to {key}")
         if sum(each.own and each.status == "copying" for each in self.all) >= COPIES_UNDER_WAY:
             raise Refused("copy-quota", f"RDS does not copy {source}: too many copies under way")
         if found is None or found.status != "available":
             raise Refused("snapshot-gone", f"RDS does not copy {source}: it is not available")
-        assert found.encrypted, "RDS encrypts no copy of an unencrypted snapshot"
         made = found._replace(
             arn=copied,
             account=self.aws.account,
@@ -133,7 +138,8 @@ class InMemorySnapshots:
         )
         self.all.append(made)
         self.tags[copied] = dict(tags)
-        return OwnSnapshot(made, dict(tags), 0)
+        self.sources[copied] = source
+        return OwnSnapshot(made, dict(tags), 0, source)
 
     @_call
     def delete(self, identifier: str) -> None:
@@ -153,7 +159,6 @@ class InMemorySnapshots:
     @_call
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         taken = arn(name, self.aws.account)
-        found = self.aws.clusters.all[cluster]
         if any(each.arn == taken for each in self.all):
             return None
         if len(list(self.own())) >= MANUAL_SNAPSHOTS:
@@ -165,7 +170,6 @@ class InMemorySnapshots:
             own=True,
             status="creating",
             created=self.aws.time,
-            encrypted=found.key is not None,
         )
         self.all.append(made)
         self.tags[taken] = dict(tags)

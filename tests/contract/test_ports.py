@@ -35,6 +35,8 @@ class Stage(Protocol):
 
     def share(self, name: str, account: str = ..., **facts: Any) -> None: ...
 
+    def unencrypted(self, name: str) -> None: ...
+
     def pipeline(self, name: str) -> None: ...
 
     def key(self) -> str: ...
@@ -50,6 +52,10 @@ class FakeStage:
 
     def share(self, name: str, account: str = "111111111111", **facts: Any) -> None:
         self.world.snapshots.all.append(snapshot(name, account, **facts))
+
+    def unencrypted(self, name: str) -> None:
+        self.share(name)
+        self.world.snapshots.unencrypted.add(arn(name))
 
     def pipeline(self, name: str) -> None:
         self.world.pipelines.pipelines[name] = []
@@ -81,6 +87,9 @@ class CloudStage:
         if name.startswith("rds:"):
             facts["snapshot_type"] = "automated"
         self.cloud.seed_snapshots([nightly("orders", taken, **facts)])
+
+    def unencrypted(self, name: str) -> None:
+        self.share(name, encrypted=False)
 
     def pipeline(self, name: str) -> None:
         self.cloud.create_pipeline(name, 30, [])
@@ -189,11 +198,9 @@ def own(stage: Stage) -> dict[str, OwnSnapshot]:
 def test_own_manual_snapshots_are_listed_and_no_share(stage: Stage) -> None:
     stage.share("one")
     stage.share("mine", ACCEPTANCE)
-    stage.share("plain", ACCEPTANCE, encrypted=False)
     stage.share("rds:orders-2026-01-04", ACCEPTANCE)
     assert {name: (each.snapshot, each.tags) for name, each in own(stage).items()} == {
         "mine": (snapshot("mine", ACCEPTANCE), {}),
-        "plain": (snapshot("plain", ACCEPTANCE, encrypted=False), {}),
     }
 
 
@@ -202,9 +209,9 @@ def test_a_copy_is_an_own_snapshot_with_its_tags(stage: Stage) -> None:
     asked = stage.world.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
     assert asked is not None
     made = snapshot("copy-1", ACCEPTANCE, status="copying", created=asked.snapshot.created)
-    assert asked == OwnSnapshot(made, TAGS, 0)
+    assert asked == OwnSnapshot(made, TAGS, 0, arn("one"))
     listed = own(stage)["copy-1"]
-    assert (listed.snapshot, listed.tags) == (made, TAGS)
+    assert (listed.snapshot, listed.tags, listed.source) == (made, TAGS, arn("one"))
     assert 0 <= listed.progress < 100
     stage.end_copies()
     available = made._replace(status="available")
@@ -261,6 +268,15 @@ def test_a_key_that_may_not_be_used_is_a_decision(stage: Stage) -> None:
     with pytest.raises(Refused, match=f"RDS does not copy {arn('one')}: ") as caught:
         stage.world.snapshots.copy(arn("one"), "copy-1", stage.denied_key(), TAGS)
     assert caught.value.reason == "copy-key-denied"
+    assert own(stage) == {}
+
+
+def test_what_rds_does_not_encrypt_by_copying_is_a_decision(stage: Stage) -> None:
+    stage.share("one")
+    stage.unencrypted("plain")
+    with pytest.raises(Refused, match=f"RDS does not copy {arn('plain')}: ") as caught:
+        stage.world.snapshots.copy(arn("plain"), "copy-1", stage.key(), TAGS)
+    assert caught.value.reason == "copy-unencrypted"
     assert own(stage) == {}
 
 
@@ -549,7 +565,7 @@ def test_what_only_people_can_mend_is_a_decision_in_rds_own_words(
     )
 
 
-@pytest.mark.parametrize("code", ["AccessDenied", "InvalidParameterCombination", "Throttling"])
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidParameterValue", "Throttling"])
 def test_what_rds_does_not_do_for_another_reason_is_raised(rds: Stubber, code: str) -> None:
     rds.add_client_error("copy_db_cluster_snapshot", code, "because", 400, expected_params=COPY)
     with pytest.raises(AwsError, match=f"^CopyDBClusterSnapshot of {arn('one')} failed: {code}: "):

@@ -54,7 +54,7 @@ class FakeStage:
         self.world.clusters.all[name] = Cluster(name, key)
 
     def have(self, name: str, **facts: Any) -> None:
-        self.world.snapshots.all.append(snapshot(name, own=True, encrypted=False, **facts))
+        self.world.snapshots.all.append(snapshot(name, own=True, **facts))
 
     def settle(self) -> None:
         self.world.snapshots.settle()
@@ -147,19 +147,14 @@ def test_only_a_key_that_aws_manages_is_a_default_one(stage: Stage) -> None:
 # --- taking ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encrypted", [True, False])
-def test_a_snapshot_of_a_cluster_is_being_made_and_bears_its_tags(
-    stage: Stage, *, encrypted: bool
-) -> None:
-    stage.cluster("orders", stage.key() if encrypted else None)
+def test_a_snapshot_of_a_cluster_is_being_made_and_bears_its_tags(stage: Stage) -> None:
+    stage.cluster("orders")
     made = stage.world.snapshots.take("orders", "share-1", TAGS)
     assert made is not None
     created = made.snapshot.created
     assert created is not None
     assert timedelta() <= created - NOW < timedelta(minutes=1)
-    expected = snapshot(
-        "share-1", own=True, status="creating", created=created, encrypted=encrypted
-    )
+    expected = snapshot("share-1", own=True, status="creating", created=created)
     assert made == OwnSnapshot(expected, TAGS, 0)
     assert [(own.snapshot, dict(own.tags)) for own in listed(stage)] == [(expected, TAGS)]
 
@@ -190,7 +185,7 @@ def test_automated_snapshots_are_listed_by_their_cluster(stage: Stage) -> None:
     found = stage.world.snapshots.automated("orders")
     # Of each cluster, the local cloud has taken one by itself.
     seen = [each for each in found if not each.arn.endswith("-22-00")]
-    assert seen == [snapshot("rds:orders-a", own=True, encrypted=False)]
+    assert seen == [snapshot("rds:orders-a", own=True)]
 
 
 def test_an_automated_snapshot_is_copied_under_another_key(stage: Stage) -> None:
@@ -198,9 +193,6 @@ def test_an_automated_snapshot_is_copied_under_another_key(stage: Stage) -> None
     stage.cluster("orders", stage.default_key())
     if isinstance(stage, FakeStage):
         stage.have("rds:orders-a")
-        stage.world.snapshots.all = [
-            each._replace(encrypted=True) for each in stage.world.snapshots.all
-        ]
     (automated,) = stage.world.snapshots.automated("orders")
     made = stage.world.snapshots.copy(automated.arn, "share-1", key, TAGS)
     assert made is not None

@@ -301,7 +301,7 @@ class Histories(RuleBasedStateMachine):
                 {
                     each.current_parameter: latest
                     for each in self.settings.databases
-                    if (latest := self.model.latest(each))
+                    if (latest := self.model.due(each))
                 },
                 expected,
                 runs=True,
@@ -363,7 +363,7 @@ class Histories(RuleBasedStateMachine):
             "would do" if expected == "started" else "not reached"
         }
         for database, told in zip(self.settings.databases, answer.databases, strict=True):
-            latest = self.model.latest(database)
+            latest = self.model.due(database)
             present = self.aws.values()[database.current_parameter]
             assert told["current"] == (latest if expected == "started" else present)
 
@@ -695,7 +695,7 @@ class Histories(RuleBasedStateMachine):
         if function == "promote" and answer and answer.outcome == "started":
             values = self.aws.values()
             for database in self.settings.databases:
-                assert values[database.current_parameter] == values[database.latest_parameter], (
+                assert values[database.current_parameter] == self.model.due(database), (
                     "some databases were promoted, and not all"
                 )
         if function == "update" and answer and answer.outcome in ("updated", "unchanged"):
@@ -878,7 +878,7 @@ class Histories(RuleBasedStateMachine):
         assert any(
             is_spent(self.aws.parameters.kept[name], by, runs) for name in self.currents
         ) or all(
-            values[each.current_parameter] == values.get(each.latest_parameter)
+            values[each.current_parameter] == self.model.due(each)
             for each in self.settings.databases
         ), f"nothing new for {scheduled}, but it has not had its run"
 

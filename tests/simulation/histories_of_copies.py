@@ -4,6 +4,7 @@ Every rule and guarantee of the other histories holds here as well.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from chalicelib.answers import Answer
+from chalicelib.errors import Refused
 from chalicelib.latest import follow_copies, update
 from chalicelib.ledger import Note
+from chalicelib.pin import Pin, pin
 from chalicelib.refresh import promote
 from chalicelib.settings import Database, Settings
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, InMemoryAws, arn, snapshot
@@ -93,7 +96,8 @@ class HistoriesOfCopies(Histories):
 
     @rule(database=st.sampled_from(["rds", "docs"]), hours=st.integers(0, 48))
     def production_shares_unencrypted(self, database: str, hours: int) -> None:
-        self.production_shares(database, hours, {"encrypted": False}, tie=False)
+        self.production_shares(database, hours, {}, tie=False)
+        self.watched.unencrypted.add(self.watched.all[-1].arn)
 
     @rule(which=st.none() | st.integers(0, 9), how=LATELY)
     def copies_end(self, which: int | None, how: str) -> None:
@@ -151,7 +155,7 @@ class HistoriesOfCopies(Histories):
         if kind == "our tags":
             name = f"before-the-migration-{self.others}"
         elif kind == "the very name" and share and copying:
-            name = copying.name(share.arn)
+            name = copying.name_for(share)
         taken = arn(name, ACCEPTANCE)
         if any(each.arn == taken for each in self.watched.all):
             return
@@ -289,7 +293,7 @@ class HistoriesOfCopies(Histories):
 
     @rule(
         first=st.sampled_from(["update", "copies"]),
-        second=st.sampled_from(["update", "copies", "promote"]),
+        second=st.sampled_from(["update", "copies", "promote", "pin"]),
         how=LATELY,
         order=st.lists(st.integers(0, 1), max_size=14),
     )
@@ -299,8 +303,8 @@ class HistoriesOfCopies(Histories):
         """Two deliveries of one event, or two functions, call by call in any order."""
         if not self.with_copies:
             return
-        if second == "promote":
-            first = "copies"  # what an update asks for meanwhile is no promotion's concern
+        if second in ("promote", "pin"):
+            first = "copies"  # what an update asks for meanwhile is no concern of theirs
         self._evening(twins=False)
         for database in self.settings.databases:
             self.production_shares(database.name, 1, {}, tie=False)
@@ -309,10 +313,11 @@ class HistoriesOfCopies(Histories):
             self.copies_end(None, how)
         scheduled = self.aws.time = self._next_sunday(4)
         runs = {run.execution_id for run in self.copies.runs}
-        uses: dict[str, Callable[..., Answer]] = {
+        uses: dict[str, Callable[..., Answer | None]] = {
             "update": update,
             "copies": follow_copies,
             "promote": promote,
+            "pin": self._latest_is_pinned,
         }
         side_by_side(
             self.aws,
@@ -328,12 +333,20 @@ class HistoriesOfCopies(Histories):
         if second == "promote":
             self.fired.append(("promote", scheduled))
             self._audit(("promote", scheduled))
+        elif second == "pin":
+            self._audit(("pin", None))
         self._latest_may_be_what_it_is()
 
     @rule(order=st.lists(st.integers(0, 1), min_size=4, max_size=14))
-    def the_poll_comes_during_a_promotion(self, order: list[int]) -> None:
-        """What the promotion has read, *latest* leads to no more."""
-        self.functions_run_side_by_side("copies", "promote", "available", order)
+    def the_poll_comes_while_latest_is_pinned(self, order: list[int]) -> None:
+        """What the operator's request has read, *latest* leads to no more."""
+        self.functions_run_side_by_side("copies", "pin", "available", order)
+
+    def _latest_is_pinned(self, *_: object) -> None:
+        database = self.with_copies[0]
+        self.wished |= {each.arn for each in self.watched.all}
+        with suppress(Refused):
+            pin(self.settings, self.aws, database, Pin("latest", "kim", "", deploy=False))  # type: ignore[arg-type]
 
     def _evening(self, *, twins: bool) -> None:
         """The copies are made in time, and *latest* is the newest of them."""

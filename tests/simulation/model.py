@@ -131,6 +131,10 @@ class Model:
             return "not-eligible"
         return "busy" if deploy and self.busy else "done"
 
+    def due(self, database: Database) -> str | None:
+        """What a promotion would put."""
+        return self.latest(database)
+
     def refresh(self, *, outside_window: bool) -> str:
         """The outcome, or the reason why it is not ``started``."""
         if not outside_window and self.aws.time.hour >= 7:
@@ -140,8 +144,8 @@ class Model:
         latest = [self.latest(database) for database in self.settings.databases]
         if None in latest:
             return self._no_latest()
-        for database, value in zip(self.settings.databases, latest, strict=True):
-            refusal = self._not_promotable(database, value or "")
+        for database in self.settings.databases:
+            refusal = self._not_promotable(database, self.due(database) or "")
             if refusal:
                 return refusal
         if not any(self._is_new(database) for database in self.settings.databases):
@@ -163,7 +167,7 @@ class Model:
     def _is_new(self, database: Database) -> bool:
         """Another value, or one that no run has come for since it was set, or set again."""
         present = self.present(database.current_parameter)
-        if present.value != self.latest(database):
+        if present.value != self.due(database):
             return True
         if present.note and present.note.action in ("undo", "revert"):
             runs = (self.read_by(run, database.current_parameter) for run in self.runs)

@@ -145,11 +145,11 @@ class ModelOfCopies(Model):
         newest = self.usable(database, "available", "copying")[:1]
         if newest and made[newest[0].arn].recency >= (share.created, share.arn):
             return None
-        if not share.encrypted:
-            return "copy-unencrypted"
-        name = arn(database.copying.name(share.arn), ACCEPTANCE)
+        name = arn(database.copying.name_for(share), ACCEPTANCE)
         if any(each.arn == name for each in self.aws.snapshots.all):
             return "copy-name-taken"
+        if share.arn in self.aws.snapshots.unencrypted:
+            return "copy-unencrypted"
         if database.copying.key in self.aws.snapshots.denied:
             return "copy-key-denied"
         under_way = [each for each in self.aws.snapshots.all if each.status == "copying"]
@@ -169,12 +169,20 @@ class ModelOfCopies(Model):
         value = super().latest(database)
         return value if value != "dummyvalue" else None
 
+    def due(self, database: Database) -> str | None:
+        """The newest copy, whether or not the poll has recorded it."""
+        latest = self.latest(database)
+        usable = self.usable(database, "available") if database.copying else []
+        return usable[0].arn if latest and usable else latest
+
     def _no_latest(self) -> str:
         parameters = [database.latest_parameter for database in self.settings.databases]
         if any(name not in self.aws.values() for name in parameters):
             return "parameter-missing"
         waits = any(
-            database.copying and self.latest(database) is None and self.pending(database)
+            database.copying
+            and self.latest(database) is None
+            and self.usable(database, "available", "copying")
             for database in self.settings.databases
         )
         return "copy-pending" if waits else "no-latest"
@@ -206,6 +214,9 @@ class ModelOfCopies(Model):
                 yield f"{name} holds"
 
     def _is_refused(self, database: Database) -> bool:
-        if database.copying and self.latest(database) is None:
+        if not database.copying:
+            return super()._is_refused(database)
+        latest = self.latest(database)
+        if latest is None or latest == self.present(database.current_parameter).value:
             return self.pending(database) is not None
-        return super()._is_refused(database)
+        return self._not_promotable(database, self.due(database) or "") is not None

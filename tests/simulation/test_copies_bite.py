@@ -21,6 +21,7 @@ REAL_OURS = copies.ours
 REAL_PROMOTABLE = copying.promotable_copy
 REAL_READ = copies._read  # noqa: SLF001
 REAL_SUPERFLUOUS = copies.superfluous
+REAL_PROMOTABLE = copying.promotable_copy
 REAL_UPDATE_ONE = latest._update_one  # noqa: SLF001
 
 
@@ -124,9 +125,16 @@ def oldest(found: Sequence[Copy], asked: Copying) -> Snapshot | None:
     return REAL_NEWEST_COPY(found[::-1], asked)
 
 
-def another_name(self: Copying, source: str) -> str:
+def another_name(self: Copying, source: str, taken: Any) -> str:
     """A second attempt does not find the first one's copy."""
     return copies.PREFIX + uuid.uuid4().hex
+
+
+def what_latest_names(world: Any, asked: Copying, arn: str) -> Snapshot:
+    """A copy that the poll has not recorded yet is as if it were not there."""
+    found = copying.settled_copies(world, asked)
+    named = [copy.snapshot for copy in found if copy.available and copy.snapshot.arn == arn]
+    return named[0] if named else REAL_PROMOTABLE(world, asked, arn)
 
 
 def dated_by_rds(own: OwnSnapshot, asked: Copying) -> Copy | None:
@@ -169,6 +177,7 @@ PLANTED: dict[str, Plant] = {
     "failed copies stay": instead(property(lambda self: False), (Copy, "failed")),
     "the age of the copy, not of its data": instead(dated_by_rds, (copies, "_read")),
     "no second look at the copy": instead(share_or_copy, (refresh, "promotable_copy")),
+    "only what latest names is promoted": instead(what_latest_names, (refresh, "promotable_copy")),
     "every share is copied": instead(lambda *_: True, (copying, "is_wanted")),
 }
 

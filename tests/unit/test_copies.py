@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -47,11 +47,17 @@ def own(
     share = snapshot(f"orders-{night}", created=MIDNIGHT + timedelta(days=night))
     share = share._replace(arn=source or share.arn)
     copied = snapshot(
-        made.name(share.arn),
+        made.name_for(share),
         ACCEPTANCE,
         **{"status": status, "created": MIDNIGHT + timedelta(days=100), **facts},
     )
-    return OwnSnapshot(copied, made.tags(share), progress)
+    return OwnSnapshot(copied, made.tags(share), progress, share.arn)
+
+
+def name_of(share: str, made: Copying = COPYING) -> str:
+    """The name of the copy of the share of a night, ``orders-1`` or another."""
+    night = int(share.removeprefix("orders-"))
+    return made.name(arn(share), MIDNIGHT + timedelta(days=night))
 
 
 def copies(*made: OwnSnapshot) -> list[Copy]:
@@ -76,7 +82,7 @@ ARNS = st.one_of(
 
 @given(source=ARNS, made_for=st.text(), key=st.text())
 def test_every_name_is_one_that_rds_takes(source: str, made_for: str, key: str) -> None:
-    name = Copying(WANTED, key, 3, made_for).name(source)
+    name = Copying(WANTED, key, 3, made_for).name(source, MIDNIGHT)
     assert len(name) <= 63
     assert AWS_NAME.fullmatch(name)
     assert name == name.lower()  # as RDS stores it: what is asked for is found again
@@ -85,13 +91,21 @@ def test_every_name_is_one_that_rds_takes(source: str, made_for: str, key: str) 
 
 def test_a_name_is_the_same_in_every_process() -> None:
     """It is how a retry, and the poll of another day, find the copy that was asked for."""
-    name = COPYING.name("arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-1")
-    assert name == "aurora-refresh-copy-524447cff92e831a7b791ad7b921ae71"
+    name = COPYING.name("arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-1", MIDNIGHT)
+    assert name == "aurora-refresh-copy-7d5e91c2f7f87765fcfbca1aa8905501"
+    elsewhere = MIDNIGHT.astimezone(timezone(timedelta(hours=9)))
+    assert COPYING.name(arn("orders-1"), elsewhere) == name
 
 
 @given(sources=st.lists(ARNS, min_size=2, max_size=2, unique=True))
 def test_two_sources_have_two_names(sources: list[str]) -> None:
-    assert COPYING.name(sources[0]) != COPYING.name(sources[1])
+    assert COPYING.name(sources[0], MIDNIGHT) != COPYING.name(sources[1], MIDNIGHT)
+
+
+def test_a_snapshot_taken_anew_under_the_same_name_has_another_name() -> None:
+    """Or what production shares under one name for ever would be copied once for ever."""
+    later = MIDNIGHT + timedelta(weeks=2)
+    assert COPYING.name(arn("orders"), MIDNIGHT) != COPYING.name(arn("orders"), later)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +118,13 @@ def test_two_sources_have_two_names(sources: list[str]) -> None:
     ],
 )
 def test_another_key_or_database_has_another_name(other: Copying) -> None:
-    assert other.name(arn("orders-1")) != COPYING.name(arn("orders-1"))
+    assert name_of("orders-1", other) != name_of("orders-1")
 
 
 def test_what_is_kept_and_wanted_changes_no_name() -> None:
     """Or every change of the stage would copy everything anew."""
     other = COPYING._replace(keep=1, wanted=WANTED._replace(engine_version="16"))
-    assert other.name(arn("orders-1")) == COPYING.name(arn("orders-1"))
+    assert name_of("orders-1", other) == name_of("orders-1")
 
 
 # --- which are ours -------------------------------------------------------------------------------
@@ -118,7 +132,7 @@ def test_what_is_kept_and_wanted_changes_no_name() -> None:
 
 def test_a_copy_is_read_from_its_tags() -> None:
     (copy,) = copies(own(1, "copying", progress=40))
-    identifier = COPYING.name(arn("orders-1"))
+    identifier = name_of("orders-1")
     source = SnapshotArn.parse(arn("orders-1"))
     assert source is not None
     assert copy == Copy(
@@ -145,7 +159,7 @@ def test_the_tags_are_those_that_rds_takes() -> None:
 @given(created=st.builds(datetime.fromtimestamp, st.integers(0, 4 * 10**9), st.timezones()))
 def test_the_time_of_the_data_survives_its_tag(created: datetime) -> None:
     tags = COPYING.tags(snapshot("orders-1", created=created))
-    (copy,) = copies(own(1)._replace(tags=tags))
+    (copy,) = copies(own(1, created=None)._replace(tags=tags))
     # An instant is one: two of a zone are compared by the clock on its wall, which falls back.
     assert copy.snapshot.created is not None
     assert copy.snapshot.created.timestamp() == created.timestamp()
@@ -175,7 +189,7 @@ def named(name: str) -> Callable[[OwnSnapshot], OwnSnapshot]:
         without(SOURCE),
         without(TAKEN),
         named("before-the-upgrade"),
-        named("x-" + COPYING.name(arn("orders-1"))),
+        named("x-" + name_of("orders-1")),
         named("aurora-refresh-copies-1"),
         lambda each: each._replace(snapshot=each.snapshot._replace(arn="no ARN")),
         tagged(MADE_FOR, "/acceptance/docs/latest"),
@@ -186,6 +200,8 @@ def named(name: str) -> Callable[[OwnSnapshot], OwnSnapshot]:
         tagged(TAKEN, ""),
         tagged(TAKEN, "2026-01-04"),
         tagged(TAKEN, "2026-01-04T00:00:00"),
+        tagged(TAKEN, (MIDNIGHT + timedelta(days=100, seconds=1)).isoformat()),
+        lambda each: each._replace(source=arn("orders-1", "999999999999")),
     ],
     ids=[
         "the name alone",
@@ -204,11 +220,17 @@ def named(name: str) -> Callable[[OwnSnapshot], OwnSnapshot]:
         "an empty time",
         "a day",
         "a time of no zone",
+        "data newer than its copy",
+        "a copy of another snapshot, as RDS says",
     ],
 )
 def test_what_lacks_anything_is_not_ours(changed: Callable[[OwnSnapshot], OwnSnapshot]) -> None:
     assert copies(own(1)) != []
     assert copies(changed(own(1))) == []
+
+
+def test_where_rds_does_not_say_of_what_it_is_a_copy_the_tag_does() -> None:
+    assert copies(own(1)._replace(source=None)) == copies(own(1))
 
 
 def test_a_copy_under_an_old_key_is_still_ours() -> None:
@@ -305,7 +327,7 @@ def test_the_newest_copy_and_the_one_that_is_waited_for(
 ) -> None:
     found = copies(*made)
     chosen = newest_copy(found, COPYING)
-    assert (chosen and chosen.arn) == (newest and arn(COPYING.name(arn(newest)), ACCEPTANCE))
+    assert (chosen and chosen.arn) == (newest and arn(name_of(newest), ACCEPTANCE))
     waited = pending_copy(found, COPYING)
     assert (waited and waited.source.identifier) == pending
 
@@ -349,7 +371,7 @@ def test_a_share_is_copied_once_and_only_if_it_is_news(
 
 
 def beyond(made: list[OwnSnapshot], keep: int, kept: tuple[str, ...] = ()) -> list[str]:
-    arns = [arn(COPYING.name(arn(name)), ACCEPTANCE) for name in kept]
+    arns = [arn(name_of(name), ACCEPTANCE) for name in kept]
     return nights(superfluous(copies(*made), COPYING._replace(keep=keep), arns))
 
 

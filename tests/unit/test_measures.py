@@ -58,6 +58,24 @@ def test_age_and_duration_are_measured() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("use_case", "outcome", "more", "measured"),
+    [
+        ("update", "updated", {}, 1),
+        ("update", "unchanged", {"copy": None}, 1),
+        ("copies", "updated", {"copy": None}, 1),
+        # The copy that is being made will be newer: an alarm would ring every time it takes a while.
+        ("update", "unchanged", {"copy": {"progress": 40}}, 0),
+        # It grows by the quarter of an hour, all fortnight.
+        ("copies", "unchanged", {"copy": None}, 0),
+    ],
+)
+def test_an_age_that_is_no_news_is_not_measured(
+    use_case: str, outcome: str, more: dict[str, object], measured: int
+) -> None:
+    assert len(counted(use_case, outcome, None, age_hours=336.2, **more)) == measured
+
+
 def test_one_databases_failure_is_not_anothers() -> None:
     entries = (
         {"name": "rds", "outcome": "updated", "age_hours": 6.5},

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.copies import PREFIX, Copying
+from chalicelib.copies import PREFIX, SOURCE, Copying
 from chalicelib.errors import AwsError
 from chalicelib.follow import Ended, follow
 from chalicelib.latest import follow_copies, update
 from chalicelib.ledger import Note, Run
-from chalicelib.marks import MADE_FOR
+from chalicelib.marks import MADE_FOR, TAKEN
 from chalicelib.overview import status
 from chalicelib.pin import Pin, pin
 from chalicelib.refresh import Answer, Order, promote, refresh_now
@@ -69,9 +69,15 @@ def copying_of(settings: Settings) -> Copying:
     return copying
 
 
+DAYS = {"a": 10, "b": 9, "c": 8, "d": 7, "e": 6, "f": 20, "broken": 1}
+
+
 def copy_of(settings: Settings, name: str) -> str:
-    """The ARN of the copy of production's snapshot of that name."""
-    return arn(copying_of(settings).name(arn(name)), ACCEPTANCE)
+    """The ARN of the copy of production's snapshot of that name, which may be one of ``DAYS``."""
+    share = snapshot(name)
+    if name in DAYS:
+        share = snapshot(name, created=SUNDAY - timedelta(days=DAYS[name]))
+    return arn(copying_of(settings).name_for(share), ACCEPTANCE)
 
 
 def add_copy(
@@ -85,7 +91,7 @@ def add_copy(
     """A copy that was made today of a share of some days ago, which is gone; its ARN."""
     copying = copying_of(settings)
     share = snapshot(name, created=SUNDAY - timedelta(days=days), **facts)
-    made = copy_of(settings, name)
+    made = arn(copying.name_for(share), ACCEPTANCE)
     aws.snapshots.all.append(
         share._replace(arn=made, account=ACCEPTANCE, own=True, status=status, created=aws.time)
     )
@@ -341,7 +347,7 @@ def test_two_updates_at_once_ask_for_one_copy(settings: Settings, aws: InMemoryA
 def test_a_name_that_a_stranger_took_between_the_two_is_refused(
     settings: Settings, aws: InMemoryAws
 ) -> None:
-    stranger = snapshot(copying_of(settings).name(arn("new")), ACCEPTANCE)
+    stranger = snapshot(copying_of(settings).name_for(snapshot("new")), ACCEPTANCE)
 
     def race(when: str, operation: str) -> None:
         if (when, operation) == ("before", "copy"):
@@ -397,6 +403,41 @@ def test_what_a_killed_attempt_put_is_taken_back_while_a_newer_one_is_copied(
     update(settings, aws, TWO_O_CLOCK)
     assert promote(settings, aws, SUNDAY).reason == "copy-pending"
     assert aws.values()[CURRENT] == arn("old")
+
+
+@pytest.mark.parametrize("present", ["an older copy", "the share itself", "refreshed to the older"])
+def test_the_newest_copy_is_promoted_although_the_poll_has_not_seen_it(
+    settings: Settings, aws: InMemoryAws, present: str
+) -> None:
+    """RDS may finish it in the quarter of an hour before the restore; the poll then says the same."""
+    older = add_copy(aws, settings, "older", days=5)
+    if present == "refreshed to the older":
+        aws.parameters.put(CURRENT, older, BY_HAND)
+        aws.pipelines.start(PIPELINE, "a token")
+        aws.pipelines.finish(PIPELINE)
+    aws.parameters.put(LATEST, arn("new") if present == "the share itself" else older, BY_HAND)
+    update(settings, aws, TWO_O_CLOCK)
+    aws.snapshots.settle()
+    aws.parameters.put(LATEST, arn("new") if present == "the share itself" else older, BY_HAND)
+    calm(aws, minutes=5)
+
+    assert promote(settings, aws, SUNDAY).outcome == "started"
+
+    assert aws.values()[CURRENT] == copy_of(settings, "new")
+    follow_copies(settings, aws, POLLED)
+    assert aws.values()[LATEST] == copy_of(settings, "new")
+
+
+def test_the_first_copy_is_waited_for_until_the_poll_has_recorded_it(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    update(settings, aws, TWO_O_CLOCK)
+    aws.snapshots.settle()
+    assert told(promote(settings, aws, SUNDAY)) == (
+        "failed",
+        "copy-pending",
+        f"{copy_of(settings, 'new')} is available, and not recorded in latest yet",
+    )
 
 
 def test_an_older_copy_under_way_is_not_waited_for(settings: Settings, aws: InMemoryAws) -> None:
@@ -532,11 +573,11 @@ def lose_source(aws: InMemoryAws) -> None:
 
 
 def unencrypted(aws: InMemoryAws) -> None:
-    aws.snapshots.all = [each._replace(encrypted=False) for each in aws.snapshots.all]
+    aws.snapshots.unencrypted.add(arn("new"))
 
 
 def take_name(aws: InMemoryAws) -> None:
-    name = copying_of(Settings.from_environment(COPIED)).name(arn("new"))
+    name = copying_of(Settings.from_environment(COPIED)).name_for(snapshot("new"))
     aws.snapshots.all.append(snapshot(name, ACCEPTANCE))
 
 
@@ -550,11 +591,7 @@ REFUSALS = [
     (deny_key, "copy-key-denied", f"RDS does not copy {arn('new')}: no access to {KEY}"),
     (fill_quota, "copy-quota", f"RDS does not copy {arn('new')}: too many copies under way"),
     (lose_source, "snapshot-gone", f"RDS does not copy {arn('new')}: it is not available"),
-    (
-        unencrypted,
-        "copy-unencrypted",
-        f"{arn('new')} is not encrypted, and RDS encrypts no copy of such a snapshot",
-    ),
+    (unencrypted, "copy-unencrypted", f"RDS does not copy {arn('new')}: it is not encrypted"),
     (
         take_name,
         "copy-name-taken",
@@ -577,7 +614,7 @@ def test_what_people_must_mend_has_a_name_and_is_told(
     happens(aws)
     before = aws.values()
     answer = update(settings, aws, TWO_O_CLOCK)
-    name = copying_of(settings).name(arn("new"))
+    name = copying_of(settings).name_for(snapshot("new"))
     assert told(answer) == ("failed", reason, message.format(name=name))
     assert aws.values() == before
     (notice,) = aws.people.told
@@ -611,12 +648,6 @@ def test_what_was_mended_is_copied_by_the_next_update(settings: Settings, aws: I
     assert own_arns(aws) == [copy_of(settings, "new")]
 
 
-def test_an_unencrypted_share_is_not_even_asked_for(settings: Settings, aws: InMemoryAws) -> None:
-    unencrypted(aws)
-    update(settings, aws, TWO_O_CLOCK)
-    assert copies_made(aws) == 0
-
-
 def test_a_copy_that_failed_is_told_once_deleted_and_asked_for_anew(
     settings: Settings, aws: InMemoryAws
 ) -> None:
@@ -647,7 +678,25 @@ def test_a_source_that_is_gone_half_way_leaves_the_next_newest(
     update(settings, aws, TWO_O_CLOCK)
     aws.snapshots.settle()
     follow_copies(settings, aws, POLLED)
-    assert aws.values()[LATEST] == copy_of(settings, "old")
+    (copied,) = own_arns(aws)
+    assert aws.values()[LATEST] == copied
+    assert aws.snapshots.tags[copied][SOURCE] == arn("old")
+
+
+def test_a_snapshot_taken_anew_under_its_old_name_is_copied(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    """Some companies share one name for ever, and take what it stands for anew."""
+    update(settings, aws, TWO_O_CLOCK)
+    aws.snapshots.settle()
+    follow_copies(settings, aws, POLLED)
+    anew = snapshot("new", created=SUNDAY)
+    aws.snapshots.all = [anew if each.arn == anew.arn else each for each in aws.snapshots.all]
+    update(settings, aws, TWO_O_CLOCK)
+    aws.snapshots.settle()
+    follow_copies(settings, aws, POLLED)
+    assert copies_made(aws) == 2
+    assert aws.snapshots.tags[aws.values()[LATEST]][TAKEN] == SUNDAY.isoformat()
 
 
 def test_a_failed_copy_under_an_old_key_is_cleared_away(
@@ -698,9 +747,7 @@ def poll_with(settings: Settings, aws: InMemoryAws, *, keep: int = 1, **changes:
 @pytest.fixture
 def five(settings: Settings, aws: InMemoryAws) -> dict[str, str]:
     """Five copies, ``a`` the oldest; *latest* has been recorded, and *current* is a share."""
-    made = {
-        name: add_copy(aws, settings, name, days=10 - days) for days, name in enumerate("abcde")
-    }
+    made = {name: add_copy(aws, settings, name, days=DAYS[name]) for name in "abcde"}
     aws.parameters.put(LATEST, made["e"], BY_HAND)
     return made
 
@@ -851,7 +898,7 @@ def test_a_share_with_our_name_is_left_alone(
     settings: Settings, aws: InMemoryAws, five: dict[str, str]
 ) -> None:
     """Anybody may share a snapshot of any name, but its tags cannot be seen here."""
-    name = copying_of(settings).name(arn("a"))
+    name = copy_of(settings, "a").rpartition(":")[2]
     share = snapshot(name, created=SUNDAY)
     aws.snapshots.all.append(share)
     poll_with(settings, aws)
@@ -861,7 +908,7 @@ def test_a_share_with_our_name_is_left_alone(
 def test_a_copy_under_way_is_not_deleted(
     settings: Settings, aws: InMemoryAws, five: dict[str, str]
 ) -> None:
-    add_copy(aws, settings, "f", days=20, status="copying")
+    add_copy(aws, settings, "f", days=DAYS["f"], status="copying")
     assert poll_with(settings, aws, keep=5) == []
 
 
@@ -903,7 +950,7 @@ def test_only_the_database_that_has_copies_waits_for_one(
     docs = one_of_two.databases[1].copying
     assert docs is not None
     assert both.values()[CURRENT] == arn("new")
-    assert both.values()[OTHER_CURRENT] == arn(docs.name(arn("docs-new")), ACCEPTANCE)
+    assert both.values()[OTHER_CURRENT] == arn(docs.name_for(snapshot("docs-new")), ACCEPTANCE)
 
 
 def test_a_placeholder_of_a_database_without_copies_is_no_latest(
@@ -941,6 +988,99 @@ def test_what_fails_for_one_database_is_told_although_the_others_is_recorded(
     assert both.values()[LATEST] == copy_of(settings, "new")
 
 
+def refuse_for(aws: InMemoryAws, operation: str, *subjects: str) -> None:
+    """AWS does not do this for these."""
+    call = getattr(aws.snapshots, operation)
+
+    def refusing(subject: str, *more: Any) -> Any:
+        if subject in subjects:
+            raise AwsError(operation, subject, "InvalidDBClusterSnapshotStateFault", "no")
+        return call(subject, *more)
+
+    setattr(aws.snapshots, operation, refusing)
+
+
+def test_what_aws_does_not_copy_for_one_database_stops_no_other(both: InMemoryAws) -> None:
+    settings = Settings.from_environment(TWO_OF_WHICH_ONE | {"RDS_COPY_KMS_KEY_ID": KEY})
+    refuse_for(both, "copy", arn("new"))
+    with pytest.raises(AwsError, match=f"copy of {arn('new')} failed"):
+        update(settings, both, TWO_O_CLOCK)
+    assert [both.snapshots.tags[each][SOURCE] for each in own_arns(both)] == [arn("docs-new")]
+
+
+def test_what_is_refused_beside_it_is_told_with_what_aws_did_not_do(both: InMemoryAws) -> None:
+    """An attempt that raises has no answer."""
+    settings = Settings.from_environment(TWO_OF_WHICH_ONE | {"RDS_COPY_KMS_KEY_ID": KEY})
+    refuse_for(both, "copy", arn("new"))
+    both.snapshots.unencrypted.add(arn("docs-new"))
+    with pytest.raises(AwsError):
+        update(settings, both, TWO_O_CLOCK)
+    (notice,) = both.people.told
+    assert f"copy of {arn('new')} failed" in notice.body
+    assert f"RDS does not copy {arn('docs-new')}: it is not encrypted." in notice.body
+
+
+def test_a_copy_that_cannot_be_deleted_keeps_no_other_databases(both: InMemoryAws) -> None:
+    settings = Settings.from_environment(
+        TWO_OF_WHICH_ONE | {"RDS_COPY_KMS_KEY_ID": KEY, "RDS_COPIES_TO_KEEP": "1"}
+    )
+    update(settings, both, TWO_O_CLOCK)
+    both.snapshots.settle("failed")
+    for name in "abc":
+        add_copy(both, settings, name, days=DAYS[name])
+    broken = [each.arn.rpartition(":")[2] for each in both.snapshots.all if each.status == "failed"]
+    refuse_for(both, "delete", *broken)
+    with pytest.raises(AwsError) as raised:
+        follow_copies(settings, both, POLLED)
+    assert len([str(raised.value), *raised.value.__notes__]) == len(broken) == 2
+    assert copy_of(settings, "c") in own_arns(both)
+    assert len(own_arns(both)) == 3
+
+
+def test_a_ledger_that_cannot_be_read_keeps_no_other_database(both: InMemoryAws) -> None:
+    settings = Settings.from_environment(
+        TWO_OF_WHICH_ONE | {"RDS_COPY_KMS_KEY_ID": KEY, "RDS_COPIES_TO_KEEP": "1"}
+    )
+    for name in "ab":
+        add_copy(both, settings, name, days=DAYS[name])
+    update(settings, both, TWO_O_CLOCK)
+    both.snapshots.settle()
+    refuse(both, "history")
+    with pytest.raises(AwsError, match="history of it failed"):
+        follow_copies(settings, both, POLLED)
+    docs = both.values()[OTHER_LATEST]
+    assert both.snapshots.tags[docs][SOURCE] == arn("docs-new")
+
+
+def test_the_sixth_database_is_copied_by_an_update_that_comes_again(aws: InMemoryAws) -> None:
+    """RDS copies five at a time: several updates a night are the way to more."""
+    prefixes = [f"D{number}" for number in range(COPIES_UNDER_WAY + 1)]
+    stage = {name: value for name, value in STAGE.items() if "RDS" not in name}
+    for prefix in prefixes:
+        stage |= {
+            f"SSM_{prefix}_LATEST_SNAPSHOT_NAME": f"/{prefix}/latest",
+            f"SSM_{prefix}_CURRENT_SNAPSHOT_NAME": f"/{prefix}/current",
+            f"{prefix}_ENGINE": "docdb",
+            f"{prefix}_ENGINE_VERSION": "5",
+            f"{prefix}_SOURCE_CLUSTER": prefix.lower(),
+            f"{prefix}_COPY_KMS_KEY_ID": KEY,
+        }
+    settings = Settings.from_environment(stage | {"DATABASES": ",".join(prefixes)})
+    aws.snapshots.all += [
+        snapshot(f"of-{each}", **DOCUMENTS | {"cluster": each.lower()}) for each in prefixes
+    ]
+    assert update(settings, aws, TWO_O_CLOCK).reason == "copy-quota"
+    aws.snapshots.settle()
+    follow_copies(settings, aws, POLLED)
+    assert update(settings, aws, TWO_O_CLOCK).reason is None
+    aws.snapshots.settle()
+    follow_copies(settings, aws, POLLED)
+    latest = [aws.values()[f"/{prefix}/latest"] for prefix in prefixes]
+    assert [aws.snapshots.tags[each][SOURCE] for each in latest] == [
+        arn(f"of-{each}") for each in prefixes
+    ]
+
+
 def test_the_databases_share_the_quota_and_not_their_fate(both: InMemoryAws) -> None:
     settings = Settings.from_environment(TWO_OF_WHICH_ONE | {"RDS_COPY_KMS_KEY_ID": KEY})
     both.snapshots.all += [
@@ -973,9 +1113,9 @@ def crowded() -> InMemoryAws:
     """A poll has everything to do: record, tell of a failure, and let go."""
     aws = first_night()
     settings = Settings.from_environment(COPIED)
-    for days, name in enumerate("abcde"):
-        add_copy(aws, settings, name, days=10 - days)
-    add_copy(aws, settings, "broken", days=1, status="failed")
+    for name in "abcde":
+        add_copy(aws, settings, name, days=DAYS[name])
+    add_copy(aws, settings, "broken", days=DAYS["broken"], status="failed")
     aws.parameters.put(LATEST, copy_of(settings, "d"), BY_HAND)
     aws.parameters.put(CURRENT, copy_of(settings, "a"), BY_HAND)
     return aws
@@ -1034,7 +1174,7 @@ def test_a_process_that_dies_anywhere_and_runs_again_ends_in_the_same_state(
 def test_a_failed_copy_that_cannot_be_deleted_keeps_nothing_else(settings: Settings) -> None:
     """AWS documents only that available ones can be deleted."""
     aws = crowded()
-    broken = copying_of(settings).name(arn("broken"))
+    broken = copy_of(settings, "broken").rpartition(":")[2]
     delete = aws.snapshots.delete
 
     def refuse_broken(identifier: str) -> None:
@@ -1096,6 +1236,16 @@ def test_the_status_says_that_a_newer_one_is_still_copied(
     aws.snapshots.settle()
     follow_copies(settings, aws, POLLED)
     assert problems(settings, aws) == []
+
+
+def test_the_status_of_a_database_that_has_its_latest_says_it_too(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    older = add_copy(aws, settings, "older", days=5)
+    aws.parameters.put(LATEST, older, BY_HAND)
+    aws.parameters.put(CURRENT, older, BY_HAND)
+    update(settings, aws, TWO_O_CLOCK)
+    assert problems(settings, aws) == [PENDING]
 
 
 def test_the_status_says_that_the_share_itself_would_not_be_promoted(
