@@ -130,6 +130,61 @@ def test_a_deployment_makes_two_functions_with_a_role_and_a_schedule_each(
     }
 
 
+def alarms(deployed: Production) -> dict[str, dict[str, Any]]:
+    """Deploys what the README says to deploy beside the functions; the alarms there are then, by name."""
+    cloudformation, name = deployed.client("cloudformation"), f"{DEPLOYED}-alarms"
+    parameters = {"Stage": STAGE, "TopicArn": deployed.variables["NOTIFICATION_TOPIC_ARN"]}
+    cloudformation.create_stack(
+        StackName=name,
+        TemplateBody=(PROJECT / "source/alarms.yaml").read_text(),
+        Parameters=[
+            {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+        ],
+    )
+    cloudformation.get_waiter("stack_create_complete").wait(
+        StackName=name, WaiterConfig={"Delay": 0.05, "MaxAttempts": 100}
+    )
+    found = deployed.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    return {each["AlarmName"]: each for each in found}
+
+
+def test_alarms_on_errors_and_on_a_poll_that_is_missing_tell_people(production: Production) -> None:
+    def alarm(function: str, **facts: Any) -> dict[str, Any]:
+        return {
+            "AlarmActions": [production.variables["NOTIFICATION_TOPIC_ARN"]],
+            "Namespace": "AWS/Lambda",
+            "Dimensions": [{"Name": "FunctionName", "Value": f"{DEPLOYED}-{function}"}],
+            "Statistic": "Sum",
+            "Threshold": 1,
+            **facts,
+        }
+
+    errors = {
+        "MetricName": "Errors",
+        "EvaluationPeriods": 1,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "TreatMissingData": "notBreaching",
+    }
+    expected = {
+        f"{DEPLOYED}-errors-{SHARE}": alarm(SHARE, **errors, Period=300),
+        f"{DEPLOYED}-errors-{FOLLOW_SHARES}": alarm(FOLLOW_SHARES, **errors, Period=900),
+        f"{DEPLOYED}-follow-overdue": alarm(
+            FOLLOW_SHARES,
+            MetricName="Invocations",
+            Period=900,
+            EvaluationPeriods=4,
+            DatapointsToAlarm=4,
+            ComparisonOperator="LessThanThreshold",
+            TreatMissingData="breaching",
+        ),
+    }
+    found = alarms(production)
+    assert found.keys() == expected.keys()
+    assert {
+        name: {key: found[name][key] for key in facts} for name, facts in expected.items()
+    } == expected
+
+
 def test_a_wrong_stage_fails_the_deployment_with_every_problem(
     production: Production, tmp_path: Path
 ) -> None:

@@ -97,6 +97,16 @@ def test_the_readme_s_key_policy_is_the_one_that_the_local_cloud_s_production_ha
     assert json.loads(statement) == ACCEPTANCE_RESTORES
 
 
+def test_the_readme_deploys_the_alarms_with_every_parameter_of_their_template() -> None:
+    (command,) = re.findall(r"aws cloudformation deploy (?:.*\\\n)*.*", README)
+    (template,) = re.findall(r"--template-file (\S+)", command)
+    declared = (
+        (SOURCE / template).read_text().split("\nParameters:\n")[1].split("\nResources:\n")[0]
+    )
+    given = command.split("--parameter-overrides")[1]
+    assert re.findall(r"(\w+)=", given) == re.findall(r"^  (\w+):$", declared, re.MULTILINE)
+
+
 @pytest.mark.parametrize("stage", ["local", "production"])
 def test_the_stages_that_are_there_are_right(stage: str) -> None:
     config = json.loads((SOURCE / ".chalice/config.json").read_text())
