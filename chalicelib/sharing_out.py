@@ -78,7 +78,7 @@ def share(settings: SourceSettings, world: SourceWorld, scheduled: datetime) -> 
     cause = _cause(scheduled)
     _tell_refusals(world, SHARE, cause, entries)
     if missed:
-        error = _joined(missed)
+        error = _joined(missed.values())
         concerned = {"clusters": ",".join(missed)}
         world.people.tell(notices.not_done("SHARING FAILED", SHARE, cause, concerned, error))
         raise error
@@ -91,18 +91,17 @@ def follow_shares(settings: SourceSettings, world: SourceWorld, scheduled: datet
     One that failed is told of and deleted, so that the next schedule begins anew.
     """
     own = list(world.snapshots.own())
-    broken: list[Share] = []
+    going: list[Share] = []
     entries, missed = _each(
         settings.clusters,
-        lambda cluster: _follow(settings.sharing, world, cluster, own, broken),
+        lambda cluster: _follow(settings.sharing, world, cluster, own, going),
     )
     # What AWS did not do is raised and rings the alarm, but is not told: this runs all day.
     _tell_refusals(world, FOLLOW_SHARES, _cause(scheduled), entries)
-    for each in broken:
-        # After people were told: a kill between the two tells it twice, not never.
-        world.snapshots.delete(each.identifier)
-    if missed:
-        raise _joined(missed)
+    # After people were told: a kill between the two tells it twice, not never.
+    errors = [*missed.values(), *_let_go(settings.sharing, world, going)]
+    if errors:
+        raise _joined(errors)
     return _answer(entries)
 
 
@@ -135,31 +134,44 @@ def _follow(
     world: SourceWorld,
     name: str,
     own: Sequence[OwnSnapshot],
-    broken: list[Share],
+    going: list[Share],
 ) -> Json:
+    """Share what can be; what is to be deleted is added to ``going``."""
     shares = ours(own, name, sharing)
     shared = []
     for each in kept(shares, sharing):
         if sharing.account not in world.snapshots.readers(each.identifier):
             world.snapshots.share(each.identifier, sharing.account)
             shared.append(each)
-    # Only now: until its successor is shared, acceptance may still want the oldest.
-    deleted = superfluous(shares, sharing)
-    for each in deleted:
-        if sharing.account in world.snapshots.readers(each.identifier):
-            world.snapshots.unshare(each.identifier, sharing.account)
-        world.snapshots.delete(each.identifier)
     came_to_nothing = [each for each in shares if each.failed]
-    broken += came_to_nothing
+    # Only now: until its successor is shared, acceptance may still want the oldest.
+    deleted = [*superfluous(shares, sharing), *came_to_nothing]
+    going += deleted
     told = _entry(name, "shared" if shared else "unchanged") | {
         "shared": _arns(shared),
         "under_way": _arns([each for each in shares if each.under_way]),
-        "deleted": _arns([*deleted, *came_to_nothing]),
+        "deleted": _arns(deleted),
     }
     if came_to_nothing:
         arns = ", ".join(_arns(came_to_nothing))
         told |= failed(Refused("share-failed", f"{name}: RDS could not make {arns}"))
     return told
+
+
+def _let_go(sharing: Sharing, world: SourceWorld, going: Iterable[Share]) -> list[AwsError]:
+    """Stop sharing and delete; returns what AWS did not do, which must not stop the others.
+
+    RDS may refuse to delete one that failed: its reference has only what is available deleted.
+    """
+    errors = []
+    for each in going:
+        try:
+            if each.available and sharing.account in world.snapshots.readers(each.identifier):
+                world.snapshots.unshare(each.identifier, sharing.account)
+            world.snapshots.delete(each.identifier)
+        except AwsError as error:
+            errors.append(error)
+    return errors
 
 
 def _each(
@@ -178,9 +190,9 @@ def _each(
     return entries, missed
 
 
-def _joined(missed: Mapping[str, AwsError]) -> AwsError:
+def _joined(errors: Iterable[AwsError]) -> AwsError:
     """The first error, which tells of the others, too."""
-    first, *others = missed.values()
+    first, *others = errors
     for other in others:
         first.add_note(str(other))
     return first

@@ -478,6 +478,97 @@ def test_a_failure_is_told_before_it_is_forgotten(aws: InMemoryAws) -> None:
     assert told(aws) == ["aurora-refresh: SHARING FAILED: share-failed (orders,billing)"]
 
 
+def refusing_to_delete(aws: InMemoryAws, *arns: str) -> None:
+    """RDS's model has only what is available deleted: it may refuse what failed."""
+    delete = aws.snapshots.delete
+
+    def fussy(identifier: str) -> None:
+        if arn(identifier) in arns:
+            state = "InvalidDBClusterSnapshotStateFault"
+            raise AwsError("DeleteDBClusterSnapshot", identifier, state, "not available")
+        delete(identifier)
+
+    aws.snapshots.delete = fussy  # type: ignore[method-assign]
+
+
+def failed_in(aws: InMemoryAws, cluster: str, scheduled: datetime) -> str:
+    """One more snapshot of the cluster, which failed; its ARN."""
+    identifier = SETTINGS.sharing.name(cluster, scheduled)
+    aws.snapshots.all.append(snapshot(identifier, own=True, cluster=cluster, status="failed"))
+    aws.snapshots.tags[arn(identifier)] = SETTINGS.sharing.tags(scheduled)
+    return arn(identifier)
+
+
+def test_one_that_cannot_be_deleted_keeps_no_other_from_going(aws: InMemoryAws) -> None:
+    weeks = [SATURDAY + week * WEEK for week in range(4)]
+    for week in weeks[:2]:
+        a_saturday(aws, week)
+    share(SETTINGS, aws, weeks[2])
+    aws.snapshots.settle()
+    stuck = failed_in(aws, "orders", weeks[3])
+    gone = failed_in(aws, "billing", weeks[3])
+    oldest = name("orders", weeks[0])
+    refusing_to_delete(aws, oldest, stuck)
+    with pytest.raises(AwsError, match=r"^DeleteDBClusterSnapshot of ") as caught:
+        follow_shares(SETTINGS, aws, weeks[2] + POLL)
+    refused = [str(caught.value), *caught.value.__notes__]
+    assert [line.split()[2] for line in refused] == [
+        each.rpartition(":")[2] for each in (oldest, stuck)
+    ]
+    assert gone not in states(aws)
+    assert states(aws) == {
+        oldest: ("available", set()),
+        stuck: ("failed", set()),
+        **{
+            name(cluster, week): ("available", {ACCEPTANCE})
+            for cluster in ("orders", "billing")
+            for week in weeks[1:3]
+        },
+    }
+    assert told(aws) == ["aurora-refresh: SHARING FAILED: share-failed (orders,billing)"]
+
+
+def test_one_cluster_s_error_is_not_hidden_by_what_cannot_be_deleted_of_another(
+    aws: InMemoryAws,
+) -> None:
+    share(SETTINGS, aws, SATURDAY)
+    aws.snapshots.settle()
+    failed = [failed_in(aws, "billing", SATURDAY + week * WEEK) for week in (1, 2)]
+    refusing_to_delete(aws, *failed)
+    first = [AwsError("ModifyDBClusterSnapshotAttribute", "orders", "Throttling", "not now")]
+
+    def interrupt(when: str, operation: str) -> None:
+        if operation == "share" and first:
+            raise first.pop()
+
+    aws.interrupt = interrupt
+    with pytest.raises(AwsError, match="ModifyDBClusterSnapshotAttribute of orders") as caught:
+        follow_shares(SETTINGS, aws, SATURDAY + POLL)
+    assert [note.split(":")[0] for note in caught.value.__notes__] == [
+        f"DeleteDBClusterSnapshot of {each.rpartition(':')[2]} failed" for each in reversed(failed)
+    ]
+
+
+def test_people_are_told_before_anything_is_deleted_and_the_oldest_goes_once_unshared(
+    aws: InMemoryAws,
+) -> None:
+    settings = SETTINGS._replace(clusters=("orders",))
+    for week in range(2):
+        a_saturday(aws, SATURDAY + week * WEEK, settings)
+    share(settings, aws, SATURDAY + 2 * WEEK)
+    aws.snapshots.settle()
+    failed_in(aws, "orders", SATURDAY + 3 * WEEK)
+    aws.calls.clear()
+    follow_shares(settings, aws, SATURDAY + 2 * WEEK + POLL)
+    assert aws.calls == [
+        "own",
+        *("readers", "share", "readers"),
+        "_publish",
+        *("readers", "unshare", "delete"),
+        "delete",
+    ]
+
+
 @pytest.mark.parametrize("method", ["own", "readers", "share"])
 def test_what_aws_did_not_do_in_a_poll_rings_the_alarm_alone(aws: InMemoryAws, method: str) -> None:
     share(SETTINGS, aws, SATURDAY)
