@@ -1,6 +1,7 @@
 """What the app in production sees of AWS, as ``ports.py`` has it for acceptance."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import datetime
 from typing import Protocol
 
 from chalicelib.ports import People
@@ -54,7 +55,7 @@ class Keys(Protocol):
 
 
 class SourceWorld(Protocol):
-    """All of AWS that the source app uses."""
+    """All of AWS that the source app uses, and its clock."""
 
     @property
     def snapshots(self) -> SourceSnapshots: ...
@@ -67,3 +68,6 @@ class SourceWorld(Protocol):
 
     @property
     def people(self) -> People: ...
+
+    @property
+    def now(self) -> Callable[[], datetime]: ...

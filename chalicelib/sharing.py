@@ -4,7 +4,7 @@ Pure: no AWS, no clock. It is the counterpart of ``copies.py``, in the account a
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from chalicelib import marks
@@ -12,6 +12,8 @@ from chalicelib.errors import Refused
 from chalicelib.snapshots import OwnSnapshot, Snapshot
 
 PREFIX = "aurora-refresh-share-"
+# AWS takes an automated snapshot every day; it may take some hours, and the backup window be moved.
+OLDEST_AUTOMATED = timedelta(hours=36)
 
 
 class Cluster(NamedTuple):
@@ -106,12 +108,27 @@ def check_key(cluster: Cluster, sharing: Sharing) -> str:
     return sharing.key
 
 
-def newest_automated(cluster: str, snapshots: Iterable[Snapshot]) -> Snapshot:
-    """The newest of the cluster's automated snapshots that can be copied; raises Refused."""
-    usable = [each for each in snapshots if each.status == "available" and each.created]
+def newest_automated(cluster: str, snapshots: Iterable[Snapshot], now: datetime) -> Snapshot:
+    """The newest of the cluster's automated snapshots that can be copied; raises Refused.
+
+    Acceptance dates a copy by its making, so what is copied must be nearly as new.
+    """
+    usable = [
+        (each.created, each.arn, each)
+        for each in snapshots
+        if each.status == "available" and each.created
+    ]
     if not usable:
         raise Refused(
             "no-automated-snapshot",
             f"{cluster} has no automated snapshot that is available, of which to make a copy",
         )
-    return max(usable, key=lambda each: (each.created, each.arn))
+    created, arn, newest = max(usable)
+    if now - created > OLDEST_AUTOMATED:
+        raise Refused(
+            "automated-stale",
+            f"the newest automated snapshot of {cluster}, {arn}, is of "
+            f"{created.astimezone(UTC):%Y-%m-%d %H:%M} UTC, more than 36 hours ago: a copy would be "
+            "taken for newer data than it has",
+        )
+    return newest

@@ -34,6 +34,8 @@ NEXT_STEPS = {
     "default-key": "Set SHARE_KMS_KEY_ID to a customer-managed key whose policy lets acceptance use it, and "
     "deploy.",
     "no-automated-snapshot": "Turn the cluster's automated backups on, or wait for the first one.",
+    "automated-stale": "Look at the cluster's events for why AWS has taken no backup since, and wait for the "
+    "next one.",
     "snapshot-quota": "RDS keeps 100 manual cluster snapshots in a Region: delete what nobody needs.",
     "copy-quota": "RDS keeps 100 manual cluster snapshots in a Region, and copies five at a time: delete "
     "what nobody needs, or wait.",
@@ -112,7 +114,7 @@ def _ask(sharing: Sharing, world: SourceWorld, name: str, scheduled: datetime) -
     identifier = sharing.name(name, scheduled)
     if cluster.key and world.keys.is_default(cluster.key):
         key = check_key(cluster, sharing)
-        source = newest_automated(name, world.snapshots.automated(name))
+        source = newest_automated(name, world.snapshots.automated(name), world.now())
         assert source.created is not None  # an available snapshot has one
         same = of_the_same(source.created, ours(world.snapshots.own(), name, sharing))
         if same:

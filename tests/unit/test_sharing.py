@@ -219,12 +219,26 @@ def test_the_newest_automated_snapshot_is_copied() -> None:
         snapshot("rds:orders-3", created=SATURDAY, status="creating"),
         snapshot("rds:orders-4", created=None),
     ]
-    assert newest_automated("orders", found) == found[1]
-    assert newest_automated("orders", reversed(found)) == found[1]
+    assert newest_automated("orders", found, SATURDAY) == found[1]
+    assert newest_automated("orders", reversed(found), SATURDAY) == found[1]
 
 
 @pytest.mark.parametrize("found", [[], [snapshot(status="creating")], [snapshot(created=None)]])
 def test_without_an_automated_snapshot_there_is_nothing_to_copy(found: list[Any]) -> None:
     with pytest.raises(Refused, match=r"^orders has no automated snapshot") as caught:
-        newest_automated("orders", found)
+        newest_automated("orders", found, SATURDAY)
     assert caught.value.reason == "no-automated-snapshot"
+
+
+def test_an_automated_snapshot_of_a_day_and_a_half_is_copied_and_no_older_one() -> None:
+    tokyo = timezone(timedelta(hours=9))
+    newest = snapshot("rds:orders-2", created=(SATURDAY - timedelta(hours=36)).astimezone(tokyo))
+    found = [snapshot("rds:orders-1", created=SATURDAY - timedelta(hours=60)), newest]
+    assert newest_automated("orders", found, SATURDAY) == newest
+    with pytest.raises(Refused) as caught:
+        newest_automated("orders", found, SATURDAY + timedelta(seconds=1))
+    assert caught.value.reason == "automated-stale"
+    assert str(caught.value) == (
+        f"the newest automated snapshot of orders, {newest.arn}, is of 2026-01-02 10:00 UTC, more "
+        "than 36 hours ago: a copy would be taken for newer data than it has"
+    )

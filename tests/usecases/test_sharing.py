@@ -175,13 +175,18 @@ def test_a_copy_is_not_made_twice_though_a_newer_automated_snapshot_has_come(
 def test_the_same_automated_snapshot_is_not_copied_again(default: InMemoryAws) -> None:
     default.snapshots.all = default.snapshots.all[:2]  # none has come since
     a_saturday(default, SATURDAY)
-    answer = share(SETTINGS, default, SATURDAY + WEEK)
+    sunday = SATURDAY + timedelta(hours=12)
+    answer = share(SETTINGS, default, sunday)
     assert answer.clusters[1] == entry("billing", "unchanged", snapshot=name("billing"))
-    assert set(states(default)) == {
-        name("orders"),
-        name("orders", SATURDAY + WEEK),
-        name("billing"),
-    }
+    assert set(states(default)) == {name("orders"), name("orders", sunday), name("billing")}
+
+
+def test_the_age_of_an_automated_snapshot_is_that_on_the_day_of_its_copy(
+    default: InMemoryAws,
+) -> None:
+    default.time += timedelta(days=2)  # the event of the schedule comes again, by hand
+    answer = share(SETTINGS, default, SATURDAY)
+    assert (answer.outcome, answer.reason) == ("failed", "automated-stale")
 
 
 def test_the_default_key_without_another_is_refused_and_stops_no_other_cluster(
@@ -230,6 +235,14 @@ def no_automated(aws: InMemoryAws) -> None:
     aws.clusters.all["billing"] = Cluster("billing", "key/default")
 
 
+def old_automated(aws: InMemoryAws) -> None:
+    no_automated(aws)
+    taken = SATURDAY - timedelta(hours=37)
+    aws.snapshots.all = [
+        snapshot("rds:billing-1", own=True, cluster="billing", created=taken),
+    ]
+
+
 def full(aws: InMemoryAws) -> None:
     aws.snapshots.all = [snapshot(f"n{each}", own=True) for each in range(MANUAL_SNAPSHOTS - 1)]
 
@@ -249,6 +262,7 @@ def taken_name(aws: InMemoryAws) -> None:
     [
         (no_cluster, "cluster-missing"),
         (no_automated, "no-automated-snapshot"),
+        (old_automated, "automated-stale"),
         (full, "snapshot-quota"),
         (denied, "copy-key-denied"),
         (taken_name, "name-taken"),
@@ -670,6 +684,7 @@ def test_next_steps_are_kept_for_what_is_decided_and_nothing_else() -> None:
         "cluster-missing",
         "default-key",
         "no-automated-snapshot",
+        "automated-stale",
         "snapshot-quota",
         "copy-quota",
         "copy-key-denied",
