@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
 from chalicelib.aws import (
     CONFIG,
     LISTING_CONFIG,
@@ -56,10 +58,9 @@ class RdsSourceSnapshots(RdsSnapshots):
             except told.DBClusterSnapshotAlreadyExistsFault:
                 return None
             except told.SnapshotQuotaExceededFault as error:
-                message = (
-                    f"RDS takes no snapshot of {cluster}: {error.response['Error']['Message']}"
-                )
-                raise Refused("snapshot-quota", message) from error
+                raise Refused("snapshot-quota", _no_snapshot(cluster, error)) from error
+            except told.InvalidDBClusterStateFault as error:
+                raise Refused("cluster-busy", _no_snapshot(cluster, error)) from error
         return to_own_snapshot(taken["DBClusterSnapshot"], tags)
 
     def readers(self, identifier: str) -> Collection[str]:
@@ -95,6 +96,10 @@ class RdsSourceSnapshots(RdsSnapshots):
                 AttributeName=_READERS,
                 ValuesToRemove=[account],
             )
+
+
+def _no_snapshot(cluster: str, error: ClientError) -> str:
+    return f"RDS takes no snapshot of {cluster}: {error.response['Error']['Message']}"
 
 
 class RdsClusters:

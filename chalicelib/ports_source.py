@@ -21,7 +21,7 @@ class SourceSnapshots(Protocol):
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         """Ask for a snapshot of a cluster; None where one of that name exists already.
 
-        Raises Refused for what only people can mend: ``snapshot-quota``.
+        Raises Refused for what only people can mend: ``snapshot-quota``, ``cluster-busy``.
         """
 
     def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:

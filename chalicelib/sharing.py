@@ -82,6 +82,11 @@ def _recency(share: Share) -> tuple[datetime, datetime, str]:
     return share.taken, share.snapshot.created or share.taken, share.identifier
 
 
+def named(identifier: str, shares: Iterable[Share]) -> Share | None:
+    """The one of that name."""
+    return next((each for each in shares if each.identifier == identifier), None)
+
+
 def of_the_same(data: datetime, shares: Iterable[Share]) -> Share | None:
     """The one that already has, or will have, the data taken then."""
     return next((each for each in shares if each.taken == data and not each.failed), None)

@@ -17,6 +17,7 @@ from chalicelib.sharing import (
     Sharing,
     check_key,
     kept,
+    named,
     newest_automated,
     of_the_same,
     ours,
@@ -31,6 +32,7 @@ EVERY = "rate(15 minutes)"
 
 NEXT_STEPS = {
     "cluster-missing": "Correct CLUSTERS, and deploy.",
+    "cluster-busy": "Look at the cluster's status: wait until it is available, or start it.",
     "default-key": "Set SHARE_KMS_KEY_ID to a customer-managed key whose policy lets acceptance use it, and "
     "deploy.",
     "no-automated-snapshot": "Turn the cluster's automated backups on, or wait for the first one.",
@@ -112,23 +114,29 @@ def _ask(sharing: Sharing, world: SourceWorld, name: str, scheduled: datetime) -
     if cluster is None:
         raise Refused("cluster-missing", f"there is no DB cluster {name} here")
     identifier = sharing.name(name, scheduled)
+    # Looked for first: what an earlier delivery was given, RDS or a rule here may refuse by now.
+    before = ours(world.snapshots.own(), name, sharing)
+    if found := named(identifier, before):
+        return _found(name, found)
     if cluster.key and world.keys.is_default(cluster.key):
         key = check_key(cluster, sharing)
         source = newest_automated(name, world.snapshots.automated(name), world.now())
         assert source.created is not None  # an available snapshot has one
-        same = of_the_same(source.created, ours(world.snapshots.own(), name, sharing))
-        if same:
-            return _entry(name, "unchanged") | {"snapshot": same.snapshot.arn}
+        if same := of_the_same(source.created, before):
+            return _found(name, same)
         made = world.snapshots.copy(source.arn, identifier, key, sharing.tags(source.created))
     else:
         made = world.snapshots.take(name, identifier, sharing.tags(scheduled))
     if made:
         return _entry(name, "asked") | {"snapshot": made.snapshot.arn}
-    # Two deliveries may both have asked; but what is not ours is neither shared nor deleted.
-    for own in ours(world.snapshots.own(), name, sharing):
-        if own.identifier == identifier:
-            return _entry(name, "unchanged") | {"snapshot": own.snapshot.arn}
+    # Two deliveries may have asked at once; but what is not ours is neither shared nor deleted.
+    if found := named(identifier, ours(world.snapshots.own(), name, sharing)):
+        return _found(name, found)
     raise Refused("name-taken", f"there is a snapshot {identifier}, which has no tags of ours")
+
+
+def _found(name: str, found: Share) -> Json:
+    return _entry(name, "unchanged") | {"snapshot": found.snapshot.arn}
 
 
 def _follow(

@@ -159,6 +159,9 @@ class InMemorySnapshots:
     @_call
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         taken = arn(name, self.aws.account)
+        # What RDS looks at first is not documented; so it is what is harder on who asks.
+        if cluster in self.aws.clusters.busy:
+            raise Refused("cluster-busy", f"RDS takes no snapshot of {cluster}: it is busy")
         if any(each.arn == taken for each in self.all):
             return None
         if len(list(self.own())) >= MANUAL_SNAPSHOTS:
@@ -201,6 +204,7 @@ class InMemoryClusters:
     def __init__(self, aws: InMemoryAws) -> None:
         self.aws = aws
         self.all: dict[str, Cluster] = {}
+        self.busy: set[str] = set()
 
     @_call
     def find(self, name: str) -> Cluster | None:

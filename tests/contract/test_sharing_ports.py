@@ -34,6 +34,8 @@ class Stage(Protocol):
 
     def cluster(self, name: str, key: str | None = ...) -> None: ...
 
+    def stop(self, name: str) -> None: ...
+
     def have(self, name: str, **facts: Any) -> None: ...
 
     def settle(self) -> None: ...
@@ -52,6 +54,9 @@ class FakeStage:
 
     def cluster(self, name: str, key: str | None = None) -> None:
         self.world.clusters.all[name] = Cluster(name, key)
+
+    def stop(self, name: str) -> None:
+        self.world.clusters.busy.add(name)
 
     def have(self, name: str, **facts: Any) -> None:
         self.world.snapshots.all.append(snapshot(name, own=True, **facts))
@@ -83,6 +88,11 @@ class CloudStage:
             MasterUserPassword="a-password-that-is-no-secret",
             **({"StorageEncrypted": True, "KmsKeyId": key} if key else {}),
         )
+
+    def stop(self, name: str) -> None:
+        rds = self.cloud.client("rds", PRODUCTION)
+        rds.describe_db_clusters(DBClusterIdentifier=name)  # a look ends its creation
+        rds.stop_db_cluster(DBClusterIdentifier=name)
 
     def have(self, name: str, **facts: Any) -> None:
         kind = "automated" if name.startswith("rds:") else "manual"
@@ -174,6 +184,15 @@ def test_too_many_snapshots_are_refused(stage: Stage) -> None:
     with pytest.raises(Refused, match=r"^RDS takes no snapshot of orders: ") as caught:
         stage.world.snapshots.take("orders", "share-1", TAGS)
     assert caught.value.reason == "snapshot-quota"
+
+
+def test_of_a_cluster_that_is_not_available_no_snapshot_is_taken(stage: Stage) -> None:
+    stage.cluster("orders")
+    stage.stop("orders")
+    with pytest.raises(Refused, match=r"^RDS takes no snapshot of orders: ") as caught:
+        stage.world.snapshots.take("orders", "share-1", TAGS)
+    assert caught.value.reason == "cluster-busy"
+    assert listed(stage) == []
 
 
 def test_automated_snapshots_are_listed_by_their_cluster(stage: Stage) -> None:

@@ -144,6 +144,31 @@ def test_a_second_delivery_finds_what_the_first_has_asked_for(aws: InMemoryAws) 
     assert states(aws) == before
 
 
+def test_a_second_delivery_is_not_refused_what_the_first_was_given(default: InMemoryAws) -> None:
+    share(SETTINGS, default, SATURDAY)
+    before = states(default)
+    default.clusters.busy.add("orders")  # as one is while it is being backed up
+    default.time += timedelta(days=2)  # by then the automated snapshot is too old
+    answer = share(SETTINGS, default, SATURDAY)
+    assert [each["outcome"] for each in answer.clusters] == ["unchanged", "unchanged"]
+    assert states(default) == before
+
+
+def test_of_two_deliveries_at_once_one_asks_and_both_find_it(aws: InMemoryAws) -> None:
+    def the_other_is_faster(when: str, operation: str) -> None:
+        if (when, operation) == ("before", "take"):
+            aws.interrupt = lambda when, operation: None
+            share(SETTINGS, aws, SATURDAY)
+
+    aws.interrupt = the_other_is_faster
+    answer = share(SETTINGS, aws, SATURDAY)
+    assert answer.clusters == (
+        entry("orders", "unchanged", snapshot=name("orders")),
+        entry("billing", "unchanged", snapshot=name("billing")),
+    )
+    assert set(states(aws)) == {name("orders"), name("billing")}
+
+
 def test_a_delivery_that_comes_a_week_late_finds_its_own_snapshot(aws: InMemoryAws) -> None:
     a_saturday(aws, SATURDAY)
     a_saturday(aws, SATURDAY + WEEK)
@@ -184,7 +209,7 @@ def test_the_same_automated_snapshot_is_not_copied_again(default: InMemoryAws) -
 def test_the_age_of_an_automated_snapshot_is_that_on_the_day_of_its_copy(
     default: InMemoryAws,
 ) -> None:
-    default.time += timedelta(days=2)  # the event of the schedule comes again, by hand
+    default.time += timedelta(days=2)  # the schedule's event was given by hand
     answer = share(SETTINGS, default, SATURDAY)
     assert (answer.outcome, answer.reason) == ("failed", "automated-stale")
 
@@ -231,6 +256,10 @@ def no_cluster(aws: InMemoryAws) -> None:
     del aws.clusters.all["billing"]
 
 
+def stopped(aws: InMemoryAws) -> None:
+    aws.clusters.busy.add("billing")
+
+
 def no_automated(aws: InMemoryAws) -> None:
     aws.clusters.all["billing"] = Cluster("billing", "key/default")
 
@@ -261,6 +290,7 @@ def taken_name(aws: InMemoryAws) -> None:
     ("arrange", "reason"),
     [
         (no_cluster, "cluster-missing"),
+        (stopped, "cluster-busy"),
         (no_automated, "no-automated-snapshot"),
         (old_automated, "automated-stale"),
         (full, "snapshot-quota"),
@@ -320,11 +350,10 @@ def test_an_error_stops_no_other_cluster_and_hides_neither_error_nor_refusal(
     settings = SETTINGS._replace(clusters=("orders", "gone", "pay", "billing"))
     aws.clusters.all["pay"] = Cluster("pay", None)
     take = aws.snapshots.take
-    stopped = "InvalidDBClusterStateFault"
 
     def fussy(cluster: str, *rest: Any) -> Any:
         if cluster in ("orders", "pay"):
-            raise AwsError("CreateDBClusterSnapshot", cluster, stopped, "stopped")
+            raise AwsError("CreateDBClusterSnapshot", cluster, "Throttling", "not now")
         return take(cluster, *rest)
 
     aws.snapshots.take = fussy  # type: ignore[method-assign]
@@ -333,10 +362,10 @@ def test_an_error_stops_no_other_cluster_and_hides_neither_error_nor_refusal(
     assert set(states(aws)) == {name("billing")}
     assert told(aws) == [
         "aurora-refresh: SHARING FAILED: cluster-missing (gone)",
-        f"aurora-refresh: SHARING FAILED: CreateDBClusterSnapshot {stopped} (orders,pay)",
+        "aurora-refresh: SHARING FAILED: CreateDBClusterSnapshot Throttling (orders,pay)",
     ]
     body = aws.people.told[1].body
-    assert "CreateDBClusterSnapshot of pay failed: InvalidDBClusterStateFault: stopped." in body
+    assert "CreateDBClusterSnapshot of pay failed: Throttling: not now." in body
 
 
 # --- the poll -------------------------------------------------------------------------------------
@@ -682,6 +711,7 @@ def test_acceptance_chooses_what_is_shared_by_its_cluster(aws: InMemoryAws) -> N
 def test_next_steps_are_kept_for_what_is_decided_and_nothing_else() -> None:
     assert set(NEXT_STEPS) == {
         "cluster-missing",
+        "cluster-busy",
         "default-key",
         "no-automated-snapshot",
         "automated-stale",
