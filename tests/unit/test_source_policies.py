@@ -8,6 +8,7 @@ import pytest
 
 from chalicelib.sharing import PREFIX
 from chalicelib.sharing_out import FOLLOW_SHARES, SHARE
+from localcloud.authorization import Decision, decide
 
 CHALICE = Path(__file__).resolve().parents[2] / "source/.chalice"
 STAGES = ("local", "production")
@@ -63,7 +64,7 @@ def test_who_asks_for_snapshots_may_take_them_of_these_clusters_under_our_names_
         ("rds:DescribeDBClusters", "*"),
         *(("rds:CreateDBClusterSnapshot", f"{RDS}:cluster:{each}") for each in CLUSTERS),
         *(
-            ("rds:CopyDBClusterSnapshot", f"{RDS}:cluster-snapshot:rds:{each}-*")
+            ("rds:CopyDBClusterSnapshot", f"{RDS}:cluster-snapshot:rds:{each}-????-??-??-??-??")
             for each in CLUSTERS
         ),
         ("rds:CreateDBClusterSnapshot", OURS),
@@ -72,6 +73,25 @@ def test_who_asks_for_snapshots_may_take_them_of_these_clusters_under_our_names_
         ("kms:DescribeKey", KEYS),
         ("kms:CreateGrant", KEYS),
     }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("automated", "allowed"),
+    [
+        ("rds:orders-2026-01-03-05-07", True),
+        ("rds:orders-archive-2026-01-03-05-07", False),
+        ("rds:orders-2-2026-01-03-05-07", False),
+        ("rds:reorders-2026-01-03-05-07", False),
+    ],
+)
+def test_an_automated_snapshot_is_copied_of_these_clusters_and_of_none_named_alike(
+    stage: str, automated: str, *, allowed: bool
+) -> None:
+    policy = {"Version": "2012-10-17", "Statement": statements(stage, SHARE)}
+    snapshot = f"{RDS}:cluster-snapshot:{automated}"
+    decision = decide([policy], "rds:CopyDBClusterSnapshot", snapshot)
+    assert decision is (Decision.ALLOWED if allowed else Decision.IMPLICIT_DENY)
 
 
 @pytest.mark.parametrize("stage", STAGES)
