@@ -95,6 +95,15 @@ def test_an_automated_snapshot_is_copied_of_these_clusters_and_of_none_named_ali
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_a_poll_never_runs_twice_at_once(stage: str) -> None:
+    functions = config(stage)["lambda_functions"]
+    assert {name: each.get("reserved_concurrency") for name, each in functions.items()} == {
+        SHARE: None,
+        FOLLOW_SHARES: 1,
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_who_shares_may_touch_our_snapshots_only(stage: str) -> None:
     assert grants(stage, FOLLOW_SHARES) == common(stage, FOLLOW_SHARES) | {
         ("rds:DescribeDBClusterSnapshotAttributes", OURS),
