@@ -485,6 +485,39 @@ def test_nothing_that_is_not_ours_is_shared_or_deleted(aws: InMemoryAws) -> None
     assert len(after) == len(before) + 4
 
 
+def test_what_somebody_has_shared_with_another_account_is_shared_with_acceptance_as_well(
+    aws: InMemoryAws,
+) -> None:
+    share(SETTINGS, aws, SATURDAY)
+    aws.snapshots.settle()
+    aws.snapshots.share(SETTINGS.sharing.name("orders", SATURDAY), "333333333333")
+    follow_shares(SETTINGS, aws, SATURDAY + POLL)
+    assert states(aws)[name("orders")] == ("available", {ACCEPTANCE, "333333333333"})
+
+
+def test_what_is_taken_back_by_hand_is_shared_again_unless_it_is_deleted(aws: InMemoryAws) -> None:
+    a_saturday(aws, SATURDAY)
+    aws.snapshots.unshare(SETTINGS.sharing.name("orders", SATURDAY), ACCEPTANCE)
+    aws.snapshots.delete(SETTINGS.sharing.name("billing", SATURDAY))
+    answer = follow_shares(SETTINGS, aws, SATURDAY + 2 * POLL)
+    assert answer.clusters == (
+        polled("orders", "shared", shared=[name("orders")]),
+        polled("billing", "unchanged"),
+    )
+    assert states(aws) == {name("orders"): ("available", {ACCEPTANCE})}
+
+
+def test_what_was_made_for_a_former_account_stays_shared_with_it(aws: InMemoryAws) -> None:
+    a_saturday(aws, SATURDAY)
+    former = states(aws)
+    other = SETTINGS._replace(sharing=SETTINGS.sharing._replace(account="333333333333"))
+    for week in range(1, 5):
+        a_saturday(aws, SATURDAY + week * WEEK, other)
+    after = states(aws)
+    assert former.items() <= after.items()
+    assert sorted(after[each][1] for each in after.keys() - former.keys()) == [{"333333333333"}] * 4
+
+
 @pytest.mark.parametrize("status", ["deleting", "incompatible-restore"])
 def test_a_snapshot_in_any_other_state_is_left_alone(aws: InMemoryAws, status: str) -> None:
     share(SETTINGS, aws, SATURDAY)
