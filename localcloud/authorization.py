@@ -319,10 +319,18 @@ def _sns(call: Call) -> Iterator[str]:
 
 
 def _kms(call: Call) -> Iterator[str]:
+    """The key: "Use aliases to control access to KMS keys", KMS Developer Guide, has none weighed by an alias."""
     key = call.parameters.get("KeyId")
     if key:
         kind = "" if key.startswith("alias/") else "key/"
-        yield key if key.startswith("arn:") else _arn(call, kind + key)
+        arn = key if key.startswith("arn:") else _arn(call, kind + key)
+        owner, found, alias = arn.partition(":alias/")
+        if found:
+            _, _, _, region, account = owner.split(":")
+            backend = kms_backends[account][region]
+            # One that is not there is left to KMS to refuse.
+            arn = f"{owner}:key/{backend.get_key_id_from_alias(f'alias/{alias}') or alias}"
+        yield arn
 
 
 def _lambda(call: Call) -> Iterator[str]:

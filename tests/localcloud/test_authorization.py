@@ -143,8 +143,6 @@ def test_what_is_not_known_of_a_policy_is_never_passed_over(
          [f"{SNAPSHOTS}:x"]),
         ("sns", "Publish", {"TopicArn": "arn:aws:sns:topic"}, ["arn:aws:sns:topic"]),
         ("kms", "DescribeKey", {"KeyId": "1-2"}, [f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/1-2"]),
-        ("kms", "DescribeKey", {"KeyId": "alias/a"},
-         [f"arn:aws:kms:{REGION}:{ACCEPTANCE}:alias/a"]),
         ("logs", "CreateLogStream", {"logGroupName": "/aws/lambda/x", "logStreamName": "s"},
          [f"arn:aws:logs:{REGION}:{ACCEPTANCE}:log-group:/aws/lambda/x:log-stream:s"]),
         ("cloudwatch", "PutMetricData", {"Namespace": "x"}, ["*"]),
@@ -409,6 +407,30 @@ def test_everybody_in_an_account_may_use_its_default_key_through_rds(cloud: Loca
     )
 
     assert copy["DBClusterSnapshot"]["KmsKeyId"] == key
+
+
+@pytest.mark.parametrize("named", ["alias/copies", "arn:aws:kms:{}:{}:alias/copies"])
+def test_a_key_called_by_an_alias_is_weighed_as_the_key(cloud: LocalCloud, named: str) -> None:
+    """ "Use aliases to control access to KMS keys", KMS Developer Guide."""
+    key = aliased_key(cloud)
+    kms = Role(cloud, statement("kms:DescribeKey", key)).client("kms")
+    described = kms.describe_key(KeyId=named.format(REGION, ACCEPTANCE))
+    assert described["KeyMetadata"]["Arn"] == key
+
+
+def test_an_alias_as_a_resource_lets_nobody_use_the_key(cloud: LocalCloud) -> None:
+    aliased_key(cloud)
+    alias = f"arn:aws:kms:{REGION}:{ACCEPTANCE}:alias/copies"
+    kms = Role(cloud, statement("kms:DescribeKey", alias)).client("kms")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        kms.describe_key(KeyId="alias/copies")
+
+
+def test_an_alias_that_is_not_there_is_kms_s_to_refuse(cloud: LocalCloud) -> None:
+    keys = f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/*"
+    kms = Role(cloud, statement("kms:DescribeKey", keys)).client("kms")
+    with pytest.raises(kms.exceptions.NotFoundException):
+        kms.describe_key(KeyId="alias/none")
 
 
 def aliased_key(cloud: LocalCloud) -> str:
