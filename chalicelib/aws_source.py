@@ -135,7 +135,11 @@ class KmsKeys:
     def is_default(self, key: str) -> bool:
         """Whether AWS manages the key; raises AwsError."""
         with asking("DescribeKey", key):
-            return self._client.describe_key(KeyId=key)["KeyMetadata"].get("KeyManager") == "AWS"
+            try:
+                described = self._client.describe_key(KeyId=key)["KeyMetadata"]
+            except self._client.exceptions.NotFoundException:
+                return False  # RDS tells whoever uses it
+        return described.get("KeyManager") == "AWS"
 
 
 class SourceAws(Aws):

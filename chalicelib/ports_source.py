@@ -51,7 +51,10 @@ class Keys(Protocol):
     """KMS."""
 
     def is_default(self, key: str) -> bool:
-        """Whether AWS manages the key: nobody can let another account use such a one."""
+        """Whether AWS manages the key: nobody can let another account use such a one.
+
+        It manages none that is not there.
+        """
 
 
 class SourceWorld(Protocol):

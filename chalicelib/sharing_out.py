@@ -124,6 +124,12 @@ def _ask(sharing: Sharing, world: SourceWorld, name: str, scheduled: datetime) -
         assert source.created is not None  # an available snapshot has one
         if same := of_the_same(source.created, before):
             return _found(name, same)
+        if world.keys.is_default(key):
+            raise Refused(
+                "default-key",
+                f"SHARE_KMS_KEY_ID is {key}, a key that AWS manages, which no other account can be let "
+                f"use: a copy of {name} under it would be of no use",
+            )
         made = world.snapshots.copy(source.arn, identifier, key, sharing.tags(source.created))
     else:
         made = world.snapshots.take(name, identifier, sharing.tags(scheduled))

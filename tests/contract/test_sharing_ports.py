@@ -154,6 +154,11 @@ def test_only_a_key_that_aws_manages_is_a_default_one(stage: Stage) -> None:
     assert not stage.world.keys.is_default(stage.key())
 
 
+def test_a_key_that_is_not_there_is_no_default_one(stage: Stage) -> None:
+    # Whoever uses it is told by RDS that it cannot be.
+    assert not stage.world.keys.is_default("alias/none")
+
+
 # --- taking ---------------------------------------------------------------------------------------
 
 

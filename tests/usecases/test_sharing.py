@@ -252,6 +252,30 @@ def test_the_default_key_without_another_is_refused_and_stops_no_other_cluster(
     ]
 
 
+def test_a_key_that_aws_manages_is_refused_for_a_copy_by_its_setting_and_value(
+    default: InMemoryAws,
+) -> None:
+    sharing = SETTINGS.sharing._replace(key="key/default")
+    answer = share(SETTINGS._replace(sharing=sharing), default, SATURDAY)
+    message = (
+        "SHARE_KMS_KEY_ID is key/default, a key that AWS manages, which no other account can be let "
+        "use: a copy of billing under it would be of no use"
+    )
+    refused = {"outcome": "failed", "reason": "default-key", "message": message}
+    assert answer.clusters == (
+        entry("orders", "asked", snapshot=name("orders")),
+        {"name": "billing", **refused},
+    )
+    assert set(states(default)) == {name("orders")}
+
+
+def test_the_key_is_looked_at_only_where_a_copy_is_to_be_made(aws: InMemoryAws) -> None:
+    sharing = SETTINGS.sharing._replace(key="key/default")
+    answer = share(SETTINGS._replace(sharing=sharing), aws, SATURDAY)
+    assert answer.outcome == "asked"
+    assert aws.calls.count("is_default") == 1  # of billing's own key
+
+
 def no_cluster(aws: InMemoryAws) -> None:
     del aws.clusters.all["billing"]
 
