@@ -4,11 +4,12 @@ Nothing here waits for RDS, which may take hours. AWS comes in as a SourceWorld.
 independent: what AWS did not do for one is raised once all have had their turn.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from chalicelib import notices
+from chalicelib.alone import each_alone, joined
 from chalicelib.answers import failed, foremost
 from chalicelib.errors import AwsError, Refused
 from chalicelib.ports_source import SourceWorld
@@ -76,14 +77,14 @@ def share(settings: SourceSettings, world: SourceWorld, scheduled: datetime) -> 
 
     Delivered twice, it finds what it has asked for.
     """
-    entries, missed = _each(
-        settings.clusters, lambda cluster: _ask(settings.sharing, world, cluster, scheduled)
+    entries, missed = _each_cluster(
+        settings, lambda cluster: _ask(settings.sharing, world, cluster, scheduled)
     )
     cause = _cause(scheduled)
     _tell_refusals(world, SHARE, cause, entries)
     if missed:
-        error = _joined(missed.values())
-        concerned = {"clusters": ",".join(missed)}
+        error = joined(error for _, error in missed)
+        concerned = {"clusters": ",".join(cluster for cluster, _ in missed)}
         world.people.tell(notices.not_done("SHARING FAILED", SHARE, cause, concerned, error))
         raise error
     return _answer(entries)
@@ -96,17 +97,31 @@ def follow_shares(settings: SourceSettings, world: SourceWorld, scheduled: datet
     """
     own = list(world.snapshots.own())
     going: list[Share] = []
-    entries, missed = _each(
-        settings.clusters,
-        lambda cluster: _follow(settings.sharing, world, cluster, own, going),
+    entries, missed = _each_cluster(
+        settings, lambda cluster: _follow(settings.sharing, world, cluster, own, going)
     )
     # What AWS did not do is raised and rings the alarm, but is not told: this runs all day.
     _tell_refusals(world, FOLLOW_SHARES, _cause(scheduled), entries)
     # After people were told: a kill between the two tells it twice, not never.
-    errors = [*missed.values(), *_let_go(settings.sharing, world, going)]
+    _, kept_back = each_alone(going, lambda each: _let_go(settings.sharing, world, each))
+    errors = [error for _, error in (*missed, *kept_back)]
     if errors:
-        raise _joined(errors)
+        raise joined(errors)
     return _answer(entries)
+
+
+def _each_cluster(
+    settings: SourceSettings, act: Callable[[str], Json]
+) -> tuple[list[Json], list[tuple[str, AwsError]]]:
+    """The entry of each cluster, a refused one's, too; and for which AWS did not do what."""
+
+    def acted(cluster: str) -> Json:
+        try:
+            return act(cluster)
+        except Refused as refused:
+            return _entry(cluster, "failed") | failed(refused)
+
+    return each_alone(settings.clusters, acted)
 
 
 def _ask(sharing: Sharing, world: SourceWorld, name: str, scheduled: datetime) -> Json:
@@ -174,44 +189,14 @@ def _follow(
     return told
 
 
-def _let_go(sharing: Sharing, world: SourceWorld, going: Iterable[Share]) -> list[AwsError]:
-    """Stop sharing and delete; returns what AWS did not do, which must not stop the others.
+def _let_go(sharing: Sharing, world: SourceWorld, going: Share) -> None:
+    """Stop sharing and delete.
 
     RDS may refuse to delete one that failed: its reference has only what is available deleted.
     """
-    errors = []
-    for each in going:
-        try:
-            if each.available and sharing.account in world.snapshots.readers(each.identifier):
-                world.snapshots.unshare(each.identifier, sharing.account)
-            world.snapshots.delete(each.identifier)
-        except AwsError as error:
-            errors.append(error)
-    return errors
-
-
-def _each(
-    clusters: Iterable[str], act: Callable[[str], Json]
-) -> tuple[list[Json], dict[str, AwsError]]:
-    """What was done for each cluster, and what AWS did not do, which must not stop the others."""
-    entries: list[Json] = []
-    missed: dict[str, AwsError] = {}
-    for cluster in clusters:
-        try:
-            entries.append(act(cluster))
-        except Refused as refused:
-            entries.append(_entry(cluster, "failed") | failed(refused))
-        except AwsError as error:
-            missed[cluster] = error
-    return entries, missed
-
-
-def _joined(errors: Iterable[AwsError]) -> AwsError:
-    """The first error, which tells of the others, too."""
-    first, *others = errors
-    for other in others:
-        first.add_note(str(other))
-    return first
+    if going.available and sharing.account in world.snapshots.readers(going.identifier):
+        world.snapshots.unshare(going.identifier, sharing.account)
+    world.snapshots.delete(going.identifier)
 
 
 def _tell_refusals(world: SourceWorld, function: str, cause: str, entries: Sequence[Json]) -> None:

@@ -775,6 +775,7 @@ def test_next_steps_are_kept_for_what_is_decided_and_nothing_else() -> None:
         "snapshot-quota",
         "copy-quota",
         "copy-key-denied",
+        "copy-unencrypted",
         "snapshot-gone",
         "name-taken",
         "share-failed",
