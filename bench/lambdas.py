@@ -176,7 +176,7 @@ class Bench:
         handler = function.floor if floor else function.handler
         module = handler.partition(".")[0]
         paths = [str(libraries.task), str(libraries.runtime)]
-        script = f"import sys; sys.path[:] = {paths!r} + sys.path; import boto3, {module}"
+        script = f"import sys; sys.path[:] = {paths!r} + sys.path; import {module}"
         told = subprocess.run(  # noqa: S603 (our own package)
             [sys.executable, "-I", "-S", "-B", "-X", "importtime", "-c", script],
             env={**self.variables, "_HANDLER": handler, "AWS_DEFAULT_REGION": LocalCloud.region},

@@ -178,15 +178,15 @@ module, clients and calls not included):
 {imports}
 
 Most of that is compiling Python's source: the package holds no bytecode, and Lambda's copy of it cannot be
-written to, while boto3 comes compiled with the runtime. Bytecode in the package would close the gap, but it
-must match the runtime's very build of Python, and Chalice packs none.
+written to, while botocore comes compiled with the runtime. AWS advises against bytecode in a package, for it may
+not fit the runtime's build of Python. In return the package needs botocore alone, not the whole of boto3.
 
 ## Throttling
 
-A token bucket of {BURST} calls, refilled at 10 a second, as AWS describes it for EC2's API. A throttled call is
-repeated after botocore's random back-off of up to 1, 2, 4 … s, which on so short a listing often ends later
-than the next token comes; the floor, with botocore's default of fewer attempts, has much the same. Nothing is lost: every page is read, and the answer is
-that of a night without throttling.
+A token bucket of {BURST} calls, refilled at 10 a second, as AWS describes it for EC2's API. The floor repeats a
+throttled call after botocore's random back-off of up to 1, 2, 4 … s, the package after up to 0.1, 0.2, 0.4 … s, and
+more often: the next token comes in a tenth of a second. Nothing is lost: every page is read, and the answer is that
+of a night without throttling.
 
 ## A month
 

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import (
-    CONFIG,
-    LISTING_CONFIG,
     Aws,
     RdsSnapshots,
     asking,
@@ -155,9 +153,9 @@ class SourceAws(Aws):
 
     @cached_property
     def keys(self) -> KmsKeys:
-        return KmsKeys(self.create_client("kms", config=CONFIG))
+        return KmsKeys(self.client("kms"))
 
     @cached_property
     def _rds(self) -> "RDSClient":
-        client: RDSClient = self.create_client("rds", config=LISTING_CONFIG)
+        client: RDSClient = self.client("rds", lists=True)
         return client

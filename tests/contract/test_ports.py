@@ -587,6 +587,39 @@ def test_production_s_key_must_be_granted_as_well(cloud: LocalCloud, granted: li
     assert caught.value.reason == "copy-key-denied"
 
 
+@pytest.mark.parametrize(
+    ("ask", "operation", "repeated"),
+    [
+        (lambda aws: aws.parameters.get(["/a"]), "ssm:GetParameters", 6),
+        (lambda aws: aws.pipelines.runs("a"), "codepipeline:ListPipelineExecutions", 6),
+        (lambda aws: list(aws.snapshots.shared()), "rds:DescribeDBClusterSnapshots", 9),
+    ],
+)
+def test_a_throttled_call_is_repeated_soon_and_then_ever_later(
+    aws: Aws,
+    cloud: LocalCloud,
+    monkeypatch: pytest.MonkeyPatch,
+    ask: Callable[[Aws], object],
+    operation: str,
+    repeated: int,
+) -> None:
+    """A listing as large as a company's is throttled page by page: a second lost at each adds up."""
+    slept: list[float] = []
+    monkeypatch.setattr("botocore.endpoint.time.sleep", slept.append)
+    cloud.set_faults([{"operation": operation, "kind": "throttle", "times": 0}])
+    with pytest.raises(AwsError, match="Throttling"):
+        ask(aws)
+    longest = [min(0.1 * 2**number, 20) for number in range(repeated)]
+    assert len(slept) == repeated
+    assert all(most / 2 <= each <= most for each, most in zip(slept, longest, strict=True))
+
+
+def test_a_call_that_is_throttled_for_a_while_is_answered(aws: Aws, cloud: LocalCloud) -> None:
+    aws.parameters.put("/a", "1", NOTE)
+    cloud.set_faults([{"operation": "ssm:GetParameters", "kind": "throttle", "times": 2}])
+    assert aws.parameters.get(["/a"]) == {"/a": Parameter("1", 1)}
+
+
 def test_no_answer_at_all_is_an_error_too() -> None:
     make = botocore.session.get_session().create_client
 
