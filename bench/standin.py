@@ -47,6 +47,7 @@ class StandIn:
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
+        theirs.close()  # or the end of a process that does not come up would not be noticed
         self.url = f"http://127.0.0.1:{self._pipe.recv()}"
         return self
 
