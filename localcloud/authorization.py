@@ -77,30 +77,39 @@ def refusal(call: Call, caller: Caller) -> Answer | None:
 
 
 def _key_refusal(call: Call, caller: Caller) -> Answer | None:
-    """RDS's answer to a caller who may not let it use the key; a key that is not there it refuses itself.
+    """RDS's answer to a caller who may not let it use the keys; one that is not there it refuses itself.
 
-    "Authorizing use of a customer managed key", Aurora User Guide. Of the rights named there, the two that
-    the caller itself must always have are weighed; the key's policy is taken to leave it to IAM.
+    "Authorizing use of a customer managed key", Aurora User Guide: the caller's own rights on each key are
+    CreateGrant and DescribeKey, and what else RDS does, it does by the grant. A share of another account is
+    more: for "Copying an encrypted DB cluster snapshot to another account" the guide's policy has the caller
+    decrypt and re-encrypt, too; which of it each key needs is "ReEncrypt" of the KMS API reference. The keys'
+    policies are taken to leave it to IAM.
+    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/USER_CopyDBClusterSnapshot.CrossAccount.html
     """
     backend: Any = rds_backends[call.account][call.region]
+    source = call.parameters.get("SourceDBClusterSnapshotIdentifier")
     try:
-        keys = [backend.key_arn(call.parameters["KmsKeyId"])]
-        source = call.parameters.get("SourceDBClusterSnapshotIdentifier")
-        if source:
-            keys.append(backend.source_key(source))
+        key = backend.key_arn(call.parameters["KmsKeyId"])
+        read = backend.source_key(source) if source else None
     except ServiceException:
         return None
-    for key in filter(None, keys):
-        if backend.is_default_key(key):
+    foreign = read is not None and f":{call.account}:" not in read
+    using = ("kms:CreateGrant", "kms:DescribeKey")
+    reading = (*using, "kms:Decrypt", "kms:ReEncryptFrom") if foreign else using
+    writing = (
+        (*using, "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptTo") if foreign else using
+    )
+    for arn, actions in ((key, writing), (read, reading)):
+        if arn is None or backend.is_default_key(arn):
             continue  # whose policy lets everybody in the account use it through RDS
-        context = context_of(caller, call.region, key) | {
+        context = context_of(caller, call.region, arn) | {
             "kms:viaservice": f"rds.{call.region}.amazonaws.com",
             "kms:grantisforawsresource": "true",
-            "kms:resourcealiases": _aliases(key),
+            "kms:resourcealiases": _aliases(arn),
         }
-        for action in ("kms:CreateGrant", "kms:DescribeKey"):
-            if decide(caller.policies, action, key, context) is not Decision.ALLOWED:
-                fault = KMSKeyNotAccessibleFault(key)
+        for action in actions:
+            if decide(caller.policies, action, arn, context) is not Decision.ALLOWED:
+                fault = KMSKeyNotAccessibleFault(arn)
                 return call.error(fault.code, f"{fault.message} ({action})", 400)
     return None
 

@@ -15,7 +15,7 @@ from stage import restapi
 from stage.checks import OK, PROBLEM, WARNING, Check, unseen, when
 from stage.config import Stage
 from stage.facts import Facts, Function, Json, Role, Rule, Seen, Unseen, listed
-from stage.policies import API, COPIES, FOLLOW, RESTORE, UPDATE, Policy
+from stage.policies import API, COPIES, FOLLOW, RESTORE, UPDATE, Policy, actions
 from stage.stacks import AFTER, BEFORE, RETRIES, event_ages, stack_name
 
 # Of what a promotion moves there must never be two at once.
@@ -168,7 +168,7 @@ def _role(stage: Stage, role: Role, wanted: Policy) -> Iterator[Check]:
     grants = [
         (action, resource)
         for statement in wanted["Statement"]
-        for action in listed(statement["Action"])
+        for action in actions(statement)
         for resource in listed(statement["Resource"])
     ]
     if isinstance(role.decisions, Unseen):

@@ -24,7 +24,7 @@ from chalicelib.settings import Database, Settings
 from chalicelib.snapshots import Choice, Snapshot, SnapshotArn, choose
 from stage import restapi
 from stage.config import Stage
-from stage.policies import Policy
+from stage.policies import Policy, actions
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -441,7 +441,7 @@ class _Eyes:
             for statement in policy["Statement"]:
                 pages = simulator.paginate(
                     PolicySourceArn=role_arn,
-                    ActionNames=listed(statement["Action"]),
+                    ActionNames=actions(statement),
                     ResourceArns=listed(statement["Resource"]),
                     ContextEntries=_context(statement),
                 )

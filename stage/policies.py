@@ -2,7 +2,8 @@
 
 Written by ``make configure`` beside the stage's configuration, so that no policy can drift from the names
 of parameters, pipeline and topic. Each action stands on the resources that it is used on, and on no others;
-only the listing of snapshots knows none, for shares are found by looking at all of them.
+only the listing of snapshots stands on all, for shares are found by looking at all of them, and IAM weighs
+a listing that names none on all of them.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,12 @@ API = "api_handler"
 
 Statement = dict[str, Any]
 Policy = dict[str, Any]
+
+# AWS's pages name these by pattern; beside these there are those of key pairs, which no snapshot has.
+_SEVERAL = {
+    "kms:GenerateDataKey*": ("kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"),
+    "kms:ReEncrypt*": ("kms:ReEncryptFrom", "kms:ReEncryptTo"),
+}
 
 
 def policies(stage: str, settings: Settings, pipeline_arn: str) -> dict[str, Policy]:
@@ -116,13 +123,15 @@ def policies(stage: str, settings: Settings, pipeline_arn: str) -> dict[str, Pol
 def _copying(copied: Sequence[Database], copies: str, pipeline_arn: str) -> list[Statement]:
     """What it takes to copy production's shares under keys of acceptance's.
 
-    RDS uses the keys, both the share's and the copy's, with the caller's rights.
-    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Overview.Encryption.Keys.html
+    RDS uses the keys, both the share's and the copy's, with the caller's rights. What a copy of one's own takes,
+    CreateGrant and DescribeKey, is not enough for another account's share; the same five are asked of
+    production's key in source/README.md.
+    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/USER_CopyDBClusterSnapshot.CrossAccount.html
     """
     partition, _, region, account = pipeline_arn.split(":")[1:5]
     production = copied[0].wanted.account
     through_rds = {"StringEquals": {"kms:ViaService": f"rds.{region}.amazonaws.com"}}
-    using = ["kms:CreateGrant", "kms:DescribeKey"]
+    using = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", *_SEVERAL]
     keys = [f"arn:{partition}:kms:{region}:{production}:key/*"]
     aliases = []
     for database in copied:
@@ -148,6 +157,11 @@ def _copying(copied: Sequence[Database], copies: str, pipeline_arn: str) -> list
             _allow("UseKeysByAlias", using, [key]) | {"Condition": through_rds | called}
         )
     return statements
+
+
+def actions(statement: Statement) -> list[str]:
+    """The actions that a statement allows, each by its own name: IAM's simulator takes no pattern."""
+    return [one for each in statement["Action"] for one in _SEVERAL.get(each, (each,))]
 
 
 def deployed_name(stage: str, function: str) -> str:

@@ -343,7 +343,10 @@ def test_a_role_reads_shares_but_copies_none_without_the_right_to_tag(cloud: Loc
 
 
 PRODUCTIONS_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-1111-1111-1111-111111111111"
-USE = ["kms:DescribeKey", "kms:CreateGrant"]
+GRANTING = ["kms:DescribeKey", "kms:CreateGrant"]
+USE = [*GRANTING, "kms:Decrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
+OF_THE_COPY = [*GRANTING, "kms:GenerateDataKey*", "kms:ReEncrypt*"]
+OF_THE_SHARE = [*GRANTING, "kms:Decrypt", "kms:ReEncrypt*"]
 THROUGH_RDS = {"StringEquals": {"kms:ViaService": f"rds.{REGION}.amazonaws.com"}}
 
 
@@ -351,9 +354,10 @@ THROUGH_RDS = {"StringEquals": {"kms:ViaService": f"rds.{REGION}.amazonaws.com"}
     ("own", "productions", "accessible"),
     [
         ([], USE, False),
-        (["kms:DescribeKey"], USE, False),
         (USE, [], False),
-        (USE, ["kms:CreateGrant"], False),
+        *(([each for each in USE if each != right], USE, False) for right in OF_THE_COPY),
+        *((USE, [each for each in USE if each != right], False) for right in OF_THE_SHARE),
+        (OF_THE_COPY, OF_THE_SHARE, True),
         (USE, USE, True),
     ],
 )
@@ -398,7 +402,23 @@ def test_everybody_in_an_account_may_use_its_default_key_through_rds(cloud: Loca
     key = aliased_key(cloud)
     default = client(cloud, "kms").describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
     source = share(cloud, account=ACCEPTANCE, identifier="own", kms_key_id=default)
-    rds = Role(cloud, statement("rds:*"), statement(USE, key)).client("rds")
+    rds = Role(cloud, statement("rds:*"), statement(GRANTING, key)).client("rds")
+
+    copy = rds.copy_db_cluster_snapshot(
+        SourceDBClusterSnapshotIdentifier=source,
+        TargetDBClusterSnapshotIdentifier="copy",
+        KmsKeyId=key,
+    )
+
+    assert copy["DBClusterSnapshot"]["KmsKeyId"] == key
+
+
+def test_what_is_one_s_own_is_re_encrypted_by_the_grant(cloud: LocalCloud) -> None:
+    """ "Authorizing use of a customer managed key", Aurora User Guide, names two rights and no more."""
+    key = aliased_key(cloud)
+    other = client(cloud, "kms").create_key()["KeyMetadata"]["Arn"]
+    source = share(cloud, account=ACCEPTANCE, identifier="own", kms_key_id=other)
+    rds = Role(cloud, statement("rds:*"), statement(GRANTING, [key, other])).client("rds")
 
     copy = rds.copy_db_cluster_snapshot(
         SourceDBClusterSnapshotIdentifier=source,

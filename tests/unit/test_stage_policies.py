@@ -310,7 +310,13 @@ def use(sid: str, *keys: str, **condition: Any) -> dict[str, Any]:
     return {
         "Sid": sid,
         "Effect": "Allow",
-        "Action": ["kms:CreateGrant", "kms:DescribeKey"],
+        "Action": [
+            "kms:CreateGrant",
+            "kms:Decrypt",
+            "kms:DescribeKey",
+            "kms:GenerateDataKey*",
+            "kms:ReEncrypt*",
+        ],
         "Resource": keys[0] if len(keys) == 1 else [*keys],
         "Condition": THROUGH_RDS | condition,
     }
