@@ -8,15 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 
-from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
 from localcloud.client import LocalCloud
 from localcloud.company import STAGE, Company, Database, arn_of
 from tests.e2e.conftest import PROJECT, RESTORE, UPDATE
+from tests.e2e.test_permissions import listed, permits
+from tests.unit.test_stage_policies import findings
 
 COPIES = "db-follow-copies"
 PRODUCTIONS_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-1111-1111-1111-111111111111"
@@ -235,7 +236,7 @@ def test_a_copy_that_fails_is_told_once_and_made_anew(copying: Copying) -> None:
     anew = copying.fire(UPDATE, night + timedelta(hours=1))
     assert anew["databases"][0]["copy"]["status"] == "copying"
     copying.finish()
-    copying.fire(COPIES, night + timedelta(hours=2))
+    copying.fire(UPDATE, night + timedelta(hours=2))  # which records what the poll has not yet
     assert copying.parameters("latest")["orders"] == anew["databases"][0]["copy"]["arn"]
 
 
@@ -252,31 +253,26 @@ def test_production_s_key_withdrawn_is_told_by_name(copying: Copying) -> None:
     ]
 
 
-# --- what each role lets its function do, in the words of the deployed policy ---------------------
+# --- what each role lets its function do, weighed by moto's engine --------------------------------
 
 
-def statements(copying: Copying, function: str) -> list[dict[str, Any]]:
+def policy_of(copying: Copying, function: str) -> dict[str, Any]:
+    """The deployed policy."""
     iam = copying.cloud.client("iam")
     role = f"aurora-refresh-{STAGE}-{function}"
     (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
-    document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-    found: list[dict[str, Any]] = document["Statement"]
+    document: dict[str, Any] = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    return document
+
+
+def statements(copying: Copying, function: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = policy_of(copying, function)["Statement"]
     return found
 
 
-def listed(value: Any) -> list[str]:
-    return value if isinstance(value, list) else [value]
-
-
-def allows(copying: Copying, function: str, action: str, resource: str) -> bool:
-    return any(
-        action in listed(each["Action"])
-        and any(fnmatchcase(resource, pattern) for pattern in listed(each["Resource"]))
-        for each in statements(copying, function)
-    )
-
-
 SNAPSHOT = f"arn:aws:rds:{REGION}:{{}}:cluster-snapshot:{{}}"
+THROUGH_RDS = {"kms:ViaService": f"rds.{REGION}.amazonaws.com"}
+USES = ("CreateGrant", "Decrypt", "DescribeKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom")
 
 
 @pytest.mark.parametrize("function", [UPDATE, RESTORE, COPIES])
@@ -288,7 +284,7 @@ SNAPSHOT = f"arn:aws:rds:{REGION}:{{}}:cluster-snapshot:{{}}"
         (ACCEPTANCE, "payments"),
         (ACCEPTANCE, "rds:acceptance-orders-2026"),
         (PRODUCTION, "orders"),
-        ("999999999999", "orders"),
+        (STRANGER, "orders"),
         (PRODUCTION, "aurora-refresh-copy-1"),
     ],
 )
@@ -301,23 +297,97 @@ def test_only_our_own_copies_are_made_and_deleted(
         (COPIES, "DeleteDBClusterSnapshot"): ours,
     }.get((function, action), False)
     resource = SNAPSHOT.format(account, name)
-    assert allows(copying, function, f"rds:{action}", resource) == wanted
+    assert permits(policy_of(copying, function), f"rds:{action}", resource) == wanted
+
+
+@pytest.mark.parametrize("use", USES)
+def test_the_update_alone_uses_keys_and_through_rds_alone(copying: Copying, use: str) -> None:
+    """moto does not weigh what keys are called: what is called otherwise the local cloud refuses."""
+    action, elsewhere = f"kms:{use}", {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
+    keys = (PRODUCTIONS_KEY, copying.key)
+    foreign = (
+        PRODUCTIONS_KEY.replace(PRODUCTION, STRANGER),
+        PRODUCTIONS_KEY.replace(REGION, "eu-west-2"),
+    )
+    update = policy_of(copying, UPDATE)
+    assert [permits(update, action, key, THROUGH_RDS) for key in keys] == [True, True]
+    assert [permits(update, action, key, elsewhere) for key in keys] == [False, False]
+    assert [permits(update, action, key, THROUGH_RDS) for key in foreign] == [False, False]
+    for function in (RESTORE, COPIES):
+        other = policy_of(copying, function)
+        assert not any(permits(other, action, key, THROUGH_RDS) for key in keys)
+
+
+@pytest.mark.parametrize("use", ["Encrypt", "ScheduleKeyDeletion", "PutKeyPolicy", "RevokeGrant"])
+def test_no_function_does_anything_else_with_a_key(copying: Copying, use: str) -> None:
+    for function in (UPDATE, COPIES):
+        policy = policy_of(copying, function)
+        for key in (PRODUCTIONS_KEY, copying.key):
+            assert not permits(policy, f"kms:{use}", key, THROUGH_RDS)
 
 
 @pytest.mark.parametrize("function", [UPDATE, COPIES])
-def test_every_grant_of_copying_was_used(copying: Copying, function: str) -> None:
-    """RDS uses the keys in the function's name: no call of its own tells of that."""
-    deployed = f"aurora-refresh-{STAGE}-{function}"
-    called = {call["operation"] for call in copying.cloud.calls() if call["function"] == deployed}
-    granted = {
-        action
-        for each in statements(copying, function)
-        for action in listed(each["Action"])
-        if not action.startswith(("logs:", "kms:"))
+def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, function: str) -> None:
+    """RDS uses the keys in the function's name: no call of its own tells of that; the next test does."""
+    deployed, policy = f"aurora-refresh-{STAGE}-{function}", policy_of(copying, function)
+    calls = {
+        (call["operation"], resource)
+        for call in copying.cloud.calls()
+        if call["function"] == deployed
+        for resource in call["resources"]
     }
-    # A tag is weighed with the copy that it is put on.
-    assert granted - {"rds:AddTagsToResource"} == called & granted
-    assert called <= granted
+    assert calls
+    assert [call for call in calls if not permits(policy, *call)] == []
+    unused = {
+        (action, resource)
+        for each in policy["Statement"]
+        for action in listed(each["Action"])
+        for resource in listed(each["Resource"])
+        # A tag is weighed with the copy that it is put on.
+        if not action.startswith(("logs:", "kms:")) and action != "rds:AddTagsToResource"
+        if not any(
+            permits({"Statement": [{**each, "Action": action, "Resource": resource}]}, *call)
+            for call in calls
+        )
+    }
+    assert unused == set()
+
+
+@pytest.fixture(scope="module")
+def another_night(copying: Copying) -> datetime:
+    """With shares that have no copies yet."""
+    night = SUNDAY + timedelta(weeks=12)
+    copying.share(night)
+    return night
+
+
+@pytest.mark.parametrize(
+    "right",
+    ["CreateGrant", "Decrypt", "DescribeKey", "GenerateDataKey*", "ReEncrypt*"],
+)
+def test_without_one_right_on_the_keys_there_is_no_copy(
+    copying: Copying, another_night: datetime, right: str
+) -> None:
+    iam, policy = copying.cloud.client("iam"), policy_of(copying, UPDATE)
+    role = f"aurora-refresh-{STAGE}-{UPDATE}"
+    (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    less = json.dumps(policy).replace(f'"kms:{right}"', '"kms:ListGrants"')
+    iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=less)
+    try:
+        answer = copying.fire(UPDATE, another_night)
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
+    assert {each["name"]: each["reason"] for each in answer["databases"]} == {
+        "orders": "copy-key-denied",
+        "billing": None,
+        "documents": "copy-key-denied",
+        "graph": None,
+    }
+
+
+@pytest.mark.parametrize("function", [UPDATE, COPIES])
+def test_a_linter_finds_nothing_in_the_roles(copying: Copying, function: str) -> None:
+    assert findings(policy_of(copying, function)) == []
 
 
 def test_the_policies_are_those_of_the_settings(copying: Copying) -> None:

@@ -70,10 +70,24 @@ def listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def permits(policy: dict[str, Any], action: str, resource: str) -> bool:
-    """The verdict of moto's engine."""
-    engine = IAMPolicy({"policy_document": json.dumps(policy)})
-    return engine.is_action_permitted(action, resource) == PermissionResult.PERMITTED
+def permits(
+    policy: dict[str, Any], action: str, resource: str, circumstances: dict[str, str] | None = None
+) -> bool:
+    """The verdict of moto's engine, statement by statement: it takes an Allow whose condition is not met for a Deny.
+
+    Of conditions it knows StringEquals, and takes what it is not told of for met.
+    """
+    verdicts = {
+        (
+            statement["Effect"],
+            IAMPolicy(
+                {"policy_document": json.dumps({"Statement": [statement]})}
+            ).is_action_permitted(action, resource, incoming_condition_values=circumstances or {}),
+        )
+        for statement in policy["Statement"]
+    }
+    allowed, denied = ("Allow", PermissionResult.PERMITTED), ("Deny", PermissionResult.DENIED)
+    return allowed in verdicts and denied not in verdicts
 
 
 # --- the story ------------------------------------------------------------------------------------
