@@ -66,17 +66,31 @@ def functions(
             blind = Unseen("kms:Decrypt", error.get("Message", ""), denied=True)
             yield unseen("function", f"{seen.name} settings", blind)
             continue
-        wrong = [*_function(stage, configuration, wanted[function])]
-        yield from (Check("function", seen.name, PROBLEM, each, deploy) for each in wrong)
-        if not wrong:
-            told = f"{configuration['Runtime']}, {configuration['MemorySize']} MB, {configuration['Timeout']} s"
-            yield Check("function", seen.name, OK, f"is active, with the stage's settings: {told}")
+        yield from _configured(stage, seen, configuration, wanted[function])
+        if function == API and seen.concurrency == 0:
+            yield _stopped(seen, WARNING, f"aws lambda delete-function-concurrency {_named(seen)}")
         if function in ALONE:
             yield _alone(stage, function, seen, wanted[function])
         if function != API:
             yield _asynchronous(stage, seen, ages[function], _remake(stage, facts))
     if facts.unreserved is not None:
         yield _unreserved(facts.unreserved)
+
+
+def _configured(
+    stage: Stage, seen: Function, configuration: Json, wanted: Mapping[str, Any]
+) -> Iterator[Check]:
+    deploy = f"make deploy STAGE={stage.name}"
+    wrong = [*_function(stage, configuration, wanted)]
+    yield from (Check("function", seen.name, PROBLEM, each, deploy) for each in wrong)
+    if not wrong:
+        told = f"{configuration['Runtime']}, {configuration['MemorySize']} MB, {configuration['Timeout']} s"
+        yield Check("function", seen.name, OK, f"is active, with the stage's settings: {told}")
+    # Each deployment takes the runtime of its own Python: a newer one is a colleague's, and as good.
+    if _version(configuration["Runtime"]) < _version(wanted["Runtime"]):
+        told = f"its Runtime is {configuration['Runtime']}, older than {wanted['Runtime']}"
+        fix = f"with {wanted['Runtime']} or newer: make setup, and then {deploy}"
+        yield Check("function", f"{seen.name} runtime", WARNING, told, fix)
 
 
 def _function(stage: Stage, configuration: Json, wanted: Mapping[str, Any]) -> Iterator[str]:
@@ -95,9 +109,25 @@ def _function(stage: Stage, configuration: Json, wanted: Mapping[str, Any]) -> I
     )
     if differing:
         yield f"was deployed with other settings than the stage has now: {', '.join(differing)}"
-    for name in ("Runtime", "Architectures", "MemorySize", "Timeout"):
+    for name in ("Architectures", "MemorySize", "Timeout"):
         if configuration[name] != wanted[name]:
             yield f"its {name} is {_shown(configuration[name])}, and would be {_shown(wanted[name])}"
+
+
+def _version(runtime: str) -> tuple[int, ...]:
+    """The Python of a runtime such as ``python3.11``."""
+    return tuple(map(int, runtime.removeprefix("python").split(".")))
+
+
+def _named(seen: Function) -> str:
+    return f"--function-name {seen.name}"
+
+
+def _stopped(seen: Function, status: str, start: str) -> Check:
+    """A reservation of none is a person's doing: no deployment makes one."""
+    told = "stopped by hand: its reserved concurrency is 0, so it never runs"
+    fix = f"nothing while it is to stand still; to let it run again, {start}"
+    return Check("function", f"{seen.name} concurrency", status, told, fix)
 
 
 def _shown(value: Any) -> str:
@@ -109,15 +139,20 @@ def _alone(stage: Stage, function: str, seen: Function, wanted: Mapping[str, Any
         return unseen("function", f"{seen.name} concurrency", seen.concurrency)
     if seen.concurrency == 1:
         return Check("function", f"{seen.name} concurrency", OK, "1 reserved: never two at once")
+    if seen.concurrency == 0:
+        return _stopped(seen, PROBLEM, _reserve(seen))
     there = "none" if seen.concurrency is None else str(seen.concurrency)
     told = f"reserved concurrency is {there}: two may move current at once"
     if wanted["reserved_concurrency"] != 1:
         fix = f'write "reserved_concurrency": 1 for {function} in .chalice/config.json, and then '
         fix += f"make deploy STAGE={stage.name}"
     else:
-        fix = f"aws lambda put-function-concurrency --function-name {seen.name} "
-        fix += "--reserved-concurrent-executions 1"
+        fix = _reserve(seen)
     return Check("function", f"{seen.name} concurrency", PROBLEM, told, fix)
+
+
+def _reserve(seen: Function) -> str:
+    return f"aws lambda put-function-concurrency {_named(seen)} --reserved-concurrent-executions 1"
 
 
 def _asynchronous(stage: Stage, seen: Function, oldest: timedelta, remake: str) -> Check:

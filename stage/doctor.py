@@ -6,7 +6,9 @@ something could not be looked at, and with 2 where it was asked wrongly.
 
 import argparse
 import json
+import os
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -52,11 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; the doctor has changed nothing\n")
         return 2
-    if given.json:
-        told = json.dumps([check.to_json() for check in done], indent=2, ensure_ascii=False)
-        sys.stdout.write(f"{told}\n")
-    else:
-        sys.stdout.writelines(f"{line}\n" for line in lines(done))
+    try:
+        if given.json:
+            told = json.dumps([check.to_json() for check in done], indent=2, ensure_ascii=False)
+            sys.stdout.write(f"{told}\n")
+        else:
+            sys.stdout.writelines(f"{line}\n" for line in lines(done))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has read enough, such as head; Python would complain of it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     problems = any(check.status == checks.PROBLEM for check in done)
     return int(problems or _blind(done) > 0)
 
@@ -109,7 +116,7 @@ def examine(project: Path, name: str) -> list[Check]:
         *refreshable.shares(stage, seen),
         *refreshable.copy_keys(stage, seen),
         *deployed.own_stacks(stage, seen),
-        *deployed.functions(stage, seen, _configurations(project, stage)),
+        *deployed.functions(stage, seen, configurations(project, stage)),
         *deployed.roles(stage, seen, wanted),
         *deployed.rest_api(stage, seen),
         *deployed.schedules(stage, seen),
@@ -176,8 +183,11 @@ def _policy_files(
     return told
 
 
-def _configurations(project: Path, stage: Stage) -> dict[str, dict[str, Any]]:
-    """By function: what Lambda has to say of it if it was deployed from here, as Chalice reads it."""
+def configurations(project: Path, stage: Stage) -> dict[str, dict[str, Any]]:
+    """By function: what Lambda has to say of it if it was deployed, as Chalice reads it.
+
+    The runtime is the oldest that will do: each deployment takes that of its own Python.
+    """
     document = config.read_config(project)
     body = config.stages_of(document)[stage.name]
     entries = config.as_object(body.get("lambda_functions", {}), "lambda_functions")
@@ -186,13 +196,20 @@ def _configurations(project: Path, stage: Stage) -> dict[str, dict[str, Any]]:
         own = config.as_object(entries.get(function, {}), function)
         tuned = {**document, **body, **own}
         told[function] = {
-            "Runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+            "Runtime": f"python{_oldest_python()}",
             "Architectures": [tuned.get("lambda_architecture", "x86_64")],
             "MemorySize": tuned.get("lambda_memory_size", 128),
             "Timeout": tuned.get("lambda_timeout", 60),
             "reserved_concurrency": tuned.get("reserved_concurrency"),
         }
     return told
+
+
+def _oldest_python() -> str:
+    """The one place that states it is pyproject.toml."""
+    text = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    stated: str = tomllib.loads(text)["project"]["requires-python"]
+    return stated.removeprefix(">=")
 
 
 def _printable(text: str) -> str:

@@ -33,7 +33,7 @@ _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=20
 )
 _DENIALS = ("AccessDenied", "AccessDeniedException", "AuthorizationError")
-_WHY = 300
+_WHY = 500  # a refusal names its reason last, after two ARNs
 _NAMES_A_CALL = 10  # of GetParameters
 
 

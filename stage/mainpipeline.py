@@ -48,11 +48,6 @@ def readings(template: Json, given: Mapping[str, str]) -> Iterator[Reading]:
             yield _reading(name, value, declared, given)
 
 
-def has_clusters(template: Json) -> bool:
-    """Whether the template has any database cluster at all."""
-    return any(_resources(template, CLUSTERS))
-
-
 def faults(template: Json, cluster: str) -> Iterator[Fault]:
     """What is wrong with a cluster that is restored."""
     body = template["Resources"][cluster]
@@ -80,6 +75,23 @@ def faults(template: Json, cluster: str) -> Iterator[Fault]:
             what=f"{cluster} names no EngineVersion: the Region's default is taken, and a restore fails where "
             "that is older than the snapshot's",
             fix=f"give {cluster} production's exact EngineVersion",
+        )
+    if "KmsKeyId" not in properties:
+        yield Fault(
+            cluster,
+            fails=False,
+            what=f"{cluster} names no KmsKeyId: acceptance's data stays under production's key, and is lost with "
+            "that key's grant",
+            fix=f"give {cluster} the KmsKeyId of a key of acceptance's own; as that replaces it, do so in a "
+            "refresh's night",
+        )
+    if "MasterUsername" in properties:
+        yield Fault(
+            cluster,
+            fails=False,
+            what=f"{cluster} has a MasterUsername beside its SnapshotIdentifier: should that be removed one day, an "
+            "empty cluster takes the place of the data, where the update would fail without it",
+            fix=f"remove MasterUsername from {cluster}: it is the snapshot's",
         )
     if _is_true(properties.get("DeletionProtection")):
         yield Fault(

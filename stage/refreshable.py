@@ -5,6 +5,7 @@ Parameters and what they hold, the main pipeline and how it reads *current*, pro
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from shlex import quote
 
@@ -27,6 +28,12 @@ _KEY_ACTIONS = (
     *("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt"),
     *("kms:GenerateDataKey*", "kms:ReEncrypt*"),
 )
+
+
+_NEXT_RUN = "the next run of the pipeline, whoever starts it, restores what this writes to current"
+# A refusal for want of these is of the identity in use alone, and says nothing about the key.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+_OWN_POLICIES = ("identity-based policy", "permissions boundary", "session policy")
 
 
 def parameters(stage: Stage, facts: Facts) -> Iterator[Check]:
@@ -54,7 +61,7 @@ def parameters(stage: Stage, facts: Facts) -> Iterator[Check]:
 def _parameter(
     stage: Stage, facts: Facts, name: str, value: str, wrong: str | None, holds: str
 ) -> Check:
-    """A parameter that there must be; ``value`` is one that it might hold."""
+    """A parameter that there must be; ``value`` is one that it might hold, and the fixes write."""
     assert not isinstance(facts.parameters, Unseen)
     if name not in facts.parameters:
         return Check(
@@ -121,19 +128,24 @@ def _latest(stage: Stage, facts: Facts, database: Database) -> Check:
 
 def _current(stage: Stage, facts: Facts, database: Database) -> Check:
     name = database.current_parameter
-    newest = _restorable(facts, database) or PLACEHOLDER
-    plain = _parameter(stage, facts, name, newest, None, "")
+    newest = _restorable(facts, database)
+    plain = _parameter(stage, facts, name, newest or PLACEHOLDER, None, "")
     if plain.status != OK:
-        return plain
+        deploys = (plain.fix or "").startswith("make deploy")
+        return plain if deploys else replace(plain, fix=_moving(plain.fix if newest else None))
     value = facts.values[name].value
-    fix = f"pin a snapshot of production's, in make console STAGE={stage.name} or by {_put(name, newest)}"
+    fix = _moving(_put(name, newest) if newest else None)
+    if newest:
+        fix = (
+            f"pin a snapshot of production's, in make console STAGE={stage.name} or by hand; {fix}"
+        )
     if value == PLACEHOLDER:
         return Check(
             "parameter",
             name,
             WARNING,
             f"holds the placeholder {value!r}, which the main pipeline cannot restore",
-            f"nothing if the pipeline does not run before the first refresh; otherwise {_put(name, newest)}",
+            f"nothing if the pipeline does not run before the first refresh; otherwise {fix}",
         )
     arn = arn_of(value)
     if arn is None:
@@ -148,6 +160,14 @@ def _current(stage: Stage, facts: Facts, database: Database) -> Check:
             PROBLEM,
             f"{arn} is of account {parsed.account}, and production is {database.wanted.account}: the next run "
             "of the pipeline would restore a stranger's data",
+            fix,
+        )
+    if parsed.region != stage.region:
+        return Check(
+            "parameter",
+            name,
+            PROBLEM,
+            f"{arn} is in {parsed.region}, and the main pipeline restores in {stage.region}, where it is not",
             fix,
         )
     found = facts.present.get(database.name)
@@ -440,12 +460,12 @@ def _key(stage: Stage, newest: Snapshot, seen: Shares) -> Check:
         seen_ = f"encrypts {newest.arn} and is production's default key aws/rds, which no other account can use"
         return Check("key", arn, PROBLEM, seen_, again)
     if isinstance(key, Unseen):
-        if not key.denied or "no identity-based policy" in key.why:
+        if not key.denied or any(each in key.why for each in _OWN_POLICIES):
             return unseen("key", arn, key)
         return Check(
             "key",
             arn,
-            WARNING,
+            PROBLEM,
             f"encrypts {newest.arn}, and its policy does not let account {stage.account} describe it: most likely "
             "it cannot be restored",
             f"in production ({newest.account}), add to the key's policy {_key_statement(stage)}; if it is the default "
@@ -516,6 +536,17 @@ def _key_statement(stage: Stage) -> str:
             "Resource": "*",
         }
     )
+
+
+def _moving(command: str | None) -> str:
+    """How *current* is mended by a command that writes it; None where there is nothing to write."""
+    if command is None:
+        # Not the placeholder, which would fail the pipeline's next run.
+        return (
+            "have production share a snapshot that can be restored here first (see share and key), and run the "
+            "doctor again"
+        )
+    return f"{_NEXT_RUN}: {command}"
 
 
 def _put(name: str, value: str, *, overwrite: bool = True) -> str:

@@ -2,14 +2,18 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
+from botocore.exceptions import ClientError
 
 from chalicelib.errors import Refused
 from chalicelib.ledger import Run
@@ -56,6 +60,7 @@ TEMPLATE: dict[str, Any] = {
             "Properties": {
                 "SnapshotIdentifier": {"Ref": "Snapshot"},
                 "EngineVersion": "15.4",
+                "KmsKeyId": {"Ref": "KmsKeyArn"},
                 "ManageMasterUserPassword": "true",
             },
         },
@@ -249,16 +254,26 @@ def test_a_healthy_account_has_nothing_that_is_not_ok() -> None:
 # --- parameters -----------------------------------------------------------------------------------
 
 
+NEXT_RUN = "the next run of the pipeline, whoever starts it, restores what this writes to current"
+SHARE_FIRST = "have production share a snapshot that can be restored here first (see share and key), and run the doctor again"
+
+
 def put(name: str, value: str, over: str = " --overwrite") -> str:
     return f"aws ssm put-parameter --name {name} --type String --value {value}{over}"
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [(PIPELINE_NAME, PIPELINE), (LATEST, "dummyvalue"), (CURRENT, NEW.arn)]
+    ("name", "fix"),
+    [
+        (PIPELINE_NAME, "{}"),
+        (LATEST, "{}"),
+        (CURRENT, f"{NEXT_RUN}: {{}}"),
+    ],
 )
-def test_a_parameter_that_is_missing_is_to_be_created(name: str, value: str) -> None:
+def test_a_parameter_that_is_missing_is_to_be_created(name: str, fix: str) -> None:
     seen = [*refreshable.parameters(STAGE_, holding(**{name: None}))]
-    fix = put(name, value, "")
+    value = {PIPELINE_NAME: PIPELINE, LATEST: "dummyvalue", CURRENT: NEW.arn}[name]
+    fix = fix.format(put(name, value, ""))
     assert [check for check in seen if check.status != "ok"] == [
         Check("parameter", name, "problem", "there is no such parameter", fix)
     ]
@@ -306,6 +321,7 @@ def test_a_latest_that_would_not_be_promoted_is_replaced_by_the_newest_share() -
         ("dummyvalue", None, "warning"),
         ("hunter2", None, "problem"),
         (arn("orders-1", "999999999999"), None, "problem"),
+        (OLD.arn.replace("eu-west-1", "eu-west-2"), OLD, "problem"),
         (arn("orders-0"), None, "warning"),
         (OLD.arn, OLD._replace(engine="docdb"), "problem"),
     ],
@@ -316,8 +332,30 @@ def test_a_current_that_cannot_be_restored_is_to_be_pinned_anew(
     check = only(replace(holding(**{CURRENT: value}), present={"rds": present}))
     assert (check.subject, check.status) == (CURRENT, status)
     assert check.fix
-    assert check.fix.endswith(put(CURRENT, NEW.arn))
+    assert check.fix.endswith(f"{NEXT_RUN}: {put(CURRENT, NEW.arn)}")
     assert "hunter2" not in check.seen
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "dummyvalue",
+        "hunter2",
+        arn("orders-1", "999999999999"),
+        OLD.arn.replace("eu-west-1", "eu-west-2"),
+        {"Value": "AQECAHh", "Version": 1, "Type": "SecureString"},
+        None,
+    ],
+)
+def test_the_placeholder_is_never_to_be_written_into_current(value: Any) -> None:
+    """The next run of the pipeline would read it, and fail."""
+    none = sharing(newest=Refused("no-eligible-snapshot", "none"))
+    parameters = holding(**{CURRENT: value, LATEST: "dummyvalue"}).parameters
+    seen = replace(none, parameters=parameters, candidates={"rds": None}, present={})
+    (check,) = (each for each in refreshable.parameters(STAGE_, seen) if each.subject == CURRENT)
+    assert check.fix
+    assert check.fix.endswith(SHARE_FIRST)
+    assert "put-parameter" not in check.fix
 
 
 def test_what_is_no_pipeline_s_name_is_replaced_by_that_which_the_roles_may_start() -> None:
@@ -334,22 +372,24 @@ def test_a_newest_share_that_would_not_be_promoted_is_not_proposed_again() -> No
 
 
 @pytest.mark.parametrize(
-    ("changed", "value"),
+    ("changed", "restorable"),
     [
-        ({}, NEW.arn),
-        ({"key_arn": None, "key": None}, NEW.arn),
-        ({"key": Unseen("kms:DescribeKey", "closed", denied=True)}, "dummyvalue"),
-        ({"key": {"KeyManager": "AWS", "KeyState": "Enabled"}}, "dummyvalue"),
-        ({"newest": Refused("no-eligible-snapshot", "none")}, "dummyvalue"),
+        ({}, True),
+        ({"key_arn": None, "key": None}, True),
+        ({"key": Unseen("kms:DescribeKey", "closed", denied=True)}, False),
+        ({"key": {"KeyManager": "AWS", "KeyState": "Enabled"}}, False),
+        ({"newest": Refused("no-eligible-snapshot", "none")}, False),
     ],
 )
 def test_no_snapshot_is_proposed_that_could_not_be_restored(
-    changed: dict[str, Any], value: str
+    changed: dict[str, Any], *, restorable: bool
 ) -> None:
     parameters = holding(**{CURRENT: None, LATEST: "dummyvalue"}).parameters
     seen = replace(sharing(**changed), parameters=parameters, candidates={"rds": None})
     (missing,) = (check for check in judged(seen) if check.seen == "there is no such parameter")
-    assert missing.fix == put(CURRENT, value, "")
+    assert missing.fix == (
+        f"{NEXT_RUN}: {put(CURRENT, NEW.arn, '')}" if restorable else SHARE_FIRST
+    )
 
 
 def test_each_database_is_told_of_its_own_parameters() -> None:
@@ -418,8 +458,9 @@ def test_parallel_runs_are_a_problem_and_queued_ones_are_not() -> None:
     assert found(replace(HEALTHY, pipelines={PIPELINE: {"executionMode": "QUEUED"}})) == []
 
 
-def test_a_failed_last_run_is_a_warning() -> None:
-    check = only(replace(HEALTHY, runs=[Run("2", "Failed", NOW, NOW), *HEALTHY_RUNS]))
+@pytest.mark.parametrize("status", ["Failed", "Stopped", "Cancelled"])
+def test_a_last_run_that_did_not_succeed_is_a_warning(status: str) -> None:
+    check = only(replace(HEALTHY, runs=[Run("2", status, NOW, NOW), *HEALTHY_RUNS]))
     assert (check.subject, check.status) == ("last run", "warning")
 
 
@@ -506,6 +547,8 @@ def test_what_cannot_be_seen_of_the_template_is_said(stacks_: Any, told: str) ->
         ({"DeletionProtection": "true"}, "warning"),
         ({"ManageMasterUserPassword": False}, "warning"),
         ({"EngineVersion": None}, "warning"),
+        ({"KmsKeyId": None}, "warning"),
+        ({"MasterUsername": "admin"}, "warning"),
     ],
 )
 def test_what_makes_a_refresh_fail_or_costs_is_named(changed: dict[str, Any], status: str) -> None:
@@ -628,13 +671,30 @@ def test_a_share_that_the_schedule_would_find_too_old_is_a_problem() -> None:
         ({"key": None}, "problem", "--kms-key-id"),
         (
             {"key": Unseen("kms:DescribeKey", "no resource-based policy allows it", denied=True)},
-            "warning",
+            "problem",
+            f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}',
+        ),
+        (
+            {"key": Unseen("kms:DescribeKey", "AccessDeniedException: no", denied=True)},
+            "problem",
             f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}',
         ),
         (
             {"key": Unseen("kms:DescribeKey", "no identity-based policy allows it", denied=True)},
             "warning",
             "allow kms:DescribeKey to the identity in use",
+        ),
+        *(
+            (
+                {
+                    "key": Unseen(
+                        "kms:DescribeKey", f"with an explicit deny in {whose}", denied=True
+                    )
+                },
+                "warning",
+                "allow kms:DescribeKey to the identity in use",
+            )
+            for whose in ("an identity-based policy", "a permissions boundary", "a session policy")
         ),
     ],
 )
@@ -644,6 +704,21 @@ def test_a_key_that_acceptance_cannot_use_is_named(
     check = only(sharing(**changed))
     assert (check.check, check.status) == ("key", status)
     assert fix in str(check.fix)
+
+
+def test_a_refusal_of_the_longest_names_is_told_with_its_reason() -> None:
+    role = f"arn:aws:sts::{ACCEPTANCE}:assumed-role/{'r' * 64}/{'s' * 64}"
+    key = f"arn:aws:kms:ap-southeast-1:{PRODUCTION}:key/11111111-1111-1111-1111-111111111111"
+    message = (
+        f"User: {role} is not authorized to perform: kms:DescribeKey on resource: {key} "
+        "because no identity-based policy allows the kms:DescribeKey action"
+    )
+    refused_ = ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "x")
+    key_client = Mock(describe_key=Mock(side_effect=refused_))
+    eyes = facts._Eyes(Mock(client=Mock(return_value=key_client)), STAGE_, NOW)  # noqa: SLF001
+    assert eyes.key(KEY) == Unseen(
+        "kms:DescribeKey", f"AccessDeniedException: {message}", denied=True
+    )
 
 
 def test_a_share_that_is_not_encrypted_needs_no_key() -> None:
@@ -676,7 +751,6 @@ def configured(**changed: Any) -> Facts:
         {"Environment": {"Variables": {**STAGE_.variables, "RDS_ENGINE_VERSION": "14"}}},
         {"Environment": {"Variables": {**STAGE_.variables, "PIN_API_ENABLED": "false"}}},
         {"Environment": {}},
-        {"Runtime": "python3.10"},
         {"Architectures": ["arm64"]},
         {"MemorySize": 128},
         {"Timeout": 3},
@@ -688,6 +762,21 @@ def test_a_function_that_is_not_what_would_be_deployed_is_to_be_deployed(
     check = only(configured(**changed))
     assert (check.check, check.subject, check.status) == ("function", RESTORE, "problem")
     assert check.fix == DEPLOY
+
+
+def test_an_older_python_than_is_stated_is_a_warning_and_a_newer_one_is_right() -> None:
+    check = only(configured(Runtime="python3.9"))
+    assert (check.subject, check.status) == (f"{RESTORE} runtime", "warning")
+    assert check.fix == f"with python3.11 or newer: make setup, and then {DEPLOY}"
+    assert found(configured(Runtime="python3.13")) == []
+
+
+def test_what_python_is_stated_does_not_depend_on_the_one_in_use(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 14, 0))
+    wanted = doctor.configurations(project, config.load(project, NAME))
+    assert {each["Runtime"] for each in wanted.values()} == {"python3.11"}
 
 
 def test_other_settings_are_named_without_their_values() -> None:
@@ -714,6 +803,21 @@ def test_what_must_be_alone_reserves_a_concurrency_of_one() -> None:
     assert check.seen == "reserved concurrency is none: two may move current at once"
     assert check.fix == (
         f"aws lambda put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
+    )
+
+
+def test_what_was_stopped_by_hand_is_told_as_that() -> None:
+    check = only(with_function(concurrency=0))
+    assert (check.subject, check.status) == (f"{RESTORE} concurrency", "problem")
+    assert check.seen == "stopped by hand: its reserved concurrency is 0, so it never runs"
+    assert str(check.fix).endswith(
+        f"aws lambda put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
+    )
+    api = replace(HEALTHY.functions["api_handler"], concurrency=0)
+    check = only(replace(HEALTHY, functions={**HEALTHY.functions, "api_handler": api}))
+    assert (check.subject, check.status) == (f"{APP}-{NAME} concurrency", "warning")
+    assert str(check.fix).endswith(
+        f"aws lambda delete-function-concurrency --function-name {APP}-{NAME}"
     )
 
 
@@ -1025,6 +1129,23 @@ def test_what_could_not_be_looked_at_is_not_called_healthy(
     assert doctor.main(["--stage", NAME]) == 1
     del told[1]
     assert doctor.main(["--stage", NAME]) == 0
+
+
+def test_who_reads_only_the_beginning_sees_no_trace() -> None:
+    script = (
+        "import sys\nfrom stage import doctor\nfrom stage.checks import Check\n"
+        "doctor.examine = lambda *_: [Check('topic', 'one', 'ok', 'x' * 99)] * 9999\n"
+        "sys.exit(doctor.main(['--stage', 'acceptance']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as done:
+        assert done.stdout
+        assert done.stderr
+        done.stdout.readline()
+        done.stdout.close()
+        assert done.stderr.read() == b""
+    assert done.returncode == 0
 
 
 @pytest.fixture
