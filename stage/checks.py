@@ -12,6 +12,7 @@ from stage.config import Stage
 from stage.facts import Json, Seen, Unseen
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
+VERDICT = "verdict"  # on one of production's shares, of which there may be many
 UNSEEN = "could not be looked at"
 
 

@@ -29,6 +29,7 @@ _EPILOG = """\
 Needs credentials of the stage's account that may read; what may not be looked at is told as a warning.
 Exit status: 0 healthy, perhaps with warnings; 1 problems, or not all could be looked at; 2 asked wrongly.
 """
+_VERDICTS = 20  # that people are shown, of each database
 _WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))
 
 
@@ -130,10 +131,14 @@ def lines(done: Sequence[Check]) -> Iterator[str]:
     indent = " " * (_WIDTH + 4)
     for group, members in groupby(done, key=lambda check: check.check):
         yield group
-        for check in members:
+        told_of = list(members)
+        shown = told_of[:_VERDICTS] if group == checks.VERDICT else told_of
+        for check in shown:
             yield _printable(f"  {check.status:{_WIDTH}}  {check.subject}: {check.seen}")
             if check.fix:
                 yield _printable(f"{indent}fix: {check.fix}")
+        if more := len(told_of) - len(shown):
+            yield f"{indent}and {more} older ones, which JSON=1 tells"
     count = Counter(check.status for check in done)
     told = f"problems: {count[checks.PROBLEM]}, warnings: {count[checks.WARNING]}, ok: {count[checks.OK]}"
     blind = _blind(done)

@@ -62,9 +62,13 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What production shares for one database; ``key`` is the newest share's, None where it has none."""
+    """What is shared, as one database sees it: of ``total`` by whomever, ``productions`` are production's.
+
+    ``key`` is the newest share's, None where it has none.
+    """
 
     total: int
+    productions: Sequence[Snapshot]
     choice: Choice
     newest: Snapshot | Refused
     key_arn: Seen[str | None]
@@ -333,12 +337,16 @@ class _Eyes:
 
     def shares(self) -> dict[str, Seen[Shares]]:
         databases = self._settings.databases
+        production = databases[0].wanted.account
+        productions: list[Snapshot] = []
         total = 0
 
         def counted() -> Iterator[Snapshot]:
             nonlocal total
             for snapshot in self._world.snapshots.shared():
                 total += 1
+                if snapshot.account == production:  # of strangers' there may be thousands
+                    productions.append(snapshot)
                 yield snapshot
 
         try:
@@ -346,18 +354,20 @@ class _Eyes:
         except AwsError as error:
             return dict.fromkeys((each.name for each in databases), _unseen_snapshots(error))
         return {
-            database.name: self._shares(database, choice, total)
+            database.name: self._shares(database, choice, total, productions)
             for database, choice in zip(databases, choices, strict=True)
         }
 
-    def _shares(self, database: Database, choice: Choice, total: int) -> Shares:
+    def _shares(
+        self, database: Database, choice: Choice, total: int, productions: Sequence[Snapshot]
+    ) -> Shares:
         try:
             found = newest(database, choice)
         except Refused as refused:
-            return Shares(total, choice, refused, None, None)
+            return Shares(total, productions, choice, refused, None, None)
         arn = _ask("rds:DescribeDBClusterSnapshots", lambda: self._key_of(found.arn))
         key = self.key(arn) if isinstance(arn, str) else None
-        return Shares(total, choice, found, arn, key)
+        return Shares(total, productions, choice, found, arn, key)
 
     def _key_of(self, snapshot: str) -> str | None:
         described = self._client("rds").describe_db_cluster_snapshots(

@@ -6,7 +6,7 @@ Parameters and what they hold, the main pipeline and how it reads *current*, pro
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from shlex import quote
 
 from chalicelib.answers import age_hours, arn_of, hidden, value_of
@@ -16,9 +16,9 @@ from chalicelib.ledger import Run
 from chalicelib.notices import NEXT_STEPS
 from chalicelib.refresh import held, wrong_names, wrong_pipeline
 from chalicelib.settings import Database
-from chalicelib.snapshots import Snapshot, SnapshotArn, pin_rejection
+from chalicelib.snapshots import Snapshot, SnapshotArn, pin_rejection, rejection
 from stage import mainpipeline
-from stage.checks import OK, PROBLEM, WARNING, Check, unseen, when
+from stage.checks import OK, PROBLEM, VERDICT, WARNING, Check, unseen, when
 from stage.config import Stage
 from stage.facts import Facts, Json, Seen, Shares, Stack, Unseen
 from stage.stacks import BEFORE, stack_name
@@ -392,6 +392,20 @@ def shares(stage: Stage, facts: Facts) -> Iterator[Check]:
         yield _choice(stage, facts.now, database, seen)
         if isinstance(seen.newest, Snapshot):
             yield _key(stage, seen.newest, seen)
+        yield from _verdicts(database, seen)
+
+
+def _verdicts(database: Database, seen: Shares) -> Iterator[Check]:
+    """Each of production's shares, the newest first: one that has no time yet is only being made."""
+    made = datetime.max.replace(tzinfo=UTC)
+    for share in sorted(
+        seen.productions, key=lambda each: (each.created or made, each.arn), reverse=True
+    ):
+        broken = rejection(share, database.wanted)
+        told = f"rejected: {broken.detail}" if broken else "eligible"
+        if share == seen.newest:
+            told = "eligible, and the newest"
+        yield Check(VERDICT, share.arn, OK, f"for {database.name}: {told}")
 
 
 def _choice(stage: Stage, now: datetime, database: Database, seen: Shares) -> Check:

@@ -202,9 +202,16 @@ def test_the_doctor_tells_machines_the_same(
     newcomer: Newcomer, acting: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     acting()
+    stranger = newcomer.share(TWO, account=STRANGER)
     assert doctor.main(["--stage", STAGE, "--project", str(newcomer.clone), "--json"]) == 0
+    newcomer.cloud.patch_snapshot(stranger, shared_with=[])
     told = json.loads(capsys.readouterr().out)
     assert {tuple(check) for check in told} == {("check", "subject", "status", "seen", "fix")}
+    verdicts = {each["subject"]: each["seen"] for each in told if each["check"] == "verdict"}
+    assert verdicts == {
+        newcomer.held(CURRENT): "for rds: eligible, and the newest",
+        arn_of(nightly("orders", TWO - timedelta(days=14))): "for rds: eligible",
+    }
     restore = next(check for check in told if check["subject"] == f"{PREFIX}-{RESTORE}-event")
     assert restore == {
         "check": "schedule",

@@ -177,6 +177,7 @@ HEALTHY = Facts(
     shares={
         "rds": Shares(
             7,
+            [OLD, NEW],
             Choice(NEW, frozenset({"orders"}), {"engine": 2}),
             NEW,
             KEY,
@@ -620,6 +621,44 @@ def test_the_newest_share_is_told_with_the_count_of_each_verdict() -> None:
     )
 
 
+def test_each_of_production_s_shares_is_named_with_its_verdict_the_newest_first() -> None:
+    shares = [
+        OLD,
+        snapshot("mysql", engine="aurora-mysql"),
+        snapshot("making", created=None),
+        NEW,
+        snapshot("making", status="creating", created=NOW),
+    ]
+    verdicts = [
+        (check.subject, check.status, check.seen)
+        for check in judged(sharing(productions=shares))
+        if check.check == "verdict"
+    ]
+    assert verdicts == [
+        (arn("making"), "ok", "for rds: rejected: no creation time yet"),
+        (arn("making"), "ok", "for rds: rejected: status creating, wanted available"),
+        (NEW.arn, "ok", "for rds: eligible, and the newest"),
+        (
+            arn("mysql"),
+            "ok",
+            "for rds: rejected: engine aurora-mysql, wanted aurora-postgresql",
+        ),
+        (OLD.arn, "ok", "for rds: eligible"),
+    ]
+
+
+def test_people_are_shown_twenty_verdicts_and_machines_all() -> None:
+    shares = [snapshot(f"orders-{n}", created=NOW - timedelta(days=n)) for n in range(23)]
+    checks_ = [each for each in judged(sharing(productions=shares)) if each.check == "verdict"]
+    assert [each.subject for each in checks_] == [each.arn for each in shares]
+    told = [*doctor.lines(checks_)]
+    assert [line.split()[1] for line in told[1:21]] == [f"{each.arn}:" for each in shares[:20]]
+    assert told[21:] == [
+        "           and 3 older ones, which JSON=1 tells",
+        "healthy; problems: 0, warnings: 0, ok: 23",
+    ]
+
+
 @pytest.mark.parametrize(
     ("seen", "fix"),
     [
@@ -891,6 +930,45 @@ def test_what_a_role_may_not_do_is_named_with_the_resource(decision: str, fix: s
         f"may not do what its function needs: {put_current[0]} on {put_current[1]} ({decision})"
     )
     assert str(check.fix).startswith(fix)
+
+
+def test_the_simulator_is_asked_action_by_action_under_each_statement_s_conditions() -> None:
+    """It takes no pattern, and takes a condition's key that it is not told of for not met."""
+    asked: list[dict[str, Any]] = []
+    paginator = Mock(paginate=lambda **given: asked.append(given) or [])
+    iam = Mock(get_paginator=Mock(return_value=paginator))
+    eyes = facts._Eyes(Mock(client=Mock(return_value=iam)), STAGE_, NOW)  # noqa: SLF001
+    function = Function(
+        "x", {"Role": "arn:aws:iam::222222222222:role/x"}, role=role_of("api_handler")
+    )
+    keys = {
+        "Action": ["kms:Decrypt", "kms:ReEncrypt*"],
+        "Resource": KEY,
+        "Condition": {
+            "StringEquals": {"kms:ViaService": "rds.eu-west-1.amazonaws.com"},
+            "ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/copies"]},
+        },
+    }
+    eyes.simulated(function, {"Statement": [keys]})
+    assert asked == [
+        {
+            "PolicySourceArn": "arn:aws:iam::222222222222:role/x",
+            "ActionNames": ["kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"],
+            "ResourceArns": [KEY],
+            "ContextEntries": [
+                {
+                    "ContextKeyName": "kms:ViaService",
+                    "ContextKeyValues": ["rds.eu-west-1.amazonaws.com"],
+                    "ContextKeyType": "string",
+                },
+                {
+                    "ContextKeyName": "kms:ResourceAliases",
+                    "ContextKeyValues": ["alias/copies"],
+                    "ContextKeyType": "stringList",
+                },
+            ],
+        }
+    ]
 
 
 def test_what_iam_does_not_tell_is_not_taken_for_allowed() -> None:
