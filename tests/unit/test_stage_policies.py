@@ -72,7 +72,7 @@ def test_the_checked_in_policies_are_what_the_settings_make_of_them() -> None:
 
 @pytest.mark.parametrize("stage", ["local", "acceptance"])
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_only_what_knows_no_resources_is_granted_on_all(function: str, stage: str) -> None:
+def test_only_the_listing_of_snapshots_is_granted_on_all(function: str, stage: str) -> None:
     assert {action for action, resource in grants(function, stage) if resource == "*"} == {
         "rds:DescribeDBClusterSnapshots"
     }
