@@ -293,6 +293,10 @@ class MainStack(Stack):
         # "No updates are to be performed." is no failure to CodePipeline.
         return carry_out() if carry_out else None
 
+    def given_before(self) -> dict[str, str]:
+        """The parameters as they were given the last time, or by default: UsePreviousValue."""
+        return {name: value for name, (value, _) in self._values.items()}
+
     def begin(
         self, template: str, parameters: Mapping[str, str], *, retain_except_on_create: bool = False
     ) -> Callable[[], str | None] | None:

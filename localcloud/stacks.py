@@ -32,6 +32,7 @@ from moto.cloudwatch.models import (
 )
 from moto.core.responses import ActionResult, EmptyResult
 from moto.iam.models import iam_backends
+from moto.logs.models import logs_backends
 from moto.sns.models import sns_backends
 
 from localcloud import authorization, identities
@@ -240,10 +241,36 @@ def _query(query: Any) -> Any:
     )
 
 
+class LogGroup(Kind):
+    """``AWS::Logs::LogGroup``."""
+
+    create_only = frozenset({"LogGroupName"})
+
+    def __init__(self, account: str, region: str) -> None:
+        super().__init__(account, region)
+        self.logs: Any = logs_backends[account][region]
+
+    def create(self, name: str, properties: Properties) -> str:
+        """CreateLogGroup and PutRetentionPolicy, not over another one."""
+        name = properties.get("LogGroupName", name)
+        self.logs.create_log_group(name, {})
+        self.modify(name, {}, properties)
+        return name
+
+    def modify(self, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (every kind is called alike)
+        """PutRetentionPolicy."""
+        self.logs.put_retention_policy(name, new["RetentionInDays"])
+
+    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (every kind is called alike)
+        """DeleteLogGroup."""
+        self.logs.delete_log_group(name)
+
+
 ADDED: dict[str, type[Kind]] = {
     "AWS::CloudWatch::Alarm": Alarm,
     "AWS::CloudWatch::Dashboard": Dashboard,
     "AWS::Lambda::EventInvokeConfig": EventInvokeConfig,
+    "AWS::Logs::LogGroup": LogGroup,
     "AWS::SNS::Subscription": Subscription,
     "AWS::SNS::Topic": Topic,
 }
@@ -286,7 +313,7 @@ class StackResponse(CloudFormationResponse):
 
     def _deploy(self, stack: MainStack) -> None:
         template = self._get_param("TemplateBody")
-        parameters = self._get_params_from_list(self._get_param("Parameters", []))
+        parameters = self._get_param_values(self._get_param("Parameters", []), stack.given_before())
         if not stack.parse_template(template).get("Resources"):
             raise ValidationError(
                 message="Template format error: At least one Resources member must be defined."

@@ -6,9 +6,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from stage.account import Say
+from stage.account import Account, Say
 from stage.config import StageError
-from stage.stacks import Resource, Template, label
+from stage.stacks import BEFORE, Resource, Template, label, packaged_stacks, stack_name
 
 _UPDATABLE = {
     "CREATE_COMPLETE",
@@ -46,6 +46,10 @@ class Stack:
         body: Any = self._client.get_template(StackName=self.name)["TemplateBody"]
         template: Template = json.loads(body) if isinstance(body, str) else body
         return template
+
+    def is_there(self) -> bool:
+        """Whether there is one that came about."""
+        return self._status(self.name) not in {None, *_LEFT_OVER}
 
     def deploy(self, template: Template) -> None:
         """Create or update it, and wait; raises StageError with the first resource's reason."""
@@ -163,6 +167,28 @@ class Stack:
                     return found[::-1]
                 found.append(event)
         return found[::-1]
+
+
+def check_not_packaged(account: Account, say: Say) -> None:
+    """Raises StageError where the stage's stacks are those of ``make package``, which only updates of them may change."""
+    stage, client = account.stage.name, account.client("cloudformation")
+    stacks = packaged_stacks(stage)
+    functions = Stack(client, stacks["sam.json"], say)
+    before = Stack(client, stack_name(stage, BEFORE), say).template() or {}
+    if functions.is_there() or "Parameters" in before:
+        raise StageError(
+            f"stage {stage!r} was deployed from the templates of make package: go on with these, or delete "
+            "its stacks, which keeps parameters, topic and logs:\n" + "\n".join(deletions(stage))
+        )
+
+
+def deletions(stage: str) -> list[str]:
+    """The commands that delete the stacks of a packaged stage, each after those that it serves."""
+    return [
+        f"  aws cloudformation delete-stack --stack-name {stack} && \\\n"
+        f"    aws cloudformation wait stack-delete-complete --stack-name {stack}"
+        for stack in reversed(packaged_stacks(stage).values())
+    ]
 
 
 class _Course:

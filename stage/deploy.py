@@ -13,7 +13,7 @@ from pathlib import Path
 from chalicelib.snapshots import SnapshotArn
 from stage import config, restapi, stacks
 from stage.account import Account, Say, chalice, in_plain_words, told
-from stage.cloudformation import Stack
+from stage.cloudformation import Stack, check_not_packaged
 from stage.config import Stage, StageError
 from stage.configure import from_make, from_options
 
@@ -65,15 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done: list[str]) -> None:
     """Deploy the stage; what has been done by and by is added to ``done``. Raises StageError."""
-    config.check_name(name)
-    stage = config.load(project, name)
-    contradictions = config.contradictions(stage.settings, stage.pipeline_arn)
-    if contradictions:
-        raise StageError("\n".join([f"stage {name!r} would not work:", *contradictions]))
+    stage = deployable(project, name)
     initial, email = first_values(stage, answers), _email(stage, answers)
     account = Account(stage)
     say(f"stage {name}, account {stage.account}, {stage.region}, as {account.check()}")
 
+    check_not_packaged(account, say)
     before = stacks.stack_name(name, stacks.BEFORE)
     say(f"1. stack {before}: what must exist before")
     _before(account, Stack(account.client("cloudformation"), before, say), initial, email, say)
@@ -92,6 +89,16 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done:
     for reason in stacks.left_out(stage):
         say(f"  note: {reason}")
     done.append(f"stack {after}")
+
+
+def deployable(project: Path, name: str) -> Stage:
+    """The stage, which would work; raises StageError."""
+    config.check_name(name)
+    stage = config.load(project, name)
+    contradictions = config.contradictions(stage.settings, stage.pipeline_arn)
+    if contradictions:
+        raise StageError("\n".join([f"stage {name!r} would not work:", *contradictions]))
+    return stage
 
 
 def _find_api(project: Path, account: Account, say: Say) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stage import config, restapi, stacks
 from stage.account import Account, Say, chalice, in_plain_words, told
-from stage.cloudformation import Stack
+from stage.cloudformation import Stack, check_not_packaged
 from stage.config import StageError
 from stage.configure import from_make
 
@@ -56,6 +56,7 @@ def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = Fal
     stage = config.load(project, name)
     account = Account(stage)
     say(f"stage {name}, account {stage.account}, {stage.region}, as {account.check()}")
+    check_not_packaged(account, say)
     client = account.client("cloudformation")
     before = Stack(client, stacks.stack_name(name, stacks.BEFORE), say)
     after = Stack(client, stacks.stack_name(name, stacks.AFTER), say)

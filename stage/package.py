@@ -5,25 +5,32 @@ Nothing is asked of AWS. They are deployed in this order: before.json, sam.json 
 
 import argparse
 import json
+import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stage import config, stacks
 from stage.account import chalice
+from stage.cloudformation import deletions
 from stage.config import StageError
-from stage.policies import APP
+from stage.configure import from_make
+from stage.deploy import deployable
 
 _NEXT = """\
 next, with a bucket of your own:
   aws cloudformation deploy --stack-name {before} --template-file {out}/before.json
   aws cloudformation package --template-file {out}/sam.json --s3-bucket BUCKET \\
     --output-template-file {out}/packaged.yaml
-  aws cloudformation deploy --stack-name {app}-{stage} --template-file {out}/packaged.yaml \\
+  aws cloudformation deploy --stack-name {functions} --template-file {out}/packaged.yaml \\
     --capabilities CAPABILITY_IAM
   aws cloudformation deploy --stack-name {after} --template-file {out}/after.json
-Leave out of before.json what the account has already: a stack takes over nothing.
+The first command takes, the first time: --parameter-overrides {parameters}
+Later ones without that keep what was given, and no value that has moved is written again.
+Leave out of before.json what the account has already: a stack takes over nothing, and fails with nothing changed.
+To delete the stage, but for parameters, topic and logs:
+{deletions}
 """
 
 
@@ -43,28 +50,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     out = given.out or given.project / ".chalice/deployments" / given.stage
     try:
-        package(given.project, given.stage, out)
+        _check_answers(from_make(os.environ))
+        parameters = package(given.project, given.stage, out)
     except StageError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    names = {which: stacks.stack_name(given.stage, which) for which in ("before", "after")}
-    sys.stdout.write(_NEXT.format(app=APP, stage=given.stage, out=out, **names))
+    before, functions, after = stacks.packaged_stacks(given.stage).values()
+    sys.stdout.write(
+        _NEXT.format(
+            out=out,
+            before=before,
+            functions=functions,
+            after=after,
+            parameters=" ".join(f"{each}=…" for each in parameters),
+            deletions="\n".join(deletions(given.stage)),
+        )
+    )
     return 0
 
 
-def package(project: Path, name: str, out: Path) -> None:
-    """Write the templates to the folder; raises StageError."""
-    config.check_name(name)
-    stage = config.load(project, name)
+def package(project: Path, name: str, out: Path) -> list[str]:
+    """Write the templates to the folder; returns the parameters of the first. Raises StageError."""
+    stage = deployable(project, name)
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder) / "names.json"
         names.write_text(json.dumps(stacks.names_of_packaged(stage)))
         target = str(out.resolve())
         merged = ("--pkg-format", "cloudformation", "--merge-template", str(names))
         chalice(project, stage, "package", _print, *merged, target)
-    first = {"before": stacks.before(stage, None, (), {}, None), "after": stacks.after(stage)}
-    for which, template in first.items():
+    before = stacks.packaged_before(stage)
+    for which, template in (("before", before), ("after", stacks.after(stage))):
         (out / f"{which}.json").write_text(config.written(template), encoding="utf-8")
+    return list(before["Parameters"])
+
+
+def _check_answers(answers: Mapping[str, str]) -> None:
+    """Raises StageError for an answer: first values and the address are given to the stack."""
+    # Credentials may be named on make's command line, too.
+    if strangers := [name for name in answers if not name.startswith("AWS_")]:
+        raise StageError(
+            f"{', '.join(strangers)}: make package takes no answers; the first values of *current* and an "
+            "address to tell are parameters of before.json"
+        )
 
 
 def _print(line: str) -> None:

@@ -61,6 +61,11 @@ def function_names(stage: Stage) -> dict[str, str]:
     return {function: deployed_name(stage.name, function) for function in functions}
 
 
+def rule_name(stage_name: str, function: str) -> str:
+    """Chalice's name of the rule that starts a function."""
+    return f"{deployed_name(stage_name, function)}-event"
+
+
 def log_groups(stage: Stage) -> list[str]:
     """Where the stage's functions log."""
     return [log_group(deployed) for deployed in function_names(stage).values()]
@@ -76,22 +81,47 @@ def dashboard_name(stage_name: str) -> str:
     return f"{APP}-{stage_name}"
 
 
+def packaged_stacks(stage_name: str) -> dict[str, str]:
+    """The stacks of a stage that ``make package`` wrote, in the order of their making, by template."""
+    return {
+        "before.json": stack_name(stage_name, BEFORE),
+        "sam.json": f"{APP}-{stage_name}",
+        "after.json": stack_name(stage_name, AFTER),
+    }
+
+
 def names_of_packaged(stage: Stage) -> Template:
-    """What is to be merged into the template of ``chalice package``: the functions' names.
+    """What is to be merged into the template of ``chalice package``: the names of functions and rules.
 
     CloudFormation would make up others, which the roles let write no logs, and no alarm watches.
     """
-
-    def logical(function: str) -> str:
-        words = re.split("[-_]", function)
-        return "APIHandler" if function == API else "".join(word.capitalize() for word in words)
-
     return {
         "Resources": {
-            logical(function): {"Properties": {"FunctionName": deployed}}
-            for function, deployed in function_names(stage).items()
+            _chalice_s(function): {"Properties": _named(stage, function)}
+            for function in function_names(stage)
         }
     }
+
+
+def _named(stage: Stage, function: str) -> dict[str, Any]:
+    named: dict[str, Any] = {"FunctionName": deployed_name(stage.name, function)}
+    if function != API:
+        rule = rule_name(stage.name, function)
+        # Of CloudWatchEvent, which Chalice writes, SAM's guide knows no name; the other is the same rule.
+        # https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-property-function-eventbridgerule.html
+        event = (
+            {"Type": "EventBridgeRule", "Properties": {"RuleName": rule}}
+            if function == FOLLOW
+            else {"Properties": {"Name": rule}}
+        )
+        named["Events"] = {f"{_chalice_s(function)}Event": event}
+    return named
+
+
+def _chalice_s(function: str) -> str:
+    """Chalice's logical name of a function in the template that it packages."""
+    words = re.split("[-_]", function)
+    return "APIHandler" if function == API else "".join(word.capitalize() for word in words)
 
 
 def own_topic(stage: Stage) -> str | None:
@@ -170,6 +200,73 @@ def before(
                 "Properties": {"TopicArn": topic, "Protocol": "email", "Endpoint": endpoint},
             }
     return _template(f"{APP}, stage {stage.name}: what the functions rely on", resources | made)
+
+
+def packaged_before(stage: Stage) -> Template:
+    """The same for those who deploy it themselves, who know neither what is there nor what has moved.
+
+    First values and the address are parameters of the stack: an update keeps what was given once. All else of
+    a stored parameter must be the same in every package, or CloudFormation would write its first value anew. Its
+    logical names are not those of :func:`before`: an update of that one's stack fails, with nothing written.
+    """
+    parameters: dict[str, Any] = {}
+    resources: dict[str, Resource] = {}
+    current = {database.current_parameter for database in stage.settings.databases}
+    for name, (value, _) in _wanted_parameters(stage, {}).items():
+        first: Any = value
+        if name in current:
+            given = _logical("First", name)
+            parameters[given] = {
+                "Type": "String",
+                "Default": PLACEHOLDER,
+                "Description": f"First value of {name}, a snapshot's ARN. Leave it once the stack is there: "
+                "another one is written, whatever the parameter holds by then",
+            }
+            first = {"Ref": given}
+        resources[_logical("Packaged", name)] = {
+            "Type": "AWS::SSM::Parameter",
+            **_RETAINED,
+            "Properties": {
+                "Name": name,
+                "Type": "String",
+                "Value": first,
+                "Description": f"{APP}; the stack knows its first value alone",
+            },
+        }
+    for group in log_groups(stage):
+        resources[_logical("Packaged", group)] = {
+            "Type": "AWS::Logs::LogGroup",
+            **_RETAINED,
+            "Properties": {"LogGroupName": group, "RetentionInDays": LOG_DAYS},
+        }
+    topic, conditions = own_topic(stage), {}
+    if topic:
+        made = _logical("Packaged", topic)
+        resources[made] = {
+            "Type": "AWS::SNS::Topic",
+            **_RETAINED,
+            "Properties": {"TopicName": topic.rsplit(":", 1)[1]},
+        }
+        parameters["Email"] = {
+            "Type": "String",
+            "Default": "",
+            "Description": "An address that is told through the topic; empty: none",
+        }
+        conditions = {"HasEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "Email"}, ""]}]}}
+        resources["PackagedEmail"] = {
+            "Type": "AWS::SNS::Subscription",
+            "Condition": "HasEmail",
+            "Properties": {
+                "TopicArn": {"Ref": made},
+                "Protocol": "email",
+                "Endpoint": {"Ref": "Email"},
+            },
+        }
+    return {
+        **_template(f"{APP}, stage {stage.name}: what the functions rely on, packaged", resources),
+        "Parameters": parameters,
+        **({"Conditions": conditions} if conditions else {}),
+    }
 
 
 def subscribed(template: Template | None) -> str:

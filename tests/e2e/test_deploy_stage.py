@@ -12,13 +12,15 @@ from typing import Any
 
 import cfnlint
 import pytest
+from botocore.exceptions import WaiterError
 
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
 from localcloud.company import copy_project
 from stage import deploy, destroy, package, stacks
-from stage.config import load
+from stage.config import StageError, load
+from stage.policies import API
 
 PROJECT = Path(__file__).resolve().parents[2]
 CURRENT = "/acceptance/rds/current-snapshot"
@@ -453,7 +455,11 @@ def test_the_package_is_three_clean_templates_whose_functions_have_the_names_tha
     out = user.folder / "out"
     arguments = ["--project", str(user.folder), "--stage", "acceptance", "--out", str(out)]
     assert package.main(arguments) == 0
-    assert "Leave out of before.json what the account has already" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Leave out of before.json what the account has already" in printed
+    assert f"--parameter-overrides {FIRST}=… Email=…" in printed
+    for stack in PACKAGED:
+        assert f"aws cloudformation delete-stack --stack-name {stack} " in printed
     assert sorted(file.name for file in out.iterdir()) == [
         "after.json",
         "before.json",
@@ -467,3 +473,143 @@ def test_the_package_is_three_clean_templates_whose_functions_have_the_names_tha
     assert sorted(each["Properties"]["FunctionName"] for each in functions) == sorted(
         stacks.function_names(load(user.folder, "acceptance")).values()
     )
+    stage = load(user.folder, "acceptance")
+    rules = {each["Properties"]["FunctionName"]: ruled(each) for each in functions}
+    assert rules == {
+        deployed: [] if function == API else [stacks.rule_name("acceptance", function)]
+        for function, deployed in stacks.function_names(stage).items()
+    }
+
+
+def ruled(function: dict[str, Any]) -> list[str]:
+    """The names of the rules that SAM makes of a function's events, one way for each type."""
+    named = {"Schedule": "Name", "EventBridgeRule": "RuleName"}
+    events = function["Properties"].get("Events", {}).values()
+    return [each["Properties"][named[each["Type"]]] for each in events]
+
+
+FIRST = "FirstAcceptanceRdsCurrentSnapshotc694c8"
+PACKAGED = [f"aurora-refresh-acceptance{which}" for which in ("-before", "", "-after")]
+
+
+@pytest.fixture
+def packaged(user: User, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Packages without Chalice, which takes its time; the template of what must exist before."""
+    monkeypatch.setattr(package, "chalice", lambda *_: None)
+
+    def run() -> str:
+        out = user.folder / "out"
+        out.mkdir(exist_ok=True)
+        package.package(user.folder, "acceptance", out)
+        return (out / "before.json").read_text()
+
+    return run
+
+
+def carry_out(
+    user: User, operation: str, template: str, stack: str = PACKAGED[0], **parameters: Any
+) -> None:
+    """Create or update the stack as the printed command does, and wait."""
+    client = user.cloud.client("cloudformation")
+    given = [{"ParameterKey": name, **each} for name, each in parameters.items()]
+    getattr(client, f"{operation}_stack")(StackName=stack, TemplateBody=template, Parameters=given)
+    client.get_waiter(f"stack_{operation}_complete").wait(
+        StackName=stack, WaiterConfig={"Delay": 0.1, "MaxAttempts": 100}
+    )
+
+
+def test_a_value_that_has_moved_stays_when_the_stack_is_updated_from_another_package(
+    user: User, packaged: Callable[[], str]
+) -> None:
+    given = {FIRST: {"ParameterValue": f"{SNAPSHOT}first"}, "Email": {"ParameterValue": "a@b.de"}}
+    carry_out(user, "create", packaged(), **given)
+    first = {
+        PIPELINE_NAME: "acceptance-main",
+        LATEST: "dummyvalue",
+        CURRENT: f"{SNAPSHOT}first",
+        HOLD: "dummyvalue",
+    }
+    assert user.holds() == first
+    moved = {LATEST: f"{SNAPSHOT}new", CURRENT: f"{SNAPSHOT}new", HOLD: '{"until": "2026-02-01"}'}
+    for name, value in moved.items():
+        user.put(name, value)
+
+    # Another pipeline, so that there is something to update at all.
+    policy = user.folder / ".chalice/policy-acceptance-db-restore-from-snapshot.json"
+    policy.write_text(policy.read_text().replace(":acceptance-main", ":acceptance-other"))
+    previous = {name: {"UsePreviousValue": True} for name in given}
+    carry_out(user, "update", packaged(), **previous)
+    assert user.holds() == first | moved | {PIPELINE_NAME: "acceptance-other"}
+    found = user.cloud.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
+    assert [each["Endpoint"] for each in found] == ["a@b.de"]
+    assert user.log_days() == dict.fromkeys(stacks.log_groups(load(user.folder, "acceptance")), 90)
+
+
+@pytest.mark.parametrize("stack", PACKAGED[:2])
+def test_a_packaged_stage_is_neither_deployed_nor_destroyed_but_by_its_own_stacks(
+    user: User, deployed: Deploy, packaged: Callable[[], str], stack: str
+) -> None:
+    carry_out(user, "create", packaged(), stack)
+    before = user.holds()
+    status, told = deployed()
+    assert status == 1
+    assert told[0] == (
+        "stage 'acceptance' was deployed from the templates of make package: go on with these, or "
+        "delete its stacks, which keeps parameters, topic and logs:"
+    )
+    deletions = [line.split()[4] for line in told if "delete-stack" in line]
+    assert deletions == PACKAGED[::-1]
+    with pytest.raises(StageError) as caught:
+        destroy.destroy(user.folder, "acceptance", print)
+    assert str(caught.value).splitlines() == told[:-1]
+    assert user.holds() == before
+
+
+def test_a_package_does_not_touch_what_make_deploy_has_made(
+    user: User, deployed: Deploy, packaged: Callable[[], str]
+) -> None:
+    deployed(f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first", "EMAIL=a@b.de")
+    user.put(LATEST, f"{SNAPSHOT}new")
+    before = user.holds()
+    with pytest.raises(WaiterError):
+        carry_out(user, "update", packaged())
+    assert user.holds() == before
+    found = user.cloud.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
+    assert [each["Endpoint"] for each in found] == ["a@b.de"]
+
+
+@pytest.mark.parametrize("answer", ["EMAIL=a@b.de", "EMIAL=a@b.de"])
+def test_an_answer_to_make_package_is_refused(
+    user: User, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str
+) -> None:
+    name, value = answer.split("=")
+    monkeypatch.setenv("MAKEFLAGS", f" -- {answer} STAGE=acceptance AWS_PROFILE=p")
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_PROFILE", "p")
+    assert package.main(["--project", str(user.folder), "--stage", "acceptance"]) == 1
+    assert capsys.readouterr().err == (
+        f"{name}: make package takes no answers; the first values of *current* and an address to tell "
+        "are parameters of before.json\n"
+    )
+
+
+def contradict(user: User) -> str:
+    """Have the stage take its own account's snapshots for production's; what is said to it."""
+    file = user.folder / ".chalice/config.json"
+    file.write_text(file.read_text().replace(PRODUCTION, ACCEPTANCE))
+    return (
+        "stage 'acceptance' would not work:\n"
+        f"SOURCE_ACCOUNT is '{ACCEPTANCE}': the main pipeline's account, which is acceptance's; write "
+        "production's, for nothing is shared with the account that it belongs to"
+    )
+
+
+def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
+    user: User, deployed: Deploy, packaged: Callable[[], str]
+) -> None:
+    told = contradict(user)
+    assert deployed() == (1, [*told.splitlines(), NOTHING_DONE])
+    assert user.holds() == {}
+    with pytest.raises(StageError) as caught:
+        packaged()
+    assert str(caught.value) == told

@@ -283,6 +283,53 @@ def test_a_topic_a_subscription_and_a_dashboard_are_made_and_deleted(stacks: Sta
     assert cloudwatch.list_dashboards()["DashboardEntries"] == []
 
 
+def test_a_log_group_is_made_changed_and_deleted(stacks: Stacks) -> None:
+    logs = client(stacks.cloud, "logs")
+
+    def group(days: int) -> dict[str, Any]:
+        properties = {"LogGroupName": "/a", "RetentionInDays": days}
+        return {"Group": {"Type": "AWS::Logs::LogGroup", "Properties": properties}}
+
+    def found() -> list[tuple[str, int]]:
+        groups = logs.describe_log_groups()["logGroups"]
+        return [(each["logGroupName"], each["retentionInDays"]) for each in groups]
+
+    stacks.create(group(90))
+    assert found() == [("/a", 90)]
+    stacks.update(group(30))
+    assert found() == [("/a", 30)]
+    stacks.delete()
+    assert found() == []
+
+
+def test_a_parameter_keeps_its_previous_value_where_that_is_asked_for(stacks: Stacks) -> None:
+    def template(**more: str) -> str:
+        value = {"Ref": "Given"}
+        note = {"Name": "/note", "Type": "String", "Value": value, **more}
+        return json.dumps(
+            {
+                "Parameters": {"Given": {"Type": "String", "Default": "none"}},
+                "Resources": {"Note": {"Type": "AWS::SSM::Parameter", "Properties": note}},
+            }
+        )
+
+    def parameters(**given: Any) -> list[dict[str, Any]]:
+        return [{"ParameterKey": "Given", **given}]
+
+    stacks.api.create_stack(
+        StackName=NAME, TemplateBody=template(), Parameters=parameters(ParameterValue="some")
+    )
+    stacks.settled()
+    stacks.api.update_stack(
+        StackName=NAME,
+        TemplateBody=template(Description="a note"),
+        Parameters=parameters(UsePreviousValue=True),
+    )
+    assert stacks.settled() == "UPDATE_COMPLETE"
+    ssm = client(stacks.cloud, "ssm")
+    assert ssm.get_parameter(Name="/note")["Parameter"]["Value"] == "some"
+
+
 @pytest.mark.parametrize("taken", ["topic", "alarm", "dashboard"])
 def test_what_exists_already_is_not_taken_over(stacks: Stacks, taken: str) -> None:
     cloudwatch = client(stacks.cloud, "cloudwatch")

@@ -12,6 +12,7 @@ import pytest
 from chalicelib.settings import Settings
 from stage import stacks
 from stage.config import Stage
+from stage.doctor import rules_of
 from stage.policies import FOLLOW, RESTORE, UPDATE
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE_NAME, STAGE, TWO
 
@@ -194,6 +195,47 @@ def test_a_topic_that_exists_outside_is_subscribed_to_all_the_same() -> None:
     }
     waiting = before(stage(), email="a@b.de")["Resources"]["Email"]
     assert waiting["DependsOn"] == ["TopicAuroraRefresh45939c"]
+
+
+# --- before, packaged ------------------------------------------------------------------------------
+
+
+def test_a_packaged_stage_has_all_that_a_deployed_one_has_before_and_its_logs_all_retained() -> (
+    None
+):
+    template = stacks.packaged_before(stage())
+    kinds = [each["Type"].rsplit("::")[-1] for each in template["Resources"].values()]
+    assert kinds == [*["Parameter"] * 4, *["LogGroup"] * 4, "Topic", "Subscription"]
+    first = {"Ref": "FirstAcceptanceRdsCurrentSnapshotc694c8"}
+    assert values(template) == values(before(stage())) | {CURRENT: first}
+    groups = [each["Properties"] for each in template["Resources"].values()][4:8]
+    assert groups == [
+        {"LogGroupName": group, "RetentionInDays": 90} for group in stacks.log_groups(stage())
+    ]
+    retained = [each.get("DeletionPolicy") for each in template["Resources"].values()]
+    assert retained == [*["Retain"] * 9, None]
+    defaults = {name: each["Default"] for name, each in template["Parameters"].items()}
+    assert defaults == {first["Ref"]: "dummyvalue", "Email": ""}
+
+
+def test_what_a_package_says_of_a_moving_parameter_depends_on_nothing_but_its_name() -> None:
+    """CloudFormation writes the first value again where anything else of the parameter changes."""
+    other = {name.replace("RDS", "ORDERS"): value for name, value in FULL.items()}
+    renamed = stage(
+        other | {"DATABASES": "ORDERS", "ORDERS_ENGINE_VERSION": "16"}, MAX_SNAPSHOT_AGE_DAYS="3"
+    )
+    assert stacks.packaged_before(renamed) == stacks.packaged_before(stage())
+
+
+def test_what_is_packaged_shares_no_logical_name_with_what_is_deployed() -> None:
+    deployed = before(stage(), email="a@b.de")["Resources"].keys()
+    assert not deployed & stacks.packaged_before(stage())["Resources"].keys()
+
+
+def test_a_packaged_stage_without_a_topic_of_its_own_has_no_address() -> None:
+    template = stacks.packaged_before(stage(FULL, NOTIFICATION_TOPIC_ARN=ELSEWHERE))
+    assert "Conditions" not in template
+    assert list(template["Parameters"]) == ["FirstAcceptanceRdsCurrentSnapshotc694c8"]
 
 
 # --- after: alarms --------------------------------------------------------------------------------
@@ -384,6 +426,14 @@ def test_the_newest_snapshot_is_wanted_until_the_restore(update: str, minutes: i
     assert stacks.event_ages(stage(UPDATE_SCHEDULE=update))[UPDATE] == timedelta(minutes=minutes)
 
 
+# --- names ---------------------------------------------------------------------------------------
+
+
+def test_the_rules_are_those_that_the_doctor_looks_for() -> None:
+    made = stage(RDS_COPY_KMS_KEY_ID="alias/copies")
+    assert {name: stacks.rule_name("acceptance", name) for name in rules_of(made)} == rules_of(made)
+
+
 # --- both -----------------------------------------------------------------------------------------
 
 
@@ -438,7 +488,8 @@ def test_the_dashboard_shows_every_database_and_every_function() -> None:
 )
 def test_the_templates_are_cfn_lint_clean(name: str, variables: dict[str, str]) -> None:
     made = stage(variables, name)
-    for template in (before(made, email="a@b.de"), stacks.after(made)):
+    packaged = stacks.packaged_before(made)
+    for template in (before(made, email="a@b.de"), packaged, stacks.after(made)):
         assert cfnlint.lint(json.dumps(template), regions=["eu-west-1"]) == []
 
 
