@@ -101,6 +101,39 @@ class Account:
                 there.append(name)
         return there
 
+    def delete_rule(self, name: str) -> bool:
+        """Delete an EventBridge rule, its targets with it; returns whether it was there."""
+        events = self.client("events")
+        try:
+            pages = [*events.get_paginator("list_targets_by_rule").paginate(Rule=name)]
+        except events.exceptions.ResourceNotFoundException:
+            return False
+        if targets := [target["Id"] for page in pages for target in page["Targets"]]:
+            events.remove_targets(Rule=name, Ids=targets)
+        events.delete_rule(Name=name)
+        return True
+
+    def delete_function(self, name: str) -> bool:
+        """Delete a function, with who may invoke it; returns whether it was there."""
+        client = self.client("lambda")
+        try:
+            client.delete_function(FunctionName=name)
+        except client.exceptions.ResourceNotFoundException:
+            return False
+        return True
+
+    def delete_role(self, name: str) -> bool:
+        """Delete a role, its inline policies with it; returns whether it was there."""
+        iam = self.client("iam")
+        try:
+            pages = [*iam.get_paginator("list_role_policies").paginate(RoleName=name)]
+        except iam.exceptions.NoSuchEntityException:
+            return False
+        for policy in [policy for page in pages for policy in page["PolicyNames"]]:
+            iam.delete_role_policy(RoleName=name, PolicyName=policy)
+        iam.delete_role(RoleName=name)
+        return True
+
     def missing(self, template: Template) -> list[str]:
         """Which alarms and settings of invocations the template has, and the account has not."""
         cloudwatch, lambdas = self.client("cloudwatch"), self.client("lambda")

@@ -6,7 +6,7 @@ Parameters, topic and logs are kept, unless PARAMETERS=delete is given for the f
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stage import config, restapi, stacks
@@ -14,8 +14,12 @@ from stage.account import Account, Say, chalice, in_plain_words, told
 from stage.cloudformation import Stack, check_not_packaged
 from stage.config import StageError
 from stage.configure import from_make
+from stage.policies import API, COPIES, FOLLOW, RESTORE, UPDATE, deployed_name
 
 PARAMETERS = "PARAMETERS"
+
+# All that there may be: a setting may have been changed since the last deployment.
+FUNCTIONS = (UPDATE, RESTORE, FOLLOW, COPIES, API)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,8 +69,7 @@ def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = Fal
         for resource in (before.template() or {"Resources": {}})["Resources"].values()
     }
 
-    functions = list(stacks.function_names(stage).values())
-    were_there = account.functions(functions)
+    were_there = account.functions(deployed_name(name, function) for function in FUNCTIONS)
 
     say(f"1. stack {after.name}")
     if not (had_after := after.delete()):
@@ -76,6 +79,8 @@ def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = Fal
         say("  no function is there")
     # Of a deployment that came to nothing there may be roles.
     chalice(project, stage, "delete", say)
+    for what in _not_noted(account):
+        say(f"  {'deleted':<10} {what}, of which nothing was noted here")
     gateway = account.client("apigateway")
     for api in restapi.leading_to(gateway, name):
         gateway.delete_rest_api(restApiId=api)
@@ -83,12 +88,6 @@ def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = Fal
     say(f"3. stack {before.name}")
     if not (had_before := before.delete()):
         say("  is not there")
-    if left := account.functions(functions):
-        raise StageError(
-            f"{', '.join(left)} {'is' if len(left) == 1 else 'are'} still there: chalice delete goes by "
-            f"what .chalice/deployed/{name}.json says, which chalice deploy wrote where it was run; "
-            "run this there"
-        )
 
     held = account.parameters(stage.settings.promotion_parameters)
     pipeline = stage.settings.pipeline_parameter
@@ -107,6 +106,24 @@ def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = Fal
         say(f"  {'kept':<10} log group {group}")
     gone = "is gone" if had_after or were_there or had_before else "was not there"
     say(f"stage {name} {gone}; make deploy STAGE={name} finds what was kept")
+
+
+def _not_noted(account: Account) -> Iterator[str]:
+    """Delete what is the stage's by its exact name, telling each.
+
+    Chalice goes by a note of its own, which git ignores: there is none in another clone, and none of what a
+    deployment made that came to nothing.
+    """
+    stage = account.stage.name
+    for function in FUNCTIONS:
+        rule, role = stacks.rule_name(stage, function), stacks.role_name(stage, function)
+        deployed = deployed_name(stage, function)
+        if account.delete_rule(rule):
+            yield f"rule {rule}"
+        if account.delete_function(deployed):
+            yield f"function {deployed}"
+        if account.delete_role(role):
+            yield f"role {role}"
 
 
 def _from_make() -> bool:

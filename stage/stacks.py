@@ -61,6 +61,11 @@ def function_names(stage: Stage) -> dict[str, str]:
     return {function: deployed_name(stage.name, function) for function in functions}
 
 
+def role_name(stage_name: str, function: str) -> str:
+    """Chalice's name of a function's role."""
+    return f"{APP}-{stage_name}-{function}"
+
+
 def rule_name(stage_name: str, function: str) -> str:
     """Chalice's name of the rule that starts a function."""
     return f"{deployed_name(stage_name, function)}-event"

@@ -20,7 +20,7 @@ from localcloud.client import LocalCloud
 from localcloud.company import copy_project
 from stage import deploy, destroy, package, stacks
 from stage.config import StageError, load
-from stage.policies import API
+from stage.policies import API, RESTORE, UPDATE
 
 PROJECT = Path(__file__).resolve().parents[2]
 CURRENT = "/acceptance/rds/current-snapshot"
@@ -75,6 +75,17 @@ class User:
     def functions(self) -> list[str]:
         found = self.cloud.client("lambda").list_functions()["Functions"]
         return sorted(function["FunctionName"] for function in found)
+
+    def roles(self) -> list[str]:
+        """The roles that are the application's, by their names."""
+        found = self.cloud.client("iam").list_roles()["Roles"]
+        return sorted(
+            role["RoleName"] for role in found if role["RoleName"].startswith("aurora-refresh")
+        )
+
+    def rules(self) -> list[str]:
+        found = self.cloud.client("events").list_rules()["Rules"]
+        return sorted(rule["Name"] for rule in found)
 
     def apis(self) -> list[str]:
         found = self.cloud.client("apigateway").get_rest_apis()["items"]
@@ -186,14 +197,20 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     assert user.holds() == moved
 
     stray = with_a_stray_api(user)
+    others = in_another_clone_with_neighbours(user)
     status, printed = user.make("destroy")
-    assert status == 0
     assert f"  deleted    REST API {stray}, of which nothing was noted here" in printed
-    assert user.apis() == []
     for name, value in moved.items():
         assert f"  kept       parameter {name}: {value}" in printed
     assert f"  kept       topic {TOPIC}" in printed
-    assert (user.holds(), user.functions(), user.alarms()) == (moved, [], [])
+    assert (status, user.holds(), user.functions(), user.alarms(), user.apis()) == (
+        0,
+        moved,
+        [],
+        [],
+        [],
+    )
+    assert (user.roles(), user.rules()) == others
     assert user.log_days().keys() == set(stacks.log_groups(stage))
     status, printed = user.make("destroy")
     assert (status, printed[-1]) == (
@@ -222,6 +239,35 @@ def from_another_clone(user: User, *answers: str) -> list[str]:
     assert (status, user.cloud.rest_url()) == (0, address)
     assert len(user.apis()) == 1
     return printed
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
+def test_what_a_first_deployment_left_that_came_to_nothing_is_destroyed(user: User) -> None:
+    denied = {"operation": "lambda:CreateFunction", "kind": "deny", "nth": 2, "times": 0}
+    user.cloud.set_faults([denied])
+    assert user.make("deploy")[0] != 0
+    user.cloud.set_faults([])
+    function, other = (f"aurora-refresh-acceptance-{name}" for name in (UPDATE, RESTORE))
+    assert (user.functions(), user.roles()) == ([function], [other, function])
+    shutil.rmtree(user.folder / ".chalice/deployed", ignore_errors=True)
+    status, printed = user.make("destroy")
+    assert status == 0
+    for what in (f"role {other}", f"function {function}", f"role {function}"):
+        assert f"  deleted    {what}, of which nothing was noted here" in printed
+    assert (user.functions(), user.roles(), user.rules()) == ([], [], [])
+
+
+def in_another_clone_with_neighbours(user: User) -> tuple[list[str], list[str]]:
+    """Roles and rules whose names begin or end like the stage's, and are others', and no note."""
+    (user.folder / ".chalice/deployed/acceptance.json").unlink()
+    iam, events = user.cloud.client("iam"), user.cloud.client("events")
+    roles = ["aurora-refresh-acceptance", "aurora-refresh-acceptance2-db-follow-pipeline"]
+    rules = ["aurora-refresh-acceptance-db-follow-pipeline", "db-follow-pipeline-event"]
+    for role in roles:
+        iam.create_role(RoleName=role, AssumeRolePolicyDocument="{}")
+    for rule in rules:
+        events.put_rule(Name=rule, ScheduleExpression="rate(1 day)")
+    return roles, rules
 
 
 def with_a_stray_api(user: User) -> str:
