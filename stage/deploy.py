@@ -137,17 +137,27 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
             problems.append(
                 f"{name} is no answer of make deploy: there are {EMAIL}, {', '.join(known)}"
             )
-        elif name != EMAIL and value and not SnapshotArn.parse(value):
+        elif name != EMAIL and value and not _can_be_restored(stage, SnapshotArn.parse(value)):
+            production = stage.settings.databases[0].wanted.account
             problems.append(
-                f"{name} is {value!r}: write a cluster snapshot's ARN, such as "
-                f"arn:{stage.partition}:rds:{stage.region}:{stage.settings.databases[0].wanted.account}"
-                ":cluster-snapshot:orders-2026-01-03"
+                f"{name} is {value!r}: write the ARN of a cluster snapshot of production "
+                f"({production}, SOURCE_ACCOUNT) or of {stage.account}, in {stage.region}, such as "
+                f"arn:{stage.partition}:rds:{stage.region}:{production}:cluster-snapshot:orders-2026-01-03"
             )
         elif name != EMAIL and value:
             values[known[name]] = value
     if problems:
         raise StageError("\n".join(problems))
     return values
+
+
+def _can_be_restored(stage: Stage, arn: SnapshotArn | None) -> bool:
+    """Whether it may be a snapshot that the main pipeline can restore: anyone may share one."""
+    if arn is None:
+        return False
+    accounts = {stage.account, stage.settings.databases[0].wanted.account}
+    there = (arn.text.split(":")[1], arn.region)
+    return there == (stage.partition, stage.region) and arn.account in accounts
 
 
 def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:

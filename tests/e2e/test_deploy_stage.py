@@ -446,12 +446,19 @@ def test_logs_that_somebody_keeps_for_longer_are_not_shortened(
     [
         ("EMIAL=a@b.de", "EMIAL is no answer of make deploy: there are EMAIL, "),
         ("EMAIL=team", "EMAIL is 'team': write an address such as team@example.com"),
-        (
-            "DATABASE_BACKUP_SNAPSHOT_ID_ARN=orders",
+        *(
             (
-                "DATABASE_BACKUP_SNAPSHOT_ID_ARN is 'orders': write a cluster snapshot's ARN, such as "
-                "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-2026-01-03"
-            ),
+                f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={value}",
+                f"DATABASE_BACKUP_SNAPSHOT_ID_ARN is '{value}': write the ARN of a cluster snapshot of "
+                "production (111111111111, SOURCE_ACCOUNT) or of 222222222222, in eu-west-1, such as "
+                "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-2026-01-03",
+            )
+            for value in (
+                "orders",
+                f"{SNAPSHOT}1".replace("111111111111", "999999999999"),
+                f"{SNAPSHOT}1".replace("eu-west-1", "eu-west-2"),
+                f"{SNAPSHOT}1".replace("arn:aws:", "arn:aws-cn:"),
+            )
         ),
     ],
 )
@@ -460,6 +467,12 @@ def test_a_wrong_answer_is_named(user: User, deployed: Deploy, answer: str, told
     assert status == 1
     assert printed[0].startswith(told)
     assert user.holds() == {}
+
+
+def test_current_may_begin_with_production_s_snapshot_or_the_account_s_own(user: User) -> None:
+    stage = load(user.folder, "acceptance")
+    for arn in (f"{SNAPSHOT}1", f"{SNAPSHOT}1".replace(PRODUCTION, ACCEPTANCE)):
+        assert deploy.first_values(stage, {deploy.INITIAL: arn}) == {CURRENT: arn}
 
 
 def test_whoever_stops_it_is_told_what_is_done_and_can_answer_anew_later(
