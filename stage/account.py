@@ -92,6 +92,15 @@ class Account:
             return False
         return True
 
+    def subscribers(self) -> list[str]:
+        """Who has subscribed to the stage's topic, which is this account's and there, confirmed or not."""
+        pages = self.client("sns").get_paginator("list_subscriptions_by_topic")
+        return [
+            each["Endpoint"]
+            for page in pages.paginate(TopicArn=own_topic(self.stage))
+            for each in page["Subscriptions"]
+        ]
+
     def functions(self, names: Iterable[str]) -> list[str]:
         """Those of the functions that are there."""
         client, there = self.client("lambda"), []
@@ -135,7 +144,7 @@ class Account:
         return True
 
     def missing(self, template: Template) -> list[str]:
-        """Which alarms and settings of invocations the template has, and the account has not."""
+        """Which alarms, dashboards and settings of invocations the template has, and the account has not."""
         cloudwatch, lambdas = self.client("cloudwatch"), self.client("lambda")
         resources, gone = template["Resources"].values(), []
         for resource in resources:
@@ -144,6 +153,12 @@ class Account:
                 names = [properties["AlarmName"]]
                 there = cloudwatch.describe_alarms(AlarmNames=names)["MetricAlarms"]
                 gone += [] if there else [label(resource)]
+            if resource["Type"] == "AWS::CloudWatch::Dashboard":
+                name = properties["DashboardName"]
+                listed = cloudwatch.list_dashboards(DashboardNamePrefix=name)["DashboardEntries"]
+                gone += (
+                    [] if name in [each["DashboardName"] for each in listed] else [label(resource)]
+                )
             if resource["Type"] == "AWS::Lambda::EventInvokeConfig":
                 function = properties["FunctionName"]
                 try:

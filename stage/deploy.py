@@ -7,7 +7,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from chalicelib.snapshots import SnapshotArn
@@ -184,7 +184,9 @@ def _before(
     stage, previous = account.stage, stack.template()
     held = account.parameters(stage.settings.promotion_parameters)
     topic = stacks.own_topic(stage)
-    existing = {*held, *([topic] if topic and account.has_own_topic() else [])}
+    existing = set(held)
+    if topic and account.has_own_topic():
+        existing |= {topic, *account.subscribers()}
     template = stacks.before(stage, previous, existing, initial, email)
     ours = {stacks.label(resource) for resource in template["Resources"].values()}
     for name, value in held.items():
@@ -198,21 +200,42 @@ def _before(
         say("  the stack is deleted, for nothing is left for it to hold")
     else:
         say("  there is no stack, for nothing is left for it to hold")
+    for note in (*_of_values(account, held, initial), *_of_mail(stage, template, existing, email)):
+        say(f"  note: {note}")
+
+
+def _of_values(
+    account: Account, held: Mapping[str, str], initial: Mapping[str, str]
+) -> Iterator[str]:
+    """Which parameters do not hold what they were to hold."""
+    stage = account.stage
     pipeline, meant = stage.settings.pipeline_parameter, stage.pipeline_arn.rsplit(":", 1)[1]
-    if f"parameter {pipeline}" not in ours and held.get(pipeline) != meant:
-        say(
-            f"  note: {pipeline} was there and is left alone, but it is {meant} that may be started: "
+    # The stack does not look: what it holds may have been moved by hand.
+    if account.parameters([pipeline]).get(pipeline) != meant:
+        yield (
+            f"{pipeline} was there and is left alone, but it is {meant} that may be started: "
             f"aws ssm put-parameter --overwrite --name {pipeline} --value {meant}"
         )
     for parameter, value in initial.items():
         if held.get(parameter, value) != value:
-            say(
-                f"  note: {parameter} holds {told(stage, parameter, held[parameter])} already, and "
+            yield (
+                f"{parameter} holds {told(stage, parameter, held[parameter])} already, and "
                 "keeps it: it is moved with PUT /snapshots/current"
             )
+
+
+def _of_mail(
+    stage: Stage, template: stacks.Template, existing: Collection[str], email: str | None
+) -> Iterator[str]:
+    """What whoever is to be told by e-mail has to do first."""
     subscribed = stacks.subscribed(template)
-    if subscribed and subscribed != stacks.subscribed(previous):
-        say(f"  note: AWS has sent {subscribed} a mail; nothing comes before its link is clicked")
+    if subscribed and subscribed not in existing and email:
+        yield f"AWS has sent {subscribed} a mail; nothing comes before its link is clicked"
+    elif subscribed and subscribed not in existing:
+        yield (
+            f"{subscribed} has unsubscribed; make deploy STAGE={stage.name} "
+            f"{EMAIL}={subscribed} subscribes that address again"
+        )
 
 
 def _after(account: Account, stack: Stack, say: Say) -> None:

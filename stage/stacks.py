@@ -171,8 +171,8 @@ def before(
 ) -> Template:
     """The template of what must exist before the functions do; it may be without any resource.
 
-    ``previous`` is what the stack holds now, ``existing`` which of the stage's parameters and topic are there,
-    in the stack or outside it; ``initial`` the first values of *current* by parameter name. ``email`` None
+    ``previous`` is what the stack holds now, ``existing`` which of the stage's parameters, topic and subscribers are
+    there, in the stack or outside it; ``initial`` the first values of *current* by parameter name. ``email`` None
     keeps the subscription as it is, "" takes it away.
 
     CloudFormation writes a parameter whenever its text in the template changes, whatever it holds by then.
@@ -199,7 +199,8 @@ def before(
         made = _one(wanted, "TopicName", properties["TopicName"], held, exists=topic in existing)
         endpoint = subscribed(previous) if email is None else email
         if endpoint:
-            made["Email"] = {
+            gone = email == subscribed(previous) and email not in existing
+            made["EmailAgain" if gone != ("EmailAgain" in held) else "Email"] = {
                 "Type": "AWS::SNS::Subscription",
                 **({"DependsOn": [*made]} if made else {}),
                 "Properties": {"TopicArn": topic, "Protocol": "email", "Endpoint": endpoint},

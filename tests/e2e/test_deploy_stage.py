@@ -383,17 +383,21 @@ def test_a_stack_that_fails_tells_the_first_resource_s_reason_and_can_be_made_an
     assert user.log_days() == {}
 
 
+@pytest.mark.parametrize("held", [False, True], ids=["outside the stack", "in the stack"])
 def test_a_pipeline_s_name_that_is_not_the_stage_s_is_left_alone_and_told(
-    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
+    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch, held: bool
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(deploy, "_print", said.append)
+    if held:
+        deployed()  # its last step fails without functions
     user.put(PIPELINE_NAME, "other-main")
-    deployed()  # its last step fails without functions
-    assert (
+    deployed()
+    told = (
         f"  note: {PIPELINE_NAME} was there and is left alone, but it is acceptance-main that may be "
         f"started: aws ssm put-parameter --overwrite --name {PIPELINE_NAME} --value acceptance-main"
-    ) in said
+    )
+    assert said.count(told) == 1
     assert user.holds()[PIPELINE_NAME] == "other-main"
 
 
@@ -428,6 +432,47 @@ def test_an_alarm_that_somebody_deleted_is_made_again(
     assert user.alarms() == there
 
 
+def test_a_dashboard_that_somebody_deleted_is_made_again(
+    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacks, "after", lambda _: {"Resources": {"Dashboard": DASHBOARD}})
+    assert deployed() == (0, [])
+    cloudwatch = user.cloud.client("cloudwatch")
+    cloudwatch.put_dashboard(DashboardName="d2", DashboardBody="{}")
+    cloudwatch.delete_dashboards(DashboardNames=["d"])
+    assert deployed() == (0, [])
+    found = cloudwatch.list_dashboards()["DashboardEntries"]
+    assert sorted(each["DashboardName"] for each in found) == ["d", "d2"]
+
+
+def test_who_has_unsubscribed_is_told_of_and_subscribed_again_when_answered(
+    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(deploy, "_print", said.append)
+    monkeypatch.setattr(stacks, "after", lambda _: {"Resources": {"Dashboard": DASHBOARD}})
+    deployed("EMAIL=a@b.de")
+    sns = user.cloud.client("sns")
+    (topic,) = sns.list_topics()["Topics"]
+    sns.delete_topic(TopicArn=topic["TopicArn"])  # which takes a pending subscription with it
+    sns.create_topic(Name="aurora-refresh")
+    deployed()
+    assert (
+        "  note: a@b.de has unsubscribed; make deploy STAGE=acceptance EMAIL=a@b.de subscribes that "
+        "address again"
+    ) in said
+    assert sns.list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"] == []
+    said.clear()
+    deployed("EMAIL=a@b.de")
+    assert "  note: AWS has sent a@b.de a mail; nothing comes before its link is clicked" in said
+    said.clear()
+    deployed("EMAIL=a@b.de")
+    assert "  unchanged  e-mail subscription of a@b.de" in said
+    assert [line for line in said if "note: AWS" in line or "unsubscribed" in line] == []
+    found = sns.list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
+    assert [each["Endpoint"] for each in found] == ["a@b.de"]
+
+
 def test_logs_that_somebody_keeps_for_longer_are_not_shortened(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -449,9 +494,11 @@ def test_logs_that_somebody_keeps_for_longer_are_not_shortened(
         *(
             (
                 f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={value}",
-                f"DATABASE_BACKUP_SNAPSHOT_ID_ARN is '{value}': write the ARN of a cluster snapshot of "
-                "production (111111111111, SOURCE_ACCOUNT) or of 222222222222, in eu-west-1, such as "
-                "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-2026-01-03",
+                (
+                    f"DATABASE_BACKUP_SNAPSHOT_ID_ARN is '{value}': write the ARN of a cluster snapshot of "
+                    "production (111111111111, SOURCE_ACCOUNT) or of 222222222222, in eu-west-1, such as "
+                    "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-2026-01-03"
+                ),
             )
             for value in (
                 "orders",

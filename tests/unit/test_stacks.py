@@ -187,6 +187,24 @@ def test_an_email_stays_until_another_or_none_is_answered() -> None:
     assert stacks.subscribed(before(stage(), first, there, email="")) == ""
 
 
+def test_an_email_that_is_no_longer_subscribed_is_subscribed_again_where_it_is_answered_anew() -> (
+    None
+):
+    names, there, email = [], all_there(stage()), "a@b.de"
+    template = before(stage(), email=email)
+    for existing, answer in (
+        (there, None),  # whoever has unsubscribed is not bothered unasked
+        ((*there, email), email),
+        (there, email),
+        ((*there, email), email),
+        (there, None),
+        (there, email),
+    ):
+        template = before(stage(), template, existing, email=answer)
+        names += [name for name in template["Resources"] if name.startswith("Email")]
+    assert names == ["Email", "Email", "EmailAgain", "EmailAgain", "EmailAgain", "Email"]
+
+
 def test_a_topic_that_exists_outside_is_subscribed_to_all_the_same() -> None:
     subscription = before(stage(), existing=(TOPIC,), email="a@b.de")["Resources"]["Email"]
     assert subscription == {
