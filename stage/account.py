@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import dropwhile
 from pathlib import Path
@@ -17,6 +18,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
+from chalice.config import Config
 
 from chalicelib.answers import arn_of, hidden
 from chalicelib.hold import PLACEHOLDER, Hold
@@ -24,6 +26,8 @@ from chalicelib.ledger import Parameter
 from chalicelib.refresh import pipeline_name
 from stage.config import Stage, StageError
 from stage.stacks import Template, label, own_topic
+
+_PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 Say = Callable[[str], None]
 
@@ -193,6 +197,18 @@ def told(stage: Stage, name: str, value: str) -> str:
             hold = Hold.read(value)
             return json.dumps(hold.to_json()) if hold else value
     return arn_of(value) or hidden(value)
+
+
+def runtime() -> str:
+    """Which runtime the functions get: Chalice's choice, by the Python that runs it."""
+    here = Config().lambda_python_version
+    stated = tomllib.loads(_PYPROJECT.read_text())["project"]["requires-python"].removeprefix(">=")
+    if here == f"python{stated}":
+        return f"the functions get the runtime {here}"
+    return (
+        f"the functions get the runtime {here}, but are tested with python{stated}: "
+        f"make clean, and then make PYTHON=python{stated} setup"
+    )
 
 
 def chalice(project: Path, stage: Stage, command: str, say: Say, *more: str) -> None:

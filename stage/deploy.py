@@ -12,7 +12,7 @@ from pathlib import Path
 
 from chalicelib.snapshots import SnapshotArn
 from stage import config, restapi, stacks
-from stage.account import Account, Say, chalice, in_plain_words, told
+from stage.account import Account, Say, chalice, in_plain_words, runtime, told
 from stage.cloudformation import Stack, check_not_packaged
 from stage.config import Stage, StageError
 from stage.configure import from_make, from_options
@@ -71,6 +71,7 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done:
     say(f"stage {name}, account {stage.account}, {stage.region}, as {account.check()}")
 
     check_not_packaged(account, say)
+    say(runtime())
     before = stacks.stack_name(name, stacks.BEFORE)
     say(f"1. stack {before}: what must exist before")
     _before(account, Stack(account.client("cloudformation"), before, say), initial, email, say)

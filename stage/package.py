@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stage import config, stacks
-from stage.account import chalice
+from stage.account import chalice, runtime
 from stage.cloudformation import deletions
 from stage.config import StageError
 from stage.configure import from_make
@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def package(project: Path, name: str, out: Path) -> list[str]:
     """Write the templates to the folder; returns the parameters of the first. Raises StageError."""
     stage = deployable(project, name)
+    _print(runtime())
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder) / "names.json"
         names.write_text(json.dumps(stacks.names_of_packaged(stage)))

@@ -18,7 +18,7 @@ from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
 from localcloud.company import copy_project
-from stage import deploy, destroy, package, stacks
+from stage import account, deploy, destroy, package, stacks
 from stage.config import StageError, load
 from stage.policies import API, RESTORE, UPDATE
 
@@ -291,10 +291,10 @@ def deployed(
     """Deploys without Chalice, which takes its time; the status, and what was said of the fault."""
     monkeypatch.setattr(deploy, "chalice", lambda *_: None)
 
-    def run(*answers: str, account: str = ACCEPTANCE, **environment: str) -> tuple[int, list[str]]:
+    def run(*answers: str, of: str = ACCEPTANCE, **environment: str) -> tuple[int, list[str]]:
         shell = {
             **variables.cleared(dict(os.environ)),
-            **user.cloud.environment(account),
+            **user.cloud.environment(of),
             "AWS_EC2_METADATA_DISABLED": "true",
             **environment,
         }
@@ -316,7 +316,7 @@ NOTHING_DONE = "no step was completed; when that is mended, run make deploy STAG
 
 
 def test_an_account_that_is_not_the_stage_s_is_left_untouched(user: User, deployed: Deploy) -> None:
-    assert deployed(account=PRODUCTION) == (
+    assert deployed(of=PRODUCTION) == (
         1,
         [
             (
@@ -351,6 +351,19 @@ def test_without_credentials_or_with_wrong_ones_it_is_said_so(deployed: Deploy) 
     assert status == 1
     assert told.startswith("the credentials in use are not valid, or no longer (")
     assert told.endswith("): sign in again")
+
+
+def test_the_functions_runtime_is_told_and_that_it_is_not_the_one_tested(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    python = "chalice.config.Config.lambda_python_version"
+    monkeypatch.setattr(python, "python3.11")
+    assert account.runtime() == "the functions get the runtime python3.11"
+    monkeypatch.setattr(python, "python3.14")
+    assert account.runtime() == (
+        "the functions get the runtime python3.14, but are tested with python3.11: "
+        "make clean, and then make PYTHON=python3.11 setup"
+    )
 
 
 def test_who_may_not_create_stacks_is_told_which_action_is_missing(
@@ -452,6 +465,7 @@ def test_who_has_unsubscribed_is_told_of_and_subscribed_again_when_answered(
     monkeypatch.setattr(deploy, "_print", said.append)
     monkeypatch.setattr(stacks, "after", lambda _: {"Resources": {"Dashboard": DASHBOARD}})
     deployed("EMAIL=a@b.de")
+    assert account.runtime() in said
     sns = user.cloud.client("sns")
     (topic,) = sns.list_topics()["Topics"]
     sns.delete_topic(TopicArn=topic["TopicArn"])  # which takes a pending subscription with it
@@ -562,6 +576,7 @@ def test_the_package_is_three_clean_templates_whose_functions_have_the_names_tha
     arguments = ["--project", str(user.folder), "--stage", "acceptance", "--out", str(out)]
     assert package.main(arguments) == 0
     printed = capsys.readouterr().out
+    assert account.runtime() in printed
     assert "Leave out of before.json what the account has already" in printed
     assert f"--parameter-overrides {FIRST}=… Email=…" in printed
     for stack in PACKAGED:

@@ -351,6 +351,18 @@ def test_an_overdue_refresh_is_seven_days_without_an_invocation() -> None:
     assert found["ComparisonOperator"] == "LessThanThreshold"
 
 
+def test_a_failed_refresh_rings_at_once_and_silence_does_not() -> None:
+    found = alarm(stage(), "refresh-failed")
+    names = ("MetricName", "Statistic", "ComparisonOperator", "Threshold", "TreatMissingData")
+    assert [found[name] for name in names] == [
+        "RefreshFailed",
+        "Sum",
+        "GreaterThanOrEqualToThreshold",
+        1,
+        "notBreaching",
+    ]
+
+
 def test_several_databases_are_weighed_in_one_alarm() -> None:
     made = stage(TWO | {"NOTIFICATION_TOPIC_ARN": TOPIC})
     first, second, overall = alarm(made, "refresh-failed")["Metrics"]
