@@ -280,9 +280,12 @@ def _asked(variables: Mapping[str, str], ask: Ask) -> dict[str, str]:
     answers: dict[str, str] = {}
     while True:
         for problem in _problems({**variables, **answers}):
-            name = problem.split(" is ")[0]
-            if " is missing: " in problem or name in answers:
+            # Two that are right for themselves may contradict each other: each of them is asked for again.
+            named = [name for name in answers if re.search(rf"\b{name}\b", problem)]
+            asked = [problem.split(" is ")[0]] if " is missing: " in problem else named
+            for name in asked:
                 answers[name] = ask(f"{problem}\n{name} = ").strip()
+            if asked:
                 break
         else:
             return answers

@@ -294,6 +294,32 @@ def test_what_is_required_and_missing_is_asked_until_it_is_right(project: Path) 
     assert (stage.variables, stage.pipeline_arn) == (STAGE, PIPELINE)
 
 
+def test_answers_that_contradict_each_other_are_asked_for_again(project: Path) -> None:
+    given = dict(ANSWERS)
+    names = ["SSM_RDS_LATEST_SNAPSHOT_NAME", "SSM_RDS_CURRENT_SNAPSHOT_NAME"]
+    for name in (*names, "SOURCE_ACCOUNT"):
+        del given[name]
+    latest, current = (STAGE[name] for name in names)
+    spoken = iter(["222222222222", latest, latest, latest, current, "111111111111"])
+    questions: list[str] = []
+
+    def ask(question: str) -> str:
+        questions.append(question)
+        return next(spoken)
+
+    write(changes(project, files(project, "new", given, ask)))
+
+    assert [question.rsplit("\n", 1)[1] for question in questions] == [
+        "SOURCE_ACCOUNT = ",
+        *(f"{name} = " for name in names),
+        *(f"{name} = " for name in names),
+        "SOURCE_ACCOUNT = ",
+    ]
+    assert "name the same parameter" in questions[3]
+    assert questions[5].startswith("SOURCE_ACCOUNT is '222222222222'")
+    assert load(project, "new").variables == STAGE
+
+
 def test_only_make_s_command_line_answers_and_not_the_shell() -> None:
     environment = {
         "MAKEFLAGS": r"ks -j2 --jobserver-auth=3,4 -- UPDATE_SCHEDULE=cron(0\ 2\ ?\ *\ SUN\ *) STAGE=x RDS_SOURCE_CLUSTER=",
