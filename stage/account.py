@@ -21,8 +21,10 @@ from botocore.exceptions import (
 from chalice.config import Config
 
 from chalicelib.answers import arn_of, hidden
+from chalicelib.copies import PREFIX
 from chalicelib.hold import PLACEHOLDER, Hold
 from chalicelib.ledger import Parameter
+from chalicelib.marks import MADE_FOR
 from chalicelib.refresh import pipeline_name
 from stage.config import Stage, StageError
 from stage.stacks import Template, label, own_topic
@@ -170,6 +172,18 @@ class Account:
                 except lambdas.exceptions.ResourceNotFoundException:
                     gone.append(label(resource))
         return gone
+
+    def copies(self) -> list[str]:
+        """The copies of production's snapshots that the stage has made, by what marks them."""
+        made_for = {database.latest_parameter for database in self.stage.settings.databases}
+        pages = self.client("rds").get_paginator("describe_db_cluster_snapshots")
+        return [
+            each["DBClusterSnapshotIdentifier"]
+            for page in pages.paginate(SnapshotType="manual")
+            for each in page["DBClusterSnapshots"]
+            if each["DBClusterSnapshotIdentifier"].startswith(PREFIX)
+            and {tag["Value"] for tag in each["TagList"] if tag["Key"] == MADE_FOR} & made_for
+        ]
 
     def log_groups(self, names: Iterable[str]) -> dict[str, int | None]:
         """After how many days those of the log groups forget that are there; None: never."""

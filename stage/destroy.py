@@ -100,12 +100,21 @@ def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = Fal
     account.delete_parameters(doomed)
     for parameter in doomed:
         say(f"  {'deleted':<10} parameter {parameter}")
-    if account.has_own_topic():
-        say(f"  {'kept':<10} topic {stage.settings.topic_arn}")
-    for group in account.log_groups(stacks.log_groups(stage)):
-        say(f"  {'kept':<10} log group {group}")
+    for what in _kept(account):
+        say(f"  {'kept':<10} {what}")
     gone = "is gone" if had_after or were_there or had_before else "was not there"
     say(f"stage {name} {gone}; make deploy STAGE={name} finds what was kept")
+
+
+def _kept(account: Account) -> Iterator[str]:
+    """What stays, beside parameters."""
+    stage = account.stage
+    if account.has_own_topic():
+        yield f"topic {stage.settings.topic_arn}"
+    for group in account.log_groups(stacks.log_groups(stage)):
+        yield f"log group {group}"
+    for copy in account.copies():
+        yield f"copy {copy}"
 
 
 def _not_noted(account: Account) -> Iterator[str]:

@@ -432,6 +432,31 @@ def test_a_secret_put_into_a_parameter_by_mistake_is_not_told(
     assert [line for line in said if "Geheim" in line or "\x1b" in line] == []
 
 
+def test_destroying_names_the_copies_that_it_keeps(
+    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployed()
+    monkeypatch.setattr(destroy, "chalice", lambda *_: None)
+    rds, said = user.cloud.client("rds"), list[str]()
+    rds.create_db_cluster(
+        DBClusterIdentifier="orders",
+        Engine="aurora-postgresql",
+        MasterUsername="postgres",
+        MasterUserPassword="password",
+    )
+    own, other = ("aurora-refresh-copy-1", LATEST), ("aurora-refresh-copy-2", "/other/latest")
+    for name, made_for in (own, other, ("by-hand", LATEST)):
+        rds.create_db_cluster_snapshot(
+            DBClusterIdentifier="orders",
+            DBClusterSnapshotIdentifier=name,
+            Tags=[{"Key": "aurora-refresh:made-for", "Value": made_for}],
+        )
+    destroy.destroy(user.folder, "acceptance", said.append)
+    assert [line for line in said if " copy " in line] == [
+        "  kept       copy aurora-refresh-copy-1"
+    ]
+
+
 def test_an_alarm_that_somebody_deleted_is_made_again(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
