@@ -31,9 +31,10 @@ except SettingsError as error:
     sys.exit(str(error))
 
 # Chalice logs under the app's name, too: its lines go through our logger, as JSON.
-app = Chalice(app_name="aurora-refresh", configure_logs=False)
+app = Chalice(app_name=functions.APP, configure_logs=False)
 world = Aws(botocore.session.get_session().create_client, settings.topic_arn)
 logger = logs.logger("aurora-refresh")
+stage = functions.stage_of(os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"))
 
 
 def answered(use_case: str, event: CloudWatchEvent, ask: Callable[[], Answer]) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def answered(use_case: str, event: CloudWatchEvent, ask: Callable[[], Answer]) -
 def count(counted: list[measures.Measure]) -> None:
     """Write the measures as CloudWatch's embedded metrics, which are lines of the log."""
     for measure in counted:
-        logs.count(measure, "AuroraRefresh")
+        logs.count(measure, "AuroraRefresh", stage)
 
 
 @app.schedule(str(settings.update_schedule), name=functions.UPDATE)

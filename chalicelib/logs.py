@@ -42,15 +42,16 @@ def logger(service: str) -> logging.Logger:
     return made
 
 
-def count(measure: Measure, namespace: str) -> None:
-    """Write the measure as a line of the log that CloudWatch counts."""
+def count(measure: Measure, namespace: str, stage: str) -> None:
+    """Write the measure as a line of the log that CloudWatch counts, for each stage by itself."""
     metrics = {
         "Namespace": namespace,
-        "Dimensions": [["database"]],
+        "Dimensions": [["stage", "database"]],
         "Metrics": [{"Name": measure.name, "Unit": measure.unit}],
     }
     line = {
         "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [metrics]},
+        "stage": stage,
         "database": measure.database,
         measure.name: [measure.value],
     }

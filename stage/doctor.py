@@ -23,7 +23,7 @@ from stage import checks, config, configure, deployed, facts, refreshable, stack
 from stage.checks import Check
 from stage.config import Stage, StageError
 from stage.facts import Unseen
-from stage.policies import API, APP, Policy, file_name, policies
+from stage.policies import API, Policy, file_name, policies
 
 _EPILOG = """\
 Needs credentials of the stage's account that may read; what may not be looked at is told as a warning.
@@ -158,7 +158,7 @@ def _blind(done: Sequence[Check]) -> int:
 def rules_of(stage: Stage) -> dict[str, str]:
     """The rules that start functions: EventBridge's name of each, by Chalice's name of its function."""
     return {
-        function: f"{APP}-{stage.name}-{function}-event"
+        function: stacks.rule_name(stage.name, function)
         for function in stacks.function_names(stage)
         if function != API
     }

@@ -13,7 +13,7 @@ from chalicelib import functions
 from chalicelib.copies import PREFIX
 from chalicelib.settings import Database, Settings
 
-APP = "aurora-refresh"
+APP = functions.APP
 UPDATE, RESTORE = functions.UPDATE, functions.RESTORE
 FOLLOW, COPIES = functions.FOLLOW_PIPELINE, functions.FOLLOW_COPIES
 API = "api_handler"

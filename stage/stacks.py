@@ -512,7 +512,7 @@ def _alarms(stage: Stage) -> dict[str, Resource]:
         add(
             f"refresh-failed{more}",
             "A refresh failed; the notification and GET /status tell why.",
-            **_over("RefreshFailed", "Sum", databases),
+            **_over(stage.name, "RefreshFailed", "Sum", databases),
             **_at_least_one,
             TreatMissingData="notBreaching",
         )
@@ -520,7 +520,7 @@ def _alarms(stage: Stage) -> dict[str, Resource]:
             add(
                 f"data-too-old{more}",
                 f"The newest data is older than {settings.max_age.days} days (MAX_SNAPSHOT_AGE_DAYS).",
-                **_over("SnapshotAgeHours", "Maximum", databases),
+                **_over(stage.name, "SnapshotAgeHours", "Maximum", databases),
                 ComparisonOperator="GreaterThanThreshold",
                 Threshold=settings.max_age.days * 24,
                 # There is one value a night; until the next one, the last one holds.
@@ -542,13 +542,15 @@ def _lambda(metric: str, function: str, statistic: str, period: int) -> dict[str
     }
 
 
-def _over(metric: str, statistic: str, databases: tuple[Database, ...]) -> dict[str, Any]:
+def _over(
+    stage_name: str, metric: str, statistic: str, databases: tuple[Database, ...]
+) -> dict[str, Any]:
     """An alarm's metric: the sum or the maximum over databases, in five minutes."""
     if len(databases) == 1:
         return {
             "Namespace": NAMESPACE,
             "MetricName": metric,
-            "Dimensions": [{"Name": "database", "Value": databases[0].name}],
+            "Dimensions": _dimensions(stage_name, databases[0].name),
             "Statistic": statistic,
             "Period": 300,
         }
@@ -559,7 +561,7 @@ def _over(metric: str, statistic: str, databases: tuple[Database, ...]) -> dict[
                 "Metric": {
                     "Namespace": NAMESPACE,
                     "MetricName": metric,
-                    "Dimensions": [{"Name": "database", "Value": database.name}],
+                    "Dimensions": _dimensions(stage_name, database.name),
                 },
                 "Period": 300,
                 "Stat": statistic,
@@ -571,6 +573,10 @@ def _over(metric: str, statistic: str, databases: tuple[Database, ...]) -> dict[
     function = {"Sum": "SUM", "Maximum": "MAX"}[statistic]
     overall = {"Id": "overall", "Expression": f"{function}(METRICS())", "Label": metric}
     return {"Metrics": [*metrics, {**overall, "ReturnData": True}]}
+
+
+def _dimensions(stage_name: str, database: str) -> list[dict[str, str]]:
+    return [{"Name": "stage", "Value": stage_name}, {"Name": "database", "Value": database}]
 
 
 def _dashboard(stage: Stage) -> dict[str, Any]:
@@ -595,7 +601,7 @@ def _dashboard(stage: Stage) -> dict[str, Any]:
         }
 
     def counted(metric: str) -> list[list[Any]]:
-        return [[NAMESPACE, metric, "database", name] for name in names]
+        return [[NAMESPACE, metric, "stage", stage.name, "database", name] for name in names]
 
     def invoked(metric: str) -> list[list[Any]]:
         return [["AWS/Lambda", metric, "FunctionName", name] for name in deployed]

@@ -26,7 +26,11 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     """Imports app.py as ``chalice deploy`` and Lambda do: with the stage in the environment."""
 
     def load(**changes: str) -> ModuleType:
-        for name, value in (STAGE | {"AWS_DEFAULT_REGION": "eu-west-1"} | changes).items():
+        surroundings = {
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_LAMBDA_FUNCTION_NAME": "aurora-refresh-acceptance-db-follow-pipeline",
+        }
+        for name, value in (STAGE | surroundings | changes).items():
             monkeypatch.setenv(name, value)
         forget()
         return importlib.import_module("app")
@@ -124,12 +128,14 @@ def test_a_run_that_ended_is_followed_and_counted(
     metrics = [line for line in lines if "_aws" in line]
     assert {
         metric["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"]: (
+            metric["stage"],
             metric["database"],
             metric["_aws"]["CloudWatchMetrics"][0]["Namespace"],
         )
         for metric in metrics
     } == dict.fromkeys(
-        ("RefreshSucceeded", "SnapshotAgeHours", "RefreshDurationMinutes"), ("rds", "AuroraRefresh")
+        ("RefreshSucceeded", "SnapshotAgeHours", "RefreshDurationMinutes"),
+        ("acceptance", "rds", "AuroraRefresh"),
     )
 
 

@@ -59,18 +59,19 @@ def test_each_line_is_written_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 @time_machine.travel(NOON + timedelta(milliseconds=5), tick=False)
 def test_a_measure_is_a_line_that_cloudwatch_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.count(Measure("rds", "SnapshotAgeHours", 6.5, "None"), "AuroraRefresh")
+    logs.count(Measure("rds", "SnapshotAgeHours", 6.5, "None"), "AuroraRefresh", "acceptance")
     assert json.loads(capsys.readouterr().out) == {
         "_aws": {
             "Timestamp": 1767528000005,
             "CloudWatchMetrics": [
                 {
                     "Namespace": "AuroraRefresh",
-                    "Dimensions": [["database"]],
+                    "Dimensions": [["stage", "database"]],
                     "Metrics": [{"Name": "SnapshotAgeHours", "Unit": "None"}],
                 }
             ],
         },
+        "stage": "acceptance",
         "database": "rds",
         "SnapshotAgeHours": [6.5],
     }

@@ -12,7 +12,6 @@ import pytest
 from chalicelib.settings import Settings
 from stage import stacks
 from stage.config import Stage
-from stage.doctor import rules_of
 from stage.policies import FOLLOW, RESTORE, UPDATE
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE_NAME, STAGE, TWO
 
@@ -372,14 +371,17 @@ def test_several_databases_are_weighed_in_one_alarm() -> None:
             "Metric": {
                 "Namespace": "AuroraRefresh",
                 "MetricName": "RefreshFailed",
-                "Dimensions": [{"Name": "database", "Value": "rds"}],
+                "Dimensions": [
+                    {"Name": "stage", "Value": "acceptance"},
+                    {"Name": "database", "Value": "rds"},
+                ],
             },
             "Period": 300,
             "Stat": "Sum",
         },
         "ReturnData": False,
     }
-    assert second["MetricStat"]["Metric"]["Dimensions"][0]["Value"] == "docs"
+    assert second["MetricStat"]["Metric"]["Dimensions"][1]["Value"] == "docs"
     assert (overall["Expression"], overall["ReturnData"]) == ("SUM(METRICS())", True)
     assert alarm(made, "data-too-old")["Metrics"][2]["Expression"] == "MAX(METRICS())"
 
@@ -456,14 +458,6 @@ def test_the_newest_snapshot_is_wanted_until_the_restore(update: str, minutes: i
     assert stacks.event_ages(stage(UPDATE_SCHEDULE=update))[UPDATE] == timedelta(minutes=minutes)
 
 
-# --- names ---------------------------------------------------------------------------------------
-
-
-def test_the_rules_are_those_that_the_doctor_looks_for() -> None:
-    made = stage(RDS_COPY_KMS_KEY_ID="alias/copies")
-    assert {name: stacks.rule_name("acceptance", name) for name in rules_of(made)} == rules_of(made)
-
-
 # --- both -----------------------------------------------------------------------------------------
 
 
@@ -489,7 +483,10 @@ def test_the_dashboard_shows_every_database_and_every_function() -> None:
         for widget in json.loads(found["DashboardBody"])["widgets"]
         for metric in widget["properties"]["metrics"]
     ]
-    assert {metric[3] for metric in shown if metric[0] == "AuroraRefresh"} == {"rds", "docs"}
+    assert {tuple(metric[3::2]) for metric in shown if metric[0] == "AuroraRefresh"} == {
+        ("acceptance", "rds"),
+        ("acceptance", "docs"),
+    }
     assert {metric[3] for metric in shown if metric[0] == "AWS/Lambda"} == set(
         stacks.function_names(made).values()
     )
