@@ -47,7 +47,7 @@ console: $(READY) ## the console of STAGE=… on this machine, with your own AWS
 screenshots: $(READY) ## the console's pictures in docs/, taken in Chromium
 	@$(BIN)/pytest --quiet tests/browser/screenshots.py
 
-bench: $(READY) ## cost and speed against the floor, into docs/benchmarks.md; takes ten minutes
+bench: $(READY) ## cost and speed against the floor, into docs/benchmarks.md; takes a quarter of an hour
 	@$(BIN)/python -m bench
 
 configure: $(READY) ## write STAGE=… and its policies; MAIN_PIPELINE_ARN=… and any setting by its name

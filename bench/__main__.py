@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="The deployment package, in Lambda's runtime client, against the shortest "
-        "boto3 scripts that make the same AWS calls. Takes about ten minutes, and a quiet machine.",
+        "boto3 scripts that make the same AWS calls. Takes about a quarter of an hour, and a quiet machine.",
     )
     parser.add_argument(
         "--quick", action="store_true", help="a minute's worth of it; nothing is written"

@@ -51,7 +51,7 @@ class Plan:
     latencies: Sequence[float] = (0.0, 0.05)
 
 
-FULL = Plan(cold=25, warm_seconds=10, warm_least=5, memory=3, throttled=11)
+FULL = Plan(cold=25, warm_seconds=40, warm_least=7, memory=3, throttled=11)
 QUICK = Plan(cold=5, warm_seconds=1, warm_least=3, memory=1, throttled=1, snapshots=(20, 200, 2000))
 
 

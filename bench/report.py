@@ -151,7 +151,7 @@ Written by `make bench`. The deployment package runs in Lambda's own runtime cli
 stand-in for AWS on this machine, in turn with a *floor*: the shortest straight boto3 script that makes the
 same AWS calls in the same environment, with nothing checked, logged or counted (`bench/floor`). Medians,
 with ranges in brackets; a ratio is the median of the ratios of neighbours. Only ratios mean anything
-elsewhere.
+elsewhere, and those of warm updates vary from one run of the bench to the next by two or three hundredths.
 
 {table(results)}
 Measured on {_machine()}.
