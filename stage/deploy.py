@@ -104,10 +104,8 @@ def deployable(project: Path, name: str) -> Stage:
 
 def _find_api(project: Path, account: Account, say: Say) -> None:
     """Have Chalice update the stage's REST API, and not make another one where it does not know it."""
-    name, apis = (
-        account.stage.name,
-        restapi.leading_to(account.client("apigateway"), account.stage.name),
-    )
+    name = account.stage.name
+    apis = restapi.leading_to(account.client("apigateway"), name)
     known = restapi.noted(project, name)
     if apis and known not in apis:
         known = apis[0]
