@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    """Measure, and say what was measured."""
+    """Metric, and say what was measured."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="The deployment package, in Lambda's runtime client, against the shortest "

@@ -36,7 +36,7 @@ class Function:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Result:
     """What a function answered, and what it took."""
 
     seconds: float
@@ -236,7 +236,7 @@ class Running:
         time.sleep(0.02)  # it may still be reading that its answer was taken
         self._environment.end()
 
-    def ask(self) -> Answer:
+    def ask(self) -> Result:
         """Have the event handled; the first time, from the process's start."""
         began, self._began = self._began or time.perf_counter(), None
         event = json.dumps(self._function.event).encode()
@@ -244,7 +244,7 @@ class Running:
         seconds = time.perf_counter() - began
         if not outcome.succeeded:
             raise RuntimeError(f"{self._function.name}: {outcome.payload!r}\n{outcome.log}")
-        return Answer(seconds, json.loads(outcome.payload))
+        return Result(seconds, json.loads(outcome.payload))
 
     def processor_seconds(self) -> float:
         """What the process has used of the processor."""

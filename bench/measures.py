@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from bench.lambdas import FOLLOW, FUNCTIONS, PIN, RESTORE, UPDATE, Answer, Bench, Function
+from bench.lambdas import FOLLOW, FUNCTIONS, PIN, RESTORE, UPDATE, Bench, Function, Result
 from bench.standin import BURST, PAGE
 
 RATE = 10
@@ -72,7 +72,7 @@ class Results:
 
 
 def measure(bench: Bench, plan: Plan, wanted: Sequence[str]) -> Results:
-    """Measure what is wanted."""
+    """Metric what is wanted."""
     results = Results(package_bytes=bench.package.stat().st_size)
     for name in wanted:
         began = perf_counter()
@@ -112,7 +112,7 @@ def _cold(bench: Bench, plan: Plan, results: Results) -> None:
         say(f"{function.name}: cold {wall.ratio:.2f} of the floor, processor {processor.ratio:.2f}")
 
 
-def _check_work(bench: Bench, function: Function, answer: Answer, *, floor: bool) -> None:
+def _check_work(bench: Bench, function: Function, answer: Result, *, floor: bool) -> None:
     """Both do the same work, or there is nothing to compare."""
     calls = sorted(bench.standin.calls())
     if calls != sorted(NECESSARY[function.name]):

@@ -57,7 +57,7 @@ class StandIn:
         self._pipe.close()
 
     def play(self, night: Night) -> None:
-        """Answer so from now on, and count from zero."""
+        """Result so from now on, and count from zero."""
         self._pipe.send(night)
         self._pipe.recv()
 

@@ -1,90 +1,132 @@
-"""What the use cases see of AWS: a few verbs in the domain's words.
+"""What the use cases need of AWS, in the domain's words.
 
-``aws.py`` has the real ones, the tests have fakes, and one contract suite holds both.
+`chalicelib.aws` implements it on boto3, the tests in memory, and one contract suite holds both.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.ledger import Entry, Note, Parameter, Run
-from chalicelib.notices import Notice
-from chalicelib.snapshots import OwnSnapshot, Snapshot
+from chalicelib.domain.ledger import Entry, Note, Parameter, Run
+from chalicelib.domain.shares import Cluster
+from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
+from chalicelib.notifications import Notification
 
 
 class Snapshots(Protocol):
-    """DB cluster snapshots, this account's own and those shared with it."""
+    """DB cluster snapshots: this account's own, and those shared with it."""
 
     def shared(self) -> Iterator[Snapshot]:
-        """Every snapshot shared with this account, all pages, in no promised order."""
-
-    def find(self, arn: str) -> Snapshot | None:
-        """The own or shared snapshot with this ARN."""
-
-    def named(self, identifier: str, account: str) -> list[Snapshot]:
-        """This account's own snapshot of that name and the one that ``account`` shares."""
+        """Yield every snapshot shared with this account, all pages, in no promised order."""
 
     def own(self) -> Iterator[OwnSnapshot]:
-        """Every manual snapshot of this account, in no promised order."""
+        """Yield every manual snapshot of this account, in no promised order."""
+
+    def automated(self, cluster: str) -> Iterator[Snapshot]:
+        """Yield the automated snapshots of a cluster, in no promised order."""
+
+    def find(self, arn: str) -> Snapshot | None:
+        """Return the own or shared snapshot with this ARN."""
+
+    def named(self, identifier: str, account: str) -> list[Snapshot]:
+        """Return this account's own snapshot of that name and the one that `account` shares."""
 
     def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
-        """Ask for an own copy under a key; None where a snapshot of that name exists already.
+        """Start an own copy under a key; return None if a snapshot of that name exists.
 
-        Raises Refused for what only people can mend: ``copy-quota``, ``copy-key-denied``, and
-        ``snapshot-gone`` where the source went away.
+        Raise Refused for what only a person can resolve: `copy-quota`, `copy-key-denied`,
+        `copy-unencrypted`, and `snapshot-gone` if the source is gone.
+        """
+
+    def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+        """Start a snapshot of a cluster; return None if a snapshot of that name exists.
+
+        Raise Refused for what only a person can resolve: `snapshot-quota`, `cluster-busy`.
         """
 
     def delete(self, identifier: str) -> None:
-        """Delete a manual snapshot of this account; none there is as good."""
+        """Delete a manual snapshot of this account. Idempotent."""
+
+    def shared_with(self, identifier: str) -> Collection[str]:
+        """Return the accounts that an own manual snapshot is shared with."""
+
+    def share(self, identifier: str, account: str) -> None:
+        """Allow an account to copy and restore an own manual snapshot."""
+
+    def unshare(self, identifier: str, account: str) -> None:
+        """Withdraw what `share` allowed."""
+
+
+class Clusters(Protocol):
+    """This account's DB clusters."""
+
+    def find(self, name: str) -> Cluster | None:
+        """Return the cluster with that identifier."""
+
+
+class Keys(Protocol):
+    """KMS keys."""
+
+    def is_aws_managed(self, key: str) -> bool:
+        """Return whether AWS manages the key, so that no other account can ever use it.
+
+        A key that does not exist is not managed by AWS.
+        """
 
 
 class Parameters(Protocol):
-    """Parameter Store. It has no compare-and-set: whoever writes last wins."""
+    """Parameter Store. It has no compare-and-set: the last write wins."""
 
     def get(self, names: Sequence[str]) -> Mapping[str, Parameter]:
-        """Those of the parameters that exist."""
+        """Return those of the parameters that exist."""
 
     def put(self, name: str, value: str, note: Note) -> int:
-        """Create or replace the parameter; the version made.
+        """Create or replace the parameter and return the new version's number.
 
-        Raises VersionLimitError where the oldest of 100 versions bears a label.
+        Raise VersionLimitError if the oldest of 100 versions bears a label.
         """
 
     def delete(self, name: str) -> None:
-        """Remove the parameter with its history; none there is as good."""
+        """Delete the parameter with its history. Idempotent."""
 
     def mark_good(self, name: str, version: int) -> None:
-        """Move the label ``good`` to this version."""
+        """Move the label `good` to this version."""
 
     def unmark_good(self, name: str, version: int) -> None:
-        """Take the label ``good`` from this version."""
+        """Remove the label `good` from this version."""
 
     def history(self, name: str) -> list[Entry]:
-        """The versions kept, oldest first; empty where the parameter does not exist."""
+        """Return the versions kept, oldest first; none if the parameter does not exist."""
 
 
 class Pipelines(Protocol):
-    """CodePipeline. Each verb raises Refused ``pipeline-missing`` where there is none so named."""
+    """CodePipeline. Each method raises Refused `pipeline-missing` if there is no such pipeline."""
 
     def runs(self, name: str) -> list[Run]:
-        """The most recent runs, newest first: at least one that is older than any in progress."""
+        """Return the most recent runs, newest first, including one older than any in progress."""
 
     def start(self, name: str, token: str) -> str:
-        """Start a run, or find the one that this token has started; its execution id."""
+        """Start a run, or find the one that this token has started, and return its id."""
 
 
-class People(Protocol):
-    """Those who hear of the refresh."""
+class Notifier(Protocol):
+    """Sends notifications to people."""
 
-    def tell(self, notice: Notice) -> None:
-        """Publish the notice. Never raises: a topic that fails changes no outcome."""
+    def notify(self, notification: Notification) -> None:
+        """Publish the notification. Never raises: a failing topic changes no outcome."""
 
 
-class World(Protocol):
-    """All of AWS that the application uses, and its clock."""
+class Aws(Protocol):
+    """All of AWS that this application uses, and its clock."""
 
     @property
     def snapshots(self) -> Snapshots: ...
+
+    @property
+    def clusters(self) -> Clusters: ...
+
+    @property
+    def keys(self) -> Keys: ...
 
     @property
     def parameters(self) -> Parameters: ...
@@ -93,7 +135,7 @@ class World(Protocol):
     def pipelines(self) -> Pipelines: ...
 
     @property
-    def people(self) -> People: ...
+    def notifier(self) -> Notifier: ...
 
     @property
     def now(self) -> Callable[[], datetime]: ...

@@ -20,12 +20,12 @@ from botocore.exceptions import (
 )
 from chalice.config import Config
 
-from chalicelib.answers import arn_of, hidden
-from chalicelib.copies import PREFIX
-from chalicelib.hold import PLACEHOLDER, Hold
-from chalicelib.ledger import Parameter
-from chalicelib.marks import MADE_FOR
-from chalicelib.refresh import pipeline_name
+from chalicelib.domain.copies import PREFIX
+from chalicelib.domain.hold import PLACEHOLDER, Hold
+from chalicelib.domain.ledger import Parameter
+from chalicelib.domain.ownership import MADE_FOR
+from chalicelib.domain.results import arn_of, hidden
+from chalicelib.usecases.promote import pipeline_name
 from stage.config import Stage, StageError
 from stage.stacks import Template, label, own_topic
 

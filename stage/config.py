@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chalicelib.errors import SettingsError
-from chalicelib.settings import Settings
+from chalicelib.domain.errors import SettingsError
+from chalicelib.settings.acceptance import Settings
 from stage.policies import APP, RESTORE, UPDATE
 
 CONFIG = ".chalice/config.json"
@@ -107,7 +107,7 @@ def contradictions(settings: Settings, pipeline_arn: str) -> list[str]:
     """What is right for itself, but not together: each would let the first night fail."""
     _, partition, _, region, account, _ = pipeline_arn.split(":", 5)
     problems = []
-    if any(database.wanted.account == account for database in settings.databases):
+    if any(database.criteria.account == account for database in settings.databases):
         problems.append(
             f"SOURCE_ACCOUNT is {account!r}: the main pipeline's account, which is acceptance's; "
             "write production's, for nothing is shared with the account that it belongs to"

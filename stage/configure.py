@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chalicelib.errors import SettingsError
-from chalicelib.settings import Settings
+from chalicelib.domain.errors import SettingsError
+from chalicelib.settings.acceptance import Settings
 from stage import config
 from stage.config import CONFIG, Json, StageError
 from stage.policies import API, COPIES, FOLLOW, RESTORE, UPDATE, file_name, policies

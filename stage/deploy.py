@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from chalicelib.snapshots import SnapshotArn
+from chalicelib.domain.snapshots import SnapshotArn
 from stage import config, restapi, stacks
 from stage.account import Account, Say, chalice, in_plain_words, runtime, told
 from stage.cloudformation import Stack, check_not_packaged
@@ -137,7 +137,7 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
                 f"{name} is no answer of make deploy: there are {EMAIL}, {', '.join(known)}"
             )
         elif name != EMAIL and value and not _can_be_restored(stage, SnapshotArn.parse(value)):
-            production = stage.settings.databases[0].wanted.account
+            production = stage.settings.databases[0].criteria.account
             problems.append(
                 f"{name} is {value!r}: write the ARN of a cluster snapshot of production "
                 f"({production}, SOURCE_ACCOUNT) or of {stage.account}, in {stage.region}, such as "
@@ -154,7 +154,7 @@ def _can_be_restored(stage: Stage, arn: SnapshotArn | None) -> bool:
     """Whether it may be a snapshot that the main pipeline can restore: anyone may share one."""
     if arn is None:
         return False
-    accounts = {stage.account, stage.settings.databases[0].wanted.account}
+    accounts = {stage.account, stage.settings.databases[0].criteria.account}
     there = (arn.text.split(":")[1], arn.region)
     return there == (stage.partition, stage.region) and arn.account in accounts
 

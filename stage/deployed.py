@@ -9,8 +9,8 @@ from datetime import timedelta
 from shlex import quote
 from typing import Any
 
-from chalicelib.functions import COPIES_SCHEDULE, FINAL_STATES
-from chalicelib.refresh import held
+from chalicelib.domain.functions import FINAL_STATES, POLL
+from chalicelib.usecases.promote import held
 from stage import restapi
 from stage.checks import OK, PROBLEM, WARNING, Check, unseen, when
 from stage.config import Stage
@@ -299,7 +299,7 @@ def schedules(stage: Stage, facts: Facts) -> Iterator[Check]:
     expressions = {
         UPDATE: (str(settings.update_schedule), f"next update {update}"),
         RESTORE: (str(settings.restore_schedule), f"next restore {restore}"),
-        COPIES: (COPIES_SCHEDULE, "looks after the copies"),
+        COPIES: (POLL, "looks after the copies"),
     }
     for function, rule in facts.rules.items():
         yield _rule(stage, rule, facts.functions[function], *expressions.get(function, ("", "")))

@@ -18,7 +18,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError
 
-from chalicelib.errors import SettingsError
+from chalicelib.domain.errors import SettingsError
 from stage import checks, config, configure, deployed, facts, refreshable, stacks
 from stage.checks import Check
 from stage.config import Stage, StageError

@@ -15,13 +15,14 @@ import yaml  # type: ignore[import-untyped]
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.aws import Aws
-from chalicelib.errors import AwsError, Refused
-from chalicelib.latest import newest
-from chalicelib.ledger import Parameter, Run
-from chalicelib.refresh import candidate, pipeline_name
-from chalicelib.settings import Database, Settings
-from chalicelib.snapshots import Choice, Snapshot, SnapshotArn, choose
+from chalicelib.aws.clients import BotoAws
+from chalicelib.domain.database import Database
+from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.ledger import Parameter, Run
+from chalicelib.domain.snapshots import Choice, Snapshot, SnapshotArn, choose
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.promote import candidate, pipeline_name
+from chalicelib.usecases.update_latest import newest
 from stage import restapi
 from stage.config import Stage
 from stage.policies import Policy, actions
@@ -218,7 +219,9 @@ def look(
         runs=eyes.runs(there) if body else [],
         shares=eyes.shares(),
         copy_keys={
-            each.name: eyes.key(each.copying.key) for each in settings.databases if each.copying
+            each.name: eyes.key(each.copy_policy.key)
+            for each in settings.databases
+            if each.copy_policy
         },
         functions={
             function: each if each.role is None else eyes.simulated(each, policies[function])
@@ -236,7 +239,7 @@ def look(
     )
 
 
-class _World(Aws):
+class _World(BotoAws):
     """The use cases' own AWS, whose clock is AWS's. Nothing but its readers is called here."""
 
     def __init__(self, session: boto3.Session, now: datetime) -> None:
@@ -337,7 +340,7 @@ class _Eyes:
 
     def shares(self) -> dict[str, Seen[Shares]]:
         databases = self._settings.databases
-        production = databases[0].wanted.account
+        production = databases[0].criteria.account
         productions: list[Snapshot] = []
         total = 0
 
@@ -350,7 +353,7 @@ class _Eyes:
                 yield snapshot
 
         try:
-            choices = choose(counted(), [each.wanted for each in databases])
+            choices = choose(counted(), [each.criteria for each in databases])
         except AwsError as error:
             return dict.fromkeys((each.name for each in databases), _unseen_snapshots(error))
         return {

@@ -9,9 +9,10 @@ a listing that names none on all of them.
 from collections.abc import Sequence
 from typing import Any
 
-from chalicelib import functions
-from chalicelib.copies import PREFIX
-from chalicelib.settings import Database, Settings
+from chalicelib.domain import functions
+from chalicelib.domain.copies import PREFIX
+from chalicelib.domain.database import Database
+from chalicelib.settings.acceptance import Settings
 
 APP = functions.APP
 UPDATE, RESTORE = functions.UPDATE, functions.RESTORE
@@ -63,7 +64,7 @@ def policies(stage: str, settings: Settings, pipeline_arn: str) -> dict[str, Pol
     running = [*listing, "codepipeline:StartPipelineExecution"]
     telling = [_allow("TellPeople", ["sns:Publish"], topic)] if topic else []
 
-    copied = [database for database in settings.databases if database.copying]
+    copied = [database for database in settings.databases if database.copy_policy]
     copies = f"arn:{partition}:rds:{region}:{account}:cluster-snapshot:{PREFIX}*"
 
     statements = {
@@ -129,14 +130,14 @@ def _copying(copied: Sequence[Database], copies: str, pipeline_arn: str) -> list
     https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/USER_CopyDBClusterSnapshot.CrossAccount.html
     """
     partition, _, region, account = pipeline_arn.split(":")[1:5]
-    production = copied[0].wanted.account
+    production = copied[0].criteria.account
     through_rds = {"StringEquals": {"kms:ViaService": f"rds.{region}.amazonaws.com"}}
     using = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", *_SEVERAL]
     keys = [f"arn:{partition}:kms:{region}:{production}:key/*"]
     aliases = []
     for database in copied:
-        assert database.copying is not None
-        key = database.copying.key.removeprefix(f"arn:{partition}:kms:{region}:{account}:")
+        assert database.copy_policy is not None
+        key = database.copy_policy.key.removeprefix(f"arn:{partition}:kms:{region}:{account}:")
         if key.startswith("alias/"):
             aliases.append(key)
         elif key.startswith("arn:"):

@@ -9,21 +9,21 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from shlex import quote
 
-from chalicelib.answers import age_hours, arn_of, hidden, value_of
-from chalicelib.errors import Refused
-from chalicelib.hold import PLACEHOLDER
-from chalicelib.ledger import Run
-from chalicelib.notices import NEXT_STEPS
-from chalicelib.refresh import held, wrong_names, wrong_pipeline
-from chalicelib.settings import Database
-from chalicelib.snapshots import Snapshot, SnapshotArn, pin_rejection, rejection
+from chalicelib.domain.database import Database
+from chalicelib.domain.errors import Refused
+from chalicelib.domain.hold import PLACEHOLDER
+from chalicelib.domain.ledger import Run
+from chalicelib.domain.results import age_hours, arn_of, hidden, value_of
+from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection, rejection
+from chalicelib.notifications import NEXT_STEPS
+from chalicelib.usecases.promote import held, wrong_names, wrong_pipeline
 from stage import mainpipeline
 from stage.checks import OK, PROBLEM, VERDICT, WARNING, Check, unseen, when
 from stage.config import Stage
 from stage.facts import Facts, Json, Seen, Shares, Stack, Unseen
 from stage.stacks import BEFORE, stack_name
 
-# "Sharing encrypted snapshots", Aurora User Guide.
+# "SharePolicy encrypted snapshots", Aurora User Guide.
 _KEY_ACTIONS = (
     *("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt"),
     *("kms:GenerateDataKey*", "kms:ReEncrypt*"),
@@ -119,7 +119,7 @@ def _latest(stage: Stage, facts: Facts, database: Database) -> Check:
             WARNING if found.reason == "copy-pending" else PROBLEM,
             f"the schedule would not promote it: {found}",
             _put(name, newest)
-            if newest and newest != value and not database.copying
+            if newest and newest != value and not database.copy_policy
             else NEXT_STEPS[found.reason],
         )
     assert found is not None
@@ -153,12 +153,12 @@ def _current(stage: Stage, facts: Facts, database: Database) -> Check:
         return Check("parameter", name, PROBLEM, seen, fix)
     parsed = SnapshotArn.parse(arn)
     assert parsed is not None
-    if parsed.account not in (database.wanted.account, stage.account):
+    if parsed.account not in (database.criteria.account, stage.account):
         return Check(
             "parameter",
             name,
             PROBLEM,
-            f"{arn} is of account {parsed.account}, and production is {database.wanted.account}: the next run "
+            f"{arn} is of account {parsed.account}, and production is {database.criteria.account}: the next run "
             "of the pipeline would restore a stranger's data",
             fix,
         )
@@ -182,7 +182,7 @@ def _current(stage: Stage, facts: Facts, database: Database) -> Check:
             "nothing if a refresh comes before the next change of the pipeline's template; otherwise "
             f"{fix}",
         )
-    broken = pin_rejection(found, database.wanted)
+    broken = pin_rejection(found, database.criteria)
     if broken:
         return Check("parameter", name, PROBLEM, f"{arn}: {broken.detail}", fix)
     return Check("parameter", name, OK, f"{arn}, {age_hours(found, facts.now)} hours old")
@@ -401,7 +401,7 @@ def _verdicts(database: Database, seen: Shares) -> Iterator[Check]:
     for share in sorted(
         seen.productions, key=lambda each: (each.created or made, each.arn), reverse=True
     ):
-        broken = rejection(share, database.wanted)
+        broken = rejection(share, database.criteria)
         told = f"rejected: {broken.detail}" if broken else "eligible"
         if share == seen.newest:
             told = "eligible, and the newest"
@@ -445,7 +445,7 @@ def _share(stage: Stage, database: Database, seen: Shares) -> str:
         )
     if seen.total == seen.choice.rejected.get("account", 0):
         return (
-            f"in production ({database.wanted.account}): aws rds modify-db-cluster-snapshot-attribute "
+            f"in production ({database.criteria.account}): aws rds modify-db-cluster-snapshot-attribute "
             "--db-cluster-snapshot-identifier … --attribute-name restore --values-to-add "
             f"{stage.account}"
         )
@@ -506,8 +506,8 @@ def _key(stage: Stage, newest: Snapshot, seen: Shares) -> Check:
 def copy_keys(stage: Stage, facts: Facts) -> Iterator[Check]:
     """The keys that copies are made under."""
     for database in stage.settings.databases:
-        if database.copying:
-            key = database.copying.key
+        if database.copy_policy:
+            key = database.copy_policy.key
             yield _copy_key(
                 stage,
                 f"{database.name.upper()}_COPY_KMS_KEY_ID",

@@ -12,10 +12,11 @@ from datetime import UTC, datetime, time, timedelta
 from itertools import takewhile
 from typing import Any
 
-from chalicelib.functions import COPIES_SCHEDULE
-from chalicelib.hold import PLACEHOLDER
-from chalicelib.schedule import Expression
-from chalicelib.settings import Database
+from chalicelib.domain.database import Database
+from chalicelib.domain.functions import POLL
+from chalicelib.domain.hold import PLACEHOLDER
+from chalicelib.domain.schedule import Expression
+from chalicelib.observability import NAMESPACE
 from stage.config import Stage
 from stage.policies import (
     API,
@@ -29,7 +30,7 @@ from stage.policies import (
 )
 
 BEFORE, AFTER = "before", "after"
-NAMESPACE = "AuroraRefresh"
+
 LOG_DAYS = 90
 RETRIES = 2
 
@@ -391,7 +392,7 @@ def event_ages(stage: Stage) -> dict[str, timedelta]:
         FOLLOW: _LONGEST,
     }
     if settings.has_copies:
-        ages[COPIES] = _rate(Expression.parse(COPIES_SCHEDULE))  # then the next one comes
+        ages[COPIES] = _rate(Expression.parse(POLL))  # then the next one comes
     return ages
 
 

@@ -6,11 +6,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from chalicelib.errors import AwsError, Refused, VersionLimitError
-from chalicelib.ledger import Entry, Note, Parameter, Run
-from chalicelib.notices import Notice
-from chalicelib.sharing import Cluster
-from chalicelib.snapshots import OwnSnapshot, Snapshot
+from chalicelib.domain.errors import AwsError, Refused, VersionLimitError
+from chalicelib.domain.ledger import Entry, Note, Parameter, Run
+from chalicelib.domain.shares import Cluster
+from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
+from chalicelib.notifications import Notification
 
 PRODUCTION = "111111111111"
 ACCEPTANCE = "222222222222"
@@ -65,7 +65,7 @@ class InMemoryAws:
         self.snapshots = InMemorySnapshots(self)
         self.parameters = InMemoryParameters(self)
         self.pipelines = InMemoryPipelines(self)
-        self.people = InMemoryPeople(self)
+        self.notifier = InMemoryNotifier(self)
         self.clusters = InMemoryClusters(self)
         self.keys = InMemoryKeys(self)
 
@@ -122,13 +122,13 @@ class InMemorySnapshots:
         if any(each.arn == copied for each in self.all):
             return None
         if source in self.unencrypted:
-            raise Refused("copy-unencrypted", f"RDS does not copy {source}: it is not encrypted")
+            raise Refused("copy-unencrypted", f"RDS refused to copy {source}: it is not encrypted")
         if key in self.denied:
-            raise Refused("copy-key-denied", f"RDS does not copy {source}: no access to {key}")
+            raise Refused("copy-key-denied", f"RDS refused to copy {source}: no access to {key}")
         if sum(each.own and each.status == "copying" for each in self.all) >= COPIES_UNDER_WAY:
-            raise Refused("copy-quota", f"RDS does not copy {source}: too many copies under way")
+            raise Refused("copy-quota", f"RDS refused to copy {source}: too many copies under way")
         if found is None or found.status != "available":
-            raise Refused("snapshot-gone", f"RDS does not copy {source}: it is not available")
+            raise Refused("snapshot-gone", f"RDS refused to copy {source}: it is not available")
         made = found._replace(
             arn=copied,
             account=self.aws.account,
@@ -161,11 +161,15 @@ class InMemorySnapshots:
         taken = arn(name, self.aws.account)
         # What RDS looks at first is not documented; so it is what is harder on who asks.
         if cluster in self.aws.clusters.busy:
-            raise Refused("cluster-busy", f"RDS takes no snapshot of {cluster}: it is busy")
+            raise Refused(
+                "cluster-busy", f"RDS refused to take a snapshot of {cluster}: it is busy"
+            )
         if any(each.arn == taken for each in self.all):
             return None
         if len(list(self.own())) >= MANUAL_SNAPSHOTS:
-            raise Refused("snapshot-quota", f"RDS takes no snapshot of {cluster}: too many")
+            raise Refused(
+                "snapshot-quota", f"RDS refused to take a snapshot of {cluster}: too many"
+            )
         made = snapshot(
             name,
             self.aws.account,
@@ -179,7 +183,7 @@ class InMemorySnapshots:
         return OwnSnapshot(made, dict(tags), 0)
 
     @_call
-    def readers(self, identifier: str) -> set[str]:
+    def shared_with(self, identifier: str) -> set[str]:
         return self.read_by.get(arn(identifier, self.aws.account), set())
 
     @_call
@@ -217,7 +221,7 @@ class InMemoryKeys:
         self.default: set[str] = set()
 
     @_call
-    def is_default(self, key: str) -> bool:
+    def is_aws_managed(self, key: str) -> bool:
         return key in self.default
 
 
@@ -299,15 +303,15 @@ class InMemoryPipelines:
         return self.pipelines[name]
 
 
-class InMemoryPeople:
+class InMemoryNotifier:
     def __init__(self, aws: InMemoryAws) -> None:
         self.aws = aws
-        self.told: list[Notice] = []
+        self.sent: list[Notification] = []
 
-    def tell(self, notice: Notice) -> None:
+    def notify(self, notice: Notification) -> None:
         with suppress(AwsError):
             self._publish(notice)
 
     @_call
-    def _publish(self, notice: Notice) -> None:
-        self.told.append(notice)
+    def _publish(self, notice: Notification) -> None:
+        self.sent.append(notice)

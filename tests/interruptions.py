@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from chalicelib.errors import AwsError
+from chalicelib.domain.errors import AwsError
 from tests.fakes import InMemoryAws
 
 

@@ -13,8 +13,8 @@ import pytest
 from chalice.app import IAMAuthorizer
 from chalice.test import Client
 
-from chalicelib.errors import AwsError
-from chalicelib.ledger import Note
+from chalicelib.domain.errors import AwsError
+from chalicelib.domain.ledger import Note
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, STAGE
 
@@ -40,7 +40,8 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
 
 
 def forget() -> None:
-    sys.modules.pop("app", None)
+    for name in [name for name in sys.modules if name == "app" or ".triggers" in name]:
+        del sys.modules[name]
     logging.Logger.manager.loggerDict.pop("aurora-refresh", None)  # it holds the old stdout
 
 
@@ -75,7 +76,7 @@ def invoke(app: ModuleType, function: str, time: str) -> Any:
 
 def test_two_o_clock_records_the_newest_share(load: Load, aws: InMemoryAws) -> None:
     app = load()
-    app.world = aws
+    app.context.aws = aws
     aws.snapshots.all.append(snapshot("newest", created=datetime(2026, 1, 4, 1, tzinfo=UTC)))
     answer = invoke(app, "db-update-latest-snapshot-id", "2026-01-04T02:00:00Z")
     assert (answer["outcome"], answer["databases"][0]["latest"]) == ("updated", arn("newest"))
@@ -84,7 +85,7 @@ def test_two_o_clock_records_the_newest_share(load: Load, aws: InMemoryAws) -> N
 
 def test_four_o_clock_promotes_it_and_starts_the_pipeline(load: Load, aws: InMemoryAws) -> None:
     app = load()
-    app.world = aws
+    app.context.aws = aws
     invoke(app, "db-update-latest-snapshot-id", "2026-01-04T02:00:00Z")
     answer = invoke(app, "db-restore-from-snapshot", "2026-01-04T04:00:00Z")
     assert (answer["outcome"], answer["execution_id"]) == ("started", "run-1")
@@ -95,7 +96,7 @@ def test_a_decision_is_one_log_line_with_its_grounds(
     load: Load, aws: InMemoryAws, capsys: pytest.CaptureFixture[str]
 ) -> None:
     app = load()
-    app.world = aws
+    app.context.aws = aws
     answer = invoke(app, "db-update-latest-snapshot-id", "2026-01-11T02:00:00Z")
     (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     told = ("level", "message", "use_case", "event", "answer", "correlation_id")
@@ -113,7 +114,7 @@ def test_a_run_that_ended_is_followed_and_counted(
     load: Load, aws: InMemoryAws, capsys: pytest.CaptureFixture[str]
 ) -> None:
     app = load()
-    app.world = aws
+    app.context.aws = aws
     invoke(app, "db-update-latest-snapshot-id", "2026-01-04T02:00:00Z")
     invoke(app, "db-restore-from-snapshot", "2026-01-04T04:00:00Z")
     aws.time += timedelta(minutes=30)
@@ -143,7 +144,7 @@ def test_what_aws_did_not_do_is_counted_and_raised(
     load: Load, aws: InMemoryAws, capsys: pytest.CaptureFixture[str]
 ) -> None:
     app = load()
-    app.world = aws
+    app.context.aws = aws
 
     def fail(when: str, operation: str) -> None:
         raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
@@ -193,7 +194,7 @@ def test_the_poll_finishes_what_the_update_asked_for(
     load: Load, aws: InMemoryAws, capsys: pytest.CaptureFixture[str]
 ) -> None:
     app = load(RDS_COPY_KMS_KEY_ID="alias/acceptance")
-    app.world = aws
+    app.context.aws = aws
     asked = invoke(app, "db-update-latest-snapshot-id", "2026-01-04T02:00:00Z")
     aws.snapshots.settle()
     capsys.readouterr()
@@ -223,10 +224,45 @@ def test_every_route_carries_the_iam_authorizer(load: Load) -> None:
             assert isinstance(route.authorizer, IAMAuthorizer)
 
 
-def test_a_trigger_does_without_the_routes(load: Load) -> None:
-    """Lambda names the handler that it starts a function for."""
-    assert not load(_HANDLER="app.restore_from_snapshot").app.routes
-    assert load(_HANDLER="app.app").app.routes
+def test_each_function_is_deployed_with_its_own_module_as_the_handler(load: Load) -> None:
+    app = load(RDS_COPY_KMS_KEY_ID="alias/acceptance").app
+    assert {each.name: each.handler_string for each in app.event_sources} == {
+        "db-update-latest-snapshot-id": "chalicelib.triggers.update.handler",
+        "db-restore-from-snapshot": "chalicelib.triggers.restore.handler",
+        "db-follow-pipeline": "chalicelib.triggers.follow_pipeline.handler",
+        "db-follow-copies": "chalicelib.triggers.follow_copies.handler",
+    }
+
+
+def test_a_production_stage_has_only_productions_functions(load: Load) -> None:
+    app = load(SOURCE_ACCOUNT="", SHARE_WITH_ACCOUNT="222222222222", CLUSTERS="orders").app
+    assert {each.name: each.handler_string for each in app.event_sources} == {
+        "db-share-snapshot": "chalicelib.triggers.share.handler",
+        "db-follow-shares": "chalicelib.triggers.follow_shares.handler",
+    }
+    assert not app.routes
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        None,
+        [],
+        {**scheduled_event("2026-01-04T04:00:00Z"), "detail-type": "other"},
+        scheduled_event("yesterday"),
+    ],
+)
+def test_an_event_that_is_not_a_scheduled_one_is_refused_with_what_to_send(
+    load: Load, aws: InMemoryAws, event: Any
+) -> None:
+    load()
+    restore = importlib.import_module("chalicelib.triggers.restore")
+    restore.context.aws = aws
+    with pytest.raises(ValueError, match=r"send .*version") as caught:
+        restore.handler(event, None)
+    example = json.loads(str(caught.value).partition("send ")[2].partition(", with the")[0])
+    assert restore.handler(example, None)["outcome"] == "started"
 
 
 def test_without_the_pin_api_there_is_no_rest_api_at_all(load: Load) -> None:

@@ -15,8 +15,8 @@ from chalice.app import IAMAuthorizer
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
-from chalicelib import inputs
-from chalicelib.api import ACTIONS
+from chalicelib.triggers import validation as inputs
+from chalicelib.triggers.api import ACTIONS
 from tests.stage import STAGE
 
 Json = dict[str, Any]

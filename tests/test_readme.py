@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from chalicelib import settings
+from chalicelib.settings import acceptance as settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text()

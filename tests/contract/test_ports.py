@@ -13,12 +13,13 @@ import pytest
 from botocore.config import Config
 from botocore.stub import Stubber
 
-from chalicelib.aws import Aws, RdsSnapshots
-from chalicelib.errors import AwsError, Refused, VersionLimitError
-from chalicelib.ledger import Note, Parameter
-from chalicelib.notices import Notice
-from chalicelib.ports import World
-from chalicelib.snapshots import OwnSnapshot
+from chalicelib.aws.clients import BotoAws
+from chalicelib.aws.rds import RdsSnapshots
+from chalicelib.domain.errors import AwsError, Refused, VersionLimitError
+from chalicelib.domain.ledger import Note, Parameter
+from chalicelib.domain.snapshots import OwnSnapshot
+from chalicelib.notifications import Notification
+from chalicelib.ports import Aws
 from localcloud.client import LocalCloud
 from localcloud.company import nightly
 from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
@@ -29,9 +30,9 @@ NOTE = Note("pin", "kim", "because", "token-1")
 
 
 class Stage(Protocol):
-    """A World, and the hand that arranges it."""
+    """A Aws, and the hand that arranges it."""
 
-    world: World
+    aws: Aws
 
     def share(self, name: str, account: str = ..., **facts: Any) -> None: ...
 
@@ -48,32 +49,32 @@ class Stage(Protocol):
 
 @dataclass
 class FakeStage:
-    world: InMemoryAws
+    aws: InMemoryAws
 
     def share(self, name: str, account: str = "111111111111", **facts: Any) -> None:
-        self.world.snapshots.all.append(snapshot(name, account, **facts))
+        self.aws.snapshots.all.append(snapshot(name, account, **facts))
 
     def unencrypted(self, name: str) -> None:
         self.share(name)
-        self.world.snapshots.unencrypted.add(arn(name))
+        self.aws.snapshots.unencrypted.add(arn(name))
 
     def pipeline(self, name: str) -> None:
-        self.world.pipelines.pipelines[name] = []
+        self.aws.pipelines.pipelines[name] = []
 
     def key(self) -> str:
         return "alias/acceptance"
 
     def denied_key(self) -> str:
-        self.world.snapshots.denied.add("alias/denied")
+        self.aws.snapshots.denied.add("alias/denied")
         return "alias/denied"
 
     def end_copies(self, status: str = "available") -> None:
-        self.world.snapshots.settle(status)
+        self.aws.snapshots.settle(status)
 
 
 @dataclass
 class CloudStage:
-    world: Aws
+    aws: BotoAws
     cloud: LocalCloud
 
     def share(self, name: str, account: str = "111111111111", **facts: Any) -> None:
@@ -102,7 +103,7 @@ class CloudStage:
         return "00000000-0000-0000-0000-000000000000"  # which nobody has made
 
     def end_copies(self, status: str = "available") -> None:
-        for each in self.world.snapshots.own():
+        for each in self.aws.snapshots.own():
             if each.snapshot.status == "copying":
                 self.cloud.patch_snapshot(each.snapshot.arn, status=status)
 
@@ -115,7 +116,7 @@ def stage(request: pytest.FixtureRequest) -> Stage:
     cloud.set_clock(NOW)
     [any_snapshot] = cloud.seed_snapshots([nightly("any", NOW, account="333333333333")])["arns"]
     cloud.patch_snapshot(any_snapshot, shared_with=[], copy_seconds=3600)
-    return CloudStage(Aws(clients_of(cloud), None), cloud)
+    return CloudStage(BotoAws(clients_of(cloud), None), cloud)
 
 
 def clients_of(cloud: LocalCloud) -> Callable[..., Any]:
@@ -138,7 +139,7 @@ def test_every_share_is_listed_and_no_own_snapshot(stage: Stage) -> None:
     stage.share("two", "999999999999", engine="docdb", engine_version="5.0.0")
     stage.share("made", status="creating", created=None)
     stage.share("mine", ACCEPTANCE)
-    assert sorted(stage.world.snapshots.shared(), key=lambda each: each.arn) == [
+    assert sorted(stage.aws.snapshots.shared(), key=lambda each: each.arn) == [
         snapshot("made", status="creating", created=None),
         snapshot("one"),
         snapshot("two", "999999999999", engine="docdb", engine_version="5.0.0"),
@@ -147,22 +148,22 @@ def test_every_share_is_listed_and_no_own_snapshot(stage: Stage) -> None:
 
 def test_a_share_is_found_by_its_arn(stage: Stage) -> None:
     stage.share("one")
-    assert stage.world.snapshots.find(arn("one")) == snapshot("one")
+    assert stage.aws.snapshots.find(arn("one")) == snapshot("one")
 
 
 def test_an_own_snapshot_is_found_by_its_arn(stage: Stage) -> None:
     stage.share("mine", ACCEPTANCE)
-    assert stage.world.snapshots.find(arn("mine", ACCEPTANCE)) == snapshot("mine", ACCEPTANCE)
+    assert stage.aws.snapshots.find(arn("mine", ACCEPTANCE)) == snapshot("mine", ACCEPTANCE)
 
 
 @pytest.mark.parametrize("wish", [arn("none"), arn("none", ACCEPTANCE)])
 def test_an_unknown_snapshot_is_not_found(stage: Stage, wish: str) -> None:
-    assert stage.world.snapshots.find(wish) is None
+    assert stage.aws.snapshots.find(wish) is None
 
 
 def test_a_snapshot_of_another_region_is_not_found(stage: Stage) -> None:
     stage.share("one")
-    assert stage.world.snapshots.find(arn("one").replace("eu-west-1", "us-east-1")) is None
+    assert stage.aws.snapshots.find(arn("one").replace("eu-west-1", "us-east-1")) is None
 
 
 def test_names_are_looked_up_here_and_in_the_other_account(stage: Stage) -> None:
@@ -176,7 +177,7 @@ def test_names_are_looked_up_here_and_in_the_other_account(stage: Stage) -> None
         stage.share(name, account)
 
     def named(name: str) -> list[str]:
-        found = stage.world.snapshots.named(name, "111111111111")
+        found = stage.aws.snapshots.named(name, "111111111111")
         return sorted(each.arn for each in found)
 
     assert named("both") == [arn("both"), arn("both", ACCEPTANCE)]
@@ -192,7 +193,7 @@ TAGS = {"aurora-refresh:made-for": "/a/latest", "aurora-refresh:source": arn("on
 
 def own(stage: Stage) -> dict[str, OwnSnapshot]:
     """This account's manual snapshots, by identifier."""
-    return {each.snapshot.arn.rsplit(":", 1)[1]: each for each in stage.world.snapshots.own()}
+    return {each.snapshot.arn.rsplit(":", 1)[1]: each for each in stage.aws.snapshots.own()}
 
 
 def test_own_manual_snapshots_are_listed_and_no_share(stage: Stage) -> None:
@@ -206,7 +207,7 @@ def test_own_manual_snapshots_are_listed_and_no_share(stage: Stage) -> None:
 
 def test_a_copy_is_an_own_snapshot_with_its_tags(stage: Stage) -> None:
     stage.share("one")
-    asked = stage.world.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+    asked = stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
     assert asked is not None
     made = snapshot("copy-1", ACCEPTANCE, status="copying", created=asked.snapshot.created)
     assert asked == OwnSnapshot(made, TAGS, 0, arn("one"))
@@ -216,14 +217,14 @@ def test_a_copy_is_an_own_snapshot_with_its_tags(stage: Stage) -> None:
     stage.end_copies()
     available = made._replace(status="available")
     assert own(stage)["copy-1"].snapshot == available
-    assert stage.world.snapshots.find(available.arn) == available
-    assert list(stage.world.snapshots.shared()) == [snapshot("one")]
+    assert stage.aws.snapshots.find(available.arn) == available
+    assert list(stage.aws.snapshots.shared()) == [snapshot("one")]
 
 
 def test_a_copy_is_dated_by_its_own_making(stage: Stage) -> None:
     """So that the time of its data must be found in its tags."""
     stage.share("one")
-    stage.world.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+    stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
     created = own(stage)["copy-1"].snapshot.created
     assert created is not None
     assert timedelta() <= created - NOW < timedelta(minutes=1)
@@ -233,20 +234,20 @@ def test_a_name_is_copied_to_once(stage: Stage) -> None:
     stage.share("one")
     stage.share("two")
     key = stage.key()
-    stage.world.snapshots.copy(arn("one"), "copy-1", key, TAGS)
+    stage.aws.snapshots.copy(arn("one"), "copy-1", key, TAGS)
     stage.share("mine", ACCEPTANCE)
-    assert stage.world.snapshots.copy(arn("one"), "copy-1", key, TAGS) is None
-    assert stage.world.snapshots.copy(arn("two"), "copy-1", key, {}) is None
-    assert stage.world.snapshots.copy(arn("two"), "mine", key, TAGS) is None
+    assert stage.aws.snapshots.copy(arn("one"), "copy-1", key, TAGS) is None
+    assert stage.aws.snapshots.copy(arn("two"), "copy-1", key, {}) is None
+    assert stage.aws.snapshots.copy(arn("two"), "mine", key, TAGS) is None
     assert {name: each.tags for name, each in own(stage).items()} == {"copy-1": TAGS, "mine": {}}
 
 
 def test_a_copy_that_failed_keeps_its_name_and_tags(stage: Stage) -> None:
     stage.share("one")
     key = stage.key()
-    stage.world.snapshots.copy(arn("one"), "copy-1", key, TAGS)
+    stage.aws.snapshots.copy(arn("one"), "copy-1", key, TAGS)
     stage.end_copies("failed")
-    assert stage.world.snapshots.copy(arn("one"), "copy-1", key, TAGS) is None
+    assert stage.aws.snapshots.copy(arn("one"), "copy-1", key, TAGS) is None
     listed = own(stage)["copy-1"]
     assert (listed.snapshot.status, listed.tags) == ("failed", TAGS)
 
@@ -255,18 +256,18 @@ def test_no_more_than_five_copies_are_under_way(stage: Stage) -> None:
     stage.share("one")
     key = stage.key()
     for number in range(5):
-        stage.world.snapshots.copy(arn("one"), f"copy-{number}", key, TAGS)
-    with pytest.raises(Refused, match=f"RDS does not copy {arn('one')}: ") as caught:
-        stage.world.snapshots.copy(arn("one"), "copy-5", key, TAGS)
+        stage.aws.snapshots.copy(arn("one"), f"copy-{number}", key, TAGS)
+    with pytest.raises(Refused, match=f"RDS refused to copy {arn('one')}: ") as caught:
+        stage.aws.snapshots.copy(arn("one"), "copy-5", key, TAGS)
     assert caught.value.reason == "copy-quota"
     stage.end_copies()
-    assert stage.world.snapshots.copy(arn("one"), "copy-5", key, TAGS)
+    assert stage.aws.snapshots.copy(arn("one"), "copy-5", key, TAGS)
 
 
 def test_a_key_that_may_not_be_used_is_a_decision(stage: Stage) -> None:
     stage.share("one")
-    with pytest.raises(Refused, match=f"RDS does not copy {arn('one')}: ") as caught:
-        stage.world.snapshots.copy(arn("one"), "copy-1", stage.denied_key(), TAGS)
+    with pytest.raises(Refused, match=f"RDS refused to copy {arn('one')}: ") as caught:
+        stage.aws.snapshots.copy(arn("one"), "copy-1", stage.denied_key(), TAGS)
     assert caught.value.reason == "copy-key-denied"
     assert own(stage) == {}
 
@@ -274,8 +275,8 @@ def test_a_key_that_may_not_be_used_is_a_decision(stage: Stage) -> None:
 def test_what_rds_does_not_encrypt_by_copying_is_a_decision(stage: Stage) -> None:
     stage.share("one")
     stage.unencrypted("plain")
-    with pytest.raises(Refused, match=f"RDS does not copy {arn('plain')}: ") as caught:
-        stage.world.snapshots.copy(arn("plain"), "copy-1", stage.key(), TAGS)
+    with pytest.raises(Refused, match=f"RDS refused to copy {arn('plain')}: ") as caught:
+        stage.aws.snapshots.copy(arn("plain"), "copy-1", stage.key(), TAGS)
     assert caught.value.reason == "copy-unencrypted"
     assert own(stage) == {}
 
@@ -284,8 +285,8 @@ def test_what_rds_does_not_encrypt_by_copying_is_a_decision(stage: Stage) -> Non
 def test_a_source_that_is_not_available_is_a_decision(stage: Stage, status: str | None) -> None:
     if status:
         stage.share("one", status=status)
-    with pytest.raises(Refused, match=f"RDS does not copy {arn('one')}: ") as caught:
-        stage.world.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+    with pytest.raises(Refused, match=f"RDS refused to copy {arn('one')}: ") as caught:
+        stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
     assert caught.value.reason == "snapshot-gone"
     assert own(stage) == {}
 
@@ -293,29 +294,29 @@ def test_a_source_that_is_not_available_is_a_decision(stage: Stage, status: str 
 def test_a_deleted_snapshot_is_gone_with_its_tags(stage: Stage) -> None:
     stage.share("one")
     key = stage.key()
-    stage.world.snapshots.copy(arn("one"), "copy-1", key, TAGS)
+    stage.aws.snapshots.copy(arn("one"), "copy-1", key, TAGS)
     stage.end_copies()
-    stage.world.snapshots.delete("copy-1")
-    stage.world.snapshots.delete("copy-1")
+    stage.aws.snapshots.delete("copy-1")
+    stage.aws.snapshots.delete("copy-1")
     assert own(stage) == {}
-    stage.world.snapshots.copy(arn("one"), "copy-1", key, {})
+    stage.aws.snapshots.copy(arn("one"), "copy-1", key, {})
     assert own(stage)["copy-1"].tags == {}
 
 
 @pytest.mark.parametrize("status", ["copying", "failed"])
 def test_a_copy_that_is_not_available_can_be_deleted(stage: Stage, status: str) -> None:
     stage.share("one")
-    stage.world.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+    stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
     stage.end_copies(status)
-    stage.world.snapshots.delete("copy-1")
+    stage.aws.snapshots.delete("copy-1")
     assert own(stage) == {}
 
 
 def test_a_share_is_not_deleted(stage: Stage) -> None:
     stage.share("one")
     stage.share("mine", ACCEPTANCE)
-    stage.world.snapshots.delete("one")
-    assert list(stage.world.snapshots.shared()) == [snapshot("one")]
+    stage.aws.snapshots.delete("one")
+    assert list(stage.aws.snapshots.shared()) == [snapshot("one")]
     assert list(own(stage)) == ["mine"]
 
 
@@ -323,85 +324,85 @@ def test_a_share_is_not_deleted(stage: Stage) -> None:
 
 
 def test_only_parameters_that_exist_are_answered(stage: Stage) -> None:
-    stage.world.parameters.put("/a", "1", NOTE)
-    assert stage.world.parameters.get(["/a", "/b"]) == {"/a": Parameter("1", 1)}
+    stage.aws.parameters.put("/a", "1", NOTE)
+    assert stage.aws.parameters.get(["/a", "/b"]) == {"/a": Parameter("1", 1)}
 
 
 def test_no_parameters_are_none(stage: Stage) -> None:
-    assert stage.world.parameters.get([]) == {}
+    assert stage.aws.parameters.get([]) == {}
 
 
 def test_more_parameters_than_one_call_takes_are_all_answered(stage: Stage) -> None:
     names = [f"/p{number}" for number in range(23)]
     for name in names:
-        stage.world.parameters.put(name, name, NOTE)
-    assert stage.world.parameters.get(names) == {name: Parameter(name, 1) for name in names}
+        stage.aws.parameters.put(name, name, NOTE)
+    assert stage.aws.parameters.get(names) == {name: Parameter(name, 1) for name in names}
 
 
 def test_a_put_makes_a_version(stage: Stage) -> None:
-    assert [stage.world.parameters.put("/a", value, NOTE) for value in "12"] == [1, 2]
-    assert stage.world.parameters.get(["/a"]) == {"/a": Parameter("2", 2)}
+    assert [stage.aws.parameters.put("/a", value, NOTE) for value in "12"] == [1, 2]
+    assert stage.aws.parameters.get(["/a"]) == {"/a": Parameter("2", 2)}
 
 
 def test_the_history_is_the_ledger_oldest_first(stage: Stage) -> None:
     later = Note("undo", "kim", "it failed")
-    stage.world.parameters.put("/a", "1", NOTE)
-    stage.world.parameters.put("/a", "2", later)
+    stage.aws.parameters.put("/a", "1", NOTE)
+    stage.aws.parameters.put("/a", "2", later)
     told = [
-        (entry.version, entry.value, entry.note) for entry in stage.world.parameters.history("/a")
+        (entry.version, entry.value, entry.note) for entry in stage.aws.parameters.history("/a")
     ]
     assert told == [(1, "1", NOTE), (2, "2", later)]
 
 
 def test_the_history_tells_when(stage: Stage) -> None:
-    stage.world.parameters.put("/a", "1", NOTE)
-    (entry,) = stage.world.parameters.history("/a")
+    stage.aws.parameters.put("/a", "1", NOTE)
+    (entry,) = stage.aws.parameters.history("/a")
     assert timedelta() <= entry.modified - NOW < timedelta(minutes=1)
 
 
 def test_a_parameter_that_does_not_exist_has_no_history(stage: Stage) -> None:
-    assert stage.world.parameters.history("/a") == []
+    assert stage.aws.parameters.history("/a") == []
 
 
 def test_a_long_history_is_read_to_its_end(stage: Stage) -> None:
     for number in range(1, 61):
-        stage.world.parameters.put("/a", str(number), NOTE)
-    assert [entry.version for entry in stage.world.parameters.history("/a")] == list(range(1, 61))
+        stage.aws.parameters.put("/a", str(number), NOTE)
+    assert [entry.version for entry in stage.aws.parameters.history("/a")] == list(range(1, 61))
 
 
 def goods(stage: Stage) -> list[int]:
-    return [entry.version for entry in stage.world.parameters.history("/a") if entry.good]
+    return [entry.version for entry in stage.aws.parameters.history("/a") if entry.good]
 
 
 def test_good_is_on_one_version_and_moves(stage: Stage) -> None:
     for value in "123":
-        stage.world.parameters.put("/a", value, NOTE)
+        stage.aws.parameters.put("/a", value, NOTE)
     assert goods(stage) == []
-    stage.world.parameters.mark_good("/a", 1)
+    stage.aws.parameters.mark_good("/a", 1)
     assert goods(stage) == [1]
-    stage.world.parameters.mark_good("/a", 3)
-    stage.world.parameters.mark_good("/a", 3)
+    stage.aws.parameters.mark_good("/a", 3)
+    stage.aws.parameters.mark_good("/a", 3)
     assert goods(stage) == [3]
-    stage.world.parameters.unmark_good("/a", 3)
+    stage.aws.parameters.unmark_good("/a", 3)
     assert goods(stage) == []
 
 
 def test_the_oldest_of_a_hundred_versions_is_dropped_unless_it_is_good(stage: Stage) -> None:
     for number in range(101):
-        stage.world.parameters.put("/a", str(number), NOTE)
-    assert [entry.version for entry in stage.world.parameters.history("/a")] == list(range(2, 102))
-    stage.world.parameters.mark_good("/a", 2)
+        stage.aws.parameters.put("/a", str(number), NOTE)
+    assert [entry.version for entry in stage.aws.parameters.history("/a")] == list(range(2, 102))
+    stage.aws.parameters.mark_good("/a", 2)
     with pytest.raises(VersionLimitError):
-        stage.world.parameters.put("/a", "one too many", NOTE)
-    assert stage.world.parameters.get(["/a"]) == {"/a": Parameter("100", 101)}
+        stage.aws.parameters.put("/a", "one too many", NOTE)
+    assert stage.aws.parameters.get(["/a"]) == {"/a": Parameter("100", 101)}
 
 
 def test_a_deleted_parameter_is_gone_with_its_history(stage: Stage) -> None:
-    stage.world.parameters.put("/a", "1", NOTE)
-    stage.world.parameters.delete("/a")
-    stage.world.parameters.delete("/a")
-    assert stage.world.parameters.get(["/a"]) == {}
-    assert stage.world.parameters.history("/a") == []
+    stage.aws.parameters.put("/a", "1", NOTE)
+    stage.aws.parameters.delete("/a")
+    stage.aws.parameters.delete("/a")
+    assert stage.aws.parameters.get(["/a"]) == {}
+    assert stage.aws.parameters.history("/a") == []
 
 
 # --- the pipeline ---------------------------------------------------------------------------------
@@ -409,9 +410,9 @@ def test_a_deleted_parameter_is_gone_with_its_history(stage: Stage) -> None:
 
 def test_a_run_is_started_and_listed(stage: Stage) -> None:
     stage.pipeline("main")
-    first = stage.world.pipelines.start("main", "token-1")
-    second = stage.world.pipelines.start("main", "token-2")
-    runs = stage.world.pipelines.runs("main")
+    first = stage.aws.pipelines.start("main", "token-1")
+    second = stage.aws.pipelines.start("main", "token-2")
+    runs = stage.aws.pipelines.runs("main")
     assert [run.execution_id for run in runs] == [second, first]
     assert runs[0].in_progress
     assert runs[0].updated >= runs[0].started
@@ -420,9 +421,9 @@ def test_a_run_is_started_and_listed(stage: Stage) -> None:
 
 def test_one_token_starts_one_run(stage: Stage) -> None:
     stage.pipeline("main")
-    first = stage.world.pipelines.start("main", "token-1")
-    assert stage.world.pipelines.start("main", "token-1") == first
-    assert len(stage.world.pipelines.runs("main")) == 1
+    first = stage.aws.pipelines.start("main", "token-1")
+    assert stage.aws.pipelines.start("main", "token-1") == first
+    assert len(stage.aws.pipelines.runs("main")) == 1
 
 
 @pytest.mark.parametrize(
@@ -432,7 +433,7 @@ def test_one_token_starts_one_run(stage: Stage) -> None:
 )
 def test_a_missing_pipeline_is_a_decision(stage: Stage, ask: Callable[[Any], object]) -> None:
     with pytest.raises(Refused, match="there is no pipeline named none") as caught:
-        ask(stage.world.pipelines)
+        ask(stage.aws.pipelines)
     assert caught.value.reason == "pipeline-missing"
 
 
@@ -440,8 +441,8 @@ def test_a_missing_pipeline_is_a_decision(stage: Stage, ask: Callable[[Any], obj
 
 
 @pytest.fixture
-def aws(cloud: LocalCloud) -> Aws:
-    return Aws(clients_of(cloud), None)
+def aws(cloud: LocalCloud) -> BotoAws:
+    return BotoAws(clients_of(cloud), None)
 
 
 @pytest.fixture
@@ -488,7 +489,7 @@ def test_what_cannot_be_in_this_region_is_not_asked_for(rds: Stubber, wish: str)
     assert RdsSnapshots(rds.client).find(wish) is None
 
 
-def test_an_error_names_operation_subject_and_code(aws: Aws, cloud: LocalCloud) -> None:
+def test_an_error_names_operation_subject_and_code(aws: BotoAws, cloud: LocalCloud) -> None:
     cloud.set_faults([{"operation": "ssm:PutParameter", "kind": "deny", "times": 0}])
     with pytest.raises(AwsError, match=r"^PutParameter of /a failed: AccessDeniedException: ") as e:
         aws.parameters.put("/a", "1", NOTE)
@@ -497,7 +498,7 @@ def test_an_error_names_operation_subject_and_code(aws: Aws, cloud: LocalCloud) 
 
 
 def test_a_listing_that_fails_on_its_second_page_is_no_short_listing(
-    aws: Aws, cloud: LocalCloud
+    aws: BotoAws, cloud: LocalCloud
 ) -> None:
     taken = datetime(2026, 1, 3, 22, tzinfo=UTC)
     cloud.seed_snapshots([nightly("orders", taken, identifier=f"o{n}") for n in range(101)])
@@ -508,7 +509,7 @@ def test_a_listing_that_fails_on_its_second_page_is_no_short_listing(
         list(aws.snapshots.shared())
 
 
-def test_own_snapshots_are_listed_to_the_end_or_not_at_all(aws: Aws, cloud: LocalCloud) -> None:
+def test_own_snapshots_are_listed_to_the_end_or_not_at_all(aws: BotoAws, cloud: LocalCloud) -> None:
     taken = datetime(2026, 1, 3, 22, tzinfo=UTC)
     cloud.seed_snapshots(
         [nightly("orders", taken, account=ACCEPTANCE, identifier=f"o{n}") for n in range(101)]
@@ -561,7 +562,7 @@ def test_what_only_people_can_mend_is_a_decision_in_rds_own_words(
         ask_for_copy(rds)
     assert (caught.value.reason, str(caught.value)) == (
         reason,
-        f"RDS does not copy {arn('one')}: because",
+        f"RDS refused to copy {arn('one')}: because",
     )
 
 
@@ -572,7 +573,7 @@ def test_what_rds_does_not_do_for_another_reason_is_raised(rds: Stubber, code: s
         ask_for_copy(rds)
 
 
-def test_a_snapshot_that_may_not_be_deleted_is_an_error(aws: Aws, cloud: LocalCloud) -> None:
+def test_a_snapshot_that_may_not_be_deleted_is_an_error(aws: BotoAws, cloud: LocalCloud) -> None:
     cloud.set_faults([{"operation": "rds:DeleteDBClusterSnapshot", "kind": "deny", "times": 0}])
     with pytest.raises(AwsError, match=r"^DeleteDBClusterSnapshot of copy-1 failed: AccessDenied"):
         aws.snapshots.delete("copy-1")
@@ -580,10 +581,10 @@ def test_a_snapshot_that_may_not_be_deleted_is_an_error(aws: Aws, cloud: LocalCl
 
 @pytest.mark.parametrize("granted", [[], ["999999999999"]])
 def test_production_s_key_must_be_granted_as_well(cloud: LocalCloud, granted: list[str]) -> None:
-    stage = CloudStage(Aws(clients_of(cloud), None), cloud)
+    stage = CloudStage(BotoAws(clients_of(cloud), None), cloud)
     stage.share("one", kms_granted_to=granted)
     with pytest.raises(Refused) as caught:
-        stage.world.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+        stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
     assert caught.value.reason == "copy-key-denied"
 
 
@@ -596,10 +597,10 @@ def test_production_s_key_must_be_granted_as_well(cloud: LocalCloud, granted: li
     ],
 )
 def test_a_throttled_call_is_repeated_soon_and_then_ever_later(
-    aws: Aws,
+    aws: BotoAws,
     cloud: LocalCloud,
     monkeypatch: pytest.MonkeyPatch,
-    ask: Callable[[Aws], object],
+    ask: Callable[[BotoAws], object],
     operation: str,
     repeated: int,
 ) -> None:
@@ -614,7 +615,7 @@ def test_a_throttled_call_is_repeated_soon_and_then_ever_later(
     assert all(most / 2 <= each <= most for each, most in zip(slept, longest, strict=True))
 
 
-def test_a_call_that_is_throttled_for_a_while_is_answered(aws: Aws, cloud: LocalCloud) -> None:
+def test_a_call_that_is_throttled_for_a_while_is_answered(aws: BotoAws, cloud: LocalCloud) -> None:
     aws.parameters.put("/a", "1", NOTE)
     cloud.set_faults([{"operation": "ssm:GetParameters", "kind": "throttle", "times": 2}])
     assert aws.parameters.get(["/a"]) == {"/a": Parameter("1", 1)}
@@ -628,10 +629,12 @@ def test_no_answer_at_all_is_an_error_too() -> None:
         return make(service, "eu-west-1", endpoint_url="http://127.0.0.1:9", config=once, **KEYS)
 
     with pytest.raises(AwsError, match=r"^DeleteParameter of /a failed: EndpointConnectionError"):
-        Aws(client, None).parameters.delete("/a")
+        BotoAws(client, None).parameters.delete("/a")
 
 
-NOTICE = Notice("a subject", "a body\nof two lines", {"outcome": "failed", "reason": "no-latest"})
+NOTICE = Notification(
+    "a subject", "a body\nof two lines", {"outcome": "failed", "reason": "no-latest"}
+)
 
 
 def test_people_are_told_through_the_topic(cloud: LocalCloud) -> None:
@@ -640,7 +643,7 @@ def test_people_are_told_through_the_topic(cloud: LocalCloud) -> None:
     inbox = sqs.create_queue(QueueName="inbox")["QueueUrl"]
     queue = sqs.get_queue_attributes(QueueUrl=inbox, AttributeNames=["QueueArn"])
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue["Attributes"]["QueueArn"])
-    Aws(clients_of(cloud), topic).people.tell(NOTICE)
+    BotoAws(clients_of(cloud), topic).notifier.notify(NOTICE)
     (message,) = sqs.receive_message(QueueUrl=inbox)["Messages"]
     told = json.loads(message["Body"])
     assert (told["Subject"], told["Message"]) == (NOTICE.subject, NOTICE.body)
@@ -652,21 +655,21 @@ def test_people_are_told_through_the_topic(cloud: LocalCloud) -> None:
 def test_a_topic_that_fails_is_logged_and_changes_nothing(
     cloud: LocalCloud, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Aws(clients_of(cloud), "arn:aws:sns:eu-west-1:222222222222:none").people.tell(NOTICE)
+    BotoAws(clients_of(cloud), "arn:aws:sns:eu-west-1:222222222222:none").notifier.notify(NOTICE)
     (record,) = caplog.records
-    assert record.getMessage() == "people could not be told: a subject"
+    assert record.getMessage() == "notification not published: a subject"
 
 
-def test_without_a_topic_nobody_is_told(aws: Aws, caplog: pytest.LogCaptureFixture) -> None:
-    aws.people.tell(NOTICE)
+def test_without_a_topic_nobody_is_told(aws: BotoAws, caplog: pytest.LogCaptureFixture) -> None:
+    aws.notifier.notify(NOTICE)
     assert not caplog.records
 
 
 def test_the_clock_is_in_utc() -> None:
-    assert Aws.now().tzinfo == UTC
+    assert BotoAws.now().tzinfo == UTC
 
 
-def test_a_client_is_made_once(aws: Aws) -> None:
+def test_a_client_is_made_once(aws: BotoAws) -> None:
     assert aws.parameters is aws.parameters
     assert aws.snapshots is aws.snapshots
     assert aws.pipelines is aws.pipelines

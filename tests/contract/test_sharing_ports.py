@@ -10,11 +10,12 @@ import botocore.session
 import pytest
 from botocore.stub import Stubber
 
-from chalicelib.aws_source import RdsSourceSnapshots, SourceAws
-from chalicelib.errors import AwsError, Refused
-from chalicelib.ports_source import SourceWorld
-from chalicelib.sharing import Cluster
-from chalicelib.snapshots import OwnSnapshot
+from chalicelib.aws.clients import BotoAws
+from chalicelib.aws.rds import RdsSnapshots
+from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.shares import Cluster
+from chalicelib.domain.snapshots import OwnSnapshot
+from chalicelib.ports import Aws
 from localcloud.client import LocalCloud
 from localcloud.company import nightly
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
@@ -24,9 +25,9 @@ TAGS = {"aurora-refresh:made-for": ACCEPTANCE, "aurora-refresh:taken": NOW.isofo
 
 
 class Stage(Protocol):
-    """A world of production, and the hand that arranges it."""
+    """A aws of production, and the hand that arranges it."""
 
-    world: SourceWorld
+    aws: Aws
 
     def key(self) -> str: ...
 
@@ -43,31 +44,31 @@ class Stage(Protocol):
 
 @dataclass
 class FakeStage:
-    world: InMemoryAws
+    aws: InMemoryAws
 
     def key(self) -> str:
         return "key/own"
 
     def default_key(self) -> str:
-        self.world.keys.default.add("key/default")
+        self.aws.keys.default.add("key/default")
         return "key/default"
 
     def cluster(self, name: str, key: str | None = None) -> None:
-        self.world.clusters.all[name] = Cluster(name, key)
+        self.aws.clusters.all[name] = Cluster(name, key)
 
     def stop(self, name: str) -> None:
-        self.world.clusters.busy.add(name)
+        self.aws.clusters.busy.add(name)
 
     def have(self, name: str, **facts: Any) -> None:
-        self.world.snapshots.all.append(snapshot(name, own=True, **facts))
+        self.aws.snapshots.all.append(snapshot(name, own=True, **facts))
 
     def settle(self) -> None:
-        self.world.snapshots.settle()
+        self.aws.snapshots.settle()
 
 
 @dataclass
 class CloudStage:
-    world: SourceAws
+    aws: BotoAws
     cloud: LocalCloud
 
     def key(self) -> str:
@@ -100,7 +101,7 @@ class CloudStage:
         self.cloud.seed_snapshots([nightly(facts.pop("cluster", "orders"), NOW, **facts)])
 
     def settle(self) -> None:
-        for each in self.world.snapshots.own():
+        for each in self.aws.snapshots.own():
             self.cloud.patch_snapshot(each.snapshot.arn, status="available")
 
 
@@ -117,8 +118,8 @@ def stage(request: pytest.FixtureRequest) -> Stage:
     return stage
 
 
-def world_of(cloud: LocalCloud) -> SourceAws:
-    """The world as a function in production has it."""
+def world_of(cloud: LocalCloud) -> BotoAws:
+    """The aws as a function in production has it."""
     environment = cloud.environment(PRODUCTION)
     create_client = partial(
         botocore.session.get_session().create_client,
@@ -127,11 +128,11 @@ def world_of(cloud: LocalCloud) -> SourceAws:
         aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         endpoint_url=environment["AWS_ENDPOINT_URL"],
     )
-    return SourceAws(create_client, None)
+    return BotoAws(create_client, None)
 
 
 def listed(stage: Stage) -> list[OwnSnapshot]:
-    return sorted(stage.world.snapshots.own(), key=lambda own: own.snapshot.arn)
+    return sorted(stage.aws.snapshots.own(), key=lambda own: own.snapshot.arn)
 
 
 # --- clusters and keys ----------------------------------------------------------------------------
@@ -141,22 +142,22 @@ def test_a_cluster_tells_its_key(stage: Stage) -> None:
     key = stage.key()
     stage.cluster("plain")
     stage.cluster("secret", key)
-    assert stage.world.clusters.find("plain") == Cluster("plain", None)
-    assert stage.world.clusters.find("secret") == Cluster("secret", key)
+    assert stage.aws.clusters.find("plain") == Cluster("plain", None)
+    assert stage.aws.clusters.find("secret") == Cluster("secret", key)
 
 
 def test_an_unknown_cluster_is_not_found(stage: Stage) -> None:
-    assert stage.world.clusters.find("none") is None
+    assert stage.aws.clusters.find("none") is None
 
 
 def test_only_a_key_that_aws_manages_is_a_default_one(stage: Stage) -> None:
-    assert stage.world.keys.is_default(stage.default_key())
-    assert not stage.world.keys.is_default(stage.key())
+    assert stage.aws.keys.is_aws_managed(stage.default_key())
+    assert not stage.aws.keys.is_aws_managed(stage.key())
 
 
 def test_a_key_that_is_not_there_is_no_default_one(stage: Stage) -> None:
     # Whoever uses it is told by RDS that it cannot be.
-    assert not stage.world.keys.is_default("alias/none")
+    assert not stage.aws.keys.is_aws_managed("alias/none")
 
 
 # --- taking ---------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ def test_a_key_that_is_not_there_is_no_default_one(stage: Stage) -> None:
 
 def test_a_snapshot_of_a_cluster_is_being_made_and_bears_its_tags(stage: Stage) -> None:
     stage.cluster("orders")
-    made = stage.world.snapshots.take("orders", "share-1", TAGS)
+    made = stage.aws.snapshots.take("orders", "share-1", TAGS)
     assert made is not None
     created = made.snapshot.created
     assert created is not None
@@ -176,9 +177,9 @@ def test_a_snapshot_of_a_cluster_is_being_made_and_bears_its_tags(stage: Stage) 
 
 def test_a_name_is_taken_once_and_what_is_there_stays(stage: Stage) -> None:
     stage.cluster("orders")
-    stage.world.snapshots.take("orders", "share-1", TAGS)
+    stage.aws.snapshots.take("orders", "share-1", TAGS)
     before = listed(stage)
-    assert stage.world.snapshots.take("orders", "share-1", {"other": "tags"}) is None
+    assert stage.aws.snapshots.take("orders", "share-1", {"other": "tags"}) is None
     assert listed(stage) == before
 
 
@@ -186,16 +187,16 @@ def test_too_many_snapshots_are_refused(stage: Stage) -> None:
     stage.cluster("orders")
     for number in range(MANUAL_SNAPSHOTS):
         stage.have(f"n{number}")
-    with pytest.raises(Refused, match=r"^RDS takes no snapshot of orders: ") as caught:
-        stage.world.snapshots.take("orders", "share-1", TAGS)
+    with pytest.raises(Refused, match=r"^RDS refused to take a snapshot of orders: ") as caught:
+        stage.aws.snapshots.take("orders", "share-1", TAGS)
     assert caught.value.reason == "snapshot-quota"
 
 
 def test_of_a_cluster_that_is_not_available_no_snapshot_is_taken(stage: Stage) -> None:
     stage.cluster("orders")
     stage.stop("orders")
-    with pytest.raises(Refused, match=r"^RDS takes no snapshot of orders: ") as caught:
-        stage.world.snapshots.take("orders", "share-1", TAGS)
+    with pytest.raises(Refused, match=r"^RDS refused to take a snapshot of orders: ") as caught:
+        stage.aws.snapshots.take("orders", "share-1", TAGS)
     assert caught.value.reason == "cluster-busy"
     assert listed(stage) == []
 
@@ -206,7 +207,7 @@ def test_automated_snapshots_are_listed_by_their_cluster(stage: Stage) -> None:
     stage.have("rds:orders-a")
     stage.have("rds:billing-a", cluster="billing")
     stage.have("orders-by-hand")
-    found = stage.world.snapshots.automated("orders")
+    found = stage.aws.snapshots.automated("orders")
     # Of each cluster, the local cloud has taken one by itself.
     seen = [each for each in found if not each.arn.endswith("-22-00")]
     assert seen == [snapshot("rds:orders-a", own=True)]
@@ -217,8 +218,8 @@ def test_an_automated_snapshot_is_copied_under_another_key(stage: Stage) -> None
     stage.cluster("orders", stage.default_key())
     if isinstance(stage, FakeStage):
         stage.have("rds:orders-a")
-    (automated,) = stage.world.snapshots.automated("orders")
-    made = stage.world.snapshots.copy(automated.arn, "share-1", key, TAGS)
+    (automated,) = stage.aws.snapshots.automated("orders")
+    made = stage.aws.snapshots.copy(automated.arn, "share-1", key, TAGS)
     assert made is not None
     assert (made.snapshot.arn, made.snapshot.cluster) == (arn("share-1"), "orders")
     assert (made.snapshot.status, made.snapshot.own) == ("copying", True)
@@ -231,21 +232,21 @@ def test_an_automated_snapshot_is_copied_under_another_key(stage: Stage) -> None
 def test_a_snapshot_is_shared_and_no_longer(stage: Stage) -> None:
     stage.have("share-1")
     stage.have("share-2")
-    snapshots = stage.world.snapshots
-    assert set(snapshots.readers("share-1")) == set()
+    snapshots = stage.aws.snapshots
+    assert set(snapshots.shared_with("share-1")) == set()
     snapshots.share("share-1", ACCEPTANCE)
     snapshots.share("share-1", ACCEPTANCE)
     snapshots.share("share-1", "333333333333")
-    assert set(snapshots.readers("share-1")) == {ACCEPTANCE, "333333333333"}
+    assert set(snapshots.shared_with("share-1")) == {ACCEPTANCE, "333333333333"}
     snapshots.unshare("share-1", ACCEPTANCE)
-    assert set(snapshots.readers("share-1")) == {"333333333333"}
-    assert set(snapshots.readers("share-2")) == set()
+    assert set(snapshots.shared_with("share-1")) == {"333333333333"}
+    assert set(snapshots.shared_with("share-2")) == set()
 
 
 def test_a_deleted_snapshot_is_gone(stage: Stage) -> None:
     stage.have("share-1")
-    stage.world.snapshots.delete("share-1")
-    stage.world.snapshots.delete("share-1")
+    stage.aws.snapshots.delete("share-1")
+    stage.aws.snapshots.delete("share-1")
     assert listed(stage) == []
 
 
@@ -255,15 +256,15 @@ def test_a_deleted_snapshot_is_gone(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("operation", "ask"),
     [
-        ("rds:DescribeDBClusters", lambda world: world.clusters.find("orders")),
-        ("rds:CreateDBClusterSnapshot", lambda world: world.snapshots.take("orders", "n", TAGS)),
-        ("rds:DescribeDBClusterSnapshots", lambda world: list(world.snapshots.automated("orders"))),
-        ("rds:DescribeDBClusterSnapshotAttributes", lambda world: world.snapshots.readers("n")),
-        ("rds:ModifyDBClusterSnapshotAttribute", lambda world: world.snapshots.share("n", "1")),
-        ("rds:ModifyDBClusterSnapshotAttribute", lambda world: world.snapshots.unshare("n", "1")),
-        ("kms:DescribeKey", lambda world: world.keys.is_default("alias/aws/rds")),
+        ("rds:DescribeDBClusters", lambda aws: aws.clusters.find("orders")),
+        ("rds:CreateDBClusterSnapshot", lambda aws: aws.snapshots.take("orders", "n", TAGS)),
+        ("rds:DescribeDBClusterSnapshots", lambda aws: list(aws.snapshots.automated("orders"))),
+        ("rds:DescribeDBClusterSnapshotAttributes", lambda aws: aws.snapshots.shared_with("n")),
+        ("rds:ModifyDBClusterSnapshotAttribute", lambda aws: aws.snapshots.share("n", "1")),
+        ("rds:ModifyDBClusterSnapshotAttribute", lambda aws: aws.snapshots.unshare("n", "1")),
+        ("kms:DescribeKey", lambda aws: aws.keys.is_aws_managed("alias/aws/rds")),
     ],
-    ids=["find", "take", "automated", "readers", "share", "unshare", "is_default"],
+    ids=["find", "take", "automated", "shared_with", "share", "unshare", "is_aws_managed"],
 )
 def test_what_aws_refuses_is_an_error_that_names_the_operation(
     cloud: LocalCloud, operation: str, ask: Any
@@ -286,10 +287,10 @@ def test_only_the_attribute_restore_tells_who_reads() -> None:
             {"DBClusterSnapshotAttributesResult": {"DBClusterSnapshotAttributes": attributes}},
             {"DBClusterSnapshotIdentifier": "share-1"},
         )
-        assert RdsSourceSnapshots(rds.client).readers("share-1") == {ACCEPTANCE}
+        assert RdsSnapshots(rds.client).shared_with("share-1") == {ACCEPTANCE}
 
 
 def test_a_client_is_made_once(cloud: LocalCloud) -> None:
-    world = world_of(cloud)
-    assert world.clusters is world.clusters
-    assert world.keys is world.keys
+    aws = world_of(cloud)
+    assert aws.clusters is aws.clusters
+    assert aws.keys is aws.keys

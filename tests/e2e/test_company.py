@@ -49,7 +49,7 @@ ANSWERS = {
 }
 
 
-class Copying:
+class CopyPolicy:
     """The company's cloud, in which a copy takes for ever unless it is told to end."""
 
     def __init__(self, company: Company, key: str) -> None:
@@ -104,7 +104,7 @@ class Copying:
 
 
 @pytest.fixture(scope="module")
-def copying(new_company: Callable[..., Company]) -> Copying:
+def copying(new_company: Callable[..., Company]) -> CopyPolicy:
     def project(company_cloud: LocalCloud) -> dict[str, str]:
         kms = company_cloud.client("kms")
         key = kms.create_key()["KeyMetadata"]["KeyId"]
@@ -121,10 +121,10 @@ def copying(new_company: Callable[..., Company]) -> Copying:
         arn_of(company.databases[0].nightly(datetime(2025, 12, 20, 12, tzinfo=UTC))),
         copy_seconds=NEVER,
     )
-    return Copying(company, f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/{key}")
+    return CopyPolicy(company, f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/{key}")
 
 
-def test_a_night_with_copies(copying: Copying) -> None:
+def test_a_night_with_copies(copying: CopyPolicy) -> None:
     """One story, since each chapter needs what the one before has left: a copy takes half a night."""
     before = copying.parameters("current")
     shared = copying.share(SUNDAY)
@@ -185,7 +185,7 @@ def test_a_night_with_copies(copying: Copying) -> None:
     assert keys == dict.fromkeys((orders, documents), copying.key)
 
 
-def test_copies_are_kept_within_their_number(copying: Copying) -> None:
+def test_copies_are_kept_within_their_number(copying: CopyPolicy) -> None:
     """Follows the night above: cycle by cycle, what nothing leads to any more goes, and nothing else."""
     rds = copying.cloud.client("rds")
     (first,) = copying.copies_of(copying.orders)
@@ -216,7 +216,7 @@ def test_copies_are_kept_within_their_number(copying: Copying) -> None:
     assert copying.own()[foreign]["TagList"] == []
 
 
-def test_a_copy_that_fails_is_told_once_and_made_anew(copying: Copying) -> None:
+def test_a_copy_that_fails_is_told_once_and_made_anew(copying: CopyPolicy) -> None:
     night = SUNDAY + timedelta(weeks=8)
     copying.share(night)
     latest = copying.parameters("latest")
@@ -240,7 +240,7 @@ def test_a_copy_that_fails_is_told_once_and_made_anew(copying: Copying) -> None:
     assert copying.parameters("latest")["orders"] == anew["databases"][0]["copy"]["arn"]
 
 
-def test_production_s_key_withdrawn_is_told_by_name(copying: Copying) -> None:
+def test_production_s_key_withdrawn_is_told_by_name(copying: CopyPolicy) -> None:
     night = SUNDAY + timedelta(weeks=10)
     shared = copying.share(night)
     copying.cloud.patch_snapshot(shared["orders"], kms_granted_to=[])
@@ -256,7 +256,7 @@ def test_production_s_key_withdrawn_is_told_by_name(copying: Copying) -> None:
 # --- what each role lets its function do, weighed by moto's engine --------------------------------
 
 
-def policy_of(copying: Copying, function: str) -> dict[str, Any]:
+def policy_of(copying: CopyPolicy, function: str) -> dict[str, Any]:
     """The deployed policy."""
     iam = copying.cloud.client("iam")
     role = f"aurora-refresh-{STAGE}-{function}"
@@ -265,7 +265,7 @@ def policy_of(copying: Copying, function: str) -> dict[str, Any]:
     return document
 
 
-def statements(copying: Copying, function: str) -> list[dict[str, Any]]:
+def statements(copying: CopyPolicy, function: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = policy_of(copying, function)["Statement"]
     return found
 
@@ -289,7 +289,7 @@ USES = ("CreateGrant", "Decrypt", "DescribeKey", "GenerateDataKeyWithoutPlaintex
     ],
 )
 def test_only_our_own_copies_are_made_and_deleted(
-    copying: Copying, function: str, action: str, account: str, name: str
+    copying: CopyPolicy, function: str, action: str, account: str, name: str
 ) -> None:
     ours = (account, name) == (ACCEPTANCE, "aurora-refresh-copy-1")
     wanted = {
@@ -301,7 +301,7 @@ def test_only_our_own_copies_are_made_and_deleted(
 
 
 @pytest.mark.parametrize("use", USES)
-def test_the_update_alone_uses_keys_and_through_rds_alone(copying: Copying, use: str) -> None:
+def test_the_update_alone_uses_keys_and_through_rds_alone(copying: CopyPolicy, use: str) -> None:
     """moto does not weigh what keys are called: what is called otherwise the local cloud refuses."""
     action, elsewhere = f"kms:{use}", {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
     keys = (PRODUCTIONS_KEY, copying.key)
@@ -319,7 +319,7 @@ def test_the_update_alone_uses_keys_and_through_rds_alone(copying: Copying, use:
 
 
 @pytest.mark.parametrize("use", ["Encrypt", "ScheduleKeyDeletion", "PutKeyPolicy", "RevokeGrant"])
-def test_no_function_does_anything_else_with_a_key(copying: Copying, use: str) -> None:
+def test_no_function_does_anything_else_with_a_key(copying: CopyPolicy, use: str) -> None:
     for function in (UPDATE, COPIES):
         policy = policy_of(copying, function)
         for key in (PRODUCTIONS_KEY, copying.key):
@@ -327,7 +327,7 @@ def test_no_function_does_anything_else_with_a_key(copying: Copying, use: str) -
 
 
 @pytest.mark.parametrize("function", [UPDATE, COPIES])
-def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, function: str) -> None:
+def test_every_call_is_allowed_and_every_grant_was_used(copying: CopyPolicy, function: str) -> None:
     """RDS uses the keys in the function's name: no call of its own tells of that; the next test does."""
     deployed, policy = f"aurora-refresh-{STAGE}-{function}", policy_of(copying, function)
     calls = {
@@ -354,7 +354,7 @@ def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, functi
 
 
 @pytest.fixture(scope="module")
-def another_night(copying: Copying) -> datetime:
+def another_night(copying: CopyPolicy) -> datetime:
     """With shares that have no copies yet."""
     night = SUNDAY + timedelta(weeks=12)
     copying.share(night)
@@ -366,7 +366,7 @@ def another_night(copying: Copying) -> datetime:
     ["CreateGrant", "Decrypt", "DescribeKey", "GenerateDataKey*", "ReEncrypt*"],
 )
 def test_without_one_right_on_the_keys_there_is_no_copy(
-    copying: Copying, another_night: datetime, right: str
+    copying: CopyPolicy, another_night: datetime, right: str
 ) -> None:
     iam, policy = copying.cloud.client("iam"), policy_of(copying, UPDATE)
     role = f"aurora-refresh-{STAGE}-{UPDATE}"
@@ -386,11 +386,11 @@ def test_without_one_right_on_the_keys_there_is_no_copy(
 
 
 @pytest.mark.parametrize("function", [UPDATE, COPIES])
-def test_a_linter_finds_nothing_in_the_roles(copying: Copying, function: str) -> None:
+def test_a_linter_finds_nothing_in_the_roles(copying: CopyPolicy, function: str) -> None:
     assert findings(policy_of(copying, function)) == []
 
 
-def test_the_policies_are_those_of_the_settings(copying: Copying) -> None:
+def test_the_policies_are_those_of_the_settings(copying: CopyPolicy) -> None:
     """Keys by id and by alias: the latter as a condition, since no policy can name one."""
     keys = {
         each["Sid"]: (each["Resource"], json.dumps(each["Condition"], sort_keys=True))
@@ -409,7 +409,7 @@ def test_the_policies_are_those_of_the_settings(copying: Copying) -> None:
     }
 
 
-def test_the_doctor_knows_copies(copying: Copying) -> None:
+def test_the_doctor_knows_copies(copying: CopyPolicy) -> None:
     """Roles by IAM's simulator, with the conditions of the keys; what only `make deploy` makes is not here."""
     doctor = subprocess.run(
         [

@@ -652,7 +652,7 @@ def packaged(user: User, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
     return run
 
 
-def carry_out(
+def apply(
     user: User, operation: str, template: str, stack: str = PACKAGED[0], **parameters: Any
 ) -> None:
     """Create or update the stack as the printed command does, and wait."""
@@ -668,7 +668,7 @@ def test_a_value_that_has_moved_stays_when_the_stack_is_updated_from_another_pac
     user: User, packaged: Callable[[], str]
 ) -> None:
     given = {FIRST: {"ParameterValue": f"{SNAPSHOT}first"}, "Email": {"ParameterValue": "a@b.de"}}
-    carry_out(user, "create", packaged(), **given)
+    apply(user, "create", packaged(), **given)
     first = {
         PIPELINE_NAME: "acceptance-main",
         LATEST: "dummyvalue",
@@ -684,7 +684,7 @@ def test_a_value_that_has_moved_stays_when_the_stack_is_updated_from_another_pac
     policy = user.folder / ".chalice/policy-acceptance-db-restore-from-snapshot.json"
     policy.write_text(policy.read_text().replace(":acceptance-main", ":acceptance-other"))
     previous = {name: {"UsePreviousValue": True} for name in given}
-    carry_out(user, "update", packaged(), **previous)
+    apply(user, "update", packaged(), **previous)
     assert user.holds() == first | moved | {PIPELINE_NAME: "acceptance-other"}
     found = user.cloud.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
     assert [each["Endpoint"] for each in found] == ["a@b.de"]
@@ -695,7 +695,7 @@ def test_a_value_that_has_moved_stays_when_the_stack_is_updated_from_another_pac
 def test_a_packaged_stage_is_neither_deployed_nor_destroyed_but_by_its_own_stacks(
     user: User, deployed: Deploy, packaged: Callable[[], str], stack: str
 ) -> None:
-    carry_out(user, "create", packaged(), stack)
+    apply(user, "create", packaged(), stack)
     before = user.holds()
     status, told = deployed()
     assert status == 1
@@ -718,7 +718,7 @@ def test_a_package_does_not_touch_what_make_deploy_has_made(
     user.put(LATEST, f"{SNAPSHOT}new")
     before = user.holds()
     with pytest.raises(WaiterError):
-        carry_out(user, "update", packaged())
+        apply(user, "update", packaged())
     assert user.holds() == before
     found = user.cloud.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
     assert [each["Endpoint"] for each in found] == ["a@b.de"]

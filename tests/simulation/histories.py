@@ -14,16 +14,18 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from chalicelib import holding, overview
-from chalicelib.answers import Answer
-from chalicelib.errors import AwsError, PipelineBusyError, RefreshError, Refused
-from chalicelib.follow import Ended, follow
-from chalicelib.latest import follow_copies, update
-from chalicelib.ledger import Note, is_carried, is_spent, newest_carried
-from chalicelib.pin import Pin, pin, rollback
-from chalicelib.refresh import Order, promote, refresh_now
-from chalicelib.settings import Database, Settings
-from chalicelib.snapshots import pin_rejection, rejection
+from chalicelib.domain.database import Database
+from chalicelib.domain.errors import AwsError, PipelineBusyError, RefreshError, Refused
+from chalicelib.domain.ledger import Note, already_ran, is_carried, newest_carried
+from chalicelib.domain.results import Result
+from chalicelib.domain.snapshots import pin_rejection, rejection
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases import hold as holding
+from chalicelib.usecases import status as overview
+from chalicelib.usecases.follow import Ended, follow
+from chalicelib.usecases.pin import Pin, pin, rollback
+from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
+from chalicelib.usecases.update_latest import follow_copies, update
 from tests import stage
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.simulation.model import ENGINES, HOLD, Model
@@ -171,7 +173,7 @@ class Histories(RuleBasedStateMachine):
         self.audited = {name: self.model.present(name).version for name in self.currents}
         self.good = dict.fromkeys(self.currents, 0)
 
-    # --- the world ---
+    # --- the aws ---
 
     @rule(minutes=st.sampled_from([1, 5, 30, 240, 1440]))
     def time_passes(self, minutes: int) -> None:
@@ -292,7 +294,7 @@ class Histories(RuleBasedStateMachine):
             expected = self.model.refresh(outside_window=outside_window)
             if dry_run:
                 self._a_dry_run_tells(expected, outside_window)
-            order = Order.by_hand("kim", "needed", outside_window=outside_window)
+            order = RefreshRequest.by_hand("kim", "needed", outside_window=outside_window)
             self.outside_window = outside_window
             self._moves(
                 "refresh",
@@ -349,7 +351,7 @@ class Histories(RuleBasedStateMachine):
             self.an_event_of_the_pipeline_arrives(0, [], 0)
 
     def _a_dry_run_tells(self, expected: str, outside_window: bool) -> None:
-        order = Order.by_hand("kim", "rehearsal", outside_window=outside_window)
+        order = RefreshRequest.by_hand("kim", "rehearsal", outside_window=outside_window)
         answer = self._looks(
             lambda: refresh_now(self.settings, self.aws, order, dry_run=True),  # type: ignore[arg-type]
             None,
@@ -384,7 +386,7 @@ class Histories(RuleBasedStateMachine):
         elif isinstance(self.error, PipelineBusyError):
             verdict = "busy"
             assert not written, f"the pipeline was busy, and {verb} wrote"
-        elif isinstance(answer, Answer):
+        elif isinstance(answer, Result):
             verdict = answer.reason or answer.outcome
         return answer, verdict
 
@@ -432,7 +434,7 @@ class Histories(RuleBasedStateMachine):
                 back = {stays[name], left.get(name) if name in wanted else None}
                 assert after[name] in back, f"{verb} failed, and left {after[name]}"
         if done and runs:
-            told = answer.execution_id if isinstance(answer, Answer) else answer["execution_id"]
+            told = answer.execution_id if isinstance(answer, Result) else answer["execution_id"]
             assert [told] == [run.execution_id for run in started]
         self.status_tells_what_is_true()
 
@@ -448,14 +450,14 @@ class Histories(RuleBasedStateMachine):
     )
     def somebody_looks(self, what: str, fault: Any, outside_window: bool) -> None:
         databases = self.settings.databases
-        world: Any = self.aws
-        order = Order.by_hand("kim", "rehearsal", outside_window=outside_window)
+        aws: Any = self.aws
+        order = RefreshRequest.by_hand("kim", "rehearsal", outside_window=outside_window)
         questions: dict[str, Callable[[], Any]] = {
-            "status": lambda: overview.status(self.settings, world),
-            "history": lambda: [overview.history(self.settings, world, each) for each in databases],
-            "snapshots": lambda: overview.snapshots(world, databases),
-            "console": lambda: overview.console(self.settings, world),
-            "dry run": lambda: refresh_now(self.settings, world, order, dry_run=True),
+            "status": lambda: overview.status(self.settings, aws),
+            "history": lambda: [overview.history(self.settings, aws, each) for each in databases],
+            "snapshots": lambda: overview.snapshots(aws, databases),
+            "console": lambda: overview.console(self.settings, aws),
+            "dry run": lambda: refresh_now(self.settings, aws, order, dry_run=True),
         }
         answer = self._looks(questions[what], fault)
         if fault:
@@ -685,7 +687,7 @@ class Histories(RuleBasedStateMachine):
                     self._deliver(function, scheduled, [])
         assert self._state() == before, "a second delivery of everything changed something"
 
-    def _deliver(self, function: str, scheduled: datetime, attempts: list[Any]) -> Answer | None:
+    def _deliver(self, function: str, scheduled: datetime, attempts: list[Any]) -> Result | None:
         use_case = {"update": update, "promote": promote, "copies": follow_copies}[function]
         answer = self._invoke(
             (function, scheduled),
@@ -704,19 +706,21 @@ class Histories(RuleBasedStateMachine):
         return answer
 
     def _latest_is_the_newest(self, database: Database) -> None:
-        eligible = [each for each in self.model.shared if rejection(each, database.wanted) is None]
+        eligible = [
+            each for each in self.model.shared if rejection(each, database.criteria) is None
+        ]
         newest = max(eligible, key=lambda each: (each.created, each.arn))
         assert self.aws.values()[database.latest_parameter] == newest.arn
 
-    def _follow(self, event: Ended) -> Answer:
+    def _follow(self, event: Ended) -> Result:
         self.followed = event.execution_id
         return follow(self.settings, self.aws, event)  # type: ignore[arg-type]
 
     # --- Lambda ---
 
     def _invoke(
-        self, who: tuple[str, datetime | None], ask: Callable[[], Answer], attempts: list[Any]
-    ) -> Answer | None:
+        self, who: tuple[str, datetime | None], ask: Callable[[], Result], attempts: list[Any]
+    ) -> Result | None:
         """Up to three attempts, a minute and two apart; the answer of the one that succeeds."""
         for delay, fault in zip((0, 1, 2), [*attempts, None, None, None], strict=False):
             self.aws.time += timedelta(minutes=delay)
@@ -746,7 +750,7 @@ class Histories(RuleBasedStateMachine):
         self.aws.interrupt = interrupt
         runs = {run.execution_id for run in self.aws.pipelines.pipelines[PIPELINE]}
         busy = self._open_run()
-        told = len(self.aws.people.told)
+        told = len(self.aws.notifier.sent)
         answer, ending, self.error = None, "answered", None
         try:
             answer = ask()
@@ -756,7 +760,7 @@ class Histories(RuleBasedStateMachine):
             self.error, ending = error, "raised"
         finally:
             self.aws.interrupt = lambda when, operation: None
-        told = len(self.aws.people.told) - told
+        told = len(self.aws.notifier.sent) - told
         started = {run.execution_id for run in self.aws.pipelines.pipelines[PIPELINE]} - runs
         assert not (started and busy), "a run was started beside another one"
         if who[0] == "promote":
@@ -824,7 +828,7 @@ class Histories(RuleBasedStateMachine):
                     assert not self.model.hold(), "on hold"
 
     def _was_eligible(self, value: str, database: Database, who: str) -> bool:
-        wanted = database.wanted
+        wanted = database.criteria
         share = next((each for each in self.aws.snapshots.all if each.arn == value), None)
         if share is None:
             return False
@@ -876,7 +880,7 @@ class Histories(RuleBasedStateMachine):
         by = f"the schedule of {scheduled.isoformat()}"
         values = self.aws.values()
         assert any(
-            is_spent(self.aws.parameters.kept[name], by, runs) for name in self.currents
+            already_ran(self.aws.parameters.kept[name], by, runs) for name in self.currents
         ) or all(
             values[each.current_parameter] == self.model.due(each)
             for each in self.settings.databases
@@ -885,8 +889,8 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def status_tells_what_is_true(self) -> None:
         if hasattr(self, "model"):
-            world: Any = self.aws
-            self._status_is_true(self._looks(lambda: overview.status(self.settings, world), None))
+            aws: Any = self.aws
+            self._status_is_true(self._looks(lambda: overview.status(self.settings, aws), None))
 
     @invariant()
     def one_scheduled_time_starts_at_most_one_run(self) -> None:
@@ -911,7 +915,7 @@ class Histories(RuleBasedStateMachine):
     def _everything(self) -> tuple[Any, ...]:
         kept = {name: tuple(entries) for name, entries in self.aws.parameters.kept.items()}
         snapshots = tuple(self.aws.snapshots.all)
-        return kept, snapshots, tuple(self.model.runs), len(self.aws.people.told), self.aws.time
+        return kept, snapshots, tuple(self.model.runs), len(self.aws.notifier.sent), self.aws.time
 
     def _state(self) -> tuple[Any, ...]:
         return (

@@ -11,13 +11,14 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from chalicelib.answers import Answer
-from chalicelib.errors import Refused
-from chalicelib.latest import follow_copies, update
-from chalicelib.ledger import Note
-from chalicelib.pin import Pin, pin
-from chalicelib.refresh import promote
-from chalicelib.settings import Database, Settings
+from chalicelib.domain.database import Database
+from chalicelib.domain.errors import Refused
+from chalicelib.domain.ledger import Note
+from chalicelib.domain.results import Result
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.pin import Pin, pin
+from chalicelib.usecases.promote import promote
+from chalicelib.usecases.update_latest import follow_copies, update
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, InMemoryAws, arn, snapshot
 from tests.simulation.histories import (
     ATTEMPTS,
@@ -83,9 +84,9 @@ class HistoriesOfCopies(Histories):
     @property
     def with_copies(self) -> list[Database]:
         """The databases that have some now."""
-        return [database for database in self.settings.databases if database.copying]
+        return [database for database in self.settings.databases if database.copy_policy]
 
-    # --- the world ---
+    # --- the aws ---
 
     @rule(key=st.sampled_from([*KEYS, None]), polled=st.booleans())
     def the_stage_is_deployed_with(self, key: str | None, polled: bool) -> None:
@@ -150,7 +151,7 @@ class HistoriesOfCopies(Histories):
         """Of this account's own, and like a copy of ours: but not one."""
         self.others += 1
         share = self.copies.newest_share(self.settings.databases[0])
-        copying = self.settings.databases[0].copying
+        copying = self.settings.databases[0].copy_policy
         name = f"aurora-refresh-copy-{self.others:032x}"
         if kind == "our tags":
             name = f"before-the-migration-{self.others}"
@@ -313,7 +314,7 @@ class HistoriesOfCopies(Histories):
             self.copies_end(None, how)
         scheduled = self.aws.time = self._next_sunday(4)
         runs = {run.execution_id for run in self.copies.runs}
-        uses: dict[str, Callable[..., Answer | None]] = {
+        uses: dict[str, Callable[..., Result | None]] = {
             "update": update,
             "copies": follow_copies,
             "promote": promote,
@@ -358,7 +359,7 @@ class HistoriesOfCopies(Histories):
 
     # --- Lambda ---
 
-    def _deliver(self, function: str, scheduled: datetime, attempts: list[Any]) -> Answer | None:
+    def _deliver(self, function: str, scheduled: datetime, attempts: list[Any]) -> Result | None:
         if function == "copies" and not self.with_copies:
             return None  # there is no such function any more
         before = {each.name: self.copies.latest(each) for each in self.with_copies}
@@ -385,7 +386,7 @@ class HistoriesOfCopies(Histories):
     # --- what must hold ---
 
     def _latest_is_the_newest(self, database: Database) -> None:
-        if not database.copying:
+        if not database.copy_policy:
             super()._latest_is_the_newest(database)
 
     def _was_to_be_copied(self, copied: str) -> None:
@@ -397,9 +398,9 @@ class HistoriesOfCopies(Histories):
             f"{copied} was made, which can never be promoted"
         )
 
-    def _the_update_tells(self, answer: Answer, before: dict[str, str | None]) -> None:
+    def _the_update_tells(self, answer: Result, before: dict[str, str | None]) -> None:
         for database, told in zip(self.settings.databases, answer.databases, strict=True):
-            if not database.copying:
+            if not database.copy_policy:
                 continue
             expected = self.copies.why_no_copy(database)
             assert told["reason"] == expected, f"{told['reason']} instead of {expected}"
@@ -412,13 +413,13 @@ class HistoriesOfCopies(Histories):
 
     def _the_poll_is_through(self, before: dict[str, str | None]) -> None:
         for database in self.with_copies:
-            assert database.copying
+            assert database.copy_policy
             self._latest_is_the_newest_copy(database, before)
             assert not self.copies.copies(database, "failed"), "a failed copy stays"
             leading = self.copies.referenced(database) | {before[database.name]}
             for each in self.copies.copies(database, "available"):
                 newer = self.copies.as_new_as(database, each, strictly=True)
-                assert len(newer) < database.copying.keep or each.arn in leading, (
+                assert len(newer) < database.copy_policy.keep or each.arn in leading, (
                     f"{each.arn} stays, and nothing leads to it"
                 )
 
@@ -437,8 +438,10 @@ class HistoriesOfCopies(Histories):
             for each in self.copies.copies(database, "available"):
                 if each.arn == deleted:
                     kept = self.copies.as_new_as(database, each)
-                    assert database.copying
-                    assert len(kept) > database.copying.keep, f"{deleted} is one of those to keep"
+                    assert database.copy_policy
+                    assert len(kept) > database.copy_policy.keep, (
+                        f"{deleted} is one of those to keep"
+                    )
 
     def _latest_may_be_what_it_is(self) -> None:
         """Whatever was just written to *latest* was eligible: where copies are made, as a copy."""
@@ -450,7 +453,7 @@ class HistoriesOfCopies(Histories):
                     continue
                 eligible = (
                     self.copies.usable(database, "available")
-                    if database.copying
+                    if database.copy_policy
                     else [
                         each for each in self.copies.shared if self.copies.eligible(each, database)
                     ]
@@ -461,7 +464,7 @@ class HistoriesOfCopies(Histories):
             self.latest_audited[name] = kept[-1].version if kept else 0
 
     def _was_eligible(self, value: str, database: Database, who: str) -> bool:
-        if database.copying and who not in ("pin", "rollback"):
+        if database.copy_policy and who not in ("pin", "rollback"):
             return self.copies.is_promotable(database, value)
         return super()._was_eligible(value, database, who)
 

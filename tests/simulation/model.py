@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from chalicelib.ledger import Entry, Run
-from chalicelib.settings import Database, Settings
-from chalicelib.snapshots import Snapshot
+from chalicelib.domain.database import Database
+from chalicelib.domain.ledger import Entry, Run
+from chalicelib.domain.snapshots import Snapshot
+from chalicelib.settings.acceptance import Settings
 from tests.fakes import PRODUCTION, InMemoryAws
 from tests.stage import PIPELINE
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chalicelib.settings import Database
-from chalicelib.snapshots import Snapshot
+from chalicelib.domain.database import Database
+from chalicelib.domain.snapshots import Snapshot
 from tests.fakes import (
     ACCEPTANCE,
     COPIES_UNDER_WAY,
@@ -88,12 +88,12 @@ class ModelOfCopies(Model):
 
     def usable(self, database: Database, *statuses: str) -> list[Snapshot]:
         """Those under the key that the stage asks for now, of a share that was production's."""
-        assert database.copying
+        assert database.copy_policy
         made = self.made
         return [
             each
             for each in self.copies(database, *statuses)
-            if made[each.arn].key == database.copying.key
+            if made[each.arn].key == database.copy_policy.key
             and made[each.arn].source.account == PRODUCTION
             and self.eligible(made[each.arn].source, database)
         ]
@@ -129,7 +129,7 @@ class ModelOfCopies(Model):
 
     def why_no_copy(self, database: Database) -> str | None:
         """Why the newest share is neither copied nor being copied; None where it is, or need not be."""
-        assert database.copying
+        assert database.copy_policy
         share = self.newest_share(database)
         if share is None:
             return "no-eligible-snapshot"
@@ -137,7 +137,8 @@ class ModelOfCopies(Model):
         of_share = [
             each
             for each in self.copies(database, "available", "copying", "failed")
-            if (made[each.arn].source.arn, made[each.arn].key) == (share.arn, database.copying.key)
+            if (made[each.arn].source.arn, made[each.arn].key)
+            == (share.arn, database.copy_policy.key)
         ]
         if any(each.status == "failed" for each in of_share):
             return "copy-failed"
@@ -145,12 +146,12 @@ class ModelOfCopies(Model):
         newest = self.usable(database, "available", "copying")[:1]
         if newest and made[newest[0].arn].recency >= (share.created, share.arn):
             return None
-        name = arn(database.copying.name_for(share), ACCEPTANCE)
+        name = arn(database.copy_policy.name_for(share), ACCEPTANCE)
         if any(each.arn == name for each in self.aws.snapshots.all):
             return "copy-name-taken"
         if share.arn in self.aws.snapshots.unencrypted:
             return "copy-unencrypted"
-        if database.copying.key in self.aws.snapshots.denied:
+        if database.copy_policy.key in self.aws.snapshots.denied:
             return "copy-key-denied"
         under_way = [each for each in self.aws.snapshots.all if each.status == "copying"]
         return "copy-quota" if len(under_way) >= COPIES_UNDER_WAY else "not asked for"
@@ -172,7 +173,7 @@ class ModelOfCopies(Model):
     def due(self, database: Database) -> str | None:
         """The newest copy, whether or not the poll has recorded it."""
         latest = self.latest(database)
-        usable = self.usable(database, "available") if database.copying else []
+        usable = self.usable(database, "available") if database.copy_policy else []
         return usable[0].arn if latest and usable else latest
 
     def _no_latest(self) -> str:
@@ -180,7 +181,7 @@ class ModelOfCopies(Model):
         if any(name not in self.aws.values() for name in parameters):
             return "parameter-missing"
         waits = any(
-            database.copying
+            database.copy_policy
             and self.latest(database) is None
             and self.usable(database, "available", "copying")
             for database in self.settings.databases
@@ -188,7 +189,7 @@ class ModelOfCopies(Model):
         return "copy-pending" if waits else "no-latest"
 
     def _not_promotable(self, database: Database, value: str) -> str | None:
-        if not database.copying:
+        if not database.copy_policy:
             if value.split(":")[4] != PRODUCTION:
                 return "not-eligible"  # a copy, from when the database had some
             return super()._not_promotable(database, value)
@@ -203,7 +204,7 @@ class ModelOfCopies(Model):
 
     def _taken(self, share: Snapshot, database: Database) -> datetime | None:
         made = self.made.get(share.arn)
-        return made.source.created if made and database.copying else share.created
+        return made.source.created if made and database.copy_policy else share.created
 
     def _wrong_names(self) -> Iterator[str]:
         parameters = [database.latest_parameter for database in self.settings.databases]
@@ -214,7 +215,7 @@ class ModelOfCopies(Model):
                 yield f"{name} holds"
 
     def _is_refused(self, database: Database) -> bool:
-        if not database.copying:
+        if not database.copy_policy:
             return super()._is_refused(database)
         latest = self.latest(database)
         if latest is None or latest == self.present(database.current_parameter).value:

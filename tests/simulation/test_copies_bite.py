@@ -8,9 +8,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from chalicelib import copies, copying, latest, marks, refresh
-from chalicelib.copies import Copy, Copying
-from chalicelib.snapshots import OwnSnapshot, Snapshot
+from chalicelib.domain import copies
+from chalicelib.domain import ownership as marks
+from chalicelib.domain.copies import Copy, CopyPolicy
+from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
+from chalicelib.usecases import copies as copying
+from chalicelib.usecases import promote as refresh
+from chalicelib.usecases import update_latest as latest
 from tests.simulation.histories_of_copies import HistoriesOfCopies
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -36,8 +40,8 @@ def instead(wrong: Any, *places: tuple[Any, str]) -> Plant:
 def leading_without(*forgotten: str) -> Any:
     """Retention forgets where one of its references leads to; see ``beyond_number``."""
 
-    def beyond(world: Any, database: Any, found: Any, values: Any) -> list[Copy]:
-        ledger = world.parameters.history(database.current_parameter)
+    def beyond(aws: Any, database: Any, found: Any, values: Any) -> list[Copy]:
+        ledger = aws.parameters.history(database.current_parameter)
         leading = {
             "latest": values[0],
             "latest before": values[1],
@@ -46,7 +50,7 @@ def leading_without(*forgotten: str) -> Any:
             "good": next((entry.value for entry in ledger if entry.good), None),
         }
         kept = [each for name, each in leading.items() if name not in forgotten and each]
-        return REAL_SUPERFLUOUS(found, database.copying, kept=kept)
+        return REAL_SUPERFLUOUS(found, database.copy_policy, kept=kept)
 
     return beyond
 
@@ -54,25 +58,25 @@ def leading_without(*forgotten: str) -> Any:
 def by_number_alone(*arguments: Any) -> list[Copy]:
     """Retention goes by the number alone."""
     _, database, found, _ = arguments
-    return REAL_SUPERFLUOUS(found, database.copying, kept=())
+    return REAL_SUPERFLUOUS(found, database.copy_policy, kept=())
 
 
-def one_too_few(found: Sequence[Copy], asked: Copying, kept: Any) -> list[Copy]:
+def one_too_few(found: Sequence[Copy], asked: CopyPolicy, kept: Any) -> list[Copy]:
     """One copy fewer stays than was asked for."""
     return REAL_SUPERFLUOUS(found, asked._replace(keep=asked.keep - 1), kept)
 
 
-def one_too_many(found: Sequence[Copy], asked: Copying, kept: Any) -> list[Copy]:
+def one_too_many(found: Sequence[Copy], asked: CopyPolicy, kept: Any) -> list[Copy]:
     """One copy more stays than was asked for."""
     return REAL_SUPERFLUOUS(found, asked._replace(keep=asked.keep + 1), kept)
 
 
-def unfinished_too(found: Sequence[Copy], asked: Copying, kept: Any) -> list[Copy]:
+def unfinished_too(found: Sequence[Copy], asked: CopyPolicy, kept: Any) -> list[Copy]:
     """A copy under way counts as one that is done."""
     return [copy for copy in found[asked.keep :] if copy.snapshot.arn not in kept]
 
 
-def by_name_only(snapshots: Iterable[OwnSnapshot], asked: Copying) -> list[Copy]:
+def by_name_only(snapshots: Iterable[OwnSnapshot], asked: CopyPolicy) -> list[Copy]:
     """Whatever bears our prefix is ours."""
     return REAL_OURS(
         [
@@ -106,46 +110,46 @@ def never_pending(found: Any, asked: Any) -> None:
 
 def the_share_itself(*arguments: Any) -> Any:
     """*latest* moves to the share."""
-    world, database, choice, values, own, by = arguments
-    return REAL_UPDATE_ONE(world, database._replace(copying=None), choice, values, own, by)
+    aws, database, choice, values, own, by = arguments
+    return REAL_UPDATE_ONE(aws, database._replace(copy_policy=None), choice, values, own, by)
 
 
-def first_available(found: Sequence[Copy], asked: Copying) -> Snapshot | None:
+def first_available(found: Sequence[Copy], asked: CopyPolicy) -> Snapshot | None:
     """*latest* moves to a copy under whichever key."""
     return next((copy.snapshot for copy in found if copy.available), None)
 
 
-def unfinished(found: Sequence[Copy], asked: Copying) -> Snapshot | None:
+def unfinished(found: Sequence[Copy], asked: CopyPolicy) -> Snapshot | None:
     """*latest* moves to a copy as soon as it is asked for."""
     return next((copy.snapshot for copy in found if not copy.failed), None)
 
 
-def oldest(found: Sequence[Copy], asked: Copying) -> Snapshot | None:
+def oldest(found: Sequence[Copy], asked: CopyPolicy) -> Snapshot | None:
     """*latest* moves to the oldest copy."""
     return REAL_NEWEST_COPY(found[::-1], asked)
 
 
-def another_name(self: Copying, source: str, taken: Any) -> str:
+def another_name(self: CopyPolicy, source: str, taken: Any) -> str:
     """A second attempt does not find the first one's copy."""
     return copies.PREFIX + uuid.uuid4().hex
 
 
-def what_latest_names(world: Any, asked: Copying, arn: str) -> Snapshot:
+def what_latest_names(aws: Any, asked: CopyPolicy, arn: str) -> Snapshot:
     """A copy that the poll has not recorded yet is as if it were not there."""
-    found = copying.settled_copies(world, asked)
+    found = copying.settled_copies(aws, asked)
     named = [copy.snapshot for copy in found if copy.available and copy.snapshot.arn == arn]
-    return named[0] if named else REAL_PROMOTABLE(world, asked, arn)
+    return named[0] if named else REAL_PROMOTABLE(aws, asked, arn)
 
 
-def dated_by_rds(own: OwnSnapshot, asked: Copying) -> Copy | None:
+def dated_by_rds(own: OwnSnapshot, asked: CopyPolicy) -> Copy | None:
     """The data is as old as the copy."""
     copy = REAL_READ(own, asked)
     return copy and copy._replace(snapshot=own.snapshot)
 
 
-def share_or_copy(world: Any, asked: Copying, value: str) -> Snapshot:
+def share_or_copy(aws: Any, asked: CopyPolicy, value: str) -> Snapshot:
     """Whatever exists may be promoted."""
-    return world.snapshots.find(value) or REAL_PROMOTABLE(world, asked, value)
+    return aws.snapshots.find(value) or REAL_PROMOTABLE(aws, asked, value)
 
 
 PLANTED: dict[str, Plant] = {
@@ -173,7 +177,7 @@ PLANTED: dict[str, Plant] = {
     "latest to a copy under any key": instead(first_available, (latest, "newest_copy")),
     "latest to an unfinished copy": instead(unfinished, (latest, "newest_copy")),
     "latest to the oldest copy": instead(oldest, (latest, "newest_copy")),
-    "a copy asked for twice": instead(another_name, (Copying, "name")),
+    "a copy asked for twice": instead(another_name, (CopyPolicy, "name")),
     "failed copies stay": instead(property(lambda self: False), (Copy, "failed")),
     "the age of the copy, not of its data": instead(dated_by_rds, (copies, "_read")),
     "no second look at the copy": instead(share_or_copy, (refresh, "promotable_copy")),

@@ -10,8 +10,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from chalicelib import current, follow, hold, ledger, notices, overview, pin, refresh, snapshots
-from chalicelib.errors import Refused
+from chalicelib import notifications
+from chalicelib.domain import hold, ledger, snapshots
+from chalicelib.domain.errors import Refused
+from chalicelib.usecases import current, follow, pin
+from chalicelib.usecases import promote as refresh
+from chalicelib.usecases import status as overview
 from tests.simulation.histories import Histories
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -54,12 +58,12 @@ def untaken_once_refused(*arguments: Any) -> bool:
     return REAL_TAKEN_BACK(*arguments)
 
 
-def blind_take_back(world: Any, names: Any, pipeline: str, ours: Any, why: Any) -> bool:
+def blind_take_back(aws: Any, names: Any, pipeline: str, ours: Any, why: Any) -> bool:
     """Puts back what is ours without asking whether a run has come for it."""
     for name in names:
-        entries = world.parameters.history(name)
+        entries = aws.parameters.history(name)
         if entries and ours(entries[-1]) and len(entries) > 1:
-            world.parameters.put(name, entries[-2].value, ledger.Note("undo", "x", "x"))
+            aws.parameters.put(name, entries[-2].value, ledger.Note("undo", "x", "x"))
     return True
 
 
@@ -71,25 +75,25 @@ def first_move_only(*arguments: Any) -> Any:
 def by_hand_without(check: str) -> Any:
     """A person's order, and only a person's, skips one check."""
 
-    def plan(settings: Any, world: Any, values: Any, order: Any, walk: Any) -> Any:
+    def plan(settings: Any, aws: Any, values: Any, order: Any, walk: Any) -> Any:
         if order.scheduled:
-            return REAL_PLAN(settings, world, values, order, walk)
+            return REAL_PLAN(settings, aws, values, order, walk)
         with patch.object(refresh, check, nothing):
-            return REAL_PLAN(settings, world, values, order, walk)
+            return REAL_PLAN(settings, aws, values, order, walk)
 
     return plan
 
 
-def eager_dry_run(settings: Any, world: Any, values: Any, plan: Any, walk: Any, run: Any) -> Any:
+def eager_dry_run(settings: Any, aws: Any, values: Any, plan: Any, walk: Any, run: Any) -> Any:
     """Puts what it was only asked about."""
     for name, move in plan.moves.items():
-        world.parameters.put(name, move.value, plan.note)
-    return REAL_STARTED(settings, world, values, plan, walk, run)
+        aws.parameters.put(name, move.value, plan.note)
+    return REAL_STARTED(settings, aws, values, plan, walk, run)
 
 
-def impatient_dry_run(*, patient: bool = False) -> Any:
+def impatient_dry_run(*, collect_all: bool = False) -> Any:
     """Does not look on where a condition of time is not met, and then forgets it."""
-    walk = REAL_WALK(patient=patient)
+    walk = REAL_WALK(collect_all=collect_all)
     walk.end_of_checks = nothing  # type: ignore[method-assign]
     return walk
 
@@ -120,12 +124,12 @@ def newest_carrying_run(entry: Any, entries: Any, runs: Any) -> Any:
     return next((run for run in runs if ledger.carries(run, entry)), None)
 
 
-def curious_look(settings: Any, world: Any, databases: Any) -> Any:
+def curious_look(settings: Any, aws: Any, databases: Any) -> Any:
     """Whoever looks marks the present version good."""
-    look = REAL_LOOK(settings, world, databases)
+    look = REAL_LOOK(settings, aws, databases)
     for database in databases:
         entries = look.ledgers[database.name]
-        world.parameters.mark_good(database.current_parameter, entries[-1].version)
+        aws.parameters.mark_good(database.current_parameter, entries[-1].version)
     return look
 
 
@@ -139,14 +143,14 @@ REAL_MOVES = refresh._moves  # noqa: SLF001
 REAL_PLAN = refresh._plan  # noqa: SLF001
 REAL_STARTED = refresh._started  # noqa: SLF001
 REAL_TAKEN_BACK = refresh._taken_back  # noqa: SLF001
-REAL_WALK = refresh.Walk
+REAL_WALK = refresh.StepLog
 
 PLANTED: dict[str, Plant] = {
     "no undo": instead(refresh, "_taken_back", untaken),
     "no undo when a retry is refused": instead(refresh, "_taken_back", untaken_once_refused),
-    "an undo that does not look for a run": instead(refresh, "take_back", blind_take_back),
+    "an undo that does not look for a run": instead(refresh, "revert", blind_take_back),
     "a token from the clock": instead(refresh, "_scheduled_token", lambda by: str(uuid.uuid4())),
-    "a scheduled time is never spent": instead(refresh, "is_spent", lambda *_: False),
+    "a scheduled time is never spent": instead(refresh, "already_ran", lambda *_: False),
     "nothing is taken up after a kill": instead(refresh, "next_move", next_move_by_value),
     "the window ignored": instead(refresh, "_check_window", nothing),
     "the weeks ignored": instead(refresh, "check_week", nothing),
@@ -158,14 +162,14 @@ PLANTED: dict[str, Plant] = {
     "followed without carrying": instead(follow, "newest_carried", present_version),
     "good moves back": instead(follow, "newly_good", newest_good),
     "a failed run's value stays": instead(follow, "put", nothing),
-    "nobody hears of decisions": instead(notices, "of_answer", nothing),
+    "nobody hears of decisions": instead(notifications, "of_answer", nothing),
     "a refresh by hand ignores the hold": instead(refresh, "_plan", by_hand_without("_check_hold")),
     "a refresh by hand ignores the window": instead(
         refresh, "_plan", by_hand_without("_check_window")
     ),
     "a dry run that puts": instead(refresh, "_started", eager_dry_run),
-    "a dry run that forgets a refusal": instead(refresh, "Walk", impatient_dry_run),
-    "an operator's failed start is not taken back": instead(current, "take_back", nothing),
+    "a dry run that forgets a refusal": instead(refresh, "StepLog", impatient_dry_run),
+    "an operator's failed start is not taken back": instead(current, "revert", nothing),
     "a rollback to the oldest": instead(pin, "earlier_snapshot", oldest_snapshot),
     "a rollback to the present value": instead(pin, "earlier_snapshot", snapshot_before),
     "a rollback or pin beside a run": instead(pin, "check_idle", nothing),

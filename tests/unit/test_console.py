@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import console
+from chalicelib.triggers import console
 
 VOID = {"input", "meta"}
 MARIA = "arn:aws:sts::222222222222:assumed-role/Engineer/maria"

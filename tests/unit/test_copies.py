@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.copies import (
+from chalicelib.domain.copies import (
     PREFIX,
     SOURCE,
     Copy,
-    Copying,
+    CopyPolicy,
     copy_rejection,
     is_wanted,
     newest_copy,
@@ -21,13 +21,13 @@ from chalicelib.copies import (
     pending_copy,
     superfluous,
 )
-from chalicelib.marks import MADE_FOR, TAKEN
-from chalicelib.snapshots import OwnSnapshot, Rejection, SnapshotArn, Wanted
+from chalicelib.domain.ownership import MADE_FOR, TAKEN
+from chalicelib.domain.snapshots import Criteria, OwnSnapshot, Rejection, SnapshotArn
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 
 MIDNIGHT = datetime(2026, 1, 4, tzinfo=UTC)
-WANTED = Wanted(PRODUCTION, "aurora-postgresql", "15")
-COPYING = Copying(WANTED, "alias/acceptance", 3, "/acceptance/rds/latest-snapshot")
+WANTED = Criteria(PRODUCTION, "aurora-postgresql", "15")
+COPYING = CopyPolicy(WANTED, "alias/acceptance", 3, "/acceptance/rds/latest-snapshot")
 OLD_KEY = COPYING._replace(key="alias/old")
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html
@@ -38,7 +38,7 @@ def own(
     night: int = 1,
     status: str = "available",
     *,
-    made: Copying = COPYING,
+    made: CopyPolicy = COPYING,
     source: str | None = None,
     progress: int = 100,
     **facts: Any,
@@ -54,7 +54,7 @@ def own(
     return OwnSnapshot(copied, made.tags(share), progress, share.arn)
 
 
-def name_of(share: str, made: Copying = COPYING) -> str:
+def name_of(share: str, made: CopyPolicy = COPYING) -> str:
     """The name of the copy of the share of a night, ``orders-1`` or another."""
     night = int(share.removeprefix("orders-"))
     return made.name(arn(share), MIDNIGHT + timedelta(days=night))
@@ -82,7 +82,7 @@ ARNS = st.one_of(
 
 @given(source=ARNS, made_for=st.text(), key=st.text())
 def test_every_name_is_one_that_rds_takes(source: str, made_for: str, key: str) -> None:
-    name = Copying(WANTED, key, 3, made_for).name(source, MIDNIGHT)
+    name = CopyPolicy(WANTED, key, 3, made_for).name(source, MIDNIGHT)
     assert len(name) <= 63
     assert AWS_NAME.fullmatch(name)
     assert name == name.lower()  # as RDS stores it: what is asked for is found again
@@ -117,13 +117,13 @@ def test_a_snapshot_taken_anew_under_the_same_name_has_another_name() -> None:
         COPYING._replace(made_for=f"{COPYING.made_for}\nalias", key="acceptance"),
     ],
 )
-def test_another_key_or_database_has_another_name(other: Copying) -> None:
+def test_another_key_or_database_has_another_name(other: CopyPolicy) -> None:
     assert name_of("orders-1", other) != name_of("orders-1")
 
 
 def test_what_is_kept_and_wanted_changes_no_name() -> None:
     """Or every change of the stage would copy everything anew."""
-    other = COPYING._replace(keep=1, wanted=WANTED._replace(engine_version="16"))
+    other = COPYING._replace(keep=1, criteria=WANTED._replace(engine_version="16"))
     assert name_of("orders-1", other) == name_of("orders-1")
 
 
@@ -285,7 +285,7 @@ def test_a_copy_is_refused_by_the_rules_of_a_share_and_for_its_key(
 
 
 def test_a_copy_of_another_cluster_is_refused() -> None:
-    wanting = COPYING._replace(wanted=WANTED._replace(cluster="billing"))
+    wanting = COPYING._replace(criteria=WANTED._replace(cluster="billing"))
     (copy,) = copies(own(1))
     assert copy_rejection(copy, wanting) == Rejection("cluster", "cluster orders, wanted billing")
 
@@ -362,7 +362,7 @@ def test_the_newest_copy_and_the_one_that_is_waited_for(
 def test_a_share_is_copied_once_and_only_if_it_is_news(
     made: tuple[OwnSnapshot, ...], *, wanted: bool
 ) -> None:
-    copying = COPYING._replace(wanted=WANTED._replace(cluster="orders"))
+    copying = COPYING._replace(criteria=WANTED._replace(cluster="orders"))
     share = snapshot("orders-2", created=MIDNIGHT + timedelta(days=2))
     assert is_wanted(share, copies(*made), copying) is wanted
 

@@ -15,11 +15,11 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from chalicelib.errors import Refused
-from chalicelib.ledger import Run
-from chalicelib.notices import NEXT_STEPS
-from chalicelib.settings import Settings
-from chalicelib.snapshots import Choice
+from chalicelib.domain.errors import Refused
+from chalicelib.domain.ledger import Run
+from chalicelib.domain.snapshots import Choice
+from chalicelib.notifications import NEXT_STEPS
+from chalicelib.settings.acceptance import Settings
 from stage import checks, config, configure, deployed, doctor, facts, refreshable, stacks
 from stage.checks import Check
 from stage.config import Stage

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.functions import stage_of
+from chalicelib.domain.functions import stage_of
 from stage.policies import API, COPIES, FOLLOW, RESTORE, UPDATE, deployed_name
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.hold import Hold
+from chalicelib.domain.hold import Hold
 
 HOLD = Hold(date(2026, 1, 22), "release test", "arn:aws:iam::222222222222:user/tester")
 

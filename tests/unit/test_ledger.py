@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.ledger import (
+from chalicelib.domain.ledger import (
     Entry,
     Move,
     Note,
     Run,
+    already_ran,
     earlier_values,
-    is_spent,
     newest_carried,
     newest_run_of,
     next_move,
     proven_value,
-    way_back,
+    revert_target,
 )
 
 FOUR = datetime(2026, 1, 4, 4, tzinfo=UTC)
@@ -166,38 +166,38 @@ def test_a_created_parameter_taken_up_after_a_kill_goes_back_to_nothing() -> Non
 def test_a_scheduled_time_is_spent_once_a_run_has_carried_what_it_put() -> None:
     """Its run failed and current was put back: a late delivery must not start over."""
     ledger = [entry(1, "a", -60), entry(2, "b", 0, "t"), back(3, "a", 20)]
-    assert is_spent(ledger, T, [run(0.5, "Failed", ended=19)])
-    assert not is_spent(ledger, "another time", [run(0.5, "Failed", ended=19)])
+    assert already_ran(ledger, T, [run(0.5, "Failed", ended=19)])
+    assert not already_ran(ledger, "another time", [run(0.5, "Failed", ended=19)])
 
 
 def test_a_pin_within_the_minute_does_not_give_the_scheduled_time_back() -> None:
     ledger = [entry(1, "a", -60), entry(2, "b", 0, "t"), pinned(3, "c", 0.5)]
-    assert is_spent(ledger, T, [run(0.1, ended=30)])
+    assert already_ran(ledger, T, [run(0.1, ended=30)])
 
 
 def test_a_scheduled_time_that_was_undone_before_any_run_is_not_spent() -> None:
     """The later run carried what the undo put back, not what was promoted."""
     ledger = [entry(1, "a", -60, "-"), entry(2, "b", 0, "t"), back(3, "a", 1)]
-    assert not is_spent(ledger[1:], T, [run(30)])
+    assert not already_ran(ledger[1:], T, [run(30)])
 
 
 def test_an_undo_after_its_run_had_started_does_not_give_the_time_back() -> None:
     ledger = [entry(2, "b", 0, "t"), back(3, "a", 0.4)]
-    assert is_spent(ledger, T, [run(0.1, ended=30)])
+    assert already_ran(ledger, T, [run(0.1, ended=30)])
 
 
 def test_the_way_back_skips_what_waited_for_a_run_that_never_came() -> None:
     ledger = [entry(1, "a", -60), entry(2, "b", -2, "t1"), entry(3, "c", 0, "t2")]
-    assert way_back(ledger, [run(-30)]) == "a"
+    assert revert_target(ledger, [run(-30)]) == "a"
 
 
 def test_the_way_back_stops_at_what_a_run_has_deployed() -> None:
     ledger = [entry(1, "a", -60), entry(2, "b", -40, "t1"), entry(3, "c", 0, "t2")]
-    assert way_back(ledger, [run(-39)]) == "b"
+    assert revert_target(ledger, [run(-39)]) == "b"
 
 
 def test_from_the_first_version_there_is_no_way_back() -> None:
-    assert way_back([entry(1, "a", 0, "t")], []) is None
+    assert revert_target([entry(1, "a", 0, "t")], []) is None
 
 
 def test_without_good_the_proven_value_is_the_one_before() -> None:
@@ -213,22 +213,22 @@ def test_a_successful_run_proves_its_version_before_the_label_says_so() -> None:
 
 def test_the_way_back_skips_what_a_failed_run_deployed() -> None:
     ledger = [entry(1, "a", -60), entry(2, "b", -40, "t1"), entry(3, "c", 0, "t2")]
-    assert way_back(ledger, [run(-39, "Failed")]) == "a"
+    assert revert_target(ledger, [run(-39, "Failed")]) == "a"
 
 
 def test_the_way_back_knows_what_is_good_without_its_run() -> None:
     good = Entry(2, "b", FOUR, Note("promote", "x", "y", "t1"), good=True)
-    assert way_back([entry(1, "a", -60), good, entry(3, "c", 0, "t2")], []) == "b"
+    assert revert_target([entry(1, "a", -60), good, entry(3, "c", 0, "t2")], []) == "b"
 
 
 def test_a_put_made_twice_is_undone_by_one_undo() -> None:
     ledger = [entry(1, "b", 0, "t"), entry(2, "b", 0, "t"), back(3, "a", 1)]
-    assert not is_spent(ledger, T, [run(30)])
+    assert not already_ran(ledger, T, [run(30)])
 
 
 def test_a_value_that_an_operator_moved_on_is_spent() -> None:
-    assert is_spent([entry(1, "b", 0, "t"), pinned(2, "c", 0.5)], T, [])
-    assert is_spent([entry(1, "b", 0, "t"), back(2, "a", 1), pinned(3, "c", 2)], T, [])
+    assert already_ran([entry(1, "b", 0, "t"), pinned(2, "c", 0.5)], T, [])
+    assert already_ran([entry(1, "b", 0, "t"), back(2, "a", 1), pinned(3, "c", 2)], T, [])
 
 
 def test_an_entry_by_others_is_by_unknown() -> None:

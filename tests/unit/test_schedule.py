@@ -10,7 +10,14 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from chalicelib.schedule import SEARCH_LIMIT, Cadence, Expression, Window, ever_runs, next_run
+from chalicelib.domain.schedule import (
+    SEARCH_LIMIT,
+    Cadence,
+    Expression,
+    Window,
+    ever_runs,
+    next_run,
+)
 
 ZONES = ("UTC", "Europe/Amsterdam", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia")
 SUNDAYS_AT_FOUR = Expression.parse("cron(0 4 ? * SUN *)")
@@ -140,7 +147,7 @@ def test_an_unknown_zone_is_refused(key: str) -> None:
 
 def test_a_zone_is_known_when_the_package_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lambda has no other: what ZoneInfo finds on the machine that deploys proves nothing."""
-    monkeypatch.setattr("chalicelib.schedule._zones", lambda: {"Europe/Berlin"})
+    monkeypatch.setattr("chalicelib.domain.schedule._zones", lambda: {"Europe/Berlin"})
 
     with pytest.raises(ValueError, match="time zone"):
         Window.parse("00:00-07:00 Europe/Amsterdam")
@@ -148,7 +155,7 @@ def test_a_zone_is_known_when_the_package_knows_it(monkeypatch: pytest.MonkeyPat
 
 def test_utc_needs_no_list_of_zones(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is cold-start time."""
-    monkeypatch.delattr("chalicelib.schedule._zones")
+    monkeypatch.delattr("chalicelib.domain.schedule._zones")
 
     assert Window.parse("00:00-07:00") == Window.parse("00:00-07:00 UTC")
 

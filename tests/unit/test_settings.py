@@ -4,11 +4,12 @@ from datetime import date, timedelta
 
 import pytest
 
-from chalicelib.copies import Copying
-from chalicelib.errors import SettingsError
-from chalicelib.schedule import Cadence, Expression, Window
-from chalicelib.settings import Database, Settings
-from chalicelib.snapshots import Wanted
+from chalicelib.domain.copies import CopyPolicy
+from chalicelib.domain.database import Database
+from chalicelib.domain.errors import SettingsError
+from chalicelib.domain.schedule import Cadence, Expression, Window
+from chalicelib.domain.snapshots import Criteria
+from chalicelib.settings.acceptance import Settings
 from tests.stage import STAGE, TWO
 
 KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -34,7 +35,7 @@ def test_a_stage_of_required_variables_gets_the_contracts_defaults() -> None:
                 name="rds",
                 latest_parameter="/acceptance/rds/latest-snapshot",
                 current_parameter="/acceptance/rds/current-snapshot",
-                wanted=Wanted("111111111111", "aurora-postgresql", "15", None),
+                criteria=Criteria("111111111111", "aurora-postgresql", "15", None),
             ),
         ),
         update_schedule=Expression.parse("cron(0 2 ? * SUN *)"),
@@ -79,13 +80,13 @@ def test_every_variable_is_read() -> None:
                 "orders",
                 "/a/orders/latest",
                 "/a/orders/current",
-                Wanted("111111111111", "docdb", "5.0.0", None),
+                Criteria("111111111111", "docdb", "5.0.0", None),
             ),
             Database(
                 "billing_2",
                 "billing-latest",
                 "billing-current",
-                Wanted("111111111111", "aurora-mysql", "8.0.mysql_aurora.3", "billing-prod"),
+                Criteria("111111111111", "aurora-mysql", "8.0.mysql_aurora.3", "billing-prod"),
             ),
         ),
         update_schedule=Expression.parse("cron(30 1 ? * MON *)"),
@@ -254,16 +255,18 @@ def test_a_key_of_ones_own_makes_copies(key: str) -> None:
     settings = Settings.from_environment(stage(RDS_COPY_KMS_KEY_ID=key))
     (database,) = settings.databases
     latest = "/acceptance/rds/latest-snapshot"
-    assert database.copying == Copying(database.wanted, key, keep=3, made_for=latest)
+    assert database.copy_policy == CopyPolicy(database.criteria, key, keep=3, made_for=latest)
     assert settings.has_copies
 
 
 def test_the_number_to_keep_is_the_databases_own() -> None:
     docs = {"DOCS_COPY_KMS_KEY_ID": "alias/docs", "DOCS_COPIES_TO_KEEP": "1"}
     settings = Settings.from_environment(TWO | docs)
-    assert [each.copying for each in settings.databases] == [
+    assert [each.copy_policy for each in settings.databases] == [
         None,
-        Copying(Wanted("111111111111", "docdb", "5"), "alias/docs", 1, "/acceptance/docs/latest"),
+        CopyPolicy(
+            Criteria("111111111111", "docdb", "5"), "alias/docs", 1, "/acceptance/docs/latest"
+        ),
     ]
     assert settings.has_copies
 

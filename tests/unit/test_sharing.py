@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.errors import Refused
-from chalicelib.marks import MADE_FOR, TAKEN
-from chalicelib.sharing import (
+from chalicelib.domain.errors import Refused
+from chalicelib.domain.ownership import MADE_FOR, TAKEN
+from chalicelib.domain.shares import (
     PREFIX,
     Cluster,
     Share,
-    Sharing,
+    SharePolicy,
     check_key,
     kept,
     newest_automated,
@@ -22,11 +22,11 @@ from chalicelib.sharing import (
     ours,
     superfluous,
 )
-from chalicelib.snapshots import OwnSnapshot
+from chalicelib.domain.snapshots import OwnSnapshot
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
-SHARING = Sharing(ACCEPTANCE, "alias/shares", 3)
+SHARING = SharePolicy(ACCEPTANCE, "alias/shares", 3)
 OTHER = SHARING._replace(account="333333333333")
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html
@@ -34,7 +34,7 @@ AWS_NAME = re.compile("[A-Za-z](-?[A-Za-z0-9])*")
 
 
 def own(
-    week: int = 0, status: str = "available", *, made: Sharing = SHARING, **facts: Any
+    week: int = 0, status: str = "available", *, made: SharePolicy = SHARING, **facts: Any
 ) -> OwnSnapshot:
     """What was asked for in that week, as RDS lists it: dated by its own making."""
     scheduled = SATURDAY + timedelta(weeks=week)

@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.aws import RdsSnapshots
-from chalicelib.snapshots import (
+from chalicelib.aws.rds import RdsSnapshots
+from chalicelib.domain.snapshots import (
     Choice,
+    Criteria,
     Rejection,
     Snapshot,
     SnapshotArn,
-    Wanted,
     choose,
     pin_rejection,
     rejection,
 )
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 
-WANTED = Wanted(PRODUCTION, "aurora-postgresql", "15", "orders")
+WANTED = Criteria(PRODUCTION, "aurora-postgresql", "15", "orders")
 ANY_CLUSTER = WANTED._replace(cluster=None)
 MIDNIGHT = datetime(2026, 1, 4, tzinfo=UTC)
 
@@ -207,7 +207,7 @@ def shares(draw: st.DrawFn) -> Snapshot:
 
 LISTINGS = st.lists(shares(), max_size=10)
 WANTEDS = st.builds(
-    Wanted,
+    Criteria,
     account=st.just(PRODUCTION),
     engine=st.just("aurora-postgresql"),
     engine_version=st.sampled_from(["15", "15.4"]),
@@ -215,7 +215,7 @@ WANTEDS = st.builds(
 )
 
 
-def eligible_by_the_letter(each: Snapshot, wanted: Wanted) -> bool:
+def eligible_by_the_letter(each: Snapshot, wanted: Criteria) -> bool:
     """Section 4 of the contract, said once more and differently."""
     parts = wanted.engine_version.split(".")
     return (
@@ -234,7 +234,7 @@ def test_the_newest_eligible_snapshots_drawn_here_are_often_tied() -> None:
 
     @settings(max_examples=200, derandomize=True, database=None)
     @given(LISTINGS, WANTEDS)
-    def draw(listing: list[Snapshot], wanted: Wanted) -> None:
+    def draw(listing: list[Snapshot], wanted: Criteria) -> None:
         eligible = {each for each in listing if eligible_by_the_letter(each, wanted)}
         newest = max((each.created for each in eligible if each.created), default=None)
         ties.append(len({each.arn for each in eligible if each.created == newest}) > 1)
@@ -245,7 +245,7 @@ def test_the_newest_eligible_snapshots_drawn_here_are_often_tied() -> None:
 
 @given(LISTINGS, WANTEDS)
 def test_the_choice_is_the_greatest_of_the_eligible(
-    listing: list[Snapshot], wanted: Wanted
+    listing: list[Snapshot], wanted: Criteria
 ) -> None:
     eligible = [each for each in listing if eligible_by_the_letter(each, wanted)]
     (choice,) = choose(listing, [wanted])
@@ -257,7 +257,7 @@ def test_the_choice_is_the_greatest_of_the_eligible(
 
 @given(st.lists(shares(), unique_by=lambda each: each.arn), WANTEDS, st.randoms())
 def test_the_order_of_the_listing_never_decides(
-    listing: list[Snapshot], wanted: Wanted, random: Random
+    listing: list[Snapshot], wanted: Criteria, random: Random
 ) -> None:
     shuffled = list(listing)
     random.shuffle(shuffled)
@@ -266,7 +266,7 @@ def test_the_order_of_the_listing_never_decides(
 
 @given(LISTINGS, WANTEDS, WANTEDS)
 def test_databases_do_not_disturb_each_other(
-    listing: list[Snapshot], one: Wanted, other: Wanted
+    listing: list[Snapshot], one: Criteria, other: Criteria
 ) -> None:
     assert choose(listing, [one, other]) == choose(listing, [one]) + choose(listing, [other])
 
@@ -308,7 +308,7 @@ def described(each: Snapshot) -> dict[str, Any]:
 
 @given(LISTINGS, st.lists(st.integers(0, 10), max_size=5), WANTEDS)
 def test_the_pages_of_the_listing_never_decide(
-    listing: list[Snapshot], cuts: list[int], wanted: Wanted
+    listing: list[Snapshot], cuts: list[int], wanted: Criteria
 ) -> None:
     ends = sorted(cuts)
     pages = [listing[start:end] for start, end in zip([0, *ends], [*ends, None], strict=True)]

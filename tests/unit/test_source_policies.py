@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.sharing import PREFIX
-from chalicelib.sharing_out import FOLLOW_SHARES, SHARE
+from chalicelib.domain.functions import FOLLOW_SHARES, SHARE
+from chalicelib.domain.shares import PREFIX
 from localcloud.authorization import Decision, decide
 
 CHALICE = Path(__file__).resolve().parents[2] / "source/.chalice"

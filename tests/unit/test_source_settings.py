@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.errors import SettingsError
-from chalicelib.schedule import Expression
-from chalicelib.sharing import Sharing
-from chalicelib.sharing_out import NEXT_STEPS
-from chalicelib.source_settings import VARIABLES, SourceSettings
+from chalicelib.domain.errors import SettingsError
+from chalicelib.domain.schedule import Expression
+from chalicelib.domain.shares import SharePolicy
+from chalicelib.settings.production import VARIABLES, ProductionSettings
+from chalicelib.usecases.share import NEXT_STEPS
 from localcloud.production import ACCEPTANCE_RESTORES
 
 SOURCE = Path(__file__).resolve().parents[2] / "source"
@@ -22,14 +22,14 @@ TOPIC = "arn:aws:sns:eu-west-1:111111111111:aurora-refresh-source"
 
 def problems(**changes: str) -> list[str]:
     with pytest.raises(SettingsError) as caught:
-        SourceSettings.from_environment(STAGE | changes)
+        ProductionSettings.from_environment(STAGE | changes)
     return list(caught.value.problems)
 
 
 def test_a_stage_of_required_variables_gets_the_defaults() -> None:
-    assert SourceSettings.from_environment(STAGE) == SourceSettings(
+    assert ProductionSettings.from_environment(STAGE) == ProductionSettings(
         clusters=("orders",),
-        sharing=Sharing("222222222222", None, 3),
+        sharing=SharePolicy("222222222222", None, 3),
         schedule=Expression.parse("cron(0 22 ? * SAT *)"),
         topic_arn=None,
     )
@@ -43,9 +43,9 @@ def test_every_variable_is_read() -> None:
         "SHARE_SCHEDULE": "cron(0 1 * * ? *)",
         "NOTIFICATION_TOPIC_ARN": TOPIC,
     }
-    assert SourceSettings.from_environment(STAGE | changes) == SourceSettings(
+    assert ProductionSettings.from_environment(STAGE | changes) == ProductionSettings(
         clusters=("orders", "billing"),
-        sharing=Sharing("222222222222", KEY, 5),
+        sharing=SharePolicy("222222222222", KEY, 5),
         schedule=Expression.parse("cron(0 1 * * ? *)"),
         topic_arn=TOPIC,
     )
@@ -53,7 +53,7 @@ def test_every_variable_is_read() -> None:
 
 def test_every_problem_is_told_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
-        SourceSettings.from_environment({"SHARES_TO_KEEP": "0", "SHARE_SCHEDULE": "weekly"})
+        ProductionSettings.from_environment({"SHARES_TO_KEEP": "0", "SHARE_SCHEDULE": "weekly"})
     told = [problem.split(" is ")[0] for problem in caught.value.problems]
     assert told == ["SHARE_WITH_ACCOUNT", "CLUSTERS", "SHARES_TO_KEEP", "SHARE_SCHEDULE"]
 
@@ -110,5 +110,5 @@ def test_the_readme_deploys_the_alarms_with_every_parameter_of_their_template() 
 @pytest.mark.parametrize("stage", ["local", "production"])
 def test_the_stages_that_are_there_are_right(stage: str) -> None:
     config = json.loads((SOURCE / ".chalice/config.json").read_text())
-    settings = SourceSettings.from_environment(config["stages"][stage]["environment_variables"])
+    settings = ProductionSettings.from_environment(config["stages"][stage]["environment_variables"])
     assert settings.sharing.account == "222222222222"

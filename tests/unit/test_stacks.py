@@ -9,7 +9,7 @@ from typing import Any
 import cfnlint
 import pytest
 
-from chalicelib.settings import Settings
+from chalicelib.settings.acceptance import Settings
 from stage import stacks
 from stage.config import Stage
 from stage.policies import FOLLOW, RESTORE, UPDATE

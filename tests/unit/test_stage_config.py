@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.settings import Settings
+from chalicelib.settings.acceptance import Settings
 from stage.config import Stage, StageError, check_name, contradictions, load
 from tests.stage import STAGE
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cfnlint import ManualArgs, lint
 
-from chalicelib.settings import Settings
+from chalicelib.settings.acceptance import Settings
 from stage import config
 from stage.policies import file_name, policies
 from tests.stage import STAGE, TWO

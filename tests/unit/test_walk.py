@@ -2,26 +2,26 @@
 
 import pytest
 
-from chalicelib.errors import AwsError, PipelineBusyError, Refused
-from chalicelib.walk import CHECKS, DEEDS, Walk
+from chalicelib.domain.errors import AwsError, PipelineBusyError, Refused
+from chalicelib.domain.steps import CHECKS, DEEDS, StepLog
 
 HELD = Refused("on-hold", "on hold")
 BUSY = PipelineBusyError("main", "run-7")
 
 
-def verdicts(walk: Walk) -> list[str | None]:
+def verdicts(walk: StepLog) -> list[str | None]:
     assert [step["step"] for step in walk.steps] == [*CHECKS, *DEEDS]
     return [step["verdict"] for step in walk.steps]
 
 
-def passed(walk: Walk, *names: str) -> None:
+def passed(walk: StepLog, *names: str) -> None:
     for name in names:
         with walk.step(name):
             pass
 
 
 def test_nothing_is_reached_at_first() -> None:
-    assert verdicts(Walk()) == ["not reached"] * 9
+    assert verdicts(StepLog()) == ["not reached"] * 9
 
 
 def test_the_steps_are_the_contracts() -> None:
@@ -32,7 +32,7 @@ def test_the_steps_are_the_contracts() -> None:
 
 
 def test_a_step_tells_what_it_was_last_told() -> None:
-    walk = Walk()
+    walk = StepLog()
     with walk.step("week") as told:
         told("one")
         told("two")
@@ -41,7 +41,7 @@ def test_a_step_tells_what_it_was_last_told() -> None:
 
 @pytest.mark.parametrize("refusal", [HELD, BUSY])
 def test_a_refusal_ends_the_walk_and_says_why(refusal: Refused | PipelineBusyError) -> None:
-    walk = Walk()
+    walk = StepLog()
     with pytest.raises(type(refusal)) as caught, walk.step("week"):
         raise refusal
     assert caught.value is refusal
@@ -49,19 +49,21 @@ def test_a_refusal_ends_the_walk_and_says_why(refusal: Refused | PipelineBusyErr
     assert verdicts(walk)[1:] == ["not reached"] * 8
 
 
-@pytest.mark.parametrize(("patient", "of_time"), [(True, False), (False, True), (False, False)])
+@pytest.mark.parametrize(
+    ("collect_all", "time_based"), [(True, False), (False, True), (False, False)]
+)
 def test_patience_is_for_the_patient_and_for_conditions_of_time(
-    patient: bool, of_time: bool
+    collect_all: bool, time_based: bool
 ) -> None:
-    walk = Walk(patient=patient)
-    with pytest.raises(Refused), walk.step("window", of_time=of_time):
+    walk = StepLog(collect_all=collect_all)
+    with pytest.raises(Refused), walk.step("window", time_based=time_based):
         raise HELD
 
 
 def test_patience_ends_with_the_checks_in_the_first_refusal() -> None:
-    walk = Walk(patient=True)
+    walk = StepLog(collect_all=True)
     for name, refusal in (("window", Refused("outside-window", "outside")), ("hold", HELD)):
-        with walk.step(name, of_time=True):
+        with walk.step(name, time_based=True):
             raise refusal
     passed(walk, "parameters", "snapshot", "new", "idle")
     with pytest.raises(Refused, match="outside"):
@@ -73,8 +75,8 @@ def test_patience_ends_with_the_checks_in_the_first_refusal() -> None:
 
 
 def test_patience_ends_at_a_refusal_that_is_not_of_time_in_the_first_one() -> None:
-    walk = Walk(patient=True)
-    with walk.step("hold", of_time=True):
+    walk = StepLog(collect_all=True)
+    with walk.step("hold", time_based=True):
         raise HELD
     with pytest.raises(Refused) as caught, walk.step("idle"):
         raise BUSY
@@ -83,22 +85,22 @@ def test_patience_ends_at_a_refusal_that_is_not_of_time_in_the_first_one() -> No
 
 
 def test_what_aws_did_not_do_is_no_verdict() -> None:
-    walk = Walk(patient=True)
-    with pytest.raises(AwsError), walk.step("window", of_time=True):
+    walk = StepLog(collect_all=True)
+    with pytest.raises(AwsError), walk.step("window", time_based=True):
         raise AwsError("GetParameters", "x", "Throttling", "no")
     assert verdicts(walk) == ["not reached"] * 9
 
 
 def test_without_a_refusal_the_checks_end_in_nothing() -> None:
-    walk = Walk(patient=True)
+    walk = StepLog(collect_all=True)
     passed(walk, *CHECKS)
     walk.end_of_checks()
     assert verdicts(walk) == ["passed"] * 7 + ["not reached"] * 2
 
 
 def test_deeds_are_done_or_would_be() -> None:
-    done, would = Walk(), Walk()
+    done, would = StepLog(), StepLog()
     done.done()
-    would.would()
+    would.mark_planned()
     assert verdicts(done)[7:] == ["done", "done"]
     assert verdicts(would)[7:] == ["would do", "would do"]

@@ -11,10 +11,10 @@ import pytest
 from chalice.app import Chalice, Request, Response
 from chalice.test import Client
 
-from chalicelib import api
-from chalicelib.ledger import Note, Run
-from chalicelib.logs import JsonLines
-from chalicelib.settings import Settings
+from chalicelib.domain.ledger import Note, Run
+from chalicelib.observability import JsonFormatter
+from chalicelib.settings.acceptance import Settings
+from chalicelib.triggers import api
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.stage import (
     CURRENT,
@@ -92,7 +92,7 @@ def everything(aws: InMemoryAws) -> dict[str, Any]:
     return {
         "parameters": {name: list(kept) for name, kept in aws.parameters.kept.items()},
         "runs": {name: list(runs) for name, runs in aws.pipelines.pipelines.items()},
-        "told": list(aws.people.told),
+        "told": list(aws.notifier.sent),
     }
 
 
@@ -185,7 +185,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]
     caplog.set_level(logging.INFO, "aurora-refresh")
 
     def lines() -> list[dict[str, Any]]:
-        written = [json.loads(JsonLines().format(record)) for record in caplog.records]
+        written = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
         told = ("message", "wish", "caller", "answer", "refusal")
         return [{name: line[name] for name in told if name in line} for line in written]
 

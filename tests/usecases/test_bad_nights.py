@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from chalicelib.errors import AwsError, UncertainError
-from chalicelib.ledger import Note, Run
-from chalicelib.pin import Pin, pin
-from chalicelib.refresh import promote
-from chalicelib.settings import Settings
+from chalicelib.domain.errors import AwsError, UncertainError
+from chalicelib.domain.ledger import Note, Run
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.pin import Pin, pin
+from chalicelib.usecases.promote import promote
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.interruptions import Killed, calm, kill, lose, refuse
 from tests.stage import CURRENT, LATEST, PIPELINE
@@ -239,7 +239,7 @@ def test_an_undo_that_fails_too_is_told_beside_the_first_error(
     assert caught.value.__notes__ == [
         "current could not be put back: put of it failed: ThrottlingException: Rate exceeded"
     ]
-    assert "could not be put back" in aws.people.told[0].body
+    assert "could not be put back" in aws.notifier.sent[0].body
 
 
 # --- pins -----------------------------------------------------------------------------------------

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from chalicelib.copies import PREFIX, SOURCE, Copying
-from chalicelib.errors import AwsError
-from chalicelib.follow import Ended, follow
-from chalicelib.latest import follow_copies, update
-from chalicelib.ledger import Note, Run
-from chalicelib.marks import MADE_FOR, TAKEN
-from chalicelib.overview import status
-from chalicelib.pin import Pin, pin
-from chalicelib.refresh import Answer, Order, promote, refresh_now
-from chalicelib.settings import Settings
+from chalicelib.domain.copies import PREFIX, SOURCE, CopyPolicy
+from chalicelib.domain.errors import AwsError
+from chalicelib.domain.ledger import Note, Run
+from chalicelib.domain.ownership import MADE_FOR, TAKEN
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.follow import Ended, follow
+from chalicelib.usecases.pin import Pin, pin
+from chalicelib.usecases.promote import RefreshRequest, Result, promote, refresh_now
+from chalicelib.usecases.status import status
+from chalicelib.usecases.update_latest import follow_copies, update
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, InMemoryAws, arn, snapshot
 from tests.interruptions import Killed, calm, kill, refuse
 from tests.stage import (
@@ -63,8 +63,8 @@ def first_night() -> InMemoryAws:
     return aws
 
 
-def copying_of(settings: Settings) -> Copying:
-    copying = settings.databases[0].copying
+def copying_of(settings: Settings) -> CopyPolicy:
+    copying = settings.databases[0].copy_policy
     assert copying is not None
     return copying
 
@@ -107,7 +107,7 @@ def copies_made(aws: InMemoryAws) -> int:
     return aws.calls.count("copy")
 
 
-def told(answer: Answer) -> tuple[str, str | None, str | None]:
+def told(answer: Result) -> tuple[str, str | None, str | None]:
     return answer.outcome, answer.reason, answer.message
 
 
@@ -161,7 +161,7 @@ def test_the_first_night_asks_for_a_copy_and_latest_stays(
         "aurora-refresh:source": arn("new"),
         "aurora-refresh:taken": "2026-01-03T22:00:00+00:00",
     }
-    assert aws.people.told == []
+    assert aws.notifier.sent == []
 
 
 def test_nothing_waits_for_a_copy(settings: Settings, aws: InMemoryAws) -> None:
@@ -215,7 +215,7 @@ def test_the_poll_records_the_copy_when_it_is_available(
     assert aws.parameters.kept[LATEST][-1].note == Note(
         "update", "the schedule of 2026-01-04T04:15:00+00:00", "newest eligible copy"
     )
-    assert aws.people.told == []
+    assert aws.notifier.sent == []
     again = follow_copies(settings, aws, POLLED)
     assert again.outcome == "unchanged"
     assert len(aws.parameters.kept[LATEST]) == 2
@@ -288,7 +288,7 @@ def test_the_age_that_is_told_is_the_datas_after_the_run_too(
     ended = Ended(PIPELINE, "run-2", "SUCCEEDED")
     (entry,) = follow(settings, aws, ended).databases
     assert entry["age_hours"] == 73.0
-    assert "data 73 h old" in aws.people.told[-1].subject
+    assert "data 73 h old" in aws.notifier.sent[-1].subject
     (shown,) = status(settings, aws)["databases"]
     assert (shown["created"], shown["age_hours"]) == ("2026-01-01T04:00:00+00:00", 73.0)
 
@@ -341,7 +341,7 @@ def test_two_updates_at_once_ask_for_one_copy(settings: Settings, aws: InMemoryA
     assert answer.databases[0]["copy"]["arn"] == copy_of(settings, "new")
     assert own_arns(aws) == [copy_of(settings, "new")]
     assert copies_made(aws) == 2
-    assert aws.people.told == []
+    assert aws.notifier.sent == []
 
 
 def test_a_name_that_a_stranger_took_between_the_two_is_refused(
@@ -379,13 +379,13 @@ def test_the_restore_says_that_the_newest_is_still_copied(
     )
     assert aws.values()[CURRENT] == arn("old")
     assert runs_started(aws) == 0
-    (notice,) = aws.people.told
+    (notice,) = aws.notifier.sent
     assert notice.subject == "aurora-refresh: REFRESH FAILED: copy-pending (rds)"
 
 
 def test_a_person_hears_the_same(settings: Settings, aws: InMemoryAws) -> None:
     update(settings, aws, TWO_O_CLOCK)
-    order = Order.by_hand("kim", "now", outside_window=False)
+    order = RefreshRequest.by_hand("kim", "now", outside_window=False)
     for dry_run in (True, False):
         answer = refresh_now(settings, aws, order, dry_run=dry_run)
         assert (answer.outcome, answer.reason) == ("failed", "copy-pending")
@@ -588,10 +588,10 @@ def fail_copy(aws: InMemoryAws) -> None:
 
 
 REFUSALS = [
-    (deny_key, "copy-key-denied", f"RDS does not copy {arn('new')}: no access to {KEY}"),
-    (fill_quota, "copy-quota", f"RDS does not copy {arn('new')}: too many copies under way"),
-    (lose_source, "snapshot-gone", f"RDS does not copy {arn('new')}: it is not available"),
-    (unencrypted, "copy-unencrypted", f"RDS does not copy {arn('new')}: it is not encrypted"),
+    (deny_key, "copy-key-denied", f"RDS refused to copy {arn('new')}: no access to {KEY}"),
+    (fill_quota, "copy-quota", f"RDS refused to copy {arn('new')}: too many copies under way"),
+    (lose_source, "snapshot-gone", f"RDS refused to copy {arn('new')}: it is not available"),
+    (unencrypted, "copy-unencrypted", f"RDS refused to copy {arn('new')}: it is not encrypted"),
     (
         take_name,
         "copy-name-taken",
@@ -617,7 +617,7 @@ def test_what_people_must_mend_has_a_name_and_is_told(
     name = copying_of(settings).name_for(snapshot("new"))
     assert told(answer) == ("failed", reason, message.format(name=name))
     assert aws.values() == before
-    (notice,) = aws.people.told
+    (notice,) = aws.notifier.sent
     assert notice.subject == f"aurora-refresh: REFRESH FAILED: {reason} (rds)"
     assert "db-update-latest-snapshot-id decided not to act" in notice.body
 
@@ -660,12 +660,12 @@ def test_a_copy_that_failed_is_told_once_deleted_and_asked_for_anew(
     assert told(answer) == ("failed", "copy-failed", f"the copy of {arn('new')} failed")
     assert answer.databases[0]["deleted"] == [copied]
     assert own_arns(aws) == []
-    (notice,) = aws.people.told
+    (notice,) = aws.notifier.sent
     assert notice.subject == "aurora-refresh: REFRESH FAILED: copy-failed (rds)"
     assert "db-follow-copies decided not to act" in notice.body
     assert "the schedule of 2026-01-04T04:15:00+00:00" in notice.body
     assert follow_copies(settings, aws, POLLED).outcome == "unchanged"
-    assert len(aws.people.told) == 1
+    assert len(aws.notifier.sent) == 1
     assert update(settings, aws, TWO_O_CLOCK).databases[0]["copy"]["arn"] == copied
 
 
@@ -717,7 +717,7 @@ def test_a_failed_copy_is_told_although_another_call_fails(
     refuse(aws, "delete")
     with pytest.raises(AwsError):
         follow_copies(settings, aws, POLLED)
-    assert [notice.attributes["reason"] for notice in aws.people.told] == ["copy-failed"]
+    assert [notice.attributes["reason"] for notice in aws.notifier.sent] == ["copy-failed"]
     assert own_arns(aws) == [copy_of(settings, "new")]
 
 
@@ -947,7 +947,7 @@ def test_only_the_database_that_has_copies_waits_for_one(
     polled = follow_copies(one_of_two, both, POLLED)
     assert [each["name"] for each in polled.databases] == ["docs"]
     assert promote(one_of_two, both, SUNDAY).outcome == "started"
-    docs = one_of_two.databases[1].copying
+    docs = one_of_two.databases[1].copy_policy
     assert docs is not None
     assert both.values()[CURRENT] == arn("new")
     assert both.values()[OTHER_CURRENT] == arn(docs.name_for(snapshot("docs-new")), ACCEPTANCE)
@@ -1015,9 +1015,9 @@ def test_what_is_refused_beside_it_is_told_with_what_aws_did_not_do(both: InMemo
     both.snapshots.unencrypted.add(arn("docs-new"))
     with pytest.raises(AwsError):
         update(settings, both, TWO_O_CLOCK)
-    (notice,) = both.people.told
+    (notice,) = both.notifier.sent
     assert f"copy of {arn('new')} failed" in notice.body
-    assert f"RDS does not copy {arn('docs-new')}: it is not encrypted." in notice.body
+    assert f"RDS refused to copy {arn('docs-new')}: it is not encrypted." in notice.body
 
 
 def test_a_copy_that_cannot_be_deleted_keeps_no_other_databases(both: InMemoryAws) -> None:
@@ -1131,7 +1131,7 @@ def available() -> InMemoryAws:
     return aws
 
 
-UseCase = Callable[[Settings, InMemoryAws, datetime], Answer]
+UseCase = Callable[[Settings, InMemoryAws, datetime], Result]
 SITUATIONS: list[tuple[UseCase, Callable[[], InMemoryAws], list[str]]] = [
     (update, first_night, ["shared", "get", "own", "copy"]),
     (update, available, ["shared", "get", "own", "copy", "put"]),

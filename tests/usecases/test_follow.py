@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.answers import Answer
-from chalicelib.errors import AwsError, VersionLimitError
-from chalicelib.follow import Ended, follow
-from chalicelib.ledger import Note, Run
-from chalicelib.refresh import promote
-from chalicelib.settings import Settings
+from chalicelib.domain.errors import AwsError, VersionLimitError
+from chalicelib.domain.ledger import Note, Run
+from chalicelib.domain.results import Result
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.follow import Ended, follow
+from chalicelib.usecases.promote import promote
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.interruptions import Killed, kill
 from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, TWO
@@ -27,7 +27,7 @@ def good_version(aws: InMemoryAws) -> int | None:
 
 
 def subjects(aws: InMemoryAws) -> list[str]:
-    return [notice.subject for notice in aws.people.told]
+    return [notice.subject for notice in aws.notifier.sent]
 
 
 def ends(aws: InMemoryAws, status: str, execution_id: str | None = None) -> Ended:
@@ -48,7 +48,7 @@ def promoted(settings: Settings, aws: InMemoryAws) -> InMemoryAws:
     aws.parameters.mark_good(CURRENT, 1)
     assert promote(settings, aws, SUNDAY).outcome == "started"
     aws.calls.clear()
-    aws.people.told.clear()
+    aws.notifier.sent.clear()
     return aws
 
 
@@ -95,7 +95,7 @@ def test_the_event_delivered_again_changes_nothing_and_tells_nobody(
     answer = follow(settings, promoted, ended)
     assert (answer.outcome, answer.databases) == ("succeeded", ())
     assert promoted.parameters.kept[CURRENT] == before
-    assert len(promoted.people.told) == 1
+    assert len(promoted.notifier.sent) == 1
 
 
 def test_data_whose_snapshot_is_gone_has_no_age(settings: Settings, promoted: InMemoryAws) -> None:
@@ -109,10 +109,10 @@ def test_an_older_run_that_is_heard_of_later_does_not_move_good_back(
     settings: Settings, promoted: InMemoryAws
 ) -> None:
     follow(settings, promoted, ends(promoted, "Succeeded"))
-    promoted.people.told.clear()
+    promoted.notifier.sent.clear()
     follow(settings, promoted, Ended(PIPELINE, "run-0", "SUCCEEDED"))
     assert good_version(promoted) == 2
-    assert promoted.people.told == []
+    assert promoted.notifier.sent == []
 
 
 def test_an_ordinary_deployment_of_what_is_good_is_no_news(
@@ -120,12 +120,12 @@ def test_an_ordinary_deployment_of_what_is_good_is_no_news(
 ) -> None:
     """A revert holds what was good: its version becomes good, and nobody is told."""
     follow(settings, promoted, ends(promoted, "Failed"))
-    promoted.people.told.clear()
+    promoted.notifier.sent.clear()
     promoted.time += timedelta(hours=8)
     promoted.pipelines.start(PIPELINE, "noon")
     follow(settings, promoted, ends(promoted, "Succeeded"))
     assert good_version(promoted) == 3
-    assert promoted.people.told == []
+    assert promoted.notifier.sent == []
 
 
 def test_what_was_there_before_this_application_becomes_good_quietly(
@@ -136,7 +136,7 @@ def test_what_was_there_before_this_application_becomes_good_quietly(
     aws.pipelines.start(PIPELINE, "noon")
     follow(settings, aws, ends(aws, "Succeeded"))
     assert good_version(aws) == 1
-    assert aws.people.told == []
+    assert aws.notifier.sent == []
 
 
 def test_a_value_set_by_somebody_else_is_news(settings: Settings, promoted: InMemoryAws) -> None:
@@ -144,7 +144,7 @@ def test_a_value_set_by_somebody_else_is_news(settings: Settings, promoted: InMe
     kept.append(kept[-1]._replace(version=3, value="arn:by-hand", note=None))
     answer = follow(settings, promoted, ends(promoted, "Succeeded"))
     assert (answer.databases[0]["by"], answer.databases[0]["why"]) == ("unknown", "unknown")
-    assert len(promoted.people.told) == 1
+    assert len(promoted.notifier.sent) == 1
 
 
 def test_a_run_that_carried_nothing_of_the_ledger_proves_nothing(
@@ -199,7 +199,7 @@ def test_a_failure_delivered_again_changes_nothing_and_is_told_again(
     first = follow(settings, promoted, ended)
     assert follow(settings, promoted, ended) == first
     assert len(promoted.parameters.kept[CURRENT]) == 3
-    assert [notice.subject for notice in promoted.people.told] == 2 * [
+    assert [notice.subject for notice in promoted.notifier.sent] == 2 * [
         "aurora-refresh: REFRESH FAILED: pipeline run failed, taken back (rds)"
     ]
 
@@ -216,7 +216,7 @@ def test_a_follow_up_that_aws_cuts_short_is_told_once_and_raised(
     promoted.interrupt = fail
     with pytest.raises(AwsError):
         follow(settings, promoted, ended)
-    assert len(promoted.people.told) == 1
+    assert len(promoted.notifier.sent) == 1
 
 
 def test_without_good_the_value_before_comes_back(settings: Settings, aws: InMemoryAws) -> None:
@@ -265,25 +265,25 @@ def test_an_ordinary_deployment_that_failed_is_not_our_news(
     settings: Settings, promoted: InMemoryAws
 ) -> None:
     follow(settings, promoted, ends(promoted, "Succeeded"))
-    promoted.people.told.clear()
+    promoted.notifier.sent.clear()
     promoted.time += timedelta(hours=8)
     promoted.pipelines.start(PIPELINE, "noon")
     answer = follow(settings, promoted, ends(promoted, "Failed"))
     assert (answer.outcome, answer.reason) == ("failed", None)
     assert promoted.values()[CURRENT] == arn("new")
-    assert promoted.people.told == []
+    assert promoted.notifier.sent == []
 
 
 def test_an_ordinary_deployment_that_fails_on_what_was_put_back_is_not_our_news(
     settings: Settings, promoted: InMemoryAws
 ) -> None:
     follow(settings, promoted, ends(promoted, "Failed"))
-    promoted.people.told.clear()
+    promoted.notifier.sent.clear()
     promoted.time += timedelta(hours=8)
     promoted.pipelines.start(PIPELINE, "noon")
     follow(settings, promoted, ends(promoted, "Failed"))
     assert promoted.values()[CURRENT] == arn("old")
-    assert promoted.people.told == []
+    assert promoted.notifier.sent == []
 
 
 def test_a_failed_run_whose_version_was_moved_on_since_takes_nothing_back(
@@ -332,7 +332,7 @@ def test_a_revert_that_was_killed_before_it_told_is_told_even_after_a_pin(
     promoted.parameters.put(CURRENT, arn("pinned"), Note("pin", "kim", "now"))
     follow(settings, promoted, ended)
     assert promoted.values()[CURRENT] == arn("pinned")
-    (notice,) = promoted.people.told
+    (notice,) = promoted.notifier.sent
     assert f"went back to {arn('old')} from {arn('new')}" in notice.body
 
 
@@ -341,9 +341,9 @@ def test_a_success_whose_value_was_moved_since_says_so(
 ) -> None:
     """A failed run that is resumed and succeeds: its value had been taken back meanwhile."""
     follow(settings, promoted, ends(promoted, "Failed"))
-    promoted.people.told.clear()
+    promoted.notifier.sent.clear()
     follow(settings, promoted, ends(promoted, "Succeeded"))
-    (notice,) = promoted.people.told
+    (notice,) = promoted.notifier.sent
     assert f"current was moved to {arn('old')} since: the next run restores it" in notice.body
 
 
@@ -377,7 +377,7 @@ def test_a_follow_up_killed_at_any_call_and_run_again_ends_as_one_that_was_not(
         follow(settings, promoted, ended)
     assert promoted.values()[CURRENT] == arn("new" if status == "Succeeded" else "old")
     assert good_version(promoted) == (2 if status == "Succeeded" else 1)
-    assert 1 <= len(promoted.people.told) <= 2
+    assert 1 <= len(promoted.notifier.sent) <= 2
 
 
 # --- what is not ours -----------------------------------------------------------------------------
@@ -398,7 +398,7 @@ def test_what_is_not_ours_is_ignored(
     answer = follow(settings, promoted, ended)
     assert (answer.outcome, answer.reason) == ("ignored", reason)
     assert promoted.calls == calls
-    assert promoted.people.told == []
+    assert promoted.notifier.sent == []
 
 
 def test_a_superseded_run_is_left_to_the_newer_one(
@@ -450,11 +450,11 @@ def test_every_database_of_a_failed_run_is_taken_back(
     two_promoted: tuple[Settings, InMemoryAws],
 ) -> None:
     settings, aws = two_promoted
-    answer: Answer = follow(settings, aws, ends(aws, "Failed"))
+    answer: Result = follow(settings, aws, ends(aws, "Failed"))
     assert [entry["current"] for entry in answer.databases] == [arn("old"), arn("d-old")]
     assert aws.values()["/acceptance/docs/current"] == arn("d-old")
     assert aws.values()[CURRENT] == arn("old")
-    assert len(aws.people.told) == 1
+    assert len(aws.notifier.sent) == 1
 
 
 def test_every_database_of_a_successful_run_is_good(

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.errors import AwsError
-from chalicelib.hold import Hold
-from chalicelib.ledger import Note
-from chalicelib.refresh import promote
-from chalicelib.settings import Settings
+from chalicelib.domain.errors import AwsError
+from chalicelib.domain.hold import Hold
+from chalicelib.domain.ledger import Note
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.promote import promote
 from tests.fakes import InMemoryAws, snapshot
 from tests.interruptions import lose, refuse
 from tests.stage import STAGE

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib import overview
-from chalicelib.ledger import Entry, Note, Run
-from chalicelib.notices import NEXT_STEPS
-from chalicelib.pin import Pin, pin
-from chalicelib.refresh import promote
-from chalicelib.settings import Settings
+from chalicelib.domain.ledger import Entry, Note, Run
+from chalicelib.notifications import NEXT_STEPS
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases import status as overview
+from chalicelib.usecases.pin import Pin, pin
+from chalicelib.usecases.promote import promote
 from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
 from tests.interruptions import Killed, calm, kill, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME, STAGE

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.errors import AwsError
-from chalicelib.ledger import Note, Run
-from chalicelib.settings import Settings
+from chalicelib.domain.errors import AwsError
+from chalicelib.domain.ledger import Note, Run
+from chalicelib.settings.acceptance import Settings
 from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, TWO
 from tests.usecases.conftest import BY_HAND, KIM, Api

@@ -6,10 +6,10 @@ from itertools import product
 
 import pytest
 
-from chalicelib.errors import AwsError
-from chalicelib.ledger import Note, Run
-from chalicelib.refresh import Answer, promote
-from chalicelib.settings import Settings
+from chalicelib.domain.errors import AwsError
+from chalicelib.domain.ledger import Note, Run
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.promote import Result, promote
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.interruptions import Killed, calm, kill, lose
 from tests.stage import (
@@ -24,7 +24,7 @@ from tests.stage import (
 from tests.usecases.conftest import BY_HAND, SUNDAY, at, holding, listing, without
 
 
-def told(answer: Answer) -> tuple[str, str | None]:
+def told(answer: Result) -> tuple[str, str | None]:
     return answer.outcome, answer.reason
 
 
@@ -114,7 +114,7 @@ def test_a_promotion_that_started_is_told_when_its_run_has_ended(
     settings: Settings, aws: InMemoryAws
 ) -> None:
     promote(settings, aws, SUNDAY)
-    assert aws.people.told == []
+    assert aws.notifier.sent == []
 
 
 def test_a_current_that_does_not_exist_is_created(settings: Settings, aws: InMemoryAws) -> None:
@@ -234,7 +234,7 @@ def test_a_decision_not_to_act_says_why_and_leaves_everything_as_it_was(
     assert aws.values() == before
     assert runs_started(aws) == []
     told = "refresh skipped" if outcome == "skipped" else "REFRESH FAILED"
-    assert [notice.subject for notice in aws.people.told] == (
+    assert [notice.subject for notice in aws.notifier.sent] == (
         [] if reason == "nothing-new" else [f"aurora-refresh: {told}: {reason} (rds)"]
     )
 
@@ -372,7 +372,7 @@ def test_a_failing_call_before_the_start_leaves_everything_as_it_was(
         promote(settings, aws, SUNDAY)
     assert aws.values() == before
     assert runs_started(aws) == []
-    (notice,) = aws.people.told
+    (notice,) = aws.notifier.sent
     assert notice.subject == (
         f"aurora-refresh: REFRESH FAILED: {operation} ThrottlingException (rds)"
     )

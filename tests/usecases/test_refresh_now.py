@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.errors import AwsError, UncertainError
-from chalicelib.ledger import Entry, Note, Run
-from chalicelib.pin import Pin, pin
-from chalicelib.refresh import Answer, Order, promote, refresh_now
-from chalicelib.settings import Settings
+from chalicelib.domain.errors import AwsError, UncertainError
+from chalicelib.domain.ledger import Entry, Note, Run
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.pin import Pin, pin
+from chalicelib.usecases.promote import RefreshRequest, Result, promote, refresh_now
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.interruptions import Killed, calm, kill, lose, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
@@ -35,11 +35,11 @@ STEPS = ("week", "window", "hold", "parameters", "snapshot", "new", "idle", "put
 NOON = SUNDAY.replace(hour=12)
 
 
-def order(*, by: str = KIM, outside_window: bool = False) -> Order:
-    return Order.by_hand(by, "we need it", outside_window=outside_window)
+def order(*, by: str = KIM, outside_window: bool = False) -> RefreshRequest:
+    return RefreshRequest.by_hand(by, "we need it", outside_window=outside_window)
 
 
-def now(settings: Settings, aws: InMemoryAws, **wish: Any) -> Answer:
+def now(settings: Settings, aws: InMemoryAws, **wish: Any) -> Result:
     return refresh_now(settings, aws, order(**wish))
 
 

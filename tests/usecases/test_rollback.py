@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.errors import AwsError, UncertainError
-from chalicelib.follow import Ended, follow
-from chalicelib.ledger import Entry, Note, Run
-from chalicelib.pin import Pin, pin, rollback
-from chalicelib.refresh import promote
-from chalicelib.settings import Settings
+from chalicelib.domain.errors import AwsError, UncertainError
+from chalicelib.domain.ledger import Entry, Note, Run
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.follow import Ended, follow
+from chalicelib.usecases.pin import Pin, pin, rollback
+from chalicelib.usecases.promote import promote
 from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
 from tests.interruptions import Killed, calm, kill, lose, refuse
 from tests.stage import (
@@ -408,7 +408,7 @@ def test_a_rollback_that_waits_stays_when_a_run_fails_and_people_hear(
     answer = follow(settings, moved, ended(moved, "Failed"))
     assert moved.values()[CURRENT] == arn("old")
     assert [entry["current"] for entry in answer.databases] == [arn("old")]
-    assert len(moved.people.told) == 1
+    assert len(moved.notifier.sent) == 1
 
 
 def test_the_schedule_promotes_over_a_rollback_on_its_next_time(

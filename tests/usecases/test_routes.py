@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import settings as checked
 from hypothesis import strategies as st
 
-from chalicelib.ledger import Note
-from chalicelib.settings import Settings
+from chalicelib.domain.ledger import Note
+from chalicelib.settings.acceptance import Settings
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.interruptions import refuse
 from tests.stage import CURRENT, PIPELINE, STAGE

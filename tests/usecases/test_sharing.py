@@ -6,19 +6,18 @@ from typing import Any
 
 import pytest
 
-from chalicelib import sharing_out
-from chalicelib.errors import AwsError, Refused
-from chalicelib.notices import Notice
-from chalicelib.sharing import Cluster, Sharing
-from chalicelib.sharing_out import NEXT_STEPS, follow_shares, share
-from chalicelib.snapshots import Wanted, choose
-from chalicelib.source_settings import SourceSettings
+from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.shares import Cluster, SharePolicy
+from chalicelib.domain.snapshots import Criteria, choose
+from chalicelib.notifications import Notification
+from chalicelib.settings.production import ProductionSettings
+from chalicelib.usecases.share import NEXT_STEPS, follow_shares, share
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
 POLL = timedelta(minutes=15)
 WEEK = timedelta(weeks=1)
-SETTINGS = SourceSettings.from_environment(
+SETTINGS = ProductionSettings.from_environment(
     {
         "SHARE_WITH_ACCOUNT": ACCEPTANCE,
         "CLUSTERS": "orders,billing",
@@ -56,7 +55,9 @@ def default(aws: InMemoryAws) -> InMemoryAws:
     return aws
 
 
-def name(cluster: str, scheduled: datetime = SATURDAY, sharing: Sharing = SETTINGS.sharing) -> str:
+def name(
+    cluster: str, scheduled: datetime = SATURDAY, sharing: SharePolicy = SETTINGS.sharing
+) -> str:
     return arn(sharing.name(cluster, scheduled))
 
 
@@ -72,10 +73,12 @@ def states(aws: InMemoryAws) -> dict[str, tuple[str, set[str]]]:
 
 
 def told(aws: InMemoryAws) -> list[str]:
-    return [notice.subject for notice in aws.people.told]
+    return [notice.subject for notice in aws.notifier.sent]
 
 
-def a_saturday(aws: InMemoryAws, scheduled: datetime, settings: SourceSettings = SETTINGS) -> Any:
+def a_saturday(
+    aws: InMemoryAws, scheduled: datetime, settings: ProductionSettings = SETTINGS
+) -> Any:
     """The snapshots are asked for, become available, and are shared; what the poll answers."""
     aws.time = scheduled
     share(settings, aws, scheduled)
@@ -231,8 +234,8 @@ def test_the_default_key_without_another_is_refused_and_stops_no_other_cluster(
         ],
     }
     assert set(states(default)) == {name("orders")}
-    assert default.people.told == [
-        Notice(
+    assert default.notifier.sent == [
+        Notification(
             "aurora-refresh: SHARING FAILED: default-key (billing)",
             "What happened:\n"
             f"  db-share-snapshot: {message}.\n"
@@ -273,7 +276,7 @@ def test_the_key_is_looked_at_only_where_a_copy_is_to_be_made(aws: InMemoryAws) 
     sharing = SETTINGS.sharing._replace(key="key/default")
     answer = share(SETTINGS._replace(sharing=sharing), aws, SATURDAY)
     assert answer.outcome == "asked"
-    assert aws.calls.count("is_default") == 1  # of billing's own key
+    assert aws.calls.count("is_aws_managed") == 1  # of billing's own key
 
 
 def no_cluster(aws: InMemoryAws) -> None:
@@ -340,11 +343,11 @@ def test_what_refuses_a_copy_is_told_with_what_to_do_here(
 ) -> None:
     def interrupt(when: str, operation: str) -> None:
         if operation == "copy":
-            raise Refused(reason, "RDS does not copy it")
+            raise Refused(reason, "RDS refused to copy it")
 
     default.interrupt = interrupt
     assert share(SETTINGS, default, SATURDAY).reason == reason
-    (notice,) = default.people.told
+    (notice,) = default.notifier.sent
     assert NEXT_STEPS[reason] in notice.body
 
 
@@ -356,12 +359,12 @@ def test_two_reasons_are_told_at_once(default: InMemoryAws) -> None:
     ]
 
 
-@pytest.mark.parametrize("method", ["find", "take", "is_default"])
+@pytest.mark.parametrize("method", ["find", "take", "is_aws_managed"])
 def test_what_aws_did_not_do_is_raised_and_told(aws: InMemoryAws, method: str) -> None:
     aws.interrupt = failing(method)
     with pytest.raises(AwsError, match=f"^{method} of x failed: Throttling: not now"):
         share(SETTINGS, aws, SATURDAY)
-    clusters = "billing" if method == "is_default" else "orders,billing"
+    clusters = "billing" if method == "is_aws_managed" else "orders,billing"
     assert told(aws) == [f"aurora-refresh: SHARING FAILED: {method} Throttling ({clusters})"]
     aws.interrupt = lambda when, operation: None
     share(SETTINGS, aws, SATURDAY)
@@ -388,7 +391,7 @@ def test_an_error_stops_no_other_cluster_and_hides_neither_error_nor_refusal(
         "aurora-refresh: SHARING FAILED: cluster-missing (gone)",
         "aurora-refresh: SHARING FAILED: CreateDBClusterSnapshot Throttling (orders,pay)",
     ]
-    body = aws.people.told[1].body
+    body = aws.notifier.sent[1].body
     assert "CreateDBClusterSnapshot of pay failed: Throttling: not now." in body
 
 
@@ -427,7 +430,7 @@ def test_what_is_shared_is_not_shared_again(aws: InMemoryAws) -> None:
         "message": None,
         "clusters": [polled("orders", "unchanged"), polled("billing", "unchanged")],
     }
-    assert aws.calls == ["own", "readers", "readers"]
+    assert aws.calls == ["own", "shared_with", "shared_with"]
 
 
 def test_before_the_first_saturday_there_is_nothing_to_do(aws: InMemoryAws) -> None:
@@ -662,14 +665,14 @@ def test_people_are_told_before_anything_is_deleted_and_the_oldest_goes_once_uns
     follow_shares(settings, aws, SATURDAY + 2 * WEEK + POLL)
     assert aws.calls == [
         "own",
-        *("readers", "share", "readers"),
+        *("shared_with", "share", "shared_with"),
         "_publish",
-        *("readers", "unshare", "delete"),
+        *("shared_with", "unshare", "delete"),
         "delete",
     ]
 
 
-@pytest.mark.parametrize("method", ["own", "readers", "share"])
+@pytest.mark.parametrize("method", ["own", "shared_with", "share"])
 def test_what_aws_did_not_do_in_a_poll_rings_the_alarm_alone(aws: InMemoryAws, method: str) -> None:
     share(SETTINGS, aws, SATURDAY)
     aws.snapshots.settle()
@@ -714,7 +717,7 @@ def killing(aws: InMemoryAws, method: str, when: str) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("method", ["find", "is_default", "take", "copy"])
+@pytest.mark.parametrize("method", ["find", "is_aws_managed", "take", "copy"])
 def test_a_schedule_that_is_killed_anywhere_ends_as_one_that_was_not(
     default: InMemoryAws, method: str, when: str
 ) -> None:
@@ -729,7 +732,7 @@ def test_a_schedule_that_is_killed_anywhere_ends_as_one_that_was_not(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("method", ["readers", "share", "unshare", "delete"])
+@pytest.mark.parametrize("method", ["shared_with", "share", "unshare", "delete"])
 def test_a_poll_that_is_killed_anywhere_ends_as_one_that_was_not(
     aws: InMemoryAws, method: str, when: str
 ) -> None:
@@ -759,7 +762,7 @@ def test_acceptance_chooses_what_is_shared_by_its_cluster(aws: InMemoryAws) -> N
         for each in aws.snapshots.all
         if ACCEPTANCE in aws.snapshots.read_by.get(each.arn, ())
     ]
-    wanted = Wanted(PRODUCTION, "aurora-postgresql", "15", "orders")
+    wanted = Criteria(PRODUCTION, "aurora-postgresql", "15", "orders")
     (choice,) = choose(seen, [wanted])
     assert choice.newest is not None
     assert choice.newest.arn == name("orders")
@@ -780,4 +783,3 @@ def test_next_steps_are_kept_for_what_is_decided_and_nothing_else() -> None:
         "name-taken",
         "share-failed",
     }
-    assert sharing_out.EVERY == "rate(15 minutes)"

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chalicelib.errors import AwsError
-from chalicelib.latest import update
-from chalicelib.ledger import Note
-from chalicelib.settings import Settings
+from chalicelib.domain.errors import AwsError
+from chalicelib.domain.ledger import Note
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.update_latest import update
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, TWO
 
@@ -86,7 +86,7 @@ def test_no_eligible_share_fails_and_writes_nothing(settings: Settings, aws: InM
     )
     assert answer.databases[0]["latest"] == arn("new")
     assert aws.values() == before
-    (notice,) = aws.people.told
+    (notice,) = aws.notifier.sent
     assert notice.subject == "aurora-refresh: REFRESH FAILED: no-eligible-snapshot (rds)"
     assert "the schedule of 2026-01-04 02:00 UTC" in notice.body
 
@@ -125,7 +125,7 @@ def test_databases_are_updated_from_one_listing(two: Settings, aws: InMemoryAws)
     assert [entry["outcome"] for entry in answer.databases] == ["unchanged", "updated"]
     assert answer.outcome == "updated"
     assert aws.calls == ["shared", "get", "put"]
-    assert aws.people.told == []
+    assert aws.notifier.sent == []
 
 
 def test_a_failure_of_one_database_does_not_hide_behind_another(

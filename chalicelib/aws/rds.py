@@ -1,0 +1,238 @@
+"""RDS: DB cluster snapshots and DB clusters, DocumentDB's and Neptune's included."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws.errors import translate_errors
+from chalicelib.domain.errors import Refused
+from chalicelib.domain.shares import Cluster
+from chalicelib.domain.snapshots import OwnSnapshot, Snapshot, SnapshotArn
+
+if TYPE_CHECKING:
+    from mypy_boto3_rds import RDSClient
+    from mypy_boto3_rds.type_defs import DBClusterSnapshotTypeDef, TagTypeDef
+
+# The snapshot attribute that lists the accounts which may copy and restore the snapshot.
+_RESTORE_ATTRIBUTE = "restore"
+_OWN_TYPES = ("manual", "automated", "awsbackup")
+
+
+class RdsSnapshots:
+    """The `Snapshots` port.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeDBClusterSnapshots.html
+    """
+
+    def __init__(self, client: "RDSClient") -> None:
+        self._client = client
+
+    def shared(self) -> Iterator[Snapshot]:
+        """Yield every snapshot shared with this account; raise AwsError.
+
+        How filters act on shared snapshots is undocumented, so every snapshot is read.
+        """
+        for listed in self._list("the shared snapshots", SnapshotType="shared"):
+            yield to_snapshot(listed)
+
+    def own(self) -> Iterator[OwnSnapshot]:
+        """Yield every manual snapshot of this account; raise AwsError."""
+        for listed in self._list("the own snapshots", SnapshotType="manual"):
+            tags = {tag["Key"]: tag["Value"] for tag in listed.get("TagList", [])}
+            yield _to_own_snapshot(listed, tags)
+
+    def automated(self, cluster: str) -> Iterator[Snapshot]:
+        """Yield the automated snapshots of a cluster of this account; raise AwsError."""
+        subject = f"the automated snapshots of {cluster}"
+        for listed in self._list(subject, SnapshotType="automated", DBClusterIdentifier=cluster):
+            yield to_snapshot(listed)
+
+    def find(self, arn: str) -> Snapshot | None:
+        """Return the own or shared snapshot with this ARN; raise AwsError."""
+        parsed = SnapshotArn.parse(arn)
+        if parsed is None or parsed.region != self._client.meta.region_name:
+            return None  # a Region knows only its own snapshots
+        return self._describe(arn)
+
+    def named(self, identifier: str, account: str) -> list[Snapshot]:
+        """Return the own snapshot of that name and the one shared by `account`; raise AwsError."""
+        # A shared snapshot is listed and found by its ARN only, never by its short name.
+        meta = self._client.meta
+        arn = f"arn:{meta.partition}:rds:{meta.region_name}:{account}:cluster-snapshot:{identifier}"
+        found = (self._describe(identifier), self._describe(arn))
+        return [snapshot for snapshot in found if snapshot]
+
+    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+        """Start a copy and return it; return None if a snapshot of that name exists.
+
+        Raise AwsError, or Refused for a refusal that only a person can resolve.
+        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html
+        """
+        exceptions = self._client.exceptions
+        with translate_errors("CopyDBClusterSnapshot", source):
+            try:
+                copied = self._client.copy_db_cluster_snapshot(
+                    SourceDBClusterSnapshotIdentifier=source,
+                    TargetDBClusterSnapshotIdentifier=name,
+                    KmsKeyId=key,
+                    Tags=_to_tags(tags),
+                )
+            except exceptions.DBClusterSnapshotAlreadyExistsFault:
+                return None
+            except exceptions.SnapshotQuotaExceededFault as error:
+                raise Refused("copy-quota", _cannot_copy(source, error)) from error
+            except exceptions.KMSKeyNotAccessibleFault as error:
+                raise Refused("copy-key-denied", _cannot_copy(source, error)) from error
+            except (
+                exceptions.DBClusterSnapshotNotFoundFault,
+                exceptions.InvalidDBClusterSnapshotStateFault,
+            ) as error:
+                raise Refused("snapshot-gone", _cannot_copy(source, error)) from error
+            except ClientError as error:
+                # RDS's answer to a KmsKeyId for a snapshot that it counts as unencrypted. The code
+                # is missing from its service model.
+                if error.response["Error"]["Code"] != "InvalidParameterCombination":
+                    raise
+                raise Refused("copy-unencrypted", _cannot_copy(source, error)) from error
+        return _to_own_snapshot(copied["DBClusterSnapshot"], tags)
+
+    def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+        """Start a snapshot of a cluster and return it; return None if one of that name exists.
+
+        Raise AwsError, or Refused for a refusal that only a person can resolve.
+        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html
+        """
+        exceptions = self._client.exceptions
+        with translate_errors("CreateDBClusterSnapshot", cluster):
+            try:
+                taken = self._client.create_db_cluster_snapshot(
+                    DBClusterIdentifier=cluster,
+                    DBClusterSnapshotIdentifier=name,
+                    Tags=_to_tags(tags),
+                )
+            except exceptions.DBClusterSnapshotAlreadyExistsFault:
+                return None
+            except exceptions.SnapshotQuotaExceededFault as error:
+                raise Refused("snapshot-quota", _cannot_snapshot(cluster, error)) from error
+            except exceptions.InvalidDBClusterStateFault as error:
+                raise Refused("cluster-busy", _cannot_snapshot(cluster, error)) from error
+        return _to_own_snapshot(taken["DBClusterSnapshot"], tags)
+
+    def delete(self, identifier: str) -> None:
+        """Delete a manual snapshot of this account. Idempotent. Raise AwsError."""
+        not_found = self._client.exceptions.DBClusterSnapshotNotFoundFault
+        with translate_errors("DeleteDBClusterSnapshot", identifier), suppress(not_found):
+            self._client.delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=identifier)
+
+    def shared_with(self, identifier: str) -> Collection[str]:
+        """Return the accounts that an own manual snapshot is shared with; raise AwsError."""
+        with translate_errors("DescribeDBClusterSnapshotAttributes", identifier):
+            result = self._client.describe_db_cluster_snapshot_attributes(
+                DBClusterSnapshotIdentifier=identifier
+            )["DBClusterSnapshotAttributesResult"]
+        return {
+            account
+            for attribute in result["DBClusterSnapshotAttributes"]
+            if attribute["AttributeName"] == _RESTORE_ATTRIBUTE
+            for account in attribute["AttributeValues"]
+        }
+
+    def share(self, identifier: str, account: str) -> None:
+        """Allow an account to copy and restore an own manual snapshot; raise AwsError.
+
+        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ModifyDBClusterSnapshotAttribute.html
+        """
+        with translate_errors("ModifyDBClusterSnapshotAttribute", identifier):
+            self._client.modify_db_cluster_snapshot_attribute(
+                DBClusterSnapshotIdentifier=identifier,
+                AttributeName=_RESTORE_ATTRIBUTE,
+                ValuesToAdd=[account],
+            )
+
+    def unshare(self, identifier: str, account: str) -> None:
+        """Withdraw what `share` allowed; raise AwsError."""
+        with translate_errors("ModifyDBClusterSnapshotAttribute", identifier):
+            self._client.modify_db_cluster_snapshot_attribute(
+                DBClusterSnapshotIdentifier=identifier,
+                AttributeName=_RESTORE_ATTRIBUTE,
+                ValuesToRemove=[account],
+            )
+
+    def _list(self, subject: str, **arguments: Any) -> "Iterator[DBClusterSnapshotTypeDef]":
+        pages = self._client.get_paginator("describe_db_cluster_snapshots").paginate(
+            **arguments, PaginationConfig={"PageSize": 100}
+        )
+        with translate_errors("DescribeDBClusterSnapshots", subject):
+            for page in pages:
+                yield from page["DBClusterSnapshots"]
+
+    def _describe(self, identifier: str) -> Snapshot | None:
+        with translate_errors("DescribeDBClusterSnapshots", identifier):
+            try:
+                listed = self._client.describe_db_cluster_snapshots(
+                    DBClusterSnapshotIdentifier=identifier, IncludeShared=True
+                )
+            except self._client.exceptions.DBClusterSnapshotNotFoundFault:
+                return None
+        return next(map(to_snapshot, listed["DBClusterSnapshots"]), None)
+
+
+class RdsClusters:
+    """The `Clusters` port.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeDBClusters.html
+    """
+
+    def __init__(self, client: "RDSClient") -> None:
+        self._client = client
+
+    def find(self, name: str) -> Cluster | None:
+        """Return the cluster with that identifier; raise AwsError."""
+        with translate_errors("DescribeDBClusters", name):
+            try:
+                (listed,) = self._client.describe_db_clusters(DBClusterIdentifier=name)[
+                    "DBClusters"
+                ]
+            except self._client.exceptions.DBClusterNotFoundFault:
+                return None
+        return Cluster(name, listed.get("KmsKeyId") if listed.get("StorageEncrypted") else None)
+
+
+def to_snapshot(listed: "DBClusterSnapshotTypeDef") -> Snapshot:
+    """Convert one entry of DescribeDBClusterSnapshots."""
+    arn = listed["DBClusterSnapshotArn"]
+    parsed = SnapshotArn.parse(arn)
+    return Snapshot(
+        arn=arn,
+        account=parsed.account if parsed else "",
+        cluster=listed.get("DBClusterIdentifier", ""),
+        engine=listed.get("Engine", ""),
+        engine_version=listed.get("EngineVersion", ""),
+        status=listed.get("Status", ""),
+        created=listed.get("SnapshotCreateTime"),
+        # An unknown type counts as shared, because the rules for own snapshots are laxer.
+        own=listed.get("SnapshotType") in _OWN_TYPES,
+    )
+
+
+def _to_own_snapshot(listed: "DBClusterSnapshotTypeDef", tags: Mapping[str, str]) -> OwnSnapshot:
+    return OwnSnapshot(
+        to_snapshot(listed),
+        tags,
+        listed.get("PercentProgress", 0),
+        listed.get("SourceDBClusterSnapshotArn"),
+    )
+
+
+def _to_tags(tags: Mapping[str, str]) -> "list[TagTypeDef]":
+    return [{"Key": name, "Value": value} for name, value in tags.items()]
+
+
+def _cannot_copy(source: str, error: ClientError) -> str:
+    return f"RDS refused to copy {source}: {error.response['Error']['Message']}"
+
+
+def _cannot_snapshot(cluster: str, error: ClientError) -> str:
+    return f"RDS refused to take a snapshot of {cluster}: {error.response['Error']['Message']}"

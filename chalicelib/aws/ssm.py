@@ -1,0 +1,91 @@
+"""Parameter Store, whose history of each parameter is the ledger of the refresh."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from chalicelib.aws.errors import translate_errors
+from chalicelib.domain.errors import AwsError, VersionLimitError
+from chalicelib.domain.ledger import Entry, Note, Parameter
+
+if TYPE_CHECKING:
+    from mypy_boto3_ssm import SSMClient
+
+GOOD = "good"
+_NAMES_PER_CALL = 10
+
+
+class SsmParameters:
+    """The `Parameters` port.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
+    """
+
+    def __init__(self, client: "SSMClient") -> None:
+        self._client = client
+
+    def get(self, names: Sequence[str]) -> Mapping[str, Parameter]:
+        """Return those of the parameters that exist; raise AwsError."""
+        found: dict[str, Parameter] = {}
+        for first in range(0, len(names), _NAMES_PER_CALL):
+            batch = names[first : first + _NAMES_PER_CALL]
+            with translate_errors("GetParameters", ", ".join(batch)):
+                response = self._client.get_parameters(Names=batch)
+            for parameter in response["Parameters"]:
+                found[parameter["Name"]] = Parameter(parameter["Value"], parameter["Version"])
+        return found
+
+    def put(self, name: str, value: str, note: Note) -> int:
+        """Create or replace the parameter; raise AwsError, or its subclass VersionLimitError."""
+        try:
+            with translate_errors("PutParameter", name):
+                return self._client.put_parameter(
+                    Name=name,
+                    Value=value,
+                    Description=note.describe(),
+                    Type="String",
+                    Overwrite=True,
+                )["Version"]
+        except AwsError as error:
+            if error.code == "ParameterMaxVersionLimitExceeded":
+                raise VersionLimitError(error.operation, name, error.code, error.message) from error
+            raise
+
+    def delete(self, name: str) -> None:
+        """Delete the parameter with its history. Idempotent. Raise AwsError."""
+        not_found = self._client.exceptions.ParameterNotFound
+        with translate_errors("DeleteParameter", name), suppress(not_found):
+            self._client.delete_parameter(Name=name)
+
+    def mark_good(self, name: str, version: int) -> None:
+        """Move the label `good` to this version; raise AwsError."""
+        with translate_errors("LabelParameterVersion", name):
+            self._client.label_parameter_version(Name=name, ParameterVersion=version, Labels=[GOOD])
+
+    def unmark_good(self, name: str, version: int) -> None:
+        """Remove the label `good` from this version; raise AwsError."""
+        with translate_errors("UnlabelParameterVersion", name):
+            self._client.unlabel_parameter_version(
+                Name=name, ParameterVersion=version, Labels=[GOOD]
+            )
+
+    def history(self, name: str) -> list[Entry]:
+        """Return the versions that Parameter Store keeps, oldest first; raise AwsError."""
+        pages = self._client.get_paginator("get_parameter_history").paginate(
+            Name=name, PaginationConfig={"PageSize": 50}
+        )
+        with translate_errors("GetParameterHistory", name):
+            try:
+                versions = [version for page in pages for version in page["Parameters"]]
+            except self._client.exceptions.ParameterNotFound:
+                return []
+        return [
+            Entry(
+                version=version["Version"],
+                value=version["Value"],
+                modified=version["LastModifiedDate"],
+                note=Note.read(version.get("Description", "")),
+                good=GOOD in version.get("Labels", []),
+            )
+            for version in versions
+        ]

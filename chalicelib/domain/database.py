@@ -1,0 +1,19 @@
+"""One database of an acceptance stage."""
+
+from typing import NamedTuple
+
+from chalicelib.domain.copies import CopyPolicy
+from chalicelib.domain.snapshots import Criteria
+
+
+class Database(NamedTuple):
+    """What a stage says of one database; `name` is its prefix in lower case.
+
+    Without a `copy_policy` the share itself is promoted.
+    """
+
+    name: str
+    latest_parameter: str
+    current_parameter: str
+    criteria: Criteria
+    copy_policy: CopyPolicy | None = None

@@ -1,0 +1,27 @@
+"""The deployed functions: their names, and what invokes them that is not a setting."""
+
+APP = "aurora-refresh"
+
+UPDATE = "db-update-latest-snapshot-id"
+RESTORE = "db-restore-from-snapshot"
+FOLLOW_PIPELINE = "db-follow-pipeline"
+FOLLOW_COPIES = "db-follow-copies"
+SHARE = "db-share-snapshot"
+FOLLOW_SHARES = "db-follow-shares"
+
+_NAMES = (UPDATE, RESTORE, FOLLOW_PIPELINE, FOLLOW_COPIES, SHARE, FOLLOW_SHARES)
+
+# How often the functions look that wait for RDS, which may take hours.
+POLL = "rate(15 minutes)"
+
+# https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-cloudwatch-events.html
+# A superseded run is followed by the run that superseded it.
+FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED", "CANCELED")
+
+
+def stage_of(deployed: str) -> str:
+    """Return the stage of a deployed function, given the name that Lambda knows it by."""
+    stage = deployed.removeprefix(f"{APP}-")
+    for name in _NAMES:
+        stage = stage.removesuffix(f"-{name}")
+    return stage

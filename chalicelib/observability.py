@@ -1,0 +1,110 @@
+"""Log lines as JSON, and CloudWatch metrics in the embedded metric format, which are log lines too.
+
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+NAMESPACE = "AuroraRefresh"
+
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+# The metric that an outcome of a use case counts as.
+_COUNTERS = {
+    ("promote", "started"): "RefreshStarted",
+    ("promote", "skipped"): "RefreshSkipped",
+    ("promote", "failed"): "RefreshFailed",
+    ("update", "failed"): "RefreshFailed",
+    ("copies", "failed"): "RefreshFailed",
+    ("follow", "succeeded"): "RefreshSucceeded",
+    ("follow", "failed"): "RefreshFailed",
+}
+
+
+class JsonFormatter(logging.Formatter):
+    """Format a record as one JSON object, its `extra` fields included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "level": record.levelname,
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "service": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {
+            name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def get_logger(service: str) -> logging.Logger:
+    """Return the service's logger, which writes to standard output and bypasses the root logger."""
+    logger = logging.getLogger(service)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    logger.handlers = [handler]
+    return logger
+
+
+class Metric(NamedTuple):
+    """One value of a CloudWatch metric for one database; `unit` as CloudWatch names it."""
+
+    database: str
+    name: str
+    value: float
+    unit: str
+
+
+def result_metrics(use_case: str, result: Mapping[str, Any]) -> list[Metric]:
+    """Return what a result counts for each of its databases.
+
+    An off-week skips nothing that was due, so it does not count.
+    """
+    metrics = []
+    for entry in result.get("databases", ()):
+        outcome = entry.get("outcome", result["outcome"])
+        counter = _COUNTERS.get((use_case, outcome))
+        if counter and result["reason"] != "off-week":
+            metrics.append(Metric(entry["name"], counter, 1, "Count"))
+        if "age_hours" in entry and not _is_waiting(use_case, outcome, entry):
+            metrics.append(Metric(entry["name"], "SnapshotAgeHours", entry["age_hours"], "None"))
+        if "duration_minutes" in entry:
+            minutes = entry["duration_minutes"]
+            metrics.append(Metric(entry["name"], "RefreshDurationMinutes", minutes, "None"))
+    return metrics
+
+
+def error_metrics(databases: list[str]) -> list[Metric]:
+    """Return what an attempt counts in which an AWS call failed."""
+    return [Metric(name, "RefreshFailed", 1, "Count") for name in databases]
+
+
+def emit(metric: Metric, stage: str) -> None:
+    """Write a metric, with the stage and the database as its dimensions."""
+    definition = {
+        "Namespace": NAMESPACE,
+        "Dimensions": [["stage", "database"]],
+        "Metrics": [{"Name": metric.name, "Unit": metric.unit}],
+    }
+    line = {
+        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [definition]},
+        "stage": stage,
+        "database": metric.database,
+        metric.name: [metric.value],
+    }
+    sys.stdout.write(json.dumps(line) + "\n")
+
+
+def _is_waiting(use_case: str, outcome: str, entry: Mapping[str, Any]) -> bool:
+    """Return whether the age only grows until a copy is made that replaces the data."""
+    return bool(entry.get("copy")) or (use_case, outcome) == ("copies", "unchanged")

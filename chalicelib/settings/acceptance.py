@@ -1,0 +1,279 @@
+"""The stage's environment variables, made into one validated, frozen object.
+
+They are read when ``app.py`` is imported, which ``chalice deploy`` does before it touches AWS: a
+wrong stage fails the deployment and not the night. Every problem is reported, not the first one.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from chalicelib.domain.copies import CopyPolicy
+from chalicelib.domain.database import Database
+from chalicelib.domain.errors import SettingsError
+from chalicelib.domain.hold import Hold
+from chalicelib.domain.schedule import Cadence, Expression, Window, day, ever_runs, next_run
+from chalicelib.domain.snapshots import Criteria
+from chalicelib.settings.variables import (
+    Variable,
+    account_of,
+    at_least_one,
+    cluster_identifier,
+    key_of,
+    matching,
+    read,
+    topic_arn,
+    whole_number,
+)
+
+ENGINES = ("aurora-postgresql", "aurora-mysql", "docdb", "neptune")
+
+
+class Settings(NamedTuple):
+    """What a stage is set to. ``max_age`` None: no limit; ``hold_parameter`` None: no holds."""
+
+    pipeline_parameter: str
+    databases: tuple[Database, ...]
+    update_schedule: Expression
+    restore_schedule: Expression
+    cadence: Cadence
+    window: Window
+    max_age: timedelta | None
+    topic_arn: str | None
+    hold_parameter: str | None
+    pin_api_enabled: bool
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """The settings in ``environment``; raises SettingsError naming every problem."""
+        problems: list[str] = []
+        stage = read(environment, _STAGE, problems)
+        prefixes = stage.get("DATABASES", ())
+        by_prefix = {
+            prefix: read(environment, _PER_DATABASE, problems, prefix) for prefix in prefixes
+        }
+        problems += _parameters_named_twice(stage, by_prefix)
+        problems += _databases_that_overlap(by_prefix)
+        problems += _names_too_long_for_a_tag(by_prefix)
+        problems += _restore_that_never_comes(stage)
+        if problems:
+            raise SettingsError(problems)
+        return cls(
+            pipeline_parameter=stage["SSM_MAIN_CICD_NAME"],
+            databases=tuple(
+                _database(prefix, stage["SOURCE_ACCOUNT"], values)
+                for prefix, values in by_prefix.items()
+            ),
+            update_schedule=stage["UPDATE_SCHEDULE"],
+            restore_schedule=stage["RESTORE_SCHEDULE"],
+            cadence=Cadence(stage["REFRESH_EVERY_WEEKS"], stage["REFRESH_ANCHOR_DATE"]),
+            window=stage["MAINTENANCE_WINDOW"],
+            max_age=stage["MAX_SNAPSHOT_AGE_DAYS"],
+            topic_arn=stage["NOTIFICATION_TOPIC_ARN"],
+            hold_parameter=stage["SSM_REFRESH_HOLD_NAME"],
+            pin_api_enabled=stage["PIN_API_ENABLED"],
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the databases."""
+        return [database.name for database in self.databases]
+
+    @property
+    def has_copies(self) -> bool:
+        """Any database is restored from copies of ours."""
+        return any(database.copy_policy for database in self.databases)
+
+    @property
+    def promotion_parameters(self) -> tuple[str, ...]:
+        """The names of every parameter that a promotion reads."""
+        names = [self.pipeline_parameter]
+        for database in self.databases:
+            names += [database.latest_parameter, database.current_parameter]
+        if self.hold_parameter:
+            names.append(self.hold_parameter)
+        return tuple(names)
+
+    def next_update(self, now: datetime) -> datetime | None:
+        """When *latest* is looked for next, which happens at any hour; None for a rate."""
+        return next_run(self.update_schedule, self.cadence, self.window.whole_day(), now)
+
+    def next_restore(self, now: datetime, hold: Hold | None) -> datetime | None:
+        """When the schedule promotes next, window and ``hold`` minded; None for a rate."""
+        not_before = hold.until if hold else date.min
+        return next_run(self.restore_schedule, self.cadence, self.window, now, not_before)
+
+
+def _database(prefix: str, account: str, values: dict[str, Any]) -> Database:
+    wanted = Criteria(
+        account=account,
+        engine=values["{}_ENGINE"],
+        engine_version=values["{}_ENGINE_VERSION"],
+        cluster=values["{}_SOURCE_CLUSTER"],
+    )
+    latest = values["SSM_{}_LATEST_SNAPSHOT_NAME"]
+    key = values["{}_COPY_KMS_KEY_ID"]
+    return Database(
+        name=prefix.lower(),
+        latest_parameter=latest,
+        current_parameter=values["SSM_{}_CURRENT_SNAPSHOT_NAME"],
+        criteria=wanted,
+        copy_policy=CopyPolicy(wanted, key, values["{}_COPIES_TO_KEEP"], latest) if key else None,
+    )
+
+
+def _parameters_named_twice(
+    stage: dict[str, Any], by_prefix: dict[str, dict[str, Any]]
+) -> list[str]:
+    """One parameter in two roles would restore one database from another one's data."""
+    uses: dict[str, list[str]] = {}
+    for prefix, values in [("", stage), *by_prefix.items()]:
+        for name, value in values.items():
+            if name.startswith("SSM_") and value is not None:
+                uses.setdefault(value, []).append(name.format(prefix))
+    return [
+        f"{', '.join(names)} name the same parameter {value!r}: each wants one of its own"
+        for value, names in uses.items()
+        if len(names) > 1
+    ]
+
+
+def _databases_that_overlap(by_prefix: dict[str, dict[str, Any]]) -> list[str]:
+    """One share eligible for two databases would restore one of them from the other's data."""
+    facts = ("{}_ENGINE", "{}_ENGINE_VERSION", "{}_SOURCE_CLUSTER")
+    known = {
+        prefix: [values[fact] for fact in facts]
+        for prefix, values in by_prefix.items()
+        if all(fact in values for fact in facts)  # what is missing is a problem of its own
+    }
+    return [
+        f"{one}_SOURCE_CLUSTER, {other}_SOURCE_CLUSTER do not tell two databases of one engine and "
+        f"version ({engine} {version}, {engine} {other_version}) apart: the newest snapshot of the "
+        "wrong database must never win, so write a cluster of its own for each"
+        for (one, (engine, version, cluster)), (
+            other,
+            (other_engine, other_version, other_cluster),
+        ) in combinations(known.items(), 2)
+        if engine == other_engine
+        and (
+            f"{version}.".startswith(f"{other_version}.") or other_version.startswith(f"{version}.")
+        )
+        and (cluster is None or other_cluster is None or cluster == other_cluster)
+    ]
+
+
+def _names_too_long_for_a_tag(by_prefix: dict[str, dict[str, Any]]) -> list[str]:
+    """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_Tag.html"""
+    return [
+        f"SSM_{prefix}_LATEST_SNAPSHOT_NAME has {len(name)} characters: copies bear it as a tag, so "
+        "write a name of at most 256"
+        for prefix, values in by_prefix.items()
+        if values.get("{}_COPY_KMS_KEY_ID")
+        and len(name := values.get("SSM_{}_LATEST_SNAPSHOT_NAME") or "") > 256
+    ]
+
+
+def _restore_that_never_comes(stage: dict[str, Any]) -> list[str]:
+    names = ("RESTORE_SCHEDULE", "REFRESH_EVERY_WEEKS", "REFRESH_ANCHOR_DATE", "MAINTENANCE_WINDOW")
+    if not all(name in stage for name in names):
+        return []  # what is missing is a problem of its own
+    schedule, weeks, anchor, window = (stage[name] for name in names)
+    if ever_runs(schedule, Cadence(weeks, anchor), window):
+        return []
+    problem = (
+        f"RESTORE_SCHEDULE, MAINTENANCE_WINDOW do not meet: {schedule} does not fire inside "
+        f"{window} in an on-week ({weeks} weeks, from {anchor}) within five years; write times in "
+        "UTC that lie in the window"
+    )
+    return [problem]
+
+
+def _age_limit(text: str) -> timedelta | None:
+    days = whole_number(text, 0)
+    return timedelta(days=days) if days else None
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("write true or false")
+    return text.lower() == "true"
+
+
+def _engine(text: str) -> str:
+    if text not in ENGINES:
+        raise ValueError(f"write one of {', '.join(ENGINES)}")
+    return text
+
+
+def _prefixes(text: str) -> tuple[str, ...]:
+    prefixes = tuple(part.strip() for part in text.split(","))
+    if not all(re.fullmatch("[A-Z][A-Z0-9_]*", prefix) for prefix in prefixes):
+        raise ValueError(
+            "write prefixes of upper-case letters, digits and _, separated by commas, such as "
+            "ORDERS,BILLING"
+        )
+    if len(set(prefixes)) < len(prefixes):
+        raise ValueError("write each prefix once")
+    return prefixes
+
+
+def _parameter_name(text: str) -> str:
+    """https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html"""
+    bare = text.lstrip("/")
+    if (
+        len(text) > 1011
+        or not re.fullmatch(r"(/?[A-Za-z0-9_.-]+)(/[A-Za-z0-9_.-]+){0,14}", text)
+        or ("/" in text and not text.startswith("/"))
+        or bare.lower().startswith(("aws", "ssm"))
+    ):
+        raise ValueError(
+            "write a Parameter Store name such as /acceptance/rds/latest-snapshot: at most 1,011 "
+            "characters, letters, digits and _.- in up to 15 parts, the first not beginning with "
+            "aws or ssm, and a / before the first part where there are several"
+        )
+    return text
+
+
+_STAGE = (
+    Variable(
+        "SOURCE_ACCOUNT",
+        account_of("production's"),
+        required=True,
+    ),
+    Variable("SSM_MAIN_CICD_NAME", _parameter_name, required=True),
+    Variable("DATABASES", _prefixes, "RDS"),
+    Variable("UPDATE_SCHEDULE", Expression.parse, "cron(0 2 ? * SUN *)"),
+    Variable("RESTORE_SCHEDULE", Expression.parse, "cron(0 4 ? * SUN *)"),
+    Variable("REFRESH_EVERY_WEEKS", at_least_one, "2"),
+    Variable("REFRESH_ANCHOR_DATE", day, "2026-01-04"),
+    Variable("MAINTENANCE_WINDOW", Window.parse, "00:00-07:00 UTC"),
+    Variable("MAX_SNAPSHOT_AGE_DAYS", _age_limit, "14"),
+    Variable(
+        "NOTIFICATION_TOPIC_ARN",
+        topic_arn("arn:aws:sns:eu-west-1:222222222222:aurora-refresh"),
+    ),
+    Variable("SSM_REFRESH_HOLD_NAME", _parameter_name),
+    Variable("PIN_API_ENABLED", _switch, "true"),
+)
+
+_PER_DATABASE = (
+    Variable("SSM_{}_LATEST_SNAPSHOT_NAME", _parameter_name, required=True),
+    Variable("SSM_{}_CURRENT_SNAPSHOT_NAME", _parameter_name, required=True),
+    Variable("{}_ENGINE", _engine, required=True),
+    Variable(
+        "{}_ENGINE_VERSION",
+        matching(
+            r"[0-9]+(\.[A-Za-z0-9_-]+)*",
+            "write an engine version such as 15.4, or its leading parts such as 15",
+        ),
+        required=True,
+    ),
+    Variable("{}_SOURCE_CLUSTER", cluster_identifier),
+    Variable(
+        "{}_COPY_KMS_KEY_ID",
+        key_of("acceptance's"),
+    ),
+    Variable("{}_COPIES_TO_KEEP", at_least_one, "3"),
+)

@@ -1,0 +1,103 @@
+"""What every trigger shares: the stage's settings, AWS, and the reporting of each decision.
+
+Each trigger is deployed with its own module as the handler, so that a cold start imports neither
+`app` nor the other triggers.
+"""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Protocol
+
+import boto3
+from chalice.app import CloudWatchEvent
+
+from chalicelib import observability, settings
+from chalicelib.aws.clients import BotoAws
+from chalicelib.domain import functions
+from chalicelib.domain.errors import RefreshError, SettingsError
+from chalicelib.ports import Aws
+from chalicelib.settings.acceptance import Settings
+from chalicelib.settings.production import ProductionSettings
+
+
+class Result(Protocol):
+    """What a use case returns."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+try:
+    stage = settings.load(os.environ)
+except SettingsError as error:
+    # Chalice prints a stack trace for any other exception, which helps nobody correct a setting.
+    sys.exit(str(error))
+
+aws: Aws = BotoAws(boto3.Session().client, stage.topic_arn)
+logger = observability.get_logger("aurora-refresh")
+_EXAMPLE_EVENT = (
+    '{"version": "0", "id": "by-hand", "detail-type": "Scheduled Event", "source": "aws.events", '
+    '"account": "", "region": "", "time": "2026-01-04T04:00:00Z", "resources": [], "detail": {}}'
+)
+_stage_name = functions.stage_of(os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"))
+
+
+def acceptance() -> Settings:
+    """Return the settings of an acceptance stage."""
+    assert isinstance(stage, Settings)
+    return stage
+
+
+def production() -> ProductionSettings:
+    """Return the settings of a production stage."""
+    assert isinstance(stage, ProductionSettings)
+    return stage
+
+
+def report(use_case: str, event: CloudWatchEvent, call: Callable[[], Result]) -> dict[str, Any]:
+    """Call a use case; log its result with its grounds, count it, and return it as JSON."""
+    try:
+        result = call()
+    except RefreshError:
+        _emit(observability.error_metrics(stage.names))
+        raise
+    answer = result.to_json()
+    grounds = {"use_case": use_case, "event": event.to_dict(), "answer": answer}
+    logger.info("decision", extra={"correlation_id": event.event_id, **grounds})
+    _emit(observability.result_metrics(use_case, answer))
+    return answer
+
+
+def _emit(metrics: list[observability.Metric]) -> None:
+    for metric in metrics:
+        observability.emit(metric, _stage_name)
+
+
+def scheduled_time(event: CloudWatchEvent) -> datetime:
+    """Return the time that a scheduled event is for."""
+    return datetime.fromisoformat(event.to_dict()["time"])
+
+
+def scheduled_event_only(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Refuse an invocation whose event is not a scheduled one, and say what to send.
+
+    Chalice itself would fail with a KeyError before it calls any middleware.
+    """
+
+    @functools.wraps(handler, updated=())
+    def checked(event: Any, context: Any) -> Any:
+        try:
+            parsed = CloudWatchEvent(event, context)
+            datetime.fromisoformat(parsed.time)
+        except (KeyError, TypeError, ValueError):
+            parsed = None
+        if parsed is None or parsed.detail_type != "Scheduled Event":
+            raise ValueError(
+                f"this function takes an EventBridge scheduled event; send {_EXAMPLE_EVENT}, with "
+                "the time that the schedule is for"
+            )
+        return handler(event, context)
+
+    return checked

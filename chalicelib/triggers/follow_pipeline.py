@@ -1,0 +1,26 @@
+"""db-follow-pipeline: act on the end of a run of the main pipeline."""
+
+from typing import Any
+
+from chalice.app import Blueprint, CloudWatchEvent
+
+from chalicelib.domain import functions
+from chalicelib.triggers import context
+from chalicelib.usecases import follow
+
+settings = context.acceptance()
+blueprint = Blueprint(__name__)
+
+
+@blueprint.on_cw_event(
+    {
+        "source": ["aws.codepipeline"],
+        "detail-type": ["CodePipeline Pipeline Execution State Change"],
+        "detail": {"state": list(functions.FINAL_STATES)},
+    },
+    name=functions.FOLLOW_PIPELINE,
+)
+def handler(event: CloudWatchEvent) -> dict[str, Any]:
+    detail = event.detail
+    ended = follow.Ended(detail["pipeline"], detail["execution-id"], detail["state"])
+    return context.report("follow", event, lambda: follow.follow(settings, context.aws, ended))

@@ -1,0 +1,21 @@
+"""db-share-snapshot: take a snapshot of each cluster, to be shared."""
+
+from typing import Any
+
+from chalice.app import Blueprint, CloudWatchEvent
+
+from chalicelib.domain import functions
+from chalicelib.triggers import context
+from chalicelib.usecases import share
+
+settings = context.production()
+blueprint = Blueprint(__name__)
+
+
+@blueprint.schedule(str(settings.schedule), name=functions.SHARE)
+def handler(event: CloudWatchEvent) -> dict[str, Any]:
+    time = context.scheduled_time(event)
+    return context.report("share", event, lambda: share.share(settings, context.aws, time))
+
+
+handler = context.scheduled_event_only(handler)
