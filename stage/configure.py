@@ -37,7 +37,7 @@ _FUNCTIONS: dict[str, Json] = {
 # What else may stand on make's command line.
 _NO_ANSWERS = {"STAGE", "PYTHON"}
 _EPILOG = """\
-The settings are those of README.md's table, with MAIN_PIPELINE_ARN, the ARN of the main pipeline. An empty
+The settings are those of docs/settings.md, with MAIN_PIPELINE_ARN, the ARN of the main pipeline. An empty
 value removes a setting. What is required and was not answered is asked for on a terminal. With make:
 
   make configure STAGE=acceptance SOURCE_ACCOUNT=111111111111 RDS_ENGINE=aurora-postgresql …
@@ -225,7 +225,7 @@ def _answered(
     answers: Mapping[str, str],
     ask: Ask | None,
 ) -> tuple[dict[str, str], str]:
-    """The stage's variables, in the order of README.md's table, and the pipeline's ARN."""
+    """The stage's variables, in the order of docs/settings.md, and the pipeline's ARN."""
     given = {PIPELINE: arn or "", **before, **answers}
     known = known_names(common | given)
     strangers = [name for name in answers if name not in (*known, PIPELINE)]

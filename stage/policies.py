@@ -126,7 +126,7 @@ def _copying(copied: Sequence[Database], copies: str, pipeline_arn: str) -> list
 
     RDS uses the keys, both the share's and the copy's, with the caller's rights. What a copy of one's own takes,
     CreateGrant and DescribeKey, is not enough for another account's share; the same five are asked of
-    production's key in source/README.md.
+    production's key in docs/production.md.
     https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/USER_CopyDBClusterSnapshot.CrossAccount.html
     """
     partition, _, region, account = pipeline_arn.split(":")[1:5]

@@ -1,24 +1,60 @@
-"""The README tells what is there."""
+"""README.md, docs/settings.md and docs/demo.md describe what exists."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 from chalicelib.settings import acceptance as settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text()
+SETTINGS = (PROJECT / "docs/settings.md").read_text()
+DEMO = (PROJECT / "docs/demo.md").read_text()
+OPENAPI = yaml.safe_load((PROJECT / "docs/openapi.yaml").read_text())
+VARIABLES = (*settings._STAGE, *settings._PER_DATABASE)  # noqa: SLF001
+
+
+def test_the_readme_stays_short() -> None:
+    assert len(README.splitlines()) < 120
 
 
 def test_the_table_of_settings_is_the_one_in_the_code() -> None:
-    table = dict(re.findall(r"^\| `([A-Z_]+)` \| (\S.*?) \|", README, re.MULTILINE))
-    told = {name: default.strip("`") for name, default in table.items()}
-    variables = (*settings._STAGE, *settings._PER_DATABASE)  # noqa: SLF001
-    assert told == {
-        variable.name.format("P"): "required" if variable.required else variable.default or "none"
-        for variable in variables
+    table = dict(re.findall(r"^\| `([A-Z_]+)` \| (\S.*?) \|", SETTINGS, re.MULTILINE))
+    documented = {
+        name: default.strip("`") for name, default in table.items() if name != "SHARE_WITH_ACCOUNT"
     }
+    assert documented == {
+        variable.name.format("P"): "required" if variable.required else variable.default or "none"
+        for variable in VARIABLES
+    }
+
+
+def test_the_readme_lists_the_required_settings() -> None:
+    section = README.split("## Settings\n")[1].split("\n## ")[0]
+    rows = [row.split(" | ")[0] for row in section.splitlines() if row.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)} == {
+        variable.name.format("RDS") for variable in VARIABLES if variable.required
+    }
+
+
+def test_the_readme_lists_the_routes_of_the_api() -> None:
+    section = README.split("## Operate it\n")[1].split("\n## ")[0]
+    rows = [row.split(" | ")[0] for row in section.splitlines() if row.startswith("| `")]
+    assert {route for row in rows for route in re.findall(r"`([A-Z]+ /\S*)`", row)} == {
+        f"{method.upper()} {path}"
+        for path, methods in OPENAPI["paths"].items()
+        for method in methods
+        if method in ("get", "put", "post", "delete")
+    }
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    named = set(re.findall(r"(?:`|^    )make (\w+)", README, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    assert {"demo", "test", "setup", "configure", "deploy", "doctor"} <= named <= targets
 
 
 def test_the_transcript_is_what_the_demo_prints() -> None:
@@ -26,12 +62,24 @@ def test_the_transcript_is_what_the_demo_prints() -> None:
         [sys.executable, "-m", "demo"], cwd=PROJECT, capture_output=True, text=True, check=False
     )
     assert (demo.returncode, demo.stderr) == (0, "")
-    told = README.split("<!-- transcript -->\n```text\n")[1].split("```\n<!-- /transcript -->")[0]
-    assert normal(told).splitlines() == normal(demo.stdout).splitlines()
+    assert normal(transcript_of(DEMO)).splitlines() == normal(demo.stdout).splitlines()
+
+
+def test_the_readme_s_excerpt_is_a_part_of_the_transcript() -> None:
+    excerpt = transcript_of(README)
+    assert len(excerpt.splitlines()) >= 10
+    assert excerpt in transcript_of(DEMO)
+
+
+def transcript_of(document: str) -> str:
+    """Return the transcript that the document quotes."""
+    return document.split("<!-- transcript -->\n```text\n")[1].split(
+        "```\n<!-- /transcript -->", maxsplit=1
+    )[0]
 
 
 def normal(transcript: str) -> str:
-    """The transcript without what chance and the machine decide: ports, ids and seconds."""
+    """Return the transcript without what differs from run to run: ports, ids and durations."""
     for pattern, name in (
         (r"127\.0\.0\.1:\d+", "HOST"),
         (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),

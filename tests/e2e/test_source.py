@@ -223,7 +223,7 @@ def test_a_snapshot_of_each_cluster_is_taken_shared_once_available_and_restored_
     own_key = saturday.production.key
     assert keys == {"orders": None, "billing": own_key, "documents": own_key}
     for name, (share,) in shares.items():
-        # By the key's policy as source/README.md has it.
+        # By the key's policy as docs/production.md has it.
         saturday.cloud.client("rds").restore_db_cluster_from_snapshot(
             DBClusterIdentifier=f"acceptance-{name}",
             SnapshotIdentifier=share["DBClusterSnapshotArn"],

@@ -14,7 +14,7 @@ from chalicelib.usecases.share import NEXT_STEPS
 from localcloud.production import ACCEPTANCE_RESTORES
 
 SOURCE = Path(__file__).resolve().parents[2] / "source"
-README = (SOURCE / "README.md").read_text()
+DOCUMENT = (SOURCE.parent / "docs/production.md").read_text()
 STAGE = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
 KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
 TOPIC = "arn:aws:sns:eu-west-1:111111111111:aurora-refresh-source"
@@ -78,33 +78,23 @@ def test_a_wrong_value_is_named_with_what_would_be_right(name: str, value: str, 
     assert right in problem
 
 
-def test_the_readme_s_table_is_the_one_in_the_code() -> None:
-    table = re.findall(r"^\| `([A-Z_]+)` \| (\S.*?) \|", README, re.MULTILINE)
+def test_the_document_s_table_is_the_one_in_the_code() -> None:
+    table = re.findall(r"^\| `([A-Z_]+)` \| (\S.*?) \|", DOCUMENT, re.MULTILINE)
     assert [(name, default.strip("`")) for name, default in table] == [
         (variable.name, "required" if variable.required else variable.default or "none")
         for variable in VARIABLES
     ]
 
 
-def test_the_readme_tells_every_reason_and_no_other() -> None:
-    rows = README.split("| reason |")[1].splitlines()[2:]
+def test_the_document_tells_every_reason_and_no_other() -> None:
+    rows = DOCUMENT.split("| reason |")[1].splitlines()[2:]
     told = [row.split(" | ")[0] for row in rows if row.startswith("| `")]
     assert {reason for cell in told for reason in re.findall("`(.*?)`", cell)} == set(NEXT_STEPS)
 
 
-def test_the_readme_s_key_policy_is_the_one_that_the_local_cloud_s_production_has() -> None:
-    (statement,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+def test_the_document_s_key_policy_is_the_one_that_the_local_cloud_s_production_has() -> None:
+    (statement,) = re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)
     assert json.loads(statement) == ACCEPTANCE_RESTORES
-
-
-def test_the_readme_deploys_the_alarms_with_every_parameter_of_their_template() -> None:
-    (command,) = re.findall(r"aws cloudformation deploy (?:.*\\\n)*.*", README)
-    (template,) = re.findall(r"--template-file (\S+)", command)
-    declared = (
-        (SOURCE / template).read_text().split("\nParameters:\n")[1].split("\nResources:\n")[0]
-    )
-    given = command.split("--parameter-overrides")[1]
-    assert re.findall(r"(\w+)=", given) == re.findall(r"^  (\w+):$", declared, re.MULTILINE)
 
 
 @pytest.mark.parametrize("stage", ["local", "production"])
