@@ -10,7 +10,8 @@ types (``createOnlyProperties``) and the source of their handlers (aws-cloudform
 - a changed property that can only be given on creation replaces the resource: the new one is made first, what
   refers to it follows, and the old one goes last, as its UpdateReplacePolicy says. What cannot be deleted
   by then stays behind; the update has been completed all the same;
-- what fails rolls the whole update back; a stack whose creation rolled back cannot be updated at all;
+- what fails rolls the whole update back; a stack whose creation rolled back cannot be updated at all, and
+  one whose roll-back failed not until it has been continued;
 - a cluster with ``SnapshotIdentifier`` is restored, without the master user's name, and modified afterwards
   (``ManageMasterUserPassword``); one without it is created empty, and must name its master user.
 
@@ -613,9 +614,10 @@ class _Update:
             with self._told_if_it_fails(wanted, "CREATE_FAILED"):
                 wanted.physical_resource_id = wanted.kind.create(generated, self._resolved(wanted))
             self._created.append(wanted)
-            self._stack.note(wanted, "CREATE_COMPLETE")
+            self._stack.note(wanted, "UPDATE_COMPLETE" if old else "CREATE_COMPLETE")
             return wanted
         wanted.physical_resource_id = old.physical_resource_id
+        wanted.status, wanted.updated = old.status, old.updated
         if unsure := _differing(old, wanted, wanted.kind.perhaps_create_only):
             raise Failed(
                 f"{name}: whether another {', '.join(unsure)} replaces it is not known here"

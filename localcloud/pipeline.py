@@ -505,7 +505,7 @@ def _create_pipeline(body: Json) -> Json:
         "roleArn": role.arn,
         "artifactStore": {"type": "S3", "location": f"{name}-artifacts"},
         "stages": [
-            _stage(each, name, list(stacks)) for each in body.get("stages", _DEFAULT_STAGES)
+            _declare(each, name, list(stacks)) for each in body.get("stages", _DEFAULT_STAGES)
         ],
         "executionMode": body.get("mode", "SUPERSEDED"),
         "pipelineType": "V2",
@@ -585,7 +585,7 @@ def _stacks(stages: list[Json]) -> list[str]:
     return [each["StackName"] for each in configurations if "StackName" in each]
 
 
-def _stage(stage: str | Json, pipeline: str, stacks: list[str]) -> Json:
+def _declare(stage: str | Json, pipeline: str, stacks: list[str]) -> Json:
     """Declare a stage: the usual one of that name, with what else is given of it."""
     given = {"name": stage} if isinstance(stage, str) else stage
     name = given["name"]
