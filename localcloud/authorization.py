@@ -290,13 +290,24 @@ def _codepipeline(call: Call) -> Iterator[str]:
     given = call.parameters
     name = given.get("name") or given.get("pipelineName") or given.get("pipeline", {}).get("name")
     if name:
-        yield _arn(call, name)
+        parts = [given[member] for member in ("stageName", "actionName") if member in given]
+        yield _arn(call, "/".join([name, *parts]))
     elif "resourceArn" in given:
         yield given["resourceArn"]
 
 
+def _cloudformation(call: Call) -> Iterator[str]:
+    """The stack; called by its name, AWS weighs it with any id."""
+    name = call.parameters.get("StackName")
+    if name:
+        yield name if name.startswith("arn:") else _arn(call, f"stack/{name}/*")
+
+
 def _rds(call: Call) -> Iterator[str]:
-    """Sources before what is made of them; for Describe… operations everything."""
+    """Sources before what is made of them; for Describe… operations but that of clusters everything."""
+    if call.operation == "DescribeDBClusters":
+        yield _arn(call, f"cluster:{call.parameters.get('DBClusterIdentifier', '*').lower()}")
+        return
     if call.operation.startswith("Describe") and not call.operation.endswith("Attributes"):
         yield "*"
         return
@@ -361,6 +372,7 @@ def _sts(call: Call) -> Iterator[str]:
 
 
 _RESOURCES: dict[str, Callable[[Call], Iterator[str]]] = {
+    "cloudformation": _cloudformation,
     "codepipeline": _codepipeline,
     "kms": _kms,
     "lambda": _lambda,

@@ -168,21 +168,47 @@ class LocalCloud:
         return self._control("PATCH", "snapshots", {"arn": arn, **_plain(changes)})
 
     def create_pipeline(
-        self, name: str, run_seconds: float, databases: Sequence[Mapping[str, str]]
+        self, name: str, run_seconds: float, databases: Sequence[Mapping[str, str]], **more: Any
     ) -> Any:
-        """Create the main pipeline, whose runs put the snapshots named by the parameters into place."""
-        return self._control(
-            "POST",
-            "pipelines",
-            {"name": name, "run_seconds": run_seconds, "databases": list(databases)},
-        )
+        """Create the main pipeline, which restores each database from the snapshot its parameter names.
+
+        A database has a ``parameter`` and a ``cluster``, and may have ``engine``, ``engine_version`` and
+        ``stack``. ``more`` may be:
+
+        - ``stack``: the stack's name, by default the pipeline's;
+        - ``stages``: names or declarations; by default Source, Build, Deploy and Test. Approval is known,
+          too, and a declaration such as ``{"name": "Deploy", "onFailure": …}`` adds to what is known;
+        - ``mode``: SUPERSEDED or QUEUED;
+        - what :meth:`patch_pipeline` takes.
+        """
+        body = {"name": name, "run_seconds": run_seconds, "databases": list(databases), **more}
+        return self._control("POST", "pipelines", body)
 
     def patch_pipeline(self, name: str, **changes: Any) -> Any:
-        """Change a pipeline's ``run_seconds``, ``next_outcomes`` or ``start_error``.
+        """Change how a pipeline's runs go.
 
-        With a ``template`` and its ``parameters``, its runs deploy that instead (``mainstack.py``).
+        - ``run_seconds``: half of it in each Build and half in each Deploy action;
+          ``action_seconds``: those of actions by name;
+        - ``next_outcomes`` of the next runs, retries and roll-backs: Succeeded, ``Failed in NAME`` (a stage
+          or an action), ``Skip STAGE``; Failed is in Build, FailedAfterDeploy in Test;
+        - ``hold``: where runs wait until this is changed: at the start of an action, ``NAME`` (a stage or
+          an action), or while the new clusters of one that deploys are being made, ``NAME:restoring``;
+        - ``start_error``: the code with which the next start is refused;
+        - ``listing_lag``: for how many listings of the runs a new or changed one looks as before;
+        - ``event_faults``: what happens to the next events, ``{"kind": "lost", "times": 1, "states":
+          ["FAILED"]}``; ``late`` ones come when this is changed, ``twice`` is the third kind;
+        - ``template`` and its ``parameters``: what the next runs deploy, in ``stack`` or the first one.
         """
         return self._control("PATCH", "pipelines", {"name": name, **changes})
+
+    def wait_until_held(self, pipeline: str, at: str, timeout: float = 30) -> str:
+        """Wait until a run is held there, and return its id."""
+
+        def held() -> str | None:
+            runs = self._control("GET", "pipelines/held", query={"name": pipeline})
+            return next((run["execution_id"] for run in runs if run["at"] == at), None)
+
+        return _wait(held, timeout, f"a run of {pipeline} to be held at {at}")
 
     def wait_for_run(self, execution_id: str, pipeline: str, timeout: float = 30) -> str:
         """Wait until a pipeline's run has ended, and return its status."""
@@ -255,6 +281,14 @@ class LocalCloud:
     def set_stack_seconds(self, seconds: float) -> None:
         """How long it takes to create, update or delete a stack."""
         self._control("PUT", "stacks", {"seconds": seconds})
+
+    def patch_stack(self, name: str, **changes: Any) -> None:
+        """Order how a stack's next roll-back goes.
+
+        With ``rollback_fails`` it ends in UPDATE_ROLLBACK_FAILED; with ``resolved_value="deployed"`` the
+        parameters' ResolvedValue goes back, too, which otherwise is the attempted update's.
+        """
+        self._control("PATCH", "stacks", {"name": name, **changes})
 
     def set_faults(self, faults: Sequence[Mapping[str, Any]]) -> None:
         """Replace the list of faults."""

@@ -23,6 +23,7 @@ from localcloud.client import LocalCloud
 
 PIPELINE = "acceptance-main"
 FOLLOW = "db-follow-pipeline"
+STACK = "acceptance"
 CLUSTER = "acceptance-orders"
 STAGE = "local"
 
@@ -48,16 +49,14 @@ class Database:
     engine: str
 
     @property
-    def cluster(self) -> str:
-        """The cluster that testers work on; what takes its place has a longer name."""
-        return f"acceptance-{self.source}"
+    def version(self) -> str:
+        """The engine's version."""
+        return VERSIONS.get(self.engine, "15.4")
 
     def nightly(self, taken: datetime, **facts: Any) -> dict[str, Any]:
         """A snapshot that production took of it and shared."""
-        version = VERSIONS.get(self.engine, "15.4")
-        return nightly(
-            self.source, taken, **{"engine": self.engine, "engine_version": version, **facts}
-        )
+        kind = {"engine": self.engine, "engine_version": self.version}
+        return nightly(self.source, taken, **{**kind, **facts})
 
 
 def configure(project: Path, **answers: str) -> None:
@@ -176,8 +175,16 @@ class Company(Project):
             self.cloud.client("ssm").put_parameter(Name=name, Value=value, Type="String")
         if "NOTIFICATION_TOPIC_ARN" in self.variables:
             self.subscribe(self.variables["NOTIFICATION_TOPIC_ARN"])
-        restored = [{"parameter": each.current, "cluster": each.cluster} for each in self.databases]
-        self.cloud.create_pipeline(PIPELINE, 0.2, restored)
+        restored = [
+            {
+                "parameter": each.current,
+                "cluster": each.source,
+                "engine": each.engine,
+                "engine_version": each.version,
+            }
+            for each in self.databases
+        ]
+        self.cloud.create_pipeline(PIPELINE, 0.2, restored, stack=STACK)
         run = self.cloud.client("codepipeline").start_pipeline_execution(name=PIPELINE)
         status = self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
         if status != "Succeeded":

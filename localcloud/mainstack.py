@@ -10,7 +10,8 @@ types (``createOnlyProperties``) and the source of their handlers (aws-cloudform
 - a changed property that can only be given on creation replaces the resource: the new one is made first, what
   refers to it follows, and the old one goes last, as its UpdateReplacePolicy says. What cannot be deleted
   by then stays behind; the update has been completed all the same;
-- what fails rolls the whole update back; a stack whose creation rolled back cannot be updated at all;
+- what fails rolls the whole update back; a stack whose creation rolled back cannot be updated at all, and
+  one whose roll-back failed not until it has been continued;
 - a cluster with ``SnapshotIdentifier`` is restored, without the master user's name, and modified afterwards
   (``ManageMasterUserPassword``); one without it is created empty, and must name its master user.
 
@@ -24,6 +25,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -31,6 +33,7 @@ from botocore import xform_name
 from moto.cloudformation.models import Event, Stack, cloudformation_backends
 from moto.cloudformation.parsing import LazyDict, clean_json, parse_condition
 from moto.cloudformation.utils import generate_stack_id
+from moto.core.utils import utcnow
 from moto.rds.exceptions import SnapshotQuotaExceededFault
 from moto.rds.models import rds_backends
 from moto.ssm.models import ssm_backends
@@ -63,6 +66,8 @@ class Resource:
     on_delete: str
     kind: "Kind"
     physical_resource_id: str = ""
+    status: str = ""
+    updated: datetime | None = None
 
     def get_cfn_attribute(self, name: str) -> Any:
         """What Fn::GetAtt answers."""
@@ -260,11 +265,46 @@ class StoredParameter(Kind):
         )
 
 
+class DocumentCluster(Cluster):
+    """``AWS::DocDB::DBCluster``, which has no property Engine."""
+
+    engine: ClassVar[str] = "docdb"
+    create_only = _names(
+        """
+        AvailabilityZones DBClusterIdentifier DBSubnetGroupName KmsKeyId MasterUsername SnapshotIdentifier
+        SourceDBClusterIdentifier StorageEncrypted
+        """
+    )
+    perhaps_create_only = frozenset()
+
+    def create(self, name: str, properties: Properties) -> str:
+        """Restore it or create it empty."""
+        return super().create(name, {**properties, "Engine": self.engine})
+
+
+class GraphCluster(DocumentCluster):
+    """``AWS::Neptune::DBCluster``."""
+
+    engine = "neptune"
+    create_only = _names(
+        """
+        AvailabilityZones DBClusterIdentifier DBSubnetGroupName GlobalClusterIdentifier KmsKeyId
+        RestoreToTime RestoreType SnapshotIdentifier SourceDBClusterIdentifier StorageEncrypted
+        UseLatestRestorableTime
+        """
+    )
+
+
 KINDS: dict[str, type[Kind]] = {
+    "AWS::DocDB::DBCluster": DocumentCluster,
+    "AWS::Neptune::DBCluster": GraphCluster,
     "AWS::RDS::DBCluster": Cluster,
     "AWS::RDS::DBInstance": Instance,
     "AWS::SSM::Parameter": StoredParameter,
 }
+
+# What a test ordered for a stack's next roll-back, by the stack's name: rollback_fails, resolved_value.
+CONTROLS: dict[str, dict[str, Any]] = {}
 
 
 class MainStack(Stack):
@@ -281,28 +321,28 @@ class MainStack(Stack):
             region_name=region,
         )
         self.resources: dict[str, Resource] = {}
-        self._values: dict[str, tuple[str, str | None]] = {}
+        self.last_updated_time: datetime | None = None
+        self._given: dict[str, str] = {}
+        self._resolved: dict[str, str] = {}
         self._outputs: list[dict[str, Any]] = []
-
-    def deploy(self, template: str, parameters: Mapping[str, str]) -> str | None:
-        """Create or update the stack; returns why it did not come about, if so."""
-        try:
-            carry_out = self.begin(template, parameters)
-        except Failed as refusal:
-            return str(refusal)
-        # "No updates are to be performed." is no failure to CodePipeline.
-        return carry_out() if carry_out else None
+        self._undo: Callable[[], None] | None = None
 
     def given_before(self) -> dict[str, str]:
-        """The parameters as they were given the last time, or by default: UsePreviousValue."""
-        return {name: value for name, (value, _) in self._values.items()}
+        """Return the parameters as they were given the last time, or by default: UsePreviousValue."""
+        return dict(self._given)
 
     def begin(
-        self, template: str, parameters: Mapping[str, str], *, retain_except_on_create: bool = False
+        self,
+        template: str,
+        parameters: Mapping[str, str],
+        *,
+        restore: Callable[[], None] = lambda: None,
+        retain_except_on_create: bool = False,
     ) -> Callable[[], str | None] | None:
         """Begin to create or update the stack: returns what goes through with it, None if nothing changes.
 
-        Raises Failed where it is refused, with everything left as it was.
+        ``restore`` takes the time that new resources take, or fails. Raises Failed where the update is
+        refused, with everything left as it was.
         """
         creating = self.status == "CREATE_PENDING"
         if not creating and self.status not in _UPDATABLE:
@@ -315,28 +355,50 @@ class MainStack(Stack):
         if not creating and update.changes_nothing() and update.document == self.template_dict:
             return None
         self._enter(f"{'CREATE' if creating else 'UPDATE'}_IN_PROGRESS", "User Initiated")
-        return lambda: self._carry_out(template, update, creating, retain_except_on_create)
+        before, self._resolved = self._resolved, update.resolved
+        if creating:
+            self._given = update.values
 
-    def _carry_out(
-        self, template: str, update: "_Update", creating: bool, retain_except_on_create: bool
-    ) -> str | None:
-        try:
-            update.carry_out()
-            outputs = update.outputs()
-        except Exception as error:  # noqa: BLE001 (whatever it is, what was done is undone)
-            reason = str(error)
-            rolling = "ROLLBACK" if creating else "UPDATE_ROLLBACK"
-            self._enter(f"{rolling}_IN_PROGRESS", reason)
-            update.undo(retain_except_on_create)
-            self._enter(f"{rolling}_COMPLETE")
-            return reason
-        self.resources = {name: update.scope.made[name] for name in update.names()}
-        self.template, self.template_dict = template, update.document
-        self.parameters = dict(update.given)
-        self._values, self._outputs = update.values, outputs
-        update.clean_up()
-        self._enter(f"{'CREATE' if creating else 'UPDATE'}_COMPLETE")
-        return None
+        def carry_out() -> str | None:
+            try:
+                update.carry_out()
+                outputs = update.outputs()
+                restore()
+            except Exception as error:  # noqa: BLE001 (whatever it is, what was done is undone)
+                self._undo = lambda: update.undo(retain_except_on_create)
+                self._roll_back("ROLLBACK" if creating else "UPDATE_ROLLBACK", str(error), before)
+                return str(error)
+            self.resources = {name: update.scope.made[name] for name in update.names()}
+            self.template, self.template_dict = template, update.document
+            self.parameters = dict(update.given)
+            self._given, self._outputs = update.values, outputs
+            update.clean_up()
+            self._enter(f"{'CREATE' if creating else 'UPDATE'}_COMPLETE")
+            return None
+
+        return carry_out
+
+    def continue_rollback(self) -> None:
+        """Roll back what could not be rolled back: ContinueUpdateRollback."""
+        if self.status != "UPDATE_ROLLBACK_FAILED":
+            raise Failed(f"Stack:{self.stack_id} is in {self.status} state")
+        self._roll_back("UPDATE_ROLLBACK", "User Initiated", self._resolved)
+
+    def _roll_back(self, status: str, reason: str, resolved: dict[str, str]) -> None:
+        """Undo the update, unless this is to fail.
+
+        What ResolvedValue says afterwards is undocumented, so a test can choose.
+        """
+        controls = CONTROLS.pop(self.name, {})
+        self._enter(f"{status}_IN_PROGRESS", reason)
+        if controls.get("resolved_value") == "deployed":
+            self._resolved = resolved
+        if controls.get("rollback_fails"):
+            self._enter(f"{status}_FAILED")
+            return
+        assert self._undo is not None
+        self._undo()
+        self._enter(f"{status}_COMPLETE")
 
     def delete(self) -> None:
         """DeleteStack, of what can be deleted."""
@@ -365,6 +427,7 @@ class MainStack(Stack):
 
     def note(self, resource: Resource, status: str, reason: str | None = None) -> None:
         """Add a resource's event."""
+        resource.status, resource.updated = status, utcnow()
         self.events.append(
             Event(
                 self.stack_id,
@@ -380,6 +443,8 @@ class MainStack(Stack):
 
     def _enter(self, status: str, reason: str | None = None) -> None:
         self.status = status
+        if status.startswith("UPDATE"):
+            self.last_updated_time = utcnow()
         self._add_stack_event(status, reason)
 
     @staticmethod
@@ -416,8 +481,8 @@ class MainStack(Stack):
         """What DescribeStacks shows of them: a stored parameter's name and the value it had."""
         return [
             {"ParameterKey": key, "ParameterValue": given}
-            | ({} if resolved is None else {"ResolvedValue": resolved})
-            for key, (given, resolved) in self._values.items()
+            | ({"ResolvedValue": self._resolved[key]} if key in self._resolved else {})
+            for key, given in self._given.items()
         ]
 
 
@@ -457,7 +522,8 @@ class _Update:
         self._before = stack.resources
         self._created: list[Resource] = []
         self._modified: list[tuple[Resource, Resource]] = []
-        self.values: dict[str, tuple[str, str | None]] = {}
+        self.values: dict[str, str] = {}
+        self.resolved: dict[str, str] = {}
         self.scope = self._new_scope(self._bring)
 
     def resolve(self) -> None:
@@ -474,9 +540,9 @@ class _Update:
             if value is None:
                 raise Failed(f"Parameters: [{name}] must have values")
             stored = _SSM_TYPE.fullmatch(parameter["Type"])
-            held = _held(self._stack, value) if stored else None
-            self.values[name] = (str(value), held)
-            final = value if held is None else held
+            self.values[name] = final = str(value)
+            if stored:
+                self.resolved[name] = final = _held(self._stack, final)
             is_list = "List" in (stored[1] if stored else parameter["Type"])
             self.scope.known[name] = final.split(",") if is_list else final
 
@@ -548,9 +614,10 @@ class _Update:
             with self._told_if_it_fails(wanted, "CREATE_FAILED"):
                 wanted.physical_resource_id = wanted.kind.create(generated, self._resolved(wanted))
             self._created.append(wanted)
-            self._stack.note(wanted, "CREATE_COMPLETE")
+            self._stack.note(wanted, "UPDATE_COMPLETE" if old else "CREATE_COMPLETE")
             return wanted
         wanted.physical_resource_id = old.physical_resource_id
+        wanted.status, wanted.updated = old.status, old.updated
         if unsure := _differing(old, wanted, wanted.kind.perhaps_create_only):
             raise Failed(
                 f"{name}: whether another {', '.join(unsure)} replaces it is not known here"
@@ -630,16 +697,26 @@ class _Update:
 
 
 def deploy(
-    account: str, region: str, name: str, template: str, parameters: Mapping[str, str]
-) -> str | None:
-    """Create the stack or update it, as CodePipeline's CREATE_UPDATE does; returns what went wrong."""
+    account: str,
+    region: str,
+    name: str,
+    template: str,
+    parameters: Mapping[str, str],
+    restore: Callable[[], None],
+) -> tuple[str, str | None]:
+    """Create the stack or update it, as CodePipeline's CREATE_UPDATE does; returns its id and what went wrong."""
     stacks = cloudformation_backends[account][region].stacks
     stack = next((each for each in stacks.values() if each.name == name), None)
     if stack is None:
         stack = MainStack(name, account, region)
-        stacks[stack.stack_id] = stack
     assert isinstance(stack, MainStack)  # stacks.py makes no others
-    return stack.deploy(template, parameters)
+    try:
+        carry_out = stack.begin(template, parameters, restore=restore)
+    except Failed as refusal:
+        return stack.stack_id, str(refusal)
+    stacks[stack.stack_id] = stack
+    # "No updates are to be performed." is no failure to CodePipeline.
+    return stack.stack_id, carry_out() if carry_out else None
 
 
 def _whole_attributes(node: Any) -> Any:

@@ -1,146 +1,38 @@
-"""The main pipeline: runs that take their time, deploy the databases, and tell EventBridge.
+"""CodePipeline's API, and what a test may do to a pipeline.
 
-moto's executions have succeeded as soon as they are started. What is restored here, from the CodePipeline
-API reference (botocore's ``codepipeline`` model), the CodePipeline User Guide's *How pipeline executions
-work* and *Monitoring CodePipeline events*, and the CloudFormation reference of ``AWS::RDS::DBCluster``:
+moto's executions have succeeded as soon as they are started, and it knows no stages, actions or roll-backs. The
+rules of a run are in ``runs.py``; restored here, from the CodePipeline API reference (botocore's
+``codepipeline`` model), are the operations on runs: equal ``clientRequestToken``s start one run, listings
+are newest first and in pages, and an operation that a run's state does not allow is refused.
 
-- equal ``clientRequestToken``s start one run;
-- a run is ``InProgress`` until it ends; it can be stopped; one run at a time may occupy the deploy stage;
-- a newer run supersedes an older one, here as soon as it starts, if the older one has not reached the deploy
-  stage. That is simpler than AWS, where an older run is superseded only while it waits between two stages, so
-  that two runs started shortly after each other may both deploy;
-- every change of a run's state is an event on the account's bus;
-- executions are listed newest first, in pages.
-
-The deploy stage does what CloudFormation does with ``SnapshotIdentifier`` read from Parameter Store: the
-same value as deployed last leaves the cluster alone; another one has a new cluster restored from that
-snapshot, under a new name, and the old one deleted; what cannot be restored rolls back and fails the run.
-A pipeline that is given a template deploys that instead, as a stack (``mainstack.py``).
+Stages can be defined at creation, or with UpdatePipeline. By default they are Source, Build, Deploy and Test.
+Deploy has a CloudFormation action for each stack; without a template of its own, a stack restores one
+cluster for each database from the snapshot that its parameter names.
 """
 
 import base64
 import json
 import re
-import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
 import moto.codepipeline.urls
 from moto.codepipeline.exceptions import PipelineNotFoundException
-from moto.codepipeline.models import (
-    CodePipeline,
-    CodePipelineBackend,
-    PipelineExecution,
-    codepipeline_backends,
-)
+from moto.codepipeline.models import CodePipeline, CodePipelineBackend, codepipeline_backends
 from moto.codepipeline.responses import CodePipelineResponse
-from moto.core.exceptions import JsonRESTError, ServiceException
+from moto.core.exceptions import JsonRESTError
+from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
-from moto.rds.models import rds_backends
-from moto.ssm.models import ssm_backends
 
-from localcloud import accounts, identities, rules
+from localcloud import accounts, identities
+from localcloud.runs import SUCCEEDED, Behaviour, Json, Run, Runner, runs_of, seconds
 
-OUTCOMES = ("Succeeded", "Failed", "FailedAfterDeploy")
-
+_DEFAULT_STAGES = ("Source", "Build", "Deploy", "Test")
+_ALIASES = {"Failed": "Failed in Build", "FailedAfterDeploy": "Failed in Test"}
+_EVENT_FAULTS = ("lost", "late", "twice")
 _TOKEN = re.compile(r"[a-zA-Z0-9-]{1,128}")
-_RUN_SECONDS = 1.0
 _MOST_RESULTS = 100
-_STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Stopped": "STOPPED"}
-
-
-@dataclass
-class Database:
-    """A database of the stack: where its snapshot's ARN is read from, and what is deployed.
-
-    ``cluster`` is the present cluster's identifier. Before the first deployment it is the name the cluster
-    has if it exists, and what the names of all later ones begin with.
-    """
-
-    parameter: str
-    cluster: str
-    prefix: str
-    value: str | None = None
-
-
-@dataclass
-class Behaviour:
-    """What CodePipeline does not know of a pipeline: what it does, and what is to happen to it."""
-
-    run_seconds: float = _RUN_SECONDS
-    databases: list[Database] = field(default_factory=list)
-    template: str | None = None
-    parameters: dict[str, str] = field(default_factory=dict)
-    next_outcomes: list[str] = field(default_factory=list)
-    start_error: str | None = None
-    tokens: dict[str, str] = field(default_factory=dict)
-    deploying: "Run | None" = None
-    changed: threading.Condition = field(default_factory=threading.Condition)
-
-
-class Run(PipelineExecution):
-    """A pipeline execution under way.
-
-    ``half`` is how long it is before the deploy stage, and in it, in seconds of real time.
-    """
-
-    def __init__(
-        self,
-        pipeline: CodePipeline,
-        variables: list[dict[str, str]] | None,
-        behaviour: Behaviour,
-        started_by: str,
-    ) -> None:
-        definition = pipeline.pipeline
-        super().__init__(definition["name"], definition["version"], variables)
-        self.status = "InProgress"
-        self.behaviour = behaviour
-        self.half = behaviour.run_seconds / 2
-        self.outcome = behaviour.next_outcomes.pop(0) if behaviour.next_outcomes else OUTCOMES[0]
-        self.before_deploy = True
-        self.stop_reason: str | None = None
-        self.waking = threading.Event()
-        self.thread: threading.Thread | None = None
-        self._trigger = {"triggerType": "StartPipelineExecution", "triggerDetail": started_by}
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing will happen to it any more."""
-        return self.status not in ("InProgress", "Stopping")
-
-    def change(self, status: str, summary: str | None = None) -> None:
-        """Enter a status; the behaviour's condition must be held."""
-        self.status = status
-        self.status_summary = summary
-        self.last_update_time = datetime.now(UTC).replace(tzinfo=None)
-        if self.ended:
-            self.waking.set()
-        self.behaviour.changed.notify_all()
-
-    def to_dict(self) -> dict[str, Any]:
-        """GetPipelineExecution's answer."""
-        return super().to_dict() | {
-            "trigger": self._trigger,
-            "executionMode": "SUPERSEDED",
-            "executionType": "STANDARD",
-        }
-
-    def to_summary_dict(self) -> dict[str, Any]:
-        """ListPipelineExecutions' answer; times as the JSON protocol has them, seconds of the epoch."""
-        summary = super().to_summary_dict() | {
-            "startTime": self.start_time.replace(tzinfo=UTC).timestamp(),
-            "lastUpdateTime": self.last_update_time.replace(tzinfo=UTC).timestamp(),
-            "trigger": self._trigger,
-            "executionMode": "SUPERSEDED",
-            "executionType": "STANDARD",
-        }
-        if self.stop_reason is not None:
-            summary["stopTrigger"] = {"reason": self.stop_reason}
-        return summary
 
 
 class RunningCodePipelineBackend(CodePipelineBackend):
@@ -148,6 +40,7 @@ class RunningCodePipelineBackend(CodePipelineBackend):
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
+        self.runner = Runner(account_id, region_name)
         self._behaviours: dict[str, Behaviour] = {}
 
     @property
@@ -156,15 +49,14 @@ class RunningCodePipelineBackend(CodePipelineBackend):
         return moto.codepipeline.urls
 
     def behaviour(self, name: str) -> Behaviour:
-        """What the pipeline does; one made through the API alone deploys nothing."""
+        """Return what the pipeline does; one made through the API alone deploys nothing."""
         return self._behaviours.setdefault(name, Behaviour())
 
     def start_run(
         self, name: str, variables: list[dict[str, str]] | None, token: str, started_by: str
     ) -> str:
-        """StartPipelineExecution: the new run's id, or that of the run the token has started."""
-        pipeline = self._pipeline(name)
-        behaviour = self.behaviour(name)
+        """Start a run; returns its id, or that of the run that the token has started."""
+        pipeline, behaviour = self._pipeline(name), self.behaviour(name)
         if not _TOKEN.fullmatch(token):
             raise _error(
                 "ValidationException",
@@ -177,23 +69,16 @@ class RunningCodePipelineBackend(CodePipelineBackend):
                 raise _error(code, "The local cloud was told to answer so.")
             if token in behaviour.tokens:
                 return behaviour.tokens[token]
-            older = [
-                run for run in _runs(pipeline) if run.status == "InProgress" and run.before_deploy
-            ]
-            for run in older:
-                run.change("Superseded")
-            new = Run(pipeline, variables, behaviour, started_by)
-            behaviour.tokens[token] = new.pipeline_execution_id
-            pipeline.executions[new.pipeline_execution_id] = new
-        for run in older:
-            self._announce(run, "SUPERSEDED")
-        self._announce(new, "STARTED")
-        new.thread = threading.Thread(target=self._carry_out, args=(new,), daemon=True)
-        new.thread.start()
-        return new.pipeline_execution_id
+            trigger = {"triggerType": "StartPipelineExecution", "triggerDetail": started_by}
+            run = Run(pipeline, behaviour, trigger, variables=variables)
+            behaviour.tokens[token] = run.pipeline_execution_id
+            stages = pipeline.pipeline["stages"]
+            superseded = self.runner.enlist(run, stages[0])
+        self.runner.begin(run, stages, "STARTED", superseded=superseded)
+        return run.pipeline_execution_id
 
     def stop_run(self, name: str, execution_id: str, abandon: bool, reason: str | None) -> str:
-        """StopPipelineExecution: at once if abandoned, else when the stage it is in has come to its end."""
+        """Stop a run: at once if abandoned, else when its actions in progress have completed."""
         run = self._pipeline(name).executions.get(execution_id)
         if not isinstance(run, Run):
             raise _error(
@@ -215,45 +100,138 @@ class RunningCodePipelineBackend(CodePipelineBackend):
             states = ["STOPPING"] if run.status == "InProgress" else []
             run.change("Stopping")
             if abandon:
-                run.change("Stopped")
+                run.withdraw("Stopped")
                 states.append("STOPPED")
         for state in states:
-            self._announce(run, state)
+            self.runner.announce(run, state)
         return execution_id
+
+    def retry_stage(self, name: str, stage: str, execution_id: str, mode: str) -> str:
+        """Continue a run at the stage in which it failed, with all its actions or those that did not succeed."""
+        pipeline, behaviour = self._pipeline(name), self.behaviour(name)
+        position = _position(pipeline, stage)
+        with behaviour.changed:
+            run = behaviour.latest.get(stage)
+            if run is None or run.pipeline_execution_id != execution_id:
+                raise _error(
+                    "NotLatestPipelineExecutionException",
+                    f"The execution {execution_id} is not the latest one of stage {stage}",
+                )
+            unchanged = run.pipeline_version == pipeline.pipeline["version"]
+            if not (unchanged and run.ended and run.stages[stage] == "Failed"):
+                raise _error("StageNotRetryableException", f"Stage {stage} cannot be retried")
+            done = {
+                action.name
+                for action in behaviour.actions
+                if action.run is run and action.stage == stage and action.status == SUCCEEDED
+            }
+            run.begin_attempt()
+            run.change("InProgress")
+            run.occupy(stage)
+        # A rollback is of one stage.
+        stages = pipeline.pipeline["stages"][position : position + 1 if run.target else None]
+        done = set() if mode == "ALL_ACTIONS" else done
+        self.runner.begin(run, stages, "RESUMED", done=done)
+        return execution_id
+
+    def roll_back_stage(self, name: str, stage: str, target_id: str, started_by: str) -> str:
+        """Run a stage again as the target did; returns the new run's id."""
+        pipeline, behaviour = self._pipeline(name), self.behaviour(name)
+        position = _position(pipeline, stage)
+        with behaviour.changed:
+            target = pipeline.executions.get(target_id)
+            if not isinstance(target, Run):
+                raise _error(
+                    "PipelineExecutionNotFoundException",
+                    f"There is no execution {target_id} of pipeline {name}",
+                )
+            if target.pipeline_version != pipeline.pipeline["version"]:
+                raise _error(
+                    "PipelineExecutionOutdatedException",
+                    f"The execution {target_id} is of an earlier version of the pipeline",
+                )
+            if position == 0 or not target.is_target(stage):
+                raise _error(
+                    "UnableToRollbackStageException",
+                    f"Stage {stage} cannot be rolled back to execution {target_id}",
+                )
+            trigger = {"triggerType": "ManualRollback", "triggerDetail": started_by}
+            run = Run(pipeline, behaviour, trigger, target=target)
+            declaration = pipeline.pipeline["stages"][position]
+            self.runner.enlist(run, declaration)
+        self.runner.begin(run, [declaration], "STARTED")
+        return run.pipeline_execution_id
+
+    def put_approval_result(
+        self, name: str, stage: str, action: str, token: str, result: dict[str, str]
+    ) -> float:
+        """Approve or reject; returns when."""
+        pipeline, behaviour = self._pipeline(name), self.behaviour(name)
+        declared = pipeline.pipeline["stages"][_position(pipeline, stage)]["actions"]
+        if action not in [each["name"] for each in declared]:
+            raise _error("ActionNotFoundException", f"Stage {stage} has no action {action}")
+        with behaviour.changed:
+            found = next((each for each in behaviour.actions if each.token == token), None)
+            if found is None or (found.stage, found.name) != (stage, action):
+                raise _error("InvalidApprovalTokenException", "Invalid approval token")
+            if found.status != "InProgress":
+                raise _error("ApprovalAlreadyCompletedException", "Approval already completed")
+            approved = result["status"] == "Approved"
+            found.finish(SUCCEEDED if approved else "Failed", result["summary"])
+            return seconds(found.updated)
+
+    def set_transition(
+        self, name: str, stage: str, *, enabled: bool, changed_by: str, reason: str | None = None
+    ) -> None:
+        """Let runs enter the stage or not; only inbound transitions are known here."""
+        _position(self._pipeline(name), stage)
+        behaviour = self.behaviour(name)
+        with behaviour.changed:
+            state = {
+                "enabled": enabled,
+                "lastChangedBy": changed_by,
+                "lastChangedAt": seconds(utcnow()),
+            }
+            behaviour.transitions[stage] = state | ({"disabledReason": reason} if reason else {})
+            behaviour.changed.notify_all()
 
     def page_of_executions(
         self, name: str, most: int, token: str | None
-    ) -> tuple[list[dict[str, Any]], str | None]:
-        """ListPipelineExecutions: one page, newest first, and the token of the next one."""
-        if not 1 <= most <= _MOST_RESULTS:
-            raise _error(
-                "ValidationException",
-                f"1 validation error detected: Value '{most}' at 'maxResults' failed to satisfy "
-                f"constraint: Member must have value between 1 and {_MOST_RESULTS}",
-            )
-        newest_first = list(reversed(list(self._pipeline(name).executions.values())))
-        start = 0
-        if token is not None:
-            ids = [execution.pipeline_execution_id for execution in newest_first]
-            try:
-                start = ids.index(base64.b64decode(token).decode()) + 1
-            except ValueError as error:
-                raise _error("InvalidNextTokenException", "Invalid nextToken") from error
-        page = newest_first[start : start + most]
-        more = start + most < len(newest_first)
-        return (
-            [execution.to_summary_dict() for execution in page],
-            base64.b64encode(page[-1].pipeline_execution_id.encode()).decode() if more else None,
-        )
+    ) -> tuple[list[Json], str | None]:
+        """Return one page of runs, newest first, and the token of the next one."""
+        pipeline, behaviour = self._pipeline(name), self.behaviour(name)
+        with behaviour.changed:
+            listed = [run.listed(first_page=token is None) for run in runs_of(pipeline)]
+        summaries = [summary for summary in reversed(listed) if summary]
+        return _page(summaries, "pipelineExecutionId", most, token)
 
-    def state(self, name: str) -> dict[str, Any]:
-        """GetPipelineState: for each stage, the newest run that has reached it, and how it fared there."""
-        pipeline = self._pipeline(name)
-        newest_first = _runs(pipeline)[::-1]
-        first, *later = pipeline.pipeline["stages"]
-        stages = [_stage(first["name"], newest_first, lambda run: run.before_deploy)]
-        deployed = [run for run in newest_first if not run.before_deploy]
-        stages += [_stage(stage["name"], deployed, lambda _: True) for stage in later]
+    def page_of_actions(
+        self, name: str, wanted: Json, most: int, token: str | None
+    ) -> tuple[list[Json], str | None]:
+        """Return one page of action executions, newest first, and the token of the next one."""
+        pipeline, behaviour = self._pipeline(name), self.behaviour(name)
+        latest = wanted.get("latestInPipelineExecution", {})
+        execution_id = latest.get("pipelineExecutionId") or wanted.get("pipelineExecutionId")
+        if execution_id and execution_id not in pipeline.executions:
+            raise _error(
+                "PipelineExecutionNotFoundException",
+                f"There is no execution {execution_id} of pipeline {name}",
+            )
+        with behaviour.changed:
+            details = [
+                action.to_detail()
+                for action in reversed(behaviour.actions)
+                if execution_id in (None, action.run.pipeline_execution_id)
+                # "Latest" is taken to be the latest attempt.
+                and (latest.get("startTimeRange") != "Latest" or action.of_latest_attempt)
+            ]
+        return _page(details, "actionExecutionId", most, token)
+
+    def state(self, name: str) -> Json:
+        """Return the state of each stage and its actions."""
+        pipeline, behaviour = self._pipeline(name), self.behaviour(name)
+        with behaviour.changed:
+            stages = [_stage_state(behaviour, stage) for stage in pipeline.pipeline["stages"]]
         return {
             "pipelineName": name,
             "pipelineVersion": pipeline.pipeline["version"],
@@ -262,23 +240,39 @@ class RunningCodePipelineBackend(CodePipelineBackend):
             "updated": pipeline.metadata["updated"],
         }
 
+    def update_pipeline(self, pipeline: Json) -> Json:
+        """Change the structure; runs in progress are cancelled."""
+        updated = super().update_pipeline(pipeline)
+        behaviour = self.behaviour(pipeline["name"])
+        with behaviour.changed:
+            running = [run for run in runs_of(self.pipelines[pipeline["name"]]) if not run.ended]
+            for run in running:
+                run.withdraw("Cancelled")
+        for run in running:
+            self.runner.announce(run, "CANCELED")
+        return updated
+
     def delete_pipeline(self, name: str) -> None:
-        """DeletePipeline; its runs end with it."""
-        self._forget_runs(filter(None, [self.pipelines.get(name)]))
+        """Delete the pipeline; its runs end with it."""
+        self._forget_runs(name)
         self._behaviours.pop(name, None)
         super().delete_pipeline(name)
 
     def reset(self) -> None:
         """Forget everything, with no run left that would still change or say something."""
-        self._forget_runs(self.pipelines.values())
+        for name in self.pipelines:
+            self._forget_runs(name)
         super().reset()
 
-    @staticmethod
-    def _forget_runs(pipelines: Iterable[CodePipeline]) -> None:
-        for run in [run for pipeline in pipelines for run in _runs(pipeline)]:
-            with run.behaviour.changed:
+    def _forget_runs(self, name: str) -> None:
+        behaviour, runs = self.behaviour(name), runs_of(self._pipeline(name))
+        with behaviour.changed:
+            behaviour.forgotten = True
+            for run in runs:
                 if not run.ended:
-                    run.change("Cancelled")
+                    run.withdraw("Cancelled")
+            behaviour.changed.notify_all()
+        for run in runs:
             if run.thread is not None:
                 run.thread.join()
 
@@ -290,164 +284,121 @@ class RunningCodePipelineBackend(CodePipelineBackend):
             )
         return pipeline
 
-    def _carry_out(self, run: Run) -> None:
-        """One run's thread: wait, enter the deploy stage when it is free, deploy, wait, end."""
-        behaviour = run.behaviour
-        run.waking.wait(run.half)
-        if run.outcome == "Failed":
-            self._end(run, "Failed", "An action before the deploy stage failed.")
-            return
-        with behaviour.changed:
-            behaviour.changed.wait_for(
-                lambda: run.status != "InProgress" or not behaviour.deploying
-            )
-            entered = run.status == "InProgress"
-            if entered:
-                run.before_deploy = False
-                behaviour.deploying = run
-        if not entered:
-            self._end(run, "Stopped")
-            return
-        try:
-            problem = self._enter_deploy(run.pipeline_name, behaviour)
-            if problem is None:
-                run.waking.wait(run.half)
-        except Exception as error:  # noqa: BLE001 (whatever it is, a run must not be left in progress)
-            problem = f"{type(error).__name__}: {error}"
-        finally:
-            with behaviour.changed:
-                behaviour.deploying = None
-                behaviour.changed.notify_all()
-        if problem is None and run.outcome == "FailedAfterDeploy":
-            problem = "An action after the deployment failed."
-        self._end(run, "Failed" if problem else "Succeeded", problem)
-
-    def _end(self, run: Run, status: str, summary: str | None = None) -> None:
-        """End the run so, unless it has ended otherwise; one that is being stopped has been stopped."""
-        with run.behaviour.changed:
-            if run.ended:
-                return
-            final = "Stopped" if run.status == "Stopping" else status
-            run.change(final, summary)
-        self._announce(run, _STATES[final])
-
-    def _enter_deploy(self, name: str, behaviour: Behaviour) -> str | None:
-        """What the deploy stage does; returns what went wrong."""
-        if behaviour.template is None:
-            return self._deploy(behaviour.databases)
-        # moto's CloudFormation takes half a second to import, for which no other cloud should wait.
-        from localcloud import mainstack  # noqa: PLC0415
-
-        return mainstack.deploy(
-            self.account_id, self.region_name, name, behaviour.template, behaviour.parameters
-        )
-
-    def _deploy(self, databases: list[Database]) -> str | None:
-        """Replace the clusters whose parameter has changed, all or none; returns what went wrong."""
-        rds: Any = rds_backends[self.account_id][self.region_name]
-        replacements: list[tuple[Database, str, str]] = []
-        try:
-            for database in databases:
-                value = self._value_of(database.parameter)
-                if value == database.value:
-                    continue
-                source = rds.find(value)
-                identifier = f"{database.prefix}-{uuid4().hex[:6]}"
-                rds.restore_db_cluster_from_snapshot(
-                    value,
-                    {
-                        "db_cluster_identifier": identifier,
-                        "engine": source.engine,
-                        "engine_version": source.engine_version,
-                    },
-                )
-                replacements.append((database, value, identifier))
-        except ServiceException as error:
-            for _, _, identifier in replacements:
-                rds.delete_db_cluster(identifier)
-            return str(error)
-        for database, value, identifier in replacements:
-            # What cannot be deleted when a stack cleans up (nothing there, or deletion protection) is left
-            # as it is; the update has been completed all the same.
-            with suppress(ServiceException):
-                rds.delete_db_cluster(database.cluster)
-            database.value, database.cluster = value, identifier
-        return None
-
-    def _value_of(self, name: str) -> str:
-        parameter = ssm_backends[self.account_id][self.region_name].get_parameter(name)
-        if parameter is None:
-            raise ServiceException(
-                "ValidationError", f"Unable to fetch parameters [{name}] from parameter store"
-            )
-        return str(parameter.value)
-
-    def _announce(self, run: Run, state: str) -> None:
-        """Put the run's change of state on the account's bus."""
-        pipeline_arn = (
-            f"arn:aws:codepipeline:{self.region_name}:{self.account_id}:{run.pipeline_name}"
-        )
-        event = {
-            "version": "0",
-            "id": str(uuid4()),
-            "detail-type": "CodePipeline Pipeline Execution State Change",
-            "source": "aws.codepipeline",
-            "account": self.account_id,
-            "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-            "region": self.region_name,
-            "resources": [pipeline_arn],
-            "detail": {
-                "pipeline": run.pipeline_name,
-                "execution-id": run.pipeline_execution_id,
-                "start-time": f"{run.start_time.isoformat(timespec='milliseconds')}Z",
-                "state": state,
-                "version": float(run.pipeline_version),
-            },
-        }
-        rules.publish(self.account_id, self.region_name, event)
-
 
 class RunningCodePipelineResponse(CodePipelineResponse):
-    """moto's CodePipeline API with the parameters and the operation it leaves out."""
+    """moto's CodePipeline API with the parameters and the operations it leaves out."""
 
     @property
     def codepipeline_backend(self) -> Any:
-        """The backend, which :func:`install` has replaced."""
+        """Return the backend, which :func:`install` has replaced."""
         return codepipeline_backends[self.current_account][self.region]
 
     def start_pipeline_execution(self) -> str:
         """Start a run; a client that sends no token has every request taken for a new one."""
-        execution_id = self.codepipeline_backend.start_run(
-            self._get_param("name"),
-            self._get_param("variables"),
-            self._get_param("clientRequestToken", str(uuid4())),
-            identities.identify(self.access_key, self.headers.get("X-Amz-Security-Token")).arn,
+        return self._execution(
+            self.codepipeline_backend.start_run(
+                self._get_param("name"),
+                self._get_param("variables"),
+                self._get_param("clientRequestToken", str(uuid4())),
+                self._caller(),
+            )
         )
-        return json.dumps({"pipelineExecutionId": execution_id})
 
     def stop_pipeline_execution(self) -> str:
         """Stop a run."""
-        execution_id = self.codepipeline_backend.stop_run(
-            self._get_param("pipelineName"),
-            self._get_param("pipelineExecutionId"),
-            bool(self._get_param("abandon", False)),
-            self._get_param("reason"),
+        return self._execution(
+            self.codepipeline_backend.stop_run(
+                self._get_param("pipelineName"),
+                self._get_param("pipelineExecutionId"),
+                bool(self._get_param("abandon", False)),
+                self._get_param("reason"),
+            )
         )
-        return json.dumps({"pipelineExecutionId": execution_id})
+
+    def retry_stage_execution(self) -> str:
+        """Retry a stage."""
+        return self._execution(
+            self.codepipeline_backend.retry_stage(
+                *self._stage(),
+                self._get_param("pipelineExecutionId"),
+                self._get_param("retryMode"),
+            )
+        )
+
+    def rollback_stage(self) -> str:
+        """Roll a stage back."""
+        return self._execution(
+            self.codepipeline_backend.roll_back_stage(
+                *self._stage(), self._get_param("targetPipelineExecutionId"), self._caller()
+            )
+        )
+
+    def put_approval_result(self) -> str:
+        """Approve or reject."""
+        approved_at = self.codepipeline_backend.put_approval_result(
+            *self._stage(),
+            self._get_param("actionName"),
+            self._get_param("token"),
+            self._get_param("result"),
+        )
+        return json.dumps({"approvedAt": approved_at})
+
+    def disable_stage_transition(self) -> str:
+        """Keep runs from entering a stage."""
+        return self._set_transition(enabled=False)
+
+    def enable_stage_transition(self) -> str:
+        """Let runs enter a stage again."""
+        return self._set_transition(enabled=True)
 
     def list_pipeline_executions(self) -> str:
         """List one page of runs."""
-        summaries, token = self.codepipeline_backend.page_of_executions(
-            self._get_param("pipelineName"),
-            self._get_param("maxResults", _MOST_RESULTS),
-            self._get_param("nextToken"),
+        return self._listing(
+            "pipelineExecutionSummaries",
+            self.codepipeline_backend.page_of_executions(
+                self._get_param("pipelineName"), *self._page_wanted()
+            ),
         )
-        page: dict[str, Any] = {"pipelineExecutionSummaries": summaries}
-        return json.dumps(page | ({"nextToken": token} if token else {}))
+
+    def list_action_executions(self) -> str:
+        """List one page of action executions."""
+        return self._listing(
+            "actionExecutionDetails",
+            self.codepipeline_backend.page_of_actions(
+                self._get_param("pipelineName"), self._get_param("filter", {}), *self._page_wanted()
+            ),
+        )
 
     def get_pipeline_state(self) -> str:
-        """Tell where the pipeline stands."""
+        """Return the state of the stages."""
         return json.dumps(self.codepipeline_backend.state(self._get_param("name")))
+
+    def _caller(self) -> str:
+        return identities.identify(self.access_key, self.headers.get("X-Amz-Security-Token")).arn
+
+    def _stage(self) -> tuple[str, str]:
+        return self._get_param("pipelineName"), self._get_param("stageName")
+
+    def _page_wanted(self) -> tuple[int, str | None]:
+        return self._get_param("maxResults", _MOST_RESULTS), self._get_param("nextToken")
+
+    def _set_transition(self, *, enabled: bool) -> str:
+        if self._get_param("transitionType") != "Inbound":
+            raise _error("ValidationException", "The local cloud knows inbound transitions only")
+        reason = self._get_param("reason")
+        self.codepipeline_backend.set_transition(
+            *self._stage(), enabled=enabled, changed_by=self._caller(), reason=reason
+        )
+        return "{}"
+
+    @staticmethod
+    def _execution(execution_id: str) -> str:
+        return json.dumps({"pipelineExecutionId": execution_id})
+
+    @staticmethod
+    def _listing(member: str, page: tuple[list[Json], str | None]) -> str:
+        entries, token = page
+        return json.dumps({member: entries} | ({"nextToken": token} if token else {}))
 
 
 def install() -> None:
@@ -456,25 +407,74 @@ def install() -> None:
     moto.codepipeline.urls.url_paths["{0}/$"] = RunningCodePipelineResponse.dispatch
 
 
+def reset() -> None:
+    """End every run before what it deploys is forgotten."""
+    for regions in codepipeline_backends.values():
+        for backend in regions.values():
+            backend.reset()
+
+
 def _error(code: str, message: str) -> JsonRESTError:
     return JsonRESTError(code, message)
 
 
-def _runs(pipeline: CodePipeline) -> list[Run]:
-    return [run for run in list(pipeline.executions.values()) if isinstance(run, Run)]
+def _position(pipeline: CodePipeline, stage: str) -> int:
+    names = [each["name"] for each in pipeline.pipeline["stages"]]
+    if stage not in names:
+        raise _error("StageNotFoundException", f"The pipeline has no stage {stage}")
+    return names.index(stage)
 
 
-def _stage(name: str, newest_first: list[Run], is_there: Callable[[Run], bool]) -> dict[str, Any]:
-    """A stage's state; a run that ``is_there`` no longer has succeeded in it."""
-    state: dict[str, Any] = {"stageName": name, "inboundTransitionState": {"enabled": True}}
-    for run in newest_first[:1]:
-        # A stage knows no status Superseded.
-        status = run.status.replace("Superseded", "Cancelled") if is_there(run) else "Succeeded"
-        state["latestExecution"] = {
-            "pipelineExecutionId": run.pipeline_execution_id,
-            "status": status,
-            "type": "STANDARD",
-        }
+def _page(
+    entries: Sequence[Json], key: str, most: int, token: str | None
+) -> tuple[list[Json], str | None]:
+    """Return the page after the entry that the token names, and the token of the next one."""
+    if not 1 <= most <= _MOST_RESULTS:
+        raise _error(
+            "ValidationException",
+            f"1 validation error detected: Value '{most}' at 'maxResults' failed to satisfy "
+            f"constraint: Member must have value between 1 and {_MOST_RESULTS}",
+        )
+    start = 0
+    if token is not None:
+        try:
+            start = [entry[key] for entry in entries].index(base64.b64decode(token).decode()) + 1
+        except ValueError as error:
+            raise _error("InvalidNextTokenException", "Invalid nextToken") from error
+    page = list(entries[start : start + most])
+    more = start + most < len(entries)
+    return page, base64.b64encode(page[-1][key].encode()).decode() if more else None
+
+
+def _stage_state(behaviour: Behaviour, stage: Json) -> Json:
+    name = stage["name"]
+    inbound = [_stage_execution(run, run.status) for run in behaviour.waiting.get(name, [])]
+    state: Json = {
+        "stageName": name,
+        "inboundTransitionState": behaviour.transitions.get(name, {"enabled": True}),
+        "inboundExecutions": inbound,
+        "actionStates": [_action_state(behaviour, name, each["name"]) for each in stage["actions"]],
+    }
+    if inbound:
+        state["inboundExecution"] = inbound[-1]
+    if run := behaviour.latest.get(name):
+        status = run.stages[name]
+        # A run is stopped in the stage that it is in.
+        status = "Stopping" if (status, run.status) == ("InProgress", "Stopping") else status
+        state["latestExecution"] = _stage_execution(run, status)
+    return state
+
+
+def _stage_execution(run: Run, status: str) -> Json:
+    kind = "ROLLBACK" if run.target else "STANDARD"
+    return {"pipelineExecutionId": run.pipeline_execution_id, "status": status, "type": kind}
+
+
+def _action_state(behaviour: Behaviour, stage: str, name: str) -> Json:
+    state: Json = {"actionName": name}
+    for action in behaviour.actions:
+        if (action.stage, action.name) == (stage, name):
+            state["latestExecution"] = action.to_state()
     return state
 
 
@@ -482,15 +482,15 @@ def _acceptance() -> Any:
     return codepipeline_backends[accounts.ACCEPTANCE][accounts.REGION]
 
 
-def _create_pipeline(body: dict[str, Any]) -> dict[str, Any]:
+def _create_pipeline(body: Json) -> Json:
     """POST: the main pipeline and its service role, in acceptance."""
     name, backend = body["name"], _acceptance()
     if name in backend.pipelines:
         raise ValueError(f"there is already a pipeline {name}")
-    databases = [
-        Database(database["parameter"], database["cluster"], database["cluster"])
-        for database in body["databases"]
-    ]
+    usual = body.get("stack") or name
+    stacks: dict[str, list[Json]] = {} if body["databases"] else {usual: []}
+    for database in body["databases"]:
+        stacks.setdefault(database.get("stack", usual), []).append(database)
     role = iam_backends[accounts.ACCEPTANCE]["aws"].create_role(
         role_name=f"{name}-service-role",
         assume_role_policy_document=_TRUST,
@@ -500,73 +500,150 @@ def _create_pipeline(body: dict[str, Any]) -> dict[str, Any]:
         tags=[],
         max_session_duration=None,
     )
-    backend.create_pipeline(_definition(name, role.arn), [])
+    declared = {
+        "name": name,
+        "roleArn": role.arn,
+        "artifactStore": {"type": "S3", "location": f"{name}-artifacts"},
+        "stages": [
+            _declare(each, name, list(stacks)) for each in body.get("stages", _DEFAULT_STAGES)
+        ],
+        "executionMode": body.get("mode", "SUPERSEDED"),
+        "pipelineType": "V2",
+    }
+    backend.create_pipeline(declared, [])
+    backend.behaviour(name).revision = {
+        stack: (_template(databases), {}) for stack, databases in stacks.items() if databases
+    }
     _patch_pipeline(body)
-    backend.behaviour(name).databases = databases
     return {"name": name, "role_arn": role.arn}
 
 
-def _patch_pipeline(body: dict[str, Any]) -> dict[str, Any]:
+def _patch_pipeline(body: Json) -> Json:
     """PATCH: how the next runs go, and what they deploy: a template and its parameters' values."""
     name, backend = body["name"], _acceptance()
     if name not in backend.pipelines:
         raise ValueError(f"there is no pipeline {name}")
-    behaviour = backend.behaviour(name)
-    outcomes = body.get("next_outcomes", behaviour.next_outcomes)
-    if not set(outcomes) <= set(OUTCOMES):
-        raise ValueError(f"a run's outcome is one of {OUTCOMES}")
+    behaviour, stages = backend.behaviour(name), backend.pipelines[name].pipeline["stages"]
+    wanted = body.get("next_outcomes", behaviour.next_outcomes)
+    outcomes = [_ALIASES.get(outcome, outcome) for outcome in wanted]
+    if not set(outcomes) <= (known := _outcomes(stages)):
+        raise ValueError(f"a run's outcome is one of {sorted(known)}")
+    faults = body.get("event_faults", [])
+    if not {fault["kind"] for fault in faults} <= set(_EVENT_FAULTS):
+        raise ValueError(f"an event's fault is one of {_EVENT_FAULTS}")
+    late: list[Json] = []
     with behaviour.changed:
         behaviour.run_seconds = float(body.get("run_seconds", behaviour.run_seconds))
-        behaviour.next_outcomes = list(outcomes)
+        behaviour.action_seconds = dict(body.get("action_seconds", behaviour.action_seconds))
+        behaviour.next_outcomes = outcomes
         behaviour.start_error = body.get("start_error", behaviour.start_error)
-        behaviour.template = body.get("template", behaviour.template)
-        behaviour.parameters = dict(body.get("parameters", behaviour.parameters))
+        behaviour.hold = set(body.get("hold", behaviour.hold))
+        behaviour.listing_lag = int(body.get("listing_lag", behaviour.listing_lag))
+        if "event_faults" in body:
+            behaviour.event_faults = [{"times": 1, **fault} for fault in faults]
+            late, behaviour.late_events = behaviour.late_events, late
+        if "template" in body:
+            stack = body.get("stack") or _stacks(stages)[0]
+            revision = (body["template"], dict(body.get("parameters", {})))
+            behaviour.revision = {**behaviour.revision, stack: revision}
+        behaviour.changed.notify_all()
+    for event in late:
+        backend.runner.publish(event)
     return {"name": name}
+
+
+def _get_held(query: Json) -> list[Json]:
+    """GET: the runs that are held, and where."""
+    return [
+        {"execution_id": run.pipeline_execution_id, "at": run.held_at}
+        for run in runs_of(_acceptance().pipelines[query["name"]])
+        if run.held_at
+    ]
 
 
 ROUTES = {
     ("POST", "/_cloud/pipelines"): _create_pipeline,
     ("PATCH", "/_cloud/pipelines"): _patch_pipeline,
+    ("GET", "/_cloud/pipelines/held"): _get_held,
 }
 
 _TRUST = """{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
 "Principal": {"Service": "codepipeline.amazonaws.com"}}]}"""
 
 
-def _definition(name: str, role_arn: str) -> dict[str, Any]:
-    """A pipeline of two stages, as GetPipeline shows it."""
-    bucket = f"{name}-artifacts"
+def _outcomes(stages: list[Json]) -> set[str]:
+    names = {stage["name"] for stage in stages}
+    failing = names | {action["name"] for stage in stages for action in stage["actions"]}
+    return {SUCCEEDED} | {f"Failed in {n}" for n in failing} | {f"Skip {n}" for n in names}
+
+
+def _stacks(stages: list[Json]) -> list[str]:
+    """Return the stacks that the pipeline deploys."""
+    configurations = [
+        each.get("configuration", {}) for stage in stages for each in stage["actions"]
+    ]
+    return [each["StackName"] for each in configurations if "StackName" in each]
+
+
+def _declare(stage: str | Json, pipeline: str, stacks: list[str]) -> Json:
+    """Declare a stage: the usual one of that name, with what else is given of it."""
+    given = {"name": stage} if isinstance(stage, str) else stage
+    name = given["name"]
+    source = {"S3Bucket": f"{pipeline}-artifacts", "S3ObjectKey": "infrastructure.zip"}
+    usual = {
+        "Source": [_action(name, "Source", "S3", **source)],
+        "Approval": [_action(name, "Approval", "Manual")],
+        "Deploy": [
+            _action(
+                name if stack == stacks[0] else f"{name}-{stack}",
+                "Deploy",
+                "CloudFormation",
+                ActionMode="CREATE_UPDATE",
+                StackName=stack,
+            )
+            | {"runOrder": order}
+            for order, stack in enumerate(stacks, 1)
+        ],
+    }
+    category = "Test" if name == "Test" else "Build"
+    build = [_action(name, category, "CodeBuild", ProjectName=f"{pipeline}-{name}".lower())]
+    return {"actions": usual.get(name, build), **given}
+
+
+def _action(name: str, category: str, provider: str, **configuration: str) -> Json:
+    kind = {"category": category, "owner": "AWS", "provider": provider, "version": "1"}
+    artifacts = [{"name": "infrastructure"}]
     return {
         "name": name,
-        "roleArn": role_arn,
-        "artifactStore": {"type": "S3", "location": bucket},
-        "stages": [
-            {
-                "name": "Source",
-                "actions": [
-                    _action("Source", "Source", "S3")
-                    | {
-                        "configuration": {"S3Bucket": bucket, "S3ObjectKey": "infrastructure.zip"},
-                        "outputArtifacts": [{"name": "infrastructure"}],
-                    }
-                ],
-            },
-            {
-                "name": "Deploy",
-                "actions": [
-                    _action("Deploy", "Deploy", "CloudFormation")
-                    | {
-                        "configuration": {"ActionMode": "CREATE_UPDATE", "StackName": name},
-                        "inputArtifacts": [{"name": "infrastructure"}],
-                    }
-                ],
-            },
-        ],
-        "executionMode": "SUPERSEDED",
-        "pipelineType": "V2",
+        "actionTypeId": kind,
+        "configuration": configuration,
+        "inputArtifacts": artifacts if category in ("Build", "Deploy", "Test") else [],
+        "outputArtifacts": artifacts if category == "Source" else [],
     }
 
 
-def _action(name: str, category: str, provider: str) -> dict[str, Any]:
-    kind = {"category": category, "owner": "AWS", "provider": provider, "version": "1"}
-    return {"name": name, "actionTypeId": kind}
+def _template(databases: list[Json]) -> str:
+    """Return a template of one cluster for each database, restored from what its parameter holds."""
+    parameters, resources = {}, {}
+    for database in databases:
+        name = re.sub("[^A-Za-z0-9]", "", database["cluster"].title())
+        engine = database.get("engine", "aurora-postgresql")
+        properties = {
+            "EngineVersion": database.get("engine_version", "15.4"),
+            "SnapshotIdentifier": {"Ref": f"{name}Snapshot"},
+        }
+        if engine not in _OWN_TYPE:
+            properties["Engine"] = engine
+        parameters[f"{name}Snapshot"] = {
+            "Type": "AWS::SSM::Parameter::Value<String>",
+            "Default": database["parameter"],
+        }
+        resources[name] = {
+            "Type": _OWN_TYPE.get(engine, "AWS::RDS::DBCluster"),
+            "DeletionPolicy": "Delete",
+            "Properties": properties,
+        }
+    return json.dumps({"Parameters": parameters, "Resources": resources})
+
+
+_OWN_TYPE = {"docdb": "AWS::DocDB::DBCluster", "neptune": "AWS::Neptune::DBCluster"}

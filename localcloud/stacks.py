@@ -36,9 +36,11 @@ from moto.logs.models import logs_backends
 from moto.sns.models import sns_backends
 
 from localcloud import authorization, identities
-from localcloud.mainstack import KINDS, Failed, Kind, MainStack, Properties
+from localcloud.mainstack import CONTROLS, KINDS, Failed, Kind, MainStack, Properties
 
 _SECONDS = 0.2
+# The API reference bounds a page by its size only; the paged answers of AWS have 100.
+_RESOURCES_A_PAGE = 100
 _under_way: set[threading.Timer] = set()
 _takes = {"seconds": _SECONDS}  # of real time, an operation
 
@@ -307,6 +309,34 @@ class StackResponse(CloudFormationResponse):
                 _soon(functools.partial(_delete, backend, stack))
         return EmptyResult()
 
+    def continue_update_rollback(self) -> ActionResult:
+        """ContinueUpdateRollback."""
+        stack: Any = self.cloudformation_backend.get_stack(self._get_param("StackName"))
+        try:
+            stack.continue_rollback()
+        except Failed as refusal:
+            raise ValidationError(message=str(refusal)) from refusal
+        return ActionResult({})
+
+    def list_stack_resources(self) -> ActionResult:
+        """ListStackResources, in pages; moto takes every resource for created with the stack."""
+        stack: Any = self.cloudformation_backend.get_stack(self._get_param("StackName"))
+        resources = list(stack.resources.values())
+        start = int(self._get_param("NextToken") or 0)
+        page = [
+            {
+                "LogicalResourceId": each.logical_resource_id,
+                "PhysicalResourceId": each.physical_resource_id,
+                "ResourceType": each.cf_resource_type,
+                "ResourceStatus": each.status,
+                "LastUpdatedTimestamp": each.updated,
+            }
+            for each in resources[start : start + _RESOURCES_A_PAGE]
+        ]
+        more = start + _RESOURCES_A_PAGE < len(resources)
+        token = str(start + _RESOURCES_A_PAGE) if more else None
+        return ActionResult({"StackResourceSummaries": page, "NextToken": token})
+
     def create_change_set(self) -> ActionResult:
         """CreateChangeSet, which moto would do on stacks of its own."""
         raise ValidationError(message="the local cloud knows no change sets")
@@ -359,6 +389,7 @@ def reset() -> None:
         timer.cancel()
         timer.join()
     _under_way.clear()
+    CONTROLS.clear()
     _takes["seconds"] = _SECONDS
 
 
@@ -368,4 +399,10 @@ def _set_seconds(body: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-ROUTES = {("PUT", "/_cloud/stacks"): _set_seconds}
+def _patch_stack(body: dict[str, Any]) -> dict[str, Any]:
+    """PATCH: how the stack's next roll-back goes."""
+    CONTROLS[body.pop("name")] = body
+    return {}
+
+
+ROUTES = {("PUT", "/_cloud/stacks"): _set_seconds, ("PATCH", "/_cloud/stacks"): _patch_stack}

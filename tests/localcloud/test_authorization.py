@@ -17,6 +17,7 @@ from localcloud.client import LocalCloud
 from localcloud.wire import Call
 
 PARAMETER = f"arn:aws:ssm:{REGION}:{ACCEPTANCE}:parameter"
+STACKS = f"arn:aws:cloudformation:{REGION}:{ACCEPTANCE}:stack"
 SNAPSHOTS = f"arn:aws:rds:{REGION}:{ACCEPTANCE}:cluster-snapshot"
 ROLE = "db-restore-from-snapshot"
 SESSION = f"arn:aws:sts::{ACCEPTANCE}:assumed-role/{ROLE}/night"
@@ -129,6 +130,23 @@ def test_what_is_not_known_of_a_policy_is_never_passed_over(
          [f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:main"]),
         ("codepipeline", "ListPipelineExecutions", {"pipelineName": "main"},
          [f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:main"]),
+        ("codepipeline", "ListActionExecutions", {"pipelineName": "main"},
+         [f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:main"]),
+        ("codepipeline", "GetPipelineState", {"name": "main"},
+         [f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:main"]),
+        ("codepipeline", "RetryStageExecution", {"pipelineName": "main", "stageName": "Deploy"},
+         [f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:main/Deploy"]),
+        ("codepipeline", "PutApprovalResult",
+         {"pipelineName": "main", "stageName": "Approval", "actionName": "Lead"},
+         [f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:main/Approval/Lead"]),
+        ("cloudformation", "DescribeStacks", {"StackName": "main"},
+         [f"arn:aws:cloudformation:{REGION}:{ACCEPTANCE}:stack/main/*"]),
+        ("cloudformation", "ListStackResources", {"StackName": f"{STACKS}/main/1"},
+         [f"{STACKS}/main/1"]),
+        ("cloudformation", "DescribeStacks", {}, ["*"]),
+        ("rds", "DescribeDBClusters", {"DBClusterIdentifier": "Orders"},
+         [f"arn:aws:rds:{REGION}:{ACCEPTANCE}:cluster:orders"]),
+        ("rds", "DescribeDBClusters", {}, [f"arn:aws:rds:{REGION}:{ACCEPTANCE}:cluster:*"]),
         ("rds", "DescribeDBClusterSnapshots", {"DBClusterSnapshotIdentifier": "x"}, ["*"]),
         ("rds", "CopyDBClusterSnapshot",
          {"SourceDBClusterSnapshotIdentifier": "arn:aws:rds:source",

@@ -104,6 +104,35 @@ def stacks(cloud: LocalCloud) -> Stacks:
 # --- stacks ---------------------------------------------------------------------------------------
 
 
+def test_resources_are_listed_in_pages_with_their_own_status(stacks: Stacks) -> None:
+    """The API reference of ListStackResources, which pages; DescribeStackResources has 100 at most."""
+    resources = {f"N{number}": note(f"/many/{number}") for number in range(101)}
+    stacks.create(resources)
+    stacks.update(resources | {"N7": note("/many/7", "2")})
+
+    pages = list(stacks.api.get_paginator("list_stack_resources").paginate(StackName=NAME))
+
+    listed = [each for page in pages for each in page["StackResourceSummaries"]]
+    assert [len(page["StackResourceSummaries"]) for page in pages] == [100, 1]
+    assert {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in listed} == {
+        name: resource["Properties"]["Name"] for name, resource in resources.items()
+    }
+    updated = [e["LogicalResourceId"] for e in listed if e["ResourceStatus"] == "UPDATE_COMPLETE"]
+    assert (updated, {each["ResourceStatus"] for each in listed}) == (
+        ["N7"],
+        {"CREATE_COMPLETE", "UPDATE_COMPLETE"},
+    )
+
+
+def test_a_stack_that_is_not_there_is_a_validation_error(stacks: Stacks) -> None:
+    for operation in ("describe_stacks", "list_stack_resources"):
+        with pytest.raises(ClientError) as caught:
+            getattr(stacks.api, operation)(StackName="none")
+        error = caught.value.response["Error"]
+        expected = ("ValidationError", "Stack with id none does not exist")
+        assert (error["Code"], error["Message"]) == expected
+
+
 def test_an_operation_takes_time_in_which_another_one_is_refused(stacks: Stacks) -> None:
     stacks.cloud.set_stack_seconds(1)
     made = stacks.api.create_stack(StackName=NAME, **_template({"A": note("/note/a")}))

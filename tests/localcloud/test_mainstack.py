@@ -4,13 +4,14 @@ What the reference template and its wrong variants do is in tests/e2e/test_main_
 """
 
 import json
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-from localcloud.accounts import REGION
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 from localcloud.mainstack import KINDS
 
@@ -135,7 +136,7 @@ def test_what_changes_is_modified_in_place_or_replaced_and_the_rest_is_left_alon
     assert pipeline.events()[before:] == [
         (NAME, "UPDATE_IN_PROGRESS"),
         ("Modified", "UPDATE_COMPLETE"),
-        ("Replaced", "CREATE_COMPLETE"),
+        ("Replaced", "UPDATE_COMPLETE"),
         ("Added", "CREATE_COMPLETE"),
         ("Removed", "DELETE_COMPLETE"),
         ("Replaced", "DELETE_COMPLETE"),
@@ -368,6 +369,80 @@ def test_a_stack_that_no_pipeline_made_is_updated_by_one_once_it_is_there(
     assert pipeline.notes() == {"/note/a": "1"}
     assert pipeline.deploy({"A": named("/note/a", "2")}) == ("Succeeded", None)
     assert pipeline.notes() == {"/note/a": "2"}
+
+
+STORED = {"Stored": {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/source"}}
+COPY = named("/note/copy", {"Ref": "Stored"})
+
+
+@pytest.mark.parametrize("resolved", ["attempted", "deployed"])
+def test_what_resolved_value_says_after_a_roll_back_can_be_chosen(
+    pipeline: Pipeline, resolved: str
+) -> None:
+    """The API reference has no word on it: "the value that corresponds to a SSM parameter key"."""
+    pipeline.put("/source", "1")
+    pipeline.deploy({"Copy": COPY}, Parameters=STORED)
+    pipeline.put("/source", "2")
+    pipeline.cloud.patch_pipeline(NAME, next_outcomes=["Failed in Deploy"])
+    pipeline.cloud.patch_stack(NAME, resolved_value=resolved)
+
+    assert pipeline.deploy({"Copy": COPY}, Parameters=STORED) == ("Failed", "Deploy failed")
+
+    assert pipeline.stack()["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert pipeline.notes() == {"/note/copy": "1"}
+    (parameter,) = pipeline.stack()["Parameters"]
+    assert parameter["ResolvedValue"] == {"attempted": "2", "deployed": "1"}[resolved]
+
+
+def test_a_failed_roll_back_is_continued_by_hand(pipeline: Pipeline) -> None:
+    """The user guide, "Continue rolling back an update": until then the stack cannot be updated."""
+    pipeline.put("/source", "1")
+    pipeline.deploy({"Copy": COPY}, Parameters=STORED)
+    pipeline.put("/source", "2")
+    pipeline.cloud.patch_pipeline(NAME, next_outcomes=["Failed in Deploy"])
+    pipeline.cloud.patch_stack(NAME, rollback_fails=True)
+
+    pipeline.deploy({"Copy": COPY}, Parameters=STORED)
+    assert pipeline.stack()["StackStatus"] == "UPDATE_ROLLBACK_FAILED"
+    status, why = pipeline.deploy({"Copy": COPY}, Parameters=STORED)
+    assert (status, "can not be updated" in str(why)) == ("Failed", True)
+    client(pipeline.cloud, "cloudformation").continue_update_rollback(StackName=NAME)
+
+    assert pipeline.stack()["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert pipeline.notes() == {"/note/copy": "1"}
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "resource_type"),
+    [
+        ("aurora-mysql", "8.0.mysql_aurora.3.04.0", "AWS::RDS::DBCluster"),
+        ("docdb", "5.0.0", "AWS::DocDB::DBCluster"),
+        ("neptune", "1.3.2.1", "AWS::Neptune::DBCluster"),
+    ],
+)
+def test_a_pipeline_without_a_template_restores_a_cluster_of_any_engine(
+    cloud: LocalCloud, engine: str, version: str, resource_type: str
+) -> None:
+    database = {"engine": engine, "engine_version": version, "cluster": "orders"}
+    snapshot = {**database, "account": PRODUCTION, "identifier": "s", "shared_with": [ACCEPTANCE]}
+    (arn,) = cloud.seed_snapshots([snapshot | {"created": datetime(2026, 1, 4, tzinfo=UTC)}])[
+        "arns"
+    ]
+    client(cloud, "ssm").put_parameter(Name="/current", Value=arn, Type="String")
+    cloud.create_pipeline(NAME, 0, [{**database, "parameter": "/current"}])
+
+    run = client(cloud, "codepipeline").start_pipeline_execution(name=NAME)["pipelineExecutionId"]
+
+    assert cloud.wait_for_run(run, NAME) == "Succeeded"
+    cloudformation = client(cloud, "cloudformation")
+    (resource,) = cloudformation.list_stack_resources(StackName=NAME)["StackResourceSummaries"]
+    (cluster,) = client(cloud, "rds").describe_db_clusters()["DBClusters"]
+    assert (cluster["Engine"], resource["ResourceType"]) == (engine, resource_type)
+    assert resource["PhysicalResourceId"] == cluster["DBClusterIdentifier"]
+    (stack,) = cloudformation.describe_stacks(StackName=NAME)["Stacks"]
+    assert stack["Parameters"] == [
+        {"ParameterKey": "OrdersSnapshot", "ParameterValue": "/current", "ResolvedValue": arn}
+    ]
 
 
 def test_resources_are_described_with_their_types(pipeline: Pipeline) -> None:
