@@ -7,8 +7,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.domain.ledger import Entry, Note, Parameter, Run
-from chalicelib.domain.shares import Cluster
+from chalicelib.domain.deployment import Action, Cluster, Position, Stack
+from chalicelib.domain.ledger import Note, Run, Version
+from chalicelib.domain.parameters import Parameter
+from chalicelib.domain.shares import Cluster as SourceCluster
 from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
 from chalicelib.notifications import Notification
 
@@ -60,8 +62,11 @@ class Snapshots(Protocol):
 class Clusters(Protocol):
     """This account's DB clusters."""
 
-    def find(self, name: str) -> Cluster | None:
+    def find(self, name: str) -> SourceCluster | None:
         """Return the cluster with that identifier."""
+
+    def deployed(self, identifier: str) -> Cluster | None:
+        """Return the cluster with that identifier as a deployment sees it."""
 
 
 class Keys(Protocol):
@@ -80,7 +85,7 @@ class Parameters(Protocol):
     def get(self, names: Sequence[str]) -> Mapping[str, Parameter]:
         """Return those of the parameters that exist."""
 
-    def put(self, name: str, value: str, note: Note) -> int:
+    def put(self, name: str, value: str, note: Note | None) -> int:
         """Create or replace the parameter and return the new version's number.
 
         Raise VersionLimitError if the oldest of 100 versions bears a label.
@@ -89,13 +94,13 @@ class Parameters(Protocol):
     def delete(self, name: str) -> None:
         """Delete the parameter with its history. Idempotent."""
 
-    def mark_good(self, name: str, version: int) -> None:
-        """Move the label `good` to this version."""
+    def label(self, name: str, version: int, labels: Collection[str]) -> None:
+        """Move the labels to this version."""
 
-    def unmark_good(self, name: str, version: int) -> None:
-        """Remove the label `good` from this version."""
+    def unlabel(self, name: str, version: int, labels: Collection[str]) -> None:
+        """Remove the labels from this version."""
 
-    def history(self, name: str) -> list[Entry]:
+    def history(self, name: str) -> list[Version]:
         """Return the versions kept, oldest first; none if the parameter does not exist."""
 
 
@@ -105,8 +110,21 @@ class Pipelines(Protocol):
     def runs(self, name: str) -> list[Run]:
         """Return the most recent runs, newest first, including one older than any in progress."""
 
+    def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
+        """Return the action executions of a run, or the most recent ones, newest first."""
+
+    def positions(self, name: str) -> Mapping[str, Position]:
+        """Return where each run in progress is, by execution id."""
+
     def start(self, name: str, token: str) -> str:
         """Start a run, or find the one that this token has started, and return its id."""
+
+
+class Stacks(Protocol):
+    """CloudFormation stacks."""
+
+    def find(self, name: str) -> Stack | None:
+        """Return the stack of that name."""
 
 
 class Notifier(Protocol):
@@ -133,6 +151,9 @@ class Aws(Protocol):
 
     @property
     def pipelines(self) -> Pipelines: ...
+
+    @property
+    def stacks(self) -> Stacks: ...
 
     @property
     def notifier(self) -> Notifier: ...

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 
+from chalicelib.aws.cloudformation import CloudFormationStacks
 from chalicelib.aws.codepipeline import CodePipelines
 from chalicelib.aws.kms import KmsKeys
 from chalicelib.aws.rds import RdsClusters, RdsSnapshots
@@ -89,6 +90,10 @@ class BotoAws:
     @cached_property
     def pipelines(self) -> CodePipelines:
         return CodePipelines(self.client("codepipeline"))
+
+    @cached_property
+    def stacks(self) -> CloudFormationStacks:
+        return CloudFormationStacks(self.client("cloudformation"))
 
     @cached_property
     def keys(self) -> KmsKeys:

@@ -1,21 +1,32 @@
 """CodePipeline: the main pipeline, which deploys the infrastructure and restores from `current`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from chalicelib.aws.errors import translate_errors
+from chalicelib.domain.deployment import Action, Position
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import Run
+from chalicelib.domain.reasons import Reason
 
 if TYPE_CHECKING:
     from mypy_boto3_codepipeline import CodePipelineClient
+    from mypy_boto3_codepipeline.type_defs import (
+        ActionExecutionDetailTypeDef,
+        PipelineExecutionSummaryTypeDef,
+        StageStateTypeDef,
+    )
+
+_CHANGE_SET_PREPARED = "CHANGE_SET_REPLACE"
+_CHANGE_SET_EXECUTED = "CHANGE_SET_EXECUTE"
 
 
 class CodePipelines:
     """The `Pipelines` port.
 
-    https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_StartPipelineExecution.html
+    https://docs.aws.amazon.com/codepipeline/latest/APIReference/Welcome.html
     """
 
     def __init__(self, client: "CodePipelineClient") -> None:
@@ -25,13 +36,40 @@ class CodePipelines:
         """Return the hundred most recent runs, newest first; raise AwsError and Refused."""
         with self._translate("ListPipelineExecutions", name):
             listed = self._client.list_pipeline_executions(pipelineName=name, maxResults=100)
-        return [
-            Run(run["pipelineExecutionId"], run["status"], run["startTime"], run["lastUpdateTime"])
-            for run in listed["pipelineExecutionSummaries"]
-        ]
+        return [_to_run(summary) for summary in listed["pipelineExecutionSummaries"]]
+
+    def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
+        """Return a run's action executions, or the hundred most recent; raise AwsError and Refused.
+
+        https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_ListActionExecutions.html
+        """
+        with self._translate("ListActionExecutions", name):
+            if execution_id is None:
+                details = self._client.list_action_executions(pipelineName=name, maxResults=100)[
+                    "actionExecutionDetails"
+                ]
+            else:
+                pages = self._client.get_paginator("list_action_executions").paginate(
+                    pipelineName=name, filter={"pipelineExecutionId": execution_id}
+                )
+                details = [detail for page in pages for detail in page["actionExecutionDetails"]]
+        prepared = _change_sets_prepared(details)
+        return [_to_action(detail, prepared) for detail in details if "startTime" in detail]
+
+    def positions(self, name: str) -> Mapping[str, Position]:
+        """Return where each run in progress is, by execution id; raise AwsError and Refused.
+
+        https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_GetPipelineState.html
+        """
+        with self._translate("GetPipelineState", name):
+            stages = self._client.get_pipeline_state(name=name)["stageStates"]
+        return {run: position for stage in stages for run, position in _positions_in(stage)}
 
     def start(self, name: str, token: str) -> str:
-        """Start a run, once for each token, and return its id; raise AwsError and Refused."""
+        """Start a run, once for each token, and return its id; raise AwsError and Refused.
+
+        https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_StartPipelineExecution.html
+        """
         with self._translate("StartPipelineExecution", name):
             return self._client.start_pipeline_execution(name=name, clientRequestToken=token)[
                 "pipelineExecutionId"
@@ -43,4 +81,82 @@ class CodePipelines:
             try:
                 yield
             except self._client.exceptions.PipelineNotFoundException as error:
-                raise Refused("pipeline-missing", f"there is no pipeline named {name}") from error
+                message = f"there is no pipeline named {name}"
+                raise Refused(Reason.PIPELINE_MISSING, message) from error
+
+
+def _to_run(summary: "PipelineExecutionSummaryTypeDef") -> Run:
+    # Both times are optional in the API's model: a run without them has only just been created.
+    started = summary.get("startTime") or datetime.now(UTC)
+    return Run(
+        summary["pipelineExecutionId"],
+        summary["status"],
+        started,
+        summary.get("lastUpdateTime") or started,
+        summary.get("trigger", {}).get("triggerType"),
+        summary.get("executionType") == "ROLLBACK",
+    )
+
+
+def _to_action(
+    detail: "ActionExecutionDetailTypeDef", prepared: Mapping[tuple[str, str], datetime]
+) -> Action:
+    configuration = _configuration(detail)
+    stack = configuration.get("StackName")
+    started = detail["startTime"]
+    reads_since = started
+    if stack and configuration.get("ActionMode") == _CHANGE_SET_EXECUTED:
+        reads_since = prepared.get((detail["pipelineExecutionId"], stack), started)
+    return Action(
+        execution_id=detail["pipelineExecutionId"],
+        stage=detail["stageName"],
+        name=detail["actionName"],
+        status=detail["status"],
+        started=started,
+        updated=detail.get("lastUpdateTime") or started,
+        category=detail.get("input", {}).get("actionTypeId", {}).get("category", ""),
+        stack=stack,
+        reads_since=reads_since,
+    )
+
+
+def _change_sets_prepared(
+    details: "list[ActionExecutionDetailTypeDef]",
+) -> dict[tuple[str, str], datetime]:
+    """Return when each run prepared a stack's change set, which resolves the parameters."""
+    return {
+        (detail["pipelineExecutionId"], configuration["StackName"]): detail["startTime"]
+        for detail in details
+        if "startTime" in detail
+        and (configuration := _configuration(detail)).get("ActionMode") == _CHANGE_SET_PREPARED
+        and "StackName" in configuration
+    }
+
+
+def _configuration(detail: "ActionExecutionDetailTypeDef") -> Mapping[str, str]:
+    given = detail.get("input", {})
+    return {**given.get("configuration", {}), **given.get("resolvedConfiguration", {})}
+
+
+def _positions_in(stage: "StageStateTypeDef") -> Iterator[tuple[str, Position]]:
+    name = stage["stageName"]
+    transition = stage.get("inboundTransitionState", {})
+    for waiting in stage.get("inboundExecutions") or [stage.get("inboundExecution", {})]:
+        if "pipelineExecutionId" in waiting:
+            is_open = transition.get("enabled", True)
+            waits_for = "the run before it" if is_open else "its disabled transition to be enabled"
+            yield waiting["pipelineExecutionId"], Position(name, waits_for=waits_for)
+    latest = stage.get("latestExecution", {})
+    if latest.get("status") in ("InProgress", "Stopping"):
+        for state in stage.get("actionStates", []):
+            execution = state.get("latestExecution", {})
+            if execution.get("status") == "InProgress":
+                waits_for = "approval" if "token" in execution else None
+                yield (
+                    latest["pipelineExecutionId"],
+                    Position(
+                        name, state["actionName"], execution.get("lastStatusChange"), waits_for
+                    ),
+                )
+                return
+        yield latest["pipelineExecutionId"], Position(name)

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from chalicelib.aws.errors import translate_errors
+from chalicelib.domain.deployment import Cluster
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.shares import Cluster
+from chalicelib.domain.reasons import Reason
+from chalicelib.domain.shares import Cluster as SourceCluster
 from chalicelib.domain.snapshots import OwnSnapshot, Snapshot, SnapshotArn
 
 if TYPE_CHECKING:
     from mypy_boto3_rds import RDSClient
-    from mypy_boto3_rds.type_defs import DBClusterSnapshotTypeDef, TagTypeDef
+    from mypy_boto3_rds.type_defs import (
+        DBClusterSnapshotTypeDef,
+        DBClusterTypeDef,
+        TagTypeDef,
+    )
 
 # The snapshot attribute that lists the accounts which may copy and restore the snapshot.
 _RESTORE_ATTRIBUTE = "restore"
@@ -82,20 +88,20 @@ class RdsSnapshots:
             except exceptions.DBClusterSnapshotAlreadyExistsFault:
                 return None
             except exceptions.SnapshotQuotaExceededFault as error:
-                raise Refused("copy-quota", _cannot_copy(source, error)) from error
+                raise Refused(Reason.COPY_QUOTA, _cannot_copy(source, error)) from error
             except exceptions.KMSKeyNotAccessibleFault as error:
-                raise Refused("copy-key-denied", _cannot_copy(source, error)) from error
+                raise Refused(Reason.COPY_KEY_DENIED, _cannot_copy(source, error)) from error
             except (
                 exceptions.DBClusterSnapshotNotFoundFault,
                 exceptions.InvalidDBClusterSnapshotStateFault,
             ) as error:
-                raise Refused("snapshot-gone", _cannot_copy(source, error)) from error
+                raise Refused(Reason.SNAPSHOT_GONE, _cannot_copy(source, error)) from error
             except ClientError as error:
                 # RDS's answer to a KmsKeyId for a snapshot that it counts as unencrypted. The code
                 # is missing from its service model.
                 if error.response["Error"]["Code"] != "InvalidParameterCombination":
                     raise
-                raise Refused("copy-unencrypted", _cannot_copy(source, error)) from error
+                raise Refused(Reason.COPY_UNENCRYPTED, _cannot_copy(source, error)) from error
         return _to_own_snapshot(copied["DBClusterSnapshot"], tags)
 
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
@@ -115,9 +121,9 @@ class RdsSnapshots:
             except exceptions.DBClusterSnapshotAlreadyExistsFault:
                 return None
             except exceptions.SnapshotQuotaExceededFault as error:
-                raise Refused("snapshot-quota", _cannot_snapshot(cluster, error)) from error
+                raise Refused(Reason.SNAPSHOT_QUOTA, _cannot_snapshot(cluster, error)) from error
             except exceptions.InvalidDBClusterStateFault as error:
-                raise Refused("cluster-busy", _cannot_snapshot(cluster, error)) from error
+                raise Refused(Reason.CLUSTER_BUSY, _cannot_snapshot(cluster, error)) from error
         return _to_own_snapshot(taken["DBClusterSnapshot"], tags)
 
     def delete(self, identifier: str) -> None:
@@ -188,16 +194,31 @@ class RdsClusters:
     def __init__(self, client: "RDSClient") -> None:
         self._client = client
 
-    def find(self, name: str) -> Cluster | None:
+    def find(self, name: str) -> SourceCluster | None:
         """Return the cluster with that identifier; raise AwsError."""
-        with translate_errors("DescribeDBClusters", name):
+        listed = self._describe(name)
+        if listed is None:
+            return None
+        return SourceCluster(
+            name, listed.get("KmsKeyId") if listed.get("StorageEncrypted") else None
+        )
+
+    def deployed(self, identifier: str) -> Cluster | None:
+        """Return the cluster with that identifier as a deployment sees it; raise AwsError."""
+        listed = self._describe(identifier)
+        if listed is None or "ClusterCreateTime" not in listed:
+            return None
+        return Cluster(listed["DbClusterResourceId"], listed["ClusterCreateTime"])
+
+    def _describe(self, identifier: str) -> "DBClusterTypeDef | None":
+        with translate_errors("DescribeDBClusters", identifier):
             try:
-                (listed,) = self._client.describe_db_clusters(DBClusterIdentifier=name)[
+                (listed,) = self._client.describe_db_clusters(DBClusterIdentifier=identifier)[
                     "DBClusters"
                 ]
             except self._client.exceptions.DBClusterNotFoundFault:
                 return None
-        return Cluster(name, listed.get("KmsKeyId") if listed.get("StorageEncrypted") else None)
+        return listed
 
 
 def to_snapshot(listed: "DBClusterSnapshotTypeDef") -> Snapshot:

@@ -1,17 +1,17 @@
 """Parameter Store, whose history of each parameter is the ledger of the refresh."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from chalicelib.aws.errors import translate_errors
 from chalicelib.domain.errors import AwsError, VersionLimitError
-from chalicelib.domain.ledger import Entry, Note, Parameter
+from chalicelib.domain.ledger import Note, Version
+from chalicelib.domain.parameters import Parameter
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
-GOOD = "good"
 _NAMES_PER_CALL = 10
 
 
@@ -35,14 +35,14 @@ class SsmParameters:
                 found[parameter["Name"]] = Parameter(parameter["Value"], parameter["Version"])
         return found
 
-    def put(self, name: str, value: str, note: Note) -> int:
+    def put(self, name: str, value: str, note: Note | None) -> int:
         """Create or replace the parameter; raise AwsError, or its subclass VersionLimitError."""
         try:
             with translate_errors("PutParameter", name):
                 return self._client.put_parameter(
                     Name=name,
                     Value=value,
-                    Description=note.describe(),
+                    Description=note.describe(value) if note else "",
                     Type="String",
                     Overwrite=True,
                 )["Version"]
@@ -57,19 +57,28 @@ class SsmParameters:
         with translate_errors("DeleteParameter", name), suppress(not_found):
             self._client.delete_parameter(Name=name)
 
-    def mark_good(self, name: str, version: int) -> None:
-        """Move the label `good` to this version; raise AwsError."""
-        with translate_errors("LabelParameterVersion", name):
-            self._client.label_parameter_version(Name=name, ParameterVersion=version, Labels=[GOOD])
+    def label(self, name: str, version: int, labels: Collection[str]) -> None:
+        """Move the labels to this version: each is unique within a parameter; raise AwsError.
 
-    def unmark_good(self, name: str, version: int) -> None:
-        """Remove the label `good` from this version; raise AwsError."""
-        with translate_errors("UnlabelParameterVersion", name):
-            self._client.unlabel_parameter_version(
-                Name=name, ParameterVersion=version, Labels=[GOOD]
+        https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_LabelParameterVersion.html
+        """
+        with translate_errors("LabelParameterVersion", name):
+            invalid = self._client.label_parameter_version(
+                Name=name, ParameterVersion=version, Labels=sorted(labels)
+            ).get("InvalidLabels", [])
+        if invalid:  # which Parameter Store does not report as an error
+            raise AwsError(
+                "LabelParameterVersion", name, "InvalidLabels", f"refused: {', '.join(invalid)}"
             )
 
-    def history(self, name: str) -> list[Entry]:
+    def unlabel(self, name: str, version: int, labels: Collection[str]) -> None:
+        """Remove the labels from this version; raise AwsError."""
+        with translate_errors("UnlabelParameterVersion", name):
+            self._client.unlabel_parameter_version(
+                Name=name, ParameterVersion=version, Labels=sorted(labels)
+            )
+
+    def history(self, name: str) -> list[Version]:
         """Return the versions that Parameter Store keeps, oldest first; raise AwsError."""
         pages = self._client.get_paginator("get_parameter_history").paginate(
             Name=name, PaginationConfig={"PageSize": 50}
@@ -80,12 +89,12 @@ class SsmParameters:
             except self._client.exceptions.ParameterNotFound:
                 return []
         return [
-            Entry(
-                version=version["Version"],
+            Version(
+                number=version["Version"],
                 value=version["Value"],
                 modified=version["LastModifiedDate"],
-                note=Note.read(version.get("Description", "")),
-                good=GOOD in version.get("Labels", []),
+                note=Note.read(version.get("Description", ""), version["Value"]),
+                labels=frozenset(version.get("Labels", [])),
             )
             for version in versions
         ]

@@ -1,9 +1,10 @@
-"""The history of a ``current`` parameter, read as the ledger of the refresh. Pure.
+"""The history of a `current` parameter, read as the ledger of the refresh. Pure.
 
-There is no other store: Parameter Store keeps each version's value, time and Description, and the
-Description tells who moved ``current``, why, and which pipeline run was to carry it.
+There is no other store. Parameter Store keeps each version's value, time, Description and labels:
+the Description says who set the version and why, and the labels say what became of it.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -11,230 +12,260 @@ from typing import NamedTuple
 
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 DESCRIPTION_LIMIT = 1024
-_BY_LIMIT = 300  # a caller's ARN is shorter
+_ACTOR_LIMIT = 300  # a caller's ARN is shorter
 
-# The clocks of two services differ, and a pipeline needs longer than this to reach its deployment.
-CARRY_TOLERANCE = timedelta(minutes=1)
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-labels.html
+GOOD = "good"
+_RUN_LABEL = "run-"
 
-
-class Parameter(NamedTuple):
-    """A parameter's value and the version that holds it."""
-
-    value: str
-    version: int
+# The clocks of two AWS services differ.
+CLOCK_TOLERANCE = timedelta(minutes=1)
+# Lambda retries a failed asynchronous invocation after one and after two minutes; with the timeouts
+# of three attempts, nobody starts a run any more once this has passed.
+# https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+START_DEADLINE = timedelta(minutes=15)
 
 
 class Note(NamedTuple):
-    """Why a version was written; ``token`` is that of the pipeline run which is to carry it."""
+    """Why a version was written, as JSON in its Description.
+
+    `token` is that of the pipeline run that was to restore it; None if no run was to be started.
+    """
 
     action: str
-    by: str
-    why: str
+    actor: str
+    reason: str
     token: str | None = None
 
-    def describe(self) -> str:
-        """The note as JSON, its reason cut where Parameter Store's limit asks for it."""
-        note = self._replace(by=self.by[:_BY_LIMIT])
-        while len(text := json.dumps(note._asdict(), ensure_ascii=False)) > DESCRIPTION_LIMIT:
+    def describe(self, value: str) -> str:
+        """Return the Description of a version with this value, its reason cut to fit."""
+        note = self._replace(actor=self.actor[:_ACTOR_LIMIT])
+        while len(text := _to_json(note, value)) > DESCRIPTION_LIMIT:
             excess = len(text) - DESCRIPTION_LIMIT
-            note = note._replace(why=note.why[: max(0, len(note.why) - excess - 1)] + "…")
+            note = note._replace(reason=note.reason[: max(0, len(note.reason) - excess - 1)] + "…")
         return text
 
     @classmethod
-    def read(cls, description: str) -> "Note | None":
-        """The note in ``description``, or None where somebody else wrote it."""
+    def read(cls, description: str, value: str) -> "Note | None":
+        """Return the note of a version with this value; None if this application did not write it.
+
+        Parameter Store keeps the Description of the version before when somebody puts a value
+        without one, so a note counts only for the value that it was written for.
+        """
         try:
             fields = json.loads(description)
-            action, by, why, token = (fields[key] for key in ("action", "by", "why", "token"))
-        except (ValueError, TypeError, KeyError, RecursionError):
+            action, actor, reason, token = (fields[key] for key in ("action", "by", "why", "token"))
+            written_for = fields.get("of", _fingerprint(value))  # missing in the first edition
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
-        told = [action, by, why] if token is None else [action, by, why, token]
-        if not all(isinstance(text, str) for text in told):
+        texts = [action, actor, reason] if token is None else [action, actor, reason, token]
+        if not all(isinstance(text, str) for text in texts) or written_for != _fingerprint(value):
             return None
-        return cls(action, by, why, token)
+        return cls(action, actor, reason, token)
 
 
-class Entry(NamedTuple):
-    """One version of ``current``; ``note`` is None where this application did not write it.
+class Version(NamedTuple):
+    """One version of `current`; `note` is None if this application did not write it."""
 
-    ``good``: it is the last version that a successful run carried.
-    """
-
-    version: int
+    number: int
     value: str
     modified: datetime
     note: Note | None
-    good: bool = False
+    labels: frozenset[str] = frozenset()
 
     @property
-    def by(self) -> str:
+    def action(self) -> str:
+        """What this application did to set this version."""
+        return self.note.action if self.note else "unknown"
+
+    @property
+    def actor(self) -> str:
         """Who set this version, as far as is known."""
-        return self.note.by if self.note else "unknown"
+        return self.note.actor if self.note else "unknown"
 
     @property
-    def why(self) -> str:
+    def reason(self) -> str:
         """Why this version was set, as far as is known."""
-        return self.note.why if self.note else "unknown"
+        return self.note.reason if self.note else "unknown"
 
     @property
     def token(self) -> str | None:
-        """The token of the run that was to carry this version, if one was."""
+        """The token of the run that was to restore this version."""
         return self.note.token if self.note else None
 
-    def promoted(self, by: str) -> bool:
-        """The scheduled time that ``by`` tells put this version."""
-        return self.note is not None and (self.note.action, self.note.by) == ("promote", by)
+    @property
+    def is_good(self) -> bool:
+        """Whether it is the last version that a successful run restored."""
+        return GOOD in self.labels
 
     @property
-    def came_back(self) -> bool:
-        """An earlier value was put back, because what came after it was not to be."""
-        return self.note is not None and self.note.action in ("undo", "revert")
+    def is_correction(self) -> bool:
+        """Whether it undid another version, or was put to match what is deployed."""
+        return self.action in ("undo", "revert", "align")
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody set it for whichever run comes next."""
+        return self.token is None and not self.is_correction
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that restored it, if that has been seen."""
+        return next((x.removeprefix(_RUN_LABEL) for x in self.labels if _is_run(x)), None)
+
+    def is_promoted_by(self, actor: str) -> bool:
+        """Return whether this scheduled time put this version."""
+        return (self.action, self.actor) == ("promote", actor)
 
 
 class Run(NamedTuple):
-    """One execution of the main pipeline, its status as CodePipeline names it."""
+    """One execution of the main pipeline, with its status and trigger as CodePipeline names them.
+
+    https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_PipelineExecutionSummary.html
+    """
 
     execution_id: str
     status: str
     started: datetime
     updated: datetime
+    trigger: str | None = None
+    is_rollback: bool = False
 
     @property
     def in_progress(self) -> bool:
-        """The run may still deploy, or still be undoing what it began."""
+        """Whether it may still deploy, or is still being stopped."""
         return self.status in ("InProgress", "Stopping")
 
-
-def in_progress(runs: Iterable[Run]) -> Run | None:
-    """A run which the pipeline is busy with."""
-    return next((run for run in runs if run.in_progress), None)
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended well."""
+        return self.status == "Succeeded"
 
 
 class Move(NamedTuple):
-    """What is left to do to make ``value`` one database's current snapshot.
-
-    ``token`` is that of the run to start. ``written``: an earlier attempt has put the value.
-    """
+    """A value to put for one database; `is_written` if an earlier attempt has put it."""
 
     value: str
-    previous: str | None
     token: str
-    written: bool = False
+    is_written: bool = False
 
 
-def next_move(
-    ledger: Sequence[Entry], value: str, runs: Sequence[Run], by: str, token: str
-) -> Move | None:
-    """What the promotion ``by`` a scheduled time has left to do; None: nothing.
+def run_label(execution_id: str) -> str:
+    """Return the label that names the run that restored a version."""
+    return f"{_RUN_LABEL}{execution_id}"
 
-    ``ledger`` is oldest first. Deciding from it, and not from what this invocation remembers, is
-    what lets an invocation that was killed be run again.
+
+def in_progress(runs: Iterable[Run]) -> Run | None:
+    """Return a run that the pipeline is busy with."""
+    return next((run for run in runs if run.in_progress), None)
+
+
+def own_run(version: Version, ledger: Sequence[Version], runs: Sequence[Run]) -> Run | None:
+    """Return the run that was started for this version; None if there is none.
+
+    `runs` are newest first. CodePipeline does not list the token of a run, but no run was in
+    progress when the version was put: its own run is the first one that was started by
+    StartPipelineExecution since. A superseded run hands over to the run that superseded it.
     """
-    if not ledger:
-        return Move(value, None, token)
-    present = ledger[-1]
-    if present.value != value:
-        return Move(value, present.value, token)
-    if present.came_back or is_carried(present, runs):
+    if version.token is None:
         return None
-    # Whoever put it was to start a run, and may have done so: the same token finds that run. What
-    # another one put is put again, so that the ledger knows this scheduled time.
-    waiting = present.token or token
-    return Move(value, revert_target(ledger, runs), waiting, written=present.promoted(by))
+    first = next(each for each in ledger if each.token == version.token)
+    own = next((run for run in reversed(runs) if _may_be_started_for(run, first)), None)
+    while own and own.status == "Superseded":
+        later = runs[: runs.index(own)]
+        own = next((run for run in reversed(later) if not run.is_rollback), None)
+    return own
 
 
-def already_ran(ledger: Sequence[Entry], by: str, runs: Sequence[Run]) -> bool:
-    """Whether the scheduled time has had its run: one that carried what was put ``by`` it.
+def _may_be_started_for(run: Run, version: Version) -> bool:
+    return (
+        not run.is_rollback
+        and run.trigger in (None, "StartPipelineExecution")
+        and version.modified <= run.started + CLOCK_TOLERANCE
+        and run.started <= version.modified + START_DEADLINE + CLOCK_TOLERANCE
+        and (run.in_progress or version.modified <= run.updated)
+    )
 
-    What was undone before a run started is not what that run was for. A value that somebody has
-    moved on since is spent as well: a retry must not overrule an operator.
+
+def may_be_starting(version: Version, now: datetime) -> bool:
+    """Return whether a run for this version may still be started, or is not listed yet."""
+    return version.token is not None and now - version.modified < START_DEADLINE
+
+
+def last_order(ledger: Sequence[Version]) -> Version | None:
+    """Return the newest version that a run was to restore, unless it was undone."""
+    for version in reversed(ledger):
+        if version.action == "undo":
+            return None
+        if version.token:
+            return version
+    return None
+
+
+def already_ran(ledger: Sequence[Version], actor: str, runs: Sequence[Run]) -> bool:
+    """Return whether a scheduled time has had its run, or somebody has moved its value on since.
+
+    A retry must not overrule an operator.
     """
-    for index, entry in enumerate(ledger):
-        if not entry.promoted(by):
+    for index, version in enumerate(ledger):
+        if not version.is_promoted_by(actor):
             continue
-        # A put whose answer was lost may have been made twice.
-        later = [each for each in ledger[index + 1 :] if not each.promoted(by)]
-        if any(not each.came_back for each in later):
+        later = [each for each in ledger[index + 1 :] if not each.is_promoted_by(actor)]
+        if any(not each.is_correction for each in later):
             return True
-        undone = later[0].modified if later else None
-        if any(carries(run, entry) and not (undone and undone <= run.started) for run in runs):
+        run = own_run(version, ledger, runs)
+        if run and not (later and later[0].modified <= run.started):
             return True
     return False
 
 
-def carries(run: Run, entry: Entry) -> bool:
-    """Whether a version was set before the run started, or within the minute after.
+def next_move(
+    ledger: Sequence[Version], value: str, runs: Sequence[Run], actor: str, token: str
+) -> Move:
+    """Return what a promotion to `value` has to put.
 
-    A run that had ended by then cannot have carried it.
+    An invocation that was killed after its put continues with the version that it finds.
     """
-    return entry.modified <= run.started + CARRY_TOLERANCE and (
-        run.in_progress or entry.modified <= run.updated
-    )
+    present = ledger[-1] if ledger else None
+    if (
+        present
+        and present.token
+        and (present.value, present.actor) == (value, actor)
+        and own_run(present, ledger, runs) is None
+    ):
+        return Move(value, present.token, is_written=True)
+    return Move(value, token)
 
 
-def is_carried(entry: Entry, runs: Iterable[Run]) -> bool:
-    """Whether any of the runs carries the version."""
-    return any(carries(run, entry) for run in runs)
+def good_version(ledger: Iterable[Version]) -> Version | None:
+    """Return the last version that a successful run restored."""
+    return next((version for version in ledger if version.is_good), None)
 
 
-def newest_carried(ledger: Sequence[Entry], run: Run) -> Entry | None:
-    """The version that the run deploys: the newest of those that it carries."""
-    return next((entry for entry in reversed(ledger) if carries(run, entry)), None)
+def newest_of(value: str, versions: Sequence[Version]) -> Version | None:
+    """Return the newest version with this value."""
+    return next((version for version in reversed(versions) if version.value == value), None)
 
 
-def revert_target(ledger: Sequence[Entry], runs: Iterable[Run]) -> str | None:
-    """The value before the present one; none whose run never came, or failed."""
-    deployed = [newest_carried(ledger, run) for run in runs if run.status == "Succeeded"]
-    return next(
-        (
-            entry.value
-            for entry in reversed(ledger[:-1])
-            if entry.token is None or entry.good or entry in deployed
-        ),
-        None,
-    )
+def earlier_values(ledger: Sequence[Version]) -> Iterator[str]:
+    """Yield the earlier values that differ from the present one, newest first."""
+    return (each.value for each in reversed(ledger) if each.value != ledger[-1].value)
 
 
-def good_entry(ledger: Sequence[Entry]) -> Entry | None:
-    """The last version that a successful run carried."""
-    return next((entry for entry in ledger if entry.good), None)
+def _to_json(note: Note, value: str) -> str:
+    fields = {
+        "action": note.action,
+        "by": note.actor,
+        "why": note.reason,
+        "token": note.token,
+        "of": _fingerprint(value),
+    }
+    return json.dumps(fields, ensure_ascii=False)
 
 
-def good_elsewhere(ledger: Sequence[Entry]) -> Entry | None:
-    """The newest version that can bear the oldest one's label, for it holds the same value."""
-    return next((entry for entry in reversed(ledger[1:]) if entry.value == ledger[0].value), None)
+def _is_run(label: str) -> bool:
+    return label.startswith(_RUN_LABEL)
 
 
-def newly_good(ledger: Sequence[Entry], run: Run) -> Entry | None:
-    """The version that the successful ``run`` proves good; None where that is no news.
-
-    Events come out of order: an older run's success must not move the label back.
-    """
-    carried = newest_carried(ledger, run)
-    good = good_entry(ledger)
-    if carried is None or (good and good.version >= carried.version):
-        return None
-    return carried
-
-
-def proven_entry(ledger: Sequence[Entry], runs: Iterable[Run]) -> Entry | None:
-    """The newest version that is proven: by the label, or by a run whose event is still to come."""
-    proven = [newest_carried(ledger, run) for run in runs if run.status == "Succeeded"]
-    known = [entry for entry in (good_entry(ledger), *proven) if entry]
-    return max(known, key=lambda entry: entry.version, default=None)
-
-
-def earlier_values(ledger: Sequence[Entry]) -> Iterator[str]:
-    """The earlier values that differ from the present one, newest first."""
-    return (entry.value for entry in reversed(ledger) if entry.value != ledger[-1].value)
-
-
-def newest_run_of(entry: Entry, ledger: Sequence[Entry], runs: Iterable[Run]) -> Run | None:
-    """The newest of the runs that deploy this very version; ``runs`` are newest first."""
-    return next((run for run in runs if newest_carried(ledger, run) == entry), None)
-
-
-def proven_value(ledger: Sequence[Entry], runs: Iterable[Run]) -> str | None:
-    """The value to go back to from the present one: the proven one, or else the one before."""
-    proven = proven_entry(ledger, runs)
-    return proven.value if proven else next(earlier_values(ledger), None)
+def _fingerprint(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()[:16]

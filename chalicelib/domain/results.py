@@ -1,147 +1,144 @@
-"""What a function answers, and what is said of it elsewhere: section 3 of the contract. Pure."""
+"""What a use case returns, before it is written as JSON. Pure."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.hold import PLACEHOLDER
-from chalicelib.domain.ledger import Entry, Parameter, earlier_values
-from chalicelib.domain.snapshots import Snapshot, SnapshotArn
+from chalicelib.domain.parameters import Values, snapshot_of
+from chalicelib.domain.reasons import Reason
+from chalicelib.domain.snapshots import Snapshot
 
-SKIPS = ("off-week", "outside-window", "on-hold", "nothing-new")
+# The result of databases that are independent is that of the one which comes first here.
+_SEVERITY = ("failed", "succeeded", "updated", "unchanged")
 
-Values = Mapping[str, Parameter]
+
+class CopyProgress(NamedTuple):
+    """A copy that a database waits for; `progress` in percent."""
+
+    arn: str
+    source: str
+    status: str
+    progress: int
+
+
+class DatabaseResult(NamedTuple):
+    """One database's part of a result.
+
+    `outcome`, `reason` and `message` are its own if the databases are independent of each other.
+    `created` is when the data was taken, `age_hours` how old it is or was when the run ended.
+    """
+
+    name: str
+    latest: str | None = None
+    current: str | None = None
+    previous: str | None = None
+    outcome: str | None = None
+    reason: Reason | None = None
+    message: str | None = None
+    created: datetime | None = None
+    age_hours: float | None = None
+    rejected: Mapping[str, int] | None = None
+    copy: CopyProgress | None = None
+    deleted: tuple[str, ...] | None = None
+    version: int | None = None
+    by: str | None = None
+    why: str | None = None
+    execution_id: str | None = None
+    duration_minutes: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is known, and always the three snapshots."""
+        always = {"name", "latest", "current", "previous"}
+        fields = {k: v for k, v in self._asdict().items() if v is not None or k in always}
+        if self.created:
+            fields["created"] = self.created.isoformat()
+        if self.copy:
+            fields["copy"] = self.copy._asdict()
+        if self.deleted is not None:
+            fields["deleted"] = list(self.deleted)
+        return fields
+
+    def refused(self, refused: Refused) -> "DatabaseResult":
+        """Return the result after a decision not to act on this database."""
+        return self._replace(
+            outcome=refused.reason.outcome, reason=refused.reason, message=str(refused)
+        )
+
+    def with_age(self, snapshot: Snapshot, now: datetime) -> "DatabaseResult":
+        """Return the result with the age of an eligible snapshot's data."""
+        age = snapshot.age(now)
+        return self._replace(created=now - age, age_hours=hours(age))
+
+
+class Step(NamedTuple):
+    """One step of a promotion: its verdict, and the detail in words."""
+
+    step: str
+    verdict: str
+    detail: str | None
 
 
 class Result(NamedTuple):
-    """``message`` says ``reason`` in words; ``databases`` has an entry for each database."""
+    """The outcome of a use case; `message` says `reason` in words."""
 
     outcome: str
-    reason: str | None
-    message: str | None
-    databases: tuple[Mapping[str, Any], ...]
+    reason: Reason | None = None
+    message: str | None = None
+    databases: tuple[DatabaseResult, ...] = ()
     execution_id: str | None = None
-    steps: tuple[Mapping[str, str | None], ...] = ()
+    steps: tuple[Step, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The answer as the contract writes it: an execution id only where there is a run.
-
-        A promotion's has the verdict of each step.
-        """
-        answer: dict[str, Any] = {
+        """Return the result with an execution id only if a run was started."""
+        fields: dict[str, Any] = {
             "outcome": self.outcome,
             "reason": self.reason,
             "message": self.message,
-            "databases": [dict(database) for database in self.databases],
+            "databases": [database.to_json() for database in self.databases],
         }
         if self.execution_id:
-            answer["execution_id"] = self.execution_id
+            fields["execution_id"] = self.execution_id
         if self.steps:
-            answer["steps"] = [dict(step) for step in self.steps]
-        return answer
+            fields["steps"] = [step._asdict() for step in self.steps]
+        return fields
 
 
 def refusal(
     refused: Refused,
     databases: Sequence[Database],
     values: Values,
-    steps: tuple[Mapping[str, str | None], ...] = (),
+    steps: tuple[Step, ...] = (),
 ) -> Result:
-    """The answer that a decision not to act becomes."""
+    """Return the result of a decision not to act on any database."""
     return Result(
-        "skipped" if refused.reason in SKIPS else "failed",
+        refused.reason.outcome,
         refused.reason,
         str(refused),
-        tuple(entry(database, values) for database in databases),
+        tuple(unmoved(database, values) for database in databases),
         steps=steps,
     )
 
 
-def of_databases(entries: Sequence[Mapping[str, Any]]) -> Result:
-    """The answer of databases that are independent, each with an outcome of its own.
+def combine(databases: Iterable[DatabaseResult]) -> Result:
+    """Return the result of databases that are independent of each other.
 
-    What went wrong for one must not hide behind what went well for another.
+    What failed for one must not hide behind what succeeded for another.
     """
-    told = foremost(entries, ("failed", "updated", "unchanged"))
-    return Result(told["outcome"], told["reason"], told["message"], tuple(entries))
+    results = tuple(databases)
+    worst = min(results, key=lambda each: _SEVERITY.index(each.outcome or ""))
+    return Result(worst.outcome or "", worst.reason, worst.message, results)
 
 
-def foremost(entries: Sequence[Mapping[str, Any]], outcomes: Sequence[str]) -> Mapping[str, Any]:
-    """The first entry whose outcome stands before those of the others in ``outcomes``."""
-    return min(entries, key=lambda entry: outcomes.index(entry["outcome"]))
-
-
-def of_latest(database: Database, values: Values) -> dict[str, Any]:
-    """A database's part of an answer about *latest*, as long as nothing was moved."""
-    latest = snapshot_of(values, database.latest_parameter)
-    return {
-        "name": database.name,
-        "outcome": "unchanged",
-        "reason": None,
-        "message": None,
-        "latest": latest,
-        "current": snapshot_of(values, database.current_parameter),
-        "previous": latest,
-    }
-
-
-def failed(refused: Refused) -> dict[str, Any]:
-    """What a decision not to act makes of a database's part of an answer about *latest*."""
-    return {"outcome": "failed", "reason": refused.reason, "message": str(refused)}
-
-
-def entry(database: Database, values: Values) -> dict[str, Any]:
-    """A database's part of an answer, as long as nothing was moved."""
+def unmoved(database: Database, values: Values) -> DatabaseResult:
+    """Return a database's result as long as `current` has not moved."""
     current = snapshot_of(values, database.current_parameter)
-    return {
-        "name": database.name,
-        "latest": snapshot_of(values, database.latest_parameter),
-        "current": current,
-        "previous": current,
-    }
+    return DatabaseResult(
+        database.name, snapshot_of(values, database.latest_parameter), current, current
+    )
 
 
-def data_age(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
-    """How old the data of an eligible snapshot is: when it was taken, and hours since."""
-    created = now - snapshot.age(now)
-    return {"created": created.isoformat(), "age_hours": age_hours(snapshot, now)}
-
-
-def age_hours(snapshot: Snapshot, now: datetime) -> float:
-    """Hours since an eligible snapshot was taken."""
-    return round(snapshot.age(now).total_seconds() / 3600, 1)
-
-
-def shown(value: str) -> str:
-    """A value from outside as it may be told: a parameter may hold a secret by mistake."""
-    if value == PLACEHOLDER or value.startswith("arn:"):
-        return repr(value[:120])
-    return hidden(value)
-
-
-def hidden(value: str) -> str:
-    """What may be told of a value that is not what it should be."""
-    return f"something else, of {len(value)} characters"
-
-
-def snapshot_of(values: Values, name: str) -> str | None:
-    """The ARN of the snapshot that a parameter names, None where it names none."""
-    return arn_of(value_of(values, name))
-
-
-def arn_of(value: str | None) -> str | None:
-    """A parameter's value, if it is what it should be: it may hold a secret by mistake."""
-    return value if value and SnapshotArn.parse(value) else None
-
-
-def earlier_snapshot(ledger: Sequence[Entry]) -> str | None:
-    """Where a rollback goes: the newest earlier snapshot that differs from the present value."""
-    return next(filter(SnapshotArn.parse, earlier_values(ledger)), None)
-
-
-def value_of(values: Values, name: str) -> str | None:
-    """What a parameter holds, None where it does not exist."""
-    parameter = values.get(name)
-    return parameter.value if parameter else None
+def hours(age: timedelta) -> float:
+    """Return an age in hours, to one decimal."""
+    return round(age.total_seconds() / 3600, 1)

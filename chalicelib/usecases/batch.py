@@ -1,4 +1,4 @@
-"""Acting for each of several that are independent: what AWS did not do for one stops none of the others."""
+"""Run an action on independent items: an AwsError of one does not stop the others."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -6,25 +6,25 @@ from typing import TypeVar
 from chalicelib.domain.errors import AwsError
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
+Output = TypeVar("Output")
 
 
 def run_each(
-    items: Iterable[Item], act: Callable[[Item], Result]
-) -> tuple[list[Result], list[tuple[Item, AwsError]]]:
-    """What came of each, and for which AWS did not do what."""
-    results: list[Result] = []
-    missed: list[tuple[Item, AwsError]] = []
+    items: Iterable[Item], action: Callable[[Item], Output]
+) -> tuple[list[Output], list[tuple[Item, AwsError]]]:
+    """Return the results, and the failed items with their errors."""
+    results: list[Output] = []
+    failed: list[tuple[Item, AwsError]] = []
     for item in items:
         try:
-            results.append(act(item))
+            results.append(action(item))
         except AwsError as error:
-            missed.append((item, error))
-    return results, missed
+            failed.append((item, error))
+    return results, failed
 
 
 def combine_errors(errors: Iterable[AwsError]) -> AwsError:
-    """The first of some errors, which tells of the others, too."""
+    """Return the first error, with the others as its notes."""
     first, *others = errors
     for other in others:
         first.add_note(str(other))

@@ -1,191 +1,284 @@
-"""The one door through which *current* is moved and a run is started.
+"""Move `current` and start runs. Every way in is the same, because what follows is destructive.
 
-What is behind it is destructive, so every way in is the same: the version's Description says who and
-why, an answer that was lost is looked up, and what no run came for goes back.
+Parameter Store has no compare-and-set. Every put therefore checks the number of the version that it
+made: if somebody else's version came in between, theirs is put back and wins.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
+from chalicelib.domain.database import Database
 from chalicelib.domain.errors import (
     AwsError,
-    PipelineBusyError,
+    BusyError,
     RefreshError,
     Refused,
     UncertainError,
     VersionLimitError,
 )
 from chalicelib.domain.ledger import (
-    Entry,
     Move,
     Note,
     Run,
-    good_elsewhere,
+    Version,
     in_progress,
-    is_carried,
-    revert_target,
+    may_be_starting,
+    newest_of,
+    own_run,
 )
+from chalicelib.domain.parameters import Parameter
+from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
+from chalicelib.usecases.batch import combine_errors, run_each
+from chalicelib.usecases.deployments import Deployments
 
 
-class StartRefusedError(AwsError):
-    """AWS answered that it does not start the run; ``runs`` are those seen just before."""
+class Pipeline(NamedTuple):
+    """The main pipeline's name, and its runs as they were listed, newest first."""
 
+    name: str
     runs: Sequence[Run]
 
-    @classmethod
-    def after(cls, error: AwsError, runs: Sequence[Run]) -> "StartRefusedError":
-        """The refusal that ``error`` is."""
-        refused = cls(error.operation, error.subject, error.code, error.message)
-        refused.runs = runs
-        return refused
 
+def check_idle(aws: Aws, pipeline: Pipeline, ledgers: Sequence[Sequence[Version]]) -> None:
+    """Raise BusyError if a run is in progress or about to start, which would restore what is put.
 
-def put(aws: Aws, name: str, value: str, note: Note) -> int:
-    """Put a value; the version made. Raises AwsError.
-
-    An answer that was lost is looked up, and the one label never blocks it: Parameter Store keeps
-    100 versions, and refuses to drop the oldest while it bears a label.
+    The ledgers must have been read before the runs were listed: whoever has put a version since
+    then is found by the number of the version that a put makes.
     """
+    busy = in_progress(pipeline.runs)
+    if busy:
+        position = aws.pipelines.positions(pipeline.name).get(busy.execution_id)
+        raise BusyError(
+            f"pipeline {pipeline.name} is busy with run {busy.execution_id}, started "
+            f"{busy.started:%Y-%m-%d %H:%M} UTC"
+            + (f", {position}" if position else "")
+            + "; try again when it has ended"
+        )
+    for ledger in ledgers:
+        present = ledger[-1] if ledger else None
+        if (
+            present
+            and may_be_starting(present, aws.now())
+            and own_run(present, ledger, pipeline.runs) is None
+        ):
+            raise BusyError(
+                f"a run of {pipeline.name} that {present.actor} ordered at "
+                f"{present.modified:%Y-%m-%d %H:%M} UTC may be about to start; try again in some "
+                "minutes"
+            )
+
+
+def put(aws: Aws, name: str, value: str, note: Note | None, present: Parameter | None) -> int:
+    """Put a value after the version `present`, and return the new version's number.
+
+    Raise AwsError, or Refused `overruled` if somebody else moved `current` in between.
+    """
+    number = _put(aws, name, value, note)
+    expected = present.version + 1 if present else 1
+    if number != expected:
+        ledger = aws.parameters.history(name)
+        theirs = next((each for each in reversed(ledger) if each.number < number), None)
+        if theirs and theirs.value != value:
+            if ledger[-1].number == number:
+                _put(aws, name, theirs.value, theirs.note)
+            raise Refused(
+                Reason.OVERRULED,
+                f"{theirs.actor} moved {name} to {theirs.value} in the meantime, which stays",
+            )
+    return number
+
+
+def _put(aws: Aws, name: str, value: str, note: Note | None) -> int:
+    """Put a value; look up a lost answer, and let no label block the hundredth version."""
     try:
         return aws.parameters.put(name, value, note)
     except VersionLimitError:
-        ledger = aws.parameters.history(name)
-        if not ledger[0].good:
-            raise  # somebody else's label is theirs to move
-        elsewhere = good_elsewhere(ledger)
-        if elsewhere:
-            aws.parameters.mark_good(name, elsewhere.version)
-        else:
-            aws.parameters.unmark_good(name, ledger[0].version)
+        _free_oldest(aws, name)
         return aws.parameters.put(name, value, note)
     except AwsError as error:
         if error.answered:
             raise
         ledger = aws.parameters.history(name)
-        written = Note.read(note.describe())  # as long as Parameter Store takes it
+        written = Note.read(note.describe(value), value) if note else None  # as it was cut to fit
         if ledger and (ledger[-1].value, ledger[-1].note) == (value, written):
-            return ledger[-1].version
+            return ledger[-1].number
         raise
 
 
-def deploy(
-    aws: Aws, pipeline: str, runs: Sequence[Run], moves: Mapping[str, Move], note: Note
-) -> tuple[dict[str, int], str]:
-    """Put the moves and start the run; the versions made and the run's execution id.
+def _free_oldest(aws: Aws, name: str) -> None:
+    """Take the labels from the oldest of 100 versions, which Parameter Store would not drop.
 
-    ``runs`` are those seen before. Raises AwsError, and Refused where the pipeline is gone or the
-    token has had its run; the caller takes back what was put. But not after UncertainError: the
-    run may be on its way, and the same token will tell.
+    A newer version with the same value inherits them.
+    https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-versions.html
+    """
+    oldest, *newer = aws.parameters.history(name)
+    heir = newest_of(oldest.value, newer)
+    if heir:
+        aws.parameters.label(name, heir.number, oldest.labels)
+    else:
+        aws.parameters.unlabel(name, oldest.number, oldest.labels)
+
+
+def put_and_start(
+    aws: Aws,
+    pipeline: Pipeline,
+    moves: Mapping[str, Move],
+    presents: Mapping[str, Parameter],
+    note: Note,
+) -> tuple[dict[str, int], str]:
+    """Put the moves, start the run, and return the versions made and the run's execution id.
+
+    Raise AwsError or Refused; the caller undoes what was put. UncertainError means that the run may
+    be on its way, and nothing is to be undone.
     """
     assert note.token is not None
     versions = {
-        name: put(aws, name, move.value, note) for name, move in moves.items() if not move.written
+        name: put(aws, name, move.value, note, presents.get(name))
+        for name, move in moves.items()
+        if not move.is_written
     }
-    before = {run.execution_id for run in runs}
+    before = {run.execution_id for run in pipeline.runs}
     try:
-        started = aws.pipelines.start(pipeline, note.token)
+        started = aws.pipelines.start(pipeline.name, note.token)
     except AwsError as error:
         if error.answered:
-            raise StartRefusedError.after(error, runs) from error
-        started = _started_since(aws, pipeline, before, error)
+            raise
+        started = _find_started(aws, pipeline.name, before, error)
     if started in before:
-        raise Refused("nothing-new", f"{started} was started for this before")
+        raise Refused(Reason.NOTHING_NEW, f"run {started} was started for this before")
     return versions, started
 
 
-def _started_since(aws: Aws, pipeline: str, before: set[str], error: AwsError) -> str:
-    """The run that a start whose answer was lost did start, or any other that carries the same."""
+def _find_started(aws: Aws, pipeline: str, before: set[str], error: AwsError) -> str:
+    """Return the run of a start whose answer was lost."""
     try:
-        now = aws.pipelines.runs(pipeline)
+        runs = aws.pipelines.runs(pipeline)
     except AwsError as unlisted:
         raise UncertainError.after(error) from unlisted
-    started = next((run.execution_id for run in now if run.execution_id not in before), None)
-    if started is None:
-        raise error
-    return started
+    started = [
+        run.execution_id
+        for run in runs
+        if run.execution_id not in before and run.trigger in (None, "StartPipelineExecution")
+    ]
+    if len(started) != 1:  # the list may lag, and another run may be somebody else's
+        raise UncertainError.after(error)
+    return started[0]
 
 
 def deploy_or_revert(
-    aws: Aws, pipeline: str, runs: Sequence[Run], moves: Mapping[str, Move], note: Note
+    aws: Aws,
+    pipeline: Pipeline,
+    moves: Mapping[Database, Move],
+    presents: Mapping[str, Parameter],
+    note: Note,
 ) -> tuple[dict[str, int], str]:
-    """``deploy`` for a person, who tries again by hand: what no run came for is put back."""
+    """Do `put_and_start` for a person; undo what was put if no run was started for it."""
+    by_name = {database.current_parameter: move for database, move in moves.items()}
     try:
-        return deploy(aws, pipeline, runs, moves, note)
+        return put_and_start(aws, pipeline, by_name, presents, note)
     except UncertainError:
         raise
     except RefreshError as error:
-        try:
-            revert(aws, moves, pipeline, lambda entry: entry.token == note.token, error)
-        except AwsError as second:
-            error.add_note(f"current could not be put back: {second}")
+        revert_or_add_note(aws, moves, pipeline, lambda each: each.token == note.token, error)
         raise
 
 
-def check_idle(pipeline: str, runs: Iterable[Run]) -> None:
-    """Raises PipelineBusyError where a run is in progress, which would carry what is put now."""
-    busy = in_progress(runs)
-    if busy:
-        raise PipelineBusyError(pipeline, busy.execution_id)
+def revert_or_add_note(
+    aws: Aws,
+    databases: Iterable[Database],
+    pipeline: Pipeline,
+    is_ours: Callable[[Version], bool],
+    error: RefreshError,
+) -> bool:
+    """Do `revert`; if that fails, add a note to the error that led to it."""
+    try:
+        return revert(aws, databases, pipeline, is_ours, error)
+    except RefreshError as second:
+        error.add_note(f"current could not be put back: {second}")
+        return False
 
 
 def revert(
     aws: Aws,
-    names: Iterable[str],
-    pipeline: str,
-    ours: Callable[[Entry], bool],
-    why: Exception,
+    databases: Iterable[Database],
+    pipeline: Pipeline,
+    is_ours: Callable[[Version], bool],
+    cause: RefreshError,
 ) -> bool:
-    """Put back what is ``ours``, by whichever invocation it was put, if no run has come for it.
+    """Put back what is ours, by whichever invocation, if no run was started for it.
 
-    Otherwise the next ordinary deployment, at noon, would restore the database. Says whether there
-    was anything to put back. Every parameter is tried before AwsError is raised for one.
+    Otherwise the next ordinary deployment, at noon, would restore the database. Return whether
+    there was anything to put back. Raise AwsError once every database has been tried.
     """
-    failures: list[AwsError] = []
-    ledgers = {}
-    for name in names:
-        try:
-            ledger = aws.parameters.history(name)
-        except AwsError as error:
-            failures.append(error)
-            continue
-        if ledger and ours(ledger[-1]):  # else never put, or moved on by somebody else since
-            ledgers[name] = ledger
-    runs = _runs(aws, pipeline, why) if ledgers else []
-    done = False
-    for name, ledger in ledgers.items():
-        try:
-            done |= _take_back_one(aws, name, ledger, runs, why)
-        except AwsError as error:
-            failures.append(error)
-    if failures:
-        raise failures[0]
-    return done
+    ledgers, unread = run_each(
+        databases, lambda each: (each, aws.parameters.history(each.current_parameter))
+    )
+    found = [(each, ledger) for each, ledger in ledgers if ledger and is_ours(ledger[-1])]
+    if found:
+        pipeline = pipeline._replace(runs=_runs_again(aws, pipeline, cause))
+    done, unmoved = run_each(found, lambda each: _revert_one(aws, *each, pipeline, is_ours, cause))
+    errors = [error for _, error in (*unread, *unmoved)]
+    if errors:
+        raise combine_errors(errors)
+    return any(done)
 
 
-def _take_back_one(
-    aws: Aws, name: str, ledger: Sequence[Entry], runs: Sequence[Run], why: Exception
+def _revert_one(
+    aws: Aws,
+    database: Database,
+    ledger: Sequence[Version],
+    pipeline: Pipeline,
+    is_ours: Callable[[Version], bool],
+    cause: RefreshError,
 ) -> bool:
     present = ledger[-1]
-    if is_carried(present, runs):
+    if own_run(present, ledger, pipeline.runs):
         return False
-    value = revert_target(ledger, runs)
-    if value == present.value:
-        return False  # a pin had waited with it, and waits on
-    if value is not None:
-        put(aws, name, value, Note("undo", present.by, str(why)))
-        return True
-    if ledger[0].version == 1 and all(entry.token for entry in ledger):
-        aws.parameters.delete(name)  # there was none before us
-        return True
-    return False
+    before = next((each for each in reversed(ledger) if not is_ours(each)), None)
+    if before is None:
+        # Parameter Store may have dropped older versions, and then the parameter is not ours.
+        if ledger[0].number == 1:
+            aws.parameters.delete(database.current_parameter)
+        return ledger[0].number == 1
+    # A pin that waited goes on waiting.
+    note = before.note if before.waits else Note("undo", present.actor, str(cause))
+    return put_back(aws, database, ledger, before.value, note, pipeline)
 
 
-def _runs(aws: Aws, pipeline: str, why: Exception) -> Sequence[Run]:
+def put_back(
+    aws: Aws,
+    database: Database,
+    ledger: Sequence[Version],
+    value: str,
+    note: Note | None,
+    pipeline: Pipeline,
+) -> bool:
+    """Replace the present version, unless somebody else moves on or a deploy begins meanwhile.
+
+    A deploy that has begun between the look and the put may have read the present version: that one
+    is put again, and the next poll decides. Return whether the value was replaced.
+    """
+    name, present = database.current_parameter, ledger[-1]
     try:
-        return aws.pipelines.runs(pipeline)
+        number = put(aws, name, value, note, Parameter(present.value, present.number))
+        if Deployments(aws, pipeline.name, pipeline.runs).of(database, ledger).is_deploying:
+            put(aws, name, present.value, present.note, Parameter(value, number))
+            return False
+    except Refused as overruled:
+        if overruled.reason is not Reason.OVERRULED:
+            raise
+        return False
+    return True
+
+
+def _runs_again(aws: Aws, pipeline: Pipeline, cause: RefreshError) -> Sequence[Run]:
+    try:
+        return aws.pipelines.runs(pipeline.name)
     except Refused:
         return []  # a pipeline that does not exist has no runs
     except AwsError:
-        if isinstance(why, StartRefusedError):
-            return why.runs
+        # AWS has answered that it starts no run, so the runs seen before will do.
+        if isinstance(cause, AwsError) and cause.answered:
+            return pipeline.runs
         raise

@@ -1,0 +1,283 @@
+"""What a database's cluster was restored from, and what follows from it. Pure.
+
+It is looked up, not inferred from the start times of runs: a run may skip its deploy stage, be
+retried, roll back, wait for days, or restore and then fail.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from chalicelib.domain.ledger import (
+    CLOCK_TOLERANCE,
+    Run,
+    Version,
+    last_order,
+    may_be_starting,
+    newest_of,
+    own_run,
+)
+from chalicelib.domain.reasons import Reason
+
+
+class StackReference(NamedTuple):
+    """The CloudFormation stack that deploys a database, and its cluster's logical id if it has several."""
+
+    stack: str
+    logical_id: str | None = None
+
+    def __str__(self) -> str:
+        """Return it as P_STACK_NAME writes it."""
+        return f"{self.stack}/{self.logical_id}" if self.logical_id else self.stack
+
+
+class Stack(NamedTuple):
+    """A stack as CloudFormation shows it: cluster identifiers by logical id, SSM parameters' values.
+
+    `resolved` maps the name of an SSM parameter to the value at the last update.
+    """
+
+    status: str
+    clusters: dict[str, str]
+    resolved: dict[str, str]
+
+    @property
+    def is_deploying(self) -> bool:
+        """Whether an update is in progress."""
+        return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
+
+
+class Cluster(NamedTuple):
+    """A DB cluster that a stack deployed."""
+
+    resource_id: str
+    created: datetime
+
+
+class Action(NamedTuple):
+    """One execution of an action of the pipeline, with its status as CodePipeline names it.
+
+    `stack` is the CloudFormation stack that it deploys, if it deploys one.
+    `reads_since` is when it, or the preparation of its change set, began.
+    """
+
+    execution_id: str
+    stage: str
+    name: str
+    status: str
+    started: datetime
+    updated: datetime
+    category: str = ""
+    stack: str | None = None
+    reads_since: datetime | None = None
+
+    def covers(self, instant: datetime) -> bool:
+        """Return whether it was being executed at that time, give or take a clock's difference."""
+        return self.started - CLOCK_TOLERANCE <= instant <= self.updated + CLOCK_TOLERANCE
+
+
+class Position(NamedTuple):
+    """Where a run in progress is: in which stage and action, since when, and what it waits for."""
+
+    stage: str
+    action: str | None = None
+    since: datetime | None = None
+    waits_for: str | None = None
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        place = f"stage {self.stage}" + (f", action {self.action}" if self.action else "")
+        since = f" since {self.since:%Y-%m-%d %H:%M} UTC" if self.since else ""
+        return f"{f'waiting for {self.waits_for} ' if self.waits_for else ''}in {place}{since}"
+
+
+class Deployment(NamedTuple):
+    """What is deployed: `value` is what the cluster was restored from; None if there is no cluster.
+
+    `unknown` says why it cannot be told; it will settle by itself if `is_deploying`. `version` is
+    that of `current` which was restored, `maker` the run that restored it, and `cluster` the
+    cluster, which `is_remembered` once the version bears its label.
+    """
+
+    value: str | None = None
+    version: Version | None = None
+    maker: str | None = None
+    cluster: Cluster | None = None
+    is_remembered: bool = False
+    unknown: str | None = None
+    is_deploying: bool = False
+
+
+def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None:
+    """Return the deployment that a label remembers; None if the cluster is seen the first time."""
+    for version in ledger:
+        if cluster.resource_id in version.labels:
+            return Deployment(version.value, version, version.run_id, cluster, is_remembered=True)
+    return None
+
+
+def maker_of(cluster: Cluster, actions: Iterable[Action], stack: str) -> Action | None:
+    """Return the action execution during which the cluster was created.
+
+    Of several that ran side by side it is the one that deploys the stack.
+    """
+    covering = [action for action in actions if action.covers(cluster.created)]
+    return max(
+        covering,
+        key=lambda each: (each.stack == stack, each.category == "Deploy", each.started),
+        default=None,
+    )
+
+
+def restored_from(
+    ledger: Sequence[Version],
+    cluster: Cluster,
+    resolved: str | None,
+    maker: Action | None,
+    runs: Sequence[Run],
+) -> Deployment:
+    """Return what a cluster was restored from that is seen the first time.
+
+    `resolved` is the value of `current` in the stack's last update.
+    """
+    if maker is None:
+        # Made by hand, or longer ago than CodePipeline's and Parameter Store's records go back.
+        before = [each for each in ledger if each.modified <= cluster.created]
+        version = newest_of(resolved or "", before) or next(reversed(before), ledger[0])
+        return Deployment(version.value, version, None, cluster)
+    candidates = versions_read_by(maker, ledger, runs)
+    values = {version.value for version in candidates}
+    if len(values) > 1 and resolved in values and not _has_later_run(maker, runs):
+        values = {resolved}
+    if len(values) != 1:
+        return Deployment(
+            cluster=cluster,
+            unknown=f"current changed while action {maker.name} of run {maker.execution_id} was "
+            "starting: it may have restored any of several snapshots",
+        )
+    (value,) = values
+    return Deployment(value, newest_of(value, candidates), maker.execution_id, cluster)
+
+
+def versions_read_by(
+    action: Action, ledger: Sequence[Version], runs: Sequence[Run]
+) -> list[Version]:
+    """Return the versions of `current` that a deploy action may have read.
+
+    Clocks differ, and CloudFormation reads a moment after the action has started. But a run never
+    reads a version from before the one that it was started for.
+    """
+    begin = (action.reads_since or action.started) - CLOCK_TOLERANCE
+    end = action.started + CLOCK_TOLERANCE
+    first = max((i for i, each in enumerate(ledger) if each.modified <= begin), default=0)
+    for index, version in enumerate(ledger):
+        run = own_run(version, ledger, runs)
+        if run and run.execution_id == action.execution_id:
+            first = max(first, index)
+            break
+    return [each for i, each in enumerate(ledger) if i >= first and each.modified <= end]
+
+
+def _has_later_run(maker: Action, runs: Iterable[Run]) -> bool:
+    return any(
+        run.execution_id != maker.execution_id and run.updated > maker.started for run in runs
+    )
+
+
+def last_deployed(
+    ledger: Sequence[Version], actions: Sequence[Action], runs: Sequence[Run]
+) -> Deployment:
+    """Return what the newest successful deploy action read, which is all to go by without a stack.
+
+    `actions` are newest first.
+    """
+    deploys = [action for action in actions if action.category == "Deploy"]
+    if any(action.status == "InProgress" for action in deploys):
+        return Deployment(unknown="a deploy action is in progress", is_deploying=True)
+    maker = next((action for action in deploys if action.status == "Succeeded"), None)
+    if maker is None:
+        return Deployment(ledger[0].value, ledger[0])
+    candidates = versions_read_by(maker, ledger, runs)
+    if len({version.value for version in candidates}) != 1:
+        return Deployment(
+            unknown=f"current changed while action {maker.name} of run {maker.execution_id} was "
+            "starting; set P_STACK_NAME to look at the stack instead"
+        )
+    return Deployment(candidates[-1].value, candidates[-1], maker.execution_id)
+
+
+class Verdict(NamedTuple):
+    """What became of a version; `reason` None means that the database was refreshed with it.
+
+    Either `current` has to be `put` to what is deployed first, or people have to be told.
+    """
+
+    reason: Reason | None
+    version: Version
+    run: Run | None = None
+    put: bool = False
+
+    @property
+    def label(self) -> str:
+        """The label that remembers that people were told."""
+        return f"told-{self.reason or 'refreshed'}"
+
+
+def verdict(
+    deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
+) -> Verdict | None:
+    """Return what is next to do or to tell for one database; None once everything is in line."""
+    if not ledger or deployment.is_deploying:
+        return None
+    if deployment.unknown:
+        found = [Verdict(Reason.DEPLOYED_UNKNOWN, ledger[-1])]
+    else:
+        found = [
+            *_of_deployed(deployment, runs),
+            *_of_order(deployment, ledger, runs, now),
+            *_of_present(deployment, ledger, runs, now),
+        ]
+    return next((each for each in found if each.put or each.label not in each.version.labels), None)
+
+
+def is_waiting(deployment: Deployment, ledger: Sequence[Version]) -> bool:
+    """Return whether the next deployment would restore something else than what is deployed."""
+    return bool(ledger) and not deployment.unknown and ledger[-1].value != deployment.value
+
+
+def _of_deployed(deployment: Deployment, runs: Iterable[Run]) -> Iterator[Verdict]:
+    """Judge the version that is deployed by the run that restored it."""
+    version = deployment.version
+    run = next((run for run in runs if run.execution_id == deployment.maker), None)
+    if version and run and not run.in_progress and not version.is_good:
+        yield Verdict(None if run.succeeded else Reason.FAILED_AFTER_RESTORE, version, run)
+
+
+def _of_order(
+    deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
+) -> Iterator[Verdict]:
+    """Judge the last version that a run was to restore, if it is not deployed."""
+    order = last_order(ledger)
+    if order is None or order.value == deployment.value or order.run_id:
+        return
+    run = own_run(order, ledger, runs)
+    if run.in_progress if run else may_be_starting(order, now):
+        return
+    is_present = order.token == ledger[-1].token
+    # Once somebody else has moved current on, whether the run restored it before is not known.
+    if is_present or ledger[-1].action == "revert" or (run and not run.succeeded):
+        reason = Reason.NOTHING_RESTORED if run and run.succeeded else Reason.RUN_FAILED
+        yield Verdict(reason, order, run, put=is_present)
+
+
+def _of_present(
+    deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
+) -> Iterator[Verdict]:
+    """Judge a present version for which nobody waits, if something else is or was deployed."""
+    present = ledger[-1]
+    if present.action == "align":
+        yield Verdict(Reason.DEPLOYED_DIFFERS, present, put=present.value != deployment.value)
+    elif deployment.value not in (None, present.value) and not present.waits:
+        run = own_run(present, ledger, runs)
+        if not (run.in_progress if run else may_be_starting(present, now)):
+            yield Verdict(Reason.DEPLOYED_DIFFERS, present, put=True)

@@ -1,0 +1,97 @@
+"""Look at what is deployed: the stacks, their clusters and the pipeline's action executions."""
+
+from collections.abc import Sequence
+from functools import cache
+
+from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import (
+    Cluster,
+    Deployment,
+    Stack,
+    StackReference,
+    last_deployed,
+    maker_of,
+    remembered,
+    restored_from,
+)
+from chalicelib.domain.ledger import CLOCK_TOLERANCE, Run, Version
+from chalicelib.ports import Aws
+
+_ROLLBACK_FAILED = ("ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED")
+
+
+class Deployments:
+    """What is deployed, as seen in one look: a stack of several databases is read once."""
+
+    def __init__(self, aws: Aws, pipeline: str | None, runs: Sequence[Run]) -> None:
+        self._aws = aws
+        self._pipeline = pipeline
+        self._runs = runs
+        self._stack = cache(aws.stacks.find)
+        self._actions = cache(aws.pipelines.actions)
+
+    def of(self, database: Database, ledger: Sequence[Version]) -> Deployment:
+        """Return what is deployed for a database; raise AwsError and Refused."""
+        if not ledger:
+            return Deployment()
+        if database.stack is None:
+            if self._pipeline is None:
+                return Deployment(unknown="the main pipeline's name is unknown")
+            return last_deployed(ledger, self._actions(self._pipeline), self._runs)
+        stack = self._stack(database.stack.stack)
+        if stack is None:
+            return _without_stack(database.stack, ledger)
+        if stack.is_deploying:
+            return Deployment(
+                unknown=f"stack {database.stack.stack} is {stack.status}", is_deploying=True
+            )
+        if stack.status in _ROLLBACK_FAILED:
+            return Deployment(
+                unknown=f"stack {database.stack.stack} is {stack.status}: continue its rollback"
+            )
+        return self._in_stack(database, database.stack, stack, ledger)
+
+    def _in_stack(
+        self,
+        database: Database,
+        reference: StackReference,
+        stack: Stack,
+        ledger: Sequence[Version],
+    ) -> Deployment:
+        if reference.logical_id is None and len(stack.clusters) > 1:
+            names = ", ".join(f"{reference.stack}/{each}" for each in sorted(stack.clusters))
+            return Deployment(unknown=f"P_STACK_NAME names several clusters; write one of {names}")
+        logical_id = reference.logical_id or next(iter(stack.clusters), "")
+        identifier = stack.clusters.get(logical_id)
+        cluster = self._aws.clusters.deployed(identifier) if identifier else None
+        if cluster is None:
+            return Deployment()
+        resolved = stack.resolved.get(database.current_parameter)
+        return remembered(ledger, cluster) or self._first_seen(
+            reference.stack, cluster, resolved, ledger
+        )
+
+    def _first_seen(
+        self, stack: str, cluster: Cluster, resolved: str | None, ledger: Sequence[Version]
+    ) -> Deployment:
+        """Find the deploy action that made the cluster, among the runs of that time."""
+        actions = [
+            action
+            for run in self._runs
+            if self._pipeline
+            and run.started <= cluster.created + CLOCK_TOLERANCE
+            and (run.in_progress or cluster.created <= run.updated + CLOCK_TOLERANCE)
+            for action in self._actions(self._pipeline, run.execution_id)
+        ]
+        maker = maker_of(cluster, actions, stack)
+        return restored_from(ledger, cluster, resolved, maker, self._runs)
+
+
+def _without_stack(reference: StackReference, ledger: Sequence[Version]) -> Deployment:
+    """Return what a missing stack means: nothing is deployed yet, unless something was seen."""
+    if any(version.run_id for version in ledger):
+        return Deployment(
+            unknown=f"there is no stack {reference.stack}: it was deleted, renamed, or is in "
+            "another account or Region; correct P_STACK_NAME"
+        )
+    return Deployment()
