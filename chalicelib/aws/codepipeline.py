@@ -140,23 +140,24 @@ def _configuration(detail: "ActionExecutionDetailTypeDef") -> Mapping[str, str]:
 
 def _positions_in(stage: "StageStateTypeDef") -> Iterator[tuple[str, Position]]:
     name = stage["stageName"]
-    transition = stage.get("inboundTransitionState", {})
-    for waiting in stage.get("inboundExecutions") or [stage.get("inboundExecution", {})]:
-        if "pipelineExecutionId" in waiting:
-            is_open = transition.get("enabled", True)
-            waits_for = "the run before it" if is_open else "its disabled transition to be enabled"
-            yield waiting["pipelineExecutionId"], Position(name, waits_for=waits_for)
-    latest = stage.get("latestExecution", {})
-    if latest.get("status") in ("InProgress", "Stopping"):
-        for state in stage.get("actionStates", []):
-            execution = state.get("latestExecution", {})
-            if execution.get("status") == "InProgress":
-                waits_for = "approval" if "token" in execution else None
-                yield (
-                    latest["pipelineExecutionId"],
-                    Position(
-                        name, state["actionName"], execution.get("lastStatusChange"), waits_for
-                    ),
-                )
-                return
-        yield latest["pipelineExecutionId"], Position(name)
+    is_open = stage.get("inboundTransitionState", {}).get("enabled", True)
+    waits_for = "the run before it" if is_open else "its disabled transition to be enabled"
+    for waiting in stage.get("inboundExecutions", []):
+        yield waiting["pipelineExecutionId"], Position(name, waits_for=waits_for)
+    latest = stage.get("latestExecution")
+    if latest and latest["status"] in ("InProgress", "Stopping"):
+        yield latest["pipelineExecutionId"], _position_within(stage)
+
+
+def _position_within(stage: "StageStateTypeDef") -> Position:
+    for state in stage.get("actionStates", []):
+        execution = state.get("latestExecution")
+        if execution and execution.get("status") == "InProgress":
+            return Position(
+                stage["stageName"],
+                state["actionName"],
+                execution.get("lastStatusChange"),
+                # Only an approval action has a token.
+                "approval" if "token" in execution else None,
+            )
+    return Position(stage["stageName"])

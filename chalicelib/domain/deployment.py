@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 from chalicelib.domain.ledger import (
     CLOCK_TOLERANCE,
+    TOLD_LABEL,
     Run,
     Version,
     last_order,
     may_be_starting,
     newest_of,
     own_run,
+    run_label,
 )
 from chalicelib.domain.reasons import Reason
 
@@ -107,6 +109,12 @@ class Deployment(NamedTuple):
     unknown: str | None = None
     is_deploying: bool = False
 
+    @property
+    def labels(self) -> set[str]:
+        """The labels by which the version remembers what it became."""
+        cluster = {self.cluster.resource_id} if self.cluster else set()
+        return cluster | {run_label(self.maker or "unknown")}
+
 
 def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None:
     """Return the deployment that a label remembers; None if the cluster is seen the first time."""
@@ -196,14 +204,16 @@ def last_deployed(
         return Deployment(unknown="a deploy action is in progress", is_deploying=True)
     maker = next((action for action in deploys if action.status == "Succeeded"), None)
     if maker is None:
-        return Deployment(ledger[0].value, ledger[0])
+        return Deployment(ledger[0].value, ledger[0], is_remembered=True)
     candidates = versions_read_by(maker, ledger, runs)
     if len({version.value for version in candidates}) != 1:
         return Deployment(
             unknown=f"current changed while action {maker.name} of run {maker.execution_id} was "
             "starting; set P_STACK_NAME to look at the stack instead"
         )
-    return Deployment(candidates[-1].value, candidates[-1], maker.execution_id)
+    version = candidates[-1]
+    is_remembered = version.run_id is not None
+    return Deployment(version.value, version, maker.execution_id, is_remembered=is_remembered)
 
 
 class Verdict(NamedTuple):
@@ -220,7 +230,7 @@ class Verdict(NamedTuple):
     @property
     def label(self) -> str:
         """The label that remembers that people were told."""
-        return f"told-{self.reason or 'refreshed'}"
+        return f"{TOLD_LABEL}{self.reason or 'refreshed'}"
 
 
 def verdict(
