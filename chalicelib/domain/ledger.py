@@ -107,6 +107,11 @@ class Version(NamedTuple):
         return self.action in ("undo", "revert", "align")
 
     @property
+    def is_ours(self) -> bool:
+        """Whether a schedule or a person set it through this application."""
+        return self.note is not None and not self.is_correction
+
+    @property
     def waits(self) -> bool:
         """Whether somebody set it for whichever run comes next."""
         return self.token is None and not self.is_correction

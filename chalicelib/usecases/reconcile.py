@@ -158,8 +158,11 @@ def _tell(
 
 
 def _is_news(look: _Look) -> bool:
-    """Return whether people should hear of it: not of what was there before this application."""
-    return bool(look.found.reason or look.found.version.note or good_version(look.ledger))
+    """Return whether people should hear of it: not of data that was there before."""
+    version, before = look.found.version, good_version(look.ledger)
+    if look.found.reason:
+        return True
+    return before.value != version.value if before else version.is_ours
 
 
 def _failed_action(aws: Aws, pipeline: Pipeline, run: Run | None) -> str | None:
