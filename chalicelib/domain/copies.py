@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from chalicelib.domain import ownership as marks
+from chalicelib.domain import ownership
 from chalicelib.domain.snapshots import (
     Criteria,
     OwnSnapshot,
@@ -42,7 +42,7 @@ class CopyPolicy(NamedTuple):
         """
         # Another key makes another copy: what it asks for is that none is promoted under the old one.
         moment = taken.astimezone(UTC).isoformat()
-        return marks.derived_name(PREFIX, source, moment, self.made_for, self.key)
+        return ownership.derived_name(PREFIX, source, moment, self.made_for, self.key)
 
     def name_for(self, share: Snapshot) -> str:
         """The name of the copy of an eligible share."""
@@ -52,7 +52,7 @@ class CopyPolicy(NamedTuple):
     def tags(self, share: Snapshot) -> dict[str, str]:
         """What tells later that the copy is ours, and of what it was made."""
         assert share.created is not None  # an eligible snapshot has one
-        return marks.tags(self.made_for, share.created) | {SOURCE: share.arn}
+        return ownership.tags(self.made_for, share.created) | {SOURCE: share.arn}
 
 
 class Copy(NamedTuple):
@@ -97,16 +97,16 @@ def ours(snapshots: Iterable[OwnSnapshot], copying: CopyPolicy) -> list[Copy]:
 
 
 def _read(own: OwnSnapshot, copying: CopyPolicy) -> Copy | None:
-    mark = marks.mark(own, PREFIX, copying.made_for)
+    owned = ownership.owned(own, PREFIX, copying.made_for)
     source = SnapshotArn.parse(own.tags.get(SOURCE, ""))
-    if mark is None or source is None:
+    if owned is None or source is None:
         return None
     # Whoever may tag in this account could call a stranger's snapshot production's, or its data newer than
     # all that will ever come. RDS tells what a copy is of, and no data is newer than its copy.
     made = own.snapshot.created
-    if own.source not in (None, source.text) or (made and mark.taken > made):
+    if own.source not in (None, source.text) or (made and owned.taken > made):
         return None
-    return Copy(own.snapshot._replace(created=mark.taken), mark.identifier, source, own.progress)
+    return Copy(own.snapshot._replace(created=owned.taken), owned.identifier, source, own.progress)
 
 
 def copy_rejection(copy: Copy, copying: CopyPolicy) -> Rejection | None:

@@ -1,0 +1,79 @@
+"""The environment variables of a production stage."""
+
+import pytest
+
+from chalicelib.domain.errors import SettingsError
+from chalicelib.domain.schedule import Expression
+from chalicelib.domain.shares import SharePolicy
+from chalicelib.settings.production import ProductionSettings
+
+STAGE = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
+KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
+TOPIC = "arn:aws:sns:eu-west-1:111111111111:aurora-refresh"
+
+
+def problems(**changes: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        ProductionSettings.from_environment(STAGE | changes)
+    return list(caught.value.problems)
+
+
+def test_a_stage_of_required_variables_gets_the_defaults() -> None:
+    assert ProductionSettings.from_environment(STAGE) == ProductionSettings(
+        clusters=("orders",),
+        share_with="222222222222",
+        key=None,
+        keep=3,
+        schedule=Expression.parse("cron(0 22 ? * SAT *)"),
+        topic_arn=None,
+    )
+
+
+def test_every_variable_is_read() -> None:
+    changes = {
+        "CLUSTERS": "Orders, billing",
+        "SHARE_KMS_KEY_ID": KEY,
+        "SHARES_TO_KEEP": "5",
+        "SHARE_SCHEDULE": "cron(0 1 * * ? *)",
+        "NOTIFICATION_TOPIC_ARN": TOPIC,
+    }
+    assert ProductionSettings.from_environment(STAGE | changes) == ProductionSettings(
+        clusters=("orders", "billing"),
+        share_with="222222222222",
+        key=KEY,
+        keep=5,
+        schedule=Expression.parse("cron(0 1 * * ? *)"),
+        topic_arn=TOPIC,
+    )
+
+
+def test_every_problem_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        ProductionSettings.from_environment({"SHARES_TO_KEEP": "0", "SHARE_SCHEDULE": "weekly"})
+    names = [problem.split(" is ")[0] for problem in caught.value.problems]
+    assert names == ["SHARE_WITH_ACCOUNT", "CLUSTERS", "SHARES_TO_KEEP", "SHARE_SCHEDULE"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("SHARE_WITH_ACCOUNT", "2222", "acceptance's account id, 12 digits"),
+        ("SHARE_WITH_ACCOUNT", "222222222222,333333333333", "12 digits"),
+        ("CLUSTERS", "orders,", "a DB cluster identifier"),
+        ("CLUSTERS", "orders--next", "a DB cluster identifier"),
+        ("CLUSTERS", "orders,ORDERS", "write each cluster once"),
+        ("SHARE_KMS_KEY_ID", "alias/aws/rds", "production's own customer-managed key"),
+        ("SHARE_KMS_KEY_ID", "a key", "production's own customer-managed key"),
+        ("SHARES_TO_KEEP", "0", "a whole number from 1"),
+        ("NOTIFICATION_TOPIC_ARN", "aurora-refresh", "the ARN of a standard SNS topic"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_would_be_right(name: str, value: str, right: str) -> None:
+    (problem,) = problems(**{name: value})
+    assert problem.startswith(f"{name} is {value!r}: write ")
+    assert right in problem
+
+
+def test_a_policy_belongs_to_a_stage() -> None:
+    settings = ProductionSettings.from_environment(STAGE | {"SHARE_KMS_KEY_ID": KEY})
+    assert settings.policy("daily") == SharePolicy("daily", "222222222222", KEY, 3)
