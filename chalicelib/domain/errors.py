@@ -5,15 +5,29 @@ counted, and trying again would decide the same. What AWS *did not do* is raised
 own retries run and its error alarm rings.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 
 class RefreshError(Exception):
     """Base of everything this application raises on purpose."""
 
 
-class SettingsError(RefreshError):
-    """The stage's environment variables do not describe a refresh; carries every problem found."""
+class Problem(NamedTuple):
+    """What is wrong with one setting, or with several that contradict each other."""
 
-    def __init__(self, problems: list[str]) -> None:
+    names: tuple[str, ...]
+    detail: str
+    missing: bool = False
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.names)} {self.detail}"
+
+
+class SettingsError(RefreshError):
+    """The stage's environment variables are wrong; `problems` has everything found."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__(
             "These settings of the stage are wrong:\n"

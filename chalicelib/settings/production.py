@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from chalicelib.domain.errors import SettingsError
+from chalicelib.domain.errors import Problem, SettingsError
 from chalicelib.domain.schedule import Expression
 from chalicelib.domain.shares import SharePolicy
 from chalicelib.settings.variables import (
@@ -12,6 +12,7 @@ from chalicelib.settings.variables import (
     at_least_one,
     cluster_identifier,
     key_of,
+    probable_typos,
     read,
     topic_arn,
 )
@@ -39,8 +40,9 @@ class ProductionSettings(NamedTuple):
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "ProductionSettings":
         """Return the settings in `environment`; raise SettingsError, naming every problem."""
-        problems: list[str] = []
+        problems: list[Problem] = []
         values = read(environment, VARIABLES, problems)
+        problems += probable_typos(environment, NAMES, _PREFIXES)
         if problems:
             raise SettingsError(problems)
         return cls(
@@ -70,3 +72,6 @@ VARIABLES = (
         "NOTIFICATION_TOPIC_ARN", topic_arn("arn:aws:sns:eu-west-1:111111111111:aurora-refresh")
     ),
 )
+
+NAMES = tuple(variable.name for variable in VARIABLES)
+_PREFIXES = ("SHARE_", "SHARES_", "CLUSTER", "NOTIFICATION_")

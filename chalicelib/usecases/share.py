@@ -230,9 +230,7 @@ def _delete(policy: SharePolicy, aws: Aws, share: Share) -> None:
     aws.snapshots.delete(share.identifier)
 
 
-def _notify_refusals(
-    aws: Aws, function: str, cause: str, results: Sequence[ClusterResult]
-) -> None:
+def _notify_refusals(aws: Aws, function: str, cause: str, results: Sequence[ClusterResult]) -> None:
     refused = [result for result in results if result.reason is not None]
     if not refused:
         return

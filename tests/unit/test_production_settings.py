@@ -6,6 +6,7 @@ from chalicelib.domain.errors import SettingsError
 from chalicelib.domain.schedule import Expression
 from chalicelib.domain.shares import SharePolicy
 from chalicelib.settings.production import ProductionSettings
+from tests.unit.test_settings import SURROUNDINGS
 
 STAGE = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
 KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -15,7 +16,7 @@ TOPIC = "arn:aws:sns:eu-west-1:111111111111:aurora-refresh"
 def problems(**changes: str) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         ProductionSettings.from_environment(STAGE | changes)
-    return list(caught.value.problems)
+    return [str(problem) for problem in caught.value.problems]
 
 
 def test_a_stage_of_required_variables_gets_the_defaults() -> None:
@@ -50,7 +51,7 @@ def test_every_variable_is_read() -> None:
 def test_every_problem_is_named_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         ProductionSettings.from_environment({"SHARES_TO_KEEP": "0", "SHARE_SCHEDULE": "weekly"})
-    names = [problem.split(" is ")[0] for problem in caught.value.problems]
+    names = [problem.names[0] for problem in caught.value.problems]
     assert names == ["SHARE_WITH_ACCOUNT", "CLUSTERS", "SHARES_TO_KEEP", "SHARE_SCHEDULE"]
 
 
@@ -77,3 +78,25 @@ def test_a_wrong_value_is_named_with_what_would_be_right(name: str, value: str, 
 def test_a_policy_belongs_to_a_stage() -> None:
     settings = ProductionSettings.from_environment(STAGE | {"SHARE_KMS_KEY_ID": KEY})
     assert settings.policy("daily") == SharePolicy("daily", "222222222222", KEY, 3)
+
+
+@pytest.mark.parametrize(
+    ("typo", "known"),
+    [
+        ("CLUSTER", "CLUSTERS"),
+        ("SHARE_TO_KEEP", "SHARES_TO_KEEP"),
+        ("SHARE_KEY_ID", "SHARE_KMS_KEY_ID"),
+        ("SHARE_SCEDULE", "SHARE_SCHEDULE"),
+        ("NOTIFICATION_TOPIC", "NOTIFICATION_TOPIC_ARN"),
+    ],
+)
+def test_a_probable_typo_is_named_with_the_nearest_known_name(typo: str, known: str) -> None:
+    assert problems(**{typo: "x"}) == [
+        f"{typo} is unknown: {known} may be meant; correct or remove it"
+    ]
+
+
+def test_nothing_that_lambda_chalice_ci_or_a_shell_sets_is_a_typo() -> None:
+    surroundings = dict.fromkeys(SURROUNDINGS.split(), "x")
+    settings = ProductionSettings.from_environment(surroundings | STAGE)
+    assert settings == ProductionSettings.from_environment(STAGE)
