@@ -10,6 +10,7 @@ from chalicelib.domain.ledger import Entry, Note, Parameter
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_ssm.type_defs import ParameterTypeDef
 
 GOOD = "good"
 _NAMES_PER_CALL = 10
@@ -26,13 +27,19 @@ class SsmParameters:
 
     def get(self, names: Sequence[str]) -> Mapping[str, Parameter]:
         """Return those of the parameters that exist; raise AwsError."""
-        found: dict[str, Parameter] = {}
+        return {
+            name: Parameter(found["Value"], found["Version"])
+            for name, found in self.read(names).items()
+        }
+
+    def read(self, names: Sequence[str]) -> "Mapping[str, ParameterTypeDef]":
+        """Return AWS's own records of those of the parameters that exist; raise AwsError."""
+        found: dict[str, ParameterTypeDef] = {}
         for first in range(0, len(names), _NAMES_PER_CALL):
             batch = names[first : first + _NAMES_PER_CALL]
             with translate_errors("GetParameters", ", ".join(batch)):
                 response = self._client.get_parameters(Names=batch)
-            for parameter in response["Parameters"]:
-                found[parameter["Name"]] = Parameter(parameter["Value"], parameter["Version"])
+            found |= {parameter["Name"]: parameter for parameter in response["Parameters"]}
         return found
 
     def put(self, name: str, value: str, note: Note) -> int:

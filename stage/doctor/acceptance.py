@@ -1,7 +1,4 @@
-"""Whether there is something to restore, and somebody who would restore it. Pure.
-
-Parameters and what they hold, the main pipeline and how it reads *current*, production's shares and their keys.
-"""
+"""Check an acceptance stage: parameters, main pipeline and its template, shares, keys. Pure."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -16,14 +13,24 @@ from chalicelib.domain.ledger import Run
 from chalicelib.domain.results import age_hours, arn_of, hidden, value_of
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection, rejection
 from chalicelib.notifications import NEXT_STEPS
-from chalicelib.usecases.promote import held, wrong_names, wrong_pipeline
+from chalicelib.usecases.promote import held, wrong_pipeline
 from stage import mainpipeline
-from stage.checks import OK, PROBLEM, VERDICT, WARNING, Check, unseen, when
-from stage.config import Stage
-from stage.facts import Facts, Json, Seen, Shares, Stack, Unseen
+from stage.doctor.checks import (
+    OK,
+    PROBLEM,
+    VERDICT,
+    WARNING,
+    Check,
+    enable_key,
+    own_key,
+    unavailable,
+    when,
+)
+from stage.doctor.state import AcceptanceState, Json, Observed, Shares, Stack, Unavailable
 from stage.stacks import BEFORE, stack_name
+from stage.stages import AcceptanceStage
 
-# "SharePolicy encrypted snapshots", Aurora User Guide.
+# https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-share-snapshot.html
 _KEY_ACTIONS = (
     *("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt"),
     *("kms:GenerateDataKey*", "kms:ReEncrypt*"),
@@ -31,54 +38,59 @@ _KEY_ACTIONS = (
 
 
 _NEXT_RUN = "the next run of the pipeline, whoever starts it, restores what this writes to current"
-# A refusal for want of these is of the identity in use alone, and says nothing about the key.
+# A denial because of these concerns only the identity in use, and says nothing about the key.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 _OWN_POLICIES = ("identity-based policy", "permissions boundary", "session policy")
 
 
-def parameters(stage: Stage, facts: Facts) -> Iterator[Check]:
-    """Every parameter there is to be, its type, and what it holds."""
-    if isinstance(facts.parameters, Unseen):
-        yield unseen("parameter", "all", facts.parameters)
+def parameters(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+    """Check that every parameter exists, its type and its value."""
+    if isinstance(state.parameters, Unavailable):
+        yield unavailable("parameter", "all", state.parameters)
         return
-    settings, values = stage.settings, facts.values
+    settings, values = stage.settings, state.values
     wrong = wrong_pipeline(settings, values)
     yield _parameter(
         stage,
-        facts,
+        state,
         settings.pipeline_parameter,
-        stage.pipeline_arn.rpartition(":")[2],
+        stage.pipeline,
         str(wrong) if wrong else None,
         f"holds {value_of(values, settings.pipeline_parameter)}",
     )
     for database in settings.databases:
-        yield _latest(stage, facts, database)
-        yield _current(stage, facts, database)
+        yield _latest(stage, state, database)
+        yield _current(stage, state, database)
     if settings.hold_parameter:
-        yield _hold(stage, facts, settings.hold_parameter)
+        yield _hold(stage, state, settings.hold_parameter)
 
 
 def _parameter(
-    stage: Stage, facts: Facts, name: str, value: str, wrong: str | None, holds: str
+    stage: AcceptanceStage,
+    state: AcceptanceState,
+    name: str,
+    value: str,
+    wrong: str | None,
+    holds: str,
 ) -> Check:
-    """A parameter that there must be; ``value`` is one that it might hold, and the fixes write."""
-    assert not isinstance(facts.parameters, Unseen)
-    if name not in facts.parameters:
+    """Check a required parameter; `value` is the one that the fixes write."""
+    assert not isinstance(state.parameters, Unavailable)
+    if name not in state.parameters:
         return Check(
             "parameter",
             name,
             PROBLEM,
-            "there is no such parameter",
-            _create(facts, stage, name, value),
+            "does not exist",
+            _create(state, stage, name, value),
         )
-    kind = facts.parameters[name]["Type"]
+    kind = state.parameters[name]["Type"]
     if kind != "String":
         return Check(
             "parameter",
             name,
             PROBLEM,
-            f"is a {kind}, which neither this application nor CloudFormation reads as text; its history is lost when "
-            "it is made anew",
+            f"is a {kind}, which neither this application nor CloudFormation reads as text; recreating it loses "
+            "its history",
             f"aws ssm delete-parameter --name {name} && {_put(name, value, overwrite=False)}",
         )
     if wrong:
@@ -86,33 +98,28 @@ def _parameter(
     return Check("parameter", name, OK, holds)
 
 
-def _latest(stage: Stage, facts: Facts, database: Database) -> Check:
+def _latest(stage: AcceptanceStage, state: AcceptanceState, database: Database) -> Check:
     name = database.latest_parameter
-    plain = _parameter(stage, facts, name, PLACEHOLDER, None, "")
+    plain = _parameter(stage, state, name, PLACEHOLDER, None, "")
     if plain.status != OK:
         return plain
-    value = facts.values[name].value
+    value = state.values[name].value
     if value == PLACEHOLDER:
-        at = when(stage, stage.settings.next_update(facts.now))
+        at = when(stage, stage.settings.next_update(state.now))
         return Check(
             "parameter",
             name,
             WARNING,
             f"holds the placeholder {value!r}: no snapshot has been recorded yet",
-            f"nothing before the first update, which comes {at}",
+            f"nothing before the first update: {at}",
         )
-    wrong = [
-        str(each)
-        for each in wrong_names(stage.settings, facts.values)
-        if each.reason == "no-latest" and str(each).startswith(f"{name} ")
-    ]
-    if wrong:
-        return Check("parameter", name, PROBLEM, wrong[0], _put(name, PLACEHOLDER))
-    found = facts.candidates.get(database.name)
-    if isinstance(found, Unseen):
-        return unseen("parameter", name, found)
+    if arn_of(value) is None:
+        return Check("parameter", name, PROBLEM, _no_arn(value), _put(name, PLACEHOLDER))
+    found = state.candidates.get(database.name)
+    if isinstance(found, Unavailable):
+        return unavailable("parameter", name, found)
     if isinstance(found, Refused):
-        newest = _restorable(facts, database)
+        newest = _restorable(state, database)
         return Check(
             "parameter",
             name,
@@ -123,22 +130,21 @@ def _latest(stage: Stage, facts: Facts, database: Database) -> Check:
             else NEXT_STEPS[found.reason],
         )
     assert found is not None
-    return Check("parameter", name, OK, f"{value}, {age_hours(found, facts.now)} hours old")
+    return Check("parameter", name, OK, f"{value}, {age_hours(found, state.now)} hours old")
 
 
-def _current(stage: Stage, facts: Facts, database: Database) -> Check:
+def _current(stage: AcceptanceStage, state: AcceptanceState, database: Database) -> Check:
     name = database.current_parameter
-    newest = _restorable(facts, database)
-    plain = _parameter(stage, facts, name, newest or PLACEHOLDER, None, "")
+    newest = _restorable(state, database)
+    plain = _parameter(stage, state, name, newest or PLACEHOLDER, None, "")
     if plain.status != OK:
-        deploys = (plain.fix or "").startswith("make deploy")
-        return plain if deploys else replace(plain, fix=_moving(plain.fix if newest else None))
-    value = facts.values[name].value
+        if name not in state.values and _is_new(stage, state):
+            return plain  # `make deploy` creates it
+        return replace(plain, fix=_moving(plain.fix if newest else None))
+    value = state.values[name].value
     fix = _moving(_put(name, newest) if newest else None)
     if newest:
-        fix = (
-            f"pin a snapshot of production's, in make console STAGE={stage.name} or by hand; {fix}"
-        )
+        fix = f"pin one of production's snapshots, in make console STAGE={stage.name} or by hand; {fix}"
     if value == PLACEHOLDER:
         return Check(
             "parameter",
@@ -147,105 +153,99 @@ def _current(stage: Stage, facts: Facts, database: Database) -> Check:
             f"holds the placeholder {value!r}, which the main pipeline cannot restore",
             f"nothing if the pipeline does not run before the first refresh; otherwise {fix}",
         )
-    arn = arn_of(value)
-    if arn is None:
-        seen = f"holds {hidden(value)}, not the ARN of a DB cluster snapshot; the next run would read it"
-        return Check("parameter", name, PROBLEM, seen, fix)
-    parsed = SnapshotArn.parse(arn)
-    assert parsed is not None
-    if parsed.account not in (database.criteria.account, stage.account):
-        return Check(
-            "parameter",
-            name,
-            PROBLEM,
-            f"{arn} is of account {parsed.account}, and production is {database.criteria.account}: the next run "
-            "of the pipeline would restore a stranger's data",
-            fix,
-        )
-    if parsed.region != stage.region:
-        return Check(
-            "parameter",
-            name,
-            PROBLEM,
-            f"{arn} is in {parsed.region}, and the main pipeline restores in {stage.region}, where it is not",
-            fix,
-        )
-    found = facts.present.get(database.name)
-    if isinstance(found, Unseen):
-        return unseen("parameter", name, found)
+    if foreign := _foreign(stage, database, value):
+        return Check("parameter", name, PROBLEM, foreign, fix)
+    found = state.present.get(database.name)
+    if isinstance(found, Unavailable):
+        return unavailable("parameter", name, found)
     if found is None:
         return Check(
             "parameter",
             name,
             WARNING,
-            f"{arn} does not exist any more, or is no longer shared: it cannot be restored again",
+            f"{value} no longer exists, or is no longer shared: it cannot be restored again",
             "nothing if a refresh comes before the next change of the pipeline's template; otherwise "
             f"{fix}",
         )
     broken = pin_rejection(found, database.criteria)
     if broken:
-        return Check("parameter", name, PROBLEM, f"{arn}: {broken.detail}", fix)
-    return Check("parameter", name, OK, f"{arn}, {age_hours(found, facts.now)} hours old")
+        return Check("parameter", name, PROBLEM, f"{value}: {broken.detail}", fix)
+    return Check("parameter", name, OK, f"{value}, {age_hours(found, state.now)} hours old")
 
 
-def _hold(stage: Stage, facts: Facts, name: str) -> Check:
-    assert not isinstance(facts.parameters, Unseen)
-    if name not in facts.parameters:
-        return Check("parameter", name, OK, "is not there, which means no hold")
-    plain = _parameter(stage, facts, name, PLACEHOLDER, None, "")
+def _foreign(stage: AcceptanceStage, database: Database, value: str) -> str | None:
+    """Return why the value names no snapshot that the main pipeline may restore."""
+    arn = SnapshotArn.parse(value)
+    if arn is None:
+        return f"{_no_arn(value)}; the next run would read it"
+    if arn.account not in (database.criteria.account, stage.account):
+        return (
+            f"{value} belongs to account {arn.account}, but production is {database.criteria.account}: "
+            "the next run of the pipeline would restore a stranger's data"
+        )
+    if arn.region != stage.region:
+        return f"{value} is in {arn.region}, but the main pipeline restores in {stage.region}"
+    return None
+
+
+def _hold(stage: AcceptanceStage, state: AcceptanceState, name: str) -> Check:
+    assert not isinstance(state.parameters, Unavailable)
+    if name not in state.parameters:
+        return Check("parameter", name, OK, "does not exist: no hold")
+    plain = _parameter(stage, state, name, PLACEHOLDER, None, "")
     if plain.status != OK:
         return plain
     lift = _put(name, PLACEHOLDER)
     try:
-        hold = held(stage.settings, facts.values, facts.now)
+        hold = held(stage.settings, state.values, state.now)
     except ValueError as error:
         return Check("parameter", name, PROBLEM, str(error), lift)
     if hold:
         seen = f"on hold until {hold.until} by {hold.by}: {hold.reason}"
         return Check(
-            "parameter", name, WARNING, seen, f"nothing if it is still wanted; else {lift}"
+            "parameter", name, WARNING, seen, f"nothing if it is still wanted; otherwise {lift}"
         )
     return Check("parameter", name, OK, "no hold")
 
 
-def pipeline(stage: Stage, facts: Facts) -> Iterator[Check]:
-    """The main pipeline: that it is there, that it may be started, its mode, and its last run."""
-    own = stage.pipeline_arn.rpartition(":")[2]
+def pipeline(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+    """Check that the main pipeline exists and may be started, its mode and its last run."""
+    own = stage.pipeline
     parameter = stage.settings.pipeline_parameter
-    wrong = wrong_pipeline(stage.settings, facts.values)
-    named = None if wrong else facts.values[parameter].value
+    wrong = wrong_pipeline(stage.settings, state.values)
+    named = None if wrong else state.values[parameter].value
     for name in dict.fromkeys(each for each in (named, own) if each):
-        body = facts.pipelines[name]
-        if isinstance(body, Unseen):
-            yield unseen("pipeline", name, body)
+        body = state.pipelines[name]
+        if isinstance(body, Unavailable):
+            yield unavailable("pipeline", name, body)
         elif body is None:
-            there = (
+            source = (
                 f"{parameter} holds {name!r}" if name == named else "the stage's policies name it"
             )
             yield Check(
                 "pipeline",
                 name,
                 PROBLEM,
-                f"there is no such pipeline in {stage.region}, and {there}",
+                f"does not exist in {stage.region}, but {source}",
                 _put(parameter, own)
                 if name != own
-                else f"make configure STAGE={stage.name} MAIN_PIPELINE_ARN=… with the ARN of the pipeline that "
-                f"there is, and then make deploy STAGE={stage.name}",
+                else f"make configure STAGE={stage.name} MAIN_PIPELINE_ARN=… with the ARN of the existing "
+                f"pipeline, and then make deploy STAGE={stage.name}",
             )
         elif name == own:
             yield from _mode(name, body)
-    if named and named != own and isinstance(facts.pipelines[named], dict):
+    if named and named != own and isinstance(state.pipelines[named], dict):
         yield Check(
             "pipeline",
             named,
             PROBLEM,
-            f"{parameter} holds {named!r}, but the functions may start {own} alone",
+            f"{parameter} holds {named!r}, but the functions may start only {own}",
             f"{_put(parameter, own)}; or make configure STAGE={stage.name} MAIN_PIPELINE_ARN="
-            f"{stage.pipeline_arn.rpartition(':')[0]}:{named}, and then make deploy STAGE={stage.name}",
+            f"{stage.pipeline_arn.removesuffix(own)}{named}, and then make deploy STAGE={stage.name}",
         )
-    known = [name for name, body in facts.pipelines.items() if isinstance(body, dict)]
+    known = [name for name, body in state.pipelines.items() if isinstance(body, dict)]
     if known:
-        yield _last_run(stage, known[0], facts.runs)
+        yield _last_run(stage, known[0], state.runs)
 
 
 def _mode(name: str, body: Json) -> Iterator[Check]:
@@ -256,17 +256,17 @@ def _mode(name: str, body: Json) -> Iterator[Check]:
             name,
             PROBLEM,
             "its execution mode is PARALLEL: two runs may restore at once",
-            f"aws codepipeline get-pipeline --name {name} --query '{{pipeline: pipeline}}' > pipeline.json, write "
+            f"aws codepipeline get-pipeline --name {name} --query '{{pipeline: pipeline}}' > pipeline.json, set "
             '"executionMode": "SUPERSEDED" there, and aws codepipeline update-pipeline --cli-input-json '
             "file://pipeline.json",
         )
     else:
-        yield Check("pipeline", name, OK, f"is there, and runs in mode {mode}")
+        yield Check("pipeline", name, OK, f"exists, with execution mode {mode}")
 
 
-def _last_run(stage: Stage, name: str, runs: Seen[Sequence[Run]]) -> Check:
-    if isinstance(runs, Unseen):
-        return unseen("pipeline", "last run", runs)
+def _last_run(stage: AcceptanceStage, name: str, runs: Observed[Sequence[Run]]) -> Check:
+    if isinstance(runs, Unavailable):
+        return unavailable("pipeline", "last run", runs)
     if not runs:
         return Check("pipeline", "last run", OK, "none yet")
     run = runs[0]
@@ -283,29 +283,30 @@ def _last_run(stage: Stage, name: str, runs: Seen[Sequence[Run]]) -> Check:
     return Check("pipeline", "last run", OK, seen)
 
 
-_BY_HAND = "hold its template against docs/main-pipeline.md"
+_BY_HAND = "compare its template with docs/main-pipeline.md"
 
 
-def reading(stage: Stage, facts: Facts) -> Iterator[Check]:
-    """How the pipeline's stacks read *current*, as far as that can be seen."""
-    if not any(isinstance(body, dict) for body in facts.pipelines.values()):
-        return  # told already
+def reading(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+    """Check how the pipeline's stacks read *current*, as far as that can be seen."""
+    if not any(isinstance(body, dict) for body in state.pipelines.values()):
+        return  # reported already
     found = [
         (stack.name, each)
-        for stack in facts.stacks
+        for stack in state.stacks
         if isinstance(stack.template, dict)
         for each in mainpipeline.readings(stack.template, stack.given)
     ]
     right = {each.parameter: f"{each.cluster} of stack {name}" for name, each in found}
-    wrong = [
-        Check("template", name, PROBLEM, misread, _read_rightly(stage))
+    latest = {database.latest_parameter for database in stage.settings.databases}
+    wrong = {
+        each: Check("template", name, PROBLEM, misread, _read_rightly(stage))
         for name, each in found
         if (misread := _misread(stage, each))
-    ]
-    blind = [*_untold(facts.stacks)]
+    }
+    blind = [*_unreadable(state.stacks)]
     for name, each in found:
         if each.parameter is None and not each.wrong:
-            seen = f"where {each.cluster} takes its SnapshotIdentifier from cannot be told"
+            seen = f"the source of {each.cluster}'s SnapshotIdentifier is unknown"
             blind.append(Check("template", name, WARNING, seen, _BY_HAND))
     unread = [
         each.current_parameter
@@ -315,46 +316,46 @@ def reading(stage: Stage, facts: Facts) -> Iterator[Check]:
     for name in (database.current_parameter for database in stage.settings.databases):
         if name in right:
             yield Check("template", name, OK, f"is read at every update by {right[name]}")
-    # What is not the stage's own may well be restored in another way.
-    yield from wrong if unread else (each for each in wrong if "which is latest" in each.seen)
+    # Other clusters may well be restored in another way, but never from *latest*.
+    yield from (check for each, check in wrong.items() if unread or each.parameter in latest)
     yield from blind
     if not wrong and not blind:
         seen = (
-            "nothing was seen that reads it: the pipeline deploys no stack, or none with a cluster"
+            "nothing was found that reads it: the pipeline deploys no stack, or none with a cluster"
         )
         yield from (Check("template", name, WARNING, seen, _BY_HAND) for name in unread)
-    for stack in facts.stacks:
+    for stack in state.stacks:
         yield from _faults(stack)
 
 
-def _untold(stacks: Sequence[Stack]) -> Iterator[Check]:
+def _unreadable(stacks: Sequence[Stack]) -> Iterator[Check]:
     for stack in stacks:
-        if isinstance(stack.template, Unseen):
-            yield unseen("template", stack.name, stack.template)
+        if isinstance(stack.template, Unavailable):
+            yield unavailable("template", stack.name, stack.template)
         elif stack.template is None:
             yield Check(
                 "template",
                 stack.name,
                 WARNING,
-                "how it reads current could not be looked at: the stack has not been deployed yet",
+                "how it reads current is unknown: the stack has not been deployed yet",
                 f"run the doctor again after the pipeline's first run; until then {_BY_HAND}",
             )
 
 
-def _misread(stage: Stage, each: mainpipeline.Reading) -> str | None:
-    """What is wrong with where a cluster's snapshot comes from."""
+def _misread(stage: AcceptanceStage, each: mainpipeline.Reading) -> str | None:
+    """Return what is wrong with the source of a cluster's snapshot."""
     if each.wrong:
         return f"{each.cluster} {each.wrong}"
     databases = stage.settings.databases
     if each.parameter in [database.latest_parameter for database in databases]:
-        told = "which is latest: the next ordinary run restores by accident"
-        return f"{each.cluster} reads {each.parameter}, {told}"
+        effect = "the next ordinary run would restore by accident"
+        return f"{each.cluster} reads {each.parameter}, which is latest: {effect}"
     if each.parameter and each.parameter not in [one.current_parameter for one in databases]:
-        return f"{each.cluster} reads {each.parameter}, which is no parameter of this stage"
+        return f"{each.cluster} reads {each.parameter}, which is not a parameter of this stage"
     return None
 
 
-def _read_rightly(stage: Stage) -> str:
+def _read_rightly(stage: AcceptanceStage) -> str:
     names = " or ".join(each.current_parameter for each in stage.settings.databases)
     return (
         f"give the template a parameter of Type: {mainpipeline.READS_AT_EVERY_UPDATE} with Default: {names}, "
@@ -382,59 +383,61 @@ def _faults(stack: Stack) -> Iterator[Check]:
         )
 
 
-def shares(stage: Stage, facts: Facts) -> Iterator[Check]:
-    """What production shares, the verdict on it, and the newest eligible one's key."""
+def shares(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+    """Check production's shares, and the key of the newest eligible one."""
     for database in stage.settings.databases:
-        seen = facts.shares[database.name]
-        if isinstance(seen, Unseen):
-            yield unseen("share", database.name, seen)
+        seen = state.shares[database.name]
+        if isinstance(seen, Unavailable):
+            yield unavailable("share", database.name, seen)
             continue
-        yield _choice(stage, facts.now, database, seen)
+        yield _choice(stage, state.now, database, seen)
         if isinstance(seen.newest, Snapshot):
             yield _key(stage, seen.newest, seen)
         yield from _verdicts(database, seen)
 
 
 def _verdicts(database: Database, seen: Shares) -> Iterator[Check]:
-    """Each of production's shares, the newest first: one that has no time yet is only being made."""
+    """Yield the verdict on each share, newest first; one without a time is still being made."""
     made = datetime.max.replace(tzinfo=UTC)
     for share in sorted(
         seen.productions, key=lambda each: (each.created or made, each.arn), reverse=True
     ):
         broken = rejection(share, database.criteria)
-        told = f"rejected: {broken.detail}" if broken else "eligible"
+        verdict = f"rejected: {broken.detail}" if broken else "eligible"
         if share == seen.newest:
-            told = "eligible, and the newest"
-        yield Check(VERDICT, share.arn, OK, f"for {database.name}: {told}")
+            verdict = "eligible, and the newest"
+        yield Check(VERDICT, share.arn, OK, f"for {database.name}: {verdict}")
 
 
-def _choice(stage: Stage, now: datetime, database: Database, seen: Shares) -> Check:
+def _choice(stage: AcceptanceStage, now: datetime, database: Database, seen: Shares) -> Check:
     rejected = dict(seen.choice.rejected)
     counts = ", ".join(f"{count} for {reason}" for reason, count in sorted(rejected.items()))
-    told = f"{seen.total - sum(rejected.values())} of {seen.total} shares are eligible; rejected: "
-    told += counts or "none"
+    eligible = seen.total - sum(rejected.values())
+    summary = f"{eligible} of {seen.total} shares are eligible; rejected: {counts or 'none'}"
     if isinstance(seen.newest, Refused):
         return Check(
             "share",
             database.name,
             PROBLEM,
-            f"{seen.newest} ({told})",
+            f"{seen.newest} ({summary})",
             _share(stage, database, seen),
         )
     age = seen.newest.age(now)
-    told = f"{seen.newest.arn}, {age_hours(seen.newest, now)} hours old, is the newest; {told}"
+    summary = (
+        f"{seen.newest.arn}, {age_hours(seen.newest, now)} hours old, is the newest; {summary}"
+    )
     if stage.settings.max_age and age > stage.settings.max_age:
         return Check(
             "share",
             database.name,
             PROBLEM,
-            f"{told}; the schedule promotes nothing older than {stage.settings.max_age.days} days",
+            f"{summary}; the schedule promotes nothing older than {stage.settings.max_age.days} days",
             NEXT_STEPS["snapshot-stale"],
         )
-    return Check("share", database.name, OK, told)
+    return Check("share", database.name, OK, summary)
 
 
-def _share(stage: Stage, database: Database, seen: Shares) -> str:
+def _share(stage: AcceptanceStage, database: Database, seen: Shares) -> str:
     assert isinstance(seen.newest, Refused)
     prefix = database.name.upper()
     if seen.choice.ambiguous:
@@ -449,20 +452,23 @@ def _share(stage: Stage, database: Database, seen: Shares) -> str:
             "--db-cluster-snapshot-identifier … --attribute-name restore --values-to-add "
             f"{stage.account}"
         )
-    told = {"engine": f"{prefix}_ENGINE", "version": f"{prefix}_ENGINE_VERSION"}
-    told["cluster"] = f"{prefix}_SOURCE_CLUSTER"
-    asked = [f"{name}=…" for reason, name in told.items() if reason in seen.choice.rejected]
-    if not asked:
+    settings = {
+        "engine": f"{prefix}_ENGINE",
+        "version": f"{prefix}_ENGINE_VERSION",
+        "cluster": f"{prefix}_SOURCE_CLUSTER",
+    }
+    answers = [f"{name}=…" for reason, name in settings.items() if reason in seen.choice.rejected]
+    if not answers:
         return NEXT_STEPS["no-eligible-snapshot"]
     return (
-        f"if the stage asks for the wrong ones: make configure STAGE={stage.name} {' '.join(asked)}, and then "
+        f"if the stage's settings are wrong: make configure STAGE={stage.name} {' '.join(answers)}, and then "
         f"make deploy STAGE={stage.name}; otherwise share the right ones"
     )
 
 
-def _key(stage: Stage, newest: Snapshot, seen: Shares) -> Check:
-    if isinstance(seen.key_arn, Unseen):
-        return unseen("key", newest.arn, seen.key_arn)
+def _key(stage: AcceptanceStage, newest: Snapshot, seen: Shares) -> Check:
+    if isinstance(seen.key_arn, Unavailable):
+        return unavailable("key", newest.arn, seen.key_arn)
     if seen.key_arn is None:
         return Check("key", newest.arn, OK, "is not encrypted, so no key is needed")
     arn, key = seen.key_arn, seen.key
@@ -471,75 +477,48 @@ def _key(stage: Stage, newest: Snapshot, seen: Shares) -> Check:
         "copy-db-cluster-snapshot --kms-key-id …) and share that"
     )
     if arn.endswith(":alias/aws/rds") or (isinstance(key, dict) and key["KeyManager"] == "AWS"):
-        seen_ = f"encrypts {newest.arn} and is production's default key aws/rds, which no other account can use"
-        return Check("key", arn, PROBLEM, seen_, again)
-    if isinstance(key, Unseen):
+        found = f"encrypts {newest.arn} and is production's default key aws/rds, which no other account can use"
+        return Check("key", arn, PROBLEM, found, again)
+    if isinstance(key, Unavailable):
         if not key.denied or any(each in key.why for each in _OWN_POLICIES):
-            return unseen("key", arn, key)
+            return unavailable("key", arn, key)
         return Check(
             "key",
             arn,
             PROBLEM,
-            f"encrypts {newest.arn}, and its policy does not let account {stage.account} describe it: most likely "
-            "it cannot be restored",
+            f"encrypts {newest.arn}, but its policy does not let account {stage.account} describe it: the "
+            "snapshot can probably not be restored",
             f"in production ({newest.account}), add to the key's policy {_key_statement(stage)}; if it is the default "
             f"key aws/rds, which has no policy to change, {again}",
         )
     if key is None:
-        return Check(
-            "key", arn, PROBLEM, f"encrypts {newest.arn} and does not exist any more", again
-        )
+        return Check("key", arn, PROBLEM, f"encrypts {newest.arn} and no longer exists", again)
     if key["KeyState"] != "Enabled":
         return Check(
             "key",
             arn,
             PROBLEM,
             f"encrypts {newest.arn} and is {key['KeyState']}",
-            f"in production ({newest.account}): aws kms enable-key --key-id {arn} (before it: aws kms "
-            "cancel-key-deletion, if it is to be deleted)",
+            f"in production ({newest.account}): {enable_key(arn)}",
         )
     return Check(
-        "key", arn, OK, f"encrypts {newest.arn}; customer-managed, enabled, and open to us"
+        "key",
+        arn,
+        OK,
+        f"encrypts {newest.arn}; customer-managed, enabled, and open to this account",
     )
 
 
-def copy_keys(stage: Stage, facts: Facts) -> Iterator[Check]:
-    """The keys that copies are made under."""
+def copy_keys(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+    """Check the keys of copies."""
     for database in stage.settings.databases:
         if database.copy_policy:
+            setting = f"{database.name.upper()}_COPY_KMS_KEY_ID"
             key = database.copy_policy.key
-            yield _copy_key(
-                stage,
-                f"{database.name.upper()}_COPY_KMS_KEY_ID",
-                key,
-                facts.copy_keys[database.name],
-            )
+            yield own_key(stage, "copy key", setting, key, state.copy_keys[database.name])
 
 
-def _copy_key(stage: Stage, setting: str, key: str, seen: Seen[Json | None]) -> Check:
-    other = (
-        f"make configure STAGE={stage.name} {setting}=…, and then make deploy STAGE={stage.name}"
-    )
-    if isinstance(seen, Unseen):
-        return unseen("copy key", key, seen)
-    if seen is None:
-        told = f"{setting} names it, and it does not exist in {stage.account}, {stage.region}"
-        return Check("copy key", key, PROBLEM, told, other)
-    if seen["KeyManager"] == "AWS":
-        return Check("copy key", key, PROBLEM, "is AWS's own, and no key of one's own", other)
-    if seen["KeyState"] != "Enabled":
-        return Check(
-            "copy key",
-            key,
-            PROBLEM,
-            f"is {seen['KeyState']}",
-            f"aws kms enable-key --key-id {seen['Arn']} (before it: aws kms cancel-key-deletion, if it is to be "
-            "deleted)",
-        )
-    return Check("copy key", key, OK, "customer-managed and enabled")
-
-
-def _key_statement(stage: Stage) -> str:
+def _key_statement(stage: AcceptanceStage) -> str:
     partition = stage.partition
     return json.dumps(
         {
@@ -553,7 +532,7 @@ def _key_statement(stage: Stage) -> str:
 
 
 def _moving(command: str | None) -> str:
-    """How *current* is mended by a command that writes it; None where there is nothing to write."""
+    """Return how to fix *current* by a command that writes it; None if nothing can be restored."""
     if command is None:
         # Not the placeholder, which would fail the pipeline's next run.
         return (
@@ -568,20 +547,29 @@ def _put(name: str, value: str, *, overwrite: bool = True) -> str:
     return f"aws ssm put-parameter --name {name} --type String --value {quote(value)}{over}"
 
 
-def _create(facts: Facts, stage: Stage, name: str, value: str) -> str:
-    """Deploying creates what was never there, but not what was deleted from under its stack."""
-    if facts.own_stacks.get(stack_name(stage.name, BEFORE)) is None:
+def _is_new(stage: AcceptanceStage, state: AcceptanceState) -> bool:
+    """Return whether the stage has never been deployed."""
+    return state.own_stacks.get(stack_name(stage.name, BEFORE)) is None
+
+
+def _no_arn(value: str) -> str:
+    return f"holds {hidden(value)}, not the ARN of a DB cluster snapshot"
+
+
+def _create(state: AcceptanceState, stage: AcceptanceStage, name: str, value: str) -> str:
+    """Return how to create a parameter: deploying does not recreate one deleted from its stack."""
+    if _is_new(stage, state):
         return f"make deploy STAGE={stage.name}"
     return _put(name, value, overwrite=False)
 
 
-def _restorable(facts: Facts, database: Database) -> str | None:
-    """A snapshot to write where another one is wrong: what *latest* names, else the newest that can be read."""
-    candidate = facts.candidates.get(database.name)
+def _restorable(state: AcceptanceState, database: Database) -> str | None:
+    """Return a snapshot to replace a wrong one: what *latest* names, or the newest readable share."""
+    candidate = state.candidates.get(database.name)
     if isinstance(candidate, Snapshot):
         return candidate.arn
-    seen = facts.shares[database.name]
-    if isinstance(seen, Unseen) or isinstance(seen.newest, Refused):
+    seen = state.shares[database.name]
+    if isinstance(seen, Unavailable) or isinstance(seen.newest, Refused):
         return None
     readable = seen.key_arn is None or (
         isinstance(seen.key, dict) and seen.key["KeyManager"] != "AWS"
