@@ -14,8 +14,7 @@ from typing import Any
 from demo.telling import expect, fire, gist, say, short, title
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE,
-    STACK, STAGE, Company, configure
+from localcloud.company import PIPELINE, STACK, STAGE, Company, configure
 from localcloud.production import Production
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
