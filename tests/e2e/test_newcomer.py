@@ -239,7 +239,7 @@ def examined(newcomer: Newcomer, acting: Callable[..., None]) -> Callable[..., d
     return examine
 
 
-def deploy(newcomer: Newcomer, fix: str) -> None:
+def apply_fix(newcomer: Newcomer, fix: str) -> None:
     """Do what a fix says, command by command, as the AWS command line would."""
     for command in fix.split(" && "):
         program, service, *words = shlex.split(command)
@@ -326,7 +326,7 @@ def test_ten_misconfigurations_are_named_each_with_its_fix(
     assert [name for name, change in changes.items() if change not in found[name]] == []
 
     for command in commands.values():
-        deploy(newcomer, command.removeprefix(NEXT_RUN))
+        apply_fix(newcomer, command.removeprefix(NEXT_RUN))
     cloud.client("codepipeline").update_pipeline(pipeline=right)
     newcomer.pipeline()
     newcomer.run_pipeline()
@@ -366,7 +366,7 @@ def test_what_deploying_mends_is_mended_by_one_deployment(
         ("role", f"{restore} policies", "warning"): deploy,
         ("alarm", alarm, "problem"): remake,
     }
-    deploy(newcomer, remake)
+    apply_fix(newcomer, remake)
     assert examined() == {}
 
 
