@@ -15,6 +15,7 @@ from chalice.test import Client
 
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import Note
+from chalicelib.domain.shares import Cluster
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, STAGE
 
@@ -241,6 +242,24 @@ def test_a_production_stage_has_only_productions_functions(load: Load) -> None:
         "db-follow-shares": "chalicelib.triggers.follow_shares.handler",
     }
     assert not app.routes
+
+
+def test_production_shares_snapshots_that_bear_the_stage(load: Load) -> None:
+    app = load(
+        SOURCE_ACCOUNT="",
+        SHARE_WITH_ACCOUNT="222222222222",
+        CLUSTERS="orders",
+        AWS_LAMBDA_FUNCTION_NAME="aurora-refresh-daily-db-share-snapshot",
+    )
+    aws = InMemoryAws(datetime(2026, 1, 3, 22, tzinfo=UTC), "111111111111")
+    aws.clusters.all = {"orders": Cluster("orders", None)}
+    app.context.aws = aws
+    asked = invoke(app, "db-share-snapshot", "2026-01-03T22:00:00Z")
+    aws.snapshots.settle()
+    shared = invoke(app, "db-follow-shares", "2026-01-03T22:15:00Z")
+    assert shared["clusters"][0]["shared"] == [asked["clusters"][0]["snapshot"]]
+    (own,) = aws.snapshots.own()
+    assert own.tags["aurora-refresh:made-for"] == "222222222222/daily"
 
 
 @pytest.mark.parametrize(
