@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from chalicelib.domain.ledger import (
     CLOCK_TOLERANCE,
-    TOLD_LABEL,
+    NOTIFIED_LABEL,
     Run,
     Version,
     last_order,
@@ -96,7 +96,7 @@ class Position(NamedTuple):
 class Deployment(NamedTuple):
     """What is deployed: `value` is what the cluster was restored from; None if there is no cluster.
 
-    `unknown` says why it cannot be told; it will settle by itself if `is_deploying`. `version` is
+    `unknown` says why that cannot be seen; it will settle by itself if `is_deploying`. `version` is
     that of `current` which was restored, `maker` the run that restored it, and `cluster` the
     cluster, which `is_remembered` once the version bears its label.
     """
@@ -219,7 +219,7 @@ def last_deployed(
 class Verdict(NamedTuple):
     """What became of a version; `reason` None means that the database was refreshed with it.
 
-    Either `current` has to be `put` to what is deployed first, or people have to be told.
+    Either `current` has to be `put` to what is deployed first, or people have to be notified.
     """
 
     reason: Reason | None
@@ -229,8 +229,8 @@ class Verdict(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The label that remembers that people were told."""
-        return f"{TOLD_LABEL}{self.reason or 'refreshed'}"
+        """The label that remembers that people were notified."""
+        return f"{NOTIFIED_LABEL}{self.reason or 'refreshed'}"
 
 
 def verdict(

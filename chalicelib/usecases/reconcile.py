@@ -1,8 +1,8 @@
 """Bring `current` in line with what is deployed, and tell people what became of each refresh.
 
 It goes by what is there, not by events: calling it twice, late, or with no event at all ends the
-same, because EventBridge delivers CodePipeline's events on a best-effort basis. What people were told
-is remembered by labels. No pipeline is ever started here.
+same, because EventBridge delivers CodePipeline's events on a best-effort basis. What people were
+notified of is remembered by labels. No pipeline is ever started here.
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event.html
 """
 
@@ -27,7 +27,7 @@ from chalicelib.usecases.copies import described
 from chalicelib.usecases.current import Pipeline, put_back
 from chalicelib.usecases.deployments import Deployments
 
-# Seen the first time, corrected, told of the correction, told of the end: no verdict needs more.
+# Seen the first time, corrected, notified of the correction, notified of the end: no verdict needs more.
 _MAX_ROUNDS = 6
 
 
@@ -39,7 +39,7 @@ class PipelineEvent(NamedTuple):
 
 
 class _Look(NamedTuple):
-    """One look at a database, and the verdict that people have to be told."""
+    """One look at a database, and the verdict to notify people of."""
 
     database: Database
     ledger: Sequence[Version]
@@ -79,9 +79,9 @@ def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> R
     results: list[DatabaseResult] = []
     for _ in range(_MAX_ROUNDS):
         looks, uncorrected = run_each(ledgers, lambda each: _correct(aws, *each, pipeline, reader))
-        to_tell = [look for look in looks if look]
-        results += _tell(aws, function, pipeline, to_tell)
-        ledgers, unlabelled = run_each(to_tell, lambda each: _remember(aws, each))
+        to_notify = [look for look in looks if look]
+        results += _notify(aws, function, pipeline, to_notify)
+        ledgers, unlabelled = run_each(to_notify, lambda each: _remember(aws, each))
         errors += [error for _, error in (*uncorrected, *unlabelled)]
         if not ledgers:
             break
@@ -97,7 +97,7 @@ def _correct(
     pipeline: Pipeline,
     reader: Deployments,
 ) -> _Look | None:
-    """Remember what is deployed, correct `current`, and return the verdict to tell, if any."""
+    """Remember what is deployed, correct `current`, and return the verdict to notify people of."""
     for _ in range(_MAX_ROUNDS):
         deployment = reader.of(database, ledger)
         found = verdict(deployment, ledger, pipeline.runs, aws.now())
@@ -142,7 +142,7 @@ def _put_back(
     return put_back(aws, database, ledger, value, note, pipeline)
 
 
-def _tell(
+def _notify(
     aws: Aws, function: str, pipeline: Pipeline, looks: Sequence[_Look]
 ) -> list[DatabaseResult]:
     """Notify people once for all databases of a run with the same verdict."""
@@ -158,8 +158,11 @@ def _tell(
 
 
 def _is_news(look: _Look) -> bool:
-    """Return whether people should hear of it: not of what was there before this application."""
-    return bool(look.found.reason or look.found.version.note or good_version(look.ledger))
+    """Return whether people should hear of it: not of data that was there before."""
+    version, before = look.found.version, good_version(look.ledger)
+    if look.found.reason:
+        return True
+    return before.value != version.value if before else version.is_ours
 
 
 def _failed_action(aws: Aws, pipeline: Pipeline, run: Run | None) -> str | None:
@@ -228,7 +231,7 @@ def _message(found: Verdict, pipeline: Pipeline, deployment: Deployment) -> str:
 
 
 def _remember(aws: Aws, look: _Look) -> tuple[Database, Sequence[Version]]:
-    """Remember that people were told, and return the ledger as it is then.
+    """Remember that people were notified, and return the ledger as it is then.
 
     It comes after the notification: a kill between the two notifies twice, not never.
     """

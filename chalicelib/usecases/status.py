@@ -176,7 +176,7 @@ def _database(
         "by": present.actor if present else None,
         "why": present.reason if present else None,
         "good": bool(present and present.is_good),
-        "waiting": is_waiting(deployment, ledger) and not _is_being_restored(look, database),
+        "waiting": is_waiting(deployment, ledger),
     }
     found = [*_of_value(look, database), *_of_deployment(deployment)]
     try:
@@ -201,13 +201,6 @@ def _database(
         found.append(f"{error}.")
     problems += [f"{database.name}: {each}" for each in found]
     return facts
-
-
-def _is_being_restored(look: _Look, database: Database) -> bool:
-    """Return whether the run that was started for the present version is still in progress."""
-    ledger = look.ledgers[database]
-    run = own_run(ledger[-1], ledger, look.runs)
-    return bool(run and run.in_progress)
 
 
 def _of_value(look: _Look, database: Database) -> Iterator[str]:
