@@ -141,11 +141,16 @@ def everything(aws: InMemoryAws) -> dict[str, Any]:
 
 
 def ends(
-    aws: InMemoryAws, status: str = "Succeeded", *, deploys: bool | None = None, minutes: int = 30
+    aws: InMemoryAws,
+    status: str = "Succeeded",
+    *,
+    deploys: bool | None = None,
+    run: str | None = None,
+    minutes: int = 30,
 ) -> None:
-    """Let the newest run end; unless said otherwise it deploys if it succeeds."""
+    """Let the newest run end, or the one that is named; unless said otherwise it deploys if it succeeds."""
     aws.time += timedelta(minutes=minutes)
-    aws.pipelines.finish(PIPELINE, status, deploys=deploys)
+    aws.pipelines.finish(PIPELINE, status, deploys=deploys, run=run)
     aws.time += timedelta(minutes=1)
 
 
@@ -179,19 +184,18 @@ def hold_until(day: str, by: str = "kim", reason: str = "release test") -> Arran
     return holding(HOLD, json.dumps({"until": day, "reason": reason, "by": by}))
 
 
+def push(aws: InMemoryAws) -> str:
+    """Let a push start a run, and return its id."""
+    return aws.pipelines.begin(PIPELINE, "Webhook")
+
+
 def running(status: str = "InProgress") -> Arrange:
     """A push has started a run, which is in that state."""
-
-    def arrange(aws: InMemoryAws) -> None:
-        aws.pipelines.begin(PIPELINE, "Webhook")
-        runs = aws.pipelines.pipelines[PIPELINE]
-        runs[-1] = runs[-1]._replace(execution_id="push-7", status=status)
-
-    return arrange
+    return lambda aws: aws.pipelines.set_status(PIPELINE, push(aws), status)
 
 
 BUSY = (
-    "pipeline acceptance-main is busy with run push-7, started 2026-01-04 04:00 UTC; try again when "
+    "pipeline acceptance-main is busy with run run-2, started 2026-01-04 04:00 UTC; try again when "
     "it has ended"
 )
 
