@@ -55,8 +55,10 @@ def test_a_hold_is_written_with_its_reason_and_who_asked(ask: Api, aws: InMemory
         (running(), None),
         (
             lambda aws: promote(Settings.from_environment(WITH_STACK), aws, SUNDAY),
-            "run run-2 is in progress since 2026-01-04 04:00 UTC, waiting for an approval in stage "
-            f"Approve: it restores rds from {arn('new')}",
+            (
+                "run run-2 is in progress since 2026-01-04 04:00 UTC, waiting for an approval in stage "
+                f"Approve: it restores rds from {arn('new')}"
+            ),
         ),
         (
             lambda aws: refuse(aws, "runs"),
@@ -64,8 +66,10 @@ def test_a_hold_is_written_with_its_reason_and_who_asked(ask: Api, aws: InMemory
         ),
         (
             holding(PIPELINE_NAME, "dummyvalue"),
-            f"whether a run is in progress is unknown: {PIPELINE_NAME} holds 'dummyvalue', not a "
-            "pipeline's name",
+            (
+                f"whether a run is in progress is unknown: {PIPELINE_NAME} holds 'dummyvalue', not a "
+                "pipeline's name"
+            ),
         ),
     ],
     ids=["restores nothing", "restores", "denied", "unnamed"],

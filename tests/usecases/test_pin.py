@@ -108,8 +108,10 @@ def test_a_current_that_does_not_exist_is_created(put: Put, aws: InMemoryAws) ->
             lambda aws: aws.pipelines.waiting.update(
                 {push(aws): Position("Approve", "Manual", SUNDAY, "an approval")}
             ),
-            "run run-2 is in progress since 2026-01-04 04:00 UTC, waiting for an approval in stage "
-            "Approve, action Manual since 2026-01-04 04:00 UTC",
+            (
+                "run run-2 is in progress since 2026-01-04 04:00 UTC, waiting for an approval in stage "
+                "Approve, action Manual since 2026-01-04 04:00 UTC"
+            ),
         ),
         (
             lambda aws: refuse(aws, "runs"),
@@ -149,8 +151,10 @@ def test_the_answer_names_a_run_under_way_which_will_restore_the_pin(
             (
                 409,
                 "ConflictError",
-                f"{arn('hostile', '9' * 12)} cannot be pinned: account 999999999999, expected "
-                "111111111111",
+                (
+                    f"{arn('hostile', '9' * 12)} cannot be pinned: account 999999999999, expected "
+                    "111111111111"
+                ),
             ),
         ),
         (
@@ -166,8 +170,10 @@ def test_the_answer_names_a_run_under_way_which_will_restore_the_pin(
             (
                 409,
                 "ConflictError",
-                "twice is the name of several snapshots; name one by its ARN: "
-                f"{arn('twice')}, {arn('twice', ACCEPTANCE)}",
+                (
+                    "twice is the name of several snapshots; name one by its ARN: "
+                    f"{arn('twice')}, {arn('twice', ACCEPTANCE)}"
+                ),
             ),
         ),
     ],

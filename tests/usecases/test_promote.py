@@ -175,8 +175,10 @@ def test_a_current_that_does_not_exist_is_created(settings: Settings, aws: InMem
             holding(HOLD, "until thursday"),
             "skipped",
             "on-hold",
-            "/acceptance/hold cannot be read, which counts as a hold: "
-            'not a hold such as {"until": "2026-01-22", "reason": "…", "by": "…"}',
+            (
+                "/acceptance/hold cannot be read, which counts as a hold: "
+                'not a hold such as {"until": "2026-01-22", "reason": "…", "by": "…"}'
+            ),
         ),
     ],
 )

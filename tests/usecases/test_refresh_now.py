@@ -7,10 +7,10 @@ import pytest
 
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import Note
+from chalicelib.domain.results import Result
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.pin import PinRequest, pin
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
-from chalicelib.domain.results import Result
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.interruptions import Killed, calm, kill, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME

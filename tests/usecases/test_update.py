@@ -88,8 +88,10 @@ def test_an_off_week_asks_aws_nothing(settings: Settings, aws: InMemoryAws) -> N
         (
             listing(snapshot("new"), snapshot("x", cluster="billing", created=TWO_O_CLOCK)),
             "ambiguous-cluster",
-            "rds: eligible snapshots come from several clusters (billing, orders); set "
-            "RDS_SOURCE_CLUSTER",
+            (
+                "rds: eligible snapshots come from several clusters (billing, orders); set "
+                "RDS_SOURCE_CLUSTER"
+            ),
         ),
     ],
 )
