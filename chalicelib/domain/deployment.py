@@ -229,7 +229,10 @@ def last_deployed(
         return Deployment(unknown="a deploy action is in progress", is_deploying=True)
     maker = next((action for action in deploys if action.status == "Succeeded"), None)
     if maker is None:
-        return Deployment(ledger[0].value, ledger[0], is_remembered=True)
+        seen = next((version for version in reversed(ledger) if version.run_id), None)
+        return (
+            Deployment(seen.value, seen, seen.run_id, is_remembered=True) if seen else Deployment()
+        )
     candidates = versions_read_by(maker, ledger, runs)
     if len({version.value for version in candidates}) != 1:
         return Deployment(
