@@ -98,14 +98,14 @@ def routes(settings: Settings, aws: Aws) -> Blueprint:
     blueprint = Blueprint(__name__)
     views = _Views(settings, aws, blueprint)
     table: dict[tuple[str, str], Callable[[], Json]] = {
-        ("PUT", "/snapshots/current"): lambda: views.act("pin"),
-        ("POST", "/snapshots/current/rollback"): lambda: views.act("rollback"),
+        ("PUT", "/snapshots/current"): views.action("pin"),
+        ("POST", "/snapshots/current/rollback"): views.action("rollback"),
         ("GET", "/snapshots/current/history"): views.history,
         ("GET", "/snapshots"): views.snapshots,
         ("GET", "/status"): views.status,
-        ("PUT", "/hold"): lambda: views.act("hold"),
-        ("DELETE", "/hold"): lambda: views.act("resume"),
-        ("POST", "/refresh"): lambda: views.act("refresh"),
+        ("PUT", "/hold"): views.action("hold"),
+        ("DELETE", "/hold"): views.action("resume"),
+        ("POST", "/refresh"): views.action("refresh"),
     }
     for (method, path), view in table.items():
         blueprint.route(path, methods=[method], authorizer=IAMAuthorizer())(view)
@@ -132,8 +132,14 @@ class _Views:
         _validate(lambda: validation.check_query(self._query, []))
         return _translate(lambda: status.status(self._settings, self._aws))
 
-    def act(self, name: str) -> Json:
-        action = ACTIONS[name]
+    def action(self, name: str) -> Callable[[], Json]:
+        def view() -> Json:
+            return self._act(name, ACTIONS[name])
+
+        view.__name__ = name
+        return view
+
+    def _act(self, name: str, action: Action) -> Json:
         known = ["database"] if validation.DATABASE in action.fields else []
         _validate(lambda: validation.check_query(self._query, known))
         body = _validate(lambda: validation.json_body(self._body, action.fields))
