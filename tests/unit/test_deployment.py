@@ -13,6 +13,7 @@ from chalicelib.domain.deployment import (
     Cluster,
     Deployment,
     Position,
+    Preparation,
     Stack,
     StackReference,
     Verdict,
@@ -345,6 +346,13 @@ def told(of: Version, *reasons: str) -> Version:
     return of._replace(labels=of.labels | {f"notified-{reason}" for reason in reasons})
 
 
+def preparing(status: str) -> Deployment:
+    return NEW._replace(preparation=Preparation(status, "arn"))
+
+
+B_TOLD = told(B, "not-prepared")
+
+
 @pytest.mark.parametrize(
     ("deployment", "ledger", "runs", "expected"),
     [
@@ -358,6 +366,21 @@ def told(of: Version, *reasons: str) -> Version:
         ),
         (NEW, [GOOD, B], [run("r", 1, "InProgress")], None),
         (NEW, [GOOD, told(B, "failed-after-restore")], [run("r", 1, "Failed")], None),
+        # Once it is restored it is prepared, if it has to be: only then is it refreshed.
+        (preparing("RUNNING"), [GOOD, B], [run("r", 1)], None),
+        (preparing("PENDING_REDRIVE"), [GOOD, B_TOLD], [run("r", 1)], None),
+        (preparing("SUCCEEDED"), [GOOD, B_TOLD], [run("r", 1)], Verdict(None, B_TOLD, run("r", 1))),
+        *(
+            (preparing(s), [GOOD, B], [run("r", 1)], Verdict(Reason.NOT_PREPARED, B, run("r", 1)))
+            for s in ("FAILED", "TIMED_OUT", "ABORTED", "there is no state machine")
+        ),
+        (preparing("FAILED"), [GOOD, B_TOLD], [run("r", 1)], None),
+        (
+            preparing("FAILED"),
+            [GOOD, told(B, "failed-after-restore")],
+            [run("r", 1, "Failed")],
+            Verdict(Reason.NOT_PREPARED, told(B, "failed-after-restore"), run("r", 1, "Failed")),
+        ),
         # A pin that waited, restored by whichever run came.
         (
             Deployment("c", C, "push", CLUSTER),

@@ -17,7 +17,8 @@ RETURNED = {
         "parameter-missing no-latest snapshot-gone not-eligible snapshot-stale pipeline-missing "
         "copy-pending "
         # follow and reconcile
-        "run-failed nothing-restored failed-after-restore deployed-differs deployed-unknown "
+        "run-failed nothing-restored failed-after-restore not-prepared "
+        "deployed-differs deployed-unknown "
         # production
         "cluster-missing cluster-busy default-key no-automated-snapshot automated-stale "
         "snapshot-quota name-taken share-failed"
