@@ -10,7 +10,7 @@ from chalicelib.domain.deployment import (
     Stack,
     StackReference,
     last_deployed,
-    maker_of,
+    makers_of,
     remembered,
     restored_from,
 )
@@ -74,7 +74,7 @@ class Deployments:
     def _first_seen(
         self, stack: str, cluster: Cluster, resolved: str | None, ledger: Sequence[Version]
     ) -> Deployment:
-        """Find the deploy action that made the cluster, among the runs of that time."""
+        """Find the deploy actions that may have made the cluster, among the runs of that time."""
         actions = [
             action
             for run in self._runs
@@ -83,8 +83,8 @@ class Deployments:
             and (run.in_progress or cluster.created <= run.updated + CLOCK_TOLERANCE)
             for action in self._actions(self._pipeline, run.execution_id)
         ]
-        maker = maker_of(cluster, actions, stack)
-        return restored_from(ledger, cluster, resolved, maker, self._runs)
+        makers = makers_of(cluster, actions, stack)
+        return restored_from(ledger, cluster, resolved, makers, self._runs)
 
 
 def _nothing(missing: str, ledger: Sequence[Version]) -> Deployment:
