@@ -1,22 +1,29 @@
 """AWS in memory, for the use cases. It obeys the contract suite that the real adapters obey, too."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from chalicelib.domain.deployment import Action, Cluster, Position, Stack
 from chalicelib.domain.errors import AwsError, Refused, VersionLimitError
-from chalicelib.domain.ledger import Entry, Note, Parameter, Run
-from chalicelib.domain.shares import Cluster
+from chalicelib.domain.ledger import Note, Run, Version
+from chalicelib.domain.parameters import Parameter
+from chalicelib.domain.reasons import Reason
+from chalicelib.domain.shares import Cluster as SourceCluster
 from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
 from chalicelib.notifications import Notification
 
 PRODUCTION = "111111111111"
 ACCEPTANCE = "222222222222"
 VERSIONS_KEPT = 100
+LABELS_PER_VERSION = 10
 COPIES_UNDER_WAY = 5
 MANUAL_SNAPSHOTS = 100
+STACK = "acceptance-data"
+_LABEL = re.compile(r"(?!aws|ssm|[0-9])[A-Za-z0-9._-]{1,100}")
 
 
 def arn(name: str, account: str = PRODUCTION) -> str:
@@ -24,7 +31,7 @@ def arn(name: str, account: str = PRODUCTION) -> str:
 
 
 def snapshot(name: str = "orders-1", account: str = PRODUCTION, **facts: Any) -> Snapshot:
-    """A share of production's that is eligible, unless ``facts`` say otherwise."""
+    """Return a snapshot that production shares, eligible unless `facts` say otherwise."""
     return Snapshot(
         **{
             "arn": arn(name, account),
@@ -41,7 +48,7 @@ def snapshot(name: str = "orders-1", account: str = PRODUCTION, **facts: Any) ->
 
 
 def _call(method: Callable[..., Any]) -> Callable[..., Any]:
-    """An AWS call: it is counted, and ``interrupt`` may raise before it and after it took effect."""
+    """Make it an AWS call: counted, and `interrupt` may raise before and after its effect."""
 
     @functools.wraps(method)
     def counted(self: Any, *args: Any) -> Any:
@@ -55,7 +62,11 @@ def _call(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class InMemoryAws:
-    """One account's AWS. Time passes only when a test says so."""
+    """One account's AWS. Time passes only when a test says so.
+
+    `stacks.add` declares what a pipeline deploys. Without it a run has a deploy action, but nothing
+    shows what that restored.
+    """
 
     def __init__(self, now: datetime, account: str = ACCEPTANCE) -> None:
         self.time = now
@@ -68,12 +79,13 @@ class InMemoryAws:
         self.notifier = InMemoryNotifier(self)
         self.clusters = InMemoryClusters(self)
         self.keys = InMemoryKeys(self)
+        self.stacks = InMemoryStacks(self)
 
     def now(self) -> datetime:
         return self.time
 
     def values(self) -> dict[str, str]:
-        """What every parameter holds now."""
+        """Return what every parameter holds now."""
         return {name: kept[-1].value for name, kept in self.parameters.kept.items()}
 
 
@@ -122,13 +134,21 @@ class InMemorySnapshots:
         if any(each.arn == copied for each in self.all):
             return None
         if source in self.unencrypted:
-            raise Refused("copy-unencrypted", f"RDS refused to copy {source}: it is not encrypted")
+            raise Refused(
+                Reason.COPY_UNENCRYPTED, f"RDS refused to copy {source}: it is not encrypted"
+            )
         if key in self.denied:
-            raise Refused("copy-key-denied", f"RDS refused to copy {source}: no access to {key}")
+            raise Refused(
+                Reason.COPY_KEY_DENIED, f"RDS refused to copy {source}: no access to {key}"
+            )
         if sum(each.own and each.status == "copying" for each in self.all) >= COPIES_UNDER_WAY:
-            raise Refused("copy-quota", f"RDS refused to copy {source}: too many copies under way")
+            raise Refused(
+                Reason.COPY_QUOTA, f"RDS refused to copy {source}: too many copies under way"
+            )
         if found is None or found.status != "available":
-            raise Refused("snapshot-gone", f"RDS refused to copy {source}: it is not available")
+            raise Refused(
+                Reason.SNAPSHOT_GONE, f"RDS refused to copy {source}: it is not available"
+            )
         made = found._replace(
             arn=copied,
             account=self.aws.account,
@@ -159,16 +179,16 @@ class InMemorySnapshots:
     @_call
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         taken = arn(name, self.aws.account)
-        # What RDS looks at first is not documented; so it is what is harder on who asks.
+        # Which of these RDS checks first is not documented: the busy cluster is harder on a caller.
         if cluster in self.aws.clusters.busy:
             raise Refused(
-                "cluster-busy", f"RDS refused to take a snapshot of {cluster}: it is busy"
+                Reason.CLUSTER_BUSY, f"RDS refused to take a snapshot of {cluster}: it is busy"
             )
         if any(each.arn == taken for each in self.all):
             return None
         if len(list(self.own())) >= MANUAL_SNAPSHOTS:
             raise Refused(
-                "snapshot-quota", f"RDS refused to take a snapshot of {cluster}: too many"
+                Reason.SNAPSHOT_QUOTA, f"RDS refused to take a snapshot of {cluster}: too many"
             )
         made = snapshot(
             name,
@@ -197,7 +217,7 @@ class InMemorySnapshots:
         self.read_by[arn(identifier, self.aws.account)].discard(account)
 
     def settle(self, status: str = "available") -> None:
-        """Everything that is being made comes to its end."""
+        """Complete every snapshot that is being made."""
         self.all = [
             each._replace(status=status) if each.status in ("copying", "creating") else each
             for each in self.all
@@ -207,12 +227,26 @@ class InMemorySnapshots:
 class InMemoryClusters:
     def __init__(self, aws: InMemoryAws) -> None:
         self.aws = aws
-        self.all: dict[str, Cluster] = {}
+        self.all: dict[str, SourceCluster] = {}
         self.busy: set[str] = set()
+        self.restored: dict[str, Cluster] = {}
+        self.restored_from: dict[str, str] = {}
 
     @_call
-    def find(self, name: str) -> Cluster | None:
+    def find(self, name: str) -> SourceCluster | None:
         return self.all.get(name)
+
+    @_call
+    def deployed(self, identifier: str) -> Cluster | None:
+        return self.restored.get(identifier)
+
+    def restore(self, value: str, created: datetime | None = None) -> str:
+        """Restore a new cluster from a snapshot and return its identifier."""
+        number = len(self.restored_from) + 1
+        identifier = f"cluster-{number}"
+        self.restored[identifier] = Cluster(f"cluster-ID{number:04}", created or self.aws.time)
+        self.restored_from[identifier] = value
+        return identifier
 
 
 class InMemoryKeys:
@@ -228,55 +262,84 @@ class InMemoryKeys:
 class InMemoryParameters:
     def __init__(self, aws: InMemoryAws) -> None:
         self.aws = aws
-        self.kept: dict[str, list[Entry]] = {}
+        self.kept: dict[str, list[Version]] = {}
+        self.clock = timedelta()  # how far ahead Parameter Store's clock is
+        self._descriptions: dict[str, str] = {}
 
     @_call
     def get(self, names: Sequence[str]) -> Mapping[str, Parameter]:
         return {
-            name: Parameter(self.kept[name][-1].value, self.kept[name][-1].version)
+            name: Parameter(self.kept[name][-1].value, self.kept[name][-1].number)
             for name in names
             if name in self.kept
         }
 
     @_call
-    def put(self, name: str, value: str, note: Note) -> int:
-        assert value, "Parameter Store takes no empty value"
+    def put(self, name: str, value: str, note: Note | None) -> int:
+        return self._put(name, value, note.describe(value) if note else "")
+
+    def put_by_hand(self, name: str, value: str, *, inherits: bool = False) -> int:
+        """Put a value outside the application, with the Description of the version before or none."""
+        return self._put(name, value, self._descriptions.get(name, "") if inherits else "")
+
+    def _put(self, name: str, value: str, description: str) -> int:
+        assert value, "Parameter Store accepts no empty value"
         assert "{{" not in value, "nor one that refers to another parameter"
         kept = self.kept.setdefault(name, [])
         if len(kept) == VERSIONS_KEPT:
-            if kept[0].good:
+            if kept[0].labels:
                 raise VersionLimitError("PutParameter", name, "ParameterMaxVersion…", "labelled")
             del kept[0]
-        version = kept[-1].version + 1 if kept else 1
-        kept.append(Entry(version, value, self.aws.time, Note.read(note.describe())))
-        return version
+        number = kept[-1].number + 1 if kept else 1
+        self._descriptions[name] = description
+        note = Note.read(description, value)
+        kept.append(Version(number, value, self.aws.time + self.clock, note))
+        return number
 
     @_call
     def delete(self, name: str) -> None:
         self.kept.pop(name, None)
+        self._descriptions.pop(name, None)
 
     @_call
-    def mark_good(self, name: str, version: int) -> None:
+    def label(self, name: str, version: int, labels: Collection[str]) -> None:
+        if not all(_LABEL.fullmatch(label) for label in labels):
+            raise AwsError("LabelParameterVersion", name, "InvalidLabels", f"refused: {labels}")
+        labelled = self._version(name, version).labels | set(labels)
+        if len(labelled) > LABELS_PER_VERSION:
+            raise AwsError("LabelParameterVersion", name, "ParameterVersionLabelLimitExceeded", "")
         self.kept[name] = [
-            entry._replace(good=entry.version == version) for entry in self.kept[name]
+            each._replace(labels=labelled if each.number == version else each.labels - set(labels))
+            for each in self.kept[name]
         ]
 
     @_call
-    def unmark_good(self, name: str, version: int) -> None:
+    def unlabel(self, name: str, version: int, labels: Collection[str]) -> None:
+        self._version(name, version)
         self.kept[name] = [
-            entry._replace(good=entry.good and entry.version != version)
-            for entry in self.kept[name]
+            each._replace(labels=each.labels - set(labels)) if each.number == version else each
+            for each in self.kept[name]
         ]
 
+    def _version(self, name: str, version: int) -> Version:
+        for each in self.kept.get(name, []):
+            if each.number == version:
+                return each
+        raise AwsError("LabelParameterVersion", name, "ParameterVersionNotFound", str(version))
+
     @_call
-    def history(self, name: str) -> list[Entry]:
+    def history(self, name: str) -> list[Version]:
         return list(self.kept.get(name, []))
 
 
 class InMemoryPipelines:
+    """Pipelines by name: their runs and action executions, oldest first."""
+
     def __init__(self, aws: InMemoryAws) -> None:
         self.aws = aws
         self.pipelines: dict[str, list[Run]] = {}
+        self.executed: list[Action] = []
+        self.waiting: dict[str, Position] = {}
         self._by_token: dict[str, str] = {}
 
     @_call
@@ -284,23 +347,90 @@ class InMemoryPipelines:
         return self._runs(name)[::-1]
 
     @_call
+    def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
+        wanted = {execution_id} if execution_id else {run.execution_id for run in self._runs(name)}
+        return [each for each in reversed(self.executed) if each.execution_id in wanted]
+
+    @_call
+    def positions(self, name: str) -> Mapping[str, Position]:
+        self._runs(name)
+        return dict(self.waiting)
+
+    @_call
     def start(self, name: str, token: str) -> str:
-        runs = self._runs(name)
         if token not in self._by_token:
-            self._by_token[token] = f"run-{len(runs) + 1}"
-            now = self.aws.time
-            runs.append(Run(self._by_token[token], "InProgress", now, now))
+            self._by_token[token] = self.begin(name)
         return self._by_token[token]
 
-    def finish(self, name: str, status: str = "Succeeded") -> None:
-        """The newest run of the pipeline comes to its end."""
-        runs = self.pipelines[name]
+    def begin(self, name: str, trigger: str = "StartPipelineExecution") -> str:
+        """Start a run, as the application, a person or a push does, and return its id."""
+        runs = self._runs(name)
+        now = self.aws.time
+        runs.append(Run(f"run-{len(runs) + 1}", "InProgress", now, now, trigger))
+        return runs[-1].execution_id
+
+    def deploy(self, name: str, status: str = "Succeeded") -> None:
+        """Execute the deploy actions of the newest run: each stack restores what `current` holds."""
+        execution_id, now = self._runs(name)[-1].execution_id, self.aws.time
+        for stack in list(self.aws.stacks.all) or [None]:
+            self.executed.append(
+                Action(execution_id, "Deploy", "Deploy", status, now, now, "Deploy", stack)
+            )
+            if stack and status == "Succeeded":
+                self.aws.stacks.deploy(stack)
+
+    def finish(self, name: str, status: str = "Succeeded", *, deploys: bool | None = None) -> None:
+        """End the newest run; unless said otherwise it has just deployed if it succeeded."""
+        if deploys if deploys is not None else status == "Succeeded":
+            self.deploy(name)
+        runs = self._runs(name)
         runs[-1] = runs[-1]._replace(status=status, updated=self.aws.time)
 
     def _runs(self, name: str) -> list[Run]:
         if name not in self.pipelines:
-            raise Refused("pipeline-missing", f"there is no pipeline named {name}")
+            raise Refused(Reason.PIPELINE_MISSING, f"there is no pipeline named {name}")
         return self.pipelines[name]
+
+
+class InMemoryStacks:
+    """CloudFormation stacks. `deploys` maps each one's logical ids to parameters `current`."""
+
+    def __init__(self, aws: InMemoryAws) -> None:
+        self.aws = aws
+        self.all: dict[str, Stack] = {}
+        self.deploys: dict[str, dict[str, str]] = {}
+
+    @_call
+    def find(self, name: str) -> Stack | None:
+        return self.all.get(name)
+
+    def add(self, parameter: str, name: str = STACK, logical_id: str = "Cluster") -> None:
+        """Declare that a stack deploys a cluster from this parameter; it has none yet."""
+        self.all.setdefault(name, Stack("CREATE_COMPLETE", {}, {}))
+        self.deploys.setdefault(name, {})[logical_id] = parameter
+
+    def deploy(self, name: str) -> None:
+        """Update a stack: replace each cluster whose parameter holds another value."""
+        values = self.aws.values()
+        clusters = dict(self.all[name].clusters)
+        resolved = {each: values[each] for each in self.deploys[name].values() if each in values}
+        for logical_id, parameter in self.deploys[name].items():
+            if parameter in resolved and self.restored_from(parameter) != resolved[parameter]:
+                self.aws.clusters.restored.pop(clusters.get(logical_id, ""), None)
+                clusters[logical_id] = self.aws.clusters.restore(resolved[parameter])
+        self.all[name] = Stack("UPDATE_COMPLETE", clusters, resolved)
+
+    def set_status(self, status: str, name: str = STACK) -> None:
+        """Change the status of a stack."""
+        self.all[name] = self.all[name]._replace(status=status)
+
+    def restored_from(self, parameter: str) -> str | None:
+        """Return what the cluster of a parameter was really restored from."""
+        for name, stack in self.all.items():
+            for logical_id, identifier in stack.clusters.items():
+                if self.deploys[name][logical_id] == parameter:
+                    return self.aws.clusters.restored_from[identifier]
+        return None
 
 
 class InMemoryNotifier:
@@ -308,10 +438,10 @@ class InMemoryNotifier:
         self.aws = aws
         self.sent: list[Notification] = []
 
-    def notify(self, notice: Notification) -> None:
+    def notify(self, notification: Notification) -> None:
         with suppress(AwsError):
-            self._publish(notice)
+            self._publish(notification)
 
     @_call
-    def _publish(self, notice: Notification) -> None:
-        self.sent.append(notice)
+    def _publish(self, notification: Notification) -> None:
+        self.sent.append(notification)
