@@ -110,6 +110,11 @@ class WorldPipelines(InMemoryPipelines):
     def begin(self, name: str, trigger: str = "StartPipelineExecution") -> str:
         return self.aws.begin(trigger).execution_id
 
+    @property
+    def started(self) -> set[str]:
+        """The runs that the application has started."""
+        return set(self._by_token.values())
+
 
 class World(InMemoryAws):
     """AWS with one main pipeline. Nothing goes on by itself: `go_on` takes the next step."""
@@ -274,11 +279,10 @@ class World(InMemoryAws):
             self.time += timedelta(seconds=15)
             update = self._read(run, stack)
             if self.behaviour.change_sets:
-                reads_since = self.pipelines.executed[index].started
                 self._end_action(index, "Succeeded" if update else "Failed")
                 if update:
                     yield
-                    index = self._begin_action(run, stack, reads_since)
+                    index = self._begin_action(run, stack, self.pipelines.executed[index])
             if update:
                 self.updates.append(update)
                 update.steps = self._update(update)
@@ -293,20 +297,17 @@ class World(InMemoryAws):
                 return False
         return True
 
-    def _begin_action(self, run: Execution, stack: str, reads_since: datetime | None = None) -> int:
+    def _begin_action(self, run: Execution, stack: str, prepared: Action | None = None) -> int:
+        """Begin to deploy a stack, or to prepare a change set, which is not a deployment yet."""
         now = self.time + self.behaviour.pipeline_clock
-        action = Action(
-            run.execution_id,
-            DEPLOY,
-            stack,
-            "InProgress",
-            now,
-            now,
-            DEPLOY,
-            stack,
-            reads_since or now,
+        category = "" if self.behaviour.change_sets and not prepared else DEPLOY
+        name = f"Deploy-{stack}" if category else f"Prepare-{stack}"
+        reads_since = prepared.started if prepared else now
+        self.pipelines.executed.append(
+            Action(
+                run.execution_id, DEPLOY, name, "InProgress", now, now, category, stack, reads_since
+            )
         )
-        self.pipelines.executed.append(action)
         return len(self.pipelines.executed) - 1
 
     def _end_action(self, index: int, status: str) -> None:
