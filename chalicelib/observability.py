@@ -21,9 +21,8 @@ _COUNTERS = {
     ("promote", "skipped"): "RefreshSkipped",
     ("promote", "failed"): "RefreshFailed",
     ("update", "failed"): "RefreshFailed",
-    ("copies", "failed"): "RefreshFailed",
-    ("follow", "succeeded"): "RefreshSucceeded",
-    ("follow", "failed"): "RefreshFailed",
+    ("reconcile", "succeeded"): "RefreshSucceeded",
+    ("reconcile", "failed"): "RefreshFailed",
 }
 
 
@@ -107,4 +106,4 @@ def emit(metric: Metric, stage: str) -> None:
 
 def _is_waiting(use_case: str, outcome: str, entry: Mapping[str, Any]) -> bool:
     """Return whether the age only grows until a copy is made that replaces the data."""
-    return bool(entry.get("copy")) or (use_case, outcome) == ("copies", "unchanged")
+    return bool(entry.get("copy")) or (use_case, outcome) == ("reconcile", "unchanged")

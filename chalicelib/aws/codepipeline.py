@@ -24,25 +24,18 @@ _CHANGE_SET_EXECUTED = "CHANGE_SET_EXECUTE"
 
 
 class CodePipelines:
-    """The `Pipelines` port.
-
-    https://docs.aws.amazon.com/codepipeline/latest/APIReference/Welcome.html
-    """
+    """The `Pipelines` port, with AwsError for whatever fails."""
 
     def __init__(self, client: "CodePipelineClient") -> None:
         self._client = client
 
     def runs(self, name: str) -> list[Run]:
-        """Return the hundred most recent runs, newest first; raise AwsError and Refused."""
         with self._translate("ListPipelineExecutions", name):
             listed = self._client.list_pipeline_executions(pipelineName=name, maxResults=100)
         return [_to_run(summary) for summary in listed["pipelineExecutionSummaries"]]
 
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
-        """Return a run's action executions, or the hundred most recent; raise AwsError and Refused.
-
-        https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_ListActionExecutions.html
-        """
+        """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_ListActionExecutions.html"""
         with self._translate("ListActionExecutions", name):
             if execution_id is None:
                 details = self._client.list_action_executions(pipelineName=name, maxResults=100)[
@@ -57,19 +50,13 @@ class CodePipelines:
         return [_to_action(detail, prepared) for detail in details if "startTime" in detail]
 
     def positions(self, name: str) -> Mapping[str, Position]:
-        """Return where each run in progress is, by execution id; raise AwsError and Refused.
-
-        https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_GetPipelineState.html
-        """
+        """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_GetPipelineState.html"""
         with self._translate("GetPipelineState", name):
             stages = self._client.get_pipeline_state(name=name)["stageStates"]
         return {run: position for stage in stages for run, position in _positions_in(stage)}
 
     def start(self, name: str, token: str) -> str:
-        """Start a run, once for each token, and return its id; raise AwsError and Refused.
-
-        https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_StartPipelineExecution.html
-        """
+        """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_StartPipelineExecution.html"""
         with self._translate("StartPipelineExecution", name):
             return self._client.start_pipeline_execution(name=name, clientRequestToken=token)[
                 "pipelineExecutionId"
@@ -140,23 +127,24 @@ def _configuration(detail: "ActionExecutionDetailTypeDef") -> Mapping[str, str]:
 
 def _positions_in(stage: "StageStateTypeDef") -> Iterator[tuple[str, Position]]:
     name = stage["stageName"]
-    transition = stage.get("inboundTransitionState", {})
-    for waiting in stage.get("inboundExecutions") or [stage.get("inboundExecution", {})]:
-        if "pipelineExecutionId" in waiting:
-            is_open = transition.get("enabled", True)
-            waits_for = "the run before it" if is_open else "its disabled transition to be enabled"
-            yield waiting["pipelineExecutionId"], Position(name, waits_for=waits_for)
-    latest = stage.get("latestExecution", {})
-    if latest.get("status") in ("InProgress", "Stopping"):
-        for state in stage.get("actionStates", []):
-            execution = state.get("latestExecution", {})
-            if execution.get("status") == "InProgress":
-                waits_for = "approval" if "token" in execution else None
-                yield (
-                    latest["pipelineExecutionId"],
-                    Position(
-                        name, state["actionName"], execution.get("lastStatusChange"), waits_for
-                    ),
-                )
-                return
-        yield latest["pipelineExecutionId"], Position(name)
+    is_open = stage.get("inboundTransitionState", {}).get("enabled", True)
+    waits_for = "the run before it" if is_open else "its disabled transition to be enabled"
+    for waiting in stage.get("inboundExecutions", []):
+        yield waiting["pipelineExecutionId"], Position(name, waits_for=waits_for)
+    latest = stage.get("latestExecution")
+    if latest and latest["status"] in ("InProgress", "Stopping"):
+        yield latest["pipelineExecutionId"], _position_within(stage)
+
+
+def _position_within(stage: "StageStateTypeDef") -> Position:
+    for state in stage.get("actionStates", []):
+        execution = state.get("latestExecution")
+        if execution and execution.get("status") == "InProgress":
+            return Position(
+                stage["stageName"],
+                state["actionName"],
+                execution.get("lastStatusChange"),
+                # Only an approval action has a token.
+                "approval" if "token" in execution else None,
+            )
+    return Position(stage["stageName"])

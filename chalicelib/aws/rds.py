@@ -27,7 +27,7 @@ _OWN_TYPES = ("manual", "automated", "awsbackup")
 
 
 class RdsSnapshots:
-    """The `Snapshots` port.
+    """The `Snapshots` port, with AwsError for whatever fails.
 
     https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeDBClusterSnapshots.html
     """
@@ -36,34 +36,27 @@ class RdsSnapshots:
         self._client = client
 
     def shared(self) -> Iterator[Snapshot]:
-        """Yield every snapshot shared with this account; raise AwsError.
-
-        How filters act on shared snapshots is undocumented, so every snapshot is read.
-        """
+        # How filters act on shared snapshots is undocumented, so every snapshot is read.
         for listed in self._list("the shared snapshots", SnapshotType="shared"):
             yield to_snapshot(listed)
 
     def own(self) -> Iterator[OwnSnapshot]:
-        """Yield every manual snapshot of this account; raise AwsError."""
         for listed in self._list("the own snapshots", SnapshotType="manual"):
             tags = {tag["Key"]: tag["Value"] for tag in listed.get("TagList", [])}
             yield _to_own_snapshot(listed, tags)
 
     def automated(self, cluster: str) -> Iterator[Snapshot]:
-        """Yield the automated snapshots of a cluster of this account; raise AwsError."""
         subject = f"the automated snapshots of {cluster}"
         for listed in self._list(subject, SnapshotType="automated", DBClusterIdentifier=cluster):
             yield to_snapshot(listed)
 
     def find(self, arn: str) -> Snapshot | None:
-        """Return the own or shared snapshot with this ARN; raise AwsError."""
         parsed = SnapshotArn.parse(arn)
         if parsed is None or parsed.region != self._client.meta.region_name:
             return None  # a Region knows only its own snapshots
         return self._describe(arn)
 
     def named(self, identifier: str, account: str) -> list[Snapshot]:
-        """Return the own snapshot of that name and the one shared by `account`; raise AwsError."""
         # A shared snapshot is listed and found by its ARN only, never by its short name.
         meta = self._client.meta
         arn = f"arn:{meta.partition}:rds:{meta.region_name}:{account}:cluster-snapshot:{identifier}"
@@ -71,11 +64,7 @@ class RdsSnapshots:
         return [snapshot for snapshot in found if snapshot]
 
     def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
-        """Start a copy and return it; return None if a snapshot of that name exists.
-
-        Raise AwsError, or Refused for a refusal that only a person can resolve.
-        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html
-        """
+        """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html"""
         exceptions = self._client.exceptions
         with translate_errors("CopyDBClusterSnapshot", source):
             try:
@@ -105,11 +94,7 @@ class RdsSnapshots:
         return _to_own_snapshot(copied["DBClusterSnapshot"], tags)
 
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
-        """Start a snapshot of a cluster and return it; return None if one of that name exists.
-
-        Raise AwsError, or Refused for a refusal that only a person can resolve.
-        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html
-        """
+        """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html"""
         exceptions = self._client.exceptions
         with translate_errors("CreateDBClusterSnapshot", cluster):
             try:
@@ -127,13 +112,11 @@ class RdsSnapshots:
         return _to_own_snapshot(taken["DBClusterSnapshot"], tags)
 
     def delete(self, identifier: str) -> None:
-        """Delete a manual snapshot of this account. Idempotent. Raise AwsError."""
         not_found = self._client.exceptions.DBClusterSnapshotNotFoundFault
         with translate_errors("DeleteDBClusterSnapshot", identifier), suppress(not_found):
             self._client.delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=identifier)
 
     def shared_with(self, identifier: str) -> Collection[str]:
-        """Return the accounts that an own manual snapshot is shared with; raise AwsError."""
         with translate_errors("DescribeDBClusterSnapshotAttributes", identifier):
             result = self._client.describe_db_cluster_snapshot_attributes(
                 DBClusterSnapshotIdentifier=identifier
@@ -146,24 +129,16 @@ class RdsSnapshots:
         }
 
     def share(self, identifier: str, account: str) -> None:
-        """Allow an account to copy and restore an own manual snapshot; raise AwsError.
-
-        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ModifyDBClusterSnapshotAttribute.html
-        """
-        with translate_errors("ModifyDBClusterSnapshotAttribute", identifier):
-            self._client.modify_db_cluster_snapshot_attribute(
-                DBClusterSnapshotIdentifier=identifier,
-                AttributeName=_RESTORE_ATTRIBUTE,
-                ValuesToAdd=[account],
-            )
+        """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ModifyDBClusterSnapshotAttribute.html"""
+        self._modify(identifier, ValuesToAdd=[account])
 
     def unshare(self, identifier: str, account: str) -> None:
-        """Withdraw what `share` allowed; raise AwsError."""
+        self._modify(identifier, ValuesToRemove=[account])
+
+    def _modify(self, identifier: str, **values: Any) -> None:
         with translate_errors("ModifyDBClusterSnapshotAttribute", identifier):
             self._client.modify_db_cluster_snapshot_attribute(
-                DBClusterSnapshotIdentifier=identifier,
-                AttributeName=_RESTORE_ATTRIBUTE,
-                ValuesToRemove=[account],
+                DBClusterSnapshotIdentifier=identifier, AttributeName=_RESTORE_ATTRIBUTE, **values
             )
 
     def _list(self, subject: str, **arguments: Any) -> "Iterator[DBClusterSnapshotTypeDef]":
@@ -186,7 +161,7 @@ class RdsSnapshots:
 
 
 class RdsClusters:
-    """The `Clusters` port.
+    """The `Clusters` port, with AwsError for whatever fails.
 
     https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeDBClusters.html
     """
@@ -195,7 +170,6 @@ class RdsClusters:
         self._client = client
 
     def find(self, name: str) -> SourceCluster | None:
-        """Return the cluster with that identifier; raise AwsError."""
         listed = self._describe(name)
         if listed is None:
             return None
@@ -204,7 +178,6 @@ class RdsClusters:
         )
 
     def deployed(self, identifier: str) -> Cluster | None:
-        """Return the cluster with that identifier as a deployment sees it; raise AwsError."""
         listed = self._describe(identifier)
         if listed is None or "ClusterCreateTime" not in listed:
             return None

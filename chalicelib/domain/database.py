@@ -3,13 +3,14 @@
 from typing import NamedTuple
 
 from chalicelib.domain.copies import CopyPolicy
+from chalicelib.domain.deployment import StackReference
 from chalicelib.domain.snapshots import Criteria
 
 
 class Database(NamedTuple):
     """What a stage says of one database; `name` is its prefix in lower case.
 
-    Without a `copy_policy` the share itself is promoted.
+    Without a `copy_policy` the share itself is promoted. `stack` is where the main pipeline deploys it.
     """
 
     name: str
@@ -17,3 +18,4 @@ class Database(NamedTuple):
     current_parameter: str
     criteria: Criteria
     copy_policy: CopyPolicy | None = None
+    stack: StackReference | None = None

@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 from chalicelib.domain.ledger import (
     CLOCK_TOLERANCE,
+    NOTIFIED_LABEL,
     Run,
     Version,
     last_order,
     may_be_starting,
     newest_of,
     own_run,
+    run_label,
 )
 from chalicelib.domain.reasons import Reason
 
@@ -94,7 +96,7 @@ class Position(NamedTuple):
 class Deployment(NamedTuple):
     """What is deployed: `value` is what the cluster was restored from; None if there is no cluster.
 
-    `unknown` says why it cannot be told; it will settle by itself if `is_deploying`. `version` is
+    `unknown` says why that cannot be seen; it will settle by itself if `is_deploying`. `version` is
     that of `current` which was restored, `maker` the run that restored it, and `cluster` the
     cluster, which `is_remembered` once the version bears its label.
     """
@@ -106,6 +108,12 @@ class Deployment(NamedTuple):
     is_remembered: bool = False
     unknown: str | None = None
     is_deploying: bool = False
+
+    @property
+    def labels(self) -> set[str]:
+        """The labels by which the version remembers what it became."""
+        cluster = {self.cluster.resource_id} if self.cluster else set()
+        return cluster | {run_label(self.maker or "unknown")}
 
 
 def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None:
@@ -196,20 +204,22 @@ def last_deployed(
         return Deployment(unknown="a deploy action is in progress", is_deploying=True)
     maker = next((action for action in deploys if action.status == "Succeeded"), None)
     if maker is None:
-        return Deployment(ledger[0].value, ledger[0])
+        return Deployment(ledger[0].value, ledger[0], is_remembered=True)
     candidates = versions_read_by(maker, ledger, runs)
     if len({version.value for version in candidates}) != 1:
         return Deployment(
             unknown=f"current changed while action {maker.name} of run {maker.execution_id} was "
             "starting; set P_STACK_NAME to look at the stack instead"
         )
-    return Deployment(candidates[-1].value, candidates[-1], maker.execution_id)
+    version = candidates[-1]
+    is_remembered = version.run_id is not None
+    return Deployment(version.value, version, maker.execution_id, is_remembered=is_remembered)
 
 
 class Verdict(NamedTuple):
     """What became of a version; `reason` None means that the database was refreshed with it.
 
-    Either `current` has to be `put` to what is deployed first, or people have to be told.
+    Either `current` has to be `put` to what is deployed first, or people have to be notified.
     """
 
     reason: Reason | None
@@ -219,8 +229,8 @@ class Verdict(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The label that remembers that people were told."""
-        return f"told-{self.reason or 'refreshed'}"
+        """The label that remembers that people were notified."""
+        return f"{NOTIFIED_LABEL}{self.reason or 'refreshed'}"
 
 
 def verdict(

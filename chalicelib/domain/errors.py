@@ -5,7 +5,8 @@ counted, and trying again would decide the same. What AWS *did not do* is raised
 retries and its error alarm rings.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from chalicelib.domain.reasons import Reason
 
@@ -14,14 +15,26 @@ class RefreshError(Exception):
     """Base of everything that this application raises on purpose."""
 
 
-class SettingsError(RefreshError):
-    """The stage's environment variables are wrong; names every problem."""
+class Problem(NamedTuple):
+    """What is wrong with one setting, or with several that contradict each other."""
 
-    def __init__(self, problems: Iterable[str]) -> None:
+    names: tuple[str, ...]
+    detail: str
+    missing: bool = False
+
+    def __str__(self) -> str:
+        """Return the problem in words."""
+        return f"{', '.join(self.names)} {self.detail}"
+
+
+class SettingsError(RefreshError):
+    """The stage's environment variables are wrong; `problems` has everything found."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__(
             "These settings of the stage are wrong:\n"
-            + "\n".join(f"  - {problem}" for problem in self.problems)
+            + "\n".join(f"  - {problem}" for problem in problems)
         )
 
 

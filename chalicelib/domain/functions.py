@@ -5,13 +5,13 @@ APP = "aurora-refresh"
 UPDATE = "db-update-latest-snapshot-id"
 RESTORE = "db-restore-from-snapshot"
 FOLLOW_PIPELINE = "db-follow-pipeline"
-FOLLOW_COPIES = "db-follow-copies"
+RECONCILE = "db-reconcile"
 SHARE = "db-share-snapshot"
 FOLLOW_SHARES = "db-follow-shares"
 
-_NAMES = (UPDATE, RESTORE, FOLLOW_PIPELINE, FOLLOW_COPIES, SHARE, FOLLOW_SHARES)
+_NAMES = (UPDATE, RESTORE, FOLLOW_PIPELINE, RECONCILE, SHARE, FOLLOW_SHARES)
 
-# How often the functions look that wait for RDS, which may take hours.
+# How often the functions look that wait for RDS or the pipeline, which may take hours.
 POLL = "rate(15 minutes)"
 
 # https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-cloudwatch-events.html

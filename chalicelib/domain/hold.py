@@ -4,12 +4,11 @@ import json
 from datetime import date
 from typing import NamedTuple
 
-# What a parameter holds before it holds anything: Parameter Store takes no empty value.
-PLACEHOLDER = "dummyvalue"
+from chalicelib.domain.parameters import PLACEHOLDER
 
 
 class Hold(NamedTuple):
-    """``until`` is the first day, in the window's zone, on which promotion may run again."""
+    """`until` is the first day, in the window's zone, on which promotion may run again."""
 
     until: date
     reason: str
@@ -17,9 +16,9 @@ class Hold(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> "Hold | None":
-        """The hold that a parameter's value tells; None where it tells none.
+        """Return the hold in a parameter's value; None for the placeholder.
 
-        Raises ValueError for anything unreadable, which counts as a hold: somebody meant to stop
+        Raise ValueError for anything unreadable, which counts as a hold: somebody meant to stop
         something.
         """
         if text == PLACEHOLDER:
@@ -34,15 +33,15 @@ class Hold(NamedTuple):
             ) from error
 
     def write(self) -> str:
-        """The parameter's value that tells this hold."""
-        # Parameter Store takes no value with {{ in it, which is how others refer to parameters.
+        """Return the parameter's value for this hold."""
+        # Parameter Store refuses a value with {{ in it, which is how a parameter refers to others.
         # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
         return json.dumps(self.to_json(), ensure_ascii=False).replace("{{", "{\\u007b")
 
     def to_json(self) -> dict[str, str]:
-        """The hold as the contract writes it."""
+        """Return the hold as the API writes it."""
         return {"until": self.until.isoformat(), "reason": self.reason, "by": self.by}
 
     def covers(self, day: date) -> bool:
-        """Whether promotion stands still on ``day``."""
+        """Return whether promotion is stopped on `day`."""
         return day < self.until

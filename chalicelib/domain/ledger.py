@@ -6,9 +6,11 @@ the Description says who set the version and why, and the labels say what became
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
+
+from chalicelib.domain.parameters import arn_of
 
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 DESCRIPTION_LIMIT = 1024
@@ -16,6 +18,7 @@ _ACTOR_LIMIT = 300  # a caller's ARN is shorter
 
 # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-labels.html
 GOOD = "good"
+NOTIFIED_LABEL = "notified-"
 _RUN_LABEL = "run-"
 
 # The clocks of two AWS services differ.
@@ -104,6 +107,11 @@ class Version(NamedTuple):
         return self.action in ("undo", "revert", "align")
 
     @property
+    def is_ours(self) -> bool:
+        """Whether a schedule or a person set it through this application."""
+        return self.note is not None and not self.is_correction
+
+    @property
     def waits(self) -> bool:
         """Whether somebody set it for whichever run comes next."""
         return self.token is None and not self.is_correction
@@ -112,6 +120,16 @@ class Version(NamedTuple):
     def run_id(self) -> str | None:
         """The run that restored it, if that has been seen."""
         return next((x.removeprefix(_RUN_LABEL) for x in self.labels if _is_run(x)), None)
+
+    @property
+    def result(self) -> str | None:
+        """What became of it: what people were notified of, or `restored`; None if nothing did."""
+        notified = sorted(
+            x.removeprefix(NOTIFIED_LABEL) for x in self.labels if x.startswith(NOTIFIED_LABEL)
+        )
+        if "refreshed" in notified or self.is_good:
+            return "refreshed"
+        return notified[0] if notified else "restored" if self.run_id else None
 
     def is_promoted_by(self, actor: str) -> bool:
         """Return whether this scheduled time put this version."""
@@ -143,11 +161,20 @@ class Run(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A value to put for one database; `is_written` if an earlier attempt has put it."""
+    """A value to put for one database after its present version, if it has one.
+
+    `is_written` if an earlier attempt has put it.
+    """
 
     value: str
-    token: str
+    token: str | None
+    present: Version | None
     is_written: bool = False
+
+    @property
+    def after(self) -> int:
+        """The number of the present version; 0 if there is none."""
+        return self.present.number if self.present else 0
 
 
 def run_label(execution_id: str) -> str:
@@ -233,8 +260,8 @@ def next_move(
         and (present.value, present.actor) == (value, actor)
         and own_run(present, ledger, runs) is None
     ):
-        return Move(value, present.token, is_written=True)
-    return Move(value, token)
+        return Move(value, present.token, present, is_written=True)
+    return Move(value, token, present)
 
 
 def good_version(ledger: Iterable[Version]) -> Version | None:
@@ -247,9 +274,10 @@ def newest_of(value: str, versions: Sequence[Version]) -> Version | None:
     return next((version for version in reversed(versions) if version.value == value), None)
 
 
-def earlier_values(ledger: Sequence[Version]) -> Iterator[str]:
-    """Yield the earlier values that differ from the present one, newest first."""
-    return (each.value for each in reversed(ledger) if each.value != ledger[-1].value)
+def earlier_snapshot(ledger: Sequence[Version]) -> str | None:
+    """Return the newest earlier snapshot that differs from the present value."""
+    earlier = (each.value for each in reversed(ledger) if each.value != ledger[-1].value)
+    return next(filter(arn_of, earlier), None)
 
 
 def _to_json(note: Note, value: str) -> str:

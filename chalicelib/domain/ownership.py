@@ -1,7 +1,6 @@
-"""What marks a snapshot as made by this application: its name, derived from what it is for, and its tags.
+"""How this application recognizes the snapshots that it made: by a derived name and by tags.
 
-Pure. Anybody may choose a name, while only this account can tag its own snapshots: one without the
-other marks nothing.
+Both are required: anybody may choose a name, but only this account can tag its own snapshots.
 """
 
 import hashlib
@@ -11,19 +10,19 @@ from typing import NamedTuple
 from chalicelib.domain.snapshots import OwnSnapshot, SnapshotArn
 
 MADE_FOR = "aurora-refresh:made-for"
-# RDS dates a copy by its own making, and the age that counts is that of the data.
+# RDS may date a copy by its own making, but the age of the data counts.
 TAKEN = "aurora-refresh:taken"
 
 
-class Mark(NamedTuple):
-    """``taken`` is when the marked snapshot's data was."""
+class Owned(NamedTuple):
+    """A snapshot that this application made; `taken` is the time of its data."""
 
     identifier: str
     taken: datetime
 
 
 def derived_name(prefix: str, *identity: str) -> str:
-    """The one name for ``identity``, so that a second attempt finds what the first one made.
+    """Return the only name for `identity`, so that a second attempt finds what the first one made.
 
     https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html
     """
@@ -31,12 +30,12 @@ def derived_name(prefix: str, *identity: str) -> str:
 
 
 def tags(made_for: str, taken: datetime) -> dict[str, str]:
-    """What tells later that a snapshot is ours."""
+    """Return the tags by which `owned` recognizes a snapshot."""
     return {MADE_FOR: made_for, TAKEN: taken.isoformat()}
 
 
-def mark(own: OwnSnapshot, prefix: str, made_for: str) -> Mark | None:
-    """The mark of a snapshot of ours; None for every other."""
+def owned(own: OwnSnapshot, prefix: str, made_for: str) -> Owned | None:
+    """Return the snapshot's name and time if this application made it for `made_for`."""
     arn = SnapshotArn.parse(own.snapshot.arn)
     taken = _time(own.tags.get(TAKEN, ""))
     if (
@@ -46,7 +45,7 @@ def mark(own: OwnSnapshot, prefix: str, made_for: str) -> Mark | None:
         or own.tags.get(MADE_FOR) != made_for
     ):
         return None
-    return Mark(arn.identifier, taken)
+    return Owned(arn.identifier, taken)
 
 
 def _time(text: str) -> datetime | None:

@@ -140,12 +140,14 @@ class Expression:
         """Whether it counts from its rule's creation, which nothing here can know."""
         return self._cron is None
 
-    def fires_after(self, instant: datetime) -> Iterator[datetime]:
+    def fires_after(
+        self, instant: datetime, on: Callable[[date], bool] | None = None
+    ) -> Iterator[datetime]:
         """Yield in order every UTC instant, strictly after this (aware) one, at which it fires.
 
-        There is none for a rate.
+        UTC days that are not `on` are passed over. There is no instant for a rate.
         """
-        return self._cron.fires_after(instant) if self._cron else iter(())
+        return self._cron.fires_after(instant, on) if self._cron else iter(())
 
     def next_after(self, instant: datetime) -> datetime | None:
         """Return the first of `fires_after`; None if it never fires again, and for a rate."""
@@ -181,14 +183,40 @@ def next_run(
     zone. A function that obeys no window asks with `window.whole_day()`. None if there is no such
     instant within SEARCH_LIMIT, and for a rate expression.
     """
+    return next(_runs_after(expression, cadence, window, after, not_before), None)
 
-    def acts(instant: datetime) -> bool:
-        day = window.date_of(instant)
-        return day >= not_before and cadence.is_on_week(day) and window.contains(instant)
 
+def last_run(
+    expression: Expression, cadence: Cadence, window: Window, before: datetime
+) -> datetime | None:
+    """Return the last UTC instant until `before` at which a scheduled function was due to act.
+
+    None if there is none in the last cycle of the cadence, and for a rate expression.
+    """
+    cycle = min(timedelta(weeks=cadence.every_weeks + 1), SEARCH_LIMIT)
+    runs = _runs_after(expression, cadence, window, before - cycle, date.min)
+    return max(takewhile(lambda instant: instant <= before, runs), default=None)
+
+
+def _runs_after(
+    expression: Expression, cadence: Cadence, window: Window, after: datetime, not_before: date
+) -> Iterator[datetime]:
     limit = after + SEARCH_LIMIT
-    fires = takewhile(lambda instant: instant <= limit, expression.fires_after(after))
-    return next(filter(acts, fires), None)
+
+    def is_due(day: date) -> bool:
+        return day >= not_before and cadence.is_on_week(day)
+
+    def may_be_due(day: date) -> bool:
+        # The zone's date differs from the UTC date by a day at most. Beyond the limit every day
+        # counts, so that the search ends there.
+        near = (day + timedelta(days=days) for days in (-1, 0, 1))
+        return day > limit.date() or any(is_due(each) for each in near)
+
+    for instant in expression.fires_after(after, may_be_due):
+        if instant > limit:
+            return
+        if is_due(window.date_of(instant)) and window.contains(instant):
+            yield instant
 
 
 def ever_runs(expression: Expression, cadence: Cadence, window: Window) -> bool:
@@ -324,7 +352,9 @@ class _Cron(NamedTuple):
             _YEAR.numbers(year),
         )
 
-    def fires_after(self, instant: datetime) -> Iterator[datetime]:
+    def fires_after(
+        self, instant: datetime, on: Callable[[date], bool] | None
+    ) -> Iterator[datetime]:
         today = instant.astimezone(UTC).date()
         days = (
             date(year, month, day)
@@ -334,7 +364,7 @@ class _Cron(NamedTuple):
             for day in range(1, monthrange(year, month)[1] + 1)
         )
         for day in days:
-            if day >= today and self.is_day(day):
+            if day >= today and self.is_day(day) and (on is None or on(day)):
                 for hour in self.hours:
                     for minute in self.minutes:
                         fire = datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC)

@@ -1,58 +1,62 @@
-"""Production's snapshots that are taken to be shared: of what, which are ours, and which may go.
-
-Pure: no AWS, no clock. It is the counterpart of ``copies.py``, in the account at the other end.
-"""
+"""Which of production's snapshots are managed, shared and expired. Pure: no AWS, no clock."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from chalicelib.domain import ownership as marks
+from chalicelib.domain import ownership
 from chalicelib.domain.errors import Refused
+from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
 
 PREFIX = "aurora-refresh-share-"
-# AWS takes an automated snapshot every day; it may take some hours, and the backup window be moved.
+# AWS takes one automated snapshot a day. Taking it may last hours, and the backup window may move.
 OLDEST_AUTOMATED = timedelta(hours=36)
 
 
 class Cluster(NamedTuple):
-    """A DB cluster of this account; ``key`` None: its storage is under no key of KMS."""
+    """A DB cluster of this account; `key` is None if no KMS key encrypts it."""
 
     name: str
     key: str | None
 
 
 class SharePolicy(NamedTuple):
-    """With whom snapshots are shared; ``keep`` of each cluster's stay.
+    """Share the newest `keep` snapshots of each cluster with `account`, and delete older ones.
 
-    ``key`` is what a copy is made under where the cluster's own key can let nobody else in.
+    `key` encrypts the copy that is shared if the cluster's own key admits no other account. `stage`
+    tells the snapshots of several production stages in one account apart.
     """
 
+    stage: str
     account: str
     key: str | None
     keep: int
 
+    @property
+    def made_for(self) -> str:
+        """The value of the ownership tag."""
+        return f"{self.account}/{self.stage}"
+
     def name(self, cluster: str, scheduled: datetime) -> str:
-        """The one name of the cluster's snapshot of that schedule, so that it is taken once."""
-        return marks.derived_name(
-            PREFIX, cluster, scheduled.astimezone(UTC).isoformat(), self.account
-        )
+        """Return the name of the cluster's snapshot for a scheduled time, so that it is taken once."""
+        time = scheduled.astimezone(UTC).isoformat()
+        return ownership.derived_name(PREFIX, cluster, time, self.made_for)
 
     def tags(self, taken: datetime) -> dict[str, str]:
-        """What tells later that the snapshot is ours, and how old its data is."""
-        return marks.tags(self.account, taken)
+        """Return the tags of a snapshot whose data is from `taken`."""
+        return ownership.tags(self.made_for, taken)
 
 
 class Share(NamedTuple):
-    """A snapshot of ours, shared or not yet. ``taken`` is when its data was."""
+    """A managed snapshot, shared or not yet. `taken` is the time of its data."""
 
     snapshot: Snapshot
     identifier: str
     taken: datetime
 
     @property
-    def under_way(self) -> bool:
+    def in_progress(self) -> bool:
         """RDS is still making it, which can take hours."""
         return self.snapshot.status in ("creating", "copying")
 
@@ -63,17 +67,19 @@ class Share(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        """It came to nothing."""
+        """RDS could not make it."""
         return self.snapshot.status == "failed"
 
 
-def ours(snapshots: Iterable[OwnSnapshot], cluster: str, sharing: SharePolicy) -> list[Share]:
-    """The snapshots taken of this cluster to be shared, whatever their state, newest data first."""
+def managed_shares(
+    snapshots: Iterable[OwnSnapshot], cluster: str, policy: SharePolicy
+) -> list[Share]:
+    """Return the cluster's snapshots that the stage made, in any state, newest data first."""
     found = [
-        Share(own.snapshot, mark.identifier, mark.taken)
+        Share(own.snapshot, owned.identifier, owned.taken)
         for own in snapshots
         if own.snapshot.cluster == cluster
-        and (mark := marks.mark(own, PREFIX, sharing.account)) is not None
+        and (owned := ownership.owned(own, PREFIX, policy.made_for)) is not None
     ]
     return sorted(found, key=_recency, reverse=True)
 
@@ -82,58 +88,58 @@ def _recency(share: Share) -> tuple[datetime, datetime, str]:
     return share.taken, share.snapshot.created or share.taken, share.identifier
 
 
-def named(identifier: str, shares: Iterable[Share]) -> Share | None:
-    """The one of that name."""
-    return next((each for each in shares if each.identifier == identifier), None)
+def find_by_name(identifier: str, shares: Iterable[Share]) -> Share | None:
+    """Return the share with that identifier."""
+    return next((share for share in shares if share.identifier == identifier), None)
 
 
-def of_the_same(data: datetime, shares: Iterable[Share]) -> Share | None:
-    """The one that already has, or will have, the data taken then."""
-    return next((each for each in shares if each.taken == data and not each.failed), None)
+def find_by_data(taken: datetime, shares: Iterable[Share]) -> Share | None:
+    """Return a share whose data is, or will be, from `taken`."""
+    return next((share for share in shares if share.taken == taken and not share.failed), None)
 
 
-def kept(shares: Sequence[Share], sharing: SharePolicy) -> list[Share]:
-    """Those to be shared: the newest available ones; ``shares`` are newest first."""
-    return [share for share in shares if share.available][: sharing.keep]
+def to_share(shares: Sequence[Share], policy: SharePolicy) -> list[Share]:
+    """Return the newest available shares, as many as are kept; `shares` are newest first."""
+    return [share for share in shares if share.available][: policy.keep]
 
 
-def superfluous(shares: Sequence[Share], sharing: SharePolicy) -> list[Share]:
-    """The available ones beyond the number to keep, newest first."""
-    return [share for share in shares if share.available][sharing.keep :]
+def expired(shares: Sequence[Share], policy: SharePolicy) -> list[Share]:
+    """Return the available shares beyond the number to keep, newest first."""
+    return [share for share in shares if share.available][policy.keep :]
 
 
-def check_key(cluster: Cluster, sharing: SharePolicy) -> str:
-    """The key to copy a cluster's snapshot to that is under the default key; raises Refused."""
-    if sharing.key is None:
+def check_key(cluster: Cluster, policy: SharePolicy) -> str:
+    """Return the key for a copy of a cluster under the default key; raise Refused without one."""
+    if policy.key is None:
         raise Refused(
-            "default-key",
+            Reason.DEFAULT_KEY,
             f"{cluster.name} is encrypted under this account's default key aws/rds, which no other "
-            "account can be let use: a share of it is of no use, and SHARE_KMS_KEY_ID is not set",
+            "account can use, and SHARE_KMS_KEY_ID is not set",
         )
-    return sharing.key
+    return policy.key
 
 
 def newest_automated(cluster: str, snapshots: Iterable[Snapshot], now: datetime) -> Snapshot:
-    """The newest of the cluster's automated snapshots that can be copied; raises Refused.
+    """Return the newest automated snapshot that can be copied; raise Refused if there is none.
 
-    Acceptance dates a copy by its making, so what is copied must be nearly as new.
+    Acceptance may date the copy by its making, so its source must be nearly as new.
     """
     usable = [
-        (each.created, each.arn, each)
-        for each in snapshots
-        if each.status == "available" and each.created
+        (snapshot.created, snapshot.arn, snapshot)
+        for snapshot in snapshots
+        if snapshot.status == "available" and snapshot.created
     ]
     if not usable:
         raise Refused(
-            "no-automated-snapshot",
-            f"{cluster} has no automated snapshot that is available, of which to make a copy",
+            Reason.NO_AUTOMATED_SNAPSHOT,
+            f"{cluster} has no available automated snapshot to copy",
         )
     created, arn, newest = max(usable)
     if now - created > OLDEST_AUTOMATED:
         raise Refused(
-            "automated-stale",
-            f"the newest automated snapshot of {cluster}, {arn}, is of "
-            f"{created.astimezone(UTC):%Y-%m-%d %H:%M} UTC, more than 36 hours ago: a copy would be "
-            "taken for newer data than it has",
+            Reason.AUTOMATED_STALE,
+            f"the newest automated snapshot of {cluster}, {arn}, is from "
+            f"{created.astimezone(UTC):%Y-%m-%d %H:%M} UTC, more than 36 hours ago: acceptance would "
+            "take its copy for newer data",
         )
     return newest

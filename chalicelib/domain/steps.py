@@ -1,58 +1,59 @@
-"""The steps of a promotion, walked in the contract's order, each with its verdict. Pure."""
+"""The steps of a promotion in their order, each with its verdict. Pure."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from chalicelib.domain.errors import PipelineBusyError, Refused
+from chalicelib.domain.errors import BusyError, Refused
+from chalicelib.domain.results import Step
 
 CHECKS = ("week", "window", "hold", "parameters", "snapshot", "new", "idle")
-DEEDS = ("put", "start")
+ACTIONS = ("put", "start")
 
 
 class StepLog:
-    """How far a promotion came; a ``collect_all`` one looks at every condition of time.
+    """Records the verdict of each step of a promotion.
 
-    The verdicts are ``passed`` and ``refused`` for a check, ``done`` and ``would do`` for a deed, and
-    ``not reached``.
+    A check is `passed` or `refused`, an action `done` or `would do`, and a step that was not
+    reached `not reached`. With `collect_all`, a refusal for reasons of time does not end the
+    checks: every condition is looked at first.
     """
 
     def __init__(self, *, collect_all: bool = False) -> None:
-        self._patient = collect_all
+        self._collect_all = collect_all
         self._verdicts: dict[str, tuple[str, str | None]] = {}
-        self._refused: Refused | PipelineBusyError | None = None
+        self._refusal: Refused | BusyError | None = None
 
     @contextmanager
     def step(self, name: str, *, time_based: bool = False) -> Iterator[Callable[[str], None]]:
-        """Within it stands what the step checks; it gives the function that tells its detail."""
-        detail: list[str] = []
+        """Record the verdict of the check in the block; yield a function that takes its detail."""
+        details: list[str] = []
         try:
-            yield detail.append
-        except (Refused, PipelineBusyError) as refused:
-            self._verdicts[name] = ("refused", str(refused))
-            self._refused = self._refused or refused
-            if not (self._patient and time_based):
-                raise self._refused from None
+            yield details.append
+        except (Refused, BusyError) as refusal:
+            self._verdicts[name] = ("refused", str(refusal))
+            self._refusal = self._refusal or refusal
+            if not (self._collect_all and time_based):
+                raise self._refusal from None
         else:
-            self._verdicts[name] = ("passed", detail[-1] if detail else None)
+            self._verdicts[name] = ("passed", details[-1] if details else None)
 
     def end_of_checks(self) -> None:
-        """Raises the first refusal that patience had put off."""
-        if self._refused:
-            raise self._refused
+        """Raise the first deferred refusal."""
+        if self._refusal:
+            raise self._refusal
 
-    def done(self) -> None:
-        """The deeds are done."""
-        self._verdicts |= dict.fromkeys(DEEDS, ("done", None))
+    def mark_done(self) -> None:
+        """Record that the actions were done."""
+        self._verdicts |= dict.fromkeys(ACTIONS, ("done", None))
 
     def mark_planned(self) -> None:
-        """The deeds would be done."""
-        self._verdicts |= dict.fromkeys(DEEDS, ("would do", None))
+        """Record that the actions would be done."""
+        self._verdicts |= dict.fromkeys(ACTIONS, ("would do", None))
 
     @property
-    def steps(self) -> tuple[Mapping[str, str | None], ...]:
-        """Every step with its verdict and the detail in words."""
+    def steps(self) -> tuple[Step, ...]:
+        """Every step with its verdict."""
         return tuple(
-            {"step": name, "verdict": verdict, "detail": detail}
-            for name in (*CHECKS, *DEEDS)
-            for verdict, detail in [self._verdicts.get(name, ("not reached", None))]
+            Step(name, *self._verdicts.get(name, ("not reached", None)))
+            for name in (*CHECKS, *ACTIONS)
         )

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from chalicelib.domain.errors import SettingsError
+from chalicelib.domain.errors import Problem, SettingsError
+from chalicelib.settings import acceptance, production
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 
-_ACCEPTANCE, _PRODUCTION = "SOURCE_ACCOUNT", "SHARE_WITH_ACCOUNT"
+ACCEPTANCE, PRODUCTION = "SOURCE_ACCOUNT", "SHARE_WITH_ACCOUNT"
 
 
 def load(environment: Mapping[str, str]) -> Settings | ProductionSettings:
@@ -15,14 +16,20 @@ def load(environment: Mapping[str, str]) -> Settings | ProductionSettings:
     A stage with SOURCE_ACCOUNT is an acceptance stage, one with SHARE_WITH_ACCOUNT a production
     stage.
     """
-    is_acceptance, is_production = (bool(environment.get(n)) for n in (_ACCEPTANCE, _PRODUCTION))
+    is_acceptance, is_production = (bool(environment.get(n)) for n in (ACCEPTANCE, PRODUCTION))
     if is_acceptance == is_production:
-        found = "both are set" if is_acceptance else "neither is set"
-        problem = (
-            f"{_ACCEPTANCE}, {_PRODUCTION}: {found}; set {_ACCEPTANCE} in an acceptance stage, "
-            f"{_PRODUCTION} in a production stage"
+        found = "are both set" if is_acceptance else "are both missing"
+        detail = (
+            f"{found}: set {ACCEPTANCE} in an acceptance stage, {PRODUCTION} in a production stage"
         )
-        raise SettingsError([problem])
+        raise SettingsError([Problem((ACCEPTANCE, PRODUCTION), detail)])
     if is_acceptance:
         return Settings.from_environment(environment)
     return ProductionSettings.from_environment(environment)
+
+
+def names_of(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of all settings that a stage of this kind has; raise SettingsError."""
+    if environment.get(PRODUCTION):
+        return list(production.NAMES)
+    return acceptance.names_of(environment)

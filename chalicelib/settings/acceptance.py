@@ -1,20 +1,25 @@
-"""The stage's environment variables, made into one validated, frozen object.
-
-They are read when ``app.py`` is imported, which ``chalice deploy`` does before it touches AWS: a
-wrong stage fails the deployment and not the night. Every problem is reported, not the first one.
-"""
+"""An acceptance stage's environment variables as one validated, frozen object."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from itertools import combinations
 from typing import Any, NamedTuple
 
 from chalicelib.domain.copies import CopyPolicy
 from chalicelib.domain.database import Database
-from chalicelib.domain.errors import SettingsError
+from chalicelib.domain.deployment import StackReference
+from chalicelib.domain.errors import Problem, SettingsError
 from chalicelib.domain.hold import Hold
-from chalicelib.domain.schedule import Cadence, Expression, Window, day, ever_runs, next_run
+from chalicelib.domain.schedule import (
+    Cadence,
+    Expression,
+    Window,
+    day,
+    ever_runs,
+    last_run,
+    next_run,
+)
 from chalicelib.domain.snapshots import Criteria
 from chalicelib.settings.variables import (
     Variable,
@@ -23,6 +28,7 @@ from chalicelib.settings.variables import (
     cluster_identifier,
     key_of,
     matching,
+    probable_typos,
     read,
     topic_arn,
     whole_number,
@@ -32,7 +38,7 @@ ENGINES = ("aurora-postgresql", "aurora-mysql", "docdb", "neptune")
 
 
 class Settings(NamedTuple):
-    """What a stage is set to. ``max_age`` None: no limit; ``hold_parameter`` None: no holds."""
+    """The settings of an acceptance stage; a `max_age` of None is no limit."""
 
     pipeline_parameter: str
     databases: tuple[Database, ...]
@@ -47,17 +53,19 @@ class Settings(NamedTuple):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """The settings in ``environment``; raises SettingsError naming every problem."""
-        problems: list[str] = []
+        """Return the settings in `environment`; raise SettingsError, naming every problem."""
+        problems: list[Problem] = []
         stage = read(environment, _STAGE, problems)
         prefixes = stage.get("DATABASES", ())
         by_prefix = {
             prefix: read(environment, _PER_DATABASE, problems, prefix) for prefix in prefixes
         }
-        problems += _parameters_named_twice(stage, by_prefix)
-        problems += _databases_that_overlap(by_prefix)
+        problems += _parameters_used_twice(stage, by_prefix)
+        problems += _overlapping_databases(by_prefix)
+        problems += _clusters_used_twice(by_prefix)
         problems += _names_too_long_for_a_tag(by_prefix)
-        problems += _restore_that_never_comes(stage)
+        problems += _restore_that_never_runs(stage)
+        problems += _typos(environment, prefixes)
         if problems:
             raise SettingsError(problems)
         return cls(
@@ -83,12 +91,12 @@ class Settings(NamedTuple):
 
     @property
     def has_copies(self) -> bool:
-        """Any database is restored from copies of ours."""
+        """Whether any database is restored from own copies."""
         return any(database.copy_policy for database in self.databases)
 
     @property
     def promotion_parameters(self) -> tuple[str, ...]:
-        """The names of every parameter that a promotion reads."""
+        """The names of the parameters that a promotion reads."""
         names = [self.pipeline_parameter]
         for database in self.databases:
             names += [database.latest_parameter, database.current_parameter]
@@ -97,17 +105,24 @@ class Settings(NamedTuple):
         return tuple(names)
 
     def next_update(self, now: datetime) -> datetime | None:
-        """When *latest* is looked for next, which happens at any hour; None for a rate."""
+        """Return when the next update runs, at any hour; None for a rate."""
         return next_run(self.update_schedule, self.cadence, self.window.whole_day(), now)
 
     def next_restore(self, now: datetime, hold: Hold | None) -> datetime | None:
-        """When the schedule promotes next, window and ``hold`` minded; None for a rate."""
+        """Return when the next scheduled promotion runs, inside the window and after `hold`.
+
+        Return None for a rate.
+        """
         not_before = hold.until if hold else date.min
         return next_run(self.restore_schedule, self.cadence, self.window, now, not_before)
 
+    def last_restore(self, now: datetime) -> datetime | None:
+        """Return when the schedule was last due to promote; None for a rate."""
+        return last_run(self.restore_schedule, self.cadence, self.window, now)
+
 
 def _database(prefix: str, account: str, values: dict[str, Any]) -> Database:
-    wanted = Criteria(
+    criteria = Criteria(
         account=account,
         engine=values["{}_ENGINE"],
         engine_version=values["{}_ENGINE_VERSION"],
@@ -119,14 +134,15 @@ def _database(prefix: str, account: str, values: dict[str, Any]) -> Database:
         name=prefix.lower(),
         latest_parameter=latest,
         current_parameter=values["SSM_{}_CURRENT_SNAPSHOT_NAME"],
-        criteria=wanted,
-        copy_policy=CopyPolicy(wanted, key, values["{}_COPIES_TO_KEEP"], latest) if key else None,
+        criteria=criteria,
+        copy_policy=CopyPolicy(criteria, key, values["{}_COPIES_TO_KEEP"], latest) if key else None,
+        stack=values["{}_STACK_NAME"],
     )
 
 
-def _parameters_named_twice(
+def _parameters_used_twice(
     stage: dict[str, Any], by_prefix: dict[str, dict[str, Any]]
-) -> list[str]:
+) -> list[Problem]:
     """One parameter in two roles would restore one database from another one's data."""
     uses: dict[str, list[str]] = {}
     for prefix, values in [("", stage), *by_prefix.items()]:
@@ -134,13 +150,13 @@ def _parameters_named_twice(
             if name.startswith("SSM_") and value is not None:
                 uses.setdefault(value, []).append(name.format(prefix))
     return [
-        f"{', '.join(names)} name the same parameter {value!r}: each wants one of its own"
+        Problem(tuple(names), f"name the same parameter {value!r}: write a different one for each")
         for value, names in uses.items()
         if len(names) > 1
     ]
 
 
-def _databases_that_overlap(by_prefix: dict[str, dict[str, Any]]) -> list[str]:
+def _overlapping_databases(by_prefix: dict[str, dict[str, Any]]) -> list[Problem]:
     """One share eligible for two databases would restore one of them from the other's data."""
     facts = ("{}_ENGINE", "{}_ENGINE_VERSION", "{}_SOURCE_CLUSTER")
     known = {
@@ -149,9 +165,12 @@ def _databases_that_overlap(by_prefix: dict[str, dict[str, Any]]) -> list[str]:
         if all(fact in values for fact in facts)  # what is missing is a problem of its own
     }
     return [
-        f"{one}_SOURCE_CLUSTER, {other}_SOURCE_CLUSTER do not tell two databases of one engine and "
-        f"version ({engine} {version}, {engine} {other_version}) apart: the newest snapshot of the "
-        "wrong database must never win, so write a cluster of its own for each"
+        Problem(
+            (f"{one}_SOURCE_CLUSTER", f"{other}_SOURCE_CLUSTER"),
+            f"do not distinguish two databases of one engine and version ({engine} {version}, "
+            f"{engine} {other_version}): write a different cluster for each, or one could be "
+            "restored from the other's snapshot",
+        )
         for (one, (engine, version, cluster)), (
             other,
             (other_engine, other_version, other_cluster),
@@ -164,30 +183,60 @@ def _databases_that_overlap(by_prefix: dict[str, dict[str, Any]]) -> list[str]:
     ]
 
 
-def _names_too_long_for_a_tag(by_prefix: dict[str, dict[str, Any]]) -> list[str]:
+def _clusters_used_twice(by_prefix: dict[str, dict[str, Any]]) -> list[Problem]:
+    """Two databases that look at one cluster would each take the other's data for their own."""
+    stacks = {
+        prefix: values["{}_STACK_NAME"]
+        for prefix, values in by_prefix.items()
+        if values.get("{}_STACK_NAME")
+    }
+    return [
+        Problem(
+            (f"{one}_STACK_NAME", f"{other}_STACK_NAME"),
+            f"do not distinguish two clusters ({first}, {second}): write STACK/LOGICAL-ID for each",
+        )
+        for (one, first), (other, second) in combinations(stacks.items(), 2)
+        if first.stack == second.stack
+        and (None in (first.logical_id, second.logical_id) or first == second)
+    ]
+
+
+def _names_too_long_for_a_tag(by_prefix: dict[str, dict[str, Any]]) -> list[Problem]:
     """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_Tag.html"""
     return [
-        f"SSM_{prefix}_LATEST_SNAPSHOT_NAME has {len(name)} characters: copies bear it as a tag, so "
-        "write a name of at most 256"
+        Problem(
+            (f"SSM_{prefix}_LATEST_SNAPSHOT_NAME",),
+            f"has {len(name)} characters: copies have it as a tag, so write a name of at most 256",
+        )
         for prefix, values in by_prefix.items()
         if values.get("{}_COPY_KMS_KEY_ID")
         and len(name := values.get("SSM_{}_LATEST_SNAPSHOT_NAME") or "") > 256
     ]
 
 
-def _restore_that_never_comes(stage: dict[str, Any]) -> list[str]:
+def _restore_that_never_runs(stage: dict[str, Any]) -> list[Problem]:
     names = ("RESTORE_SCHEDULE", "REFRESH_EVERY_WEEKS", "REFRESH_ANCHOR_DATE", "MAINTENANCE_WINDOW")
     if not all(name in stage for name in names):
         return []  # what is missing is a problem of its own
     schedule, weeks, anchor, window = (stage[name] for name in names)
     if ever_runs(schedule, Cadence(weeks, anchor), window):
         return []
-    problem = (
-        f"RESTORE_SCHEDULE, MAINTENANCE_WINDOW do not meet: {schedule} does not fire inside "
-        f"{window} in an on-week ({weeks} weeks, from {anchor}) within five years; write times in "
-        "UTC that lie in the window"
+    detail = (
+        f"do not meet: {schedule} does not fire inside {window} in an on-week ({weeks} weeks, from "
+        f"{anchor}) within five years; write times in UTC that lie in the window"
     )
-    return [problem]
+    return [Problem(("RESTORE_SCHEDULE", "MAINTENANCE_WINDOW"), detail)]
+
+
+def _typos(environment: Mapping[str, str], prefixes: Iterable[str]) -> Iterator[Problem]:
+    if not prefixes:
+        return  # DATABASES is wrong, which is a problem of its own
+    # A database that DATABASES no longer lists may keep its variables.
+    unlisted = [name.removesuffix("_ENGINE") for name in environment if name.endswith("_ENGINE")]
+    named_for_another = set(_names(unlisted)) - set(_names(prefixes))
+    candidates = {name: environment[name] for name in environment.keys() - named_for_another}
+    own = (*_PREFIXES, *(f"{prefix}_" for prefix in prefixes))
+    yield from probable_typos(candidates, _names(prefixes), own)
 
 
 def _age_limit(text: str) -> timedelta | None:
@@ -217,6 +266,17 @@ def _prefixes(text: str) -> tuple[str, ...]:
     if len(set(prefixes)) < len(prefixes):
         raise ValueError("write each prefix once")
     return prefixes
+
+
+def _stack_reference(text: str) -> StackReference:
+    """https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html"""
+    match = re.fullmatch(r"([A-Za-z][A-Za-z0-9-]{0,127})(?:/([A-Za-z0-9]{1,255}))?", text)
+    if not match:
+        raise ValueError(
+            "write the name of the CloudFormation stack that deploys the database, such as "
+            "acceptance-orders, or STACK/LOGICAL-ID of its cluster"
+        )
+    return StackReference(*match.groups())
 
 
 def _parameter_name(text: str) -> str:
@@ -271,9 +331,40 @@ _PER_DATABASE = (
         required=True,
     ),
     Variable("{}_SOURCE_CLUSTER", cluster_identifier),
+    Variable("{}_STACK_NAME", _stack_reference),
     Variable(
         "{}_COPY_KMS_KEY_ID",
         key_of("acceptance's"),
     ),
     Variable("{}_COPIES_TO_KEEP", at_least_one, "3"),
 )
+
+_PREFIXES = (
+    "SSM_",
+    "SOURCE_",
+    "REFRESH_",
+    "UPDATE_",
+    "RESTORE_",
+    "MAINTENANCE_",
+    "MAX_",
+    "NOTIFICATION_",
+    "PIN_",
+)
+
+
+def names_of(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of all settings of the databases in `environment`; raise SettingsError."""
+    (databases,) = [variable for variable in _STAGE if variable.name == "DATABASES"]
+    problems: list[Problem] = []
+    prefixes = read(environment, (databases,), problems).get("DATABASES", ())
+    if problems:
+        raise SettingsError(problems)
+    return _names(prefixes)
+
+
+def _names(prefixes: Iterable[str]) -> list[str]:
+    """Return the names of the settings; those of each database follow DATABASES."""
+    names = [variable.name for variable in _STAGE]
+    end = names.index("DATABASES") + 1
+    by_prefix = [each.name.format(prefix) for prefix in prefixes for each in _PER_DATABASE]
+    return [*names[:end], *by_prefix, *names[end:]]

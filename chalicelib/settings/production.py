@@ -1,12 +1,9 @@
-"""The environment variables of the app in production, made into one validated, frozen object.
-
-They are read as the refresh's are (``settings.py``), with the same rules where both have the same.
-"""
+"""A production stage's environment variables as one validated, frozen object."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from chalicelib.domain.errors import SettingsError
+from chalicelib.domain.errors import Problem, SettingsError
 from chalicelib.domain.schedule import Expression
 from chalicelib.domain.shares import SharePolicy
 from chalicelib.settings.variables import (
@@ -15,36 +12,44 @@ from chalicelib.settings.variables import (
     at_least_one,
     cluster_identifier,
     key_of,
+    probable_typos,
     read,
     topic_arn,
 )
 
 
 class ProductionSettings(NamedTuple):
-    """What a stage of the source app is set to."""
+    """The settings of a production stage, which shares its snapshots with `share_with`."""
 
     clusters: tuple[str, ...]
-    sharing: SharePolicy
+    share_with: str
+    key: str | None
+    keep: int
     schedule: Expression
     topic_arn: str | None
 
     @property
     def names(self) -> list[str]:
-        """The names by which metrics count: none, because production has no databases."""
+        """The names of the databases: none, because production has only clusters."""
         return []
+
+    def policy(self, stage: str) -> SharePolicy:
+        """Return what the stage of that name does with its snapshots."""
+        return SharePolicy(stage, self.share_with, self.key, self.keep)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "ProductionSettings":
-        """The settings in ``environment``; raises SettingsError naming every problem."""
-        problems: list[str] = []
+        """Return the settings in `environment`; raise SettingsError, naming every problem."""
+        problems: list[Problem] = []
         values = read(environment, VARIABLES, problems)
+        problems += probable_typos(environment, NAMES, _PREFIXES)
         if problems:
             raise SettingsError(problems)
         return cls(
             clusters=values["CLUSTERS"],
-            sharing=SharePolicy(
-                values["SHARE_WITH_ACCOUNT"], values["SHARE_KMS_KEY_ID"], values["SHARES_TO_KEEP"]
-            ),
+            share_with=values["SHARE_WITH_ACCOUNT"],
+            key=values["SHARE_KMS_KEY_ID"],
+            keep=values["SHARES_TO_KEEP"],
             schedule=values["SHARE_SCHEDULE"],
             topic_arn=values["NOTIFICATION_TOPIC_ARN"],
         )
@@ -67,3 +72,6 @@ VARIABLES = (
         "NOTIFICATION_TOPIC_ARN", topic_arn("arn:aws:sns:eu-west-1:111111111111:aurora-refresh")
     ),
 )
+
+NAMES = tuple(variable.name for variable in VARIABLES)
+_PREFIXES = ("SHARE_", "SHARES_", "CLUSTER", "NOTIFICATION_")

@@ -1,12 +1,24 @@
-"""How one environment variable is read, and all problems of several are found at once. Pure."""
+"""Read environment variables, and find every problem at once. Pure."""
 
+import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from chalicelib.domain.errors import Problem
+
+# Variables of Lambda, of this project's own tools, of builds and of Elastic Beanstalk.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+_FOREIGN = re.compile(
+    "(_|AWS_|LAMBDA_).*|(.*_)?DATABASE_BACKUP_SNAPSHOT_ID_ARN|SOURCE_(DATE_EPOCH|VERSION)|"
+    "RDS_(HOSTNAME|PORT|DB_NAME|USERNAME|PASSWORD)"
+)
+# Ratios of difflib: how similar a name must be to a known one to count as a typo.
+_SIMILAR, _SIMILAR_WITH_OUR_PREFIX = 0.85, 0.6
 
 
 class Variable(NamedTuple):
-    """How one variable is read; ``parse`` raises ValueError saying what would be right."""
+    """How to read one variable; `parse` raises ValueError, which says what would be right."""
 
     name: str
     parse: Callable[[str], Any]
@@ -17,10 +29,10 @@ class Variable(NamedTuple):
 def read(
     environment: Mapping[str, str],
     variables: tuple[Variable, ...],
-    problems: list[str],
+    problems: list[Problem],
     prefix: str = "",
 ) -> dict[str, Any]:
-    """The variables' values by name; what is wrong is added to ``problems`` and left out."""
+    """Return the variables' values by name; leave out wrong ones and add them to `problems`."""
     values: dict[str, Any] = {}
     for variable in variables:
         name = variable.name.format(prefix)
@@ -32,22 +44,40 @@ def read(
             else:
                 values[variable.name] = None
         except ValueError as error:
-            problems.append(f"{name} is {repr(text) if text else 'missing'}: {error}")
+            found = repr(text) if text else "missing"
+            problems.append(Problem((name,), f"is {found}: {error}", missing=not text))
     return values
 
 
-def matching(pattern: str, wanted: str) -> Callable[[str], str]:
+def probable_typos(
+    environment: Mapping[str, str], known: Sequence[str], prefixes: tuple[str, ...]
+) -> Iterator[Problem]:
+    """Yield the variables that are unknown but look like known ones.
+
+    A name with one of `prefixes` needs less similarity than others, which may be anybody's.
+    """
+    for name, value in sorted(environment.items()):
+        if not value or name in known or _FOREIGN.fullmatch(name):
+            continue
+        similarity = _SIMILAR_WITH_OUR_PREFIX if name.startswith(prefixes) else _SIMILAR
+        if close := difflib.get_close_matches(name, known, n=1, cutoff=similarity):
+            yield Problem((name,), f"is unknown: {close[0]} may be meant; correct or remove it")
+
+
+def matching(pattern: str, right: str) -> Callable[[str], str]:
+    """Return a parser that takes what matches `pattern`; `right` says what that is."""
     compiled = re.compile(pattern)
 
     def parse(text: str) -> str:
         if not compiled.fullmatch(text):
-            raise ValueError(wanted)
+            raise ValueError(right)
         return text
 
     return parse
 
 
 def whole_number(text: str, least: int) -> int:
+    """Parse a whole number; raise ValueError for a smaller one than `least`."""
     # int() alone would also take "1_0", " 1 " and digits of other scripts.
     if not re.fullmatch("[0-9]{1,4}", text) or int(text) < least:
         raise ValueError(f"write a whole number from {least} to 9999")
@@ -55,14 +85,17 @@ def whole_number(text: str, least: int) -> int:
 
 
 def at_least_one(text: str) -> int:
+    """Parse a positive number; raise ValueError."""
     return whole_number(text, 1)
 
 
 def account_of(whose: str) -> Callable[[str], str]:
+    """Return a parser of an account id."""
     return matching("[0-9]{12}", f"write {whose} account id, 12 digits")
 
 
 def cluster_identifier(text: str) -> str:
+    """Parse the identifier of a DB cluster; raise ValueError."""
     # RDS stores identifiers in lower case, whatever case they were created with.
     return matching(
         "[a-z](-?[a-z0-9]){0,62}",
@@ -77,14 +110,16 @@ _KEY_ARN = f"arn:aws(-[a-z]+)*:kms:[a-z0-9-]+:[0-9]{{12}}:(key/{_KEY_ID}|{_KEY_A
 
 
 def key_of(whose: str) -> Callable[[str], str]:
+    """Return a parser of a KMS key's id, ARN or alias."""
     return matching(
         f"{_KEY_ID}|{_KEY_ALIAS}|{_KEY_ARN}",
-        f"write the id, ARN or alias of {whose} own customer-managed key; the default key aws/rds "
-        "will not do",
+        f"write the id, ARN or alias of {whose} own customer-managed key, not the default key "
+        "aws/rds",
     )
 
 
 def topic_arn(example: str) -> Callable[[str], str]:
+    """Return a parser of the ARN of an SNS topic."""
     return matching(
         r"arn:aws(-[a-z-]+)?:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}",
         f"write the ARN of a standard SNS topic, such as {example}",

@@ -41,7 +41,7 @@ _EXAMPLE_EVENT = (
     '{"version": "0", "id": "by-hand", "detail-type": "Scheduled Event", "source": "aws.events", '
     '"account": "", "region": "", "time": "2026-01-04T04:00:00Z", "resources": [], "detail": {}}'
 )
-_stage_name = functions.stage_of(os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"))
+stage_name = functions.stage_of(os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"))
 
 
 def acceptance() -> Settings:
@@ -72,7 +72,7 @@ def report(use_case: str, event: CloudWatchEvent, call: Callable[[], Result]) ->
 
 def _emit(metrics: list[observability.Metric]) -> None:
     for metric in metrics:
-        observability.emit(metric, _stage_name)
+        observability.emit(metric, stage_name)
 
 
 def scheduled_time(event: CloudWatchEvent) -> datetime:

@@ -6,7 +6,7 @@ from chalice.app import Blueprint, CloudWatchEvent
 
 from chalicelib.domain import functions
 from chalicelib.triggers import context
-from chalicelib.usecases import follow
+from chalicelib.usecases import reconcile
 
 settings = context.acceptance()
 blueprint = Blueprint(__name__)
@@ -22,5 +22,7 @@ blueprint = Blueprint(__name__)
 )
 def handler(event: CloudWatchEvent) -> dict[str, Any]:
     detail = event.detail
-    ended = follow.Ended(detail["pipeline"], detail["execution-id"], detail["state"])
-    return context.report("follow", event, lambda: follow.follow(settings, context.aws, ended))
+    ended = reconcile.PipelineEvent(detail["pipeline"], detail["execution-id"])
+    return context.report(
+        "reconcile", event, lambda: reconcile.follow(settings, context.aws, ended)
+    )

@@ -15,7 +15,11 @@ blueprint = Blueprint(__name__)
 @blueprint.schedule(str(settings.schedule), name=functions.SHARE)
 def handler(event: CloudWatchEvent) -> dict[str, Any]:
     time = context.scheduled_time(event)
-    return context.report("share", event, lambda: share.share(settings, context.aws, time))
+    return context.report(
+        "share",
+        event,
+        lambda: share.share(settings, context.stage_name, context.aws, time),
+    )
 
 
 handler = context.scheduled_event_only(handler)

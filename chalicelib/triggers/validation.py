@@ -1,4 +1,4 @@
-"""What a request may hold, by declared fields. Pure: everything in it is untrusted.
+"""Validation of requests by declared fields. Everything in a request is untrusted. Pure.
 
 A problem is a ValueError that names the field, its value and what would be right.
 """
@@ -9,9 +9,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
-from chalicelib.domain import schedule
+from chalicelib.domain.schedule import day
 from chalicelib.domain.snapshots import SnapshotArn
 
 BODY_LIMIT = 8_192
@@ -24,13 +23,21 @@ ECHO_LIMIT = 80
 # "rds:" begins the names of automated snapshots.
 _IDENTIFIER = re.compile(r"(rds:)?[A-Za-z](-?[A-Za-z0-9])*")
 
+# Letters and marks that are drawn as nothing: Hangul fillers, the blank of Braille, variation
+# selectors and the like.
+# https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
+
 # Control characters, invisible ones (bidirectional overrides, zero width), halves of surrogate
 # pairs, and Unicode's line ends: a reason is read in terminals, logs and mails.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 class Field(NamedTuple):
-    """A field of a request. ``read`` makes its value, or raises ValueError where it is not ``expected``."""
+    """A field of a request; `read` converts its value, or raises ValueError if it is not `expected`."""
 
     name: str
     kind: type
@@ -41,7 +48,7 @@ class Field(NamedTuple):
 
 
 def json_body(raw: bytes, fields: Sequence[Field]) -> dict[str, Any]:
-    """The values of the ``fields`` in a JSON object, defaults where they are left out."""
+    """Return the values of the fields in a JSON object, or their defaults; raise ValueError."""
     if not raw and not fields:
         return {}
     _check_size(raw)
@@ -54,30 +61,10 @@ def json_body(raw: bytes, fields: Sequence[Field]) -> dict[str, Any]:
     return _values(body, fields)
 
 
-def form_body(raw: bytes, fields: Sequence[Field]) -> dict[str, Any]:
-    """The same of a form as a browser sends it; what is left empty is left out."""
-    pairs = [
-        (name, _SWITCHES.get(text, text) if _is_switch(name, fields) else text)
-        for name, text in form_fields(raw)
-    ]
-    values = _values(pairs, (ACTION, *fields))
-    del values[ACTION.name]  # which has led here
-    return values
-
-
-def form_fields(raw: bytes) -> list[tuple[str, str]]:
-    """The names and texts of a form's fields that are not empty."""
-    _check_size(raw)
-    try:
-        return parse_qsl(raw.decode("ascii"), max_num_fields=20, errors="strict")
-    except ValueError:
-        raise ValueError("the body is not a form") from None
-
-
 def database_name(
     query: Iterable[tuple[str, str]], body: dict[str, Any], known: Sequence[str]
 ) -> str:
-    """The database that query or body names; it need not where there is only one."""
+    """Return the database that the query or the body names; with only one, neither has to."""
     names = {text for _, text in query}
     if body.get("database") is not None:
         names.add(body["database"])
@@ -89,7 +76,7 @@ def database_name(
 
 
 def check_query(query: Iterable[tuple[str, str]], known: Sequence[str]) -> None:
-    """Raises ValueError for a query parameter that the route does not know."""
+    """Raise ValueError for a query parameter that the route does not know."""
     unknown = dict.fromkeys(name for name, _ in query if name not in known)
     if unknown:
         raise ValueError(
@@ -99,7 +86,7 @@ def check_query(query: Iterable[tuple[str, str]], known: Sequence[str]) -> None:
 
 
 def echo(value: object) -> str:
-    """``value`` as its sender wrote it, cut short: escaped, so that it controls no terminal."""
+    """Return a value as its sender wrote it, escaped so that it controls no terminal, and cut."""
     if isinstance(value, list):
         return "an object" if isinstance(value, _Pairs) else "an array"
     text = json.dumps(value)
@@ -107,11 +94,11 @@ def echo(value: object) -> str:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """A JSON object's names and values: a name may stand twice in it."""
+    """A JSON object's names and values; a name may occur twice."""
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity, which Python reads but JSON has not
+    raise ValueError(name)  # Python reads NaN and Infinity, which JSON does not have
 
 
 def _check_size(raw: bytes) -> None:
@@ -122,7 +109,7 @@ def _check_size(raw: bytes) -> None:
 def _values(pairs: Sequence[tuple[str, Any]], fields: Sequence[Field]) -> dict[str, Any]:
     for name, times in Counter(name for name, _ in pairs).items():
         if times > 1:
-            raise ValueError(f"field {echo(name)} is written {times} times")
+            raise ValueError(f"field {echo(name)} occurs {times} times")
     given = dict(pairs)
     names = [field.name for field in fields]
     for name in given:
@@ -145,12 +132,7 @@ def _value(given: dict[str, Any], field: Field) -> Any:
         raise ValueError(f"{field.name} is {echo(value)}: {field.expected}") from None
 
 
-_SWITCHES = {"true": True, "false": False}
-_KINDS = {str: "a string is wanted", bool: "true or false is wanted"}
-
-
-def _is_switch(name: str, fields: Sequence[Field]) -> bool:
-    return any(field.name == name and field.kind is bool for field in fields)
+_KINDS = {str: "write a string", bool: "write true or false"}
 
 
 def _snapshot(text: str) -> str:
@@ -162,7 +144,8 @@ def _snapshot(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    if len(text) > REASON_LIMIT or _INVISIBLE.intersection(map(unicodedata.category, text)):
+    is_hidden = _INVISIBLE.intersection(map(unicodedata.category, text)) or _BLANK.search(text)
+    if len(text) > REASON_LIMIT or is_hidden:
         raise ValueError(text)
     return text
 
@@ -174,21 +157,19 @@ def _switch(name: str) -> Field:
 SNAPSHOT = Field(
     "snapshot",
     str,
-    "the ARN or the identifier of a DB cluster snapshot is wanted, or latest",
+    "write the ARN or the identifier of a DB cluster snapshot, or latest",
     _snapshot,
     required=True,
 )
 REASON = Field(
     "reason",
     str,
-    f"at most {REASON_LIMIT} characters are wanted, and none that is invisible or controls a "
-    "terminal",
+    f"write at most {REASON_LIMIT} characters, none of them invisible or a control character",
     _visible,
     default="",
 )
-UNTIL = Field("until", str, "a date such as 2026-01-22 is wanted", schedule.day, required=True)
+UNTIL = Field("until", str, "write a date such as 2026-01-22", day, required=True)
 DATABASE = Field("database", str, _KINDS[str])
-ACTION = Field("action", str, _KINDS[str])
 
 PIN = (SNAPSHOT, REASON, _switch("deploy"), DATABASE)
 ROLLBACK = (REASON, _switch("deploy"), DATABASE)

@@ -1,132 +1,128 @@
-"""Copies of production's shares under one's own key: asked for, looked at again, and let go.
+"""Copies of production's shares: start them, look at them again, and find the expired ones.
 
-Nothing here waits for RDS, which copies for hours. AWS comes in as a Aws.
+Nothing here waits for RDS, which may copy for hours.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from chalicelib.domain.copies import (
     Copy,
     CopyPolicy,
     copy_rejection,
-    is_wanted,
+    expired,
+    managed_copies,
+    needs_copy,
     newest_copy,
-    ours,
     pending_copy,
-    superfluous,
 )
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.ledger import good_entry
-from chalicelib.domain.results import earlier_snapshot
+from chalicelib.domain.ledger import earlier_snapshot, good_version
+from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import CopyProgress
 from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
 from chalicelib.ports import Aws
 
-Json = dict[str, Any]
 
-
-def copies_with(
-    aws: Aws, copying: CopyPolicy, share: Snapshot, own: Sequence[OwnSnapshot]
+def ensure_copy(
+    aws: Aws, policy: CopyPolicy, share: Snapshot, own: Sequence[OwnSnapshot]
 ) -> list[Copy]:
-    """The database's copies, newest data first, once that of ``share`` is asked for if it must be.
+    """Start the copy of a share if it is needed, and return all copies, newest data first.
 
-    Raises Refused for what only people can mend, and AwsError.
+    Raise Refused for what only a person can resolve, and AwsError.
     """
-    name = copying.name_for(share)
-    copies = ours(own, copying)
+    name = policy.name_for(share)
+    copies = managed_copies(own, policy)
     if any(copy.identifier == name and copy.failed for copy in copies):
-        raise Refused("copy-failed", f"the copy of {share.arn} failed")
-    if not is_wanted(share, copies, copying):
+        raise Refused(Reason.COPY_FAILED, f"the copy of {share.arn} failed")
+    if not needs_copy(share, copies, policy):
         return copies
-    made = aws.snapshots.copy(share.arn, name, copying.key, copying.tags(share))
-    copies = ours([*own, made] if made else aws.snapshots.own(), copying)
+    made = aws.snapshots.copy(share.arn, name, policy.key, policy.tags(share))
+    copies = managed_copies([*own, made] if made else aws.snapshots.own(), policy)
     if not any(copy.identifier == name for copy in copies):
-        # Two deliveries may both have asked; but what is not ours is neither promoted nor deleted.
-        raise Refused("copy-name-taken", f"there is a snapshot {name}, which has no tags of ours")
+        # Two deliveries may both have asked; but a snapshot without our tags is not ours.
+        raise Refused(
+            Reason.COPY_NAME_TAKEN, f"snapshot {name} exists, but was not made by this application"
+        )
     return copies
 
 
-def progress(copies: Sequence[Copy], copying: CopyPolicy) -> Json | None:
-    """How far the copy is that the database waits for; None where it waits for none."""
-    pending = pending_copy(copies, copying)
+def progress(copies: Sequence[Copy], policy: CopyPolicy) -> CopyProgress | None:
+    """Return the progress of the copy that the database waits for, if it waits for one."""
+    pending = pending_copy(copies, policy)
     if pending is None:
         return None
-    return {
-        "arn": pending.snapshot.arn,
-        "source": pending.source.text,
-        "status": pending.snapshot.status,
-        "progress": pending.progress,
-    }
+    status = pending.snapshot.status
+    return CopyProgress(pending.snapshot.arn, pending.source.text, status, pending.progress)
 
 
-def settled_copies(aws: Aws, copying: CopyPolicy) -> list[Copy]:
-    """The database's copies, newest data first; raises Refused while it waits for one, and AwsError."""
-    copies = ours(aws.snapshots.own(), copying)
-    pending = pending_copy(copies, copying)
+def settled_copies(aws: Aws, policy: CopyPolicy) -> list[Copy]:
+    """Return the copies, newest data first; raise Refused while a newer one is made, and AwsError."""
+    copies = managed_copies(aws.snapshots.own(), policy)
+    pending = pending_copy(copies, policy)
     if pending:
         raise Refused(
-            "copy-pending",
+            Reason.COPY_PENDING,
             f"the copy of {pending.source.text} is {pending.snapshot.status}, "
             f"{pending.progress} % done",
         )
     return copies
 
 
-def promotable_copy(aws: Aws, copying: CopyPolicy, arn: str) -> Snapshot:
-    """The newest copy, which *latest* names, or will when the poll has seen it.
+def promotable_copy(aws: Aws, policy: CopyPolicy, arn: str) -> Snapshot:
+    """Return the newest copy, which `latest` names, or will once the poll has seen it.
 
-    Raises Refused where there is none that may be promoted, in the words of what *latest* names; and
+    Raise Refused if none may be promoted, with what is wrong with the one that `latest` names; and
     AwsError.
     """
-    copies = settled_copies(aws, copying)
-    newest = newest_copy(copies, copying)
+    copies = settled_copies(aws, policy)
+    newest = newest_copy(copies, policy)
     if newest:
         return newest
     copy = next((each for each in copies if each.snapshot.arn == arn), None)
     if copy is None:
-        raise Refused(
-            "not-eligible", f"{arn} is no copy of ours under {copying.key}, as the stage asks for"
-        )
-    broken = copy_rejection(copy, copying)
-    assert broken is not None  # or it were the newest
-    raise Refused("not-eligible", f"{arn}: {broken.detail}")
+        message = f"{arn} is not a copy that this stage made under {policy.key}"
+        raise Refused(Reason.NOT_ELIGIBLE, message)
+    broken = copy_rejection(copy, policy)
+    assert broken is not None  # otherwise it would be the newest
+    raise Refused(Reason.NOT_ELIGIBLE, f"{arn}: {broken.detail}")
 
 
-def check_first_copy(aws: Aws, copying: CopyPolicy) -> None:
-    """Raises Refused where *latest* names no copy yet, but will as soon as one is made, and AwsError."""
-    newest = newest_copy(settled_copies(aws, copying), copying)
+def check_first_copy(aws: Aws, policy: CopyPolicy) -> None:
+    """Raise Refused if `latest` names no copy yet, but will once one is made; and AwsError."""
+    newest = newest_copy(settled_copies(aws, policy), policy)
     if newest:
-        raise Refused("copy-pending", f"{newest.arn} is available, and not recorded in latest yet")
+        message = f"{newest.arn} is available, but not recorded in latest yet"
+        raise Refused(Reason.COPY_PENDING, message)
 
 
 def described(aws: Aws, database: Database, arn: str) -> Snapshot | None:
-    """The own or shared snapshot, ``created`` when its data was taken; raises AwsError."""
+    """Return an own or shared snapshot, `created` when its data was taken; raise AwsError."""
     if database.copy_policy:
-        for copy in ours(aws.snapshots.own(), database.copy_policy):
+        for copy in managed_copies(aws.snapshots.own(), database.copy_policy):
             if copy.snapshot.arn == arn:
-                return copy.snapshot  # which RDS dates by its own making
+                return copy.snapshot  # RDS may date a copy by its own making
     return aws.snapshots.find(arn)
 
 
-def beyond_number(
+def expired_copies(
     aws: Aws, database: Database, copies: Sequence[Copy], latest: Sequence[str | None]
 ) -> list[Copy]:
-    """The copies that nothing leads to any more, beyond the number to keep; raises AwsError.
+    """Return the copies beyond the number to keep that nothing leads to; raise AwsError.
 
-    ``latest`` are the values of that parameter to which something may still lead.
+    `latest` holds the values of that parameter to which something may still lead.
     """
-    copying = database.copy_policy
-    assert copying is not None
-    if not superfluous(copies, copying, kept=()):
+    policy = database.copy_policy
+    assert policy is not None
+    if not expired(copies, policy, kept=()):
         return []
-    # Read just before anything is deleted: an operator may have pinned one meanwhile.
+    # Read just before anything is deleted: an operator may have pinned a copy meanwhile.
     ledger = aws.parameters.history(database.current_parameter)
-    good = good_entry(ledger)
+    good = good_version(ledger)
     leading = (
         *latest,
         ledger[-1].value if ledger else None,
         earlier_snapshot(ledger),
         good.value if good else None,
     )
-    return superfluous(copies, copying, kept=[arn for arn in leading if arn])
+    return expired(copies, policy, kept=[arn for arn in leading if arn])

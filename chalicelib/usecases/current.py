@@ -26,7 +26,6 @@ from chalicelib.domain.ledger import (
     newest_of,
     own_run,
 )
-from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.usecases.batch import combine_errors, run_each
@@ -40,7 +39,7 @@ class Pipeline(NamedTuple):
     runs: Sequence[Run]
 
 
-def check_idle(aws: Aws, pipeline: Pipeline, ledgers: Sequence[Sequence[Version]]) -> None:
+def check_idle(aws: Aws, pipeline: Pipeline, ledgers: Iterable[Sequence[Version]]) -> None:
     """Raise BusyError if a run is in progress or about to start, which would restore what is put.
 
     The ledgers must have been read before the runs were listed: whoever has put a version since
@@ -69,17 +68,17 @@ def check_idle(aws: Aws, pipeline: Pipeline, ledgers: Sequence[Sequence[Version]
             )
 
 
-def put(aws: Aws, name: str, value: str, note: Note | None, present: Parameter | None) -> int:
-    """Put a value after the version `present`, and return the new version's number.
+def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
+    """Put a value after the version with that number, and return the new version's number.
 
     Raise AwsError, or Refused `overruled` if somebody else moved `current` in between.
     """
     number = _put(aws, name, value, note)
-    expected = present.version + 1 if present else 1
-    if number != expected:
+    if number != after + 1:
         ledger = aws.parameters.history(name)
         theirs = next((each for each in reversed(ledger) if each.number < number), None)
-        if theirs and theirs.value != value:
+        token = note.token if note else None
+        if theirs and (theirs.value, theirs.token) != (value, token):
             if ledger[-1].number == number:
                 _put(aws, name, theirs.value, theirs.note)
             raise Refused(
@@ -124,7 +123,6 @@ def put_and_start(
     aws: Aws,
     pipeline: Pipeline,
     moves: Mapping[str, Move],
-    presents: Mapping[str, Parameter],
     note: Note,
 ) -> tuple[dict[str, int], str]:
     """Put the moves, start the run, and return the versions made and the run's execution id.
@@ -134,7 +132,7 @@ def put_and_start(
     """
     assert note.token is not None
     versions = {
-        name: put(aws, name, move.value, note, presents.get(name))
+        name: put(aws, name, move.value, note, move.after)
         for name, move in moves.items()
         if not move.is_written
     }
@@ -170,13 +168,12 @@ def deploy_or_revert(
     aws: Aws,
     pipeline: Pipeline,
     moves: Mapping[Database, Move],
-    presents: Mapping[str, Parameter],
     note: Note,
 ) -> tuple[dict[str, int], str]:
     """Do `put_and_start` for a person; undo what was put if no run was started for it."""
     by_name = {database.current_parameter: move for database, move in moves.items()}
     try:
-        return put_and_start(aws, pipeline, by_name, presents, note)
+        return put_and_start(aws, pipeline, by_name, note)
     except UncertainError:
         raise
     except RefreshError as error:
@@ -261,9 +258,9 @@ def put_back(
     """
     name, present = database.current_parameter, ledger[-1]
     try:
-        number = put(aws, name, value, note, Parameter(present.value, present.number))
+        number = put(aws, name, value, note, present.number)
         if Deployments(aws, pipeline.name, pipeline.runs).of(database, ledger).is_deploying:
-            put(aws, name, present.value, present.note, Parameter(value, number))
+            put(aws, name, present.value, present.note, number)
             return False
     except Refused as overruled:
         if overruled.reason is not Reason.OVERRULED:

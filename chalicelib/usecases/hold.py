@@ -1,54 +1,68 @@
-"""Holding and resuming scheduled promotion, as a person asks for it."""
+"""Hold and resume scheduled promotion, as a person asks for it."""
 
-from datetime import date
-from typing import Any
+from datetime import date, datetime
+from typing import NamedTuple
 
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.hold import PLACEHOLDER, Hold
+from chalicelib.domain.hold import Hold
 from chalicelib.domain.ledger import Note
+from chalicelib.domain.parameters import PLACEHOLDER, value_of
+from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.under_way import under_way
 
 
-def hold(settings: Settings, aws: Aws, until: date, by: str, why: str) -> dict[str, Any]:
+class HoldResult(NamedTuple):
+    """The hold that is set, when the schedule promotes next, and what restores all the same."""
+
+    hold: Hold | None
+    next_restore: datetime | None
+    under_way: str | None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the answer of the API."""
+        return {
+            "hold": self.hold.to_json() if self.hold else None,
+            "next_restore": self.next_restore.isoformat() if self.next_restore else None,
+            "under_way": self.under_way,
+        }
+
+
+def hold(settings: Settings, aws: Aws, until: date, actor: str, reason: str) -> HoldResult:
     """Hold scheduled promotion until a day, which is the first on which it may run again.
 
-    Raises Refused for a day that has come, or a stage without the hold's parameter; and AwsError.
+    Raise Refused if the day has come, or the stage has no parameter for a hold; and AwsError.
     """
     name = _parameter(settings)
     today = settings.window.date_of(aws.now())
     if until <= today:
         raise Refused(
-            "hold-over",
+            Reason.HOLD_OVER,
             f"until is {until}, which holds nothing: today is {today}; name a later day",
         )
-    wanted = Hold(until, why, by)
-    aws.parameters.put(name, wanted.write(), Note("hold", by, why))
-    return _answer(settings, aws, wanted)
+    new = Hold(until, reason, actor)
+    aws.parameters.put(name, new.write(), Note("hold", actor, reason))
+    return _result(settings, aws, new)
 
 
-def resume(settings: Settings, aws: Aws, by: str) -> dict[str, Any]:
-    """Let scheduled promotion run again; raises as ``hold`` does. Without a hold nothing is written."""
+def resume(settings: Settings, aws: Aws, actor: str) -> HoldResult:
+    """Let scheduled promotion run again; raise as `hold` does. Without a hold, write nothing."""
     name = _parameter(settings)
-    present = aws.parameters.get([name]).get(name)
-    if present and present.value != PLACEHOLDER:
-        aws.parameters.put(name, PLACEHOLDER, Note("resume", by, ""))
-    return _answer(settings, aws, None)
+    if value_of(aws.parameters.get([name]), name) not in (None, PLACEHOLDER):
+        aws.parameters.put(name, PLACEHOLDER, Note("resume", actor, ""))
+    return _result(settings, aws, None)
 
 
 def _parameter(settings: Settings) -> str:
     if settings.hold_parameter is None:
         raise Refused(
-            "no-hold-parameter",
-            "this stage has no parameter for a hold: set SSM_REFRESH_HOLD_NAME to the name of one, "
-            "let the functions' policies read and write it, and deploy",
+            Reason.NO_HOLD_PARAMETER,
+            "this stage has no parameter for a hold: set SSM_REFRESH_HOLD_NAME, and configure and "
+            "deploy the stage again",
         )
     return settings.hold_parameter
 
 
-def _answer(settings: Settings, aws: Aws, held: Hold | None) -> dict[str, Any]:
-    following = settings.next_restore(aws.now(), held)
-    return {
-        "hold": held.to_json() if held else None,
-        "next_restore": following.isoformat() if following else None,
-    }
+def _result(settings: Settings, aws: Aws, new: Hold | None) -> HoldResult:
+    return HoldResult(new, settings.next_restore(aws.now(), new), under_way(settings, aws))

@@ -1,69 +1,103 @@
-"""What an operator asks for by hand. AWS and the clock come in as a Aws."""
+"""Set `current` by hand: to a snapshot that a person names, or back to the one before."""
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.errors import NotFound, Refused
-from chalicelib.domain.ledger import Entry, Move, Note, Run, is_carried
-from chalicelib.domain.results import Values, earlier_snapshot, snapshot_of
+from chalicelib.domain.errors import NotFound, RefreshError, Refused
+from chalicelib.domain.ledger import (
+    Note,
+    Version,
+    earlier_snapshot,
+    in_progress,
+    next_move,
+    own_run,
+)
+from chalicelib.domain.parameters import Values, arn_of, snapshot_of
+from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.current import check_idle, deploy_or_revert, put
-from chalicelib.usecases.promote import wrong_pipeline
+from chalicelib.usecases.checks import check_pipeline_name
+from chalicelib.usecases.current import Pipeline, check_idle, deploy_or_revert, put
+from chalicelib.usecases.under_way import describe, position_of
 
 
-class Pin(NamedTuple):
-    """An operator's wish: ``snapshot`` is an ARN, an identifier, or ``latest``."""
+class PinRequest(NamedTuple):
+    """A person's request; `snapshot` is an ARN, an identifier, or `latest`."""
 
     snapshot: str
-    by: str
-    why: str
+    actor: str
+    reason: str
     deploy: bool
 
 
-def pin(settings: Settings, aws: Aws, database: Database, wish: Pin) -> dict[str, Any]:
-    """Set *current* by hand, and start the pipeline where the wish says so.
+class PinResult(NamedTuple):
+    """What `current` holds now and held before, and which run restores it.
 
-    Raises NotFound for an unknown snapshot, Refused for one that must not be restored or a pipeline
-    that cannot take it, and AwsError. Pinning what is pinned writes nothing.
+    `under_way` names a run in progress, which restores what `current` holds when it deploys.
+    """
+
+    current: str
+    previous: str | None
+    version: int | None
+    execution_id: str | None
+    under_way: str | None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the answer of the API."""
+        return self._asdict()
+
+
+def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -> PinResult:
+    """Set `current` to a snapshot, and start the pipeline if the request says so.
+
+    Raise NotFound for an unknown snapshot; Refused for one that must not be restored, a pipeline
+    that does not exist, or a `current` that somebody else moved meanwhile; BusyError and AwsError.
     """
     values = _values(settings, aws, database)
-    snapshot = _wished(aws, database, values, wish.snapshot)
+    snapshot = _find(aws, database, values, request.snapshot)
     _check(snapshot, database)
-    idle = _idle_pipeline(settings, aws, values) if wish.deploy else None
-    note = Note("pin", wish.by, wish.why)
-    return _move(aws, database.current_parameter, values, snapshot.arn, note, idle)
+    ledger = _ledger(aws, database, values)
+    note = Note("pin", request.actor, request.reason)
+    if not request.deploy:
+        return _set(settings, aws, values, database, ledger, snapshot.arn, note)
+    pipeline = _pipeline(settings, aws, values)
+    return _deploy(aws, pipeline, database, ledger, snapshot.arn, note)
 
 
 def rollback(
-    settings: Settings, aws: Aws, database: Database, by: str, why: str, *, deploy: bool
-) -> dict[str, Any]:
-    """Set *current* back to the newest earlier snapshot that differs from the present one.
+    settings: Settings, aws: Aws, database: Database, actor: str, reason: str, *, deploy: bool
+) -> PinResult:
+    """Set `current` back to the newest earlier snapshot that differs from the present one.
 
-    Raises as ``pin`` does, but Refused, too, for a snapshot that is gone: nobody named it.
+    Raise as `pin` does; a snapshot that is gone is Refused, because nobody named it.
     """
     values = _values(settings, aws, database)
-    idle = _idle_pipeline(settings, aws, values) if deploy else None
-    name = database.current_parameter
-    ledger = aws.parameters.history(name) if name in values else []
-    unfinished = idle and ledger and _is_unfinished(ledger[-1], idle[1])
-    target = ledger[-1].value if unfinished else earlier_snapshot(ledger)
+    ledger = _ledger(aws, database, values)
+    pipeline = _pipeline(settings, aws, values) if deploy else None
+    target = earlier_snapshot(ledger)
+    if pipeline and ledger and _is_unfinished(ledger, pipeline):
+        target = ledger[-1].value  # one step more would go forward again
     if target is None:
-        raise Refused("nothing-earlier", f"{name} has held no other snapshot to go back to")
+        name = database.current_parameter
+        raise Refused(Reason.NOTHING_EARLIER, f"{name} has held no other snapshot to go back to")
     snapshot = aws.snapshots.find(target)
     if snapshot is None:
-        raise Refused("snapshot-gone", f"{target}, the one before, does not exist any more")
+        raise Refused(Reason.SNAPSHOT_GONE, f"{target}, the one before, does not exist any more")
     _check(snapshot, database)
-    return _move(aws, name, values, target, Note("rollback", by, why), idle)
+    note = Note("rollback", actor, reason)
+    if pipeline is None:
+        return _set(settings, aws, values, database, ledger, target, note)
+    return _deploy(aws, pipeline, database, ledger, target, note)
 
 
-def _is_unfinished(present: Entry, runs: Sequence[Run]) -> bool:
-    """A rollback was killed before it started its run: one more step back would undo it."""
-    rolled_back = present.note is not None and present.note.action == "rollback"
-    return rolled_back and present.token is not None and not is_carried(present, runs)
+def _is_unfinished(ledger: Sequence[Version], pipeline: Pipeline) -> bool:
+    """Return whether a rollback was killed before it started its run."""
+    present = ledger[-1]
+    is_order = present.action == "rollback" and present.token is not None
+    return is_order and own_run(present, ledger, pipeline.runs) is None
 
 
 def _values(settings: Settings, aws: Aws, database: Database) -> Values:
@@ -72,87 +106,96 @@ def _values(settings: Settings, aws: Aws, database: Database) -> Values:
     )
 
 
+def _ledger(aws: Aws, database: Database, values: Values) -> Sequence[Version]:
+    name = database.current_parameter
+    return aws.parameters.history(name) if name in values else []
+
+
+def _pipeline(settings: Settings, aws: Aws, values: Values) -> Pipeline:
+    name = check_pipeline_name(settings, values)
+    return Pipeline(name, aws.pipelines.runs(name))
+
+
 def _check(snapshot: Snapshot, database: Database) -> None:
     broken = pin_rejection(snapshot, database.criteria)
     if broken:
-        raise Refused("not-eligible", f"{snapshot.arn} cannot be pinned: {broken.detail}")
+        message = f"{snapshot.arn} cannot be pinned: {broken.detail}"
+        raise Refused(Reason.NOT_ELIGIBLE, message)
 
 
-def _move(
+def _set(
+    settings: Settings,
     aws: Aws,
-    name: str,
     values: Values,
+    database: Database,
+    ledger: Sequence[Version],
     arn: str,
     note: Note,
-    idle: tuple[str, Sequence[Run]] | None,
-) -> dict[str, Any]:
-    """Put the value; and start the pipeline where an ``idle`` one is given, or neither."""
-    present = values.get(name)
-    execution_id = None
-    if idle:
-        versions, execution_id = _deploy(aws, name, values, arn, note, *idle)
-    elif present and present.value == arn:
-        versions = {}
+) -> PinResult:
+    """Put the value for whichever run comes next; write nothing if it is pinned already."""
+    present = ledger[-1] if ledger else None
+    if present and present.value == arn and present.token is None:
+        number = present.number
     else:
-        versions = {name: put(aws, name, arn, note)}
-    return {
-        "current": arn,
-        "previous": snapshot_of(values, name),
-        "version": versions.get(name, present.version if present else None),
-        "execution_id": execution_id,
-    }
+        after = present.number if present else 0
+        number = put(aws, database.current_parameter, arn, note, after)
+    try:
+        pipeline = _pipeline(settings, aws, values)
+        run = in_progress(pipeline.runs)
+        under_way = describe(run, position_of(aws, pipeline, run)) if run else None
+    except RefreshError as error:  # the pin itself is done
+        under_way = f"whether a run is in progress is unknown: {error}"
+    return PinResult(arn, _previous(present), number, None, under_way)
 
 
 def _deploy(
     aws: Aws,
-    name: str,
-    values: Values,
+    pipeline: Pipeline,
+    database: Database,
+    ledger: Sequence[Version],
     arn: str,
     note: Note,
-    pipeline: str,
-    runs: Sequence[Run],
-) -> tuple[dict[str, int], str]:
-    token = str(uuid.uuid4())
-    present = values.get(name)
-    written = present is not None and present.value == arn
-    if written:
-        waiting = aws.parameters.history(name)[-1]
-        if waiting.token and not is_carried(waiting, runs):
-            token = waiting.token  # an invocation was killed before it started this run
-    move = Move(arn, present.value if present else None, token, written)
-    note = note._replace(token=token)
-    return deploy_or_revert(aws, pipeline, runs, {name: move}, note)
+) -> PinResult:
+    """Put the value and start the run that restores it.
+
+    A version is written even if `current` has this value already, so that the ledger shows the
+    order.
+    """
+    move = next_move(ledger, arn, pipeline.runs, note.actor, str(uuid.uuid4()))
+    check_idle(aws, pipeline, [] if move.is_written else [ledger])
+    note = note._replace(token=move.token)
+    versions, execution_id = deploy_or_revert(aws, pipeline, {database: move}, note)
+    number = versions.get(database.current_parameter, move.after)
+    return PinResult(arn, _previous(move.present), number, execution_id, None)
 
 
-def _wished(aws: Aws, database: Database, values: Values, wish: str) -> Snapshot:
-    wish = wish.lower()  # as RDS does: it stores every identifier in lower case
-    if wish == "latest":
+def _previous(present: Version | None) -> str | None:
+    return arn_of(present.value) if present else None
+
+
+def _find(aws: Aws, database: Database, values: Values, asked: str) -> Snapshot:
+    """Return the only snapshot that a request names."""
+    name = asked.lower()  # RDS stores every identifier in lower case
+    found: list[Snapshot | None]
+    if name == "latest":
         latest = snapshot_of(values, database.latest_parameter)
         if latest is None:
-            raise Refused("no-latest", f"{database.latest_parameter} names no snapshot yet")
-        wish = latest
+            message = f"{database.latest_parameter} names no snapshot yet"
+            raise Refused(Reason.NO_LATEST, message)
+        name = latest
         found = [aws.snapshots.find(latest)]
-    elif SnapshotArn.parse(wish):
-        found = [aws.snapshots.find(wish)]
+    elif SnapshotArn.parse(name):
+        found = [aws.snapshots.find(name)]
     else:
-        found = [*aws.snapshots.named(wish, database.criteria.account)]
+        found = [*aws.snapshots.named(name, database.criteria.account)]
     known = [snapshot for snapshot in found if snapshot]
     if not known:
-        raise NotFound("snapshot-gone", f"there is no snapshot {wish}, neither own nor shared")
+        message = f"there is no snapshot {name}, neither own nor shared"
+        raise NotFound(Reason.SNAPSHOT_GONE, message)
     if len(known) > 1:
         raise Refused(
-            "ambiguous-name",
-            f"{wish} is the name of several snapshots; name one by its ARN: "
+            Reason.AMBIGUOUS_NAME,
+            f"{name} is the name of several snapshots; name one by its ARN: "
             + ", ".join(snapshot.arn for snapshot in known),
         )
     return known[0]
-
-
-def _idle_pipeline(settings: Settings, aws: Aws, values: Values) -> tuple[str, list[Run]]:
-    wrong = wrong_pipeline(settings, values)
-    if wrong:
-        raise wrong
-    pipeline = values[settings.pipeline_parameter].value
-    runs = aws.pipelines.runs(pipeline)
-    check_idle(pipeline, runs)
-    return pipeline, runs

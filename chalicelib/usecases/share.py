@@ -1,7 +1,7 @@
-"""What production does for acceptance: snapshots are asked for, shared once available, and let go.
+"""Share production's snapshots: take them, share them once available, delete expired ones.
 
-Nothing here waits for RDS, which may take hours. AWS comes in as a Aws. Clusters are
-independent: what AWS did not do for one is raised once all have had their turn.
+Nothing here waits for RDS, which may take hours. Clusters are independent: an AwsError of one is
+raised after all have been processed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,224 +11,233 @@ from typing import Any, NamedTuple
 from chalicelib import notifications
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_SHARES, SHARE
-from chalicelib.domain.results import failed, foremost
+from chalicelib.domain.reasons import Reason
 from chalicelib.domain.shares import (
     Share,
     SharePolicy,
     check_key,
-    kept,
-    named,
+    expired,
+    find_by_data,
+    find_by_name,
+    managed_shares,
     newest_automated,
-    of_the_same,
-    ours,
-    superfluous,
+    to_share,
 )
 from chalicelib.domain.snapshots import OwnSnapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.batch import combine_errors, run_each
 
-NEXT_STEPS = {
-    "cluster-missing": "Correct CLUSTERS, and deploy.",
-    "cluster-busy": "Look at the cluster's status: wait until it is available, or start it.",
-    "default-key": "Set SHARE_KMS_KEY_ID to a customer-managed key whose policy lets acceptance use it, and "
-    "deploy.",
-    "no-automated-snapshot": "Turn the cluster's automated backups on, or wait for the first one.",
-    "automated-stale": "Look at the cluster's events for why AWS has taken no backup since, and wait for the "
-    "next one.",
-    "snapshot-quota": "RDS keeps 100 manual cluster snapshots in a Region: delete what nobody needs.",
-    "copy-quota": "RDS keeps 100 manual cluster snapshots in a Region, and copies five at a time: delete "
-    "what nobody needs, or wait.",
-    "copy-key-denied": "Let the function's role use SHARE_KMS_KEY_ID (kms:CreateGrant, kms:DescribeKey), in "
-    "its policy and in the key's.",
-    "copy-unencrypted": "Wait until the cluster has automated snapshots that are encrypted as it is.",
-    "snapshot-gone": "Nothing, if the cluster still has automated snapshots.",
-    "name-taken": "Look who made that snapshot; delete or rename it.",
-    "share-failed": "Look at the cluster's events and at its key.",
-}
-AGAIN = "Then run db-share-snapshot again: chalice invoke, with the event of its schedule."
+TRY_AGAIN = "Then run db-share-snapshot again: chalice invoke, with the event of its schedule."
 
-Json = dict[str, Any]
+# The most important one first: it becomes the outcome of the whole.
+_OUTCOMES = ("failed", "asked", "shared", "unchanged")
 
 
-class Result(NamedTuple):
-    """``message`` says ``reason`` in words; ``clusters`` has an entry for each cluster."""
+class ClusterResult(NamedTuple):
+    """The outcome for one cluster; `snapshots` names the snapshots concerned, by what was done."""
 
+    name: str
     outcome: str
-    reason: str | None
-    message: str | None
-    clusters: tuple[Mapping[str, Any], ...]
+    reason: Reason | None = None
+    message: str | None = None
+    snapshots: Mapping[str, str | list[str]] = {}
 
-    def to_json(self) -> Json:
-        """The answer in the style of the contract's section 3."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of the result's JSON."""
         return {
+            "name": self.name,
             "outcome": self.outcome,
             "reason": self.reason,
             "message": self.message,
-            "clusters": [dict(cluster) for cluster in self.clusters],
+            **self.snapshots,
         }
 
 
-def share(settings: ProductionSettings, aws: Aws, scheduled: datetime) -> Result:
-    """Ask for a snapshot of each cluster, which ``follow_shares`` shares; raises AwsError.
+class Result(NamedTuple):
+    """The outcome for all clusters: that of the most important one."""
 
-    Delivered twice, it finds what it has asked for.
+    clusters: tuple[ClusterResult, ...]
+
+    @property
+    def foremost(self) -> ClusterResult:
+        """The first of the clusters with the most important outcome."""
+        return min(self.clusters, key=lambda cluster: _OUTCOMES.index(cluster.outcome))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the function returns."""
+        foremost = self.foremost
+        return {
+            "outcome": foremost.outcome,
+            "reason": foremost.reason,
+            "message": foremost.message,
+            "clusters": [cluster.to_json() for cluster in self.clusters],
+        }
+
+
+def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetime) -> Result:
+    """Ask RDS for a snapshot of each cluster, which `follow_shares` shares; raise AwsError.
+
+    Idempotent: a second delivery finds what the first one asked for.
     """
-    entries, missed = _each_cluster(
-        settings, lambda cluster: _ask(settings.sharing, aws, cluster, scheduled)
+    policy = settings.policy(stage)
+    results, failures = _each_cluster(
+        settings, lambda cluster: _take(policy, aws, cluster, scheduled)
     )
     cause = _cause(scheduled)
-    _tell_refusals(aws, SHARE, cause, entries)
-    if missed:
-        error = combine_errors(error for _, error in missed)
-        concerned = {"clusters": ",".join(cluster for cluster, _ in missed)}
+    _notify_refusals(aws, SHARE, cause, results)
+    if failures:
+        error = combine_errors(error for _, error in failures)
+        names = [cluster for cluster, _ in failures]
         aws.notifier.notify(
-            notifications.not_done("SHARING FAILED", SHARE, cause, concerned, error)
+            notifications.of_error(
+                SHARE, cause, names, error, what="SHARING FAILED", concerned="clusters"
+            )
         )
         raise error
-    return _answer(entries)
+    return Result(tuple(results))
 
 
-def follow_shares(settings: ProductionSettings, aws: Aws, scheduled: datetime) -> Result:
-    """Share what has become available, and let the oldest go; raises AwsError.
+def follow_shares(
+    settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetime
+) -> Result:
+    """Share available snapshots and delete expired ones; raise AwsError.
 
-    One that failed is told of and deleted, so that the next schedule begins anew.
+    A failed snapshot is reported and deleted, so that the next schedule starts anew.
     """
+    policy = settings.policy(stage)
     own = list(aws.snapshots.own())
-    going: list[Share] = []
-    entries, missed = _each_cluster(
-        settings, lambda cluster: _follow(settings.sharing, aws, cluster, own, going)
+    to_delete: list[Share] = []
+    results, failures = _each_cluster(
+        settings, lambda cluster: _follow(policy, aws, cluster, own, to_delete)
     )
-    # What AWS did not do is raised and rings the alarm, but is not told: this runs all day.
-    _tell_refusals(aws, FOLLOW_SHARES, _cause(scheduled), entries)
-    # After people were told: a kill between the two tells it twice, not never.
-    _, kept_back = run_each(going, lambda each: _let_go(settings.sharing, aws, each))
-    errors = [error for _, error in (*missed, *kept_back)]
+    # An AwsError raises the alarm but sends no notification, because this runs all day.
+    _notify_refusals(aws, FOLLOW_SHARES, _cause(scheduled), results)
+    # Delete after notifying: if the function is killed in between, people are notified twice, not never.
+    _, not_deleted = run_each(to_delete, lambda share: _delete(policy, aws, share))
+    errors = [error for _, error in (*failures, *not_deleted)]
     if errors:
         raise combine_errors(errors)
-    return _answer(entries)
+    return Result(tuple(results))
 
 
 def _each_cluster(
-    settings: ProductionSettings, act: Callable[[str], Json]
-) -> tuple[list[Json], list[tuple[str, AwsError]]]:
-    """The entry of each cluster, a refused one's, too; and for which AWS did not do what."""
+    settings: ProductionSettings, action: Callable[[str], ClusterResult]
+) -> tuple[list[ClusterResult], list[tuple[str, AwsError]]]:
+    """Return each cluster's result, refusals included, and the failed clusters with their errors."""
 
-    def acted(cluster: str) -> Json:
+    def run(cluster: str) -> ClusterResult:
         try:
-            return act(cluster)
+            return action(cluster)
         except Refused as refused:
-            return _entry(cluster, "failed") | failed(refused)
+            return ClusterResult(cluster, refused.reason.outcome, refused.reason, str(refused))
 
-    return run_each(settings.clusters, acted)
+    return run_each(settings.clusters, run)
 
 
-def _ask(sharing: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Json:
+def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> ClusterResult:
     cluster = aws.clusters.find(name)
     if cluster is None:
-        raise Refused("cluster-missing", f"there is no DB cluster {name} here")
-    identifier = sharing.name(name, scheduled)
-    # Looked for first: what an earlier delivery was given, RDS or a rule here may refuse by now.
-    before = ours(aws.snapshots.own(), name, sharing)
-    if found := named(identifier, before):
-        return _found(name, found)
+        raise Refused(Reason.CLUSTER_MISSING, f"there is no DB cluster {name} in this account")
+    identifier = policy.name(name, scheduled)
+    # Look first: RDS, or a rule here, may by now refuse what an earlier delivery was granted.
+    existing = managed_shares(aws.snapshots.own(), name, policy)
+    if found := find_by_name(identifier, existing):
+        return _unchanged(name, found)
     if cluster.key and aws.keys.is_aws_managed(cluster.key):
-        key = check_key(cluster, sharing)
+        key = check_key(cluster, policy)
         source = newest_automated(name, aws.snapshots.automated(name), aws.now())
         assert source.created is not None  # an available snapshot has one
-        if same := of_the_same(source.created, before):
-            return _found(name, same)
+        if found := find_by_data(source.created, existing):
+            return _unchanged(name, found)
         if aws.keys.is_aws_managed(key):
             raise Refused(
-                "default-key",
-                f"SHARE_KMS_KEY_ID is {key}, a key that AWS manages, which no other account can be let "
-                f"use: a copy of {name} under it would be of no use",
+                Reason.DEFAULT_KEY,
+                f"SHARE_KMS_KEY_ID is {key}, a key that AWS manages, so no other account could use a "
+                f"copy of {name} under it",
             )
-        made = aws.snapshots.copy(source.arn, identifier, key, sharing.tags(source.created))
+        made = aws.snapshots.copy(source.arn, identifier, key, policy.tags(source.created))
     else:
-        made = aws.snapshots.take(name, identifier, sharing.tags(scheduled))
+        made = aws.snapshots.take(name, identifier, policy.tags(scheduled))
     if made:
-        return _entry(name, "asked") | {"snapshot": made.snapshot.arn}
-    # Two deliveries may have asked at once; but what is not ours is neither shared nor deleted.
-    if found := named(identifier, ours(aws.snapshots.own(), name, sharing)):
-        return _found(name, found)
-    raise Refused("name-taken", f"there is a snapshot {identifier}, which has no tags of ours")
+        return ClusterResult(name, "asked", snapshots={"snapshot": made.snapshot.arn})
+    # Two deliveries may have asked at once. A snapshot without our tags is neither shared nor deleted.
+    if found := find_by_name(identifier, managed_shares(aws.snapshots.own(), name, policy)):
+        return _unchanged(name, found)
+    raise Refused(
+        Reason.NAME_TAKEN, f"there is a snapshot {identifier} without the tags of this application"
+    )
 
 
-def _found(name: str, found: Share) -> Json:
-    return _entry(name, "unchanged") | {"snapshot": found.snapshot.arn}
+def _unchanged(name: str, found: Share) -> ClusterResult:
+    return ClusterResult(name, "unchanged", snapshots={"snapshot": found.snapshot.arn})
 
 
 def _follow(
-    sharing: SharePolicy,
+    policy: SharePolicy,
     aws: Aws,
     name: str,
     own: Sequence[OwnSnapshot],
-    going: list[Share],
-) -> Json:
-    """Share what can be; what is to be deleted is added to ``going``."""
-    shares = ours(own, name, sharing)
+    to_delete: list[Share],
+) -> ClusterResult:
+    """Share what is available; add what is to be deleted to `to_delete`."""
+    shares = managed_shares(own, name, policy)
     shared = []
-    for each in kept(shares, sharing):
-        if sharing.account not in aws.snapshots.shared_with(each.identifier):
-            aws.snapshots.share(each.identifier, sharing.account)
+    for each in to_share(shares, policy):
+        if policy.account not in aws.snapshots.shared_with(each.identifier):
+            aws.snapshots.share(each.identifier, policy.account)
             shared.append(each)
-    came_to_nothing = [each for each in shares if each.failed]
-    # Only now: until its successor is shared, acceptance may still want the oldest.
-    deleted = [*superfluous(shares, sharing), *came_to_nothing]
-    going += deleted
-    told = _entry(name, "shared" if shared else "unchanged") | {
-        "shared": _arns(shared),
-        "under_way": _arns([each for each in shares if each.under_way]),
-        "deleted": _arns(deleted),
-    }
-    if came_to_nothing:
-        arns = ", ".join(_arns(came_to_nothing))
-        told |= failed(Refused("share-failed", f"{name}: RDS could not make {arns}"))
-    return told
+    failed = [each for each in shares if each.failed]
+    # Only now: acceptance may need the oldest until its successor is shared.
+    deleted = [*expired(shares, policy), *failed]
+    to_delete += deleted
+    result = ClusterResult(
+        name,
+        "shared" if shared else "unchanged",
+        snapshots={
+            "shared": _arns(shared),
+            "under_way": _arns([each for each in shares if each.in_progress]),
+            "deleted": _arns(deleted),
+        },
+    )
+    if not failed:
+        return result
+    message = f"{name}: RDS could not make {', '.join(_arns(failed))}"
+    return result._replace(outcome="failed", reason=Reason.SHARE_FAILED, message=message)
 
 
-def _let_go(sharing: SharePolicy, aws: Aws, going: Share) -> None:
-    """Stop sharing and delete.
+def _delete(policy: SharePolicy, aws: Aws, share: Share) -> None:
+    """Stop sharing the snapshot, then delete it.
 
-    RDS may refuse to delete one that failed: its reference has only what is available deleted.
+    RDS may refuse to delete a failed one: its documentation requires an available one.
     """
-    if going.available and sharing.account in aws.snapshots.shared_with(going.identifier):
-        aws.snapshots.unshare(going.identifier, sharing.account)
-    aws.snapshots.delete(going.identifier)
+    if share.available and policy.account in aws.snapshots.shared_with(share.identifier):
+        aws.snapshots.unshare(share.identifier, policy.account)
+    aws.snapshots.delete(share.identifier)
 
 
-def _tell_refusals(aws: Aws, function: str, cause: str, entries: Sequence[Json]) -> None:
-    refused = [entry for entry in entries if entry["outcome"] == "failed"]
+def _notify_refusals(aws: Aws, function: str, cause: str, results: Sequence[ClusterResult]) -> None:
+    refused = [result for result in results if result.reason is not None]
     if not refused:
         return
-    reasons = list(dict.fromkeys(entry["reason"] for entry in refused))
-    names = ",".join(entry["name"] for entry in refused)
+    reasons = list(dict.fromkeys(result.reason for result in refused if result.reason))
+    names = ",".join(result.name for result in refused)
     aws.notifier.notify(
-        notifications.notice(
+        notifications.build(
             f"SHARING FAILED: {','.join(reasons)} ({names})",
             {
-                "What happened": [f"{function}: {entry['message']}." for entry in refused],
-                "Started by": cause,
-                "What to do": [*(NEXT_STEPS[reason] for reason in reasons), AGAIN],
+                "What happened": [f"{function}: {result.message}." for result in refused],
+                "Cause": cause,
+                "What to do": [*(reason.next_step for reason in reasons), TRY_AGAIN],
             },
             {
                 "function": function,
                 "outcome": "failed",
-                "reason": reasons[0],
+                "reason": str(reasons[0]),
                 "clusters": names,
             },
         )
     )
-
-
-def _answer(entries: Sequence[Json]) -> Result:
-    told = foremost(entries, ("failed", "asked", "shared", "unchanged"))
-    return Result(told["outcome"], told["reason"], told["message"], tuple(entries))
-
-
-def _entry(name: str, outcome: str) -> Json:
-    return {"name": name, "outcome": outcome, "reason": None, "message": None}
 
 
 def _arns(shares: Sequence[Share]) -> list[str]:

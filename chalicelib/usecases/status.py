@@ -4,148 +4,69 @@ Nothing here writes. The answers are drawn from one look at the account, so that
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import Deployment, is_waiting
 from chalicelib.domain.errors import AwsError, RefreshError, Refused
-from chalicelib.domain.hold import PLACEHOLDER
-from chalicelib.domain.ledger import Entry, Run, carries, is_carried, newest_run_of, proven_entry
-from chalicelib.domain.results import (
+from chalicelib.domain.ledger import Run, Version, earlier_snapshot, in_progress, own_run
+from chalicelib.domain.parameters import (
+    PLACEHOLDER,
     Values,
     arn_of,
-    data_age,
-    earlier_snapshot,
     hidden,
+    pipeline_name,
     snapshot_of,
     value_of,
 )
+from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, choose, rejection
-from chalicelib.notifications import NEXT_STEPS
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
 from chalicelib.usecases.copies import described, settled_copies
-from chalicelib.usecases.promote import candidate, held, pipeline_name, wrong_names
+from chalicelib.usecases.current import Pipeline
+from chalicelib.usecases.deployments import Deployments
+from chalicelib.usecases.under_way import position_of, will_restore
 from chalicelib.usecases.update_latest import newest
 
-# A Lambda answers with at most 6 MB.
+# A Lambda function answers with at most 6 MB.
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 SNAPSHOTS_LISTED = 2_000
+LONG_RUN = timedelta(hours=2)
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 Json = dict[str, Any]
 
 
-def status(settings: Settings, aws: Aws) -> Json:
-    """Which data acceptance is on, what comes next, and what is wrong; raises AwsError."""
-    return _status(settings, aws, _look(settings, aws, settings.databases))
-
-
-def history(settings: Settings, aws: Aws, database: Database) -> Json:
-    """Who moved *current* when and why, and what became of it, newest first; raises AwsError."""
-    look = _look(settings, aws, [database])
-    if isinstance(look.untold, AwsError):
-        raise look.untold  # rather than to tell that no run carried anything
-    return {"history": _history(look, database)}
-
-
-def snapshots(aws: Aws, databases: Sequence[Database]) -> dict[str, Json]:
-    """By database, the verdict on every share, newest first; raises AwsError."""
-    shared = sorted(
-        aws.snapshots.shared(), key=lambda each: (each.created or _NEVER, each.arn), reverse=True
-    )
-    choices = choose(shared, [each.criteria for each in databases])
-    verdicts = {}
-    for database, choice in zip(databases, choices, strict=True):
-        chosen, message = None, None
-        try:
-            chosen = newest(database, choice)
-        except Refused as refused:
-            message = str(refused)
-        listed = shared[:SNAPSHOTS_LISTED]
-        if chosen and chosen not in listed:
-            listed.append(chosen)  # however many others are shared, hostile ones among them
-        verdicts[database.name] = {
-            "snapshots": [_verdict(snapshot, database, chosen) for snapshot in listed],
-            "omitted": len(shared) - len(listed),
-            "message": message,
-        }
-    return verdicts
-
-
-def console(settings: Settings, aws: Aws) -> Json:
-    """All of it, for the page; raises AwsError."""
-    look = _look(settings, aws, settings.databases)
-    told = _status(settings, aws, look)
-    try:
-        verdicts = snapshots(aws, settings.databases)
-    except AwsError as error:
-        told["problems"].append(f"{error}.")
-        verdicts = {}
-    nothing: Json = {"snapshots": [], "omitted": 0, "message": None}
-    return {
-        "status": told,
-        "databases": {
-            each.name: {"history": _history(look, each), **verdicts.get(each.name, nothing)}
-            for each in settings.databases
-        },
-    }
-
-
 class _Look(NamedTuple):
-    """One look at the account; ``untold`` is why AWS did not list the pipeline's runs."""
+    """One look at the account; `error` is why the pipeline's runs are unknown."""
 
     now: datetime
     values: Values
-    ledgers: Mapping[str, Sequence[Entry]]
-    pipeline: str | None
-    runs: Sequence[Run]
-    untold: RefreshError | None
+    ledgers: Mapping[Database, Sequence[Version]]
+    pipeline: Pipeline | None
+    deployed: Mapping[Database, Deployment]
+    error: RefreshError | None
 
     @property
-    def is_complete(self) -> bool:
-        """The pipeline's runs are known, so that one that is not there has not been."""
-        return self.pipeline is not None and self.untold is None
+    def runs(self) -> Sequence[Run]:
+        """The pipeline's runs, newest first."""
+        return self.pipeline.runs if self.pipeline else ()
 
 
-def _look(settings: Settings, aws: Aws, databases: Sequence[Database]) -> _Look:
-    values = aws.parameters.get(settings.promotion_parameters)
-    ledgers = {
-        each.name: aws.parameters.history(each.current_parameter)
-        if each.current_parameter in values
-        else []
-        for each in databases
-    }
-    pipeline = pipeline_name(settings, values)
-    runs: Sequence[Run] = []
-    untold = None
-    try:
-        if pipeline:
-            runs = aws.pipelines.runs(pipeline)
-    except RefreshError as error:
-        untold = error
-    return _Look(aws.now(), values, ledgers, pipeline, runs, untold)
-
-
-def _status(settings: Settings, aws: Aws, look: _Look) -> Json:
-    problems = [_mendable(wrong) for wrong in wrong_names(settings, look.values)]
-    if isinstance(look.untold, Refused):
-        problems.append(_mendable(look.untold))
-    elif look.untold:
-        problems.append(f"{look.untold}.")
-    hold: Json | None = None
-    restore = None
-    try:
-        holding = held(settings, look.values, look.now)
-        hold = holding.to_json() if holding else None
-        restore = settings.next_restore(look.now, holding)
-    except ValueError as error:
-        problems.append(f"{error}. Set a new hold, or lift it.")
-        hold = {"until": None, "reason": str(error), "by": "unknown"}
+def status(settings: Settings, aws: Aws) -> Json:
+    """Return which data is deployed, what comes next, and what is wrong; raise AwsError."""
+    look = _look(settings, aws, settings.databases)
+    problems = [_with_next_step(wrong) for wrong in wrong_parameters(settings, look.values)]
+    if look.error:
+        problems.append(_described(look.error))
+    hold, restore = _hold(settings, look, problems)
     databases = [_database(settings, aws, look, each, problems) for each in settings.databases]
-    problems += _failed(look)
-    problems += _misplaced(settings, look)
+    under_way = _under_way(aws, look, problems)
+    problems += [*_failed_run(look), *_missed_refreshes(settings, look, hold)]
     return {
         "databases": databases,
         "hold": hold,
@@ -156,108 +77,222 @@ def _status(settings: Settings, aws: Aws, look: _Look) -> Json:
             "next_restore": _time(restore),
         },
         "pipeline": {
-            "name": look.pipeline,
+            "name": pipeline_name(value_of(look.values, settings.pipeline_parameter)),
             "last_run": _run(look.runs[0]) if look.runs else None,
+            "under_way": under_way,
         },
         "problems": problems,
     }
 
 
+def history(settings: Settings, aws: Aws, database: Database) -> Json:
+    """Return who moved `current` when and why, and what became of it; raise AwsError."""
+    look = _look(settings, aws, [database])
+    if isinstance(look.error, AwsError):
+        raise look.error  # rather than show that no run restored anything
+    return {"history": _history(look, database)}
+
+
+def snapshots(aws: Aws, database: Database) -> Json:
+    """Return the verdict on every share, newest first; raise AwsError."""
+    shared = sorted(
+        aws.snapshots.shared(), key=lambda each: (each.created or _NEVER, each.arn), reverse=True
+    )
+    (choice,) = choose(shared, [database.criteria])
+    chosen, message = None, None
+    try:
+        chosen = newest(database, choice)
+    except Refused as refused:
+        message = str(refused)
+    listed = shared[:SNAPSHOTS_LISTED]
+    if chosen and chosen not in listed:
+        listed.append(chosen)  # however many others are shared, hostile ones among them
+    return {
+        "snapshots": [_verdict(snapshot, database, chosen) for snapshot in listed],
+        "omitted": len(shared) - len(listed),
+        "message": message,
+    }
+
+
+def _look(settings: Settings, aws: Aws, databases: Sequence[Database]) -> _Look:
+    values = aws.parameters.get(settings.promotion_parameters)
+    ledgers = {
+        each: aws.parameters.history(each.current_parameter)
+        if each.current_parameter in values
+        else []
+        for each in databases
+    }
+    name = pipeline_name(value_of(values, settings.pipeline_parameter))
+    pipeline, error = None, None
+    try:
+        pipeline = Pipeline(name, aws.pipelines.runs(name)) if name else None
+    except RefreshError as unlisted:
+        error = unlisted
+    reader = Deployments(aws, name, pipeline.runs if pipeline else ())
+    deployed = {each: _deployed(reader, each, ledger) for each, ledger in ledgers.items()}
+    return _Look(aws.now(), values, ledgers, pipeline, deployed, error)
+
+
+def _deployed(reader: Deployments, database: Database, ledger: Sequence[Version]) -> Deployment:
+    try:
+        return reader.of(database, ledger)
+    except RefreshError as error:
+        return Deployment(unknown=str(error))
+
+
+def _hold(
+    settings: Settings, look: _Look, problems: list[str]
+) -> tuple[Json | None, datetime | None]:
+    """Return the hold, and when the schedule promotes next."""
+    try:
+        hold = hold_today(settings, look.values, look.now)
+    except ValueError as error:
+        problems.append(f"{error}. Set a new hold, or lift it.")
+        return {"until": None, "reason": str(error), "by": "unknown"}, None
+    return hold.to_json() if hold else None, settings.next_restore(look.now, hold)
+
+
 def _database(
     settings: Settings, aws: Aws, look: _Look, database: Database, problems: list[str]
 ) -> Json:
-    ledger = look.ledgers[database.name]
+    ledger, deployment = look.ledgers[database], look.deployed[database]
     present = ledger[-1] if ledger else None
-    proven = proven_entry(ledger, look.runs)
-    current = arn_of(present.value if present else None)
-    deployed = arn_of(proven.value if proven else None)
     latest = snapshot_of(look.values, database.latest_parameter)
-    restoring = present and any(run.in_progress and carries(run, present) for run in look.runs)
-    waiting = bool(deployed and present and current != deployed and not restoring)
-    told = {
+    deployed = arn_of(deployment.value)
+    made = deployment.cluster
+    current = arn_of(present.value if present else None)
+    facts: Json = {
         "name": database.name,
         "latest": latest,
         "current": current,
-        "previous": earlier_snapshot(ledger),
+        "previous": earlier_snapshot(ledger) if ledger else None,
         "deployed": deployed,
+        "deployed_since": _time(made.created) if made else None,
         "created": None,
         "age_hours": None,
-        "version": present.version if present else None,
+        "version": present.number if present else None,
         "since": _time(present.modified) if present else None,
-        "action": _action(present) if present else None,
-        "by": present.by if present else None,
-        "why": present.why if present else None,
-        "good": bool(present and present.good),
-        "waiting": waiting,
+        "action": present.action if present else None,
+        "by": present.actor if present else None,
+        "why": present.reason if present else None,
+        "good": bool(present and present.is_good),
+        "waiting": is_waiting(deployment, ledger),
     }
+    found = [*_of_value(look, database), *_of_deployment(deployment)]
     try:
-        data = deployed or current
-        snapshot = described(aws, database, data) if data else None
+        shown = deployed or current
+        snapshot = described(aws, database, shown) if shown else None
         if snapshot and snapshot.created:
-            told |= data_age(snapshot, look.now)
-        if latest and latest != current:
+            age = snapshot.age(look.now)
+            facts |= {"created": snapshot.created.isoformat(), "age_hours": hours(age)}
+            if deployed and settings.max_age and age > settings.max_age:
+                found.append(
+                    f"the deployed data is {age.days} days old, the limit is "
+                    f"{settings.max_age.days}. Refresh with POST /refresh once a newer snapshot "
+                    "is shared, or pin one with deploy."
+                )
+        if latest and latest != deployed:
             candidate(settings, aws, database, look.values)
         elif database.copy_policy:
-            settled_copies(aws, database.copy_policy)  # a newer one, or the first, may be under way
+            settled_copies(aws, database.copy_policy)  # a newer one may be in progress
     except Refused as refused:
-        problems.append(f"{database.name}: latest would not be promoted: {_mendable(refused)}")
+        found.append(f"latest would not be promoted: {_with_next_step(refused)}")
     except AwsError as error:
-        problems.append(f"{database.name}: {error}.")
-    if (
-        present
-        and present.token
-        and look.is_complete
-        and not (present.good or is_carried(present, look.runs))
-    ):
-        problems.append(
-            f"{database.name}: no run has carried {current}, which was to be deployed: the next run "
-            "restores it. Refresh again to complete it, or roll back."
-        )
-    return told
+        found.append(f"{error}.")
+    problems += [f"{database.name}: {each}" for each in found]
+    return facts
 
 
-def _mendable(refused: Refused) -> str:
-    return f"{refused}. {NEXT_STEPS[refused.reason]}"
-
-
-def _failed(look: _Look) -> Iterator[str]:
-    if look.runs and look.runs[0].status in ("Failed", "Stopped", "Cancelled"):
-        run = look.runs[0]
+def _of_value(look: _Look, database: Database) -> Iterator[str]:
+    name = database.current_parameter
+    value = value_of(look.values, name)
+    if value == PLACEHOLDER and any(arn_of(each.value) for each in look.ledgers[database]):
         yield (
-            f"the last run of {look.pipeline}, {run.execution_id}, ended as {run.status} at "
-            f"{_time(run.updated)}. Look there to see why."
+            f"{name} was reset to {PLACEHOLDER}, which the next run of the pipeline would read: "
+            "pin the snapshot that is deployed."
+        )
+    elif value not in (None, PLACEHOLDER) and arn_of(value) is None:
+        yield (
+            f"{name} holds {hidden(value)}, not the ARN of a DB cluster snapshot. The next run of "
+            "the pipeline would read it: pin a snapshot."
         )
 
 
-def _misplaced(settings: Settings, look: _Look) -> Iterator[str]:
-    for database in settings.databases:
-        name = database.current_parameter
-        value = value_of(look.values, name)
-        if value not in (None, PLACEHOLDER) and snapshot_of(look.values, name) is None:
+def _of_deployment(deployment: Deployment) -> Iterator[str]:
+    if deployment.unknown and not deployment.is_deploying:
+        yield f"it cannot be seen what is deployed: {deployment.unknown}."
+
+
+def _under_way(aws: Aws, look: _Look, problems: list[str]) -> Json | None:
+    run = in_progress(look.runs)
+    if run is None or look.pipeline is None:
+        return None
+    restores = will_restore(look.ledgers, look.deployed)
+    try:
+        position = position_of(aws, look.pipeline, run)
+    except RefreshError as error:
+        problems.append(f"{error}.")
+        position = None
+    if look.now - run.started > LONG_RUN:
+        problems.append(
+            f"run {run.execution_id} of {look.pipeline.name} is in progress since "
+            f"{_time(run.started)}"
+            + (f", {position}" if position else "")
+            + (f". When it goes on, it restores {restores}." if restores else ".")
+        )
+    where = position._asdict() if position else {}
+    return {
+        **_run(run),
+        "stage": where.get("stage"),
+        "action": where.get("action"),
+        "waits_for": where.get("waits_for"),
+        "restores": restores,
+    }
+
+
+def _failed_run(look: _Look) -> Iterator[str]:
+    last = look.runs[0] if look.runs else None
+    if last and look.pipeline and last.status in ("Failed", "Stopped", "Cancelled"):
+        yield (
+            f"the last run of {look.pipeline.name}, {last.execution_id}, ended as {last.status} at "
+            f"{_time(last.updated)}. Open it to see why."
+        )
+
+
+def _missed_refreshes(settings: Settings, look: _Look, hold: Json | None) -> Iterator[str]:
+    """Name the databases whose last scheduled refresh did not happen."""
+    due = settings.last_restore(look.now - LONG_RUN)
+    if due is None or hold or in_progress(look.runs):
+        return
+    for database, deployment in look.deployed.items():
+        latest = look.values.get(database.latest_parameter)
+        is_newest = latest and latest.value == deployment.value
+        if deployment.cluster and deployment.cluster.created < due and not is_newest:
             yield (
-                f"{name} holds {hidden(value)}, not the ARN of a DB cluster snapshot. The next run "
-                "of the pipeline would read it: pin a snapshot."
+                f"{database.name}: the refresh that was due at {_time(due)} did not happen. Look "
+                "at the notifications and at the log of db-restore-from-snapshot."
             )
 
 
 def _history(look: _Look, database: Database) -> list[Json]:
-    ledger = look.ledgers[database.name]
-    entries = []
-    for entry in reversed(ledger):
-        run = newest_run_of(entry, ledger, look.runs)
-        entries.append(
-            {
-                "version": entry.version,
-                "snapshot": _told(entry.value),
-                "set": _time(entry.modified),
-                "action": _action(entry),
-                "by": entry.by,
-                "why": entry.why,
-                "good": entry.good,
-                "run": _run(run) if run else None,
-            }
-        )
-    return entries
+    ledger = look.ledgers[database]
+    return [_entry(version, ledger, look.runs) for version in reversed(ledger)]
+
+
+def _entry(version: Version, ledger: Sequence[Version], runs: Sequence[Run]) -> Json:
+    own = own_run(version, ledger, runs)
+    run = next((each for each in runs if each.execution_id == version.run_id), own)
+    return {
+        "version": version.number,
+        "snapshot": _shown(version.value),
+        "set": _time(version.modified),
+        "action": version.action,
+        "by": version.actor,
+        "why": version.reason,
+        "good": version.is_good,
+        "result": version.result,
+        "run": _run(run) if run else None,
+    }
 
 
 def _verdict(snapshot: Snapshot, database: Database, chosen: Snapshot | None) -> Json:
@@ -285,11 +320,15 @@ def _run(run: Run) -> Json:
     }
 
 
-def _action(entry: Entry) -> str:
-    return entry.note.action if entry.note else "unknown"
+def _described(error: RefreshError) -> str:
+    return _with_next_step(error) if isinstance(error, Refused) else f"{error}."
 
 
-def _told(value: str) -> str:
+def _with_next_step(refused: Refused) -> str:
+    return f"{refused}. {refused.reason.next_step}"
+
+
+def _shown(value: str) -> str:
     return value if value == PLACEHOLDER or arn_of(value) else hidden(value)
 
 

@@ -1,44 +1,34 @@
-"""What moves the parameter *latest*: the newest eligible share, or a copy of it under one's own key.
+"""Move the parameter `latest`: to the newest eligible share, or to the newest copy of one.
 
-Databases are independent here, because nothing is restored from *latest*.
+Databases are independent here, because nothing is restored from `latest`.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 from chalicelib import notifications
-from chalicelib.domain.copies import Copy, newest_copy, ours
+from chalicelib.domain.copies import Copy, managed_copies, newest_copy
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.functions import FOLLOW_COPIES, UPDATE
+from chalicelib.domain.functions import RECONCILE, UPDATE
 from chalicelib.domain.ledger import Note
-from chalicelib.domain.results import (
-    Result,
-    Values,
-    data_age,
-    failed,
-    of_databases,
-    of_latest,
-    refusal,
-    snapshot_of,
-)
+from chalicelib.domain.parameters import Values
+from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import DatabaseResult, Result, combine, refusal, unmoved
 from chalicelib.domain.snapshots import Choice, OwnSnapshot, Snapshot, choose
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import combine_errors, run_each
-from chalicelib.usecases.copies import beyond_number, copies_with, progress
+from chalicelib.usecases.copies import ensure_copy, expired_copies, progress
 from chalicelib.usecases.scheduled import check_week, notify_failures
-
-Json = dict[str, Any]
 
 
 @notify_failures(UPDATE)
 def update(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
-    """Record each database's newest eligible share in its parameter *latest*; raises AwsError.
+    """Record each database's newest eligible share in its parameter `latest`; raise AwsError.
 
-    Where the database has copies, the share is copied first, and the newest copy recorded that is
-    available: until then *latest* stays.
+    If the database has copies, start a copy of the share, and record the newest copy that is
+    available: until then `latest` stays.
     """
     try:
         check_week(settings, scheduled)
@@ -47,12 +37,12 @@ def update(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     choices = choose(aws.snapshots.shared(), [each.criteria for each in settings.databases])
     values = _values(aws, settings.databases)
     own = list(aws.snapshots.own()) if settings.has_copies else []
-    by = f"the schedule of {scheduled.isoformat()}"
+    actor = f"the schedule of {scheduled.isoformat()}"
     chosen = zip(settings.databases, choices, strict=True)
-    entries, missed = run_each(chosen, lambda each: _update_one(aws, *each, values, own, by))
-    if missed:
-        raise _joined([error for _, error in missed], entries)
-    return of_databases(entries)
+    entries, failed = run_each(chosen, lambda each: _update_one(aws, *each, values, own, actor))
+    if failed:
+        raise _combined([error for _, error in failed], entries)
+    return combine(entries)
 
 
 def _update_one(
@@ -61,40 +51,40 @@ def _update_one(
     choice: Choice,
     values: Values,
     own: Sequence[OwnSnapshot],
-    by: str,
-) -> Json:
-    told = of_latest(database, values) | {"rejected": dict(choice.rejected)}
+    actor: str,
+) -> DatabaseResult:
+    entry = _unchanged(database, values)._replace(rejected=dict(choice.rejected))
     try:
         share = newest(database, choice)
         if database.copy_policy:
-            copies = copies_with(aws, database.copy_policy, share, own)
-            return told | _record_copy(aws, database, copies, values, by)
+            copies = ensure_copy(aws, database.copy_policy, share, own)
+            return _record_copy(aws, database, copies, entry, actor)
     except Refused as refused:
-        return told | failed(refused)
-    return told | _record(aws, database, share, values, Note("update", by, "newest eligible share"))
+        return entry.refused(refused)
+    return _record(aws, database, share, entry, Note("update", actor, "newest eligible share"))
 
 
-def _joined(errors: Iterable[AwsError], entries: Iterable[Json]) -> AwsError:
-    """What AWS did not do, which tells of what was refused, too: no answer will."""
+def _combined(errors: Iterable[AwsError], entries: Iterable[DatabaseResult]) -> AwsError:
+    """Return the errors as one that also names the refusals, which no result will."""
     error = combine_errors(errors)
     for entry in entries:
-        if entry["outcome"] == "failed":
-            error.add_note(entry["message"])
+        if entry.reason and entry.message:
+            error.add_note(entry.message)
     return error
 
 
 def newest(database: Database, choice: Choice) -> Snapshot:
-    """The snapshot to record in *latest*; raises Refused where none can be chosen."""
+    """Return the snapshot to record in `latest`; raise Refused if none can be chosen."""
     if choice.ambiguous:
         raise Refused(
-            "ambiguous-cluster",
+            Reason.AMBIGUOUS_CLUSTER,
             f"{database.name}: eligible snapshots come from several clusters "
             f"({', '.join(sorted(choice.clusters))}); set {database.name.upper()}_SOURCE_CLUSTER",
         )
     if choice.newest is None:
         rejected = ", ".join(f"{count} for {reason}" for reason, count in choice.rejected.items())
         raise Refused(
-            "no-eligible-snapshot",
+            Reason.NO_ELIGIBLE_SNAPSHOT,
             f"{database.name}: no shared snapshot is eligible; rejected: {rejected or 'none'}",
         )
     return choice.newest
@@ -106,50 +96,57 @@ def _values(aws: Aws, databases: Sequence[Database]) -> Values:
     )
 
 
-def _record(aws: Aws, database: Database, found: Snapshot, values: Values, note: Note) -> Json:
-    moved = found.arn != snapshot_of(values, database.latest_parameter)
-    if moved:
+def _unchanged(database: Database, values: Values) -> DatabaseResult:
+    entry = unmoved(database, values)
+    return entry._replace(outcome="unchanged", previous=entry.latest)
+
+
+def _record(
+    aws: Aws, database: Database, found: Snapshot, entry: DatabaseResult, note: Note
+) -> DatabaseResult:
+    if found.arn != entry.latest:
         aws.parameters.put(database.latest_parameter, found.arn, note)
-    told = {"outcome": "updated" if moved else "unchanged", "latest": found.arn}
-    return told | data_age(found, aws.now())
+        entry = entry._replace(outcome="updated", latest=found.arn)
+    return entry.with_age(found, aws.now())
 
 
 def _record_copy(
-    aws: Aws, database: Database, copies: Sequence[Copy], values: Values, by: str
-) -> Json:
+    aws: Aws, database: Database, copies: Sequence[Copy], entry: DatabaseResult, actor: str
+) -> DatabaseResult:
     assert database.copy_policy is not None
-    told: Json = {"copy": progress(copies, database.copy_policy)}
+    entry = entry._replace(copy=progress(copies, database.copy_policy))
     found = newest_copy(copies, database.copy_policy)
     if found:
-        told |= _record(aws, database, found, values, Note("update", by, "newest eligible copy"))
-    return told
+        note = Note("update", actor, "newest eligible copy")
+        entry = _record(aws, database, found, entry, note)
+    return entry
 
 
-def follow_copies(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
-    """Finish what the update asked for; raises AwsError.
+def follow_copies(settings: Settings, aws: Aws) -> Result:
+    """Finish what the update started; raise AwsError.
 
-    A copy that has become available becomes *latest*. One that failed is told of and deleted, so
-    that the next update asks anew. Those beyond the number to keep are deleted, but none that
-    *latest* or *current* may still lead to.
+    Record a copy that has become available in `latest`. Report a copy that failed and delete it, so
+    that the next update starts anew. Delete the copies beyond the number to keep, but none that
+    `latest` or `current` may still lead to.
     """
     databases = [each for each in settings.databases if each.copy_policy]
     values = _values(aws, databases)
     own = list(aws.snapshots.own())
-    by = f"the schedule of {scheduled.isoformat()}"
-    let_go: list[Copy] = []
-    entries, missed = run_each(
-        databases, lambda each: _follow_one(aws, each, own, values, by, let_go)
+    to_delete: list[Copy] = []
+    entries, failed = run_each(
+        databases, lambda each: _follow_one(aws, each, own, values, to_delete)
     )
-    # What AWS did not do is raised and rings the alarm, but is not told: this runs all day.
-    notice = notifications.of_answer(FOLLOW_COPIES, by, of_databases(entries)) if entries else None
-    if notice:
-        aws.notifier.notify(notice)
-    # After people were told: a kill between the two tells it twice, not never.
-    _, kept = run_each(let_go, lambda copy: aws.snapshots.delete(copy.identifier))
-    errors = [error for _, error in (*missed, *kept)]
+    # An AwsError is raised and rings the alarm, but notifies nobody: this runs all day.
+    if entries:
+        notification = notifications.of_result(RECONCILE, "its poll", combine(entries))
+        if notification:
+            aws.notifier.notify(notification)
+    # It comes after the notification: a kill between the two notifies twice, not never.
+    _, undeleted = run_each(to_delete, lambda copy: aws.snapshots.delete(copy.identifier))
+    errors = [error for _, error in (*failed, *undeleted)]
     if errors:
         raise combine_errors(errors)
-    return of_databases(entries)
+    return combine(entries)
 
 
 def _follow_one(
@@ -157,18 +154,17 @@ def _follow_one(
     database: Database,
     own: Sequence[OwnSnapshot],
     values: Values,
-    by: str,
-    let_go: list[Copy],
-) -> Json:
+    to_delete: list[Copy],
+) -> DatabaseResult:
     assert database.copy_policy is not None
-    copies = ours(own, database.copy_policy)
-    told = of_latest(database, values) | _record_copy(aws, database, copies, values, by)
-    broken = [copy for copy in copies if copy.failed]
-    # An operator's pin that has read *latest* before this moved it has not put it in *current* yet.
-    latest = (told["latest"], told["previous"])
-    deleted = [*beyond_number(aws, database, copies, latest), *broken]
-    let_go += deleted
-    if broken:
-        sources = ", ".join(copy.source.text for copy in broken)
-        told |= failed(Refused("copy-failed", f"the copy of {sources} failed"))
-    return told | {"deleted": [copy.snapshot.arn for copy in deleted]}
+    copies = managed_copies(own, database.copy_policy)
+    entry = _record_copy(aws, database, copies, _unchanged(database, values), RECONCILE)
+    failed = [copy for copy in copies if copy.failed]
+    # A pin of `latest` may have read the value before this moved it, and not put it yet.
+    leading = (entry.latest, entry.previous)
+    deleted = [*expired_copies(aws, database, copies, leading), *failed]
+    to_delete += deleted
+    if failed:
+        sources = ", ".join(copy.source.text for copy in failed)
+        entry = entry.refused(Refused(Reason.COPY_FAILED, f"the copy of {sources} failed"))
+    return entry._replace(deleted=tuple(copy.snapshot.arn for copy in deleted))

@@ -1,4 +1,4 @@
-"""Production's side: snapshots are asked for, shared once they are available, and let go."""
+"""Production's snapshots: taken, shared once available, and deleted once expired."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,8 @@ from chalicelib.domain.shares import Cluster, SharePolicy
 from chalicelib.domain.snapshots import Criteria, choose
 from chalicelib.notifications import Notification
 from chalicelib.settings.production import ProductionSettings
-from chalicelib.usecases.share import NEXT_STEPS, follow_shares, share
+from chalicelib.usecases import share as usecase
+from chalicelib.usecases.share import NEXT_STEPS
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
@@ -25,7 +26,9 @@ SETTINGS = ProductionSettings.from_environment(
         "SHARES_TO_KEEP": "2",
     }
 )
-KEYLESS = SETTINGS._replace(sharing=SETTINGS.sharing._replace(key=None))
+STAGE = "production"
+POLICY = SETTINGS.policy(STAGE)
+KEYLESS = SETTINGS._replace(key=None)
 CAUSE = "the schedule of 2026-01-03 22:00 UTC"
 
 
@@ -55,10 +58,20 @@ def default(aws: InMemoryAws) -> InMemoryAws:
     return aws
 
 
-def name(
-    cluster: str, scheduled: datetime = SATURDAY, sharing: SharePolicy = SETTINGS.sharing
-) -> str:
-    return arn(sharing.name(cluster, scheduled))
+def share(
+    settings: ProductionSettings, aws: InMemoryAws, scheduled: datetime, stage: str = STAGE
+) -> dict[str, Any]:
+    return usecase.share(settings, stage, aws, scheduled).to_json()
+
+
+def follow_shares(
+    settings: ProductionSettings, aws: InMemoryAws, scheduled: datetime, stage: str = STAGE
+) -> dict[str, Any]:
+    return usecase.follow_shares(settings, stage, aws, scheduled).to_json()
+
+
+def name(cluster: str, scheduled: datetime = SATURDAY, policy: SharePolicy = POLICY) -> str:
+    return arn(policy.name(cluster, scheduled))
 
 
 def states(aws: InMemoryAws) -> dict[str, tuple[str, set[str]]]:
@@ -77,14 +90,17 @@ def told(aws: InMemoryAws) -> list[str]:
 
 
 def a_saturday(
-    aws: InMemoryAws, scheduled: datetime, settings: ProductionSettings = SETTINGS
-) -> Any:
-    """The snapshots are asked for, become available, and are shared; what the poll answers."""
+    aws: InMemoryAws,
+    scheduled: datetime,
+    settings: ProductionSettings = SETTINGS,
+    stage: str = STAGE,
+) -> None:
+    """Take snapshots, make them available, and share them."""
     aws.time = scheduled
-    share(settings, aws, scheduled)
+    share(settings, aws, scheduled, stage)
     aws.snapshots.settle()
     aws.time += POLL
-    return follow_shares(settings, aws, aws.time).to_json()
+    follow_shares(settings, aws, aws.time, stage)
 
 
 def entry(cluster: str, outcome: str, **facts: Any) -> dict[str, Any]:
@@ -114,7 +130,7 @@ def failing(method: str, nth: int = 1, code: str = "Throttling") -> Callable[[st
 
 def test_a_snapshot_of_each_cluster_is_asked_for_and_nobody_waits(aws: InMemoryAws) -> None:
     answer = share(SETTINGS, aws, SATURDAY)
-    assert answer.to_json() == {
+    assert answer == {
         "outcome": "asked",
         "reason": None,
         "message": None,
@@ -135,7 +151,7 @@ def test_a_second_delivery_finds_what_the_first_has_asked_for(aws: InMemoryAws) 
     before = states(aws)
     aws.time += timedelta(hours=3)
     answer = share(SETTINGS, aws, SATURDAY)
-    assert answer.to_json() == {
+    assert answer == {
         "outcome": "unchanged",
         "reason": None,
         "message": None,
@@ -153,7 +169,7 @@ def test_a_second_delivery_is_not_refused_what_the_first_was_given(default: InMe
     default.clusters.busy.add("orders")  # as one is while it is being backed up
     default.time += timedelta(days=2)  # by then the automated snapshot is too old
     answer = share(SETTINGS, default, SATURDAY)
-    assert [each["outcome"] for each in answer.clusters] == ["unchanged", "unchanged"]
+    assert [each["outcome"] for each in answer["clusters"]] == ["unchanged", "unchanged"]
     assert states(default) == before
 
 
@@ -165,10 +181,10 @@ def test_of_two_deliveries_at_once_one_asks_and_both_find_it(aws: InMemoryAws) -
 
     aws.interrupt = the_other_is_faster
     answer = share(SETTINGS, aws, SATURDAY)
-    assert answer.clusters == (
+    assert answer["clusters"] == [
         entry("orders", "unchanged", snapshot=name("orders")),
         entry("billing", "unchanged", snapshot=name("billing")),
-    )
+    ]
     assert set(states(aws)) == {name("orders"), name("billing")}
 
 
@@ -176,14 +192,14 @@ def test_a_delivery_that_comes_a_week_late_finds_its_own_snapshot(aws: InMemoryA
     a_saturday(aws, SATURDAY)
     a_saturday(aws, SATURDAY + WEEK)
     answer = share(SETTINGS, aws, SATURDAY)
-    assert [each["snapshot"] for each in answer.clusters] == [name("orders"), name("billing")]
+    assert [each["snapshot"] for each in answer["clusters"]] == [name("orders"), name("billing")]
 
 
 def test_under_the_default_key_the_newest_automated_snapshot_is_copied(
     default: InMemoryAws,
 ) -> None:
     answer = share(SETTINGS, default, SATURDAY)
-    assert answer.clusters[1] == entry("billing", "asked", snapshot=name("billing"))
+    assert answer["clusters"][1] == entry("billing", "asked", snapshot=name("billing"))
     (copy,) = [each for each in default.snapshots.own() if each.snapshot.arn == name("billing")]
     assert (copy.snapshot.status, copy.snapshot.cluster) == ("copying", "billing")
     assert copy.tags["aurora-refresh:taken"] == "2026-01-03T04:00:00+00:00"
@@ -196,7 +212,7 @@ def test_a_copy_is_not_made_twice_though_a_newer_automated_snapshot_has_come(
     before = states(default)
     default.snapshots.settle()  # the third automated one, too
     answer = share(SETTINGS, default, SATURDAY)
-    assert answer.clusters[1] == entry("billing", "unchanged", snapshot=name("billing"))
+    assert answer["clusters"][1] == entry("billing", "unchanged", snapshot=name("billing"))
     assert set(states(default)) == set(before)
 
 
@@ -205,7 +221,7 @@ def test_the_same_automated_snapshot_is_not_copied_again(default: InMemoryAws) -
     a_saturday(default, SATURDAY)
     sunday = SATURDAY + timedelta(hours=12)
     answer = share(SETTINGS, default, sunday)
-    assert answer.clusters[1] == entry("billing", "unchanged", snapshot=name("billing"))
+    assert answer["clusters"][1] == entry("billing", "unchanged", snapshot=name("billing"))
     assert set(states(default)) == {name("orders"), name("orders", sunday), name("billing")}
 
 
@@ -214,7 +230,7 @@ def test_the_age_of_an_automated_snapshot_is_that_on_the_day_of_its_copy(
 ) -> None:
     default.time += timedelta(days=2)  # the schedule's event was given by hand
     answer = share(SETTINGS, default, SATURDAY)
-    assert (answer.outcome, answer.reason) == ("failed", "automated-stale")
+    assert (answer["outcome"], answer["reason"]) == ("failed", "automated-stale")
 
 
 def test_the_default_key_without_another_is_refused_and_stops_no_other_cluster(
@@ -223,10 +239,10 @@ def test_the_default_key_without_another_is_refused_and_stops_no_other_cluster(
     answer = share(KEYLESS, default, SATURDAY)
     message = (
         "billing is encrypted under this account's default key aws/rds, which no other account can "
-        "be let use: a share of it is of no use, and SHARE_KMS_KEY_ID is not set"
+        "use, and SHARE_KMS_KEY_ID is not set"
     )
     refused = {"outcome": "failed", "reason": "default-key", "message": message}
-    assert answer.to_json() == {
+    assert answer == {
         **refused,
         "clusters": [
             entry("orders", "asked", snapshot=name("orders")),
@@ -242,8 +258,7 @@ def test_the_default_key_without_another_is_refused_and_stops_no_other_cluster(
             "Started by:\n"
             f"  {CAUSE}\n"
             "What to do:\n"
-            "  Set SHARE_KMS_KEY_ID to a customer-managed key whose policy lets acceptance use it, "
-            "and deploy.\n"
+            "  Set SHARE_KMS_KEY_ID to a customer-managed key that acceptance may use, and deploy.\n"
             "  Then run db-share-snapshot again: chalice invoke, with the event of its schedule.",
             {
                 "function": "db-share-snapshot",
@@ -258,24 +273,22 @@ def test_the_default_key_without_another_is_refused_and_stops_no_other_cluster(
 def test_a_key_that_aws_manages_is_refused_for_a_copy_by_its_setting_and_value(
     default: InMemoryAws,
 ) -> None:
-    sharing = SETTINGS.sharing._replace(key="key/default")
-    answer = share(SETTINGS._replace(sharing=sharing), default, SATURDAY)
+    answer = share(SETTINGS._replace(key="key/default"), default, SATURDAY)
     message = (
-        "SHARE_KMS_KEY_ID is key/default, a key that AWS manages, which no other account can be let "
-        "use: a copy of billing under it would be of no use"
+        "SHARE_KMS_KEY_ID is key/default, a key that AWS manages, so no other account could use a "
+        "copy of billing under it"
     )
     refused = {"outcome": "failed", "reason": "default-key", "message": message}
-    assert answer.clusters == (
+    assert answer["clusters"] == [
         entry("orders", "asked", snapshot=name("orders")),
         {"name": "billing", **refused},
-    )
+    ]
     assert set(states(default)) == {name("orders")}
 
 
 def test_the_key_is_looked_at_only_where_a_copy_is_to_be_made(aws: InMemoryAws) -> None:
-    sharing = SETTINGS.sharing._replace(key="key/default")
-    answer = share(SETTINGS._replace(sharing=sharing), aws, SATURDAY)
-    assert answer.outcome == "asked"
+    answer = share(SETTINGS._replace(key="key/default"), aws, SATURDAY)
+    assert answer["outcome"] == "asked"
     assert aws.calls.count("is_aws_managed") == 1  # of billing's own key
 
 
@@ -310,7 +323,7 @@ def denied(aws: InMemoryAws) -> None:
 
 
 def taken_name(aws: InMemoryAws) -> None:
-    aws.snapshots.all = [snapshot(SETTINGS.sharing.name("billing", SATURDAY), own=True)]
+    aws.snapshots.all = [snapshot(POLICY.name("billing", SATURDAY), own=True)]
 
 
 @pytest.mark.parametrize(
@@ -331,8 +344,8 @@ def test_what_only_people_can_mend_is_refused_told_and_stops_no_other_cluster(
     arrange(aws)
     before = set(states(aws))
     answer = share(SETTINGS, aws, SATURDAY)
-    assert (answer.outcome, answer.reason) == ("failed", reason)
-    assert [each["outcome"] for each in answer.clusters] == ["asked", "failed"]
+    assert (answer["outcome"], answer["reason"]) == ("failed", reason)
+    assert [each["outcome"] for each in answer["clusters"]] == ["asked", "failed"]
     assert set(states(aws)) - before == {name("orders")}
     assert told(aws) == [f"aurora-refresh: SHARING FAILED: {reason} (billing)"]
 
@@ -346,7 +359,7 @@ def test_what_refuses_a_copy_is_told_with_what_to_do_here(
             raise Refused(reason, "RDS refused to copy it")
 
     default.interrupt = interrupt
-    assert share(SETTINGS, default, SATURDAY).reason == reason
+    assert share(SETTINGS, default, SATURDAY)["reason"] == reason
     (notice,) = default.notifier.sent
     assert NEXT_STEPS[reason] in notice.body
 
@@ -405,7 +418,7 @@ def test_what_is_available_is_shared_and_what_is_under_way_waits(aws: InMemoryAw
         for each in aws.snapshots.all
     ]
     answer = follow_shares(SETTINGS, aws, SATURDAY + POLL)
-    assert answer.to_json() == {
+    assert answer == {
         "outcome": "shared",
         "reason": None,
         "message": None,
@@ -424,7 +437,7 @@ def test_what_is_shared_is_not_shared_again(aws: InMemoryAws) -> None:
     a_saturday(aws, SATURDAY)
     aws.calls.clear()
     answer = follow_shares(SETTINGS, aws, SATURDAY + 2 * POLL)
-    assert answer.to_json() == {
+    assert answer == {
         "outcome": "unchanged",
         "reason": None,
         "message": None,
@@ -434,7 +447,7 @@ def test_what_is_shared_is_not_shared_again(aws: InMemoryAws) -> None:
 
 
 def test_before_the_first_saturday_there_is_nothing_to_do(aws: InMemoryAws) -> None:
-    assert follow_shares(SETTINGS, aws, SATURDAY).outcome == "unchanged"
+    assert follow_shares(SETTINGS, aws, SATURDAY)["outcome"] == "unchanged"
 
 
 def test_the_oldest_goes_once_its_successor_is_shared(aws: InMemoryAws) -> None:
@@ -448,7 +461,7 @@ def test_the_oldest_goes_once_its_successor_is_shared(aws: InMemoryAws) -> None:
     assert len(states(aws)) == 6, "its successor is not available yet"
     aws.snapshots.settle()
     answer = follow_shares(SETTINGS, aws, weeks[2] + 2 * POLL)
-    assert [each["deleted"] for each in answer.clusters] == [
+    assert [each["deleted"] for each in answer["clusters"]] == [
         [name("orders", weeks[0])],
         [name("billing", weeks[0])],
     ]
@@ -473,7 +486,7 @@ def test_an_oldest_one_that_somebody_has_unshared_goes_as_well(aws: InMemoryAws)
         a_saturday(aws, SATURDAY + week * WEEK)
     share(SETTINGS, aws, SATURDAY + 2 * WEEK)
     aws.snapshots.settle()
-    aws.snapshots.unshare(SETTINGS.sharing.name("orders", SATURDAY), ACCEPTANCE)
+    aws.snapshots.unshare(POLICY.name("orders", SATURDAY), ACCEPTANCE)
     aws.calls.clear()
     follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
     assert aws.calls.count("unshare") == 1
@@ -493,7 +506,7 @@ def test_a_successor_that_cannot_be_shared_costs_no_older_one(aws: InMemoryAws) 
 
 
 def test_nothing_that_is_not_ours_is_shared_or_deleted(aws: InMemoryAws) -> None:
-    tags = SETTINGS.sharing.tags(SATURDAY - 9 * WEEK)
+    tags = POLICY.tags(SATURDAY - 9 * WEEK)
     strangers = {
         "nightly": tags,  # the tags without the name
         f"aurora-refresh-share-{'0' * 32}": {},  # the name without the tags
@@ -517,27 +530,27 @@ def test_what_somebody_has_shared_with_another_account_is_shared_with_acceptance
 ) -> None:
     share(SETTINGS, aws, SATURDAY)
     aws.snapshots.settle()
-    aws.snapshots.share(SETTINGS.sharing.name("orders", SATURDAY), "333333333333")
+    aws.snapshots.share(POLICY.name("orders", SATURDAY), "333333333333")
     follow_shares(SETTINGS, aws, SATURDAY + POLL)
     assert states(aws)[name("orders")] == ("available", {ACCEPTANCE, "333333333333"})
 
 
 def test_what_is_taken_back_by_hand_is_shared_again_unless_it_is_deleted(aws: InMemoryAws) -> None:
     a_saturday(aws, SATURDAY)
-    aws.snapshots.unshare(SETTINGS.sharing.name("orders", SATURDAY), ACCEPTANCE)
-    aws.snapshots.delete(SETTINGS.sharing.name("billing", SATURDAY))
+    aws.snapshots.unshare(POLICY.name("orders", SATURDAY), ACCEPTANCE)
+    aws.snapshots.delete(POLICY.name("billing", SATURDAY))
     answer = follow_shares(SETTINGS, aws, SATURDAY + 2 * POLL)
-    assert answer.clusters == (
+    assert answer["clusters"] == [
         polled("orders", "shared", shared=[name("orders")]),
         polled("billing", "unchanged"),
-    )
+    ]
     assert states(aws) == {name("orders"): ("available", {ACCEPTANCE})}
 
 
 def test_what_was_made_for_a_former_account_stays_shared_with_it(aws: InMemoryAws) -> None:
     a_saturday(aws, SATURDAY)
     former = states(aws)
-    other = SETTINGS._replace(sharing=SETTINGS.sharing._replace(account="333333333333"))
+    other = SETTINGS._replace(share_with="333333333333")
     for week in range(1, 5):
         a_saturday(aws, SATURDAY + week * WEEK, other)
     after = states(aws)
@@ -545,12 +558,37 @@ def test_what_was_made_for_a_former_account_stays_shared_with_it(aws: InMemoryAw
     assert sorted(after[each][1] for each in after.keys() - former.keys()) == [{"333333333333"}] * 4
 
 
+def test_a_weekly_and_a_daily_stage_never_delete_each_others_snapshots(aws: InMemoryAws) -> None:
+    weekly = SETTINGS._replace(clusters=("orders",))
+    daily = weekly._replace(keep=1)
+    a_saturday(aws, SATURDAY, weekly)
+    of_the_week = states(aws)
+    for days in range(7):
+        a_saturday(aws, SATURDAY + timedelta(days=days), daily, "daily")
+    after = states(aws)
+    assert of_the_week.items() <= after.items()
+    newest = SATURDAY + timedelta(days=6)
+    assert after.keys() - of_the_week.keys() == {name("orders", newest, daily.policy("daily"))}
+
+
+def test_what_the_first_edition_made_is_left_alone(aws: InMemoryAws) -> None:
+    """Its tag names the account only."""
+    identifier = f"aurora-refresh-share-{'a' * 32}"
+    aws.snapshots.all = [snapshot(identifier, own=True, cluster="orders")]
+    tags = POLICY.tags(SATURDAY - 9 * WEEK) | {"aurora-refresh:made-for": ACCEPTANCE}
+    aws.snapshots.tags = {arn(identifier): tags}
+    for week in range(3):
+        a_saturday(aws, SATURDAY + week * WEEK)
+    assert states(aws)[arn(identifier)] == ("available", set())
+    assert "unshare" in aws.calls  # others expired
+
+
 @pytest.mark.parametrize("status", ["deleting", "incompatible-restore"])
 def test_a_snapshot_in_any_other_state_is_left_alone(aws: InMemoryAws, status: str) -> None:
     share(SETTINGS, aws, SATURDAY)
     aws.snapshots.settle(status)
     before = states(aws)
-    assert follow_shares(SETTINGS, aws, SATURDAY + POLL).outcome == "unchanged"
+    assert follow_shares(SETTINGS, aws, SATURDAY + POLL)["outcome"] == "unchanged"
     assert states(aws) == before
 
 
@@ -561,15 +599,19 @@ def test_one_that_failed_is_told_of_once_deleted_and_can_be_asked_for_again(
     aws.snapshots.settle("failed")
     answer = follow_shares(SETTINGS, aws, SATURDAY + POLL)
     message = f"orders: RDS could not make {name('orders')}"
-    assert answer.clusters[0] == polled("orders", "failed", deleted=[name("orders")]) | {
+    assert answer["clusters"][0] == polled("orders", "failed", deleted=[name("orders")]) | {
         "reason": "share-failed",
         "message": message,
     }
-    assert (answer.outcome, answer.reason, answer.message) == ("failed", "share-failed", message)
+    assert (answer["outcome"], answer["reason"], answer["message"]) == (
+        "failed",
+        "share-failed",
+        message,
+    )
     assert states(aws) == {}
     follow_shares(SETTINGS, aws, SATURDAY + 2 * POLL)
     assert told(aws) == ["aurora-refresh: SHARING FAILED: share-failed (orders,billing)"]
-    assert share(SETTINGS, aws, SATURDAY).outcome == "asked"
+    assert share(SETTINGS, aws, SATURDAY)["outcome"] == "asked"
 
 
 def test_a_failure_is_told_before_it_is_forgotten(aws: InMemoryAws) -> None:
@@ -596,9 +638,9 @@ def refusing_to_delete(aws: InMemoryAws, *arns: str) -> None:
 
 def failed_in(aws: InMemoryAws, cluster: str, scheduled: datetime) -> str:
     """One more snapshot of the cluster, which failed; its ARN."""
-    identifier = SETTINGS.sharing.name(cluster, scheduled)
+    identifier = POLICY.name(cluster, scheduled)
     aws.snapshots.all.append(snapshot(identifier, own=True, cluster=cluster, status="failed"))
-    aws.snapshots.tags[arn(identifier)] = SETTINGS.sharing.tags(scheduled)
+    aws.snapshots.tags[arn(identifier)] = POLICY.tags(scheduled)
     return arn(identifier)
 
 

@@ -1,4 +1,4 @@
-"""Snapshots that are taken to be shared: which are ours, which are shared, and which may go."""
+"""Which of production's snapshots are managed, shared and expired."""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,25 +16,26 @@ from chalicelib.domain.shares import (
     Share,
     SharePolicy,
     check_key,
-    kept,
+    expired,
+    find_by_data,
+    managed_shares,
     newest_automated,
-    of_the_same,
-    ours,
-    superfluous,
+    to_share,
 )
 from chalicelib.domain.snapshots import OwnSnapshot
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
-SHARING = SharePolicy(ACCEPTANCE, "alias/shares", 3)
-OTHER = SHARING._replace(account="333333333333")
+POLICY = SharePolicy("production", ACCEPTANCE, "alias/shares", 3)
+OTHER = POLICY._replace(account="333333333333")
+DAILY = POLICY._replace(stage="daily")
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html
 AWS_NAME = re.compile("[A-Za-z](-?[A-Za-z0-9])*")
 
 
 def own(
-    week: int = 0, status: str = "available", *, made: SharePolicy = SHARING, **facts: Any
+    week: int = 0, status: str = "available", *, made: SharePolicy = POLICY, **facts: Any
 ) -> OwnSnapshot:
     """What was asked for in that week, as RDS lists it: dated by its own making."""
     scheduled = SATURDAY + timedelta(weeks=week)
@@ -47,7 +48,7 @@ def own(
 
 
 def shares(*made: OwnSnapshot) -> list[Share]:
-    return ours(made, "orders", SHARING)
+    return managed_shares(made, "orders", POLICY)
 
 
 def weeks(found: list[Share]) -> list[int]:
@@ -62,7 +63,7 @@ def weeks(found: list[Share]) -> list[int]:
     st.datetimes(timezones=st.just(UTC)),
 )
 def test_a_name_is_as_rds_takes_it(cluster: str, scheduled: datetime) -> None:
-    name = SHARING.name(cluster, scheduled)
+    name = POLICY.name(cluster, scheduled)
     assert AWS_NAME.fullmatch(name)
     assert len(name) <= 63
     assert name.startswith(PREFIX)
@@ -70,28 +71,29 @@ def test_a_name_is_as_rds_takes_it(cluster: str, scheduled: datetime) -> None:
 
 def test_one_schedule_of_one_cluster_has_one_name_in_any_zone() -> None:
     elsewhere = SATURDAY.astimezone(timezone(timedelta(hours=9)))
-    assert SHARING.name("orders", elsewhere) == SHARING.name("orders", SATURDAY)
+    assert POLICY.name("orders", elsewhere) == POLICY.name("orders", SATURDAY)
 
 
-def test_another_cluster_schedule_or_account_has_another_name() -> None:
+def test_another_cluster_time_account_or_stage_has_another_name() -> None:
     names = {
-        SHARING.name("orders", SATURDAY),
-        SHARING.name("billing", SATURDAY),
-        SHARING.name("orders", SATURDAY + timedelta(minutes=1)),
+        POLICY.name("orders", SATURDAY),
+        POLICY.name("billing", SATURDAY),
+        POLICY.name("orders", SATURDAY + timedelta(minutes=1)),
         OTHER.name("orders", SATURDAY),
+        DAILY.name("orders", SATURDAY),
     }
-    assert len(names) == 4
+    assert len(names) == 5
 
 
-# --- which are ours -------------------------------------------------------------------------------
+# --- which are managed----------------------------------------------------------------------------
 
 
-def test_ours_are_newest_first_and_dated_by_their_data() -> None:
+def test_managed_shares_are_newest_first_and_dated_by_their_data() -> None:
     found = shares(own(1), own(3, "creating"), own(2, "failed"))
     assert found == [
         Share(
             each.snapshot,
-            SHARING.name("orders", SATURDAY + timedelta(weeks=week)),
+            POLICY.name("orders", SATURDAY + timedelta(weeks=week)),
             SATURDAY + timedelta(weeks=week),
         )
         for week, each in ((3, own(3, "creating")), (2, own(2, "failed")), (1, own(1)))
@@ -115,11 +117,11 @@ def test_one_without_a_creation_time_is_dated_by_its_data() -> None:
 @pytest.mark.parametrize(
     ("status", "found"), [("available", True), ("copying", True), ("failed", False)]
 )
-def test_the_same_data_is_found_unless_it_came_to_nothing(status: str, *, found: bool) -> None:
+def test_the_same_data_is_found_unless_its_snapshot_failed(status: str, *, found: bool) -> None:
     made = shares(own(1, status), own(2))
-    same = of_the_same(SATURDAY + timedelta(weeks=1), made)
+    same = find_by_data(SATURDAY + timedelta(weeks=1), made)
     assert same == (made[1] if found else None)
-    assert of_the_same(SATURDAY, made) is None
+    assert find_by_data(SATURDAY, made) is None
 
 
 def test_a_tie_goes_to_the_greater_name_in_any_order() -> None:
@@ -139,24 +141,26 @@ def renamed(name: str) -> OwnSnapshot:
     "stranger",
     [
         own(made=OTHER),
+        own(made=DAILY),
         own(cluster="billing"),
         renamed("nightly"),
         renamed(f"x-{PREFIX}1"),
         renamed(PREFIX.upper() + "1"),
         own()._replace(snapshot=own().snapshot._replace(arn="no ARN")),
         own()._replace(tags={}),
-        own()._replace(tags={MADE_FOR: ACCEPTANCE}),
+        own()._replace(tags={MADE_FOR: POLICY.made_for}),
+        own()._replace(tags=own().tags | {MADE_FOR: ACCEPTANCE}),  # by the first edition
         own()._replace(tags={TAKEN: SATURDAY.isoformat()}),
         own()._replace(tags=own().tags | {MADE_FOR: PRODUCTION}),
         own()._replace(tags=own().tags | {TAKEN: "last week"}),
         own()._replace(tags=own().tags | {TAKEN: "2026-01-03T22:00:00"}),
     ],
 )
-def test_neither_a_name_nor_tags_alone_make_a_snapshot_ours(stranger: OwnSnapshot) -> None:
+def test_neither_the_name_nor_the_tags_alone_make_a_snapshot_managed(stranger: OwnSnapshot) -> None:
     assert shares(stranger) == []
 
 
-# --- which are shared, and which may go -----------------------------------------------------------
+# --- which are shared, and which expire -----------------------------------------------------------
 
 
 @given(
@@ -170,19 +174,19 @@ def test_neither_a_name_nor_tags_alone_make_a_snapshot_ours(stranger: OwnSnapsho
     st.integers(1, 5),
     st.randoms(),
 )
-def test_the_newest_available_ones_are_shared_and_the_rest_of_them_go(
+def test_the_newest_available_ones_are_shared_and_the_others_expire(
     states: list[tuple[int, str]], keep: int, order: Any
 ) -> None:
     order.shuffle(states)
     found = shares(*(own(week, status) for week, status in states))
-    sharing = SHARING._replace(keep=keep)
+    policy = POLICY._replace(keep=keep)
     available = sorted((week for week, status in states if status == "available"), reverse=True)
-    assert weeks(kept(found, sharing)) == available[:keep]
-    assert weeks(superfluous(found, sharing)) == available[keep:]
+    assert weeks(to_share(found, policy)) == available[:keep]
+    assert weeks(expired(found, policy)) == available[keep:]
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "expected"),
     [
         ("available", (True, False, False)),
         ("creating", (False, True, False)),
@@ -191,23 +195,25 @@ def test_the_newest_available_ones_are_shared_and_the_rest_of_them_go(
         ("deleting", (False, False, False)),
     ],
 )
-def test_a_share_tells_how_far_it_is(status: str, told: tuple[bool, bool, bool]) -> None:
+def test_a_share_is_available_in_progress_or_failed(
+    status: str, expected: tuple[bool, bool, bool]
+) -> None:
     (share,) = shares(own(status=status))
-    assert (share.available, share.under_way, share.failed) == told
+    assert (share.available, share.in_progress, share.failed) == expected
 
 
 # --- the default key ------------------------------------------------------------------------------
 
 
 def test_under_the_default_key_a_copy_is_made_under_the_stage_s_own() -> None:
-    assert check_key(Cluster("orders", "the default key"), SHARING) == "alias/shares"
+    assert check_key(Cluster("orders", "the default key"), POLICY) == "alias/shares"
 
 
-def test_the_default_key_without_another_is_refused_in_words() -> None:
+def test_the_default_key_is_refused_without_another_key() -> None:
     with pytest.raises(
         Refused, match=r"^orders is encrypted under .* default key aws/rds, "
     ) as caught:
-        check_key(Cluster("orders", "the default key"), SHARING._replace(key=None))
+        check_key(Cluster("orders", "the default key"), POLICY._replace(key=None))
     assert caught.value.reason == "default-key"
 
 
@@ -225,7 +231,7 @@ def test_the_newest_automated_snapshot_is_copied() -> None:
 
 @pytest.mark.parametrize("found", [[], [snapshot(status="creating")], [snapshot(created=None)]])
 def test_without_an_automated_snapshot_there_is_nothing_to_copy(found: list[Any]) -> None:
-    with pytest.raises(Refused, match=r"^orders has no automated snapshot") as caught:
+    with pytest.raises(Refused, match=r"^orders has no available automated snapshot") as caught:
         newest_automated("orders", found, SATURDAY)
     assert caught.value.reason == "no-automated-snapshot"
 
@@ -239,6 +245,6 @@ def test_an_automated_snapshot_of_a_day_and_a_half_is_copied_and_no_older_one() 
         newest_automated("orders", found, SATURDAY + timedelta(seconds=1))
     assert caught.value.reason == "automated-stale"
     assert str(caught.value) == (
-        f"the newest automated snapshot of orders, {newest.arn}, is of 2026-01-02 10:00 UTC, more "
-        "than 36 hours ago: a copy would be taken for newer data than it has"
+        f"the newest automated snapshot of orders, {newest.arn}, is from 2026-01-02 10:00 UTC, "
+        "more than 36 hours ago: acceptance would take its copy for newer data"
     )

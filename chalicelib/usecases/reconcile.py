@@ -1,0 +1,244 @@
+"""Bring `current` in line with what is deployed, and tell people what became of each refresh.
+
+It goes by what is there, not by events: calling it twice, late, or with no event at all ends the
+same, because EventBridge delivers CodePipeline's events on a best-effort basis. What people were
+notified of is remembered by labels. No pipeline is ever started here.
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event.html
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from chalicelib import notifications
+from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import Deployment, Verdict, verdict
+from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.functions import FOLLOW_PIPELINE, RECONCILE
+from chalicelib.domain.ledger import GOOD, Note, Run, Version, good_version
+from chalicelib.domain.parameters import Values, arn_of, value_of
+from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import DatabaseResult, Result, combine, hours
+from chalicelib.ports import Aws
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.batch import combine_errors, run_each
+from chalicelib.usecases.checks import check_pipeline_name
+from chalicelib.usecases.copies import described
+from chalicelib.usecases.current import Pipeline, put_back
+from chalicelib.usecases.deployments import Deployments
+
+# Seen the first time, corrected, notified of the correction, notified of the end: no verdict needs more.
+_MAX_ROUNDS = 6
+
+
+class PipelineEvent(NamedTuple):
+    """The event that a run of a pipeline has ended."""
+
+    pipeline: str
+    execution_id: str
+
+
+class _Look(NamedTuple):
+    """One look at a database, and the verdict to notify people of."""
+
+    database: Database
+    ledger: Sequence[Version]
+    deployment: Deployment
+    found: Verdict
+
+
+def follow(settings: Settings, aws: Aws, event: PipelineEvent) -> Result:
+    """Reconcile when a run of the main pipeline has ended; raise AwsError."""
+    values = aws.parameters.get([settings.pipeline_parameter])
+    if value_of(values, settings.pipeline_parameter) != event.pipeline:
+        message = f"{event.pipeline} is not the main pipeline"
+        return Result("ignored", Reason.OTHER_PIPELINE, message)
+    return _reconcile(settings, aws, values, FOLLOW_PIPELINE)
+
+
+def reconcile(settings: Settings, aws: Aws) -> Result:
+    """Reconcile whatever has happened; raise AwsError once every database has been tried."""
+    values = aws.parameters.get([settings.pipeline_parameter])
+    return _reconcile(settings, aws, values, RECONCILE)
+
+
+def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> Result:
+    # The ledgers come before the runs, so that no version can seem to have no run.
+    read, unread = run_each(
+        settings.databases, lambda each: (each, aws.parameters.history(each.current_parameter))
+    )
+    errors = [error for _, error in unread]
+    try:
+        name = check_pipeline_name(settings, values)
+        pipeline = Pipeline(name, aws.pipelines.runs(name))
+    except Refused as refused:
+        # The status shows it, and a promotion notifies people.
+        return Result("ignored", refused.reason, str(refused))
+    reader = Deployments(aws, name, pipeline.runs)
+    ledgers: Sequence[tuple[Database, Sequence[Version]]] = read
+    results: list[DatabaseResult] = []
+    for _ in range(_MAX_ROUNDS):
+        looks, uncorrected = run_each(ledgers, lambda each: _correct(aws, *each, pipeline, reader))
+        to_notify = [look for look in looks if look]
+        results += _notify(aws, function, pipeline, to_notify)
+        ledgers, unlabelled = run_each(to_notify, lambda each: _remember(aws, each))
+        errors += [error for _, error in (*uncorrected, *unlabelled)]
+        if not ledgers:
+            break
+    if errors:
+        raise combine_errors(errors)
+    return combine(results) if results else Result("ignored", None, "everything is in line")
+
+
+def _correct(
+    aws: Aws,
+    database: Database,
+    ledger: Sequence[Version],
+    pipeline: Pipeline,
+    reader: Deployments,
+) -> _Look | None:
+    """Remember what is deployed, correct `current`, and return the verdict to notify people of."""
+    for _ in range(_MAX_ROUNDS):
+        deployment = reader.of(database, ledger)
+        found = verdict(deployment, ledger, pipeline.runs, aws.now())
+        if deployment.version and not deployment.is_remembered:
+            labels = deployment.labels
+            aws.parameters.label(database.current_parameter, deployment.version.number, labels)
+        elif found is None:
+            return None
+        elif not found.put or _creates(found, ledger, deployment):
+            return _Look(database, ledger, deployment, found)
+        elif not _put_back(aws, database, ledger, deployment, found, pipeline):
+            return None  # somebody has moved on, or a deploy has begun: the next poll decides
+        ledger = aws.parameters.history(database.current_parameter)
+    return None
+
+
+def _creates(found: Verdict, ledger: Sequence[Version], deployment: Deployment) -> bool:
+    """Return whether the version created the parameter, so that there is nothing to put back."""
+    return deployment.value is None and _before(found.version, ledger) is None
+
+
+def _before(version: Version, ledger: Sequence[Version]) -> Version | None:
+    return next((each for each in reversed(ledger) if each.token != version.token), None)
+
+
+def _put_back(
+    aws: Aws,
+    database: Database,
+    ledger: Sequence[Version],
+    deployment: Deployment,
+    found: Verdict,
+    pipeline: Pipeline,
+) -> bool:
+    action = "align" if found.reason is Reason.DEPLOYED_DIFFERS else "revert"
+    note: Note | None = Note(action, RECONCILE, _message(found, pipeline, deployment))
+    value = deployment.value
+    if value is None:  # nothing is deployed yet
+        before = _before(found.version, ledger)
+        assert before is not None  # see _creates
+        value = before.value
+        note = before.note if before.waits else note
+    return put_back(aws, database, ledger, value, note, pipeline)
+
+
+def _notify(
+    aws: Aws, function: str, pipeline: Pipeline, looks: Sequence[_Look]
+) -> list[DatabaseResult]:
+    """Notify people once for all databases of a run with the same verdict."""
+    results = []
+    for (_, run), group in groupby(looks, key=lambda each: (each.found.reason, each.found.run)):
+        where = _failed_action(aws, pipeline, run)
+        entries = [_entry(aws, pipeline, look, where) for look in group if _is_news(look)]
+        if entries:
+            notification = notifications.of_run(function, pipeline.name, run, entries)
+            aws.notifier.notify(notification)
+        results += entries
+    return results
+
+
+def _is_news(look: _Look) -> bool:
+    """Return whether people should hear of it: not of data that was there before."""
+    version, before = look.found.version, good_version(look.ledger)
+    if look.found.reason:
+        return True
+    return before.value != version.value if before else version.is_ours
+
+
+def _failed_action(aws: Aws, pipeline: Pipeline, run: Run | None) -> str | None:
+    """Return the stage and action in which a run failed, if it can be looked up."""
+    if run is None or run.succeeded:
+        return None
+    try:
+        actions = aws.pipelines.actions(pipeline.name, run.execution_id)
+    except AwsError:
+        return None  # the message is clear without it
+    failed = [action for action in actions if action.status == "Failed"]
+    if not failed:
+        return None
+    last = max(failed, key=lambda each: each.updated)
+    return f"stage {last.stage}, action {last.name}"
+
+
+def _entry(aws: Aws, pipeline: Pipeline, look: _Look, where: str | None) -> DatabaseResult:
+    version, run, reason = look.found.version, look.found.run, look.found.reason
+    message = _message(look.found, pipeline, look.deployment) + (f", in {where}" if where else "")
+    entry = DatabaseResult(
+        look.database.name,
+        current=arn_of(look.ledger[-1].value),
+        previous=arn_of(version.value),
+        outcome=reason.outcome if reason else "succeeded",
+        reason=reason,
+        message=message,
+        version=version.number,
+        by=version.actor,
+        why=version.reason,
+        execution_id=run.execution_id if run else None,
+    )
+    if run is None or reason not in (None, Reason.FAILED_AFTER_RESTORE):
+        return entry
+    minutes = round((run.updated - run.started).total_seconds() / 60, 1)
+    return entry._replace(duration_minutes=minutes, age_hours=_age_hours(aws, look, run))
+
+
+def _age_hours(aws: Aws, look: _Look, run: Run) -> float | None:
+    """Return how old the data was when the run ended; None once the snapshot is gone."""
+    try:
+        snapshot = described(aws, look.database, look.found.version.value)
+    except AwsError:
+        return None  # good to know, but nothing to fail for
+    return hours(snapshot.age(run.updated)) if snapshot and snapshot.created else None
+
+
+def _message(found: Verdict, pipeline: Pipeline, deployment: Deployment) -> str:
+    match found.reason:
+        case Reason.DEPLOYED_UNKNOWN:
+            return f"it cannot be seen what is deployed: {deployment.unknown}"
+        case Reason.DEPLOYED_DIFFERS:
+            return f"{deployment.value} is deployed, which is not what current named"
+    if found.run is None:
+        return f"no run of pipeline {pipeline.name} was started for it"
+    run = f"run {found.run.execution_id} of pipeline {pipeline.name}"
+    match found.reason:
+        case None:
+            return f"{run} succeeded"
+        case Reason.NOTHING_RESTORED:
+            return f"{run} succeeded, but restored nothing"
+        case Reason.FAILED_AFTER_RESTORE:
+            return f"{run} restored the database, and ended as {found.run.status}"
+        case _:
+            return f"{run} restored nothing, and ended as {found.run.status}"
+
+
+def _remember(aws: Aws, look: _Look) -> tuple[Database, Sequence[Version]]:
+    """Remember that people were notified, and return the ledger as it is then.
+
+    It comes after the notification: a kill between the two notifies twice, not never.
+    """
+    name, version = look.database.current_parameter, look.found.version
+    if look.found.put:  # it created the parameter, and nothing is deployed
+        aws.parameters.delete(name)
+        return look.database, []
+    labels = {look.found.label} | ({GOOD} if look.found.reason is None else set())
+    aws.parameters.label(name, version.number, labels)
+    return look.database, aws.parameters.history(name)

@@ -1,0 +1,62 @@
+"""Say which run of the main pipeline is in progress, where it is, and what it will restore."""
+
+from collections.abc import Mapping, Sequence
+
+from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import Deployment, Position, is_waiting
+from chalicelib.domain.errors import RefreshError
+from chalicelib.domain.ledger import Run, Version, in_progress
+from chalicelib.ports import Aws
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.checks import check_pipeline_name
+from chalicelib.usecases.current import Pipeline
+from chalicelib.usecases.deployments import Deployments
+
+
+def position_of(aws: Aws, pipeline: Pipeline, run: Run) -> Position | None:
+    """Return where a run in progress is; raise AwsError and Refused."""
+    return aws.pipelines.positions(pipeline.name).get(run.execution_id)
+
+
+def describe(run: Run, position: Position | None) -> str:
+    """Return a run in progress in words."""
+    place = f", {position}" if position else ""
+    return f"run {run.execution_id} is in progress since {run.started:%Y-%m-%d %H:%M} UTC{place}"
+
+
+def will_restore(
+    ledgers: Mapping[Database, Sequence[Version]], deployed: Mapping[Database, Deployment]
+) -> str | None:
+    """Return what the next deploy stage restores, in words; None if it restores nothing."""
+    waiting = [
+        f"{database.name} from {ledger[-1].value}"
+        for database, ledger in ledgers.items()
+        if is_waiting(deployed[database], ledger) or (ledger and deployed[database].is_deploying)
+    ]
+    return ", ".join(waiting) or None
+
+
+def under_way(settings: Settings, aws: Aws) -> str | None:
+    """Return the run in progress that will restore a database, in words. Never raises.
+
+    It is an addition to an answer whose own work is done.
+    """
+    try:
+        values = aws.parameters.get([settings.pipeline_parameter])
+        name = check_pipeline_name(settings, values)
+        pipeline = Pipeline(name, aws.pipelines.runs(name))
+        run = in_progress(pipeline.runs)
+        if run is None:
+            return None
+        ledgers = {
+            each: aws.parameters.history(each.current_parameter) for each in settings.databases
+        }
+        reader = Deployments(aws, name, pipeline.runs)
+        restores = will_restore(
+            ledgers, {each: reader.of(each, ledger) for each, ledger in ledgers.items()}
+        )
+        if restores is None:
+            return None
+        return f"{describe(run, position_of(aws, pipeline, run))}: it restores {restores}"
+    except RefreshError as error:
+        return f"whether a run is in progress is unknown: {error}"
