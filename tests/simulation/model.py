@@ -198,6 +198,8 @@ class Model:
             if current == truth or any(each.startswith(database.name) for each in problems):
                 continue
             present = self.ledger(database)[-1]
+            if truth is None and present.action in CORRECTIONS:
+                continue  # there is no database yet that the next run could replace
             waits = present.token is None and present.action not in CORRECTIONS
             assert waits, f"{present.action} of {current} stays, but {truth} is deployed"
             assert entry["waiting"], f"{current} waits, and the status does not say so"
