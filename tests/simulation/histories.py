@@ -75,6 +75,7 @@ BEHAVIOURS = st.builds(
     queued=st.booleans(),
     change_sets=st.booleans(),
     automatic_rollback=st.booleans(),
+    creates_late=st.booleans(),
     resolved_after_rollback=st.sampled_from(["old", "new"]),
     listing_lag=st.sampled_from([0, 0, 20, 90]).map(lambda seconds: timedelta(seconds=seconds)),
     pipeline_clock=SECONDS,
@@ -501,6 +502,8 @@ class Histories(RuleBasedStateMachine):
         self.model.settle(lambda: self.a_poll_comes([]))
         self.events += [each for each in sorted(before) if each not in self.events]
         is_unknown = self.model.check_quiet()
+        if not is_unknown:
+            self.model.check_ends()
         written, sent = self.model.ledgers(), len(self.aws.notifier.sent)
         self.aws.calls.clear()
         poll(self.settings, self.aws)

@@ -205,6 +205,21 @@ class Model:
             assert entry["waiting"], f"{current} waits, and the status does not say so"
         return any("cannot be seen" in each for each in told["problems"])
 
+    def check_ends(self) -> None:
+        """People know how the run ended that restored what is deployed, and `good` says the same."""
+        for database in self.settings.databases:
+            name = database.current_parameter
+            replaced = [each for each in self.aws.replaced if each.parameter == name]
+            if not replaced or database.stack is None:
+                continue
+            run, cluster = replaced[-1].execution, self.aws.cluster(name)
+            (version,) = (each for each in self.ledger(database) if cluster in each.labels)
+            assert version.value == self.truth(database)
+            assert version.run_id == run.execution_id, f"{version.run_id} is not {run.execution_id}"
+            assert version.is_good == (run.status == "Succeeded")
+            told = "refreshed" if version.is_good else "failed-after-restore"
+            assert f"notified-{told}" in version.labels, f"nobody knows how {run.execution_id} ended"
+
     def check_replacements(self, since: int) -> int:
         """No database is replaced because of a correction; return how many there were so far."""
         for replaced in self.aws.replaced[since:]:

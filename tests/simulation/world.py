@@ -28,6 +28,8 @@ class Behaviour(NamedTuple):
     queued: bool = False
     change_sets: bool = False
     automatic_rollback: bool = False
+    # A cluster may have to wait for other resources of its stack.
+    creates_late: bool = False
     # What ResolvedValue says after an update was rolled back is not documented.
     resolved_after_rollback: str = "old"
     listing_lag: timedelta = timedelta()
@@ -140,6 +142,15 @@ class World(InMemoryAws):
     def truth(self, parameter: str) -> str | None:
         """Return what the database's cluster was restored from."""
         return self.stacks.restored_from(parameter)
+
+    def cluster(self, parameter: str) -> str:
+        """Return the resource id of the database's cluster."""
+        return next(
+            self.clusters.restored[stack.clusters[logical_id]].resource_id
+            for name, stack in self.stacks.all.items()
+            for logical_id, each in self.stacks.deploys[name].items()
+            if each == parameter
+        )
 
     def go_on(self, process: Execution | Update, fate: str = "ok") -> None:
         """Take the next step of a run or a stack update, unless it has to wait."""
@@ -337,7 +348,7 @@ class World(InMemoryAws):
         action = "UPDATE" if exists else "CREATE"
         before = before or Stack("", {}, {})
         self.stacks.all[name] = before._replace(status=f"{action}_IN_PROGRESS")
-        created = self.time + timedelta(seconds=5) + self.behaviour.rds_clock
+        begun = self.time
         resolved = {parameter: version.value for parameter, version in update.read.items()}
         to_restore = {
             logical_id: parameter
@@ -358,6 +369,8 @@ class World(InMemoryAws):
                 resolved if lies else before.resolved,
             )
             return False
+        created = self.time if self.behaviour.creates_late else begun + timedelta(seconds=5)
+        created += self.behaviour.rds_clock
         clusters = dict(before.clusters)
         for logical_id, parameter in to_restore.items():
             self.replaced.append(
