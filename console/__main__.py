@@ -22,21 +22,24 @@ LOOPBACK = "127.0.0.1"
 
 
 def main() -> None:
-    """Serve until interrupted, having told on standard output where."""
+    """Print the address and serve until interrupted."""
     parser = argparse.ArgumentParser(
         prog="make console",
         description="Serves the console of a stage, read and write, with the AWS credentials in use.",
     )
     parser.add_argument("--stage", help="a stage of .chalice/config.json")
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument(
+        "--project", type=Path, default=PROJECT, help="the folder that holds app.py; default: this"
+    )
     arguments = parser.parse_args()
 
-    _check_stage(arguments.stage)
+    _check_stage(arguments.project, arguments.stage)
     operator = _operator()
     os.environ["OPERATOR_ARN"] = operator
     # Chalice warns that it lets everybody in; we say so in our own words below.
     warnings.filterwarnings("ignore", ".*in local mode.*")
-    factory = CLIFactory(str(PROJECT), environ=os.environ)
+    factory = CLIFactory(str(arguments.project), environ=os.environ)
     config = factory.create_config_obj(chalice_stage_name=arguments.stage)
     try:
         local = factory.create_local_server(config.chalice_app, config, LOOPBACK, arguments.port)
@@ -57,8 +60,8 @@ def main() -> None:
         sys.exit(0)
 
 
-def _check_stage(stage: str | None) -> None:
-    known = ", ".join(json.loads((PROJECT / ".chalice/config.json").read_text())["stages"])
+def _check_stage(project: Path, stage: str | None) -> None:
+    known = ", ".join(json.loads((project / ".chalice/config.json").read_text())["stages"])
     if not stage:
         sys.exit(f"name a stage: make console STAGE=…; known: {known}")
     if stage not in known.split(", "):

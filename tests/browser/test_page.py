@@ -252,7 +252,10 @@ def test_were_there_a_script_the_policy_would_not_run_it(states: States, show: S
 def local(company: Company, states: States, browser: Browser) -> Iterator[Page]:
     """The page of ``make console``, of a company that all of the above has happened to."""
     with subprocess.Popen(
-        [sys.executable, "-m", "console", "--stage", "local"],
+        [
+            *(sys.executable, "-m", "console", "--stage", "local"),
+            *("--project", str(company.project)),
+        ],
         cwd=PROJECT,
         env=company.environment(),
         stdout=subprocess.PIPE,
