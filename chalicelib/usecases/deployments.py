@@ -66,7 +66,9 @@ class Deployments:
         cluster = self._aws.clusters.deployed(identifier) if identifier else None
         if cluster is None:
             return _nothing(f"cluster in stack {reference}", ledger)
-        resolved = stack.resolved.get(database.current_parameter)
+        # What is resolved after a roll-back is not documented.
+        is_sure = "ROLLBACK" not in stack.status
+        resolved = stack.resolved.get(database.current_parameter) if is_sure else None
         return remembered(ledger, cluster) or self._first_seen(
             reference.stack, cluster, resolved, ledger
         )
