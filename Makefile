@@ -42,7 +42,7 @@ simulate: $(READY) ## random histories against the guarantees; N=20000 of them, 
 	@HISTORIES=$(or $(N),5000) $(if $(SEED),SEED=$(SEED)) $(BIN)/python -m tests.simulation.test_histories
 
 console: $(READY) ## the console of STAGE=… on this machine, with your own AWS credentials
-	@$(BIN)/python -m console $(if $(STAGE),--stage $(STAGE)) $(if $(PORT),--port $(PORT))
+	@$(BIN)/python -m cli.console --stage "$$STAGE" $(if $(PORT),--port "$$PORT")
 
 screenshots: $(READY) ## the console's pictures in docs/, taken in Chromium
 	@$(BIN)/pytest --quiet tests/browser/screenshots.py
