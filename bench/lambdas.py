@@ -130,7 +130,7 @@ class Bench:
         self._tasks = {False: directory / "task", True: directory / "floor"}
         runtime.unpack(self.package.read_bytes(), self._tasks[False])
         shutil.copytree(FLOOR, self._tasks[True], ignore=shutil.ignore_patterns("__pycache__"))
-        config = json.loads((project / ".chalice/config.json").read_text())
+        config = json.loads((directory / "project/.chalice/config.json").read_text())
         self.variables = {
             **config["stages"][STAGE]["environment_variables"],
             # It is never off-week, and never by day.

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from chalicelib.domain.deployment import Action, Cluster, Position, Stack
+from chalicelib.domain.deployment import Action, Cluster, Position, Preparation, Stack
 from chalicelib.domain.errors import AwsError, Refused, VersionLimitError
 from chalicelib.domain.ledger import Note, Run, Version
 from chalicelib.domain.parameters import Parameter
@@ -80,6 +80,7 @@ class InMemoryAws:
         self.clusters = InMemoryClusters(self)
         self.keys = InMemoryKeys(self)
         self.stacks = InMemoryStacks(self)
+        self.state_machines = InMemoryStateMachines(self)
 
     def now(self) -> datetime:
         return self.time
@@ -445,3 +446,25 @@ class InMemoryNotifier:
     @_call
     def _publish(self, notification: Notification) -> None:
         self.sent.append(notification)
+
+
+class InMemoryStateMachines:
+    """Executions by name; a machine in `missing` does not exist."""
+
+    def __init__(self, aws: InMemoryAws) -> None:
+        self.aws = aws
+        self.missing: set[str] = set()
+        self.inputs: dict[str, Mapping[str, object]] = {}
+        self.statuses: dict[str, str] = {}
+
+    @_call
+    def start(self, machine: str, name: str, values: Mapping[str, object]) -> None:
+        if machine in self.missing:
+            raise Refused(Reason.NOT_PREPARED, f"there is no state machine {machine}")
+        if name not in self.inputs:
+            self.inputs[name], self.statuses[name] = values, "RUNNING"
+
+    @_call
+    def execution(self, machine: str, name: str) -> Preparation | None:
+        status = self.statuses.get(name)
+        return Preparation(status, f"execution {name}") if status else None

@@ -15,7 +15,7 @@ from chalice.app import IAMAuthorizer
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
-from chalicelib.triggers import validation as inputs
+from chalicelib.triggers import validation
 from chalicelib.triggers.api import ACTIONS
 from tests.stage import STAGE
 
@@ -224,11 +224,11 @@ def test_a_database_may_be_named_in_the_query_wherever_in_the_body() -> None:
     for operation in OPERATIONS.values():
         if takes_fields(operation):
             parameters = [resolved(each)["name"] for each in operation.get("parameters", [])]
-            named = inputs.DATABASE in ACTIONS[operation["operationId"]].fields
+            named = validation.DATABASE in ACTIONS[operation["operationId"]].fields
             assert parameters == (["database"] if named else [])
 
 
-def reads(field: inputs.Field, text: str) -> bool:
+def reads(field: validation.Field, text: str) -> bool:
     try:
         field.read(text)
     except ValueError:
@@ -238,9 +238,9 @@ def reads(field: inputs.Field, text: str) -> bool:
 
 ARN = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:"
 LIMITS = {
-    "snapshot": (inputs.SNAPSHOT, SCHEMAS["PinRequest"]["properties"]["snapshot"]),
-    "reason": (inputs.REASON, SCHEMAS["Reason"]),
-    "until": (inputs.UNTIL, SCHEMAS["Day"]),
+    "snapshot": (validation.SNAPSHOT, SCHEMAS["PinRequest"]["properties"]["snapshot"]),
+    "reason": (validation.REASON, SCHEMAS["Reason"]),
+    "until": (validation.UNTIL, SCHEMAS["Day"]),
 }
 TEXTS = [
     "",
@@ -251,22 +251,22 @@ TEXTS = [
     "a-",
     "rds:a-2026-01-01",
     "a:b",
-    "a" * inputs.IDENTIFIER_LIMIT,
-    "a" * (inputs.IDENTIFIER_LIMIT + 1),
+    "a" * validation.IDENTIFIER_LIMIT,
+    "a" * (validation.IDENTIFIER_LIMIT + 1),
     "a\n",
     ARN,
     f"{ARN}a",
     f"{ARN}a\n",
     f"{ARN}rds:a--b-",
     f"{ARN}1",
-    f"{ARN}{'a' * (inputs.ARN_LIMIT - len(ARN))}",
-    f"{ARN}{'a' * (inputs.ARN_LIMIT - len(ARN) + 1)}",
+    f"{ARN}{'a' * (validation.ARN_LIMIT - len(ARN))}",
+    f"{ARN}{'a' * (validation.ARN_LIMIT - len(ARN) + 1)}",
     ARN.replace("aws", "aws-cn") + "a",
     ARN.replace("cluster-snapshot", "snapshot") + "a",
     ARN.replace("111111111111", "٣" * 12) + "a",
-    "é" * inputs.REASON_LIMIT,
-    "\U0001f600" * inputs.REASON_LIMIT,
-    "\U0001f600" * (inputs.REASON_LIMIT + 1),
+    "é" * validation.REASON_LIMIT,
+    "\U0001f600" * validation.REASON_LIMIT,
+    "\U0001f600" * (validation.REASON_LIMIT + 1),
     "because\n",
     "2026-01-22",
     "2026-01-22\n",
@@ -294,4 +294,4 @@ def test_the_characters_that_no_reason_may_have_are_all_written() -> None:
     # Half a surrogate pair is no character to JSON Schema; one that this Python does not know yet
     # may be invisible to a later one.
     known = [each for each in characters if unicodedata.category(each) not in ("Cs", "Cn")]
-    assert [each for each in known if reason.is_valid(each) != reads(inputs.REASON, each)] == []
+    assert [each for each in known if reason.is_valid(each) != reads(validation.REASON, each)] == []

@@ -24,25 +24,18 @@ _CHANGE_SET_EXECUTED = "CHANGE_SET_EXECUTE"
 
 
 class CodePipelines:
-    """The `Pipelines` port.
-
-    https://docs.aws.amazon.com/codepipeline/latest/APIReference/Welcome.html
-    """
+    """The `Pipelines` port, with AwsError for whatever fails."""
 
     def __init__(self, client: "CodePipelineClient") -> None:
         self._client = client
 
     def runs(self, name: str) -> list[Run]:
-        """Return the hundred most recent runs, newest first; raise AwsError and Refused."""
         with self._translate("ListPipelineExecutions", name):
             listed = self._client.list_pipeline_executions(pipelineName=name, maxResults=100)
         return [_to_run(summary) for summary in listed["pipelineExecutionSummaries"]]
 
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
-        """Return a run's action executions, or the hundred most recent; raise AwsError and Refused.
-
-        https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_ListActionExecutions.html
-        """
+        """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_ListActionExecutions.html"""
         with self._translate("ListActionExecutions", name):
             if execution_id is None:
                 details = self._client.list_action_executions(pipelineName=name, maxResults=100)[
@@ -57,19 +50,13 @@ class CodePipelines:
         return [_to_action(detail, prepared) for detail in details if "startTime" in detail]
 
     def positions(self, name: str) -> Mapping[str, Position]:
-        """Return where each run in progress is, by execution id; raise AwsError and Refused.
-
-        https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_GetPipelineState.html
-        """
+        """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_GetPipelineState.html"""
         with self._translate("GetPipelineState", name):
             stages = self._client.get_pipeline_state(name=name)["stageStates"]
         return {run: position for stage in stages for run, position in _positions_in(stage)}
 
     def start(self, name: str, token: str) -> str:
-        """Start a run, once for each token, and return its id; raise AwsError and Refused.
-
-        https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_StartPipelineExecution.html
-        """
+        """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_StartPipelineExecution.html"""
         with self._translate("StartPipelineExecution", name):
             return self._client.start_pipeline_execution(name=name, clientRequestToken=token)[
                 "pipelineExecutionId"

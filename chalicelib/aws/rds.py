@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 # The snapshot attribute that lists the accounts which may copy and restore the snapshot.
 _RESTORE_ATTRIBUTE = "restore"
 _OWN_TYPES = ("manual", "automated", "awsbackup")
+_TYPE_OF_PREFIX = {"rds": "automated", "awsbackup": "awsbackup"}
 
 
 class RdsSnapshots:
-    """The `Snapshots` port.
+    """The `Snapshots` port, with AwsError for whatever fails.
 
     https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeDBClusterSnapshots.html
     """
@@ -36,46 +37,36 @@ class RdsSnapshots:
         self._client = client
 
     def shared(self) -> Iterator[Snapshot]:
-        """Yield every snapshot shared with this account; raise AwsError.
-
-        How filters act on shared snapshots is undocumented, so every snapshot is read.
-        """
+        # How filters act on shared snapshots is undocumented, so every snapshot is read.
         for listed in self._list("the shared snapshots", SnapshotType="shared"):
             yield to_snapshot(listed)
 
     def own(self) -> Iterator[OwnSnapshot]:
-        """Yield every manual snapshot of this account; raise AwsError."""
         for listed in self._list("the own snapshots", SnapshotType="manual"):
             tags = {tag["Key"]: tag["Value"] for tag in listed.get("TagList", [])}
             yield _to_own_snapshot(listed, tags)
 
     def automated(self, cluster: str) -> Iterator[Snapshot]:
-        """Yield the automated snapshots of a cluster of this account; raise AwsError."""
         subject = f"the automated snapshots of {cluster}"
         for listed in self._list(subject, SnapshotType="automated", DBClusterIdentifier=cluster):
             yield to_snapshot(listed)
 
     def find(self, arn: str) -> Snapshot | None:
-        """Return the own or shared snapshot with this ARN; raise AwsError."""
         parsed = SnapshotArn.parse(arn)
         if parsed is None or parsed.region != self._client.meta.region_name:
             return None  # a Region knows only its own snapshots
         return self._describe(arn)
 
     def named(self, identifier: str, account: str) -> list[Snapshot]:
-        """Return the own snapshot of that name and the one shared by `account`; raise AwsError."""
-        # A shared snapshot is listed and found by its ARN only, never by its short name.
+        # A shared snapshot is listed and found by its ARN only, never by its short name. Only
+        # manual snapshots, whose names have no prefix, can be shared.
         meta = self._client.meta
         arn = f"arn:{meta.partition}:rds:{meta.region_name}:{account}:cluster-snapshot:{identifier}"
-        found = (self._describe(identifier), self._describe(arn))
-        return [snapshot for snapshot in found if snapshot]
+        names = [identifier] if ":" in identifier else [identifier, arn]
+        return [snapshot for name in names if (snapshot := self._describe(name))]
 
     def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
-        """Start a copy and return it; return None if a snapshot of that name exists.
-
-        Raise AwsError, or Refused for a refusal that only a person can resolve.
-        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html
-        """
+        """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html"""
         exceptions = self._client.exceptions
         with translate_errors("CopyDBClusterSnapshot", source):
             try:
@@ -105,11 +96,7 @@ class RdsSnapshots:
         return _to_own_snapshot(copied["DBClusterSnapshot"], tags)
 
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
-        """Start a snapshot of a cluster and return it; return None if one of that name exists.
-
-        Raise AwsError, or Refused for a refusal that only a person can resolve.
-        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html
-        """
+        """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html"""
         exceptions = self._client.exceptions
         with translate_errors("CreateDBClusterSnapshot", cluster):
             try:
@@ -127,13 +114,11 @@ class RdsSnapshots:
         return _to_own_snapshot(taken["DBClusterSnapshot"], tags)
 
     def delete(self, identifier: str) -> None:
-        """Delete a manual snapshot of this account. Idempotent. Raise AwsError."""
         not_found = self._client.exceptions.DBClusterSnapshotNotFoundFault
         with translate_errors("DeleteDBClusterSnapshot", identifier), suppress(not_found):
             self._client.delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=identifier)
 
     def shared_with(self, identifier: str) -> Collection[str]:
-        """Return the accounts that an own manual snapshot is shared with; raise AwsError."""
         with translate_errors("DescribeDBClusterSnapshotAttributes", identifier):
             result = self._client.describe_db_cluster_snapshot_attributes(
                 DBClusterSnapshotIdentifier=identifier
@@ -146,24 +131,16 @@ class RdsSnapshots:
         }
 
     def share(self, identifier: str, account: str) -> None:
-        """Allow an account to copy and restore an own manual snapshot; raise AwsError.
-
-        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ModifyDBClusterSnapshotAttribute.html
-        """
-        with translate_errors("ModifyDBClusterSnapshotAttribute", identifier):
-            self._client.modify_db_cluster_snapshot_attribute(
-                DBClusterSnapshotIdentifier=identifier,
-                AttributeName=_RESTORE_ATTRIBUTE,
-                ValuesToAdd=[account],
-            )
+        """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ModifyDBClusterSnapshotAttribute.html"""
+        self._modify(identifier, ValuesToAdd=[account])
 
     def unshare(self, identifier: str, account: str) -> None:
-        """Withdraw what `share` allowed; raise AwsError."""
+        self._modify(identifier, ValuesToRemove=[account])
+
+    def _modify(self, identifier: str, **values: Any) -> None:
         with translate_errors("ModifyDBClusterSnapshotAttribute", identifier):
             self._client.modify_db_cluster_snapshot_attribute(
-                DBClusterSnapshotIdentifier=identifier,
-                AttributeName=_RESTORE_ATTRIBUTE,
-                ValuesToRemove=[account],
+                DBClusterSnapshotIdentifier=identifier, AttributeName=_RESTORE_ATTRIBUTE, **values
             )
 
     def _list(self, subject: str, **arguments: Any) -> "Iterator[DBClusterSnapshotTypeDef]":
@@ -175,10 +152,17 @@ class RdsSnapshots:
                 yield from page["DBClusterSnapshots"]
 
     def _describe(self, identifier: str) -> Snapshot | None:
+        # An automated or an AWS Backup snapshot is found only if its type is given, a share only if
+        # none is.
+        prefix, separator, _ = identifier.rpartition(":cluster-snapshot:")[2].partition(":")
+        snapshot_type = _TYPE_OF_PREFIX.get(prefix) if separator else None
+        lookup: dict[str, Any] = (
+            {"SnapshotType": snapshot_type} if snapshot_type else {"IncludeShared": True}
+        )
         with translate_errors("DescribeDBClusterSnapshots", identifier):
             try:
                 listed = self._client.describe_db_cluster_snapshots(
-                    DBClusterSnapshotIdentifier=identifier, IncludeShared=True
+                    DBClusterSnapshotIdentifier=identifier, **lookup
                 )
             except self._client.exceptions.DBClusterSnapshotNotFoundFault:
                 return None
@@ -186,7 +170,7 @@ class RdsSnapshots:
 
 
 class RdsClusters:
-    """The `Clusters` port.
+    """The `Clusters` port, with AwsError for whatever fails.
 
     https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeDBClusters.html
     """
@@ -195,7 +179,6 @@ class RdsClusters:
         self._client = client
 
     def find(self, name: str) -> SourceCluster | None:
-        """Return the cluster with that identifier; raise AwsError."""
         listed = self._describe(name)
         if listed is None:
             return None
@@ -204,11 +187,19 @@ class RdsClusters:
         )
 
     def deployed(self, identifier: str) -> Cluster | None:
-        """Return the cluster with that identifier as a deployment sees it; raise AwsError."""
         listed = self._describe(identifier)
         if listed is None or "ClusterCreateTime" not in listed:
             return None
-        return Cluster(listed["DbClusterResourceId"], listed["ClusterCreateTime"])
+        return Cluster(
+            listed["DbClusterResourceId"],
+            listed["ClusterCreateTime"],
+            identifier,
+            listed["DBClusterArn"],
+            listed.get("Endpoint"),
+            listed.get("Port"),
+            listed["Engine"],
+            listed.get("MasterUserSecret", {}).get("SecretArn"),
+        )
 
     def _describe(self, identifier: str) -> "DBClusterTypeDef | None":
         with translate_errors("DescribeDBClusters", identifier):

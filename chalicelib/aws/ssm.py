@@ -11,12 +11,13 @@ from chalicelib.domain.parameters import Parameter
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_ssm.type_defs import ParameterTypeDef
 
 _NAMES_PER_CALL = 10
 
 
 class SsmParameters:
-    """The `Parameters` port.
+    """The `Parameters` port, with AwsError for whatever fails.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
     """
@@ -25,18 +26,22 @@ class SsmParameters:
         self._client = client
 
     def get(self, names: Sequence[str]) -> Mapping[str, Parameter]:
-        """Return those of the parameters that exist; raise AwsError."""
-        found: dict[str, Parameter] = {}
+        return {
+            name: Parameter(found["Value"], found["Version"])
+            for name, found in self.read(names).items()
+        }
+
+    def read(self, names: Sequence[str]) -> "Mapping[str, ParameterTypeDef]":
+        """Return AWS's own records of those of the parameters that exist; raise AwsError."""
+        found: dict[str, ParameterTypeDef] = {}
         for first in range(0, len(names), _NAMES_PER_CALL):
             batch = names[first : first + _NAMES_PER_CALL]
             with translate_errors("GetParameters", ", ".join(batch)):
                 response = self._client.get_parameters(Names=batch)
-            for parameter in response["Parameters"]:
-                found[parameter["Name"]] = Parameter(parameter["Value"], parameter["Version"])
+            found |= {parameter["Name"]: parameter for parameter in response["Parameters"]}
         return found
 
     def put(self, name: str, value: str, note: Note | None) -> int:
-        """Create or replace the parameter; raise AwsError, or its subclass VersionLimitError."""
         try:
             with translate_errors("PutParameter", name):
                 return self._client.put_parameter(
@@ -52,16 +57,12 @@ class SsmParameters:
             raise
 
     def delete(self, name: str) -> None:
-        """Delete the parameter with its history. Idempotent. Raise AwsError."""
         not_found = self._client.exceptions.ParameterNotFound
         with translate_errors("DeleteParameter", name), suppress(not_found):
             self._client.delete_parameter(Name=name)
 
     def label(self, name: str, version: int, labels: Collection[str]) -> None:
-        """Move the labels to this version: each is unique within a parameter; raise AwsError.
-
-        https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_LabelParameterVersion.html
-        """
+        # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-labels.html
         with translate_errors("LabelParameterVersion", name):
             invalid = self._client.label_parameter_version(
                 Name=name, ParameterVersion=version, Labels=sorted(labels)
@@ -72,14 +73,12 @@ class SsmParameters:
             )
 
     def unlabel(self, name: str, version: int, labels: Collection[str]) -> None:
-        """Remove the labels from this version; raise AwsError."""
         with translate_errors("UnlabelParameterVersion", name):
             self._client.unlabel_parameter_version(
                 Name=name, ParameterVersion=version, Labels=sorted(labels)
             )
 
     def history(self, name: str) -> list[Version]:
-        """Return the versions that Parameter Store keeps, oldest first; raise AwsError."""
         pages = self._client.get_paginator("get_parameter_history").paginate(
             Name=name, PaginationConfig={"PageSize": 50}
         )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from chalicelib.domain.ledger import (
     CLOCK_TOLERANCE,
-    TOLD_LABEL,
+    NOTIFIED_LABEL,
     Run,
     Version,
     last_order,
@@ -50,10 +50,34 @@ class Stack(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """A DB cluster that a stack deployed."""
+    """A DB cluster that a stack deployed; `secret_arn` is that of RDS's own secret."""
 
     resource_id: str
     created: datetime
+    identifier: str = ""
+    arn: str = ""
+    endpoint: str | None = None
+    port: int | None = None
+    engine: str = ""
+    secret_arn: str | None = None
+
+
+class Preparation(NamedTuple):
+    """The execution of the state machine that prepares a restored cluster for testers.
+
+    `status` is as Step Functions names it, or what else keeps the execution from being started.
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html
+    """
+
+    status: str
+    execution_arn: str | None = None
+
+    @property
+    def state(self) -> str:
+        """What people call it."""
+        if self.status in ("RUNNING", "PENDING_REDRIVE"):
+            return "preparing"
+        return "prepared" if self.status == "SUCCEEDED" else "not-prepared"
 
 
 class Action(NamedTuple):
@@ -96,7 +120,7 @@ class Position(NamedTuple):
 class Deployment(NamedTuple):
     """What is deployed: `value` is what the cluster was restored from; None if there is no cluster.
 
-    `unknown` says why it cannot be told; it will settle by itself if `is_deploying`. `version` is
+    `preparation` is that of the cluster, if it has one. `unknown` says why that cannot be seen; it will settle by itself if `is_deploying`. `version` is
     that of `current` which was restored, `maker` the run that restored it, and `cluster` the
     cluster, which `is_remembered` once the version bears its label.
     """
@@ -108,6 +132,7 @@ class Deployment(NamedTuple):
     is_remembered: bool = False
     unknown: str | None = None
     is_deploying: bool = False
+    preparation: Preparation | None = None
 
     @property
     def labels(self) -> set[str]:
@@ -219,7 +244,7 @@ def last_deployed(
 class Verdict(NamedTuple):
     """What became of a version; `reason` None means that the database was refreshed with it.
 
-    Either `current` has to be `put` to what is deployed first, or people have to be told.
+    Either `current` has to be `put` to what is deployed first, or people have to be notified.
     """
 
     reason: Reason | None
@@ -229,8 +254,8 @@ class Verdict(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The label that remembers that people were told."""
-        return f"{TOLD_LABEL}{self.reason or 'refreshed'}"
+        """The label that remembers that people were notified."""
+        return f"{NOTIFIED_LABEL}{self.reason or 'refreshed'}"
 
 
 def verdict(
@@ -259,8 +284,15 @@ def _of_deployed(deployment: Deployment, runs: Iterable[Run]) -> Iterator[Verdic
     """Judge the version that is deployed by the run that restored it."""
     version = deployment.version
     run = next((run for run in runs if run.execution_id == deployment.maker), None)
-    if version and run and not run.in_progress and not version.is_good:
-        yield Verdict(None if run.succeeded else Reason.FAILED_AFTER_RESTORE, version, run)
+    if version is None or version.is_good:
+        return
+    state = deployment.preparation.state if deployment.preparation else "prepared"
+    if run and not run.in_progress and not run.succeeded:
+        yield Verdict(Reason.FAILED_AFTER_RESTORE, version, run)
+    elif run and run.succeeded and state == "prepared":
+        yield Verdict(None, version, run)
+    if state == "not-prepared":
+        yield Verdict(Reason.NOT_PREPARED, version, run)
 
 
 def _of_order(

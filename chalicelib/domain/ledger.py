@@ -18,7 +18,7 @@ _ACTOR_LIMIT = 300  # a caller's ARN is shorter
 
 # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-labels.html
 GOOD = "good"
-TOLD_LABEL = "told-"
+NOTIFIED_LABEL = "notified-"
 _RUN_LABEL = "run-"
 
 # The clocks of two AWS services differ.
@@ -107,6 +107,11 @@ class Version(NamedTuple):
         return self.action in ("undo", "revert", "align")
 
     @property
+    def is_ours(self) -> bool:
+        """Whether a schedule or a person set it through this application."""
+        return self.note is not None and not self.is_correction
+
+    @property
     def waits(self) -> bool:
         """Whether somebody set it for whichever run comes next."""
         return self.token is None and not self.is_correction
@@ -118,11 +123,13 @@ class Version(NamedTuple):
 
     @property
     def result(self) -> str | None:
-        """What became of it: what people were told, or `restored`; None if nothing did."""
-        told = sorted(x.removeprefix(TOLD_LABEL) for x in self.labels if x.startswith(TOLD_LABEL))
-        if "refreshed" in told or self.is_good:
+        """What became of it: what people were notified of, or `restored`; None if nothing did."""
+        notified = sorted(
+            x.removeprefix(NOTIFIED_LABEL) for x in self.labels if x.startswith(NOTIFIED_LABEL)
+        )
+        if "refreshed" in notified or self.is_good:
             return "refreshed"
-        return told[0] if told else "restored" if self.run_id else None
+        return notified[0] if notified else "restored" if self.run_id else None
 
     def is_promoted_by(self, actor: str) -> bool:
         """Return whether this scheduled time put this version."""

@@ -1,7 +1,4 @@
-"""Which snapshot is the right one. Pure: no AWS, no clock.
-
-The newest snapshot is chosen in ``choose``; what makes one eligible stands in ``rejection``.
-"""
+"""Choose the right snapshot: `rejection` has the rules, `choose` takes the newest. Pure."""
 
 import re
 from collections import Counter
@@ -28,7 +25,7 @@ class SnapshotArn(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "SnapshotArn | None":
-        """The parts of ``text``, or None where it is not the ARN of a DB cluster snapshot."""
+        """Return the parts of `text`; None if it is not the ARN of a DB cluster snapshot."""
         match = _ARN.fullmatch(text)
         return cls(text, *match.groups()) if match else None
 
@@ -36,8 +33,8 @@ class SnapshotArn(NamedTuple):
 class Snapshot(NamedTuple):
     """A DB cluster snapshot as DescribeDBClusterSnapshots lists it.
 
-    ``created`` is None while AWS has not said: the field is missing while a snapshot is being made.
-    ``own`` tells a snapshot of this account from one that another account shares with it.
+    `created` is None while a snapshot is being made. `own` distinguishes a snapshot of this account
+    from one that another account shares with it.
     """
 
     arn: str
@@ -50,15 +47,15 @@ class Snapshot(NamedTuple):
     own: bool
 
     def age(self, now: datetime) -> timedelta:
-        """How old the data of an eligible snapshot is; one that is not may have no creation time."""
+        """Return how old the data of an eligible snapshot is; others may have no creation time."""
         assert self.created is not None
         return now - self.created
 
 
 class OwnSnapshot(NamedTuple):
-    """A manual snapshot of this account, whose tags can be seen; ``progress`` of a copy, in percent.
+    """A manual snapshot of this account, whose tags are visible; `progress` in percent.
 
-    ``source`` is the ARN of what RDS says that it is a copy of, None where it says nothing.
+    `source` is the ARN of the snapshot that it is a copy of, if RDS says so.
     """
 
     snapshot: Snapshot
@@ -68,7 +65,7 @@ class OwnSnapshot(NamedTuple):
 
 
 class Criteria(NamedTuple):
-    """What a database accepts: engine versions by exact value or by leading dotted parts."""
+    """What a database accepts; `engine_version` is exact or consists of leading dotted parts."""
 
     account: str
     engine: str
@@ -77,16 +74,16 @@ class Criteria(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """Why a snapshot is not eligible: ``reason`` is the contract's code, ``detail`` says it."""
+    """Why a snapshot is not eligible: a code, and the detail in words."""
 
     reason: str
     detail: str
 
 
 class Choice(NamedTuple):
-    """What a listing holds for one database.
+    """What a listing contains for one database.
 
-    ``clusters`` are those of all eligible snapshots, ``rejected`` counts the others by reason.
+    `clusters` are those of the eligible snapshots; `rejected` counts the others by reason.
     """
 
     newest: Snapshot | None
@@ -95,50 +92,51 @@ class Choice(NamedTuple):
 
     @property
     def ambiguous(self) -> bool:
-        """Eligible snapshots come from several clusters: the newest may be of the wrong one."""
+        """Whether eligible snapshots come from several clusters: the newest may be the wrong one."""
         return len(self.clusters) > 1
 
 
-def rejection(snapshot: Snapshot, wanted: Criteria) -> Rejection | None:
-    """The first rule that ``snapshot`` breaks, or None where it is eligible.
+def rejection(snapshot: Snapshot, criteria: Criteria) -> Rejection | None:
+    """Return the first rule that a snapshot breaks; None if it is eligible.
 
     Names mean nothing: anyone may share a snapshot of any name with any account.
     """
-    if snapshot.account != wanted.account:
-        return Rejection("account", f"account {snapshot.account}, wanted {wanted.account}")
+    if snapshot.account != criteria.account:
+        return Rejection("account", f"account {snapshot.account}, expected {criteria.account}")
     if snapshot.status != "available":
-        return Rejection("status", f"status {snapshot.status}, wanted available")
-    if snapshot.engine != wanted.engine:
-        return Rejection("engine", f"engine {snapshot.engine}, wanted {wanted.engine}")
-    if not _version_matches(snapshot.engine_version, wanted.engine_version):
+        return Rejection("status", f"status {snapshot.status}, expected available")
+    if snapshot.engine != criteria.engine:
+        return Rejection("engine", f"engine {snapshot.engine}, expected {criteria.engine}")
+    if not _version_matches(snapshot.engine_version, criteria.engine_version):
         return Rejection(
-            "version", f"engine version {snapshot.engine_version}, wanted {wanted.engine_version}"
+            "version",
+            f"engine version {snapshot.engine_version}, expected {criteria.engine_version}",
         )
-    if wanted.cluster is not None and snapshot.cluster != wanted.cluster:
-        return Rejection("cluster", f"cluster {snapshot.cluster}, wanted {wanted.cluster}")
+    if criteria.cluster is not None and snapshot.cluster != criteria.cluster:
+        return Rejection("cluster", f"cluster {snapshot.cluster}, expected {criteria.cluster}")
     if snapshot.created is None:
         return Rejection("no-create-time", "no creation time yet")
     return None
 
 
-def pin_rejection(snapshot: Snapshot, wanted: Criteria) -> Rejection | None:
-    """As ``rejection``, but one of this account's own snapshots may be of any cluster.
+def pin_rejection(snapshot: Snapshot, criteria: Criteria) -> Rejection | None:
+    """Return the same for a pin, where an own snapshot may be of any cluster.
 
-    An operator chooses it knowingly, and what acceptance takes of itself is no hostile share.
+    An operator chooses it knowingly, and nobody else can make a snapshot in this account.
     """
     if snapshot.own:
-        return rejection(snapshot, wanted._replace(account=snapshot.account, cluster=None))
-    return rejection(snapshot, wanted)
+        return rejection(snapshot, criteria._replace(account=snapshot.account, cluster=None))
+    return rejection(snapshot, criteria)
 
 
-def choose(snapshots: Iterable[Snapshot], wanted: Sequence[Criteria]) -> tuple[Choice, ...]:
-    """The newest eligible snapshot for each of ``wanted``, in one pass over the listing.
+def choose(snapshots: Iterable[Snapshot], criteria: Sequence[Criteria]) -> tuple[Choice, ...]:
+    """Return the newest eligible snapshot for each of the criteria, in one pass over the listing.
 
     The newest creation time wins, and a tie goes to the greater ARN, so that the order of the
-    listing, for which AWS promises nothing, never decides. Nothing of the listing is kept but the
-    winners: it may be tens of thousands long.
+    listing, which AWS does not promise, never decides. The listing may have tens of thousands of
+    entries, so only the winners are kept.
     """
-    tallies = [_Tally(each) for each in wanted]
+    tallies = [_Tally(each) for each in criteria]
     for snapshot in snapshots:
         for tally in tallies:
             tally.add(snapshot)
@@ -148,10 +146,10 @@ def choose(snapshots: Iterable[Snapshot], wanted: Sequence[Criteria]) -> tuple[C
 
 
 class _Tally:
-    """One database's running choice."""
+    """The choice for one database so far."""
 
-    def __init__(self, wanted: Criteria) -> None:
-        self.criteria = wanted
+    def __init__(self, criteria: Criteria) -> None:
+        self.criteria = criteria
         self.newest: Snapshot | None = None
         self.clusters: set[str] = set()
         self.rejected: Counter[str] = Counter()
@@ -171,6 +169,6 @@ def _recency(snapshot: Snapshot) -> tuple[datetime, str]:
     return snapshot.created, snapshot.arn
 
 
-def _version_matches(version: str, wanted: str) -> bool:
+def _version_matches(version: str, expected: str) -> bool:
     # By whole dotted parts: "15" takes 15.4 but not 150.1, "15.4" does not take 15.40.
-    return version == wanted or version.startswith(f"{wanted}.")
+    return version == expected or version.startswith(f"{expected}.")

@@ -98,14 +98,14 @@ def routes(settings: Settings, aws: Aws) -> Blueprint:
     blueprint = Blueprint(__name__)
     views = _Views(settings, aws, blueprint)
     table: dict[tuple[str, str], Callable[[], Json]] = {
-        ("PUT", "/snapshots/current"): views.pin,
-        ("POST", "/snapshots/current/rollback"): views.rollback,
+        ("PUT", "/snapshots/current"): views.action("pin"),
+        ("POST", "/snapshots/current/rollback"): views.action("rollback"),
         ("GET", "/snapshots/current/history"): views.history,
         ("GET", "/snapshots"): views.snapshots,
         ("GET", "/status"): views.status,
-        ("PUT", "/hold"): views.hold,
-        ("DELETE", "/hold"): views.resume,
-        ("POST", "/refresh"): views.refresh,
+        ("PUT", "/hold"): views.action("hold"),
+        ("DELETE", "/hold"): views.action("resume"),
+        ("POST", "/refresh"): views.action("refresh"),
     }
     for (method, path), view in table.items():
         blueprint.route(path, methods=[method], authorizer=IAMAuthorizer())(view)
@@ -120,21 +120,6 @@ class _Views:
         self._aws = aws
         self._blueprint = blueprint
 
-    def pin(self) -> Json:
-        return self._act("pin")
-
-    def rollback(self) -> Json:
-        return self._act("rollback")
-
-    def hold(self) -> Json:
-        return self._act("hold")
-
-    def resume(self) -> Json:
-        return self._act("resume")
-
-    def refresh(self) -> Json:
-        return self._act("refresh")
-
     def history(self) -> Json:
         database = self._named_database()
         return _translate(lambda: status.history(self._settings, self._aws, database))
@@ -147,8 +132,14 @@ class _Views:
         _validate(lambda: validation.check_query(self._query, []))
         return _translate(lambda: status.status(self._settings, self._aws))
 
-    def _act(self, name: str) -> Json:
-        action = ACTIONS[name]
+    def action(self, name: str) -> Callable[[], Json]:
+        def view() -> Json:
+            return self._act(name, ACTIONS[name])
+
+        view.__name__ = name
+        return view
+
+    def _act(self, name: str, action: Action) -> Json:
         known = ["database"] if validation.DATABASE in action.fields else []
         _validate(lambda: validation.check_query(self._query, known))
         body = _validate(lambda: validation.json_body(self._body, action.fields))

@@ -77,7 +77,8 @@ def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
     if number != after + 1:
         ledger = aws.parameters.history(name)
         theirs = next((each for each in reversed(ledger) if each.number < number), None)
-        if theirs and theirs.value != value:
+        token = note.token if note else None
+        if theirs and (theirs.value, theirs.token) != (value, token):
             if ledger[-1].number == number:
                 _put(aws, name, theirs.value, theirs.note)
             raise Refused(

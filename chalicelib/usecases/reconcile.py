@@ -1,13 +1,12 @@
 """Bring `current` in line with what is deployed, and tell people what became of each refresh.
 
 It goes by what is there, not by events: calling it twice, late, or with no event at all ends the
-same, because EventBridge delivers CodePipeline's events on a best-effort basis. What people were told
-is remembered by labels. No pipeline is ever started here.
+same, because EventBridge delivers CodePipeline's events on a best-effort basis. What people were
+notified of is remembered by labels. No pipeline is ever started here.
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event.html
 """
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 from chalicelib import notifications
@@ -26,8 +25,9 @@ from chalicelib.usecases.checks import check_pipeline_name
 from chalicelib.usecases.copies import described
 from chalicelib.usecases.current import Pipeline, put_back
 from chalicelib.usecases.deployments import Deployments
+from chalicelib.usecases.preparation import prepare
 
-# Seen the first time, corrected, told of the correction, told of the end: no verdict needs more.
+# Seen the first time, corrected, notified of the correction, notified of the end: no verdict needs more.
 _MAX_ROUNDS = 6
 
 
@@ -39,7 +39,7 @@ class PipelineEvent(NamedTuple):
 
 
 class _Look(NamedTuple):
-    """One look at a database, and the verdict that people have to be told."""
+    """One look at a database, and the verdict to notify people of."""
 
     database: Database
     ledger: Sequence[Version]
@@ -79,9 +79,9 @@ def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> R
     results: list[DatabaseResult] = []
     for _ in range(_MAX_ROUNDS):
         looks, uncorrected = run_each(ledgers, lambda each: _correct(aws, *each, pipeline, reader))
-        to_tell = [look for look in looks if look]
-        results += _tell(aws, function, pipeline, to_tell)
-        ledgers, unlabelled = run_each(to_tell, lambda each: _remember(aws, each))
+        to_notify = [look for look in looks if look]
+        results += _notify(aws, function, pipeline, to_notify)
+        ledgers, unlabelled = run_each(to_notify, lambda each: _remember(aws, each))
         errors += [error for _, error in (*uncorrected, *unlabelled)]
         if not ledgers:
             break
@@ -97,9 +97,11 @@ def _correct(
     pipeline: Pipeline,
     reader: Deployments,
 ) -> _Look | None:
-    """Remember what is deployed, correct `current`, and return the verdict to tell, if any."""
+    """Remember what is deployed, correct `current`, and return the verdict to notify people of."""
     for _ in range(_MAX_ROUNDS):
         deployment = reader.of(database, ledger)
+        if deployment.is_remembered:
+            deployment = deployment._replace(preparation=prepare(aws, database, deployment))
         found = verdict(deployment, ledger, pipeline.runs, aws.now())
         if deployment.version and not deployment.is_remembered:
             labels = deployment.labels
@@ -142,24 +144,30 @@ def _put_back(
     return put_back(aws, database, ledger, value, note, pipeline)
 
 
-def _tell(
+def _notify(
     aws: Aws, function: str, pipeline: Pipeline, looks: Sequence[_Look]
 ) -> list[DatabaseResult]:
     """Notify people once for all databases of a run with the same verdict."""
+    groups: dict[tuple[Reason | None, Run | None], list[_Look]] = {}
+    for look in filter(_is_news, looks):
+        groups.setdefault((look.found.reason, look.found.run), []).append(look)
     results = []
-    for (_, run), group in groupby(looks, key=lambda each: (each.found.reason, each.found.run)):
+    for (_, run), group in groups.items():
         where = _failed_action(aws, pipeline, run)
-        entries = [_entry(aws, pipeline, look, where) for look in group if _is_news(look)]
-        if entries:
-            notification = notifications.of_run(function, pipeline.name, run, entries)
-            aws.notifier.notify(notification)
+        entries = [_entry(aws, pipeline, look, where) for look in group]
+        notification = notifications.of_run(function, pipeline.name, run, entries)
+        version = group[0].found.version
+        aws.notifier.notify(notification.in_thread(version.token or version.actor))
         results += entries
     return results
 
 
 def _is_news(look: _Look) -> bool:
-    """Return whether people should hear of it: not of what was there before this application."""
-    return bool(look.found.reason or look.found.version.note or good_version(look.ledger))
+    """Return whether people should hear of it: not of data that was there before."""
+    version, before = look.found.version, good_version(look.ledger)
+    if look.found.reason:
+        return True
+    return before.value != version.value if before else version.is_ours
 
 
 def _failed_action(aws: Aws, pipeline: Pipeline, run: Run | None) -> str | None:
@@ -211,6 +219,10 @@ def _message(found: Verdict, pipeline: Pipeline, deployment: Deployment) -> str:
     match found.reason:
         case Reason.DEPLOYED_UNKNOWN:
             return f"it cannot be seen what is deployed: {deployment.unknown}"
+        case Reason.NOT_PREPARED:
+            assert deployment.preparation is not None  # see verdict
+            execution = deployment.preparation.execution_arn or "the after-restore work"
+            return f"the data is NOT prepared: {execution}: {deployment.preparation.status}"
         case Reason.DEPLOYED_DIFFERS:
             return f"{deployment.value} is deployed, which is not what current named"
     if found.run is None:
@@ -228,7 +240,7 @@ def _message(found: Verdict, pipeline: Pipeline, deployment: Deployment) -> str:
 
 
 def _remember(aws: Aws, look: _Look) -> tuple[Database, Sequence[Version]]:
-    """Remember that people were told, and return the ledger as it is then.
+    """Remember that people were notified, and return the ledger as it is then.
 
     It comes after the notification: a kill between the two notifies twice, not never.
     """

@@ -113,7 +113,7 @@ def follow_shares(
     )
     # An AwsError raises the alarm but sends no notification, because this runs all day.
     _notify_refusals(aws, FOLLOW_SHARES, _cause(scheduled), results)
-    # Delete after notifying: if the function is killed in between, people are told twice, not never.
+    # Delete after notifying: if the function is killed in between, people are notified twice, not never.
     _, not_deleted = run_each(to_delete, lambda share: _delete(policy, aws, share))
     errors = [error for _, error in (*failures, *not_deleted)]
     if errors:

@@ -20,6 +20,7 @@ from chalicelib.domain.parameters import (
     snapshot_of,
     value_of,
 )
+from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, choose, rejection
 from chalicelib.ports import Aws
@@ -28,6 +29,7 @@ from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
 from chalicelib.usecases.copies import described, settled_copies
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.deployments import Deployments
+from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.under_way import position_of, will_restore
 from chalicelib.usecases.update_latest import newest
 
@@ -168,6 +170,7 @@ def _database(
         "previous": earlier_snapshot(ledger) if ledger else None,
         "deployed": deployed,
         "deployed_since": _time(made.created) if made else None,
+        "preparation": None,
         "created": None,
         "age_hours": None,
         "version": present.number if present else None,
@@ -176,10 +179,16 @@ def _database(
         "by": present.actor if present else None,
         "why": present.reason if present else None,
         "good": bool(present and present.is_good),
-        "waiting": is_waiting(deployment, ledger) and not _is_being_restored(look, database),
+        "waiting": is_waiting(deployment, ledger),
     }
     found = [*_of_value(look, database), *_of_deployment(deployment)]
     try:
+        facts["preparation"] = preparation = _preparation(aws, database, deployment)
+        if preparation and preparation["state"] == "not-prepared":
+            found.append(
+                f"the data is not prepared: {preparation['execution']} is "
+                f"{preparation['status']}. {Reason.NOT_PREPARED.next_step}"
+            )
         shown = deployed or current
         snapshot = described(aws, database, shown) if shown else None
         if snapshot and snapshot.created:
@@ -203,11 +212,11 @@ def _database(
     return facts
 
 
-def _is_being_restored(look: _Look, database: Database) -> bool:
-    """Return whether the run that was started for the present version is still in progress."""
-    ledger = look.ledgers[database]
-    run = own_run(ledger[-1], ledger, look.runs)
-    return bool(run and run.in_progress)
+def _preparation(aws: Aws, database: Database, deployment: Deployment) -> Json | None:
+    found = preparation_of(aws, database, deployment)
+    if found is None:
+        return None
+    return {"state": found.state, "status": found.status, "execution": found.execution_arn}
 
 
 def _of_value(look: _Look, database: Database) -> Iterator[str]:

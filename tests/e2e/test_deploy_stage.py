@@ -14,13 +14,14 @@ import cfnlint
 import pytest
 from botocore.exceptions import WaiterError
 
+from chalicelib.domain.functions import RESTORE, UPDATE
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
 from localcloud.company import copy_project
 from stage import account, deploy, destroy, package, stacks
-from stage.config import StageError, load
-from stage.policies import API, RESTORE, UPDATE
+from stage.policies import API
+from stage.stages import StageError, load
 
 PROJECT = Path(__file__).resolve().parents[2]
 CURRENT = "/acceptance/rds/current-snapshot"

@@ -31,10 +31,14 @@ def console(
     )
 
 
+def project(company: Company) -> tuple[str, str]:
+    return "--project", str(company.project)
+
+
 @pytest.fixture(scope="module")
 def address(deployed: Company) -> Iterator[str]:
     """Where the console says that it is to be opened, while it runs."""
-    with console(deployed.environment(), "--stage", "local") as process:
+    with console(deployed.environment(), "--stage", "local", *project(deployed)) as process:
         assert process.stdout is not None
         first, told = process.stdout.readline(), process.stdout.readline()
         assert (
@@ -149,7 +153,7 @@ def test_missing_credentials_are_told_without_a_stack_trace(deployed: Company) -
         "AWS_ACCESS_KEY_ID": "AKIAXXXXXXXXXXXXXXXX",
         "AWS_SECRET_ACCESS_KEY": "x",
     }
-    with console(environment, "--stage", "local") as process:
+    with console(environment, "--stage", "local", *project(deployed)) as process:
         output, errors = process.communicate()
     assert (process.returncode, output) == (1, "")
     assert errors.startswith("AWS does not know who you are: ")
@@ -158,7 +162,9 @@ def test_missing_credentials_are_told_without_a_stack_trace(deployed: Company) -
 
 def test_a_port_that_is_taken_is_told(address: str, deployed: Company) -> None:
     port = address.rsplit(":", 1)[1]
-    with console(deployed.environment(), "--stage", "local", "--port", port) as process:
+    with console(
+        deployed.environment(), "--stage", "local", "--port", port, *project(deployed)
+    ) as process:
         output, errors = process.communicate()
     assert (process.returncode, output, errors.strip()) == (
         1,

@@ -20,7 +20,7 @@ def problems(**changes: str | None) -> list[str]:
     """What is wrong with the stage after ``changes``; None takes a variable away."""
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment(stage(**changes))
-    return list(caught.value.problems)
+    return [str(problem) for problem in caught.value.problems]
 
 
 def stage(**changes: str | None) -> dict[str, str]:
@@ -111,7 +111,7 @@ def test_every_variable_is_read() -> None:
 def test_every_problem_of_an_empty_stage_is_reported_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment({})
-    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+    assert [str(problem).split(":")[0] for problem in caught.value.problems] == [
         "SOURCE_ACCOUNT is missing",
         "SSM_MAIN_CICD_NAME is missing",
         "SSM_RDS_LATEST_SNAPSHOT_NAME is missing",
@@ -155,8 +155,8 @@ def test_an_empty_variable_means_the_same_as_none() -> None:
         ("RDS_SOURCE_CLUSTER", "a" * 64, "1 to 63"),
         ("RDS_COPY_KMS_KEY_ID", "acceptance", "customer-managed"),
         ("RDS_COPY_KMS_KEY_ID", "alias/", "customer-managed"),
-        ("RDS_COPY_KMS_KEY_ID", "alias/aws/rds", "the default key aws/rds will not do"),
-        ("RDS_COPY_KMS_KEY_ID", f"{KMS}:alias/aws/rds", "the default key aws/rds will not do"),
+        ("RDS_COPY_KMS_KEY_ID", "alias/aws/rds", "not the default key aws/rds"),
+        ("RDS_COPY_KMS_KEY_ID", f"{KMS}:alias/aws/rds", "not the default key aws/rds"),
         ("RDS_COPY_KMS_KEY_ID", "alias/" + "a" * 251, "customer-managed"),
         ("RDS_COPY_KMS_KEY_ID", "alias/acceptance copies", "customer-managed"),
         ("RDS_COPY_KMS_KEY_ID", KEY_ID.upper(), "customer-managed"),
@@ -212,7 +212,7 @@ def test_one_parameter_in_two_roles_is_refused() -> None:
     assert found == [
         (
             "SSM_RDS_LATEST_SNAPSHOT_NAME, SSM_RDS_CURRENT_SNAPSHOT_NAME name the same parameter "
-            "'/acceptance/rds/latest-snapshot': each wants one of its own"
+            "'/acceptance/rds/latest-snapshot': write a different one for each"
         )
     ]
 
@@ -283,7 +283,7 @@ def test_a_parameter_whose_name_no_tag_can_hold_is_refused() -> None:
     names = {"SSM_RDS_LATEST_SNAPSHOT_NAME": "/" + "a" * 256}
     assert problems(RDS_COPY_KMS_KEY_ID="alias/acceptance", **names) == [
         (
-            "SSM_RDS_LATEST_SNAPSHOT_NAME has 257 characters: copies bear it as a tag, so write a "
+            "SSM_RDS_LATEST_SNAPSHOT_NAME has 257 characters: copies have it as a tag, so write a "
             "name of at most 256"
         )
     ]
@@ -334,14 +334,13 @@ def test_two_databases_that_one_snapshot_would_fit_are_refused(
         Settings.from_environment(
             two((engine, version, cluster), (engine, other_version, other_cluster))
         )
-    assert caught.value.problems == (
+    assert [str(problem) for problem in caught.value.problems] == [
         (
-            "RDS_SOURCE_CLUSTER, DOCS_SOURCE_CLUSTER do not tell two databases of one engine and "
-            f"version (aurora-postgresql {version}, aurora-postgresql {other_version}) apart: the "
-            "newest snapshot of the wrong database must never win, so write a cluster of its own "
-            "for each"
-        ),
-    )
+            "RDS_SOURCE_CLUSTER, DOCS_SOURCE_CLUSTER do not distinguish two databases of one engine "
+            f"and version (aurora-postgresql {version}, aurora-postgresql {other_version}): write a "
+            "different cluster for each, or one could be restored from the other's snapshot"
+        )
+    ]
 
 
 @pytest.mark.parametrize(
@@ -366,9 +365,7 @@ def test_a_wrong_fact_of_a_database_is_told_once() -> None:
     environment = two(("docdb", "5", None), ("docdb", "five", None))
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment(environment)
-    assert [problem.split(" is ")[0] for problem in caught.value.problems] == [
-        "DOCS_ENGINE_VERSION"
-    ]
+    assert [problem.names[0] for problem in caught.value.problems] == ["DOCS_ENGINE_VERSION"]
 
 
 # --- a restore that never comes -------------------------------------------------------------------
@@ -392,3 +389,63 @@ def test_a_rate_cannot_be_held_against_the_window() -> None:
     Settings.from_environment(
         stage(RESTORE_SCHEDULE="rate(7 days)", MAINTENANCE_WINDOW="08:00-17:00 UTC")
     )
+
+
+# --- probable typos -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typo", "known"),
+    [
+        ("RDS_SOURCE_CLUSTRE", "RDS_SOURCE_CLUSTER"),
+        ("RDS_CLUSTER", "RDS_SOURCE_CLUSTER"),
+        ("RDS_COPY_KEY_ID", "RDS_COPY_KMS_KEY_ID"),
+        ("RSD_SOURCE_CLUSTER", "RDS_SOURCE_CLUSTER"),
+        ("SSM_HOLD_NAME", "SSM_REFRESH_HOLD_NAME"),
+        ("MAX_AGE_DAYS", "MAX_SNAPSHOT_AGE_DAYS"),
+        ("UPDATE_CRON", "UPDATE_SCHEDULE"),
+        ("RESTORE_SCEDULE", "RESTORE_SCHEDULE"),
+        ("RESTORESCHEDULE", "RESTORE_SCHEDULE"),
+        ("MAINTENANCE_WINDOWS", "MAINTENANCE_WINDOW"),
+        ("REFRESH_WEEKS", "REFRESH_EVERY_WEEKS"),
+        ("NOTIFICATIONS_TOPIC_ARN", "NOTIFICATION_TOPIC_ARN"),
+        ("NOTIFICATION_TOPIC", "NOTIFICATION_TOPIC_ARN"),
+        ("PIN_API_ENABELD", "PIN_API_ENABLED"),
+        ("DATABASE", "DATABASES"),
+    ],
+)
+def test_a_probable_typo_is_named_with_the_nearest_known_name(typo: str, known: str) -> None:
+    assert problems(**{typo: "x"}) == [
+        f"{typo} is unknown: {known} may be meant; correct or remove it"
+    ]
+
+
+SURROUNDINGS = """
+_HANDLER _X_AMZN_TRACE_ID AWS_ACCESS_KEY_ID AWS_CONTAINER_CREDENTIALS_FULL_URI AWS_DEFAULT_REGION
+AWS_EXECUTION_ENV AWS_LAMBDA_FUNCTION_MEMORY_SIZE AWS_LAMBDA_FUNCTION_NAME AWS_LAMBDA_FUNCTION_VERSION
+AWS_LAMBDA_INITIALIZATION_TYPE AWS_LAMBDA_LOG_GROUP_NAME AWS_LAMBDA_LOG_STREAM_NAME
+AWS_LAMBDA_RUNTIME_API AWS_PROFILE AWS_REGION AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN
+AWS_XRAY_CONTEXT_MISSING LAMBDA_RUNTIME_DIR LAMBDA_TASK_ROOT LANG LC_ALL LD_LIBRARY_PATH PATH
+PYTHONPATH PYTHONUNBUFFERED TZ
+CI CHALICE_TEST GITHUB_ACTIONS GITHUB_REF_NAME GITHUB_REPOSITORY RUNNER_OS RUNNER_TEMP BUILD_NUMBER
+CI_PIPELINE_SOURCE CI_REGISTRY JENKINS_URL CODEBUILD_BUILD_ID SOURCE_DATE_EPOCH SOURCE_VERSION
+RDS_HOSTNAME RDS_PORT RDS_DB_NAME RDS_USERNAME RDS_PASSWORD DATABASE_URL MAX_JOBS MAX_THREADS
+HOME USER SHELL TERM EDITOR PWD OLDPWD SHLVL LOGNAME HOSTNAME DISPLAY MAIL SSH_AUTH_SOCK XDG_RUNTIME_DIR
+VIRTUAL_ENV PIP_NO_INDEX MAKEFLAGS MAKELEVEL MFLAGS MAKE_TERMOUT STAGE EMAIL PARAMETERS PYTHON TESTS
+DOCKER_HOST CONTAINER_ENGINE POWERTOOLS_LOG_LEVEL POWERTOOLS_SERVICE_NAME OPERATOR_ARN
+DATABASE_BACKUP_SNAPSHOT_ID_ARN RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN MAIN_PIPELINE_ARN
+"""
+
+
+def test_nothing_that_lambda_chalice_ci_or_a_shell_sets_is_a_typo() -> None:
+    surroundings = dict.fromkeys(SURROUNDINGS.split(), "x")
+    assert Settings.from_environment(surroundings | STAGE) == Settings.from_environment(STAGE)
+
+
+def test_an_empty_variable_is_no_typo() -> None:
+    assert Settings.from_environment(stage(MAX_AGE_DAYS="")) == Settings.from_environment(STAGE)
+
+
+def test_a_database_that_is_not_listed_may_keep_its_variables() -> None:
+    one = {name: value for name, value in TWO.items() if name != "DATABASES"}
+    assert Settings.from_environment(one) == Settings.from_environment(STAGE)

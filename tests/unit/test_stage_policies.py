@@ -9,8 +9,9 @@ import pytest
 from cfnlint import ManualArgs, lint
 
 from chalicelib.settings.acceptance import Settings
-from stage import config
+from stage import stages
 from stage.policies import file_name, policies
+from stage.stages import AcceptanceStage
 from tests.stage import STAGE, TWO
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -20,10 +21,7 @@ STAGES = json.loads((CHALICE / "config.json").read_text())["stages"]
 PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
 TOPIC = "arn:aws:sns:eu-west-1:222222222222:aurora-refresh"
 
-ACCOUNT = {
-    stage: ":".join(body["environment_variables"]["NOTIFICATION_TOPIC_ARN"].split(":")[3:5])
-    for stage, body in STAGES.items()
-}
+ACCOUNT = "eu-west-1:222222222222"
 
 FUNCTIONS = (
     "db-update-latest-snapshot-id",
@@ -47,15 +45,15 @@ def grants_of(policy: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def grants(function: str, stage: str) -> list[tuple[str, str]]:
-    """What the checked-in policy of a stage's function grants."""
-    file = CHALICE / STAGES[stage]["lambda_functions"][function]["iam_policy_file"]
+def grants(function: str) -> list[tuple[str, str]]:
+    """What the checked-in policy of acceptance's function grants."""
+    file = CHALICE / STAGES["acceptance"]["lambda_functions"][function]["iam_policy_file"]
     return grants_of(json.loads(file.read_text()))
 
 
 def made(pipeline: str = PIPELINE, **variables: str) -> dict[str, dict[str, Any]]:
     """The policies of a stage ``x`` with these variables."""
-    return policies("x", Settings.from_environment(variables), pipeline)
+    return policies(AcceptanceStage("x", variables, Settings.from_environment(variables), pipeline))
 
 
 # --- the files ------------------------------------------------------------------------------------
@@ -64,32 +62,28 @@ def made(pipeline: str = PIPELINE, **variables: str) -> dict[str, dict[str, Any]
 def test_the_checked_in_policies_are_what_the_settings_make_of_them() -> None:
     expected = {}
     for name in STAGES:
-        stage = config.load(PROJECT, name)
-        for function, policy in policies(name, stage.settings, stage.pipeline_arn).items():
-            expected[file_name(name, function)] = config.written(policy)
+        for function, policy in policies(stages.load(PROJECT, name)).items():
+            expected[file_name(name, function)] = stages.to_text(policy)
     assert {file.name: file.read_text() for file in CHALICE.glob("policy-*")} == expected
 
 
-@pytest.mark.parametrize("stage", ["local", "acceptance"])
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_only_the_listing_of_snapshots_is_granted_on_all(function: str, stage: str) -> None:
-    assert {action for action, resource in grants(function, stage) if resource == "*"} == {
+def test_only_the_listing_of_snapshots_is_granted_on_all(function: str) -> None:
+    assert {action for action, resource in grants(function) if resource == "*"} == {
         "rds:DescribeDBClusterSnapshots"
     }
 
 
-@pytest.mark.parametrize("stage", ["local", "acceptance"])
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_no_action_is_granted_by_pattern(function: str, stage: str) -> None:
-    assert not [action for action, _ in grants(function, stage) if "*" in action]
+def test_no_action_is_granted_by_pattern(function: str) -> None:
+    assert not [action for action, _ in grants(function) if "*" in action]
 
 
-@pytest.mark.parametrize("stage", ["local", "acceptance"])
-def test_each_function_may_do_what_it_does(stage: str) -> None:
-    variables = STAGES[stage]["environment_variables"]
+def test_each_function_may_do_what_it_does() -> None:
+    variables = STAGES["acceptance"]["environment_variables"]
 
     def parameter(name: str) -> str:
-        return f"arn:aws:ssm:{ACCOUNT[stage]}:parameter{variables[name]}"
+        return f"arn:aws:ssm:{ACCOUNT}:parameter{variables[name]}"
 
     latest = parameter("SSM_RDS_LATEST_SNAPSHOT_NAME")
     current = parameter("SSM_RDS_CURRENT_SNAPSHOT_NAME")
@@ -97,10 +91,10 @@ def test_each_function_may_do_what_it_does(stage: str) -> None:
     hold = parameter("SSM_REFRESH_HOLD_NAME")
     pipeline = next(
         resource
-        for action, resource in grants("db-restore-from-snapshot", stage)
+        for action, resource in grants("db-restore-from-snapshot")
         if action == "codepipeline:StartPipelineExecution"
     )
-    assert re.fullmatch(rf"arn:aws:codepipeline:{ACCOUNT[stage]}:[A-Za-z0-9.@_-]+", pipeline)
+    assert re.fullmatch(rf"arn:aws:codepipeline:{ACCOUNT}:[A-Za-z0-9.@_-]+", pipeline)
     every = [("rds:DescribeDBClusterSnapshots", "*")]
     reading = [("ssm:GetParameters", name) for name in (name_of_pipeline, latest, current)]
     ledger = [
@@ -146,11 +140,10 @@ def test_each_function_may_do_what_it_does(stage: str) -> None:
         ],
     }
     for function, wanted in expected.items():
-        granted = [grant for grant in grants(function, stage) if not grant[0].startswith("logs:")]
+        granted = [grant for grant in grants(function) if not grant[0].startswith("logs:")]
         assert sorted(granted) == sorted(wanted)
 
 
-@pytest.mark.parametrize("stage", ["local", "acceptance"])
 @pytest.mark.parametrize(
     ("function", "suffix"),
     [
@@ -160,12 +153,12 @@ def test_each_function_may_do_what_it_does(stage: str) -> None:
         ("api_handler", ""),
     ],
 )
-def test_each_function_writes_its_own_logs(stage: str, function: str, suffix: str) -> None:
+def test_each_function_writes_its_own_logs(function: str, suffix: str) -> None:
     """Chalice names the REST API's function after the app and the stage alone."""
-    group = f"log-group:/aws/lambda/aurora-refresh-{stage}{suffix}:*"
-    assert {
-        resource for action, resource in grants(function, stage) if action.startswith("logs:")
-    } == {f"arn:aws:logs:{ACCOUNT[stage]}:{group}"}
+    group = f"log-group:/aws/lambda/aurora-refresh-acceptance{suffix}:*"
+    assert {resource for action, resource in grants(function) if action.startswith("logs:")} == {
+        f"arn:aws:logs:{ACCOUNT}:{group}"
+    }
 
 
 # --- other stages ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The app in production: deployed with its own roles, from the schedule to a share that acceptance can use."""
+"""A production stage: deployed with its own roles, from the schedule to a share that acceptance can use."""
 
 import json
 import re
@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from localcloud.client import LocalCloud
-from localcloud.company import STAGE
-from localcloud.production import Production, copy_source
+from localcloud.company import copy_project
+from localcloud.production import STAGE, Production
 from tests.e2e.conftest import PROJECT
 
 SHARE = "db-share-snapshot"
 FOLLOW_SHARES = "db-follow-shares"
-DEPLOYED = f"aurora-refresh-source-{STAGE}"
+DEPLOYED = f"aurora-refresh-{STAGE}"
 CLUSTERS = ["orders", "billing", "documents"]
 # Lambda itself writes a function's log; RDS makes a grant of a key, with the function's rights.
 USED_BY_AWS = {
@@ -99,10 +99,11 @@ def outcomes(answer: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
 
 @pytest.fixture(scope="module")
 def production(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Production:
-    """Production with the app deployed, for all Saturdays of the module."""
+    """Production with the stage deployed, for all Saturdays of the module."""
     running_cloud.reset()
-    source = copy_source(PROJECT, tmp_path_factory.mktemp("project"))
-    production = Production(running_cloud, source)
+    project = tmp_path_factory.mktemp("project")
+    copy_project(PROJECT, project)
+    production = Production(running_cloud, project)
     production.found(datetime(2026, 1, 3, 4, tzinfo=UTC))
     automated = production.client("rds").describe_db_cluster_snapshots()["DBClusterSnapshots"]
     # It is a test that says when RDS has made something.
@@ -130,72 +131,18 @@ def test_a_deployment_makes_two_functions_with_a_role_and_a_schedule_each(
     }
 
 
-def alarms(deployed: Production) -> dict[str, dict[str, Any]]:
-    """Deploys what the README says to deploy beside the functions; the alarms there are then, by name."""
-    cloudformation, name = deployed.client("cloudformation"), f"{DEPLOYED}-alarms"
-    parameters = {"Stage": STAGE, "TopicArn": deployed.variables["NOTIFICATION_TOPIC_ARN"]}
-    cloudformation.create_stack(
-        StackName=name,
-        TemplateBody=(PROJECT / "source/alarms.yaml").read_text(),
-        Parameters=[
-            {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
-        ],
-    )
-    cloudformation.get_waiter("stack_create_complete").wait(
-        StackName=name, WaiterConfig={"Delay": 0.05, "MaxAttempts": 100}
-    )
-    found = deployed.client("cloudwatch").describe_alarms()["MetricAlarms"]
-    return {each["AlarmName"]: each for each in found}
-
-
-def test_alarms_on_errors_and_on_a_poll_that_is_missing_tell_people(production: Production) -> None:
-    def alarm(function: str, **facts: Any) -> dict[str, Any]:
-        return {
-            "AlarmActions": [production.variables["NOTIFICATION_TOPIC_ARN"]],
-            "Namespace": "AWS/Lambda",
-            "Dimensions": [{"Name": "FunctionName", "Value": f"{DEPLOYED}-{function}"}],
-            "Statistic": "Sum",
-            "Threshold": 1,
-            **facts,
-        }
-
-    errors = {
-        "MetricName": "Errors",
-        "EvaluationPeriods": 1,
-        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
-        "TreatMissingData": "notBreaching",
-    }
-    expected = {
-        f"{DEPLOYED}-errors-{SHARE}": alarm(SHARE, **errors, Period=300),
-        f"{DEPLOYED}-errors-{FOLLOW_SHARES}": alarm(FOLLOW_SHARES, **errors, Period=900),
-        f"{DEPLOYED}-follow-overdue": alarm(
-            FOLLOW_SHARES,
-            MetricName="Invocations",
-            Period=900,
-            EvaluationPeriods=4,
-            DatapointsToAlarm=4,
-            ComparisonOperator="LessThanThreshold",
-            TreatMissingData="breaching",
-        ),
-    }
-    found = alarms(production)
-    assert found.keys() == expected.keys()
-    assert {
-        name: {key: found[name][key] for key in facts} for name, facts in expected.items()
-    } == expected
-
-
 def test_a_wrong_stage_fails_the_deployment_with_every_problem(
     production: Production, tmp_path: Path
 ) -> None:
-    source = copy_source(PROJECT, tmp_path)
-    file = source / ".chalice/config.json"
+    copy_project(PROJECT, tmp_path)
+    wrong_production = Production(production.cloud, tmp_path)
+    file = tmp_path / ".chalice/config.json"
     config = json.loads(file.read_text())
     wrong = {"SHARE_WITH_ACCOUNT": "acceptance", "CLUSTERS": "", "SHARES_TO_KEEP": "none"}
     config["stages"][STAGE]["environment_variables"].update(wrong)
     file.write_text(json.dumps(config))
     with pytest.raises(RuntimeError) as caught:
-        Production(production.cloud, source).chalice("deploy", "--stage", STAGE)
+        wrong_production.chalice("deploy", "--stage", STAGE)
     printed = str(caught.value)
     assert "Traceback" not in printed
     assert [line.split(" is ")[0] for line in printed.splitlines() if line.startswith("  - ")] == [
@@ -223,7 +170,7 @@ def test_a_snapshot_of_each_cluster_is_taken_shared_once_available_and_restored_
     own_key = saturday.production.key
     assert keys == {"orders": None, "billing": own_key, "documents": own_key}
     for name, (share,) in shares.items():
-        # By the key's policy as docs/production.md has it.
+        # Under the key's policy in docs/production.md.
         saturday.cloud.client("rds").restore_db_cluster_from_snapshot(
             DBClusterIdentifier=f"acceptance-{name}",
             SnapshotIdentifier=share["DBClusterSnapshotArn"],
@@ -357,10 +304,10 @@ def test_each_role_allows_nothing_that_is_not_used(production: Production) -> No
 @pytest.mark.parametrize(
     ("sid", "refused"),
     [
-        ("UseKeyByAlias", ("failed", "copy-key-denied")),
+        ("UseKey", ("failed", "copy-key-denied")),
         ("TagSnapshots", None),
         ("CopyAutomatedSnapshots", None),
-        ("WhoseKey", None),
+        ("ReadKeys", None),
     ],
 )
 def test_what_is_used_without_a_call_of_its_own_is_needed_as_well(

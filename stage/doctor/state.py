@@ -1,13 +1,14 @@
-"""What the doctor looks at: AWS's own answers, each got by a call that only reads.
+"""What the doctor looks at: AWS's answers to calls that only read.
 
-What is denied, or fails, leaves an :class:`Unseen` in its answer's place and hides nothing else. Nothing is
-judged here; ``checks.py`` does that.
+A denied or failed call leaves an `Unavailable` in place of its answer and hides nothing else. Other
+modules judge.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import boto3
@@ -18,14 +19,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.aws.clients import BotoAws
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.ledger import Parameter, Run
+from chalicelib.domain.ledger import Run
+from chalicelib.domain.parameters import Parameter, pipeline_name, value_of
 from chalicelib.domain.snapshots import Choice, Snapshot, SnapshotArn, choose
-from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.promote import candidate, pipeline_name
+from chalicelib.usecases.checks import candidate
 from chalicelib.usecases.update_latest import newest
-from stage import restapi
-from stage.config import Stage
-from stage.policies import Policy, actions
+from stage import restapi, stacks
+from stage.policies import Policy, actions, policies
+from stage.stages import AcceptanceStage, ProductionStage, Stage
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -34,213 +35,224 @@ _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=20
 )
 _DENIALS = ("AccessDenied", "AccessDeniedException", "AuthorizationError")
-_WHY = 500  # a refusal names its reason last, after two ARNs
-_NAMES_A_CALL = 10  # of GetParameters
+_LENGTH = 500  # of a reason; a denial names the policy last, after two ARNs
 
 
 @dataclass(frozen=True, slots=True)
-class Unseen:
-    """What AWS did not show, and why; ``action`` is what a policy has to allow for it."""
+class Unavailable:
+    """What AWS did not show, and why; `action` is what a policy must allow."""
 
     action: str
     why: str
     denied: bool = False
 
 
-# What was seen of a thing; None where it is not there.
-Seen: TypeAlias = T | Unseen
+# What was observed; None if it does not exist.
+Observed: TypeAlias = T | Unavailable
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack that the main pipeline deploys: its template, and the values its parameters were given."""
+    """A stack that the main pipeline deploys: its template and its parameters' values."""
 
     name: str
     mode: str
-    template: Seen[Json | None]
+    template: Observed[Json | None]
     given: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What is shared, as one database sees it: of ``total`` by whomever, ``productions`` are production's.
+    """The `total` shares of anybody, production's, and the verdicts of one database on them.
 
-    ``key`` is the newest share's, None where it has none.
+    `key` belongs to the newest share; it is None if that is not encrypted.
     """
 
     total: int
     productions: Sequence[Snapshot]
     choice: Choice
     newest: Snapshot | Refused
-    key_arn: Seen[str | None]
-    key: Seen[Json | None]
+    key_arn: Observed[str | None]
+    key: Observed[Json | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A function's role: its policies, and what IAM's simulator decided for each action and resource."""
+    """A function's role: its policies, and the IAM simulator's decision on each action and resource."""
 
     name: str
-    inline: Seen[list[Policy]]
-    attached: Seen[list[str]]
-    decisions: Seen[Mapping[tuple[str, str], str]]
+    inline: Observed[list[Policy]]
+    attached: Observed[list[str]]
+    decisions: Observed[Mapping[tuple[str, str], str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A deployed function; the rest is of no meaning where there is none."""
+    """A deployed function; the other fields mean nothing without a `configuration`."""
 
     name: str
-    configuration: Seen[Json | None]
-    concurrency: Seen[int | None] = None
-    asynchronous: Seen[Json | None] = None
-    invokers: Seen[str | None] = None
+    configuration: Observed[Json | None]
+    concurrency: Observed[int | None] = None
+    asynchronous: Observed[Json | None] = None
+    invokers: Observed[str | None] = None
     role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An EventBridge rule, and the ARNs of its targets."""
+    """An EventBridge rule and the ARNs of its targets."""
 
     name: str
-    body: Seen[Json | None]
-    targets: Seen[list[str]]
+    body: Observed[Json | None]
+    targets: Observed[list[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """The topic for people, in its subscribers' own words for their ARN."""
+    """The topic for people, and its subscriptions, confirmed or not."""
 
-    body: Seen[Json | None]
-    subscriptions: Seen[list[Json]]
+    body: Observed[Json | None]
+    subscriptions: Observed[list[Json]]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """One look at the account. By database: what *latest* and *current* name, and the shares.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What every stage has in its account.
 
-    ``copy_keys`` are those that copies are made under, None for one that is not there. ``pipelines`` has what the parameter names and what the stage's policies name; ``stacks`` are the main
-    pipeline's, ``own_stacks`` the states of those that ``make deploy`` makes; ``unreserved`` is how many concurrent
-    executions the account has left to reserve.
+    `own_stacks` has the statuses of the stacks that `make deploy` makes. `unreserved` is the number
+    of concurrent executions that are left to reserve; None if all functions are deployed.
     """
 
     now: datetime
-    parameters: Seen[Mapping[str, Json]]
-    candidates: Mapping[str, Seen[Snapshot | Refused | None]]
-    present: Mapping[str, Seen[Snapshot | None]]
-    pipelines: Mapping[str, Seen[Json | None]]
-    stacks: Sequence[Stack]
-    runs: Seen[Sequence[Run]]
-    shares: Mapping[str, Seen[Shares]]
-    copy_keys: Mapping[str, Seen[Json | None]]
     functions: Mapping[str, Function]
     rules: Mapping[str, Rule]
     topic: Topic | None
-    alarms: Seen[Mapping[str, Json]]
-    own_stacks: Mapping[str, Seen[str | None]]
-    rest_apis: Seen[Sequence[str]]
-    unreserved: Seen[int | None]
+    alarms: Observed[Mapping[str, Json]]
+    own_stacks: Mapping[str, Observed[str | None]]
+    unreserved: Observed[int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptanceState(State):
+    """The state of an acceptance stage.
+
+    `candidates` and `present` are what *latest* and *current* of each database name. `pipelines` are
+    the one that the parameter names and the stage's own; `stacks` are the main pipeline's.
+    """
+
+    parameters: Observed[Mapping[str, Json]]
+    candidates: Mapping[str, Observed[Snapshot | Refused | None]]
+    present: Mapping[str, Observed[Snapshot | None]]
+    pipelines: Mapping[str, Observed[Json | None]]
+    stacks: Sequence[Stack]
+    runs: Observed[Sequence[Run]]
+    shares: Mapping[str, Observed[Shares]]
+    copy_keys: Mapping[str, Observed[Json | None]]
+    rest_apis: Observed[Sequence[str]]
 
     @property
     def values(self) -> dict[str, Parameter]:
-        """What the parameters hold, as the use cases read it."""
-        if isinstance(self.parameters, Unseen):
-            return {}
-        return as_values(self.parameters)
+        """The parameters' values, as the use cases read them."""
+        return {} if isinstance(self.parameters, Unavailable) else to_values(self.parameters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductionState(State):
+    """The state of a production stage: the clusters with their keys, and the key of copies."""
+
+    clusters: Mapping[str, Observed[Json | None]]
+    cluster_keys: Mapping[str, Observed[Json | None]]
+    share_key: Observed[Json | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose credentials are in use, and what AWS's clock showed: this machine's may be wrong."""
+    """Whose credentials are in use, and AWS's time, because this machine's clock may be wrong."""
 
-    identity: Seen[Json]
+    identity: Observed[Json]
     now: datetime
 
 
 def caller(session: boto3.Session) -> Caller:
-    """Who asks; STS tells anybody."""
+    """Return who calls AWS, which STS tells everybody."""
     client: Any = session.client("sts", config=_CONFIG)
     identity = _ask("sts:GetCallerIdentity", client.get_caller_identity)
-    if isinstance(identity, Unseen):
+    if isinstance(identity, Unavailable):
         return Caller(identity, datetime.now(UTC))
     date = identity["ResponseMetadata"]["HTTPHeaders"].get("date")
     return Caller(identity, parsedate_to_datetime(date) if date else datetime.now(UTC))
 
 
-def as_values(parameters: Mapping[str, Json]) -> dict[str, Parameter]:
-    """AWS's parameters as the use cases read them."""
+def to_values(parameters: Mapping[str, Json]) -> dict[str, Parameter]:
+    """Return AWS's parameters as the use cases read them."""
     return {
         name: Parameter(parameter["Value"], parameter["Version"])
         for name, parameter in parameters.items()
     }
 
 
-def look(
-    session: boto3.Session,
-    stage: Stage,
-    now: datetime,
-    policies: Mapping[str, Policy],
-    functions: Mapping[str, str],
-    rules: Mapping[str, str],
-    alarms: Sequence[str],
-    own_stacks: Sequence[str],
-) -> Facts:
-    """Look at everything, with a session in the stage's Region.
-
-    The last five say what the stage's functions may do, and what its resources are called.
-    """
-    eyes = _Eyes(session, stage, now)
-    settings = stage.settings
-    parameters = eyes.parameters(settings.promotion_parameters)
-    values = {} if isinstance(parameters, Unseen) else as_values(parameters)
-    named = pipeline_name(settings, values)
-    own = stage.pipeline_arn.rpartition(":")[2]
-    pipelines = {name: eyes.pipeline(name) for name in dict.fromkeys((named, own)) if name}
-    # Where the parameter names none that there is, the other one is what it ought to name.
-    there, body = next(
-        ((name, body) for name, body in pipelines.items() if isinstance(body, dict)), (own, None)
+def read_acceptance(
+    session: boto3.Session, stage: AcceptanceStage, now: datetime
+) -> AcceptanceState:
+    """Read the state of an acceptance stage with a session in its Region."""
+    reader, settings = _Reader(session, now), stage.settings
+    parameters = reader.parameters(settings.promotion_parameters)
+    values = {} if isinstance(parameters, Unavailable) else to_values(parameters)
+    named = pipeline_name(value_of(values, settings.pipeline_parameter))
+    pipelines = {
+        name: reader.pipeline(name) for name in dict.fromkeys((named, stage.pipeline)) if name
+    }
+    # If the parameter names no pipeline that exists, look at the one that it should name.
+    existing, body = next(
+        ((name, body) for name, body in pipelines.items() if isinstance(body, dict)),
+        (stage.pipeline, None),
     )
-    seen = {function: eyes.function(name) for function, name in functions.items()}
-    return Facts(
-        now=now,
+    return AcceptanceState(
+        **reader.deployment(stage),
         parameters=parameters,
         candidates={
-            each.name: eyes.candidate(each, values)
+            each.name: reader.candidate(stage, each, values)
             for each in settings.databases
             if each.latest_parameter in values
         },
         present={
-            each.name: eyes.snapshot(values[each.current_parameter].value)
+            each.name: reader.snapshot(values[each.current_parameter].value)
             for each in settings.databases
             if each.current_parameter in values
         },
         pipelines=pipelines,
-        stacks=[eyes.stack(*each) for each in _stacks_of(body)] if body else [],
-        runs=eyes.runs(there) if body else [],
-        shares=eyes.shares(),
+        stacks=[reader.stack(*each) for each in _stacks_of(body)] if body else [],
+        runs=reader.runs(existing) if body else [],
+        shares=reader.shares(stage),
         copy_keys={
-            each.name: eyes.key(each.copy_policy.key)
+            each.name: reader.key(each.copy_policy.key)
             for each in settings.databases
             if each.copy_policy
         },
-        functions={
-            function: each if each.role is None else eyes.simulated(each, policies[function])
-            for function, each in seen.items()
-        },
-        rules={function: eyes.rule(name) for function, name in rules.items()},
-        topic=eyes.topic(settings.topic_arn) if settings.topic_arn else None,
-        alarms=eyes.alarms(alarms),
-        own_stacks={name: eyes.state(name) for name in own_stacks},
-        rest_apis=eyes.rest_apis(stage.name),
-        # What is deployed has its reservation already.
-        unreserved=None
-        if all(isinstance(each.configuration, dict) for each in seen.values())
-        else eyes.unreserved(),
+        rest_apis=reader.rest_apis(stage.name),
     )
 
 
-class _World(BotoAws):
-    """The use cases' own AWS, whose clock is AWS's. Nothing but its readers is called here."""
+def read_production(
+    session: boto3.Session, stage: ProductionStage, now: datetime
+) -> ProductionState:
+    """Read the state of a production stage with a session in its Region."""
+    reader, settings = _Reader(session, now), stage.settings
+    clusters = {name: reader.cluster(name) for name in settings.clusters}
+    return ProductionState(
+        **reader.deployment(stage),
+        clusters=clusters,
+        cluster_keys={
+            name: reader.key(cluster["KmsKeyId"])
+            for name, cluster in clusters.items()
+            if isinstance(cluster, dict) and cluster.get("StorageEncrypted")
+        },
+        share_key=reader.key(settings.key) if settings.key else None,
+    )
+
+
+class _ReadOnlyAws(BotoAws):
+    """The use cases' own AWS, but with AWS's time. Only its readers are called here."""
 
     def __init__(self, session: boto3.Session, now: datetime) -> None:
         super().__init__(session.client, None)
@@ -250,13 +262,13 @@ class _World(BotoAws):
         return self._now
 
 
-class _Eyes:
+class _Reader:
     """The calls, one method for each thing to look at."""
 
-    def __init__(self, session: boto3.Session, stage: Stage, now: datetime) -> None:
+    def __init__(self, session: boto3.Session, now: datetime) -> None:
         self._session = session
-        self._settings: Settings = stage.settings
-        self._world = _World(session, now)
+        self._aws = _ReadOnlyAws(session, now)
+        self._now = now
         self._clients: dict[str, Any] = {}
 
     def _client(self, service: str) -> Any:
@@ -264,73 +276,92 @@ class _Eyes:
             self._clients[service] = self._session.client(service, config=_CONFIG)  # type: ignore[call-overload]
         return self._clients[service]
 
-    def parameters(self, names: Sequence[str]) -> Seen[Mapping[str, Json]]:
-        def ask() -> Mapping[str, Json]:
-            found: dict[str, Json] = {}
-            for first in range(0, len(names), _NAMES_A_CALL):
-                some = list(names[first : first + _NAMES_A_CALL])
-                answer = self._client("ssm").get_parameters(Names=some)
-                found |= {each["Name"]: each for each in answer["Parameters"]}
-            return found
+    def deployment(self, stage: Stage) -> dict[str, Any]:
+        """Return the fields of `State`."""
+        wanted = policies(stage)
+        functions = {
+            function: self.function(name) for function, name in stacks.function_names(stage).items()
+        }
+        deployed = [isinstance(each.configuration, dict) for each in functions.values()]
+        topic = stage.settings.topic_arn
+        return {
+            "now": self._now,
+            "functions": {
+                function: each if each.role is None else self.simulated(each, wanted[function])
+                for function, each in functions.items()
+            },
+            "rules": {
+                function: self.rule(name) for function, name in stacks.rule_names(stage).items()
+            },
+            "topic": self.topic(topic) if topic else None,
+            "alarms": self.alarms(stacks.alarm_names(stage)),
+            "own_stacks": {name: self.stack_status(name) for name in stacks.own_stacks(stage)},
+            # Deployed functions have their reservations.
+            "unreserved": None if all(deployed) else self.unreserved(),
+        }
 
-        return _ask("ssm:GetParameters", ask)
+    def parameters(self, names: Sequence[str]) -> Observed[Mapping[str, Json]]:
+        def read() -> dict[str, Json]:
+            return {name: {**each} for name, each in self._aws.parameters.read(names).items()}
+
+        return _ask("ssm:GetParameters", read)
 
     def candidate(
-        self, database: Database, values: Mapping[str, Parameter]
-    ) -> Seen[Snapshot | Refused | None]:
-        """What the schedule would promote now; None where *latest* names nothing."""
+        self, stage: AcceptanceStage, database: Database, values: Mapping[str, Parameter]
+    ) -> Observed[Snapshot | Refused | None]:
+        """Return what the schedule would promote now; None if *latest* names nothing."""
         if SnapshotArn.parse(values[database.latest_parameter].value) is None:
             return None
-        try:
-            return candidate(self._settings, self._world, database, values)
-        except Refused as refused:
-            return refused
-        except AwsError as error:
-            return _unseen_snapshots(error)
 
-    def snapshot(self, arn: str) -> Seen[Snapshot | None]:
-        try:
-            return self._world.snapshots.find(arn)
-        except AwsError as error:
-            return _unseen_snapshots(error)
+        def choose_now() -> Snapshot | Refused:
+            try:
+                return candidate(stage.settings, self._aws, database, values)
+            except Refused as refused:
+                return refused
 
-    def pipeline(self, name: str) -> Seen[Json | None]:
+        return _ask(_LIST_SNAPSHOTS, choose_now)
+
+    def snapshot(self, arn: str) -> Observed[Snapshot | None]:
+        return _ask(_LIST_SNAPSHOTS, partial(self._aws.snapshots.find, arn))
+
+    def pipeline(self, name: str) -> Observed[Json | None]:
         return _ask_for(
             "codepipeline:GetPipeline",
             lambda: self._client("codepipeline").get_pipeline(name=name)["pipeline"],
             "PipelineNotFoundException",
         )
 
-    def runs(self, name: str) -> Seen[Sequence[Run]]:
-        try:
-            return self._world.pipelines.runs(name)
-        except Refused:
-            return []
-        except AwsError as error:
-            return Unseen("codepipeline:ListPipelineExecutions", str(error), _denied(error.code))
+    def runs(self, name: str) -> Observed[Sequence[Run]]:
+        def read() -> Sequence[Run]:
+            try:
+                return self._aws.pipelines.runs(name)
+            except Refused:
+                return []  # the pipeline does not exist
+
+        return _ask("codepipeline:ListPipelineExecutions", read)
 
     def stack(self, name: str, mode: str) -> Stack:
         client = self._client("cloudformation")
         template = _ask_for(
             "cloudformation:GetTemplate",
             lambda: parsed(client.get_template(StackName=name)["TemplateBody"]),
-            "ValidationError",  # what CloudFormation calls a stack that is not there
+            "ValidationError",  # of a stack that does not exist
         )
         described = _ask_for(
             "cloudformation:DescribeStacks",
             lambda: client.describe_stacks(StackName=name)["Stacks"][0],
             "ValidationError",
         )
-        if isinstance(described, Unseen):
+        if isinstance(described, Unavailable):
             return Stack(name, mode, described, {})
         parameters = (described or {}).get("Parameters", [])
         given = {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
         return Stack(name, mode, template, given)
 
-    def rest_apis(self, stage: str) -> Seen[Sequence[str]]:
-        return _ask("apigateway:GET", lambda: restapi.leading_to(self._client("apigateway"), stage))
+    def rest_apis(self, stage: str) -> Observed[Sequence[str]]:
+        return _ask("apigateway:GET", lambda: restapi.invoking(self._client("apigateway"), stage))
 
-    def state(self, stack: str) -> Seen[str | None]:
+    def stack_status(self, stack: str) -> Observed[str | None]:
         client = self._client("cloudformation")
         return _ask_for(
             "cloudformation:DescribeStacks",
@@ -338,24 +369,24 @@ class _Eyes:
             "ValidationError",
         )
 
-    def shares(self) -> dict[str, Seen[Shares]]:
-        databases = self._settings.databases
+    def shares(self, stage: AcceptanceStage) -> dict[str, Observed[Shares]]:
+        databases = stage.settings.databases
         production = databases[0].criteria.account
         productions: list[Snapshot] = []
         total = 0
 
         def counted() -> Iterator[Snapshot]:
             nonlocal total
-            for snapshot in self._world.snapshots.shared():
+            for snapshot in self._aws.snapshots.shared():
                 total += 1
-                if snapshot.account == production:  # of strangers' there may be thousands
+                if snapshot.account == production:  # strangers may share thousands
                     productions.append(snapshot)
                 yield snapshot
 
-        try:
-            choices = choose(counted(), [each.criteria for each in databases])
-        except AwsError as error:
-            return dict.fromkeys((each.name for each in databases), _unseen_snapshots(error))
+        criteria = [each.criteria for each in databases]
+        choices = _ask(_LIST_SNAPSHOTS, lambda: choose(counted(), criteria))
+        if isinstance(choices, Unavailable):
+            return dict.fromkeys((each.name for each in databases), choices)
         return {
             database.name: self._shares(database, choice, total, productions)
             for database, choice in zip(databases, choices, strict=True)
@@ -368,7 +399,7 @@ class _Eyes:
             found = newest(database, choice)
         except Refused as refused:
             return Shares(total, productions, choice, refused, None, None)
-        arn = _ask("rds:DescribeDBClusterSnapshots", lambda: self._key_of(found.arn))
+        arn = _ask(_LIST_SNAPSHOTS, lambda: self._key_of(found.arn))
         key = self.key(arn) if isinstance(arn, str) else None
         return Shares(total, productions, choice, found, arn, key)
 
@@ -378,11 +409,20 @@ class _Eyes:
         )["DBClusterSnapshots"]
         return next((each.get("KmsKeyId") for each in described), None)
 
-    def key(self, arn: str) -> Seen[Json | None]:
+    def key(self, arn: str) -> Observed[Json | None]:
         return _ask_for(
             "kms:DescribeKey",
             lambda: self._client("kms").describe_key(KeyId=arn)["KeyMetadata"],
             "NotFoundException",
+        )
+
+    def cluster(self, name: str) -> Observed[Json | None]:
+        return _ask_for(
+            "rds:DescribeDBClusters",
+            lambda: self._client("rds").describe_db_clusters(DBClusterIdentifier=name)[
+                "DBClusters"
+            ][0],
+            "DBClusterNotFoundFault",
         )
 
     def function(self, name: str) -> Function:
@@ -440,9 +480,9 @@ class _Eyes:
         )
 
     def simulated(self, function: Function, policy: Policy) -> Function:
-        """The function with what IAM decides for its role on all that ``policy`` grants.
+        """Return the function with IAM's decisions on everything that `policy` grants.
 
-        With permissions boundaries and the organization's policies, which only IAM knows.
+        IAM also considers permissions boundaries and the organization's policies.
         """
         assert isinstance(function.configuration, dict)
         assert function.role is not None
@@ -462,16 +502,8 @@ class _Eyes:
                     decisions.update(_decisions(page["EvaluationResults"]))
             return decisions
 
-        role = function.role
         decisions = _ask("iam:SimulatePrincipalPolicy", ask)
-        return Function(
-            function.name,
-            function.configuration,
-            function.concurrency,
-            function.asynchronous,
-            function.invokers,
-            Role(role.name, role.inline, role.attached, decisions),
-        )
+        return replace(function, role=replace(function.role, decisions=decisions))
 
     def rule(self, name: str) -> Rule:
         client, absent = self._client("events"), "ResourceNotFoundException"
@@ -501,7 +533,7 @@ class _Eyes:
 
         return Topic(body, _ask("sns:ListSubscriptionsByTopic", subscriptions))
 
-    def alarms(self, names: Sequence[str]) -> Seen[Mapping[str, Json]]:
+    def alarms(self, names: Sequence[str]) -> Observed[Mapping[str, Json]]:
         def ask() -> Mapping[str, Json]:
             answer = self._client("cloudwatch").describe_alarms(
                 AlarmNames=list(names), AlarmTypes=["MetricAlarm"], MaxRecords=100
@@ -510,7 +542,7 @@ class _Eyes:
 
         return _ask("cloudwatch:DescribeAlarms", ask)
 
-    def unreserved(self) -> Seen[int | None]:
+    def unreserved(self) -> Observed[int | None]:
         return _ask(
             "lambda:GetAccountSettings",
             lambda: self._client("lambda").get_account_settings()["AccountLimit"][
@@ -519,61 +551,56 @@ class _Eyes:
         )
 
 
-def _ask(action: str, ask: Callable[[], T]) -> Seen[T]:
-    """The answer, or why there is none."""
+_LIST_SNAPSHOTS = "rds:DescribeDBClusterSnapshots"
+
+
+def _ask(action: str, ask: Callable[[], T]) -> Observed[T]:
+    """Return the answer, or why there is none."""
     try:
         return ask()
     except ClientError as error:
-        told = error.response["Error"]
-        return Unseen(action, _short(told["Code"], told["Message"]), _denied(told["Code"]))
+        details = error.response["Error"]
+        return _unavailable(action, details["Code"], details["Message"])
+    except AwsError as error:
+        return _unavailable(action, error.code, error.message)
     except (BotoCoreError, yaml.YAMLError) as error:
-        return Unseen(action, _short(type(error).__name__, str(error)))
+        return _unavailable(action, type(error).__name__, str(error))
 
 
-def _short(code: str, message: str) -> str:
-    """Why, on one line: a proxy between us and AWS answers with whole pages."""
-    return f"{code}: {' '.join(message.split())}"[:_WHY]
+def _ask_for(action: str, ask: Callable[[], T], *absent: str) -> Observed[T | None]:
+    """Return the answer, None for one of the error codes `absent`, or why there is none."""
+
+    def ask_for() -> T | None:
+        try:
+            return ask()
+        except ClientError as error:
+            if error.response["Error"]["Code"] in absent:
+                return None
+            raise
+
+    return _ask(action, ask_for)
 
 
-def _ask_for(action: str, ask: Callable[[], T], *absent: str) -> Seen[T | None]:
-    """As ``_ask``; None where the error says that there is no such thing."""
-    try:
-        return _ask(action, lambda: _unless(ask, absent))
-    except LookupError:
-        return None
-
-
-def _unless(ask: Callable[[], T], absent: Collection[str]) -> T:
-    try:
-        return ask()
-    except ClientError as error:
-        if error.response["Error"]["Code"] in absent:
-            raise LookupError from error
-        raise
-
-
-def _denied(code: str) -> bool:
-    return code in _DENIALS
-
-
-def _unseen_snapshots(error: AwsError) -> Unseen:
-    return Unseen(f"rds:{error.operation}", f"{error.code}: {error.message}", _denied(error.code))
+def _unavailable(action: str, code: str, message: str) -> Unavailable:
+    # On one line, because a proxy in between may answer with a whole page.
+    why = f"{code}: {' '.join(message.split())}"[:_LENGTH]
+    return Unavailable(action, why, code in _DENIALS)
 
 
 def _stacks_of(pipeline: Json) -> Iterator[tuple[str, str]]:
-    """The stacks that a pipeline's CloudFormation actions deploy, each with its action's mode."""
-    told: dict[str, str] = {}
+    """Yield the stacks that a pipeline's CloudFormation actions deploy, with the action's mode."""
+    modes: dict[str, str] = {}
     for stage in pipeline["stages"]:
         for action in stage["actions"]:
             given, kind = action.get("configuration", {}), action["actionTypeId"]
             deploys = (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
             if deploys and "StackName" in given:
-                told.setdefault(given["StackName"], given.get("ActionMode", ""))
-    return iter(told.items())
+                modes.setdefault(given["StackName"], given.get("ActionMode", ""))
+    return iter(modes.items())
 
 
 def _decisions(results: Sequence[Json]) -> Iterator[tuple[tuple[str, str], str]]:
-    """IAM tells of several resources either in results of their own, or within an action's."""
+    """Yield the decisions. IAM lists resources in results of their own or within an action's."""
     for result in results:
         action = result["EvalActionName"]
         if "EvalResourceName" in result:
@@ -583,7 +610,7 @@ def _decisions(results: Sequence[Json]) -> Iterator[tuple[tuple[str, str], str]]
 
 
 def _context(statement: Mapping[str, Any]) -> list[Json]:
-    """The circumstances that a statement's conditions ask for, as the simulator is told of them."""
+    """Return the values of the statement's conditions, for the simulator."""
     return [
         {
             "ContextKeyName": key,
@@ -596,12 +623,12 @@ def _context(statement: Mapping[str, Any]) -> list[Json]:
 
 
 def listed(value: Any) -> list[Any]:
-    """A policy's one or many, as many."""
+    """Return a policy's value or list as a list."""
     return value if isinstance(value, list) else [value]
 
 
 class _Template(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML with CloudFormation's short forms, such as ``!Ref``, as their long ones."""
+    """YAML that reads CloudFormation's short forms, such as `!Ref`, as the long ones."""
 
 
 def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Json:
@@ -618,8 +645,8 @@ _Template.add_multi_constructor("!", _long_form)
 
 
 def parsed(body: str | Json) -> Json:
-    """A template, which boto3 has parsed already where it is JSON."""
+    """Parse a template, unless boto3 has, which it does with JSON; raise YAMLError."""
     document = yaml.load(body, _Template) if isinstance(body, str) else body  # noqa: S506 (a SafeLoader)
     if not isinstance(document, dict):
-        raise yaml.YAMLError("the template is no mapping")
+        raise yaml.YAMLError("the template is not a mapping")
     return document

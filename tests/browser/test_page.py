@@ -1,0 +1,124 @@
+"""What people see of the console, and what those see who hear it, by Chromium's own tree."""
+
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import SIZES, Show
+from tests.console_states import OMAR, RUN, attention, denied, fresh, healthy
+
+PAGES = {
+    "healthy": (healthy, "/"),
+    "attention": (attention, "/"),
+    "fresh": (fresh, "/"),
+    "denied": (denied, "/"),
+    "database": (attention, "/databases/orders"),
+    "form": (attention, "/rollback?database=orders"),
+}
+HELD = {
+    "hold": {"until": "2026-12-03", "reason": "load test", "by": OMAR},
+    "next_restore": None,
+    "under_way": None,
+}
+
+
+def violations(page: Page) -> list[tuple[str, str]]:
+    """What axe finds wrong."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response
+    assert len(found["passes"]) >= 15
+    return [(rule["id"], node["html"]) for rule in found["violations"] for node in rule["nodes"]]
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("size", SIZES)
+def test_axe_finds_nothing_wrong_and_nothing_scrolls_sideways(
+    show: Show, name: str, size: str
+) -> None:
+    client, path = PAGES[name]
+    with show(client(), size, reduced_motion="reduce") as page:
+        page.goto(path)
+        assert violations(page) == []
+        page.emulate_media(color_scheme="dark")
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size][0]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_first_screen_answers_what_people_ask(show: Show, size: str) -> None:
+    with show(attention(), size) as page:
+        for text in ("needs attention", "Next refresh", "restores", "becomes", "restoring"):
+            expect(page.get_by_text(text).first).to_be_in_viewport(ratio=1)
+        for age in ("14 days", "17 days", "3 days"):
+            expect(page.locator(".age", has_text=age).last.locator("b")).to_be_in_viewport(ratio=1)
+
+
+def test_times_are_the_readers_own_with_utc_on_hover(show: Show) -> None:
+    with show(healthy()) as page:
+        time = page.locator("time").first
+        assert time.inner_text() == "Sun 29 Nov, 05:00"
+        assert time.get_attribute("title") == "Sun 29 Nov 2026, 04:00 UTC"
+        assert page.locator("#zone").inner_text() == "Europe/Amsterdam"
+
+
+def test_a_destructive_action_asks_in_a_dialog_which_the_keyboard_can_leave(show: Show) -> None:
+    client = healthy()
+    with show(client) as page:
+        page.get_by_role("link", name="Refresh now…").press("Enter")
+        dialog = page.get_by_role("dialog", name="Refresh now")
+        expect(dialog).to_contain_text("This deletes data")
+        assert violations(page) == []
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+        page.get_by_role("link", name="Roll back billing").click()
+        dialog = page.get_by_role("dialog", name="Roll back: billing")
+        dialog.get_by_role("link", name="Cancel").click()
+        expect(dialog).to_be_hidden()
+    assert client.calls == []
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_snapshot_is_pinned_and_the_page_says_so(show: Show, script: bool) -> None:
+    client = healthy()
+    client.answer = {"current": "orders-2026-11-25", "execution_id": RUN}
+    with show(client, java_script_enabled=script) as page:
+        page.get_by_role("link", name="Pin orders").click()
+        assert page.get_by_label("Filter").is_visible() == script
+        if script:
+            page.get_by_label("Filter").fill("11-25 postgres")
+            assert page.locator("#rows").get_by_role("row").count() == 1
+        page.get_by_role("link", name="Pin orders-2026-11-25").click()
+        page.get_by_label("Reason").fill("compare")
+        page.get_by_role("button", name="Replace the cluster now").click()
+        expect(page.get_by_role("status")).to_contain_text(f"now, in run {RUN}")
+    (call,) = client.calls
+    assert call[1]["deploy"] is True
+
+
+def test_a_hold_is_set_in_the_dialog(show: Show) -> None:
+    client = healthy()
+    client.answer = HELD
+    with show(client) as page:
+        page.get_by_role("link", name="Hold…").click()
+        page.get_by_label("Restore again from").fill("2026-12-03")
+        page.get_by_role("button", name="Hold").click()
+        expect(page.get_by_role("status")).to_contain_text("on hold until 2026-12-03")
+    assert client.calls == [("hold", {"until": "2026-12-03", "reason": ""})]
+
+
+def test_the_page_reloads_itself_while_a_run_is_under_way(show: Show) -> None:
+    client = attention()
+    with show(client) as page:
+        page.clock.install()
+        page.reload()
+        client.status_answer = healthy().status_answer
+        page.clock.run_for(10_000)
+        expect(page.get_by_role("heading", name="All is well")).to_be_visible()
+
+
+def test_the_pictures_in_the_documentation_are_there() -> None:
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    assert {each.name for each in docs.glob("console-*.png")} == {
+        f"console-{name}.png" for name in ("healthy", "attention", "denied", "phone")
+    }
