@@ -36,6 +36,7 @@ def database(name: str, days: int, **facts: Any) -> Json:
         "previous": nightly(name, days + 14),
         "deployed": nightly(name, days),
         "deployed_since": at(days=days - 0.6),
+        "preparation": None,
         "created": at(days=days, hours=-8),
         "age_hours": days * 24.0 - 8,
         "version": 5,

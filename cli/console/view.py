@@ -15,6 +15,7 @@ _RESTORED = ("refreshed", "restored", "failed-after-restore")
 _ARN = re.compile(r"arn:[\w-]+:rds:[\w-]*:\d*:cluster-snapshot:")
 _SENTENCES = {
     "restoring": "A database is being restored",
+    "preparing": "Restored data is being prepared",
     "waiting": "A restore waits for the pipeline's next run",
     "empty": "Nothing has been restored yet",
 }
@@ -46,7 +47,7 @@ class Row(NamedTuple):
 
 def row(status: Json, facts: Json, history: Sequence[Json], taken: Mapping[str, Any]) -> Row:
     """Return a database's row; `taken` maps a snapshot's ARN to the time of its data."""
-    now, limit = time(status["schedule"]["now"]), status["schedule"].get("max_age_days")
+    now, limit = time(status["schedule"]["now"]), status["schedule"]["max_age_days"]
     deployed, current, age = facts["deployed"], facts["current"], facts["age_hours"]
     is_stale = bool(limit and deployed and age is not None and age > limit * 24)
     under_way = status["pipeline"]["under_way"]
@@ -54,6 +55,8 @@ def row(status: Json, facts: Json, history: Sequence[Json], taken: Mapping[str, 
         verdict = "restoring"
     elif not deployed:
         verdict = "unknown" if current else "empty"
+    elif (facts["preparation"] or {"state": "prepared"})["state"] != "prepared":
+        verdict = facts["preparation"]["state"].replace("-", " ")
     else:
         verdict = "waiting" if facts["waiting"] else "stale" if is_stale else "good"
     return Row(facts, verdict, is_stale, chart(_periods(facts, history, taken), now, limit))
@@ -61,7 +64,7 @@ def row(status: Json, facts: Json, history: Sequence[Json], taken: Mapping[str, 
 
 def headline(status: Json, verdicts: Sequence[str]) -> tuple[str, str]:
     """Return the state of the stage in one sentence, and its tone."""
-    bad = sum(verdict in ("stale", "unknown") for verdict in verdicts)
+    bad = sum(verdict in ("stale", "unknown", "not prepared") for verdict in verdicts)
     if bad:
         which = f"{bad} of {len(verdicts)} databases" if len(verdicts) > 1 else "The database"
         return f"{which} {'needs' if bad == 1 else 'need'} attention", "bad"
