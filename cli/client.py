@@ -26,8 +26,8 @@ _NEXT_STEPS = {
     "Unreachable": "Check your network, VPN and proxy, then try again.",
     "NoRegion": "Set AWS_DEFAULT_REGION to the stage's Region.",
     "None": "Sign in, for example with aws sso login, or set AWS_PROFILE.",
-    "403": "Check that your profile is one of the stage's account, and ask the account's owner for "
-    "execute-api:Invoke. docs/operations.md has a policy.",
+    "403": "Check that your profile is one of the stage's account, and ask its owner for the right "
+    "that is missing. docs/operations.md has a policy. Given --url, no API is looked up.",
     "429": "Wait a moment, then try again.",
     "500": "Check the status, then try again.",
     "504": "Wait a minute, check the status, then try again.",
@@ -122,7 +122,8 @@ class ApiClient:
             return answer
         code = answer.get("Code") or response.headers.get("x-amzn-ErrorType") or "Error"
         message = answer.get("Message") or answer.get("message") or "no reason was given"
-        raise ApiError(response.status_code, str(code), str(message))
+        status = 502 if response.status_code == 200 else response.status_code
+        raise ApiError(status, str(code), str(message))
 
 
 def find_api_url(session: boto3.Session, stage: str) -> str:

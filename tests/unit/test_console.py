@@ -104,7 +104,7 @@ def test_a_fresh_stage_says_that_nothing_has_been_restored() -> None:
 @pytest.mark.parametrize(
     ("error", "status", "title", "step"),
     [
-        (denied().error, 403, "Access denied", "execute-api:Invoke"),
+        (denied().error, 403, "Access denied", "the right that is missing"),
         (ApiError(None, "Unreachable", "no route"), 502, "The API cannot be reached", "VPN"),
         (ApiError(None, "NoCredentials", "none"), 502, "You are not signed in", "aws sso login"),
         (ApiError(404, "StageNotFound", "none"), 404, "There is no such stage", "stage&#39;s name"),
