@@ -99,7 +99,9 @@ class Action(NamedTuple):
 
     def covers(self, instant: datetime) -> bool:
         """Return whether it was being executed at that time, give or take a clock's difference."""
-        return self.started - CLOCK_TOLERANCE <= instant <= self.updated + CLOCK_TOLERANCE
+        # CodePipeline learns some moments after CloudFormation that an action is done.
+        is_over = self.status != "InProgress" and instant > self.updated + CLOCK_TOLERANCE
+        return self.started - CLOCK_TOLERANCE <= instant and not is_over
 
 
 class Position(NamedTuple):
@@ -173,7 +175,8 @@ def restored_from(
 ) -> Deployment:
     """Return what a cluster was restored from that is seen the first time.
 
-    `resolved` is the value of `current` in the stack's last update.
+    `resolved` is the value of `current` in the stack's last update, if that was not rolled back:
+    had any update since resolved another value, it would have replaced the cluster.
     """
     if not makers:
         # Made by hand, or longer ago than CodePipeline's and Parameter Store's records go back.
@@ -182,7 +185,7 @@ def restored_from(
         return Deployment(version.value, version, None, cluster)
     candidates = {version for maker in makers for version in versions_read_by(maker, ledger, runs)}
     values = {version.value for version in candidates}
-    if len(values) > 1 and resolved in values and not _has_later_run(makers[0], runs):
+    if resolved in values:
         values = {resolved}
     if len(values) != 1:
         return Deployment(cluster=cluster, unknown=_uncertain(makers[-1]))
@@ -219,12 +222,6 @@ def versions_read_by(
     return [each for i, each in enumerate(ledger) if i >= first and each.modified <= end]
 
 
-def _has_later_run(maker: Action, runs: Iterable[Run]) -> bool:
-    return any(
-        run.execution_id != maker.execution_id and run.updated > maker.started for run in runs
-    )
-
-
 def last_deployed(
     ledger: Sequence[Version], actions: Sequence[Action], runs: Sequence[Run]
 ) -> Deployment:
@@ -237,7 +234,10 @@ def last_deployed(
         return Deployment(unknown="a deploy action is in progress", is_deploying=True)
     maker = next((action for action in deploys if action.status == "Succeeded"), None)
     if maker is None:
-        return Deployment(ledger[0].value, ledger[0], is_remembered=True)
+        seen = next((version for version in reversed(ledger) if version.run_id), None)
+        return (
+            Deployment(seen.value, seen, seen.run_id, is_remembered=True) if seen else Deployment()
+        )
     candidates = versions_read_by(maker, ledger, runs)
     if len({version.value for version in candidates}) != 1:
         return Deployment(unknown=f"{_uncertain(maker)}; P_STACK_NAME would tell")
