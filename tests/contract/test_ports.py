@@ -823,6 +823,7 @@ def test_a_change_set_reads_when_its_own_run_prepares_it(codepipeline: Stubber) 
     minutes = [(each.reads_since or NOW) - NOW for each in found]
     assert minutes == [timedelta(minutes=minute) for minute in (50, 10, 30, 10)]
     assert [each.stack for each in found] == [STACK, STACK, "other", STACK]
+    assert [each.category for each in found] == ["Deploy", "Deploy", "", ""]  # of no deploy yet
 
 
 # --- stacks and clusters, as only a real adapter sees them ---
