@@ -262,9 +262,7 @@ def put_back(
         if Deployments(aws, pipeline.name, pipeline.runs).of(database, ledger).is_deploying:
             put(aws, name, present.value, present.note, number)
             return False
-    except Refused as overruled:
-        if overruled.reason is not Reason.OVERRULED:
-            raise
+    except Refused:  # overruled, or the pipeline was deleted meanwhile
         return False
     return True
 

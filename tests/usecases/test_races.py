@@ -263,6 +263,33 @@ def test_a_parameter_whose_older_versions_are_gone_is_not_deleted() -> None:
     assert aws.values()[CURRENT] == arn("new")
 
 
+def test_a_parameter_that_was_created_for_a_run_that_was_not_started_is_removed_again() -> None:
+    aws = evening()
+    for act in (refreshing, promoting):
+        aws.parameters.kept.pop(CURRENT, None)
+        refuse(aws, "start")
+        with pytest.raises(AwsError):
+            act(aws)
+        calm(aws)
+        assert CURRENT not in aws.values()
+
+
+def test_of_two_people_who_move_current_at_once_the_last_wins() -> None:
+    aws = evening()
+    put = aws.parameters.put
+
+    def between_two(name: str, value: str, note: Note | None) -> int:
+        aws.parameters.put_by_hand(name, arn("first"))
+        number = put(name, value, note)
+        aws.parameters.put_by_hand(name, arn("last"))
+        return number
+
+    aws.parameters.put = between_two  # type: ignore[method-assign]
+    with pytest.raises(Refused, match=f"unknown moved {CURRENT} to {arn('first')}"):
+        refreshing(aws)
+    assert aws.values()[CURRENT] == arn("last")
+
+
 def test_a_second_failure_is_told_as_its_own() -> None:
     aws = evening()
     promoting(aws)

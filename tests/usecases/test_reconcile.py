@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.domain.deployment import Action, Stack
 from chalicelib.domain.errors import AwsError
-from chalicelib.domain.ledger import Note
+from chalicelib.domain.ledger import GOOD, Note
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import put
 from chalicelib.usecases.pin import PinRequest, pin
@@ -549,6 +549,28 @@ def test_current_is_set_to_what_is_deployed_if_nobody_waits_for_what_it_holds(
     )
 
 
+@pytest.mark.parametrize(
+    ("resolved", "value"), [("new", "new"), ("never held", "old"), (None, "old")]
+)
+def test_a_cluster_that_no_deploy_action_made_is_told_by_the_stack_or_by_what_current_held(
+    settings: Settings, aws: InMemoryAws, resolved: str | None, value: str
+) -> None:
+    aws.parameters.kept[CURRENT][-1:] = [
+        present(aws)._replace(number=1, value=arn("new")),
+        present(aws)._replace(number=2, labels=frozenset()),
+    ]
+    aws.time += timedelta(hours=8)
+    restored = aws.clusters.restore(arn(value))
+    aws.stacks.all[STACK] = Stack(
+        "UPDATE_COMPLETE", {"Cluster": restored}, {CURRENT: arn(resolved)} if resolved else {}
+    )
+    assert status(settings, aws)["databases"][0]["deployed"] == arn(value)
+    polls(settings, aws)
+    assert aws.values()[CURRENT] == arn("old")
+    (labelled,) = [each for each in aws.parameters.kept[CURRENT] if "run-unknown" in each.labels]
+    assert labelled.value == arn(value)
+
+
 # --- what cannot be seen --------------------------------------------------------------------------
 
 
@@ -854,6 +876,15 @@ def test_without_a_stack_the_newest_successful_deploy_action_decides(
     )
 
 
+def test_without_a_stack_what_was_seen_last_is_deployed_once_no_action_is_listed_any_more(
+    plain: Settings, unseen: InMemoryAws
+) -> None:
+    unseen.pipelines.executed = []
+    ends(unseen, "Failed")
+    polls(plain, unseen)
+    assert (ledger(unseen), subjects(unseen)) == (REVERTED, [RUN_FAILED])
+
+
 def test_without_a_stack_a_deploy_action_in_progress_is_waited_for(
     plain: Settings, unseen: InMemoryAws
 ) -> None:
@@ -890,6 +921,25 @@ def test_labels_never_block_the_hundred_versions_that_parameter_store_keeps(
     assert good(promoted) == arn("new")
     assert len(promoted.parameters.kept[CURRENT]) == 100
     assert subjects(promoted) == [REFRESHED]
+
+
+@pytest.mark.parametrize("hidden", [GOOD, "run-run-2"])
+def test_a_label_that_is_not_listed_at_once_has_nothing_told_twice_in_one_poll(
+    settings: Settings, promoted: InMemoryAws, hidden: str
+) -> None:
+    ends(promoted)
+    label = promoted.parameters.label
+
+    def lag(name: str, version: int, labels: set[str]) -> None:
+        if hidden not in labels:
+            label(name, version, labels)
+
+    promoted.parameters.label = lag  # type: ignore[method-assign, assignment]
+    reconcile(settings, promoted)
+    assert subjects(promoted) == ([REFRESHED] if hidden == GOOD else [])
+    promoted.parameters.label = label  # type: ignore[method-assign]
+    polls(settings, promoted)
+    assert (good(promoted), subjects(promoted)[-1]) == (arn("new"), REFRESHED)
 
 
 def test_an_idle_reconcile_makes_six_requests_and_a_promotion_nine(

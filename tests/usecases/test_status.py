@@ -394,6 +394,17 @@ def test_a_snapshot_that_cannot_be_looked_up_is_a_problem_and_one_that_is_gone_h
     assert problems(plain) == ["rds: find of it failed: AccessDeniedException: no."]
 
 
+def test_without_a_stack_and_the_pipelines_name_it_cannot_be_seen_what_is_deployed(
+    aws: InMemoryAws,
+) -> None:
+    del aws.parameters.kept[PIPELINE_NAME]
+    unnamed, unseen = problems(Api(Settings.from_environment(STAGE), aws))
+    assert unnamed.startswith(f"no parameter {PIPELINE_NAME}. ")
+    assert unseen == (
+        "rds: it cannot be seen what is deployed: the main pipeline's name is unknown."
+    )
+
+
 def test_a_refresh_that_was_due_and_did_not_happen_is_a_problem(ask: Api, aws: InMemoryAws) -> None:
     aws.time = SUNDAY + timedelta(hours=2)
     assert problems(ask) == [
