@@ -173,13 +173,19 @@ def test_the_poll_finishes_copies_as_well(load: Load, aws: InMemoryAws, output: 
     assert measured["SnapshotAgeHours"] == [6.0]
 
 
-def test_production_takes_a_snapshot_and_shares_it(load: Load, output: Output) -> None:
-    aws = InMemoryAws(datetime(2026, 1, 4, 4, tzinfo=UTC), PRODUCTION)
+def test_production_takes_a_snapshot_that_bears_the_stage_and_shares_it(
+    load: Load, output: Output
+) -> None:
+    aws = InMemoryAws(datetime(2026, 1, 3, 22, tzinfo=UTC), PRODUCTION)
     aws.clusters.all["orders"] = Cluster("orders", None)
-    app = load(aws, **PRODUCTION_STAGE)
-    assert invoke(app, "db-share-snapshot", "2026-01-03T22:00:00Z")["outcome"] == "asked"
+    function = {"AWS_LAMBDA_FUNCTION_NAME": "aurora-refresh-daily-db-share-snapshot"}
+    app = load(aws, **PRODUCTION_STAGE, **function)
+    asked = invoke(app, "db-share-snapshot", "2026-01-03T22:00:00Z")
     aws.snapshots.settle()
-    assert invoke(app, "db-follow-shares", "2026-01-03T22:15:00Z")["outcome"] == "shared"
+    shared = invoke(app, "db-follow-shares", "2026-01-03T22:15:00Z")
+    assert shared["clusters"][0]["shared"] == [asked["clusters"][0]["snapshot"]]
+    (own,) = aws.snapshots.own()
+    assert own.tags["aurora-refresh:made-for"] == f"{ACCEPTANCE}/daily"
     assert [line["use_case"] for line in output()] == ["share", "share"]
 
 
