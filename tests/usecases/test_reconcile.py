@@ -694,6 +694,21 @@ def test_a_deploy_that_begins_between_the_look_and_the_put_has_the_value_put_aga
     assert [each.partition(" in ")[0] for each in subjects(promoted)] == ["refreshed"]
 
 
+@pytest.mark.parametrize(("later", "sent"), [(False, [FAILED_AFTER]), (True, [UNKNOWN])])
+def test_of_two_values_the_stack_decides_unless_a_later_run_may_have_changed_what_it_says(
+    settings: Settings, promoted: InMemoryAws, later: bool, sent: list[str]
+) -> None:
+    ends(promoted, "Failed", deploys=True)
+    ambiguous(promoted)
+    resolved = {CURRENT: arn("new")}
+    promoted.stacks.all[STACK] = promoted.stacks.all[STACK]._replace(resolved=resolved)
+    if later:
+        push(promoted)
+        ends(promoted, "Failed")
+    reconcile(settings, promoted)
+    assert subjects(promoted)[:1] == sent
+
+
 @pytest.mark.parametrize("operation", ["get", "history", "runs", "find", "deployed", "put"])
 def test_what_aws_denies_is_raised_and_the_next_poll_completes_it(
     settings: Settings, promoted: InMemoryAws, operation: str
