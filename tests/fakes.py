@@ -345,16 +345,16 @@ class InMemoryPipelines:
 
     @_call
     def runs(self, name: str) -> list[Run]:
-        return self._runs(name)[::-1]
+        return self.listed(name)[::-1]
 
     @_call
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
-        wanted = {execution_id} if execution_id else {run.execution_id for run in self._runs(name)}
+        wanted = {execution_id} if execution_id else {run.execution_id for run in self.listed(name)}
         return [each for each in reversed(self.executed) if each.execution_id in wanted]
 
     @_call
     def positions(self, name: str) -> Mapping[str, Position]:
-        self._runs(name)
+        self.listed(name)
         return dict(self.waiting)
 
     @_call
@@ -367,7 +367,7 @@ class InMemoryPipelines:
         self, name: str, trigger: str = "StartPipelineExecution", *, is_rollback: bool = False
     ) -> str:
         """Start a run, as the application, a person or a push does, and return its id."""
-        runs = self._runs(name)
+        runs = self.listed(name)
         now = self.aws.time
         runs.append(Run(f"run-{len(runs) + 1}", "InProgress", now, now, trigger, is_rollback))
         return runs[-1].execution_id
@@ -377,7 +377,7 @@ class InMemoryPipelines:
 
         Each stack restores what `current` holds.
         """
-        execution_id, now = run or self._runs(name)[-1].execution_id, self.aws.time
+        execution_id, now = run or self.listed(name)[-1].execution_id, self.aws.time
         for stack in list(self.aws.stacks.all) or [None]:
             self.executed.append(
                 Action(execution_id, "Deploy", "Deploy", status, now, now, "Deploy", stack)
@@ -397,7 +397,7 @@ class InMemoryPipelines:
 
         Unless said otherwise it has just deployed if it succeeded.
         """
-        runs = self._runs(name)
+        runs = self.listed(name)
         run = run or runs[-1].execution_id
         if deploys if deploys is not None else status == "Succeeded":
             self.deploy(name, run=run)
@@ -409,10 +409,11 @@ class InMemoryPipelines:
             each._replace(status=status, updated=self.aws.time)
             if each.execution_id == run
             else each
-            for each in self._runs(name)
+            for each in self.listed(name)
         ]
 
-    def _runs(self, name: str) -> list[Run]:
+    def listed(self, name: str) -> list[Run]:
+        """Return the runs as CodePipeline lists them, oldest first."""
         if name not in self.pipelines:
             raise Refused(Reason.PIPELINE_MISSING, f"there is no pipeline named {name}")
         return self.pipelines[name]

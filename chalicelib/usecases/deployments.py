@@ -10,7 +10,7 @@ from chalicelib.domain.deployment import (
     Stack,
     StackReference,
     last_deployed,
-    maker_of,
+    makers_of,
     remembered,
     restored_from,
 )
@@ -66,7 +66,9 @@ class Deployments:
         cluster = self._aws.clusters.deployed(identifier) if identifier else None
         if cluster is None:
             return _nothing(f"cluster in stack {reference}", ledger)
-        resolved = stack.resolved.get(database.current_parameter)
+        # What is resolved after a roll-back is not documented.
+        is_sure = "ROLLBACK" not in stack.status
+        resolved = stack.resolved.get(database.current_parameter) if is_sure else None
         return remembered(ledger, cluster) or self._first_seen(
             reference.stack, cluster, resolved, ledger
         )
@@ -74,7 +76,7 @@ class Deployments:
     def _first_seen(
         self, stack: str, cluster: Cluster, resolved: str | None, ledger: Sequence[Version]
     ) -> Deployment:
-        """Find the deploy action that made the cluster, among the runs of that time."""
+        """Find the deploy actions that may have made the cluster, among the runs of that time."""
         actions = [
             action
             for run in self._runs
@@ -83,8 +85,8 @@ class Deployments:
             and (run.in_progress or cluster.created <= run.updated + CLOCK_TOLERANCE)
             for action in self._actions(self._pipeline, run.execution_id)
         ]
-        maker = maker_of(cluster, actions, stack)
-        return restored_from(ledger, cluster, resolved, maker, self._runs)
+        makers = makers_of(cluster, actions, stack)
+        return restored_from(ledger, cluster, resolved, makers, self._runs)
 
 
 def _nothing(missing: str, ledger: Sequence[Version]) -> Deployment:
