@@ -100,6 +100,7 @@ def test_the_whole_status_before_a_refresh(ask: Api) -> None:
             "window": "00:00-07:00 UTC",
             "next_update": "2026-01-18T02:00:00+00:00",
             "next_restore": "2026-01-18T04:00:00+00:00",
+            "max_age_days": 14,
         },
         "pipeline": {
             "name": PIPELINE,
