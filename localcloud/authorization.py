@@ -167,6 +167,9 @@ def needs(call: Call) -> list[Need]:
     ):
         # "Granting permission to tag resources during creation", Aurora User Guide.
         needed.append(("rds:AddTagsToResource", found[-1] if found else "*"))
+    if call.service == "rds-data" and "secretArn" in call.parameters:
+        # "Controlling access to the RDS Data API", Aurora User Guide: the caller reads the secret.
+        needed.append(("secretsmanager:GetSecretValue", call.parameters["secretArn"]))
     return needed
 
 
@@ -366,6 +369,25 @@ def _logs(call: Call) -> Iterator[str]:
         yield _arn(call, f"log-group:{given['logGroupName']}:{stream}")
 
 
+def _rds_data(call: Call) -> Iterator[str]:
+    if "resourceArn" in call.parameters:
+        yield call.parameters["resourceArn"]
+
+
+def _secretsmanager(call: Call) -> Iterator[str]:
+    name = call.parameters.get("SecretId")
+    if name:
+        yield name if name.startswith("arn:") else _arn(call, f"secret:{name}")
+
+
+def _states(call: Call) -> Iterator[str]:
+    given = call.parameters
+    for member in ("executionArn", "stateMachineArn"):
+        if member in given:
+            yield given[member]
+            return
+
+
 def _sts(call: Call) -> Iterator[str]:
     if "RoleArn" in call.parameters:
         yield call.parameters["RoleArn"]
@@ -378,7 +400,10 @@ _RESOURCES: dict[str, Callable[[Call], Iterator[str]]] = {
     "lambda": _lambda,
     "logs": _logs,
     "rds": _rds,
+    "rds-data": _rds_data,
+    "secretsmanager": _secretsmanager,
     "sns": _sns,
     "ssm": _ssm,
+    "states": _states,
     "sts": _sts,
 }

@@ -159,13 +159,30 @@ class LocalCloud:
     def seed_snapshots(self, snapshots: Sequence[Mapping[str, Any]]) -> Any:
         """Create cluster snapshots; ``created`` may be a datetime.
 
-        Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``.
+        Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``. One with
+        ``rows`` holds what the account's cluster of that name holds now, any other holds nothing.
         """
         return self._control("POST", "snapshots", [_plain(snapshot) for snapshot in snapshots])
 
     def patch_snapshot(self, arn: str, **changes: Any) -> Any:
         """Change a snapshot's status, create time, or the accounts that it or its key is shared with."""
         return self._control("PATCH", "snapshots", {"arn": arn, **_plain(changes)})
+
+    def sql(self, cluster: str, statements: str, account: str = ACCEPTANCE) -> list[Json]:
+        """Run SQL in an Aurora PostgreSQL cluster as its master user; returns the last one's rows."""
+        body = {"cluster": cluster, "sql": statements, "account": account}
+        rows: list[Json] = self._control("POST", "rows", body)
+        return rows
+
+    def database_address(self, cluster: str, account: str = ACCEPTANCE) -> Json:
+        """Return host, port, dbname and user with which psql reaches a cluster; no password is asked."""
+        query = {"cluster": cluster, "account": account}
+        address: Json = self._control("GET", "rows", query=query)
+        return address
+
+    def set_statement_seconds(self, seconds: float) -> None:
+        """Set how long a statement of the RDS Data API may take, on AWS 45 seconds."""
+        self._control("PUT", "rows", {"statement_seconds": seconds})
 
     def create_pipeline(
         self, name: str, run_seconds: float, databases: Sequence[Mapping[str, str]], **more: Any

@@ -29,6 +29,7 @@ from localcloud import (
     keys,
     pipeline,
     quotas,
+    rows,
     rules,
     shares,
     simulations,
@@ -39,7 +40,7 @@ from localcloud import (
 Handler = Callable[[Any], Any]
 BRIDGES = (
     *(clock, functions, rules, imports, shares, keys, pipeline, stacks),
-    *(quotas, simulations, subscriptions, calls),
+    *(quotas, simulations, subscriptions, rows, calls),
 )
 
 _ALLOW_ALL = json.dumps(
@@ -134,3 +135,4 @@ def serve(port: int, announce: Callable[[str], None]) -> None:
     finally:
         server.server_close()
         functions.close()
+        rows.close()
