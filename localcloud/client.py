@@ -218,6 +218,20 @@ class LocalCloud:
         """
         return self._control("PATCH", "pipelines", {"name": name, **changes})
 
+    def wait_for_execution(self, arn: str, timeout: float = 60) -> Json:
+        """Wait until a state machine's execution has ended, and describe it."""
+        stepfunctions = self.client("stepfunctions", arn.split(":")[4])
+
+        def ended() -> Json | None:
+            described: Json = stepfunctions.describe_execution(executionArn=arn)
+            return None if described["status"] == "RUNNING" else described
+
+        return _wait(ended, timeout, f"execution {arn} to end")
+
+    def set_execution_event_faults(self, faults: Sequence[Mapping[str, Any]]) -> None:
+        """Lose, or send twice, the next events of executions: ``{"kind": "lost", "times": 1, "states": […]}``."""
+        self._control("PUT", "executions", {"event_faults": list(faults)})
+
     def wait_until_held(self, pipeline: str, at: str, timeout: float = 30) -> str:
         """Wait until a run is held there, and return its id."""
 

@@ -17,7 +17,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -89,7 +88,7 @@ class Server:
         self, database: str = "postgres", user: str = ADMINISTRATOR, seconds: float = 0
     ) -> Any:
         """Connect, for statements that may each take that long (0: any time)."""
-        import pg8000.native  # type: ignore[import-untyped]  # noqa: PLC0415 (may not be installed)
+        import pg8000.native  # noqa: PLC0415 (may not be installed)
 
         return pg8000.native.Connection(
             user,
@@ -120,10 +119,6 @@ class Server:
             dump = self._client("pg_dump", template)
             self._client("psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", name, stdin=dump)
         return name
-
-    def drop(self, name: str) -> None:
-        """Drop a database, and who is connected to it."""
-        self.run(f"DROP DATABASE {name} WITH (FORCE)")
 
     def stop(self) -> None:
         """Stop, and remove the data."""
@@ -166,11 +161,13 @@ class Server:
         deadline = monotonic() + _START_SECONDS
         while True:
             try:
-                return self.connect().close()  # type: ignore[no-any-return]
+                self.connect().close()
             except Exception:
                 if monotonic() > deadline:
                     raise
                 sleep(0.02)
+            else:
+                return
 
     def _find_programs(self) -> Path:
         """Return the folder of the programs, copied if the account cannot reach them where they are."""
@@ -223,31 +220,36 @@ class Databases:
                 self._server = Server()
             return self._server
 
-    def open(self, arn: str, owner: str) -> str:
+    def open(self, cluster: Any) -> str:
         """Return the database of a cluster, created empty if there is none."""
         with self._lock:
-            if arn not in self._names:
-                self._names[arn] = self.server.create(owner)
-            return self._names[arn]
+            if cluster.arn not in self._names:
+                self._names[cluster.arn] = self.server.create(cluster.master_username)
+            return self._names[cluster.arn]
 
-    def copy(self, source: str, target: str, owner: str) -> None:
-        """Give the target what the source holds now, if it holds anything."""
+    def connect(self, cluster: Any, seconds: float = 0) -> Any:
+        """Connect to a cluster's database as its master user."""
+        return self.server.connect(self.open(cluster), cluster.master_username, seconds)
+
+    def copy(self, source: Any, target: Any) -> None:
+        """Give the cluster or snapshot what the other one holds now, if it holds anything."""
         with self._lock:
-            if source in self._names:
-                self._names[target] = self.server.create(owner, self._names[source])
+            if source.arn in self._names:
+                name = self.server.create(target.master_username, self._names[source.arn])
+                self._names[target.arn] = name
 
-    def share(self, source: str, target: str) -> None:
+    def share(self, source: Any, target: Any) -> None:
         """Let two snapshots, which never change, have one database."""
         with self._lock:
-            if source in self._names:
-                self._names[target] = self._names[source]
+            if source.arn in self._names:
+                self._names[target.arn] = self._names[source.arn]
 
     def drop(self, arn: str) -> None:
         """Drop what nobody else has."""
         with self._lock:
             name = self._names.pop(arn, None)
             if name and name not in self._names.values():
-                self.server.drop(name)
+                self.server.run(f"DROP DATABASE {name} WITH (FORCE)")
 
     def clear(self) -> None:
         """Drop everything."""
@@ -261,12 +263,6 @@ class Databases:
             if self._server is not None:
                 self._server.stop()
                 self._server = None
-
-    @contextlib.contextmanager
-    def connected(self, arn: str, owner: str) -> Iterator[Any]:
-        """Connect to a cluster's database as its owner."""
-        with contextlib.closing(self.server.connect(self.open(arn, owner), owner)) as connection:
-            yield connection
 
 
 def _free_port() -> int:

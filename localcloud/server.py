@@ -23,6 +23,7 @@ from localcloud import (
     accounts,
     calls,
     clock,
+    executions,
     functions,
     gateway,
     imports,
@@ -39,7 +40,7 @@ from localcloud import (
 
 Handler = Callable[[Any], Any]
 BRIDGES = (
-    *(clock, functions, rules, imports, shares, keys, pipeline, stacks),
+    *(clock, functions, rules, imports, shares, keys, pipeline, stacks, executions),
     *(quotas, simulations, subscriptions, rows, calls),
 )
 

@@ -255,7 +255,7 @@ class SharingRDSBackend(RDSBackend):
             copied_at=monotonic() + self.copy_seconds,
         )
         self.cluster_snapshots[target] = copy
-        rows.databases.share(source.arn, copy.arn)
+        rows.databases.share(source, copy)
         return copy
 
     def create_db_cluster_snapshot(
@@ -294,7 +294,7 @@ class SharingRDSBackend(RDSBackend):
             copied_at=monotonic() + self.copy_seconds,
         )
         self.cluster_snapshots[name] = snapshot
-        rows.databases.copy(cluster.arn, snapshot.arn, cluster.master_username)
+        rows.databases.copy(cluster, snapshot)
         return snapshot
 
     def delete_db_cluster_snapshot(self, db_snapshot_identifier: str) -> DBClusterSnapshot:
@@ -372,7 +372,7 @@ class SharingRDSBackend(RDSBackend):
         )
         # Where moto, which types it as a string, names a key for what is not encrypted at all.
         vars(restored)["kms_key_id"] = (key or source.kms_key_id) if encrypted else None
-        rows.databases.copy(source.arn, restored.arn, restored.master_username)
+        rows.databases.copy(source, restored)
         return restored
 
     def create_db_cluster(self, kwargs: dict[str, Any]) -> DBCluster:
@@ -420,8 +420,7 @@ class SharingRDSBackend(RDSBackend):
         seeded.attributes["restore"] = list(snapshot.get("shared_with", []))
         self.cluster_snapshots[identifier] = seeded
         if snapshot.get("rows"):
-            own = rows.cluster_of(snapshot)
-            rows.databases.copy(own.arn, seeded.arn, own.master_username)
+            rows.databases.copy(rows.cluster_of(snapshot), seeded)
         return seeded.arn
 
     def _listing(

@@ -85,6 +85,7 @@ class Call:
                 f"<RequestId>{uuid4()}</RequestId></ErrorResponse>"
             )
         body = text.encode()
+        headers["x-amzn-RequestId"] = str(uuid4())
         return Answer(status, headers | {"Content-Length": str(len(body))}, body)
 
 

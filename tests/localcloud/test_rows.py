@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -19,7 +20,9 @@ from localcloud.client import LocalCloud
 
 # A client takes longer to make than most tests take to run.
 client = cache(LocalCloud.client)
-ORDERS = "CREATE TABLE orders (id int PRIMARY KEY, email text); INSERT INTO orders VALUES (1, 'a@b.nl')"
+ORDERS = (
+    "CREATE TABLE orders (id int PRIMARY KEY, email text); INSERT INTO orders VALUES (1, 'a@b.nl')"
+)
 
 
 def create(cloud: LocalCloud, name: str, account: str = ACCEPTANCE, **more: Any) -> dict[str, Any]:
@@ -155,9 +158,7 @@ def test_the_data_api_answers_in_fields_and_takes_parameters(api: Callable[..., 
         {"name": "text", "value": {"stringValue": "'; DROP"}},
     ]
 
-    answer = api(
-        "execute_statement", sql=sql, parameters=parameters, includeResultMetadata=True
-    )
+    answer = api("execute_statement", sql=sql, parameters=parameters, includeResultMetadata=True)
 
     assert answer["records"] == [
         [
@@ -225,7 +226,7 @@ def test_the_data_api_must_be_enabled(cloud: LocalCloud) -> None:
 
 
 def test_the_data_api_needs_rights_on_cluster_and_secret(cloud: LocalCloud) -> None:
-    """"Controlling access to the RDS Data API", Aurora User Guide."""
+    """ "Controlling access to the RDS Data API", Aurora User Guide."""
     arguments = create(cloud, "orders")
     visitor = cloud.client("rds-data", user="visitor")
     allowed = {"Effect": "Allow", "Action": "rds-data:*", "Resource": arguments["resourceArn"]}
@@ -262,8 +263,8 @@ def test_the_database_ends_with_the_cloud_however_that_ends(tmp_path: Path) -> N
     with LocalCloud.start(log=tmp_path / "log") as cloud:
         create(cloud, "orders")
         port = cloud.database_address("orders")["port"]
-        assert cloud._process is not None
-        os.kill(cloud._process.pid, signal.SIGKILL)
+        assert cloud._process is not None  # noqa: SLF001
+        os.kill(cloud._process.pid, signal.SIGKILL)  # noqa: SLF001
         deadline = monotonic() + 10
         while _listens(port):
             assert monotonic() < deadline
@@ -271,7 +272,5 @@ def test_the_database_ends_with_the_cloud_however_that_ends(tmp_path: Path) -> N
 
 
 def _listens(port: int) -> bool:
-    import socket
-
     with socket.socket() as probe:
         return probe.connect_ex((postgres.HOST, port)) == 0

@@ -1,0 +1,147 @@
+"""Step Functions: moto's interpreter runs state machines, with the rules of executions that it leaves out.
+
+From the Step Functions API reference (botocore's ``stepfunctions`` model: StartExecution, StopExecution,
+RedriveExecution) and the Developer Guide (*Redriving executions*, *Step Functions Execution Status Change*):
+
+- a name is given to an execution that gets none, and checked;
+- a stopped execution has ended at once, with the error and the cause that were given;
+- a redrive continues a failed, stopped or timed-out execution at the state that did not succeed, with that
+  state's input, under the same ARN;
+- every change of status is an event, delivered on a best-effort basis;
+- a task's calls are the role's: its policies weigh them.
+
+A redriven Map or Parallel state begins anew, where AWS goes on with the branches that failed, and the history
+begins anew, too. Input and output of an event are never left out for their size.
+"""
+
+import functools
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import moto.stepfunctions.urls
+from botocore.config import Config
+from moto.core.config import default_user_config
+from moto.core.responses import ActionResult
+from moto.stepfunctions.responses import StepFunctionResponse
+
+from localcloud.functions import endpoint, session_of
+
+Json = dict[str, Any]
+
+_STOP_SECONDS = 10.0
+_KINDS = ("lost", "twice")
+# Where Step Functions' name of a service is not botocore's.
+_SERVICES = {"rdsdata": "rds-data"}
+# How the names of errors begin, where moto has the service's name as it is in the resource.
+_ERROR_NAMES = {"rds": "Rds", "rdsdata": "RdsData", "s3": "S3", "ssm": "Ssm"}
+# Every execution that was started, and the faults that await their events: kind, times, states.
+started: list[Any] = []
+event_faults: list[Json] = []
+
+
+@functools.cache
+def _load() -> None:
+    """Put executions and their clients in the place of moto's; to import its interpreter takes a second."""
+    from moto.stepfunctions.parser.asl.utils import boto_client  # noqa: PLC0415
+
+    # Before other modules of the interpreter are imported, which take it over.
+    boto_client.boto_client_for = _client_of_role  # type: ignore[assignment]
+    from moto.stepfunctions.parser import models  # noqa: PLC0415
+    from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (  # noqa: PLC0415
+        state_task_service_aws_sdk as sdk,
+    )
+
+    from localcloud import interpreter  # noqa: PLC0415
+
+    models.Execution = interpreter.Execution  # type: ignore[attr-defined]
+    sdk._SERVICE_ERROR_NAMES.update(_ERROR_NAMES)  # noqa: SLF001
+
+
+class ExecutionResponse(StepFunctionResponse):
+    """moto's Step Functions API, whose executions run."""
+
+    @property
+    def stepfunction_backend(self) -> Any:
+        """Return moto's backend that interprets."""
+        _load()
+        return super().stepfunction_backend
+
+    def start_execution(self) -> ActionResult:
+        """StartExecution."""
+        name = self._get_param("name") or str(uuid4())
+        self.stepfunction_backend._validate_name(name)  # noqa: SLF001
+        execution: Any = self.stepfunction_backend.start_execution(
+            self._get_param("stateMachineArn"), name, self._get_param("input", if_none="{}")
+        )
+        return ActionResult(execution.to_start_output())
+
+    def describe_execution(self) -> ActionResult:
+        """DescribeExecution."""
+        return ActionResult(self._execution().describe())
+
+    def stop_execution(self) -> ActionResult:
+        """StopExecution."""
+        execution, now = self._execution(), datetime.now(UTC)
+        execution.stop(now, self._get_param("error"), self._get_param("cause"))
+        return ActionResult({"stopDate": execution.stop_date})
+
+    def redrive_execution(self) -> ActionResult:
+        """RedriveExecution."""
+        return ActionResult({"redriveDate": self._execution().redrive()})
+
+    def _execution(self) -> Any:
+        return self.stepfunction_backend.describe_execution(self._get_param("executionArn"))
+
+
+def _client_of_role(region: str, service: str, state_credentials: Any) -> Any:
+    """Make the client with which a task calls AWS, as the state machine's role."""
+    account = state_credentials.role_arn.split(":")[4]
+    session = session_of(account, region, state_credentials.role_arn, "states")
+    return boto3.client(  # type: ignore[call-overload]
+        _SERVICES.get(service, service),
+        region_name=region,
+        endpoint_url=endpoint(),
+        aws_access_key_id=session.access_key_id,
+        aws_secret_access_key=session.secret_access_key,
+        aws_session_token=session.session_token,
+        config=Config(parameter_validation=False, proxies={}, retries={"total_max_attempts": 1}),
+    )
+
+
+def install() -> None:
+    """Let state machines be executed."""
+    default_user_config["stepfunctions"] = {"execute_state_machine": True}
+    moto.stepfunctions.urls.url_paths["{0}/$"] = ExecutionResponse.dispatch
+
+
+def reset() -> None:
+    """Let no execution go on that belongs to what is forgotten now."""
+    event_faults[:] = [{"kind": "lost", "times": len(started)}]
+    for execution in started:
+        execution.stop(datetime.now(UTC), None, None)
+        execution.exec_worker.thread.join(_STOP_SECONDS)
+    started.clear()
+    event_faults.clear()
+
+
+def next_fault(status: str) -> str | None:
+    """Use up one fault that applies to an event of this status; returns its kind."""
+    for fault in event_faults:
+        if fault["times"] > 0 and status in fault.get("states", [status]):
+            fault["times"] -= 1
+            return str(fault["kind"])
+    return None
+
+
+def _set_faults(body: Json) -> Json:
+    """PUT: what happens to the next events."""
+    faults = [{"times": 1, **fault} for fault in body["event_faults"]]
+    if not {fault["kind"] for fault in faults} <= set(_KINDS):
+        raise ValueError(f"an event's fault is one of {_KINDS}")
+    event_faults[:] = faults
+    return {}
+
+
+ROUTES = {("PUT", "/_cloud/executions"): _set_faults}
