@@ -15,6 +15,7 @@ begins anew, too. Input and output of an event are never left out for their size
 """
 
 import functools
+import logging
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -24,6 +25,7 @@ import moto.stepfunctions.urls
 from botocore.config import Config
 from moto.core.config import default_user_config
 from moto.core.responses import ActionResult
+from moto.core.utils import get_service_model
 from moto.stepfunctions.responses import StepFunctionResponse
 
 from localcloud.functions import endpoint, session_of
@@ -57,6 +59,7 @@ def _load() -> None:
 
     models.Execution = interpreter.Execution  # type: ignore[attr-defined]
     sdk._SERVICE_ERROR_NAMES.update(_ERROR_NAMES)  # noqa: SLF001
+    sdk.StateTaskServiceAwsSdk._normalise_parameters = _in_botocores_case  # type: ignore  # noqa: PGH003, SLF001
 
 
 class ExecutionResponse(StepFunctionResponse):
@@ -110,8 +113,19 @@ def _client_of_role(region: str, service: str, state_credentials: Any) -> Any:
     )
 
 
+def _in_botocores_case(task: Any, parameters: Json, *_: Any) -> None:
+    """Name an SDK task's parameters as botocore does: ``DBClusterIdentifier`` for ``DbClusterIdentifier``."""
+    name = task.resource.api_name
+    service = get_service_model(_SERVICES.get(name, name))
+    operations = {operation.lower(): operation for operation in service.operation_names}
+    operation = service.operation_model(operations[task.resource.api_action.lower()])
+    task._to_boto_request(parameters, operation.input_shape)  # noqa: SLF001
+
+
 def install() -> None:
     """Let state machines be executed."""
+    # It logs whole programs when a state fails, which the execution says better.
+    logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     moto.stepfunctions.urls.url_paths["{0}/$"] = ExecutionResponse.dispatch
 

@@ -28,6 +28,7 @@ from localcloud import (
     gateway,
     imports,
     keys,
+    machines,
     pipeline,
     quotas,
     rows,
@@ -40,8 +41,8 @@ from localcloud import (
 
 Handler = Callable[[Any], Any]
 BRIDGES = (
-    *(clock, functions, rules, imports, shares, keys, pipeline, stacks, executions),
-    *(quotas, simulations, subscriptions, rows, calls),
+    *(clock, functions, rules, imports, shares, keys, pipeline, stacks, machines),
+    *(executions, quotas, simulations, subscriptions, rows, calls),
 )
 
 _ALLOW_ALL = json.dumps(
