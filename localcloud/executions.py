@@ -54,12 +54,16 @@ def _load() -> None:
     from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (  # noqa: PLC0415
         state_task_service_aws_sdk as sdk,
     )
+    from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (  # noqa: PLC0415
+        state_task_service_unsupported as others,
+    )
 
     from localcloud import interpreter  # noqa: PLC0415
 
     models.Execution = interpreter.Execution  # type: ignore[attr-defined]
     sdk._SERVICE_ERROR_NAMES.update(_ERROR_NAMES)  # noqa: SLF001
-    sdk.StateTaskServiceAwsSdk._normalise_parameters = _in_botocores_case  # type: ignore  # noqa: PGH003, SLF001
+    for task in (sdk.StateTaskServiceAwsSdk, others.StateTaskServiceUnsupported):
+        task._normalise_parameters = _in_botocores_case  # type: ignore  # noqa: PGH003, SLF001
 
 
 class ExecutionResponse(StepFunctionResponse):
@@ -114,7 +118,7 @@ def _client_of_role(region: str, service: str, state_credentials: Any) -> Any:
 
 
 def _in_botocores_case(task: Any, parameters: Json, *_: Any) -> None:
-    """Name an SDK task's parameters as botocore does: ``DBClusterIdentifier`` for ``DbClusterIdentifier``."""
+    """Name a task's parameters as botocore does: ``DBClusterIdentifier`` for ``DbClusterIdentifier``."""
     name = task.resource.api_name
     service = get_service_model(_SERVICES.get(name, name))
     operations = {operation.lower(): operation for operation in service.operation_names}

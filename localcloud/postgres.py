@@ -36,6 +36,8 @@ kill -QUIT $!
 wait
 rm -rf "$data"
 """
+_DROP_USERS = """SELECT format('DROP ROLE %I', rolname) FROM pg_roles
+WHERE rolname NOT LIKE 'pg\\_%' AND rolname <> current_user"""
 # Only the owner of the socket's folder is let in without being asked who he is.
 _ACCESS = f"""local all all trust
 host all {ADMINISTRATOR} {HOST}/32 reject
@@ -252,9 +254,12 @@ class Databases:
                 self.server.run(f"DROP DATABASE {name} WITH (FORCE)")
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop everything, users included."""
         for arn in list(self._names):
             self.drop(arn)
+        if self._server is not None:
+            for (statement,) in self._server.run(_DROP_USERS):
+                self._server.run(statement)
 
     def stop(self) -> None:
         """Stop the server, if it was started."""
