@@ -354,8 +354,10 @@ def _s3(call: Call) -> Iterator[str]:
 
 
 def _codebuild(call: Call) -> Iterator[str]:
-    if "projectName" in call.parameters:
-        yield _arn(call, f"project/{call.parameters['projectName']}")
+    given = call.parameters
+    for name in (given.get("projectName"), *given.get("ids", [])):
+        if name:
+            yield _arn(call, f"project/{name.partition(':')[0]}")
 
 
 def _sns(call: Call) -> Iterator[str]:

@@ -10,12 +10,15 @@ RedriveExecution) and the Developer Guide (*Redriving executions*, *Step Functio
 - every change of status is an event, delivered on a best-effort basis;
 - a task's calls are the role's: its policies weigh them.
 
-A redriven Map or Parallel state begins anew, where AWS goes on with the branches that failed, and the history
-begins anew, too. Input and output of an event are never left out for their size.
+Different from AWS: names in the answers to SDK tasks are botocore's; a redriven Map or Parallel state begins anew,
+where AWS goes on with the branches that failed, and so does the history; JSONata needs Java; a build of CodeBuild
+succeeds without running anything.
 """
 
 import functools
+import importlib
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -34,6 +37,8 @@ Json = dict[str, Any]
 
 _STOP_SECONDS = 10.0
 _KINDS = ("lost", "twice")
+_PARSER = "moto.stepfunctions.parser"
+_TASKS = f"{_PARSER}.asl.component.state.exec.state_task.service"
 # Where Step Functions' name of a service is not botocore's.
 _SERVICES = {"rdsdata": "rds-data"}
 # How the names of errors begin, where moto has the service's name as it is in the resource.
@@ -46,24 +51,18 @@ event_faults: list[Json] = []
 @functools.cache
 def _load() -> None:
     """Put executions and their clients in the place of moto's; to import its interpreter takes a second."""
-    from moto.stepfunctions.parser.asl.utils import boto_client  # noqa: PLC0415
-
+    load: Callable[[str], Any] = importlib.import_module
     # Before other modules of the interpreter are imported, which take it over.
-    boto_client.boto_client_for = _client_of_role  # type: ignore[assignment]
-    from moto.stepfunctions.parser import models  # noqa: PLC0415
-    from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (  # noqa: PLC0415
-        state_task_service_aws_sdk as sdk,
-    )
-    from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (  # noqa: PLC0415
-        state_task_service_unsupported as others,
-    )
-
-    from localcloud import interpreter  # noqa: PLC0415
-
-    models.Execution = interpreter.Execution  # type: ignore[attr-defined]
+    load(f"{_PARSER}.asl.utils.boto_client").boto_client_for = _client_of_role
+    sdk = load(f"{_TASKS}.state_task_service_aws_sdk")
     sdk._SERVICE_ERROR_NAMES.update(_ERROR_NAMES)  # noqa: SLF001
-    for task in (sdk.StateTaskServiceAwsSdk, others.StateTaskServiceUnsupported):
-        task._normalise_parameters = _in_botocores_case  # type: ignore  # noqa: PGH003, SLF001
+    sdk.StateTaskServiceAwsSdk._normalise_parameters = _in_botocores_case  # noqa: SLF001
+    other = load(f"{_TASKS}.state_task_service_unsupported")
+    other._SUPPORTED_INTEGRATION_PATTERNS.add("sync")  # noqa: SLF001
+    other.StateTaskServiceUnsupported._normalise_parameters = _in_botocores_case  # noqa: SLF001
+    other.StateTaskServiceUnsupported._build_sync_resolver = _end_of_build  # noqa: SLF001
+    interpreter = load("localcloud.interpreter")
+    load(f"{_PARSER}.models").Execution = interpreter.Execution
 
 
 class ExecutionResponse(StepFunctionResponse):
@@ -124,6 +123,20 @@ def _in_botocores_case(task: Any, parameters: Json, *_: Any) -> None:
     operations = {operation.lower(): operation for operation in service.operation_names}
     operation = service.operation_model(operations[task.resource.api_action.lower()])
     task._to_boto_request(parameters, operation.input_shape)  # noqa: SLF001
+
+
+def _end_of_build(
+    _: Any, env: Any, resource_runtime_part: Any, state_credentials: Any, **_parameters: Any
+) -> Callable[[], Json | None]:
+    """Wait for CodeBuild, the one service here with ``.sync``; moto's builds always succeed."""
+    codebuild = _client_of_role(resource_runtime_part.region, "codebuild", state_credentials)
+    build_id = env.stack.pop()["build"]["id"]
+
+    def ended() -> Json | None:
+        (build,) = codebuild.batch_get_builds(ids=[build_id])["builds"]
+        return {"Build": build} if build["buildStatus"] == "SUCCEEDED" else None
+
+    return ended
 
 
 def install() -> None:
