@@ -36,13 +36,12 @@ check: $(READY) ## lint, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy source/app.py
 
 simulate: $(READY) ## random histories against the guarantees; N=20000 of them, SEED=… to replay
 	@HISTORIES=$(or $(N),5000) $(if $(SEED),SEED=$(SEED)) $(BIN)/python -m tests.simulation.test_histories
 
-console: $(READY) ## the console of STAGE=… on this machine, with your own AWS credentials
-	@$(BIN)/python -m console $(if $(STAGE),--stage $(STAGE)) $(if $(PORT),--port $(PORT))
+console: $(READY) ## the console of STAGE=… in your browser, with your own AWS credentials; PORT=…, URL=…
+	@$(BIN)/python -m cli.console --stage "$$STAGE" $(if $(PORT),--port "$$PORT") $(if $(URL),--url "$$URL")
 
 screenshots: $(READY) ## the console's pictures in docs/, taken in Chromium
 	@$(BIN)/pytest --quiet tests/browser/screenshots.py
@@ -50,19 +49,19 @@ screenshots: $(READY) ## the console's pictures in docs/, taken in Chromium
 bench: $(READY) ## cost and speed against the floor, into docs/benchmarks.md; takes a quarter of an hour
 	@$(BIN)/python -m bench
 
-configure: $(READY) ## write STAGE=… and its policies; MAIN_PIPELINE_ARN=… and any setting by its name
+configure: $(READY) ## write STAGE=… and its policies; any setting by its name, MAIN_PIPELINE_ARN=…
 	@$(BIN)/python -m stage.configure --stage "$(STAGE)"
 
-doctor: $(READY) ## check STAGE=… in its account, each fault with its fix; JSON=1 for machines
+doctor: $(READY) ## check STAGE=… in its account, with a fix for each fault; JSON=1 for machines
 	@$(BIN)/python -m stage.doctor --stage "$(STAGE)" $(if $(JSON),--json)
 
-deploy: $(READY) ## STAGE=… into your account: parameters and topic, functions, alarms; EMAIL=… to be told
+deploy: $(READY) ## STAGE=… into your account: parameters and topic, functions, alarms; EMAIL=… subscribes
 	@$(BIN)/python -m stage.deploy --stage "$(STAGE)"
 
-destroy: $(READY) ## delete STAGE=… but for parameters, topic and logs; PARAMETERS=delete for these, too
+destroy: $(READY) ## delete STAGE=… but not its parameters, topic and logs; PARAMETERS=delete deletes those too
 	@$(BIN)/python -m stage.destroy --stage "$(STAGE)"
 
-package: $(READY) ## STAGE=… as CloudFormation templates, for those who deploy nothing else
+package: $(READY) ## write STAGE=… as CloudFormation templates
 	@$(BIN)/python -m stage.package --stage "$(STAGE)"
 
 setup: $(READY) ## the virtual environment, and the wheels that chalice deploy packs
@@ -85,5 +84,5 @@ upgrade: $(READY) ## newest pins with hashes, newest ranges; DAYS=0 takes even t
 	@$(BIN)/python -m upgrade $(if $(DAYS),--days $(DAYS))
 
 clean: ## forget the virtual environment and every cache
-	rm -rf $(VENV) .chalice/deployments source/.chalice/deployments .coverage .coverage.* \
+	rm -rf $(VENV) .chalice/deployments .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -52,7 +52,7 @@ def main() -> int:
         ):
             copy_project(PROJECT, Path(copy))
             if given.scenario == "company":
-                company = whole_company.tell_the_night(cloud, PROJECT, Path(copy))
+                company = whole_company.tell_the_night(cloud, Path(copy))
             else:
                 company = Company(cloud, Path(copy))
                 tell_the_night(company)

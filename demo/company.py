@@ -1,8 +1,8 @@
 """``make demo SCENARIO=company``: one night of a whole company, from production's snapshots to its testers.
 
-Both apps are deployed, each into its own account. Production has two Aurora clusters and a DocumentDB cluster:
-*orders* is not encrypted, *billing* is under a key of the company's own, *documents* under the default key,
-which nobody else can use. Acceptance restores the last two from copies under a key of its own.
+Two stages of one project are deployed, each into its own account. Production has two Aurora clusters and a
+DocumentDB cluster: *orders* is not encrypted, *billing* is under a customer-managed key, *documents* under the
+default key, which no other account can use. Acceptance restores the last two from copies under a key of its own.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from time import monotonic, sleep
 from typing import Any
 
 from demo.telling import expect, fire, gist, say, short, title
-from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
+from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STAGE, Company, configure
-from localcloud.production import Production, copy_source
+from localcloud.company import PIPELINE, STACK, STAGE, Company, configure
+from localcloud.production import Production
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
 SUNDAY = datetime(2026, 1, 4, 2, tzinfo=UTC)
@@ -33,7 +33,6 @@ Entries = dict[str, Mapping[str, Any]]
 def answers(copied: Mapping[str, str]) -> dict[str, str]:
     """What ``make configure`` is told; ``copied`` are the keys of the databases that have copies."""
     told = {
-        "MAIN_PIPELINE_ARN": f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:{PIPELINE}",
         "DATABASES": ",".join(ENGINES),
     }
     for prefix, (engine, version) in ENGINES.items():
@@ -43,16 +42,16 @@ def answers(copied: Mapping[str, str]) -> dict[str, str]:
             f"{prefix}_ENGINE": engine,
             f"{prefix}_ENGINE_VERSION": version,
             f"{prefix}_SOURCE_CLUSTER": prefix.lower(),
+            f"{prefix}_STACK_NAME": f"{STACK}/{prefix.title()}",
         }
     return told | {f"{prefix}_COPY_KMS_KEY_ID": key for prefix, key in copied.items()}
 
 
-def tell_the_night(cloud: LocalCloud, project: Path, copy: Path) -> Company:
+def tell_the_night(cloud: LocalCloud, copy: Path) -> Company:
     """The whole story; the company as it is in the end."""
     title("A company with two AWS accounts")
     say(f"local cloud at {cloud.endpoint}: production {PRODUCTION}, acceptance {ACCEPTANCE}")
-    (copy / "of-production").mkdir()
-    production = Production(cloud, copy_source(project, copy / "of-production"))
+    production = Production(cloud, copy)
     production.found(SATURDAY - timedelta(hours=36))
     production.back_up(SATURDAY - timedelta(hours=17))
     key = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
@@ -63,8 +62,8 @@ def tell_the_night(cloud: LocalCloud, project: Path, copy: Path) -> Company:
     for cluster, source in before.items():
         say(f"testers work on {cluster}, restored from {short(source)}")
 
-    title(f"chalice deploy --stage {STAGE}, in source/, as production")
-    production.chalice("deploy", "--stage", STAGE, progress=say)
+    title(f"chalice deploy --stage {production.stage}, as production")
+    production.chalice("deploy", "--stage", production.stage, progress=say)
     title(f"chalice deploy --stage {STAGE}, as acceptance")
     company.chalice("deploy", "--stage", STAGE, progress=say)
 

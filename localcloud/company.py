@@ -12,14 +12,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-import stage.configure
 from localcloud import variables
-from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
 from localcloud.client import LocalCloud
+from stage import configure as configuring
 
 PIPELINE = "acceptance-main"
 FOLLOW = "db-follow-pipeline"
@@ -59,22 +60,44 @@ class Database:
         return nightly(self.source, taken, **{**kind, **facts})
 
 
-def configure(project: Path, **answers: str) -> None:
-    """Set the stage of a copy of the project, with its policies, as ``make configure`` does."""
-    files = stage.configure.files(project, STAGE, answers)
-    stage.configure.write(stage.configure.changes(project, files))
+# The answers to `make configure` of the stage that demo and tests deploy: one database.
+ANSWERS = {
+    "MAIN_PIPELINE_ARN": f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:{PIPELINE}",
+    "SOURCE_ACCOUNT": PRODUCTION,
+    "SSM_MAIN_CICD_NAME": "/acceptance/cicd/main-pipeline-name",
+    "DATABASES": "RDS",
+    "SSM_RDS_LATEST_SNAPSHOT_NAME": "/acceptance/rds/latest-snapshot",
+    "SSM_RDS_CURRENT_SNAPSHOT_NAME": "/acceptance/rds/current-snapshot",
+    "RDS_ENGINE": "aurora-postgresql",
+    "RDS_ENGINE_VERSION": "15",
+    "RDS_SOURCE_CLUSTER": "orders",
+    "RDS_STACK_NAME": STACK,
+    "NOTIFICATION_TOPIC_ARN": f"arn:aws:sns:{REGION}:{ACCEPTANCE}:aurora-refresh",
+    "SSM_REFRESH_HOLD_NAME": "/acceptance/refresh/hold",
+}
+
+
+def configure(project: Path, stage: str = STAGE, /, **answers: str) -> None:
+    """Configure a stage of a copy of the project, as `make configure` does."""
+    files = configuring.files(project, stage, answers)
+    configuring.write(configuring.changes(project, files))
 
 
 class Project:
-    """A Chalice app in a folder, of which ``account`` of ``cloud`` is to have the stage ``local``."""
+    """The Chalice app in a folder, whose `stage` belongs into `account` of the `cloud`."""
 
     account = ACCEPTANCE
+    stage = STAGE
 
     def __init__(self, cloud: LocalCloud, project: Path) -> None:
         self.cloud = cloud
         self.project = project
-        self.variables = _stage_variables(project / ".chalice/config.json")
         self._inbox: str | None = None
+
+    @cached_property
+    def variables(self) -> dict[str, str]:
+        """The stage's environment variables."""
+        return _stage_variables(self.project / ".chalice/config.json", self.stage)
 
     def client(self, service: str) -> Any:
         """A boto3 client of the account."""
@@ -149,8 +172,8 @@ class Project:
 class Company(Project):
     """A company whose acceptance account refreshes its databases, on ``cloud``.
 
-    ``project`` is the folder that holds app.py; its stage ``local`` names the parameters. ``latest`` and
-    ``current`` are the first database's.
+    `project` is the folder that holds app.py; its stage `local` names the parameters. `latest` and
+    `current` belong to the first database.
     """
 
     def __init__(self, cloud: LocalCloud, project: Path, run_seconds: float = 2) -> None:
@@ -264,24 +287,25 @@ class Company(Project):
 
 
 def copy_project(project: Path, folder: Path) -> None:
-    """Copy what Chalice deploys, without what it has noted of earlier deployments."""
+    """Copy what Chalice deploys, without its records, and configure the stage `local` there."""
     for name in ("app.py", "requirements.txt"):
         shutil.copy(project / name, folder / name)
     leftovers = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
     for name in ("chalicelib", ".chalice"):
         shutil.copytree(project / name, folder / name, ignore=leftovers)
+    configure(folder, **ANSWERS)
 
 
-def _stage_variables(file: Path) -> dict[str, str]:
+def _stage_variables(file: Path, stage: str) -> dict[str, str]:
     where = f"{file.parent.name}/{file.name}"
     try:
-        stage = json.loads(file.read_text())["stages"][STAGE]
+        body = json.loads(file.read_text())["stages"][stage]
     except KeyError:
-        raise ValueError(f"{where} has no stage {STAGE}") from None
+        raise ValueError(f"{where} has no stage {stage}") from None
     except ValueError as error:
         raise ValueError(f"{where} is no JSON: {error}") from error
-    told: dict[str, str] = stage["environment_variables"]
-    return told
+    found: dict[str, str] = body["environment_variables"]
+    return found
 
 
 def nightly(cluster: str, taken: datetime, **facts: Any) -> dict[str, Any]:

@@ -1,15 +1,15 @@
-"""The company's production account: its clusters, their keys, and the app that shares their snapshots."""
+"""The company's production account: its clusters, their keys, and the stage that shares snapshots."""
 
 import json
-import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import VERSIONS, Project, nightly
+from localcloud.company import VERSIONS, Project, configure, nightly
 
+STAGE = "production"
 KEY_ALIAS = "alias/aurora-refresh-shares"
 # What lets acceptance restore, or copy, what is encrypted under a key.
 ACCEPTANCE_RESTORES = {
@@ -34,16 +34,29 @@ _PRODUCTION_RULES = {
 }
 
 
-class Production(Project):
-    """Production with the project's folder ``source``.
+# The answers to `make configure`.
+ANSWERS = {
+    "ACCOUNT": PRODUCTION,
+    "REGION": REGION,
+    "SHARE_WITH_ACCOUNT": ACCEPTANCE,
+    "CLUSTERS": "orders,billing,documents",
+    "SHARE_KMS_KEY_ID": KEY_ALIAS,
+    "NOTIFICATION_TOPIC_ARN": f"arn:aws:sns:{REGION}:{PRODUCTION}:aurora-refresh",
+}
 
-    Of its clusters *orders* is not encrypted, *billing* is under a key of the company's own, and *documents*
-    under the default key ``aws/rds``.
+
+class Production(Project):
+    """Production, with a stage of the project.
+
+    Of its clusters, *orders* is not encrypted, *billing* is under a customer-managed key, and
+    *documents* is under the default key `aws/rds`.
     """
 
     account = PRODUCTION
+    stage = STAGE
 
     def __init__(self, cloud: LocalCloud, project: Path) -> None:
+        configure(project, STAGE, **ANSWERS)
         super().__init__(cloud, project)
         self.key = ""
 
@@ -85,11 +98,3 @@ class Production(Project):
         """Let the function's schedule fire; a record for each attempt."""
         self.cloud.set_clock(time)
         return self.cloud.fire(function, time, account=self.account)
-
-
-def copy_source(project: Path, folder: Path) -> Path:
-    """Copy the app in ``source`` beside the rooms that it links to; returns its folder."""
-    leftovers = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
-    for name in ("chalicelib", "source"):
-        shutil.copytree(project / name, folder / name, symlinks=True, ignore=leftovers)
-    return folder / "source"

@@ -1,4 +1,4 @@
-"""The account in use: whose credentials these are, what is in it, and its refusals in plain words."""
+"""The account in use: whose credentials, what it holds, and AWS's refusals in plain words."""
 
 import contextlib
 import json
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,19 @@ from botocore.exceptions import (
 )
 from chalice.config import Config
 
-from chalicelib.domain.copies import PREFIX
-from chalicelib.domain.hold import PLACEHOLDER, Hold
-from chalicelib.domain.ledger import Parameter
-from chalicelib.domain.ownership import MADE_FOR
-from chalicelib.domain.results import arn_of, hidden
-from chalicelib.usecases.promote import pipeline_name
-from stage.config import Stage, StageError
+from chalicelib.aws.clients import BotoAws
+from chalicelib.domain import copies, shares
+from chalicelib.domain.errors import AwsError
+from chalicelib.domain.hold import Hold
+from chalicelib.domain.ownership import owned
+from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, pipeline_name
 from stage.stacks import Template, label, own_topic
+from stage.stages import AcceptanceStage, Stage, StageError
 
 _PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 Say = Callable[[str], None]
 
-_AT_ONCE = 10  # names that GetParameters and DeleteParameters take
 _INVALID = {
     "AuthFailure",
     "ExpiredToken",
@@ -46,49 +46,48 @@ _DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "Unaut
 
 
 class Account:
-    """The stage's account, seen with the credentials in use."""
+    """The stage's account, used with the present credentials."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self._session = boto3.Session()
+        self._aws = BotoAws(partial(self._session.client, region_name=stage.region), None)
 
     def client(self, service: str) -> Any:
-        """A client in the stage's Region."""
+        """Return a client in the stage's Region."""
         return self._session.client(service, region_name=self.stage.region)  # type: ignore[call-overload]
 
     def check(self) -> str:
-        """Who is using it; raises StageError where it is not the stage's account and Region."""
+        """Return whose credentials these are; raise StageError if account or Region are wrong."""
         stage, region = self.stage, self._session.region_name
-        wanted = f"stage {stage.name!r} is of {stage.region}, by its main pipeline's ARN"
         if region != stage.region:
-            there = f"the Region in use is {region}" if region else "no Region is set"
-            raise StageError(f"{there}, but {wanted}: export AWS_DEFAULT_REGION={stage.region}")
+            found = f"the Region in use is {region}" if region else "no Region is set"
+            raise StageError(
+                f"{found}, but stage {stage.name!r} is in {stage.region}: "
+                f"export AWS_DEFAULT_REGION={stage.region}"
+            )
         who = self.client("sts").get_caller_identity()
         if who["Account"] != stage.account:
             raise StageError(
-                f"the credentials in use are of account {who['Account']} ({who['Arn']}), but stage "
-                f"{stage.name!r} is of {stage.account}, by its main pipeline's ARN: use credentials "
-                "of that account, such as with AWS_PROFILE"
+                f"the credentials in use belong to account {who['Account']} ({who['Arn']}), but stage "
+                f"{stage.name!r} is in {stage.account}: use credentials of that account, for example "
+                "with AWS_PROFILE"
             )
         return str(who["Arn"])
 
     def parameters(self, names: Iterable[str]) -> dict[str, str]:
-        """What those of the parameters hold that are there."""
-        ssm, wanted = self.client("ssm"), list(names)
-        held: dict[str, str] = {}
-        for first in range(0, len(wanted), _AT_ONCE):
-            answer = ssm.get_parameters(Names=wanted[first : first + _AT_ONCE])
-            held |= {each["Name"]: each["Value"] for each in answer["Parameters"]}
-        return {name: held[name] for name in wanted if name in held}
+        """Return the values of those of the parameters that exist; raise AwsError."""
+        wanted = list(names)
+        found = self._aws.parameters.get(wanted)
+        return {name: found[name].value for name in wanted if name in found}
 
     def delete_parameters(self, names: Iterable[str]) -> None:
-        """Delete parameters, their histories with them."""
-        ssm, wanted = self.client("ssm"), list(names)
-        for first in range(0, len(wanted), _AT_ONCE):
-            ssm.delete_parameters(Names=wanted[first : first + _AT_ONCE])
+        """Delete parameters with their histories; raise AwsError."""
+        for name in names:
+            self._aws.parameters.delete(name)
 
     def has_own_topic(self) -> bool:
-        """Whether the stage's topic is one of this account, and there."""
+        """Return whether the stage's topic exists and belongs to this account."""
         topic, sns = own_topic(self.stage), self.client("sns")
         if topic is None:
             return False
@@ -99,7 +98,7 @@ class Account:
         return True
 
     def subscribers(self) -> list[str]:
-        """Who has subscribed to the stage's topic, which is this account's and there, confirmed or not."""
+        """Return the subscribers of the stage's own topic, confirmed or not."""
         pages = self.client("sns").get_paginator("list_subscriptions_by_topic")
         return [
             each["Endpoint"]
@@ -108,16 +107,16 @@ class Account:
         ]
 
     def functions(self, names: Iterable[str]) -> list[str]:
-        """Those of the functions that are there."""
-        client, there = self.client("lambda"), []
+        """Return those of the functions that exist."""
+        client, existing = self.client("lambda"), []
         for name in names:
             with contextlib.suppress(client.exceptions.ResourceNotFoundException):
                 client.get_function_configuration(FunctionName=name)
-                there.append(name)
-        return there
+                existing.append(name)
+        return existing
 
     def delete_rule(self, name: str) -> bool:
-        """Delete an EventBridge rule, its targets with it; returns whether it was there."""
+        """Delete an EventBridge rule and its targets; return whether it existed."""
         events = self.client("events")
         try:
             pages = [*events.get_paginator("list_targets_by_rule").paginate(Rule=name)]
@@ -129,7 +128,7 @@ class Account:
         return True
 
     def delete_function(self, name: str) -> bool:
-        """Delete a function, with who may invoke it; returns whether it was there."""
+        """Delete a function; return whether it existed."""
         client = self.client("lambda")
         try:
             client.delete_function(FunctionName=name)
@@ -138,7 +137,7 @@ class Account:
         return True
 
     def delete_role(self, name: str) -> bool:
-        """Delete a role, its inline policies with it; returns whether it was there."""
+        """Delete a role and its inline policies; return whether it existed."""
         iam = self.client("iam")
         try:
             pages = [*iam.get_paginator("list_role_policies").paginate(RoleName=name)]
@@ -150,62 +149,65 @@ class Account:
         return True
 
     def missing(self, template: Template) -> list[str]:
-        """Which alarms, dashboards and settings of invocations the template has, and the account has not."""
+        """Return the template's alarms, dashboards and invocation settings that do not exist."""
         cloudwatch, lambdas = self.client("cloudwatch"), self.client("lambda")
-        resources, gone = template["Resources"].values(), []
-        for resource in resources:
+        missing = []
+        for resource in template["Resources"].values():
             properties = resource["Properties"]
             if resource["Type"] == "AWS::CloudWatch::Alarm":
                 names = [properties["AlarmName"]]
-                there = cloudwatch.describe_alarms(AlarmNames=names)["MetricAlarms"]
-                gone += [] if there else [label(resource)]
+                found = cloudwatch.describe_alarms(AlarmNames=names)["MetricAlarms"]
+                missing += [] if found else [label(resource)]
             if resource["Type"] == "AWS::CloudWatch::Dashboard":
                 name = properties["DashboardName"]
                 listed = cloudwatch.list_dashboards(DashboardNamePrefix=name)["DashboardEntries"]
-                gone += (
-                    [] if name in [each["DashboardName"] for each in listed] else [label(resource)]
-                )
+                names = [dashboard["DashboardName"] for dashboard in listed]
+                missing += [] if name in names else [label(resource)]
             if resource["Type"] == "AWS::Lambda::EventInvokeConfig":
                 function = properties["FunctionName"]
                 try:
                     lambdas.get_function_event_invoke_config(FunctionName=function)
                 except lambdas.exceptions.ResourceNotFoundException:
-                    gone.append(label(resource))
-        return gone
+                    missing.append(label(resource))
+        return missing
 
-    def copies(self) -> list[str]:
-        """The copies of production's snapshots that the stage has made, by what marks them."""
-        made_for = {database.latest_parameter for database in self.stage.settings.databases}
-        pages = self.client("rds").get_paginator("describe_db_cluster_snapshots")
+    def snapshots(self) -> list[str]:
+        """Return the names of the snapshots that the stage made; raise AwsError."""
+        stage = self.stage
+        if isinstance(stage, AcceptanceStage):
+            prefix = copies.PREFIX
+            made_for = [database.latest_parameter for database in stage.settings.databases]
+        else:
+            prefix = shares.PREFIX
+            made_for = [stage.settings.policy(stage.name).made_for]
         return [
-            each["DBClusterSnapshotIdentifier"]
-            for page in pages.paginate(SnapshotType="manual")
-            for each in page["DBClusterSnapshots"]
-            if each["DBClusterSnapshotIdentifier"].startswith(PREFIX)
-            and {tag["Value"] for tag in each["TagList"] if tag["Key"] == MADE_FOR} & made_for
+            found.identifier
+            for own in self._aws.snapshots.own()
+            for owner in made_for
+            if (found := owned(own, prefix, owner))
         ]
 
     def log_groups(self, names: Iterable[str]) -> dict[str, int | None]:
-        """After how many days those of the log groups forget that are there; None: never."""
+        """Return those of the log groups that exist, with their retention in days; None is forever."""
         logs = self.client("logs")
-        there: dict[str, int | None] = {}
+        existing: dict[str, int | None] = {}
         for name in names:
             for page in logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name):
-                there |= {
+                existing |= {
                     group["logGroupName"]: group.get("retentionInDays")
                     for group in page["logGroups"]
                     if group["logGroupName"] == name
                 }
-        return there
+        return existing
 
 
-def told(stage: Stage, name: str, value: str) -> str:
-    """A parameter's value as it may be told: somebody may have put a secret there by mistake."""
-    settings = stage.settings
-    if value == PLACEHOLDER:
+def shown(stage: Stage, name: str, value: str) -> str:
+    """Return a parameter's value for people, unless it may be a secret stored by mistake."""
+    if value == PLACEHOLDER or not isinstance(stage, AcceptanceStage):
         return value
+    settings = stage.settings
     if name == settings.pipeline_parameter:
-        return pipeline_name(settings, {name: Parameter(value, 1)}) or hidden(value)
+        return pipeline_name(value) or hidden(value)
     if name == settings.hold_parameter:
         with contextlib.suppress(ValueError):
             hold = Hold.read(value)
@@ -214,21 +216,21 @@ def told(stage: Stage, name: str, value: str) -> str:
 
 
 def runtime() -> str:
-    """Which runtime the functions get: Chalice's choice, by the Python that runs it."""
-    here = Config().lambda_python_version
+    """Return a sentence about the functions' runtime, which is that of the Python that runs Chalice."""
+    runtime = Config().lambda_python_version
     stated = tomllib.loads(_PYPROJECT.read_text())["project"]["requires-python"].removeprefix(">=")
-    if here == f"python{stated}":
-        return f"the functions get the runtime {here}"
+    if runtime == f"python{stated}":
+        return f"the functions get the runtime {runtime}"
     return (
-        f"the functions get the runtime {here}, but are tested with python{stated}: "
+        f"the functions get the runtime {runtime}, but are tested with python{stated}: "
         f"make clean, and then make PYTHON=python{stated} setup"
     )
 
 
 def chalice(project: Path, stage: Stage, command: str, say: Say, *more: str) -> None:
-    """Run ``chalice deploy``, or another command of it, passing on what it prints; raises StageError.
+    """Run a command of Chalice, passing on what it prints; raise StageError if it fails.
 
-    What Chalice does not expect, it answers with a stack trace, of which people need the end.
+    Chalice prints a stack trace for unexpected errors, of which people need only the end.
     """
     words = ["chalice", command, "--stage", stage.name]
     trace: list[str] | None = None
@@ -252,36 +254,38 @@ def chalice(project: Path, stage: Stage, command: str, say: Say, *more: str) -> 
                 trace.append(line)
     if running.returncode:
         error = "".join(dropwhile(lambda line: line.startswith(" "), trace or [])).strip()
-        told = error.partition(": ")[2] or "see above"
-        raise StageError(f"{' '.join(words)} ended with status {running.returncode}: {told}")
+        status = f"ended with status {running.returncode}"
+        raise StageError(f"{' '.join(words)} {status}: {error or 'see above'}")
 
 
 @contextlib.contextmanager
 def in_plain_words() -> Iterator[None]:
-    """What AWS refuses, and what keeps us from asking it, as StageError."""
+    """Raise a failed call of AWS as StageError."""
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise StageError(
-            f"there are no AWS credentials ({error}): sign in, such as with aws sso login, and name "
-            "the profile with AWS_PROFILE"
+            f"there are no AWS credentials ({error}): sign in, for example with aws sso login, and "
+            "name the profile in AWS_PROFILE"
         ) from error
     except ClientError as error:
-        raise StageError(_told(error)) from error
+        details: Mapping[str, Any] = error.response.get("Error", {})
+        code, message = details.get("Code", ""), details.get("Message", "")
+        raise StageError(_explained(error.operation_name, code, message)) from error
+    except AwsError as error:
+        raise StageError(_explained(error.operation, error.code, error.message)) from error
     except BotoCoreError as error:
-        raise StageError(f"AWS cannot be asked: {error}") from error
+        raise StageError(f"calling AWS failed: {error}") from error
 
 
-def _told(error: ClientError) -> str:
-    failure: Mapping[str, Any] = error.response.get("Error", {})
-    code, message = failure.get("Code", ""), failure.get("Message", "")
+def _explained(operation: str, code: str, message: str) -> str:
     if code in _INVALID:
         return (
-            f"the credentials in use are not valid, or no longer ({code}: {message}): sign in again"
+            f"the credentials in use are invalid or have expired ({code}: {message}): sign in again"
         )
     if code in _DENIED:
         return (
-            f"these credentials may not do {error.operation_name}: {message}\n"
-            "use those of somebody who may, or have that action allowed"
+            f"these credentials are not allowed to call {operation}: {message}\n"
+            "use other credentials, or have that action allowed"
         )
-    return f"AWS refuses {error.operation_name}: {code}: {message}"
+    return f"AWS refused {operation}: {code}: {message}"

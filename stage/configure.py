@@ -1,11 +1,11 @@
-"""``make configure STAGE=acceptance …``: writes a stage and its functions' policies from one set of answers.
+"""`make configure STAGE=acceptance …`: write a stage and its functions' policies from one set of answers.
 
-An answer has the name of a setting, or is MAIN_PIPELINE_ARN. What the stage says already is kept unless it is
-answered anew. The same answers give the same bytes, whatever was there before.
+An answer has the name of a setting, or is MAIN_PIPELINE_ARN (acceptance), ACCOUNT or REGION
+(production). Earlier answers are kept until they are given anew. The same answers always give the
+same files.
 """
 
 import argparse
-import contextlib
 import difflib
 import os
 import re
@@ -15,37 +15,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chalicelib.domain.errors import SettingsError
-from chalicelib.settings.acceptance import Settings
-from stage import config
-from stage.config import CONFIG, Json, StageError
-from stage.policies import API, COPIES, FOLLOW, RESTORE, UPDATE, file_name, policies
-
-PIPELINE = "MAIN_PIPELINE_ARN"
+from chalicelib import settings
+from chalicelib.domain.errors import Problem, SettingsError
+from stage import stages
+from stage.policies import FUNCTIONS, file_name, policies
+from stage.stages import ACCOUNT, CONFIG, OWN_KEY, OWN_NAMES, PIPELINE, REGION, Json, StageError
 
 Files = dict[Path, str | None]
 Ask = Callable[[str], str]
 
-# Two promotions at once must not happen at all, so there is one of each that moves *current*.
-_FUNCTIONS: dict[str, Json] = {
-    UPDATE: {"lambda_timeout": 300},
-    RESTORE: {"lambda_timeout": 120, "reserved_concurrency": 1},
-    FOLLOW: {"lambda_timeout": 120, "reserved_concurrency": 1},
-    COPIES: {"lambda_timeout": 120},
-    API: {"lambda_timeout": 29},  # as long as API Gateway waits
-}
-# What else may stand on make's command line.
+# Variables of make's command line that are no answers.
 _NO_ANSWERS = {"STAGE", "PYTHON"}
 _EPILOG = """\
-The settings are those of docs/settings.md, with MAIN_PIPELINE_ARN, the ARN of the main pipeline. An empty
-value removes a setting. What is required and was not answered is asked for on a terminal. With make:
+SOURCE_ACCOUNT makes an acceptance stage, SHARE_WITH_ACCOUNT a production stage. The other settings are in
+docs/settings.md and docs/production.md. Besides them an acceptance stage needs MAIN_PIPELINE_ARN, the ARN of the
+main pipeline, and a production stage ACCOUNT and REGION. An empty value removes a setting. Required
+answers that are missing are asked for on a terminal. With make:
 
   make configure STAGE=acceptance SOURCE_ACCOUNT=111111111111 RDS_ENGINE=aurora-postgresql …
+  make configure STAGE=production SHARE_WITH_ACCOUNT=222222222222 CLUSTERS=orders ACCOUNT=… REGION=…
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Configure a stage as the command line says; the exit status."""
+    """Configure a stage; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m stage.configure",
         description="Write or update a stage of .chalice/config.json, and its functions' policies.",
@@ -81,10 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def from_make(environment: Mapping[str, str]) -> dict[str, str]:
-    """The answers that stand on make's command line.
+    """Return the answers on make's command line.
 
-    make exports them, and names them in MAKEFLAGS. What the shell happens to export is no answer, and
-    a name that is written wrongly is not passed over.
+    make exports them and names them in MAKEFLAGS, so that other exported variables are no answers,
+    and a misspelled answer is not overlooked.
     """
     words = re.split(r"(?<!\\)\s+", environment.get("MAKEFLAGS", ""))
     names = [word.partition("=")[0] for word in words if re.match(r"[A-Za-z_]\w*=", word)]
@@ -94,7 +87,7 @@ def from_make(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def from_options(options: Sequence[str]) -> dict[str, str]:
-    """The answers of ``--set``."""
+    """Return the answers of `--set`; raise StageError."""
     answers = {}
     for option in options:
         name, equals, value = option.partition("=")
@@ -105,48 +98,45 @@ def from_options(options: Sequence[str]) -> dict[str, str]:
 
 
 def files(project: Path, stage: str, answers: Mapping[str, str], ask: Ask | None = None) -> Files:
-    """Every file of the stage as it is to be; None for one that is to go. Raises StageError.
+    """Return the stage's files with their text, None for one to delete; raise StageError.
 
-    What is required and missing is asked with ``ask``, if there is anybody to answer.
+    What is required and missing is asked for with `ask`.
     """
-    config.check_name(stage)
-    document = config.read_config(project)
-    before = config.stages_of(document).get(stage, {})
-    common = config.variables_of(document)
-    variables, arn = _answered(
-        common,
-        config.variables_of(before),
-        config.pipeline_arn(project, before) if before else None,
-        answers,
-        ask,
+    stages.check_name(stage)
+    document = stages.read_config(project)
+    before = stages.stages_of(document).get(stage, {})
+    common = stages.variables_of(document)
+    variables, own = _answered(
+        common, stages.variables_of(before), stages.own_answers(before), answers, ask
     )
-    problems = _problems({**common, **variables, PIPELINE: arn})
-    if problems:
-        raise StageError(_told(stage, problems))
+    if problems := _problems({**common, **variables, **own}):
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise StageError(f"stage {stage!r} would not work, so nothing was written:\n{listed}")
 
-    settings = config.settings_of(stage, common | variables)
-    wanted = policies(stage, settings, arn)
-    body = {"api_gateway_stage": "api", **before}
+    wanted = policies(stages.build(stage, common | variables, own))
+    api = {} if settings.PRODUCTION in variables else {"api_gateway_stage": "api"}
+    body = {**api, OWN_KEY: {}, **before}
     body["environment_variables"] = variables
+    body[OWN_KEY] = {OWN_NAMES[name]: value for name, value in own.items()}
     body["lambda_functions"] = _functions(
-        stage, config.as_object(before.get("lambda_functions", {}), "lambda_functions"), wanted
+        stage, stages.as_object(before.get("lambda_functions", {}), "lambda_functions"), wanted
     )
     document.setdefault("stages", {})[stage] = body
     folder = project / ".chalice"
-    made: Files = {project / CONFIG: config.written(document)}
-    for function in _FUNCTIONS:
+    made: Files = {project / CONFIG: stages.to_text(document)}
+    for function in FUNCTIONS:
         policy = wanted.get(function)
-        made[folder / file_name(stage, function)] = config.written(policy) if policy else None
+        made[folder / file_name(stage, function)] = stages.to_text(policy) if policy else None
     return made
 
 
 def changes(project: Path, wanted: Files) -> Files:
-    """Those of the files that are not so already."""
+    """Return the files that differ from what they should be."""
     return {file: text for file, text in wanted.items() if _text(project, file) != text}
 
 
 def diff(project: Path, changed: Files) -> Iterator[str]:
-    """What is going to change, line by line, as ``diff -u`` writes it."""
+    """Yield the changes, line by line, as `diff -u` prints them."""
     for file, text in changed.items():
         name = file.relative_to(project).as_posix()
         old = _text(project, file)
@@ -160,9 +150,9 @@ def diff(project: Path, changed: Files) -> Iterator[str]:
 
 
 def write(changed: Files) -> None:
-    """Write the files, all or none; raises StageError where the folder does not let us.
+    """Write all files or none; raise StageError if the folder cannot be written.
 
-    All is written beside its place first, so that what commonly fails has failed by then.
+    The new texts are written beside their files first, where a full disk does no harm.
     """
     old = {file: file.read_bytes() if file.exists() else None for file in changed}
     ready: dict[Path, Path] = {}
@@ -193,7 +183,7 @@ def write(changed: Files) -> None:
 
 
 def _beside(file: Path, content: bytes) -> Path:
-    """A temporary file with the content, in the same folder and as readable as the other."""
+    """Write the content to a temporary file in the same folder, with the same permissions."""
     with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
         made = Path(out.name)
         try:
@@ -206,13 +196,13 @@ def _beside(file: Path, content: bytes) -> Path:
 
 
 def _text(project: Path, file: Path) -> str | None:
-    """What the file says now; None where there is none."""
+    """Return the text of the file; None if there is none; raise StageError."""
     if not file.is_file():
         return None
     try:
         return file.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise StageError(f"{file.relative_to(project).as_posix()} is no text: {error}") from error
+        raise StageError(f"{file.relative_to(project).as_posix()} is not text: {error}") from error
 
 
 # --- the answers ----------------------------------------------------------------------------------
@@ -221,116 +211,80 @@ def _text(project: Path, file: Path) -> str | None:
 def _answered(
     common: dict[str, str],
     before: dict[str, str],
-    arn: str | None,
+    own: dict[str, str],
     answers: Mapping[str, str],
     ask: Ask | None,
-) -> tuple[dict[str, str], str]:
-    """The stage's variables, in the order of docs/settings.md, and the pipeline's ARN."""
-    given = {PIPELINE: arn or "", **before, **answers}
-    known = known_names(common | given)
-    strangers = [name for name in answers if name not in (*known, PIPELINE)]
-    if strangers:
-        raise StageError("\n".join(_stranger(name, known) for name in strangers))
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the stage's variables, in the order of the documentation, and its own answers."""
+    given = {**own, **before, **answers}
+    known = _known_names(common | given)
+    unknown = [name for name in answers if name not in known]
+    if unknown:
+        raise StageError("\n".join(_unknown(name, known) for name in unknown))
     if ask:
         given |= _asked(common | given, ask)
-    gone = set(known_names(common | before)) - set(known)  # settings of a database that is no more
+    # Settings of a database that is gone, or of the other kind of stage.
+    gone = set(_known_names(common | before)) - set(known)
     extra = [name for name in before if name not in known and name not in gone]
-    # An empty value takes away what all stages have in common; else it is as good as none.
+    # An empty value overrides what all stages have in common; otherwise it means no value.
     variables = {
         name: given[name]
         for name in (*known, *extra)
-        if given.get(name) or (name in given and name in common)
+        if name not in OWN_NAMES and (given.get(name) or (name in given and name in common))
     }
-    return variables, given[PIPELINE]
+    return variables, {name: given[name] for name in OWN_NAMES if name in known and given.get(name)}
 
 
-def known_names(variables: Mapping[str, str]) -> list[str]:
-    """The names of all settings there are for the databases that these variables name."""
-    general = _read_by_settings({"DATABASES": "-"})  # which is no database
-    of_databases = [name for name in _read_by_settings(variables) if name not in general]
-    if not of_databases:
-        wrong = [each for each in _problems(variables) if each.startswith("DATABASES ")]
-        raise StageError("\n".join(wrong))
-    end = general.index("DATABASES") + 1
-    return general[:end] + of_databases + general[end:]
+def _known_names(variables: Mapping[str, str]) -> list[str]:
+    """Return the names of all answers that a stage of this kind takes; raise StageError."""
+    try:
+        names = settings.names_of(variables)
+    except SettingsError as error:
+        raise StageError("\n".join(map(str, error.problems))) from error
+    own = (ACCOUNT, REGION) if variables.get(settings.PRODUCTION) else (PIPELINE,)
+    return [*names, *own]
 
 
-def _read_by_settings(variables: Mapping[str, str]) -> list[str]:
-    """Which variables the settings read: they know best which there are."""
-    remembering = _Remembering(variables)
-    with contextlib.suppress(SettingsError):
-        Settings.from_environment(remembering)
-    return list(remembering.read)
-
-
-class _Remembering(dict[str, str]):
-    """Variables that remember, in order, which of them were read."""
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        super().__init__(variables)
-        self.read: dict[str, None] = {}
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.read[name] = None
-        return super().get(name, default)
-
-
-def _asked(variables: Mapping[str, str], ask: Ask) -> dict[str, str]:
-    """What a person answers to what is required and missing, each until it is right."""
+def _asked(given: Mapping[str, str], ask: Ask) -> dict[str, str]:
+    """Ask for what is required and missing, each until it is right; return the answers."""
     answers: dict[str, str] = {}
     while True:
-        for problem in _problems({**variables, **answers}):
-            # Two that are right for themselves may contradict each other: each of them is asked for again.
-            named = [name for name in answers if re.search(rf"\b{name}\b", problem)]
-            asked = [problem.split(" is ")[0]] if " is missing: " in problem else named
-            for name in asked:
+        for problem in _problems({**given, **answers}):
+            # Answers may be right by themselves and contradict each other: ask for each again.
+            names = [name for name in problem.names if problem.missing or name in answers]
+            for name in names:
                 answers[name] = ask(f"{problem}\n{name} = ").strip()
-            if asked:
+            if names:
                 break
         else:
             return answers
 
 
-def _problems(variables: Mapping[str, str]) -> list[str]:
-    """What is missing or wrong; nothing where the stage would work."""
-    problems = []
-    arn = variables.get(PIPELINE, "")
+def _problems(given: Mapping[str, str]) -> Sequence[Problem]:
+    """Return what is missing or wrong."""
     try:
-        config.check_pipeline_arn(arn)
-    except ValueError as error:
-        problems.append(f"{PIPELINE} is {repr(arn) if arn else 'missing'}: {error}")
-    try:
-        settings = Settings.from_environment(variables)
+        return stages.contradictions(stages.build("", given, given))
     except SettingsError as error:
-        return problems + list(error.problems)
-    return problems or config.contradictions(settings, arn)
+        return error.problems
 
 
-def _stranger(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, [*known, PIPELINE], n=1)
+def _unknown(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
     meant = f"; {close[0]} may be meant" if close else ""
-    return f"{name} is no setting{meant}: there are {', '.join([*known, PIPELINE])}"
-
-
-def _told(stage: str, problems: Sequence[str]) -> str:
-    listed = "\n".join(f"  - {problem}" for problem in problems)
-    return f"stage {stage!r} would not work, so nothing was written:\n{listed}"
+    return f"{name} is no setting{meant}: there are {', '.join(known)}"
 
 
 def _functions(stage: str, before: Json, wanted: Mapping[str, Any]) -> Json:
-    """The functions' entries: what was tuned by hand stays, as do entries that are not ours."""
-    ours = {
-        function: {"iam_policy_file": file_name(stage, function), **settled}
-        for function, settled in _FUNCTIONS.items()
-        if function in wanted
-    }
-    for function, entry in ours.items():
-        if function in before:
-            there = config.as_object(before[function], function)
-            ours[function] = {"iam_policy_file": entry["iam_policy_file"]} | {
-                name: value for name, value in there.items() if name != "iam_policy_file"
+    """Return the functions' entries, keeping what was tuned by hand and entries that are not ours."""
+    entries = {}
+    for function, defaults in FUNCTIONS.items():
+        if function in wanted:
+            tuned = stages.as_object(before.get(function, defaults), function)
+            policy = {"iam_policy_file": file_name(stage, function)}
+            entries[function] = policy | {
+                name: value for name, value in tuned.items() if name not in policy
             }
-    return ours | {name: entry for name, entry in before.items() if name not in _FUNCTIONS}
+    return entries | {name: entry for name, entry in before.items() if name not in FUNCTIONS}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""``make destroy STAGE=acceptance``: the functions and what watches over them go; what they moved stays.
+"""`make destroy STAGE=acceptance`: delete the functions and what monitors them.
 
-Parameters, topic and logs are kept, unless PARAMETERS=delete is given for the first; snapshots always.
+Parameters, topic, logs and snapshots are kept; PARAMETERS=delete deletes the parameters as well.
 """
 
 import argparse
@@ -9,31 +9,28 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stage import config, restapi, stacks
-from stage.account import Account, Say, chalice, in_plain_words, told
+from stage import restapi, stacks, stages
+from stage.account import Account, Say, chalice, in_plain_words, shown
 from stage.cloudformation import Stack, check_not_packaged
-from stage.config import StageError
 from stage.configure import from_make
-from stage.policies import API, COPIES, FOLLOW, RESTORE, UPDATE, deployed_name
+from stage.policies import FUNCTIONS, deployed_name
+from stage.stages import AcceptanceStage, StageError
 
 PARAMETERS = "PARAMETERS"
 
-# All that there may be: a setting may have been changed since the last deployment.
-FUNCTIONS = (UPDATE, RESTORE, FOLLOW, COPIES, API)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Destroy a stage as the command line says; the exit status."""
+    """Destroy a stage; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m stage.destroy",
         description="Delete a stage's functions, alarms and dashboard. Parameters, topic, logs and "
-        "snapshots stay.",
+        "snapshots are kept.",
     )
     parser.add_argument("--stage", required=True, help="the stage's name, such as acceptance")
     parser.add_argument(
         "--delete-parameters",
         action="store_true",
-        help=f"delete the parameters, too; with make: {PARAMETERS}=delete",
+        help=f"also delete the parameters; with make: {PARAMETERS}=delete",
     )
     parser.add_argument(
         "--project", type=Path, default=Path(), help="the folder that holds app.py; default: this"
@@ -45,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             destroy(given.project, given.stage, _print, delete_parameters=also_parameters)
     except StageError as error:
         sys.stderr.write(
-            f"{error}\nwhen that is mended, run make destroy STAGE={given.stage} again\n"
+            f"{error}\nonce that is fixed, run make destroy STAGE={given.stage} again\n"
         )
         return 1
     except KeyboardInterrupt:
@@ -55,73 +52,74 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = False) -> None:
-    """Destroy the stage; raises StageError."""
-    config.check_name(name)
-    stage = config.load(project, name)
+    """Destroy the stage; raise StageError or AwsError."""
+    stages.check_name(name)
+    stage = stages.load(project, name)
     account = Account(stage)
     say(f"stage {name}, account {stage.account}, {stage.region}, as {account.check()}")
     check_not_packaged(account, say)
     client = account.client("cloudformation")
     before = Stack(client, stacks.stack_name(name, stacks.BEFORE), say)
     after = Stack(client, stacks.stack_name(name, stacks.AFTER), say)
-    made = {
+    held_by_stack = {
         resource["Properties"].get("Name")
         for resource in (before.template() or {"Resources": {}})["Resources"].values()
     }
-
-    were_there = account.functions(deployed_name(name, function) for function in FUNCTIONS)
+    # Every function that a stage may have: a setting may have changed since the last deployment.
+    had_functions = account.functions(deployed_name(name, function) for function in FUNCTIONS)
 
     say(f"1. stack {after.name}")
     if not (had_after := after.delete()):
-        say("  is not there")
+        say("  does not exist")
     say(f"2. chalice delete --stage {name}")
-    if not were_there:
-        say("  no function is there")
-    # Of a deployment that came to nothing there may be roles.
+    if not had_functions:
+        say("  there are no functions")
+    # A failed deployment may have left roles.
     chalice(project, stage, "delete", say)
-    for what in _not_noted(account):
-        say(f"  {'deleted':<10} {what}, of which nothing was noted here")
-    gateway = account.client("apigateway")
-    for api in restapi.leading_to(gateway, name):
-        gateway.delete_rest_api(restApiId=api)
-        say(f"  {'deleted':<10} REST API {api}, of which nothing was noted here")
+    for what in _delete_unrecorded(account):
+        say(f"  {'deleted':<10} {what}, which had no record here")
     say(f"3. stack {before.name}")
     if not (had_before := before.delete()):
-        say("  is not there")
+        say("  does not exist")
 
-    held = account.parameters(stage.settings.promotion_parameters)
-    pipeline = stage.settings.pipeline_parameter
-    # Its name is the main pipeline's business, unless it was made for this stage alone.
-    ours = {*stacks.moving_parameters(stage), *({pipeline} & made)}
-    doomed = [parameter for parameter in held if delete_parameters and parameter in ours]
+    held = account.parameters(stacks.parameters_of(stage))
+    to_delete = []
+    if isinstance(stage, AcceptanceStage) and delete_parameters:
+        # Others may read the main pipeline's name, unless it was made for this stage.
+        own = {
+            *stacks.moving_parameters(stage),
+            *({stage.settings.pipeline_parameter} & held_by_stack),
+        }
+        to_delete = [parameter for parameter in held if parameter in own]
     for parameter, value in held.items():
-        becomes = "to delete" if parameter in doomed else "kept"
-        say(f"  {becomes:<10} parameter {parameter}: {told(stage, parameter, value)}")
-    account.delete_parameters(doomed)
-    for parameter in doomed:
+        fate = "to delete" if parameter in to_delete else "kept"
+        say(f"  {fate:<10} parameter {parameter}: {shown(stage, parameter, value)}")
+    account.delete_parameters(to_delete)
+    for parameter in to_delete:
         say(f"  {'deleted':<10} parameter {parameter}")
     for what in _kept(account):
         say(f"  {'kept':<10} {what}")
-    gone = "is gone" if had_after or were_there or had_before else "was not there"
-    say(f"stage {name} {gone}; make deploy STAGE={name} finds what was kept")
+    existed = had_after or had_functions or had_before
+    fate = "is deleted" if existed else "did not exist"
+    say(f"stage {name} {fate}; make deploy STAGE={name} uses what was kept")
 
 
 def _kept(account: Account) -> Iterator[str]:
-    """What stays, beside parameters."""
+    """Yield what is kept besides parameters."""
     stage = account.stage
     if account.has_own_topic():
         yield f"topic {stage.settings.topic_arn}"
     for group in account.log_groups(stacks.log_groups(stage)):
         yield f"log group {group}"
-    for copy in account.copies():
-        yield f"copy {copy}"
+    for snapshot in account.snapshots():
+        yield f"snapshot {snapshot}"
 
 
-def _not_noted(account: Account) -> Iterator[str]:
-    """Delete what is the stage's by its exact name, telling each.
+def _delete_unrecorded(account: Account) -> Iterator[str]:
+    """Delete what has the stage's exact names, and yield each.
 
-    Chalice goes by a note of its own, which git ignores: there is none in another clone, and none of what a
-    deployment made that came to nothing.
+    Chalice deletes only what its record names. git ignores the record, so another clone has none,
+    and neither has a failed deployment.
     """
     stage = account.stage.name
     for function in FUNCTIONS:
@@ -133,13 +131,18 @@ def _not_noted(account: Account) -> Iterator[str]:
             yield f"function {deployed}"
         if account.delete_role(role):
             yield f"role {role}"
+    if isinstance(account.stage, AcceptanceStage):
+        gateway = account.client("apigateway")
+        for api in restapi.invoking(gateway, stage):
+            gateway.delete_rest_api(restApiId=api)
+            yield f"REST API {api}"
 
 
 def _from_make() -> bool:
     answers = from_make(os.environ)
     for name, value in answers.items():
         if name.startswith("AWS_"):
-            continue  # credentials may be named on make's command line, too
+            continue  # credentials may be named on make's command line
         if (name, value) not in ((PARAMETERS, "delete"), (PARAMETERS, "")):
             raise StageError(
                 f"{name}={value}: the only answer of make destroy is {PARAMETERS}=delete, which "

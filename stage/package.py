@@ -1,6 +1,6 @@
-"""``make package STAGE=acceptance``: the stage as three CloudFormation templates, for those who allow nothing else.
+"""`make package STAGE=acceptance`: write the stage as three CloudFormation templates.
 
-Nothing is asked of AWS. They are deployed in this order: before.json, sam.json with deployment.zip, after.json.
+It calls no AWS. Deploy them in this order: before.json, sam.json with deployment.zip, after.json.
 """
 
 import argparse
@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stage import config, stacks
+from stage import stacks, stages
 from stage.account import chalice, runtime
 from stage.cloudformation import deletions
-from stage.config import StageError
 from stage.configure import from_make
 from stage.deploy import deployable
+from stage.stages import StageError
 
 _NEXT = """\
 next, with a bucket of your own:
@@ -26,16 +26,20 @@ next, with a bucket of your own:
   aws cloudformation deploy --stack-name {functions} --template-file {out}/packaged.yaml \\
     --capabilities CAPABILITY_IAM
   aws cloudformation deploy --stack-name {after} --template-file {out}/after.json
-The first command takes, the first time: --parameter-overrides {parameters}
-Later ones without that keep what was given, and no value that has moved is written again.
-Leave out of before.json what the account has already: a stack takes over nothing, and fails with nothing changed.
+{parameters}Remove from before.json what the account already has: a stack cannot take it over, and would fail.
 To delete the stage, but for parameters, topic and logs:
 {deletions}
 """
 
 
+_PARAMETERS = """\
+Give the first command, the first time: --parameter-overrides {}
+Without them, later ones keep these values, and overwrite nothing that has changed since.
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the templates; the exit status."""
+    """Write the templates; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m stage.package",
         description="Write a stage as CloudFormation templates, and its functions' package.",
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     out = given.out or given.project / ".chalice/deployments" / given.stage
     try:
-        _check_answers(from_make(os.environ))
+        _refuse_answers(from_make(os.environ))
         parameters = package(given.project, given.stage, out)
     except StageError as error:
         sys.stderr.write(f"{error}\n")
@@ -62,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             before=before,
             functions=functions,
             after=after,
-            parameters=" ".join(f"{each}=…" for each in parameters),
+            parameters=_PARAMETERS.format(" ".join(f"{each}=…" for each in parameters))
+            if parameters
+            else "",
             deletions="\n".join(deletions(given.stage)),
         )
     )
@@ -70,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def package(project: Path, name: str, out: Path) -> list[str]:
-    """Write the templates to the folder; returns the parameters of the first. Raises StageError."""
+    """Write the templates to the folder; return the parameters of the first; raise StageError."""
     stage = deployable(project, name)
     _print(runtime())
     with tempfile.TemporaryDirectory() as folder:
@@ -81,17 +87,17 @@ def package(project: Path, name: str, out: Path) -> list[str]:
         chalice(project, stage, "package", _print, *merged, target)
     before = stacks.packaged_before(stage)
     for which, template in (("before", before), ("after", stacks.after(stage))):
-        (out / f"{which}.json").write_text(config.written(template), encoding="utf-8")
+        (out / f"{which}.json").write_text(stages.to_text(template), encoding="utf-8")
     return list(before["Parameters"])
 
 
-def _check_answers(answers: Mapping[str, str]) -> None:
-    """Raises StageError for an answer: first values and the address are given to the stack."""
-    # Credentials may be named on make's command line, too.
-    if strangers := [name for name in answers if not name.startswith("AWS_")]:
+def _refuse_answers(answers: Mapping[str, str]) -> None:
+    """Raise StageError for an answer: first values and the address are parameters of the stack."""
+    # Credentials may be named on make's command line.
+    if unknown := [name for name in answers if not name.startswith("AWS_")]:
         raise StageError(
-            f"{', '.join(strangers)}: make package takes no answers; the first values of *current* and an "
-            "address to tell are parameters of before.json"
+            f"{', '.join(unknown)}: make package takes no answers; the first values of *current* and an "
+            "e-mail address are parameters of before.json"
         )
 
 

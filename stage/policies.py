@@ -1,74 +1,95 @@
-"""What each function may do: its IAM policy, a pure function of the stage's settings.
+"""The IAM policy of each function: a pure function of the stage.
 
-Written by ``make configure`` beside the stage's configuration, so that no policy can drift from the names
-of parameters, pipeline and topic. Each action stands on the resources that it is used on, and on no others;
-only the listing of snapshots stands on all, for shares are found by looking at all of them, and IAM weighs
-a listing that names none on all of them.
+`make configure` writes them beside the stage's configuration, so that they always name the stage's
+own parameters, pipeline, clusters and topic. Each action is granted only on the resources that it is
+used on. Snapshots and clusters are listed on `*`, because IAM authorizes a listing that way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from chalicelib.domain import functions
-from chalicelib.domain.copies import PREFIX
+from chalicelib.domain import copies, functions, shares
 from chalicelib.domain.database import Database
-from chalicelib.settings.acceptance import Settings
+from chalicelib.domain.functions import APP
+from stage.stages import AcceptanceStage, ProductionStage, Stage
 
-APP = functions.APP
-UPDATE, RESTORE = functions.UPDATE, functions.RESTORE
-FOLLOW, COPIES = functions.FOLLOW_PIPELINE, functions.FOLLOW_COPIES
 API = "api_handler"
+# Chalice's entry of each function, without its policy. Only one invocation at a time moves *current*,
+# or shares and deletes.
+FUNCTIONS: dict[str, dict[str, int]] = {
+    functions.UPDATE: {"lambda_timeout": 300},
+    functions.RESTORE: {"lambda_timeout": 120, "reserved_concurrency": 1},
+    functions.FOLLOW_PIPELINE: {"lambda_timeout": 120, "reserved_concurrency": 1},
+    functions.RECONCILE: {"lambda_timeout": 120, "reserved_concurrency": 1},
+    API: {"lambda_timeout": 29},  # as long as API Gateway waits
+    functions.SHARE: {"lambda_timeout": 300},
+    functions.FOLLOW_SHARES: {"lambda_timeout": 300, "reserved_concurrency": 1},
+}
 
 Statement = dict[str, Any]
 Policy = dict[str, Any]
 
-# AWS's pages name these by pattern; beside these there are those of key pairs, which no snapshot has.
-_SEVERAL = {
+# AWS's guides name these by pattern. The other actions that match are for data key pairs.
+_PATTERNS = {
     "kms:GenerateDataKey*": ("kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"),
     "kms:ReEncrypt*": ("kms:ReEncryptFrom", "kms:ReEncryptTo"),
 }
+_USE_KEY = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", *_PATTERNS]
 
 
-def policies(stage: str, settings: Settings, pipeline_arn: str) -> dict[str, Policy]:
-    """The policy of each function that the stage deploys, by Chalice's name of the function."""
-    partition, _, region, account = pipeline_arn.split(":")[1:5]
+def policies(stage: Stage) -> dict[str, Policy]:
+    """Return the policy of each function that the stage deploys, by Chalice's name of it."""
+    statements = _acceptance(stage) if isinstance(stage, AcceptanceStage) else _production(stage)
+    return {
+        function: {"Version": "2012-10-17", "Statement": [*granted, _write_logs(stage, function)]}
+        for function, granted in statements.items()
+    }
 
-    def parameter(name: str) -> str:
+
+def _acceptance(stage: AcceptanceStage) -> dict[str, list[Statement]]:
+    settings = stage.settings
+
+    def parameters(names: Iterable[str]) -> list[str]:
         # The slash that a path begins with is the ARN's own.
-        return f"arn:{partition}:ssm:{region}:{account}:parameter/{name.removeprefix('/')}"
+        return [_arn(stage, "ssm", f"parameter/{name.removeprefix('/')}") for name in names]
 
-    def logs(function: str) -> Statement:
-        group = log_group(deployed_name(stage, function))
-        return _allow(
-            "WriteOwnLogs",
-            ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
-            [f"arn:{partition}:logs:{region}:{account}:log-group:{group}:*"],
-        )
-
-    latest = [parameter(database.latest_parameter) for database in settings.databases]
-    current = [parameter(database.current_parameter) for database in settings.databases]
-    all_of_a_promotion = [parameter(name) for name in settings.promotion_parameters]
-    hold = [parameter(settings.hold_parameter)] if settings.hold_parameter else []
-    topic = [settings.topic_arn] if settings.topic_arn else []
+    latest = parameters(database.latest_parameter for database in settings.databases)
+    current = parameters(database.current_parameter for database in settings.databases)
+    all_parameters = parameters(settings.promotion_parameters)
+    hold = parameters([settings.hold_parameter] if settings.hold_parameter else [])
 
     snapshots = _allow("ReadSnapshots", ["rds:DescribeDBClusterSnapshots"], ["*"])
-    moving = [
+    move = [
         "ssm:GetParameterHistory",
         "ssm:LabelParameterVersion",
         "ssm:PutParameter",
         "ssm:UnlabelParameterVersion",
+        "ssm:DeleteParameter",  # a *current* that a failed first promotion created
     ]
-    # Only who may have created *current* may have to take it back by deleting it.
-    moving_and_undoing = ["ssm:DeleteParameter", *moving]
-    listing = ["codepipeline:ListPipelineExecutions"]
-    running = [*listing, "codepipeline:StartPipelineExecution"]
-    telling = [_allow("TellPeople", ["sns:Publish"], topic)] if topic else []
+    look_at_runs = ["codepipeline:ListPipelineExecutions", "codepipeline:ListActionExecutions"]
+    run = [
+        *look_at_runs,
+        "codepipeline:GetPipelineState",
+        "codepipeline:StartPipelineExecution",
+    ]
+    look_at_deployed = _look_at_deployed(stage)
+    prepare = _prepare(stage)
+    notify = _notify(stage)
 
     copied = [database for database in settings.databases if database.copy_policy]
-    copies = f"arn:{partition}:rds:{region}:{account}:cluster-snapshot:{PREFIX}*"
+    own_copies = _arn(stage, "rds", f"cluster-snapshot:{copies.PREFIX}*")
 
+    pipeline_parameter = parameters([settings.pipeline_parameter])
+    reconcile = [
+        snapshots,
+        *look_at_deployed,
+        _allow("MoveCurrent", move, current),
+        _allow("LookAtMainPipeline", look_at_runs, [stage.pipeline_arn]),
+        *prepare,
+        *notify,
+    ]
     statements = {
-        UPDATE: [
+        functions.UPDATE: [
             snapshots,
             _allow(
                 "ReadParameters",
@@ -76,114 +97,231 @@ def policies(stage: str, settings: Settings, pipeline_arn: str) -> dict[str, Pol
                 [arn for pair in zip(latest, current, strict=True) for arn in pair],
             ),
             _allow("RecordLatest", ["ssm:PutParameter"], latest),
-            *(_copying(copied, copies, pipeline_arn) if copied else []),
-            *telling,
+            *(_copy(stage, copied, own_copies) if copied else []),
+            *notify,
         ],
-        RESTORE: [
+        functions.RESTORE: [
             snapshots,
-            _allow("ReadParameters", ["ssm:GetParameters"], all_of_a_promotion),
-            _allow("MoveCurrent", moving_and_undoing, current),
-            _allow("RunMainPipeline", running, [pipeline_arn]),
-            *telling,
+            *look_at_deployed,
+            _allow("ReadParameters", ["ssm:GetParameters"], all_parameters),
+            _allow("MoveCurrent", move, current),
+            _allow("RunMainPipeline", run, [stage.pipeline_arn]),
+            *notify,
         ],
-        FOLLOW: [
-            snapshots,
+        functions.FOLLOW_PIPELINE: [
+            _allow("ReadParameters", ["ssm:GetParameters"], pipeline_parameter),
+            *reconcile,
+        ],
+        functions.RECONCILE: [
             _allow(
-                "ReadParameters", ["ssm:GetParameters"], [parameter(settings.pipeline_parameter)]
+                "ReadParameters",
+                ["ssm:GetParameters"],
+                [
+                    *pipeline_parameter,
+                    *parameters(database.latest_parameter for database in copied),
+                    *parameters(database.current_parameter for database in copied),
+                ],
             ),
-            _allow("MoveCurrent", moving, current),
-            _allow("ReadMainPipeline", listing, [pipeline_arn]),
-            *telling,
+            *reconcile,
         ],
     }
     if copied:
-        latest_of_copies = [parameter(database.latest_parameter) for database in copied]
-        current_of_copies = [parameter(database.current_parameter) for database in copied]
-        statements[COPIES] = [
-            snapshots,
-            _allow("ReadParameters", ["ssm:GetParameters"], latest_of_copies + current_of_copies),
-            _allow("RecordLatest", ["ssm:PutParameter"], latest_of_copies),
-            _allow("ReadHistory", ["ssm:GetParameterHistory"], current_of_copies),
-            _allow("DeleteOwnCopies", ["rds:DeleteDBClusterSnapshot"], [copies]),
-            *telling,
+        statements[functions.RECONCILE] += [
+            _allow(
+                "RecordLatest",
+                ["ssm:PutParameter"],
+                parameters(database.latest_parameter for database in copied),
+            ),
+            _allow("DeleteOwnCopies", ["rds:DeleteDBClusterSnapshot"], [own_copies]),
         ]
     if settings.pin_api_enabled:
         statements[API] = [
             snapshots,
-            _allow("ReadParameters", ["ssm:GetParameters"], all_of_a_promotion),
-            _allow("MoveCurrent", moving_and_undoing, current),
+            *look_at_deployed,
+            _allow("ReadParameters", ["ssm:GetParameters"], all_parameters),
+            _allow("MoveCurrent", move, current),
+            *[each for each in prepare if each["Sid"] == "LookAtPreparation"],
             *([_allow("HoldAndResume", ["ssm:PutParameter"], hold)] if hold else []),
-            _allow("RunMainPipeline", running, [pipeline_arn]),
+            _allow("RunMainPipeline", run, [stage.pipeline_arn]),
         ]
-    return {
-        function: {"Version": "2012-10-17", "Statement": [*granted, logs(function)]}
-        for function, granted in statements.items()
-    }
+    return statements
 
 
-def _copying(copied: Sequence[Database], copies: str, pipeline_arn: str) -> list[Statement]:
-    """What it takes to copy production's shares under keys of acceptance's.
+def _look_at_deployed(stage: AcceptanceStage) -> list[Statement]:
+    """Return what it takes to look at the stacks of the databases and at their clusters."""
+    stacks = dict.fromkeys(each.stack.stack for each in stage.settings.databases if each.stack)
+    if not stacks:
+        return []
+    return [
+        _allow(
+            "LookAtStacks",
+            ["cloudformation:DescribeStacks", "cloudformation:ListStackResources"],
+            [_arn(stage, "cloudformation", f"stack/{name}/*") for name in stacks],
+        ),
+        _allow("LookAtClusters", ["rds:DescribeDBClusters"], [_arn(stage, "rds", "cluster:*")]),
+    ]
 
-    RDS uses the keys, both the share's and the copy's, with the caller's rights. What a copy of one's own takes,
-    CreateGrant and DescribeKey, is not enough for another account's share; the same five are asked of
-    production's key in docs/production.md.
+
+def _prepare(stage: AcceptanceStage) -> list[Statement]:
+    """Return what it takes to run the state machines that prepare restored clusters."""
+    machines = [each.after_restore for each in stage.settings.databases if each.after_restore]
+    if not machines:
+        return []
+    executions = [f"{each.replace(':stateMachine:', ':execution:')}:*" for each in machines]
+    return [
+        _allow("Prepare", ["states:StartExecution"], [*dict.fromkeys(machines)]),
+        _allow("LookAtPreparation", ["states:DescribeExecution"], [*dict.fromkeys(executions)]),
+    ]
+
+
+def _copy(stage: AcceptanceStage, copied: Sequence[Database], own_copies: str) -> list[Statement]:
+    """Return what it takes to copy production's shares under acceptance's keys.
+
+    RDS uses the keys of both the share and the copy with the caller's rights. CreateGrant and
+    DescribeKey, enough for copying an own snapshot, are not enough for another account's.
     https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/USER_CopyDBClusterSnapshot.CrossAccount.html
     """
-    partition, _, region, account = pipeline_arn.split(":")[1:5]
     production = copied[0].criteria.account
-    through_rds = {"StringEquals": {"kms:ViaService": f"rds.{region}.amazonaws.com"}}
-    using = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", *_SEVERAL]
-    keys = [f"arn:{partition}:kms:{region}:{production}:key/*"]
-    aliases = []
+    of_production = f"arn:{stage.partition}:{{}}:{stage.region}:{production}:{{}}"
+    keys, aliases = [of_production.format("kms", "key/*")], []
     for database in copied:
         assert database.copy_policy is not None
-        key = database.copy_policy.key.removeprefix(f"arn:{partition}:kms:{region}:{account}:")
-        if key.startswith("alias/"):
-            aliases.append(key)
-        elif key.startswith("arn:"):
-            keys.append(key)
+        arn, alias = _key(stage, database.copy_policy.key)
+        if alias:
+            aliases.append(alias)
         else:
-            keys.append(f"arn:{partition}:kms:{region}:{account}:key/{key.removeprefix('key/')}")
-    shares = f"arn:{partition}:rds:{region}:{production}:cluster-snapshot:*"
+            keys.append(arn)
+    condition = _through_rds(stage)
     statements = [
-        _allow("CopyShares", ["rds:CopyDBClusterSnapshot"], [shares, copies]),
-        _allow("TagCopies", ["rds:AddTagsToResource"], [copies]),
-        _allow("UseKeys", using, list(dict.fromkeys(keys))) | {"Condition": through_rds},
+        _allow(
+            "CopyShares",
+            ["rds:CopyDBClusterSnapshot"],
+            [of_production.format("rds", "cluster-snapshot:*"), own_copies],
+        ),
+        _allow("TagCopies", ["rds:AddTagsToResource"], [own_copies]),
+        _allow("UseKeys", _USE_KEY, list(dict.fromkeys(keys)), condition),
     ]
     if aliases:
-        # A policy knows keys by their ARNs alone, and what they are called as a condition.
-        called = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": list(dict.fromkeys(aliases))}}
-        key = f"arn:{partition}:kms:{region}:{account}:key/*"
+        key = _arn(stage, "kms", "key/*")
         statements.append(
-            _allow("UseKeysByAlias", using, [key]) | {"Condition": through_rds | called}
+            _allow("UseKeysByAlias", _USE_KEY, [key], condition | _called(dict.fromkeys(aliases)))
         )
     return statements
 
 
+def _production(stage: ProductionStage) -> dict[str, list[Statement]]:
+    settings = stage.settings
+    own_shares = _arn(stage, "rds", f"cluster-snapshot:{shares.PREFIX}*")
+    clusters = [_arn(stage, "rds", f"cluster:{name}") for name in settings.clusters]
+    # An automated snapshot's name ends with the time; `*` would match other clusters' as well.
+    automated = [
+        _arn(stage, "rds", f"cluster-snapshot:rds:{name}-????-??-??-??-??")
+        for name in settings.clusters
+    ]
+    snapshots = _allow("ReadSnapshots", ["rds:DescribeDBClusterSnapshots"], ["*"])
+    take = [
+        _allow("ReadClusters", ["rds:DescribeDBClusters"], ["*"]),
+        snapshots,
+        _allow("TakeSnapshots", ["rds:CreateDBClusterSnapshot"], [*clusters, own_shares]),
+        _allow("TagSnapshots", ["rds:AddTagsToResource"], [own_shares]),
+        _allow("ReadKeys", ["kms:DescribeKey"], [_arn(stage, "kms", "key/*")]),
+    ]
+    if settings.key:
+        arn, alias = _key(stage, settings.key)
+        condition = _through_rds(stage) | (_called([alias]) if alias else {})
+        take += [
+            _allow(
+                "CopyAutomatedSnapshots", ["rds:CopyDBClusterSnapshot"], [*automated, own_shares]
+            ),
+            _allow("UseKey", ["kms:CreateGrant"], [arn], condition),
+        ]
+    follow = [
+        snapshots,
+        _allow(
+            "ShareAndDelete",
+            [
+                "rds:DescribeDBClusterSnapshotAttributes",
+                "rds:ModifyDBClusterSnapshotAttribute",
+                "rds:DeleteDBClusterSnapshot",
+            ],
+            [own_shares],
+        ),
+    ]
+    return {
+        functions.SHARE: [*take, *_notify(stage)],
+        functions.FOLLOW_SHARES: [*follow, *_notify(stage)],
+    }
+
+
+def _notify(stage: Stage) -> list[Statement]:
+    topics = [each for each in (stage.settings.topic_arn, stage.settings.chat_topic_arn) if each]
+    return [_allow("Notify", ["sns:Publish"], topics)] if topics else []
+
+
+def _write_logs(stage: Stage, function: str) -> Statement:
+    group = log_group(deployed_name(stage.name, function))
+    return _allow(
+        "WriteOwnLogs",
+        ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
+        [_arn(stage, "logs", f"log-group:{group}:*")],
+    )
+
+
+def _arn(stage: Stage, service: str, resource: str) -> str:
+    return f"arn:{stage.partition}:{service}:{stage.region}:{stage.account}:{resource}"
+
+
+def _key(stage: Stage, key: str) -> tuple[str, str | None]:
+    """Return the ARN of an own key, and its alias if it is named by one.
+
+    A policy cannot name a key by its alias, only restrict all keys to it by a condition.
+    """
+    key = key.removeprefix(_arn(stage, "kms", ""))
+    if key.startswith("alias/"):
+        return _arn(stage, "kms", "key/*"), key
+    if key.startswith("arn:"):
+        return key, None
+    return _arn(stage, "kms", f"key/{key.removeprefix('key/')}"), None
+
+
+def _through_rds(stage: Stage) -> dict[str, Any]:
+    return {"StringEquals": {"kms:ViaService": f"rds.{stage.region}.amazonaws.com"}}
+
+
+def _called(aliases: Iterable[str]) -> dict[str, Any]:
+    return {"ForAnyValue:StringEquals": {"kms:ResourceAliases": [*aliases]}}
+
+
 def actions(statement: Statement) -> list[str]:
-    """The actions that a statement allows, each by its own name: IAM's simulator takes no pattern."""
-    return [one for each in statement["Action"] for one in _SEVERAL.get(each, (each,))]
+    """Return a statement's actions without patterns, which IAM's simulator does not accept."""
+    return [one for each in statement["Action"] for one in _PATTERNS.get(each, (each,))]
 
 
 def deployed_name(stage: str, function: str) -> str:
-    """Lambda's name of a function: Chalice names the API's after the application and the stage alone."""
+    """Return Lambda's name of a function. Chalice names the API's after app and stage only."""
     return f"{APP}-{stage}" if function == API else f"{APP}-{stage}-{function}"
 
 
 def log_group(deployed: str) -> str:
-    """Where Lambda writes the function's log."""
+    """Return the name of the log group that Lambda writes to."""
     return f"/aws/lambda/{deployed}"
 
 
 def file_name(stage: str, function: str) -> str:
-    """The function's policy file, in the folder ``.chalice``."""
+    """Return the name of the function's policy file in the folder `.chalice`."""
     return f"policy-{stage}-{function.replace('_', '-')}.json"
 
 
-def _allow(sid: str, actions: Sequence[str], resources: Sequence[str]) -> Statement:
+def _allow(
+    sid: str,
+    actions: Sequence[str],
+    resources: Sequence[str],
+    condition: Mapping[str, Any] | None = None,
+) -> Statement:
     return {
         "Sid": sid,
         "Effect": "Allow",
         "Action": [*actions],
         "Resource": resources[0] if len(resources) == 1 else [*resources],
+        **({"Condition": condition} if condition else {}),
     }

@@ -1,31 +1,32 @@
-"""The REST APIs that Chalice made for a stage, found by the function that they lead to.
+"""The REST APIs that Chalice made for a stage, found by the function that they invoke.
 
-Chalice knows its API by a note of its own, which git ignores: without it, in another clone or after a
-deployment that came to nothing, it makes another API, at another address. All else it finds by name.
+Chalice finds its API only by a file that git ignores. Without it, in another clone or after a failed
+deployment, Chalice makes another API with another address. It finds everything else by name.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from stage.config import written
-from stage.policies import API, APP, deployed_name
+from chalicelib.domain.functions import APP
+from stage.policies import API, deployed_name
+from stage.stages import to_text
 
 Json = dict[str, Any]
 
 
-def note_of(stage: str) -> str:
-    """Where Chalice notes what it has deployed."""
+def record_of(stage: str) -> str:
+    """Return the file in which Chalice records what it has deployed."""
     return f".chalice/deployed/{stage}.json"
 
 
 def deletion(api: str) -> str:
-    """The command that deletes one."""
+    """Return the command that deletes an API."""
     return f"aws apigateway delete-rest-api --rest-api-id {api}"
 
 
-def leading_to(client: Any, stage: str) -> list[str]:
-    """The ids of the REST APIs that lead to the stage's function, oldest first.
+def invoking(client: Any, stage: str) -> list[str]:
+    """Return the ids of the REST APIs that invoke the stage's function, oldest first.
 
     https://docs.aws.amazon.com/apigateway/latest/api/API_GetResources.html
     """
@@ -34,12 +35,12 @@ def leading_to(client: Any, stage: str) -> list[str]:
         (api["createdDate"], api["id"])
         for page in client.get_paginator("get_rest_apis").paginate()
         for api in page["items"]
-        if api["name"] == APP and _leads(client, api["id"], function)
+        if api["name"] == APP and _invokes(client, api["id"], function)
     ]
     return [api for _, api in sorted(found)]
 
 
-def _leads(client: Any, api: str, function: str) -> bool:
+def _invokes(client: Any, api: str, function: str) -> bool:
     pages = client.get_paginator("get_resources").paginate(restApiId=api, embed=["methods"])
     return any(
         method.get("methodIntegration", {}).get("uri", "").endswith(function)
@@ -49,26 +50,26 @@ def _leads(client: Any, api: str, function: str) -> bool:
     )
 
 
-def noted(project: Path, stage: str) -> str | None:
-    """The id of the API that Chalice's note names."""
-    for resource in _note(project, stage)["resources"]:
+def recorded(project: Path, stage: str) -> str | None:
+    """Return the id of the API in Chalice's record."""
+    for resource in _read(project, stage)["resources"]:
         if resource["resource_type"] == "rest_api":
             return str(resource["rest_api_id"])
     return None
 
 
-def note(project: Path, stage: str, api: str) -> None:
-    """Have Chalice find the API again."""
-    document = _note(project, stage)
+def record(project: Path, stage: str, api: str) -> None:
+    """Record the API, so that Chalice finds it again."""
+    document = _read(project, stage)
     others = [each for each in document["resources"] if each["resource_type"] != "rest_api"]
     known = {"name": "rest_api", "resource_type": "rest_api", "rest_api_id": api}
-    file = project / note_of(stage)
+    file = project / record_of(stage)
     file.parent.mkdir(exist_ok=True)
-    file.write_text(written(document | {"resources": [*others, known]}), encoding="utf-8")
+    file.write_text(to_text(document | {"resources": [*others, known]}), encoding="utf-8")
 
 
-def _note(project: Path, stage: str) -> Json:
-    file = project / note_of(stage)
+def _read(project: Path, stage: str) -> Json:
+    file = project / record_of(stage)
     if not file.is_file():
         return {"resources": [], "schema_version": "2.0", "backend": "api"}
     document: Json = json.loads(file.read_text(encoding="utf-8"))

@@ -1,33 +1,32 @@
-"""What ``chalice deploy`` does not make, as CloudFormation templates: pure functions of the stage.
+"""What `chalice deploy` does not make, as CloudFormation templates: pure functions of the stage.
 
-The stack *before* holds what must exist before the functions do: parameters and the topic. The stack *after*
-holds what watches over them: alarms, the settings of asynchronous invocations, a dashboard.
+The stack *before* holds what the functions rely on: parameters and the topic. The stack *after* holds
+what monitors them: alarms, settings of asynchronous invocations, a dashboard.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
 from itertools import takewhile
 from typing import Any
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.functions import POLL
-from chalicelib.domain.hold import PLACEHOLDER
-from chalicelib.domain.schedule import Expression
-from chalicelib.observability import NAMESPACE
-from stage.config import Stage
-from stage.policies import (
-    API,
+from chalicelib.domain.functions import (
     APP,
-    COPIES,
-    FOLLOW,
+    FOLLOW_PIPELINE,
+    FOLLOW_SHARES,
+    POLL,
+    RECONCILE,
     RESTORE,
     UPDATE,
-    deployed_name,
-    log_group,
 )
+from chalicelib.domain.parameters import PLACEHOLDER
+from chalicelib.domain.schedule import Expression
+from chalicelib.observability import NAMESPACE
+from stage.policies import API, deployed_name, log_group, policies
+from stage.stages import AcceptanceStage, Stage
 
 BEFORE, AFTER = "before", "after"
 
@@ -38,57 +37,66 @@ Resource = dict[str, Any]
 Template = dict[str, Any]
 
 _RETAINED = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
-_SHORTEST, _LONGEST = timedelta(minutes=1), timedelta(hours=6)  # what Lambda lets an event's age be
+_SHORTEST, _LONGEST = timedelta(minutes=1), timedelta(hours=6)  # Lambda's limits of an event's age
 _YEAR = timedelta(days=366)
 _WEEK = timedelta(days=7)  # an alarm looks back no further
-_METRICS_IN_AN_ALARM = 10  # of metric math
+_METRICS_IN_AN_ALARM = 10  # a metric math alarm's limit
 
 
 # --- names ----------------------------------------------------------------------------------------
 
 
+def own_stacks(stage: Stage) -> list[str]:
+    """Return the names of the stacks that `make deploy` makes."""
+    return [stack_name(stage.name, which) for which in (BEFORE, AFTER)]
+
+
 def stack_name(stage_name: str, which: str) -> str:
-    """The name of the stage's stack: ``before`` or ``after``."""
+    """Return the name of the stage's stack `before` or `after`."""
     return f"{APP}-{stage_name}-{which}"
 
 
 def function_names(stage: Stage) -> dict[str, str]:
-    """The functions that the stage deploys: Lambda's name of each, by Chalice's."""
-    functions = [UPDATE, RESTORE, FOLLOW]
-    if stage.settings.has_copies:
-        functions.append(COPIES)
-    if stage.settings.pin_api_enabled:
-        functions.append(API)
-    return {function: deployed_name(stage.name, function) for function in functions}
+    """Return Lambda's names of the functions that the stage deploys, by Chalice's names."""
+    return {function: deployed_name(stage.name, function) for function in policies(stage)}
 
 
 def role_name(stage_name: str, function: str) -> str:
-    """Chalice's name of a function's role."""
+    """Return Chalice's name of a function's role."""
     return f"{APP}-{stage_name}-{function}"
 
 
 def rule_name(stage_name: str, function: str) -> str:
-    """Chalice's name of the rule that starts a function."""
+    """Return Chalice's name of the rule that invokes a function."""
     return f"{deployed_name(stage_name, function)}-event"
 
 
+def rule_names(stage: Stage) -> dict[str, str]:
+    """Return the names of the rules that invoke the functions, by Chalice's names of these."""
+    return {
+        function: rule_name(stage.name, function)
+        for function in function_names(stage)
+        if function != API
+    }
+
+
 def log_groups(stage: Stage) -> list[str]:
-    """Where the stage's functions log."""
+    """Return the log groups of the stage's functions."""
     return [log_group(deployed) for deployed in function_names(stage).values()]
 
 
 def alarm_names(stage: Stage) -> list[str]:
-    """The names of the alarms that the stage has."""
+    """Return the names of the stage's alarms."""
     return [alarm["Properties"]["AlarmName"] for alarm in _alarms(stage).values()]
 
 
 def dashboard_name(stage_name: str) -> str:
-    """The name of the stage's dashboard."""
+    """Return the name of the stage's dashboard."""
     return f"{APP}-{stage_name}"
 
 
 def packaged_stacks(stage_name: str) -> dict[str, str]:
-    """The stacks of a stage that ``make package`` wrote, in the order of their making, by template."""
+    """Return the stacks of a packaged stage in the order of their creation, by template."""
     return {
         "before.json": stack_name(stage_name, BEFORE),
         "sam.json": f"{APP}-{stage_name}",
@@ -97,13 +105,13 @@ def packaged_stacks(stage_name: str) -> dict[str, str]:
 
 
 def names_of_packaged(stage: Stage) -> Template:
-    """What is to be merged into the template of ``chalice package``: the names of functions and rules.
+    """Return the names of functions and rules, to be merged into the template of `chalice package`.
 
-    CloudFormation would make up others, which the roles let write no logs, and no alarm watches.
+    CloudFormation would invent other names, for which roles allow no logs and alarms do not exist.
     """
     return {
         "Resources": {
-            _chalice_s(function): {"Properties": _named(stage, function)}
+            _logical_of(function): {"Properties": _named(stage, function)}
             for function in function_names(stage)
         }
     }
@@ -113,31 +121,36 @@ def _named(stage: Stage, function: str) -> dict[str, Any]:
     named: dict[str, Any] = {"FunctionName": deployed_name(stage.name, function)}
     if function != API:
         rule = rule_name(stage.name, function)
-        # Of CloudWatchEvent, which Chalice writes, SAM's guide knows no name; the other is the same rule.
+        # Chalice writes CloudWatchEvent, for which SAM has no name. EventBridgeRule is the same rule.
         # https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-property-function-eventbridgerule.html
         event = (
             {"Type": "EventBridgeRule", "Properties": {"RuleName": rule}}
-            if function == FOLLOW
+            if function == FOLLOW_PIPELINE
             else {"Properties": {"Name": rule}}
         )
-        named["Events"] = {f"{_chalice_s(function)}Event": event}
+        named["Events"] = {f"{_logical_of(function)}Event": event}
     return named
 
 
-def _chalice_s(function: str) -> str:
-    """Chalice's logical name of a function in the template that it packages."""
+def _logical_of(function: str) -> str:
+    """Return Chalice's logical name of a function in a packaged template."""
     words = re.split("[-_]", function)
     return "APIHandler" if function == API else "".join(word.capitalize() for word in words)
 
 
 def own_topic(stage: Stage) -> str | None:
-    """The ARN of the topic, if it is one that the stage's account may make."""
+    """Return the ARN of the topic if it belongs to the stage's account and Region."""
     arn = stage.settings.topic_arn
     return arn if arn and arn.split(":")[3:5] == [stage.region, stage.account] else None
 
 
-def moving_parameters(stage: Stage) -> list[str]:
-    """The parameters whose values move: each *latest* and *current*, and the hold."""
+def parameters_of(stage: Stage) -> tuple[str, ...]:
+    """Return the names of the stage's parameters."""
+    return stage.settings.promotion_parameters if isinstance(stage, AcceptanceStage) else ()
+
+
+def moving_parameters(stage: AcceptanceStage) -> list[str]:
+    """Return the parameters whose values change: each *latest* and *current*, and the hold."""
     names = [
         name
         for database in stage.settings.databases
@@ -147,7 +160,7 @@ def moving_parameters(stage: Stage) -> list[str]:
 
 
 def label(resource: Resource) -> str:
-    """What a resource of the templates is to people."""
+    """Return what people call a resource of the templates."""
     kind, properties = resource["Type"], resource["Properties"]
     title, key = {
         "AWS::SSM::Parameter": ("parameter", "Name"),
@@ -170,14 +183,14 @@ def before(
     initial: Mapping[str, str],
     email: str | None,
 ) -> Template:
-    """The template of what must exist before the functions do; it may be without any resource.
+    """Return the template of what the functions rely on; it may have no resources.
 
-    ``previous`` is what the stack holds now, ``existing`` which of the stage's parameters, topic and subscribers are
-    there, in the stack or outside it; ``initial`` the first values of *current* by parameter name. ``email`` None
-    keeps the subscription as it is, "" takes it away.
+    `previous` is the stack's present template. `existing` has those of the stage's parameters, topic
+    and subscribers that exist, in the stack or outside. `initial` has first values of *current* by
+    parameter name. An `email` of None keeps the subscription, "" removes it.
 
-    CloudFormation writes a parameter whenever its text in the template changes, whatever it holds by then.
-    So what the stack holds is taken over to the letter, and what exists outside it is left alone.
+    CloudFormation overwrites a parameter whenever its text in the template changes, whatever it holds
+    by then. So resources of the stack are copied verbatim, and those outside are left alone.
     """
     held: Mapping[str, Resource] = (previous or {}).get("Resources", {})
     resources: dict[str, Resource] = {}
@@ -185,8 +198,8 @@ def before(
         properties = {"Name": name, "Type": "String", "Value": value, "Description": description}
         wanted = {"Type": "AWS::SSM::Parameter", **_RETAINED, "Properties": properties}
         one = _one(wanted, "Name", name, held, exists=name in existing)
-        if name == stage.settings.pipeline_parameter:
-            # Nothing moves it; what the stack holds follows the stage that is configured anew.
+        if isinstance(stage, AcceptanceStage) and name == stage.settings.pipeline_parameter:
+            # No function changes it, so it follows the configuration.
             one = {
                 logical: {**each, "Properties": {**each["Properties"], "Value": value}}
                 for logical, each in one.items()
@@ -210,15 +223,15 @@ def before(
 
 
 def packaged_before(stage: Stage) -> Template:
-    """The same for those who deploy it themselves, who know neither what is there nor what has moved.
+    """Return the same for people who deploy it themselves, without a look at what exists.
 
-    First values and the address are parameters of the stack: an update keeps what was given once. All else of
-    a stored parameter must be the same in every package, or CloudFormation would write its first value anew. Its
-    logical names are not those of :func:`before`: an update of that one's stack fails, with nothing written.
+    First values and the e-mail address are parameters of the stack, which an update keeps. Everything
+    else of a stored parameter is the same in every package, or CloudFormation would write its first
+    value again. Logical names differ from those of `before`, so that an update of its stack fails.
     """
     parameters: dict[str, Any] = {}
     resources: dict[str, Resource] = {}
-    current = {database.current_parameter for database in stage.settings.databases}
+    current = _current_parameters(stage)
     for name, (value, _) in _wanted_parameters(stage, {}).items():
         first: Any = value
         if name in current:
@@ -226,8 +239,8 @@ def packaged_before(stage: Stage) -> Template:
             parameters[given] = {
                 "Type": "String",
                 "Default": PLACEHOLDER,
-                "Description": f"First value of {name}, a snapshot's ARN. Leave it once the stack is there: "
-                "another one is written, whatever the parameter holds by then",
+                "Description": f"First value of {name}, a snapshot's ARN. Do not change it later: it would "
+                "overwrite whatever the parameter holds by then",
             }
             first = {"Ref": given}
         resources[_logical("Packaged", name)] = {
@@ -237,7 +250,7 @@ def packaged_before(stage: Stage) -> Template:
                 "Name": name,
                 "Type": "String",
                 "Value": first,
-                "Description": f"{APP}; the stack knows its first value alone",
+                "Description": f"{APP}; the stack knows only its first value",
             },
         }
     for group in log_groups(stage):
@@ -257,7 +270,7 @@ def packaged_before(stage: Stage) -> Template:
         parameters["Email"] = {
             "Type": "String",
             "Default": "",
-            "Description": "An address that is told through the topic; empty: none",
+            "Description": "E-mail address that receives the topic's notifications; empty: none",
         }
         conditions = {"HasEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "Email"}, ""]}]}}
         resources["PackagedEmail"] = {
@@ -277,22 +290,25 @@ def packaged_before(stage: Stage) -> Template:
 
 
 def subscribed(template: Template | None) -> str:
-    """The e-mail address of the template's subscription; "" for none."""
+    """Return the e-mail address of the template's subscription; "" for none."""
     for resource in (template or {}).get("Resources", {}).values():
         if resource["Type"] == "AWS::SNS::Subscription":
             return str(resource["Properties"]["Endpoint"])
     return ""
 
 
+def _current_parameters(stage: Stage) -> set[str]:
+    if not isinstance(stage, AcceptanceStage):
+        return set()
+    return {database.current_parameter for database in stage.settings.databases}
+
+
 def _wanted_parameters(stage: Stage, initial: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """First value and description of every parameter that must be there, by name."""
+    """Return the first value and the description of every parameter of the stage, by name."""
+    if not isinstance(stage, AcceptanceStage):
+        return {}
     settings = stage.settings
-    wanted = {
-        settings.pipeline_parameter: (
-            stage.pipeline_arn.rsplit(":", 1)[1],
-            "The main pipeline's name",
-        )
-    }
+    wanted = {settings.pipeline_parameter: (stage.pipeline, "The main pipeline's name")}
     for database in settings.databases:
         name = database.current_parameter
         wanted[database.latest_parameter] = (PLACEHOLDER, f"Newest snapshot for {database.name}")
@@ -305,7 +321,7 @@ def _wanted_parameters(stage: Stage, initial: Mapping[str, str]) -> dict[str, tu
 def _one(
     wanted: Resource, key: str, value: str, held: Mapping[str, Resource], *, exists: bool
 ) -> dict[str, Resource]:
-    """The resource under its logical name: as the stack holds it, as wanted, or not at all."""
+    """Return the resource by its logical name: the stack's own, the wanted one, or none."""
     logical = _logical(wanted["Type"].rsplit("::")[-1], value)
     known = [
         (name, resource)
@@ -314,13 +330,13 @@ def _one(
     ]
     if exists:
         return dict(known[:1])
-    # What somebody has deleted behind the stack's back is made again only under another logical name.
+    # CloudFormation recreates a resource deleted outside the stack only under another logical name.
     taken = [name for name, _ in known]
     return {f"{logical}Again" if logical in taken else logical: wanted}
 
 
 def _logical(word: str, name: str) -> str:
-    """A logical name, which is of letters and digits; two names may differ in others alone."""
+    """Return a logical name: letters and digits, and a hash of the other characters."""
     readable = re.sub("[^A-Za-z0-9]", "", name.title())[:100]
     distinct = hashlib.sha256(name.encode()).hexdigest()[:6]
     return f"{word}{readable}{distinct}"
@@ -330,74 +346,81 @@ def _logical(word: str, name: str) -> str:
 
 
 def after(stage: Stage) -> Template:
-    """The template of what watches over the functions."""
+    """Return the template of what monitors the functions."""
     resources = _alarms(stage)
-    deployed = function_names(stage)
-    for function, age in event_ages(stage).items():
-        properties: dict[str, Any] = {
-            "FunctionName": deployed[function],
-            "Qualifier": "$LATEST",
-            "MaximumRetryAttempts": RETRIES,
-            "MaximumEventAgeInSeconds": int(age.total_seconds()),
+    if isinstance(stage, AcceptanceStage):
+        resources |= _invocations(stage)
+        resources["Dashboard"] = {
+            "Type": "AWS::CloudWatch::Dashboard",
+            "Properties": {
+                "DashboardName": dashboard_name(stage.name),
+                "DashboardBody": json.dumps(_dashboard(stage), separators=(",", ":")),
+            },
         }
-        if stage.settings.topic_arn:
-            properties["DestinationConfig"] = {
-                "OnFailure": {"Destination": stage.settings.topic_arn}
-            }
-        resources[_logical("Invocation", function)] = {
-            "Type": "AWS::Lambda::EventInvokeConfig",
-            "Properties": properties,
-        }
-    resources["Dashboard"] = {
-        "Type": "AWS::CloudWatch::Dashboard",
-        "Properties": {
-            "DashboardName": dashboard_name(stage.name),
-            "DashboardBody": json.dumps(_dashboard(stage), separators=(",", ":")),
-        },
-    }
     return _template(f"{APP}, stage {stage.name}: what watches over the functions", resources)
 
 
-def left_out(stage: Stage) -> list[str]:
-    """Which alarms the stage cannot have, each with the reason."""
+def _invocations(stage: AcceptanceStage) -> dict[str, Resource]:
+    """Return the settings of the functions' asynchronous invocations, by logical name."""
+    resources, deployed, topic = {}, function_names(stage), stage.settings.topic_arn
+    on_failure = {"DestinationConfig": {"OnFailure": {"Destination": topic}}} if topic else {}
+    for function, age in event_ages(stage).items():
+        resources[_logical("Invocation", function)] = {
+            "Type": "AWS::Lambda::EventInvokeConfig",
+            "Properties": {
+                "FunctionName": deployed[function],
+                "Qualifier": "$LATEST",
+                "MaximumRetryAttempts": RETRIES,
+                "MaximumEventAgeInSeconds": int(age.total_seconds()),
+                **on_failure,
+            },
+        }
+    return resources
+
+
+def missing_alarms(stage: Stage) -> list[str]:
+    """Return why the stage has fewer alarms than it could."""
     missing = []
-    if not fires_weekly(stage.settings.restore_schedule, _start(stage)):
-        missing.append(
-            f"no alarm on an overdue refresh: {stage.settings.restore_schedule} does not fire in every "
-            "7 days, and an alarm looks back no further"
-        )
-    if stage.settings.max_age is None:
-        missing.append("no alarm on old data: MAX_SNAPSHOT_AGE_DAYS is 0, which is no limit")
+    if isinstance(stage, AcceptanceStage):
+        if not fires_weekly(stage.settings.restore_schedule, _start(stage)):
+            missing.append(
+                f"no alarm on an overdue refresh: {stage.settings.restore_schedule} does not fire in "
+                "every 7 days, the longest period of an alarm"
+            )
+        if stage.settings.max_age is None:
+            missing.append("no alarm on old data: MAX_SNAPSHOT_AGE_DAYS is 0, which is no limit")
     if stage.settings.topic_arn is None:
         missing.append(
-            "nobody is told of an alarm: NOTIFICATION_TOPIC_ARN is not set; "
-            f"make configure STAGE={stage.name} NOTIFICATION_TOPIC_ARN="
-            f"arn:{stage.partition}:sns:{stage.region}:{stage.account}:{APP} sets one, "
-            f"and make deploy STAGE={stage.name} makes it"
+            "alarms notify nobody: NOTIFICATION_TOPIC_ARN is not set; "
+            f"make configure STAGE={stage.name} NOTIFICATION_TOPIC_ARN={proposed_topic(stage)} sets "
+            f"it, and make deploy STAGE={stage.name} creates the topic"
         )
     return missing
 
 
-def event_ages(stage: Stage) -> dict[str, timedelta]:
-    """How old an event may be when the function is invoked with it at last, by Chalice's name.
+def proposed_topic(stage: Stage) -> str:
+    """Return the ARN of a topic that `make deploy` could create."""
+    return f"arn:{stage.partition}:sns:{stage.region}:{stage.account}:{APP}"
 
-    A restore is wanted until the window closes, the newest snapshot until the restore reads it. Later, the
-    restore would refuse by itself. It is the shortest such time of a year: clocks are changed.
+
+def event_ages(stage: AcceptanceStage) -> dict[str, timedelta]:
+    """Return how long Lambda keeps trying to deliver an event to each function, by Chalice's name.
+
+    A restore is useful until the window closes, a new *latest* until the next restore. It is the
+    shortest such time in a year, because clocks change.
     """
     settings, start = stage.settings, _start(stage)
     restores = settings.restore_schedule
-    ages = {
+    return {
         UPDATE: _shortest(_until_the_next(settings.update_schedule, restores, start)),
         RESTORE: _shortest(_until_the_window_closes(stage, start)),
-        FOLLOW: _LONGEST,
+        FOLLOW_PIPELINE: _LONGEST,
+        RECONCILE: _rate(Expression.parse(POLL)),  # until the next one comes
     }
-    if settings.has_copies:
-        ages[COPIES] = _rate(Expression.parse(POLL))  # then the next one comes
-    return ages
 
 
 def fires_weekly(schedule: Expression, start: datetime) -> bool:
-    """Whether there is no week of seven days, beginning anywhere, in which the schedule does not fire."""
+    """Return whether the schedule fires in every period of seven days."""
     if schedule.is_rate:
         return _rate(schedule) <= _WEEK
     last = start
@@ -408,17 +431,17 @@ def fires_weekly(schedule: Expression, start: datetime) -> bool:
     return True
 
 
-def _start(stage: Stage) -> datetime:
-    """Where the year begins that is looked at.
+def _start(stage: AcceptanceStage) -> datetime:
+    """Return the start of the year to look at.
 
-    It is the first firing from the anchor on, so that a template does not depend on the clock.
+    It is the first run from the anchor on, so that templates do not depend on the clock.
     """
     anchor = datetime.combine(stage.settings.cadence.anchor, time(), UTC) - timedelta(minutes=1)
     return stage.settings.restore_schedule.next_after(anchor) or anchor
 
 
 def _fires(schedule: Expression, start: datetime) -> Iterator[datetime]:
-    """When it fires in the year from ``start`` on."""
+    """Yield the times in the year from `start` on."""
     just_before = start - timedelta(minutes=1)
     return takewhile(lambda fire: fire < start + _YEAR, schedule.fires_after(just_before))
 
@@ -429,8 +452,8 @@ def _rate(schedule: Expression) -> timedelta:
     return timedelta(**{f"{match[2]}s": int(match[1])})
 
 
-def _until_the_window_closes(stage: Stage, start: datetime) -> Iterator[timedelta]:
-    """The time from each scheduled restore until the window closes, 6 hours at the most."""
+def _until_the_window_closes(stage: AcceptanceStage, start: datetime) -> Iterator[timedelta]:
+    """Yield the time from each scheduled restore until the window closes, at most 6 hours."""
     settings, minute = stage.settings, timedelta(minutes=1)
     close = start
     for fire in _fires(settings.restore_schedule, start):
@@ -446,7 +469,7 @@ def _until_the_window_closes(stage: Stage, start: datetime) -> Iterator[timedelt
 def _until_the_next(
     schedule: Expression, other: Expression, start: datetime
 ) -> Iterator[timedelta]:
-    """The time from each firing of a schedule until the next one of another."""
+    """Yield the time from each run of one schedule until the next run of the other."""
     others = other.fires_after(start - timedelta(minutes=1))
     following = next(others, None)
     for fire in _fires(schedule, start):
@@ -458,7 +481,7 @@ def _until_the_next(
 
 
 def _shortest(spans: Iterable[timedelta]) -> timedelta:
-    """The shortest, in what Lambda takes; a rate has none, for nobody knows when it fires."""
+    """Return the shortest of the times within Lambda's limits; a rate has no known times."""
     shortest = _LONGEST
     for span in spans:
         shortest = min(shortest, span)
@@ -468,43 +491,55 @@ def _shortest(spans: Iterable[timedelta]) -> timedelta:
 
 
 def _alarms(stage: Stage) -> dict[str, Resource]:
-    """The alarms by logical name."""
-    settings, deployed = stage.settings, function_names(stage)
+    """Return the alarms by logical name."""
     alarms: dict[str, Resource] = {}
+    topic = stage.settings.topic_arn
+    actions = {"AlarmActions": [topic]} if topic else {}
 
     def add(name: str, description: str, **properties: Any) -> None:
-        alarm_name = f"{APP}-{stage.name}-{name}"
-        told = {"AlarmActions": [settings.topic_arn]} if settings.topic_arn else {}
         alarms[_logical("Alarm", name)] = {
             "Type": "AWS::CloudWatch::Alarm",
             "Properties": {
-                "AlarmName": alarm_name,
+                "AlarmName": f"{APP}-{stage.name}-{name}",
                 "AlarmDescription": description,
-                **told,
+                **actions,
                 "EvaluationPeriods": 1,
                 **properties,
             },
         }
 
-    for function, name in deployed.items():
+    for function, name in function_names(stage).items():
         add(
             f"errors-{function.replace('_', '-')}",
-            f"{name} ended with an error; its log in CloudWatch tells which.",
-            **_lambda("Errors", name, "Sum", 300),
+            f"{name} ended with an error; see its log in CloudWatch.",
+            # A poll that always fails is one lasting alarm, not one that comes and goes all day.
+            **_lambda("Errors", name, "Sum", 900 if function == FOLLOW_SHARES else 300),
             **_at_least_one,
             TreatMissingData="notBreaching",
         )
+    if isinstance(stage, AcceptanceStage):
+        _add_refresh_alarms(stage, add)
+    else:
+        poll = deployed_name(stage.name, FOLLOW_SHARES)
+        add(
+            "follow-overdue",
+            f"{poll} was not invoked for an hour, so nothing is shared: is its rule enabled? In a new "
+            "stage, this alarm is on until the first polls.",
+            **_lambda("Invocations", poll, "Sum", 900),
+            **_not_invoked(4),
+        )
+    return alarms
+
+
+def _add_refresh_alarms(stage: AcceptanceStage, add: Callable[..., None]) -> None:
+    settings, restore = stage.settings, deployed_name(stage.name, RESTORE)
     if fires_weekly(settings.restore_schedule, _start(stage)):
         add(
             "refresh-overdue",
-            f"{deployed[RESTORE]} was not invoked for 7 days: is its rule enabled? Of a new stage, this "
-            "rings until its first night.",
-            **_lambda("Invocations", deployed[RESTORE], "Sum", 86400),
-            EvaluationPeriods=7,
-            DatapointsToAlarm=7,
-            ComparisonOperator="LessThanThreshold",
-            Threshold=1,
-            TreatMissingData="breaching",
+            f"{restore} was not invoked for 7 days: is its rule enabled? In a new stage, this alarm "
+            "is on until the first night.",
+            **_lambda("Invocations", restore, "Sum", 86400),
+            **_not_invoked(7),
         )
     every = range(0, len(settings.databases), _METRICS_IN_AN_ALARM)
     for number, first in enumerate(every, 1):
@@ -512,7 +547,7 @@ def _alarms(stage: Stage) -> dict[str, Resource]:
         more = f"-{number}" if number > 1 else ""
         add(
             f"refresh-failed{more}",
-            "A refresh failed; the notification and GET /status tell why.",
+            "A refresh failed; see the notification or GET /status.",
             **_over(stage.name, "RefreshFailed", "Sum", databases),
             **_at_least_one,
             TreatMissingData="notBreaching",
@@ -524,10 +559,20 @@ def _alarms(stage: Stage) -> dict[str, Resource]:
                 **_over(stage.name, "SnapshotAgeHours", "Maximum", databases),
                 ComparisonOperator="GreaterThanThreshold",
                 Threshold=settings.max_age.days * 24,
-                # There is one value a night; until the next one, the last one holds.
+                # There is one value a night, which holds until the next one.
                 TreatMissingData="ignore",
             )
-    return alarms
+
+
+def _not_invoked(periods: int) -> dict[str, Any]:
+    return {
+        "EvaluationPeriods": periods,
+        "DatapointsToAlarm": periods,
+        "ComparisonOperator": "LessThanThreshold",
+        "Threshold": 1,
+        # A function that is not invoked has no such metric at all.
+        "TreatMissingData": "breaching",
+    }
 
 
 _at_least_one = {"ComparisonOperator": "GreaterThanOrEqualToThreshold", "Threshold": 1}
@@ -546,7 +591,7 @@ def _lambda(metric: str, function: str, statistic: str, period: int) -> dict[str
 def _over(
     stage_name: str, metric: str, statistic: str, databases: tuple[Database, ...]
 ) -> dict[str, Any]:
-    """An alarm's metric: the sum or the maximum over databases, in five minutes."""
+    """Return an alarm's metric: the sum or the maximum of databases in five minutes."""
     if len(databases) == 1:
         return {
             "Namespace": NAMESPACE,
@@ -580,8 +625,8 @@ def _dimensions(stage_name: str, database: str) -> list[dict[str, str]]:
     return [{"Name": "stage", "Value": stage_name}, {"Name": "database", "Value": database}]
 
 
-def _dashboard(stage: Stage) -> dict[str, Any]:
-    """The dashboard's body: the refreshes on the left, the functions on the right."""
+def _dashboard(stage: AcceptanceStage) -> dict[str, Any]:
+    """Return the dashboard's body: refreshes on the left, functions on the right."""
     names = [database.name for database in stage.settings.databases]
     deployed = function_names(stage).values()
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # The snapshot attribute that lists the accounts which may copy and restore the snapshot.
 _RESTORE_ATTRIBUTE = "restore"
 _OWN_TYPES = ("manual", "automated", "awsbackup")
+_TYPE_OF_PREFIX = {"rds": "automated", "awsbackup": "awsbackup"}
 
 
 class RdsSnapshots:
@@ -57,11 +58,12 @@ class RdsSnapshots:
         return self._describe(arn)
 
     def named(self, identifier: str, account: str) -> list[Snapshot]:
-        # A shared snapshot is listed and found by its ARN only, never by its short name.
+        # A shared snapshot is listed and found by its ARN only, never by its short name. Only
+        # manual snapshots, whose names have no prefix, can be shared.
         meta = self._client.meta
         arn = f"arn:{meta.partition}:rds:{meta.region_name}:{account}:cluster-snapshot:{identifier}"
-        found = (self._describe(identifier), self._describe(arn))
-        return [snapshot for snapshot in found if snapshot]
+        names = [identifier] if ":" in identifier else [identifier, arn]
+        return [snapshot for name in names if (snapshot := self._describe(name))]
 
     def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html"""
@@ -150,10 +152,17 @@ class RdsSnapshots:
                 yield from page["DBClusterSnapshots"]
 
     def _describe(self, identifier: str) -> Snapshot | None:
+        # An automated or an AWS Backup snapshot is found only if its type is given, a share only if
+        # none is.
+        prefix, separator, _ = identifier.rpartition(":cluster-snapshot:")[2].partition(":")
+        snapshot_type = _TYPE_OF_PREFIX.get(prefix) if separator else None
+        lookup: dict[str, Any] = (
+            {"SnapshotType": snapshot_type} if snapshot_type else {"IncludeShared": True}
+        )
         with translate_errors("DescribeDBClusterSnapshots", identifier):
             try:
                 listed = self._client.describe_db_cluster_snapshots(
-                    DBClusterSnapshotIdentifier=identifier, IncludeShared=True
+                    DBClusterSnapshotIdentifier=identifier, **lookup
                 )
             except self._client.exceptions.DBClusterSnapshotNotFoundFault:
                 return None
@@ -181,7 +190,16 @@ class RdsClusters:
         listed = self._describe(identifier)
         if listed is None or "ClusterCreateTime" not in listed:
             return None
-        return Cluster(listed["DbClusterResourceId"], listed["ClusterCreateTime"])
+        return Cluster(
+            listed["DbClusterResourceId"],
+            listed["ClusterCreateTime"],
+            identifier,
+            listed["DBClusterArn"],
+            listed.get("Endpoint"),
+            listed.get("Port"),
+            listed["Engine"],
+            listed.get("MasterUserSecret", {}).get("SecretArn"),
+        )
 
     def _describe(self, identifier: str) -> "DBClusterTypeDef | None":
         with translate_errors("DescribeDBClusters", identifier):

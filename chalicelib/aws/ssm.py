@@ -11,6 +11,7 @@ from chalicelib.domain.parameters import Parameter
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_ssm.type_defs import ParameterTypeDef
 
 _NAMES_PER_CALL = 10
 
@@ -25,13 +26,19 @@ class SsmParameters:
         self._client = client
 
     def get(self, names: Sequence[str]) -> Mapping[str, Parameter]:
-        found: dict[str, Parameter] = {}
+        return {
+            name: Parameter(found["Value"], found["Version"])
+            for name, found in self.read(names).items()
+        }
+
+    def read(self, names: Sequence[str]) -> "Mapping[str, ParameterTypeDef]":
+        """Return AWS's own records of those of the parameters that exist; raise AwsError."""
+        found: dict[str, ParameterTypeDef] = {}
         for first in range(0, len(names), _NAMES_PER_CALL):
             batch = names[first : first + _NAMES_PER_CALL]
             with translate_errors("GetParameters", ", ".join(batch)):
                 response = self._client.get_parameters(Names=batch)
-            for parameter in response["Parameters"]:
-                found[parameter["Name"]] = Parameter(parameter["Value"], parameter["Version"])
+            found |= {parameter["Name"]: parameter for parameter in response["Parameters"]}
         return found
 
     def put(self, name: str, value: str, note: Note | None) -> int:

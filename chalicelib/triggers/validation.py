@@ -20,8 +20,8 @@ REASON_LIMIT = 256
 ECHO_LIMIT = 80
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html
-# "rds:" begins the names of automated snapshots.
-_IDENTIFIER = re.compile(r"(rds:)?[A-Za-z](-?[A-Za-z0-9])*")
+# The names of automated snapshots begin with "rds:", those of AWS Backup's with "awsbackup:".
+_IDENTIFIER = re.compile(r"(rds:|awsbackup:)?[A-Za-z](-?[A-Za-z0-9])*")
 
 # Letters and marks that are drawn as nothing: Hangul fillers, the blank of Braille, variation
 # selectors and the like.

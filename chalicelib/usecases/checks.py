@@ -61,25 +61,30 @@ def wrong_parameters(settings: Settings, values: Values) -> Iterator[Refused]:
                 f"{database.latest_parameter} holds {shown(value)}, not the ARN of a DB cluster "
                 "snapshot",
             )
-    if settings.pipeline_parameter in values:
-        try:
-            check_pipeline_name(settings, values)
-        except Refused as refused:
-            yield refused
+    problem = pipeline_problem(settings, values)
+    if problem and settings.pipeline_parameter in values:
+        yield problem
+
+
+def pipeline_problem(settings: Settings, values: Values) -> Refused | None:
+    """Return why the parameter does not hold the main pipeline's name; None if it does."""
+    value = value_of(values, settings.pipeline_parameter)
+    if value is None:
+        return Refused(Reason.PARAMETER_MISSING, f"no parameter {settings.pipeline_parameter}")
+    if pipeline_name(value) is None:
+        return Refused(
+            Reason.PIPELINE_MISSING,
+            f"{settings.pipeline_parameter} holds {shown(value)}, not a pipeline's name",
+        )
+    return None
 
 
 def check_pipeline_name(settings: Settings, values: Values) -> str:
     """Return the main pipeline's name; raise Refused if its parameter does not hold one."""
-    value = value_of(values, settings.pipeline_parameter)
-    if value is None:
-        raise Refused(Reason.PARAMETER_MISSING, f"no parameter {settings.pipeline_parameter}")
-    name = pipeline_name(value)
-    if name is None:
-        raise Refused(
-            Reason.PIPELINE_MISSING,
-            f"{settings.pipeline_parameter} holds {shown(value)}, not a pipeline's name",
-        )
-    return name
+    problem = pipeline_problem(settings, values)
+    if problem:
+        raise problem
+    return values[settings.pipeline_parameter].value
 
 
 def candidate(settings: Settings, aws: Aws, database: Database, values: Values) -> Snapshot:

@@ -1,7 +1,6 @@
 """A real ``chalice deploy`` of this application into the local cloud."""
 
 import json
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from localcloud.client import LocalCloud
-from localcloud.company import STAGE, Company, arn_of, configure, nightly
+from localcloud.company import STAGE, Company, arn_of, configure, copy_project, nightly
 
 PROJECT = Path(__file__).resolve().parents[2]
 UPDATE = "db-update-latest-snapshot-id"
@@ -33,11 +32,7 @@ def new_company(
     ) -> Company:
         running_cloud.reset()
         folder = tmp_path_factory.mktemp("project")
-        for name in ("app.py", "requirements.txt"):
-            shutil.copy(PROJECT / name, folder / name)
-        leftovers = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
-        for name in ("chalicelib", ".chalice"):
-            shutil.copytree(PROJECT / name, folder / name, ignore=leftovers)
+        copy_project(PROJECT, folder)
         file = folder / ".chalice/config.json"
         config = json.loads(file.read_text())
         config["stages"][STAGE]["environment_variables"].update(variables)

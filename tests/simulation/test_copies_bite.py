@@ -8,8 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from chalicelib.domain import copies
-from chalicelib.domain import ownership as marks
+from chalicelib.domain import copies, ownership
 from chalicelib.domain.copies import Copy, CopyPolicy
 from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
 from chalicelib.usecases import copies as copying
@@ -19,7 +18,7 @@ from tests.simulation.histories_of_copies import HistoriesOfCopies
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
-REAL_MARK = marks.mark
+REAL_OWNED = ownership.owned
 REAL_NEWEST_COPY = copies.newest_copy
 REAL_OURS = copies.ours
 REAL_PROMOTABLE = copying.promotable_copy
@@ -82,8 +81,8 @@ def by_name_only(snapshots: Iterable[OwnSnapshot], asked: CopyPolicy) -> list[Co
         [
             own._replace(
                 tags={
-                    marks.MADE_FOR: asked.made_for,
-                    marks.TAKEN: str(own.snapshot.created),
+                    ownership.MADE_FOR: asked.made_for,
+                    ownership.TAKEN: str(own.snapshot.created),
                     copies.SOURCE: own.snapshot.arn,
                     **own.tags,
                 },
@@ -96,12 +95,12 @@ def by_name_only(snapshots: Iterable[OwnSnapshot], asked: CopyPolicy) -> list[Co
 
 def by_tags_only(own: OwnSnapshot, prefix: str, made_for: str) -> Any:
     """Whatever bears our tags is ours, under whichever name."""
-    return REAL_MARK(own, "", made_for)
+    return REAL_OWNED(own, "", made_for)
 
 
 def of_any_stage(own: OwnSnapshot, prefix: str, made_for: str) -> Any:
     """Whatever any stage has copied is ours."""
-    return REAL_MARK(own, prefix, own.tags.get(marks.MADE_FOR, ""))
+    return REAL_OWNED(own, prefix, own.tags.get(ownership.MADE_FOR, ""))
 
 
 def never_pending(found: Any, asked: Any) -> None:
@@ -170,8 +169,8 @@ PLANTED: dict[str, Plant] = {
     "one too many is kept": instead(one_too_many, (copying, "superfluous")),
     "a copy under way is let go": instead(unfinished_too, (copying, "superfluous")),
     "ours by the name alone": instead(by_name_only, (latest, "ours"), (copying, "ours")),
-    "ours by the tags alone": instead(by_tags_only, (marks, "mark")),
-    "ours for any stage": instead(of_any_stage, (marks, "mark")),
+    "ours by the tags alone": instead(by_tags_only, (ownership, "owned")),
+    "ours for any stage": instead(of_any_stage, (ownership, "owned")),
     "a copy under way ignored": instead(never_pending, (copying, "pending_copy")),
     "latest to the share": instead(the_share_itself, (latest, "_update_one")),
     "latest to a copy under any key": instead(first_available, (latest, "newest_copy")),

@@ -8,7 +8,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from stage.cloudformation import Stack
-from stage.config import StageError
+from stage.stages import StageError
 
 ID = "arn:aws:cloudformation:eu-west-1:222222222222:stack/s/1"
 WHEN = datetime(2026, 1, 4, tzinfo=UTC)
@@ -72,21 +72,21 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
         (
             "UPDATE_IN_PROGRESS",
             (
-                "the stack s is UPDATE_IN_PROGRESS: something else is working on it; wait until that has "
+                "the stack s is UPDATE_IN_PROGRESS: wait until that operation has "
                 "ended, and run this again"
             ),
         ),
         (
             "UPDATE_ROLLBACK_FAILED",
             (
-                "the stack s is UPDATE_ROLLBACK_FAILED, from where it cannot be updated: "
+                "the stack s is UPDATE_ROLLBACK_FAILED and cannot be updated: "
                 "aws cloudformation continue-update-rollback --stack-name s, and then run this again"
             ),
         ),
         (
             "DELETE_FAILED",
             (
-                "the stack s is DELETE_FAILED, from where it cannot be updated: aws cloudformation "
+                "the stack s is DELETE_FAILED and cannot be updated: aws cloudformation "
                 "delete-stack --stack-name s, which keeps parameters and topic, and then run this again"
             ),
         ),
@@ -125,7 +125,7 @@ def test_of_many_failures_the_first_is_the_reason(cloud: Cloud) -> None:
 
 @pytest.mark.parametrize(
     ("reason", "told"),
-    [("no right to assume the role", "no right to assume the role"), ("", "its events tell why")],
+    [("no right to assume the role", "no right to assume the role"), ("", "see its events")],
 )
 def test_where_no_resource_failed_the_stack_s_own_reason_is_told(
     cloud: Cloud, reason: str, told: str

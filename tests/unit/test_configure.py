@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from stage import configure
-from stage.config import StageError, load
 from stage.configure import changes, files, from_make, main, write
+from stage.stages import StageError, load, own_answers
 from tests.stage import STAGE, TWO
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -54,6 +54,11 @@ def body(project: Path, stage: str = "new") -> dict[str, Any]:
     return found
 
 
+def own(project: Path, stage: str) -> dict[str, str]:
+    """The stage's answers that are no settings."""
+    return own_answers(body(project, stage))
+
+
 def refusal(project: Path, stage: str = "new", **answers: str) -> list[str]:
     """What is said to the answers, line by line; nothing has been written by then."""
     before = snapshot(project)
@@ -66,17 +71,17 @@ def refusal(project: Path, stage: str = "new", **answers: str) -> list[str]:
 # --- what is written ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["local", "acceptance"])
+@pytest.mark.parametrize("stage", ["acceptance", "production"])
 def test_the_checked_in_stages_are_what_configure_writes(project: Path, stage: str) -> None:
     checked_in = snapshot(project)
-    answers = load(project, stage)
+    answers = {**load(project, stage).variables, **own(project, stage)}
     config = json.loads((project / CONFIG).read_text())
     others = {name: each for name, each in config["stages"].items() if name != stage}
     (project / CONFIG).write_text(json.dumps({**config, "stages": others}))
     for file in (project / ".chalice").glob(f"policy-{stage}-*"):
         file.unlink()
 
-    made = configured(project, stage, **answers.variables, MAIN_PIPELINE_ARN=answers.pipeline_arn)
+    made = configured(project, stage, **answers)
 
     assert made.keys() == checked_in.keys()
     assert {name: text for name, text in made.items() if name != CONFIG} == {
@@ -88,7 +93,7 @@ def test_the_checked_in_stages_are_what_configure_writes(project: Path, stage: s
 
 
 def test_a_checked_in_stage_needs_no_change(project: Path) -> None:
-    for stage in ("local", "acceptance"):
+    for stage in ("acceptance", "production"):
         assert changes(project, files(project, stage, {})) == {}
 
 
@@ -129,7 +134,7 @@ def test_what_the_stage_says_is_kept_unless_answered_anew(project: Path) -> None
     configured(project, RDS_ENGINE_VERSION="16")
     stage = load(project, "new")
     assert stage.variables == STAGE | {"RDS_ENGINE_VERSION": "16", "RDS_SOURCE_CLUSTER": "orders"}
-    assert stage.pipeline_arn == PIPELINE
+    assert own(project, "new") == {"MAIN_PIPELINE_ARN": PIPELINE}
 
 
 def test_an_empty_answer_removes_a_setting_and_what_its_policies_grant(project: Path) -> None:
@@ -153,7 +158,7 @@ def test_another_pipeline_moves_every_policy_to_its_account(project: Path) -> No
     )
     of_stage = b"".join(text for name, text in made.items() if "policy-acceptance-" in name)
     assert (b"222222222222" in of_stage, b"eu-west-1" in of_stage) == (False, False)
-    assert load(project, "acceptance").pipeline_arn == pipeline
+    assert own(project, "acceptance") == {"MAIN_PIPELINE_ARN": pipeline}
 
 
 def test_without_the_pin_api_its_policy_goes_and_comes_back(project: Path) -> None:
@@ -195,6 +200,62 @@ def test_what_all_stages_have_in_common_is_taken_away_by_an_empty_value(project:
     assert load(project, "new").variables["MAX_SNAPSHOT_AGE_DAYS"] == ""
 
 
+SHARING = {
+    "SHARE_WITH_ACCOUNT": "222222222222",
+    "CLUSTERS": "orders,billing",
+    "ACCOUNT": "111111111111",
+    "REGION": "eu-west-1",
+}
+
+
+def test_a_production_stage_has_its_own_settings_functions_and_policies(project: Path) -> None:
+    before = snapshot(project)
+    made = configured(project, **SHARING, SHARES_TO_KEEP="7")
+    assert {name for name in made if made[name] != before.get(name)} == {
+        CONFIG,
+        ".chalice/policy-new-db-share-snapshot.json",
+        ".chalice/policy-new-db-follow-shares.json",
+    }
+    assert body(project) == {
+        "aurora_refresh": {"account": "111111111111", "region": "eu-west-1"},
+        "environment_variables": {
+            "SHARE_WITH_ACCOUNT": "222222222222",
+            "CLUSTERS": "orders,billing",
+            "SHARES_TO_KEEP": "7",
+        },
+        "lambda_functions": {
+            "db-share-snapshot": {
+                "iam_policy_file": "policy-new-db-share-snapshot.json",
+                "lambda_timeout": 300,
+            },
+            "db-follow-shares": {
+                "iam_policy_file": "policy-new-db-follow-shares.json",
+                "lambda_timeout": 300,
+                "reserved_concurrency": 1,
+            },
+        },
+    }
+    configured(project, SHARES_TO_KEEP="", CLUSTERS="orders")
+    assert load(project, "new").variables == {
+        "SHARE_WITH_ACCOUNT": "222222222222",
+        "CLUSTERS": "orders",
+    }
+
+
+def test_what_a_production_stage_lacks_is_asked_for(project: Path) -> None:
+    spoken = iter(["1", "111111111111", "eu-west-1", "orders"])
+    questions: list[str] = []
+
+    def ask(question: str) -> str:
+        questions.append(question.rsplit("\n", 1)[1])
+        return next(spoken)
+
+    given = {"SHARE_WITH_ACCOUNT": "222222222222"}
+    write(changes(project, files(project, "new", given, ask)))
+    assert questions == ["ACCOUNT = ", "ACCOUNT = ", "REGION = ", "CLUSTERS = "]
+    assert own(project, "new") == {"ACCOUNT": "111111111111", "REGION": "eu-west-1"}
+
+
 # --- mistakes -------------------------------------------------------------------------------------
 
 
@@ -214,7 +275,9 @@ def test_everything_missing_or_wrong_is_told_at_once(project: Path) -> None:
 
 def test_a_stage_whose_parts_contradict_each_other_is_not_written(project: Path) -> None:
     (_, told) = refusal(project, "acceptance", SOURCE_ACCOUNT="222222222222")
-    assert told.startswith("  - SOURCE_ACCOUNT is '222222222222': the main pipeline's account")
+    assert told.startswith(
+        "  - SOURCE_ACCOUNT is '222222222222': this is the main pipeline's account"
+    )
 
 
 def test_a_name_written_wrongly_is_told_with_the_one_that_may_be_meant(project: Path) -> None:
@@ -290,8 +353,8 @@ def test_what_is_required_and_missing_is_asked_until_it_is_right(project: Path) 
         "SOURCE_ACCOUNT is missing",
         "SOURCE_ACCOUNT is '12'",
     ]
-    stage = load(project, "new")
-    assert (stage.variables, stage.pipeline_arn) == (STAGE, PIPELINE)
+    assert load(project, "new").variables == STAGE
+    assert own(project, "new") == {"MAIN_PIPELINE_ARN": PIPELINE}
 
 
 def test_answers_that_contradict_each_other_are_asked_for_again(project: Path) -> None:
@@ -379,7 +442,7 @@ def test_the_command_shows_what_it_changes_and_writes_it(
     assert [line for line in printed.out.splitlines() if not line.startswith(" ")][:3] == [
         "--- a/.chalice/config.json",
         "+++ b/.chalice/config.json",
-        "@@ -50,10 +50,11 @@",
+        "@@ -18,10 +18,11 @@",
     ]
     assert [line for line in printed.out.splitlines() if line[:2] in ("- ", "+ ")] == [
         '-        "RDS_ENGINE_VERSION": "15",',

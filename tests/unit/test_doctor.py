@@ -15,16 +15,28 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
+from chalicelib import settings
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import Run
+from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
-from chalicelib.notifications import NEXT_STEPS
 from chalicelib.settings.acceptance import Settings
-from stage import checks, config, configure, deployed, doctor, facts, refreshable, stacks
-from stage.checks import Check
-from stage.config import Stage
-from stage.facts import Facts, Function, Role, Rule, Shares, Topic, Unseen
+from chalicelib.settings.production import ProductionSettings
+from stage import configure, doctor, stacks, stages
+from stage.doctor import acceptance, checks, deployment, production, state
+from stage.doctor.checks import Check
+from stage.doctor.state import (
+    AcceptanceState,
+    Function,
+    ProductionState,
+    Role,
+    Rule,
+    Shares,
+    Topic,
+    Unavailable,
+)
 from stage.policies import APP, policies
+from stage.stages import AcceptanceStage, ProductionStage
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 from tests.stage import (
     CURRENT,
@@ -72,13 +84,13 @@ TEMPLATE: dict[str, Any] = {
 }
 
 
-def stage_of(**variables: str) -> Stage:
+def stage_of(**variables: str) -> AcceptanceStage:
     given = {name: value for name, value in (VARIABLES | variables).items() if value}
-    return Stage(NAME, given, Settings.from_environment(given), PIPELINE_ARN)
+    return AcceptanceStage(NAME, given, Settings.from_environment(given), PIPELINE_ARN)
 
 
 STAGE_ = stage_of()
-WANTED = policies(NAME, STAGE_.settings, PIPELINE_ARN)
+WANTED = policies(STAGE_)
 AGES = {name: int(age.total_seconds()) for name, age in stacks.event_ages(STAGE_).items()}
 LAMBDA = {
     "Runtime": "python3.11",
@@ -98,8 +110,8 @@ def role_of(function: str) -> Role:
     granted = {
         (action, resource): "allowed"
         for statement in WANTED[function]["Statement"]
-        for action in facts.listed(statement["Action"])
-        for resource in facts.listed(statement["Resource"])
+        for action in state.listed(statement["Action"])
+        for resource in state.listed(statement["Resource"])
     }
     return Role(f"{APP}-{NAME}-{function}", [WANTED[function]], [], granted)
 
@@ -160,11 +172,11 @@ def rule_of(function: str, name: str) -> Rule:
     return Rule(name, {"State": "ENABLED", "Arn": rule_arn(name), **when}, [target])
 
 
-def a_stack(template: Any = TEMPLATE, mode: str = "CREATE_UPDATE", **given: str) -> facts.Stack:
-    return facts.Stack("main", mode, template, given)
+def a_stack(template: Any = TEMPLATE, mode: str = "CREATE_UPDATE", **given: str) -> state.Stack:
+    return state.Stack("main", mode, template, given)
 
 
-HEALTHY = Facts(
+HEALTHY = AcceptanceState(
     now=NOW,
     parameters=stored(
         **{PIPELINE_NAME: PIPELINE, LATEST: NEW.arn, CURRENT: OLD.arn, HOLD: "dummyvalue"}
@@ -189,7 +201,9 @@ HEALTHY = Facts(
         function: function_of(function, name)
         for function, name in stacks.function_names(STAGE_).items()
     },
-    rules={function: rule_of(function, name) for function, name in doctor.rules_of(STAGE_).items()},
+    rules={
+        function: rule_of(function, name) for function, name in stacks.rule_names(STAGE_).items()
+    },
     topic=Topic(
         {}, [{"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}]
     ),
@@ -203,25 +217,25 @@ HEALTHY = Facts(
 )
 
 
-def judged(seen: Facts, stage: Stage = STAGE_) -> list[Check]:
+def judged(seen: AcceptanceState, stage: AcceptanceStage = STAGE_) -> list[Check]:
     wanted = {**LAMBDA, "reserved_concurrency": 1}
     return [
-        *refreshable.parameters(stage, seen),
-        *refreshable.pipeline(stage, seen),
-        *refreshable.reading(stage, seen),
-        *refreshable.shares(stage, seen),
-        *refreshable.copy_keys(stage, seen),
-        *deployed.own_stacks(stage, seen),
-        *deployed.functions(stage, seen, dict.fromkeys(seen.functions, wanted)),
-        *deployed.roles(stage, seen, WANTED),
-        *deployed.rest_api(stage, seen),
-        *deployed.schedules(stage, seen),
-        *deployed.topic(stage, seen),
-        *deployed.alarms(stage, seen, stacks.alarm_names(stage)),
+        *acceptance.parameters(stage, seen),
+        *acceptance.pipeline(stage, seen),
+        *acceptance.reading(stage, seen),
+        *acceptance.shares(stage, seen),
+        *acceptance.copy_keys(stage, seen),
+        *deployment.own_stacks(stage, seen),
+        *deployment.functions(stage, seen, dict.fromkeys(seen.functions, wanted)),
+        *deployment.roles(stage, seen, WANTED),
+        *deployment.rest_api(stage, seen),
+        *deployment.schedules(stage, seen, seen.values),
+        *deployment.topic(stage, seen),
+        *deployment.alarms(stage, seen, stacks.alarm_names(stage)),
     ]
 
 
-def found(seen: Facts, stage: Stage = STAGE_) -> list[tuple[str, str, str]]:
+def found(seen: AcceptanceState, stage: AcceptanceStage = STAGE_) -> list[tuple[str, str, str]]:
     """What is not ok: what, whose and how bad; each with its fix."""
     bad = [check for check in judged(seen, stage) if check.status != "ok"]
     assert all(check.fix for check in bad)
@@ -229,13 +243,13 @@ def found(seen: Facts, stage: Stage = STAGE_) -> list[tuple[str, str, str]]:
     return [(check.check, check.subject, check.status) for check in bad]
 
 
-def only(seen: Facts, stage: Stage = STAGE_) -> Check:
+def only(seen: AcceptanceState, stage: AcceptanceStage = STAGE_) -> Check:
     """The one thing that is not ok."""
     (bad,) = (check for check in judged(seen, stage) if check.status != "ok")
     return bad
 
 
-def holding(**values: Any) -> Facts:
+def holding(**values: Any) -> AcceptanceState:
     """The account with other parameters; None takes one away."""
     assert isinstance(HEALTHY.parameters, Mapping)
     told = {**HEALTHY.parameters}
@@ -272,11 +286,11 @@ def put(name: str, value: str, over: str = " --overwrite") -> str:
     ],
 )
 def test_a_parameter_that_is_missing_is_to_be_created(name: str, fix: str) -> None:
-    seen = [*refreshable.parameters(STAGE_, holding(**{name: None}))]
+    seen = [*acceptance.parameters(STAGE_, holding(**{name: None}))]
     value = {PIPELINE_NAME: PIPELINE, LATEST: "dummyvalue", CURRENT: NEW.arn}[name]
     fix = fix.format(put(name, value, ""))
     assert [check for check in seen if check.status != "ok"] == [
-        Check("parameter", name, "problem", "there is no such parameter", fix)
+        Check("parameter", name, "problem", "does not exist", fix)
     ]
 
 
@@ -299,7 +313,7 @@ def test_a_parameter_of_another_type_is_to_be_made_anew() -> None:
 def test_the_placeholder_in_latest_is_no_problem_before_the_first_night() -> None:
     check = only(replace(holding(**{LATEST: "dummyvalue"}), candidates={"rds": None}))
     assert (check.subject, check.status) == (LATEST, "warning")
-    assert check.fix == "nothing before the first update, which comes Sunday 2026-01-04 02:00 UTC"
+    assert check.fix == "nothing before the first update: Sunday 2026-01-04 02:00 UTC"
 
 
 def test_what_is_no_snapshot_in_latest_is_not_repeated() -> None:
@@ -353,7 +367,7 @@ def test_the_placeholder_is_never_to_be_written_into_current(value: Any) -> None
     none = sharing(newest=Refused("no-eligible-snapshot", "none"))
     parameters = holding(**{CURRENT: value, LATEST: "dummyvalue"}).parameters
     seen = replace(none, parameters=parameters, candidates={"rds": None}, present={})
-    (check,) = (each for each in refreshable.parameters(STAGE_, seen) if each.subject == CURRENT)
+    (check,) = (each for each in acceptance.parameters(STAGE_, seen) if each.subject == CURRENT)
     assert check.fix
     assert check.fix.endswith(SHARE_FIRST)
     assert "put-parameter" not in check.fix
@@ -377,7 +391,7 @@ def test_a_newest_share_that_would_not_be_promoted_is_not_proposed_again() -> No
     [
         ({}, True),
         ({"key_arn": None, "key": None}, True),
-        ({"key": Unseen("kms:DescribeKey", "closed", denied=True)}, False),
+        ({"key": Unavailable("kms:DescribeKey", "closed", denied=True)}, False),
         ({"key": {"KeyManager": "AWS", "KeyState": "Enabled"}}, False),
         ({"newest": Refused("no-eligible-snapshot", "none")}, False),
     ],
@@ -387,7 +401,7 @@ def test_no_snapshot_is_proposed_that_could_not_be_restored(
 ) -> None:
     parameters = holding(**{CURRENT: None, LATEST: "dummyvalue"}).parameters
     seen = replace(sharing(**changed), parameters=parameters, candidates={"rds": None})
-    (missing,) = (check for check in judged(seen) if check.seen == "there is no such parameter")
+    (missing,) = (check for check in judged(seen) if check.seen == "does not exist")
     assert missing.fix == (
         f"{NEXT_RUN}: {put(CURRENT, NEW.arn, '')}" if restorable else SHARE_FIRST
     )
@@ -402,7 +416,7 @@ def test_each_database_is_told_of_its_own_parameters() -> None:
     )
     shares = {**HEALTHY.shares, "docs": HEALTHY.shares["rds"]}
     seen = replace(HEALTHY, parameters=parameters, candidates={}, shares=shares)
-    bad = [check for check in refreshable.parameters(stage, seen) if check.status != "ok"]
+    bad = [check for check in acceptance.parameters(stage, seen) if check.status != "ok"]
     assert [(check.subject, check.status) for check in bad] == [
         (LATEST, "problem"),
         (OTHER_LATEST, "warning"),
@@ -515,24 +529,24 @@ def test_a_template_that_reads_current_at_every_update_is_right(source: Any) -> 
 def test_the_name_that_a_stack_was_given_counts_and_not_the_default() -> None:
     check = only(replace(HEALTHY, stacks=[a_stack(Snapshot=LATEST)]))
     assert (check.subject, check.status) == ("main", "problem")
-    assert "restores by accident" in check.seen
+    assert "would restore by accident" in check.seen
     check = only(replace(HEALTHY, stacks=[a_stack(Snapshot="/other")]))
-    assert check.seen == "Cluster reads /other, which is no parameter of this stage"
+    assert check.seen == "Cluster reads /other, which is not a parameter of this stage"
 
 
 def test_what_else_the_pipeline_restores_is_not_the_stage_s_business() -> None:
-    other = facts.Stack("other", "CREATE_UPDATE", template(OLD.arn), {})
+    other = state.Stack("other", "CREATE_UPDATE", template(OLD.arn), {})
     assert found(replace(HEALTHY, stacks=[a_stack(), other])) == []
 
 
 @pytest.mark.parametrize(
     ("stacks_", "told"),
     [
-        ([], "nothing was seen that reads it"),
-        ([a_stack({"Resources": {}})], "nothing was seen that reads it"),
+        ([], "nothing was found that reads it"),
+        ([a_stack({"Resources": {}})], "nothing was found that reads it"),
         ([a_stack(None)], "has not been deployed yet"),
-        ([a_stack(Unseen("cloudformation:GetTemplate", "no", denied=True))], "GetTemplate"),
-        ([a_stack(template({"Fn::GetAtt": ["Chooser", "Arn"]}))], "cannot be told"),
+        ([a_stack(Unavailable("cloudformation:GetTemplate", "no", denied=True))], "GetTemplate"),
+        ([a_stack(template({"Fn::GetAtt": ["Chooser", "Arn"]}))], "is unknown"),
     ],
 )
 def test_what_cannot_be_seen_of_the_template_is_said(stacks_: Any, told: str) -> None:
@@ -584,7 +598,7 @@ def test_an_instance_s_fixed_name_is_as_bad() -> None:
 
 def test_the_reference_template_is_read_and_found_right() -> None:
     text = (Path(__file__).resolve().parents[2] / "infrastructure/main-pipeline.yaml").read_text()
-    read = facts.parsed(text)
+    read = state.parsed(text)
     assert read["Resources"]["Cluster"]["Properties"]["SnapshotIdentifier"] == {"Ref": "Snapshot"}
     assert read["Resources"]["EndpointParameter"]["Properties"]["Name"] == {
         "Fn::Sub": "${ConnectionPrefix}/endpoint"
@@ -594,19 +608,21 @@ def test_the_reference_template_is_read_and_found_right() -> None:
 
 def test_what_is_no_template_is_an_error_that_is_told() -> None:
     with pytest.raises(yaml.YAMLError):
-        facts.parsed("- no template")
+        state.parsed("- no template")
 
 
 # --- shares and keys ------------------------------------------------------------------------------
 
 
-def sharing(**changed: Any) -> Facts:
+def sharing(**changed: Any) -> AcceptanceState:
     shares = HEALTHY.shares["rds"]
     assert isinstance(shares, Shares)
     return replace(HEALTHY, shares={"rds": replace(shares, **changed)})
 
 
-def refused(reason: str, rejected: dict[str, int], clusters: frozenset[str] = frozenset()) -> Facts:
+def refused(
+    reason: str, rejected: dict[str, int], clusters: frozenset[str] = frozenset()
+) -> AcceptanceState:
     choice = Choice(None, clusters, rejected)
     return sharing(choice=choice, newest=Refused(reason, "none can be chosen"), key_arn=None)
 
@@ -654,7 +670,7 @@ def test_people_are_shown_twenty_verdicts_and_machines_all() -> None:
     told = [*doctor.lines(checks_)]
     assert [line.split()[1] for line in told[1:21]] == [f"{each.arn}:" for each in shares[:20]]
     assert told[21:] == [
-        "           and 3 older ones, which JSON=1 tells",
+        "           and 3 older ones: see JSON=1",
         "healthy; problems: 0, warnings: 0, ok: 23",
     ]
 
@@ -673,7 +689,7 @@ def test_people_are_shown_twenty_verdicts_and_machines_all() -> None:
         (
             refused("no-eligible-snapshot", {"version": 7}),
             (
-                f"if the stage asks for the wrong ones: make configure STAGE={NAME} RDS_ENGINE_VERSION=…, and then "
+                f"if the stage's settings are wrong: make configure STAGE={NAME} RDS_ENGINE_VERSION=…, and then "
                 f"{DEPLOY}; otherwise share the right ones"
             ),
         ),
@@ -683,7 +699,9 @@ def test_people_are_shown_twenty_verdicts_and_machines_all() -> None:
         ),
     ],
 )
-def test_without_a_share_to_choose_the_reason_tells_the_fix(seen: Facts, fix: str) -> None:
+def test_without_a_share_to_choose_the_reason_tells_the_fix(
+    seen: AcceptanceState, fix: str
+) -> None:
     check = only(seen)
     assert (check.check, check.status, check.fix) == ("share", "problem", fix)
 
@@ -709,24 +727,32 @@ def test_a_share_that_the_schedule_would_find_too_old_is_a_problem() -> None:
         ),
         ({"key": None}, "problem", "--kms-key-id"),
         (
-            {"key": Unseen("kms:DescribeKey", "no resource-based policy allows it", denied=True)},
+            {
+                "key": Unavailable(
+                    "kms:DescribeKey", "no resource-based policy allows it", denied=True
+                )
+            },
             "problem",
             f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}',
         ),
         (
-            {"key": Unseen("kms:DescribeKey", "AccessDeniedException: no", denied=True)},
+            {"key": Unavailable("kms:DescribeKey", "AccessDeniedException: no", denied=True)},
             "problem",
             f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}',
         ),
         (
-            {"key": Unseen("kms:DescribeKey", "no identity-based policy allows it", denied=True)},
+            {
+                "key": Unavailable(
+                    "kms:DescribeKey", "no identity-based policy allows it", denied=True
+                )
+            },
             "warning",
             "allow kms:DescribeKey to the identity in use",
         ),
         *(
             (
                 {
-                    "key": Unseen(
+                    "key": Unavailable(
                         "kms:DescribeKey", f"with an explicit deny in {whose}", denied=True
                     )
                 },
@@ -754,8 +780,8 @@ def test_a_refusal_of_the_longest_names_is_told_with_its_reason() -> None:
     )
     refused_ = ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "x")
     key_client = Mock(describe_key=Mock(side_effect=refused_))
-    eyes = facts._Eyes(Mock(client=Mock(return_value=key_client)), STAGE_, NOW)  # noqa: SLF001
-    assert eyes.key(KEY) == Unseen(
+    reader = state._Reader(Mock(client=Mock(return_value=key_client)), NOW)  # noqa: SLF001
+    assert reader.key(KEY) == Unavailable(
         "kms:DescribeKey", f"AccessDeniedException: {message}", denied=True
     )
 
@@ -767,7 +793,7 @@ def test_a_share_that_is_not_encrypted_needs_no_key() -> None:
 # --- what was deployed ----------------------------------------------------------------------------
 
 
-def with_function(**changed: Any) -> Facts:
+def with_function(**changed: Any) -> AcceptanceState:
     """The account with another restore function."""
     name = "db-restore-from-snapshot"
     return replace(
@@ -776,7 +802,7 @@ def with_function(**changed: Any) -> Facts:
     )
 
 
-def configured(**changed: Any) -> Facts:
+def configured(**changed: Any) -> AcceptanceState:
     configuration = HEALTHY.functions["db-restore-from-snapshot"].configuration
     assert isinstance(configuration, dict)
     return with_function(configuration={**configuration, **changed})
@@ -814,7 +840,7 @@ def test_what_python_is_stated_does_not_depend_on_the_one_in_use(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 14, 0))
-    wanted = doctor.configurations(project, config.load(project, NAME))
+    wanted = doctor.configurations(project, stages.load(project, NAME))
     assert {each["Runtime"] for each in wanted.values()} == {"python3.11"}
 
 
@@ -822,7 +848,7 @@ def test_other_settings_are_named_without_their_values() -> None:
     secret = {**STAGE_.variables, "RDS_ENGINE_VERSION": "hunter2", "TOKEN": "hunter2"}
     check = only(configured(Environment={"Variables": secret}))
     assert check.seen == (
-        "was deployed with other settings than the stage has now: RDS_ENGINE_VERSION, TOKEN"
+        "was deployed with other settings than the stage's: RDS_ENGINE_VERSION, TOKEN"
     )
 
 
@@ -839,7 +865,7 @@ def test_a_function_that_is_not_there_is_to_be_deployed() -> None:
 def test_what_must_be_alone_reserves_a_concurrency_of_one() -> None:
     check = only(with_function(concurrency=None))
     assert (check.subject, check.status) == (f"{RESTORE} concurrency", "problem")
-    assert check.seen == "reserved concurrency is none: two may move current at once"
+    assert check.seen == "reserved concurrency is none, so two may run at once"
     assert check.fix == (
         f"aws lambda put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
     )
@@ -848,7 +874,7 @@ def test_what_must_be_alone_reserves_a_concurrency_of_one() -> None:
 def test_what_was_stopped_by_hand_is_told_as_that() -> None:
     check = only(with_function(concurrency=0))
     assert (check.subject, check.status) == (f"{RESTORE} concurrency", "problem")
-    assert check.seen == "stopped by hand: its reserved concurrency is 0, so it never runs"
+    assert check.seen == "was stopped by hand: its reserved concurrency is 0, so it never runs"
     assert str(check.fix).endswith(
         f"aws lambda put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
     )
@@ -910,12 +936,12 @@ def test_retries_that_are_not_the_stage_s_are_a_warning(changed: dict[str, Any])
 # --- roles ----------------------------------------------------------------------------------------
 
 
-def with_role(**changed: Any) -> Facts:
+def with_role(**changed: Any) -> AcceptanceState:
     return with_function(role=replace(role_of("db-restore-from-snapshot"), **changed))
 
 
 @pytest.mark.parametrize(
-    ("decision", "fix"), [("implicitDeny", DEPLOY), ("explicitDeny", "take away the Deny")]
+    ("decision", "fix"), [("implicitDeny", DEPLOY), ("explicitDeny", "remove the Deny")]
 )
 def test_what_a_role_may_not_do_is_named_with_the_resource(decision: str, fix: str) -> None:
     put_current = (
@@ -937,7 +963,7 @@ def test_the_simulator_is_asked_action_by_action_under_each_statement_s_conditio
     asked: list[dict[str, Any]] = []
     paginator = Mock(paginate=lambda **given: asked.append(given) or [])
     iam = Mock(get_paginator=Mock(return_value=paginator))
-    eyes = facts._Eyes(Mock(client=Mock(return_value=iam)), STAGE_, NOW)  # noqa: SLF001
+    reader = state._Reader(Mock(client=Mock(return_value=iam)), NOW)  # noqa: SLF001
     function = Function(
         "x", {"Role": "arn:aws:iam::222222222222:role/x"}, role=role_of("api_handler")
     )
@@ -949,7 +975,7 @@ def test_the_simulator_is_asked_action_by_action_under_each_statement_s_conditio
             "ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/copies"]},
         },
     }
-    eyes.simulated(function, {"Statement": [keys]})
+    reader.simulated(function, {"Statement": [keys]})
     assert asked == [
         {
             "PolicySourceArn": "arn:aws:iam::222222222222:role/x",
@@ -988,7 +1014,7 @@ def test_a_role_that_may_do_more_is_a_warning() -> None:
 # --- schedules ------------------------------------------------------------------------------------
 
 
-def with_rule(body: Any = None, targets: Any = None) -> Facts:
+def with_rule(body: Any = None, targets: Any = None) -> AcceptanceState:
     rule = HEALTHY.rules["db-restore-from-snapshot"]
     assert isinstance(rule.body, dict)
     changed = Rule(
@@ -1019,7 +1045,7 @@ ANYBODY = {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunction
         ),
     ],
 )
-def test_a_rule_that_does_not_start_its_function_is_named(seen: Facts, fix: str) -> None:
+def test_a_rule_that_does_not_start_its_function_is_named(seen: AcceptanceState, fix: str) -> None:
     check = only(seen)
     assert (check.check, check.subject, check.status, check.fix) == (
         *("schedule", RULE, "problem"),
@@ -1030,7 +1056,8 @@ def test_a_rule_that_does_not_start_its_function_is_named(seen: Facts, fix: str)
 def test_the_next_dates_are_real_ones_in_the_window_s_zone_after_the_hold() -> None:
     stage = stage_of(MAINTENANCE_WINDOW="00:00-07:00 Europe/Amsterdam")
     hold = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
-    told = [check.seen for check in deployed.schedules(stage, holding(**{HOLD: hold}))]
+    seen = holding(**{HOLD: hold})
+    told = [check.seen for check in deployment.schedules(stage, seen, seen.values)]
     assert told == [
         "enabled, cron(0 2 ? * SUN *); next update Sunday 2026-01-04 03:00 Europe/Amsterdam",
         "enabled, cron(0 4 ? * SUN *); next restore Sunday 2026-02-01 05:00 Europe/Amsterdam",
@@ -1040,11 +1067,11 @@ def test_the_next_dates_are_real_ones_in_the_window_s_zone_after_the_hold() -> N
 
 def test_a_rate_has_no_date() -> None:
     stage = stage_of(RESTORE_SCHEDULE="rate(1 hour)")
-    told = [
-        check.seen
-        for check in deployed.schedules(stage, with_rule({"ScheduleExpression": "rate(1 hour)"}))
-    ]
-    assert told[1] == "enabled, rate(1 hour); next restore by the rule's own count"
+    seen = with_rule({"ScheduleExpression": "rate(1 hour)"})
+    told = [check.seen for check in deployment.schedules(stage, seen, seen.values)]
+    assert (
+        told[1] == "enabled, rate(1 hour); next restore unknown, because the rule counts by itself"
+    )
 
 
 # --- people, and alarms ---------------------------------------------------------------------------
@@ -1052,7 +1079,7 @@ def test_a_rate_has_no_date() -> None:
 
 def test_a_stage_without_a_topic_tells_nobody() -> None:
     stage = stage_of(NOTIFICATION_TOPIC_ARN="")
-    assert [check.status for check in deployed.topic(stage, replace(HEALTHY, topic=None))] == [
+    assert [check.status for check in deployment.topic(stage, replace(HEALTHY, topic=None))] == [
         "warning"
     ]
 
@@ -1112,10 +1139,10 @@ def test_an_overdue_refresh_is_no_problem_before_the_first_night() -> None:
 
 # --- what cannot be looked at ---------------------------------------------------------------------
 
-DENIED = Unseen("service:Look", "AccessDenied: you may not", denied=True)
+DENIED = Unavailable("service:Look", "AccessDenied: you may not", denied=True)
 
 
-def blinded() -> Iterator[tuple[str, Facts]]:
+def blinded() -> Iterator[tuple[str, AcceptanceState]]:
     yield "parameter", replace(HEALTHY, parameters=DENIED)
     yield "parameter", replace(HEALTHY, candidates={"rds": DENIED})
     yield "parameter", replace(HEALTHY, present={"rds": DENIED})
@@ -1141,7 +1168,7 @@ def blinded() -> Iterator[tuple[str, Facts]]:
 
 @pytest.mark.parametrize(("group", "seen"), list(blinded()))
 def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(
-    group: str, seen: Facts
+    group: str, seen: AcceptanceState
 ) -> None:
     bad = [check for check in judged(seen) if check.status != "ok"]
     assert [(check.check, check.status) for check in bad][:1] == [(group, "warning")]
@@ -1165,7 +1192,7 @@ def test_credentials_and_region_are_those_of_the_stage() -> None:
 
 def test_every_setting_is_told_and_what_is_none_is_named() -> None:
     stage = replace(STAGE_, variables={**STAGE_.variables, "RDS_SOURCE_CLUSTR": "orders"})
-    told = [*checks.settings(stage, configure.known_names(stage.variables), [])]
+    told = [*checks.settings(stage, settings.names_of(stage.variables), [])]
     assert Check("setting", "RDS_ENGINE", "ok", "aurora-postgresql") in told
     assert [(check.subject, check.status) for check in told if check.status != "ok"] == [
         ("RDS_SOURCE_CLUSTR", "warning")
@@ -1174,8 +1201,8 @@ def test_every_setting_is_told_and_what_is_none_is_named() -> None:
 
 def test_settings_that_contradict_each_other_are_problems() -> None:
     stage = stage_of(SOURCE_ACCOUNT=ACCEPTANCE)
-    wrong = config.contradictions(stage.settings, PIPELINE_ARN)
-    told = [*checks.settings(stage, configure.known_names(stage.variables), wrong)]
+    wrong = stages.contradictions(stage)
+    told = [*checks.settings(stage, settings.names_of(stage.variables), wrong)]
     (problem,) = (check for check in told if check.status != "ok")
     assert (problem.subject, problem.status) == ("SOURCE_ACCOUNT", "problem")
     assert str(problem.fix).startswith(f"make configure STAGE={NAME} SOURCE_ACCOUNT=…")
@@ -1199,9 +1226,9 @@ def test_people_read_groups_and_a_sum_and_no_control_characters() -> None:
 def test_what_could_not_be_looked_at_is_not_called_healthy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told = [Check("topic", "one", "ok", "1 confirmed"), checks.unseen("alarm", "all", DENIED)]
+    told = [Check("topic", "one", "ok", "1 confirmed"), checks.unavailable("alarm", "all", DENIED)]
     assert [*doctor.lines(told)][-1] == (
-        "no problem was seen, but 1 things could not be looked at; problems: 0, warnings: 1, ok: 1"
+        "no problem was found, but 1 things could not be looked at; problems: 0, warnings: 1, ok: 1"
     )
     monkeypatch.setattr(doctor, "examine", lambda *_: told)
     assert doctor.main(["--stage", NAME]) == 1
@@ -1211,7 +1238,7 @@ def test_what_could_not_be_looked_at_is_not_called_healthy(
 
 def test_who_reads_only_the_beginning_sees_no_trace() -> None:
     script = (
-        "import sys\nfrom stage import doctor\nfrom stage.checks import Check\n"
+        "import sys\nfrom stage import doctor\nfrom stage.doctor.checks import Check\n"
         "doctor.examine = lambda *_: [Check('topic', 'one', 'ok', 'x' * 99)] * 9999\n"
         "sys.exit(doctor.main(['--stage', 'acceptance']))"
     )
@@ -1299,7 +1326,7 @@ def test_a_stage_that_is_not_there_is_a_wrong_question(
     assert doctor.main(["--stage", "acceptence", "--project", str(project)]) == 2
     told = capsys.readouterr()
     assert (told.out, told.err.count("\n")) == ("", 1)
-    assert "has no stage 'acceptence', but: acceptance" in told.err
+    assert "has no stage 'acceptence', only: acceptance" in told.err
 
 
 # --- the REST API ---------------------------------------------------------------------------------
@@ -1309,7 +1336,7 @@ def test_a_stage_that_is_not_there_is_a_wrong_question(
     ("apis", "status", "told"),
     [
         ([], "problem", "is not deployed"),
-        (["a1", "b2"], "warning", "a1, b2 all lead to the stage's function"),
+        (["a1", "b2"], "warning", "a1, b2 all invoke the stage's function"),
     ],
 )
 def test_there_is_one_rest_api(apis: list[str], status: str, told: str) -> None:
@@ -1319,19 +1346,19 @@ def test_there_is_one_rest_api(apis: list[str], status: str, told: str) -> None:
 
 
 def test_an_api_that_nobody_wants_is_to_be_deleted() -> None:
-    (check,) = deployed.rest_api(stage_of(PIN_API_ENABLED="false"), HEALTHY)
+    (check,) = deployment.rest_api(stage_of(PIN_API_ENABLED="false"), HEALTHY)
     assert (check.status, check.fix) == (
         "warning",
         "aws apigateway delete-rest-api --rest-api-id a1b2c3",
     )
     assert [
-        *deployed.rest_api(stage_of(PIN_API_ENABLED="false"), replace(HEALTHY, rest_apis=[]))
+        *deployment.rest_api(stage_of(PIN_API_ENABLED="false"), replace(HEALTHY, rest_apis=[]))
     ] == []
 
 
 def test_an_api_that_may_not_be_looked_at_is_not_called_right() -> None:
-    seen = Unseen("apigateway:GET", "AccessDeniedException: no", denied=True)
-    (check,) = deployed.rest_api(STAGE_, replace(HEALTHY, rest_apis=seen))
+    seen = Unavailable("apigateway:GET", "AccessDeniedException: no", denied=True)
+    (check,) = deployment.rest_api(STAGE_, replace(HEALTHY, rest_apis=seen))
     assert (check.check, check.status) == ("API", "warning")
 
 
@@ -1345,7 +1372,7 @@ COPY_SETTING = (
 
 
 def under(key: Any) -> list[Check]:
-    return [*refreshable.copy_keys(COPYING, replace(HEALTHY, copy_keys={"rds": key}))]
+    return [*acceptance.copy_keys(COPYING, replace(HEALTHY, copy_keys={"rds": key}))]
 
 
 def test_a_key_of_one_s_own_is_right_to_copy_under() -> None:
@@ -1358,9 +1385,12 @@ def test_a_key_of_one_s_own_is_right_to_copy_under() -> None:
     [
         (
             None,
-            f"RDS_COPY_KMS_KEY_ID names it, and it does not exist in {ACCEPTANCE}, eu-west-1",
+            f"RDS_COPY_KMS_KEY_ID names it, but it does not exist in {ACCEPTANCE}, eu-west-1",
         ),
-        ({"KeyManager": "AWS", "KeyState": "Enabled"}, "is AWS's own, and no key of one's own"),
+        (
+            {"KeyManager": "AWS", "KeyState": "Enabled"},
+            "is managed by AWS; a customer-managed one is needed",
+        ),
     ],
 )
 def test_another_key_is_to_be_set_where_this_one_will_not_do(key: Any, seen: str) -> None:
@@ -1376,14 +1406,14 @@ def test_a_key_that_is_disabled_is_to_be_enabled() -> None:
 
 
 def test_a_key_that_may_not_be_looked_at_is_not_called_right() -> None:
-    (check,) = under(facts.Unseen("kms:DescribeKey", "AccessDenied: no", denied=True))
+    (check,) = under(state.Unavailable("kms:DescribeKey", "AccessDenied: no", denied=True))
     assert (check.check, check.status) == ("copy key", "warning")
 
 
 def latest_with(refused: Refused) -> Check:
     """What is said of *latest* where copies are asked for, and this is said of it."""
     seen = replace(HEALTHY, candidates={"rds": refused})
-    (bad,) = (each for each in refreshable.parameters(COPYING, seen) if each.status != "ok")
+    (bad,) = (each for each in acceptance.parameters(COPYING, seen) if each.status != "ok")
     return bad
 
 
@@ -1391,19 +1421,19 @@ def test_a_copy_under_way_is_waited_for_and_nothing_is_to_be_put() -> None:
     pending = Refused("copy-pending", "the copy of arn:x is copying, 40 % done")
     check = latest_with(pending)
     assert (check.subject, check.status) == (LATEST, "warning")
-    assert check.fix == NEXT_STEPS["copy-pending"]
+    assert check.fix == Reason("copy-pending").next_step
 
 
 def test_the_share_itself_is_never_proposed_where_copies_are_asked_for() -> None:
     refused = Refused("not-eligible", f"{OLD.arn} is no copy of ours")
     check = latest_with(refused)
     assert (check.subject, check.status) == (LATEST, "problem")
-    assert check.fix == NEXT_STEPS["not-eligible"]
+    assert check.fix == Reason("not-eligible").next_step
 
 
 def test_the_poll_is_looked_at_where_there_are_copies_and_only_there() -> None:
-    assert "db-follow-copies" in doctor.rules_of(COPYING)
-    assert "db-follow-copies" not in doctor.rules_of(STAGE_)
+    assert "db-follow-copies" in stacks.rule_names(COPYING)
+    assert "db-follow-copies" not in stacks.rule_names(STAGE_)
     rule = Rule(
         f"{APP}-{NAME}-db-follow-copies-event",
         {"State": "ENABLED", "Arn": "x", "ScheduleExpression": "rate(1 day)"},
@@ -1414,6 +1444,131 @@ def test_the_poll_is_looked_at_where_there_are_copies_and_only_there() -> None:
         rules={"db-follow-copies": rule},
         functions={"db-follow-copies": HEALTHY.functions["db-follow-pipeline"]},
     )
-    (check,) = deployed.schedules(COPYING, facts_)
+    (check,) = deployment.schedules(COPYING, facts_, facts_.values)
     assert (check.subject, check.status) == (rule.name, "problem")
     assert "rate(15 minutes)" in check.seen
+
+
+# --- production -----------------------------------------------------------------------------------
+
+SHARE_KEY = "alias/shares"
+SHARING = {"SHARE_WITH_ACCOUNT": ACCEPTANCE, "CLUSTERS": "orders", "SHARE_KMS_KEY_ID": SHARE_KEY}
+SHARING_STAGE = ProductionStage(
+    "production", SHARING, ProductionSettings.from_environment(SHARING), PRODUCTION, "eu-west-1"
+)
+ENABLED = {"KeyManager": "CUSTOMER", "KeyState": "Enabled", "Arn": KEY}
+AWS_MANAGED = ENABLED | {"KeyManager": "AWS"}
+SHARING_DEPLOY = "make deploy STAGE=production"
+
+
+def production_state(**changed: Any) -> ProductionState:
+    """A state in which only the clusters and their keys matter."""
+    facts: dict[str, Any] = {
+        "now": NOW,
+        "functions": {},
+        "rules": {},
+        "topic": None,
+        "alarms": {},
+        "own_stacks": {},
+        "unreserved": None,
+        "clusters": {"orders": {"Status": "available"}},
+        "cluster_keys": {"orders": ENABLED},
+        "share_key": ENABLED,
+    }
+    return ProductionState(**facts | changed)
+
+
+def production_checks(stage: ProductionStage = SHARING_STAGE, **changed: Any) -> list[Check]:
+    seen = production_state(**changed)
+    return [*production.clusters(stage, seen), *production.share_key(stage, seen)]
+
+
+def test_clusters_and_keys_that_can_be_shared_are_ok() -> None:
+    assert [(check.check, check.subject, check.status) for check in production_checks()] == [
+        ("cluster", "orders", "ok"),
+        ("key", "of orders", "ok"),
+        ("key", SHARE_KEY, "ok"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "subject", "status", "fix"),
+    [
+        (
+            {"clusters": {"orders": None}},
+            "orders",
+            "problem",
+            f"make configure STAGE=production CLUSTERS=…, and then {SHARING_DEPLOY}",
+        ),
+        (
+            {"clusters": {"orders": {"Status": "stopped"}}},
+            "orders",
+            "warning",
+            "nothing if that ends before cron(0 22 ? * SAT *); otherwise start it",
+        ),
+        (
+            {"clusters": {"orders": Unavailable("rds:DescribeDBClusters", "no", denied=True)}},
+            "orders",
+            "warning",
+            "allow rds:DescribeDBClusters to the identity in use, or run the doctor as one that has it",
+        ),
+        (
+            {"cluster_keys": {"orders": ENABLED | {"KeyState": "Disabled"}}},
+            "of orders",
+            "problem",
+            checks.enable_key(KEY),
+        ),
+        (
+            {"cluster_keys": {"orders": None}},
+            "of orders",
+            "problem",
+            "restore the cluster from a snapshot under another key",
+        ),
+        (
+            {"cluster_keys": {"orders": Unavailable("kms:DescribeKey", "later")}},
+            "of orders",
+            "warning",
+            "run the doctor again; if this persists, look at it by hand",
+        ),
+        (
+            {"share_key": AWS_MANAGED},
+            SHARE_KEY,
+            "problem",
+            f"make configure STAGE=production SHARE_KMS_KEY_ID=…, and then {SHARING_DEPLOY}",
+        ),
+    ],
+)
+def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
+    changed: dict[str, Any], subject: str, status: str, fix: str
+) -> None:
+    (bad,) = (check for check in production_checks(**changed) if check.status != "ok")
+    assert (bad.subject, bad.status, bad.fix) == (subject, status, fix)
+
+
+def test_the_default_key_is_a_problem_without_another_key() -> None:
+    default = {"cluster_keys": {"orders": AWS_MANAGED}}
+    assert {check.status for check in production_checks(**default)} == {"ok"}
+    keyless = replace(SHARING_STAGE, settings=SHARING_STAGE.settings._replace(key=None))
+    (bad,) = (check for check in production_checks(keyless, **default) if check.status != "ok")
+    assert bad.seen == "is managed by AWS, so that no other account can use it"
+
+
+def test_a_production_stage_has_schedules_and_no_retries_to_check() -> None:
+    names = stacks.function_names(SHARING_STAGE)
+    functions = {function: Function(name, None) for function, name in names.items()}
+    rules = {
+        function: Rule(name, None, [])
+        for function, name in stacks.rule_names(SHARING_STAGE).items()
+    }
+    seen = production_state(functions=functions, rules=rules, unreserved=101)
+    assert [
+        (check.subject, check.seen, check.fix)
+        for check in (
+            *deployment.functions(SHARING_STAGE, seen, {}),
+            *deployment.schedules(SHARING_STAGE, seen, {}),
+        )
+    ] == [
+        *((name, "is not deployed", SHARING_DEPLOY) for name in names.values()),
+        ("concurrency of the account", "101 unreserved", None),
+        *((f"{name}-event", "does not exist", SHARING_DEPLOY) for name in names.values()),
+    ]

@@ -9,10 +9,12 @@ from typing import Any
 import cfnlint
 import pytest
 
+from chalicelib.domain.functions import FOLLOW_PIPELINE as FOLLOW
+from chalicelib.domain.functions import RESTORE, UPDATE
 from chalicelib.settings.acceptance import Settings
+from chalicelib.settings.production import ProductionSettings
 from stage import stacks
-from stage.config import Stage
-from stage.policies import FOLLOW, RESTORE, UPDATE
+from stage.stages import AcceptanceStage, ProductionStage
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE_NAME, STAGE, TWO
 
 PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
@@ -37,13 +39,15 @@ MANY = STAGE | {
 }
 
 
-def stage(variables: Mapping[str, str] = FULL, name: str = "acceptance", **more: str) -> Stage:
+def stage(
+    variables: Mapping[str, str] = FULL, name: str = "acceptance", **more: str
+) -> AcceptanceStage:
     all_of_them = {**variables, **more}
-    return Stage(name, all_of_them, Settings.from_environment(all_of_them), PIPELINE)
+    return AcceptanceStage(name, all_of_them, Settings.from_environment(all_of_them), PIPELINE)
 
 
 def before(
-    made: Stage,
+    made: AcceptanceStage,
     previous: stacks.Template | None = None,
     existing: tuple[str, ...] = (),
     initial: Mapping[str, str] | None = None,
@@ -52,7 +56,7 @@ def before(
     return stacks.before(made, previous, existing, initial or {}, email)
 
 
-def all_there(made: Stage) -> tuple[str, ...]:
+def all_there(made: AcceptanceStage) -> tuple[str, ...]:
     """Every parameter of the stage, and its topic."""
     return (*made.settings.promotion_parameters, made.settings.topic_arn or "")
 
@@ -70,7 +74,7 @@ def labels(template: stacks.Template) -> list[str]:
     return [stacks.label(each) for each in template["Resources"].values()]
 
 
-def alarm(made: Stage, name: str) -> dict[str, Any]:
+def alarm(made: AcceptanceStage, name: str) -> dict[str, Any]:
     (found,) = [
         each["Properties"]
         for each in stacks.after(made)["Resources"].values()
@@ -270,14 +274,14 @@ def test_the_alarms_that_a_stage_has() -> None:
     api = "aurora-refresh-acceptance-errors-api-handler"
     assert stacks.alarm_names(stage()) == [*names, api, *whole]
     assert stacks.alarm_names(stage(PIN_API_ENABLED="false")) == [*names, *whole]
-    assert stacks.left_out(stage()) == []
+    assert stacks.missing_alarms(stage()) == []
 
 
 def test_an_alarm_names_the_function_as_it_is_deployed_and_tells_the_topic() -> None:
     assert alarm(stage(), "errors-api-handler") == {
         "AlarmName": "aurora-refresh-acceptance-errors-api-handler",
-        "AlarmDescription": "aurora-refresh-acceptance ended with an error; its log in CloudWatch "
-        "tells which.",
+        "AlarmDescription": "aurora-refresh-acceptance ended with an error; see its log in "
+        "CloudWatch.",
         "AlarmActions": [TOPIC],
         "EvaluationPeriods": 1,
         "Namespace": "AWS/Lambda",
@@ -295,8 +299,8 @@ def test_without_a_topic_no_alarm_tells_anybody_and_that_is_said() -> None:
     quiet = stage(STAGE)
     for name in stacks.alarm_names(quiet):
         assert "AlarmActions" not in alarm(quiet, name.removeprefix("aurora-refresh-acceptance-"))
-    (reason,) = stacks.left_out(quiet)
-    assert reason.startswith("nobody is told of an alarm: NOTIFICATION_TOPIC_ARN is not set")
+    (reason,) = stacks.missing_alarms(quiet)
+    assert reason.startswith("alarms notify nobody: NOTIFICATION_TOPIC_ARN is not set")
     assert f"NOTIFICATION_TOPIC_ARN={TOPIC}" in reason
 
 
@@ -315,7 +319,9 @@ def test_data_is_too_old_beyond_the_limit_in_hours_and_the_last_value_holds() ->
 def test_without_a_limit_there_is_no_alarm_on_old_data_and_that_is_said() -> None:
     made = stage(MAX_SNAPSHOT_AGE_DAYS="0")
     assert "aurora-refresh-acceptance-data-too-old" not in stacks.alarm_names(made)
-    assert [reason.split(":")[0] for reason in stacks.left_out(made)] == ["no alarm on old data"]
+    assert [reason.split(":")[0] for reason in stacks.missing_alarms(made)] == [
+        "no alarm on old data"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -339,7 +345,7 @@ def test_an_overdue_refresh_can_be_told_only_where_every_week_has_one(
 ) -> None:
     made = stage(RESTORE_SCHEDULE=schedule)
     assert ("aurora-refresh-acceptance-refresh-overdue" in stacks.alarm_names(made)) is rings
-    told = [reason.split(":")[0] for reason in stacks.left_out(made)]
+    told = [reason.split(":")[0] for reason in stacks.missing_alarms(made)]
     assert told == ([] if rings else ["no alarm on an overdue refresh"])
 
 
@@ -395,7 +401,7 @@ def test_more_databases_than_an_alarm_can_weigh_have_another_one() -> None:
 # --- after: asynchronous invocations --------------------------------------------------------------
 
 
-def invocations(made: Stage) -> dict[str, dict[str, Any]]:
+def invocations(made: AcceptanceStage) -> dict[str, dict[str, Any]]:
     return {
         each["Properties"]["FunctionName"]: each["Properties"]
         for each in stacks.after(made)["Resources"].values()
@@ -523,3 +529,78 @@ def test_the_templates_are_cfn_lint_clean(name: str, variables: dict[str, str]) 
 def test_cfn_lint_would_tell() -> None:
     broken = json.dumps(stacks.after(stage())).replace("MaximumRetryAttempts", "MaximumRetries")
     assert "E3002" in [match.rule.id for match in cfnlint.lint(broken)]
+
+
+# --- production -----------------------------------------------------------------------------------
+
+SHARING = {
+    "SHARE_WITH_ACCOUNT": "222222222222",
+    "CLUSTERS": "orders",
+    "NOTIFICATION_TOPIC_ARN": TOPIC.replace("222222222222", "111111111111"),
+}
+SHARE, FOLLOW_SHARES = (
+    f"aurora-refresh-weekly-{name}" for name in ("db-share-snapshot", "db-follow-shares")
+)
+
+
+def sharing(**changes: str) -> ProductionStage:
+    given = {name: value for name, value in (SHARING | changes).items() if value}
+    settings = ProductionSettings.from_environment(given)
+    return ProductionStage("weekly", given, settings, "111111111111", "eu-west-1")
+
+
+def test_a_production_stage_has_a_topic_and_no_parameters() -> None:
+    template = stacks.before(sharing(), None, [], {}, "a@b.de")
+    assert [resource["Type"] for resource in template["Resources"].values()] == [
+        "AWS::SNS::Topic",
+        "AWS::SNS::Subscription",
+    ]
+    without = stacks.before(sharing(NOTIFICATION_TOPIC_ARN=""), None, [], {}, None)
+    assert without["Resources"] == {}
+
+
+def test_a_production_stage_has_alarms_on_errors_and_on_polls_that_stop() -> None:
+    def alarm(function: str, **facts: Any) -> dict[str, Any]:
+        return {
+            "AlarmActions": [SHARING["NOTIFICATION_TOPIC_ARN"]],
+            "Namespace": "AWS/Lambda",
+            "Dimensions": [{"Name": "FunctionName", "Value": function}],
+            "Statistic": "Sum",
+            "Threshold": 1,
+            **facts,
+        }
+
+    errors = {
+        "MetricName": "Errors",
+        "EvaluationPeriods": 1,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "TreatMissingData": "notBreaching",
+    }
+    overdue = {
+        "MetricName": "Invocations",
+        "EvaluationPeriods": 4,
+        "DatapointsToAlarm": 4,
+        "ComparisonOperator": "LessThanThreshold",
+        "TreatMissingData": "breaching",
+    }
+    found = {}
+    for resource in stacks.after(sharing())["Resources"].values():
+        assert resource["Type"] == "AWS::CloudWatch::Alarm"
+        properties = dict(resource["Properties"])
+        del properties["AlarmDescription"]
+        found[properties.pop("AlarmName")] = properties
+    assert found == {
+        "aurora-refresh-weekly-errors-db-share-snapshot": alarm(SHARE, **errors, Period=300),
+        "aurora-refresh-weekly-errors-db-follow-shares": alarm(FOLLOW_SHARES, **errors, Period=900),
+        "aurora-refresh-weekly-follow-overdue": alarm(FOLLOW_SHARES, **overdue, Period=900),
+    }
+
+
+def test_the_templates_of_a_production_stage_are_cfn_lint_clean() -> None:
+    made = sharing()
+    for template in (
+        stacks.before(made, None, [], {}, "a@b.de"),
+        stacks.packaged_before(made),
+        stacks.after(made),
+    ):
+        assert cfnlint.lint(json.dumps(template), regions=["eu-west-1"]) == []

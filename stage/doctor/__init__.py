@@ -1,0 +1,212 @@
+"""`make doctor STAGE=…`: check a stage in its account, and name each fault with its fix.
+
+It only reads. Its exit status is 0 without problems (warnings are allowed), 1 with problems or if
+something could not be looked at, and 2 for a wrong command.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError
+
+from chalicelib import settings
+from chalicelib.domain.errors import SettingsError
+from stage import stacks, stages
+from stage.doctor import acceptance, checks, deployment, production, state
+from stage.doctor.checks import Check
+from stage.doctor.state import Unavailable
+from stage.policies import file_name, policies
+from stage.stages import AcceptanceStage, Json, ProductionStage, Stage, StageError
+
+_EPILOG = """\
+Needs credentials of the stage's account that may read; what they may not read is a warning.
+Exit status: 0 healthy, perhaps with warnings; 1 problems, or something could not be looked at; 2 wrong command.
+"""
+_VERDICTS = 20  # printed at most
+_WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Examine a stage; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stage.doctor",
+        description="Check a stage in its AWS account, and name each fault with its fix. It only reads.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--stage", required=True, help="the stage's name, such as acceptance")
+    parser.add_argument("--json", action="store_true", help="the list of checks, for machines")
+    parser.add_argument(
+        "--project", type=Path, default=Path(), help="the folder that holds app.py; default: this"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        done = examine(given.project, given.stage)
+    except StageError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; the doctor has changed nothing\n")
+        return 2
+    try:
+        if given.json:
+            document = [check.to_json() for check in done]
+            sys.stdout.write(f"{json.dumps(document, indent=2, ensure_ascii=False)}\n")
+        else:
+            sys.stdout.writelines(f"{line}\n" for line in lines(done))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as head, has closed the pipe. Without this, Python would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    problems = any(check.status == checks.PROBLEM for check in done)
+    return int(problems or any(check.blind for check in done))
+
+
+def examine(project: Path, name: str) -> list[Check]:
+    """Return every check of the stage, in order; raise StageError if there is no such stage."""
+    try:
+        stage = stages.load(project, name)
+    except StageError as error:
+        if not isinstance(error.__cause__, SettingsError):
+            raise
+        return [checks.wrong_setting(name, problem) for problem in error.__cause__.problems]
+    local = [
+        *checks.settings(stage, settings.names_of(stage.variables), stages.contradictions(stage)),
+        *checks.policy_files(stage.name, _policy_files(project, stage)),
+    ]
+    default, session = _session(None), _session(stage.region)
+    region = default.region_name if default else None
+    if session is None:
+        why = "the AWS profile in use does not exist: see AWS_PROFILE, and aws configure list-profiles"
+        missing = Unavailable("sts:GetCallerIdentity", why)
+        return [*checks.identity(stage, missing, region), *local]
+    caller = state.caller(session)
+    first = [*checks.identity(stage, caller.identity, region), *local]
+    if isinstance(caller.identity, Unavailable) or caller.identity["Account"] != stage.account:
+        return first  # the others would be about another account
+    entries = configurations(project, stage)
+    if isinstance(stage, AcceptanceStage):
+        return [*first, *_acceptance(stage, session, caller.now, entries)]
+    return [*first, *_production(stage, session, caller.now, entries)]
+
+
+def _acceptance(
+    stage: AcceptanceStage, session: boto3.Session, now: datetime, entries: Json
+) -> Iterator[Check]:
+    seen = state.read_acceptance(session, stage, now)
+    yield from acceptance.parameters(stage, seen)
+    yield from acceptance.pipeline(stage, seen)
+    yield from acceptance.reading(stage, seen)
+    yield from acceptance.shares(stage, seen)
+    yield from acceptance.copy_keys(stage, seen)
+    yield from deployment.own_stacks(stage, seen)
+    yield from deployment.functions(stage, seen, entries)
+    yield from deployment.roles(stage, seen, policies(stage))
+    yield from deployment.rest_api(stage, seen)
+    yield from deployment.schedules(stage, seen, seen.values)
+    yield from deployment.topic(stage, seen)
+    yield from deployment.alarms(stage, seen, stacks.alarm_names(stage))
+
+
+def _production(
+    stage: ProductionStage, session: boto3.Session, now: datetime, entries: Json
+) -> Iterator[Check]:
+    seen = state.read_production(session, stage, now)
+    yield from production.clusters(stage, seen)
+    yield from production.share_key(stage, seen)
+    yield from deployment.own_stacks(stage, seen)
+    yield from deployment.functions(stage, seen, entries)
+    yield from deployment.roles(stage, seen, policies(stage))
+    yield from deployment.schedules(stage, seen, {})
+    yield from deployment.topic(stage, seen)
+    yield from deployment.alarms(stage, seen, stacks.alarm_names(stage))
+
+
+def lines(done: Sequence[Check]) -> Iterator[str]:
+    """Yield the checks for people: grouped, one line each, with the fix below."""
+    indent = " " * (_WIDTH + 4)
+    for group, members in groupby(done, key=lambda check: check.check):
+        yield group
+        found = list(members)
+        shown = found[:_VERDICTS] if group == checks.VERDICT else found
+        for check in shown:
+            yield _printable(f"  {check.status:{_WIDTH}}  {check.subject}: {check.seen}")
+            if check.fix:
+                yield _printable(f"{indent}fix: {check.fix}")
+        if more := len(found) - len(shown):
+            yield f"{indent}and {more} older ones: see JSON=1"
+    count = Counter(check.status for check in done)
+    counts = f"problems: {count[checks.PROBLEM]}, warnings: {count[checks.WARNING]}, ok: {count[checks.OK]}"
+    blind = sum(check.blind for check in done)
+    if count[checks.PROBLEM]:
+        yield f"not healthy; {counts}"
+    elif blind:
+        yield f"no problem was found, but {blind} things could not be looked at; {counts}"
+    else:
+        yield f"healthy; {counts}"
+
+
+def _session(region: str | None) -> boto3.Session | None:
+    """Return a session; None if AWS_PROFILE names a profile that does not exist."""
+    try:
+        return boto3.Session(region_name=region)
+    except BotoCoreError:
+        return None
+
+
+def _policy_files(project: Path, stage: Stage) -> dict[str, tuple[str, bool]]:
+    """Return what is to be said of each policy file, and whether it is right."""
+    results = {}
+    for function, policy in policies(stage).items():
+        file = project / ".chalice" / file_name(stage.name, function)
+        if not file.is_file():
+            results[file.name] = ("does not exist", False)
+        elif file.read_text(encoding="utf-8") != stages.to_text(policy):
+            results[file.name] = ("differs from what the stage's settings need", False)
+        else:
+            results[file.name] = ("is what the stage's settings need", True)
+    return results
+
+
+def configurations(project: Path, stage: Stage) -> dict[str, dict[str, Any]]:
+    """Return each function's configuration as Chalice would deploy it.
+
+    The runtime is the oldest supported one: a deployment uses that of its own Python.
+    """
+    document = stages.read_config(project)
+    body = stages.stages_of(document)[stage.name]
+    entries = stages.as_object(body.get("lambda_functions", {}), "lambda_functions")
+    found = {}
+    for function in stacks.function_names(stage):
+        own = stages.as_object(entries.get(function, {}), function)
+        tuned = {**document, **body, **own}
+        found[function] = {
+            "Runtime": f"python{_oldest_python()}",
+            "Architectures": [tuned.get("lambda_architecture", "x86_64")],
+            "MemorySize": tuned.get("lambda_memory_size", 128),
+            "Timeout": tuned.get("lambda_timeout", 60),
+            "reserved_concurrency": tuned.get("reserved_concurrency"),
+        }
+    return found
+
+
+def _oldest_python() -> str:
+    """Return the oldest supported Python, which pyproject.toml states."""
+    text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    stated: str = tomllib.loads(text)["project"]["requires-python"]
+    return stated.removeprefix(">=")
+
+
+def _printable(text: str) -> str:
+    """Replace what a terminal would execute, because others wrote some of the text."""
+    return "".join(each if each.isprintable() else "?" for each in text)

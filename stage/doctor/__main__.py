@@ -1,0 +1,7 @@
+"""`python -m stage.doctor`."""
+
+import sys
+
+from stage.doctor import main
+
+sys.exit(main())

@@ -1,0 +1,490 @@
+"""Check what `make deploy` makes: functions and roles, schedules, the topic, alarms. Pure."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from shlex import quote
+from typing import Any
+
+from chalicelib.domain.functions import (
+    FINAL_STATES,
+    FOLLOW_SHARES,
+    POLL,
+    RECONCILE,
+    RESTORE,
+    SHARE,
+    UPDATE,
+)
+from chalicelib.domain.parameters import Parameter
+from chalicelib.usecases.checks import hold_today
+from stage import restapi
+from stage.doctor.checks import OK, PROBLEM, WARNING, Check, unavailable, when
+from stage.doctor.state import (
+    AcceptanceState,
+    Function,
+    Json,
+    Observed,
+    Role,
+    Rule,
+    State,
+    Unavailable,
+    listed,
+)
+from stage.policies import API, FUNCTIONS, Policy, actions
+from stage.stacks import (
+    AFTER,
+    BEFORE,
+    RETRIES,
+    event_ages,
+    function_names,
+    proposed_topic,
+    stack_name,
+)
+from stage.stages import AcceptanceStage, Stage
+
+# Only one invocation at a time may move *current*, or share and delete.
+SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrency" in entry)
+# AWS keeps this many concurrent executions for functions that reserve none.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+_KEPT_UNRESERVED = 100
+_SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
+_PATTERN = {
+    "source": ["aws.codepipeline"],
+    "detail-type": ["CodePipeline Pipeline Execution State Change"],
+    "detail": {"state": list(FINAL_STATES)},
+}
+
+
+def own_stacks(stage: Stage, state: State) -> Iterator[Check]:
+    """Check the stacks around the functions; their resources are checked one by one."""
+    for name, status in state.own_stacks.items():
+        if isinstance(status, Unavailable):
+            yield unavailable("stack", name, status)
+        elif status is None:
+            seen = "does not exist, which is right only if it would be empty"
+            yield Check("stack", name, WARNING, seen, f"make deploy STAGE={stage.name}")
+        elif status in _SETTLED:
+            yield Check("stack", name, OK, f"is {status}")
+        elif status.endswith("_IN_PROGRESS"):
+            fix = "run the doctor again once that operation has ended"
+            yield Check("stack", name, WARNING, f"is {status}", fix)
+        else:
+            yield Check("stack", name, PROBLEM, f"is {status}", f"make deploy STAGE={stage.name}")
+
+
+def functions(
+    stage: Stage, state: State, wanted: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Check]:
+    """Check the deployed functions; `wanted` has what each would be if it were deployed now."""
+    deploy = f"make deploy STAGE={stage.name}"
+    ages = event_ages(stage) if isinstance(stage, AcceptanceStage) else {}
+    for function, seen in state.functions.items():
+        configuration = seen.configuration
+        if isinstance(configuration, Unavailable):
+            yield unavailable("function", seen.name, configuration)
+            continue
+        if configuration is None:
+            yield Check("function", seen.name, PROBLEM, "is not deployed", deploy)
+            continue
+        error = configuration.get("Environment", {}).get("Error")
+        if error:
+            denied = Unavailable("kms:Decrypt", error.get("Message", ""), denied=True)
+            yield unavailable("function", f"{seen.name} settings", denied)
+            continue
+        yield from _configured(stage, seen, configuration, wanted[function])
+        if function == API and seen.concurrency == 0:
+            yield _stopped(seen, WARNING, f"aws lambda delete-function-concurrency {_named(seen)}")
+        if function in SINGLE:
+            yield _concurrency(stage, function, seen, wanted[function])
+        if function in ages:
+            yield _asynchronous(stage, seen, ages[function], _remake(stage, state))
+    if state.unreserved is not None:
+        yield _unreserved(stage, state.unreserved)
+
+
+def _configured(
+    stage: Stage, seen: Function, configuration: Json, wanted: Mapping[str, Any]
+) -> Iterator[Check]:
+    deploy = f"make deploy STAGE={stage.name}"
+    wrong = [*_function(stage, configuration, wanted)]
+    yield from (Check("function", seen.name, PROBLEM, each, deploy) for each in wrong)
+    if not wrong:
+        found = f"{configuration['Runtime']}, {configuration['MemorySize']} MB, {configuration['Timeout']} s"
+        yield Check("function", seen.name, OK, f"is active, with the stage's settings: {found}")
+    # Each deployment takes the runtime of its own Python: a newer one is a colleague's, and as good.
+    if _version(configuration["Runtime"]) < _version(wanted["Runtime"]):
+        found = f"its Runtime is {configuration['Runtime']}, older than {wanted['Runtime']}"
+        fix = f"with {wanted['Runtime']} or newer: make setup, and then {deploy}"
+        yield Check("function", f"{seen.name} runtime", WARNING, found, fix)
+
+
+def _function(stage: Stage, configuration: Json, wanted: Mapping[str, Any]) -> Iterator[str]:
+    if configuration["State"] != "Active":
+        yield f"is {configuration['State']}: {configuration.get('StateReason', 'no reason given')}"
+    if configuration.get("LastUpdateStatus", "Successful") != "Successful":
+        reason = configuration.get("LastUpdateStatusReason", "no reason given")
+        yield f"its last update is {configuration['LastUpdateStatus']}: {reason}"
+    variables = {name: value for name, value in stage.variables.items() if value}
+    there = configuration.get("Environment", {}).get("Variables", {})
+    # Names only: somebody may have put a secret into a value.
+    differing = sorted(
+        name
+        for name in variables.keys() | there.keys()
+        if variables.get(name) != (there.get(name) or None)
+    )
+    if differing:
+        yield f"was deployed with other settings than the stage's: {', '.join(differing)}"
+    for name in ("Architectures", "MemorySize", "Timeout"):
+        if configuration[name] != wanted[name]:
+            yield f"its {name} is {_shown(configuration[name])} instead of {_shown(wanted[name])}"
+
+
+def _version(runtime: str) -> tuple[int, ...]:
+    """Return the Python version of a runtime such as `python3.11`."""
+    return tuple(map(int, runtime.removeprefix("python").split(".")))
+
+
+def _named(seen: Function) -> str:
+    return f"--function-name {seen.name}"
+
+
+def _stopped(seen: Function, status: str, start: str) -> Check:
+    """Report a reservation of 0, which only people make."""
+    found = "was stopped by hand: its reserved concurrency is 0, so it never runs"
+    fix = f"nothing, if that is still wanted; otherwise {start}"
+    return Check("function", f"{seen.name} concurrency", status, found, fix)
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, listed(value)))
+
+
+def _concurrency(stage: Stage, function: str, seen: Function, wanted: Mapping[str, Any]) -> Check:
+    if isinstance(seen.concurrency, Unavailable):
+        return unavailable("function", f"{seen.name} concurrency", seen.concurrency)
+    if seen.concurrency == 1:
+        return Check(
+            "function", f"{seen.name} concurrency", OK, "1 reserved: only one runs at a time"
+        )
+    if seen.concurrency == 0:
+        return _stopped(seen, PROBLEM, _reserve(seen))
+    reserved = "none" if seen.concurrency is None else str(seen.concurrency)
+    found = f"reserved concurrency is {reserved}, so two may run at once"
+    if wanted["reserved_concurrency"] != 1:
+        fix = f'set "reserved_concurrency": 1 for {function} in .chalice/config.json, and then '
+        fix += f"make deploy STAGE={stage.name}"
+    else:
+        fix = _reserve(seen)
+    return Check("function", f"{seen.name} concurrency", PROBLEM, found, fix)
+
+
+def _reserve(seen: Function) -> str:
+    return f"aws lambda put-function-concurrency {_named(seen)} --reserved-concurrent-executions 1"
+
+
+def _asynchronous(stage: Stage, seen: Function, oldest: timedelta, remake: str) -> Check:
+    subject = f"{seen.name} retries"
+    if isinstance(seen.asynchronous, Unavailable):
+        return unavailable("function", subject, seen.asynchronous)
+    if seen.asynchronous is None:
+        found = "Lambda's defaults: events up to six hours old, and no notification of lost events"
+        return Check("function", subject, WARNING, found, remake)
+    destination = seen.asynchronous.get("DestinationConfig", {}).get("OnFailure", {})
+    if stage.settings.topic_arn and destination.get("Destination") != stage.settings.topic_arn:
+        found = "does not notify the topic of events that failed for good"
+        return Check("function", subject, WARNING, found, remake)
+    retries = seen.asynchronous.get("MaximumRetryAttempts", 2)
+    age = seen.asynchronous.get("MaximumEventAgeInSeconds", 21_600)
+    found = f"{retries} retries, of events up to {age} s old"
+    if (retries, age) != (RETRIES, int(oldest.total_seconds())):
+        wanted = f"{RETRIES} retries, of events up to {oldest.total_seconds():.0f} s old"
+        return Check("function", subject, WARNING, f"{found}, instead of {wanted}", remake)
+    return Check("function", subject, OK, found)
+
+
+def _unreserved(stage: Stage, seen: Observed[int | None]) -> Check:
+    if isinstance(seen, Unavailable):
+        return unavailable("function", "concurrency of the account", seen)
+    assert seen is not None
+    wanted = sum(function in SINGLE for function in function_names(stage))
+    if seen >= _KEPT_UNRESERVED + wanted:
+        return Check("function", "concurrency of the account", OK, f"{seen} unreserved")
+    return Check(
+        "function",
+        "concurrency of the account",
+        PROBLEM,
+        f"{seen} executions are unreserved: {wanted} cannot be reserved, as AWS keeps {_KEPT_UNRESERVED}",
+        "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 "
+        "--desired-value 1000",
+    )
+
+
+def roles(stage: Stage, state: State, wanted: Mapping[str, Policy]) -> Iterator[Check]:
+    """Compare each role with what its function needs, and with its policy file."""
+    for function, seen in state.functions.items():
+        if seen.role is not None:
+            yield from _role(stage, seen.role, wanted[function])
+
+
+def _role(stage: Stage, role: Role, wanted: Policy) -> Iterator[Check]:
+    deploy = f"make deploy STAGE={stage.name}"
+    grants = [
+        (action, resource)
+        for statement in wanted["Statement"]
+        for action in actions(statement)
+        for resource in listed(statement["Resource"])
+    ]
+    if isinstance(role.decisions, Unavailable):
+        yield unavailable("role", role.name, role.decisions)
+    else:
+        refused = [each for each in grants if role.decisions.get(each) != "allowed"]
+        if refused:
+            denials = ", ".join(
+                f"{action} on {resource} ({role.decisions.get((action, resource), 'no decision')})"
+                for action, resource in refused
+            )
+            explicit = any(role.decisions.get(each) == "explicitDeny" for each in refused)
+            yield Check(
+                "role",
+                role.name,
+                PROBLEM,
+                f"may not do what its function needs: {denials}",
+                "remove the Deny or the boundary that forbids it: aws iam simulate-principal-policy names it "
+                "under MatchedStatements"
+                if explicit
+                else deploy,
+            )
+        else:
+            yield Check(
+                "role", role.name, OK, f"has all {len(grants)} grants that its function needs"
+            )
+    if isinstance(role.inline, Unavailable):
+        yield unavailable("role", f"{role.name} policies", role.inline)
+    elif role.inline != [wanted]:
+        yield Check(
+            "role",
+            f"{role.name} policies",
+            WARNING,
+            "its inline policies differ from what the stage's settings need",
+            deploy
+            if len(role.inline) <= 1
+            else f"delete what was added by hand: aws iam list-role-policies --role-name {role.name}; then "
+            f"{deploy}",
+        )
+    if isinstance(role.attached, Unavailable):
+        yield unavailable("role", f"{role.name} attached policies", role.attached)
+    elif role.attached:
+        yield Check(
+            "role",
+            f"{role.name} attached policies",
+            WARNING,
+            f"grants more than its function needs: {', '.join(role.attached)}",
+            " && ".join(
+                f"aws iam detach-role-policy --role-name {role.name} --policy-arn {arn}"
+                for arn in role.attached
+            ),
+        )
+
+
+def rest_api(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+    """Check the REST API: exactly one if it is wanted."""
+    apis, name = state.rest_apis, "REST API"
+    if isinstance(apis, Unavailable):
+        yield unavailable("API", name, apis)
+    elif not stage.settings.pin_api_enabled:
+        for api in apis:
+            seen = f"{api} exists although PIN_API_ENABLED is false"
+            yield Check("API", name, WARNING, seen, restapi.deletion(api))
+    elif not apis:
+        yield Check("API", name, PROBLEM, "is not deployed", f"make deploy STAGE={stage.name}")
+    elif len(apis) == 1:
+        yield Check("API", name, OK, f"only {apis[0]} invokes the stage's function")
+    else:
+        yield Check(
+            "API",
+            name,
+            WARNING,
+            f"{', '.join(apis)} all invoke the stage's function: callers may use one that nothing updates",
+            f"delete all but the one that {restapi.record_of(stage.name)} names on the deploying machine: "
+            f"{restapi.deletion('…')}",
+        )
+
+
+def schedules(stage: Stage, state: State, values: Mapping[str, Parameter]) -> Iterator[Check]:
+    """Check the rules that invoke the functions, and say when they fire next."""
+    expressions = (
+        _expressions(stage, state.now, values)
+        if isinstance(stage, AcceptanceStage)
+        else {
+            SHARE: (str(stage.settings.schedule), "takes snapshots"),
+            FOLLOW_SHARES: (POLL, "shares and deletes them"),
+        }
+    )
+    for function, rule in state.rules.items():
+        yield _rule(stage, rule, state.functions[function], *expressions.get(function, ("", "")))
+
+
+def _expressions(
+    stage: AcceptanceStage, now: datetime, values: Mapping[str, Parameter]
+) -> dict[str, tuple[str, str]]:
+    """Return each schedule's expression and what it does next, by function."""
+    settings = stage.settings
+    try:
+        restore = when(stage, settings.next_restore(now, hold_today(settings, values, now)))
+    except ValueError:
+        restore = "never, while the hold cannot be read"
+    if settings.restore_schedule.is_rate:
+        restore = "unknown, because the rule counts by itself"
+    update = when(stage, settings.next_update(now))
+    if settings.update_schedule.is_rate:
+        update = "unknown, because the rule counts by itself"
+    return {
+        UPDATE: (str(settings.update_schedule), f"next update {update}"),
+        RESTORE: (str(settings.restore_schedule), f"next restore {restore}"),
+        RECONCILE: (POLL, "looks at what is deployed"),
+    }
+
+
+def _rule(stage: Stage, rule: Rule, function: Function, expression: str, purpose: str) -> Check:
+    for seen, fix in _rule_problems(stage, rule, function, expression):
+        return Check("schedule", rule.name, PROBLEM, seen, fix)
+    for each in (rule.body, rule.targets, function.invokers):
+        if isinstance(each, Unavailable):
+            return unavailable("schedule", rule.name, each)
+    enabled = f"enabled, {expression}; {purpose}" if expression else "enabled, for the ends of runs"
+    return Check("schedule", rule.name, OK, enabled)
+
+
+def _rule_problems(
+    stage: Stage, rule: Rule, function: Function, expression: str
+) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with its fix, the most important first; skip what is unavailable."""
+    deploy = f"make deploy STAGE={stage.name}"
+    if rule.body is None:
+        yield "does not exist", deploy
+    if not isinstance(rule.body, dict):
+        return
+    if rule.body["State"] != "ENABLED":
+        yield "is disabled", f"aws events enable-rule --name {rule.name}"
+    found = rule.body.get("ScheduleExpression")
+    if expression and found != expression:
+        yield f"fires at {found} instead of {expression}", deploy
+    if not expression and json.loads(rule.body.get("EventPattern") or "{}") != _PATTERN:
+        yield "does not match exactly the ends of the pipeline's runs", deploy
+    if not isinstance(function.configuration, dict):
+        return  # reported already
+    arn = function.configuration["FunctionArn"]
+    if isinstance(rule.targets, list) and arn not in rule.targets:
+        yield f"invokes {', '.join(rule.targets) or 'nothing'} instead of {function.name}", deploy
+    invokers = function.invokers
+    if not isinstance(invokers, Unavailable) and not _may_invoke(invokers, rule.body["Arn"]):
+        yield f"is not allowed to invoke {function.name}", deploy
+
+
+def _may_invoke(policy: str | None, rule: str) -> bool:
+    """Return whether the function's own policy lets EventBridge invoke it for that rule."""
+    statements = json.loads(policy)["Statement"] if policy else []
+    return any(
+        each["Effect"] == "Allow"
+        # "*" if everybody may.
+        and each.get("Principal") == {"Service": "events.amazonaws.com"}
+        and rule in each.get("Condition", {}).get("ArnLike", {}).values()
+        for each in statements
+    )
+
+
+def topic(stage: Stage, state: State) -> Iterator[Check]:
+    """Check whether anybody receives notifications."""
+    arn = stage.settings.topic_arn
+    subscribe = f"aws sns subscribe --topic-arn {arn} --protocol email --notification-endpoint …"
+    if arn is None or state.topic is None:
+        yield Check(
+            "topic",
+            "NOTIFICATION_TOPIC_ARN",
+            WARNING,
+            "is not set: failures notify nobody",
+            f"make configure STAGE={stage.name} NOTIFICATION_TOPIC_ARN={proposed_topic(stage)}, and then "
+            f"make deploy STAGE={stage.name} EMAIL=…",
+        )
+        return
+    seen = state.topic
+    if isinstance(seen.body, Unavailable):
+        yield unavailable("topic", arn, seen.body)
+        return
+    if seen.body is None:
+        yield Check(
+            "topic",
+            arn,
+            PROBLEM,
+            "does not exist",
+            f"make deploy STAGE={stage.name} EMAIL=…"
+            if state.own_stacks.get(stack_name(stage.name, BEFORE)) is None
+            else f"aws sns create-topic --name {arn.rpartition(':')[2]} && {subscribe}",
+        )
+        return
+    if isinstance(seen.subscriptions, Unavailable):
+        yield unavailable("topic", arn, seen.subscriptions)
+        return
+    waiting = [
+        each for each in seen.subscriptions if not each["SubscriptionArn"].startswith("arn:")
+    ]
+    confirmed = len(seen.subscriptions) - len(waiting)
+    if confirmed:
+        yield Check("topic", arn, OK, f"{confirmed} confirmed subscriptions")
+    elif not waiting:
+        yield Check("topic", arn, WARNING, "has no subscriptions", subscribe)
+    for each in waiting:
+        yield Check(
+            "topic",
+            f"{each['Protocol']} {each['Endpoint']}",
+            WARNING,
+            f"has not confirmed the subscription to {arn}, and receives nothing",
+            "click the link in the message that AWS sent; it is valid for two days, after which "
+            f"{subscribe.replace('…', quote(each['Endpoint']))} sends another",
+        )
+
+
+def alarms(stage: Stage, state: State, names: Iterable[str]) -> Iterator[Check]:
+    """Check the stage's alarms."""
+    if isinstance(state.alarms, Unavailable):
+        yield unavailable("alarm", "all", state.alarms)
+        return
+    for name in names:
+        alarm = state.alarms.get(name)
+        if alarm is None:
+            yield Check("alarm", name, PROBLEM, "does not exist", _remake(stage, state))
+        elif alarm["StateValue"] == "ALARM" and name.endswith("-overdue"):
+            seen = f"is on: {alarm.get('StateReason', 'no reason given')}"
+            fix = "nothing before the first scheduled run; afterwards find out why the rule did not fire"
+            yield Check("alarm", name, WARNING, seen, fix)
+        elif alarm["StateValue"] == "ALARM":
+            yield Check(
+                "alarm",
+                name,
+                PROBLEM,
+                f"is on: {alarm.get('StateReason', 'no reason given')}",
+                f"see what happened: make console STAGE={stage.name}"
+                if isinstance(stage, AcceptanceStage)
+                else "see the functions' logs",
+            )
+        elif not alarm["ActionsEnabled"]:
+            fix = f"aws cloudwatch enable-alarm-actions --alarm-names {name}"
+            yield Check(
+                "alarm", name, WARNING, "its actions are disabled, so it would notify nobody", fix
+            )
+        elif stage.settings.topic_arn and stage.settings.topic_arn not in alarm["AlarmActions"]:
+            yield Check("alarm", name, WARNING, "does not notify the topic", _remake(stage, state))
+        else:
+            yield Check("alarm", name, OK, f"is {alarm['StateValue']}")
+
+
+def _remake(stage: Stage, state: State) -> str:
+    """Return how to restore what the stack holds: CloudFormation does not notice changes by others."""
+    deploy, after = f"make deploy STAGE={stage.name}", stack_name(stage.name, AFTER)
+    if not isinstance(state.own_stacks.get(after), str):
+        return deploy
+    deleted = " && ".join(
+        f"aws cloudformation {each} --stack-name {after}"
+        for each in ("delete-stack", "wait stack-delete-complete")
+    )
+    return f"{deleted} && {deploy}"
