@@ -8,7 +8,7 @@ import io
 import json
 import re
 import zipfile
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 from botocore.config import Config
@@ -19,32 +19,47 @@ from localcloud.mainstack import KINDS, Failed, Kind, Properties
 
 
 class Made(Kind):
-    """A resource that is made by calls of the account's administrator."""
+    """A resource that is made by calls of the account's administrator.
+
+    ``arn`` is its ARN's form; ``deletion`` is the service, the operation and the parameter that delete it.
+    """
+
+    arn: ClassVar[str] = "{name}"
+    deletion: ClassVar[tuple[str, str, str]]
 
     def __init__(self, account: str, region: str) -> None:
         super().__init__(account, region)
-        self.account, self.region = account, region
+        self.place = {"account": account, "region": region}
 
     def client(self, service: str) -> Any:
         """Return a client of the cloud."""
-        return _client(endpoint(), self.account, self.region, service)
+        return _client(endpoint(), service, **self.place)
 
     def modify(self, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (every kind is called alike)
         """Refuse."""
         raise Failed(f"{name}: the local cloud does not change a {type(self).__name__} in place")
 
+    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (every kind is called alike)
+        """Delete it, and what hangs on it."""
+        service, operation, parameter = self.deletion
+        self.release(name)
+        getattr(self.client(service), operation)(**{parameter: name})
+
+    def release(self, name: str) -> None:
+        """Undo what would keep it from being deleted."""
+
     def attribute(self, name: str, attribute: str) -> Any:
         """Return the ARN."""
-        return self.arn(name) if attribute == "Arn" else super().attribute(name, attribute)
-
-    def arn(self, name: str) -> str:
-        """Return the ARN of what has this physical id."""
-        raise NotImplementedError
+        if attribute != "Arn":
+            return super().attribute(name, attribute)
+        return self.arn.format(name=name, **self.place)
 
 
 class Role(Made):
     """``AWS::IAM::Role``."""
 
+    arn = "arn:aws:iam::{account}:role/{name}"
+    deletion = ("iam", "delete_role", "RoleName")
     create_only = frozenset({"Path", "RoleName"})
 
     def create(self, name: str, properties: Properties) -> str:
@@ -59,20 +74,17 @@ class Role(Made):
             )
         return name
 
-    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (every kind is called alike)
-        """DeleteRole, without its policies."""
+    def release(self, name: str) -> None:
+        """DeleteRolePolicy."""
         iam = self.client("iam")
         for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
             iam.delete_role_policy(RoleName=name, PolicyName=policy)
-        iam.delete_role(RoleName=name)
-
-    def arn(self, name: str) -> str:
-        return f"arn:aws:iam::{self.account}:role/{name}"
 
 
 class ManagedPolicy(Made):
     """``AWS::IAM::ManagedPolicy``."""
 
+    deletion = ("iam", "delete_policy", "PolicyArn")
     create_only = frozenset({"Description", "ManagedPolicyName", "Path"})
 
     def create(self, name: str, properties: Properties) -> str:
@@ -84,17 +96,18 @@ class ManagedPolicy(Made):
             iam.attach_role_policy(RoleName=role, PolicyArn=arn)
         return arn
 
-    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (every kind is called alike)
-        """DeletePolicy, detached."""
+    def release(self, name: str) -> None:
+        """DetachRolePolicy."""
         iam = self.client("iam")
         for role in iam.list_entities_for_policy(PolicyArn=name)["PolicyRoles"]:
             iam.detach_role_policy(RoleName=role["RoleName"], PolicyArn=name)
-        iam.delete_policy(PolicyArn=name)
 
 
 class Function(Made):
     """``AWS::Lambda::Function``, whose code is in the template."""
 
+    arn = "arn:aws:lambda:{region}:{account}:function:{name}"
+    deletion = ("lambda", "delete_function", "FunctionName")
     create_only = frozenset({"FunctionName", "PackageType", "TenancyConfig"})
     perhaps_create_only = frozenset({"DurableConfig"})
 
@@ -103,22 +116,18 @@ class Function(Made):
         package = io.BytesIO()
         with zipfile.ZipFile(package, "w") as archive:
             archive.writestr("index.py", properties["Code"]["ZipFile"])
-        values = {**properties, "Code": {"ZipFile": package.getvalue()}}
-        values = {"FunctionName": name[:64], **_numbers(values, "Timeout", "MemorySize")}
-        made = self.client("lambda").create_function(**values)["FunctionName"]
-        return str(made)
-
-    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (every kind is called alike)
-        """DeleteFunction."""
-        self.client("lambda").delete_function(FunctionName=name)
-
-    def arn(self, name: str) -> str:
-        return f"arn:aws:lambda:{self.region}:{self.account}:function:{name}"
+        values = {**properties, "FunctionName": properties.get("FunctionName", name[:64])}
+        values |= {key: int(values[key]) for key in ("Timeout", "MemorySize") if key in values}
+        values["Code"] = {"ZipFile": package.getvalue()}
+        made: str = self.client("lambda").create_function(**values)["FunctionName"]
+        return made
 
 
 class Project(Made):
     """``AWS::CodeBuild::Project``, whose builds moto completes without running anything."""
 
+    arn = "arn:aws:codebuild:{region}:{account}:project/{name}"
+    deletion = ("codebuild", "delete_project", "name")
     create_only = frozenset({"Name"})
 
     def create(self, name: str, properties: Properties) -> str:
@@ -135,17 +144,11 @@ class Project(Made):
         self.client("codebuild").create_project(**values | {"name": name, "source": source})
         return name
 
-    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (every kind is called alike)
-        """DeleteProject."""
-        self.client("codebuild").delete_project(name=name)
-
-    def arn(self, name: str) -> str:
-        return f"arn:aws:codebuild:{self.region}:{self.account}:project/{name}"
-
 
 class StateMachine(Made):
     """``AWS::StepFunctions::StateMachine``."""
 
+    deletion = ("stepfunctions", "delete_state_machine", "stateMachineArn")
     create_only = frozenset({"StateMachineName", "StateMachineType"})
 
     def create(self, name: str, properties: Properties) -> str:
@@ -161,16 +164,9 @@ class StateMachine(Made):
         )["stateMachineArn"]
         return made
 
-    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (every kind is called alike)
-        """DeleteStateMachine."""
-        self.client("stepfunctions").delete_state_machine(stateMachineArn=name)
-
-    def arn(self, name: str) -> str:
-        return name
-
 
 @functools.cache
-def _client(url: str, account: str, region: str, service: str) -> Any:
+def _client(url: str, service: str, account: str, region: str) -> Any:
     key = key_of(account)
     return boto3.client(  # type: ignore[call-overload]
         service,
@@ -180,10 +176,6 @@ def _client(url: str, account: str, region: str, service: str) -> Any:
         aws_secret_access_key=key.secret_access_key,
         config=Config(proxies={}),
     )
-
-
-def _numbers(values: Properties, *names: str) -> Properties:
-    return {key: int(value) if key in names else value for key, value in values.items()}
 
 
 def _lower(node: Any) -> Any:

@@ -29,12 +29,11 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _VERSION = "18"
 _RUN = """
-server=$1 data=$2; shift 2
-"$server" -D "$data/data" "$@" 2>"$data/log" &
+"$1" -D "$2/data" 2>"$2/log" &
 read -r _
 kill -QUIT $!
 wait
-rm -rf "$data"
+rm -rf "$2"
 """
 _DROP_USERS = """SELECT format('DROP ROLE %I', rolname) FROM pg_roles
 WHERE rolname NOT LIKE 'pg\\_%' AND rolname <> current_user"""
@@ -44,14 +43,13 @@ host all {ADMINISTRATOR} {HOST}/32 reject
 host all all {HOST}/32 trust
 """
 # Nothing here is to outlive the process.
-_SETTINGS = {
-    "listen_addresses": HOST,
-    "fsync": "off",
-    "full_page_writes": "off",
-    "synchronous_commit": "off",
-    "autovacuum": "off",
-    "shared_buffers": "16MB",
-}
+_SETTINGS = f"""listen_addresses = '{HOST}'
+fsync = off
+full_page_writes = off
+synchronous_commit = off
+autovacuum = off
+shared_buffers = 16MB
+"""
 
 
 def installed() -> bool:
@@ -143,17 +141,10 @@ class Server:
             **self._account,
         )
         (data / "pg_hba.conf").write_text(_ACCESS)
-        settings = {
-            **_SETTINGS,
-            "port": str(self.port),
-            "unix_socket_directories": str(self._directory),
-        }
-        arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        sockets = f"port = {self.port}\nunix_socket_directories = '{self._directory}'\n"
+        (data / "postgresql.auto.conf").write_text(_SETTINGS + sockets)
         self._shell = subprocess.Popen(  # noqa: S603 (as above)
-            [
-                *("/bin/sh", "-c", _RUN, "sh", self._programs / "postgres", self._directory),
-                *arguments,
-            ],
+            ["/bin/sh", "-c", _RUN, "sh", self._programs / "postgres", self._directory],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             cwd="/",
