@@ -173,11 +173,13 @@ class Server:
                 capture_output=True,
                 **self._account,
             )
-        except (PermissionError, subprocess.CalledProcessError):
+        except PermissionError:
             libraries = origin.with_name(f"{origin.name}.libs")
             shutil.copytree(libraries, self._directory / libraries.name)
             copy = self._directory / origin.name
             shutil.copytree(origin / programs.parent, copy / programs.parent)
+            for path in self._directory.rglob("*"):
+                os.chown(path, self._account["user"], self._account["group"], follow_symlinks=False)
             return copy / programs
         return origin / programs
 

@@ -208,6 +208,19 @@ def test_a_long_file_is_a_build_that_is_told_where_the_database_is(
     assert build.startswith("after-restore-project-")
 
 
+def test_the_stack_leaves_nothing_behind(preparation: Preparation) -> None:
+    cloudformation = client(preparation.cloud, "cloudformation")
+    (stack,) = cloudformation.describe_stacks()["Stacks"]
+    cloudformation.delete_stack(StackName="after-restore")
+    cloudformation.get_waiter("stack_delete_complete").wait(
+        StackName=stack["StackId"], WaiterConfig={"Delay": 0.1, "MaxAttempts": 100}
+    )
+
+    assert client(preparation.cloud, "stepfunctions").list_state_machines()["stateMachines"] == []
+    assert client(preparation.cloud, "iam").list_roles()["Roles"] == []
+    assert client(preparation.cloud, "lambda").list_functions()["Functions"] == []
+
+
 def test_the_builds_script_runs_a_file_in_one_transaction(
     preparation: Preparation, tmp_path: Path
 ) -> None:
