@@ -5,6 +5,7 @@ To import this imports the interpreter, which takes a second.
 
 import threading
 from datetime import UTC, datetime, timedelta
+from time import sleep
 from typing import Any
 
 from moto.core.exceptions import AWSError
@@ -55,12 +56,20 @@ class Worker(ExecutionWorker):
         self.thread = threading.Thread(target=self._execution_logic, daemon=True)
         self.thread.start()
 
+    def stop(self, stop_date: datetime, error: str | None, cause: str | None) -> None:
+        while self.env is None and self.thread.is_alive():
+            sleep(0.01)  # it parses the definition
+        if self.env is not None:
+            super().stop(stop_date, error, cause)
+
 
 class _Communication(parser.BaseExecutionWorkerCommunication):
     execution: "Execution"
+    worker: Worker
 
     def terminated(self) -> None:
-        if self.execution.status == "RUNNING":  # not stopped meanwhile
+        # Neither stopped meanwhile, nor redriven since.
+        if self.execution.status == "RUNNING" and self.execution.exec_worker is self.worker:
             super().terminated()
             self.execution.announce()
 
@@ -73,13 +82,15 @@ class Execution(parser.Execution):
     redrive_date: datetime | None = None
 
     def _get_start_execution_worker(self) -> Any:
-        worker: Any = super()._get_start_execution_worker()
-        return Worker(
-            worker._evaluation_details,  # noqa: SLF001
-            _Communication(self),
-            worker._cloud_watch_logging_session,  # noqa: SLF001
-            worker._activity_store,  # noqa: SLF001
+        made: Any = super()._get_start_execution_worker()
+        communication = _Communication(self)
+        communication.worker = Worker(
+            made._evaluation_details,  # noqa: SLF001
+            communication,
+            made._cloud_watch_logging_session,  # noqa: SLF001
+            made._activity_store,  # noqa: SLF001
         )
+        return communication.worker
 
     def start(self) -> None:
         executions.started.append(self)
