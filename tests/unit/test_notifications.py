@@ -193,7 +193,11 @@ def test_a_refresh_without_its_data_s_age_says_nothing_of_it() -> None:
 def test_every_other_end_says_what_became_of_current_and_what_to_do(
     reason: Reason, current: str, subject: str, fate: str
 ) -> None:
-    entry = REFRESHED._replace(outcome=reason.outcome, reason=reason, current=current)
+    is_failed = reason in (Reason.RUN_FAILED, Reason.NOTHING_RESTORED)
+    taken_back = current != "arn:new" if is_failed else None
+    entry = REFRESHED._replace(
+        outcome=reason.outcome, reason=reason, current=current, taken_back=taken_back
+    )
     found = notifications.of_run("f", "main", run("r", 0, "Failed"), [entry])
     assert found.subject == f"aurora-refresh: {subject} (rds)"
     assert f"  rds: {fate}, set by the schedule because: newest eligible share\n" in found.body
