@@ -19,6 +19,7 @@ from chalicelib.domain.ledger import (
     own_run,
     run_label,
 )
+from chalicelib.domain.parameters import arn_of
 from chalicelib.domain.reasons import Reason
 
 
@@ -234,10 +235,12 @@ def last_deployed(
         return Deployment(unknown="a deploy action is in progress", is_deploying=True)
     maker = next((action for action in deploys if action.status == "Succeeded"), None)
     if maker is None:
-        seen = next((version for version in reversed(ledger) if version.run_id), None)
-        return (
-            Deployment(seen.value, seen, seen.run_id, is_remembered=True) if seen else Deployment()
-        )
+        # What was seen last, or was there before any order: the placeholder never is.
+        seen = next((each for each in reversed(ledger) if each.run_id), None)
+        found = seen or next((each for each in ledger if arn_of(each.value)), ledger[0])
+        if found.token and not seen:
+            return Deployment()
+        return Deployment(found.value, found, found.run_id, is_remembered=True)
     candidates = versions_read_by(maker, ledger, runs)
     if len({version.value for version in candidates}) != 1:
         return Deployment(unknown=f"{_uncertain(maker)}; P_STACK_NAME would tell")
