@@ -245,11 +245,14 @@ class Company(Project):
             raise ValueError(f".chalice/config.json: the stage {STAGE} does not set {name}")
         return self.variables[name]
 
-    def followed(self, execution_id: str) -> str:
-        """Wait until the run has ended and its event has been followed; the run's status."""
+    def followed(self, execution_id: str, times: int = 1) -> str:
+        """Wait until the run has ended and its event has been followed; the run's status.
+
+        A run that is retried ends several ``times``.
+        """
         status = self.cloud.wait_for_run(execution_id, PIPELINE)
         deadline = monotonic() + _FOLLOWED_SECONDS
-        while not any(
+        while times > sum(
             record["event"].get("detail", {}).get("execution-id") == execution_id
             for record in self.cloud.invocations(FOLLOW)
         ):

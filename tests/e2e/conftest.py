@@ -16,6 +16,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 UPDATE = "db-update-latest-snapshot-id"
 RESTORE = "db-restore-from-snapshot"
 FOLLOW = "db-follow-pipeline"
+RECONCILE = "db-reconcile"
 
 
 @pytest.fixture(scope="module")
