@@ -102,8 +102,8 @@ def copies(company: Company, shares: Mapping[str, str], key: str) -> dict[str, s
         say(f"{name}: {short(copy['source'])} is being copied under acceptance's own key")
     available(company, [copy["arn"] for copy in asked.values()])
     later = SUNDAY + timedelta(minutes=30)
-    title(f"{later:%A %d %B, %H:%M} UTC, db-follow-copies in acceptance")
-    followed = of_databases(company, "db-follow-copies", later)
+    title(f"{later:%A %d %B, %H:%M} UTC, db-reconcile in acceptance")
+    followed = of_databases(company, "db-reconcile", later)
     for name, entry in followed.items():
         expect(entry["latest"] == asked[name]["arn"], entry)
         say(f"{name}: latest is {short(entry['latest'])}, data {entry['age_hours']:.0f} hours old")
