@@ -324,7 +324,7 @@ def test_ten_misconfigurations_are_named_each_with_its_fix(
             "problem",
         ): f"AWS::SSM::Parameter::Value<String> with Default: {CURRENT}",
         ("key", DEFAULT_KEY, "problem"): "copy the snapshot under a customer-managed key",
-        ("topic", "email new@example.com", "warning"): "follow the link",
+        ("topic", "email new@example.com", "warning"): "click the link",
     }
     assert found.keys() == commands.keys() | changes.keys()
     assert {name: found[name] for name in commands} == commands
