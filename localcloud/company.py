@@ -270,8 +270,11 @@ class Company(Project):
 
     def good(self) -> str:
         """The value of the version of *current* that is marked good; "" where none is."""
-        history = self.cloud.client("ssm").get_parameter_history(Name=self.current)["Parameters"]
-        return next((each["Value"] for each in history if "good" in each["Labels"]), "")
+        pages = self.cloud.client("ssm").get_paginator("get_parameter_history")
+        versions = [
+            each for page in pages.paginate(Name=self.current) for each in page["Parameters"]
+        ]
+        return next((each["Value"] for each in versions if "good" in each["Labels"]), "")
 
     def clusters(self) -> dict[str, str]:
         """Acceptance's clusters, each with the ARN of the snapshot that it was restored from."""

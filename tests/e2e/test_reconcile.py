@@ -37,17 +37,14 @@ class Refresh(Night):
     """A night with a new snapshot, an older one to pin, and events that come or do not come."""
 
     def __init__(self, company: Company, *, events: bool) -> None:
-        super().__init__(company)
+        super().__init__(company, events=events)
         pinned = nightly(
             "orders", self.two - timedelta(days=3), identifier=f"pin-{self.two:%Y%m%d}"
         )
         self.cloud.seed_snapshots([pinned])
         self.pinned = arn_of(pinned)
         self.pipelines = self.cloud.client("codepipeline")
-        self._events = events
         self._settled: Counter[str] = Counter()
-        lost = [{"kind": "lost", "times": 1_000}]
-        self.patch(event_faults=[] if events else lost)
         self.cloud.set_clock(self.two - timedelta(hours=1))
         self.poll()  # so that what is deployed is known
         company.told()
@@ -82,18 +79,11 @@ class Refresh(Night):
         """Wait until the run has ended and was followed, by its event or by the next poll."""
         status = self.cloud.wait_for_run(run, PIPELINE)
         self._settled[run] += 1
-        if self._events:
+        if self.events:
             self.company.followed(run, times=self._settled[run])
         else:
             self.poll()
         return status
-
-    def poll(self) -> Any:
-        """The next quarter of an hour comes; return db-reconcile's answer."""
-        self.later(minutes=15)
-        (record,) = self.cloud.fire(RECONCILE, self.cloud.now())
-        assert record["status"] == "succeeded", record
-        return record["payload"]
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         status, answer = self.cloud.signed(method, path, body)
