@@ -4,6 +4,7 @@ Pure. People are notified of every decision not to act that they could do someth
 AWS did not do, and of how each refresh ended.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -16,21 +17,56 @@ from chalicelib.domain.results import DatabaseResult, Result
 # One line of printable ASCII: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 SUBJECT_LIMIT = 100
 
+_NEXT_STEPS = "What to do"
+
 _SUBJECTS = {
     Reason.RUN_FAILED: "REFRESH FAILED: pipeline run failed",
     Reason.NOTHING_RESTORED: "REFRESH FAILED: the run restored nothing",
     Reason.FAILED_AFTER_RESTORE: "restored, but the pipeline run failed afterwards",
+    Reason.NOT_PREPARED: "NOT PREPARED: do not use the data yet",
     Reason.DEPLOYED_DIFFERS: "other data than expected is deployed",
     Reason.DEPLOYED_UNKNOWN: "cannot see what is deployed",
 }
 
 
 class Notification(NamedTuple):
-    """A message to people; `attributes` state the same facts for machines."""
+    """A message to people; `attributes` state the same facts for machines.
+
+    Chat shows all messages of one `thread`, such as a refresh, together.
+    """
 
     subject: str
     body: str
     attributes: Mapping[str, str]
+    thread: str | None = None
+
+    def in_thread(self, thread: str) -> "Notification":
+        """Return the notification as one of a thread."""
+        return self._replace(thread=thread)
+
+    def to_chat(self) -> str:
+        """Return it in the custom format of Amazon Q Developer in chat applications.
+
+        https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html
+        """
+        description, _, next_steps = self.body.partition(f"{_NEXT_STEPS}:\n")
+        metadata = {
+            "summary": self.subject,
+            "eventType": self.attributes.get("reason") or self.attributes.get("outcome", ""),
+            "additionalContext": dict(self.attributes),
+        }
+        if self.thread:
+            metadata["threadId"] = self.thread
+        content = {
+            "textType": "client-markdown",
+            "title": self.subject,
+            "description": description.strip(),
+            "nextSteps": [line.strip() for line in next_steps.splitlines()],
+        }
+        return json.dumps(
+            {"version": "1.0", "source": "custom", "content": content, "metadata": metadata},
+            ensure_ascii=False,
+        )
 
 
 def of_result(function: str, cause: str, result: Result) -> Notification | None:
@@ -55,7 +91,7 @@ def of_result(function: str, cause: str, result: Result) -> Notification | None:
                 f"{each.latest or 'none'}"
                 for each in concerned
             ],
-            "What to do": [reason.next_step for reason in reasons],
+            _NEXT_STEPS: [reason.next_step for reason in reasons],
         },
         _attributes(function, result.outcome, result.reason, concerned),
     )
@@ -81,7 +117,7 @@ def of_error(
                 *(f"{note}." for note in getattr(error, "__notes__", [])),
             ],
             "Cause": cause,
-            "What to do": "Lambda tries twice more, within about three minutes. If no message "
+            _NEXT_STEPS: "Lambda tries twice more, within about three minutes. If no message "
             "follows that says it went well, look at the function's log.",
         },
         {
@@ -103,9 +139,8 @@ def of_run(
         subject = "refreshed" + _duration(databases) + _age(databases)
         next_step = "Nothing. The cluster's endpoint may have changed."
     else:
-        moved = any(each.current != each.previous for each in databases)
-        took_back = reason in (Reason.RUN_FAILED, Reason.NOTHING_RESTORED)
-        fate = f", {'taken back' if moved else 'current stays'}" if took_back else ""
+        moved = [each.taken_back for each in databases if each.taken_back is not None]
+        fate = f", {'taken back' if any(moved) else 'current stays'}" if moved else ""
         subject = f"{_SUBJECTS[reason]}{fate}"
         next_step = reason.next_step
     cause = f"run {run.execution_id} of pipeline {pipeline}" if run else f"pipeline {pipeline}"
@@ -116,7 +151,7 @@ def of_run(
             "What happened": [f"{each}." for each in dict.fromkeys(e.message for e in databases)],
             "Cause": cause,
             "Databases": [_fate(each) for each in databases],
-            "What to do": next_step,
+            _NEXT_STEPS: next_step,
         },
         attributes | ({"execution_id": run.execution_id} if run else {}),
     )
@@ -130,8 +165,11 @@ def _fate(entry: DatabaseResult) -> str:
         if entry.current != entry.previous:
             since = f"; current is {entry.current} since then, which the next run restores"
         return f"{entry.name}: now on {entry.previous}{age}, {because}{since}"
+    if entry.taken_back:
+        back = entry.current or "no snapshot"
+        return f"{entry.name}: went back to {back} from {entry.previous}, {because}"
     if entry.current != entry.previous:
-        return f"{entry.name}: went back to {entry.current} from {entry.previous}, {because}"
+        return f"{entry.name}: {entry.previous} was {because}; by now current is {entry.current}"
     return f"{entry.name}: current is {entry.current}, {because}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.domain.deployment import Action, Cluster, Position, Stack
+from chalicelib.domain.deployment import Action, Cluster, Position, Preparation, Stack
 from chalicelib.domain.ledger import Note, Run, Version
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.shares import Cluster as SourceCluster
@@ -127,6 +127,19 @@ class Stacks(Protocol):
         """Return the stack of that name."""
 
 
+class StateMachines(Protocol):
+    """Step Functions state machines, named by their ARNs."""
+
+    def start(self, machine: str, name: str, values: Mapping[str, object]) -> None:
+        """Start an execution, unless there is one of that name.
+
+        Raise Refused `not-prepared` if there is no such state machine.
+        """
+
+    def execution(self, machine: str, name: str) -> Preparation | None:
+        """Return the execution of that name."""
+
+
 class Notifier(Protocol):
     """Sends notifications to people."""
 
@@ -154,6 +167,9 @@ class Aws(Protocol):
 
     @property
     def stacks(self) -> Stacks: ...
+
+    @property
+    def state_machines(self) -> StateMachines: ...
 
     @property
     def notifier(self) -> Notifier: ...

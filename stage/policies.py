@@ -73,6 +73,7 @@ def _acceptance(stage: AcceptanceStage) -> dict[str, list[Statement]]:
         "codepipeline:StartPipelineExecution",
     ]
     look_at_deployed = _look_at_deployed(stage)
+    prepare = _prepare(stage)
     notify = _notify(stage)
 
     copied = [database for database in settings.databases if database.copy_policy]
@@ -84,6 +85,7 @@ def _acceptance(stage: AcceptanceStage) -> dict[str, list[Statement]]:
         *look_at_deployed,
         _allow("MoveCurrent", move, current),
         _allow("LookAtMainPipeline", look_at_runs, [stage.pipeline_arn]),
+        *prepare,
         *notify,
     ]
     statements = {
@@ -138,6 +140,7 @@ def _acceptance(stage: AcceptanceStage) -> dict[str, list[Statement]]:
             *look_at_deployed,
             _allow("ReadParameters", ["ssm:GetParameters"], all_parameters),
             _allow("MoveCurrent", move, current),
+            *[each for each in prepare if each["Sid"] == "LookAtPreparation"],
             *([_allow("HoldAndResume", ["ssm:PutParameter"], hold)] if hold else []),
             _allow("RunMainPipeline", run, [stage.pipeline_arn]),
         ]
@@ -156,6 +159,18 @@ def _look_at_deployed(stage: AcceptanceStage) -> list[Statement]:
             [_arn(stage, "cloudformation", f"stack/{name}/*") for name in stacks],
         ),
         _allow("LookAtClusters", ["rds:DescribeDBClusters"], [_arn(stage, "rds", "cluster:*")]),
+    ]
+
+
+def _prepare(stage: AcceptanceStage) -> list[Statement]:
+    """Return what it takes to run the state machines that prepare restored clusters."""
+    machines = [each.after_restore for each in stage.settings.databases if each.after_restore]
+    if not machines:
+        return []
+    executions = [f"{each.replace(':stateMachine:', ':execution:')}:*" for each in machines]
+    return [
+        _allow("Prepare", ["states:StartExecution"], [*dict.fromkeys(machines)]),
+        _allow("LookAtPreparation", ["states:DescribeExecution"], [*dict.fromkeys(executions)]),
     ]
 
 
@@ -239,8 +254,8 @@ def _production(stage: ProductionStage) -> dict[str, list[Statement]]:
 
 
 def _notify(stage: Stage) -> list[Statement]:
-    topic = stage.settings.topic_arn
-    return [_allow("Notify", ["sns:Publish"], [topic])] if topic else []
+    topics = [each for each in (stage.settings.topic_arn, stage.settings.chat_topic_arn) if each]
+    return [_allow("Notify", ["sns:Publish"], topics)] if topics else []
 
 
 def _write_logs(stage: Stage, function: str) -> Statement:

@@ -12,11 +12,13 @@ from chalicelib.aws.cloudformation import CloudFormationStacks
 from chalicelib.aws.codepipeline import CodePipelines
 from chalicelib.aws.kms import KmsKeys
 from chalicelib.aws.rds import RdsClusters, RdsSnapshots
-from chalicelib.aws.sns import NullNotifier, SnsNotifier
+from chalicelib.aws.sns import SnsNotifier
 from chalicelib.aws.ssm import SsmParameters
+from chalicelib.aws.stepfunctions import StepFunctions
 
 if TYPE_CHECKING:
     from mypy_boto3_rds import RDSClient
+    from mypy_boto3_sns import SNSClient
 
 # Four attempts at a call that hangs end within half a minute, so that a function has time left to
 # undo its changes. A page of a listing may take longer.
@@ -59,9 +61,14 @@ def throttled_delay(
 class BotoAws:
     """The `Aws` of ``ports.py`` on boto3. Each client is created when it is first used."""
 
-    def __init__(self, create_client: Callable[..., Any], topic_arn: str | None) -> None:
+    def __init__(
+        self,
+        create_client: Callable[..., Any],
+        topic_arn: str | None,
+        chat_topic_arn: str | None = None,
+    ) -> None:
         self._create_client = create_client
-        self._topic_arn = topic_arn
+        self.notifier = SnsNotifier(lambda: self._sns, topic_arn, chat_topic_arn)
 
     def client(self, service: str, *, listing: bool = False) -> Any:
         """Return a new client; one for `listing` waits longer and retries more often."""
@@ -96,14 +103,17 @@ class BotoAws:
         return CloudFormationStacks(self.client("cloudformation"))
 
     @cached_property
+    def state_machines(self) -> StepFunctions:
+        return StepFunctions(self.client("stepfunctions"))
+
+    @cached_property
     def keys(self) -> KmsKeys:
         return KmsKeys(self.client("kms"))
 
     @cached_property
-    def notifier(self) -> SnsNotifier | NullNotifier:
-        if self._topic_arn is None:
-            return NullNotifier()
-        return SnsNotifier(self.client("sns"), self._topic_arn)
+    def _sns(self) -> "SNSClient":
+        client: SNSClient = self.client("sns")
+        return client
 
     @cached_property
     def _rds(self) -> "RDSClient":

@@ -190,7 +190,16 @@ class RdsClusters:
         listed = self._describe(identifier)
         if listed is None or "ClusterCreateTime" not in listed:
             return None
-        return Cluster(listed["DbClusterResourceId"], listed["ClusterCreateTime"])
+        return Cluster(
+            listed["DbClusterResourceId"],
+            listed["ClusterCreateTime"],
+            identifier,
+            listed["DBClusterArn"],
+            listed.get("Endpoint"),
+            listed.get("Port"),
+            listed["Engine"],
+            listed.get("MasterUserSecret", {}).get("SecretArn"),
+        )
 
     def _describe(self, identifier: str) -> "DBClusterTypeDef | None":
         with translate_errors("DescribeDBClusters", identifier):

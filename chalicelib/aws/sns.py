@@ -1,7 +1,8 @@
 """SNS: notifications to people."""
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.aws.errors import translate_errors
 from chalicelib.domain.errors import AwsError
@@ -14,34 +15,41 @@ _LOGGER = logging.getLogger("aurora-refresh")
 
 
 class SnsNotifier:
-    """Publishes notifications to an SNS topic.
+    """The `Notifier` port: publishes to a topic for people, and to one for chat, if there are any.
 
     https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
     """
 
-    def __init__(self, client: "SNSClient", topic_arn: str) -> None:
-        self._client = client
+    def __init__(
+        self,
+        get_client: "Callable[[], SNSClient]",
+        topic_arn: str | None,
+        chat_topic_arn: str | None = None,
+    ) -> None:
+        self._get_client = get_client
         self._topic_arn = topic_arn
+        self._chat_topic_arn = chat_topic_arn
 
     def notify(self, notification: Notification) -> None:
-        """Publish the notification; log a failure, and never raise it."""
+        if self._topic_arn:
+            attributes = {
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in notification.attributes.items()
+            }
+            self._publish(
+                notification,
+                TopicArn=self._topic_arn,
+                Subject=notification.subject,
+                Message=notification.body,
+                MessageAttributes=attributes,
+            )
+        if self._chat_topic_arn:
+            message = notification.to_chat()
+            self._publish(notification, TopicArn=self._chat_topic_arn, Message=message)
+
+    def _publish(self, notification: Notification, **arguments: Any) -> None:
         try:
-            with translate_errors("Publish", self._topic_arn):
-                self._client.publish(
-                    TopicArn=self._topic_arn,
-                    Subject=notification.subject,
-                    Message=notification.body,
-                    MessageAttributes={
-                        name: {"DataType": "String", "StringValue": value}
-                        for name, value in notification.attributes.items()
-                    },
-                )
+            with translate_errors("Publish", arguments["TopicArn"]):
+                self._get_client().publish(**arguments)
         except AwsError:
             _LOGGER.exception("notification not published: %s", notification.subject)
-
-
-class NullNotifier:
-    """Discards notifications: the stage has no topic, and the log has the decisions."""
-
-    def notify(self, notification: Notification) -> None:
-        """Do nothing."""

@@ -10,7 +10,8 @@ from chalicelib.domain.snapshots import Criteria
 class Database(NamedTuple):
     """What a stage says of one database; `name` is its prefix in lower case.
 
-    Without a `copy_policy` the share itself is promoted. `stack` is where the main pipeline deploys it.
+    Without a `copy_policy` the share itself is promoted. `stack` is where the main pipeline deploys it, `after_restore` the
+    ARN of the state machine to run on each restored cluster.
     """
 
     name: str
@@ -19,3 +20,4 @@ class Database(NamedTuple):
     criteria: Criteria
     copy_policy: CopyPolicy | None = None
     stack: StackReference | None = None
+    after_restore: str | None = None

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     RUN_FAILED = "run-failed", "failed", "Open the run to see why it failed. The next schedule promotes again; POST /refresh does it now."
     NOTHING_RESTORED = "nothing-restored", "failed", "Check that the run did not skip its deploy stage, that the template reads current, and P_STACK_NAME (docs/main-pipeline.md)."
     FAILED_AFTER_RESTORE = "failed-after-restore", "failed", "Testers have the new data, and current stays. Correct the stage that failed and retry it."
+    NOT_PREPARED = "not-prepared", "failed", "Do NOT use the data yet. Open the execution, correct what failed, and redrive it; its success completes the refresh."
     DEPLOYED_DIFFERS = "deployed-differs", "failed", "Nothing if the data is right: current now names what is deployed. Otherwise pin a snapshot with deploy."
     DEPLOYED_UNKNOWN = "deployed-unknown", "failed", "Correct what is named above. Until then nothing is taken back, and the next run restores what current holds."
     OTHER_PIPELINE = "other-pipeline", "ignored"

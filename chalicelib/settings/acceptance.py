@@ -48,6 +48,7 @@ class Settings(NamedTuple):
     window: Window
     max_age: timedelta | None
     topic_arn: str | None
+    chat_topic_arn: str | None
     hold_parameter: str | None
     pin_api_enabled: bool
 
@@ -80,6 +81,7 @@ class Settings(NamedTuple):
             window=stage["MAINTENANCE_WINDOW"],
             max_age=stage["MAX_SNAPSHOT_AGE_DAYS"],
             topic_arn=stage["NOTIFICATION_TOPIC_ARN"],
+            chat_topic_arn=stage["CHAT_TOPIC_ARN"],
             hold_parameter=stage["SSM_REFRESH_HOLD_NAME"],
             pin_api_enabled=stage["PIN_API_ENABLED"],
         )
@@ -137,6 +139,7 @@ def _database(prefix: str, account: str, values: dict[str, Any]) -> Database:
         criteria=criteria,
         copy_policy=CopyPolicy(criteria, key, values["{}_COPIES_TO_KEEP"], latest) if key else None,
         stack=values["{}_STACK_NAME"],
+        after_restore=values["{}_AFTER_RESTORE"],
     )
 
 
@@ -314,6 +317,7 @@ _STAGE = (
         "NOTIFICATION_TOPIC_ARN",
         topic_arn("arn:aws:sns:eu-west-1:222222222222:aurora-refresh"),
     ),
+    Variable("CHAT_TOPIC_ARN", topic_arn("arn:aws:sns:eu-west-1:222222222222:aurora-refresh-chat")),
     Variable("SSM_REFRESH_HOLD_NAME", _parameter_name),
     Variable("PIN_API_ENABLED", _switch, "true"),
 )
@@ -332,6 +336,14 @@ _PER_DATABASE = (
     ),
     Variable("{}_SOURCE_CLUSTER", cluster_identifier),
     Variable("{}_STACK_NAME", _stack_reference),
+    Variable(
+        "{}_AFTER_RESTORE",
+        matching(
+            r"arn:aws(-[a-z-]+)?:states:[a-z0-9-]+:[0-9]{12}:stateMachine:[A-Za-z0-9_-]{1,80}",
+            "write the ARN of a Step Functions state machine, such as "
+            "arn:aws:states:eu-west-1:222222222222:stateMachine:after-restore",
+        ),
+    ),
     Variable(
         "{}_COPY_KMS_KEY_ID",
         key_of("acceptance's"),

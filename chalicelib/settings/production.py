@@ -27,6 +27,7 @@ class ProductionSettings(NamedTuple):
     keep: int
     schedule: Expression
     topic_arn: str | None
+    chat_topic_arn: str | None = None
 
     @property
     def names(self) -> list[str]:

@@ -35,7 +35,7 @@ except SettingsError as error:
     # Chalice prints a stack trace for any other exception, which helps nobody correct a setting.
     sys.exit(str(error))
 
-aws: Aws = BotoAws(boto3.Session().client, stage.topic_arn)
+aws: Aws = BotoAws(boto3.Session().client, stage.topic_arn, stage.chat_topic_arn)
 logger = observability.get_logger("aurora-refresh")
 _EXAMPLE_EVENT = (
     '{"version": "0", "id": "by-hand", "detail-type": "Scheduled Event", "source": "aws.events", '

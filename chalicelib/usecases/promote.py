@@ -6,7 +6,7 @@ raised after an undo, so that Lambda retries.
 
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from chalicelib.domain.database import Database
@@ -38,10 +38,12 @@ from chalicelib.usecases.current import (
     revert_or_add_note,
 )
 from chalicelib.usecases.deployments import Deployments
-from chalicelib.usecases.scheduled import check_week, notify_failures
-
-# Tokens of scheduled runs are derived within this namespace, which was drawn once at random.
-_SCHEDULED_RUNS = uuid.UUID("6f3b0b7e-52f5-4a3c-9c86-1e4d0c9c1a57")
+from chalicelib.usecases.scheduled import (
+    check_week,
+    notify_failures,
+    scheduled_actor,
+    scheduled_token,
+)
 
 
 class RefreshRequest(NamedTuple):
@@ -57,15 +59,8 @@ class RefreshRequest(NamedTuple):
 
     @classmethod
     def by_schedule(cls, scheduled: datetime) -> "RefreshRequest":
-        """Return the schedule's request: every delivery of one time has the same token.
-
-        EventBridge may deliver an event twice, may fire a rule twice for one time, and does not
-        promise that the event's time is on the second.
-        https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-rule-schedule.html
-        """
-        minute = scheduled.astimezone(UTC).replace(second=0, microsecond=0)
-        actor = f"the schedule of {minute.isoformat()}"
-        token = str(uuid.uuid5(_SCHEDULED_RUNS, actor))
+        """Return the schedule's request: every delivery of one time has the same token."""
+        actor, token = scheduled_actor(scheduled), scheduled_token(scheduled)
         return cls(Note("promote", actor, "newest eligible share", token))
 
     @property

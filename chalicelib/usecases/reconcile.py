@@ -7,7 +7,6 @@ https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event.html
 """
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 from chalicelib import notifications
@@ -26,6 +25,7 @@ from chalicelib.usecases.checks import check_pipeline_name
 from chalicelib.usecases.copies import described
 from chalicelib.usecases.current import Pipeline, put_back
 from chalicelib.usecases.deployments import Deployments
+from chalicelib.usecases.preparation import prepare
 
 # Seen the first time, corrected, notified of the correction, notified of the end: no verdict needs more.
 _MAX_ROUNDS = 6
@@ -100,6 +100,8 @@ def _correct(
     """Remember what is deployed, correct `current`, and return the verdict to notify people of."""
     for _ in range(_MAX_ROUNDS):
         deployment = reader.of(database, ledger)
+        if deployment.is_remembered:
+            deployment = deployment._replace(preparation=prepare(aws, database, deployment))
         found = verdict(deployment, ledger, pipeline.runs, aws.now())
         if deployment.version and not deployment.is_remembered:
             labels = deployment.labels
@@ -146,13 +148,16 @@ def _notify(
     aws: Aws, function: str, pipeline: Pipeline, looks: Sequence[_Look]
 ) -> list[DatabaseResult]:
     """Notify people once for all databases of a run with the same verdict."""
+    groups: dict[tuple[Reason | None, Run | None], list[_Look]] = {}
+    for look in filter(_is_news, looks):
+        groups.setdefault((look.found.reason, look.found.run), []).append(look)
     results = []
-    for (_, run), group in groupby(looks, key=lambda each: (each.found.reason, each.found.run)):
+    for (_, run), group in groups.items():
         where = _failed_action(aws, pipeline, run)
-        entries = [_entry(aws, pipeline, look, where) for look in group if _is_news(look)]
-        if entries:
-            notification = notifications.of_run(function, pipeline.name, run, entries)
-            aws.notifier.notify(notification)
+        entries = [_entry(aws, pipeline, look, where) for look in group]
+        notification = notifications.of_run(function, pipeline.name, run, entries)
+        version = group[0].found.version
+        aws.notifier.notify(notification.in_thread(version.token or version.actor))
         results += entries
     return results
 
@@ -195,6 +200,12 @@ def _entry(aws: Aws, pipeline: Pipeline, look: _Look, where: str | None) -> Data
         why=version.reason,
         execution_id=run.execution_id if run else None,
     )
+    if reason in (Reason.RUN_FAILED, Reason.NOTHING_RESTORED):
+        present = look.ledger[-1]
+        current = None if look.found.put else entry.current
+        # Otherwise somebody else has moved on.
+        taken_back = look.deployment.value is None or present.is_correction
+        return entry._replace(current=current, taken_back=taken_back)
     if run is None or reason not in (None, Reason.FAILED_AFTER_RESTORE):
         return entry
     minutes = round((run.updated - run.started).total_seconds() / 60, 1)
@@ -214,6 +225,10 @@ def _message(found: Verdict, pipeline: Pipeline, deployment: Deployment) -> str:
     match found.reason:
         case Reason.DEPLOYED_UNKNOWN:
             return f"it cannot be seen what is deployed: {deployment.unknown}"
+        case Reason.NOT_PREPARED:
+            assert deployment.preparation is not None  # see verdict
+            execution = deployment.preparation.execution_arn or "the after-restore work"
+            return f"the data is NOT prepared: {execution}: {deployment.preparation.status}"
         case Reason.DEPLOYED_DIFFERS:
             return f"{deployment.value} is deployed, which is not what current named"
     if found.run is None:

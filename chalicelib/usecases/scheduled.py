@@ -1,7 +1,8 @@
 """What the scheduled use cases have in common: their weeks, and notifications of failures."""
 
+import uuid
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
 
 from chalicelib import notifications
@@ -12,6 +13,25 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 
 UseCase = Callable[[Settings, Aws, datetime], Result]
+
+# Tokens of scheduled times are derived within this namespace, which was drawn once at random.
+_SCHEDULED_TIMES = uuid.UUID("6f3b0b7e-52f5-4a3c-9c86-1e4d0c9c1a57")
+
+
+def scheduled_actor(scheduled: datetime) -> str:
+    """Return the name of a scheduled time, the same for every delivery of it.
+
+    EventBridge may deliver an event twice, may fire a rule twice for one time, and does not promise
+    that the event's time is on the second.
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-rule-schedule.html
+    """
+    minute = scheduled.astimezone(UTC).replace(second=0, microsecond=0)
+    return f"the schedule of {minute.isoformat()}"
+
+
+def scheduled_token(scheduled: datetime) -> str:
+    """Return the token of the run that a scheduled time starts."""
+    return str(uuid.uuid5(_SCHEDULED_TIMES, scheduled_actor(scheduled)))
 
 
 def notify_failures(function: str) -> Callable[[UseCase], UseCase]:
@@ -24,11 +44,12 @@ def notify_failures(function: str) -> Callable[[UseCase], UseCase]:
             try:
                 result = use_case(settings, aws, scheduled)
             except RefreshError as error:
-                aws.notifier.notify(notifications.of_error(function, cause, settings.names, error))
+                notification = notifications.of_error(function, cause, settings.names, error)
+                aws.notifier.notify(notification.in_thread(scheduled_token(scheduled)))
                 raise
-            notification = notifications.of_result(function, cause, result)
-            if notification:
-                aws.notifier.notify(notification)
+            found = notifications.of_result(function, cause, result)
+            if found:
+                aws.notifier.notify(found.in_thread(scheduled_token(scheduled)))
             return result
 
         return notifying

@@ -20,6 +20,7 @@ from chalicelib.domain.parameters import (
     snapshot_of,
     value_of,
 )
+from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, choose, rejection
 from chalicelib.ports import Aws
@@ -28,6 +29,7 @@ from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
 from chalicelib.usecases.copies import described, settled_copies
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.deployments import Deployments
+from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.under_way import position_of, will_restore
 from chalicelib.usecases.update_latest import newest
 
@@ -75,6 +77,7 @@ def status(settings: Settings, aws: Aws) -> Json:
             "window": str(settings.window),
             "next_update": _time(settings.next_update(look.now)),
             "next_restore": _time(restore),
+            "max_age_days": settings.max_age.days if settings.max_age else None,
         },
         "pipeline": {
             "name": pipeline_name(value_of(look.values, settings.pipeline_parameter)),
@@ -168,6 +171,7 @@ def _database(
         "previous": earlier_snapshot(ledger) if ledger else None,
         "deployed": deployed,
         "deployed_since": _time(made.created) if made else None,
+        "preparation": None,
         "created": None,
         "age_hours": None,
         "version": present.number if present else None,
@@ -180,6 +184,12 @@ def _database(
     }
     found = [*_of_value(look, database), *_of_deployment(deployment)]
     try:
+        facts["preparation"] = preparation = _preparation(aws, database, deployment)
+        if preparation and preparation["state"] == "not-prepared":
+            found.append(
+                f"the data is not prepared: {preparation['execution']} is "
+                f"{preparation['status']}. {Reason.NOT_PREPARED.next_step}"
+            )
         shown = deployed or current
         snapshot = described(aws, database, shown) if shown else None
         if snapshot and snapshot.created:
@@ -201,6 +211,13 @@ def _database(
         found.append(f"{error}.")
     problems += [f"{database.name}: {each}" for each in found]
     return facts
+
+
+def _preparation(aws: Aws, database: Database, deployment: Deployment) -> Json | None:
+    found = preparation_of(aws, database, deployment)
+    if found is None:
+        return None
+    return {"state": found.state, "status": found.status, "execution": found.execution_arn}
 
 
 def _of_value(look: _Look, database: Database) -> Iterator[str]:

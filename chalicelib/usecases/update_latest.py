@@ -20,7 +20,7 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import combine_errors, run_each
 from chalicelib.usecases.copies import ensure_copy, expired_copies, progress
-from chalicelib.usecases.scheduled import check_week, notify_failures
+from chalicelib.usecases.scheduled import check_week, notify_failures, scheduled_actor
 
 
 @notify_failures(UPDATE)
@@ -37,7 +37,7 @@ def update(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     choices = choose(aws.snapshots.shared(), [each.criteria for each in settings.databases])
     values = _values(aws, settings.databases)
     own = list(aws.snapshots.own()) if settings.has_copies else []
-    actor = f"the schedule of {scheduled.isoformat()}"
+    actor = scheduled_actor(scheduled)
     chosen = zip(settings.databases, choices, strict=True)
     entries, failed = run_each(chosen, lambda each: _update_one(aws, *each, values, own, actor))
     if failed:

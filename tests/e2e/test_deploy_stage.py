@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +35,24 @@ CHANGED = ("created", "changed", "deleted", "kept")
 
 @dataclass
 class User:
-    """Somebody with a clone of the project, and credentials of acceptance."""
+    """Somebody with a clone of the project, and credentials of an account."""
 
     cloud: LocalCloud
     folder: Path
+    account: str = ACCEPTANCE
+    stage: str = "acceptance"
+
+    def client(self, service: str) -> Any:
+        return self.cloud.client(service, self.account)
 
     def make(self, target: str, *answers: str) -> tuple[int, list[str]]:
-        """``make TARGET STAGE=acceptance …``: its status, and what it printed."""
+        """`make TARGET STAGE=… …`: its status, and what it printed."""
         wheels = Path(sys.prefix) / "wheels"
         packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
         ended = subprocess.run(
-            ["make", "--old-file=.venv/ready", target, "STAGE=acceptance", *answers],
+            ["make", "--old-file=.venv/ready", target, f"STAGE={self.stage}", *answers],
             cwd=self.folder,
-            env={**variables.cleared(os.environ), **self.cloud.environment(), **packed},
+            env={**variables.cleared(os.environ), **self.cloud.environment(self.account), **packed},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -58,7 +63,7 @@ class User:
 
     def holds(self) -> dict[str, str]:
         """Every parameter with its value."""
-        pages = self.cloud.client("ssm").get_paginator("get_parameters_by_path")
+        pages = self.client("ssm").get_paginator("get_parameters_by_path")
         return {
             each["Name"]: each["Value"]
             for page in pages.paginate(Path="/", Recursive=True)
@@ -66,35 +71,35 @@ class User:
         }
 
     def put(self, name: str, value: str) -> None:
-        ssm = self.cloud.client("ssm")
+        ssm = self.client("ssm")
         ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
 
     def alarms(self) -> list[str]:
-        found = self.cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        found = self.client("cloudwatch").describe_alarms()["MetricAlarms"]
         return sorted(alarm["AlarmName"] for alarm in found)
 
     def functions(self) -> list[str]:
-        found = self.cloud.client("lambda").list_functions()["Functions"]
+        found = self.client("lambda").list_functions()["Functions"]
         return sorted(function["FunctionName"] for function in found)
 
     def roles(self) -> list[str]:
         """The roles that are the application's, by their names."""
-        found = self.cloud.client("iam").list_roles()["Roles"]
+        found = self.client("iam").list_roles()["Roles"]
         return sorted(
             role["RoleName"] for role in found if role["RoleName"].startswith("aurora-refresh")
         )
 
     def rules(self) -> list[str]:
-        found = self.cloud.client("events").list_rules()["Rules"]
+        found = self.client("events").list_rules()["Rules"]
         return sorted(rule["Name"] for rule in found)
 
     def apis(self) -> list[str]:
-        found = self.cloud.client("apigateway").get_rest_apis()["items"]
+        found = self.client("apigateway").get_rest_apis()["items"]
         return [api["id"] for api in found]
 
     def copy_api(self) -> str:
         """Another REST API to the same function; its id."""
-        gateway = self.cloud.client("apigateway")
+        gateway = self.client("apigateway")
         (api,) = self.apis()
         body = {
             "swagger": "2.0",
@@ -112,7 +117,7 @@ class User:
         return stray
 
     def log_days(self) -> dict[str, int]:
-        found = self.cloud.client("logs").describe_log_groups()["logGroups"]
+        found = self.client("logs").describe_log_groups()["logGroups"]
         return {group["logGroupName"]: group["retentionInDays"] for group in found}
 
 
@@ -148,7 +153,8 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     status, printed = user.make("deploy", "EMAIL=team@example.com")
     assert status != 0
     assert any(
-        line.startswith("chalice deploy --stage acceptance ended with status 2: ERROR - While send")
+        line.startswith("chalice deploy --stage acceptance ended with status 2: ")
+        and "ERROR - While send" in line
         for line in printed
     )
     assert f"  unchanged  parameter {CURRENT}, which exists: {SNAPSHOT}before" in printed
@@ -280,6 +286,53 @@ def with_a_stray_api(user: User) -> str:
     return stray
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
+def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(user: User) -> None:
+    production = replace(user, account=PRODUCTION, stage="production")
+    key = user.cloud.client("kms", PRODUCTION).create_key()["KeyMetadata"]["KeyId"]
+    user.cloud.client("kms", PRODUCTION).create_alias(
+        AliasName="alias/aurora-refresh-shares", TargetKeyId=key
+    )
+    for name in ("orders", "billing", "documents"):
+        user.cloud.client("rds", PRODUCTION).create_db_cluster(
+            DBClusterIdentifier=name,
+            Engine="aurora-postgresql",
+            MasterUsername="postgres",
+            MasterUserPassword="password",
+        )
+    status, printed = production.make("deploy", "EMAIL=team@example.com")
+    assert (status, printed[-1]) == (
+        0,
+        "stage production is deployed; next: make doctor STAGE=production",
+    )
+    names = [f"aurora-refresh-production-db-{name}" for name in ("follow-shares", "share-snapshot")]
+    assert (production.functions(), production.roles()) == (names, names)
+    assert production.alarms() == [
+        "aurora-refresh-production-errors-db-follow-shares",
+        "aurora-refresh-production-errors-db-share-snapshot",
+        "aurora-refresh-production-follow-overdue",
+    ]
+    assert user.functions() == []  # of the other account
+    user.cloud.confirm_subscription("team@example.com")
+
+    status, printed = production.make("doctor")
+    assert [line for line in printed if line.startswith(("  problem", "  warning"))] == []
+    assert (status, printed[-1].split(";")[0]) == (0, "healthy")
+
+    status, printed = production.make("destroy")
+    assert (status, production.functions(), production.alarms(), production.rules()) == (
+        0,
+        [],
+        [],
+        [],
+    )
+    topic = TOPIC.replace(ACCEPTANCE, PRODUCTION)
+    assert f"  kept       topic {topic}" in printed
+    assert printed[-1] == (
+        "stage production is deleted; make deploy STAGE=production uses what was kept"
+    )
+
+
 # --- what goes wrong ------------------------------------------------------------------------------
 
 Deploy = Callable[..., tuple[int, list[str]]]
@@ -328,7 +381,7 @@ def test_an_account_that_is_not_the_stage_s_is_left_untouched(user: User, deploy
             NOTHING_DONE,
         ],
     )
-    there = "but stage 'acceptance' is of eu-west-1, by its main pipeline's ARN"
+    there = "but stage 'acceptance' is in eu-west-1"
     export = "export AWS_DEFAULT_REGION=eu-west-1"
     assert deployed(AWS_DEFAULT_REGION="eu-west-2", AWS_REGION="eu-west-2") == (
         1,
@@ -345,12 +398,12 @@ def test_without_credentials_or_with_wrong_ones_it_is_said_so(deployed: Deploy) 
     status, (told, _) = deployed(AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     assert status == 1
     assert told == (
-        "there are no AWS credentials (Unable to locate credentials): sign in, for example with aws "
-        "sso login, and name the profile in AWS_PROFILE"
+        "there are no AWS credentials (Unable to locate credentials): sign in, for example with "
+        "aws sso login, and name the profile in AWS_PROFILE"
     )
     status, (told, _) = deployed(AWS_ACCESS_KEY_ID="AKIANOBODYATALL00000")
     assert status == 1
-    assert told.startswith("the credentials in use are not valid, or no longer (")
+    assert told.startswith("the credentials in use are invalid or have expired (")
     assert told.endswith("): sign in again")
 
 
@@ -376,7 +429,7 @@ def test_who_may_not_create_stacks_is_told_which_action_is_missing(
         1,
         ["use other credentials, or have that action allowed", NOTHING_DONE],
     )
-    assert told[0].startswith("these credentials may not do CreateStack: ")
+    assert told[0].startswith("these credentials are not allowed to call CreateStack: ")
     assert "is not authorized to perform: cloudformation:CreateStack" in told[0]
 
 
@@ -428,14 +481,14 @@ def test_a_secret_put_into_a_parameter_by_mistake_is_not_told(
         user.put(name, secret)
     deployed(f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first")  # its last step needs functions
     destroy.destroy(user.folder, "acceptance", said.append)
-    hidden = f"something else, {len(secret)} characters long"
+    hidden = f"something else, of {len(secret)} characters"
     for name in names:
         assert f"  unchanged  parameter {name}, which exists: {hidden}" in said
         assert f"  kept       parameter {name}: {hidden}" in said
     assert [line for line in said if "Geheim" in line or "\x1b" in line] == []
 
 
-def test_destroying_names_the_copies_that_it_keeps(
+def test_destroying_names_the_snapshots_that_it_keeps(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployed()
@@ -454,7 +507,7 @@ def test_destroying_names_the_copies_that_it_keeps(
             DBClusterSnapshotIdentifier=name,
             Tags=[
                 {"Key": "aurora-refresh:made-for", "Value": made_for},
-                {"Key": "aurora-refresh:taken", "Value": "2026-01-03T20:00:00+00:00"},
+                {"Key": "aurora-refresh:taken", "Value": "2026-01-03T22:00:00+00:00"},
             ],
         )
     destroy.destroy(user.folder, "acceptance", said.append)
@@ -503,8 +556,7 @@ def test_who_has_unsubscribed_is_told_of_and_subscribed_again_when_answered(
     sns.create_topic(Name="aurora-refresh")
     deployed()
     assert (
-        "  note: a@b.de has unsubscribed; make deploy STAGE=acceptance EMAIL=a@b.de subscribes it "
-        "again"
+        "  note: a@b.de has unsubscribed; make deploy STAGE=acceptance EMAIL=a@b.de subscribes it again"
     ) in said
     assert sns.list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"] == []
     said.clear()
@@ -690,8 +742,8 @@ def test_a_value_that_has_moved_stays_when_the_stack_is_updated_from_another_pac
         user.put(name, value)
 
     # Another pipeline, so that there is something to update at all.
-    file = user.folder / ".chalice/config.json"
-    file.write_text(file.read_text().replace(":acceptance-main", ":acceptance-other"))
+    config = user.folder / ".chalice/config.json"
+    config.write_text(config.read_text().replace(":acceptance-main", ":acceptance-other"))
     previous = {name: {"UsePreviousValue": True} for name in given}
     apply(user, "update", packaged(), **previous)
     assert user.holds() == first | moved | {PIPELINE_NAME: "acceptance-other"}

@@ -50,16 +50,11 @@ ANSWERS = {
     "RDS_ENGINE": "aurora-postgresql",
     "RDS_ENGINE_VERSION": "15",
     "RDS_SOURCE_CLUSTER": "orders",
-    "RDS_STACK_NAME": MAIN,
     "NOTIFICATION_TOPIC_ARN": TOPIC,
 }
 TEMPLATE = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
 TWO = datetime(2026, 1, 4, 2, tzinfo=UTC)
 FOUR = TWO + timedelta(hours=2)
-
-
-class Clone(Project):
-    stage = STAGE
 
 
 class Newcomer:
@@ -68,7 +63,7 @@ class Newcomer:
     def __init__(self, cloud: LocalCloud, clone: Path) -> None:
         self.cloud = cloud
         self.clone = clone
-        self.environment = Clone(cloud, clone).environment()
+        self.environment = Project(cloud, clone).environment()
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -244,7 +239,7 @@ def examined(newcomer: Newcomer, acting: Callable[..., None]) -> Callable[..., d
     return examine
 
 
-def carry_out(newcomer: Newcomer, fix: str) -> None:
+def apply_fix(newcomer: Newcomer, fix: str) -> None:
     """Do what a fix says, command by command, as the AWS command line would."""
     for command in fix.split(" && "):
         program, service, *words = shlex.split(command)
@@ -331,7 +326,7 @@ def test_ten_misconfigurations_are_named_each_with_its_fix(
     assert [name for name, change in changes.items() if change not in found[name]] == []
 
     for command in commands.values():
-        carry_out(newcomer, command.removeprefix(NEXT_RUN))
+        apply_fix(newcomer, command.removeprefix(NEXT_RUN))
     cloud.client("codepipeline").update_pipeline(pipeline=right)
     newcomer.pipeline()
     newcomer.run_pipeline()
@@ -371,7 +366,7 @@ def test_what_deploying_mends_is_mended_by_one_deployment(
         ("role", f"{restore} policies", "warning"): deploy,
         ("alarm", alarm, "problem"): remake,
     }
-    carry_out(newcomer, remake)
+    apply_fix(newcomer, remake)
     assert examined() == {}
 
 

@@ -1,0 +1,44 @@
+"""Step Functions: the state machine that prepares a restored cluster."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from chalicelib.aws.errors import translate_errors
+from chalicelib.domain.deployment import Preparation
+from chalicelib.domain.errors import Refused
+from chalicelib.domain.reasons import Reason
+
+if TYPE_CHECKING:
+    from mypy_boto3_stepfunctions import SFNClient
+
+
+class StepFunctions:
+    """The `StateMachines` port, with AwsError for whatever else fails."""
+
+    def __init__(self, client: "SFNClient") -> None:
+        self._client = client
+
+    def start(self, machine: str, name: str, values: Mapping[str, object]) -> None:
+        """https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html"""
+        exceptions = self._client.exceptions
+        with (
+            translate_errors("StartExecution", machine),
+            suppress(exceptions.ExecutionAlreadyExists),
+        ):
+            try:
+                self._client.start_execution(
+                    stateMachineArn=machine, name=name, input=json.dumps(values)
+                )
+            except exceptions.StateMachineDoesNotExist as error:
+                message = f"there is no state machine {machine}"
+                raise Refused(Reason.NOT_PREPARED, message) from error
+
+    def execution(self, machine: str, name: str) -> Preparation | None:
+        arn = f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
+        with translate_errors("DescribeExecution", arn):
+            try:
+                return Preparation(self._client.describe_execution(executionArn=arn)["status"], arn)
+            except self._client.exceptions.ExecutionDoesNotExist:
+                return None

@@ -1,0 +1,73 @@
+"""Prepare a restored cluster before testers use it: mask data, reset users, disable jobs.
+
+A state machine of the company's does the work. It is started once for each restored cluster, and
+looked at until it has succeeded: a redrive continues the same execution.
+"""
+
+from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import Deployment, Preparation
+from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.ports import Aws
+from chalicelib.usecases.copies import described
+
+
+def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
+    """Return the preparation of the deployed cluster, if it has one; raise AwsError."""
+    if database.after_restore is None or not _is_restored(deployment):
+        return None
+    return aws.state_machines.execution(database.after_restore, _name(database, deployment))
+
+
+def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
+    """Return the preparation of the deployed cluster, and start it if it has none; raise AwsError.
+
+    A cluster that is good needs none, nor does one that was there before this application.
+    """
+    if database.after_restore is None or not _is_restored(deployment):
+        return None
+    assert deployment.version is not None  # see _is_restored
+    if deployment.version.is_good:
+        return None
+    name = _name(database, deployment)
+    found = aws.state_machines.execution(database.after_restore, name)
+    if found:
+        return found
+    try:
+        aws.state_machines.start(database.after_restore, name, _input(aws, database, deployment))
+    except Refused as refused:
+        return Preparation(str(refused))
+    return Preparation("RUNNING")
+
+
+def _is_restored(deployment: Deployment) -> bool:
+    version = deployment.version
+    return bool(deployment.cluster and version and version.run_id not in (None, "unknown"))
+
+
+def _name(database: Database, deployment: Deployment) -> str:
+    """Return the execution's name, at most 80 characters, by which it is started only once."""
+    assert deployment.cluster is not None  # see _is_restored
+    suffix = f"-{deployment.cluster.resource_id}"
+    return database.name[: 80 - len(suffix)] + suffix
+
+
+def _input(aws: Aws, database: Database, deployment: Deployment) -> dict[str, object]:
+    cluster, value = deployment.cluster, deployment.value
+    assert cluster is not None  # see _is_restored
+    assert value is not None
+    try:
+        snapshot = described(aws, database, value)
+    except AwsError:
+        snapshot = None
+    return {
+        "database": database.name,
+        "snapshot": value,
+        "cluster": cluster.identifier,
+        "cluster_arn": cluster.arn,
+        "endpoint": cluster.endpoint,
+        "port": cluster.port,
+        "engine": cluster.engine,
+        "secret_arn": cluster.secret_arn,
+        "taken": snapshot.created.isoformat() if snapshot and snapshot.created else None,
+        "run": deployment.maker,
+    }
