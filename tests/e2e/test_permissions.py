@@ -8,6 +8,7 @@ that this project did not write, unlike the local cloud's own, which weighed the
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
@@ -159,9 +160,9 @@ def fill(night: Night, *oldest: str) -> None:
     values = [*oldest, *(f"single {number}" for number in range(len(oldest), 99)), deployed]
     for value in values:
         ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
-    labels = {1: "good", len(oldest): "other", 100: cluster["DbClusterResourceId"]}
-    for version, label in labels.items():
-        ssm.label_parameter_version(Name=name, ParameterVersion=version, Labels=[label])
+    deployed_labels = [cluster["DbClusterResourceId"], "run-unknown"]
+    for version, labels in ((1, ["good"]), (len(oldest), ["other"]), (100, deployed_labels)):
+        ssm.label_parameter_version(Name=name, ParameterVersion=version, Labels=labels)
 
 
 def an_operator_s_day(next_night: Callable[[], Night]) -> None:
@@ -251,8 +252,15 @@ def test_every_call_is_allowed_by_its_function_s_own_role(record: Record, functi
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_grant_is_used_on_the_very_resource(record: Record, function: str) -> None:
-    unused = record.grants(function) - record.calls[function]
-    assert {action for action, _ in unused} == WRITTEN_BY_LAMBDA
+    unused = {
+        action
+        for action, resource in record.grants(function)
+        # CloudFormation makes up the names of clusters.
+        if not any(
+            called == action and fnmatchcase(on, resource) for called, on in record.calls[function]
+        )
+    }
+    assert unused == WRITTEN_BY_LAMBDA
 
 
 def arn(service: str, resource: str, account: str = ACCEPTANCE, region: str = REGION) -> str:
