@@ -156,6 +156,7 @@ def rule_of(function: str, name: str) -> Rule:
     when = {
         "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
         "db-restore-from-snapshot": {"ScheduleExpression": "cron(0 4 ? * SUN *)"},
+        "db-reconcile": {"ScheduleExpression": "rate(15 minutes)"},
     }.get(
         function,
         {
@@ -324,7 +325,7 @@ def test_what_is_no_snapshot_in_latest_is_not_repeated() -> None:
 
 
 def test_a_latest_that_would_not_be_promoted_is_replaced_by_the_newest_share() -> None:
-    gone = Refused("snapshot-gone", "it does not exist any more")
+    gone = Refused(Reason.SNAPSHOT_GONE, "it does not exist any more")
     check = only(replace(holding(**{LATEST: arn("orders-0")}), candidates={"rds": gone}))
     assert (check.subject, check.status) == (LATEST, "problem")
     assert check.fix == put(LATEST, NEW.arn)
@@ -364,7 +365,7 @@ def test_a_current_that_cannot_be_restored_is_to_be_pinned_anew(
 )
 def test_the_placeholder_is_never_to_be_written_into_current(value: Any) -> None:
     """The next run of the pipeline would read it, and fail."""
-    none = sharing(newest=Refused("no-eligible-snapshot", "none"))
+    none = sharing(newest=Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none"))
     parameters = holding(**{CURRENT: value, LATEST: "dummyvalue"}).parameters
     seen = replace(none, parameters=parameters, candidates={"rds": None}, present={})
     (check,) = (each for each in acceptance.parameters(STAGE_, seen) if each.subject == CURRENT)
@@ -380,7 +381,7 @@ def test_what_is_no_pipeline_s_name_is_replaced_by_that_which_the_roles_may_star
 
 
 def test_a_newest_share_that_would_not_be_promoted_is_not_proposed_again() -> None:
-    stale = Refused("snapshot-stale", "it is 15 days old, the limit is 14")
+    stale = Refused(Reason.SNAPSHOT_STALE, "it is 15 days old, the limit is 14")
     check = only(replace(HEALTHY, candidates={"rds": stale}))
     assert (check.subject, check.status) == (LATEST, "problem")
     assert "aws" not in str(check.fix)
@@ -393,7 +394,7 @@ def test_a_newest_share_that_would_not_be_promoted_is_not_proposed_again() -> No
         ({"key_arn": None, "key": None}, True),
         ({"key": Unavailable("kms:DescribeKey", "closed", denied=True)}, False),
         ({"key": {"KeyManager": "AWS", "KeyState": "Enabled"}}, False),
-        ({"newest": Refused("no-eligible-snapshot", "none")}, False),
+        ({"newest": Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none")}, False),
     ],
 )
 def test_no_snapshot_is_proposed_that_could_not_be_restored(
@@ -621,7 +622,7 @@ def sharing(**changed: Any) -> AcceptanceState:
 
 
 def refused(
-    reason: str, rejected: dict[str, int], clusters: frozenset[str] = frozenset()
+    reason: Reason, rejected: dict[str, int], clusters: frozenset[str] = frozenset()
 ) -> AcceptanceState:
     choice = Choice(None, clusters, rejected)
     return sharing(choice=choice, newest=Refused(reason, "none can be chosen"), key_arn=None)
@@ -652,12 +653,12 @@ def test_each_of_production_s_shares_is_named_with_its_verdict_the_newest_first(
     ]
     assert verdicts == [
         (arn("making"), "ok", "for rds: rejected: no creation time yet"),
-        (arn("making"), "ok", "for rds: rejected: status creating, wanted available"),
+        (arn("making"), "ok", "for rds: rejected: status creating, expected available"),
         (NEW.arn, "ok", "for rds: eligible, and the newest"),
         (
             arn("mysql"),
             "ok",
-            "for rds: rejected: engine aurora-mysql, wanted aurora-postgresql",
+            "for rds: rejected: engine aurora-mysql, expected aurora-postgresql",
         ),
         (OLD.arn, "ok", "for rds: eligible"),
     ]
@@ -679,7 +680,7 @@ def test_people_are_shown_twenty_verdicts_and_machines_all() -> None:
     ("seen", "fix"),
     [
         (
-            refused("no-eligible-snapshot", {"account": 7}),
+            refused(Reason.NO_ELIGIBLE_SNAPSHOT, {"account": 7}),
             (
                 f"in production ({PRODUCTION}): aws rds modify-db-cluster-snapshot-attribute "
                 "--db-cluster-snapshot-identifier … --attribute-name restore --values-to-add "
@@ -687,14 +688,14 @@ def test_people_are_shown_twenty_verdicts_and_machines_all() -> None:
             ),
         ),
         (
-            refused("no-eligible-snapshot", {"version": 7}),
+            refused(Reason.NO_ELIGIBLE_SNAPSHOT, {"version": 7}),
             (
                 f"if the stage's settings are wrong: make configure STAGE={NAME} RDS_ENGINE_VERSION=…, and then "
                 f"{DEPLOY}; otherwise share the right ones"
             ),
         ),
         (
-            refused("ambiguous-cluster", {}, frozenset({"orders", "billing"})),
+            refused(Reason.AMBIGUOUS_CLUSTER, {}, frozenset({"orders", "billing"})),
             f"make configure STAGE={NAME} RDS_SOURCE_CLUSTER=billing (or orders), and then {DEPLOY}",
         ),
     ],
@@ -887,10 +888,10 @@ def test_what_was_stopped_by_hand_is_told_as_that() -> None:
 
 
 def test_an_account_that_can_reserve_nothing_is_named_before_the_deployment() -> None:
-    check = only(replace(HEALTHY, unreserved=101))
+    check = only(replace(HEALTHY, unreserved=102))
     assert (check.subject, check.status) == ("concurrency of the account", "problem")
     assert "aws service-quotas request-service-quota-increase" in str(check.fix)
-    assert found(replace(HEALTHY, unreserved=102)) == []
+    assert found(replace(HEALTHY, unreserved=103)) == []
 
 
 REMAKE = (
@@ -1014,15 +1015,17 @@ def test_a_role_that_may_do_more_is_a_warning() -> None:
 # --- schedules ------------------------------------------------------------------------------------
 
 
-def with_rule(body: Any = None, targets: Any = None) -> AcceptanceState:
-    rule = HEALTHY.rules["db-restore-from-snapshot"]
+def with_rule(
+    body: Any = None, targets: Any = None, function: str = "db-restore-from-snapshot"
+) -> AcceptanceState:
+    rule = HEALTHY.rules[function]
     assert isinstance(rule.body, dict)
     changed = Rule(
         rule.name,
         {**rule.body, **body} if isinstance(body, dict) else rule.body,
         rule.targets if targets is None else targets,
     )
-    return replace(HEALTHY, rules={**HEALTHY.rules, "db-restore-from-snapshot": changed})
+    return replace(HEALTHY, rules={**HEALTHY.rules, function: changed})
 
 
 # What aws lambda add-permission --principal "*" writes.
@@ -1053,6 +1056,12 @@ def test_a_rule_that_does_not_start_its_function_is_named(seen: AcceptanceState,
     )
 
 
+def test_db_reconcile_must_run_every_fifteen_minutes() -> None:
+    check = only(with_rule({"ScheduleExpression": "rate(1 day)"}, function="db-reconcile"))
+    assert (check.subject, check.status) == (f"{APP}-{NAME}-db-reconcile-event", "problem")
+    assert check.seen == "fires at rate(1 day) instead of rate(15 minutes)"
+
+
 def test_the_next_dates_are_real_ones_in_the_window_s_zone_after_the_hold() -> None:
     stage = stage_of(MAINTENANCE_WINDOW="00:00-07:00 Europe/Amsterdam")
     hold = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
@@ -1062,6 +1071,7 @@ def test_the_next_dates_are_real_ones_in_the_window_s_zone_after_the_hold() -> N
         "enabled, cron(0 2 ? * SUN *); next update Sunday 2026-01-04 03:00 Europe/Amsterdam",
         "enabled, cron(0 4 ? * SUN *); next restore Sunday 2026-02-01 05:00 Europe/Amsterdam",
         "enabled, for the ends of runs",
+        "enabled, rate(15 minutes); looks at what is deployed",
     ]
 
 
@@ -1418,35 +1428,17 @@ def latest_with(refused: Refused) -> Check:
 
 
 def test_a_copy_under_way_is_waited_for_and_nothing_is_to_be_put() -> None:
-    pending = Refused("copy-pending", "the copy of arn:x is copying, 40 % done")
+    pending = Refused(Reason.COPY_PENDING, "the copy of arn:x is copying, 40 % done")
     check = latest_with(pending)
     assert (check.subject, check.status) == (LATEST, "warning")
-    assert check.fix == Reason("copy-pending").next_step
+    assert check.fix == Reason.COPY_PENDING.next_step
 
 
 def test_the_share_itself_is_never_proposed_where_copies_are_asked_for() -> None:
-    refused = Refused("not-eligible", f"{OLD.arn} is no copy of ours")
+    refused = Refused(Reason.NOT_ELIGIBLE, f"{OLD.arn} is no copy of ours")
     check = latest_with(refused)
     assert (check.subject, check.status) == (LATEST, "problem")
-    assert check.fix == Reason("not-eligible").next_step
-
-
-def test_the_poll_is_looked_at_where_there_are_copies_and_only_there() -> None:
-    assert "db-follow-copies" in stacks.rule_names(COPYING)
-    assert "db-follow-copies" not in stacks.rule_names(STAGE_)
-    rule = Rule(
-        f"{APP}-{NAME}-db-follow-copies-event",
-        {"State": "ENABLED", "Arn": "x", "ScheduleExpression": "rate(1 day)"},
-        [],
-    )
-    facts_ = replace(
-        HEALTHY,
-        rules={"db-follow-copies": rule},
-        functions={"db-follow-copies": HEALTHY.functions["db-follow-pipeline"]},
-    )
-    (check,) = deployment.schedules(COPYING, facts_, facts_.values)
-    assert (check.subject, check.status) == (rule.name, "problem")
-    assert "rate(15 minutes)" in check.seen
+    assert check.fix == Reason.NOT_ELIGIBLE.next_step
 
 
 # --- production -----------------------------------------------------------------------------------
