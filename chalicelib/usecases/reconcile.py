@@ -23,7 +23,7 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import combine_errors, run_each
 from chalicelib.usecases.checks import check_pipeline_name
 from chalicelib.usecases.copies import described
-from chalicelib.usecases.current import Pipeline, put_back
+from chalicelib.usecases.current import Pipeline, delete_created, put_back
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import prepare
 
@@ -81,7 +81,7 @@ def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> R
         looks, uncorrected = run_each(ledgers, lambda each: _correct(aws, *each, pipeline, reader))
         to_notify = [look for look in looks if look]
         results += _notify(aws, function, pipeline, to_notify)
-        ledgers, unlabelled = run_each(to_notify, lambda each: _remember(aws, each))
+        ledgers, unlabelled = run_each(to_notify, lambda each: _remember(aws, pipeline, each))
         errors += [error for _, error in (*uncorrected, *unlabelled)]
         if not ledgers:
             break
@@ -239,14 +239,14 @@ def _message(found: Verdict, pipeline: Pipeline, deployment: Deployment) -> str:
             return f"{run} restored nothing, and ended as {found.run.status}"
 
 
-def _remember(aws: Aws, look: _Look) -> tuple[Database, Sequence[Version]]:
+def _remember(aws: Aws, pipeline: Pipeline, look: _Look) -> tuple[Database, Sequence[Version]]:
     """Remember that people were notified, and return the ledger as it is then.
 
     It comes after the notification: a kill between the two notifies twice, not never.
     """
     name, version = look.database.current_parameter, look.found.version
     if look.found.put:  # it created the parameter, and nothing is deployed
-        aws.parameters.delete(name)
+        delete_created(aws, look.database, look.ledger, pipeline)
         return look.database, []
     labels = {look.found.label} | ({GOOD} if look.found.reason is None else set())
     aws.parameters.label(name, version.number, labels)
