@@ -202,9 +202,9 @@ class Histories(RuleBasedStateMachine):
         request = RefreshRequest.by_person("kim", "needed", outside_window=self.outside_window)
         return refresh_now(self.settings, self.aws, request, dry_run=dry_run)
 
-    def _pin(self, database: Database, value: str, *, deploy: bool) -> Any:
+    def _pin(self, database: Database, value: str, actor: str = "ann", *, deploy: bool) -> Any:
         self.wished.add(value)
-        return pin(self.settings, self.aws, database, PinRequest(value, "ann", "try", deploy))
+        return pin(self.settings, self.aws, database, PinRequest(value, actor, "try", deploy))
 
     def _operator(self, verb: str, ask: Callable[[], Any], fault: Any) -> tuple[Any, str]:
         """Do what an operator asks; a refusal changes nothing, and an answer tells what is so."""
@@ -252,7 +252,7 @@ class Histories(RuleBasedStateMachine):
             elif who in ("pin", "pin and deploy") and self.aws.snapshots.all:
                 chosen = self.aws.snapshots.all[which % len(self.aws.snapshots.all)]
                 index = 1 if chosen.cluster == "docs" else 0
-                self._pin(self._database(index), chosen.arn, deploy=who != "pin")
+                self._pin(self._database(index), chosen.arn, "bea", deploy=who != "pin")
             elif who == "push":
                 self.aws.begin()
             elif who == "poll":

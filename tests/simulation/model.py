@@ -223,7 +223,7 @@ class Model:
     def check_replacements(self, since: int) -> int:
         """No database is replaced because of a correction; return how many there were so far."""
         for replaced in self.aws.replaced[since:]:
-            assert replaced.version.action not in CORRECTIONS, (
+            assert replaced.before is None or replaced.version.action not in CORRECTIONS, (
                 f"the {replaced.version.action} of {replaced.parameter} to "
                 f"{replaced.version.value} replaced {replaced.before}"
             )
