@@ -98,17 +98,19 @@ def _request(method: str, path: str, body: Any) -> dict[str, Any]:
 
 UPDATE = Function(
     "db-update-latest-snapshot-id",
-    "app.update_latest_snapshot_id",
+    "chalicelib.triggers.update.handler",
     "update.handler",
     _schedule("aurora-refresh-local-db-update-latest-snapshot-id-event"),
 )
 RESTORE = Function(
     "db-restore-from-snapshot",
-    "app.restore_from_snapshot",
+    "chalicelib.triggers.restore.handler",
     "restore.handler",
     _schedule("aurora-refresh-local-db-restore-from-snapshot-event"),
 )
-FOLLOW = Function("db-follow-pipeline", "app.follow_pipeline", "follow.handler", _ended())
+FOLLOW = Function(
+    "db-follow-pipeline", "chalicelib.triggers.follow_pipeline.handler", "follow.handler", _ended()
+)
 PIN = Function(
     "PUT /snapshots/current",
     "app.app",
@@ -174,7 +176,7 @@ class Bench:
         """
         libraries = self.libraries(floor=floor)
         handler = function.floor if floor else function.handler
-        module = handler.partition(".")[0]
+        module = handler.rpartition(".")[0]
         paths = [str(libraries.task), str(libraries.runtime)]
         script = f"import sys; sys.path[:] = {paths!r} + sys.path; import {module}"
         told = subprocess.run(  # noqa: S603 (our own package)

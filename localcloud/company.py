@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -91,8 +92,12 @@ class Project:
     def __init__(self, cloud: LocalCloud, project: Path) -> None:
         self.cloud = cloud
         self.project = project
-        self.variables = _stage_variables(project / ".chalice/config.json", self.stage)
         self._inbox: str | None = None
+
+    @cached_property
+    def variables(self) -> dict[str, str]:
+        """The stage's environment variables."""
+        return _stage_variables(self.project / ".chalice/config.json", self.stage)
 
     def client(self, service: str) -> Any:
         """A boto3 client of the account."""

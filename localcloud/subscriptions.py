@@ -7,7 +7,6 @@ not confirm. What the endpoint would do with the token, the control surface does
 given up after two days is not restored, nor is anything sent to these endpoints, confirmed or not.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -15,7 +14,7 @@ from moto.sns import urls
 from moto.sns.models import Subscription, sns_backends
 from moto.sns.responses import SNSResponse
 
-from localcloud.accounts import ACCEPTANCE, REGION
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 
 _MUST_CONFIRM = ("email", "email-json", "http", "https")
 _PENDING = "PendingConfirmation"
@@ -63,8 +62,12 @@ def _is_confirmed(subscription: Subscription) -> bool:
 
 def _confirm(body: dict[str, Any]) -> dict[str, Any]:
     """POST: the endpoint confirms all that are pending."""
-    subscriptions: Iterable[Subscription] = sns_backends[ACCEPTANCE][REGION].subscriptions.values()
-    found = [each for each in subscriptions if each.endpoint == body["endpoint"]]
+    found = [
+        each
+        for account in (ACCEPTANCE, PRODUCTION)
+        for each in sns_backends[account][REGION].subscriptions.values()
+        if each.endpoint == body["endpoint"]
+    ]
     if not found:
         raise ValueError(f"nothing was sent to {body['endpoint']}")
     for each in found:

@@ -1,4 +1,4 @@
-"""How the main pipeline's template reads *current*. Pure; docs/main-pipeline.md tells what each wrong way does."""
+"""How the main pipeline's template reads *current*. Pure. docs/main-pipeline.md explains the faults."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +18,8 @@ _DYNAMIC = re.compile(r"\{\{resolve:ssm:([^:}]+)(?::[^}]*)?\}\}")
 class Reading:
     """Where a cluster's snapshot comes from.
 
-    ``parameter`` is the stored parameter that CloudFormation reads at every update; None where it reads none,
-    and ``wrong`` then says what is there instead, and does, or is empty where that cannot be told.
+    `parameter` is the stored parameter that CloudFormation reads at every update. If it is None,
+    `wrong` says what the template does instead; it is empty if that is unknown.
     """
 
     cluster: str
@@ -29,7 +29,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What lets a refresh fail (``fails``), or go on at a price, although *current* is read rightly."""
+    """What makes refreshes fail (`fails`) or have a side effect although *current* is read correctly."""
 
     cluster: str
     fails: bool
@@ -38,7 +38,7 @@ class Fault:
 
 
 def readings(template: Json, given: Mapping[str, str]) -> Iterator[Reading]:
-    """Each cluster's that is restored; ``given`` are the values of the template's parameters."""
+    """Yield the reading of each restored cluster; `given` has the template's parameter values."""
     declared = template.get("Parameters", {})
     for name, body in _resources(template, CLUSTERS):
         properties = body.get("Properties", {})
@@ -49,7 +49,7 @@ def readings(template: Json, given: Mapping[str, str]) -> Iterator[Reading]:
 
 
 def faults(template: Json, cluster: str) -> Iterator[Fault]:
-    """What is wrong with a cluster that is restored."""
+    """Yield the faults of a restored cluster."""
     body = template["Resources"][cluster]
     properties = body.get("Properties", {})
     fixed = [(cluster, "DBClusterIdentifier", properties)]
@@ -63,41 +63,41 @@ def faults(template: Json, cluster: str) -> Iterator[Fault]:
             yield Fault(
                 cluster,
                 fails=True,
-                what=f"{name} has a {identifier}, which the old one still bears when the new one is made: "
+                what=f"{name} has a {identifier}, which the old one still has when the new one is created: "
                 "every refresh fails",
-                fix=f"remove {identifier} from {name} in the template; as that replaces it, do so in a "
+                fix=f"remove {identifier} from {name} in the template; this replaces it, so do it in a "
                 "refresh's night",
             )
     if "EngineVersion" not in properties:
         yield Fault(
             cluster,
             fails=False,
-            what=f"{cluster} names no EngineVersion: the Region's default is taken, and a restore fails where "
-            "that is older than the snapshot's",
+            what=f"{cluster} has no EngineVersion: the Region's default is used, and a restore fails if that "
+            "is older than the snapshot's",
             fix=f"give {cluster} production's exact EngineVersion",
         )
     if "KmsKeyId" not in properties:
         yield Fault(
             cluster,
             fails=False,
-            what=f"{cluster} names no KmsKeyId: acceptance's data stays under production's key, and is lost with "
+            what=f"{cluster} has no KmsKeyId: acceptance's data stays under production's key, and is lost with "
             "that key's grant",
-            fix=f"give {cluster} the KmsKeyId of a key of acceptance's own; as that replaces it, do so in a "
+            fix=f"give {cluster} the KmsKeyId of acceptance's own key; this replaces it, so do it in a "
             "refresh's night",
         )
     if "MasterUsername" in properties:
         yield Fault(
             cluster,
             fails=False,
-            what=f"{cluster} has a MasterUsername beside its SnapshotIdentifier: should that be removed one day, an "
-            "empty cluster takes the place of the data, where the update would fail without it",
-            fix=f"remove MasterUsername from {cluster}: it is the snapshot's",
+            what=f"{cluster} has a MasterUsername besides its SnapshotIdentifier: if the latter is removed, an empty "
+            "cluster replaces the data, whereas the update would fail without MasterUsername",
+            fix=f"remove MasterUsername from {cluster}: the snapshot has it",
         )
     if _is_true(properties.get("DeletionProtection")):
         yield Fault(
             cluster,
             fails=False,
-            what=f"{cluster} has DeletionProtection: the old cluster stays, and is paid for, at each refresh",
+            what=f"{cluster} has DeletionProtection: each refresh keeps the old cluster, and its costs",
             fix=f"write DeletionProtection: false for {cluster}, and protect the stack instead: "
             "aws cloudformation update-termination-protection --enable-termination-protection",
         )
@@ -113,8 +113,8 @@ def faults(template: Json, cluster: str) -> Iterator[Fault]:
         yield Fault(
             cluster,
             fails=False,
-            what=f"{cluster} does not set ManageMasterUserPassword: production's password opens acceptance's "
-            "database",
+            what=f"{cluster} does not set ManageMasterUserPassword: acceptance's database "
+            "keeps production's password",
             fix=f"write ManageMasterUserPassword: true for {cluster}",
         )
 
@@ -126,7 +126,7 @@ def _resources(template: Json, types: Sequence[str]) -> Iterator[tuple[str, Json
 
 
 def _branches(value: Any) -> Iterator[Any]:
-    """What a property may come to: both sides of a condition, but not that there is none."""
+    """Yield the values that a property may have, without AWS::NoValue."""
     if isinstance(value, dict) and isinstance(value.get("Fn::If"), list):
         for branch in value["Fn::If"][1:]:
             yield from _branches(branch)
@@ -148,12 +148,12 @@ def _reading(cluster: str, value: Any, declared: Json, given: Mapping[str, str])
         return Reading(
             cluster,
             None,
-            f"reads {match[1]} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as it is written: "
+            f"reads {match[1]} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as text: "
             "it is never restored again",
         )
     if isinstance(value, str):
         return Reading(
-            cluster, None, "has its snapshot written into the template: it is never restored again"
+            cluster, None, "has a constant snapshot in the template: it is never restored again"
         )
     name = value.get("Ref") if isinstance(value, dict) and value.keys() == {"Ref"} else None
     parameter = declared.get(str(name))
@@ -166,7 +166,7 @@ def _reading(cluster: str, value: Any, declared: Json, given: Mapping[str, str])
         cluster,
         None,
         f"takes its snapshot from the template's parameter {name} of type {parameter['Type']}, which is "
-        "the text itself and not what Parameter Store holds under it",
+        "the text itself, not the value in Parameter Store",
     )
 
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +35,24 @@ CHANGED = ("created", "changed", "deleted", "kept")
 
 @dataclass
 class User:
-    """Somebody with a clone of the project, and credentials of acceptance."""
+    """Somebody with a clone of the project, and credentials of an account."""
 
     cloud: LocalCloud
     folder: Path
+    account: str = ACCEPTANCE
+    stage: str = "acceptance"
+
+    def client(self, service: str) -> Any:
+        return self.cloud.client(service, self.account)
 
     def make(self, target: str, *answers: str) -> tuple[int, list[str]]:
-        """``make TARGET STAGE=acceptance …``: its status, and what it printed."""
+        """`make TARGET STAGE=… …`: its status, and what it printed."""
         wheels = Path(sys.prefix) / "wheels"
         packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
         ended = subprocess.run(
-            ["make", "--old-file=.venv/ready", target, "STAGE=acceptance", *answers],
+            ["make", "--old-file=.venv/ready", target, f"STAGE={self.stage}", *answers],
             cwd=self.folder,
-            env={**variables.cleared(os.environ), **self.cloud.environment(), **packed},
+            env={**variables.cleared(os.environ), **self.cloud.environment(self.account), **packed},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -58,7 +63,7 @@ class User:
 
     def holds(self) -> dict[str, str]:
         """Every parameter with its value."""
-        pages = self.cloud.client("ssm").get_paginator("get_parameters_by_path")
+        pages = self.client("ssm").get_paginator("get_parameters_by_path")
         return {
             each["Name"]: each["Value"]
             for page in pages.paginate(Path="/", Recursive=True)
@@ -66,35 +71,35 @@ class User:
         }
 
     def put(self, name: str, value: str) -> None:
-        ssm = self.cloud.client("ssm")
+        ssm = self.client("ssm")
         ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
 
     def alarms(self) -> list[str]:
-        found = self.cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        found = self.client("cloudwatch").describe_alarms()["MetricAlarms"]
         return sorted(alarm["AlarmName"] for alarm in found)
 
     def functions(self) -> list[str]:
-        found = self.cloud.client("lambda").list_functions()["Functions"]
+        found = self.client("lambda").list_functions()["Functions"]
         return sorted(function["FunctionName"] for function in found)
 
     def roles(self) -> list[str]:
         """The roles that are the application's, by their names."""
-        found = self.cloud.client("iam").list_roles()["Roles"]
+        found = self.client("iam").list_roles()["Roles"]
         return sorted(
             role["RoleName"] for role in found if role["RoleName"].startswith("aurora-refresh")
         )
 
     def rules(self) -> list[str]:
-        found = self.cloud.client("events").list_rules()["Rules"]
+        found = self.client("events").list_rules()["Rules"]
         return sorted(rule["Name"] for rule in found)
 
     def apis(self) -> list[str]:
-        found = self.cloud.client("apigateway").get_rest_apis()["items"]
+        found = self.client("apigateway").get_rest_apis()["items"]
         return [api["id"] for api in found]
 
     def copy_api(self) -> str:
         """Another REST API to the same function; its id."""
-        gateway = self.cloud.client("apigateway")
+        gateway = self.client("apigateway")
         (api,) = self.apis()
         body = {
             "swagger": "2.0",
@@ -112,7 +117,7 @@ class User:
         return stray
 
     def log_days(self) -> dict[str, int]:
-        found = self.cloud.client("logs").describe_log_groups()["logGroups"]
+        found = self.client("logs").describe_log_groups()["logGroups"]
         return {group["logGroupName"]: group["retentionInDays"] for group in found}
 
 
@@ -148,12 +153,13 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     status, printed = user.make("deploy", "EMAIL=team@example.com")
     assert status != 0
     assert any(
-        line.startswith("chalice deploy --stage acceptance ended with status 2: ERROR - While send")
+        line.startswith("chalice deploy --stage acceptance ended with status 2: ")
+        and "ERROR - While send" in line
         for line in printed
     )
-    assert f"  unchanged  parameter {CURRENT}, which was there: {SNAPSHOT}before" in printed
+    assert f"  unchanged  parameter {CURRENT}, which exists: {SNAPSHOT}before" in printed
     assert (
-        "done: stack aurora-refresh-acceptance-before; when that is mended, run make deploy "
+        "completed: stack aurora-refresh-acceptance-before; once that is fixed, run make deploy "
         "STAGE=acceptance again"
     ) in printed
     cloud.set_faults([])
@@ -194,13 +200,13 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
             user.put(name, value)
     printed = from_another_clone(user, f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other")
     assert words(printed) == {"unchanged", "note:", "found"}
-    assert f"  note: {CURRENT} holds {SNAPSHOT}new already, and keeps it: " in "\n".join(printed)
+    assert f"  note: {CURRENT} already holds {SNAPSHOT}new, and keeps it: " in "\n".join(printed)
     assert user.holds() == moved
 
     stray = with_a_stray_api(user)
     others = in_another_clone_with_neighbours(user)
     status, printed = user.make("destroy")
-    assert f"  deleted    REST API {stray}, of which nothing was noted here" in printed
+    assert f"  deleted    REST API {stray}, which had no record here" in printed
     for name, value in moved.items():
         assert f"  kept       parameter {name}: {value}" in printed
     assert f"  kept       topic {TOPIC}" in printed
@@ -216,12 +222,12 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     status, printed = user.make("destroy")
     assert (status, printed[-1]) == (
         0,
-        "stage acceptance was not there; make deploy STAGE=acceptance finds what was kept",
+        "stage acceptance did not exist; make deploy STAGE=acceptance uses what was kept",
     )
 
     status, printed = user.make("deploy")
     assert status == 0
-    assert "  there is no stack, for nothing is left for it to hold" in printed
+    assert "  there is no stack, because it would be empty" in printed
     assert user.holds() == moved
     assert user.alarms() == sorted(stacks.alarm_names(stage))
 
@@ -254,7 +260,7 @@ def test_what_a_first_deployment_left_that_came_to_nothing_is_destroyed(user: Us
     status, printed = user.make("destroy")
     assert status == 0
     for what in (f"role {other}", f"function {function}", f"role {function}"):
-        assert f"  deleted    {what}, of which nothing was noted here" in printed
+        assert f"  deleted    {what}, which had no record here" in printed
     assert (user.functions(), user.roles(), user.rules()) == ([], [], [])
 
 
@@ -276,8 +282,55 @@ def with_a_stray_api(user: User) -> str:
     stray = user.copy_api()
     status, printed = user.make("deploy")
     assert status == 0
-    assert any(line.startswith(f"  note: REST API {stray} leads to") for line in printed)
+    assert any(line.startswith(f"  note: REST API {stray} also invokes") for line in printed)
     return stray
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
+def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(user: User) -> None:
+    production = replace(user, account=PRODUCTION, stage="production")
+    key = user.cloud.client("kms", PRODUCTION).create_key()["KeyMetadata"]["KeyId"]
+    user.cloud.client("kms", PRODUCTION).create_alias(
+        AliasName="alias/aurora-refresh-shares", TargetKeyId=key
+    )
+    for name in ("orders", "billing", "documents"):
+        user.cloud.client("rds", PRODUCTION).create_db_cluster(
+            DBClusterIdentifier=name,
+            Engine="aurora-postgresql",
+            MasterUsername="postgres",
+            MasterUserPassword="password",
+        )
+    status, printed = production.make("deploy", "EMAIL=team@example.com")
+    assert (status, printed[-1]) == (
+        0,
+        "stage production is deployed; next: make doctor STAGE=production",
+    )
+    names = [f"aurora-refresh-production-db-{name}" for name in ("follow-shares", "share-snapshot")]
+    assert (production.functions(), production.roles()) == (names, names)
+    assert production.alarms() == [
+        "aurora-refresh-production-errors-db-follow-shares",
+        "aurora-refresh-production-errors-db-share-snapshot",
+        "aurora-refresh-production-follow-overdue",
+    ]
+    assert user.functions() == []  # of the other account
+    user.cloud.confirm_subscription("team@example.com")
+
+    status, printed = production.make("doctor")
+    assert [line for line in printed if line.startswith(("  problem", "  warning"))] == []
+    assert (status, printed[-1].split(";")[0]) == (0, "healthy")
+
+    status, printed = production.make("destroy")
+    assert (status, production.functions(), production.alarms(), production.rules()) == (
+        0,
+        [],
+        [],
+        [],
+    )
+    topic = TOPIC.replace(ACCEPTANCE, PRODUCTION)
+    assert f"  kept       topic {topic}" in printed
+    assert printed[-1] == (
+        "stage production is deleted; make deploy STAGE=production uses what was kept"
+    )
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -313,7 +366,7 @@ def deployed(
     return run
 
 
-NOTHING_DONE = "no step was completed; when that is mended, run make deploy STAGE=acceptance again"
+NOTHING_DONE = "no step was completed; once that is fixed, run make deploy STAGE=acceptance again"
 
 
 def test_an_account_that_is_not_the_stage_s_is_left_untouched(user: User, deployed: Deploy) -> None:
@@ -321,14 +374,14 @@ def test_an_account_that_is_not_the_stage_s_is_left_untouched(user: User, deploy
         1,
         [
             (
-                "the credentials in use are of account 111111111111 "
-                "(arn:aws:iam::111111111111:user/admin), but stage 'acceptance' is of 222222222222, "
-                "by its main pipeline's ARN: use credentials of that account, such as with AWS_PROFILE"
+                "the credentials in use belong to account 111111111111 "
+                "(arn:aws:iam::111111111111:user/admin), but stage 'acceptance' is in 222222222222: "
+                "use credentials of that account, for example with AWS_PROFILE"
             ),
             NOTHING_DONE,
         ],
     )
-    there = "but stage 'acceptance' is of eu-west-1, by its main pipeline's ARN"
+    there = "but stage 'acceptance' is in eu-west-1"
     export = "export AWS_DEFAULT_REGION=eu-west-1"
     assert deployed(AWS_DEFAULT_REGION="eu-west-2", AWS_REGION="eu-west-2") == (
         1,
@@ -345,12 +398,12 @@ def test_without_credentials_or_with_wrong_ones_it_is_said_so(deployed: Deploy) 
     status, (told, _) = deployed(AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     assert status == 1
     assert told == (
-        "there are no AWS credentials (Unable to locate credentials): sign in, such as with aws sso "
-        "login, and name the profile with AWS_PROFILE"
+        "there are no AWS credentials (Unable to locate credentials): sign in, for example with "
+        "aws sso login, and name the profile in AWS_PROFILE"
     )
     status, (told, _) = deployed(AWS_ACCESS_KEY_ID="AKIANOBODYATALL00000")
     assert status == 1
-    assert told.startswith("the credentials in use are not valid, or no longer (")
+    assert told.startswith("the credentials in use are invalid or have expired (")
     assert told.endswith("): sign in again")
 
 
@@ -374,9 +427,9 @@ def test_who_may_not_create_stacks_is_told_which_action_is_missing(
     status, told = deployed()
     assert (status, told[1:]) == (
         1,
-        ["use those of somebody who may, or have that action allowed", NOTHING_DONE],
+        ["use other credentials, or have that action allowed", NOTHING_DONE],
     )
-    assert told[0].startswith("these credentials may not do CreateStack: ")
+    assert told[0].startswith("these credentials are not allowed to call CreateStack: ")
     assert "is not authorized to perform: cloudformation:CreateStack" in told[0]
 
 
@@ -392,7 +445,9 @@ def test_a_stack_that_fails_tells_the_first_resource_s_reason_and_can_be_made_an
             "AWS::Lambda::EventInvokeConfig "
         )
         assert "not found" in told[0].lower()
-        assert told[1].startswith("done: stack aurora-refresh-acceptance-before, chalice deploy; ")
+        assert told[1].startswith(
+            "completed: stack aurora-refresh-acceptance-before, chalice deploy; "
+        )
     assert user.alarms() == []
     assert user.log_days() == {}
 
@@ -408,8 +463,8 @@ def test_a_pipeline_s_name_that_is_not_the_stage_s_is_left_alone_and_told(
     user.put(PIPELINE_NAME, "other-main")
     deployed()
     told = (
-        f"  note: {PIPELINE_NAME} was there and is left alone, but it is acceptance-main that may be "
-        f"started: aws ssm put-parameter --overwrite --name {PIPELINE_NAME} --value acceptance-main"
+        f"  note: {PIPELINE_NAME} exists and is left alone, but the functions may start only "
+        f"acceptance-main: aws ssm put-parameter --overwrite --name {PIPELINE_NAME} --value acceptance-main"
     )
     assert said.count(told) == 1
     assert user.holds()[PIPELINE_NAME] == "other-main"
@@ -428,12 +483,12 @@ def test_a_secret_put_into_a_parameter_by_mistake_is_not_told(
     destroy.destroy(user.folder, "acceptance", said.append)
     hidden = f"something else, of {len(secret)} characters"
     for name in names:
-        assert f"  unchanged  parameter {name}, which was there: {hidden}" in said
+        assert f"  unchanged  parameter {name}, which exists: {hidden}" in said
         assert f"  kept       parameter {name}: {hidden}" in said
     assert [line for line in said if "Geheim" in line or "\x1b" in line] == []
 
 
-def test_destroying_names_the_copies_that_it_keeps(
+def test_destroying_names_the_snapshots_that_it_keeps(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployed()
@@ -450,11 +505,14 @@ def test_destroying_names_the_copies_that_it_keeps(
         rds.create_db_cluster_snapshot(
             DBClusterIdentifier="orders",
             DBClusterSnapshotIdentifier=name,
-            Tags=[{"Key": "aurora-refresh:made-for", "Value": made_for}],
+            Tags=[
+                {"Key": "aurora-refresh:made-for", "Value": made_for},
+                {"Key": "aurora-refresh:taken", "Value": "2026-01-03T22:00:00+00:00"},
+            ],
         )
     destroy.destroy(user.folder, "acceptance", said.append)
-    assert [line for line in said if " copy " in line] == [
-        "  kept       copy aurora-refresh-copy-1"
+    assert [line for line in said if " snapshot " in line] == [
+        "  kept       snapshot aurora-refresh-copy-1"
     ]
 
 
@@ -498,13 +556,15 @@ def test_who_has_unsubscribed_is_told_of_and_subscribed_again_when_answered(
     sns.create_topic(Name="aurora-refresh")
     deployed()
     assert (
-        "  note: a@b.de has unsubscribed; make deploy STAGE=acceptance EMAIL=a@b.de subscribes that "
-        "address again"
+        "  note: a@b.de has unsubscribed; make deploy STAGE=acceptance EMAIL=a@b.de subscribes it again"
     ) in said
     assert sns.list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"] == []
     said.clear()
     deployed("EMAIL=a@b.de")
-    assert "  note: AWS has sent a@b.de a mail; nothing comes before its link is clicked" in said
+    assert (
+        "  note: AWS has sent a@b.de an e-mail; notifications start once its link is clicked"
+        in said
+    )
     said.clear()
     deployed("EMAIL=a@b.de")
     assert "  unchanged  e-mail subscription of a@b.de" in said
@@ -574,10 +634,10 @@ def test_whoever_stops_it_is_told_what_is_done_and_can_answer_anew_later(
         1,
         [
             "",
-            "stopped; a stack that was being worked on goes on by itself",
+            "stopped; an operation on a stack continues by itself",
             (
-                "done: stack aurora-refresh-acceptance-before, chalice deploy; "
-                "when that is mended, run make deploy STAGE=acceptance again"
+                "completed: stack aurora-refresh-acceptance-before, chalice deploy; "
+                "once that is fixed, run make deploy STAGE=acceptance again"
             ),
         ],
     )
@@ -603,7 +663,7 @@ def test_the_package_is_three_clean_templates_whose_functions_have_the_names_tha
     assert package.main(arguments) == 0
     printed = capsys.readouterr().out
     assert account.runtime() in printed
-    assert "Leave out of before.json what the account has already" in printed
+    assert "Remove from before.json what the account already has" in printed
     assert f"--parameter-overrides {FIRST}=… Email=…" in printed
     for stack in PACKAGED:
         assert f"aws cloudformation delete-stack --stack-name {stack} " in printed
@@ -682,8 +742,8 @@ def test_a_value_that_has_moved_stays_when_the_stack_is_updated_from_another_pac
         user.put(name, value)
 
     # Another pipeline, so that there is something to update at all.
-    policy = user.folder / ".chalice/policy-acceptance-db-restore-from-snapshot.json"
-    policy.write_text(policy.read_text().replace(":acceptance-main", ":acceptance-other"))
+    config = user.folder / ".chalice/config.json"
+    config.write_text(config.read_text().replace(":acceptance-main", ":acceptance-other"))
     previous = {name: {"UsePreviousValue": True} for name in given}
     apply(user, "update", packaged(), **previous)
     assert user.holds() == first | moved | {PIPELINE_NAME: "acceptance-other"}
@@ -701,7 +761,7 @@ def test_a_packaged_stage_is_neither_deployed_nor_destroyed_but_by_its_own_stack
     status, told = deployed()
     assert status == 1
     assert told[0] == (
-        "stage 'acceptance' was deployed from the templates of make package: go on with these, or "
+        "stage 'acceptance' was deployed from the templates of make package: use these again, or "
         "delete its stacks, which keeps parameters, topic and logs:"
     )
     deletions = [line.split()[4] for line in told if "delete-stack" in line]
@@ -735,7 +795,7 @@ def test_an_answer_to_make_package_is_refused(
     monkeypatch.setenv("AWS_PROFILE", "p")
     assert package.main(["--project", str(user.folder), "--stage", "acceptance"]) == 1
     assert capsys.readouterr().err == (
-        f"{name}: make package takes no answers; the first values of *current* and an address to tell "
+        f"{name}: make package takes no answers; the first values of *current* and an e-mail address "
         "are parameters of before.json\n"
     )
 
@@ -746,8 +806,8 @@ def contradict(user: User) -> str:
     file.write_text(file.read_text().replace(PRODUCTION, ACCEPTANCE))
     return (
         "stage 'acceptance' would not work:\n"
-        f"SOURCE_ACCOUNT is '{ACCEPTANCE}': the main pipeline's account, which is acceptance's; write "
-        "production's, for nothing is shared with the account that it belongs to"
+        f"SOURCE_ACCOUNT is '{ACCEPTANCE}': this is the main pipeline's account, acceptance; write "
+        "production's"
     )
 
 

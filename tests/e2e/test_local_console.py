@@ -135,10 +135,10 @@ def test_other_web_pages_may_not_even_ask_to_write(address: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "name a stage: make console STAGE=…; known: local, acceptance"),
+        ([], "name a stage: make console STAGE=…; known: acceptance, production"),
         (
             ["--stage", "x"],
-            "there is no stage 'x' in .chalice/config.json; known: local, acceptance",
+            "there is no stage 'x' in .chalice/config.json; known: acceptance, production",
         ),
     ],
 )

@@ -21,7 +21,7 @@ from botocore import xform_name
 
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
 from localcloud.client import LocalCloud
-from localcloud.company import Company, arn_of, nightly
+from localcloud.company import Project, arn_of, nightly
 from stage import doctor
 from tests.e2e.conftest import PROJECT, RESTORE, UPDATE
 
@@ -63,7 +63,7 @@ class Newcomer:
     def __init__(self, cloud: LocalCloud, clone: Path) -> None:
         self.cloud = cloud
         self.clone = clone
-        self.environment = Company(cloud, clone).environment()
+        self.environment = Project(cloud, clone).environment()
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -239,7 +239,7 @@ def examined(newcomer: Newcomer, acting: Callable[..., None]) -> Callable[..., d
     return examine
 
 
-def deploy(newcomer: Newcomer, fix: str) -> None:
+def apply_fix(newcomer: Newcomer, fix: str) -> None:
     """Do what a fix says, command by command, as the AWS command line would."""
     for command in fix.split(" && "):
         program, service, *words = shlex.split(command)
@@ -319,14 +319,14 @@ def test_ten_misconfigurations_are_named_each_with_its_fix(
             "problem",
         ): f"AWS::SSM::Parameter::Value<String> with Default: {CURRENT}",
         ("key", DEFAULT_KEY, "problem"): "copy the snapshot under a customer-managed key",
-        ("topic", "email new@example.com", "warning"): "follow the link",
+        ("topic", "email new@example.com", "warning"): "click the link",
     }
     assert found.keys() == commands.keys() | changes.keys()
     assert {name: found[name] for name in commands} == commands
     assert [name for name, change in changes.items() if change not in found[name]] == []
 
     for command in commands.values():
-        deploy(newcomer, command.removeprefix(NEXT_RUN))
+        apply_fix(newcomer, command.removeprefix(NEXT_RUN))
     cloud.client("codepipeline").update_pipeline(pipeline=right)
     newcomer.pipeline()
     newcomer.run_pipeline()
@@ -366,7 +366,7 @@ def test_what_deploying_mends_is_mended_by_one_deployment(
         ("role", f"{restore} policies", "warning"): deploy,
         ("alarm", alarm, "problem"): remake,
     }
-    deploy(newcomer, remake)
+    apply_fix(newcomer, remake)
     assert examined() == {}
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.usecases.poll import poll
-from chalicelib.usecases.reconcile import PipelineEvent, follow
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -23,7 +21,9 @@ from chalicelib.domain.snapshots import pin_rejection
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases import hold as holding
 from chalicelib.usecases.pin import PinRequest, pin, rollback
+from chalicelib.usecases.poll import poll
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
+from chalicelib.usecases.reconcile import PipelineEvent, follow
 from chalicelib.usecases.update_latest import update
 from tests.interruptions import Killed
 from tests.simulation.model import (

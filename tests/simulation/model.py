@@ -218,7 +218,9 @@ class Model:
             assert version.run_id == run.execution_id, f"{version.run_id} is not {run.execution_id}"
             assert version.is_good == (run.status == "Succeeded")
             told = "refreshed" if version.is_good else "failed-after-restore"
-            assert f"notified-{told}" in version.labels, f"nobody knows how {run.execution_id} ended"
+            assert f"notified-{told}" in version.labels, (
+                f"nobody knows how {run.execution_id} ended"
+            )
 
     def check_replacements(self, since: int) -> int:
         """No database is replaced because of a correction; return how many there were so far."""
