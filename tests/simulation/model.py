@@ -150,6 +150,8 @@ class Model:
         for database, entry in zip(self.settings.databases, told["databases"], strict=True):
             truth, current = self.truth(database), self.current(database)
             problems = " ".join(each for each in told["problems"] if database.name in each)
+            if not self.is_seen(database):
+                continue
             if self.is_updating(database):
                 assert entry["deployed"] is None, f"{entry['deployed']} during an update"
                 continue
@@ -164,6 +166,16 @@ class Model:
                 f"the next run replaces {truth} by {current}, and the status does not say so"
             )
             assert not entry["waiting"] or current != truth, "nothing waits, but the status says so"
+        listed = [each for each in self.aws.pipelines.listed(PIPELINE) if each.in_progress]
+        if listed and self.aws.time - listed[-1].started > timedelta(hours=2, minutes=1):
+            assert any("is in progress since" in each for each in told["problems"])
+
+    def is_seen(self, database: Database) -> bool:
+        """Return whether there is anything to go by: without a stack a deploy that succeeded."""
+        return database.stack is not None or any(
+            action.category and action.status == "Succeeded"
+            for action in self.aws.pipelines.executed
+        )
 
     def is_updating(self, database: Database) -> bool:
         """Return whether an update is in progress that the product can see."""
