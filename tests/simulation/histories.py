@@ -109,6 +109,7 @@ class Histories(RuleBasedStateMachine):
         self.runs_of: dict[datetime, set[str]] = {}
         self.audited = self._numbers()
         self.by_others: set[tuple[str, int]] = set()  # versions and runs of people in between
+        self.by_hand: set[tuple[str, int]] = set()
         self.their_runs: set[str] = set()
         self.told: Counter[tuple[Any, ...]] = Counter()
         self.excused: Counter[tuple[Any, ...]] = Counter()
@@ -224,7 +225,9 @@ class Histories(RuleBasedStateMachine):
             assert started <= {told}, f"{verb} says {told}, not {started}"
             assert told is None or told in self._ours() - self.their_runs, f"{told} is not its run"
             if not fault and not isinstance(result, Result):
-                assert result.current in self.aws.values().values(), f"{result.current} was not set"
+                latest = [self.model.ledger(each)[-1:] for each in self.settings.databases]
+                set_now = [(each[0].action, each[0].value) for each in latest if each]
+                assert (verb, result.current) in set_now, f"{result.current} was not set"
         elif ending == "raised":
             assert not started or not getattr(self.error, "answered", True), "an unsaid run"
         self._pass_time(2)  # whoever acts within the difference of two clocks may be misjudged
@@ -241,6 +244,7 @@ class Histories(RuleBasedStateMachine):
                 name, suited[which % len(suited)], inherits=inherits
             )
             self.by_others.add((name, number))
+            self.by_hand.add((name, number))
 
     def _intrude(self, who: str, which: int) -> None:
         """Somebody acts between two calls of another's invocation."""
@@ -401,6 +405,8 @@ class Histories(RuleBasedStateMachine):
     def a_bad_night_passes(self, fault: Any, late: int, once: bool, ends: str | None) -> None:
         """The same goes wrong in every attempt, or in the first."""
         self.a_night_passes(late, [fault] if once else [fault] * 3, None, ends)
+        if once and late == 0 and fault[0] in ("kill", "lose", "refuse"):
+            assert self.runs_of[self.fired[-1][1]], "a retry does not do what was left undone"
 
     @rule(ends=st.sampled_from(["succeed", "Test", "Deploy", "skip", "Build"]))
     def a_quiet_night_passes(self, ends: str) -> None:
@@ -624,6 +630,7 @@ class Histories(RuleBasedStateMachine):
             return  # what somebody else had set was put back
         if version.action in CORRECTIONS:
             assert any(each.value == version.value for each in earlier), f"{name} is invented"
+            self._may_correct(database, version, earlier[-1], name)
             return
         share = next((each for each in self.aws.snapshots.all if each.arn == version.value), None)
         assert share, f"{name} does not exist"
@@ -640,6 +647,16 @@ class Histories(RuleBasedStateMachine):
         ignores = version.action == "refresh" and self.outside_window
         assert ignores or window.contains(self.aws.time), f"{name}: outside the window"
         assert not self.model.hold(), f"{name}: on hold"
+
+    def _may_correct(
+        self, database: Database, version: Version, corrected: Version, name: str
+    ) -> None:
+        """Nobody's own is corrected, nor what its own run may still restore."""
+        if version is self.model.ledger(database)[-1]:
+            key = (database.current_parameter, corrected.number)
+            assert key not in self.by_hand, f"{name} takes back what a person has put"
+        run = self.aws.own_run(corrected.token)
+        assert not (run and run.is_live), f"{name} takes back what {run} may still restore"
 
     def _was_promotable(self, database: Database, value: str) -> bool:
         return self.model.is_promotable(database, value)

@@ -155,6 +155,9 @@ class Model:
             if self.is_updating(database):
                 assert entry["deployed"] is None, f"{entry['deployed']} during an update"
                 continue
+            stack = self.aws.stacks.all.get(database.stack.stack) if database.stack else None
+            if stack and stack.status.endswith("ROLLBACK_FAILED"):
+                assert "cannot be seen" in problems, f"{stack.status} is no problem"
             if "cannot be seen" in problems:
                 assert self.may_be_unknown(database), problems
                 assert (entry["deployed"], entry["waiting"]) == (None, False)

@@ -16,12 +16,12 @@ from chalicelib.usecases.pin import PinRequest, pin, rollback
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
 from chalicelib.usecases.reconcile import reconcile
 from tests.fakes import arn
-from tests.simulation.model import START, Model, bootstrap, offer, variables
+from tests.simulation.model import CORRECTIONS, START, Model, bootstrap, offer, variables
 from tests.simulation.world import Behaviour, World
 
 SUNDAY = datetime.fromisoformat("2026-01-04T04:00:00+00:00")
 MOVERS = ("promote", "refresh", "pin", "rollback", "take back")
-ACTORS = ("pin", "hand", "inheriting hand", "pin and deploy", "refresh", "deploy begins")
+ACTORS = ("pin", "hand", "inheriting hand", "pin and deploy", "refresh", "promote", "deploy begins")
 HISTORIES = ("deployed", "no parameter")
 
 
@@ -125,18 +125,21 @@ def interleave(stage: Stage, mover: str, actor: str, at: int, *, fails: bool) ->
 def check(stage: Stage, seen: dict[str, Any], actor: str, at: int, history: str) -> None:
     came_after_the_look = "history" in seen["calls"][: at - 1]
     has_put = actor != "deploy begins" and not isinstance(seen["actor"], RefreshError)
+    has_put = has_put and getattr(seen["actor"], "outcome", "started") == "started"
     if history == "deployed" or has_put:
         assert stage.current is not None, "current was deleted"
-    if (
-        has_put
-        and came_after_the_look
-        and getattr(seen["actor"], "outcome", "started") == "started"
-    ):
+    if has_put and came_after_the_look:
         assert stage.current == seen["value"], f"{seen['value']} was lost to {stage.current}"
-    mine = getattr(seen["mover"], "execution_id", None)
-    assert seen["ours"] == ({mine} if mine else set()), (
-        f"it says {mine}, and started {seen['ours']}"
-    )
+    ledger = stage.model.ledger(stage.settings.databases[0])
+    reading = [each.read[stage.name].value for each in stage.aws.updates if each.is_live]
+    if ledger and ledger[-1].token and not reading:  # or the next poll decides
+        assert stage.aws.own_run(ledger[-1].token), "it waits for a run that nobody has started"
+    if ledger and ledger[-1].action in CORRECTIONS:
+        assert set(reading) <= {ledger[-1].value}, f"{reading} is being restored, and put back"
+    mine = {getattr(seen["mover"], "execution_id", None)} - {None}
+    if actor == "promote" and not seen["ours"]:
+        mine -= seen["theirs"]  # a second delivery is answered with the same run
+    assert seen["ours"] == mine, f"it says {mine}, and started {seen['ours']}"
     live = [each for each in stage.aws.executions if each.is_live]
     ours = [each for each in live if each.execution_id in stage.aws.pipelines.started]
     assert len(ours) <= 1, "two runs of ours are in progress"
@@ -178,6 +181,9 @@ def each_interleaving(
 @pytest.mark.parametrize("actor", ACTORS)
 @pytest.mark.parametrize("mover", MOVERS)
 def test_whoever_comes_in_between_wins(mover: str, actor: str, history: str, fails: bool) -> None:
+    if fails and mover == actor == "promote":
+        pytest.skip("the function's reserved concurrency is one")
+
     def judge(stage: Stage, seen: dict[str, Any], at: int) -> None:
         # Parameter Store cannot compare and delete: the last look comes right before.
         last = 2 if actor == "deploy begins" else 1

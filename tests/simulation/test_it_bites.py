@@ -236,7 +236,16 @@ PLANTED: dict[str, Plant] = {
     "nobody hears of decisions": instead(nothing, (notifications, "of_result")),
 }
 # What only two people who act at once can meet.
-BETWEEN = {"a put that does not look", "a delete that does not look", "an undo that deletes"}
+BETWEEN = {
+    "a put that does not look",
+    "a delete that does not look",
+    "an undo that deletes",
+    "a run about to start is not minded",
+    "no second look",
+    "no undo",
+    "a failed start by a person is not undone",
+    "a token from the clock",
+}
 
 
 def histories() -> None:
@@ -256,10 +265,10 @@ def histories() -> None:
 
 
 def all_interleavings() -> None:
-    for mover in ("refresh", "take back"):
-        for actor in ("hand", "pin and deploy"):
+    for mover in ("promote", "refresh", "take back"):
+        for actor in ("hand", "pin and deploy", "promote", "deploy begins"):
             for history in interleavings.HISTORIES:
-                for fails in (False, True):
+                for fails in (False, True)[: 1 + (mover != actor)]:
                     interleavings.test_whoever_comes_in_between_wins(mover, actor, history, fails)
 
 
