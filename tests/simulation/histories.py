@@ -224,7 +224,7 @@ class Histories(RuleBasedStateMachine):
             # The same request twice is answered with the run that the first one started.
             assert started <= {told}, f"{verb} says {told}, not {started}"
             assert told is None or told in self._ours() - self.their_runs, f"{told} is not its run"
-            if not fault and not isinstance(result, Result):
+            if told and not fault and not isinstance(result, Result):
                 latest = [self.model.ledger(each)[-1:] for each in self.settings.databases]
                 set_now = [(each[0].action, each[0].value) for each in latest if each]
                 assert (verb, result.current) in set_now, f"{result.current} was not set"
@@ -244,7 +244,10 @@ class Histories(RuleBasedStateMachine):
                 name, suited[which % len(suited)], inherits=inherits
             )
             self.by_others.add((name, number))
-            self.by_hand.add((name, number))
+            *earlier, put = self.model.ledger(database)
+            # A Description that was written for this very value cannot be told from our own.
+            if not (inherits and any(each.value == put.value and each.note for each in earlier)):
+                self.by_hand.add((name, number))
 
     def _intrude(self, who: str, which: int) -> None:
         """Somebody acts between two calls of another's invocation."""
