@@ -349,7 +349,8 @@ class InMemoryPipelines:
 
     @_call
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
-        wanted = {execution_id} if execution_id else {run.execution_id for run in self.listed(name)}
+        runs = {run.execution_id for run in self.listed(name)}
+        wanted = {execution_id} if execution_id else runs
         return [each for each in reversed(self.executed) if each.execution_id in wanted]
 
     @_call

@@ -122,20 +122,27 @@ def _free_oldest(aws: Aws, name: str) -> None:
 def put_and_start(
     aws: Aws,
     pipeline: Pipeline,
-    moves: Mapping[str, Move],
+    moves: Mapping[Database, Move],
     note: Note,
-) -> tuple[dict[str, int], str]:
+    others: Sequence[Database],
+) -> tuple[dict[Database, int], str]:
     """Put the moves, start the run, and return the versions made and the run's execution id.
 
-    Raise AwsError or Refused; the caller undoes what was put. UncertainError means that the run may
-    be on its way, and nothing is to be undone.
+    `others` are the databases that are not moved. Raise AwsError, Refused or BusyError; the caller
+    undoes what was put. UncertainError means that the run may be on its way, and nothing is to be
+    undone.
     """
     assert note.token is not None
     versions = {
-        name: put(aws, name, move.value, note, move.after)
-        for name, move in moves.items()
+        database: put(aws, database.current_parameter, move.value, note, move.after)
+        for database, move in moves.items()
         if not move.is_written
     }
+    if others:
+        # Whoever moves another database meanwhile makes no version of these: of two orders that have
+        # both put, at least one sees the other here.
+        ledgers = [aws.parameters.history(each.current_parameter) for each in others]
+        check_idle(aws, pipeline._replace(runs=aws.pipelines.runs(pipeline.name)), ledgers)
     before = {run.execution_id for run in pipeline.runs}
     try:
         started = aws.pipelines.start(pipeline.name, note.token)
@@ -169,11 +176,11 @@ def deploy_or_revert(
     pipeline: Pipeline,
     moves: Mapping[Database, Move],
     note: Note,
-) -> tuple[dict[str, int], str]:
+    others: Sequence[Database],
+) -> tuple[dict[Database, int], str]:
     """Do `put_and_start` for a person; undo what was put if no run was started for it."""
-    by_name = {database.current_parameter: move for database, move in moves.items()}
     try:
-        return put_and_start(aws, pipeline, by_name, note)
+        return put_and_start(aws, pipeline, moves, note, others)
     except UncertainError:
         raise
     except RefreshError as error:
@@ -260,9 +267,7 @@ def put_back(
         if Deployments(aws, pipeline.name, pipeline.runs).of(database, ledger).is_deploying:
             put(aws, name, present.value, present.note, number)
             return False
-    except Refused as overruled:
-        if overruled.reason is not Reason.OVERRULED:
-            raise
+    except Refused:  # overruled, or the pipeline was deleted meanwhile
         return False
     return True
 

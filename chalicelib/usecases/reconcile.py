@@ -27,7 +27,7 @@ from chalicelib.usecases.current import Pipeline, delete_created, put_back
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import prepare
 
-# Seen the first time, corrected, notified of the correction, notified of the end: no verdict needs more.
+# Seen the first time, corrected, looked at again: no database needs more.
 _MAX_ROUNDS = 6
 
 
@@ -45,6 +45,11 @@ class _Look(NamedTuple):
     ledger: Sequence[Version]
     deployment: Deployment
     found: Verdict
+
+    @property
+    def subject(self) -> tuple[Database, Verdict]:
+        """What people are notified of."""
+        return self.database, self.found
 
 
 def follow(settings: Settings, aws: Aws, event: PipelineEvent) -> Result:
@@ -77,14 +82,15 @@ def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> R
     reader = Deployments(aws, name, pipeline.runs)
     ledgers: Sequence[tuple[Database, Sequence[Version]]] = read
     results: list[DatabaseResult] = []
-    for _ in range(_MAX_ROUNDS):
+    notified: set[tuple[Database, Verdict]] = set()
+    while ledgers:
         looks, uncorrected = run_each(ledgers, lambda each: _correct(aws, *each, pipeline, reader))
-        to_notify = [look for look in looks if look]
+        # Parameter Store may not list a label at once.
+        to_notify = [look for look in looks if look and look.subject not in notified]
+        notified.update(look.subject for look in to_notify)
         results += _notify(aws, function, pipeline, to_notify)
         ledgers, unlabelled = run_each(to_notify, lambda each: _remember(aws, pipeline, each))
         errors += [error for _, error in (*uncorrected, *unlabelled)]
-        if not ledgers:
-            break
     if errors:
         raise combine_errors(errors)
     return combine(results) if results else Result("ignored", None, "everything is in line")
