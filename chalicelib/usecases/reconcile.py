@@ -128,7 +128,9 @@ def _creates(found: Verdict, ledger: Sequence[Version], deployment: Deployment) 
 
 
 def _before(version: Version, ledger: Sequence[Version]) -> Version | None:
-    return next((each for each in reversed(ledger) if each.token != version.token), None)
+    """Return the newest earlier version that is not one more order without a restore."""
+    earlier = (each for each in reversed(ledger) if each.number < version.number)
+    return next((each for each in earlier if each.waits or each.run_id), None)
 
 
 def _put_back(
@@ -172,7 +174,7 @@ def _is_news(look: _Look) -> bool:
     """Return whether people should hear of it: not of data that was there before."""
     version, before = look.found.version, good_version(look.ledger)
     if look.found.reason:
-        return True
+        return look.found.label not in version.labels
     return before.value != version.value if before else version.is_ours
 
 
@@ -257,9 +259,8 @@ def _remember(aws: Aws, pipeline: Pipeline, look: _Look) -> tuple[Database, Sequ
     It comes after the notification: a kill between the two notifies twice, not never.
     """
     name, version = look.database.current_parameter, look.found.version
-    if look.found.put:  # it created the parameter, and nothing is deployed
-        delete_created(aws, look.database, look.ledger, pipeline)
-        return look.database, []
+    if look.found.put and delete_created(aws, look.database, look.ledger, pipeline):
+        return look.database, []  # it had created the parameter, and nothing is deployed
     labels = {look.found.label} | ({GOOD} if look.found.reason is None else set())
     aws.parameters.label(name, version.number, labels)
     return look.database, aws.parameters.history(name)
