@@ -25,7 +25,7 @@ from chalicelib.domain.snapshots import Choice
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
-from stage import configure, doctor, mainpipeline, stacks, stages
+from stage import configure, doctor, stacks, stages
 from stage.doctor import acceptance, checks, deployment, production, refresh, state
 from stage.doctor.checks import Check
 from stage.doctor.state import (
@@ -477,25 +477,6 @@ def test_what_cannot_be_seen_of_the_template_is_said(stacks_: Any, told: str) ->
     assert told in check.seen
 
 
-@pytest.mark.parametrize(
-    ("changed", "status"),
-    [
-        ({"DBClusterIdentifier": "acceptance"}, "problem"),
-        ({"DeletionProtection": "true"}, "warning"),
-        ({"ManageMasterUserPassword": False}, "warning"),
-        ({"EngineVersion": None}, "warning"),
-        ({"KmsKeyId": None}, "warning"),
-        ({"MasterUsername": "admin"}, "warning"),
-    ],
-)
-def test_what_makes_a_refresh_fail_or_costs_is_named(changed: dict[str, Any], status: str) -> None:
-    right = template({"Ref": "Snapshot"}, **changed)
-    check = only(replace(HEALTHY, stacks=[a_stack(right)]))
-    assert (check.check, check.status) == ("template", status)
-    assert next(iter(changed)) in check.seen
-    assert next(iter(changed)) in str(check.fix)
-
-
 def test_the_reference_template_is_read_and_found_right() -> None:
     text = (Path(__file__).resolve().parents[2] / "infrastructure/main-pipeline.yaml").read_text()
     read = state.parsed(text)
@@ -594,6 +575,10 @@ def stack_of(status: str = "UPDATE_COMPLETE", *clusters: str) -> dict[str, Any]:
             *("main", "problem", "it cannot be seen what is deployed: current was set"),
             "Correct what is named above",
         ),
+        (
+            {"stack": None, "deployment": Deployment(unknown="there is no stack gone")},
+            *("gone", "problem", "there is no stack gone", set_stack("main")),
+        ),
     ],
 )
 def test_a_stack_that_does_not_show_what_is_deployed_is_named(
@@ -625,12 +610,11 @@ def test_without_a_stack_s_name_the_one_that_reads_current_is_proposed() -> None
 def test_a_stack_in_another_account_or_region_is_not_seen_and_no_problem(
     where: dict[str, str], place: str, stack: str
 ) -> None:
-    (deploys,) = mainpipeline.deploy_actions(
-        {"stages": [stage_named("Deploy", {**DATABASE, **where})]}
-    )
-    away = state.elsewhere(STAGE_, deploys)
-    assert away == place
-    seen = replace(HEALTHY, stacks=[state.Stack("main", "", None, {}, away)])
+    there = {"stages": [stage_named("Deploy", {**DATABASE, **where})]}
+    assert state.stacks_to_read(STAGE_, there) == {"main": ("", place)}
+    both = {"stages": [*there["stages"], stage_named("Deploy2", DATABASE)]}
+    assert state.stacks_to_read(STAGE_, both) == {"main": ("", "")}
+    seen = replace(HEALTHY, stacks=[state.Stack("main", "", None, {}, place)])
     bad = [check for check in judged(seen, named(stack)) if check.status != "ok"]
     in_question = [check for check in bad if check.check in ("template", "deployment")]
     assert [(check.check, check.status, check.blind) for check in in_question] == [
@@ -820,27 +804,6 @@ def configured(**changed: Any) -> AcceptanceState:
     return with_function(configuration={**configuration, **changed})
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"State": "Inactive"},
-        {"LastUpdateStatus": "Failed"},
-        {"Environment": {"Variables": {**STAGE_.variables, "RDS_ENGINE_VERSION": "14"}}},
-        {"Environment": {"Variables": {**STAGE_.variables, "PIN_API_ENABLED": "false"}}},
-        {"Environment": {}},
-        {"Architectures": ["arm64"]},
-        {"MemorySize": 128},
-        {"Timeout": 3},
-    ],
-)
-def test_a_function_that_is_not_what_would_be_deployed_is_to_be_deployed(
-    changed: dict[str, Any],
-) -> None:
-    check = only(configured(**changed))
-    assert (check.check, check.subject, check.status) == ("function", RESTORE, "problem")
-    assert check.fix == DEPLOY
-
-
 def test_what_python_is_stated_does_not_depend_on_the_one_in_use(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -867,17 +830,6 @@ def test_what_was_deleted_from_under_a_stack_is_made_by_a_new_stack(
     told = {check.subject: check for check in judged(seen) if check.status != "ok"}
     assert told[f"{RESTORE} retries"].fix == fix
     assert told[alarm].fix == fix
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [{"DestinationConfig": {}}, {"MaximumRetryAttempts": 0}, {"MaximumEventAgeInSeconds": 21600}],
-)
-def test_retries_that_are_not_the_stage_s_are_a_warning(changed: dict[str, Any]) -> None:
-    there = HEALTHY.functions["db-restore-from-snapshot"].asynchronous
-    assert isinstance(there, Mapping)
-    check = only(with_function(asynchronous={**there, **changed}))
-    assert (check.subject, check.status, check.fix) == (f"{RESTORE} retries", "warning", REMAKE)
 
 
 # --- roles ----------------------------------------------------------------------------------------
@@ -1038,6 +990,32 @@ ASK, ORDERS = action("Approval", "Ask"), state.Stack("orders", "", TEMPLATE, {})
 SKIPPED = {"beforeEntry": {"conditions": [{"result": "SKIP"}]}}
 DATABASE_STAGE = stage_named("Deploy", DATABASE)
 
+# Properties of the cluster that make a refresh fail, or that cost something.
+PROPERTIES = {
+    "DBClusterIdentifier": ("acceptance", "problem"),
+    "DeletionProtection": ("true", "warning"),
+    "ManageMasterUserPassword": (False, "warning"),
+    "EngineVersion": (None, "warning"),
+    "KmsKeyId": (None, "warning"),
+    "MasterUsername": ("admin", "warning"),
+}
+CONFIGURATIONS: list[dict[str, Any]] = [
+    {"State": "Inactive"},
+    {"LastUpdateStatus": "Failed"},
+    {"Environment": {"Variables": {**STAGE_.variables, "PIN_API_ENABLED": "false"}}},
+    {"Environment": {}},
+    {"Architectures": ["arm64"]},
+    {"MemorySize": 128},
+    {"Timeout": 3},
+]
+RETRIES = HEALTHY.functions["db-restore-from-snapshot"].asynchronous
+assert isinstance(RETRIES, dict)
+OTHER_RETRIES = [
+    RETRIES | {"DestinationConfig": {}},
+    RETRIES | {"MaximumRetryAttempts": 0},
+    RETRIES | {"MaximumEventAgeInSeconds": 21600},
+]
+
 # fmt: off
 # What is in the account; the check, its subject and its status; what it says; its fix.
 Row = tuple[AcceptanceState, str, str, str]
@@ -1066,7 +1044,8 @@ FAULTS: list[Row] = [
      f"pipeline {PIPELINE} problem", "does not exist", f"make configure STAGE={NAME} MAIN_PIPELINE_ARN="),
     (replace(HEALTHY, pipelines={PIPELINE: PIPELINE_BODY | {"executionMode": "PARALLEL"}}),
      f"pipeline {PIPELINE} problem", "two runs may restore at once", "aws codepipeline update-pipeline"),
-    *((replace(HEALTHY, runs=[Run("2", status, NOW, NOW)]), "pipeline last run warning", status, "pipelineExecutionId=2") for status in ("Failed", "Stopped", "Cancelled")),
+    *((replace(HEALTHY, runs=[Run("2", each, NOW, NOW)]), "pipeline last run warning", each, "pipelineExecutionId=2")
+      for each in ("Failed", "Stopped", "Cancelled")),
     (reading(TEMPLATE, Snapshot=LATEST),
      "template main problem", "would restore by accident", "give the template a parameter"),
     (reading(TEMPLATE, Snapshot="/x"),
@@ -1101,6 +1080,10 @@ FAULTS: list[Row] = [
      f"function {RESTORE} runtime warning", "older than python3.11", f"with python3.11 or newer: make setup, and then {DEPLOY}"),
     (configured(Environment={"Variables": OTHER_SETTINGS}),
      f"function {RESTORE} problem", "other settings than the stage's: RDS_ENGINE_VERSION, TOKEN", DEPLOY),
+    *((configured(**each), f"function {RESTORE} problem", "", DEPLOY) for each in CONFIGURATIONS),
+    *((with_function(asynchronous=each), f"function {RESTORE} retries warning", "", REMAKE) for each in OTHER_RETRIES),
+    *((reading(template({"Ref": "Snapshot"}, **{name: value})), f"template main {status}", name, name)
+      for name, (value, status) in PROPERTIES.items()),
     (replace(HEALTHY, functions=NOT_DEPLOYED), f"function {RESTORE} problem", "is not deployed", DEPLOY),
     (with_function(concurrency=None),
      f"function {RESTORE} concurrency problem", "is none, so two may run at once", RESERVE),
