@@ -1062,6 +1062,8 @@ FAULTS: list[Row] = [
      f"deployment stage Review of {PIPELINE} warning", "Ask waits for an approval", "move Ask behind the action"),
     (with_pipeline(stage_named("Deploy", ASK, DATABASE)),
      f"deployment stage Deploy of {PIPELINE} warning", "Ask waits for an approval", "move Ask behind the action"),
+    (with_pipeline(BUILD, stage_named("Review", ASK), stage_named("Apply", action("Build", "Terraform"))),
+     f"deployment stage Review of {PIPELINE} warning", "Ask waits for an approval", "move Ask behind the action"),
     (replace(HEALTHY, disabled={"Deploy": "release", "Verify": "release"}),
      f"deployment stage Deploy of {PIPELINE} warning", "is disabled (release)", f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"),
     (with_pipeline(DATABASE_STAGE | SKIPPED),
