@@ -323,11 +323,7 @@ def put(name: str, value: str, over: str = " --overwrite") -> str:
 
 @pytest.mark.parametrize(
     ("name", "fix"),
-    [
-        (PIPELINE_NAME, "{}"),
-        (LATEST, "{}"),
-        (CURRENT, f"{NEXT_RUN}: {{}}"),
-    ],
+    [(PIPELINE_NAME, "{}"), (LATEST, "{}"), (CURRENT, f"{NEXT_RUN}: {{}}")],
 )
 def test_a_parameter_that_is_missing_is_to_be_created(name: str, fix: str) -> None:
     seen = [*acceptance.parameters(STAGE_, holding(**{name: None}))]
@@ -459,22 +455,6 @@ def test_a_template_that_reads_current_wrongly_is_to_read_it_rightly(
         f"give the template a parameter of Type: AWS::SSM::Parameter::Value<String> with Default: {CURRENT}, "
         "and write SnapshotIdentifier: !Ref for it, as infrastructure/main-pipeline.yaml does"
     )
-
-
-@pytest.mark.parametrize(
-    ("stacks_", "told"),
-    [
-        ([], "nothing was found that reads it"),
-        ([a_stack({"Resources": {}})], "nothing was found that reads it"),
-        ([a_stack(None)], "has not been deployed yet"),
-        ([a_stack(Unavailable("cloudformation:GetTemplate", "no", denied=True))], "GetTemplate"),
-        ([a_stack(template({"Fn::GetAtt": ["Chooser", "Arn"]}))], "is unknown"),
-    ],
-)
-def test_what_cannot_be_seen_of_the_template_is_said(stacks_: Any, told: str) -> None:
-    check = only(replace(HEALTHY, stacks=stacks_))
-    assert (check.check, check.status) == ("template", "warning")
-    assert told in check.seen
 
 
 def test_the_reference_template_is_read_and_found_right() -> None:
@@ -711,55 +691,28 @@ def test_people_are_shown_twenty_verdicts_and_machines_all() -> None:
     ]
 
 
+def hidden_key(why: str) -> dict[str, Any]:
+    return {"key": Unavailable("kms:DescribeKey", why, denied=True)}
+
+
+OPEN_KEY = f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'
+ALLOW = "allow kms:DescribeKey to the identity in use"
+OWN_DENIALS = ("an identity-based policy", "a permissions boundary", "a session policy")
+
+
 @pytest.mark.parametrize(
     ("changed", "status", "fix"),
     [
-        (
-            {"key_arn": f"arn:aws:kms:eu-west-1:{PRODUCTION}:alias/aws/rds"},
-            "problem",
-            "--kms-key-id",
-        ),
+        ({"key_arn": f"arn:aws:kms:x:{PRODUCTION}:alias/aws/rds"}, "problem", "--kms-key-id"),
         ({"key": {"KeyManager": "AWS", "KeyState": "Enabled"}}, "problem", "--kms-key-id"),
-        (
-            {"key": {"KeyManager": "CUSTOMER", "KeyState": "Disabled"}},
-            "problem",
-            "aws kms enable-key",
-        ),
+        ({"key": {"KeyManager": "CUSTOMER", "KeyState": "Disabled"}}, "problem", "enable-key"),
         ({"key": None}, "problem", "--kms-key-id"),
-        (
-            {
-                "key": Unavailable(
-                    "kms:DescribeKey", "no resource-based policy allows it", denied=True
-                )
-            },
-            "problem",
-            f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}',
-        ),
-        (
-            {"key": Unavailable("kms:DescribeKey", "AccessDeniedException: no", denied=True)},
-            "problem",
-            f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}',
-        ),
-        (
-            {
-                "key": Unavailable(
-                    "kms:DescribeKey", "no identity-based policy allows it", denied=True
-                )
-            },
-            "warning",
-            "allow kms:DescribeKey to the identity in use",
-        ),
+        (hidden_key("no resource-based policy allows it"), "problem", OPEN_KEY),
+        (hidden_key("AccessDeniedException: no"), "problem", OPEN_KEY),
+        (hidden_key("no identity-based policy allows it"), "warning", ALLOW),
         *(
-            (
-                {
-                    "key": Unavailable(
-                        "kms:DescribeKey", f"with an explicit deny in {whose}", denied=True
-                    )
-                },
-                "warning",
-                "allow kms:DescribeKey to the identity in use",
-            )
-            for whose in ("an identity-based policy", "a permissions boundary", "a session policy")
+            (hidden_key(f"with an explicit deny in {each}"), "warning", ALLOW)
+            for each in OWN_DENIALS
         ),
     ],
 )
@@ -972,6 +925,8 @@ def reading(template_: Any, **given: str) -> AcceptanceState:
     return replace(HEALTHY, stacks=[a_stack(template_, **given)])
 
 
+DENIED = Unavailable("service:Look", "AccessDenied: you may not", denied=True)
+BY_HAND = "compare its template with docs/main-pipeline.md"
 SECRET = {"Value": "hunter2", "Version": 1, "Type": "SecureString"}
 ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
 NO_PIPELINE = {"main": None, **HEALTHY.pipelines}
@@ -989,6 +944,19 @@ FREE = f"delete-function-concurrency --function-name {APP}-{NAME}"
 ASK, ORDERS = action("Approval", "Ask"), state.Stack("orders", "", TEMPLATE, {})
 SKIPPED = {"beforeEntry": {"conditions": [{"result": "SKIP"}]}}
 DATABASE_STAGE = stage_named("Deploy", DATABASE)
+
+
+def test_a_disabled_transition_is_read_with_its_reason() -> None:
+    off = {"enabled": False, "disabledReason": "release"}
+    stages_ = [
+        {"stageName": "Source"},
+        {"stageName": "Build", "inboundTransitionState": {"enabled": True}},
+        {"stageName": "Deploy", "inboundTransitionState": off},
+    ]
+    client = Mock(get_pipeline_state=Mock(return_value={"stageStates": stages_}))
+    reader = state._Reader(Mock(client=Mock(return_value=client)), NOW)  # noqa: SLF001
+    assert reader.disabled_transitions(PIPELINE) == {"Deploy": "release"}
+
 
 # Properties of the cluster that make a refresh fail, or that cost something.
 PROPERTIES = {
@@ -1050,6 +1018,11 @@ FAULTS: list[Row] = [
      "template main problem", "would restore by accident", "give the template a parameter"),
     (reading(TEMPLATE, Snapshot="/x"),
      "template main problem", "Cluster reads /x, which is not a parameter of this stage", "give the template"),
+    (replace(HEALTHY, stacks=[]), f"template {CURRENT} warning", "nothing was found that reads it", BY_HAND),
+    (reading({"Resources": {}}), f"template {CURRENT} warning", "nothing was found that reads it", BY_HAND),
+    (reading(None), "template main warning", "has not been deployed yet", BY_HAND),
+    (reading(DENIED), "template main warning", "service:Look", "allow service:Look"),
+    (reading(template({"Fn::GetAtt": ["Chooser", "Arn"]})), "template main warning", "is unknown", BY_HAND),
     (with_template("Cluster", UpdateReplacePolicy="Snapshot"),
      "template main warning", "one more snapshot", "write UpdateReplacePolicy: Delete for Cluster"),
     (with_template("Writer", Properties={"DBClusterIdentifier": {"Ref": "Cluster"}, "DBInstanceIdentifier": "x"}),
@@ -1168,8 +1141,6 @@ def test_what_is_right_in_another_way_is_ok(seen: AcceptanceState) -> None:
 
 
 # --- what cannot be looked at ---------------------------------------------------------------------
-
-DENIED = Unavailable("service:Look", "AccessDenied: you may not", denied=True)
 
 
 def blinded() -> Iterator[tuple[str, AcceptanceState]]:
