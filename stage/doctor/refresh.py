@@ -77,13 +77,13 @@ def _in_stack(
     assert not isinstance(seen.deployment, Unavailable)
     assert not isinstance(seen.stack, Unavailable)
     if seen.deployment.unknown:
-        return _unknown(stage, database, seen.deployment, seen)
+        return _unknown(stage, state, database, seen.deployment)
     if seen.stack is None or seen.stack.status == "REVIEW_IN_PROGRESS":
         return _missing_stack(stage, state, database, reference)
     # Nothing is looked at for a database whose *current* does not exist yet.
     unreadable = unreadable_stack(reference, seen.stack)
     if unreadable:
-        return _unknown(stage, database, unreadable, seen)
+        return _unknown(stage, state, database, unreadable)
     logical_id = reference.logical_id or next(iter(seen.stack.clusters), "")
     if seen.cluster is None:
         return _missing_cluster(stage, database, reference, seen.stack.clusters)
@@ -157,12 +157,15 @@ def _missing_cluster(
 
 
 def _unknown(
-    stage: AcceptanceStage, database: Database, deployment: Deployment, seen: Deployed
+    stage: AcceptanceStage, state: AcceptanceState, database: Database, deployment: Deployment
 ) -> Check:
     """Report what the status reports as a problem, unless a deployment in progress is the reason."""
     if deployment.is_deploying:
         return Check(_KIND, database.name, WARNING, f"{deployment.unknown}", _AGAIN)
     fix = Reason.DEPLOYED_UNKNOWN.next_step
+    seen = state.deployed[database.name]
+    if database.stack and (seen.stack is None or seen.cluster is None):
+        fix = _set(stage, database, _proposal(state, database) or "…")
     if database.stack and isinstance(seen.stack, SeenStack):
         name, clusters = database.stack.stack, sorted(seen.stack.clusters)
         if seen.stack.status == "UPDATE_ROLLBACK_FAILED":
@@ -205,7 +208,7 @@ def _without_stack(
     if isinstance(seen.deployment, Unavailable):
         yield unavailable(_KIND, database.name, seen.deployment)
     elif seen.deployment.unknown:
-        yield _unknown(stage, database, seen.deployment, seen)
+        yield _unknown(stage, state, database, seen.deployment)
 
 
 def _preparation(
