@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.settings.production import VARIABLES
 from chalicelib.domain.reasons import Reason
+from chalicelib.settings.production import VARIABLES
 from localcloud.production import ACCEPTANCE_RESTORES
 
 PROJECT = Path(__file__).resolve().parents[1]
