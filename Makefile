@@ -40,8 +40,8 @@ check: $(READY) ## lint, format and types
 simulate: $(READY) ## random histories against the guarantees; N=20000 of them, SEED=… to replay
 	@HISTORIES=$(or $(N),5000) $(if $(SEED),SEED=$(SEED)) $(BIN)/python -m tests.simulation.test_histories
 
-console: $(READY) ## the console of STAGE=… on this machine, with your own AWS credentials
-	@$(BIN)/python -m console $(if $(STAGE),--stage $(STAGE)) $(if $(PORT),--port $(PORT))
+console: $(READY) ## the console of STAGE=… in your browser, with your own AWS credentials; PORT=…, URL=…
+	@$(BIN)/python -m cli.console --stage "$$STAGE" $(if $(PORT),--port "$$PORT") $(if $(URL),--url "$$URL")
 
 screenshots: $(READY) ## the console's pictures in docs/, taken in Chromium
 	@$(BIN)/pytest --quiet tests/browser/screenshots.py

@@ -77,6 +77,7 @@ def status(settings: Settings, aws: Aws) -> Json:
             "window": str(settings.window),
             "next_update": _time(settings.next_update(look.now)),
             "next_restore": _time(restore),
+            "max_age_days": settings.max_age.days if settings.max_age else None,
         },
         "pipeline": {
             "name": pipeline_name(value_of(look.values, settings.pipeline_parameter)),

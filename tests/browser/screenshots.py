@@ -1,18 +1,25 @@
-"""``make screenshots``: the pictures in docs/, of the page that the local cloud's deployment serves."""
+"""``make screenshots``: the pictures in docs/."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import PROJECT, Served, Shown
+from tests.browser.conftest import Show
+from tests.console_states import FakeClient, attention, denied, healthy
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-@pytest.mark.parametrize("state", ["fresh", "healthy", "failed"])
-def test_screenshot(
-    states: dict[str, Served],
-    show: Callable[..., AbstractContextManager[Shown]],
-    state: str,
-) -> None:
-    with show(states[state]) as shown:
-        shown.page.screenshot(path=PROJECT / f"docs/console-{state}.png", full_page=True)
+@pytest.mark.parametrize(
+    ("name", "client", "size"),
+    [
+        ("healthy", healthy, "desktop"),
+        ("attention", attention, "desktop"),
+        ("denied", denied, "desktop"),
+        ("phone", attention, "phone"),
+    ],
+)
+def test_screenshot(show: Show, name: str, client: Callable[[], FakeClient], size: str) -> None:
+    with show(client(), size, reduced_motion="reduce") as page:
+        page.screenshot(path=DOCS / f"console-{name}.png")

@@ -1,4 +1,4 @@
-"""``make console``: a stage's console on one's own machine, as a browser reaches it."""
+"""``make console``: a stage's console over its deployed API, as a browser reaches it."""
 
 import os
 import re
@@ -6,24 +6,23 @@ import subprocess
 import sys
 import urllib.parse
 from collections.abc import Iterator
-from pathlib import Path
 
+import boto3
 import pytest
 
+from cli.client import ApiClient, ApiError, find_api_url
 from localcloud.accounts import ACCEPTANCE
 from localcloud.client import send
-from localcloud.company import Company
+from localcloud.company import STAGE, Company
 from tests.e2e.conftest import PROJECT
 
-FORM = "application/x-www-form-urlencoded"
+ADMIN = f"arn:aws:iam::{ACCEPTANCE}:user/admin"
 
 
-def console(
-    environment: dict[str, str], *arguments: str, folder: Path = PROJECT
-) -> subprocess.Popen[str]:
+def console(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "console", *arguments],
-        cwd=folder,
+        [sys.executable, "-m", "cli.console", *arguments],
+        cwd=PROJECT,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -31,143 +30,137 @@ def console(
     )
 
 
-def project(company: Company) -> tuple[str, str]:
-    return "--project", str(company.project)
-
-
 @pytest.fixture(scope="module")
 def address(deployed: Company) -> Iterator[str]:
-    """Where the console says that it is to be opened, while it runs."""
-    with console(deployed.environment(), "--stage", "local", *project(deployed)) as process:
+    """Where the console of the deployed stage is, while it runs."""
+    yield from served(deployed.environment(), "--stage", STAGE)
+
+
+def served(environment: dict[str, str], *arguments: str) -> Iterator[str]:
+    with console(environment, *arguments) as process:
         assert process.stdout is not None
-        first, told = process.stdout.readline(), process.stdout.readline()
-        assert (
-            told == f"The console of stage local, as {ADMIN}. Whoever reaches this port on this\n"
-        )
-        yield first.strip().removesuffix("/")
+        yield process.stdout.readline().strip().removesuffix("/")
         process.terminate()
 
 
-ADMIN = f"arn:aws:iam::{ACCEPTANCE}:user/admin"
+def get(address: str, path: str = "/") -> tuple[int, str]:
+    return send("GET", f"{address}{path}", None, {})
 
 
-def submit(address: str, fields: dict[str, str], **headers: str) -> tuple[int, str]:
+def submit(address: str, action: str, fields: dict[str, str], **headers: str) -> tuple[int, str]:
     """Send a form as a browser does that is on the console's own page."""
-    own = {"Content-Type": FORM, "Origin": address} | headers
-    return send("POST", f"{address}/", urllib.parse.urlencode(fields).encode(), own)
+    token = re.search(r'name="token" value="([^"]+)"', get(address)[1])
+    assert token
+    body = urllib.parse.urlencode(fields | {"token": token[1]}).encode()
+    own = {"Content-Type": "application/x-www-form-urlencoded", "Origin": address}
+    return send("POST", f"{address}/{action}", body, own | headers)
 
 
-def test_it_listens_on_the_loopback_address(address: str) -> None:
+def test_the_page_shows_the_stage_its_account_and_its_data(address: str, deployed: Company) -> None:
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
-
-
-def test_the_page_offers_what_can_be_done(address: str) -> None:
-    status, text = send("GET", f"{address}/", None, {})
+    status, text = get(address)
     assert status == 200
-    offered = set(re.findall(r'name="action" [^>]*value="(\w+)"', text))
-    assert offered == {"pin", "hold", "refresh"}  # and there is nothing yet to roll back to
-
-
-def test_the_deployed_page_offers_nothing_that_a_browser_cannot_sign(deployed: Company) -> None:
-    status, text = deployed.cloud.signed("GET", "/")
-    assert (status, "<form" in text) == (200, False)
+    assert f">{STAGE}</b>" in text
+    assert f">{ACCEPTANCE}</span>" in text
+    assert ADMIN in text
+    assert deployed.parameter(deployed.current) in text
 
 
 def test_what_a_form_asks_for_is_done_in_the_operators_name(
     address: str, deployed: Company
 ) -> None:
     hold = deployed.variables["SSM_REFRESH_HOLD_NAME"]
-    status, _ = submit(address, {"action": "hold", "until": "2099-02-01", "reason": "tests run"})
-    assert status == 303
+    assert submit(address, "hold", {"until": "2099-02-01", "reason": "tests run"})[0] == 303
     assert deployed.parameter(hold) == (
         f'{{"until": "2099-02-01", "reason": "tests run", "by": "{ADMIN}"}}'
     )
-    assert "tests run" in send("GET", f"{address}/", None, {})[1]
-    assert submit(address, {"action": "resume"})[0] == 303
+    assert "tests run" in get(address)[1]
+    assert submit(address, "resume", {})[0] == 303
     assert deployed.parameter(hold) == "dummyvalue"
 
 
-def test_a_refusal_is_told_on_the_page(address: str) -> None:
-    status, text = submit(address, {"action": "rollback"})
+def test_a_dry_run_and_a_refusal_are_pages(address: str) -> None:
+    status, text = submit(address, "refresh", {"dry_run": "true"})
+    assert (status, text.count("<li>")) == (200, 9)
+    status, text = submit(address, "rollback", {"database": "rds"})
     assert status == 409
     assert "has held no other snapshot to go back to" in text
-
-
-def test_the_json_routes_are_there_for_the_command_line(address: str) -> None:
-    status, _ = send("GET", f"{address}/status", None, {})
-    assert status == 200
+    status, text = get(address, "/databases/rds")
+    assert (status, "Pin a snapshot" in text) == (200, True)
 
 
 @pytest.mark.parametrize(
     "headers",
-    [
-        {"Origin": "https://example.com"},
-        {"Origin": "null"},
-        {"Host": "rebound.example.com", "Origin": "http://rebound.example.com"},
-    ],
+    [{"Origin": "https://example.com"}, {"Origin": "null"}, {"Host": "rebound.example.com"}],
 )
 def test_other_web_pages_write_nothing(
     address: str, deployed: Company, headers: dict[str, str]
 ) -> None:
     hold = deployed.variables["SSM_REFRESH_HOLD_NAME"]
-    status, _ = submit(address, {"action": "hold", "until": "2099-02-01"}, **headers)
+    status, _ = submit(address, "hold", {"until": "2099-02-01"}, **headers)
     assert (status, deployed.parameter(hold)) == (403, "dummyvalue")
 
 
-def test_a_page_that_has_its_name_resolve_here_reads_nothing(address: str) -> None:
-    status, text = send("GET", f"{address}/status", None, {"Host": "rebound.example.com"})
+@pytest.mark.parametrize("host", ["rebound.example.com", "evil@127.0.0.1"])
+def test_a_page_that_has_its_name_resolve_here_reads_nothing(address: str, host: str) -> None:
+    port = address.rsplit(":", 1)[1]
+    status, text = send("GET", f"{address}/", None, {"Host": f"{host}:{port}"})
     assert (status, "deployed" in text) == (403, False)
 
 
-def test_other_web_pages_may_not_even_ask_to_write(address: str) -> None:
-    """A browser asks first, and takes the lack of a permission as a no."""
-    asked = {"Origin": "https://example.com", "Access-Control-Request-Method": "PUT"}
-    reply = subprocess.run(
-        ["curl", "-si", "-X", "OPTIONS", f"{address}/hold"]
-        + [part for name, value in asked.items() for part in ("-H", f"{name}: {value}")],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert "access-control-allow-origin" not in reply.lower()
+def test_an_unknown_stage_is_a_page_with_the_next_step(deployed: Company) -> None:
+    for address in served(deployed.environment(), "--stage", "x"):
+        status, text = get(address)
+        assert (status, "There is no such stage" in text) == (404, True)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("changes", "arguments", "status", "title"),
     [
-        ([], "name a stage: make console STAGE=…; known: acceptance, production"),
-        (
-            ["--stage", "x"],
-            "there is no stage 'x' in .chalice/config.json; known: acceptance, production",
-        ),
+        ({}, ["--url", "http://127.0.0.1:9/api"], 502, "The API cannot be reached"),
+        ({"AWS_SECRET_ACCESS_KEY": "x"}, [], 403, "Access denied"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, [], 502, "You are not signed in"),
+        ({"AWS_DEFAULT_REGION": ""}, [], 502, "The Region is missing"),
     ],
 )
-def test_a_stage_that_is_not_there_is_told(arguments: list[str], told: str) -> None:
-    with console(dict(os.environ), *arguments) as process:
-        output, errors = process.communicate()
-    assert (process.returncode, output, errors.strip()) == (1, "", told)
+def test_what_keeps_the_console_from_its_api_is_a_page(
+    deployed: Company, changes: dict[str, str], arguments: list[str], status: int, title: str
+) -> None:
+    changed = deployed.environment() | changes
+    environment = {name: value for name, value in changed.items() if value}
+    for address in served(environment, "--stage", STAGE, *arguments):
+        answered, text = get(address)
+        assert (answered, f">{title}</h1>" in text) == (status, True), text
+        assert "Next step:" in text
 
 
-def test_missing_credentials_are_told_without_a_stack_trace(deployed: Company) -> None:
-    environment = deployed.environment() | {
-        "AWS_ACCESS_KEY_ID": "AKIAXXXXXXXXXXXXXXXX",
-        "AWS_SECRET_ACCESS_KEY": "x",
-    }
-    with console(environment, "--stage", "local", *project(deployed)) as process:
-        output, errors = process.communicate()
-    assert (process.returncode, output) == (1, "")
-    assert errors.startswith("AWS does not know who you are: ")
-    assert "Traceback" not in errors
-
-
-def test_a_port_that_is_taken_is_told(address: str, deployed: Company) -> None:
+def test_a_missing_stage_profile_or_port_is_said_at_once(address: str, deployed: Company) -> None:
     port = address.rsplit(":", 1)[1]
-    with console(
-        deployed.environment(), "--stage", "local", "--port", port, *project(deployed)
-    ) as process:
-        output, errors = process.communicate()
-    assert (process.returncode, output, errors.strip()) == (
-        1,
-        "",
-        f"port {port} cannot be used: Address already in use; leave it out for a free one",
-    )
+    environment = dict(os.environ)
+    for variables, arguments, message in [
+        (environment, [], "--stage"),
+        (environment, ["--stage", ""], "name a stage: make console STAGE=acceptance"),
+        (environment | {"AWS_PROFILE": "none"}, ["--stage", "x"], "(none) could not be found"),
+        (environment, ["--stage", "x", "--port", port], "in use"),
+    ]:
+        with console(variables, *arguments) as process:
+            output, errors = process.communicate()
+        assert process.returncode != 0
+        assert (output, message in errors, "Traceback" in errors) == ("", True, False), errors
+
+
+def test_the_client_signs_and_translates_what_is_refused(
+    deployed: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in deployed.environment().items():
+        monkeypatch.setenv(name, value)
+    session = boto3.Session()
+    client = ApiClient(find_api_url(session, STAGE), session)
+    assert client.status()["databases"][0]["name"] == "rds"
+    assert client.history("rds") == client.history()
+    assert "snapshots" in client.snapshots("rds")
+    with pytest.raises(ApiError, match="there is no snapshot none") as missing:
+        client.pin("none", database="rds", reason="")
+    assert (missing.value.status, missing.value.code) == (404, "NotFoundError")
+    with pytest.raises(ApiError, match="There is no API of stage 'x'"):
+        find_api_url(session, "x")

@@ -1,0 +1,169 @@
+"""A client of the deployed API, which signs with whatever credentials boto3 finds."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore import exceptions
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.httpsession import URLLib3Session
+from botocore.utils import get_environ_proxies
+
+from chalicelib.domain.functions import APP
+
+Json = dict[str, Any]
+
+_TIMEOUT: Any = (5, 35)  # seconds to connect and to read: API Gateway gives up after 29
+_CURRENT = "/snapshots/current"
+
+_NEXT_STEPS = {
+    "StageNotFound": "Check the stage's name, your profile and your Region.",
+    "Unreachable": "Check your network, VPN and proxy, then try again.",
+    "NoRegion": "Set AWS_DEFAULT_REGION to the stage's Region.",
+    "None": "Sign in, for example with aws sso login, or set AWS_PROFILE.",
+    "403": "Check that your profile is one of the stage's account, and ask its owner for the right "
+    "that is missing. docs/operations.md has a policy. Given --url, no API is looked up.",
+    "429": "Wait a moment, then try again.",
+    "500": "Check the status, then try again.",
+    "504": "Wait a minute, check the status, then try again.",
+}
+
+
+class ApiError(Exception):
+    """A refusal by the API or AWS; `status` is None without an answer, `next_step` may be empty."""
+
+    def __init__(self, status: int | None, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+        self.next_step = _NEXT_STEPS.get(code) or _NEXT_STEPS.get(str(status), "")
+
+
+class ApiClient:
+    """Calls the API of one stage; every method raises ApiError.
+
+    `url` is the API's address, or a function that finds it when it is first needed.
+    """
+
+    def __init__(self, url: str | Callable[[], str], session: boto3.Session) -> None:
+        self._url, self._session = url, session
+        self._identity: Json | None = None
+        self.region = session.region_name
+
+    def identity(self) -> Json:
+        """Return the caller's Account and Arn, as STS names them."""
+        with _translated_errors():
+            self._identity = self._identity or dict(
+                self._session.client("sts").get_caller_identity()
+            )
+        return self._identity
+
+    def status(self) -> Json:
+        """Return which data is deployed, what comes next, and what is wrong."""
+        return self._call("GET", "/status")
+
+    def history(self, database: str | None = None) -> Json:
+        """Return the versions of `current`, newest first."""
+        return self._call("GET", f"{_CURRENT}/history", database=database)
+
+    def snapshots(self, database: str | None = None) -> Json:
+        """Return the verdict on each shared snapshot, newest first."""
+        return self._call("GET", "/snapshots", database=database)
+
+    def pin(self, snapshot: str, **options: Any) -> Json:
+        """Set `current` to a snapshot; options are `database`, `reason` and `deploy`."""
+        return self._call("PUT", _CURRENT, {"snapshot": snapshot, **options})
+
+    def rollback(self, **options: Any) -> Json:
+        """Set `current` back to the snapshot before; options are those of `pin`."""
+        return self._call("POST", f"{_CURRENT}/rollback", options)
+
+    def refresh(self, **options: Any) -> Json:
+        """Refresh as the schedule does; options are `reason`, `outside_window` and `dry_run`."""
+        return self._call("POST", "/refresh", options)
+
+    def hold(self, until: str, reason: str = "") -> Json:
+        """Hold the schedule until a day such as 2026-01-22."""
+        return self._call("PUT", "/hold", {"until": until, "reason": reason})
+
+    def resume(self) -> Json:
+        """Lift the hold."""
+        return self._call("DELETE", "/hold")
+
+    def _call(
+        self, method: str, path: str, body: Json | None = None, database: str | None = None
+    ) -> Json:
+        if callable(self._url):
+            self._url = self._url()
+        url = self._url.rstrip("/") + path
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} if data else {}
+        request = AWSRequest(method, url, headers, data, {"database": database} if database else {})
+        with _translated_errors():
+            credentials = self._session.get_credentials()
+            if credentials is None:
+                raise exceptions.NoCredentialsError
+            if self.region is None:
+                raise exceptions.NoRegionError
+            frozen = credentials.get_frozen_credentials()
+            SigV4Auth(frozen, "execute-api", self.region).add_auth(request)
+            verify: Any = os.environ.get("AWS_CA_BUNDLE") or True
+            http = URLLib3Session(verify, get_environ_proxies(url), _TIMEOUT)
+            response = http.send(request.prepare())
+        try:
+            answer: Json = json.loads(response.content)
+        except ValueError:
+            answer = {"Code": "NoJson", "Message": f"{url} did not answer JSON."}
+        if response.status_code == 200 and "Code" not in answer:
+            return answer
+        code = answer.get("Code") or response.headers.get("x-amzn-ErrorType") or "Error"
+        message = answer.get("Message") or answer.get("message") or "no reason was given"
+        status = 502 if response.status_code == 200 else response.status_code
+        raise ApiError(status, str(code), str(message))
+
+
+def find_api_url(session: boto3.Session, stage: str) -> str:
+    """Return the address of the REST API that leads to a stage's function; raise ApiError."""
+    with _translated_errors():
+        client = session.client("apigateway")
+        pages = client.get_paginator("get_rest_apis").paginate()
+        apis = [api["id"] for page in pages for api in page["items"] if api["name"] == APP]
+        found = [api for api in apis if _leads_to(client, api, f":function:{APP}-{stage}/")]
+    if not found:
+        message = f"There is no API of stage {stage!r} in Region {session.region_name}."
+        raise ApiError(404, "StageNotFound", message)
+    if len(found) > 1:
+        message = f"Stage {stage!r} has several APIs: {', '.join(found)}. Name one with --url."
+        raise ApiError(409, "AmbiguousStage", message)
+    endpoint = client.meta.endpoint_url
+    scheme, host = urlsplit(endpoint)[:2]
+    if not host.startswith("apigateway."):  # an emulator of AWS, which AWS_ENDPOINT_URL names
+        return f"{endpoint}/_aws/execute-api/{found[0]}/api"
+    return f"{scheme}://{found[0]}.execute-api.{host.removeprefix('apigateway.')}/api"
+
+
+def _leads_to(client: Any, api: str, function: str) -> bool:
+    pages = client.get_paginator("get_resources").paginate(restApiId=api, embed=["methods"])
+    return any(
+        function in method.get("methodIntegration", {}).get("uri", "")
+        for page in pages
+        for resource in page["items"]
+        for method in resource.get("resourceMethods", {}).values()
+    )
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except exceptions.ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        raise ApiError(status, error.response["Error"]["Code"], str(error)) from error
+    except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
+        raise ApiError(None, "Unreachable", str(error)) from error
+    except exceptions.BotoCoreError as error:
+        raise ApiError(None, type(error).__name__.removesuffix("Error"), str(error)) from error

@@ -1,0 +1,1 @@
+"""The console: a stage's state and its actions as pages on the operator's own machine."""

@@ -1,0 +1,180 @@
+"""The console's pages: Flask routes over the API's client.
+
+The pages act with the operator's credentials and ask for no password. So the server listens on the
+loopback address, every request must name that address, and a form must come from a page of ours.
+"""
+
+import logging
+import secrets
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask, Response, flash, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+from markupsafe import Markup
+from werkzeug.serving import make_server
+
+from cli.client import ApiClient, ApiError, Json
+from cli.console import view
+
+LOOPBACK = "127.0.0.1"
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src "
+    "'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    # With no-referrer, browsers send "Origin: null" with our own forms too.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_TEXTS = ("snapshot", "until", "database", "reason")
+_FLAGS = {"deploy", "dry_run", "outside_window"}
+# Control characters, invisible ones such as bidirectional overrides, and line ends of Unicode.
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def serve(client: ApiClient, stage: str, port: int = 0) -> None:
+    """Serve the console until it is interrupted; print its address first."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # pages reload every few seconds
+    server = make_server(LOOPBACK, port, create_app(client, stage), threaded=True)
+    print(f"http://{LOOPBACK}:{server.server_port}/")  # noqa: T201
+    print(f"The console of stage {stage}. Press Ctrl-C to stop it.", flush=True)  # noqa: T201
+    server.serve_forever()  # which returns when it is interrupted
+
+
+def create_app(client: ApiClient, stage: str) -> Flask:
+    """Return the console of a stage."""
+    app, console, token = Flask(__name__), _Console(client, stage), secrets.token_urlsafe()
+    app.secret_key = secrets.token_bytes()  # signs the messages that a page shows once
+    app.config.update(
+        SESSION_COOKIE_NAME=f"aurora-refresh-{secrets.token_hex(4)}",  # ports share cookies
+        SESSION_COOKIE_SAMESITE="Strict",
+        MAX_CONTENT_LENGTH=65_536,
+    )
+    app.jinja_env.finalize = _visible
+    app.jinja_env.globals |= {"stage": stage, "token": token, "region": client.region}
+    names = (view.clock, view.short, view.brief, view.relative, view.count)
+    app.jinja_env.filters |= {each.__name__: each for each in names}
+    app.jinja_env.filters["span"] = lambda hours: view.span(timedelta(hours=hours))
+    app.context_processor(lambda: {"identity": console.identity()})
+
+    @app.before_request
+    def check_origin() -> Response | None:
+        port, given = request.environ["SERVER_PORT"], request.form.get("token", "").encode()
+        hosts = [f"{name}:{port}" for name in (LOOPBACK, "localhost", "[::1]")]
+        is_ours = request.headers.get("Host") in hosts
+        if request.method not in ("GET", "HEAD"):
+            is_ours &= request.headers.get("Origin") in [f"http://{host}" for host in hosts]
+            is_ours &= secrets.compare_digest(given, token.encode())
+        message = f"This is not a page of the console. Open http://{hosts[0]}/ instead.\n"
+        return None if is_ours else Response(message, 403, mimetype="text/plain")
+
+    @app.after_request
+    def add_headers(response: Response) -> Response:
+        response.headers.update(_HEADERS)
+        return response
+
+    def show(error: ApiError) -> ResponseReturnValue:
+        return render_template("error.html", error=error), error.status or 502
+
+    app.register_error_handler(ApiError, show)
+    app.get("/")(console.overview)
+    app.get("/databases/<name>")(console.database)
+    app.get("/<any(pin, rollback, refresh, hold):action>")(console.form)
+    app.post("/<any(pin, rollback, refresh, hold, resume):action>")(console.act)
+    return app
+
+
+class _Console:
+    """What each page shows."""
+
+    def __init__(self, client: ApiClient, stage: str) -> None:
+        self._client, self._stage = client, stage
+        self._pool = ThreadPoolExecutor(8)
+        self._taken: dict[str, str | None] = {}  # when the data of a snapshot was taken
+
+    def identity(self) -> Json | None:
+        """Return who the operator is, if AWS says so."""
+        try:
+            return self._client.identity()
+        except ApiError:
+            return None
+
+    def overview(self) -> str:
+        status = self._client.status()
+        databases = status["databases"]
+        histories = self._pool.map(self._history, [each["name"] for each in databases])
+        rows = [view.row(status, *each, self._taken) for each in zip(databases, histories)]  # noqa: B905
+        headline, tone = view.headline(status, [row.verdict for row in rows])
+        arn = (self.identity() or {"Arn": "::"})["Arn"]
+        links = view.links(arn, self._client.region, self._stage, status["pipeline"])
+        context = {"headline": headline, "tone": tone, "links": links}
+        return render_template("overview.html", status=status, rows=rows, **context)
+
+    def database(self, name: str) -> str:
+        status = self._client.status()
+        facts = next((each for each in status["databases"] if each["name"] == name), None)
+        if facts is None:
+            raise ApiError(404, "NotFoundError", f"There is no database {name}.")
+        snapshots = self._pool.submit(self._client.snapshots, name)
+        context = self._client.history(name) | {"snapshots": snapshots.result()}
+        return render_template("database.html", facts=facts, **context)
+
+    def act(self, action: str) -> ResponseReturnValue:
+        fields: Json = {each: request.form[each] for each in _TEXTS if each in request.form}
+        fields |= dict.fromkeys(_FLAGS & request.form.keys(), True)
+        try:
+            answer: Json = getattr(self._client, action)(**fields)
+        except ApiError as error:
+            if error.status not in (400, 404, 409):
+                raise
+            return self.form("hold" if action == "resume" else action, error)
+        if action == "refresh" and (answer["dry_run"] or answer["outcome"] != "started"):
+            return render_template("steps.html", answer=answer)
+        flash(_message(action, request.form, answer))
+        return redirect("/", 303)
+
+    def form(self, action: str, error: ApiError | None = None) -> ResponseReturnValue:
+        status, name = self._client.status(), request.values.get("database")
+        databases = [each for each in status["databases"] if name in (None, each["name"])]
+        tomorrow = (view.time(status["schedule"]["now"]) + timedelta(days=1)).date()
+        context = {"status": status, "databases": databases, "tomorrow": tomorrow, "error": error}
+        page = render_template("form.html", action=action, values=request.values, **context)
+        return page, (error and error.status) or 200
+
+    def _history(self, name: str) -> list[Json]:
+        """Return a database's history, having learnt when its snapshots were taken."""
+        try:
+            history: list[Json] = self._client.history(name)["history"]
+            new = {each["snapshot"] for each in view.restored(history)} - self._taken.keys()
+            if new:
+                listed = self._client.snapshots(name)["snapshots"]
+                self._taken |= dict.fromkeys(new)
+                self._taken |= {each["arn"]: each["created"] for each in listed}
+        except ApiError:
+            return []  # the status names the problem, and only the chart is missing
+        return history
+
+
+def _message(action: str, form: Any, answer: Json) -> str:
+    run, when, under_way = map(answer.get, ("execution_id", "next_restore", "under_way"))
+    if action == "refresh":
+        message = f"The refresh has started: run {run}."
+    elif action in ("pin", "rollback"):
+        how = f"now, in run {run}" if run else "in its next run"
+        name = form.get("database") or "the database"
+        message = f"The pipeline restores {name} from {view.short(answer['current'])} {how}."
+    else:
+        hold = answer["hold"]
+        done = f"The schedule is on hold until {hold['until']}." if hold else "The hold is lifted."
+        message = f"{done} The next refresh is {view.clock(when) if when else 'not planned'}."
+    return message + (f" Note: {under_way}." if under_way else "")
+
+
+def _visible(value: Any) -> Any:
+    """Replace characters that are not seen but change what is; Jinja escapes all others."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join("\ufffd" if unicodedata.category(x) in _INVISIBLE else x for x in value)

@@ -1,0 +1,46 @@
+// Without this file the filter is missing, times are UTC, and the dialogs are pages.
+const dialog = document.querySelector("dialog");
+
+const format = { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
+
+function localize(root) {
+  for (const time of root.querySelectorAll("time")) {
+    time.textContent = new Date(time.dateTime).toLocaleString("en-GB", format);
+  }
+}
+
+async function ask(address) {
+  const text = await (await fetch(address)).text();
+  const panel = new DOMParser().parseFromString(text, "text/html").querySelector("#panel");
+  if (!panel) return location.assign(address);
+  localize(panel);
+  dialog.replaceChildren(panel);
+  dialog.showModal();
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-dialog], dialog a[data-cancel]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  if (dialog.open) dialog.close();
+  else ask(link.href);
+});
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("[data-dialog]")) return;
+  event.preventDefault();
+  ask(`${event.target.action}?${new URLSearchParams(new FormData(event.target))}`);
+});
+
+document.querySelector("#filter")?.addEventListener("input", (event) => {
+  const words = event.target.value.toLowerCase().split(/\s+/);
+  for (const row of document.querySelectorAll("#rows tr")) {
+    row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+  }
+});
+
+localize(document);
+document.documentElement.classList.add("script");
+document.querySelector("#zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
+const seconds = document.querySelector("[data-reload]")?.dataset.reload;
+if (seconds) setInterval(() => dialog.open || location.reload(), seconds * 1000);

@@ -1,0 +1,182 @@
+"""What the pages show, derived from the API's answers. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+Json = Mapping[str, Any]
+Period = tuple[datetime, datetime | None]
+
+_DAY = timedelta(days=1)
+_CHART_DAYS, _WIDTH, _HEIGHT = 56, 400, 60
+_RESTORED = ("refreshed", "restored", "failed-after-restore")
+_ARN = re.compile(r"arn:[\w-]+:rds:[\w-]*:\d*:cluster-snapshot:")
+_SENTENCES = {
+    "restoring": "A database is being restored",
+    "preparing": "Restored data is being prepared",
+    "waiting": "A restore waits for the pipeline's next run",
+    "empty": "Nothing has been restored yet",
+}
+_CONSOLES = {
+    "aws": "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+}
+
+
+class Chart(NamedTuple):
+    """The age of a database's data over so many days, as SVG paths in a box of 400 by 60."""
+
+    line: str
+    area: str
+    limit: float | None
+    days: int
+    description: str
+
+
+class Row(NamedTuple):
+    """One database on the overview: the API's facts, and what follows from them."""
+
+    facts: Json
+    verdict: str
+    is_stale: bool
+    chart: Chart | None
+
+
+def row(status: Json, facts: Json, history: Sequence[Json], taken: Mapping[str, Any]) -> Row:
+    """Return a database's row; `taken` maps a snapshot's ARN to the time of its data."""
+    now, limit = time(status["schedule"]["now"]), status["schedule"]["max_age_days"]
+    deployed, current, age = facts["deployed"], facts["current"], facts["age_hours"]
+    is_stale = bool(limit and deployed and age is not None and age > limit * 24)
+    under_way = status["pipeline"]["under_way"]
+    if under_way and under_way["restores"] and current and current != deployed:
+        verdict = "restoring"
+    elif not deployed:
+        verdict = "unknown" if current else "empty"
+    elif (facts["preparation"] or {"state": "prepared"})["state"] != "prepared":
+        verdict = facts["preparation"]["state"].replace("-", " ")
+    else:
+        verdict = "waiting" if facts["waiting"] else "stale" if is_stale else "good"
+    return Row(facts, verdict, is_stale, chart(_periods(facts, history, taken), now, limit))
+
+
+def headline(status: Json, verdicts: Sequence[str]) -> tuple[str, str]:
+    """Return the state of the stage in one sentence, and its tone."""
+    bad = sum(verdict in ("stale", "unknown", "not prepared") for verdict in verdicts)
+    if bad:
+        which = f"{bad} of {len(verdicts)} databases" if len(verdicts) > 1 else "The database"
+        return f"{which} {'needs' if bad == 1 else 'need'} attention", "bad"
+    if status["problems"]:
+        return f"{count(len(status['problems']), 'problem')} to look at", "bad"
+    if status["hold"]:
+        return "Scheduled refreshes are on hold", "warn"
+    found = [sentence for verdict, sentence in _SENTENCES.items() if verdict in verdicts]
+    return (found[0], "busy") if found else ("All is well", "good")
+
+
+def restored(history: Sequence[Json]) -> list[Json]:
+    """Return the versions that a run restored, oldest first."""
+    return [each for each in history if each["good"] or each["result"] in _RESTORED][::-1]
+
+
+def chart(periods: Sequence[Period], now: datetime, limit: int | None) -> Chart | None:
+    """Draw the age of the data; a period is when data was deployed, and when it had been taken.
+
+    The line has a gap where it is not known when the data was taken.
+    """
+    start = now - _CHART_DAYS * _DAY
+    ends = [*(begin for begin, _ in periods[1:]), now]
+    pieces = [
+        (max(begin, start), end, taken)
+        for (begin, taken), end in zip(periods, ends, strict=False)
+        if taken and end > start
+    ]
+    if not pieces:
+        return None
+    first = pieces[0][0]
+    width, oldest = max(now - first, _DAY), max(end - taken for _, end, taken in pieces)
+    top = max(oldest, (limit or 1) * _DAY) * 1.15
+    line, area, before = "", "", None
+    for begin, end, taken in pieces:
+        left, right = (round(_WIDTH * ((at - first) / width), 1) for at in (begin, end))
+        high, low = (round(_HEIGHT * (1 - (at - taken) / top), 1) for at in (begin, end))
+        line += f"{'L' if begin == before else 'M'}{left} {high}L{right} {low}"
+        area += f"M{left} {_HEIGHT}V{high}L{right} {low}V{_HEIGHT}Z"
+        before = end
+    days, age = round((now - first) / _DAY), span(pieces[-1][1] - pieces[-1][2])
+    limits = f"the limit is {limit} days" if limit else "there is no limit"
+    words = f"{count(days, 'day')}: {age} at the end, {span(oldest)} at most, {limits}"
+    height = _HEIGHT * (1 - limit * _DAY / top) if limit else None
+    return Chart(line, area, height, days, f"Age of the data over {words}")
+
+
+def _periods(facts: Json, history: Sequence[Json], taken: Mapping[str, Any]) -> list[Period]:
+    runs = [(each["run"] or {"updated": each["set"]}, each) for each in restored(history)]
+    found = [(time(run["updated"]), each["snapshot"]) for run, each in runs]
+    deployed, since = facts["deployed"], facts["deployed_since"] or facts["since"]
+    if deployed and since and (not found or found[-1][1] != deployed):
+        found.append((time(since), deployed))
+    times = {**taken, deployed: facts["created"]}
+    return [(at, time(times[arn]) if times.get(arn) else None) for at, arn in sorted(found)]
+
+
+def links(arn: str, region: str | None, stage: str, pipeline: Json) -> dict[str, str]:
+    """Return the addresses of the pipeline, the log and the stacks in AWS's console, by label."""
+    partition = arn.split(":")[1]
+    if partition not in _CONSOLES or not region:
+        return {}
+    root, query = f"https://{region}.{_CONSOLES[partition]}", f"?region={region}"
+    # CloudWatch's page decodes a log group's name twice, with $ in place of %.
+    group = quote(f"/aws/lambda/aurora-refresh-{stage}-db-restore-from-snapshot", safe="")
+    group = quote(group, safe="").replace("%", "$")
+    page = f"{root}/codesuite/codepipeline/pipelines/{quote(pipeline['name'] or '', safe='')}"
+    run = pipeline["under_way"] or pipeline["last_run"]
+    found = {"Log": f"{root}/cloudwatch/home{query}#logsV2:log-groups/log-group/{group}"}
+    found["Stacks"] = f"{root}/cloudformation/home{query}#/stacks"
+    if pipeline["name"]:
+        found["Pipeline"] = f"{page}/view{query}"
+    if run:
+        found["Run"] = f"{page}/executions/{run['execution_id']}/timeline{query}"
+    return found
+
+
+def time(text: str) -> datetime:
+    """Return a time of the API."""
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def clock(text: str) -> str:
+    """Return a time of the API in words."""
+    return f"{time(text):%a %d %b %Y, %H:%M} UTC"
+
+
+def span(duration: timedelta) -> str:
+    """Return a duration in its largest unit."""
+    sizes = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440}
+    unit = next((unit for unit, size in sizes.items() if duration >= 2 * size), "minute")
+    return count(round(duration / sizes[unit]), unit)
+
+
+def relative(text: str, now: str) -> str:
+    """Return how far a time is from the present."""
+    wait = time(text) - time(now)
+    return f"in {span(wait)}" if wait > timedelta() else f"{span(-wait)} ago"
+
+
+def short(name: str | None) -> str:
+    """Return the own name of a snapshot or a person that an ARN names."""
+    if name in (None, "", "dummyvalue"):
+        return "nothing yet"
+    return brief(name).split(":", 5)[-1].split("/", 1)[-1] if name.startswith("arn:") else name
+
+
+def brief(text: str) -> str:
+    """Return a text with snapshots' names in place of their ARNs."""
+    return _ARN.sub("", text)
+
+
+def count(number: int, unit: str) -> str:
+    """Return a number with its unit."""
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

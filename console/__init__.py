@@ -1,1 +1,0 @@
-"""The operators' console on one's own machine."""

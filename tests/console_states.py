@@ -1,0 +1,221 @@
+"""What a deployed API answers in the console's states, and a client that answers it."""
+
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cli.client import ApiError
+
+Json = dict[str, Any]
+
+NOW = datetime(2026, 11, 28, 14, 0, tzinfo=UTC)
+OMAR = "arn:aws:sts::222222222222:assumed-role/refresh-operator/omar"
+TOO_OLD = "is 17 days old, the limit is 14. Check db-share-snapshot in production."
+RUN = "6cd57302-83d5-495c-b50a-a30bff46bd51"
+
+
+def at(**before: float) -> str:
+    return (NOW - timedelta(**before)).isoformat(timespec="seconds")
+
+
+def arn(name: str) -> str:
+    return f"arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:{name}"
+
+
+def nightly(database: str, days: float) -> str:
+    """The ARN of the snapshot that was taken so many nights ago."""
+    return arn(f"{database}-{NOW - timedelta(days=days):%Y-%m-%d}")
+
+
+def database(name: str, days: int, **facts: Any) -> Json:
+    """A database on data that was taken so many nights ago."""
+    return {
+        "name": name,
+        "latest": nightly(name, 1),
+        "current": nightly(name, days),
+        "previous": nightly(name, days + 14),
+        "deployed": nightly(name, days),
+        "deployed_since": at(days=days - 0.6),
+        "preparation": None,
+        "created": at(days=days, hours=-8),
+        "age_hours": days * 24.0 - 8,
+        "version": 5,
+        "since": at(days=days - 0.5),
+        "action": "promote",
+        "by": "the schedule of 2026-11-15T04:00:00+00:00",
+        "why": "newest eligible share",
+        "good": True,
+        "waiting": False,
+        **facts,
+    }
+
+
+def version(number: int, snapshot: str, days: float, **facts: Any) -> Json:
+    return {
+        "version": number,
+        "snapshot": snapshot,
+        "set": at(days=days),
+        "action": "promote",
+        "by": "the schedule of 2026-11-15T04:00:00+00:00",
+        "why": "newest eligible share",
+        "good": False,
+        "result": "refreshed",
+        "run": {
+            "execution_id": RUN,
+            "status": "Succeeded",
+            "started": at(days=days),
+            "updated": at(days=days, minutes=-40),
+        },
+        **facts,
+    }
+
+
+def share(name: str, days: int, **facts: Any) -> Json:
+    return {
+        "arn": nightly(name, days),
+        "created": at(days=days, hours=-8),
+        "cluster": name,
+        "engine": "aurora-postgresql",
+        "engine_version": "15.4",
+        "status": "available",
+        "eligible": True,
+        "reason": None,
+        "detail": None,
+        "chosen": days == 1,
+        **facts,
+    }
+
+
+class FakeClient:
+    """Answers as the API does in one state, and records what it is asked to change."""
+
+    region = "eu-west-1"
+
+    def __init__(self, *databases: Json, **status: Any) -> None:
+        self.calls: list[Any] = []
+        self.error: ApiError | None = None
+        self.answer: Json = {}
+        self.status_answer: Json = {
+            "databases": list(databases),
+            "hold": None,
+            "schedule": {
+                "now": NOW.isoformat(),
+                "window": "00:00-07:00 UTC",
+                "next_update": at(hours=-12),
+                "next_restore": at(hours=-14),
+                "max_age_days": 14,
+            },
+            "pipeline": {
+                "name": "acceptance-main",
+                "last_run": {
+                    "execution_id": RUN,
+                    "status": "Succeeded",
+                    "started": at(days=13.4),
+                    "updated": at(days=13.37),
+                },
+                "under_way": None,
+            },
+            "problems": [],
+            **status,
+        }
+
+    def identity(self) -> Json:
+        return {"Account": "222222222222", "Arn": OMAR}
+
+    def status(self) -> Json:
+        self._check()
+        return deepcopy(self.status_answer)
+
+    def history(self, name: str) -> Json:
+        self._check()
+        (facts,) = (each for each in self.status_answer["databases"] if each["name"] == name)
+        if not facts["version"]:
+            return {"history": []}
+        days = round(facts["age_hours"] / 24)
+        versions = [
+            version(5, nightly(name, days), days - 0.6, good=facts["good"]),
+            version(4, nightly(name, days + 3), days + 12, result="run-failed", action="refresh"),
+            *(version(4 - i, nightly(name, days + 14 * i), days + 13.4 * i) for i in (1, 2, 3)),
+        ]
+        return {"history": versions}
+
+    def snapshots(self, name: str) -> Json:
+        self._check()
+        return {
+            "snapshots": [
+                *(share(name, days) for days in range(1, 120)),
+                share(f"{name}-next", 1, eligible=False, detail="engine version 16.1, wanted 15"),
+            ],
+            "omitted": 0,
+            "message": None,
+        }
+
+    def _check(self) -> None:
+        if self.error:
+            raise self.error
+
+    def __getattr__(self, name: str) -> Any:
+        def act(*arguments: Any, **named: Any) -> Json:
+            self.calls.append((name, *arguments, named))
+            self._check()
+            return self.answer
+
+        return act
+
+
+def healthy() -> FakeClient:
+    return FakeClient(database("orders", 7), database("billing", 7), database("documents", 1))
+
+
+def attention() -> FakeClient:
+    """One database is too old, one waits for a run, and one is being restored."""
+    return FakeClient(
+        database(
+            "orders", 14, current=nightly("orders", 1), previous=nightly("orders", 14), by=OMAR
+        ),
+        database("billing", 17, latest=nightly("billing", 17)),
+        database("documents", 3),
+        pipeline={
+            "name": "acceptance-main",
+            "last_run": {
+                "execution_id": RUN,
+                "status": "InProgress",
+                "started": at(minutes=23),
+                "updated": at(minutes=2),
+            },
+            "under_way": {
+                "execution_id": RUN,
+                "status": "InProgress",
+                "started": at(minutes=23),
+                "updated": at(minutes=2),
+                "stage": "Deploy",
+                "action": "Database",
+                "waits_for": None,
+                "restores": f"orders from {nightly('orders', 1)}",
+            },
+        },
+        problems=[f"billing: latest would not be promoted: {nightly('billing', 17)} {TOO_OLD}"],
+    )
+
+
+def fresh() -> FakeClient:
+    """A stage on which nothing has happened."""
+    nothing = dict.fromkeys(
+        ["latest", "current", "previous", "deployed", "deployed_since", "created", "age_hours"]
+    )
+    unset = dict.fromkeys(["version", "since", "action", "by", "why"])
+    client = FakeClient(database("orders", 1, **nothing, **unset, good=False))
+    client.status_answer["pipeline"]["last_run"] = None
+    return client
+
+
+def denied() -> FakeClient:
+    client = healthy()
+    client.error = ApiError(
+        403,
+        "AccessDeniedException",
+        f"User: {OMAR} is not authorized to "
+        "perform: execute-api:Invoke on resource: arn:aws:execute-api:eu-west-1:********2222:"
+        "a1b2c3d4e5/api/GET/status",
+    )
+    return client

@@ -1,0 +1,139 @@
+"""The client of the deployed API: how it finds, signs, and reads refusals."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+
+from cli.client import ApiClient, ApiError, find_api_url
+
+
+class Gateway:
+    """An account's REST APIs, each with the function that it leads to."""
+
+    def __init__(self, endpoint: str, **apis: str) -> None:
+        self.meta = SimpleNamespace(endpoint_url=endpoint)
+        self._apis = apis
+
+    def get_paginator(self, operation: str) -> Any:
+        return SimpleNamespace(paginate=getattr(self, operation))
+
+    def get_rest_apis(self) -> Iterator[Any]:
+        for api in [*self._apis, "another"]:  # a page each
+            yield {
+                "items": [{"id": api, "name": "other" if api == "another" else "aurora-refresh"}]
+            }
+
+    def get_resources(self, restApiId: str, embed: list[str]) -> Iterator[Any]:  # noqa: N803
+        assert embed == ["methods"]
+        uri = f"arn:aws:apigateway:…:function:{self._apis[restApiId]}/invocations"
+        yield {"items": [{}, {"resourceMethods": {"GET": {"methodIntegration": {"uri": uri}}}}]}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        (
+            "https://apigateway.eu-west-1.amazonaws.com",
+            "https://b.execute-api.eu-west-1.amazonaws.com/api",
+        ),
+        (
+            "https://apigateway.cn-north-1.amazonaws.com.cn",
+            "https://b.execute-api.cn-north-1.amazonaws.com.cn/api",
+        ),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000/_aws/execute-api/b/api"),
+    ],
+)
+def test_the_api_is_found_by_the_stage_in_every_partition(endpoint: str, url: str) -> None:
+    gateway = Gateway(endpoint, a="aurora-refresh-acceptance-2", b="aurora-refresh-acceptance")
+    session: Any = SimpleNamespace(client=lambda _: gateway, region_name="eu-west-1")
+    assert find_api_url(session, "acceptance") == url
+    with pytest.raises(ApiError, match="There is no API of stage 'test' in Region eu-west-1"):
+        find_api_url(session, "test")
+
+
+def test_a_stage_with_two_apis_is_ambiguous() -> None:
+    name = "aurora-refresh-acceptance"
+    session: Any = SimpleNamespace(client=lambda _: Gateway("https://x", a=name, b=name))
+    with pytest.raises(ApiError, match=r"has several APIs: a, b\. Name one with --url\."):
+        find_api_url(session, "acceptance")
+
+
+class Api(BaseHTTPRequestHandler):
+    """Answers what the server has to answer, and keeps what it was asked."""
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked = self.path, dict(self.headers), json.loads(body)  # type: ignore[attr-defined]
+        status, headers, answer = self.server.answer  # type: ignore[attr-defined]
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def api() -> Iterator[Any]:
+    with HTTPServer(("127.0.0.1", 0), Api) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield server
+        server.shutdown()
+
+
+def client_of(api: Any) -> ApiClient:
+    session = boto3.Session("AKIAX", "secret", "token", region_name="eu-west-1")
+    return ApiClient(f"http://127.0.0.1:{api.server_port}/api/", session)
+
+
+def test_a_request_is_signed_with_temporary_credentials(api: Any) -> None:
+    api.answer = 200, {}, b'{"current": "x"}'
+    assert client_of(api).pin("a", database="rds", deploy=True) == {"current": "x"}
+    path, headers, body = api.asked
+    assert (path, body) == (
+        "/api/snapshots/current",
+        {"snapshot": "a", "database": "rds", "deploy": True},
+    )
+    assert headers["X-Amz-Security-Token"] == "token"
+    assert "/eu-west-1/execute-api/aws4_request, SignedHeaders=" in headers["Authorization"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (
+            (409, {}, b'{"Code": "ConflictError", "Message": "busy"}'),
+            (409, "ConflictError", "busy"),
+        ),
+        (
+            (403, {"x-amzn-ErrorType": "ForbiddenException"}, b'{"message": "Forbidden"}'),
+            (403, "ForbiddenException", "Forbidden"),
+        ),
+        ((200, {}, b"<html>"), (502, "NoJson", "did not answer JSON.")),
+    ],
+)
+def test_a_refusal_has_a_status_a_code_and_a_message(
+    api: Any, answer: Any, error: tuple[int, str, str]
+) -> None:
+    api.answer = answer
+    with pytest.raises(ApiError) as raised:
+        client_of(api).hold("2026-12-03")
+    refusal = raised.value
+    assert (refusal.status, refusal.code) == error[:2]
+    assert refusal.message.endswith(error[2])
+
+
+def test_without_an_answer_there_is_no_status_but_a_next_step() -> None:
+    session = boto3.Session("AKIAX", "secret", region_name="eu-west-1")
+    with pytest.raises(ApiError) as raised:
+        ApiClient("http://127.0.0.1:9", session).status()
+    assert (raised.value.status, raised.value.code) == (None, "Unreachable")
+    assert raised.value.next_step == "Check your network, VPN and proxy, then try again."
