@@ -31,7 +31,7 @@ Entries = dict[str, Mapping[str, Any]]
 
 
 def answers(copied: Mapping[str, str]) -> dict[str, str]:
-    """What ``make configure`` is told; ``copied`` are the keys of the databases that have copies."""
+    """What ``aurora-refresh configure`` is told; ``copied`` are the keys of the databases that have copies."""
     told = {
         "DATABASES": ",".join(ENGINES),
     }

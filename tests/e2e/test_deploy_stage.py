@@ -1,4 +1,4 @@
-"""``make deploy`` and ``make destroy`` as a user types them, the local cloud being the account."""
+"""``aurora-refresh deploy`` and ``aurora-refresh destroy`` as a user types them, the local cloud being the account."""
 
 import json
 import os
@@ -167,7 +167,7 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     status, printed = user.make("deploy")
     assert (status, printed[-1]) == (
         0,
-        "stage acceptance is deployed; next: make doctor STAGE=acceptance",
+        "stage acceptance is deployed; next: aurora-refresh doctor --stage acceptance",
     )
     first = {
         PIPELINE_NAME: "acceptance-main",
@@ -222,7 +222,7 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     status, printed = user.make("destroy")
     assert (status, printed[-1]) == (
         0,
-        "stage acceptance did not exist; make deploy STAGE=acceptance uses what was kept",
+        "stage acceptance did not exist; aurora-refresh deploy --stage acceptance uses what was kept",
     )
 
     status, printed = user.make("deploy")
@@ -303,7 +303,7 @@ def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(use
     status, printed = production.make("deploy", "EMAIL=team@example.com")
     assert (status, printed[-1]) == (
         0,
-        "stage production is deployed; next: make doctor STAGE=production",
+        "stage production is deployed; next: aurora-refresh doctor --stage production",
     )
     names = [f"aurora-refresh-production-db-{name}" for name in ("follow-shares", "share-snapshot")]
     assert (production.functions(), production.roles()) == (names, names)
@@ -329,7 +329,7 @@ def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(use
     topic = TOPIC.replace(ACCEPTANCE, PRODUCTION)
     assert f"  kept       topic {topic}" in printed
     assert printed[-1] == (
-        "stage production is deleted; make deploy STAGE=production uses what was kept"
+        "stage production is deleted; aurora-refresh deploy --stage production uses what was kept"
     )
 
 
@@ -366,7 +366,7 @@ def deployed(
     return run
 
 
-NOTHING_DONE = "no step was completed; once that is fixed, run make deploy STAGE=acceptance again"
+NOTHING_DONE = "no step was completed; once that is fixed, run aurora-refresh deploy --stage acceptance again"
 
 
 def test_an_account_that_is_not_the_stage_s_is_left_untouched(user: User, deployed: Deploy) -> None:
@@ -556,7 +556,7 @@ def test_who_has_unsubscribed_is_told_of_and_subscribed_again_when_answered(
     sns.create_topic(Name="aurora-refresh")
     deployed()
     assert (
-        "  note: a@b.de has unsubscribed; make deploy STAGE=acceptance EMAIL=a@b.de subscribes it again"
+        "  note: a@b.de has unsubscribed; aurora-refresh deploy --stage acceptance EMAIL=a@b.de subscribes it again"
     ) in said
     assert sns.list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"] == []
     said.clear()
@@ -637,7 +637,7 @@ def test_whoever_stops_it_is_told_what_is_done_and_can_answer_anew_later(
             "stopped; an operation on a stack continues by itself",
             (
                 "completed: stack aurora-refresh-acceptance-before, chalice deploy; "
-                "once that is fixed, run make deploy STAGE=acceptance again"
+                "once that is fixed, run aurora-refresh deploy --stage acceptance again"
             ),
         ],
     )

@@ -354,7 +354,7 @@ def test_what_deploying_mends_is_mended_by_one_deployment(
     functions.delete_function_event_invoke_config(FunctionName=update, Qualifier="$LATEST")
     newcomer.cloud.client("cloudwatch").delete_alarms(AlarmNames=[alarm])
 
-    deploy, after = f"make deploy STAGE={STAGE}", f"{PREFIX}-after"
+    deploy, after = f"aurora-refresh deploy --stage {STAGE}", f"{PREFIX}-after"
     remake = (
         f"aws cloudformation delete-stack --stack-name {after} && "
         f"aws cloudformation wait stack-delete-complete --stack-name {after} && {deploy}"

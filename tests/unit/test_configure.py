@@ -1,4 +1,4 @@
-"""``make configure``: one set of answers becomes a stage and its policies."""
+"""``aurora-refresh configure``: one set of answers becomes a stage and its policies."""
 
 import io
 import json
@@ -451,7 +451,7 @@ def test_the_command_shows_what_it_changes_and_writes_it(
         '+        "SSM_REFRESH_HOLD_NAME": "/acceptance/refresh/hold",',
         '+        "PIN_API_ENABLED": "true"',
     ]
-    assert printed.out.endswith("stage acceptance is written; next: make deploy STAGE=acceptance\n")
+    assert printed.out.endswith("stage acceptance is written; next: aurora-refresh deploy --stage acceptance\n")
     assert load(project, "acceptance").variables["RDS_ENGINE_VERSION"] == "16"
 
     assert main(options(project, RDS_ENGINE_VERSION="16")) == 0

@@ -56,7 +56,7 @@ KEY = f"arn:aws:kms:eu-west-1:{PRODUCTION}:key/1234"
 NOW = datetime(2026, 1, 4, 1, tzinfo=UTC)
 VARIABLES = STAGE | {"NOTIFICATION_TOPIC_ARN": TOPIC, "SSM_REFRESH_HOLD_NAME": HOLD}
 NAME = "acceptance"
-DEPLOY = f"make deploy STAGE={NAME}"
+DEPLOY = f"aurora-refresh deploy --stage {NAME}"
 RESTORE = f"{APP}-{NAME}-db-restore-from-snapshot"
 RULE = f"{RESTORE}-event"
 BEFORE, AFTER = f"{APP}-{NAME}-before", f"{APP}-{NAME}-after"
@@ -454,7 +454,7 @@ def test_a_pipeline_that_the_roles_may_not_start_is_a_problem() -> None:
     check = only(replace(holding(**{PIPELINE_NAME: "main"}), pipelines=other))
     assert (check.check, check.subject, check.status) == ("pipeline", "main", "problem")
     assert check.fix == (
-        f"{put(PIPELINE_NAME, PIPELINE)}; or make configure STAGE={NAME} MAIN_PIPELINE_ARN="
+        f"{put(PIPELINE_NAME, PIPELINE)}; or aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN="
         f"{PIPELINE_ARN.removesuffix(PIPELINE)}main, and then {DEPLOY}"
     )
 
@@ -463,7 +463,7 @@ def test_no_pipeline_at_all_is_to_be_configured() -> None:
     check = only(replace(HEALTHY, pipelines={PIPELINE: None}, stacks=[]))
     assert (check.subject, check.status) == (PIPELINE, "problem")
     assert check.fix
-    assert check.fix.startswith(f"make configure STAGE={NAME} MAIN_PIPELINE_ARN=")
+    assert check.fix.startswith(f"aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN=")
 
 
 def test_parallel_runs_are_a_problem_and_queued_ones_are_not() -> None:
@@ -689,13 +689,13 @@ def test_people_are_shown_twenty_verdicts_and_machines_all() -> None:
         (
             refused("no-eligible-snapshot", {"version": 7}),
             (
-                f"if the stage's settings are wrong: make configure STAGE={NAME} RDS_ENGINE_VERSION=…, and then "
+                f"if the stage's settings are wrong: aurora-refresh configure --stage {NAME} RDS_ENGINE_VERSION=…, and then "
                 f"{DEPLOY}; otherwise share the right ones"
             ),
         ),
         (
             refused("ambiguous-cluster", {}, frozenset({"orders", "billing"})),
-            f"make configure STAGE={NAME} RDS_SOURCE_CLUSTER=billing (or orders), and then {DEPLOY}",
+            f"aurora-refresh configure --stage {NAME} RDS_SOURCE_CLUSTER=billing (or orders), and then {DEPLOY}",
         ),
     ],
 )
@@ -1205,7 +1205,7 @@ def test_settings_that_contradict_each_other_are_problems() -> None:
     told = [*checks.settings(stage, settings.names_of(stage.variables), wrong)]
     (problem,) = (check for check in told if check.status != "ok")
     assert (problem.subject, problem.status) == ("SOURCE_ACCOUNT", "problem")
-    assert str(problem.fix).startswith(f"make configure STAGE={NAME} SOURCE_ACCOUNT=…")
+    assert str(problem.fix).startswith(f"aurora-refresh configure --stage {NAME} SOURCE_ACCOUNT=…")
 
 
 def test_people_read_groups_and_a_sum_and_no_control_characters() -> None:
@@ -1303,7 +1303,7 @@ def test_a_policy_file_that_was_edited_is_to_be_written_again(project: Path) -> 
         check for check in doctor.examine(project, NAME) if check.check == "policy" and check.fix
     )
     assert (wrong.subject, wrong.status) == (file.name, "problem")
-    assert wrong.fix == f"make configure STAGE={NAME}, and then {DEPLOY}"
+    assert wrong.fix == f"aurora-refresh configure --stage {NAME}, and then {DEPLOY}"
 
 
 def test_a_stage_that_is_set_wrongly_is_told_setting_by_setting(
@@ -1367,7 +1367,7 @@ def test_an_api_that_may_not_be_looked_at_is_not_called_right() -> None:
 COPY_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
 COPYING = stage_of(RDS_COPY_KMS_KEY_ID=COPY_KEY)
 COPY_SETTING = (
-    f"make configure STAGE={NAME} RDS_COPY_KMS_KEY_ID=…, and then make deploy STAGE={NAME}"
+    f"aurora-refresh configure --stage {NAME} RDS_COPY_KMS_KEY_ID=…, and then aurora-refresh deploy --stage {NAME}"
 )
 
 
@@ -1458,7 +1458,7 @@ SHARING_STAGE = ProductionStage(
 )
 ENABLED = {"KeyManager": "CUSTOMER", "KeyState": "Enabled", "Arn": KEY}
 AWS_MANAGED = ENABLED | {"KeyManager": "AWS"}
-SHARING_DEPLOY = "make deploy STAGE=production"
+SHARING_DEPLOY = "aurora-refresh deploy --stage production"
 
 
 def production_state(**changed: Any) -> ProductionState:
@@ -1498,7 +1498,7 @@ def test_clusters_and_keys_that_can_be_shared_are_ok() -> None:
             {"clusters": {"orders": None}},
             "orders",
             "problem",
-            f"make configure STAGE=production CLUSTERS=…, and then {SHARING_DEPLOY}",
+            f"aurora-refresh configure --stage production CLUSTERS=…, and then {SHARING_DEPLOY}",
         ),
         (
             {"clusters": {"orders": {"Status": "stopped"}}},
@@ -1534,7 +1534,7 @@ def test_clusters_and_keys_that_can_be_shared_are_ok() -> None:
             {"share_key": AWS_MANAGED},
             SHARE_KEY,
             "problem",
-            f"make configure STAGE=production SHARE_KMS_KEY_ID=…, and then {SHARING_DEPLOY}",
+            f"aurora-refresh configure --stage production SHARE_KMS_KEY_ID=…, and then {SHARING_DEPLOY}",
         ),
     ],
 )
