@@ -19,7 +19,9 @@ _MISSING = (
 
 
 @contextmanager
-def _explained(after: str = "", failure: type[Failure] = Failure) -> Iterator[None]:
+def _explained(
+    after: str = "", stopped: str = "Stopped.", failure: type[Failure] = Failure
+) -> Iterator[None]:
     """Raise a mistake, or a failed call of AWS, as Failure."""
     try:
         from stage.account import in_plain_words
@@ -32,7 +34,7 @@ def _explained(after: str = "", failure: type[Failure] = Failure) -> Iterator[No
     except StageError as error:
         raise failure("\n".join(filter(None, [str(error), after]))) from error
     except (KeyboardInterrupt, click.Abort, EOFError):
-        raise failure("\n".join(filter(None, ["Stopped.", after]))) from None
+        raise failure("\n".join(filter(None, [stopped, after]))) from None
 
 
 _CREDENTIALS = (options.PROFILE, options.REGION)
@@ -82,7 +84,7 @@ def configure(
     name = options.stage_of(stage)
     given = options.answers_of(words, settings)
     options.use_credentials(profile, region)
-    with _explained("Nothing was written."):
+    with _explained(stopped="Stopped; nothing was written."):
         from stage import configure, discovery
 
         if from_environment:
