@@ -139,9 +139,8 @@ def of_run(
         subject = "refreshed" + _duration(databases) + _age(databases)
         next_step = "Nothing. The cluster's endpoint may have changed."
     else:
-        moved = any(each.current != each.previous for each in databases)
-        took_back = reason in (Reason.RUN_FAILED, Reason.NOTHING_RESTORED)
-        fate = f", {'taken back' if moved else 'current stays'}" if took_back else ""
+        moved = [each.taken_back for each in databases if each.taken_back is not None]
+        fate = f", {'taken back' if any(moved) else 'current stays'}" if moved else ""
         subject = f"{_SUBJECTS[reason]}{fate}"
         next_step = reason.next_step
     cause = f"run {run.execution_id} of pipeline {pipeline}" if run else f"pipeline {pipeline}"
@@ -166,8 +165,11 @@ def _fate(entry: DatabaseResult) -> str:
         if entry.current != entry.previous:
             since = f"; current is {entry.current} since then, which the next run restores"
         return f"{entry.name}: now on {entry.previous}{age}, {because}{since}"
+    if entry.taken_back:
+        back = entry.current or "no snapshot"
+        return f"{entry.name}: went back to {back} from {entry.previous}, {because}"
     if entry.current != entry.previous:
-        return f"{entry.name}: went back to {entry.current} from {entry.previous}, {because}"
+        return f"{entry.name}: {entry.previous} was {because}; by now current is {entry.current}"
     return f"{entry.name}: current is {entry.current}, {because}"
 
 

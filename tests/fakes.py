@@ -345,16 +345,16 @@ class InMemoryPipelines:
 
     @_call
     def runs(self, name: str) -> list[Run]:
-        return self._runs(name)[::-1]
+        return self.listed(name)[::-1]
 
     @_call
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
-        wanted = {execution_id} if execution_id else {run.execution_id for run in self._runs(name)}
+        wanted = {execution_id} if execution_id else {run.execution_id for run in self.listed(name)}
         return [each for each in reversed(self.executed) if each.execution_id in wanted]
 
     @_call
     def positions(self, name: str) -> Mapping[str, Position]:
-        self._runs(name)
+        self.listed(name)
         return dict(self.waiting)
 
     @_call
@@ -363,16 +363,21 @@ class InMemoryPipelines:
             self._by_token[token] = self.begin(name)
         return self._by_token[token]
 
-    def begin(self, name: str, trigger: str = "StartPipelineExecution") -> str:
+    def begin(
+        self, name: str, trigger: str = "StartPipelineExecution", *, is_rollback: bool = False
+    ) -> str:
         """Start a run, as the application, a person or a push does, and return its id."""
-        runs = self._runs(name)
+        runs = self.listed(name)
         now = self.aws.time
-        runs.append(Run(f"run-{len(runs) + 1}", "InProgress", now, now, trigger))
+        runs.append(Run(f"run-{len(runs) + 1}", "InProgress", now, now, trigger, is_rollback))
         return runs[-1].execution_id
 
-    def deploy(self, name: str, status: str = "Succeeded") -> None:
-        """Execute the deploy actions of the newest run: each stack restores what `current` holds."""
-        execution_id, now = self._runs(name)[-1].execution_id, self.aws.time
+    def deploy(self, name: str, status: str = "Succeeded", run: str | None = None) -> None:
+        """Execute the deploy actions of the newest run, or the one that is named.
+
+        Each stack restores what `current` holds.
+        """
+        execution_id, now = run or self.listed(name)[-1].execution_id, self.aws.time
         for stack in list(self.aws.stacks.all) or [None]:
             self.executed.append(
                 Action(execution_id, "Deploy", "Deploy", status, now, now, "Deploy", stack)
@@ -380,14 +385,35 @@ class InMemoryPipelines:
             if stack and status == "Succeeded":
                 self.aws.stacks.deploy(stack)
 
-    def finish(self, name: str, status: str = "Succeeded", *, deploys: bool | None = None) -> None:
-        """End the newest run; unless said otherwise it has just deployed if it succeeded."""
-        if deploys if deploys is not None else status == "Succeeded":
-            self.deploy(name)
-        runs = self._runs(name)
-        runs[-1] = runs[-1]._replace(status=status, updated=self.aws.time)
+    def finish(
+        self,
+        name: str,
+        status: str = "Succeeded",
+        *,
+        deploys: bool | None = None,
+        run: str | None = None,
+    ) -> None:
+        """End the newest run, or the one that is named.
 
-    def _runs(self, name: str) -> list[Run]:
+        Unless said otherwise it has just deployed if it succeeded.
+        """
+        runs = self.listed(name)
+        run = run or runs[-1].execution_id
+        if deploys if deploys is not None else status == "Succeeded":
+            self.deploy(name, run=run)
+        self.set_status(name, run, status)
+
+    def set_status(self, name: str, run: str, status: str) -> None:
+        """Change the status of a run, as its end or a retry does."""
+        self.pipelines[name] = [
+            each._replace(status=status, updated=self.aws.time)
+            if each.execution_id == run
+            else each
+            for each in self.listed(name)
+        ]
+
+    def listed(self, name: str) -> list[Run]:
+        """Return the runs as CodePipeline lists them, oldest first."""
         if name not in self.pipelines:
             raise Refused(Reason.PIPELINE_MISSING, f"there is no pipeline named {name}")
         return self.pipelines[name]

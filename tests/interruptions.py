@@ -1,5 +1,6 @@
-"""What goes wrong on the way to AWS: a process that dies, calls that are refused, answers lost."""
+"""Faults on the way to AWS: a process that dies, calls that are refused, answers that are lost."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from chalicelib.domain.errors import AwsError
@@ -11,7 +12,7 @@ class Killed(BaseException):
 
 
 def kill(aws: InMemoryAws, when: str, operation: str, nth: int = 1) -> None:
-    """The process dies before or after the nth call of the operation."""
+    """Let the process die before or after the nth call of the operation."""
 
     def interrupt(at_when: str, at_operation: str) -> None:
         if (at_when, at_operation) == (when, operation) and aws.calls.count(operation) == nth:
@@ -22,7 +23,7 @@ def kill(aws: InMemoryAws, when: str, operation: str, nth: int = 1) -> None:
 
 
 def refuse(aws: InMemoryAws, *operations: str, code: str = "AccessDeniedException") -> None:
-    """AWS answers that it does not do these."""
+    """Let AWS refuse every call of these operations."""
 
     def interrupt(when: str, operation: str) -> None:
         if when == "before" and operation in operations:
@@ -32,7 +33,7 @@ def refuse(aws: InMemoryAws, *operations: str, code: str = "AccessDeniedExceptio
 
 
 def lose(aws: InMemoryAws, when: str, *operations: str) -> None:
-    """No answer comes to these, which never arrived (before) or took effect (after)."""
+    """Lose the answers to these, which never arrived (before) or took effect (after)."""
 
     def interrupt(at_when: str, operation: str) -> None:
         if at_when == when and operation in operations:
@@ -41,7 +42,21 @@ def lose(aws: InMemoryAws, when: str, *operations: str) -> None:
     aws.interrupt = interrupt
 
 
+def meanwhile(
+    aws: InMemoryAws, when: str, operation: str, happens: Callable[[], object], nth: int = 1
+) -> None:
+    """Let something happen once, before or after the nth call of the operation."""
+    aws.calls.clear()
+
+    def interrupt(at_when: str, at_operation: str) -> None:
+        if (at_when, at_operation) == (when, operation) and aws.calls.count(operation) == nth:
+            aws.interrupt = lambda when, operation: None
+            happens()
+
+    aws.interrupt = interrupt
+
+
 def calm(aws: InMemoryAws, minutes: float = 1) -> None:
-    """Nothing goes wrong any more; the next attempt comes a minute later."""
+    """Let nothing go wrong any more; the next attempt comes a minute later."""
     aws.interrupt = lambda when, operation: None
     aws.time += timedelta(minutes=minutes)

@@ -14,27 +14,39 @@ from chalice.app import IAMAuthorizer
 from chalice.test import Client
 
 from chalicelib.domain.errors import AwsError
-from chalicelib.domain.ledger import Note
 from chalicelib.domain.shares import Cluster
-from tests.fakes import InMemoryAws, arn, snapshot
+from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws, arn, snapshot
+from tests.interruptions import refuse
 from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, STAGE
 
 Load = Callable[..., ModuleType]
+Output = Callable[[], list[dict[str, Any]]]
+
+PRODUCTION_STAGE = {
+    "SOURCE_ACCOUNT": "",
+    "SHARE_WITH_ACCOUNT": ACCEPTANCE,
+    "CLUSTERS": "orders",
+}
+COPIED = {"RDS_COPY_KMS_KEY_ID": "alias/acceptance"}
 
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
-    """Imports app.py as ``chalice deploy`` and Lambda do: with the stage in the environment."""
+    """Import app.py as `chalice deploy` and Lambda do: with the stage in the environment."""
 
-    def load(**changes: str) -> ModuleType:
+    def load(aws: InMemoryAws | None = None, **changes: str) -> ModuleType:
         surroundings = {
             "AWS_DEFAULT_REGION": "eu-west-1",
             "AWS_LAMBDA_FUNCTION_NAME": "aurora-refresh-acceptance-db-follow-pipeline",
+            "RDS_STACK_NAME": STACK,
         }
         for name, value in (STAGE | surroundings | changes).items():
             monkeypatch.setenv(name, value)
         forget()
-        return importlib.import_module("app")
+        app = importlib.import_module("app")
+        if aws:
+            app.context.aws = aws
+        return app
 
     yield load
     forget()
@@ -50,10 +62,17 @@ def forget() -> None:
 def aws() -> InMemoryAws:
     aws = InMemoryAws(datetime(2026, 1, 4, 4, tzinfo=UTC))
     for name, value in ((PIPELINE_NAME, PIPELINE), (LATEST, arn("old")), (CURRENT, arn("old"))):
-        aws.parameters.put(name, value, Note("by hand", "setup", ""))
+        aws.parameters.put_by_hand(name, value)
     aws.pipelines.pipelines[PIPELINE] = []
-    aws.snapshots.all = [snapshot("new"), snapshot("old")]
+    aws.stacks.add(CURRENT)
+    aws.snapshots.all = [snapshot("new"), snapshot("old", created=aws.time - timedelta(days=9))]
     return aws
+
+
+@pytest.fixture
+def output(capsys: pytest.CaptureFixture[str]) -> Output:
+    """Return the log lines since the last time."""
+    return lambda: [json.loads(text) for text in capsys.readouterr().out.splitlines()]
 
 
 def scheduled_event(time: str) -> dict[str, Any]:
@@ -62,7 +81,7 @@ def scheduled_event(time: str) -> dict[str, Any]:
         "id": "89d1a02d-5ec7-412e-82f5-13505f849b41",
         "detail-type": "Scheduled Event",
         "source": "aws.events",
-        "account": "222222222222",
+        "account": ACCEPTANCE,
         "time": time,
         "region": "eu-west-1",
         "resources": ["arn:aws:events:eu-west-1:222222222222:rule/a-rule"],
@@ -70,38 +89,58 @@ def scheduled_event(time: str) -> dict[str, Any]:
     }
 
 
-def invoke(app: ModuleType, function: str, time: str) -> Any:
+def invoke(app: ModuleType, function: str, time: str, detail: dict[str, Any] | None = None) -> Any:
     with Client(app.app) as client:
-        return client.lambda_.invoke(function, scheduled_event(time)).payload
+        event = scheduled_event(time) | ({"detail": detail} if detail else {})
+        return client.lambda_.invoke(function, event).payload
 
 
-def test_two_o_clock_records_the_newest_share(load: Load, aws: InMemoryAws) -> None:
-    app = load()
-    app.context.aws = aws
-    aws.snapshots.all.append(snapshot("newest", created=datetime(2026, 1, 4, 1, tzinfo=UTC)))
+def metrics(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"]: (
+            line["_aws"]["CloudWatchMetrics"][0]["Namespace"],
+            line["stage"],
+            line["database"],
+        )
+        for line in lines
+        if "_aws" in line
+    }
+
+
+# --- a night --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", ["db-follow-pipeline", "db-reconcile"])
+def test_a_night_from_the_update_to_the_end_of_the_run(
+    load: Load, aws: InMemoryAws, output: Output, function: str
+) -> None:
+    app = load(aws)
     answer = invoke(app, "db-update-latest-snapshot-id", "2026-01-04T02:00:00Z")
-    assert (answer["outcome"], answer["databases"][0]["latest"]) == ("updated", arn("newest"))
-    assert aws.values()[LATEST] == arn("newest")
-
-
-def test_four_o_clock_promotes_it_and_starts_the_pipeline(load: Load, aws: InMemoryAws) -> None:
-    app = load()
-    app.context.aws = aws
-    invoke(app, "db-update-latest-snapshot-id", "2026-01-04T02:00:00Z")
+    assert (answer["outcome"], aws.values()[LATEST]) == ("updated", arn("new"))
     answer = invoke(app, "db-restore-from-snapshot", "2026-01-04T04:00:00Z")
     assert (answer["outcome"], answer["execution_id"]) == ("started", "run-1")
-    assert aws.values()[CURRENT] == aws.values()[LATEST]
+    assert aws.values()[CURRENT] == arn("new")
+    aws.time += timedelta(minutes=30)
+    aws.pipelines.finish(PIPELINE)
+    output()
+    detail = {"pipeline": PIPELINE, "execution-id": "run-1", "state": "SUCCEEDED", "version": 1}
+    answer = invoke(app, function, "2026-01-04T04:30:00Z", detail)
+    assert answer["outcome"] == "succeeded"
+    decision, *others = output()
+    assert (decision["use_case"], decision["answer"]) == ("reconcile", answer)
+    names = ("RefreshSucceeded", "SnapshotAgeHours", "RefreshDurationMinutes")
+    assert metrics(others) == dict.fromkeys(names, ("AuroraRefresh", "acceptance", "rds"))
+    assert invoke(app, function, "2026-01-04T04:45:00Z", detail)["outcome"] == "ignored"
+    assert metrics(output()) == {}
 
 
 def test_a_decision_is_one_log_line_with_its_grounds(
-    load: Load, aws: InMemoryAws, capsys: pytest.CaptureFixture[str]
+    load: Load, aws: InMemoryAws, output: Output
 ) -> None:
-    app = load()
-    app.context.aws = aws
-    answer = invoke(app, "db-update-latest-snapshot-id", "2026-01-11T02:00:00Z")
-    (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
-    told = ("level", "message", "use_case", "event", "answer", "correlation_id")
-    assert {name: line[name] for name in told} == {
+    answer = invoke(load(aws), "db-update-latest-snapshot-id", "2026-01-11T02:00:00Z")
+    (line,) = output()
+    fields = ("level", "message", "use_case", "event", "answer", "correlation_id")
+    assert {name: line[name] for name in fields} == {
         "level": "INFO",
         "message": "decision",
         "use_case": "update",
@@ -111,53 +150,63 @@ def test_a_decision_is_one_log_line_with_its_grounds(
     }
 
 
-def test_a_run_that_ended_is_followed_and_counted(
-    load: Load, aws: InMemoryAws, capsys: pytest.CaptureFixture[str]
-) -> None:
-    app = load()
-    app.context.aws = aws
-    invoke(app, "db-update-latest-snapshot-id", "2026-01-04T02:00:00Z")
-    invoke(app, "db-restore-from-snapshot", "2026-01-04T04:00:00Z")
-    aws.time += timedelta(minutes=30)
-    aws.pipelines.finish(PIPELINE)
-    capsys.readouterr()
-    detail = {"pipeline": PIPELINE, "execution-id": "run-1", "state": "SUCCEEDED", "version": 1}
-    with Client(app.app) as client:
-        event = scheduled_event("2026-01-04T04:30:00Z") | {"detail": detail}
-        answer = client.lambda_.invoke("db-follow-pipeline", event).payload
-    assert answer["outcome"] == "succeeded"
-    lines = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
-    metrics = [line for line in lines if "_aws" in line]
-    assert {
-        metric["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"]: (
-            metric["stage"],
-            metric["database"],
-            metric["_aws"]["CloudWatchMetrics"][0]["Namespace"],
-        )
-        for metric in metrics
-    } == dict.fromkeys(
-        ("RefreshSucceeded", "SnapshotAgeHours", "RefreshDurationMinutes"),
-        ("acceptance", "rds", "AuroraRefresh"),
-    )
-
-
 def test_what_aws_did_not_do_is_counted_and_raised(
-    load: Load, aws: InMemoryAws, capsys: pytest.CaptureFixture[str]
+    load: Load, aws: InMemoryAws, output: Output
 ) -> None:
-    app = load()
-    app.context.aws = aws
-
-    def fail(when: str, operation: str) -> None:
-        raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
-
-    aws.interrupt = fail
+    refuse(aws, "get")
     with pytest.raises(AwsError):
-        invoke(app, "db-restore-from-snapshot", "2026-01-04T04:00:00Z")
-    (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+        invoke(load(aws), "db-restore-from-snapshot", "2026-01-04T04:00:00Z")
+    (line,) = output()
     assert line["RefreshFailed"] == [1.0]
 
 
-def test_only_final_states_of_runs_are_followed(load: Load) -> None:
+def test_the_poll_finishes_copies_as_well(load: Load, aws: InMemoryAws, output: Output) -> None:
+    app = load(aws, **COPIED)
+    invoke(app, "db-update-latest-snapshot-id", "2026-01-04T02:00:00Z")
+    aws.snapshots.settle()
+    output()
+    answer = invoke(app, "db-reconcile", "2026-01-04T02:15:00Z")
+    assert answer["outcome"] == "updated"
+    assert answer["databases"][0]["latest"] == aws.values()[LATEST] != arn("old")
+    decision, measured = output()
+    assert (decision["use_case"], decision["answer"]) == ("reconcile", answer)
+    assert measured["SnapshotAgeHours"] == [6.0]
+
+
+def test_production_takes_a_snapshot_and_shares_it(load: Load, output: Output) -> None:
+    aws = InMemoryAws(datetime(2026, 1, 4, 4, tzinfo=UTC), PRODUCTION)
+    aws.clusters.all["orders"] = Cluster("orders", None)
+    app = load(aws, **PRODUCTION_STAGE)
+    assert invoke(app, "db-share-snapshot", "2026-01-03T22:00:00Z")["outcome"] == "asked"
+    aws.snapshots.settle()
+    assert invoke(app, "db-follow-shares", "2026-01-03T22:15:00Z")["outcome"] == "shared"
+    assert [line["use_case"] for line in output()] == ["share", "share"]
+
+
+# --- what is deployed -----------------------------------------------------------------------------
+
+
+def schedules(app: ModuleType) -> dict[str, str]:
+    sources = [each for each in app.app.event_sources if hasattr(each, "schedule_expression")]
+    return {each.name: each.schedule_expression for each in sources}
+
+
+@pytest.mark.parametrize("changes", [{}, COPIED], ids=["shares", "copies"])
+def test_the_schedules_are_the_settings_and_every_quarter_of_an_hour_is_reconciled(
+    load: Load, changes: dict[str, str]
+) -> None:
+    given = {
+        "UPDATE_SCHEDULE": "cron(30 1 ? * MON *)",
+        "RESTORE_SCHEDULE": "cron(30 3 ? * MON *)",
+    }
+    assert schedules(load(**given, **changes)) == {
+        "db-update-latest-snapshot-id": "cron(30 1 ? * MON *)",
+        "db-restore-from-snapshot": "cron(30 3 ? * MON *)",
+        "db-reconcile": "rate(15 minutes)",
+    }
+
+
+def test_only_the_ends_of_runs_are_followed(load: Load) -> None:
     (follow,) = [
         each for each in load().app.event_sources if not hasattr(each, "schedule_expression")
     ]
@@ -171,41 +220,26 @@ def test_only_final_states_of_runs_are_followed(load: Load) -> None:
     )
 
 
-def test_the_schedules_are_the_settings(load: Load) -> None:
-    app = load(UPDATE_SCHEDULE="cron(30 1 ? * MON *)", RESTORE_SCHEDULE="cron(30 3 ? * MON *)")
-    schedules = [each for each in app.app.event_sources if hasattr(each, "schedule_expression")]
-    assert {each.name: each.schedule_expression for each in schedules} == {
-        "db-update-latest-snapshot-id": "cron(30 1 ? * MON *)",
-        "db-restore-from-snapshot": "cron(30 3 ? * MON *)",
+def handlers(app: ModuleType) -> dict[str, str]:
+    return {each.name: each.handler_string for each in app.app.event_sources}
+
+
+def test_an_acceptance_stage_has_its_functions_each_with_its_own_module(load: Load) -> None:
+    assert handlers(load()) == {
+        "db-update-latest-snapshot-id": "chalicelib.triggers.update.handler",
+        "db-restore-from-snapshot": "chalicelib.triggers.restore.handler",
+        "db-follow-pipeline": "chalicelib.triggers.follow_pipeline.handler",
+        "db-reconcile": "chalicelib.triggers.reconcile.handler",
     }
 
 
-def test_the_poll_is_scheduled_only_where_a_database_has_copies(load: Load) -> None:
-    """Anybody else would pay for ninety-six looks a day at nothing."""
-    app = load(RDS_COPY_KMS_KEY_ID="alias/acceptance")
-    schedules = [each for each in app.app.event_sources if hasattr(each, "schedule_expression")]
-    assert {each.name: each.schedule_expression for each in schedules} == {
-        "db-update-latest-snapshot-id": "cron(0 2 ? * SUN *)",
-        "db-restore-from-snapshot": "cron(0 4 ? * SUN *)",
-        "db-follow-copies": "rate(15 minutes)",
+def test_a_production_stage_has_only_productions_functions_and_no_routes(load: Load) -> None:
+    app = load(**PRODUCTION_STAGE)
+    assert handlers(app) == {
+        "db-share-snapshot": "chalicelib.triggers.share.handler",
+        "db-follow-shares": "chalicelib.triggers.follow_shares.handler",
     }
-
-
-def test_the_poll_finishes_what_the_update_asked_for(
-    load: Load, aws: InMemoryAws, capsys: pytest.CaptureFixture[str]
-) -> None:
-    app = load(RDS_COPY_KMS_KEY_ID="alias/acceptance")
-    app.context.aws = aws
-    asked = invoke(app, "db-update-latest-snapshot-id", "2026-01-04T02:00:00Z")
-    aws.snapshots.settle()
-    capsys.readouterr()
-    answer = invoke(app, "db-follow-copies", "2026-01-04T02:15:00Z")
-    copied = asked["databases"][0]["copy"]["arn"]
-    assert (asked["outcome"], answer["outcome"]) == ("unchanged", "updated")
-    assert aws.values()[LATEST] == copied
-    decision, measured = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
-    assert (decision["use_case"], decision["answer"]) == ("copies", answer)
-    assert measured["SnapshotAgeHours"] == [6.0]
+    assert not app.app.routes
 
 
 def test_every_route_carries_the_iam_authorizer(load: Load) -> None:
@@ -218,30 +252,16 @@ def test_every_route_carries_the_iam_authorizer(load: Load) -> None:
         "/status": ["GET"],
         "/hold": ["PUT", "DELETE"],
         "/refresh": ["POST"],
-        "/": ["GET"],
     }
     for methods in routes.values():
-        for route in methods.values():
-            assert isinstance(route.authorizer, IAMAuthorizer)
+        assert all(isinstance(route.authorizer, IAMAuthorizer) for route in methods.values())
 
 
-def test_each_function_is_deployed_with_its_own_module_as_the_handler(load: Load) -> None:
-    app = load(RDS_COPY_KMS_KEY_ID="alias/acceptance").app
-    assert {each.name: each.handler_string for each in app.event_sources} == {
-        "db-update-latest-snapshot-id": "chalicelib.triggers.update.handler",
-        "db-restore-from-snapshot": "chalicelib.triggers.restore.handler",
-        "db-follow-pipeline": "chalicelib.triggers.follow_pipeline.handler",
-        "db-follow-copies": "chalicelib.triggers.follow_copies.handler",
-    }
+def test_without_the_pin_api_there_is_no_rest_api_at_all(load: Load) -> None:
+    assert not load(PIN_API_ENABLED="false").app.routes
 
 
-def test_a_production_stage_has_only_productions_functions(load: Load) -> None:
-    app = load(SOURCE_ACCOUNT="", SHARE_WITH_ACCOUNT="222222222222", CLUSTERS="orders").app
-    assert {each.name: each.handler_string for each in app.event_sources} == {
-        "db-share-snapshot": "chalicelib.triggers.share.handler",
-        "db-follow-shares": "chalicelib.triggers.follow_shares.handler",
-    }
-    assert not app.routes
+# --- what is refused ------------------------------------------------------------------------------
 
 
 def test_production_shares_snapshots_that_bear_the_stage(load: Load) -> None:
@@ -275,17 +295,13 @@ def test_production_shares_snapshots_that_bear_the_stage(load: Load) -> None:
 def test_an_event_that_is_not_a_scheduled_one_is_refused_with_what_to_send(
     load: Load, aws: InMemoryAws, event: Any
 ) -> None:
-    load()
-    restore = importlib.import_module("chalicelib.triggers.restore")
-    restore.context.aws = aws
-    with pytest.raises(ValueError, match=r"send .*version") as caught:
-        restore.handler(event, None)
-    example = json.loads(str(caught.value).partition("send ")[2].partition(", with the")[0])
-    assert restore.handler(example, None)["outcome"] == "started"
-
-
-def test_without_the_pin_api_there_is_no_rest_api_at_all(load: Load) -> None:
-    assert not load(PIN_API_ENABLED="false").app.routes
+    load(aws)
+    for name, outcome in (("restore", "skipped"), ("reconcile", "ignored")):
+        module = importlib.import_module(f"chalicelib.triggers.{name}")
+        with pytest.raises(ValueError, match=r"send .*version") as caught:
+            module.handler(event, None)
+        example = json.loads(str(caught.value).partition("send ")[2].partition(", with the")[0])
+        assert module.handler(example, None)["outcome"] in (outcome, "started")
 
 
 def test_a_wrong_stage_stops_the_import_with_every_problem_and_no_stack_trace(load: Load) -> None:

@@ -90,6 +90,9 @@ def _to_action(
 ) -> Action:
     configuration = _configuration(detail)
     stack = configuration.get("StackName")
+    category = detail.get("input", {}).get("actionTypeId", {}).get("category", "")
+    if configuration.get("ActionMode") == _CHANGE_SET_PREPARED:
+        category = ""  # it deploys nothing yet
     started = detail["startTime"]
     reads_since = started
     if stack and configuration.get("ActionMode") == _CHANGE_SET_EXECUTED:
@@ -101,7 +104,7 @@ def _to_action(
         status=detail["status"],
         started=started,
         updated=detail.get("lastUpdateTime") or started,
-        category=detail.get("input", {}).get("actionTypeId", {}).get("category", ""),
+        category=category,
         stack=stack,
         reads_since=reads_since,
     )

@@ -99,7 +99,9 @@ class Action(NamedTuple):
 
     def covers(self, instant: datetime) -> bool:
         """Return whether it was being executed at that time, give or take a clock's difference."""
-        return self.started - CLOCK_TOLERANCE <= instant <= self.updated + CLOCK_TOLERANCE
+        # CodePipeline learns some moments after CloudFormation that an action is done.
+        is_over = self.status != "InProgress" and instant > self.updated + CLOCK_TOLERANCE
+        return self.started - CLOCK_TOLERANCE <= instant and not is_over
 
 
 class Position(NamedTuple):
@@ -149,47 +151,56 @@ def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None
     return None
 
 
-def maker_of(cluster: Cluster, actions: Iterable[Action], stack: str) -> Action | None:
-    """Return the action execution during which the cluster was created.
+def makers_of(cluster: Cluster, actions: Iterable[Action], stack: str) -> list[Action]:
+    """Return the action executions during which the cluster may have been created, oldest first.
 
-    Of several that ran side by side it is the one that deploys the stack.
+    Of those that ran side by side they are the ones that deploy the stack. Clocks differ, so two of
+    them that followed each other closely may both have made it.
     """
+
+    def fit(action: Action) -> tuple[bool, bool]:
+        return action.stack == stack, action.category == "Deploy"
+
     covering = [action for action in actions if action.covers(cluster.created)]
-    return max(
-        covering,
-        key=lambda each: (each.stack == stack, each.category == "Deploy", each.started),
-        default=None,
-    )
+    best = max(map(fit, covering), default=None)
+    return sorted((each for each in covering if fit(each) == best), key=lambda each: each.started)
 
 
 def restored_from(
     ledger: Sequence[Version],
     cluster: Cluster,
     resolved: str | None,
-    maker: Action | None,
+    makers: Sequence[Action],
     runs: Sequence[Run],
 ) -> Deployment:
     """Return what a cluster was restored from that is seen the first time.
 
-    `resolved` is the value of `current` in the stack's last update.
+    `resolved` is the value of `current` in the stack's last update, if that was not rolled back:
+    had any update since resolved another value, it would have replaced the cluster.
     """
-    if maker is None:
+    if not makers:
         # Made by hand, or longer ago than CodePipeline's and Parameter Store's records go back.
         before = [each for each in ledger if each.modified <= cluster.created]
         version = newest_of(resolved or "", before) or next(reversed(before), ledger[0])
         return Deployment(version.value, version, None, cluster)
-    candidates = versions_read_by(maker, ledger, runs)
+    candidates = {version for maker in makers for version in versions_read_by(maker, ledger, runs)}
     values = {version.value for version in candidates}
-    if len(values) > 1 and resolved in values and not _has_later_run(maker, runs):
+    if resolved in values:
         values = {resolved}
     if len(values) != 1:
-        return Deployment(
-            cluster=cluster,
-            unknown=f"current changed while action {maker.name} of run {maker.execution_id} was "
-            "starting: it may have restored any of several snapshots",
-        )
+        return Deployment(cluster=cluster, unknown=_uncertain(makers[-1]))
     (value,) = values
-    return Deployment(value, newest_of(value, candidates), maker.execution_id, cluster)
+    read = newest_of(value, [each for each in ledger if each in candidates])
+    # A later deploy of the same value replaces nothing.
+    maker = next((each for each in makers if each.status == "Succeeded"), makers[0])
+    return Deployment(value, read, maker.execution_id, cluster)
+
+
+def _uncertain(action: Action) -> str:
+    return (
+        f"current was set at about the time when action {action.name} of run {action.execution_id} "
+        "began, or only later: what the action restored is uncertain"
+    )
 
 
 def versions_read_by(
@@ -211,12 +222,6 @@ def versions_read_by(
     return [each for i, each in enumerate(ledger) if i >= first and each.modified <= end]
 
 
-def _has_later_run(maker: Action, runs: Iterable[Run]) -> bool:
-    return any(
-        run.execution_id != maker.execution_id and run.updated > maker.started for run in runs
-    )
-
-
 def last_deployed(
     ledger: Sequence[Version], actions: Sequence[Action], runs: Sequence[Run]
 ) -> Deployment:
@@ -229,13 +234,13 @@ def last_deployed(
         return Deployment(unknown="a deploy action is in progress", is_deploying=True)
     maker = next((action for action in deploys if action.status == "Succeeded"), None)
     if maker is None:
-        return Deployment(ledger[0].value, ledger[0], is_remembered=True)
+        seen = next((version for version in reversed(ledger) if version.run_id), None)
+        return (
+            Deployment(seen.value, seen, seen.run_id, is_remembered=True) if seen else Deployment()
+        )
     candidates = versions_read_by(maker, ledger, runs)
     if len({version.value for version in candidates}) != 1:
-        return Deployment(
-            unknown=f"current changed while action {maker.name} of run {maker.execution_id} was "
-            "starting; set P_STACK_NAME to look at the stack instead"
-        )
+        return Deployment(unknown=f"{_uncertain(maker)}; P_STACK_NAME would tell")
     version = candidates[-1]
     is_remembered = version.run_id is not None
     return Deployment(version.value, version, maker.execution_id, is_remembered=is_remembered)
@@ -306,8 +311,9 @@ def _of_order(
     if run.in_progress if run else may_be_starting(order, now):
         return
     is_present = order.token == ledger[-1].token
+    is_taken_back = ledger[-1].action == "revert" or deployment.value is None
     # Once somebody else has moved current on, whether the run restored it before is not known.
-    if is_present or ledger[-1].action == "revert" or (run and not run.succeeded):
+    if is_present or is_taken_back or (run and not run.succeeded):
         reason = Reason.NOTHING_RESTORED if run and run.succeeded else Reason.RUN_FAILED
         yield Verdict(reason, order, run, put=is_present)
 
@@ -317,9 +323,10 @@ def _of_present(
 ) -> Iterator[Verdict]:
     """Judge a present version for which nobody waits, if something else is or was deployed."""
     present = ledger[-1]
+    differs = deployment.value not in (None, present.value)
     if present.action == "align":
-        yield Verdict(Reason.DEPLOYED_DIFFERS, present, put=present.value != deployment.value)
-    elif deployment.value not in (None, present.value) and not present.waits:
+        yield Verdict(Reason.DEPLOYED_DIFFERS, present, put=differs)
+    elif differs and not present.waits:
         run = own_run(present, ledger, runs)
         if not (run.in_progress if run else may_be_starting(present, now)):
             yield Verdict(Reason.DEPLOYED_DIFFERS, present, put=True)

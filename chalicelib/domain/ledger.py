@@ -113,8 +113,8 @@ class Version(NamedTuple):
 
     @property
     def waits(self) -> bool:
-        """Whether somebody set it for whichever run comes next."""
-        return self.token is None and not self.is_correction
+        """Whether somebody set it for whichever run comes next, and none has restored it yet."""
+        return self.token is None and not self.is_correction and self.run_id is None
 
     @property
     def run_id(self) -> str | None:

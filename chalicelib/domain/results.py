@@ -28,6 +28,7 @@ class DatabaseResult(NamedTuple):
 
     `outcome`, `reason` and `message` are its own if the databases are independent of each other.
     `created` is when the data was taken, `age_hours` how old it is or was when the run ended.
+    `taken_back` is true if `current` was moved back from `previous`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class DatabaseResult(NamedTuple):
     why: str | None = None
     execution_id: str | None = None
     duration_minutes: float | None = None
+    taken_back: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what is known, and always the three snapshots."""

@@ -170,5 +170,7 @@ def _recency(snapshot: Snapshot) -> tuple[datetime, str]:
 
 
 def _version_matches(version: str, expected: str) -> bool:
-    # By whole dotted parts: "15" takes 15.4 but not 150.1, "15.4" does not take 15.40.
-    return version == expected or version.startswith(f"{expected}.")
+    # By whole dotted parts: "15" takes 15.4 but not 150.1, "15.4" does not take 15.40. A variant such
+    # as 16.6-limitless, which another kind of cluster runs, has to be named exactly.
+    is_within = version.startswith(f"{expected}.") and "-" not in version.removeprefix(expected)
+    return version == expected or is_within

@@ -10,7 +10,7 @@ from chalicelib.domain.deployment import (
     Stack,
     StackReference,
     last_deployed,
-    maker_of,
+    makers_of,
     remembered,
     restored_from,
 )
@@ -40,7 +40,7 @@ class Deployments:
             return last_deployed(ledger, self._actions(self._pipeline), self._runs)
         stack = self._stack(database.stack.stack)
         if stack is None:
-            return _without_stack(database.stack, ledger)
+            return _nothing(f"stack {database.stack.stack}", ledger)
         if stack.is_deploying:
             return Deployment(
                 unknown=f"stack {database.stack.stack} is {stack.status}", is_deploying=True
@@ -65,8 +65,10 @@ class Deployments:
         identifier = stack.clusters.get(logical_id)
         cluster = self._aws.clusters.deployed(identifier) if identifier else None
         if cluster is None:
-            return Deployment()
-        resolved = stack.resolved.get(database.current_parameter)
+            return _nothing(f"cluster in stack {reference}", ledger)
+        # What is resolved after a roll-back is not documented.
+        is_sure = "ROLLBACK" not in stack.status
+        resolved = stack.resolved.get(database.current_parameter) if is_sure else None
         return remembered(ledger, cluster) or self._first_seen(
             reference.stack, cluster, resolved, ledger
         )
@@ -74,7 +76,7 @@ class Deployments:
     def _first_seen(
         self, stack: str, cluster: Cluster, resolved: str | None, ledger: Sequence[Version]
     ) -> Deployment:
-        """Find the deploy action that made the cluster, among the runs of that time."""
+        """Find the deploy actions that may have made the cluster, among the runs of that time."""
         actions = [
             action
             for run in self._runs
@@ -83,15 +85,15 @@ class Deployments:
             and (run.in_progress or cluster.created <= run.updated + CLOCK_TOLERANCE)
             for action in self._actions(self._pipeline, run.execution_id)
         ]
-        maker = maker_of(cluster, actions, stack)
-        return restored_from(ledger, cluster, resolved, maker, self._runs)
+        makers = makers_of(cluster, actions, stack)
+        return restored_from(ledger, cluster, resolved, makers, self._runs)
 
 
-def _without_stack(reference: StackReference, ledger: Sequence[Version]) -> Deployment:
-    """Return what a missing stack means: nothing is deployed yet, unless something was seen."""
+def _nothing(missing: str, ledger: Sequence[Version]) -> Deployment:
+    """Return what a missing stack or cluster means: nothing is deployed, unless something was seen."""
     if any(version.run_id for version in ledger):
         return Deployment(
-            unknown=f"there is no stack {reference.stack}: it was deleted, renamed, or is in "
-            "another account or Region; correct P_STACK_NAME"
+            unknown=f"there is no {missing}: it was deleted, renamed, or is in another account or "
+            "Region; correct P_STACK_NAME"
         )
     return Deployment()

@@ -200,6 +200,12 @@ def _entry(aws: Aws, pipeline: Pipeline, look: _Look, where: str | None) -> Data
         why=version.reason,
         execution_id=run.execution_id if run else None,
     )
+    if reason in (Reason.RUN_FAILED, Reason.NOTHING_RESTORED):
+        present = look.ledger[-1]
+        current = None if look.found.put else entry.current
+        # Otherwise somebody else has moved on.
+        taken_back = look.deployment.value is None or present.is_correction
+        return entry._replace(current=current, taken_back=taken_back)
     if run is None or reason not in (None, Reason.FAILED_AFTER_RESTORE):
         return entry
     minutes = round((run.updated - run.started).total_seconds() / 60, 1)

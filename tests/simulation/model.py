@@ -1,179 +1,113 @@
-"""What must be so, told from an account's bare history, without the product's own functions."""
+"""What must be so in an account, judged by the world's truth without the product's own functions."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.ledger import Entry, Run
+from chalicelib.domain.ledger import Note, Version
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.settings.acceptance import Settings
-from tests.fakes import PRODUCTION, InMemoryAws
-from tests.stage import PIPELINE
+from chalicelib.usecases.status import status
+from tests import stage
+from tests.fakes import PRODUCTION, arn, snapshot
+from tests.simulation.world import Execution, World
+from tests.stage import PIPELINE, PIPELINE_NAME
 
 HOLD = "/acceptance/hold"
 ENGINES = {"rds": ("aurora-postgresql", "15.4"), "docs": ("docdb", "5.0.0")}
-ANCHOR = date(2026, 1, 4)
-ACTIONS = ("promote", "refresh", "pin", "rollback", "undo", "revert")
+START = datetime.fromisoformat("2026-01-03T12:00:00+00:00")
+POLL = timedelta(minutes=15)
+CORRECTIONS = ("undo", "revert", "align")
 UNREADABLE = "unreadable"
+
+ONE = stage.STAGE | {"SSM_REFRESH_HOLD_NAME": HOLD}
+TWO = stage.TWO | {"SSM_REFRESH_HOLD_NAME": HOLD}
+# What the stage says of the stacks, and where the pipeline deploys each database.
+STACKS: Mapping[str, tuple[Mapping[str, str], Mapping[str, tuple[str, str]]]] = {
+    "unknown": ({}, {"rds": ("data", "Orders"), "docs": ("data", "Docs")}),
+    "one": (
+        {"RDS_STACK_NAME": "data/Orders", "DOCS_STACK_NAME": "data/Docs"},
+        {"rds": ("data", "Orders"), "docs": ("data", "Docs")},
+    ),
+    "two": (
+        {"RDS_STACK_NAME": "orders", "DOCS_STACK_NAME": "docs"},
+        {"rds": ("orders", "Cluster"), "docs": ("docs", "Cluster")},
+    ),
+}
+
+
+def variables(*, two: bool, stacks: str) -> dict[str, str]:
+    """Return a stage of one or two databases, in the stacks that it knows of."""
+    return (TWO if two else ONE) | {
+        name: value for name, value in STACKS[stacks][0].items() if two or name.startswith("RDS")
+    }
+
+
+def first(database: Database) -> str:
+    """Return the snapshot that a database was restored from before everything."""
+    return arn(f"first-{database.name}")
+
+
+def bootstrap(settings: Settings, world: World, stacks: str, history: str = "deployed") -> None:
+    """Arrange an account that has been deployed, or one where `current` has only just been set."""
+    world.time = START - timedelta(days=3)
+    world.parameters.put(PIPELINE_NAME, PIPELINE, Note("bootstrap", "setup", ""))
+    for database in settings.databases:
+        offer(world, database, f"first-{database.name}", world.time)
+        name, logical_id = STACKS[stacks][1][database.name]
+        world.stacks.deploys.setdefault(name, {})[logical_id] = database.current_parameter
+        if history == "deployed":
+            world.stacks.add(database.current_parameter, name, logical_id)
+        if history != "no parameter":
+            value = "dummyvalue" if history == "placeholder" else first(database)
+            world.parameters.put(database.current_parameter, value, Note("bootstrap", "setup", ""))
+    for name in world.stacks.all:
+        world.stacks.deploy(name)
+    world.time = START
+
+
+def offer(world: World, database: Database, name: str, created: datetime, **facts: Any) -> Snapshot:
+    """Let production share a snapshot of a database."""
+    engine, version = ENGINES[database.name]
+    facts = {"engine": engine, "engine_version": version, "created": created, **facts}
+    account = facts.pop("account", PRODUCTION)
+    shared = snapshot(name, account, cluster=database.name, **facts)
+    world.snapshots.all.append(shared)
+    return shared
 
 
 @dataclass(frozen=True)
 class Model:
-    """The stage's account as it is now, and what each question and each wish must come to."""
+    """The stage's account as it is now."""
 
     settings: Settings
-    aws: InMemoryAws
-
-    @property
-    def runs(self) -> list[Run]:
-        """Oldest first."""
-        return self.aws.pipelines.pipelines[PIPELINE]
-
-    @property
-    def busy(self) -> bool:
-        return any(run.status == "InProgress" for run in self.runs)
+    aws: World
 
     @property
     def shared(self) -> list[Snapshot]:
-        """In the order in which they came."""
+        """The shares in the order in which they came."""
         return [each for each in self.aws.snapshots.all if not each.own]
 
-    def present(self, name: str) -> Entry:
-        return self.aws.parameters.kept[name][-1]
+    def ledger(self, database: Database) -> list[Version]:
+        return self.aws.parameters.kept.get(database.current_parameter, [])
+
+    def current(self, database: Database) -> str | None:
+        return self.aws.values().get(database.current_parameter)
 
     def latest(self, database: Database) -> str | None:
         return self.aws.values().get(database.latest_parameter)
 
-    # --- what runs did ---
+    def truth(self, database: Database) -> str | None:
+        return self.aws.truth(database.current_parameter)
 
-    def read_by(self, run: Run, name: str) -> Entry | None:
-        """A run deploys what *current* held a minute after its start, or when it ended sooner."""
-        then = self._reads_at(run)
-        return next(
-            (e for e in reversed(self.aws.parameters.kept[name]) if e.modified <= then), None
-        )
-
-    @staticmethod
-    def _reads_at(run: Run) -> datetime:
-        minute_later = run.started + timedelta(minutes=1)
-        return minute_later if run.status == "InProgress" else min(minute_later, run.updated)
-
-    def had_run(self, entry: Entry) -> bool:
-        return any(entry.modified <= self._reads_at(run) for run in self.runs)
-
-    def deployed(self, name: str) -> str | None:
-        """What the newest successful run deployed."""
-        successful = [run for run in self.runs if run.status == "Succeeded"]
-        entry = self.read_by(successful[-1], name) if successful else None
-        return entry.value if entry else None
-
-    def waits(self, name: str) -> bool:
-        """The next run would restore something else than what acceptance is on."""
-        deployed, present = self.deployed(name), self.present(name)
-        under_way = any(
-            run.status == "InProgress" and present.modified <= self._reads_at(run)
-            for run in self.runs
-        )
-        return deployed is not None and present.value != deployed and not under_way
-
-    def left_behind(self, name: str) -> bool:
-        """A run was to carry *current*, and none came: somebody was killed."""
-        present = self.present(name)
-        return bool(present.note and present.note.token) and not self.had_run(present)
-
-    def came_to_nothing(self, name: str) -> bool:
-        """Neither a run that succeeded carries what was to be deployed, nor one under way."""
-        present = self.present(name)
-        return bool(present.note and present.note.token) and not any(
-            present.modified <= self._reads_at(run)
-            for run in self.runs
-            if run.status in ("Succeeded", "InProgress")
-        )
-
-    def before_what_came_to_nothing(self, name: str) -> str:
-        """The newest earlier value that somebody set to wait, or that a run brought."""
-        brought = [self.read_by(run, name) for run in self.runs if run.status == "Succeeded"]
-        return next(
-            entry.value
-            for entry in self.aws.parameters.kept[name][-2::-1]
-            if not (entry.note and entry.note.token) or entry in brought
-        )
-
-    # --- what an operator's wish comes to ---
-
-    def rollback_goes_to(self, name: str) -> str | None:
-        values = [entry.value for entry in self.aws.parameters.kept[name]]
-        for value in reversed(values):
-            if value != values[-1] and value.startswith("arn:"):
-                return value
-        return None
-
-    def rollback_deploys(self, name: str) -> str | None:
-        """One that was killed before its run is completed, not gone back from."""
-        present = self.present(name)
-        killed = self.left_behind(name) and present.note and present.note.action == "rollback"
-        return present.value if killed else self.rollback_goes_to(name)
-
-    def rollback(self, database: Database, value: str | None, *, deploy: bool) -> str:
-        if deploy and self.busy:
-            return "busy"
-        if value is None:
-            return "nothing-earlier"
-        return self.pin(database, value, deploy=deploy, unknown="snapshot-gone")
-
-    def pin(self, database: Database, value: str, *, deploy: bool, unknown: str) -> str:
-        share = self._share(value)
-        if share is None:
-            return unknown
-        if not self.pinnable(share, database):
-            return "not-eligible"
-        return "busy" if deploy and self.busy else "done"
+    # --- snapshots ---
 
     def due(self, database: Database) -> str | None:
-        """What a promotion would put."""
+        """Return what a promotion would put."""
         return self.latest(database)
-
-    def refresh(self, *, outside_window: bool) -> str:
-        """The outcome, or the reason why it is not ``started``."""
-        if not outside_window and self.aws.time.hour >= 7:
-            return "outside-window"
-        if self.hold():
-            return "on-hold"
-        latest = [self.latest(database) for database in self.settings.databases]
-        if None in latest:
-            return self._no_latest()
-        for database in self.settings.databases:
-            refusal = self._not_promotable(database, self.due(database) or "")
-            if refusal:
-                return refusal
-        if not any(self._is_new(database) for database in self.settings.databases):
-            return "nothing-new"
-        return "busy" if self.busy else "started"
-
-    def _no_latest(self) -> str:
-        return "parameter-missing"
-
-    def _not_promotable(self, database: Database, value: str) -> str | None:
-        share = self._share(value)
-        if share is None:
-            return "snapshot-gone"
-        if not self.eligible(share, database):
-            return "not-eligible"
-        assert share.created
-        return "snapshot-stale" if self.aws.time - share.created > timedelta(days=14) else None
-
-    def _is_new(self, database: Database) -> bool:
-        """Another value, or one that no run has come for since it was set, or set again."""
-        present = self.present(database.current_parameter)
-        if present.value != self.due(database):
-            return True
-        if present.note and present.note.action in ("undo", "revert"):
-            runs = (self.read_by(run, database.current_parameter) for run in self.runs)
-            return not any(entry and entry.value == present.value for entry in runs)
-        return not self.had_run(present)
 
     def eligible(self, share: Snapshot, database: Database) -> bool:
         return (
@@ -186,147 +120,160 @@ class Model:
     def pinnable(self, share: Snapshot, database: Database) -> bool:
         return self.eligible(share, database)
 
-    def _taken(self, share: Snapshot, database: Database) -> datetime | None:
-        """When its data was."""
-        return share.created
+    def is_promotable(self, database: Database, value: str) -> bool:
+        share = next((each for each in self.aws.snapshots.all if each.arn == value), None)
+        if share is None or not self.eligible(share, database):
+            return False
+        assert share.created
+        return self.aws.time - share.created <= timedelta(days=14)
 
-    def _share(self, value: str) -> Snapshot | None:
-        return next((share for share in self.aws.snapshots.all if share.arn == value), None)
-
-    # --- the calendar ---
+    # --- the hold ---
 
     def hold(self) -> Any:
-        """What holds promotion today: the parameter's JSON, ``UNREADABLE``, or None."""
+        """Return what holds promotion today: the parameter's JSON, `UNREADABLE`, or None."""
         text = self.aws.values().get(HOLD, "dummyvalue")
         if text == "dummyvalue":
             return None
         try:
             hold = json.loads(text)
-            over = self.aws.time.date() >= date.fromisoformat(hold["until"])
+            is_over = self.aws.time.date() >= date.fromisoformat(hold["until"])
         except (ValueError, TypeError):
             return UNREADABLE
-        return None if over else hold
+        return None if is_over else hold
 
-    def next_sunday_at(self, hour: int, not_before: str = "") -> str:
-        """The first such hour to come that lies on a Sunday of an on-week."""
-        when = datetime(2026, 1, 4, hour, tzinfo=self.aws.time.tzinfo)
-        while when <= self.aws.time or str(when.date()) < not_before:
-            when += timedelta(days=14)
-        return when.isoformat()
+    # --- guarantees ---
 
-    def next_restore(self) -> str | None:
-        hold = self.hold()
-        if hold == UNREADABLE:
-            return None
-        return self.next_sunday_at(4, hold["until"] if hold else "")
+    def check_status(self) -> None:
+        """The status tells what is deployed and whether the next run restores something else."""
+        told = status(self.settings, self.aws)
+        under_way = told["pipeline"]["under_way"]
+        for database, entry in zip(self.settings.databases, told["databases"], strict=True):
+            truth, current = self.truth(database), self.current(database)
+            problems = " ".join(each for each in told["problems"] if database.name in each)
+            if self.is_updating(database):
+                assert entry["deployed"] is None, f"{entry['deployed']} during an update"
+                continue
+            if "cannot be seen" in problems:
+                assert self.may_be_unknown(database), problems
+                assert (entry["deployed"], entry["waiting"]) == (None, False)
+                continue
+            known = truth if truth and truth.startswith("arn:") else None
+            assert entry["deployed"] == known, f"status says {entry['deployed']}, truth is {known}"
+            restores = bool(under_way and under_way["restores"])
+            assert (entry["waiting"] or restores) or current == truth or not current, (
+                f"the next run replaces {truth} by {current}, and the status does not say so"
+            )
+            assert not entry["waiting"] or current != truth, "nothing waits, but the status says so"
 
-    # --- what whoever looks must see ---
+    def is_updating(self, database: Database) -> bool:
+        """Return whether an update is in progress that the product can see."""
+        if database.stack:
+            stack = self.aws.stacks.all.get(database.stack.stack)
+            return stack is not None and stack.status.endswith("_IN_PROGRESS")
+        return any(action.status == "InProgress" for action in self.aws.pipelines.executed)
 
-    def status(self) -> dict[str, Any]:
-        """All of it but the sentences."""
-        hold = self.hold()
-        return {
-            "databases": [self._database(database) for database in self.settings.databases],
-            "hold": hold if hold != UNREADABLE else {"until": None},
-            "schedule": {
-                "now": self.aws.time.isoformat(),
-                "window": "00:00-07:00 UTC",
-                "next_update": self.next_sunday_at(2),
-                "next_restore": self.next_restore(),
-            },
-            "pipeline": {
-                "name": PIPELINE,
-                "last_run": _told(self.runs[-1]) if self.runs else None,
-            },
-        }
+    def may_be_unknown(self, database: Database) -> bool:
+        """A roll-back has failed, or `current` has changed just when a run read it."""
+        stack = self.aws.stacks.all.get(database.stack.stack) if database.stack else None
+        if stack and stack.status.endswith("ROLLBACK_FAILED"):
+            return True
+        window = timedelta(minutes=2)
+        return any(
+            (action.reads_since or action.started) - window
+            <= version.modified
+            <= action.started + window
+            for action in self.aws.pipelines.executed
+            for version in self.ledger(database)[1:]
+        )
 
-    def _database(self, database: Database) -> dict[str, Any]:
-        name = database.current_parameter
-        present = self.present(name)
-        deployed = self.deployed(name)
-        share = self._share(deployed or present.value)
-        created = self._taken(share, database) if share else None
-        hours = (self.aws.time - created) / timedelta(hours=1) if created else None
-        return {
-            "name": database.name,
-            "latest": self.latest(database),
-            "current": present.value,
-            "previous": self.rollback_goes_to(name),
-            "deployed": deployed,
-            "created": created.isoformat() if created else None,
-            "age_hours": round(hours, 1) if hours is not None else None,
-            "version": present.version,
-            "since": present.modified.isoformat(),
-            "action": present.note.action if present.note else "unknown",
-            "by": present.by,
-            "why": present.why,
-            "good": present.good,
-            "waiting": self.waits(name),
-        }
+    def check_quiet(self) -> bool:
+        """With no run in progress and all polls done, `current` is deployed or somebody's pin waits.
 
-    def problems(self) -> Iterator[str]:
-        """A part of each sentence that people must read; there must be no other one."""
-        yield from self._wrong_names()
-        if self.hold() == UNREADABLE:
-            yield HOLD
+        Return whether it is unknown for some database, which is a problem in the status.
+        """
+        told = status(self.settings, self.aws)
+        for database, entry in zip(self.settings.databases, told["databases"], strict=True):
+            current, truth = self.current(database), self.truth(database)
+            problems = [each for each in told["problems"] if "cannot be seen" in each]
+            if current == truth or any(each.startswith(database.name) for each in problems):
+                continue
+            present = self.ledger(database)[-1]
+            if truth is None and present.action in CORRECTIONS:
+                continue  # there is no database yet that the next run could replace
+            waits = present.token is None and present.action not in CORRECTIONS
+            assert waits, f"{present.action} of {current} stays, but {truth} is deployed"
+            assert entry["waiting"], f"{current} waits, and the status does not say so"
+        return any("cannot be seen" in each for each in told["problems"])
+
+    def check_ends(self) -> None:
+        """People know how the run ended that restored what is deployed, and `good` says the same."""
         for database in self.settings.databases:
-            if self._is_refused(database):
-                yield "would not be promoted"
-            if self.left_behind(database.current_parameter):
-                yield "no run has carried"
-        if self.runs and self.runs[-1].status in ("Failed", "Stopped", "Cancelled"):
-            yield self.runs[-1].execution_id
+            name = database.current_parameter
+            replaced = [each for each in self.aws.replaced if each.parameter == name]
+            if not replaced or database.stack is None:
+                continue
+            run, cluster = replaced[-1].execution, self.aws.cluster(name)
+            (version,) = (each for each in self.ledger(database) if cluster in each.labels)
+            assert version.value == self.truth(database)
+            assert version.run_id == run.execution_id, f"{version.run_id} is not {run.execution_id}"
+            assert version.is_good == (run.status == "Succeeded")
+            told = "refreshed" if version.is_good else "failed-after-restore"
+            assert f"notified-{told}" in version.labels, (
+                f"nobody knows how {run.execution_id} ended"
+            )
 
-    def _wrong_names(self) -> Iterator[str]:
-        if any(self.latest(database) is None for database in self.settings.databases):
-            yield "no parameter"
+    def check_replacements(self, since: int) -> int:
+        """No database is replaced because of a correction; return how many there were so far."""
+        for replaced in self.aws.replaced[since:]:
+            assert replaced.version.action not in CORRECTIONS, (
+                f"the {replaced.version.action} of {replaced.parameter} to "
+                f"{replaced.version.value} replaced {replaced.before}"
+            )
+        return len(self.aws.replaced)
 
-    def _is_refused(self, database: Database) -> bool:
-        latest = self.latest(database)
-        if latest is None or latest == self.present(database.current_parameter).value:
-            return False
-        return self._not_promotable(database, latest) is not None
+    def check_good(self) -> None:
+        """`good` is on one version at most, whose value a run restored that succeeded."""
+        for database in self.settings.databases:
+            good = [each for each in self.ledger(database) if each.is_good]
+            assert len(good) <= 1
+            assert not good or good[0].value in self._proven(database), (
+                f"{database.name}: no successful run has restored {good[0].value}"
+            )
 
-    def history(self, database: Database) -> dict[str, Any]:
+    def _proven(self, database: Database) -> set[str]:
+        """Without a stack to look at, a deploy that found nothing to restore counts as well."""
+
+        def has_succeeded(run: Execution) -> bool:
+            return any(status == "Succeeded" for _, status in run.statuses)
+
         name = database.current_parameter
-        last_run = {}
-        for run in self.runs:
-            entry = self.read_by(run, name)
-            if entry:
-                last_run[entry.version] = _told(run)
+        if database.stack is None:
+            return {
+                update.read[name].value
+                for update in self.aws.updates
+                if update.has_succeeded and has_succeeded(update.execution)
+            }
         return {
-            "history": [
-                {
-                    "version": entry.version,
-                    "snapshot": entry.value,
-                    "set": entry.modified.isoformat(),
-                    "action": entry.note.action if entry.note else "unknown",
-                    "by": entry.by,
-                    "why": entry.why,
-                    "good": entry.good,
-                    "run": last_run.get(entry.version),
-                }
-                for entry in reversed(self.aws.parameters.kept[name])
-            ]
+            each.version.value
+            for each in self.aws.replaced
+            if each.parameter == name and has_succeeded(each.execution)
         }
 
-    def shares(self, database: Database) -> list[tuple[str, bool, bool]]:
-        """Every share, newest first: its ARN, whether it is eligible, and whether it is chosen."""
-        dated = [share for share in self.shared if share.created]
-        newest = sorted(dated, key=lambda share: (share.created, share.arn), reverse=True)
-        undated = [share for share in self.shared if not share.created]
-        undated.sort(key=lambda share: share.arn, reverse=True)
-        chosen = next((share for share in newest if self.eligible(share, database)), None)
-        return [
-            (share.arn, self.eligible(share, database), share == chosen)
-            for share in newest + undated
-        ]
+    def settle(self, poll: Callable[[], object]) -> None:
+        """Let every run go on to its end and four polls pass, nothing failing."""
+        self.aws.disabled.clear()
+        for _ in range(200):
+            if not self.aws.live:
+                break
+            for each in self.aws.live:
+                if each.is_live:
+                    self.aws.go_on(each)
+            self.aws.time += timedelta(minutes=1)
+        assert not self.aws.live, "a run does not come to an end"
+        for _ in range(4):
+            self.aws.time += POLL
+            poll()
 
-
-def _told(run: Run) -> dict[str, str]:
-    return {
-        "execution_id": run.execution_id,
-        "status": run.status,
-        "started": run.started.isoformat(),
-        "updated": run.updated.isoformat(),
-    }
+    def ledgers(self) -> list[Any]:
+        """Return everything that a poll might write."""
+        return [list(self.ledger(each)) for each in self.settings.databases]

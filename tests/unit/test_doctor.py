@@ -18,8 +18,8 @@ from botocore.exceptions import ClientError
 from chalicelib import settings
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import Run
+from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
-from chalicelib.notifications import NEXT_STEPS
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from stage import configure, doctor, stacks, stages
@@ -1421,14 +1421,14 @@ def test_a_copy_under_way_is_waited_for_and_nothing_is_to_be_put() -> None:
     pending = Refused("copy-pending", "the copy of arn:x is copying, 40 % done")
     check = latest_with(pending)
     assert (check.subject, check.status) == (LATEST, "warning")
-    assert check.fix == NEXT_STEPS["copy-pending"]
+    assert check.fix == Reason("copy-pending").next_step
 
 
 def test_the_share_itself_is_never_proposed_where_copies_are_asked_for() -> None:
     refused = Refused("not-eligible", f"{OLD.arn} is no copy of ours")
     check = latest_with(refused)
     assert (check.subject, check.status) == (LATEST, "problem")
-    assert check.fix == NEXT_STEPS["not-eligible"]
+    assert check.fix == Reason("not-eligible").next_step
 
 
 def test_the_poll_is_looked_at_where_there_are_copies_and_only_there() -> None:

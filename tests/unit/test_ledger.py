@@ -1,70 +1,71 @@
-"""The history of current, and what a promotion has left to do."""
+"""The history of `current`, and what a promotion has left to do."""
 
 import json
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.ledger import (
-    Entry,
     Move,
     Note,
     Run,
+    Version,
     already_ran,
-    earlier_values,
-    newest_carried,
-    newest_run_of,
+    earlier_snapshot,
+    good_version,
+    in_progress,
+    last_order,
+    may_be_starting,
+    newest_of,
     next_move,
-    proven_value,
-    revert_target,
+    own_run,
+    run_label,
 )
+from tests.fakes import arn
+from tests.ledgers import SCHEDULE, at, by_hand, pin, run, undo, version
 
-FOUR = datetime(2026, 1, 4, 4, tzinfo=UTC)
+# --- notes ----------------------------------------------------------------------------------------
 
-
-def entry(version: int, value: str, minute: float = 0, token: str | None = None) -> Entry:
-    note = Note("promote", "the schedule", "newest", token)
-    return Entry(version, value, FOUR + timedelta(minutes=minute), note)
-
-
-def back(version: int, value: str, minute: float) -> Entry:
-    note = Note("undo", "the schedule", "it failed")
-    return Entry(version, value, FOUR + timedelta(minutes=minute), note)
+short = st.text(max_size=30)
+notes = st.builds(Note, short, short, short, st.none() | short)
 
 
-def pinned(version: int, value: str, minute: float) -> Entry:
-    return Entry(version, value, FOUR + timedelta(minutes=minute), Note("pin", "kim", ""))
+@given(notes, st.text(), st.text())
+def test_a_note_counts_only_for_the_value_that_it_was_written_for(
+    note: Note, value: str, other: str
+) -> None:
+    """A put by hand may inherit the Description of the version before."""
+    description = note.describe(value)
+    assert Note.read(description, value) == note
+    assert other == value or Note.read(description, other) is None
 
 
-def run(minute: float, status: str = "Succeeded", ended: float | None = None) -> Run:
-    """A run that started at that minute, and ended after half an hour or when told."""
-    started = FOUR + timedelta(minutes=minute)
-    end = started + timedelta(minutes=30) if ended is None else FOUR + timedelta(minutes=ended)
-    return Run("run-1", status, started, end)
+def test_a_note_of_the_first_edition_counts_for_any_value() -> None:
+    """It says nothing of the value, and dropping it would forget who set what is deployed."""
+    description = '{"action": "pin", "by": "kim", "why": "test", "token": null}'
+    assert Note.read(description, arn("a")) == Note("pin", "kim", "test")
 
 
-@given(st.text(), st.text(), st.text(), st.none() | st.text(min_size=1, max_size=128))
-def test_a_note_is_read_back_as_written(action: str, by: str, why: str, token: str | None) -> None:
-    note = Note(action[:20], by[:100], why[:100], token and token[:36])
-    assert Note.read(note.describe()) == note
+@given(st.text("k:/_@é", max_size=10), st.text('"\\a', max_size=1100), short)
+def test_a_description_fits_into_parameter_store_and_loses_only_the_end_of_its_reason(
+    actor: str, reason: str, token: str
+) -> None:
+    description = Note("pin", actor * 100, reason, token).describe(arn("a"))
+    written = Note.read(description, arn("a"))
+    assert len(description) <= 1024
+    assert written is not None
+    assert (written.action, written.token) == ("pin", token)
+    assert (actor * 100).startswith(written.actor)
+    assert written.reason == reason or (
+        written.reason.endswith("…") and reason.startswith(written.reason[:-1])
+    )
 
 
-def test_a_note_too_long_for_parameter_store_loses_the_end_of_its_reason() -> None:
-    note = Note("pin", "arn:aws:iam::222222222222:user/operator", "because " * 200, "token")
-    text = note.describe()
-    assert len(text) == 1024
-    assert json.loads(text)["why"].endswith("…")
-    assert Note.read(text).token == "token"
-
-
-def test_a_caller_too_long_loses_its_end_as_well() -> None:
-    assert len(Note("pin", "x" * 5000, "y" * 5000, "z" * 128).describe()) <= 1024
-
-
-def test_a_reason_of_quotes_which_json_doubles_still_fits() -> None:
-    assert len(Note("pin", "me", '"' * 1000).describe()) <= 1024
+def test_a_reason_is_cut_to_the_last_character_that_fits() -> None:
+    description = Note("pin", "kim", "because " * 200, "token").describe(arn("a"))
+    assert len(description) == 1024
+    assert json.loads(description)["why"].endswith("…")
 
 
 @pytest.mark.parametrize(
@@ -79,20 +80,71 @@ def test_a_reason_of_quotes_which_json_doubles_still_fits() -> None:
         '{"action": "pin", "by": "me", "why": "x"}',
         '{"action": 1, "by": "me", "why": "x", "token": null}',
         '{"action": "pin", "by": "me", "why": "x", "token": 5}',
-        '{"action": "pin", "by": "me", "why": "x", "token": 0}',
         '{"action": "pin", "by": "me", "why": "x", "token": false}',
-        '{"action": "pin", "by": "me", "why": "x", "token": []}',
         '{"action": "pin", "by": "me", "why": "x", "token": {}}',
+        '{"action": "pin", "by": "me", "why": "x", "token": null, "of": null}',
         '"action by why token"',
         "[" * 100_000,
     ],
 )
 def test_a_description_by_others_is_no_note(description: str) -> None:
-    assert Note.read(description) is None
+    assert Note.read(description, "a") is None
+
+
+# --- versions -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("status", "in_progress"),
+    ("of", "is_correction", "is_ours", "waits"),
+    [
+        (version(1, "a", 0, "t"), False, True, False),
+        (version(1, "a", 0, "t", action="pin"), False, True, False),
+        (pin(1, "a"), False, True, True),
+        (by_hand(1, "a"), False, False, True),
+        (undo(1, "a"), True, False, False),
+        (undo(1, "a", action="revert"), True, False, False),
+        (undo(1, "a", action="align"), True, False, False),
+    ],
+)
+def test_a_version_is_ordered_or_waits_or_corrects_another(
+    of: Version, *, is_correction: bool, is_ours: bool, waits: bool
+) -> None:
+    assert (of.is_correction, of.is_ours, of.waits) == (is_correction, is_ours, waits)
+
+
+def test_a_version_by_others_is_by_unknown() -> None:
+    stranger = by_hand(1, "a")
+    facts = (stranger.action, stranger.actor, stranger.reason, stranger.token)
+    assert facts == ("unknown", "unknown", "unknown", None)
+    assert not stranger.is_promoted_by(SCHEDULE)
+    assert version(1, "a").is_promoted_by(SCHEDULE)
+    assert not version(1, "a").is_promoted_by("another time")
+
+
+@pytest.mark.parametrize(
+    ("labels", "result"),
+    [
+        ([], None),
+        (["cluster-ABC"], None),
+        ([run_label("r1"), "cluster-ABC"], "restored"),
+        ([run_label("r1"), "notified-refreshed"], "refreshed"),
+        (["good"], "refreshed"),
+        # Its run was retried.
+        ([run_label("r1"), "notified-failed-after-restore", "notified-refreshed"], "refreshed"),
+        (["notified-run-failed"], "run-failed"),
+    ],
+)
+def test_the_labels_say_what_became_of_a_version(labels: list[str], result: str | None) -> None:
+    labelled = version(1, "a", 0, "t", *labels)
+    assert labelled.result == result
+    assert labelled.run_id == ("r1" if run_label("r1") in labels else None)
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
     [
         ("InProgress", True),
         ("Stopping", True),
@@ -103,163 +155,156 @@ def test_a_description_by_others_is_no_note(description: str) -> None:
         ("Cancelled", False),
     ],
 )
-def test_a_run_is_in_progress_until_it_has_ended(status: str, in_progress: bool) -> None:
-    assert run(0, status).in_progress is in_progress
+def test_a_run_is_in_progress_until_it_has_ended(status: str, *, expected: bool) -> None:
+    of = run("r", 0, status)
+    assert (of.in_progress, of.succeeded) == (expected, status == "Succeeded")
+    assert in_progress([run("old", -60), of]) == (of if expected else None)
 
 
-def test_a_run_carries_what_was_set_before_it_and_within_the_minute_after() -> None:
-    ledger = [entry(1, "a", -60), entry(2, "b", 1), entry(3, "c", 1.01)]
-    assert newest_carried(ledger, run(0, ended=30)) == ledger[1]
+ORDER = version(2, "b", 0, "t")
+LEDGER = [version(1, "a", -60), ORDER]
 
 
-def test_a_run_that_had_ended_by_then_carried_it_not() -> None:
-    ledger = [entry(1, "a", -60), entry(2, "b", 0.5)]
-    assert newest_carried(ledger, run(0, "Failed", ended=0.4)) == ledger[0]
-    assert newest_carried(ledger, run(0, "InProgress", ended=0.4)) == ledger[1]
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        ([], None),
+        ([run("r", 1)], "r"),
+        # The clocks of two services differ by up to a minute.
+        ([run("r", -1)], "r"),
+        ([run("r", -1.1)], None),
+        # Lambda's attempts are over after a quarter of an hour.
+        ([run("r", 16)], "r"),
+        ([run("r", 16.1)], None),
+        # A short run that had ended before the put.
+        ([run("r", -0.9, "Failed", ended=-0.1)], None),
+        ([run("r", -0.9, "InProgress", ended=-0.1)], "r"),
+        # Nobody starts these with a token.
+        ([run("r", 1, trigger="Webhook")], None),
+        ([run("r", 1, is_rollback=True)], None),
+        ([run("r", 1, trigger=None)], "r"),
+        # The first one, because nobody starts a second one while it is in progress.
+        ([run("push", 3, trigger="Webhook"), run("second", 2), run("first", 1)], "first"),
+        # A superseded run hands over to the next run that is not a rollback.
+        ([run("push", 3, trigger="Webhook"), run("r", 1, "Superseded")], "push"),
+        ([run("back", 3, is_rollback=True), run("r", 1, "Superseded")], None),
+        ([run("c", 5), run("b", 3, "Superseded"), run("a", 1, "Superseded")], "c"),
+        ([run("a", 1, "Superseded")], None),
+    ],
+)
+def test_the_run_of_a_version_is_the_first_that_was_started_for_it(
+    runs: list[Run], expected: str | None
+) -> None:
+    found = own_run(ORDER, LEDGER, runs)
+    assert (found and found.execution_id) == expected
 
 
-def test_a_run_older_than_the_ledger_carries_nothing_of_it() -> None:
-    assert newest_carried([entry(1, "a", 10)], run(0)) is None
+def test_a_version_that_nobody_ordered_has_no_run() -> None:
+    assert own_run(LEDGER[0], LEDGER, [run("r", -59)]) is None
+    assert own_run(pin(3, "c", 5), LEDGER, [run("r", 6)]) is None
 
 
-# --- what is left to do ---------------------------------------------------------------------------
-
-T = "the schedule"  # by which entry() has everything put
-
-
-def test_a_parameter_that_does_not_exist_is_created() -> None:
-    assert next_move([], "a", [], T, "t") == Move("a", None, "t")
+def test_a_version_put_back_with_its_token_keeps_its_run() -> None:
+    again = version(4, "b", 40, "t")
+    ledger = [*LEDGER, undo(3, "a", 39), again]
+    assert own_run(again, ledger, [run("later", 41), run("own", 1)]) == run("own", 1)
 
 
-def test_a_new_value_replaces_the_present_one() -> None:
-    assert next_move([entry(1, "a", -60)], "b", [run(-30)], T, "t") == Move("b", "a", "t")
+@pytest.mark.parametrize(("minute", "expected"), [(0, True), (14.9, True), (15, False)])
+def test_a_run_may_still_be_started_while_lambda_retries(minute: float, *, expected: bool) -> None:
+    assert may_be_starting(ORDER, at(minute)) is expected
+    assert not may_be_starting(pin(1, "a"), at(minute))
 
 
-def test_what_a_run_has_carried_is_nothing_new() -> None:
-    assert next_move([entry(1, "a", -60)], "a", [run(-30)], T, "t") is None
+# --- orders and moves -----------------------------------------------------------------------------
 
 
-def test_a_failed_run_has_carried_it_too() -> None:
-    """Whether it comes back is decided by whoever follows that run up, not by promoting again."""
-    assert next_move([entry(1, "a", -60)], "a", [run(-30, "Failed")], T, "t") is None
+@pytest.mark.parametrize(
+    ("later", "expected"),
+    [
+        ([], ORDER),
+        ([undo(3, "a", 1)], None),
+        ([undo(3, "a", 1, action="revert")], ORDER),
+        ([pin(3, "c", 1), by_hand(4, "d", 2)], ORDER),
+        ([undo(3, "a", 1), version(4, "c", 60, "t2")], version(4, "c", 60, "t2")),
+    ],
+)
+def test_the_last_order_is_the_newest_that_was_not_undone(
+    later: list[Version], expected: Version | None
+) -> None:
+    assert last_order([*LEDGER, *later]) == expected
 
 
-def test_what_came_back_is_nothing_new_whether_or_not_a_run_came_since() -> None:
-    assert next_move([entry(1, "a", -60), back(2, "a", 0)], "a", [run(-30)], T, "t") is None
+def test_without_an_order_there_is_none() -> None:
+    assert last_order([]) is None
+    assert last_order([pin(1, "a"), by_hand(2, "b")]) is None
 
 
-def test_what_was_put_before_a_kill_is_taken_up_with_its_own_token() -> None:
-    ledger = [entry(1, "a", -60), entry(2, "b", 0, "t")]
-    assert next_move(ledger, "b", [run(-30)], T, "t") == Move("b", "a", "t", written=True)
+@pytest.mark.parametrize(
+    ("ledger", "runs", "actor", "expected"),
+    [
+        ([], [], SCHEDULE, Move("b", "new", None)),
+        (LEDGER[:1], [], SCHEDULE, Move("b", "new", LEDGER[0])),
+        # Killed before the start: the next attempt continues with the same token.
+        (LEDGER, [], SCHEDULE, Move("b", "t", ORDER, is_written=True)),
+        # Another scheduled time or person puts it again: the ledger has to know who did.
+        (LEDGER, [], "another time", Move("b", "new", ORDER)),
+        # Its run has restored nothing, or somebody else has put the value.
+        (LEDGER, [run("r", 1, "Failed")], SCHEDULE, Move("b", "new", ORDER)),
+        ([by_hand(1, "b")], [], "unknown", Move("b", "new", by_hand(1, "b"))),
+    ],
+)
+def test_a_move_continues_what_was_put_before_a_kill_and_else_puts_the_value(
+    ledger: list[Version], runs: list[Run], actor: str, expected: Move
+) -> None:
+    move = next_move(ledger, "b", runs, actor, "new")
+    assert move == expected
+    assert move.after == (ledger[-1].number if ledger else 0)
 
 
-def test_what_another_scheduled_time_put_is_put_again_and_started_with_its_token() -> None:
-    """The ledger has to know this scheduled time as well, and the killed run may have started."""
-    ledger = [entry(1, "a", -60), entry(2, "b", 0, "killed")]
-    assert next_move(ledger, "b", [run(-30)], "later", "t") == Move("b", "a", "killed")
+@pytest.mark.parametrize(
+    ("later", "runs", "expected"),
+    [
+        ([], [], False),
+        ([], [run("r", 0.5)], True),
+        # It failed and was taken back: a late delivery must not start over.
+        ([undo(3, "a", 20, action="revert")], [run("r", 0.5, "Failed", ended=19)], True),
+        # It was undone before any run; the later one is somebody else's.
+        ([undo(3, "a", 1)], [], False),
+        ([undo(3, "a", 1)], [run("r", 5)], False),
+        ([undo(3, "a", 0.4)], [run("r", 0.1)], True),
+        # A put that was made twice is undone by one undo.
+        ([version(3, "b", 0.5, "t"), undo(4, "a", 1)], [run("r", 5)], False),
+        # A retry must not overrule an operator.
+        ([pin(3, "c", 0.5)], [], True),
+        ([undo(3, "a", 1), pin(4, "c", 2)], [], True),
+        ([by_hand(3, "c", 2)], [], True),
+    ],
+)
+def test_a_scheduled_time_acts_until_it_had_its_run_or_somebody_moved_on(
+    later: list[Version], runs: list[Run], *, expected: bool
+) -> None:
+    assert already_ran([*LEDGER[1:], *later], SCHEDULE, runs) is expected
+    assert not already_ran([*LEDGER[1:], *later], "another time", runs)
 
 
-def test_a_created_parameter_taken_up_after_a_kill_goes_back_to_nothing() -> None:
-    assert next_move([entry(1, "b", 0, "t")], "b", [], T, "t") == Move("b", None, "t", written=True)
+# --- earlier values -------------------------------------------------------------------------------
 
 
-def test_a_scheduled_time_is_spent_once_a_run_has_carried_what_it_put() -> None:
-    """Its run failed and current was put back: a late delivery must not start over."""
-    ledger = [entry(1, "a", -60), entry(2, "b", 0, "t"), back(3, "a", 20)]
-    assert already_ran(ledger, T, [run(0.5, "Failed", ended=19)])
-    assert not already_ran(ledger, "another time", [run(0.5, "Failed", ended=19)])
+def test_the_newest_version_of_a_value_and_the_good_one_are_found() -> None:
+    ledger = [version(1, "a", 0, None, "good"), version(2, "b"), version(3, "a"), version(4, "c")]
+    assert newest_of("a", ledger) == ledger[2]
+    assert newest_of("d", ledger) is None
+    assert good_version(ledger) == ledger[0]
+    assert good_version(ledger[1:]) is None
 
 
-def test_a_pin_within_the_minute_does_not_give_the_scheduled_time_back() -> None:
-    ledger = [entry(1, "a", -60), entry(2, "b", 0, "t"), pinned(3, "c", 0.5)]
-    assert already_ran(ledger, T, [run(0.1, ended=30)])
+@given(st.lists(st.sampled_from([arn("a"), arn("b"), arn("c"), "dummyvalue"]), min_size=1))
+def test_the_earlier_snapshot_is_the_newest_one_that_differs(values: list[str]) -> None:
+    ledger = [by_hand(number, value) for number, value in enumerate(values, 1)]
+    others = [value for value in values if value not in (values[-1], "dummyvalue")]
+    assert earlier_snapshot(ledger) == (others[-1] if others else None)
 
 
-def test_a_scheduled_time_that_was_undone_before_any_run_is_not_spent() -> None:
-    """The later run carried what the undo put back, not what was promoted."""
-    ledger = [entry(1, "a", -60, "-"), entry(2, "b", 0, "t"), back(3, "a", 1)]
-    assert not already_ran(ledger[1:], T, [run(30)])
-
-
-def test_an_undo_after_its_run_had_started_does_not_give_the_time_back() -> None:
-    ledger = [entry(2, "b", 0, "t"), back(3, "a", 0.4)]
-    assert already_ran(ledger, T, [run(0.1, ended=30)])
-
-
-def test_the_way_back_skips_what_waited_for_a_run_that_never_came() -> None:
-    ledger = [entry(1, "a", -60), entry(2, "b", -2, "t1"), entry(3, "c", 0, "t2")]
-    assert revert_target(ledger, [run(-30)]) == "a"
-
-
-def test_the_way_back_stops_at_what_a_run_has_deployed() -> None:
-    ledger = [entry(1, "a", -60), entry(2, "b", -40, "t1"), entry(3, "c", 0, "t2")]
-    assert revert_target(ledger, [run(-39)]) == "b"
-
-
-def test_from_the_first_version_there_is_no_way_back() -> None:
-    assert revert_target([entry(1, "a", 0, "t")], []) is None
-
-
-def test_without_good_the_proven_value_is_the_one_before() -> None:
-    assert proven_value([entry(1, "a"), entry(2, "b"), entry(3, "b")], []) == "a"
-    assert proven_value([entry(1, "a")], []) is None
-
-
-def test_a_successful_run_proves_its_version_before_the_label_says_so() -> None:
-    ledger = [entry(1, "a", -60), entry(2, "b", -40), entry(3, "c", 0)]
-    assert proven_value(ledger, [run(-39), run(-59)]) == "b"
-    assert proven_value(ledger, [run(-39, "Failed"), run(-59)]) == "a"
-
-
-def test_the_way_back_skips_what_a_failed_run_deployed() -> None:
-    ledger = [entry(1, "a", -60), entry(2, "b", -40, "t1"), entry(3, "c", 0, "t2")]
-    assert revert_target(ledger, [run(-39, "Failed")]) == "a"
-
-
-def test_the_way_back_knows_what_is_good_without_its_run() -> None:
-    good = Entry(2, "b", FOUR, Note("promote", "x", "y", "t1"), good=True)
-    assert revert_target([entry(1, "a", -60), good, entry(3, "c", 0, "t2")], []) == "b"
-
-
-def test_a_put_made_twice_is_undone_by_one_undo() -> None:
-    ledger = [entry(1, "b", 0, "t"), entry(2, "b", 0, "t"), back(3, "a", 1)]
-    assert not already_ran(ledger, T, [run(30)])
-
-
-def test_a_value_that_an_operator_moved_on_is_spent() -> None:
-    assert already_ran([entry(1, "b", 0, "t"), pinned(2, "c", 0.5)], T, [])
-    assert already_ran([entry(1, "b", 0, "t"), back(2, "a", 1), pinned(3, "c", 2)], T, [])
-
-
-def test_an_entry_by_others_is_by_unknown() -> None:
-    stranger = Entry(1, "a", FOUR, None)
-    assert (stranger.by, stranger.why, stranger.token) == ("unknown", "unknown", None)
-    assert not stranger.came_back
-    assert not stranger.promoted(T)
-
-
-def test_earlier_values_are_those_that_differ_newest_first() -> None:
-    ledger = [entry(number, value) for number, value in enumerate("abcbacc", 1)]
-    assert list(earlier_values(ledger)) == ["a", "b", "b", "a"]
-    assert list(earlier_values(ledger[:1])) == []
-    assert list(earlier_values([])) == []
-
-
-@given(st.lists(st.sampled_from("abc"), min_size=1))
-def test_no_earlier_value_is_the_present_one(values: list[str]) -> None:
-    told = list(earlier_values([entry(number, value) for number, value in enumerate(values, 1)]))
-    assert values[-1] not in told
-    assert told == [value for value in reversed(values) if value != values[-1]]
-
-
-def test_the_run_of_a_version_is_the_newest_that_deploys_it_and_no_other() -> None:
-    ledger = [entry(1, "a", -60), entry(2, "b", -40), entry(3, "c", 0)]
-    runs = [run(-10), run(-39), run(-59)]
-    assert [newest_run_of(each, ledger, runs) for each in ledger] == [runs[2], runs[0], None]
-    assert newest_run_of(ledger[2], ledger, []) is None
-
-
-def test_a_version_that_was_moved_on_before_any_run_has_none() -> None:
-    ledger = [entry(1, "a", -2), entry(2, "b", -1)]
-    assert newest_run_of(ledger[0], ledger, [run(0)]) is None
-    assert newest_run_of(ledger[1], ledger, [run(0)]) == run(0)
+def test_an_empty_ledger_has_no_earlier_snapshot() -> None:
+    assert earlier_snapshot([]) is None

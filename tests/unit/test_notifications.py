@@ -1,51 +1,33 @@
-"""What people are told."""
+"""What people are notified of."""
+
+import json
 
 import pytest
 
 from chalicelib import notifications
-from chalicelib.domain.errors import AwsError
-from chalicelib.domain.results import Result
+from chalicelib.domain.errors import AwsError, BusyError, RefreshError
+from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import DatabaseResult, Result
 from chalicelib.notifications import Notification
-from chalicelib.settings.acceptance import Settings
-from tests.stage import STAGE
+from tests.ledgers import run
 
-ENTRY = {"name": "rds", "latest": "arn:new", "current": "arn:old", "previous": "arn:old"}
+ENTRY = DatabaseResult("rds", "arn:new", "arn:old", "arn:old")
 SCHEDULE = "the schedule of 2026-01-04 04:00 UTC"
-
-# Section 3 of the contract: what is decided, and told to people.
-TOLD = {
-    "no-eligible-snapshot",
-    "ambiguous-cluster",
-    "outside-window",
-    "on-hold",
-    "parameter-missing",
-    "no-latest",
-    "snapshot-gone",
-    "not-eligible",
-    "snapshot-stale",
-    "pipeline-missing",
-    "copy-pending",
-    "copy-failed",
-    "copy-quota",
-    "copy-key-denied",
-    "copy-unencrypted",
-    "copy-name-taken",
-}
+STALE = Result("failed", Reason.SNAPSHOT_STALE, "arn:new is 15 days old, the limit is 14", (ENTRY,))
 
 
-def test_a_refusal_is_told_with_what_to_do() -> None:
-    answer = Result("failed", "snapshot-stale", "arn:new is 15 days old, the limit is 14", (ENTRY,))
-    assert notifications.of_answer("db-restore-from-snapshot", SCHEDULE, answer) == Notification(
+def test_a_refusal_says_what_to_do() -> None:
+    assert notifications.of_result("db-restore-from-snapshot", SCHEDULE, STALE) == Notification(
         subject="aurora-refresh: REFRESH FAILED: snapshot-stale (rds)",
         body="What happened:\n"
-        "  db-restore-from-snapshot decided not to act: arn:new is 15 days old, the limit is 14.\n"
-        "Started by:\n"
+        "  db-restore-from-snapshot did not act: arn:new is 15 days old, the limit is 14.\n"
+        "Cause:\n"
         "  the schedule of 2026-01-04 04:00 UTC\n"
         "Databases:\n"
         "  rds: stays on arn:old, latest is arn:new\n"
         "What to do:\n"
-        "  Check in production why no newer snapshot is shared; "
-        "pin this one if its age is acceptable.",
+        "  Check in production why no newer snapshot is shared. "
+        "If the age is acceptable, pin this one.",
         attributes={
             "function": "db-restore-from-snapshot",
             "outcome": "failed",
@@ -57,81 +39,198 @@ def test_a_refusal_is_told_with_what_to_do() -> None:
     )
 
 
-def test_only_the_databases_that_failed_are_named_and_each_with_its_reason() -> None:
+def test_only_the_databases_that_failed_are_named_each_with_its_reason() -> None:
+    def entry(name: str, outcome: str, reason: Reason | None, message: str) -> DatabaseResult:
+        return DatabaseResult(name, outcome=outcome, reason=reason, message=message)
+
     entries = (
-        ENTRY | {"outcome": "updated", "reason": None, "message": None},
-        ENTRY
-        | {"name": "docs", "outcome": "failed", "reason": "ambiguous-cluster", "message": "a"},
-        ENTRY
-        | {"name": "pay", "outcome": "failed", "reason": "no-eligible-snapshot", "message": "b"},
+        ENTRY._replace(outcome="updated"),
+        entry("docs", "failed", Reason.AMBIGUOUS_CLUSTER, "a"),
+        entry("pay", "failed", Reason.NO_ELIGIBLE_SNAPSHOT, "b"),
     )
-    answer = Result("failed", "ambiguous-cluster", "a", entries)
-    notice = notifications.of_answer("db-update-latest-snapshot-id", SCHEDULE, answer)
-    assert notice is not None
-    assert notice.subject == (
+    result = Result("failed", Reason.AMBIGUOUS_CLUSTER, "a", entries)
+    found = notifications.of_result("f", SCHEDULE, result)
+    assert found is not None
+    assert found.subject == (
         "aurora-refresh: REFRESH FAILED: ambiguous-cluster,no-eligible-snapshot (docs,pay)"
     )
-    assert "decided not to act: a.\n" in notice.body
-    assert "decided not to act: b.\n" in notice.body
-    assert notice.attributes["databases"] == "docs,pay"
+    assert "  f did not act: a.\n  f did not act: b.\n" in found.body
+    assert "  docs: stays on no snapshot, latest is none\n" in found.body
+    assert found.attributes["databases"] == "docs,pay"
 
 
 def test_a_skip_is_no_failure() -> None:
-    answer = Result("skipped", "on-hold", "on hold until 2026-01-22 by kim: release", (ENTRY,))
-    notice = notifications.of_answer("db-restore-from-snapshot", SCHEDULE, answer)
-    assert notice is not None
-    assert notice.subject == "aurora-refresh: refresh skipped: on-hold (rds)"
+    result = Result("skipped", Reason.ON_HOLD, "on hold until 2026-01-22", (ENTRY,))
+    found = notifications.of_result("f", SCHEDULE, result)
+    assert found is not None
+    assert found.subject == "aurora-refresh: refresh skipped: on-hold (rds)"
 
 
-@pytest.mark.parametrize("reason", sorted(TOLD))
-def test_every_reason_that_people_hear_says_what_to_do(reason: str) -> None:
-    answer = Result("failed", reason, "why", (ENTRY,))
-    notice = notifications.of_answer("f", SCHEDULE, answer)
-    assert notice is not None
-    assert len(notice.body.rsplit("What to do:\n", 1)[1]) > 20
+@pytest.mark.parametrize("outcome", ["started", "updated", "unchanged"])
+def test_nobody_is_notified_that_all_is_well(outcome: str) -> None:
+    assert notifications.of_result("f", SCHEDULE, Result(outcome, databases=(ENTRY,))) is None
 
 
-def test_next_steps_are_kept_for_what_is_decided_and_nothing_else() -> None:
-    assert set(notifications.NEXT_STEPS) == TOLD
+THROTTLED = AwsError("PutParameter", "/a", "ThrottlingException", "Rate exceeded")
 
 
 @pytest.mark.parametrize(
-    ("outcome", "reason"),
+    ("error", "subject", "attributes"),
     [
-        ("skipped", "off-week"),
-        ("skipped", "nothing-new"),
-        ("started", None),
-        ("updated", None),
-        ("unchanged", None),
+        (
+            THROTTLED,
+            "PutParameter ThrottlingException (rds,docs)",
+            {"reason": "ThrottlingException", "operation": "PutParameter"},
+        ),
+        (BusyError("pipeline main is busy"), "pipeline busy (rds,docs)", {"reason": "busy"}),
     ],
 )
-def test_what_nobody_could_mend_is_not_told(outcome: str, reason: str | None) -> None:
-    assert notifications.of_answer("f", SCHEDULE, Result(outcome, reason, None, (ENTRY,))) is None
+def test_a_failed_attempt_says_that_it_is_repeated(
+    error: RefreshError, subject: str, attributes: dict[str, str]
+) -> None:
+    error.add_note("current could not be put back")
+    found = notifications.of_error("f", SCHEDULE, ["rds", "docs"], error)
+    assert found.subject == f"aurora-refresh: REFRESH FAILED: {subject}"
+    assert f"  f could not go on: {error}.\n  current could not be put back.\n" in found.body
+    assert "What to do:\n  Lambda tries twice more" in found.body
+    always = {"function": "f", "outcome": "error", "databases": "rds,docs"}
+    assert found.attributes == always | attributes
 
 
-def test_what_aws_did_not_do_is_told() -> None:
-    settings = Settings.from_environment(STAGE)
-    error = AwsError("PutParameter", "/a", "ThrottlingException", "Rate exceeded")
-    notice = notifications.of_error("db-restore-from-snapshot", SCHEDULE, settings, error)
-    assert notice.subject == (
-        "aurora-refresh: REFRESH FAILED: PutParameter ThrottlingException (rds)"
+REFRESHED = DatabaseResult(
+    "rds",
+    current="arn:new",
+    previous="arn:new",
+    outcome="succeeded",
+    message="run r of pipeline main succeeded",
+    by="the schedule",
+    why="newest eligible share",
+    age_hours=6.5,
+    duration_minutes=30.0,
+)
+
+
+def test_a_refresh_is_reported_with_its_duration_and_the_age_of_its_data() -> None:
+    docs = REFRESHED._replace(name="docs", current="arn:pin", age_hours=8.0)
+    found = notifications.of_run("db-reconcile", "main", run("r", 0), [REFRESHED, docs])
+    assert found == Notification(
+        subject="aurora-refresh: refreshed in 30 min, data 8 h old (rds,docs)",
+        body="What happened:\n"
+        "  run r of pipeline main succeeded.\n"
+        "Cause:\n"
+        "  run r of pipeline main\n"
+        "Databases:\n"
+        "  rds: now on arn:new, data 6.5 hours old, set by the schedule because: newest eligible "
+        "share\n"
+        "  docs: now on arn:new, data 8.0 hours old, set by the schedule because: newest eligible "
+        "share; current is arn:pin since then, which the next run restores\n"
+        "What to do:\n"
+        "  Nothing. The cluster's endpoint may have changed.",
+        attributes={
+            "function": "db-reconcile",
+            "outcome": "succeeded",
+            "databases": "rds,docs",
+            "current": "arn:new,arn:pin",
+            "previous": "arn:new,arn:new",
+            "age_hours": "6.5,8.0",
+            "by": "the schedule,the schedule",
+            "execution_id": "r",
+        },
     )
-    assert "PutParameter of /a failed: ThrottlingException: Rate exceeded" in notice.body
-    assert notice.attributes == {
-        "function": "db-restore-from-snapshot",
-        "outcome": "error",
-        "reason": "ThrottlingException",
-        "operation": "PutParameter",
-        "databases": "rds",
+
+
+def test_a_refresh_without_its_data_s_age_says_nothing_of_it() -> None:
+    unknown = REFRESHED._replace(age_hours=None, duration_minutes=None)
+    found = notifications.of_run("f", "main", None, [unknown])
+    assert found.subject == "aurora-refresh: refreshed (rds)"
+    assert "  rds: now on arn:new, set by" in found.body
+    assert "Cause:\n  pipeline main\n" in found.body
+    assert "execution_id" not in found.attributes
+
+
+@pytest.mark.parametrize(
+    ("reason", "current", "subject", "fate"),
+    [
+        (
+            Reason.RUN_FAILED,
+            "arn:old",
+            "REFRESH FAILED: pipeline run failed, taken back",
+            "went back to arn:old from arn:new",
+        ),
+        (
+            Reason.RUN_FAILED,
+            "arn:new",
+            "REFRESH FAILED: pipeline run failed, current stays",
+            "current is arn:new",
+        ),
+        (
+            Reason.NOTHING_RESTORED,
+            "arn:old",
+            "REFRESH FAILED: the run restored nothing, taken back",
+            "went back to arn:old from arn:new",
+        ),
+        (
+            Reason.FAILED_AFTER_RESTORE,
+            "arn:new",
+            "restored, but the pipeline run failed afterwards",
+            "now on arn:new, data 6.5 hours old",
+        ),
+        (
+            Reason.NOT_PREPARED,
+            "arn:new",
+            "NOT PREPARED: do not use the data yet",
+            "current is arn:new",
+        ),
+        (
+            Reason.DEPLOYED_DIFFERS,
+            "arn:new",
+            "other data than expected is deployed",
+            "current is arn:new",
+        ),
+        (Reason.DEPLOYED_UNKNOWN, "arn:new", "cannot see what is deployed", "current is arn:new"),
+    ],
+)
+def test_every_other_end_says_what_became_of_current_and_what_to_do(
+    reason: Reason, current: str, subject: str, fate: str
+) -> None:
+    entry = REFRESHED._replace(outcome=reason.outcome, reason=reason, current=current)
+    found = notifications.of_run("f", "main", run("r", 0, "Failed"), [entry])
+    assert found.subject == f"aurora-refresh: {subject} (rds)"
+    assert f"  rds: {fate}, set by the schedule because: newest eligible share\n" in found.body
+    assert found.body.endswith(f"What to do:\n  {reason.next_step}")
+    assert found.attributes["reason"] == reason
+
+
+def test_a_chat_message_has_the_custom_format_and_a_thread() -> None:
+    """https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html"""
+    found = notifications.of_result("f", SCHEDULE, STALE)
+    assert found is not None
+    expected = {
+        "version": "1.0",
+        "source": "custom",
+        "content": {
+            "textType": "client-markdown",
+            "title": found.subject,
+            "description": found.body.partition("\nWhat to do")[0],
+            "nextSteps": [Reason.SNAPSHOT_STALE.next_step],
+        },
+        "metadata": {
+            "summary": found.subject,
+            "eventType": "snapshot-stale",
+            "additionalContext": found.attributes,
+        },
     }
+    assert json.loads(found.to_chat()) == expected
+    expected["metadata"] |= {"threadId": "token-1"}  # type: ignore[operator]
+    assert json.loads(found.in_thread("token-1").to_chat()) == expected
 
 
 def test_a_subject_is_one_line_of_at_most_a_hundred_ascii_characters() -> None:
-    """SNS refuses any other, and with it the message."""
-    entries = tuple(ENTRY | {"name": f"dätabase_{number}\n"} for number in range(20))
-    notice = notifications.of_answer("f", SCHEDULE, Result("failed", "no-latest", "why", entries))
-    assert notice is not None
-    assert len(notice.subject) == 100
-    assert notice.subject.isascii()
-    assert notice.subject.isprintable()
-    assert notice.subject.endswith("...")
+    """SNS refuses any other, and the whole message with it."""
+    entries = tuple(ENTRY._replace(name=f"dätabase_{number}\n") for number in range(20))
+    found = notifications.of_result("f", SCHEDULE, STALE._replace(databases=entries))
+    assert found is not None
+    assert len(found.subject) == 100
+    assert found.subject.isascii()
+    assert found.subject.isprintable()
+    assert found.subject.endswith("...")

@@ -2,10 +2,13 @@
 
 import pytest
 
+from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
 from chalicelib.domain.schedule import Expression
 from chalicelib.domain.shares import SharePolicy
+from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
+from tests import stage
 from tests.unit.test_settings import SURROUNDINGS
 
 STAGE = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
@@ -76,9 +79,8 @@ def test_a_wrong_value_is_named_with_what_would_be_right(name: str, value: str, 
 
 
 def test_a_policy_belongs_to_a_stage() -> None:
-    settings = ProductionSettings.from_environment(STAGE | {"SHARE_KMS_KEY_ID": KEY})
-    assert settings.names == []  # no database, so no metrics
-    assert settings.policy("daily") == SharePolicy("daily", "222222222222", KEY, 3)
+    found = ProductionSettings.from_environment(STAGE | {"SHARE_KMS_KEY_ID": KEY})
+    assert found.policy("daily") == SharePolicy("daily", "222222222222", KEY, 3)
 
 
 @pytest.mark.parametrize(
@@ -99,5 +101,41 @@ def test_a_probable_typo_is_named_with_the_nearest_known_name(typo: str, known: 
 
 def test_nothing_that_lambda_chalice_ci_or_a_shell_sets_is_a_typo() -> None:
     surroundings = dict.fromkeys(SURROUNDINGS.split(), "x")
-    settings = ProductionSettings.from_environment(surroundings | STAGE)
-    assert settings == ProductionSettings.from_environment(STAGE)
+    assert ProductionSettings.from_environment(
+        surroundings | STAGE
+    ) == ProductionSettings.from_environment(STAGE)
+
+
+# --- which kind of stage it is --------------------------------------------------------------------
+
+
+def test_a_stage_is_of_the_account_whose_variable_it_has() -> None:
+    assert settings.load(STAGE) == ProductionSettings.from_environment(STAGE)
+    assert settings.load(stage.STAGE) == Settings.from_environment(stage.STAGE)
+    assert settings.load(STAGE).names == []
+    assert settings.load(stage.TWO).names == ["rds", "docs"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "problem"),
+    [(STAGE | stage.STAGE, "are both set"), ({"SOURCE_ACCOUNT": ""}, "are both missing")],
+)
+def test_a_stage_of_both_accounts_or_of_neither_is_refused(
+    environment: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings.load(environment)
+    (found,) = caught.value.problems
+    assert str(found) == (
+        f"SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT {problem}: set SOURCE_ACCOUNT in an acceptance stage, "
+        "SHARE_WITH_ACCOUNT in a production stage"
+    )
+
+
+def test_the_names_of_a_stage_s_settings_are_those_of_its_kind_and_databases() -> None:
+    assert "SHARES_TO_KEEP" in settings.names_of(STAGE)
+    names = settings.names_of(stage.TWO)
+    assert names[:3] == ["SOURCE_ACCOUNT", "SSM_MAIN_CICD_NAME", "DATABASES"]
+    assert {"RDS_STACK_NAME", "DOCS_STACK_NAME"} <= set(names)
+    with pytest.raises(SettingsError, match="upper-case"):
+        settings.names_of({"DATABASES": "rds"})

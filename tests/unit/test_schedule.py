@@ -16,6 +16,7 @@ from chalicelib.domain.schedule import (
     Expression,
     Window,
     ever_runs,
+    last_run,
     next_run,
 )
 
@@ -866,6 +867,67 @@ def test_the_next_run_is_the_first_firing_that_meets_every_condition(
         assert run is None or run > local[-1][0]
 
 
+def test_a_hold_for_ever_ends_the_search_without_a_look_at_every_firing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A dense schedule fires two million times within the limit."""
+    looked_at: list[datetime] = []
+
+    def date_of(window: Window, instant: datetime) -> date:
+        looked_at.append(instant)
+        return instant.date()
+
+    monkeypatch.setattr(Window, "date_of", date_of)
+    every_minute, always = Expression.parse("cron(* * * * ? *)"), Window.parse("00:00-24:00")
+    for text in ("9999-12-31", "2032-01-01"):
+        after = utc("2026-11-23T00:00")
+        assert next_run(every_minute, FORTNIGHTLY, always, after, date.fromisoformat(text)) is None
+    assert len(looked_at) < 3 * 24 * 60
+
+
+# last_run
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("2026-11-22T04:00", "2026-11-22T04:00"),
+        ("2026-11-22T03:59", "2026-11-08T04:00"),
+        ("2026-12-06T03:59", "2026-11-22T04:00"),
+    ],
+)
+def test_the_last_run_was_in_the_last_on_week(before: str, expected: str) -> None:
+    window = Window.parse("00:00-07:00 UTC")
+
+    assert last_run(SUNDAYS_AT_FOUR, FORTNIGHTLY, window, utc(before)) == utc(expected)
+
+
+def test_a_schedule_that_has_not_been_due_has_no_last_run() -> None:
+    window, now = Window.parse("00:00-07:00 UTC"), utc("2026-11-22T04:00")
+
+    assert last_run(Expression.parse("rate(7 days)"), FORTNIGHTLY, window, now) is None
+    assert last_run(Expression.parse("cron(0 4 1 1 ? *)"), FORTNIGHTLY, window, now) is None
+
+
+@given(st.integers(1, 8), dates, windows(), instants)
+def test_the_last_run_is_the_latest_firing_of_a_cycle_that_meets_every_condition(
+    weeks: int, anchor: date, window: Window, before: datetime
+) -> None:
+    expression = Expression.parse("cron(0/20 0-6,22 ? * SAT,SUN *)")
+    since = before - timedelta(weeks=weeks + 1)
+
+    found = last_run(expression, Cadence(weeks, anchor), window, before)
+
+    expected = [
+        fire
+        for fire in islice(expression.fires_after(since), 24 * 2 * (weeks + 2))
+        if fire <= before
+        and (fire.astimezone(window.zone).date() - anchor).days % (7 * weeks) < 7
+        and window.contains(fire)
+    ]
+    assert found == (expected[-1] if expected else None)
+
+
 # ever_runs
 
 
@@ -892,7 +954,7 @@ def test_the_next_run_is_the_first_firing_that_meets_every_condition(
         ("rate(7 days)", FORTNIGHTLY, "08:00-08:01", True),
     ],
 )
-def test_whether_it_ever_runs_is_told_without_a_clock(
+def test_whether_it_ever_runs_does_not_depend_on_the_clock(
     text: str, cadence: Cadence, window: str, ever: bool
 ) -> None:
     assert ever_runs(Expression.parse(text), cadence, Window.parse(window)) is ever

@@ -6,6 +6,7 @@ import pytest
 
 from chalicelib.domain.copies import CopyPolicy
 from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import StackReference
 from chalicelib.domain.errors import SettingsError
 from chalicelib.domain.schedule import Cadence, Expression, Window
 from chalicelib.domain.snapshots import Criteria
@@ -14,10 +15,11 @@ from tests.stage import STAGE, TWO
 
 KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 KMS = "arn:aws:kms:eu-west-1:222222222222"
+MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:after-restore"
 
 
 def problems(**changes: str | None) -> list[str]:
-    """What is wrong with the stage after ``changes``; None takes a variable away."""
+    """Return the problems of the stage after these changes; None removes a variable."""
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment(stage(**changes))
     return [str(problem) for problem in caught.value.problems]
@@ -27,7 +29,7 @@ def stage(**changes: str | None) -> dict[str, str]:
     return {name: value for name, value in (STAGE | changes).items() if value is not None}
 
 
-def test_a_stage_of_required_variables_gets_the_contracts_defaults() -> None:
+def test_a_stage_of_required_variables_gets_the_documented_defaults() -> None:
     assert Settings.from_environment(STAGE) == Settings(
         pipeline_parameter="/acceptance/cicd/main-pipeline-name",
         databases=(
@@ -44,6 +46,7 @@ def test_a_stage_of_required_variables_gets_the_contracts_defaults() -> None:
         window=Window.parse("00:00-07:00 UTC"),
         max_age=timedelta(days=14),
         topic_arn=None,
+        chat_topic_arn=None,
         hold_parameter=None,
         pin_api_enabled=True,
     )
@@ -57,11 +60,14 @@ def test_every_variable_is_read() -> None:
             SSM_ORDERS_CURRENT_SNAPSHOT_NAME="/a/orders/current",
             ORDERS_ENGINE="docdb",
             ORDERS_ENGINE_VERSION="5.0.0",
+            ORDERS_STACK_NAME="acceptance-orders",
+            ORDERS_AFTER_RESTORE=MACHINE,
             SSM_BILLING_2_LATEST_SNAPSHOT_NAME="billing-latest",
             SSM_BILLING_2_CURRENT_SNAPSHOT_NAME="billing-current",
             BILLING_2_ENGINE="aurora-mysql",
             BILLING_2_ENGINE_VERSION="8.0.mysql_aurora.3",
             BILLING_2_SOURCE_CLUSTER="Billing-Prod",
+            BILLING_2_STACK_NAME="acceptance-data/Billing2",
             UPDATE_SCHEDULE="cron(30 1 ? * MON *)",
             RESTORE_SCHEDULE="rate(7 days)",
             REFRESH_EVERY_WEEKS="1",
@@ -69,6 +75,7 @@ def test_every_variable_is_read() -> None:
             MAINTENANCE_WINDOW="22:00-05:00 Europe/Amsterdam",
             MAX_SNAPSHOT_AGE_DAYS="0",
             NOTIFICATION_TOPIC_ARN="arn:aws:sns:eu-west-1:222222222222:aurora-refresh",
+            CHAT_TOPIC_ARN="arn:aws:sns:eu-west-1:222222222222:aurora-refresh-chat",
             SSM_REFRESH_HOLD_NAME="/a/hold",
             PIN_API_ENABLED="False",
         )
@@ -81,12 +88,15 @@ def test_every_variable_is_read() -> None:
                 "/a/orders/latest",
                 "/a/orders/current",
                 Criteria("111111111111", "docdb", "5.0.0", None),
+                stack=StackReference("acceptance-orders"),
+                after_restore=MACHINE,
             ),
             Database(
                 "billing_2",
                 "billing-latest",
                 "billing-current",
                 Criteria("111111111111", "aurora-mysql", "8.0.mysql_aurora.3", "billing-prod"),
+                stack=StackReference("acceptance-data", "Billing2"),
             ),
         ),
         update_schedule=Expression.parse("cron(30 1 ? * MON *)"),
@@ -95,6 +105,7 @@ def test_every_variable_is_read() -> None:
         window=Window.parse("22:00-05:00 Europe/Amsterdam"),
         max_age=None,
         topic_arn="arn:aws:sns:eu-west-1:222222222222:aurora-refresh",
+        chat_topic_arn="arn:aws:sns:eu-west-1:222222222222:aurora-refresh-chat",
         hold_parameter="/a/hold",
         pin_api_enabled=False,
     )
@@ -153,6 +164,20 @@ def test_an_empty_variable_means_the_same_as_none() -> None:
         ("RDS_SOURCE_CLUSTER", "orders--prod", "single hyphens"),
         ("RDS_SOURCE_CLUSTER", "orders-", "single hyphens"),
         ("RDS_SOURCE_CLUSTER", "a" * 64, "1 to 63"),
+        ("RDS_STACK_NAME", "1-data", "STACK/LOGICAL-ID"),
+        ("RDS_STACK_NAME", "acceptance_data", "STACK/LOGICAL-ID"),
+        ("RDS_STACK_NAME", "data/Orders-1", "STACK/LOGICAL-ID"),
+        ("RDS_STACK_NAME", "data/", "STACK/LOGICAL-ID"),
+        ("RDS_STACK_NAME", "data/Orders/x", "STACK/LOGICAL-ID"),
+        ("RDS_STACK_NAME", "a" * 129, "STACK/LOGICAL-ID"),
+        ("RDS_STACK_NAME", "arn:aws:cloudformation:eu-west-1:222222222222:stack/data/1", "STACK/"),
+        ("RDS_AFTER_RESTORE", "after-restore", "a Step Functions state machine"),
+        ("RDS_AFTER_RESTORE", f"{MACHINE}:1", "a Step Functions state machine"),
+        (
+            "RDS_AFTER_RESTORE",
+            MACHINE.replace("states", "lambda"),
+            "a Step Functions state machine",
+        ),
         ("RDS_COPY_KMS_KEY_ID", "acceptance", "customer-managed"),
         ("RDS_COPY_KMS_KEY_ID", "alias/", "customer-managed"),
         ("RDS_COPY_KMS_KEY_ID", "alias/aws/rds", "not the default key aws/rds"),
@@ -187,6 +212,7 @@ def test_an_empty_variable_means_the_same_as_none() -> None:
         ("NOTIFICATION_TOPIC_ARN", "arn:aws:sns:eu-west-1:222222222222:x.fifo", "standard"),
         ("NOTIFICATION_TOPIC_ARN", "arn:awsome:sns:eu-west-1:222222222222:x", "standard"),
         ("NOTIFICATION_TOPIC_ARN", "arn:aws-:sns:eu-west-1:222222222222:x", "standard"),
+        ("CHAT_TOPIC_ARN", "chat", "aurora-refresh-chat"),
         ("SSM_REFRESH_HOLD_NAME", "hold me", "Parameter Store name"),
         ("PIN_API_ENABLED", "yes", "true or false"),
     ],
@@ -230,7 +256,7 @@ def test_a_wrong_list_of_databases_hides_no_other_problem() -> None:
         {"RESTORE_SCHEDULE": "rate(99999 days)"},
     ],
 )
-def test_a_value_at_its_limit_is_taken(changes: dict[str, str]) -> None:
+def test_a_value_at_its_limit_is_accepted(changes: dict[str, str]) -> None:
     Settings.from_environment(stage(**changes))
 
 
@@ -251,7 +277,7 @@ def test_a_value_at_its_limit_is_taken(changes: dict[str, str]) -> None:
         f"arn:aws-us-gov:kms:us-gov-west-1:222222222222:key/{KEY_ID}",
     ],
 )
-def test_a_key_of_ones_own_makes_copies(key: str) -> None:
+def test_a_customer_managed_key_makes_copies(key: str) -> None:
     settings = Settings.from_environment(stage(RDS_COPY_KMS_KEY_ID=key))
     (database,) = settings.databases
     latest = "/acceptance/rds/latest-snapshot"
@@ -292,11 +318,11 @@ def test_a_parameter_whose_name_no_tag_can_hold_is_refused() -> None:
     Settings.from_environment(stage(RDS_COPY_KMS_KEY_ID="alias/acceptance", **names))
 
 
-def test_a_name_that_is_missing_is_told_once() -> None:
+def test_a_missing_name_is_one_problem() -> None:
     assert len(problems(RDS_COPY_KMS_KEY_ID="alias/x", SSM_RDS_LATEST_SNAPSHOT_NAME=None)) == 1
 
 
-# --- two databases that one share would fit -------------------------------------------------------
+# --- two databases that one share fits ------------------------------------------------------------
 
 
 def two(first: tuple[str, str, str | None], second: tuple[str, str, str | None]) -> dict[str, str]:
@@ -325,7 +351,7 @@ def two(first: tuple[str, str, str | None], second: tuple[str, str, str | None])
         ("15", "orders", "15.4", "orders"),
     ],
 )
-def test_two_databases_that_one_snapshot_would_fit_are_refused(
+def test_two_databases_that_one_snapshot_fits_are_refused(
     version: str, cluster: str | None, other_version: str, other_cluster: str | None
 ) -> None:
     """The newest snapshot of the wrong database must never win."""
@@ -354,18 +380,52 @@ def test_two_databases_that_one_snapshot_would_fit_are_refused(
         (("docdb", "5", "orders"), ("docdb", "5", "billing")),
     ],
 )
-def test_two_databases_that_no_snapshot_fits_at_once_are_taken(
+def test_two_databases_that_no_snapshot_fits_at_once_are_accepted(
     first: tuple[str, str, str | None], second: tuple[str, str, str | None]
 ) -> None:
     assert len(Settings.from_environment(two(first, second)).databases) == 2
 
 
-def test_a_wrong_fact_of_a_database_is_told_once() -> None:
+def test_a_wrong_setting_of_a_database_is_one_problem() -> None:
     """What cannot be read is not compared."""
     environment = two(("docdb", "5", None), ("docdb", "five", None))
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment(environment)
     assert [problem.names[0] for problem in caught.value.problems] == ["DOCS_ENGINE_VERSION"]
+
+
+# --- two databases of one cluster -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_refused"),
+    [
+        ("data", "data", True),
+        ("data", "data/Orders", True),
+        ("data/Orders", "data", True),
+        ("data/Orders", "data/Orders", True),
+        ("data/Orders", "data/Billing", False),
+        ("data", "other", False),
+        ("data/Orders", "other/Orders", False),
+        ("data", "", False),
+    ],
+)
+def test_two_databases_that_look_at_one_cluster_are_refused(
+    first: str, second: str, *, is_refused: bool
+) -> None:
+    """Each would take the other one's data for its own."""
+    environment = TWO | {"RDS_STACK_NAME": first, "DOCS_STACK_NAME": second}
+    if not is_refused:
+        assert len(Settings.from_environment(environment).databases) == 2
+        return
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment(environment)
+    assert [str(problem) for problem in caught.value.problems] == [
+        (
+            f"RDS_STACK_NAME, DOCS_STACK_NAME do not distinguish two clusters ({first}, {second}): "
+            "write STACK/LOGICAL-ID for each"
+        )
+    ]
 
 
 # --- a restore that never comes -------------------------------------------------------------------
@@ -385,7 +445,7 @@ def test_an_update_may_run_outside_the_window() -> None:
     Settings.from_environment(stage(UPDATE_SCHEDULE="cron(0 12 ? * SUN *)"))
 
 
-def test_a_rate_cannot_be_held_against_the_window() -> None:
+def test_a_rate_cannot_be_checked_against_the_window() -> None:
     Settings.from_environment(
         stage(RESTORE_SCHEDULE="rate(7 days)", MAINTENANCE_WINDOW="08:00-17:00 UTC")
     )
@@ -400,6 +460,7 @@ def test_a_rate_cannot_be_held_against_the_window() -> None:
         ("RDS_SOURCE_CLUSTRE", "RDS_SOURCE_CLUSTER"),
         ("RDS_CLUSTER", "RDS_SOURCE_CLUSTER"),
         ("RDS_COPY_KEY_ID", "RDS_COPY_KMS_KEY_ID"),
+        ("RDS_STACK", "RDS_STACK_NAME"),
         ("RSD_SOURCE_CLUSTER", "RDS_SOURCE_CLUSTER"),
         ("SSM_HOLD_NAME", "SSM_REFRESH_HOLD_NAME"),
         ("MAX_AGE_DAYS", "MAX_SNAPSHOT_AGE_DAYS"),

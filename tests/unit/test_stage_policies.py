@@ -1,7 +1,6 @@
 """The functions' policies: what they grant, by hand, and that the files are what the settings make of them."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ FUNCTIONS = (
     "db-update-latest-snapshot-id",
     "db-restore-from-snapshot",
     "db-follow-pipeline",
+    "db-reconcile",
     "api_handler",
 )
 
@@ -85,63 +85,55 @@ def test_each_function_may_do_what_it_does() -> None:
     def parameter(name: str) -> str:
         return f"arn:aws:ssm:{ACCOUNT}:parameter{variables[name]}"
 
+    def allow(service: str, resource: str, *actions: str) -> list[tuple[str, str]]:
+        return [(f"{service}:{action}", resource) for action in actions]
+
     latest = parameter("SSM_RDS_LATEST_SNAPSHOT_NAME")
     current = parameter("SSM_RDS_CURRENT_SNAPSHOT_NAME")
-    name_of_pipeline = parameter("SSM_MAIN_CICD_NAME")
+    pipeline_name = parameter("SSM_MAIN_CICD_NAME")
     hold = parameter("SSM_REFRESH_HOLD_NAME")
-    pipeline = next(
-        resource
-        for action, resource in grants("db-restore-from-snapshot")
-        if action == "codepipeline:StartPipelineExecution"
-    )
-    assert re.fullmatch(rf"arn:aws:codepipeline:{ACCOUNT}:[A-Za-z0-9.@_-]+", pipeline)
-    every = [("rds:DescribeDBClusterSnapshots", "*")]
-    reading = [("ssm:GetParameters", name) for name in (name_of_pipeline, latest, current)]
-    ledger = [
-        (f"ssm:{action}", current)
-        for action in (
-            "GetParameterHistory",
-            "LabelParameterVersion",
-            "PutParameter",
-            "UnlabelParameterVersion",
-        )
+    stack = f"arn:aws:cloudformation:{ACCOUNT}:stack/acceptance-data/*"
+    list_snapshots = allow("rds", "*", "DescribeDBClusterSnapshots")
+    look = [
+        *list_snapshots,
+        *allow("cloudformation", stack, "DescribeStacks", "ListStackResources"),
+        *allow("rds", f"arn:aws:rds:{ACCOUNT}:cluster:*", "DescribeDBClusters"),
+        *allow("codepipeline", PIPELINE, "ListPipelineExecutions", "ListActionExecutions"),
     ]
-    undoing = ("ssm:DeleteParameter", current)
-    looking = ("codepipeline:ListPipelineExecutions", pipeline)
-    running = ("codepipeline:StartPipelineExecution", pipeline)
-    telling = ("sns:Publish", variables["NOTIFICATION_TOPIC_ARN"])
+    move = allow(
+        "ssm",
+        current,
+        "DeleteParameter",
+        "GetParameterHistory",
+        "LabelParameterVersion",
+        "PutParameter",
+        "UnlabelParameterVersion",
+    )
+    run = allow("codepipeline", PIPELINE, "GetPipelineState", "StartPipelineExecution")
+    read_all = [
+        each
+        for name in (pipeline_name, latest, current, hold)
+        for each in allow("ssm", name, "GetParameters")
+    ]
+    notify = allow("sns", variables["NOTIFICATION_TOPIC_ARN"], "Publish")
+    reconcile = [*look, *move, *allow("ssm", pipeline_name, "GetParameters"), *notify]
     expected = {
         "db-update-latest-snapshot-id": [
-            *every,
-            *reading[1:],
-            ("ssm:PutParameter", latest),
-            telling,
+            *list_snapshots,
+            *allow("ssm", latest, "GetParameters", "PutParameter"),
+            *allow("ssm", current, "GetParameters"),
+            *notify,
         ],
-        "db-restore-from-snapshot": [
-            *every,
-            *reading,
-            ("ssm:GetParameters", hold),
-            *ledger,
-            undoing,
-            looking,
-            running,
-            telling,
-        ],
-        "db-follow-pipeline": [*every, reading[0], *ledger, looking, telling],
-        "api_handler": [
-            *every,
-            *reading,
-            ("ssm:GetParameters", hold),
-            ("ssm:PutParameter", hold),
-            *ledger,
-            undoing,
-            looking,
-            running,
-        ],
+        "db-restore-from-snapshot": [*look, *read_all, *move, *run, *notify],
+        "db-follow-pipeline": reconcile,
+        "db-reconcile": reconcile,
+        "api_handler": [*look, *read_all, *move, *run, *allow("ssm", hold, "PutParameter")],
     }
-    for function, wanted in expected.items():
-        granted = [grant for grant in grants(function) if not grant[0].startswith("logs:")]
-        assert sorted(granted) == sorted(wanted)
+    granted = {
+        function: sorted(grant for grant in grants(function) if not grant[0].startswith("logs:"))
+        for function in FUNCTIONS
+    }
+    assert granted == {function: sorted(each) for function, each in expected.items()}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +142,7 @@ def test_each_function_may_do_what_it_does() -> None:
         ("db-update-latest-snapshot-id", "-db-update-latest-snapshot-id"),
         ("db-restore-from-snapshot", "-db-restore-from-snapshot"),
         ("db-follow-pipeline", "-db-follow-pipeline"),
+        ("db-reconcile", "-db-reconcile"),
         ("api_handler", ""),
     ],
 )
@@ -185,12 +178,13 @@ def test_without_a_hold_none_is_read_or_written() -> None:
         "db-update-latest-snapshot-id": [],
         "db-restore-from-snapshot": [("ssm:GetParameters", hold)],
         "db-follow-pipeline": [],
+        "db-reconcile": [],
         "api_handler": [("ssm:GetParameters", hold), ("ssm:PutParameter", hold)],
     }
 
 
 def test_without_the_pin_api_its_function_has_no_policy() -> None:
-    assert [*made(**STAGE, PIN_API_ENABLED="false")] == [*FUNCTIONS[:3]]
+    assert [*made(**STAGE, PIN_API_ENABLED="false")] == [*FUNCTIONS[:4]]
 
 
 def test_every_database_s_parameters_are_granted_each_in_its_role() -> None:
@@ -344,18 +338,32 @@ def test_a_key_by_its_alias_is_a_condition(key: str) -> None:
     ]
 
 
-def test_the_poll_deletes_names_of_ours_alone_and_moves_no_current() -> None:
-    def parameter(which: str) -> str:
-        return f"arn:aws:ssm:eu-west-1:222222222222:parameter/acceptance/rds/{which}-snapshot"
-
-    assert grants_of(copying(KEY)["db-follow-copies"])[:-3] == [
-        ("rds:DescribeDBClusterSnapshots", "*"),
-        ("ssm:GetParameters", parameter("latest")),
-        ("ssm:GetParameters", parameter("current")),
-        ("ssm:PutParameter", parameter("latest")),
-        ("ssm:GetParameterHistory", parameter("current")),
+def test_the_poll_records_copies_and_deletes_only_those_of_this_application() -> None:
+    parameters = "arn:aws:ssm:eu-west-1:222222222222:parameter/acceptance/rds"
+    without = grants_of(made(**STAGE)["db-reconcile"])
+    assert [each for each in grants_of(copying(KEY)["db-reconcile"]) if each not in without] == [
+        ("ssm:GetParameters", f"{parameters}/latest-snapshot"),
+        ("ssm:GetParameters", f"{parameters}/current-snapshot"),
+        ("ssm:PutParameter", f"{parameters}/latest-snapshot"),
         ("rds:DeleteDBClusterSnapshot", OUR_COPIES),
     ]
+
+
+def test_after_restore_work_may_be_started_and_looked_at() -> None:
+    machine = "arn:aws:states:eu-west-1:222222222222:stateMachine:after-restore"
+    without, prepared = made(**STAGE), made(**STAGE, RDS_AFTER_RESTORE=machine)
+    start = ("states:StartExecution", machine)
+    look = ("states:DescribeExecution", f"{machine.replace('stateMachine', 'execution')}:*")
+    assert {
+        name: [grant for grant in grants_of(policy) if grant not in grants_of(without[name])]
+        for name, policy in prepared.items()
+    } == {
+        "db-update-latest-snapshot-id": [],
+        "db-restore-from-snapshot": [],
+        "db-follow-pipeline": [start, look],
+        "db-reconcile": [start, look],
+        "api_handler": [look],
+    }
 
 
 @pytest.mark.parametrize(
@@ -363,7 +371,3 @@ def test_the_poll_deletes_names_of_ours_alone_and_moves_no_current() -> None:
 )
 def test_nobody_else_has_to_do_with_copies(function: str) -> None:
     assert added(function, KEY) == []
-
-
-def test_without_copies_there_is_no_poll() -> None:
-    assert "db-follow-copies" not in made(**STAGE)

@@ -1,455 +1,285 @@
-"""PUT /snapshots/current: an operator sets *current* by hand."""
+"""PUT /snapshots/current: a person sets `current`."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import AwsError
-from chalicelib.domain.ledger import Note, Run
+from chalicelib.domain.deployment import Position
+from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.pin import PinRequest, pin
 from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
-from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, TWO
-from tests.usecases.conftest import BY_HAND, KIM, Api
+from tests.interruptions import lose, refuse
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
+from tests.usecases.conftest import (
+    BUSY,
+    KIM,
+    SUNDAY,
+    Api,
+    Arrange,
+    everything,
+    holding,
+    ledger,
+    malformed,
+    present,
+    push,
+    refused,
+    running,
+    started,
+    without,
+)
 
-Put = Callable[..., tuple[int, Any]]
+ROUTE = "/snapshots/current"
 
-
-def client_of(settings: Settings, aws: InMemoryAws) -> Put:
-    ask = Api(settings, aws)
-
-    def put(body: Any, query: str = "", raw: bytes | None = None) -> tuple[int, Any]:
-        text = json.dumps(body).encode() if raw is None else raw
-        return ask.raw("PUT", f"/snapshots/current{query}", text)
-
-    return put
+Put = Callable[[Any], tuple[int, Any]]
 
 
 @pytest.fixture
-def put(settings: Settings, aws: InMemoryAws) -> Iterator[Put]:
-    return client_of(settings, aws)
+def put(ask: Api) -> Put:
+    return lambda body: ask("PUT", ROUTE, body)
 
 
-def started(aws: InMemoryAws) -> int:
-    return len(aws.pipelines.pipelines[PIPELINE]) - 1
+def answer(**facts: Any) -> tuple[int, dict[str, Any]]:
+    found = {"current": arn("new"), "previous": arn("old"), "version": 2}
+    return 200, found | {"execution_id": None, "under_way": None} | facts
 
 
-# --- pinning --------------------------------------------------------------------------------------
+def test_a_pin_waits_for_whichever_run_comes_next(put: Put, aws: InMemoryAws) -> None:
+    assert put({"snapshot": arn("new"), "reason": "regression of March"}) == answer()
+    assert present(aws).value == arn("new")
+    assert present(aws).note == Note("pin", KIM, "regression of March", None)
+    assert started(aws) == []
 
 
-def test_a_snapshot_is_pinned_by_its_arn(put: Put, aws: InMemoryAws) -> None:
-    assert put({"snapshot": arn("new"), "reason": "regression of March"}) == (
-        200,
-        {"current": arn("new"), "previous": arn("old"), "version": 2, "execution_id": None},
-    )
-    entry = aws.parameters.kept[CURRENT][-1]
-    assert entry.value == arn("new")
-    assert entry.note == Note("pin", KIM, "regression of March", None)
-    assert started(aws) == 0
+def test_a_pin_with_deploy_starts_the_run_that_restores_it(put: Put, aws: InMemoryAws) -> None:
+    assert put({"snapshot": arn("new"), "deploy": True}) == answer(execution_id="run-2")
+    assert aws.calls == ["get", "find", "history", "runs", "put", "start"]
+    assert aws.pipelines.start(PIPELINE, str(present(aws).token)) == "run-2"
 
 
-def test_a_snapshot_is_pinned_by_its_identifier(put: Put, aws: InMemoryAws) -> None:
-    assert put({"snapshot": "new"})[0] == 200
-    assert aws.values()[CURRENT] == arn("new")
+@pytest.mark.parametrize(
+    ("asked", "pinned"),
+    [
+        ("new", arn("new")),
+        ("NEW", arn("new")),
+        (arn("New"), arn("new")),
+        ("Latest", arn("new")),
+        ("ancient", arn("ancient")),
+        ("before-test", arn("before-test", ACCEPTANCE)),
+    ],
+)
+def test_a_snapshot_is_named_by_its_arn_its_identifier_or_as_latest(
+    put: Put, aws: InMemoryAws, asked: str, pinned: str
+) -> None:
+    aws.snapshots.all += [
+        snapshot("ancient", created=aws.time - timedelta(days=999)),
+        snapshot("before-test", ACCEPTANCE, cluster="acceptance-orders"),
+    ]
+    assert put({"snapshot": asked}) == answer(current=pinned)
+    assert aws.values()[CURRENT] == pinned
 
 
-@pytest.mark.parametrize("wish", ["NEW", arn("New"), "Latest"])
-def test_identifiers_are_read_in_any_case(put: Put, aws: InMemoryAws, wish: str) -> None:
-    assert put({"snapshot": wish})[0] == 200
-    assert aws.values()[CURRENT] == arn("new")
+def test_a_snapshot_that_is_pinned_already_is_not_written_again(put: Put, aws: InMemoryAws) -> None:
+    assert put({"snapshot": "old"}) == answer(current=arn("old"), version=1)
+    assert len(ledger(aws)) == 1
 
 
-def test_latest_is_pinned_by_that_word(put: Put, aws: InMemoryAws) -> None:
-    assert put({"snapshot": "latest"})[0] == 200
-    assert aws.values()[CURRENT] == arn("new")
-
-
-def test_a_snapshot_of_any_age_is_pinned(put: Put, aws: InMemoryAws) -> None:
-    ancient = snapshot("ancient", created=aws.time - timedelta(days=999))
-    aws.snapshots.all.append(ancient)
-    assert put({"snapshot": "ancient"})[0] == 200
-
-
-def test_an_own_snapshot_of_another_cluster_is_pinned(put: Put, aws: InMemoryAws) -> None:
-    aws.snapshots.all.append(snapshot("before-test", ACCEPTANCE, cluster="acceptance-orders"))
-    assert put({"snapshot": "before-test"})[0] == 200
-    assert aws.values()[CURRENT] == arn("before-test", ACCEPTANCE)
-
-
-def test_pinning_what_is_pinned_changes_nothing(put: Put, aws: InMemoryAws) -> None:
-    aws.snapshots.all.append(snapshot("old"))
-    assert put({"snapshot": arn("old")}) == (
-        200,
-        {"current": arn("old"), "previous": arn("old"), "version": 1, "execution_id": None},
-    )
-    assert len(aws.parameters.kept[CURRENT]) == 1
+def test_a_value_that_waits_for_its_own_run_is_pinned_by_a_version_of_its_own(
+    put: Put, aws: InMemoryAws
+) -> None:
+    put({"snapshot": "new", "deploy": True})
+    put({"snapshot": "new"})
+    assert ledger(aws)[1:] == [("pin", "new"), ("pin", "new")]
+    assert present(aws).token is None
 
 
 def test_a_current_that_does_not_exist_is_created(put: Put, aws: InMemoryAws) -> None:
     del aws.parameters.kept[CURRENT]
-    assert put({"snapshot": "new"}) == (
-        200,
-        {"current": arn("new"), "previous": None, "version": 1, "execution_id": None},
-    )
-
-
-def test_deploy_starts_the_pipeline_too(put: Put, aws: InMemoryAws) -> None:
-    status, answer = put({"snapshot": "new", "deploy": True})
-    assert (status, answer["execution_id"]) == (200, "run-2")
-    token = aws.parameters.kept[CURRENT][-1].token
-    assert token is not None
-    assert aws.pipelines.start(PIPELINE, token) == "run-2"
-
-
-def test_deploy_of_what_is_pinned_starts_the_pipeline_and_writes_nothing(
-    put: Put, aws: InMemoryAws
-) -> None:
-    assert put({"snapshot": "old", "deploy": True}) == (
-        200,
-        {"current": arn("old"), "previous": arn("old"), "version": 1, "execution_id": "run-2"},
-    )
-    assert len(aws.parameters.kept[CURRENT]) == 1
-
-
-def test_a_pin_makes_at_most_six_calls(put: Put, aws: InMemoryAws) -> None:
-    aws.calls.clear()
-    put({"snapshot": "new", "deploy": True})
-    # Finding a snapshot by its name is two calls to AWS: as an own one and as a share.
-    assert aws.calls == ["get", "named", "runs", "put", "start"]
-
-
-# --- refusals -------------------------------------------------------------------------------------
+    assert put({"snapshot": "new"}) == answer(previous=None, version=1)
 
 
 @pytest.mark.parametrize(
-    ("wish", "status", "code", "message"),
+    ("arrange", "under_way"),
+    [
+        (running(), "run run-2 is in progress since 2026-01-04 04:00 UTC"),
+        (
+            lambda aws: aws.pipelines.waiting.update(
+                {push(aws): Position("Approve", "Manual", SUNDAY, "an approval")}
+            ),
+            (
+                "run run-2 is in progress since 2026-01-04 04:00 UTC, waiting for an approval in stage "
+                "Approve, action Manual since 2026-01-04 04:00 UTC"
+            ),
+        ),
+        (
+            lambda aws: refuse(aws, "runs"),
+            "whether a run is in progress is unknown: runs of it failed: AccessDeniedException: no",
+        ),
+        (
+            without(PIPELINE_NAME),
+            f"whether a run is in progress is unknown: no parameter {PIPELINE_NAME}",
+        ),
+    ],
+    ids=["busy", "waiting", "denied", "unnamed"],
+)
+def test_the_answer_names_a_run_under_way_which_will_restore_the_pin(
+    put: Put, aws: InMemoryAws, arrange: Arrange, under_way: str
+) -> None:
+    arrange(aws)
+    assert put({"snapshot": "new"}) == answer(under_way=under_way)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
     [
         (
-            {"snapshot": "unheard-of"},
-            404,
-            "NotFoundError",
-            "there is no snapshot unheard-of, neither own nor shared",
+            "unheard-of",
+            (404, "NotFoundError", "there is no snapshot unheard-of, neither own nor shared"),
         ),
         (
-            {"snapshot": arn("new", "999999999999")},
-            404,
-            "NotFoundError",
-            f"there is no snapshot {arn('new', '999999999999')}, neither own nor shared",
-        ),
-        (
-            {"snapshot": arn("hostile", "999999999999")},
-            409,
-            "ConflictError",
+            arn("new", "9" * 12),
             (
-                f"{arn('hostile', '999999999999')} cannot be pinned: "
-                "account 999999999999, wanted 111111111111"
+                404,
+                "NotFoundError",
+                f"there is no snapshot {arn('new', '9' * 12)}, neither own nor shared",
             ),
         ),
         (
-            {"snapshot": "making"},
-            409,
-            "ConflictError",
-            f"{arn('making')} cannot be pinned: status creating, wanted available",
-        ),
-        (
-            {"snapshot": "twice"},
-            409,
-            "ConflictError",
+            arn("hostile", "9" * 12),
             (
-                "twice is the name of several snapshots; name one by its ARN: "
-                f"{arn('twice')}, {arn('twice', ACCEPTANCE)}"
+                409,
+                "ConflictError",
+                (
+                    f"{arn('hostile', '9' * 12)} cannot be pinned: account 999999999999, expected "
+                    "111111111111"
+                ),
             ),
         ),
         (
-            {"snapshot": "new", "database": "orders"},
-            404,
-            "NotFoundError",
-            'there is no database "orders"; known: rds',
+            "making",
+            (
+                409,
+                "ConflictError",
+                f"{arn('making')} cannot be pinned: status creating, expected available",
+            ),
+        ),
+        (
+            "twice",
+            (
+                409,
+                "ConflictError",
+                (
+                    "twice is the name of several snapshots; name one by its ARN: "
+                    f"{arn('twice')}, {arn('twice', ACCEPTANCE)}"
+                ),
+            ),
         ),
     ],
 )
+@pytest.mark.parametrize("deploy", [False, True])
 def test_a_refused_pin_says_why_and_writes_nothing(
-    put: Put, aws: InMemoryAws, wish: dict[str, Any], status: int, code: str, message: str
+    put: Put, aws: InMemoryAws, asked: str, expected: tuple[int, str, str], deploy: bool
 ) -> None:
     aws.snapshots.all += [
-        snapshot("hostile", "999999999999"),
+        snapshot("hostile", "9" * 12),
         snapshot("making", status="creating"),
         snapshot("twice"),
         snapshot("twice", ACCEPTANCE),
     ]
-    before = aws.values()
-    assert put(wish) == (status, {"Code": code, "Message": message})
-    assert aws.values() == before
-
-
-@pytest.mark.parametrize("value", ["dummyvalue", None])
-def test_latest_is_refused_while_there_is_none(
-    put: Put, aws: InMemoryAws, value: str | None
-) -> None:
-    del aws.parameters.kept[LATEST]
-    if value:
-        aws.parameters.put(LATEST, value, BY_HAND)
-    status, answer = put({"snapshot": "latest"})
-    assert (status, answer["Message"]) == (409, f"{LATEST} names no snapshot yet")
-
-
-def test_a_latest_that_is_gone_is_named(put: Put, aws: InMemoryAws) -> None:
-    aws.snapshots.all.clear()
-    assert put({"snapshot": "latest"}) == (
-        404,
-        {
-            "Code": "NotFoundError",
-            "Message": f"there is no snapshot {arn('new')}, neither own nor shared",
-        },
+    before = everything(aws)
+    status, code, message = expected
+    assert put({"snapshot": asked, "deploy": deploy}) == (
+        status,
+        {"Code": code, "Message": message},
     )
-
-
-def test_deploy_is_refused_while_a_run_is_in_progress_and_nothing_is_written(
-    put: Put, aws: InMemoryAws
-) -> None:
-    aws.pipelines.pipelines[PIPELINE].append(Run("deploy-7", "InProgress", aws.time, aws.time))
-    before = aws.values()
-    assert put({"snapshot": "new", "deploy": True}) == (
-        409,
-        {
-            "Code": "ConflictError",
-            "Message": "pipeline acceptance-main is busy with run deploy-7; try later",
-        },
-    )
-    assert aws.values() == before
-
-
-@pytest.mark.parametrize("name", ["missing", "somebody-elses"])
-def test_deploy_is_refused_without_a_pipeline(put: Put, aws: InMemoryAws, name: str) -> None:
-    del aws.parameters.kept[PIPELINE_NAME]
-    if name != "missing":
-        aws.parameters.put(PIPELINE_NAME, name, BY_HAND)
-    before = aws.values()
-    assert put({"snapshot": "new", "deploy": True})[0] == 409
-    assert aws.values() == before
-
-
-def test_a_run_that_cannot_be_started_puts_the_old_value_back(put: Put, aws: InMemoryAws) -> None:
-    def fail(when: str, operation: str) -> None:
-        if (when, operation) == ("before", "start"):
-            raise AwsError("StartPipelineExecution", "pipeline x", "Throttling", "Rate exceeded")
-
-    aws.interrupt = fail
-    status, answer = put({"snapshot": "new", "deploy": True})
-    assert (status, answer["Message"]) == (
-        500,
-        "StartPipelineExecution of pipeline x failed: Throttling: Rate exceeded",
-    )
-    assert aws.values()[CURRENT] == arn("old")
-
-
-# --- malformed requests ---------------------------------------------------------------------------
+    assert everything(aws) == before
 
 
 @pytest.mark.parametrize(
-    ("raw", "message"),
+    ("arrange", "status", "message"),
     [
-        (b"", "the body is not JSON"),
-        (b"{", "the body is not JSON"),
-        (b"\xff", "the body is not JSON"),
-        (b"[" * 8_192, "the body is not JSON"),
-        (b"[" * 8_193, "the body is larger than 8192 bytes"),
-        (b'{"snapshot": "new"}' + b" " * 8_192, "the body is larger than 8192 bytes"),
-        (b'{"snapshot": NaN}', "the body is not JSON"),
-        (b'["new"]', "the body is not a JSON object"),
-        (b"null", "the body is not a JSON object"),
-        (b'{"snapshot": "new", "snapshot": "new"}', 'field "snapshot" is written 2 times'),
-        (b'{"snapshot": "old", "deploy": true, "snapshot": "new"}', 'field "snapshot" is'),
+        (without(LATEST), 409, f"{LATEST} names no snapshot yet"),
+        (holding(LATEST, "dummyvalue"), 409, f"{LATEST} names no snapshot yet"),
+        (
+            lambda aws: aws.snapshots.all.clear(),
+            404,
+            f"there is no snapshot {arn('new')}, neither own nor shared",
+        ),
     ],
+    ids=["missing", "placeholder", "gone"],
 )
-def test_a_body_that_is_no_json_object_is_malformed(put: Put, raw: bytes, message: str) -> None:
-    status, answer = put(None, raw=raw)
-    assert (status, answer["Code"]) == (400, "BadRequestError")
-    assert answer["Message"].startswith(message)
-
-
-@pytest.mark.parametrize(
-    ("body", "told"),
-    [
-        ({}, "snapshot is missing: the ARN or the identifier of a DB cluster snapshot is wanted"),
-        ({"snapshot": 5}, "snapshot is 5: a string is wanted"),
-        ({"snapshot": {"a": [1]}}, "snapshot is an object: a string is wanted"),
-        ({"snapshot": ["new"]}, "snapshot is an array: a string is wanted"),
-        ({"snapshot": ""}, 'snapshot is "": the ARN'),
-        ({"snapshot": "a" * 256}, f'snapshot is "{"a" * 79}…: the ARN'),
-        ({"snapshot": "a" * 78 + " "}, f'snapshot is "{"a" * 78} …: the ARN'),
-        ({"snapshot": "a" * 77 + " "}, f'snapshot is "{"a" * 77} ": the ARN'),
-        ({"snapshot": arn("a" * 461)}, f'snapshot is "{arn("a" * 461)[:79]}…: the ARN'),
-        ({"snapshot": "new snapshot"}, 'snapshot is "new snapshot": the ARN'),
-        ({"snapshot": "new\n"}, 'snapshot is "new\\n": the ARN'),
-        ({"snapshot": "new\u202e"}, 'snapshot is "new\\u202e": the ARN'),
-        ({"snapshot": arn("new").replace("cluster-", "")}, 'snapshot is "arn:'),
-        ({"snapshot": "new", "deploy": 1}, "deploy is 1: true or false is wanted"),
-        ({"snapshot": "new", "deploy": "true"}, 'deploy is "true": true or false is wanted'),
-        ({"snapshot": "new", "deploy": 10**200}, f"deploy is 1{'0' * 79}…: true or false"),
-        ({"snapshot": "new", "reason": None}, "reason is null: a string is wanted"),
-        ({"snapshot": "new", "reason": True}, "reason is true: a string is wanted"),
-        ({"snapshot": "new", "reason": "a" * 257}, f'reason is "{"a" * 79}…: at most 256'),
-        ({"snapshot": "new", "force": True}, 'unknown field "force"; known: snapshot, reason'),
-        ({"snapshot": "new", "f" * 999: True}, f'unknown field "{"f" * 79}…; known: snapshot'),
-    ],
-)
-def test_a_malformed_field_is_named(
-    put: Put, aws: InMemoryAws, body: dict[str, Any], told: str
+def test_latest_is_refused_while_it_names_no_snapshot(
+    put: Put, aws: InMemoryAws, arrange: Arrange, status: int, message: str
 ) -> None:
-    before = aws.values()
-    status, answer = put(body)
-    assert (status, answer["Code"]) == (400, "BadRequestError")
-    assert told in answer["Message"]
-    assert aws.values() == before
+    arrange(aws)
+    found, body = put({"snapshot": "latest"})
+    assert (found, body["Message"]) == (status, message)
 
 
+@pytest.mark.parametrize("path", [ROUTE, f"{ROUTE}/rollback"])
 @pytest.mark.parametrize(
-    "reason",
+    ("arrange", "message"),
     [
-        "\x1b[2J",
-        "two\nlines",
-        "\x9b",
-        "\ud800",
-        "\N{LINE SEPARATOR}",
-        "\N{PARAGRAPH SEPARATOR}",
-        "\N{RIGHT-TO-LEFT OVERRIDE}",
-        "\N{FIRST STRONG ISOLATE}",
-        "zero\N{ZERO WIDTH SPACE}width",
-        "\N{ZERO WIDTH NO-BREAK SPACE}",
-        "\N{TAG LATIN SMALL LETTER A}",
+        (running(), BUSY),
+        (running("Stopping"), BUSY),
+        (without(PIPELINE_NAME), f"no parameter {PIPELINE_NAME}"),
+        (holding(PIPELINE_NAME, "elsewhere"), "there is no pipeline named elsewhere"),
+        (
+            holding(PIPELINE_NAME, "postgres://admin:secret@db"),
+            f"{PIPELINE_NAME} holds something else, 26 characters long, not a pipeline's name",
+        ),
     ],
+    ids=["busy", "stopping", "missing", "unknown", "secret"],
 )
-def test_a_reason_holds_nothing_invisible(put: Put, aws: InMemoryAws, reason: str) -> None:
-    """It is read in terminals, logs and mails."""
-    before = aws.values()
-    told = (
-        f"reason is {json.dumps(reason)}: at most 256 characters are wanted, and none that is "
-        "invisible or controls a terminal"
-    )
-    assert put({"snapshot": "new", "reason": reason}) == (
-        400,
-        {"Code": "BadRequestError", "Message": told},
-    )
-    assert aws.values() == before
-
-
-@pytest.mark.parametrize("reason", ["", "a" * 256, "Größe 数据 مارس ✓ — “so” 🚀"])
-def test_a_reason_is_written_in_any_script(put: Put, aws: InMemoryAws, reason: str) -> None:
-    assert put({"snapshot": "new", "reason": reason})[0] == 200
-    assert aws.parameters.kept[CURRENT][-1].note.why == reason
-
-
-@pytest.mark.parametrize(("wish", "length"), [(arn("a" * 460), 512), ("a" * 255, 255)])
-def test_the_longest_arn_and_the_longest_identifier_are_looked_up(
-    put: Put, wish: str, length: int
+def test_a_deploy_is_refused_by_a_pipeline_that_cannot_take_it_and_nothing_is_written(
+    ask: Api, aws: InMemoryAws, arrange: Arrange, message: str, path: str
 ) -> None:
-    assert len(wish) == length
-    assert put({"snapshot": wish})[0] == 404
+    before_old = aws.parameters.kept[CURRENT][0]._replace(value=arn("new"))
+    aws.parameters.kept[CURRENT][:0] = [before_old]  # something to roll back to
+    arrange(aws)
+    before = everything(aws)
+    body = {"deploy": True} | ({"snapshot": "new"} if path == ROUTE else {})
+    assert ask("PUT" if path == ROUTE else "POST", path, body) == refused(message)
+    assert everything(aws) == before
 
 
-@pytest.mark.parametrize(
-    ("query", "message"),
-    [
-        ("?force=1", 'unknown query parameter "force"; known: database'),
-        ("?database=rds&force=1&dry=1", 'unknown query parameter "force, dry"; known: database'),
-        (f"?{'f' * 999}=1", f'unknown query parameter "{"f" * 79}…; known: database'),
-        ("?database=rds&database=docs", "the request names different databases"),
-    ],
-)
-def test_a_malformed_query_is_told(put: Put, aws: InMemoryAws, query: str, message: str) -> None:
-    before = aws.values()
-    assert put({"snapshot": "new"}, query) == (
-        400,
-        {"Code": "BadRequestError", "Message": message},
-    )
-    assert aws.values() == before
-
-
-# --- the log --------------------------------------------------------------------------------------
-
-
-def test_a_pin_is_one_log_line(
-    lines: Callable[[], list[dict[str, Any]]], settings: Settings, aws: InMemoryAws
+def test_a_put_whose_answer_was_lost_is_found_although_its_reason_was_cut(
+    settings: Settings, aws: InMemoryAws
 ) -> None:
-    wish = {
-        "snapshot": "new",
-        "reason": "regression of March",
-        "deploy": True,
-        "database": None,
-    }
-    _, answer = client_of(settings, aws)({name: told for name, told in wish.items() if told})
-    assert lines() == [{"message": "pin", "wish": wish, "caller": KIM, "answer": answer}]
-
-
-@pytest.mark.parametrize(
-    ("wish", "status"),
-    [
-        ({"snapshot": "unheard-of"}, 404),
-        ({"snapshot": "new", "database": "orders"}, 404),
-        ({"snapshot": "making"}, 409),
-        ({"snapshot": "new", "deploy": True}, 500),
-    ],
-)
-def test_a_refused_or_failed_pin_is_one_log_line_too(
-    lines: Callable[[], list[dict[str, Any]]],
-    settings: Settings,
-    aws: InMemoryAws,
-    wish: dict[str, Any],
-    status: int,
-) -> None:
-    def fail(when: str, operation: str) -> None:
-        if (when, operation) == ("before", "runs"):
-            raise AwsError("ListPipelineExecutions", "pipeline x", "Throttling", "Rate exceeded")
-
-    aws.snapshots.all.append(snapshot("making", status="creating"))
-    aws.interrupt = fail
-    answered, answer = client_of(settings, aws)(wish)
-    assert answered == status
-    assert lines() == [
-        {
-            "message": "pin",
-            "wish": {"reason": "", "deploy": False, "database": None} | wish,
-            "caller": KIM,
-            "refusal": answer["Message"],
-        }
-    ]
-
-
-# --- several databases ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def put_two(aws: InMemoryAws) -> Put:
-    settings = Settings.from_environment(TWO)
-    return client_of(settings, aws)
-
-
-def test_one_of_several_databases_must_be_named(put_two: Put) -> None:
-    assert put_two({"snapshot": "new"}) == (
-        400,
-        {"Code": "BadRequestError", "Message": "database is missing: name one of rds, docs"},
-    )
+    lose(aws, "after", "put")
+    request = PinRequest("new", "kim", "because " * 200, deploy=False)
+    assert pin(settings, aws, settings.databases[0], request).version == 2
 
 
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ("?database=rds", {}),
-        ("?database=rds&database=rds", {}),
-        ("", {"database": "rds"}),
-        ("?database=rds", {"database": "rds"}),
+        ("?database=docs", {}),
+        ("?database=docs&database=docs", {}),
+        ("", {"database": "docs"}),
+        ("?database=docs", {"database": "docs"}),
     ],
 )
-def test_query_or_body_names_the_database(
-    put_two: Put, aws: InMemoryAws, query: str, field: dict[str, str]
+def test_query_or_body_names_one_of_several_databases(
+    two: Settings, documents: InMemoryAws, query: str, field: dict[str, str]
 ) -> None:
-    assert put_two({"snapshot": "new", **field}, query)[0] == 200
-    assert aws.values()[CURRENT] == arn("new")
+    body = {"snapshot": "docs-new", **field}
+    assert Api(two, documents)("PUT", ROUTE + query, body)[0] == 200
+    assert documents.values()[OTHER_CURRENT] == arn("docs-new")
+    assert documents.values()[CURRENT] == arn("old")
 
 
-def test_query_and_body_must_not_name_different_databases(put_two: Put) -> None:
-    status, answer = put_two({"snapshot": "new", "database": "docs"}, "?database=rds")
-    assert (status, answer["Message"]) == (400, "the request names different databases")
+@pytest.mark.parametrize(
+    ("query", "field", "message"),
+    [
+        ("", {}, "database is missing: name one of rds, docs"),
+        ("?database=rds", {"database": "docs"}, "the request names different databases"),
+    ],
+)
+def test_exactly_one_of_several_databases_must_be_named(
+    two: Settings, documents: InMemoryAws, query: str, field: dict[str, str], message: str
+) -> None:
+    body = {"snapshot": "docs-new", **field}
+    assert Api(two, documents)("PUT", ROUTE + query, body) == malformed(message)

@@ -1,46 +1,58 @@
-"""db-restore-from-snapshot: *latest* becomes *current*, and the main pipeline restores it."""
+"""db-restore-from-snapshot: `latest` becomes `current`, and the main pipeline restores it."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from itertools import product
 
 import pytest
 
-from chalicelib.domain.errors import AwsError
-from chalicelib.domain.ledger import Note, Run
+from chalicelib.domain.deployment import Position
+from chalicelib.domain.errors import AwsError, BusyError, UncertainError
+from chalicelib.domain.ledger import Note
+from chalicelib.domain.results import Result
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.promote import Result, promote
+from chalicelib.usecases.pin import PinRequest, pin
+from chalicelib.usecases.promote import promote
 from tests.fakes import InMemoryAws, arn, snapshot
-from tests.interruptions import Killed, calm, kill, lose
-from tests.stage import (
-    CURRENT,
-    LATEST,
-    OTHER_CURRENT,
-    OTHER_LATEST,
-    PIPELINE,
-    PIPELINE_NAME,
-    STAGE,
+from tests.interruptions import Killed, calm, kill, lose, meanwhile, refuse
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
+from tests.usecases.conftest import (
+    BUSY,
+    HOLD,
+    KIM,
+    SCHEDULE,
+    SUNDAY,
+    WITH_STACK,
+    Arrange,
+    at,
+    ends,
+    everything,
+    hold_until,
+    holding,
+    ledger,
+    listing,
+    polls,
+    present,
+    push,
+    running,
+    started,
+    subjects,
+    without,
 )
-from tests.usecases.conftest import BY_HAND, SUNDAY, at, holding, listing, without
 
 
-def told(answer: Result) -> tuple[str, str | None]:
-    return answer.outcome, answer.reason
+def decision(result: Result) -> tuple[str, str | None]:
+    return result.outcome, result.reason
 
 
-def runs_started(aws: InMemoryAws) -> list[Run]:
-    return [run for run in aws.pipelines.pipelines[PIPELINE] if run.execution_id != "run-0"]
-
-
-# --- the good night -------------------------------------------------------------------------------
+# --- a good night ---------------------------------------------------------------------------------
 
 
 def test_latest_becomes_current_and_the_pipeline_is_started(
     settings: Settings, aws: InMemoryAws
 ) -> None:
-    answer = promote(settings, aws, SUNDAY)
+    def passed(step: str, detail: str | None = None) -> dict[str, str | None]:
+        return {"step": step, "verdict": "passed", "detail": detail}
 
-    assert answer.to_json() == {
+    assert promote(settings, aws, SUNDAY).to_json() == {
         "outcome": "started",
         "reason": None,
         "message": None,
@@ -56,73 +68,27 @@ def test_latest_becomes_current_and_the_pipeline_is_started(
         ],
         "execution_id": "run-2",
         "steps": [
-            {"step": "week", "verdict": "passed", "detail": None},
-            {"step": "window", "verdict": "passed", "detail": "00:00-07:00 UTC"},
-            {"step": "hold", "verdict": "passed", "detail": None},
-            {
-                "step": "parameters",
-                "verdict": "passed",
-                "detail": "the pipeline is acceptance-main",
-            },
-            {
-                "step": "snapshot",
-                "verdict": "passed",
-                "detail": f"rds: {arn('new')}, 6.0 hours old",
-            },
-            {
-                "step": "new",
-                "verdict": "passed",
-                "detail": f"{CURRENT} moves to {arn('new')}",
-            },
-            {
-                "step": "idle",
-                "verdict": "passed",
-                "detail": "no run of acceptance-main is in progress",
-            },
+            passed("week"),
+            passed("window", "00:00-07:00 UTC"),
+            passed("hold"),
+            passed("parameters", "the pipeline is acceptance-main"),
+            passed("snapshot", f"rds: {arn('new')}, 6.0 hours old"),
+            passed("new", f"rds moves to {arn('new')}"),
+            passed("idle", "no run of acceptance-main is in progress"),
             {"step": "put", "verdict": "done", "detail": None},
             {"step": "start", "verdict": "done", "detail": None},
         ],
     }
-    assert aws.values()[CURRENT] == arn("new")
-    assert runs_started(aws) == [Run("run-2", "InProgress", SUNDAY, SUNDAY)]
-
-
-def test_the_description_tells_who_why_and_the_runs_token(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    promote(settings, aws, SUNDAY)
-    note = aws.parameters.kept[CURRENT][-1].note
-    assert note is not None
-    assert note.token is not None
-    assert note == Note(
-        "promote",
-        "the schedule of 2026-01-04T04:00:00+00:00",
-        "newest eligible share",
-        note.token,
-    )
-    assert aws.pipelines.start(PIPELINE, note.token) == "run-2"
-
-
-def test_a_promotion_makes_few_calls_in_the_contracts_order(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    promote(settings, aws, SUNDAY)
-    assert aws.calls == ["get", "find", "runs", "history", "put", "start"]
-
-
-def test_a_promotion_that_started_is_told_when_its_run_has_ended(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    promote(settings, aws, SUNDAY)
-    assert aws.notifier.sent == []
+    note = present(aws).note
+    assert note == Note("promote", SCHEDULE, "newest eligible share", note and note.token)
+    assert aws.pipelines.start(PIPELINE, str(present(aws).token)) == "run-2"
+    assert (started(aws), subjects(aws)) == (["run-2"], [])
 
 
 def test_a_current_that_does_not_exist_is_created(settings: Settings, aws: InMemoryAws) -> None:
     del aws.parameters.kept[CURRENT]
-    answer = promote(settings, aws, SUNDAY)
-    assert told(answer) == ("started", None)
-    assert answer.databases[0]["previous"] is None
-    assert aws.values()[CURRENT] == arn("new")
+    (entry,) = promote(settings, aws, SUNDAY).databases
+    assert (entry.previous, aws.values()[CURRENT]) == (None, arn("new"))
 
 
 # --- decisions not to act -------------------------------------------------------------------------
@@ -146,19 +112,10 @@ def test_a_current_that_does_not_exist_is_created(settings: Settings, aws: InMem
             f"{LATEST} holds 'dummyvalue', not the ARN of a DB cluster snapshot",
         ),
         (
-            holding(LATEST, arn("new").replace("cluster-", "")),
-            "failed",
-            "no-latest",
-            (
-                f"{LATEST} holds 'arn:aws:rds:eu-west-1:111111111111:snapshot:new', "
-                "not the ARN of a DB cluster snapshot"
-            ),
-        ),
-        (
             holding(LATEST, "postgres://admin:secret@db"),
             "failed",
             "no-latest",
-            f"{LATEST} holds something else, of 26 characters, not the ARN of a DB cluster snapshot",
+            f"{LATEST} holds something else, 26 characters long, not the ARN of a DB cluster snapshot",
         ),
         (
             holding(PIPELINE_NAME, "dummyvalue"),
@@ -170,13 +127,19 @@ def test_a_current_that_does_not_exist_is_created(settings: Settings, aws: InMem
             holding(PIPELINE_NAME, "no such/name"),
             "failed",
             "pipeline-missing",
-            f"{PIPELINE_NAME} holds something else, of 12 characters, not a pipeline's name",
+            f"{PIPELINE_NAME} holds something else, 12 characters long, not a pipeline's name",
+        ),
+        (
+            holding(PIPELINE_NAME, "somebody-elses"),
+            "failed",
+            "pipeline-missing",
+            "there is no pipeline named somebody-elses",
         ),
         (
             holding(LATEST, arn("new", "999999999999")),
             "failed",
             "not-eligible",
-            f"{arn('new', '999999999999')}: account 999999999999, wanted 111111111111",
+            f"{arn('new', '999999999999')}: account 999999999999, expected 111111111111",
         ),
         (
             listing(),
@@ -188,7 +151,7 @@ def test_a_current_that_does_not_exist_is_created(settings: Settings, aws: InMem
             listing(snapshot("new", engine_version="16.1")),
             "failed",
             "not-eligible",
-            f"{arn('new')}: engine version 16.1, wanted 15",
+            f"{arn('new')}: engine version 16.1, expected 15",
         ),
         (
             listing(snapshot("new", created=SUNDAY - timedelta(days=14, seconds=1))),
@@ -197,84 +160,21 @@ def test_a_current_that_does_not_exist_is_created(settings: Settings, aws: InMem
             f"{arn('new')} is 14 days old, the limit is 14",
         ),
         (
-            holding(PIPELINE_NAME, "somebody-elses"),
-            "failed",
-            "pipeline-missing",
-            "there is no pipeline named somebody-elses",
-        ),
-        (
             holding(LATEST, arn("old")),
             "skipped",
             "nothing-new",
-            "every database is on its newest snapshot",
+            "the newest snapshot of every database is deployed",
         ),
-    ],
-)
-def test_a_decision_not_to_act_says_why_and_leaves_everything_as_it_was(
-    settings: Settings,
-    aws: InMemoryAws,
-    arrange: Callable[[InMemoryAws], None],
-    outcome: str,
-    reason: str,
-    message: str,
-) -> None:
-    arrange(aws)
-    before = aws.values()
-    answer = promote(settings, aws, SUNDAY)
-    assert (answer.outcome, answer.reason, answer.message) == (outcome, reason, message)
-    assert answer.to_json()["databases"] == [
-        {
-            "name": "rds",
-            "latest": answer.databases[0]["latest"],
-            "current": answer.databases[0]["current"],
-            "previous": answer.databases[0]["current"],
-        }
-    ]
-    assert "execution_id" not in answer.to_json()
-    assert aws.values() == before
-    assert runs_started(aws) == []
-    told = "refresh skipped" if outcome == "skipped" else "REFRESH FAILED"
-    assert [notice.subject for notice in aws.notifier.sent] == (
-        [] if reason == "nothing-new" else [f"aurora-refresh: {told}: {reason} (rds)"]
-    )
-
-
-def test_an_off_week_asks_aws_nothing(settings: Settings, aws: InMemoryAws) -> None:
-    answer = promote(settings, aws, SUNDAY + timedelta(days=7))
-    assert told(answer) == ("skipped", "off-week")
-    assert answer.message == "2026-01-11 is not in an on-week: every 2 weeks from 2026-01-04"
-    assert aws.calls == []
-
-
-def test_a_snapshot_of_just_the_greatest_age_is_promoted(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    aws.snapshots.all = [snapshot("new", created=SUNDAY - timedelta(days=14))]
-    assert told(promote(settings, aws, SUNDAY)) == ("started", None)
-
-
-def test_without_a_limit_any_age_is_promoted(aws: InMemoryAws) -> None:
-    settings = Settings.from_environment(STAGE | {"MAX_SNAPSHOT_AGE_DAYS": "0"})
-    aws.snapshots.all = [snapshot("new", created=SUNDAY - timedelta(days=999))]
-    assert told(promote(settings, aws, SUNDAY)) == ("started", None)
-
-
-# --- the hold -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "expected", "message"),
-    [
         (
-            '{"until": "2026-01-05", "reason": "release test", "by": "kim"}',
-            ("skipped", "on-hold"),
+            hold_until("2026-01-05"),
+            "skipped",
+            "on-hold",
             "on hold until 2026-01-05 by kim: release test",
         ),
-        ('{"until": "2026-01-04", "reason": "over", "by": "kim"}', ("started", None), None),
-        ("dummyvalue", ("started", None), None),
         (
-            "until thursday",
-            ("skipped", "on-hold"),
+            holding(HOLD, "until thursday"),
+            "skipped",
+            "on-hold",
             (
                 "/acceptance/hold cannot be read, which counts as a hold: "
                 'not a hold such as {"until": "2026-01-22", "reason": "…", "by": "…"}'
@@ -282,219 +182,284 @@ def test_without_a_limit_any_age_is_promoted(aws: InMemoryAws) -> None:
         ),
     ],
 )
-def test_a_hold_stops_promotion_until_its_day(
-    holdable: Settings,
-    aws: InMemoryAws,
-    value: str,
-    expected: tuple[str, str | None],
-    message: str | None,
+def test_a_decision_not_to_act_says_why_and_leaves_everything_as_it_was(
+    settings: Settings, aws: InMemoryAws, arrange: Arrange, outcome: str, reason: str, message: str
 ) -> None:
-    aws.parameters.put("/acceptance/hold", value, BY_HAND)
-    answer = promote(holdable, aws, SUNDAY)
-    assert (told(answer), answer.message) == (expected, message)
+    arrange(aws)
+    before = everything(aws) | {"sent": None}
+    result = promote(settings, aws, SUNDAY)
+    assert (result.outcome, result.reason, result.message) == (outcome, reason, message)
+    (entry,) = result.databases
+    assert (entry.current, entry.previous) == (arn("old"), arn("old"))
+    assert everything(aws) | {"sent": None} == before
+    what = "refresh skipped" if outcome == "skipped" else "REFRESH FAILED"
+    assert subjects(aws) == ([] if reason == "nothing-new" else [f"{what}: {reason} (rds)"])
 
 
-def test_a_hold_that_was_never_set_stops_nothing(holdable: Settings, aws: InMemoryAws) -> None:
-    assert told(promote(holdable, aws, SUNDAY)) == ("started", None)
+def test_an_off_week_asks_aws_nothing(settings: Settings, aws: InMemoryAws) -> None:
+    result = promote(settings, aws, SUNDAY + timedelta(days=7))
+    assert decision(result) == ("skipped", "off-week")
+    assert result.message == "2026-01-11 is not in an on-week: every 2 weeks from 2026-01-04"
+    assert (aws.calls, subjects(aws)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("arrange", "setting"),
+    [
+        (hold_until("2026-01-04"), {}),
+        (holding(HOLD, "dummyvalue"), {}),
+        (listing(snapshot("new", created=SUNDAY - timedelta(days=14))), {}),
+        (
+            listing(snapshot("new", created=SUNDAY - timedelta(days=999))),
+            {"MAX_SNAPSHOT_AGE_DAYS": "0"},
+        ),
+    ],
+    ids=["a hold that is over", "no hold", "the greatest age", "no limit"],
+)
+def test_what_is_within_the_limits_is_promoted(
+    aws: InMemoryAws, arrange: Arrange, setting: dict[str, str]
+) -> None:
+    arrange(aws)
+    settings = Settings.from_environment(WITH_STACK | setting)
+    assert decision(promote(settings, aws, SUNDAY)) == ("started", None)
+
+
+def test_week_and_hold_go_by_the_date_in_the_windows_zone(aws: InMemoryAws) -> None:
+    """At 23:30 UTC on Saturday it is Sunday in Amsterdam: an on-week, and the day the hold ends."""
+    amsterdam = WITH_STACK | {"MAINTENANCE_WINDOW": "00:00-07:00 Europe/Amsterdam"}
+    hold_until("2026-01-18")(aws)
+    aws.time = datetime(2026, 1, 17, 23, 30, tzinfo=UTC)
+    aws.snapshots.all = [snapshot("new", created=aws.time)]
+    result = promote(Settings.from_environment(amsterdam), aws, aws.time)
+    assert decision(result) == ("started", None)
+
+
+# --- a busy pipeline ------------------------------------------------------------------------------
+
+
+def test_a_busy_pipeline_is_raised_with_its_run_so_that_lambda_tries_again(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    running()(aws)
+    before = aws.values()
+    with pytest.raises(BusyError) as caught:
+        promote(settings, aws, SUNDAY)
+    assert str(caught.value) == BUSY
+    assert (aws.values(), subjects(aws)) == (before, ["REFRESH FAILED: pipeline busy (rds)"])
+
+
+def test_a_busy_pipeline_is_named_with_where_it_waits(settings: Settings, aws: InMemoryAws) -> None:
+    waiting = Position("Approve", "Manual", SUNDAY - timedelta(hours=3), "an approval")
+    aws.pipelines.waiting[push(aws)] = waiting
+    with pytest.raises(BusyError) as caught:
+        promote(settings, aws, SUNDAY)
+    place = "waiting for an approval in stage Approve, action Manual since 2026-01-04 01:00 UTC"
+    assert str(caught.value) == BUSY.replace(";", f", {place};")
+
+
+def test_a_stack_that_somebody_else_deploys_is_busy_too(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    aws.stacks.set_status("UPDATE_IN_PROGRESS")
+    with pytest.raises(BusyError, match="rds: stack acceptance-data is UPDATE_IN_PROGRESS; try"):
+        promote(settings, aws, SUNDAY)
+    assert aws.values()[CURRENT] == arn("old")
+
+
+def test_what_cannot_be_seen_does_not_stop_a_promotion(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    aws.stacks.set_status("UPDATE_ROLLBACK_FAILED")
+    assert promote(settings, aws, SUNDAY).outcome == "started"
 
 
 # --- exactly once ---------------------------------------------------------------------------------
 
 
-def test_an_event_delivered_twice_starts_one_run(settings: Settings, aws: InMemoryAws) -> None:
-    promote(settings, aws, SUNDAY)
-    again = promote(settings, aws, SUNDAY)
-    assert told(again) == ("skipped", "nothing-new")
-    assert len(runs_started(aws)) == 1
-
-
-def test_an_event_delivered_again_after_its_run_failed_and_was_taken_back_starts_no_run(
-    settings: Settings, aws: InMemoryAws
+@pytest.mark.parametrize(
+    "again",
+    [
+        SUNDAY,
+        SUNDAY + timedelta(seconds=59, microseconds=7),
+        datetime.fromisoformat("2026-01-04T05:00:00+01:00"),
+    ],
+)
+@pytest.mark.parametrize("ended", [None, "Succeeded", "Failed"])
+def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(
+    settings: Settings, aws: InMemoryAws, again: datetime, ended: str | None
 ) -> None:
     promote(settings, aws, SUNDAY)
-    aws.pipelines.finish(PIPELINE, "Failed")
-    aws.time += timedelta(minutes=20)
-    aws.parameters.put(CURRENT, arn("old"), Note("revert", "follow", "run failed"))
-    again = promote(settings, aws, SUNDAY)
-    assert told(again) == ("skipped", "nothing-new")
-    assert len(runs_started(aws)) == 1
-    assert aws.values()[CURRENT] == arn("old")
+    if ended:
+        ends(aws, ended)
+        polls(settings, aws)
+    values = aws.values()
+    result = promote(settings, aws, again)
+    assert (result.reason, result.message) == ("nothing-new", "this scheduled time has had its run")
+    assert (started(aws), aws.values()) == (["run-2"], values)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("operation", ["get", "find", "runs", "history", "put", "start"])
-def test_a_promotion_killed_at_any_call_and_run_again_ends_as_one_that_was_not(
-    settings: Settings, aws: InMemoryAws, when: str, operation: str
-) -> None:
-    kill(aws, when, operation)
+def test_a_retry_does_not_overrule_an_operator(settings: Settings, aws: InMemoryAws) -> None:
+    kill(aws, "after", "put")
     with pytest.raises(Killed):
         promote(settings, aws, SUNDAY)
     calm(aws)
-
-    promote(settings, aws, SUNDAY)
-
-    assert aws.values()[CURRENT] == arn("new")
-    assert len(runs_started(aws)) == 1
-
-
-# --- what AWS did not do --------------------------------------------------------------------------
-
-
-def failing(aws: InMemoryAws, when: str, operation: str, times: int = 1) -> None:
-    """The next ``times`` calls of the operation fail: refused, or their answer lost."""
-    left = times
-
-    def fail(at_when: str, at_operation: str) -> None:
-        nonlocal left
-        if left and (at_when, at_operation) == (when, operation):
-            left -= 1
-            answered = when == "before"
-            raise AwsError(
-                operation, "it", "ThrottlingException", "Rate exceeded", answered=answered
-            )
-
-    aws.interrupt = fail
-
-
-@pytest.mark.parametrize(
-    ("operation", "when"),
-    [
-        *product(["get", "find", "runs", "history"], ["before", "after"]),
-        ("put", "before"),
-    ],
-)
-def test_a_failing_call_before_the_start_leaves_everything_as_it_was(
-    settings: Settings, aws: InMemoryAws, when: str, operation: str
-) -> None:
-    before = aws.values()
-    failing(aws, when, operation)
-    with pytest.raises(AwsError, match="Rate exceeded"):
-        promote(settings, aws, SUNDAY)
-    assert aws.values() == before
-    assert runs_started(aws) == []
-    (notice,) = aws.notifier.sent
-    assert notice.subject == (
-        f"aurora-refresh: REFRESH FAILED: {operation} ThrottlingException (rds)"
-    )
-
-
-def test_a_pipeline_that_cannot_be_started_puts_the_old_value_back(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    failing(aws, "before", "start")
-    with pytest.raises(AwsError, match="Rate exceeded"):
-        promote(settings, aws, SUNDAY)
-    history = aws.parameters.kept[CURRENT]
-    assert [entry.value for entry in history] == [arn("old"), arn("new"), arn("old")]
-    assert history[-1].note == Note(
-        "undo",
-        "the schedule of 2026-01-04T04:00:00+00:00",
-        "start of it failed: ThrottlingException: Rate exceeded",
-    )
-
-
-def test_a_parameter_that_was_created_is_removed_again(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    del aws.parameters.kept[CURRENT]
-    failing(aws, "before", "start")
-    with pytest.raises(AwsError):
-        promote(settings, aws, SUNDAY)
-    assert CURRENT not in aws.values()
-
-
-def test_a_start_whose_answer_was_lost_counts_as_started(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    failing(aws, "after", "start")
-    answer = promote(settings, aws, SUNDAY)
-    assert (told(answer), answer.execution_id) == (("started", None), "run-2")
-    assert aws.values()[CURRENT] == arn("new")
-
-
-def test_a_put_whose_answer_was_lost_counts_as_put(settings: Settings, aws: InMemoryAws) -> None:
-    failing(aws, "after", "put")
-    assert told(promote(settings, aws, SUNDAY)) == ("started", None)
-    assert [entry.value for entry in aws.parameters.kept[CURRENT]] == [arn("old"), arn("new")]
-
-
-def test_a_put_that_never_arrived_is_no_put(settings: Settings, aws: InMemoryAws) -> None:
-    lose(aws, "before", "put")
-    with pytest.raises(AwsError):
-        promote(settings, aws, SUNDAY)
-    assert aws.values()[CURRENT] == arn("old")
-    assert runs_started(aws) == []
+    aws.snapshots.all.append(snapshot("wanted"))
+    pin(settings, aws, settings.databases[0], PinRequest("wanted", "kim", "", deploy=False))
+    assert promote(settings, aws, SUNDAY).reason == "nothing-new"
+    assert (aws.values()[CURRENT], started(aws)) == (arn("wanted"), [])
 
 
 def test_a_retry_after_an_undo_promotes(settings: Settings, aws: InMemoryAws) -> None:
-    failing(aws, "before", "start")
+    refuse(aws, "start")
     with pytest.raises(AwsError):
         promote(settings, aws, SUNDAY)
-    aws.time += timedelta(minutes=2)
-    assert told(promote(settings, aws, SUNDAY)) == ("started", None)
-    assert aws.values()[CURRENT] == arn("new")
-    assert len(runs_started(aws)) == 1
+    calm(aws)
+    assert promote(settings, aws, SUNDAY).outcome == "started"
+    assert ledger(aws)[1:] == [("promote", "new"), ("undo", "old"), ("promote", "new")]
 
 
-def test_a_value_that_a_killed_invocation_put_is_taken_back_too(
-    settings: Settings, aws: InMemoryAws
+def test_the_next_scheduled_time_promotes_again(settings: Settings, aws: InMemoryAws) -> None:
+    promote(settings, aws, SUNDAY)
+    ends(aws, "Failed")
+    polls(settings, aws)
+    aws.time = SUNDAY + timedelta(days=14)
+    aws.snapshots.all = [snapshot("new", created=aws.time)]
+    assert promote(settings, aws, aws.time).outcome == "started"
+
+
+# --- what a killed or a refused attempt leaves ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("happens", "reason"),
+    [
+        (at(SUNDAY.replace(hour=7)), "outside-window"),
+        (hold_until("2026-02-01"), "on-hold"),
+        (listing(), "snapshot-gone"),
+        (listing(snapshot("new", created=SUNDAY - timedelta(days=15))), "snapshot-stale"),
+        (without(LATEST), "parameter-missing"),
+    ],
+    ids=["window", "hold", "gone", "stale", "missing"],
+)
+def test_what_a_killed_attempt_put_is_undone_when_the_retry_must_not_go_on(
+    settings: Settings, aws: InMemoryAws, happens: Arrange, reason: str
 ) -> None:
-    """Otherwise the next ordinary deployment, at noon, would restore the database."""
-
-    kill(aws, "before", "start")
+    kill(aws, "after", "put")
     with pytest.raises(Killed):
         promote(settings, aws, SUNDAY)
-    failing(aws, "before", "start")
-    with pytest.raises(AwsError):
+    calm(aws)
+    happens(aws)
+    result = promote(settings, aws, SUNDAY)
+    assert (result.reason, result.databases[0].current) == (reason, arn("old"))
+    assert present(aws).note == Note("undo", SCHEDULE, str(result.message))
+    assert started(aws) == []
+
+
+def test_what_a_run_was_started_for_is_not_undone(settings: Settings, aws: InMemoryAws) -> None:
+    promote(settings, aws, SUNDAY)
+    aws.time = SUNDAY.replace(hour=8)
+    assert promote(settings, aws, SUNDAY).reason == "outside-window"
+    assert aws.values()[CURRENT] == arn("new")
+
+
+def test_without_the_pipelines_name_nothing_is_undone(settings: Settings, aws: InMemoryAws) -> None:
+    """Whether a run was started cannot be known."""
+    promote(settings, aws, SUNDAY)
+    del aws.parameters.kept[PIPELINE_NAME]
+    assert promote(settings, aws, SUNDAY).reason == "parameter-missing"
+    assert aws.values()[CURRENT] == arn("new")
+
+
+@pytest.mark.parametrize(("code", "value"), [("ThrottlingException", "old"), (None, "new")])
+def test_a_start_is_undone_without_a_list_of_runs_only_if_aws_has_refused_it(
+    settings: Settings, aws: InMemoryAws, code: str | None, value: str
+) -> None:
+    def interrupt(when: str, operation: str) -> None:
+        if operation == "start" or (operation == "runs" and "start" in aws.calls):
+            raise AwsError(operation, "it", str(code), "no", answered=code is not None)
+
+    aws.interrupt = interrupt
+    with pytest.raises(AwsError if code else UncertainError, match="start of it failed"):
         promote(settings, aws, SUNDAY)
+    assert aws.values()[CURRENT] == arn(value)
+
+
+def test_what_a_killed_attempt_put_stays_while_nobody_can_list_the_runs(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
+    lose(aws, "before", "runs")
+    with pytest.raises(AwsError) as caught:
+        promote(settings, aws, SUNDAY)
+    assert caught.value.__notes__[0].startswith("current could not be put back: runs of it failed")
+    assert aws.values()[CURRENT] == arn("new")
+
+
+def test_a_run_that_somebody_else_starts_is_not_taken_for_the_one_whose_answer_was_lost(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    def interrupt(when: str, operation: str) -> None:
+        if (when, operation) == ("before", "start"):
+            push(aws)
+            raise AwsError(operation, "it", "ReadTimeoutError", "", answered=False)
+
+    aws.interrupt = interrupt
+    with pytest.raises(UncertainError):
+        promote(settings, aws, SUNDAY)
+    assert (started(aws), aws.values()[CURRENT]) == ([], arn("new"))
+
+
+def test_a_token_that_has_had_its_run_starts_nothing_and_is_undone(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    """CodePipeline answers an old token with the old run."""
+    aws.pipelines.start = lambda name, token: "run-1"  # type: ignore[method-assign]
+    result = promote(settings, aws, SUNDAY)
+    assert (result.reason, result.message) == (
+        "nothing-new",
+        "run run-1 was started for this before",
+    )
     assert aws.values()[CURRENT] == arn("old")
 
 
-def test_a_waiting_pin_stays_when_its_run_cannot_be_started(
+def test_a_deploy_that_begins_during_an_undo_keeps_its_value(
     settings: Settings, aws: InMemoryAws
 ) -> None:
-    aws.parameters.put(CURRENT, arn("new"), Note("pin", "kim", "try it"))
-    failing(aws, "before", "start")
+    """It may have read the value that was undone: the next poll decides."""
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
+    aws.snapshots.all = []
+    meanwhile(aws, "before", "put", lambda: aws.stacks.set_status("UPDATE_IN_PROGRESS"))
+    assert promote(settings, aws, SUNDAY).reason == "snapshot-gone"
+    assert ledger(aws)[-2:] == [("undo", "old"), ("promote", "new")]
+
+
+def test_a_pin_that_waited_waits_again_after_an_undo(settings: Settings, aws: InMemoryAws) -> None:
+    aws.snapshots.all.append(snapshot("wanted"))
+    pin(settings, aws, settings.databases[0], PinRequest("wanted", KIM, "try", deploy=False))
+    refuse(aws, "start")
     with pytest.raises(AwsError):
         promote(settings, aws, SUNDAY)
-    assert aws.values()[CURRENT] == arn("new")
-
-
-def test_a_value_that_somebody_moved_on_meanwhile_is_not_taken_back(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    def pinned_meanwhile(when: str, operation: str) -> None:
-        if (when, operation) == ("before", "start"):
-            aws.interrupt = lambda when, operation: None
-            aws.parameters.put(CURRENT, arn("pinned"), Note("pin", "kim", "now"))
-            raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
-
-    aws.interrupt = pinned_meanwhile
-    with pytest.raises(AwsError):
-        promote(settings, aws, SUNDAY)
-    assert aws.values()[CURRENT] == arn("pinned")
-
-
-def test_a_busy_pipeline_is_raised_so_that_lambda_tries_again(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    aws.pipelines.pipelines[PIPELINE].append(Run("deploy-7", "InProgress", SUNDAY, SUNDAY))
-    before = aws.values()
-    with pytest.raises(AwsError, match="busy with run deploy-7"):
-        promote(settings, aws, SUNDAY)
-    assert aws.values() == before
+    assert (present(aws).value, present(aws).note) == (arn("wanted"), Note("pin", KIM, "try"))
 
 
 # --- several databases, all or nothing ------------------------------------------------------------
 
 
 def test_all_databases_are_promoted_by_one_run(two: Settings, documents: InMemoryAws) -> None:
-    answer = promote(two, documents, SUNDAY)
-    assert told(answer) == ("started", None)
-    assert [entry["current"] for entry in answer.databases] == [arn("new"), arn("docs-new")]
-    assert documents.values()[CURRENT] == arn("new")
-    assert documents.values()[OTHER_CURRENT] == arn("docs-new")
-    assert len(runs_started(documents)) == 1
+    result = promote(two, documents, SUNDAY)
+    assert [each.current for each in result.databases] == [arn("new"), arn("docs-new")]
+    assert (documents.values()[CURRENT], documents.values()[OTHER_CURRENT]) == (
+        arn("new"),
+        arn("docs-new"),
+    )
+    assert len({present(documents, name).token for name in (CURRENT, OTHER_CURRENT)}) == 1
+    assert started(documents) == ["run-3"]
 
 
 def test_one_database_that_cannot_be_promoted_stops_all(
@@ -502,31 +467,40 @@ def test_one_database_that_cannot_be_promoted_stops_all(
 ) -> None:
     documents.snapshots.all = [each for each in documents.snapshots.all if "docs" not in each.arn]
     before = documents.values()
-    assert told(promote(two, documents, SUNDAY)) == ("failed", "snapshot-gone")
+    assert decision(promote(two, documents, SUNDAY)) == ("failed", "snapshot-gone")
     assert documents.values() == before
 
 
-def test_one_database_that_has_nothing_new_does_not(two: Settings, documents: InMemoryAws) -> None:
-    documents.parameters.put(LATEST, arn("old"), BY_HAND)
-    answer = promote(two, documents, SUNDAY)
-    assert told(answer) == ("started", None)
-    assert documents.values()[CURRENT] == arn("old")
-    assert documents.values()[OTHER_CURRENT] == arn("docs-new")
-
-
-def test_every_database_is_put_back_when_the_second_cannot_be_put(
+def test_one_database_that_has_nothing_new_stops_none_and_waits_for_the_next_time(
     two: Settings, documents: InMemoryAws
+) -> None:
+    documents.parameters.put_by_hand(LATEST, arn("old"))
+    result = promote(two, documents, SUNDAY)
+    assert [(each.previous, each.current) for each in result.databases] == [
+        (arn("old"), arn("old")),
+        (arn("docs-old"), arn("docs-new")),
+    ]
+    ends(documents)
+    documents.parameters.put_by_hand(LATEST, arn("new"))
+    assert promote(two, documents, SUNDAY).reason == "nothing-new"
+
+
+@pytest.mark.parametrize(("operation", "nth"), [("put", 2), ("start", 1)])
+def test_all_databases_are_put_back_together(
+    two: Settings, documents: InMemoryAws, operation: str, nth: int
 ) -> None:
     before = documents.values()
 
-    def fail(when: str, operation: str) -> None:
-        if (when, operation) == ("before", "put") and documents.calls.count("put") == 2:
+    def interrupt(when: str, at_operation: str) -> None:
+        if (when, at_operation) == ("before", operation) and documents.calls.count(
+            operation
+        ) == nth:
             raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
 
-    documents.interrupt = fail
+    documents.interrupt = interrupt
     with pytest.raises(AwsError):
         promote(two, documents, SUNDAY)
-    assert documents.values() == before
+    assert (documents.values(), started(documents)) == (before, [])
 
 
 def test_a_kill_between_the_puts_is_completed_under_the_same_token(
@@ -535,22 +509,21 @@ def test_a_kill_between_the_puts_is_completed_under_the_same_token(
     kill(documents, "before", "put", nth=2)
     with pytest.raises(Killed):
         promote(two, documents, SUNDAY)
-    documents.interrupt = lambda when, operation: None
-    assert told(promote(two, documents, SUNDAY)) == ("started", None)
-    tokens = {documents.parameters.kept[name][-1].token for name in (CURRENT, OTHER_CURRENT)}
-    assert len(tokens) == 1
-    assert len(runs_started(documents)) == 1
+    calm(documents)
+    assert promote(two, documents, SUNDAY).outcome == "started"
+    assert len({present(documents, name).token for name in (CURRENT, OTHER_CURRENT)}) == 1
+    assert started(documents) == ["run-3"]
 
 
-def test_every_database_is_tried_when_putting_back_one_fails(
+def test_every_database_is_tried_when_putting_one_back_fails(
     two: Settings, documents: InMemoryAws
 ) -> None:
-    def fail(when: str, operation: str) -> None:
+    def interrupt(when: str, operation: str) -> None:
         first_undo = operation == "put" and documents.calls.count("put") == 3
         if when == "before" and (operation == "start" or first_undo):
             raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
 
-    documents.interrupt = fail
+    documents.interrupt = interrupt
     with pytest.raises(AwsError, match="start of it failed") as caught:
         promote(two, documents, SUNDAY)
     assert "could not be put back" in caught.value.__notes__[0]
@@ -558,57 +531,15 @@ def test_every_database_is_tried_when_putting_back_one_fails(
     assert documents.values()[OTHER_CURRENT] == arn("docs-old")
 
 
-def test_parameters_are_looked_at_before_any_snapshot(
+def test_every_parameter_is_looked_at_before_any_snapshot(
     two: Settings, documents: InMemoryAws
 ) -> None:
-    """Step 2 of the contract for every database comes before step 3 for any."""
-    documents.snapshots.all = []
-    documents.parameters.put(OTHER_LATEST, "dummyvalue", BY_HAND)
+    documents.parameters.put_by_hand(OTHER_LATEST, "dummyvalue")
     documents.calls.clear()
-    assert told(promote(two, documents, SUNDAY)) == ("failed", "no-latest")
+    assert promote(two, documents, SUNDAY).reason == "no-latest"
     assert "find" not in documents.calls
-
-
-def test_a_scheduled_time_has_one_run_for_all_databases(
-    two: Settings, documents: InMemoryAws
-) -> None:
-    """A late update moves the second database's latest after the run: that is for next time."""
-    documents.parameters.put(LATEST, arn("old"), BY_HAND)
-    promote(two, documents, SUNDAY)
-    documents.pipelines.finish(PIPELINE)
-    documents.time += timedelta(minutes=40)
-    documents.parameters.put(LATEST, arn("new"), BY_HAND)
-    assert told(promote(two, documents, SUNDAY)) == ("skipped", "nothing-new")
-    assert documents.values()[CURRENT] == arn("old")
-    assert len(runs_started(documents)) == 1
-
-
-def test_a_database_that_is_not_moved_is_told_as_it_is(
-    two: Settings, documents: InMemoryAws
-) -> None:
-    documents.parameters.put(LATEST, arn("old"), BY_HAND)
-    first, second = promote(two, documents, SUNDAY).databases
-    assert (first["previous"], first["current"]) == (arn("old"), arn("old"))
-    assert (second["previous"], second["current"]) == (arn("docs-old"), arn("docs-new"))
-
-
-def test_every_missing_parameter_is_named(two: Settings, documents: InMemoryAws) -> None:
     for name in (LATEST, OTHER_LATEST, PIPELINE_NAME):
         del documents.parameters.kept[name]
     assert promote(two, documents, SUNDAY).message == (
         f"no parameter {PIPELINE_NAME}, {LATEST}, {OTHER_LATEST}"
     )
-
-
-def test_the_hold_and_the_week_are_judged_by_the_windows_own_date(aws: InMemoryAws) -> None:
-    """At 23:30 UTC on Saturday it is Sunday in Amsterdam: the on-week and the hold's day."""
-    settings = Settings.from_environment(
-        STAGE
-        | {"MAINTENANCE_WINDOW": "00:00-07:00 Europe/Amsterdam"}
-        | {"SSM_REFRESH_HOLD_NAME": "/acceptance/hold"}
-    )
-    hold = '{"until": "2026-01-18", "reason": "over", "by": "kim"}'
-    aws.parameters.put("/acceptance/hold", hold, BY_HAND)
-    aws.time = datetime(2026, 1, 17, 23, 30, tzinfo=UTC)
-    aws.snapshots.all = [snapshot("new", created=aws.time)]
-    assert told(promote(settings, aws, aws.time)) == ("started", None)

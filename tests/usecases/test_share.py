@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.reasons import Reason
 from chalicelib.domain.shares import Cluster, SharePolicy
 from chalicelib.domain.snapshots import Criteria, choose
 from chalicelib.notifications import Notification
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases import share as usecase
-from chalicelib.usecases.share import NEXT_STEPS
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
@@ -255,7 +255,7 @@ def test_the_default_key_without_another_is_refused_and_stops_no_other_cluster(
             "aurora-refresh: SHARING FAILED: default-key (billing)",
             "What happened:\n"
             f"  db-share-snapshot: {message}.\n"
-            "Started by:\n"
+            "Cause:\n"
             f"  {CAUSE}\n"
             "What to do:\n"
             "  Set SHARE_KMS_KEY_ID to a customer-managed key that acceptance may use, and deploy.\n"
@@ -356,12 +356,12 @@ def test_what_refuses_a_copy_is_told_with_what_to_do_here(
 ) -> None:
     def interrupt(when: str, operation: str) -> None:
         if operation == "copy":
-            raise Refused(reason, "RDS refused to copy it")
+            raise Refused(Reason(reason), "RDS refused to copy it")
 
     default.interrupt = interrupt
     assert share(SETTINGS, default, SATURDAY)["reason"] == reason
     (notice,) = default.notifier.sent
-    assert NEXT_STEPS[reason] in notice.body
+    assert Reason(reason).next_step in notice.body
 
 
 def test_two_reasons_are_told_at_once(default: InMemoryAws) -> None:
@@ -808,20 +808,3 @@ def test_acceptance_chooses_what_is_shared_by_its_cluster(aws: InMemoryAws) -> N
     (choice,) = choose(seen, [wanted])
     assert choice.newest is not None
     assert choice.newest.arn == name("orders")
-
-
-def test_next_steps_are_kept_for_what_is_decided_and_nothing_else() -> None:
-    assert set(NEXT_STEPS) == {
-        "cluster-missing",
-        "cluster-busy",
-        "default-key",
-        "no-automated-snapshot",
-        "automated-stale",
-        "snapshot-quota",
-        "copy-quota",
-        "copy-key-denied",
-        "copy-unencrypted",
-        "snapshot-gone",
-        "name-taken",
-        "share-failed",
-    }

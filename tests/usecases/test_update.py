@@ -1,4 +1,4 @@
-"""db-update-latest-snapshot-id: the newest eligible share becomes *latest*."""
+"""db-update-latest-snapshot-id: the newest eligible share becomes `latest`."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,19 +9,18 @@ from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.update_latest import update
 from tests.fakes import InMemoryAws, arn, snapshot
+from tests.interruptions import refuse
 from tests.stage import CURRENT, LATEST, TWO
+from tests.usecases.conftest import DOCUMENTS, Arrange, at, holding, listing, present, subjects
 
-SUNDAY = datetime(2026, 1, 4, 2, tzinfo=UTC)
+TWO_O_CLOCK = datetime(2026, 1, 4, 2, tzinfo=UTC)
 
 
 def test_the_newest_eligible_share_becomes_latest(settings: Settings, aws: InMemoryAws) -> None:
-    newest = snapshot("newest", created=SUNDAY - timedelta(hours=1))
+    newest = snapshot("newest", created=TWO_O_CLOCK - timedelta(hours=1))
     aws.snapshots.all += [newest, snapshot("mysql", engine="aurora-mysql")]
-    aws.time = SUNDAY
-
-    answer = update(settings, aws, SUNDAY)
-
-    assert answer.to_json() == {
+    at(TWO_O_CLOCK)(aws)
+    assert update(settings, aws, TWO_O_CLOCK).to_json() == {
         "outcome": "updated",
         "reason": None,
         "message": None,
@@ -29,8 +28,6 @@ def test_the_newest_eligible_share_becomes_latest(settings: Settings, aws: InMem
             {
                 "name": "rds",
                 "outcome": "updated",
-                "reason": None,
-                "message": None,
                 "latest": newest.arn,
                 "current": arn("old"),
                 "previous": arn("new"),
@@ -40,78 +37,74 @@ def test_the_newest_eligible_share_becomes_latest(settings: Settings, aws: InMem
             }
         ],
     }
-    assert aws.values()[LATEST] == newest.arn
-    assert aws.parameters.kept[LATEST][-1].note == Note(
+    assert present(aws, LATEST).value == newest.arn
+    assert present(aws, LATEST).note == Note(
         "update", "the schedule of 2026-01-04T02:00:00+00:00", "newest eligible share"
     )
 
 
-def test_latest_is_not_written_again_when_it_is_right(settings: Settings, aws: InMemoryAws) -> None:
-    answer = update(settings, aws, SUNDAY)
-    assert (answer.outcome, answer.reason) == ("unchanged", None)
-    assert [entry.version for entry in aws.parameters.kept[LATEST]] == [1]
+def test_latest_is_not_written_again_if_it_is_right(settings: Settings, aws: InMemoryAws) -> None:
+    result = update(settings, aws, TWO_O_CLOCK)
+    assert (result.outcome, result.reason) == ("unchanged", None)
+    assert len(aws.parameters.kept[LATEST]) == 1
 
 
-def test_a_latest_that_does_not_exist_is_created(settings: Settings, aws: InMemoryAws) -> None:
-    del aws.parameters.kept[LATEST]
-    answer = update(settings, aws, SUNDAY)
-    assert answer.outcome == "updated"
-    assert answer.databases[0]["previous"] is None
-    assert aws.values()[LATEST] == arn("new")
-
-
-def test_an_older_share_becomes_latest_when_the_newest_is_gone(
-    settings: Settings, aws: InMemoryAws
+@pytest.mark.parametrize(
+    ("arrange", "latest"),
+    [
+        (lambda aws: aws.parameters.kept.pop(LATEST), "new"),
+        (holding(LATEST, "dummyvalue"), "new"),
+        (listing(snapshot("old")), "old"),
+    ],
+    ids=["missing", "placeholder", "the newest is gone"],
+)
+def test_latest_is_moved_from_whatever_it_holds(
+    settings: Settings, aws: InMemoryAws, arrange: Arrange, latest: str
 ) -> None:
-    aws.snapshots.all = [snapshot("old")]
-    assert update(settings, aws, SUNDAY).outcome == "updated"
-    assert aws.values()[LATEST] == arn("old")
+    arrange(aws)
+    assert update(settings, aws, TWO_O_CLOCK).outcome == "updated"
+    assert aws.values()[LATEST] == arn(latest)
 
 
 def test_an_off_week_asks_aws_nothing(settings: Settings, aws: InMemoryAws) -> None:
-    answer = update(settings, aws, SUNDAY + timedelta(days=7))
-    assert (answer.outcome, answer.reason) == ("skipped", "off-week")
-    assert [database["name"] for database in answer.databases] == ["rds"]
-    assert aws.calls == []
+    result = update(settings, aws, TWO_O_CLOCK + timedelta(days=7))
+    assert (result.outcome, result.reason) == ("skipped", "off-week")
+    assert ([each.name for each in result.databases], aws.calls) == (["rds"], [])
 
 
-def test_no_eligible_share_fails_and_writes_nothing(settings: Settings, aws: InMemoryAws) -> None:
-    aws.snapshots.all = [snapshot("a", status="creating"), snapshot("b", "999999999999")]
-    before = aws.values()
-    answer = update(settings, aws, SUNDAY)
-    assert (answer.outcome, answer.reason, answer.message) == (
-        "failed",
-        "no-eligible-snapshot",
-        "rds: no shared snapshot is eligible; rejected: 1 for status, 1 for account",
-    )
-    assert answer.databases[0]["latest"] == arn("new")
-    assert aws.values() == before
-    (notice,) = aws.notifier.sent
-    assert notice.subject == "aurora-refresh: REFRESH FAILED: no-eligible-snapshot (rds)"
-    assert "the schedule of 2026-01-04 02:00 UTC" in notice.body
-
-
-def test_nothing_shared_at_all_says_so(settings: Settings, aws: InMemoryAws) -> None:
-    aws.snapshots.all = []
-    assert update(settings, aws, SUNDAY).message == (
-        "rds: no shared snapshot is eligible; rejected: none"
-    )
-
-
-def test_several_clusters_fail_and_write_nothing(settings: Settings, aws: InMemoryAws) -> None:
-    """The newest snapshot of the wrong database must never win."""
-    aws.snapshots.all.append(snapshot("billing", cluster="billing", created=SUNDAY))
-    before = aws.values()
-    answer = update(settings, aws, SUNDAY)
-    assert (answer.outcome, answer.reason, answer.message) == (
-        "failed",
-        "ambiguous-cluster",
+@pytest.mark.parametrize(
+    ("arrange", "reason", "message"),
+    [
         (
-            "rds: eligible snapshots come from several clusters (billing, orders); "
-            "set RDS_SOURCE_CLUSTER"
+            listing(snapshot("a", status="creating"), snapshot("b", "999999999999")),
+            "no-eligible-snapshot",
+            "rds: no shared snapshot is eligible; rejected: 1 for status, 1 for account",
         ),
-    )
-    assert aws.values() == before
+        (
+            listing(),
+            "no-eligible-snapshot",
+            "rds: no shared snapshot is eligible; rejected: none",
+        ),
+        (
+            listing(snapshot("new"), snapshot("x", cluster="billing", created=TWO_O_CLOCK)),
+            "ambiguous-cluster",
+            (
+                "rds: eligible snapshots come from several clusters (billing, orders); set "
+                "RDS_SOURCE_CLUSTER"
+            ),
+        ),
+    ],
+)
+def test_a_refusal_says_why_and_writes_nothing(
+    settings: Settings, aws: InMemoryAws, arrange: Arrange, reason: str, message: str
+) -> None:
+    arrange(aws)
+    before = aws.values()
+    result = update(settings, aws, TWO_O_CLOCK)
+    assert (result.outcome, result.reason, result.message) == ("failed", reason, message)
+    assert (result.databases[0].latest, aws.values()) == (arn("new"), before)
+    assert subjects(aws) == [f"REFRESH FAILED: {reason} (rds)"]
+    assert "the schedule of 2026-01-04 02:00 UTC" in aws.notifier.sent[0].body
 
 
 @pytest.fixture
@@ -120,29 +113,28 @@ def two() -> Settings:
 
 
 def test_databases_are_updated_from_one_listing(two: Settings, aws: InMemoryAws) -> None:
-    aws.snapshots.all.append(snapshot("d", engine="docdb", engine_version="5.0.0", cluster="d"))
-    answer = update(two, aws, SUNDAY)
-    assert [entry["outcome"] for entry in answer.databases] == ["unchanged", "updated"]
-    assert answer.outcome == "updated"
-    assert aws.calls == ["shared", "get", "put"]
-    assert aws.notifier.sent == []
+    aws.snapshots.all.append(snapshot("d", **DOCUMENTS))
+    result = update(two, aws, TWO_O_CLOCK)
+    assert [each.outcome for each in result.databases] == ["unchanged", "updated"]
+    assert (result.outcome, aws.calls) == ("updated", ["shared", "get", "put"])
 
 
 def test_a_failure_of_one_database_does_not_hide_behind_another(
     two: Settings, aws: InMemoryAws
 ) -> None:
-    aws.parameters.put(LATEST, arn("old"), Note("x", "x", "x"))
-    answer = update(two, aws, SUNDAY)
-    assert [entry["outcome"] for entry in answer.databases] == ["updated", "failed"]
-    assert (answer.outcome, answer.reason) == ("failed", "no-eligible-snapshot")
-    assert aws.values()[LATEST] == arn("new")
-    assert aws.values()[CURRENT] == arn("old")
+    aws.parameters.put_by_hand(LATEST, arn("old"))
+    result = update(two, aws, TWO_O_CLOCK)
+    assert [each.outcome for each in result.databases] == ["updated", "failed"]
+    assert (result.outcome, result.reason) == ("failed", "no-eligible-snapshot")
+    assert (aws.values()[LATEST], aws.values()[CURRENT]) == (arn("new"), arn("old"))
 
 
-def test_what_aws_did_not_do_is_raised(settings: Settings, aws: InMemoryAws) -> None:
-    def throttled(when: str, operation: str) -> None:
-        raise AwsError(operation, "the shared snapshots", "Throttling", "Rate exceeded")
-
-    aws.interrupt = throttled
-    with pytest.raises(AwsError, match="shared of the shared snapshots failed: Throttling"):
-        update(settings, aws, SUNDAY)
+@pytest.mark.parametrize("operation", ["shared", "get", "put"])
+def test_what_aws_did_not_do_is_raised_and_told(
+    settings: Settings, aws: InMemoryAws, operation: str
+) -> None:
+    aws.parameters.put_by_hand(LATEST, arn("old"))
+    refuse(aws, operation)
+    with pytest.raises(AwsError, match=f"{operation} of it failed"):
+        update(settings, aws, TWO_O_CLOCK)
+    assert subjects(aws) == [f"REFRESH FAILED: {operation} AccessDeniedException (rds)"]

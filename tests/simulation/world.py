@@ -1,0 +1,384 @@
+"""An account whose pipeline behaves as CodePipeline does. Its truth is what each cluster came from.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/concepts-how-it-works.html
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from chalicelib.domain.deployment import Action, Position, Stack
+from chalicelib.domain.errors import Refused
+from chalicelib.domain.ledger import Run, Version
+from chalicelib.domain.reasons import Reason
+from tests.fakes import InMemoryAws, InMemoryPipelines
+from tests.stage import PIPELINE
+
+STAGES = ("Build", "Approval", "Deploy", "Test")
+DEPLOY = "Deploy"
+
+# A process that takes its steps one at a time, each with the fate that somebody chose for it.
+Steps = Generator[None, str, bool]
+
+
+class Behaviour(NamedTuple):
+    """What differs from one account to another."""
+
+    queued: bool = False
+    change_sets: bool = False
+    automatic_rollback: bool = False
+    # A cluster may have to wait for other resources of its stack.
+    creates_late: bool = False
+    # What ResolvedValue says after an update was rolled back is not documented.
+    resolved_after_rollback: str = "old"
+    listing_lag: timedelta = timedelta()
+    pipeline_clock: timedelta = timedelta()
+    rds_clock: timedelta = timedelta()
+    ssm_clock: timedelta = timedelta()
+
+
+class Replacement(NamedTuple):
+    """A database was replaced: its cluster was restored from the version that a run had read."""
+
+    parameter: str
+    before: str | None
+    version: Version
+    execution: "Execution"
+
+
+@dataclass(eq=False)
+class Execution:
+    """A run of the pipeline; `is_inside` is whether it holds its stage, or waits in front of it."""
+
+    execution_id: str
+    trigger: str
+    started: datetime
+    is_rollback: bool = False
+    stage: str = STAGES[0]
+    is_inside: bool = False
+    since: datetime | None = None
+    is_stopping: bool = False
+    statuses: list[tuple[datetime, str]] = field(default_factory=list)
+    steps: Steps | None = None
+
+    @property
+    def status(self) -> str:
+        return self.statuses[-1][1]
+
+    @property
+    def is_live(self) -> bool:
+        return self.status in ("InProgress", "Stopping")
+
+
+@dataclass(eq=False)
+class Update:
+    """An update of a stack, with the version of each `current` that CloudFormation has read."""
+
+    stack: str
+    execution: Execution
+    read: Mapping[str, Version]
+    steps: Steps | None = None
+    has_succeeded: bool | None = None
+
+    @property
+    def is_live(self) -> bool:
+        return self.has_succeeded is None
+
+
+class WorldPipelines(InMemoryPipelines):
+    """The main pipeline as CodePipeline lists it, which may be some moments ago."""
+
+    aws: "World"
+
+    def listed(self, name: str) -> list[Run]:
+        if name != PIPELINE:
+            raise Refused(Reason.PIPELINE_MISSING, f"there is no pipeline named {name}")
+        then = self.aws.time - self.aws.behaviour.listing_lag
+        clock = self.aws.behaviour.pipeline_clock
+        return [
+            Run(
+                each.execution_id,
+                status,
+                each.started + clock,
+                updated + clock,
+                each.trigger,
+                each.is_rollback,
+            )
+            for each in self.aws.executions
+            for updated, status in [state for state in each.statuses if state[0] <= then][-1:]
+        ]
+
+    def begin(self, name: str, trigger: str = "StartPipelineExecution") -> str:
+        return self.aws.begin(trigger).execution_id
+
+    @property
+    def started(self) -> set[str]:
+        """The runs that the application has started."""
+        return set(self._by_token.values())
+
+
+class World(InMemoryAws):
+    """AWS with one main pipeline. Nothing goes on by itself: `go_on` takes the next step."""
+
+    pipelines: WorldPipelines
+
+    def __init__(self, now: datetime, behaviour: Behaviour) -> None:
+        super().__init__(now)
+        self.behaviour = behaviour
+        self.pipelines = WorldPipelines(self)
+        self.parameters.clock = behaviour.ssm_clock
+        self.executions: list[Execution] = []
+        self.updates: list[Update] = []
+        self.replaced: list[Replacement] = []
+        self.disabled: set[str] = set()
+        self.moment: Callable[[], None] = lambda: None  # between an action's start and its read
+
+    @property
+    def live(self) -> list[Execution | Update]:
+        """Everything that may go on."""
+        return [each for each in (*self.executions, *self.updates) if each.is_live]
+
+    def truth(self, parameter: str) -> str | None:
+        """Return what the database's cluster was restored from."""
+        return self.stacks.restored_from(parameter)
+
+    def cluster(self, parameter: str) -> str:
+        """Return the resource id of the database's cluster."""
+        return next(
+            self.clusters.restored[stack.clusters[logical_id]].resource_id
+            for name, stack in self.stacks.all.items()
+            for logical_id, each in self.stacks.deploys[name].items()
+            if each == parameter
+        )
+
+    def go_on(self, process: Execution | Update, fate: str = "ok") -> None:
+        """Take the next step of a run or a stack update, unless it has to wait."""
+        assert process.steps
+        try:
+            process.steps.send(fate)
+        except StopIteration as end:
+            if isinstance(process, Update):
+                process.has_succeeded = end.value
+            elif process.is_live:
+                self._end(process, "Succeeded" if end.value else "Failed")
+        self._show_positions()
+
+    # --- what people and pushes do ---
+
+    def begin(self, trigger: str = "Webhook", *, rolls_back: bool = False) -> Execution:
+        """Start a run: of the whole pipeline, or of its deploy stage alone to roll that back."""
+        run = Execution(f"run-{len(self.executions) + 1}", trigger, self.time, rolls_back)
+        self.executions.append(run)
+        run.statuses.append((self.time, "InProgress"))
+        self._launch(run, (DEPLOY,) if rolls_back else STAGES)
+        return run
+
+    def may_roll_back(self) -> bool:
+        return self._holder(DEPLOY) is None and any(
+            action.status == "Succeeded" for action in self.pipelines.executed
+        )
+
+    def may_retry(self, run: Execution) -> bool:
+        """Only the latest run of a stage can be retried there."""
+        latest = [each for each in self.executions if each.since and each.stage == run.stage]
+        return (
+            run.status == "Failed"
+            and max(latest, key=lambda each: each.since or each.started) is run
+            and self._holder(run.stage) is None
+        )
+
+    def retry(self, run: Execution) -> None:
+        """Continue a failed run in the stage where it failed, under the same id."""
+        run.statuses.append((self.time, "InProgress"))
+        self._launch(run, STAGES[STAGES.index(run.stage) :] if not run.is_rollback else (DEPLOY,))
+
+    def stop(self, run: Execution, status: str = "Stopped", *, abandons: bool) -> None:
+        """Stop a run: at once, its action going on unobserved, or when its action has ended."""
+        if run.is_inside and run.stage == DEPLOY and not abandons:
+            run.is_stopping = True
+            run.statuses.append((self.time, "Stopping"))
+            return
+        for index, action in enumerate(self.pipelines.executed):
+            if (action.execution_id, action.status) == (run.execution_id, "InProgress"):
+                self._end_action(index, "Abandoned")
+        self._end(run, status)
+        self._show_positions()
+
+    def continue_rollback(self) -> None:
+        """Somebody repairs every stack whose roll-back failed."""
+        for name, stack in self.stacks.all.items():
+            if stack.status == "UPDATE_ROLLBACK_FAILED":
+                self.stacks.all[name] = stack._replace(status="UPDATE_ROLLBACK_COMPLETE")
+
+    # --- CodePipeline ---
+
+    def _launch(self, run: Execution, stages: tuple[str, ...]) -> None:
+        run.steps = self._pass(run, stages)
+        next(run.steps)
+        self._show_positions()
+
+    def _pass(self, run: Execution, stages: tuple[str, ...]) -> Steps:
+        for stage in stages:
+            run.stage, run.is_inside = stage, False
+            self._supersede(run)
+            fate = yield
+            while not self._may_enter(run):
+                fate = yield
+            run.is_inside, run.since = True, self.time
+            if stage != DEPLOY:
+                fate = yield
+                has_passed = fate != "fail"
+            else:
+                has_passed = fate == "skip" or (yield from self._deploy(run))
+            if run.is_stopping:
+                self._end(run, "Stopped")
+                return False
+            if not has_passed:
+                if stage == DEPLOY and self.behaviour.automatic_rollback and not run.is_rollback:
+                    self._end(run, "Failed")
+                    self.begin("AutomatedRollback", rolls_back=True)
+                return False
+        return True
+
+    def _supersede(self, run: Execution) -> None:
+        """A newer run replaces an older one only where that waits between two stages."""
+        if self.behaviour.queued or run.is_rollback:
+            return
+        for other in self.executions:
+            if other is not run and self._waits_at(other, run.stage):
+                self._end(other, "Superseded")
+
+    def _may_enter(self, run: Execution) -> bool:
+        if self._holder(run.stage) is not None or run.stage in self.disabled:
+            return False
+        ahead = next(each for each in self.executions if self._waits_at(each, run.stage))
+        return ahead is run or not self.behaviour.queued
+
+    def _holder(self, stage: str) -> Execution | None:
+        holders = (each for each in self.executions if each.is_live and each.is_inside)
+        return next((each for each in holders if each.stage == stage), None)
+
+    @staticmethod
+    def _waits_at(run: Execution, stage: str) -> bool:
+        return run.is_live and not run.is_inside and run.stage == stage
+
+    def _end(self, run: Execution, status: str) -> None:
+        run.statuses.append((self.time, status))
+        run.is_inside = run.is_stopping = False
+
+    def _show_positions(self) -> None:
+        self.pipelines.waiting = {
+            each.execution_id: self._position(each) for each in self.executions if each.is_live
+        }
+
+    def _position(self, run: Execution) -> Position:
+        if run.is_inside:
+            waits_for = "approval" if run.stage == "Approval" else None
+            return Position(run.stage, run.stage, run.since, waits_for)
+        is_closed = run.stage in self.disabled
+        return Position(
+            run.stage,
+            waits_for="its disabled transition to be enabled" if is_closed else "the run before it",
+        )
+
+    def _deploy(self, run: Execution) -> Steps:
+        for stack in self.stacks.deploys:
+            index = self._begin_action(run, stack)
+            self.time += timedelta(seconds=10)
+            self.moment()
+            self.time += timedelta(seconds=15)
+            update = self._read(run, stack)
+            if self.behaviour.change_sets:
+                self._end_action(index, "Succeeded" if update else "Failed")
+                if update:
+                    yield
+                    index = self._begin_action(run, stack, self.pipelines.executed[index])
+            if update:
+                self.updates.append(update)
+                update.steps = self._update(update)
+                next(update.steps)
+                while update.is_live:
+                    yield
+                yield  # CodePipeline learns it a moment after CloudFormation
+                self.time += timedelta(seconds=10)
+            has_succeeded = bool(update and update.has_succeeded)
+            self._end_action(index, "Succeeded" if has_succeeded else "Failed")
+            if not has_succeeded:
+                return False
+        return True
+
+    def _begin_action(self, run: Execution, stack: str, prepared: Action | None = None) -> int:
+        """Begin to deploy a stack, or to prepare a change set, which is not a deployment yet."""
+        now = self.time + self.behaviour.pipeline_clock
+        category = "" if self.behaviour.change_sets and not prepared else DEPLOY
+        name = f"Deploy-{stack}" if category else f"Prepare-{stack}"
+        reads_since = prepared.started if prepared else now
+        self.pipelines.executed.append(
+            Action(
+                run.execution_id, DEPLOY, name, "InProgress", now, now, category, stack, reads_since
+            )
+        )
+        return len(self.pipelines.executed) - 1
+
+    def _end_action(self, index: int, status: str) -> None:
+        self.pipelines.executed[index] = self.pipelines.executed[index]._replace(
+            status=status, updated=self.time + self.behaviour.pipeline_clock
+        )
+
+    # --- CloudFormation ---
+
+    def _read(self, run: Execution, name: str) -> Update | None:
+        """Resolve the parameters; None if the stack cannot be updated now."""
+        stack = self.stacks.all.get(name)
+        if stack and stack.status.endswith(("_IN_PROGRESS", "ROLLBACK_FAILED")):
+            return None
+        kept = self.parameters.kept
+        if any(each not in kept for each in self.stacks.deploys[name].values()):
+            return None
+        return Update(
+            name, run, {each: kept[each][-1] for each in self.stacks.deploys[name].values()}
+        )
+
+    def _update(self, update: Update) -> Steps:
+        """Restore what has changed, which takes minutes to hours, or roll back."""
+        name = update.stack
+        before = self.stacks.all.get(name)
+        exists = before is not None and before.status != "ROLLBACK_COMPLETE"
+        action = "UPDATE" if exists else "CREATE"
+        before = before or Stack("", {}, {})
+        self.stacks.all[name] = before._replace(status=f"{action}_IN_PROGRESS")
+        begun = self.time
+        resolved = {parameter: version.value for parameter, version in update.read.items()}
+        to_restore = {
+            logical_id: parameter
+            for logical_id, parameter in self.stacks.deploys[name].items()
+            if self.truth(parameter) != resolved[parameter]
+        }
+        fate = yield
+        exist = {each.arn for each in self.snapshots.all if each.status == "available"}
+        if fate == "fail" or any(resolved[each] not in exist for each in to_restore.values()):
+            prefix = "UPDATE_" if exists else ""
+            self.stacks.set_status(f"{prefix}ROLLBACK_IN_PROGRESS", name)
+            fate = yield
+            lies = exists and self.behaviour.resolved_after_rollback == "new"
+            status = "FAILED" if fate == "fail" and exists else "COMPLETE"
+            self.stacks.all[name] = Stack(
+                f"{prefix}ROLLBACK_{status}",
+                before.clusters,
+                resolved if lies else before.resolved,
+            )
+            return False
+        created = self.time if self.behaviour.creates_late else begun + timedelta(seconds=5)
+        created += self.behaviour.rds_clock
+        clusters = dict(before.clusters)
+        for logical_id, parameter in to_restore.items():
+            self.replaced.append(
+                Replacement(
+                    parameter, self.truth(parameter), update.read[parameter], update.execution
+                )
+            )
+            self.clusters.restored.pop(clusters.get(logical_id, ""), None)
+            clusters[logical_id] = self.clusters.restore(resolved[parameter], created)
+        self.stacks.all[name] = Stack(f"{action}_COMPLETE", clusters, resolved)
+        return True

@@ -1,0 +1,102 @@
+"""Imports point one way: triggers, use cases, domain. `aws` implements the ports."""
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOYED = sorted([ROOT / "app.py", *(ROOT / "chalicelib").rglob("*.py")])
+AWS_SDK = {"boto3", "botocore"}
+
+# What the modules of each package may import of this project, as prefixes of module names.
+ALLOWED = {
+    "chalicelib.domain": {"chalicelib.domain"},
+    "chalicelib.settings": {"chalicelib.domain", "chalicelib.settings"},
+    "chalicelib.notifications": {"chalicelib.domain"},
+    "chalicelib.observability": set[str](),
+    "chalicelib.ports": {"chalicelib.domain", "chalicelib.notifications"},
+    "chalicelib.aws": {
+        *("chalicelib.aws", "chalicelib.domain", "chalicelib.notifications", "chalicelib.ports"),
+    },
+    "chalicelib.usecases": {
+        *("chalicelib.usecases", "chalicelib.domain", "chalicelib.settings"),
+        *("chalicelib.notifications", "chalicelib.ports"),
+    },
+    "chalicelib.triggers": {"chalicelib"},
+    "app": {"chalicelib"},
+}
+# The only modules that know the AWS SDK.
+MAY_IMPORT_SDK = ("chalicelib.aws", "chalicelib.triggers.context")
+TOOLS = {"bench", "cli", "console", "demo", "localcloud", "stage", "tests", "upgrade"}
+SLOW = {"html"}  # to import, at every cold start
+
+
+def imported(source: str) -> Iterator[str]:
+    """Yield the modules, or their names, that a source text imports anywhere."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_within(module: str, packages: Iterable[str]) -> bool:
+    return any(f"{module}.".startswith(f"{package}.") for package in packages)
+
+
+def violations(sources: Mapping[str, str]) -> list[str]:
+    """Return each import that points the wrong way; `sources` are texts by module."""
+    return [
+        f"{module} imports {name}"
+        for module, source in sources.items()
+        for name in imported(source)
+        if not is_allowed(module, name)
+    ]
+
+
+def is_allowed(module: str, name: str) -> bool:
+    top = name.partition(".")[0]
+    if top in AWS_SDK:
+        return is_within(module, MAY_IMPORT_SDK)
+    if top == "chalicelib":
+        package = next(each for each in ALLOWED if is_within(module, [each]))
+        return is_within(name, ALLOWED[package])
+    return top not in TOOLS | SLOW
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_every_import_of_the_deployed_code_points_the_right_way() -> None:
+    sources = {module_of(file): file.read_text() for file in DEPLOYED}
+    sources.pop("chalicelib")  # an empty __init__.py
+    assert violations(sources) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("chalicelib.domain.ledger", "from chalicelib.aws.ssm import SsmParameters"),
+        ("chalicelib.domain.ledger", "from chalicelib import notifications"),
+        ("chalicelib.domain.ledger", "import botocore.exceptions"),
+        ("chalicelib.usecases.promote", "from chalicelib.aws import ssm"),
+        ("chalicelib.usecases.promote", "def f():\n    import boto3"),
+        ("chalicelib.usecases.promote", "from chalicelib.triggers.context import aws"),
+        ("chalicelib.usecases.promote", "import chalicelib.observability"),
+        ("chalicelib.settings.acceptance", "from chalicelib.usecases.hold import put_hold"),
+        ("chalicelib.aws.ssm", "from chalicelib.usecases.current import put"),
+        ("chalicelib.triggers.api", "from boto3 import client"),
+        ("chalicelib.triggers.api", "import html"),
+        ("chalicelib.triggers.api", "from stage import doctor"),
+        ("chalicelib.triggers.api", "import localcloud.client"),
+        ("chalicelib.observability", "from tests.stage import STAGE"),
+        ("chalicelib.domain.hold", "from cli.client import call"),
+        ("app", "import console"),
+    ],
+)
+def test_an_import_that_points_the_wrong_way_is_found(module: str, source: str) -> None:
+    assert len(violations({module: source})) == 1

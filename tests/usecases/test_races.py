@@ -1,0 +1,306 @@
+"""Who moved it: whatever somebody else does between any two AWS calls of a mover, one of them wins."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.domain.errors import AwsError, BusyError, Refused
+from chalicelib.domain.ledger import Note
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.pin import PinRequest, pin, rollback
+from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
+from chalicelib.usecases.reconcile import reconcile
+from chalicelib.usecases.status import status
+from tests.fakes import InMemoryAws, arn, snapshot
+from tests.interruptions import calm, meanwhile, refuse
+from tests.stage import CURRENT, LATEST, PIPELINE
+from tests.usecases.conftest import (
+    KIM,
+    SUNDAY,
+    WITH_STACK,
+    ends,
+    ledger,
+    polls,
+    present,
+    quiet_sunday,
+    started,
+    subjects,
+)
+
+SETTINGS = Settings.from_environment(WITH_STACK)
+(DATABASE,) = SETTINGS.databases
+Act = Callable[[InMemoryAws], object]
+
+
+def pinning(name: str, *, deploy: bool, by: str = KIM) -> Act:
+    return lambda aws: pin(SETTINGS, aws, DATABASE, PinRequest(arn(name), by, "", deploy=deploy))
+
+
+def refreshing(aws: InMemoryAws, by: str = KIM) -> object:
+    request = RefreshRequest.by_person(by, "now", outside_window=True)
+    return refresh_now(SETTINGS, aws, request)
+
+
+def promoting(aws: InMemoryAws) -> object:
+    return promote(SETTINGS, aws, SUNDAY)
+
+
+ORDERS: dict[str, Act] = {
+    "promote": promoting,
+    "refresh": refreshing,
+    "refresh by another": lambda aws: refreshing(aws, "sam"),
+    "pin": pinning("wanted", deploy=True),
+    "pin of latest": pinning("new", deploy=True, by="sam"),
+    "pin of what is deployed": pinning("middle", deploy=True),
+    "rollback": lambda aws: rollback(SETTINGS, aws, DATABASE, KIM, "", deploy=True),
+}
+WAITING: dict[str, Act] = {
+    "pin": pinning("wanted", deploy=False),
+    "by hand": lambda aws: aws.parameters.put_by_hand(CURRENT, arn("wanted")),
+    "by hand, with the Description of before": lambda aws: aws.parameters.put_by_hand(
+        CURRENT, arn("wanted"), inherits=True
+    ),
+}
+
+
+def evening() -> InMemoryAws:
+    """`middle` is deployed, `old` was before it, `latest` is new, and `wanted` exists."""
+    aws = quiet_sunday()
+    aws.time -= timedelta(hours=8)
+    aws.snapshots.all += [snapshot("middle"), snapshot("wanted")]
+    pinning("middle", deploy=True)(aws)
+    ends(aws)
+    polls(SETTINGS, aws)
+    aws.time = SUNDAY
+    aws.notifier.sent.clear()
+    aws.calls.clear()
+    return aws
+
+
+def failed_run() -> InMemoryAws:
+    """The run of tonight's promotion has failed, and nobody has noticed yet."""
+    aws = evening()
+    promoting(aws)
+    ends(aws, "Failed")
+    aws.calls.clear()
+    return aws
+
+
+def gaps(arrange: Callable[[], InMemoryAws], act: Act) -> Iterator[tuple[InMemoryAws, str, int]]:
+    """Yield a fresh account for each call that the mover makes, with the call and which one it is."""
+    undisturbed = arrange()
+    undisturbed.calls.clear()
+    with suppress(AwsError):
+        act(undisturbed)
+    for index, operation in enumerate(undisturbed.calls):
+        yield arrange(), operation, undisturbed.calls[: index + 1].count(operation)
+
+
+def attempt(aws: InMemoryAws, act: Act) -> None:
+    with suppress(AwsError, Refused, BusyError):
+        act(aws)
+
+
+def in_progress(aws: InMemoryAws) -> int:
+    return sum(run.in_progress for run in aws.pipelines.pipelines[PIPELINE])
+
+
+def settle(aws: InMemoryAws) -> None:
+    calm(aws)
+    if in_progress(aws):
+        ends(aws)
+    polls(SETTINGS, aws, times=3)
+
+
+@pytest.mark.parametrize("second", ORDERS)
+@pytest.mark.parametrize("first", ORDERS)
+def test_two_orders_at_once_have_one_run_and_one_value(first: str, second: str) -> None:
+    for aws, operation, nth in gaps(evening, ORDERS[first]):
+        before = len(started(aws))
+        meanwhile(aws, "before", operation, lambda aws=aws: attempt(aws, ORDERS[second]), nth)
+        attempt(aws, ORDERS[first])
+        assert (operation, nth, in_progress(aws), len(started(aws)) - before) == (
+            *(operation, nth, 1, 1),
+        )
+        settle(aws)
+        assert aws.values()[CURRENT] == aws.stacks.restored_from(CURRENT), (operation, nth)
+
+
+@pytest.mark.parametrize("second", WAITING)
+@pytest.mark.parametrize("first", ORDERS)
+def test_who_moves_current_during_an_order_wins(first: str, second: str) -> None:
+    for aws, operation, nth in gaps(evening, ORDERS[first]):
+        read = []
+
+        def happens(aws: InMemoryAws = aws, read: list[bool] = read) -> None:
+            read.append("history" in aws.calls[:-1])
+            WAITING[second](aws)
+
+        meanwhile(aws, "before", operation, happens, nth)
+        attempt(aws, ORDERS[first])
+        if read[0]:  # whoever comes before that is seen, and what is ordered replaces it
+            assert aws.values()[CURRENT] == arn("wanted"), (operation, nth)
+        settle(aws)
+        waits = status(SETTINGS, aws)["databases"][0]["waiting"]
+        assert waits is (aws.values()[CURRENT] != aws.stacks.restored_from(CURRENT))
+
+
+@pytest.mark.parametrize("second", WAITING)
+@pytest.mark.parametrize("first", ORDERS)
+def test_who_moves_current_during_an_order_that_is_undone_wins(first: str, second: str) -> None:
+    """A Description that is inherited does not make somebody else's value ours."""
+
+    def refused(aws: InMemoryAws) -> object:
+        start = aws.pipelines.start
+
+        def refuse_start(name: str, token: str) -> str:
+            aws.calls.append("start")
+            aws.interrupt("before", "start")
+            raise AwsError("start", name, "AccessDeniedException", "no")
+
+        aws.pipelines.start = refuse_start  # type: ignore[method-assign]
+        try:
+            return ORDERS[first](aws)
+        finally:
+            aws.pipelines.start = start  # type: ignore[method-assign]
+
+    if (first, second) == ("pin", "by hand, with the Description of before"):
+        return  # the same value with the same Description is the same order
+    for aws, operation, nth in gaps(evening, refused):
+        meanwhile(aws, "before", operation, lambda aws=aws: WAITING[second](aws), nth)
+        attempt(aws, refused)
+        assert (operation, nth, aws.values()[CURRENT]) == (operation, nth, arn("wanted"))
+        settle(aws)
+        assert (operation, nth, aws.values()[CURRENT]) == (operation, nth, arn("wanted"))
+
+
+@pytest.mark.parametrize("second", WAITING | ORDERS)
+def test_who_moves_current_while_a_failed_run_is_taken_back_wins(second: str) -> None:
+    act = (WAITING | ORDERS)[second]
+    for aws, operation, nth in gaps(failed_run, lambda aws: reconcile(SETTINGS, aws)):
+        seen = []
+
+        def happens(aws: InMemoryAws = aws, seen: list[str] = seen) -> None:
+            attempt(aws, act)
+            seen.append(aws.values()[CURRENT])
+
+        meanwhile(aws, "before", operation, happens, nth)
+        reconcile(SETTINGS, aws)
+        expected = arn("middle") if present(aws).is_correction else seen[0]
+        assert (operation, nth, aws.values()[CURRENT]) == (operation, nth, expected)
+        settle(aws)
+        waits = status(SETTINGS, aws)["databases"][0]["waiting"]
+        assert waits is (aws.values()[CURRENT] != aws.stacks.restored_from(CURRENT))
+
+
+# --- what was wrong once --------------------------------------------------------------------------
+
+
+def test_an_overruled_person_is_told_by_whom_and_the_schedule_has_nothing_left_to_do() -> None:
+    for act, reason in ((refreshing, None), (promoting, "nothing-new")):
+        aws = evening()
+        meanwhile(aws, "before", "put", lambda aws=aws: pinning("wanted", deploy=False)(aws))
+        message = f"{KIM} moved {CURRENT} to {arn('wanted')} in the meantime, which stays"
+        if reason is None:
+            with pytest.raises(Refused, match="in the meantime") as caught:
+                act(aws)
+            assert (caught.value.reason, str(caught.value)) == ("overruled", message)
+        else:
+            result = promote(SETTINGS, aws, SUNDAY)
+            assert (result.reason, result.message) == (reason, message)
+        assert ledger(aws)[-3:] == [
+            ("pin", "wanted"),
+            (ledger(aws)[-2][0], "new"),
+            ("pin", "wanted"),
+        ]
+        assert len(started(aws)) == 1
+
+
+def test_a_value_put_by_hand_with_the_schedules_description_is_not_the_schedules() -> None:
+    aws = evening()
+    promoting(aws)
+    ends(aws, "Failed")
+    aws.parameters.put_by_hand(CURRENT, arn("wanted"), inherits=True)
+    polls(SETTINGS, aws)
+    assert aws.values()[CURRENT] == arn("wanted")
+    assert present(aws).actor == "unknown"
+    aws.time = SUNDAY + timedelta(days=14)
+    aws.snapshots.all.append(snapshot("newer", created=aws.time))
+    aws.parameters.put_by_hand(LATEST, arn("newer"))
+    assert promote(SETTINGS, aws, aws.time).outcome == "started"
+
+
+def test_a_refresh_that_fails_deletes_no_parameter_that_was_there_before() -> None:
+    aws = evening()
+    kept = aws.parameters.kept[CURRENT]
+    for value in ("dummyvalue", arn("foreign")):
+        aws.parameters.kept[CURRENT] = kept[:0]
+        aws.parameters.put_by_hand(CURRENT, value)
+        refuse(aws, "start")
+        with pytest.raises(AwsError):
+            refreshing(aws)
+        calm(aws)
+        assert aws.values()[CURRENT] == value
+
+
+def test_a_parameter_whose_older_versions_are_gone_is_not_deleted() -> None:
+    aws = evening()
+    meanwhile(aws, "before", "start", lambda: refuse(aws, "start"))
+    aws.parameters.kept[CURRENT] = []
+    aws.parameters.put_by_hand(CURRENT, arn("old"))
+    kept = aws.parameters.kept[CURRENT]
+
+    def forget(when: str, operation: str) -> None:
+        if (when, operation) == ("before", "start"):
+            del kept[0]
+            raise AwsError(operation, "it", "AccessDeniedException", "no")
+
+    aws.interrupt = forget
+    with pytest.raises(AwsError):
+        refreshing(aws)
+    assert aws.values()[CURRENT] == arn("new")
+
+
+def test_a_second_failure_is_told_as_its_own() -> None:
+    aws = evening()
+    promoting(aws)
+    ends(aws, "Failed")
+    polls(SETTINGS, aws)
+    refreshing(aws)
+    ends(aws, "Failed")
+    polls(SETTINGS, aws)
+    assert subjects(aws) == ["REFRESH FAILED: pipeline run failed, taken back (rds)"] * 2
+    assert [each.attributes["by"] for each in aws.notifier.sent] == [
+        "the schedule of 2026-01-04T04:00:00+00:00",
+        KIM,
+    ]
+
+
+def test_a_pin_with_deploy_of_the_present_value_writes_a_version_and_is_restored() -> None:
+    aws = evening()
+    pinning("wanted", deploy=False)(aws)
+    aws.time += timedelta(minutes=1)
+    pinning("wanted", deploy=True, by="sam")(aws)
+    assert ledger(aws)[-2:] == [("pin", "wanted"), ("pin", "wanted")]
+    assert present(aws).token is not None
+    ends(aws)
+    polls(SETTINGS, aws)
+    assert aws.stacks.restored_from(CURRENT) == arn("wanted")
+    assert subjects(aws) == ["refreshed in 30 min, data 6 h old (rds)"]
+    assert aws.notifier.sent[0].attributes["by"] == "sam"
+
+
+def test_a_put_whose_answer_was_lost_and_that_the_client_made_twice_is_one_order() -> None:
+    aws = evening()
+    put = aws.parameters.put
+
+    def twice(name: str, value: str, note: Note | None) -> int:
+        put(name, value, note)
+        return put(name, value, note)
+
+    aws.parameters.put = twice  # type: ignore[method-assign]
+    promoting(aws)
+    settle(aws)
+    assert aws.stacks.restored_from(CURRENT) == aws.values()[CURRENT] == arn("new")

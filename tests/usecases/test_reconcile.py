@@ -1,0 +1,910 @@
+"""Reconcile: `current` is brought in line with what is deployed, with events or without."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib.domain.deployment import Action, Stack
+from chalicelib.domain.errors import AwsError
+from chalicelib.domain.ledger import Note
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.current import put
+from chalicelib.usecases.pin import PinRequest, pin
+from chalicelib.usecases.promote import promote
+from chalicelib.usecases.reconcile import PipelineEvent, follow, reconcile
+from chalicelib.usecases.status import status
+from tests.fakes import STACK, InMemoryAws, arn, snapshot
+from tests.interruptions import Killed, calm, kill, meanwhile, refuse
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE, TWO
+from tests.usecases.conftest import (
+    KIM,
+    SCHEDULE,
+    SUNDAY,
+    WITH_STACK,
+    Arrange,
+    ends,
+    everything,
+    good,
+    ledger,
+    polls,
+    present,
+    push,
+    started,
+    subjects,
+)
+
+REFRESHED = "refreshed in 30 min, data 6 h old (rds)"
+RUN_FAILED = "REFRESH FAILED: pipeline run failed, taken back (rds)"
+NOTHING_RESTORED = "REFRESH FAILED: the run restored nothing, taken back (rds)"
+FAILED_AFTER = "restored, but the pipeline run failed afterwards (rds)"
+DIFFERS = "other data than expected is deployed (rds)"
+UNKNOWN = "cannot see what is deployed (rds)"
+
+Learn = Callable[[], object]
+
+
+@pytest.fixture(params=["by its event", "by a poll alone"])
+def learn(request: pytest.FixtureRequest, settings: Settings, aws: InMemoryAws) -> Learn:
+    """Learn of the end of the newest run: from its event, or after the event was lost."""
+
+    def learn() -> object:
+        if request.param == "by its event":
+            run = aws.pipelines.pipelines[PIPELINE][-1]
+            follow(settings, aws, PipelineEvent(PIPELINE, run.execution_id))
+        return polls(settings, aws, times=1)
+
+    return learn
+
+
+@pytest.fixture
+def promoted(settings: Settings, aws: InMemoryAws) -> InMemoryAws:
+    """Tonight's promotion has started its run, run-2."""
+    assert promote(settings, aws, SUNDAY).execution_id == "run-2"
+    aws.calls.clear()
+    return aws
+
+
+def pinned(settings: Settings, aws: InMemoryAws, name: str = "wanted") -> None:
+    """Kim pins a snapshot, for whichever run comes next."""
+    aws.snapshots.all.append(snapshot(name))
+    request = PinRequest(arn(name), KIM, "regression", deploy=False)
+    pin(settings, aws, settings.databases[0], request)
+
+
+def deployed(aws: InMemoryAws) -> str | None:
+    value = aws.stacks.restored_from(CURRENT)
+    return value and value.rpartition(":")[2]
+
+
+def facts(aws: InMemoryAws) -> dict[str, Any]:
+    value = good(aws)
+    return {
+        "ledger": ledger(aws),
+        "deployed": deployed(aws),
+        "good": value and value.rpartition(":")[2],
+        "sent": subjects(aws),
+    }
+
+
+PROMOTED = [("unknown", "old"), ("promote", "new")]
+REVERTED = [*PROMOTED, ("revert", "old")]
+KEPT = {"ledger": PROMOTED, "deployed": "new"}
+TAKEN_BACK = {"ledger": REVERTED, "deployed": "old", "good": "old"}
+
+
+# --- the table: how the run ended, and whether it restored ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ended", "restored", "expected"),
+    [
+        ("Succeeded", True, KEPT | {"good": "new", "sent": [REFRESHED]}),
+        ("Succeeded", False, TAKEN_BACK | {"sent": [NOTHING_RESTORED]}),
+        *(
+            (ended, True, KEPT | {"good": "old", "sent": [FAILED_AFTER]})
+            for ended in ("Failed", "Stopped", "Cancelled")
+        ),
+        *(
+            (ended, False, TAKEN_BACK | {"sent": [RUN_FAILED]})
+            for ended in ("Failed", "Stopped", "Cancelled")
+        ),
+    ],
+)
+def test_a_run_is_judged_by_its_end_and_by_what_is_deployed(
+    learn: Learn, promoted: InMemoryAws, ended: str, restored: bool, expected: dict[str, Any]
+) -> None:
+    ends(promoted, ended, deploys=restored)
+    learn()
+    assert facts(promoted) == expected
+    learn()
+    assert facts(promoted) == expected
+
+
+@pytest.mark.parametrize("ended", ["Succeeded", "Failed", "Stopped", "Cancelled"])
+def test_a_pin_that_waits_stays_whichever_run_did_not_restore_it(
+    learn: Learn, settings: Settings, aws: InMemoryAws, ended: str
+) -> None:
+    pinned(settings, aws)
+    aws.time += timedelta(minutes=1)
+    push(aws)
+    ends(aws, ended, deploys=False)
+    learn()
+    assert facts(aws) == {
+        "ledger": [("unknown", "old"), ("pin", "wanted")],
+        "deployed": "old",
+        "good": "old",
+        "sent": [],
+    }
+
+
+def test_a_success_is_returned_with_the_age_of_the_data_and_how_long_it_took(
+    settings: Settings, promoted: InMemoryAws
+) -> None:
+    ends(promoted)
+    result = follow(settings, promoted, PipelineEvent(PIPELINE, "run-2"))
+    message = "run run-2 of pipeline acceptance-main succeeded"
+    assert result.to_json() == {
+        "outcome": "succeeded",
+        "reason": None,
+        "message": message,
+        "databases": [
+            {
+                "name": "rds",
+                "latest": None,
+                "current": arn("new"),
+                "previous": arn("new"),
+                "outcome": "succeeded",
+                "message": message,
+                "version": 2,
+                "by": SCHEDULE,
+                "why": "newest eligible share",
+                "execution_id": "run-2",
+                "duration_minutes": 30.0,
+                "age_hours": 6.5,
+            }
+        ],
+    }
+    assert present(promoted).labels == {"cluster-ID0002", "run-run-2", "notified-refreshed", "good"}
+
+
+def test_a_failure_is_returned_with_the_stage_and_action_and_says_why_in_the_ledger(
+    settings: Settings, promoted: InMemoryAws
+) -> None:
+    promoted.pipelines.deploy(PIPELINE, "Failed")
+    ends(promoted, "Failed")
+    result = reconcile(settings, promoted)
+    message = "run run-2 of pipeline acceptance-main restored nothing, and ended as Failed"
+    assert result.to_json() == {
+        "outcome": "failed",
+        "reason": "run-failed",
+        "message": f"{message}, in stage Deploy, action Deploy",
+        "databases": [
+            {
+                "name": "rds",
+                "latest": None,
+                "current": arn("old"),
+                "previous": arn("new"),
+                "outcome": "failed",
+                "reason": "run-failed",
+                "message": f"{message}, in stage Deploy, action Deploy",
+                "version": 2,
+                "by": SCHEDULE,
+                "why": "newest eligible share",
+                "execution_id": "run-2",
+                "taken_back": True,
+            }
+        ],
+    }
+    assert present(promoted).note == Note("revert", "db-reconcile", message)
+    (notification,) = promoted.notifier.sent
+    assert f"rds: went back to {arn('old')} from {arn('new')}" in notification.body
+
+
+@pytest.mark.parametrize(
+    ("spoil", "subject"),
+    [
+        (lambda aws: aws.snapshots.all.clear(), "refreshed in 30 min (rds)"),
+        (lambda aws: refuse(aws, "_publish"), None),
+    ],
+    ids=["snapshot gone", "topic gone"],
+)
+def test_what_is_only_good_to_know_hinders_nothing(
+    settings: Settings, promoted: InMemoryAws, spoil: Arrange, subject: str | None
+) -> None:
+    ends(promoted)
+    spoil(promoted)
+    assert reconcile(settings, promoted).outcome == "succeeded"
+    assert good(promoted) == arn("new")
+    assert subjects(promoted) == ([subject] if subject else [])
+
+
+@pytest.mark.parametrize("nth", [2, 3])
+def test_the_failed_action_is_named_only_if_it_can_be_looked_up(
+    settings: Settings, promoted: InMemoryAws, nth: int
+) -> None:
+    ends(promoted, "Failed")
+
+    def interrupt(when: str, operation: str) -> None:
+        if (when, operation) == ("before", "actions"):
+            raise AwsError(operation, "it", "AccessDeniedException", "no")
+
+    promoted.interrupt = interrupt
+    result = reconcile(settings, promoted)
+    assert result.message == (
+        "run run-2 of pipeline acceptance-main restored nothing, and ended as Failed"
+    )
+
+
+# --- what the first edition got wrong -------------------------------------------------------------
+
+
+def test_the_ordinary_run_after_a_late_failure_replaces_nothing(
+    learn: Learn, promoted: InMemoryAws
+) -> None:
+    ends(promoted, "Failed", deploys=True)
+    learn()
+    promoted.time += timedelta(days=1)
+    push(promoted)
+    ends(promoted)
+    learn()
+    assert facts(promoted) == KEPT | {"good": "old", "sent": [FAILED_AFTER]}
+
+
+def test_a_snapshot_that_failed_is_not_good_because_a_push_of_that_time_deployed_the_old_data(
+    learn: Learn, promoted: InMemoryAws
+) -> None:
+    promoted.time += timedelta(minutes=10)
+    push(promoted)  # it waits for the deploy stage
+    ends(promoted, "Failed", run="run-2")
+    learn()
+    ends(promoted)
+    learn()
+    assert facts(promoted) == TAKEN_BACK | {"sent": [RUN_FAILED]}
+
+
+def test_a_retry_of_a_stage_after_the_value_was_taken_back_restores_nothing_and_says_so(
+    learn: Learn, promoted: InMemoryAws
+) -> None:
+    ends(promoted, "Failed")
+    learn()
+    promoted.pipelines.set_status(PIPELINE, "run-2", "InProgress")
+    ends(promoted)
+    learn()
+    again = "REFRESH FAILED: the run restored nothing, taken back (rds)"
+    assert facts(promoted) == TAKEN_BACK | {"sent": [RUN_FAILED, again]}
+
+
+def test_a_retry_of_a_later_stage_completes_the_refresh(
+    learn: Learn, promoted: InMemoryAws
+) -> None:
+    ends(promoted, "Failed", deploys=True)
+    learn()
+    promoted.pipelines.set_status(PIPELINE, "run-2", "InProgress")
+    learn()
+    ends(promoted, deploys=False)
+    learn()
+    refreshed = "refreshed in 77 min, data 7 h old (rds)"
+    sent = [each.replace("76", "77").replace("92", "77") for each in subjects(promoted)]
+    assert facts(promoted) | {"sent": sent[:1]} == KEPT | {"good": "new", "sent": [FAILED_AFTER]}
+    assert len(sent) == 2
+    assert sent[1].startswith(refreshed[:12])
+
+
+@pytest.mark.parametrize("first", ["rolled back", "taken back"])
+def test_a_rollback_execution_that_deploys_at_once_is_seen_for_what_it_restored(
+    learn: Learn, promoted: InMemoryAws, first: str
+) -> None:
+    ends(promoted, "Failed")
+    if first == "taken back":
+        learn()
+    promoted.pipelines.begin(PIPELINE, "AutomatedRollback", is_rollback=True)
+    ends(promoted)
+    learn()
+    if first == "taken back":
+        assert facts(promoted) == TAKEN_BACK | {"sent": [RUN_FAILED]}
+    else:
+        refreshed = "refreshed in 30 min, data 7 h old (rds)"
+        assert facts(promoted) == KEPT | {"good": "new", "sent": [refreshed]}
+
+
+def test_a_pin_while_a_run_is_building_is_restored_and_told_as_the_pin(
+    learn: Learn, settings: Settings, promoted: InMemoryAws
+) -> None:
+    promoted.time += timedelta(minutes=2)
+    pinned(settings, promoted)
+    promoted.time -= timedelta(minutes=2)
+    ends(promoted)
+    learn()
+    assert facts(promoted) == {
+        "ledger": [*PROMOTED, ("pin", "wanted")],
+        "deployed": "wanted",
+        "good": "wanted",
+        "sent": [REFRESHED],
+    }
+    assert f"now on {arn('wanted')}, data 6.5 hours old, set by {KIM} because: regression" in (
+        promoted.notifier.sent[0].body
+    )
+    assert status(settings, promoted)["databases"][0]["waiting"] is False
+
+
+def test_a_failed_run_leaves_a_pin_that_was_made_meanwhile(
+    learn: Learn, settings: Settings, promoted: InMemoryAws
+) -> None:
+    promoted.time += timedelta(minutes=2)
+    pinned(settings, promoted)
+    ends(promoted, "Failed")
+    learn()
+    assert facts(promoted) == {
+        "ledger": [*PROMOTED, ("pin", "wanted")],
+        "deployed": "old",
+        "good": "old",
+        "sent": ["REFRESH FAILED: pipeline run failed, current stays (rds)"],
+    }
+    assert f"rds: {arn('new')} was set by {SCHEDULE} because: newest eligible share; by now " in (
+        promoted.notifier.sent[0].body
+    )
+
+
+def test_a_push_that_fails_beside_a_refresh_takes_nothing_back(
+    learn: Learn, promoted: InMemoryAws
+) -> None:
+    promoted.time += timedelta(minutes=10)
+    broken = push(promoted)
+    ends(promoted, "Failed", run=broken, minutes=1)
+    learn()
+    assert facts(promoted) == {"ledger": PROMOTED, "deployed": "old", "good": "old", "sent": []}
+    ends(promoted, run="run-2", minutes=3)
+    learn()
+    assert facts(promoted) == KEPT | {"good": "new", "sent": [REFRESHED]}
+
+
+def test_a_rollback_execution_of_another_stage_makes_no_waiting_pin_good(
+    learn: Learn, settings: Settings, aws: InMemoryAws
+) -> None:
+    pinned(settings, aws)
+    aws.pipelines.begin(PIPELINE, "ManualRollback", is_rollback=True)
+    ends(aws, deploys=False)
+    learn()
+    assert facts(aws) == {
+        "ledger": [("unknown", "old"), ("pin", "wanted")],
+        "deployed": "old",
+        "good": "old",
+        "sent": [],
+    }
+
+
+def test_a_run_that_waits_for_days_moves_nothing(settings: Settings, promoted: InMemoryAws) -> None:
+    before = everything(promoted)
+    promoted.time += timedelta(days=5)
+    polls(settings, promoted)
+    assert everything(promoted) == before
+
+
+# --- whose run it is ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ended", "expected"),
+    [
+        ("Succeeded", KEPT | {"good": "new", "sent": ["refreshed in 35 min, data 7 h old (rds)"]}),
+        ("Failed", TAKEN_BACK | {"sent": [RUN_FAILED]}),
+    ],
+)
+def test_a_superseded_run_hands_over_to_the_run_that_superseded_it(
+    learn: Learn, promoted: InMemoryAws, ended: str, expected: dict[str, Any]
+) -> None:
+    promoted.time += timedelta(minutes=10)
+    push(promoted)
+    promoted.pipelines.set_status(PIPELINE, "run-2", "Superseded")
+    learn()
+    assert subjects(promoted) == []
+    promoted.time = SUNDAY + timedelta(minutes=15)
+    ends(promoted, ended)
+    learn()
+    assert facts(promoted) == expected
+
+
+def test_a_superseded_run_hands_over_to_no_rollback_execution(
+    settings: Settings, promoted: InMemoryAws
+) -> None:
+    promoted.pipelines.set_status(PIPELINE, "run-2", "Superseded")
+    promoted.pipelines.begin(PIPELINE, "ManualRollback", is_rollback=True)
+    ends(promoted, deploys=False)
+    polls(settings, promoted)
+    assert facts(promoted) == TAKEN_BACK | {"sent": [RUN_FAILED]}
+    assert f"no run of pipeline {PIPELINE} was started for it" in promoted.notifier.sent[0].body
+
+
+def test_a_value_whose_run_was_never_started_is_taken_back_once_no_retry_can_come(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        promote(settings, aws, SUNDAY)
+    calm(aws, minutes=10)
+    assert reconcile(settings, aws).message == "everything is in line"
+    assert ledger(aws) == PROMOTED
+    aws.time += timedelta(minutes=6)
+    reconcile(settings, aws)
+    assert facts(aws) == TAKEN_BACK | {"sent": [RUN_FAILED]}
+    assert "no run of pipeline acceptance-main was started for it" in aws.notifier.sent[0].body
+
+
+def test_a_value_is_taken_back_although_another_run_waits_in_an_earlier_stage(
+    learn: Learn, promoted: InMemoryAws
+) -> None:
+    promoted.time += timedelta(minutes=10)
+    push(promoted)
+    ends(promoted, "Failed", run="run-2")
+    learn()
+    assert facts(promoted) == TAKEN_BACK | {"sent": [RUN_FAILED]}
+    assert promoted.pipelines.pipelines[PIPELINE][-1].in_progress
+
+
+def test_runs_that_ended_before_the_promotion_are_not_its_own(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    aws.time -= timedelta(seconds=30)
+    aws.pipelines.begin(PIPELINE)
+    aws.time += timedelta(seconds=20)
+    aws.pipelines.finish(PIPELINE, "Failed")
+    aws.time = SUNDAY
+    promote(settings, aws, SUNDAY)
+    polls(settings, aws)
+    assert ledger(aws) == PROMOTED
+
+
+@pytest.mark.parametrize("event", [PipelineEvent("another", "run-2"), PipelineEvent("", "")])
+def test_the_end_of_another_pipelines_run_is_ignored(
+    settings: Settings, promoted: InMemoryAws, event: PipelineEvent
+) -> None:
+    ends(promoted, "Failed")
+    promoted.calls.clear()
+    result = follow(settings, promoted, event)
+    assert (result.outcome, result.reason) == ("ignored", "other-pipeline")
+    assert result.message == f"{event.pipeline} is not the main pipeline"
+    assert promoted.calls == ["get"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [(None, "parameter-missing"), ("dummyvalue", "pipeline-missing"), ("gone", "pipeline-missing")],
+)
+def test_without_the_pipeline_nothing_is_moved(
+    settings: Settings, promoted: InMemoryAws, name: str | None, reason: str
+) -> None:
+    ends(promoted, "Failed")
+    del promoted.parameters.kept[PIPELINE_NAME]
+    if name:
+        promoted.parameters.put_by_hand(PIPELINE_NAME, name)
+    before = everything(promoted)
+    result = reconcile(settings, promoted)
+    assert (result.outcome, result.reason) == ("ignored", reason)
+    assert everything(promoted) == before
+
+
+# --- what nobody asked for ------------------------------------------------------------------------
+
+
+def test_what_was_there_before_this_application_is_good_without_a_notification(
+    aws: InMemoryAws,
+) -> None:
+    assert facts(aws) == {
+        "ledger": [("unknown", "old")],
+        "deployed": "old",
+        "good": "old",
+        "sent": [],
+    }
+
+
+def test_a_value_that_somebody_puts_by_hand_is_told_once_it_is_restored(
+    learn: Learn, settings: Settings, aws: InMemoryAws
+) -> None:
+    aws.parameters.put_by_hand(CURRENT, arn("new"))
+    push(aws)
+    ends(aws)
+    learn()
+    assert facts(aws) == {
+        "ledger": [("unknown", "old"), ("unknown", "new")],
+        "deployed": "new",
+        "good": "new",
+        "sent": [REFRESHED],
+    }
+    assert "set by unknown because: unknown" in aws.notifier.sent[0].body
+
+
+def test_an_ordinary_run_that_fails_on_what_is_deployed_is_nobodys_news(
+    learn: Learn, aws: InMemoryAws
+) -> None:
+    before = everything(aws)["parameters"]
+    push(aws)
+    ends(aws, "Failed")
+    learn()
+    assert (everything(aws)["parameters"], subjects(aws)) == (before, [])
+
+
+def test_current_is_set_to_what_is_deployed_if_nobody_waits_for_what_it_holds(
+    learn: Learn, settings: Settings, promoted: InMemoryAws
+) -> None:
+    """A run that had read the value before it was taken back has restored it."""
+    ends(promoted, "Failed")
+    learn()
+    promoted.time += timedelta(minutes=1)
+    restored = promoted.clusters.restore(arn("new"))
+    promoted.stacks.all[STACK] = Stack(
+        "UPDATE_COMPLETE", {"Cluster": restored}, {CURRENT: arn("new")}
+    )
+    for _ in range(3):
+        learn()
+    assert facts(promoted) == {
+        "ledger": [*REVERTED, ("align", "new")],
+        "deployed": "new",
+        "good": "old",
+        "sent": [RUN_FAILED, DIFFERS],
+    }
+    assert present(promoted).reason == (
+        f"{arn('new')} is deployed, which is not what current named"
+    )
+
+
+# --- what cannot be seen --------------------------------------------------------------------------
+
+
+def in_progress(aws: InMemoryAws) -> None:
+    aws.stacks.set_status("UPDATE_ROLLBACK_IN_PROGRESS")
+
+
+def rollback_failed(aws: InMemoryAws) -> None:
+    aws.stacks.set_status("UPDATE_ROLLBACK_FAILED")
+
+
+def no_stack(aws: InMemoryAws) -> None:
+    del aws.stacks.all[STACK]
+
+
+def no_cluster(aws: InMemoryAws) -> None:
+    aws.stacks.all[STACK] = aws.stacks.all[STACK]._replace(clusters={})
+
+
+def another_cluster(aws: InMemoryAws) -> None:
+    stack = aws.stacks.all[STACK]
+    clusters = {**stack.clusters, "Second": aws.clusters.restore(arn("x"))}
+    aws.stacks.all[STACK] = stack._replace(clusters=clusters)
+
+
+def ambiguous(aws: InMemoryAws) -> None:
+    """The value was taken back by hand in the minute in which the deploy action began."""
+    began = aws.stacks.all[STACK]
+    version = present(aws)
+    moved = version._replace(number=3, value=arn("old"), note=None, labels=frozenset())
+    action = aws.pipelines.executed[-1]
+    aws.parameters.kept[CURRENT].append(moved._replace(modified=action.started))
+    aws.stacks.all[STACK] = began._replace(resolved={})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (in_progress, None),
+        (
+            rollback_failed,
+            "stack acceptance-data is UPDATE_ROLLBACK_FAILED: continue its rollback",
+        ),
+        (
+            no_stack,
+            (
+                "there is no stack acceptance-data: it was deleted, renamed, or is in another account "
+                "or Region; correct P_STACK_NAME"
+            ),
+        ),
+        (
+            no_cluster,
+            (
+                "there is no cluster in stack acceptance-data: it was deleted, renamed, or is in "
+                "another account or Region; correct P_STACK_NAME"
+            ),
+        ),
+        (
+            another_cluster,
+            (
+                "P_STACK_NAME names several clusters; write one of acceptance-data/Cluster, "
+                "acceptance-data/Second"
+            ),
+        ),
+        (
+            ambiguous,
+            (
+                "current changed while action Deploy of run run-2 was starting: it may have restored "
+                "any of several snapshots"
+            ),
+        ),
+    ],
+    ids=lambda each: each.__name__ if callable(each) else "",
+)
+def test_what_cannot_be_seen_moves_nothing_and_is_told_once_if_it_will_not_settle(
+    settings: Settings, promoted: InMemoryAws, spoil: Arrange, message: str | None
+) -> None:
+    ends(promoted, "Failed", deploys=True)
+    seen = promoted.stacks.all[STACK], list(promoted.parameters.kept[CURRENT])
+    spoil(promoted)
+    before = ledger(promoted)
+    polls(settings, promoted, times=3)
+    assert (ledger(promoted), good(promoted)) == (before, arn("old"))
+    assert subjects(promoted) == ([UNKNOWN] if message else [])
+    if message:
+        assert f"it cannot be seen what is deployed: {message}." in promoted.notifier.sent[0].body
+        (problem,) = [
+            each for each in status(settings, promoted)["problems"] if "cannot be seen" in each
+        ]
+        assert problem == f"rds: it cannot be seen what is deployed: {message}."
+    promoted.stacks.all[STACK], promoted.parameters.kept[CURRENT] = seen
+    polls(settings, promoted)
+    assert subjects(promoted)[-1] == FAILED_AFTER
+
+
+def test_a_stack_that_the_status_says_is_deploying_is_waited_for_whoever_deploys(
+    settings: Settings, promoted: InMemoryAws
+) -> None:
+    ends(promoted, "Failed")
+    in_progress(promoted)
+    polls(settings, promoted, times=5)
+    assert facts(promoted) == {"ledger": PROMOTED, "deployed": "old", "good": "old", "sent": []}
+    promoted.stacks.set_status("UPDATE_ROLLBACK_COMPLETE")
+    polls(settings, promoted)
+    assert facts(promoted) == TAKEN_BACK | {"sent": [RUN_FAILED]}
+
+
+def test_a_deploy_that_begins_between_the_look_and_the_put_has_the_value_put_again(
+    settings: Settings, promoted: InMemoryAws
+) -> None:
+    ends(promoted, "Failed")
+    promoted.time += timedelta(minutes=2)
+    waiting = push(promoted)
+    meanwhile(promoted, "before", "put", lambda: promoted.stacks.set_status("UPDATE_IN_PROGRESS"))
+    polls(settings, promoted)
+    assert (ledger(promoted), subjects(promoted)) == ([*REVERTED, ("promote", "new")], [])
+    promoted.pipelines.finish(PIPELINE, run=waiting)
+    polls(settings, promoted)
+    assert deployed(promoted) == "new"
+    assert promoted.values()[CURRENT] == arn("new")
+    assert [each.partition(" in ")[0] for each in subjects(promoted)] == ["refreshed"]
+
+
+@pytest.mark.parametrize("operation", ["get", "history", "runs", "find", "deployed", "put"])
+def test_what_aws_denies_is_raised_and_the_next_poll_completes_it(
+    settings: Settings, promoted: InMemoryAws, operation: str
+) -> None:
+    ends(promoted, "Failed")
+    before = everything(promoted)
+    refuse(promoted, operation)
+    with pytest.raises(AwsError, match=f"{operation} of it failed"):
+        reconcile(settings, promoted)
+    assert everything(promoted) == before
+    calm(promoted)
+    polls(settings, promoted)
+    assert facts(promoted) == TAKEN_BACK | {"sent": [RUN_FAILED]}
+
+
+# --- the first promotion of all -------------------------------------------------------------------
+
+DURING_FIRST = {
+    "created": [],
+    "placeholder": ["dummyvalue"],
+    "by hand": [arn("old")],
+    "both": ["dummyvalue", arn("old")],
+}
+
+
+@pytest.mark.parametrize("stack", ["none yet", "without a cluster", "not named"])
+@pytest.mark.parametrize("values", DURING_FIRST.values(), ids=DURING_FIRST)
+def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_none(
+    aws: InMemoryAws, values: list[str], stack: str
+) -> None:
+    settings = Settings.from_environment(STAGE if stack == "not named" else WITH_STACK)
+    aws.pipelines.pipelines[PIPELINE], aws.pipelines.executed = [], []
+    aws.stacks.all = {STACK: Stack("CREATE_COMPLETE", {}, {})}
+    if stack == "none yet":
+        aws.stacks.all = {}
+    aws.parameters.kept[CURRENT] = []
+    aws.time -= timedelta(hours=1)
+    for value in values:
+        aws.parameters.put_by_hand(CURRENT, value)
+    if not values:
+        del aws.parameters.kept[CURRENT]
+    aws.time = SUNDAY
+    promote(settings, aws, SUNDAY)
+    aws.time += timedelta(minutes=30)
+    aws.pipelines.set_status(PIPELINE, "run-1", "Failed")
+    polls(settings, aws, times=3)
+    assert aws.values().get(CURRENT) == (values[-1] if values else None)
+    assert subjects(aws) == [RUN_FAILED]
+
+
+def test_a_first_promotion_that_succeeds_is_told(settings: Settings, aws: InMemoryAws) -> None:
+    aws.pipelines.pipelines[PIPELINE], aws.pipelines.executed = [], []
+    aws.stacks.all[STACK] = Stack("CREATE_COMPLETE", {}, {})
+    del aws.parameters.kept[CURRENT]
+    promote(settings, aws, SUNDAY)
+    ends(aws)
+    polls(settings, aws)
+    assert facts(aws) == {
+        "ledger": [("promote", "new")],
+        "deployed": "new",
+        "good": "new",
+        "sent": [REFRESHED],
+    }
+
+
+# --- several databases ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ended", "sent"),
+    [
+        ("Succeeded", "refreshed in 30 min, data 6 h old (rds,docs)"),
+        ("Failed", "REFRESH FAILED: pipeline run failed, taken back (rds,docs)"),
+    ],
+)
+def test_databases_in_one_stack_share_their_run_and_one_notification(
+    two: Settings, documents: InMemoryAws, ended: str, sent: str
+) -> None:
+    promote(two, documents, SUNDAY)
+    ends(documents, ended)
+    polls(two, documents)
+    value = "docs-new" if ended == "Succeeded" else "docs-old"
+    assert documents.values()[OTHER_CURRENT] == arn(value)
+    assert documents.stacks.restored_from(OTHER_CURRENT) == arn(value)
+    assert subjects(documents) == [sent]
+
+
+def test_databases_in_two_stacks_are_judged_each_by_its_own(
+    two: Settings, documents: InMemoryAws
+) -> None:
+    apart = Settings.from_environment(
+        TWO | {"RDS_STACK_NAME": f"{STACK}/Cluster", "DOCS_STACK_NAME": "documents"}
+    )
+    stack = documents.stacks.all[STACK]
+    documents.stacks.all["documents"] = Stack(
+        "UPDATE_COMPLETE", {"Documents": stack.clusters["Documents"]}, {}
+    )
+    del documents.stacks.deploys[STACK]["Documents"], stack.clusters["Documents"]
+    documents.stacks.deploys["documents"] = {"Documents": OTHER_CURRENT}
+    promote(apart, documents, SUNDAY)
+    documents.time += timedelta(minutes=20)
+    documents.pipelines.executed.append(
+        Action("run-3", "Deploy", "Orders", "Succeeded", documents.time, documents.time, "Deploy")
+    )
+    documents.stacks.deploy(STACK)
+    ends(documents, "Failed")
+    polls(apart, documents)
+    assert documents.values()[CURRENT] == arn("new")
+    assert documents.values()[OTHER_CURRENT] == arn("docs-old")
+    assert subjects(documents) == [
+        "restored, but the pipeline run failed afterwards (rds)",
+        "REFRESH FAILED: pipeline run failed, taken back (docs)",
+    ]
+
+
+def test_what_aws_denies_for_one_database_hinders_no_other(
+    two: Settings, documents: InMemoryAws
+) -> None:
+    promote(two, documents, SUNDAY)
+    ends(documents, "Failed")
+    meant = AwsError("GetParameterHistory", CURRENT, "AccessDeniedException", "no")
+
+    def interrupt(when: str, operation: str) -> None:
+        if (when, operation) == ("before", "history") and documents.calls.count("history") == 1:
+            raise meant
+
+    documents.calls.clear()
+    documents.interrupt = interrupt
+    with pytest.raises(AwsError) as caught:
+        reconcile(two, documents)
+    assert caught.value is meant
+    assert documents.values()[CURRENT] == arn("new")
+    assert documents.values()[OTHER_CURRENT] == arn("docs-old")
+
+
+# --- without a stack to look at -------------------------------------------------------------------
+
+
+@pytest.fixture
+def plain() -> Settings:
+    return Settings.from_environment(STAGE)
+
+
+@pytest.fixture
+def unseen(plain: Settings) -> InMemoryAws:
+    """The pipeline deploys with something that cannot be seen; tonight's run, run-2, has started."""
+    aws = InMemoryAws(SUNDAY - timedelta(hours=16))
+    aws.parameters.put_by_hand(PIPELINE_NAME, PIPELINE)
+    aws.parameters.put_by_hand(CURRENT, arn("old"))
+    aws.pipelines.pipelines[PIPELINE] = []
+    aws.time += timedelta(hours=1)
+    push(aws)
+    ends(aws)
+    aws.snapshots.all = [snapshot("new"), snapshot("old")]
+    reconcile(plain, aws)
+    aws.time = SUNDAY
+    aws.parameters.put_by_hand(LATEST, arn("new"))
+    assert promote(plain, aws, SUNDAY).execution_id == "run-2"
+    return aws
+
+
+@pytest.mark.parametrize(
+    ("ended", "deploys", "expected"),
+    [
+        ("Succeeded", True, (PROMOTED, "new", [REFRESHED])),
+        ("Succeeded", False, (REVERTED, "old", [NOTHING_RESTORED])),
+        ("Failed", True, (PROMOTED, "old", [FAILED_AFTER])),
+        ("Failed", False, (REVERTED, "old", [RUN_FAILED])),
+    ],
+)
+def test_without_a_stack_the_newest_successful_deploy_action_decides(
+    plain: Settings, unseen: InMemoryAws, ended: str, deploys: bool, expected: tuple[Any, ...]
+) -> None:
+    ends(unseen, ended, deploys=deploys)
+    polls(plain, unseen, times=3)
+    assert (ledger(unseen), good(unseen), subjects(unseen)) == (
+        expected[0],
+        arn(expected[1]),
+        expected[2],
+    )
+
+
+def test_without_a_stack_a_deploy_action_in_progress_is_waited_for(
+    plain: Settings, unseen: InMemoryAws
+) -> None:
+    unseen.pipelines.deploy(PIPELINE, "InProgress")
+    ends(unseen, "Failed")
+    polls(plain, unseen)
+    assert (ledger(unseen), subjects(unseen)) == (PROMOTED, [])
+
+
+def test_without_a_stack_an_action_that_may_have_read_either_value_is_unknown(
+    plain: Settings, unseen: InMemoryAws
+) -> None:
+    unseen.pipelines.deploy(PIPELINE)
+    unseen.parameters.put_by_hand(CURRENT, arn("other"))
+    ends(unseen, "Failed")
+    polls(plain, unseen)
+    assert subjects(unseen) == [UNKNOWN]
+    assert "set P_STACK_NAME to look at the stack instead" in unseen.notifier.sent[0].body
+
+
+# --- labels and calls -----------------------------------------------------------------------------
+
+
+def test_labels_never_block_the_hundred_versions_that_parameter_store_keeps(
+    settings: Settings, promoted: InMemoryAws
+) -> None:
+    ends(promoted)
+    polls(settings, promoted)
+    for number in range(250):
+        value = arn("new") if number % 60 == 0 else arn(f"pinned-{number}")
+        version = put(promoted, CURRENT, value, Note("pin", KIM, ""), present(promoted).number)
+        promoted.parameters.label(CURRENT, version, {f"somebodys-{version}"})
+    polls(settings, promoted, times=3)
+    assert good(promoted) == arn("new")
+    assert len(promoted.parameters.kept[CURRENT]) == 100
+    assert subjects(promoted) == [REFRESHED]
+
+
+def test_an_idle_reconcile_makes_six_requests_and_a_promotion_nine(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    """The second look of a stack, for its resources, is a request of its own."""
+    reconcile(settings, aws)
+    assert aws.calls == ["get", "history", "runs", "find", "deployed"]
+    aws.calls.clear()
+    promote(settings, aws, SUNDAY)
+    assert aws.calls == ["get", "find", "history", "runs", "find", "deployed", "put", "start"]
+
+
+def test_no_run_is_ever_started_here(learn: Learn, promoted: InMemoryAws) -> None:
+    for ended, deploys in (("Failed", False), ("Succeeded", False)):
+        ends(promoted, ended, deploys=deploys)
+        learn()
+    assert started(promoted) == ["run-2"]
