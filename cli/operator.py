@@ -125,7 +125,7 @@ def _status_row(answer: Json, facts: Json) -> tuple[str, ...]:
     age = facts["age_hours"]
     return (
         facts["name"],
-        view.short(facts["deployed"] or facts["current"]),
+        view.short(facts["deployed"]) if facts["deployed"] else "",
         "" if age is None else _age(age),
         view.row(answer, facts, (), {}).verdict,
         _next_refresh(answer),

@@ -413,7 +413,7 @@ def test_the_doctor_knows_copies(copying: CopyPolicy) -> None:
     """Roles by IAM's simulator, with the conditions of the keys; what only `aurora-refresh deploy` makes is not here."""
     doctor = subprocess.run(
         [
-            *(sys.executable, "-m", "stage.doctor", "--stage", STAGE, "--json"),
+            *(sys.executable, "-m", "cli.main", "doctor", "--stage", STAGE, "--json"),
             *("--project", str(copying.company.project)),
         ],
         cwd=PROJECT,

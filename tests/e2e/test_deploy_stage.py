@@ -13,8 +13,10 @@ from typing import Any
 import cfnlint
 import pytest
 from botocore.exceptions import WaiterError
+from click.testing import CliRunner
 
 from chalicelib.domain.functions import RESTORE, UPDATE
+from cli.main import cli
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
@@ -45,13 +47,14 @@ class User:
     def client(self, service: str) -> Any:
         return self.cloud.client(service, self.account)
 
-    def make(self, target: str, *answers: str) -> tuple[int, list[str]]:
-        """`make TARGET STAGE=… …`: its status, and what it printed."""
+    def run(self, command: str, *answers: str) -> tuple[int, list[str]]:
+        """`aurora-refresh COMMAND --stage … …`: its status, and what it printed."""
         wheels = Path(sys.prefix) / "wheels"
         packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
         ended = subprocess.run(
-            ["make", "--old-file=.venv/ready", target, f"STAGE={self.stage}", *answers],
+            [sys.executable, "-m", "cli.main", command, "--stage", self.stage, *answers],
             cwd=self.folder,
+            stdin=subprocess.DEVNULL,
             env={**variables.cleared(os.environ), **self.cloud.environment(self.account), **packed},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -130,10 +133,9 @@ DASHBOARD = {
 @pytest.fixture
 def user(cloud: LocalCloud, tmp_path: Path) -> User:
     copy_project(PROJECT, tmp_path)
-    for name in ("Makefile", "pyproject.toml"):
-        shutil.copy(PROJECT / name, tmp_path / name)
-    shutil.copytree(PROJECT / "stage", tmp_path / "stage")
-    (tmp_path / ".venv").symlink_to(sys.prefix)
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    for name in ("cli", "stage"):
+        shutil.copytree(PROJECT / name, tmp_path / name)
     return User(cloud, tmp_path)
 
 
@@ -142,7 +144,6 @@ def words(printed: list[str]) -> set[str]:
     return {line.split()[0] for line in printed if line.startswith("  ") and line[2] != "-"}
 
 
-@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
 def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User) -> None:
     lambdas, cloud = user.cloud.client("lambda"), user.cloud
     stage = load(user.folder, "acceptance")
@@ -150,7 +151,7 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
 
     # Chalice fails in the middle; what has been made by then stays for the next attempt.
     cloud.set_faults([{"operation": "lambda:CreateFunction", "kind": "deny", "nth": 2, "times": 0}])
-    status, printed = user.make("deploy", "EMAIL=team@example.com")
+    status, printed = user.run("deploy", "EMAIL=team@example.com")
     assert status != 0
     assert any(
         line.startswith("chalice deploy --stage acceptance ended with status 2: ")
@@ -159,12 +160,12 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     )
     assert f"  unchanged  parameter {CURRENT}, which exists: {SNAPSHOT}before" in printed
     assert (
-        "completed: stack aurora-refresh-acceptance-before; once that is fixed, run make deploy "
+        "completed: stack aurora-refresh-acceptance-before; once that is fixed, run aurora-refresh deploy "
         "STAGE=acceptance again"
     ) in printed
     cloud.set_faults([])
 
-    status, printed = user.make("deploy")
+    status, printed = user.run("deploy")
     assert (status, printed[-1]) == (
         0,
         "stage acceptance is deployed; next: aurora-refresh doctor --stage acceptance",
@@ -205,7 +206,7 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
 
     stray = with_a_stray_api(user)
     others = in_another_clone_with_neighbours(user)
-    status, printed = user.make("destroy")
+    status, printed = user.run("destroy", "--yes")
     assert f"  deleted    REST API {stray}, which had no record here" in printed
     for name, value in moved.items():
         assert f"  kept       parameter {name}: {value}" in printed
@@ -219,19 +220,19 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     )
     assert (user.roles(), user.rules()) == others
     assert user.log_days().keys() == set(stacks.log_groups(stage))
-    status, printed = user.make("destroy")
+    status, printed = user.run("destroy", "--yes")
     assert (status, printed[-1]) == (
         0,
         "stage acceptance did not exist; aurora-refresh deploy --stage acceptance uses what was kept",
     )
 
-    status, printed = user.make("deploy")
+    status, printed = user.run("deploy")
     assert status == 0
     assert "  there is no stack, because it would be empty" in printed
     assert user.holds() == moved
     assert user.alarms() == sorted(stacks.alarm_names(stage))
 
-    status, printed = user.make("destroy", "PARAMETERS=delete")
+    status, printed = user.run("destroy", "--yes", "--delete-parameters")
     assert status == 0
     named = [line.split()[3] for line in printed if line.startswith("  to delete")]
     assert named == [f"{name}:" for name in (LATEST, CURRENT, HOLD)]
@@ -242,22 +243,21 @@ def from_another_clone(user: User, *answers: str) -> list[str]:
     """What a deployment prints where Chalice has noted nothing of the API, which stays what it is."""
     address = user.cloud.rest_url()
     (user.folder / ".chalice/deployed/acceptance.json").unlink()
-    status, printed = user.make("deploy", *answers)
+    status, printed = user.run("deploy", *answers)
     assert (status, user.cloud.rest_url()) == (0, address)
     assert len(user.apis()) == 1
     return printed
 
 
-@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
 def test_what_a_first_deployment_left_that_came_to_nothing_is_destroyed(user: User) -> None:
     denied = {"operation": "lambda:CreateFunction", "kind": "deny", "nth": 2, "times": 0}
     user.cloud.set_faults([denied])
-    assert user.make("deploy")[0] != 0
+    assert user.run("deploy")[0] != 0
     user.cloud.set_faults([])
     function, other = (f"aurora-refresh-acceptance-{name}" for name in (UPDATE, RESTORE))
     assert (user.functions(), user.roles()) == ([function], [other, function])
     shutil.rmtree(user.folder / ".chalice/deployed", ignore_errors=True)
-    status, printed = user.make("destroy")
+    status, printed = user.run("destroy", "--yes")
     assert status == 0
     for what in (f"role {other}", f"function {function}", f"role {function}"):
         assert f"  deleted    {what}, which had no record here" in printed
@@ -280,13 +280,12 @@ def in_another_clone_with_neighbours(user: User) -> tuple[list[str], list[str]]:
 def with_a_stray_api(user: User) -> str:
     """A deployment that came to nothing may leave another API behind, which is told; its id."""
     stray = user.copy_api()
-    status, printed = user.make("deploy")
+    status, printed = user.run("deploy")
     assert status == 0
     assert any(line.startswith(f"  note: REST API {stray} also invokes") for line in printed)
     return stray
 
 
-@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
 def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(user: User) -> None:
     production = replace(user, account=PRODUCTION, stage="production")
     key = user.cloud.client("kms", PRODUCTION).create_key()["KeyMetadata"]["KeyId"]
@@ -300,7 +299,7 @@ def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(use
             MasterUsername="postgres",
             MasterUserPassword="password",
         )
-    status, printed = production.make("deploy", "EMAIL=team@example.com")
+    status, printed = production.run("deploy", "EMAIL=team@example.com")
     assert (status, printed[-1]) == (
         0,
         "stage production is deployed; next: aurora-refresh doctor --stage production",
@@ -315,11 +314,11 @@ def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(use
     assert user.functions() == []  # of the other account
     user.cloud.confirm_subscription("team@example.com")
 
-    status, printed = production.make("doctor")
+    status, printed = production.run("doctor")
     assert [line for line in printed if line.startswith(("  problem", "  warning"))] == []
     assert (status, printed[-1].split(";")[0]) == (0, "healthy")
 
-    status, printed = production.make("destroy")
+    status, printed = production.run("destroy", "--yes")
     assert (status, production.functions(), production.alarms(), production.rules()) == (
         0,
         [],
@@ -339,9 +338,7 @@ Deploy = Callable[..., tuple[int, list[str]]]
 
 
 @pytest.fixture
-def deployed(
-    user: User, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Deploy:
+def deployed(user: User, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     """Deploys without Chalice, which takes its time; the status, and what was said of the fault."""
     monkeypatch.setattr(deploy, "chalice", lambda *_: None)
 
@@ -358,15 +355,16 @@ def deployed(
             monkeypatch.setenv(name, value)
             if not value:
                 monkeypatch.delenv(name)
-        asked = [word for answer in answers for word in ("--set", answer)]
-        folder = str(user.folder)
-        status = deploy.main(["--project", folder, "--stage", "acceptance", *asked])
-        return status, capsys.readouterr().err.splitlines()
+        words = ["deploy", "--project", str(user.folder), "--stage", "acceptance", *answers]
+        result = CliRunner().invoke(cli, words)
+        return result.exit_code, result.stderr.splitlines()
 
     return run
 
 
-NOTHING_DONE = "no step was completed; once that is fixed, run aurora-refresh deploy --stage acceptance again"
+NOTHING_DONE = (
+    "no step was completed; once that is fixed, run aurora-refresh deploy --stage acceptance again"
+)
 
 
 def test_an_account_that_is_not_the_stage_s_is_left_untouched(user: User, deployed: Deploy) -> None:
@@ -589,7 +587,7 @@ def test_logs_that_somebody_keeps_for_longer_are_not_shortened(
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ("EMIAL=a@b.de", "EMIAL is no answer of make deploy: there are EMAIL, "),
+        ("EMIAL=a@b.de", "EMIAL is no answer of deploy: there are EMAIL, "),
         ("EMAIL=team", "EMAIL is 'team': write an address such as team@example.com"),
         *(
             (
@@ -707,7 +705,7 @@ def packaged(user: User, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
     def run() -> str:
         out = user.folder / "out"
         out.mkdir(exist_ok=True)
-        package.package(user.folder, "acceptance", out)
+        package.package(user.folder, "acceptance", out, print)
         return (out / "before.json").read_text()
 
     return run
@@ -761,7 +759,7 @@ def test_a_packaged_stage_is_neither_deployed_nor_destroyed_but_by_its_own_stack
     status, told = deployed()
     assert status == 1
     assert told[0] == (
-        "stage 'acceptance' was deployed from the templates of make package: use these again, or "
+        "stage 'acceptance' was deployed from the templates of aurora-refresh package: use these again, or "
         "delete its stacks, which keeps parameters, topic and logs:"
     )
     deletions = [line.split()[4] for line in told if "delete-stack" in line]
@@ -783,21 +781,6 @@ def test_a_package_does_not_touch_what_make_deploy_has_made(
     assert user.holds() == before
     found = user.cloud.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
     assert [each["Endpoint"] for each in found] == ["a@b.de"]
-
-
-@pytest.mark.parametrize("answer", ["EMAIL=a@b.de", "EMIAL=a@b.de"])
-def test_an_answer_to_make_package_is_refused(
-    user: User, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str
-) -> None:
-    name, value = answer.split("=")
-    monkeypatch.setenv("MAKEFLAGS", f" -- {answer} STAGE=acceptance AWS_PROFILE=p")
-    monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_PROFILE", "p")
-    assert package.main(["--project", str(user.folder), "--stage", "acceptance"]) == 1
-    assert capsys.readouterr().err == (
-        f"{name}: make package takes no answers; the first values of *current* and an e-mail address "
-        "are parameters of before.json\n"
-    )
 
 
 def contradict(user: User) -> str:

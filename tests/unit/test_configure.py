@@ -153,7 +153,11 @@ def test_another_pipeline_moves_every_policy_to_its_account(project: Path) -> No
     pipeline = "arn:aws:codepipeline:eu-central-1:333333333333:main"
     topic = "arn:aws:sns:eu-central-1:333333333333:aurora-refresh"
     made = configured(
-        project, "acceptance", MAIN_PIPELINE_ARN=pipeline, NOTIFICATION_TOPIC_ARN=topic
+        project,
+        "acceptance",
+        MAIN_PIPELINE_ARN=pipeline,
+        NOTIFICATION_TOPIC_ARN=topic,
+        SOURCE_ACCOUNT="444444444444",
     )
     of_stage = b"".join(text for name, text in made.items() if "policy-acceptance-" in name)
     assert (b"222222222222" in of_stage, b"eu-west-1" in of_stage) == (False, False)
@@ -295,7 +299,7 @@ def test_a_write_that_fails_half_way_is_undone(
     before = snapshot(project)
     changed = changes(
         project,
-        files(project, "acceptance", {"PIN_API_ENABLED": "false", "RDS_ENGINE_VERSION": "9"}),
+        files(project, "acceptance", {"PIN_API_ENABLED": "false", "RDS_ENGINE_VERSION": "17"}),
     )
     assert len(changed) == 2
     real: Callable[..., None] = Path.unlink
@@ -475,8 +479,10 @@ def test_a_region_of_any_partition_is_one(project: Path) -> None:
 def test_an_example_s_value_is_refused_in_another_account(project: Path) -> None:
     example = {"CHAT_TOPIC_ARN": "arn:aws-eusc:sns:eusc-de-east-1:222222222222:chat"}
     assert refusal(project, **REAL, **example)[1:] == [
-        f"  - CHAT_TOPIC_ARN is {example['CHAT_TOPIC_ARN']!r}: 222222222222 is an account of the "
-        "documentation's examples; write your own"
+        (
+            f"  - CHAT_TOPIC_ARN is {example['CHAT_TOPIC_ARN']!r}: 222222222222 is an account of the "
+            "documentation's examples; write your own"
+        )
     ]
 
 

@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import pytest
 import yaml
 from botocore.exceptions import ClientError
+from click.testing import CliRunner, Result
 
 from chalicelib import settings
 from chalicelib.domain.errors import Refused
@@ -22,6 +23,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
+from cli.main import cli
 from stage import configure, doctor, stacks, stages
 from stage.doctor import acceptance, checks, deployment, production, state
 from stage.doctor.checks import Check
@@ -670,7 +672,7 @@ def test_people_are_shown_twenty_verdicts_and_machines_all() -> None:
     told = [*doctor.lines(checks_)]
     assert [line.split()[1] for line in told[1:21]] == [f"{each.arn}:" for each in shares[:20]]
     assert told[21:] == [
-        "           and 3 older ones: see JSON=1",
+        "           and 3 older ones: see --json",
         "healthy; problems: 0, warnings: 0, ok: 23",
     ]
 
@@ -1231,16 +1233,20 @@ def test_what_could_not_be_looked_at_is_not_called_healthy(
         "no problem was found, but 1 things could not be looked at; problems: 0, warnings: 1, ok: 1"
     )
     monkeypatch.setattr(doctor, "examine", lambda *_: told)
-    assert doctor.main(["--stage", NAME]) == 1
+    assert command("--stage", NAME).exit_code == 1
     del told[1]
-    assert doctor.main(["--stage", NAME]) == 0
+    assert command("--stage", NAME).exit_code == 0
+
+
+def command(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["doctor", *words])
 
 
 def test_who_reads_only_the_beginning_sees_no_trace() -> None:
     script = (
-        "import sys\nfrom stage import doctor\nfrom stage.doctor.checks import Check\n"
+        "from cli.main import cli\nfrom stage import doctor\nfrom stage.doctor.checks import Check\n"
         "doctor.examine = lambda *_: [Check('topic', 'one', 'ok', 'x' * 99)] * 9999\n"
-        "sys.exit(doctor.main(['--stage', 'acceptance']))"
+        "cli(['doctor', '--stage', 'acceptance'])"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -1274,10 +1280,11 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("nobody")
 def test_without_credentials_only_what_needs_none_is_told(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    project: Path,
 ) -> None:
-    assert doctor.main(["--stage", NAME, "--project", str(project), "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
+    done = command("--stage", NAME, "--project", str(project), "--json")
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
     problems = [check["subject"] for check in told if check["status"] == "problem"]
     assert problems == ["credentials", "Region"]
     assert {check["check"] for check in told} == {"identity", "setting", "policy"}
@@ -1307,13 +1314,14 @@ def test_a_policy_file_that_was_edited_is_to_be_written_again(project: Path) -> 
 
 
 def test_a_stage_that_is_set_wrongly_is_told_setting_by_setting(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    project: Path,
 ) -> None:
     file = project / ".chalice/config.json"
     text = file.read_text().replace('"aurora-postgresql"', '"postgres"')
     file.write_text(text.replace('"111111111111"', '"1"'))
-    assert doctor.main(["--stage", NAME, "--project", str(project)]) == 1
-    told = capsys.readouterr().out
+    done = command("--stage", NAME, "--project", str(project))
+    assert done.exit_code == 1
+    told = done.stdout
     assert re.findall(r"^  (\w+) +(\w+): ", told, re.MULTILINE) == [
         ("problem", "SOURCE_ACCOUNT"),
         ("problem", "RDS_ENGINE"),
@@ -1321,12 +1329,12 @@ def test_a_stage_that_is_set_wrongly_is_told_setting_by_setting(
 
 
 def test_a_stage_that_is_not_there_is_a_wrong_question(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    project: Path,
 ) -> None:
-    assert doctor.main(["--stage", "acceptence", "--project", str(project)]) == 2
-    told = capsys.readouterr()
-    assert (told.out, told.err.count("\n")) == ("", 1)
-    assert "has no stage 'acceptence', only: acceptance" in told.err
+    told = command("--stage", "acceptence", "--project", str(project))
+    assert told.exit_code == 2
+    assert (told.stdout, told.stderr.count("\n")) == ("", 1)
+    assert "has no stage 'acceptence', only: acceptance" in told.stderr
 
 
 # --- the REST API ---------------------------------------------------------------------------------
@@ -1366,9 +1374,7 @@ def test_an_api_that_may_not_be_looked_at_is_not_called_right() -> None:
 
 COPY_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
 COPYING = stage_of(RDS_COPY_KMS_KEY_ID=COPY_KEY)
-COPY_SETTING = (
-    f"aurora-refresh configure --stage {NAME} RDS_COPY_KMS_KEY_ID=…, and then aurora-refresh deploy --stage {NAME}"
-)
+COPY_SETTING = f"aurora-refresh configure --stage {NAME} RDS_COPY_KMS_KEY_ID=…, and then aurora-refresh deploy --stage {NAME}"
 
 
 def under(key: Any) -> list[Check]:
