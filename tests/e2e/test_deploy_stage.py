@@ -161,7 +161,7 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     assert f"  unchanged  parameter {CURRENT}, which exists: {SNAPSHOT}before" in printed
     assert (
         "completed: stack aurora-refresh-acceptance-before; once that is fixed, run aurora-refresh deploy "
-        "STAGE=acceptance again"
+        "--stage acceptance again"
     ) in printed
     cloud.set_faults([])
 
