@@ -145,24 +145,20 @@ def deploy(
     name = options.stage_of(stage)
     given = options.answers_of(words, settings)
     options.use_credentials(profile, region)
+    with _explained():
+        from stage import deploy as deployment
     if dry_run:
         with _explained():
-            from stage.deploy import plan
-
-            for line in plan(project, name, given):
+            for line in deployment.plan(project, name, given):
                 say(line)
         say("this is a dry run; nothing was changed")
         return
     done: list[str] = []
     try:
-        with _explained():
-            from stage.deploy import deploy
-
-            deploy(project, name, given, say, done)
+        with _explained(stopped="Stopped; an operation on a stack continues by itself."):
+            deployment.deploy(project, name, given, say, done)
     except Failure as failure:
-        from stage.deploy import completed
-
-        raise Failure(f"{failure.message}\n{completed(name, done)}") from failure
+        raise Failure(f"{failure.message}\n{deployment.completed(name, done)}") from failure
     say(f"stage {name} is deployed; next: aurora-refresh doctor --stage {name}")
 
 

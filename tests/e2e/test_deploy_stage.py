@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from cli.main import cli
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
-from localcloud.company import copy_project
+from localcloud.company import copy_project, nightly
 from stage import account, deploy, destroy, package, stacks
 from stage.policies import API
-from stage.stages import StageError, load
+from stage.stages import AcceptanceStage, StageError, load
 
 PROJECT = Path(__file__).resolve().parents[2]
 CURRENT = "/acceptance/rds/current-snapshot"
@@ -455,7 +456,7 @@ def test_a_pipeline_s_name_that_is_not_the_stage_s_is_left_alone_and_told(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch, held: bool
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(deploy, "_print", said.append)
+    monkeypatch.setattr("cli.deployment.say", said.append)
     if held:
         deployed()  # its last step fails without functions
     user.put(PIPELINE_NAME, "other-main")
@@ -472,14 +473,14 @@ def test_a_secret_put_into_a_parameter_by_mistake_is_not_told(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(deploy, "_print", said.append)
+    monkeypatch.setattr("cli.deployment.say", said.append)
     monkeypatch.setattr(destroy, "chalice", lambda *_: None)
     names, secret = (PIPELINE_NAME, LATEST, CURRENT, HOLD), "Geheim!\x1b[2J"
     for name in names:
         user.put(name, secret)
     deployed(f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first")  # its last step needs functions
     destroy.destroy(user.folder, "acceptance", said.append)
-    hidden = f"something else, of {len(secret)} characters"
+    hidden = f"something else, {len(secret)} characters long"
     for name in names:
         assert f"  unchanged  parameter {name}, which exists: {hidden}" in said
         assert f"  kept       parameter {name}: {hidden}" in said
@@ -523,7 +524,7 @@ def test_an_alarm_that_somebody_deleted_is_made_again(
     assert deployed() == (0, [])
     there = user.alarms()
     user.cloud.client("cloudwatch").delete_alarms(AlarmNames=there[:1])
-    assert deployed("AWS_PROFILE=none") == (0, [])
+    assert deployed() == (0, [])
     assert user.alarms() == there
 
 
@@ -544,7 +545,7 @@ def test_who_has_unsubscribed_is_told_of_and_subscribed_again_when_answered(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(deploy, "_print", said.append)
+    monkeypatch.setattr("cli.deployment.say", said.append)
     monkeypatch.setattr(stacks, "after", lambda _: {"Resources": {"Dashboard": DASHBOARD}})
     deployed("EMAIL=a@b.de")
     assert account.runtime() in said
@@ -631,8 +632,7 @@ def test_whoever_stops_it_is_told_what_is_done_and_can_answer_anew_later(
     assert told == (
         1,
         [
-            "",
-            "stopped; an operation on a stack continues by itself",
+            "Stopped; an operation on a stack continues by itself.",
             (
                 "completed: stack aurora-refresh-acceptance-before, chalice deploy; "
                 "once that is fixed, run aurora-refresh deploy --stage acceptance again"
@@ -650,7 +650,7 @@ def test_whoever_stops_it_is_told_what_is_done_and_can_answer_anew_later(
 
 
 def test_the_package_is_three_clean_templates_whose_functions_have_the_names_that_all_else_goes_by(
-    user: User, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheels = Path(sys.prefix) / "wheels"
     packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
@@ -658,8 +658,9 @@ def test_the_package_is_three_clean_templates_whose_functions_have_the_names_tha
         monkeypatch.setenv(name, value)
     out = user.folder / "out"
     arguments = ["--project", str(user.folder), "--stage", "acceptance", "--out", str(out)]
-    assert package.main(arguments) == 0
-    printed = capsys.readouterr().out
+    done = CliRunner().invoke(cli, ["package", *arguments])
+    assert done.exit_code == 0, done.output
+    printed = done.stdout
     assert account.runtime() in printed
     assert "Remove from before.json what the account already has" in printed
     assert f"--parameter-overrides {FIRST}=… Email=…" in printed
@@ -803,3 +804,92 @@ def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
     with pytest.raises(StageError) as caught:
         packaged()
     assert str(caught.value) == told
+
+
+# --- dry runs -------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_and_a_question_change_nothing(user: User, deployed: Deploy) -> None:
+    user.cloud.clear_calls()
+    environment = {**variables.cleared(os.environ), **user.cloud.environment(ACCEPTANCE)}
+    run = CliRunner(env=environment).invoke
+    words = ["--project", str(user.folder), "--stage", "acceptance"]
+    dry = run(cli, ["deploy", *words, "--dry-run", "EMAIL=a@b.de"])
+    assert (dry.exit_code, dry.stderr) == (0, "")
+    assert f"  create     parameter {CURRENT}" in dry.stdout
+    assert "  create     function aurora-refresh-acceptance-db-restore-from-snapshot" in dry.stdout
+    assert dry.stdout.endswith("this is a dry run; nothing was changed\n")
+    assert user.holds() == {}
+
+    deployed()  # without functions, for which its last step fails
+    held = user.holds()
+    again = run(cli, ["deploy", *words, "--dry-run"])
+    assert f"  unchanged  parameter {CURRENT}" in again.stdout
+    dry = run(cli, ["destroy", *words, "--dry-run", "--delete-parameters"])
+    assert (dry.exit_code, dry.stderr) == (0, "")
+    assert "  delete     stack aurora-refresh-acceptance-before" in dry.stdout
+    assert f"  delete     parameter {CURRENT}: dummyvalue" in dry.stdout
+    refused = run(cli, ["destroy", *words])
+    assert (refused.exit_code, refused.stderr.splitlines()) == (
+        2,
+        [
+            "This deletes stage acceptance.",
+            "Nobody can be asked here: add --yes to go on.",
+        ],
+    )
+    assert f"  keep       parameter {CURRENT}: dummyvalue" in refused.stdout
+    assert user.holds() == held
+    changing = [call["operation"] for call in user.cloud.calls() if ":Delete" in call["operation"]]
+    assert changing == []
+
+
+def test_configure_finds_the_stack_of_the_main_pipeline(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
+    user.cloud.create_pipeline("acceptance-main", 0.1, [])
+    user.cloud.patch_pipeline(
+        "acceptance-main",
+        template=template,
+        parameters={
+            "Snapshot": CURRENT,
+            "EngineVersion": "15.4",
+            "KmsKeyArn": "arn:aws:kms:eu-west-1:222222222222:key/1",
+            "SubnetGroupName": "private",
+            "SecurityGroupIds": "sg-0123456789abcdef0",
+        },
+    )
+    environment = {**variables.cleared(os.environ), **user.cloud.environment(ACCEPTANCE)}
+    run = CliRunner(env=environment).invoke
+    words = ["configure", "--project", str(user.folder), "--stage", "new"]
+    known = load(user.folder, "acceptance")
+    assert isinstance(known, AcceptanceStage)
+    plain = {**known.variables, "MAIN_PIPELINE_ARN": known.pipeline_arn}
+    plain.pop("RDS_STACK_NAME")
+    answers = [f"{name}={value}" for name, value in plain.items()]
+    before = run(cli, [*words, *answers, "--dry-run"])
+    assert before.exit_code == 0, before.output
+    assert "note: RDS_STACK_NAME is not set (no stack of acceptance-main restores" in before.stdout
+    assert "which is weaker" in before.stdout
+    assert "which is weaker" not in run(cli, [*words, *answers, "--dry-run", "--offline"]).stdout
+
+    user.put(CURRENT, f"{SNAPSHOT}2026-01-03")
+    user.cloud.seed_snapshots([nightly("orders", datetime(2026, 1, 4, tzinfo=UTC))])
+    pipeline = user.client("codepipeline")
+    run_id = pipeline.start_pipeline_execution(name="acceptance-main")["pipelineExecutionId"]
+    assert user.cloud.wait_for_run(run_id, "acceptance-main") == "Succeeded"
+    actions = [
+        action
+        for stage in pipeline.get_pipeline(name="acceptance-main")["pipeline"]["stages"]
+        for action in stage["actions"]
+    ]
+    (stack,) = {
+        action["configuration"]["StackName"]
+        for action in actions
+        if "StackName" in action.get("configuration", {})
+    }
+    found = run(cli, [*words, *answers])
+    assert found.exit_code == 0, found.output
+    said = next(line for line in found.stdout.splitlines() if line.startswith("note: RDS"))
+    assert said == f"note: RDS_STACK_NAME is {stack}, which the main pipeline deploys from {CURRENT}"
+    assert load(user.folder, "new").variables["RDS_STACK_NAME"] == stack
