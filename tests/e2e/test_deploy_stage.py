@@ -21,7 +21,7 @@ from cli.main import cli
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
-from localcloud.company import copy_project, nightly
+from localcloud.company import arn_of, copy_project, nightly
 from stage import account, deploy, destroy, package, stacks
 from stage.policies import API
 from stage.stages import AcceptanceStage, StageError, load
@@ -854,7 +854,7 @@ def test_configure_finds_the_stack_of_the_main_pipeline(
         parameters={
             "Snapshot": CURRENT,
             "EngineVersion": "15.4",
-            "KmsKeyArn": "arn:aws:kms:eu-west-1:222222222222:key/1",
+            "KmsKeyArn": user.client("kms").create_key()["KeyMetadata"]["Arn"],
             "SubnetGroupName": "private",
             "SecurityGroupIds": "sg-0123456789abcdef0",
         },
@@ -873,8 +873,12 @@ def test_configure_finds_the_stack_of_the_main_pipeline(
     assert "which is weaker" in before.stdout
     assert "which is weaker" not in run(cli, [*words, *answers, "--dry-run", "--offline"]).stdout
 
-    user.put(CURRENT, f"{SNAPSHOT}2026-01-03")
-    user.cloud.seed_snapshots([nightly("orders", datetime(2026, 1, 4, tzinfo=UTC))])
+    key = f"arn:aws:kms:eu-west-1:{PRODUCTION}:key/11111111-2222-3333-4444-555555555555"
+    shared = nightly(
+        "orders", datetime(2026, 1, 3, 20, tzinfo=UTC), kms_key_id=key, kms_granted_to=[ACCEPTANCE]
+    )
+    user.cloud.seed_snapshots([shared])
+    user.put(CURRENT, arn_of(shared))
     pipeline = user.client("codepipeline")
     run_id = pipeline.start_pipeline_execution(name="acceptance-main")["pipelineExecutionId"]
     assert user.cloud.wait_for_run(run_id, "acceptance-main") == "Succeeded"
@@ -891,5 +895,7 @@ def test_configure_finds_the_stack_of_the_main_pipeline(
     found = run(cli, [*words, *answers])
     assert found.exit_code == 0, found.output
     said = next(line for line in found.stdout.splitlines() if line.startswith("note: RDS"))
-    assert said == f"note: RDS_STACK_NAME is {stack}, which the main pipeline deploys from {CURRENT}"
+    assert (
+        said == f"note: RDS_STACK_NAME is {stack}, which the main pipeline deploys from {CURRENT}"
+    )
     assert load(user.folder, "new").variables["RDS_STACK_NAME"] == stack
