@@ -341,7 +341,7 @@ class InMemoryPipelines:
         self.pipelines: dict[str, list[Run]] = {}
         self.executed: list[Action] = []
         self.waiting: dict[str, Position] = {}
-        self._by_token: dict[str, str] = {}
+        self.by_token: dict[str, str] = {}
 
     @_call
     def runs(self, name: str) -> list[Run]:
@@ -349,7 +349,8 @@ class InMemoryPipelines:
 
     @_call
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
-        wanted = {execution_id} if execution_id else {run.execution_id for run in self.listed(name)}
+        runs = {run.execution_id for run in self.listed(name)}
+        wanted = {execution_id} if execution_id else runs
         return [each for each in reversed(self.executed) if each.execution_id in wanted]
 
     @_call
@@ -359,9 +360,9 @@ class InMemoryPipelines:
 
     @_call
     def start(self, name: str, token: str) -> str:
-        if token not in self._by_token:
-            self._by_token[token] = self.begin(name)
-        return self._by_token[token]
+        if token not in self.by_token:
+            self.by_token[token] = self.begin(name)
+        return self.by_token[token]
 
     def begin(
         self, name: str, trigger: str = "StartPipelineExecution", *, is_rollback: bool = False

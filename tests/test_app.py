@@ -173,13 +173,19 @@ def test_the_poll_finishes_copies_as_well(load: Load, aws: InMemoryAws, output: 
     assert measured["SnapshotAgeHours"] == [6.0]
 
 
-def test_production_takes_a_snapshot_and_shares_it(load: Load, output: Output) -> None:
-    aws = InMemoryAws(datetime(2026, 1, 4, 4, tzinfo=UTC), PRODUCTION)
+def test_production_takes_a_snapshot_that_bears_the_stage_and_shares_it(
+    load: Load, output: Output
+) -> None:
+    aws = InMemoryAws(datetime(2026, 1, 3, 22, tzinfo=UTC), PRODUCTION)
     aws.clusters.all["orders"] = Cluster("orders", None)
-    app = load(aws, **PRODUCTION_STAGE)
-    assert invoke(app, "db-share-snapshot", "2026-01-03T22:00:00Z")["outcome"] == "asked"
+    function = {"AWS_LAMBDA_FUNCTION_NAME": "aurora-refresh-daily-db-share-snapshot"}
+    app = load(aws, **PRODUCTION_STAGE, **function)
+    asked = invoke(app, "db-share-snapshot", "2026-01-03T22:00:00Z")
     aws.snapshots.settle()
-    assert invoke(app, "db-follow-shares", "2026-01-03T22:15:00Z")["outcome"] == "shared"
+    shared = invoke(app, "db-follow-shares", "2026-01-03T22:15:00Z")
+    assert shared["clusters"][0]["shared"] == [asked["clusters"][0]["snapshot"]]
+    (own,) = aws.snapshots.own()
+    assert own.tags["aurora-refresh:made-for"] == f"{ACCEPTANCE}/daily"
     assert [line["use_case"] for line in output()] == ["share", "share"]
 
 
@@ -262,24 +268,6 @@ def test_without_the_pin_api_there_is_no_rest_api_at_all(load: Load) -> None:
 
 
 # --- what is refused ------------------------------------------------------------------------------
-
-
-def test_production_shares_snapshots_that_bear_the_stage(load: Load) -> None:
-    app = load(
-        SOURCE_ACCOUNT="",
-        SHARE_WITH_ACCOUNT="222222222222",
-        CLUSTERS="orders",
-        AWS_LAMBDA_FUNCTION_NAME="aurora-refresh-daily-db-share-snapshot",
-    )
-    aws = InMemoryAws(datetime(2026, 1, 3, 22, tzinfo=UTC), "111111111111")
-    aws.clusters.all = {"orders": Cluster("orders", None)}
-    app.context.aws = aws
-    asked = invoke(app, "db-share-snapshot", "2026-01-03T22:00:00Z")
-    aws.snapshots.settle()
-    shared = invoke(app, "db-follow-shares", "2026-01-03T22:15:00Z")
-    assert shared["clusters"][0]["shared"] == [asked["clusters"][0]["snapshot"]]
-    (own,) = aws.snapshots.own()
-    assert own.tags["aurora-refresh:made-for"] == "222222222222/daily"
 
 
 @pytest.mark.parametrize(

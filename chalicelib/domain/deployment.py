@@ -183,17 +183,17 @@ def restored_from(
         before = [each for each in ledger if each.modified <= cluster.created]
         version = newest_of(resolved or "", before) or next(reversed(before), ledger[0])
         return Deployment(version.value, version, None, cluster)
-    candidates = {version for maker in makers for version in versions_read_by(maker, ledger, runs)}
-    values = {version.value for version in candidates}
+    read = [(maker, versions_read_by(maker, ledger, runs)) for maker in makers]
+    values = {version.value for _, versions in read for version in versions}
     if resolved in values:
         values = {resolved}
     if len(values) != 1:
         return Deployment(cluster=cluster, unknown=_uncertain(makers[-1]))
     (value,) = values
-    read = newest_of(value, [each for each in ledger if each in candidates])
+    fitting = [(maker, made) for maker, each in read if (made := newest_of(value, each))]
     # A later deploy of the same value replaces nothing.
-    maker = next((each for each in makers if each.status == "Succeeded"), makers[0])
-    return Deployment(value, read, maker.execution_id, cluster)
+    maker, made = next((each for each in fitting if each[0].status == "Succeeded"), fitting[0])
+    return Deployment(value, made, maker.execution_id, cluster)
 
 
 def _uncertain(action: Action) -> str:
@@ -227,9 +227,23 @@ def last_deployed(
 ) -> Deployment:
     """Return what the newest successful deploy action read, which is all to go by without a stack.
 
-    `actions` are newest first.
+    `actions` are newest first. A pipeline that has no deploy action, such as one that runs Terraform
+    in a build, may deploy at any time during a run.
     """
     deploys = [action for action in actions if action.category == "Deploy"]
+    if actions and not deploys:
+        deploys = [
+            Action(
+                run.execution_id,
+                "any",
+                "any",
+                run.status,
+                run.updated,
+                run.updated,
+                reads_since=run.started,
+            )
+            for run in runs
+        ]
     if any(action.status == "InProgress" for action in deploys):
         return Deployment(unknown="a deploy action is in progress", is_deploying=True)
     maker = next((action for action in deploys if action.status == "Succeeded"), None)

@@ -122,20 +122,27 @@ def _free_oldest(aws: Aws, name: str) -> None:
 def put_and_start(
     aws: Aws,
     pipeline: Pipeline,
-    moves: Mapping[str, Move],
+    moves: Mapping[Database, Move],
     note: Note,
-) -> tuple[dict[str, int], str]:
+    others: Sequence[Database],
+) -> tuple[dict[Database, int], str]:
     """Put the moves, start the run, and return the versions made and the run's execution id.
 
-    Raise AwsError or Refused; the caller undoes what was put. UncertainError means that the run may
-    be on its way, and nothing is to be undone.
+    `others` are the databases that are not moved. Raise AwsError, Refused or BusyError; the caller
+    undoes what was put. UncertainError means that the run may be on its way, and nothing is to be
+    undone.
     """
     assert note.token is not None
     versions = {
-        name: put(aws, name, move.value, note, move.after)
-        for name, move in moves.items()
+        database: put(aws, database.current_parameter, move.value, note, move.after)
+        for database, move in moves.items()
         if not move.is_written
     }
+    if others:
+        # Whoever moves another database meanwhile makes no version of these: of two orders that have
+        # both put, at least one sees the other here.
+        ledgers = [aws.parameters.history(each.current_parameter) for each in others]
+        check_idle(aws, pipeline._replace(runs=aws.pipelines.runs(pipeline.name)), ledgers)
     before = {run.execution_id for run in pipeline.runs}
     try:
         started = aws.pipelines.start(pipeline.name, note.token)
@@ -169,11 +176,11 @@ def deploy_or_revert(
     pipeline: Pipeline,
     moves: Mapping[Database, Move],
     note: Note,
-) -> tuple[dict[str, int], str]:
+    others: Sequence[Database],
+) -> tuple[dict[Database, int], str]:
     """Do `put_and_start` for a person; undo what was put if no run was started for it."""
-    by_name = {database.current_parameter: move for database, move in moves.items()}
     try:
-        return put_and_start(aws, pipeline, by_name, note)
+        return put_and_start(aws, pipeline, moves, note, others)
     except UncertainError:
         raise
     except RefreshError as error:
@@ -234,10 +241,7 @@ def _revert_one(
         return False
     before = next((each for each in reversed(ledger) if not is_ours(each)), None)
     if before is None:
-        # Parameter Store may have dropped older versions, and then the parameter is not ours.
-        if ledger[0].number == 1:
-            aws.parameters.delete(database.current_parameter)
-        return ledger[0].number == 1
+        return delete_created(aws, database, ledger, pipeline)
     # A pin that waited goes on waiting.
     note = before.note if before.waits else Note("undo", present.actor, str(cause))
     return put_back(aws, database, ledger, before.value, note, pipeline)
@@ -262,10 +266,27 @@ def put_back(
         if Deployments(aws, pipeline.name, pipeline.runs).of(database, ledger).is_deploying:
             put(aws, name, present.value, present.note, number)
             return False
-    except Refused as overruled:
-        if overruled.reason is not Reason.OVERRULED:
-            raise
+    except Refused:  # overruled, or the pipeline was deleted meanwhile
         return False
+    return True
+
+
+def delete_created(
+    aws: Aws, database: Database, ledger: Sequence[Version], pipeline: Pipeline
+) -> bool:
+    """Delete a parameter that its failed order created, and return whether that was done.
+
+    Parameter Store cannot compare and delete, so the last look is right before it. A parameter that
+    somebody else has moved, or that a deploy is reading, stays.
+    """
+    if ledger[0].number != 1:
+        return False  # older versions have been dropped, and then the parameter is not ours
+    if Deployments(aws, pipeline.name, pipeline.runs).of(database, ledger).is_deploying:
+        return False
+    again = aws.parameters.history(database.current_parameter)
+    if not again or again[-1].number != ledger[-1].number:
+        return False
+    aws.parameters.delete(database.current_parameter)
     return True
 
 

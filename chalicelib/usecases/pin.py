@@ -64,7 +64,7 @@ def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -
     if not request.deploy:
         return _set(settings, aws, values, database, ledger, snapshot.arn, note)
     pipeline = _pipeline(settings, aws, values)
-    return _deploy(aws, pipeline, database, ledger, snapshot.arn, note)
+    return _deploy(settings, aws, pipeline, database, ledger, snapshot.arn, note)
 
 
 def rollback(
@@ -90,7 +90,7 @@ def rollback(
     note = Note("rollback", actor, reason)
     if pipeline is None:
         return _set(settings, aws, values, database, ledger, target, note)
-    return _deploy(aws, pipeline, database, ledger, target, note)
+    return _deploy(settings, aws, pipeline, database, ledger, target, note)
 
 
 def _is_unfinished(ledger: Sequence[Version], pipeline: Pipeline) -> bool:
@@ -149,6 +149,7 @@ def _set(
 
 
 def _deploy(
+    settings: Settings,
     aws: Aws,
     pipeline: Pipeline,
     database: Database,
@@ -164,8 +165,9 @@ def _deploy(
     move = next_move(ledger, arn, pipeline.runs, note.actor, str(uuid.uuid4()))
     check_idle(aws, pipeline, [] if move.is_written else [ledger])
     note = note._replace(token=move.token)
-    versions, execution_id = deploy_or_revert(aws, pipeline, {database: move}, note)
-    number = versions.get(database.current_parameter, move.after)
+    others = [each for each in settings.databases if each != database]
+    versions, execution_id = deploy_or_revert(aws, pipeline, {database: move}, note, others)
+    number = versions.get(database, move.after)
     return PinResult(arn, _previous(move.present), number, execution_id, None)
 
 

@@ -77,6 +77,10 @@ class _Plan(NamedTuple):
     moves: Mapping[Database, Move]
     note: Note
 
+    def others(self, settings: Settings) -> list[Database]:
+        """Return the databases that are not moved."""
+        return [each for each in settings.databases if each not in self.moves]
+
 
 @notify_failures(RESTORE)
 def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
@@ -93,8 +97,8 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
             check_week(settings, scheduled)
         values = aws.parameters.get(settings.promotion_parameters)
         plan = _plan(settings, aws, values, request, log)
-        moves = {database.current_parameter: move for database, move in plan.moves.items()}
-        _, execution_id = put_and_start(aws, plan.pipeline, moves, plan.note)
+        others = plan.others(settings)
+        _, execution_id = put_and_start(aws, plan.pipeline, plan.moves, plan.note, others)
     except UncertainError:
         raise  # the run may be on its way: the next attempt finds it, or starts it
     except Refused as refused:
@@ -127,7 +131,8 @@ def refresh_now(
         if dry_run:
             log.mark_planned()
             return _started(settings, aws, values, plan, log, None)
-        _, execution_id = deploy_or_revert(aws, plan.pipeline, plan.moves, plan.note)
+        others = plan.others(settings)
+        _, execution_id = deploy_or_revert(aws, plan.pipeline, plan.moves, plan.note, others)
     except Refused as refused:
         if refused.reason is Reason.OVERRULED:
             raise

@@ -5,7 +5,8 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from time import monotonic, sleep
+from typing import Any
 
 import boto3
 import botocore.session
@@ -14,37 +15,25 @@ from botocore.config import Config
 from botocore.stub import Stubber
 
 from chalicelib.aws.clients import BotoAws
-from chalicelib.aws.rds import RdsSnapshots
+from chalicelib.aws.cloudformation import CloudFormationStacks
+from chalicelib.aws.codepipeline import CodePipelines
+from chalicelib.aws.rds import RdsClusters, RdsSnapshots
+from chalicelib.domain.deployment import Action, Cluster, Position, Stack
 from chalicelib.domain.errors import AwsError, Refused, VersionLimitError
-from chalicelib.domain.ledger import Note, Parameter
+from chalicelib.domain.ledger import Note, Run, Version
+from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.snapshots import OwnSnapshot
 from chalicelib.notifications import Notification
-from chalicelib.ports import Aws
 from localcloud.client import LocalCloud
 from localcloud.company import nightly
-from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
+from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
 
 NOW = datetime(2026, 1, 4, 4, tzinfo=UTC)
 KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
 NOTE = Note("pin", "kim", "because", "token-1")
-
-
-class Stage(Protocol):
-    """A Aws, and the hand that arranges it."""
-
-    aws: Aws
-
-    def share(self, name: str, account: str = ..., **facts: Any) -> None: ...
-
-    def unencrypted(self, name: str) -> None: ...
-
-    def pipeline(self, name: str) -> None: ...
-
-    def key(self) -> str: ...
-
-    def denied_key(self) -> str: ...
-
-    def end_copies(self, status: str = ...) -> None: ...
+CURRENT = "/current"
+STATES = f"arn:aws:states:eu-west-1:{ACCEPTANCE}"
+MACHINE = f"{STATES}:stateMachine:prepare"
 
 
 @dataclass
@@ -60,6 +49,20 @@ class FakeStage:
 
     def pipeline(self, name: str) -> None:
         self.aws.pipelines.pipelines[name] = []
+
+    def deploying_pipeline(self, name: str) -> None:
+        self.pipeline(name)
+        self.aws.stacks.add(CURRENT, STACK, "Orders")
+
+    def run(self, name: str, status: str = "Succeeded") -> str:
+        started = self.aws.pipelines.start(name, f"token-{len(self.aws.pipelines.runs(name))}")
+        if status == "Failed":
+            self.aws.pipelines.deploy(name, "Failed")
+        self.aws.pipelines.finish(name, status)
+        return started
+
+    def state_machine(self) -> None:
+        self.aws.state_machines.missing.add(f"{MACHINE}-missing")
 
     def key(self) -> str:
         return "alias/acceptance"
@@ -95,6 +98,28 @@ class CloudStage:
     def pipeline(self, name: str) -> None:
         self.cloud.create_pipeline(name, 30, [])
 
+    def deploying_pipeline(self, name: str, **behaviour: Any) -> None:
+        database = {"parameter": CURRENT, "cluster": "orders"}
+        self.cloud.create_pipeline(name, 0, [database], stack=STACK, **behaviour)
+
+    def run(self, name: str, status: str = "Succeeded") -> str:
+        outcome = "Failed in Deploy" if status == "Failed" else status
+        self.cloud.patch_pipeline(name, next_outcomes=[outcome])
+        started = self.aws.pipelines.start(name, f"token-{len(self.aws.pipelines.runs(name))}")
+        assert self.cloud.wait_for_run(started, name) == status
+        return started
+
+    def state_machine(self) -> None:
+        definition = {
+            "StartAt": "Wait",
+            "States": {"Wait": {"Type": "Wait", "Seconds": 600, "End": True}},
+        }
+        self.cloud.client("stepfunctions").create_state_machine(
+            name="prepare",
+            definition=json.dumps(definition),
+            roleArn=f"arn:aws:iam::{ACCEPTANCE}:role/prepare",
+        )
+
     def key(self) -> str:
         arn: str = self.cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
         return arn
@@ -106,6 +131,9 @@ class CloudStage:
         for each in self.aws.snapshots.own():
             if each.snapshot.status == "copying":
                 self.cloud.patch_snapshot(each.snapshot.arn, status=status)
+
+
+Stage = FakeStage | CloudStage
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -120,7 +148,7 @@ def stage(request: pytest.FixtureRequest) -> Stage:
 
 
 def clients_of(cloud: LocalCloud) -> Callable[..., Any]:
-    """Makes clients as a function has them: credentials and endpoint come from its surroundings."""
+    """Return a factory of clients with a deployed function's credentials and endpoint."""
     environment = cloud.environment()
     return functools.partial(
         botocore.session.get_session().create_client,
@@ -156,9 +184,9 @@ def test_an_own_snapshot_is_found_by_its_arn(stage: Stage) -> None:
     assert stage.aws.snapshots.find(arn("mine", ACCEPTANCE)) == snapshot("mine", ACCEPTANCE)
 
 
-@pytest.mark.parametrize("wish", [arn("none"), arn("none", ACCEPTANCE)])
-def test_an_unknown_snapshot_is_not_found(stage: Stage, wish: str) -> None:
-    assert stage.aws.snapshots.find(wish) is None
+@pytest.mark.parametrize("text", [arn("none"), arn("none", ACCEPTANCE)])
+def test_an_unknown_snapshot_is_not_found(stage: Stage, text: str) -> None:
+    assert stage.aws.snapshots.find(text) is None
 
 
 def test_a_snapshot_of_another_region_is_not_found(stage: Stage) -> None:
@@ -272,7 +300,7 @@ def test_a_key_that_may_not_be_used_is_a_decision(stage: Stage) -> None:
     assert own(stage) == {}
 
 
-def test_what_rds_does_not_encrypt_by_copying_is_a_decision(stage: Stage) -> None:
+def test_an_unencrypted_source_is_a_decision(stage: Stage) -> None:
     stage.share("one")
     stage.unencrypted("plain")
     with pytest.raises(Refused, match=f"RDS refused to copy {arn('plain')}: ") as caught:
@@ -312,7 +340,7 @@ def test_a_copy_that_is_not_available_can_be_deleted(stage: Stage, status: str) 
     assert own(stage) == {}
 
 
-def test_a_share_is_not_deleted(stage: Stage) -> None:
+def test_a_share_cannot_be_deleted(stage: Stage) -> None:
     stage.share("one")
     stage.share("mine", ACCEPTANCE)
     stage.aws.snapshots.delete("one")
@@ -323,16 +351,16 @@ def test_a_share_is_not_deleted(stage: Stage) -> None:
 # --- parameters -----------------------------------------------------------------------------------
 
 
-def test_only_parameters_that_exist_are_answered(stage: Stage) -> None:
+def test_only_parameters_that_exist_are_returned(stage: Stage) -> None:
     stage.aws.parameters.put("/a", "1", NOTE)
     assert stage.aws.parameters.get(["/a", "/b"]) == {"/a": Parameter("1", 1)}
 
 
-def test_no_parameters_are_none(stage: Stage) -> None:
+def test_no_names_return_nothing(stage: Stage) -> None:
     assert stage.aws.parameters.get([]) == {}
 
 
-def test_more_parameters_than_one_call_takes_are_all_answered(stage: Stage) -> None:
+def test_more_parameters_than_one_call_takes_are_all_returned(stage: Stage) -> None:
     names = [f"/p{number}" for number in range(23)]
     for name in names:
         stage.aws.parameters.put(name, name, NOTE)
@@ -344,20 +372,27 @@ def test_a_put_makes_a_version(stage: Stage) -> None:
     assert stage.aws.parameters.get(["/a"]) == {"/a": Parameter("2", 2)}
 
 
+def versions(stage: Stage) -> list[Version]:
+    """Return the history with the times, which must be those of the puts, all set to NOW."""
+    found = stage.aws.parameters.history("/a")
+    assert all(timedelta() <= each.modified - NOW < timedelta(minutes=1) for each in found)
+    return [each._replace(modified=NOW) for each in found]
+
+
+def labels(stage: Stage) -> list[set[str]]:
+    return [set(each.labels) for each in versions(stage)]
+
+
 def test_the_history_is_the_ledger_oldest_first(stage: Stage) -> None:
+    """A put without a note has none, although the version before has one."""
     later = Note("undo", "kim", "it failed")
-    stage.aws.parameters.put("/a", "1", NOTE)
-    stage.aws.parameters.put("/a", "2", later)
-    told = [
-        (entry.version, entry.value, entry.note) for entry in stage.aws.parameters.history("/a")
+    for value, note in (("1", NOTE), ("2", None), ("3", later)):
+        stage.aws.parameters.put("/a", value, note)
+    assert versions(stage) == [
+        Version(1, "1", NOW, NOTE),
+        Version(2, "2", NOW, None),
+        Version(3, "3", NOW, later),
     ]
-    assert told == [(1, "1", NOTE), (2, "2", later)]
-
-
-def test_the_history_tells_when(stage: Stage) -> None:
-    stage.aws.parameters.put("/a", "1", NOTE)
-    (entry,) = stage.aws.parameters.history("/a")
-    assert timedelta() <= entry.modified - NOW < timedelta(minutes=1)
 
 
 def test_a_parameter_that_does_not_exist_has_no_history(stage: Stage) -> None:
@@ -367,34 +402,52 @@ def test_a_parameter_that_does_not_exist_has_no_history(stage: Stage) -> None:
 def test_a_long_history_is_read_to_its_end(stage: Stage) -> None:
     for number in range(1, 61):
         stage.aws.parameters.put("/a", str(number), NOTE)
-    assert [entry.version for entry in stage.aws.parameters.history("/a")] == list(range(1, 61))
+    assert [each.number for each in versions(stage)] == list(range(1, 61))
 
 
-def goods(stage: Stage) -> list[int]:
-    return [entry.version for entry in stage.aws.parameters.history("/a") if entry.good]
-
-
-def test_good_is_on_one_version_and_moves(stage: Stage) -> None:
-    for value in "123":
+def test_a_label_is_on_one_version_and_moves(stage: Stage) -> None:
+    for value in "12":
         stage.aws.parameters.put("/a", value, NOTE)
-    assert goods(stage) == []
-    stage.aws.parameters.mark_good("/a", 1)
-    assert goods(stage) == [1]
-    stage.aws.parameters.mark_good("/a", 3)
-    stage.aws.parameters.mark_good("/a", 3)
-    assert goods(stage) == [3]
-    stage.aws.parameters.unmark_good("/a", 3)
-    assert goods(stage) == []
+    stage.aws.parameters.label("/a", 1, {"good", "run-1"})
+    stage.aws.parameters.label("/a", 1, {"good"})
+    assert labels(stage) == [{"good", "run-1"}, set()]
+    stage.aws.parameters.label("/a", 2, ["good", "cluster-ABC"])
+    assert labels(stage) == [{"run-1"}, {"good", "cluster-ABC"}]
+    stage.aws.parameters.unlabel("/a", 2, ["good"])
+    assert labels(stage) == [{"run-1"}, {"cluster-ABC"}]
 
 
-def test_the_oldest_of_a_hundred_versions_is_dropped_unless_it_is_good(stage: Stage) -> None:
+@pytest.mark.parametrize("label", ["1st", "aws-x", "ssm", "a b", "é", "x" * 101])
+def test_a_label_that_parameter_store_does_not_accept_is_an_error(stage: Stage, label: str) -> None:
+    stage.aws.parameters.put("/a", "1", NOTE)
+    with pytest.raises(AwsError, match=r"InvalidLabels|ValidationException"):
+        stage.aws.parameters.label("/a", 1, [label])
+    assert labels(stage) == [set()]
+
+
+def test_a_version_has_at_most_ten_labels(stage: Stage) -> None:
+    stage.aws.parameters.put("/a", "1", NOTE)
+    stage.aws.parameters.label("/a", 1, [f"l{number}" for number in range(10)])
+    with pytest.raises(AwsError, match="ParameterVersionLabelLimitExceeded"):
+        stage.aws.parameters.label("/a", 1, ["one-too-many"])
+
+
+@pytest.mark.parametrize("method", ["label", "unlabel"])
+def test_a_version_that_does_not_exist_bears_no_label(stage: Stage, method: str) -> None:
+    stage.aws.parameters.put("/a", "1", NOTE)
+    with pytest.raises(AwsError, match="ParameterVersionNotFound"):
+        getattr(stage.aws.parameters, method)("/a", 2, ["good"])
+
+
+def test_the_oldest_of_a_hundred_versions_is_dropped_unless_it_bears_a_label(stage: Stage) -> None:
     for number in range(101):
         stage.aws.parameters.put("/a", str(number), NOTE)
-    assert [entry.version for entry in stage.aws.parameters.history("/a")] == list(range(2, 102))
-    stage.aws.parameters.mark_good("/a", 2)
+    assert [each.number for each in versions(stage)] == list(range(2, 102))
+    stage.aws.parameters.label("/a", 2, ["good"])
     with pytest.raises(VersionLimitError):
         stage.aws.parameters.put("/a", "one too many", NOTE)
-    assert stage.aws.parameters.get(["/a"]) == {"/a": Parameter("100", 101)}
+    stage.aws.parameters.unlabel("/a", 2, ["good"])
+    assert stage.aws.parameters.put("/a", "102", NOTE) == 102
 
 
 def test_a_deleted_parameter_is_gone_with_its_history(stage: Stage) -> None:
@@ -408,13 +461,16 @@ def test_a_deleted_parameter_is_gone_with_its_history(stage: Stage) -> None:
 # --- the pipeline ---------------------------------------------------------------------------------
 
 
-def test_a_run_is_started_and_listed(stage: Stage) -> None:
+def test_a_run_is_started_and_listed_newest_first(stage: Stage) -> None:
     stage.pipeline("main")
     first = stage.aws.pipelines.start("main", "token-1")
     second = stage.aws.pipelines.start("main", "token-2")
     runs = stage.aws.pipelines.runs("main")
     assert [run.execution_id for run in runs] == [second, first]
-    assert runs[0].in_progress
+    assert (runs[0].status, runs[0].trigger, runs[0].is_rollback) == (
+        *("InProgress", "StartPipelineExecution"),
+        False,
+    )
     assert runs[0].updated >= runs[0].started
     assert timedelta() <= runs[0].started - NOW < timedelta(minutes=1)
 
@@ -426,10 +482,40 @@ def test_one_token_starts_one_run(stage: Stage) -> None:
     assert len(stage.aws.pipelines.runs("main")) == 1
 
 
+def test_a_run_has_records_of_its_actions(stage: Stage) -> None:
+    stage.deploying_pipeline("main")
+    stage.share("one")
+    stage.aws.parameters.put(CURRENT, arn("one"), NOTE)
+    assert stage.aws.pipelines.actions("main") == []
+    runs = [stage.run("main"), stage.run("main", "Failed")]
+    assert [each.status for each in stage.aws.pipelines.runs("main")] == ["Failed", "Succeeded"]
+    assert stage.aws.pipelines.positions("main") == {}
+
+    def deploys(run: str | None = None) -> list[Action]:
+        found = stage.aws.pipelines.actions("main", run)
+        assert all(each.started <= each.updated for each in found)
+        assert all(each.covers(NOW) for each in found)
+        deploying = [each for each in found if each.category == "Deploy"]
+        return [each._replace(started=NOW, updated=NOW, reads_since=None) for each in deploying]
+
+    succeeded, failed = (
+        Action(run, "Deploy", "Deploy", status, NOW, NOW, "Deploy", STACK)
+        for run, status in zip(runs, ["Succeeded", "Failed"], strict=True)
+    )
+    assert deploys() == [failed, succeeded]
+    assert deploys(runs[0]) == [succeeded]
+
+
 @pytest.mark.parametrize(
     "ask",
-    [lambda pipelines: pipelines.runs("none"), lambda pipelines: pipelines.start("none", "t")],
-    ids=["runs", "start"],
+    [
+        lambda pipelines: pipelines.runs("none"),
+        lambda pipelines: pipelines.start("none", "t"),
+        lambda pipelines: pipelines.actions("none"),
+        lambda pipelines: pipelines.actions("none", "7ab2bd1c-8bbd-4a1c-9f0f-2f6d0d2e5e1b"),
+        lambda pipelines: pipelines.positions("none"),
+    ],
+    ids=["runs", "start", "actions", "actions of a run", "positions"],
 )
 def test_a_missing_pipeline_is_a_decision(stage: Stage, ask: Callable[[Any], object]) -> None:
     with pytest.raises(Refused, match="there is no pipeline named none") as caught:
@@ -437,7 +523,78 @@ def test_a_missing_pipeline_is_a_decision(stage: Stage, ask: Callable[[Any], obj
     assert caught.value.reason == "pipeline-missing"
 
 
-# --- the real ones alone --------------------------------------------------------------------------
+# --- what is deployed -----------------------------------------------------------------------------
+
+
+def deployed(stage: Stage) -> tuple[Stack, Cluster]:
+    """Return the stack and its only cluster."""
+    stack = stage.aws.stacks.find(STACK)
+    assert stack is not None
+    cluster = stage.aws.clusters.deployed(stack.clusters["Orders"])
+    assert cluster is not None
+    assert timedelta() <= cluster.created - NOW < timedelta(minutes=1)
+    return stack, cluster
+
+
+def test_a_stack_shows_its_cluster_which_each_restore_replaces(stage: Stage) -> None:
+    stage.deploying_pipeline("main")
+    stage.share("one")
+    stage.share("two")
+    found = []
+    for value in (arn("one"), arn("one"), arn("two")):
+        stage.aws.parameters.put(CURRENT, value, NOTE)
+        stage.run("main")
+        stack, cluster = deployed(stage)
+        assert stack.resolved == {CURRENT: value}
+        assert stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+        assert list(stack.clusters) == ["Orders"]
+        found.append(cluster)
+    assert found[0] == found[1]
+    assert found[0].resource_id != found[2].resource_id
+
+
+def test_a_failed_restore_leaves_the_cluster_as_it_was(stage: Stage) -> None:
+    stage.deploying_pipeline("main")
+    for name in ("one", "two"):
+        stage.share(name)
+    stage.aws.parameters.put(CURRENT, arn("one"), NOTE)
+    stage.run("main")
+    _, before = deployed(stage)
+    stage.aws.parameters.put(CURRENT, arn("two"), NOTE)
+    stage.run("main", "Failed")
+    stack, after = deployed(stage)
+    assert after == before
+    assert not stack.is_deploying
+
+
+def test_a_stack_or_cluster_that_does_not_exist_is_not_found(stage: Stage) -> None:
+    assert stage.aws.stacks.find("none") is None
+    assert stage.aws.clusters.deployed("none") is None
+
+
+# --- after-restore work ---------------------------------------------------------------------------
+
+
+def test_an_execution_is_started_once_for_each_name(stage: Stage) -> None:
+    stage.state_machine()
+    machines = stage.aws.state_machines
+    assert machines.execution(MACHINE, "rds-1") is None
+    machines.start(MACHINE, "rds-1", {"database": "rds"})
+    machines.start(MACHINE, "rds-1", {"database": "another"})
+    found = machines.execution(MACHINE, "rds-1")
+    assert found is not None
+    assert (found.status, found.state) == ("RUNNING", "preparing")
+    assert machines.execution(MACHINE, "rds-2") is None
+
+
+def test_a_missing_state_machine_is_a_decision(stage: Stage) -> None:
+    stage.state_machine()
+    with pytest.raises(Refused, match=f"there is no state machine {MACHINE}-missing") as caught:
+        stage.aws.state_machines.start(f"{MACHINE}-missing", "rds-1", {})
+    assert caught.value.reason == "not-prepared"
+
+
+# --- the real adapters alone -----------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -447,7 +604,7 @@ def aws(cloud: LocalCloud) -> BotoAws:
 
 @pytest.fixture
 def rds() -> Iterator[Stubber]:
-    """An RDS client that answers what it is told to, and no other call."""
+    """An RDS client with prepared answers, and no other call."""
     with Stubber(boto3.client("rds", "eu-west-1", **KEYS)) as stubber:
         yield stubber
         stubber.assert_no_pending_responses()
@@ -467,10 +624,10 @@ def rds() -> Iterator[Stubber]:
         (None, False),
     ],
 )
-def test_a_snapshot_is_own_where_its_type_is_known_to_be(
+def test_a_snapshot_is_own_if_its_type_is_known_to_be(
     rds: Stubber, kind: str | None, *, own: bool
 ) -> None:
-    """What is taken for own may be pinned whatever its account."""
+    """An own snapshot may be pinned whatever its account."""
     facts = {"DBClusterSnapshotArn": arn("one"), **({} if kind is None else {"SnapshotType": kind})}
     rds.add_response(
         "describe_db_cluster_snapshots",
@@ -483,10 +640,249 @@ def test_a_snapshot_is_own_where_its_type_is_known_to_be(
 
 
 @pytest.mark.parametrize(
-    "wish", [arn("one").replace("eu-west-1", "us-east-1"), "dummyvalue", "one", ""]
+    "text", [arn("one").replace("eu-west-1", "us-east-1"), "dummyvalue", "one", ""]
 )
-def test_what_cannot_be_in_this_region_is_not_asked_for(rds: Stubber, wish: str) -> None:
-    assert RdsSnapshots(rds.client).find(wish) is None
+def test_what_cannot_be_in_this_region_is_not_looked_up(rds: Stubber, text: str) -> None:
+    assert RdsSnapshots(rds.client).find(text) is None
+
+
+# --- the pipeline's runs, as only a real adapter sees them ---
+
+
+@pytest.fixture
+def codepipeline() -> Iterator[Stubber]:
+    """A CodePipeline client with prepared answers, and no other call."""
+    with Stubber(boto3.client("codepipeline", "eu-west-1", **KEYS)) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def positions(cloud: LocalCloud, aws: BotoAws, until: Callable[[Position], bool]) -> Position:
+    """Start a run, wait until it is where a test expects it, and return its position."""
+    run = aws.pipelines.start("main", "token-1")
+    deadline = monotonic() + 20
+    while True:
+        found = aws.pipelines.positions("main").get(run)
+        if found and until(found):
+            return found
+        assert monotonic() < deadline, found
+        sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "disabled", "expected"),
+    [
+        ({"hold": ["Build"]}, False, Position("Build", "Build")),
+        (
+            {"stages": ["Source", "Approval", "Deploy"]},
+            False,
+            Position("Approval", "Approval", waits_for="approval"),
+        ),
+        ({}, True, Position("Deploy", waits_for="its disabled transition to be enabled")),
+    ],
+)
+def test_a_run_in_progress_has_a_position(
+    aws: BotoAws,
+    cloud: LocalCloud,
+    behaviour: dict[str, Any],
+    disabled: bool,
+    expected: Position,
+) -> None:
+    CloudStage(aws, cloud).deploying_pipeline("main", **behaviour)
+    if disabled:
+        cloud.client("codepipeline").disable_stage_transition(
+            pipelineName="main", stageName="Deploy", transitionType="Inbound", reason="freeze"
+        )
+    found = positions(cloud, aws, lambda each: each._replace(since=None) == expected)
+    assert (found.since is None) is disabled
+
+
+def test_a_run_waits_for_the_run_before_it(aws: BotoAws, cloud: LocalCloud) -> None:
+    CloudStage(aws, cloud).deploying_pipeline("main", hold=["Build"])
+    first = aws.pipelines.start("main", "first")
+    cloud.wait_until_held("main", "Build")
+    waiting = Position("Build", waits_for="the run before it")
+    positions(cloud, aws, lambda each: each == waiting)
+    assert str(aws.pipelines.positions("main")[first]).startswith("in stage Build, action Build")
+
+
+def test_a_stage_between_two_actions_is_a_position_too(codepipeline: Stubber) -> None:
+    done = {"actionName": "Scan", "latestExecution": {"status": "Succeeded"}}
+    execution = {"pipelineExecutionId": "run-1", "status": "Stopping"}
+    state = {
+        "stageName": "Build",
+        "actionStates": [done, {"actionName": "Pack"}],
+        "latestExecution": execution,
+    }
+    ended = {"stageName": "Source", "latestExecution": execution | {"status": "Succeeded"}}
+    codepipeline.add_response("get_pipeline_state", {"stageStates": [ended, state]}, {"name": "m"})
+    assert CodePipelines(codepipeline.client).positions("m") == {"run-1": Position("Build")}
+
+
+def test_a_rollback_run_is_one(aws: BotoAws, cloud: LocalCloud) -> None:
+    stage = CloudStage(aws, cloud)
+    stage.deploying_pipeline("main")
+    stage.share("one")
+    aws.parameters.put(CURRENT, arn("one"), NOTE)
+    target = stage.run("main")
+    started = cloud.client("codepipeline").rollback_stage(
+        pipelineName="main", stageName="Deploy", targetPipelineExecutionId=target
+    )["pipelineExecutionId"]
+    cloud.wait_for_run(started, "main")
+    rollback, standard = aws.pipelines.runs("main")
+    assert (rollback.execution_id, rollback.trigger) == (started, "ManualRollback")
+    assert (rollback.is_rollback, standard.is_rollback) == (True, False)
+
+
+def test_times_that_codepipeline_does_not_state_yet(codepipeline: Stubber) -> None:
+    """They are optional, as is everything of an action's input."""
+    listed = [
+        {"pipelineExecutionId": "run-2", "status": "InProgress"},
+        {"pipelineExecutionId": "run-1", "status": "InProgress", "startTime": NOW},
+    ]
+    codepipeline.add_response(
+        "list_pipeline_executions",
+        {"pipelineExecutionSummaries": listed},
+        {"pipelineName": "m", "maxResults": 100},
+    )
+    new, old = CodePipelines(codepipeline.client).runs("m")
+    assert old == Run("run-1", "InProgress", NOW, NOW)
+    assert new == Run("run-2", "InProgress", new.started, new.started)
+    assert timedelta() <= datetime.now(UTC) - new.started < timedelta(minutes=1)
+
+    bare = {
+        "pipelineExecutionId": "run-1",
+        "stageName": "Build",
+        "actionName": "Scan",
+        "status": "InProgress",
+    }
+    codepipeline.add_response(
+        "list_action_executions",
+        {"actionExecutionDetails": [bare, bare | {"startTime": NOW}]},
+        {"pipelineName": "m", "maxResults": 100},
+    )
+    assert CodePipelines(codepipeline.client).actions("m") == [
+        Action("run-1", "Build", "Scan", "InProgress", NOW, NOW, reads_since=NOW)
+    ]
+
+
+def test_a_change_set_reads_when_its_own_run_prepares_it(codepipeline: Stubber) -> None:
+    def detail(run: str, mode: str, minute: int, stack: str = STACK) -> dict[str, Any]:
+        started = NOW + timedelta(minutes=minute)
+        kind = {"category": "Deploy", "owner": "AWS", "provider": "CloudFormation", "version": "1"}
+        return {
+            "pipelineExecutionId": run,
+            "stageName": "Deploy",
+            "actionName": mode,
+            "status": "Succeeded",
+            "startTime": started,
+            "lastUpdateTime": started,
+            "input": {
+                "actionTypeId": kind,
+                "configuration": {"ActionMode": f"CHANGE_SET_{mode}", "StackName": "#{Name}"},
+                "resolvedConfiguration": {"StackName": stack},
+            },
+        }
+
+    details = [
+        detail("run-2", "EXECUTE", 50),
+        detail("run-1", "EXECUTE", 40),
+        detail("run-1", "REPLACE", 30, "other"),
+        detail("run-1", "REPLACE", 10),
+    ]
+    wanted = {"pipelineName": "m", "filter": {"pipelineExecutionId": "run-1"}}
+    for page, more, token in (
+        (details[:2], {"nextToken": "t"}, {}),
+        (details[2:], {}, {"nextToken": "t"}),
+    ):
+        answer = {"actionExecutionDetails": page, **more}
+        codepipeline.add_response("list_action_executions", answer, wanted | token)
+    found = CodePipelines(codepipeline.client).actions("m", "run-1")
+    minutes = [(each.reads_since or NOW) - NOW for each in found]
+    assert minutes == [timedelta(minutes=minute) for minute in (50, 10, 30, 10)]
+    assert [each.stack for each in found] == [STACK, STACK, "other", STACK]
+    assert [each.category for each in found] == ["Deploy", "Deploy", "", ""]  # of no deploy yet
+
+
+# --- stacks and clusters, as only a real adapter sees them ---
+
+
+def test_a_stack_is_deploying_while_its_cluster_is_restored(
+    aws: BotoAws, cloud: LocalCloud
+) -> None:
+    stage = CloudStage(aws, cloud)
+    stage.deploying_pipeline("main", hold=["Deploy:restoring"])
+    stage.share("one")
+    aws.parameters.put(CURRENT, arn("one"), NOTE)
+    aws.pipelines.start("main", "token-1")
+    cloud.wait_until_held("main", "Deploy:restoring")
+    stack = aws.stacks.find(STACK)
+    assert stack is not None
+    assert stack.is_deploying
+    (action,) = [each for each in aws.pipelines.actions("main") if each.category == "Deploy"]
+    assert action.status == "InProgress"
+
+
+def test_a_stack_has_the_clusters_that_exist_and_the_parameters_that_are_resolved() -> None:
+    resources = [
+        ("Orders", "AWS::RDS::DBCluster", "UPDATE_COMPLETE", "orders-1"),
+        ("Docs", "AWS::DocDB::DBCluster", "CREATE_COMPLETE", "docs-1"),
+        ("Graph", "AWS::Neptune::DBCluster", "DELETE_COMPLETE", "graph-1"),
+        ("New", "AWS::RDS::DBCluster", "CREATE_IN_PROGRESS", None),
+        ("Topic", "AWS::SNS::Topic", "CREATE_COMPLETE", "topic-1"),
+    ]
+    summaries = [
+        {
+            "LogicalResourceId": logical_id,
+            "ResourceType": kind,
+            "ResourceStatus": status,
+            "LastUpdatedTimestamp": NOW,
+            **({"PhysicalResourceId": physical_id} if physical_id else {}),
+        }
+        for logical_id, kind, status, physical_id in resources
+    ]
+    parameters = [
+        {"ParameterKey": "Size", "ParameterValue": "large"},
+        {"ParameterKey": "Snapshot", "ParameterValue": CURRENT, "ResolvedValue": arn("one")},
+    ]
+    described = {"StackName": "data", "CreationTime": NOW, "StackStatus": "UPDATE_COMPLETE"}
+    with Stubber(boto3.client("cloudformation", "eu-west-1", **KEYS)) as cloudformation:
+        name = {"StackName": "data"}
+        for more in ({"Parameters": parameters}, {}):
+            cloudformation.add_response("describe_stacks", {"Stacks": [described | more]}, name)
+            answer = {"StackResourceSummaries": summaries[:2], "NextToken": "t"}
+            cloudformation.add_response("list_stack_resources", answer, name)
+            answer = {"StackResourceSummaries": summaries[2:]}
+            cloudformation.add_response("list_stack_resources", answer, name | {"NextToken": "t"})
+        clusters = {"Orders": "orders-1", "Docs": "docs-1"}
+        stacks = CloudFormationStacks(cloudformation.client)
+        assert stacks.find("data") == Stack("UPDATE_COMPLETE", clusters, {CURRENT: arn("one")})
+        assert stacks.find("data") == Stack("UPDATE_COMPLETE", clusters, {})
+        cloudformation.add_client_error("describe_stacks", "ValidationError", "1 error detected")
+        with pytest.raises(AwsError, match=r"^DescribeStacks of stack data failed: Validation"):
+            stacks.find("data")
+
+
+def test_a_cluster_has_what_its_preparation_needs(rds: Stubber) -> None:
+    listed = {
+        "DBClusterIdentifier": "orders-1",
+        "DbClusterResourceId": "cluster-ABC",
+        "DBClusterArn": "arn:aws:rds:eu-west-1:222222222222:cluster:orders-1",
+        "Engine": "docdb",
+    }
+    facts = {
+        "ClusterCreateTime": NOW,
+        "Endpoint": "orders-1.example",
+        "Port": 5432,
+        "MasterUserSecret": {"SecretArn": "arn:secret"},
+    }
+    for each in (listed, listed | {"ClusterCreateTime": NOW}, listed | facts):
+        answer = {"DBClusters": [each]}
+        rds.add_response("describe_db_clusters", answer, {"DBClusterIdentifier": "orders-1"})
+    bare = Cluster("cluster-ABC", NOW, "orders-1", listed["DBClusterArn"], engine="docdb")
+    full = Cluster(*bare[:4], "orders-1.example", 5432, "docdb", "arn:secret")
+    clusters = RdsClusters(rds.client)
+    assert [clusters.deployed("orders-1") for _ in range(3)] == [None, bare, full]
 
 
 def test_an_error_names_operation_subject_and_code(aws: BotoAws, cloud: LocalCloud) -> None:
@@ -497,29 +893,19 @@ def test_an_error_names_operation_subject_and_code(aws: BotoAws, cloud: LocalClo
     assert e.value.code == "AccessDeniedException"
 
 
-def test_a_listing_that_fails_on_its_second_page_is_no_short_listing(
-    aws: BotoAws, cloud: LocalCloud
+@pytest.mark.parametrize(("kind", "account"), [("shared", "111111111111"), ("own", ACCEPTANCE)])
+def test_snapshots_are_listed_to_the_end_or_not_at_all(
+    aws: BotoAws, cloud: LocalCloud, kind: str, account: str
 ) -> None:
-    taken = datetime(2026, 1, 3, 22, tzinfo=UTC)
-    cloud.seed_snapshots([nightly("orders", taken, identifier=f"o{n}") for n in range(101)])
-    cloud.set_faults(
-        [{"operation": "rds:DescribeDBClusterSnapshots", "kind": "deny", "nth": 2, "times": 0}]
-    )
-    with pytest.raises(AwsError, match="DescribeDBClusterSnapshots of the shared snapshots failed"):
-        list(aws.snapshots.shared())
-
-
-def test_own_snapshots_are_listed_to_the_end_or_not_at_all(aws: BotoAws, cloud: LocalCloud) -> None:
-    taken = datetime(2026, 1, 3, 22, tzinfo=UTC)
-    cloud.seed_snapshots(
-        [nightly("orders", taken, account=ACCEPTANCE, identifier=f"o{n}") for n in range(101)]
-    )
-    assert len(list(aws.snapshots.own())) == 101
-    cloud.set_faults(
-        [{"operation": "rds:DescribeDBClusterSnapshots", "kind": "deny", "nth": 2, "times": 0}]
-    )
-    with pytest.raises(AwsError, match="DescribeDBClusterSnapshots of the own snapshots failed"):
-        list(aws.snapshots.own())
+    names = [f"o{number}" for number in range(101)]
+    cloud.seed_snapshots([nightly("orders", NOW, account=account, identifier=n) for n in names])
+    assert len(list(getattr(aws.snapshots, kind)())) == 101
+    fault = {"operation": "rds:DescribeDBClusterSnapshots", "kind": "deny", "nth": 2, "times": 0}
+    cloud.set_faults([fault])
+    with pytest.raises(
+        AwsError, match=f"DescribeDBClusterSnapshots of the {kind} snapshots failed"
+    ):
+        list(getattr(aws.snapshots, kind)())
 
 
 COPY = {
@@ -530,16 +916,16 @@ COPY = {
 }
 
 
-def ask_for_copy(rds: Stubber) -> OwnSnapshot | None:
+def start_copy(rds: Stubber) -> OwnSnapshot | None:
     tags = {"made-for": "/a/latest"}
     return RdsSnapshots(rds.client).copy(arn("one"), "copy-1", "alias/acceptance", tags)
 
 
-def test_a_copy_is_asked_for_with_key_and_tags_and_is_known_by_them(rds: Stubber) -> None:
-    """RDS need not tell the tags in its answer, nor how far it is."""
-    told = {"DBClusterSnapshotArn": arn("copy-1", ACCEPTANCE), "Status": "copying"}
-    rds.add_response("copy_db_cluster_snapshot", {"DBClusterSnapshot": told}, COPY)
-    asked = ask_for_copy(rds)
+def test_a_copy_is_started_with_its_key_and_tags(rds: Stubber) -> None:
+    """RDS's answer may lack the tags and the progress."""
+    answer = {"DBClusterSnapshotArn": arn("copy-1", ACCEPTANCE), "Status": "copying"}
+    rds.add_response("copy_db_cluster_snapshot", {"DBClusterSnapshot": answer}, COPY)
+    asked = start_copy(rds)
     assert asked is not None
     assert (asked.snapshot.arn, asked.snapshot.created) == (arn("copy-1", ACCEPTANCE), None)
     assert (asked.tags, asked.progress) == ({"made-for": "/a/latest"}, 0)
@@ -554,12 +940,12 @@ def test_a_copy_is_asked_for_with_key_and_tags_and_is_known_by_them(rds: Stubber
         ("InvalidDBClusterSnapshotStateFault", "snapshot-gone"),
     ],
 )
-def test_what_only_people_can_mend_is_a_decision_in_rds_own_words(
+def test_what_only_people_can_resolve_is_a_decision_in_rds_s_own_words(
     rds: Stubber, code: str, reason: str
 ) -> None:
     rds.add_client_error("copy_db_cluster_snapshot", code, "because", 400, expected_params=COPY)
     with pytest.raises(Refused) as caught:
-        ask_for_copy(rds)
+        start_copy(rds)
     assert (caught.value.reason, str(caught.value)) == (
         reason,
         f"RDS refused to copy {arn('one')}: because",
@@ -567,10 +953,10 @@ def test_what_only_people_can_mend_is_a_decision_in_rds_own_words(
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "InvalidParameterValue", "Throttling"])
-def test_what_rds_does_not_do_for_another_reason_is_raised(rds: Stubber, code: str) -> None:
+def test_any_other_refusal_of_a_copy_is_raised(rds: Stubber, code: str) -> None:
     rds.add_client_error("copy_db_cluster_snapshot", code, "because", 400, expected_params=COPY)
     with pytest.raises(AwsError, match=f"^CopyDBClusterSnapshot of {arn('one')} failed: {code}: "):
-        ask_for_copy(rds)
+        start_copy(rds)
 
 
 def test_a_snapshot_that_may_not_be_deleted_is_an_error(aws: BotoAws, cloud: LocalCloud) -> None:
@@ -593,10 +979,12 @@ def test_production_s_key_must_be_granted_as_well(cloud: LocalCloud, granted: li
     [
         (lambda aws: aws.parameters.get(["/a"]), "ssm:GetParameters", 6),
         (lambda aws: aws.pipelines.runs("a"), "codepipeline:ListPipelineExecutions", 6),
+        (lambda aws: aws.stacks.find("a"), "cloudformation:DescribeStacks", 6),
+        (lambda aws: aws.state_machines.execution(MACHINE, "a"), "states:DescribeExecution", 6),
         (lambda aws: list(aws.snapshots.shared()), "rds:DescribeDBClusterSnapshots", 9),
     ],
 )
-def test_a_throttled_call_is_repeated_soon_and_then_ever_later(
+def test_a_throttled_call_is_repeated_at_growing_intervals(
     aws: BotoAws,
     cloud: LocalCloud,
     monkeypatch: pytest.MonkeyPatch,
@@ -604,7 +992,7 @@ def test_a_throttled_call_is_repeated_soon_and_then_ever_later(
     operation: str,
     repeated: int,
 ) -> None:
-    """A listing as large as a company's is throttled page by page: a second lost at each adds up."""
+    """A large listing is throttled page by page, so a second lost at each adds up."""
     slept: list[float] = []
     monkeypatch.setattr("botocore.endpoint.time.sleep", slept.append)
     cloud.set_faults([{"operation": operation, "kind": "throttle", "times": 0}])
@@ -615,7 +1003,7 @@ def test_a_throttled_call_is_repeated_soon_and_then_ever_later(
     assert all(most / 2 <= each <= most for each, most in zip(slept, longest, strict=True))
 
 
-def test_a_call_that_is_throttled_for_a_while_is_answered(aws: BotoAws, cloud: LocalCloud) -> None:
+def test_a_call_that_is_throttled_for_a_while_succeeds(aws: BotoAws, cloud: LocalCloud) -> None:
     aws.parameters.put("/a", "1", NOTE)
     cloud.set_faults([{"operation": "ssm:GetParameters", "kind": "throttle", "times": 2}])
     assert aws.parameters.get(["/a"]) == {"/a": Parameter("1", 1)}
@@ -632,37 +1020,47 @@ def test_no_answer_at_all_is_an_error_too() -> None:
         BotoAws(client, None).parameters.delete("/a")
 
 
-NOTICE = Notification(
-    "a subject", "a body\nof two lines", {"outcome": "failed", "reason": "no-latest"}
-)
+NOTIFICATION = Notification("a subject", "a body\nof two lines", {"reason": "no-latest"}, "thread")
+MISSING_TOPIC = f"arn:aws:sns:eu-west-1:{ACCEPTANCE}:none"
 
 
-def test_people_are_told_through_the_topic(cloud: LocalCloud) -> None:
-    sns, sqs = cloud.client("sns"), cloud.client("sqs")
-    topic = sns.create_topic(Name="people")["TopicArn"]
-    inbox = sqs.create_queue(QueueName="inbox")["QueueUrl"]
-    queue = sqs.get_queue_attributes(QueueUrl=inbox, AttributeNames=["QueueArn"])
-    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue["Attributes"]["QueueArn"])
-    BotoAws(clients_of(cloud), topic).notifier.notify(NOTICE)
-    (message,) = sqs.receive_message(QueueUrl=inbox)["Messages"]
-    told = json.loads(message["Body"])
-    assert (told["Subject"], told["Message"]) == (NOTICE.subject, NOTICE.body)
-    assert {name: each["Value"] for name, each in told["MessageAttributes"].items()} == dict(
-        NOTICE.attributes
-    )
-
-
-def test_a_topic_that_fails_is_logged_and_changes_nothing(
-    cloud: LocalCloud, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("is_missing", [False, True])
+def test_a_notification_is_published_to_people_and_to_chat(
+    cloud: LocalCloud, caplog: pytest.LogCaptureFixture, *, is_missing: bool
 ) -> None:
-    BotoAws(clients_of(cloud), "arn:aws:sns:eu-west-1:222222222222:none").notifier.notify(NOTICE)
-    (record,) = caplog.records
-    assert record.getMessage() == "notification not published: a subject"
+    """A topic that fails is logged, and keeps nothing from the other one."""
+    sns, sqs = cloud.client("sns"), cloud.client("sqs")
+    inboxes, topics = [], []
+    for name in ("people", "chat"):
+        topics.append(sns.create_topic(Name=name)["TopicArn"])
+        inboxes.append(sqs.create_queue(QueueName=name)["QueueUrl"])
+        queue = sqs.get_queue_attributes(QueueUrl=inboxes[-1], AttributeNames=["QueueArn"])
+        arn_of_queue = queue["Attributes"]["QueueArn"]
+        sns.subscribe(TopicArn=topics[-1], Protocol="sqs", Endpoint=arn_of_queue)
+    people = MISSING_TOPIC if is_missing else topics[0]
+    BotoAws(clients_of(cloud), people, topics[1]).notifier.notify(NOTIFICATION)
+    bodies = [
+        [
+            json.loads(each["Body"])
+            for each in sqs.receive_message(QueueUrl=inbox).get("Messages", [])
+        ]
+        for inbox in inboxes
+    ]
+    assert [each["Message"] for each in bodies[1]] == [NOTIFICATION.to_chat()]
+    logged = [record.getMessage() for record in caplog.records]
+    if is_missing:
+        assert logged == ["notification not published: a subject"]
+        return
+    (body,) = bodies[0]
+    assert (body["Subject"], body["Message"]) == (NOTIFICATION.subject, NOTIFICATION.body)
+    assert body["MessageAttributes"] == {"reason": {"Type": "String", "Value": "no-latest"}}
+    assert logged == []
 
 
-def test_without_a_topic_nobody_is_told(aws: BotoAws, caplog: pytest.LogCaptureFixture) -> None:
-    aws.notifier.notify(NOTICE)
-    assert not caplog.records
+def test_without_a_topic_nothing_is_published(aws: BotoAws, cloud: LocalCloud) -> None:
+    cloud.clear_calls()
+    aws.notifier.notify(NOTIFICATION)
+    assert cloud.calls() == []
 
 
 def test_the_clock_is_in_utc() -> None:

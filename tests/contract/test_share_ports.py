@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import boto3
 import botocore.session
@@ -15,31 +15,12 @@ from chalicelib.aws.rds import RdsSnapshots
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.shares import Cluster
 from chalicelib.domain.snapshots import OwnSnapshot
-from chalicelib.ports import Aws
 from localcloud.client import LocalCloud
 from localcloud.company import nightly
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
 
 NOW = datetime(2026, 1, 3, 22, tzinfo=UTC)
 TAGS = {"aurora-refresh:made-for": ACCEPTANCE, "aurora-refresh:taken": NOW.isoformat()}
-
-
-class Stage(Protocol):
-    """A aws of production, and the hand that arranges it."""
-
-    aws: Aws
-
-    def key(self) -> str: ...
-
-    def default_key(self) -> str: ...
-
-    def cluster(self, name: str, key: str | None = ...) -> None: ...
-
-    def stop(self, name: str) -> None: ...
-
-    def have(self, name: str, **facts: Any) -> None: ...
-
-    def settle(self) -> None: ...
 
 
 @dataclass
@@ -105,21 +86,24 @@ class CloudStage:
             self.cloud.patch_snapshot(each.snapshot.arn, status="available")
 
 
+Stage = FakeStage | CloudStage
+
+
 @pytest.fixture(params=["fake", "real"])
 def stage(request: pytest.FixtureRequest) -> Stage:
     if request.param == "fake":
         return FakeStage(InMemoryAws(NOW, PRODUCTION))
     cloud: LocalCloud = request.getfixturevalue("cloud")
     cloud.set_clock(NOW)
-    stage = CloudStage(world_of(cloud), cloud)
+    stage = CloudStage(aws_of(cloud), cloud)
     stage.have("any")
     cloud.patch_snapshot(arn("any"), copy_seconds=3600)
     cloud.client("rds", PRODUCTION).delete_db_cluster_snapshot(DBClusterSnapshotIdentifier="any")
     return stage
 
 
-def world_of(cloud: LocalCloud) -> BotoAws:
-    """The aws as a function in production has it."""
+def aws_of(cloud: LocalCloud) -> BotoAws:
+    """Return AWS as a function in production has it."""
     environment = cloud.environment(PRODUCTION)
     create_client = partial(
         botocore.session.get_session().create_client,
@@ -138,7 +122,7 @@ def listed(stage: Stage) -> list[OwnSnapshot]:
 # --- clusters and keys ----------------------------------------------------------------------------
 
 
-def test_a_cluster_tells_its_key(stage: Stage) -> None:
+def test_a_cluster_has_its_key(stage: Stage) -> None:
     key = stage.key()
     stage.cluster("plain")
     stage.cluster("secret", key)
@@ -150,20 +134,20 @@ def test_an_unknown_cluster_is_not_found(stage: Stage) -> None:
     assert stage.aws.clusters.find("none") is None
 
 
-def test_only_a_key_that_aws_manages_is_a_default_one(stage: Stage) -> None:
+def test_only_a_default_key_is_managed_by_aws(stage: Stage) -> None:
     assert stage.aws.keys.is_aws_managed(stage.default_key())
     assert not stage.aws.keys.is_aws_managed(stage.key())
 
 
-def test_a_key_that_is_not_there_is_no_default_one(stage: Stage) -> None:
-    # Whoever uses it is told by RDS that it cannot be.
+def test_a_key_that_does_not_exist_is_not_managed_by_aws(stage: Stage) -> None:
+    # RDS reports it to whoever uses it.
     assert not stage.aws.keys.is_aws_managed("alias/none")
 
 
 # --- taking ---------------------------------------------------------------------------------------
 
 
-def test_a_snapshot_of_a_cluster_is_being_made_and_bears_its_tags(stage: Stage) -> None:
+def test_a_snapshot_of_a_cluster_is_started_with_its_tags(stage: Stage) -> None:
     stage.cluster("orders")
     made = stage.aws.snapshots.take("orders", "share-1", TAGS)
     assert made is not None
@@ -175,7 +159,7 @@ def test_a_snapshot_of_a_cluster_is_being_made_and_bears_its_tags(stage: Stage) 
     assert [(own.snapshot, dict(own.tags)) for own in listed(stage)] == [(expected, TAGS)]
 
 
-def test_a_name_is_taken_once_and_what_is_there_stays(stage: Stage) -> None:
+def test_a_name_is_used_once_and_its_snapshot_stays_as_it_is(stage: Stage) -> None:
     stage.cluster("orders")
     stage.aws.snapshots.take("orders", "share-1", TAGS)
     before = listed(stage)
@@ -192,7 +176,7 @@ def test_too_many_snapshots_are_refused(stage: Stage) -> None:
     assert caught.value.reason == "snapshot-quota"
 
 
-def test_of_a_cluster_that_is_not_available_no_snapshot_is_taken(stage: Stage) -> None:
+def test_no_snapshot_is_taken_of_a_cluster_that_is_not_available(stage: Stage) -> None:
     stage.cluster("orders")
     stage.stop("orders")
     with pytest.raises(Refused, match=r"^RDS refused to take a snapshot of orders: ") as caught:
@@ -208,7 +192,7 @@ def test_automated_snapshots_are_listed_by_their_cluster(stage: Stage) -> None:
     stage.have("rds:billing-a", cluster="billing")
     stage.have("orders-by-hand")
     found = stage.aws.snapshots.automated("orders")
-    # Of each cluster, the local cloud has taken one by itself.
+    # The local cloud takes one of each cluster by itself.
     seen = [each for each in found if not each.arn.endswith("-22-00")]
     assert seen == [snapshot("rds:orders-a", own=True)]
 
@@ -229,7 +213,7 @@ def test_an_automated_snapshot_is_copied_under_another_key(stage: Stage) -> None
 # --- sharing --------------------------------------------------------------------------------------
 
 
-def test_a_snapshot_is_shared_and_no_longer(stage: Stage) -> None:
+def test_a_snapshot_is_shared_and_unshared(stage: Stage) -> None:
     stage.have("share-1")
     stage.have("share-2")
     snapshots = stage.aws.snapshots
@@ -250,7 +234,7 @@ def test_a_deleted_snapshot_is_gone(stage: Stage) -> None:
     assert listed(stage) == []
 
 
-# --- the real ones alone --------------------------------------------------------------------------
+# --- the real adapters alone -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -266,16 +250,16 @@ def test_a_deleted_snapshot_is_gone(stage: Stage) -> None:
     ],
     ids=["find", "take", "automated", "shared_with", "share", "unshare", "is_aws_managed"],
 )
-def test_what_aws_refuses_is_an_error_that_names_the_operation(
+def test_a_refused_call_is_an_error_that_names_the_operation(
     cloud: LocalCloud, operation: str, ask: Any
 ) -> None:
     cloud.set_faults([{"operation": operation, "kind": "deny", "times": 0}])
     with pytest.raises(AwsError, match=r"AccessDenied") as caught:
-        ask(world_of(cloud))
+        ask(aws_of(cloud))
     assert f"{caught.value.operation}" == operation.partition(":")[2]
 
 
-def test_only_the_attribute_restore_tells_who_reads() -> None:
+def test_only_the_attribute_restore_lists_accounts() -> None:
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
     attributes = [
         {"AttributeName": "restore", "AttributeValues": [ACCEPTANCE]},
@@ -291,6 +275,6 @@ def test_only_the_attribute_restore_tells_who_reads() -> None:
 
 
 def test_a_client_is_made_once(cloud: LocalCloud) -> None:
-    aws = world_of(cloud)
+    aws = aws_of(cloud)
     assert aws.clusters is aws.clusters
     assert aws.keys is aws.keys

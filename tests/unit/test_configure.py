@@ -104,6 +104,7 @@ def test_a_new_stage_leaves_the_others_as_they_are(project: Path) -> None:
         ".chalice/policy-new-db-update-latest-snapshot-id.json",
         ".chalice/policy-new-db-restore-from-snapshot.json",
         ".chalice/policy-new-db-follow-pipeline.json",
+        ".chalice/policy-new-db-reconcile.json",
         ".chalice/policy-new-api-handler.json",
     }
     text = made[CONFIG].decode()

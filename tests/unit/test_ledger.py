@@ -101,6 +101,7 @@ def test_a_description_by_others_is_no_note(description: str) -> None:
         (version(1, "a", 0, "t", action="pin"), False, True, False),
         (pin(1, "a"), False, True, True),
         (by_hand(1, "a"), False, False, True),
+        (pin(1, "a", 0, run_label("r")), False, True, False),
         (undo(1, "a"), True, False, False),
         (undo(1, "a", action="revert"), True, False, False),
         (undo(1, "a", action="align"), True, False, False),

@@ -1,6 +1,7 @@
 """What people are notified of."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -148,55 +149,53 @@ def test_a_refresh_without_its_data_s_age_says_nothing_of_it() -> None:
     assert "execution_id" not in found.attributes
 
 
+BECAUSE = "set by the schedule because: newest eligible share"
+
+
 @pytest.mark.parametrize(
-    ("reason", "current", "subject", "fate"),
+    ("reason", "changes", "subject", "fate"),
     [
         (
             Reason.RUN_FAILED,
-            "arn:old",
+            {"current": "arn:old", "taken_back": True},
             "REFRESH FAILED: pipeline run failed, taken back",
-            "went back to arn:old from arn:new",
-        ),
-        (
-            Reason.RUN_FAILED,
-            "arn:new",
-            "REFRESH FAILED: pipeline run failed, current stays",
-            "current is arn:new",
+            f"went back to arn:old from arn:new, {BECAUSE}",
         ),
         (
             Reason.NOTHING_RESTORED,
-            "arn:old",
+            {"current": None, "taken_back": True},
             "REFRESH FAILED: the run restored nothing, taken back",
-            "went back to arn:old from arn:new",
+            f"went back to no snapshot from arn:new, {BECAUSE}",
+        ),
+        (
+            Reason.RUN_FAILED,
+            {"current": "arn:pin", "taken_back": False},
+            "REFRESH FAILED: pipeline run failed, current stays",
+            f"arn:new was {BECAUSE}; by now current is arn:pin",
         ),
         (
             Reason.FAILED_AFTER_RESTORE,
-            "arn:new",
+            {},
             "restored, but the pipeline run failed afterwards",
-            "now on arn:new, data 6.5 hours old",
+            f"now on arn:new, data 6.5 hours old, {BECAUSE}",
         ),
-        (
-            Reason.NOT_PREPARED,
-            "arn:new",
-            "NOT PREPARED: do not use the data yet",
-            "current is arn:new",
+        *(
+            (reason, {}, subject, f"current is arn:new, {BECAUSE}")
+            for reason, subject in [
+                (Reason.NOT_PREPARED, "NOT PREPARED: do not use the data yet"),
+                (Reason.DEPLOYED_DIFFERS, "other data than expected is deployed"),
+                (Reason.DEPLOYED_UNKNOWN, "cannot see what is deployed"),
+            ]
         ),
-        (
-            Reason.DEPLOYED_DIFFERS,
-            "arn:new",
-            "other data than expected is deployed",
-            "current is arn:new",
-        ),
-        (Reason.DEPLOYED_UNKNOWN, "arn:new", "cannot see what is deployed", "current is arn:new"),
     ],
 )
 def test_every_other_end_says_what_became_of_current_and_what_to_do(
-    reason: Reason, current: str, subject: str, fate: str
+    reason: Reason, changes: dict[str, Any], subject: str, fate: str
 ) -> None:
-    entry = REFRESHED._replace(outcome=reason.outcome, reason=reason, current=current)
+    entry = REFRESHED._replace(outcome=reason.outcome, reason=reason, **changes)
     found = notifications.of_run("f", "main", run("r", 0, "Failed"), [entry])
     assert found.subject == f"aurora-refresh: {subject} (rds)"
-    assert f"  rds: {fate}, set by the schedule because: newest eligible share\n" in found.body
+    assert f"Databases:\n  rds: {fate}\n" in found.body
     assert found.body.endswith(f"What to do:\n  {reason.next_step}")
     assert found.attributes["reason"] == reason
 

@@ -85,7 +85,11 @@ def quiet_sunday() -> InMemoryAws:
 
 @pytest.fixture
 def documents(two: Settings, aws: InMemoryAws) -> InMemoryAws:
-    """A second database in the same stack, which has something new as well."""
+    return with_documents(two, aws)
+
+
+def with_documents(two: Settings, aws: InMemoryAws) -> InMemoryAws:
+    """Add a second database in the same stack, which has something new as well."""
     aws.time = SUNDAY - timedelta(hours=2)
     aws.snapshots.all += [snapshot("docs-new", **DOCUMENTS), snapshot("docs-old", **DOCUMENTS)]
     aws.parameters.put_by_hand(OTHER_LATEST, arn("docs-new"))

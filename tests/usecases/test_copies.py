@@ -594,30 +594,6 @@ def test_a_copy_under_way_is_not_deleted(aws: InMemoryAws, five: dict[str, str])
     assert deleted_by_poll(aws, keep=5) == ""
 
 
-@pytest.mark.parametrize("status", ["available", "failed"])
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda aws, made: aws.snapshots.tags.pop(made),
-        lambda aws, made: aws.snapshots.tags[made].pop(MADE_FOR),
-        lambda aws, made: aws.snapshots.tags[made].update({MADE_FOR: OTHER_LATEST}),
-    ],
-    ids=["no tags", "made for nobody", "another database's"],
-)
-def test_a_snapshot_with_a_copys_name_alone_is_never_deleted(
-    aws: InMemoryAws,
-    five: dict[str, str],
-    spoil: Callable[[InMemoryAws, str], object],
-    status: str,
-) -> None:
-    spoil(aws, five["a"])
-    aws.snapshots.all = [
-        each._replace(status=status) if each.arn == five["a"] else each
-        for each in aws.snapshots.all
-    ]
-    assert deleted_by_poll(aws) == "dcb"
-
-
 @pytest.mark.parametrize("name", ["before-the-upgrade", f"my-{PREFIX}a"])
 def test_a_snapshot_with_a_copys_tags_alone_is_never_deleted(
     aws: InMemoryAws, five: dict[str, str], name: str
@@ -628,13 +604,6 @@ def test_a_snapshot_with_a_copys_tags_alone_is_never_deleted(
     aws.snapshots.tags[arn(name, ACCEPTANCE)] = dict(aws.snapshots.tags[five["a"]])
     assert deleted_by_poll(aws) == "dcba"
     assert arn(name, ACCEPTANCE) in copied(aws)
-
-
-def test_a_share_with_a_copys_name_is_never_deleted(aws: InMemoryAws, five: dict[str, str]) -> None:
-    share = snapshot(copy_of("a").rpartition(":")[2], created=SUNDAY)
-    aws.snapshots.all.append(share)
-    deleted_by_poll(aws)
-    assert share in aws.snapshots.all
 
 
 # --- two databases --------------------------------------------------------------------------------

@@ -94,101 +94,127 @@ def test_a_current_that_does_not_exist_is_created(settings: Settings, aws: InMem
 # --- decisions not to act -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("arrange", "outcome", "reason", "message"),
-    [
+REFUSALS: list[tuple[Arrange, str, str, str, str]] = [
+    (
+        at(SUNDAY.replace(hour=7)),
+        "window",
+        "skipped",
+        "outside-window",
+        "2026-01-04 07:00 UTC is outside 00:00-07:00 UTC",
+    ),
+    (without(LATEST), "parameters", "failed", "parameter-missing", f"no parameter {LATEST}"),
+    (
+        without(PIPELINE_NAME),
+        "parameters",
+        "failed",
+        "parameter-missing",
+        f"no parameter {PIPELINE_NAME}",
+    ),
+    (
+        holding(LATEST, "dummyvalue"),
+        "parameters",
+        "failed",
+        "no-latest",
+        f"{LATEST} holds 'dummyvalue', not the ARN of a DB cluster snapshot",
+    ),
+    (
+        holding(LATEST, "postgres://admin:secret@db"),
+        "parameters",
+        "failed",
+        "no-latest",
+        f"{LATEST} holds something else, 26 characters long, not the ARN of a DB cluster snapshot",
+    ),
+    (
+        holding(PIPELINE_NAME, "dummyvalue"),
+        "parameters",
+        "failed",
+        "pipeline-missing",
+        f"{PIPELINE_NAME} holds 'dummyvalue', not a pipeline's name",
+    ),
+    (
+        holding(PIPELINE_NAME, "no such/name"),
+        "parameters",
+        "failed",
+        "pipeline-missing",
+        f"{PIPELINE_NAME} holds something else, 12 characters long, not a pipeline's name",
+    ),
+    (
+        holding(PIPELINE_NAME, "somebody-elses"),
+        "new",
+        "failed",
+        "pipeline-missing",
+        "there is no pipeline named somebody-elses",
+    ),
+    (
+        holding(LATEST, arn("new", "999999999999")),
+        "snapshot",
+        "failed",
+        "not-eligible",
+        f"{arn('new', '999999999999')}: account 999999999999, expected 111111111111",
+    ),
+    (
+        listing(),
+        "snapshot",
+        "failed",
+        "snapshot-gone",
+        f"{arn('new')} does not exist any more, or is no longer shared",
+    ),
+    (
+        listing(snapshot("new", engine_version="16.1")),
+        "snapshot",
+        "failed",
+        "not-eligible",
+        f"{arn('new')}: engine version 16.1, expected 15",
+    ),
+    (
+        listing(snapshot("new", created=SUNDAY - timedelta(days=14, seconds=1))),
+        "snapshot",
+        "failed",
+        "snapshot-stale",
+        f"{arn('new')} is 14 days old, the limit is 14",
+    ),
+    (
+        holding(LATEST, arn("old")),
+        "new",
+        "skipped",
+        "nothing-new",
+        "the newest snapshot of every database is deployed",
+    ),
+    (
+        hold_until("2026-01-05"),
+        "hold",
+        "skipped",
+        "on-hold",
+        "on hold until 2026-01-05 by kim: release test",
+    ),
+    (
+        holding(HOLD, "until thursday"),
+        "hold",
+        "skipped",
+        "on-hold",
         (
-            at(SUNDAY.replace(hour=7)),
-            "skipped",
-            "outside-window",
-            "2026-01-04 07:00 UTC is outside 00:00-07:00 UTC",
+            "/acceptance/hold cannot be read, which counts as a hold: "
+            'not a hold such as {"until": "2026-01-22", "reason": "…", "by": "…"}'
         ),
-        (without(LATEST), "failed", "parameter-missing", f"no parameter {LATEST}"),
-        (without(PIPELINE_NAME), "failed", "parameter-missing", f"no parameter {PIPELINE_NAME}"),
-        (
-            holding(LATEST, "dummyvalue"),
-            "failed",
-            "no-latest",
-            f"{LATEST} holds 'dummyvalue', not the ARN of a DB cluster snapshot",
-        ),
-        (
-            holding(LATEST, "postgres://admin:secret@db"),
-            "failed",
-            "no-latest",
-            f"{LATEST} holds something else, 26 characters long, not the ARN of a DB cluster snapshot",
-        ),
-        (
-            holding(PIPELINE_NAME, "dummyvalue"),
-            "failed",
-            "pipeline-missing",
-            f"{PIPELINE_NAME} holds 'dummyvalue', not a pipeline's name",
-        ),
-        (
-            holding(PIPELINE_NAME, "no such/name"),
-            "failed",
-            "pipeline-missing",
-            f"{PIPELINE_NAME} holds something else, 12 characters long, not a pipeline's name",
-        ),
-        (
-            holding(PIPELINE_NAME, "somebody-elses"),
-            "failed",
-            "pipeline-missing",
-            "there is no pipeline named somebody-elses",
-        ),
-        (
-            holding(LATEST, arn("new", "999999999999")),
-            "failed",
-            "not-eligible",
-            f"{arn('new', '999999999999')}: account 999999999999, expected 111111111111",
-        ),
-        (
-            listing(),
-            "failed",
-            "snapshot-gone",
-            f"{arn('new')} does not exist any more, or is no longer shared",
-        ),
-        (
-            listing(snapshot("new", engine_version="16.1")),
-            "failed",
-            "not-eligible",
-            f"{arn('new')}: engine version 16.1, expected 15",
-        ),
-        (
-            listing(snapshot("new", created=SUNDAY - timedelta(days=14, seconds=1))),
-            "failed",
-            "snapshot-stale",
-            f"{arn('new')} is 14 days old, the limit is 14",
-        ),
-        (
-            holding(LATEST, arn("old")),
-            "skipped",
-            "nothing-new",
-            "the newest snapshot of every database is deployed",
-        ),
-        (
-            hold_until("2026-01-05"),
-            "skipped",
-            "on-hold",
-            "on hold until 2026-01-05 by kim: release test",
-        ),
-        (
-            holding(HOLD, "until thursday"),
-            "skipped",
-            "on-hold",
-            (
-                "/acceptance/hold cannot be read, which counts as a hold: "
-                'not a hold such as {"until": "2026-01-22", "reason": "…", "by": "…"}'
-            ),
-        ),
-    ],
-)
+    ),
+]
+
+
+@pytest.mark.parametrize(("arrange", "step", "outcome", "reason", "message"), REFUSALS)
 def test_a_decision_not_to_act_says_why_and_leaves_everything_as_it_was(
-    settings: Settings, aws: InMemoryAws, arrange: Arrange, outcome: str, reason: str, message: str
+    settings: Settings,
+    aws: InMemoryAws,
+    arrange: Arrange,
+    step: str,
+    outcome: str,
+    reason: str,
+    message: str,
 ) -> None:
     arrange(aws)
     before = everything(aws) | {"sent": None}
     result = promote(settings, aws, SUNDAY)
     assert (result.outcome, result.reason, result.message) == (outcome, reason, message)
+    assert [each.step for each in result.steps if each.verdict == "refused"] == [step]
     (entry,) = result.databases
     assert (entry.current, entry.previous) == (arn("old"), arn("old"))
     assert everything(aws) | {"sent": None} == before
@@ -446,6 +472,9 @@ def test_a_pin_that_waited_waits_again_after_an_undo(settings: Settings, aws: In
     with pytest.raises(AwsError):
         promote(settings, aws, SUNDAY)
     assert (present(aws).value, present(aws).note) == (arn("wanted"), Note("pin", KIM, "try"))
+    calm(aws)
+    assert promote(settings, aws, SUNDAY).outcome == "started"  # it is not taken for a new pin
+    assert aws.values()[CURRENT] == arn("new")
 
 
 # --- several databases, all or nothing ------------------------------------------------------------

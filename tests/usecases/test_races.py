@@ -15,10 +15,11 @@ from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.status import status
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
-from tests.stage import CURRENT, LATEST, PIPELINE
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE
 from tests.usecases.conftest import (
     KIM,
     SUNDAY,
+    TWO_IN_ONE_STACK,
     WITH_STACK,
     ends,
     ledger,
@@ -27,6 +28,7 @@ from tests.usecases.conftest import (
     quiet_sunday,
     started,
     subjects,
+    with_documents,
 )
 
 SETTINGS = Settings.from_environment(WITH_STACK)
@@ -195,6 +197,39 @@ def test_who_moves_current_while_a_failed_run_is_taken_back_wins(second: str) ->
         assert waits is (aws.values()[CURRENT] != aws.stacks.restored_from(CURRENT))
 
 
+TWO_DATABASES = Settings.from_environment(TWO_IN_ONE_STACK)
+ONE_DATABASE_EACH: dict[str, Act] = {
+    "promote": lambda aws: promote(TWO_DATABASES, aws, SUNDAY),
+    "pin": lambda aws: pin(
+        TWO_DATABASES,
+        aws,
+        TWO_DATABASES.databases[1],
+        PinRequest(arn("docs-new"), KIM, "", deploy=True),
+    ),
+}
+
+
+def two_databases() -> InMemoryAws:
+    """The second database is on the newest snapshot that it has, so that nobody promotes it."""
+    aws = with_documents(TWO_DATABASES, quiet_sunday())
+    aws.parameters.put_by_hand(OTHER_LATEST, arn("docs-old"))
+    return aws
+
+
+@pytest.mark.parametrize(("first", "second"), [("promote", "pin"), ("pin", "promote")])
+def test_two_orders_of_different_databases_at_once_have_one_run(first: str, second: str) -> None:
+    for aws, operation, nth in gaps(two_databases, ONE_DATABASE_EACH[first]):
+        act = ONE_DATABASE_EACH[second]
+        meanwhile(aws, "before", operation, lambda aws=aws, act=act: attempt(aws, act), nth)
+        attempt(aws, ONE_DATABASE_EACH[first])
+        assert (operation, nth, in_progress(aws)) == (operation, nth, 1)
+        calm(aws)
+        ends(aws)
+        polls(TWO_DATABASES, aws, times=3)
+        for name in (CURRENT, OTHER_CURRENT):
+            assert aws.values()[name] == aws.stacks.restored_from(name), (operation, nth)
+
+
 # --- what was wrong once --------------------------------------------------------------------------
 
 
@@ -261,6 +296,33 @@ def test_a_parameter_whose_older_versions_are_gone_is_not_deleted() -> None:
     with pytest.raises(AwsError):
         refreshing(aws)
     assert aws.values()[CURRENT] == arn("new")
+
+
+def test_a_parameter_that_was_created_for_a_run_that_was_not_started_is_removed_again() -> None:
+    aws = evening()
+    for act in (refreshing, promoting):
+        aws.parameters.kept.pop(CURRENT, None)
+        refuse(aws, "start")
+        with pytest.raises(AwsError):
+            act(aws)
+        calm(aws)
+        assert CURRENT not in aws.values()
+
+
+def test_of_two_people_who_move_current_at_once_the_last_wins() -> None:
+    aws = evening()
+    put = aws.parameters.put
+
+    def between_two(name: str, value: str, note: Note | None) -> int:
+        aws.parameters.put_by_hand(name, arn("first"))
+        number = put(name, value, note)
+        aws.parameters.put_by_hand(name, arn("last"))
+        return number
+
+    aws.parameters.put = between_two  # type: ignore[method-assign]
+    with pytest.raises(Refused, match=f"unknown moved {CURRENT} to {arn('first')}"):
+        refreshing(aws)
+    assert aws.values()[CURRENT] == arn("last")
 
 
 def test_a_second_failure_is_told_as_its_own() -> None:

@@ -100,6 +100,7 @@ def test_the_whole_status_before_a_refresh(ask: Api) -> None:
             "window": "00:00-07:00 UTC",
             "next_update": "2026-01-18T02:00:00+00:00",
             "next_restore": "2026-01-18T04:00:00+00:00",
+            "max_age_days": 14,
         },
         "pipeline": {
             "name": PIPELINE,
@@ -392,6 +393,17 @@ def test_a_snapshot_that_cannot_be_looked_up_is_a_problem_and_one_that_is_gone_h
     plain = Api(Settings.from_environment(STAGE), aws)  # whose stack is not looked at
     refuse(aws, "find")
     assert problems(plain) == ["rds: find of it failed: AccessDeniedException: no."]
+
+
+def test_without_a_stack_and_the_pipelines_name_it_cannot_be_seen_what_is_deployed(
+    aws: InMemoryAws,
+) -> None:
+    del aws.parameters.kept[PIPELINE_NAME]
+    unnamed, unseen = problems(Api(Settings.from_environment(STAGE), aws))
+    assert unnamed.startswith(f"no parameter {PIPELINE_NAME}. ")
+    assert unseen == (
+        "rds: it cannot be seen what is deployed: the main pipeline's name is unknown."
+    )
 
 
 def test_a_refresh_that_was_due_and_did_not_happen_is_a_problem(ask: Api, aws: InMemoryAws) -> None:
