@@ -1,6 +1,6 @@
 """Find the stack in which the main pipeline deploys a database."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import boto3
@@ -27,7 +27,7 @@ def find_stack_names(
         session = boto3.Session(region_name=stage.region)
         account = session.client("sts").get_caller_identity()["Account"]
         if account == stage.account:
-            for parameter, place in _places(session, stage.pipeline):
+            for parameter, place in _places(session, stage):
                 by_parameter.setdefault(parameter, []).append(place)
         else:
             why = f"the credentials in use belong to account {account}, not to {stage.account}"
@@ -57,11 +57,11 @@ def find_stack_names(
     return found
 
 
-def _places(session: boto3.Session, pipeline: str) -> Iterator[tuple[str, str]]:
+def _places(session: boto3.Session, stage: AcceptanceStage) -> Iterator[tuple[str, str]]:
     """Yield each parameter from which a cluster is restored, and the stack, or STACK/LOGICAL-ID."""
-    definition: Any = session.client("codepipeline").get_pipeline(name=pipeline)["pipeline"]
+    definition: Any = session.client("codepipeline").get_pipeline(name=stage.pipeline)["pipeline"]
     client = session.client("cloudformation")
-    for stack in dict.fromkeys(_stacks(definition, session.region_name)):
+    for stack in dict.fromkeys(_stacks(definition, stage.region, stage.account)):
         try:
             (described,) = client.describe_stacks(StackName=stack)["Stacks"]
         except ClientError as error:
@@ -69,30 +69,16 @@ def _places(session: boto3.Session, pipeline: str) -> Iterator[tuple[str, str]]:
                 continue
             raise
         body: Any = client.get_template(StackName=stack, TemplateStage="Processed")["TemplateBody"]
-        yield from places_in(stack, parsed(body), _given(described))
-
-
-def places_in(stack: str, template: Json, given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield each parameter from which a cluster of the template is restored, and the place."""
-    resources = template.get("Resources", {}).values()
-    clusters = sum(each.get("Type") in mainpipeline.CLUSTERS for each in resources)
-    for reading in mainpipeline.readings(template, given):
-        if reading.parameter:
-            yield reading.parameter, f"{stack}/{reading.cluster}" if clusters > 1 else stack
+        yield from mainpipeline.places(stack, parsed(body), _given(described))
 
 
 def _given(stack: Any) -> dict[str, str]:
     return {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])}
 
 
-def _stacks(pipeline: Json, region: str) -> Iterator[str]:
-    """Yield the stacks that the pipeline's actions deploy in its own Region."""
-    for stage in pipeline["stages"]:
-        for action in stage["actions"]:
-            kind, given = action["actionTypeId"], action.get("configuration", {})
-            if (
-                (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
-                and action.get("region", region) == region
-                and given.get("ActionMode") in _DEPLOYING
-            ):
-                yield given["StackName"]
+def _stacks(pipeline: Json, region: str, account: str) -> Iterator[str]:
+    """Yield the stacks that the pipeline's actions deploy in its own account and Region."""
+    for action in mainpipeline.deploy_actions(pipeline):
+        is_here = action.region in (None, region) and action.account in (None, account)
+        if is_here and action.mode in _DEPLOYING and not action.has_variable:
+            yield action.stack

@@ -257,10 +257,9 @@ def _proposal(state: AcceptanceState, database: Database) -> str | None:
     """Return the stack and the cluster whose template reads the database's *current*, if one does."""
     for stack in state.stacks:
         template = stack.template if isinstance(stack.template, dict) else {}
-        for reading in mainpipeline.readings(template, stack.given):
-            if reading.parameter == database.current_parameter:
-                is_only = len(mainpipeline.clusters(template)) == 1
-                return stack.name if is_only else f"{stack.name}/{reading.cluster}"
+        for parameter, place in mainpipeline.places(stack.name, template, stack.given):
+            if parameter == database.current_parameter:
+                return place
     return None
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from cli.main import cli
 from stage import configure
 from stage.configure import changes, files, write
-from stage.discovery import places_in
+from stage.mainpipeline import places
 from stage.stages import AcceptanceStage, StageError, load, own_answers
 from tests.stage import STAGE, TWO
 
@@ -531,12 +531,12 @@ def test_a_cluster_among_several_is_named_by_its_logical_id() -> None:
 
     read = {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/default"}
     one = {"Parameters": {"One": read}, "Resources": {"Orders": cluster("One")}}
-    assert list(places_in("data", one, {"One": "/orders"})) == [("/orders", "data")]
+    assert list(places("data", one, {"One": "/orders"})) == [("/orders", "data")]
     two = {
         "Parameters": {"One": read, "Two": read},
         "Resources": {"Orders": cluster("One"), "Billing": cluster("Two")},
     }
-    assert list(places_in("data", two, {"Two": "/billing"})) == [
+    assert list(places("data", two, {"Two": "/billing"})) == [
         ("/default", "data/Orders"),
         ("/billing", "data/Billing"),
     ]
