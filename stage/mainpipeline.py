@@ -165,6 +165,14 @@ def clusters(template: Json) -> list[str]:
     return [name for name, _ in _resources(template, CLUSTERS)]
 
 
+def places(stack: str, template: Json, given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each parameter from which a cluster is restored, and STACK or STACK/LOGICAL-ID of it."""
+    is_only = len(clusters(template)) == 1
+    for reading in readings(template, given):
+        if reading.parameter:
+            yield reading.parameter, stack if is_only else f"{stack}/{reading.cluster}"
+
+
 def faults(template: Json, cluster: str) -> Iterator[Fault]:
     """Yield the faults of a restored cluster."""
     body = template["Resources"][cluster]

@@ -143,7 +143,7 @@ def _missing_cluster(
             database.name,
             PROBLEM,
             f"cluster {clusters[logical_id]} of stack {reference} does not exist any more",
-            f"pin another snapshot with deploy, which creates a new cluster: make console STAGE={stage.name}",
+            f"pin another snapshot with deploy, which creates a new cluster: aurora-refresh console --stage {stage.name}",
         )
     found = " or ".join(f"{reference.stack}/{each}" for each in sorted(clusters))
     return Check(
@@ -192,7 +192,7 @@ def _without_stack(
             WARNING,
             f"its cluster is not seen: the pipeline deploys stack {away[0].name} {away[0].elsewhere}. The refresh "
             "goes by the newest successful deploy action alone",
-            f"compare it with the status by hand: make console STAGE={stage.name}",
+            f"compare it with the status by hand: aurora-refresh console --stage {stage.name}",
             blind=True,
         )
     else:
@@ -216,9 +216,7 @@ def _preparation(
 ) -> Iterator[Check]:
     """Check the state machine, its last execution, and what it may need of the cluster."""
     setting = f"{database.name.upper()}_AFTER_RESTORE"
-    change = (
-        f"make configure STAGE={stage.name} {setting}=…, and then make deploy STAGE={stage.name}"
-    )
+    change = f"aurora-refresh configure --stage {stage.name} {setting}=…, and then aurora-refresh deploy --stage {stage.name}"
     if isinstance(seen.machine, Unavailable):
         yield unavailable(_KIND, machine, seen.machine)
     elif seen.machine is None:
@@ -262,15 +260,14 @@ def _proposal(state: AcceptanceState, database: Database) -> str | None:
     """Return the stack and the cluster whose template reads the database's *current*, if one does."""
     for stack in state.stacks:
         template = stack.template if isinstance(stack.template, dict) else {}
-        for reading in mainpipeline.readings(template, stack.given):
-            if reading.parameter == database.current_parameter:
-                is_only = len(mainpipeline.clusters(template)) == 1
-                return stack.name if is_only else f"{stack.name}/{reading.cluster}"
+        for parameter, place in mainpipeline.places(stack.name, template, stack.given):
+            if parameter == database.current_parameter:
+                return place
     return None
 
 
 def _set(stage: AcceptanceStage, database: Database, value: str) -> str:
     return (
-        f"make configure STAGE={stage.name} {database.name.upper()}_STACK_NAME={value}, and then make deploy "
-        f"STAGE={stage.name}"
+        f"aurora-refresh configure --stage {stage.name} {database.name.upper()}_STACK_NAME={value}, and then aurora-refresh deploy "
+        f"--stage {stage.name}"
     )

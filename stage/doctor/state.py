@@ -142,7 +142,7 @@ class Topic:
 class State:
     """What every stage has in its account.
 
-    `own_stacks` has the statuses of the stacks that `make deploy` makes. `unreserved` is the number
+    `own_stacks` has the statuses of the stacks that `aurora-refresh deploy` makes. `unreserved` is the number
     of concurrent executions that are left to reserve; None if all functions are deployed.
     """
 

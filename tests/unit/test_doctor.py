@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import pytest
 import yaml
 from botocore.exceptions import ClientError
+from click.testing import CliRunner, Result
 
 from chalicelib import settings
 from chalicelib.domain.deployment import Deployment, Preparation, StackReference
@@ -25,6 +26,8 @@ from chalicelib.domain.snapshots import Choice
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
+from cli.main import cli
+from cli.output import printable
 from stage import configure, doctor, stacks, stages
 from stage.doctor import acceptance, checks, deployment, production, refresh, state
 from stage.doctor.checks import Check
@@ -64,7 +67,7 @@ VARIABLES = STAGE | {
     "RDS_STACK_NAME": "main",
 }
 NAME = "acceptance"
-DEPLOY = f"make deploy STAGE={NAME}"
+DEPLOY = f"aurora-refresh deploy --stage {NAME}"
 RESTORE = f"{APP}-{NAME}-db-restore-from-snapshot"
 RULE = f"{RESTORE}-event"
 BEFORE, AFTER = f"{APP}-{NAME}-before", f"{APP}-{NAME}-after"
@@ -490,7 +493,7 @@ def with_pipeline(*stages_: dict[str, Any], **changed: Any) -> AcceptanceState:
 
 
 def set_stack(value: str) -> str:
-    return f"make configure STAGE={NAME} RDS_STACK_NAME={value}, and then {DEPLOY}"
+    return f"aurora-refresh configure --stage {NAME} RDS_STACK_NAME={value}, and then {DEPLOY}"
 
 
 def named(stack: str) -> AcceptanceStage:
@@ -686,7 +689,7 @@ def test_people_are_shown_twenty_verdicts_and_machines_all() -> None:
     told = [*doctor.lines(checks_)]
     assert [line.split()[1] for line in told[1:21]] == [f"{each.arn}:" for each in shares[:20]]
     assert told[21:] == [
-        "           and 3 older ones: see JSON=1",
+        "           and 3 older ones: see --json",
         "healthy; problems: 0, warnings: 0, ok: 23",
     ]
 
@@ -1009,7 +1012,7 @@ FAULTS: list[Row] = [
     (replace(holding(**{PIPELINE_NAME: "main"}), pipelines=TWO_PIPELINES),
      "pipeline main problem", f"may start only {PIPELINE}", f"MAIN_PIPELINE_ARN={PIPELINE_ARN.removesuffix(PIPELINE)}main, and then {DEPLOY}"),
     (replace(HEALTHY, pipelines={PIPELINE: None}, stacks=[]),
-     f"pipeline {PIPELINE} problem", "does not exist", f"make configure STAGE={NAME} MAIN_PIPELINE_ARN="),
+     f"pipeline {PIPELINE} problem", "does not exist", f"aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN="),
     (replace(HEALTHY, pipelines={PIPELINE: PIPELINE_BODY | {"executionMode": "PARALLEL"}}),
      f"pipeline {PIPELINE} problem", "two runs may restore at once", "aws codepipeline update-pipeline"),
     *((replace(HEALTHY, runs=[Run("2", each, NOW, NOW)]), "pipeline last run warning", each, "pipelineExecutionId=2")
@@ -1046,7 +1049,7 @@ FAULTS: list[Row] = [
     (refused(Reason.NO_ELIGIBLE_SNAPSHOT, {"account": 7}),
      "share rds problem", "none can be chosen", f"in production ({PRODUCTION}): aws rds modify-db-cluster-snapshot-attribute"),
     (refused(Reason.NO_ELIGIBLE_SNAPSHOT, {"version": 7}),
-     "share rds problem", "7 for version", f"make configure STAGE={NAME} RDS_ENGINE_VERSION=…, and then {DEPLOY}"),
+     "share rds problem", "7 for version", f"aurora-refresh configure --stage {NAME} RDS_ENGINE_VERSION=…, and then {DEPLOY}"),
     (refused(Reason.AMBIGUOUS_CLUSTER, {}, frozenset({"orders", "billing"})),
      "share rds problem", "none can be chosen", f"RDS_SOURCE_CLUSTER=billing (or orders), and then {DEPLOY}"),
     (sharing(newest=OLD._replace(created=NOW - timedelta(days=15))),
@@ -1209,7 +1212,7 @@ def test_settings_that_contradict_each_other_are_problems() -> None:
     told = [*checks.settings(stage, settings.names_of(stage.variables), wrong)]
     (problem,) = (check for check in told if check.status != "ok")
     assert (problem.subject, problem.status) == ("SOURCE_ACCOUNT", "problem")
-    assert str(problem.fix).startswith(f"make configure STAGE={NAME} SOURCE_ACCOUNT=…")
+    assert str(problem.fix).startswith(f"aurora-refresh configure --stage {NAME} SOURCE_ACCOUNT=…")
 
 
 def test_people_read_groups_and_a_sum_and_no_control_characters() -> None:
@@ -1217,7 +1220,7 @@ def test_people_read_groups_and_a_sum_and_no_control_characters() -> None:
         Check("topic", "one", "ok", "1 confirmed"),
         Check("alarm", "two", "problem", "rings: \x1b[2J", "look"),
     ]
-    assert list(doctor.lines(told)) == [
+    assert [printable(line) for line in doctor.lines(told)] == [
         "topic",
         "  ok       one: 1 confirmed",
         "alarm",
@@ -1235,16 +1238,20 @@ def test_what_could_not_be_looked_at_is_not_called_healthy(
         "no problem was found, but 1 things could not be looked at; problems: 0, warnings: 1, ok: 1"
     )
     monkeypatch.setattr(doctor, "examine", lambda *_: told)
-    assert doctor.main(["--stage", NAME]) == 1
+    assert command("--stage", NAME).exit_code == 1
     del told[1]
-    assert doctor.main(["--stage", NAME]) == 0
+    assert command("--stage", NAME).exit_code == 0
+
+
+def command(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["doctor", *words])
 
 
 def test_who_reads_only_the_beginning_sees_no_trace() -> None:
     script = (
-        "import sys\nfrom stage import doctor\nfrom stage.doctor.checks import Check\n"
+        "from cli.main import cli\nfrom stage import doctor\nfrom stage.doctor.checks import Check\n"
         "doctor.examine = lambda *_: [Check('topic', 'one', 'ok', 'x' * 99)] * 9999\n"
-        "sys.exit(doctor.main(['--stage', 'acceptance']))"
+        "cli(['doctor', '--stage', 'acceptance'])"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -1278,10 +1285,11 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("nobody")
 def test_without_credentials_only_what_needs_none_is_told(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    project: Path,
 ) -> None:
-    assert doctor.main(["--stage", NAME, "--project", str(project), "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
+    done = command("--stage", NAME, "--project", str(project), "--json")
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
     problems = [check["subject"] for check in told if check["status"] == "problem"]
     assert problems == ["credentials", "Region"]
     assert {check["check"] for check in told} == {"identity", "setting", "policy"}
@@ -1331,17 +1339,18 @@ def test_a_policy_file_that_was_edited_is_to_be_written_again(project: Path) -> 
         check for check in doctor.examine(project, NAME) if check.check == "policy" and check.fix
     )
     assert (wrong.subject, wrong.status) == (file.name, "problem")
-    assert wrong.fix == f"make configure STAGE={NAME}, and then {DEPLOY}"
+    assert wrong.fix == f"aurora-refresh configure --stage {NAME}, and then {DEPLOY}"
 
 
 def test_a_stage_that_is_set_wrongly_is_told_setting_by_setting(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    project: Path,
 ) -> None:
     file = project / ".chalice/config.json"
     text = file.read_text().replace('"aurora-postgresql"', '"postgres"')
     file.write_text(text.replace('"111111111111"', '"1"'))
-    assert doctor.main(["--stage", NAME, "--project", str(project)]) == 1
-    told = capsys.readouterr().out
+    done = command("--stage", NAME, "--project", str(project))
+    assert done.exit_code == 1
+    told = done.stdout
     assert re.findall(r"^  (\w+) +(\w+): ", told, re.MULTILINE) == [
         ("problem", "SOURCE_ACCOUNT"),
         ("problem", "RDS_ENGINE"),
@@ -1349,12 +1358,12 @@ def test_a_stage_that_is_set_wrongly_is_told_setting_by_setting(
 
 
 def test_a_stage_that_is_not_there_is_a_wrong_question(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    project: Path,
 ) -> None:
-    assert doctor.main(["--stage", "acceptence", "--project", str(project)]) == 2
-    told = capsys.readouterr()
-    assert (told.out, told.err.count("\n")) == ("", 1)
-    assert "has no stage 'acceptence', only: acceptance" in told.err
+    told = command("--stage", "acceptence", "--project", str(project))
+    assert told.exit_code == 2
+    assert (told.stdout, told.stderr.count("\n")) == ("", 1)
+    assert "has no stage 'acceptence', only: acceptance" in told.stderr
 
 
 # --- the REST API ---------------------------------------------------------------------------------
@@ -1381,9 +1390,7 @@ def test_an_api_that_may_not_be_looked_at_is_not_called_right() -> None:
 
 COPY_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
 COPYING = stage_of(RDS_COPY_KMS_KEY_ID=COPY_KEY)
-COPY_SETTING = (
-    f"make configure STAGE={NAME} RDS_COPY_KMS_KEY_ID=…, and then make deploy STAGE={NAME}"
-)
+COPY_SETTING = f"aurora-refresh configure --stage {NAME} RDS_COPY_KMS_KEY_ID=…, and then aurora-refresh deploy --stage {NAME}"
 
 
 def under(key: Any) -> list[Check]:
@@ -1455,7 +1462,7 @@ SHARING_STAGE = ProductionStage(
 )
 ENABLED = {"KeyManager": "CUSTOMER", "KeyState": "Enabled", "Arn": KEY}
 AWS_MANAGED = ENABLED | {"KeyManager": "AWS"}
-SHARING_DEPLOY = "make deploy STAGE=production"
+SHARING_DEPLOY = "aurora-refresh deploy --stage production"
 
 
 def production_state(**changed: Any) -> ProductionState:
@@ -1495,7 +1502,7 @@ def test_clusters_and_keys_that_can_be_shared_are_ok() -> None:
             {"clusters": {"orders": None}},
             "orders",
             "problem",
-            f"make configure STAGE=production CLUSTERS=…, and then {SHARING_DEPLOY}",
+            f"aurora-refresh configure --stage production CLUSTERS=…, and then {SHARING_DEPLOY}",
         ),
         (
             {"clusters": {"orders": {"Status": "stopped"}}},
@@ -1531,7 +1538,7 @@ def test_clusters_and_keys_that_can_be_shared_are_ok() -> None:
             {"share_key": AWS_MANAGED},
             SHARE_KEY,
             "problem",
-            f"make configure STAGE=production SHARE_KMS_KEY_ID=…, and then {SHARING_DEPLOY}",
+            f"aurora-refresh configure --stage production SHARE_KMS_KEY_ID=…, and then {SHARING_DEPLOY}",
         ),
     ],
 )
