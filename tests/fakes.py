@@ -341,7 +341,7 @@ class InMemoryPipelines:
         self.pipelines: dict[str, list[Run]] = {}
         self.executed: list[Action] = []
         self.waiting: dict[str, Position] = {}
-        self._by_token: dict[str, str] = {}
+        self.by_token: dict[str, str] = {}
 
     @_call
     def runs(self, name: str) -> list[Run]:
@@ -360,9 +360,9 @@ class InMemoryPipelines:
 
     @_call
     def start(self, name: str, token: str) -> str:
-        if token not in self._by_token:
-            self._by_token[token] = self.begin(name)
-        return self._by_token[token]
+        if token not in self.by_token:
+            self.by_token[token] = self.begin(name)
+        return self.by_token[token]
 
     def begin(
         self, name: str, trigger: str = "StartPipelineExecution", *, is_rollback: bool = False

@@ -241,10 +241,7 @@ def _revert_one(
         return False
     before = next((each for each in reversed(ledger) if not is_ours(each)), None)
     if before is None:
-        # Parameter Store may have dropped older versions, and then the parameter is not ours.
-        if ledger[0].number == 1:
-            aws.parameters.delete(database.current_parameter)
-        return ledger[0].number == 1
+        return delete_created(aws, database, ledger, pipeline)
     # A pin that waited goes on waiting.
     note = before.note if before.waits else Note("undo", present.actor, str(cause))
     return put_back(aws, database, ledger, before.value, note, pipeline)
@@ -271,6 +268,25 @@ def put_back(
             return False
     except Refused:  # overruled, or the pipeline was deleted meanwhile
         return False
+    return True
+
+
+def delete_created(
+    aws: Aws, database: Database, ledger: Sequence[Version], pipeline: Pipeline
+) -> bool:
+    """Delete a parameter that its failed order created, and return whether that was done.
+
+    Parameter Store cannot compare and delete, so the last look is right before it. A parameter that
+    somebody else has moved, or that a deploy is reading, stays.
+    """
+    if ledger[0].number != 1:
+        return False  # older versions have been dropped, and then the parameter is not ours
+    if Deployments(aws, pipeline.name, pipeline.runs).of(database, ledger).is_deploying:
+        return False
+    again = aws.parameters.history(database.current_parameter)
+    if not again or again[-1].number != ledger[-1].number:
+        return False
+    aws.parameters.delete(database.current_parameter)
     return True
 
 

@@ -17,7 +17,7 @@ from chalicelib.domain.deployment import (
 from chalicelib.domain.ledger import CLOCK_TOLERANCE, Run, Version, last_order, own_run
 from chalicelib.ports import Aws
 
-_ROLLBACK_FAILED = ("ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED")
+ROLLBACK_FAILED = ("ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED")
 
 
 class Deployments:
@@ -41,14 +41,9 @@ class Deployments:
         stack = self._stack(database.stack.stack)
         if stack is None:
             return self._nothing(database.stack, f"stack {database.stack.stack}", ledger)
-        if stack.is_deploying:
-            return Deployment(
-                unknown=f"stack {database.stack.stack} is {stack.status}", is_deploying=True
-            )
-        if stack.status in _ROLLBACK_FAILED:
-            return Deployment(
-                unknown=f"stack {database.stack.stack} is {stack.status}: continue its rollback"
-            )
+        unreadable = unreadable_stack(database.stack, stack)
+        if unreadable:
+            return unreadable
         return self._in_stack(database, database.stack, stack, ledger)
 
     def _in_stack(
@@ -58,9 +53,6 @@ class Deployments:
         stack: Stack,
         ledger: Sequence[Version],
     ) -> Deployment:
-        if reference.logical_id is None and len(stack.clusters) > 1:
-            names = ", ".join(f"{reference.stack}/{each}" for each in sorted(stack.clusters))
-            return Deployment(unknown=f"P_STACK_NAME names several clusters; write one of {names}")
         logical_id = reference.logical_id or next(iter(stack.clusters), "")
         identifier = stack.clusters.get(logical_id)
         cluster = self._aws.clusters.deployed(identifier) if identifier else None
@@ -117,3 +109,17 @@ class Deployments:
         ]
         deploys = [each for each in deploys if each.stack == reference.stack] or deploys
         return any(action.status == "Succeeded" for action in deploys)
+
+
+def unreadable_stack(reference: StackReference, stack: Stack) -> Deployment | None:
+    """Return why a stack does not show what is deployed; None if it does."""
+    if stack.is_deploying:
+        return Deployment(unknown=f"stack {reference.stack} is {stack.status}", is_deploying=True)
+    if stack.status in ROLLBACK_FAILED:
+        return Deployment(
+            unknown=f"stack {reference.stack} is {stack.status}: continue its rollback"
+        )
+    if reference.logical_id is None and len(stack.clusters) > 1:
+        names = ", ".join(f"{reference.stack}/{each}" for each in sorted(stack.clusters))
+        return Deployment(unknown=f"P_STACK_NAME names several clusters; write one of {names}")
+    return None

@@ -23,7 +23,7 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import combine_errors, run_each
 from chalicelib.usecases.checks import check_pipeline_name
 from chalicelib.usecases.copies import described
-from chalicelib.usecases.current import Pipeline, put_back
+from chalicelib.usecases.current import Pipeline, delete_created, put_back
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import prepare
 
@@ -89,7 +89,7 @@ def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> R
         to_notify = [look for look in looks if look and look.subject not in notified]
         notified.update(look.subject for look in to_notify)
         results += _notify(aws, function, pipeline, to_notify)
-        ledgers, unlabelled = run_each(to_notify, lambda each: _remember(aws, each))
+        ledgers, unlabelled = run_each(to_notify, lambda each: _remember(aws, pipeline, each))
         errors += [error for _, error in (*uncorrected, *unlabelled)]
     if errors:
         raise combine_errors(errors)
@@ -128,7 +128,9 @@ def _creates(found: Verdict, ledger: Sequence[Version], deployment: Deployment) 
 
 
 def _before(version: Version, ledger: Sequence[Version]) -> Version | None:
-    return next((each for each in reversed(ledger) if each.token != version.token), None)
+    """Return the newest earlier version that is not one more order without a restore."""
+    earlier = (each for each in reversed(ledger) if each.number < version.number)
+    return next((each for each in earlier if each.waits or each.run_id), None)
 
 
 def _put_back(
@@ -172,7 +174,7 @@ def _is_news(look: _Look) -> bool:
     """Return whether people should hear of it: not of data that was there before."""
     version, before = look.found.version, good_version(look.ledger)
     if look.found.reason:
-        return True
+        return look.found.label not in version.labels
     return before.value != version.value if before else version.is_ours
 
 
@@ -251,15 +253,14 @@ def _message(found: Verdict, pipeline: Pipeline, deployment: Deployment) -> str:
             return f"{run} restored nothing, and ended as {found.run.status}"
 
 
-def _remember(aws: Aws, look: _Look) -> tuple[Database, Sequence[Version]]:
+def _remember(aws: Aws, pipeline: Pipeline, look: _Look) -> tuple[Database, Sequence[Version]]:
     """Remember that people were notified, and return the ledger as it is then.
 
     It comes after the notification: a kill between the two notifies twice, not never.
     """
     name, version = look.database.current_parameter, look.found.version
-    if look.found.put:  # it created the parameter, and nothing is deployed
-        aws.parameters.delete(name)
-        return look.database, []
+    if look.found.put and delete_created(aws, look.database, look.ledger, pipeline):
+        return look.database, []  # it had created the parameter, and nothing is deployed
     labels = {look.found.label} | ({GOOD} if look.found.reason is None else set())
     aws.parameters.label(name, version.number, labels)
     return look.database, aws.parameters.history(name)

@@ -109,6 +109,7 @@ class Histories(RuleBasedStateMachine):
         self.runs_of: dict[datetime, set[str]] = {}
         self.audited = self._numbers()
         self.by_others: set[tuple[str, int]] = set()  # versions and runs of people in between
+        self.by_hand: set[tuple[str, int]] = set()
         self.their_runs: set[str] = set()
         self.told: Counter[tuple[Any, ...]] = Counter()
         self.excused: Counter[tuple[Any, ...]] = Counter()
@@ -202,9 +203,9 @@ class Histories(RuleBasedStateMachine):
         request = RefreshRequest.by_person("kim", "needed", outside_window=self.outside_window)
         return refresh_now(self.settings, self.aws, request, dry_run=dry_run)
 
-    def _pin(self, database: Database, value: str, *, deploy: bool) -> Any:
+    def _pin(self, database: Database, value: str, actor: str = "ann", *, deploy: bool) -> Any:
         self.wished.add(value)
-        return pin(self.settings, self.aws, database, PinRequest(value, "ann", "try", deploy))
+        return pin(self.settings, self.aws, database, PinRequest(value, actor, "try", deploy))
 
     def _operator(self, verb: str, ask: Callable[[], Any], fault: Any) -> tuple[Any, str]:
         """Do what an operator asks; a refusal changes nothing, and an answer tells what is so."""
@@ -223,8 +224,10 @@ class Histories(RuleBasedStateMachine):
             # The same request twice is answered with the run that the first one started.
             assert started <= {told}, f"{verb} says {told}, not {started}"
             assert told is None or told in self._ours() - self.their_runs, f"{told} is not its run"
-            if not fault and not isinstance(result, Result):
-                assert result.current in self.aws.values().values(), f"{result.current} was not set"
+            if told and not fault and not isinstance(result, Result):
+                latest = [self.model.ledger(each)[-1:] for each in self.settings.databases]
+                set_now = [(each[0].action, each[0].value) for each in latest if each]
+                assert (verb, result.current) in set_now, f"{result.current} was not set"
         elif ending == "raised":
             assert not started or not getattr(self.error, "answered", True), "an unsaid run"
         self._pass_time(2)  # whoever acts within the difference of two clocks may be misjudged
@@ -241,6 +244,10 @@ class Histories(RuleBasedStateMachine):
                 name, suited[which % len(suited)], inherits=inherits
             )
             self.by_others.add((name, number))
+            *earlier, put = self.model.ledger(database)
+            # A Description that was written for this very value cannot be told from our own.
+            if not (inherits and any(each.value == put.value and each.note for each in earlier)):
+                self.by_hand.add((name, number))
 
     def _intrude(self, who: str, which: int) -> None:
         """Somebody acts between two calls of another's invocation."""
@@ -252,7 +259,7 @@ class Histories(RuleBasedStateMachine):
             elif who in ("pin", "pin and deploy") and self.aws.snapshots.all:
                 chosen = self.aws.snapshots.all[which % len(self.aws.snapshots.all)]
                 index = 1 if chosen.cluster == "docs" else 0
-                self._pin(self._database(index), chosen.arn, deploy=who != "pin")
+                self._pin(self._database(index), chosen.arn, "bea", deploy=who != "pin")
             elif who == "push":
                 self.aws.begin()
             elif who == "poll":
@@ -401,6 +408,8 @@ class Histories(RuleBasedStateMachine):
     def a_bad_night_passes(self, fault: Any, late: int, once: bool, ends: str | None) -> None:
         """The same goes wrong in every attempt, or in the first."""
         self.a_night_passes(late, [fault] if once else [fault] * 3, None, ends)
+        if once and late == 0 and fault[0] in ("kill", "lose", "refuse"):
+            assert self.runs_of[self.fired[-1][1]], "a retry does not do what was left undone"
 
     @rule(ends=st.sampled_from(["succeed", "Test", "Deploy", "skip", "Build"]))
     def a_quiet_night_passes(self, ends: str) -> None:
@@ -624,6 +633,7 @@ class Histories(RuleBasedStateMachine):
             return  # what somebody else had set was put back
         if version.action in CORRECTIONS:
             assert any(each.value == version.value for each in earlier), f"{name} is invented"
+            self._may_correct(database, version, earlier[-1], name)
             return
         share = next((each for each in self.aws.snapshots.all if each.arn == version.value), None)
         assert share, f"{name} does not exist"
@@ -640,6 +650,16 @@ class Histories(RuleBasedStateMachine):
         ignores = version.action == "refresh" and self.outside_window
         assert ignores or window.contains(self.aws.time), f"{name}: outside the window"
         assert not self.model.hold(), f"{name}: on hold"
+
+    def _may_correct(
+        self, database: Database, version: Version, corrected: Version, name: str
+    ) -> None:
+        """Nobody's own is corrected, nor what its own run may still restore."""
+        if version is self.model.ledger(database)[-1]:
+            key = (database.current_parameter, corrected.number)
+            assert key not in self.by_hand, f"{name} takes back what a person has put"
+        run = self.aws.own_run(corrected.token)
+        assert not (run and run.is_live), f"{name} takes back what {run} may still restore"
 
     def _was_promotable(self, database: Database, value: str) -> bool:
         return self.model.is_promotable(database, value)

@@ -150,9 +150,14 @@ class Model:
         for database, entry in zip(self.settings.databases, told["databases"], strict=True):
             truth, current = self.truth(database), self.current(database)
             problems = " ".join(each for each in told["problems"] if database.name in each)
+            if not self.is_seen(database):
+                continue
             if self.is_updating(database):
                 assert entry["deployed"] is None, f"{entry['deployed']} during an update"
                 continue
+            stack = self.aws.stacks.all.get(database.stack.stack) if database.stack else None
+            if stack and stack.status.endswith("ROLLBACK_FAILED"):
+                assert "cannot be seen" in problems, f"{stack.status} is no problem"
             if "cannot be seen" in problems:
                 assert self.may_be_unknown(database), problems
                 assert (entry["deployed"], entry["waiting"]) == (None, False)
@@ -164,6 +169,16 @@ class Model:
                 f"the next run replaces {truth} by {current}, and the status does not say so"
             )
             assert not entry["waiting"] or current != truth, "nothing waits, but the status says so"
+        listed = [each for each in self.aws.pipelines.listed(PIPELINE) if each.in_progress]
+        if listed and self.aws.time - listed[-1].started > timedelta(hours=2, minutes=1):
+            assert any("is in progress since" in each for each in told["problems"])
+
+    def is_seen(self, database: Database) -> bool:
+        """Return whether there is anything to go by: without a stack a deploy that succeeded."""
+        return database.stack is not None or any(
+            action.category and action.status == "Succeeded"
+            for action in self.aws.pipelines.executed
+        )
 
     def is_updating(self, database: Database) -> bool:
         """Return whether an update is in progress that the product can see."""
@@ -225,7 +240,7 @@ class Model:
     def check_replacements(self, since: int) -> int:
         """No database is replaced because of a correction; return how many there were so far."""
         for replaced in self.aws.replaced[since:]:
-            assert replaced.version.action not in CORRECTIONS, (
+            assert replaced.before is None or replaced.version.action not in CORRECTIONS, (
                 f"the {replaced.version.action} of {replaced.parameter} to "
                 f"{replaced.version.value} replaced {replaced.before}"
             )

@@ -1,8 +1,9 @@
-"""The simulation finds what it is there to find: each planted fault breaks some guarantee."""
+"""The simulation finds what it is there to find: each planted fault breaks a guarantee."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -11,177 +12,239 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from chalicelib import notifications
-from chalicelib.domain import hold, ledger, snapshots
-from chalicelib.domain.errors import Refused
-from chalicelib.usecases import current, follow, pin
-from chalicelib.usecases import promote as refresh
-from chalicelib.usecases import status as overview
+from chalicelib.domain import deployment, hold, ledger, snapshots
+from chalicelib.domain.deployment import Action, Deployment, Verdict
+from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import Result
+from chalicelib.usecases import (
+    checks,
+    current,
+    deployments,
+    pin,
+    promote,
+    reconcile,
+    status,
+    under_way,
+)
+from chalicelib.usecases import poll as polling
+from tests.simulation import test_interleavings as interleavings
 from tests.simulation.histories import Histories
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
-
-def instead(room: Any, name: str, wrong: Any) -> Plant:
-    return lambda monkeypatch: monkeypatch.setattr(room, name, wrong)
-
-
-def nothing(*arguments: Any) -> None:
-    """A step that is left out."""
-
-
-def next_move_by_value(entries: Any, value: str, runs: Any, by: str, token: str) -> Any:
-    """Promotes whatever differs, and takes nothing up that was left behind."""
-    if entries and entries[-1].value == value:
-        return None
-    return ledger.Move(value, entries[-1].value if entries else None, token)
+REAL_ACTIONS = deployments.Deployments._first_seen  # noqa: SLF001
+REAL_NEXT_MOVE = ledger.next_move
+REAL_OF_DEPLOYED = deployment._of_deployed  # noqa: SLF001
+REAL_OF_ORDER = deployment._of_order  # noqa: SLF001
+REAL_MOVES = promote._moves  # noqa: SLF001
+REAL_OF = deployments.Deployments.of
+REAL_PLAN = promote._plan  # noqa: SLF001
 
 
-def newest_good(entries: Any, run: Any) -> Any:
-    """Whatever a successful run carried becomes good, in the order of the events."""
-    return ledger.newest_carried(entries, run)
+def instead(wrong: Any, *places: tuple[Any, str]) -> Plant:
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        for owner, name in places:
+            monkeypatch.setattr(owner, name, wrong)
+
+    return plant
 
 
-def present_version(entries: Any, run: Any) -> Any:
-    """As if every run carried whatever is current when its event comes."""
-    return entries[-1]
+def nothing(*_: Any, **__: Any) -> None:
+    """Leave a step out."""
 
 
-def untaken(*arguments: Any) -> bool:
-    """Nothing is ever put back."""
-    return False
+def newest_run(version: Any, versions: Any, runs: Any) -> Any:
+    """Take whichever run ended last for the version's own."""
+    return runs[0] if runs and version.token else None
 
 
-def untaken_once_refused(*arguments: Any) -> bool:
-    """Put back only when AWS failed, not when a retry must not go on."""
-    if isinstance(arguments[-1], Refused):
-        return False
-    return REAL_TAKEN_BACK(*arguments)
+def deployed_by_success(self: Any, database: Any, versions: Any) -> Deployment:
+    """Take what a run restored that failed afterwards for not deployed."""
+    seen = REAL_OF(self, database, versions)
+    run = next((each for each in self._runs if each.execution_id == seen.maker), None)
+    if run is None or run.in_progress or run.succeeded:
+        return seen
+    before = [each for each in versions if each.value != seen.value]
+    return seen._replace(value=before[-1].value, version=None) if before else seen
 
 
-def blind_take_back(aws: Any, names: Any, pipeline: str, ours: Any, why: Any) -> bool:
-    """Puts back what is ours without asking whether a run has come for it."""
-    for name in names:
-        entries = aws.parameters.history(name)
-        if entries and ours(entries[-1]) and len(entries) > 1:
-            aws.parameters.put(name, entries[-2].value, ledger.Note("undo", "x", "x"))
+def no_rollback_runs(self: Any, *arguments: Any) -> Deployment:
+    """Do not look for the deploy actions of rollback runs."""
+    runs = [run for run in self._runs if not run.is_rollback]
+    return REAL_ACTIONS(
+        SimpleNamespace(_runs=runs, _pipeline=self._pipeline, _actions=self._actions), *arguments
+    )
+
+
+def order_is_good(seen: Any, versions: Any, runs: Any, now: Any) -> Iterator[Verdict]:
+    """Mark what was to be restored good once its own run succeeds, whatever that deployed."""
+    order = ledger.last_order(versions)
+    run = ledger.own_run(order, versions, runs) if order else None
+    if order and run and run.succeeded and not order.is_good:
+        yield Verdict(None, order, run)
+    yield from REAL_OF_ORDER(seen, versions, runs, now)
+
+
+def present_is_good(seen: Any, versions: Any, runs: Any, now: Any) -> Iterator[Verdict]:
+    """Mark the present version good once any run succeeds."""
+    present, run = versions[-1], next(iter(runs), None)
+    if run and run.succeeded and run.started > present.modified and not present.is_good:
+        yield Verdict(None, present, run)
+    yield from REAL_OF_ORDER(seen, versions, runs, now)
+
+
+def success_is_enough(seen: Any, versions: Any, runs: Any, now: Any) -> Iterator[Verdict]:
+    """Do not take back what a successful run did not restore."""
+    found = REAL_OF_ORDER(seen, versions, runs, now)
+    yield from (each for each in found if each.reason is not Reason.NOTHING_RESTORED)
+
+
+def failed_is_good(seen: Any, runs: Any) -> Iterator[Verdict]:
+    """Mark good what a failed run restored."""
+    for each in REAL_OF_DEPLOYED(seen, runs):
+        yield each._replace(reason=None)
+
+
+def any_move(versions: Any, value: str, runs: Any, actor: str, token: str) -> ledger.Move:
+    """Write no version if `current` has this value already, whoever set it."""
+    present = versions[-1] if versions else None
+    if present and present.value == value:
+        return ledger.Move(value, present.token or token, present, is_written=True)
+    return REAL_NEXT_MOVE(versions, value, runs, actor, token)
+
+
+def fresh_move(versions: Any, value: str, runs: Any, actor: str, token: str) -> ledger.Move:
+    """Do not go on with what a killed attempt has put."""
+    return ledger.Move(value, token, versions[-1] if versions else None)
+
+
+def blind_put(aws: Any, name: str, value: str, note: Any, after: int) -> int:
+    """Put without looking whether somebody has come in between."""
+    return current._put(aws, name, value, note)  # noqa: SLF001
+
+
+def no_second_look(
+    aws: Any, database: Any, versions: Any, value: str, note: Any, pipeline: Any
+) -> bool:
+    """Do not look whether a deploy has begun since the first look."""
+    current.put(aws, database.current_parameter, value, note, versions[-1].number)
     return True
 
 
+def blind_delete(aws: Any, database: Any, versions: Any, pipeline: Any) -> bool:
+    """Delete without a second look at who has moved it."""
+    aws.parameters.delete(database.current_parameter)
+    return True
+
+
+def always_delete(aws: Any, database: Any, versions: Any, *_: Any) -> bool:
+    """Undo by deleting the parameter, as if the order had created it."""
+    aws.parameters.delete(database.current_parameter)
+    return True
+
+
+def forget(aws: Any, pipeline: Any, look: Any) -> Any:
+    """Do not remember what people were told."""
+    return look.database, aws.parameters.history(look.database.current_parameter)
+
+
 def first_move_only(*arguments: Any) -> Any:
-    """One database is promoted, and the others wait."""
+    """Promote one database, and let the others wait."""
     return dict(list(REAL_MOVES(*arguments).items())[:1])
 
 
-def by_hand_without(check: str) -> Any:
-    """A person's order, and only a person's, skips one check."""
+def by_person_without(check: str) -> Any:
+    """Leave one check out, for a person's request only."""
 
-    def plan(settings: Any, aws: Any, values: Any, order: Any, walk: Any) -> Any:
-        if order.scheduled:
-            return REAL_PLAN(settings, aws, values, order, walk)
-        with patch.object(refresh, check, nothing):
-            return REAL_PLAN(settings, aws, values, order, walk)
+    def plan(stage: Any, aws: Any, values: Any, request: Any, log: Any) -> Any:
+        if request.is_scheduled:
+            return REAL_PLAN(stage, aws, values, request, log)
+        with patch.object(promote, check, nothing):
+            return REAL_PLAN(stage, aws, values, request, log)
 
     return plan
 
 
-def eager_dry_run(settings: Any, aws: Any, values: Any, plan: Any, walk: Any, run: Any) -> Any:
-    """Puts what it was only asked about."""
-    for name, move in plan.moves.items():
-        aws.parameters.put(name, move.value, plan.note)
-    return REAL_STARTED(settings, aws, values, plan, walk, run)
+def closed_at_last_update(self: Action, instant: Any) -> bool:
+    """Take an action in progress to be over when its record was last changed."""
+    return bool(
+        self.started - deployment.CLOCK_TOLERANCE
+        <= instant
+        <= self.updated + deployment.CLOCK_TOLERANCE
+    )
 
 
-def impatient_dry_run(*, collect_all: bool = False) -> Any:
-    """Does not look on where a condition of time is not met, and then forgets it."""
-    walk = REAL_WALK(collect_all=collect_all)
-    walk.end_of_checks = nothing  # type: ignore[method-assign]
-    return walk
-
-
-def oldest_snapshot(entries: Any) -> Any:
-    """Back to where it all began."""
-    values = [entry.value for entry in entries if entry.value != entries[-1].value]
-    return next(filter(snapshots.SnapshotArn.parse, values), None)
-
-
-def snapshot_before(entries: Any) -> Any:
-    """Back to the version before, whatever it holds."""
-    return entries[-2].value if len(entries) > 1 else None
-
-
-def present_entry(entries: Any, runs: Any) -> Any:
-    """What is current is taken for what acceptance is on."""
-    return entries[-1] if entries else None
-
-
-def any_good_entry(entries: Any, runs: Any) -> Any:
-    """Only the label counts, not a run whose event is still to come."""
-    return ledger.good_entry(entries)
-
-
-def newest_carrying_run(entry: Any, entries: Any, runs: Any) -> Any:
-    """A run of a later version is told of an earlier one, too."""
-    return next((run for run in runs if ledger.carries(run, entry)), None)
-
-
-def curious_look(settings: Any, aws: Any, databases: Any) -> Any:
-    """Whoever looks marks the present version good."""
-    look = REAL_LOOK(settings, aws, databases)
-    for database in databases:
-        entries = look.ledgers[database.name]
-        aws.parameters.mark_good(database.current_parameter, entries[-1].version)
-    return look
-
-
-def a_day_short(held: Any, day: Any) -> bool:
-    """The hold ends one day before its day."""
-    return bool(day < held.until - timedelta(days=1))
-
-
-REAL_LOOK = overview._look  # noqa: SLF001
-REAL_MOVES = refresh._moves  # noqa: SLF001
-REAL_PLAN = refresh._plan  # noqa: SLF001
-REAL_STARTED = refresh._started  # noqa: SLF001
-REAL_TAKEN_BACK = refresh._taken_back  # noqa: SLF001
-REAL_WALK = refresh.StepLog
+IGNORED = Result("ignored")
+OF_ORDER = (deployment, "_of_order")
+OWN_RUN = [(each, "own_run") for each in (ledger, deployment, current, status, pin)]
 
 PLANTED: dict[str, Plant] = {
-    "no undo": instead(refresh, "_taken_back", untaken),
-    "no undo when a retry is refused": instead(refresh, "_taken_back", untaken_once_refused),
-    "an undo that does not look for a run": instead(refresh, "revert", blind_take_back),
-    "a token from the clock": instead(refresh, "_scheduled_token", lambda by: str(uuid.uuid4())),
-    "a scheduled time is never spent": instead(refresh, "already_ran", lambda *_: False),
-    "nothing is taken up after a kill": instead(refresh, "next_move", next_move_by_value),
-    "the window ignored": instead(refresh, "_check_window", nothing),
-    "the weeks ignored": instead(refresh, "check_week", nothing),
-    "the hold ignored": instead(refresh, "_check_hold", nothing),
-    "no second look at the snapshot": instead(refresh, "rejection", nothing),
-    "a busy pipeline ignored": instead(refresh, "check_idle", nothing),
-    "only the first database": instead(refresh, "_moves", first_move_only),
-    "ties by order": instead(snapshots, "_recency", lambda snapshot: snapshot.created),
-    "followed without carrying": instead(follow, "newest_carried", present_version),
-    "good moves back": instead(follow, "newly_good", newest_good),
-    "a failed run's value stays": instead(follow, "put", nothing),
-    "nobody hears of decisions": instead(notifications, "of_answer", nothing),
-    "a refresh by hand ignores the hold": instead(refresh, "_plan", by_hand_without("_check_hold")),
-    "a refresh by hand ignores the window": instead(
-        refresh, "_plan", by_hand_without("_check_window")
+    # What the first edition did wrong, row by row.
+    "restored is not deployed if the run fails later": instead(
+        deployed_by_success, (deployments.Deployments, "of")
     ),
-    "a dry run that puts": instead(refresh, "_started", eager_dry_run),
-    "a dry run that forgets a refusal": instead(refresh, "StepLog", impatient_dry_run),
-    "an operator's failed start is not taken back": instead(current, "revert", nothing),
-    "a rollback to the oldest": instead(pin, "earlier_snapshot", oldest_snapshot),
-    "a rollback to the present value": instead(pin, "earlier_snapshot", snapshot_before),
-    "a rollback or pin beside a run": instead(pin, "check_idle", nothing),
-    "a rollback or pin of anything": instead(pin, "pin_rejection", nothing),
-    "a hold that ends a day early": instead(hold.Hold, "covers", a_day_short),
-    "a waiting pin is called deployed": instead(overview, "proven_entry", present_entry),
-    "deployed by the label alone": instead(overview, "proven_entry", any_good_entry),
-    "any run is said to restore": instead(overview, "carries", lambda *_: True),
-    "a run is told of every version before": instead(
-        overview, "newest_run_of", newest_carrying_run
+    "an order is good once its run succeeds": instead(order_is_good, OF_ORDER),
+    "the present version is good once a run succeeds": instead(present_is_good, OF_ORDER),
+    "what a failed run restored is good": instead(failed_is_good, (deployment, "_of_deployed")),
+    "rollback runs restore nothing": instead(
+        no_rollback_runs, (deployments.Deployments, "_first_seen")
     ),
-    "a look that writes": instead(overview, "_look", curious_look),
+    "a waiting pin is not shown": instead(
+        lambda *_: False, (status, "is_waiting"), (under_way, "is_waiting")
+    ),
+    "a skipped deploy stage is no matter": instead(success_is_enough, OF_ORDER),
+    "long runs are not shown": instead(timedelta(days=9999), (status, "LONG_RUN")),
+    "the newest run is everybody's own": instead(newest_run, *OWN_RUN),
+    "no polls": instead(lambda *_: IGNORED, (polling, "reconcile")),
+    # Who moved it.
+    "an inherited Description counts": instead(lambda value: "same", (ledger, "_fingerprint")),
+    "a put that does not look": instead(blind_put, (current, "put"), (pin, "put")),
+    "present value, no version": instead(any_move, (pin, "next_move"), (promote, "next_move")),
+    "an undo that deletes": instead(always_delete, (current, "_revert_one")),
+    "a delete that does not look": instead(
+        blind_delete, (current, "delete_created"), (reconcile, "delete_created")
+    ),
+    "nothing told is remembered": instead(forget, (reconcile, "_remember")),
+    "two runs of ours": instead(nothing, (promote, "check_idle"), (pin, "check_idle")),
+    "a run about to start is not minded": instead(lambda *_: False, (current, "may_be_starting")),
+    # How it is seen, and corrected.
+    "no second look": instead(no_second_look, (current, "put_back"), (reconcile, "put_back")),
+    "nothing is taken back": instead(lambda *_: False, (reconcile, "put_back")),
+    "an action is over at its last update": instead(closed_at_last_update, (Action, "covers")),
+    "a failed roll-back is no matter": instead((), (deployments, "_ROLLBACK_FAILED")),
+    # The schedule and its undo.
+    "no undo": instead(lambda *_: False, (promote, "_undo")),
+    "a failed start by a person is not undone": instead(nothing, (current, "revert")),
+    "a token from the clock": instead(lambda *_: uuid.uuid4(), (promote.uuid, "uuid5")),
+    "a scheduled time is never spent": instead(lambda *_: False, (promote, "already_ran")),
+    "nothing is continued after a kill": instead(
+        fresh_move, (promote, "next_move"), (pin, "next_move")
+    ),
+    "the window ignored": instead(nothing, (promote, "check_window")),
+    "the weeks ignored": instead(nothing, (promote, "check_week")),
+    "the hold ignored": instead(nothing, (promote, "check_hold")),
+    "a refresh by hand ignores the hold": instead(
+        by_person_without("check_hold"), (promote, "_plan")
+    ),
+    "a hold that ends a day early": instead(
+        lambda self, day: day < self.until - timedelta(days=1), (hold.Hold, "covers")
+    ),
+    "no second look at the snapshot": instead(nothing, (checks, "rejection")),
+    "only the first database": instead(first_move_only, (promote, "_moves")),
+    "ties by order": instead(lambda snapshot: snapshot.created, (snapshots, "_recency")),
+    "a pin of anything": instead(nothing, (pin, "pin_rejection")),
+    "nobody hears of decisions": instead(nothing, (notifications, "of_result")),
+}
+# What only two people who act at once can meet.
+BETWEEN = {
+    "a put that does not look",
+    "a delete that does not look",
+    "an undo that deletes",
+    "a run about to start is not minded",
+    "no second look",
+    "no undo",
+    "a failed start by a person is not undone",
+    "a token from the clock",
 }
 
 
@@ -201,12 +264,21 @@ def histories() -> None:
     )
 
 
+def all_interleavings() -> None:
+    for mover in ("promote", "refresh", "take back"):
+        for actor in ("hand", "pin and deploy", "promote", "deploy begins"):
+            for history in interleavings.HISTORIES:
+                for fails in (False, True)[: 1 + (mover != actor)]:
+                    interleavings.test_whoever_comes_in_between_wins(mover, actor, history, fails)
+
+
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     PLANTED[fault](monkeypatch)
     with pytest.raises(Exception):  # noqa: B017, PT011 (whichever guarantee breaks first)
-        histories()
+        (all_interleavings if fault in BETWEEN else histories)()
 
 
 def test_without_a_fault_nothing_is_found() -> None:
     histories()
+    all_interleavings()

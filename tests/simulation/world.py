@@ -115,7 +115,7 @@ class WorldPipelines(InMemoryPipelines):
     @property
     def started(self) -> set[str]:
         """The runs that the application has started."""
-        return set(self._by_token.values())
+        return set(self.by_token.values())
 
 
 class World(InMemoryAws):
@@ -142,6 +142,11 @@ class World(InMemoryAws):
     def truth(self, parameter: str) -> str | None:
         """Return what the database's cluster was restored from."""
         return self.stacks.restored_from(parameter)
+
+    def own_run(self, token: str | None) -> Execution | None:
+        """Return the run that the application has started with this token."""
+        started = self.pipelines.by_token.get(token or "")
+        return next((each for each in self.executions if each.execution_id == started), None)
 
     def cluster(self, parameter: str) -> str:
         """Return the resource id of the database's cluster."""

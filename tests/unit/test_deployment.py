@@ -331,6 +331,35 @@ def test_without_a_stack_the_newest_successful_deploy_action_decides(
     assert bool(found.unknown) is (expected is None)
 
 
+def test_a_pipeline_without_a_deploy_action_may_deploy_at_any_time_during_a_run() -> None:
+    """Terraform in a build action is the usual case."""
+    build = Action("r", "Build", "Terraform", "Succeeded", at(20), at(25), "Build")
+    run = Run("r", "Succeeded", at(11), at(30))
+    early, during = pin(1, "a", 0), pin(2, "b", 10)
+    assert last_deployed([early, during], [build], [run]) == Deployment("b", during, "r")
+    late = pin(3, "c", 20)
+    assert last_deployed([early, during, late], [build], [run]).unknown
+    waiting = run._replace(status="InProgress")
+    assert last_deployed([early, during], [build], [waiting]).is_deploying
+
+
+@pytest.mark.parametrize(
+    ("ledger", "runs", "expected"),
+    [
+        ([A, B], [run("r", 1), run("q", -59)], Deployment("b", B, "r")),
+        ([A, B, C], [run("q", 25, "Failed"), run("r", 1, ended=10)], Deployment("b", B, "r")),
+        ([A, B, C], [run("r", 5)], Deployment(unknown="current changed during it")),
+        ([A, B], [run("r", 1, "InProgress")], Deployment(unknown="…", is_deploying=True)),
+    ],
+)
+def test_a_pipeline_without_a_deploy_action_may_deploy_at_any_time_of_a_run(
+    ledger: list[Version], runs: list[Run], expected: Deployment
+) -> None:
+    found = last_deployed(ledger, [deploy("r", 2, category="Build")], runs)
+    assert found == expected._replace(unknown=found.unknown)
+    assert bool(found.unknown) is bool(expected.unknown)
+
+
 def test_without_a_stack_nothing_is_known_during_a_deploy_and_a_run_is_remembered() -> None:
     busy = last_deployed([A], [deploy("r", 2, status="InProgress"), deploy("q", 1)], [])
     assert busy == Deployment(unknown="a deploy action is in progress", is_deploying=True)

@@ -1,0 +1,196 @@
+"""Somebody acts between any two AWS calls of what moves `current`: every interleaving is tried.
+
+Whoever comes in between wins, or comes first and is seen.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import pytest
+
+from chalicelib.domain.errors import AwsError, RefreshError
+from chalicelib.domain.ledger import Note
+from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.pin import PinRequest, pin, rollback
+from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
+from chalicelib.usecases.reconcile import reconcile
+from tests.fakes import arn
+from tests.simulation.model import CORRECTIONS, START, Model, bootstrap, offer, variables
+from tests.simulation.world import Behaviour, World
+
+SUNDAY = datetime.fromisoformat("2026-01-04T04:00:00+00:00")
+MOVERS = ("promote", "refresh", "pin", "rollback", "take back")
+ACTORS = ("pin", "hand", "inheriting hand", "pin and deploy", "refresh", "promote", "deploy begins")
+HISTORIES = ("deployed", "no parameter")
+
+
+class Stage(NamedTuple):
+    """An account, and how a mover or an actor acts in it."""
+
+    model: Model
+    settings: Settings
+    aws: World
+
+    @property
+    def name(self) -> str:
+        return self.settings.databases[0].current_parameter
+
+    @property
+    def current(self) -> str | None:
+        return self.aws.values().get(self.name)
+
+    def act(self, who: str, value: str) -> Any:
+        """Return the result, or the error; a value is what a pin or a put by hand sets."""
+        settings, aws, database = self.settings, self.aws, self.settings.databases[0]
+        try:
+            if who == "promote":
+                return promote(settings, aws, SUNDAY)
+            if who == "refresh":
+                request = RefreshRequest.by_person(value, "needed", outside_window=True)
+                return refresh_now(settings, aws, request)
+            if who == "rollback":
+                return rollback(settings, aws, database, "lee", "back", deploy=True)
+            if who == "take back":
+                return reconcile(settings, aws)
+            if who in ("pin", "pin and deploy"):
+                request = PinRequest(
+                    arn(value), "ann", "try", deploy=value == "mine" or who != "pin"
+                )
+                return pin(settings, aws, database, request)
+            if who == "deploy begins":
+                return self._deploy_begins()
+            return aws.parameters.put_by_hand(self.name, arn(value), inherits=who != "hand")
+        except RefreshError as error:
+            return error
+
+    def _deploy_begins(self) -> None:
+        run = self.aws.begin()
+        for _ in range(6):
+            if not any(each.is_live for each in self.aws.updates):
+                self.aws.go_on(run)
+
+
+def arrange(mover: str, history: str) -> Stage:
+    """Return an account before the mover's invocation."""
+    settings = Settings.from_environment(variables(two=False, stacks="one"))
+    aws = World(START, Behaviour())
+    bootstrap(settings, aws, "one", history)
+    stage = Stage(Model(settings, aws), settings, aws)
+    database = settings.databases[0]
+    for name in ("mine", "theirs", "new"):
+        offer(aws, database, name, START)
+    aws.parameters.put(database.latest_parameter, arn("new"), Note("update", "x", "x"))
+    if mover == "rollback" and history == "deployed":
+        pin(settings, aws, database, PinRequest(arn("mine"), "ann", "before", deploy=True))
+        stage.model.settle(lambda: reconcile(settings, aws))
+    aws.time = SUNDAY
+    if mover == "take back":
+        promote(settings, aws, SUNDAY)
+        run = aws.executions[-1]
+        aws.go_on(run)
+        aws.go_on(run, "fail")
+        assert run.status == "Failed"
+        aws.time += timedelta(minutes=20)
+    aws.calls.clear()
+    aws.notifier.sent.clear()
+    return stage
+
+
+def interleave(stage: Stage, mover: str, actor: str, at: int, *, fails: bool) -> dict[str, Any]:
+    """Run the mover, and the actor before its call number `at`; return what happened."""
+    seen: dict[str, Any] = {"calls": [], "ours": set(), "at": None, "actor": None}
+
+    def interrupt(when: str, operation: str) -> None:
+        if when == "before":
+            seen["calls"].append(operation)
+            if len(seen["calls"]) == at:
+                stage.aws.interrupt = lambda when, operation: None
+                before = set(stage.aws.pipelines.started)
+                seen["actor"] = stage.act(actor, "theirs")
+                seen["theirs"] = stage.aws.pipelines.started - before
+                seen["value"] = stage.current
+                stage.aws.interrupt = interrupt
+            if operation == "start" and fails:
+                raise AwsError("StartPipelineExecution", "it", "AccessDenied", "no")
+
+    before = set(stage.aws.pipelines.started)
+    stage.aws.interrupt = interrupt
+    seen["mover"] = stage.act(mover, "mine")
+    stage.aws.interrupt = lambda when, operation: None
+    seen["ours"] = stage.aws.pipelines.started - before - seen.get("theirs", set())
+    return seen
+
+
+def check(stage: Stage, seen: dict[str, Any], actor: str, at: int, history: str) -> None:
+    came_after_the_look = "history" in seen["calls"][: at - 1]
+    has_put = actor != "deploy begins" and not isinstance(seen["actor"], RefreshError)
+    has_put = has_put and getattr(seen["actor"], "outcome", "started") == "started"
+    if history == "deployed" or has_put:
+        assert stage.current is not None, "current was deleted"
+    if has_put and came_after_the_look:
+        assert stage.current == seen["value"], f"{seen['value']} was lost to {stage.current}"
+    ledger = stage.model.ledger(stage.settings.databases[0])
+    reading = [each.read[stage.name].value for each in stage.aws.updates if each.is_live]
+    if ledger and ledger[-1].token and not reading:  # or the next poll decides
+        assert stage.aws.own_run(ledger[-1].token), "it waits for a run that nobody has started"
+    if ledger and ledger[-1].action in CORRECTIONS:
+        assert set(reading) <= {ledger[-1].value}, f"{reading} is being restored, and put back"
+    mine = {getattr(seen["mover"], "execution_id", None)} - {None}
+    if actor == "promote" and not seen["ours"]:
+        mine -= seen["theirs"]  # a second delivery is answered with the same run
+    assert seen["ours"] == mine, f"it says {mine}, and started {seen['ours']}"
+    live = [each for each in stage.aws.executions if each.is_live]
+    ours = [each for each in live if each.execution_id in stage.aws.pipelines.started]
+    assert len(ours) <= 1, "two runs of ours are in progress"
+
+
+def check_end(stage: Stage) -> None:
+    """Whatever came of it, the polls bring it in line, and tell everything once."""
+    stage.model.settle(lambda: reconcile(stage.settings, stage.aws))
+    stage.model.check_quiet()
+    stage.model.check_replacements(0)
+    stage.model.check_good()
+    stage.model.check_ends()
+    stage.model.check_status()
+    sent = [(each.subject, each.body) for each in stage.aws.notifier.sent]
+    assert len(sent) == len(set(sent)), f"told twice: {sent}"
+
+
+def each_interleaving(
+    mover: str, actor: str, history: str, *, fails: bool
+) -> Callable[[Callable[..., None]], None]:
+    """Return a function that calls another with the stage and what happened, for every call."""
+
+    def run(judge: Callable[..., None]) -> None:
+        calls = interleave(arrange(mover, history), mover, actor, 0, fails=fails)["calls"]
+        for at in range(1, len(calls) + 1):
+            stage = arrange(mover, history)
+            seen = interleave(stage, mover, actor, at, fails=fails)
+            try:
+                judge(stage, seen, at)
+            except AssertionError as error:
+                error.add_note(f"{actor} before call {at} of {mover}, {seen['calls']}: {seen}")
+                raise
+
+    return run
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["starts", "start-refused"])
+@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("actor", ACTORS)
+@pytest.mark.parametrize("mover", MOVERS)
+def test_whoever_comes_in_between_wins(mover: str, actor: str, history: str, fails: bool) -> None:
+    if fails and mover == actor == "promote":
+        pytest.skip("the function's reserved concurrency is one")
+
+    def judge(stage: Stage, seen: dict[str, Any], at: int) -> None:
+        # Parameter Store cannot compare and delete: the last look comes right before.
+        last = 2 if actor == "deploy begins" else 1
+        if "delete" in seen["calls"][at - 1 : at - 1 + last]:
+            assert history == "no parameter", "current was deleted"
+            return
+        check(stage, seen, actor, at, history)
+        check_end(stage)
+
+    each_interleaving(mover, actor, history, fails=fails)(judge)
