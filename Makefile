@@ -13,7 +13,7 @@ STATED := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)".*/\1/p' pyproject
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(READY) ## two nights on a local cloud, or SCENARIO=company; KEEP=1 leaves it running to be tried
+demo: $(READY) ## four nights on a local cloud, or SCENARIO=company; KEEP=1 leaves it running to be tried
 	@$(BIN)/python -m demo $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(KEEP),--keep)
 
 # The product's rooms are covered by these to the last line; the others are quicker without a tracer.

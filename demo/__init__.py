@@ -1,1 +1,1 @@
-"""Two nights of the refresh on a local cloud, told in a few lines."""
+"""The refresh on a local cloud, in a few lines."""

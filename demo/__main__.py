@@ -1,4 +1,4 @@
-"""``make demo``: the whole job on this machine, two nights of it, checked at every step.
+"""`make demo`: the whole refresh on this machine, four nights of it, checked at every step.
 
 Everything is what it would be on AWS (a real ``chalice deploy``, the deployed package in Lambda's own
 runtime client, SigV4), except AWS itself, which is the local cloud.
@@ -15,26 +15,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from types import FrameType
+from typing import NamedTuple
 
-from demo import company as whole_company
-from demo.telling import NotAsTold, expect, fire, gist, say, short, title
+from demo.company import run_company
+from demo.output import Unexpected, expect, fire, gist, say, say_notifications, short, title
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER, key_of
 from localcloud.client import LocalCloud, send
 from localcloud.company import CLUSTER, PIPELINE, STAGE, Company, copy_project, nightly
 
 NIGHT = datetime(2026, 1, 4, 2, tzinfo=UTC)  # a Sunday, and the first day of an on-week
-NEXT_NIGHT = NIGHT + timedelta(weeks=2)
 PROJECT = Path(__file__).resolve().parent.parent
 TOOLS = os.path.relpath(Path(sys.executable).parent)
 
 
 def main() -> int:
-    """Tell the night; the status that ``make demo`` exits with."""
+    """Run the demo; return the exit status of `make demo`."""
     parser = argparse.ArgumentParser(
         prog="make demo",
-        description="The refresh on a local cloud: two nights of one database, of which one fails; "
-        "or one night of a company with three databases, from production's snapshots on.",
+        description="The refresh on a local cloud: four nights of one database, three of which go "
+        "wrong; or one night of a company with three databases, from production's snapshots on.",
     )
     parser.add_argument("--scenario", choices=("orders", "company"), default="orders")
     parser.add_argument(
@@ -43,51 +43,52 @@ def main() -> int:
     given = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, leave)
-    began, told = monotonic(), False
+    began, is_done = monotonic(), False
     try:
-        # Chalice notes in the project what it has deployed; each demo notes it in a copy of its own.
+        # Chalice records in the project what it has deployed, so each demo uses a copy.
         with (
             tempfile.TemporaryDirectory(prefix="demo-of-aurora-refresh-") as copy,
             LocalCloud.start() as cloud,
         ):
             copy_project(PROJECT, Path(copy))
             if given.scenario == "company":
-                company = whole_company.tell_the_night(cloud, Path(copy))
+                company = run_company(cloud, Path(copy))
             else:
-                company = Company(cloud, Path(copy))
-                tell_the_night(company)
-            told = True
-            title(f"All as told, in {monotonic() - began:.0f} s.")
+                company = Company(cloud, Path(copy), run_seconds=1)
+                run_orders(company)
+            is_done = True
+            title(f"Done in {monotonic() - began:.0f} s.")
             if given.keep:
                 invite(company)
-    except NotAsTold as error:
-        print(f"\nNot as told: {error}", file=sys.stderr)
+    except Unexpected as error:
+        print(f"\nUnexpected: {error}", file=sys.stderr)
         return 1
     except (RuntimeError, TimeoutError, ValueError) as error:
-        print(f"\nThe demo cannot go on: {error}", file=sys.stderr)
+        print(f"\nThe demo cannot continue: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         title("stopped")
-        return 0 if told else 130
+        return 0 if is_done else 130
     return 0
 
 
 def leave(number: int, _frame: FrameType | None) -> None:
-    """End as any program would, but stop the cloud and remove the copy on the way."""
+    """Exit by an exception, so that the cloud is stopped and the copy removed."""
     for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(other, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
-def tell_the_night(company: Company) -> None:
+def run_orders(company: Company) -> None:
+    """Play four nights of one database: a run fails, succeeds, restores nothing, fails afterwards."""
     cloud = company.cloud
-    title("An AWS of one's own")
+    title("The local cloud")
     say(f"local cloud at {cloud.endpoint}: production {PRODUCTION}, acceptance {ACCEPTANCE}")
     if sys.platform != "linux":
         say("functions run in plain Python here: Lambda's runtime client is for Linux only")
     company.found(NIGHT - timedelta(hours=14))
-    before = company.clusters()
-    say(f"testers work on {only(before)}, restored from {short(before[only(before)])}")
+    first = deployed(company)
+    say(f"testers work on {first.cluster}, restored from {short(first.source)}")
 
     title("Production shares its snapshots")
     shared = company.share(NIGHT)
@@ -96,80 +97,136 @@ def tell_the_night(company: Company) -> None:
     title(f"chalice deploy --stage {STAGE}")
     company.chalice("deploy", "--stage", STAGE, progress=say)
 
-    two_o_clock(company, NIGHT)
-    cloud.patch_pipeline(PIPELINE, next_outcomes=["Failed"])
-    four_o_clock(company, NIGHT, "Failed")
-    expect(company.clusters() == before, company.clusters())
-    expect(company.parameter(company.current) == before[only(before)], "current did not go back")
-    say(f"current is back on {short(before[only(before)])}; testers still work on {only(before)}")
+    update(company, NIGHT)
+    restore(company, NIGHT, "Failed")
+    expect(deployed(company) == first, company.clusters())
+    expect(company.parameter(company.current) == first.source, "current did not go back")
+    say(f"current is back on {short(first.source)}; testers still work on {first.cluster}")
 
-    title("Two weeks later")
-    cloud.set_clock(NEXT_NIGHT)
-    cloud.seed_snapshots([nightly("orders", NEXT_NIGHT - timedelta(hours=6))])
-    say("production has shared another one, and somebody has mended the pipeline")
-    two_o_clock(company, NEXT_NIGHT)
-    current = four_o_clock(company, NEXT_NIGHT, "Succeeded")
-    after = company.clusters()
-    expect(list(after.values()) == [current] and after.keys() != before.keys(), after)
-    say(f"{only(before)} was replaced by {only(after)}; {short(company.good())} is marked good")
-    expect(company.good() == current, company.good())
+    night = next_night(company, NIGHT, "production has shared another one; the build is repaired")
+    run = restore(company, night, "Succeeded")
+    second = deployed(company)
+    expect(second.source == run.current == company.good(), company.clusters())
+    say(f"{first.cluster} was replaced by {second.cluster}; {short(run.current)} is marked good")
+
+    night = next_night(company, night, "somebody has set a condition that skips the stage Deploy")
+    restore(company, night, "Succeeded", "Skip Deploy")
+    expect(deployed(company) == second, company.clusters())
+    expect(company.parameter(company.current) == second.source, "current did not go back")
+    say(f"current is back on {short(second.source)}; testers still work on {second.cluster}")
+
+    night = next_night(company, night, "the condition is gone; now the tests after Deploy fail")
+    run = restore(company, night, "Failed", "Failed in Test")
+    third = deployed(company)
+    expect(third.source == run.current == company.parameter(company.current), company.clusters())
+    expect(company.good() == second.source, company.good())
+    say(f"current stays on {short(run.current)}, which testers have on {third.cluster}")
+    retry(company, night + timedelta(hours=7), run.execution_id)
+    expect(company.good() == third.source, company.good())
+    say(f"{short(run.current)} is marked good")
 
     pin(company)
-    say(f"testers keep {only(after)} until the pipeline's next run")
-    expect(company.clusters() == after, company.clusters())
+    say(f"testers keep {third.cluster} until the pipeline's next run")
+    expect(deployed(company) == third, company.clusters())
 
 
-def two_o_clock(company: Company, night: datetime) -> None:
-    title(f"{night:%A %d %B, 02:00} UTC, db-update-latest-snapshot-id")
+class Deployed(NamedTuple):
+    """The cluster that testers work on, and the snapshot that it was restored from."""
+
+    cluster: str
+    source: str
+
+
+def deployed(company: Company) -> Deployed:
+    clusters = company.clusters()
+    expect(len(clusters) == 1 and next(iter(clusters)).startswith(CLUSTER), clusters)
+    return Deployed(*next(iter(clusters.items())))
+
+
+def next_night(company: Company, before: datetime, news: str) -> datetime:
+    night = before + timedelta(weeks=2)
     company.cloud.set_clock(night)
+    company.cloud.seed_snapshots([nightly("orders", night - timedelta(hours=6))])
+    title("Two weeks later")
+    say(news)
+    update(company, night)
+    return night
+
+
+def update(company: Company, night: datetime) -> None:
+    title(f"{night:%A %d %B, 02:00} UTC, db-update-latest-snapshot-id")
     answer = fire(company, "db-update-latest-snapshot-id", night)
     expect(answer["outcome"] == "updated", gist(answer))
     (entry,) = answer["databases"]
     say(f"updated: latest is {short(entry['latest'])}, {entry['age_hours']:.0f} hours old")
-    rejected = ", ".join(f"{count} for {why}" for why, count in entry["rejected"].items())
-    say(f"rejected: {rejected}")
+    if night == NIGHT:
+        rejected = ", ".join(f"{count} for {why}" for why, count in entry["rejected"].items())
+        say(f"rejected: {rejected}")
     newest = f"orders-{night - timedelta(hours=6):%Y-%m-%d}"
     expect(short(entry["latest"]) == newest, entry)
 
 
-def four_o_clock(company: Company, night: datetime, ending: str) -> str:
-    """The promotion, its run, and what people are told of it; what *current* was moved to."""
+class Started(NamedTuple):
+    """The run of a promotion, and the snapshot that it is to restore."""
+
+    execution_id: str
+    current: str
+
+
+def restore(company: Company, night: datetime, status: str, outcome: str = "") -> Started:
+    """Promote at 04:00, and wait until the run has ended as expected."""
     time = night + timedelta(hours=2)
     title(f"{time:%A %d %B, 04:00} UTC, db-restore-from-snapshot")
-    company.cloud.set_clock(time)
+    company.cloud.patch_pipeline(PIPELINE, next_outcomes=[outcome or status])
     answer = fire(company, "db-restore-from-snapshot", time)
     expect(answer["outcome"] == "started", gist(answer))
     (entry,) = answer["databases"]
     say(f"started: current moved from {short(entry['previous'])} to {short(entry['current'])}")
-    run = answer["execution_id"]
-    say(f"pipeline {PIPELINE} runs as {run} …")
-    status = company.followed(run)
-    expect(status == ending, status)
-    say(f"{status.lower()}, and db-follow-pipeline followed it:")
-    for notice in company.told():
-        say(f"  people were told: {notice['Subject']}")
-    current: str = entry["current"]
-    return current
+    run = Started(answer["execution_id"], entry["current"])
+    say(f"pipeline {PIPELINE} runs as {run.execution_id} …")
+    ended = company.followed(run.execution_id)
+    expect(ended == status, ended)
+    say(f"{status.lower()}; db-follow-pipeline looked at what is deployed")
+    say_notifications(company)
+    return run
+
+
+def retry(company: Company, time: datetime, run: str) -> None:
+    """Retry the tests, as the console of CodePipeline does."""
+    title(f"{time:%A %d %B, %H:%M} UTC, an engineer retries the stage Test")
+    company.cloud.set_clock(time)
+    company.cloud.client("codepipeline").retry_stage_execution(
+        pipelineName=PIPELINE,
+        stageName="Test",
+        pipelineExecutionId=run,
+        retryMode="FAILED_ACTIONS",
+    )
+    ended = company.followed(run, times=2)
+    expect(ended == "Succeeded", ended)
+    say("succeeded: the same run, which has restored the database before")
+    say_notifications(company)
 
 
 def pin(company: Company) -> None:
     cloud = company.cloud
-    title("An operator wants older data: PUT /snapshots/current")
+    title("An operator pins older data: PUT /snapshots/current")
     base = cloud.rest_url()
     if base is None:
-        say("there is no API to ask: PIN_API_ENABLED is false")
+        say("no API is deployed: PIN_API_ENABLED is false")
         return
-    wish = {"snapshot": "orders-2025-12-28", "reason": "compare with last year"}
+    request = {"snapshot": "orders-2025-12-28", "reason": "compare with last year"}
     url = f"{base}/snapshots/current"
-    status, text = send("PUT", url, json.dumps(wish).encode(), {"Content-Type": "application/json"})
+    status, text = send(
+        "PUT", url, json.dumps(request).encode(), {"Content-Type": "application/json"}
+    )
     say(f"unsigned: {status} {text}")
     expect(status == 403, status)
-    status, answer = cloud.signed("PUT", "/snapshots/current", wish)
+    status, answer = cloud.signed("PUT", "/snapshots/current", request)
     expect(status == 200, gist(answer))
     say(f"signed:   {status} current is {short(answer['current'])}, version {answer['version']}")
     expect(company.parameter(company.current) == answer["current"], gist(answer))
-    wish["snapshot"] = "billing-2026-01-03"
-    status, answer = cloud.signed("PUT", "/snapshots/current", wish)
+    request["snapshot"] = "billing-2026-01-03"
+    status, answer = cloud.signed("PUT", "/snapshots/current", request)
     expect((status, answer.get("Code")) == (409, "ConflictError"), gist(answer))
     say(f"refused:  {status} {answer['Message']}")
 
@@ -183,7 +240,7 @@ def invite(company: Company) -> None:
         "detail-type": "Scheduled Event",
         "source": "aws.events",
         "account": ACCEPTANCE,
-        "time": f"{NEXT_NIGHT + timedelta(weeks=2):%Y-%m-%dT%H:%M:%SZ}",
+        "time": f"{NIGHT + timedelta(weeks=8):%Y-%m-%dT%H:%M:%SZ}",
         "region": cloud.region,
         "resources": [],
         "detail": {},
@@ -208,11 +265,6 @@ echo {shlex.quote(json.dumps(event))} \\
         )
     print(flush=True)
     signal.pause()
-
-
-def only(clusters: dict[str, str]) -> str:
-    expect(len(clusters) == 1 and next(iter(clusters)).startswith(CLUSTER), clusters)
-    return next(iter(clusters))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``make demo SCENARIO=company``: one night of a whole company, from production's snapshots to its testers.
+"""`make demo SCENARIO=company`: one night of a whole company, from production's snapshots to its testers.
 
 Two stages of one project are deployed, each into its own account. Production has two Aurora clusters and a
 DocumentDB cluster: *orders* is not encrypted, *billing* is under a customer-managed key, *documents* under the
@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from demo.telling import expect, fire, gist, say, short, title
+from demo.output import expect, fire, gist, say, say_notifications, short, title
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
 from localcloud.company import PIPELINE, STACK, STAGE, Company, configure
@@ -31,12 +31,12 @@ Entries = dict[str, Mapping[str, Any]]
 
 
 def answers(copied: Mapping[str, str]) -> dict[str, str]:
-    """What ``make configure`` is told; ``copied`` are the keys of the databases that have copies."""
-    told = {
+    """Return the answers to `make configure`; `copied` are the keys of databases that have copies."""
+    found = {
         "DATABASES": ",".join(ENGINES),
     }
     for prefix, (engine, version) in ENGINES.items():
-        told |= {
+        found |= {
             f"SSM_{prefix}_LATEST_SNAPSHOT_NAME": f"/acceptance/{prefix.lower()}/latest-snapshot",
             f"SSM_{prefix}_CURRENT_SNAPSHOT_NAME": f"/acceptance/{prefix.lower()}/current-snapshot",
             f"{prefix}_ENGINE": engine,
@@ -44,11 +44,11 @@ def answers(copied: Mapping[str, str]) -> dict[str, str]:
             f"{prefix}_SOURCE_CLUSTER": prefix.lower(),
             f"{prefix}_STACK_NAME": f"{STACK}/{prefix.title()}",
         }
-    return told | {f"{prefix}_COPY_KMS_KEY_ID": key for prefix, key in copied.items()}
+    return found | {f"{prefix}_COPY_KMS_KEY_ID": key for prefix, key in copied.items()}
 
 
-def tell_the_night(cloud: LocalCloud, copy: Path) -> Company:
-    """The whole story; the company as it is in the end."""
+def run_company(cloud: LocalCloud, copy: Path) -> Company:
+    """Play the night, and return the company as it is in the end."""
     title("A company with two AWS accounts")
     say(f"local cloud at {cloud.endpoint}: production {PRODUCTION}, acceptance {ACCEPTANCE}")
     production = Production(cloud, copy)
@@ -93,17 +93,17 @@ def share(production: Production) -> dict[str, str]:
 def copies(company: Company, shares: Mapping[str, str], key: str) -> dict[str, str]:
     """Sunday at 02:00 in acceptance and after; what each *latest* comes to hold."""
     title(f"{SUNDAY:%A %d %B, %H:%M} UTC, db-update-latest-snapshot-id in acceptance")
-    told = of_databases(company, "db-update-latest-snapshot-id", SUNDAY)
-    expect(told["orders"]["latest"] == shares["orders"], told["orders"])
+    found = of_databases(company, "db-update-latest-snapshot-id", SUNDAY)
+    expect(found["orders"]["latest"] == shares["orders"], found["orders"])
     say(f"orders: latest is {short(shares['orders'])}, the share itself")
-    asked = {name: told[name]["copy"] for name in ("billing", "documents")}
+    asked = {name: found[name]["copy"] for name in ("billing", "documents")}
     for name, copy in asked.items():
         expect(copy["source"] == shares[name], copy)
         say(f"{name}: {short(copy['source'])} is being copied under acceptance's own key")
     available(company, [copy["arn"] for copy in asked.values()])
     later = SUNDAY + timedelta(minutes=30)
-    title(f"{later:%A %d %B, %H:%M} UTC, db-follow-copies in acceptance")
-    followed = of_databases(company, "db-follow-copies", later)
+    title(f"{later:%A %d %B, %H:%M} UTC, db-reconcile in acceptance")
+    followed = of_databases(company, "db-reconcile", later)
     for name, entry in followed.items():
         expect(entry["latest"] == asked[name]["arn"], entry)
         say(f"{name}: latest is {short(entry['latest'])}, data {entry['age_hours']:.0f} hours old")
@@ -117,14 +117,12 @@ def refreshed(company: Company, before: Mapping[str, str], latest: Mapping[str, 
     """Sunday at 04:00: one run replaces all three clusters."""
     four = SUNDAY + timedelta(hours=2)
     title(f"{four:%A %d %B, %H:%M} UTC, db-restore-from-snapshot in acceptance")
-    company.cloud.set_clock(four)
     answer = fire(company, "db-restore-from-snapshot", four)
     expect(answer["outcome"] == "started", gist(answer))
     say(f"started: {PIPELINE} runs once for all three, as {answer['execution_id']} …")
     status = company.followed(answer["execution_id"])
     expect(status == "Succeeded", status)
-    for notice in company.told():
-        say(f"people were told: {notice['Subject']}")
+    say_notifications(company)
     after = company.clusters()
     expect(set(after.values()) == set(latest.values()) and not before.keys() & after.keys(), after)
     for cluster, source in after.items():
@@ -140,7 +138,6 @@ def of_clusters(production: Production, function: str, time: datetime) -> Entrie
 
 def of_databases(company: Company, function: str, time: datetime) -> Entries:
     """What acceptance's function answers, by database."""
-    company.cloud.set_clock(time)
     return entries(fire(company, function, time), "databases")
 
 

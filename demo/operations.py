@@ -1,7 +1,7 @@
-"""``python -m demo.operations``: does what docs/operations.md tells, on a local cloud, and compares.
+"""`python -m demo.operations`: run the commands of docs/operations.md on a local cloud, and compare.
 
 The commands that run are the document's own. Comments in it set the scene: whose credentials, what time
-it is, that a night passes. ``--write`` puts what was really answered into the document.
+it is, that a night passes. `--write` puts the real answers into the document.
 """
 
 import argparse
@@ -42,7 +42,7 @@ _COMMAND = re.compile(r"^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", re.MULTILINE)
 
 
 def main() -> int:
-    """Perform the document; 1 where it tells something else than what happened."""
+    """Run the document; return 1 if it differs from what happened."""
     parser = argparse.ArgumentParser(
         prog="python -m demo.operations",
         description="Runs the commands of docs/operations.md on a local cloud, and compares.",
@@ -62,9 +62,9 @@ def main() -> int:
     if write:
         DOCUMENT.write_text(performed)
         return 0
-    told, found = (normal(each).splitlines() for each in (text, performed))
-    difference = list(difflib.unified_diff(told, found, "told", "found", lineterm="", n=1))
-    print("\n".join(difference) or "All as told.")
+    written, found = (normal(each).splitlines() for each in (text, performed))
+    difference = list(difflib.unified_diff(written, found, "written", "found", lineterm="", n=1))
+    print("\n".join(difference) or "The document is up to date.")
     return 1 if difference else 0
 
 
@@ -156,8 +156,10 @@ class _Stage:
             "run": lambda _rest, block: self._shell.run(block),
             "as": lambda person, _block: self._act_as(person),
             "at": lambda time, _block: self._come(_time(time)),
-            "night": lambda told, _block: self._pass_night(*told.split(", ")),
+            "night": lambda given, _block: self._pass_night(*given.split(", ")),
             "ended": lambda _rest, _block: self._wait_for_run(),
+            "push": lambda stage, _block: self._push(stage),
+            "release": lambda _rest, _block: self._release(),
         }
 
     def __enter__(self) -> Self:
@@ -177,14 +179,14 @@ class _Stage:
         self._directions[piece["word"]](piece["rest"], piece["block"])
         return piece[0]
 
-    def _answer(self, told: re.Match[str]) -> str:
-        found = self._shell.run(told[1].replace("\n> ", "\n"))
+    def _answer(self, written: re.Match[str]) -> str:
+        found = self._shell.run(written[1].replace("\n> ", "\n"))
         if any(secret in found for secret in self._secrets):
-            raise ValueError(f"a secret is printed by: {told[1]}")
+            raise ValueError(f"a secret is printed by: {written[1]}")
         found = found.replace(self._base, API).replace(api_id(self._company), API_ID)
         # A run's new id is no news.
-        answer = told[2] if normal(found) == normal(told[2]) else found
-        return f"$ {told[1]}{answer}"
+        answer = written[2] if normal(found) == normal(written[2]) else found
+        return f"$ {written[1]}{answer}"
 
     def _write(self, name: str, block: str) -> None:
         (Path(self._folder.name) / name).write_text(block)
@@ -225,6 +227,17 @@ class _Stage:
             raise ValueError(f"the night of {time} went otherwise: {reasons}")
         if refusal is None:
             self._wait_for_run()
+
+    def _push(self, stage: str) -> None:
+        """A developer's run starts, and is held in a stage."""
+        cloud = self._company.cloud
+        cloud.patch_pipeline(PIPELINE, hold=[stage])
+        cloud.client("codepipeline").start_pipeline_execution(name=PIPELINE)
+        cloud.wait_until_held(PIPELINE, stage)
+
+    def _release(self) -> None:
+        self._company.cloud.patch_pipeline(PIPELINE, hold=[])
+        self._wait_for_run()
 
     def _wait_for_run(self) -> None:
         runs = self._company.cloud.client("codepipeline").list_pipeline_executions(

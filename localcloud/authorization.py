@@ -22,6 +22,7 @@ from moto.core.exceptions import ServiceException
 from moto.kms.models import kms_backends
 from moto.rds.exceptions import KMSKeyNotAccessibleFault
 from moto.rds.models import rds_backends
+from moto.secretsmanager.models import secretsmanager_backends
 
 from localcloud.identities import Caller, Document
 from localcloud.wire import Answer, Call
@@ -29,10 +30,13 @@ from localcloud.wire import Answer, Call
 Need = tuple[str, str]
 
 # Where IAM's name of the action is not the operation's.
-_ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction"}
+_ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction", "s3:ListObjectsV2": "s3:ListBucket"}
+# What RDS tags the secrets with that it manages.
+_CLUSTER_TAG = "aws:rds:primaryDBClusterArn"
+_TAG_KEY = f"secretsmanager:resourcetag/{_CLUSTER_TAG}".lower()
 # "No permissions are required to perform this operation", says the STS API reference.
 _FREE = {"sts:GetCallerIdentity"}
-# The condition keys that are known here; a request has the last three only sometimes.
+# The condition keys that are known here; a request has the last five only sometimes.
 _KEYS = {
     "aws:principalaccount",
     "aws:principalarn",
@@ -43,6 +47,7 @@ _KEYS = {
     "kms:grantisforawsresource",
     "kms:resourcealiases",
     "kms:viaservice",
+    _TAG_KEY,
 }
 
 
@@ -64,6 +69,8 @@ def refusal(call: Call, caller: Caller) -> Answer | None:
         context = context_of(caller, call.region, resource)
         if "Namespace" in call.parameters:
             context["cloudwatch:namespace"] = str(call.parameters["Namespace"])
+        if action == "secretsmanager:GetSecretValue":
+            context |= _tag_of_secret(call, resource)
         decision = decide(caller.policies, action, resource, context)
         if decision is not Decision.ALLOWED:
             return denial(
@@ -74,6 +81,13 @@ def refusal(call: Call, caller: Caller) -> Answer | None:
     if call.service == "rds" and "KmsKeyId" in call.parameters:
         return _key_refusal(call, caller)
     return None
+
+
+def _tag_of_secret(call: Call, arn: str) -> dict[str, str]:
+    secrets: Any = secretsmanager_backends[call.account][call.region].secrets
+    tags = secrets[arn].tags or [] if arn in secrets else []
+    values = [tag["Value"] for tag in tags if tag["Key"] == _CLUSTER_TAG]
+    return dict.fromkeys([_TAG_KEY] if values else [], "".join(values))
 
 
 def _key_refusal(call: Call, caller: Caller) -> Answer | None:
@@ -167,6 +181,9 @@ def needs(call: Call) -> list[Need]:
     ):
         # "Granting permission to tag resources during creation", Aurora User Guide.
         needed.append(("rds:AddTagsToResource", found[-1] if found else "*"))
+    if call.service == "rds-data" and "secretArn" in call.parameters:
+        # "Controlling access to the RDS Data API", Aurora User Guide: the caller reads the secret.
+        needed.append(("secretsmanager:GetSecretValue", call.parameters["secretArn"]))
     return needed
 
 
@@ -330,6 +347,19 @@ def _rds(call: Call) -> Iterator[str]:
             )
 
 
+def _s3(call: Call) -> Iterator[str]:
+    given = call.parameters
+    if "Bucket" in given:
+        yield f"arn:aws:s3:::{'/'.join([given['Bucket'], *filter(None, [given.get('Key')])])}"
+
+
+def _codebuild(call: Call) -> Iterator[str]:
+    given = call.parameters
+    for name in (given.get("projectName"), *given.get("ids", [])):
+        if name:
+            yield _arn(call, f"project/{name.partition(':')[0]}")
+
+
 def _sns(call: Call) -> Iterator[str]:
     given = call.parameters
     if "TopicArn" in given or "ResourceArn" in given:
@@ -366,6 +396,25 @@ def _logs(call: Call) -> Iterator[str]:
         yield _arn(call, f"log-group:{given['logGroupName']}:{stream}")
 
 
+def _rds_data(call: Call) -> Iterator[str]:
+    if "resourceArn" in call.parameters:
+        yield call.parameters["resourceArn"]
+
+
+def _secretsmanager(call: Call) -> Iterator[str]:
+    name = call.parameters.get("SecretId")
+    if name:
+        yield name if name.startswith("arn:") else _arn(call, f"secret:{name}")
+
+
+def _states(call: Call) -> Iterator[str]:
+    given = call.parameters
+    for member in ("executionArn", "stateMachineArn"):
+        if member in given:
+            yield given[member]
+            return
+
+
 def _sts(call: Call) -> Iterator[str]:
     if "RoleArn" in call.parameters:
         yield call.parameters["RoleArn"]
@@ -373,12 +422,17 @@ def _sts(call: Call) -> Iterator[str]:
 
 _RESOURCES: dict[str, Callable[[Call], Iterator[str]]] = {
     "cloudformation": _cloudformation,
+    "codebuild": _codebuild,
     "codepipeline": _codepipeline,
     "kms": _kms,
     "lambda": _lambda,
     "logs": _logs,
     "rds": _rds,
+    "rds-data": _rds_data,
+    "s3": _s3,
+    "secretsmanager": _secretsmanager,
     "sns": _sns,
     "ssm": _ssm,
+    "states": _states,
     "sts": _sts,
 }

@@ -159,13 +159,30 @@ class LocalCloud:
     def seed_snapshots(self, snapshots: Sequence[Mapping[str, Any]]) -> Any:
         """Create cluster snapshots; ``created`` may be a datetime.
 
-        Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``.
+        Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``. One with
+        ``rows`` holds what the account's cluster of that name holds now, any other holds nothing.
         """
         return self._control("POST", "snapshots", [_plain(snapshot) for snapshot in snapshots])
 
     def patch_snapshot(self, arn: str, **changes: Any) -> Any:
         """Change a snapshot's status, create time, or the accounts that it or its key is shared with."""
         return self._control("PATCH", "snapshots", {"arn": arn, **_plain(changes)})
+
+    def sql(self, cluster: str, statements: str, account: str = ACCEPTANCE) -> list[Json]:
+        """Run SQL in an Aurora PostgreSQL cluster as its master user; returns the last one's rows."""
+        body = {"cluster": cluster, "sql": statements, "account": account}
+        rows: list[Json] = self._control("POST", "rows", body)
+        return rows
+
+    def database_address(self, cluster: str, account: str = ACCEPTANCE) -> Json:
+        """Return host, port, dbname and user with which psql reaches a cluster; no password is asked."""
+        query = {"cluster": cluster, "account": account}
+        address: Json = self._control("GET", "rows", query=query)
+        return address
+
+    def set_statement_seconds(self, seconds: float) -> None:
+        """Set how long a statement of the RDS Data API may take, on AWS 45 seconds."""
+        self._control("PUT", "rows", {"statement_seconds": seconds})
 
     def create_pipeline(
         self, name: str, run_seconds: float, databases: Sequence[Mapping[str, str]], **more: Any
@@ -200,6 +217,20 @@ class LocalCloud:
         - ``template`` and its ``parameters``: what the next runs deploy, in ``stack`` or the first one.
         """
         return self._control("PATCH", "pipelines", {"name": name, **changes})
+
+    def wait_for_execution(self, arn: str, timeout: float = 60) -> Json:
+        """Wait until a state machine's execution has ended, and describe it."""
+        stepfunctions = self.client("stepfunctions", arn.split(":")[4])
+
+        def ended() -> Json | None:
+            described: Json = stepfunctions.describe_execution(executionArn=arn)
+            return None if described["status"] == "RUNNING" else described
+
+        return _wait(ended, timeout, f"execution {arn} to end")
+
+    def set_execution_event_faults(self, faults: Sequence[Mapping[str, Any]]) -> None:
+        """Lose, or send twice, the next events of executions: ``{"kind": "lost", "times": 1, "states": […]}``."""
+        self._control("PUT", "executions", {"event_faults": list(faults)})
 
     def wait_until_held(self, pipeline: str, at: str, timeout: float = 30) -> str:
         """Wait until a run is held there, and return its id."""

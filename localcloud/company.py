@@ -250,11 +250,14 @@ class Company(Project):
             raise ValueError(f".chalice/config.json: the stage {STAGE} does not set {name}")
         return self.variables[name]
 
-    def followed(self, execution_id: str) -> str:
-        """Wait until the run has ended and its event has been followed; the run's status."""
+    def followed(self, execution_id: str, times: int = 1) -> str:
+        """Wait until the run has ended and its event has been followed; the run's status.
+
+        A run that is retried ends several ``times``.
+        """
         status = self.cloud.wait_for_run(execution_id, PIPELINE)
         deadline = monotonic() + _FOLLOWED_SECONDS
-        while not any(
+        while times > sum(
             record["event"].get("detail", {}).get("execution-id") == execution_id
             for record in self.cloud.invocations(FOLLOW)
         ):
@@ -272,8 +275,11 @@ class Company(Project):
 
     def good(self) -> str:
         """The value of the version of *current* that is marked good; "" where none is."""
-        history = self.cloud.client("ssm").get_parameter_history(Name=self.current)["Parameters"]
-        return next((each["Value"] for each in history if "good" in each["Labels"]), "")
+        pages = self.cloud.client("ssm").get_paginator("get_parameter_history")
+        versions = [
+            each for page in pages.paginate(Name=self.current) for each in page["Parameters"]
+        ]
+        return next((each["Value"] for each in versions if "good" in each["Labels"]), "")
 
     def clusters(self) -> dict[str, str]:
         """Acceptance's clusters, each with the ARN of the snapshot that it was restored from."""

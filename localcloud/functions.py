@@ -212,7 +212,7 @@ class Fleet:
                 environment = Environment(
                     wanted,
                     libraries,
-                    _assume(wanted),
+                    session_of(wanted.account, wanted.region, wanted.role, wanted.name),
                     self._endpoint,
                     Path(tempfile.mkdtemp(prefix="environment-", dir=self._directory)),
                 )
@@ -247,7 +247,7 @@ class Fleet:
 
 class _Service:
     def __init__(self) -> None:
-        self._endpoint = ""
+        self.endpoint = ""
         self._fleet: Fleet | None = None
 
     @property
@@ -257,7 +257,7 @@ class _Service:
         return self._fleet
 
     def open(self, endpoint: str) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._fleet = Fleet(endpoint)
 
     def close(self) -> None:
@@ -266,7 +266,7 @@ class _Service:
 
     def reset(self) -> None:
         self.close()
-        self.open(self._endpoint)
+        self.open(self.endpoint)
 
 
 _service = _Service()
@@ -275,6 +275,11 @@ _service = _Service()
 def fleet() -> Fleet:
     """The fleet of now."""
     return _service.fleet
+
+
+def endpoint() -> str:
+    """The URL of the cloud."""
+    return _service.endpoint
 
 
 def serve_at(endpoint: str) -> None:
@@ -397,21 +402,21 @@ def _specification(function: LambdaFunction) -> Specification:
     )
 
 
-def _assume(specification: Specification) -> Credentials:
-    """A session of the function's role, which must exist."""
+def session_of(account: str, region: str, role: str, name: str) -> Credentials:
+    """Assume a role, as a service does for its caller; RoleCannotBeAssumed if there is none."""
     try:
-        iam_backends[specification.account]["aws"].get_role_by_arn(specification.role)
+        iam_backends[account]["aws"].get_role_by_arn(role)
     except NotFoundException:
         raise RoleCannotBeAssumed from None
-    role = sts_backends[specification.account]["aws"].assume_role(
-        region_name=specification.region,
-        role_session_name=specification.name,
-        role_arn=specification.role,
+    session = sts_backends[account]["aws"].assume_role(
+        region_name=region,
+        role_session_name=name,
+        role_arn=role,
         policy="",
         duration=_ASSUME_SECONDS,
         external_id="",
     )
-    return Credentials(role.access_key_id, role.secret_access_key, role.session_token)
+    return Credentials(session.access_key_id, session.secret_access_key, session.session_token)
 
 
 def _put_log(environment: Environment, outcome: Outcome) -> None:

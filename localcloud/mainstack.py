@@ -38,7 +38,7 @@ from moto.rds.exceptions import SnapshotQuotaExceededFault
 from moto.rds.models import rds_backends
 from moto.ssm.models import ssm_backends
 
-from localcloud.shares import MANUAL_SNAPSHOTS_PER_REGION
+from localcloud.shares import MANUAL_SNAPSHOTS_PER_REGION, set_http_endpoint
 
 Properties = dict[str, Any]
 
@@ -117,9 +117,9 @@ class Cluster(Kind):
     perhaps_create_only = _names("AvailabilityZones Engine GlobalClusterIdentifier MasterUsername")
     # What ModifyDBCluster takes of it; the rest, if it is not create-only, has no consequence here.
     _modifiable = ("BackupRetentionPeriod", "DeletionProtection", "EngineVersion")
-    # RestoreDBClusterFromSnapshot takes neither; the handler leaves them out.
-    _not_restored = frozenset(
-        {"MasterUsername", "MasterUserPassword", "ManageMasterUserPassword", "StorageEncrypted"}
+    # RestoreDBClusterFromSnapshot takes none of them; the handler leaves them out.
+    _not_restored = _names(
+        "EnableHttpEndpoint ManageMasterUserPassword MasterUserPassword MasterUsername StorageEncrypted"
     )
 
     def create(self, name: str, properties: Properties) -> str:
@@ -137,7 +137,7 @@ class Cluster(Kind):
         restored = {key: value for key, value in values.items() if key not in self._not_restored}
         self.rds.restore_db_cluster_from_snapshot(snapshot, _snake(restored))
         try:
-            self._set_password(name, {}, properties)
+            self._set_later(name, {}, properties)
         except Exception:
             self.rds.delete_db_cluster(name)
             raise
@@ -147,7 +147,7 @@ class Cluster(Kind):
         """ModifyDBCluster; what is no longer given stays as it was."""
         values = {key: new[key] for key in self._modifiable if key in new}
         self.rds.modify_db_cluster(_snake({"DBClusterIdentifier": name, **values}))
-        self._set_password(name, old, new)
+        self._set_later(name, old, new)
 
     def delete(self, name: str, final_snapshot: str | None) -> None:
         """DeleteDBCluster; a final snapshot counts towards the quota, which moto has at another number."""
@@ -174,7 +174,10 @@ class Cluster(Kind):
         answer = known.get(attribute)
         return answer() if answer else super().attribute(name, attribute)
 
-    def _set_password(self, name: str, old: Properties, new: Properties) -> None:
+    def _set_later(self, name: str, old: Properties, new: Properties) -> None:
+        if "EnableHttpEndpoint" in new:
+            enabled = _is_true(new["EnableHttpEndpoint"])
+            set_http_endpoint(self.rds.clusters[name], enabled=enabled)
         managed = "ManageMasterUserPassword"
         if _is_true(new.get(managed)) and not _is_true(old.get(managed)):
             key = new.get("MasterUserSecret", {}).get("KmsKeyId")

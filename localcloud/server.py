@@ -23,12 +23,15 @@ from localcloud import (
     accounts,
     calls,
     clock,
+    executions,
     functions,
     gateway,
     imports,
     keys,
+    machines,
     pipeline,
     quotas,
+    rows,
     rules,
     shares,
     simulations,
@@ -38,8 +41,8 @@ from localcloud import (
 
 Handler = Callable[[Any], Any]
 BRIDGES = (
-    *(clock, functions, rules, imports, shares, keys, pipeline, stacks),
-    *(quotas, simulations, subscriptions, calls),
+    *(clock, functions, rules, imports, shares, keys, pipeline, stacks, machines),
+    *(executions, quotas, simulations, subscriptions, rows, calls),
 )
 
 _ALLOW_ALL = json.dumps(
@@ -134,3 +137,4 @@ def serve(port: int, announce: Callable[[str], None]) -> None:
     finally:
         server.server_close()
         functions.close()
+        rows.close()

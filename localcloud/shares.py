@@ -51,7 +51,7 @@ from moto.rds.exceptions import (
 from moto.rds.models import DBCluster, DBClusterSnapshot, RDSBackend, rds_backends
 from moto.rds.responses import RDSResponse
 
-from localcloud import accounts
+from localcloud import accounts, rows
 
 _DEFAULT_KEY = "alias/aws/rds"
 RESTORED_FROM = "local:restored-from"
@@ -255,6 +255,7 @@ class SharingRDSBackend(RDSBackend):
             copied_at=monotonic() + self.copy_seconds,
         )
         self.cluster_snapshots[target] = copy
+        rows.databases.share(source, copy)
         return copy
 
     def create_db_cluster_snapshot(
@@ -293,7 +294,22 @@ class SharingRDSBackend(RDSBackend):
             copied_at=monotonic() + self.copy_seconds,
         )
         self.cluster_snapshots[name] = snapshot
+        rows.databases.copy(cluster, snapshot)
         return snapshot
+
+    def delete_db_cluster_snapshot(self, db_snapshot_identifier: str) -> DBClusterSnapshot:
+        """DeleteDBClusterSnapshot, with its data."""
+        snapshot = super().delete_db_cluster_snapshot(db_snapshot_identifier)
+        rows.databases.drop(snapshot.arn)
+        return snapshot
+
+    def delete_db_cluster(
+        self, cluster_identifier: str, snapshot_name: str | None = None
+    ) -> DBCluster:
+        """DeleteDBCluster, with its data."""
+        cluster = super().delete_db_cluster(cluster_identifier, snapshot_name)
+        rows.databases.drop(cluster.arn)
+        return cluster
 
     def modify_db_cluster_snapshot_attribute(
         self,
@@ -356,6 +372,7 @@ class SharingRDSBackend(RDSBackend):
         )
         # Where moto, which types it as a string, names a key for what is not encrypted at all.
         vars(restored)["kms_key_id"] = (key or source.kms_key_id) if encrypted else None
+        rows.databases.copy(source, restored)
         return restored
 
     def create_db_cluster(self, kwargs: dict[str, Any]) -> DBCluster:
@@ -364,7 +381,9 @@ class SharingRDSBackend(RDSBackend):
             key = kwargs.get("kms_key_id") or _DEFAULT_KEY
             kwargs = {**kwargs, "kms_key_id": self.key_arn(key)}
         if kwargs["engine"] != "docdb":
-            return super().create_db_cluster(kwargs)
+            made = super().create_db_cluster(kwargs)
+            set_http_endpoint(made, enabled=bool(kwargs.get("enable_http_endpoint")))
+            return made
         cluster = DocumentDBCluster(self, **kwargs)
         self.clusters[cluster.db_cluster_identifier] = cluster
         cluster.save_automated_backup()
@@ -400,6 +419,8 @@ class SharingRDSBackend(RDSBackend):
         )
         seeded.attributes["restore"] = list(snapshot.get("shared_with", []))
         self.cluster_snapshots[identifier] = seeded
+        if snapshot.get("rows"):
+            rows.databases.copy(rows.cluster_of(snapshot), seeded)
         return seeded.arn
 
     def _listing(
@@ -514,6 +535,27 @@ class SharingRDSResponse(RDSResponse):
             for s in snapshots
         ]
         return ActionResult({"DBClusterSnapshots": answer, "Marker": marker})
+
+    def enable_http_endpoint(self) -> ActionResult:
+        """EnableHttpEndpoint, which moto leaves out."""
+        return self._set_http_endpoint(enabled=True)
+
+    def disable_http_endpoint(self) -> ActionResult:
+        """DisableHttpEndpoint."""
+        return self._set_http_endpoint(enabled=False)
+
+    def _set_http_endpoint(self, *, enabled: bool) -> ActionResult:
+        arn = self.params["ResourceArn"]
+        name = arn.rpartition(":")[2]
+        if name not in self.backend.clusters:
+            raise RDSClientError("ResourceNotFoundFault", f"{arn} not found")
+        set_http_endpoint(self.backend.clusters[name], enabled=enabled)
+        return ActionResult({"ResourceArn": arn, "HttpEndpointEnabled": enabled})
+
+
+def set_http_endpoint(cluster: DBCluster, *, enabled: bool) -> None:
+    """Let the Data API reach a cluster or not; moto knows Serverless v1 only."""
+    vars(cluster)["_enable_http_endpoint"] = enabled
 
 
 def install() -> None:

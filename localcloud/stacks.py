@@ -267,6 +267,12 @@ class LogGroup(Kind):
         """DeleteLogGroup."""
         self.logs.delete_log_group(name)
 
+    def attribute(self, name: str, attribute: str) -> Any:
+        """Its ARN, which means its streams, too."""
+        if attribute != "Arn":
+            return super().attribute(name, attribute)
+        return f"{self.logs.groups[name].arn.removesuffix(':*')}:*"
+
 
 ADDED: dict[str, type[Kind]] = {
     "AWS::CloudWatch::Alarm": Alarm,

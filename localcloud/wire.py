@@ -37,8 +37,10 @@ _QUERY_CODES = {
     "MissingAuthenticationTokenException": "MissingAuthenticationToken",
     "UnrecognizedClientException": "InvalidClientTokenId",
 }
-# Where the name a service signs with is not the one its model goes by.
-_MODELS = {"monitoring": "cloudwatch"}
+# Where the name a service signs with is neither IAM's prefix nor its model's name.
+_PREFIXES = {"monitoring": "cloudwatch"}
+# Where IAM's prefix is not the name of the model.
+_MODELS = {"states": "stepfunctions"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Call:
                 f"<RequestId>{uuid4()}</RequestId></ErrorResponse>"
             )
         body = text.encode()
+        headers["x-amzn-RequestId"] = str(uuid4())
         return Answer(status, headers | {"Content-Length": str(len(body))}, body)
 
 
@@ -121,18 +124,19 @@ def read(environ: dict[str, Any], body: bytes) -> Call:
         session_token=environ.get("HTTP_X_AMZ_SECURITY_TOKEN"),
         account=get_account_id_from(given.access_key_id),
         region=given.region,
-        service=_MODELS.get(given.service, given.service),
+        service=_PREFIXES.get(given.service, given.service),
         operation=_name(request),
     )
     try:
-        service = get_service_model(call.service)
+        name = _MODELS.get(call.service, call.service)
+        service = get_service_model(name)
     except UnknownServiceError:
         return call
     call = replace(call, protocol=determine_request_protocol(service, request.content_type))
     path: dict[str, Any] = {}
     if call.protocol.startswith("rest-"):
         try:
-            model, path = get_service_router(call.service).match(request)
+            model, path = get_service_router(name).match(request)
         except (HTTPException, NotImplementedError):
             return call
     elif call.operation in service.operation_names:

@@ -1,7 +1,10 @@
-"""How the main pipeline's template reads *current*. Pure. docs/main-pipeline.md explains the faults."""
+"""What the main pipeline deploys and where, what delays it, and how its template reads *current*.
+
+Pure. docs/main-pipeline.md explains the faults.
+"""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +31,31 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class DeployAction:
+    """An action that deploys a stack; `region` and `account` are None if they are the pipeline's."""
+
+    name: str
+    stack: str
+    mode: str
+    region: str | None
+    account: str | None
+
+    @property
+    def has_variable(self) -> bool:
+        """Whether the stack's name is known only while a run is in progress."""
+        return "#{" in self.stack
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps a run from restoring at once, or lets it restore nothing or twice."""
+
+    stage: str
+    what: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """What makes refreshes fail (`fails`) or have a side effect although *current* is read correctly."""
 
@@ -35,6 +63,89 @@ class Fault:
     fails: bool
     what: str
     fix: str
+
+
+def deploy_actions(pipeline: Json) -> Iterator[DeployAction]:
+    """Yield the actions that deploy CloudFormation stacks."""
+    for stage in pipeline["stages"]:
+        for action in stage["actions"]:
+            given, kind = action.get("configuration", {}), action["actionTypeId"]
+            deploys = (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
+            if deploys and "StackName" in given:
+                yield DeployAction(
+                    action["name"],
+                    given["StackName"],
+                    given.get("ActionMode", ""),
+                    action.get("region"),
+                    # The role that CodePipeline assumes for the action is in the stack's account.
+                    action["roleArn"].split(":")[4] if "roleArn" in action else None,
+                )
+
+
+def obstacles(
+    pipeline: Json, name: str, stacks: Collection[str], disabled: Mapping[str, str]
+) -> Iterator[Obstacle]:
+    """Yield what is in front of the stages that deploy the stacks, and what is in those stages.
+
+    Without `stacks` it is every stage with a deploy action. `disabled` has the reasons of disabled
+    transitions by the stage that they lead to.
+    """
+    orders = [_deploys_at(stage, stacks) for stage in pipeline["stages"]]
+    last = max((number for number, order in enumerate(orders) if order), default=-1)
+    for number, stage in enumerate(pipeline["stages"][: last + 1]):
+        own, order = stage["name"], orders[number]
+        if own in disabled:
+            yield Obstacle(
+                own,
+                f"the transition into it is disabled ({disabled[own]}): the run of a refresh waits there, and "
+                "restores whenever somebody enables it",
+                f"aws codepipeline enable-stage-transition --pipeline-name {name} --stage-name {own} "
+                "--transition-type Inbound",
+            )
+        for action in stage["actions"]:
+            is_in_front = number < last or action.get("runOrder", 1) < (order or 0)
+            if action["actionTypeId"]["category"] == "Approval" and is_in_front:
+                yield Obstacle(
+                    own,
+                    f"its action {action['name']} waits for an approval before the database is deployed: a "
+                    "refresh restores when somebody approves, also at noon",
+                    f"move {action['name']} behind the action that deploys the database, or see that it is "
+                    "approved within the maintenance window",
+                )
+        if "SKIP" in _results(stage, "beforeEntry", "onFailure"):
+            yield Obstacle(
+                own,
+                "a condition may skip it: a run then succeeds without restoring, and the refresh is reported as "
+                "nothing-restored",
+                f"give the conditions of stage {own} the result FAIL",
+            )
+        if order and "ROLLBACK" in _results(stage, "onFailure", "onSuccess"):
+            yield Obstacle(
+                own,
+                "it rolls back automatically: the roll-back deploys an older template but reads current again, so "
+                "it may restore what has just failed",
+                f"remove the result ROLLBACK from stage {own}",
+            )
+
+
+def _deploys_at(stage: Json, stacks: Collection[str]) -> int | None:
+    """Return the last position at which a stage deploys one of the stacks; None if it deploys none."""
+    return max(
+        (
+            action.get("runOrder", 1)
+            for action in stage["actions"]
+            if action["actionTypeId"]["category"] == "Deploy"
+            and (not stacks or action.get("configuration", {}).get("StackName") in stacks)
+        ),
+        default=None,
+    )
+
+
+def _results(stage: Json, *whens: str) -> set[str]:
+    """Return the results that a stage's conditions may have."""
+    declared = [stage.get(when, {}) for when in whens]
+    conditions = [each for when in declared for each in when.get("conditions", [])]
+    return {each.get("result", "") for each in [*declared, *conditions]}
 
 
 def readings(template: Json, given: Mapping[str, str]) -> Iterator[Reading]:
@@ -46,6 +157,11 @@ def readings(template: Json, given: Mapping[str, str]) -> Iterator[Reading]:
             continue
         for value in _branches(properties["SnapshotIdentifier"]):
             yield _reading(name, value, declared, given)
+
+
+def clusters(template: Json) -> list[str]:
+    """Return the logical ids of the template's DB clusters."""
+    return [name for name, _ in _resources(template, CLUSTERS)]
 
 
 def faults(template: Json, cluster: str) -> Iterator[Fault]:

@@ -29,6 +29,11 @@ from stage.policies import API, deployed_name, log_group, policies
 from stage.stages import AcceptanceStage, Stage
 
 BEFORE, AFTER = "before", "after"
+# The functions that run every 15 minutes, and what does not happen if they do not.
+POLLS = {
+    RECONCILE: "a failed run's snapshot may stay in current",
+    FOLLOW_SHARES: "nothing is shared",
+}
 
 LOG_DAYS = 90
 RETRIES = 2
@@ -513,21 +518,22 @@ def _alarms(stage: Stage) -> dict[str, Resource]:
             f"errors-{function.replace('_', '-')}",
             f"{name} ended with an error; see its log in CloudWatch.",
             # A poll that always fails is one lasting alarm, not one that comes and goes all day.
-            **_lambda("Errors", name, "Sum", 900 if function == FOLLOW_SHARES else 300),
+            **_lambda("Errors", name, "Sum", 900 if function in POLLS else 300),
             **_at_least_one,
             TreatMissingData="notBreaching",
         )
+    for function, effect in POLLS.items():
+        if function in function_names(stage):
+            poll = deployed_name(stage.name, function)
+            add(
+                f"{function.removeprefix('db-').removesuffix('-shares')}-overdue",
+                f"{poll} was not invoked for an hour, so {effect}: is its rule enabled? In a new "
+                "stage, this alarm is on until the first polls.",
+                **_lambda("Invocations", poll, "Sum", 900),
+                **_not_invoked(4),
+            )
     if isinstance(stage, AcceptanceStage):
         _add_refresh_alarms(stage, add)
-    else:
-        poll = deployed_name(stage.name, FOLLOW_SHARES)
-        add(
-            "follow-overdue",
-            f"{poll} was not invoked for an hour, so nothing is shared: is its rule enabled? In a new "
-            "stage, this alarm is on until the first polls.",
-            **_lambda("Invocations", poll, "Sum", 900),
-            **_not_invoked(4),
-        )
     return alarms
 
 

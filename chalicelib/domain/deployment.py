@@ -227,9 +227,23 @@ def last_deployed(
 ) -> Deployment:
     """Return what the newest successful deploy action read, which is all to go by without a stack.
 
-    `actions` are newest first.
+    `actions` are newest first. A pipeline that has no deploy action, such as one that runs Terraform
+    in a build, may deploy at any time during a run.
     """
     deploys = [action for action in actions if action.category == "Deploy"]
+    if actions and not deploys:
+        deploys = [
+            Action(
+                run.execution_id,
+                "any",
+                "any",
+                run.status,
+                run.updated,
+                run.updated,
+                reads_since=run.started,
+            )
+            for run in runs
+        ]
     if any(action.status == "InProgress" for action in deploys):
         return Deployment(unknown="a deploy action is in progress", is_deploying=True)
     maker = next((action for action in deploys if action.status == "Succeeded"), None)

@@ -238,7 +238,9 @@ def already_ran(ledger: Sequence[Version], actor: str, runs: Sequence[Run]) -> b
         if not version.is_promoted_by(actor):
             continue
         later = [each for each in ledger[index + 1 :] if not each.is_promoted_by(actor)]
-        if any(not each.is_correction for each in later):
+        # An undo puts a pin that waited back as it was.
+        undone = [(each.value, each.note) for each in ledger[:index][-1:]]
+        if any(not each.is_correction and (each.value, each.note) not in undone for each in later):
             return True
         run = own_run(version, ledger, runs)
         if run and not (later and later[0].modified <= run.started):

@@ -1,6 +1,5 @@
 """Read environment variables, and find every problem at once. Pure."""
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -54,8 +53,13 @@ def probable_typos(
 ) -> Iterator[Problem]:
     """Yield the variables that are unknown but look like known ones.
 
-    A name with one of `prefixes` needs less similarity than others, which may be anybody's.
+    A name with one of `prefixes` needs less similarity than others, which may be anybody's. A
+    deployed function does not look: its deployment has, and a cold start would take longer.
     """
+    if "AWS_LAMBDA_FUNCTION_NAME" in environment:
+        return
+    import difflib  # noqa: PLC0415 (see above)
+
     for name, value in sorted(environment.items()):
         if not value or name in known or _FOREIGN.fullmatch(name):
             continue

@@ -14,10 +14,10 @@ from chalicelib.domain.deployment import (
     remembered,
     restored_from,
 )
-from chalicelib.domain.ledger import CLOCK_TOLERANCE, Run, Version
+from chalicelib.domain.ledger import CLOCK_TOLERANCE, Run, Version, last_order, own_run
 from chalicelib.ports import Aws
 
-_ROLLBACK_FAILED = ("ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED")
+ROLLBACK_FAILED = ("ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED")
 
 
 class Deployments:
@@ -40,15 +40,10 @@ class Deployments:
             return last_deployed(ledger, self._actions(self._pipeline), self._runs)
         stack = self._stack(database.stack.stack)
         if stack is None:
-            return _nothing(f"stack {database.stack.stack}", ledger)
-        if stack.is_deploying:
-            return Deployment(
-                unknown=f"stack {database.stack.stack} is {stack.status}", is_deploying=True
-            )
-        if stack.status in _ROLLBACK_FAILED:
-            return Deployment(
-                unknown=f"stack {database.stack.stack} is {stack.status}: continue its rollback"
-            )
+            return self._nothing(database.stack, f"stack {database.stack.stack}", ledger)
+        unreadable = unreadable_stack(database.stack, stack)
+        if unreadable:
+            return unreadable
         return self._in_stack(database, database.stack, stack, ledger)
 
     def _in_stack(
@@ -58,14 +53,11 @@ class Deployments:
         stack: Stack,
         ledger: Sequence[Version],
     ) -> Deployment:
-        if reference.logical_id is None and len(stack.clusters) > 1:
-            names = ", ".join(f"{reference.stack}/{each}" for each in sorted(stack.clusters))
-            return Deployment(unknown=f"P_STACK_NAME names several clusters; write one of {names}")
         logical_id = reference.logical_id or next(iter(stack.clusters), "")
         identifier = stack.clusters.get(logical_id)
         cluster = self._aws.clusters.deployed(identifier) if identifier else None
         if cluster is None:
-            return _nothing(f"cluster in stack {reference}", ledger)
+            return self._nothing(reference, f"cluster in stack {reference}", ledger)
         # What is resolved after a roll-back is not documented.
         is_sure = "ROLLBACK" not in stack.status
         resolved = stack.resolved.get(database.current_parameter) if is_sure else None
@@ -88,12 +80,46 @@ class Deployments:
         makers = makers_of(cluster, actions, stack)
         return restored_from(ledger, cluster, resolved, makers, self._runs)
 
+    def _nothing(
+        self, reference: StackReference, missing: str, ledger: Sequence[Version]
+    ) -> Deployment:
+        """Return what a missing stack or cluster means.
 
-def _nothing(missing: str, ledger: Sequence[Version]) -> Deployment:
-    """Return what a missing stack or cluster means: nothing is deployed, unless something was seen."""
-    if any(version.run_id for version in ledger):
+        Nothing is deployed, unless something was seen there, or a run has deployed since the last
+        order: then P_STACK_NAME is wrong, and to take `current` back would replace the database.
+        """
+        if any(version.run_id for version in ledger) or self._has_deployed(reference, ledger):
+            return Deployment(
+                unknown=f"there is no {missing}: it was deleted, renamed, or is in another account "
+                "or Region; correct P_STACK_NAME"
+            )
+        return Deployment()
+
+    def _has_deployed(self, reference: StackReference, ledger: Sequence[Version]) -> bool:
+        order = last_order(ledger)
+        if order is None or self._pipeline is None:
+            return False
+        run = own_run(order, ledger, self._runs)
+        if run and run.succeeded:
+            return True
+        deploys = [
+            action
+            for action in self._actions(self._pipeline)
+            if action.category == "Deploy" and action.updated >= order.modified - CLOCK_TOLERANCE
+        ]
+        deploys = [each for each in deploys if each.stack == reference.stack] or deploys
+        return any(action.status == "Succeeded" for action in deploys)
+
+
+def unreadable_stack(reference: StackReference, stack: Stack) -> Deployment | None:
+    """Return why a stack does not show what is deployed; None if it does."""
+    if stack.is_deploying:
+        return Deployment(unknown=f"stack {reference.stack} is {stack.status}", is_deploying=True)
+    if stack.status in ROLLBACK_FAILED:
         return Deployment(
-            unknown=f"there is no {missing}: it was deleted, renamed, or is in another account or "
-            "Region; correct P_STACK_NAME"
+            unknown=f"stack {reference.stack} is {stack.status}: continue its rollback"
         )
-    return Deployment()
+    if reference.logical_id is None and len(stack.clusters) > 1:
+        names = ", ".join(f"{reference.stack}/{each}" for each in sorted(stack.clusters))
+        return Deployment(unknown=f"P_STACK_NAME names several clusters; write one of {names}")
+    return None

@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError
 from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
 from stage import stacks, stages
-from stage.doctor import acceptance, checks, deployment, production, state
+from stage.doctor import acceptance, checks, deployment, production, refresh, state
 from stage.doctor.checks import Check
 from stage.doctor.state import Unavailable
 from stage.policies import file_name, policies
@@ -104,11 +104,21 @@ def _acceptance(
     stage: AcceptanceStage, session: boto3.Session, now: datetime, entries: Json
 ) -> Iterator[Check]:
     seen = state.read_acceptance(session, stage, now)
-    yield from acceptance.parameters(stage, seen)
+    parameters = acceptance.parameters(stage, seen)
+    if not seen.is_deployed:
+        # `make deploy` creates what is missing.
+        yield deployment.undeployed(stage)
+        parameters = (each for each in parameters if each.blind or each.subject in seen.values)
+    yield from parameters
     yield from acceptance.pipeline(stage, seen)
     yield from acceptance.reading(stage, seen)
+    yield from refresh.databases(stage, seen)
+    yield from refresh.obstacles(stage, seen)
     yield from acceptance.shares(stage, seen)
     yield from acceptance.copy_keys(stage, seen)
+    if not seen.is_deployed:
+        yield from deployment.needed(stage, seen)
+        return
     yield from deployment.own_stacks(stage, seen)
     yield from deployment.functions(stage, seen, entries)
     yield from deployment.roles(stage, seen, policies(stage))
@@ -122,8 +132,13 @@ def _production(
     stage: ProductionStage, session: boto3.Session, now: datetime, entries: Json
 ) -> Iterator[Check]:
     seen = state.read_production(session, stage, now)
+    if not seen.is_deployed:
+        yield deployment.undeployed(stage)
     yield from production.clusters(stage, seen)
     yield from production.share_key(stage, seen)
+    if not seen.is_deployed:
+        yield from deployment.needed(stage, seen)
+        return
     yield from deployment.own_stacks(stage, seen)
     yield from deployment.functions(stage, seen, entries)
     yield from deployment.roles(stage, seen, policies(stage))

@@ -332,6 +332,15 @@ def _unreadable(stacks: Sequence[Stack]) -> Iterator[Check]:
     for stack in stacks:
         if isinstance(stack.template, Unavailable):
             yield unavailable("template", stack.name, stack.template)
+        elif stack.elsewhere:
+            yield Check(
+                "template",
+                stack.name,
+                WARNING,
+                f"how it reads current is not seen: the pipeline deploys it {stack.elsewhere}",
+                _BY_HAND,
+                blind=True,
+            )
         elif stack.template is None:
             yield Check(
                 "template",

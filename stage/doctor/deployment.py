@@ -37,6 +37,7 @@ from stage.stacks import (
     RETRIES,
     event_ages,
     function_names,
+    own_topic,
     proposed_topic,
     stack_name,
 )
@@ -53,6 +54,21 @@ _PATTERN = {
     "detail-type": ["CodePipeline Pipeline Execution State Change"],
     "detail": {"state": list(FINAL_STATES)},
 }
+
+
+def undeployed(stage: Stage) -> Check:
+    """Report a stage of which nothing is in the account."""
+    seen = "has not been deployed: no function and no stack of it is in the account"
+    return Check("stage", stage.name, PROBLEM, seen, f"make deploy STAGE={stage.name}")
+
+
+def needed(stage: Stage, state: State) -> Iterator[Check]:
+    """Check what a first deployment needs and does not create."""
+    if state.unreserved is not None:
+        yield _unreserved(stage, state.unreserved)
+    is_created = state.topic is not None and state.topic.body is None and own_topic(stage)
+    if not is_created:
+        yield from topic(stage, state)
 
 
 def own_stacks(stage: Stage, state: State) -> Iterator[Check]:

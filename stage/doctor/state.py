@@ -18,13 +18,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws.clients import BotoAws
 from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import Deployment, Preparation
+from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.ledger import Run
 from chalicelib.domain.parameters import Parameter, pipeline_name, value_of
 from chalicelib.domain.snapshots import Choice, Snapshot, SnapshotArn, choose
 from chalicelib.usecases.checks import candidate
+from chalicelib.usecases.deployments import Deployments
+from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
-from stage import restapi, stacks
+from stage import mainpipeline, restapi, stacks
 from stage.policies import Policy, actions, policies
 from stage.stages import AcceptanceStage, ProductionStage, Stage
 
@@ -53,12 +57,31 @@ Observed: TypeAlias = T | Unavailable
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack that the main pipeline deploys: its template and its parameters' values."""
+    """A stack that the main pipeline deploys: its template and its parameters' values.
+
+    `elsewhere` says where it is if that is not the stage's account and Region, where nothing is seen.
+    """
 
     name: str
     mode: str
     template: Observed[Json | None]
     given: Mapping[str, str]
+    elsewhere: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What the refresh looks at for one database.
+
+    `stack` is that of P_STACK_NAME, `cluster` its cluster, `deployment` and `preparation` are what
+    the use cases see. `machine` is the status of the state machine of P_AFTER_RESTORE.
+    """
+
+    deployment: Observed[Deployment]
+    stack: Observed[SeenStack | None] = None
+    cluster: Observed[Json | None] = None
+    machine: Observed[str | None] = None
+    preparation: Observed[Preparation | None] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +154,20 @@ class State:
     own_stacks: Mapping[str, Observed[str | None]]
     unreserved: Observed[int | None]
 
+    @property
+    def is_deployed(self) -> bool:
+        """Whether anything of the stage is in the account, or cannot be looked at."""
+        functions = (each.configuration for each in self.functions.values())
+        return any(each is not None for each in (*functions, *self.own_stacks.values()))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptanceState(State):
     """The state of an acceptance stage.
 
     `candidates` and `present` are what *latest* and *current* of each database name. `pipelines` are
-    the one that the parameter names and the stage's own; `stacks` are the main pipeline's.
+    the one that the parameter names and the stage's own; `stacks` are the main pipeline's and those of
+    P_STACK_NAME. `disabled` has the reasons of disabled transitions by the stage that they lead to.
     """
 
     parameters: Observed[Mapping[str, Json]]
@@ -146,6 +176,8 @@ class AcceptanceState(State):
     pipelines: Mapping[str, Observed[Json | None]]
     stacks: Sequence[Stack]
     runs: Observed[Sequence[Run]]
+    disabled: Observed[Mapping[str, str]]
+    deployed: Mapping[str, Deployed]
     shares: Mapping[str, Observed[Shares]]
     copy_keys: Mapping[str, Observed[Json | None]]
     rest_apis: Observed[Sequence[str]]
@@ -207,6 +239,10 @@ def read_acceptance(
         ((name, body) for name, body in pipelines.items() if isinstance(body, dict)),
         (stage.pipeline, None),
     )
+    runs = reader.runs(existing) if body else []
+    look = Deployments(
+        reader.aws, existing if body else None, [] if isinstance(runs, Unavailable) else runs
+    )
     return AcceptanceState(
         **reader.deployment(stage),
         parameters=parameters,
@@ -221,8 +257,13 @@ def read_acceptance(
             if each.current_parameter in values
         },
         pipelines=pipelines,
-        stacks=[reader.stack(*each) for each in _stacks_of(body)] if body else [],
-        runs=reader.runs(existing) if body else [],
+        stacks=[
+            reader.stack(name, mode, elsewhere)
+            for name, (mode, elsewhere) in _stacks_of(stage, body).items()
+        ],
+        runs=runs,
+        disabled=reader.disabled_transitions(existing) if body else {},
+        deployed={each.name: reader.deployed(look, each, values) for each in settings.databases},
         shares=reader.shares(stage),
         copy_keys={
             each.name: reader.key(each.copy_policy.key)
@@ -267,7 +308,7 @@ class _Reader:
 
     def __init__(self, session: boto3.Session, now: datetime) -> None:
         self._session = session
-        self._aws = _ReadOnlyAws(session, now)
+        self.aws = _ReadOnlyAws(session, now)
         self._now = now
         self._clients: dict[str, Any] = {}
 
@@ -302,7 +343,7 @@ class _Reader:
 
     def parameters(self, names: Sequence[str]) -> Observed[Mapping[str, Json]]:
         def read() -> dict[str, Json]:
-            return {name: {**each} for name, each in self._aws.parameters.read(names).items()}
+            return {name: {**each} for name, each in self.aws.parameters.read(names).items()}
 
         return _ask("ssm:GetParameters", read)
 
@@ -315,14 +356,14 @@ class _Reader:
 
         def choose_now() -> Snapshot | Refused:
             try:
-                return candidate(stage.settings, self._aws, database, values)
+                return candidate(stage.settings, self.aws, database, values)
             except Refused as refused:
                 return refused
 
         return _ask(_LIST_SNAPSHOTS, choose_now)
 
     def snapshot(self, arn: str) -> Observed[Snapshot | None]:
-        return _ask(_LIST_SNAPSHOTS, partial(self._aws.snapshots.find, arn))
+        return _ask(_LIST_SNAPSHOTS, partial(self.aws.snapshots.find, arn))
 
     def pipeline(self, name: str) -> Observed[Json | None]:
         return _ask_for(
@@ -334,13 +375,70 @@ class _Reader:
     def runs(self, name: str) -> Observed[Sequence[Run]]:
         def read() -> Sequence[Run]:
             try:
-                return self._aws.pipelines.runs(name)
+                return self.aws.pipelines.runs(name)
             except Refused:
                 return []  # the pipeline does not exist
 
         return _ask("codepipeline:ListPipelineExecutions", read)
 
-    def stack(self, name: str, mode: str) -> Stack:
+    def disabled_transitions(self, name: str) -> Observed[Mapping[str, str]]:
+        def read() -> Mapping[str, str]:
+            stages = self._client("codepipeline").get_pipeline_state(name=name)["stageStates"]
+            inbound = {each["stageName"]: each.get("inboundTransitionState", {}) for each in stages}
+            return {
+                stage: each.get("disabledReason", "no reason given")
+                for stage, each in inbound.items()
+                if not each.get("enabled", True)
+            }
+
+        return _ask("codepipeline:GetPipelineState", read)
+
+    def deployed(
+        self, look: Deployments, database: Database, values: Mapping[str, Parameter]
+    ) -> Deployed:
+        reference, machine = database.stack, database.after_restore
+        stack = (
+            _ask("cloudformation:DescribeStacks", partial(self.aws.stacks.find, reference.stack))
+            if reference
+            else None
+        )
+        cluster = None
+        if reference and isinstance(stack, SeenStack):
+            logical_id = reference.logical_id or next(iter(stack.clusters), "")
+            identifier = stack.clusters.get(logical_id)
+            cluster = self.cluster(identifier) if identifier else None
+
+        def deployed_now() -> Deployment:
+            name = database.current_parameter
+            ledger = self.aws.parameters.history(name) if name in values else []
+            try:
+                return look.of(database, ledger)
+            except Refused as refused:
+                return Deployment(unknown=str(refused))
+
+        found = _ask("codepipeline:ListActionExecutions", deployed_now)
+        return Deployed(
+            found,
+            stack,
+            cluster,
+            self.state_machine(machine) if machine else None,
+            _ask("states:DescribeExecution", lambda: preparation_of(self.aws, database, found))
+            if isinstance(found, Deployment)
+            else None,
+        )
+
+    def state_machine(self, arn: str) -> Observed[str | None]:
+        return _ask_for(
+            "states:DescribeStateMachine",
+            lambda: self._client("stepfunctions").describe_state_machine(stateMachineArn=arn)[
+                "status"
+            ],
+            "StateMachineDoesNotExist",
+        )
+
+    def stack(self, name: str, mode: str, elsewhere: str) -> Stack:
+        if elsewhere:
+            return Stack(name, mode, None, {}, elsewhere)
         client = self._client("cloudformation")
         template = _ask_for(
             "cloudformation:GetTemplate",
@@ -377,7 +475,7 @@ class _Reader:
 
         def counted() -> Iterator[Snapshot]:
             nonlocal total
-            for snapshot in self._aws.snapshots.shared():
+            for snapshot in self.aws.snapshots.shared():
                 total += 1
                 if snapshot.account == production:  # strangers may share thousands
                     productions.append(snapshot)
@@ -552,6 +650,14 @@ class _Reader:
 
 
 _LIST_SNAPSHOTS = "rds:DescribeDBClusterSnapshots"
+# The services of the operations by which the use cases see what is deployed.
+_SERVICES = {
+    "GetParameterHistory": "ssm",
+    "DescribeStacks": "cloudformation",
+    "ListStackResources": "cloudformation",
+    "DescribeDBClusters": "rds",
+    "ListActionExecutions": "codepipeline",
+}
 
 
 def _ask(action: str, ask: Callable[[], T]) -> Observed[T]:
@@ -562,7 +668,9 @@ def _ask(action: str, ask: Callable[[], T]) -> Observed[T]:
         details = error.response["Error"]
         return _unavailable(action, details["Code"], details["Message"])
     except AwsError as error:
-        return _unavailable(action, error.code, error.message)
+        service = _SERVICES.get(error.operation)
+        needed = f"{service}:{error.operation}" if service else action
+        return _unavailable(needed, error.code, error.message)
     except (BotoCoreError, yaml.YAMLError) as error:
         return _unavailable(action, type(error).__name__, str(error))
 
@@ -587,16 +695,23 @@ def _unavailable(action: str, code: str, message: str) -> Unavailable:
     return Unavailable(action, why, code in _DENIALS)
 
 
-def _stacks_of(pipeline: Json) -> Iterator[tuple[str, str]]:
-    """Yield the stacks that a pipeline's CloudFormation actions deploy, with the action's mode."""
-    modes: dict[str, str] = {}
-    for stage in pipeline["stages"]:
-        for action in stage["actions"]:
-            given, kind = action.get("configuration", {}), action["actionTypeId"]
-            deploys = (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
-            if deploys and "StackName" in given:
-                modes.setdefault(given["StackName"], given.get("ActionMode", ""))
-    return iter(modes.items())
+def _stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> dict[str, tuple[str, str]]:
+    """Return the mode of each stack to look at, and where it is unless that is the stage's place."""
+    found: dict[str, tuple[str, str]] = {}
+    for action in mainpipeline.deploy_actions(pipeline) if pipeline else ():
+        found.setdefault(action.stack, (action.mode, elsewhere(stage, action)))
+    for database in stage.settings.databases:
+        if database.stack:
+            found.setdefault(database.stack.stack, ("", ""))
+    return found
+
+
+def elsewhere(stage: AcceptanceStage, action: mainpipeline.DeployAction) -> str:
+    """Return where an action deploys; "" if that is the stage's account and Region."""
+    place = (action.account or stage.account, action.region or stage.region)
+    if place != (stage.account, stage.region):
+        return f"in account {place[0]}, {place[1]}"
+    return "under a name that only the run knows" if action.has_variable else ""
 
 
 def _decisions(results: Sequence[Json]) -> Iterator[tuple[tuple[str, str], str]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
-from typing import Any, Protocol
+from typing import Any
 
 import boto3
 import botocore.session
@@ -24,7 +24,6 @@ from chalicelib.domain.ledger import Note, Run, Version
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.snapshots import OwnSnapshot
 from chalicelib.notifications import Notification
-from chalicelib.ports import Aws
 from localcloud.client import LocalCloud
 from localcloud.company import nightly
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
@@ -35,30 +34,6 @@ NOTE = Note("pin", "kim", "because", "token-1")
 CURRENT = "/current"
 STATES = f"arn:aws:states:eu-west-1:{ACCEPTANCE}"
 MACHINE = f"{STATES}:stateMachine:prepare"
-
-
-class Stage(Protocol):
-    """An account's AWS, and how a test arranges it."""
-
-    aws: Aws
-
-    def share(self, name: str, account: str = ..., **facts: Any) -> None: ...
-
-    def unencrypted(self, name: str) -> None: ...
-
-    def pipeline(self, name: str) -> None: ...
-
-    def deploying_pipeline(self, name: str) -> None: ...
-
-    def run(self, name: str, status: str = ...) -> str: ...
-
-    def state_machine(self) -> None: ...
-
-    def key(self) -> str: ...
-
-    def denied_key(self) -> str: ...
-
-    def end_copies(self, status: str = ...) -> None: ...
 
 
 @dataclass
@@ -156,6 +131,9 @@ class CloudStage:
         for each in self.aws.snapshots.own():
             if each.snapshot.status == "copying":
                 self.cloud.patch_snapshot(each.snapshot.arn, status=status)
+
+
+Stage = FakeStage | CloudStage
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -915,29 +893,19 @@ def test_an_error_names_operation_subject_and_code(aws: BotoAws, cloud: LocalClo
     assert e.value.code == "AccessDeniedException"
 
 
-def test_a_listing_that_fails_on_its_second_page_is_no_short_listing(
-    aws: BotoAws, cloud: LocalCloud
+@pytest.mark.parametrize(("kind", "account"), [("shared", "111111111111"), ("own", ACCEPTANCE)])
+def test_snapshots_are_listed_to_the_end_or_not_at_all(
+    aws: BotoAws, cloud: LocalCloud, kind: str, account: str
 ) -> None:
-    taken = datetime(2026, 1, 3, 22, tzinfo=UTC)
-    cloud.seed_snapshots([nightly("orders", taken, identifier=f"o{n}") for n in range(101)])
-    cloud.set_faults(
-        [{"operation": "rds:DescribeDBClusterSnapshots", "kind": "deny", "nth": 2, "times": 0}]
-    )
-    with pytest.raises(AwsError, match="DescribeDBClusterSnapshots of the shared snapshots failed"):
-        list(aws.snapshots.shared())
-
-
-def test_own_snapshots_are_listed_to_the_end_or_not_at_all(aws: BotoAws, cloud: LocalCloud) -> None:
-    taken = datetime(2026, 1, 3, 22, tzinfo=UTC)
-    cloud.seed_snapshots(
-        [nightly("orders", taken, account=ACCEPTANCE, identifier=f"o{n}") for n in range(101)]
-    )
-    assert len(list(aws.snapshots.own())) == 101
-    cloud.set_faults(
-        [{"operation": "rds:DescribeDBClusterSnapshots", "kind": "deny", "nth": 2, "times": 0}]
-    )
-    with pytest.raises(AwsError, match="DescribeDBClusterSnapshots of the own snapshots failed"):
-        list(aws.snapshots.own())
+    names = [f"o{number}" for number in range(101)]
+    cloud.seed_snapshots([nightly("orders", NOW, account=account, identifier=n) for n in names])
+    assert len(list(getattr(aws.snapshots, kind)())) == 101
+    fault = {"operation": "rds:DescribeDBClusterSnapshots", "kind": "deny", "nth": 2, "times": 0}
+    cloud.set_faults([fault])
+    with pytest.raises(
+        AwsError, match=f"DescribeDBClusterSnapshots of the {kind} snapshots failed"
+    ):
+        list(getattr(aws.snapshots, kind)())
 
 
 COPY = {

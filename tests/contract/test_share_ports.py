@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import boto3
 import botocore.session
@@ -15,31 +15,12 @@ from chalicelib.aws.rds import RdsSnapshots
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.shares import Cluster
 from chalicelib.domain.snapshots import OwnSnapshot
-from chalicelib.ports import Aws
 from localcloud.client import LocalCloud
 from localcloud.company import nightly
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
 
 NOW = datetime(2026, 1, 3, 22, tzinfo=UTC)
 TAGS = {"aurora-refresh:made-for": ACCEPTANCE, "aurora-refresh:taken": NOW.isoformat()}
-
-
-class Stage(Protocol):
-    """Production's AWS, and how a test arranges it."""
-
-    aws: Aws
-
-    def key(self) -> str: ...
-
-    def default_key(self) -> str: ...
-
-    def cluster(self, name: str, key: str | None = ...) -> None: ...
-
-    def stop(self, name: str) -> None: ...
-
-    def have(self, name: str, **facts: Any) -> None: ...
-
-    def settle(self) -> None: ...
 
 
 @dataclass
@@ -103,6 +84,9 @@ class CloudStage:
     def settle(self) -> None:
         for each in self.aws.snapshots.own():
             self.cloud.patch_snapshot(each.snapshot.arn, status="available")
+
+
+Stage = FakeStage | CloudStage
 
 
 @pytest.fixture(params=["fake", "real"])

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from localcloud.client import LocalCloud
-from localcloud.company import STAGE, Company, arn_of, configure, copy_project, nightly
+from localcloud.company import PIPELINE, STAGE, Company, arn_of, configure, copy_project, nightly
 
 PROJECT = Path(__file__).resolve().parents[2]
 UPDATE = "db-update-latest-snapshot-id"
 RESTORE = "db-restore-from-snapshot"
 FOLLOW = "db-follow-pipeline"
+RECONCILE = "db-reconcile"
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +61,16 @@ _SUNDAYS = count(datetime(2026, 1, 4, tzinfo=UTC).toordinal(), 14)
 class Night:
     """An on-week Sunday in the life of a deployed company, with a new snapshot to restore.
 
-    Nights follow each other and leave their history behind, as they do in a real account.
+    Nights follow each other and leave their history behind, as they do in a real account. Without
+    ``events``, EventBridge loses those of the pipeline.
     """
 
-    def __init__(self, company: Company) -> None:
+    def __init__(self, company: Company, *, events: bool = True) -> None:
         self.company = company
         self.cloud = company.cloud
+        self.events = events
+        lost = [] if events else [{"kind": "lost", "times": 1_000}]
+        self.cloud.patch_pipeline(PIPELINE, event_faults=lost)
         company.told()  # by the clock of the night before: a queue forgets
         self.two = datetime.fromordinal(next(_SUNDAYS)).replace(hour=2, tzinfo=UTC)
         self.four = self.two + timedelta(hours=2)
@@ -91,14 +96,25 @@ class Night:
         self.cloud.set_clock(self.four)
         return self.cloud.fire(RESTORE, self.four)
 
+    def poll(self) -> dict[str, Any]:
+        """A quarter of an hour passes; db-reconcile's answer."""
+        self.cloud.set_clock(self.cloud.now() + timedelta(minutes=15))
+        (record,) = self.cloud.fire(RECONCILE, self.cloud.now())
+        assert record["status"] == "succeeded", record
+        answer: dict[str, Any] = record["payload"]
+        return answer
+
     def runs(self) -> list[dict[str, Any]]:
         """The pipeline's runs that this night started, once they have ended."""
-        listed = self.cloud.client("codepipeline").list_pipeline_executions(
-            pipelineName="acceptance-main"
-        )["pipelineExecutionSummaries"]
+        listed = self.cloud.client("codepipeline").list_pipeline_executions(pipelineName=PIPELINE)[
+            "pipelineExecutionSummaries"
+        ]
         tonight = [run for run in listed if run["startTime"] >= self.two]
         for run in tonight:
-            run["status"] = self.company.followed(run["pipelineExecutionId"])
+            execution_id = run["pipelineExecutionId"]
+            run["status"] = self.cloud.wait_for_run(execution_id, PIPELINE)
+            if self.events:
+                self.company.followed(execution_id)
         return tonight
 
     def told(self) -> list[str]:

@@ -1,5 +1,6 @@
 """PUT /snapshots/current over HTTP, signed as API Gateway wants it."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -31,6 +32,7 @@ def test_a_signed_pin_moves_current_and_says_who_did(night: Night) -> None:
             "previous": night.old,
             "version": newest["Version"],
             "execution_id": None,
+            "under_way": None,
         },
     )
     assert newest["Value"] == night.new
@@ -39,6 +41,7 @@ def test_a_signed_pin_moves_current_and_says_who_did(night: Night) -> None:
         "by": f"arn:aws:iam::{ACCEPTANCE}:user/admin",
         "why": "why not",
         "token": None,
+        "of": hashlib.sha256(night.new.encode()).hexdigest()[:16],
     }
     assert night.runs() == []
 
@@ -53,18 +56,20 @@ def test_a_pin_with_deploy_restores_now(night: Night) -> None:
 
 
 def test_a_pin_with_deploy_is_refused_while_a_run_is_in_progress(night: Night) -> None:
-    night.cloud.patch_pipeline("acceptance-main", run_seconds=1.5)
+    night.cloud.patch_pipeline("acceptance-main", hold=["Build"])
     pipelines = night.cloud.client("codepipeline")
     run = pipelines.start_pipeline_execution(name="acceptance-main")["pipelineExecutionId"]
+    night.cloud.wait_until_held("acceptance-main", "Build")
     status, answer = night.cloud.signed("PUT", ROUTE, {"snapshot": night.new, "deploy": True})
-    pipelines.stop_pipeline_execution(pipelineName="acceptance-main", pipelineExecutionId=run)
+    night.cloud.patch_pipeline("acceptance-main", hold=[])
     night.runs()
-    night.cloud.patch_pipeline("acceptance-main", run_seconds=0.4)
+    when = f"{night.two:%Y-%m-%d %H:%M} UTC"
     assert (status, answer) == (
         409,
         {
             "Code": "ConflictError",
-            "Message": f"pipeline acceptance-main is busy with run {run}; try later",
+            "Message": f"pipeline acceptance-main is busy with run {run}, started {when}, in stage "
+            f"Build, action Build since {when}; try again when it has ended",
         },
     )
     assert night.current() == night.old

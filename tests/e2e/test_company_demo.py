@@ -15,4 +15,4 @@ def test_one_night_from_production_s_snapshots_to_acceptance_s_clusters() -> Non
         check=False,
     )
     assert (demo.returncode, demo.stderr) == (0, "")
-    assert demo.stdout.splitlines()[-1].startswith("All as told, in ")
+    assert demo.stdout.splitlines()[-1].startswith("Done in ")

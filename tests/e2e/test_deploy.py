@@ -8,7 +8,7 @@ import pytest
 
 from localcloud.client import LocalCloud
 from localcloud.company import STAGE, Company
-from tests.e2e.conftest import FOLLOW, RESTORE, UPDATE
+from tests.e2e.conftest import FOLLOW, RECONCILE, RESTORE, UPDATE
 
 SCHEDULED = {
     "version": "0",
@@ -50,20 +50,11 @@ def test_a_deployment_is_made_made_again_invoked_and_deleted(
 
     company.chalice("deploy", "--stage", STAGE)
     made = resources(company.cloud)
+    names = [f"aurora-refresh-local-{each}" for each in (FOLLOW, RECONCILE, RESTORE, UPDATE)]
     assert made == {
-        "functions": [
-            "aurora-refresh-local",
-            f"aurora-refresh-local-{FOLLOW}",
-            f"aurora-refresh-local-{RESTORE}",
-            f"aurora-refresh-local-{UPDATE}",
-        ],
-        "roles": [
-            "aurora-refresh-local-api_handler",
-            f"aurora-refresh-local-{FOLLOW}",
-            f"aurora-refresh-local-{RESTORE}",
-            f"aurora-refresh-local-{UPDATE}",
-        ],
-        "rules": [f"aurora-refresh-local-{name}-event" for name in (FOLLOW, RESTORE, UPDATE)],
+        "functions": ["aurora-refresh-local", *names],
+        "roles": ["aurora-refresh-local-api_handler", *names],
+        "rules": [f"{name}-event" for name in names],
         "apis": ["aurora-refresh"],
     }
 
@@ -100,4 +91,4 @@ def test_without_the_pin_api_no_rest_api_is_deployed(new_company: Callable[..., 
     company.chalice("deploy", "--stage", STAGE)
     made = resources(company.cloud)
     assert made["apis"] == []
-    assert len(made["functions"]) == 3
+    assert len(made["functions"]) == 4

@@ -481,7 +481,7 @@ def test_a_secret_put_into_a_parameter_by_mistake_is_not_told(
         user.put(name, secret)
     deployed(f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first")  # its last step needs functions
     destroy.destroy(user.folder, "acceptance", said.append)
-    hidden = f"something else, of {len(secret)} characters"
+    hidden = f"something else, {len(secret)} characters long"
     for name in names:
         assert f"  unchanged  parameter {name}, which exists: {hidden}" in said
         assert f"  kept       parameter {name}: {hidden}" in said

@@ -2,10 +2,11 @@
 
 import zipfile
 
+import pytest
 import yaml
 
 from localcloud.company import Company
-from tests.e2e.conftest import PROJECT, RESTORE, UPDATE
+from tests.e2e.conftest import FOLLOW, PROJECT, RECONCILE, RESTORE, UPDATE
 
 
 def test_the_package_holds_what_the_runtime_lacks_and_nothing_else(deployed: Company) -> None:
@@ -45,12 +46,14 @@ def test_the_schedules_are_those_of_the_contract(deployed: Company) -> None:
     assert {rule["Name"]: (rule["ScheduleExpression"], rule["State"]) for rule in rules} == {
         f"aurora-refresh-local-{UPDATE}-event": ("cron(0 2 ? * SUN *)", "ENABLED"),
         f"aurora-refresh-local-{RESTORE}-event": ("cron(0 4 ? * SUN *)", "ENABLED"),
+        f"aurora-refresh-local-{RECONCILE}-event": ("rate(15 minutes)", "ENABLED"),
     }
 
 
-def test_only_one_restore_runs_at_a_time(deployed: Company) -> None:
-    """Parameter Store has no compare-and-set: two restores at once must not happen at all."""
+@pytest.mark.parametrize("function", [FOLLOW, RECONCILE, RESTORE])
+def test_only_one_invocation_at_a_time_moves_current(deployed: Company, function: str) -> None:
+    """Parameter Store has no compare-and-set."""
     limit = deployed.cloud.client("lambda").get_function_concurrency(
-        FunctionName=f"aurora-refresh-local-{RESTORE}"
+        FunctionName=f"aurora-refresh-local-{function}"
     )
     assert limit["ReservedConcurrentExecutions"] == 1

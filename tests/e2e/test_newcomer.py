@@ -50,6 +50,7 @@ ANSWERS = {
     "RDS_ENGINE": "aurora-postgresql",
     "RDS_ENGINE_VERSION": "15",
     "RDS_SOURCE_CLUSTER": "orders",
+    "RDS_STACK_NAME": MAIN,
     "NOTIFICATION_TOPIC_ARN": TOPIC,
 }
 TEMPLATE = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()

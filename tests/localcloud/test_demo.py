@@ -1,4 +1,4 @@
-"""How the demo ends when the night does not go as told; how it goes is told by the README."""
+"""How the demo ends if something goes wrong; tests/test_readme.py is about its transcript."""
 
 import signal
 import sys
@@ -17,12 +17,12 @@ Run = Callable[..., int]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the demo, with a story that ends so, on no cloud; its exit status."""
+    """Run the demo on no cloud, with a scenario that ends so; return its exit status."""
 
-    def run_demo(story: Exception | BaseException | None, *arguments: str) -> int:
-        def tell(_: Any) -> None:
-            if story is not None:
-                raise story
+    def run_demo(scenario: Exception | BaseException | None, *arguments: str) -> int:
+        def play(_: Any) -> None:
+            if scenario is not None:
+                raise scenario
 
         def interrupted(_: Any) -> None:
             raise KeyboardInterrupt
@@ -31,8 +31,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.setattr(sys, "argv", ["demo", *arguments])
         monkeypatch.setattr(signal, "signal", lambda *_: None)
         monkeypatch.setattr(demo, "LocalCloud", cloud)
-        monkeypatch.setattr(demo, "Company", lambda _cloud, project: project)
-        monkeypatch.setattr(demo, "tell_the_night", tell)
+        monkeypatch.setattr(demo, "Company", lambda _cloud, project, run_seconds: project)
+        monkeypatch.setattr(demo, "run_orders", play)
         monkeypatch.setattr(demo, "invite", interrupted)
         return demo.main()
 
@@ -42,7 +42,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 @pytest.mark.parametrize(
     "error",
     [
-        demo.NotAsTold("found outcome skipped"),
+        demo.Unexpected("found outcome skipped"),
         RuntimeError("chalice deploy failed"),
         TimeoutError("waited 60 s"),
         ValueError(".chalice/config.json is no JSON"),
@@ -57,19 +57,19 @@ def test_a_failure_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("story", "arguments", "status"),
+    ("scenario", "arguments", "status"),
     [(KeyboardInterrupt(), (), 130), (None, ("--keep",), 0), (None, (), 0)],
 )
-def test_an_interruption_is_a_success_only_once_the_story_is_told(
-    run: Run, story: BaseException | None, arguments: tuple[str, ...], status: int
+def test_an_interruption_is_a_success_only_once_the_demo_is_done(
+    run: Run, scenario: BaseException | None, arguments: tuple[str, ...], status: int
 ) -> None:
-    assert run(story, *arguments) == status
+    assert run(scenario, *arguments) == status
 
 
 def test_a_signal_ends_the_demo_by_an_exception_and_only_the_first_one_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """So that the cloud is stopped and the copy removed, in peace."""
+    """So that the cloud is stopped and the copy removed undisturbed."""
     set_to: dict[int, Any] = {}
     monkeypatch.setattr(signal, "signal", set_to.__setitem__)
     with pytest.raises(SystemExit) as left:
@@ -93,13 +93,15 @@ def test_the_project_is_deployed_from_a_copy_that_goes_again(
     assert not copy.exists()
 
 
-def test_a_function_that_fails_is_told_in_a_few_words() -> None:
+def test_a_function_that_fails_is_reported_in_a_few_words() -> None:
     error = {"errorType": "Denied", "errorMessage": "no", "stackTrace": ["x" * 10_000]}
     record = {"status": "failed", "error": error, "log": "x" * 10_000}
-    company: Any = SimpleNamespace(cloud=SimpleNamespace(fire=lambda *_: [record]))
-    with pytest.raises(demo.NotAsTold) as told:
+    company: Any = SimpleNamespace(
+        cloud=SimpleNamespace(set_clock=lambda _: None, fire=lambda *_: [record])
+    )
+    with pytest.raises(demo.Unexpected) as caught:
         demo.fire(company, "db-restore", demo.NIGHT)
-    assert str(told.value) == "found db-restore failed: errorType Denied, errorMessage no"
+    assert str(caught.value) == "found db-restore failed: errorType Denied, errorMessage no"
 
 
 def test_without_an_api_nothing_is_pinned(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,17 +16,21 @@ import yaml
 from botocore.exceptions import ClientError
 
 from chalicelib import settings
+from chalicelib.domain.deployment import Deployment, Preparation, StackReference
+from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import Run
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
-from stage import configure, doctor, stacks, stages
-from stage.doctor import acceptance, checks, deployment, production, state
+from chalicelib.usecases.deployments import unreadable_stack
+from stage import configure, doctor, mainpipeline, stacks, stages
+from stage.doctor import acceptance, checks, deployment, production, refresh, state
 from stage.doctor.checks import Check
 from stage.doctor.state import (
     AcceptanceState,
+    Deployed,
     Function,
     ProductionState,
     Role,
@@ -54,7 +58,11 @@ TOPIC = f"arn:aws:sns:eu-west-1:{ACCEPTANCE}:aurora-refresh"
 HOLD = "/acceptance/refresh/hold"
 KEY = f"arn:aws:kms:eu-west-1:{PRODUCTION}:key/1234"
 NOW = datetime(2026, 1, 4, 1, tzinfo=UTC)
-VARIABLES = STAGE | {"NOTIFICATION_TOPIC_ARN": TOPIC, "SSM_REFRESH_HOLD_NAME": HOLD}
+VARIABLES = STAGE | {
+    "NOTIFICATION_TOPIC_ARN": TOPIC,
+    "SSM_REFRESH_HOLD_NAME": HOLD,
+    "RDS_STACK_NAME": "main",
+}
 NAME = "acceptance"
 DEPLOY = f"make deploy STAGE={NAME}"
 RESTORE = f"{APP}-{NAME}-db-restore-from-snapshot"
@@ -156,6 +164,7 @@ def rule_of(function: str, name: str) -> Rule:
     when = {
         "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
         "db-restore-from-snapshot": {"ScheduleExpression": "cron(0 4 ? * SUN *)"},
+        "db-reconcile": {"ScheduleExpression": "rate(15 minutes)"},
     }.get(
         function,
         {
@@ -172,6 +181,37 @@ def rule_of(function: str, name: str) -> Rule:
     return Rule(name, {"State": "ENABLED", "Arn": rule_arn(name), **when}, [target])
 
 
+def action(category: str, name: str, **more: Any) -> dict[str, Any]:
+    kind = {"category": category, "provider": "CloudFormation" if category == "Deploy" else "x"}
+    return {"name": name, "actionTypeId": kind, **more}
+
+
+def stage_named(name: str, *actions: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"name": name, "actions": list(actions), **more}
+
+
+BUILD = stage_named("Build", action("Build", "Compile"))
+DATABASE = action("Deploy", "Database", configuration={"StackName": "main"}, runOrder=2)
+PIPELINE_BODY = {
+    "executionMode": "SUPERSEDED",
+    "stages": [
+        BUILD,
+        stage_named("Deploy", DATABASE),
+        stage_named("Verify", action("Approval", "SignOff")),
+    ],
+}
+CLUSTER = {
+    "DBClusterIdentifier": "main-cluster-1",
+    "ClusterCreateTime": NOW,
+    "Engine": "aurora-postgresql",
+}
+DEPLOYED = Deployed(
+    Deployment(OLD.arn),
+    SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {CURRENT: OLD.arn}),
+    CLUSTER,
+)
+
+
 def a_stack(template: Any = TEMPLATE, mode: str = "CREATE_UPDATE", **given: str) -> state.Stack:
     return state.Stack("main", mode, template, given)
 
@@ -183,9 +223,11 @@ HEALTHY = AcceptanceState(
     ),
     candidates={"rds": NEW},
     present={"rds": OLD},
-    pipelines={PIPELINE: {"executionMode": "SUPERSEDED"}},
+    pipelines={PIPELINE: PIPELINE_BODY},
     stacks=[a_stack()],
     runs=[Run("1", "Succeeded", NOW, NOW)],
+    disabled={},
+    deployed={"rds": DEPLOYED},
     shares={
         "rds": Shares(
             7,
@@ -223,6 +265,8 @@ def judged(seen: AcceptanceState, stage: AcceptanceStage = STAGE_) -> list[Check
         *acceptance.parameters(stage, seen),
         *acceptance.pipeline(stage, seen),
         *acceptance.reading(stage, seen),
+        *refresh.databases(stage, seen),
+        *refresh.obstacles(stage, seen),
         *acceptance.shares(stage, seen),
         *acceptance.copy_keys(stage, seen),
         *deployment.own_stacks(stage, seen),
@@ -324,7 +368,7 @@ def test_what_is_no_snapshot_in_latest_is_not_repeated() -> None:
 
 
 def test_a_latest_that_would_not_be_promoted_is_replaced_by_the_newest_share() -> None:
-    gone = Refused("snapshot-gone", "it does not exist any more")
+    gone = Refused(Reason.SNAPSHOT_GONE, "it does not exist any more")
     check = only(replace(holding(**{LATEST: arn("orders-0")}), candidates={"rds": gone}))
     assert (check.subject, check.status) == (LATEST, "problem")
     assert check.fix == put(LATEST, NEW.arn)
@@ -364,7 +408,7 @@ def test_a_current_that_cannot_be_restored_is_to_be_pinned_anew(
 )
 def test_the_placeholder_is_never_to_be_written_into_current(value: Any) -> None:
     """The next run of the pipeline would read it, and fail."""
-    none = sharing(newest=Refused("no-eligible-snapshot", "none"))
+    none = sharing(newest=Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none"))
     parameters = holding(**{CURRENT: value, LATEST: "dummyvalue"}).parameters
     seen = replace(none, parameters=parameters, candidates={"rds": None}, present={})
     (check,) = (each for each in acceptance.parameters(STAGE_, seen) if each.subject == CURRENT)
@@ -380,7 +424,7 @@ def test_what_is_no_pipeline_s_name_is_replaced_by_that_which_the_roles_may_star
 
 
 def test_a_newest_share_that_would_not_be_promoted_is_not_proposed_again() -> None:
-    stale = Refused("snapshot-stale", "it is 15 days old, the limit is 14")
+    stale = Refused(Reason.SNAPSHOT_STALE, "it is 15 days old, the limit is 14")
     check = only(replace(HEALTHY, candidates={"rds": stale}))
     assert (check.subject, check.status) == (LATEST, "problem")
     assert "aws" not in str(check.fix)
@@ -393,7 +437,7 @@ def test_a_newest_share_that_would_not_be_promoted_is_not_proposed_again() -> No
         ({"key_arn": None, "key": None}, True),
         ({"key": Unavailable("kms:DescribeKey", "closed", denied=True)}, False),
         ({"key": {"KeyManager": "AWS", "KeyState": "Enabled"}}, False),
-        ({"newest": Refused("no-eligible-snapshot", "none")}, False),
+        ({"newest": Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none")}, False),
     ],
 )
 def test_no_snapshot_is_proposed_that_could_not_be_restored(
@@ -450,7 +494,7 @@ def test_a_name_of_no_pipeline_is_replaced_by_that_which_the_roles_may_start() -
 
 
 def test_a_pipeline_that_the_roles_may_not_start_is_a_problem() -> None:
-    other = {"main": {"executionMode": "QUEUED"}, **HEALTHY.pipelines}
+    other = {"main": PIPELINE_BODY, **HEALTHY.pipelines}
     check = only(replace(holding(**{PIPELINE_NAME: "main"}), pipelines=other))
     assert (check.check, check.subject, check.status) == ("pipeline", "main", "problem")
     assert check.fix == (
@@ -467,10 +511,15 @@ def test_no_pipeline_at_all_is_to_be_configured() -> None:
 
 
 def test_parallel_runs_are_a_problem_and_queued_ones_are_not() -> None:
-    check = only(replace(HEALTHY, pipelines={PIPELINE: {"executionMode": "PARALLEL"}}))
+    check = only(
+        replace(HEALTHY, pipelines={PIPELINE: PIPELINE_BODY | {"executionMode": "PARALLEL"}})
+    )
     assert (check.check, check.status) == ("pipeline", "problem")
     assert "aws codepipeline update-pipeline" in str(check.fix)
-    assert found(replace(HEALTHY, pipelines={PIPELINE: {"executionMode": "QUEUED"}})) == []
+    assert (
+        found(replace(HEALTHY, pipelines={PIPELINE: PIPELINE_BODY | {"executionMode": "QUEUED"}}))
+        == []
+    )
 
 
 @pytest.mark.parametrize("status", ["Failed", "Stopped", "Cancelled"])
@@ -611,6 +660,208 @@ def test_what_is_no_template_is_an_error_that_is_told() -> None:
         state.parsed("- no template")
 
 
+# --- what the refresh looks at --------------------------------------------------------------------
+
+MACHINE = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:stateMachine:mask"
+EXECUTION = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:execution:mask:rds-cluster-1"
+PREPARING = stage_of(RDS_AFTER_RESTORE=MACHINE)
+READY = CLUSTER | {"HttpEndpointEnabled": True, "MasterUserSecret": {"SecretArn": "x"}}
+
+
+def seeing(**changed: Any) -> AcceptanceState:
+    """The account in which the refresh sees something else of the database."""
+    return replace(HEALTHY, deployed={"rds": replace(DEPLOYED, **changed)})
+
+
+def with_pipeline(*stages_: dict[str, Any], **changed: Any) -> AcceptanceState:
+    return replace(HEALTHY, pipelines={PIPELINE: PIPELINE_BODY | {"stages": [*stages_]}}, **changed)
+
+
+def set_stack(value: str) -> str:
+    return f"make configure STAGE={NAME} RDS_STACK_NAME={value}, and then {DEPLOY}"
+
+
+def named(stack: str) -> AcceptanceStage:
+    return stage_of(RDS_STACK_NAME=stack)
+
+
+def of_deployment(seen: AcceptanceState, stage: AcceptanceStage = STAGE_) -> list[Check]:
+    return [*refresh.databases(stage, seen), *refresh.obstacles(stage, seen)]
+
+
+def test_what_is_deployed_is_shown_and_unmasked_data_is_only_mentioned() -> None:
+    hint = "is not set for any database: production's personal data arrives unmasked"
+    assert of_deployment(HEALTHY) == [
+        Check(
+            "deployment",
+            "rds",
+            "ok",
+            "cluster main-cluster-1 of stack main, created Sunday 2026-01-04 01:00 UTC, restored "
+            f"from {OLD.arn}",
+        ),
+        Check("deployment", "P_AFTER_RESTORE", "ok", hint),
+    ]
+
+
+def stack_of(status: str = "UPDATE_COMPLETE", *clusters: str) -> dict[str, Any]:
+    seen = SeenStack(status, {each: each.lower() for each in clusters or ("Cluster",)}, {})
+    return {
+        "stack": seen,
+        "deployment": unreadable_stack(StackReference("main"), seen) or Deployment(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "stack", "status", "told", "fix"),
+    [
+        ({"stack": None}, "gone", "problem", "does not exist in account", set_stack("main")),
+        ({"stack": None}, "main", "warning", "not been deployed", "nothing before the pipeline's"),
+        (stack_of("UPDATE_IN_PROGRESS"), "main", "warning", "is UPDATE_IN", "run the doctor again"),
+        (
+            stack_of("UPDATE_ROLLBACK_FAILED"),
+            *("main", "problem", "continue its rollback"),
+            "aws cloudformation continue-update-rollback --stack-name main",
+        ),
+        (
+            stack_of("ROLLBACK_FAILED"),
+            *("main", "problem", "is ROLLBACK_FAILED"),
+            "aws cloudformation delete-stack --stack-name main",
+        ),
+        (
+            stack_of("UPDATE_COMPLETE", "B", "A"),
+            *("main", "problem", "write one of main/A, main/B"),
+            f"one of these: {set_stack('main/A or main/B')}",
+        ),
+        (
+            stack_of() | {"cluster": None},
+            *("main/Orders", "problem", "has no DB cluster Orders; it has main/Cluster"),
+            f"name the stack that has it, perhaps a nested one: {set_stack('main/Cluster')}",
+        ),
+        ({"cluster": None}, "main", "problem", "does not exist any more", "pin another snapshot"),
+        (
+            {"deployment": Deployment(unknown="current was set at about the time")},
+            *("main", "problem", "it cannot be seen what is deployed: current was set"),
+            "Correct what is named above",
+        ),
+    ],
+)
+def test_a_stack_that_does_not_show_what_is_deployed_is_named(
+    changed: dict[str, Any], stack: str, status: str, told: str, fix: str
+) -> None:
+    check, _ = of_deployment(seeing(**changed), named(stack))
+    assert (check.check, check.subject, check.status) == ("deployment", "rds", status)
+    assert told in check.seen
+    assert str(check.fix).startswith(fix)
+
+
+def test_a_stack_of_another_database_is_named() -> None:
+    other = state.Stack("orders", "", TEMPLATE, {})
+    check = only(replace(HEALTHY, stacks=[a_stack(Snapshot="/docs/current"), other]))
+    assert (check.check, check.status, check.fix) == ("deployment", "problem", set_stack("orders"))
+    assert check.seen.endswith(f"is restored from /docs/current, not from {CURRENT}")
+
+
+def test_without_a_stack_s_name_the_one_that_reads_current_is_proposed() -> None:
+    check, _ = of_deployment(HEALTHY, named(""))
+    assert (check.subject, check.status, check.fix) == ("rds", "warning", set_stack("main"))
+    assert "goes by the newest successful deploy action alone" in check.seen
+    unknown = Deployment(unknown="current was set at about the time")
+    _, check, _ = of_deployment(seeing(deployment=unknown), named(""))
+    assert (check.subject, check.status) == ("rds", "problem")
+
+
+@pytest.mark.parametrize(
+    ("where", "place"),
+    [
+        ({"region": "eu-central-1"}, f"in account {ACCEPTANCE}, eu-central-1"),
+        ({"roleArn": "arn:aws:iam::333333333333:role/x"}, "in account 333333333333, eu-west-1"),
+    ],
+)
+@pytest.mark.parametrize("stack", ["main", ""])
+def test_a_stack_in_another_account_or_region_is_not_seen_and_no_problem(
+    where: dict[str, str], place: str, stack: str
+) -> None:
+    (deploys,) = mainpipeline.deploy_actions(
+        {"stages": [stage_named("Deploy", {**DATABASE, **where})]}
+    )
+    away = state.elsewhere(STAGE_, deploys)
+    assert away == place
+    seen = replace(HEALTHY, stacks=[state.Stack("main", "", None, {}, away)])
+    bad = [check for check in judged(seen, named(stack)) if check.status != "ok"]
+    in_question = [check for check in bad if check.check in ("template", "deployment")]
+    assert [(check.check, check.status, check.blind) for check in in_question] == [
+        ("template", "warning", True),
+        ("deployment", "warning", True),
+    ]
+    assert all(place in check.seen for check in in_question)
+
+
+SKIP = {"beforeEntry": {"conditions": [{"result": "SKIP"}]}}
+
+
+@pytest.mark.parametrize(
+    ("seen", "stage", "told", "fix"),
+    [
+        (
+            with_pipeline(
+                stage_named("Review", action("Approval", "Ask")), stage_named("Deploy", DATABASE)
+            ),
+            *("Review", "its action Ask waits for an approval", "move Ask behind the action"),
+        ),
+        (
+            with_pipeline(stage_named("Deploy", action("Approval", "Ask", runOrder=1), DATABASE)),
+            *("Deploy", "its action Ask waits for an approval", "move Ask behind the action"),
+        ),
+        (
+            replace(HEALTHY, disabled={"Deploy": "release", "Verify": "release"}),
+            *("Deploy", "the transition into it is disabled (release)"),
+            f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy",
+        ),
+        (
+            with_pipeline(stage_named("Deploy", DATABASE, **SKIP)),
+            *("Deploy", "a condition may skip it", "give the conditions of stage Deploy"),
+        ),
+        (
+            with_pipeline(stage_named("Deploy", DATABASE, onFailure={"result": "ROLLBACK"})),
+            *("Deploy", "it rolls back automatically", "remove the result ROLLBACK"),
+        ),
+    ],
+)
+def test_what_makes_a_restore_wait_or_unreliable_is_a_warning(
+    seen: AcceptanceState, stage: str, told: str, fix: str
+) -> None:
+    check = only(seen)
+    assert (check.check, check.subject, check.status) == (
+        *("deployment", f"stage {stage} of {PIPELINE}"),
+        "warning",
+    )
+    assert check.seen.startswith(told)
+    assert str(check.fix).startswith(fix)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, []),
+        ({"machine": None}, [(MACHINE, "problem")]),
+        ({"machine": "DELETING"}, [(MACHINE, "problem")]),
+        ({"cluster": CLUSTER}, [("cluster main-cluster-1", "warning")] * 2),
+        ({"cluster": READY | {"Engine": "docdb", "HttpEndpointEnabled": False}}, []),
+        ({"preparation": Preparation("RUNNING", EXECUTION)}, []),
+        (
+            {"preparation": Preparation("FAILED", EXECUTION)},
+            [("preparation of rds", "problem")],
+        ),
+    ],
+)
+def test_the_work_after_a_restore_needs_its_state_machine_and_a_cluster_to_work_on(
+    changed: dict[str, Any], told: list[tuple[str, str]]
+) -> None:
+    seen = seeing(**{"machine": "ACTIVE", "cluster": READY} | changed)
+    bad = [check for check in of_deployment(seen, PREPARING) if check.status != "ok"]
+    assert [(check.subject, check.status) for check in bad] == told
+
+
 # --- shares and keys ------------------------------------------------------------------------------
 
 
@@ -621,7 +872,7 @@ def sharing(**changed: Any) -> AcceptanceState:
 
 
 def refused(
-    reason: str, rejected: dict[str, int], clusters: frozenset[str] = frozenset()
+    reason: Reason, rejected: dict[str, int], clusters: frozenset[str] = frozenset()
 ) -> AcceptanceState:
     choice = Choice(None, clusters, rejected)
     return sharing(choice=choice, newest=Refused(reason, "none can be chosen"), key_arn=None)
@@ -652,12 +903,12 @@ def test_each_of_production_s_shares_is_named_with_its_verdict_the_newest_first(
     ]
     assert verdicts == [
         (arn("making"), "ok", "for rds: rejected: no creation time yet"),
-        (arn("making"), "ok", "for rds: rejected: status creating, wanted available"),
+        (arn("making"), "ok", "for rds: rejected: status creating, expected available"),
         (NEW.arn, "ok", "for rds: eligible, and the newest"),
         (
             arn("mysql"),
             "ok",
-            "for rds: rejected: engine aurora-mysql, wanted aurora-postgresql",
+            "for rds: rejected: engine aurora-mysql, expected aurora-postgresql",
         ),
         (OLD.arn, "ok", "for rds: eligible"),
     ]
@@ -679,7 +930,7 @@ def test_people_are_shown_twenty_verdicts_and_machines_all() -> None:
     ("seen", "fix"),
     [
         (
-            refused("no-eligible-snapshot", {"account": 7}),
+            refused(Reason.NO_ELIGIBLE_SNAPSHOT, {"account": 7}),
             (
                 f"in production ({PRODUCTION}): aws rds modify-db-cluster-snapshot-attribute "
                 "--db-cluster-snapshot-identifier … --attribute-name restore --values-to-add "
@@ -687,14 +938,14 @@ def test_people_are_shown_twenty_verdicts_and_machines_all() -> None:
             ),
         ),
         (
-            refused("no-eligible-snapshot", {"version": 7}),
+            refused(Reason.NO_ELIGIBLE_SNAPSHOT, {"version": 7}),
             (
                 f"if the stage's settings are wrong: make configure STAGE={NAME} RDS_ENGINE_VERSION=…, and then "
                 f"{DEPLOY}; otherwise share the right ones"
             ),
         ),
         (
-            refused("ambiguous-cluster", {}, frozenset({"orders", "billing"})),
+            refused(Reason.AMBIGUOUS_CLUSTER, {}, frozenset({"orders", "billing"})),
             f"make configure STAGE={NAME} RDS_SOURCE_CLUSTER=billing (or orders), and then {DEPLOY}",
         ),
     ],
@@ -887,10 +1138,10 @@ def test_what_was_stopped_by_hand_is_told_as_that() -> None:
 
 
 def test_an_account_that_can_reserve_nothing_is_named_before_the_deployment() -> None:
-    check = only(replace(HEALTHY, unreserved=101))
+    check = only(replace(HEALTHY, unreserved=102))
     assert (check.subject, check.status) == ("concurrency of the account", "problem")
     assert "aws service-quotas request-service-quota-increase" in str(check.fix)
-    assert found(replace(HEALTHY, unreserved=102)) == []
+    assert found(replace(HEALTHY, unreserved=103)) == []
 
 
 REMAKE = (
@@ -1014,15 +1265,17 @@ def test_a_role_that_may_do_more_is_a_warning() -> None:
 # --- schedules ------------------------------------------------------------------------------------
 
 
-def with_rule(body: Any = None, targets: Any = None) -> AcceptanceState:
-    rule = HEALTHY.rules["db-restore-from-snapshot"]
+def with_rule(
+    body: Any = None, targets: Any = None, function: str = "db-restore-from-snapshot"
+) -> AcceptanceState:
+    rule = HEALTHY.rules[function]
     assert isinstance(rule.body, dict)
     changed = Rule(
         rule.name,
         {**rule.body, **body} if isinstance(body, dict) else rule.body,
         rule.targets if targets is None else targets,
     )
-    return replace(HEALTHY, rules={**HEALTHY.rules, "db-restore-from-snapshot": changed})
+    return replace(HEALTHY, rules={**HEALTHY.rules, function: changed})
 
 
 # What aws lambda add-permission --principal "*" writes.
@@ -1053,6 +1306,12 @@ def test_a_rule_that_does_not_start_its_function_is_named(seen: AcceptanceState,
     )
 
 
+def test_db_reconcile_must_run_every_fifteen_minutes() -> None:
+    check = only(with_rule({"ScheduleExpression": "rate(1 day)"}, function="db-reconcile"))
+    assert (check.subject, check.status) == (f"{APP}-{NAME}-db-reconcile-event", "problem")
+    assert check.seen == "fires at rate(1 day) instead of rate(15 minutes)"
+
+
 def test_the_next_dates_are_real_ones_in_the_window_s_zone_after_the_hold() -> None:
     stage = stage_of(MAINTENANCE_WINDOW="00:00-07:00 Europe/Amsterdam")
     hold = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
@@ -1062,6 +1321,7 @@ def test_the_next_dates_are_real_ones_in_the_window_s_zone_after_the_hold() -> N
         "enabled, cron(0 2 ? * SUN *); next update Sunday 2026-01-04 03:00 Europe/Amsterdam",
         "enabled, cron(0 4 ? * SUN *); next restore Sunday 2026-02-01 05:00 Europe/Amsterdam",
         "enabled, for the ends of runs",
+        "enabled, rate(15 minutes); looks at what is deployed",
     ]
 
 
@@ -1148,6 +1408,9 @@ def blinded() -> Iterator[tuple[str, AcceptanceState]]:
     yield "parameter", replace(HEALTHY, present={"rds": DENIED})
     yield "pipeline", replace(HEALTHY, pipelines={PIPELINE: DENIED}, stacks=[])
     yield "pipeline", replace(HEALTHY, runs=DENIED)
+    yield "deployment", replace(HEALTHY, disabled=DENIED)
+    for part in ("stack", "cluster", "deployment"):
+        yield "deployment", seeing(**{part: DENIED})
     yield "share", replace(HEALTHY, shares={"rds": DENIED})
     yield "key", sharing(key_arn=DENIED, key=None)
     yield "stack", replace(HEALTHY, own_stacks={AFTER: DENIED})
@@ -1295,6 +1558,30 @@ def test_a_profile_that_is_not_there_is_a_problem_and_no_trace(
     ]
 
 
+@pytest.mark.parametrize("topic", [None, {}])
+def test_a_stage_that_was_never_deployed_is_one_problem(
+    topic: Any, monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    nothing = replace(
+        holding(**{LATEST: None, CURRENT: None, HOLD: None}),
+        functions={name: Function(each.name, None) for name, each in HEALTHY.functions.items()},
+        own_stacks={BEFORE: None, AFTER: None},
+        topic=Topic(topic, []),
+        unreserved=900,
+    )
+    me = state.Caller({"Account": ACCEPTANCE, "Arn": "me"}, NOW)
+    monkeypatch.setattr(state, "caller", lambda _: me)
+    monkeypatch.setattr(state, "read_acceptance", lambda *_: nothing)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    bad = [check for check in doctor.examine(project, NAME) if check.status != "ok"]
+    without_subscriptions = [(TOPIC, "warning")] if topic is not None else []
+    assert [(check.subject, check.status) for check in bad] == [
+        (NAME, "problem"),
+        *without_subscriptions,
+    ]
+    assert bad[0].fix == DEPLOY
+
+
 @pytest.mark.usefixtures("nobody")
 def test_a_policy_file_that_was_edited_is_to_be_written_again(project: Path) -> None:
     file = project / ".chalice" / f"policy-{NAME}-db-follow-pipeline.json"
@@ -1418,35 +1705,17 @@ def latest_with(refused: Refused) -> Check:
 
 
 def test_a_copy_under_way_is_waited_for_and_nothing_is_to_be_put() -> None:
-    pending = Refused("copy-pending", "the copy of arn:x is copying, 40 % done")
+    pending = Refused(Reason.COPY_PENDING, "the copy of arn:x is copying, 40 % done")
     check = latest_with(pending)
     assert (check.subject, check.status) == (LATEST, "warning")
-    assert check.fix == Reason("copy-pending").next_step
+    assert check.fix == Reason.COPY_PENDING.next_step
 
 
 def test_the_share_itself_is_never_proposed_where_copies_are_asked_for() -> None:
-    refused = Refused("not-eligible", f"{OLD.arn} is no copy of ours")
+    refused = Refused(Reason.NOT_ELIGIBLE, f"{OLD.arn} is no copy of ours")
     check = latest_with(refused)
     assert (check.subject, check.status) == (LATEST, "problem")
-    assert check.fix == Reason("not-eligible").next_step
-
-
-def test_the_poll_is_looked_at_where_there_are_copies_and_only_there() -> None:
-    assert "db-follow-copies" in stacks.rule_names(COPYING)
-    assert "db-follow-copies" not in stacks.rule_names(STAGE_)
-    rule = Rule(
-        f"{APP}-{NAME}-db-follow-copies-event",
-        {"State": "ENABLED", "Arn": "x", "ScheduleExpression": "rate(1 day)"},
-        [],
-    )
-    facts_ = replace(
-        HEALTHY,
-        rules={"db-follow-copies": rule},
-        functions={"db-follow-copies": HEALTHY.functions["db-follow-pipeline"]},
-    )
-    (check,) = deployment.schedules(COPYING, facts_, facts_.values)
-    assert (check.subject, check.status) == (rule.name, "problem")
-    assert "rate(15 minutes)" in check.seen
+    assert check.fix == Reason.NOT_ELIGIBLE.next_step
 
 
 # --- production -----------------------------------------------------------------------------------

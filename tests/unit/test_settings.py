@@ -454,6 +454,11 @@ def test_a_rate_cannot_be_checked_against_the_window() -> None:
 # --- probable typos -------------------------------------------------------------------------------
 
 
+def test_a_deployed_function_does_not_look_for_typos() -> None:
+    """Its deployment has, and every cold start would pay for it."""
+    Settings.from_environment(stage(RDS_STACK="x", AWS_LAMBDA_FUNCTION_NAME="aurora-refresh-a"))
+
+
 @pytest.mark.parametrize(
     ("typo", "known"),
     [

@@ -10,7 +10,7 @@ import cfnlint
 import pytest
 
 from chalicelib.domain.functions import FOLLOW_PIPELINE as FOLLOW
-from chalicelib.domain.functions import RESTORE, UPDATE
+from chalicelib.domain.functions import RECONCILE, RESTORE, UPDATE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from stage import stacks
@@ -226,15 +226,15 @@ def test_a_packaged_stage_has_all_that_a_deployed_one_has_before_and_its_logs_al
 ):
     template = stacks.packaged_before(stage())
     kinds = [each["Type"].rsplit("::")[-1] for each in template["Resources"].values()]
-    assert kinds == [*["Parameter"] * 4, *["LogGroup"] * 4, "Topic", "Subscription"]
+    assert kinds == [*["Parameter"] * 4, *["LogGroup"] * 5, "Topic", "Subscription"]
     first = {"Ref": "FirstAcceptanceRdsCurrentSnapshotc694c8"}
     assert values(template) == values(before(stage())) | {CURRENT: first}
-    groups = [each["Properties"] for each in template["Resources"].values()][4:8]
+    groups = [each["Properties"] for each in template["Resources"].values()][4:9]
     assert groups == [
         {"LogGroupName": group, "RetentionInDays": 90} for group in stacks.log_groups(stage())
     ]
     retained = [each.get("DeletionPolicy") for each in template["Resources"].values()]
-    assert retained == [*["Retain"] * 9, None]
+    assert retained == [*["Retain"] * 10, None]
     defaults = {name: each["Default"] for name, each in template["Parameters"].items()}
     assert defaults == {first["Ref"]: "dummyvalue", "Email": ""}
 
@@ -267,8 +267,9 @@ def test_the_alarms_that_a_stage_has() -> None:
         "errors-db-update-latest-snapshot-id",
         "errors-db-restore-from-snapshot",
         "errors-db-follow-pipeline",
+        "errors-db-reconcile",
     ]
-    rest = ["refresh-overdue", "refresh-failed", "data-too-old"]
+    rest = ["reconcile-overdue", "refresh-overdue", "refresh-failed", "data-too-old"]
     names = [f"aurora-refresh-acceptance-{each}" for each in functions]
     whole = [f"aurora-refresh-acceptance-{each}" for each in rest]
     api = "aurora-refresh-acceptance-errors-api-handler"
@@ -356,6 +357,14 @@ def test_an_overdue_refresh_is_seven_days_without_an_invocation() -> None:
     assert found["ComparisonOperator"] == "LessThanThreshold"
 
 
+def test_reconcile_is_overdue_after_an_hour_and_its_errors_are_one_lasting_alarm() -> None:
+    found = alarm(stage(), "reconcile-overdue")
+    names = ("MetricName", "Period", "EvaluationPeriods", "DatapointsToAlarm", "TreatMissingData")
+    assert [found[name] for name in names] == ["Invocations", 900, 4, 4, "breaching"]
+    assert found["Dimensions"][0]["Value"] == "aurora-refresh-acceptance-db-reconcile"
+    assert alarm(stage(), "errors-db-reconcile")["Period"] == 900
+
+
 def test_a_failed_refresh_rings_at_once_and_silence_does_not() -> None:
     found = alarm(stage(), "refresh-failed")
     names = ("MetricName", "Statistic", "ComparisonOperator", "Threshold", "TreatMissingData")
@@ -423,6 +432,7 @@ def test_events_are_retried_twice_within_their_time_and_failures_go_to_the_topic
         settled(UPDATE, 2 * 3600),
         settled(RESTORE, 3 * 3600),
         settled(FOLLOW, 6 * 3600),
+        settled(RECONCILE, 900),
     ]
     for properties in invocations(stage(STAGE)).values():
         assert "DestinationConfig" not in properties
@@ -465,15 +475,6 @@ def test_the_newest_snapshot_is_wanted_until_the_restore(update: str, minutes: i
 
 
 # --- both -----------------------------------------------------------------------------------------
-
-
-def test_a_stage_with_copies_has_its_poll_watched_and_tried_until_the_next_one() -> None:
-    made = stage(RDS_COPY_KMS_KEY_ID="alias/copies")
-    assert "aurora-refresh-acceptance-errors-db-follow-copies" in stacks.alarm_names(made)
-    name = "aurora-refresh-acceptance-db-follow-copies"
-    assert stacks.function_names(made)["db-follow-copies"] == name
-    assert invocations(made)[name]["MaximumEventAgeInSeconds"] == 900
-    assert "db-follow-copies" not in stacks.function_names(stage())
 
 
 def test_the_dashboard_shows_every_database_and_every_function() -> None:

@@ -472,6 +472,9 @@ def test_a_pin_that_waited_waits_again_after_an_undo(settings: Settings, aws: In
     with pytest.raises(AwsError):
         promote(settings, aws, SUNDAY)
     assert (present(aws).value, present(aws).note) == (arn("wanted"), Note("pin", KIM, "try"))
+    calm(aws)
+    assert promote(settings, aws, SUNDAY).outcome == "started"  # it is not taken for a new pin
+    assert aws.values()[CURRENT] == arn("new")
 
 
 # --- several databases, all or nothing ------------------------------------------------------------

@@ -557,6 +557,21 @@ def ambiguous(aws: InMemoryAws) -> None:
     aws.stacks.all[STACK] = began._replace(resolved={})
 
 
+@pytest.mark.parametrize("ended", ["Succeeded", "Failed"])
+@pytest.mark.parametrize("name", ["acceptance-typo", f"{STACK}/Typo"])
+def test_with_a_wrong_stack_name_nothing_is_taken_back_that_a_run_has_deployed(
+    aws: InMemoryAws, name: str, ended: str
+) -> None:
+    """Otherwise the next run would replace the new data."""
+    settings = Settings.from_environment(WITH_STACK | {"RDS_STACK_NAME": name})
+    never_seen = [each._replace(labels=frozenset()) for each in aws.parameters.kept[CURRENT]]
+    aws.parameters.kept[CURRENT] = never_seen
+    promote(settings, aws, SUNDAY)
+    ends(aws, ended, deploys=True)
+    polls(settings, aws)
+    assert facts(aws) == Facts(PROMOTED, "new", good=None, sent=[UNKNOWN])
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

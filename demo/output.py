@@ -1,4 +1,4 @@
-"""How a demo is told: line by line, and checked on the way."""
+"""Print what a demo does, line by line, and check it on the way."""
 
 from datetime import datetime
 from typing import Any
@@ -6,11 +6,13 @@ from typing import Any
 from localcloud.company import Company
 
 
-class NotAsTold(Exception):
-    """Something happened that the story does not tell."""
+class Unexpected(Exception):
+    """Something else happened than the demo describes."""
 
 
 def fire(company: Company, function: str, time: datetime) -> dict[str, Any]:
+    """Let a function's schedule fire, and return its answer."""
+    company.cloud.set_clock(time)
     records = company.cloud.fire(function, time)
     last = records[-1]
     expect(last["status"] == "succeeded", f"{function} {last['status']}: {gist(last['error'])}")
@@ -19,7 +21,7 @@ def fire(company: Company, function: str, time: datetime) -> dict[str, Any]:
 
 
 def gist(answer: Any) -> str:
-    """What a person needs of an answer that is not the expected one."""
+    """Return what a person needs to know of an unexpected answer."""
     names = ("outcome", "reason", "message", "errorType", "errorMessage", "Code", "Message")
     found = answer if isinstance(answer, dict) else {}
     return ", ".join(f"{name} {found[name]}" for name in names if found.get(name)) or str(answer)
@@ -33,9 +35,14 @@ def say(text: str) -> None:
     print(f"  {text}", flush=True)
 
 
-def expect(told: bool, found: object) -> None:
-    if not told:
-        raise NotAsTold(f"found {found}")
+def say_notifications(company: Company) -> None:
+    for notification in company.told():
+        say(f"notified: {notification['Subject']}")
+
+
+def expect(is_so: bool, found: object) -> None:
+    if not is_so:
+        raise Unexpected(f"found {found}")
 
 
 def short(arn: str) -> str:

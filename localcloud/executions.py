@@ -1,0 +1,178 @@
+"""Step Functions: moto's interpreter runs state machines, with the rules of executions that it leaves out.
+
+From the Step Functions API reference (botocore's ``stepfunctions`` model: StartExecution, StopExecution,
+RedriveExecution) and the Developer Guide (*Redriving executions*, *Step Functions Execution Status Change*):
+
+- a name is given to an execution that gets none, and checked;
+- a stopped execution has ended at once, with the error and the cause that were given;
+- a redrive continues a failed, stopped or timed-out execution at the state that did not succeed, with that
+  state's input, under the same ARN;
+- every change of status is an event, delivered on a best-effort basis;
+- a task's calls are the role's: its policies weigh them.
+
+Different from AWS: names in the answers to SDK tasks are botocore's; a redriven Map or Parallel state begins anew,
+where AWS goes on with the branches that failed, and so does the history; JSONata needs Java; a build of CodeBuild
+succeeds without running anything.
+"""
+
+import functools
+import importlib
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import moto.stepfunctions.urls
+from botocore.config import Config
+from moto.core.config import default_user_config
+from moto.core.responses import ActionResult
+from moto.core.utils import get_service_model
+from moto.stepfunctions.responses import StepFunctionResponse
+
+from localcloud.functions import endpoint, session_of
+
+Json = dict[str, Any]
+
+_STOP_SECONDS = 10.0
+_KINDS = ("lost", "twice")
+_PARSER = "moto.stepfunctions.parser"
+_TASKS = f"{_PARSER}.asl.component.state.exec.state_task.service"
+# Where Step Functions' name of a service is not botocore's.
+_SERVICES = {"rdsdata": "rds-data"}
+# How the names of errors begin, where moto has the service's name as it is in the resource.
+_ERROR_NAMES = {"rds": "Rds", "rdsdata": "RdsData", "s3": "S3", "ssm": "Ssm"}
+# Every execution that was started, and the faults that await their events: kind, times, states.
+started: list[Any] = []
+event_faults: list[Json] = []
+
+
+@functools.cache
+def _load() -> None:
+    """Put executions and their clients in the place of moto's; to import its interpreter takes a second."""
+    load: Callable[[str], Any] = importlib.import_module
+    # Before other modules of the interpreter are imported, which take it over.
+    load(f"{_PARSER}.asl.utils.boto_client").boto_client_for = _client_of_role
+    sdk = load(f"{_TASKS}.state_task_service_aws_sdk")
+    sdk._SERVICE_ERROR_NAMES.update(_ERROR_NAMES)  # noqa: SLF001
+    sdk.StateTaskServiceAwsSdk._normalise_parameters = _in_botocores_case  # noqa: SLF001
+    other = load(f"{_TASKS}.state_task_service_unsupported")
+    other._SUPPORTED_INTEGRATION_PATTERNS.add("sync")  # noqa: SLF001
+    other.StateTaskServiceUnsupported._normalise_parameters = _in_botocores_case  # noqa: SLF001
+    other.StateTaskServiceUnsupported._build_sync_resolver = _end_of_build  # noqa: SLF001
+    interpreter = load("localcloud.interpreter")
+    load(f"{_PARSER}.models").Execution = interpreter.Execution
+
+
+class ExecutionResponse(StepFunctionResponse):
+    """moto's Step Functions API, whose executions run."""
+
+    @property
+    def stepfunction_backend(self) -> Any:
+        """Return moto's backend that interprets."""
+        _load()
+        return super().stepfunction_backend
+
+    def start_execution(self) -> ActionResult:
+        """StartExecution."""
+        name = self._get_param("name") or str(uuid4())
+        self.stepfunction_backend._validate_name(name)  # noqa: SLF001
+        execution: Any = self.stepfunction_backend.start_execution(
+            self._get_param("stateMachineArn"), name, self._get_param("input", if_none="{}")
+        )
+        return ActionResult(execution.to_start_output())
+
+    def describe_execution(self) -> ActionResult:
+        """DescribeExecution."""
+        return ActionResult(self._execution().describe())
+
+    def stop_execution(self) -> ActionResult:
+        """StopExecution."""
+        execution, now = self._execution(), datetime.now(UTC)
+        execution.stop(now, self._get_param("error"), self._get_param("cause"))
+        return ActionResult({"stopDate": execution.stop_date})
+
+    def redrive_execution(self) -> ActionResult:
+        """RedriveExecution."""
+        return ActionResult({"redriveDate": self._execution().redrive()})
+
+    def _execution(self) -> Any:
+        return self.stepfunction_backend.describe_execution(self._get_param("executionArn"))
+
+
+def _client_of_role(region: str, service: str, state_credentials: Any) -> Any:
+    """Make the client with which a task calls AWS, as the state machine's role."""
+    account = state_credentials.role_arn.split(":")[4]
+    session = session_of(account, region, state_credentials.role_arn, "states")
+    return boto3.client(  # type: ignore[call-overload]
+        _SERVICES.get(service, service),
+        region_name=region,
+        endpoint_url=endpoint(),
+        aws_access_key_id=session.access_key_id,
+        aws_secret_access_key=session.secret_access_key,
+        aws_session_token=session.session_token,
+        config=Config(parameter_validation=False, proxies={}, retries={"total_max_attempts": 1}),
+    )
+
+
+def _in_botocores_case(task: Any, parameters: Json, *_: Any) -> None:
+    """Name a task's parameters as botocore does: ``DBClusterIdentifier`` for ``DbClusterIdentifier``."""
+    name = task.resource.api_name
+    service = get_service_model(_SERVICES.get(name, name))
+    operations = {operation.lower(): operation for operation in service.operation_names}
+    operation = service.operation_model(operations[task.resource.api_action.lower()])
+    task._to_boto_request(parameters, operation.input_shape)  # noqa: SLF001
+
+
+def _end_of_build(
+    _: Any, env: Any, resource_runtime_part: Any, state_credentials: Any, **_parameters: Any
+) -> Callable[[], Json | None]:
+    """Wait for CodeBuild, the one service here with ``.sync``; moto's builds always succeed."""
+    codebuild = _client_of_role(resource_runtime_part.region, "codebuild", state_credentials)
+    build_id = env.stack.pop()["build"]["id"]
+
+    def ended() -> Json | None:
+        (build,) = codebuild.batch_get_builds(ids=[build_id])["builds"]
+        return {"Build": build} if build["buildStatus"] == "SUCCEEDED" else None
+
+    return ended
+
+
+def install() -> None:
+    """Let state machines be executed."""
+    # It logs whole programs when a state fails, which the execution says better.
+    logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
+    default_user_config["stepfunctions"] = {"execute_state_machine": True}
+    moto.stepfunctions.urls.url_paths["{0}/$"] = ExecutionResponse.dispatch
+
+
+def reset() -> None:
+    """Let no execution go on that belongs to what is forgotten now."""
+    event_faults[:] = [{"kind": "lost", "times": len(started)}]
+    for execution in started:
+        execution.stop(datetime.now(UTC), None, None)
+        execution.exec_worker.thread.join(_STOP_SECONDS)
+    started.clear()
+    event_faults.clear()
+
+
+def next_fault(status: str) -> str | None:
+    """Use up one fault that applies to an event of this status; returns its kind."""
+    for fault in event_faults:
+        if fault["times"] > 0 and status in fault.get("states", [status]):
+            fault["times"] -= 1
+            return str(fault["kind"])
+    return None
+
+
+def _set_faults(body: Json) -> Json:
+    """PUT: what happens to the next events."""
+    faults = [{"times": 1, **fault} for fault in body["event_faults"]]
+    if not {fault["kind"] for fault in faults} <= set(_KINDS):
+        raise ValueError(f"an event's fault is one of {_KINDS}")
+    event_faults[:] = faults
+    return {}
+
+
+ROUTES = {("PUT", "/_cloud/executions"): _set_faults}

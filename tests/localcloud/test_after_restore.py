@@ -1,0 +1,285 @@
+"""infrastructure/after-restore.yaml, executed by moto's interpreter on a real database."""
+
+import json
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cfnlint.decode.cfn_yaml import loads
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+
+from localcloud import postgres
+from localcloud.accounts import REGION
+from localcloud.client import LocalCloud
+from localcloud.machines import ADDED
+
+# A client takes longer to make than most tests take to run.
+client = cache(LocalCloud.client)
+TEMPLATE = Path(__file__).parents[2] / "infrastructure/after-restore.yaml"
+DOCUMENT = Path(__file__).parents[2] / "docs/after-restore.md"
+CLUSTER = "acceptance-cluster-1a2b"
+TESTERS, BUILDS = "sg-0123456789abcdef0", "sg-0123456789abcdef1"
+ROWS = """
+CREATE TABLE customers (id int PRIMARY KEY, name text, email text UNIQUE);
+CREATE TABLE newsletter (email text REFERENCES customers (email), topic text);
+INSERT INTO customers VALUES (1, 'Anna', 'anna@example.nl'), (2, 'Bo', 'bo@example.nl');
+INSERT INTO newsletter VALUES ('anna@example.nl', 'sale');
+CREATE TABLE outgoing_mail AS SELECT 'Dear Anna' AS text;
+CREATE TABLE webhooks AS SELECT true AS active;
+CREATE ROLE app LOGIN;
+CREATE ROLE report LOGIN PASSWORD 'of production';
+"""
+
+
+class Preparation:
+    """The template deployed in acceptance, and a cluster to prepare."""
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        self.cloud = cloud
+        self.s3 = client(cloud, "s3")
+        self.s3.create_bucket(
+            Bucket="scripts", CreateBucketConfiguration={"LocationConstraint": REGION}
+        )
+        self.cluster = client(cloud, "rds").create_db_cluster(
+            DBClusterIdentifier=CLUSTER,
+            DatabaseName="shop",
+            Engine="aurora-postgresql",
+            EngineVersion="15.4",
+            MasterUsername="owner",
+            ManageMasterUserPassword=True,
+            EnableHttpEndpoint=True,
+            VpcSecurityGroupIds=[BUILDS],
+        )["DBCluster"]
+        cloud.sql(CLUSTER, ROWS)
+        self.machine = self._deploy()
+
+    def _deploy(self) -> str:
+        parameters = {
+            "Bucket": "scripts",
+            "ClusterPattern": "acceptance-cluster-*",
+            "VpcId": "vpc-0123456789abcdef0",
+            "SubnetIds": "subnet-0123456789abcdef0",
+            "BuildSecurityGroupId": BUILDS,
+            "TesterSecurityGroupIds": TESTERS,
+        }
+        cloudformation = client(self.cloud, "cloudformation")
+        self.cloud.set_stack_seconds(0)
+        cloudformation.create_stack(
+            StackName="after-restore",
+            TemplateBody=TEMPLATE.read_text(),
+            Capabilities=["CAPABILITY_IAM"],
+            Parameters=[
+                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+            ],
+        )
+        cloudformation.get_waiter("stack_create_complete").wait(
+            StackName="after-restore", WaiterConfig={"Delay": 0.1, "MaxAttempts": 300}
+        )
+        (stack,) = cloudformation.describe_stacks(StackName="after-restore")["Stacks"]
+        (output,) = stack["Outputs"]
+        return str(output["OutputValue"])
+
+    def put(self, **files: str) -> None:
+        """Put files into the folder of the database."""
+        for name, text in files.items():
+            key = f"after-restore/rds/{name}.sql"
+            self.s3.put_object(Bucket="scripts", Key=key, Body=text.encode())
+
+    def run(self) -> dict[str, Any]:
+        """Start it as reconcile does, and describe how it ended."""
+        given = {
+            "database": "rds",
+            "snapshot": "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:monday",
+            "cluster": CLUSTER,
+            "cluster_arn": self.cluster["DBClusterArn"],
+            "endpoint": self.cluster["Endpoint"],
+            "port": self.cluster["Port"],
+            "engine": "aurora-postgresql",
+            "secret_arn": self.cluster["MasterUserSecret"]["SecretArn"],
+            "taken": "2026-01-04T01:00:00+00:00",
+            "run": "a-run",
+        }
+        arn = client(self.cloud, "stepfunctions").start_execution(
+            stateMachineArn=self.machine, name="rds-1", input=json.dumps(given)
+        )["executionArn"]
+        return self.cloud.wait_for_execution(arn)
+
+    def redrive(self, arn: str) -> dict[str, Any]:
+        client(self.cloud, "stepfunctions").redrive_execution(executionArn=arn)
+        return self.cloud.wait_for_execution(arn)
+
+    def column(self, sql: str) -> list[Any]:
+        return [next(iter(row.values())) for row in self.cloud.sql(CLUSTER, sql)]
+
+    def groups(self) -> list[str]:
+        (cluster,) = client(self.cloud, "rds").describe_db_clusters()["DBClusters"]
+        return [group["VpcSecurityGroupId"] for group in cluster["VpcSecurityGroups"]]
+
+
+@pytest.fixture
+def preparation(cloud: LocalCloud) -> Preparation:
+    return Preparation(cloud)
+
+
+def documented() -> dict[str, str]:
+    """The files on the documentation's page, by name."""
+    pattern = r"`([\w-]+)\.sql`:\n\n```sql\n(.*?)```"
+    return dict(re.findall(pattern, DOCUMENT.read_text(), re.DOTALL))
+
+
+def test_the_documented_files_mask_every_row_and_let_the_testers_in(
+    preparation: Preparation,
+) -> None:
+    preparation.put(**documented())
+
+    ended = preparation.run()
+
+    assert ended["status"] == "SUCCEEDED", ended
+    emails = preparation.column("SELECT email FROM customers ORDER BY id")
+    assert all(email.endswith("@masked.invalid") for email in emails)
+    assert len(set(emails)) == 2
+    assert preparation.column("SELECT email FROM newsletter") == emails[:1]
+    assert preparation.column("SELECT name FROM customers ORDER BY id") == [
+        "Customer 1",
+        "Customer 2",
+    ]
+    assert preparation.column("SELECT rolname FROM pg_roles WHERE rolname = 'app' AND rolcanlogin")
+    assert not preparation.column("SELECT 1 FROM pg_roles WHERE rolname = 'report' AND rolcanlogin")
+    assert preparation.column("SELECT count(*) FROM outgoing_mail") == [0]
+    assert preparation.groups() == [TESTERS]
+
+
+def test_a_file_that_fails_is_undone_keeps_testers_out_and_is_where_a_redrive_goes_on(
+    preparation: Preparation,
+) -> None:
+    preparation.put(
+        first="UPDATE customers SET name = name || '!'; -- not ; here",
+        second="""
+            UPDATE customers SET name = 'half; done';
+            DO $$ BEGIN PERFORM 1; END $$;
+            INSERT INTO customers VALUES (1, 'twice', 'private@example.nl');
+        """,
+        third="DELETE FROM newsletter",
+    )
+
+    failed = preparation.run()
+
+    assert (failed["status"], failed["error"]) == ("FAILED", "Failed")
+    assert "rds/second.sql, statement 3: " in failed["cause"]
+    assert "violates unique constraint" in failed["cause"]
+    assert "private@" not in failed["cause"]
+    names = "SELECT name FROM customers ORDER BY id"
+    assert preparation.column(names) == ["Anna!", "Bo!"]
+    assert preparation.column("SELECT count(*) FROM newsletter") == [1]
+    assert preparation.groups() == [BUILDS]
+
+    preparation.put(second="UPDATE customers SET name = 'done'")
+    redriven = preparation.redrive(failed["executionArn"])
+
+    assert (redriven["status"], redriven["redriveCount"]) == ("SUCCEEDED", 1)
+    assert preparation.column(names) == ["done", "done"]
+    assert preparation.column("SELECT count(*) FROM newsletter") == [0]
+    assert preparation.groups() == [TESTERS]
+
+
+def test_no_files_are_an_error_that_a_redrive_mends(preparation: Preparation) -> None:
+    failed = preparation.run()
+    assert failed["status"] == "FAILED"
+    assert "there are no *.sql in s3://scripts/after-restore/rds/" in failed["cause"]
+
+    preparation.put(first="SELECT 1")
+
+    assert preparation.redrive(failed["executionArn"])["status"] == "SUCCEEDED"
+
+
+def test_a_long_file_is_a_build_that_is_told_where_the_database_is(
+    preparation: Preparation,
+) -> None:
+    """moto completes a build without running anything."""
+    preparation.s3.put_object(Bucket="scripts", Key="after-restore/rds/a.long.sql", Body=b"x")
+
+    assert preparation.run()["status"] == "SUCCEEDED"
+
+    (build,) = client(preparation.cloud, "codebuild").list_builds()["ids"]
+    assert build.startswith("after-restore-project-")
+
+
+def test_the_stack_leaves_nothing_behind(preparation: Preparation) -> None:
+    cloudformation = client(preparation.cloud, "cloudformation")
+    (stack,) = cloudformation.describe_stacks()["Stacks"]
+    cloudformation.delete_stack(StackName="after-restore")
+    cloudformation.get_waiter("stack_delete_complete").wait(
+        StackName=stack["StackId"], WaiterConfig={"Delay": 0.1, "MaxAttempts": 100}
+    )
+
+    assert client(preparation.cloud, "stepfunctions").list_state_machines()["stateMachines"] == []
+    assert client(preparation.cloud, "iam").list_roles()["Roles"] == []
+    assert client(preparation.cloud, "lambda").list_functions()["Functions"] == []
+
+
+def test_the_builds_script_runs_a_file_in_one_transaction(
+    preparation: Preparation, tmp_path: Path
+) -> None:
+    """The buildspec's own lines, with psql of the wheel, and stand-ins for aws and jq."""
+    address = preparation.cloud.database_address(CLUSTER)
+    stand_ins = {
+        "aws": 'case $1 in s3) cp "$FILE" "$5";; *) echo secret;; esac',
+        "jq": "case $2 in .username) echo owner;; *) echo password;; esac",
+        # The local database has no certificate.
+        "psql": f'PGSSLMODE=prefer exec {postgres.package()}/pginstall18/bin/psql "$@"',
+    }
+    for name, script in stand_ins.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/bash\n{script}\n")
+        program.chmod(0o755)
+    template = loads(TEMPLATE.read_text())
+    spec = yaml.safe_load(template["Resources"]["Project"]["Properties"]["Source"]["BuildSpec"])
+    (line,) = spec["phases"]["build"]["commands"]
+
+    def build(text: str) -> subprocess.CompletedProcess[str]:
+        file = tmp_path / "file.sql"
+        file.write_text(text)
+        return subprocess.run(
+            ["bash", "-c", re.sub(r"\S+/script\b", str(tmp_path / "script"), line)],
+            env={
+                "PATH": f"{tmp_path}:/usr/bin:/bin",
+                "FILE": str(file),
+                "ENGINE": "aurora-postgresql",
+                "ENDPOINT": address["host"],
+                "PORT": str(address["port"]),
+                "DATABASE_NAME": address["dbname"],
+                "BUCKET": "scripts",
+                "KEY": "a.long.sql",
+                "SECRET_ARN": "arn",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    names = "SELECT name FROM customers ORDER BY id"
+    broken = build("UPDATE customers SET name = 'x'; INSERT INTO customers VALUES (1, 'x', 'x@y');")
+    assert broken.returncode != 0
+    assert "violates unique constraint" in broken.stderr
+    assert "x@y" not in broken.stderr
+    assert preparation.column(names) == ["Anna", "Bo"]
+    assert build("UPDATE customers SET name = 'x'").returncode == 0
+    assert preparation.column(names) == ["x", "x"]
+
+
+@pytest.mark.parametrize("resource_type", ADDED)
+def test_what_can_only_be_given_on_creation_is_what_the_types_schema_says(
+    resource_type: str,
+) -> None:
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, resource_type).schema
+    kind = ADDED[resource_type]
+    for names, key in (
+        (kind.create_only, "createOnlyProperties"),
+        (kind.perhaps_create_only, "conditionalCreateOnlyProperties"),
+    ):
+        pointers = schema.get(key) or []
+        assert names == {pointer.removeprefix("/properties/") for pointer in pointers}
