@@ -295,8 +295,7 @@ class World(InMemoryAws):
             update = self._read(run, stack)
             if self.behaviour.change_sets:
                 self._end_action(index, "Succeeded" if update else "Failed")
-                if update:
-                    yield
+                if update:  # nobody waits between the two for an approval
                     index = self._begin_action(run, stack, self.pipelines.executed[index])
             if update:
                 self.updates.append(update)
