@@ -8,13 +8,16 @@ READY := $(VENV)/ready
 STATED := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)".*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check simulate console screenshots bench configure deploy destroy package doctor setup upgrade clean
+.PHONY: help demo test check simulate screenshots bench setup upgrade clean
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
+# Recipes read the variables of make's command line from the environment, where make puts them: the shell
+# would run what is written into a recipe.
+
 demo: $(READY) ## four nights on a local cloud, or SCENARIO=company; KEEP=1 leaves it running to be tried
-	@$(BIN)/python -m demo $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(KEEP),--keep)
+	@$(BIN)/python -m demo $(if $(value SCENARIO),--scenario "$$SCENARIO") $(if $(value KEEP),--keep)
 
 # The product's rooms are covered by these to the last line; the others are quicker without a tracer.
 COVERED := tests/unit tests/usecases tests/contract tests/test_app.py
@@ -23,7 +26,7 @@ SIDE_BY_SIDE := --numprocesses 3 --dist loadfile
 
 test: check ## everything: lint, format, types, all tests, coverage
 ifdef TESTS
-	$(BIN)/pytest $(SIDE_BY_SIDE) $(TESTS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) $$TESTS
 else
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE) $(COVERED)
@@ -38,31 +41,13 @@ check: $(READY) ## lint, format and types
 	$(BIN)/mypy
 
 simulate: $(READY) ## random histories against the guarantees; N=20000 of them, SEED=… to replay
-	@HISTORIES=$(or $(N),5000) $(if $(SEED),SEED=$(SEED)) $(BIN)/python -m tests.simulation.test_histories
-
-console: $(READY) ## the console of STAGE=… in your browser, with your own AWS credentials; PORT=…, URL=…
-	@$(BIN)/python -m cli.console --stage "$$STAGE" $(if $(PORT),--port "$$PORT") $(if $(URL),--url "$$URL")
+	@HISTORIES="$${N:-5000}" $(BIN)/python -m tests.simulation.test_histories
 
 screenshots: $(READY) ## the console's pictures in docs/, taken in Chromium
 	@$(BIN)/pytest --quiet tests/browser/screenshots.py
 
 bench: $(READY) ## cost and speed against the floor, into docs/benchmarks.md; takes a quarter of an hour
 	@$(BIN)/python -m bench
-
-configure: $(READY) ## write STAGE=… and its policies; any setting by its name, MAIN_PIPELINE_ARN=…
-	@$(BIN)/python -m stage.configure --stage "$(STAGE)"
-
-doctor: $(READY) ## check STAGE=… in its account, with a fix for each fault; JSON=1 for machines
-	@$(BIN)/python -m stage.doctor --stage "$(STAGE)" $(if $(JSON),--json)
-
-deploy: $(READY) ## STAGE=… into your account: parameters and topic, functions, alarms; EMAIL=… subscribes
-	@$(BIN)/python -m stage.deploy --stage "$(STAGE)"
-
-destroy: $(READY) ## delete STAGE=… but not its parameters, topic and logs; PARAMETERS=delete deletes those too
-	@$(BIN)/python -m stage.destroy --stage "$(STAGE)"
-
-package: $(READY) ## write STAGE=… as CloudFormation templates
-	@$(BIN)/python -m stage.package --stage "$(STAGE)"
 
 setup: $(READY) ## the virtual environment, and the wheels that chalice deploy packs
 
@@ -76,12 +61,13 @@ $(READY): requirements.txt requirements-chalice.txt requirements-dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
 		-r requirements.txt -r requirements-chalice.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/pip download --quiet --disable-pip-version-check --only-binary=:all: \
 		--dest $(VENV)/wheels -r requirements.txt
 	@touch $@
 
 upgrade: $(READY) ## newest pins with hashes, newest ranges; DAYS=0 takes even today's releases
-	@$(BIN)/python -m upgrade $(if $(DAYS),--days $(DAYS))
+	@$(BIN)/python -m upgrade $(if $(value DAYS),--days "$$DAYS")
 
 clean: ## forget the virtual environment and every cache
 	rm -rf $(VENV) .chalice/deployments .coverage .coverage.* \

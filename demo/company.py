@@ -31,7 +31,7 @@ Entries = dict[str, Mapping[str, Any]]
 
 
 def answers(copied: Mapping[str, str]) -> dict[str, str]:
-    """Return the answers to `make configure`; `copied` are the keys of databases that have copies."""
+    """Return the answers to `aurora-refresh configure`; `copied` are the keys of databases that have copies."""
     found = {
         "DATABASES": ",".join(ENGINES),
     }

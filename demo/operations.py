@@ -149,7 +149,9 @@ class _Stage:
         self._secrets: set[str] = set()
         self._base = base_of(company)
         self._folder = tempfile.TemporaryDirectory(prefix="demo-of-aurora-refresh-")
-        self._shell = _Shell(Path(self._folder.name), self._base)
+        self._shell = _Shell(Path(self._folder.name), self._base, company.cloud.endpoint)
+        # The command as it is in this folder, whichever is installed.
+        self._shell.run('aurora-refresh() { python -m cli.main "$@"; }')
         self._directions = {
             "policy": lambda _rest, _block: None,
             "file": self._write,
@@ -249,7 +251,7 @@ class _Stage:
 class _Shell:
     """A bash that stays, as a person's does: what is defined in it can be used later on."""
 
-    def __init__(self, folder: Path, base: str) -> None:
+    def __init__(self, folder: Path, base: str, endpoint: str) -> None:
         tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self._process = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],  # noqa: S607 (whichever bash a user would get)
@@ -261,7 +263,11 @@ class _Shell:
                 "LC_ALL": "C.UTF-8",
                 "AWS_DEFAULT_REGION": LocalCloud.region,
                 "AWS_EC2_METADATA_DISABLED": "true",
+                "AWS_ENDPOINT_URL": endpoint,
+                "AURORA_REFRESH_URL": base,
                 "API": base,
+                "TZ": "UTC",
+                "PYTHONPATH": str(PROJECT),
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

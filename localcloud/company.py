@@ -60,7 +60,7 @@ class Database:
         return nightly(self.source, taken, **{**kind, **facts})
 
 
-# The answers to `make configure` of the stage that demo and tests deploy: one database.
+# The answers to `aurora-refresh configure` of the stage that demo and tests deploy: one database.
 ANSWERS = {
     "MAIN_PIPELINE_ARN": f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:{PIPELINE}",
     "SOURCE_ACCOUNT": PRODUCTION,
@@ -78,7 +78,7 @@ ANSWERS = {
 
 
 def configure(project: Path, stage: str = STAGE, /, **answers: str) -> None:
-    """Configure a stage of a copy of the project, as `make configure` does."""
+    """Configure a stage of a copy of the project, as `aurora-refresh configure` does."""
     files = configuring.files(project, stage, answers)
     configuring.write(configuring.changes(project, files))
 

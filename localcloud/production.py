@@ -34,7 +34,7 @@ _PRODUCTION_RULES = {
 }
 
 
-# The answers to `make configure`.
+# The answers to `aurora-refresh configure`.
 ANSWERS = {
     "ACCOUNT": PRODUCTION,
     "REGION": REGION,

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from importlib.metadata import metadata
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any
@@ -215,10 +216,19 @@ def shown(stage: Stage, name: str, value: str) -> str:
     return arn_of(value) or hidden(value)
 
 
+def oldest_python() -> str:
+    """Return the oldest supported Python, which pyproject.toml states."""
+    if _PYPROJECT.is_file():
+        stated = tomllib.loads(_PYPROJECT.read_text())["project"]["requires-python"]
+    else:
+        stated = metadata("aurora-refresh")["Requires-Python"]
+    return str(stated).removeprefix(">=")
+
+
 def runtime() -> str:
     """Return a sentence about the functions' runtime, which is that of the Python that runs Chalice."""
     runtime = Config().lambda_python_version
-    stated = tomllib.loads(_PYPROJECT.read_text())["project"]["requires-python"].removeprefix(">=")
+    stated = oldest_python()
     if runtime == f"python{stated}":
         return f"the functions get the runtime {runtime}"
     return (

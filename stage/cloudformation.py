@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -78,6 +79,16 @@ class Stack:
         for name, resource in template["Resources"].items():
             if name not in touched:
                 self._say(f"  unchanged  {label(resource)}")
+
+    def plan(self, template: Template) -> Iterator[str]:
+        """Yield what `deploy` would do to each resource."""
+        old, new = (self.template() or {"Resources": {}})["Resources"], template["Resources"]
+        for name, resource in new.items():
+            change = "create" if name not in old else "change"
+            yield f"  {'unchanged' if old.get(name) == resource else change:<10} {label(resource)}"
+        for name in old.keys() - new.keys():
+            kept = old[name].get("DeletionPolicy") == "Retain"
+            yield f"  {'keep' if kept else 'delete':<10} {label(old[name])}"
 
     def delete(self) -> bool:
         """Delete it and wait; return whether it existed."""
@@ -170,14 +181,14 @@ class Stack:
 
 
 def check_not_packaged(account: Account, say: Say) -> None:
-    """Raise StageError if the stage was deployed from the templates of `make package`."""
+    """Raise StageError if the stage was deployed from the templates of `aurora-refresh package`."""
     stage, client = account.stage.name, account.client("cloudformation")
     stacks = packaged_stacks(stage)
     functions = Stack(client, stacks["sam.json"], say)
     before = Stack(client, stack_name(stage, BEFORE), say).template() or {}
     if functions.exists() or "Parameters" in before:
         raise StageError(
-            f"stage {stage!r} was deployed from the templates of make package: use these again, or delete "
+            f"stage {stage!r} was deployed from the templates of aurora-refresh package: use these again, or delete "
             "its stacks, which keeps parameters, topic and logs:\n" + "\n".join(deletions(stage))
         )
 
@@ -221,5 +232,5 @@ class _Progress:
             return None
         self.done.add(name)
         if state == "DELETE_SKIPPED" and not self._wanted:
-            return None  # `make destroy` reports what is kept, with its value
+            return None  # `aurora-refresh destroy` reports what is kept, with its value
         return f"  {_OUTCOMES[state]:<10} {label(resource)}"

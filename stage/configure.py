@@ -1,15 +1,11 @@
-"""`make configure STAGE=acceptance …`: write a stage and its functions' policies from one set of answers.
+"""Write a stage and its functions' policies from one set of answers.
 
 An answer has the name of a setting, or is MAIN_PIPELINE_ARN (acceptance), ACCOUNT or REGION
 (production). Earlier answers are kept until they are given anew. The same answers always give the
 same files.
 """
 
-import argparse
 import difflib
-import os
-import re
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,88 +15,49 @@ from chalicelib import settings
 from chalicelib.domain.errors import Problem, SettingsError
 from stage import stages
 from stage.policies import FUNCTIONS, file_name, policies
-from stage.stages import ACCOUNT, CONFIG, OWN_KEY, OWN_NAMES, PIPELINE, REGION, Json, StageError
+from stage.stages import (
+    ACCOUNT,
+    CONFIG,
+    OWN_KEY,
+    OWN_NAMES,
+    PIPELINE,
+    REGION,
+    AcceptanceStage,
+    Json,
+    Stage,
+    StageError,
+)
 
 Files = dict[Path, str | None]
 Ask = Callable[[str], str]
-
-# Variables of make's command line that are no answers.
-_NO_ANSWERS = {"STAGE", "PYTHON"}
-_EPILOG = """\
-SOURCE_ACCOUNT makes an acceptance stage, SHARE_WITH_ACCOUNT a production stage. The other settings are in
-docs/settings.md and docs/production.md. Besides them an acceptance stage needs MAIN_PIPELINE_ARN, the ARN of the
-main pipeline, and a production stage ACCOUNT and REGION. An empty value removes a setting. Required
-answers that are missing are asked for on a terminal. With make:
-
-  make configure STAGE=acceptance SOURCE_ACCOUNT=111111111111 RDS_ENGINE=aurora-postgresql …
-  make configure STAGE=production SHARE_WITH_ACCOUNT=222222222222 CLUSTERS=orders ACCOUNT=… REGION=…
-"""
+# Finds the values of the named settings in the account.
+Look = Callable[[AcceptanceStage, Sequence[str]], dict[str, str]]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Configure a stage; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m stage.configure",
-        description="Write or update a stage of .chalice/config.json, and its functions' policies.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--stage", required=True, help="the stage's name, such as acceptance")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="an answer; repeatable"
-    )
-    parser.add_argument(
-        "--project", type=Path, default=Path(), help="the folder that holds app.py; default: this"
-    )
-    given = parser.parse_args(arguments)
-    try:
-        answers = from_make(os.environ) | from_options(given.set)
-        ask = input if sys.stdin.isatty() else None
-        changed = changes(given.project, files(given.project, given.stage, answers, ask))
-        sys.stdout.writelines(f"{line}\n" for line in diff(given.project, changed))
-        write(changed)
-    except StageError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except (KeyboardInterrupt, EOFError):
-        sys.stderr.write("\nstopped; nothing was written\n")
-        return 1
-    sys.stdout.write(
-        f"stage {given.stage} is written; next: make deploy STAGE={given.stage}\n"
-        if changed
-        else f"stage {given.stage} says this already; nothing was written\n"
-    )
-    return 0
+def answers_in(
+    environment: Mapping[str, str], project: Path, stage: str, given: Mapping[str, str]
+) -> dict[str, str]:
+    """Return those of the environment's variables that are answers; `given` ones say of what kind."""
+    config = stages.read_config(project)
+    before = stages.variables_of(config)
+    before |= stages.variables_of(stages.stages_of(config).get(stage, {}))
+    decisive = (settings.ACCEPTANCE, settings.PRODUCTION, "DATABASES")
+    chosen = {name: environment[name] for name in decisive if name in environment}
+    known = _known_names({**before, **chosen, **given})
+    return {name: environment[name] for name in known if name in environment}
 
 
-def from_make(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the answers on make's command line.
-
-    make exports them and names them in MAKEFLAGS, so that other exported variables are no answers,
-    and a misspelled answer is not overlooked.
-    """
-    words = re.split(r"(?<!\\)\s+", environment.get("MAKEFLAGS", ""))
-    names = [word.partition("=")[0] for word in words if re.match(r"[A-Za-z_]\w*=", word)]
-    return {
-        name: environment[name] for name in names if name in environment and name not in _NO_ANSWERS
-    }
-
-
-def from_options(options: Sequence[str]) -> dict[str, str]:
-    """Return the answers of `--set`; raise StageError."""
-    answers = {}
-    for option in options:
-        name, equals, value = option.partition("=")
-        if not equals:
-            raise StageError(f"--set {option}: write NAME=VALUE, such as RDS_ENGINE_VERSION=15")
-        answers[name] = value
-    return answers
-
-
-def files(project: Path, stage: str, answers: Mapping[str, str], ask: Ask | None = None) -> Files:
+def files(
+    project: Path,
+    stage: str,
+    answers: Mapping[str, str],
+    ask: Ask | None = None,
+    look: Look | None = None,
+) -> Files:
     """Return the stage's files with their text, None for one to delete; raise StageError.
 
-    What is required and missing is asked for with `ask`.
+    What is required and missing is asked for with `ask`. Stacks that are not named are found with
+    `look`.
     """
     stages.check_name(stage)
     document = stages.read_config(project)
@@ -113,7 +70,15 @@ def files(project: Path, stage: str, answers: Mapping[str, str], ask: Ask | None
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise StageError(f"stage {stage!r} would not work, so nothing was written:\n{listed}")
 
-    wanted = policies(stages.build(stage, common | variables, own))
+    built = stages.build(stage, common | variables, own)
+    unnamed = _unnamed_stacks(built, answers)
+    if isinstance(built, AcceptanceStage) and unnamed and look:
+        merged = variables | look(built, unnamed)
+        order = settings.names_of(common | variables)
+        variables = {name: merged[name] for name in (*order, *merged) if name in merged}
+        built = stages.build(stage, common | variables, own)
+
+    wanted = policies(built)
     api = {} if settings.PRODUCTION in variables else {"api_gateway_stage": "api"}
     body = {**api, OWN_KEY: {}, **before}
     body["environment_variables"] = variables
@@ -128,6 +93,14 @@ def files(project: Path, stage: str, answers: Mapping[str, str], ask: Ask | None
         policy = wanted.get(function)
         made[folder / file_name(stage, function)] = stages.to_text(policy) if policy else None
     return made
+
+
+def _unnamed_stacks(stage: Stage, answers: Mapping[str, str]) -> list[str]:
+    """Return the names of the settings for stacks that have no value and were not emptied on purpose."""
+    if not isinstance(stage, AcceptanceStage):
+        return []
+    names = {f"{each.name.upper()}_STACK_NAME": each for each in stage.settings.databases}
+    return [name for name, each in names.items() if each.stack is None and name not in answers]
 
 
 def changes(project: Path, wanted: Files) -> Files:
@@ -285,7 +258,3 @@ def _functions(stage: str, before: Json, wanted: Mapping[str, Any]) -> Json:
                 name: value for name, value in tuned.items() if name not in policy
             }
     return entries | {name: entry for name, entry in before.items() if name not in FUNCTIONS}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,66 +1,20 @@
-"""`make deploy STAGE=acceptance`: what the functions rely on, `chalice deploy`, and what monitors them.
+"""Deploy a stage: what the functions rely on, `chalice deploy`, and what monitors them.
 
 It is safe to run again: it prints what it changed, and never resets a value that has changed since.
 """
 
-import argparse
-import os
 import re
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from chalicelib.domain.snapshots import SnapshotArn
 from stage import restapi, stacks, stages
-from stage.account import Account, Say, chalice, in_plain_words, runtime, shown
+from stage.account import Account, Say, chalice, runtime, shown
 from stage.cloudformation import Stack, check_not_packaged
-from stage.configure import from_make, from_options
 from stage.stages import AcceptanceStage, Stage, StageError
 
 EMAIL = "EMAIL"
 INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
-
-_EPILOG = f"""\
-Optional answers; with make: make deploy STAGE=acceptance {EMAIL}=…
-  {EMAIL}       an address that receives the topic's notifications; empty: none any more
-  {INITIAL}
-              the first value of *current* in an acceptance stage, if the parameter does not exist;
-              with several databases, write the prefix first: ORDERS_{INITIAL}
-"""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Deploy a stage; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m stage.deploy",
-        description="Deploy a stage: parameters and topic, functions, alarms and dashboard.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--stage", required=True, help="the stage's name, such as acceptance")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="an answer; repeatable"
-    )
-    parser.add_argument(
-        "--project", type=Path, default=Path(), help="the folder that holds app.py; default: this"
-    )
-    given = parser.parse_args(arguments)
-    done: list[str] = []
-    try:
-        with in_plain_words():
-            answers = from_make(os.environ) | from_options(given.set)
-            deploy(given.project, given.stage, answers, _print, done)
-    except StageError as error:
-        sys.stderr.write(f"{error}\n{_completed(given.stage, done)}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            "\nstopped; an operation on a stack continues by itself\n"
-            f"{_completed(given.stage, done)}\n"
-        )
-        return 1
-    _print(f"stage {given.stage} is deployed; next: make doctor STAGE={given.stage}")
-    return 0
 
 
 def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done: list[str]) -> None:
@@ -90,6 +44,30 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done:
     for reason in stacks.missing_alarms(stage):
         say(f"  note: {reason}")
     done.append(f"stack {after}")
+
+
+def plan(project: Path, name: str, answers: Mapping[str, str]) -> Iterator[str]:
+    """Yield what a deployment would change; raise StageError or AwsError."""
+    stage = deployable(project, name)
+    initial, email = first_values(stage, answers), _email(stage, answers)
+    account = Account(stage)
+    yield f"stage {name}, account {stage.account}, {stage.region}, as {account.check()}"
+    check_not_packaged(account, _silent)
+    client = account.client("cloudformation")
+    before, after = (Stack(client, each, _silent) for each in stacks.own_stacks(stage))
+    yield f"1. stack {before.name}: what the functions rely on"
+    yield from before.plan(_template_before(account, before, initial, email)[0])
+    yield f"2. chalice deploy --stage {name}"
+    functions = stacks.function_names(stage).values()
+    existing = account.functions(functions)
+    for function in functions:
+        yield f"  {'update' if function in existing else 'create':<10} function {function}"
+    yield f"3. stack {after.name}: what monitors them"
+    yield from after.plan(stacks.after(stage))
+
+
+def _silent(_line: str) -> None:
+    """Report nothing."""
 
 
 def deployable(project: Path, name: str) -> Stage:
@@ -126,11 +104,9 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
         known[INITIAL] = databases[0].current_parameter
     problems, values = [], {}
     for name, value in answers.items():
-        if name.startswith("AWS_") and name not in known:
-            continue  # credentials may be named on make's command line
         if name not in (*known, EMAIL):
             problems.append(
-                f"{name} is no answer of make deploy: there are {', '.join([EMAIL, *known])}"
+                f"{name} is no answer of deploy: there are {', '.join([EMAIL, *known])}"
             )
         elif name != EMAIL and value and not _is_restorable(stage, SnapshotArn.parse(value)):
             production = databases[0].criteria.account
@@ -167,22 +143,30 @@ def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
         found = f"is {topic}, in another account" if topic else "is not set"
         raise StageError(
             f"{EMAIL} is {email!r}: it would receive NOTIFICATION_TOPIC_ARN's messages, which {found}; "
-            f"make configure STAGE={stage.name} "
+            f"aurora-refresh configure --stage {stage.name} "
             f"NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)} sets it"
         )
     return email
 
 
-def _before(
-    account: Account, stack: Stack, initial: Mapping[str, str], email: str | None, say: Say
-) -> None:
+def _template_before(
+    account: Account, stack: Stack, initial: Mapping[str, str], email: str | None
+) -> tuple[stacks.Template, dict[str, str], set[str]]:
+    """Return the template, the parameters that exist with their values, and all that exists."""
     stage, previous = account.stage, stack.template()
     held = account.parameters(stacks.parameters_of(stage))
     topic = stacks.own_topic(stage)
     existing = set(held)
     if topic and account.has_own_topic():
         existing |= {topic, *account.subscribers()}
-    template = stacks.before(stage, previous, existing, initial, email)
+    return stacks.before(stage, previous, existing, initial, email), held, existing
+
+
+def _before(
+    account: Account, stack: Stack, initial: Mapping[str, str], email: str | None, say: Say
+) -> None:
+    stage, topic = account.stage, stacks.own_topic(account.stage)
+    template, held, existing = _template_before(account, stack, initial, email)
     ours = {stacks.label(resource) for resource in template["Resources"].values()}
     for name, value in held.items():
         if f"parameter {name}" not in ours:
@@ -233,7 +217,7 @@ def _notes_on_email(
         yield f"AWS has sent {subscribed} an e-mail; notifications start once its link is clicked"
     elif subscribed and subscribed not in existing:
         yield (
-            f"{subscribed} has unsubscribed; make deploy STAGE={stage.name} "
+            f"{subscribed} has unsubscribed; aurora-refresh deploy --stage {stage.name} "
             f"{EMAIL}={subscribed} subscribes it again"
         )
 
@@ -268,15 +252,7 @@ def _retention(account: Account, say: Say) -> None:
         say(f"  {what:<10} log group {name}: kept for {stacks.LOG_DAYS} days")
 
 
-def _completed(stage: str, done: Sequence[str]) -> str:
+def completed(stage: str, done: Sequence[str]) -> str:
+    """Return a sentence about how far an interrupted deployment came."""
     steps = f"completed: {', '.join(done)}" if done else "no step was completed"
-    return f"{steps}; once that is fixed, run make deploy STAGE={stage} again"
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return f"{steps}; once that is fixed, run aurora-refresh deploy --stage {stage} again"

@@ -1,70 +1,75 @@
-"""`make destroy STAGE=acceptance`: delete the functions and what monitors them.
+"""Delete a stage's functions and what monitors them.
 
-Parameters, topic, logs and snapshots are kept; PARAMETERS=delete deletes the parameters as well.
+Topic, logs and snapshots are kept, and parameters unless they are to be deleted.
 """
 
-import argparse
-import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stage import restapi, stacks, stages
-from stage.account import Account, Say, chalice, in_plain_words, shown
+from stage.account import Account, Say, chalice, shown
 from stage.cloudformation import Stack, check_not_packaged
-from stage.configure import from_make
 from stage.policies import FUNCTIONS, deployed_name
-from stage.stages import AcceptanceStage, StageError
-
-PARAMETERS = "PARAMETERS"
+from stage.stages import AcceptanceStage, Stage
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Destroy a stage; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m stage.destroy",
-        description="Delete a stage's functions, alarms and dashboard. Parameters, topic, logs and "
-        "snapshots are kept.",
-    )
-    parser.add_argument("--stage", required=True, help="the stage's name, such as acceptance")
-    parser.add_argument(
-        "--delete-parameters",
-        action="store_true",
-        help=f"also delete the parameters; with make: {PARAMETERS}=delete",
-    )
-    parser.add_argument(
-        "--project", type=Path, default=Path(), help="the folder that holds app.py; default: this"
-    )
-    given = parser.parse_args(arguments)
-    try:
-        with in_plain_words():
-            also_parameters = given.delete_parameters or _from_make()
-            destroy(given.project, given.stage, _print, delete_parameters=also_parameters)
-    except StageError as error:
-        sys.stderr.write(
-            f"{error}\nonce that is fixed, run make destroy STAGE={given.stage} again\n"
-        )
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\nstopped; run make destroy STAGE={given.stage} again\n")
-        return 1
-    return 0
+def plan(project: Path, name: str, *, delete_parameters: bool = False) -> Iterator[str]:
+    """Yield what `destroy` would delete and keep; raise StageError or AwsError."""
+    account, before, after = _open(project, name, _silent)
+    stage = account.stage
+    yield f"stage {name}, account {stage.account}, {stage.region}"
+    for stack in (after, before):
+        if stack.exists():
+            yield f"  {'delete':<10} stack {stack.name}"
+    for function in account.functions(deployed_name(name, each) for each in FUNCTIONS):
+        yield f"  {'delete':<10} function {function}"
+    if isinstance(stage, AcceptanceStage):
+        for api in restapi.invoking(account.client("apigateway"), name):
+            yield f"  {'delete':<10} REST API {api}"
+    held = account.parameters(stacks.parameters_of(stage))
+    doomed = _to_delete(stage, held, _held_by(before)) if delete_parameters else []
+    for parameter, value in held.items():
+        fate = "delete" if parameter in doomed else "keep"
+        yield f"  {fate:<10} parameter {parameter}: {shown(stage, parameter, value)}"
+    for what in _kept(account):
+        yield f"  {'keep':<10} {what}"
+
+
+def _silent(_line: str) -> None:
+    """Report nothing."""
+
+
+def _open(project: Path, name: str, say: Say) -> tuple[Account, Stack, Stack]:
+    """Return the stage's account and its stacks before and after; raise StageError."""
+    stages.check_name(name)
+    account = Account(stages.load(project, name))
+    who = account.check()
+    say(f"stage {name}, account {account.stage.account}, {account.stage.region}, as {who}")
+    check_not_packaged(account, say)
+    client = account.client("cloudformation")
+    before, after = (Stack(client, each, say) for each in stacks.own_stacks(account.stage))
+    return account, before, after
+
+
+def _held_by(stack: Stack) -> set[str]:
+    """Return the names of the parameters that the stack made."""
+    resources = (stack.template() or {"Resources": {}})["Resources"].values()
+    return {str(resource["Properties"].get("Name")) for resource in resources}
+
+
+def _to_delete(stage: Stage, held: Iterable[str], made: set[str]) -> list[str]:
+    """Return the parameters to delete."""
+    if not isinstance(stage, AcceptanceStage):
+        return []
+    # Others may read the main pipeline's name, unless it was made for this stage.
+    own = {*stacks.moving_parameters(stage), *({stage.settings.pipeline_parameter} & made)}
+    return [parameter for parameter in held if parameter in own]
 
 
 def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = False) -> None:
     """Destroy the stage; raise StageError or AwsError."""
-    stages.check_name(name)
-    stage = stages.load(project, name)
-    account = Account(stage)
-    say(f"stage {name}, account {stage.account}, {stage.region}, as {account.check()}")
-    check_not_packaged(account, say)
-    client = account.client("cloudformation")
-    before = Stack(client, stacks.stack_name(name, stacks.BEFORE), say)
-    after = Stack(client, stacks.stack_name(name, stacks.AFTER), say)
-    held_by_stack = {
-        resource["Properties"].get("Name")
-        for resource in (before.template() or {"Resources": {}})["Resources"].values()
-    }
+    account, before, after = _open(project, name, say)
+    stage, made = account.stage, _held_by(before)
     # Every function that a stage may have: a setting may have changed since the last deployment.
     had_functions = account.functions(deployed_name(name, function) for function in FUNCTIONS)
 
@@ -83,14 +88,7 @@ def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = Fal
         say("  does not exist")
 
     held = account.parameters(stacks.parameters_of(stage))
-    to_delete = []
-    if isinstance(stage, AcceptanceStage) and delete_parameters:
-        # Others may read the main pipeline's name, unless it was made for this stage.
-        own = {
-            *stacks.moving_parameters(stage),
-            *({stage.settings.pipeline_parameter} & held_by_stack),
-        }
-        to_delete = [parameter for parameter in held if parameter in own]
+    to_delete = _to_delete(stage, held, made) if delete_parameters else []
     for parameter, value in held.items():
         fate = "to delete" if parameter in to_delete else "kept"
         say(f"  {fate:<10} parameter {parameter}: {shown(stage, parameter, value)}")
@@ -101,7 +99,7 @@ def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = Fal
         say(f"  {'kept':<10} {what}")
     existed = had_after or had_functions or had_before
     fate = "is deleted" if existed else "did not exist"
-    say(f"stage {name} {fate}; make deploy STAGE={name} uses what was kept")
+    say(f"stage {name} {fate}; aurora-refresh deploy --stage {name} uses what was kept")
 
 
 def _kept(account: Account) -> Iterator[str]:
@@ -136,25 +134,3 @@ def _delete_unrecorded(account: Account) -> Iterator[str]:
         for api in restapi.invoking(gateway, stage):
             gateway.delete_rest_api(restApiId=api)
             yield f"REST API {api}"
-
-
-def _from_make() -> bool:
-    answers = from_make(os.environ)
-    for name, value in answers.items():
-        if name.startswith("AWS_"):
-            continue  # credentials may be named on make's command line
-        if (name, value) not in ((PARAMETERS, "delete"), (PARAMETERS, "")):
-            raise StageError(
-                f"{name}={value}: the only answer of make destroy is {PARAMETERS}=delete, which "
-                "deletes latest, current and the hold"
-            )
-    return bool(answers.get(PARAMETERS))
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

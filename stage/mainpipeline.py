@@ -87,11 +87,12 @@ def obstacles(
 ) -> Iterator[Obstacle]:
     """Yield what is in front of the stages that deploy the stacks, and what is in those stages.
 
-    Without `stacks` it is every stage with a deploy action. `disabled` has the reasons of disabled
-    transitions by the stage that they lead to.
+    Without `stacks` it is every stage with a deploy action; without such an action any stage may
+    deploy. `disabled` has the reasons of disabled transitions by the stage that they lead to.
     """
     orders = [_deploys_at(stage, stacks) for stage in pipeline["stages"]]
-    last = max((number for number, order in enumerate(orders) if order), default=-1)
+    deploying = [number for number, order in enumerate(orders) if order]
+    last = max(deploying, default=len(orders) - 1)
     for number, stage in enumerate(pipeline["stages"][: last + 1]):
         own, order = stage["name"], orders[number]
         if own in disabled:
@@ -162,6 +163,14 @@ def readings(template: Json, given: Mapping[str, str]) -> Iterator[Reading]:
 def clusters(template: Json) -> list[str]:
     """Return the logical ids of the template's DB clusters."""
     return [name for name, _ in _resources(template, CLUSTERS)]
+
+
+def places(stack: str, template: Json, given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each parameter from which a cluster is restored, and STACK or STACK/LOGICAL-ID of it."""
+    is_only = len(clusters(template)) == 1
+    for reading in readings(template, given):
+        if reading.parameter:
+            yield reading.parameter, stack if is_only else f"{stack}/{reading.cluster}"
 
 
 def faults(template: Json, cluster: str) -> Iterator[Fault]:

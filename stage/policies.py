@@ -1,6 +1,6 @@
 """The IAM policy of each function: a pure function of the stage.
 
-`make configure` writes them beside the stage's configuration, so that they always name the stage's
+`aurora-refresh configure` writes them beside the stage's configuration, so that they always name the stage's
 own parameters, pipeline, clusters and topic. Each action is granted only on the resources that it is
 used on. Snapshots and clusters are listed on `*`, because IAM authorizes a listing that way.
 """

@@ -52,7 +52,7 @@ _METRICS_IN_AN_ALARM = 10  # a metric math alarm's limit
 
 
 def own_stacks(stage: Stage) -> list[str]:
-    """Return the names of the stacks that `make deploy` makes."""
+    """Return the names of the stacks that `aurora-refresh deploy` makes."""
     return [stack_name(stage.name, which) for which in (BEFORE, AFTER)]
 
 
@@ -397,14 +397,14 @@ def missing_alarms(stage: Stage) -> list[str]:
     if stage.settings.topic_arn is None:
         missing.append(
             "alarms notify nobody: NOTIFICATION_TOPIC_ARN is not set; "
-            f"make configure STAGE={stage.name} NOTIFICATION_TOPIC_ARN={proposed_topic(stage)} sets "
-            f"it, and make deploy STAGE={stage.name} creates the topic"
+            f"aurora-refresh configure --stage {stage.name} NOTIFICATION_TOPIC_ARN={proposed_topic(stage)} sets "
+            f"it, and aurora-refresh deploy --stage {stage.name} creates the topic"
         )
     return missing
 
 
 def proposed_topic(stage: Stage) -> str:
-    """Return the ARN of a topic that `make deploy` could create."""
+    """Return the ARN of a topic that `aurora-refresh deploy` could create."""
     return f"arn:{stage.partition}:sns:{stage.region}:{stage.account}:{APP}"
 
 

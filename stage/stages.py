@@ -8,10 +8,13 @@ pipeline of an acceptance stage, the account and the Region of a production stag
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from botocore.loaders import create_loader
 
 from chalicelib import settings
 from chalicelib.domain.errors import Problem, SettingsError
@@ -21,7 +24,7 @@ from chalicelib.settings.production import ProductionSettings
 
 CONFIG = ".chalice/config.json"
 OWN_KEY = "aurora_refresh"
-# The answers of `make configure` that are no settings, and their names under OWN_KEY.
+# The answers of `aurora-refresh configure` that are no settings, and their names under OWN_KEY.
 PIPELINE, ACCOUNT, REGION = "MAIN_PIPELINE_ARN", "ACCOUNT", "REGION"
 OWN_NAMES = {PIPELINE: "main_pipeline_arn", ACCOUNT: "account", REGION: "region"}
 
@@ -29,11 +32,13 @@ Json = dict[str, Any]
 
 # The longest name that Chalice derives from a stage's is a rule's. EventBridge allows 64 characters.
 _LONGEST = 64 - len(f"{APP}--{UPDATE}-event")
-_REGION = "[a-z]{2}(-[a-z]+)+-[0-9]"
 _PIPELINE_ARN = re.compile(
-    rf"arn:aws(-[a-z]+)*:codepipeline:{_REGION}:[0-9]{{12}}:[A-Za-z0-9.@_-]{{1,100}}"
+    "arn:([a-z-]+):codepipeline:([a-z0-9-]+):[0-9]{12}:[A-Za-z0-9.@_-]{1,100}"
 )
-_PARTITIONS = {"cn": "aws-cn", "us-gov": "aws-us-gov"}
+# The accounts of the examples in the documentation.
+_EXAMPLES = {"111111111111", "222222222222"}
+# Major versions of MySQL and PostgreSQL that Aurora has do not overlap.
+_LAST_MYSQL = 9
 
 
 class StageError(Exception):
@@ -51,7 +56,7 @@ class AcceptanceStage:
 
     @property
     def partition(self) -> str:
-        """`aws`, or the partition of China or GovCloud."""
+        """`aws`, or the partition of China, GovCloud or another sovereign cloud."""
         return self.pipeline_arn.split(":")[1]
 
     @property
@@ -82,8 +87,8 @@ class ProductionStage:
 
     @property
     def partition(self) -> str:
-        """`aws`, or the partition of China or GovCloud."""
-        return _PARTITIONS.get(self.region.rsplit("-", 2)[0], "aws")
+        """`aws`, or the partition of China, GovCloud or another sovereign cloud."""
+        return partition_of(self.region) or "aws"
 
 
 Stage: TypeAlias = AcceptanceStage | ProductionStage
@@ -96,7 +101,7 @@ def load(project: Path, name: str) -> Stage:
     if body is None:
         known = ", ".join(stages_of(config)) or "none"
         raise StageError(
-            f"{CONFIG} has no stage {name!r}, only: {known}. make configure STAGE={name} … adds it"
+            f"{CONFIG} has no stage {name!r}, only: {known}. aurora-refresh configure --stage {name} … adds it"
         )
     variables = variables_of(config) | variables_of(body)
     try:
@@ -121,8 +126,8 @@ def build(name: str, variables: Mapping[str, str], own: Mapping[str, str]) -> St
     problems: list[Problem] = []
     for answer in (ACCOUNT, REGION) if is_production else (PIPELINE,):
         value = own.get(answer, "")
-        pattern, right = _OWN_VALUES[answer]
-        if not re.fullmatch(pattern, value):
+        is_right, right = _OWN_VALUES[answer]
+        if not is_right(value):
             found = repr(value) if value else "missing"
             problems.append(Problem((answer,), f"is {found}: {right}", missing=not value))
     try:
@@ -136,16 +141,38 @@ def build(name: str, variables: Mapping[str, str], own: Mapping[str, str]) -> St
     return ProductionStage(name, variables, parsed, own[ACCOUNT], own[REGION])
 
 
-_OWN_VALUES = {
+@cache
+def partition_of(region: str) -> str | None:
+    """Return the partition of a Region, which need not exist yet; None if the name is no Region's."""
+    for partition in create_loader().load_data("partitions")["partitions"]:
+        if re.fullmatch(partition["regionRegex"], region):
+            return str(partition["id"])
+    return None
+
+
+def _is_pipeline(text: str) -> bool:
+    match = _PIPELINE_ARN.fullmatch(text)
+    return match is not None and partition_of(match[2]) == match[1]
+
+
+def _is_account(text: str) -> bool:
+    return bool(re.fullmatch("[0-9]{12}", text))
+
+
+def _is_region(text: str) -> bool:
+    return partition_of(text) is not None
+
+
+_OWN_VALUES: dict[str, tuple[Callable[[str], bool], str]] = {
     PIPELINE: (
-        _PIPELINE_ARN,
+        _is_pipeline,
         (
             "write the main pipeline's ARN, such as "
             "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
         ),
     ),
-    ACCOUNT: (re.compile("[0-9]{12}"), "write production's account id, 12 digits"),
-    REGION: (re.compile(_REGION), "write production's Region, such as eu-west-1"),
+    ACCOUNT: (_is_account, "write production's account id, 12 digits"),
+    REGION: (_is_region, "write production's Region, such as eu-west-1"),
 }
 
 
@@ -169,6 +196,9 @@ def contradictions(stage: Stage) -> list[Problem]:
         right = "this is the stage's own account, production; write acceptance's"
     if other == stage.account:
         problems.append(Problem((name,), f"is {other!r}: {right}"))
+    problems += _examples_left(stage)
+    if isinstance(stage, AcceptanceStage):
+        problems += _wrong_versions(stage)
     topic = stage.settings.topic_arn
     if topic and topic.split(":")[1:4:2] != [stage.partition, stage.region]:
         problems.append(
@@ -181,8 +211,36 @@ def contradictions(stage: Stage) -> list[Problem]:
     return problems
 
 
+def _examples_left(stage: Stage) -> Iterator[Problem]:
+    """Yield a problem for each value of an example in a stage that is not the example's."""
+    if stage.account in _EXAMPLES:
+        return
+    for name, value in stage.variables.items():
+        if left := _EXAMPLES.intersection(re.split("[:, ]", value)):
+            yield Problem(
+                (name,),
+                f"is {value!r}: {left.pop()} is an account of the documentation's examples; write your own",
+            )
+
+
+def _wrong_versions(stage: AcceptanceStage) -> Iterator[Problem]:
+    """Yield a problem for each version that is the other engine's."""
+    for database in stage.settings.databases:
+        prefix, criteria = database.name.upper(), database.criteria
+        name = f"{prefix}_ENGINE_VERSION"
+        version = stage.variables.get(name, "")
+        is_mysql = int(re.split(r"\D", version)[0] or 0) <= _LAST_MYSQL
+        if criteria.engine == "aurora-mysql" and not is_mysql:
+            right = "PostgreSQL's; write one of MySQL's, such as 8.0"
+        elif criteria.engine == "aurora-postgresql" and is_mysql:
+            right = "MySQL's; write one of PostgreSQL's, such as 16"
+        else:
+            continue
+        yield Problem((name,), f"is {version!r}: the version is {right}")
+
+
 def own_answers(body: Json) -> dict[str, str]:
-    """Return the answers under the stage's own key, by the names that `make configure` gives them."""
+    """Return the answers under the stage's own key, by the names that `aurora-refresh configure` gives them."""
     own = as_object(body.get(OWN_KEY, {}), OWN_KEY)
     return {answer: str(own[name]) for answer, name in OWN_NAMES.items() if name in own}
 

@@ -22,7 +22,7 @@ DEVELOPMENT = "requirements-dev.txt"
 PINNED = {
     "requirements.txt": (
         "What the Lambda needs and its runtime lacks. Chalice packs it, and takes nothing else for it.",
-        ["pyproject.toml"],
+        ["--group", "lambda"],
     ),
     "requirements-chalice.txt": (
         "Chalice, whose app.py is packed with ours.",

@@ -1,14 +1,8 @@
-"""`make doctor STAGE=…`: check a stage in its account, and name each fault with its fix.
+"""`aurora-refresh doctor --stage …`: check a stage in its account, and name each fault with its fix.
 
-It only reads. Its exit status is 0 without problems (warnings are allowed), 1 with problems or if
-something could not be looked at, and 2 for a wrong command.
+It only reads.
 """
 
-import argparse
-import json
-import os
-import sys
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -22,54 +16,15 @@ from botocore.exceptions import BotoCoreError
 from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
 from stage import stacks, stages
+from stage.account import oldest_python
 from stage.doctor import acceptance, checks, deployment, production, refresh, state
 from stage.doctor.checks import Check
 from stage.doctor.state import Unavailable
 from stage.policies import file_name, policies
 from stage.stages import AcceptanceStage, Json, ProductionStage, Stage, StageError
 
-_EPILOG = """\
-Needs credentials of the stage's account that may read; what they may not read is a warning.
-Exit status: 0 healthy, perhaps with warnings; 1 problems, or something could not be looked at; 2 wrong command.
-"""
 _VERDICTS = 20  # printed at most
 _WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Examine a stage; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m stage.doctor",
-        description="Check a stage in its AWS account, and name each fault with its fix. It only reads.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--stage", required=True, help="the stage's name, such as acceptance")
-    parser.add_argument("--json", action="store_true", help="the list of checks, for machines")
-    parser.add_argument(
-        "--project", type=Path, default=Path(), help="the folder that holds app.py; default: this"
-    )
-    given = parser.parse_args(arguments)
-    try:
-        done = examine(given.project, given.stage)
-    except StageError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the doctor has changed nothing\n")
-        return 2
-    try:
-        if given.json:
-            document = [check.to_json() for check in done]
-            sys.stdout.write(f"{json.dumps(document, indent=2, ensure_ascii=False)}\n")
-        else:
-            sys.stdout.writelines(f"{line}\n" for line in lines(done))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader, such as head, has closed the pipe. Without this, Python would fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    problems = any(check.status == checks.PROBLEM for check in done)
-    return int(problems or any(check.blind for check in done))
 
 
 def examine(project: Path, name: str) -> list[Check]:
@@ -106,7 +61,7 @@ def _acceptance(
     seen = state.read_acceptance(session, stage, now)
     parameters = acceptance.parameters(stage, seen)
     if not seen.is_deployed:
-        # `make deploy` creates what is missing.
+        # `aurora-refresh deploy` creates what is missing.
         yield deployment.undeployed(stage)
         parameters = (each for each in parameters if each.blind or each.subject in seen.values)
     yield from parameters
@@ -147,6 +102,11 @@ def _production(
     yield from deployment.alarms(stage, seen, stacks.alarm_names(stage))
 
 
+def is_healthy(done: Sequence[Check]) -> bool:
+    """Return whether everything could be looked at and nothing is a problem; warnings are allowed."""
+    return not any(check.blind or check.status == checks.PROBLEM for check in done)
+
+
 def lines(done: Sequence[Check]) -> Iterator[str]:
     """Yield the checks for people: grouped, one line each, with the fix below."""
     indent = " " * (_WIDTH + 4)
@@ -155,11 +115,11 @@ def lines(done: Sequence[Check]) -> Iterator[str]:
         found = list(members)
         shown = found[:_VERDICTS] if group == checks.VERDICT else found
         for check in shown:
-            yield _printable(f"  {check.status:{_WIDTH}}  {check.subject}: {check.seen}")
+            yield f"  {check.status:{_WIDTH}}  {check.subject}: {check.seen}"
             if check.fix:
-                yield _printable(f"{indent}fix: {check.fix}")
+                yield f"{indent}fix: {check.fix}"
         if more := len(found) - len(shown):
-            yield f"{indent}and {more} older ones: see JSON=1"
+            yield f"{indent}and {more} older ones: see --json"
     count = Counter(check.status for check in done)
     counts = f"problems: {count[checks.PROBLEM]}, warnings: {count[checks.WARNING]}, ok: {count[checks.OK]}"
     blind = sum(check.blind for check in done)
@@ -206,22 +166,10 @@ def configurations(project: Path, stage: Stage) -> dict[str, dict[str, Any]]:
         own = stages.as_object(entries.get(function, {}), function)
         tuned = {**document, **body, **own}
         found[function] = {
-            "Runtime": f"python{_oldest_python()}",
+            "Runtime": f"python{oldest_python()}",
             "Architectures": [tuned.get("lambda_architecture", "x86_64")],
             "MemorySize": tuned.get("lambda_memory_size", 128),
             "Timeout": tuned.get("lambda_timeout", 60),
             "reserved_concurrency": tuned.get("reserved_concurrency"),
         }
     return found
-
-
-def _oldest_python() -> str:
-    """Return the oldest supported Python, which pyproject.toml states."""
-    text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8")
-    stated: str = tomllib.loads(text)["project"]["requires-python"]
-    return stated.removeprefix(">=")
-
-
-def _printable(text: str) -> str:
-    """Replace what a terminal would execute, because others wrote some of the text."""
-    return "".join(each if each.isprintable() else "?" for each in text)

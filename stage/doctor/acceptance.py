@@ -139,12 +139,12 @@ def _current(stage: AcceptanceStage, state: AcceptanceState, database: Database)
     plain = _parameter(stage, state, name, newest or PLACEHOLDER, None, "")
     if plain.status != OK:
         if name not in state.values and _is_new(stage, state):
-            return plain  # `make deploy` creates it
+            return plain  # `aurora-refresh deploy` creates it
         return replace(plain, fix=_moving(plain.fix if newest else None))
     value = state.values[name].value
     fix = _moving(_put(name, newest) if newest else None)
     if newest:
-        fix = f"pin one of production's snapshots, in make console STAGE={stage.name} or by hand; {fix}"
+        fix = f"pin one of production's snapshots, in aurora-refresh console --stage {stage.name} or by hand; {fix}"
     if value == PLACEHOLDER:
         return Check(
             "parameter",
@@ -229,8 +229,8 @@ def pipeline(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
                 f"does not exist in {stage.region}, but {source}",
                 _put(parameter, own)
                 if name != own
-                else f"make configure STAGE={stage.name} MAIN_PIPELINE_ARN=… with the ARN of the existing "
-                f"pipeline, and then make deploy STAGE={stage.name}",
+                else f"aurora-refresh configure --stage {stage.name} MAIN_PIPELINE_ARN=… with the ARN of the existing "
+                f"pipeline, and then aurora-refresh deploy --stage {stage.name}",
             )
         elif name == own:
             yield from _mode(name, body)
@@ -240,8 +240,8 @@ def pipeline(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
             named,
             PROBLEM,
             f"{parameter} holds {named!r}, but the functions may start only {own}",
-            f"{_put(parameter, own)}; or make configure STAGE={stage.name} MAIN_PIPELINE_ARN="
-            f"{stage.pipeline_arn.removesuffix(own)}{named}, and then make deploy STAGE={stage.name}",
+            f"{_put(parameter, own)}; or aurora-refresh configure --stage {stage.name} MAIN_PIPELINE_ARN="
+            f"{stage.pipeline_arn.removesuffix(own)}{named}, and then aurora-refresh deploy --stage {stage.name}",
         )
     known = [name for name, body in state.pipelines.items() if isinstance(body, dict)]
     if known:
@@ -452,8 +452,8 @@ def _share(stage: AcceptanceStage, database: Database, seen: Shares) -> str:
     if seen.choice.ambiguous:
         clusters = sorted(seen.choice.clusters)
         return (
-            f"make configure STAGE={stage.name} {prefix}_SOURCE_CLUSTER={clusters[0]} (or "
-            f"{', '.join(clusters[1:])}), and then make deploy STAGE={stage.name}"
+            f"aurora-refresh configure --stage {stage.name} {prefix}_SOURCE_CLUSTER={clusters[0]} (or "
+            f"{', '.join(clusters[1:])}), and then aurora-refresh deploy --stage {stage.name}"
         )
     if seen.total == seen.choice.rejected.get("account", 0):
         return (
@@ -470,8 +470,8 @@ def _share(stage: AcceptanceStage, database: Database, seen: Shares) -> str:
     if not answers:
         return Reason.NO_ELIGIBLE_SNAPSHOT.next_step
     return (
-        f"if the stage's settings are wrong: make configure STAGE={stage.name} {' '.join(answers)}, and then "
-        f"make deploy STAGE={stage.name}; otherwise share the right ones"
+        f"if the stage's settings are wrong: aurora-refresh configure --stage {stage.name} {' '.join(answers)}, and then "
+        f"aurora-refresh deploy --stage {stage.name}; otherwise share the right ones"
     )
 
 
@@ -568,7 +568,7 @@ def _no_arn(value: str) -> str:
 def _create(state: AcceptanceState, stage: AcceptanceStage, name: str, value: str) -> str:
     """Return how to create a parameter: deploying does not recreate one deleted from its stack."""
     if _is_new(stage, state):
-        return f"make deploy STAGE={stage.name}"
+        return f"aurora-refresh deploy --stage {stage.name}"
     return _put(name, value, overwrite=False)
 
 

@@ -71,7 +71,7 @@ def identity(stage: Stage, seen: Observed[Json], region: str | None) -> Iterator
             PROBLEM,
             f"{seen['Arn']} belongs to account {seen['Account']}, but the stage is in {stage.account}",
             f"use credentials of account {stage.account}: export AWS_PROFILE=…; or, if the stage's account "
-            f"is wrong: make configure STAGE={stage.name} {_place(stage)}=…",
+            f"is wrong: aurora-refresh configure --stage {stage.name} {_place(stage)}=…",
         )
     else:
         yield Check("identity", "credentials", OK, seen["Arn"])
@@ -108,7 +108,7 @@ def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> It
                 name,
                 WARNING,
                 "is not a setting of this application",
-                f"correct its name, or remove it: make configure STAGE={stage.name} {name}=",
+                f"correct its name, or remove it: aurora-refresh configure --stage {stage.name} {name}=",
             )
 
 
@@ -121,7 +121,7 @@ def wrong_setting(stage: str, problem: Problem) -> Check:
         subject,
         PROBLEM,
         f"{others}{problem.detail}",
-        f"make configure STAGE={stage} {subject}=…, and then make deploy STAGE={stage}",
+        f"aurora-refresh configure --stage {stage} {subject}=…, and then aurora-refresh deploy --stage {stage}",
     )
 
 
@@ -136,7 +136,7 @@ def policy_files(stage: str, files: Mapping[str, tuple[str, bool]]) -> Iterator[
                 name,
                 PROBLEM,
                 what,
-                f"make configure STAGE={stage}, and then make deploy STAGE={stage}",
+                f"aurora-refresh configure --stage {stage}, and then aurora-refresh deploy --stage {stage}",
             )
 
 
@@ -150,9 +150,7 @@ def when(stage: AcceptanceStage, instant: datetime | None) -> str:
 
 def own_key(stage: Stage, check: str, setting: str, key: str, seen: Observed[Json | None]) -> Check:
     """Check a key of the stage's own account that a setting names."""
-    other = (
-        f"make configure STAGE={stage.name} {setting}=…, and then make deploy STAGE={stage.name}"
-    )
+    other = f"aurora-refresh configure --stage {stage.name} {setting}=…, and then aurora-refresh deploy --stage {stage.name}"
     if isinstance(seen, Unavailable):
         return unavailable(check, key, seen)
     if seen is None:

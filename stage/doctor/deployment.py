@@ -1,4 +1,4 @@
-"""Check what `make deploy` makes: functions and roles, schedules, the topic, alarms. Pure."""
+"""Check what `aurora-refresh deploy` makes: functions and roles, schedules, the topic, alarms. Pure."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -59,7 +59,7 @@ _PATTERN = {
 def undeployed(stage: Stage) -> Check:
     """Report a stage of which nothing is in the account."""
     seen = "has not been deployed: no function and no stack of it is in the account"
-    return Check("stage", stage.name, PROBLEM, seen, f"make deploy STAGE={stage.name}")
+    return Check("stage", stage.name, PROBLEM, seen, f"aurora-refresh deploy --stage {stage.name}")
 
 
 def needed(stage: Stage, state: State) -> Iterator[Check]:
@@ -78,21 +78,27 @@ def own_stacks(stage: Stage, state: State) -> Iterator[Check]:
             yield unavailable("stack", name, status)
         elif status is None:
             seen = "does not exist, which is right only if it would be empty"
-            yield Check("stack", name, WARNING, seen, f"make deploy STAGE={stage.name}")
+            yield Check("stack", name, WARNING, seen, f"aurora-refresh deploy --stage {stage.name}")
         elif status in _SETTLED:
             yield Check("stack", name, OK, f"is {status}")
         elif status.endswith("_IN_PROGRESS"):
             fix = "run the doctor again once that operation has ended"
             yield Check("stack", name, WARNING, f"is {status}", fix)
         else:
-            yield Check("stack", name, PROBLEM, f"is {status}", f"make deploy STAGE={stage.name}")
+            yield Check(
+                "stack",
+                name,
+                PROBLEM,
+                f"is {status}",
+                f"aurora-refresh deploy --stage {stage.name}",
+            )
 
 
 def functions(
     stage: Stage, state: State, wanted: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Check]:
     """Check the deployed functions; `wanted` has what each would be if it were deployed now."""
-    deploy = f"make deploy STAGE={stage.name}"
+    deploy = f"aurora-refresh deploy --stage {stage.name}"
     ages = event_ages(stage) if isinstance(stage, AcceptanceStage) else {}
     for function, seen in state.functions.items():
         configuration = seen.configuration
@@ -121,7 +127,7 @@ def functions(
 def _configured(
     stage: Stage, seen: Function, configuration: Json, wanted: Mapping[str, Any]
 ) -> Iterator[Check]:
-    deploy = f"make deploy STAGE={stage.name}"
+    deploy = f"aurora-refresh deploy --stage {stage.name}"
     wrong = [*_function(stage, configuration, wanted)]
     yield from (Check("function", seen.name, PROBLEM, each, deploy) for each in wrong)
     if not wrong:
@@ -188,7 +194,7 @@ def _concurrency(stage: Stage, function: str, seen: Function, wanted: Mapping[st
     found = f"reserved concurrency is {reserved}, so two may run at once"
     if wanted["reserved_concurrency"] != 1:
         fix = f'set "reserved_concurrency": 1 for {function} in .chalice/config.json, and then '
-        fix += f"make deploy STAGE={stage.name}"
+        fix += f"aurora-refresh deploy --stage {stage.name}"
     else:
         fix = _reserve(seen)
     return Check("function", f"{seen.name} concurrency", PROBLEM, found, fix)
@@ -243,7 +249,7 @@ def roles(stage: Stage, state: State, wanted: Mapping[str, Policy]) -> Iterator[
 
 
 def _role(stage: Stage, role: Role, wanted: Policy) -> Iterator[Check]:
-    deploy = f"make deploy STAGE={stage.name}"
+    deploy = f"aurora-refresh deploy --stage {stage.name}"
     grants = [
         (action, resource)
         for statement in wanted["Statement"]
@@ -312,7 +318,9 @@ def rest_api(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
             seen = f"{api} exists although PIN_API_ENABLED is false"
             yield Check("API", name, WARNING, seen, restapi.deletion(api))
     elif not apis:
-        yield Check("API", name, PROBLEM, "is not deployed", f"make deploy STAGE={stage.name}")
+        yield Check(
+            "API", name, PROBLEM, "is not deployed", f"aurora-refresh deploy --stage {stage.name}"
+        )
     elif len(apis) == 1:
         yield Check("API", name, OK, f"only {apis[0]} invokes the stage's function")
     else:
@@ -375,7 +383,7 @@ def _rule_problems(
     stage: Stage, rule: Rule, function: Function, expression: str
 ) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with its fix, the most important first; skip what is unavailable."""
-    deploy = f"make deploy STAGE={stage.name}"
+    deploy = f"aurora-refresh deploy --stage {stage.name}"
     if rule.body is None:
         yield "does not exist", deploy
     if not isinstance(rule.body, dict):
@@ -419,8 +427,8 @@ def topic(stage: Stage, state: State) -> Iterator[Check]:
             "NOTIFICATION_TOPIC_ARN",
             WARNING,
             "is not set: failures notify nobody",
-            f"make configure STAGE={stage.name} NOTIFICATION_TOPIC_ARN={proposed_topic(stage)}, and then "
-            f"make deploy STAGE={stage.name} EMAIL=…",
+            f"aurora-refresh configure --stage {stage.name} NOTIFICATION_TOPIC_ARN={proposed_topic(stage)}, and then "
+            f"aurora-refresh deploy --stage {stage.name} EMAIL=…",
         )
         return
     seen = state.topic
@@ -433,7 +441,7 @@ def topic(stage: Stage, state: State) -> Iterator[Check]:
             arn,
             PROBLEM,
             "does not exist",
-            f"make deploy STAGE={stage.name} EMAIL=…"
+            f"aurora-refresh deploy --stage {stage.name} EMAIL=…"
             if state.own_stacks.get(stack_name(stage.name, BEFORE)) is None
             else f"aws sns create-topic --name {arn.rpartition(':')[2]} && {subscribe}",
         )
@@ -479,7 +487,7 @@ def alarms(stage: Stage, state: State, names: Iterable[str]) -> Iterator[Check]:
                 name,
                 PROBLEM,
                 f"is on: {alarm.get('StateReason', 'no reason given')}",
-                f"see what happened: make console STAGE={stage.name}"
+                f"see what happened: aurora-refresh console --stage {stage.name}"
                 if isinstance(stage, AcceptanceStage)
                 else "see the functions' logs",
             )
@@ -496,7 +504,7 @@ def alarms(stage: Stage, state: State, names: Iterable[str]) -> Iterator[Check]:
 
 def _remake(stage: Stage, state: State) -> str:
     """Return how to restore what the stack holds: CloudFormation does not notice changes by others."""
-    deploy, after = f"make deploy STAGE={stage.name}", stack_name(stage.name, AFTER)
+    deploy, after = f"aurora-refresh deploy --stage {stage.name}", stack_name(stage.name, AFTER)
     if not isinstance(state.own_stacks.get(after), str):
         return deploy
     deleted = " && ".join(

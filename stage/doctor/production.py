@@ -18,7 +18,7 @@ def clusters(stage: ProductionStage, state: ProductionState) -> Iterator[Check]:
                 name,
                 PROBLEM,
                 f"does not exist in {stage.account}, {stage.region}",
-                f"make configure STAGE={stage.name} CLUSTERS=…, and then make deploy STAGE={stage.name}",
+                f"aurora-refresh configure --stage {stage.name} CLUSTERS=…, and then aurora-refresh deploy --stage {stage.name}",
             )
         elif cluster["Status"] != "available":
             fix = f"nothing if that ends before {stage.settings.schedule}; otherwise start it"
@@ -51,7 +51,7 @@ def _cluster_key(stage: ProductionStage, state: ProductionState, name: str) -> C
         subject,
         PROBLEM,
         "is managed by AWS, so that no other account can use it",
-        f"make configure STAGE={stage.name} SHARE_KMS_KEY_ID=…, and then make deploy STAGE={stage.name}",
+        f"aurora-refresh configure --stage {stage.name} SHARE_KMS_KEY_ID=…, and then aurora-refresh deploy --stage {stage.name}",
     )
 
 

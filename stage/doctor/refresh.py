@@ -77,13 +77,13 @@ def _in_stack(
     assert not isinstance(seen.deployment, Unavailable)
     assert not isinstance(seen.stack, Unavailable)
     if seen.deployment.unknown:
-        return _unknown(stage, database, seen.deployment, seen)
+        return _unknown(stage, state, database, seen.deployment)
     if seen.stack is None or seen.stack.status == "REVIEW_IN_PROGRESS":
         return _missing_stack(stage, state, database, reference)
     # Nothing is looked at for a database whose *current* does not exist yet.
     unreadable = unreadable_stack(reference, seen.stack)
     if unreadable:
-        return _unknown(stage, database, unreadable, seen)
+        return _unknown(stage, state, database, unreadable)
     logical_id = reference.logical_id or next(iter(seen.stack.clusters), "")
     if seen.cluster is None:
         return _missing_cluster(stage, database, reference, seen.stack.clusters)
@@ -143,7 +143,7 @@ def _missing_cluster(
             database.name,
             PROBLEM,
             f"cluster {clusters[logical_id]} of stack {reference} does not exist any more",
-            f"pin another snapshot with deploy, which creates a new cluster: make console STAGE={stage.name}",
+            f"pin another snapshot with deploy, which creates a new cluster: aurora-refresh console --stage {stage.name}",
         )
     found = " or ".join(f"{reference.stack}/{each}" for each in sorted(clusters))
     return Check(
@@ -157,12 +157,15 @@ def _missing_cluster(
 
 
 def _unknown(
-    stage: AcceptanceStage, database: Database, deployment: Deployment, seen: Deployed
+    stage: AcceptanceStage, state: AcceptanceState, database: Database, deployment: Deployment
 ) -> Check:
     """Report what the status reports as a problem, unless a deployment in progress is the reason."""
     if deployment.is_deploying:
         return Check(_KIND, database.name, WARNING, f"{deployment.unknown}", _AGAIN)
     fix = Reason.DEPLOYED_UNKNOWN.next_step
+    seen = state.deployed[database.name]
+    if database.stack and (seen.stack is None or seen.cluster is None):
+        fix = _set(stage, database, _proposal(state, database) or "…")
     if database.stack and isinstance(seen.stack, SeenStack):
         name, clusters = database.stack.stack, sorted(seen.stack.clusters)
         if seen.stack.status == "UPDATE_ROLLBACK_FAILED":
@@ -189,7 +192,7 @@ def _without_stack(
             WARNING,
             f"its cluster is not seen: the pipeline deploys stack {away[0].name} {away[0].elsewhere}. The refresh "
             "goes by the newest successful deploy action alone",
-            f"compare it with the status by hand: make console STAGE={stage.name}",
+            f"compare it with the status by hand: aurora-refresh console --stage {stage.name}",
             blind=True,
         )
     else:
@@ -205,7 +208,7 @@ def _without_stack(
     if isinstance(seen.deployment, Unavailable):
         yield unavailable(_KIND, database.name, seen.deployment)
     elif seen.deployment.unknown:
-        yield _unknown(stage, database, seen.deployment, seen)
+        yield _unknown(stage, state, database, seen.deployment)
 
 
 def _preparation(
@@ -213,9 +216,7 @@ def _preparation(
 ) -> Iterator[Check]:
     """Check the state machine, its last execution, and what it may need of the cluster."""
     setting = f"{database.name.upper()}_AFTER_RESTORE"
-    change = (
-        f"make configure STAGE={stage.name} {setting}=…, and then make deploy STAGE={stage.name}"
-    )
+    change = f"aurora-refresh configure --stage {stage.name} {setting}=…, and then aurora-refresh deploy --stage {stage.name}"
     if isinstance(seen.machine, Unavailable):
         yield unavailable(_KIND, machine, seen.machine)
     elif seen.machine is None:
@@ -259,15 +260,14 @@ def _proposal(state: AcceptanceState, database: Database) -> str | None:
     """Return the stack and the cluster whose template reads the database's *current*, if one does."""
     for stack in state.stacks:
         template = stack.template if isinstance(stack.template, dict) else {}
-        for reading in mainpipeline.readings(template, stack.given):
-            if reading.parameter == database.current_parameter:
-                is_only = len(mainpipeline.clusters(template)) == 1
-                return stack.name if is_only else f"{stack.name}/{reading.cluster}"
+        for parameter, place in mainpipeline.places(stack.name, template, stack.given):
+            if parameter == database.current_parameter:
+                return place
     return None
 
 
 def _set(stage: AcceptanceStage, database: Database, value: str) -> str:
     return (
-        f"make configure STAGE={stage.name} {database.name.upper()}_STACK_NAME={value}, and then make deploy "
-        f"STAGE={stage.name}"
+        f"aurora-refresh configure --stage {stage.name} {database.name.upper()}_STACK_NAME={value}, and then aurora-refresh deploy "
+        f"--stage {stage.name}"
     )

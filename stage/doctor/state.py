@@ -142,7 +142,7 @@ class Topic:
 class State:
     """What every stage has in its account.
 
-    `own_stacks` has the statuses of the stacks that `make deploy` makes. `unreserved` is the number
+    `own_stacks` has the statuses of the stacks that `aurora-refresh deploy` makes. `unreserved` is the number
     of concurrent executions that are left to reserve; None if all functions are deployed.
     """
 
@@ -259,7 +259,7 @@ def read_acceptance(
         pipelines=pipelines,
         stacks=[
             reader.stack(name, mode, elsewhere)
-            for name, (mode, elsewhere) in _stacks_of(stage, body).items()
+            for name, (mode, elsewhere) in stacks_to_read(stage, body).items()
         ],
         runs=runs,
         disabled=reader.disabled_transitions(existing) if body else {},
@@ -695,11 +695,14 @@ def _unavailable(action: str, code: str, message: str) -> Unavailable:
     return Unavailable(action, why, code in _DENIALS)
 
 
-def _stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> dict[str, tuple[str, str]]:
+def stacks_to_read(stage: AcceptanceStage, pipeline: Json | None) -> dict[str, tuple[str, str]]:
     """Return the mode of each stack to look at, and where it is unless that is the stage's place."""
     found: dict[str, tuple[str, str]] = {}
     for action in mainpipeline.deploy_actions(pipeline) if pipeline else ():
-        found.setdefault(action.stack, (action.mode, elsewhere(stage, action)))
+        place = elsewhere(stage, action)
+        # A pipeline may deploy a stack of the same name in several Regions.
+        if action.stack not in found or (found[action.stack][1] and not place):
+            found[action.stack] = (action.mode, place)
     for database in stage.settings.databases:
         if database.stack:
             found.setdefault(database.stack.stack, ("", ""))

@@ -25,7 +25,7 @@ def new_company(
 ) -> Callable[..., Company]:
     """Founds a company in a cloud that is as at its start, its stage changed as told.
 
-    ``answers`` are given to ``make configure``, and drawn from the cloud that they are for.
+    ``answers`` are given to ``aurora-refresh configure``, and drawn from the cloud that they are for.
     """
 
     def found(

@@ -1,6 +1,6 @@
 """A company of two Aurora clusters, DocumentDB and Neptune, refreshed by one run, two of them from copies.
 
-The package, the roles and the schedules are as ``make configure`` and ``chalice deploy`` make them.
+The package, the roles and the schedules are as ``aurora-refresh configure`` and ``chalice deploy`` make them.
 """
 
 import json
@@ -411,10 +411,10 @@ def test_the_policies_are_those_of_the_settings(copying: CopyPolicy) -> None:
 
 
 def test_the_doctor_knows_copies(copying: CopyPolicy) -> None:
-    """Roles by IAM's simulator, with the conditions of the keys; what only `make deploy` makes is not here."""
+    """Roles by IAM's simulator, with the conditions of the keys; what only `aurora-refresh deploy` makes is not here."""
     doctor = subprocess.run(
         [
-            *(sys.executable, "-m", "stage.doctor", "--stage", STAGE, "--json"),
+            *(sys.executable, "-m", "cli.main", "doctor", "--stage", STAGE, "--json"),
             *("--project", str(copying.company.project)),
         ],
         cwd=PROJECT,

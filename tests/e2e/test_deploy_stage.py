@@ -1,4 +1,4 @@
-"""``make deploy`` and ``make destroy`` as a user types them, the local cloud being the account."""
+"""``aurora-refresh deploy`` and ``aurora-refresh destroy`` as a user types them, the local cloud being the account."""
 
 import json
 import os
@@ -7,21 +7,24 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import cfnlint
 import pytest
 from botocore.exceptions import WaiterError
+from click.testing import CliRunner
 
 from chalicelib.domain.functions import RESTORE, UPDATE
+from cli.main import cli
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
-from localcloud.company import copy_project
+from localcloud.company import arn_of, copy_project, nightly
 from stage import account, deploy, destroy, package, stacks
 from stage.policies import API
-from stage.stages import StageError, load
+from stage.stages import AcceptanceStage, StageError, load
 
 PROJECT = Path(__file__).resolve().parents[2]
 CURRENT = "/acceptance/rds/current-snapshot"
@@ -45,13 +48,14 @@ class User:
     def client(self, service: str) -> Any:
         return self.cloud.client(service, self.account)
 
-    def make(self, target: str, *answers: str) -> tuple[int, list[str]]:
-        """`make TARGET STAGE=… …`: its status, and what it printed."""
+    def run(self, command: str, *answers: str) -> tuple[int, list[str]]:
+        """`aurora-refresh COMMAND --stage … …`: its status, and what it printed."""
         wheels = Path(sys.prefix) / "wheels"
         packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
         ended = subprocess.run(
-            ["make", "--old-file=.venv/ready", target, f"STAGE={self.stage}", *answers],
+            [sys.executable, "-m", "cli.main", command, "--stage", self.stage, *answers],
             cwd=self.folder,
+            stdin=subprocess.DEVNULL,
             env={**variables.cleared(os.environ), **self.cloud.environment(self.account), **packed},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -130,10 +134,9 @@ DASHBOARD = {
 @pytest.fixture
 def user(cloud: LocalCloud, tmp_path: Path) -> User:
     copy_project(PROJECT, tmp_path)
-    for name in ("Makefile", "pyproject.toml"):
-        shutil.copy(PROJECT / name, tmp_path / name)
-    shutil.copytree(PROJECT / "stage", tmp_path / "stage")
-    (tmp_path / ".venv").symlink_to(sys.prefix)
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    for name in ("cli", "stage"):
+        shutil.copytree(PROJECT / name, tmp_path / name)
     return User(cloud, tmp_path)
 
 
@@ -142,7 +145,6 @@ def words(printed: list[str]) -> set[str]:
     return {line.split()[0] for line in printed if line.startswith("  ") and line[2] != "-"}
 
 
-@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
 def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User) -> None:
     lambdas, cloud = user.cloud.client("lambda"), user.cloud
     stage = load(user.folder, "acceptance")
@@ -150,7 +152,7 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
 
     # Chalice fails in the middle; what has been made by then stays for the next attempt.
     cloud.set_faults([{"operation": "lambda:CreateFunction", "kind": "deny", "nth": 2, "times": 0}])
-    status, printed = user.make("deploy", "EMAIL=team@example.com")
+    status, printed = user.run("deploy", "EMAIL=team@example.com")
     assert status != 0
     assert any(
         line.startswith("chalice deploy --stage acceptance ended with status 2: ")
@@ -159,15 +161,15 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     )
     assert f"  unchanged  parameter {CURRENT}, which exists: {SNAPSHOT}before" in printed
     assert (
-        "completed: stack aurora-refresh-acceptance-before; once that is fixed, run make deploy "
-        "STAGE=acceptance again"
+        "completed: stack aurora-refresh-acceptance-before; once that is fixed, run aurora-refresh deploy "
+        "--stage acceptance again"
     ) in printed
     cloud.set_faults([])
 
-    status, printed = user.make("deploy")
+    status, printed = user.run("deploy")
     assert (status, printed[-1]) == (
         0,
-        "stage acceptance is deployed; next: make doctor STAGE=acceptance",
+        "stage acceptance is deployed; next: aurora-refresh doctor --stage acceptance",
     )
     first = {
         PIPELINE_NAME: "acceptance-main",
@@ -205,7 +207,7 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
 
     stray = with_a_stray_api(user)
     others = in_another_clone_with_neighbours(user)
-    status, printed = user.make("destroy")
+    status, printed = user.run("destroy", "--yes")
     assert f"  deleted    REST API {stray}, which had no record here" in printed
     for name, value in moved.items():
         assert f"  kept       parameter {name}: {value}" in printed
@@ -219,19 +221,19 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     )
     assert (user.roles(), user.rules()) == others
     assert user.log_days().keys() == set(stacks.log_groups(stage))
-    status, printed = user.make("destroy")
+    status, printed = user.run("destroy", "--yes")
     assert (status, printed[-1]) == (
         0,
-        "stage acceptance did not exist; make deploy STAGE=acceptance uses what was kept",
+        "stage acceptance did not exist; aurora-refresh deploy --stage acceptance uses what was kept",
     )
 
-    status, printed = user.make("deploy")
+    status, printed = user.run("deploy")
     assert status == 0
     assert "  there is no stack, because it would be empty" in printed
     assert user.holds() == moved
     assert user.alarms() == sorted(stacks.alarm_names(stage))
 
-    status, printed = user.make("destroy", "PARAMETERS=delete")
+    status, printed = user.run("destroy", "--yes", "--delete-parameters")
     assert status == 0
     named = [line.split()[3] for line in printed if line.startswith("  to delete")]
     assert named == [f"{name}:" for name in (LATEST, CURRENT, HOLD)]
@@ -242,22 +244,21 @@ def from_another_clone(user: User, *answers: str) -> list[str]:
     """What a deployment prints where Chalice has noted nothing of the API, which stays what it is."""
     address = user.cloud.rest_url()
     (user.folder / ".chalice/deployed/acceptance.json").unlink()
-    status, printed = user.make("deploy", *answers)
+    status, printed = user.run("deploy", *answers)
     assert (status, user.cloud.rest_url()) == (0, address)
     assert len(user.apis()) == 1
     return printed
 
 
-@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
 def test_what_a_first_deployment_left_that_came_to_nothing_is_destroyed(user: User) -> None:
     denied = {"operation": "lambda:CreateFunction", "kind": "deny", "nth": 2, "times": 0}
     user.cloud.set_faults([denied])
-    assert user.make("deploy")[0] != 0
+    assert user.run("deploy")[0] != 0
     user.cloud.set_faults([])
     function, other = (f"aurora-refresh-acceptance-{name}" for name in (UPDATE, RESTORE))
     assert (user.functions(), user.roles()) == ([function], [other, function])
     shutil.rmtree(user.folder / ".chalice/deployed", ignore_errors=True)
-    status, printed = user.make("destroy")
+    status, printed = user.run("destroy", "--yes")
     assert status == 0
     for what in (f"role {other}", f"function {function}", f"role {function}"):
         assert f"  deleted    {what}, which had no record here" in printed
@@ -280,13 +281,12 @@ def in_another_clone_with_neighbours(user: User) -> tuple[list[str], list[str]]:
 def with_a_stray_api(user: User) -> str:
     """A deployment that came to nothing may leave another API behind, which is told; its id."""
     stray = user.copy_api()
-    status, printed = user.make("deploy")
+    status, printed = user.run("deploy")
     assert status == 0
     assert any(line.startswith(f"  note: REST API {stray} also invokes") for line in printed)
     return stray
 
 
-@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
 def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(user: User) -> None:
     production = replace(user, account=PRODUCTION, stage="production")
     key = user.cloud.client("kms", PRODUCTION).create_key()["KeyMetadata"]["KeyId"]
@@ -300,10 +300,10 @@ def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(use
             MasterUsername="postgres",
             MasterUserPassword="password",
         )
-    status, printed = production.make("deploy", "EMAIL=team@example.com")
+    status, printed = production.run("deploy", "EMAIL=team@example.com")
     assert (status, printed[-1]) == (
         0,
-        "stage production is deployed; next: make doctor STAGE=production",
+        "stage production is deployed; next: aurora-refresh doctor --stage production",
     )
     names = [f"aurora-refresh-production-db-{name}" for name in ("follow-shares", "share-snapshot")]
     assert (production.functions(), production.roles()) == (names, names)
@@ -315,11 +315,11 @@ def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(use
     assert user.functions() == []  # of the other account
     user.cloud.confirm_subscription("team@example.com")
 
-    status, printed = production.make("doctor")
+    status, printed = production.run("doctor")
     assert [line for line in printed if line.startswith(("  problem", "  warning"))] == []
     assert (status, printed[-1].split(";")[0]) == (0, "healthy")
 
-    status, printed = production.make("destroy")
+    status, printed = production.run("destroy", "--yes")
     assert (status, production.functions(), production.alarms(), production.rules()) == (
         0,
         [],
@@ -329,7 +329,7 @@ def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(use
     topic = TOPIC.replace(ACCEPTANCE, PRODUCTION)
     assert f"  kept       topic {topic}" in printed
     assert printed[-1] == (
-        "stage production is deleted; make deploy STAGE=production uses what was kept"
+        "stage production is deleted; aurora-refresh deploy --stage production uses what was kept"
     )
 
 
@@ -339,9 +339,7 @@ Deploy = Callable[..., tuple[int, list[str]]]
 
 
 @pytest.fixture
-def deployed(
-    user: User, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Deploy:
+def deployed(user: User, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     """Deploys without Chalice, which takes its time; the status, and what was said of the fault."""
     monkeypatch.setattr(deploy, "chalice", lambda *_: None)
 
@@ -358,15 +356,16 @@ def deployed(
             monkeypatch.setenv(name, value)
             if not value:
                 monkeypatch.delenv(name)
-        asked = [word for answer in answers for word in ("--set", answer)]
-        folder = str(user.folder)
-        status = deploy.main(["--project", folder, "--stage", "acceptance", *asked])
-        return status, capsys.readouterr().err.splitlines()
+        words = ["deploy", "--project", str(user.folder), "--stage", "acceptance", *answers]
+        result = CliRunner().invoke(cli, words)
+        return result.exit_code, result.stderr.splitlines()
 
     return run
 
 
-NOTHING_DONE = "no step was completed; once that is fixed, run make deploy STAGE=acceptance again"
+NOTHING_DONE = (
+    "no step was completed; once that is fixed, run aurora-refresh deploy --stage acceptance again"
+)
 
 
 def test_an_account_that_is_not_the_stage_s_is_left_untouched(user: User, deployed: Deploy) -> None:
@@ -457,7 +456,7 @@ def test_a_pipeline_s_name_that_is_not_the_stage_s_is_left_alone_and_told(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch, held: bool
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(deploy, "_print", said.append)
+    monkeypatch.setattr("cli.deployment.say", said.append)
     if held:
         deployed()  # its last step fails without functions
     user.put(PIPELINE_NAME, "other-main")
@@ -474,7 +473,7 @@ def test_a_secret_put_into_a_parameter_by_mistake_is_not_told(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(deploy, "_print", said.append)
+    monkeypatch.setattr("cli.deployment.say", said.append)
     monkeypatch.setattr(destroy, "chalice", lambda *_: None)
     names, secret = (PIPELINE_NAME, LATEST, CURRENT, HOLD), "Geheim!\x1b[2J"
     for name in names:
@@ -525,7 +524,7 @@ def test_an_alarm_that_somebody_deleted_is_made_again(
     assert deployed() == (0, [])
     there = user.alarms()
     user.cloud.client("cloudwatch").delete_alarms(AlarmNames=there[:1])
-    assert deployed("AWS_PROFILE=none") == (0, [])
+    assert deployed() == (0, [])
     assert user.alarms() == there
 
 
@@ -546,7 +545,7 @@ def test_who_has_unsubscribed_is_told_of_and_subscribed_again_when_answered(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(deploy, "_print", said.append)
+    monkeypatch.setattr("cli.deployment.say", said.append)
     monkeypatch.setattr(stacks, "after", lambda _: {"Resources": {"Dashboard": DASHBOARD}})
     deployed("EMAIL=a@b.de")
     assert account.runtime() in said
@@ -556,7 +555,7 @@ def test_who_has_unsubscribed_is_told_of_and_subscribed_again_when_answered(
     sns.create_topic(Name="aurora-refresh")
     deployed()
     assert (
-        "  note: a@b.de has unsubscribed; make deploy STAGE=acceptance EMAIL=a@b.de subscribes it again"
+        "  note: a@b.de has unsubscribed; aurora-refresh deploy --stage acceptance EMAIL=a@b.de subscribes it again"
     ) in said
     assert sns.list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"] == []
     said.clear()
@@ -589,7 +588,7 @@ def test_logs_that_somebody_keeps_for_longer_are_not_shortened(
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ("EMIAL=a@b.de", "EMIAL is no answer of make deploy: there are EMAIL, "),
+        ("EMIAL=a@b.de", "EMIAL is no answer of deploy: there are EMAIL, "),
         ("EMAIL=team", "EMAIL is 'team': write an address such as team@example.com"),
         *(
             (
@@ -633,11 +632,10 @@ def test_whoever_stops_it_is_told_what_is_done_and_can_answer_anew_later(
     assert told == (
         1,
         [
-            "",
-            "stopped; an operation on a stack continues by itself",
+            "Stopped; an operation on a stack continues by itself.",
             (
                 "completed: stack aurora-refresh-acceptance-before, chalice deploy; "
-                "once that is fixed, run make deploy STAGE=acceptance again"
+                "once that is fixed, run aurora-refresh deploy --stage acceptance again"
             ),
         ],
     )
@@ -652,7 +650,7 @@ def test_whoever_stops_it_is_told_what_is_done_and_can_answer_anew_later(
 
 
 def test_the_package_is_three_clean_templates_whose_functions_have_the_names_that_all_else_goes_by(
-    user: User, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheels = Path(sys.prefix) / "wheels"
     packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
@@ -660,8 +658,9 @@ def test_the_package_is_three_clean_templates_whose_functions_have_the_names_tha
         monkeypatch.setenv(name, value)
     out = user.folder / "out"
     arguments = ["--project", str(user.folder), "--stage", "acceptance", "--out", str(out)]
-    assert package.main(arguments) == 0
-    printed = capsys.readouterr().out
+    done = CliRunner().invoke(cli, ["package", *arguments])
+    assert done.exit_code == 0, done.output
+    printed = done.stdout
     assert account.runtime() in printed
     assert "Remove from before.json what the account already has" in printed
     assert f"--parameter-overrides {FIRST}=… Email=…" in printed
@@ -707,7 +706,7 @@ def packaged(user: User, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
     def run() -> str:
         out = user.folder / "out"
         out.mkdir(exist_ok=True)
-        package.package(user.folder, "acceptance", out)
+        package.package(user.folder, "acceptance", out, print)
         return (out / "before.json").read_text()
 
     return run
@@ -761,7 +760,7 @@ def test_a_packaged_stage_is_neither_deployed_nor_destroyed_but_by_its_own_stack
     status, told = deployed()
     assert status == 1
     assert told[0] == (
-        "stage 'acceptance' was deployed from the templates of make package: use these again, or "
+        "stage 'acceptance' was deployed from the templates of aurora-refresh package: use these again, or "
         "delete its stacks, which keeps parameters, topic and logs:"
     )
     deletions = [line.split()[4] for line in told if "delete-stack" in line]
@@ -785,21 +784,6 @@ def test_a_package_does_not_touch_what_make_deploy_has_made(
     assert [each["Endpoint"] for each in found] == ["a@b.de"]
 
 
-@pytest.mark.parametrize("answer", ["EMAIL=a@b.de", "EMIAL=a@b.de"])
-def test_an_answer_to_make_package_is_refused(
-    user: User, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str
-) -> None:
-    name, value = answer.split("=")
-    monkeypatch.setenv("MAKEFLAGS", f" -- {answer} STAGE=acceptance AWS_PROFILE=p")
-    monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_PROFILE", "p")
-    assert package.main(["--project", str(user.folder), "--stage", "acceptance"]) == 1
-    assert capsys.readouterr().err == (
-        f"{name}: make package takes no answers; the first values of *current* and an e-mail address "
-        "are parameters of before.json\n"
-    )
-
-
 def contradict(user: User) -> str:
     """Have the stage take its own account's snapshots for production's; what is said to it."""
     file = user.folder / ".chalice/config.json"
@@ -820,3 +804,98 @@ def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
     with pytest.raises(StageError) as caught:
         packaged()
     assert str(caught.value) == told
+
+
+# --- dry runs -------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_and_a_question_change_nothing(user: User, deployed: Deploy) -> None:
+    user.cloud.clear_calls()
+    environment = {**variables.cleared(os.environ), **user.cloud.environment(ACCEPTANCE)}
+    run = CliRunner(env=environment).invoke
+    words = ["--project", str(user.folder), "--stage", "acceptance"]
+    dry = run(cli, ["deploy", *words, "--dry-run", "EMAIL=a@b.de"])
+    assert (dry.exit_code, dry.stderr) == (0, "")
+    assert f"  create     parameter {CURRENT}" in dry.stdout
+    assert "  create     function aurora-refresh-acceptance-db-restore-from-snapshot" in dry.stdout
+    assert dry.stdout.endswith("this is a dry run; nothing was changed\n")
+    assert user.holds() == {}
+
+    deployed()  # without functions, for which its last step fails
+    held = user.holds()
+    again = run(cli, ["deploy", *words, "--dry-run"])
+    assert f"  unchanged  parameter {CURRENT}" in again.stdout
+    dry = run(cli, ["destroy", *words, "--dry-run", "--delete-parameters"])
+    assert (dry.exit_code, dry.stderr) == (0, "")
+    assert "  delete     stack aurora-refresh-acceptance-before" in dry.stdout
+    assert f"  delete     parameter {CURRENT}: dummyvalue" in dry.stdout
+    refused = run(cli, ["destroy", *words])
+    assert (refused.exit_code, refused.stderr.splitlines()) == (
+        2,
+        [
+            "This deletes stage acceptance.",
+            "Nobody can be asked here: add --yes to go on.",
+        ],
+    )
+    assert f"  keep       parameter {CURRENT}: dummyvalue" in refused.stdout
+    assert user.holds() == held
+    changing = [call["operation"] for call in user.cloud.calls() if ":Delete" in call["operation"]]
+    assert changing == []
+
+
+def test_configure_finds_the_stack_of_the_main_pipeline(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
+    user.cloud.create_pipeline("acceptance-main", 0.1, [])
+    user.cloud.patch_pipeline(
+        "acceptance-main",
+        template=template,
+        parameters={
+            "Snapshot": CURRENT,
+            "EngineVersion": "15.4",
+            "KmsKeyArn": user.client("kms").create_key()["KeyMetadata"]["Arn"],
+            "SubnetGroupName": "private",
+            "SecurityGroupIds": "sg-0123456789abcdef0",
+        },
+    )
+    environment = {**variables.cleared(os.environ), **user.cloud.environment(ACCEPTANCE)}
+    run = CliRunner(env=environment).invoke
+    words = ["configure", "--project", str(user.folder), "--stage", "new"]
+    known = load(user.folder, "acceptance")
+    assert isinstance(known, AcceptanceStage)
+    plain = {**known.variables, "MAIN_PIPELINE_ARN": known.pipeline_arn}
+    plain.pop("RDS_STACK_NAME")
+    answers = [f"{name}={value}" for name, value in plain.items()]
+    before = run(cli, [*words, *answers, "--dry-run"])
+    assert before.exit_code == 0, before.output
+    assert "note: RDS_STACK_NAME is not set (no stack of acceptance-main restores" in before.stdout
+    assert "which is weaker" in before.stdout
+    assert "which is weaker" not in run(cli, [*words, *answers, "--dry-run", "--offline"]).stdout
+
+    key = f"arn:aws:kms:eu-west-1:{PRODUCTION}:key/11111111-2222-3333-4444-555555555555"
+    shared = nightly(
+        "orders", datetime(2026, 1, 3, 20, tzinfo=UTC), kms_key_id=key, kms_granted_to=[ACCEPTANCE]
+    )
+    user.cloud.seed_snapshots([shared])
+    user.put(CURRENT, arn_of(shared))
+    pipeline = user.client("codepipeline")
+    run_id = pipeline.start_pipeline_execution(name="acceptance-main")["pipelineExecutionId"]
+    assert user.cloud.wait_for_run(run_id, "acceptance-main") == "Succeeded"
+    actions = [
+        action
+        for stage in pipeline.get_pipeline(name="acceptance-main")["pipeline"]["stages"]
+        for action in stage["actions"]
+    ]
+    (stack,) = {
+        action["configuration"]["StackName"]
+        for action in actions
+        if "StackName" in action.get("configuration", {})
+    }
+    found = run(cli, [*words, *answers])
+    assert found.exit_code == 0, found.output
+    said = next(line for line in found.stdout.splitlines() if line.startswith("note: RDS"))
+    assert (
+        said == f"note: RDS_STACK_NAME is {stack}, which the main pipeline deploys from {CURRENT}"
+    )
+    assert load(user.folder, "new").variables["RDS_STACK_NAME"] == stack

@@ -1,4 +1,4 @@
-"""``make console``: a stage's console over its deployed API, as a browser reaches it."""
+"""``aurora-refresh console``: a stage's console over its deployed API, as a browser reaches it."""
 
 import os
 import re
@@ -21,7 +21,7 @@ ADMIN = f"arn:aws:iam::{ACCEPTANCE}:user/admin"
 
 def console(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "cli.console", *arguments],
+        [sys.executable, "-m", "cli.main", "console", *arguments],
         cwd=PROJECT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -139,7 +139,7 @@ def test_a_missing_stage_profile_or_port_is_said_at_once(address: str, deployed:
     environment = dict(os.environ)
     for variables, arguments, message in [
         (environment, [], "--stage"),
-        (environment, ["--stage", ""], "name a stage: make console STAGE=acceptance"),
+        (environment, ["--stage", ""], "name a stage: --stage acceptance"),
         (environment | {"AWS_PROFILE": "none"}, ["--stage", "x"], "(none) could not be found"),
         (environment, ["--stage", "x", "--port", port], "in use"),
     ]:

@@ -66,9 +66,9 @@ class Newcomer:
         self.clone = clone
         self.environment = Project(cloud, clone).environment()
 
-    def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["make", *arguments],
+            [sys.executable, "-m", "cli.main", *arguments],
             cwd=self.clone,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -77,9 +77,9 @@ class Newcomer:
             check=False,
         )
 
-    def made(self, *arguments: str) -> str:
-        """What a make that succeeds prints."""
-        done = self.make(*arguments)
+    def succeed(self, *arguments: str) -> str:
+        """Return what a command that succeeds prints."""
+        done = self.run(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -150,9 +150,9 @@ def newcomer(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory
     newcomer.pipeline()
 
     answers = [f"{name}={value}" for name, value in ANSWERS.items()]
-    newcomer.made("configure", f"STAGE={STAGE}", *answers)
+    newcomer.succeed("configure", "--stage", STAGE, *answers)
     bootstrap = (f"EMAIL={PERSON}", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={first}")
-    newcomer.made("deploy", f"STAGE={STAGE}", *bootstrap)
+    newcomer.succeed("deploy", "--stage", STAGE, *bootstrap)
     cloud.confirm_subscription(PERSON)
 
     newest = newcomer.share(TWO - timedelta(hours=6))
@@ -182,7 +182,7 @@ def acting(newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
 def test_from_a_clone_to_a_stage_that_the_doctor_calls_healthy(newcomer: Newcomer) -> None:
     newcomer.cloud.clear_calls()
-    done = newcomer.make("doctor", f"STAGE={STAGE}")
+    done = newcomer.run("doctor", "--stage", STAGE)
     assert (done.returncode, done.stderr) == (0, "")
     checks = re.findall(r"^  (ok|warning|problem) +(.*)$", done.stdout, re.MULTILINE)
     assert [check for check in checks if check[0] != "ok"] == []
@@ -200,13 +200,14 @@ def test_from_a_clone_to_a_stage_that_the_doctor_calls_healthy(newcomer: Newcome
 
 
 def test_the_doctor_tells_machines_the_same(
-    newcomer: Newcomer, acting: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    newcomer: Newcomer, acting: Callable[..., None]
 ) -> None:
     acting()
     stranger = newcomer.share(TWO, account=STRANGER)
-    assert doctor.main(["--stage", STAGE, "--project", str(newcomer.clone), "--json"]) == 0
+    done = newcomer.run("doctor", "--stage", STAGE, "--json")
+    assert done.returncode == 0
     newcomer.cloud.patch_snapshot(stranger, shared_with=[])
-    told = json.loads(capsys.readouterr().out)
+    told = json.loads(done.stdout)
     assert {tuple(check) for check in told} == {("check", "subject", "status", "seen", "fix")}
     verdicts = {each["subject"]: each["seen"] for each in told if each["check"] == "verdict"}
     assert verdicts == {
@@ -244,8 +245,8 @@ def apply_fix(newcomer: Newcomer, fix: str) -> None:
     """Do what a fix says, command by command, as the AWS command line would."""
     for command in fix.split(" && "):
         program, service, *words = shlex.split(command)
-        if program == "make":
-            newcomer.made(service, *words)
+        if program == "aurora-refresh":
+            newcomer.succeed(service, *words)
             continue
         assert program == "aws"
         client = newcomer.cloud.client(service)
@@ -355,7 +356,7 @@ def test_what_deploying_mends_is_mended_by_one_deployment(
     functions.delete_function_event_invoke_config(FunctionName=update, Qualifier="$LATEST")
     newcomer.cloud.client("cloudwatch").delete_alarms(AlarmNames=[alarm])
 
-    deploy, after = f"make deploy STAGE={STAGE}", f"{PREFIX}-after"
+    deploy, after = f"aurora-refresh deploy --stage {STAGE}", f"{PREFIX}-after"
     remake = (
         f"aws cloudformation delete-stack --stack-name {after} && "
         f"aws cloudformation wait stack-delete-complete --stack-name {after} && {deploy}"

@@ -1,20 +1,19 @@
-"""``make configure``: one set of answers becomes a stage and its policies."""
+"""``aurora-refresh configure``: one set of answers becomes a stage and its policies."""
 
-import io
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from cli.main import cli
 from stage import configure
-from stage.configure import changes, files, from_make, main, write
-from stage.stages import StageError, load, own_answers
+from stage.configure import changes, files, write
+from stage.mainpipeline import places
+from stage.stages import AcceptanceStage, StageError, load, own_answers
 from tests.stage import STAGE, TWO
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -105,6 +104,7 @@ def test_a_new_stage_leaves_the_others_as_they_are(project: Path) -> None:
         ".chalice/policy-new-db-update-latest-snapshot-id.json",
         ".chalice/policy-new-db-restore-from-snapshot.json",
         ".chalice/policy-new-db-follow-pipeline.json",
+        ".chalice/policy-new-db-reconcile.json",
         ".chalice/policy-new-api-handler.json",
     }
     text = made[CONFIG].decode()
@@ -154,7 +154,11 @@ def test_another_pipeline_moves_every_policy_to_its_account(project: Path) -> No
     pipeline = "arn:aws:codepipeline:eu-central-1:333333333333:main"
     topic = "arn:aws:sns:eu-central-1:333333333333:aurora-refresh"
     made = configured(
-        project, "acceptance", MAIN_PIPELINE_ARN=pipeline, NOTIFICATION_TOPIC_ARN=topic
+        project,
+        "acceptance",
+        MAIN_PIPELINE_ARN=pipeline,
+        NOTIFICATION_TOPIC_ARN=topic,
+        SOURCE_ACCOUNT="444444444444",
     )
     of_stage = b"".join(text for name, text in made.items() if "policy-acceptance-" in name)
     assert (b"222222222222" in of_stage, b"eu-west-1" in of_stage) == (False, False)
@@ -296,7 +300,7 @@ def test_a_write_that_fails_half_way_is_undone(
     before = snapshot(project)
     changed = changes(
         project,
-        files(project, "acceptance", {"PIN_API_ENABLED": "false", "RDS_ENGINE_VERSION": "9"}),
+        files(project, "acceptance", {"PIN_API_ENABLED": "false", "RDS_ENGINE_VERSION": "17"}),
     )
     assert len(changed) == 2
     real: Callable[..., None] = Path.unlink
@@ -383,115 +387,156 @@ def test_answers_that_contradict_each_other_are_asked_for_again(project: Path) -
     assert load(project, "new").variables == STAGE
 
 
-def test_only_make_s_command_line_answers_and_not_the_shell() -> None:
-    environment = {
-        "MAKEFLAGS": r"ks -j2 --jobserver-auth=3,4 -- UPDATE_SCHEDULE=cron(0\ 2\ ?\ *\ SUN\ *) STAGE=x RDS_SOURCE_CLUSTER=",
-        "UPDATE_SCHEDULE": "cron(0 2 ? * SUN *)",
-        "RDS_SOURCE_CLUSTER": "",
-        "STAGE": "x",
-        "DATABASES": "SHELL",
-    }
-    assert from_make(environment) == {
-        "UPDATE_SCHEDULE": "cron(0 2 ? * SUN *)",
-        "RDS_SOURCE_CLUSTER": "",
-    }
-    assert from_make({"DATABASES": "SHELL"}) == {}
-
-
-@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
-def test_make_hands_its_command_line_over(project: Path) -> None:
-    makefile = project / "Makefile"
-    makefile.write_text(
-        f'configure:\n\t@{sys.executable} -m stage.configure --project {project} --stage "$(STAGE)"\n'
-    )
-    asked = [f"{name}={value}" for name, value in ANSWERS.items()]
-    printed = subprocess.run(
-        [
-            "make",
-            "--file",
-            makefile,
-            "configure",
-            "STAGE=new",
-            *asked,
-            "MAINTENANCE_WINDOW=22:00-06:00 Europe/Berlin",
-        ],
-        cwd=PROJECT,
-        env=os.environ | {"DATABASES": "SHELL"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert printed.stdout.splitlines()[0] == "--- a/.chalice/config.json"
-    assert load(project, "new").variables == STAGE | {
-        "MAINTENANCE_WINDOW": "22:00-06:00 Europe/Berlin"
-    }
-
-
 def options(project: Path, **answers: str) -> list[str]:
-    asked = [part for name, value in answers.items() for part in ("--set", f"{name}={value}")]
-    return ["--project", str(project), "--stage", "acceptance", *asked]
+    asked = [f"{name}={value}" for name, value in answers.items()]
+    return ["configure", "--project", str(project), "--stage", "acceptance", "--offline", *asked]
 
 
-def test_the_command_shows_what_it_changes_and_writes_it(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    status = main(options(project, RDS_ENGINE_VERSION="16", PIN_API_ENABLED="true"))
-    printed = capsys.readouterr()
-    assert (status, printed.err) == (0, "")
-    assert [line for line in printed.out.splitlines() if not line.startswith(" ")][:3] == [
+def test_the_command_shows_what_it_changes_and_writes_it(project: Path) -> None:
+    run = CliRunner().invoke
+    before = snapshot(project)
+    given = options(project, RDS_ENGINE_VERSION="16", PIN_API_ENABLED="true")
+    dry = run(cli, [*given, "--dry-run"])
+    assert dry.output.endswith("this is a dry run; nothing was written\n")
+    assert snapshot(project) == before
+    printed = run(cli, given)
+    assert (printed.exit_code, printed.stderr) == (0, "")
+    assert dry.output.splitlines()[:-1] == printed.output.splitlines()[:-1]
+    assert [line for line in printed.output.splitlines() if not line.startswith(" ")][:3] == [
         "--- a/.chalice/config.json",
         "+++ b/.chalice/config.json",
-        "@@ -18,10 +18,11 @@",
+        "@@ -18,11 +18,12 @@",
     ]
-    assert [line for line in printed.out.splitlines() if line[:2] in ("- ", "+ ")] == [
+    assert [line for line in printed.output.splitlines() if line[:2] in ("- ", "+ ")] == [
         '-        "RDS_ENGINE_VERSION": "15",',
         '+        "RDS_ENGINE_VERSION": "16",',
         '-        "SSM_REFRESH_HOLD_NAME": "/acceptance/refresh/hold"',
         '+        "SSM_REFRESH_HOLD_NAME": "/acceptance/refresh/hold",',
         '+        "PIN_API_ENABLED": "true"',
     ]
-    assert printed.out.endswith("stage acceptance is written; next: make deploy STAGE=acceptance\n")
+    assert printed.output.endswith(
+        "stage acceptance is written; next: aurora-refresh deploy --stage acceptance\n"
+    )
     assert load(project, "acceptance").variables["RDS_ENGINE_VERSION"] == "16"
 
-    assert main(options(project, RDS_ENGINE_VERSION="16")) == 0
-    assert capsys.readouterr().out == "stage acceptance says this already; nothing was written\n"
+    again = run(cli, options(project, RDS_ENGINE_VERSION="16"))
+    assert again.exit_code == 0
+    assert again.output == "stage acceptance says this already; nothing was written\n"
 
 
-def test_a_mistake_is_one_message_and_status_1(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO())
-    assert main(options(project, SOURCE_ACCOUNT="")) == 1
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err == (
+def test_the_environment_answers_only_if_asked_to_and_the_command_line_wins(project: Path) -> None:
+    environment = {"RDS_ENGINE_VERSION": "16", "RDS_SOURCE_CLUSTER": "billing", "PATH": "/bin"}
+    given = options(project, RDS_SOURCE_CLUSTER="invoices")
+    run = CliRunner(env=environment).invoke
+    assert run(cli, given).exit_code == 0
+    assert load(project, "acceptance").variables["RDS_ENGINE_VERSION"] == "15"
+    assert run(cli, [*given, "--from-environment"]).exit_code == 0
+    variables = load(project, "acceptance").variables
+    assert (variables["RDS_ENGINE_VERSION"], variables["RDS_SOURCE_CLUSTER"]) == ("16", "invoices")
+
+
+def test_a_mistake_is_one_message(project: Path) -> None:
+    printed = CliRunner().invoke(cli, options(project, SOURCE_ACCOUNT=""))
+    assert (printed.exit_code, printed.stdout) == (1, "")
+    assert printed.stderr == (
         "stage 'acceptance' would not work, so nothing was written:\n"
         "  - SOURCE_ACCOUNT is missing: write production's account id, 12 digits\n"
     )
-    assert main(["--project", str(project), "--stage", "acceptance", "--set", "RDS_ENGINE"]) == 1
-    assert capsys.readouterr().err == (
-        "--set RDS_ENGINE: write NAME=VALUE, such as RDS_ENGINE_VERSION=15\n"
-    )
+    wrong = CliRunner().invoke(cli, [*options(project), "--set", "RDS_ENGINE"])
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert wrong.stderr == "'RDS_ENGINE': write NAME=VALUE, such as RDS_ENGINE_VERSION=15\n"
 
 
 @pytest.mark.parametrize("leaving", [EOFError, KeyboardInterrupt])
 def test_whoever_leaves_while_asked_finds_everything_as_it_was(
-    project: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    leaving: type[BaseException],
+    project: Path, monkeypatch: pytest.MonkeyPatch, leaving: type[BaseException]
 ) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     def leave(question: str) -> str:
         raise leaving
 
-    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("cli.deployment.is_interactive", lambda: True)
     monkeypatch.setattr("builtins.input", leave)
     before = snapshot(project)
-    assert main(options(project, SOURCE_ACCOUNT="")) == 1
-    assert capsys.readouterr().err == "\nstopped; nothing was written\n"
+    printed = CliRunner().invoke(cli, options(project, SOURCE_ACCOUNT=""))
+    assert (printed.exit_code, printed.stderr) == (1, "Stopped; nothing was written.\n")
     assert snapshot(project) == before
+
+
+REAL = ANSWERS | {
+    "SOURCE_ACCOUNT": "444444444444",
+    "MAIN_PIPELINE_ARN": "arn:aws-eusc:codepipeline:eusc-de-east-1:333333333333:acceptance-main",
+}
+
+
+def test_a_region_of_any_partition_is_one(project: Path) -> None:
+    configured(project, **REAL)
+    stage = load(project, "new")
+    assert (stage.region, stage.partition) == ("eusc-de-east-1", "aws-eusc")
+    assert refusal(
+        project, **{**REAL, "MAIN_PIPELINE_ARN": REAL["MAIN_PIPELINE_ARN"].replace("-eusc", "-cn")}
+    )[1].startswith("  - MAIN_PIPELINE_ARN is 'arn:aws-cn:codepipeline:eusc-de-east-1:")
+
+
+def test_an_example_s_value_is_refused_in_another_account(project: Path) -> None:
+    example = {"CHAT_TOPIC_ARN": "arn:aws-eusc:sns:eusc-de-east-1:222222222222:chat"}
+    assert refusal(project, **REAL, **example)[1:] == [
+        (
+            f"  - CHAT_TOPIC_ARN is {example['CHAT_TOPIC_ARN']!r}: 222222222222 is an account of the "
+            "documentation's examples; write your own"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "right"),
+    [
+        ("aurora-mysql", "15", "PostgreSQL's; write one of MySQL's, such as 8.0"),
+        ("aurora-postgresql", "8.0", "MySQL's; write one of PostgreSQL's, such as 16"),
+    ],
+)
+def test_a_version_of_the_other_engine_is_refused(
+    project: Path, engine: str, version: str, right: str
+) -> None:
+    answers = ANSWERS | {"RDS_ENGINE": engine, "RDS_ENGINE_VERSION": version}
+    assert refusal(project, **answers)[1:] == [
+        f"  - RDS_ENGINE_VERSION is {version!r}: the version is {right}"
+    ]
+
+
+def test_stacks_are_looked_for_unless_named_or_emptied(project: Path) -> None:
+    asked: list[list[str]] = []
+
+    def look(stage: AcceptanceStage, names: Sequence[str]) -> dict[str, str]:
+        asked.append([*names])
+        return dict.fromkeys(names, "acceptance-data")
+
+    plain = {name: value for name, value in ANSWERS.items() if name != "RDS_STACK_NAME"}
+    for answers in (plain | {"RDS_STACK_NAME": ""}, plain | {"RDS_STACK_NAME": "own"}):
+        files(project, "new", answers, look=look)
+    assert asked == []
+    write(changes(project, files(project, "new", plain, look=look)))
+    assert asked == [["RDS_STACK_NAME"]]
+    names = list(load(project, "new").variables)
+    assert names.index("RDS_STACK_NAME") == names.index("RDS_ENGINE_VERSION") + 1 + (
+        "RDS_SOURCE_CLUSTER" in names
+    )
+
+
+def test_a_cluster_among_several_is_named_by_its_logical_id() -> None:
+    def cluster(parameter: str) -> dict[str, Any]:
+        return {
+            "Type": "AWS::RDS::DBCluster",
+            "Properties": {"SnapshotIdentifier": {"Ref": parameter}},
+        }
+
+    read = {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/default"}
+    one = {"Parameters": {"One": read}, "Resources": {"Orders": cluster("One")}}
+    assert list(places("data", one, {"One": "/orders"})) == [("/orders", "data")]
+    two = {
+        "Parameters": {"One": read, "Two": read},
+        "Resources": {"Orders": cluster("One"), "Billing": cluster("Two")},
+    }
+    assert list(places("data", two, {"Two": "/billing"})) == [
+        ("/default", "data/Orders"),
+        ("/billing", "data/Billing"),
+    ]

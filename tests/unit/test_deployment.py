@@ -343,6 +343,23 @@ def test_a_pipeline_without_a_deploy_action_may_deploy_at_any_time_during_a_run(
     assert last_deployed([early, during], [build], [waiting]).is_deploying
 
 
+@pytest.mark.parametrize(
+    ("ledger", "runs", "expected"),
+    [
+        ([A, B], [run("r", 1), run("q", -59)], Deployment("b", B, "r")),
+        ([A, B, C], [run("q", 25, "Failed"), run("r", 1, ended=10)], Deployment("b", B, "r")),
+        ([A, B, C], [run("r", 5)], Deployment(unknown="current changed during it")),
+        ([A, B], [run("r", 1, "InProgress")], Deployment(unknown="…", is_deploying=True)),
+    ],
+)
+def test_a_pipeline_without_a_deploy_action_may_deploy_at_any_time_of_a_run(
+    ledger: list[Version], runs: list[Run], expected: Deployment
+) -> None:
+    found = last_deployed(ledger, [deploy("r", 2, category="Build")], runs)
+    assert found == expected._replace(unknown=found.unknown)
+    assert bool(found.unknown) is bool(expected.unknown)
+
+
 def test_without_a_stack_nothing_is_known_during_a_deploy_and_a_run_is_remembered() -> None:
     busy = last_deployed([A], [deploy("r", 2, status="InProgress"), deploy("q", 1)], [])
     assert busy == Deployment(unknown="a deploy action is in progress", is_deploying=True)

@@ -289,6 +289,12 @@ def test_a_scheduled_time_acts_until_it_had_its_run_or_somebody_moved_on(
     assert not already_ran([*LEDGER[1:], *later], "another time", runs)
 
 
+def test_a_pin_that_an_undo_put_back_is_nobody_s_move() -> None:
+    ledger = [pin(1, "a", -60), ORDER, pin(3, "a", 1)]
+    assert not already_ran(ledger, SCHEDULE, [])
+    assert already_ran([*ledger, pin(4, "c", 2)], SCHEDULE, [])
+
+
 # --- earlier values -------------------------------------------------------------------------------
 
 

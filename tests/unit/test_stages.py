@@ -65,7 +65,7 @@ def test_a_stage_has_the_variables_of_all_stages_too(project: Path) -> None:
 def test_an_unknown_stage_is_told_which_there_are(project: Path) -> None:
     assert refusal(project, "acceptence") == (
         ".chalice/config.json has no stage 'acceptence', only: acceptance. "
-        "make configure STAGE=acceptence … adds it"
+        "aurora-refresh configure --stage acceptence … adds it"
     )
 
 

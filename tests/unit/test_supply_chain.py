@@ -53,7 +53,7 @@ def test_whatever_is_deployed_is_pinned_with_its_hashes(name: str) -> None:
 
 
 def test_what_is_pinned_is_what_pyproject_names() -> None:
-    assert [*pins(PROJECT / PINNED[0])] == PYPROJECT["project"]["dependencies"]
+    assert [*pins(PROJECT / PINNED[0])] == PYPROJECT["dependency-groups"]["lambda"]
     assert [*pins(PROJECT / PINNED[1])] == PYPROJECT["dependency-groups"]["deploy"]
 
 
@@ -240,8 +240,8 @@ def point_to_index(folder: Path) -> None:
 name = "app"
 dynamic = ["version"]
 requires-python = ">=3.11"
-dependencies = ["zones"]
 [dependency-groups]
+lambda = ["zones"]
 deploy = ["chalice"]
 [[tool.uv.index]]
 url = "file://{folder}/index"
@@ -357,7 +357,28 @@ def test_a_release_of_this_week_is_left_out_unless_it_is_asked_for() -> None:
         text=True,
         check=True,
     ).stdout
-    assert said.splitlines()[-1] == ".venv/bin/python -m upgrade --days 0"
+    assert said.splitlines()[-1] == '.venv/bin/python -m upgrade --days "$DAYS"'
+
+
+@pytest.mark.parametrize(
+    ("target", "name"), [("demo", "SCENARIO"), ("simulate", "N"), ("simulate", "SEED")]
+)
+def test_nothing_runs_inside_a_variable_of_make(tmp_path: Path, target: str, name: str) -> None:
+    made = tmp_path / "made"
+    for value in (
+        f'x"; touch {made}; "',
+        f"$(touch {made})",
+        f"`touch {made}`",
+        f"x; touch {made}",
+    ):
+        done = subprocess.run(
+            ["make", "--old-file=.venv/ready", target, f"{name}={value.replace('$', '$$')}"],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode != 0, made.exists()) == (True, False), done.stdout
 
 
 def test_nothing_is_lowered(folder: Path) -> None:

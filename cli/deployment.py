@@ -1,0 +1,255 @@
+"""The commands that configure, deploy, check and remove a stage, from a clone of the project."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import click
+
+from cli import options
+from cli.output import Failure, WrongUsage, confirm, is_interactive, printable, say, say_json
+
+_MISSING = (
+    "This command needs a clone of the project with its tools: run make setup there, or "
+    "pip install --editable '.[deploy]'. Missing: {}."
+)
+
+
+@contextmanager
+def _explained(
+    after: str = "", stopped: str = "Stopped.", failure: type[Failure] = Failure
+) -> Iterator[None]:
+    """Raise a mistake, or a failed call of AWS, as Failure."""
+    try:
+        from stage.account import in_plain_words
+        from stage.stages import StageError
+    except ModuleNotFoundError as error:
+        raise Failure(_MISSING.format(error.name)) from error
+    try:
+        with in_plain_words():
+            yield
+    except StageError as error:
+        raise failure("\n".join(filter(None, [str(error), after]))) from error
+    except (KeyboardInterrupt, click.Abort, EOFError):
+        raise failure("\n".join(filter(None, [stopped, after]))) from None
+
+
+_CREDENTIALS = (options.PROFILE, options.REGION)
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would change.")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  aurora-refresh configure --stage acceptance MAIN_PIPELINE_ARN=arn:aws:codepipeline:… \\
+    SOURCE_ACCOUNT=111111111111 RDS_ENGINE=aurora-postgresql RDS_ENGINE_VERSION=16 …
+  aurora-refresh configure --stage production SHARE_WITH_ACCOUNT=222222222222 \\
+    CLUSTERS=orders ACCOUNT=111111111111 REGION=eu-west-1
+"""
+)
+@options.together(
+    options.STAGE,
+    options.ANSWERS,
+    options.SET,
+    click.option(
+        "--from-environment", is_flag=True, help="Also take answers from environment variables."
+    ),
+    click.option("--offline", is_flag=True, help="Call no AWS: do not look for the stack's name."),
+    _DRY_RUN,
+    options.PROJECT,
+    *_CREDENTIALS,
+)
+def configure(
+    stage: str | None,
+    words: Sequence[str],
+    settings: Sequence[str],
+    project: Path,
+    profile: str | None,
+    region: str | None,
+    *,
+    from_environment: bool,
+    offline: bool,
+    dry_run: bool,
+) -> None:
+    """Write a stage and its functions' policies from answers.
+
+    SOURCE_ACCOUNT makes an acceptance stage, SHARE_WITH_ACCOUNT a production stage. The other
+    settings are in docs/settings.md and docs/production.md. An acceptance stage also needs
+    MAIN_PIPELINE_ARN, a production stage ACCOUNT and REGION. Earlier answers are kept, and an empty
+    value removes a setting. Required answers that are missing are asked for on a terminal.
+    """
+    name = options.stage_of(stage)
+    given = options.answers_of(words, settings)
+    options.use_credentials(profile, region)
+    with _explained(stopped="Stopped; nothing was written."):
+        from stage import configure, discovery
+
+        if from_environment:
+            given = configure.answers_in(os.environ, project, name, given) | given
+        notes: list[str] = []
+        look = None if offline else partial(discovery.find_stack_names, notes.append)
+        ask = _ask if is_interactive() else None
+        wanted = configure.files(project, name, given, ask, look)
+        changed = configure.changes(project, wanted)
+        for line in configure.diff(project, changed):
+            say(line)
+        if not dry_run:
+            configure.write(changed)
+    for note in notes:
+        say(f"note: {note}")
+    if not changed:
+        say(f"stage {name} says this already; nothing was written")
+    elif dry_run:
+        say("this is a dry run; nothing was written")
+    else:
+        say(f"stage {name} is written; next: aurora-refresh deploy --stage {name}")
+
+
+def _ask(question: str) -> str:
+    return input(printable(question))
+
+
+@click.command(
+    epilog="""\b
+Answers, all optional:
+  EMAIL  an address that receives the topic's notifications; empty: none any more
+  DATABASE_BACKUP_SNAPSHOT_ID_ARN
+         the first value of current in an acceptance stage, if the parameter does not exist;
+         with several databases, write the prefix first: ORDERS_DATABASE_BACKUP_…
+
+\b
+Example:
+  aurora-refresh deploy --stage acceptance EMAIL=team@example.com
+"""
+)
+@options.together(
+    options.STAGE, options.ANSWERS, options.SET, _DRY_RUN, options.PROJECT, *_CREDENTIALS
+)
+def deploy(
+    stage: str | None,
+    words: Sequence[str],
+    settings: Sequence[str],
+    project: Path,
+    profile: str | None,
+    region: str | None,
+    *,
+    dry_run: bool,
+) -> None:
+    """Create or update a stage: parameters and topic, functions, alarms and dashboard.
+
+    It is safe to run again: it prints what it changed, and never resets a value that has changed.
+    """
+    name = options.stage_of(stage)
+    given = options.answers_of(words, settings)
+    options.use_credentials(profile, region)
+    with _explained():
+        from stage import deploy as deployment
+    if dry_run:
+        with _explained():
+            for line in deployment.plan(project, name, given):
+                say(line)
+        say("this is a dry run; nothing was changed")
+        return
+    done: list[str] = []
+    try:
+        with _explained(stopped="Stopped; an operation on a stack continues by itself."):
+            deployment.deploy(project, name, given, say, done)
+    except Failure as failure:
+        raise Failure(f"{failure.message}\n{deployment.completed(name, done)}") from failure
+    say(f"stage {name} is deployed; next: aurora-refresh doctor --stage {name}")
+
+
+@click.command()
+@options.together(options.STAGE, options.JSON, options.PROJECT, *_CREDENTIALS)
+def doctor(
+    stage: str | None, project: Path, profile: str | None, region: str | None, *, as_json: bool
+) -> None:
+    """Check a stage in its account, and name each fault with its fix. It only reads.
+
+    Needs credentials of the stage's account that may read; what they may not read is a warning.
+
+    Exit status: 0 healthy, perhaps with warnings; 1 problems, or something could not be looked at;
+    2 wrong command.
+    """
+    name = options.stage_of(stage)
+    options.use_credentials(profile, region)
+    with _explained(failure=WrongUsage):
+        from stage import doctor
+
+        done = doctor.examine(project, name)
+    if as_json:
+        say_json([check.to_json() for check in done])
+    else:
+        for line in doctor.lines(done):
+            say(line)
+    if not doctor.is_healthy(done):
+        sys.exit(1)
+
+
+@click.command()
+@options.together(
+    options.STAGE,
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The folder for them; default: .chalice/deployments/STAGE.",
+    ),
+    options.PROJECT,
+)
+def package(stage: str | None, out: Path | None, project: Path) -> None:
+    """Write a stage as CloudFormation templates, and its functions' package. It calls no AWS."""
+    name = options.stage_of(stage)
+    folder = out or project / ".chalice/deployments" / name
+    with _explained():
+        from stage.package import next_steps, package
+
+        parameters = package(project, name, folder, say)
+        say(next_steps(name, folder, parameters).rstrip())
+
+
+@click.command()
+@options.together(
+    options.STAGE,
+    click.option(
+        "--delete-parameters", is_flag=True, help="Also delete latest, current and the hold."
+    ),
+    _DRY_RUN,
+    options.YES,
+    options.PROJECT,
+    *_CREDENTIALS,
+)
+def destroy(
+    stage: str | None,
+    project: Path,
+    profile: str | None,
+    region: str | None,
+    *,
+    delete_parameters: bool,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Delete a stage's functions, alarms and dashboard.
+
+    Parameters, topic, logs and snapshots are kept.
+    """
+    name = options.stage_of(stage)
+    options.use_credentials(profile, region)
+    again = f"once that is fixed, run aurora-refresh destroy --stage {name} again"
+    with _explained(again):
+        from stage.destroy import destroy, plan
+
+        if dry_run or not yes:
+            for line in plan(project, name, delete_parameters=delete_parameters):
+                say(line)
+    if dry_run:
+        say("this is a dry run; nothing was deleted")
+        return
+    confirm(f"This deletes stage {name}.", yes=yes)
+    with _explained(again):
+        destroy(project, name, say, delete_parameters=delete_parameters)
+
+
+COMMANDS: Sequence[click.Command] = (configure, deploy, doctor, package, destroy)

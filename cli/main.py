@@ -1,0 +1,57 @@
+"""`aurora-refresh`: configure, deploy and operate a stage.
+
+Each command imports what it needs when it runs. A tester's installation has no Chalice and no Flask.
+"""
+
+import sys
+from typing import Any
+
+import click
+
+from cli import deployment, operator
+from cli.output import Failure
+
+_EPILOG = """\b
+Examples:
+  aurora-refresh status --stage acceptance
+  aurora-refresh pin orders-2026-01-03 --stage acceptance --reason "compare December"
+  aurora-refresh refresh --stage acceptance --dry-run
+
+\b
+Exit status: 0 ok, 1 something was found or refused, 2 wrong usage.
+Shell completion: eval "$(_AURORA_REFRESH_COMPLETE=bash_source aurora-refresh)"
+"""
+
+
+class _Group(click.Group):
+    """Lists the commands in the order in which people meet them, and ends every error in a sentence."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (KeyboardInterrupt, click.Abort, EOFError):
+            raise Failure("Stopped.") from None
+
+
+@click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aurora-refresh")
+def cli() -> None:
+    """Refresh acceptance's Aurora databases from production's snapshots."""
+
+
+for command in (*operator.COMMANDS, *deployment.COMMANDS):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    cli(prog_name="aurora-refresh")
+
+
+if __name__ == "__main__":
+    main()

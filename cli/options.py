@@ -1,0 +1,81 @@
+"""Options that commands share, and the answers of `NAME=VALUE`."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cli.output import WrongUsage
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+STAGE = click.option(
+    "--stage",
+    metavar="NAME",
+    envvar="AURORA_REFRESH_STAGE",
+    help="The stage, such as acceptance. [env: AURORA_REFRESH_STAGE]",
+)
+URL = click.option(
+    "--url",
+    envvar="AURORA_REFRESH_URL",
+    help="The API's address, if it cannot be looked up by the stage. [env: AURORA_REFRESH_URL]",
+)
+PROFILE = click.option("--profile", metavar="NAME", help="The AWS profile; default: AWS_PROFILE.")
+REGION = click.option(
+    "--region", metavar="NAME", help="The AWS Region; default: AWS_DEFAULT_REGION or the profile's."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+DATABASE = click.option(
+    "--database", metavar="NAME", help="The database; needed if the stage has several."
+)
+YES = click.option("--yes", is_flag=True, help="Do not ask.")
+REASON = click.option("--reason", default="", help="Why, for colleagues and the history.")
+PROJECT = click.option(
+    "--project",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=Path(),
+    help="The folder that holds app.py; default: this one.",
+)
+SET = click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An answer.")
+ANSWERS = click.argument("words", nargs=-1, metavar="[NAME=VALUE]...")
+
+
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return a decorator that adds the options in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def answers_of(words: Sequence[str], settings: Sequence[str]) -> dict[str, str]:
+    """Return the answers of `NAME=VALUE` and `--set NAME=VALUE`; raise WrongUsage."""
+    answers = {}
+    for word in (*words, *settings):
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise WrongUsage(f"{word!r}: write NAME=VALUE, such as RDS_ENGINE_VERSION=15")
+        answers[name] = value
+    return answers
+
+
+def stage_of(stage: str | None) -> str:
+    """Return the stage; raise UsageError if it is missing."""
+    if not stage:
+        raise click.UsageError("name a stage: --stage acceptance")
+    return stage
+
+
+def use_credentials(profile: str | None, region: str | None) -> None:
+    """Have this process and Chalice, which it starts, use a profile and a Region."""
+    if profile:
+        os.environ["AWS_PROFILE"] = profile
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            os.environ.pop(name, None)  # these would take precedence
+    if region:
+        os.environ["AWS_DEFAULT_REGION"] = region

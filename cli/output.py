@@ -1,0 +1,93 @@
+"""What the command line prints: text, tables, questions and errors.
+
+Others wrote some of the text. Nothing in it may control the terminal.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import IO, Any
+
+import click
+
+Row = Sequence[str]
+
+_TONES = {"good": "green", "stale": "red", "not prepared": "red", "unknown": "red"}
+
+
+class Failure(click.ClickException):
+    """An error in one sentence or a few lines."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message to standard error, without a prefix."""
+        click.echo(printable(self.message), file=file, err=True)
+
+
+class WrongUsage(Failure):
+    """A command that was given wrongly."""
+
+    exit_code = 2
+
+
+def printable(text: str) -> str:
+    """Replace control characters and invisible ones, but for line ends."""
+    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
+
+
+def say(text: str = "") -> None:
+    """Print a line; if the reader has closed the pipe, print no more."""
+    try:
+        click.echo(printable(text))
+    except BrokenPipeError:
+        # Without this, Python would fail again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say_json(document: Any) -> None:
+    """Print a document for machines."""
+    say(json.dumps(document, indent=2, ensure_ascii=not sys.stdout.encoding.startswith("utf")))
+
+
+def is_interactive() -> bool:
+    """Return whether a person can be asked."""
+    return sys.stdin.isatty()
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before what cannot be undone; raise Failure unless the answer is yes."""
+    if yes:
+        return
+    if not is_interactive():
+        raise WrongUsage(f"{question}\nNobody can be asked here: add --yes to go on.")
+    if not click.confirm(f"{printable(question)} Continue?", default=False, err=True):
+        raise Failure("Nothing was changed.")
+
+
+def say_table(headings: Row, rows: Sequence[Row]) -> None:
+    """Print a table: with colours on a terminal, as aligned text otherwise."""
+    cells = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        say_styled(headings, cells)
+        return
+    lines = [list(headings), *cells]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        say("  ".join(padded).rstrip())
+
+
+def say_styled(headings: Row, rows: Sequence[Row]) -> None:
+    """Print a table as wide as the terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    for heading in headings:
+        table.add_column(heading.upper(), overflow="fold")
+    for row in rows:
+        # A Text is never read as markup.
+        table.add_row(*(Text(cell, _TONES.get(cell, "")) for cell in row))
+    Console().print(table)

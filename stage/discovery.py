@@ -1,0 +1,84 @@
+"""Find the stack in which the main pipeline deploys a database."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import boto3
+import yaml  # type: ignore[import-untyped]
+from botocore.exceptions import BotoCoreError, ClientError
+
+from stage import mainpipeline
+from stage.doctor.state import parsed
+from stage.stages import AcceptanceStage, Json
+
+_DEPLOYING = {"CREATE_UPDATE", "CHANGE_SET_EXECUTE", "REPLACE_ON_FAILURE"}
+
+
+def find_stack_names(
+    note: Callable[[str], None], stage: AcceptanceStage, names: Sequence[str]
+) -> dict[str, str]:
+    """Return the values of the named settings P_STACK_NAME, as far as they can be found.
+
+    `note` gets a sentence for each value, and for each that was not found.
+    """
+    by_parameter: dict[str, list[str]] = {}
+    why = ""
+    try:
+        session = boto3.Session(region_name=stage.region)
+        account = session.client("sts").get_caller_identity()["Account"]
+        if account == stage.account:
+            for parameter, place in _places(session, stage):
+                by_parameter.setdefault(parameter, []).append(place)
+        else:
+            why = f"the credentials in use belong to account {account}, not to {stage.account}"
+    except (ClientError, BotoCoreError, yaml.YAMLError) as error:
+        why = str(error)
+    found = {}
+    for database in stage.settings.databases:
+        name = f"{database.name.upper()}_STACK_NAME"
+        if name not in names:
+            continue
+        places = by_parameter.get(database.current_parameter, [])
+        if len(places) == 1:
+            found[name] = places[0]
+            note(
+                f"{name} is {places[0]}, which the main pipeline deploys from {database.current_parameter}"
+            )
+            continue
+        missing = why or (
+            f"several clusters read {database.current_parameter}: {', '.join(places)}"
+            if places
+            else f"no stack of {stage.pipeline} restores a cluster from {database.current_parameter}"
+        )
+        note(
+            f"{name} is not set ({missing.rstrip('.')}). Without it the refresh goes by the newest deploy "
+            "action alone, which is weaker: it does not look at the cluster"
+        )
+    return found
+
+
+def _places(session: boto3.Session, stage: AcceptanceStage) -> Iterator[tuple[str, str]]:
+    """Yield each parameter from which a cluster is restored, and the stack, or STACK/LOGICAL-ID."""
+    definition: Any = session.client("codepipeline").get_pipeline(name=stage.pipeline)["pipeline"]
+    client = session.client("cloudformation")
+    for stack in dict.fromkeys(_stacks(definition, stage.region, stage.account)):
+        try:
+            (described,) = client.describe_stacks(StackName=stack)["Stacks"]
+        except ClientError as error:
+            if "does not exist" in str(error):  # not deployed yet
+                continue
+            raise
+        body: Any = client.get_template(StackName=stack, TemplateStage="Processed")["TemplateBody"]
+        yield from mainpipeline.places(stack, parsed(body), _given(described))
+
+
+def _given(stack: Any) -> dict[str, str]:
+    return {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])}
+
+
+def _stacks(pipeline: Json, region: str, account: str) -> Iterator[str]:
+    """Yield the stacks that the pipeline's actions deploy in its own account and Region."""
+    for action in mainpipeline.deploy_actions(pipeline):
+        is_here = action.region in (None, region) and action.account in (None, account)
+        if is_here and action.mode in _DEPLOYING and not action.has_variable:
+            yield action.stack

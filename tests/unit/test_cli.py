@@ -1,0 +1,398 @@
+"""The command line: what each command prints, how it ends, and what it refuses."""
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli import operator
+from cli.client import ApiError
+from cli.main import cli
+from cli.operator import Target
+from cli.output import printable
+
+OLD, NEW = (f"arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-{day}" for day in (3, 17))
+RUN = "0a2fae54-1f5e-4c3c-9b0c-8e0a2f6a3a11"
+ADA = "arn:aws:sts::222222222222:assumed-role/operators/ada"
+
+
+def database(name: str = "orders", **facts: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "latest": NEW,
+        "current": OLD,
+        "previous": None,
+        "deployed": OLD,
+        "deployed_since": "2026-01-04T04:30:00+00:00",
+        "preparation": None,
+        "created": "2026-01-03T20:00:00+00:00",
+        "age_hours": 330.0,
+        "since": "2026-01-04T04:00:00+00:00",
+        "waiting": False,
+    } | facts
+
+
+def status(*databases: dict[str, Any], **facts: Any) -> dict[str, Any]:
+    return {
+        "databases": [*databases] or [database()],
+        "hold": None,
+        "schedule": {
+            "now": "2026-01-17T14:00:00+00:00",
+            "next_restore": "2026-01-18T04:00:00+00:00",
+            "max_age_days": 14,
+        },
+        "pipeline": {"name": "acceptance-main", "last_run": None, "under_way": None},
+        "problems": [],
+    } | facts
+
+
+PINNED = {"current": NEW, "previous": OLD, "version": 5, "execution_id": None, "under_way": None}
+STARTED = {
+    "outcome": "started",
+    "reason": None,
+    "message": None,
+    "databases": [{"name": "orders", "latest": NEW, "current": NEW, "previous": OLD}],
+    "execution_id": RUN,
+    "steps": [
+        {"step": "week", "verdict": "passed", "detail": "any week will do"},
+        {"step": "put", "verdict": "would do", "detail": None},
+    ],
+}
+REFUSED = STARTED | {
+    "outcome": "skipped",
+    "reason": "on-hold",
+    "message": "on hold until 2026-01-22",
+    "steps": [{"step": "hold", "verdict": "refused", "detail": "until 2026-01-22"}],
+}
+RESUMED = {"hold": None, "next_restore": "2026-02-01T04:00:00+00:00", "under_way": None}
+HELD = RESUMED | {"hold": {"until": "2026-01-22", "reason": "test", "by": ADA}}
+SNAPSHOT = {
+    "arn": NEW,
+    "created": "2026-01-17T20:00:00+00:00",
+    "cluster": "orders",
+    "engine_version": "15.4",
+    "eligible": True,
+    "reason": None,
+    "detail": None,
+    "chosen": True,
+}
+REJECTED = SNAPSHOT | {
+    "arn": OLD,
+    "eligible": False,
+    "reason": "version",
+    "detail": "14.2, wanted 15",
+    "chosen": False,
+}
+VERSION = {
+    "version": 4,
+    "snapshot": OLD,
+    "set": "2026-01-04T04:00:02+00:00",
+    "action": "pin",
+    "by": ADA,
+    "why": "compare",
+    "good": False,
+    "result": "run-failed",
+}
+
+
+class FakeClient:
+    """Answers what it is told to, and records the calls."""
+
+    region = "eu-west-1"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.answers: dict[str, Any] = {
+            "identity": {"Account": "222222222222", "Arn": ADA},
+            "status": status(),
+            "snapshots": {"snapshots": [SNAPSHOT, REJECTED], "omitted": 0, "message": None},
+            "history": {"history": [VERSION]},
+            "pin": PINNED,
+            "rollback": PINNED | {"execution_id": RUN},
+            "refresh": STARTED,
+            "hold": HELD,
+            "resume": RESUMED,
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.calls.append((name, arguments, options))
+            answer = self.answers[name]
+            if isinstance(answer, ApiError):
+                raise answer
+            return answer
+
+        return call
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
+    fake = FakeClient()
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setattr(operator, "connect", lambda *_: Target("acceptance", fake))
+    return fake
+
+
+def run(*words: str, answer: str = "") -> Result:
+    result = CliRunner().invoke(cli, [*words], input=answer)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.output.is_interactive", lambda: True)
+
+
+# --- what is --------------------------------------------------------------------------------------
+
+
+def test_status_shows_each_database_in_a_line(client: FakeClient) -> None:
+    result = run("status")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "acceptance · 222222222222 · eu-west-1 · as ada (operators) · no problems\n"
+        "\n"
+        "database  deployed  age      state  next refresh\n"
+        "orders    orders-3  14 days  good   Sun 18 Jan 2026 04:00 UTC\n"
+    )
+
+
+def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient) -> None:
+    client.answers["status"] = status(
+        database(age_hours=400.0),
+        database("billing", current=NEW, preparation={"state": "not-prepared"}),
+        database("documents", deployed=None, created=None, age_hours=None),
+        hold={"until": "2026-01-22", "reason": "load test", "by": ADA},
+        pipeline={
+            "name": "acceptance-main",
+            "under_way": {
+                "started": "2026-01-17T13:37:00+00:00",
+                "stage": "Approve",
+                "waits_for": "an approval",
+                "restores": f"billing from {NEW}",
+            },
+        },
+        problems=[f"billing: {NEW} is not prepared. Look."],
+    )
+    result = run("status")
+    assert (result.exit_code, result.stderr) == (1, "")
+    _, _, _, *lines = result.stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines[:3]] == ["orders", "billing", "documents"]
+    states = ["stale", "restoring", "restoring"]
+    assert [state in line for state, line in zip(states, lines, strict=False)] == [True] * 3
+    assert lines[3:] == [
+        "on hold  until 2026-01-22, by operators/ada: load test",
+        (
+            "running  acceptance-main · Approve, 23 minutes · waits for an approval · "
+            "restores billing from orders-17"
+        ),
+        "",
+        "✗ billing: orders-17 is not prepared. Look.",
+    ]
+
+
+def test_status_of_one_database(client: FakeClient) -> None:
+    client.answers["status"] = status(database(), database("billing"))
+    assert "orders " not in run("status", "--database", "billing").stdout
+    unknown = run("status", "--database", "invoices")
+    assert (unknown.exit_code, unknown.stdout) == (2, "")
+    assert unknown.stderr == "there is no database 'invoices'; known: orders, billing\n"
+
+
+def test_status_without_the_right_to_know_who_asks(client: FakeClient) -> None:
+    client.answers["identity"] = ApiError(403, "AccessDenied", "no")
+    assert run("status").stdout.startswith("acceptance · eu-west-1 · no problems\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["status"], "status"),
+        (["snapshots", "--database", "orders"], "snapshots"),
+        (["history"], "history"),
+        (["pin", "orders-17"], "pin"),
+        (["rollback"], "rollback"),
+        (["refresh", "--dry-run"], "refresh"),
+        (["hold", "2026-01-22"], "hold"),
+        (["resume"], "resume"),
+    ],
+)
+def test_json_is_the_api_s_own_answer(client: FakeClient, words: list[str], answer: str) -> None:
+    result = run(*words, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == client.answers[answer]
+
+
+def test_snapshots_say_why_one_cannot_be_restored(client: FakeClient) -> None:
+    assert run("snapshots").stdout.splitlines() == [
+        "snapshot   taken                      cluster  version  verdict",
+        "orders-17  Sat 17 Jan 2026 20:00 UTC  orders   15.4     eligible, the newest",
+        "orders-3   Sat 17 Jan 2026 20:00 UTC  orders   15.4     version: 14.2, wanted 15",
+    ]
+    client.answers["snapshots"] = {"snapshots": [REJECTED] * 32, "omitted": 7, "message": "none"}
+    assert run("snapshots").stdout.splitlines()[-3:] == [
+        "and 2 older ones: --all lists them",
+        "7 snapshots more are shared.",
+        "none",
+    ]
+    assert len(run("snapshots", "--all").stdout.splitlines()) == 35
+
+
+def test_history_says_who_and_why_and_what_became_of_it(client: FakeClient) -> None:
+    assert run("history").stdout.splitlines()[1] == (
+        "4        orders-3  Sun 04 Jan 2026 04:00 UTC  pin     operators/ada  compare  run-failed"
+    )
+
+
+# --- what is wanted -------------------------------------------------------------------------------
+
+
+def test_a_pin_waits_for_the_next_run(client: FakeClient) -> None:
+    client.answers["pin"] = PINNED | {"under_way": f"run 1 is in progress: it restores {OLD}"}
+    result = run("pin", "orders-17", "--reason", "why", "--database", "orders")
+    assert result.exit_code == 0
+    assert result.stdout == (
+        "orders: current is orders-17, version 5, before it orders-3.\n"
+        "The pipeline's next run restores it.\n"
+        "Now: run 1 is in progress: it restores orders-3.\n"
+    )
+    assert client.calls == [
+        ("pin", ("orders-17",), {"reason": "why", "deploy": False, "database": "orders"})
+    ]
+
+
+RESTORING = [
+    (["pin", "latest", "--deploy-now"], "pin", "orders (orders-3 → orders-17) and deletes"),
+    (["pin", "orders-9", "--deploy-now"], "pin", "orders (orders-3) by orders-9 and deletes"),
+    (["rollback", "--deploy-now"], "rollback", "orders (orders-3) and deletes"),
+    (["refresh"], "refresh", "orders (orders-3 → orders-17) and deletes"),
+]
+
+
+@pytest.mark.parametrize(("words", "verb", "question"), RESTORING)
+def test_what_replaces_data_asks_first(
+    client: FakeClient, terminal: None, words: list[str], verb: str, question: str
+) -> None:
+    refused = run(*words, answer="n\n")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert f"This replaces the acceptance cluster of {question} what testers" in refused.stderr
+    assert refused.stderr.endswith("Nothing was changed.\n")
+    assert [call[0] for call in client.calls] == ["status"]
+    assert run(*words, answer="y\n").exit_code == 0
+    assert client.calls[-1][0] == verb
+
+
+@pytest.mark.parametrize(("words", "verb", "question"), RESTORING)
+def test_a_script_has_to_say_yes(
+    client: FakeClient, words: list[str], verb: str, question: str
+) -> None:
+    refused = run(*words)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.endswith("Nobody can be asked here: add --yes to go on.\n")
+    client.calls.clear()
+    assert run(*words, "--yes").exit_code == 0
+    assert [call[0] for call in client.calls] == [verb]
+
+
+def test_a_dry_run_shows_the_steps_and_asks_nothing(client: FakeClient) -> None:
+    result = run("refresh", "--dry-run", "--outside-window")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "step  verdict   detail",
+        "week  passed    any week will do",
+        "put   would do",
+        "orders: would move orders-3 → orders-17",
+        "This would be restored.",
+    ]
+    assert client.calls == [
+        ("refresh", (), {"reason": "", "outside_window": True, "dry_run": True})
+    ]
+
+
+def test_a_refresh_that_is_refused_ends_with_1(client: FakeClient) -> None:
+    client.answers["refresh"] = REFUSED
+    result = run("refresh", "--yes")
+    assert result.exit_code == 1
+    assert result.stdout.endswith("skipped, on-hold: on hold until 2026-01-22\n")
+    assert run("refresh", "--yes", "--json").exit_code == 1
+
+
+def test_hold_and_resume_say_when_the_next_refresh_is(client: FakeClient) -> None:
+    when = "Sun 01 Feb 2026 04:00 UTC"
+    assert run("hold", "2026-01-22", "--reason", "test").stdout == (
+        f"Scheduled refreshes are on hold until 2026-01-22. Next refresh: {when}.\n"
+    )
+    assert client.calls == [("hold", ("2026-01-22", "test"), {})]
+    assert run("resume").stdout == f"There is no hold. Next refresh: {when}.\n"
+
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "message"),
+    [
+        (ApiError(409, "ConflictError", "busy"), 1, "busy.\n"),
+        (ApiError(400, "BadRequestError", "database is missing"), 2, "database is missing.\n"),
+        (ApiError(None, "Unreachable", "no route"), 1, "no route. Check your network, VPN"),
+    ],
+)
+def test_a_refusal_is_a_sentence(
+    client: FakeClient, error: ApiError, exit_code: int, message: str
+) -> None:
+    client.answers["history"] = error
+    result = run("history")
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert result.stderr.startswith(message)
+
+
+def test_what_others_wrote_controls_no_terminal(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "\x1b]0;x\x07[red]a\u202eb[/red]\r\nc"
+    client.answers["history"] = {"history": [VERSION | {"why": hostile, "by": hostile}]}
+    plain = run("history").stdout
+    assert "?]0;x?[red]a?b[/red]? c" in plain
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "300")
+    cli(["history"], standalone_mode=False)
+    styled = capsys.readouterr().out
+    assert "?]0;x?[red]a?b[/red]? c" in styled
+    client.answers["status"] = status(problems=[hostile])
+    assert printable(hostile) in run("status").stdout
+    client.answers["status"] = ApiError(409, "Conflict", hostile)
+    assert run("status").stderr == f"{printable(hostile)}.\n"
+
+
+@pytest.mark.parametrize("words", [[], ["--url", ""], ["--stage", ""]])
+def test_without_a_stage_nothing_is_asked(words: list[str]) -> None:
+    result = run("status", *words)
+    assert result.exit_code == 2
+    assert "name a stage: --stage acceptance" in result.stderr
+
+
+def test_a_profile_that_does_not_exist_is_named() -> None:
+    result = run("status", "--stage", "acceptance", "--profile", "none")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "The config profile (none) could not be found. Name a profile that exists: --profile or "
+        "AWS_PROFILE.\n"
+    )
+
+
+def test_ctrl_c_ends_with_a_word(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "status", interrupt, raising=False)
+    result = run("status")
+    assert (result.exit_code, result.stderr) == (1, "Stopped.\n")
+
+
+def test_every_command_explains_itself() -> None:
+    assert run("--help").exit_code == 0
+    for name in cli.commands:
+        result = run(name, "--help")
+        assert (result.exit_code, result.stdout.startswith("Usage: ")) == (0, True)
