@@ -7,7 +7,7 @@ and a fault at any call ends an attempt.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ from chalicelib.domain.errors import AwsError, RefreshError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.results import Result
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.pin import PinRequest, pin, rollback
+from chalicelib.usecases.pin import PinRequest, pin
 from chalicelib.usecases.poll import poll
 from chalicelib.usecases.promote import promote
 from chalicelib.usecases.update_latest import update
@@ -37,8 +37,8 @@ FAULTS = st.tuples(
         [("kill", "before"), ("kill", "after"), ("refuse", "before"), ("lose", "after")]
         + [(who, "before") for who in ("update", "poll", "rds", "pin")]
     ),
-    st.sampled_from(["own", "copy", "delete", "shared", "put", "get", "history", "_publish"]),
-    st.sampled_from([1, 1, 2, 3]),
+    st.sampled_from(["copy", "put", "copy", "put", "own", "delete", "history", "_publish"]),
+    st.sampled_from([1, 1, 2]),
 ).map(lambda fault: (*fault[0], *fault[1:]))
 ATTEMPTS = st.lists(st.none() | FAULTS, max_size=3)
 # Who may act during what. A person may still pin an old copy just as the poll deletes it.
@@ -50,6 +50,7 @@ BESIDE = {
 }
 # The calls that concern one database.
 OF_ONE = ("copy", "delete", "put", "history")
+RUN_ENDS = st.sampled_from([None, "Succeeded", "Succeeded", "Failed"])
 INDEX, WHICH = st.integers(0, 1), st.integers(0, 99)
 
 
@@ -57,7 +58,7 @@ class HistoriesOfCopies(RuleBasedStateMachine):
     """One account's history. Every rule is a step, and every invocation is judged."""
 
     @initialize(
-        two=st.booleans(),
+        two=st.sampled_from([True, True, False]),
         copied=st.sampled_from([["RDS", "DOCS"], ["RDS", "DOCS"], ["RDS"]]),
         keep=st.sampled_from(["1", "1", "2"]),
         placeholder=st.booleans(),
@@ -92,6 +93,7 @@ class HistoriesOfCopies(RuleBasedStateMachine):
         self.is_silent = False
 
     def _configure(self, key: str | None) -> None:
+        self.key = key
         keys = {f"{name}_COPY_KMS_KEY_ID": key for name in self.copied if key}
         self.settings = Settings.from_environment(self.variables | keys)
         self.model = ModelOfCopies(self.settings, self.aws, self.snapshots)
@@ -105,10 +107,15 @@ class HistoriesOfCopies(RuleBasedStateMachine):
 
     # --- the stage, production, RDS and its keys ---
 
-    @rule(key=st.sampled_from([*KEYS, *KEYS, None]))
-    def the_stage_is_deployed_with(self, key: str | None) -> None:
-        """Another key; or none: shares are promoted again."""
+    @rule(key=st.sampled_from([*KEYS, *KEYS, None]), nights=st.integers(0, 2), back=st.booleans())
+    def the_stage_is_deployed_with(self, key: str | None, nights: int, back: bool) -> None:
+        """Another key, perhaps for some nights only; or none: shares are promoted again."""
+        before = self.key
         self._configure(key)
+        self.quiet_nights_pass(nights, None)
+        if back:
+            self._configure(before)
+            self._deliver("poll", [])
 
     @rule(
         index=INDEX,
@@ -169,29 +176,27 @@ class HistoriesOfCopies(RuleBasedStateMachine):
         index=INDEX,
         kind=st.sampled_from(["our prefix", "the very name", "our tags", "another stage's"])
         | st.sampled_from(["another source", "data of tomorrow"]),
-        hours=st.integers(0, 200),
         status=st.sampled_from(["available", "available", "failed", "copying"]),
     )
-    def somebody_takes_a_snapshot(self, index: int, kind: str, hours: int, status: str) -> None:
+    def somebody_takes_a_snapshot(self, index: int, kind: str, status: str) -> None:
         """One of this account's own that is like a copy of ours, and is none."""
         database, self.others = self._database(index), self.others + 1
         policy = database.copy_policy or CopyPolicy(database.criteria, KEYS[0], 1, "/none")
-        created = self.aws.time - timedelta(hours=hours)
         share = next(iter(self.model.shares(database)), None)
         source = share.arn if share else arn("gone")
-        taken = share.created if share and share.created else created
+        taken = share.created if share and share.created else self.aws.time
         name = f"aurora-refresh-copy-{self.others:032x}"
         if kind == "our tags":
             name = f"before-the-migration-{self.others}"
         elif kind in ("the very name", "another source"):
-            created, name = self.aws.time, policy.name(source, taken)
+            name = policy.name(source, taken)
         elif kind == "data of tomorrow":
             taken = self.aws.time + timedelta(days=1)
             name = policy.name(source, taken)
         own = arn(name, ACCEPTANCE)
         if self.snapshots.get(own):
             return
-        self._take(name, database, status, created)
+        self._take(name, database, status)
         if kind not in ("our prefix", "the very name"):
             latest = "/staging/latest" if kind == "another stage's" else database.latest_parameter
             self.snapshots.tags[own] = {
@@ -202,10 +207,10 @@ class HistoriesOfCopies(RuleBasedStateMachine):
         if kind == "another source":
             self.snapshots.sources[own] = arn("theirs", "999999999999")
 
-    def _take(self, name: str, database: Database, status: str, created: datetime) -> None:
+    def _take(self, name: str, database: Database, status: str) -> None:
         engine, version = ENGINES[database.name]
         facts = {"engine": engine, "engine_version": version, "status": status}
-        taken = snapshot(name, ACCEPTANCE, cluster=database.name, created=created, **facts)
+        taken = snapshot(name, ACCEPTANCE, cluster=database.name, created=self.aws.time, **facts)
         self.snapshots.all.append(taken)
         self.snapshots.seen.pop(taken.arn, None)
         self.snapshots.sources.pop(taken.arn, None)
@@ -215,30 +220,28 @@ class HistoriesOfCopies(RuleBasedStateMachine):
     def others_copy_as_many_as_rds_allows(self) -> None:
         for _ in range(COPIES_UNDER_WAY):
             self.others += 1
-            self._take(f"theirs-{self.others}", self._database(0), "copying", self.aws.time)
+            self._take(f"theirs-{self.others}", self._database(0), "copying")
 
-    @rule(index=INDEX, which=WHICH, deploy=st.booleans(), ends=st.booleans())
-    def operator_pins(self, index: int, which: int, deploy: bool, ends: bool) -> None:
-        """Pin any snapshot, also an old copy."""
-        if self.snapshots.all:
-            chosen = self.snapshots.all[which % len(self.snapshots.all)].arn
-            self._attempt("pin", lambda: self._pin(index, chosen, deploy=deploy), None)
-        if ends:
-            self._run_ends("Succeeded")
+    @rule(
+        index=INDEX,
+        which=st.lists(WHICH, min_size=1, max_size=3),
+        deploy=st.booleans(),
+        nights=st.integers(0, 2),
+    )
+    def operator_pins(self, index: int, which: list[int], deploy: bool, nights: int) -> None:
+        """Pin any snapshots, also old copies; and nobody refreshes for some nights."""
+        for each in which if self.snapshots.all else ():
+            chosen = self.snapshots.all[each % len(self.snapshots.all)].arn
+            self._attempt("pin", lambda value=chosen: self._pin(index, value, deploy=deploy), None)
+        self.quiet_nights_pass(nights, None)
 
-    @rule(index=INDEX, fault=st.none() | FAULTS)
-    def operator_pins_latest(self, index: int, fault: Any) -> None:
+    @rule(index=INDEX, call=st.sampled_from(["get", "put", "put"]), nights=st.integers(0, 2))
+    def operator_pins_latest(self, index: int, call: str, nights: int) -> None:
+        """The poll moves `latest` just as somebody pins what it names."""
+        self.quiet_nights_pass(nights, None)
+        self.a_night_passes(0, ([], []), (None, "available"), 0, None)
+        fault = ("poll", "before", call, 1)
         self._attempt("pin", lambda: self._pin(index, "latest", deploy=False), fault)
-
-    @rule(index=INDEX)
-    def operator_rolls_back(self, index: int) -> None:
-        """What `current` held before has to exist still, unless somebody else deleted it."""
-        database = self._database(index)
-        self._attempt(
-            "pin",
-            lambda: rollback(self.settings, self.aws, database, "lee", "back", deploy=False),
-            None,
-        )
 
     def _pin(self, index: int, value: str, *, deploy: bool) -> object:
         request = PinRequest(value, "ann", "try", deploy)
@@ -253,24 +256,31 @@ class HistoriesOfCopies(RuleBasedStateMachine):
 
     # --- the schedules ---
 
-    @rule(minutes=st.sampled_from([1, 15, 600]), attempts=ATTEMPTS)
-    def the_poll_comes(self, minutes: int, attempts: list[Any]) -> None:
+    @rule(
+        function=st.sampled_from(["update", "poll", "poll"]),
+        minutes=st.sampled_from([1, 15, 600]),
+        attempts=ATTEMPTS,
+    )
+    def a_function_runs(self, function: str, minutes: int, attempts: list[Any]) -> None:
         self.aws.time += timedelta(minutes=minutes)
-        self._deliver("poll", attempts)
-
-    @rule(attempts=ATTEMPTS)
-    def the_update_comes(self, attempts: list[Any]) -> None:
-        self._deliver("update", attempts)
+        self._deliver(function, attempts)
 
     @rule(
         news=st.sampled_from([None, 0, 0, 1, 30]),
-        attempts=st.tuples(ATTEMPTS, ATTEMPTS, ATTEMPTS),
-        how=HOW,
+        attempts=st.tuples(ATTEMPTS, ATTEMPTS),
+        end=st.tuples(st.none() | WHICH, HOW),
         polls=st.integers(0, 2),
-        ends=st.sampled_from([None, "Succeeded", "Succeeded", "Succeeded", "Failed"]),
+        promotion=st.none() | ATTEMPTS,
+        run=RUN_ENDS,
     )
     def a_night_passes(
-        self, news: int | None, attempts: tuple[Any, ...], how: str, polls: int, ends: str | None
+        self,
+        news: int | None,
+        attempts: tuple[list[Any], list[Any]],
+        end: tuple[int | None, str],
+        polls: int,
+        promotion: list[Any] | None,
+        run: str | None = None,
     ) -> None:
         """The promotion may come before the newest copy, or before `latest` names it."""
         self._run_ends("Succeeded")
@@ -280,20 +290,21 @@ class HistoriesOfCopies(RuleBasedStateMachine):
             for index, _ in enumerate(self.settings.databases):
                 self.production_shares(index, news, {}, unencrypted=False)
         self._deliver("update", attempts[0])
-        self.copies_end(None, how)
+        self.copies_end(*end)
         for _ in range(polls):
             self._deliver("poll", attempts[1])
-        self.aws.time = night + timedelta(hours=2)
-        self._deliver("promote", attempts[2])
-        self._run_ends(ends)
+        if promotion is not None:
+            self.aws.time = night + timedelta(hours=2)
+            self._deliver("promote", promotion)
+            self._run_ends(run)
 
-    @rule(weeks=st.integers(1, 3), ends=st.sampled_from(["Succeeded", "Failed"]))
-    def quiet_nights_pass(self, weeks: int, ends: str) -> None:
-        """Everything is as it should be; then a newer copy waits for the next poll."""
+    @rule(nights=st.integers(1, 3), run=RUN_ENDS)
+    def quiet_nights_pass(self, nights: int, run: str | None) -> None:
+        """Everything is as it should be; without a run, nothing is promoted."""
         self.snapshots.denied.clear()
-        for _ in range(weeks):
+        for _ in range(nights):
             self.copies_end(None, "available")
-            self.a_night_passes(0, ([], [], []), "available", 1, ends)
+            self.a_night_passes(0, ([], []), (None, "available"), 1, [] if run else None, run)
             self._deliver("poll", [])
 
     # --- Lambda ---
@@ -341,23 +352,13 @@ class HistoriesOfCopies(RuleBasedStateMachine):
         self._check_versions(promotable)
         self._check_copies(made, is_alone=not calls)
         if function in ("update", "poll"):
-            checks = {"update": self._is_updated, "poll": self._is_polled}
-            behind = [
-                each.name
-                for each in self.settings.databases
-                if not checks[function](each, before[each])
-            ]
-            if result and not calls:
-                assert not behind, f"after the {function} {behind} are not as they should be"
-            elif isinstance(error, AwsError) and fault[2] in OF_ONE:
-                assert len(behind) <= 1, f"one error stopped {behind}"
             assert error is None or isinstance(error, AwsError), repr(error)
-        if result and not calls and function == "update":
-            self._check_told(result)
-        if result and not calls and function == "promote":
-            can_start = all(promotable.values())
-            assert can_start or result.outcome != "started", "what must wait was promoted"
-            assert not can_start or result.reason in (None, "nothing-new"), result.reason
+            is_done = {"update": self._is_updated, "poll": self._is_polled}[function]
+            behind = [each.name for each in before if not is_done(each, before[each])]
+            is_one = error and fault[2] in OF_ONE
+            assert (calls and not is_one) or len(behind) <= bool(error), f"{behind} is not done"
+        if result and not calls:
+            self._check_result(function, result, can_start=all(promotable.values()))
         return result is not None
 
     def _strike(self, function: str, way: str, operation: str) -> None:
@@ -436,8 +437,12 @@ class HistoriesOfCopies(RuleBasedStateMachine):
             )
         )
 
-    def _check_told(self, result: Result) -> None:
-        for database, entry in zip(self.settings.databases, result.databases, strict=True):
+    def _check_result(self, function: str, result: Any, *, can_start: bool) -> None:
+        if function == "promote":
+            assert can_start or result.outcome != "started", "what must wait was promoted"
+            assert not can_start or result.reason in (None, "nothing-new"), result.reason
+        for entry in result.databases if function == "update" else ():
+            (database,) = (each for each in self.settings.databases if each.name == entry.name)
             if database.copy_policy:
                 assert entry.reason == self.model.why_no_copy(database), entry
                 pending = None if entry.reason else self.model.pending(database)
@@ -451,6 +456,7 @@ class HistoriesOfCopies(RuleBasedStateMachine):
             told = any(made.source.arn in each.body for each in self.aws.notifier.sent[self.sent :])
             assert told or self.is_silent, "nobody hears of a failed copy"
             return
-        assert found and found.status == "available", f"{deleted} is in progress, and is deleted"
+        assert found
+        assert found.status == "available", f"{deleted} is in progress, and is deleted"
         assert deleted not in self.model.leading(database), f"{deleted} is needed, and is deleted"
         assert self.model.is_beyond_number(database, deleted, at_least=True), f"{deleted} is young"
