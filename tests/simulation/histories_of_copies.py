@@ -40,7 +40,7 @@ FAULTS = st.tuples(
     st.sampled_from(["copy", "put", "copy", "put", "own", "delete", "history", "_publish"]),
     st.sampled_from([1, 1, 2]),
 ).map(lambda fault: (*fault[0], *fault[1:]))
-ATTEMPTS = st.lists(st.none() | FAULTS, max_size=3)
+ATTEMPTS = st.lists(st.none() | FAULTS, max_size=3) | FAULTS.map(lambda fault: [fault])
 # Who may act during what. A person may still pin an old copy just as the poll deletes it.
 BESIDE = {
     "update": ("update", "poll", "rds"),
@@ -58,28 +58,22 @@ class HistoriesOfCopies(RuleBasedStateMachine):
     """One account's history. Every rule is a step, and every invocation is judged."""
 
     @initialize(
-        two=st.sampled_from([True, True, False]),
         copied=st.sampled_from([["RDS", "DOCS"], ["RDS", "DOCS"], ["RDS"]]),
         keep=st.sampled_from(["1", "1", "2"]),
         placeholder=st.booleans(),
-        keeps_date=st.booleans(),
+        dates=st.booleans(),
         at_once=st.sampled_from([False, False, False, True]),
     )
     def begin(
-        self,
-        two: bool,
-        copied: list[str],
-        keep: str,
-        placeholder: bool,
-        keeps_date: bool,
-        at_once: bool,
+        self, copied: list[str], keep: str, placeholder: bool, dates: bool, at_once: bool
     ) -> None:
-        self.copied = copied if two else ["RDS"]
-        self.variables = variables(two=two, stacks="one") | {"REFRESH_EVERY_WEEKS": "1"}
+        """Two databases; one of them may go without copies."""
+        self.copied = copied
+        self.variables = variables(two=True, stacks="one") | {"REFRESH_EVERY_WEEKS": "1"}
         self.variables |= {f"{name}_COPIES_TO_KEEP": keep for name in self.copied}
         self.aws = InMemoryAws(START)
         self.aws.snapshots = self.snapshots = WatchedSnapshots(
-            self.aws, self._may_be_deleted, keeps_date=keeps_date, at_once=at_once
+            self.aws, self._may_be_deleted, keeps_date=dates, at_once=at_once
         )
         self.aws.pipelines.pipelines[PIPELINE] = []
         self._configure(KEYS[0])
@@ -103,7 +97,7 @@ class HistoriesOfCopies(RuleBasedStateMachine):
         return [database for database in self.settings.databases if database.copy_policy]
 
     def _database(self, index: int) -> Database:
-        return self.settings.databases[index % len(self.settings.databases)]
+        return self.settings.databases[index]
 
     # --- the stage, production, RDS and its keys ---
 
