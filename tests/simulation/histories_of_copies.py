@@ -219,13 +219,15 @@ class HistoriesOfCopies(RuleBasedStateMachine):
     @rule(
         index=INDEX,
         which=st.lists(WHICH, min_size=1, max_size=3),
-        deploy=st.booleans(),
+        deploy=st.sampled_from([False, False, True]),
         nights=st.integers(0, 2),
     )
     def operator_pins(self, index: int, which: list[int], deploy: bool, nights: int) -> None:
         """Pin any snapshots, also old copies; and nobody refreshes for some nights."""
-        for each in which if self.snapshots.all else ():
-            chosen = self.snapshots.all[each % len(self.snapshots.all)].arn
+        cluster = self._database(index).name
+        found = [each.arn for each in self.snapshots.all if each.cluster == cluster]
+        for each in which if found else ():
+            chosen = found[each % len(found)]
             self._attempt("pin", lambda value=chosen: self._pin(index, value, deploy=deploy), None)
         self.quiet_nights_pass(nights, None)
 

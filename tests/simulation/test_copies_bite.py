@@ -161,7 +161,7 @@ def histories() -> None:
         HistoriesOfCopies,
         settings=settings(
             max_examples=200,
-            stateful_step_count=25,
+            stateful_step_count=15,
             deadline=None,
             database=None,
             derandomize=True,
