@@ -77,7 +77,7 @@ BEHAVIOURS = st.builds(
     automatic_rollback=st.booleans(),
     creates_late=st.booleans(),
     resolved_after_rollback=st.sampled_from(["old", "new"]),
-    listing_lag=st.sampled_from([0, 0, 20, 90]).map(lambda seconds: timedelta(seconds=seconds)),
+    listing_lag=st.sampled_from([0, 0, 20]).map(lambda seconds: timedelta(seconds=seconds)),
     pipeline_clock=SECONDS,
     rds_clock=SECONDS,
     ssm_clock=SECONDS,
@@ -209,16 +209,11 @@ class Histories(RuleBasedStateMachine):
 
     def _operator(self, verb: str, ask: Callable[[], Any], fault: Any) -> tuple[Any, str]:
         """Do what an operator asks; a refusal changes nothing, and an answer tells what is so."""
-        before, runs, ours = self._numbers(), self._ours(), set(self.by_others)
+        before, runs = self.aws.values(), self._ours()
         result, ending = self._attempt(verb, ask, fault)
-        written = {
-            name
-            for name, number in self._numbers().items()
-            if number != before.get(name) and (name, number) not in self.by_others - ours
-        }
         started = self._ours() - runs - self.their_runs
         if isinstance(self.error, Refused | BusyError) and not fault:
-            assert not written, f"{verb} was refused, and wrote: {self.error}"
+            assert self.aws.values() == before, f"{verb} was refused, and wrote: {self.error}"
         if ending == "answered":
             told = result.execution_id
             # The same request twice is answered with the run that the first one started.
@@ -380,9 +375,15 @@ class Histories(RuleBasedStateMachine):
         meanwhile=st.sampled_from([None, None, "broken", "busy", "pin", "pin and deploy"])
         | st.sampled_from(["rollback", "refresh", "killed", "hold"]),
         ends=ENDS,
+        again=st.booleans(),
     )
     def a_night_passes(
-        self, late: int, attempts: list[Any], meanwhile: str | None, ends: str | None
+        self,
+        late: int,
+        attempts: list[Any],
+        meanwhile: str | None,
+        ends: str | None,
+        again: bool = False,
     ) -> None:
         """The whole of it: shares, an update, a promotion, its run, and the event of its end."""
         self._evening()
@@ -403,6 +404,8 @@ class Histories(RuleBasedStateMachine):
         if not (meanwhile or attempts or late > 178):
             assert getattr(result, "outcome", None) == "started", f"not promoted: {result}"
         self._its_run_ends(ends)
+        if again:
+            self._deliver("promote", self.fired[-1][1], [])
 
     @rule(fault=FAULTS, late=st.sampled_from([0, 179]), once=st.booleans(), ends=ENDS)
     def a_bad_night_passes(self, fault: Any, late: int, once: bool, ends: str | None) -> None:

@@ -188,7 +188,9 @@ class Model:
         return any(action.status == "InProgress" for action in self.aws.pipelines.executed)
 
     def may_be_unknown(self, database: Database) -> bool:
-        """A roll-back has failed, or `current` has changed just when a run read it."""
+        """Nothing is there, a roll-back has failed, or `current` changed just when a run read it."""
+        if self.truth(database) is None:
+            return True
         stack = self.aws.stacks.all.get(database.stack.stack) if database.stack else None
         if stack and stack.status.endswith("ROLLBACK_FAILED"):
             return True

@@ -1,6 +1,5 @@
 """The simulation finds what it is there to find: each planted fault breaks a guarantee."""
 
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from types import SimpleNamespace
@@ -215,7 +214,6 @@ PLANTED: dict[str, Plant] = {
     # The schedule and its undo.
     "no undo": instead(lambda *_: False, (promote, "_undo")),
     "a failed start by a person is not undone": instead(nothing, (current, "revert")),
-    "a token from the clock": instead(lambda *_: uuid.uuid4(), (promote.uuid, "uuid5")),
     "a scheduled time is never spent": instead(lambda *_: False, (promote, "already_ran")),
     "nothing is continued after a kill": instead(
         fresh_move, (promote, "next_move"), (pin, "next_move")
@@ -244,7 +242,6 @@ BETWEEN = {
     "no second look",
     "no undo",
     "a failed start by a person is not undone",
-    "a token from the clock",
 }
 
 

@@ -19,7 +19,7 @@ STAGES = ("Build", "Approval", "Deploy", "Test")
 DEPLOY = "Deploy"
 
 # A process that takes its steps one at a time, each with the fate that somebody chose for it.
-Steps = Generator[None, str, bool]
+Steps = Generator[None, str | None, bool]
 
 
 class Behaviour(NamedTuple):
@@ -157,7 +157,7 @@ class World(InMemoryAws):
             if each == parameter
         )
 
-    def go_on(self, process: Execution | Update, fate: str = "ok") -> None:
+    def go_on(self, process: Execution | Update, fate: str | None = "ok") -> None:
         """Take the next step of a run or a stack update, unless it has to wait."""
         assert process.steps
         try:
@@ -220,14 +220,13 @@ class World(InMemoryAws):
 
     def _launch(self, run: Execution, stages: tuple[str, ...]) -> None:
         run.steps = self._pass(run, stages)
-        next(run.steps)
-        self._show_positions()
+        self.go_on(run, None)
 
     def _pass(self, run: Execution, stages: tuple[str, ...]) -> Steps:
         for stage in stages:
             run.stage, run.is_inside = stage, False
             self._supersede(run)
-            fate = yield
+            fate = "ok" if stage == stages[0] else (yield)
             while not self._may_enter(run):
                 fate = yield
             run.is_inside, run.since = True, self.time
@@ -296,8 +295,7 @@ class World(InMemoryAws):
             update = self._read(run, stack)
             if self.behaviour.change_sets:
                 self._end_action(index, "Succeeded" if update else "Failed")
-                if update:
-                    yield
+                if update:  # nobody waits between the two for an approval
                     index = self._begin_action(run, stack, self.pipelines.executed[index])
             if update:
                 self.updates.append(update)
