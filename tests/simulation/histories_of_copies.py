@@ -3,35 +3,30 @@
 Every rule and guarantee of the other histories holds here as well.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import chain, cycle
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.errors import Refused
+from chalicelib.domain.errors import RefreshError, Refused
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.results import Result
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.pin import Pin, pin
+from chalicelib.usecases.pin import PinRequest, pin
+from chalicelib.usecases.poll import poll
 from chalicelib.usecases.promote import promote
-from chalicelib.usecases.update_latest import follow_copies, update
+from chalicelib.usecases.update_latest import update
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, InMemoryAws, arn, snapshot
-from tests.simulation.histories import (
-    ATTEMPTS,
-    ENDS,
-    ONE,
-    START,
-    TWO,
-    WAYS,
-    Histories,
-    side_by_side,
-)
-from tests.simulation.model import ENGINES
+from tests.simulation.histories import ATTEMPTS, BEHAVIOURS, ENDS, WAYS, Histories
+from tests.simulation.model import ENGINES, START, variables
 from tests.simulation.model_of_copies import ModelOfCopies, WatchedSnapshots
+from tests.simulation.world import Behaviour, World
 
 KEYS = ("alias/acceptance", "alias/another")
 LATELY = st.sampled_from(["available", "available", "available", "failed", "copying", "deleted"])
@@ -45,28 +40,77 @@ COPY_FAULTS = st.tuples(
 COPY_ATTEMPTS = st.lists(st.none() | COPY_FAULTS, max_size=3)
 
 
+def side_by_side(
+    aws: InMemoryAws, calls: Sequence[Callable[[], object]], order: Sequence[int]
+) -> None:
+    """Run all to their ends, one AWS call at a time: `order` says whose call is next."""
+    go = [threading.Semaphore(0) for _ in calls]
+    paused = threading.Semaphore(0)
+    broken: list[Exception] = []
+    turns = {}
+
+    def wait_for_turn(when: str, operation: str) -> None:
+        if when == "before":
+            paused.release()
+            go[turns[threading.get_ident()]].acquire()
+
+    def run(index: int) -> None:
+        turns[threading.get_ident()] = index
+        broken.extend(_broken(calls[index]))
+        working.discard(index)
+        paused.release()
+
+    aws.interrupt = wait_for_turn
+    working = set(range(len(calls)))
+    threads = [threading.Thread(target=run, args=(index,)) for index in working]
+    for thread in threads:
+        thread.start()
+        paused.acquire()
+    for index in chain(order, cycle(range(len(calls)))):
+        if index in working:
+            go[index].release()
+            paused.acquire()
+        elif not working:
+            break
+    for thread in threads:
+        thread.join()
+    aws.interrupt = lambda when, operation: None
+    for error in broken:
+        raise error
+
+
+def _broken(call: Callable[[], object]) -> list[Exception]:
+    """Return what went wrong in a thread; what AWS does not do is no fault."""
+    try:
+        with suppress(RefreshError):
+            call()
+    except Exception as error:  # noqa: BLE001 (it is raised again in the main thread)
+        return [error]
+    return []
+
+
 class HistoriesOfCopies(Histories):
     """One account's history, of a stage with copies."""
 
     @initialize(
         two=st.booleans(),
-        placeholder=st.booleans(),
+        behaviour=BEHAVIOURS,
         latest=st.booleans(),
         copied=st.sampled_from(["RDS", "DOCS", "both", "both"]),
         keep=st.sampled_from(["1", "1", "2"]),
     )
     def begin(  # type: ignore[override]
-        self, two: bool, placeholder: bool, latest: bool, copied: str, keep: str
+        self, two: bool, behaviour: Behaviour, latest: bool, copied: str, keep: str
     ) -> None:
         self.copied = ["RDS", "DOCS"] if copied == "both" else [copied]
         self.copied = self.copied if two else ["RDS"]
         keeps = {f"{name}_COPIES_TO_KEEP": keep for name in self.copied}
-        self.variables = (TWO if two else ONE) | keeps
-        self.aws = InMemoryAws(START)
+        self.variables = variables(two=two, stacks="one") | keeps
+        self.aws = World(START, behaviour)
         self.aws.snapshots = self.watched = WatchedSnapshots(self.aws)
         self.watched.judge = self._may_be_deleted
         self._configure(KEYS[0])
-        self._bootstrap(placeholder=placeholder)
+        self._bootstrap("one")
         self.others = 0
         self.latest_audited = dict.fromkeys(
             [each.latest_parameter for each in self.settings.databases], 0
@@ -93,11 +137,11 @@ class HistoriesOfCopies(Histories):
         """Another key; or none: shares are promoted again."""
         self._configure(key)
         if polled:
-            self._poll(self.aws.time, [])
+            self.a_poll_comes([])
 
-    @rule(database=st.sampled_from(["rds", "docs"]), hours=st.integers(0, 48))
-    def production_shares_unencrypted(self, database: str, hours: int) -> None:
-        self.production_shares(database, hours, {}, tie=False)
+    @rule(index=st.integers(0, 1), hours=st.integers(0, 48))
+    def production_shares_unencrypted(self, index: int, hours: int) -> None:
+        self.production_shares(index, hours, {})
         self.watched.unencrypted.add(self.watched.all[-1].arn)
 
     @rule(which=st.none() | st.integers(0, 9), how=LATELY)
@@ -107,9 +151,9 @@ class HistoriesOfCopies(Histories):
         if under_way and which is not None:
             under_way = [under_way[which % len(under_way)]]
         for each in under_way:
-            self._ends(each, how)
+            self._copy_ends(each, how)
 
-    def _ends(self, ended: str, how: str) -> None:
+    def _copy_ends(self, ended: str, how: str) -> None:
         if how == "deleted":
             self.watched.lose(ended)
         else:
@@ -126,7 +170,7 @@ class HistoriesOfCopies(Histories):
         copy, of = made[which % len(made)]
         self.watched.all = [each for each in self.watched.all if each.arn != of.source.arn]
         if any(each.arn == copy and each.status == "copying" for each in self.watched.all):
-            self._ends(copy, "failed")
+            self._copy_ends(copy, "failed")
 
     @rule(key=st.sampled_from(KEYS), denied=st.booleans())
     def a_key_is_denied_or_mended(self, key: str, denied: bool) -> None:
@@ -136,7 +180,7 @@ class HistoriesOfCopies(Histories):
         self.watched.denied.add(key)
         for copy, made in self.copies.made.items():
             if made.key == key and self._status(copy) == "copying":
-                self._ends(copy, "failed")
+                self._copy_ends(copy, "failed")
 
     def _status(self, value: str) -> str | None:
         return next((each.status for each in self.watched.all if each.arn == value), None)
@@ -208,16 +252,16 @@ class HistoriesOfCopies(Histories):
 
     # --- the schedules ---
 
-    @rule(attempts=COPY_ATTEMPTS, minutes=st.sampled_from([1, 15, 600]), late=st.booleans())
-    def the_poll_comes(self, attempts: list[Any], minutes: int, late: bool) -> None:
+    @rule(attempts=COPY_ATTEMPTS, minutes=st.sampled_from([1, 15, 600]))
+    def the_poll_comes(self, attempts: list[Any], minutes: int) -> None:
         self.aws.time += timedelta(minutes=minutes)
-        scheduled = self.aws.time - timedelta(minutes=5 if late else 0)
-        self._poll(scheduled, attempts)
+        self.a_poll_comes(attempts)
 
-    def _poll(self, scheduled: datetime, attempts: list[Any]) -> None:
-        if self.with_copies:
-            self.fired.append(("copies", scheduled))
-            self._deliver("copies", scheduled, attempts)
+    def a_poll_comes(self, attempts: list[Any]) -> None:
+        before = {each.name: self.copies.latest(each) for each in self.with_copies}
+        ending = super().a_poll_comes(attempts)
+        if ending == "answered":
+            self._the_poll_is_through(before)
 
     @rule(
         trouble=st.sampled_from([None, None, None, "quota", "denied", "unencrypted", "name"]),
@@ -237,11 +281,11 @@ class HistoriesOfCopies(Histories):
         """New data, an update that fails somewhere, copies that end somehow, and polls."""
         self._to_an_on_week()
         self.aws.time = self._next_sunday(2)
-        for database in self.settings.databases:
+        for index, _ in enumerate(self.settings.databases):
             if trouble == "unencrypted":
-                self.production_shares_unencrypted(database.name, 0)
+                self.production_shares_unencrypted(index, 0)
             else:
-                self.production_shares(database.name, 0, {}, tie=False)
+                self.production_shares(index, 0, {})
         if trouble == "quota":
             self.others_copy_as_many_as_rds_allows()
         elif trouble == "denied":
@@ -254,22 +298,22 @@ class HistoriesOfCopies(Histories):
         if again:
             self._deliver("update", self.aws.time, [])
         for each in polls:
-            self.the_poll_comes(each, 15, late=False)
+            self.the_poll_comes(each, 15)
 
     @rule()
     def only_an_older_share_is_left(self) -> None:
         """All that was copied is shared no more: a copy of the older one could never be *latest*."""
-        self._evening(twins=False)
+        self._evening()
         sources = {made.source.arn for made in self.copies.made.values()}
         self.watched.all = [each for each in self.watched.all if each.arn not in sources]
-        for database in self.settings.databases:
-            self.production_shares(database.name, 100, {}, tie=False)
+        for index, _ in enumerate(self.settings.databases):
+            self.production_shares(index, 100, {})
         self._deliver("update", self.aws.time, [])
 
     @rule(weeks=st.integers(1, 3))
     def nights_without_promotion_pass(self, weeks: int) -> None:
         for _ in range(weeks):
-            self._evening(twins=False)
+            self._evening()
 
     @rule(
         how=LATELY,
@@ -282,13 +326,13 @@ class HistoriesOfCopies(Histories):
         self, how: str, polled: bool, late: int, attempts: list[Any], ends: str | None
     ) -> None:
         """The promotion may come before the newest copy, or before *latest* has moved to it."""
-        self._evening(twins=False)
-        for database in self.settings.databases:
-            self.production_shares(database.name, 1, {}, tie=False)
+        self._evening()
+        for index, _ in enumerate(self.settings.databases):
+            self.production_shares(index, 1, {})
         self._deliver("update", self.aws.time, [])
         self.copies_end(None, how)
         if polled:
-            self._poll(self.aws.time, [])
+            self.a_poll_comes([])
         self.a_schedule_fires("promote", late, attempts, jump=False)
         self._its_run_ends(ends)
 
@@ -306,17 +350,17 @@ class HistoriesOfCopies(Histories):
             return
         if second in ("promote", "pin"):
             first = "copies"  # what an update asks for meanwhile is no concern of theirs
-        self._evening(twins=False)
-        for database in self.settings.databases:
-            self.production_shares(database.name, 1, {}, tie=False)
+        self._evening()
+        for index, _ in enumerate(self.settings.databases):
+            self.production_shares(index, 1, {})
         if how != "copying":
             self._deliver("update", self.aws.time, [])
             self.copies_end(None, how)
         scheduled = self.aws.time = self._next_sunday(4)
-        runs = {run.execution_id for run in self.copies.runs}
+        runs = set(self._ours())
         uses: dict[str, Callable[..., Result | None]] = {
             "update": update,
-            "copies": follow_copies,
+            "copies": lambda stage, aws, _: poll(stage, aws),
             "promote": promote,
             "pin": self._latest_is_pinned,
         }
@@ -328,7 +372,7 @@ class HistoriesOfCopies(Histories):
             ],
             order,
         )
-        started = {run.execution_id for run in self.copies.runs} - runs
+        started = self._ours() - runs
         assert not started or second == "promote"
         self.runs_of.setdefault(scheduled, set()).update(started)
         if second == "promote":
@@ -336,6 +380,8 @@ class HistoriesOfCopies(Histories):
             self._audit(("promote", scheduled))
         elif second == "pin":
             self._audit(("pin", None))
+        else:
+            self._audit(("poll", None))
         self._latest_may_be_what_it_is()
 
     @rule(order=st.lists(st.integers(0, 1), min_size=4, max_size=14))
@@ -347,41 +393,38 @@ class HistoriesOfCopies(Histories):
         database = self.with_copies[0]
         self.wished |= {each.arn for each in self.watched.all}
         with suppress(Refused):
-            pin(self.settings, self.aws, database, Pin("latest", "kim", "", deploy=False))  # type: ignore[arg-type]
+            pin(self.settings, self.aws, database, PinRequest("latest", "kim", "", deploy=False))  # type: ignore[arg-type]
 
-    def _evening(self, *, twins: bool) -> None:
+    def _evening(self) -> None:
         """The copies are made in time, and *latest* is the newest of them."""
         self.watched.denied.clear()
         self.copies_end(None, "available")
-        super()._evening(twins=twins)
+        super()._evening()
         self.copies_end(None, "available")
-        self._poll(self.aws.time, [])
+        self.a_poll_comes([])
 
     # --- Lambda ---
 
     def _deliver(self, function: str, scheduled: datetime, attempts: list[Any]) -> Result | None:
-        if function == "copies" and not self.with_copies:
-            return None  # there is no such function any more
         before = {each.name: self.copies.latest(each) for each in self.with_copies}
-        answer = super()._deliver(function, scheduled, attempts)
-        if function == "update" and answer and answer.outcome != "skipped":
-            self._the_update_tells(answer, before)
-        elif function == "copies" and answer:
-            self._the_poll_is_through(before)
-        return answer
+        result = super()._deliver(function, scheduled, attempts)
+        if function == "update" and result and result.outcome != "skipped":
+            self._the_update_tells(result, before)
+        return result
 
     def _attempt(
-        self, who: tuple[str, datetime | None], ask: Callable[[], Any], fault: Any
+        self, who: str, ask: Callable[[], Any], fault: Any, scheduled: datetime | None = None
     ) -> tuple[Any, str]:
         before = {each.arn for each in self.watched.all}
-        told = super()._attempt(who, ask, fault)
+        result = super()._attempt(who, ask, fault, scheduled)
         after = {each.arn for each in self.watched.all}
-        assert who[0] == "update" or after <= before, f"{who[0]} made {after - before}"
+        assert who == "update" or after <= before, f"{who} made {after - before}"
         for copied in after - before:
             self._was_to_be_copied(copied)
-        assert who[0] == "copies" or before <= after, f"{who[0]} deleted {before - after}"
+        is_poll = who == "poll" or (fault and fault[0] == "poll")
+        assert is_poll or before <= after, f"{who} deleted {before - after}"
         self._latest_may_be_what_it_is()
-        return told
+        return result
 
     # --- what must hold ---
 
@@ -403,13 +446,13 @@ class HistoriesOfCopies(Histories):
             if not database.copy_policy:
                 continue
             expected = self.copies.why_no_copy(database)
-            assert told["reason"] == expected, f"{told['reason']} instead of {expected}"
+            assert told.reason == expected, f"{told.reason} instead of {expected}"
             if expected:
                 assert self.copies.latest(database) == before[database.name]
                 continue
             self._latest_is_the_newest_copy(database, before)
             pending = self.copies.pending(database)
-            assert (told["copy"] or {}).get("arn") == (pending.arn if pending else None)
+            assert (told.copy.arn if told.copy else None) == (pending.arn if pending else None)
 
     def _the_poll_is_through(self, before: dict[str, str | None]) -> None:
         for database in self.with_copies:
@@ -449,7 +492,7 @@ class HistoriesOfCopies(Histories):
             name = database.latest_parameter
             kept = self.aws.parameters.kept.get(name, [])
             for entry in kept:
-                if entry.version <= self.latest_audited[name]:
+                if entry.number <= self.latest_audited[name]:
                     continue
                 eligible = (
                     self.copies.usable(database, "available")
@@ -461,12 +504,7 @@ class HistoriesOfCopies(Histories):
                 assert entry.value in {each.arn for each in eligible}, (
                     f"{name} became {entry.value}"
                 )
-            self.latest_audited[name] = kept[-1].version if kept else 0
-
-    def _was_eligible(self, value: str, database: Database, who: str) -> bool:
-        if database.copy_policy and who not in ("pin", "rollback"):
-            return self.copies.is_promotable(database, value)
-        return super()._was_eligible(value, database, who)
+            self.latest_audited[name] = kept[-1].number if kept else 0
 
     @invariant()
     def a_share_is_copied_at_most_once_under_one_key(self) -> None:

@@ -3,7 +3,7 @@
 A copy is known here because the request for it was seen, and never by its name or its tags.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -119,7 +119,7 @@ class ModelOfCopies(Model):
         kept = self.aws.parameters.kept
         values = [entry.value for entry in kept[database.current_parameter]]
         before = [value for value in values if value != values[-1] and value.startswith("arn:")]
-        good = [entry.value for entry in kept[database.current_parameter] if entry.good]
+        good = [entry.value for entry in kept[database.current_parameter] if entry.is_good]
         latest = [entry.value for entry in kept.get(database.latest_parameter, [])[-1:]]
         return {values[-1], *before[-1:], *good, *latest}
 
@@ -157,6 +157,11 @@ class ModelOfCopies(Model):
         return "copy-quota" if len(under_way) >= COPIES_UNDER_WAY else "not asked for"
 
     def is_promotable(self, database: Database, value: str) -> bool:
+        if not database.copy_policy:
+            return super().is_promotable(database, value)
+        return self.is_promotable_copy(database, value)
+
+    def is_promotable_copy(self, database: Database, value: str) -> bool:
         """An available copy of ours of a share of production's, its data not too old."""
         return (
             not self.pending(database)
@@ -176,48 +181,5 @@ class ModelOfCopies(Model):
         usable = self.usable(database, "available") if database.copy_policy else []
         return usable[0].arn if latest and usable else latest
 
-    def _no_latest(self) -> str:
-        parameters = [database.latest_parameter for database in self.settings.databases]
-        if any(name not in self.aws.values() for name in parameters):
-            return "parameter-missing"
-        waits = any(
-            database.copy_policy
-            and self.latest(database) is None
-            and self.usable(database, "available", "copying")
-            for database in self.settings.databases
-        )
-        return "copy-pending" if waits else "no-latest"
-
-    def _not_promotable(self, database: Database, value: str) -> str | None:
-        if not database.copy_policy:
-            if value.split(":")[4] != PRODUCTION:
-                return "not-eligible"  # a copy, from when the database had some
-            return super()._not_promotable(database, value)
-        if self.pending(database):
-            return "copy-pending"
-        if all(each.arn != value for each in self.usable(database, "available")):
-            return "not-eligible"
-        return None if self.is_promotable(database, value) else "snapshot-stale"
-
     def pinnable(self, share: Snapshot, database: Database) -> bool:
         return self.eligible(share._replace(account=PRODUCTION) if share.own else share, database)
-
-    def _taken(self, share: Snapshot, database: Database) -> datetime | None:
-        made = self.made.get(share.arn)
-        return made.source.created if made and database.copy_policy else share.created
-
-    def _wrong_names(self) -> Iterator[str]:
-        parameters = [database.latest_parameter for database in self.settings.databases]
-        if any(name not in self.aws.values() for name in parameters):
-            yield "no parameter"
-        for name in parameters:
-            if self.aws.values().get(name) == "dummyvalue":
-                yield f"{name} holds"
-
-    def _is_refused(self, database: Database) -> bool:
-        if not database.copy_policy:
-            return super()._is_refused(database)
-        latest = self.latest(database)
-        if latest is None or latest == self.present(database.current_parameter).value:
-            return self.pending(database) is not None
-        return self._not_promotable(database, self.due(database) or "") is not None

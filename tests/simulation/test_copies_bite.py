@@ -11,8 +11,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from chalicelib.domain import copies, ownership
 from chalicelib.domain.copies import Copy, CopyPolicy
 from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
+from chalicelib.usecases import checks
 from chalicelib.usecases import copies as copying
-from chalicelib.usecases import promote as refresh
 from chalicelib.usecases import update_latest as latest
 from tests.simulation.histories_of_copies import HistoriesOfCopies
 
@@ -20,10 +20,10 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 REAL_OWNED = ownership.owned
 REAL_NEWEST_COPY = copies.newest_copy
-REAL_OURS = copies.ours
+REAL_MANAGED = copies.managed_copies
 REAL_PROMOTABLE = copying.promotable_copy
 REAL_READ = copies._read  # noqa: SLF001
-REAL_SUPERFLUOUS = copies.superfluous
+REAL_EXPIRED = copies.expired
 REAL_PROMOTABLE = copying.promotable_copy
 REAL_UPDATE_ONE = latest._update_one  # noqa: SLF001
 
@@ -37,7 +37,7 @@ def instead(wrong: Any, *places: tuple[Any, str]) -> Plant:
 
 
 def leading_without(*forgotten: str) -> Any:
-    """Retention forgets where one of its references leads to; see ``beyond_number``."""
+    """Retention forgets where one of its references leads to; see `expired_copies`."""
 
     def beyond(aws: Any, database: Any, found: Any, values: Any) -> list[Copy]:
         ledger = aws.parameters.history(database.current_parameter)
@@ -46,10 +46,10 @@ def leading_without(*forgotten: str) -> Any:
             "latest before": values[1],
             "current": ledger[-1].value,
             "before": copying.earlier_snapshot(ledger),
-            "good": next((entry.value for entry in ledger if entry.good), None),
+            "good": next((entry.value for entry in ledger if entry.is_good), None),
         }
         kept = [each for name, each in leading.items() if name not in forgotten and each]
-        return REAL_SUPERFLUOUS(found, database.copy_policy, kept=kept)
+        return REAL_EXPIRED(found, database.copy_policy, kept=kept)
 
     return beyond
 
@@ -57,17 +57,17 @@ def leading_without(*forgotten: str) -> Any:
 def by_number_alone(*arguments: Any) -> list[Copy]:
     """Retention goes by the number alone."""
     _, database, found, _ = arguments
-    return REAL_SUPERFLUOUS(found, database.copy_policy, kept=())
+    return REAL_EXPIRED(found, database.copy_policy, kept=())
 
 
 def one_too_few(found: Sequence[Copy], asked: CopyPolicy, kept: Any) -> list[Copy]:
     """One copy fewer stays than was asked for."""
-    return REAL_SUPERFLUOUS(found, asked._replace(keep=asked.keep - 1), kept)
+    return REAL_EXPIRED(found, asked._replace(keep=asked.keep - 1), kept)
 
 
 def one_too_many(found: Sequence[Copy], asked: CopyPolicy, kept: Any) -> list[Copy]:
     """One copy more stays than was asked for."""
-    return REAL_SUPERFLUOUS(found, asked._replace(keep=asked.keep + 1), kept)
+    return REAL_EXPIRED(found, asked._replace(keep=asked.keep + 1), kept)
 
 
 def unfinished_too(found: Sequence[Copy], asked: CopyPolicy, kept: Any) -> list[Copy]:
@@ -77,7 +77,7 @@ def unfinished_too(found: Sequence[Copy], asked: CopyPolicy, kept: Any) -> list[
 
 def by_name_only(snapshots: Iterable[OwnSnapshot], asked: CopyPolicy) -> list[Copy]:
     """Whatever bears our prefix is ours."""
-    return REAL_OURS(
+    return REAL_MANAGED(
         [
             own._replace(
                 tags={
@@ -153,22 +153,24 @@ def share_or_copy(aws: Any, asked: CopyPolicy, value: str) -> Snapshot:
 
 PLANTED: dict[str, Plant] = {
     "retention forgets latest": instead(
-        leading_without("latest", "latest before"), (latest, "beyond_number")
+        leading_without("latest", "latest before"), (latest, "expired_copies")
     ),
     "retention forgets what a promotion has just read": instead(
-        leading_without("latest before"), (latest, "beyond_number")
+        leading_without("latest before"), (latest, "expired_copies")
     ),
-    "retention forgets current": instead(leading_without("current"), (latest, "beyond_number")),
+    "retention forgets current": instead(leading_without("current"), (latest, "expired_copies")),
     "retention forgets the value before": instead(
-        leading_without("before"), (latest, "beyond_number")
+        leading_without("before"), (latest, "expired_copies")
     ),
-    "retention forgets good": instead(leading_without("good"), (latest, "beyond_number")),
-    "retention by the number alone": instead(by_number_alone, (latest, "beyond_number")),
-    "no retention": instead(lambda *_: [], (latest, "beyond_number")),
-    "one too few is kept": instead(one_too_few, (copying, "superfluous")),
-    "one too many is kept": instead(one_too_many, (copying, "superfluous")),
-    "a copy under way is let go": instead(unfinished_too, (copying, "superfluous")),
-    "ours by the name alone": instead(by_name_only, (latest, "ours"), (copying, "ours")),
+    "retention forgets good": instead(leading_without("good"), (latest, "expired_copies")),
+    "retention by the number alone": instead(by_number_alone, (latest, "expired_copies")),
+    "no retention": instead(lambda *_: [], (latest, "expired_copies")),
+    "one too few is kept": instead(one_too_few, (copying, "expired")),
+    "one too many is kept": instead(one_too_many, (copying, "expired")),
+    "a copy under way is let go": instead(unfinished_too, (copying, "expired")),
+    "ours by the name alone": instead(
+        by_name_only, (latest, "managed_copies"), (copying, "managed_copies")
+    ),
     "ours by the tags alone": instead(by_tags_only, (ownership, "owned")),
     "ours for any stage": instead(of_any_stage, (ownership, "owned")),
     "a copy under way ignored": instead(never_pending, (copying, "pending_copy")),
@@ -179,9 +181,9 @@ PLANTED: dict[str, Plant] = {
     "a copy asked for twice": instead(another_name, (CopyPolicy, "name")),
     "failed copies stay": instead(property(lambda self: False), (Copy, "failed")),
     "the age of the copy, not of its data": instead(dated_by_rds, (copies, "_read")),
-    "no second look at the copy": instead(share_or_copy, (refresh, "promotable_copy")),
-    "only what latest names is promoted": instead(what_latest_names, (refresh, "promotable_copy")),
-    "every share is copied": instead(lambda *_: True, (copying, "is_wanted")),
+    "no second look at the copy": instead(share_or_copy, (checks, "promotable_copy")),
+    "only what latest names is promoted": instead(what_latest_names, (checks, "promotable_copy")),
+    "every share is copied": instead(lambda *_: True, (copying, "needs_copy")),
 }
 
 
