@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
-from bench.standin import EXECUTION, Night, StandIn, arn
+from bench.standin import EXECUTION, RESOURCE_ID, Night, StandIn, arn
 from localcloud import runtime
 from localcloud.client import LocalCloud
 from localcloud.company import STAGE, Company, copy_project
@@ -160,13 +160,14 @@ class Bench:
             name["SSM_REFRESH_HOLD_NAME"]: "dummyvalue",
         }
         first, ran = _NOW - timedelta(days=14), _NOW - timedelta(hours=2)
+        deployed = [RESOURCE_ID, f"run-{EXECUTION}"]
         history = [_version(1, arn(4), first)]
         runs = [_run("0b7d3c8e-0d8e-4a55-8a2b-2f4f4f1f8d55", first + timedelta(minutes=1))]
         if function is FOLLOW:
-            history.append(_version(2, arn(0), ran))
+            history.append({**_version(2, arn(0), ran), "Labels": deployed})
             runs.insert(0, _run(EXECUTION, ran + timedelta(minutes=1)))
         else:
-            history[0]["Labels"] = ["good"]
+            history[0]["Labels"] = ["good", *deployed]
         return Night(parameters=parameters, history=tuple(history), runs=tuple(runs), **facts)
 
     def imports(self, function: Function, *, floor: bool) -> dict[str, float]:

@@ -226,20 +226,22 @@ MEASURES: dict[str, Callable[[Bench, Plan, Results], None]] = {
     "throttled": _throttled,
 }
 
-_PROMOTION = (
-    "GetParameters",
-    "DescribeDBClusterSnapshots",
-    "ListPipelineExecutions",
-    "GetParameterHistory",
-    "PutParameter",
-    "StartPipelineExecution",
+_LOOK = (
+    *("GetParameters", "GetParameterHistory", "ListPipelineExecutions"),
+    *("DescribeStacks", "ListStackResources", "DescribeDBClusters"),
 )
 NECESSARY = {
     UPDATE.name: ("DescribeDBClusterSnapshots", "GetParameters", "PutParameter"),
-    RESTORE.name: _PROMOTION,
-    FOLLOW.name: (
-        *("GetParameters", "ListPipelineExecutions", "GetParameterHistory"),
-        *("DescribeDBClusterSnapshots", "Publish", "LabelParameterVersion"),
+    RESTORE.name: (
+        *_LOOK,
+        *("DescribeDBClusterSnapshots", "PutParameter", "StartPipelineExecution"),
     ),
-    PIN.name: ("GetParameters", "DescribeDBClusterSnapshots", "PutParameter"),
+    FOLLOW.name: (
+        *_LOOK,
+        *("DescribeDBClusterSnapshots", "Publish", "LabelParameterVersion", "GetParameterHistory"),
+    ),
+    PIN.name: (
+        *("GetParameters", "DescribeDBClusterSnapshots", "GetParameterHistory"),
+        *("PutParameter", "ListPipelineExecutions"),
+    ),
 }

@@ -20,6 +20,8 @@ PAGE = 100
 BURST = 10
 REGION = "eu-west-1"
 PRODUCTION = "111111111111"
+STACK = "acceptance-data"
+RESOURCE_ID = "cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 EXECUTION = "5b1c2f6e-7c4c-4f0e-9d56-0f3a0c6f7d11"
 _NOT_COUNTED = "throttled"
 
@@ -37,6 +39,7 @@ class Night:
     parameters: Mapping[str, str] = field(default_factory=dict)
     history: tuple[Mapping[str, Any], ...] = ()
     runs: tuple[Mapping[str, Any], ...] = ()
+    cluster_created: str = "2026-01-04T04:10:00Z"
 
 
 class StandIn:
@@ -144,6 +147,8 @@ class _Handler(StreamRequestHandler):
             return 400, b"text/xml", _THROTTLED_XML
         if form["Action"] == "Publish":
             return 200, b"text/xml", _PUBLISHED
+        if form["Action"] in _XML:
+            return 200, b"text/xml", _XML[form["Action"]](night)
         if "DBClusterSnapshotIdentifier" in form:
             return 200, b"text/xml", _page([_snapshot(0)], None)
         pages = self.server.pages[night.snapshots]
@@ -177,6 +182,35 @@ _PUBLISHED = (
     b"<MessageId>0</MessageId></PublishResult><ResponseMetadata><RequestId>0</RequestId>"
     b"</ResponseMetadata></PublishResponse>"
 )
+
+_XML: Mapping[str, Callable[[Night], bytes]] = {
+    "DescribeStacks": lambda _: (
+        b'<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/">'
+        b"<DescribeStacksResult><Stacks><member><StackName>acceptance-data</StackName>"
+        b"<CreationTime>2026-01-01T00:00:00Z</CreationTime>"
+        b"<StackStatus>UPDATE_COMPLETE</StackStatus></member></Stacks></DescribeStacksResult>"
+        b"</DescribeStacksResponse>"
+    ),
+    "ListStackResources": lambda _: (
+        b'<ListStackResourcesResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/">'
+        b"<ListStackResourcesResult><StackResourceSummaries><member>"
+        b"<LogicalResourceId>Cluster</LogicalResourceId>"
+        b"<PhysicalResourceId>acceptance-orders</PhysicalResourceId>"
+        b"<ResourceType>AWS::RDS::DBCluster</ResourceType>"
+        b"<LastUpdatedTimestamp>2026-01-04T04:20:00Z</LastUpdatedTimestamp>"
+        b"<ResourceStatus>UPDATE_COMPLETE</ResourceStatus></member></StackResourceSummaries>"
+        b"</ListStackResourcesResult></ListStackResourcesResponse>"
+    ),
+    "DescribeDBClusters": lambda night: (
+        '<DescribeDBClustersResponse xmlns="http://rds.amazonaws.com/doc/2014-10-31/">'
+        "<DescribeDBClustersResult><DBClusters><DBCluster>"
+        f"<DBClusterArn>arn:aws:rds:{REGION}:222222222222:cluster:acceptance-orders</DBClusterArn>"
+        "<DBClusterIdentifier>acceptance-orders</DBClusterIdentifier>"
+        f"<Engine>aurora-postgresql</Engine><DbClusterResourceId>{RESOURCE_ID}</DbClusterResourceId>"
+        f"<ClusterCreateTime>{night.cluster_created}</ClusterCreateTime></DBCluster></DBClusters>"
+        "</DescribeDBClustersResult></DescribeDBClustersResponse>"
+    ).encode(),
+}
 
 _JSON: Mapping[str, Callable[[Night, dict[str, Any]], dict[str, Any]]] = {
     "GetParameters": lambda night, asked: {

@@ -1,9 +1,7 @@
 import os
 import uuid
 
-import boto3
-
-ssm, rds, codepipeline = boto3.client("ssm"), boto3.client("rds"), boto3.client("codepipeline")
+from look import codepipeline, look, rds, ssm
 
 
 def handler(_event: object, _context: object) -> dict[str, object]:
@@ -18,8 +16,7 @@ def handler(_event: object, _context: object) -> dict[str, object]:
     rds.describe_db_cluster_snapshots(
         DBClusterSnapshotIdentifier=values[latest], IncludeShared=True
     )
-    codepipeline.list_pipeline_executions(pipelineName=values[cicd], maxResults=100)
-    ssm.get_parameter_history(Name=current, MaxResults=50)
+    look(values[cicd])
     ssm.put_parameter(Name=current, Value=values[latest], Type="String", Overwrite=True)
     token = str(uuid.uuid4())
     run = codepipeline.start_pipeline_execution(name=values[cicd], clientRequestToken=token)

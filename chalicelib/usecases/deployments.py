@@ -24,10 +24,10 @@ class Deployments:
     """What is deployed, as seen in one look: a stack of several databases is read once."""
 
     def __init__(self, aws: Aws, pipeline: str | None, runs: Sequence[Run]) -> None:
-        self._aws = aws
         self._pipeline = pipeline
         self._runs = runs
         self._stack = cache(aws.stacks.find)
+        self._cluster = cache(aws.clusters.deployed)
         self._actions = cache(aws.pipelines.actions)
 
     def of(self, database: Database, ledger: Sequence[Version]) -> Deployment:
@@ -55,7 +55,7 @@ class Deployments:
     ) -> Deployment:
         logical_id = reference.logical_id or next(iter(stack.clusters), "")
         identifier = stack.clusters.get(logical_id)
-        cluster = self._aws.clusters.deployed(identifier) if identifier else None
+        cluster = self._cluster(identifier) if identifier else None
         if cluster is None:
             return self._nothing(reference, f"cluster in stack {reference}", ledger)
         # What is resolved after a roll-back is not documented.

@@ -408,6 +408,6 @@ def test_who_may_look_at_nothing_is_told_what_to_ask_for(
 ) -> None:
     found = examined(user="visitor")
     assert {status for _, _, status in found} == {"warning"}
-    groups = "API alarm function parameter pipeline schedule share stack topic"
+    groups = "API alarm deployment function parameter pipeline schedule share stack topic"
     assert sorted({check for check, _, _ in found}) == groups.split()
     assert all(re.match(r"allow \w+:\w+ to the identity in use", fix) for fix in found.values())
