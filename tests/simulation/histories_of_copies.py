@@ -333,6 +333,8 @@ class HistoriesOfCopies(Histories):
         self.copies_end(None, how)
         if polled:
             self.a_poll_comes([])
+        else:
+            self.next_poll = self._next_sunday(4) + timedelta(minutes=late + 1)
         self.a_schedule_fires("promote", late, attempts, jump=False)
         self._its_run_ends(ends)
 
