@@ -362,7 +362,7 @@ class Histories(RuleBasedStateMachine):
             process = next((each for each in self.aws.updates if each.is_live), run)
             inside = isinstance(process, Update) or process.is_inside
             stage = "Deploy" if isinstance(process, Update) else process.stage
-            if not process.is_live or (ends == "wait" and inside and stage == "Approval"):
+            if not run.is_live or (ends == "wait" and inside and stage == "Approval"):
                 break
             if ends == "beside" and inside and stage == "Approval":
                 push, ends = self.aws.begin(), "succeed"
