@@ -1,4 +1,4 @@
-"""The same histories, whatever else has been tested in the same process."""
+"""Make the same histories, whatever else was tested in the same process."""
 
 import pytest
 from hypothesis.internal.cache import LRUCache
@@ -8,10 +8,10 @@ from hypothesis.internal.constants_ast import Constants
 
 @pytest.fixture(autouse=True)
 def _nothing_is_drawn_from_what_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hypothesis also draws the constants that stand in the modules loaded so far.
+    """Keep Hypothesis from drawing constants that it finds in the modules loaded so far.
 
-    So a derandomized history depended on which tests had run before it, and a planted fault was found by
-    luck. Hypothesis has no setting for it.
+    Otherwise a derandomized history depends on which tests ran before it, and a planted fault is
+    found by luck. Hypothesis has no setting for it.
     """
     monkeypatch.setattr(providers, "_get_local_constants", Constants)
     monkeypatch.setattr(providers, "CONSTANTS_CACHE", LRUCache(1024))

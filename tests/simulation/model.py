@@ -212,7 +212,7 @@ class Model:
         for database, entry in zip(self.settings.databases, told["databases"], strict=True):
             current, truth = self.current(database), self.truth(database)
             problems = [each for each in told["problems"] if "cannot be seen" in each]
-            if current == truth or any(each.startswith(database.name) for each in problems):
+            if current in (truth, None) or any(each.startswith(database.name) for each in problems):
                 continue
             present = self.ledger(database)[-1]
             if truth is None and present.action in CORRECTIONS:

@@ -1,4 +1,4 @@
-"""Hundreds of random histories; ``make simulate N=…`` runs more of them, and shows progress."""
+"""Hundreds of random histories; `make simulate N=…` runs more of them and shows progress."""
 
 import os
 import random
@@ -11,11 +11,11 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.simulation.histories import Histories
 from tests.simulation.histories_of_copies import HistoriesOfCopies
 
-# How many histories a batch has, and of which stages: without copies, and with some.
+# The number of histories in a batch, and how many of them are of stages with copies.
 BATCH = 250
 OF_COPIES = 100
-COUNT = int(os.environ.get("HISTORIES", "750"))
-# The same histories in every ``make test``; new ones in every ``make simulate``.
+COUNT = int(os.environ.get("HISTORIES", "500"))
+# `make test` runs the same histories every time, `make simulate` new ones.
 SEED = int(os.environ.get("SEED", "20260104"))
 
 
@@ -48,7 +48,7 @@ if __name__ == "__main__":
     for number in range(-(-COUNT // BATCH)):
         try:
             run(SEED + number)
-        except Exception as error:  # noqa: BLE001 (whatever guarantee broke)
+        except Exception as error:  # noqa: BLE001 (whichever guarantee broke)
             print(f"\n{error}", *getattr(error, "__notes__", []), sep="\n")
             sys.exit(f"broken; replay with: make simulate N={BATCH} SEED={SEED + number}")
         print(f"\r{(number + 1) * BATCH} of {COUNT} histories, seed {SEED}", end="", flush=True)

@@ -185,7 +185,7 @@ def test_whoever_comes_in_between_wins(mover: str, actor: str, history: str, fai
 
     def judge(stage: Stage, seen: dict[str, Any], at: int) -> None:
         # Parameter Store cannot compare and delete: the last look comes right before.
-        last = 2 if actor == "deploy begins" else 1
+        last = 3 if actor == "deploy begins" else 1
         if "delete" in seen["calls"][at - 1 : at - 1 + last]:
             assert history == "no parameter", "current was deleted"
             return

@@ -112,11 +112,6 @@ def any_move(versions: Any, value: str, runs: Any, actor: str, token: str) -> le
     return REAL_NEXT_MOVE(versions, value, runs, actor, token)
 
 
-def fresh_move(versions: Any, value: str, runs: Any, actor: str, token: str) -> ledger.Move:
-    """Do not go on with what a killed attempt has put."""
-    return ledger.Move(value, token, versions[-1] if versions else None)
-
-
 def blind_put(aws: Any, name: str, value: str, note: Any, after: int) -> int:
     """Put without looking whether somebody has come in between."""
     return current._put(aws, name, value, note)  # noqa: SLF001
@@ -175,7 +170,7 @@ def closed_at_last_update(self: Action, instant: Any) -> bool:
 
 IGNORED = Result("ignored")
 OF_ORDER = (deployment, "_of_order")
-OWN_RUN = [(each, "own_run") for each in (ledger, deployment, current, status, pin)]
+OWN_RUN = [(each, "own_run") for each in (ledger, deployment, deployments, current, status, pin)]
 
 PLANTED: dict[str, Plant] = {
     # What the first edition did wrong, row by row.
@@ -210,14 +205,11 @@ PLANTED: dict[str, Plant] = {
     "no second look": instead(no_second_look, (current, "put_back"), (reconcile, "put_back")),
     "nothing is taken back": instead(lambda *_: False, (reconcile, "put_back")),
     "an action is over at its last update": instead(closed_at_last_update, (Action, "covers")),
-    "a failed roll-back is no matter": instead((), (deployments, "_ROLLBACK_FAILED")),
+    "a failed roll-back is no matter": instead((), (deployments, "ROLLBACK_FAILED")),
     # The schedule and its undo.
     "no undo": instead(lambda *_: False, (promote, "_undo")),
     "a failed start by a person is not undone": instead(nothing, (current, "revert")),
     "a scheduled time is never spent": instead(lambda *_: False, (promote, "already_ran")),
-    "nothing is continued after a kill": instead(
-        fresh_move, (promote, "next_move"), (pin, "next_move")
-    ),
     "the window ignored": instead(nothing, (promote, "check_window")),
     "the weeks ignored": instead(nothing, (promote, "check_week")),
     "the hold ignored": instead(nothing, (promote, "check_hold")),
