@@ -465,6 +465,27 @@ def test_a_deploy_that_begins_during_an_undo_keeps_its_value(
     assert ledger(aws)[-2:] == [("undo", "old"), ("promote", "new")]
 
 
+@pytest.mark.parametrize("somebody", ["deploys", "moves it"])
+def test_a_current_that_a_failed_promotion_created_stays_if_somebody_needs_it(
+    settings: Settings, aws: InMemoryAws, somebody: str
+) -> None:
+    del aws.parameters.kept[CURRENT]
+    kill(aws, "after", "put")
+    with pytest.raises(Killed):
+        promote(settings, aws, SUNDAY)
+    calm(aws)
+    aws.snapshots.all = []
+    if somebody == "deploys":
+        meanwhile(aws, "after", "runs", lambda: aws.stacks.set_status("UPDATE_IN_PROGRESS"))
+    else:
+        theirs = arn("theirs")
+        meanwhile(aws, "after", "runs", lambda: aws.parameters.put_by_hand(CURRENT, theirs))
+    assert promote(settings, aws, SUNDAY).reason == "snapshot-gone"
+    assert ledger(aws)[-1] == (
+        ("promote", "new") if somebody == "deploys" else ("unknown", "theirs")
+    )
+
+
 def test_a_pin_that_waited_waits_again_after_an_undo(settings: Settings, aws: InMemoryAws) -> None:
     aws.snapshots.all.append(snapshot("wanted"))
     pin(settings, aws, settings.databases[0], PinRequest("wanted", KIM, "try", deploy=False))
