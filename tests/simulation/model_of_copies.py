@@ -1,14 +1,16 @@
-"""What must be so where a stage promotes copies, told from what was seen being copied.
+"""What must be so where a stage promotes copies, judged by which copies were seen being made.
 
-A copy is known here because the request for it was seen, and never by its name or its tags.
+A copy is known here because RDS was asked to make it, and never by its name or its tags.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.snapshots import Snapshot
+from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
+from chalicelib.settings.acceptance import Settings
 from tests.fakes import (
     ACCEPTANCE,
     COPIES_UNDER_WAY,
@@ -17,12 +19,11 @@ from tests.fakes import (
     InMemorySnapshots,
     arn,
 )
-from tests.simulation.model import ENGINES, Model
+from tests.simulation.model import ENGINES
 
 
-@dataclass(frozen=True)
-class Made:
-    """A copy as it was asked for: of which share, as that was then, and under which key."""
+class Made(NamedTuple):
+    """A copy as RDS was asked for it: of which share, as it was then, and under which key."""
 
     source: Snapshot
     key: str
@@ -34,152 +35,187 @@ class Made:
 
 
 class WatchedSnapshots(InMemorySnapshots):
-    """Remembers which snapshots were made as copies; ``judge`` hears what is to be deleted."""
+    """Remembers what was copied and deleted; `judge` is asked before a snapshot is deleted.
 
-    def __init__(self, aws: InMemoryAws) -> None:
+    Whether RDS dates a copy by its data or by its making, and whether one may be available at once,
+    is not documented.
+    """
+
+    def __init__(
+        self, aws: InMemoryAws, judge: Callable[[str], None], *, keeps_date: bool, at_once: bool
+    ) -> None:
         super().__init__(aws)
-        self.made: dict[str, Made] = {}
-        self.judge: Callable[[str], None] = lambda deleted: None
+        self.judge = judge
+        self.keeps_date, self.at_once = keeps_date, at_once
+        self.seen: dict[str, Made] = {}
+        self.deleted: set[str] = set()
 
-    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> object:  # type: ignore[override]
-        """As RDS does, and seen: the process may be killed before it hears of its copy."""
-        share = next((each for each in self.all if each.arn == source), None)
-        before = {each.arn for each in self.all}
+    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+        share, copied = self.get(source), arn(name, ACCEPTANCE)
+        existed = self.get(copied)
         try:
-            return super().copy(source, name, key, tags)
-        finally:
-            copied = arn(name, ACCEPTANCE)
-            if share and copied not in before and any(each.arn == copied for each in self.all):
-                self.made[copied] = Made(share, key)
+            made = super().copy(source, name, key, tags)
+        finally:  # the process may be killed before it hears of its copy
+            if share and not existed and self.get(copied):
+                self.seen[copied] = Made(share, key)
+                self.deleted.discard(copied)
+                if self.keeps_date:
+                    self.change(copied, created=share.created)
+                if self.at_once:
+                    self.change(copied, status="available")
+        found = self.get(copied)
+        return made._replace(snapshot=found) if made and found else None
 
     def delete(self, identifier: str) -> None:
-        """As RDS does, once the wish has been judged."""
-        self.judge(arn(identifier, ACCEPTANCE))
+        deleted = arn(identifier, ACCEPTANCE)
+        if self.get(deleted):  # or another delivery was faster
+            self.judge(deleted)
+            self.deleted.add(deleted)
         super().delete(identifier)
-
-    def lose(self, lost: str) -> None:
-        """Somebody deletes it by hand."""
-        self.all = [each for each in self.all if each.arn != lost]
-        self.tags.pop(lost, None)
-
-
-@dataclass(frozen=True)
-class ModelOfCopies(Model):
-    """The account of a stage of which at least one database has copies."""
 
     @property
     def made(self) -> dict[str, Made]:
-        """The copies that are still there."""
-        assert isinstance(self.aws.snapshots, WatchedSnapshots)
-        present = {each.arn for each in self.aws.snapshots.all}
-        return {each: made for each, made in self.aws.snapshots.made.items() if each in present}
+        """The copies that still exist."""
+        return {each: made for each, made in self.seen.items() if self.get(each)}
 
-    def copies(self, database: Database, *statuses: str) -> list[Snapshot]:
-        """Its copies in one of these states, under whichever key, newest data first."""
-        made = self.made
+    def get(self, value: str) -> Snapshot | None:
+        return next((each for each in self.all if each.arn == value), None)
+
+    def change(self, value: str, **facts: object) -> None:
+        self.all = [each._replace(**facts) if each.arn == value else each for each in self.all]
+
+    def lose(self, value: str) -> None:
+        """Somebody deletes a snapshot by hand; a copy of it that is in progress fails."""
+        self.all = [each for each in self.all if each.arn != value]
+        self.tags.pop(value, None)
+        self.fail(lambda made: made.source.arn == value)
+
+    def fail(self, concerns: Callable[[Made], bool]) -> None:
+        """Let the copies in progress fail that this concerns."""
+        for copy, made in self.made.items():
+            found = self.get(copy)
+            if found and found.status == "copying" and concerns(made):
+                self.change(copy, status="failed")
+
+
+@dataclass(frozen=True)
+class ModelOfCopies:
+    """The account of a stage of which at least one database may have copies."""
+
+    settings: Settings
+    aws: InMemoryAws
+    snapshots: WatchedSnapshots
+
+    def latest(self, database: Database) -> str | None:
+        return self.aws.values().get(database.latest_parameter)
+
+    def shares(self, database: Database) -> list[Snapshot]:
+        """The eligible shares, newest first."""
         found = [
             each
-            for each in self.aws.snapshots.all
+            for each in self.snapshots.all
+            if not each.own and each.status == "available" and self._suits(each, database)
+        ]
+        return sorted(found, key=lambda each: (each.created, each.arn), reverse=True)
+
+    @staticmethod
+    def _suits(share: Snapshot, database: Database) -> bool:
+        return (
+            share.account == PRODUCTION
+            and (share.engine, share.engine_version) == ENGINES[database.name]
+            and share.created is not None
+        )
+
+    def copies(self, database: Database, *statuses: str) -> list[Snapshot]:
+        """The database's copies in one of these states, under whichever key, newest data first."""
+        made = self.snapshots.made
+        found = [
+            each
+            for each in self.snapshots.all
             if each.arn in made
-            and made[each.arn].source.engine == ENGINES[database.name][0]
+            and made[each.arn].source.cluster == database.name
             and each.status in statuses
         ]
         return sorted(found, key=lambda each: made[each.arn].recency, reverse=True)
 
     def usable(self, database: Database, *statuses: str) -> list[Snapshot]:
-        """Those under the key that the stage asks for now, of a share that was production's."""
+        """Those of them under the key that is set, of eligible shares."""
         assert database.copy_policy
-        made = self.made
+        made = self.snapshots.made
         return [
             each
             for each in self.copies(database, *statuses)
             if made[each.arn].key == database.copy_policy.key
-            and made[each.arn].source.account == PRODUCTION
-            and self.eligible(made[each.arn].source, database)
+            and self._suits(made[each.arn].source, database)
         ]
 
-    def as_new_as(
-        self, database: Database, copy: Snapshot, *, strictly: bool = False
-    ) -> list[Snapshot]:
-        """The available copies of the same data or newer, itself among them; or only the newer."""
-        own = self.made[copy.arn].recency
-        return [
-            each
-            for each in self.copies(database, "available")
-            if (recency := self.made[each.arn].recency) > own or (recency == own and not strictly)
-        ]
-
-    def pending(self, database: Database) -> Snapshot | None:
-        """The newest copy, where RDS has not finished it."""
+    def pending(self, database: Database) -> str | None:
+        """The newest copy, if it is in progress."""
         newest = next(iter(self.usable(database, "available", "copying")), None)
-        return newest if newest and newest.status == "copying" else None
+        return newest.arn if newest and newest.status == "copying" else None
 
-    def referenced(self, database: Database) -> set[str]:
-        """What *latest*, *current*, the value before and the label lead to."""
-        kept = self.aws.parameters.kept
-        values = [entry.value for entry in kept[database.current_parameter]]
-        before = [value for value in values if value != values[-1] and value.startswith("arn:")]
-        good = [entry.value for entry in kept[database.current_parameter] if entry.is_good]
-        latest = [entry.value for entry in kept.get(database.latest_parameter, [])[-1:]]
-        return {values[-1], *before[-1:], *good, *latest}
+    def due(self, database: Database) -> str | None:
+        """What `latest` should name."""
+        found = (
+            self.usable(database, "available") if database.copy_policy else self.shares(database)
+        )
+        return found[0].arn if found else None
 
-    def newest_share(self, database: Database) -> Snapshot | None:
-        eligible = [share for share in self.shared if self.eligible(share, database)]
-        return max(eligible, key=lambda each: (each.created, each.arn), default=None)
+    def promotable(self, database: Database) -> str | None:
+        """What the schedule may promote now, if anything."""
+        latest = self.latest(database)
+        if not (latest or "").startswith("arn:"):
+            return None
+        if database.copy_policy:
+            value = None if self.pending(database) else self.due(database)
+            taken = self.snapshots.made[value].source.created if value else None
+        else:
+            share = next((each for each in self.shares(database) if each.arn == latest), None)
+            value, taken = latest, share.created if share else None
+        return value if taken and self.aws.time - taken <= timedelta(days=14) else None
+
+    def leading(self, database: Database) -> set[str | None]:
+        """What `latest`, `current`, its value before and its last good version name."""
+        versions = self.aws.parameters.kept.get(database.current_parameter, [])
+        present = [each.value for each in versions[-1:]]
+        before = [each.value for each in versions if each.value not in [*present, "dummyvalue"]]
+        good = [each.value for each in versions if each.is_good]
+        return {self.latest(database), *present, *before[-1:], *good}
+
+    def is_beyond_number(self, database: Database, copy: str, *, at_least: bool) -> bool:
+        """Whether enough newer copies are available; or at least as new ones."""
+        assert database.copy_policy
+        made = self.snapshots.made
+        newer = [
+            each.arn
+            for each in self.copies(database, "available")
+            if made[each.arn].recency > made[copy].recency
+            or (at_least and each.arn != copy and made[each.arn].recency == made[copy].recency)
+        ]
+        return len(newer) >= database.copy_policy.keep
 
     def why_no_copy(self, database: Database) -> str | None:
-        """Why the newest share is neither copied nor being copied; None where it is, or need not be."""
+        """Why the newest share has no copy; None if it has one or needs none."""
         assert database.copy_policy
-        share = self.newest_share(database)
+        share = next(iter(self.shares(database)), None)
         if share is None:
             return "no-eligible-snapshot"
-        made = self.made
+        made, wanted = self.snapshots.made, Made(share, database.copy_policy.key)
         of_share = [
             each
             for each in self.copies(database, "available", "copying", "failed")
-            if (made[each.arn].source.arn, made[each.arn].key)
-            == (share.arn, database.copy_policy.key)
+            if (made[each.arn].recency, made[each.arn].key) == (wanted.recency, wanted.key)
         ]
         if any(each.status == "failed" for each in of_share):
             return "copy-failed"
-        assert share.created
         newest = self.usable(database, "available", "copying")[:1]
-        if newest and made[newest[0].arn].recency >= (share.created, share.arn):
+        if newest and made[newest[0].arn].recency >= wanted.recency:
             return None
-        name = arn(database.copy_policy.name_for(share), ACCEPTANCE)
-        if any(each.arn == name for each in self.aws.snapshots.all):
+        if self.snapshots.get(arn(database.copy_policy.name_for(share), ACCEPTANCE)):
             return "copy-name-taken"
-        if share.arn in self.aws.snapshots.unencrypted:
+        if share.arn in self.snapshots.unencrypted:
             return "copy-unencrypted"
-        if database.copy_policy.key in self.aws.snapshots.denied:
+        if wanted.key in self.snapshots.denied:
             return "copy-key-denied"
-        under_way = [each for each in self.aws.snapshots.all if each.status == "copying"]
-        return "copy-quota" if len(under_way) >= COPIES_UNDER_WAY else "not asked for"
-
-    def is_promotable(self, database: Database, value: str) -> bool:
-        if not database.copy_policy:
-            return super().is_promotable(database, value)
-        return self.is_promotable_copy(database, value)
-
-    def is_promotable_copy(self, database: Database, value: str) -> bool:
-        """An available copy of ours of a share of production's, its data not too old."""
-        return (
-            not self.pending(database)
-            and any(each.arn == value for each in self.usable(database, "available"))
-            and self.aws.time - self.made[value].recency[0] <= timedelta(days=14)
-        )
-
-    # --- what differs from a stage without copies ---
-
-    def latest(self, database: Database) -> str | None:
-        value = super().latest(database)
-        return value if value != "dummyvalue" else None
-
-    def due(self, database: Database) -> str | None:
-        """The newest copy, whether or not the poll has recorded it."""
-        latest = self.latest(database)
-        usable = self.usable(database, "available") if database.copy_policy else []
-        return usable[0].arn if latest and usable else latest
-
-    def pinnable(self, share: Snapshot, database: Database) -> bool:
-        return self.eligible(share._replace(account=PRODUCTION) if share.own else share, database)
+        in_progress = [each for each in self.snapshots.all if each.status == "copying"]
+        return "copy-quota" if len(in_progress) >= COPIES_UNDER_WAY else "not asked for"
