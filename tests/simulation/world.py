@@ -59,6 +59,7 @@ class Execution:
     is_inside: bool = False
     since: datetime | None = None
     is_stopping: bool = False
+    is_abandoned: bool = False
     statuses: list[tuple[datetime, str]] = field(default_factory=list)
     steps: Steps | None = None
 
@@ -204,6 +205,7 @@ class World(InMemoryAws):
             run.is_stopping = True
             run.statuses.append((self.time, "Stopping"))
             return
+        run.is_abandoned = True
         for index, action in enumerate(self.pipelines.executed):
             if (action.execution_id, action.status) == (run.execution_id, "InProgress"):
                 self._end_action(index, "Abandoned")
