@@ -19,7 +19,7 @@ help: ## say what can be made
 demo: $(READY) ## four nights on a local cloud, or SCENARIO=company; KEEP=1 leaves it running to be tried
 	@$(BIN)/python -m demo $(if $(value SCENARIO),--scenario "$$SCENARIO") $(if $(value KEEP),--keep)
 
-# The product's rooms are covered by these to the last line; the others are quicker without a tracer.
+# The product is covered by these to the last line; the others are quicker without a tracer.
 COVERED := tests/unit tests/usecases tests/contract tests/test_app.py
 # One more than most runners' two processors, for many tests wait rather than work.
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile

@@ -166,10 +166,6 @@ def makers_of(cluster: Cluster, actions: Iterable[Action], stack: str) -> list[A
     return sorted((each for each in covering if fit(each) == best), key=lambda each: each.started)
 
 
-# Which of several deploy actions made a cluster, the likeliest first.
-_MAKERS = ("Succeeded", "InProgress", "Abandoned", "Failed")
-
-
 def restored_from(
     ledger: Sequence[Version],
     cluster: Cluster,
@@ -196,8 +192,12 @@ def restored_from(
     (value,) = values
     fitting = [(maker, made) for maker, each in read if (made := newest_of(value, each))]
     # A later deploy of the same value replaces nothing, and what a failed one made was rolled back.
-    maker, made = min(fitting, key=lambda each: _MAKERS.index(each[0].status))
+    maker, made = min(fitting, key=lambda each: _unlikeliness(each[0].status))
     return Deployment(value, made, maker.execution_id, cluster)
+
+
+def _unlikeliness(status: str) -> tuple[bool, bool]:
+    return status == "Failed", status != "Succeeded"
 
 
 def _uncertain(action: Action) -> str:

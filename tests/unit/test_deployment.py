@@ -284,6 +284,13 @@ NEXT = pin(3, "c", 1.5)  # as the deploy action of the following tests is about 
         ([A, B], None, [deploy("r", 10), deploy("p", 30)], [], ("b", B, "r")),
         ([A, B], None, [deploy("r", 10, 11, "Failed"), deploy("p", 30)], [], ("b", B, "p")),
         ([A, B], None, [deploy("r", 10, 11, "Failed")], [], ("b", B, "r")),
+        (
+            [A, B],
+            None,
+            [deploy("r", 10, 11, "Failed"), deploy("p", 12, status="InProgress")],
+            [],
+            ("b", B, "p"),
+        ),
         # The history does not go back so far.
         ([C], "c", [deploy("r", 2)], [RUN], None),
     ],
