@@ -64,21 +64,6 @@ class Copy(NamedTuple):
     progress: int
 
     @property
-    def in_progress(self) -> bool:
-        """Whether RDS is still copying, which can take hours."""
-        return self.snapshot.status in ("copying", "creating")
-
-    @property
-    def available(self) -> bool:
-        """Whether the copy can be restored."""
-        return self.snapshot.status == "available"
-
-    @property
-    def failed(self) -> bool:
-        """Whether the copy failed, because its source or a key went away."""
-        return self.snapshot.status == "failed"
-
-    @property
     def taken(self) -> datetime:
         """When its data was taken."""
         assert self.snapshot.created is not None  # see managed_copies
@@ -125,14 +110,15 @@ def newest_copy(copies: Sequence[Copy], policy: CopyPolicy) -> Snapshot | None:
 def pending_copy(copies: Sequence[Copy], policy: CopyPolicy) -> Copy | None:
     """Return the newest copy in progress, if it will be newer than every eligible one."""
     newest = next(_promising(copies, policy), None)
-    return newest if newest and newest.in_progress else None
+    return newest if newest and newest.snapshot.in_progress else None
 
 
 def _promising(copies: Iterable[Copy], policy: CopyPolicy) -> Iterator[Copy]:
     """Yield the copies that are eligible, and those that will be once they are available."""
     for copy in copies:
         as_available = copy._replace(snapshot=copy.snapshot._replace(status="available"))
-        if (copy.available or copy.in_progress) and not copy_rejection(as_available, policy):
+        is_promising = copy.snapshot.available or copy.snapshot.in_progress
+        if is_promising and not copy_rejection(as_available, policy):
             yield copy
 
 
@@ -149,5 +135,5 @@ def needs_copy(share: Snapshot, copies: Sequence[Copy], policy: CopyPolicy) -> b
 
 def expired(copies: Sequence[Copy], policy: CopyPolicy, kept: Collection[str]) -> list[Copy]:
     """Return the copies beyond the number to keep, newest first, except those in `kept`."""
-    done = [copy for copy in copies if copy.available]
+    done = [copy for copy in copies if copy.snapshot.available]
     return [copy for copy in done[policy.keep :] if copy.snapshot.arn not in kept]

@@ -55,21 +55,6 @@ class Share(NamedTuple):
     identifier: str
     taken: datetime
 
-    @property
-    def in_progress(self) -> bool:
-        """RDS is still making it, which can take hours."""
-        return self.snapshot.status in ("creating", "copying")
-
-    @property
-    def available(self) -> bool:
-        """It can be shared."""
-        return self.snapshot.status == "available"
-
-    @property
-    def failed(self) -> bool:
-        """RDS could not make it."""
-        return self.snapshot.status == "failed"
-
 
 def managed_shares(
     snapshots: Iterable[OwnSnapshot], cluster: str, policy: SharePolicy
@@ -95,17 +80,19 @@ def find_by_name(identifier: str, shares: Iterable[Share]) -> Share | None:
 
 def find_by_data(taken: datetime, shares: Iterable[Share]) -> Share | None:
     """Return a share whose data is, or will be, from `taken`."""
-    return next((share for share in shares if share.taken == taken and not share.failed), None)
+    return next(
+        (share for share in shares if share.taken == taken and not share.snapshot.failed), None
+    )
 
 
 def to_share(shares: Sequence[Share], policy: SharePolicy) -> list[Share]:
     """Return the newest available shares, as many as are kept; `shares` are newest first."""
-    return [share for share in shares if share.available][: policy.keep]
+    return [share for share in shares if share.snapshot.available][: policy.keep]
 
 
 def expired(shares: Sequence[Share], policy: SharePolicy) -> list[Share]:
     """Return the available shares beyond the number to keep, newest first."""
-    return [share for share in shares if share.available][policy.keep :]
+    return [share for share in shares if share.snapshot.available][policy.keep :]
 
 
 def check_key(cluster: Cluster, policy: SharePolicy) -> str:
@@ -127,7 +114,7 @@ def newest_automated(cluster: str, snapshots: Iterable[Snapshot], now: datetime)
     usable = [
         (snapshot.created, snapshot.arn, snapshot)
         for snapshot in snapshots
-        if snapshot.status == "available" and snapshot.created
+        if snapshot.available and snapshot.created
     ]
     if not usable:
         raise Refused(

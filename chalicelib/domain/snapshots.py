@@ -46,6 +46,21 @@ class Snapshot(NamedTuple):
     created: datetime | None
     own: bool
 
+    @property
+    def in_progress(self) -> bool:
+        """Whether RDS is still making it, which can take hours."""
+        return self.status in ("creating", "copying")
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be copied, shared and restored."""
+        return self.status == "available"
+
+    @property
+    def failed(self) -> bool:
+        """Whether RDS could not make it, for example because its source or a key went away."""
+        return self.status == "failed"
+
     def age(self, now: datetime) -> timedelta:
         """Return how old the data of an eligible snapshot is; others may have no creation time."""
         assert self.created is not None
@@ -103,7 +118,7 @@ def rejection(snapshot: Snapshot, criteria: Criteria) -> Rejection | None:
     """
     if snapshot.account != criteria.account:
         return Rejection("account", f"account {snapshot.account}, expected {criteria.account}")
-    if snapshot.status != "available":
+    if not snapshot.available:
         return Rejection("status", f"status {snapshot.status}, expected available")
     if snapshot.engine != criteria.engine:
         return Rejection("engine", f"engine {snapshot.engine}, expected {criteria.engine}")

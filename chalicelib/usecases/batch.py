@@ -23,6 +23,13 @@ def run_each(
     return results, failed
 
 
+def raise_errors(failed: Iterable[tuple[object, AwsError]]) -> None:
+    """Raise the first error of the failed items, if any, with the others as its notes."""
+    errors = [error for _, error in failed]
+    if errors:
+        raise combine_errors(errors)
+
+
 def combine_errors(errors: Iterable[AwsError]) -> AwsError:
     """Return the first error, with the others as its notes."""
     first, *others = errors

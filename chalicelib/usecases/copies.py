@@ -33,7 +33,7 @@ def ensure_copy(
     """
     name = policy.name_for(share)
     copies = managed_copies(own, policy)
-    if any(copy.identifier == name and copy.failed for copy in copies):
+    if any(copy.identifier == name and copy.snapshot.failed for copy in copies):
         raise Refused(Reason.COPY_FAILED, f"the copy of {share.arn} failed")
     if not needs_copy(share, copies, policy):
         return copies

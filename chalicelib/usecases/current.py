@@ -28,7 +28,7 @@ from chalicelib.domain.ledger import (
 )
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
-from chalicelib.usecases.batch import combine_errors, run_each
+from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.deployments import Deployments
 
 
@@ -222,9 +222,7 @@ def revert(
     if found:
         pipeline = pipeline._replace(runs=_runs_again(aws, pipeline, cause))
     done, unmoved = run_each(found, lambda each: _revert_one(aws, *each, pipeline, is_ours, cause))
-    errors = [error for _, error in (*unread, *unmoved)]
-    if errors:
-        raise combine_errors(errors)
+    raise_errors([*unread, *unmoved])
     return any(done)
 
 

@@ -3,7 +3,7 @@
 from chalicelib.domain.results import Result, combine
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.batch import combine_errors, run_each
+from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.update_latest import follow_copies
 
@@ -12,7 +12,6 @@ def poll(settings: Settings, aws: Aws) -> Result:
     """Reconcile, and finish copies if there are any; raise AwsError once both have been tried."""
     steps = [reconcile, follow_copies] if settings.has_copies else [reconcile]
     results, failed = run_each(steps, lambda step: step(settings, aws))
-    if failed:
-        raise combine_errors(error for _, error in failed)
+    raise_errors(failed)
     entries = [entry for result in results for entry in result.databases]
     return combine(entries) if entries else results[0]

@@ -20,7 +20,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, combine, hours
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.batch import combine_errors, run_each
+from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.checks import check_pipeline_name
 from chalicelib.usecases.copies import described
 from chalicelib.usecases.current import Pipeline, delete_created, put_back
@@ -72,7 +72,7 @@ def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> R
     read, unread = run_each(
         settings.databases, lambda each: (each, aws.parameters.history(each.current_parameter))
     )
-    errors = [error for _, error in unread]
+    failed: list[tuple[object, AwsError]] = [*unread]
     try:
         name = check_pipeline_name(settings, values)
         pipeline = Pipeline(name, aws.pipelines.runs(name))
@@ -90,9 +90,8 @@ def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> R
         notified.update(look.subject for look in to_notify)
         results += _notify(aws, function, pipeline, to_notify)
         ledgers, unlabelled = run_each(to_notify, lambda each: _remember(aws, pipeline, each))
-        errors += [error for _, error in (*uncorrected, *unlabelled)]
-    if errors:
-        raise combine_errors(errors)
+        failed += [*uncorrected, *unlabelled]
+    raise_errors(failed)
     return combine(results) if results else Result("ignored", None, "everything is in line")
 
 

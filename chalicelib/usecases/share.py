@@ -26,7 +26,7 @@ from chalicelib.domain.shares import (
 from chalicelib.domain.snapshots import OwnSnapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.production import ProductionSettings
-from chalicelib.usecases.batch import combine_errors, run_each
+from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
 
 TRY_AGAIN = "Then run db-share-snapshot again: chalice invoke, with the event of its schedule."
 
@@ -115,9 +115,7 @@ def follow_shares(
     _notify_refusals(aws, FOLLOW_SHARES, _cause(scheduled), results)
     # Delete after notifying: if the function is killed in between, people are notified twice, not never.
     _, not_deleted = run_each(to_delete, lambda share: _delete(policy, aws, share))
-    errors = [error for _, error in (*failures, *not_deleted)]
-    if errors:
-        raise combine_errors(errors)
+    raise_errors([*failures, *not_deleted])
     return Result(tuple(results))
 
 
@@ -187,7 +185,7 @@ def _follow(
         if policy.account not in aws.snapshots.shared_with(each.identifier):
             aws.snapshots.share(each.identifier, policy.account)
             shared.append(each)
-    failed = [each for each in shares if each.failed]
+    failed = [each for each in shares if each.snapshot.failed]
     # Only now: acceptance may need the oldest until its successor is shared.
     deleted = [*expired(shares, policy), *failed]
     to_delete += deleted
@@ -196,7 +194,7 @@ def _follow(
         "shared" if shared else "unchanged",
         snapshots={
             "shared": _arns(shared),
-            "under_way": _arns([each for each in shares if each.in_progress]),
+            "under_way": _arns([each for each in shares if each.snapshot.in_progress]),
             "deleted": _arns(deleted),
         },
     )
@@ -211,7 +209,7 @@ def _delete(policy: SharePolicy, aws: Aws, share: Share) -> None:
 
     RDS may refuse to delete a failed one: its documentation requires an available one.
     """
-    if share.available and policy.account in aws.snapshots.shared_with(share.identifier):
+    if share.snapshot.available and policy.account in aws.snapshots.shared_with(share.identifier):
         aws.snapshots.unshare(share.identifier, policy.account)
     aws.snapshots.delete(share.identifier)
 

@@ -18,7 +18,7 @@ from chalicelib.domain.results import DatabaseResult, Result, combine, refusal, 
 from chalicelib.domain.snapshots import Choice, OwnSnapshot, Snapshot, choose
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.batch import combine_errors, run_each
+from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
 from chalicelib.usecases.copies import ensure_copy, expired_copies, progress
 from chalicelib.usecases.scheduled import check_week, notify_failures, scheduled_actor
 
@@ -143,9 +143,7 @@ def follow_copies(settings: Settings, aws: Aws) -> Result:
             aws.notifier.notify(notification)
     # It comes after the notification: a kill between the two notifies twice, not never.
     _, undeleted = run_each(to_delete, lambda copy: aws.snapshots.delete(copy.identifier))
-    errors = [error for _, error in (*failed, *undeleted)]
-    if errors:
-        raise combine_errors(errors)
+    raise_errors([*failed, *undeleted])
     return combine(entries)
 
 
@@ -159,7 +157,7 @@ def _follow_one(
     assert database.copy_policy is not None
     copies = managed_copies(own, database.copy_policy)
     entry = _record_copy(aws, database, copies, _unchanged(database, values), RECONCILE)
-    failed = [copy for copy in copies if copy.failed]
+    failed = [copy for copy in copies if copy.snapshot.failed]
     # A pin of `latest` may have read the value before this moved it, and not put it yet.
     leading = (entry.latest, entry.previous)
     deleted = [*expired_copies(aws, database, copies, leading), *failed]

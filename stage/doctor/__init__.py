@@ -4,7 +4,7 @@ It only reads.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -15,11 +15,12 @@ from botocore.exceptions import BotoCoreError
 
 from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
+from chalicelib.domain.parameters import Parameter
 from stage import stacks, stages
 from stage.account import oldest_python
 from stage.doctor import acceptance, checks, deployment, production, refresh, state
 from stage.doctor.checks import Check
-from stage.doctor.state import Unavailable
+from stage.doctor.state import State, Unavailable
 from stage.policies import file_name, policies
 from stage.stages import AcceptanceStage, Json, ProductionStage, Stage, StageError
 
@@ -71,16 +72,8 @@ def _acceptance(
     yield from refresh.obstacles(stage, seen)
     yield from acceptance.shares(stage, seen)
     yield from acceptance.copy_keys(stage, seen)
-    if not seen.is_deployed:
-        yield from deployment.needed(stage, seen)
-        return
-    yield from deployment.own_stacks(stage, seen)
-    yield from deployment.functions(stage, seen, entries)
-    yield from deployment.roles(stage, seen, policies(stage))
-    yield from deployment.rest_api(stage, seen)
-    yield from deployment.schedules(stage, seen, seen.values)
-    yield from deployment.topic(stage, seen)
-    yield from deployment.alarms(stage, seen, stacks.alarm_names(stage))
+    rest_api = deployment.rest_api(stage, seen)
+    yield from _deployment(stage, seen, entries, seen.values, rest_api)
 
 
 def _production(
@@ -91,13 +84,24 @@ def _production(
         yield deployment.undeployed(stage)
     yield from production.clusters(stage, seen)
     yield from production.share_key(stage, seen)
+    yield from _deployment(stage, seen, entries, values={}, rest_api=())
+
+
+def _deployment(
+    stage: Stage,
+    seen: State,
+    entries: Json,
+    values: Mapping[str, Parameter],
+    rest_api: Iterable[Check],
+) -> Iterator[Check]:
     if not seen.is_deployed:
         yield from deployment.needed(stage, seen)
         return
     yield from deployment.own_stacks(stage, seen)
     yield from deployment.functions(stage, seen, entries)
     yield from deployment.roles(stage, seen, policies(stage))
-    yield from deployment.schedules(stage, seen, {})
+    yield from rest_api
+    yield from deployment.schedules(stage, seen, values)
     yield from deployment.topic(stage, seen)
     yield from deployment.alarms(stage, seen, stacks.alarm_names(stage))
 

@@ -36,7 +36,7 @@ PASS = {"Type": "Pass", "End": True}
 def start(cloud: LocalCloud) -> Callable[..., str]:
     """Create a machine of these states, one after the other, and start it as *one*; returns its ARN."""
     role = client(cloud, "iam").create_role(
-        RoleName="work",
+        RoleName="machine",
         AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": []}),
     )["Role"]["Arn"]
 
@@ -63,8 +63,8 @@ def start(cloud: LocalCloud) -> Callable[..., str]:
 def allow(cloud: LocalCloud, action: str, resource: str) -> None:
     statement = {"Effect": "Allow", "Action": action, "Resource": resource}
     client(cloud, "iam").put_role_policy(
-        RoleName="work",
-        PolicyName="work",
+        RoleName="machine",
+        PolicyName="tasks",
         PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
     )
 
@@ -150,7 +150,7 @@ def test_a_task_may_do_what_the_machines_role_may(
     described = cloud.wait_for_execution(start(read("first")))
 
     assert described["status"] == "FAILED"
-    assert "assumed-role/work/" in described["cause"]
+    assert "assumed-role/machine/" in described["cause"]
     assert "is not authorized to perform: ssm:GetParameter" in described["cause"]
 
 

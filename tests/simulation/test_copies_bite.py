@@ -69,7 +69,9 @@ def by_name_only(snapshots: Iterable[OwnSnapshot], policy: CopyPolicy) -> list[C
 def what_latest_names(aws: Any, policy: CopyPolicy, arn: str) -> Snapshot:
     """Promote no copy before the poll has recorded it."""
     found = copying.settled_copies(aws, policy)
-    named = [copy.snapshot for copy in found if copy.available and copy.snapshot.arn == arn]
+    named = [
+        copy.snapshot for copy in found if copy.snapshot.available and copy.snapshot.arn == arn
+    ]
     return named[0] if named else REAL_PROMOTABLE(aws, policy, arn)
 
 
@@ -97,7 +99,7 @@ PLANTED: dict[str, Plant] = {
         ],
         EXPIRED,
     ),
-    "failed copies stay": instead(property(lambda self: False), (Copy, "failed")),
+    "failed copies stay": instead(property(lambda self: False), (Snapshot, "failed")),
     "nobody hears of a failed copy": instead(nothing, (notifications, "of_result")),
     "managed by the name alone": instead(
         by_name_only, (update_latest, "managed_copies"), (copying, "managed_copies")
@@ -132,10 +134,12 @@ PLANTED: dict[str, Plant] = {
         (update_latest, "_update_one"),
     ),
     "latest to a copy under any key": instead(
-        lambda found, _: next((copy.snapshot for copy in found if copy.available), None), NEWEST
+        lambda found, _: next((copy.snapshot for copy in found if copy.snapshot.available), None),
+        NEWEST,
     ),
     "latest to an unfinished copy": instead(
-        lambda found, _: next((copy.snapshot for copy in found if not copy.failed), None), NEWEST
+        lambda found, _: next((copy.snapshot for copy in found if not copy.snapshot.failed), None),
+        NEWEST,
     ),
     "latest to the oldest copy": instead(
         lambda found, policy: REAL_NEWEST(found[::-1], policy), NEWEST

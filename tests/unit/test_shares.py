@@ -199,7 +199,8 @@ def test_a_share_is_available_in_progress_or_failed(
     status: str, expected: tuple[bool, bool, bool]
 ) -> None:
     (share,) = shares(own(status=status))
-    assert (share.available, share.in_progress, share.failed) == expected
+    found = share.snapshot
+    assert (found.available, found.in_progress, found.failed) == expected
 
 
 # --- the default key ------------------------------------------------------------------------------
