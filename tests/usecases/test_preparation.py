@@ -14,7 +14,6 @@ from tests.usecases.conftest import SUNDAY, WITH_STACK, ends, good, ledger, poll
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 EXECUTION = "rds-cluster-ID0002"
 REFRESHED = "refreshed in 30 min, data 6 h old (rds)"
-NOT_PREPARED = "RESTORED, BUT THE DATA IS NOT PREPARED (rds)"
 
 
 @pytest.fixture
