@@ -7,6 +7,7 @@ AWS did not do, and of how each refresh ended.
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from chalicelib.domain.errors import AwsError, RefreshError
@@ -27,6 +28,11 @@ _SUBJECTS = {
     Reason.DEPLOYED_DIFFERS: "other data than expected is deployed",
     Reason.DEPLOYED_UNKNOWN: "cannot see what is deployed",
 }
+
+
+def scheduled_cause(scheduled: datetime) -> str:
+    """Return the cause of what a schedule has invoked."""
+    return f"the schedule of {scheduled:%Y-%m-%d %H:%M} UTC"
 
 
 class Notification(NamedTuple):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chalicelib.domain.snapshots import SnapshotArn
 from stage import restapi, stacks, stages
-from stage.account import Account, Say, chalice, runtime, shown
+from stage.account import Account, Say, chalice, runtime, shown, silent
 from stage.cloudformation import Stack, check_not_packaged
 from stage.stages import AcceptanceStage, Stage, StageError
 
@@ -52,9 +52,9 @@ def plan(project: Path, name: str, answers: Mapping[str, str]) -> Iterator[str]:
     initial, email = first_values(stage, answers), _email(stage, answers)
     account = Account(stage)
     yield f"stage {name}, account {stage.account}, {stage.region}, as {account.check()}"
-    check_not_packaged(account, _silent)
+    check_not_packaged(account, silent)
     client = account.client("cloudformation")
-    before, after = (Stack(client, each, _silent) for each in stacks.own_stacks(stage))
+    before, after = (Stack(client, each, silent) for each in stacks.own_stacks(stage))
     yield f"1. stack {before.name}: what the functions rely on"
     yield from before.plan(_template_before(account, before, initial, email)[0])
     yield f"2. chalice deploy --stage {name}"
@@ -64,10 +64,6 @@ def plan(project: Path, name: str, answers: Mapping[str, str]) -> Iterator[str]:
         yield f"  {'update' if function in existing else 'create':<10} function {function}"
     yield f"3. stack {after.name}: what monitors them"
     yield from after.plan(stacks.after(stage))
-
-
-def _silent(_line: str) -> None:
-    """Report nothing."""
 
 
 def deployable(project: Path, name: str) -> Stage:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stage import restapi, stacks, stages
-from stage.account import Account, Say, chalice, shown
+from stage.account import Account, Say, chalice, shown, silent
 from stage.cloudformation import Stack, check_not_packaged
 from stage.policies import FUNCTIONS, deployed_name
 from stage.stages import AcceptanceStage, Stage
@@ -15,7 +15,7 @@ from stage.stages import AcceptanceStage, Stage
 
 def plan(project: Path, name: str, *, delete_parameters: bool = False) -> Iterator[str]:
     """Yield what `destroy` would delete and keep; raise StageError or AwsError."""
-    account, before, after = _open(project, name, _silent)
+    account, before, after = _open(project, name, silent)
     stage = account.stage
     yield f"stage {name}, account {stage.account}, {stage.region}"
     for stack in (after, before):
@@ -33,10 +33,6 @@ def plan(project: Path, name: str, *, delete_parameters: bool = False) -> Iterat
         yield f"  {fate:<10} parameter {parameter}: {shown(stage, parameter, value)}"
     for what in _kept(account):
         yield f"  {'keep':<10} {what}"
-
-
-def _silent(_line: str) -> None:
-    """Report nothing."""
 
 
 def _open(project: Path, name: str, say: Say) -> tuple[Account, Stack, Stack]:
@@ -62,8 +58,8 @@ def _to_delete(stage: Stage, held: Iterable[str], made: set[str]) -> list[str]:
     if not isinstance(stage, AcceptanceStage):
         return []
     # Others may read the main pipeline's name, unless it was made for this stage.
-    own = {*stacks.moving_parameters(stage), *({stage.settings.pipeline_parameter} & made)}
-    return [parameter for parameter in held if parameter in own]
+    shared = {stage.settings.pipeline_parameter} - made
+    return [parameter for parameter in held if parameter not in shared]
 
 
 def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = False) -> None:

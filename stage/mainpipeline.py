@@ -34,7 +34,6 @@ class Reading:
 class DeployAction:
     """An action that deploys a stack; `region` and `account` are None if they are the pipeline's."""
 
-    name: str
     stack: str
     mode: str
     region: str | None
@@ -59,7 +58,6 @@ class Obstacle:
 class Fault:
     """What makes refreshes fail (`fails`) or have a side effect although *current* is read correctly."""
 
-    cluster: str
     fails: bool
     what: str
     fix: str
@@ -73,7 +71,6 @@ def deploy_actions(pipeline: Json) -> Iterator[DeployAction]:
             deploys = (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
             if deploys and "StackName" in given:
                 yield DeployAction(
-                    action["name"],
                     given["StackName"],
                     given.get("ActionMode", ""),
                     action.get("region"),
@@ -186,7 +183,6 @@ def faults(template: Json, cluster: str) -> Iterator[Fault]:
     for name, identifier, given in fixed:
         if identifier in given:
             yield Fault(
-                cluster,
                 fails=True,
                 what=f"{name} has a {identifier}, which the old one still has when the new one is created: "
                 "every refresh fails",
@@ -195,7 +191,6 @@ def faults(template: Json, cluster: str) -> Iterator[Fault]:
             )
     if "EngineVersion" not in properties:
         yield Fault(
-            cluster,
             fails=False,
             what=f"{cluster} has no EngineVersion: the Region's default is used, and a restore fails if that "
             "is older than the snapshot's",
@@ -203,7 +198,6 @@ def faults(template: Json, cluster: str) -> Iterator[Fault]:
         )
     if "KmsKeyId" not in properties:
         yield Fault(
-            cluster,
             fails=False,
             what=f"{cluster} has no KmsKeyId: acceptance's data stays under production's key, and is lost with "
             "that key's grant",
@@ -212,7 +206,6 @@ def faults(template: Json, cluster: str) -> Iterator[Fault]:
         )
     if "MasterUsername" in properties:
         yield Fault(
-            cluster,
             fails=False,
             what=f"{cluster} has a MasterUsername besides its SnapshotIdentifier: if the latter is removed, an empty "
             "cluster replaces the data, whereas the update would fail without MasterUsername",
@@ -220,7 +213,6 @@ def faults(template: Json, cluster: str) -> Iterator[Fault]:
         )
     if _is_true(properties.get("DeletionProtection")):
         yield Fault(
-            cluster,
             fails=False,
             what=f"{cluster} has DeletionProtection: each refresh keeps the old cluster, and its costs",
             fix=f"write DeletionProtection: false for {cluster}, and protect the stack instead: "
@@ -228,7 +220,6 @@ def faults(template: Json, cluster: str) -> Iterator[Fault]:
         )
     if body.get("UpdateReplacePolicy", "Delete") != "Delete":
         yield Fault(
-            cluster,
             fails=False,
             what=f"{cluster} has UpdateReplacePolicy {body['UpdateReplacePolicy']}: each refresh leaves one "
             "more snapshot or cluster behind, until the quota is used up",
@@ -236,7 +227,6 @@ def faults(template: Json, cluster: str) -> Iterator[Fault]:
         )
     if body["Type"] == CLUSTERS[0] and not _is_true(properties.get("ManageMasterUserPassword")):
         yield Fault(
-            cluster,
             fails=False,
             what=f"{cluster} does not set ManageMasterUserPassword: acceptance's database "
             "keeps production's password",

@@ -154,16 +154,6 @@ def parameters_of(stage: Stage) -> tuple[str, ...]:
     return stage.settings.promotion_parameters if isinstance(stage, AcceptanceStage) else ()
 
 
-def moving_parameters(stage: AcceptanceStage) -> list[str]:
-    """Return the parameters whose values change: each *latest* and *current*, and the hold."""
-    names = [
-        name
-        for database in stage.settings.databases
-        for name in (database.latest_parameter, database.current_parameter)
-    ]
-    return [*names, *([stage.settings.hold_parameter] if stage.settings.hold_parameter else [])]
-
-
 def label(resource: Resource) -> str:
     """Return what people call a resource of the templates."""
     kind, properties = resource["Type"], resource["Properties"]

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.aws.errors import translate_errors
 from chalicelib.domain.errors import AwsError
+from chalicelib.domain.functions import APP
 from chalicelib.notifications import Notification
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
-_LOGGER = logging.getLogger("aurora-refresh")
+_LOGGER = logging.getLogger(APP)
 
 
 class SnsNotifier:

@@ -32,6 +32,10 @@ class StackReference(NamedTuple):
         """Return it as P_STACK_NAME writes it."""
         return f"{self.stack}/{self.logical_id}" if self.logical_id else self.stack
 
+    def cluster_in(self, clusters: Iterable[str]) -> str:
+        """Return its cluster's logical id, given those in the stack; empty if there is none."""
+        return self.logical_id or next(iter(clusters), "")
+
 
 class Stack(NamedTuple):
     """A stack as CloudFormation shows it: cluster identifiers by logical id, SSM parameters' values.
@@ -122,9 +126,10 @@ class Position(NamedTuple):
 class Deployment(NamedTuple):
     """What is deployed: `value` is what the cluster was restored from; None if there is no cluster.
 
-    `preparation` is that of the cluster, if it has one. `unknown` says why that cannot be seen; it will settle by itself if `is_deploying`. `version` is
-    that of `current` which was restored, `maker` the run that restored it, and `cluster` the
-    cluster, which `is_remembered` once the version bears its label.
+    `version` is the version of `current` that was restored, `maker` the run that restored it.
+    `is_remembered` is set once the version bears the cluster's label. `unknown` says why what is
+    deployed cannot be seen; with `is_deploying`, it settles by itself. `preparation` is the
+    cluster's, if it has one.
     """
 
     value: str | None = None
@@ -265,7 +270,7 @@ def last_deployed(
 
 
 class Verdict(NamedTuple):
-    """What became of a version; `reason` None means that the database was refreshed with it.
+    """The outcome of a version; `reason` None means that the database was refreshed with it.
 
     Either `current` has to be `put` to what is deployed first, or people have to be notified.
     """
@@ -284,7 +289,7 @@ class Verdict(NamedTuple):
 def verdict(
     deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
 ) -> Verdict | None:
-    """Return what is next to do or to tell for one database; None once everything is in line."""
+    """Return a database's next correction or notification; None once everything is in line."""
     if not ledger or deployment.is_deploying:
         return None
     if deployment.unknown:

@@ -1,7 +1,7 @@
 """The history of a `current` parameter, read as the ledger of the refresh. Pure.
 
 There is no other store. Parameter Store keeps each version's value, time, Description and labels:
-the Description says who set the version and why, and the labels say what became of it.
+the Description says who set the version and why, and the labels record its outcome.
 """
 
 import hashlib
@@ -123,7 +123,7 @@ class Version(NamedTuple):
 
     @property
     def result(self) -> str | None:
-        """What became of it: what people were notified of, or `restored`; None if nothing did."""
+        """Its outcome: the code that people were notified of, or `restored`; None if there is none."""
         notified = sorted(
             x.removeprefix(NOTIFIED_LABEL) for x in self.labels if x.startswith(NOTIFIED_LABEL)
         )
@@ -175,6 +175,11 @@ class Move(NamedTuple):
     def after(self) -> int:
         """The number of the present version; 0 if there is none."""
         return self.present.number if self.present else 0
+
+    @property
+    def previous(self) -> str | None:
+        """The snapshot that the present version names."""
+        return arn_of(self.present.value) if self.present else None
 
 
 def run_label(execution_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Why a use case did not act, or what became of a run: one code each. Pure."""
+"""Why a use case did not act, or how a run ended: one code each. Pure."""
 
 from enum import StrEnum
 from typing import Self
@@ -43,7 +43,7 @@ class Reason(StrEnum):
     COPY_UNENCRYPTED = "copy-unencrypted", "failed", "Remove the key from the stage, or encrypt the source cluster under a customer-managed key."
     COPY_NAME_TAKEN = "copy-name-taken", "failed", "Find out who made that snapshot, then delete or rename it."
 
-    # What became of a run.
+    # How a run ended.
     RUN_FAILED = "run-failed", "failed", "Open the run to see why it failed. The next schedule promotes again; POST /refresh does it now."
     NOTHING_RESTORED = "nothing-restored", "failed", "Check that the run did not skip its deploy stage, that the template reads current, and P_STACK_NAME (docs/main-pipeline.md)."
     FAILED_AFTER_RESTORE = "failed-after-restore", "failed", "Testers have the new data, and current stays. Correct the stage that failed and retry it."

@@ -93,7 +93,7 @@ class Cadence(NamedTuple):
         return (day - self.anchor).days // 7 % self.every_weeks == 0
 
 
-# No named tuple as the other records are, for only its text is compared.
+# A dataclass, unlike the other records: only the text takes part in comparisons.
 @dataclass(frozen=True, slots=True)
 class Expression:
     """A schedule expression of an EventBridge rule; its times are UTC.

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from chalice.app import (
     BadRequestError,
@@ -16,7 +16,9 @@ from chalice.app import (
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import BusyError, NotFound, RefreshError, Refused
+from chalicelib.domain.functions import APP
 from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import ToJson
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.triggers import validation
@@ -25,13 +27,7 @@ from chalicelib.usecases import hold, pin, promote, status
 Json = dict[str, Any]
 T = TypeVar("T")
 
-_LOGGER = logging.getLogger("aurora-refresh")
-
-
-class Answer(Protocol):
-    """What a use case returns to a person."""
-
-    def to_json(self) -> Json: ...
+_LOGGER = logging.getLogger(APP)
 
 
 class Call(NamedTuple):
@@ -53,21 +49,21 @@ class Action(NamedTuple):
     """What a person may ask for: the fields of the request, and the use case to call."""
 
     fields: tuple[validation.Field, ...]
-    run: Callable[[Call], Answer]
+    run: Callable[[Call], ToJson]
 
 
-def _pin(call: Call) -> Answer:
+def _pin(call: Call) -> ToJson:
     body = call.body
     request = pin.PinRequest(body["snapshot"], call.actor, body["reason"], body["deploy"])
     return pin.pin(call.settings, call.aws, call.database, request)
 
 
-def _rollback(call: Call) -> Answer:
+def _rollback(call: Call) -> ToJson:
     settings, aws, body, _, actor = call
     return pin.rollback(settings, aws, call.database, actor, body["reason"], deploy=body["deploy"])
 
 
-def _refresh(call: Call) -> Answer:
+def _refresh(call: Call) -> ToJson:
     settings, aws, body, _, actor = call
     request = promote.RefreshRequest.by_person(
         actor, body["reason"], outside_window=body["outside_window"]
@@ -75,12 +71,12 @@ def _refresh(call: Call) -> Answer:
     return promote.refresh_now(settings, aws, request, dry_run=body["dry_run"])
 
 
-def _hold(call: Call) -> Answer:
+def _hold(call: Call) -> ToJson:
     settings, aws, body, _, actor = call
     return hold.hold(settings, aws, body["until"], actor, body["reason"])
 
 
-def _resume(call: Call) -> Answer:
+def _resume(call: Call) -> ToJson:
     return hold.resume(call.settings, call.aws, call.actor)
 
 

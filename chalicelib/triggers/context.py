@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import boto3
 from chalice.app import CloudWatchEvent
@@ -18,16 +18,10 @@ from chalicelib import observability, settings
 from chalicelib.aws.clients import BotoAws
 from chalicelib.domain import functions
 from chalicelib.domain.errors import RefreshError, SettingsError
+from chalicelib.domain.results import ToJson
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
-
-
-class Result(Protocol):
-    """What a use case returns."""
-
-    def to_json(self) -> dict[str, Any]: ...
-
 
 try:
     stage = settings.load(os.environ)
@@ -36,7 +30,7 @@ except SettingsError as error:
     sys.exit(str(error))
 
 aws: Aws = BotoAws(boto3.Session().client, stage.topic_arn, stage.chat_topic_arn)
-logger = observability.get_logger("aurora-refresh")
+logger = observability.get_logger(functions.APP)
 _EXAMPLE_EVENT = (
     '{"version": "0", "id": "by-hand", "detail-type": "Scheduled Event", "source": "aws.events", '
     '"account": "", "region": "", "time": "2026-01-04T04:00:00Z", "resources": [], "detail": {}}'
@@ -56,7 +50,7 @@ def production() -> ProductionSettings:
     return stage
 
 
-def report(use_case: str, event: CloudWatchEvent, call: Callable[[], Result]) -> dict[str, Any]:
+def report(use_case: str, event: CloudWatchEvent, call: Callable[[], ToJson]) -> dict[str, Any]:
     """Call a use case; log its result with its grounds, count it, and return it as JSON."""
     try:
         result = call()

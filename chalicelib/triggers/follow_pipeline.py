@@ -21,8 +21,7 @@ blueprint = Blueprint(__name__)
     name=functions.FOLLOW_PIPELINE,
 )
 def handler(event: CloudWatchEvent) -> dict[str, Any]:
-    detail = event.detail
-    ended = reconcile.PipelineEvent(detail["pipeline"], detail["execution-id"])
+    pipeline = event.detail["pipeline"]
     return context.report(
-        "reconcile", event, lambda: reconcile.follow(settings, context.aws, ended)
+        "reconcile", event, lambda: reconcile.follow(settings, context.aws, pipeline)
     )

@@ -12,9 +12,7 @@ settings = context.acceptance()
 blueprint = Blueprint(__name__)
 
 
+@context.scheduled_event_only
 @blueprint.schedule(functions.POLL, name=functions.RECONCILE)
 def handler(event: CloudWatchEvent) -> dict[str, Any]:
     return context.report("reconcile", event, lambda: poll.poll(settings, context.aws))
-
-
-handler = context.scheduled_event_only(handler)

@@ -12,10 +12,8 @@ settings = context.acceptance()
 blueprint = Blueprint(__name__)
 
 
+@context.scheduled_event_only
 @blueprint.schedule(str(settings.restore_schedule), name=functions.RESTORE)
 def handler(event: CloudWatchEvent) -> dict[str, Any]:
     time = context.scheduled_time(event)
     return context.report("promote", event, lambda: promote.promote(settings, context.aws, time))
-
-
-handler = context.scheduled_event_only(handler)

@@ -12,6 +12,7 @@ settings = context.production()
 blueprint = Blueprint(__name__)
 
 
+@context.scheduled_event_only
 @blueprint.schedule(str(settings.schedule), name=functions.SHARE)
 def handler(event: CloudWatchEvent) -> dict[str, Any]:
     time = context.scheduled_time(event)
@@ -20,6 +21,3 @@ def handler(event: CloudWatchEvent) -> dict[str, Any]:
         event,
         lambda: share.share(settings, context.stage_name, context.aws, time),
     )
-
-
-handler = context.scheduled_event_only(handler)

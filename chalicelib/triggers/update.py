@@ -12,12 +12,10 @@ settings = context.acceptance()
 blueprint = Blueprint(__name__)
 
 
+@context.scheduled_event_only
 @blueprint.schedule(str(settings.update_schedule), name=functions.UPDATE)
 def handler(event: CloudWatchEvent) -> dict[str, Any]:
     time = context.scheduled_time(event)
     return context.report(
         "update", event, lambda: update_latest.update(settings, context.aws, time)
     )
-
-
-handler = context.scheduled_event_only(handler)

@@ -11,7 +11,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.copies import promotable_copy
+from chalicelib.usecases.copies import ListOwn, promotable_copy
 
 
 def hold_today(settings: Settings, values: Values, now: datetime) -> Hold | None:
@@ -87,14 +87,16 @@ def check_pipeline_name(settings: Settings, values: Values) -> str:
     return values[settings.pipeline_parameter].value
 
 
-def candidate(settings: Settings, aws: Aws, database: Database, values: Values) -> Snapshot:
+def candidate(
+    settings: Settings, aws: Aws, own: ListOwn, database: Database, values: Values
+) -> Snapshot:
     """Return the snapshot that `latest` names, looked at again: hours may have passed.
 
     Raise Refused if the schedule would not promote it, and AwsError.
     """
     value = values[database.latest_parameter].value
     if database.copy_policy:
-        snapshot = promotable_copy(aws, database.copy_policy, value)
+        snapshot = promotable_copy(own, database.copy_policy, value)
     else:
         snapshot = _promotable_share(aws, database, value)
     age = snapshot.age(aws.now())

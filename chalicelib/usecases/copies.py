@@ -3,7 +3,8 @@
 Nothing here waits for RDS, which may copy for hours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 from chalicelib.domain.copies import (
     Copy,
@@ -22,6 +23,13 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import CopyProgress
 from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
 from chalicelib.ports import Aws
+
+ListOwn = Callable[[], Sequence[OwnSnapshot]]
+
+
+def list_own_once(aws: Aws) -> ListOwn:
+    """Return a function that lists this account's snapshots, at its first call only."""
+    return cache(lambda: list(aws.snapshots.own()))
 
 
 def ensure_copy(
@@ -56,9 +64,9 @@ def progress(copies: Sequence[Copy], policy: CopyPolicy) -> CopyProgress | None:
     return CopyProgress(pending.snapshot.arn, pending.source.text, status, pending.progress)
 
 
-def settled_copies(aws: Aws, policy: CopyPolicy) -> list[Copy]:
+def settled_copies(own: ListOwn, policy: CopyPolicy) -> list[Copy]:
     """Return the copies, newest data first; raise Refused while a newer one is made, and AwsError."""
-    copies = managed_copies(aws.snapshots.own(), policy)
+    copies = managed_copies(own(), policy)
     pending = pending_copy(copies, policy)
     if pending:
         raise Refused(
@@ -69,13 +77,13 @@ def settled_copies(aws: Aws, policy: CopyPolicy) -> list[Copy]:
     return copies
 
 
-def promotable_copy(aws: Aws, policy: CopyPolicy, arn: str) -> Snapshot:
+def promotable_copy(own: ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
     """Return the newest copy, which `latest` names, or will once the poll has seen it.
 
     Raise Refused if none may be promoted, with what is wrong with the one that `latest` names; and
     AwsError.
     """
-    copies = settled_copies(aws, policy)
+    copies = settled_copies(own, policy)
     newest = newest_copy(copies, policy)
     if newest:
         return newest
@@ -88,18 +96,18 @@ def promotable_copy(aws: Aws, policy: CopyPolicy, arn: str) -> Snapshot:
     raise Refused(Reason.NOT_ELIGIBLE, f"{arn}: {broken.detail}")
 
 
-def check_first_copy(aws: Aws, policy: CopyPolicy) -> None:
+def check_first_copy(own: ListOwn, policy: CopyPolicy) -> None:
     """Raise Refused if `latest` names no copy yet, but will once one is made; and AwsError."""
-    newest = newest_copy(settled_copies(aws, policy), policy)
+    newest = newest_copy(settled_copies(own, policy), policy)
     if newest:
         message = f"{newest.arn} is available, but not recorded in latest yet"
         raise Refused(Reason.COPY_PENDING, message)
 
 
-def described(aws: Aws, database: Database, arn: str) -> Snapshot | None:
+def described(aws: Aws, own: ListOwn, database: Database, arn: str) -> Snapshot | None:
     """Return an own or shared snapshot, `created` when its data was taken; raise AwsError."""
     if database.copy_policy:
-        for copy in managed_copies(aws.snapshots.own(), database.copy_policy):
+        for copy in managed_copies(own(), database.copy_policy):
             if copy.snapshot.arn == arn:
                 return copy.snapshot  # RDS may date a copy by its own making
     return aws.snapshots.find(arn)

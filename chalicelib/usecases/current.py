@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import Position
 from chalicelib.domain.errors import (
     AwsError,
     BusyError,
@@ -26,9 +27,12 @@ from chalicelib.domain.ledger import (
     newest_of,
     own_run,
 )
+from chalicelib.domain.parameters import Values
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
+from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
+from chalicelib.usecases.checks import check_pipeline_name
 from chalicelib.usecases.deployments import Deployments
 
 
@@ -39,6 +43,17 @@ class Pipeline(NamedTuple):
     runs: Sequence[Run]
 
 
+def main_pipeline(settings: Settings, aws: Aws, values: Values) -> Pipeline:
+    """Return the main pipeline; raise Refused if its parameter names none, and AwsError."""
+    name = check_pipeline_name(settings, values)
+    return Pipeline(name, aws.pipelines.runs(name))
+
+
+def position_of(aws: Aws, pipeline: Pipeline, run: Run) -> Position | None:
+    """Return where a run in progress is; raise AwsError and Refused."""
+    return aws.pipelines.positions(pipeline.name).get(run.execution_id)
+
+
 def check_idle(aws: Aws, pipeline: Pipeline, ledgers: Iterable[Sequence[Version]]) -> None:
     """Raise BusyError if a run is in progress or about to start, which would restore what is put.
 
@@ -47,7 +62,7 @@ def check_idle(aws: Aws, pipeline: Pipeline, ledgers: Iterable[Sequence[Version]
     """
     busy = in_progress(pipeline.runs)
     if busy:
-        position = aws.pipelines.positions(pipeline.name).get(busy.execution_id)
+        position = position_of(aws, pipeline, busy)
         raise BusyError(
             f"pipeline {pipeline.name} is busy with run {busy.execution_id}, started "
             f"{busy.started:%Y-%m-%d %H:%M} UTC"
@@ -124,11 +139,11 @@ def put_and_start(
     pipeline: Pipeline,
     moves: Mapping[Database, Move],
     note: Note,
-    others: Sequence[Database],
+    databases: Sequence[Database],
 ) -> tuple[dict[Database, int], str]:
     """Put the moves, start the run, and return the versions made and the run's execution id.
 
-    `others` are the databases that are not moved. Raise AwsError, Refused or BusyError; the caller
+    `databases` are all of the stage. Raise AwsError, Refused or BusyError; the caller
     undoes what was put. UncertainError means that the run may be on its way, and nothing is to be
     undone.
     """
@@ -138,6 +153,7 @@ def put_and_start(
         for database, move in moves.items()
         if not move.is_written
     }
+    others = [each for each in databases if each not in moves]
     if others:
         # Whoever moves another database meanwhile makes no version of these: of two orders that have
         # both put, at least one sees the other here.
@@ -176,11 +192,11 @@ def deploy_or_revert(
     pipeline: Pipeline,
     moves: Mapping[Database, Move],
     note: Note,
-    others: Sequence[Database],
+    databases: Sequence[Database],
 ) -> tuple[dict[Database, int], str]:
     """Do `put_and_start` for a person; undo what was put if no run was started for it."""
     try:
-        return put_and_start(aws, pipeline, moves, note, others)
+        return put_and_start(aws, pipeline, moves, note, databases)
     except UncertainError:
         raise
     except RefreshError as error:

@@ -26,7 +26,7 @@ class Deployments:
     def __init__(self, aws: Aws, pipeline: str | None, runs: Sequence[Run]) -> None:
         self._pipeline = pipeline
         self._runs = runs
-        self._stack = cache(aws.stacks.find)
+        self.stack = cache(aws.stacks.find)
         self._cluster = cache(aws.clusters.deployed)
         self._actions = cache(aws.pipelines.actions)
 
@@ -38,7 +38,7 @@ class Deployments:
             if self._pipeline is None:
                 return Deployment(unknown="the main pipeline's name is unknown")
             return last_deployed(ledger, self._actions(self._pipeline), self._runs)
-        stack = self._stack(database.stack.stack)
+        stack = self.stack(database.stack.stack)
         if stack is None:
             return self._nothing(database.stack, f"stack {database.stack.stack}", ledger)
         unreadable = unreadable_stack(database.stack, stack)
@@ -53,8 +53,7 @@ class Deployments:
         stack: Stack,
         ledger: Sequence[Version],
     ) -> Deployment:
-        logical_id = reference.logical_id or next(iter(stack.clusters), "")
-        identifier = stack.clusters.get(logical_id)
+        identifier = stack.clusters.get(reference.cluster_in(stack.clusters))
         cluster = self._cluster(identifier) if identifier else None
         if cluster is None:
             return self._nothing(reference, f"cluster in stack {reference}", ledger)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import NotFound, RefreshError, Refused
 from chalicelib.domain.ledger import (
+    Move,
     Note,
     Version,
     earlier_snapshot,
@@ -14,14 +15,20 @@ from chalicelib.domain.ledger import (
     next_move,
     own_run,
 )
-from chalicelib.domain.parameters import Values, arn_of, snapshot_of
+from chalicelib.domain.parameters import Values, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.checks import check_pipeline_name
-from chalicelib.usecases.current import Pipeline, check_idle, deploy_or_revert, put
-from chalicelib.usecases.under_way import describe, position_of
+from chalicelib.usecases.current import (
+    Pipeline,
+    check_idle,
+    deploy_or_revert,
+    main_pipeline,
+    position_of,
+    put,
+)
+from chalicelib.usecases.under_way import describe
 
 
 class PinRequest(NamedTuple):
@@ -59,11 +66,11 @@ def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -
     values = _values(settings, aws, database)
     snapshot = _find(aws, database, values, request.snapshot)
     _check(snapshot, database)
-    ledger = _ledger(aws, database, values)
+    ledger = aws.parameters.history(database.current_parameter)
     note = Note("pin", request.actor, request.reason)
     if not request.deploy:
         return _set(settings, aws, values, database, ledger, snapshot.arn, note)
-    pipeline = _pipeline(settings, aws, values)
+    pipeline = main_pipeline(settings, aws, values)
     return _deploy(settings, aws, pipeline, database, ledger, snapshot.arn, note)
 
 
@@ -75,8 +82,8 @@ def rollback(
     Raise as `pin` does; a snapshot that is gone is Refused, because nobody named it.
     """
     values = _values(settings, aws, database)
-    ledger = _ledger(aws, database, values)
-    pipeline = _pipeline(settings, aws, values) if deploy else None
+    ledger = aws.parameters.history(database.current_parameter)
+    pipeline = main_pipeline(settings, aws, values) if deploy else None
     target = earlier_snapshot(ledger)
     if pipeline and ledger and _is_unfinished(ledger, pipeline):
         target = ledger[-1].value  # one step more would go forward again
@@ -101,19 +108,7 @@ def _is_unfinished(ledger: Sequence[Version], pipeline: Pipeline) -> bool:
 
 
 def _values(settings: Settings, aws: Aws, database: Database) -> Values:
-    return aws.parameters.get(
-        [database.current_parameter, database.latest_parameter, settings.pipeline_parameter]
-    )
-
-
-def _ledger(aws: Aws, database: Database, values: Values) -> Sequence[Version]:
-    name = database.current_parameter
-    return aws.parameters.history(name) if name in values else []
-
-
-def _pipeline(settings: Settings, aws: Aws, values: Values) -> Pipeline:
-    name = check_pipeline_name(settings, values)
-    return Pipeline(name, aws.pipelines.runs(name))
+    return aws.parameters.get([database.latest_parameter, settings.pipeline_parameter])
 
 
 def _check(snapshot: Snapshot, database: Database) -> None:
@@ -133,19 +128,19 @@ def _set(
     note: Note,
 ) -> PinResult:
     """Put the value for whichever run comes next; write nothing if it is pinned already."""
-    present = ledger[-1] if ledger else None
+    move = Move(arn, None, ledger[-1] if ledger else None)
+    present = move.present
     if present and present.value == arn and present.token is None:
         number = present.number
     else:
-        after = present.number if present else 0
-        number = put(aws, database.current_parameter, arn, note, after)
+        number = put(aws, database.current_parameter, arn, note, move.after)
     try:
-        pipeline = _pipeline(settings, aws, values)
+        pipeline = main_pipeline(settings, aws, values)
         run = in_progress(pipeline.runs)
         under_way = describe(run, position_of(aws, pipeline, run)) if run else None
     except RefreshError as error:  # the pin itself is done
         under_way = f"whether a run is in progress is unknown: {error}"
-    return PinResult(arn, _previous(present), number, None, under_way)
+    return PinResult(arn, move.previous, number, None, under_way)
 
 
 def _deploy(
@@ -165,14 +160,11 @@ def _deploy(
     move = next_move(ledger, arn, pipeline.runs, note.actor, str(uuid.uuid4()))
     check_idle(aws, pipeline, [] if move.is_written else [ledger])
     note = note._replace(token=move.token)
-    others = [each for each in settings.databases if each != database]
-    versions, execution_id = deploy_or_revert(aws, pipeline, {database: move}, note, others)
+    versions, execution_id = deploy_or_revert(
+        aws, pipeline, {database: move}, note, settings.databases
+    )
     number = versions.get(database, move.after)
-    return PinResult(arn, _previous(move.present), number, execution_id, None)
-
-
-def _previous(present: Version | None) -> str | None:
-    return arn_of(present.value) if present else None
+    return PinResult(arn, move.previous, number, execution_id, None)
 
 
 def _find(aws: Aws, database: Database, values: Values, asked: str) -> Snapshot:

@@ -8,7 +8,7 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Preparation
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.ports import Aws
-from chalicelib.usecases.copies import described
+from chalicelib.usecases.copies import described, list_own_once
 
 
 def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
@@ -56,7 +56,7 @@ def _input(aws: Aws, database: Database, deployment: Deployment) -> dict[str, ob
     assert cluster is not None  # see _is_restored
     assert value is not None
     try:
-        snapshot = described(aws, database, value)
+        snapshot = described(aws, list_own_once(aws), database, value)
     except AwsError:
         snapshot = None
     return {

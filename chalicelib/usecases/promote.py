@@ -14,7 +14,7 @@ from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.errors import BusyError, RefreshError, Refused, UncertainError
 from chalicelib.domain.functions import RESTORE
 from chalicelib.domain.ledger import Move, Note, Version, already_ran, next_move
-from chalicelib.domain.parameters import Values, arn_of, pipeline_name, snapshot_of, value_of
+from chalicelib.domain.parameters import Values, pipeline_name, snapshot_of, value_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import Result, hours, refusal, unmoved
 from chalicelib.domain.snapshots import Snapshot
@@ -28,7 +28,7 @@ from chalicelib.usecases.checks import (
     check_window,
     wrong_parameters,
 )
-from chalicelib.usecases.copies import check_first_copy
+from chalicelib.usecases.copies import ListOwn, check_first_copy, list_own_once
 from chalicelib.usecases.current import (
     Pipeline,
     check_idle,
@@ -77,10 +77,6 @@ class _Plan(NamedTuple):
     moves: Mapping[Database, Move]
     note: Note
 
-    def others(self, settings: Settings) -> list[Database]:
-        """Return the databases that are not moved."""
-        return [each for each in settings.databases if each not in self.moves]
-
 
 @notify_failures(RESTORE)
 def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
@@ -97,8 +93,9 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
             check_week(settings, scheduled)
         values = aws.parameters.get(settings.promotion_parameters)
         plan = _plan(settings, aws, values, request, log)
-        others = plan.others(settings)
-        _, execution_id = put_and_start(aws, plan.pipeline, plan.moves, plan.note, others)
+        _, execution_id = put_and_start(
+            aws, plan.pipeline, plan.moves, plan.note, settings.databases
+        )
     except UncertainError:
         raise  # the run may be on its way: the next attempt finds it, or starts it
     except Refused as refused:
@@ -131,8 +128,9 @@ def refresh_now(
         if dry_run:
             log.mark_planned()
             return _started(settings, aws, values, plan, log, None)
-        others = plan.others(settings)
-        _, execution_id = deploy_or_revert(aws, plan.pipeline, plan.moves, plan.note, others)
+        _, execution_id = deploy_or_revert(
+            aws, plan.pipeline, plan.moves, plan.note, settings.databases
+        )
     except Refused as refused:
         if refused.reason is Reason.OVERRULED:
             raise
@@ -150,6 +148,7 @@ def _plan(
     settings: Settings, aws: Aws, values: Values, request: RefreshRequest, log: StepLog
 ) -> _Plan:
     """Do the checks, which write nothing; raise Refused, AwsError and BusyError."""
+    own = list_own_once(aws)
     with log.step("window", time_based=True) as detail:
         detail(f"{'not checked: ' if request.outside_window else ''}{settings.window}")
         if not request.outside_window:
@@ -157,10 +156,10 @@ def _plan(
     with log.step("hold", time_based=True):
         check_hold(settings, values, aws.now())
     with log.step("parameters") as detail:
-        name = _check_parameters(settings, aws, values)
+        name = _check_parameters(settings, own, values)
         detail(f"the pipeline is {name}")
     with log.step("snapshot") as detail:
-        snapshots = [candidate(settings, aws, each, values) for each in settings.databases]
+        snapshots = [candidate(settings, aws, own, each, values) for each in settings.databases]
         detail(
             ", ".join(
                 f"{each.name}: {found.arn}, {hours(found.age(aws.now()))} hours old"
@@ -170,10 +169,7 @@ def _plan(
     with log.step("new") as detail:
         # The ledgers come first: whoever moves `current` after this is found by its version.
         ledgers = {
-            each: aws.parameters.history(each.current_parameter)
-            if each.current_parameter in values
-            else []
-            for each in settings.databases
+            each: aws.parameters.history(each.current_parameter) for each in settings.databases
         }
         pipeline = Pipeline(name, aws.pipelines.runs(name))
         deployments = Deployments(aws, name, pipeline.runs)
@@ -193,12 +189,12 @@ def _plan(
     return _Plan(pipeline, snapshots, moves, request.note._replace(token=token))
 
 
-def _check_parameters(settings: Settings, aws: Aws, values: Values) -> str:
+def _check_parameters(settings: Settings, own: ListOwn, values: Values) -> str:
     for wrong in wrong_parameters(settings, values):
         if wrong.reason is Reason.NO_LATEST:
             for database in settings.databases:
                 if database.copy_policy and snapshot_of(values, database.latest_parameter) is None:
-                    check_first_copy(aws, database.copy_policy)
+                    check_first_copy(own, database.copy_policy)
         raise wrong
     return check_pipeline_name(settings, values)
 
@@ -237,8 +233,7 @@ def _started(
         entry = unmoved(database, values).with_age(snapshot, aws.now())
         move = plan.moves.get(database)
         if move:
-            previous = arn_of(move.present.value) if move.present else None
-            entry = entry._replace(current=move.value, previous=previous)
+            entry = entry._replace(current=move.value, previous=move.previous)
         entries.append(entry)
     return Result("started", None, None, tuple(entries), execution_id, log.steps)
 
@@ -250,16 +245,14 @@ def _undo(
     name = pipeline_name(value_of(values, settings.pipeline_parameter))
     if name is None:
         return False  # whether a run was started for it cannot be known
-    arguments = (
+    undo = revert if isinstance(error, Refused) else revert_or_add_note
+    return undo(
         aws,
         settings.databases,
         Pipeline(name, ()),
         lambda each: each.is_promoted_by(request.note.actor),
         error,
     )
-    if isinstance(error, Refused):
-        return revert(*arguments)
-    return revert_or_add_note(*arguments)
 
 
 def _as_skip(refused: Refused) -> Refused:

@@ -1,4 +1,4 @@
-"""Bring `current` in line with what is deployed, and tell people what became of each refresh.
+"""Bring `current` in line with what is deployed, and notify people of each refresh's outcome.
 
 It goes by what is there, not by events: calling it twice, late, or with no event at all ends the
 same, because EventBridge delivers CodePipeline's events on a best-effort basis. What people were
@@ -21,21 +21,13 @@ from chalicelib.domain.results import DatabaseResult, Result, combine, hours
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
-from chalicelib.usecases.checks import check_pipeline_name
-from chalicelib.usecases.copies import described
-from chalicelib.usecases.current import Pipeline, delete_created, put_back
+from chalicelib.usecases.copies import described, list_own_once
+from chalicelib.usecases.current import Pipeline, delete_created, main_pipeline, put_back
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import prepare
 
 # Seen the first time, corrected, looked at again: no database needs more.
 _MAX_ROUNDS = 6
-
-
-class PipelineEvent(NamedTuple):
-    """The event that a run of a pipeline has ended."""
-
-    pipeline: str
-    execution_id: str
 
 
 class _Look(NamedTuple):
@@ -52,11 +44,11 @@ class _Look(NamedTuple):
         return self.database, self.found
 
 
-def follow(settings: Settings, aws: Aws, event: PipelineEvent) -> Result:
-    """Reconcile when a run of the main pipeline has ended; raise AwsError."""
+def follow(settings: Settings, aws: Aws, pipeline: str) -> Result:
+    """Reconcile when a run of a pipeline has ended, if it is the main pipeline; raise AwsError."""
     values = aws.parameters.get([settings.pipeline_parameter])
-    if value_of(values, settings.pipeline_parameter) != event.pipeline:
-        message = f"{event.pipeline} is not the main pipeline"
+    if value_of(values, settings.pipeline_parameter) != pipeline:
+        message = f"{pipeline} is not the main pipeline"
         return Result("ignored", Reason.OTHER_PIPELINE, message)
     return _reconcile(settings, aws, values, FOLLOW_PIPELINE)
 
@@ -74,12 +66,11 @@ def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> R
     )
     failed: list[tuple[object, AwsError]] = [*unread]
     try:
-        name = check_pipeline_name(settings, values)
-        pipeline = Pipeline(name, aws.pipelines.runs(name))
+        pipeline = main_pipeline(settings, aws, values)
     except Refused as refused:
         # The status shows it, and a promotion notifies people.
         return Result("ignored", refused.reason, str(refused))
-    reader = Deployments(aws, name, pipeline.runs)
+    reader = Deployments(aws, pipeline.name, pipeline.runs)
     ledgers: Sequence[tuple[Database, Sequence[Version]]] = read
     results: list[DatabaseResult] = []
     notified: set[tuple[Database, Verdict]] = set()
@@ -222,7 +213,7 @@ def _entry(aws: Aws, pipeline: Pipeline, look: _Look, where: str | None) -> Data
 def _age_hours(aws: Aws, look: _Look, run: Run) -> float | None:
     """Return how old the data was when the run ended; None once the snapshot is gone."""
     try:
-        snapshot = described(aws, look.database, look.found.version.value)
+        snapshot = described(aws, list_own_once(aws), look.database, look.found.version.value)
     except AwsError:
         return None  # good to know, but nothing to fail for
     return hours(snapshot.age(run.updated)) if snapshot and snapshot.created else None

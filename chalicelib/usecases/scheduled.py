@@ -40,16 +40,16 @@ def notify_failures(function: str) -> Callable[[UseCase], UseCase]:
     def decorate(use_case: UseCase) -> UseCase:
         @wraps(use_case)
         def notifying(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
-            cause = f"the schedule of {scheduled:%Y-%m-%d %H:%M} UTC"
+            cause, thread = notifications.scheduled_cause(scheduled), scheduled_token(scheduled)
             try:
                 result = use_case(settings, aws, scheduled)
             except RefreshError as error:
                 notification = notifications.of_error(function, cause, settings.names, error)
-                aws.notifier.notify(notification.in_thread(scheduled_token(scheduled)))
+                aws.notifier.notify(notification.in_thread(thread))
                 raise
             found = notifications.of_result(function, cause, result)
             if found:
-                aws.notifier.notify(found.in_thread(scheduled_token(scheduled)))
+                aws.notifier.notify(found.in_thread(thread))
             return result
 
         return notifying

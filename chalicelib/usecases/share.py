@@ -84,7 +84,7 @@ def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetim
     results, failures = _each_cluster(
         settings, lambda cluster: _take(policy, aws, cluster, scheduled)
     )
-    cause = _cause(scheduled)
+    cause = notifications.scheduled_cause(scheduled)
     _notify_refusals(aws, SHARE, cause, results)
     if failures:
         error = combine_errors(error for _, error in failures)
@@ -112,7 +112,7 @@ def follow_shares(
         settings, lambda cluster: _follow(policy, aws, cluster, own, to_delete)
     )
     # An AwsError raises the alarm but sends no notification, because this runs all day.
-    _notify_refusals(aws, FOLLOW_SHARES, _cause(scheduled), results)
+    _notify_refusals(aws, FOLLOW_SHARES, notifications.scheduled_cause(scheduled), results)
     # Delete after notifying: if the function is killed in between, people are notified twice, not never.
     _, not_deleted = run_each(to_delete, lambda share: _delete(policy, aws, share))
     raise_errors([*failures, *not_deleted])
@@ -240,7 +240,3 @@ def _notify_refusals(aws: Aws, function: str, cause: str, results: Sequence[Clus
 
 def _arns(shares: Sequence[Share]) -> list[str]:
     return [share.snapshot.arn for share in shares]
-
-
-def _cause(scheduled: datetime) -> str:
-    return f"the schedule of {scheduled:%Y-%m-%d %H:%M} UTC"

@@ -26,11 +26,11 @@ from chalicelib.domain.snapshots import Snapshot, choose, rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
-from chalicelib.usecases.copies import described, settled_copies
-from chalicelib.usecases.current import Pipeline
+from chalicelib.usecases.copies import ListOwn, described, list_own_once, settled_copies
+from chalicelib.usecases.current import Pipeline, position_of
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
-from chalicelib.usecases.under_way import position_of, will_restore
+from chalicelib.usecases.under_way import will_restore
 from chalicelib.usecases.update_latest import newest
 
 # A Lambda function answers with at most 6 MB.
@@ -66,7 +66,8 @@ def status(settings: Settings, aws: Aws) -> Json:
     if look.error:
         problems.append(_described(look.error))
     hold, restore = _hold(settings, look, problems)
-    databases = [_database(settings, aws, look, each, problems) for each in settings.databases]
+    own = list_own_once(aws)
+    databases = [_database(settings, aws, own, look, each, problems) for each in settings.databases]
     under_way = _under_way(aws, look, problems)
     problems += [*_failed_run(look), *_missed_refreshes(settings, look, hold)]
     return {
@@ -89,7 +90,7 @@ def status(settings: Settings, aws: Aws) -> Json:
 
 
 def history(settings: Settings, aws: Aws, database: Database) -> Json:
-    """Return who moved `current` when and why, and what became of it; raise AwsError."""
+    """Return the versions of `current`, newest first, with each one's outcome; raise AwsError."""
     look = _look(settings, aws, [database])
     if isinstance(look.error, AwsError):
         raise look.error  # rather than show that no run restored anything
@@ -119,12 +120,7 @@ def snapshots(aws: Aws, database: Database) -> Json:
 
 def _look(settings: Settings, aws: Aws, databases: Sequence[Database]) -> _Look:
     values = aws.parameters.get(settings.promotion_parameters)
-    ledgers = {
-        each: aws.parameters.history(each.current_parameter)
-        if each.current_parameter in values
-        else []
-        for each in databases
-    }
+    ledgers = {each: aws.parameters.history(each.current_parameter) for each in databases}
     name = pipeline_name(value_of(values, settings.pipeline_parameter))
     pipeline, error = None, None
     try:
@@ -156,7 +152,12 @@ def _hold(
 
 
 def _database(
-    settings: Settings, aws: Aws, look: _Look, database: Database, problems: list[str]
+    settings: Settings,
+    aws: Aws,
+    own: ListOwn,
+    look: _Look,
+    database: Database,
+    problems: list[str],
 ) -> Json:
     ledger, deployment = look.ledgers[database], look.deployed[database]
     present = ledger[-1] if ledger else None
@@ -168,7 +169,7 @@ def _database(
         "name": database.name,
         "latest": latest,
         "current": current,
-        "previous": earlier_snapshot(ledger) if ledger else None,
+        "previous": earlier_snapshot(ledger),
         "deployed": deployed,
         "deployed_since": _time(made.created) if made else None,
         "preparation": None,
@@ -191,7 +192,7 @@ def _database(
                 f"{preparation['status']}. {Reason.NOT_PREPARED.next_step}"
             )
         shown = deployed or current
-        snapshot = described(aws, database, shown) if shown else None
+        snapshot = described(aws, own, database, shown) if shown else None
         if snapshot and snapshot.created:
             age = snapshot.age(look.now)
             facts |= {"created": snapshot.created.isoformat(), "age_hours": hours(age)}
@@ -202,9 +203,9 @@ def _database(
                     "is shared, or pin one with deploy."
                 )
         if latest and latest != deployed:
-            candidate(settings, aws, database, look.values)
+            candidate(settings, aws, own, database, look.values)
         elif database.copy_policy:
-            settled_copies(aws, database.copy_policy)  # a newer one may be in progress
+            settled_copies(own, database.copy_policy)  # a newer one may be in progress
     except Refused as refused:
         found.append(f"latest would not be promoted: {_with_next_step(refused)}")
     except AwsError as error:

@@ -8,14 +8,8 @@ from chalicelib.domain.errors import RefreshError
 from chalicelib.domain.ledger import Run, Version, in_progress
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.checks import check_pipeline_name
-from chalicelib.usecases.current import Pipeline
+from chalicelib.usecases.current import main_pipeline, position_of
 from chalicelib.usecases.deployments import Deployments
-
-
-def position_of(aws: Aws, pipeline: Pipeline, run: Run) -> Position | None:
-    """Return where a run in progress is; raise AwsError and Refused."""
-    return aws.pipelines.positions(pipeline.name).get(run.execution_id)
 
 
 def describe(run: Run, position: Position | None) -> str:
@@ -43,15 +37,14 @@ def under_way(settings: Settings, aws: Aws) -> str | None:
     """
     try:
         values = aws.parameters.get([settings.pipeline_parameter])
-        name = check_pipeline_name(settings, values)
-        pipeline = Pipeline(name, aws.pipelines.runs(name))
+        pipeline = main_pipeline(settings, aws, values)
         run = in_progress(pipeline.runs)
         if run is None:
             return None
         ledgers = {
             each: aws.parameters.history(each.current_parameter) for each in settings.databases
         }
-        reader = Deployments(aws, name, pipeline.runs)
+        reader = Deployments(aws, pipeline.name, pipeline.runs)
         restores = will_restore(
             ledgers, {each: reader.of(each, ledger) for each, ledger in ledgers.items()}
         )

@@ -243,9 +243,8 @@ def pipeline(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
             f"{_put(parameter, own)}; or aurora-refresh configure --stage {stage.name} MAIN_PIPELINE_ARN="
             f"{stage.pipeline_arn.removesuffix(own)}{named}, and then aurora-refresh deploy --stage {stage.name}",
         )
-    known = [name for name, body in state.pipelines.items() if isinstance(body, dict)]
-    if known:
-        yield _last_run(stage, known[0], state.runs)
+    if state.existing_pipeline:
+        yield _last_run(stage, state.existing_pipeline[0], state.runs)
 
 
 def _mode(name: str, body: Json) -> Iterator[Check]:
@@ -288,7 +287,7 @@ _BY_HAND = "compare its template with docs/main-pipeline.md"
 
 def reading(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
     """Check how the pipeline's stacks read *current*, as far as that can be seen."""
-    if not any(isinstance(body, dict) for body in state.pipelines.values()):
+    if state.existing_pipeline is None:
         return  # reported already
     found = [
         (stack.name, each)

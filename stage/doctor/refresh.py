@@ -9,7 +9,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.usecases.deployments import unreadable_stack
 from stage import mainpipeline
 from stage.doctor.checks import OK, PROBLEM, WARNING, Check, unavailable, when
-from stage.doctor.state import AcceptanceState, Deployed, Json, Unavailable
+from stage.doctor.state import AcceptanceState, Deployed, Unavailable
 from stage.stages import AcceptanceStage
 
 _KIND = "deployment"
@@ -33,7 +33,7 @@ def databases(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]
 
 def obstacles(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
     """Check what delays a run on its way to the stage that deploys, or makes that stage unreliable."""
-    pipeline = _pipeline(state)
+    pipeline = state.existing_pipeline
     if pipeline is None:
         return  # reported already
     name, body = pipeline
@@ -45,11 +45,6 @@ def obstacles(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]
     deployed = {each.stack for each in mainpipeline.deploy_actions(body)}
     for each in mainpipeline.obstacles(body, name, named & deployed, disabled):
         yield Check(_KIND, f"stage {each.stage} of {name}", WARNING, each.what, each.fix)
-
-
-def _pipeline(state: AcceptanceState) -> tuple[str, Json] | None:
-    existing = (each for each in state.pipelines.items() if isinstance(each[1], dict))
-    return next(((name, body) for name, body in existing if isinstance(body, dict)), None)
 
 
 def _in_stack(
@@ -84,7 +79,7 @@ def _in_stack(
     unreadable = unreadable_stack(reference, seen.stack)
     if unreadable:
         return _unknown(stage, state, database, unreadable)
-    logical_id = reference.logical_id or next(iter(seen.stack.clusters), "")
+    logical_id = reference.cluster_in(seen.stack.clusters)
     if seen.cluster is None:
         return _missing_cluster(stage, database, reference, seen.stack.clusters)
     reading = _reading(state, reference.stack, logical_id)
@@ -114,7 +109,7 @@ def _in_stack(
 def _missing_stack(
     stage: AcceptanceStage, state: AcceptanceState, database: Database, reference: StackReference
 ) -> Check:
-    pipeline = _pipeline(state)
+    pipeline = state.existing_pipeline
     actions = mainpipeline.deploy_actions(pipeline[1]) if pipeline else ()
     if reference.stack in {each.stack for each in actions}:
         found = f"stack {reference.stack} has not been deployed by the pipeline yet"
@@ -136,7 +131,7 @@ def _missing_cluster(
     reference: StackReference,
     clusters: Mapping[str, str],
 ) -> Check:
-    logical_id = reference.logical_id or next(iter(clusters), "")
+    logical_id = reference.cluster_in(clusters)
     if logical_id in clusters:
         return Check(
             _KIND,
@@ -182,7 +177,7 @@ def _without_stack(
     stage: AcceptanceStage, state: AcceptanceState, database: Database, seen: Deployed
 ) -> Iterator[Check]:
     """Warn that the refresh sees less, and check what it sees."""
-    if _pipeline(state) is None:
+    if state.existing_pipeline is None:
         return  # reported already
     away = [each for each in state.stacks if each.elsewhere]
     if away and len(away) == len(state.stacks):

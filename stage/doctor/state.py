@@ -25,6 +25,7 @@ from chalicelib.domain.ledger import Run
 from chalicelib.domain.parameters import Parameter, pipeline_name, value_of
 from chalicelib.domain.snapshots import Choice, Snapshot, SnapshotArn, choose
 from chalicelib.usecases.checks import candidate
+from chalicelib.usecases.copies import ListOwn, list_own_once
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
@@ -187,6 +188,11 @@ class AcceptanceState(State):
         """The parameters' values, as the use cases read them."""
         return {} if isinstance(self.parameters, Unavailable) else to_values(self.parameters)
 
+    @property
+    def existing_pipeline(self) -> tuple[str, Json] | None:
+        """The name and structure of the first pipeline that exists."""
+        return existing_pipeline(self.pipelines)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductionState(State):
@@ -215,6 +221,13 @@ def caller(session: boto3.Session) -> Caller:
     return Caller(identity, parsedate_to_datetime(date) if date else datetime.now(UTC))
 
 
+def existing_pipeline(
+    pipelines: Mapping[str, Observed[Json | None]],
+) -> tuple[str, Json] | None:
+    """Return the name and structure of the first pipeline that exists."""
+    return next(((name, body) for name, body in pipelines.items() if isinstance(body, dict)), None)
+
+
 def to_values(parameters: Mapping[str, Json]) -> dict[str, Parameter]:
     """Return AWS's parameters as the use cases read them."""
     return {
@@ -235,19 +248,17 @@ def read_acceptance(
         name: reader.pipeline(name) for name in dict.fromkeys((named, stage.pipeline)) if name
     }
     # If the parameter names no pipeline that exists, look at the one that it should name.
-    existing, body = next(
-        ((name, body) for name, body in pipelines.items() if isinstance(body, dict)),
-        (stage.pipeline, None),
-    )
+    existing, body = existing_pipeline(pipelines) or (stage.pipeline, None)
     runs = reader.runs(existing) if body else []
     look = Deployments(
         reader.aws, existing if body else None, [] if isinstance(runs, Unavailable) else runs
     )
+    own = list_own_once(reader.aws)
     return AcceptanceState(
         **reader.deployment(stage),
         parameters=parameters,
         candidates={
-            each.name: reader.candidate(stage, each, values)
+            each.name: reader.candidate(stage, own, each, values)
             for each in settings.databases
             if each.latest_parameter in values
         },
@@ -348,7 +359,11 @@ class _Reader:
         return _ask("ssm:GetParameters", read)
 
     def candidate(
-        self, stage: AcceptanceStage, database: Database, values: Mapping[str, Parameter]
+        self,
+        stage: AcceptanceStage,
+        own: ListOwn,
+        database: Database,
+        values: Mapping[str, Parameter],
     ) -> Observed[Snapshot | Refused | None]:
         """Return what the schedule would promote now; None if *latest* names nothing."""
         if SnapshotArn.parse(values[database.latest_parameter].value) is None:
@@ -356,7 +371,7 @@ class _Reader:
 
         def choose_now() -> Snapshot | Refused:
             try:
-                return candidate(stage.settings, self.aws, database, values)
+                return candidate(stage.settings, self.aws, own, database, values)
             except Refused as refused:
                 return refused
 
@@ -398,14 +413,13 @@ class _Reader:
     ) -> Deployed:
         reference, machine = database.stack, database.after_restore
         stack = (
-            _ask("cloudformation:DescribeStacks", partial(self.aws.stacks.find, reference.stack))
+            _ask("cloudformation:DescribeStacks", partial(look.stack, reference.stack))
             if reference
             else None
         )
         cluster = None
         if reference and isinstance(stack, SeenStack):
-            logical_id = reference.logical_id or next(iter(stack.clusters), "")
-            identifier = stack.clusters.get(logical_id)
+            identifier = stack.clusters.get(reference.cluster_in(stack.clusters))
             cluster = self.cluster(identifier) if identifier else None
 
         def deployed_now() -> Deployment:

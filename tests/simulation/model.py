@@ -117,9 +117,6 @@ class Model:
             and share.created is not None
         )
 
-    def pinnable(self, share: Snapshot, database: Database) -> bool:
-        return self.eligible(share, database)
-
     def is_promotable(self, database: Database, value: str) -> bool:
         share = next((each for each in self.aws.snapshots.all if each.arn == value), None)
         if share is None or not self.eligible(share, database):
@@ -230,7 +227,9 @@ class Model:
             if not replaced or database.stack is None or replaced[-1].execution.is_abandoned:
                 continue  # nobody can see what an abandoned action goes on to do
             run, cluster = replaced[-1].execution, self.aws.cluster(name)
-            (version,) = (each for each in self.ledger(database) if cluster in each.labels)
+            labelled = [each for each in self.ledger(database) if cluster in each.labels]
+            assert len(labelled) == 1, f"{cluster} is the label of {len(labelled)} versions"
+            (version,) = labelled
             assert version.value == self.truth(database)
             assert version.run_id == run.execution_id, f"{version.run_id} is not {run.execution_id}"
             assert version.is_good == (run.status == "Succeeded")

@@ -18,7 +18,6 @@ from tests.simulation.histories_of_copies import HistoriesOfCopies
 from tests.simulation.test_it_bites import Plant, instead, nothing
 
 REAL_EXPIRED = copies.expired
-REAL_EXPIRED_COPIES = copying.expired_copies
 REAL_MANAGED = copies.managed_copies
 REAL_NEWEST = copies.newest_copy
 REAL_OWNED = ownership.owned
@@ -66,13 +65,19 @@ def by_name_only(snapshots: Iterable[OwnSnapshot], policy: CopyPolicy) -> list[C
     return REAL_MANAGED(found, policy)
 
 
-def what_latest_names(aws: Any, policy: CopyPolicy, arn: str) -> Snapshot:
+def whatever_its_state(own: copying.ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
+    """Promote the copy that `latest` names without a second look at it."""
+    named = [each.snapshot for each in own() if each.snapshot.arn == arn]
+    return named[0] if named else REAL_PROMOTABLE(own, policy, arn)
+
+
+def what_latest_names(own: copying.ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
     """Promote no copy before the poll has recorded it."""
-    found = copying.settled_copies(aws, policy)
+    found = copying.settled_copies(own, policy)
     named = [
         copy.snapshot for copy in found if copy.snapshot.available and copy.snapshot.arn == arn
     ]
-    return named[0] if named else REAL_PROMOTABLE(aws, policy, arn)
+    return named[0] if named else REAL_PROMOTABLE(own, policy, arn)
 
 
 EXPIRED = (copying, "expired")
@@ -148,10 +153,7 @@ PLANTED: dict[str, Plant] = {
         lambda *_: copies.PREFIX + uuid.uuid4().hex, (CopyPolicy, "name")
     ),
     "every share is copied": instead(lambda *_: True, (copying, "needs_copy")),
-    "no second look at the copy": instead(
-        lambda aws, policy, arn: aws.snapshots.find(arn) or REAL_PROMOTABLE(aws, policy, arn),
-        PROMOTABLE,
-    ),
+    "no second look at the copy": instead(whatever_its_state, PROMOTABLE),
     "only what latest names is promoted": instead(what_latest_names, PROMOTABLE),
     "one error stops all": instead(
         lambda items, action: ([action(item) for item in items], []), (update_latest, "run_each")

@@ -10,7 +10,7 @@ from chalicelib.settings.production import ProductionSettings
 from localcloud.authorization import Decision, decide
 from stage.policies import policies
 from stage.stages import ProductionStage
-from tests.unit.test_stage_policies import findings
+from tests.unit.test_stage_policies import THROUGH_RDS, findings, grants_of
 
 CLUSTERS = ("billing", "documents", "orders")
 TOPIC = "arn:aws:sns:eu-west-1:111111111111:aurora-refresh"
@@ -26,7 +26,6 @@ RDS = "arn:aws:rds:eu-west-1:111111111111"
 KEYS = "arn:aws:kms:eu-west-1:111111111111:key"
 OWN = f"{RDS}:cluster-snapshot:{PREFIX}*"
 LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents")
-THROUGH_RDS = {"StringEquals": {"kms:ViaService": "rds.eu-west-1.amazonaws.com"}}
 
 
 def made(**changes: str) -> dict[str, dict[str, Any]]:
@@ -41,18 +40,9 @@ def statements(function: str, **changes: str) -> list[dict[str, Any]]:
     return found
 
 
-def listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
-
-
 def grants(function: str, **changes: str) -> set[tuple[str, str]]:
     """Every action with every resource that it is granted on."""
-    return {
-        (action, resource)
-        for statement in statements(function, **changes)
-        for action in statement["Action"]
-        for resource in listed(statement["Resource"])
-    }
+    return set(grants_of(made(**changes)[function]))
 
 
 def common(function: str) -> set[tuple[str, str]]:

@@ -233,24 +233,30 @@ def test_two_orders_of_different_databases_at_once_have_one_run(first: str, seco
 # --- what was wrong once --------------------------------------------------------------------------
 
 
-def test_an_overruled_person_is_told_by_whom_and_the_schedule_has_nothing_left_to_do() -> None:
-    for act, reason in ((refreshing, None), (promoting, "nothing-new")):
-        aws = evening()
-        meanwhile(aws, "before", "put", lambda aws=aws: pinning("wanted", deploy=False)(aws))
-        message = f"{KIM} moved {CURRENT} to {arn('wanted')} in the meantime, which stays"
-        if reason is None:
-            with pytest.raises(Refused, match="in the meantime") as caught:
-                act(aws)
-            assert (caught.value.reason, str(caught.value)) == ("overruled", message)
-        else:
-            result = promote(SETTINGS, aws, SUNDAY)
-            assert (result.reason, result.message) == (reason, message)
-        assert ledger(aws)[-3:] == [
-            ("pin", "wanted"),
-            (ledger(aws)[-2][0], "new"),
-            ("pin", "wanted"),
-        ]
-        assert len(started(aws)) == 1
+OVERRULED = f"{KIM} moved {CURRENT} to {arn('wanted')} in the meantime, which stays"
+
+
+def evening_with_a_pin_before_the_put() -> InMemoryAws:
+    aws = evening()
+    meanwhile(aws, "before", "put", lambda: pinning("wanted", deploy=False)(aws))
+    return aws
+
+
+def test_an_overruled_person_is_told_by_whom() -> None:
+    aws = evening_with_a_pin_before_the_put()
+    with pytest.raises(Refused, match="in the meantime") as caught:
+        refreshing(aws)
+    assert (caught.value.reason, str(caught.value)) == ("overruled", OVERRULED)
+    assert ledger(aws)[-3:] == [("pin", "wanted"), ("refresh", "new"), ("pin", "wanted")]
+    assert len(started(aws)) == 1
+
+
+def test_an_overruled_schedule_has_nothing_left_to_do() -> None:
+    aws = evening_with_a_pin_before_the_put()
+    result = promote(SETTINGS, aws, SUNDAY)
+    assert (result.reason, result.message) == ("nothing-new", OVERRULED)
+    assert ledger(aws)[-3:] == [("pin", "wanted"), ("promote", "new"), ("pin", "wanted")]
+    assert len(started(aws)) == 1
 
 
 def test_a_value_put_by_hand_with_the_schedules_description_is_not_the_schedules() -> None:

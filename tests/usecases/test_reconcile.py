@@ -13,7 +13,7 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import put
 from chalicelib.usecases.pin import PinRequest, pin
 from chalicelib.usecases.promote import promote
-from chalicelib.usecases.reconcile import PipelineEvent, follow, reconcile
+from chalicelib.usecases.reconcile import follow, reconcile
 from chalicelib.usecases.status import status
 from tests.fakes import STACK, InMemoryAws, arn, snapshot
 from tests.interruptions import Killed, calm, kill, meanwhile, refuse
@@ -50,8 +50,7 @@ def learn(request: pytest.FixtureRequest, settings: Settings, aws: InMemoryAws) 
 
     def learn() -> object:
         if request.param == "by its event":
-            run = aws.pipelines.pipelines[PIPELINE][-1]
-            follow(settings, aws, PipelineEvent(PIPELINE, run.execution_id))
+            follow(settings, aws, PIPELINE)
         return polls(settings, aws, times=1)
 
     return learn
@@ -141,7 +140,7 @@ def test_a_success_is_returned_with_the_age_of_the_data_and_how_long_it_took(
     settings: Settings, promoted: InMemoryAws
 ) -> None:
     ends(promoted)
-    result = follow(settings, promoted, PipelineEvent(PIPELINE, "run-2"))
+    result = follow(settings, promoted, PIPELINE)
     message = "run run-2 of pipeline acceptance-main succeeded"
     assert result.to_json() == {
         "outcome": "succeeded",
@@ -415,15 +414,15 @@ def test_a_value_whose_run_was_never_started_is_taken_back_once_no_retry_can_com
     assert "no run of pipeline acceptance-main was started for it" in aws.notifier.sent[0].body
 
 
-@pytest.mark.parametrize("event", [PipelineEvent("another", "run-2"), PipelineEvent("", "")])
+@pytest.mark.parametrize("event", ["another", ""])
 def test_the_end_of_another_pipelines_run_is_ignored(
-    settings: Settings, promoted: InMemoryAws, event: PipelineEvent
+    settings: Settings, promoted: InMemoryAws, event: str
 ) -> None:
     ends(promoted, "Failed")
     promoted.calls.clear()
     result = follow(settings, promoted, event)
     assert (result.outcome, result.reason) == ("ignored", "other-pipeline")
-    assert result.message == f"{event.pipeline} is not the main pipeline"
+    assert result.message == f"{event} is not the main pipeline"
     assert promoted.calls == ["get"]
 
 

@@ -14,6 +14,7 @@ from chalicelib.notifications import Notification
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases import share as usecase
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
+from tests.interruptions import Killed, kill, refuse
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
 POLL = timedelta(minutes=15)
@@ -109,20 +110,6 @@ def entry(cluster: str, outcome: str, **facts: Any) -> dict[str, Any]:
 
 def polled(cluster: str, outcome: str, **facts: Any) -> dict[str, Any]:
     return entry(cluster, outcome, **{"shared": [], "under_way": [], "deleted": [], **facts})
-
-
-def failing(method: str, nth: int = 1, code: str = "Throttling") -> Callable[[str, str], None]:
-    """The method fails from its ``nth`` call on, before it takes effect."""
-    calls = 0
-
-    def interrupt(when: str, operation: str) -> None:
-        nonlocal calls
-        if (when, operation) == ("before", method):
-            calls += 1
-            if calls >= nth:
-                raise AwsError(method, "x", code, "not now")
-
-    return interrupt
 
 
 # --- the schedule ---------------------------------------------------------------------------------
@@ -374,8 +361,8 @@ def test_two_reasons_are_told_at_once(default: InMemoryAws) -> None:
 
 @pytest.mark.parametrize("method", ["find", "take", "is_aws_managed"])
 def test_what_aws_did_not_do_is_raised_and_told(aws: InMemoryAws, method: str) -> None:
-    aws.interrupt = failing(method)
-    with pytest.raises(AwsError, match=f"^{method} of x failed: Throttling: not now"):
+    refuse(aws, method, code="Throttling")
+    with pytest.raises(AwsError, match=f"^{method} of it failed: Throttling: no(\\n|$)"):
         share(SETTINGS, aws, SATURDAY)
     clusters = "billing" if method == "is_aws_managed" else "orders,billing"
     assert told(aws) == [f"aurora-refresh: SHARING FAILED: {method} Throttling ({clusters})"]
@@ -499,8 +486,8 @@ def test_a_successor_that_cannot_be_shared_costs_no_older_one(aws: InMemoryAws) 
     share(SETTINGS, aws, SATURDAY + 2 * WEEK)
     aws.snapshots.settle()
     before = states(aws)
-    aws.interrupt = failing("share")
-    with pytest.raises(AwsError, match="share of x failed"):
+    refuse(aws, "share", code="Throttling")
+    with pytest.raises(AwsError, match="share of it failed"):
         follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
     assert states(aws) == before
 
@@ -617,10 +604,21 @@ def test_one_that_failed_is_told_of_once_deleted_and_can_be_asked_for_again(
 def test_a_failure_is_told_before_it_is_forgotten(aws: InMemoryAws) -> None:
     share(SETTINGS, aws, SATURDAY)
     aws.snapshots.settle("failed")
-    aws.interrupt = failing("delete")
-    with pytest.raises(AwsError, match="delete of x failed"):
+    refuse(aws, "delete", code="Throttling")
+    with pytest.raises(AwsError, match="delete of it failed"):
         follow_shares(SETTINGS, aws, SATURDAY + POLL)
     assert told(aws) == ["aurora-refresh: SHARING FAILED: share-failed (orders,billing)"]
+
+
+def failing_to_share_once(aws: InMemoryAws) -> None:
+    """Let the first share fail, and no later one."""
+    first = [AwsError("ModifyDBClusterSnapshotAttribute", "orders", "Throttling", "not now")]
+
+    def interrupt(when: str, operation: str) -> None:
+        if operation == "share" and first:
+            raise first.pop()
+
+    aws.interrupt = interrupt
 
 
 def refusing_to_delete(aws: InMemoryAws, *arns: str) -> None:
@@ -680,13 +678,7 @@ def test_one_cluster_s_error_is_not_hidden_by_what_cannot_be_deleted_of_another(
     aws.snapshots.settle()
     failed = [failed_in(aws, "billing", SATURDAY + week * WEEK) for week in (1, 2)]
     refusing_to_delete(aws, *failed)
-    first = [AwsError("ModifyDBClusterSnapshotAttribute", "orders", "Throttling", "not now")]
-
-    def interrupt(when: str, operation: str) -> None:
-        if operation == "share" and first:
-            raise first.pop()
-
-    aws.interrupt = interrupt
+    failing_to_share_once(aws)
     with pytest.raises(AwsError, match="ModifyDBClusterSnapshotAttribute of orders") as caught:
         follow_shares(SETTINGS, aws, SATURDAY + POLL)
     assert [note.split(":")[0] for note in caught.value.__notes__] == [
@@ -718,8 +710,8 @@ def test_people_are_told_before_anything_is_deleted_and_the_oldest_goes_once_uns
 def test_what_aws_did_not_do_in_a_poll_rings_the_alarm_alone(aws: InMemoryAws, method: str) -> None:
     share(SETTINGS, aws, SATURDAY)
     aws.snapshots.settle()
-    aws.interrupt = failing(method)
-    with pytest.raises(AwsError, match=f"^{method} of x failed"):
+    refuse(aws, method, code="Throttling")
+    with pytest.raises(AwsError, match=f"^{method} of it failed"):
         follow_shares(SETTINGS, aws, SATURDAY + POLL)
     assert told(aws) == []
     aws.interrupt = lambda when, operation: None
@@ -733,29 +725,10 @@ def test_what_aws_did_not_do_in_a_poll_rings_the_alarm_alone(aws: InMemoryAws, m
 def test_one_cluster_s_error_keeps_no_other_from_being_shared(aws: InMemoryAws) -> None:
     share(SETTINGS, aws, SATURDAY)
     aws.snapshots.settle()
-    first = [AwsError("ModifyDBClusterSnapshotAttribute", "orders", "Throttling", "not now")]
-
-    def interrupt(when: str, operation: str) -> None:
-        if operation == "share" and first:
-            raise first.pop()
-
-    aws.interrupt = interrupt
+    failing_to_share_once(aws)
     with pytest.raises(AwsError, match="ModifyDBClusterSnapshotAttribute of orders"):
         follow_shares(SETTINGS, aws, SATURDAY + POLL)
     assert states(aws)[name("billing")] == ("available", {ACCEPTANCE})
-
-
-class Killed(BaseException):
-    """As a process is: nobody catches it."""
-
-
-def killing(aws: InMemoryAws, method: str, when: str) -> None:
-    def kill(now: str, operation: str) -> None:
-        if (now, operation) == (when, method):
-            aws.interrupt = lambda now, operation: None
-            raise Killed
-
-    aws.interrupt = kill
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -763,7 +736,7 @@ def killing(aws: InMemoryAws, method: str, when: str) -> None:
 def test_a_schedule_that_is_killed_anywhere_ends_as_one_that_was_not(
     default: InMemoryAws, method: str, when: str
 ) -> None:
-    killing(default, method, when)
+    kill(default, when, method)
     with pytest.raises(Killed):
         share(SETTINGS, default, SATURDAY)
     share(SETTINGS, default, SATURDAY)
@@ -783,7 +756,7 @@ def test_a_poll_that_is_killed_anywhere_ends_as_one_that_was_not(
     share(SETTINGS, aws, SATURDAY + 2 * WEEK)
     aws.snapshots.settle()
 
-    killing(aws, method, when)
+    kill(aws, when, method)
     with pytest.raises(Killed):
         follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
     follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
