@@ -10,7 +10,7 @@ STATED := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)".*/\1/p' pyproject
 .DEFAULT_GOAL := help
 .PHONY: help demo test check simulate screenshots bench setup upgrade clean
 
-help: ## say what can be made
+help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 # Recipes read the variables of make's command line from the environment, where make puts them: the shell
@@ -69,6 +69,6 @@ $(READY): requirements.txt requirements-chalice.txt requirements-dev.txt
 upgrade: $(READY) ## newest pins with hashes, newest ranges; DAYS=0 takes even today's releases
 	@$(BIN)/python -m upgrade $(if $(value DAYS),--days "$$DAYS")
 
-clean: ## forget the virtual environment and every cache
+clean: ## delete the virtual environment and every cache
 	rm -rf $(VENV) .chalice/deployments .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -14,8 +14,6 @@ from botocore.awsrequest import AWSRequest
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
-from chalicelib.domain.functions import APP
-
 Json = dict[str, Any]
 
 _TIMEOUT: Any = (5, 35)  # seconds to connect and to read: API Gateway gives up after 29
@@ -127,12 +125,12 @@ class ApiClient:
 
 
 def find_api_url(session: boto3.Session, stage: str) -> str:
-    """Return the address of the REST API that leads to a stage's function; raise ApiError."""
+    """Return the address of the REST API that invokes a stage's function; raise ApiError."""
+    from stage import restapi  # not needed with --url, and slow to import
+
     with _translated_errors():
         client = session.client("apigateway")
-        pages = client.get_paginator("get_rest_apis").paginate()
-        apis = [api["id"] for page in pages for api in page["items"] if api["name"] == APP]
-        found = [api for api in apis if _leads_to(client, api, f":function:{APP}-{stage}/")]
+        found = restapi.invoking(client, stage)
     if not found:
         message = f"There is no API of stage {stage!r} in Region {session.region_name}."
         raise ApiError(404, "StageNotFound", message)
@@ -144,16 +142,6 @@ def find_api_url(session: boto3.Session, stage: str) -> str:
     if not host.startswith("apigateway."):  # an emulator of AWS, which AWS_ENDPOINT_URL names
         return f"{endpoint}/_aws/execute-api/{found[0]}/api"
     return f"{scheme}://{found[0]}.execute-api.{host.removeprefix('apigateway.')}/api"
-
-
-def _leads_to(client: Any, api: str, function: str) -> bool:
-    pages = client.get_paginator("get_resources").paginate(restApiId=api, embed=["methods"])
-    return any(
-        function in method.get("methodIntegration", {}).get("uri", "")
-        for page in pages
-        for resource in page["items"]
-        for method in resource.get("resourceMethods", {}).values()
-    )
 
 
 @contextmanager

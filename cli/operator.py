@@ -58,7 +58,7 @@ def refusals() -> Iterator[None]:
 
 
 def _operator(function: Callable[..., bool | None]) -> click.Command:
-    """Make a command of a function, which gets the target and returns whether all is well."""
+    """Make a command of a function, which gets the target; False makes the exit status 1."""
 
     @functools.wraps(function)
     def run(
@@ -127,7 +127,7 @@ def _status_row(answer: Json, facts: Json) -> tuple[str, ...]:
         facts["name"],
         view.short(facts["deployed"]) if facts["deployed"] else "",
         "" if age is None else _age(age),
-        view.row(answer, facts, (), {}).verdict,
+        view.verdict(answer, facts),
         _next_refresh(answer),
     )
 
@@ -167,12 +167,12 @@ def _age(hours: float) -> str:
     click.option("--all", "all_of_them", is_flag=True, help="List more than the newest ones."),
     options.JSON,
 )
-def snapshots(target: Target, database: str | None, *, all_of_them: bool, as_json: bool) -> bool:
+def snapshots(target: Target, database: str | None, *, all_of_them: bool, as_json: bool) -> None:
     """List production's shared snapshots, and why each can or cannot be restored."""
     answer = target.client.snapshots(database)
     if as_json:
         say_json(answer)
-        return True
+        return
     found = answer["snapshots"]
     shown = found if all_of_them else found[:_LISTED]
     headings = ("snapshot", "taken", "cluster", "version", "verdict")
@@ -183,7 +183,6 @@ def snapshots(target: Target, database: str | None, *, all_of_them: bool, as_jso
         say(f"{view.count(answer['omitted'], 'snapshot')} more are shared.")
     if answer["message"]:
         say(answer["message"])
-    return True
 
 
 def _snapshot_row(snapshot: Json) -> tuple[str, ...]:
@@ -204,7 +203,7 @@ def _snapshot_row(snapshot: Json) -> tuple[str, ...]:
 
 @_operator
 @options.together(options.DATABASE, options.JSON)
-def history(target: Target, database: str | None, *, as_json: bool) -> bool:
+def history(target: Target, database: str | None, *, as_json: bool) -> None:
     """List who moved current, when, why, and what became of it; newest first."""
     answer = target.client.history(database)
     if as_json:
@@ -212,7 +211,6 @@ def history(target: Target, database: str | None, *, as_json: bool) -> bool:
     else:
         headings = ("version", "snapshot", "set", "action", "by", "why", "result")
         say_table(headings, [_history_row(each) for each in answer["history"]])
-    return True
 
 
 def _history_row(entry: Json) -> tuple[str, ...]:
@@ -245,7 +243,7 @@ def pin(
     deploy_now: bool,
     yes: bool,
     as_json: bool,
-) -> bool:
+) -> None:
     """Set current to SNAPSHOT: an identifier, an ARN, or latest.
 
     The pipeline's next run restores it. With --deploy-now, that run is started.
@@ -254,20 +252,18 @@ def pin(
         _confirm_restore(target, database, snapshot, yes=yes)
     wanted = _wanted(reason, database, deploy=deploy_now)
     _say_pinned(target.client.pin(snapshot, **wanted), database, as_json=as_json)
-    return True
 
 
 @_operator
 @options.together(*_CHANGE)
 def rollback(
     target: Target, reason: str, database: str | None, *, deploy_now: bool, yes: bool, as_json: bool
-) -> bool:
+) -> None:
     """Set current back to the newest earlier snapshot that differs."""
     if deploy_now:
         _confirm_restore(target, database, None, yes=yes)
     wanted = _wanted(reason, database, deploy=deploy_now)
     _say_pinned(target.client.rollback(**wanted), database, as_json=as_json)
-    return True
 
 
 def _wanted(reason: str, database: str | None, *, deploy: bool) -> Json:
@@ -362,29 +358,28 @@ def _confirm_restore(
 @_operator
 @click.argument("until")
 @options.together(options.REASON, options.JSON)
-def hold(target: Target, until: str, reason: str, *, as_json: bool) -> bool:
+def hold(target: Target, until: str, reason: str, *, as_json: bool) -> None:
     """Stop scheduled refreshes until the day UNTIL, such as 2026-01-22."""
-    return _say_hold(target.client.hold(until, reason), as_json=as_json)
+    _say_hold(target.client.hold(until, reason), as_json=as_json)
 
 
 @_operator
 @options.together(options.JSON)
-def resume(target: Target, *, as_json: bool) -> bool:
+def resume(target: Target, *, as_json: bool) -> None:
     """Lift the hold."""
-    return _say_hold(target.client.resume(), as_json=as_json)
+    _say_hold(target.client.resume(), as_json=as_json)
 
 
-def _say_hold(answer: Json, *, as_json: bool) -> bool:
+def _say_hold(answer: Json, *, as_json: bool) -> None:
     if as_json:
         say_json(answer)
-        return True
+        return
     hold, when = answer["hold"], _local(answer["next_restore"]) or "none is scheduled"
     if hold:
         say(f"Scheduled refreshes are on hold until {hold['until']}. Next refresh: {when}.")
     else:
         say(f"There is no hold. Next refresh: {when}.")
     _say_under_way(answer)
-    return True
 
 
 @click.command()

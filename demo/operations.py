@@ -172,7 +172,7 @@ class _Stage:
         self._folder.cleanup()
 
     def act(self, piece: re.Match[str]) -> str:
-        """Do what the piece of the document tells; the piece as it should read."""
+        """Carry out one piece of the document, and return its expected text."""
         if piece["transcript"] is not None:
             transcript = _COMMAND.sub(self._answer, piece["transcript"])
             return f"```console\n{transcript}```\n"

@@ -36,7 +36,7 @@ def say(text: str) -> None:
 
 
 def say_notifications(company: Company) -> None:
-    for notification in company.told():
+    for notification in company.notifications():
         say(f"notified: {notification['Subject']}")
 
 

@@ -14,7 +14,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
-    """Serve, having told on standard output where, and how to use it."""
+    """Print the endpoint and how to use it, then serve."""
     parser = argparse.ArgumentParser(
         prog="python -m localcloud",
         description="AWS on this machine: serves until interrupted. The first line printed is the endpoint, "

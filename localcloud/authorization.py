@@ -64,7 +64,7 @@ class Decision(Enum):
 
 
 def refusal(call: Call, caller: Caller) -> Answer | None:
-    """The answer to a caller who may not do that; None if the call may pass."""
+    """Return the denial; None if the call is allowed."""
     for action, resource in needs(call):
         context = context_of(caller, call.region, resource)
         if "Namespace" in call.parameters:

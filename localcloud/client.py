@@ -92,7 +92,7 @@ class LocalCloud:
         return cloud
 
     def _announced(self) -> str:
-        """The endpoint that the server tells; nothing if it ends, or takes too long."""
+        """Return the endpoint that the server prints; empty if it ends or takes too long."""
         assert self._process is not None
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], _START_SECONDS)

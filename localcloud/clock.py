@@ -74,7 +74,7 @@ def _get(_: Any) -> dict[str, str]:
 def _put(body: dict[str, Any]) -> dict[str, str]:
     now = body["now"] and datetime.fromisoformat(body["now"])
     if now and now.tzinfo is None:
-        raise ValueError("a time without its zone is nobody's")
+        raise ValueError(f"now is {body['now']!r}, which has no UTC offset")
     set_to(now)
     return _get(body)
 

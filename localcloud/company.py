@@ -134,8 +134,8 @@ class Project:
                 process.kill()
                 raise
         if process.returncode != 0:
-            told = "" if progress else f":\n{printed}"
-            raise RuntimeError(f"chalice {' '.join(arguments)} failed{told}")
+            output = "" if progress else f":\n{printed}"
+            raise RuntimeError(f"chalice {' '.join(arguments)} failed{output}")
         return printed
 
     def environment(self) -> dict[str, str]:
@@ -154,19 +154,19 @@ class Project:
             raise ValueError(f"NOTIFICATION_TOPIC_ARN is {topic}, but there is {made} only")
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue["Attributes"]["QueueArn"])
 
-    def told(self) -> list[dict[str, Any]]:
-        """What people were told since they were last asked, oldest first."""
+    def notifications(self) -> list[dict[str, Any]]:
+        """Return the notifications since the last call, oldest first."""
         if self._inbox is None:
             return []
         sqs = self.client("sqs")
-        heard = []
+        notifications = []
         while messages := sqs.receive_message(QueueUrl=self._inbox, MaxNumberOfMessages=10).get(
             "Messages"
         ):
             for message in messages:
-                heard.append(json.loads(message["Body"]))
+                notifications.append(json.loads(message["Body"]))
                 sqs.delete_message(QueueUrl=self._inbox, ReceiptHandle=message["ReceiptHandle"])
-        return heard
+        return notifications
 
 
 class Company(Project):

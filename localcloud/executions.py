@@ -157,15 +157,6 @@ def reset() -> None:
     event_faults.clear()
 
 
-def next_fault(status: str) -> str | None:
-    """Use up one fault that applies to an event of this status; returns its kind."""
-    for fault in event_faults:
-        if fault["times"] > 0 and status in fault.get("states", [status]):
-            fault["times"] -= 1
-            return str(fault["kind"])
-    return None
-
-
 def _set_faults(body: Json) -> Json:
     """PUT: what happens to the next events."""
     faults = [{"times": 1, **fault} for fault in body["event_faults"]]

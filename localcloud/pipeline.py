@@ -66,7 +66,7 @@ class RunningCodePipelineBackend(CodePipelineBackend):
         with behaviour.changed:
             if behaviour.start_error:
                 code, behaviour.start_error = behaviour.start_error, None
-                raise _error(code, "The local cloud was told to answer so.")
+                raise _error(code, "The local cloud answers so because its start_error is set.")
             if token in behaviour.tokens:
                 return behaviour.tokens[token]
             trigger = {"triggerType": "StartPipelineExecution", "triggerDetail": started_by}
@@ -102,8 +102,9 @@ class RunningCodePipelineBackend(CodePipelineBackend):
             if abandon:
                 run.withdraw("Stopped")
                 states.append("STOPPED")
-        for state in states:
-            self.runner.announce(run, state)
+            # Once the lock is released, the run's thread may announce STOPPED.
+            for state in states:
+                self.runner.announce(run, state)
         return execution_id
 
     def retry_stage(self, name: str, stage: str, execution_id: str, mode: str) -> str:

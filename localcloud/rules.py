@@ -10,7 +10,7 @@ invoke it on behalf of that very rule (*Resource-based policies for EventBridge*
 import copy
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,6 +82,15 @@ def publish(account: str, region: str, event: Mapping[str, Any]) -> None:
             rule.send_to_functions(full)
 
 
+def next_fault(faults: Iterable[dict[str, Any]], state: str) -> str | None:
+    """Use up one fault that applies to an event of this state; return its kind."""
+    for fault in faults:
+        if fault["times"] > 0 and state in fault.get("states", [state]):
+            fault["times"] -= 1
+            return str(fault["kind"])
+    return None
+
+
 def fire(account: str, region: str, name: str, time: datetime, event_id: str) -> int:
     """Fire the schedules that target the function ``name``, or whose name ends so, for ``time``.
 
@@ -134,7 +143,7 @@ def _deliver(function: LambdaFunction, event: Mapping[str, Any]) -> None:
 def _fire(body: dict[str, Any]) -> dict[str, str]:
     time = datetime.fromisoformat(body["time"])
     if time.tzinfo is None:
-        raise ValueError("a time without its zone is nobody's")
+        raise ValueError(f"time is {body['time']!r}, which has no UTC offset")
     event_id = body.get("id") or str(uuid.uuid4())
     if not fire(body.get("account", ACCEPTANCE), REGION, body["function"], time, event_id):
         raise ValueError(f"no enabled schedule may invoke a function named {body['function']}")

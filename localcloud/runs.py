@@ -62,14 +62,6 @@ class Behaviour:
     forgotten: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def next_event_fault(self, state: str) -> str | None:
-        """Use up one fault that applies to an event of this state; returns its kind."""
-        for fault in self.event_faults:
-            if fault["times"] > 0 and state in fault.get("states", [state]):
-                fault["times"] -= 1
-                return str(fault["kind"])
-        return None
-
 
 class Run(PipelineExecution):
     """A pipeline execution under way.
@@ -322,7 +314,7 @@ class Runner:
             },
         }
         with run.behaviour.changed:
-            kind = run.behaviour.next_event_fault(state)
+            kind = rules.next_fault(run.behaviour.event_faults, state)
             if kind == "late":
                 run.behaviour.late_events.append(event)
         for _ in range({None: 1, "twice": 2}.get(kind, 0)):

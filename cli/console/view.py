@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from chalicelib.domain.functions import APP, RESTORE
+
 Json = Mapping[str, Any]
 Period = tuple[datetime, datetime | None]
 
@@ -48,18 +50,29 @@ class Row(NamedTuple):
 def row(status: Json, facts: Json, history: Sequence[Json], taken: Mapping[str, Any]) -> Row:
     """Return a database's row; `taken` maps a snapshot's ARN to the time of its data."""
     now, limit = time(status["schedule"]["now"]), status["schedule"]["max_age_days"]
-    deployed, current, age = facts["deployed"], facts["current"], facts["age_hours"]
-    is_stale = bool(limit and deployed and age is not None and age > limit * 24)
+    drawn = chart(_periods(facts, history, taken), now, limit)
+    return Row(facts, verdict(status, facts), is_stale(status, facts), drawn)
+
+
+def is_stale(status: Json, facts: Json) -> bool:
+    """Return whether a database's deployed data is older than the limit."""
+    limit, age = status["schedule"]["max_age_days"], facts["age_hours"]
+    return bool(limit and facts["deployed"] and age is not None and age > limit * 24)
+
+
+def verdict(status: Json, facts: Json) -> str:
+    """Return the state of a database in a word or two."""
+    deployed, current = facts["deployed"], facts["current"]
     under_way = status["pipeline"]["under_way"]
     if under_way and under_way["restores"] and current and current != deployed:
-        verdict = "restoring"
-    elif not deployed:
-        verdict = "unknown" if current else "empty"
-    elif (facts["preparation"] or {"state": "prepared"})["state"] != "prepared":
-        verdict = facts["preparation"]["state"].replace("-", " ")
-    else:
-        verdict = "waiting" if facts["waiting"] else "stale" if is_stale else "good"
-    return Row(facts, verdict, is_stale, chart(_periods(facts, history, taken), now, limit))
+        return "restoring"
+    if not deployed:
+        return "unknown" if current else "empty"
+    if (facts["preparation"] or {"state": "prepared"})["state"] != "prepared":
+        return str(facts["preparation"]["state"]).replace("-", " ")
+    if facts["waiting"]:
+        return "waiting"
+    return "stale" if is_stale(status, facts) else "good"
 
 
 def headline(status: Json, verdicts: Sequence[str]) -> tuple[str, str]:
@@ -129,7 +142,7 @@ def links(arn: str, region: str | None, stage: str, pipeline: Json) -> dict[str,
         return {}
     root, query = f"https://{region}.{_CONSOLES[partition]}", f"?region={region}"
     # CloudWatch's page decodes a log group's name twice, with $ in place of %.
-    group = quote(f"/aws/lambda/aurora-refresh-{stage}-db-restore-from-snapshot", safe="")
+    group = quote(f"/aws/lambda/{APP}-{stage}-{RESTORE}", safe="")
     group = quote(group, safe="").replace("%", "$")
     page = f"{root}/codesuite/codepipeline/pipelines/{quote(pipeline['name'] or '', safe='')}"
     run = pipeline["under_way"] or pipeline["last_run"]

@@ -71,7 +71,7 @@ class Night:
         self.events = events
         lost = [] if events else [{"kind": "lost", "times": 1_000}]
         self.cloud.patch_pipeline(PIPELINE, event_faults=lost)
-        company.told()  # by the clock of the night before: a queue forgets
+        company.notifications()  # by the clock of the night before: a queue forgets
         self.two = datetime.fromordinal(next(_SUNDAYS)).replace(hour=2, tzinfo=UTC)
         self.four = self.two + timedelta(hours=2)
         self.old = company.parameter(company.current)
@@ -117,9 +117,9 @@ class Night:
                 self.company.followed(execution_id)
         return tonight
 
-    def told(self) -> list[str]:
-        """The subjects of what people were told this night."""
-        return [notice["Subject"] for notice in self.company.told()]
+    def subjects(self) -> list[str]:
+        """Return the subjects of this night's notifications."""
+        return [message["Subject"] for message in self.company.notifications()]
 
     def current(self) -> str:
         return self.company.parameter(self.company.current)

@@ -56,11 +56,11 @@ class CopyPolicy:
         self.company = company
         self.cloud = company.cloud
         self.key = key
-        self.orders, self.billing, self.documents, self.graph = company.databases
+        self.orders, self.billing, self.documents, _ = company.databases
 
     def share(self, night: datetime) -> dict[str, str]:
         """Production shares a snapshot of each cluster; their ARNs."""
-        self.company.told()  # by the clock of the night before: a queue forgets
+        self.company.notifications()  # by the clock of the night before: a queue forgets
         shared = {}
         for database in self.company.databases:
             encrypted = {"kms_key_id": PRODUCTIONS_KEY, "kms_granted_to": [ACCEPTANCE]}
@@ -228,7 +228,7 @@ def test_a_copy_that_fails_is_told_once_and_made_anew(copying: CopyPolicy) -> No
 
     assert (failed["outcome"], failed["reason"]) == ("failed", "copy-failed")
     assert again["outcome"] == "unchanged"
-    assert [each["Subject"] for each in copying.company.told()] == [
+    assert [each["Subject"] for each in copying.company.notifications()] == [
         "aurora-refresh: REFRESH FAILED: copy-failed (orders,documents)"
     ]
     after = copying.parameters("latest")

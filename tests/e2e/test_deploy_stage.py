@@ -33,7 +33,6 @@ HOLD = "/acceptance/refresh/hold"
 PIPELINE_NAME = "/acceptance/cicd/main-pipeline-name"
 TOPIC = "arn:aws:sns:eu-west-1:222222222222:aurora-refresh"
 SNAPSHOT = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-"
-CHANGED = ("created", "changed", "deleted", "kept")
 
 
 @dataclass

@@ -46,7 +46,7 @@ def test_a_successful_run_is_marked_good_and_told(night: Night) -> None:
     night.restore()
     night.runs()
     assert night.company.good() == night.new
-    (subject,) = night.told()
+    (subject,) = night.subjects()
     assert subject.startswith("aurora-refresh: refreshed in ")
     assert subject.endswith(" (rds)")
 
@@ -58,7 +58,9 @@ def test_a_failed_run_is_taken_back_and_told(night: Night) -> None:
     (run,) = night.runs()
     assert run["status"] == "Failed"
     assert night.current() == night.old
-    assert night.told() == ["aurora-refresh: REFRESH FAILED: pipeline run failed, taken back (rds)"]
+    assert night.subjects() == [
+        "aurora-refresh: REFRESH FAILED: pipeline run failed, taken back (rds)"
+    ]
 
 
 def test_a_failed_run_does_not_come_back_with_the_next_ordinary_deployment(night: Night) -> None:

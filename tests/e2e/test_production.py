@@ -43,7 +43,7 @@ class Saturday:
         self.cloud.set_clock(self.at)
         self.cloud.set_faults([])
         self.cloud.set_retries([0.05, 0.05])
-        production.told()
+        production.notifications()
         self.cloud.clear_calls()
 
     def share(self) -> dict[str, Any]:
@@ -81,8 +81,8 @@ class Saturday:
             for cluster in CLUSTERS
         }
 
-    def told(self) -> list[str]:
-        return [notice["Subject"] for notice in self.production.told()]
+    def subjects(self) -> list[str]:
+        return [message["Subject"] for message in self.production.notifications()]
 
 
 def answered(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def test_a_snapshot_of_each_cluster_is_taken_shared_once_available_and_restored_
             Engine=share["Engine"],
             EngineVersion=share["EngineVersion"],
         )
-    assert saturday.told() == []
+    assert saturday.subjects() == []
 
 
 def test_a_schedule_that_fires_twice_takes_one_snapshot(saturday: Saturday) -> None:
@@ -217,7 +217,7 @@ def test_one_that_failed_is_told_of_and_deleted(saturday: Saturday) -> None:
     assert outcomes(saturday.follow()) == dict.fromkeys(CLUSTERS, ("failed", "share-failed"))
     assert len(saturday.own()) == before - len(CLUSTERS)
     names = ",".join(CLUSTERS)
-    assert saturday.told() == [f"aurora-refresh: SHARING FAILED: share-failed ({names})"]
+    assert saturday.subjects() == [f"aurora-refresh: SHARING FAILED: share-failed ({names})"]
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_a_cluster_under_the_default_key_is_refused_in_words_without_another_key
         "billing": ("asked", None),
         "documents": ("failed", "default-key"),
     }
-    assert keyless.told() == ["aurora-refresh: SHARING FAILED: default-key (documents)"]
+    assert keyless.subjects() == ["aurora-refresh: SHARING FAILED: default-key (documents)"]
 
 
 # --- what each role allows ------------------------------------------------------------------------

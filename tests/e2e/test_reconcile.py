@@ -47,7 +47,7 @@ class Refresh(Night):
         self._settled: Counter[str] = Counter()
         self.cloud.set_clock(self.two - timedelta(hours=1))
         self.poll()  # so that what is deployed is known
-        company.told()
+        company.notifications()
         self.cloud.set_clock(self.two)
 
     def patch(self, **changes: Any) -> None:
@@ -109,7 +109,7 @@ class Refresh(Night):
             names[source],
             names[self.current()],
             names.get(self.company.good(), "old"),
-            tuple(_gist(subject) for subject in self.told()),
+            tuple(_gist(subject) for subject in self.subjects()),
         )
 
 
@@ -265,7 +265,7 @@ def a_broken_push_fails_while_the_refresh_restores(night: Refresh) -> None:
     night.patch(next_outcomes=["Failed in Build"])
     push = night.push()
     assert night.settle(push) == "Failed"
-    assert (night.current(), night.told()) == (night.new, [])
+    assert (night.current(), night.subjects()) == (night.new, [])
     night.later(minutes=30)
     night.patch(hold=[])
     assert night.settle(run) == "Succeeded"
@@ -326,7 +326,7 @@ def test_whatever_a_pipeline_does(
     night.later(hours=6)
     night.settle(night.push())
     assert (deployed.clusters() != before) == waits
-    assert [_gist(each) for each in night.told()] == (["refreshed"] if waits else [])
+    assert [_gist(each) for each in night.subjects()] == (["refreshed"] if waits else [])
 
 
 def test_calls_are_few(deployed: Company) -> None:

@@ -154,10 +154,9 @@ def test_a_task_may_do_what_the_machines_role_may(
     assert "is not authorized to perform: ssm:GetParameter" in described["cause"]
 
 
-def test_each_change_of_status_is_an_event_that_may_be_lost(
-    cloud: LocalCloud, start: Callable[..., str], deploy: Callable[..., str]
-) -> None:
-    """*Step Functions Execution Status Change*, whose delivery is best effort."""
+@pytest.fixture
+def received(cloud: LocalCloud, deploy: Callable[..., str]) -> Callable[[], list[dict[str, Any]]]:
+    """Subscribe a function to the events of executions; returns what lists the events it received."""
     target = deploy("def handler(event, context):\n    return event")
     events = client(cloud, "events")
     rule = events.put_rule(Name="work", EventPattern=json.dumps({"source": ["aws.states"]}))
@@ -169,16 +168,29 @@ def test_each_change_of_status_is_an_event_that_may_be_lost(
         Principal="events.amazonaws.com",
         SourceArn=rule["RuleArn"],
     )
+
+    def list_received() -> list[dict[str, Any]]:
+        cloud.wait_until_idle()
+        return [record["event"] for record in cloud.invocations()]
+
+    return list_received
+
+
+def test_each_change_of_status_is_an_event_that_may_be_lost(
+    cloud: LocalCloud,
+    start: Callable[..., str],
+    received: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """*Step Functions Execution Status Change*, whose delivery is best effort."""
     cloud.set_execution_event_faults([{"kind": "lost", "states": ["RUNNING"]}])
 
     cloud.wait_for_execution(start(read("none")))
     client(cloud, "stepfunctions").redrive_execution(executionArn=ARN)
     cloud.wait_for_execution(ARN)
-    cloud.wait_until_idle()
 
-    heard = [record["event"] for record in cloud.invocations()]
-    assert sorted(event["detail"]["status"] for event in heard) == ["FAILED", "FAILED", "RUNNING"]
-    (running,) = (event for event in heard if event["detail"]["status"] == "RUNNING")
+    events = received()
+    assert sorted(event["detail"]["status"] for event in events) == ["FAILED", "FAILED", "RUNNING"]
+    (running,) = (event for event in events if event["detail"]["status"] == "RUNNING")
     assert running["detail-type"] == "Step Functions Execution Status Change"
     assert running["resources"] == [ARN]
     assert running["detail"] | {"startDate": 0, "redriveDate": 0} == {
@@ -197,6 +209,26 @@ def test_each_change_of_status_is_an_event_that_may_be_lost(
         "redriveCount": 1,
         "redriveDate": 0,
     }
+
+
+def test_an_event_delivered_twice_is_one_event(
+    cloud: LocalCloud,
+    start: Callable[..., str],
+    received: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """EventBridge delivers at least once: both deliveries are of one event, with one id and time."""
+    cloud.set_execution_event_faults([{"kind": "twice", "states": ["SUCCEEDED"]}])
+
+    cloud.wait_for_execution(start(PASS))
+
+    events = received()
+    assert sorted(event["detail"]["status"] for event in events) == [
+        "RUNNING",
+        "SUCCEEDED",
+        "SUCCEEDED",
+    ]
+    first, second = (event for event in events if event["detail"]["status"] == "SUCCEEDED")
+    assert first == second
 
 
 def test_executions_are_weighed_by_their_arns(cloud: LocalCloud, start: Callable[..., str]) -> None:

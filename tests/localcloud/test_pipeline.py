@@ -831,7 +831,7 @@ class TestEvents:
                 },
             }
 
-    def test_a_failure_and_a_retry_are_told(
+    def test_a_failure_and_a_retry_are_announced(
         self, backend: Any, events: list[dict[str, Any]]
     ) -> None:
         """The guide, "CodePipeline events": RESUMED when a failed execution has been retried."""
@@ -842,7 +842,9 @@ class TestEvents:
 
         assert self.states(events, execution) == ["STARTED", "FAILED", "RESUMED", "SUCCEEDED"]
 
-    def test_being_superseded_is_told(self, backend: Any, events: list[dict[str, Any]]) -> None:
+    def test_being_superseded_is_announced(
+        self, backend: Any, events: list[dict[str, Any]]
+    ) -> None:
         runs = [self.begin(backend, hold={"Source"}) for _ in range(3)]
         self.release(backend)
         for execution in runs:
@@ -855,7 +857,7 @@ class TestEvents:
         ]
 
     @pytest.mark.parametrize("abandon", [True, False])
-    def test_stopping_is_told(
+    def test_stopping_is_announced(
         self, backend: Any, events: list[dict[str, Any]], abandon: bool
     ) -> None:
         execution = self.begin(backend, hold={"Build"})
@@ -865,7 +867,7 @@ class TestEvents:
 
         assert self.states(events, execution) == ["STARTED", "STOPPING", "STOPPED"]
 
-    def test_being_cancelled_is_told(self, backend: Any, events: list[dict[str, Any]]) -> None:
+    def test_being_cancelled_is_announced(self, backend: Any, events: list[dict[str, Any]]) -> None:
         execution = self.begin(backend, hold={"Build"})
         backend.update_pipeline(backend.pipelines[NAME].pipeline)
         self.release(backend)
@@ -884,7 +886,7 @@ class TestEvents:
         assert self.states(events, execution) == ["STARTED"]
 
     @pytest.mark.parametrize(
-        ("kind", "told"),
+        ("kind", "announced"),
         [
             ("lost", ["STARTED", "STARTED", "SUCCEEDED"]),
             ("late", ["STARTED", "STARTED", "SUCCEEDED"]),
@@ -892,7 +894,7 @@ class TestEvents:
         ],
     )
     def test_an_event_may_be_lost_late_or_delivered_twice(
-        self, backend: Any, events: list[dict[str, Any]], kind: str, told: list[str]
+        self, backend: Any, events: list[dict[str, Any]], kind: str, announced: list[str]
     ) -> None:
         """The EventBridge events reference: CodePipeline's events are delivered on a best-effort basis."""
         fault = {"kind": kind, "times": 1, "states": ["SUCCEEDED", "FAILED"]}
@@ -900,11 +902,11 @@ class TestEvents:
         for _ in range(2):
             self.begin(backend).thread.join()
 
-        assert [event["detail"]["state"] for event in events] == told
+        assert [event["detail"]["state"] for event in events] == announced
         late = backend.behaviour(NAME).late_events
         assert [event["detail"]["state"] for event in late] == ["SUCCEEDED"] * (kind == "late")
 
-    def test_a_run_that_comes_to_grief_has_failed(
+    def test_a_run_whose_action_raises_fails(
         self, backend: Any, events: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whatever it was: the next run must not wait for ever."""

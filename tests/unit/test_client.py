@@ -24,10 +24,9 @@ class Gateway:
         return SimpleNamespace(paginate=getattr(self, operation))
 
     def get_rest_apis(self) -> Iterator[Any]:
-        for api in [*self._apis, "another"]:  # a page each
-            yield {
-                "items": [{"id": api, "name": "other" if api == "another" else "aurora-refresh"}]
-            }
+        for day, api in enumerate([*self._apis, "another"]):  # a page each
+            name = "other" if api == "another" else "aurora-refresh"
+            yield {"items": [{"id": api, "name": name, "createdDate": day}]}
 
     def get_resources(self, restApiId: str, embed: list[str]) -> Iterator[Any]:  # noqa: N803
         assert embed == ["methods"]
