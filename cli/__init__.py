@@ -1,1 +1,1 @@
-"""The operator's side: the client of the deployed API, and the console."""
+"""`aurora-refresh`, the command line: configure, deploy, check and operate a stage. Never deployed."""

@@ -126,7 +126,7 @@ class ApiClient:
 
 def find_api_url(session: boto3.Session, stage: str) -> str:
     """Return the address of the REST API that invokes a stage's function; raise ApiError."""
-    from stage import restapi  # not needed with --url, and slow to import
+    from cli import restapi  # not needed with --url, and slow to import
 
     with _translated_errors():
         client = session.client("apigateway")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cli import deployment, operator
+from cli import deployer, operator
 from cli.output import Failure
 
 _EPILOG = """\b
@@ -42,7 +42,7 @@ def cli() -> None:
     """Refresh acceptance's Aurora databases from production's snapshots."""
 
 
-for command in (*operator.COMMANDS, *deployment.COMMANDS):
+for command in (*operator.COMMANDS, *deployer.COMMANDS):
     cli.add_command(command)
 
 

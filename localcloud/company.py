@@ -17,10 +17,10 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from cli import configure as configuring
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
 from localcloud.client import LocalCloud
-from stage import configure as configuring
 
 PIPELINE = "acceptance-main"
 FOLLOW = "db-follow-pipeline"

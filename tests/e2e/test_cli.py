@@ -106,7 +106,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The command, installed from the project alone; skipped where no package index is reachable."""
     folder = tmp_path_factory.mktemp("installed")
     source = folder / "source"
-    kept = ("chalicelib", "cli", "stage")
+    kept = ("chalicelib", "cli")
     for name in kept:
         shutil.copytree(PROJECT / name, source / name)
     for name in ("pyproject.toml", "README.md"):

@@ -17,14 +17,14 @@ from botocore.exceptions import WaiterError
 from click.testing import CliRunner
 
 from chalicelib.domain.functions import RESTORE, UPDATE
+from cli import account, deploy, destroy, package, stacks
 from cli.main import cli
+from cli.policies import API
+from cli.stages import AcceptanceStage, StageError, load
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
 from localcloud.company import arn_of, copy_project, nightly
-from stage import account, deploy, destroy, package, stacks
-from stage.policies import API
-from stage.stages import AcceptanceStage, StageError, load
 
 PROJECT = Path(__file__).resolve().parents[2]
 CURRENT = "/acceptance/rds/current-snapshot"
@@ -134,13 +134,12 @@ DASHBOARD = {
 def user(cloud: LocalCloud, tmp_path: Path) -> User:
     copy_project(PROJECT, tmp_path)
     shutil.copy(PROJECT / "pyproject.toml", tmp_path)
-    for name in ("cli", "stage"):
-        shutil.copytree(PROJECT / name, tmp_path / name)
+    shutil.copytree(PROJECT / "cli", tmp_path / "cli")
     return User(cloud, tmp_path)
 
 
 def words(printed: list[str]) -> set[str]:
-    """What became of whatever is told of, one word for each."""
+    """Return the first word of each reported change."""
     return {line.split()[0] for line in printed if line.startswith("  ") and line[2] != "-"}
 
 
@@ -455,7 +454,7 @@ def test_a_pipeline_s_name_that_is_not_the_stage_s_is_left_alone_and_told(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch, held: bool
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("cli.deployment.say", said.append)
+    monkeypatch.setattr("cli.deployer.say", said.append)
     if held:
         deployed()  # its last step fails without functions
     user.put(PIPELINE_NAME, "other-main")
@@ -472,7 +471,7 @@ def test_a_secret_put_into_a_parameter_by_mistake_is_not_told(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("cli.deployment.say", said.append)
+    monkeypatch.setattr("cli.deployer.say", said.append)
     monkeypatch.setattr(destroy, "chalice", lambda *_: None)
     names, secret = (PIPELINE_NAME, LATEST, CURRENT, HOLD), "Geheim!\x1b[2J"
     for name in names:
@@ -544,7 +543,7 @@ def test_who_has_unsubscribed_is_told_of_and_subscribed_again_when_answered(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("cli.deployment.say", said.append)
+    monkeypatch.setattr("cli.deployer.say", said.append)
     monkeypatch.setattr(stacks, "after", lambda _: {"Resources": {"Dashboard": DASHBOARD}})
     deployed("EMAIL=a@b.de")
     assert account.runtime() in said

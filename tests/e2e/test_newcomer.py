@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from botocore import xform_name
 
+from cli import doctor
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
 from localcloud.client import LocalCloud
 from localcloud.company import Project, arn_of, nightly
-from stage import doctor
 from tests.e2e.conftest import PROJECT, RESTORE, UPDATE
 
 STAGE = "acceptance"

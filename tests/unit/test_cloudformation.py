@@ -7,8 +7,8 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
-from stage.cloudformation import Stack
-from stage.stages import StageError
+from cli.cloudformation import Stack
+from cli.stages import StageError
 
 ID = "arn:aws:cloudformation:eu-west-1:222222222222:stack/s/1"
 WHEN = datetime(2026, 1, 4, tzinfo=UTC)
@@ -62,7 +62,7 @@ class Cloud:
 
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    monkeypatch.setattr("stage.cloudformation.time.sleep", lambda _: None)
+    monkeypatch.setattr("cli.cloudformation.time.sleep", lambda _: None)
     return Cloud()
 
 
@@ -171,7 +171,7 @@ def test_what_takes_long_is_told_to_go_on_and_each_event_is_told_once(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = iter(range(0, 1000, 10))
-    monkeypatch.setattr("stage.cloudformation.time.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("cli.cloudformation.time.monotonic", lambda: next(seconds))
     for _ in range(2):
         cloud.status("UPDATE_COMPLETE")
     cloud.answers("get_template", {"TemplateBody": '{"Resources": {}}'})

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from cli import configure
+from cli.configure import changes, files, write
 from cli.main import cli
-from stage import configure
-from stage.configure import changes, files, write
-from stage.mainpipeline import places
-from stage.stages import AcceptanceStage, StageError, load, own_answers
+from cli.mainpipeline import places
+from cli.stages import AcceptanceStage, StageError, load, own_answers
 from tests.stage import STAGE, TWO
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -454,7 +454,7 @@ def test_whoever_leaves_while_asked_finds_everything_as_it_was(
     def leave(question: str) -> str:
         raise leaving
 
-    monkeypatch.setattr("cli.deployment.is_interactive", lambda: True)
+    monkeypatch.setattr("cli.deployer.is_interactive", lambda: True)
     monkeypatch.setattr("builtins.input", leave)
     before = snapshot(project)
     printed = CliRunner().invoke(cli, options(project, SOURCE_ACCOUNT=""))

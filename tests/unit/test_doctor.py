@@ -26,12 +26,10 @@ from chalicelib.domain.snapshots import Choice
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
-from cli.main import cli
-from cli.output import printable
-from stage import configure, doctor, stacks, stages
-from stage.doctor import acceptance, checks, deployment, production, refresh, state
-from stage.doctor.checks import Check
-from stage.doctor.state import (
+from cli import configure, doctor, stacks, stages
+from cli.doctor import acceptance, checks, deployment, production, refresh, state
+from cli.doctor.checks import Check
+from cli.doctor.state import (
     AcceptanceState,
     Deployed,
     Function,
@@ -42,8 +40,10 @@ from stage.doctor.state import (
     Topic,
     Unavailable,
 )
-from stage.policies import APP, policies
-from stage.stages import AcceptanceStage, ProductionStage
+from cli.main import cli
+from cli.output import printable
+from cli.policies import APP, policies
+from cli.stages import AcceptanceStage, ProductionStage
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 from tests.stage import (
     CURRENT,
@@ -1249,7 +1249,7 @@ def command(*words: str) -> Result:
 
 def test_who_reads_only_the_beginning_sees_no_trace() -> None:
     script = (
-        "from cli.main import cli\nfrom stage import doctor\nfrom stage.doctor.checks import Check\n"
+        "from cli.main import cli\nfrom cli import doctor\nfrom cli.doctor.checks import Check\n"
         "doctor.examine = lambda *_: [Check('topic', 'one', 'ok', 'x' * 99)] * 9999\n"
         "cli(['doctor', '--stage', 'acceptance'])"
     )

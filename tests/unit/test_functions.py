@@ -3,7 +3,7 @@
 import pytest
 
 from chalicelib.domain.functions import stage_of
-from stage.policies import FUNCTIONS, deployed_name
+from cli.policies import FUNCTIONS, deployed_name
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -29,7 +29,7 @@ ALLOWED = {
 }
 # The only modules that know the AWS SDK.
 MAY_IMPORT_SDK = ("chalicelib.aws", "chalicelib.triggers.context")
-TOOLS = {"bench", "cli", "console", "demo", "localcloud", "stage", "tests", "upgrade"}
+TOOLS = {"bench", "cli", "demo", "localcloud", "tests", "upgrade"}
 SLOW = {"html"}  # to import, at every cold start
 
 
@@ -91,11 +91,11 @@ def test_every_import_of_the_deployed_code_points_the_right_way() -> None:
         ("chalicelib.aws.ssm", "from chalicelib.usecases.current import put"),
         ("chalicelib.triggers.api", "from boto3 import client"),
         ("chalicelib.triggers.api", "import html"),
-        ("chalicelib.triggers.api", "from stage import doctor"),
+        ("chalicelib.triggers.api", "from cli import doctor"),
         ("chalicelib.triggers.api", "import localcloud.client"),
         ("chalicelib.observability", "from tests.stage import STAGE"),
         ("chalicelib.domain.hold", "from cli.client import call"),
-        ("app", "import console"),
+        ("app", "import demo"),
     ],
 )
 def test_an_import_that_points_the_wrong_way_is_found(module: str, source: str) -> None:

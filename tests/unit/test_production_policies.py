@@ -7,9 +7,9 @@ import pytest
 from chalicelib.domain.functions import FOLLOW_SHARES, SHARE
 from chalicelib.domain.shares import PREFIX
 from chalicelib.settings.production import ProductionSettings
+from cli.policies import policies
+from cli.stages import ProductionStage
 from localcloud.authorization import Decision, decide
-from stage.policies import policies
-from stage.stages import ProductionStage
 from tests.unit.test_stage_policies import THROUGH_RDS, findings, grants_of
 
 CLUSTERS = ("billing", "documents", "orders")

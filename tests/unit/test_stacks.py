@@ -13,8 +13,8 @@ from chalicelib.domain.functions import FOLLOW_PIPELINE as FOLLOW
 from chalicelib.domain.functions import RECONCILE, RESTORE, UPDATE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
-from stage import stacks
-from stage.stages import AcceptanceStage, ProductionStage
+from cli import stacks
+from cli.stages import AcceptanceStage, ProductionStage
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE_NAME, STAGE, TWO
 
 PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"

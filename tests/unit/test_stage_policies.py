@@ -8,9 +8,9 @@ import pytest
 from cfnlint import ManualArgs, lint
 
 from chalicelib.settings.acceptance import Settings
-from stage import stages
-from stage.policies import file_name, policies
-from stage.stages import AcceptanceStage
+from cli import stages
+from cli.policies import file_name, policies
+from cli.stages import AcceptanceStage
 from tests.stage import STAGE, TWO
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
-from stage.stages import (
+from cli.stages import (
     OWN_KEY,
     AcceptanceStage,
     ProductionStage,

@@ -7,9 +7,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from stage.account import Account, Say
-from stage.stacks import BEFORE, Resource, Template, label, packaged_stacks, stack_name
-from stage.stages import StageError
+from cli.account import Account, Say
+from cli.stacks import BEFORE, Resource, Template, label, packaged_stacks, stack_name
+from cli.stages import StageError
 
 _UPDATABLE = {
     "CREATE_COMPLETE",

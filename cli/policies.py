@@ -11,7 +11,7 @@ from typing import Any
 from chalicelib.domain import copies, functions, shares
 from chalicelib.domain.database import Database
 from chalicelib.domain.functions import APP
-from stage.stages import AcceptanceStage, ProductionStage, Stage
+from cli.stages import AcceptanceStage, ProductionStage, Stage
 
 API = "api_handler"
 # Chalice's entry of each function, without its policy. Only one invocation at a time moves *current*,

@@ -13,9 +13,9 @@ from typing import Any
 
 from chalicelib import settings
 from chalicelib.domain.errors import Problem, SettingsError
-from stage import stages
-from stage.policies import FUNCTIONS, file_name, policies
-from stage.stages import (
+from cli import stages
+from cli.policies import FUNCTIONS, file_name, policies
+from cli.stages import (
     ACCOUNT,
     CONFIG,
     OWN_KEY,

@@ -17,9 +17,9 @@ from chalicelib.domain.functions import (
 )
 from chalicelib.domain.parameters import Parameter
 from chalicelib.usecases.checks import hold_today
-from stage import restapi
-from stage.doctor.checks import OK, PROBLEM, WARNING, Check, unavailable, when
-from stage.doctor.state import (
+from cli import restapi
+from cli.doctor.checks import OK, PROBLEM, WARNING, Check, unavailable, when
+from cli.doctor.state import (
     AcceptanceState,
     Function,
     Json,
@@ -30,8 +30,8 @@ from stage.doctor.state import (
     Unavailable,
     listed,
 )
-from stage.policies import API, FUNCTIONS, Policy, actions
-from stage.stacks import (
+from cli.policies import API, FUNCTIONS, Policy, actions
+from cli.stacks import (
     AFTER,
     BEFORE,
     RETRIES,
@@ -41,7 +41,7 @@ from stage.stacks import (
     proposed_topic,
     stack_name,
 )
-from stage.stages import AcceptanceStage, Stage
+from cli.stages import AcceptanceStage, Stage
 
 # Only one invocation at a time may move *current*, or share and delete.
 SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrency" in entry)

@@ -29,9 +29,9 @@ from chalicelib.usecases.copies import ListOwn, list_own_once
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
-from stage import mainpipeline, restapi, stacks
-from stage.policies import Policy, actions, policies
-from stage.stages import AcceptanceStage, ProductionStage, Stage
+from cli import mainpipeline, restapi, stacks
+from cli.policies import Policy, actions, policies
+from cli.stages import AcceptanceStage, ProductionStage, Stage
 
 Json = dict[str, Any]
 T = TypeVar("T")

@@ -14,8 +14,8 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection, rejection
 from chalicelib.usecases.checks import hold_today, pipeline_problem
-from stage import mainpipeline
-from stage.doctor.checks import (
+from cli import mainpipeline
+from cli.doctor.checks import (
     OK,
     PROBLEM,
     VERDICT,
@@ -26,9 +26,9 @@ from stage.doctor.checks import (
     unavailable,
     when,
 )
-from stage.doctor.state import AcceptanceState, Json, Observed, Shares, Stack, Unavailable
-from stage.stacks import BEFORE, stack_name
-from stage.stages import AcceptanceStage
+from cli.doctor.state import AcceptanceState, Json, Observed, Shares, Stack, Unavailable
+from cli.stacks import BEFORE, stack_name
+from cli.stages import AcceptanceStage
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-share-snapshot.html
 _KEY_ACTIONS = (

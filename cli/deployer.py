@@ -24,8 +24,8 @@ def _explained(
 ) -> Iterator[None]:
     """Raise a mistake, or a failed call of AWS, as Failure."""
     try:
-        from stage.account import in_plain_words
-        from stage.stages import StageError
+        from cli.account import in_plain_words
+        from cli.stages import StageError
     except ModuleNotFoundError as error:
         raise Failure(_MISSING.format(error.name)) from error
     try:
@@ -85,7 +85,7 @@ def configure(
     given = options.answers_of(words, settings)
     options.use_credentials(profile, region)
     with _explained(stopped="Stopped; nothing was written."):
-        from stage import configure, discovery
+        from cli import configure, discovery
 
         if from_environment:
             given = configure.answers_in(os.environ, project, name, given) | given
@@ -146,7 +146,7 @@ def deploy(
     given = options.answers_of(words, settings)
     options.use_credentials(profile, region)
     with _explained():
-        from stage import deploy as deployment
+        from cli import deploy as deployment
     if dry_run:
         with _explained():
             for line in deployment.plan(project, name, given):
@@ -177,7 +177,7 @@ def doctor(
     name = options.stage_of(stage)
     options.use_credentials(profile, region)
     with _explained(failure=WrongUsage):
-        from stage import doctor
+        from cli import doctor
 
         done = doctor.examine(project, name)
     if as_json:
@@ -204,7 +204,7 @@ def package(stage: str | None, out: Path | None, project: Path) -> None:
     name = options.stage_of(stage)
     folder = out or project / ".chalice/deployments" / name
     with _explained():
-        from stage.package import next_steps, package
+        from cli.package import next_steps, package
 
         parameters = package(project, name, folder, say)
         say(next_steps(name, folder, parameters).rstrip())
@@ -239,7 +239,7 @@ def destroy(
     options.use_credentials(profile, region)
     again = f"once that is fixed, run aurora-refresh destroy --stage {name} again"
     with _explained(again):
-        from stage.destroy import destroy, plan
+        from cli.destroy import destroy, plan
 
         if dry_run or not yes:
             for line in plan(project, name, delete_parameters=delete_parameters):

@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from stage import stacks, stages
-from stage.account import Say, chalice, runtime
-from stage.cloudformation import deletions
-from stage.deploy import deployable
+from cli import stacks, stages
+from cli.account import Say, chalice, runtime
+from cli.cloudformation import deletions
+from cli.deploy import deployable
 
 _NEXT = """\
 next, with a bucket of your own:

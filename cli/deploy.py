@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from chalicelib.domain.snapshots import SnapshotArn
-from stage import restapi, stacks, stages
-from stage.account import Account, Say, chalice, runtime, shown, silent
-from stage.cloudformation import Stack, check_not_packaged
-from stage.stages import AcceptanceStage, Stage, StageError
+from cli import restapi, stacks, stages
+from cli.account import Account, Say, chalice, runtime, shown, silent
+from cli.cloudformation import Stack, check_not_packaged
+from cli.stages import AcceptanceStage, Stage, StageError
 
 EMAIL = "EMAIL"
 INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"

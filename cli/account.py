@@ -28,8 +28,8 @@ from chalicelib.domain.errors import AwsError
 from chalicelib.domain.hold import Hold
 from chalicelib.domain.ownership import owned
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, pipeline_name
-from stage.stacks import Template, label, own_topic
-from stage.stages import AcceptanceStage, Stage, StageError
+from cli.stacks import Template, label, own_topic
+from cli.stages import AcceptanceStage, Stage, StageError
 
 _PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 

@@ -16,13 +16,13 @@ from botocore.exceptions import BotoCoreError
 from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
 from chalicelib.domain.parameters import Parameter
-from stage import stacks, stages
-from stage.account import oldest_python
-from stage.doctor import acceptance, checks, deployment, production, refresh, state
-from stage.doctor.checks import Check
-from stage.doctor.state import State, Unavailable
-from stage.policies import file_name, policies
-from stage.stages import AcceptanceStage, Json, ProductionStage, Stage, StageError
+from cli import stacks, stages
+from cli.account import oldest_python
+from cli.doctor import acceptance, checks, deployment, production, refresh, state
+from cli.doctor.checks import Check
+from cli.doctor.state import State, Unavailable
+from cli.policies import file_name, policies
+from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, StageError
 
 _VERDICTS = 20  # printed at most
 _WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))

@@ -6,11 +6,11 @@ Topic, logs and snapshots are kept, and parameters unless they are to be deleted
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stage import restapi, stacks, stages
-from stage.account import Account, Say, chalice, shown, silent
-from stage.cloudformation import Stack, check_not_packaged
-from stage.policies import FUNCTIONS, deployed_name
-from stage.stages import AcceptanceStage, Stage
+from cli import restapi, stacks, stages
+from cli.account import Account, Say, chalice, shown, silent
+from cli.cloudformation import Stack, check_not_packaged
+from cli.policies import FUNCTIONS, deployed_name
+from cli.stages import AcceptanceStage, Stage
 
 
 def plan(project: Path, name: str, *, delete_parameters: bool = False) -> Iterator[str]:

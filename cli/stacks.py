@@ -25,8 +25,8 @@ from chalicelib.domain.functions import (
 from chalicelib.domain.parameters import PLACEHOLDER
 from chalicelib.domain.schedule import Expression
 from chalicelib.observability import NAMESPACE
-from stage.policies import API, deployed_name, log_group, policies
-from stage.stages import AcceptanceStage, Stage
+from cli.policies import API, deployed_name, log_group, policies
+from cli.stages import AcceptanceStage, Stage
 
 BEFORE, AFTER = "before", "after"
 # The functions that run every 15 minutes, and what does not happen if they do not.

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from stage.doctor.checks import OK, PROBLEM, WARNING, Check, enable_key, own_key, unavailable
-from stage.doctor.state import ProductionState, Unavailable
-from stage.stages import ProductionStage
+from cli.doctor.checks import OK, PROBLEM, WARNING, Check, enable_key, own_key, unavailable
+from cli.doctor.state import ProductionState, Unavailable
+from cli.stages import ProductionStage
 
 
 def clusters(stage: ProductionStage, state: ProductionState) -> Iterator[Check]:

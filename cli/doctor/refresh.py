@@ -7,10 +7,10 @@ from chalicelib.domain.deployment import Deployment, StackReference
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.reasons import Reason
 from chalicelib.usecases.deployments import unreadable_stack
-from stage import mainpipeline
-from stage.doctor.checks import OK, PROBLEM, WARNING, Check, unavailable, when
-from stage.doctor.state import AcceptanceState, Deployed, Unavailable
-from stage.stages import AcceptanceStage
+from cli import mainpipeline
+from cli.doctor.checks import OK, PROBLEM, WARNING, Check, unavailable, when
+from cli.doctor.state import AcceptanceState, Deployed, Unavailable
+from cli.stages import AcceptanceStage
 
 _KIND = "deployment"
 _AGAIN = "run the doctor again once that operation has ended"

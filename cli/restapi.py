@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib.domain.functions import APP
-from stage.policies import API, deployed_name
-from stage.stages import to_text
+from cli.policies import API, deployed_name
+from cli.stages import to_text
 
 Json = dict[str, Any]
 

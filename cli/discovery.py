@@ -7,9 +7,9 @@ import boto3
 import yaml  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError
 
-from stage import mainpipeline
-from stage.doctor.state import parsed
-from stage.stages import AcceptanceStage, Json
+from cli import mainpipeline
+from cli.doctor.state import parsed
+from cli.stages import AcceptanceStage, Json
 
 _DEPLOYING = {"CREATE_UPDATE", "CHANGE_SET_EXECUTE", "REPLACE_ON_FAILURE"}
 
