@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from chalicelib.aws.errors import translate_errors
-from chalicelib.domain.deployment import Action, Position
+from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Position
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import Run
 from chalicelib.domain.reasons import Reason
@@ -92,7 +92,7 @@ def _to_action(
     stack = configuration.get("StackName")
     category = detail.get("input", {}).get("actionTypeId", {}).get("category", "")
     if configuration.get("ActionMode") == _CHANGE_SET_PREPARED:
-        category = ""  # it deploys nothing yet
+        category = PREPARES_CHANGE_SET
     started = detail["startTime"]
     reads_since = started
     if stack and configuration.get("ActionMode") == _CHANGE_SET_EXECUTED:

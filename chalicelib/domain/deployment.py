@@ -84,11 +84,16 @@ class Preparation(NamedTuple):
         return "prepared" if self.status == "SUCCEEDED" else "not-prepared"
 
 
+# The category of an action that prepares a change set, which deploys nothing yet.
+PREPARES_CHANGE_SET = "PrepareChangeSet"
+
+
 class Action(NamedTuple):
     """One execution of an action of the pipeline, with its status as CodePipeline names it.
 
-    `stack` is the CloudFormation stack that it deploys, if it deploys one.
-    `reads_since` is when it, or the preparation of its change set, began.
+    `category` is CodePipeline's as well, or PREPARES_CHANGE_SET. `stack` is the CloudFormation stack
+    that it deploys, if it deploys one. `reads_since` is when it, or the preparation of its change
+    set, began.
     """
 
     execution_id: str
@@ -128,8 +133,9 @@ class Deployment(NamedTuple):
 
     `version` is the version of `current` that was restored, `maker` the run that restored it.
     `is_remembered` is set once the version bears the cluster's label. `unknown` says why what is
-    deployed cannot be seen; with `is_deploying`, it settles by itself. `preparation` is the
-    cluster's, if it has one.
+    deployed cannot be seen; with `is_deploying`, it settles by itself. `held` is the version in the
+    change set that a run in progress has yet to execute. `preparation` is the cluster's, if it has
+    one.
     """
 
     value: str | None = None
@@ -139,7 +145,13 @@ class Deployment(NamedTuple):
     is_remembered: bool = False
     unknown: str | None = None
     is_deploying: bool = False
+    held: Version | None = None
     preparation: Preparation | None = None
+
+    @property
+    def is_being_read(self) -> bool:
+        """Whether a deploy has begun, so that it may restore what `current` named before."""
+        return self.is_deploying or self.held is not None
 
     @property
     def labels(self) -> set[str]:
@@ -231,6 +243,28 @@ def versions_read_by(
     return [each for i, each in enumerate(ledger) if i >= first and each.modified <= end]
 
 
+def held_by(
+    actions: Iterable[Action],
+    stack: str | None,
+    ledger: Sequence[Version],
+    runs: Sequence[Run],
+) -> Version | None:
+    """Return the version in a change set that the run of these actions has yet to execute.
+
+    CloudFormation resolves parameters when a change set is prepared, and somebody may have to approve
+    it for days. `stack` None means any stack.
+    """
+    of_stack = [each for each in actions if each.stack and stack in (None, each.stack)]
+    newest = max(of_stack, key=lambda each: each.started, default=None)
+    if newest is None:
+        return None
+    executes = (newest.reads_since or newest.started) < newest.started
+    is_executing = executes and newest.status == "InProgress"
+    if newest.category != PREPARES_CHANGE_SET and not is_executing:
+        return None
+    return versions_read_by(newest, ledger, runs)[-1]
+
+
 def last_deployed(
     ledger: Sequence[Version], actions: Sequence[Action], runs: Sequence[Run]
 ) -> Deployment:
@@ -300,6 +334,8 @@ def verdict(
             *_of_order(deployment, ledger, runs, now),
             *_of_present(deployment, ledger, runs, now),
         ]
+    if deployment.held:  # and may be executed whatever current names by then
+        found = [each for each in found if not each.put]
     return next((each for each in found if each.put or each.label not in each.version.labels), None)
 
 

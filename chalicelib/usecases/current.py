@@ -277,7 +277,7 @@ def put_back(
     name, present = database.current_parameter, ledger[-1]
     try:
         number = put(aws, name, value, note, present.number)
-        if Deployments(aws, pipeline.name, pipeline.runs).of(database, ledger).is_deploying:
+        if _is_being_read(aws, database, ledger, pipeline):
             put(aws, name, present.value, present.note, number)
             return False
     except Refused:  # overruled, or the pipeline was deleted meanwhile
@@ -295,13 +295,21 @@ def delete_created(
     """
     if ledger[0].number != 1:
         return False  # older versions have been dropped, and then the parameter is not ours
-    if Deployments(aws, pipeline.name, pipeline.runs).of(database, ledger).is_deploying:
+    if _is_being_read(aws, database, ledger, pipeline):
         return False
     again = aws.parameters.history(database.current_parameter)
     if not again or again[-1].number != ledger[-1].number:
         return False
     aws.parameters.delete(database.current_parameter)
     return True
+
+
+def _is_being_read(
+    aws: Aws, database: Database, ledger: Sequence[Version], pipeline: Pipeline
+) -> bool:
+    """Look once more, at the runs as well, whether a deploy has begun."""
+    runs = aws.pipelines.runs(pipeline.name)
+    return Deployments(aws, pipeline.name, runs).of(database, ledger).is_being_read
 
 
 def _runs_again(aws: Aws, pipeline: Pipeline, cause: RefreshError) -> Sequence[Run]:

@@ -9,6 +9,7 @@ from chalicelib.domain.deployment import (
     Deployment,
     Stack,
     StackReference,
+    held_by,
     last_deployed,
     makers_of,
     remembered,
@@ -34,6 +35,19 @@ class Deployments:
         """Return what is deployed for a database; raise AwsError and Refused."""
         if not ledger:
             return Deployment()
+        held = self._held(database, ledger)
+        return self._deployed(database, ledger)._replace(held=held)
+
+    def _held(self, database: Database, ledger: Sequence[Version]) -> Version | None:
+        stack = database.stack.stack if database.stack else None
+        found = (
+            held_by(self._actions(self._pipeline, run.execution_id), stack, ledger, self._runs)
+            for run in self._runs
+            if self._pipeline and run.in_progress
+        )
+        return next(filter(None, found), None)
+
+    def _deployed(self, database: Database, ledger: Sequence[Version]) -> Deployment:
         if database.stack is None:
             if self._pipeline is None:
                 return Deployment(unknown="the main pipeline's name is unknown")

@@ -22,12 +22,17 @@ def will_restore(
     ledgers: Mapping[Database, Sequence[Version]], deployed: Mapping[Database, Deployment]
 ) -> str | None:
     """Return what the next deploy stage restores, in words; None if it restores nothing."""
-    waiting = [
-        f"{database.name} from {ledger[-1].value}"
-        for database, ledger in ledgers.items()
-        if is_waiting(deployed[database], ledger) or (ledger and deployed[database].is_deploying)
-    ]
-    return ", ".join(waiting) or None
+    restored = {each: _next_value(deployed[each], ledger) for each, ledger in ledgers.items()}
+    return (
+        ", ".join(f"{each.name} from {value}" for each, value in restored.items() if value) or None
+    )
+
+
+def _next_value(deployment: Deployment, ledger: Sequence[Version]) -> str | None:
+    if deployment.held and not deployment.is_deploying:
+        return deployment.held.value if deployment.held.value != deployment.value else None
+    is_next = is_waiting(deployment, ledger) or (ledger and deployment.is_deploying)
+    return ledger[-1].value if is_next else None
 
 
 def under_way(settings: Settings, aws: Aws) -> str | None:

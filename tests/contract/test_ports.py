@@ -18,7 +18,7 @@ from chalicelib.aws.clients import BotoAws
 from chalicelib.aws.cloudformation import CloudFormationStacks
 from chalicelib.aws.codepipeline import CodePipelines
 from chalicelib.aws.rds import RdsClusters, RdsSnapshots
-from chalicelib.domain.deployment import Action, Cluster, Position, Stack
+from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Cluster, Position, Stack
 from chalicelib.domain.errors import AwsError, Refused, VersionLimitError
 from chalicelib.domain.ledger import Note, Run, Version
 from chalicelib.domain.parameters import Parameter
@@ -801,7 +801,9 @@ def test_a_change_set_reads_when_its_own_run_prepares_it(codepipeline: Stubber) 
     minutes = [(each.reads_since or NOW) - NOW for each in found]
     assert minutes == [timedelta(minutes=minute) for minute in (50, 10, 30, 10)]
     assert [each.stack for each in found] == [STACK, STACK, "other", STACK]
-    assert [each.category for each in found] == ["Deploy", "Deploy", "", ""]  # of no deploy yet
+    assert [each.category for each in found] == [
+        *("Deploy", "Deploy", PREPARES_CHANGE_SET, PREPARES_CHANGE_SET)
+    ]
 
 
 # --- stacks and clusters, as only a real adapter sees them ---

@@ -13,7 +13,7 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.status import status
 from tests import stage
 from tests.fakes import PRODUCTION, arn, snapshot
-from tests.simulation.world import Execution, World
+from tests.simulation.world import DEPLOY, Execution, World
 from tests.stage import PIPELINE, PIPELINE_NAME
 
 HOLD = "/acceptance/hold"
@@ -173,7 +173,7 @@ class Model:
     def is_seen(self, database: Database) -> bool:
         """Return whether there is anything to go by: without a stack a deploy that succeeded."""
         return database.stack is not None or any(
-            action.category and action.status == "Succeeded"
+            action.category == DEPLOY and action.status == "Succeeded"
             for action in self.aws.pipelines.executed
         )
 

@@ -203,6 +203,7 @@ PLANTED: dict[str, Plant] = {
     "a run about to start is not minded": instead(lambda *_: False, (current, "may_be_starting")),
     # How it is seen, and corrected.
     "no second look": instead(no_second_look, (current, "put_back"), (reconcile, "put_back")),
+    "a prepared change set is no matter": instead(nothing, (deployments, "held_by")),
     "nothing is taken back": instead(lambda *_: False, (reconcile, "put_back")),
     "an action is over at its last update": instead(closed_at_last_update, (Action, "covers")),
     "a failed roll-back is no matter": instead((), (deployments, "ROLLBACK_FAILED")),

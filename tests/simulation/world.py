@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from chalicelib.domain.deployment import Action, Position, Stack
+from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Position, Stack
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import Run, Version
 from chalicelib.domain.reasons import Reason
@@ -297,7 +297,10 @@ class World(InMemoryAws):
             update = self._read(run, stack)
             if self.behaviour.change_sets:
                 self._end_action(index, "Succeeded" if update else "Failed")
-                if update:  # nobody waits between the two for an approval
+                if update:
+                    fate = yield  # an approval between the two
+                    if fate == "fail":
+                        return False
                     index = self._begin_action(run, stack, self.pipelines.executed[index])
             if update:
                 self.updates.append(update)
@@ -316,8 +319,9 @@ class World(InMemoryAws):
     def _begin_action(self, run: Execution, stack: str, prepared: Action | None = None) -> int:
         """Begin to deploy a stack, or to prepare a change set, which is not a deployment yet."""
         now = self.time + self.behaviour.pipeline_clock
-        category = "" if self.behaviour.change_sets and not prepared else DEPLOY
-        name = f"Deploy-{stack}" if category else f"Prepare-{stack}"
+        prepares = self.behaviour.change_sets and not prepared
+        category = PREPARES_CHANGE_SET if prepares else DEPLOY
+        name = f"{'Prepare' if prepares else 'Deploy'}-{stack}"
         reads_since = prepared.started if prepared else now
         self.pipelines.executed.append(
             Action(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain import deployment as under_test
 from chalicelib.domain.deployment import (
+    PREPARES_CHANGE_SET,
     Action,
     Cluster,
     Deployment,
@@ -17,6 +18,7 @@ from chalicelib.domain.deployment import (
     Stack,
     StackReference,
     Verdict,
+    held_by,
     is_waiting,
     last_deployed,
     makers_of,
@@ -376,6 +378,39 @@ def test_without_a_stack_nothing_is_known_during_a_deploy_and_a_run_is_remembere
         assert last_deployed([labelled, pin(2, "b", 30)], actions, []) == expected
 
 
+PREPARED = deploy("r", 2, category=PREPARES_CHANGE_SET)
+EXECUTING = deploy("r", 9, status="InProgress", reads_since=2)
+
+
+@pytest.mark.parametrize(
+    ("actions", "expected"),
+    [
+        ([], None),
+        ([PREPARED], B),
+        ([PREPARED._replace(status="InProgress")], B),
+        # Executed, but CloudFormation may not have begun.
+        ([EXECUTING, PREPARED], B),
+        ([EXECUTING._replace(status="Succeeded"), PREPARED], None),
+        ([deploy("r", 30, category=PREPARES_CHANGE_SET), EXECUTING, PREPARED], C),
+        # A deploy in one action is seen by the stack's status.
+        ([deploy("r", 2, status="InProgress")], None),
+        ([deploy("r", 2, status="InProgress", reads_since=2)], None),
+        # Of another stack, or of none.
+        ([PREPARED._replace(stack="network")], None),
+        ([deploy("r", 30, stack="network"), PREPARED], B),
+        ([deploy("r", 30, stack=None, category="Approval"), PREPARED], B),
+    ],
+)
+def test_a_change_set_holds_what_current_was_until_it_is_executed(
+    actions: list[Action], expected: Version | None
+) -> None:
+    runs = [run("r", 1, "InProgress")]
+    assert held_by(actions, STACK, [A, B, C], runs) == expected
+    of_any = [each._replace(stack="any") if each.stack == STACK else each for each in actions]
+    if not any(each.stack == "network" for each in actions):
+        assert held_by(of_any, None, [A, B, C], runs) == expected
+
+
 # --- what follows from it -------------------------------------------------------------------------
 
 GOOD = by_hand(1, "a", -60, "cluster-OLD", "run-old", "good")
@@ -484,6 +519,9 @@ B_TOLD = told(B, "not-prepared")
         ),
         (Deployment(unknown="…"), [GOOD, told(B, "deployed-unknown")], [run("r", 1)], None),
         (Deployment(unknown="UPDATE_IN_PROGRESS", is_deploying=True), [GOOD, B], [], None),
+        # A change set that waits may still be executed: nothing moves, but news is told.
+        (OLD._replace(held=B), [GOOD, B], [run("r", 1, "Failed")], None),
+        (NEW._replace(held=A), [GOOD, B], [run("r", 1)], Verdict(None, B, run("r", 1))),
         # Nothing is deployed yet.
         (NOTHING, [B], [], Verdict(Reason.RUN_FAILED, B, None, put=True)),
         (NOTHING, [C, version(4, "b", 30, "t"), pin(5, "c", 40)], [run("r", 31)], Verdict(Reason.NOTHING_RESTORED, version(4, "b", 30, "t"), run("r", 31))),

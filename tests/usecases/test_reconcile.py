@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from chalicelib.domain.deployment import Action, Stack
+from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Stack
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import GOOD, Note
 from chalicelib.settings.acceptance import Settings
@@ -69,6 +69,12 @@ def pinned(settings: Settings, aws: InMemoryAws, name: str = "wanted") -> None:
     aws.snapshots.all.append(snapshot(name))
     request = PinRequest(arn(name), KIM, "regression", deploy=False)
     pin(settings, aws, settings.databases[0], request)
+
+
+def prepares_change_set(aws: InMemoryAws, run: str) -> None:
+    """Let a run prepare a change set, and wait for an approval."""
+    action = Action(run, "Deploy", "Prepare", "Succeeded", aws.time, aws.time)
+    aws.pipelines.executed.append(action._replace(category=PREPARES_CHANGE_SET, stack=STACK))
 
 
 def deployed(aws: InMemoryAws) -> str | None:
@@ -645,6 +651,41 @@ def test_a_deploy_that_begins_between_the_look_and_the_put_has_the_value_put_aga
     assert deployed(promoted) == "new"
     assert promoted.values()[CURRENT] == arn("new")
     assert [each.partition(" in ")[0] for each in subjects(promoted)] == ["refreshed"]
+
+
+def test_a_change_set_that_waits_for_its_approval_has_nothing_taken_back_until_its_run_ends(
+    settings: Settings, promoted: InMemoryAws
+) -> None:
+    ends(promoted, "Failed")
+    prepares_change_set(promoted, waiting := push(promoted))
+    polls(settings, promoted)
+    assert (ledger(promoted), subjects(promoted)) == (PROMOTED, [])
+    under_way = status(settings, promoted)["pipeline"]["under_way"]
+    assert under_way["restores"] == f"rds from {arn('new')}"
+    promoted.pipelines.finish(PIPELINE, "Failed", run=waiting)
+    polls(settings, promoted)
+    assert facts(promoted) == taken_back(RUN_FAILED)
+
+
+def test_a_change_set_that_is_prepared_between_the_look_and_the_put_has_the_value_put_again(
+    settings: Settings, promoted: InMemoryAws
+) -> None:
+    ends(promoted, "Failed")
+    promoted.time += timedelta(minutes=2)
+    meanwhile(promoted, "before", "put", lambda: prepares_change_set(promoted, push(promoted)))
+    polls(settings, promoted)
+    assert (ledger(promoted), subjects(promoted)) == ([*REVERTED, ("promote", "new")], [])
+
+
+def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    prepares_change_set(aws, push(aws))
+    aws.time += timedelta(minutes=2)
+    pinned(settings, aws)
+    found = status(settings, aws)
+    assert found["pipeline"]["under_way"]["restores"] is None
+    assert found["databases"][0]["waiting"]
 
 
 @pytest.mark.parametrize(
