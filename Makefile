@@ -16,7 +16,7 @@ help: ## list the targets
 # Recipes read the variables of make's command line from the environment, where make puts them: the shell
 # would run what is written into a recipe.
 
-demo: $(READY) ## four nights on a local cloud, or SCENARIO=company; KEEP=1 leaves it running to be tried
+demo: $(READY) ## four nights on a local cloud, or SCENARIO=company or rows; KEEP=1 leaves it running to be tried
 	@$(BIN)/python -m demo $(if $(value SCENARIO),--scenario "$$SCENARIO") $(if $(value KEEP),--keep)
 
 # The product is covered by these to the last line; the others are quicker without a tracer.

@@ -20,6 +20,10 @@ SUBJECT_LIMIT = 100
 
 _NEXT_STEPS = "What to do"
 
+# Otherwise a person's reason could mention a whole channel, or hide where a link leads.
+# https://docs.slack.dev/messaging/formatting-message-text/
+_CHAT_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
 _SUBJECTS = {
     Reason.RUN_FAILED: "REFRESH FAILED: pipeline run failed",
     Reason.NOTHING_RESTORED: "REFRESH FAILED: the run restored nothing",
@@ -55,7 +59,8 @@ class Notification(NamedTuple):
 
         https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html
         """
-        description, _, next_steps = self.body.partition(f"{_NEXT_STEPS}:\n")
+        body = self.body.translate(_CHAT_ESCAPES)
+        description, _, next_steps = body.partition(f"{_NEXT_STEPS}:\n")
         metadata = {
             "summary": self.subject,
             "eventType": self.attributes.get("reason") or self.attributes.get("outcome", ""),

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from demo.company import run_company
 from demo.output import Unexpected, expect, fire, gist, say, say_notifications, short, title
+from demo.rows import run_rows
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER, key_of
 from localcloud.client import LocalCloud, send
@@ -34,9 +35,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="make demo",
         description="The refresh on a local cloud: four nights of one database, three of which go "
-        "wrong; or one night of a company with three databases, from production's snapshots on.",
+        "wrong; one night of a company with three databases, from production's snapshots on; or two "
+        "refreshes whose rows are masked.",
     )
-    parser.add_argument("--scenario", choices=("orders", "company"), default="orders")
+    parser.add_argument("--scenario", choices=("orders", "company", "rows"), default="orders")
     parser.add_argument(
         "--keep", action="store_true", help="leave the cloud running, and print what to try on it"
     )
@@ -53,6 +55,8 @@ def main() -> int:
             copy_project(PROJECT, Path(copy))
             if given.scenario == "company":
                 company = run_company(cloud, Path(copy))
+            elif given.scenario == "rows":
+                company = run_rows(cloud, Path(copy))
             else:
                 company = Company(cloud, Path(copy), run_seconds=1)
                 run_orders(company)

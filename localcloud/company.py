@@ -184,8 +184,11 @@ class Company(Project):
         self.latest = self.databases[0].latest
         self.current = self.databases[0].current
 
-    def found(self, today: datetime) -> None:
-        """The state before the first night: acceptance runs on data of two weeks ago."""
+    def found(self, today: datetime, **pipeline: Any) -> None:
+        """Create the state before the first night: acceptance runs on data of two weeks ago.
+
+        `pipeline` is what else `create_pipeline` takes.
+        """
         self.cloud.set_clock(today)
         parameters = {self._variable("SSM_MAIN_CICD_NAME"): PIPELINE}
         for database in self.databases:
@@ -207,7 +210,7 @@ class Company(Project):
             }
             for each in self.databases
         ]
-        self.cloud.create_pipeline(PIPELINE, 0.2, restored, stack=STACK)
+        self.cloud.create_pipeline(PIPELINE, 0.2, restored, stack=STACK, **pipeline)
         run = self.cloud.client("codepipeline").start_pipeline_execution(name=PIPELINE)
         status = self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
         if status != "Succeeded":

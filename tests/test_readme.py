@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from chalicelib.settings import acceptance as settings
@@ -57,12 +58,18 @@ def test_every_make_target_of_the_readme_exists() -> None:
     assert {"demo", "test", "setup"} <= named <= targets
 
 
-def test_the_transcript_is_what_the_demo_prints() -> None:
+@pytest.mark.parametrize(("scenario", "marker"), [("orders", "transcript"), ("rows", "rows")])
+def test_the_transcript_is_what_the_demo_prints(scenario: str, marker: str) -> None:
+    """Each scenario checks its own steps: rows, what is deployed, who was notified."""
     demo = subprocess.run(
-        [sys.executable, "-m", "demo"], cwd=PROJECT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "demo", "--scenario", scenario],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (demo.returncode, demo.stderr) == (0, "")
-    assert normal(transcript_of(DEMO)).splitlines() == normal(demo.stdout).splitlines()
+    assert normal(transcript_of(DEMO, marker)).splitlines() == normal(demo.stdout).splitlines()
 
 
 def test_the_readme_s_excerpt_is_a_part_of_the_transcript() -> None:
@@ -71,10 +78,10 @@ def test_the_readme_s_excerpt_is_a_part_of_the_transcript() -> None:
     assert excerpt in transcript_of(DEMO)
 
 
-def transcript_of(document: str) -> str:
+def transcript_of(document: str, marker: str = "transcript") -> str:
     """Return the transcript that the document quotes."""
-    return document.split("<!-- transcript -->\n```text\n")[1].split(
-        "```\n<!-- /transcript -->", maxsplit=1
+    return document.split(f"<!-- {marker} -->\n```text\n")[1].split(
+        f"```\n<!-- /{marker} -->", maxsplit=1
     )[0]
 
 
@@ -84,6 +91,8 @@ def normal(transcript: str) -> str:
         (r"127\.0\.0\.1:\d+", "HOST"),
         (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
         (r"acceptance-orders-[0-9a-f]+", "CLUSTER"),
+        (r"statemachine-[0-9a-f]+", "MACHINE"),
+        (r"rds-cluster-[0-9A-Z]+", "EXECUTION"),
         (r"https://\w+\.execute-api", "https://API.execute-api"),
         (r"in \d+ s", "in N s"),
         (r"  functions run in plain Python here: .*\n", ""),  # on macOS

@@ -262,7 +262,8 @@ def held_by(
     is_executing = executes and newest.status == "InProgress"
     if newest.category != PREPARES_CHANGE_SET and not is_executing:
         return None
-    return versions_read_by(newest, ledger, runs)[-1]
+    # The history may not go back so far, as after a deletion.
+    return next(reversed(versions_read_by(newest, ledger, runs)), ledger[0])
 
 
 def last_deployed(

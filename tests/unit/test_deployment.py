@@ -411,6 +411,10 @@ def test_a_change_set_holds_what_current_was_until_it_is_executed(
         assert held_by(of_any, None, [A, B, C], runs) == expected
 
 
+def test_a_change_set_from_before_the_history_is_held_all_the_same() -> None:
+    assert held_by([PREPARED], STACK, [C], []) == C
+
+
 # --- what follows from it -------------------------------------------------------------------------
 
 GOOD = by_hand(1, "a", -60, "cluster-OLD", "run-old", "good")

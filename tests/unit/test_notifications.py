@@ -224,6 +224,15 @@ def test_a_chat_message_has_the_custom_format_and_a_thread() -> None:
     assert json.loads(found.in_thread("token-1").to_chat()) == expected
 
 
+def test_a_person_s_reason_mentions_nobody_in_chat_and_disguises_no_link() -> None:
+    """https://docs.slack.dev/messaging/formatting-message-text/"""
+    entry = REFRESHED._replace(why="<!channel> & <https://x|y>")
+    found = notifications.of_run("f", "main", run("r", 0), [entry])
+    assert "because: <!channel> & <https://x|y>" in found.body
+    description = json.loads(found.to_chat())["content"]["description"]
+    assert "because: &lt;!channel&gt; &amp; &lt;https://x|y&gt;" in description
+
+
 def test_a_subject_is_one_line_of_at_most_a_hundred_ascii_characters() -> None:
     """SNS refuses any other, and the whole message with it."""
     entries = tuple(ENTRY._replace(name=f"dätabase_{number}\n") for number in range(20))

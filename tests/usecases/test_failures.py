@@ -31,7 +31,8 @@ from tests.usecases.conftest import (
     subjects,
 )
 
-SETTINGS = Settings.from_environment(WITH_STACK)
+MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
+SETTINGS = Settings.from_environment(WITH_STACK | {"RDS_AFTER_RESTORE": MACHINE})
 (DATABASE,) = SETTINGS.databases
 
 
@@ -59,13 +60,34 @@ def _reconcile(aws: InMemoryAws) -> object:
     return reconcile(SETTINGS, aws)
 
 
+def settle(aws: InMemoryAws) -> None:
+    """Let what is in progress end well, the run and the preparation, and the polls come by."""
+    if any(run.in_progress for run in aws.pipelines.pipelines[PIPELINE]):
+        ends(aws)
+    polls(SETTINGS, aws)
+    for execution, status in aws.state_machines.statuses.items():
+        if status == "RUNNING":
+            aws.state_machines.statuses[execution] = "SUCCEEDED"
+    polls(SETTINGS, aws)
+
+
 def on_new() -> InMemoryAws:
     """Last night's refresh went well."""
     aws = quiet_sunday()
     promote(SETTINGS, aws, SUNDAY)
-    ends(aws)
-    polls(SETTINGS, aws)
+    settle(aws)
     return aws
+
+
+def preparation_that(ended: str) -> Callable[[], InMemoryAws]:
+    def arrange() -> InMemoryAws:
+        aws = run_that_ended("Succeeded", deploys=True)()
+        reconcile(SETTINGS, aws)
+        (execution,) = aws.state_machines.statuses
+        aws.state_machines.statuses[execution] = ended
+        return aws
+
+    return arrange
 
 
 def run_that_ended(status: str, *, deploys: bool) -> Callable[[], InMemoryAws]:
@@ -94,6 +116,8 @@ RECONCILING = {
     "reconcile nothing restored": Mover(run_that_ended("Succeeded", deploys=False), _reconcile),
     "reconcile a failure": Mover(run_that_ended("Failed", deploys=False), _reconcile),
     "reconcile a late failure": Mover(run_that_ended("Failed", deploys=True), _reconcile),
+    "reconcile a preparation": Mover(preparation_that("SUCCEEDED"), _reconcile),
+    "reconcile a failed preparation": Mover(preparation_that("FAILED"), _reconcile),
 }
 MOVERS = STARTING | RECONCILING
 
@@ -137,13 +161,6 @@ CASES = [
 ]
 
 
-def settle(aws: InMemoryAws) -> None:
-    """Let the run that is in progress end well, and the polls come by."""
-    if any(run.in_progress for run in aws.pipelines.pipelines[PIPELINE]):
-        ends(aws)
-    polls(SETTINGS, aws, times=3)
-
-
 def outcome(aws: InMemoryAws) -> dict[str, object]:
     """Return what matters in the end; of the notifications those that tell how a run ended."""
     return {
@@ -151,6 +168,7 @@ def outcome(aws: InMemoryAws) -> dict[str, object]:
         "deployed": aws.stacks.restored_from(CURRENT),
         "good": good(aws),
         "started": len(started(aws)),
+        "prepared": list(aws.state_machines.inputs),
         "told": [
             each.partition(" in ")[0]
             for each in subjects(aws)
