@@ -29,6 +29,7 @@ from tests.interruptions import Killed
 from tests.simulation.model import (
     CORRECTIONS,
     HOLD,
+    MACHINE,
     POLL,
     START,
     Model,
@@ -57,7 +58,7 @@ PEOPLE = st.sampled_from(["hand", "inheriting hand", "pin", "pin and deploy", "p
 # Where it hurts most comes first: between putting `current`, starting the run and looking again.
 CALLS = st.sampled_from(
     ["put", "start", "put", "start", "label", "_publish", "history", "runs"]
-) | (st.sampled_from(["get", "find", "actions", "deployed", "shared", "positions"]))
+) | (st.sampled_from(["get", "find", "actions", "deployed", "shared", "positions", "execution"]))
 FAULTS = st.tuples(WAYS | PEOPLE, CALLS, st.sampled_from([1, 1, 2, 3])).map(
     lambda fault: (*fault[0], *fault[1:])
 )
@@ -92,12 +93,17 @@ class Histories(RuleBasedStateMachine):
     @initialize(
         two=st.booleans(),
         stacks=st.sampled_from(["one", "two", "unknown"]),
+        prepares=st.booleans(),
         behaviour=BEHAVIOURS,
         history=st.sampled_from(["deployed", "deployed", "first value", "placeholder"])
         | st.just("no parameter"),
     )
-    def begin(self, two: bool, stacks: str, behaviour: Behaviour, history: str) -> None:
-        self.settings = Settings.from_environment(variables(two=two, stacks=stacks))
+    def begin(
+        self, two: bool, stacks: str, prepares: bool, behaviour: Behaviour, history: str
+    ) -> None:
+        self.settings = Settings.from_environment(
+            variables(two=two, stacks=stacks, prepares=prepares)
+        )
         self.aws = World(START, behaviour)
         self.model = Model(self.settings, self.aws)
         self._bootstrap(stacks, "deployed" if stacks == "unknown" else history)
@@ -353,6 +359,26 @@ class Histories(RuleBasedStateMachine):
     def somebody_continues_a_rollback(self) -> None:
         self.aws.continue_rollback()
 
+    # --- the after-restore work ---
+
+    @precondition(lambda self: self.aws.state_machines.statuses)
+    @rule(
+        which=st.integers(0, 9),
+        status=st.sampled_from(["SUCCEEDED", "FAILED", "TIMED_OUT", "redriven", "RUNNING"]),
+    )
+    def the_preparation_goes_on(self, which: int, status: str) -> None:
+        """It ends, or somebody redrives one that has failed, which continues the same execution."""
+        statuses = self.aws.state_machines.statuses
+        name = [*statuses][-1 - which % len(statuses)]
+        if statuses[name] == "RUNNING":
+            statuses[name] = "FAILED" if status == "redriven" else status
+        elif status == "redriven" and statuses[name] != "SUCCEEDED":
+            statuses[name] = "RUNNING"
+
+    @rule()
+    def the_state_machine_is_gone_for_a_while(self) -> None:
+        self.aws.state_machines.missing ^= {MACHINE}
+
     def _its_run_ends(self, ends: str | None) -> None:
         """The newest run goes on to its end, or to an approval that nobody gives."""
         if ends is None or not self.aws.executions:
@@ -558,7 +584,9 @@ class Histories(RuleBasedStateMachine):
             "a poll with nothing to do wrote or told something"
         )
         if len(self.settings.databases) == 1 and not is_unknown:
+            (database,) = self.settings.databases
             budget = 10 if self.settings.has_copies else 6
+            budget += database.after_restore is not None  # until it is prepared
             assert len(self.aws.calls) <= budget, f"a poll made {self.aws.calls}"
 
     # --- Lambda ---

@@ -22,6 +22,7 @@ START = datetime.fromisoformat("2026-01-03T12:00:00+00:00")
 POLL = timedelta(minutes=15)
 CORRECTIONS = ("undo", "revert", "align")
 UNREADABLE = "unreadable"
+MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 
 ONE = stage.STAGE | {"SSM_REFRESH_HOLD_NAME": HOLD}
 TWO = stage.TWO | {"SSM_REFRESH_HOLD_NAME": HOLD}
@@ -39,11 +40,12 @@ STACKS: Mapping[str, tuple[Mapping[str, str], Mapping[str, tuple[str, str]]]] = 
 }
 
 
-def variables(*, two: bool, stacks: str) -> dict[str, str]:
-    """Return a stage of one or two databases, in the stacks that it knows of."""
-    return (TWO if two else ONE) | {
+def variables(*, two: bool, stacks: str, prepares: bool = False) -> dict[str, str]:
+    """Return a stage of one or two databases, in the stacks that it knows of; the first is prepared."""
+    found = (TWO if two else ONE) | {
         name: value for name, value in STACKS[stacks][0].items() if two or name.startswith("RDS")
     }
+    return found | ({"RDS_AFTER_RESTORE": MACHINE} if prepares and stacks != "unknown" else {})
 
 
 def first(database: Database) -> str:
@@ -232,11 +234,14 @@ class Model:
             (version,) = labelled
             assert version.value == self.truth(database)
             assert version.run_id == run.execution_id, f"{version.run_id} is not {run.execution_id}"
-            assert version.is_good == (run.status == "Succeeded")
-            told = "refreshed" if version.is_good else "failed-after-restore"
-            assert f"notified-{told}" in version.labels, (
-                f"nobody knows how {run.execution_id} ended"
-            )
+            has_succeeded, is_prepared = run.status == "Succeeded", self.is_prepared(database)
+            ends = {"refreshed": has_succeeded and is_prepared}
+            ends |= {"failed-after-restore": not has_succeeded, "not-prepared": not is_prepared}
+            assert version.is_good == ends["refreshed"]
+            for told, is_so in ends.items():
+                assert not is_so or f"notified-{told}" in version.labels, (
+                    f"nobody knows how {run.execution_id} ended: {told}"
+                )
 
     def check_replacements(self, since: int) -> int:
         """No database is replaced because of a correction; return how many there were so far."""
@@ -256,6 +261,20 @@ class Model:
                 f"{database.name}: no successful run has restored {good[0].value}"
             )
 
+    def is_prepared(self, database: Database) -> bool:
+        """Return whether the deployed cluster's after-restore work has succeeded, if it has any."""
+        name = f"{database.name}-{self.aws.cluster(database.current_parameter)}"
+        return not database.after_restore or self.aws.state_machines.statuses[name] == "SUCCEEDED"
+
+    def has_been_prepared(self, database: Database, value: str) -> bool:
+        """Return whether any cluster with this data has been prepared, if it has to be."""
+        machines = self.aws.state_machines
+        return not database.after_restore or any(
+            machines.statuses[name] == "SUCCEEDED"
+            for name, given in machines.inputs.items()
+            if (given["database"], given["snapshot"]) == (database.name, value)
+        )
+
     def _proven(self, database: Database) -> set[str]:
         """Without a stack to look at, a deploy that found nothing to restore counts as well."""
 
@@ -272,7 +291,9 @@ class Model:
         return {
             each.version.value
             for each in self.aws.replaced
-            if each.parameter == name and has_succeeded(each.execution)
+            if each.parameter == name
+            and has_succeeded(each.execution)
+            and self.has_been_prepared(database, each.version.value)
         }
 
     def settle(self, poll: Callable[[], object]) -> None:
@@ -286,9 +307,12 @@ class Model:
                     self.aws.go_on(each)
             self.aws.time += timedelta(minutes=1)
         assert not self.aws.live, "a run does not come to an end"
+        self.aws.state_machines.missing.clear()
         for _ in range(4):
             self.aws.time += POLL
             poll()
+            statuses = self.aws.state_machines.statuses
+            statuses |= {name: "SUCCEEDED" for name in statuses if statuses[name] == "RUNNING"}
 
     def ledgers(self) -> list[Any]:
         """Return everything that a poll might write."""

@@ -104,6 +104,17 @@ def failed_is_good(seen: Any, runs: Any) -> Iterator[Verdict]:
         yield each._replace(reason=None)
 
 
+def good_unprepared(seen: Any, runs: Any) -> Iterator[Verdict]:
+    """Do not wait for the after-restore work."""
+    yield from REAL_OF_DEPLOYED(seen._replace(preparation=None), runs)
+
+
+def unprepared_is_no_news(seen: Any, runs: Any) -> Iterator[Verdict]:
+    """Notify nobody of after-restore work that failed."""
+    found = REAL_OF_DEPLOYED(seen, runs)
+    yield from (each for each in found if each.reason is not Reason.NOT_PREPARED)
+
+
 def any_move(versions: Any, value: str, runs: Any, actor: str, token: str) -> ledger.Move:
     """Write no version if `current` has this value already, whoever set it."""
     present = versions[-1] if versions else None
@@ -170,6 +181,7 @@ def closed_at_last_update(self: Action, instant: Any) -> bool:
 
 IGNORED = Result("ignored")
 OF_ORDER = (deployment, "_of_order")
+OF_DEPLOYED = (deployment, "_of_deployed")
 OWN_RUN = [(each, "own_run") for each in (ledger, deployment, deployments, current, status, pin)]
 
 PLANTED: dict[str, Plant] = {
@@ -179,7 +191,7 @@ PLANTED: dict[str, Plant] = {
     ),
     "an order is good once its run succeeds": instead(order_is_good, OF_ORDER),
     "the present version is good once a run succeeds": instead(present_is_good, OF_ORDER),
-    "what a failed run restored is good": instead(failed_is_good, (deployment, "_of_deployed")),
+    "what a failed run restored is good": instead(failed_is_good, OF_DEPLOYED),
     "rollback runs restore nothing": instead(
         no_rollback_runs, (deployments.Deployments, "_first_seen")
     ),
@@ -207,6 +219,9 @@ PLANTED: dict[str, Plant] = {
     "nothing is taken back": instead(lambda *_: False, (reconcile, "put_back")),
     "an action is over at its last update": instead(closed_at_last_update, (Action, "covers")),
     "a failed roll-back is no matter": instead((), (deployments, "ROLLBACK_FAILED")),
+    # The after-restore work.
+    "good before it is prepared": instead(good_unprepared, OF_DEPLOYED),
+    "a failed preparation is no news": instead(unprepared_is_no_news, OF_DEPLOYED),
     # The schedule and its undo.
     "no undo": instead(lambda *_: False, (promote, "_undo")),
     "a failed start by a person is not undone": instead(nothing, (current, "revert")),
@@ -238,12 +253,12 @@ BETWEEN = {
 }
 
 
-def histories() -> None:
-    """The same histories each time, so that what is found does not depend on luck."""
+def histories(count: int = 1_000) -> None:
+    """Play the same histories each time, so that what is found does not depend on luck."""
     run_state_machine_as_test(
         Histories,
         settings=settings(
-            max_examples=250,
+            max_examples=count,
             stateful_step_count=30,
             deadline=None,
             database=None,
@@ -270,5 +285,5 @@ def test_a_planted_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_without_a_fault_nothing_is_found() -> None:
-    histories()
+    histories(100)  # test_histories.py plays more
     all_interleavings()
