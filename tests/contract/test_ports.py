@@ -734,6 +734,16 @@ def test_a_rollback_run_is_one(aws: BotoAws, cloud: LocalCloud) -> None:
     assert (rollback.is_rollback, standard.is_rollback) == (True, False)
 
 
+@pytest.mark.parametrize(("status", "answered"), [(400, True), (499, True), (500, False)])
+def test_a_server_error_does_not_prove_that_the_call_had_no_effect(
+    codepipeline: Stubber, status: int, answered: bool
+) -> None:
+    codepipeline.add_client_error("start_pipeline_execution", "Code", "why", status)
+    with pytest.raises(AwsError, match="why") as caught:
+        CodePipelines(codepipeline.client).start("m", "token-1")
+    assert caught.value.answered is answered
+
+
 def test_times_that_codepipeline_does_not_state_yet(codepipeline: Stubber) -> None:
     """They are optional, as is everything of an action's input."""
     listed = [

@@ -289,6 +289,13 @@ def test_a_scheduled_time_acts_until_it_had_its_run_or_somebody_moved_on(
     assert not already_ran([*LEDGER[1:], *later], "another time", runs)
 
 
+def test_a_scheduled_time_whose_first_attempt_was_undone_has_the_run_of_its_second() -> None:
+    again = version(4, "b", 3, "t4")
+    ledger = [ORDER, undo(3, "a", 1), again]
+    assert not already_ran(ledger, SCHEDULE, [])
+    assert already_ran(ledger, SCHEDULE, [run("r", 4)])
+
+
 def test_a_pin_that_an_undo_put_back_is_nobody_s_move() -> None:
     ledger = [pin(1, "a", -60), ORDER, pin(3, "a", 1)]
     assert not already_ran(ledger, SCHEDULE, [])

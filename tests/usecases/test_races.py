@@ -315,6 +315,22 @@ def test_a_parameter_that_was_created_for_a_run_that_was_not_started_is_removed_
         assert CURRENT not in aws.values()
 
 
+def test_a_put_that_never_arrived_is_not_taken_for_the_same_value_put_by_hand() -> None:
+    aws = evening()
+    before = started(aws)
+
+    def put_by_hand_instead(when: str, operation: str) -> None:
+        if (when, operation) == ("before", "put"):
+            aws.interrupt = lambda when, operation: None
+            aws.parameters.put_by_hand(CURRENT, arn("new"))
+            raise AwsError(operation, "it", "Timeout", "", answered=False)
+
+    aws.interrupt = put_by_hand_instead
+    with pytest.raises(AwsError, match="put of it failed"):
+        promoting(aws)
+    assert (present(aws).actor, started(aws)) == ("unknown", before)
+
+
 def test_of_two_people_who_move_current_at_once_the_last_wins() -> None:
     aws = evening()
     put = aws.parameters.put
