@@ -415,11 +415,11 @@ def event_ages(stage: AcceptanceStage) -> dict[str, timedelta]:
 
 
 def fires_weekly(schedule: Expression, start: datetime) -> bool:
-    """Return whether the schedule fires in every period of seven days."""
+    """Return whether the schedule's rule fires in every period of seven days."""
     if schedule.is_rate:
         return _rate(schedule) <= _WEEK
     last = start
-    for fire in (*_fires(schedule, start), start + _YEAR):
+    for fire in (*_fires(schedule.utc, start), start + _YEAR):
         if fire - last > _WEEK:
             return False
         last = fire

@@ -4,16 +4,19 @@ import importlib
 import json
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from chalice.app import IAMAuthorizer
 from chalice.test import Client
 
 from chalicelib.domain.errors import AwsError
+from chalicelib.domain.schedule import Expression
 from chalicelib.domain.shares import Cluster
 from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws, arn, snapshot
 from tests.interruptions import refuse
@@ -27,6 +30,7 @@ PRODUCTION_STAGE = {
     "SHARE_WITH_ACCOUNT": ACCEPTANCE,
     "CLUSTERS": "orders",
 }
+MEASURES = ("SnapshotAgeHours", "RefreshDurationMinutes")
 COPIED = {"RDS_COPY_KMS_KEY_ID": "alias/acceptance"}
 
 
@@ -128,7 +132,7 @@ def test_a_night_from_the_update_to_the_end_of_the_run(
     assert answer["outcome"] == "succeeded"
     decision, *others = output()
     assert (decision["use_case"], decision["answer"]) == ("reconcile", answer)
-    names = ("RefreshSucceeded", "SnapshotAgeHours", "RefreshDurationMinutes")
+    names = ("RefreshSucceeded", *MEASURES)
     assert metrics(others) == dict.fromkeys(names, ("AuroraRefresh", "acceptance", "rds"))
     assert invoke(app, function, "2026-01-04T04:45:00Z", detail)["outcome"] == "ignored"
     assert metrics(output()) == {}
@@ -187,6 +191,98 @@ def test_production_takes_a_snapshot_that_bears_the_stage_and_shares_it(
     (own,) = aws.snapshots.own()
     assert own.tags["aurora-refresh:made-for"] == f"{ACCEPTANCE}/daily"
     assert [line["use_case"] for line in output()] == ["share", "share"]
+
+
+# --- a time zone ----------------------------------------------------------------------------------
+
+UPDATE, RESTORE = "db-update-latest-snapshot-id", "db-restore-from-snapshot"
+
+
+def firings(app: ModuleType, start: datetime, end: datetime) -> list[tuple[datetime, str]]:
+    """Return when the rules fire that are registered, and which function each time invokes."""
+    fires = []
+    for function in (UPDATE, RESTORE):
+        rule = Expression.parse(schedules(app)[function])
+        instant = rule.next_after(start)
+        while instant and instant < end:
+            fires.append((instant, function))
+            instant = rule.next_after(instant)
+    return sorted(fires)
+
+
+@pytest.mark.parametrize(
+    ("zone", "skipped"),
+    # The Sundays on which 02:30 does not come. In Amsterdam it comes twice on 25 October; in New
+    # York, 01:30 does on 1 November.
+    [("Europe/Amsterdam", "2026-03-29"), ("America/New_York", "2026-03-08")],
+)
+def test_a_year_of_nights_refreshes_once_each_sunday_at_the_local_hour(
+    load: Load, aws: InMemoryAws, output: Output, zone: str, skipped: str
+) -> None:
+    app = load(
+        aws,
+        UPDATE_SCHEDULE=f"cron(30 1 ? * SUN *) {zone}",
+        RESTORE_SCHEDULE=f"cron(30 2 ? * SUN *) {zone}",
+        MAINTENANCE_WINDOW=f"01:00-04:00 {zone}",
+        REFRESH_EVERY_WEEKS="1",
+    )
+    start = datetime(2026, 1, 4, tzinfo=UTC)
+    acted: dict[str, list[str]] = {UPDATE: [], RESTORE: []}
+    for time, function in firings(app, start, start + timedelta(weeks=52)):
+        aws.time = time
+        # A second update or restore of a night would find something new to act on.
+        new = snapshot(f"at-{time:%m-%d-%H-%M}", created=time - timedelta(hours=1))
+        aws.snapshots.all.append(new)
+        answer = invoke(app, function, f"{time:%Y-%m-%dT%H:%M:%SZ}")
+        if answer["outcome"] == "ignored":
+            continue
+        assert answer["outcome"] in ("updated", "started"), answer
+        acted[function].append(f"{time.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}")
+        if answer["outcome"] == "started":
+            aws.time += timedelta(minutes=30)
+            aws.pipelines.finish(PIPELINE)
+            invoke(app, "db-reconcile", f"{aws.time:%Y-%m-%dT%H:%M:%SZ}")
+    sundays = [f"{start + timedelta(weeks=week):%Y-%m-%d}" for week in range(52)]
+    assert acted[UPDATE] == [f"{day} 01:30" for day in sundays]
+    assert acted[RESTORE] == [
+        f"{day} 03:30" if day == skipped else f"{day} 02:30" for day in sundays
+    ]
+    counted = Counter(name for line in output() for name in metrics([line]))
+    assert counted["RefreshStarted"] == counted["RefreshSucceeded"] == 52
+    assert {*counted} == {"RefreshStarted", "RefreshSucceeded", *MEASURES}
+    assert len(aws.notifier.sent) == 52
+
+
+@pytest.mark.parametrize(
+    ("function", "use_case", "changes"),
+    [
+        (UPDATE, "update", {}),
+        (RESTORE, "promote", {}),
+        ("db-share-snapshot", "share", PRODUCTION_STAGE),
+    ],
+)
+def test_a_firing_at_the_other_hour_of_a_zone_is_ignored_and_only_logged(
+    load: Load,
+    aws: InMemoryAws,
+    output: Output,
+    function: str,
+    use_case: str,
+    changes: dict[str, str],
+) -> None:
+    zoned = "cron(0 5 ? * SUN *) Europe/Amsterdam"
+    names = ("SHARE_SCHEDULE",) if changes else ("UPDATE_SCHEDULE", "RESTORE_SCHEDULE")
+    app = load(aws, **changes, **dict.fromkeys(names, zoned))
+    assert schedules(app)[function] == "cron(0 3,4 ? * SUN *)"
+    answer = invoke(app, function, "2026-01-04T03:00:00Z")
+    assert answer == {
+        "outcome": "ignored",
+        "reason": None,
+        "message": f"2026-01-04 03:00 UTC is not a time of {zoned}",
+        "databases": [],
+    }
+    (line,) = output()
+    assert (line["use_case"], line["answer"]) == (use_case, answer)
+    assert aws.calls == []
 
 
 # --- what is deployed -----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from calendar import monthrange
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from importlib.resources import files
 from itertools import takewhile
 from typing import NamedTuple
@@ -49,10 +50,7 @@ class Window(NamedTuple):
         if start == end:
             problem = f'"{text}" starts when it ends, which could mean never or always'
             raise ValueError(f'{problem}; for always write "00:00-24:00"')
-        if key not in (None, "UTC") and key not in _zones():
-            problem = f'"{key}" is not a time zone of the IANA database'
-            raise ValueError(f"{problem}; {_WINDOW_EXAMPLE}")
-        return cls(start, end, ZoneInfo(key or "UTC"))
+        return cls(start, end, _zone(key or "UTC"))
 
     def contains(self, instant: datetime) -> bool:
         """Whether the zone's clocks are inside the window at this (aware) instant."""
@@ -96,17 +94,24 @@ class Cadence(NamedTuple):
 # A dataclass, unlike the other records: only the text takes part in comparisons.
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A schedule expression of an EventBridge rule; its times are UTC.
+    """A schedule expression of an EventBridge rule, whose times are UTC, or those of a zone.
 
+    A rule knows only UTC, so `utc` is what it is given, and `is_due` selects from its firings.
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html
+
+    A time that the zone's clocks skip is due as much later as they skip: 02:30 at 03:30. One that
+    they show twice is due the first time. EventBridge Scheduler does the latter too, but passes
+    over a skipped time, and a refresh would be missed.
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
     """
 
     text: str
     _cron: "_Cron | None" = field(compare=False, repr=False)
+    _zone: ZoneInfo | None = field(compare=False, repr=False, default=None)
 
     @classmethod
     def parse(cls, text: str) -> "Expression":
-        """Read `cron(…)` or `rate(…)`.
+        """Read `cron(…)` or `rate(…)`; an IANA time zone may follow `cron(…)`.
 
         Raises ValueError, naming the field, its value and what would be right. PutRule itself says
         only "Parameter ScheduleExpression is not valid", and that at deployment.
@@ -117,44 +122,81 @@ class Expression:
                 f"{text!a} has a character that is no plain ASCII; separate the fields by "
                 "spaces, e.g. cron(0 2 ? * SUN *)"
             )
-        if text.startswith("rate("):
-            # AWS refuses "1 days" and "2 day".
-            if not re.fullmatch(
-                r"rate\((1 (minute|hour|day)|(?!1 )[1-9][0-9]{0,4} (minute|hour|day)s)\)", text
-            ):
-                raise ValueError(
-                    f'"{text}" is not a rate; write a positive integer of at most five digits and '
-                    "its unit, singular after 1 and plural otherwise, e.g. rate(1 hour), "
-                    "rate(30 minutes), rate(14 days)"
-                )
-            return cls(text, None)
-        if not (match := re.fullmatch(r"cron\((.*)\)", text)):
+        zoned = re.fullmatch(r"([^)]*\)) +(\S+)", text)
+        bare, key = zoned.groups() if zoned else (text, "UTC")
+        cron = None if _is_rate(bare) else _Cron.parse(bare)
+        if key == "UTC":
+            return cls(bare, cron)
+        if cron is None or not cron.is_weekly:
             raise ValueError(
-                f'"{text}" is not a schedule expression; write cron(…) or rate(…), '
-                "e.g. cron(0 2 ? * SUN *)"
+                f'"{bare}" cannot be in a time zone, because EventBridge fires in UTC, where the '
+                "date may be another; write a cron with days of the week such as SUN or MON-FRI, "
+                f'or leave out "{key}"'
             )
-        return cls(text, _Cron.parse(match[1]))
+        return cls(text, cron, _zone(key))
 
     @property
     def is_rate(self) -> bool:
         """Whether it counts from its rule's creation, which nothing here can know."""
         return self._cron is None
 
+    @property
+    def utc(self) -> "Expression":
+        """The expression for the rule, in UTC; it fires whenever this one is due, and may fire more.
+
+        Each offset of the zone shifts the times, and with them the day. One expression cannot say
+        which hour belongs to which day or offset, so it has them all, and every month and year.
+        """
+        if self._cron is None or self._zone is None:
+            return self
+        offsets = [offset // timedelta(minutes=1) for offset in _offsets(self._zone)]
+        times = {
+            hour * 60 + minute - offset
+            for hour in self._cron.hours
+            for minute in self._cron.minutes
+            for offset in offsets
+        }
+        minutes = _MINUTES.text({time % 60 for time in times})
+        hours = _HOURS.text({time // 60 % 24 for time in times})
+        days = _DAY_OF_WEEK.text(
+            {(n - 1 + time // _DAY) % 7 + 1 for n in self._cron.weekdays for time in times}
+        )
+        return Expression.parse(f"cron({minutes} {hours} ? * {days} *)")
+
+    def is_due(self, instant: datetime) -> bool:
+        """Whether to act at a firing of `utc` (aware); always true without a zone."""
+        if self._cron is None or self._zone is None:
+            return True
+        utc = instant.astimezone(UTC)
+        walls = [(utc + offset).replace(tzinfo=self._zone) for offset in _offsets(self._zone)]
+        # Without a fold, a zone takes the first of two equal times, and for a skipped time the
+        # offset before the change.
+        return any(self._cron.has(wall) and wall.astimezone(UTC) == utc for wall in walls)
+
     def fires_after(
         self, instant: datetime, on: Callable[[date], bool] | None = None
     ) -> Iterator[datetime]:
-        """Yield in order every UTC instant, strictly after this (aware) one, at which it fires.
+        """Yield in order every UTC instant, strictly after this (aware) one, at which it is due.
 
         UTC days that are not `on` are passed over. There is no instant for a rate.
         """
-        return self._cron.fires_after(instant, on) if self._cron else iter(())
+        cron = self._cron
+        if cron is None:
+            return iter(())
+        if self._zone is None:
+            return cron.fires_after(instant, on)
+
+        def may_be_due(day: date) -> bool:
+            return (on is None or on(day)) and any(map(cron.has_day, _near(day)))
+
+        return filter(self.is_due, self.utc.fires_after(instant, may_be_due))
 
     def next_after(self, instant: datetime) -> datetime | None:
         """Return the first of `fires_after`; None if it never fires again, and for a rate."""
         return next(self.fires_after(instant), None)
 
     def __str__(self) -> str:
-        """Return the expression as it was written."""
+        """Return the text that `parse` reads as this expression."""
         return self.text
 
 
@@ -207,10 +249,8 @@ def _runs_after(
         return day >= not_before and cadence.is_on_week(day)
 
     def may_be_due(day: date) -> bool:
-        # The zone's date differs from the UTC date by a day at most. Beyond the limit every day
-        # counts, so that the search ends there.
-        near = (day + timedelta(days=days) for days in (-1, 0, 1))
-        return day > limit.date() or any(is_due(each) for each in near)
+        # Beyond the limit every day counts, so that the search ends there.
+        return day > limit.date() or any(map(is_due, _near(day)))
 
     for instant in expression.fires_after(after, may_be_due):
         if instant > limit:
@@ -229,6 +269,45 @@ def ever_runs(expression: Expression, cadence: Cadence, window: Window) -> bool:
         return True
     first = expression.next_after(datetime.combine(cadence.anchor, time(), UTC))
     return bool(first and next_run(expression, cadence, window, first - timedelta(minutes=1)))
+
+
+def _is_rate(text: str) -> bool:
+    """Return whether it is `rate(…)`; raise ValueError for one that AWS refuses."""
+    if not text.startswith("rate("):
+        return False
+    # AWS refuses "1 days" and "2 day".
+    if not re.fullmatch(
+        r"rate\((1 (minute|hour|day)|(?!1 )[1-9][0-9]{0,4} (minute|hour|day)s)\)", text
+    ):
+        raise ValueError(
+            f'"{text}" is not a rate; write a positive integer of at most five digits and '
+            "its unit, singular after 1 and plural otherwise, e.g. rate(1 hour), "
+            "rate(30 minutes), rate(14 days)"
+        )
+    return True
+
+
+def _near(day: date) -> Iterator[date]:
+    """Yield the dates that a zone can have on a UTC date."""
+    return (day + timedelta(days=days) for days in (-1, 0, 1))
+
+
+def _zone(key: str) -> ZoneInfo:
+    if key != "UTC" and key not in _zones():
+        raise ValueError(
+            f'"{key}" is not a time zone of the IANA database; write e.g. Europe/Amsterdam'
+        )
+    return ZoneInfo(key)
+
+
+@cache
+def _offsets(zone: ZoneInfo) -> set[timedelta]:
+    """Return the zone's offsets from UTC, from fixed years so that no rule depends on the clock.
+
+    No zone has an offset for less than ten days: Morocco's in Ramadan lasts a month.
+    """
+    days = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=10 * n) for n in range(366))
+    return {offset for day in days if (offset := day.astimezone(zone).utcoffset()) is not None}
 
 
 def _zones() -> set[str]:
@@ -269,6 +348,12 @@ class _Field(NamedTuple):
     def numbers(self, text: str) -> tuple[int, ...]:
         """Read a list of numbers, ranges and steps, in ascending order."""
         return tuple(sorted({n for part in text.split(",") for n in self._span(part)}))
+
+    def text(self, numbers: set[int]) -> str:
+        """Write a list of numbers, as names if they have some."""
+        if len(numbers) == self.high - self.low + 1:
+            return "*"
+        return ",".join(self.names[n - self.low] if self.names else str(n) for n in sorted(numbers))
 
     def _span(self, part: str) -> list[int]:
         match = re.fullmatch("([^-/]+)(?:-([^-/]+))?(?:/([0-9]{1,4}))?", part)
@@ -320,7 +405,7 @@ _SUNDAY = 1
 
 
 class _Cron(NamedTuple):
-    """The inside of `cron(…)`. Where AWS's page is silent, this is what its console was seen to do.
+    """A `cron(…)`. Where AWS's page is silent, this is what its console was seen to do.
 
     Names are read in any case, as in Quartz, whose dialect EventBridge's is.
     """
@@ -328,15 +413,22 @@ class _Cron(NamedTuple):
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
     is_day: Callable[[date], bool]
+    is_weekly: bool
+    """Whether `is_day` holds for the same days of every week."""
     months: tuple[int, ...]
     years: tuple[int, ...]
 
     @classmethod
     def parse(cls, text: str) -> "_Cron":
-        fields = text.upper().split()
+        if not (match := re.fullmatch(r"cron\((.*)\)", text)):
+            raise ValueError(
+                f'"{text}" is not a schedule expression; write cron(…) or rate(…), '
+                "e.g. cron(0 2 ? * SUN *)"
+            )
+        fields = match[1].upper().split()
         if len(fields) != len(_FIELDS):
             raise ValueError(
-                f'"cron({text})" has {len(fields)} fields; write six: cron({" ".join(_FIELDS)})'
+                f'"{text}" has {len(fields)} fields; write six: cron({" ".join(_FIELDS)})'
             )
         minutes, hours, day_of_month, month, day_of_week, year = fields
         if (day_of_month == "?") == (day_of_week == "?"):
@@ -348,9 +440,24 @@ class _Cron(NamedTuple):
             _MINUTES.numbers(minutes),
             _HOURS.numbers(hours),
             _in_week(day_of_week) if day_of_month == "?" else _in_month(day_of_month),
+            day_of_month in ("?", "*") and not re.search("[L#]", day_of_week),
             _MONTH.numbers(month),
             _YEAR.numbers(year),
         )
+
+    @property
+    def weekdays(self) -> list[int]:
+        """The days of the week, if it is weekly."""
+        week = (date(2026, 1, n) for n in range(1, 8))
+        return [_weekday(day) for day in week if self.is_day(day)]
+
+    def has_day(self, day: date) -> bool:
+        """Whether it fires on a day."""
+        return day.year in self.years and day.month in self.months and self.is_day(day)
+
+    def has(self, wall: datetime) -> bool:
+        """Whether it fires at the minute that the clocks show."""
+        return wall.minute in self.minutes and wall.hour in self.hours and self.has_day(wall.date())
 
     def fires_after(
         self, instant: datetime, on: Callable[[date], bool] | None

@@ -226,7 +226,7 @@ def _restore_that_never_runs(stage: dict[str, Any]) -> list[Problem]:
         return []
     detail = (
         f"do not meet: {schedule} does not fire inside {window} in an on-week ({weeks} weeks, from "
-        f"{anchor}) within five years; write times in UTC that lie in the window"
+        f"{anchor}) within five years; write times that lie in the window, in UTC or followed by a time zone"
     )
     return [Problem(("RESTORE_SCHEDULE", "MAINTENANCE_WINDOW"), detail)]
 

@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -18,7 +18,8 @@ from chalicelib import observability, settings
 from chalicelib.aws.clients import BotoAws
 from chalicelib.domain import functions
 from chalicelib.domain.errors import RefreshError, SettingsError
-from chalicelib.domain.results import ToJson
+from chalicelib.domain.results import Result, ToJson
+from chalicelib.domain.schedule import Expression
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
@@ -62,6 +63,22 @@ def report(use_case: str, event: CloudWatchEvent, call: Callable[[], ToJson]) ->
     logger.info("decision", extra={"correlation_id": event.event_id, **grounds})
     _emit(observability.result_metrics(use_case, answer))
     return answer
+
+
+def report_scheduled(
+    use_case: str,
+    schedule: Expression,
+    event: CloudWatchEvent,
+    call: Callable[[datetime], ToJson],
+) -> dict[str, Any]:
+    """Call a use case with the event's time, and report it; ignore a time that is not due."""
+    time = scheduled_time(event)
+    if schedule.is_due(time):
+        return report(use_case, event, lambda: call(time))
+    ignored = Result(
+        "ignored", None, f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC is not a time of {schedule}"
+    )
+    return report(use_case, event, lambda: ignored)
 
 
 def _emit(metrics: list[observability.Metric]) -> None:

@@ -13,7 +13,11 @@ blueprint = Blueprint(__name__)
 
 
 @context.scheduled_event_only
-@blueprint.schedule(str(settings.restore_schedule), name=functions.RESTORE)
+@blueprint.schedule(str(settings.restore_schedule.utc), name=functions.RESTORE)
 def handler(event: CloudWatchEvent) -> dict[str, Any]:
-    time = context.scheduled_time(event)
-    return context.report("promote", event, lambda: promote.promote(settings, context.aws, time))
+    return context.report_scheduled(
+        "promote",
+        settings.restore_schedule,
+        event,
+        lambda time: promote.promote(settings, context.aws, time),
+    )

@@ -13,11 +13,11 @@ blueprint = Blueprint(__name__)
 
 
 @context.scheduled_event_only
-@blueprint.schedule(str(settings.schedule), name=functions.SHARE)
+@blueprint.schedule(str(settings.schedule.utc), name=functions.SHARE)
 def handler(event: CloudWatchEvent) -> dict[str, Any]:
-    time = context.scheduled_time(event)
-    return context.report(
+    return context.report_scheduled(
         "share",
+        settings.schedule,
         event,
-        lambda: share.share(settings, context.stage_name, context.aws, time),
+        lambda time: share.share(settings, context.stage_name, context.aws, time),
     )

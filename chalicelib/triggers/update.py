@@ -13,9 +13,11 @@ blueprint = Blueprint(__name__)
 
 
 @context.scheduled_event_only
-@blueprint.schedule(str(settings.update_schedule), name=functions.UPDATE)
+@blueprint.schedule(str(settings.update_schedule.utc), name=functions.UPDATE)
 def handler(event: CloudWatchEvent) -> dict[str, Any]:
-    time = context.scheduled_time(event)
-    return context.report(
-        "update", event, lambda: update_latest.update(settings, context.aws, time)
+    return context.report_scheduled(
+        "update",
+        settings.update_schedule,
+        event,
+        lambda time: update_latest.update(settings, context.aws, time),
     )

@@ -340,7 +340,7 @@ def schedules(stage: Stage, state: State, values: Mapping[str, Parameter]) -> It
         _expressions(stage, state.now, values)
         if isinstance(stage, AcceptanceStage)
         else {
-            SHARE: (str(stage.settings.schedule), "takes snapshots"),
+            SHARE: (str(stage.settings.schedule.utc), "takes snapshots"),
             FOLLOW_SHARES: (POLL, "shares and deletes them"),
         }
     )
@@ -363,8 +363,8 @@ def _expressions(
     if settings.update_schedule.is_rate:
         update = "unknown, because the rule counts by itself"
     return {
-        UPDATE: (str(settings.update_schedule), f"next update {update}"),
-        RESTORE: (str(settings.restore_schedule), f"next restore {restore}"),
+        UPDATE: (str(settings.update_schedule.utc), f"next update {update}"),
+        RESTORE: (str(settings.restore_schedule.utc), f"next restore {restore}"),
         RECONCILE: (POLL, "looks at what is deployed"),
     }
 

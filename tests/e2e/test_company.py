@@ -26,6 +26,7 @@ ANSWERS = {
     "MAIN_PIPELINE_ARN": f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:acceptance-main",
     "DATABASES": "ORDERS,BILLING,DOCUMENTS,GRAPH",
     "ORDERS_COPIES_TO_KEEP": "1",
+    "RESTORE_SCHEDULE": "cron(0 5 ? * SUN *) Europe/Amsterdam",
     **{
         f"SSM_{prefix}_{which}_SNAPSHOT_NAME": f"/acceptance/{prefix.lower()}/{which.lower()}"
         for prefix in ("ORDERS", "BILLING", "DOCUMENTS", "GRAPH")
@@ -122,6 +123,18 @@ def copying(new_company: Callable[..., Company]) -> CopyPolicy:
         copy_seconds=NEVER,
     )
     return CopyPolicy(company, f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/{key}")
+
+
+def test_a_restore_in_a_time_zone_ignores_the_firing_at_its_summer_hour(
+    copying: CopyPolicy,
+) -> None:
+    """The nights below are restored at 04:00 UTC, which is 05:00 in Amsterdam."""
+    name = f"aurora-refresh-{STAGE}-{RESTORE}-event"
+    rule = copying.cloud.client("events").describe_rule(Name=name)
+    assert rule["ScheduleExpression"] == "cron(0 3,4 ? * SUN *)"
+    answer = copying.fire(RESTORE, SUNDAY + timedelta(hours=1))
+    assert (answer["outcome"], answer["reason"]) == ("ignored", None)
+    assert copying.company.notifications() == []
 
 
 def test_a_night_with_copies(copying: CopyPolicy) -> None:

@@ -885,6 +885,14 @@ def test_the_next_dates_are_real_ones_in_the_window_s_zone_after_the_hold() -> N
     ]
 
 
+def test_a_schedule_in_a_time_zone_is_checked_as_the_rule_fires() -> None:
+    schedule, rule = "cron(0 4 ? * SUN *) Europe/Amsterdam", "cron(0 2,3 ? * SUN *)"
+    stage = stage_of(RESTORE_SCHEDULE=schedule, MAINTENANCE_WINDOW="00:00-07:00 Europe/Amsterdam")
+    seen = with_rule({"ScheduleExpression": rule})
+    _, restore, *_ = [check.seen for check in deployment.schedules(stage, seen, seen.values)]
+    assert restore == f"enabled, {rule}; next restore Sunday 2026-01-04 04:00 Europe/Amsterdam"
+
+
 def test_a_rate_has_no_date() -> None:
     stage = stage_of(RESTORE_SCHEDULE="rate(1 hour)")
     seen = with_rule({"ScheduleExpression": "rate(1 hour)"})

@@ -3,7 +3,7 @@
 import calendar
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -110,8 +110,10 @@ def test_a_window_that_starts_when_it_ends_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("key", WRONG_ZONES.split("|"))
 def test_an_unknown_zone_is_refused(key: str) -> None:
-    problem = f'"{key}" is not a time zone of the IANA database'
-    assert refusal(Window.parse, f"00:00-07:00 {key}") == f"{problem}; {EXAMPLE}"
+    problem = f'"{key}" is not a time zone of the IANA database; write e.g. Europe/Amsterdam'
+    assert refusal(Window.parse, f"00:00-07:00 {key}") == problem
+    if key.isprintable():
+        assert refusal(Expression.parse, f"cron(0 4 ? * SUN *) {key}") == problem
 
 
 def test_a_zone_is_known_when_the_package_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -617,6 +619,150 @@ def test_the_next_instant_is_the_first_that_a_walk_through_the_calendar_finds(
         assert found is None or found.date() > walk[-1]
 
 
+# Expression, in a time zone
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("cron(0 4 ? * SUN *) Europe/Amsterdam", "cron(0 2,3 ? * SUN *)"),
+        ("cron(0 4 ? * SUN *) America/New_York", "cron(0 8,9 ? * SUN *)"),
+        # The day shifts with the hour, for one of the offsets or for both.
+        ("cron(30 1 ? * 1 *) Europe/Amsterdam", "cron(30 0,23 ? * SUN,SAT *)"),
+        ("cron(0 22 ? * SAT *) America/New_York", "cron(0 2,3 ? * SUN *)"),
+        ("cron(15 0 ? * TUE-SAT *) Asia/Kolkata", "cron(45 18 ? * MON,TUE,WED,THU,FRI *)"),
+        ("cron(0 4 ? * SUN *) Australia/Lord_Howe", "cron(0,30 17 ? * SAT *)"),
+        # So may the month and the year.
+        ("cron(0 4 * JAN ? 2027) Africa/Casablanca", "cron(0 3,4 ? * * *)"),
+        ("cron(* * ? * * *) Europe/Amsterdam", "cron(* * ? * * *)"),
+        ("cron(0 4 ? * SUN *)", "cron(0 4 ? * SUN *)"),
+        ("cron(0 4 L * ? *) UTC", "cron(0 4 L * ? *)"),
+        ("rate(7 days) UTC", "rate(7 days)"),
+    ],
+)
+def test_the_rule_fires_in_utc_at_each_time_that_the_offsets_make(text: str, rule: str) -> None:
+    expression = Expression.parse(text)
+
+    assert str(expression.utc) == rule
+    assert str(expression) == text.removesuffix(" UTC")
+
+
+@pytest.mark.parametrize(
+    "bare",
+    [
+        "rate(7 days)",
+        *(f"cron(0 4 {each} * ? *)" for each in ("1", "L", "LW", "15W", "1-31")),
+        *(f"cron(0 4 ? * {each} *)" for each in ("L", "SUNL", "SUN#1")),
+    ],
+)
+def test_what_cannot_be_shifted_is_refused_together_with_a_zone(bare: str) -> None:
+    assert refusal(Expression.parse, f"{bare} Europe/Amsterdam") == (
+        f'"{bare}" cannot be in a time zone, because EventBridge fires in UTC, where the date may be '
+        "another; write a cron with days of the week such as SUN or MON-FRI, or leave out "
+        '"Europe/Amsterdam"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "after", "expected"),
+    [
+        ("cron(0 4 ? * SUN *) Europe/Amsterdam", "2026-03-22T03:00", "2026-03-29T02:00"),
+        ("cron(0 4 ? * SUN *) Europe/Amsterdam", "2026-10-18T02:00", "2026-10-25T03:00"),
+        # 02:30 does not come on 29 March 2026, and comes twice on 25 October.
+        ("cron(30 2 ? * SUN *) Europe/Amsterdam", "2026-03-29T00:00", "2026-03-29T01:30"),
+        ("cron(30 2 ? * SUN *) Europe/Amsterdam", "2026-10-25T00:00", "2026-10-25T00:30"),
+        ("cron(30 2 ? * SUN *) Europe/Amsterdam", "2026-10-25T00:30", "2026-11-01T01:30"),
+        # So 02:30 and 03:30 are one time then.
+        ("cron(30 2,3 ? * SUN *) Europe/Amsterdam", "2026-03-29T01:30", "2026-04-05T00:30"),
+        # On Saturday 28 March 2026, Nuuk's clocks go from 23:00 to 00:00 of Sunday.
+        ("cron(30 23 ? * SAT *) America/Nuuk", "2026-03-28T12:00", "2026-03-29T01:30"),
+        ("cron(0 22 ? * * 2026) America/New_York", "2027-01-01T02:59", "2027-01-01T03:00"),
+        ("cron(0 22 ? * * 2026) America/New_York", "2027-01-01T03:00", None),
+        ("cron(* * ? * * 2025) America/New_York", "2026-01-04T00:00", None),
+    ],
+)
+def test_a_time_in_a_zone_comes_once_whatever_its_clocks_do(
+    text: str, after: str, expected: str | None
+) -> None:
+    found = Expression.parse(text).next_after(utc(after))
+
+    assert found == (utc(expected) if expected else None)
+
+
+CHANGING = (
+    *("Europe/Amsterdam", "America/New_York", "Australia/Lord_Howe", "Pacific/Chatham"),
+    # Changes at midnight, before midnight, by two hours, and for Ramadan; and no changes.
+    *("Africa/Cairo", "America/Nuuk", "Antarctica/Troll", "Africa/Casablanca", "Asia/Kolkata"),
+)
+
+
+def due_by_brute_force(start: datetime, end: datetime, zone: ZoneInfo) -> dict[datetime, datetime]:
+    """Watch the zone's clocks minute by minute: what they show when, and what they jump over."""
+    minute, shown = timedelta(minutes=1), {}
+    instant = start - timedelta(days=1)
+    clocks = instant.astimezone(zone).replace(tzinfo=None)
+    while instant < end:
+        now = instant.astimezone(zone).replace(tzinfo=None)
+        skipped = clocks
+        while skipped < now:
+            shown.setdefault(skipped, instant + (skipped - clocks))
+            skipped += minute
+        shown.setdefault(now, instant)
+        instant, clocks = instant + minute, now + minute
+    return {wall: instant for wall, instant in shown.items() if start <= instant < end}
+
+
+@st.composite
+def near_a_change(draw: st.DrawFn) -> tuple[str, datetime]:
+    """A zone, and a time up to two days before its clocks change, or any."""
+    key = draw(st.sampled_from(CHANGING))
+    start = datetime(draw(st.integers(2026, 2040)), 1, 1, tzinfo=UTC)
+    days = [start + timedelta(days=n) for n in range(365)]
+    changes = [
+        day
+        for day in days
+        if day.astimezone(ZoneInfo(key)).utcoffset()
+        != (day + timedelta(days=1)).astimezone(ZoneInfo(key)).utcoffset()
+    ]
+    day = draw(st.sampled_from(changes or days))
+    return key, day - timedelta(minutes=draw(st.integers(0, 2 * 24 * 60)))
+
+
+@given(
+    parts(0, 59),
+    parts(0, 23),
+    parts(1, 7, "SUN MON TUE WED THU FRI SAT", steps=False),
+    parts(1, 12),
+    near_a_change(),
+)
+def test_times_in_a_zone_are_those_that_a_watch_of_its_clocks_finds(
+    minutes: Part, hours: Part, weekdays: Part, months: Part, zone_and_start: tuple[str, datetime]
+) -> None:
+    key, start = zone_and_start
+    end = start + timedelta(days=4)
+    text = f"cron({minutes[0]} {hours[0]} ? {months[0]} {weekdays[0]} *) {key}"
+    expected = {
+        instant
+        for wall, instant in due_by_brute_force(start, end, ZoneInfo(key)).items()
+        if minutes[1](wall.minute)
+        and hours[1](wall.hour)
+        and weekdays[1](wall.isoweekday() % 7 + 1)
+        and months[1](wall.month)
+    }
+
+    expression = Expression.parse(text)
+    just_before = start - timedelta(minutes=1)
+    found = list(takewhile(lambda fire: fire < end, expression.fires_after(just_before)))
+    fired = list(takewhile(lambda fire: fire < end, expression.utc.fires_after(just_before)))
+
+    assert found == sorted(expected)
+    late = timedelta(seconds=59)  # nothing promises that an event's time is on the second
+    assert [fire for fire in fired if expression.is_due(fire + late)] == found
+    assert (
+        len(str(expression.utc)) <= 256
+    )  # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutRule.html
+
+
 # next_run
 
 
@@ -665,6 +811,23 @@ def test_a_rule_in_utc_may_be_inside_a_local_window_in_winter_only() -> None:
 
 
 @pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ("2026-03-15T03:00", "2026-03-29T02:00"),
+        ("2026-10-11T02:00", "2026-10-25T03:00"),
+        ("2026-10-25T03:00", "2026-11-08T03:00"),
+    ],
+)
+def test_the_next_run_in_a_time_zone_follows_its_clocks(after: str, expected: str) -> None:
+    """Both changes of 2026 lie in on-weeks."""
+    sundays = Expression.parse("cron(0 4 ? * SUN *) Europe/Amsterdam")
+    window = Window.parse("04:00-04:30 Europe/Amsterdam")
+
+    assert next_run(sundays, FORTNIGHTLY, window, utc(after)) == utc(expected)
+    assert last_run(sundays, FORTNIGHTLY, window, utc(expected)) == utc(expected)
+
+
+@pytest.mark.parametrize(
     ("until", "expected"),
     [
         (date(2026, 11, 1), "2026-12-06T04:00"),
@@ -696,6 +859,12 @@ def test_a_schedule_that_is_never_inside_the_window_has_no_next_run() -> None:
     window = Window.parse("08:00-17:00 UTC")
 
     assert next_run(SUNDAYS_AT_FOUR, FORTNIGHTLY, window, utc("2026-11-23")) is None
+
+
+def test_a_leap_day_is_found_years_before() -> None:
+    leap_day = Expression.parse("cron(0 4 29 2 ? *)")
+    always, weekly = Window.parse("00:00-24:00 UTC"), Cadence(1, date(2026, 1, 4))
+    assert next_run(leap_day, weekly, always, utc("2024-03-01")) == utc("2028-02-29T04:00")
 
 
 def test_the_search_ends_at_its_limit() -> None:

@@ -196,6 +196,8 @@ def test_an_empty_variable_means_the_same_as_none() -> None:
         ("RESTORE_SCHEDULE", "every sunday", ""),
         ("RESTORE_SCHEDULE", "cron(0 4 ? * \N{LATIN SMALL LETTER LONG S}UN *)", "plain ASCII"),
         ("RESTORE_SCHEDULE", "rate(100000 days)", "five digits"),
+        ("UPDATE_SCHEDULE", "cron(0 2 ? * SUN *) Amsterdam", "IANA database"),
+        ("RESTORE_SCHEDULE", "cron(0 4 1 * ? *) Europe/Amsterdam", "days of the week"),
         ("REFRESH_EVERY_WEEKS", "0", "from 1 to 9999"),
         ("REFRESH_EVERY_WEEKS", "1_0", "from 1 to 9999"),
         ("REFRESH_EVERY_WEEKS", "٢", "from 1 to 9999"),
@@ -436,7 +438,7 @@ def test_a_restore_that_never_falls_inside_the_window_is_refused() -> None:
         (
             "RESTORE_SCHEDULE, MAINTENANCE_WINDOW do not meet: cron(0 4 ? * SUN *) does not fire "
             "inside 08:00-17:00 Europe/Amsterdam in an on-week (2 weeks, from 2026-01-04) within "
-            "five years; write times in UTC that lie in the window"
+            "five years; write times that lie in the window, in UTC or followed by a time zone"
         )
     ]
 

@@ -331,6 +331,8 @@ def test_without_a_limit_there_is_no_alarm_on_old_data_and_that_is_said() -> Non
         ("cron(0 4 ? * SUN *)", True),
         ("cron(0 4 * * ? *)", True),
         ("cron(0 4 ? * MON-FRI *)", True),
+        # An hour more than seven days pass in autumn, but the rule fires at both times in UTC.
+        ("cron(0 4 ? * SUN *) Europe/Amsterdam", True),
         ("rate(7 days)", True),
         ("rate(168 hours)", True),
         ("rate(8 days)", False),
@@ -444,6 +446,7 @@ def test_events_are_retried_twice_within_their_time_and_failures_go_to_the_topic
         ("cron(0 4 ? * SUN *)", "00:00-07:00 UTC", 180),
         # In summer, 04:00 UTC is 06:00 in Amsterdam, and in winter 05:00: the shorter time counts.
         ("cron(0 4 ? * SUN *)", "00:00-07:00 Europe/Amsterdam", 60),
+        ("cron(0 4 ? * SUN *) Europe/Amsterdam", "00:00-07:00 Europe/Amsterdam", 180),
         ("cron(0 23 ? * SUN *)", "22:00-02:00 UTC", 180),
         ("cron(0 4 ? * SUN *)", "00:00-24:00", 360),
         ("cron(59 6 ? * SUN *)", "00:00-07:00 UTC", 1),
