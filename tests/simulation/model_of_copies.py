@@ -68,9 +68,11 @@ class WatchedSnapshots(InMemorySnapshots):
 
     def delete(self, identifier: str) -> None:
         deleted = arn(identifier, ACCEPTANCE)
-        if self.get(deleted):  # or another delivery was faster
+        found = self.get(deleted)
+        if found:  # or another delivery was faster
             self.judge(deleted)
-            self.deleted.add(deleted)
+            # One that failed could not be restored, even if `current` named one like it before.
+            self.deleted |= {deleted} if found.status == "available" else set()
         super().delete(identifier)
 
     @property
