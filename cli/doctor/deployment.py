@@ -30,7 +30,7 @@ from cli.doctor.state import (
     Unavailable,
     listed,
 )
-from cli.policies import API, FUNCTIONS, Policy, actions
+from cli.policies import API, FUNCTIONS, Policy
 from cli.stacks import (
     AFTER,
     BEFORE,
@@ -242,7 +242,7 @@ def _unreserved(stage: Stage, seen: Observed[int | None]) -> Check:
 
 
 def roles(stage: Stage, state: State, wanted: Mapping[str, Policy]) -> Iterator[Check]:
-    """Compare each role with what its function needs, and with its policy file."""
+    """Compare each role's policies with the one that its function needs."""
     for function, seen in state.functions.items():
         if seen.role is not None:
             yield from _role(stage, seen.role, wanted[function])
@@ -250,49 +250,25 @@ def roles(stage: Stage, state: State, wanted: Mapping[str, Policy]) -> Iterator[
 
 def _role(stage: Stage, role: Role, wanted: Policy) -> Iterator[Check]:
     deploy = f"aurora-refresh deploy --stage {stage.name}"
-    grants = [
-        (action, resource)
-        for statement in wanted["Statement"]
-        for action in actions(statement)
-        for resource in listed(statement["Resource"])
-    ]
-    if isinstance(role.decisions, Unavailable):
-        yield unavailable("role", role.name, role.decisions)
+    if isinstance(role.inline, Unavailable):
+        yield unavailable("role", role.name, role.inline)
     else:
-        refused = [each for each in grants if role.decisions.get(each) != "allowed"]
-        if refused:
-            denials = ", ".join(
-                f"{action} on {resource} ({role.decisions.get((action, resource), 'no decision')})"
-                for action, resource in refused
-            )
-            explicit = any(role.decisions.get(each) == "explicitDeny" for each in refused)
+        statements = [each for policy in role.inline for each in listed(policy["Statement"])]
+        lacking = [each["Sid"] for each in wanted["Statement"] if each not in statements]
+        if lacking:
+            seen = f"lacks statements that its function needs: {', '.join(lacking)}"
+            yield Check("role", role.name, PROBLEM, seen, deploy)
+        elif role.inline != [wanted]:
             yield Check(
                 "role",
                 role.name,
-                PROBLEM,
-                f"may not do what its function needs: {denials}",
-                "remove the Deny or the boundary that forbids it: aws iam simulate-principal-policy names it "
-                "under MatchedStatements"
-                if explicit
-                else deploy,
+                WARNING,
+                "its inline policies have more than the stage's settings need",
+                f"delete what was added by hand: aws iam list-role-policies --role-name {role.name}; then "
+                f"{deploy}",
             )
         else:
-            yield Check(
-                "role", role.name, OK, f"has all {len(grants)} grants that its function needs"
-            )
-    if isinstance(role.inline, Unavailable):
-        yield unavailable("role", f"{role.name} policies", role.inline)
-    elif role.inline != [wanted]:
-        yield Check(
-            "role",
-            f"{role.name} policies",
-            WARNING,
-            "its inline policies differ from what the stage's settings need",
-            deploy
-            if len(role.inline) <= 1
-            else f"delete what was added by hand: aws iam list-role-policies --role-name {role.name}; then "
-            f"{deploy}",
-        )
+            yield Check("role", role.name, OK, "has the policy that the stage's settings need")
     if isinstance(role.attached, Unavailable):
         yield unavailable("role", f"{role.name} attached policies", role.attached)
     elif role.attached:

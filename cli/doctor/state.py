@@ -5,7 +5,7 @@ modules judge.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -30,7 +30,7 @@ from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
 from cli import mainpipeline, restapi, stacks
-from cli.policies import Policy, actions, policies
+from cli.policies import Policy
 from cli.stages import AcceptanceStage, ProductionStage, Stage
 
 Json = dict[str, Any]
@@ -102,12 +102,11 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A function's role: its policies, and the IAM simulator's decision on each action and resource."""
+    """A function's role and its policies."""
 
     name: str
     inline: Observed[list[Policy]]
     attached: Observed[list[str]]
-    decisions: Observed[Mapping[tuple[str, str], str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +329,6 @@ class _Reader:
 
     def deployment(self, stage: Stage) -> dict[str, Any]:
         """Return the fields of `State`."""
-        wanted = policies(stage)
         functions = {
             function: self.function(name) for function, name in stacks.function_names(stage).items()
         }
@@ -338,10 +336,7 @@ class _Reader:
         topic = stage.settings.topic_arn
         return {
             "now": self._now,
-            "functions": {
-                function: each if each.role is None else self.simulated(each, wanted[function])
-                for function, each in functions.items()
-            },
+            "functions": functions,
             "rules": {
                 function: self.rule(name) for function, name in stacks.rule_names(stage).items()
             },
@@ -588,34 +583,7 @@ class _Reader:
             name,
             _ask("iam:ListRolePolicies and iam:GetRolePolicy", inline),
             _ask("iam:ListAttachedRolePolicies", attached),
-            {},
         )
-
-    def simulated(self, function: Function, policy: Policy) -> Function:
-        """Return the function with IAM's decisions on everything that `policy` grants.
-
-        IAM also considers permissions boundaries and the organization's policies.
-        """
-        assert isinstance(function.configuration, dict)
-        assert function.role is not None
-        role_arn = function.configuration["Role"]
-        simulator = self._client("iam").get_paginator("simulate_principal_policy")
-
-        def ask() -> Mapping[tuple[str, str], str]:
-            decisions: dict[tuple[str, str], str] = {}
-            for statement in policy["Statement"]:
-                pages = simulator.paginate(
-                    PolicySourceArn=role_arn,
-                    ActionNames=actions(statement),
-                    ResourceArns=listed(statement["Resource"]),
-                    ContextEntries=_context(statement),
-                )
-                for page in pages:
-                    decisions.update(_decisions(page["EvaluationResults"]))
-            return decisions
-
-        decisions = _ask("iam:SimulatePrincipalPolicy", ask)
-        return replace(function, role=replace(function.role, decisions=decisions))
 
     def rule(self, name: str) -> Rule:
         client, absent = self._client("events"), "ResourceNotFoundException"
@@ -729,29 +697,6 @@ def elsewhere(stage: AcceptanceStage, action: mainpipeline.DeployAction) -> str:
     if place != (stage.account, stage.region):
         return f"in account {place[0]}, {place[1]}"
     return "under a name that only the run knows" if action.has_variable else ""
-
-
-def _decisions(results: Sequence[Json]) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield the decisions. IAM lists resources in results of their own or within an action's."""
-    for result in results:
-        action = result["EvalActionName"]
-        if "EvalResourceName" in result:
-            yield (action, result["EvalResourceName"]), result["EvalDecision"]
-        for each in result.get("ResourceSpecificResults", []):
-            yield (action, each["EvalResourceName"]), each["EvalResourceDecision"]
-
-
-def _context(statement: Mapping[str, Any]) -> list[Json]:
-    """Return the values of the statement's conditions, for the simulator."""
-    return [
-        {
-            "ContextKeyName": key,
-            "ContextKeyValues": listed(values),
-            "ContextKeyType": "stringList" if operator.startswith("ForAnyValue:") else "string",
-        }
-        for operator, keys in statement.get("Condition", {}).items()
-        for key, values in keys.items()
-    ]
 
 
 def listed(value: Any) -> list[Any]:
