@@ -4,12 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import boto3
-import yaml  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli import mainpipeline
-from cli.doctor.state import parsed
-from cli.stages import AcceptanceStage, Json
+from cli.stages import AcceptanceStage, Json, StageError
 
 _DEPLOYING = {"CREATE_UPDATE", "CHANGE_SET_EXECUTE", "REPLACE_ON_FAILURE"}
 
@@ -31,7 +29,7 @@ def find_stack_names(
                 by_parameter.setdefault(parameter, []).append(place)
         else:
             why = f"the credentials in use belong to account {account}, not to {stage.account}"
-    except (ClientError, BotoCoreError, yaml.YAMLError) as error:
+    except (ClientError, BotoCoreError, StageError) as error:
         why = str(error)
     found = {}
     for database in stage.settings.databases:
@@ -69,7 +67,7 @@ def _places(session: boto3.Session, stage: AcceptanceStage) -> Iterator[tuple[st
                 continue
             raise
         body: Any = client.get_template(StackName=stack, TemplateStage="Processed")["TemplateBody"]
-        yield from mainpipeline.places(stack, parsed(body), _given(described))
+        yield from mainpipeline.places(stack, mainpipeline.parsed(body), _given(described))
 
 
 def _given(stack: Any) -> dict[str, str]:

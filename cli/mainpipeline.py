@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Json = dict[str, Any]
+from cli.stages import Json, StageError
 
 CLUSTERS = ("AWS::RDS::DBCluster", "AWS::DocDB::DBCluster", "AWS::Neptune::DBCluster")
 INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::DBInstance")
@@ -61,6 +61,20 @@ class Fault:
     fails: bool
     what: str
     fix: str
+
+
+def parsed(body: str | Json) -> Json:
+    """Return a template, which boto3 has parsed if it is JSON; raise StageError."""
+    if isinstance(body, dict):
+        return body
+    from cfnlint.decode import decode_str  # type: ignore[import-untyped]  # takes a second
+
+    template, errors = decode_str(body)
+    if errors:
+        raise StageError(f"the template cannot be read: {errors[0].message}")
+    if not isinstance(template, dict):
+        raise StageError("the template is not a mapping")
+    return template
 
 
 def deploy_actions(pipeline: Json) -> Iterator[DeployAction]:

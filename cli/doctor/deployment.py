@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from shlex import quote
 from typing import Any
 
@@ -34,14 +34,13 @@ from cli.policies import API, FUNCTIONS, Policy
 from cli.stacks import (
     AFTER,
     BEFORE,
-    RETRIES,
-    event_ages,
     function_names,
+    invocations,
     own_topic,
     proposed_topic,
     stack_name,
 )
-from cli.stages import AcceptanceStage, Stage
+from cli.stages import AcceptanceStage, Stage, to_change, to_deploy
 
 # Only one invocation at a time may move *current*, or share and delete.
 SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrency" in entry)
@@ -59,7 +58,7 @@ _PATTERN = {
 def undeployed(stage: Stage) -> Check:
     """Report a stage of which nothing is in the account."""
     seen = "has not been deployed: no function and no stack of it is in the account"
-    return Check("stage", stage.name, PROBLEM, seen, f"aurora-refresh deploy --stage {stage.name}")
+    return Check("stage", stage.name, PROBLEM, seen, to_deploy(stage.name))
 
 
 def needed(stage: Stage, state: State) -> Iterator[Check]:
@@ -78,28 +77,22 @@ def own_stacks(stage: Stage, state: State) -> Iterator[Check]:
             yield unavailable("stack", name, status)
         elif status is None:
             seen = "does not exist, which is right only if it would be empty"
-            yield Check("stack", name, WARNING, seen, f"aurora-refresh deploy --stage {stage.name}")
+            yield Check("stack", name, WARNING, seen, to_deploy(stage.name))
         elif status in _SETTLED:
             yield Check("stack", name, OK, f"is {status}")
         elif status.endswith("_IN_PROGRESS"):
             fix = "run the doctor again once that operation has ended"
             yield Check("stack", name, WARNING, f"is {status}", fix)
         else:
-            yield Check(
-                "stack",
-                name,
-                PROBLEM,
-                f"is {status}",
-                f"aurora-refresh deploy --stage {stage.name}",
-            )
+            yield Check("stack", name, PROBLEM, f"is {status}", to_deploy(stage.name))
 
 
 def functions(
     stage: Stage, state: State, wanted: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Check]:
     """Check the deployed functions; `wanted` has what each would be if it were deployed now."""
-    deploy = f"aurora-refresh deploy --stage {stage.name}"
-    ages = event_ages(stage) if isinstance(stage, AcceptanceStage) else {}
+    deploy = to_deploy(stage.name)
+    asynchronous = invocations(stage)
     for function, seen in state.functions.items():
         configuration = seen.configuration
         if isinstance(configuration, Unavailable):
@@ -118,8 +111,8 @@ def functions(
             yield _stopped(seen, WARNING, f"aws lambda delete-function-concurrency {_named(seen)}")
         if function in SINGLE:
             yield _concurrency(stage, function, seen, wanted[function])
-        if function in ages:
-            yield _asynchronous(stage, seen, ages[function], _remake(stage, state))
+        if seen.name in asynchronous:
+            yield _asynchronous(stage, seen, asynchronous[seen.name], _remake(stage, state))
     if state.unreserved is not None:
         yield _unreserved(stage, state.unreserved)
 
@@ -127,7 +120,7 @@ def functions(
 def _configured(
     stage: Stage, seen: Function, configuration: Json, wanted: Mapping[str, Any]
 ) -> Iterator[Check]:
-    deploy = f"aurora-refresh deploy --stage {stage.name}"
+    deploy = to_deploy(stage.name)
     wrong = [*_function(stage, configuration, wanted)]
     yield from (Check("function", seen.name, PROBLEM, each, deploy) for each in wrong)
     if not wrong:
@@ -193,8 +186,8 @@ def _concurrency(stage: Stage, function: str, seen: Function, wanted: Mapping[st
     reserved = "none" if seen.concurrency is None else str(seen.concurrency)
     found = f"reserved concurrency is {reserved}, so two may run at once"
     if wanted["reserved_concurrency"] != 1:
-        fix = f'set "reserved_concurrency": 1 for {function} in .chalice/config.json, and then '
-        fix += f"aurora-refresh deploy --stage {stage.name}"
+        entry = f'"reserved_concurrency": 1 for {function} in .chalice/config.json'
+        fix = f"set {entry}, and then {to_deploy(stage.name)}"
     else:
         fix = _reserve(seen)
     return Check("function", f"{seen.name} concurrency", PROBLEM, found, fix)
@@ -204,7 +197,7 @@ def _reserve(seen: Function) -> str:
     return f"aws lambda put-function-concurrency {_named(seen)} --reserved-concurrent-executions 1"
 
 
-def _asynchronous(stage: Stage, seen: Function, oldest: timedelta, remake: str) -> Check:
+def _asynchronous(stage: Stage, seen: Function, wanted: Json, remake: str) -> Check:
     subject = f"{seen.name} retries"
     if isinstance(seen.asynchronous, Unavailable):
         return unavailable("function", subject, seen.asynchronous)
@@ -215,13 +208,16 @@ def _asynchronous(stage: Stage, seen: Function, oldest: timedelta, remake: str) 
     if stage.settings.topic_arn and destination.get("Destination") != stage.settings.topic_arn:
         found = "does not notify the topic of events that failed for good"
         return Check("function", subject, WARNING, found, remake)
-    retries = seen.asynchronous.get("MaximumRetryAttempts", 2)
-    age = seen.asynchronous.get("MaximumEventAgeInSeconds", 21_600)
-    found = f"{retries} retries, of events up to {age} s old"
-    if (retries, age) != (RETRIES, int(oldest.total_seconds())):
-        wanted = f"{RETRIES} retries, of events up to {oldest.total_seconds():.0f} s old"
-        return Check("function", subject, WARNING, f"{found}, instead of {wanted}", remake)
+    found, right = _retries(seen.asynchronous), _retries(wanted)
+    if found != right:
+        return Check("function", subject, WARNING, f"{found}, instead of {right}", remake)
     return Check("function", subject, OK, found)
+
+
+def _retries(settings: Json) -> str:
+    retries = settings.get("MaximumRetryAttempts", 2)
+    age = settings.get("MaximumEventAgeInSeconds", 21_600)
+    return f"{retries} retries, of events up to {age} s old"
 
 
 def _unreserved(stage: Stage, seen: Observed[int | None]) -> Check:
@@ -249,7 +245,7 @@ def roles(stage: Stage, state: State, wanted: Mapping[str, Policy]) -> Iterator[
 
 
 def _role(stage: Stage, role: Role, wanted: Policy) -> Iterator[Check]:
-    deploy = f"aurora-refresh deploy --stage {stage.name}"
+    deploy = to_deploy(stage.name)
     if isinstance(role.inline, Unavailable):
         yield unavailable("role", role.name, role.inline)
     else:
@@ -294,9 +290,7 @@ def rest_api(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
             seen = f"{api} exists although PIN_API_ENABLED is false"
             yield Check("API", name, WARNING, seen, restapi.deletion(api))
     elif not apis:
-        yield Check(
-            "API", name, PROBLEM, "is not deployed", f"aurora-refresh deploy --stage {stage.name}"
-        )
+        yield Check("API", name, PROBLEM, "is not deployed", to_deploy(stage.name))
     elif len(apis) == 1:
         yield Check("API", name, OK, f"only {apis[0]} invokes the stage's function")
     else:
@@ -359,7 +353,7 @@ def _rule_problems(
     stage: Stage, rule: Rule, function: Function, expression: str
 ) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with its fix, the most important first; skip what is unavailable."""
-    deploy = f"aurora-refresh deploy --stage {stage.name}"
+    deploy = to_deploy(stage.name)
     if rule.body is None:
         yield "does not exist", deploy
     if not isinstance(rule.body, dict):
@@ -403,8 +397,7 @@ def topic(stage: Stage, state: State) -> Iterator[Check]:
             "NOTIFICATION_TOPIC_ARN",
             WARNING,
             "is not set: failures notify nobody",
-            f"aurora-refresh configure --stage {stage.name} NOTIFICATION_TOPIC_ARN={proposed_topic(stage)}, and then "
-            f"aurora-refresh deploy --stage {stage.name} EMAIL=…",
+            f"{to_change(stage.name, f'NOTIFICATION_TOPIC_ARN={proposed_topic(stage)}')} EMAIL=…",
         )
         return
     seen = state.topic
@@ -417,7 +410,7 @@ def topic(stage: Stage, state: State) -> Iterator[Check]:
             arn,
             PROBLEM,
             "does not exist",
-            f"aurora-refresh deploy --stage {stage.name} EMAIL=…"
+            f"{to_deploy(stage.name)} EMAIL=…"
             if state.own_stacks.get(stack_name(stage.name, BEFORE)) is None
             else f"aws sns create-topic --name {arn.rpartition(':')[2]} && {subscribe}",
         )
@@ -480,7 +473,7 @@ def alarms(stage: Stage, state: State, names: Iterable[str]) -> Iterator[Check]:
 
 def _remake(stage: Stage, state: State) -> str:
     """Return how to restore what the stack holds: CloudFormation does not notice changes by others."""
-    deploy, after = f"aurora-refresh deploy --stage {stage.name}", stack_name(stage.name, AFTER)
+    deploy, after = to_deploy(stage.name), stack_name(stage.name, AFTER)
     if not isinstance(state.own_stacks.get(after), str):
         return deploy
     deleted = " && ".join(

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import boto3
-import yaml  # type: ignore[import-untyped]
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -31,7 +30,7 @@ from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
 from cli import mainpipeline, restapi, stacks
 from cli.policies import Policy
-from cli.stages import AcceptanceStage, ProductionStage, Stage
+from cli.stages import AcceptanceStage, ProductionStage, Stage, StageError
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -451,7 +450,7 @@ class _Reader:
         client = self._client("cloudformation")
         template = _ask_for(
             "cloudformation:GetTemplate",
-            lambda: parsed(client.get_template(StackName=name)["TemplateBody"]),
+            lambda: mainpipeline.parsed(client.get_template(StackName=name)["TemplateBody"]),
             "ValidationError",  # of a stack that does not exist
         )
         described = _ask_for(
@@ -653,7 +652,7 @@ def _ask(action: str, ask: Callable[[], T]) -> Observed[T]:
         service = _SERVICES.get(error.operation)
         needed = f"{service}:{error.operation}" if service else action
         return _unavailable(needed, error.code, error.message)
-    except (BotoCoreError, yaml.YAMLError) as error:
+    except (BotoCoreError, StageError) as error:
         return _unavailable(action, type(error).__name__, str(error))
 
 
@@ -702,28 +701,3 @@ def elsewhere(stage: AcceptanceStage, action: mainpipeline.DeployAction) -> str:
 def listed(value: Any) -> list[Any]:
     """Return a policy's value or list as a list."""
     return value if isinstance(value, list) else [value]
-
-
-class _Template(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML that reads CloudFormation's short forms, such as `!Ref`, as the long ones."""
-
-
-def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Json:
-    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
-    if isinstance(node, yaml.ScalarNode):
-        return {name: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    assert isinstance(node, yaml.MappingNode)
-    return {name: loader.construct_mapping(node, deep=True)}
-
-
-_Template.add_multi_constructor("!", _long_form)
-
-
-def parsed(body: str | Json) -> Json:
-    """Parse a template, unless boto3 has, which it does with JSON; raise YAMLError."""
-    document = yaml.load(body, _Template) if isinstance(body, str) else body  # noqa: S506 (a SafeLoader)
-    if not isinstance(document, dict):
-        raise yaml.YAMLError("the template is not a mapping")
-    return document

@@ -12,7 +12,6 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-import yaml
 from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 
@@ -26,7 +25,7 @@ from chalicelib.domain.snapshots import Choice
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
-from cli import configure, doctor, stacks, stages
+from cli import configure, doctor, mainpipeline, stacks, stages
 from cli.doctor import acceptance, checks, deployment, production, refresh, state
 from cli.doctor.checks import Check
 from cli.doctor.state import (
@@ -43,7 +42,7 @@ from cli.doctor.state import (
 from cli.main import cli
 from cli.output import printable
 from cli.policies import APP, policies
-from cli.stages import AcceptanceStage, ProductionStage
+from cli.stages import AcceptanceStage, ProductionStage, StageError
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 from tests.stage import (
     CURRENT,
@@ -102,7 +101,7 @@ def stage_of(**variables: str) -> AcceptanceStage:
 
 STAGE_ = stage_of()
 WANTED = policies(STAGE_)
-AGES = {name: int(age.total_seconds()) for name, age in stacks.event_ages(STAGE_).items()}
+INVOCATIONS = stacks.invocations(STAGE_)
 LAMBDA = {
     "Runtime": "python3.11",
     "Architectures": ["x86_64"],
@@ -143,11 +142,7 @@ def function_of(function: str, name: str) -> Function:
             "Environment": {"Variables": dict(STAGE_.variables)},
         },
         1,
-        {
-            "DestinationConfig": {"OnFailure": {"Destination": TOPIC}},
-            "MaximumRetryAttempts": 2,
-            "MaximumEventAgeInSeconds": AGES.get(function),
-        },
+        INVOCATIONS.get(name),
         json.dumps(invokers),
         role_of(function),
     )
@@ -456,7 +451,7 @@ def test_a_template_that_reads_current_wrongly_is_to_read_it_rightly(
 
 def test_the_reference_template_is_read_and_found_right() -> None:
     text = (Path(__file__).resolve().parents[2] / "infrastructure/main-pipeline.yaml").read_text()
-    read = state.parsed(text)
+    read = mainpipeline.parsed(text)
     assert read["Resources"]["Cluster"]["Properties"]["SnapshotIdentifier"] == {"Ref": "Snapshot"}
     assert read["Resources"]["EndpointParameter"]["Properties"]["Name"] == {
         "Fn::Sub": "${ConnectionPrefix}/endpoint"
@@ -465,8 +460,10 @@ def test_the_reference_template_is_read_and_found_right() -> None:
 
 
 def test_what_is_no_template_is_an_error_that_is_told() -> None:
-    with pytest.raises(yaml.YAMLError):
-        state.parsed("- no template")
+    with pytest.raises(StageError, match="not a mapping"):
+        mainpipeline.parsed("- no template")
+    with pytest.raises(StageError, match="cannot be read"):
+        mainpipeline.parsed("a: [")
 
 
 # --- what the refresh looks at --------------------------------------------------------------------
@@ -937,7 +934,7 @@ assert isinstance(RETRIES, dict)
 OTHER_RETRIES = [
     RETRIES | {"DestinationConfig": {}},
     RETRIES | {"MaximumRetryAttempts": 0},
-    RETRIES | {"MaximumEventAgeInSeconds": 21600},
+    RETRIES | {"MaximumEventAgeInSeconds": 60},
 ]
 
 # fmt: off
