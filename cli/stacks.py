@@ -175,8 +175,7 @@ def before(
     held: Mapping[str, Resource] = (previous or {}).get("Resources", {})
     resources: dict[str, Resource] = {}
     for name, (value, description) in _wanted_parameters(stage, initial).items():
-        properties = {"Name": name, "Type": "String", "Value": value, "Description": description}
-        wanted = {"Type": "AWS::SSM::Parameter", **_RETAINED, "Properties": properties}
+        wanted = _parameter(name, value, description)
         one = _one(wanted, "Name", name, held, exists=name in existing)
         if isinstance(stage, AcceptanceStage) and name == stage.settings.pipeline_parameter:
             # No function changes it, so it follows the configuration.
@@ -188,9 +187,9 @@ def before(
     topic = own_topic(stage)
     made: dict[str, Resource] = {}
     if topic:
-        properties = {"TopicName": topic.rsplit(":", 1)[1]}
-        wanted = {"Type": "AWS::SNS::Topic", **_RETAINED, "Properties": properties}
-        made = _one(wanted, "TopicName", properties["TopicName"], held, exists=topic in existing)
+        wanted = _topic(topic)
+        name = wanted["Properties"]["TopicName"]
+        made = _one(wanted, "TopicName", name, held, exists=topic in existing)
         endpoint = subscribed(previous) if email is None else email
         if endpoint:
             gone = email == subscribed(previous) and email not in existing
@@ -223,16 +222,8 @@ def packaged_before(stage: Stage) -> Template:
                 "overwrite whatever the parameter holds by then",
             }
             first = {"Ref": given}
-        resources[_logical("Packaged", name)] = {
-            "Type": "AWS::SSM::Parameter",
-            **_RETAINED,
-            "Properties": {
-                "Name": name,
-                "Type": "String",
-                "Value": first,
-                "Description": f"{APP}; the stack knows only its first value",
-            },
-        }
+        description = f"{APP}; the stack knows only its first value"
+        resources[_logical("Packaged", name)] = _parameter(name, first, description)
     for group in log_groups(stage):
         resources[_logical("Packaged", group)] = {
             "Type": "AWS::Logs::LogGroup",
@@ -242,11 +233,7 @@ def packaged_before(stage: Stage) -> Template:
     topic, conditions = own_topic(stage), {}
     if topic:
         made = _logical("Packaged", topic)
-        resources[made] = {
-            "Type": "AWS::SNS::Topic",
-            **_RETAINED,
-            "Properties": {"TopicName": topic.rsplit(":", 1)[1]},
-        }
+        resources[made] = _topic(topic)
         parameters["Email"] = {
             "Type": "String",
             "Default": "",
@@ -267,6 +254,16 @@ def packaged_before(stage: Stage) -> Template:
         "Parameters": parameters,
         **({"Conditions": conditions} if conditions else {}),
     }
+
+
+def _parameter(name: str, value: Any, description: str) -> Resource:
+    properties = {"Name": name, "Type": "String", "Value": value, "Description": description}
+    return {"Type": "AWS::SSM::Parameter", **_RETAINED, "Properties": properties}
+
+
+def _topic(arn: str) -> Resource:
+    properties = {"TopicName": arn.rsplit(":", 1)[1]}
+    return {"Type": "AWS::SNS::Topic", **_RETAINED, "Properties": properties}
 
 
 def subscribed(template: Template | None) -> str:

@@ -12,6 +12,8 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import boto3
+import jmespath  # type: ignore[import-untyped]
+from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -326,6 +328,31 @@ class _Reader:
             self._clients[service] = self._session.client(service, config=_CONFIG)  # type: ignore[call-overload]
         return self._clients[service]
 
+    def _one(self, action: str, path: str, **given: Any) -> Observed[Any]:
+        """Return a part of the answer to a call; None if that or what was asked for does not exist."""
+        service, operation = action.split(":")
+        call = getattr(self._client(_SERVICES_OF.get(service, service)), xform_name(operation))
+
+        def ask() -> Any:
+            try:
+                return jmespath.search(path, call(**given))
+            except ClientError as error:
+                if error.response["Error"]["Code"] in _ABSENT:
+                    return None
+                raise
+
+        return _ask(action, ask)
+
+    def _all(self, action: str, path: str, **given: Any) -> Observed[list[Any]]:
+        """Return a part of the answers to a call, from all their pages."""
+        service, operation = action.split(":")
+        client = self._client(_SERVICES_OF.get(service, service))
+
+        def ask() -> list[Any]:
+            return [*client.get_paginator(xform_name(operation)).paginate(**given).search(path)]
+
+        return _ask(action, ask)
+
     def deployment(self, stage: Stage) -> dict[str, Any]:
         """Return the fields of `State`."""
         functions = {
@@ -375,11 +402,7 @@ class _Reader:
         return _ask(_LIST_SNAPSHOTS, partial(self.aws.snapshots.find, arn))
 
     def pipeline(self, name: str) -> Observed[Json | None]:
-        return _ask_for(
-            "codepipeline:GetPipeline",
-            lambda: self._client("codepipeline").get_pipeline(name=name)["pipeline"],
-            "PipelineNotFoundException",
-        )
+        return self._one("codepipeline:GetPipeline", "pipeline", name=name)
 
     def runs(self, name: str) -> Observed[Sequence[Run]]:
         def read() -> Sequence[Run]:
@@ -436,44 +459,27 @@ class _Reader:
         )
 
     def state_machine(self, arn: str) -> Observed[str | None]:
-        return _ask_for(
-            "states:DescribeStateMachine",
-            lambda: self._client("stepfunctions").describe_state_machine(stateMachineArn=arn)[
-                "status"
-            ],
-            "StateMachineDoesNotExist",
-        )
+        return self._one("states:DescribeStateMachine", "status", stateMachineArn=arn)
 
     def stack(self, name: str, mode: str, elsewhere: str) -> Stack:
         if elsewhere:
             return Stack(name, mode, None, {}, elsewhere)
-        client = self._client("cloudformation")
-        template = _ask_for(
-            "cloudformation:GetTemplate",
-            lambda: mainpipeline.parsed(client.get_template(StackName=name)["TemplateBody"]),
-            "ValidationError",  # of a stack that does not exist
-        )
-        described = _ask_for(
-            "cloudformation:DescribeStacks",
-            lambda: client.describe_stacks(StackName=name)["Stacks"][0],
-            "ValidationError",
-        )
-        if isinstance(described, Unavailable):
+        described = self._one("cloudformation:DescribeStacks", "Stacks[0]", StackName=name)
+        if not isinstance(described, dict):
             return Stack(name, mode, described, {})
-        parameters = (described or {}).get("Parameters", [])
+        action = "cloudformation:GetTemplate"
+        body = self._one(action, "TemplateBody", StackName=name)
+        parameters = described.get("Parameters", [])
         given = {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
-        return Stack(name, mode, template, given)
+        if isinstance(body, str):
+            body = _ask(action, partial(mainpipeline.parsed, body))
+        return Stack(name, mode, body, given)
 
     def rest_apis(self, stage: str) -> Observed[Sequence[str]]:
         return _ask("apigateway:GET", lambda: restapi.invoking(self._client("apigateway"), stage))
 
     def stack_status(self, stack: str) -> Observed[str | None]:
-        client = self._client("cloudformation")
-        return _ask_for(
-            "cloudformation:DescribeStacks",
-            lambda: client.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"],
-            "ValidationError",
-        )
+        return self._one("cloudformation:DescribeStacks", "Stacks[0].StackStatus", StackName=stack)
 
     def shares(self, stage: AcceptanceStage) -> dict[str, Observed[Shares]]:
         databases = stage.settings.databases
@@ -505,61 +511,35 @@ class _Reader:
             found = newest(database, choice)
         except Refused as refused:
             return Shares(total, productions, choice, refused, None, None)
-        arn = _ask(_LIST_SNAPSHOTS, lambda: self._key_of(found.arn))
+        arn = self._one(
+            _LIST_SNAPSHOTS,
+            "DBClusterSnapshots[0].KmsKeyId",
+            DBClusterSnapshotIdentifier=found.arn,
+            IncludeShared=True,
+        )
         key = self.key(arn) if isinstance(arn, str) else None
         return Shares(total, productions, choice, found, arn, key)
 
-    def _key_of(self, snapshot: str) -> str | None:
-        described = self._client("rds").describe_db_cluster_snapshots(
-            DBClusterSnapshotIdentifier=snapshot, IncludeShared=True
-        )["DBClusterSnapshots"]
-        return next((each.get("KmsKeyId") for each in described), None)
-
     def key(self, arn: str) -> Observed[Json | None]:
-        return _ask_for(
-            "kms:DescribeKey",
-            lambda: self._client("kms").describe_key(KeyId=arn)["KeyMetadata"],
-            "NotFoundException",
-        )
+        return self._one("kms:DescribeKey", "KeyMetadata", KeyId=arn)
 
     def cluster(self, name: str) -> Observed[Json | None]:
-        return _ask_for(
-            "rds:DescribeDBClusters",
-            lambda: self._client("rds").describe_db_clusters(DBClusterIdentifier=name)[
-                "DBClusters"
-            ][0],
-            "DBClusterNotFoundFault",
-        )
+        return self._one("rds:DescribeDBClusters", "DBClusters[0]", DBClusterIdentifier=name)
 
     def function(self, name: str) -> Function:
-        client, absent = self._client("lambda"), "ResourceNotFoundException"
-        configuration = _ask_for(
-            "lambda:GetFunctionConfiguration",
-            lambda: client.get_function_configuration(FunctionName=name),
-            absent,
-        )
+        configuration = self._one("lambda:GetFunctionConfiguration", "@", FunctionName=name)
         if not isinstance(configuration, dict):
             return Function(name, configuration)
         return Function(
             name,
             configuration,
-            _ask_for(
-                "lambda:GetFunctionConcurrency",
-                lambda: client.get_function_concurrency(FunctionName=name).get(
-                    "ReservedConcurrentExecutions"
-                ),
-                absent,
+            self._one(
+                "lambda:GetFunctionConcurrency", "ReservedConcurrentExecutions", FunctionName=name
             ),
-            _ask_for(
-                "lambda:GetFunctionEventInvokeConfig",
-                lambda: client.get_function_event_invoke_config(
-                    FunctionName=name, Qualifier="$LATEST"
-                ),
-                absent,
+            self._one(
+                "lambda:GetFunctionEventInvokeConfig", "@", FunctionName=name, Qualifier="$LATEST"
             ),
-            _ask_for(
-                "lambda:GetPolicy", lambda: client.get_policy(FunctionName=name)["Policy"], absent
-            ),
+            self._one("lambda:GetPolicy", "Policy", FunctionName=name),
             self._role(configuration["Role"].rpartition("/")[2]),
         )
 
@@ -574,43 +554,26 @@ class _Reader:
                 for policy in page["PolicyNames"]
             ]
 
-        def attached() -> list[str]:
-            pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=name)
-            return [policy["PolicyArn"] for page in pages for policy in page["AttachedPolicies"]]
-
         return Role(
             name,
             _ask("iam:ListRolePolicies and iam:GetRolePolicy", inline),
-            _ask("iam:ListAttachedRolePolicies", attached),
+            self._all(
+                "iam:ListAttachedRolePolicies", "AttachedPolicies[].PolicyArn", RoleName=name
+            ),
         )
 
     def rule(self, name: str) -> Rule:
-        client, absent = self._client("events"), "ResourceNotFoundException"
-        body = _ask_for("events:DescribeRule", lambda: client.describe_rule(Name=name), absent)
+        body = self._one("events:DescribeRule", "@", Name=name)
         if not isinstance(body, dict):
             return Rule(name, body, [])
-
-        def targets() -> list[str]:
-            pages = client.get_paginator("list_targets_by_rule").paginate(Rule=name)
-            return [target["Arn"] for page in pages for target in page["Targets"]]
-
-        return Rule(name, body, _ask("events:ListTargetsByRule", targets))
+        return Rule(name, body, self._all("events:ListTargetsByRule", "Targets[].Arn", Rule=name))
 
     def topic(self, arn: str) -> Topic:
-        client = self._client("sns")
-        body = _ask_for(
-            "sns:GetTopicAttributes",
-            lambda: client.get_topic_attributes(TopicArn=arn)["Attributes"],
-            *("NotFound", "NotFoundException"),
-        )
+        body = self._one("sns:GetTopicAttributes", "Attributes", TopicArn=arn)
         if not isinstance(body, dict):
             return Topic(body, [])
-
-        def subscriptions() -> list[Json]:
-            pages = client.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=arn)
-            return [each for page in pages for each in page["Subscriptions"]]
-
-        return Topic(body, _ask("sns:ListSubscriptionsByTopic", subscriptions))
+        subscriptions = self._all("sns:ListSubscriptionsByTopic", "Subscriptions[]", TopicArn=arn)
+        return Topic(body, subscriptions)
 
     def alarms(self, names: Sequence[str]) -> Observed[Mapping[str, Json]]:
         def ask() -> Mapping[str, Json]:
@@ -622,15 +585,22 @@ class _Reader:
         return _ask("cloudwatch:DescribeAlarms", ask)
 
     def unreserved(self) -> Observed[int | None]:
-        return _ask(
-            "lambda:GetAccountSettings",
-            lambda: self._client("lambda").get_account_settings()["AccountLimit"][
-                "UnreservedConcurrentExecutions"
-            ],
-        )
+        return self._one("lambda:GetAccountSettings", "AccountLimit.UnreservedConcurrentExecutions")
 
 
 _LIST_SNAPSHOTS = "rds:DescribeDBClusterSnapshots"
+# The services that IAM names otherwise than boto3.
+_SERVICES_OF = {"states": "stepfunctions"}
+# The errors that mean that what was asked for does not exist; the last one is CloudFormation's.
+_ABSENT = {
+    "DBClusterNotFoundFault",
+    "NotFound",
+    "NotFoundException",
+    "PipelineNotFoundException",
+    "ResourceNotFoundException",
+    "StateMachineDoesNotExist",
+    "ValidationError",
+}
 # The services of the operations by which the use cases see what is deployed.
 _SERVICES = {
     "GetParameterHistory": "ssm",
@@ -654,20 +624,6 @@ def _ask(action: str, ask: Callable[[], T]) -> Observed[T]:
         return _unavailable(needed, error.code, error.message)
     except (BotoCoreError, StageError) as error:
         return _unavailable(action, type(error).__name__, str(error))
-
-
-def _ask_for(action: str, ask: Callable[[], T], *absent: str) -> Observed[T | None]:
-    """Return the answer, None for one of the error codes `absent`, or why there is none."""
-
-    def ask_for() -> T | None:
-        try:
-            return ask()
-        except ClientError as error:
-            if error.response["Error"]["Code"] in absent:
-                return None
-            raise
-
-    return _ask(action, ask_for)
 
 
 def _unavailable(action: str, code: str, message: str) -> Unavailable:
