@@ -469,11 +469,9 @@ class _Reader:
             return Stack(name, mode, described, {})
         action = "cloudformation:GetTemplate"
         body = self._one(action, "TemplateBody", StackName=name)
-        parameters = described.get("Parameters", [])
-        given = {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
         if isinstance(body, str):
             body = _ask(action, partial(mainpipeline.parsed, body))
-        return Stack(name, mode, body, given)
+        return Stack(name, mode, body, mainpipeline.given(described))
 
     def rest_apis(self, stage: str) -> Observed[Sequence[str]]:
         return _ask("apigateway:GET", lambda: restapi.invoking(self._client("apigateway"), stage))
@@ -636,7 +634,7 @@ def stacks_to_read(stage: AcceptanceStage, pipeline: Json | None) -> dict[str, t
     """Return the mode of each stack to look at, and where it is unless that is the stage's place."""
     found: dict[str, tuple[str, str]] = {}
     for action in mainpipeline.deploy_actions(pipeline) if pipeline else ():
-        place = elsewhere(stage, action)
+        place = action.elsewhere(stage)
         # A pipeline may deploy a stack of the same name in several Regions.
         if action.stack not in found or (found[action.stack][1] and not place):
             found[action.stack] = (action.mode, place)
@@ -644,14 +642,6 @@ def stacks_to_read(stage: AcceptanceStage, pipeline: Json | None) -> dict[str, t
         if database.stack:
             found.setdefault(database.stack.stack, ("", ""))
     return found
-
-
-def elsewhere(stage: AcceptanceStage, action: mainpipeline.DeployAction) -> str:
-    """Return where an action deploys; "" if that is the stage's account and Region."""
-    place = (action.account or stage.account, action.region or stage.region)
-    if place != (stage.account, stage.region):
-        return f"in account {place[0]}, {place[1]}"
-    return "under a name that only the run knows" if action.has_variable else ""
 
 
 def listed(value: Any) -> list[Any]:
