@@ -80,11 +80,6 @@ def alarm_names(stage: Stage) -> list[str]:
     return [each["AlarmName"] for each in properties if "AlarmName" in each]
 
 
-def dashboard_name(stage_name: str) -> str:
-    """Return the name of the stage's dashboard."""
-    return f"{APP}-{stage_name}"
-
-
 def packaged_stacks(stage_name: str) -> dict[str, str]:
     """Return the stacks of a packaged stage in the order of their creation, by template."""
     return {

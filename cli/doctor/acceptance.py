@@ -26,9 +26,9 @@ from cli.doctor.checks import (
     unavailable,
     when,
 )
-from cli.doctor.state import AcceptanceState, Json, Observed, Shares, Stack, Unavailable
+from cli.doctor.state import AcceptanceState, Observed, Shares, Stack, Unavailable
 from cli.stacks import BEFORE, stack_name
-from cli.stages import AcceptanceStage, to_change, to_deploy
+from cli.stages import AcceptanceStage, Json, to_change, to_deploy
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-share-snapshot.html
 _KEY_ACTIONS = (

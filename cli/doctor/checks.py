@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chalicelib.domain.errors import Problem
-from cli.doctor.state import Json, Observed, Unavailable
-from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Stage, to_change
+from cli.doctor.state import Observed, Unavailable
+from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, to_change
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 VERDICT = "verdict"  # on one of production's shares, of which there may be many

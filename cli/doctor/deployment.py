@@ -22,7 +22,6 @@ from cli.doctor.checks import OK, PROBLEM, WARNING, Check, unavailable, when
 from cli.doctor.state import (
     AcceptanceState,
     Function,
-    Json,
     Observed,
     Role,
     Rule,
@@ -40,7 +39,7 @@ from cli.stacks import (
     proposed_topic,
     stack_name,
 )
-from cli.stages import AcceptanceStage, Stage, to_change, to_deploy
+from cli.stages import AcceptanceStage, Json, Stage, to_change, to_deploy
 
 # Only one invocation at a time may move *current*, or share and delete.
 SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrency" in entry)

@@ -31,16 +31,15 @@ from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
 from cli import mainpipeline, restapi, stacks
+from cli.account import DENIED
 from cli.policies import Policy
-from cli.stages import AcceptanceStage, ProductionStage, Stage, StageError
+from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, StageError
 
-Json = dict[str, Any]
 T = TypeVar("T")
 
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=20
 )
-_DENIALS = ("AccessDenied", "AccessDeniedException", "AuthorizationError")
 _LENGTH = 500  # of a reason; a denial names the policy last, after two ARNs
 
 
@@ -627,7 +626,7 @@ def _ask(action: str, ask: Callable[[], T]) -> Observed[T]:
 def _unavailable(action: str, code: str, message: str) -> Unavailable:
     # On one line, because a proxy in between may answer with a whole page.
     why = f"{code}: {' '.join(message.split())}"[:_LENGTH]
-    return Unavailable(action, why, code in _DENIALS)
+    return Unavailable(action, why, code in DENIED)
 
 
 def stacks_to_read(stage: AcceptanceStage, pipeline: Json | None) -> dict[str, tuple[str, str]]:

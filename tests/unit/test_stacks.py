@@ -422,7 +422,7 @@ def test_the_dashboard_shows_the_stage_s_refreshes_and_every_function() -> None:
         for each in stacks.after(made)["Resources"].values()
         if each["Type"] == "AWS::CloudWatch::Dashboard"
     ]
-    assert found["DashboardName"] == stacks.dashboard_name("acceptance")
+    assert found["DashboardName"] == "aurora-refresh-acceptance"
     shown = [
         metric
         for widget in json.loads(found["DashboardBody"])["widgets"]
