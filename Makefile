@@ -66,8 +66,14 @@ $(READY): requirements.txt requirements-chalice.txt requirements-dev.txt
 		--dest $(VENV)/wheels -r requirements.txt
 	@touch $@
 
-upgrade: $(READY) ## newest pins with hashes, newest ranges; DAYS=0 takes even today's releases
-	@$(BIN)/python -m upgrade $(if $(value DAYS),--days "$$DAYS")
+# For every platform and the oldest Python. Nothing is built, so nothing that was downloaded runs here.
+PIN := uv pip compile --quiet --upgrade --generate-hashes --universal --no-build --no-annotate \
+	--python-version $(STATED) --custom-compile-command "make upgrade" \
+	$(if $(filter 0,$(value DAYS)),,--exclude-newer "$${DAYS:-7} days")
+
+upgrade: $(READY) ## the newest pins with hashes, without releases of this week; DAYS=0 takes even today's
+	$(BIN)/$(PIN) --group lambda --output-file requirements.txt
+	$(BIN)/$(PIN) --group deploy --no-deps --output-file requirements-chalice.txt
 
 clean: ## delete the virtual environment and every cache
 	rm -rf $(VENV) .chalice/deployments .coverage .coverage.* \

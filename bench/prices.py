@@ -20,7 +20,8 @@ _GIGABYTES = 0.25
 _LOG_KILOBYTES = 10
 _ALARMS = 4
 # Per refresh: the data's age thrice, and started, succeeded and duration once, each in its own hour.
-_METRIC_HOURS = 2 * 6
+# Each counts for the stage and for the database.
+_METRIC_HOURS = 2 * 12
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def month() -> list[Item]:
         ),
         Item(
             "CloudWatch metrics",
-            f"2 refreshes × 6 metric-hours × $0.30 / {_HOURS} h",
+            f"2 refreshes × 12 metric-hours × $0.30 / {_HOURS} h",
             _METRIC_HOURS * 0.3 / _HOURS,
         ),
         Item(

@@ -89,10 +89,10 @@ def error_metrics(databases: list[str]) -> list[Metric]:
 
 
 def emit(metric: Metric, stage: str) -> None:
-    """Write a metric, with the stage and the database as its dimensions."""
+    """Write a metric of the stage, for its alarms, and of the database in it."""
     definition = {
         "Namespace": NAMESPACE,
-        "Dimensions": [["stage", "database"]],
+        "Dimensions": [["stage"], ["stage", "database"]],
         "Metrics": [{"Name": metric.name, "Unit": metric.unit}],
     }
     line = {

@@ -48,7 +48,7 @@ _INVALID = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
-_DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 
 
 class Account:
@@ -298,7 +298,7 @@ def _explained(operation: str, code: str, message: str) -> str:
         return (
             f"the credentials in use are invalid or have expired ({code}: {message}): sign in again"
         )
-    if code in _DENIED:
+    if code in DENIED:
         return (
             f"these credentials are not allowed to call {operation}: {message}\n"
             "use other credentials, or have that action allowed"

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,7 @@ def _explained(
         raise failure("\n".join(filter(None, [stopped, after]))) from None
 
 
-_CREDENTIALS = (options.PROFILE, options.REGION)
+_CREDENTIALS = (options.USE_PROFILE, options.USE_REGION)
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would change.")
 
 
@@ -51,9 +51,8 @@ Examples:
 """
 )
 @options.together(
-    options.STAGE,
+    options.REQUIRED_STAGE,
     options.ANSWERS,
-    options.SET,
     click.option(
         "--from-environment", is_flag=True, help="Also take answers from environment variables."
     ),
@@ -63,12 +62,9 @@ Examples:
     *_CREDENTIALS,
 )
 def configure(
-    stage: str | None,
-    words: Sequence[str],
-    settings: Sequence[str],
+    name: str,
+    answers: Mapping[str, str],
     project: Path,
-    profile: str | None,
-    region: str | None,
     *,
     from_environment: bool,
     offline: bool,
@@ -81,18 +77,15 @@ def configure(
     MAIN_PIPELINE_ARN, a production stage ACCOUNT and REGION. Earlier answers are kept, and an empty
     value removes a setting. Required answers that are missing are asked for on a terminal.
     """
-    name = options.stage_of(stage)
-    given = options.answers_of(words, settings)
-    options.use_credentials(profile, region)
     with _explained(stopped="Stopped; nothing was written."):
         from cli import configure, discovery
 
         if from_environment:
-            given = configure.answers_in(os.environ, project, name, given) | given
+            answers = {**configure.answers_in(os.environ, project, name, answers), **answers}
         notes: list[str] = []
         look = None if offline else partial(discovery.find_stack_names, notes.append)
         ask = _ask if is_interactive() else None
-        wanted = configure.files(project, name, given, ask, look)
+        wanted = configure.files(project, name, answers, ask, look)
         changed = configure.changes(project, wanted)
         for line in configure.diff(project, changed):
             say(line)
@@ -125,16 +118,11 @@ Example:
   aurora-refresh deploy --stage acceptance EMAIL=team@example.com
 """
 )
-@options.together(
-    options.STAGE, options.ANSWERS, options.SET, _DRY_RUN, options.PROJECT, *_CREDENTIALS
-)
+@options.together(options.REQUIRED_STAGE, options.ANSWERS, _DRY_RUN, options.PROJECT, *_CREDENTIALS)
 def deploy(
-    stage: str | None,
-    words: Sequence[str],
-    settings: Sequence[str],
+    name: str,
+    answers: Mapping[str, str],
     project: Path,
-    profile: str | None,
-    region: str | None,
     *,
     dry_run: bool,
 ) -> None:
@@ -142,31 +130,26 @@ def deploy(
 
     It is safe to run again: it prints what it changed, and never resets a value that has changed.
     """
-    name = options.stage_of(stage)
-    given = options.answers_of(words, settings)
-    options.use_credentials(profile, region)
     with _explained():
         from cli import deploy as deployment
     if dry_run:
         with _explained():
-            for line in deployment.plan(project, name, given):
+            for line in deployment.plan(project, name, answers):
                 say(line)
         say("this is a dry run; nothing was changed")
         return
     done: list[str] = []
     try:
         with _explained(stopped="Stopped; an operation on a stack continues by itself."):
-            deployment.deploy(project, name, given, say, done)
+            deployment.deploy(project, name, answers, say, done)
     except Failure as failure:
         raise Failure(f"{failure.message}\n{deployment.completed(name, done)}") from failure
     say(f"stage {name} is deployed; next: aurora-refresh doctor --stage {name}")
 
 
 @click.command()
-@options.together(options.STAGE, options.JSON, options.PROJECT, *_CREDENTIALS)
-def doctor(
-    stage: str | None, project: Path, profile: str | None, region: str | None, *, as_json: bool
-) -> None:
+@options.together(options.REQUIRED_STAGE, options.JSON, options.PROJECT, *_CREDENTIALS)
+def doctor(name: str, project: Path, *, as_json: bool) -> None:
     """Check a stage in its account, and name each fault with its fix. It only reads.
 
     Needs credentials of the stage's account that may read; what they may not read is a warning.
@@ -174,8 +157,6 @@ def doctor(
     Exit status: 0 healthy, perhaps with warnings; 1 problems, or something could not be looked at;
     2 wrong command.
     """
-    name = options.stage_of(stage)
-    options.use_credentials(profile, region)
     with _explained(failure=WrongUsage):
         from cli import doctor
 
@@ -191,7 +172,7 @@ def doctor(
 
 @click.command()
 @options.together(
-    options.STAGE,
+    options.REQUIRED_STAGE,
     click.option(
         "--out",
         type=click.Path(path_type=Path, file_okay=False),
@@ -199,9 +180,8 @@ def doctor(
     ),
     options.PROJECT,
 )
-def package(stage: str | None, out: Path | None, project: Path) -> None:
+def package(name: str, out: Path | None, project: Path) -> None:
     """Write a stage as CloudFormation templates, and its functions' package. It calls no AWS."""
-    name = options.stage_of(stage)
     folder = out or project / ".chalice/deployments" / name
     with _explained():
         from cli.package import next_steps, package
@@ -212,7 +192,7 @@ def package(stage: str | None, out: Path | None, project: Path) -> None:
 
 @click.command()
 @options.together(
-    options.STAGE,
+    options.REQUIRED_STAGE,
     click.option(
         "--delete-parameters", is_flag=True, help="Also delete latest, current and the hold."
     ),
@@ -222,10 +202,8 @@ def package(stage: str | None, out: Path | None, project: Path) -> None:
     *_CREDENTIALS,
 )
 def destroy(
-    stage: str | None,
+    name: str,
     project: Path,
-    profile: str | None,
-    region: str | None,
     *,
     delete_parameters: bool,
     dry_run: bool,
@@ -235,8 +213,6 @@ def destroy(
 
     Parameters, topic, logs and snapshots are kept.
     """
-    name = options.stage_of(stage)
-    options.use_credentials(profile, region)
     again = f"once that is fixed, run aurora-refresh destroy --stage {name} again"
     with _explained(again):
         from cli.destroy import destroy, plan

@@ -4,12 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import boto3
-import yaml  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli import mainpipeline
-from cli.doctor.state import parsed
-from cli.stages import AcceptanceStage, Json
+from cli.stages import AcceptanceStage, StageError
 
 _DEPLOYING = {"CREATE_UPDATE", "CHANGE_SET_EXECUTE", "REPLACE_ON_FAILURE"}
 
@@ -31,7 +29,7 @@ def find_stack_names(
                 by_parameter.setdefault(parameter, []).append(place)
         else:
             why = f"the credentials in use belong to account {account}, not to {stage.account}"
-    except (ClientError, BotoCoreError, yaml.YAMLError) as error:
+    except (ClientError, BotoCoreError, StageError) as error:
         why = str(error)
     found = {}
     for database in stage.settings.databases:
@@ -60,8 +58,13 @@ def find_stack_names(
 def _places(session: boto3.Session, stage: AcceptanceStage) -> Iterator[tuple[str, str]]:
     """Yield each parameter from which a cluster is restored, and the stack, or STACK/LOGICAL-ID."""
     definition: Any = session.client("codepipeline").get_pipeline(name=stage.pipeline)["pipeline"]
-    client = session.client("cloudformation")
-    for stack in dict.fromkeys(_stacks(definition, stage.region, stage.account)):
+    client: Any = session.client("cloudformation")
+    stacks = [
+        action.stack
+        for action in mainpipeline.deploy_actions(definition)
+        if action.mode in _DEPLOYING and not action.elsewhere(stage)
+    ]
+    for stack in dict.fromkeys(stacks):
         try:
             (described,) = client.describe_stacks(StackName=stack)["Stacks"]
         except ClientError as error:
@@ -69,16 +72,6 @@ def _places(session: boto3.Session, stage: AcceptanceStage) -> Iterator[tuple[st
                 continue
             raise
         body: Any = client.get_template(StackName=stack, TemplateStage="Processed")["TemplateBody"]
-        yield from mainpipeline.places(stack, parsed(body), _given(described))
-
-
-def _given(stack: Any) -> dict[str, str]:
-    return {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])}
-
-
-def _stacks(pipeline: Json, region: str, account: str) -> Iterator[str]:
-    """Yield the stacks that the pipeline's actions deploy in its own account and Region."""
-    for action in mainpipeline.deploy_actions(pipeline):
-        is_here = action.region in (None, region) and action.account in (None, account)
-        if is_here and action.mode in _DEPLOYING and not action.has_variable:
-            yield action.stack
+        yield from mainpipeline.places(
+            stack, mainpipeline.parsed(body), mainpipeline.given(described)
+        )

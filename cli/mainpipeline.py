@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Json = dict[str, Any]
+from cli.stages import AcceptanceStage, Json, StageError
 
 CLUSTERS = ("AWS::RDS::DBCluster", "AWS::DocDB::DBCluster", "AWS::Neptune::DBCluster")
 INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::DBInstance")
@@ -39,10 +39,12 @@ class DeployAction:
     region: str | None
     account: str | None
 
-    @property
-    def has_variable(self) -> bool:
-        """Whether the stack's name is known only while a run is in progress."""
-        return "#{" in self.stack
+    def elsewhere(self, stage: AcceptanceStage) -> str:
+        """Return where the stack is; "" if that is the stage's account and Region."""
+        place = (self.account or stage.account, self.region or stage.region)
+        if place != (stage.account, stage.region):
+            return f"in account {place[0]}, {place[1]}"
+        return "under a name that only the run knows" if "#{" in self.stack else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,26 @@ class Fault:
     fails: bool
     what: str
     fix: str
+
+
+def parsed(body: str | Json) -> Json:
+    """Return a template, which boto3 has parsed if it is JSON; raise StageError."""
+    if isinstance(body, dict):
+        return body
+    from cfnlint.decode import decode_str  # type: ignore[import-untyped]  # takes a second
+
+    template, errors = decode_str(body)
+    if errors:
+        raise StageError(f"the template cannot be read: {errors[0].message}")
+    if not isinstance(template, dict):
+        raise StageError("the template is not a mapping")
+    return template
+
+
+def given(described: Json) -> dict[str, str]:
+    """Return the values of a stack's parameters, as DescribeStacks describes it."""
+    parameters = described.get("Parameters", [])
+    return {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
 
 
 def deploy_actions(pipeline: Json) -> Iterator[DeployAction]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,21 +12,60 @@ from cli.output import WrongUsage
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-STAGE = click.option(
-    "--stage",
+
+def _use_profile(_context: click.Context, _option: click.Parameter, profile: str | None) -> None:
+    """Have this process and Chalice, which it starts, use the profile."""
+    if profile:
+        os.environ["AWS_PROFILE"] = profile
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            os.environ.pop(name, None)  # these would take precedence
+
+
+def _use_region(_context: click.Context, _option: click.Parameter, region: str | None) -> None:
+    """Have this process and Chalice, which it starts, use the Region."""
+    if region:
+        os.environ["AWS_DEFAULT_REGION"] = region
+
+
+def _answers(
+    _context: click.Context, _argument: click.Parameter, words: Sequence[str]
+) -> dict[str, str]:
+    """Return the answers of `NAME=VALUE`; raise WrongUsage."""
+    answers = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise WrongUsage(f"{word!r}: write NAME=VALUE, such as RDS_ENGINE_VERSION=15")
+        answers[name] = value
+    return answers
+
+
+_STAGE = partial(
+    click.option,
     metavar="NAME",
     envvar="AURORA_REFRESH_STAGE",
     help="The stage, such as acceptance. [env: AURORA_REFRESH_STAGE]",
 )
+_PROFILE = partial(
+    click.option, "--profile", metavar="NAME", help="The AWS profile; default: AWS_PROFILE."
+)
+_REGION = partial(
+    click.option,
+    "--region",
+    metavar="NAME",
+    help="The AWS Region; default: AWS_DEFAULT_REGION or the profile's.",
+)
+
+STAGE = _STAGE("--stage")
+REQUIRED_STAGE = _STAGE("--stage", "name", required=True)
 URL = click.option(
     "--url",
     envvar="AURORA_REFRESH_URL",
     help="The API's address, if it cannot be looked up by the stage. [env: AURORA_REFRESH_URL]",
 )
-PROFILE = click.option("--profile", metavar="NAME", help="The AWS profile; default: AWS_PROFILE.")
-REGION = click.option(
-    "--region", metavar="NAME", help="The AWS Region; default: AWS_DEFAULT_REGION or the profile's."
-)
+PROFILE, REGION = _PROFILE(), _REGION()
+USE_PROFILE = _PROFILE(expose_value=False, callback=_use_profile)
+USE_REGION = _REGION(expose_value=False, callback=_use_region)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 DATABASE = click.option(
     "--database", metavar="NAME", help="The database; needed if the stage has several."
@@ -38,8 +78,7 @@ PROJECT = click.option(
     default=Path(),
     help="The folder that holds app.py; default: this one.",
 )
-SET = click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An answer.")
-ANSWERS = click.argument("words", nargs=-1, metavar="[NAME=VALUE]...")
+ANSWERS = click.argument("answers", nargs=-1, metavar="[NAME=VALUE]...", callback=_answers)
 
 
 def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -51,31 +90,3 @@ def together(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
         return command
 
     return decorate
-
-
-def answers_of(words: Sequence[str], settings: Sequence[str]) -> dict[str, str]:
-    """Return the answers of `NAME=VALUE` and `--set NAME=VALUE`; raise WrongUsage."""
-    answers = {}
-    for word in (*words, *settings):
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise WrongUsage(f"{word!r}: write NAME=VALUE, such as RDS_ENGINE_VERSION=15")
-        answers[name] = value
-    return answers
-
-
-def stage_of(stage: str | None) -> str:
-    """Return the stage; raise UsageError if it is missing."""
-    if not stage:
-        raise click.UsageError("name a stage: --stage acceptance")
-    return stage
-
-
-def use_credentials(profile: str | None, region: str | None) -> None:
-    """Have this process and Chalice, which it starts, use a profile and a Region."""
-    if profile:
-        os.environ["AWS_PROFILE"] = profile
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-            os.environ.pop(name, None)  # these would take precedence
-    if region:
-        os.environ["AWS_DEFAULT_REGION"] = region

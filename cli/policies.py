@@ -29,12 +29,11 @@ FUNCTIONS: dict[str, dict[str, int]] = {
 Statement = dict[str, Any]
 Policy = dict[str, Any]
 
-# AWS's guides name these by pattern. The other actions that match are for data key pairs.
-_PATTERNS = {
-    "kms:GenerateDataKey*": ("kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"),
-    "kms:ReEncrypt*": ("kms:ReEncryptFrom", "kms:ReEncryptTo"),
-}
-_USE_KEY = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", *_PATTERNS]
+# AWS's guides name the last two by pattern. The other actions that match are for data key pairs.
+_USE_KEY = [
+    *("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey"),
+    *("kms:GenerateDataKey*", "kms:ReEncrypt*"),
+]
 
 
 def policies(stage: Stage) -> dict[str, Policy]:
@@ -290,11 +289,6 @@ def _through_rds(stage: Stage) -> dict[str, Any]:
 
 def _called(aliases: Iterable[str]) -> dict[str, Any]:
     return {"ForAnyValue:StringEquals": {"kms:ResourceAliases": [*aliases]}}
-
-
-def actions(statement: Statement) -> list[str]:
-    """Return a statement's actions without patterns, which IAM's simulator does not accept."""
-    return [one for each in statement["Action"] for one in _PATTERNS.get(each, (each,))]
 
 
 def deployed_name(stage: str, function: str) -> str:

@@ -10,9 +10,7 @@ from typing import Any
 
 from chalicelib.domain.functions import APP
 from cli.policies import API, deployed_name
-from cli.stages import to_text
-
-Json = dict[str, Any]
+from cli.stages import Json, to_text
 
 
 def record_of(stage: str) -> str:

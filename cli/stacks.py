@@ -1,51 +1,35 @@
 """What `chalice deploy` does not make, as CloudFormation templates: pure functions of the stage.
 
 The stack *before* holds what the functions rely on: parameters and the topic. The stack *after* holds
-what monitors them: alarms, settings of asynchronous invocations, a dashboard.
+what monitors them: alarms, settings of asynchronous invocations, a dashboard. Its templates are the
+files infrastructure/monitoring-*.yaml.
 """
 
 import hashlib
-import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, time, timedelta
-from itertools import takewhile
+from itertools import pairwise, takewhile
+from pathlib import Path
 from typing import Any
 
-from chalicelib.domain.database import Database
-from chalicelib.domain.functions import (
-    APP,
-    FOLLOW_PIPELINE,
-    FOLLOW_SHARES,
-    POLL,
-    RECONCILE,
-    RESTORE,
-    UPDATE,
-)
+from chalicelib.domain.functions import APP, FOLLOW_PIPELINE
 from chalicelib.domain.parameters import PLACEHOLDER
-from chalicelib.domain.schedule import Expression
-from chalicelib.observability import NAMESPACE
+from cli.mainpipeline import parsed
 from cli.policies import API, deployed_name, log_group, policies
 from cli.stages import AcceptanceStage, Stage
 
 BEFORE, AFTER = "before", "after"
-# The functions that run every 15 minutes, and what does not happen if they do not.
-POLLS = {
-    RECONCILE: "a failed run's snapshot may stay in current",
-    FOLLOW_SHARES: "nothing is shared",
-}
-
 LOG_DAYS = 90
-RETRIES = 2
 
 Resource = dict[str, Any]
 Template = dict[str, Any]
 
 _RETAINED = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
-_SHORTEST, _LONGEST = timedelta(minutes=1), timedelta(hours=6)  # Lambda's limits of an event's age
+_INVOCATION = "AWS::Lambda::EventInvokeConfig"
+_INFRASTRUCTURE = Path(__file__).parents[1] / "infrastructure"
 _YEAR = timedelta(days=366)
 _WEEK = timedelta(days=7)  # an alarm looks back no further
-_METRICS_IN_AN_ALARM = 10  # a metric math alarm's limit
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -92,12 +76,8 @@ def log_groups(stage: Stage) -> list[str]:
 
 def alarm_names(stage: Stage) -> list[str]:
     """Return the names of the stage's alarms."""
-    return [alarm["Properties"]["AlarmName"] for alarm in _alarms(stage).values()]
-
-
-def dashboard_name(stage_name: str) -> str:
-    """Return the name of the stage's dashboard."""
-    return f"{APP}-{stage_name}"
+    properties = (each["Properties"] for each in after(stage)["Resources"].values())
+    return [each["AlarmName"] for each in properties if "AlarmName" in each]
 
 
 def packaged_stacks(stage_name: str) -> dict[str, str]:
@@ -163,7 +143,7 @@ def label(resource: Resource) -> str:
         "AWS::SNS::Subscription": ("e-mail subscription of", "Endpoint"),
         "AWS::CloudWatch::Alarm": ("alarm", "AlarmName"),
         "AWS::CloudWatch::Dashboard": ("dashboard", "DashboardName"),
-        "AWS::Lambda::EventInvokeConfig": ("asynchronous invocation of", "FunctionName"),
+        _INVOCATION: ("asynchronous invocation of", "FunctionName"),
     }[kind]
     return f"{title} {properties[key]}"
 
@@ -190,8 +170,7 @@ def before(
     held: Mapping[str, Resource] = (previous or {}).get("Resources", {})
     resources: dict[str, Resource] = {}
     for name, (value, description) in _wanted_parameters(stage, initial).items():
-        properties = {"Name": name, "Type": "String", "Value": value, "Description": description}
-        wanted = {"Type": "AWS::SSM::Parameter", **_RETAINED, "Properties": properties}
+        wanted = _parameter(name, value, description)
         one = _one(wanted, "Name", name, held, exists=name in existing)
         if isinstance(stage, AcceptanceStage) and name == stage.settings.pipeline_parameter:
             # No function changes it, so it follows the configuration.
@@ -203,9 +182,9 @@ def before(
     topic = own_topic(stage)
     made: dict[str, Resource] = {}
     if topic:
-        properties = {"TopicName": topic.rsplit(":", 1)[1]}
-        wanted = {"Type": "AWS::SNS::Topic", **_RETAINED, "Properties": properties}
-        made = _one(wanted, "TopicName", properties["TopicName"], held, exists=topic in existing)
+        wanted = _topic(topic)
+        name = wanted["Properties"]["TopicName"]
+        made = _one(wanted, "TopicName", name, held, exists=topic in existing)
         endpoint = subscribed(previous) if email is None else email
         if endpoint:
             gone = email == subscribed(previous) and email not in existing
@@ -238,16 +217,8 @@ def packaged_before(stage: Stage) -> Template:
                 "overwrite whatever the parameter holds by then",
             }
             first = {"Ref": given}
-        resources[_logical("Packaged", name)] = {
-            "Type": "AWS::SSM::Parameter",
-            **_RETAINED,
-            "Properties": {
-                "Name": name,
-                "Type": "String",
-                "Value": first,
-                "Description": f"{APP}; the stack knows only its first value",
-            },
-        }
+        description = f"{APP}; the stack knows only its first value"
+        resources[_logical("Packaged", name)] = _parameter(name, first, description)
     for group in log_groups(stage):
         resources[_logical("Packaged", group)] = {
             "Type": "AWS::Logs::LogGroup",
@@ -257,11 +228,7 @@ def packaged_before(stage: Stage) -> Template:
     topic, conditions = own_topic(stage), {}
     if topic:
         made = _logical("Packaged", topic)
-        resources[made] = {
-            "Type": "AWS::SNS::Topic",
-            **_RETAINED,
-            "Properties": {"TopicName": topic.rsplit(":", 1)[1]},
-        }
+        resources[made] = _topic(topic)
         parameters["Email"] = {
             "Type": "String",
             "Default": "",
@@ -282,6 +249,16 @@ def packaged_before(stage: Stage) -> Template:
         "Parameters": parameters,
         **({"Conditions": conditions} if conditions else {}),
     }
+
+
+def _parameter(name: str, value: Any, description: str) -> Resource:
+    properties = {"Name": name, "Type": "String", "Value": value, "Description": description}
+    return {"Type": "AWS::SSM::Parameter", **_RETAINED, "Properties": properties}
+
+
+def _topic(arn: str) -> Resource:
+    properties = {"TopicName": arn.rsplit(":", 1)[1]}
+    return {"Type": "AWS::SNS::Topic", **_RETAINED, "Properties": properties}
 
 
 def subscribed(template: Template | None) -> str:
@@ -341,43 +318,70 @@ def _logical(word: str, name: str) -> str:
 
 
 def after(stage: Stage) -> Template:
-    """Return the template of what monitors the functions."""
-    resources = _alarms(stage)
+    """Return the template of what monitors the functions, with its parameters filled in.
+
+    So a dry run can compare each resource, and a package needs no parameters.
+    """
+    kind = "production"
+    values: dict[str, Any] = {
+        "Stage": stage.name,
+        "Topic": stage.settings.topic_arn or "",
+        "AWS::Region": stage.region,
+        "AWS::NoValue": None,
+    }
     if isinstance(stage, AcceptanceStage):
-        resources |= _invocations(stage)
-        resources["Dashboard"] = {
-            "Type": "AWS::CloudWatch::Dashboard",
-            "Properties": {
-                "DashboardName": dashboard_name(stage.name),
-                "DashboardBody": json.dumps(_dashboard(stage), separators=(",", ":")),
-            },
+        kind, limit = "acceptance", stage.settings.max_age
+        values |= {
+            "HasApi": str(stage.settings.pin_api_enabled).lower(),
+            "FiresWeekly": str(fires_weekly(stage)).lower(),
+            "MaxAgeHours": limit.days * 24 if limit else 0,
         }
+    template = parsed((_INFRASTRUCTURE / f"monitoring-{kind}.yaml").read_text(encoding="utf-8"))
+    conditions = {name: _filled(each, values, {}) for name, each in template["Conditions"].items()}
+    resources = {
+        logical: _filled(resource, values, conditions)
+        for logical, resource in template["Resources"].items()
+        if conditions.get(resource.pop("Condition", None), True)
+    }
     return _template(f"{APP}, stage {stage.name}: what watches over the functions", resources)
 
 
-def _invocations(stage: AcceptanceStage) -> dict[str, Resource]:
-    """Return the settings of the functions' asynchronous invocations, by logical name."""
-    resources, deployed, topic = {}, function_names(stage), stage.settings.topic_arn
-    on_failure = {"DestinationConfig": {"OnFailure": {"Destination": topic}}} if topic else {}
-    for function, age in event_ages(stage).items():
-        resources[_logical("Invocation", function)] = {
-            "Type": "AWS::Lambda::EventInvokeConfig",
-            "Properties": {
-                "FunctionName": deployed[function],
-                "Qualifier": "$LATEST",
-                "MaximumRetryAttempts": RETRIES,
-                "MaximumEventAgeInSeconds": int(age.total_seconds()),
-                **on_failure,
-            },
-        }
-    return resources
+def _filled(node: Any, values: Mapping[str, Any], conditions: Mapping[str, bool]) -> Any:
+    """Return a part of a template with the values of its parameters and conditions."""
+
+    def fill(part: Any) -> Any:
+        return _filled(part, values, conditions)
+
+    match node:
+        case list():
+            return [fill(each) for each in node]
+        case {"Ref": name}:
+            return values[name]
+        case {"Fn::Sub": text}:
+            return re.sub(r"\$\{([\w:]+)\}", lambda match: str(values[match[1]]), text)
+        case {"Fn::Equals": [one, other]}:
+            return fill(one) == fill(other)
+        case {"Fn::Not": [condition]}:
+            return not fill(condition)
+        case {"Fn::If": [name, yes, no]}:
+            return fill(yes if conditions[name] else no)
+        case dict():
+            items = ((name, fill(each)) for name, each in node.items())
+            return {name: each for name, each in items if each is not None}
+    return node
+
+
+def invocations(stage: Stage) -> dict[str, Resource]:
+    """Return the settings of asynchronous invocations, by Lambda's name of each function."""
+    found = (each for each in after(stage)["Resources"].values() if each["Type"] == _INVOCATION)
+    return {each["Properties"]["FunctionName"]: each["Properties"] for each in found}
 
 
 def missing_alarms(stage: Stage) -> list[str]:
     """Return why the stage has fewer alarms than it could."""
     missing = []
     if isinstance(stage, AcceptanceStage):
-        if not fires_weekly(stage.settings.restore_schedule, _start(stage)):
+        if not fires_weekly(stage):
             missing.append(
                 f"no alarm on an overdue refresh: {stage.settings.restore_schedule} does not fire in "
                 "every 7 days, the longest period of an alarm"
@@ -398,278 +402,21 @@ def proposed_topic(stage: Stage) -> str:
     return f"arn:{stage.partition}:sns:{stage.region}:{stage.account}:{APP}"
 
 
-def event_ages(stage: AcceptanceStage) -> dict[str, timedelta]:
-    """Return how long Lambda keeps trying to deliver an event to each function, by Chalice's name.
+def fires_weekly(stage: AcceptanceStage) -> bool:
+    """Return whether the restore's rule fires in every period of seven days of a year.
 
-    A restore is useful until the window closes, a new *latest* until the next restore. It is the
-    shortest such time in a year, because clocks change.
+    The year begins with the anchor, so that templates do not depend on the clock.
     """
-    settings, start = stage.settings, _start(stage)
-    restores = settings.restore_schedule
-    return {
-        UPDATE: _shortest(_until_the_next(settings.update_schedule, restores, start)),
-        RESTORE: _shortest(_until_the_window_closes(stage, start)),
-        FOLLOW_PIPELINE: _LONGEST,
-        RECONCILE: _rate(Expression.parse(POLL)),  # until the next one comes
-    }
-
-
-def fires_weekly(schedule: Expression, start: datetime) -> bool:
-    """Return whether the schedule's rule fires in every period of seven days."""
+    # In a time zone, the local time may come an hour more than seven days later.
+    schedule = stage.settings.restore_schedule.utc
     if schedule.is_rate:
-        return _rate(schedule) <= _WEEK
-    last = start
-    for fire in (*_fires(schedule.utc, start), start + _YEAR):
-        if fire - last > _WEEK:
-            return False
-        last = fire
-    return True
-
-
-def _start(stage: AcceptanceStage) -> datetime:
-    """Return the start of the year to look at.
-
-    It is the first run from the anchor on, so that templates do not depend on the clock.
-    """
+        number, unit = schedule.text.removeprefix("rate(").removesuffix(")").split()
+        return timedelta(**{f"{unit.removesuffix('s')}s": int(number)}) <= _WEEK
     anchor = datetime.combine(stage.settings.cadence.anchor, time(), UTC) - timedelta(minutes=1)
-    return stage.settings.restore_schedule.next_after(anchor) or anchor
-
-
-def _fires(schedule: Expression, start: datetime) -> Iterator[datetime]:
-    """Yield the times in the year from `start` on."""
-    just_before = start - timedelta(minutes=1)
-    return takewhile(lambda fire: fire < start + _YEAR, schedule.fires_after(just_before))
-
-
-def _rate(schedule: Expression) -> timedelta:
-    match = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", schedule.text)
-    assert match is not None
-    return timedelta(**{f"{match[2]}s": int(match[1])})
-
-
-def _until_the_window_closes(stage: AcceptanceStage, start: datetime) -> Iterator[timedelta]:
-    """Yield the time from each scheduled restore until the window closes, at most 6 hours."""
-    settings, minute = stage.settings, timedelta(minutes=1)
-    close = start
-    for fire in _fires(settings.restore_schedule, start):
-        day = settings.window.date_of(fire)
-        if not (settings.cadence.is_on_week(day) and settings.window.contains(fire)):
-            continue  # refused whenever it comes
-        close = max(close, fire)
-        while close - fire < _LONGEST and settings.window.contains(close):
-            close += minute
-        yield close - fire
-
-
-def _until_the_next(
-    schedule: Expression, other: Expression, start: datetime
-) -> Iterator[timedelta]:
-    """Yield the time from each run of one schedule until the next run of the other."""
-    others = other.fires_after(start - timedelta(minutes=1))
-    following = next(others, None)
-    for fire in _fires(schedule, start):
-        while following and following <= fire:
-            following = next(others, None)
-        if following is None:
-            return
-        yield following - fire
-
-
-def _shortest(spans: Iterable[timedelta]) -> timedelta:
-    """Return the shortest of the times within Lambda's limits; a rate has no known times."""
-    shortest = _LONGEST
-    for span in spans:
-        shortest = min(shortest, span)
-        if shortest <= _SHORTEST:
-            return _SHORTEST
-    return shortest
-
-
-def _alarms(stage: Stage) -> dict[str, Resource]:
-    """Return the alarms by logical name."""
-    alarms: dict[str, Resource] = {}
-    topic = stage.settings.topic_arn
-    actions = {"AlarmActions": [topic]} if topic else {}
-
-    def add(name: str, description: str, **properties: Any) -> None:
-        alarms[_logical("Alarm", name)] = {
-            "Type": "AWS::CloudWatch::Alarm",
-            "Properties": {
-                "AlarmName": f"{APP}-{stage.name}-{name}",
-                "AlarmDescription": description,
-                **actions,
-                "EvaluationPeriods": 1,
-                **properties,
-            },
-        }
-
-    for function, name in function_names(stage).items():
-        add(
-            f"errors-{function.replace('_', '-')}",
-            f"{name} ended with an error; see its log in CloudWatch.",
-            # A poll that always fails is one lasting alarm, not one that comes and goes all day.
-            **_lambda("Errors", name, "Sum", 900 if function in POLLS else 300),
-            **_at_least_one,
-            TreatMissingData="notBreaching",
-        )
-    for function, effect in POLLS.items():
-        if function in function_names(stage):
-            poll = deployed_name(stage.name, function)
-            add(
-                f"{function.removeprefix('db-').removesuffix('-shares')}-overdue",
-                f"{poll} was not invoked for an hour, so {effect}: is its rule enabled? In a new "
-                "stage, this alarm is on until the first polls.",
-                **_lambda("Invocations", poll, "Sum", 900),
-                **_not_invoked(4),
-            )
-    if isinstance(stage, AcceptanceStage):
-        _add_refresh_alarms(stage, add)
-    return alarms
-
-
-def _add_refresh_alarms(stage: AcceptanceStage, add: Callable[..., None]) -> None:
-    settings, restore = stage.settings, deployed_name(stage.name, RESTORE)
-    if fires_weekly(settings.restore_schedule, _start(stage)):
-        add(
-            "refresh-overdue",
-            f"{restore} was not invoked for 7 days: is its rule enabled? In a new stage, this alarm "
-            "is on until the first night.",
-            **_lambda("Invocations", restore, "Sum", 86400),
-            **_not_invoked(7),
-        )
-    every = range(0, len(settings.databases), _METRICS_IN_AN_ALARM)
-    for number, first in enumerate(every, 1):
-        databases = settings.databases[first : first + _METRICS_IN_AN_ALARM]
-        more = f"-{number}" if number > 1 else ""
-        add(
-            f"refresh-failed{more}",
-            "A refresh failed; see the notification or GET /status.",
-            **_over(stage.name, "RefreshFailed", "Sum", databases),
-            **_at_least_one,
-            TreatMissingData="notBreaching",
-        )
-        if settings.max_age is not None:
-            add(
-                f"data-too-old{more}",
-                f"The newest data is older than {settings.max_age.days} days (MAX_SNAPSHOT_AGE_DAYS).",
-                **_over(stage.name, "SnapshotAgeHours", "Maximum", databases),
-                ComparisonOperator="GreaterThanThreshold",
-                Threshold=settings.max_age.days * 24,
-                # There is one value a night, which holds until the next one.
-                TreatMissingData="ignore",
-            )
-
-
-def _not_invoked(periods: int) -> dict[str, Any]:
-    return {
-        "EvaluationPeriods": periods,
-        "DatapointsToAlarm": periods,
-        "ComparisonOperator": "LessThanThreshold",
-        "Threshold": 1,
-        # A function that is not invoked has no such metric at all.
-        "TreatMissingData": "breaching",
-    }
-
-
-_at_least_one = {"ComparisonOperator": "GreaterThanOrEqualToThreshold", "Threshold": 1}
-
-
-def _lambda(metric: str, function: str, statistic: str, period: int) -> dict[str, Any]:
-    return {
-        "Namespace": "AWS/Lambda",
-        "MetricName": metric,
-        "Dimensions": [{"Name": "FunctionName", "Value": function}],
-        "Statistic": statistic,
-        "Period": period,
-    }
-
-
-def _over(
-    stage_name: str, metric: str, statistic: str, databases: tuple[Database, ...]
-) -> dict[str, Any]:
-    """Return an alarm's metric: the sum or the maximum of databases in five minutes."""
-    if len(databases) == 1:
-        return {
-            "Namespace": NAMESPACE,
-            "MetricName": metric,
-            "Dimensions": _dimensions(stage_name, databases[0].name),
-            "Statistic": statistic,
-            "Period": 300,
-        }
-    metrics = [
-        {
-            "Id": f"m{number}",
-            "MetricStat": {
-                "Metric": {
-                    "Namespace": NAMESPACE,
-                    "MetricName": metric,
-                    "Dimensions": _dimensions(stage_name, database.name),
-                },
-                "Period": 300,
-                "Stat": statistic,
-            },
-            "ReturnData": False,
-        }
-        for number, database in enumerate(databases, 1)
-    ]
-    function = {"Sum": "SUM", "Maximum": "MAX"}[statistic]
-    overall = {"Id": "overall", "Expression": f"{function}(METRICS())", "Label": metric}
-    return {"Metrics": [*metrics, {**overall, "ReturnData": True}]}
-
-
-def _dimensions(stage_name: str, database: str) -> list[dict[str, str]]:
-    return [{"Name": "stage", "Value": stage_name}, {"Name": "database", "Value": database}]
-
-
-def _dashboard(stage: AcceptanceStage) -> dict[str, Any]:
-    """Return the dashboard's body: refreshes on the left, functions on the right."""
-    names = [database.name for database in stage.settings.databases]
-    deployed = function_names(stage).values()
-
-    def graph(title: str, metrics: list[list[Any]], statistic: str, **more: Any) -> dict[str, Any]:
-        return {
-            "type": "metric",
-            "width": 12,
-            "height": 6,
-            "properties": {
-                "title": title,
-                "region": stage.region,
-                "metrics": metrics,
-                "stat": statistic,
-                "period": 3600,
-                "view": "timeSeries",
-                **more,
-            },
-        }
-
-    def counted(metric: str) -> list[list[Any]]:
-        return [[NAMESPACE, metric, "stage", stage.name, "database", name] for name in names]
-
-    def invoked(metric: str) -> list[list[Any]]:
-        return [["AWS/Lambda", metric, "FunctionName", name] for name in deployed]
-
-    outcomes = ("RefreshStarted", "RefreshSucceeded", "RefreshFailed", "RefreshSkipped")
-    limit = stage.settings.max_age
-    line = {"label": "MAX_SNAPSHOT_AGE_DAYS", "value": limit.days * 24} if limit else None
-    graphs = [
-        graph("Refreshes", [each for name in outcomes for each in counted(name)], "Sum"),
-        graph("Errors of the functions", invoked("Errors"), "Sum"),
-        graph(
-            "Age of the data, hours",
-            counted("SnapshotAgeHours"),
-            "Maximum",
-            **({"annotations": {"horizontal": [line]}} if line else {}),
-        ),
-        graph("Invocations", invoked("Invocations"), "Sum"),
-        graph("Duration of a refresh, minutes", counted("RefreshDurationMinutes"), "Maximum"),
-        graph("Duration of the functions, ms", invoked("Duration"), "Maximum"),
-    ]
-    return {
-        "widgets": [
-            {**each, "x": 12 * (number % 2), "y": 6 * (number // 2)}
-            for number, each in enumerate(graphs)
-        ]
-    }
+    start = schedule.next_after(anchor) or anchor
+    end = start + _YEAR
+    fires = takewhile(lambda fire: fire < end, schedule.fires_after(start))
+    return all(later - fire <= _WEEK for fire, later in pairwise((start, *fires, end)))
 
 
 def _template(description: str, resources: Mapping[str, Resource]) -> Template:

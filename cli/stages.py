@@ -185,6 +185,17 @@ def check_name(stage: str) -> None:
         )
 
 
+def to_deploy(stage: str) -> str:
+    """Return the command that deploys a stage."""
+    return f"aurora-refresh deploy --stage {stage}"
+
+
+def to_change(stage: str, answers: str = "") -> str:
+    """Return the commands that change a stage's answers and deploy it."""
+    configure = f"aurora-refresh configure --stage {stage} {answers}".rstrip()
+    return f"{configure}, and then {to_deploy(stage)}"
+
+
 def contradictions(stage: Stage) -> list[Problem]:
     """Return settings that are right by themselves but would make every run fail."""
     problems = []

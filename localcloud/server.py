@@ -34,7 +34,6 @@ from localcloud import (
     rows,
     rules,
     shares,
-    simulations,
     stacks,
     subscriptions,
 )
@@ -42,7 +41,7 @@ from localcloud import (
 Handler = Callable[[Any], Any]
 BRIDGES = (
     *(clock, functions, rules, imports, shares, keys, pipeline, stacks, machines),
-    *(executions, quotas, simulations, subscriptions, rows, calls),
+    *(executions, quotas, subscriptions, rows, calls),
 )
 
 _ALLOW_ALL = json.dumps(

@@ -94,7 +94,7 @@ def test_the_bill_is_what_its_arithmetic_says() -> None:
         "EventBridge": 0,
         "Parameter Store": 0,
         "API Gateway": 0.00035,
-        "CloudWatch metrics": 0.00493,
+        "CloudWatch metrics": 0.00986,
         "CloudWatch logs": 0.0008,
         "CloudWatch alarms": 0.4,
         "SNS": 0,

@@ -26,9 +26,9 @@ from cli.doctor.checks import (
     unavailable,
     when,
 )
-from cli.doctor.state import AcceptanceState, Json, Observed, Shares, Stack, Unavailable
+from cli.doctor.state import AcceptanceState, Observed, Shares, Stack, Unavailable
 from cli.stacks import BEFORE, stack_name
-from cli.stages import AcceptanceStage
+from cli.stages import AcceptanceStage, Json, to_change, to_deploy
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-share-snapshot.html
 _KEY_ACTIONS = (
@@ -229,8 +229,9 @@ def pipeline(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
                 f"does not exist in {stage.region}, but {source}",
                 _put(parameter, own)
                 if name != own
-                else f"aurora-refresh configure --stage {stage.name} MAIN_PIPELINE_ARN=… with the ARN of the existing "
-                f"pipeline, and then aurora-refresh deploy --stage {stage.name}",
+                else to_change(
+                    stage.name, "MAIN_PIPELINE_ARN=… with the ARN of the existing pipeline"
+                ),
             )
         elif name == own:
             yield from _mode(name, body)
@@ -240,8 +241,10 @@ def pipeline(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
             named,
             PROBLEM,
             f"{parameter} holds {named!r}, but the functions may start only {own}",
-            f"{_put(parameter, own)}; or aurora-refresh configure --stage {stage.name} MAIN_PIPELINE_ARN="
-            f"{stage.pipeline_arn.removesuffix(own)}{named}, and then aurora-refresh deploy --stage {stage.name}",
+            f"{_put(parameter, own)}; or "
+            + to_change(
+                stage.name, f"MAIN_PIPELINE_ARN={stage.pipeline_arn.removesuffix(own)}{named}"
+            ),
         )
     if state.existing_pipeline:
         yield _last_run(stage, state.existing_pipeline[0], state.runs)
@@ -450,10 +453,8 @@ def _share(stage: AcceptanceStage, database: Database, seen: Shares) -> str:
     prefix = database.name.upper()
     if seen.choice.ambiguous:
         clusters = sorted(seen.choice.clusters)
-        return (
-            f"aurora-refresh configure --stage {stage.name} {prefix}_SOURCE_CLUSTER={clusters[0]} (or "
-            f"{', '.join(clusters[1:])}), and then aurora-refresh deploy --stage {stage.name}"
-        )
+        others = ", ".join(clusters[1:])
+        return to_change(stage.name, f"{prefix}_SOURCE_CLUSTER={clusters[0]} (or {others})")
     if seen.total == seen.choice.rejected.get("account", 0):
         return (
             f"in production ({database.criteria.account}): aws rds modify-db-cluster-snapshot-attribute "
@@ -469,8 +470,8 @@ def _share(stage: AcceptanceStage, database: Database, seen: Shares) -> str:
     if not answers:
         return Reason.NO_ELIGIBLE_SNAPSHOT.next_step
     return (
-        f"if the stage's settings are wrong: aurora-refresh configure --stage {stage.name} {' '.join(answers)}, and then "
-        f"aurora-refresh deploy --stage {stage.name}; otherwise share the right ones"
+        f"if the stage's settings are wrong: {to_change(stage.name, ' '.join(answers))}; otherwise share "
+        "the right ones"
     )
 
 
@@ -567,7 +568,7 @@ def _no_arn(value: str) -> str:
 def _create(state: AcceptanceState, stage: AcceptanceStage, name: str, value: str) -> str:
     """Return how to create a parameter: deploying does not recreate one deleted from its stack."""
     if _is_new(stage, state):
-        return f"aurora-refresh deploy --stage {stage.name}"
+        return to_deploy(stage.name)
     return _put(name, value, overwrite=False)
 
 

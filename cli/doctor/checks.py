@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chalicelib.domain.errors import Problem
-from cli.doctor.state import Json, Observed, Unavailable
-from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Stage
+from cli.doctor.state import Observed, Unavailable
+from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, to_change
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 VERDICT = "verdict"  # on one of production's shares, of which there may be many
@@ -116,13 +116,8 @@ def wrong_setting(stage: str, problem: Problem) -> Check:
     """Report a problem of the settings."""
     subject = problem.names[0]
     others = "".join(f"{name} " for name in problem.names[1:])
-    return Check(
-        "setting",
-        subject,
-        PROBLEM,
-        f"{others}{problem.detail}",
-        f"aurora-refresh configure --stage {stage} {subject}=…, and then aurora-refresh deploy --stage {stage}",
-    )
+    fix = to_change(stage, f"{subject}=…")
+    return Check("setting", subject, PROBLEM, f"{others}{problem.detail}", fix)
 
 
 def policy_files(stage: str, files: Mapping[str, tuple[str, bool]]) -> Iterator[Check]:
@@ -131,13 +126,7 @@ def policy_files(stage: str, files: Mapping[str, tuple[str, bool]]) -> Iterator[
         if right:
             yield Check("policy", name, OK, what)
         else:
-            yield Check(
-                "policy",
-                name,
-                PROBLEM,
-                what,
-                f"aurora-refresh configure --stage {stage}, and then aurora-refresh deploy --stage {stage}",
-            )
+            yield Check("policy", name, PROBLEM, what, to_change(stage))
 
 
 def when(stage: AcceptanceStage, instant: datetime | None) -> str:
@@ -150,7 +139,7 @@ def when(stage: AcceptanceStage, instant: datetime | None) -> str:
 
 def own_key(stage: Stage, check: str, setting: str, key: str, seen: Observed[Json | None]) -> Check:
     """Check a key of the stage's own account that a setting names."""
-    other = f"aurora-refresh configure --stage {stage.name} {setting}=…, and then aurora-refresh deploy --stage {stage.name}"
+    other = to_change(stage.name, f"{setting}=…")
     if isinstance(seen, Unavailable):
         return unavailable(check, key, seen)
     if seen is None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from shlex import quote
 from typing import Any
 
@@ -22,7 +22,6 @@ from cli.doctor.checks import OK, PROBLEM, WARNING, Check, unavailable, when
 from cli.doctor.state import (
     AcceptanceState,
     Function,
-    Json,
     Observed,
     Role,
     Rule,
@@ -30,18 +29,17 @@ from cli.doctor.state import (
     Unavailable,
     listed,
 )
-from cli.policies import API, FUNCTIONS, Policy, actions
+from cli.policies import API, FUNCTIONS, Policy
 from cli.stacks import (
     AFTER,
     BEFORE,
-    RETRIES,
-    event_ages,
     function_names,
+    invocations,
     own_topic,
     proposed_topic,
     stack_name,
 )
-from cli.stages import AcceptanceStage, Stage
+from cli.stages import AcceptanceStage, Json, Stage, to_change, to_deploy
 
 # Only one invocation at a time may move *current*, or share and delete.
 SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrency" in entry)
@@ -59,7 +57,7 @@ _PATTERN = {
 def undeployed(stage: Stage) -> Check:
     """Report a stage of which nothing is in the account."""
     seen = "has not been deployed: no function and no stack of it is in the account"
-    return Check("stage", stage.name, PROBLEM, seen, f"aurora-refresh deploy --stage {stage.name}")
+    return Check("stage", stage.name, PROBLEM, seen, to_deploy(stage.name))
 
 
 def needed(stage: Stage, state: State) -> Iterator[Check]:
@@ -78,28 +76,22 @@ def own_stacks(stage: Stage, state: State) -> Iterator[Check]:
             yield unavailable("stack", name, status)
         elif status is None:
             seen = "does not exist, which is right only if it would be empty"
-            yield Check("stack", name, WARNING, seen, f"aurora-refresh deploy --stage {stage.name}")
+            yield Check("stack", name, WARNING, seen, to_deploy(stage.name))
         elif status in _SETTLED:
             yield Check("stack", name, OK, f"is {status}")
         elif status.endswith("_IN_PROGRESS"):
             fix = "run the doctor again once that operation has ended"
             yield Check("stack", name, WARNING, f"is {status}", fix)
         else:
-            yield Check(
-                "stack",
-                name,
-                PROBLEM,
-                f"is {status}",
-                f"aurora-refresh deploy --stage {stage.name}",
-            )
+            yield Check("stack", name, PROBLEM, f"is {status}", to_deploy(stage.name))
 
 
 def functions(
     stage: Stage, state: State, wanted: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Check]:
     """Check the deployed functions; `wanted` has what each would be if it were deployed now."""
-    deploy = f"aurora-refresh deploy --stage {stage.name}"
-    ages = event_ages(stage) if isinstance(stage, AcceptanceStage) else {}
+    deploy = to_deploy(stage.name)
+    asynchronous = invocations(stage)
     for function, seen in state.functions.items():
         configuration = seen.configuration
         if isinstance(configuration, Unavailable):
@@ -118,8 +110,8 @@ def functions(
             yield _stopped(seen, WARNING, f"aws lambda delete-function-concurrency {_named(seen)}")
         if function in SINGLE:
             yield _concurrency(stage, function, seen, wanted[function])
-        if function in ages:
-            yield _asynchronous(stage, seen, ages[function], _remake(stage, state))
+        if seen.name in asynchronous:
+            yield _asynchronous(stage, seen, asynchronous[seen.name], _remake(stage, state))
     if state.unreserved is not None:
         yield _unreserved(stage, state.unreserved)
 
@@ -127,7 +119,7 @@ def functions(
 def _configured(
     stage: Stage, seen: Function, configuration: Json, wanted: Mapping[str, Any]
 ) -> Iterator[Check]:
-    deploy = f"aurora-refresh deploy --stage {stage.name}"
+    deploy = to_deploy(stage.name)
     wrong = [*_function(stage, configuration, wanted)]
     yield from (Check("function", seen.name, PROBLEM, each, deploy) for each in wrong)
     if not wrong:
@@ -193,8 +185,8 @@ def _concurrency(stage: Stage, function: str, seen: Function, wanted: Mapping[st
     reserved = "none" if seen.concurrency is None else str(seen.concurrency)
     found = f"reserved concurrency is {reserved}, so two may run at once"
     if wanted["reserved_concurrency"] != 1:
-        fix = f'set "reserved_concurrency": 1 for {function} in .chalice/config.json, and then '
-        fix += f"aurora-refresh deploy --stage {stage.name}"
+        entry = f'"reserved_concurrency": 1 for {function} in .chalice/config.json'
+        fix = f"set {entry}, and then {to_deploy(stage.name)}"
     else:
         fix = _reserve(seen)
     return Check("function", f"{seen.name} concurrency", PROBLEM, found, fix)
@@ -204,7 +196,7 @@ def _reserve(seen: Function) -> str:
     return f"aws lambda put-function-concurrency {_named(seen)} --reserved-concurrent-executions 1"
 
 
-def _asynchronous(stage: Stage, seen: Function, oldest: timedelta, remake: str) -> Check:
+def _asynchronous(stage: Stage, seen: Function, wanted: Json, remake: str) -> Check:
     subject = f"{seen.name} retries"
     if isinstance(seen.asynchronous, Unavailable):
         return unavailable("function", subject, seen.asynchronous)
@@ -215,13 +207,16 @@ def _asynchronous(stage: Stage, seen: Function, oldest: timedelta, remake: str) 
     if stage.settings.topic_arn and destination.get("Destination") != stage.settings.topic_arn:
         found = "does not notify the topic of events that failed for good"
         return Check("function", subject, WARNING, found, remake)
-    retries = seen.asynchronous.get("MaximumRetryAttempts", 2)
-    age = seen.asynchronous.get("MaximumEventAgeInSeconds", 21_600)
-    found = f"{retries} retries, of events up to {age} s old"
-    if (retries, age) != (RETRIES, int(oldest.total_seconds())):
-        wanted = f"{RETRIES} retries, of events up to {oldest.total_seconds():.0f} s old"
-        return Check("function", subject, WARNING, f"{found}, instead of {wanted}", remake)
+    found, right = _retries(seen.asynchronous), _retries(wanted)
+    if found != right:
+        return Check("function", subject, WARNING, f"{found}, instead of {right}", remake)
     return Check("function", subject, OK, found)
+
+
+def _retries(settings: Json) -> str:
+    retries = settings.get("MaximumRetryAttempts", 2)
+    age = settings.get("MaximumEventAgeInSeconds", 21_600)
+    return f"{retries} retries, of events up to {age} s old"
 
 
 def _unreserved(stage: Stage, seen: Observed[int | None]) -> Check:
@@ -242,57 +237,33 @@ def _unreserved(stage: Stage, seen: Observed[int | None]) -> Check:
 
 
 def roles(stage: Stage, state: State, wanted: Mapping[str, Policy]) -> Iterator[Check]:
-    """Compare each role with what its function needs, and with its policy file."""
+    """Compare each role's policies with the one that its function needs."""
     for function, seen in state.functions.items():
         if seen.role is not None:
             yield from _role(stage, seen.role, wanted[function])
 
 
 def _role(stage: Stage, role: Role, wanted: Policy) -> Iterator[Check]:
-    deploy = f"aurora-refresh deploy --stage {stage.name}"
-    grants = [
-        (action, resource)
-        for statement in wanted["Statement"]
-        for action in actions(statement)
-        for resource in listed(statement["Resource"])
-    ]
-    if isinstance(role.decisions, Unavailable):
-        yield unavailable("role", role.name, role.decisions)
+    deploy = to_deploy(stage.name)
+    if isinstance(role.inline, Unavailable):
+        yield unavailable("role", role.name, role.inline)
     else:
-        refused = [each for each in grants if role.decisions.get(each) != "allowed"]
-        if refused:
-            denials = ", ".join(
-                f"{action} on {resource} ({role.decisions.get((action, resource), 'no decision')})"
-                for action, resource in refused
-            )
-            explicit = any(role.decisions.get(each) == "explicitDeny" for each in refused)
+        statements = [each for policy in role.inline for each in listed(policy["Statement"])]
+        lacking = [each["Sid"] for each in wanted["Statement"] if each not in statements]
+        if lacking:
+            seen = f"lacks statements that its function needs: {', '.join(lacking)}"
+            yield Check("role", role.name, PROBLEM, seen, deploy)
+        elif role.inline != [wanted]:
             yield Check(
                 "role",
                 role.name,
-                PROBLEM,
-                f"may not do what its function needs: {denials}",
-                "remove the Deny or the boundary that forbids it: aws iam simulate-principal-policy names it "
-                "under MatchedStatements"
-                if explicit
-                else deploy,
+                WARNING,
+                "its inline policies have more than the stage's settings need",
+                f"delete what was added by hand: aws iam list-role-policies --role-name {role.name}; then "
+                f"{deploy}",
             )
         else:
-            yield Check(
-                "role", role.name, OK, f"has all {len(grants)} grants that its function needs"
-            )
-    if isinstance(role.inline, Unavailable):
-        yield unavailable("role", f"{role.name} policies", role.inline)
-    elif role.inline != [wanted]:
-        yield Check(
-            "role",
-            f"{role.name} policies",
-            WARNING,
-            "its inline policies differ from what the stage's settings need",
-            deploy
-            if len(role.inline) <= 1
-            else f"delete what was added by hand: aws iam list-role-policies --role-name {role.name}; then "
-            f"{deploy}",
-        )
+            yield Check("role", role.name, OK, "has the policy that the stage's settings need")
     if isinstance(role.attached, Unavailable):
         yield unavailable("role", f"{role.name} attached policies", role.attached)
     elif role.attached:
@@ -318,9 +289,7 @@ def rest_api(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
             seen = f"{api} exists although PIN_API_ENABLED is false"
             yield Check("API", name, WARNING, seen, restapi.deletion(api))
     elif not apis:
-        yield Check(
-            "API", name, PROBLEM, "is not deployed", f"aurora-refresh deploy --stage {stage.name}"
-        )
+        yield Check("API", name, PROBLEM, "is not deployed", to_deploy(stage.name))
     elif len(apis) == 1:
         yield Check("API", name, OK, f"only {apis[0]} invokes the stage's function")
     else:
@@ -383,7 +352,7 @@ def _rule_problems(
     stage: Stage, rule: Rule, function: Function, expression: str
 ) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with its fix, the most important first; skip what is unavailable."""
-    deploy = f"aurora-refresh deploy --stage {stage.name}"
+    deploy = to_deploy(stage.name)
     if rule.body is None:
         yield "does not exist", deploy
     if not isinstance(rule.body, dict):
@@ -427,8 +396,7 @@ def topic(stage: Stage, state: State) -> Iterator[Check]:
             "NOTIFICATION_TOPIC_ARN",
             WARNING,
             "is not set: failures notify nobody",
-            f"aurora-refresh configure --stage {stage.name} NOTIFICATION_TOPIC_ARN={proposed_topic(stage)}, and then "
-            f"aurora-refresh deploy --stage {stage.name} EMAIL=…",
+            f"{to_change(stage.name, f'NOTIFICATION_TOPIC_ARN={proposed_topic(stage)}')} EMAIL=…",
         )
         return
     seen = state.topic
@@ -441,7 +409,7 @@ def topic(stage: Stage, state: State) -> Iterator[Check]:
             arn,
             PROBLEM,
             "does not exist",
-            f"aurora-refresh deploy --stage {stage.name} EMAIL=…"
+            f"{to_deploy(stage.name)} EMAIL=…"
             if state.own_stacks.get(stack_name(stage.name, BEFORE)) is None
             else f"aws sns create-topic --name {arn.rpartition(':')[2]} && {subscribe}",
         )
@@ -504,7 +472,7 @@ def alarms(stage: Stage, state: State, names: Iterable[str]) -> Iterator[Check]:
 
 def _remake(stage: Stage, state: State) -> str:
     """Return how to restore what the stack holds: CloudFormation does not notice changes by others."""
-    deploy, after = f"aurora-refresh deploy --stage {stage.name}", stack_name(stage.name, AFTER)
+    deploy, after = to_deploy(stage.name), stack_name(stage.name, AFTER)
     if not isinstance(state.own_stacks.get(after), str):
         return deploy
     deleted = " && ".join(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from cli.doctor.checks import OK, PROBLEM, WARNING, Check, enable_key, own_key, unavailable
 from cli.doctor.state import ProductionState, Unavailable
-from cli.stages import ProductionStage
+from cli.stages import ProductionStage, to_change
 
 
 def clusters(stage: ProductionStage, state: ProductionState) -> Iterator[Check]:
@@ -18,7 +18,7 @@ def clusters(stage: ProductionStage, state: ProductionState) -> Iterator[Check]:
                 name,
                 PROBLEM,
                 f"does not exist in {stage.account}, {stage.region}",
-                f"aurora-refresh configure --stage {stage.name} CLUSTERS=…, and then aurora-refresh deploy --stage {stage.name}",
+                to_change(stage.name, "CLUSTERS=…"),
             )
         elif cluster["Status"] != "available":
             fix = f"nothing if that ends before {stage.settings.schedule}; otherwise start it"
@@ -51,7 +51,7 @@ def _cluster_key(stage: ProductionStage, state: ProductionState, name: str) -> C
         subject,
         PROBLEM,
         "is managed by AWS, so that no other account can use it",
-        f"aurora-refresh configure --stage {stage.name} SHARE_KMS_KEY_ID=…, and then aurora-refresh deploy --stage {stage.name}",
+        to_change(stage.name, "SHARE_KMS_KEY_ID=…"),
     )
 
 

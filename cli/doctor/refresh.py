@@ -10,7 +10,7 @@ from chalicelib.usecases.deployments import unreadable_stack
 from cli import mainpipeline
 from cli.doctor.checks import OK, PROBLEM, WARNING, Check, unavailable, when
 from cli.doctor.state import AcceptanceState, Deployed, Unavailable
-from cli.stages import AcceptanceStage
+from cli.stages import AcceptanceStage, to_change
 
 _KIND = "deployment"
 _AGAIN = "run the doctor again once that operation has ended"
@@ -211,7 +211,7 @@ def _preparation(
 ) -> Iterator[Check]:
     """Check the state machine, its last execution, and what it may need of the cluster."""
     setting = f"{database.name.upper()}_AFTER_RESTORE"
-    change = f"aurora-refresh configure --stage {stage.name} {setting}=…, and then aurora-refresh deploy --stage {stage.name}"
+    change = to_change(stage.name, f"{setting}=…")
     if isinstance(seen.machine, Unavailable):
         yield unavailable(_KIND, machine, seen.machine)
     elif seen.machine is None:
@@ -262,7 +262,4 @@ def _proposal(state: AcceptanceState, database: Database) -> str | None:
 
 
 def _set(stage: AcceptanceStage, database: Database, value: str) -> str:
-    return (
-        f"aurora-refresh configure --stage {stage.name} {database.name.upper()}_STACK_NAME={value}, and then aurora-refresh deploy "
-        f"--stage {stage.name}"
-    )
+    return to_change(stage.name, f"{database.name.upper()}_STACK_NAME={value}")

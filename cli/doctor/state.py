@@ -5,14 +5,15 @@ modules judge.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import boto3
-import yaml  # type: ignore[import-untyped]
+import jmespath  # type: ignore[import-untyped]
+from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -30,16 +31,15 @@ from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
 from cli import mainpipeline, restapi, stacks
-from cli.policies import Policy, actions, policies
-from cli.stages import AcceptanceStage, ProductionStage, Stage
+from cli.account import DENIED
+from cli.policies import Policy
+from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, StageError
 
-Json = dict[str, Any]
 T = TypeVar("T")
 
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=20
 )
-_DENIALS = ("AccessDenied", "AccessDeniedException", "AuthorizationError")
 _LENGTH = 500  # of a reason; a denial names the policy last, after two ARNs
 
 
@@ -102,12 +102,11 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A function's role: its policies, and the IAM simulator's decision on each action and resource."""
+    """A function's role and its policies."""
 
     name: str
     inline: Observed[list[Policy]]
     attached: Observed[list[str]]
-    decisions: Observed[Mapping[tuple[str, str], str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,9 +327,33 @@ class _Reader:
             self._clients[service] = self._session.client(service, config=_CONFIG)  # type: ignore[call-overload]
         return self._clients[service]
 
+    def _one(self, action: str, path: str, **given: Any) -> Observed[Any]:
+        """Return a part of the answer to a call; None if that or what was asked for does not exist."""
+        service, operation = action.split(":")
+        call = getattr(self._client(_SERVICES_OF.get(service, service)), xform_name(operation))
+
+        def ask() -> Any:
+            try:
+                return jmespath.search(path, call(**given))
+            except ClientError as error:
+                if error.response["Error"]["Code"] in _ABSENT:
+                    return None
+                raise
+
+        return _ask(action, ask)
+
+    def _all(self, action: str, path: str, **given: Any) -> Observed[list[Any]]:
+        """Return a part of the answers to a call, from all their pages."""
+        service, operation = action.split(":")
+        client = self._client(_SERVICES_OF.get(service, service))
+
+        def ask() -> list[Any]:
+            return [*client.get_paginator(xform_name(operation)).paginate(**given).search(path)]
+
+        return _ask(action, ask)
+
     def deployment(self, stage: Stage) -> dict[str, Any]:
         """Return the fields of `State`."""
-        wanted = policies(stage)
         functions = {
             function: self.function(name) for function, name in stacks.function_names(stage).items()
         }
@@ -338,10 +361,7 @@ class _Reader:
         topic = stage.settings.topic_arn
         return {
             "now": self._now,
-            "functions": {
-                function: each if each.role is None else self.simulated(each, wanted[function])
-                for function, each in functions.items()
-            },
+            "functions": functions,
             "rules": {
                 function: self.rule(name) for function, name in stacks.rule_names(stage).items()
             },
@@ -381,11 +401,7 @@ class _Reader:
         return _ask(_LIST_SNAPSHOTS, partial(self.aws.snapshots.find, arn))
 
     def pipeline(self, name: str) -> Observed[Json | None]:
-        return _ask_for(
-            "codepipeline:GetPipeline",
-            lambda: self._client("codepipeline").get_pipeline(name=name)["pipeline"],
-            "PipelineNotFoundException",
-        )
+        return self._one("codepipeline:GetPipeline", "pipeline", name=name)
 
     def runs(self, name: str) -> Observed[Sequence[Run]]:
         def read() -> Sequence[Run]:
@@ -442,44 +458,25 @@ class _Reader:
         )
 
     def state_machine(self, arn: str) -> Observed[str | None]:
-        return _ask_for(
-            "states:DescribeStateMachine",
-            lambda: self._client("stepfunctions").describe_state_machine(stateMachineArn=arn)[
-                "status"
-            ],
-            "StateMachineDoesNotExist",
-        )
+        return self._one("states:DescribeStateMachine", "status", stateMachineArn=arn)
 
     def stack(self, name: str, mode: str, elsewhere: str) -> Stack:
         if elsewhere:
             return Stack(name, mode, None, {}, elsewhere)
-        client = self._client("cloudformation")
-        template = _ask_for(
-            "cloudformation:GetTemplate",
-            lambda: parsed(client.get_template(StackName=name)["TemplateBody"]),
-            "ValidationError",  # of a stack that does not exist
-        )
-        described = _ask_for(
-            "cloudformation:DescribeStacks",
-            lambda: client.describe_stacks(StackName=name)["Stacks"][0],
-            "ValidationError",
-        )
-        if isinstance(described, Unavailable):
+        described = self._one("cloudformation:DescribeStacks", "Stacks[0]", StackName=name)
+        if not isinstance(described, dict):
             return Stack(name, mode, described, {})
-        parameters = (described or {}).get("Parameters", [])
-        given = {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
-        return Stack(name, mode, template, given)
+        action = "cloudformation:GetTemplate"
+        body = self._one(action, "TemplateBody", StackName=name)
+        if isinstance(body, str):
+            body = _ask(action, partial(mainpipeline.parsed, body))
+        return Stack(name, mode, body, mainpipeline.given(described))
 
     def rest_apis(self, stage: str) -> Observed[Sequence[str]]:
         return _ask("apigateway:GET", lambda: restapi.invoking(self._client("apigateway"), stage))
 
     def stack_status(self, stack: str) -> Observed[str | None]:
-        client = self._client("cloudformation")
-        return _ask_for(
-            "cloudformation:DescribeStacks",
-            lambda: client.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"],
-            "ValidationError",
-        )
+        return self._one("cloudformation:DescribeStacks", "Stacks[0].StackStatus", StackName=stack)
 
     def shares(self, stage: AcceptanceStage) -> dict[str, Observed[Shares]]:
         databases = stage.settings.databases
@@ -511,61 +508,35 @@ class _Reader:
             found = newest(database, choice)
         except Refused as refused:
             return Shares(total, productions, choice, refused, None, None)
-        arn = _ask(_LIST_SNAPSHOTS, lambda: self._key_of(found.arn))
+        arn = self._one(
+            _LIST_SNAPSHOTS,
+            "DBClusterSnapshots[0].KmsKeyId",
+            DBClusterSnapshotIdentifier=found.arn,
+            IncludeShared=True,
+        )
         key = self.key(arn) if isinstance(arn, str) else None
         return Shares(total, productions, choice, found, arn, key)
 
-    def _key_of(self, snapshot: str) -> str | None:
-        described = self._client("rds").describe_db_cluster_snapshots(
-            DBClusterSnapshotIdentifier=snapshot, IncludeShared=True
-        )["DBClusterSnapshots"]
-        return next((each.get("KmsKeyId") for each in described), None)
-
     def key(self, arn: str) -> Observed[Json | None]:
-        return _ask_for(
-            "kms:DescribeKey",
-            lambda: self._client("kms").describe_key(KeyId=arn)["KeyMetadata"],
-            "NotFoundException",
-        )
+        return self._one("kms:DescribeKey", "KeyMetadata", KeyId=arn)
 
     def cluster(self, name: str) -> Observed[Json | None]:
-        return _ask_for(
-            "rds:DescribeDBClusters",
-            lambda: self._client("rds").describe_db_clusters(DBClusterIdentifier=name)[
-                "DBClusters"
-            ][0],
-            "DBClusterNotFoundFault",
-        )
+        return self._one("rds:DescribeDBClusters", "DBClusters[0]", DBClusterIdentifier=name)
 
     def function(self, name: str) -> Function:
-        client, absent = self._client("lambda"), "ResourceNotFoundException"
-        configuration = _ask_for(
-            "lambda:GetFunctionConfiguration",
-            lambda: client.get_function_configuration(FunctionName=name),
-            absent,
-        )
+        configuration = self._one("lambda:GetFunctionConfiguration", "@", FunctionName=name)
         if not isinstance(configuration, dict):
             return Function(name, configuration)
         return Function(
             name,
             configuration,
-            _ask_for(
-                "lambda:GetFunctionConcurrency",
-                lambda: client.get_function_concurrency(FunctionName=name).get(
-                    "ReservedConcurrentExecutions"
-                ),
-                absent,
+            self._one(
+                "lambda:GetFunctionConcurrency", "ReservedConcurrentExecutions", FunctionName=name
             ),
-            _ask_for(
-                "lambda:GetFunctionEventInvokeConfig",
-                lambda: client.get_function_event_invoke_config(
-                    FunctionName=name, Qualifier="$LATEST"
-                ),
-                absent,
+            self._one(
+                "lambda:GetFunctionEventInvokeConfig", "@", FunctionName=name, Qualifier="$LATEST"
             ),
-            _ask_for(
-                "lambda:GetPolicy", lambda: client.get_policy(FunctionName=name)["Policy"], absent
-            ),
+            self._one("lambda:GetPolicy", "Policy", FunctionName=name),
             self._role(configuration["Role"].rpartition("/")[2]),
         )
 
@@ -580,70 +551,26 @@ class _Reader:
                 for policy in page["PolicyNames"]
             ]
 
-        def attached() -> list[str]:
-            pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=name)
-            return [policy["PolicyArn"] for page in pages for policy in page["AttachedPolicies"]]
-
         return Role(
             name,
             _ask("iam:ListRolePolicies and iam:GetRolePolicy", inline),
-            _ask("iam:ListAttachedRolePolicies", attached),
-            {},
+            self._all(
+                "iam:ListAttachedRolePolicies", "AttachedPolicies[].PolicyArn", RoleName=name
+            ),
         )
-
-    def simulated(self, function: Function, policy: Policy) -> Function:
-        """Return the function with IAM's decisions on everything that `policy` grants.
-
-        IAM also considers permissions boundaries and the organization's policies.
-        """
-        assert isinstance(function.configuration, dict)
-        assert function.role is not None
-        role_arn = function.configuration["Role"]
-        simulator = self._client("iam").get_paginator("simulate_principal_policy")
-
-        def ask() -> Mapping[tuple[str, str], str]:
-            decisions: dict[tuple[str, str], str] = {}
-            for statement in policy["Statement"]:
-                pages = simulator.paginate(
-                    PolicySourceArn=role_arn,
-                    ActionNames=actions(statement),
-                    ResourceArns=listed(statement["Resource"]),
-                    ContextEntries=_context(statement),
-                )
-                for page in pages:
-                    decisions.update(_decisions(page["EvaluationResults"]))
-            return decisions
-
-        decisions = _ask("iam:SimulatePrincipalPolicy", ask)
-        return replace(function, role=replace(function.role, decisions=decisions))
 
     def rule(self, name: str) -> Rule:
-        client, absent = self._client("events"), "ResourceNotFoundException"
-        body = _ask_for("events:DescribeRule", lambda: client.describe_rule(Name=name), absent)
+        body = self._one("events:DescribeRule", "@", Name=name)
         if not isinstance(body, dict):
             return Rule(name, body, [])
-
-        def targets() -> list[str]:
-            pages = client.get_paginator("list_targets_by_rule").paginate(Rule=name)
-            return [target["Arn"] for page in pages for target in page["Targets"]]
-
-        return Rule(name, body, _ask("events:ListTargetsByRule", targets))
+        return Rule(name, body, self._all("events:ListTargetsByRule", "Targets[].Arn", Rule=name))
 
     def topic(self, arn: str) -> Topic:
-        client = self._client("sns")
-        body = _ask_for(
-            "sns:GetTopicAttributes",
-            lambda: client.get_topic_attributes(TopicArn=arn)["Attributes"],
-            *("NotFound", "NotFoundException"),
-        )
+        body = self._one("sns:GetTopicAttributes", "Attributes", TopicArn=arn)
         if not isinstance(body, dict):
             return Topic(body, [])
-
-        def subscriptions() -> list[Json]:
-            pages = client.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=arn)
-            return [each for page in pages for each in page["Subscriptions"]]
-
-        return Topic(body, _ask("sns:ListSubscriptionsByTopic", subscriptions))
+        subscriptions = self._all("sns:ListSubscriptionsByTopic", "Subscriptions[]", TopicArn=arn)
+        return Topic(body, subscriptions)
 
     def alarms(self, names: Sequence[str]) -> Observed[Mapping[str, Json]]:
         def ask() -> Mapping[str, Json]:
@@ -655,15 +582,22 @@ class _Reader:
         return _ask("cloudwatch:DescribeAlarms", ask)
 
     def unreserved(self) -> Observed[int | None]:
-        return _ask(
-            "lambda:GetAccountSettings",
-            lambda: self._client("lambda").get_account_settings()["AccountLimit"][
-                "UnreservedConcurrentExecutions"
-            ],
-        )
+        return self._one("lambda:GetAccountSettings", "AccountLimit.UnreservedConcurrentExecutions")
 
 
 _LIST_SNAPSHOTS = "rds:DescribeDBClusterSnapshots"
+# The services that IAM names otherwise than boto3.
+_SERVICES_OF = {"states": "stepfunctions"}
+# The errors that mean that what was asked for does not exist; the last one is CloudFormation's.
+_ABSENT = {
+    "DBClusterNotFoundFault",
+    "NotFound",
+    "NotFoundException",
+    "PipelineNotFoundException",
+    "ResourceNotFoundException",
+    "StateMachineDoesNotExist",
+    "ValidationError",
+}
 # The services of the operations by which the use cases see what is deployed.
 _SERVICES = {
     "GetParameterHistory": "ssm",
@@ -685,35 +619,21 @@ def _ask(action: str, ask: Callable[[], T]) -> Observed[T]:
         service = _SERVICES.get(error.operation)
         needed = f"{service}:{error.operation}" if service else action
         return _unavailable(needed, error.code, error.message)
-    except (BotoCoreError, yaml.YAMLError) as error:
+    except (BotoCoreError, StageError) as error:
         return _unavailable(action, type(error).__name__, str(error))
-
-
-def _ask_for(action: str, ask: Callable[[], T], *absent: str) -> Observed[T | None]:
-    """Return the answer, None for one of the error codes `absent`, or why there is none."""
-
-    def ask_for() -> T | None:
-        try:
-            return ask()
-        except ClientError as error:
-            if error.response["Error"]["Code"] in absent:
-                return None
-            raise
-
-    return _ask(action, ask_for)
 
 
 def _unavailable(action: str, code: str, message: str) -> Unavailable:
     # On one line, because a proxy in between may answer with a whole page.
     why = f"{code}: {' '.join(message.split())}"[:_LENGTH]
-    return Unavailable(action, why, code in _DENIALS)
+    return Unavailable(action, why, code in DENIED)
 
 
 def stacks_to_read(stage: AcceptanceStage, pipeline: Json | None) -> dict[str, tuple[str, str]]:
     """Return the mode of each stack to look at, and where it is unless that is the stage's place."""
     found: dict[str, tuple[str, str]] = {}
     for action in mainpipeline.deploy_actions(pipeline) if pipeline else ():
-        place = elsewhere(stage, action)
+        place = action.elsewhere(stage)
         # A pipeline may deploy a stack of the same name in several Regions.
         if action.stack not in found or (found[action.stack][1] and not place):
             found[action.stack] = (action.mode, place)
@@ -723,62 +643,6 @@ def stacks_to_read(stage: AcceptanceStage, pipeline: Json | None) -> dict[str, t
     return found
 
 
-def elsewhere(stage: AcceptanceStage, action: mainpipeline.DeployAction) -> str:
-    """Return where an action deploys; "" if that is the stage's account and Region."""
-    place = (action.account or stage.account, action.region or stage.region)
-    if place != (stage.account, stage.region):
-        return f"in account {place[0]}, {place[1]}"
-    return "under a name that only the run knows" if action.has_variable else ""
-
-
-def _decisions(results: Sequence[Json]) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield the decisions. IAM lists resources in results of their own or within an action's."""
-    for result in results:
-        action = result["EvalActionName"]
-        if "EvalResourceName" in result:
-            yield (action, result["EvalResourceName"]), result["EvalDecision"]
-        for each in result.get("ResourceSpecificResults", []):
-            yield (action, each["EvalResourceName"]), each["EvalResourceDecision"]
-
-
-def _context(statement: Mapping[str, Any]) -> list[Json]:
-    """Return the values of the statement's conditions, for the simulator."""
-    return [
-        {
-            "ContextKeyName": key,
-            "ContextKeyValues": listed(values),
-            "ContextKeyType": "stringList" if operator.startswith("ForAnyValue:") else "string",
-        }
-        for operator, keys in statement.get("Condition", {}).items()
-        for key, values in keys.items()
-    ]
-
-
 def listed(value: Any) -> list[Any]:
     """Return a policy's value or list as a list."""
     return value if isinstance(value, list) else [value]
-
-
-class _Template(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML that reads CloudFormation's short forms, such as `!Ref`, as the long ones."""
-
-
-def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Json:
-    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
-    if isinstance(node, yaml.ScalarNode):
-        return {name: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    assert isinstance(node, yaml.MappingNode)
-    return {name: loader.construct_mapping(node, deep=True)}
-
-
-_Template.add_multi_constructor("!", _long_form)
-
-
-def parsed(body: str | Json) -> Json:
-    """Parse a template, unless boto3 has, which it does with JSON; raise YAMLError."""
-    document = yaml.load(body, _Template) if isinstance(body, str) else body  # noqa: S506 (a SafeLoader)
-    if not isinstance(document, dict):
-        raise yaml.YAMLError("the template is not a mapping")
-    return document

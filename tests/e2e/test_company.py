@@ -424,7 +424,7 @@ def test_the_policies_are_those_of_the_settings(copying: CopyPolicy) -> None:
 
 
 def test_the_doctor_knows_copies(copying: CopyPolicy) -> None:
-    """Roles by IAM's simulator, with the conditions of the keys; what only `aurora-refresh deploy` makes is not here."""
+    """What only `aurora-refresh deploy` makes is not here."""
     doctor = subprocess.run(
         [
             *(sys.executable, "-m", "cli.main", "doctor", "--stage", STAGE, "--json"),

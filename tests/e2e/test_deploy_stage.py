@@ -134,7 +134,8 @@ DASHBOARD = {
 def user(cloud: LocalCloud, tmp_path: Path) -> User:
     copy_project(PROJECT, tmp_path)
     shutil.copy(PROJECT / "pyproject.toml", tmp_path)
-    shutil.copytree(PROJECT / "cli", tmp_path / "cli")
+    for folder in ("cli", "infrastructure"):
+        shutil.copytree(PROJECT / folder, tmp_path / folder)
     return User(cloud, tmp_path)
 
 
@@ -186,7 +187,7 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     invoked = lambdas.get_function_event_invoke_config(
         FunctionName="aurora-refresh-acceptance-db-restore-from-snapshot"
     )
-    assert (invoked["MaximumRetryAttempts"], invoked["MaximumEventAgeInSeconds"]) == (2, 10800)
+    assert (invoked["MaximumRetryAttempts"], invoked["MaximumEventAgeInSeconds"]) == (2, 21600)
     assert invoked["DestinationConfig"]["OnFailure"] == {"Destination": TOPIC}
 
     # Values move, as they do every other week; a deployment in between puts none of them back.

@@ -365,7 +365,6 @@ def test_what_deploying_mends_is_mended_by_one_deployment(
         ("function", update, "problem"): deploy,
         ("function", f"{update} retries", "warning"): remake,
         ("role", restore, "problem"): deploy,
-        ("role", f"{restore} policies", "warning"): deploy,
         ("alarm", alarm, "problem"): remake,
     }
     apply_fix(newcomer, remake)

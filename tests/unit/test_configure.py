@@ -442,7 +442,7 @@ def test_a_mistake_is_one_message(project: Path) -> None:
         "stage 'acceptance' would not work, so nothing was written:\n"
         "  - SOURCE_ACCOUNT is missing: write production's account id, 12 digits\n"
     )
-    wrong = CliRunner().invoke(cli, [*options(project), "--set", "RDS_ENGINE"])
+    wrong = CliRunner().invoke(cli, [*options(project), "RDS_ENGINE"])
     assert (wrong.exit_code, wrong.stdout) == (2, "")
     assert wrong.stderr == "'RDS_ENGINE': write NAME=VALUE, such as RDS_ENGINE_VERSION=15\n"
 

@@ -12,7 +12,6 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-import yaml
 from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 
@@ -26,7 +25,7 @@ from chalicelib.domain.snapshots import Choice
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
-from cli import configure, doctor, stacks, stages
+from cli import configure, doctor, mainpipeline, stacks, stages
 from cli.doctor import acceptance, checks, deployment, production, refresh, state
 from cli.doctor.checks import Check
 from cli.doctor.state import (
@@ -43,7 +42,7 @@ from cli.doctor.state import (
 from cli.main import cli
 from cli.output import printable
 from cli.policies import APP, policies
-from cli.stages import AcceptanceStage, ProductionStage
+from cli.stages import AcceptanceStage, ProductionStage, StageError
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 from tests.stage import (
     CURRENT,
@@ -102,7 +101,7 @@ def stage_of(**variables: str) -> AcceptanceStage:
 
 STAGE_ = stage_of()
 WANTED = policies(STAGE_)
-AGES = {name: int(age.total_seconds()) for name, age in stacks.event_ages(STAGE_).items()}
+INVOCATIONS = stacks.invocations(STAGE_)
 LAMBDA = {
     "Runtime": "python3.11",
     "Architectures": ["x86_64"],
@@ -118,13 +117,7 @@ def stored(**values: str) -> dict[str, Any]:
 
 
 def role_of(function: str) -> Role:
-    granted = {
-        (action, resource): "allowed"
-        for statement in WANTED[function]["Statement"]
-        for action in state.listed(statement["Action"])
-        for resource in state.listed(statement["Resource"])
-    }
-    return Role(f"{APP}-{NAME}-{function}", [WANTED[function]], [], granted)
+    return Role(f"{APP}-{NAME}-{function}", [WANTED[function]], [])
 
 
 def function_of(function: str, name: str) -> Function:
@@ -149,11 +142,7 @@ def function_of(function: str, name: str) -> Function:
             "Environment": {"Variables": dict(STAGE_.variables)},
         },
         1,
-        {
-            "DestinationConfig": {"OnFailure": {"Destination": TOPIC}},
-            "MaximumRetryAttempts": 2,
-            "MaximumEventAgeInSeconds": AGES.get(function),
-        },
+        INVOCATIONS.get(name),
         json.dumps(invokers),
         role_of(function),
     )
@@ -462,7 +451,7 @@ def test_a_template_that_reads_current_wrongly_is_to_read_it_rightly(
 
 def test_the_reference_template_is_read_and_found_right() -> None:
     text = (Path(__file__).resolve().parents[2] / "infrastructure/main-pipeline.yaml").read_text()
-    read = state.parsed(text)
+    read = mainpipeline.parsed(text)
     assert read["Resources"]["Cluster"]["Properties"]["SnapshotIdentifier"] == {"Ref": "Snapshot"}
     assert read["Resources"]["EndpointParameter"]["Properties"]["Name"] == {
         "Fn::Sub": "${ConnectionPrefix}/endpoint"
@@ -471,8 +460,10 @@ def test_the_reference_template_is_read_and_found_right() -> None:
 
 
 def test_what_is_no_template_is_an_error_that_is_told() -> None:
-    with pytest.raises(yaml.YAMLError):
-        state.parsed("- no template")
+    with pytest.raises(StageError, match="not a mapping"):
+        mainpipeline.parsed("- no template")
+    with pytest.raises(StageError, match="cannot be read"):
+        mainpipeline.parsed("a: [")
 
 
 # --- what the refresh looks at --------------------------------------------------------------------
@@ -795,61 +786,20 @@ def with_role(**changed: Any) -> AcceptanceState:
     return with_function(role=replace(role_of("db-restore-from-snapshot"), **changed))
 
 
-@pytest.mark.parametrize(
-    ("decision", "fix"), [("implicitDeny", DEPLOY), ("explicitDeny", "remove the Deny")]
-)
-def test_what_a_role_may_not_do_is_named_with_the_resource(decision: str, fix: str) -> None:
-    put_current = (
-        "ssm:PutParameter",
-        f"arn:aws:ssm:eu-west-1:{ACCEPTANCE}:parameter/acceptance/rds/current-snapshot",
-    )
-    decisions = role_of("db-restore-from-snapshot").decisions
-    assert isinstance(decisions, Mapping)
-    check = only(with_role(decisions={**decisions, put_current: decision}))
+def test_what_a_role_lacks_is_named() -> None:
+    less = {**WANTED["db-restore-from-snapshot"]}
+    less["Statement"] = [each for each in less["Statement"] if each["Sid"] != "MoveCurrent"]
+    check = only(with_role(inline=[less]))
     assert (check.check, check.subject, check.status) == ("role", RESTORE, "problem")
-    assert check.seen == (
-        f"may not do what its function needs: {put_current[0]} on {put_current[1]} ({decision})"
-    )
-    assert str(check.fix).startswith(fix)
+    assert check.seen == "lacks statements that its function needs: MoveCurrent"
+    assert check.fix == DEPLOY
 
 
-def test_the_simulator_is_asked_action_by_action_under_each_statement_s_conditions() -> None:
-    """It takes no pattern, and takes a condition's key that it is not told of for not met."""
-    asked: list[dict[str, Any]] = []
-    paginator = Mock(paginate=lambda **given: asked.append(given) or [])
-    iam = Mock(get_paginator=Mock(return_value=paginator))
-    reader = state._Reader(Mock(client=Mock(return_value=iam)), NOW)  # noqa: SLF001
-    function = Function(
-        "x", {"Role": "arn:aws:iam::222222222222:role/x"}, role=role_of("api_handler")
-    )
-    keys = {
-        "Action": ["kms:Decrypt", "kms:ReEncrypt*"],
-        "Resource": KEY,
-        "Condition": {
-            "StringEquals": {"kms:ViaService": "rds.eu-west-1.amazonaws.com"},
-            "ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/copies"]},
-        },
-    }
-    reader.simulated(function, {"Statement": [keys]})
-    assert asked == [
-        {
-            "PolicySourceArn": "arn:aws:iam::222222222222:role/x",
-            "ActionNames": ["kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"],
-            "ResourceArns": [KEY],
-            "ContextEntries": [
-                {
-                    "ContextKeyName": "kms:ViaService",
-                    "ContextKeyValues": ["rds.eu-west-1.amazonaws.com"],
-                    "ContextKeyType": "string",
-                },
-                {
-                    "ContextKeyName": "kms:ResourceAliases",
-                    "ContextKeyValues": ["alias/copies"],
-                    "ContextKeyType": "stringList",
-                },
-            ],
-        }
-    ]
+def test_a_role_s_rights_may_be_in_several_policies_which_is_only_a_warning() -> None:
+    first, *others = WANTED["db-restore-from-snapshot"]["Statement"]
+    split = [{"Statement": first}, {"Statement": others}]
+    check = only(with_role(inline=split))
+    assert (check.subject, check.status) == (RESTORE, "warning")
 
 
 # --- schedules ------------------------------------------------------------------------------------
@@ -992,7 +942,7 @@ assert isinstance(RETRIES, dict)
 OTHER_RETRIES = [
     RETRIES | {"DestinationConfig": {}},
     RETRIES | {"MaximumRetryAttempts": 0},
-    RETRIES | {"MaximumEventAgeInSeconds": 21600},
+    RETRIES | {"MaximumEventAgeInSeconds": 60},
 ]
 
 # fmt: off
@@ -1083,9 +1033,9 @@ FAULTS: list[Row] = [
     (replace(HEALTHY, own_stacks={AFTER: "UPDATE_IN_PROGRESS"}),
      f"stack {AFTER} warning", "UPDATE_IN", "run the doctor again"),
     (replace(HEALTHY, own_stacks={AFTER: None}), f"stack {AFTER} warning", "does not exist", DEPLOY),
-    (with_role(decisions={}), f"role {RESTORE} problem", "no decision", DEPLOY),
-    (with_role(inline=[WANTED["db-restore-from-snapshot"], {}]),
-     f"role {RESTORE} policies warning", "differ", "aws iam list-role-policies"),
+    (with_role(inline=[]), f"role {RESTORE} problem", "lacks statements", DEPLOY),
+    (with_role(inline=[WANTED["db-restore-from-snapshot"], {"Statement": []}]),
+     f"role {RESTORE} warning", "have more than", "aws iam list-role-policies"),
     (with_role(attached=[ADMIN]),
      f"role {RESTORE} attached policies warning", ADMIN, f"aws iam detach-role-policy --role-name {RESTORE} --policy-arn {ADMIN}"),
     (with_rule({"State": "DISABLED"}),
@@ -1173,7 +1123,6 @@ def blinded() -> Iterator[tuple[str, AcceptanceState]]:
     yield "function", replace(HEALTHY, unreserved=DENIED)
     yield "role", with_role(inline=DENIED)
     yield "role", with_role(attached=DENIED)
-    yield "role", with_role(decisions=DENIED)
     yield "schedule", with_function(invokers=DENIED)
     yield "schedule", with_rule(targets=DENIED)
     yield "topic", replace(HEALTHY, topic=Topic(DENIED, []))

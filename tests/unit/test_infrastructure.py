@@ -6,22 +6,16 @@ from typing import Any
 
 import cfnlint
 import pytest
-import yaml
+
+from cli.mainpipeline import parsed
 
 PROJECT = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted((PROJECT / "infrastructure").glob("*.yaml"))
 DOCUMENT = (PROJECT / "docs/main-pipeline.md").read_text()
 
 
-class Cfn(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms, of which only the properties' names matter here."""
-
-
-Cfn.add_multi_constructor("!", lambda loader, tag, node: f"{tag} {node.value}")
-
-
 def cluster() -> Any:
-    template = yaml.load((PROJECT / "infrastructure/main-pipeline.yaml").read_text(), Loader=Cfn)  # noqa: S506 (a safe loader's child)
+    template = parsed((PROJECT / "infrastructure/main-pipeline.yaml").read_text())
     return template["Resources"]["Cluster"]
 
 

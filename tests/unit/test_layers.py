@@ -29,7 +29,7 @@ ALLOWED = {
 }
 # The only modules that know the AWS SDK.
 MAY_IMPORT_SDK = ("chalicelib.aws", "chalicelib.triggers.context")
-TOOLS = {"bench", "cli", "demo", "localcloud", "tests", "upgrade"}
+TOOLS = {"bench", "cli", "demo", "localcloud", "tests"}
 SLOW = {"html"}  # to import, at every cold start
 
 

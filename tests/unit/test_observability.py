@@ -71,7 +71,7 @@ def test_a_metric_is_a_line_in_cloudwatch_s_embedded_format(
             "CloudWatchMetrics": [
                 {
                     "Namespace": "AuroraRefresh",
-                    "Dimensions": [["stage", "database"]],
+                    "Dimensions": [["stage"], ["stage", "database"]],
                     "Metrics": [{"Name": "SnapshotAgeHours", "Unit": "None"}],
                 }
             ],
