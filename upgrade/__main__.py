@@ -16,7 +16,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 PROJECT = Path(__file__).resolve().parent.parent
-DEVELOPMENT = "requirements-dev.txt"
+PYPROJECT = "pyproject.toml"
+DEVELOPMENT = ("demo", "dev")  # the extras whose ranges are raised
 # Each file of pins: what it is, and where pyproject.toml says what goes into it. Chalice without what it
 # depends on, which is in no package.
 PINNED = {
@@ -41,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="make upgrade",
         description=f"Pins the newest releases of what is deployed, with hashes, in {' and '.join(PINNED)}, "
-        f"and raises the ranges in {DEVELOPMENT} to the newest that go together. Nothing is lowered, and a "
+        f"and raises the ranges in {PYPROJECT} to the newest that go together. Nothing is lowered, and a "
         "file for which there is nothing new keeps every byte. Another package index than PyPI is named in "
         "UV_DEFAULT_INDEX: uv does not read pip's configuration.",
     )
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("--project", type=Path, default=PROJECT, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     project: Path = asked.project
-    python = tomllib.loads((project / "pyproject.toml").read_text())["project"]["requires-python"]
+    python = tomllib.loads((project / PYPROJECT).read_text())["project"]["requires-python"]
 
     def resolve(*arguments: str, names: str = "") -> str:
         return _uv(
@@ -69,7 +70,7 @@ def main() -> None:
 
     told: list[str] = []
     written = {name: _pinned(project / name, resolve, told) for name in PINNED}
-    written[DEVELOPMENT] = _ranges((project / DEVELOPMENT).read_text(), resolve, told)
+    written[PYPROJECT] = _ranges((project / PYPROJECT).read_text(), resolve, told)
     changed = {
         project / name: text for name, text in written.items() if _read(project / name) != text
     }
@@ -104,29 +105,30 @@ def _pinned(file: Path, resolve: Resolver, told: list[str]) -> str:
 
 
 def _ranges(text: str, resolve: Resolver, told: list[str]) -> str:
-    """The ranges, each beginning at the newest release that goes together with the others."""
-    lines = text.splitlines()
+    """pyproject.toml with ranges that begin at the newest releases that go together."""
+    stated = tomllib.loads(text)["project"]
+    extras = stated["optional-dependencies"]
+    own = f"{stated['name']}["
+    lines = [line for each in DEVELOPMENT for line in extras[each] if not line.startswith(own)]
     names = "\n".join(_RANGE.sub(r"\g<what>\g<rest>", line) for line in lines)
     together = _pins(resolve("-", names=names))
     newest = _pins(resolve("-", "--no-deps", names=names))
-    raised = []
     for line in lines:
         match = _RANGE.match(line)
         if match is None:
-            raised.append(line)
             continue
         name, lowest = canonicalize_name(match["name"]), match["version"]
         begins = _cut(together[name], lowest)
         if Version(begins) > Version(lowest):
-            told.append(f"{DEVELOPMENT}: {name} ~={lowest} → ~={begins}")
+            told.append(f"{PYPROJECT}: {name} ~={lowest} → ~={begins}")
+            text = text.replace(f'"{line}"', f'"{match["what"]}~={begins}{match["rest"]}"')
         else:
             begins = lowest
         if Version(_cut(newest[name], lowest)) > Version(begins):
             told.append(
-                f"{DEVELOPMENT}: {name} stays below {newest[name]}, which does not go together with the rest"
+                f"{PYPROJECT}: {name} stays below {newest[name]}, which does not go together with the rest"
             )
-        raised.append(f"{match['what']}~={begins}{match['rest']}")
-    return "\n".join(raised) + "\n"
+    return text
 
 
 def _cut(version: Version, like: str) -> str:

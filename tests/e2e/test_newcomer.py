@@ -126,7 +126,7 @@ class Newcomer:
 
 
 def clone_of(project: Path, folder: Path) -> Path:
-    """The project as it would be cloned, with the environment that ``make`` would spend a minute on."""
+    """The project as it would be cloned, with the environment that ``make setup`` takes its time for."""
     left = (".git", ".venv", ".hypothesis", ".coverage*", ".*_cache", "__pycache__", "deploy*ed")
     clone = folder / "clone"
     shutil.copytree(project, clone, ignore=shutil.ignore_patterns(*left, "deployments"))

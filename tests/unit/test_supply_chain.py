@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -128,8 +129,40 @@ def test_nothing_is_developed_with_that_is_under_the_agpl() -> None:
     assert [name for name, text in licences.items() if re.search("AGPL|Affero", text)] == []
 
 
+def closure(extra: str) -> Iterator[importlib.metadata.Distribution]:
+    """Yield the installed distributions that an extra of this project needs."""
+    wanted, seen = list(PYPROJECT["project"]["optional-dependencies"][extra]), set[str]()
+    while wanted:
+        requirement = Requirement(wanted.pop())
+        if str(requirement) in seen or (requirement.marker and not requirement.marker.evaluate()):
+            continue
+        seen.add(str(requirement))
+        found = importlib.metadata.distribution(requirement.name)
+        yield found
+        for needed in map(Requirement, found.requires or ()):
+            marker, extras = needed.marker, requirement.extras or {""}
+            if marker is None or any(marker.evaluate({"extra": each}) for each in extras):
+                needed.marker = None
+                wanted.append(str(needed))
+
+
+def test_the_demo_needs_less_than_300_mb() -> None:
+    sizes = {
+        each.name: sum(
+            Path(str(each.locate_file(file))).stat().st_size
+            for file in each.files or ()
+            if each.locate_file(file).exists()
+        )
+        for each in closure("demo")
+    }
+    assert {"moto", "chalice", "botocore", "antlr4-python3-runtime"} <= sizes.keys()
+    assert sizes.keys() & {"cfn-lint", "matplotlib", "playwright", "pytest"} == set()
+    assert 150e6 < sum(sizes.values()) < 270e6  # pip and setuptools are another 30
+
+
 def test_development_stays_in_ranges() -> None:
-    lines = (PROJECT / "requirements-dev.txt").read_text().splitlines()
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    lines = extras["demo"] + extras["dev"]
     operators = {each.operator for line in lines for each in Requirement(line).specifier}
     assert operators == {"~="}
 
@@ -161,7 +194,7 @@ def test_every_stage_has_the_stated_architecture_and_the_runtime_of_the_python_a
 
 def setup_with(version: tuple[int, int], folder: Path) -> str:
     """What ``make setup`` says with such a Python, which does not get as far as an environment."""
-    for name in ("Makefile", "pyproject.toml", "requirements-dev.txt", *PINNED):
+    for name in ("Makefile", "pyproject.toml", *PINNED):
         shutil.copy(PROJECT / name, folder / name)
     python = folder / "python"
     python.write_text(
@@ -204,14 +237,26 @@ def test_nothing_is_said_of_the_stated_one(tmp_path: Path) -> None:
 # --- make upgrade ---------------------------------------------------------------------------------
 
 
+TOML = """\
+[project]
+name = "app"
+dynamic = ["version"]
+requires-python = ">=3.11"
+[project.optional-dependencies]
+demo = ["linter~=1.2; sys_platform == 'linux'"]
+dev = ["app[demo]", "Server[extra]~=2.0.1", "stubs"]
+[dependency-groups]
+lambda = ["zones"]
+deploy = ["chalice"]
+"""
+
+
 @pytest.fixture(scope="module")
 def last_time(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose packages come from an index of its own, with everything as it is written first."""
     folder = tmp_path_factory.mktemp("last-time")
     (folder / "index").mkdir()
-    (folder / "requirements-dev.txt").write_text(
-        'linter~=1.2; sys_platform == "linux"\nServer[extra]~=2.0.1\nstubs\n'
-    )
+    (folder / "pyproject.toml").write_text(TOML)
     for name, version in {
         "zones": "2026.1",
         "chalice": "1.34.0",
@@ -220,7 +265,6 @@ def last_time(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "stubs": "1",
     }.items():
         release(folder, name, version)
-    point_to_index(folder)
     assert upgrade(folder)[0] == 0
     return folder
 
@@ -229,25 +273,7 @@ def last_time(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(last_time: Path, tmp_path: Path) -> Path:
     """A copy of it, to be changed."""
     shutil.copytree(last_time, tmp_path, dirs_exist_ok=True)
-    point_to_index(tmp_path)
     return tmp_path
-
-
-def point_to_index(folder: Path) -> None:
-    (folder / "pyproject.toml").write_text(
-        f"""\
-[project]
-name = "app"
-dynamic = ["version"]
-requires-python = ">=3.11"
-[dependency-groups]
-lambda = ["zones"]
-deploy = ["chalice"]
-[[tool.uv.index]]
-url = "file://{folder}/index"
-default = true
-"""
-    )
 
 
 def release(folder: Path, name: str, version: str, *requires: str) -> str:
@@ -292,7 +318,7 @@ def upgrade(folder: Path, *arguments: str) -> tuple[int, str, str]:
     done = subprocess.run(
         [sys.executable, "-m", "upgrade", "--project", str(folder), "--days", "0", *arguments],
         cwd=PROJECT,
-        env={**kept, "UV_NO_CACHE": "1"},
+        env={**kept, "UV_NO_CACHE": "1", "UV_DEFAULT_INDEX": f"file://{folder}/index"},
         capture_output=True,
         text=True,
         check=False,
@@ -301,7 +327,7 @@ def upgrade(folder: Path, *arguments: str) -> tuple[int, str, str]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in (*PINNED, "requirements-dev.txt")}
+    return {name: (folder / name).read_bytes() for name in (*PINNED, "pyproject.toml")}
 
 
 def test_what_is_newer_is_pinned_with_its_hash_and_begins_a_range(folder: Path) -> None:
@@ -317,8 +343,8 @@ def test_what_is_newer_is_pinned_with_its_hash_and_begins_a_range(folder: Path) 
         """\
 requirements.txt: zones 2026.1 → 2026.2
 requirements-chalice.txt: chalice 1.34.0 → 1.35.0
-requirements-dev.txt: linter ~=1.2 → ~=2.4
-requirements-dev.txt: server ~=2.0.1 → ~=2.1.0
+pyproject.toml: linter ~=1.2 → ~=2.4
+pyproject.toml: server ~=2.0.1 → ~=2.1.0
 next: make test
 """,
     )
@@ -326,9 +352,8 @@ next: make test
         {"zones": ("2026.2", [hashes["zones"]])},
         {"chalice": ("1.35.0", [hashes["chalice"]])},
     ]
-    assert (folder / "requirements-dev.txt").read_text() == (
-        'linter~=2.4; sys_platform == "linux"\nServer[extra]~=2.1.0\nstubs\n'
-    )
+    raised = TOML.replace("linter~=1.2", "linter~=2.4").replace("~=2.0.1", "~=2.1.0")
+    assert (folder / "pyproject.toml").read_text() == raised
 
 
 def test_what_a_newer_release_depends_on_is_pinned_too(folder: Path) -> None:
@@ -372,7 +397,10 @@ def test_nothing_runs_inside_a_variable_of_make(tmp_path: Path, target: str, nam
         f"x; touch {made}",
     ):
         done = subprocess.run(
-            ["make", "--old-file=.venv/ready", target, f"{name}={value.replace('$', '$$')}"],
+            [
+                *("make", "--old-file=.venv/ready", "--old-file=.venv/tested"),
+                *(target, f"{name}={value.replace('$', '$$')}"),
+            ],
             cwd=PROJECT,
             capture_output=True,
             text=True,
