@@ -125,6 +125,39 @@ class Newcomer:
         return arn
 
 
+def not_granted(operations: set[str], *policies: str) -> set[str]:
+    """Return the operations that these policies in docs/rights.md do not allow."""
+    text = (PROJECT / "docs/rights.md").read_text()
+    documents = [
+        json.loads(text.split(f"<!-- policy {each} -->\n```json\n")[1].split("```")[0])
+        for each in policies
+    ]
+    granted = {
+        action
+        for document in documents
+        for statement in document["Statement"]
+        for action in statement["Action"]
+    }
+    free = {"sts:GetCallerIdentity"}  # needs no permission
+    return {needed(operation) for operation in operations} - granted - free
+
+
+def needed(operation: str) -> str:
+    """Return the IAM action of an operation; those of API Gateway are its HTTP methods."""
+    service, _, name = operation.partition(":")
+    if service != "apigateway":
+        return operation
+    methods = {
+        "Get": "GET",
+        "Create": "POST",
+        "Import": "POST",
+        "Put": "PUT",
+        "Update": "PATCH",
+        "Delete": "DELETE",
+    }
+    return f"apigateway:{methods[re.findall('[A-Z][a-z]+', name)[0]]}"
+
+
 def clone_of(project: Path, folder: Path) -> Path:
     """The project as it would be cloned, with the environment that ``make setup`` takes its time for."""
     left = (".git", ".venv", ".hypothesis", ".coverage*", ".*_cache", "__pycache__", "deploy*ed")
@@ -190,6 +223,7 @@ def test_from_a_clone_to_a_stage_that_the_doctor_calls_healthy(newcomer: Newcome
 
     # The doctor only looks, and he looks at everything.
     calls = {call["operation"] for call in newcomer.cloud.calls()}
+    assert not_granted(calls, "doctor") == set()
     assert {
         call for call in calls if not re.match(r"\w+:(Get|List|Describe|Simulate)", call)
     } == set()
@@ -411,3 +445,13 @@ def test_who_may_look_at_nothing_is_told_what_to_ask_for(
     groups = "API alarm deployment function parameter pipeline schedule share stack topic"
     assert sorted({check for check, _, _ in found}) == groups.split()
     assert all(re.match(r"allow \w+:\w+ to the identity in use", fix) for fix in found.values())
+
+
+def test_the_documented_rights_suffice_to_deploy_and_to_destroy(newcomer: Newcomer) -> None:
+    newcomer.cloud.clear_calls()
+    newcomer.succeed("deploy", "--stage", STAGE, f"EMAIL={PERSON}")
+    newcomer.succeed("destroy", "--stage", STAGE, "--yes", "--delete-parameters")
+    newcomer.succeed("deploy", "--stage", STAGE, f"EMAIL={PERSON}")
+    calls = {call["operation"] for call in newcomer.cloud.calls()}
+    assert not_granted(calls, "doctor", "deployer") == set()
+    assert not_granted(calls, "doctor") > {"iam:CreateRole", "lambda:CreateFunction"}

@@ -37,6 +37,25 @@ def test_cfn_lint_would_tell() -> None:
     assert "E3002" in told  # an unknown property
 
 
+def test_the_pipeline_gives_the_database_s_template_its_parameters() -> None:
+    pipeline, database = (
+        yaml.load((PROJECT / "infrastructure" / name).read_text(), Loader=Cfn)  # noqa: S506 (as above)
+        for name in ("pipeline.yaml", "main-pipeline.yaml")
+    )
+    text = (PROJECT / "infrastructure/pipeline.yaml").read_text()
+    given = set(re.findall(r'^ +"(\w+)": "', text, re.MULTILINE))
+    required = {name for name, body in database["Parameters"].items() if "Default" not in body}
+    assert required <= given <= database["Parameters"].keys()
+    defaults = {
+        name: pipeline["Parameters"][mine]["Default"]
+        for name, mine in (
+            ("Snapshot", "CurrentParameter"),
+            ("ConnectionPrefix", "ConnectionPrefix"),
+        )
+    }
+    assert defaults == {name: database["Parameters"][name]["Default"] for name in defaults}
+
+
 def test_the_cluster_names_nothing_that_a_restore_must_not_have() -> None:
     forbidden = {"DBClusterIdentifier", "MasterUsername", "MasterUserPassword", "StorageEncrypted"}
     assert forbidden.isdisjoint(cluster()["Properties"])
