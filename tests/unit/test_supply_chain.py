@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from chalice.cli.factory import CLIFactory
 from chalice.deploy.packager import DependencyBuilder, PackageDownloadError
 from chalice.utils import OSUtils
@@ -165,6 +166,25 @@ def test_development_stays_in_ranges() -> None:
     lines = extras["demo"] + extras["dev"]
     operators = {each.operator for line in lines for each in Requirement(line).specifier}
     assert operators == {"~="}
+
+
+def test_the_workflow_runs_the_contributor_s_command_with_pinned_actions() -> None:
+    (job,) = yaml.safe_load((PROJECT / ".github/workflows/test.yml").read_text())["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make test"]
+    actions = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert [
+        each for each in actions if not re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", each)
+    ] == []
+    versions = [step["with"].get("python-version") for step in job["steps"] if "uses" in step]
+    assert STATED in versions
+
+
+def test_the_forge_s_files_are_yaml() -> None:
+    files = [*(PROJECT / ".github").rglob("*.yml"), PROJECT / ".pre-commit-config.yaml"]
+    assert len(files) > 4
+    assert [
+        each.name for each in files if not isinstance(yaml.safe_load(each.read_text()), dict)
+    ] == []
 
 
 # --- What it runs on ------------------------------------------------------------------------------
