@@ -402,7 +402,7 @@ def console(
     except ModuleNotFoundError as error:
         missing = "The console needs Flask: pipx inject aurora-refresh flask, or make setup."
         raise Failure(missing) from error
-    serve(target.client, target.name, port)
+    serve(target.client, target.name, stage, port)
 
 
 COMMANDS: Sequence[click.Command] = (
