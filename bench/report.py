@@ -43,7 +43,7 @@ def table(results: Results) -> str:
         lines.append(_throttled(results))
     for name, taken, most in (
         ("`aurora-refresh status`, local cloud", results.status, 1.5),
-        ("imports of `aurora-refresh status`", results.status_imports, 0.5),
+        ("imports of `aurora-refresh status`, traced", results.status_imports, 0.5),
     ):
         if taken:
             met = _met(statistics.median(taken) <= most)

@@ -277,7 +277,7 @@ def examined(newcomer: Newcomer, acting: Callable[..., None]) -> Callable[..., d
 
 def apply_fix(newcomer: Newcomer, fix: str) -> None:
     """Do what a fix says, command by command, as the AWS command line would."""
-    for command in fix.split(" && "):
+    for command in re.split(" && |, and then ", fix):
         program, service, *words = shlex.split(command)
         if program == "aurora-refresh":
             newcomer.succeed(service, *words)
@@ -403,6 +403,34 @@ def test_what_deploying_mends_is_mended_by_one_deployment(
         ("alarm", alarm, "problem"): remake,
     }
     apply_fix(newcomer, remake)
+    assert examined() == {}
+
+
+def test_each_command_that_is_printed_as_a_fix_mends_its_fault(
+    newcomer: Newcomer, examined: Callable[..., dict[Found, str]]
+) -> None:
+    cloud, restore = newcomer.cloud, f"{PREFIX}-{RESTORE}"
+    newcomer.succeed("configure", "--stage", STAGE, "--offline", "RDS_STACK_NAME=")
+    newcomer.succeed("deploy", "--stage", STAGE)
+    statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam, name = cloud.client("iam"), "everything"
+    policy = iam.create_policy(PolicyName=name, PolicyDocument=document)["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName=restore, PolicyArn=policy)
+    stopped = {"FunctionName": PREFIX, "ReservedConcurrentExecutions": 0}
+    cloud.client("lambda").put_function_concurrency(**stopped)
+    transition = {"pipelineName": MAIN, "stageName": "Deploy", "transitionType": "Inbound"}
+    cloud.client("codepipeline").disable_stage_transition(**transition, reason="release")
+
+    found = examined()
+    assert found.keys() == {
+        ("role", f"{restore} attached policies", "warning"),
+        ("function", f"{PREFIX} concurrency", "warning"),
+        ("deployment", f"stage Deploy of {MAIN}", "warning"),
+        ("deployment", "rds", "warning"),
+    }
+    for fix in found.values():
+        apply_fix(newcomer, fix.removeprefix("nothing, if that is still wanted; otherwise "))
     assert examined() == {}
 
 
