@@ -63,7 +63,7 @@ $(READY): requirements.txt requirements-chalice.txt pyproject.toml
 	@echo "setting up $(VENV); the first time this takes about a minute and 270 MB"
 	@test -e $@ || $(PYTHON) -m venv --clear $(VENV)
 	@$(INSTALL) --no-deps --require-hashes -r requirements.txt -r requirements-chalice.txt
-	@$(INSTALL) --editable '.[demo]'
+	@$(INSTALL) --editable '.[console,demo,deploy]'
 	@$(BIN)/pip download --quiet --disable-pip-version-check --only-binary=:all: \
 		--dest $(VENV)/wheels -r requirements.txt
 	@touch $@
