@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What the demo and a deployment need, and what the tests need beside it.
 READY := $(VENV)/ready
+TESTED := $(VENV)/tested
 # The Python that this is tested with, and the oldest that will do. The functions' runtime is that of the
 # Python that deploys them.
 STATED := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)".*/\1/p' pyproject.toml)
@@ -35,35 +37,40 @@ else
 	$(BIN)/pytest $(SIDE_BY_SIDE) $(addprefix --ignore=,$(COVERED))
 endif
 
-check: $(READY) ## lint, format and types
+check: $(TESTED) ## lint, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-simulate: $(READY) ## random histories against the guarantees; N=20000 of them, SEED=… to replay
+simulate: $(TESTED) ## random histories against the guarantees; N=20000 of them, SEED=… to replay
 	@HISTORIES="$${N:-5000}" $(BIN)/python -m tests.simulation.test_histories
 
-screenshots: $(READY) ## the console's pictures in docs/, taken in Chromium
+screenshots: $(TESTED) ## the console's pictures in docs/, taken in Chromium
 	@$(BIN)/pytest --quiet tests/browser/screenshots.py
 
-bench: $(READY) ## cost and speed against the floor, into docs/benchmarks.md; takes a quarter of an hour
+bench: $(TESTED) ## cost and speed against the floor, into docs/benchmarks.md; takes a quarter of an hour
 	@$(BIN)/python -m bench
 
 setup: $(READY) ## the virtual environment, and the wheels that chalice deploy packs
 
-$(READY): requirements.txt requirements-chalice.txt requirements-dev.txt
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+
+$(READY): requirements.txt requirements-chalice.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(STATED)".split("."))))' \
 		|| { echo "Python $(STATED) or newer is needed; name one with make PYTHON=python3.x"; exit 1; }
 	@$(PYTHON) -c 'import sys; here = "%d.%d" % sys.version_info[:2]; here == "$(STATED)" or print(f"this is Python {here}: \
 	functions deployed from here get the runtime python{here}; it is tested with $(STATED)")'
-	@echo "setting up $(VENV), once; this takes about a minute"
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-		-r requirements.txt -r requirements-chalice.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "setting up $(VENV); the first time this takes about a minute and 270 MB"
+	@test -e $@ || $(PYTHON) -m venv --clear $(VENV)
+	@$(INSTALL) --no-deps --require-hashes -r requirements.txt -r requirements-chalice.txt
+	@$(INSTALL) --editable '.[console,demo,deploy]'
 	@$(BIN)/pip download --quiet --disable-pip-version-check --only-binary=:all: \
 		--dest $(VENV)/wheels -r requirements.txt
+	@touch $@
+
+$(TESTED): $(READY)
+	@echo "installing what the tests need; the first time this takes a minute or two and 670 MB"
+	@$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 # For every platform and the oldest Python. Nothing is built, so nothing that was downloaded runs here.
@@ -71,7 +78,7 @@ PIN := uv pip compile --quiet --upgrade --generate-hashes --universal --no-build
 	--python-version $(STATED) --custom-compile-command "make upgrade" \
 	$(if $(filter 0,$(value DAYS)),,--exclude-newer "$${DAYS:-7} days")
 
-upgrade: $(READY) ## the newest pins with hashes, without releases of this week; DAYS=0 takes even today's
+upgrade: $(TESTED) ## the newest pins with hashes, without releases of this week; DAYS=0 takes even today's
 	$(BIN)/$(PIN) --group lambda --output-file requirements.txt
 	$(BIN)/$(PIN) --group deploy --no-deps --output-file requirements-chalice.txt
 

@@ -124,6 +124,7 @@ class Bench:
     """The package and the floor, unpacked, with the stand-in that both of them call."""
 
     def __init__(self, project: Path, directory: Path, standin: StandIn) -> None:
+        self.project = project
         self.directory = directory
         self.standin = standin
         self.package = _package(project, directory)

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from bench import commandline
 from bench.lambdas import FOLLOW, FUNCTIONS, PIN, RESTORE, UPDATE, Bench, Function, Result
 from bench.standin import BURST, PAGE
 
@@ -68,6 +69,8 @@ class Results:
     throttled: Pair = field(default_factory=Pair)
     throttled_allowed: float = 0.0
     unthrottled: Pair = field(default_factory=Pair)
+    status: list[float] = field(default_factory=list)
+    status_imports: list[float] = field(default_factory=list)
     package_bytes: int = 0
 
 
@@ -217,6 +220,11 @@ def _throttled(bench: Bench, plan: Plan, results: Results) -> None:
     )
 
 
+def _status(bench: Bench, plan: Plan, results: Results) -> None:
+    """What a tester waits for, against the local cloud."""
+    results.status, results.status_imports = commandline.status(bench.project, plan.throttled)
+
+
 MEASURES: dict[str, Callable[[Bench, Plan, Results], None]] = {
     "cold": _cold,
     "imports": _imports,
@@ -224,6 +232,7 @@ MEASURES: dict[str, Callable[[Bench, Plan, Results], None]] = {
     "memory": _memory,
     "calls": _calls,
     "throttled": _throttled,
+    "status": _status,
 }
 
 _LOOK = (

@@ -41,6 +41,15 @@ def table(results: Results) -> str:
         )
     if results.throttled.package:
         lines.append(_throttled(results))
+    for name, taken, most in (
+        ("`aurora-refresh status`, local cloud", results.status, 1.5),
+        ("imports of `aurora-refresh status`, traced", results.status_imports, 0.5),
+    ):
+        if taken:
+            met = _met(statistics.median(taken) <= most)
+            lines.append(
+                f"| {name} | {_milliseconds(taken)} | | | ≤ {most * 1000:,.0f} ms | {met} |"
+            )
     size = results.package_bytes / 2**20
     lines.append(f"| deployment package | {size:.2f} MiB | | | ≤ 1.5 MiB | {_met(size <= 1.5)} |")
     return "\n".join(lines) + "\n"

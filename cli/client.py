@@ -1,4 +1,7 @@
-"""A client of the deployed API, which signs with whatever credentials boto3 finds."""
+"""A client of the deployed API, which signs with whatever credentials botocore finds.
+
+Importing boto3 as well would take half as long as the whole answer.
+"""
 
 import json
 import os
@@ -7,11 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 from botocore import exceptions
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.httpsession import URLLib3Session
+from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
 Json = dict[str, Any]
@@ -47,17 +50,16 @@ class ApiClient:
     `url` is the API's address, or a function that finds it when it is first needed.
     """
 
-    def __init__(self, url: str | Callable[[], str], session: boto3.Session) -> None:
+    def __init__(self, url: str | Callable[[], str], session: Session) -> None:
         self._url, self._session = url, session
         self._identity: Json | None = None
-        self.region = session.region_name
+        self.region: str | None = session.get_config_variable("region")
 
     def identity(self) -> Json:
         """Return the caller's Account and Arn, as STS names them."""
         with _translated_errors():
-            self._identity = self._identity or dict(
-                self._session.client("sts").get_caller_identity()
-            )
+            sts: Any = self._session.create_client("sts")
+            self._identity = self._identity or dict(sts.get_caller_identity())
         return self._identity
 
     def status(self) -> Json:
@@ -124,15 +126,16 @@ class ApiClient:
         raise ApiError(status, str(code), str(message))
 
 
-def find_api_url(session: boto3.Session, stage: str) -> str:
+def find_api_url(session: Session, stage: str) -> str:
     """Return the address of the REST API that invokes a stage's function; raise ApiError."""
-    from cli import restapi  # not needed with --url, and slow to import
+    from cli import restapi  # not needed with --url
 
     with _translated_errors():
-        client = session.client("apigateway")
+        client = session.create_client("apigateway")
         found = restapi.invoking(client, stage)
     if not found:
-        message = f"There is no API of stage {stage!r} in Region {session.region_name}."
+        region = client.meta.region_name
+        message = f"There is no API of stage {stage!r} in Region {region}."
         raise ApiError(404, "StageNotFound", message)
     if len(found) > 1:
         message = f"Stage {stage!r} has several APIs: {', '.join(found)}. Name one with --url."

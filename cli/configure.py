@@ -14,7 +14,7 @@ from typing import Any
 from chalicelib import settings
 from chalicelib.domain.errors import Problem, SettingsError
 from cli import stages
-from cli.policies import FUNCTIONS, file_name, policies
+from cli.policies import FUNCTIONS, file_name, policies, with_own_statements
 from cli.stages import (
     ACCOUNT,
     CONFIG,
@@ -91,7 +91,10 @@ def files(
     made: Files = {project / CONFIG: stages.to_text(document)}
     for function in FUNCTIONS:
         policy = wanted.get(function)
-        made[folder / file_name(stage, function)] = stages.to_text(policy) if policy else None
+        file = folder / file_name(stage, function)
+        made[file] = (
+            stages.to_text(with_own_statements(policy, _text(project, file))) if policy else None
+        )
     return made
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cli import mainpipeline
+from cli import mainpipeline, templates
 from cli.stages import AcceptanceStage, StageError
 
 _DEPLOYING = {"CREATE_UPDATE", "CHANGE_SET_EXECUTE", "REPLACE_ON_FAILURE"}
@@ -72,6 +72,4 @@ def _places(session: boto3.Session, stage: AcceptanceStage) -> Iterator[tuple[st
                 continue
             raise
         body: Any = client.get_template(StackName=stack, TemplateStage="Processed")["TemplateBody"]
-        yield from mainpipeline.places(
-            stack, mainpipeline.parsed(body), mainpipeline.given(described)
-        )
+        yield from mainpipeline.places(stack, templates.parsed(body), mainpipeline.given(described))

@@ -3,12 +3,14 @@
 Pure. docs/main-pipeline.md explains the faults.
 """
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cli.stages import AcceptanceStage, Json, StageError
+from cli.stages import AcceptanceStage, Json
+from cli.templates import evaluated
 
 CLUSTERS = ("AWS::RDS::DBCluster", "AWS::DocDB::DBCluster", "AWS::Neptune::DBCluster")
 INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::DBInstance")
@@ -63,20 +65,6 @@ class Fault:
     fails: bool
     what: str
     fix: str
-
-
-def parsed(body: str | Json) -> Json:
-    """Return a template, which boto3 has parsed if it is JSON; raise StageError."""
-    if isinstance(body, dict):
-        return body
-    from cfnlint.decode import decode_str  # type: ignore[import-untyped]  # takes a second
-
-    template, errors = decode_str(body)
-    if errors:
-        raise StageError(f"the template cannot be read: {errors[0].message}")
-    if not isinstance(template, dict):
-        raise StageError("the template is not a mapping")
-    return template
 
 
 def given(described: Json) -> dict[str, str]:
@@ -171,7 +159,7 @@ def _results(stage: Json, *whens: str) -> set[str]:
 def readings(template: Json, given: Mapping[str, str]) -> Iterator[Reading]:
     """Yield the reading of each restored cluster; `given` has the template's parameter values."""
     declared = template.get("Parameters", {})
-    for name, body in _resources(template, CLUSTERS):
+    for name, body in _resources(evaluated(template, given), CLUSTERS):
         properties = body.get("Properties", {})
         if "SnapshotIdentifier" not in properties:
             continue
@@ -186,14 +174,15 @@ def clusters(template: Json) -> list[str]:
 
 def places(stack: str, template: Json, given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each parameter from which a cluster is restored, and STACK or STACK/LOGICAL-ID of it."""
-    is_only = len(clusters(template)) == 1
+    is_only = len(clusters(evaluated(template, given))) == 1
     for reading in readings(template, given):
         if reading.parameter:
             yield reading.parameter, stack if is_only else f"{stack}/{reading.cluster}"
 
 
-def faults(template: Json, cluster: str) -> Iterator[Fault]:
-    """Yield the faults of a restored cluster."""
+def faults(template: Json, cluster: str, given: Mapping[str, str]) -> Iterator[Fault]:
+    """Yield the faults of a restored cluster; what cannot be told is none."""
+    template = evaluated(template, given)
     body = template["Resources"][cluster]
     properties = body.get("Properties", {})
     fixed = [(cluster, "DBClusterIdentifier", properties)]
@@ -202,8 +191,8 @@ def faults(template: Json, cluster: str) -> Iterator[Fault]:
         for name, each in _resources(template, INSTANCES)
         if each.get("Properties", {}).get("DBClusterIdentifier") == {"Ref": cluster}
     ]
-    for name, identifier, given in fixed:
-        if identifier in given:
+    for name, identifier, declared in fixed:
+        if identifier in declared and not _is_open(declared[identifier]):
             yield Fault(
                 fails=True,
                 what=f"{name} has a {identifier}, which the old one still has when the new one is created: "
@@ -226,7 +215,7 @@ def faults(template: Json, cluster: str) -> Iterator[Fault]:
             fix=f"give {cluster} the KmsKeyId of acceptance's own key; this replaces it, so do it in a "
             "refresh's night",
         )
-    if "MasterUsername" in properties:
+    if "MasterUsername" in properties and not _is_open(properties["MasterUsername"]):
         yield Fault(
             fails=False,
             what=f"{cluster} has a MasterUsername besides its SnapshotIdentifier: if the latter is removed, an empty "
@@ -247,7 +236,8 @@ def faults(template: Json, cluster: str) -> Iterator[Fault]:
             "more snapshot or cluster behind, until the quota is used up",
             fix=f"write UpdateReplacePolicy: Delete for {cluster}",
         )
-    if body["Type"] == CLUSTERS[0] and not _is_true(properties.get("ManageMasterUserPassword")):
+    managed = properties.get("ManageMasterUserPassword")
+    if body["Type"] == CLUSTERS[0] and not (_is_true(managed) or isinstance(managed, dict)):
         yield Fault(
             fails=False,
             what=f"{cluster} does not set ManageMasterUserPassword: acceptance's database "
@@ -263,7 +253,7 @@ def _resources(template: Json, types: Sequence[str]) -> Iterator[tuple[str, Json
 
 
 def _branches(value: Any) -> Iterator[Any]:
-    """Yield the values that a property may have, without AWS::NoValue."""
+    """Yield the values that a property may have if its condition cannot be told, without AWS::NoValue."""
     if isinstance(value, dict) and isinstance(value.get("Fn::If"), list):
         for branch in value["Fn::If"][1:]:
             yield from _branches(branch)
@@ -272,20 +262,12 @@ def _branches(value: Any) -> Iterator[Any]:
 
 
 def _reading(cluster: str, value: Any, declared: Json, given: Mapping[str, str]) -> Reading:
-    whole = value
-    if (
-        isinstance(value, dict)
-        and value.keys() == {"Fn::Sub"}
-        and isinstance(value["Fn::Sub"], str)
-    ):
-        whole = value["Fn::Sub"]
-        if match := re.fullmatch(r"\$\{(\w+)\}", whole):
-            value = {"Ref": match[1]}
-    if isinstance(whole, str) and (match := _DYNAMIC.search(whole)):
+    if "{{resolve:ssm:" in json.dumps(value, default=str):
+        match = _DYNAMIC.search(value) if isinstance(value, str) else None
         return Reading(
             cluster,
             None,
-            f"reads {match[1]} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as text: "
+            f"reads {match[1] if match else 'a parameter'} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as text: "
             "it is never restored again",
         )
     if isinstance(value, str):
@@ -305,6 +287,11 @@ def _reading(cluster: str, value: Any, declared: Json, given: Mapping[str, str])
         f"takes its snapshot from the template's parameter {name} of type {parameter['Type']}, which is "
         "the text itself, not the value in Parameter Store",
     )
+
+
+def _is_open(value: Any) -> bool:
+    """Return whether a condition that cannot be told decides whether a property is there."""
+    return isinstance(value, dict) and "Fn::If" in value
 
 
 def _is_true(value: Any) -> bool:

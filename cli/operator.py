@@ -31,17 +31,20 @@ def connect(stage: str | None, url: str | None, profile: str | None, region: str
     """Return the stage and its client, which calls AWS only when it is used; raise Failure."""
     if not (stage or url):
         raise click.UsageError("name a stage: --stage acceptance; or its API: --url https://…")
-    import boto3
     from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
 
     from cli.client import ApiClient, find_api_url
 
     try:
-        session = boto3.Session(profile_name=profile, region_name=region)
+        session = Session(profile=profile)
+        if region:
+            session.set_config_variable("region", region)
+        address = url or (lambda: find_api_url(session, stage or ""))
+        client = ApiClient(address, session)
     except BotoCoreError as error:
         raise Failure(f"{error}. Name a profile that exists: --profile or AWS_PROFILE.") from error
-    address = url or (lambda: find_api_url(session, stage or ""))
-    return Target(stage or str(url), ApiClient(address, session))
+    return Target(stage or str(url), client)
 
 
 @contextmanager
@@ -402,7 +405,7 @@ def console(
     except ModuleNotFoundError as error:
         missing = "The console needs Flask: pipx inject aurora-refresh flask, or make setup."
         raise Failure(missing) from error
-    serve(target.client, target.name, port)
+    serve(target.client, target.name, stage, port)
 
 
 COMMANDS: Sequence[click.Command] = (

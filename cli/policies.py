@@ -5,6 +5,7 @@ own parameters, pipeline, clusters and topic. Each action is granted only on the
 used on. Snapshots and clusters are listed on `*`, because IAM authorizes a listing that way.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -304,6 +305,16 @@ def log_group(deployed: str) -> str:
 def file_name(stage: str, function: str) -> str:
     """Return the name of the function's policy file in the folder `.chalice`."""
     return f"policy-{stage}-{function.replace('_', '-')}.json"
+
+
+def with_own_statements(policy: Policy, text: str | None) -> Policy:
+    """Return the policy with the statements that somebody added to its file, whose Sid begins with Own."""
+    try:
+        listed = json.loads(text or "{}").get("Statement", [])
+        own = [each for each in listed if each.get("Sid", "").startswith("Own")]
+    except (AttributeError, TypeError, ValueError):
+        return policy  # the file is written again
+    return {**policy, "Statement": [*policy["Statement"], *own]}
 
 
 def _allow(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib.domain.functions import APP
-from cli.policies import API, deployed_name
-from cli.stages import Json, to_text
+
+Json = dict[str, Any]
 
 
 def record_of(stage: str) -> str:
@@ -28,7 +28,7 @@ def invoking(client: Any, stage: str) -> list[str]:
 
     https://docs.aws.amazon.com/apigateway/latest/api/API_GetResources.html
     """
-    function = f":function:{deployed_name(stage, API)}/invocations"
+    function = f":function:{APP}-{stage}/invocations"  # as Chalice names the API's function
     found = [
         (api["createdDate"], api["id"])
         for page in client.get_paginator("get_rest_apis").paginate()
@@ -58,6 +58,8 @@ def recorded(project: Path, stage: str) -> str | None:
 
 def record(project: Path, stage: str, api: str) -> None:
     """Record the API, so that Chalice finds it again."""
+    from cli.stages import to_text  # which the operator's commands need not wait for
+
     document = _read(project, stage)
     others = [each for each in document["resources"] if each["resource_type"] != "rest_api"]
     known = {"name": "rest_api", "resource_type": "rest_api", "rest_api_id": api}

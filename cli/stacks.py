@@ -15,9 +15,9 @@ from typing import Any
 
 from chalicelib.domain.functions import APP, FOLLOW_PIPELINE
 from chalicelib.domain.parameters import PLACEHOLDER
-from cli.mainpipeline import parsed
 from cli.policies import API, deployed_name, log_group, policies
 from cli.stages import AcceptanceStage, Stage
+from cli.templates import parsed
 
 BEFORE, AFTER = "before", "after"
 LOG_DAYS = 90

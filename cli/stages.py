@@ -168,7 +168,7 @@ _OWN_VALUES: dict[str, tuple[Callable[[str], bool], str]] = {
         _is_pipeline,
         (
             "write the main pipeline's ARN, such as "
-            "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
+            "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main, in the account of the databases"
         ),
     ),
     ACCOUNT: (_is_account, "write production's account id, 12 digits"),
@@ -281,7 +281,12 @@ def stages_of(config: Json) -> Json:
 def variables_of(body: Json) -> dict[str, str]:
     """Return the environment variables of a stage, or those of all stages; raise StageError."""
     variables = as_object(body.get("environment_variables", {}), "environment_variables")
-    return {name: str(value) for name, value in variables.items()}
+    for name, value in variables.items():
+        if not isinstance(value, str):  # which Lambda refuses
+            raise StageError(
+                f"{CONFIG}: {name} is {json.dumps(value)}, not text: write {json.dumps(str(value))}"
+            )
+    return dict(variables)
 
 
 def as_object(value: Any, what: str) -> Json:

@@ -31,6 +31,7 @@ def database(name: str, days: int, **facts: Any) -> Json:
     """A database on data that was taken so many nights ago."""
     return {
         "name": name,
+        "stack": "acceptance-data",
         "latest": nightly(name, 1),
         "current": nightly(name, days),
         "previous": nightly(name, days + 14),

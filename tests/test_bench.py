@@ -72,6 +72,8 @@ def test_what_is_not_reached_is_said() -> None:
         calls={UPDATE.name: ["a call"] * 23},
         throttled=Pair([1.5], [1.3]),
         throttled_allowed=1.2,
+        status=[1.2],
+        status_imports=[0.6],
         package_bytes=2**20,
     )
     assert table(results).splitlines()[2:] == [
@@ -82,6 +84,8 @@ def test_what_is_not_reached_is_said() -> None:
         "| growth of peak memory, N = 200 to 20,000 | 4.0 MiB | 1.0 MiB | +3.0 MiB | ≤ +2 MiB | **not reached** |",
         f"| AWS calls, `{UPDATE.name}`, N = 2,000 | 23 | | | ≤ 22 | **not reached** |",
         "| throttled to 10 calls a second, N = 2,000, over the 1.2 s that the rate allows | 1,500 ms (1,500 to 1,500) | 1,300 ms (1,300 to 1,300) | 1.25 | ≤ 1.10 | **not reached** |",
+        "| `aurora-refresh status`, local cloud | 1,200 ms (1,200 to 1,200) | | | ≤ 1,500 ms | reached |",
+        "| imports of `aurora-refresh status`, traced | 600 ms (600 to 600) | | | ≤ 500 ms | **not reached** |",
         "| deployment package | 1.00 MiB | | | ≤ 1.5 MiB | reached |",
     ]
 

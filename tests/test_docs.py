@@ -1,10 +1,16 @@
 """The documents name what exists."""
 
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from chalicelib.domain.reasons import Reason
+from cli.main import cli
+from cli.stages import AcceptanceStage, load
 from tests.simulation import test_copies_bite, test_it_bites
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -56,6 +62,39 @@ def test_every_document_is_reachable_from_the_readme() -> None:
 def test_the_documents_say_how_many_faults_are_planted() -> None:
     planted = [len(each.PLANTED) for each in (test_it_bites, test_copies_bite)]
     assert f"plant {planted[0]} and {planted[1]} faults" in " ".join(GUARANTEES.split())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_printed_command_is_one_that_the_command_line_takes(document: Path) -> None:
+    text = document.read_text().replace("\\\n", " ")
+    printed = re.findall(
+        r"^ +(?:\$ )?(aurora-refresh .*)|^\$ (aurora-refresh .*)", text, re.MULTILINE
+    )
+    for line in ("".join(each) for each in printed):
+        name, *words = shlex.split(line.split(" | ")[0], comments=True)[1:]
+        try:
+            cli.commands[name].make_context(name, words)
+        except click.UsageError as error:
+            pytest.fail(f"{line}: {error.format_message()}")
+
+
+def test_the_example_with_two_databases_is_a_stage(tmp_path: Path) -> None:
+    text = (PROJECT / "docs/settings.md").read_text().replace("\\\n", " ")
+    (line,) = re.findall(r"^ +aurora-refresh (configure .*DATABASES=.*)", text, re.MULTILINE)
+    (tmp_path / ".chalice").mkdir()
+    (tmp_path / ".chalice/config.json").write_text('{"app_name": "aurora-refresh", "stages": {}}')
+    words = [*shlex.split(line), "--offline", "--project", str(tmp_path)]
+    done = CliRunner().invoke(cli, words)
+    assert (done.exit_code, done.stderr) == (0, "")
+    stage = load(tmp_path, "acceptance")
+    assert isinstance(stage, AcceptanceStage)
+    assert [each.name for each in stage.settings.databases] == ["orders", "docs"]
+
+
+def test_every_reason_that_people_are_notified_of_is_in_a_page() -> None:
+    pages = [PROJECT / "docs" / name for name in ("troubleshooting.md", "production.md")]
+    text = "".join(page.read_text() for page in pages)
+    assert [each for each in Reason if each.next_step and f"`{each}`" not in text] == []
 
 
 def anchors(document: Path) -> list[str]:

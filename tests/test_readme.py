@@ -58,6 +58,17 @@ def test_every_make_target_of_the_readme_exists() -> None:
     assert {"demo", "test", "setup"} <= named <= targets
 
 
+def test_four_commands_lead_from_a_clone_to_a_stage_that_the_doctor_checks() -> None:
+    """tests/e2e/test_newcomer.py runs the last three of them."""
+    section = README.split("## Deploy it\n")[1].split("\n## ")[0]
+    commands = re.findall(r"^    (make \w+|aurora-refresh \w+)", section, re.MULTILINE)
+    names = [
+        "make setup",
+        *(f"aurora-refresh {each}" for each in ("configure", "deploy", "doctor")),
+    ]
+    assert commands[:4] == names
+
+
 @pytest.mark.parametrize(("scenario", "marker"), [("orders", "transcript"), ("rows", "rows")])
 def test_the_transcript_is_what_the_demo_prints(scenario: str, marker: str) -> None:
     """Each scenario checks its own steps: rows, what is deployed, who was notified."""

@@ -167,6 +167,7 @@ def _database(
     current = arn_of(present.value if present else None)
     facts: Json = {
         "name": database.name,
+        "stack": database.stack.stack if database.stack else None,
         "latest": latest,
         "current": current,
         "previous": earlier_snapshot(ledger),

@@ -35,17 +35,17 @@ _FLAGS = {"deploy", "dry_run", "outside_window"}
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
-def serve(client: ApiClient, stage: str, port: int = 0) -> None:
+def serve(client: ApiClient, name: str, stage: str | None, port: int = 0) -> None:
     """Serve the console until it is interrupted; print its address first."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # pages reload every few seconds
-    server = make_server(LOOPBACK, port, create_app(client, stage), threaded=True)
+    server = make_server(LOOPBACK, port, create_app(client, name, stage), threaded=True)
     print(f"http://{LOOPBACK}:{server.server_port}/")  # noqa: T201
-    print(f"The console of stage {stage}. Press Ctrl-C to stop it.", flush=True)  # noqa: T201
+    print(f"The console of {name}. Press Ctrl-C to stop it.", flush=True)  # noqa: T201
     server.serve_forever()  # which returns when it is interrupted
 
 
-def create_app(client: ApiClient, stage: str) -> Flask:
-    """Return the console of a stage."""
+def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
+    """Return the console of a stage, whose name is unknown if only its API's address is known."""
     app, console, token = Flask(__name__), _Console(client, stage), secrets.token_urlsafe()
     app.secret_key = secrets.token_bytes()  # signs the messages that a page shows once
     app.config.update(
@@ -54,7 +54,7 @@ def create_app(client: ApiClient, stage: str) -> Flask:
         MAX_CONTENT_LENGTH=65_536,
     )
     app.jinja_env.finalize = _visible
-    app.jinja_env.globals |= {"stage": stage, "token": token, "region": client.region}
+    app.jinja_env.globals |= {"stage": name, "token": token, "region": client.region}
     names = (view.clock, view.short, view.brief, view.relative, view.count)
     app.jinja_env.filters |= {each.__name__: each for each in names}
     app.jinja_env.filters["span"] = lambda hours: view.span(timedelta(hours=hours))
@@ -90,7 +90,7 @@ def create_app(client: ApiClient, stage: str) -> Flask:
 class _Console:
     """What each page shows."""
 
-    def __init__(self, client: ApiClient, stage: str) -> None:
+    def __init__(self, client: ApiClient, stage: str | None) -> None:
         self._client, self._stage = client, stage
         self._pool = ThreadPoolExecutor(8)
         self._taken: dict[str, str | None] = {}  # when the data of a snapshot was taken
@@ -109,7 +109,7 @@ class _Console:
         rows = [view.row(status, *each, self._taken) for each in zip(databases, histories)]  # noqa: B905
         headline, tone = view.headline(status, [row.verdict for row in rows])
         arn = (self.identity() or {"Arn": "::"})["Arn"]
-        links = view.links(arn, self._client.region, self._stage, status["pipeline"])
+        links = view.links(arn, self._client.region, self._stage, status)
         context = {"headline": headline, "tone": tone, "links": links}
         return render_template("overview.html", status=status, rows=rows, **context)
 
@@ -133,7 +133,7 @@ class _Console:
             return self.form("hold" if action == "resume" else action, error)
         if action == "refresh" and (answer["dry_run"] or answer["outcome"] != "started"):
             return render_template("steps.html", answer=answer)
-        flash(_message(action, request.form, answer))
+        flash(*_message(action, request.form, answer))
         return redirect("/", 303)
 
     def form(self, action: str, error: ApiError | None = None) -> ResponseReturnValue:
@@ -158,7 +158,8 @@ class _Console:
         return history
 
 
-def _message(action: str, form: Any, answer: Json) -> str:
+def _message(action: str, form: Any, answer: Json) -> tuple[str, str]:
+    """Return what an action has done, and the time of the next refresh if that is of interest."""
     run, when, under_way = map(answer.get, ("execution_id", "next_restore", "under_way"))
     if action == "refresh":
         message = f"The refresh has started: run {run}."
@@ -169,8 +170,8 @@ def _message(action: str, form: Any, answer: Json) -> str:
     else:
         hold = answer["hold"]
         done = f"The schedule is on hold until {hold['until']}." if hold else "The hold is lifted."
-        message = f"{done} The next refresh is {view.clock(when) if when else 'not planned'}."
-    return message + (f" Note: {under_way}." if under_way else "")
+        message = done if when else f"{done} No refresh is planned."
+    return message + (f" Note: {under_way}." if under_way else ""), when or ""
 
 
 def _visible(value: Any) -> Any:

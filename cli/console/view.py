@@ -135,19 +135,29 @@ def _periods(facts: Json, history: Sequence[Json], taken: Mapping[str, Any]) -> 
     return [(at, time(times[arn]) if times.get(arn) else None) for at, arn in sorted(found)]
 
 
-def links(arn: str, region: str | None, stage: str, pipeline: Json) -> dict[str, str]:
-    """Return the addresses of the pipeline, the log and the stacks in AWS's console, by label."""
-    partition = arn.split(":")[1]
+def links(arn: str, region: str | None, stage: str | None, status: Json) -> dict[str, str]:
+    """Return the addresses of the pipeline, the log and the stacks in AWS's console, by label.
+
+    The log is named after the stage.
+    """
+    partition, pipeline = arn.split(":")[1], status["pipeline"]
     if partition not in _CONSOLES or not region:
         return {}
     root, query = f"https://{region}.{_CONSOLES[partition]}", f"?region={region}"
-    # CloudWatch's page decodes a log group's name twice, with $ in place of %.
-    group = quote(f"/aws/lambda/{APP}-{stage}-{RESTORE}", safe="")
-    group = quote(group, safe="").replace("%", "$")
+    found = {}
+    if stage:
+        # CloudWatch's page decodes a log group's name twice, with $ in place of %.
+        group = quote(f"/aws/lambda/{APP}-{stage}-{RESTORE}", safe="")
+        group = quote(group, safe="").replace("%", "$")
+        found["Log"] = f"{root}/cloudwatch/home{query}#logsV2:log-groups/log-group/{group}"
     page = f"{root}/codesuite/codepipeline/pipelines/{quote(pipeline['name'] or '', safe='')}"
     run = pipeline["under_way"] or pipeline["last_run"]
-    found = {"Log": f"{root}/cloudwatch/home{query}#logsV2:log-groups/log-group/{group}"}
-    found["Stacks"] = f"{root}/cloudformation/home{query}#/stacks"
+    # An API that was deployed earlier does not name the stacks.
+    for name in dict.fromkeys(
+        stack for each in status["databases"] if (stack := each.get("stack"))
+    ):
+        list_ = f"{root}/cloudformation/home{query}#/stacks?filteringText={quote(name, safe='')}"
+        found[f"Stack {name}"] = list_
     if pipeline["name"]:
         found["Pipeline"] = f"{page}/view{query}"
     if run:

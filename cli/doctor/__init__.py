@@ -5,6 +5,7 @@ It only reads.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +22,7 @@ from cli.account import oldest_python
 from cli.doctor import acceptance, checks, deployment, production, refresh, state
 from cli.doctor.checks import Check
 from cli.doctor.state import State, Unavailable
-from cli.policies import file_name, policies
+from cli.policies import Policy, file_name, policies, with_own_statements
 from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, StageError
 
 _VERDICTS = 20  # printed at most
@@ -36,9 +37,14 @@ def examine(project: Path, name: str) -> list[Check]:
         if not isinstance(error.__cause__, SettingsError):
             raise
         return [checks.wrong_setting(name, problem) for problem in error.__cause__.problems]
+    files = _policy_files(project, stage)
+    wanted = {
+        function: with_own_statements(policy, files[function])
+        for function, policy in policies(stage).items()
+    }
     local = [
         *checks.settings(stage, settings.names_of(stage.variables), stages.contradictions(stage)),
-        *checks.policy_files(stage.name, _policy_files(project, stage)),
+        *checks.policy_files(stage.name, _compared(stage, files, wanted)),
     ]
     default, session = _session(None), _session(stage.region)
     region = default.region_name if default else None
@@ -52,12 +58,16 @@ def examine(project: Path, name: str) -> list[Check]:
         return first  # the others would be about another account
     entries = configurations(project, stage)
     if isinstance(stage, AcceptanceStage):
-        return [*first, *_acceptance(stage, session, caller.now, entries)]
-    return [*first, *_production(stage, session, caller.now, entries)]
+        return [*first, *_acceptance(stage, session, caller.now, entries, wanted)]
+    return [*first, *_production(stage, session, caller.now, entries, wanted)]
 
 
 def _acceptance(
-    stage: AcceptanceStage, session: boto3.Session, now: datetime, entries: Json
+    stage: AcceptanceStage,
+    session: boto3.Session,
+    now: datetime,
+    entries: Json,
+    wanted: Mapping[str, Policy],
 ) -> Iterator[Check]:
     seen = state.read_acceptance(session, stage, now)
     parameters = acceptance.parameters(stage, seen)
@@ -73,24 +83,29 @@ def _acceptance(
     yield from acceptance.shares(stage, seen)
     yield from acceptance.copy_keys(stage, seen)
     rest_api = deployment.rest_api(stage, seen)
-    yield from _deployment(stage, seen, entries, seen.values, rest_api)
+    yield from _deployment(stage, seen, entries, wanted, seen.values, rest_api)
 
 
 def _production(
-    stage: ProductionStage, session: boto3.Session, now: datetime, entries: Json
+    stage: ProductionStage,
+    session: boto3.Session,
+    now: datetime,
+    entries: Json,
+    wanted: Mapping[str, Policy],
 ) -> Iterator[Check]:
     seen = state.read_production(session, stage, now)
     if not seen.is_deployed:
         yield deployment.undeployed(stage)
     yield from production.clusters(stage, seen)
     yield from production.share_key(stage, seen)
-    yield from _deployment(stage, seen, entries, values={}, rest_api=())
+    yield from _deployment(stage, seen, entries, wanted, values={}, rest_api=())
 
 
 def _deployment(
     stage: Stage,
     seen: State,
     entries: Json,
+    wanted: Mapping[str, Policy],
     values: Mapping[str, Parameter],
     rest_api: Iterable[Check],
 ) -> Iterator[Check]:
@@ -99,7 +114,10 @@ def _deployment(
         return
     yield from deployment.own_stacks(stage, seen)
     yield from deployment.functions(stage, seen, entries)
-    yield from deployment.roles(stage, seen, policies(stage))
+    given = {name: arn for name, each in entries.items() if (arn := each["iam_role_arn"])}
+    made = {name: each for name, each in seen.functions.items() if name not in given}
+    yield from deployment.roles(stage, replace(seen, functions=made), wanted)
+    yield from deployment.given_roles(stage, seen, given)
     yield from rest_api
     yield from deployment.schedules(stage, seen, values)
     yield from deployment.topic(stage, seen)
@@ -143,17 +161,31 @@ def _session(region: str | None) -> boto3.Session | None:
         return None
 
 
-def _policy_files(project: Path, stage: Stage) -> dict[str, tuple[str, bool]]:
+def _policy_files(project: Path, stage: Stage) -> dict[str, str | None]:
+    """Return the text of each function's policy file; None if there is none."""
+    files = {
+        function: project / ".chalice" / file_name(stage.name, function)
+        for function in policies(stage)
+    }
+    return {
+        function: file.read_text(encoding="utf-8") if file.is_file() else None
+        for function, file in files.items()
+    }
+
+
+def _compared(
+    stage: Stage, files: Mapping[str, str | None], wanted: Mapping[str, Policy]
+) -> dict[str, tuple[str, bool]]:
     """Return what is to be said of each policy file, and whether it is right."""
     results = {}
-    for function, policy in policies(stage).items():
-        file = project / ".chalice" / file_name(stage.name, function)
-        if not file.is_file():
-            results[file.name] = ("does not exist", False)
-        elif file.read_text(encoding="utf-8") != stages.to_text(policy):
-            results[file.name] = ("differs from what the stage's settings need", False)
+    for function, text in files.items():
+        name = file_name(stage.name, function)
+        if text is None:
+            results[name] = ("does not exist", False)
+        elif text != stages.to_text(wanted[function]):
+            results[name] = ("differs from what the stage's settings need", False)
         else:
-            results[file.name] = ("is what the stage's settings need", True)
+            results[name] = ("is what the stage's settings need", True)
     return results
 
 
@@ -175,5 +207,8 @@ def configurations(project: Path, stage: Stage) -> dict[str, dict[str, Any]]:
             "MemorySize": tuned.get("lambda_memory_size", 128),
             "Timeout": tuned.get("lambda_timeout", 60),
             "reserved_concurrency": tuned.get("reserved_concurrency"),
+            "iam_role_arn": None
+            if tuned.get("manage_iam_role", True)
+            else tuned.get("iam_role_arn"),
         }
     return found

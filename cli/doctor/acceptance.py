@@ -380,7 +380,7 @@ def _faults(stack: Stack) -> Iterator[Check]:
         each.cluster for each in mainpipeline.readings(template, stack.given) if each.parameter
     )
     for cluster in clusters:
-        for fault in mainpipeline.faults(template, cluster):
+        for fault in mainpipeline.faults(template, cluster, stack.given):
             status = PROBLEM if fault.fails else WARNING
             yield Check("template", stack.name, status, fault.what, fault.fix)
     if stack.mode == "REPLACE_ON_FAILURE":

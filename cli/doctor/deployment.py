@@ -29,7 +29,7 @@ from cli.doctor.state import (
     Unavailable,
     listed,
 )
-from cli.policies import API, FUNCTIONS, Policy
+from cli.policies import API, FUNCTIONS, Policy, file_name
 from cli.stacks import (
     AFTER,
     BEFORE,
@@ -480,3 +480,23 @@ def _remake(stage: Stage, state: State) -> str:
         for each in ("delete-stack", "wait stack-delete-complete")
     )
     return f"{deleted} && {deploy}"
+
+
+def given_roles(stage: Stage, state: State, given: Mapping[str, str]) -> Iterator[Check]:
+    """Check that functions run as the roles that `manage_iam_role: false` gives them."""
+    for function, arn in given.items():
+        seen = state.functions[function]
+        if not isinstance(seen.configuration, dict):
+            continue  # reported already
+        if seen.configuration["Role"] != arn:
+            found = f"runs as {seen.configuration['Role']}, but .chalice/config.json says {arn}"
+            fix = f"aurora-refresh deploy --stage {stage.name}"
+            yield Check("role", seen.name, PROBLEM, found, fix)
+        else:
+            yield Check(
+                "role",
+                arn,
+                WARNING,
+                f"is your own: whether it allows what {function} needs is not checked",
+                f"compare its policies with .chalice/{file_name(stage.name, function)}",
+            )

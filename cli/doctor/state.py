@@ -30,7 +30,7 @@ from chalicelib.usecases.copies import ListOwn, list_own_once
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
-from cli import mainpipeline, restapi, stacks
+from cli import mainpipeline, restapi, stacks, templates
 from cli.account import DENIED
 from cli.policies import Policy
 from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, StageError
@@ -469,7 +469,7 @@ class _Reader:
         action = "cloudformation:GetTemplate"
         body = self._one(action, "TemplateBody", StackName=name)
         if isinstance(body, str):
-            body = _ask(action, partial(mainpipeline.parsed, body))
+            body = _ask(action, partial(templates.parsed, body))
         return Stack(name, mode, body, mainpipeline.given(described))
 
     def rest_apis(self, stage: str) -> Observed[Sequence[str]]:

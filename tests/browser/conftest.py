@@ -39,7 +39,9 @@ def show(browser: Browser) -> Show:
 
     @contextmanager
     def show(client: Any, size: str = "desktop", **options: Any) -> Iterator[Page]:
-        server = make_server(LOOPBACK, 0, create_app(client, "acceptance"), threaded=True)
+        server = make_server(
+            LOOPBACK, 0, create_app(client, "acceptance", "acceptance"), threaded=True
+        )
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         width, height = SIZES[size]

@@ -7,8 +7,8 @@ import sys
 import urllib.parse
 from collections.abc import Iterator
 
-import boto3
 import pytest
+from botocore.session import Session
 
 from cli.client import ApiClient, ApiError, find_api_url
 from localcloud.accounts import ACCEPTANCE
@@ -154,7 +154,7 @@ def test_the_client_signs_and_translates_what_is_refused(
 ) -> None:
     for name, value in deployed.environment().items():
         monkeypatch.setenv(name, value)
-    session = boto3.Session()
+    session = Session()
     client = ApiClient(find_api_url(session, STAGE), session)
     assert client.status()["databases"][0]["name"] == "rds"
     assert client.history("rds") == client.history()

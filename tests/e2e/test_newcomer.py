@@ -125,8 +125,41 @@ class Newcomer:
         return arn
 
 
+def not_granted(operations: set[str], *policies: str) -> set[str]:
+    """Return the operations that these policies in docs/rights.md do not allow."""
+    text = (PROJECT / "docs/rights.md").read_text()
+    documents = [
+        json.loads(text.split(f"<!-- policy {each} -->\n```json\n")[1].split("```")[0])
+        for each in policies
+    ]
+    granted = {
+        action
+        for document in documents
+        for statement in document["Statement"]
+        for action in statement["Action"]
+    }
+    free = {"sts:GetCallerIdentity"}  # needs no permission
+    return {needed(operation) for operation in operations} - granted - free
+
+
+def needed(operation: str) -> str:
+    """Return the IAM action of an operation; those of API Gateway are its HTTP methods."""
+    service, _, name = operation.partition(":")
+    if service != "apigateway":
+        return operation
+    methods = {
+        "Get": "GET",
+        "Create": "POST",
+        "Import": "POST",
+        "Put": "PUT",
+        "Update": "PATCH",
+        "Delete": "DELETE",
+    }
+    return f"apigateway:{methods[re.findall('[A-Z][a-z]+', name)[0]]}"
+
+
 def clone_of(project: Path, folder: Path) -> Path:
-    """The project as it would be cloned, with the environment that ``make`` would spend a minute on."""
+    """The project as it would be cloned, with the environment that ``make setup`` takes its time for."""
     left = (".git", ".venv", ".hypothesis", ".coverage*", ".*_cache", "__pycache__", "deploy*ed")
     clone = folder / "clone"
     shutil.copytree(project, clone, ignore=shutil.ignore_patterns(*left, "deployments"))
@@ -190,9 +223,8 @@ def test_from_a_clone_to_a_stage_that_the_doctor_calls_healthy(newcomer: Newcome
 
     # The doctor only looks, and he looks at everything.
     calls = {call["operation"] for call in newcomer.cloud.calls()}
-    assert {
-        call for call in calls if not re.match(r"\w+:(Get|List|Describe|Simulate)", call)
-    } == set()
+    assert not_granted(calls, "doctor") == set()
+    assert {call for call in calls if not re.match(r"\w+:(Get|List|Describe)", call)} == set()
     services = (
         "apigateway cloudformation cloudwatch codepipeline events iam kms lambda rds sns ssm sts"
     )
@@ -243,7 +275,7 @@ def examined(newcomer: Newcomer, acting: Callable[..., None]) -> Callable[..., d
 
 def apply_fix(newcomer: Newcomer, fix: str) -> None:
     """Do what a fix says, command by command, as the AWS command line would."""
-    for command in fix.split(" && "):
+    for command in re.split(" && |, and then ", fix):
         program, service, *words = shlex.split(command)
         if program == "aurora-refresh":
             newcomer.succeed(service, *words)
@@ -371,6 +403,34 @@ def test_what_deploying_mends_is_mended_by_one_deployment(
     assert examined() == {}
 
 
+def test_each_command_that_is_printed_as_a_fix_mends_its_fault(
+    newcomer: Newcomer, examined: Callable[..., dict[Found, str]]
+) -> None:
+    cloud, restore = newcomer.cloud, f"{PREFIX}-{RESTORE}"
+    newcomer.succeed("configure", "--stage", STAGE, "--offline", "RDS_STACK_NAME=")
+    newcomer.succeed("deploy", "--stage", STAGE)
+    statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam, name = cloud.client("iam"), "everything"
+    policy = iam.create_policy(PolicyName=name, PolicyDocument=document)["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName=restore, PolicyArn=policy)
+    stopped = {"FunctionName": PREFIX, "ReservedConcurrentExecutions": 0}
+    cloud.client("lambda").put_function_concurrency(**stopped)
+    transition = {"pipelineName": MAIN, "stageName": "Deploy", "transitionType": "Inbound"}
+    cloud.client("codepipeline").disable_stage_transition(**transition, reason="release")
+
+    found = examined()
+    assert found.keys() == {
+        ("role", f"{restore} attached policies", "warning"),
+        ("function", f"{PREFIX} concurrency", "warning"),
+        ("deployment", f"stage Deploy of {MAIN}", "warning"),
+        ("deployment", "rds", "warning"),
+    }
+    for fix in found.values():
+        apply_fix(newcomer, fix.removeprefix("nothing, if that is still wanted; otherwise "))
+    assert examined() == {}
+
+
 def test_a_stranger_s_data_and_a_closed_key_are_named(
     newcomer: Newcomer, examined: Callable[..., dict[Found, str]]
 ) -> None:
@@ -410,3 +470,13 @@ def test_who_may_look_at_nothing_is_told_what_to_ask_for(
     groups = "API alarm deployment function parameter pipeline schedule share stack topic"
     assert sorted({check for check, _, _ in found}) == groups.split()
     assert all(re.match(r"allow \w+:\w+ to the identity in use", fix) for fix in found.values())
+
+
+def test_the_documented_rights_suffice_to_deploy_and_to_destroy(newcomer: Newcomer) -> None:
+    newcomer.cloud.clear_calls()
+    newcomer.succeed("deploy", "--stage", STAGE, f"EMAIL={PERSON}")
+    newcomer.succeed("destroy", "--stage", STAGE, "--yes", "--delete-parameters")
+    newcomer.succeed("deploy", "--stage", STAGE, f"EMAIL={PERSON}")
+    calls = {call["operation"] for call in newcomer.cloud.calls()}
+    assert not_granted(calls, "doctor", "deployer") == set()
+    assert not_granted(calls, "doctor") > {"iam:CreateRole", "lambda:CreateFunction"}

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
+from botocore.session import Session
 
 from cli.client import ApiClient, ApiError, find_api_url
 
@@ -17,7 +17,7 @@ class Gateway:
     """An account's REST APIs, each with the function that it leads to."""
 
     def __init__(self, endpoint: str, **apis: str) -> None:
-        self.meta = SimpleNamespace(endpoint_url=endpoint)
+        self.meta = SimpleNamespace(endpoint_url=endpoint, region_name="eu-west-1")
         self._apis = apis
 
     def get_paginator(self, operation: str) -> Any:
@@ -50,7 +50,7 @@ class Gateway:
 )
 def test_the_api_is_found_by_the_stage_in_every_partition(endpoint: str, url: str) -> None:
     gateway = Gateway(endpoint, a="aurora-refresh-acceptance-2", b="aurora-refresh-acceptance")
-    session: Any = SimpleNamespace(client=lambda _: gateway, region_name="eu-west-1")
+    session: Any = SimpleNamespace(create_client=lambda _: gateway)
     assert find_api_url(session, "acceptance") == url
     with pytest.raises(ApiError, match="There is no API of stage 'test' in Region eu-west-1"):
         find_api_url(session, "test")
@@ -58,7 +58,7 @@ def test_the_api_is_found_by_the_stage_in_every_partition(endpoint: str, url: st
 
 def test_a_stage_with_two_apis_is_ambiguous() -> None:
     name = "aurora-refresh-acceptance"
-    session: Any = SimpleNamespace(client=lambda _: Gateway("https://x", a=name, b=name))
+    session: Any = SimpleNamespace(create_client=lambda _: Gateway("https://x", a=name, b=name))
     with pytest.raises(ApiError, match=r"has several APIs: a, b\. Name one with --url\."):
         find_api_url(session, "acceptance")
 
@@ -88,8 +88,15 @@ def api() -> Iterator[Any]:
         server.shutdown()
 
 
+def session_of(*credentials: str) -> Session:
+    session = Session()
+    session.set_credentials(*credentials)
+    session.set_config_variable("region", "eu-west-1")
+    return session
+
+
 def client_of(api: Any) -> ApiClient:
-    session = boto3.Session("AKIAX", "secret", "token", region_name="eu-west-1")
+    session = session_of("AKIAX", "secret", "token")
     return ApiClient(f"http://127.0.0.1:{api.server_port}/api/", session)
 
 
@@ -131,7 +138,7 @@ def test_a_refusal_has_a_status_a_code_and_a_message(
 
 
 def test_without_an_answer_there_is_no_status_but_a_next_step() -> None:
-    session = boto3.Session("AKIAX", "secret", region_name="eu-west-1")
+    session = session_of("AKIAX", "secret")
     with pytest.raises(ApiError) as raised:
         ApiClient("http://127.0.0.1:9", session).status()
     assert (raised.value.status, raised.value.code) == (None, "Unreachable")

@@ -32,7 +32,7 @@ class Browser:
     """Asks for pages as a browser does, and sends their forms."""
 
     def __init__(self, client: Any) -> None:
-        self.http: FlaskClient = create_app(client, "acceptance").test_client()
+        self.http: FlaskClient = create_app(client, "acceptance", "acceptance").test_client()
 
     def get(self, path: str, **headers: str) -> TestResponse:
         return self.http.get(path, base_url=ADDRESS, headers=headers)
@@ -226,14 +226,14 @@ HELD = {
             {"until": "2026-12-03", "reason": "load test"},
             {"until": "2026-12-03", "reason": "load test"},
             HELD,
-            "The schedule is on hold until 2026-12-03. The next refresh is Sat 12 Dec 2026, 14:00",
+            "The schedule is on hold until 2026-12-03. Note: run 7 restores. Next refresh: Sat 12 Dec 2026, 14:00 UTC .",
         ),
         (
             "resume",
             {},
             {},
             {"hold": None, "next_restore": None, "under_way": None},
-            "The hold is lifted. The next refresh is not planned.",
+            "The hold is lifted. No refresh is planned.",
         ),
     ],
 )
@@ -246,8 +246,8 @@ def test_an_action_is_done_and_answered(
     response = browser.submit(f"/{action}", **fields)
     assert (response.status_code, response.headers["Location"]) == (303, "/")
     assert client.calls == [(action, call)]
-    assert message in browser.get("/").text
-    assert message not in browser.get("/").text
+    assert message in text_of(browser.get("/").text)
+    assert message not in text_of(browser.get("/").text)
 
 
 @pytest.mark.parametrize(("dry_run", "title"), [(True, "would not start"), (False, "did not")])
@@ -377,10 +377,27 @@ def tags_of(page: str) -> set[str]:
     ],
 )
 def test_links_lead_to_the_console_of_the_partition(partition: str, root: str | None) -> None:
-    pipeline = healthy().status_answer["pipeline"]
-    links = view.links(f"arn:{partition}:sts::1:x", "eu-west-1", "acceptance", pipeline)
+    status = healthy().status_answer
+    links = view.links(f"arn:{partition}:sts::1:x", "eu-west-1", "acceptance", status)
     assert {address[: len(root or "")] for address in links.values()} == ({root} if root else set())
+    labels = ["Log", "Stack acceptance-data", "Pipeline", "Run"]
+    assert [*links] == (labels if root else [])
     assert (RUN in links.get("Run", "")) == bool(root)
+
+
+def test_without_the_stage_s_name_there_is_no_link_to_its_log() -> None:
+    page = create_app(healthy(), "https://api.example.com", None).test_client()
+    text = page.get("/", base_url=ADDRESS).text
+    assert "#logsV2" not in text
+    assert "Stack acceptance-data ↗" in text_of(text)
+
+
+def test_an_api_that_names_no_stacks_has_no_links_to_them() -> None:
+    status = healthy().status_answer
+    for each in status["databases"]:
+        del each["stack"]
+    links = view.links("arn:aws:sts::1:x", "eu-west-1", "acceptance", status)
+    assert [*links] == ["Log", "Pipeline", "Run"]
 
 
 @pytest.mark.parametrize(

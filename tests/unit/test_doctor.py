@@ -25,7 +25,7 @@ from chalicelib.domain.snapshots import Choice
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
-from cli import configure, doctor, mainpipeline, stacks, stages
+from cli import configure, doctor, stacks, stages, templates
 from cli.doctor import acceptance, checks, deployment, production, refresh, state
 from cli.doctor.checks import Check
 from cli.doctor.state import (
@@ -451,7 +451,7 @@ def test_a_template_that_reads_current_wrongly_is_to_read_it_rightly(
 
 def test_the_reference_template_is_read_and_found_right() -> None:
     text = (Path(__file__).resolve().parents[2] / "infrastructure/main-pipeline.yaml").read_text()
-    read = mainpipeline.parsed(text)
+    read = templates.parsed(text)
     assert read["Resources"]["Cluster"]["Properties"]["SnapshotIdentifier"] == {"Ref": "Snapshot"}
     assert read["Resources"]["EndpointParameter"]["Properties"]["Name"] == {
         "Fn::Sub": "${ConnectionPrefix}/endpoint"
@@ -461,9 +461,9 @@ def test_the_reference_template_is_read_and_found_right() -> None:
 
 def test_what_is_no_template_is_an_error_that_is_told() -> None:
     with pytest.raises(StageError, match="not a mapping"):
-        mainpipeline.parsed("- no template")
+        templates.parsed("- no template")
     with pytest.raises(StageError, match="cannot be read"):
-        mainpipeline.parsed("a: [")
+        templates.parsed("a: [")
 
 
 # --- what the refresh looks at --------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import cfnlint
 import pytest
 
-from cli.mainpipeline import parsed
+from cli.templates import parsed
 
 PROJECT = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted((PROJECT / "infrastructure").glob("*.yaml"))
@@ -29,6 +29,25 @@ def test_cfn_lint_would_tell() -> None:
     broken = template.replace("EngineVersion: !Ref Eng", "EnginVersion: !Ref Eng")
     told = [match.rule.id for match in cfnlint.lint(broken)]
     assert "E3002" in told  # an unknown property
+
+
+def test_the_pipeline_gives_the_database_s_template_its_parameters() -> None:
+    pipeline, database = (
+        parsed((PROJECT / "infrastructure" / name).read_text())
+        for name in ("pipeline.yaml", "main-pipeline.yaml")
+    )
+    text = (PROJECT / "infrastructure/pipeline.yaml").read_text()
+    given = set(re.findall(r'^ +"(\w+)": "', text, re.MULTILINE))
+    required = {name for name, body in database["Parameters"].items() if "Default" not in body}
+    assert required <= given <= database["Parameters"].keys()
+    defaults = {
+        name: pipeline["Parameters"][mine]["Default"]
+        for name, mine in (
+            ("Snapshot", "CurrentParameter"),
+            ("ConnectionPrefix", "ConnectionPrefix"),
+        )
+    }
+    assert defaults == {name: database["Parameters"][name]["Default"] for name in defaults}
 
 
 def test_the_cluster_names_nothing_that_a_restore_must_not_have() -> None:

@@ -119,7 +119,7 @@ def test_an_acceptance_stage_needs_the_main_pipelines_arn(
         "stage 'acceptance' has wrong settings:",
         (
             f"  - MAIN_PIPELINE_ARN is {found}: write the main pipeline's ARN, such as "
-            "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
+            "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main, in the account of the databases"
         ),
     ]
 

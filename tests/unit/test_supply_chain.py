@@ -11,9 +11,11 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from chalice.cli.factory import CLIFactory
 from chalice.deploy.packager import DependencyBuilder, PackageDownloadError
 from chalice.utils import OSUtils
@@ -128,10 +130,63 @@ def test_nothing_is_developed_with_that_is_under_the_agpl() -> None:
     assert [name for name, text in licences.items() if re.search("AGPL|Affero", text)] == []
 
 
+def closure(*extras: str) -> Iterator[importlib.metadata.Distribution]:
+    """Yield the installed distributions that extras of this project need."""
+    known = PYPROJECT["project"]["optional-dependencies"]
+    wanted, seen = [each for extra in extras for each in known[extra]], set[str]()
+    while wanted:
+        requirement = Requirement(wanted.pop())
+        if str(requirement) in seen or (requirement.marker and not requirement.marker.evaluate()):
+            continue
+        seen.add(str(requirement))
+        found = importlib.metadata.distribution(requirement.name)
+        yield found
+        for needed in map(Requirement, found.requires or ()):
+            marker, asked = needed.marker, requirement.extras or {""}
+            if marker is None or any(marker.evaluate({"extra": each}) for each in asked):
+                needed.marker = None
+                wanted.append(str(needed))
+
+
+def test_the_demo_and_a_deployment_need_less_than_300_mb() -> None:
+    (installed,) = re.findall(r"--editable '\.\[(.*demo.*)\]'", (PROJECT / "Makefile").read_text())
+    sizes = {
+        each.name: sum(
+            Path(str(each.locate_file(file))).stat().st_size
+            for file in each.files or ()
+            if each.locate_file(file).exists()
+        )
+        for each in closure(*installed.split(","))
+    }
+    assert {"moto", "chalice", "botocore", "antlr4-python3-runtime"} <= sizes.keys()
+    assert sizes.keys() & {"cfn-lint", "matplotlib", "playwright", "pytest"} == set()
+    assert 150e6 < sum(sizes.values()) < 270e6  # pip and setuptools are another 30
+
+
 def test_development_stays_in_ranges() -> None:
-    lines = (PROJECT / "requirements-dev.txt").read_text().splitlines()
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    lines = extras["demo"] + extras["dev"]
     operators = {each.operator for line in lines for each in Requirement(line).specifier}
     assert operators == {"~="}
+
+
+def test_the_workflow_runs_the_contributor_s_command_with_pinned_actions() -> None:
+    (job,) = yaml.safe_load((PROJECT / ".github/workflows/test.yml").read_text())["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make test"]
+    actions = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert [
+        each for each in actions if not re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", each)
+    ] == []
+    versions = [step["with"].get("python-version") for step in job["steps"] if "uses" in step]
+    assert STATED in versions
+
+
+def test_the_forge_s_files_are_yaml() -> None:
+    files = [*(PROJECT / ".github").rglob("*.yml"), PROJECT / ".pre-commit-config.yaml"]
+    assert len(files) > 4
+    assert [
+        each.name for each in files if not isinstance(yaml.safe_load(each.read_text()), dict)
+    ] == []
 
 
 # --- What it runs on ------------------------------------------------------------------------------
@@ -161,7 +216,7 @@ def test_every_stage_has_the_stated_architecture_and_the_runtime_of_the_python_a
 
 def setup_with(version: tuple[int, int], folder: Path) -> str:
     """What ``make setup`` says with such a Python, which does not get as far as an environment."""
-    for name in ("Makefile", "pyproject.toml", "requirements-dev.txt", *PINNED):
+    for name in ("Makefile", "pyproject.toml", *PINNED):
         shutil.copy(PROJECT / name, folder / name)
     python = folder / "python"
     python.write_text(
@@ -264,7 +319,7 @@ def listed(path: Path) -> str:
 def upgrade(folder: Path) -> None:
     kept = {name: text for name, text in os.environ.items() if not name.startswith("UV_")}
     subprocess.run(
-        ["make", "--old-file=.venv/ready", "upgrade", "DAYS=0"],
+        ["make", "--old-file=.venv/ready", "--old-file=.venv/tested", "upgrade", "DAYS=0"],
         cwd=folder,
         env={**kept, "UV_NO_CACHE": "1"},
         check=True,
@@ -309,7 +364,10 @@ def test_nothing_runs_inside_a_variable_of_make(tmp_path: Path, target: str, nam
         f"x; touch {made}",
     ):
         done = subprocess.run(
-            ["make", "--old-file=.venv/ready", target, f"{name}={value.replace('$', '$$')}"],
+            [
+                *("make", "--old-file=.venv/ready", "--old-file=.venv/tested"),
+                *(target, f"{name}={value.replace('$', '$$')}"),
+            ],
             cwd=PROJECT,
             capture_output=True,
             text=True,

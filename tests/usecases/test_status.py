@@ -12,7 +12,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.pin import PinRequest, pin
 from chalicelib.usecases.promote import promote
-from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
+from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
 from tests.interruptions import Killed, calm, kill, refuse
 from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.conftest import (
@@ -77,6 +77,7 @@ def test_the_whole_status_before_a_refresh(ask: Api) -> None:
         "databases": [
             {
                 "name": "rds",
+                "stack": STACK,
                 "latest": arn("new"),
                 "current": arn("old"),
                 "previous": None,
@@ -122,6 +123,7 @@ def test_a_fresh_account_in_which_there_is_nothing(settings: Settings) -> None:
     assert found["databases"] == [
         {
             "name": "rds",
+            "stack": STACK,
             **dict.fromkeys(nothing),
             **dict.fromkeys(("created", "age_hours", "version", "since", "action", "by", "why")),
             "good": False,
