@@ -77,6 +77,7 @@ def _acceptance(stage: AcceptanceStage) -> dict[str, list[Statement]]:
     notify = _notify(stage)
 
     copied = [database for database in settings.databases if database.copy_policy]
+    copied_latest = parameters(database.latest_parameter for database in copied)
     own_copies = _arn(stage, "rds", f"cluster-snapshot:{copies.PREFIX}*")
 
     pipeline_parameter = parameters([settings.pipeline_parameter])
@@ -97,7 +98,6 @@ def _acceptance(stage: AcceptanceStage) -> dict[str, list[Statement]]:
                 [arn for pair in zip(latest, current, strict=True) for arn in pair],
             ),
             _allow("RecordLatest", ["ssm:PutParameter"], latest),
-            *(_copy(stage, copied, own_copies) if copied else []),
             *notify,
         ],
         functions.RESTORE: [
@@ -118,7 +118,7 @@ def _acceptance(stage: AcceptanceStage) -> dict[str, list[Statement]]:
                 ["ssm:GetParameters"],
                 [
                     *pipeline_parameter,
-                    *parameters(database.latest_parameter for database in copied),
+                    *copied_latest,
                     *parameters(database.current_parameter for database in copied),
                 ],
             ),
@@ -126,12 +126,18 @@ def _acceptance(stage: AcceptanceStage) -> dict[str, list[Statement]]:
         ],
     }
     if copied:
+        copy_shares = _copy(stage, copied, own_copies)
+        statements[functions.UPDATE] += [
+            *copy_shares,
+            _allow("WantCopies", ["ssm:LabelParameterVersion"], copied_latest),
+        ]
         statements[functions.RECONCILE] += [
             _allow(
                 "RecordLatest",
-                ["ssm:PutParameter"],
-                parameters(database.latest_parameter for database in copied),
+                ["ssm:GetParameterHistory", "ssm:PutParameter", "ssm:UnlabelParameterVersion"],
+                copied_latest,
             ),
+            *copy_shares,
             _allow("DeleteOwnCopies", ["rds:DeleteDBClusterSnapshot"], [own_copies]),
         ]
     if settings.pin_api_enabled:

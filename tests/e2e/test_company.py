@@ -15,6 +15,7 @@ import pytest
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
 from localcloud.client import LocalCloud
 from localcloud.company import STACK, STAGE, Company, Database, arn_of
+from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
 from tests.e2e.conftest import PROJECT, RECONCILE, RESTORE, UPDATE
 from tests.e2e.test_permissions import listed, permits
 from tests.unit.test_stage_policies import findings
@@ -240,8 +241,38 @@ def test_a_copy_that_fails_is_told_once_and_made_anew(copying: CopyPolicy) -> No
     assert copying.parameters("latest")["orders"] == anew["databases"][0]["copy"]["arn"]
 
 
-def test_production_s_key_withdrawn_is_told_by_name(copying: CopyPolicy) -> None:
+def test_the_poll_starts_the_copies_that_rds_had_no_room_for(copying: CopyPolicy) -> None:
     night = SUNDAY + timedelta(weeks=10)
+    rds = copying.cloud.client("rds")
+    (old, *_) = copying.copies_of(copying.orders)
+    for number in range(COPIES_IN_PROGRESS_PER_REGION):  # somebody else copies as many as RDS can
+        rds.copy_db_cluster_snapshot(
+            SourceDBClusterSnapshotIdentifier=old,
+            TargetDBClusterSnapshotIdentifier=f"somebody-s-{number}",
+        )
+    shared = copying.share(night)
+    asked = copying.fire(UPDATE, night)
+    reasons = [each.get("reason") for each in asked["databases"]]
+    assert reasons == ["copy-quota", None, "copy-quota", None]
+    copying.fire(RECONCILE, night + timedelta(minutes=15))
+    copying.finish()
+
+    polled = copying.fire(RECONCILE, night + timedelta(minutes=30))
+
+    wanted = [shared["orders"], shared["documents"]]
+    assert [each["copy"]["source"] for each in polled["databases"]] == wanted
+    copying.finish()
+    copying.fire(RECONCILE, night + timedelta(minutes=45))
+    own, latest = copying.own(), copying.parameters("latest")
+    sources = [own[latest[name]]["SourceDBClusterSnapshotArn"] for name in ("orders", "documents")]
+    assert sources == wanted
+    assert [each["Subject"] for each in copying.company.notifications()] == [
+        "aurora-refresh: REFRESH FAILED: copy-quota (orders,documents)"
+    ]
+
+
+def test_production_s_key_withdrawn_is_told_by_name(copying: CopyPolicy) -> None:
+    night = SUNDAY + timedelta(weeks=12)
     shared = copying.share(night)
     copying.cloud.patch_snapshot(shared["orders"], kms_granted_to=[])
     answer = copying.fire(UPDATE, night)
@@ -292,8 +323,10 @@ def test_only_our_own_copies_are_made_and_deleted(
     copying: CopyPolicy, function: str, action: str, account: str, name: str
 ) -> None:
     ours = (account, name) == (ACCEPTANCE, "aurora-refresh-copy-1")
+    may_copy = ours or account == PRODUCTION
     wanted = {
-        (UPDATE, "CopyDBClusterSnapshot"): ours or account == PRODUCTION,
+        (UPDATE, "CopyDBClusterSnapshot"): may_copy,
+        (RECONCILE, "CopyDBClusterSnapshot"): may_copy,
         (RECONCILE, "DeleteDBClusterSnapshot"): ours,
     }.get((function, action), False)
     resource = SNAPSHOT.format(account, name)
@@ -301,7 +334,7 @@ def test_only_our_own_copies_are_made_and_deleted(
 
 
 @pytest.mark.parametrize("use", USES)
-def test_the_update_alone_uses_keys_and_through_rds_alone(copying: CopyPolicy, use: str) -> None:
+def test_only_what_copies_uses_keys_and_through_rds_alone(copying: CopyPolicy, use: str) -> None:
     """moto does not weigh what keys are called: what is called otherwise the local cloud refuses."""
     action, elsewhere = f"kms:{use}", {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
     keys = (PRODUCTIONS_KEY, copying.key)
@@ -309,13 +342,13 @@ def test_the_update_alone_uses_keys_and_through_rds_alone(copying: CopyPolicy, u
         PRODUCTIONS_KEY.replace(PRODUCTION, STRANGER),
         PRODUCTIONS_KEY.replace(REGION, "eu-west-2"),
     )
-    update = policy_of(copying, UPDATE)
-    assert [permits(update, action, key, THROUGH_RDS) for key in keys] == [True, True]
-    assert [permits(update, action, key, elsewhere) for key in keys] == [False, False]
-    assert [permits(update, action, key, THROUGH_RDS) for key in foreign] == [False, False]
-    for function in (RESTORE, RECONCILE):
-        other = policy_of(copying, function)
-        assert not any(permits(other, action, key, THROUGH_RDS) for key in keys)
+    for function in (UPDATE, RECONCILE):
+        policy = policy_of(copying, function)
+        assert [permits(policy, action, key, THROUGH_RDS) for key in keys] == [True, True]
+        assert [permits(policy, action, key, elsewhere) for key in keys] == [False, False]
+        assert [permits(policy, action, key, THROUGH_RDS) for key in foreign] == [False, False]
+    other = policy_of(copying, RESTORE)
+    assert not any(permits(other, action, key, THROUGH_RDS) for key in keys)
 
 
 @pytest.mark.parametrize("use", ["Encrypt", "ScheduleKeyDeletion", "PutKeyPolicy", "RevokeGrant"])
@@ -357,7 +390,7 @@ def test_every_call_is_allowed_and_every_grant_was_used(copying: CopyPolicy, fun
 @pytest.fixture(scope="module")
 def another_night(copying: CopyPolicy) -> datetime:
     """With shares that have no copies yet."""
-    night = SUNDAY + timedelta(weeks=12)
+    night = SUNDAY + timedelta(weeks=14)
     copying.share(night)
     return night
 
