@@ -159,13 +159,17 @@ class LocalCloud:
     def seed_snapshots(self, snapshots: Sequence[Mapping[str, Any]]) -> Any:
         """Create cluster snapshots; ``created`` may be a datetime.
 
-        Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``. One with
+        Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``. One of
+        ``sse_rds`` is under a key that AWS owns. One with
         ``rows`` holds what the account's cluster of that name holds now, any other holds nothing.
         """
         return self._control("POST", "snapshots", [_plain(snapshot) for snapshot in snapshots])
 
     def patch_snapshot(self, arn: str, **changes: Any) -> Any:
-        """Change a snapshot's status, create time, or the accounts that it or its key is shared with."""
+        """Change a snapshot's status, create time, or the accounts that it or its key is shared with.
+
+        For all copies: ``copy_seconds``, ``copies_keep_date`` and ``encrypts_sse_rds`` say how they are made.
+        """
         return self._control("PATCH", "snapshots", {"arn": arn, **_plain(changes)})
 
     def sql(self, cluster: str, statements: str, account: str = ACCEPTANCE) -> list[Json]:

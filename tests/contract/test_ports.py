@@ -74,6 +74,9 @@ class FakeStage:
     def end_copies(self, status: str = "available") -> None:
         self.aws.snapshots.settle(status)
 
+    def make_copies(self, *, keeps_date: bool = False, at_once: bool = False) -> None:
+        self.aws.snapshots.keeps_date, self.aws.snapshots.at_once = keeps_date, at_once
+
 
 @dataclass
 class CloudStage:
@@ -131,6 +134,10 @@ class CloudStage:
         for each in self.aws.snapshots.own():
             if each.snapshot.status == "copying":
                 self.cloud.patch_snapshot(each.snapshot.arn, status=status)
+
+    def make_copies(self, *, keeps_date: bool = False, at_once: bool = False) -> None:
+        more = {"copy_seconds": 0} if at_once else {}
+        self.cloud.patch_snapshot(arn("one"), copies_keep_date=keeps_date, **more)
 
 
 Stage = FakeStage | CloudStage
@@ -249,13 +256,28 @@ def test_a_copy_is_an_own_snapshot_with_its_tags(stage: Stage) -> None:
     assert list(stage.aws.snapshots.shared()) == [snapshot("one")]
 
 
-def test_a_copy_is_dated_by_its_own_making(stage: Stage) -> None:
+@pytest.mark.parametrize("keeps_date", [False, True])
+def test_a_copy_is_dated_by_its_own_making_or_as_its_source_is(
+    stage: Stage, keeps_date: bool
+) -> None:
     """So that the time of its data must be found in its tags."""
     stage.share("one")
+    stage.make_copies(keeps_date=keeps_date)
     stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
     created = own(stage)["copy-1"].snapshot.created
     assert created is not None
-    assert timedelta() <= created - NOW < timedelta(minutes=1)
+    expected = snapshot("one").created if keeps_date else NOW
+    assert expected is not None
+    assert timedelta() <= created - expected < timedelta(minutes=1)
+
+
+def test_a_copy_may_be_available_at_once(stage: Stage) -> None:
+    stage.share("one")
+    stage.make_copies(at_once=True)
+    made = stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+    assert made is not None
+    assert (made.snapshot.status, made.progress) == ("available", 100)
+    assert own(stage)["copy-1"] == made
 
 
 def test_a_name_is_copied_to_once(stage: Stage) -> None:

@@ -271,8 +271,35 @@ def test_the_poll_starts_the_copies_that_rds_had_no_room_for(copying: CopyPolicy
     ]
 
 
+def test_a_copy_at_once_and_a_share_under_sse_rds(copying: CopyPolicy) -> None:
+    """AWS's documents disagree about both, so each answer leads to a clear outcome."""
+    night = SUNDAY + timedelta(weeks=10, days=1)
+    (share,) = copying.cloud.seed_snapshots(
+        [copying.orders.nightly(night - timedelta(hours=6), sse_rds=True)]
+    )["arns"]
+    at_once = {"copy_seconds": 0, "copies_keep_date": True}
+    copying.cloud.patch_snapshot(share, encrypts_sse_rds=False, **at_once)
+    week = timedelta(weeks=2)
+    refused = copying.fire(UPDATE, night + week - timedelta(days=1))["databases"][0]
+    copying.cloud.patch_snapshot(share, encrypts_sse_rds=True)
+    (orders, *_) = copying.fire(UPDATE, night + week - timedelta(days=1))["databases"]
+    copying.cloud.patch_snapshot(share, copy_seconds=NEVER, copies_keep_date=False)
+
+    assert refused["reason"] == "copy-unencrypted"
+    assert (orders["outcome"], orders["created"]) == (
+        "updated",
+        (night - timedelta(hours=6)).isoformat(),
+    )
+    made = copying.own()[orders["latest"]]
+    assert made["SourceDBClusterSnapshotArn"] == share
+    assert (made["KmsKeyId"], made["SnapshotCreateTime"]) == (
+        copying.key,
+        night - timedelta(hours=6),
+    )
+
+
 def test_production_s_key_withdrawn_is_told_by_name(copying: CopyPolicy) -> None:
-    night = SUNDAY + timedelta(weeks=12)
+    night = SUNDAY + timedelta(weeks=14)
     shared = copying.share(night)
     copying.cloud.patch_snapshot(shared["orders"], kms_granted_to=[])
     answer = copying.fire(UPDATE, night)
@@ -390,7 +417,7 @@ def test_every_call_is_allowed_and_every_grant_was_used(copying: CopyPolicy, fun
 @pytest.fixture(scope="module")
 def another_night(copying: CopyPolicy) -> datetime:
     """With shares that have no copies yet."""
-    night = SUNDAY + timedelta(weeks=14)
+    night = SUNDAY + timedelta(weeks=16)
     copying.share(night)
     return night
 

@@ -539,6 +539,24 @@ def test_an_unencrypted_snapshot_is_not_copied_under_a_key(
         copy(rds, seed(cloud), KmsKeyId=key)
 
 
+@pytest.mark.parametrize("encrypts", [True, False])
+def test_a_share_under_sse_rds_is_encrypted_by_its_copy_or_refused(
+    cloud: LocalCloud, rds: Any, key: str, encrypts: bool
+) -> None:
+    """The Aurora guide says the one, the API reference the other."""
+    arn = seed(cloud, sse_rds=True)
+    cloud.patch_snapshot(arn, encrypts_sse_rds=encrypts)
+
+    if encrypts:
+        copied = copy(rds, arn, KmsKeyId=key)
+        assert (copied["KmsKeyId"], copied["StorageEncryptionType"]) == (key, "sse-kms")
+    else:
+        with refused("CopyDBClusterSnapshot", "InvalidParameterCombination", in_model=False):
+            copy(rds, arn, KmsKeyId=key)
+    again = copy(rds, arn, target="again")
+    assert (again["StorageEncrypted"], again["StorageEncryptionType"]) == (False, "sse-rds")
+
+
 def test_a_key_that_does_not_exist_is_not_accessible(cloud: LocalCloud, rds: Any) -> None:
     arn = seed(cloud, kms_key_id=CUSTOMER_KEY, kms_granted_to=[ACCEPTANCE])
 

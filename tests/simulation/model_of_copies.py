@@ -57,7 +57,7 @@ class WatchedSnapshots(InMemorySnapshots):
         share, copied = self.get(source), arn(name, ACCEPTANCE)
         existed = self.get(copied)
         try:
-            made = super().copy(source, name, key, tags)
+            return super().copy(source, name, key, tags)
         except Refused as refused:
             if share and refused.reason is Reason.COPY_QUOTA:
                 self.refused.add(share.cluster)
@@ -67,12 +67,6 @@ class WatchedSnapshots(InMemorySnapshots):
                 self.seen[copied] = Made(share, key)
                 self.deleted.discard(copied)
                 self.refused.discard(share.cluster)
-                if self.keeps_date:
-                    self.change(copied, created=share.created)
-                if self.at_once:
-                    self.change(copied, status="available")
-        found = self.get(copied)
-        return made._replace(snapshot=found) if made and found else None
 
     def delete(self, identifier: str) -> None:
         deleted = arn(identifier, ACCEPTANCE)

@@ -158,6 +158,28 @@ def test_the_poll_records_the_copy_once_it_is_available_with_the_age_of_its_data
     assert (aws.calls, everything(aws)) == (["get", "own", "history"], before)
 
 
+@pytest.mark.parametrize("keeps_date", [False, True])
+def test_a_copy_that_is_available_at_once_is_recorded_by_the_update_that_starts_it(
+    settings: Settings, aws: InMemoryAws, keeps_date: bool
+) -> None:
+    """Its data is as old as the share's, whatever RDS dates the copy by."""
+    aws.snapshots.at_once, aws.snapshots.keeps_date = True, keeps_date
+    (entry,) = update(settings, aws, TWO_O_CLOCK).databases
+    assert (entry.latest, entry.age_hours, entry.copy) == (copy_of("new"), 6.0, None)
+    assert promote(settings, aws, SUNDAY).outcome == "started"
+    assert aws.values()[CURRENT] == copy_of("new")
+
+
+def test_a_copy_that_keeps_its_source_s_date_is_recorded_by_the_poll(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    aws.snapshots.keeps_date = True
+    update(settings, aws, TWO_O_CLOCK)
+    aws.snapshots.settle()
+    (entry,) = poll(settings, aws).databases
+    assert (entry.latest, entry.age_hours) == (copy_of("new"), 6.0)
+
+
 def test_an_update_records_an_available_copy_as_well(settings: Settings, aws: InMemoryAws) -> None:
     update(settings, aws, TWO_O_CLOCK)
     aws.snapshots.settle()
