@@ -188,8 +188,9 @@ def _copy(stage: AcceptanceStage, copied: Sequence[Database], own_copies: str) -
     https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/USER_CopyDBClusterSnapshot.CrossAccount.html
     """
     production = copied[0].criteria.account
-    of_production = f"arn:{stage.partition}:{{}}:{stage.region}:{production}:{{}}"
-    keys, aliases = [of_production.format("kms", "key/*")], []
+    source_region = stage.settings.source_region or stage.region
+    of_production = f"arn:{stage.partition}:{{}}:{source_region}:{production}:{{}}"
+    productions, keys, aliases = of_production.format("kms", "key/*"), [], []
     for database in copied:
         assert database.copy_policy is not None
         arn, alias = _key(stage, database.copy_policy.key)
@@ -198,6 +199,13 @@ def _copy(stage: AcceptanceStage, copied: Sequence[Database], own_copies: str) -
         else:
             keys.append(arn)
     condition = _through_rds(stage)
+    if source_region == stage.region:
+        keys, use_productions = [productions, *keys], []
+    else:
+        # In which of the two Regions RDS uses the share's key is not documented.
+        regions = [f"rds.{each}.amazonaws.com" for each in (source_region, stage.region)]
+        through_either = {"StringEquals": {"kms:ViaService": regions}}
+        use_productions = [_allow("UseSourceKeys", _USE_KEY, [productions], through_either)]
     statements = [
         _allow(
             "CopyShares",
@@ -205,8 +213,10 @@ def _copy(stage: AcceptanceStage, copied: Sequence[Database], own_copies: str) -
             [of_production.format("rds", "cluster-snapshot:*"), own_copies],
         ),
         _allow("TagCopies", ["rds:AddTagsToResource"], [own_copies]),
-        _allow("UseKeys", _USE_KEY, list(dict.fromkeys(keys)), condition),
+        *use_productions,
     ]
+    if keys:
+        statements.append(_allow("UseKeys", _USE_KEY, list(dict.fromkeys(keys)), condition))
     if aliases:
         key = _arn(stage, "kms", "key/*")
         statements.append(

@@ -238,7 +238,7 @@ class SharingRDSBackend(RDSBackend):
         target = target_db_cluster_snapshot_identifier
         if len(target) > 63 or not _IDENTIFIER.fullmatch(target):
             raise InvalidDBSnapshotIdentifier(target, "TargetDBClusterSnapshotIdentifier")
-        source = self._usable(source_db_cluster_snapshot_identifier)
+        source = self._source_of_copy(source_db_cluster_snapshot_identifier)
         if source.encrypted and source.account_id != self.account_id and not kms_key_id:
             raise InvalidParameterCombination(
                 "KmsKeyId must be specified to copy an encrypted snapshot shared by another account."
@@ -414,7 +414,15 @@ class SharingRDSBackend(RDSBackend):
 
     def source_key(self, identifier: str) -> str | None:
         """The key of a snapshot that the caller may copy; None where there is none."""
-        return self._usable(identifier).kms_key_id
+        return self._source_of_copy(identifier).kms_key_id
+
+    def _source_of_copy(self, identifier: str) -> DBClusterSnapshot:
+        """What may be copied here, also from another Region by its ARN."""
+        parts = identifier.split(":")
+        region = parts[3] if len(parts) == 7 else self.region_name
+        backend: Any = rds_backends[self.account_id][region]
+        source: DBClusterSnapshot = backend._usable(identifier)  # noqa: SLF001
+        return source
 
     def seed(self, snapshot: dict[str, Any], cluster: DBCluster) -> str:
         """Put a snapshot in place that AWS would have taken some time ago; returns its ARN."""
@@ -592,10 +600,12 @@ def _seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
     clusters: dict[tuple[str, ...], DBCluster] = {}
     arns = []
     for snapshot in snapshots:
-        backend: Any = rds_backends[snapshot["account"]][accounts.REGION]
-        kind = tuple(snapshot[name] for name in ("account", "cluster", "engine", "engine_version"))
+        region = snapshot.get("region", accounts.REGION)
+        backend: Any = rds_backends[snapshot["account"]][region]
+        names = ("cluster", "engine", "engine_version")
+        kind = (snapshot["account"], region, *(snapshot[name] for name in names))
         if kind not in clusters:
-            clusters[kind] = _source_cluster(backend, *kind[1:])
+            clusters[kind] = _source_cluster(backend, *kind[2:])
         arns.append(backend.seed(snapshot, clusters[kind]))
     return {"arns": arns}
 

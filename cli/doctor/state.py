@@ -240,7 +240,8 @@ def read_acceptance(
     session: boto3.Session, stage: AcceptanceStage, now: datetime
 ) -> AcceptanceState:
     """Read the state of an acceptance stage with a session in its Region."""
-    reader, settings = _Reader(session, now), stage.settings
+    settings = stage.settings
+    reader = _Reader(session, now, settings.source_region)
     parameters = reader.parameters(settings.promotion_parameters)
     values = {} if isinstance(parameters, Unavailable) else to_values(parameters)
     named = pipeline_name(value_of(values, settings.pipeline_parameter))
@@ -306,8 +307,8 @@ def read_production(
 class _ReadOnlyAws(BotoAws):
     """The use cases' own AWS, but with AWS's time. Only its readers are called here."""
 
-    def __init__(self, session: boto3.Session, now: datetime) -> None:
-        super().__init__(session.client, None)
+    def __init__(self, session: boto3.Session, now: datetime, source_region: str | None) -> None:
+        super().__init__(session.client, None, source_region=source_region)
         self._now = now
 
     def now(self) -> datetime:  # type: ignore[override]
@@ -317,16 +318,21 @@ class _ReadOnlyAws(BotoAws):
 class _Reader:
     """The calls, one method for each thing to look at."""
 
-    def __init__(self, session: boto3.Session, now: datetime) -> None:
+    def __init__(
+        self, session: boto3.Session, now: datetime, source_region: str | None = None
+    ) -> None:
         self._session = session
-        self.aws = _ReadOnlyAws(session, now)
+        self.aws = _ReadOnlyAws(session, now, source_region)
         self._now = now
-        self._clients: dict[str, Any] = {}
+        self._source_region = source_region
+        self._clients: dict[tuple[str, str | None], Any] = {}
 
-    def _client(self, service: str) -> Any:
-        if service not in self._clients:
-            self._clients[service] = self._session.client(service, config=_CONFIG)  # type: ignore[call-overload]
-        return self._clients[service]
+    def _client(self, service: str, region: str | None = None) -> Any:
+        if (service, region) not in self._clients:
+            self._clients[service, region] = self._session.client(  # type: ignore[call-overload]
+                service, region_name=region, config=_CONFIG
+            )
+        return self._clients[service, region]
 
     def deployment(self, stage: Stage) -> dict[str, Any]:
         """Return the fields of `State`."""
@@ -512,19 +518,20 @@ class _Reader:
         except Refused as refused:
             return Shares(total, productions, choice, refused, None, None)
         arn = _ask(_LIST_SNAPSHOTS, lambda: self._key_of(found.arn))
-        key = self.key(arn) if isinstance(arn, str) else None
+        key = self.key(arn, self._source_region) if isinstance(arn, str) else None
         return Shares(total, productions, choice, found, arn, key)
 
     def _key_of(self, snapshot: str) -> str | None:
-        described = self._client("rds").describe_db_cluster_snapshots(
+        rds = self._client("rds", self._source_region)
+        described = rds.describe_db_cluster_snapshots(
             DBClusterSnapshotIdentifier=snapshot, IncludeShared=True
         )["DBClusterSnapshots"]
         return next((each.get("KmsKeyId") for each in described), None)
 
-    def key(self, arn: str) -> Observed[Json | None]:
+    def key(self, arn: str, region: str | None = None) -> Observed[Json | None]:
         return _ask_for(
             "kms:DescribeKey",
-            lambda: self._client("kms").describe_key(KeyId=arn)["KeyMetadata"],
+            lambda: self._client("kms", region).describe_key(KeyId=arn)["KeyMetadata"],
             "NotFoundException",
         )
 
@@ -742,16 +749,17 @@ def _decisions(results: Sequence[Json]) -> Iterator[tuple[tuple[str, str], str]]
 
 
 def _context(statement: Mapping[str, Any]) -> list[Json]:
-    """Return the values of the statement's conditions, for the simulator."""
-    return [
-        {
-            "ContextKeyName": key,
-            "ContextKeyValues": listed(values),
-            "ContextKeyType": "stringList" if operator.startswith("ForAnyValue:") else "string",
-        }
-        for operator, keys in statement.get("Condition", {}).items()
-        for key, values in keys.items()
-    ]
+    """Return values that meet the statement's conditions, for the simulator."""
+    entries = []
+    for operator, keys in statement.get("Condition", {}).items():
+        kind = "stringList" if operator.startswith("ForAnyValue:") else "string"
+        for key, values in keys.items():
+            # A request has one value of a key that is no list; the first of the alternatives will do.
+            given = listed(values) if kind == "stringList" else listed(values)[:1]
+            entries.append(
+                {"ContextKeyName": key, "ContextKeyValues": given, "ContextKeyType": kind}
+            )
+    return entries
 
 
 def listed(value: Any) -> list[Any]:

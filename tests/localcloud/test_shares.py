@@ -264,6 +264,23 @@ def test_the_sister_services_see_the_same_shares(cloud: LocalCloud, service: str
     assert identifiers(answer) == {arn}
 
 
+def test_a_share_is_known_in_its_own_region_only_and_copied_to_another(
+    cloud: LocalCloud, rds: Any, key: str
+) -> None:
+    arn = seed(cloud, region="us-east-1", kms_key_id=CUSTOMER_KEY, kms_granted_to=[ACCEPTANCE])
+    there = cloud.client("rds", region="us-east-1")
+
+    assert arn.split(":")[3] == "us-east-1"
+    assert identifiers(there.describe_db_cluster_snapshots(SnapshotType="shared")) == {arn}
+    assert not identifiers(rds.describe_db_cluster_snapshots(SnapshotType="shared"))
+    with refused("DescribeDBClusterSnapshots", "DBClusterSnapshotNotFoundFault"):
+        rds.describe_db_cluster_snapshots(DBClusterSnapshotIdentifier=arn, IncludeShared=True)
+    copied = copy(rds, arn, KmsKeyId=key, SourceRegion="us-east-1")
+    assert (copied["SourceDBClusterSnapshotArn"], copied["KmsKeyId"]) == (arn, key)
+    assert copied["DBClusterSnapshotArn"].split(":")[3] == "eu-west-1"
+    assert not identifiers(there.describe_db_cluster_snapshots(SnapshotType="manual"))
+
+
 def test_shares_can_be_filtered_by_engine(cloud: LocalCloud, rds: Any) -> None:
     seed(cloud)
     document = seed(cloud, identifier="document", engine="docdb", engine_version="5.0.0")

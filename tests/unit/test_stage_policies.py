@@ -334,6 +334,25 @@ def test_the_update_and_the_poll_copy_production_s_shares_to_names_of_ours_alone
     ]
 
 
+@pytest.mark.parametrize("key", [KEY, "alias/copies"])
+def test_another_region_s_shares_are_copied_with_production_s_keys_there(key: str) -> None:
+    policy = made(**STAGE, SOURCE_REGION="us-east-1", RDS_COPY_KMS_KEY_ID=key)
+    share = "arn:aws:rds:us-east-1:111111111111:cluster-snapshot:*"
+    regions = ["rds.us-east-1.amazonaws.com", "rds.eu-west-1.amazonaws.com"]
+    through_either = {"StringEquals": {"kms:ViaService": regions}}
+    productions = "arn:aws:kms:us-east-1:111111111111:key/*"
+    by_id = use("UseKeys", f"{KMS}:222222222222:key/{KEY}")
+    called = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/copies"]}}
+    for function in ("db-update-latest-snapshot-id", "db-reconcile"):
+        statements = {each["Sid"]: each for each in policy[function]["Statement"]}
+        assert statements["CopyShares"]["Resource"] == [share, OUR_COPIES]
+        used = [each for name, each in statements.items() if name.startswith("Use")]
+        assert used == [
+            use("UseSourceKeys", productions) | {"Condition": through_either},
+            by_id if key == KEY else use("UseKeysByAlias", f"{KMS}:222222222222:key/*", **called),
+        ]
+
+
 @pytest.mark.parametrize("key", ["alias/copies", f"{KMS}:222222222222:alias/copies"])
 def test_a_key_by_its_alias_is_a_condition(key: str) -> None:
     called = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/copies"]}}
