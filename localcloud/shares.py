@@ -600,10 +600,10 @@ def _seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
     clusters: dict[tuple[str, ...], DBCluster] = {}
     arns = []
     for snapshot in snapshots:
-        region = snapshot.get("region", accounts.REGION)
-        backend: Any = rds_backends[snapshot["account"]][region]
+        account, region = snapshot["account"], snapshot.get("region", accounts.REGION)
+        backend: Any = rds_backends[account][region]
         names = ("cluster", "engine", "engine_version")
-        kind = (snapshot["account"], region, *(snapshot[name] for name in names))
+        kind = (account, region, *(snapshot[name] for name in names))
         if kind not in clusters:
             clusters[kind] = _source_cluster(backend, *kind[2:])
         arns.append(backend.seed(snapshot, clusters[kind]))

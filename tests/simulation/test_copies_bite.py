@@ -170,7 +170,7 @@ def histories() -> None:
     run_state_machine_as_test(
         HistoriesOfCopies,
         settings=settings(
-            max_examples=300,
+            max_examples=400,
             stateful_step_count=15,
             deadline=None,
             database=None,
