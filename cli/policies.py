@@ -77,6 +77,7 @@ def _acceptance(stage: AcceptanceStage) -> dict[str, list[Statement]]:
     notify = _notify(stage)
 
     copied = [database for database in settings.databases if database.copy_policy]
+    copied_latest = parameters(database.latest_parameter for database in copied)
     own_copies = _arn(stage, "rds", f"cluster-snapshot:{copies.PREFIX}*")
 
     pipeline_parameter = parameters([settings.pipeline_parameter])
@@ -97,7 +98,6 @@ def _acceptance(stage: AcceptanceStage) -> dict[str, list[Statement]]:
                 [arn for pair in zip(latest, current, strict=True) for arn in pair],
             ),
             _allow("RecordLatest", ["ssm:PutParameter"], latest),
-            *(_copy(stage, copied, own_copies) if copied else []),
             *notify,
         ],
         functions.RESTORE: [
@@ -118,7 +118,7 @@ def _acceptance(stage: AcceptanceStage) -> dict[str, list[Statement]]:
                 ["ssm:GetParameters"],
                 [
                     *pipeline_parameter,
-                    *parameters(database.latest_parameter for database in copied),
+                    *copied_latest,
                     *parameters(database.current_parameter for database in copied),
                 ],
             ),
@@ -126,12 +126,18 @@ def _acceptance(stage: AcceptanceStage) -> dict[str, list[Statement]]:
         ],
     }
     if copied:
+        copy_shares = _copy(stage, copied, own_copies)
+        statements[functions.UPDATE] += [
+            *copy_shares,
+            _allow("WantCopies", ["ssm:LabelParameterVersion"], copied_latest),
+        ]
         statements[functions.RECONCILE] += [
             _allow(
                 "RecordLatest",
-                ["ssm:PutParameter"],
-                parameters(database.latest_parameter for database in copied),
+                ["ssm:GetParameterHistory", "ssm:PutParameter", "ssm:UnlabelParameterVersion"],
+                copied_latest,
             ),
+            *copy_shares,
             _allow("DeleteOwnCopies", ["rds:DeleteDBClusterSnapshot"], [own_copies]),
         ]
     if settings.pin_api_enabled:
@@ -182,8 +188,9 @@ def _copy(stage: AcceptanceStage, copied: Sequence[Database], own_copies: str) -
     https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/USER_CopyDBClusterSnapshot.CrossAccount.html
     """
     production = copied[0].criteria.account
-    of_production = f"arn:{stage.partition}:{{}}:{stage.region}:{production}:{{}}"
-    keys, aliases = [of_production.format("kms", "key/*")], []
+    source_region = stage.settings.source_region or stage.region
+    of_production = f"arn:{stage.partition}:{{}}:{source_region}:{production}:{{}}"
+    productions, keys, aliases = of_production.format("kms", "key/*"), [], []
     for database in copied:
         assert database.copy_policy is not None
         arn, alias = _key(stage, database.copy_policy.key)
@@ -192,6 +199,13 @@ def _copy(stage: AcceptanceStage, copied: Sequence[Database], own_copies: str) -
         else:
             keys.append(arn)
     condition = _through_rds(stage)
+    if source_region == stage.region:
+        keys, use_productions = [productions, *keys], []
+    else:
+        # In which of the two Regions RDS uses the share's key is not documented.
+        regions = [f"rds.{each}.amazonaws.com" for each in (source_region, stage.region)]
+        through_either = {"StringEquals": {"kms:ViaService": regions}}
+        use_productions = [_allow("UseSourceKeys", _USE_KEY, [productions], through_either)]
     statements = [
         _allow(
             "CopyShares",
@@ -199,8 +213,10 @@ def _copy(stage: AcceptanceStage, copied: Sequence[Database], own_copies: str) -
             [of_production.format("rds", "cluster-snapshot:*"), own_copies],
         ),
         _allow("TagCopies", ["rds:AddTagsToResource"], [own_copies]),
-        _allow("UseKeys", _USE_KEY, list(dict.fromkeys(keys)), condition),
+        *use_productions,
     ]
+    if keys:
+        statements.append(_allow("UseKeys", _USE_KEY, list(dict.fromkeys(keys)), condition))
     if aliases:
         key = _arn(stage, "kms", "key/*")
         statements.append(

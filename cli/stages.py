@@ -130,8 +130,10 @@ def build(name: str, variables: Mapping[str, str], own: Mapping[str, str]) -> St
         if not is_right(value):
             found = repr(value) if value else "missing"
             problems.append(Problem((answer,), f"is {found}: {right}", missing=not value))
+    pipeline = _PIPELINE_ARN.fullmatch(own.get(PIPELINE, ""))
+    region = {"AWS_DEFAULT_REGION": pipeline[2]} if pipeline else {}
     try:
-        parsed = parse(variables)
+        parsed = parse({**variables, **region})
     except SettingsError as error:
         raise SettingsError([*problems, *error.problems]) from error
     if problems:
@@ -210,6 +212,10 @@ def contradictions(stage: Stage) -> list[Problem]:
     problems += _examples_left(stage)
     if isinstance(stage, AcceptanceStage):
         problems += _wrong_versions(stage)
+        source_region = stage.settings.source_region
+        if source_region and partition_of(source_region) != stage.partition:
+            right = f"is {source_region!r}: write a Region of the partition {stage.partition}, the stage's"
+            problems.append(Problem(("SOURCE_REGION",), right))
     topic = stage.settings.topic_arn
     if topic and topic.split(":")[1:4:2] != [stage.partition, stage.region]:
         problems.append(

@@ -117,7 +117,7 @@ def _key_refusal(call: Call, caller: Caller) -> Answer | None:
         if arn is None or backend.is_default_key(arn):
             continue  # whose policy lets everybody in the account use it through RDS
         context = context_of(caller, call.region, arn) | {
-            "kms:viaservice": f"rds.{call.region}.amazonaws.com",
+            "kms:viaservice": f"rds.{arn.split(':')[3]}.amazonaws.com",
             "kms:grantisforawsresource": "true",
             "kms:resourcealiases": _aliases(arn),
         }

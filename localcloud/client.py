@@ -58,7 +58,7 @@ class LocalCloud:
         self._process = process
         core = botocore.session.Session(_IMPERSONAL)
         self._session = boto3.session.Session(botocore_session=core)
-        self._clients: dict[tuple[str, Key], Any] = {}
+        self._clients: dict[tuple[str, Key, str], Any] = {}
 
     @classmethod
     def start(cls, log: Path | None = None) -> Self:
@@ -127,20 +127,22 @@ class LocalCloud:
         """The environment variables with which any AWS tool talks to this cloud as that user."""
         return variables.of(self.endpoint, key_of(account, user))
 
-    def client(self, service: str, account: str = ACCEPTANCE, user: str = "admin") -> Any:
+    def client(
+        self, service: str, account: str = ACCEPTANCE, user: str = "admin", region: str = REGION
+    ) -> Any:
         """A boto3 client of this cloud; the same one each time, as it takes long to make."""
         key = key_of(account, user)
-        if (service, key) not in self._clients:
-            self._clients[service, key] = self._session.client(  # type: ignore[call-overload]
+        if (service, key, region) not in self._clients:
+            self._clients[service, key, region] = self._session.client(  # type: ignore[call-overload]
                 service,
-                region_name=REGION,
+                region_name=region,
                 endpoint_url=self.endpoint,
                 aws_access_key_id=key.access_key_id,
                 aws_secret_access_key=key.secret_access_key,
                 # A proxy that the machine's environment names has no business on the loopback.
                 config=Config(proxies={}),
             )
-        return self._clients[service, key]
+        return self._clients[service, key, region]
 
     # The control surface.
 
@@ -159,13 +161,18 @@ class LocalCloud:
     def seed_snapshots(self, snapshots: Sequence[Mapping[str, Any]]) -> Any:
         """Create cluster snapshots; ``created`` may be a datetime.
 
-        Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``. One with
+        Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``. One has the
+        ``region`` in which it is, if that is not the usual one. One of
+        ``sse_rds`` is under a key that AWS owns. One with
         ``rows`` holds what the account's cluster of that name holds now, any other holds nothing.
         """
         return self._control("POST", "snapshots", [_plain(snapshot) for snapshot in snapshots])
 
     def patch_snapshot(self, arn: str, **changes: Any) -> Any:
-        """Change a snapshot's status, create time, or the accounts that it or its key is shared with."""
+        """Change a snapshot's status, create time, or the accounts that it or its key is shared with.
+
+        For all copies: ``copy_seconds``, ``copies_keep_date`` and ``encrypts_sse_rds`` say how they are made.
+        """
         return self._control("PATCH", "snapshots", {"arn": arn, **_plain(changes)})
 
     def sql(self, cluster: str, statements: str, account: str = ACCEPTANCE) -> list[Json]:

@@ -8,8 +8,10 @@ and the Aurora User Guide's *Sharing a DB cluster snapshot* and *Copying a DB cl
 - listings come in pages (``MaxRecords`` 20 to 100, ``Marker``) and in no order anybody may rely on;
 - a share is found by ARN only, and only by who asks for shared ones;
 - a snapshot taken takes a while, of a cluster that is available, and is under the cluster's key;
-- a copy takes a while, needs a key of the caller's own if the share is encrypted, and no more than five may
-  be under way;
+- a copy takes a while, or none; it is dated by its making, or as its source is; it needs a key of the
+  caller's own if the share is encrypted; and no more than five may be under way;
+- a copy under a key of what is under an AWS-owned key (SSE-RDS), as the Aurora guide has it, is encrypted,
+  or refused as the API reference has it for what is not;
 - an encrypted share is of use only to the accounts that may use its key, too; nobody else's can be let use
   the default key ``aws/rds``;
 - a snapshot that is not ``available`` can be neither copied nor restored.
@@ -87,6 +89,7 @@ class Snapshot(DBClusterSnapshot):
         kms_key_id: the key it is encrypted under; None for an unencrypted one.
         kms_granted_to: the other accounts that the key's owner lets use the key.
         source_arn: of what it is a copy.
+        is_sse_rds: whether it is under a key that AWS owns, which does not count as encrypted.
         copied_at: for one that is made now, the reading of the monotonic clock, which the cloud's clock does
             not move, at which it will be complete.
     """
@@ -108,6 +111,7 @@ class Snapshot(DBClusterSnapshot):
         kms_granted_to: Collection[str] = (),
         tags: list[dict[str, str]] | None = None,
         source_arn: str | None = None,
+        is_sse_rds: bool = False,
         copied_at: float = 0.0,
     ) -> None:
         super().__init__(backend, cluster, snapshot_id, snapshot_type, tags or [], kms_key_id)
@@ -116,7 +120,9 @@ class Snapshot(DBClusterSnapshot):
         self.encrypted = self.storage_encrypted = kms_key_id is not None
         self.kms_key_id = kms_key_id
         self.kms_granted_to = frozenset(kms_granted_to)
-        self.storage_encryption_type = "sse-kms" if kms_key_id else "none"
+        self.storage_encryption_type = (
+            "sse-kms" if kms_key_id else "sse-rds" if is_sse_rds else "none"
+        )
         self.percent_progress = 100 if status == "available" else 0
         self.source_db_cluster_snapshot_arn = source_arn
         self._copied_at = copied_at
@@ -153,6 +159,10 @@ class SharingRDSBackend(RDSBackend):
 
     #: How many seconds of real time a copy takes, or a snapshot.
     copy_seconds: ClassVar[float] = DEFAULT_COPY_SECONDS
+    #: Whether a copy has its source's create time, and whether what is under SSE-RDS can be copied under a
+    #: key: AWS's samples and guides say either.
+    copies_keep_date: ClassVar[bool] = False
+    encrypts_sse_rds: ClassVar[bool] = True
 
     @property
     def _url_module(self) -> Any:
@@ -228,12 +238,13 @@ class SharingRDSBackend(RDSBackend):
         target = target_db_cluster_snapshot_identifier
         if len(target) > 63 or not _IDENTIFIER.fullmatch(target):
             raise InvalidDBSnapshotIdentifier(target, "TargetDBClusterSnapshotIdentifier")
-        source = self._usable(source_db_cluster_snapshot_identifier)
+        source = self._source_of_copy(source_db_cluster_snapshot_identifier)
         if source.encrypted and source.account_id != self.account_id and not kms_key_id:
             raise InvalidParameterCombination(
                 "KmsKeyId must be specified to copy an encrypted snapshot shared by another account."
             )
-        if kms_key_id and not source.encrypted:
+        is_sse_rds = getattr(source, "storage_encryption_type", None) == "sse-rds"
+        if kms_key_id and not (source.encrypted or (is_sse_rds and self.encrypts_sse_rds)):
             raise InvalidParameterCombination(
                 "KmsKeyId can't be specified to copy an unencrypted snapshot."
             )
@@ -247,9 +258,12 @@ class SharingRDSBackend(RDSBackend):
             self,
             source.cluster,
             target,
-            created=datetime.now(UTC).replace(tzinfo=None),
+            created=(
+                source.created if self.copies_keep_date else datetime.now(UTC).replace(tzinfo=None)
+            ),
             status="copying",
-            kms_key_id=key if source.encrypted else None,
+            kms_key_id=key,
+            is_sse_rds=is_sse_rds and not key,
             tags=tags,
             source_arn=source.arn,
             copied_at=monotonic() + self.copy_seconds,
@@ -400,7 +414,15 @@ class SharingRDSBackend(RDSBackend):
 
     def source_key(self, identifier: str) -> str | None:
         """The key of a snapshot that the caller may copy; None where there is none."""
-        return self._usable(identifier).kms_key_id
+        return self._source_of_copy(identifier).kms_key_id
+
+    def _source_of_copy(self, identifier: str) -> DBClusterSnapshot:
+        """What may be copied here, also from another Region by its ARN."""
+        parts = identifier.split(":")
+        region = parts[3] if len(parts) == 7 else self.region_name
+        backend: Any = rds_backends[self.account_id][region]
+        source: DBClusterSnapshot = backend._usable(identifier)  # noqa: SLF001
+        return source
 
     def seed(self, snapshot: dict[str, Any], cluster: DBCluster) -> str:
         """Put a snapshot in place that AWS would have taken some time ago; returns its ARN."""
@@ -416,6 +438,7 @@ class SharingRDSBackend(RDSBackend):
             snapshot_type=snapshot.get("snapshot_type", "manual"),
             kms_key_id=snapshot.get("kms_key_id"),
             kms_granted_to=snapshot.get("kms_granted_to", ()),
+            is_sse_rds=snapshot.get("sse_rds", False),
         )
         seeded.attributes["restore"] = list(snapshot.get("shared_with", []))
         self.cluster_snapshots[identifier] = seeded
@@ -566,8 +589,10 @@ def install() -> None:
 
 
 def reset() -> None:
-    """Let copies take the usual time again; the snapshots themselves are moto's to forget."""
+    """Let copies be made as usual again; the snapshots themselves are moto's to forget."""
     SharingRDSBackend.copy_seconds = DEFAULT_COPY_SECONDS
+    SharingRDSBackend.copies_keep_date = False
+    SharingRDSBackend.encrypts_sse_rds = True
 
 
 def _seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
@@ -575,18 +600,23 @@ def _seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
     clusters: dict[tuple[str, ...], DBCluster] = {}
     arns = []
     for snapshot in snapshots:
-        backend: Any = rds_backends[snapshot["account"]][accounts.REGION]
-        kind = tuple(snapshot[name] for name in ("account", "cluster", "engine", "engine_version"))
+        account, region = snapshot["account"], snapshot.get("region", accounts.REGION)
+        backend: Any = rds_backends[account][region]
+        names = ("cluster", "engine", "engine_version")
+        kind = (account, region, *(snapshot[name] for name in names))
         if kind not in clusters:
-            clusters[kind] = _source_cluster(backend, *kind[1:])
+            clusters[kind] = _source_cluster(backend, *kind[2:])
         arns.append(backend.seed(snapshot, clusters[kind]))
     return {"arns": arns}
 
 
 def _patch_snapshot(change: dict[str, Any]) -> dict[str, Any]:
-    """PATCH: what happens to a snapshot without anybody calling an API; or how long copies take."""
+    """PATCH: what happens to a snapshot without anybody calling an API; or how copies are made."""
     if "copy_seconds" in change:
         SharingRDSBackend.copy_seconds = float(change["copy_seconds"])
+    for name in ("copies_keep_date", "encrypts_sse_rds"):
+        if name in change:
+            setattr(SharingRDSBackend, name, change[name])
     if "arn" not in change:
         return {}
     arn = change["arn"]

@@ -98,6 +98,8 @@ class InMemorySnapshots:
         self.denied: set[str] = set()
         self.unencrypted: set[str] = set()
         self.sources: dict[str, str] = {}
+        # AWS's samples show copies that are dated as their source and available at once.
+        self.keeps_date = self.at_once = False
         self.read_by: dict[str, set[str]] = {}
 
     def shared(self) -> Iterator[Snapshot]:
@@ -154,13 +156,13 @@ class InMemorySnapshots:
             arn=copied,
             account=self.aws.account,
             own=True,
-            status="copying",
-            created=self.aws.time,
+            status="available" if self.at_once else "copying",
+            created=found.created if self.keeps_date else self.aws.time,
         )
         self.all.append(made)
         self.tags[copied] = dict(tags)
         self.sources[copied] = source
-        return OwnSnapshot(made, dict(tags), 0, source)
+        return OwnSnapshot(made, dict(tags), 100 if self.at_once else 0, source)
 
     @_call
     def delete(self, identifier: str) -> None:

@@ -66,13 +66,17 @@ class BotoAws:
         create_client: Callable[..., Any],
         topic_arn: str | None,
         chat_topic_arn: str | None = None,
+        source_region: str | None = None,
     ) -> None:
         self._create_client = create_client
+        self._source_region = source_region
         self.notifier = SnsNotifier(lambda: self._sns, topic_arn, chat_topic_arn)
 
-    def client(self, service: str, *, listing: bool = False) -> Any:
+    def client(self, service: str, *, listing: bool = False, region: str | None = None) -> Any:
         """Return a new client; one for `listing` waits longer and retries more often."""
-        client = self._create_client(service, config=LISTING_CONFIG if listing else CONFIG)
+        elsewhere = {"region_name": region} if region else {}
+        config = LISTING_CONFIG if listing else CONFIG
+        client = self._create_client(service, config=config, **elsewhere)
         max_attempts = LISTING_THROTTLED_ATTEMPTS if listing else THROTTLED_ATTEMPTS
 
         def delay(attempts: int, response: tuple[Any, Any] | None, **_: Any) -> float | None:
@@ -84,7 +88,9 @@ class BotoAws:
 
     @cached_property
     def snapshots(self) -> RdsSnapshots:
-        return RdsSnapshots(self._rds)
+        region = self._source_region
+        source = self.client("rds", listing=True, region=region) if region else None
+        return RdsSnapshots(self._rds, source)
 
     @cached_property
     def clusters(self) -> RdsClusters:

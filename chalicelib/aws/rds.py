@@ -33,41 +33,54 @@ class RdsSnapshots:
     https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeDBClusterSnapshots.html
     """
 
-    def __init__(self, client: "RDSClient") -> None:
+    def __init__(self, client: "RDSClient", source: "RDSClient | None" = None) -> None:
+        """Take a client of the own Region, and one of the Region in which production shares."""
         self._client = client
+        self._source = source or client
 
     def shared(self) -> Iterator[Snapshot]:
         # How filters act on shared snapshots is undocumented, so every snapshot is read.
-        for listed in self._list("the shared snapshots", SnapshotType="shared"):
+        for listed in self._list("the shared snapshots", self._source, SnapshotType="shared"):
             yield to_snapshot(listed)
 
     def own(self) -> Iterator[OwnSnapshot]:
-        for listed in self._list("the own snapshots", SnapshotType="manual"):
+        for listed in self._list("the own snapshots", self._client, SnapshotType="manual"):
             tags = {tag["Key"]: tag["Value"] for tag in listed.get("TagList", [])}
             yield _to_own_snapshot(listed, tags)
 
     def automated(self, cluster: str) -> Iterator[Snapshot]:
         subject = f"the automated snapshots of {cluster}"
-        for listed in self._list(subject, SnapshotType="automated", DBClusterIdentifier=cluster):
+        typed = {"SnapshotType": "automated", "DBClusterIdentifier": cluster}
+        for listed in self._list(subject, self._client, **typed):
             yield to_snapshot(listed)
 
     def find(self, arn: str) -> Snapshot | None:
         parsed = SnapshotArn.parse(arn)
-        if parsed is None or parsed.region != self._client.meta.region_name:
-            return None  # a Region knows only its own snapshots
-        return self._describe(arn)
+        for client in (self._client, self._source):
+            if parsed and parsed.region == client.meta.region_name:
+                return self._describe(client, arn)
+        return None  # a Region knows only its own snapshots
 
     def named(self, identifier: str, account: str) -> list[Snapshot]:
         # A shared snapshot is listed and found by its ARN only, never by its short name. Only
         # manual snapshots, whose names have no prefix, can be shared.
-        meta = self._client.meta
+        meta = self._source.meta
         arn = f"arn:{meta.partition}:rds:{meta.region_name}:{account}:cluster-snapshot:{identifier}"
-        names = [identifier] if ":" in identifier else [identifier, arn]
-        return [snapshot for name in names if (snapshot := self._describe(name))]
+        found = [self._describe(self._client, identifier)]
+        if ":" not in identifier:
+            found.append(self._describe(self._source, arn))
+        return [snapshot for snapshot in found if snapshot]
 
     def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html"""
         exceptions = self._client.exceptions
+        parsed = SnapshotArn.parse(source)
+        # With it, botocore adds the presigned URL that GovCloud's Regions need and others ignore.
+        elsewhere: Any = (
+            {"SourceRegion": parsed.region}
+            if parsed and parsed.region != self._client.meta.region_name
+            else {}
+        )
         with translate_errors("CopyDBClusterSnapshot", source):
             try:
                 copied = self._client.copy_db_cluster_snapshot(
@@ -75,6 +88,7 @@ class RdsSnapshots:
                     TargetDBClusterSnapshotIdentifier=name,
                     KmsKeyId=key,
                     Tags=_to_tags(tags),
+                    **elsewhere,
                 )
             except exceptions.DBClusterSnapshotAlreadyExistsFault:
                 return None
@@ -143,15 +157,17 @@ class RdsSnapshots:
                 DBClusterSnapshotIdentifier=identifier, AttributeName=_RESTORE_ATTRIBUTE, **values
             )
 
-    def _list(self, subject: str, **arguments: Any) -> "Iterator[DBClusterSnapshotTypeDef]":
-        pages = self._client.get_paginator("describe_db_cluster_snapshots").paginate(
+    def _list(
+        self, subject: str, client: "RDSClient", **arguments: Any
+    ) -> "Iterator[DBClusterSnapshotTypeDef]":
+        pages = client.get_paginator("describe_db_cluster_snapshots").paginate(
             **arguments, PaginationConfig={"PageSize": 100}
         )
         with translate_errors("DescribeDBClusterSnapshots", subject):
             for page in pages:
                 yield from page["DBClusterSnapshots"]
 
-    def _describe(self, identifier: str) -> Snapshot | None:
+    def _describe(self, client: "RDSClient", identifier: str) -> Snapshot | None:
         # An automated or an AWS Backup snapshot is found only if its type is given, a share only if
         # none is.
         prefix, separator, _ = identifier.rpartition(":cluster-snapshot:")[2].partition(":")
@@ -161,10 +177,10 @@ class RdsSnapshots:
         )
         with translate_errors("DescribeDBClusterSnapshots", identifier):
             try:
-                listed = self._client.describe_db_cluster_snapshots(
+                listed = client.describe_db_cluster_snapshots(
                     DBClusterSnapshotIdentifier=identifier, **lookup
                 )
-            except self._client.exceptions.DBClusterSnapshotNotFoundFault:
+            except client.exceptions.DBClusterSnapshotNotFoundFault:
                 return None
         return next(map(to_snapshot, listed["DBClusterSnapshots"]), None)
 

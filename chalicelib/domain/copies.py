@@ -22,6 +22,9 @@ PREFIX = "aurora-refresh-copy-"
 
 SOURCE = "aurora-refresh:source"
 
+# The label of a version of `latest` while RDS has too many copies in progress to start another.
+COPY_WANTED = "copy-wanted"
+
 
 class CopyPolicy(NamedTuple):
     """Which snapshots of a database are copied, under which key, and how many copies to keep.

@@ -38,7 +38,10 @@ ENGINES = ("aurora-postgresql", "aurora-mysql", "docdb", "neptune")
 
 
 class Settings(NamedTuple):
-    """The settings of an acceptance stage; a `max_age` of None is no limit."""
+    """The settings of an acceptance stage; a `max_age` of None is no limit.
+
+    `source_region` is None if production shares in the stage's own Region.
+    """
 
     pipeline_parameter: str
     databases: tuple[Database, ...]
@@ -51,6 +54,7 @@ class Settings(NamedTuple):
     chat_topic_arn: str | None
     hold_parameter: str | None
     pin_api_enabled: bool
+    source_region: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -64,6 +68,10 @@ class Settings(NamedTuple):
         problems += _parameters_used_twice(stage, by_prefix)
         problems += _overlapping_databases(by_prefix)
         problems += _clusters_used_twice(by_prefix)
+        source_region = _other_region(stage, environment)
+        if source_region:
+            own_region = environment.get(_OWN_REGION, "")
+            problems += _what_another_region_forbids(source_region, own_region, by_prefix)
         problems += _names_too_long_for_a_tag(by_prefix)
         problems += _restore_that_never_runs(stage)
         problems += _typos(environment, prefixes)
@@ -84,6 +92,7 @@ class Settings(NamedTuple):
             chat_topic_arn=stage["CHAT_TOPIC_ARN"],
             hold_parameter=stage["SSM_REFRESH_HOLD_NAME"],
             pin_api_enabled=stage["PIN_API_ENABLED"],
+            source_region=source_region,
         )
 
     @property
@@ -141,6 +150,38 @@ def _database(prefix: str, account: str, values: dict[str, Any]) -> Database:
         stack=values["{}_STACK_NAME"],
         after_restore=values["{}_AFTER_RESTORE"],
     )
+
+
+def _other_region(stage: dict[str, Any], environment: Mapping[str, str]) -> str | None:
+    """Return SOURCE_REGION unless it is the stage's own."""
+    region: str | None = stage.get("SOURCE_REGION")
+    return None if region == environment.get(_OWN_REGION) else region
+
+
+def _what_another_region_forbids(
+    region: str, own_region: str, by_prefix: dict[str, dict[str, Any]]
+) -> Iterator[Problem]:
+    """https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-copy-snapshot.html"""
+    if "cn-" in (region[:3], own_region[:3]):
+        detail = (
+            f"is {region!r}: AWS copies no share to or from another Region in China; remove it, and "
+            "share in the stage's own Region"
+        )
+        yield Problem(("SOURCE_REGION",), detail)
+    for prefix, values in by_prefix.items():
+        if values.get("{}_ENGINE") == "docdb":
+            # https://docs.aws.amazon.com/documentdb/latest/developerguide/API_CopyDBClusterSnapshot.html
+            detail = (
+                f"is 'docdb': DocumentDB copies a share in its own Region only, and SOURCE_REGION is "
+                f"{region}; deploy this database in that Region, or share it in the stage's own"
+            )
+            yield Problem((f"{prefix}_ENGINE",), detail)
+        elif "{}_COPY_KMS_KEY_ID" in values and values["{}_COPY_KMS_KEY_ID"] is None:
+            detail = (
+                f"is missing: what production shares in another Region, {region}, has to be copied; "
+                "write the id, ARN or alias of acceptance's own customer-managed key"
+            )
+            yield Problem((f"{prefix}_COPY_KMS_KEY_ID",), detail, missing=True)
 
 
 def _parameters_used_twice(
@@ -305,6 +346,10 @@ _STAGE = (
         account_of("production's"),
         required=True,
     ),
+    Variable(
+        "SOURCE_REGION",
+        matching("[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "write production's Region, such as eu-west-1"),
+    ),
     Variable("SSM_MAIN_CICD_NAME", _parameter_name, required=True),
     Variable("DATABASES", _prefixes, "RDS"),
     Variable("UPDATE_SCHEDULE", Expression.parse, "cron(0 2 ? * SUN *)"),
@@ -350,6 +395,9 @@ _PER_DATABASE = (
     ),
     Variable("{}_COPIES_TO_KEEP", at_least_one, "3"),
 )
+
+# Lambda sets it in every function, and the command line before it starts Chalice.
+_OWN_REGION = "AWS_DEFAULT_REGION"
 
 _PREFIXES = (
     "SSM_",

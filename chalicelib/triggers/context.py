@@ -30,7 +30,12 @@ except SettingsError as error:
     # Chalice prints a stack trace for any other exception, which helps nobody correct a setting.
     sys.exit(str(error))
 
-aws: Aws = BotoAws(boto3.Session().client, stage.topic_arn, stage.chat_topic_arn)
+aws: Aws = BotoAws(
+    boto3.Session().client,
+    stage.topic_arn,
+    stage.chat_topic_arn,
+    stage.source_region if isinstance(stage, Settings) else None,
+)
 logger = observability.get_logger(functions.APP)
 _EXAMPLE_EVENT = (
     '{"version": "0", "id": "by-hand", "detail-type": "Scheduled Event", "source": "aws.events", '

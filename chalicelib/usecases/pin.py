@@ -65,7 +65,7 @@ def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -
     """
     values = _values(settings, aws, database)
     snapshot = _find(aws, database, values, request.snapshot)
-    _check(snapshot, database)
+    _check(settings, snapshot, database)
     ledger = aws.parameters.history(database.current_parameter)
     note = Note("pin", request.actor, request.reason)
     if not request.deploy:
@@ -93,7 +93,7 @@ def rollback(
     snapshot = aws.snapshots.find(target)
     if snapshot is None:
         raise Refused(Reason.SNAPSHOT_GONE, f"{target}, the one before, does not exist any more")
-    _check(snapshot, database)
+    _check(settings, snapshot, database)
     note = Note("rollback", actor, reason)
     if pipeline is None:
         return _set(settings, aws, values, database, ledger, target, note)
@@ -111,7 +111,14 @@ def _values(settings: Settings, aws: Aws, database: Database) -> Values:
     return aws.parameters.get([database.latest_parameter, settings.pipeline_parameter])
 
 
-def _check(snapshot: Snapshot, database: Database) -> None:
+def _check(settings: Settings, snapshot: Snapshot, database: Database) -> None:
+    arn = SnapshotArn.parse(snapshot.arn)
+    if settings.source_region and arn and arn.region == settings.source_region:
+        message = (
+            f"{snapshot.arn} cannot be pinned: it is in {arn.region}, and the pipeline restores what "
+            "is in this Region; pin latest or another copy of this account's"
+        )
+        raise Refused(Reason.NOT_ELIGIBLE, message)
     broken = pin_rejection(snapshot, database.criteria)
     if broken:
         message = f"{snapshot.arn} cannot be pinned: {broken.detail}"

@@ -3,15 +3,16 @@
 Databases are independent here, because nothing is restored from `latest`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import cache, partial
 
 from chalicelib import notifications
-from chalicelib.domain.copies import Copy, managed_copies, newest_copy
+from chalicelib.domain.copies import COPY_WANTED, Copy, managed_copies, newest_copy
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import RECONCILE, UPDATE
-from chalicelib.domain.ledger import Note
+from chalicelib.domain.ledger import Note, Version
 from chalicelib.domain.parameters import Values
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, combine, refusal, unmoved
@@ -60,6 +61,10 @@ def _update_one(
             copies = ensure_copy(aws, database.copy_policy, share, own)
             return _record_copy(aws, database, copies, entry, actor)
     except Refused as refused:
+        parameter = values.get(database.latest_parameter)
+        if refused.reason is Reason.COPY_QUOTA and parameter:
+            # RDS has too many copies in progress: the poll asks again.
+            aws.parameters.label(database.latest_parameter, parameter.version, {COPY_WANTED})
         return entry.refused(refused)
     return _record(aws, database, share, entry, Note("update", actor, "newest eligible share"))
 
@@ -125,16 +130,18 @@ def _record_copy(
 def follow_copies(settings: Settings, aws: Aws) -> Result:
     """Finish what the update started; raise AwsError.
 
-    Record a copy that has become available in `latest`. Report a copy that failed and delete it, so
+    Record a copy that has become available in `latest`. Start a copy that RDS refused to start
+    during the update because others were in progress. Report a copy that failed and delete it, so
     that the next update starts anew. Delete the copies beyond the number to keep, but none that
     `latest` or `current` may still lead to.
     """
     databases = [each for each in settings.databases if each.copy_policy]
     values = _values(aws, databases)
     own = list(aws.snapshots.own())
-    to_delete: list[Copy] = []
+    shared = cache(lambda: list(aws.snapshots.shared()))
+    cleanup: list[Callable[[], None]] = []
     entries, failed = run_each(
-        databases, lambda each: _follow_one(aws, each, own, values, to_delete)
+        databases, lambda each: _follow_one(aws, each, own, shared, values, cleanup)
     )
     # An AwsError is raised and rings the alarm, but notifies nobody: this runs all day.
     if entries:
@@ -142,8 +149,8 @@ def follow_copies(settings: Settings, aws: Aws) -> Result:
         if notification:
             aws.notifier.notify(notification)
     # It comes after the notification: a kill between the two notifies twice, not never.
-    _, undeleted = run_each(to_delete, lambda copy: aws.snapshots.delete(copy.identifier))
-    raise_errors([*failed, *undeleted])
+    _, unfinished = run_each(cleanup, lambda action: action())
+    raise_errors([*failed, *unfinished])
     return combine(entries)
 
 
@@ -151,18 +158,43 @@ def _follow_one(
     aws: Aws,
     database: Database,
     own: Sequence[OwnSnapshot],
+    shared: Callable[[], Sequence[Snapshot]],
     values: Values,
-    to_delete: list[Copy],
+    cleanup: list[Callable[[], None]],
 ) -> DatabaseResult:
     assert database.copy_policy is not None
-    copies = managed_copies(own, database.copy_policy)
+    copies, refused = managed_copies(own, database.copy_policy), None
+    wanted = _version_that_wants_a_copy(aws, database)
+    if wanted:
+        try:
+            (choice,) = choose(shared(), [database.criteria])
+            copies = ensure_copy(aws, database.copy_policy, newest(database, choice), own)
+        except Refused as error:
+            refused = error
+        # While there are too many copies, the next poll asks again, and the update has told people.
+        if refused and refused.reason is Reason.COPY_QUOTA:
+            refused = None
+        else:
+            cleanup.append(
+                partial(
+                    aws.parameters.unlabel, database.latest_parameter, wanted.number, {COPY_WANTED}
+                )
+            )
     entry = _record_copy(aws, database, copies, _unchanged(database, values), RECONCILE)
     failed = [copy for copy in copies if copy.snapshot.failed]
     # A pin of `latest` may have read the value before this moved it, and not put it yet.
     leading = (entry.latest, entry.previous)
     deleted = [*expired_copies(aws, database, copies, leading), *failed]
-    to_delete += deleted
+    cleanup += [partial(aws.snapshots.delete, copy.identifier) for copy in deleted]
     if failed:
         sources = ", ".join(copy.source.text for copy in failed)
-        entry = entry.refused(Refused(Reason.COPY_FAILED, f"the copy of {sources} failed"))
+        refused = Refused(Reason.COPY_FAILED, f"the copy of {sources} failed")
+    if refused:
+        entry = entry.refused(refused)
     return entry._replace(deleted=tuple(copy.snapshot.arn for copy in deleted))
+
+
+def _version_that_wants_a_copy(aws: Aws, database: Database) -> Version | None:
+    """Return the version of `latest` on which the update noted that a copy is still to be made."""
+    versions = aws.parameters.history(database.latest_parameter)
+    return next((each for each in versions if COPY_WANTED in each.labels), None)

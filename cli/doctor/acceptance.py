@@ -119,7 +119,7 @@ def _latest(stage: AcceptanceStage, state: AcceptanceState, database: Database) 
     if isinstance(found, Unavailable):
         return unavailable("parameter", name, found)
     if isinstance(found, Refused):
-        newest = _restorable(state, database)
+        newest = _restorable(stage, state, database)
         return Check(
             "parameter",
             name,
@@ -135,7 +135,7 @@ def _latest(stage: AcceptanceStage, state: AcceptanceState, database: Database) 
 
 def _current(stage: AcceptanceStage, state: AcceptanceState, database: Database) -> Check:
     name = database.current_parameter
-    newest = _restorable(state, database)
+    newest = _restorable(stage, state, database)
     plain = _parameter(stage, state, name, newest or PLACEHOLDER, None, "")
     if plain.status != OK:
         if name not in state.values and _is_new(stage, state):
@@ -572,7 +572,7 @@ def _create(state: AcceptanceState, stage: AcceptanceStage, name: str, value: st
     return _put(name, value, overwrite=False)
 
 
-def _restorable(state: AcceptanceState, database: Database) -> str | None:
+def _restorable(stage: AcceptanceStage, state: AcceptanceState, database: Database) -> str | None:
     """Return a snapshot to replace a wrong one: what *latest* names, or the newest readable share."""
     candidate = state.candidates.get(database.name)
     if isinstance(candidate, Snapshot):
@@ -580,6 +580,8 @@ def _restorable(state: AcceptanceState, database: Database) -> str | None:
     seen = state.shares[database.name]
     if isinstance(seen, Unavailable) or isinstance(seen.newest, Refused):
         return None
+    if stage.settings.source_region:
+        return None  # a share of another Region can only be copied
     readable = seen.key_arn is None or (
         isinstance(seen.key, dict) and seen.key["KeyManager"] != "AWS"
     )

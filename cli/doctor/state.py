@@ -239,7 +239,8 @@ def read_acceptance(
     session: boto3.Session, stage: AcceptanceStage, now: datetime
 ) -> AcceptanceState:
     """Read the state of an acceptance stage with a session in its Region."""
-    reader, settings = _Reader(session, now), stage.settings
+    settings = stage.settings
+    reader = _Reader(session, now, settings.source_region)
     parameters = reader.parameters(settings.promotion_parameters)
     values = {} if isinstance(parameters, Unavailable) else to_values(parameters)
     named = pipeline_name(value_of(values, settings.pipeline_parameter))
@@ -305,8 +306,8 @@ def read_production(
 class _ReadOnlyAws(BotoAws):
     """The use cases' own AWS, but with AWS's time. Only its readers are called here."""
 
-    def __init__(self, session: boto3.Session, now: datetime) -> None:
-        super().__init__(session.client, None)
+    def __init__(self, session: boto3.Session, now: datetime, source_region: str | None) -> None:
+        super().__init__(session.client, None, source_region=source_region)
         self._now = now
 
     def now(self) -> datetime:  # type: ignore[override]
@@ -316,21 +317,29 @@ class _ReadOnlyAws(BotoAws):
 class _Reader:
     """The calls, one method for each thing to look at."""
 
-    def __init__(self, session: boto3.Session, now: datetime) -> None:
+    def __init__(
+        self, session: boto3.Session, now: datetime, source_region: str | None = None
+    ) -> None:
         self._session = session
-        self.aws = _ReadOnlyAws(session, now)
+        self.aws = _ReadOnlyAws(session, now, source_region)
         self._now = now
-        self._clients: dict[str, Any] = {}
+        self._source_region = source_region
+        self._clients: dict[tuple[str, str | None], Any] = {}
 
-    def _client(self, service: str) -> Any:
-        if service not in self._clients:
-            self._clients[service] = self._session.client(service, config=_CONFIG)  # type: ignore[call-overload]
-        return self._clients[service]
+    def _client(self, service: str, region: str | None = None) -> Any:
+        if (service, region) not in self._clients:
+            self._clients[service, region] = self._session.client(  # type: ignore[call-overload]
+                service, region_name=region, config=_CONFIG
+            )
+        return self._clients[service, region]
 
-    def _one(self, action: str, path: str, **given: Any) -> Observed[Any]:
+    def _one(
+        self, action: str, path: str, region: str | None = None, **given: Any
+    ) -> Observed[Any]:
         """Return a part of the answer to a call; None if that or what was asked for does not exist."""
         service, operation = action.split(":")
-        call = getattr(self._client(_SERVICES_OF.get(service, service)), xform_name(operation))
+        client = self._client(_SERVICES_OF.get(service, service), region)
+        call = getattr(client, xform_name(operation))
 
         def ask() -> Any:
             try:
@@ -511,14 +520,15 @@ class _Reader:
         arn = self._one(
             _LIST_SNAPSHOTS,
             "DBClusterSnapshots[0].KmsKeyId",
+            self._source_region,
             DBClusterSnapshotIdentifier=found.arn,
             IncludeShared=True,
         )
-        key = self.key(arn) if isinstance(arn, str) else None
+        key = self.key(arn, self._source_region) if isinstance(arn, str) else None
         return Shares(total, productions, choice, found, arn, key)
 
-    def key(self, arn: str) -> Observed[Json | None]:
-        return self._one("kms:DescribeKey", "KeyMetadata", KeyId=arn)
+    def key(self, arn: str, region: str | None = None) -> Observed[Json | None]:
+        return self._one("kms:DescribeKey", "KeyMetadata", region, KeyId=arn)
 
     def cluster(self, name: str) -> Observed[Json | None]:
         return self._one("rds:DescribeDBClusters", "DBClusters[0]", DBClusterIdentifier=name)

@@ -74,6 +74,9 @@ class FakeStage:
     def end_copies(self, status: str = "available") -> None:
         self.aws.snapshots.settle(status)
 
+    def make_copies(self, *, keeps_date: bool = False, at_once: bool = False) -> None:
+        self.aws.snapshots.keeps_date, self.aws.snapshots.at_once = keeps_date, at_once
+
 
 @dataclass
 class CloudStage:
@@ -131,6 +134,10 @@ class CloudStage:
         for each in self.aws.snapshots.own():
             if each.snapshot.status == "copying":
                 self.cloud.patch_snapshot(each.snapshot.arn, status=status)
+
+    def make_copies(self, *, keeps_date: bool = False, at_once: bool = False) -> None:
+        more = {"copy_seconds": 0} if at_once else {}
+        self.cloud.patch_snapshot(arn("one"), copies_keep_date=keeps_date, **more)
 
 
 Stage = FakeStage | CloudStage
@@ -201,6 +208,7 @@ def test_names_are_looked_up_here_and_in_the_other_account(stage: Stage) -> None
         ("mine", ACCEPTANCE),
         ("one", "111111111111"),
         ("strange", "999999999999"),
+        ("rds:orders-1", ACCEPTANCE),
     ):
         stage.share(name, account)
 
@@ -212,6 +220,7 @@ def test_names_are_looked_up_here_and_in_the_other_account(stage: Stage) -> None
     assert named("mine") == [arn("mine", ACCEPTANCE)]
     assert named("one") == [arn("one")]
     assert named("strange") == []
+    assert named("rds:orders-1") == [arn("rds:orders-1", ACCEPTANCE)]
 
 
 # --- copies ---------------------------------------------------------------------------------------
@@ -249,13 +258,28 @@ def test_a_copy_is_an_own_snapshot_with_its_tags(stage: Stage) -> None:
     assert list(stage.aws.snapshots.shared()) == [snapshot("one")]
 
 
-def test_a_copy_is_dated_by_its_own_making(stage: Stage) -> None:
+@pytest.mark.parametrize("keeps_date", [False, True])
+def test_a_copy_is_dated_by_its_own_making_or_as_its_source_is(
+    stage: Stage, keeps_date: bool
+) -> None:
     """So that the time of its data must be found in its tags."""
     stage.share("one")
+    stage.make_copies(keeps_date=keeps_date)
     stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
     created = own(stage)["copy-1"].snapshot.created
     assert created is not None
-    assert timedelta() <= created - NOW < timedelta(minutes=1)
+    expected = snapshot("one").created if keeps_date else NOW
+    assert expected is not None
+    assert timedelta() <= created - expected < timedelta(minutes=1)
+
+
+def test_a_copy_may_be_available_at_once(stage: Stage) -> None:
+    stage.share("one")
+    stage.make_copies(at_once=True)
+    made = stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+    assert made is not None
+    assert (made.snapshot.status, made.progress) == ("available", 100)
+    assert own(stage)["copy-1"] == made
 
 
 def test_a_name_is_copied_to_once(stage: Stage) -> None:
@@ -895,6 +919,39 @@ def test_a_cluster_has_what_its_preparation_needs(rds: Stubber) -> None:
     full = Cluster(*bare[:4], "orders-1.example", 5432, "docdb", "arn:secret")
     clusters = RdsClusters(rds.client)
     assert [clusters.deployed("orders-1") for _ in range(3)] == [None, bare, full]
+
+
+def test_shares_of_another_region_are_read_there_and_copied_here(cloud: LocalCloud) -> None:
+    facts = {"region": "us-east-1", "kms_granted_to": [ACCEPTANCE]}
+    key = "arn:aws:kms:us-east-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    there, same_name = (
+        nightly("orders", NOW, identifier=name, kms_key_id=key, **facts) for name in ("one", "mine")
+    )
+    mine = nightly("orders", NOW, account=ACCEPTANCE, identifier="mine", shared_with=[])
+    here = nightly("orders", NOW, identifier="one")
+    share, other, own, _ = cloud.seed_snapshots([there, same_name, mine, here])["arns"]
+    aws = BotoAws(clients_of(cloud), None, source_region="us-east-1")
+    assert sorted(each.arn for each in aws.snapshots.shared()) == sorted([share, other])
+    assert [each.arn for each in aws.snapshots.named("mine", "111111111111")] == [own, other]
+    for each in (share, own):
+        found = aws.snapshots.find(each)
+        assert found
+        assert found.arn == each
+    assert aws.snapshots.find(share.replace("us-east-1", "us-west-2")) is None
+    home = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
+    made = aws.snapshots.copy(share, "copy-1", home, TAGS)
+    assert made
+    assert (made.source, made.snapshot.arn) == (share, arn("copy-1", ACCEPTANCE))
+
+
+def test_a_copy_from_another_region_says_which(rds: Stubber) -> None:
+    """botocore makes it the presigned URL that GovCloud's Regions need."""
+    share = arn("one").replace("eu-west-1", "us-east-1")
+    answer = {"DBClusterSnapshotArn": arn("copy-1", ACCEPTANCE), "Status": "copying"}
+    expected = COPY | {"SourceDBClusterSnapshotIdentifier": share, "SourceRegion": "us-east-1"}
+    rds.add_response("copy_db_cluster_snapshot", {"DBClusterSnapshot": answer}, expected)
+    tags = {each["Key"]: each["Value"] for each in COPY["Tags"]}
+    assert RdsSnapshots(rds.client).copy(share, "copy-1", "alias/acceptance", tags)
 
 
 def test_an_error_names_operation_subject_and_code(aws: BotoAws, cloud: LocalCloud) -> None:

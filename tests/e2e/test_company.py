@@ -15,6 +15,7 @@ import pytest
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
 from localcloud.client import LocalCloud
 from localcloud.company import STACK, STAGE, Company, Database, arn_of
+from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
 from tests.e2e.conftest import PROJECT, RECONCILE, RESTORE, UPDATE
 from tests.e2e.test_permissions import listed, permits
 from tests.unit.test_stage_policies import findings
@@ -253,8 +254,65 @@ def test_a_copy_that_fails_is_told_once_and_made_anew(copying: CopyPolicy) -> No
     assert copying.parameters("latest")["orders"] == anew["databases"][0]["copy"]["arn"]
 
 
-def test_production_s_key_withdrawn_is_told_by_name(copying: CopyPolicy) -> None:
+def test_the_poll_starts_the_copies_that_rds_had_no_room_for(copying: CopyPolicy) -> None:
     night = SUNDAY + timedelta(weeks=10)
+    rds = copying.cloud.client("rds")
+    (old, *_) = copying.copies_of(copying.orders)
+    for number in range(COPIES_IN_PROGRESS_PER_REGION):  # somebody else copies as many as RDS can
+        rds.copy_db_cluster_snapshot(
+            SourceDBClusterSnapshotIdentifier=old,
+            TargetDBClusterSnapshotIdentifier=f"somebody-s-{number}",
+        )
+    shared = copying.share(night)
+    asked = copying.fire(UPDATE, night)
+    reasons = [each.get("reason") for each in asked["databases"]]
+    assert reasons == ["copy-quota", None, "copy-quota", None]
+    copying.fire(RECONCILE, night + timedelta(minutes=15))
+    copying.finish()
+
+    polled = copying.fire(RECONCILE, night + timedelta(minutes=30))
+
+    wanted = [shared["orders"], shared["documents"]]
+    assert [each["copy"]["source"] for each in polled["databases"]] == wanted
+    copying.finish()
+    copying.fire(RECONCILE, night + timedelta(minutes=45))
+    own, latest = copying.own(), copying.parameters("latest")
+    sources = [own[latest[name]]["SourceDBClusterSnapshotArn"] for name in ("orders", "documents")]
+    assert sources == wanted
+    assert [each["Subject"] for each in copying.company.notifications()] == [
+        "aurora-refresh: REFRESH FAILED: copy-quota (orders,documents)"
+    ]
+
+
+def test_a_copy_at_once_and_a_share_under_sse_rds(copying: CopyPolicy) -> None:
+    """AWS's documents disagree about both, so each answer leads to a clear outcome."""
+    night = SUNDAY + timedelta(weeks=10, days=1)
+    (share,) = copying.cloud.seed_snapshots(
+        [copying.orders.nightly(night - timedelta(hours=6), sse_rds=True)]
+    )["arns"]
+    at_once = {"copy_seconds": 0, "copies_keep_date": True}
+    copying.cloud.patch_snapshot(share, encrypts_sse_rds=False, **at_once)
+    week = timedelta(weeks=2)
+    refused = copying.fire(UPDATE, night + week - timedelta(days=1))["databases"][0]
+    copying.cloud.patch_snapshot(share, encrypts_sse_rds=True)
+    (orders, *_) = copying.fire(UPDATE, night + week - timedelta(days=1))["databases"]
+    copying.cloud.patch_snapshot(share, copy_seconds=NEVER, copies_keep_date=False)
+
+    assert refused["reason"] == "copy-unencrypted"
+    assert (orders["outcome"], orders["created"]) == (
+        "updated",
+        (night - timedelta(hours=6)).isoformat(),
+    )
+    made = copying.own()[orders["latest"]]
+    assert made["SourceDBClusterSnapshotArn"] == share
+    assert (made["KmsKeyId"], made["SnapshotCreateTime"]) == (
+        copying.key,
+        night - timedelta(hours=6),
+    )
+
+
+def test_production_s_key_withdrawn_is_told_by_name(copying: CopyPolicy) -> None:
+    night = SUNDAY + timedelta(weeks=14)
     shared = copying.share(night)
     copying.cloud.patch_snapshot(shared["orders"], kms_granted_to=[])
     answer = copying.fire(UPDATE, night)
@@ -305,8 +363,10 @@ def test_only_our_own_copies_are_made_and_deleted(
     copying: CopyPolicy, function: str, action: str, account: str, name: str
 ) -> None:
     ours = (account, name) == (ACCEPTANCE, "aurora-refresh-copy-1")
+    may_copy = ours or account == PRODUCTION
     wanted = {
-        (UPDATE, "CopyDBClusterSnapshot"): ours or account == PRODUCTION,
+        (UPDATE, "CopyDBClusterSnapshot"): may_copy,
+        (RECONCILE, "CopyDBClusterSnapshot"): may_copy,
         (RECONCILE, "DeleteDBClusterSnapshot"): ours,
     }.get((function, action), False)
     resource = SNAPSHOT.format(account, name)
@@ -314,7 +374,7 @@ def test_only_our_own_copies_are_made_and_deleted(
 
 
 @pytest.mark.parametrize("use", USES)
-def test_the_update_alone_uses_keys_and_through_rds_alone(copying: CopyPolicy, use: str) -> None:
+def test_only_what_copies_uses_keys_and_through_rds_alone(copying: CopyPolicy, use: str) -> None:
     """moto does not weigh what keys are called: what is called otherwise the local cloud refuses."""
     action, elsewhere = f"kms:{use}", {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
     keys = (PRODUCTIONS_KEY, copying.key)
@@ -322,13 +382,13 @@ def test_the_update_alone_uses_keys_and_through_rds_alone(copying: CopyPolicy, u
         PRODUCTIONS_KEY.replace(PRODUCTION, STRANGER),
         PRODUCTIONS_KEY.replace(REGION, "eu-west-2"),
     )
-    update = policy_of(copying, UPDATE)
-    assert [permits(update, action, key, THROUGH_RDS) for key in keys] == [True, True]
-    assert [permits(update, action, key, elsewhere) for key in keys] == [False, False]
-    assert [permits(update, action, key, THROUGH_RDS) for key in foreign] == [False, False]
-    for function in (RESTORE, RECONCILE):
-        other = policy_of(copying, function)
-        assert not any(permits(other, action, key, THROUGH_RDS) for key in keys)
+    for function in (UPDATE, RECONCILE):
+        policy = policy_of(copying, function)
+        assert [permits(policy, action, key, THROUGH_RDS) for key in keys] == [True, True]
+        assert [permits(policy, action, key, elsewhere) for key in keys] == [False, False]
+        assert [permits(policy, action, key, THROUGH_RDS) for key in foreign] == [False, False]
+    other = policy_of(copying, RESTORE)
+    assert not any(permits(other, action, key, THROUGH_RDS) for key in keys)
 
 
 @pytest.mark.parametrize("use", ["Encrypt", "ScheduleKeyDeletion", "PutKeyPolicy", "RevokeGrant"])
@@ -370,7 +430,7 @@ def test_every_call_is_allowed_and_every_grant_was_used(copying: CopyPolicy, fun
 @pytest.fixture(scope="module")
 def another_night(copying: CopyPolicy) -> datetime:
     """With shares that have no copies yet."""
-    night = SUNDAY + timedelta(weeks=12)
+    night = SUNDAY + timedelta(weeks=16)
     copying.share(night)
     return night
 

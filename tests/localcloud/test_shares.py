@@ -264,6 +264,23 @@ def test_the_sister_services_see_the_same_shares(cloud: LocalCloud, service: str
     assert identifiers(answer) == {arn}
 
 
+def test_a_share_is_known_in_its_own_region_only_and_copied_to_another(
+    cloud: LocalCloud, rds: Any, key: str
+) -> None:
+    arn = seed(cloud, region="us-east-1", kms_key_id=CUSTOMER_KEY, kms_granted_to=[ACCEPTANCE])
+    there = cloud.client("rds", region="us-east-1")
+
+    assert arn.split(":")[3] == "us-east-1"
+    assert identifiers(there.describe_db_cluster_snapshots(SnapshotType="shared")) == {arn}
+    assert not identifiers(rds.describe_db_cluster_snapshots(SnapshotType="shared"))
+    with refused("DescribeDBClusterSnapshots", "DBClusterSnapshotNotFoundFault"):
+        rds.describe_db_cluster_snapshots(DBClusterSnapshotIdentifier=arn, IncludeShared=True)
+    copied = copy(rds, arn, KmsKeyId=key, SourceRegion="us-east-1")
+    assert (copied["SourceDBClusterSnapshotArn"], copied["KmsKeyId"]) == (arn, key)
+    assert copied["DBClusterSnapshotArn"].split(":")[3] == "eu-west-1"
+    assert not identifiers(there.describe_db_cluster_snapshots(SnapshotType="manual"))
+
+
 def test_shares_can_be_filtered_by_engine(cloud: LocalCloud, rds: Any) -> None:
     seed(cloud)
     document = seed(cloud, identifier="document", engine="docdb", engine_version="5.0.0")
@@ -537,6 +554,24 @@ def test_an_unencrypted_snapshot_is_not_copied_under_a_key(
 ) -> None:
     with refused("CopyDBClusterSnapshot", "InvalidParameterCombination", in_model=False):
         copy(rds, seed(cloud), KmsKeyId=key)
+
+
+@pytest.mark.parametrize("encrypts", [True, False])
+def test_a_share_under_sse_rds_is_encrypted_by_its_copy_or_refused(
+    cloud: LocalCloud, rds: Any, key: str, encrypts: bool
+) -> None:
+    """The Aurora guide says the one, the API reference the other."""
+    arn = seed(cloud, sse_rds=True)
+    cloud.patch_snapshot(arn, encrypts_sse_rds=encrypts)
+
+    if encrypts:
+        copied = copy(rds, arn, KmsKeyId=key)
+        assert (copied["KmsKeyId"], copied["StorageEncryptionType"]) == (key, "sse-kms")
+    else:
+        with refused("CopyDBClusterSnapshot", "InvalidParameterCombination", in_model=False):
+            copy(rds, arn, KmsKeyId=key)
+    again = copy(rds, arn, target="again")
+    assert (again["StorageEncrypted"], again["StorageEncryptionType"]) == (False, "sse-rds")
 
 
 def test_a_key_that_does_not_exist_is_not_accessible(cloud: LocalCloud, rds: Any) -> None:

@@ -332,6 +332,7 @@ class HistoriesOfCopies(RuleBasedStateMachine):
         before = {each: self.model.latest(each) for each in self.settings.databases}
         promotable = {each: self.model.promotable(each) for each in self.settings.databases}
         existing, sent = set(self.snapshots.made), len(self.aws.notifier.sent)
+        refused = set(self.snapshots.refused)
         self.is_silent = bool(fault and fault[2] == "_publish")
         self.sent, self.aws.interrupt = sent, interrupt
         result, error = None, None
@@ -344,7 +345,9 @@ class HistoriesOfCopies(RuleBasedStateMachine):
         finally:
             self.aws.interrupt = lambda when, operation: None
         made = set(self.snapshots.made) - existing
-        assert function == "update" or not made or fault, f"{function} made {made}"
+        copied = {self.snapshots.made[each].source.cluster for each in made}
+        allowed = refused if function == "poll" else set()
+        assert function == "update" or copied <= allowed or fault, f"{function} made {made}"
         self._check_versions(promotable)
         self._check_copies(made, is_alone=not calls)
         if function in ("update", "poll"):

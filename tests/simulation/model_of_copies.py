@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from chalicelib.domain.database import Database
+from chalicelib.domain.errors import Refused
+from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
 from chalicelib.settings.acceptance import Settings
 from tests.fakes import (
@@ -49,22 +51,22 @@ class WatchedSnapshots(InMemorySnapshots):
         self.keeps_date, self.at_once = keeps_date, at_once
         self.seen: dict[str, Made] = {}
         self.deleted: set[str] = set()
+        self.refused: set[str] = set()  # the clusters for which there were too many copies
 
     def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         share, copied = self.get(source), arn(name, ACCEPTANCE)
         existed = self.get(copied)
         try:
-            made = super().copy(source, name, key, tags)
+            return super().copy(source, name, key, tags)
+        except Refused as refused:
+            if share and refused.reason is Reason.COPY_QUOTA:
+                self.refused.add(share.cluster)
+            raise
         finally:  # the process may be killed before it hears of its copy
             if share and not existed and self.get(copied):
                 self.seen[copied] = Made(share, key)
                 self.deleted.discard(copied)
-                if self.keeps_date:
-                    self.change(copied, created=share.created)
-                if self.at_once:
-                    self.change(copied, status="available")
-        found = self.get(copied)
-        return made._replace(snapshot=found) if made and found else None
+                self.refused.discard(share.cluster)
 
     def delete(self, identifier: str) -> None:
         deleted = arn(identifier, ACCEPTANCE)

@@ -152,6 +152,10 @@ PLANTED: dict[str, Plant] = {
     "a copy is requested twice": instead(
         lambda *_: copies.PREFIX + uuid.uuid4().hex, (CopyPolicy, "name")
     ),
+    "the poll copies unasked": instead(
+        lambda aws, database: next(iter(aws.parameters.history(database.latest_parameter)), None),
+        (update_latest, "_version_that_wants_a_copy"),
+    ),
     "every share is copied": instead(lambda *_: True, (copying, "needs_copy")),
     "no second look at the copy": instead(whatever_its_state, PROMOTABLE),
     "only what latest names is promoted": instead(what_latest_names, PROMOTABLE),
@@ -166,7 +170,7 @@ def histories() -> None:
     run_state_machine_as_test(
         HistoriesOfCopies,
         settings=settings(
-            max_examples=200,
+            max_examples=400,
             stateful_step_count=15,
             deadline=None,
             database=None,

@@ -397,6 +397,16 @@ def test_no_snapshot_is_proposed_that_could_not_be_restored(
     )
 
 
+def test_no_share_of_another_region_is_proposed_for_current() -> None:
+    elsewhere = stage_of(SOURCE_REGION="us-east-1", RDS_COPY_KMS_KEY_ID="alias/copies")
+    parameters = holding(**{CURRENT: None, LATEST: "dummyvalue"}).parameters
+    seen = replace(sharing(), parameters=parameters, candidates={"rds": None})
+    (missing,) = (
+        each for each in acceptance.parameters(elsewhere, seen) if each.seen == "does not exist"
+    )
+    assert missing.fix == SHARE_FIRST
+
+
 def test_each_database_is_told_of_its_own_parameters() -> None:
     stage = stage_of(**TWO)
     values = {**holding(**{LATEST: "hunter2"}).values}

@@ -135,7 +135,8 @@ def test_a_stage_of_both_accounts_or_of_neither_is_refused(
 def test_the_names_of_a_stage_s_settings_are_those_of_its_kind_and_databases() -> None:
     assert "SHARES_TO_KEEP" in settings.names_of(STAGE)
     names = settings.names_of(stage.TWO)
-    assert names[:3] == ["SOURCE_ACCOUNT", "SSM_MAIN_CICD_NAME", "DATABASES"]
+    first = ["SOURCE_ACCOUNT", "SOURCE_REGION", "SSM_MAIN_CICD_NAME", "DATABASES"]
+    assert names[:4] == first
     assert {"RDS_STACK_NAME", "DOCS_STACK_NAME"} <= set(names)
     with pytest.raises(SettingsError, match="upper-case"):
         settings.names_of({"DATABASES": "rds"})

@@ -517,3 +517,48 @@ def test_an_empty_variable_is_no_typo() -> None:
 def test_a_database_that_is_not_listed_may_keep_its_variables() -> None:
     one = {name: value for name, value in TWO.items() if name != "DATABASES"}
     assert Settings.from_environment(one) == Settings.from_environment(STAGE)
+
+
+# --- production in another Region -----------------------------------------------------------------
+
+KEY = "alias/acceptance"
+
+
+@pytest.mark.parametrize(
+    ("own", "source", "expected"),
+    [
+        ("eu-west-1", "us-east-1", "us-east-1"),
+        ("eu-west-1", "eu-west-1", None),
+        ("eu-west-1", "", None),
+        ("", "us-gov-east-1", "us-gov-east-1"),
+    ],
+)
+def test_the_source_region_is_known_if_it_is_another_one(
+    own: str, source: str, expected: str | None
+) -> None:
+    variables = stage(AWS_DEFAULT_REGION=own, SOURCE_REGION=source, RDS_COPY_KMS_KEY_ID=KEY)
+    assert Settings.from_environment(variables).source_region == expected
+
+
+def test_shares_of_the_own_region_need_no_copy() -> None:
+    own = {"AWS_DEFAULT_REGION": "eu-west-1", "SOURCE_REGION": "eu-west-1"}
+    assert not Settings.from_environment(stage(**own)).has_copies
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "right"),
+    [
+        ({"SOURCE_REGION": "Ireland"}, "SOURCE_REGION", "such as eu-west-1"),
+        ({"RDS_COPY_KMS_KEY_ID": None}, "RDS_COPY_KMS_KEY_ID", "another Region, us-east-1, has to"),
+        ({"RDS_ENGINE": "docdb"}, "RDS_ENGINE", "DocumentDB copies a share in its own Region only"),
+        ({"SOURCE_REGION": "cn-north-1"}, "SOURCE_REGION", "another Region in China"),
+        ({"AWS_DEFAULT_REGION": "cn-north-1"}, "SOURCE_REGION", "another Region in China"),
+    ],
+)
+def test_what_another_region_forbids_is_refused_with_its_reason(
+    changes: dict[str, str | None], name: str, right: str
+) -> None:
+    given: dict[str, str | None] = {"AWS_DEFAULT_REGION": "eu-west-1", "SOURCE_REGION": "us-east-1"}
+    (problem,) = problems(**given | {"RDS_COPY_KMS_KEY_ID": KEY} | changes)
+    assert problem.startswith(f"{name} is ")
+    assert right in problem

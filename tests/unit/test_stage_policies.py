@@ -293,6 +293,10 @@ def added(function: str, key: str) -> list[dict[str, Any]]:
     return [each for each in copying(key)[function]["Statement"] if each not in without]
 
 
+def allow(sid: str, actions: list[str], resource: str | list[str]) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource}
+
+
 def use(sid: str, *keys: str, **condition: Any) -> dict[str, Any]:
     return {
         "Sid": sid,
@@ -310,42 +314,51 @@ def use(sid: str, *keys: str, **condition: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("key", [KEY, f"{KMS}:222222222222:key/{KEY}"])
-def test_the_update_copies_production_s_shares_to_names_of_ours_alone(key: str) -> None:
+def test_the_update_and_the_poll_copy_production_s_shares_to_names_of_ours_alone(key: str) -> None:
     shares = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:*"
-    assert added("db-update-latest-snapshot-id", key) == [
-        {
-            "Sid": "CopyShares",
-            "Effect": "Allow",
-            "Action": ["rds:CopyDBClusterSnapshot"],
-            "Resource": [shares, OUR_COPIES],
-        },
-        {
-            "Sid": "TagCopies",
-            "Effect": "Allow",
-            "Action": ["rds:AddTagsToResource"],
-            "Resource": OUR_COPIES,
-        },
+    copy_shares = [
+        allow("CopyShares", ["rds:CopyDBClusterSnapshot"], [shares, OUR_COPIES]),
+        allow("TagCopies", ["rds:AddTagsToResource"], OUR_COPIES),
         use("UseKeys", f"{KMS}:111111111111:key/*", f"{KMS}:222222222222:key/{KEY}"),
     ]
+    latest = "arn:aws:ssm:eu-west-1:222222222222:parameter/acceptance/rds/latest-snapshot"
+    record = ["ssm:GetParameterHistory", "ssm:PutParameter", "ssm:UnlabelParameterVersion"]
+    assert added("db-update-latest-snapshot-id", key) == [
+        *copy_shares,
+        allow("WantCopies", ["ssm:LabelParameterVersion"], latest),
+    ]
+    assert added("db-reconcile", key)[1:] == [
+        allow("RecordLatest", record, latest),
+        *copy_shares,
+        allow("DeleteOwnCopies", ["rds:DeleteDBClusterSnapshot"], OUR_COPIES),
+    ]
+
+
+@pytest.mark.parametrize("key", [KEY, "alias/copies"])
+def test_another_region_s_shares_are_copied_with_production_s_keys_there(key: str) -> None:
+    policy = made(**STAGE, SOURCE_REGION="us-east-1", RDS_COPY_KMS_KEY_ID=key)
+    share = "arn:aws:rds:us-east-1:111111111111:cluster-snapshot:*"
+    regions = ["rds.us-east-1.amazonaws.com", "rds.eu-west-1.amazonaws.com"]
+    through_either = {"StringEquals": {"kms:ViaService": regions}}
+    productions = "arn:aws:kms:us-east-1:111111111111:key/*"
+    by_id = use("UseKeys", f"{KMS}:222222222222:key/{KEY}")
+    called = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/copies"]}}
+    for function in ("db-update-latest-snapshot-id", "db-reconcile"):
+        statements = {each["Sid"]: each for each in policy[function]["Statement"]}
+        assert statements["CopyShares"]["Resource"] == [share, OUR_COPIES]
+        used = [each for name, each in statements.items() if name.startswith("Use")]
+        assert used == [
+            use("UseSourceKeys", productions) | {"Condition": through_either},
+            by_id if key == KEY else use("UseKeysByAlias", f"{KMS}:222222222222:key/*", **called),
+        ]
 
 
 @pytest.mark.parametrize("key", ["alias/copies", f"{KMS}:222222222222:alias/copies"])
 def test_a_key_by_its_alias_is_a_condition(key: str) -> None:
     called = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/copies"]}}
-    assert added("db-update-latest-snapshot-id", key)[2:] == [
+    assert added("db-update-latest-snapshot-id", key)[2:-1] == [
         use("UseKeys", f"{KMS}:111111111111:key/*"),
         use("UseKeysByAlias", f"{KMS}:222222222222:key/*", **called),
-    ]
-
-
-def test_the_poll_records_copies_and_deletes_only_those_of_this_application() -> None:
-    parameters = "arn:aws:ssm:eu-west-1:222222222222:parameter/acceptance/rds"
-    without = grants_of(made(**STAGE)["db-reconcile"])
-    assert [each for each in grants_of(copying(KEY)["db-reconcile"]) if each not in without] == [
-        ("ssm:GetParameters", f"{parameters}/latest-snapshot"),
-        ("ssm:GetParameters", f"{parameters}/current-snapshot"),
-        ("ssm:PutParameter", f"{parameters}/latest-snapshot"),
-        ("rds:DeleteDBClusterSnapshot", OUR_COPIES),
     ]
 
 

@@ -178,6 +178,10 @@ def test_settings_that_contradict_the_stages_place_are_named() -> None:
     assert named() == []
     assert named(NOTIFICATION_TOPIC_ARN=topic.format("eu-west-1")) == []
     assert named(SOURCE_ACCOUNT="222222222222") == ["SOURCE_ACCOUNT is '222222222222'"]
+    copied = {"RDS_COPY_KMS_KEY_ID": "alias/copies"}
+    assert named(**copied, SOURCE_REGION="us-east-1") == []
+    for region in ("us-gov-east-1", "nw-nowhere-1"):
+        assert named(**copied, SOURCE_REGION=region) == [f"SOURCE_REGION is '{region}'"]
     other = topic.format("us-east-1")
     assert named(NOTIFICATION_TOPIC_ARN=other) == [f"NOTIFICATION_TOPIC_ARN is '{other}'"]
 

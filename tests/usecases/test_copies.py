@@ -155,7 +155,29 @@ def test_the_poll_records_the_copy_once_it_is_available_with_the_age_of_its_data
     before = everything(aws)
     aws.calls.clear()
     assert follow_copies(settings, aws).outcome == "unchanged"
-    assert (aws.calls, everything(aws)) == (["get", "own"], before)
+    assert (aws.calls, everything(aws)) == (["get", "own", "history"], before)
+
+
+@pytest.mark.parametrize("keeps_date", [False, True])
+def test_a_copy_that_is_available_at_once_is_recorded_by_the_update_that_starts_it(
+    settings: Settings, aws: InMemoryAws, keeps_date: bool
+) -> None:
+    """Its data is as old as the share's, whatever RDS dates the copy by."""
+    aws.snapshots.at_once, aws.snapshots.keeps_date = True, keeps_date
+    (entry,) = update(settings, aws, TWO_O_CLOCK).databases
+    assert (entry.latest, entry.age_hours, entry.copy) == (copy_of("new"), 6.0, None)
+    assert promote(settings, aws, SUNDAY).outcome == "started"
+    assert aws.values()[CURRENT] == copy_of("new")
+
+
+def test_a_copy_that_keeps_its_source_s_date_is_recorded_by_the_poll(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    aws.snapshots.keeps_date = True
+    update(settings, aws, TWO_O_CLOCK)
+    aws.snapshots.settle()
+    (entry,) = poll(settings, aws).databases
+    assert (entry.latest, entry.age_hours) == (copy_of("new"), 6.0)
 
 
 def test_an_update_records_an_available_copy_as_well(settings: Settings, aws: InMemoryAws) -> None:
@@ -409,11 +431,6 @@ TAKEN_NAME = (
             f"RDS refused to copy {arn('new')}: no access to {KEY}",
         ),
         (
-            fill_quota,
-            "copy-quota",
-            f"RDS refused to copy {arn('new')}: too many copies under way",
-        ),
-        (
             lose_source,
             "snapshot-gone",
             f"RDS refused to copy {arn('new')}: it is not available",
@@ -573,7 +590,7 @@ def test_what_latest_leads_to_is_never_deleted_nor_what_it_led_to_until_this_pol
 def test_what_somebody_pins_meanwhile_is_not_deleted(
     aws: InMemoryAws, five: dict[str, str]
 ) -> None:
-    meanwhile(aws, "before", "history", lambda: put_all(aws, five, "a"))
+    meanwhile(aws, "before", "history", lambda: put_all(aws, five, "a"), nth=2)
     assert deleted_by_poll(aws) == "dcb"
 
 
@@ -705,25 +722,99 @@ def test_a_copy_that_cannot_be_deleted_keeps_no_other(two: Settings, both: InMem
     )
 
 
-def test_the_databases_share_the_quota_and_the_next_update_copies_the_rest(
-    two: Settings, both: InMemoryAws
+SEVEN = [f"DB{number}" for number in range(1, 8)]
+MANY = STAGE | {
+    "DATABASES": ",".join(SEVEN),
+    **{
+        name.format(prefix): value.format(prefix.lower())
+        for prefix in SEVEN
+        for name, value in (
+            ("SSM_{}_LATEST_SNAPSHOT_NAME", "/{}/latest"),
+            ("SSM_{}_CURRENT_SNAPSHOT_NAME", "/{}/current"),
+            ("{}_ENGINE", "aurora-postgresql"),
+            ("{}_ENGINE_VERSION", "15"),
+            ("{}_SOURCE_CLUSTER", "{}"),
+            ("{}_COPY_KMS_KEY_ID", KEY),
+        )
+    },
+}
+
+
+@pytest.fixture
+def seven() -> Settings:
+    return Settings.from_environment(MANY)
+
+
+@pytest.fixture
+def crowd(seven: Settings) -> InMemoryAws:
+    """Seven databases, two more than RDS copies at a time, of which none has been copied yet."""
+    aws = InMemoryAws(SUNDAY)
+    aws.snapshots.all = [snapshot(f"{each}-new", cluster=each) for each in seven.names]
+    for database in seven.databases:
+        aws.parameters.put_by_hand(database.latest_parameter, "dummyvalue")
+    return aws
+
+
+def recorded(settings: Settings, aws: InMemoryAws) -> list[str | None]:
+    """Return the sources of the copies that the parameters `latest` name."""
+    values = aws.values()
+    return [
+        aws.snapshots.tags.get(values[each.latest_parameter], {}).get(SOURCE)
+        for each in settings.databases
+    ]
+
+
+def test_one_update_has_every_database_copied_however_few_rds_copies_at_a_time(
+    seven: Settings, crowd: InMemoryAws
 ) -> None:
-    both.snapshots.all += [
-        snapshot(f"theirs-{number}", ACCEPTANCE, status="copying")
-        for number in range(COPIES_UNDER_WAY - 1)
-    ]
-    result = update(two, both, TWO_O_CLOCK)
-    assert [each.reason for each in result.databases] == [None, "copy-quota"]
-    both.snapshots.settle()
-    assert update(two, both, TWO_O_CLOCK).reason is None
-    both.snapshots.settle()
-    follow_copies(two, both)
-    assert [
-        both.snapshots.tags[both.values()[name]][SOURCE] for name in (LATEST, OTHER_LATEST)
-    ] == [
-        arn("new"),
-        arn("docs-new"),
-    ]
+    result = update(seven, crowd, TWO_O_CLOCK)
+    assert [each.reason for each in result.databases] == [None] * 5 + ["copy-quota"] * 2
+    follow_copies(seven, crowd)  # no room yet
+    assert len(copied(crowd)) == 5
+    for _ in range(2):
+        crowd.snapshots.settle()
+        follow_copies(seven, crowd)
+    assert recorded(seven, crowd) == [arn(f"{each}-new") for each in seven.names]
+    assert subjects(crowd) == ["REFRESH FAILED: copy-quota (db6,db7)"]
+    # Nothing is asked for any more: the next share is left to the next update.
+    crowd.snapshots.all.append(snapshot("newer", cluster="db7", created=SUNDAY))
+    crowd.calls.clear()
+    follow_copies(seven, crowd)
+    assert {"shared", "copy"}.isdisjoint(crowd.calls)
+
+
+@pytest.mark.parametrize(
+    ("happens", "reason"),
+    [
+        (lambda aws: aws.snapshots.denied.add(KEY), "copy-key-denied"),
+        (lambda aws: aws.snapshots.all.clear(), "no-eligible-snapshot"),
+    ],
+)
+def test_the_poll_tells_once_why_it_cannot_start_a_copy_either_and_gives_up(
+    settings: Settings, aws: InMemoryAws, happens: Callable[[InMemoryAws], None], reason: str
+) -> None:
+    fill_quota(aws)
+    update(settings, aws, TWO_O_CLOCK)
+    aws.snapshots.settle()
+    happens(aws)
+    refuse(aws, "unlabel")
+    with pytest.raises(AwsError):  # people know before the poll forgets
+        follow_copies(settings, aws)
+    calm(aws)
+    assert follow_copies(settings, aws).reason == reason
+    assert follow_copies(settings, aws).outcome == "unchanged"
+    failures = ["copy-quota", reason, reason]
+    assert subjects(aws) == [f"REFRESH FAILED: {each} (rds)" for each in failures]
+
+
+def test_a_copy_is_not_asked_for_again_if_its_parameter_is_missing(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    fill_quota(aws)
+    del aws.parameters.kept[LATEST]
+    assert update(settings, aws, TWO_O_CLOCK).reason == "copy-quota"
+    aws.snapshots.settle()
+    assert follow_copies(settings, aws).outcome == "unchanged"
 
 
 def test_without_copies_nobody_lists_own_snapshots(aws: InMemoryAws) -> None:
@@ -760,6 +851,15 @@ def available() -> InMemoryAws:
     return aws
 
 
+def refused_for_now() -> InMemoryAws:
+    """A poll finds that RDS can start the copy now."""
+    aws = first_night()
+    fill_quota(aws)
+    update(SETTINGS, aws, TWO_O_CLOCK)
+    aws.snapshots.settle()
+    return aws
+
+
 KEPT = Settings.from_environment(COPIED | {"RDS_COPIES_TO_KEEP": "2"})
 
 
@@ -778,8 +878,9 @@ def state(aws: InMemoryAws) -> dict[str, Any]:
         (lambda aws: update(KEPT, aws, TWO_O_CLOCK), first_night),
         (lambda aws: update(KEPT, aws, TWO_O_CLOCK), available),
         (lambda aws: follow_copies(KEPT, aws), crowded),
+        (lambda aws: follow_copies(KEPT, aws), refused_for_now),
     ],
-    ids=["first update", "second update", "crowded poll"],
+    ids=["first update", "second update", "crowded poll", "copying poll"],
 )
 def test_a_process_that_dies_at_any_call_and_runs_again_ends_as_one_that_did_not(
     use_case: Callable[[InMemoryAws], Result], arrange: Callable[[], InMemoryAws]
@@ -787,7 +888,7 @@ def test_a_process_that_dies_at_any_call_and_runs_again_ends_as_one_that_did_not
     undisturbed = arrange()
     undisturbed.calls.clear()
     use_case(undisturbed)
-    assert len(copied(undisturbed)) in (1, 2, 3)
+    assert copied(undisturbed)
     for nth, call in enumerate(undisturbed.calls):
         for when in ("before", "after"):
             aws = arrange()

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.deployment import Position
+from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.pin import PinRequest, pin
 from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
 from tests.interruptions import lose, refuse
-from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.conftest import (
     BUSY,
     KIM,
@@ -283,3 +284,15 @@ def test_exactly_one_of_several_databases_must_be_named(
 ) -> None:
     body = {"snapshot": "docs-new", **field}
     assert Api(two, documents)("PUT", ROUTE + query, body) == malformed(message)
+
+
+def test_a_share_of_another_region_is_not_pinned(aws: InMemoryAws) -> None:
+    elsewhere = {"AWS_DEFAULT_REGION": "eu-west-1", "SOURCE_REGION": "us-east-1"}
+    settings = Settings.from_environment(STAGE | elsewhere | {"RDS_COPY_KMS_KEY_ID": "alias/a"})
+    share = arn("there").replace("eu-west-1", "us-east-1")
+    aws.snapshots.all.append(snapshot("there", arn=share))
+    request = PinRequest(share, "kim", "", deploy=False)
+    before = everything(aws)
+    with pytest.raises(Refused, match=f"^{share} cannot be pinned: it is in us-east-1, and ") as e:
+        pin(settings, aws, settings.databases[0], request)
+    assert (e.value.reason, everything(aws)) == ("not-eligible", before)
