@@ -70,13 +70,13 @@ def files(
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise StageError(f"stage {stage!r} would not work, so nothing was written:\n{listed}")
 
-    built = stages.build(stage, common | variables, own)
+    built = stages.build(stage, common | variables, own, document)
     unnamed = _unnamed_stacks(built, answers)
     if isinstance(built, AcceptanceStage) and unnamed and look:
         merged = variables | look(built, unnamed)
         order = settings.names_of(common | variables)
         variables = {name: merged[name] for name in (*order, *merged) if name in merged}
-        built = stages.build(stage, common | variables, own)
+        built = stages.build(stage, common | variables, own, document)
 
     wanted = policies(built)
     api = {} if settings.PRODUCTION in variables else {"api_gateway_stage": "api"}

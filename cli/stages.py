@@ -18,7 +18,7 @@ from botocore.loaders import create_loader
 
 from chalicelib import settings
 from chalicelib.domain.errors import Problem, SettingsError
-from chalicelib.domain.functions import APP, UPDATE
+from chalicelib.domain.functions import API, APP, NAMES, UPDATE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 
@@ -35,6 +35,7 @@ _LONGEST = 64 - len(f"{APP}--{UPDATE}-event")
 _PIPELINE_ARN = re.compile(
     "arn:([a-z-]+):codepipeline:([a-z0-9-]+):[0-9]{12}:[A-Za-z0-9.@_-]{1,100}"
 )
+_VPC = ("subnet_ids", "security_group_ids")
 # The accounts of the examples in the documentation.
 _EXAMPLES = {"111111111111", "222222222222"}
 # Major versions of MySQL and PostgreSQL that Aurora has do not overlap.
@@ -47,12 +48,13 @@ class StageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AcceptanceStage:
-    """A stage that restores; `variables` are its environment variables."""
+    """A stage that restores; `variables` are its environment variables, `in_vpc` names functions."""
 
     name: str
     variables: Mapping[str, str]
     settings: Settings
     pipeline_arn: str
+    in_vpc: frozenset[str] = frozenset()
 
     @property
     def partition(self) -> str:
@@ -77,13 +79,14 @@ class AcceptanceStage:
 
 @dataclass(frozen=True, slots=True)
 class ProductionStage:
-    """A stage that shares; `variables` are its environment variables."""
+    """A stage that shares; `variables` are its environment variables, `in_vpc` names functions."""
 
     name: str
     variables: Mapping[str, str]
     settings: ProductionSettings
     account: str
     region: str
+    in_vpc: frozenset[str] = frozenset()
 
     @property
     def partition(self) -> str:
@@ -105,7 +108,7 @@ def load(project: Path, name: str) -> Stage:
         )
     variables = variables_of(config) | variables_of(body)
     try:
-        return build(name, variables, own_answers(body))
+        return build(name, variables, own_answers(body), config)
     except SettingsError as error:
         raise StageError(
             "\n".join(
@@ -114,10 +117,13 @@ def load(project: Path, name: str) -> Stage:
         ) from error
 
 
-def build(name: str, variables: Mapping[str, str], own: Mapping[str, str]) -> Stage:
+def build(
+    name: str, variables: Mapping[str, str], own: Mapping[str, str], config: Json | None = None
+) -> Stage:
     """Return the stage; raise SettingsError, naming every problem.
 
     `own` has the answers that are no settings. Contradictions between the two are not looked for.
+    `config` says which functions are in a VPC.
     A stage that is not said to be one kind or the other is taken for an acceptance stage.
     """
     kinds = (settings.ACCEPTANCE, settings.PRODUCTION)
@@ -136,9 +142,14 @@ def build(name: str, variables: Mapping[str, str], own: Mapping[str, str]) -> St
         raise SettingsError([*problems, *error.problems]) from error
     if problems:
         raise SettingsError(problems)
+    in_vpc = frozenset(
+        function
+        for function in (*NAMES, API)
+        if all(tuned(config or {}, name, function).get(each) for each in _VPC)
+    )
     if isinstance(parsed, Settings):
-        return AcceptanceStage(name, variables, parsed, own[PIPELINE])
-    return ProductionStage(name, variables, parsed, own[ACCOUNT], own[REGION])
+        return AcceptanceStage(name, variables, parsed, own[PIPELINE], in_vpc)
+    return ProductionStage(name, variables, parsed, own[ACCOUNT], own[REGION], in_vpc)
 
 
 @cache
@@ -265,6 +276,17 @@ def stages_of(config: Json) -> Json:
         name: as_object(body, f"the stage {name}")
         for name, body in as_object(config.get("stages", {}), "stages").items()
     }
+
+
+def tuned(config: Json, stage: str, function: str) -> Json:
+    """Return a function's configuration, looked up as Chalice does; raise StageError."""
+    body = as_object(stages_of(config).get(stage, {}), f"the stage {stage}")
+
+    def own(level: Json) -> Json:
+        entries = as_object(level.get("lambda_functions", {}), "lambda_functions")
+        return as_object(entries.get(function, {}), function)
+
+    return {**config, **own(config), **body, **own(body)}
 
 
 def variables_of(body: Json) -> dict[str, str]:

@@ -48,7 +48,7 @@ class SimulatingIamResponse(IamResponse):
             entry["ContextKeyName"].lower(): ",".join(entry["ContextKeyValues"])
             for entry in given.get("ContextEntries", [])
         }
-        policies = _policies(self.backend, given["PolicySourceArn"])
+        policies = policies_of(self.backend, given["PolicySourceArn"])
         pairs = [
             (action, resource)
             for action in given["ActionNames"]
@@ -72,7 +72,7 @@ class SimulatingIamResponse(IamResponse):
         return ActionResult({"EvaluationResults": results, **more})
 
 
-def _policies(backend: IAMBackend, arn: str) -> list[Document]:
+def policies_of(backend: IAMBackend, arn: str) -> list[Document]:
     """The documents of a role's inline and attached policies; NoSuchEntity where there is no such role."""
     match = _ROLE.fullmatch(arn)
     if match is None:
