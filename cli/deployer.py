@@ -91,8 +91,9 @@ def configure(
             given = configure.answers_in(os.environ, project, name, given) | given
         notes: list[str] = []
         look = None if offline else partial(discovery.find_stack_names, notes.append)
+        find_keys = None if offline else partial(discovery.find_topic_keys, notes.append)
         ask = _ask if is_interactive() else None
-        wanted = configure.files(project, name, given, ask, look)
+        wanted = configure.files(project, name, given, ask, look, find_keys)
         changed = configure.changes(project, wanted)
         for line in configure.diff(project, changed):
             say(line)

@@ -262,7 +262,19 @@ def _production(stage: ProductionStage) -> dict[str, list[Statement]]:
 
 def _notify(stage: Stage) -> list[Statement]:
     topics = [each for each in (stage.settings.topic_arn, stage.settings.chat_topic_arn) if each]
-    return [_allow("Notify", ["sns:Publish"], topics)] if topics else []
+    statements = [_allow("Notify", ["sns:Publish"], topics)] if topics else []
+    if stage.topic_keys:
+        # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+        through_sns = {"StringEquals": {"kms:ViaService": f"sns.{stage.region}.amazonaws.com"}}
+        statements.append(
+            _allow(
+                "UseTopicKeys",
+                ["kms:Decrypt", "kms:GenerateDataKey*"],
+                stage.topic_keys,
+                through_sns,
+            )
+        )
+    return statements
 
 
 def _write_logs(stage: Stage, function: str) -> Statement:

@@ -24,7 +24,7 @@ from chalicelib.domain.functions import (
 )
 from chalicelib.domain.parameters import PLACEHOLDER
 from chalicelib.domain.schedule import Expression
-from chalicelib.observability import NAMESPACE
+from chalicelib.observability import NAMESPACE, NOTIFICATION_FAILED
 from cli.policies import API, deployed_name, log_group, policies
 from cli.stages import AcceptanceStage, Stage
 
@@ -35,6 +35,7 @@ POLLS = {
     FOLLOW_SHARES: "nothing is shared",
 }
 
+NOTIFICATION_ALARM = "notification-failed"
 LOG_DAYS = 90
 RETRIES = 2
 
@@ -522,6 +523,20 @@ def _alarms(stage: Stage) -> dict[str, Resource]:
                 **_lambda("Invocations", poll, "Sum", 900),
                 **_not_invoked(4),
             )
+    if topic or stage.settings.chat_topic_arn:
+        add(
+            NOTIFICATION_ALARM,
+            "A notification could not be published; see the functions' logs. This alarm notifies nobody, "
+            "because the topic may be what fails.",
+            Namespace=NAMESPACE,
+            MetricName=NOTIFICATION_FAILED,
+            Dimensions=[{"Name": "stage", "Value": stage.name}],
+            Statistic="Sum",
+            Period=300,
+            **_at_least_one,
+            TreatMissingData="notBreaching",
+            AlarmActions=[],
+        )
     if isinstance(stage, AcceptanceStage):
         _add_refresh_alarms(stage, add)
     return alarms
@@ -663,6 +678,23 @@ def _dashboard(stage: AcceptanceStage) -> dict[str, Any]:
         graph("Invocations", invoked("Invocations"), "Sum"),
         graph("Duration of a refresh, minutes", counted("RefreshDurationMinutes"), "Maximum"),
         graph("Duration of the functions, ms", invoked("Duration"), "Maximum"),
+        graph(
+            "Notifications not published",
+            [[NAMESPACE, NOTIFICATION_FAILED, "stage", stage.name]],
+            "Sum",
+        ),
+        {
+            "type": "alarm",
+            "width": 12,
+            "height": 6,
+            "properties": {
+                "title": "Alarms",
+                "alarms": [
+                    f"arn:{stage.partition}:cloudwatch:{stage.region}:{stage.account}:alarm:{name}"
+                    for name in alarm_names(stage)
+                ],
+            },
+        },
     ]
     return {
         "widgets": [

@@ -24,6 +24,7 @@ from chalicelib.settings.production import ProductionSettings
 
 CONFIG = ".chalice/config.json"
 OWN_KEY = "aurora_refresh"
+TOPIC_KEYS = "topic_kms_key_arns"  # under OWN_KEY, found by `aurora-refresh configure`
 # The answers of `aurora-refresh configure` that are no settings, and their names under OWN_KEY.
 PIPELINE, ACCOUNT, REGION = "MAIN_PIPELINE_ARN", "ACCOUNT", "REGION"
 OWN_NAMES = {PIPELINE: "main_pipeline_arn", ACCOUNT: "account", REGION: "region"}
@@ -48,13 +49,17 @@ class StageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AcceptanceStage:
-    """A stage that restores; `variables` are its environment variables, `in_vpc` names functions."""
+    """A stage that restores; `variables` are its environment variables, `in_vpc` names functions.
+
+    `topic_keys` are the ARNs of the customer-managed keys that its topics are under.
+    """
 
     name: str
     variables: Mapping[str, str]
     settings: Settings
     pipeline_arn: str
     in_vpc: frozenset[str] = frozenset()
+    topic_keys: tuple[str, ...] = ()
 
     @property
     def partition(self) -> str:
@@ -79,7 +84,10 @@ class AcceptanceStage:
 
 @dataclass(frozen=True, slots=True)
 class ProductionStage:
-    """A stage that shares; `variables` are its environment variables, `in_vpc` names functions."""
+    """A stage that shares; `variables` are its environment variables, `in_vpc` names functions.
+
+    `topic_keys` are the ARNs of the customer-managed keys that its topics are under.
+    """
 
     name: str
     variables: Mapping[str, str]
@@ -87,6 +95,7 @@ class ProductionStage:
     account: str
     region: str
     in_vpc: frozenset[str] = frozenset()
+    topic_keys: tuple[str, ...] = ()
 
     @property
     def partition(self) -> str:
@@ -123,7 +132,7 @@ def build(
     """Return the stage; raise SettingsError, naming every problem.
 
     `own` has the answers that are no settings. Contradictions between the two are not looked for.
-    `config` says which functions are in a VPC.
+    `config` says which functions are in a VPC, and the keys of the topics.
     A stage that is not said to be one kind or the other is taken for an acceptance stage.
     """
     kinds = (settings.ACCEPTANCE, settings.PRODUCTION)
@@ -147,9 +156,11 @@ def build(
         for function in (*NAMES, API)
         if all(tuned(config or {}, name, function).get(each) for each in _VPC)
     )
+    body = stages_of(config or {}).get(name, {})
+    topic_keys = tuple(body.get(OWN_KEY, {}).get(TOPIC_KEYS, ()))
     if isinstance(parsed, Settings):
-        return AcceptanceStage(name, variables, parsed, own[PIPELINE], in_vpc)
-    return ProductionStage(name, variables, parsed, own[ACCOUNT], own[REGION], in_vpc)
+        return AcceptanceStage(name, variables, parsed, own[PIPELINE], in_vpc, topic_keys)
+    return ProductionStage(name, variables, parsed, own[ACCOUNT], own[REGION], in_vpc, topic_keys)
 
 
 @cache

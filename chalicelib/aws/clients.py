@@ -66,9 +66,10 @@ class BotoAws:
         create_client: Callable[..., Any],
         topic_arn: str | None,
         chat_topic_arn: str | None = None,
+        stage: str = "local",
     ) -> None:
         self._create_client = create_client
-        self.notifier = SnsNotifier(lambda: self._sns, topic_arn, chat_topic_arn)
+        self.notifier = SnsNotifier(lambda: self._sns, topic_arn, chat_topic_arn, stage)
 
     def client(self, service: str, *, listing: bool = False) -> Any:
         """Return a new client; one for `listing` waits longer and retries more often."""

@@ -103,6 +103,7 @@ def _deployment(
     yield from rest_api
     yield from deployment.schedules(stage, seen, values)
     yield from deployment.topic(stage, seen)
+    yield from deployment.topic_keys(stage, seen)
     yield from deployment.alarms(stage, seen, stacks.alarm_names(stage))
 
 

@@ -378,6 +378,7 @@ def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(use
         "aurora-refresh-production-errors-db-follow-shares",
         "aurora-refresh-production-errors-db-share-snapshot",
         "aurora-refresh-production-follow-overdue",
+        "aurora-refresh-production-notification-failed",
     ]
     assert user.functions() == []  # of the other account
     user.cloud.confirm_subscription("team@example.com")
@@ -549,6 +550,53 @@ def test_a_secret_put_into_a_parameter_by_mistake_is_not_told(
         assert f"  unchanged  parameter {name}, which exists: {hidden}" in said
         assert f"  kept       parameter {name}: {hidden}" in said
     assert [line for line in said if "Geheim" in line or "\x1b" in line] == []
+
+
+def test_notifications_reach_a_topic_under_a_customer_managed_key(user: User) -> None:
+    sns, kms = user.client("sns"), user.client("kms")
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    sns.create_topic(Name="aurora-refresh", Attributes={"KmsMasterKeyId": key})
+    assert user.run("configure")[0] == 0
+    assert user.run("deploy")[0] == 0
+
+    def night() -> str:
+        """The log of a refresh that cannot be, of which people are notified."""
+        (record,) = user.cloud.fire(RESTORE, datetime(2026, 1, 4, 4, tzinfo=UTC))
+        assert record["payload"]["reason"] == "no-latest", record
+        log: str = record["log"]
+        return log
+
+    user.cloud.set_clock(datetime(2026, 1, 4, 4, tzinfo=UTC))
+    assert "NotificationFailed" not in (log := night()), log
+    assert "notification not published" not in log
+
+    for_alarms = (
+        f"  problem  {key}: does not let CloudWatch use it, so that no alarm reaches {TOPIC}"
+    )
+    assert for_alarms in user.run("doctor")[1]
+    policy = json.loads(kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"])
+    policy["Statement"].append(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+            "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+            "Resource": "*",
+        }
+    )
+    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
+    printed = user.run("doctor")[1]
+    assert f"  ok       {key}: functions and alarms may use it for {TOPIC}" in printed
+    assert [line for line in printed if "policies: its inline" in line] == []
+
+    other = kms.create_key()["KeyMetadata"]["Arn"]
+    sns.set_topic_attributes(TopicArn=TOPIC, AttributeName="KmsMasterKeyId", AttributeValue=other)
+    log = night()
+    assert "KMSAccessDenied" in log
+    assert '"NotificationFailed": [1]' in log
+    assert (
+        f"  problem  {other}: the functions' roles may not use it for {TOPIC}"
+        in user.run("doctor")[1]
+    )
 
 
 def make_copies(user: User, *copies: tuple[str, str]) -> None:

@@ -90,6 +90,31 @@ def test_a_function_in_a_vpc_and_no_other_may_make_network_interfaces() -> None:
     }
 
 
+def test_who_notifies_may_use_the_topics_key_by_sns_alone() -> None:
+    key = "arn:aws:kms:eu-west-1:222222222222:key/1"
+    stage = replace(stages.load(PROJECT, "acceptance"), topic_keys=(key,))
+    added = {
+        function: [each for each in policy["Statement"] if each["Sid"] == "UseTopicKeys"]
+        for function, policy in policies(stage).items()
+    }
+    assert added.pop("api_handler") == []
+    assert {*map(str, added.values())} == {
+        str(
+            [
+                {
+                    "Sid": "UseTopicKeys",
+                    "Effect": "Allow",
+                    "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+                    "Resource": key,
+                    "Condition": {
+                        "StringEquals": {"kms:ViaService": "sns.eu-west-1.amazonaws.com"}
+                    },
+                }
+            ]
+        )
+    }
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_action_is_granted_by_pattern(function: str) -> None:
     assert not [action for action, _ in grants(function) if "*" in action]
