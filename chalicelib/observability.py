@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 NAMESPACE = "AuroraRefresh"
+NOTIFICATION_FAILED = "NotificationFailed"
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -56,9 +57,12 @@ def get_logger(service: str) -> logging.Logger:
 
 
 class Metric(NamedTuple):
-    """One value of a CloudWatch metric for one database; `unit` as CloudWatch names it."""
+    """One value of a CloudWatch metric; `unit` as CloudWatch names it.
 
-    database: str
+    It is about one database, or with None about the stage.
+    """
+
+    database: str | None
     name: str
     value: float
     unit: str
@@ -89,16 +93,16 @@ def error_metrics(databases: list[str]) -> list[Metric]:
 
 
 def emit(metric: Metric, stage: str) -> None:
-    """Write a metric of the stage, for its alarms, and of the database in it."""
+    """Write a metric of the stage, for its alarms, and of the database in it, if it is about one."""
+    dimensions = {"stage": stage} | ({"database": metric.database} if metric.database else {})
     definition = {
         "Namespace": NAMESPACE,
-        "Dimensions": [["stage"], ["stage", "database"]],
+        "Dimensions": [["stage"], *([[*dimensions]] if metric.database else [])],
         "Metrics": [{"Name": metric.name, "Unit": metric.unit}],
     }
     line = {
         "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [definition]},
-        "stage": stage,
-        "database": metric.database,
+        **dimensions,
         metric.name: [metric.value],
     }
     sys.stdout.write(json.dumps(line) + "\n")

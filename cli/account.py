@@ -28,7 +28,7 @@ from chalicelib.domain.errors import AwsError
 from chalicelib.domain.hold import Hold
 from chalicelib.domain.ownership import owned
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, pipeline_name
-from cli.stacks import Template, label, own_topic
+from cli.stacks import Template, alarm_names, label, own_topic
 from cli.stages import AcceptanceStage, Stage, StageError
 
 _PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
@@ -103,6 +103,20 @@ class Account:
             return False
         return True
 
+    def other_alarms_on_topic(self) -> list[str]:
+        """Return the alarms that notify the stage's topic and are not the stage's."""
+        topic, pages = (
+            own_topic(self.stage),
+            self.client("cloudwatch").get_paginator("describe_alarms"),
+        )
+        found = {
+            alarm["AlarmName"]
+            for page in pages.paginate(ActionPrefix=topic)
+            for alarm in page["MetricAlarms"]
+            if topic in alarm["AlarmActions"]
+        }
+        return sorted(found.difference(alarm_names(self.stage)))
+
     def subscribers(self) -> list[str]:
         """Return the subscribers of the stage's own topic, confirmed or not."""
         pages = self.client("sns").get_paginator("list_subscriptions_by_topic")
@@ -142,8 +156,17 @@ class Account:
             return False
         return True
 
+    def delete_rest_api(self, api: str) -> bool:
+        """Delete a REST API; return whether it existed."""
+        gateway = self.client("apigateway")
+        try:
+            gateway.delete_rest_api(restApiId=api)
+        except gateway.exceptions.NotFoundException:
+            return False
+        return True
+
     def delete_role(self, name: str) -> bool:
-        """Delete a role and its inline policies; return whether it existed."""
+        """Detach a role's managed policies, and delete it; return whether it existed."""
         iam = self.client("iam")
         try:
             pages = [*iam.get_paginator("list_role_policies").paginate(RoleName=name)]
@@ -151,6 +174,9 @@ class Account:
             return False
         for policy in [policy for page in pages for policy in page["PolicyNames"]]:
             iam.delete_role_policy(RoleName=name, PolicyName=policy)
+        attached = iam.get_paginator("list_attached_role_policies").paginate(RoleName=name)
+        for policy in [each for page in attached for each in page["AttachedPolicies"]]:
+            iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
         iam.delete_role(RoleName=name)
         return True
 

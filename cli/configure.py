@@ -8,6 +8,7 @@ same files.
 import difflib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from cli.stages import (
     OWN_NAMES,
     PIPELINE,
     REGION,
+    TOPIC_KEYS,
     AcceptanceStage,
     Json,
     Stage,
@@ -32,6 +34,9 @@ Files = dict[Path, str | None]
 Ask = Callable[[str], str]
 # Finds the values of the named settings in the account.
 Look = Callable[[AcceptanceStage, Sequence[str]], dict[str, str]]
+
+# Finds the customer-managed keys of the stage's topics; None if they cannot be looked at.
+FindKeys = Callable[[Stage], Sequence[str] | None]
 
 
 def answers_in(
@@ -53,11 +58,12 @@ def files(
     answers: Mapping[str, str],
     ask: Ask | None = None,
     look: Look | None = None,
+    find_keys: FindKeys | None = None,
 ) -> Files:
     """Return the stage's files with their text, None for one to delete; raise StageError.
 
     What is required and missing is asked for with `ask`. Stacks that are not named are found with
-    `look`.
+    `look`, the keys of the topics with `find_keys`.
     """
     stages.check_name(stage)
     document = stages.read_config(project)
@@ -70,19 +76,24 @@ def files(
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise StageError(f"stage {stage!r} would not work, so nothing was written:\n{listed}")
 
-    built = stages.build(stage, common | variables, own)
+    built = stages.build(stage, common | variables, own, document)
     unnamed = _unnamed_stacks(built, answers)
     if isinstance(built, AcceptanceStage) and unnamed and look:
         merged = variables | look(built, unnamed)
         order = settings.names_of(common | variables)
         variables = {name: merged[name] for name in (*order, *merged) if name in merged}
-        built = stages.build(stage, common | variables, own)
+        built = stages.build(stage, common | variables, own, document)
 
+    keys = find_keys(built) if find_keys else None
+    if keys is not None:
+        built = replace(built, topic_keys=tuple(keys))
     wanted = policies(built)
     api = {} if settings.PRODUCTION in variables else {"api_gateway_stage": "api"}
     body = {**api, OWN_KEY: {}, **before}
     body["environment_variables"] = variables
     body[OWN_KEY] = {OWN_NAMES[name]: value for name, value in own.items()}
+    if built.topic_keys:
+        body[OWN_KEY][TOPIC_KEYS] = [*built.topic_keys]
     body["lambda_functions"] = _functions(
         stage, stages.as_object(before.get("lambda_functions", {}), "lambda_functions"), wanted
     )

@@ -84,8 +84,9 @@ def configure(
             answers = {**configure.answers_in(os.environ, project, name, answers), **answers}
         notes: list[str] = []
         look = None if offline else partial(discovery.find_stack_names, notes.append)
+        find_keys = None if offline else partial(discovery.find_topic_keys, notes.append)
         ask = _ask if is_interactive() else None
-        wanted = configure.files(project, name, answers, ask, look)
+        wanted = configure.files(project, name, answers, ask, look, find_keys)
         changed = configure.changes(project, wanted)
         for line in configure.diff(project, changed):
             say(line)
@@ -196,6 +197,11 @@ def package(name: str, out: Path | None, project: Path) -> None:
     click.option(
         "--delete-parameters", is_flag=True, help="Also delete latest, current and the hold."
     ),
+    click.option(
+        "--everything",
+        is_flag=True,
+        help="Also delete parameters, topic, logs, and the snapshots that the stage made.",
+    ),
     _DRY_RUN,
     options.YES,
     options.PROJECT,
@@ -206,26 +212,29 @@ def destroy(
     project: Path,
     *,
     delete_parameters: bool,
+    everything: bool,
     dry_run: bool,
     yes: bool,
 ) -> None:
     """Delete a stage's functions, alarms and dashboard.
 
-    Parameters, topic, logs and snapshots are kept.
+    Parameters, topic, logs and snapshots are kept. It goes on after a failure, and names what is left.
     """
     again = f"once that is fixed, run aurora-refresh destroy --stage {name} again"
     with _explained(again):
-        from cli.destroy import destroy, plan
+        from cli.destroy import Extent, destroy, plan
 
+        extent = Extent(delete_parameters, everything)
         if dry_run or not yes:
-            for line in plan(project, name, delete_parameters=delete_parameters):
+            for line in plan(project, name, extent):
                 say(line)
     if dry_run:
         say("this is a dry run; nothing was deleted")
         return
-    confirm(f"This deletes stage {name}.", yes=yes)
+    data = " and everything that it has made" if everything else ""
+    confirm(f"This deletes stage {name}{data}.", yes=yes)
     with _explained(again):
-        destroy(project, name, say, delete_parameters=delete_parameters)
+        destroy(project, name, say, extent)
 
 
 COMMANDS: Sequence[click.Command] = (configure, deploy, doctor, package, destroy)

@@ -1,38 +1,88 @@
-"""Delete a stage's functions and what monitors them.
+"""Delete a stage: its functions, what invokes and monitors them, and its data if that is asked for.
 
-Topic, logs and snapshots are kept, and parameters unless they are to be deleted.
+It goes on after a failure and names what is left. It is safe to run again.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from cli import restapi, stacks, stages
-from cli.account import Account, Say, chalice, shown, silent
+from cli.account import Account, Say, in_plain_words, shown, silent
 from cli.cloudformation import Stack, check_not_packaged
-from cli.policies import FUNCTIONS, deployed_name
-from cli.stages import AcceptanceStage, Stage
+from cli.policies import FUNCTIONS, deployed_name, log_group
+from cli.stages import AcceptanceStage, StageError
 
 
-def plan(project: Path, name: str, *, delete_parameters: bool = False) -> Iterator[str]:
+class Extent(NamedTuple):
+    """What is deleted besides the functions: the parameters, or all data that the stage has made."""
+
+    parameters: bool = False
+    everything: bool = False
+
+
+class Datum(NamedTuple):
+    """A parameter, topic, log group or snapshot; it is kept without `delete`."""
+
+    what: str
+    delete: Callable[[], Any] | None
+
+
+def plan(project: Path, name: str, extent: Extent) -> Iterator[str]:
     """Yield what `destroy` would delete and keep; raise StageError or AwsError."""
     account, before, after = _open(project, name, silent)
-    stage = account.stage
-    yield f"stage {name}, account {stage.account}, {stage.region}"
+    yield f"stage {name}, account {account.stage.account}, {account.stage.region}"
     for stack in (after, before):
         if stack.exists():
             yield f"  {'delete':<10} stack {stack.name}"
     for function in account.functions(deployed_name(name, each) for each in FUNCTIONS):
         yield f"  {'delete':<10} function {function}"
-    if isinstance(stage, AcceptanceStage):
-        for api in restapi.invoking(account.client("apigateway"), name):
-            yield f"  {'delete':<10} REST API {api}"
-    held = account.parameters(stacks.parameters_of(stage))
-    doomed = _to_delete(stage, held, _held_by(before)) if delete_parameters else []
-    for parameter, value in held.items():
-        fate = "delete" if parameter in doomed else "keep"
-        yield f"  {fate:<10} parameter {parameter}: {shown(stage, parameter, value)}"
-    for what in _kept(account):
-        yield f"  {'keep':<10} {what}"
+    for api in _apis(account):
+        yield f"  {'delete':<10} REST API {api}"
+    for datum in _data(account, _held_by(before), extent):
+        yield f"  {'delete' if datum.delete else 'keep':<10} {datum.what}"
+
+
+def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
+    """Destroy the stage; raise StageError, naming what is left, or AwsError."""
+    account, before, after = _open(project, name, say)
+    made, left = _held_by(before), list[str]()
+
+    def attempt(what: str, delete: Callable[[], Any]) -> bool:
+        try:
+            with in_plain_words():
+                existed = delete() is not False
+        except StageError as error:
+            left.append(f"{what}: {error}")
+            return True
+        if existed:
+            say(f"  {'deleted':<10} {what}")
+        return existed
+
+    def step(title: str, *parts: tuple[str, Callable[[], Any]]) -> bool:
+        say(title)
+        existed = [attempt(*part) for part in parts]
+        if not any(existed):
+            say("  does not exist")
+        return any(existed)
+
+    existed = [
+        step(f"1. stack {after.name}", (f"stack {after.name}", after.delete)),
+        step("2. functions, rules, REST API and roles", *_code(account)),
+        step(f"3. stack {before.name}", (f"stack {before.name}", before.delete)),
+    ]
+    (project / restapi.record_of(name)).unlink(missing_ok=True)
+    say("4. data")
+    for datum in _data(account, made, extent):
+        if datum.delete:
+            attempt(datum.what, datum.delete)
+        else:
+            say(f"  {'kept':<10} {datum.what}")
+    if left:
+        raise StageError("\n".join([f"stage {name} is not deleted; what is left:", *left]))
+    fate = "is deleted" if any(existed) else "did not exist"
+    say(f"stage {name} {fate}; aurora-refresh deploy --stage {name} uses what was kept")
 
 
 def _open(project: Path, name: str, say: Say) -> tuple[Account, Stack, Stack]:
@@ -53,80 +103,53 @@ def _held_by(stack: Stack) -> set[str]:
     return {str(resource["Properties"].get("Name")) for resource in resources}
 
 
-def _to_delete(stage: Stage, held: Iterable[str], made: set[str]) -> list[str]:
-    """Return the parameters to delete."""
-    if not isinstance(stage, AcceptanceStage):
-        return []
-    # Others may read the main pipeline's name, unless it was made for this stage.
-    shared = {stage.settings.pipeline_parameter} - made
-    return [parameter for parameter in held if parameter not in shared]
+def _code(account: Account) -> Iterator[tuple[str, Callable[[], bool]]]:
+    """Yield what `chalice deploy` makes, and how to delete it.
 
-
-def destroy(project: Path, name: str, say: Say, *, delete_parameters: bool = False) -> None:
-    """Destroy the stage; raise StageError or AwsError."""
-    account, before, after = _open(project, name, say)
-    stage, made = account.stage, _held_by(before)
-    # Every function that a stage may have: a setting may have changed since the last deployment.
-    had_functions = account.functions(deployed_name(name, function) for function in FUNCTIONS)
-
-    say(f"1. stack {after.name}")
-    if not (had_after := after.delete()):
-        say("  does not exist")
-    say(f"2. chalice delete --stage {name}")
-    if not had_functions:
-        say("  there are no functions")
-    # A failed deployment may have left roles.
-    chalice(project, stage, "delete", say)
-    for what in _delete_unrecorded(account):
-        say(f"  {'deleted':<10} {what}, which had no record here")
-    say(f"3. stack {before.name}")
-    if not (had_before := before.delete()):
-        say("  does not exist")
-
-    held = account.parameters(stacks.parameters_of(stage))
-    to_delete = _to_delete(stage, held, made) if delete_parameters else []
-    for parameter, value in held.items():
-        fate = "to delete" if parameter in to_delete else "kept"
-        say(f"  {fate:<10} parameter {parameter}: {shown(stage, parameter, value)}")
-    account.delete_parameters(to_delete)
-    for parameter in to_delete:
-        say(f"  {'deleted':<10} parameter {parameter}")
-    for what in _kept(account):
-        say(f"  {'kept':<10} {what}")
-    existed = had_after or had_functions or had_before
-    fate = "is deleted" if existed else "did not exist"
-    say(f"stage {name} {fate}; aurora-refresh deploy --stage {name} uses what was kept")
-
-
-def _kept(account: Account) -> Iterator[str]:
-    """Yield what is kept besides parameters."""
-    stage = account.stage
-    if account.has_own_topic():
-        yield f"topic {stage.settings.topic_arn}"
-    for group in account.log_groups(stacks.log_groups(stage)):
-        yield f"log group {group}"
-    for snapshot in account.snapshots():
-        yield f"snapshot {snapshot}"
-
-
-def _delete_unrecorded(account: Account) -> Iterator[str]:
-    """Delete what has the stage's exact names, and yield each.
-
-    Chalice deletes only what its record names. git ignores the record, so another clone has none,
-    and neither has a failed deployment.
+    It goes by the exact names, because the record of Chalice may be missing or wrong: git ignores it,
+    and a failed deployment has none. Every function that a stage may have is deleted: a setting may
+    have changed since the last deployment.
     """
     stage = account.stage.name
     for function in FUNCTIONS:
-        rule, role = stacks.rule_name(stage, function), stacks.role_name(stage, function)
-        deployed = deployed_name(stage, function)
-        if account.delete_rule(rule):
-            yield f"rule {rule}"
-        if account.delete_function(deployed):
-            yield f"function {deployed}"
-        if account.delete_role(role):
-            yield f"role {role}"
-    if isinstance(account.stage, AcceptanceStage):
-        gateway = account.client("apigateway")
-        for api in restapi.invoking(gateway, stage):
-            gateway.delete_rest_api(restApiId=api)
-            yield f"REST API {api}"
+        rule, deployed = stacks.rule_name(stage, function), deployed_name(stage, function)
+        yield f"rule {rule}", partial(account.delete_rule, rule)
+        yield f"function {deployed}", partial(account.delete_function, deployed)
+    for api in _apis(account):
+        yield f"REST API {api}", partial(account.delete_rest_api, api)
+    for function in FUNCTIONS:
+        role = stacks.role_name(stage, function)
+        yield f"role {role}", partial(account.delete_role, role)
+
+
+def _apis(account: Account) -> list[str]:
+    if not isinstance(account.stage, AcceptanceStage):
+        return []
+    return restapi.invoking(account.client("apigateway"), account.stage.name)
+
+
+def _data(account: Account, made: set[str], extent: Extent) -> Iterator[Datum]:
+    """Yield the data that the stage has; `made` has the parameters that its stack made."""
+    stage = account.stage
+    for name, value in account.parameters(stacks.parameters_of(stage)).items():
+        # Others may read the main pipeline's name, unless it was made for this stage.
+        is_shared = (
+            isinstance(stage, AcceptanceStage)
+            and name == stage.settings.pipeline_parameter
+            and name not in made
+        )
+        is_doomed = (extent.parameters or extent.everything) and not is_shared
+        delete = partial(account.delete_parameters, [name]) if is_doomed else None
+        yield Datum(f"parameter {name}: {shown(stage, name, value)}", delete)
+    topic, sns, logs, rds = stage.settings.topic_arn, *map(account.client, ("sns", "logs", "rds"))
+    if account.has_own_topic():
+        others = account.other_alarms_on_topic()
+        used = f", which notifies others of {', '.join(others)}" if others else ""
+        delete = None if others else partial(sns.delete_topic, TopicArn=topic)
+        yield Datum(f"topic {topic}{used}", delete if extent.everything else None)
+    for group in account.log_groups(log_group(deployed_name(stage.name, f)) for f in FUNCTIONS):
+        delete = partial(logs.delete_log_group, logGroupName=group)
+        yield Datum(f"log group {group}", delete if extent.everything else None)
+    for snapshot in account.snapshots():
+        delete = partial(rds.delete_db_cluster_snapshot, DBClusterSnapshotIdentifier=snapshot)
+        yield Datum(f"snapshot {snapshot}", delete if extent.everything else None)

@@ -1,4 +1,4 @@
-"""Find the stack in which the main pipeline deploys a database."""
+"""Find the stack in which the main pipeline deploys a database, and the keys of the topics."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli import mainpipeline, templates
-from cli.stages import AcceptanceStage, StageError
+from cli.stages import AcceptanceStage, Stage, StageError
 
 _DEPLOYING = {"CREATE_UPDATE", "CHANGE_SET_EXECUTE", "REPLACE_ON_FAILURE"}
 
@@ -53,6 +53,32 @@ def find_stack_names(
             "action alone, which is weaker: it does not look at the cluster"
         )
     return found
+
+
+def find_topic_keys(note: Callable[[str], None], stage: Stage) -> list[str] | None:
+    """Return the customer-managed keys of the stage's topics; None if they cannot be looked at.
+
+    `note` gets a sentence about what was found, or why nothing was. A topic that does not exist yet is
+    made without a key.
+    """
+    keys: list[str] = []
+    try:
+        session = boto3.Session(region_name=stage.region)
+        sns, kms = session.client("sns"), session.client("kms")
+        for topic in filter(None, (stage.settings.topic_arn, stage.settings.chat_topic_arn)):
+            try:
+                attributes = sns.get_topic_attributes(TopicArn=topic)["Attributes"]
+            except sns.exceptions.NotFoundException:
+                continue
+            if named := attributes.get("KmsMasterKeyId"):
+                key = kms.describe_key(KeyId=named)["KeyMetadata"]
+                if key["KeyManager"] == "CUSTOMER" and key["Arn"] not in keys:
+                    keys.append(key["Arn"])
+                    note(f"{topic} is under the key {key['Arn']}, which the functions may use")
+    except (ClientError, BotoCoreError) as error:
+        note(f"the keys of the topics stay as they were ({str(error).rstrip('.')})")
+        return None
+    return keys
 
 
 def _places(session: boto3.Session, stage: AcceptanceStage) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.functions import APP
 from cli.stages import AcceptanceStage, ProductionStage, Stage
 
-API = "api_handler"
+API = functions.API
 # Chalice's entry of each function, without its policy. Only one invocation at a time moves *current*,
 # or shares and deletes.
 FUNCTIONS: dict[str, dict[str, int]] = {
@@ -41,7 +41,14 @@ def policies(stage: Stage) -> dict[str, Policy]:
     """Return the policy of each function that the stage deploys, by Chalice's name of it."""
     statements = _acceptance(stage) if isinstance(stage, AcceptanceStage) else _production(stage)
     return {
-        function: {"Version": "2012-10-17", "Statement": [*granted, _write_logs(stage, function)]}
+        function: {
+            "Version": "2012-10-17",
+            "Statement": [
+                *granted,
+                *([_JOIN_VPC] if function in stage.in_vpc else []),
+                _write_logs(stage, function),
+            ],
+        }
         for function, granted in statements.items()
     }
 
@@ -271,7 +278,19 @@ def _production(stage: ProductionStage) -> dict[str, list[Statement]]:
 
 def _notify(stage: Stage) -> list[Statement]:
     topics = [each for each in (stage.settings.topic_arn, stage.settings.chat_topic_arn) if each]
-    return [_allow("Notify", ["sns:Publish"], topics)] if topics else []
+    statements = [_allow("Notify", ["sns:Publish"], topics)] if topics else []
+    if stage.topic_keys:
+        # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+        through_sns = {"StringEquals": {"kms:ViaService": f"sns.{stage.region}.amazonaws.com"}}
+        statements.append(
+            _allow(
+                "UseTopicKeys",
+                ["kms:Decrypt", "kms:GenerateDataKey*"],
+                stage.topic_keys,
+                through_sns,
+            )
+        )
+    return statements
 
 
 def _write_logs(stage: Stage, function: str) -> Statement:
@@ -346,3 +365,16 @@ def _allow(
         "Resource": resources[0] if len(resources) == 1 else [*resources],
         **({"Condition": condition} if condition else {}),
     }
+
+
+# What Lambda needs of the role of a function in a VPC, on every resource: a subnet may be another account's.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions
+_JOIN_VPC = _allow(
+    "JoinVpc",
+    [
+        "ec2:CreateNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DeleteNetworkInterface",
+    ],
+    ["*"],
+)

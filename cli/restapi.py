@@ -40,12 +40,15 @@ def invoking(client: Any, stage: str) -> list[str]:
 
 def _invokes(client: Any, api: str, function: str) -> bool:
     pages = client.get_paginator("get_resources").paginate(restApiId=api, embed=["methods"])
-    return any(
-        method.get("methodIntegration", {}).get("uri", "").endswith(function)
-        for page in pages
-        for resource in page["items"]
-        for method in resource.get("resourceMethods", {}).values()
-    )
+    try:
+        return any(
+            method.get("methodIntegration", {}).get("uri", "").endswith(function)
+            for page in pages
+            for resource in page["items"]
+            for method in resource.get("resourceMethods", {}).values()
+        )
+    except client.exceptions.NotFoundException:
+        return False  # deleted since it was listed
 
 
 def recorded(project: Path, stage: str) -> str | None:

@@ -20,6 +20,7 @@ from cli.stages import AcceptanceStage, Stage
 from cli.templates import parsed
 
 BEFORE, AFTER = "before", "after"
+NOTIFICATION_ALARM = "notification-failed"
 LOG_DAYS = 90
 
 Resource = dict[str, Any]
@@ -326,6 +327,7 @@ def after(stage: Stage) -> Template:
     values: dict[str, Any] = {
         "Stage": stage.name,
         "Topic": stage.settings.topic_arn or "",
+        "Notifies": str(any((stage.settings.topic_arn, stage.settings.chat_topic_arn))).lower(),
         "AWS::Region": stage.region,
         "AWS::NoValue": None,
     }

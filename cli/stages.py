@@ -18,12 +18,13 @@ from botocore.loaders import create_loader
 
 from chalicelib import settings
 from chalicelib.domain.errors import Problem, SettingsError
-from chalicelib.domain.functions import APP, UPDATE
+from chalicelib.domain.functions import API, APP, NAMES, UPDATE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 
 CONFIG = ".chalice/config.json"
 OWN_KEY = "aurora_refresh"
+TOPIC_KEYS = "topic_kms_key_arns"  # under OWN_KEY, found by `aurora-refresh configure`
 # The answers of `aurora-refresh configure` that are no settings, and their names under OWN_KEY.
 PIPELINE, ACCOUNT, REGION = "MAIN_PIPELINE_ARN", "ACCOUNT", "REGION"
 OWN_NAMES = {PIPELINE: "main_pipeline_arn", ACCOUNT: "account", REGION: "region"}
@@ -35,6 +36,7 @@ _LONGEST = 64 - len(f"{APP}--{UPDATE}-event")
 _PIPELINE_ARN = re.compile(
     "arn:([a-z-]+):codepipeline:([a-z0-9-]+):[0-9]{12}:[A-Za-z0-9.@_-]{1,100}"
 )
+_VPC = ("subnet_ids", "security_group_ids")
 # The accounts of the examples in the documentation.
 _EXAMPLES = {"111111111111", "222222222222"}
 # Major versions of MySQL and PostgreSQL that Aurora has do not overlap.
@@ -47,12 +49,17 @@ class StageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AcceptanceStage:
-    """A stage that restores; `variables` are its environment variables."""
+    """A stage that restores; `variables` are its environment variables, `in_vpc` names functions.
+
+    `topic_keys` are the ARNs of the customer-managed keys that its topics are under.
+    """
 
     name: str
     variables: Mapping[str, str]
     settings: Settings
     pipeline_arn: str
+    in_vpc: frozenset[str] = frozenset()
+    topic_keys: tuple[str, ...] = ()
 
     @property
     def partition(self) -> str:
@@ -77,13 +84,18 @@ class AcceptanceStage:
 
 @dataclass(frozen=True, slots=True)
 class ProductionStage:
-    """A stage that shares; `variables` are its environment variables."""
+    """A stage that shares; `variables` are its environment variables, `in_vpc` names functions.
+
+    `topic_keys` are the ARNs of the customer-managed keys that its topics are under.
+    """
 
     name: str
     variables: Mapping[str, str]
     settings: ProductionSettings
     account: str
     region: str
+    in_vpc: frozenset[str] = frozenset()
+    topic_keys: tuple[str, ...] = ()
 
     @property
     def partition(self) -> str:
@@ -105,7 +117,7 @@ def load(project: Path, name: str) -> Stage:
         )
     variables = variables_of(config) | variables_of(body)
     try:
-        return build(name, variables, own_answers(body))
+        return build(name, variables, own_answers(body), config)
     except SettingsError as error:
         raise StageError(
             "\n".join(
@@ -114,10 +126,13 @@ def load(project: Path, name: str) -> Stage:
         ) from error
 
 
-def build(name: str, variables: Mapping[str, str], own: Mapping[str, str]) -> Stage:
+def build(
+    name: str, variables: Mapping[str, str], own: Mapping[str, str], config: Json | None = None
+) -> Stage:
     """Return the stage; raise SettingsError, naming every problem.
 
     `own` has the answers that are no settings. Contradictions between the two are not looked for.
+    `config` says which functions are in a VPC, and the keys of the topics.
     A stage that is not said to be one kind or the other is taken for an acceptance stage.
     """
     kinds = (settings.ACCEPTANCE, settings.PRODUCTION)
@@ -138,9 +153,16 @@ def build(name: str, variables: Mapping[str, str], own: Mapping[str, str]) -> St
         raise SettingsError([*problems, *error.problems]) from error
     if problems:
         raise SettingsError(problems)
+    in_vpc = frozenset(
+        function
+        for function in (*NAMES, API)
+        if all(tuned(config or {}, name, function).get(each) for each in _VPC)
+    )
+    body = stages_of(config or {}).get(name, {})
+    topic_keys = tuple(body.get(OWN_KEY, {}).get(TOPIC_KEYS, ()))
     if isinstance(parsed, Settings):
-        return AcceptanceStage(name, variables, parsed, own[PIPELINE])
-    return ProductionStage(name, variables, parsed, own[ACCOUNT], own[REGION])
+        return AcceptanceStage(name, variables, parsed, own[PIPELINE], in_vpc, topic_keys)
+    return ProductionStage(name, variables, parsed, own[ACCOUNT], own[REGION], in_vpc, topic_keys)
 
 
 @cache
@@ -282,6 +304,17 @@ def stages_of(config: Json) -> Json:
         name: as_object(body, f"the stage {name}")
         for name, body in as_object(config.get("stages", {}), "stages").items()
     }
+
+
+def tuned(config: Json, stage: str, function: str) -> Json:
+    """Return a function's configuration, looked up as Chalice does; raise StageError."""
+    body = as_object(stages_of(config).get(stage, {}), f"the stage {stage}")
+
+    def own(level: Json) -> Json:
+        entries = as_object(level.get("lambda_functions", {}), "lambda_functions")
+        return as_object(entries.get(function, {}), function)
+
+    return {**config, **own(config), **body, **own(body)}
 
 
 def variables_of(body: Json) -> dict[str, str]:

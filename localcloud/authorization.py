@@ -23,6 +23,7 @@ from moto.kms.models import kms_backends
 from moto.rds.exceptions import KMSKeyNotAccessibleFault
 from moto.rds.models import rds_backends
 from moto.secretsmanager.models import secretsmanager_backends
+from moto.sns.models import sns_backends
 
 from localcloud.identities import Caller, Document
 from localcloud.wire import Answer, Call
@@ -80,6 +81,32 @@ def refusal(call: Call, caller: Caller) -> Answer | None:
             )
     if call.service == "rds" and "KmsKeyId" in call.parameters:
         return _key_refusal(call, caller)
+    if call.service == "sns" and call.operation == "Publish" and "TopicArn" in call.parameters:
+        return _topic_key_refusal(call, caller)
+    return None
+
+
+def _topic_key_refusal(call: Call, caller: Caller) -> Answer | None:
+    """SNS's answer to a publisher who may not use the topic's key: "Key management", SNS Developer Guide.
+
+    The key's policy is taken to leave it to IAM.
+    """
+    _, _, _, region, account, _ = call.parameters["TopicArn"].split(":")
+    topic = sns_backends[account][region].topics.get(call.parameters["TopicArn"])
+    name = topic.kms_master_key_id if topic else ""
+    if not name or name.endswith("alias/aws/sns"):
+        return None
+    key = kms_backends[account][region].describe_key(name).arn
+    context = context_of(caller, region, key) | {
+        "kms:viaservice": f"sns.{region}.amazonaws.com",
+        "kms:resourcealiases": _aliases(key),
+    }
+    for action in ("kms:GenerateDataKey", "kms:Decrypt"):
+        if decide(caller.policies, action, key, context) is not Decision.ALLOWED:
+            message = (
+                f"User: {caller.arn} is not authorized to perform: {action} on resource: {key}"
+            )
+            return call.error("KMSAccessDenied", message, 400)
     return None
 
 

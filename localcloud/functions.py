@@ -7,7 +7,9 @@ asynchronously*, *Configuring reserved concurrency*) state, where moto would wan
   idle, and gets the credentials of the function's own role;
 - what goes wrong in the function is an answer with ``X-Amz-Function-Error``, no error of the call;
 - an asynchronous invocation that fails is tried twice more, with the very same event and request id;
-- reserved concurrency throttles: a synchronous caller is told so, an asynchronous event waits.
+- reserved concurrency throttles: a synchronous caller is told so, an asynchronous event waits;
+- a function is put into a VPC only if its role may make network interfaces (*Giving Lambda functions access to
+  resources in an Amazon VPC*).
 
 The delays before the two further attempts, on AWS about one and two minutes, can be set.
 """
@@ -36,7 +38,7 @@ from moto.iam.models import iam_backends
 from moto.logs.models import logs_backends
 from moto.sts.models import sts_backends
 
-from localcloud import runtime
+from localcloud import authorization, identities, runtime
 from localcloud.environments import Credentials, Environment, Libraries, Outcome, Specification
 
 _RETRY_SECONDS = (1.0, 2.0)
@@ -44,6 +46,11 @@ _THROTTLED_SECONDS = 0.2
 _MAXIMUM_EVENT_AGE_SECONDS = 6 * 60 * 60
 _LOG_TAIL_BYTES = 4096
 # Lambda ends an environment before its credentials run out; here they do not, for the clock may leap.
+_NETWORK_ACTIONS = (
+    "CreateNetworkInterface",
+    "DescribeNetworkInterfaces",
+    "DeleteNetworkInterface",
+)
 _ASSUME_SECONDS = 100 * 365 * 24 * 60 * 60
 
 
@@ -337,6 +344,32 @@ def may_invoke(function: LambdaFunction, service: str, source_arn: str) -> bool:
 
 class InvocationResponse(LambdaResponse):
     """moto's Lambda, whose functions run."""
+
+    def create_function(self) -> Any:
+        """*CreateFunction*."""
+        self._check_network(self.json_body["Role"])
+        return super().create_function()
+
+    def update_function_configuration(self) -> Any:
+        """*UpdateFunctionConfiguration*."""
+        name = unquote(self.path.rsplit("/", 2)[-2])
+        self._check_network(self.json_body.get("Role") or self.backend.get_function(name).role)
+        return super().update_function_configuration()
+
+    def _check_network(self, role: str) -> None:
+        if not self.json_body.get("VpcConfig", {}).get("SubnetIds"):
+            return
+        backend = iam_backends[self.current_account]["aws"]
+        policies = identities.policies_of(backend.get_role(role.rsplit("/", 1)[-1]))
+        for action in _NETWORK_ACTIONS:
+            one = f"arn:aws:ec2:{self.region}:{self.current_account}:network-interface/*"
+            resource = "*" if action.startswith("Describe") else one
+            decision = authorization.decide(policies, f"ec2:{action}", resource)
+            if decision is not authorization.Decision.ALLOWED:
+                raise LambdaClientError(
+                    "InvalidParameterValueException",
+                    f"The provided execution role does not have permissions to call {action} on EC2",
+                )
 
     def invoke(self) -> tuple[int, dict[str, str], str | bytes]:
         """*Invoke*: RequestResponse, Event or DryRun, with the log's tail where it is asked for."""

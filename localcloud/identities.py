@@ -85,6 +85,13 @@ def _nobodys() -> Refused:
     )
 
 
+def policies_of(role: Any) -> list[Document]:
+    """Return the documents of a role's inline and attached policies."""
+    return [
+        document(policy) for policy in (*role.policies.values(), *role.managed_policies.values())
+    ]
+
+
 def document(policy: Any) -> Document:
     """A policy's document, from any of the three forms moto keeps policies in."""
     if isinstance(policy, Policy):

@@ -30,6 +30,12 @@ class SwaggerResponse(APIGatewayResponse):
         _put(self.backend, api, document, "overwrite")
         return 201, {"status": 201}, json.dumps(api.to_dict())
 
+    def delete_rest_api(self) -> TYPE_RESPONSE:
+        """*DeleteRestApi*, which moto fails with 500 for an API that does not exist."""
+        self.backend.get_rest_api(self.path.split("/")[2])
+        answer: TYPE_RESPONSE = super().delete_rest_api()
+        return answer
+
     def put_rest_api(self) -> TYPE_RESPONSE:
         """*PutRestApi*, mode merge or overwrite."""
         api = self.backend.get_rest_api(self.path.split("/")[2])

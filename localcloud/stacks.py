@@ -208,9 +208,7 @@ class EventInvokeConfig(Kind):
 
     def _may_publish(self, function: Any, topic: str) -> bool:
         role = iam_backends[function.account_id]["aws"].get_role_by_arn(function.role)
-        policies = [*role.policies.values(), *role.managed_policies.values()]
-        documents = [identities.document(policy) for policy in policies]
-        allowed = authorization.decide(documents, "sns:Publish", topic)
+        allowed = authorization.decide(identities.policies_of(role), "sns:Publish", topic)
         return allowed is authorization.Decision.ALLOWED
 
 

@@ -67,10 +67,11 @@ class BotoAws:
         topic_arn: str | None,
         chat_topic_arn: str | None = None,
         source_region: str | None = None,
+        stage: str = "local",
     ) -> None:
         self._create_client = create_client
         self._source_region = source_region
-        self.notifier = SnsNotifier(lambda: self._sns, topic_arn, chat_topic_arn)
+        self.notifier = SnsNotifier(lambda: self._sns, topic_arn, chat_topic_arn, stage)
 
     def client(self, service: str, *, listing: bool = False, region: str | None = None) -> Any:
         """Return a new client; one for `listing` waits longer and retries more often."""

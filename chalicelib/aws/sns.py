@@ -8,6 +8,7 @@ from chalicelib.aws.errors import translate_errors
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.functions import APP
 from chalicelib.notifications import Notification
+from chalicelib.observability import NOTIFICATION_FAILED, Metric, emit
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
@@ -26,10 +27,12 @@ class SnsNotifier:
         get_client: "Callable[[], SNSClient]",
         topic_arn: str | None,
         chat_topic_arn: str | None = None,
+        stage: str = "local",
     ) -> None:
         self._get_client = get_client
         self._topic_arn = topic_arn
         self._chat_topic_arn = chat_topic_arn
+        self._stage = stage
 
     def notify(self, notification: Notification) -> None:
         if self._topic_arn:
@@ -54,3 +57,4 @@ class SnsNotifier:
                 self._get_client().publish(**arguments)
         except AwsError:
             _LOGGER.exception("notification not published: %s", notification.subject)
+            emit(Metric(None, NOTIFICATION_FAILED, 1, "Count"), self._stage)

@@ -8,8 +8,9 @@ FOLLOW_PIPELINE = "db-follow-pipeline"
 RECONCILE = "db-reconcile"
 SHARE = "db-share-snapshot"
 FOLLOW_SHARES = "db-follow-shares"
+API = "api_handler"  # Chalice's name of it, not Lambda's
 
-_NAMES = (UPDATE, RESTORE, FOLLOW_PIPELINE, RECONCILE, SHARE, FOLLOW_SHARES)
+NAMES = (UPDATE, RESTORE, FOLLOW_PIPELINE, RECONCILE, SHARE, FOLLOW_SHARES)
 
 # How often the functions look that wait for RDS or the pipeline, which may take hours.
 POLL = "rate(15 minutes)"
@@ -22,6 +23,6 @@ FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED", "CANCELED")
 def stage_of(deployed: str) -> str:
     """Return the stage of a deployed function, given the name that Lambda knows it by."""
     stage = deployed.removeprefix(f"{APP}-")
-    for name in _NAMES:
+    for name in NAMES:
         stage = stage.removesuffix(f"-{name}")
     return stage

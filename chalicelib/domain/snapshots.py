@@ -122,7 +122,7 @@ def rejection(snapshot: Snapshot, criteria: Criteria) -> Rejection | None:
         return Rejection("status", f"status {snapshot.status}, expected available")
     if snapshot.engine != criteria.engine:
         return Rejection("engine", f"engine {snapshot.engine}, expected {criteria.engine}")
-    if not _version_matches(snapshot.engine_version, criteria.engine_version):
+    if not version_matches(snapshot.engine_version, criteria.engine_version):
         return Rejection(
             "version",
             f"engine version {snapshot.engine_version}, expected {criteria.engine_version}",
@@ -184,8 +184,11 @@ def _recency(snapshot: Snapshot) -> tuple[datetime, str]:
     return snapshot.created, snapshot.arn
 
 
-def _version_matches(version: str, expected: str) -> bool:
-    # By whole dotted parts: "15" takes 15.4 but not 150.1, "15.4" does not take 15.40. A variant such
-    # as 16.6-limitless, which another kind of cluster runs, has to be named exactly.
+def version_matches(version: str, expected: str) -> bool:
+    """Return whether a version is the expected one, or begins with it by whole dotted parts.
+
+    "15" takes 15.4 but not 150.1, "15.4" does not take 15.40. A variant such as 16.6-limitless, which
+    another kind of cluster runs, has to be named exactly.
+    """
     is_within = version.startswith(f"{expected}.") and "-" not in version.removeprefix(expected)
     return version == expected or is_within

@@ -20,7 +20,7 @@ from chalicelib.domain.schedule import (
     last_run,
     next_run,
 )
-from chalicelib.domain.snapshots import Criteria
+from chalicelib.domain.snapshots import Criteria, version_matches
 from chalicelib.settings.variables import (
     Variable,
     account_of,
@@ -220,9 +220,7 @@ def _overlapping_databases(by_prefix: dict[str, dict[str, Any]]) -> list[Problem
             (other_engine, other_version, other_cluster),
         ) in combinations(known.items(), 2)
         if engine == other_engine
-        and (
-            f"{version}.".startswith(f"{other_version}.") or other_version.startswith(f"{version}.")
-        )
+        and (version_matches(version, other_version) or version_matches(other_version, version))
         and (cluster is None or other_cluster is None or cluster == other_cluster)
     ]
 

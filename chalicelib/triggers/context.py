@@ -30,18 +30,19 @@ except SettingsError as error:
     # Chalice prints a stack trace for any other exception, which helps nobody correct a setting.
     sys.exit(str(error))
 
+stage_name = functions.stage_of(os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"))
 aws: Aws = BotoAws(
     boto3.Session().client,
     stage.topic_arn,
     stage.chat_topic_arn,
     stage.source_region if isinstance(stage, Settings) else None,
+    stage_name,
 )
 logger = observability.get_logger(functions.APP)
 _EXAMPLE_EVENT = (
     '{"version": "0", "id": "by-hand", "detail-type": "Scheduled Event", "source": "aws.events", '
     '"account": "", "region": "", "time": "2026-01-04T04:00:00Z", "resources": [], "detail": {}}'
 )
-stage_name = functions.stage_of(os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"))
 
 
 def acceptance() -> Settings:

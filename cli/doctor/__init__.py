@@ -121,6 +121,7 @@ def _deployment(
     yield from rest_api
     yield from deployment.schedules(stage, seen, values)
     yield from deployment.topic(stage, seen)
+    yield from deployment.topic_keys(stage, seen)
     yield from deployment.alarms(stage, seen, stacks.alarm_names(stage))
 
 
@@ -195,12 +196,9 @@ def configurations(project: Path, stage: Stage) -> dict[str, dict[str, Any]]:
     The runtime is the oldest supported one: a deployment uses that of its own Python.
     """
     document = stages.read_config(project)
-    body = stages.stages_of(document)[stage.name]
-    entries = stages.as_object(body.get("lambda_functions", {}), "lambda_functions")
     found = {}
     for function in stacks.function_names(stage):
-        own = stages.as_object(entries.get(function, {}), function)
-        tuned = {**document, **body, **own}
+        tuned = stages.tuned(document, stage.name, function)
         found[function] = {
             "Runtime": f"python{oldest_python()}",
             "Architectures": [tuned.get("lambda_architecture", "x86_64")],

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from fnmatch import fnmatchcase
 from shlex import quote
 from typing import Any
 
@@ -18,7 +19,7 @@ from chalicelib.domain.functions import (
 from chalicelib.domain.parameters import Parameter
 from chalicelib.usecases.checks import hold_today
 from cli import restapi
-from cli.doctor.checks import OK, PROBLEM, WARNING, Check, unavailable, when
+from cli.doctor.checks import OK, PROBLEM, WARNING, Check, enable_key, unavailable, when
 from cli.doctor.state import (
     AcceptanceState,
     Function,
@@ -26,6 +27,7 @@ from cli.doctor.state import (
     Role,
     Rule,
     State,
+    TopicKey,
     Unavailable,
     listed,
 )
@@ -33,6 +35,7 @@ from cli.policies import API, FUNCTIONS, Policy, file_name
 from cli.stacks import (
     AFTER,
     BEFORE,
+    NOTIFICATION_ALARM,
     function_names,
     invocations,
     own_topic,
@@ -47,6 +50,8 @@ SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrenc
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 _KEPT_UNRESERVED = 100
 _SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
+_USE_TOPIC_KEY = ["kms:Decrypt", "kms:GenerateDataKey*"]
+_CONFIGURE = "aurora-refresh configure --stage {0}, and then aurora-refresh deploy --stage {0}"
 _PATTERN = {
     "source": ["aws.codepipeline"],
     "detail-type": ["CodePipeline Pipeline Execution State Change"],
@@ -436,6 +441,89 @@ def topic(stage: Stage, state: State) -> Iterator[Check]:
         )
 
 
+def topic_keys(stage: Stage, state: State) -> Iterator[Check]:
+    """Check that functions and alarms may use the keys that the topics are under."""
+    for topic, seen in state.topic_keys.items():
+        if isinstance(seen, TopicKey):
+            yield _topic_key(stage, topic, seen)
+        elif seen is not None and topic != stage.settings.topic_arn:  # which is reported already
+            yield unavailable("topic key", topic, seen)
+
+
+def _topic_key(stage: Stage, topic: str, seen: TopicKey) -> Check:
+    key = seen.body
+    if isinstance(key, Unavailable):
+        return unavailable("topic key", seen.name, key)
+    replace_key = (
+        f"aws sns set-topic-attributes --topic-arn {topic} --attribute-name KmsMasterKeyId "
+        f"--attribute-value …, and then {_CONFIGURE.format(stage.name)}"
+    )
+    if key is None:
+        found = f"does not exist, so nothing can be published to {topic}"
+        return Check("topic key", seen.name, PROBLEM, found, replace_key)
+    arn, has_alarms = key["Arn"], topic == stage.settings.topic_arn
+    if key["KeyState"] != "Enabled":
+        return Check("topic key", arn, PROBLEM, f"is {key['KeyState']}", enable_key(arn))
+    if key["KeyManager"] == "AWS":
+        if has_alarms:
+            found = (
+                f"is managed by AWS, so that no alarm reaches {topic}: use a customer-managed key"
+            )
+            return Check("topic key", arn, PROBLEM, found, replace_key)
+        return Check("topic key", arn, OK, "is managed by AWS, and functions may use it")
+    if arn not in stage.topic_keys:
+        found = f"the functions' roles may not use it for {topic}"
+        return Check("topic key", arn, PROBLEM, found, _CONFIGURE.format(stage.name))
+    if isinstance(seen.policy, Unavailable):
+        return unavailable("topic key", arn, seen.policy)
+    lacking = [
+        (who, principal)
+        for who, principal in (
+            ("the account's roles", {"AWS": f"arn:{stage.partition}:iam::{stage.account}:root"}),
+            *([("CloudWatch", {"Service": "cloudwatch.amazonaws.com"})] if has_alarms else []),
+        )
+        if not _lets_use(seen.policy or {}, principal)
+    ]
+    if not lacking:
+        users = "functions and alarms" if has_alarms else "functions"
+        return Check("topic key", arn, OK, f"{users} may use it for {topic}")
+    who, principal = lacking[0]
+    what = "alarm" if who == "CloudWatch" else "notification"
+    statement = {
+        "Effect": "Allow",
+        "Principal": principal,
+        "Action": _USE_TOPIC_KEY,
+        "Resource": "*",
+    }
+    return Check(
+        "topic key",
+        arn,
+        PROBLEM,
+        f"does not let {who} use it, so that no {what} reaches {topic}",
+        f"add to the key's policy: {json.dumps(statement)}",
+    )
+
+
+def _lets_use(policy: Policy, principal: Mapping[str, str]) -> bool:
+    """Return whether the key's policy lets the principal publish; conditions are not looked at."""
+    ((kind, name),) = principal.items()
+
+    def is_meant(statement: Json) -> bool:
+        named = statement.get("Principal", {})
+        return named == "*" or bool({name, "*"} & {*listed(named.get(kind, []))})
+
+    allowed = [
+        pattern
+        for each in listed(policy.get("Statement", []))
+        if each["Effect"] == "Allow" and is_meant(each)
+        for pattern in listed(each.get("Action", []))
+    ]
+    return all(
+        any(fnmatchcase(action.rstrip("*"), pattern) for pattern in allowed)
+        for action in _USE_TOPIC_KEY
+    )
+
+
 def alarms(stage: Stage, state: State, names: Iterable[str]) -> Iterator[Check]:
     """Check the stage's alarms."""
     if isinstance(state.alarms, Unavailable):
@@ -464,7 +552,11 @@ def alarms(stage: Stage, state: State, names: Iterable[str]) -> Iterator[Check]:
             yield Check(
                 "alarm", name, WARNING, "its actions are disabled, so it would notify nobody", fix
             )
-        elif stage.settings.topic_arn and stage.settings.topic_arn not in alarm["AlarmActions"]:
+        elif (
+            stage.settings.topic_arn
+            and stage.settings.topic_arn not in alarm["AlarmActions"]
+            and not name.endswith(NOTIFICATION_ALARM)
+        ):
             yield Check("alarm", name, WARNING, "does not notify the topic", _remake(stage, state))
         else:
             yield Check("alarm", name, OK, f"is {alarm['StateValue']}")

@@ -4,6 +4,7 @@ A denied or failed call leaves an `Unavailable` in place of its answer and hides
 modules judge.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -138,6 +139,15 @@ class Topic:
     subscriptions: Observed[list[Json]]
 
 
+@dataclass(frozen=True, slots=True)
+class TopicKey:
+    """The key that a topic is encrypted under: its name there, its metadata and its policy."""
+
+    name: str
+    body: Observed[Json | None]
+    policy: Observed[Policy | None] = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """What every stage has in its account.
@@ -150,6 +160,7 @@ class State:
     functions: Mapping[str, Function]
     rules: Mapping[str, Rule]
     topic: Topic | None
+    topic_keys: Mapping[str, Observed[TopicKey | None]]
     alarms: Observed[Mapping[str, Json]]
     own_stacks: Mapping[str, Observed[str | None]]
     unreserved: Observed[int | None]
@@ -375,6 +386,11 @@ class _Reader:
                 function: self.rule(name) for function, name in stacks.rule_names(stage).items()
             },
             "topic": self.topic(topic) if topic else None,
+            "topic_keys": {
+                each: self.topic_key(each)
+                for each in (topic, stage.settings.chat_topic_arn)
+                if each is not None
+            },
             "alarms": self.alarms(stacks.alarm_names(stage)),
             "own_stacks": {name: self.stack_status(name) for name in stacks.own_stacks(stage)},
             # Deployed functions have their reservations.
@@ -581,6 +597,23 @@ class _Reader:
             return Topic(body, [])
         subscriptions = self._all("sns:ListSubscriptionsByTopic", "Subscriptions[]", TopicArn=arn)
         return Topic(body, subscriptions)
+
+    def topic_key(self, topic: str) -> Observed[TopicKey | None]:
+        attributes = self.topic(topic).body
+        if not isinstance(attributes, dict) or not attributes.get("KmsMasterKeyId"):
+            return attributes if isinstance(attributes, Unavailable) else None
+        name = attributes["KmsMasterKeyId"]
+        body = self.key(name)
+        if not isinstance(body, dict):
+            return TopicKey(name, body)
+        client = self._client("kms")
+        policy = _ask(
+            "kms:GetKeyPolicy",
+            lambda: json.loads(
+                client.get_key_policy(KeyId=body["Arn"], PolicyName="default")["Policy"]
+            ),
+        )
+        return TopicKey(name, body, policy)
 
     def alarms(self, names: Sequence[str]) -> Observed[Mapping[str, Json]]:
         def ask() -> Mapping[str, Json]:

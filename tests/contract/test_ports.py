@@ -1095,7 +1095,11 @@ MISSING_TOPIC = f"arn:aws:sns:eu-west-1:{ACCEPTANCE}:none"
 
 @pytest.mark.parametrize("is_missing", [False, True])
 def test_a_notification_is_published_to_people_and_to_chat(
-    cloud: LocalCloud, caplog: pytest.LogCaptureFixture, *, is_missing: bool
+    cloud: LocalCloud,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    is_missing: bool,
 ) -> None:
     """A topic that fails is logged, and keeps nothing from the other one."""
     sns, sqs = cloud.client("sns"), cloud.client("sqs")
@@ -1119,6 +1123,10 @@ def test_a_notification_is_published_to_people_and_to_chat(
     logged = [record.getMessage() for record in caplog.records]
     if is_missing:
         assert logged == ["notification not published: a subject"]
+        counted = json.loads(capsys.readouterr().out)
+        assert (counted["stage"], counted["NotificationFailed"]) == ("local", [1])
+        (definition,) = counted["_aws"]["CloudWatchMetrics"]
+        assert definition["Dimensions"] == [["stage"]]
         return
     (body,) = bodies[0]
     assert (body["Subject"], body["Message"]) == (NOTIFICATION.subject, NOTIFICATION.body)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from localcloud.client import LocalCloud
-from localcloud.company import STAGE, Company
+from localcloud.company import STAGE, Company, configure
 from tests.e2e.conftest import FOLLOW, RECONCILE, RESTORE, UPDATE
 
 SCHEDULED = {
@@ -92,3 +92,22 @@ def test_without_the_pin_api_no_rest_api_is_deployed(new_company: Callable[..., 
     made = resources(company.cloud)
     assert made["apis"] == []
     assert len(made["functions"]) == 4
+
+
+def test_functions_are_put_into_the_stages_vpc(new_company: Callable[..., Company]) -> None:
+    company = new_company()
+    file = company.project / ".chalice/config.json"
+    config = json.loads(file.read_text())
+    body = config["stages"][STAGE]
+    body |= {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
+    body["lambda_functions"][UPDATE] |= {"subnet_ids": [], "security_group_ids": []}
+    file.write_text(json.dumps(config))
+    configure(company.project)
+    company.chalice("deploy", "--stage", STAGE)
+    subnets = {
+        each["FunctionName"]: each.get("VpcConfig", {}).get("SubnetIds", [])
+        for each in company.cloud.client("lambda").list_functions()["Functions"]
+    }
+    assert subnets.pop(f"aurora-refresh-local-{UPDATE}") == []
+    assert len(subnets) == 4
+    assert {*map(tuple, subnets.values())} == {("subnet-1",)}

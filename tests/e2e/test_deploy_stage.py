@@ -35,6 +35,9 @@ TOPIC = "arn:aws:sns:eu-west-1:222222222222:aurora-refresh"
 SNAPSHOT = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-"
 
 
+Deploy = Callable[..., tuple[int, list[str]]]
+
+
 @dataclass
 class User:
     """Somebody with a clone of the project, and credentials of an account."""
@@ -207,7 +210,7 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
     stray = with_a_stray_api(user)
     others = in_another_clone_with_neighbours(user)
     status, printed = user.run("destroy", "--yes")
-    assert f"  deleted    REST API {stray}, which had no record here" in printed
+    assert f"  deleted    REST API {stray}" in printed
     for name, value in moved.items():
         assert f"  kept       parameter {name}: {value}" in printed
     assert f"  kept       topic {TOPIC}" in printed
@@ -234,7 +237,7 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
 
     status, printed = user.run("destroy", "--yes", "--delete-parameters")
     assert status == 0
-    named = [line.split()[3] for line in printed if line.startswith("  to delete")]
+    named = [line.split()[2] for line in printed if line.startswith("  deleted    parameter")]
     assert named == [f"{name}:" for name in (LATEST, CURRENT, HOLD)]
     assert user.holds() == {PIPELINE_NAME: "acceptance-main"}
 
@@ -260,8 +263,74 @@ def test_what_a_first_deployment_left_that_came_to_nothing_is_destroyed(user: Us
     status, printed = user.run("destroy", "--yes")
     assert status == 0
     for what in (f"role {other}", f"function {function}", f"role {function}"):
-        assert f"  deleted    {what}, which had no record here" in printed
+        assert f"  deleted    {what}" in printed
     assert (user.functions(), user.roles(), user.rules()) == ([], [], [])
+
+
+def test_half_a_stage_with_a_policy_attached_by_others_and_a_missing_api_is_destroyed(
+    user: User,
+) -> None:
+    assert user.run("deploy")[0] == 0
+    iam, role = user.client("iam"), f"aurora-refresh-acceptance-{RESTORE}"
+    allow = {"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}
+    document = {"Version": "2012-10-17", "Statement": [allow]}
+    audit = iam.create_policy(PolicyName="audit", PolicyDocument=json.dumps(document))["Policy"]
+    iam.attach_role_policy(RoleName=role, PolicyArn=audit["Arn"])
+    user.client("apigateway").delete_rest_api(restApiId=user.apis()[0])
+    user.client("lambda").delete_function(FunctionName=f"aurora-refresh-acceptance-{UPDATE}")
+    user.client("cloudformation").delete_stack(StackName="aurora-refresh-acceptance-after")
+    status, printed = user.run("destroy", "--yes")
+    assert (status, user.functions(), user.roles(), user.rules(), user.alarms()) == (
+        0,
+        [],
+        [],
+        [],
+        [],
+    ), printed
+    assert iam.get_policy(PolicyArn=audit["Arn"])["Policy"]["AttachmentCount"] == 0
+
+
+def test_a_stage_that_cannot_be_deleted_whole_names_what_is_left_and_then_everything_goes(
+    user: User,
+) -> None:
+    assert user.run("deploy", "EMAIL=team@example.com")[0] == 0
+    make_copies(user, ("aurora-refresh-copy-1", LATEST), ("by-hand", LATEST))
+    user.cloud.set_faults([{"operation": "lambda:DeleteFunction", "kind": "deny", "times": 1}])
+    status, printed = user.run("destroy", "--everything", "--yes")
+    update = f"aurora-refresh-acceptance-{UPDATE}"
+    assert status == 1
+    left = printed.index("stage acceptance is not deleted; what is left:") + 1
+    assert printed[left].startswith(f"function {update}: these credentials are not allowed to call")
+    assert printed[-1] == (
+        "once that is fixed, run aurora-refresh destroy --stage acceptance again"
+    )
+    assert (user.functions(), user.roles(), user.rules(), user.alarms()) == ([update], [], [], [])
+    assert user.run("destroy", "--yes")[0] == 0
+    sns, rds = user.client("sns"), user.client("rds")
+    listed = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
+    assert [each["DBClusterSnapshotIdentifier"] for each in listed] == ["by-hand"]
+    assert (user.functions(), user.holds(), user.log_days()) == ([], {}, {})
+    assert sns.list_topics()["Topics"] == []
+
+
+def test_a_topic_that_others_alarms_notify_is_kept(user: User, deployed: Deploy) -> None:
+    deployed()  # its last step needs functions
+    user.client("cloudwatch").put_metric_alarm(
+        AlarmName="others",
+        AlarmActions=[TOPIC],
+        Namespace="Others",
+        MetricName="Errors",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    said: list[str] = []
+    destroy.destroy(user.folder, "acceptance", said.append, destroy.Extent(everything=True))
+    assert f"  kept       topic {TOPIC}, which notifies others of others" in said
+    assert [topic["TopicArn"] for topic in user.client("sns").list_topics()["Topics"]] == [TOPIC]
+    assert user.holds() == {}
 
 
 def in_another_clone_with_neighbours(user: User) -> tuple[list[str], list[str]]:
@@ -310,6 +379,7 @@ def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(use
         "aurora-refresh-production-errors-db-follow-shares",
         "aurora-refresh-production-errors-db-share-snapshot",
         "aurora-refresh-production-follow-overdue",
+        "aurora-refresh-production-notification-failed",
     ]
     assert user.functions() == []  # of the other account
     user.cloud.confirm_subscription("team@example.com")
@@ -333,8 +403,6 @@ def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(use
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
-
-Deploy = Callable[..., tuple[int, list[str]]]
 
 
 @pytest.fixture
@@ -473,12 +541,11 @@ def test_a_secret_put_into_a_parameter_by_mistake_is_not_told(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr("cli.deployer.say", said.append)
-    monkeypatch.setattr(destroy, "chalice", lambda *_: None)
     names, secret = (PIPELINE_NAME, LATEST, CURRENT, HOLD), "Geheim!\x1b[2J"
     for name in names:
         user.put(name, secret)
     deployed(f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first")  # its last step needs functions
-    destroy.destroy(user.folder, "acceptance", said.append)
+    destroy.destroy(user.folder, "acceptance", said.append, destroy.Extent())
     hidden = f"something else, {len(secret)} characters long"
     for name in names:
         assert f"  unchanged  parameter {name}, which exists: {hidden}" in said
@@ -486,20 +553,63 @@ def test_a_secret_put_into_a_parameter_by_mistake_is_not_told(
     assert [line for line in said if "Geheim" in line or "\x1b" in line] == []
 
 
-def test_destroying_names_the_snapshots_that_it_keeps(
-    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deployed()
-    monkeypatch.setattr(destroy, "chalice", lambda *_: None)
-    rds, said = user.cloud.client("rds"), list[str]()
+def test_notifications_reach_a_topic_under_a_customer_managed_key(user: User) -> None:
+    sns, kms = user.client("sns"), user.client("kms")
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    sns.create_topic(Name="aurora-refresh", Attributes={"KmsMasterKeyId": key})
+    assert user.run("configure")[0] == 0
+    assert user.run("deploy")[0] == 0
+
+    def night() -> str:
+        """The log of a refresh that cannot be, of which people are notified."""
+        (record,) = user.cloud.fire(RESTORE, datetime(2026, 1, 4, 4, tzinfo=UTC))
+        assert record["payload"]["reason"] == "no-latest", record
+        log: str = record["log"]
+        return log
+
+    user.cloud.set_clock(datetime(2026, 1, 4, 4, tzinfo=UTC))
+    assert "NotificationFailed" not in (log := night()), log
+    assert "notification not published" not in log
+
+    for_alarms = (
+        f"  problem  {key}: does not let CloudWatch use it, so that no alarm reaches {TOPIC}"
+    )
+    assert for_alarms in user.run("doctor")[1]
+    policy = json.loads(kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"])
+    policy["Statement"].append(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+            "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+            "Resource": "*",
+        }
+    )
+    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
+    printed = user.run("doctor")[1]
+    assert f"  ok       {key}: functions and alarms may use it for {TOPIC}" in printed
+    assert [line for line in printed if "policies: its inline" in line] == []
+
+    other = kms.create_key()["KeyMetadata"]["Arn"]
+    sns.set_topic_attributes(TopicArn=TOPIC, AttributeName="KmsMasterKeyId", AttributeValue=other)
+    log = night()
+    assert "KMSAccessDenied" in log
+    assert '"NotificationFailed": [1]' in log
+    assert (
+        f"  problem  {other}: the functions' roles may not use it for {TOPIC}"
+        in user.run("doctor")[1]
+    )
+
+
+def make_copies(user: User, *copies: tuple[str, str]) -> None:
+    """Make snapshots that look like copies for a parameter."""
+    rds = user.client("rds")
     rds.create_db_cluster(
         DBClusterIdentifier="orders",
         Engine="aurora-postgresql",
         MasterUsername="postgres",
         MasterUserPassword="password",
     )
-    own, other = ("aurora-refresh-copy-1", LATEST), ("aurora-refresh-copy-2", "/other/latest")
-    for name, made_for in (own, other, ("by-hand", LATEST)):
+    for name, made_for in copies:
         rds.create_db_cluster_snapshot(
             DBClusterIdentifier="orders",
             DBClusterSnapshotIdentifier=name,
@@ -508,7 +618,14 @@ def test_destroying_names_the_snapshots_that_it_keeps(
                 {"Key": "aurora-refresh:taken", "Value": "2026-01-03T22:00:00+00:00"},
             ],
         )
-    destroy.destroy(user.folder, "acceptance", said.append)
+
+
+def test_destroying_names_the_snapshots_that_it_keeps(user: User, deployed: Deploy) -> None:
+    deployed()
+    own, other = ("aurora-refresh-copy-1", LATEST), ("aurora-refresh-copy-2", "/other/latest")
+    make_copies(user, own, other, ("by-hand", LATEST))
+    said: list[str] = []
+    destroy.destroy(user.folder, "acceptance", said.append, destroy.Extent())
     assert [line for line in said if " snapshot " in line] == [
         "  kept       snapshot aurora-refresh-copy-1"
     ]
@@ -765,7 +882,7 @@ def test_a_packaged_stage_is_neither_deployed_nor_destroyed_but_by_its_own_stack
     deletions = [line.split()[4] for line in told if "delete-stack" in line]
     assert deletions == PACKAGED[::-1]
     with pytest.raises(StageError) as caught:
-        destroy.destroy(user.folder, "acceptance", print)
+        destroy.destroy(user.folder, "acceptance", print, destroy.Extent())
     assert str(caught.value).splitlines() == told[:-1]
     assert user.holds() == before
 

@@ -96,6 +96,25 @@ def test_what_strangers_share_is_not_taken(night: Night) -> None:
     assert night.update()["databases"][0]["latest"] == night.new
 
 
+def test_snapshots_of_other_kinds_of_clusters_in_the_same_listing_are_not_taken(
+    night: Night,
+) -> None:
+    later = night.two - timedelta(minutes=5)
+    others = (
+        {"engine": "postgres"},  # a Multi-AZ cluster
+        {"engine": "mysql", "engine_version": "8.0.35"},
+        {"engine_version": "15.6-limitless"},
+        {"engine_version": "10.serverless_7"},
+    )
+    night.cloud.seed_snapshots(
+        [
+            nightly("orders", later, identifier=f"other-{number}-{later:%d-%H}", **kind)
+            for number, kind in enumerate(others)
+        ]
+    )
+    assert night.update()["databases"][0]["latest"] == night.new
+
+
 def test_a_hostile_value_in_latest_is_not_restored(night: Night) -> None:
     hostile = nightly("orders", night.two, account=STRANGER, identifier="orders-trojan")
     night.cloud.seed_snapshots([hostile])

@@ -522,6 +522,16 @@ def test_stacks_are_looked_for_unless_named_or_emptied(project: Path) -> None:
     )
 
 
+def test_the_keys_of_the_topics_are_kept_until_they_can_be_looked_at(project: Path) -> None:
+    key = "arn:aws:kms:eu-west-1:222222222222:key/1"
+
+    def kept(found: list[str] | None) -> tuple[str, ...]:
+        write(changes(project, files(project, "new", ANSWERS, find_keys=lambda _: found)))
+        return load(project, "new").topic_keys
+
+    assert [kept(found) for found in ([key], None, [], None)] == [(key,), (key,), (), ()]
+
+
 def test_a_cluster_among_several_is_named_by_its_logical_id() -> None:
     def cluster(parameter: str) -> dict[str, Any]:
         return {

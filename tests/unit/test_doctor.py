@@ -37,6 +37,7 @@ from cli.doctor.state import (
     Rule,
     Shares,
     Topic,
+    TopicKey,
     Unavailable,
 )
 from cli.main import cli
@@ -241,6 +242,7 @@ HEALTHY = AcceptanceState(
     topic=Topic(
         {}, [{"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}]
     ),
+    topic_keys={TOPIC: None},
     alarms={
         name: {"StateValue": "OK", "ActionsEnabled": True, "AlarmActions": [TOPIC]}
         for name in stacks.alarm_names(STAGE_)
@@ -267,6 +269,7 @@ def judged(seen: AcceptanceState, stage: AcceptanceStage = STAGE_) -> list[Check
         *deployment.rest_api(stage, seen),
         *deployment.schedules(stage, seen, seen.values),
         *deployment.topic(stage, seen),
+        *deployment.topic_keys(stage, seen),
         *deployment.alarms(stage, seen, stacks.alarm_names(stage)),
     ]
 
@@ -872,6 +875,80 @@ def test_a_stage_without_a_topic_tells_nobody() -> None:
     ]
 
 
+def topic_key_check(
+    policy: Any = None, topic: str = TOPIC, keys: tuple[str, ...] = (KEY,), **metadata: str
+) -> Check:
+    """The check of the key of a topic."""
+    key = {"Arn": KEY, "KeyState": "Enabled", "KeyManager": "CUSTOMER", **metadata}
+    seen = replace(HEALTHY, topic_keys={topic: TopicKey("alias/topics", key, policy)})
+    (check,) = deployment.topic_keys(replace(STAGE_, topic_keys=keys), seen)
+    return check
+
+
+def letting(*principals: Any, action: Any = "kms:*") -> Any:
+    return {
+        "Statement": [
+            {"Effect": "Allow", "Principal": each, "Action": action, "Resource": "*"}
+            for each in principals
+        ]
+    }
+
+
+ROOT = {"AWS": "arn:aws:iam::222222222222:root"}
+CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        letting(ROOT, CLOUDWATCH),
+        letting("*"),
+        letting(ROOT, CLOUDWATCH, action=["kms:Decrypt", "kms:GenerateDataKey"]),
+        letting(ROOT, CLOUDWATCH, action=["kms:Decrypt", "kms:GenerateDataKey*"]),
+    ],
+)
+def test_a_topics_key_that_functions_and_alarms_may_use_is_ok(policy: Any) -> None:
+    assert topic_key_check(policy).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("policy", "found"),
+    [
+        (letting(ROOT), "does not let CloudWatch use it, so that no alarm reaches"),
+        (letting(ROOT, CLOUDWATCH, action="kms:Decrypt"), "does not let the account's roles"),
+        (letting(CLOUDWATCH), "does not let the account's roles use it"),
+        ({"Statement": []}, "does not let the account's roles use it"),
+    ],
+)
+def test_a_topics_key_whose_policy_lacks_somebody_says_what_to_add(policy: Any, found: str) -> None:
+    check = topic_key_check(policy)
+    assert (check.status, found in check.seen) == ("problem", True), check
+    assert check.fix is not None
+    assert json.loads(check.fix.removeprefix("add to the key's policy: "))["Action"] == [
+        "kms:Decrypt",
+        "kms:GenerateDataKey*",
+    ]
+
+
+def test_a_topics_key_that_cannot_be_used_is_a_problem() -> None:
+    whole, chat = letting(ROOT, CLOUDWATCH), f"{TOPIC}-chat"
+    assert "roles may not use it" in topic_key_check(whole, keys=()).seen
+    assert topic_key_check(whole, KeyState="Disabled").seen == "is Disabled"
+    assert "so that no alarm reaches" in topic_key_check(KeyManager="AWS").seen
+    # Alarms do not notify the topic for chat.
+    assert topic_key_check(KeyManager="AWS", topic=chat).status == "ok"
+    assert topic_key_check(letting(ROOT), topic=chat).status == "ok"
+    gone = replace(HEALTHY, topic_keys={TOPIC: TopicKey("alias/gone", None)})
+    assert [check.status for check in deployment.topic_keys(STAGE_, gone)] == ["problem"]
+    assert topic_key_check(DENIED).blind
+
+
+def test_the_alarm_on_failed_notifications_need_not_notify_the_topic() -> None:
+    name = f"aurora-refresh-{NAME}-{stacks.NOTIFICATION_ALARM}"
+    seen = with_alarm(name, AlarmActions=[])
+    assert [check.status for check in deployment.alarms(STAGE_, seen, [name])] == ["ok"]
+
+
 # --- each fault with its fix, and what is right in another way --------------------------------------
 
 
@@ -1137,6 +1214,8 @@ def blinded() -> Iterator[tuple[str, AcceptanceState]]:
     yield "schedule", with_rule(targets=DENIED)
     yield "topic", replace(HEALTHY, topic=Topic(DENIED, []))
     yield "topic", replace(HEALTHY, topic=Topic({}, DENIED))
+    yield "topic key", replace(HEALTHY, topic_keys={f"{TOPIC}-chat": DENIED})
+    yield "topic key", replace(HEALTHY, topic_keys={TOPIC: TopicKey("alias/t", DENIED)})
     yield "alarm", replace(HEALTHY, alarms=DENIED)
 
 
@@ -1439,6 +1518,7 @@ def production_state(**changed: Any) -> ProductionState:
         "functions": {},
         "rules": {},
         "topic": None,
+        "topic_keys": {},
         "alarms": {},
         "own_stacks": {},
         "unreserved": None,

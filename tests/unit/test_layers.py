@@ -18,7 +18,8 @@ ALLOWED = {
     "chalicelib.observability": set[str](),
     "chalicelib.ports": {"chalicelib.domain", "chalicelib.notifications"},
     "chalicelib.aws": {
-        *("chalicelib.aws", "chalicelib.domain", "chalicelib.notifications", "chalicelib.ports"),
+        *("chalicelib.aws", "chalicelib.domain", "chalicelib.notifications"),
+        *("chalicelib.observability", "chalicelib.ports"),
     },
     "chalicelib.usecases": {
         *("chalicelib.usecases", "chalicelib.domain", "chalicelib.settings"),

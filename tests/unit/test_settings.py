@@ -380,6 +380,7 @@ def test_two_databases_that_one_snapshot_fits_are_refused(
         (("docdb", "5.10", None), ("docdb", "5.1", None)),
         (("docdb", "5", None), ("docdb", "50.1", None)),
         (("docdb", "5", "orders"), ("docdb", "5", "billing")),
+        (("aurora-postgresql", "16", None), ("aurora-postgresql", "16.6-limitless", None)),
     ],
 )
 def test_two_databases_that_no_snapshot_fits_at_once_are_accepted(

@@ -118,12 +118,26 @@ def test_only_the_first_broken_rule_is_reported() -> None:
         ("16.6-limitless", "16.6-limitless", True),
         ("10.serverless_7", "10", True),
         ("10.serverless_7", "10.serverless_7", True),
+        ("10.serverless_7", "10.7", False),
+        ("10.7", "10.serverless_7", False),
+        ("5.7.mysql_aurora.2.11.2", "5.7", True),
         ("", "15", False),
     ],
 )
 def test_versions_match_by_whole_dotted_parts(version: str, wanted: str, matches: bool) -> None:
     found = rejection(snapshot(engine_version=version), WANTED._replace(engine_version=wanted))
     assert (found is None) == matches
+
+
+@pytest.mark.parametrize(
+    ("engine", "version"), [("postgres", "15.4"), ("mysql", "8.0.35"), ("docdb", "5.0.0")]
+)
+def test_other_clusters_in_the_same_listing_are_not_taken_for_aurora(
+    engine: str, version: str
+) -> None:
+    """RDS lists snapshots of Multi-AZ clusters and of DocumentDB among those of Aurora."""
+    found = rejection(snapshot(engine=engine, engine_version=version), WANTED)
+    assert found == Rejection("engine", f"engine {engine}, expected aurora-postgresql")
 
 
 def test_an_own_snapshot_may_be_pinned_whatever_its_cluster() -> None:

@@ -254,7 +254,13 @@ def test_the_alarms_that_a_stage_has() -> None:
         "errors-db-follow-pipeline",
         "errors-db-reconcile",
     ]
-    rest = ["reconcile-overdue", "refresh-overdue", "refresh-failed", "data-too-old"]
+    rest = [
+        "reconcile-overdue",
+        "refresh-overdue",
+        "notification-failed",
+        "refresh-failed",
+        "data-too-old",
+    ]
     names = [f"aurora-refresh-acceptance-{each}" for each in functions]
     whole = [f"aurora-refresh-acceptance-{each}" for each in rest]
     api = "aurora-refresh-acceptance-errors-api-handler"
@@ -273,6 +279,7 @@ def test_what_monitors_a_stage_keeps_the_logical_names_of_stages_deployed_earlie
         "AlarmErrorsApiHandler3fbafd",
         "AlarmReconcileOverdue3b7136",
         "AlarmRefreshOverduebab115",
+        "AlarmNotificationFailed65af4f",
         "AlarmRefreshFailed972c14",
         "AlarmDataTooOld93f586",
         "InvocationDbUpdateLatestSnapshotIdd29e46",
@@ -386,7 +393,8 @@ def test_a_failed_refresh_rings_at_once_and_silence_does_not() -> None:
 
 def test_several_databases_have_one_alarm_on_the_metrics_of_the_stage() -> None:
     made = stage(TWO)
-    assert stacks.after(made)["Resources"].keys() == stacks.after(stage())["Resources"].keys()
+    one = stacks.after(stage(NOTIFICATION_TOPIC_ARN=made.settings.topic_arn or ""))
+    assert stacks.after(made)["Resources"].keys() == one["Resources"].keys()
     for name in ("refresh-failed", "data-too-old"):
         assert alarm(made, name)["Dimensions"] == [{"Name": "stage", "Value": "acceptance"}]
 
@@ -428,7 +436,7 @@ def test_the_dashboard_shows_the_stage_s_refreshes_and_every_function() -> None:
     shown = [
         metric
         for widget in json.loads(found["DashboardBody"])["widgets"]
-        for metric in widget["properties"]["metrics"]
+        for metric in widget["properties"].get("metrics", [])
     ]
     assert {metric[3] for metric in shown if metric[0] == "AuroraRefresh"} == {"acceptance"}
     assert {metric[3] for metric in shown if metric[0] == "AWS/Lambda"} == set(
@@ -441,6 +449,7 @@ def test_the_dashboard_shows_the_stage_s_refreshes_and_every_function() -> None:
         "RefreshSkipped",
         "SnapshotAgeHours",
         "RefreshDurationMinutes",
+        "NotificationFailed",
     }
 
 
@@ -527,6 +536,10 @@ def test_a_production_stage_has_alarms_on_errors_and_on_polls_that_stop() -> Non
         properties = dict(resource["Properties"])
         del properties["AlarmDescription"]
         found[properties.pop("AlarmName")] = properties
+    unpublished = found.pop("aurora-refresh-weekly-notification-failed")
+    # The topic may be what fails.
+    assert unpublished["MetricName"] == "NotificationFailed"
+    assert "AlarmActions" not in unpublished
     assert found == {
         "aurora-refresh-weekly-errors-db-share-snapshot": alarm(SHARE, **errors, Period=300),
         "aurora-refresh-weekly-errors-db-follow-shares": alarm(FOLLOW_SHARES, **errors, Period=900),

@@ -1,6 +1,7 @@
 """The functions' policies: what they grant, by hand, and that the files are what the settings make of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,46 @@ def test_the_checked_in_policies_are_what_the_settings_make_of_them() -> None:
 def test_only_the_listing_of_snapshots_is_granted_on_all(function: str) -> None:
     assert {action for action, resource in grants(function) if resource == "*"} == {
         "rds:DescribeDBClusterSnapshots"
+    }
+
+
+def test_a_function_in_a_vpc_and_no_other_may_make_network_interfaces() -> None:
+    plain = stages.load(PROJECT, "acceptance")
+    joined = policies(replace(plain, in_vpc=frozenset({"api_handler"})))
+    added = {
+        function: {*grants_of(joined[function])} - {*grants_of(policy)}
+        for function, policy in policies(plain).items()
+    }
+    assert {function: found for function, found in added.items() if found} == {
+        "api_handler": {
+            (f"ec2:{action}NetworkInterface{plural}", "*")
+            for action, plural in (("Create", ""), ("Describe", "s"), ("Delete", ""))
+        }
+    }
+
+
+def test_who_notifies_may_use_the_topics_key_by_sns_alone() -> None:
+    key = "arn:aws:kms:eu-west-1:222222222222:key/1"
+    stage = replace(stages.load(PROJECT, "acceptance"), topic_keys=(key,))
+    added = {
+        function: [each for each in policy["Statement"] if each["Sid"] == "UseTopicKeys"]
+        for function, policy in policies(stage).items()
+    }
+    assert added.pop("api_handler") == []
+    assert {*map(str, added.values())} == {
+        str(
+            [
+                {
+                    "Sid": "UseTopicKeys",
+                    "Effect": "Allow",
+                    "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+                    "Resource": key,
+                    "Condition": {
+                        "StringEquals": {"kms:ViaService": "sns.eu-west-1.amazonaws.com"}
+                    },
+                }
+            ]
+        )
     }
 
 

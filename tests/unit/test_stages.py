@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.functions import API, NAMES, RESTORE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from cli.stages import (
@@ -122,6 +123,26 @@ def test_an_acceptance_stage_needs_the_main_pipelines_arn(
             "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main, in the account of the databases"
         ),
     ]
+
+
+@pytest.mark.parametrize("level", ["all stages", "stage", "function"])
+def test_a_function_with_subnets_and_security_groups_is_in_a_vpc(project: Path, level: str) -> None:
+    vpc = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
+    entry = {"lambda_functions": {RESTORE: vpc if level == "function" else {}}}
+    rewrite(
+        project,
+        vpc if level == "all stages" else None,
+        **(vpc if level == "stage" else {}),
+        **entry,
+    )
+    in_vpc = load(project, "acceptance").in_vpc
+    assert in_vpc == ({RESTORE} if level == "function" else {*NAMES, API})
+
+
+def test_a_function_opts_out_of_its_stages_vpc(project: Path) -> None:
+    vpc = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
+    rewrite(project, **vpc, lambda_functions={RESTORE: {"subnet_ids": []}})
+    assert load(project, "acceptance").in_vpc == {*NAMES, API} - {RESTORE}
 
 
 def test_a_production_stage_says_where_it_is(project: Path) -> None:
