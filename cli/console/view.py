@@ -156,8 +156,14 @@ def links(arn: str, region: str | None, stage: str | None, status: Json) -> dict
     for name in dict.fromkeys(
         stack for each in status["databases"] if (stack := each.get("stack"))
     ):
-        list_ = f"{root}/cloudformation/home{query}#/stacks?filteringText={quote(name, safe='')}"
-        found[f"Stack {name}"] = list_
+        address = f"{root}/cloudformation/home{query}#/stacks?filteringText={quote(name, safe='')}"
+        found[f"Stack {name}"] = address
+    for each in status["databases"]:
+        if execution := (each["preparation"] or {}).get("execution"):
+            address = (
+                f"{root}/states/home{query}#/v2/executions/details/{quote(execution, safe='')}"
+            )
+            found[f"Preparation of {each['name']}"] = address
     if pipeline["name"]:
         found["Pipeline"] = f"{page}/view{query}"
     if run:

@@ -385,6 +385,19 @@ def test_links_lead_to_the_console_of_the_partition(partition: str, root: str | 
     assert (RUN in links.get("Run", "")) == bool(root)
 
 
+def test_a_link_leads_to_the_execution_that_prepares_a_database() -> None:
+    status = healthy().status_answer
+    execution = "arn:aws:states:eu-west-1:222222222222:execution:mask:rds-cluster-1"
+    (facts, *_) = status["databases"]
+    facts["preparation"] = {"state": "preparing", "status": "RUNNING", "execution": execution}
+    links = view.links("arn:aws:sts::1:x", "eu-west-1", None, status)
+    assert links[f"Preparation of {facts['name']}"] == (
+        "https://eu-west-1.console.aws.amazon.com/states/home?region=eu-west-1"
+        "#/v2/executions/details/arn%3Aaws%3Astates%3Aeu-west-1%3A222222222222%3Aexecution%3Amask"
+        "%3Ards-cluster-1"
+    )
+
+
 def test_without_the_stage_s_name_there_is_no_link_to_its_log() -> None:
     page = create_app(healthy(), "https://api.example.com", None).test_client()
     text = page.get("/", base_url=ADDRESS).text
