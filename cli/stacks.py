@@ -17,7 +17,7 @@ from chalicelib.domain.functions import APP, FOLLOW_PIPELINE
 from chalicelib.domain.parameters import PLACEHOLDER
 from cli.policies import API, deployed_name, log_group, policies
 from cli.stages import AcceptanceStage, Stage
-from cli.templates import parsed
+from cli.templates import evaluated, parsed
 
 BEFORE, AFTER = "before", "after"
 NOTIFICATION_ALARM = "notification-failed"
@@ -324,53 +324,26 @@ def after(stage: Stage) -> Template:
     So a dry run can compare each resource, and a package needs no parameters.
     """
     kind = "production"
-    values: dict[str, Any] = {
+    values = {
         "Stage": stage.name,
         "Topic": stage.settings.topic_arn or "",
         "Notifies": str(any((stage.settings.topic_arn, stage.settings.chat_topic_arn))).lower(),
         "AWS::Region": stage.region,
-        "AWS::NoValue": None,
     }
     if isinstance(stage, AcceptanceStage):
         kind, limit = "acceptance", stage.settings.max_age
         values |= {
             "HasApi": str(stage.settings.pin_api_enabled).lower(),
             "FiresWeekly": str(fires_weekly(stage)).lower(),
-            "MaxAgeHours": limit.days * 24 if limit else 0,
+            "MaxAgeHours": str(limit.days * 24 if limit else 0),
         }
     template = parsed((_INFRASTRUCTURE / f"monitoring-{kind}.yaml").read_text(encoding="utf-8"))
-    conditions = {name: _filled(each, values, {}) for name, each in template["Conditions"].items()}
+    template["Parameters"]["AWS::Region"] = {}  # which `evaluated` leaves as it is otherwise
     resources = {
-        logical: _filled(resource, values, conditions)
-        for logical, resource in template["Resources"].items()
-        if conditions.get(resource.pop("Condition", None), True)
+        logical: {key: value for key, value in resource.items() if key != "Condition"}
+        for logical, resource in evaluated(template, values)["Resources"].items()
     }
     return _template(f"{APP}, stage {stage.name}: what watches over the functions", resources)
-
-
-def _filled(node: Any, values: Mapping[str, Any], conditions: Mapping[str, bool]) -> Any:
-    """Return a part of a template with the values of its parameters and conditions."""
-
-    def fill(part: Any) -> Any:
-        return _filled(part, values, conditions)
-
-    match node:
-        case list():
-            return [fill(each) for each in node]
-        case {"Ref": name}:
-            return values[name]
-        case {"Fn::Sub": text}:
-            return re.sub(r"\$\{([\w:]+)\}", lambda match: str(values[match[1]]), text)
-        case {"Fn::Equals": [one, other]}:
-            return fill(one) == fill(other)
-        case {"Fn::Not": [condition]}:
-            return not fill(condition)
-        case {"Fn::If": [name, yes, no]}:
-            return fill(yes if conditions[name] else no)
-        case dict():
-            items = ((name, fill(each)) for name, each in node.items())
-            return {name: each for name, each in items if each is not None}
-    return node
 
 
 def invocations(stage: Stage) -> dict[str, Resource]:

@@ -324,7 +324,7 @@ def test_data_is_too_old_beyond_the_limit_in_hours_and_the_last_value_holds() ->
         "SnapshotAgeHours",
         "Maximum",
         "GreaterThanThreshold",
-        72,
+        "72",
         "ignore",
     ]
 
