@@ -333,6 +333,8 @@ class HistoriesOfCopies(RuleBasedStateMachine):
         promotable = {each: self.model.promotable(each) for each in self.settings.databases}
         existing, sent = set(self.snapshots.made), len(self.aws.notifier.sent)
         refused = set(self.snapshots.refused)
+        if function == "poll" and not fault:
+            self.snapshots.refused.clear()  # those for which there still are too many come again
         self.is_silent = bool(fault and fault[2] == "_publish")
         self.sent, self.aws.interrupt = sent, interrupt
         result, error = None, None

@@ -51,7 +51,8 @@ class WatchedSnapshots(InMemorySnapshots):
         self.keeps_date, self.at_once = keeps_date, at_once
         self.seen: dict[str, Made] = {}
         self.deleted: set[str] = set()
-        self.refused: set[str] = set()  # the clusters for which there were too many copies
+        # The clusters for which there were too many copies, until a poll has asked again.
+        self.refused: set[str] = set()
 
     def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         share, copied = self.get(source), arn(name, ACCEPTANCE)
@@ -66,7 +67,6 @@ class WatchedSnapshots(InMemorySnapshots):
             if share and not existed and self.get(copied):
                 self.seen[copied] = Made(share, key)
                 self.deleted.discard(copied)
-                self.refused.discard(share.cluster)
 
     def delete(self, identifier: str) -> None:
         deleted = arn(identifier, ACCEPTANCE)
