@@ -12,6 +12,7 @@ import yaml
 from cfnlint.decode.cfn_yaml import loads
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
+from demo.rows import BUCKET, BUILDS, TESTERS, deploy_preparation, documented_files
 from localcloud import postgres
 from localcloud.accounts import REGION
 from localcloud.client import LocalCloud
@@ -20,9 +21,7 @@ from localcloud.machines import ADDED
 # A client takes longer to make than most tests take to run.
 client = cache(LocalCloud.client)
 TEMPLATE = Path(__file__).parents[2] / "infrastructure/after-restore.yaml"
-DOCUMENT = Path(__file__).parents[2] / "docs/after-restore.md"
 CLUSTER = "acceptance-cluster-1a2b"
-TESTERS, BUILDS = "sg-0123456789abcdef0", "sg-0123456789abcdef1"
 ROWS = """
 CREATE TABLE customers (id int PRIMARY KEY, name text, email text UNIQUE);
 CREATE TABLE newsletter (email text REFERENCES customers (email), topic text);
@@ -41,9 +40,6 @@ class Preparation:
     def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
         self.s3 = client(cloud, "s3")
-        self.s3.create_bucket(
-            Bucket="scripts", CreateBucketConfiguration={"LocationConstraint": REGION}
-        )
         self.cluster = client(cloud, "rds").create_db_cluster(
             DBClusterIdentifier=CLUSTER,
             DatabaseName="shop",
@@ -55,39 +51,13 @@ class Preparation:
             VpcSecurityGroupIds=[BUILDS],
         )["DBCluster"]
         cloud.sql(CLUSTER, ROWS)
-        self.machine = self._deploy()
-
-    def _deploy(self) -> str:
-        parameters = {
-            "Bucket": "scripts",
-            "ClusterPattern": "acceptance-cluster-*",
-            "VpcId": "vpc-0123456789abcdef0",
-            "SubnetIds": "subnet-0123456789abcdef0",
-            "BuildSecurityGroupId": BUILDS,
-            "TesterSecurityGroupIds": TESTERS,
-        }
-        cloudformation = client(self.cloud, "cloudformation")
-        self.cloud.set_stack_seconds(0)
-        cloudformation.create_stack(
-            StackName="after-restore",
-            TemplateBody=TEMPLATE.read_text(),
-            Capabilities=["CAPABILITY_IAM"],
-            Parameters=[
-                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
-            ],
-        )
-        cloudformation.get_waiter("stack_create_complete").wait(
-            StackName="after-restore", WaiterConfig={"Delay": 0.1, "MaxAttempts": 300}
-        )
-        (stack,) = cloudformation.describe_stacks(StackName="after-restore")["Stacks"]
-        (output,) = stack["Outputs"]
-        return str(output["OutputValue"])
+        self.machine = deploy_preparation(cloud)
 
     def put(self, **files: str) -> None:
         """Put files into the folder of the database."""
         for name, text in files.items():
             key = f"after-restore/rds/{name}.sql"
-            self.s3.put_object(Bucket="scripts", Key=key, Body=text.encode())
+            self.s3.put_object(Bucket=BUCKET, Key=key, Body=text.encode())
 
     def run(self) -> dict[str, Any]:
         """Start it as reconcile does, and describe how it ended."""
@@ -125,16 +95,10 @@ def preparation(cloud: LocalCloud) -> Preparation:
     return Preparation(cloud)
 
 
-def documented() -> dict[str, str]:
-    """The files on the documentation's page, by name."""
-    pattern = r"`([\w-]+)\.sql`:\n\n```sql\n(.*?)```"
-    return dict(re.findall(pattern, DOCUMENT.read_text(), re.DOTALL))
-
-
 def test_the_documented_files_mask_every_row_and_let_the_testers_in(
     preparation: Preparation,
 ) -> None:
-    preparation.put(**documented())
+    preparation.put(**documented_files())
 
     ended = preparation.run()
 
@@ -189,7 +153,7 @@ def test_a_file_that_fails_is_undone_keeps_testers_out_and_is_where_a_redrive_go
 def test_no_files_are_an_error_that_a_redrive_mends(preparation: Preparation) -> None:
     failed = preparation.run()
     assert failed["status"] == "FAILED"
-    assert "there are no *.sql in s3://scripts/after-restore/rds/" in failed["cause"]
+    assert "there are no *.sql in s3://acceptance-scripts/after-restore/rds/" in failed["cause"]
 
     preparation.put(first="SELECT 1")
 
@@ -200,7 +164,7 @@ def test_a_long_file_is_a_build_that_is_told_where_the_database_is(
     preparation: Preparation,
 ) -> None:
     """moto completes a build without running anything."""
-    preparation.s3.put_object(Bucket="scripts", Key="after-restore/rds/a.long.sql", Body=b"x")
+    preparation.s3.put_object(Bucket=BUCKET, Key="after-restore/rds/a.long.sql", Body=b"x")
 
     assert preparation.run()["status"] == "SUCCEEDED"
 
