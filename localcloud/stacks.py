@@ -24,10 +24,6 @@ from moto.cloudformation.exceptions import AlreadyExistsException, ValidationErr
 from moto.cloudformation.models import cloudformation_backends
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.cloudwatch.models import (
-    Dimension,
-    Metric,
-    MetricDataQuery,
-    MetricStat,
     cloudwatch_backends,
 )
 from moto.core.responses import ActionResult, EmptyResult
@@ -131,12 +127,11 @@ class Alarm(Kind):
             evaluation_periods=properties["EvaluationPeriods"],
             datapoints_to_alarm=properties.get("DatapointsToAlarm"),
             period=properties.get("Period"),
-            threshold=properties.get("Threshold"),
+            threshold=float(properties["Threshold"]),
             statistic=properties.get("Statistic"),
             description=properties.get("AlarmDescription"),
             dimensions=properties.get("Dimensions", []),
             alarm_actions=properties.get("AlarmActions", []),
-            metric_data_queries=[_query(each) for each in properties.get("Metrics", [])] or None,
             treat_missing_data=properties.get("TreatMissingData"),
         )
 
@@ -210,35 +205,6 @@ class EventInvokeConfig(Kind):
         role = iam_backends[function.account_id]["aws"].get_role_by_arn(function.role)
         allowed = authorization.decide(identities.policies_of(role), "sns:Publish", topic)
         return allowed is authorization.Decision.ALLOWED
-
-
-def _dimensions(properties: Properties) -> list[Any]:
-    return [
-        Dimension(name=each["Name"], value=each["Value"])
-        for each in properties.get("Dimensions", [])
-    ]
-
-
-def _query(query: Any) -> Any:
-    statistic = query.get("MetricStat")
-    return MetricDataQuery(
-        query_id=query["Id"],
-        label=query.get("Label"),
-        period=query.get("Period"),
-        return_data=query.get("ReturnData", True),
-        expression=query.get("Expression"),
-        metric_stat=statistic
-        and MetricStat(
-            metric=Metric(
-                metric_name=statistic["Metric"]["MetricName"],
-                namespace=statistic["Metric"]["Namespace"],
-                dimensions=_dimensions(statistic["Metric"]),
-            ),
-            period=statistic["Period"],
-            stat=statistic["Stat"],
-            unit=statistic.get("Unit"),
-        ),
-    )
 
 
 class LogGroup(Kind):

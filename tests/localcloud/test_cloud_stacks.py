@@ -250,35 +250,6 @@ def test_an_alarm_is_made_changed_and_deleted(stacks: Stacks) -> None:
     assert found() == []
 
 
-def test_an_alarm_of_several_metrics_is_made(stacks: Stacks) -> None:
-    metrics = [
-        {
-            "Id": "m1",
-            "MetricStat": {
-                "Metric": {
-                    "Namespace": "AuroraRefresh",
-                    "MetricName": "RefreshFailed",
-                    "Dimensions": [{"Name": "database", "Value": "rds"}],
-                },
-                "Period": 300,
-                "Stat": "Sum",
-            },
-            "ReturnData": False,
-        },
-        {"Id": "overall", "Expression": "SUM(METRICS())", "Label": "all", "ReturnData": True},
-    ]
-    properties = {
-        name: value
-        for name, value in alarm("sum")["Properties"].items()
-        if name in ("AlarmName", "EvaluationPeriods", "Threshold", "ComparisonOperator")
-    }
-    made = {"Type": "AWS::CloudWatch::Alarm", "Properties": {**properties, "Metrics": metrics}}
-    assert stacks.create({"A": made}) == "CREATE_COMPLETE"
-    (found,) = client(stacks.cloud, "cloudwatch").describe_alarms()["MetricAlarms"]
-    assert [each["Id"] for each in found["Metrics"]] == ["m1", "overall"]
-    assert found["Metrics"][0]["MetricStat"]["Metric"] == metrics[0]["MetricStat"]["Metric"]  # type: ignore[index]
-
-
 def test_an_alarm_looks_back_a_week_at_the_most(stacks: Stacks) -> None:
     assert stacks.create({"A": alarm("a", Period=86400, EvaluationPeriods=8)}) == (
         "ROLLBACK_COMPLETE"
