@@ -105,10 +105,8 @@ class Account:
 
     def other_alarms_on_topic(self) -> list[str]:
         """Return the alarms that notify the stage's topic and are not the stage's."""
-        topic, pages = (
-            own_topic(self.stage),
-            self.client("cloudwatch").get_paginator("describe_alarms"),
-        )
+        topic = own_topic(self.stage)
+        pages = self.client("cloudwatch").get_paginator("describe_alarms")
         found = {
             alarm["AlarmName"]
             for page in pages.paginate(ActionPrefix=topic)
@@ -150,20 +148,13 @@ class Account:
     def delete_function(self, name: str) -> bool:
         """Delete a function; return whether it existed."""
         client = self.client("lambda")
-        try:
-            client.delete_function(FunctionName=name)
-        except client.exceptions.ResourceNotFoundException:
-            return False
-        return True
+        absent = client.exceptions.ResourceNotFoundException
+        return _existed(client.delete_function, absent, FunctionName=name)
 
     def delete_rest_api(self, api: str) -> bool:
         """Delete a REST API; return whether it existed."""
-        gateway = self.client("apigateway")
-        try:
-            gateway.delete_rest_api(restApiId=api)
-        except gateway.exceptions.NotFoundException:
-            return False
-        return True
+        client = self.client("apigateway")
+        return _existed(client.delete_rest_api, client.exceptions.NotFoundException, restApiId=api)
 
     def delete_role(self, name: str) -> bool:
         """Detach a role's managed policies, and delete it; return whether it existed."""
@@ -317,6 +308,15 @@ def in_plain_words() -> Iterator[None]:
         raise StageError(_explained(error.operation, error.code, error.message)) from error
     except BotoCoreError as error:
         raise StageError(f"calling AWS failed: {error}") from error
+
+
+def _existed(delete: Callable[..., Any], absent: type[Exception], **named: str) -> bool:
+    """Delete something; return whether it existed."""
+    try:
+        delete(**named)
+    except absent:
+        return False
+    return True
 
 
 def _explained(operation: str, code: str, message: str) -> str:

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chalicelib.domain.functions import deployed_name
 from cli import restapi, stacks, stages
 from cli.account import Account, Say, in_plain_words, shown, silent
 from cli.cloudformation import Stack, check_not_packaged
-from cli.policies import FUNCTIONS, deployed_name, log_group
+from cli.policies import FUNCTIONS, log_group
 from cli.stages import AcceptanceStage, StageError
 
 
@@ -138,15 +139,16 @@ def _data(account: Account, made: set[str], extent: Extent) -> Iterator[Datum]:
             and name == stage.settings.pipeline_parameter
             and name not in made
         )
-        is_doomed = (extent.parameters or extent.everything) and not is_shared
-        delete = partial(account.delete_parameters, [name]) if is_doomed else None
+        is_wanted = (extent.parameters or extent.everything) and not is_shared
+        delete = partial(account.delete_parameters, [name]) if is_wanted else None
         yield Datum(f"parameter {name}: {shown(stage, name, value)}", delete)
-    topic, sns, logs, rds = stage.settings.topic_arn, *map(account.client, ("sns", "logs", "rds"))
     if account.has_own_topic():
+        topic, sns = stage.settings.topic_arn, account.client("sns")
         others = account.other_alarms_on_topic()
         used = f", which notifies others of {', '.join(others)}" if others else ""
         delete = None if others else partial(sns.delete_topic, TopicArn=topic)
         yield Datum(f"topic {topic}{used}", delete if extent.everything else None)
+    logs, rds = account.client("logs"), account.client("rds")
     for group in account.log_groups(log_group(deployed_name(stage.name, f)) for f in FUNCTIONS):
         delete = partial(logs.delete_log_group, logGroupName=group)
         yield Datum(f"log group {group}", delete if extent.everything else None)

@@ -11,10 +11,9 @@ from typing import Any
 
 from chalicelib.domain import copies, functions, shares
 from chalicelib.domain.database import Database
-from chalicelib.domain.functions import APP
+from chalicelib.domain.functions import API, deployed_name
 from cli.stages import AcceptanceStage, ProductionStage, Stage
 
-API = functions.API
 # Chalice's entry of each function, without its policy. Only one invocation at a time moves *current*,
 # or shares and deletes.
 FUNCTIONS: dict[str, dict[str, int]] = {
@@ -35,6 +34,10 @@ _USE_KEY = [
     *("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey"),
     *("kms:GenerateDataKey*", "kms:ReEncrypt*"),
 ]
+
+# The rights on the key of an encrypted topic that a publisher needs.
+# https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+USE_TOPIC_KEY = ["kms:Decrypt", "kms:GenerateDataKey*"]
 
 
 def policies(stage: Stage) -> dict[str, Policy]:
@@ -280,16 +283,8 @@ def _notify(stage: Stage) -> list[Statement]:
     topics = [each for each in (stage.settings.topic_arn, stage.settings.chat_topic_arn) if each]
     statements = [_allow("Notify", ["sns:Publish"], topics)] if topics else []
     if stage.topic_keys:
-        # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
         through_sns = {"StringEquals": {"kms:ViaService": f"sns.{stage.region}.amazonaws.com"}}
-        statements.append(
-            _allow(
-                "UseTopicKeys",
-                ["kms:Decrypt", "kms:GenerateDataKey*"],
-                stage.topic_keys,
-                through_sns,
-            )
-        )
+        statements.append(_allow("UseTopicKeys", USE_TOPIC_KEY, stage.topic_keys, through_sns))
     return statements
 
 
@@ -325,11 +320,6 @@ def _through_rds(stage: Stage) -> dict[str, Any]:
 
 def _called(aliases: Iterable[str]) -> dict[str, Any]:
     return {"ForAnyValue:StringEquals": {"kms:ResourceAliases": [*aliases]}}
-
-
-def deployed_name(stage: str, function: str) -> str:
-    """Return Lambda's name of a function. Chalice names the API's after app and stage only."""
-    return f"{APP}-{stage}" if function == API else f"{APP}-{stage}-{function}"
 
 
 def log_group(deployed: str) -> str:

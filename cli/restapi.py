@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from chalicelib.domain.functions import APP
+from chalicelib.domain.functions import API, APP, deployed_name
 
 Json = dict[str, Any]
 
@@ -28,7 +28,7 @@ def invoking(client: Any, stage: str) -> list[str]:
 
     https://docs.aws.amazon.com/apigateway/latest/api/API_GetResources.html
     """
-    function = f":function:{APP}-{stage}/invocations"  # as Chalice names the API's function
+    function = f":function:{deployed_name(stage, API)}/invocations"
     found = [
         (api["createdDate"], api["id"])
         for page in client.get_paginator("get_rest_apis").paginate()

@@ -9,13 +9,14 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, time, timedelta
+from functools import cache
 from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
-from chalicelib.domain.functions import APP, FOLLOW_PIPELINE
+from chalicelib.domain.functions import API, APP, FOLLOW_PIPELINE, deployed_name
 from chalicelib.domain.parameters import PLACEHOLDER
-from cli.policies import API, deployed_name, log_group, policies
+from cli.policies import log_group, policies
 from cli.stages import AcceptanceStage, Stage
 from cli.templates import evaluated, parsed
 
@@ -337,13 +338,20 @@ def after(stage: Stage) -> Template:
             "FiresWeekly": str(fires_weekly(stage)).lower(),
             "MaxAgeHours": str(limit.days * 24 if limit else 0),
         }
-    template = parsed((_INFRASTRUCTURE / f"monitoring-{kind}.yaml").read_text(encoding="utf-8"))
-    template["Parameters"]["AWS::Region"] = {}  # which `evaluated` leaves as it is otherwise
     resources = {
         logical: {key: value for key, value in resource.items() if key != "Condition"}
-        for logical, resource in evaluated(template, values)["Resources"].items()
+        for logical, resource in evaluated(_monitoring(kind), values)["Resources"].items()
     }
     return _template(f"{APP}, stage {stage.name}: what watches over the functions", resources)
+
+
+@cache
+def _monitoring(kind: str) -> Template:
+    """Read the template of what monitors a kind of stage."""
+    file = _INFRASTRUCTURE / f"monitoring-{kind}.yaml"
+    template = parsed(file.read_text(encoding="utf-8"))
+    template["Parameters"]["AWS::Region"] = {}  # which `evaluated` leaves as it is otherwise
+    return template
 
 
 def invocations(stage: Stage) -> dict[str, Resource]:

@@ -47,19 +47,26 @@ class StageError(Exception):
     """A user's mistake; the message says what is wrong, and what would be right."""
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptanceStage:
-    """A stage that restores; `variables` are its environment variables, `in_vpc` names functions.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Surroundings:
+    """What .chalice/config.json says of a stage besides its answers.
 
-    `topic_keys` are the ARNs of the customer-managed keys that its topics are under.
+    `in_vpc` has the functions that are in a VPC, `topic_keys` the ARNs of the customer-managed keys
+    that the topics are under.
     """
+
+    in_vpc: frozenset[str] = frozenset()
+    topic_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptanceStage(_Surroundings):
+    """A stage that restores; `variables` are its environment variables."""
 
     name: str
     variables: Mapping[str, str]
     settings: Settings
     pipeline_arn: str
-    in_vpc: frozenset[str] = frozenset()
-    topic_keys: tuple[str, ...] = ()
 
     @property
     def partition(self) -> str:
@@ -83,19 +90,14 @@ class AcceptanceStage:
 
 
 @dataclass(frozen=True, slots=True)
-class ProductionStage:
-    """A stage that shares; `variables` are its environment variables, `in_vpc` names functions.
-
-    `topic_keys` are the ARNs of the customer-managed keys that its topics are under.
-    """
+class ProductionStage(_Surroundings):
+    """A stage that shares; `variables` are its environment variables."""
 
     name: str
     variables: Mapping[str, str]
     settings: ProductionSettings
     account: str
     region: str
-    in_vpc: frozenset[str] = frozenset()
-    topic_keys: tuple[str, ...] = ()
 
     @property
     def partition(self) -> str:
@@ -161,8 +163,12 @@ def build(
     body = stages_of(config or {}).get(name, {})
     topic_keys = tuple(body.get(OWN_KEY, {}).get(TOPIC_KEYS, ()))
     if isinstance(parsed, Settings):
-        return AcceptanceStage(name, variables, parsed, own[PIPELINE], in_vpc, topic_keys)
-    return ProductionStage(name, variables, parsed, own[ACCOUNT], own[REGION], in_vpc, topic_keys)
+        return AcceptanceStage(
+            name, variables, parsed, own[PIPELINE], in_vpc=in_vpc, topic_keys=topic_keys
+        )
+    return ProductionStage(
+        name, variables, parsed, own[ACCOUNT], own[REGION], in_vpc=in_vpc, topic_keys=topic_keys
+    )
 
 
 @cache

@@ -20,6 +20,11 @@ POLL = "rate(15 minutes)"
 FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED", "CANCELED")
 
 
+def deployed_name(stage: str, function: str) -> str:
+    """Return Lambda's name of a function. Chalice names the API's after app and stage only."""
+    return f"{APP}-{stage}" if function == API else f"{APP}-{stage}-{function}"
+
+
 def stage_of(deployed: str) -> str:
     """Return the stage of a deployed function, given the name that Lambda knows it by."""
     stage = deployed.removeprefix(f"{APP}-")

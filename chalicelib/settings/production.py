@@ -27,7 +27,9 @@ class ProductionSettings(NamedTuple):
     keep: int
     schedule: Expression
     topic_arn: str | None
+    # What only an acceptance stage has.
     chat_topic_arn: str | None = None
+    source_region: str | None = None
 
     @property
     def names(self) -> list[str]:

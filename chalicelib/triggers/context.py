@@ -35,7 +35,7 @@ aws: Aws = BotoAws(
     boto3.Session().client,
     stage.topic_arn,
     stage.chat_topic_arn,
-    stage.source_region if isinstance(stage, Settings) else None,
+    stage.source_region,
     stage_name,
 )
 logger = observability.get_logger(functions.APP)

@@ -143,9 +143,8 @@ def put_and_start(
 ) -> tuple[dict[Database, int], str]:
     """Put the moves, start the run, and return the versions made and the run's execution id.
 
-    `databases` are all of the stage. Raise AwsError, Refused or BusyError; the caller
-    undoes what was put. UncertainError means that the run may be on its way, and nothing is to be
-    undone.
+    `databases` are all of the stage. Raise AwsError, Refused or BusyError; the caller undoes what was
+    put. UncertainError means that the run may be on its way, and nothing is to be undone.
     """
     assert note.token is not None
     versions = {

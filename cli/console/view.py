@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from chalicelib.domain.functions import APP, RESTORE
+from chalicelib.domain.functions import RESTORE, deployed_name
 
 Json = Mapping[str, Any]
 Period = tuple[datetime, datetime | None]
@@ -147,7 +147,7 @@ def links(arn: str, region: str | None, stage: str | None, status: Json) -> dict
     found = {}
     if stage:
         # CloudWatch's page decodes a log group's name twice, with $ in place of %.
-        group = quote(f"/aws/lambda/{APP}-{stage}-{RESTORE}", safe="")
+        group = quote(f"/aws/lambda/{deployed_name(stage, RESTORE)}", safe="")
         group = quote(group, safe="").replace("%", "$")
         found["Log"] = f"{root}/cloudwatch/home{query}#logsV2:log-groups/log-group/{group}"
     page = f"{root}/codesuite/codepipeline/pipelines/{quote(pipeline['name'] or '', safe='')}"

@@ -40,9 +40,6 @@ class Check:
         }
 
 
-_ELSEWHERE = "; a main pipeline in another account than the databases is not supported"
-
-
 def unavailable(check: str, subject: str, what: Unavailable) -> Check:
     """Report what could not be looked at, which is no problem yet, but not healthy either."""
     return Check(
@@ -75,7 +72,11 @@ def identity(stage: Stage, seen: Observed[Json], region: str | None) -> Iterator
             f"{seen['Arn']} belongs to account {seen['Account']}, but the stage is in {stage.account}",
             f"use credentials of account {stage.account}: export AWS_PROFILE=…; or, if the stage's account "
             f"is wrong: aurora-refresh configure --stage {stage.name} {_place(stage)}=…"
-            + (_ELSEWHERE if isinstance(stage, AcceptanceStage) else ""),
+            + (
+                "; a main pipeline in another account than the databases is not supported"
+                if isinstance(stage, AcceptanceStage)
+                else ""
+            ),
         )
     else:
         yield Check("identity", "credentials", OK, seen["Arn"])

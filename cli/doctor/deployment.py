@@ -8,6 +8,7 @@ from shlex import quote
 from typing import Any
 
 from chalicelib.domain.functions import (
+    API,
     FINAL_STATES,
     FOLLOW_SHARES,
     POLL,
@@ -31,7 +32,7 @@ from cli.doctor.state import (
     Unavailable,
     listed,
 )
-from cli.policies import API, FUNCTIONS, Policy, file_name
+from cli.policies import FUNCTIONS, USE_TOPIC_KEY, Policy, file_name
 from cli.stacks import (
     AFTER,
     BEFORE,
@@ -50,8 +51,6 @@ SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrenc
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 _KEPT_UNRESERVED = 100
 _SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
-_USE_TOPIC_KEY = ["kms:Decrypt", "kms:GenerateDataKey*"]
-_CONFIGURE = "aurora-refresh configure --stage {0}, and then aurora-refresh deploy --stage {0}"
 _PATTERN = {
     "source": ["aws.codepipeline"],
     "detail-type": ["CodePipeline Pipeline Execution State Change"],
@@ -456,7 +455,7 @@ def _topic_key(stage: Stage, topic: str, seen: TopicKey) -> Check:
         return unavailable("topic key", seen.name, key)
     replace_key = (
         f"aws sns set-topic-attributes --topic-arn {topic} --attribute-name KmsMasterKeyId "
-        f"--attribute-value …, and then {_CONFIGURE.format(stage.name)}"
+        f"--attribute-value …, and then {to_change(stage.name)}"
     )
     if key is None:
         found = f"does not exist, so nothing can be published to {topic}"
@@ -473,7 +472,7 @@ def _topic_key(stage: Stage, topic: str, seen: TopicKey) -> Check:
         return Check("topic key", arn, OK, "is managed by AWS, and functions may use it")
     if arn not in stage.topic_keys:
         found = f"the functions' roles may not use it for {topic}"
-        return Check("topic key", arn, PROBLEM, found, _CONFIGURE.format(stage.name))
+        return Check("topic key", arn, PROBLEM, found, to_change(stage.name))
     if isinstance(seen.policy, Unavailable):
         return unavailable("topic key", arn, seen.policy)
     lacking = [
@@ -492,7 +491,7 @@ def _topic_key(stage: Stage, topic: str, seen: TopicKey) -> Check:
     statement = {
         "Effect": "Allow",
         "Principal": principal,
-        "Action": _USE_TOPIC_KEY,
+        "Action": USE_TOPIC_KEY,
         "Resource": "*",
     }
     return Check(
@@ -520,7 +519,7 @@ def _lets_use(policy: Policy, principal: Mapping[str, str]) -> bool:
     ]
     return all(
         any(fnmatchcase(action.rstrip("*"), pattern) for pattern in allowed)
-        for action in _USE_TOPIC_KEY
+        for action in USE_TOPIC_KEY
     )
 
 
@@ -582,8 +581,7 @@ def given_roles(stage: Stage, state: State, given: Mapping[str, str]) -> Iterato
             continue  # reported already
         if seen.configuration["Role"] != arn:
             found = f"runs as {seen.configuration['Role']}, but .chalice/config.json says {arn}"
-            fix = f"aurora-refresh deploy --stage {stage.name}"
-            yield Check("role", seen.name, PROBLEM, found, fix)
+            yield Check("role", seen.name, PROBLEM, found, to_deploy(stage.name))
         else:
             yield Check(
                 "role",

@@ -599,21 +599,14 @@ class _Reader:
         return Topic(body, subscriptions)
 
     def topic_key(self, topic: str) -> Observed[TopicKey | None]:
-        attributes = self.topic(topic).body
-        if not isinstance(attributes, dict) or not attributes.get("KmsMasterKeyId"):
-            return attributes if isinstance(attributes, Unavailable) else None
-        name = attributes["KmsMasterKeyId"]
+        name = self._one("sns:GetTopicAttributes", "Attributes.KmsMasterKeyId", TopicArn=topic)
+        if not name or isinstance(name, Unavailable):
+            return name or None
         body = self.key(name)
         if not isinstance(body, dict):
             return TopicKey(name, body)
-        client = self._client("kms")
-        policy = _ask(
-            "kms:GetKeyPolicy",
-            lambda: json.loads(
-                client.get_key_policy(KeyId=body["Arn"], PolicyName="default")["Policy"]
-            ),
-        )
-        return TopicKey(name, body, policy)
+        text = self._one("kms:GetKeyPolicy", "Policy", KeyId=body["Arn"], PolicyName="default")
+        return TopicKey(name, body, json.loads(text) if isinstance(text, str) else text)
 
     def alarms(self, names: Sequence[str]) -> Observed[Mapping[str, Json]]:
         def ask() -> Mapping[str, Json]:

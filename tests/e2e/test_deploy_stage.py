@@ -16,10 +16,9 @@ import pytest
 from botocore.exceptions import WaiterError
 from click.testing import CliRunner
 
-from chalicelib.domain.functions import RESTORE, UPDATE
+from chalicelib.domain.functions import API, RESTORE, UPDATE
 from cli import account, deploy, destroy, package, stacks
 from cli.main import cli
-from cli.policies import API
 from cli.stages import AcceptanceStage, StageError, load
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION

@@ -19,6 +19,7 @@ from chalicelib import settings
 from chalicelib.domain.deployment import Deployment, Preparation, StackReference
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import Refused
+from chalicelib.domain.functions import APP
 from chalicelib.domain.ledger import Run
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
@@ -42,7 +43,7 @@ from cli.doctor.state import (
 )
 from cli.main import cli
 from cli.output import printable
-from cli.policies import APP, policies
+from cli.policies import policies
 from cli.stages import AcceptanceStage, ProductionStage, StageError
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 from tests.stage import (

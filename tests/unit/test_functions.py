@@ -2,8 +2,8 @@
 
 import pytest
 
-from chalicelib.domain.functions import stage_of
-from cli.policies import FUNCTIONS, deployed_name
+from chalicelib.domain.functions import deployed_name, stage_of
+from cli.policies import FUNCTIONS
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
