@@ -273,6 +273,11 @@ class _RuntimeApiHandler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: _RuntimeApi
 
+    def handle(self) -> None:
+        """Serve the process until it ends; one that is killed resets its connection."""
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
     def do_GET(self) -> None:
         if self.path != f"{_API}/invocation/next":
             return self._send(404, {})

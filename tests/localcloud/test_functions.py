@@ -3,6 +3,8 @@
 import base64
 import json
 import os
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -442,6 +444,22 @@ def test_without_awslambdaric_a_plain_loop_runs_the_package(
     good, bad = environment.invoke("one", b"2"), environment.invoke("two", b"0")
     assert (good.succeeded, json.loads(good.payload)) == (True, [0.5, "one"])
     assert (bad.succeeded, json.loads(bad.payload)["errorType"]) == (False, "ZeroDivisionError")
+
+
+def test_a_killed_function_s_connection_is_no_error_of_the_cloud(
+    plain_environment: Callable[[str], Environment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To print a traceback parses code, which CPython 3.11 must not do in two threads at a time."""
+    api = plain_environment("def handler(event, context): pass")._api  # noqa: SLF001
+    errors, done = [], threading.Event()
+    monkeypatch.setattr(api, "handle_error", lambda *_: errors.append("printed"))
+    monkeypatch.setattr(api, "shutdown_request", lambda request: (request.close(), done.set()))
+    with socket.create_connection(api.server_address) as connection:
+        reset_when_closed = struct.pack("ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset_when_closed)
+        connection.sendall(b"GET /")
+    assert done.wait(10)
+    assert errors == []
 
 
 def test_without_awslambdaric_an_import_error_has_lambdas_name(
