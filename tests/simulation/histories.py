@@ -567,13 +567,13 @@ class Histories(RuleBasedStateMachine):
         result = self._invoke("poll", None, lambda: poll(self.settings, self.aws), attempts)
         return "answered" if result else "failed"
 
-    @rule(repairs=st.booleans())
-    def all_settles(self, repairs: bool) -> None:
+    @rule(repairs=st.booleans(), prepared=st.sampled_from(["SUCCEEDED", "FAILED"]))
+    def all_settles(self, repairs: bool, prepared: str = "SUCCEEDED") -> None:
         """Every run comes to its end and the polls are done: nothing is left to do or to tell."""
         if repairs:
             self.aws.continue_rollback()
         before = {each.execution_id for each in self.aws.executions if each.is_live}
-        self.model.settle(lambda: self.a_poll_comes([]))
+        self.model.settle(lambda: self.a_poll_comes([]), prepared)
         self.events += [each for each in sorted(before) if each not in self.events]
         is_unknown = self.model.check_quiet()
         if not is_unknown:
@@ -722,10 +722,13 @@ class Histories(RuleBasedStateMachine):
     def _may_correct(
         self, database: Database, version: Version, corrected: Version, name: str
     ) -> None:
-        """Nobody's own is corrected, nor what its own run may still restore."""
-        if version is self.model.ledger(database)[-1]:
-            key = (database.current_parameter, corrected.number)
-            assert key not in self.by_hand, f"{name} takes back what a person has put"
+        """Nobody's own is corrected, nor what its own run may still restore, unless it is put back."""
+        overruled = (corrected.value, corrected.note)
+        later = [each for each in self.model.ledger(database) if each.number > version.number]
+        if any((each.value, each.note) == overruled for each in later):
+            return
+        key = (database.current_parameter, corrected.number)
+        assert key not in self.by_hand, f"{name} takes back what a person has put"
         run = self.aws.own_run(corrected.token)
         assert not (run and run.is_live), f"{name} takes back what {run} may still restore"
 

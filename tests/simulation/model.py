@@ -296,8 +296,8 @@ class Model:
             and self.has_been_prepared(database, each.version.value)
         }
 
-    def settle(self, poll: Callable[[], object]) -> None:
-        """Let every run go on to its end and four polls pass, nothing failing."""
+    def settle(self, poll: Callable[[], object], prepared: str = "SUCCEEDED") -> None:
+        """Let every run go on to its end and four polls pass; after-restore work ends as `prepared`."""
         self.aws.disabled.clear()
         for _ in range(200):
             if not self.aws.live:
@@ -312,7 +312,7 @@ class Model:
             self.aws.time += POLL
             poll()
             statuses = self.aws.state_machines.statuses
-            statuses |= {name: "SUCCEEDED" for name in statuses if statuses[name] == "RUNNING"}
+            statuses |= {name: prepared for name in statuses if statuses[name] == "RUNNING"}
 
     def ledgers(self) -> list[Any]:
         """Return everything that a poll might write."""

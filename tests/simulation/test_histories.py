@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+import traceback
 
 import pytest
 from hypothesis import HealthCheck, seed, settings
@@ -29,6 +30,7 @@ def run(seed_of_batch: int) -> None:
                 deadline=None,
                 database=None,
                 suppress_health_check=list(HealthCheck),
+                report_multiple_bugs=False,
             ),
         )
 
@@ -49,7 +51,7 @@ if __name__ == "__main__":
         try:
             run(SEED + number)
         except Exception as error:  # noqa: BLE001 (whichever guarantee broke)
-            print(f"\n{error}", *getattr(error, "__notes__", []), sep="\n")
+            traceback.print_exception(error)
             sys.exit(f"broken; replay with: make simulate N={BATCH} SEED={SEED + number}")
         print(f"\r{(number + 1) * BATCH} of {COUNT} histories, seed {SEED}", end="", flush=True)
     print()
