@@ -10,7 +10,16 @@ from pathlib import Path
 import click
 
 from cli import options
-from cli.output import Failure, WrongUsage, confirm, is_interactive, printable, say, say_json
+from cli.output import (
+    Failure,
+    WrongUsage,
+    confirm,
+    is_interactive,
+    printable,
+    say,
+    say_json,
+    say_table,
+)
 
 _MISSING = (
     "This command needs a clone of the project with its tools: run make setup there, or "
@@ -237,4 +246,55 @@ def destroy(
         destroy(project, name, say, extent)
 
 
-COMMANDS: Sequence[click.Command] = (configure, deploy, doctor, package, destroy)
+@click.command("live-check")
+@options.together(
+    click.option(
+        "--with-cluster", is_flag=True, help="Also make, copy and restore a small cluster."
+    ),
+    options.JSON,
+    options.YES,
+    *_CREDENTIALS,
+)
+def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
+    """Try in a sandbox account what AWS is taken to do, fact by fact.
+
+    It makes what it needs, tagged aurora-refresh=live-check, and deletes it at the end, even if it is
+    stopped. What a killed check left is deleted by the next one. Needs an administrator's credentials.
+
+    Exit status: 0 all as expected, or not to be tried here; 1 something differs or could not be
+    deleted; 2 wrong command.
+    """
+    with _explained():
+        import boto3
+
+        from cli import livecheck
+        from cli.livecheck.sandbox import leftovers
+
+        session = boto3.Session()
+        left, who = leftovers(session), session.client("sts").get_caller_identity()
+        note = partial(click.echo, err=True)
+        where = f"account {who['Account']} ({who['Arn']}), Region {session.region_name}"
+        note(f"In {where}, this makes {livecheck.cost(with_cluster=with_cluster)}.")
+        for box in left:
+            note(f"It first deletes {box.name}, made by a check that was killed or still runs.")
+        confirm("Everything made is deleted again.", yes=yes)
+        undeleted = [each for box in left for each in box.close()]
+        report = livecheck.check(session, note, with_cluster=with_cluster)
+        report.left = undeleted + report.left
+    if as_json:
+        say_json(report.to_json())
+    else:
+        rows = [
+            (each.verdict, each.name, f"{each.fact.claim} …", each.found)
+            for each in report.findings
+        ]
+        say_table(("verdict", "fact", "claim", "found"), rows)
+        for line in report.left:
+            say(f"left behind: {line}")
+    if report.stopped:
+        raise Failure("Stopped.")
+    if not report.is_well():
+        sys.exit(1)
+
+
+COMMANDS: Sequence[click.Command] = (configure, deploy, doctor, package, destroy, live_check)

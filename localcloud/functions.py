@@ -327,14 +327,24 @@ def may_invoke(function: LambdaFunction, service: str, source_arn: str) -> bool:
     *Granting Lambda function access to AWS services* (Lambda Developer Guide); AddPermission writes one
     statement with at most a source ARN (ArnLike) and a source account.
     """
+    actions = ("lambda:InvokeFunction", "lambda:*")
+    return any(allows(function.policy.statements, each, service, source_arn) for each in actions)
+
+
+def allows(statements: Any, action: str, service: str, source_arn: str) -> bool:
+    """Whether a resource policy's statements let the service do that on behalf of this source."""
     account = source_arn.split(":")[4]
-    for statement in function.policy.statements:
-        condition = statement.get("Condition", {})
-        source = condition.get("ArnLike", {}).get("AWS:SourceArn", "*")
-        owner = condition.get("StringEquals", {}).get("AWS:SourceAccount", account)
+    for statement in statements:
+        conditions = {
+            (operator, key.lower()): value
+            for operator, keys in statement.get("Condition", {}).items()
+            for key, value in keys.items()
+        }
+        source = conditions.get(("ArnLike", "aws:sourcearn"), "*")
+        owner = conditions.get(("StringEquals", "aws:sourceaccount"), account)
         if (
             statement["Principal"] == {"Service": service}
-            and statement["Action"] in ("lambda:InvokeFunction", "lambda:*")
+            and statement["Action"] == action
             and fnmatchcase(source_arn, source)
             and owner == account
         ):

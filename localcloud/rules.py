@@ -1,23 +1,23 @@
-"""EventBridge delivers to functions: schedules and services' events.
+"""EventBridge delivers to functions and queues: schedules and services' events.
 
-Restores *Events* and *Creating a rule that runs on a schedule* (EventBridge User Guide) for one kind of
-target, a Lambda function: moto never calls one on a schedule, and in PutEvents gives up at a rule that has
-one. Its rules without a pattern, or disabled, take every event; these take none.
-Delivery is asynchronous, and takes place only if the function's resource policy lets ``events.amazonaws.com``
-invoke it on behalf of that very rule (*Resource-based policies for EventBridge*).
+Restores *Events* and *Creating a rule that runs on a schedule* (EventBridge User Guide) for two kinds of
+target, a Lambda function and a queue: moto fires no schedule, and in PutEvents gives up at a rule that has
+a function. Its rules without a pattern, or disabled, take every event; these take none.
+Delivery takes place only if the target's resource policy lets ``events.amazonaws.com`` use it on behalf of
+that very rule (*Resource-based policies for EventBridge*); a function is invoked asynchronously.
 """
 
 import copy
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import moto.events.models
 from moto.awslambda.exceptions import UnknownFunctionException
-from moto.awslambda.models import LambdaFunction
 from moto.events.models import Rule, events_backends
+from moto.sqs.models import sqs_backends
 
 from localcloud import functions
 from localcloud.accounts import ACCEPTANCE, REGION
@@ -39,15 +39,43 @@ class DeliveringRule(Rule):
         """PutEvents: functions are invoked, and moto delivers to the rest."""
         if not self.takes(original_event):
             return
-        self.send_to_functions(_as_delivered(original_event))
+        self.deliver(_as_delivered(original_event))
         rest = copy.copy(self)
-        rest.targets = [target for target in self.targets if ":lambda:" not in target["Arn"]]
+        rest.targets = [each for each in self.targets if _service(each) not in ("lambda", "sqs")]
         Rule.send_to_targets(rest, original_event, transform_input)
 
-    def send_to_functions(self, event: Mapping[str, Any]) -> None:
-        """Deliver to the functions among the targets."""
-        for function in _targets(self):
-            _deliver(function, event)
+    def deliver(self, event: Mapping[str, Any], to: str = "") -> int:
+        """Deliver to the functions and queues whose name ends with ``to``; return their number."""
+        count = 0
+        for target in self.targets:
+            if not target["Arn"].endswith(to):
+                continue
+            if _service(target) == "lambda":
+                count += self._invoke(target["Arn"], event)
+            if _service(target) == "sqs":
+                count += self._send(target["Arn"], event)
+        return count
+
+    def _invoke(self, arn: str, event: Mapping[str, Any]) -> bool:
+        try:
+            function = functions.find(self.account_id, self.region_name, arn)
+        except UnknownFunctionException:
+            return False
+        may = functions.may_invoke(function, _SERVICE, self.arn)
+        if may:
+            functions.fleet().deliver(function, json.dumps(event).encode(), event["id"])
+        return may
+
+    def _send(self, arn: str, event: Mapping[str, Any]) -> bool:
+        backend = sqs_backends[self.account_id][self.region_name]
+        queue = backend.queues.get(arn.rsplit(":", maxsplit=1)[-1])
+        if queue is None:
+            return False
+        statements = json.loads(queue.policy or "{}").get("Statement", [])
+        may = functions.allows(statements, "sqs:SendMessage", _SERVICE, self.arn)
+        if may:
+            backend.send_message(queue.name, json.dumps(event))
+        return may
 
 
 def install() -> None:
@@ -79,7 +107,7 @@ def publish(account: str, region: str, event: Mapping[str, Any]) -> None:
     }
     for rule in _rules(account, region):
         if rule.takes(full):
-            rule.send_to_functions(full)
+            rule.deliver(full)
 
 
 def next_fault(faults: Iterable[dict[str, Any]], state: str) -> str | None:
@@ -92,7 +120,7 @@ def next_fault(faults: Iterable[dict[str, Any]], state: str) -> str | None:
 
 
 def fire(account: str, region: str, name: str, time: datetime, event_id: str) -> int:
-    """Fire the schedules that target the function ``name``, or whose name ends so, for ``time``.
+    """Fire the schedules that target ``name``, or a function or queue whose name ends so, for ``time``.
 
     Returns the number of deliveries. Every rule sends the *Scheduled Event* under the same id.
     """
@@ -100,21 +128,18 @@ def fire(account: str, region: str, name: str, time: datetime, event_id: str) ->
     for rule in _rules(account, region):
         if rule.state != "ENABLED" or not rule.scheduled_expression:
             continue
-        for function in _targets(rule):
-            if function.function_name.endswith(name):
-                event = {
-                    "version": "0",
-                    "id": event_id,
-                    "detail-type": "Scheduled Event",
-                    "source": "aws.events",
-                    "account": account,
-                    "time": f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
-                    "region": region,
-                    "resources": [rule.arn],
-                    "detail": {},
-                }
-                _deliver(function, event)
-                count += 1
+        event = {
+            "version": "0",
+            "id": event_id,
+            "detail-type": "Scheduled Event",
+            "source": "aws.events",
+            "account": account,
+            "time": f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "region": region,
+            "resources": [rule.arn],
+            "detail": {},
+        }
+        count += rule.deliver(event, name)
     return count
 
 
@@ -123,21 +148,8 @@ def _rules(account: str, region: str) -> list[DeliveringRule]:
     return [rule for rule in list(bus.rules.values()) if isinstance(rule, DeliveringRule)]
 
 
-def _targets(rule: Rule) -> Iterator[LambdaFunction]:
-    """The functions among the rule's targets that the rule may invoke."""
-    for target in rule.targets:
-        if ":lambda:" not in target["Arn"]:
-            continue
-        try:
-            function = functions.find(rule.account_id, rule.region_name, target["Arn"])
-        except UnknownFunctionException:
-            continue
-        if functions.may_invoke(function, _SERVICE, rule.arn):
-            yield function
-
-
-def _deliver(function: LambdaFunction, event: Mapping[str, Any]) -> None:
-    functions.fleet().deliver(function, json.dumps(event).encode(), event["id"])
+def _service(target: Mapping[str, Any]) -> str:
+    return str(target["Arn"].split(":")[2])
 
 
 def _fire(body: dict[str, Any]) -> dict[str, str]:
@@ -146,7 +158,9 @@ def _fire(body: dict[str, Any]) -> dict[str, str]:
         raise ValueError(f"time is {body['time']!r}, which has no UTC offset")
     event_id = body.get("id") or str(uuid.uuid4())
     if not fire(body.get("account", ACCEPTANCE), REGION, body["function"], time, event_id):
-        raise ValueError(f"no enabled schedule may invoke a function named {body['function']}")
+        raise ValueError(
+            f"no enabled schedule may deliver to a function or queue named {body['function']}"
+        )
     return {"event_id": event_id}
 
 

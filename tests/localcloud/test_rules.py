@@ -66,7 +66,9 @@ def test_a_function_is_found_by_the_end_of_its_name(cloud: LocalCloud, target: T
 
 def test_a_schedule_fires_in_its_own_account_only(cloud: LocalCloud, target: Target) -> None:
     target(ScheduleExpression="cron(0 4 ? * SUN *)")
-    with pytest.raises(ValueError, match="no enabled schedule may invoke a function named probe"):
+    with pytest.raises(
+        ValueError, match="no enabled schedule may deliver to a function or queue named probe"
+    ):
         cloud.fire("probe", NIGHT, account="111111111111")
 
 
@@ -96,7 +98,7 @@ def test_a_disabled_schedule_does_not_fire(cloud: LocalCloud, target: Target) ->
 
 def test_a_rule_that_may_not_invoke_does_not(cloud: LocalCloud, target: Target) -> None:
     target(permitted=False, ScheduleExpression="rate(7 days)")
-    with pytest.raises(ValueError, match="no enabled schedule may invoke"):
+    with pytest.raises(ValueError, match="no enabled schedule may deliver"):
         cloud.fire("probe", NIGHT)
 
 
@@ -109,7 +111,7 @@ def test_the_permission_is_for_that_rule_only(cloud: LocalCloud, target: Target)
         Principal="events.amazonaws.com",
         SourceArn=arn + "-of-another-name",
     )
-    with pytest.raises(ValueError, match="no enabled schedule may invoke"):
+    with pytest.raises(ValueError, match="no enabled schedule may deliver"):
         cloud.fire("probe", NIGHT)
 
 
@@ -156,14 +158,20 @@ def test_a_schedule_does_not_fire_for_a_services_event(cloud: LocalCloud, target
     assert cloud.invocations() == []
 
 
-def test_put_events_reaches_functions_and_the_other_targets(
+def test_put_events_reaches_functions_and_the_queues_that_let_it(
     cloud: LocalCloud, target: Target
 ) -> None:
     target(EventPattern=json.dumps({"source": ["company.refresh"]}))
     sqs, events = cloud.client("sqs"), cloud.client("events")
-    queue = sqs.create_queue(QueueName="beside")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-    events.put_targets(Rule="rule", Targets=[{"Id": "2", "Arn": arn["Attributes"]["QueueArn"]}])
+    send = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "*"}
+    send["Principal"] = {"Service": "events.amazonaws.com"}
+    policies = {"open": json.dumps({"Statement": [send]}), "closed": ""}
+    queues = {
+        name: sqs.create_queue(QueueName=name, Attributes={"Policy": policy})["QueueUrl"]
+        for name, policy in policies.items()
+    }
+    arn = "arn:aws:sqs:eu-west-1:222222222222:"
+    events.put_targets(Rule="rule", Targets=[{"Id": name, "Arn": arn + name} for name in queues])
     cloud.set_clock(NIGHT)
 
     entry = {"Source": "company.refresh", "DetailType": "Test", "Detail": '{"a": 1}'}
@@ -183,7 +191,9 @@ def test_put_events_reaches_functions_and_the_other_targets(
         "resources": [],
         "detail": {"a": 1},
     }
-    assert len(sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]) == 1
+    received = sqs.receive_message(QueueUrl=queues["open"], MaxNumberOfMessages=10)["Messages"]
+    assert [json.loads(each["Body"]) for each in received] == [record["payload"]]
+    assert "Messages" not in sqs.receive_message(QueueUrl=queues["closed"])
 
 
 def test_put_events_does_not_fire_schedules_or_disabled_rules(

@@ -1,0 +1,126 @@
+"""The live check: does AWS, in a sandbox account, do what Aurora Refresh takes it to do?"""
+
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cli.livecheck.facts import EXPERIMENTS, Experiment, Fact, NotTried
+from cli.livecheck.sandbox import Sandbox, new
+
+AS_EXPECTED, HANDLED, DIFFERS, NOT_TRIED = "as expected", "handled", "differs", "not tried"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fact, and what was found; if it was not tried, the reason."""
+
+    name: str
+    fact: Fact
+    verdict: str
+    found: str
+
+    def to_json(self) -> dict[str, str | None]:
+        """Return a record for scripts."""
+        fact = self.fact
+        return {
+            "fact": self.name,
+            "claim": fact.claim,
+            "expected": fact.expected,
+            "found": self.found,
+            "verdict": self.verdict,
+            "source": fact.source,
+        }
+
+
+@dataclass
+class Report:
+    """What a check found, and what it could not delete, with AWS's reasons."""
+
+    findings: list[Finding] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    stopped: bool = False
+
+    def is_well(self) -> bool:
+        """Return whether nothing differs and nothing is left."""
+        differs = any(finding.verdict == DIFFERS for finding in self.findings)
+        return not (differs or self.left or self.stopped)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report for scripts."""
+        findings = [finding.to_json() for finding in self.findings]
+        return {"findings": findings, "left": self.left, "stopped": self.stopped}
+
+
+def cost(*, with_cluster: bool) -> str:
+    """Return what a check makes, how long it takes, and what it costs at most.
+
+    A pipeline of type V1 is free for 30 days after its creation. A cluster without instances pays for
+    its storage alone.
+    https://aws.amazon.com/codepipeline/pricing/
+    https://aws.amazon.com/rds/aurora/pricing/
+    """
+    made = "parameters, a topic, a queue, rules, a state machine, a pipeline with its bucket, a stack, roles"
+    if with_cluster:
+        return (
+            f"{made}, two Aurora clusters without instances and two snapshots; it takes about 45 minutes "
+            "and costs less than 0.10 USD"
+        )
+    return f"{made}; it takes about 10 minutes and costs less than 0.01 USD"
+
+
+def check(session: boto3.Session, say: Callable[[str], None], *, with_cluster: bool) -> Report:
+    """Try each fact in a sandbox that is deleted at the end, even if the check is told to stop.
+
+    Raises:
+        ClientError: if not even the sandbox can be made.
+    """
+    box, report = new(session, with_cluster=with_cluster), Report()
+    with _stoppable() as ignore_further:
+        try:
+            box.open()
+            box.queue()
+            for experiment, facts in EXPERIMENTS.items():
+                say(f"trying {experiment.__name__.replace('_', ' ')}")
+                report.findings.extend(_findings(experiment, box, facts))
+        except KeyboardInterrupt:
+            report.stopped = True
+        finally:
+            ignore_further()
+            say(f"deleting everything named {box.name}")
+            report.left = box.close()
+    return report
+
+
+def _findings(experiment: Experiment, box: Sandbox, facts: Mapping[str, Fact]) -> Iterator[Finding]:
+    remaining, reason = dict(facts), ""
+    try:
+        for name, found in experiment(box):
+            fact = remaining.pop(name)
+            verdict = AS_EXPECTED if found == fact.expected else DIFFERS
+            yield Finding(name, fact, HANDLED if fact.expected is None else verdict, found)
+    except (NotTried, ClientError, BotoCoreError) as error:
+        reason = str(error)
+    for name, fact in remaining.items():
+        yield Finding(name, fact, NOT_TRIED, reason)
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], None]]:
+    """Have the signals to stop raise KeyboardInterrupt, until the yielded function is called."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in signals}
+
+    def ignore_further() -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+
+    try:
+        yield ignore_further
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

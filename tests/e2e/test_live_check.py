@@ -1,0 +1,178 @@
+"""`aurora-refresh live-check` on the local cloud; with `pytest -m live`, in the account in use."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+from typing import Any
+
+import boto3
+import pytest
+
+from cli import livecheck
+from cli.livecheck.facts import EXPERIMENTS
+from localcloud.client import LocalCloud
+from localcloud.company import nightly
+from tests.e2e.conftest import PROJECT
+
+NOW = datetime(2026, 1, 4, 12, tzinfo=UTC)
+EXPECTED = {name: fact.expected for facts in EXPERIMENTS.values() for name, fact in facts.items()}
+# What the local cloud does where AWS's documentation is silent.
+SILENT = {
+    "inherited-description": "that of the version before",
+    "event-time": "the minute",
+    "old-token": "the same run",
+    "copy-date": "its own",
+    "copy-status": "copying",
+}
+Ended = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture
+def cloud(running_cloud: LocalCloud) -> LocalCloud:
+    running_cloud.reset()
+    return running_cloud
+
+
+def command(cloud: LocalCloud, *words: str) -> dict[str, Any]:
+    return {
+        "args": [sys.executable, "-m", "cli.main", "live-check", *words],
+        "cwd": PROJECT,
+        "env": os.environ | cloud.environment(),
+        "stdin": subprocess.DEVNULL,
+        "text": True,
+    }
+
+
+def run(cloud: LocalCloud, *words: str) -> Ended:
+    return subprocess.run(**command(cloud, *words), capture_output=True, check=False, timeout=300)
+
+
+def made(cloud: LocalCloud) -> list[str]:
+    """What a check has made and not deleted."""
+    rds = cloud.client("rds")
+    listings = (
+        cloud.client("ssm").describe_parameters()["Parameters"],
+        cloud.client("sns").list_topics()["Topics"],
+        cloud.client("sqs").list_queues().get("QueueUrls", []),
+        cloud.client("events").list_rules()["Rules"],
+        cloud.client("stepfunctions").list_state_machines()["stateMachines"],
+        cloud.client("codepipeline").list_pipelines()["pipelines"],
+        cloud.client("s3").list_buckets()["Buckets"],
+        cloud.client("iam").list_roles()["Roles"],
+        rds.describe_db_clusters()["DBClusters"],
+        rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"],
+    )
+    return [str(each) for listed in listings for each in listed if "live-check" in str(each)]
+
+
+@contextmanager
+def a_schedule(cloud: LocalCloud) -> Iterator[None]:
+    """Fire the check's rule as EventBridge does, from when it exists."""
+    over = Event()
+
+    def fire() -> None:
+        while not over.wait(0.2):
+            for queue in cloud.client("sqs").list_queues().get("QueueUrls", []):
+                try:
+                    cloud.fire(queue.rsplit("/", 1)[1], NOW, wait=False)
+                except ValueError:
+                    continue  # the rule has no target yet
+
+    thread = Thread(target=fire)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_each_fact_is_as_documented_and_nothing_is_left(cloud: LocalCloud) -> None:
+    share = nightly("orders", NOW - timedelta(hours=6))
+    cloud.seed_snapshots([share])
+    with a_schedule(cloud):
+        ended = run(cloud, "--with-cluster", "--yes", "--json")
+    assert ended.returncode == 0, ended.stdout
+    assert "costs less than 0.10 USD" in ended.stderr
+    report = json.loads(ended.stdout)
+    found = {each["fact"]: each["found"] for each in report["findings"]}
+    # Its stacks have clusters alone, so no update can be made to fail here.
+    assert "knows no AWS::CloudFormation::WaitConditionHandle" in found.pop("resolved-value")
+    expected = {name: value for name, value in EXPECTED.items() if value is not None}
+    assert found == expected | SILENT
+    assert (report["left"], report["stopped"], made(cloud)) == ([], False, [])
+
+
+def test_the_document_lists_the_facts() -> None:
+    document = (PROJECT / "docs/live-check.md").read_text()
+    listed = dict(
+        re.findall(r"^\| `([a-z][\w-]+)` \| .+ \| (.+) \| .+ \|$", document, re.MULTILINE)
+    )
+    assert listed == {name: value or "either is handled" for name, value in EXPECTED.items()}
+
+
+def test_without_an_answer_nothing_is_made(cloud: LocalCloud) -> None:
+    ended = run(cloud)
+    assert (ended.returncode, ended.stdout, made(cloud)) == (2, "", [])
+    assert "account 222222222222 (arn:aws:iam::222222222222:user/admin)" in ended.stderr
+    assert "costs less than 0.01 USD" in ended.stderr
+
+
+def interrupted(cloud: LocalCloud, number: int) -> tuple[int, str]:
+    """Send a check a signal when it has made most things."""
+    with subprocess.Popen(
+        **command(cloud, "--yes"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as check:
+        assert check.stderr is not None
+        for line in check.stderr:
+            if line.startswith("trying rules"):
+                break
+        check.send_signal(number)
+        return check.wait(), check.stderr.read()
+
+
+def test_a_check_that_is_stopped_deletes_what_it_made(cloud: LocalCloud) -> None:
+    status, errors = interrupted(cloud, signal.SIGTERM)
+    assert (status, made(cloud)) == (1, [])
+    assert errors.endswith("Stopped.\n")
+    assert "Traceback" not in errors
+
+
+def test_what_a_killed_check_left_is_deleted_by_the_next(cloud: LocalCloud) -> None:
+    interrupted(cloud, signal.SIGKILL)
+    assert len(made(cloud)) > 5
+    with a_schedule(cloud):
+        ended = run(cloud, "--yes")
+    assert (ended.returncode, made(cloud)) == (0, [])
+    assert "made by a check that was killed or still runs" in ended.stderr
+    assert re.search("^as expected  equal-put  ", ended.stdout, re.MULTILINE)
+    assert re.search("^not tried +copy-date .* needs --with-cluster$", ended.stdout, re.MULTILINE)
+
+
+def test_what_aws_refuses_is_not_tried_and_what_is_left_is_named(cloud: LocalCloud) -> None:
+    denied = ("states:CreateStateMachine", "sns:DeleteTopic", "events:PutRule")
+    cloud.set_faults([{"operation": each, "kind": "deny", "times": 0} for each in denied])
+    ended = run(cloud, "--yes", "--json")
+    report = json.loads(ended.stdout)
+    reasons = {each["fact"]: (each["verdict"], each["found"]) for each in report["findings"]}
+    for fact in ("equal-name", "old-name", "rule-state"):
+        assert reasons[fact][0] == "not tried"
+        assert "AccessDeniedException" in reasons[fact][1]
+    (left,) = report["left"]
+    assert "live-check" in left
+    assert "DeleteTopic" in left
+    assert ended.returncode == 1
+    assert len(made(cloud)) == 2  # the topic, and the marker by which the next check finds it
+
+
+@pytest.mark.live
+def test_aws_itself_does_what_it_is_taken_to_do() -> None:
+    report = livecheck.check(boto3.Session(), print, with_cluster=False)
+    assert report.is_well(), report
