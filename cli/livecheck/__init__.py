@@ -67,7 +67,7 @@ def cost(*, with_cluster: bool) -> str:
     made = "parameters, a topic, a queue, rules, a state machine, a pipeline with its bucket, a stack, roles"
     if with_cluster:
         return (
-            f"{made}, two Aurora clusters without instances and two snapshots; it takes about 45 minutes "
+            f"{made}, two Aurora clusters without instances and three snapshots; it takes about 45 minutes "
             "and costs less than 0.10 USD"
         )
     return f"{made}; it takes about 10 minutes and costs less than 0.01 USD"

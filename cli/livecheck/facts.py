@@ -57,6 +57,8 @@ def parameters(box: Sandbox) -> Iterator[Found]:
     first = ssm.put_parameter(**put, Description="first", Tags=box.tags)["Version"]
     second = ssm.put_parameter(**put, Description="second", Overwrite=True)["Version"]
     yield "equal-put", "a new version" if second == first + 1 else "no new version"
+    again = ssm.put_parameter(**put, Description="second", Overwrite=True)["Version"]
+    yield "identical-put", "a new version" if again == second + 1 else "no new version"
 
     third = ssm.put_parameter(**put | {"Value": "other"}, Overwrite=True)["Version"]
     history = ssm.get_parameter_history(Name=name)["Parameters"]
@@ -149,7 +151,7 @@ def topics(box: Sandbox) -> Iterator[Found]:
     sns = box.client("sns")
     topic = sns.create_topic(Name=box.name, Tags=box.tags)["TopicArn"]
     refused = _refusal(sns.publish, TopicArn=topic, Subject="s" * 99, Message="live check")
-    yield "subject", refused.replace("nothing", "taken")
+    yield "subject", refused or "taken"
 
 
 def stacks(box: Sandbox) -> Iterator[Found]:
@@ -223,6 +225,15 @@ def clusters(box: Sandbox) -> Iterator[Found]:
     copied = _snapshot(rds, copy)
     same = copied["SnapshotCreateTime"] == source["SnapshotCreateTime"]
     yield "copy-date", "its source's" if same else "its own"
+    refused = _refusal(
+        rds.copy_db_cluster_snapshot,
+        SourceDBClusterSnapshotIdentifier=name,
+        TargetDBClusterSnapshotIdentifier=f"{name}-encrypted",
+        KmsKeyId="alias/aws/rds",
+        **tags,
+    )
+    kind = source.get("StorageEncryptionType", "none")
+    yield "copy-encrypted", f"{kind}: {'refused with ' + refused if refused else 'taken'}"
 
     restored = f"{name}-restored"
     rds.restore_db_cluster_from_snapshot(
@@ -238,12 +249,12 @@ def clusters(box: Sandbox) -> Iterator[Found]:
 
 
 def _refusal(call: Callable[..., object], **arguments: Any) -> str:
-    """Return the code of AWS's refusal, or "nothing"."""
+    """Return the code of AWS's refusal; empty if there is none."""
     try:
         call(**arguments)
     except ClientError as error:
         return str(error.response["Error"]["Code"])
-    return "nothing"
+    return ""
 
 
 def _same(found: str, wanted: str, what: str) -> str:
@@ -394,6 +405,11 @@ EXPERIMENTS: Mapping[Experiment, Mapping[str, Fact]] = {
             "a new version",
             "issue 42594 of hashicorp/terraform-provider-aws",
         ),
+        "identical-put": Fact(
+            "a put of the same value under the same description makes",
+            None,
+            "the API reference of PutParameter is silent",
+        ),
         "inherited-description": Fact(
             "a put without a description has", None, "the API reference of PutParameter is silent"
         ),
@@ -472,6 +488,11 @@ EXPERIMENTS: Mapping[Experiment, Mapping[str, Fact]] = {
         "copy-status": Fact("a copy's first status is", None, "the samples differ"),
         "copy-date": Fact(
             "SnapshotCreateTime of a copy is", None, "the samples of CopyDBClusterSnapshot disagree"
+        ),
+        "copy-encrypted": Fact(
+            "a copy under a key, given a source whose encryption is",
+            None,
+            "the Aurora User Guide and CopyDBClusterSnapshot disagree",
         ),
         "cluster-time": Fact(
             "ClusterCreateTime of a restored cluster is", "the restore's", "not stated"

@@ -119,7 +119,7 @@ class Sandbox:
             for each in (f"{name}-restored", name):
                 delete = partial(rds.delete_db_cluster, DBClusterIdentifier=each)
                 yield f"cluster {each}", partial(delete, SkipFinalSnapshot=True)
-            for each in (f"{name}-copy", name):
+            for each in (f"{name}-encrypted", f"{name}-copy", name):
                 delete = partial(rds.delete_db_cluster_snapshot, DBClusterSnapshotIdentifier=each)
                 yield f"cluster snapshot {each}", delete
         yield f"pipeline {name}", partial(self.client("codepipeline").delete_pipeline, name=name)

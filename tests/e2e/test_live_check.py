@@ -25,11 +25,13 @@ NOW = datetime(2026, 1, 4, 12, tzinfo=UTC)
 EXPECTED = {name: fact.expected for facts in EXPERIMENTS.values() for name, fact in facts.items()}
 # What the local cloud does where AWS's documentation is silent.
 SILENT = {
+    "identical-put": "a new version",
     "inherited-description": "that of the version before",
     "event-time": "the minute",
     "old-token": "the same run",
     "copy-date": "its own",
     "copy-status": "copying",
+    "copy-encrypted": "none: refused with InvalidParameterCombination",
 }
 Ended = subprocess.CompletedProcess[str]
 
