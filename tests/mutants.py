@@ -18,13 +18,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import coverage
+import pytest
 from hypothesis import Phase, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ("tests/unit", "tests/usecases", "tests/test_app.py", "tests/contract")
 TIMEOUT = 600  # seconds; a mutant that hangs is found
 PYTEST = ("pytest", "-qx", "-p", "tests.mutants", "-p", "no:cacheprovider")
-COVERAGE = "[run]\nsource = app, chalicelib\ndynamic_context = test_function\n"
 SWAPS = [
     *((ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.In, ast.NotIn)),
     *((ast.Is, ast.IsNot), (ast.And, ast.Or), (ast.Add, ast.Sub), (ast.Mult, ast.FloorDiv)),
@@ -96,6 +97,14 @@ def pytest_configure() -> None:
     settings.load_profile("mutants")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let coverage note which test executes a line, with its fixtures and whatever its arguments."""
+    if tracer := coverage.Coverage.current():
+        tracer.switch_context(item.nodeid.partition("[")[0])
+    return (yield)
+
+
 def run(tree: Path, *command: str, timeout: int | None = None) -> bool:
     """Return whether a module of Python succeeds in the tree, within its seconds."""
     paths = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -112,12 +121,13 @@ def executed_by(tree: Path) -> dict[str, dict[str, list[str]]]:
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
     kept = ROOT / ".pytest_cache" / f"mutants-{digest}.json"
     if not kept.exists():
-        (tree / "coverage.ini").write_text(COVERAGE)
-        if not run(tree, "coverage", "run", "--rcfile=coverage.ini", "-m", *PYTEST, *TESTS):
+        (tree / "empty").touch()
+        options = ("--rcfile=empty", "--data-file=executed")
+        source = "--source=app,chalicelib"
+        if not run(tree, "coverage", "run", *options, source, "-m", *PYTEST, *TESTS):
             sys.exit(f"without any mutant:\n{(tree / 'log').read_text()}")
         kept.parent.mkdir(exist_ok=True)
-        options = ("--rcfile=coverage.ini", "--show-contexts", "-o", str(kept))
-        run(tree, "coverage", "json", *options)
+        run(tree, "coverage", "json", *options, "--show-contexts", "-o", str(kept))
     found = json.loads(kept.read_text())["files"]
     return {path: file["contexts"] for path, file in found.items()}
 
@@ -126,9 +136,9 @@ def tests_of(mutant: Mutant, lines: dict[str, list[str]]) -> list[str]:
     """Return the tests that execute the lines, or anything in the file if an import executes them."""
     contexts = {each for line in mutant.lines for each in lines.get(str(line), []) if each}
     contexts = contexts or {each for line in lines.values() for each in line if each}
-    names = [each.rpartition(".") for each in contexts]
-    tests = {f"{module.replace('.', '/')}.py::{name}" for module, _, name in names}
-    return sorted(tests, key=lambda test: [test.startswith(each) for each in TESTS], reverse=True)
+    return sorted(
+        contexts, key=lambda each: [each.startswith(path) for path in TESTS], reverse=True
+    )
 
 
 def main() -> None:
@@ -142,7 +152,7 @@ def main() -> None:
         for mutant in random.Random(seed).sample(list(mutants()), number):  # noqa: S311
             tests = tests_of(mutant, executed.get(mutant.path, {}))
             plant(mutant, tree / mutant.path)
-            survives = run(tree, *PYTEST, *tests, timeout=TIMEOUT)
+            survives = not tests or run(tree, *PYTEST, *tests, timeout=TIMEOUT)
             shutil.copy(ROOT / mutant.path, tree / mutant.path)
             survivors += survives
             verdict = "SURVIVED" if survives else "killed"

@@ -490,27 +490,6 @@ def test_a_copy_that_failed_is_told_once_deleted_and_started_anew(
     assert copied(aws) == [copy_of("new")]
 
 
-def test_a_failed_copy_is_told_before_it_is_deleted(settings: Settings, aws: InMemoryAws) -> None:
-    """Nobody can tell of it later."""
-    fail_copy(aws)
-    refuse(aws, "delete")
-    with pytest.raises(AwsError, match="delete of it failed"):
-        follow_copies(settings, aws)
-    assert subjects(aws) == ["REFRESH FAILED: copy-failed (rds)"]
-    assert copied(aws) == [copy_of("new")]
-
-
-@pytest.mark.parametrize(
-    ("use_case", "operation"), [("update", "own"), ("update", "copy"), ("poll", "own")]
-)
-def test_what_aws_did_not_do_is_raised(
-    settings: Settings, aws: InMemoryAws, use_case: str, operation: str
-) -> None:
-    refuse(aws, operation)
-    with pytest.raises(AwsError, match=f"{operation} of it failed"):
-        update(settings, aws, TWO_O_CLOCK) if use_case == "update" else poll(settings, aws)
-
-
 def test_a_poll_reconciles_although_the_copies_cannot_be_listed_and_the_other_way_round(
     settings: Settings, aws: InMemoryAws
 ) -> None:
@@ -826,76 +805,3 @@ def test_without_copies_nobody_lists_own_snapshots(aws: InMemoryAws) -> None:
     ends(aws)
     poll(plain, aws)
     assert status(plain, aws)["problems"] == []
-
-
-# --- a process that dies --------------------------------------------------------------------------
-
-
-def crowded() -> InMemoryAws:
-    """A poll has everything to do: record, tell of a failure, and delete."""
-    aws = first_night()
-    for name in "abcde":
-        add_copy(aws, name)
-    add_copy(aws, "broken", status="failed")
-    aws.parameters.put_by_hand(LATEST, copy_of("d"))
-    aws.parameters.put_by_hand(CURRENT, copy_of("a"))
-    return aws
-
-
-def available() -> InMemoryAws:
-    """An update finds one copy to record, and another one to start."""
-    aws = first_night()
-    update(SETTINGS, aws, TWO_O_CLOCK)
-    aws.snapshots.settle()
-    aws.snapshots.all.append(snapshot("newer", created=SUNDAY - timedelta(hours=3)))
-    return aws
-
-
-def refused_for_now() -> InMemoryAws:
-    """A poll finds that RDS can start the copy now."""
-    aws = first_night()
-    fill_quota(aws)
-    update(SETTINGS, aws, TWO_O_CLOCK)
-    aws.snapshots.settle()
-    return aws
-
-
-KEPT = Settings.from_environment(COPIED | {"RDS_COPIES_TO_KEEP": "2"})
-
-
-def state(aws: InMemoryAws) -> dict[str, Any]:
-    """Return all that may change; a notification that is sent twice counts once."""
-    return everything(aws) | {
-        "sent": set(subjects(aws)),
-        "snapshots": sorted(aws.snapshots.all, key=lambda each: each.arn),
-        "tags": aws.snapshots.tags,
-    }
-
-
-@pytest.mark.parametrize(
-    ("use_case", "arrange"),
-    [
-        (lambda aws: update(KEPT, aws, TWO_O_CLOCK), first_night),
-        (lambda aws: update(KEPT, aws, TWO_O_CLOCK), available),
-        (lambda aws: follow_copies(KEPT, aws), crowded),
-        (lambda aws: follow_copies(KEPT, aws), refused_for_now),
-    ],
-    ids=["first update", "second update", "crowded poll", "copying poll"],
-)
-def test_a_process_that_dies_at_any_call_and_runs_again_ends_as_one_that_did_not(
-    use_case: Callable[[InMemoryAws], Result], arrange: Callable[[], InMemoryAws]
-) -> None:
-    undisturbed = arrange()
-    undisturbed.calls.clear()
-    use_case(undisturbed)
-    assert copied(undisturbed)
-    for nth, call in enumerate(undisturbed.calls):
-        for when in ("before", "after"):
-            aws = arrange()
-            kill(aws, when, call, undisturbed.calls[: nth + 1].count(call))
-            if (when, call) not in {("after", "shared"), ("after", "own")}:  # listings go on
-                with pytest.raises(Killed):
-                    use_case(aws)
-            calm(aws, minutes=0)
-            use_case(aws)
-            assert state(aws) == state(undisturbed)

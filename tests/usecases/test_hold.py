@@ -12,7 +12,7 @@ from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.promote import promote
 from tests.fakes import STACK, InMemoryAws, arn, snapshot
-from tests.interruptions import calm, lose, refuse
+from tests.interruptions import refuse
 from tests.stage import PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.conftest import (
     HOLD,
@@ -23,7 +23,6 @@ from tests.usecases.conftest import (
     Arrange,
     at,
     everything,
-    failed,
     hold_until,
     holding,
     malformed,
@@ -221,21 +220,6 @@ def test_a_stage_without_the_parameter_is_told_which_setting_to_add(
         "the stage again"
     )
     assert everything(aws) == before
-
-
-@BOTH
-def test_a_hold_that_aws_does_not_write_is_an_error_and_can_be_asked_for_again(
-    ask: Api, aws: InMemoryAws, method: str, body: Any
-) -> None:
-    hold_until("2026-02-01")(aws)
-    before = everything(aws)
-    refuse(aws, "put")
-    assert ask(method, "/hold", body) == failed("put of it failed: AccessDeniedException: no")
-    assert everything(aws) == before
-    lose(aws, "after", "put")
-    assert ask(method, "/hold", body)[0] == 500
-    calm(aws)
-    assert ask(method, "/hold", body)[0] == 200
 
 
 def test_a_hold_expires_by_itself_at_midnight(ask: Api, aws: InMemoryAws) -> None:

@@ -535,36 +535,6 @@ def test_one_database_that_has_nothing_new_stops_none_and_waits_for_the_next_tim
     assert promote(two, documents, SUNDAY).reason == "nothing-new"
 
 
-@pytest.mark.parametrize(("operation", "nth"), [("put", 2), ("start", 1)])
-def test_all_databases_are_put_back_together(
-    two: Settings, documents: InMemoryAws, operation: str, nth: int
-) -> None:
-    before = documents.values()
-
-    def interrupt(when: str, at_operation: str) -> None:
-        if (when, at_operation) == ("before", operation) and documents.calls.count(
-            operation
-        ) == nth:
-            raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
-
-    documents.interrupt = interrupt
-    with pytest.raises(AwsError):
-        promote(two, documents, SUNDAY)
-    assert (documents.values(), started(documents)) == (before, [])
-
-
-def test_a_kill_between_the_puts_is_completed_under_the_same_token(
-    two: Settings, documents: InMemoryAws
-) -> None:
-    kill(documents, "before", "put", nth=2)
-    with pytest.raises(Killed):
-        promote(two, documents, SUNDAY)
-    calm(documents)
-    assert promote(two, documents, SUNDAY).outcome == "started"
-    assert len({present(documents, name).token for name in (CURRENT, OTHER_CURRENT)}) == 1
-    assert started(documents) == ["run-3"]
-
-
 def test_every_database_is_tried_when_putting_one_back_fails(
     two: Settings, documents: InMemoryAws
 ) -> None:

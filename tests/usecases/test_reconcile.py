@@ -703,21 +703,6 @@ def test_of_two_values_the_stack_decides_unless_its_last_update_was_rolled_back(
     assert subjects(promoted)[0] == sent
 
 
-@pytest.mark.parametrize("operation", ["get", "history", "runs", "find", "deployed", "put"])
-def test_what_aws_denies_is_raised_and_the_next_poll_completes_it(
-    settings: Settings, promoted: InMemoryAws, operation: str
-) -> None:
-    ends(promoted, "Failed")
-    before = everything(promoted)
-    refuse(promoted, operation)
-    with pytest.raises(AwsError, match=f"{operation} of it failed"):
-        reconcile(settings, promoted)
-    assert everything(promoted) == before
-    calm(promoted)
-    polls(settings, promoted)
-    assert facts(promoted) == taken_back(RUN_FAILED)
-
-
 # --- the first promotion of all -------------------------------------------------------------------
 
 DURING_FIRST = {

@@ -14,7 +14,7 @@ from chalicelib.notifications import Notification
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases import share as usecase
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
-from tests.interruptions import Killed, kill, refuse
+from tests.interruptions import refuse
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
 POLL = timedelta(minutes=15)
@@ -359,18 +359,6 @@ def test_two_reasons_are_told_at_once(default: InMemoryAws) -> None:
     ]
 
 
-@pytest.mark.parametrize("method", ["find", "take", "is_aws_managed"])
-def test_what_aws_did_not_do_is_raised_and_told(aws: InMemoryAws, method: str) -> None:
-    refuse(aws, method, code="Throttling")
-    with pytest.raises(AwsError, match=f"^{method} of it failed: Throttling: no(\\n|$)"):
-        share(SETTINGS, aws, SATURDAY)
-    clusters = "billing" if method == "is_aws_managed" else "orders,billing"
-    assert told(aws) == [f"aurora-refresh: SHARING FAILED: {method} Throttling ({clusters})"]
-    aws.interrupt = lambda when, operation: None
-    share(SETTINGS, aws, SATURDAY)
-    assert set(states(aws)) == {name("orders"), name("billing")}
-
-
 def test_an_error_stops_no_other_cluster_and_hides_neither_error_nor_refusal(
     aws: InMemoryAws,
 ) -> None:
@@ -601,15 +589,6 @@ def test_one_that_failed_is_told_of_once_deleted_and_can_be_asked_for_again(
     assert share(SETTINGS, aws, SATURDAY)["outcome"] == "asked"
 
 
-def test_a_failure_is_told_before_it_is_forgotten(aws: InMemoryAws) -> None:
-    share(SETTINGS, aws, SATURDAY)
-    aws.snapshots.settle("failed")
-    refuse(aws, "delete", code="Throttling")
-    with pytest.raises(AwsError, match="delete of it failed"):
-        follow_shares(SETTINGS, aws, SATURDAY + POLL)
-    assert told(aws) == ["aurora-refresh: SHARING FAILED: share-failed (orders,billing)"]
-
-
 def failing_to_share_once(aws: InMemoryAws) -> None:
     """Let the first share fail, and no later one."""
     first = [AwsError("ModifyDBClusterSnapshotAttribute", "orders", "Throttling", "not now")]
@@ -706,22 +685,6 @@ def test_people_are_told_before_anything_is_deleted_and_the_oldest_goes_once_uns
     ]
 
 
-@pytest.mark.parametrize("method", ["own", "shared_with", "share"])
-def test_what_aws_did_not_do_in_a_poll_rings_the_alarm_alone(aws: InMemoryAws, method: str) -> None:
-    share(SETTINGS, aws, SATURDAY)
-    aws.snapshots.settle()
-    refuse(aws, method, code="Throttling")
-    with pytest.raises(AwsError, match=f"^{method} of it failed"):
-        follow_shares(SETTINGS, aws, SATURDAY + POLL)
-    assert told(aws) == []
-    aws.interrupt = lambda when, operation: None
-    follow_shares(SETTINGS, aws, SATURDAY + 2 * POLL)
-    assert states(aws) == {
-        name("orders"): ("available", {ACCEPTANCE}),
-        name("billing"): ("available", {ACCEPTANCE}),
-    }
-
-
 def test_one_cluster_s_error_keeps_no_other_from_being_shared(aws: InMemoryAws) -> None:
     share(SETTINGS, aws, SATURDAY)
     aws.snapshots.settle()
@@ -729,42 +692,6 @@ def test_one_cluster_s_error_keeps_no_other_from_being_shared(aws: InMemoryAws) 
     with pytest.raises(AwsError, match="ModifyDBClusterSnapshotAttribute of orders"):
         follow_shares(SETTINGS, aws, SATURDAY + POLL)
     assert states(aws)[name("billing")] == ("available", {ACCEPTANCE})
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("method", ["find", "is_aws_managed", "take", "copy"])
-def test_a_schedule_that_is_killed_anywhere_ends_as_one_that_was_not(
-    default: InMemoryAws, method: str, when: str
-) -> None:
-    kill(default, when, method)
-    with pytest.raises(Killed):
-        share(SETTINGS, default, SATURDAY)
-    share(SETTINGS, default, SATURDAY)
-    assert states(default) == {
-        name("orders"): ("creating", set()),
-        name("billing"): ("copying", set()),
-    }
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("method", ["shared_with", "share", "unshare", "delete"])
-def test_a_poll_that_is_killed_anywhere_ends_as_one_that_was_not(
-    aws: InMemoryAws, method: str, when: str
-) -> None:
-    for week in range(2):
-        a_saturday(aws, SATURDAY + week * WEEK)
-    share(SETTINGS, aws, SATURDAY + 2 * WEEK)
-    aws.snapshots.settle()
-
-    kill(aws, when, method)
-    with pytest.raises(Killed):
-        follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
-    follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
-    assert states(aws) == {
-        name(cluster, SATURDAY + week * WEEK): ("available", {ACCEPTANCE})
-        for cluster in ("orders", "billing")
-        for week in (1, 2)
-    }
 
 
 # --- both ends ------------------------------------------------------------------------------------
