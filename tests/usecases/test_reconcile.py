@@ -300,6 +300,22 @@ def test_without_the_pipeline_nothing_is_moved(
     assert everything(promoted) == before
 
 
+def test_a_value_that_somebody_puts_by_hand_is_told_once_it_is_restored(
+    learn: Learn, settings: Settings, aws: InMemoryAws
+) -> None:
+    aws.parameters.put_by_hand(CURRENT, arn("new"))
+    push(aws)
+    ends(aws)
+    learn()
+    assert facts(aws) == Facts(
+        ledger=[("unknown", "old"), ("unknown", "new")],
+        deployed="new",
+        good="new",
+        sent=[REFRESHED],
+    )
+    assert "set by unknown because: unknown" in aws.notifier.sent[0].body
+
+
 # --- what nobody asked for ------------------------------------------------------------------------
 
 

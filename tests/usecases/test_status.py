@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.deployment import Position
+from chalicelib.domain.ledger import Note, Version
 from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.pin import PinRequest, pin
@@ -603,6 +604,33 @@ def test_the_ledger_newest_first_with_what_became_of_each_version(
             },
         },
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("dummyvalue", "dummyvalue"),
+        (SECRET, "something else, 26 characters long"),
+        ("arn:aws:secretsmanager:eu-west-1:1:secret:x", "something else, 43 characters long"),
+    ],
+)
+def test_a_value_that_is_no_snapshot_is_shown_by_its_length(
+    ask: Api, aws: InMemoryAws, value: str, shown: str
+) -> None:
+    aws.parameters.put_by_hand(CURRENT, value)
+    assert history(ask)[0]["snapshot"] == shown
+
+
+@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "\x1b[2J\x00", "\ud800", "a" * 250])
+def test_hostile_words_in_a_description_are_shown_as_they_are(
+    ask: Api, aws: InMemoryAws, text: str
+) -> None:
+    """Whoever may write the parameter may write a Description as this application does."""
+    note = Note.read(json.dumps({"action": text, "by": text, "why": text, "token": text}), "x")
+    aws.parameters.kept[CURRENT].append(Version(2, arn("new"), SUNDAY, note))
+    entry = history(ask)[0]
+    assert (entry["action"], entry["by"], entry["why"]) == (text, text, text)
+    assert ask("GET", "/status")[0] == 200
 
 
 @pytest.mark.parametrize(
