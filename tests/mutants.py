@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -110,8 +111,8 @@ def run(tree: Path, *command: str, timeout: int | None = None) -> bool:
     paths = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     python = [sys.executable, "-m", *command]
     with (tree / "log").open("w") as log, suppress(subprocess.TimeoutExpired):
-        options = {"cwd": tree, "env": os.environ | paths, "stdout": log, "timeout": timeout}
-        return subprocess.run(python, check=False, **options).returncode == 0
+        options = {"cwd": tree, "env": os.environ | paths, "timeout": timeout}
+        return not subprocess.run(python, check=False, stdout=log, stderr=log, **options).returncode
     return False
 
 
@@ -132,13 +133,16 @@ def executed_by(tree: Path) -> dict[str, dict[str, list[str]]]:
     return {path: file["contexts"] for path, file in found.items()}
 
 
-def tests_of(mutant: Mutant, lines: dict[str, list[str]]) -> list[str]:
-    """Return the tests that execute the lines, or anything in the file if an import executes them."""
-    contexts = {each for line in mutant.lines for each in lines.get(str(line), []) if each}
-    contexts = contexts or {each for line in lines.values() for each in line if each}
-    return sorted(
-        contexts, key=lambda each: [each.startswith(path) for path in TESTS], reverse=True
-    )
+def tests_of(mutant: Mutant, executed: dict[str, dict[str, list[str]]]) -> list[str]:
+    """Return the tests that execute the lines, or anything in the file if an import executes them.
+
+    Those that execute little come first, and the slow ones of the contract last.
+    """
+    breadth = Counter(each for file in executed.values() for line in file.values() for each in line)
+    lines = executed.get(mutant.path, {})
+    found = {each for line in mutant.lines for each in lines.get(str(line), [])} - {""}
+    found = found or {each for line in lines.values() for each in line} - {""}
+    return sorted(found, key=lambda each: (each.startswith(TESTS[-1]), breadth[each]))
 
 
 def main() -> None:
@@ -150,7 +154,7 @@ def main() -> None:
         (tree / ".venv").symlink_to(ROOT / ".venv")
         executed = executed_by(tree)
         for mutant in random.Random(seed).sample(list(mutants()), number):  # noqa: S311
-            tests = tests_of(mutant, executed.get(mutant.path, {}))
+            tests = tests_of(mutant, executed)
             plant(mutant, tree / mutant.path)
             survives = not tests or run(tree, *PYTEST, *tests, timeout=TIMEOUT)
             shutil.copy(ROOT / mutant.path, tree / mutant.path)

@@ -204,14 +204,6 @@ def test_the_same_automated_snapshot_is_not_copied_again(default: InMemoryAws) -
     assert set(states(default)) == {name("orders"), name("orders", sunday), name("billing")}
 
 
-def test_the_age_of_an_automated_snapshot_is_that_on_the_day_of_its_copy(
-    default: InMemoryAws,
-) -> None:
-    default.time += timedelta(days=2)  # the schedule's event was given by hand
-    answer = share(SETTINGS, default, SATURDAY)
-    assert (answer["outcome"], answer["reason"]) == ("failed", "automated-stale")
-
-
 def test_the_default_key_without_another_is_refused_and_stops_no_other_cluster(
     default: InMemoryAws,
 ) -> None:

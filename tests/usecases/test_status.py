@@ -34,6 +34,7 @@ from tests.usecases.conftest import (
     push,
     without,
 )
+from tests.usecases.test_promote import REFUSALS
 
 SECRET = "postgres://admin:secret@db"
 
@@ -244,35 +245,13 @@ def test_a_restore_is_foreseen_inside_the_window_only_and_nothing_of_a_rate(
     assert (schedule["next_update"], schedule["next_restore"]) == expected
 
 
-LATEST_WOULD = "rds: latest would not be promoted: "
 NO_SNAPSHOT = "not the ARN of a DB cluster snapshot"
 
 
 @pytest.mark.parametrize(
     ("arrange", "expected"),
     [
-        (
-            holding(PIPELINE_NAME, "elsewhere"),
-            [f"there is no pipeline named elsewhere. {Reason.PIPELINE_MISSING.next_step}"],
-        ),
-        (
-            without(PIPELINE_NAME),
-            [f"no parameter {PIPELINE_NAME}. {Reason.PARAMETER_MISSING.next_step}"],
-        ),
-        (
-            holding(PIPELINE_NAME, SECRET),
-            [
-                (
-                    f"{PIPELINE_NAME} holds something else, 26 characters long, not a pipeline's name. "
-                    f"{Reason.PIPELINE_MISSING.next_step}"
-                )
-            ],
-        ),
         (lambda aws: refuse(aws, "runs"), ["runs of it failed: AccessDeniedException: no."]),
-        (
-            holding(LATEST, "dummyvalue"),
-            [f"{LATEST} holds 'dummyvalue', {NO_SNAPSHOT}. {Reason.NO_LATEST.next_step}"],
-        ),
         (
             holding(CURRENT, "dummyvalue"),
             [
@@ -288,33 +267,6 @@ NO_SNAPSHOT = "not the ARN of a DB cluster snapshot"
                 (
                     f"rds: {CURRENT} holds something else, 26 characters long, {NO_SNAPSHOT}. The next "
                     "run of the pipeline would read it: pin a snapshot."
-                )
-            ],
-        ),
-        (
-            listing(snapshot("old")),
-            [
-                (
-                    f"{LATEST_WOULD}{arn('new')} does not exist any more, or is no longer shared. "
-                    f"{Reason.SNAPSHOT_GONE.next_step}"
-                )
-            ],
-        ),
-        (
-            listing(snapshot("old"), snapshot("new", created=SUNDAY - timedelta(days=15))),
-            [
-                (
-                    f"{LATEST_WOULD}{arn('new')} is 15 days old, the limit is 14. "
-                    f"{Reason.SNAPSHOT_STALE.next_step}"
-                )
-            ],
-        ),
-        (
-            holding(LATEST, arn("new", "9" * 12)),
-            [
-                (
-                    f"{LATEST_WOULD}{arn('new', '9' * 12)}: account 999999999999, expected 111111111111. "
-                    f"{Reason.NOT_ELIGIBLE.next_step}"
                 )
             ],
         ),
@@ -356,6 +308,18 @@ def test_each_problem_says_what_to_do_and_hides_nothing_else(
     assert found["problems"] == expected
     assert found["schedule"]["next_restore"] == "2026-01-18T04:00:00+00:00"
     assert "secret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("arrange", "step", "outcome", "reason", "message"),
+    [each for each in REFUSALS if each[2] == "failed"],
+)
+def test_whatever_would_fail_a_promotion_is_a_problem_with_what_to_do(
+    ask: Api, aws: InMemoryAws, arrange: Arrange, step: str, outcome: str, reason: str, message: str
+) -> None:
+    arrange(aws)
+    what = "rds: latest would not be promoted: " if step == "snapshot" else ""
+    assert problems(ask) == [f"{what}{message}. {Reason(reason).next_step}"]
 
 
 def test_a_snapshot_that_cannot_be_looked_up_is_a_problem_and_one_that_is_gone_has_no_age(
