@@ -10,7 +10,7 @@ TESTED := $(VENV)/tested
 STATED := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)".*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check simulate screenshots bench setup upgrade clean
+.PHONY: help demo test check simulate mutants screenshots bench setup upgrade clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,9 @@ check: $(TESTED) ## lint, format and types
 
 simulate: $(TESTED) ## random histories against the guarantees; N=20000 of them, SEED=… to replay
 	@HISTORIES="$${N:-5000}" $(BIN)/python -m tests.simulation.test_histories
+
+mutants: $(TESTED) ## N=300 random faults in the code, and which of them the tests find; SEED=1
+	@nice $(BIN)/python -m tests.mutants
 
 screenshots: $(TESTED) ## the console's pictures in docs/, taken in Chromium
 	@$(BIN)/pytest --quiet tests/browser/screenshots.py

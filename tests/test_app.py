@@ -12,7 +12,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from chalice.app import IAMAuthorizer
 from chalice.test import Client
 
 from chalicelib.domain.errors import AwsError
@@ -342,21 +341,6 @@ def test_a_production_stage_has_only_productions_functions_and_no_routes(load: L
         "db-follow-shares": "chalicelib.triggers.follow_shares.handler",
     }
     assert not app.app.routes
-
-
-def test_every_route_carries_the_iam_authorizer(load: Load) -> None:
-    routes = load().app.routes
-    assert {path: list(methods) for path, methods in routes.items()} == {
-        "/snapshots/current": ["PUT"],
-        "/snapshots/current/rollback": ["POST"],
-        "/snapshots/current/history": ["GET"],
-        "/snapshots": ["GET"],
-        "/status": ["GET"],
-        "/hold": ["PUT", "DELETE"],
-        "/refresh": ["POST"],
-    }
-    for methods in routes.values():
-        assert all(isinstance(route.authorizer, IAMAuthorizer) for route in methods.values())
 
 
 def test_without_the_pin_api_there_is_no_rest_api_at_all(load: Load) -> None:

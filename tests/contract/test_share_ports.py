@@ -227,13 +227,6 @@ def test_a_snapshot_is_shared_and_unshared(stage: Stage) -> None:
     assert set(snapshots.shared_with("share-2")) == set()
 
 
-def test_a_deleted_snapshot_is_gone(stage: Stage) -> None:
-    stage.have("share-1")
-    stage.aws.snapshots.delete("share-1")
-    stage.aws.snapshots.delete("share-1")
-    assert listed(stage) == []
-
-
 # --- the real adapters alone -----------------------------------------------------------------------
 
 
@@ -272,9 +265,3 @@ def test_only_the_attribute_restore_lists_accounts() -> None:
             {"DBClusterSnapshotIdentifier": "share-1"},
         )
         assert RdsSnapshots(rds.client).shared_with("share-1") == {ACCEPTANCE}
-
-
-def test_a_client_is_made_once(cloud: LocalCloud) -> None:
-    aws = aws_of(cloud)
-    assert aws.clusters is aws.clusters
-    assert aws.keys is aws.keys

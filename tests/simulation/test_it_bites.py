@@ -26,8 +26,8 @@ from chalicelib.usecases import (
     under_way,
 )
 from chalicelib.usecases import poll as polling
-from tests.simulation import test_interleavings as interleavings
 from tests.simulation.histories import Histories
+from tests.usecases import test_interleavings as interleavings
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

@@ -384,29 +384,6 @@ def test_the_oldest_beyond_the_number_to_keep_are_expired() -> None:
     assert expired_nights(made, keep=1) == ["orders-3", "orders-2", "orders-1"]
 
 
-def test_a_copy_in_use_is_kept_in_addition() -> None:
-    made = [own(night) for night in (1, 2, 3, 4)]
-    assert expired_nights(made, keep=1, kept=("orders-2",)) == ["orders-3", "orders-1"]
-    assert expired_nights(made, keep=1, kept=("orders-4",)) == ["orders-3", "orders-2", "orders-1"]
-
-
-def test_only_available_copies_count_and_expire() -> None:
-    made = [
-        own(1),
-        own(2, "copying"),
-        own(3, "failed"),
-        own(4, "deleting"),
-        own(5, "creating"),
-        own(6),
-    ]
-    assert expired_nights(made, keep=2) == []
-    assert expired_nights(made, keep=1) == ["orders-1"]
-
-
-def test_a_copy_under_an_old_key_expires_like_any_other() -> None:
-    assert expired_nights([own(1, made=OLD_KEY), own(2), own(3)], keep=2) == ["orders-1"]
-
-
 NIGHTS = st.lists(
     st.tuples(st.integers(1, 12), st.sampled_from(["available", "copying", "failed", "deleting"])),
     unique_by=lambda each: each[0],

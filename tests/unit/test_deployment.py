@@ -340,18 +340,6 @@ def test_without_a_stack_the_newest_successful_deploy_action_decides(
     assert bool(found.unknown) is (expected is None)
 
 
-def test_a_pipeline_without_a_deploy_action_may_deploy_at_any_time_during_a_run() -> None:
-    """Terraform in a build action is the usual case."""
-    build = Action("r", "Build", "Terraform", "Succeeded", at(20), at(25), "Build")
-    run = Run("r", "Succeeded", at(11), at(30))
-    early, during = pin(1, "a", 0), pin(2, "b", 10)
-    assert last_deployed([early, during], [build], [run]) == Deployment("b", during, "r")
-    late = pin(3, "c", 20)
-    assert last_deployed([early, during, late], [build], [run]).unknown
-    waiting = run._replace(status="InProgress")
-    assert last_deployed([early, during], [build], [waiting]).is_deploying
-
-
 @pytest.mark.parametrize(
     ("ledger", "runs", "expected"),
     [

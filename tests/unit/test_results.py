@@ -6,82 +6,19 @@ import pytest
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import (
-    CopyProgress,
     DatabaseResult,
     Result,
-    Step,
     combine,
     hours,
-    refusal,
 )
 from chalicelib.domain.snapshots import Criteria
-from tests.fakes import PRODUCTION, arn, snapshot
+from tests.fakes import PRODUCTION
 
 MIDNIGHT = datetime(2026, 1, 4, tzinfo=UTC)
 RDS = Database("rds", "/latest", "/current", Criteria(PRODUCTION, "aurora-postgresql", "15"))
 REFUSED = Refused(Reason.ON_HOLD, "on hold until 2026-01-22")
-
-
-def test_a_result_is_written_with_what_is_known_and_always_its_snapshots() -> None:
-    assert Result("unchanged", databases=(DatabaseResult("rds"),)).to_json() == {
-        "outcome": "unchanged",
-        "reason": None,
-        "message": None,
-        "databases": [{"name": "rds", "latest": None, "current": None, "previous": None}],
-    }
-
-
-def test_everything_that_is_known_is_written_as_json_has_it() -> None:
-    entry = DatabaseResult(
-        "rds",
-        arn("b"),
-        arn("a"),
-        arn("a"),
-        copy=CopyProgress(arn("c"), arn("b"), "copying", 40),
-        deleted=(arn("d"),),
-        rejected={"engine": 2},
-    ).with_age(snapshot(created=MIDNIGHT), MIDNIGHT + timedelta(hours=6, minutes=33))
-    result = Result(
-        "started", None, None, (entry,), "run-1", (Step("week", "passed", "in an on-week"),)
-    )
-    assert result.to_json() == {
-        "outcome": "started",
-        "reason": None,
-        "message": None,
-        "databases": [
-            {
-                "name": "rds",
-                "latest": arn("b"),
-                "current": arn("a"),
-                "previous": arn("a"),
-                "created": "2026-01-04T00:00:00+00:00",
-                "age_hours": 6.5,
-                "rejected": {"engine": 2},
-                "copy": {
-                    "arn": arn("c"),
-                    "source": arn("b"),
-                    "status": "copying",
-                    "progress": 40,
-                },
-                "deleted": [arn("d")],
-            }
-        ],
-        "execution_id": "run-1",
-        "steps": [{"step": "week", "verdict": "passed", "detail": "in an on-week"}],
-    }
-
-
-def test_a_refusal_leaves_every_database_where_it_is() -> None:
-    values = {"/latest": Parameter(arn("b"), 2), "/current": Parameter("dummyvalue", 1)}
-    assert refusal(REFUSED, [RDS], values) == Result(
-        "skipped",
-        Reason.ON_HOLD,
-        "on hold until 2026-01-22",
-        (DatabaseResult("rds", arn("b"), None, None),),
-    )
 
 
 @pytest.mark.parametrize(
@@ -100,16 +37,6 @@ def test_of_independent_databases_the_worst_outcome_is_the_result(
         DatabaseResult(f"db{n}", outcome=each, message=f"m{n}") for n, each in enumerate(outcomes)
     )
     assert combine(entries) == Result(outcomes[worst], None, f"m{worst}", entries)
-
-
-def test_a_database_is_refused_on_its_own() -> None:
-    assert DatabaseResult("rds", arn("b")).refused(REFUSED) == DatabaseResult(
-        "rds",
-        arn("b"),
-        outcome="skipped",
-        reason=Reason.ON_HOLD,
-        message="on hold until 2026-01-22",
-    )
 
 
 def test_an_age_is_told_in_hours_to_one_decimal() -> None:

@@ -7,7 +7,7 @@ from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from chalicelib.domain.schedule import (
@@ -137,18 +137,10 @@ def test_utc_needs_no_list_of_zones(monkeypatch: pytest.MonkeyPatch) -> None:
         ("00:00-07:00 UTC", "2026-11-22T00:00:00", True),
         ("00:00-07:00 UTC", "2026-11-22T06:59:59", True),
         ("00:00-07:00 UTC", "2026-11-22T07:00:00", False),
-        ("00:00-07:00 UTC", "2026-11-22T23:59:59", False),
         ("22:00-05:00 UTC", "2026-11-22T21:59:59", False),
         ("22:00-05:00 UTC", "2026-11-22T22:00:00", True),
-        ("22:00-05:00 UTC", "2026-11-22T00:00:00", True),
         ("22:00-05:00 UTC", "2026-11-22T05:00:00", False),
-        ("22:00-00:00 UTC", "2026-11-22T23:59:59", True),
         ("22:00-00:00 UTC", "2026-11-23T00:00:00", False),
-        # Amsterdam is two hours ahead in summer and one in winter.
-        ("00:00-07:00 Europe/Amsterdam", "2026-07-05T04:59:00", True),
-        ("00:00-07:00 Europe/Amsterdam", "2026-07-05T05:00:00", False),
-        ("00:00-07:00 Europe/Amsterdam", "2026-12-06T05:59:00", True),
-        ("00:00-07:00 Europe/Amsterdam", "2026-12-06T06:00:00", False),
         # 02:30 comes twice on 25 October 2026, at 00:30 and at 01:30 UTC.
         ("02:15-02:45 Europe/Amsterdam", "2026-10-25T00:30:00", True),
         ("02:15-02:45 Europe/Amsterdam", "2026-10-25T01:10:00", False),
@@ -156,11 +148,6 @@ def test_utc_needs_no_list_of_zones(monkeypatch: pytest.MonkeyPatch) -> None:
         # 02:00 to 03:00 does not come on 29 March 2026: 01:00 UTC is 03:00.
         ("02:00-03:00 Europe/Amsterdam", "2026-03-29T00:59:59", False),
         ("02:00-03:00 Europe/Amsterdam", "2026-03-29T01:00:00", False),
-        # Lord Howe Island moves by half an hour: 01:30 to 02:00 comes twice on 5 April 2026.
-        ("01:30-02:00 Australia/Lord_Howe", "2026-04-04T14:29:00", False),
-        ("01:30-02:00 Australia/Lord_Howe", "2026-04-04T14:30:00", True),
-        ("01:30-02:00 Australia/Lord_Howe", "2026-04-04T15:29:00", True),
-        ("01:30-02:00 Australia/Lord_Howe", "2026-04-04T15:30:00", False),
     ],
 )
 def test_the_clocks_of_the_zone_decide(window: str, instant: str, inside: bool) -> None:
@@ -198,32 +185,6 @@ def test_a_whole_day_is_always_open(instant: datetime, key: str) -> None:
     assert window.contains(instant)
 
 
-@pytest.mark.parametrize(
-    ("day", "key", "hours"),
-    [
-        (date(2026, 3, 28), "Europe/Amsterdam", 24),
-        (date(2026, 3, 29), "Europe/Amsterdam", 23),
-        (date(2026, 10, 25), "Europe/Amsterdam", 25),
-        (date(2026, 3, 8), "America/New_York", 23),
-        (date(2026, 11, 1), "America/New_York", 25),
-        (date(2026, 4, 5), "Australia/Lord_Howe", 24.5),
-        (date(2026, 10, 4), "Australia/Lord_Howe", 23.5),
-        # Samoa went over the date line, and had no 30 December 2011.
-        (date(2011, 12, 29), "Pacific/Apia", 24),
-        (date(2011, 12, 30), "Pacific/Apia", 0),
-        (date(2011, 12, 31), "Pacific/Apia", 24),
-    ],
-)
-def test_a_date_lasts_as_long_as_the_clocks_of_the_zone_show_it(
-    day: date, key: str, hours: float
-) -> None:
-    window = Window.parse(f"00:00-24:00 {key}")
-    around = datetime.combine(day, time(), UTC) - timedelta(days=2)
-    half_hours = (around + timedelta(minutes=30 * n) for n in range(48 * 5))
-
-    assert sum(window.date_of(instant) == day for instant in half_hours) / 2 == hours
-
-
 # Cadence
 
 
@@ -249,16 +210,6 @@ def test_a_date_lasts_as_long_as_the_clocks_of_the_zone_show_it(
 )
 def test_every_second_week_from_the_anchor_is_on(day: date, on: bool) -> None:
     assert FORTNIGHTLY.is_on_week(day) is on
-
-
-@given(dates, dates)
-@example(date(2026, 1, 4), date(2026, 12, 27))
-@example(date(2026, 12, 28), date(2026, 12, 31))
-def test_of_two_consecutive_sundays_exactly_one_is_on(anchor: date, day: date) -> None:
-    cadence = Cadence(2, anchor)
-    sunday = day - timedelta(days=day.isoweekday() % 7)
-
-    assert cadence.is_on_week(sunday) is not cadence.is_on_week(sunday + timedelta(days=7))
 
 
 @given(st.integers(1, 60), dates, dates)
@@ -306,15 +257,8 @@ def test_on_weeks_are_whole_weeks_that_come_back_at_their_interval(
         ("cron(0 2 ? * SUN *)", ["Sun 29 02:00", "Sun 06 02:00", "Sun 13 02:00"]),
         ("cron(0 2 ? * 1 *)", ["Sun 29 02:00", "Sun 06 02:00", "Sun 13 02:00"]),
         ("cron(00 02 ? * sun *)", ["Sun 29 02:00", "Sun 06 02:00", "Sun 13 02:00"]),
-        ("cron(0 0 ? * FRI#1 *)", ["Fri 04 00:00", "Fri 01 00:00", "Fri 05 00:00"]),
-        ("cron(0 1 ? * MONL *)", ["Mon 30 01:00", "Mon 28 01:00", "Mon 25 01:00"]),
-        ("cron(0 0 ? * 2#1 *)", ["Mon 07 00:00", "Mon 04 00:00", "Mon 01 00:00"]),
-        ("cron(0 0 LW * ? *)", ["Mon 30 00:00", "Thu 31 00:00", "Fri 29 00:00"]),
-        ("cron(0 0 1W 5 ? *)", ["Mon 03 00:00", "Mon 01 00:00", "Tue 01 00:00"]),
-        ("cron(0 21-5/4 * * ? *)", ["Mon 23 01:00", "Mon 23 05:00", "Mon 23 21:00"]),
         ("cron(59 23 31 12 ? *)", ["Thu 31 23:59", "Fri 31 23:59", "Sun 31 23:59"]),
         ("cron(0 0 29 2 ? *)", ["Tue 29 00:00", "Sun 29 00:00", "Fri 29 00:00"]),
-        ("cron(0 0 1 JAN ? 2027/2)", ["Fri 01 00:00", "Mon 01 00:00", "Wed 01 00:00"]),
         ("cron(0 0 30 2 ? *)", []),
         ("cron(* * * * ? 2025)", []),
         ("cron(59 23 23 11 ? 2026)", ["Mon 23 23:59"]),
@@ -375,13 +319,6 @@ def test_an_instant_may_be_written_in_any_zone_and_the_answer_is_utc() -> None:
     assert (fire, earlier) == (utc("2026-11-29T00:00"), utc("2026-11-28T23:50"))
     assert fire is not None
     assert fire.tzinfo is UTC
-
-
-def test_expressions_are_equal_when_their_texts_are() -> None:
-    text = "cron(0 2 ? * SUN *)"
-
-    assert Expression.parse(text) == Expression.parse(text)
-    assert Expression.parse(text) != Expression.parse("cron(0 2 ? * 1 *)")
 
 
 @pytest.mark.parametrize(
@@ -766,95 +703,6 @@ def test_times_in_a_zone_are_those_that_a_watch_of_its_clocks_finds(
 # next_run
 
 
-@pytest.mark.parametrize(
-    ("after", "expected"),
-    [
-        ("2026-01-01T00:00", "2026-01-04T04:00"),
-        ("2026-01-04T03:59", "2026-01-04T04:00"),
-        ("2026-01-04T04:00", "2026-01-18T04:00"),
-        ("2026-11-23T00:00", "2026-12-06T04:00"),
-        # Still every second Sunday after the 53 weeks of 2026.
-        ("2026-12-06T04:00", "2026-12-20T04:00"),
-        ("2026-12-20T04:00", "2027-01-03T04:00"),
-        ("2027-01-03T04:00", "2027-01-17T04:00"),
-    ],
-)
-def test_the_next_run_is_on_the_next_on_week(after: str, expected: str) -> None:
-    window = Window.parse("00:00-07:00 UTC")
-
-    assert next_run(SUNDAYS_AT_FOUR, FORTNIGHTLY, window, utc(after)) == utc(expected)
-
-
-def test_the_date_of_a_run_is_that_of_the_windows_zone() -> None:
-    """It is Sunday in New York when the rule fires on Monday, UTC."""
-    mondays = Expression.parse("cron(0 3 ? * MON *)")
-    weekly_from_monday = Cadence(2, date(2026, 1, 5))
-    after = utc("2026-01-01T00:00")
-
-    here = next_run(mondays, weekly_from_monday, Window.parse("00:00-24:00 UTC"), after)
-    there = next_run(
-        mondays, weekly_from_monday, Window.parse("20:00-23:00 America/New_York"), after
-    )
-
-    assert (here, there) == (utc("2026-01-05T03:00"), utc("2026-01-12T03:00"))
-
-
-def test_a_rule_in_utc_may_be_inside_a_local_window_in_winter_only() -> None:
-    """04:00 UTC is 05:00 in Amsterdam in winter, and 06:00 in summer."""
-    window = Window.parse("00:00-06:00 Europe/Amsterdam")
-    after = utc("2026-03-20T00:00")
-
-    run = next_run(SUNDAYS_AT_FOUR, FORTNIGHTLY, window, after)
-    update = next_run(SUNDAYS_AT_FOUR, FORTNIGHTLY, window.whole_day(), after)
-
-    assert (run, update) == (utc("2026-10-25T04:00"), utc("2026-03-29T04:00"))
-
-
-@pytest.mark.parametrize(
-    ("after", "expected"),
-    [
-        ("2026-03-15T03:00", "2026-03-29T02:00"),
-        ("2026-10-11T02:00", "2026-10-25T03:00"),
-        ("2026-10-25T03:00", "2026-11-08T03:00"),
-    ],
-)
-def test_the_next_run_in_a_time_zone_follows_its_clocks(after: str, expected: str) -> None:
-    """Both changes of 2026 lie in on-weeks."""
-    sundays = Expression.parse("cron(0 4 ? * SUN *) Europe/Amsterdam")
-    window = Window.parse("04:00-04:30 Europe/Amsterdam")
-
-    assert next_run(sundays, FORTNIGHTLY, window, utc(after)) == utc(expected)
-    assert last_run(sundays, FORTNIGHTLY, window, utc(expected)) == utc(expected)
-
-
-@pytest.mark.parametrize(
-    ("until", "expected"),
-    [
-        (date(2026, 11, 1), "2026-12-06T04:00"),
-        (date(2026, 12, 6), "2026-12-06T04:00"),
-        (date(2026, 12, 7), "2026-12-20T04:00"),
-        (date(2027, 1, 1), "2027-01-03T04:00"),
-    ],
-)
-def test_a_hold_lets_it_run_from_its_own_day_on(until: date, expected: str) -> None:
-    window = Window.parse("00:00-07:00 UTC")
-    after = utc("2026-11-23T00:00")
-
-    assert next_run(SUNDAYS_AT_FOUR, FORTNIGHTLY, window, after, until) == utc(expected)
-
-
-def test_the_day_of_a_hold_is_that_of_the_windows_zone() -> None:
-    """22:00 UTC on the 6th is already the 7th in Amsterdam's summer."""
-    nightly = Expression.parse("cron(0 22 * * ? *)")
-    window = Window.parse("00:00-07:00 Europe/Amsterdam")
-
-    run = next_run(
-        nightly, Cadence(1, date(2026, 1, 4)), window, utc("2026-07-01"), date(2026, 7, 7)
-    )
-
-    assert run == utc("2026-07-06T22:00")
-
-
 def test_a_schedule_that_is_never_inside_the_window_has_no_next_run() -> None:
     window = Window.parse("08:00-17:00 UTC")
 
@@ -923,20 +771,6 @@ def test_a_hold_for_ever_ends_the_search_without_a_look_at_every_firing(
 
 
 # last_run
-
-
-@pytest.mark.parametrize(
-    ("before", "expected"),
-    [
-        ("2026-11-22T04:00", "2026-11-22T04:00"),
-        ("2026-11-22T03:59", "2026-11-08T04:00"),
-        ("2026-12-06T03:59", "2026-11-22T04:00"),
-    ],
-)
-def test_the_last_run_was_in_the_last_on_week(before: str, expected: str) -> None:
-    window = Window.parse("00:00-07:00 UTC")
-
-    assert last_run(SUNDAYS_AT_FOUR, FORTNIGHTLY, window, utc(before)) == utc(expected)
 
 
 def test_a_schedule_that_has_not_been_due_has_no_last_run() -> None:

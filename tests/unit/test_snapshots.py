@@ -129,17 +129,6 @@ def test_versions_match_by_whole_dotted_parts(version: str, wanted: str, matches
     assert (found is None) == matches
 
 
-@pytest.mark.parametrize(
-    ("engine", "version"), [("postgres", "15.4"), ("mysql", "8.0.35"), ("docdb", "5.0.0")]
-)
-def test_other_clusters_in_the_same_listing_are_not_taken_for_aurora(
-    engine: str, version: str
-) -> None:
-    """RDS lists snapshots of Multi-AZ clusters and of DocumentDB among those of Aurora."""
-    found = rejection(snapshot(engine=engine, engine_version=version), WANTED)
-    assert found == Rejection("engine", f"engine {engine}, expected aurora-postgresql")
-
-
 def test_an_own_snapshot_may_be_pinned_whatever_its_cluster() -> None:
     own = snapshot("before-the-test", ACCEPTANCE, cluster="acceptance-orders")
     assert pin_rejection(own, WANTED) is None
@@ -160,10 +149,6 @@ def test_a_strangers_share_may_not_be_pinned() -> None:
     )
 
 
-def test_nothing_shared_leaves_nothing_to_choose() -> None:
-    assert choose([], [WANTED]) == (Choice(None, frozenset(), {}),)
-
-
 def test_the_newest_eligible_snapshot_is_chosen_and_the_others_are_counted() -> None:
     newest = snapshot("newest", created=MIDNIGHT)
     listing = [
@@ -176,19 +161,6 @@ def test_the_newest_eligible_snapshot_is_chosen_and_the_others_are_counted() -> 
     assert choose(listing, [WANTED]) == (
         Choice(newest, frozenset({"orders"}), {"engine": 1, "account": 2}),
     )
-
-
-@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
-def test_a_tie_goes_to_the_greater_arn(names: tuple[str, str]) -> None:
-    listing = [snapshot(name, created=MIDNIGHT) for name in names]
-    (choice,) = choose(listing, [WANTED])
-    assert choice.newest == snapshot("b", created=MIDNIGHT)
-
-
-def test_each_database_gets_its_own_choice_from_one_pass() -> None:
-    orders, billing = snapshot("orders-1"), snapshot("billing-1", cluster="billing")
-    choices = choose(iter([orders, billing]), [WANTED, WANTED._replace(cluster="billing")])
-    assert [choice.newest for choice in choices] == [orders, billing]
 
 
 def test_snapshots_of_several_clusters_are_ambiguous_without_a_source_cluster() -> None:

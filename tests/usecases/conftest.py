@@ -227,8 +227,8 @@ class Api:
     ) -> tuple[int, Any]:
         given = {"Content-Type": "application/json"} | (headers or {})
         with warnings.catch_warnings():
-            # Chalice's test client lets everybody in and warns of it; test_app.py checks that each
-            # route carries the authorizer.
+            # Chalice's test client lets everybody in and warns of it; test_openapi.py checks that
+            # each route carries the authorizer.
             warnings.simplefilter("ignore")
             response = self._client.http.request(method, path, headers=given, body=body)
         return response.status_code, json.loads(response.body)

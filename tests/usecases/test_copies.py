@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.copies import PREFIX, SOURCE, CopyPolicy
+from chalicelib.domain.copies import SOURCE, CopyPolicy
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import GOOD, Note
-from chalicelib.domain.ownership import MADE_FOR, TAKEN
+from chalicelib.domain.ownership import MADE_FOR
 from chalicelib.domain.results import CopyProgress, Result
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.pin import PinRequest, pin
@@ -18,7 +18,7 @@ from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
 from chalicelib.usecases.status import status
 from chalicelib.usecases.update_latest import follow_copies, update
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, InMemoryAws, arn, snapshot
-from tests.interruptions import Killed, calm, kill, meanwhile, refuse
+from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, STAGE
 from tests.usecases.conftest import (
     SUNDAY,
@@ -170,23 +170,6 @@ def test_a_copy_that_is_available_at_once_is_recorded_by_the_update_that_starts_
     assert aws.values()[CURRENT] == copy_of("new")
 
 
-def test_a_copy_that_keeps_its_source_s_date_is_recorded_by_the_poll(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    aws.snapshots.keeps_date = True
-    update(settings, aws, TWO_O_CLOCK)
-    aws.snapshots.settle()
-    (entry,) = poll(settings, aws).databases
-    assert (entry.latest, entry.age_hours) == (copy_of("new"), 6.0)
-
-
-def test_an_update_records_an_available_copy_as_well(settings: Settings, aws: InMemoryAws) -> None:
-    update(settings, aws, TWO_O_CLOCK)
-    aws.snapshots.settle()
-    assert update(settings, aws, TWO_O_CLOCK).outcome == "updated"
-    assert (aws.values()[LATEST], aws.calls.count("copy")) == (copy_of("new"), 1)
-
-
 def test_a_copy_is_promoted_without_its_source_and_is_as_old_as_its_data(
     settings: Settings, aws: InMemoryAws
 ) -> None:
@@ -202,13 +185,6 @@ def test_a_copy_is_promoted_without_its_source_and_is_as_old_as_its_data(
     assert (shown["deployed"], shown["created"]) == (older, "2025-12-30T04:00:00+00:00")
     request = PinRequest("latest", "kim", "", deploy=False)
     assert pin(settings, aws, settings.databases[0], request).current == older
-
-
-def test_a_copy_is_stale_by_the_age_of_its_data(settings: Settings, aws: InMemoryAws) -> None:
-    stale = add_copy(aws, "f")
-    aws.parameters.put_by_hand(LATEST, stale)
-    message = f"{stale} is 20 days old, the limit is 14"
-    assert decision(promote(settings, aws, SUNDAY)) == ("failed", "snapshot-stale", message)
 
 
 def test_two_updates_at_once_make_one_copy(settings: Settings, aws: InMemoryAws) -> None:
@@ -239,19 +215,6 @@ def test_nobody_promotes_while_a_newer_copy_is_made(
     assert problem.startswith(f"rds: latest would not be promoted: {expected[2]}. ")
 
 
-def test_what_a_killed_attempt_put_is_undone_while_a_newer_copy_is_made(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    aws.parameters.put_by_hand(LATEST, add_copy(aws, "older"))
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
-    update(settings, aws, TWO_O_CLOCK)
-    assert promote(settings, aws, SUNDAY).reason == "copy-pending"
-    assert aws.values()[CURRENT] == arn("old")
-
-
 @pytest.mark.parametrize("latest", ["an older copy", "the share itself"])
 def test_the_newest_copy_is_promoted_although_no_poll_has_recorded_it(
     settings: Settings, aws: InMemoryAws, latest: str
@@ -276,12 +239,6 @@ def test_the_first_copy_is_waited_for_until_a_poll_has_recorded_it(
     assert decision(promote(settings, aws, SUNDAY)) == ("failed", "copy-pending", message)
     del aws.parameters.kept[LATEST]
     assert promote(settings, aws, SUNDAY).reason == "parameter-missing"
-
-
-def test_a_copy_of_older_data_is_not_waited_for(settings: Settings, aws: InMemoryAws) -> None:
-    aws.parameters.put_by_hand(LATEST, add_copy(aws, "broken"))
-    add_copy(aws, "older", status="copying")
-    assert promote(settings, aws, SUNDAY).outcome == "started"
 
 
 def test_the_status_of_a_database_on_its_latest_names_the_copy_that_is_made(
@@ -339,49 +296,6 @@ def test_what_is_not_a_managed_copy_is_not_promoted(
         aws.snapshots.tags.clear()
     message = f"{aws.values()[LATEST]} is not a copy that this stage made under {KEY}"
     assert decision(promote(settings, aws, SUNDAY)) == ("failed", "not-eligible", message)
-
-
-@pytest.mark.parametrize(
-    ("changes", "name"),
-    [({"RDS_COPY_KMS_KEY_ID": "alias/new"}, "new"), ({"RDS_SOURCE_CLUSTER": "billing"}, "billing")],
-)
-def test_another_key_or_cluster_makes_another_copy(
-    settings: Settings, aws: InMemoryAws, changes: dict[str, str], name: str
-) -> None:
-    aws.snapshots.all.append(snapshot("newest", created=SUNDAY))
-    update(settings, aws, TWO_O_CLOCK)
-    aws.snapshots.settle()
-    aws.snapshots.all = [each for each in aws.snapshots.all if each.arn != arn("newest")]
-    aws.snapshots.all.append(snapshot("billing", cluster="billing"))
-    changed = Settings.from_environment(COPIED | {"RDS_SOURCE_CLUSTER": "orders"} | changes)
-    update(changed, aws, TWO_O_CLOCK)
-    aws.snapshots.settle()
-    follow_copies(changed, aws)
-    assert aws.values()[LATEST] == copy_of(name, changed)
-    assert len(copied(aws)) == 2
-
-
-def test_nothing_older_than_a_copy_is_copied_whose_source_may_be_gone(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    aws.snapshots.all.append(snapshot("newest", created=SUNDAY))
-    update(settings, aws, TWO_O_CLOCK)
-    aws.snapshots.settle()
-    aws.snapshots.all = [each for each in aws.snapshots.all if each.arn != arn("newest")]
-    assert update(settings, aws, TWO_O_CLOCK).outcome == "updated"
-    assert aws.calls.count("copy") == 1
-
-
-def test_a_snapshot_taken_anew_under_its_old_name_is_copied(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    for created in (SUNDAY - timedelta(hours=6), SUNDAY):
-        aws.snapshots.all = [each for each in aws.snapshots.all if each.arn != arn("new")]
-        aws.snapshots.all.append(snapshot("new", created=created))
-        update(settings, aws, TWO_O_CLOCK)
-        aws.snapshots.settle()
-        follow_copies(settings, aws)
-    assert aws.snapshots.tags[aws.values()[LATEST]][TAKEN] == SUNDAY.isoformat()
 
 
 # --- what only people can resolve -----------------------------------------------------------------
@@ -465,16 +379,6 @@ def test_what_cannot_be_copied_is_told_and_leaves_the_copy_that_is_there(
     assert promote(settings, aws, SUNDAY).outcome == "started"
 
 
-def test_what_was_resolved_is_copied_by_the_next_update(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    aws.snapshots.denied.add(KEY)
-    update(settings, aws, TWO_O_CLOCK)
-    aws.snapshots.denied.clear()
-    assert update(settings, aws, TWO_O_CLOCK).outcome == "unchanged"
-    assert copied(aws) == [copy_of("new")]
-
-
 def test_a_copy_that_failed_is_told_once_deleted_and_started_anew(
     settings: Settings, aws: InMemoryAws
 ) -> None:
@@ -488,27 +392,6 @@ def test_a_copy_that_failed_is_told_once_deleted_and_started_anew(
     assert len(subjects(aws)) == 1
     update(settings, aws, TWO_O_CLOCK)
     assert copied(aws) == [copy_of("new")]
-
-
-def test_a_failed_copy_is_told_before_it_is_deleted(settings: Settings, aws: InMemoryAws) -> None:
-    """Nobody can tell of it later."""
-    fail_copy(aws)
-    refuse(aws, "delete")
-    with pytest.raises(AwsError, match="delete of it failed"):
-        follow_copies(settings, aws)
-    assert subjects(aws) == ["REFRESH FAILED: copy-failed (rds)"]
-    assert copied(aws) == [copy_of("new")]
-
-
-@pytest.mark.parametrize(
-    ("use_case", "operation"), [("update", "own"), ("update", "copy"), ("poll", "own")]
-)
-def test_what_aws_did_not_do_is_raised(
-    settings: Settings, aws: InMemoryAws, use_case: str, operation: str
-) -> None:
-    refuse(aws, operation)
-    with pytest.raises(AwsError, match=f"{operation} of it failed"):
-        update(settings, aws, TWO_O_CLOCK) if use_case == "update" else poll(settings, aws)
 
 
 def test_a_poll_reconciles_although_the_copies_cannot_be_listed_and_the_other_way_round(
@@ -553,38 +436,36 @@ def put_all(aws: InMemoryAws, five: dict[str, str], names: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("current", "keep", "deleted"),
+    ("latest", "current", "good", "keep", "deleted", "later"),
     [
-        ("", None, "ba"),
-        ("", 5, ""),
-        ("", 2, "cba"),
-        ("a", 1, "dcb"),
-        ("bacc?c", 1, "db"),  # what a rollback goes back to
+        ("e", "", None, None, "ba", ""),
+        ("e", "", None, 5, "", ""),
+        ("e", "", None, 2, "cba", ""),
+        ("e", "a", None, 1, "dcb", ""),
+        ("e", "bacc?c", None, 1, "db", ""),  # what a rollback goes back to
+        ("e", "bacd", 2, 1, "a", ""),
+        # A promotion that has read `latest` until this poll may be about to put it.
+        ("a", "", None, 1, "dcb", "a"),
     ],
 )
-def test_the_oldest_beyond_the_number_are_deleted_but_none_that_current_leads_to(
-    aws: InMemoryAws, five: dict[str, str], current: str, keep: int | None, deleted: str
+def test_the_oldest_beyond_the_number_are_deleted_but_none_that_a_parameter_leads_to(
+    aws: InMemoryAws,
+    five: dict[str, str],
+    latest: str,
+    current: str,
+    good: int | None,
+    keep: int | None,
+    deleted: str,
+    later: str,
 ) -> None:
+    aws.parameters.put_by_hand(LATEST, five[latest])
     put_all(aws, five, current)
+    if good:
+        aws.parameters.label(CURRENT, good, {GOOD})
     assert deleted_by_poll(aws, keep) == deleted
     assert copied(aws) == sorted(five[name] for name in "abcde" if name not in deleted)
-    assert deleted_by_poll(aws, keep) == ""
-
-
-def test_what_is_good_is_never_deleted(aws: InMemoryAws, five: dict[str, str]) -> None:
-    put_all(aws, five, "bacd")
-    aws.parameters.label(CURRENT, 2, {GOOD})
-    assert deleted_by_poll(aws) == "a"
-
-
-def test_what_latest_leads_to_is_never_deleted_nor_what_it_led_to_until_this_poll(
-    aws: InMemoryAws, five: dict[str, str]
-) -> None:
-    """A promotion that has read it may be about to put it."""
-    aws.parameters.put_by_hand(LATEST, five["a"])
-    assert deleted_by_poll(aws) == "dcb"
     assert aws.values()[LATEST] == five["e"]
-    assert deleted_by_poll(aws) == "a"
+    assert deleted_by_poll(aws, keep) == later
 
 
 def test_what_somebody_pins_meanwhile_is_not_deleted(
@@ -604,23 +485,6 @@ def test_without_a_current_only_latest_leads_to_a_copy_and_unread_it_may_lead_to
     calm(aws)
     del aws.parameters.kept[CURRENT]
     assert deleted_by_poll(aws) == "dcba"
-
-
-def test_a_copy_under_way_is_not_deleted(aws: InMemoryAws, five: dict[str, str]) -> None:
-    add_copy(aws, "f", status="copying")
-    assert deleted_by_poll(aws, keep=5) == ""
-
-
-@pytest.mark.parametrize("name", ["before-the-upgrade", f"my-{PREFIX}a"])
-def test_a_snapshot_with_a_copys_tags_alone_is_never_deleted(
-    aws: InMemoryAws, five: dict[str, str], name: str
-) -> None:
-    """Somebody has copied a copy, with its tags."""
-    for each in ("available", "failed"):
-        aws.snapshots.all.append(snapshot(name, ACCEPTANCE, status=each))
-    aws.snapshots.tags[arn(name, ACCEPTANCE)] = dict(aws.snapshots.tags[five["a"]])
-    assert deleted_by_poll(aws) == "dcba"
-    assert arn(name, ACCEPTANCE) in copied(aws)
 
 
 # --- two databases --------------------------------------------------------------------------------
@@ -660,22 +524,6 @@ def test_only_the_database_that_has_copies_waits_for_one(both: InMemoryAws) -> N
     assert (both.values()[CURRENT], both.values()[OTHER_CURRENT]) == (arn("new"), made)
     both.parameters.put_by_hand(LATEST, "dummyvalue")
     assert promote(one, both, SUNDAY).reason == "no-latest"
-
-
-def test_what_fails_for_one_database_is_told_although_the_others_is_recorded(
-    two: Settings, both: InMemoryAws
-) -> None:
-    update(two, both, TWO_O_CLOCK)
-    both.snapshots.all = [
-        each._replace(status="failed" if each.engine == "docdb" else "available")
-        if each.status == "copying"
-        else each
-        for each in both.snapshots.all
-    ]
-    result = follow_copies(two, both)
-    assert (result.outcome, result.reason) == ("failed", "copy-failed")
-    assert [each.outcome for each in result.databases] == ["updated", "failed"]
-    assert both.values()[LATEST] == copy_of("new")
 
 
 def refuse_for(aws: InMemoryAws, operation: str, *given: str) -> None:
@@ -826,76 +674,3 @@ def test_without_copies_nobody_lists_own_snapshots(aws: InMemoryAws) -> None:
     ends(aws)
     poll(plain, aws)
     assert status(plain, aws)["problems"] == []
-
-
-# --- a process that dies --------------------------------------------------------------------------
-
-
-def crowded() -> InMemoryAws:
-    """A poll has everything to do: record, tell of a failure, and delete."""
-    aws = first_night()
-    for name in "abcde":
-        add_copy(aws, name)
-    add_copy(aws, "broken", status="failed")
-    aws.parameters.put_by_hand(LATEST, copy_of("d"))
-    aws.parameters.put_by_hand(CURRENT, copy_of("a"))
-    return aws
-
-
-def available() -> InMemoryAws:
-    """An update finds one copy to record, and another one to start."""
-    aws = first_night()
-    update(SETTINGS, aws, TWO_O_CLOCK)
-    aws.snapshots.settle()
-    aws.snapshots.all.append(snapshot("newer", created=SUNDAY - timedelta(hours=3)))
-    return aws
-
-
-def refused_for_now() -> InMemoryAws:
-    """A poll finds that RDS can start the copy now."""
-    aws = first_night()
-    fill_quota(aws)
-    update(SETTINGS, aws, TWO_O_CLOCK)
-    aws.snapshots.settle()
-    return aws
-
-
-KEPT = Settings.from_environment(COPIED | {"RDS_COPIES_TO_KEEP": "2"})
-
-
-def state(aws: InMemoryAws) -> dict[str, Any]:
-    """Return all that may change; a notification that is sent twice counts once."""
-    return everything(aws) | {
-        "sent": set(subjects(aws)),
-        "snapshots": sorted(aws.snapshots.all, key=lambda each: each.arn),
-        "tags": aws.snapshots.tags,
-    }
-
-
-@pytest.mark.parametrize(
-    ("use_case", "arrange"),
-    [
-        (lambda aws: update(KEPT, aws, TWO_O_CLOCK), first_night),
-        (lambda aws: update(KEPT, aws, TWO_O_CLOCK), available),
-        (lambda aws: follow_copies(KEPT, aws), crowded),
-        (lambda aws: follow_copies(KEPT, aws), refused_for_now),
-    ],
-    ids=["first update", "second update", "crowded poll", "copying poll"],
-)
-def test_a_process_that_dies_at_any_call_and_runs_again_ends_as_one_that_did_not(
-    use_case: Callable[[InMemoryAws], Result], arrange: Callable[[], InMemoryAws]
-) -> None:
-    undisturbed = arrange()
-    undisturbed.calls.clear()
-    use_case(undisturbed)
-    assert copied(undisturbed)
-    for nth, call in enumerate(undisturbed.calls):
-        for when in ("before", "after"):
-            aws = arrange()
-            kill(aws, when, call, undisturbed.calls[: nth + 1].count(call))
-            if (when, call) not in {("after", "shared"), ("after", "own")}:  # listings go on
-                with pytest.raises(Killed):
-                    use_case(aws)
-            calm(aws, minutes=0)
-            use_case(aws)
-            assert state(aws) == state(undisturbed)

@@ -1,7 +1,7 @@
 """PUT and DELETE /hold: scheduled promotion stands still until a day."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.promote import promote
 from tests.fakes import STACK, InMemoryAws, arn, snapshot
-from tests.interruptions import calm, lose, refuse
+from tests.interruptions import refuse
 from tests.stage import PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.conftest import (
     HOLD,
@@ -21,12 +21,8 @@ from tests.usecases.conftest import (
     WITH_STACK,
     Api,
     Arrange,
-    at,
     everything,
-    failed,
-    hold_until,
     holding,
-    malformed,
     refused,
     running,
 )
@@ -94,15 +90,6 @@ def test_a_hold_stops_the_schedule_until_its_day_and_nobody_else(
     assert promote(settings, aws, aws.time).outcome == "started"
 
 
-@pytest.mark.parametrize(
-    "before", ['{"until": "2026-02-22", "reason": "", "by": "x"}', "until thursday", "dummyvalue"]
-)
-def test_a_hold_replaces_whatever_was_there(ask: Api, aws: InMemoryAws, before: str) -> None:
-    aws.parameters.put_by_hand(HOLD, before)
-    assert ask("PUT", "/hold", {"until": "2026-01-05"})[0] == 200
-    assert ask("GET", "/status")[1]["hold"] == {"until": "2026-01-05", "reason": "", "by": KIM}
-
-
 def test_until_a_day_beyond_every_schedule_no_restore_is_foreseen_however_dense_it_is(
     aws: InMemoryAws,
 ) -> None:
@@ -121,26 +108,6 @@ def test_a_day_that_has_come_is_refused_and_nothing_is_written(
         f"until is {day}, which holds nothing: today is 2026-01-04; name a later day"
     )
     assert everything(aws) == before
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ({"until": "2026-02-30"}, 'until is "2026-02-30": write a date such as 2026-01-22'),
-        ({}, "until is missing: write a date such as 2026-01-22"),
-        ({"until": None}, "until is null: write a string"),
-        ({"until": "2026-01-22", "by": "me"}, 'unknown field "by"; known: until, reason'),
-        (
-            {"until": "2026-01-22", "database": "x"},
-            'unknown field "database"; known: until, reason',
-        ),
-    ],
-)
-def test_a_malformed_hold_is_named_and_asks_aws_nothing(
-    ask: Api, aws: InMemoryAws, body: dict[str, Any], message: str
-) -> None:
-    assert ask("PUT", "/hold", body) == malformed(message)
-    assert aws.calls == []
 
 
 @pytest.mark.parametrize(
@@ -186,23 +153,6 @@ def test_a_hold_is_lifted_once(ask: Api, aws: InMemoryAws, value: str) -> None:
     assert len(aws.parameters.kept[HOLD]) == 2
 
 
-@pytest.mark.parametrize(
-    ("raw", "message"),
-    [
-        (b'{"until": "2026-01-22"}', 'unknown field "until"; known: none'),
-        (b"[]", "the body is not a JSON object"),
-        (b" ", "the body is not JSON"),
-    ],
-)
-def test_a_body_that_asks_for_more_lifts_nothing(
-    ask: Api, aws: InMemoryAws, raw: bytes, message: str
-) -> None:
-    hold_until("2026-02-01")(aws)
-    before = everything(aws)
-    assert ask.raw("DELETE", "/hold", raw) == malformed(message)
-    assert everything(aws) == before
-
-
 # --- both -----------------------------------------------------------------------------------------
 
 BOTH = pytest.mark.parametrize(
@@ -221,30 +171,6 @@ def test_a_stage_without_the_parameter_is_told_which_setting_to_add(
         "the stage again"
     )
     assert everything(aws) == before
-
-
-@BOTH
-def test_a_hold_that_aws_does_not_write_is_an_error_and_can_be_asked_for_again(
-    ask: Api, aws: InMemoryAws, method: str, body: Any
-) -> None:
-    hold_until("2026-02-01")(aws)
-    before = everything(aws)
-    refuse(aws, "put")
-    assert ask(method, "/hold", body) == failed("put of it failed: AccessDeniedException: no")
-    assert everything(aws) == before
-    lose(aws, "after", "put")
-    assert ask(method, "/hold", body)[0] == 500
-    calm(aws)
-    assert ask(method, "/hold", body)[0] == 200
-
-
-def test_a_hold_expires_by_itself_at_midnight(ask: Api, aws: InMemoryAws) -> None:
-    ask("PUT", "/hold", {"until": "2026-01-05"})
-    at(datetime(2026, 1, 4, 23, 59, 59, tzinfo=UTC))(aws)
-    assert ask("GET", "/status")[1]["hold"] is not None
-    at(datetime(2026, 1, 5, tzinfo=UTC))(aws)
-    status = ask("GET", "/status")[1]
-    assert (status["hold"], status["schedule"]["next_restore"]) == (None, NEXT)
 
 
 def test_the_longest_reason_fits_the_parameter(ask: Api, aws: InMemoryAws) -> None:

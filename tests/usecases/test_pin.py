@@ -13,7 +13,7 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.pin import PinRequest, pin
 from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
 from tests.interruptions import lose, refuse
-from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE
+from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.conftest import (
     BUSY,
     KIM,
@@ -23,7 +23,6 @@ from tests.usecases.conftest import (
     everything,
     holding,
     ledger,
-    malformed,
     present,
     push,
     refused,
@@ -252,38 +251,6 @@ def test_a_put_whose_answer_was_lost_is_found_although_its_reason_was_cut(
     lose(aws, "after", "put")
     request = PinRequest("new", "kim", "because " * 200, deploy=False)
     assert pin(settings, aws, settings.databases[0], request).version == 2
-
-
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ("?database=docs", {}),
-        ("?database=docs&database=docs", {}),
-        ("", {"database": "docs"}),
-        ("?database=docs", {"database": "docs"}),
-    ],
-)
-def test_query_or_body_names_one_of_several_databases(
-    two: Settings, documents: InMemoryAws, query: str, field: dict[str, str]
-) -> None:
-    body = {"snapshot": "docs-new", **field}
-    assert Api(two, documents)("PUT", ROUTE + query, body)[0] == 200
-    assert documents.values()[OTHER_CURRENT] == arn("docs-new")
-    assert documents.values()[CURRENT] == arn("old")
-
-
-@pytest.mark.parametrize(
-    ("query", "field", "message"),
-    [
-        ("", {}, "database is missing: name one of rds, docs"),
-        ("?database=rds", {"database": "docs"}, "the request names different databases"),
-    ],
-)
-def test_exactly_one_of_several_databases_must_be_named(
-    two: Settings, documents: InMemoryAws, query: str, field: dict[str, str], message: str
-) -> None:
-    body = {"snapshot": "docs-new", **field}
-    assert Api(two, documents)("PUT", ROUTE + query, body) == malformed(message)
 
 
 def test_a_share_of_another_region_is_not_pinned(aws: InMemoryAws) -> None:

@@ -5,10 +5,8 @@ import pytest
 from chalicelib.domain.errors import AwsError
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.promote import promote
-from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.status import status
 from tests.fakes import InMemoryAws, arn
-from tests.interruptions import calm, refuse
 from tests.usecases.conftest import SUNDAY, WITH_STACK, ends, good, ledger, polls, subjects
 
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
@@ -109,18 +107,6 @@ def test_a_run_that_failed_after_the_restore_has_its_cluster_prepared_all_the_sa
     ends(aws, "Failed", deploys=True)
     polls(settings, aws)
     assert list(aws.state_machines.inputs) == [EXECUTION]
-
-
-@pytest.mark.parametrize("operation", ["execution", "start"])
-def test_what_step_functions_does_not_do_is_raised_and_the_next_poll_completes_it(
-    settings: Settings, restored: InMemoryAws, operation: str
-) -> None:
-    refuse(restored, operation)
-    with pytest.raises(AwsError, match=f"{operation} of it failed"):
-        reconcile(settings, restored)
-    calm(restored)
-    polls(settings, restored)
-    assert list(restored.state_machines.inputs) == [EXECUTION]
 
 
 def test_the_work_starts_without_the_age_of_a_snapshot_that_cannot_be_looked_up(

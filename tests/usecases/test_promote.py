@@ -12,7 +12,7 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.pin import PinRequest, pin
 from chalicelib.usecases.promote import promote
 from tests.fakes import InMemoryAws, arn, snapshot
-from tests.interruptions import Killed, calm, kill, lose, meanwhile, refuse
+from tests.interruptions import Killed, calm, kill, lose, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
 from tests.usecases.conftest import (
     BUSY,
@@ -27,7 +27,6 @@ from tests.usecases.conftest import (
     everything,
     hold_until,
     holding,
-    ledger,
     listing,
     polls,
     present,
@@ -324,35 +323,6 @@ def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(
     assert (started(aws), aws.values()) == (["run-2"], values)
 
 
-def test_a_retry_does_not_overrule_an_operator(settings: Settings, aws: InMemoryAws) -> None:
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
-    aws.snapshots.all.append(snapshot("wanted"))
-    pin(settings, aws, settings.databases[0], PinRequest("wanted", "kim", "", deploy=False))
-    assert promote(settings, aws, SUNDAY).reason == "nothing-new"
-    assert (aws.values()[CURRENT], started(aws)) == (arn("wanted"), [])
-
-
-def test_a_retry_after_an_undo_promotes(settings: Settings, aws: InMemoryAws) -> None:
-    refuse(aws, "start")
-    with pytest.raises(AwsError):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
-    assert promote(settings, aws, SUNDAY).outcome == "started"
-    assert ledger(aws)[1:] == [("promote", "new"), ("undo", "old"), ("promote", "new")]
-
-
-def test_the_next_scheduled_time_promotes_again(settings: Settings, aws: InMemoryAws) -> None:
-    promote(settings, aws, SUNDAY)
-    ends(aws, "Failed")
-    polls(settings, aws)
-    aws.time = SUNDAY + timedelta(days=14)
-    aws.snapshots.all = [snapshot("new", created=aws.time)]
-    assert promote(settings, aws, aws.time).outcome == "started"
-
-
 # --- what a killed or a refused attempt leaves ----------------------------------------------------
 
 
@@ -451,41 +421,6 @@ def test_a_token_that_has_had_its_run_starts_nothing_and_is_undone(
     assert aws.values()[CURRENT] == arn("old")
 
 
-def test_a_deploy_that_begins_during_an_undo_keeps_its_value(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    """It may have read the value that was undone: the next poll decides."""
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
-    aws.snapshots.all = []
-    meanwhile(aws, "before", "put", lambda: aws.stacks.set_status("UPDATE_IN_PROGRESS"))
-    assert promote(settings, aws, SUNDAY).reason == "snapshot-gone"
-    assert ledger(aws)[-2:] == [("undo", "old"), ("promote", "new")]
-
-
-@pytest.mark.parametrize("somebody", ["deploys", "moves it"])
-def test_a_current_that_a_failed_promotion_created_stays_if_somebody_needs_it(
-    settings: Settings, aws: InMemoryAws, somebody: str
-) -> None:
-    del aws.parameters.kept[CURRENT]
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
-    aws.snapshots.all = []
-    if somebody == "deploys":
-        meanwhile(aws, "after", "runs", lambda: aws.stacks.set_status("UPDATE_IN_PROGRESS"))
-    else:
-        theirs = arn("theirs")
-        meanwhile(aws, "after", "runs", lambda: aws.parameters.put_by_hand(CURRENT, theirs))
-    assert promote(settings, aws, SUNDAY).reason == "snapshot-gone"
-    assert ledger(aws)[-1] == (
-        ("promote", "new") if somebody == "deploys" else ("unknown", "theirs")
-    )
-
-
 def test_a_pin_that_waited_waits_again_after_an_undo(settings: Settings, aws: InMemoryAws) -> None:
     aws.snapshots.all.append(snapshot("wanted"))
     pin(settings, aws, settings.databases[0], PinRequest("wanted", KIM, "try", deploy=False))
@@ -533,36 +468,6 @@ def test_one_database_that_has_nothing_new_stops_none_and_waits_for_the_next_tim
     ends(documents)
     documents.parameters.put_by_hand(LATEST, arn("new"))
     assert promote(two, documents, SUNDAY).reason == "nothing-new"
-
-
-@pytest.mark.parametrize(("operation", "nth"), [("put", 2), ("start", 1)])
-def test_all_databases_are_put_back_together(
-    two: Settings, documents: InMemoryAws, operation: str, nth: int
-) -> None:
-    before = documents.values()
-
-    def interrupt(when: str, at_operation: str) -> None:
-        if (when, at_operation) == ("before", operation) and documents.calls.count(
-            operation
-        ) == nth:
-            raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
-
-    documents.interrupt = interrupt
-    with pytest.raises(AwsError):
-        promote(two, documents, SUNDAY)
-    assert (documents.values(), started(documents)) == (before, [])
-
-
-def test_a_kill_between_the_puts_is_completed_under_the_same_token(
-    two: Settings, documents: InMemoryAws
-) -> None:
-    kill(documents, "before", "put", nth=2)
-    with pytest.raises(Killed):
-        promote(two, documents, SUNDAY)
-    calm(documents)
-    assert promote(two, documents, SUNDAY).outcome == "started"
-    assert len({present(documents, name).token for name in (CURRENT, OTHER_CURRENT)}) == 1
-    assert started(documents) == ["run-3"]
 
 
 def test_every_database_is_tried_when_putting_one_back_fails(

@@ -1,6 +1,6 @@
-"""Who moved it: whatever somebody else does between any two AWS calls of a mover, one of them wins."""
+"""Who moved it: single cases of two who act at once; `test_interleavings.py` tries every other one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -9,10 +9,8 @@ import pytest
 from chalicelib.domain.errors import AwsError, BusyError, Refused
 from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.pin import PinRequest, pin, rollback
+from chalicelib.usecases.pin import PinRequest, pin
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
-from chalicelib.usecases.reconcile import reconcile
-from chalicelib.usecases.status import status
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE
@@ -49,24 +47,6 @@ def promoting(aws: InMemoryAws) -> object:
     return promote(SETTINGS, aws, SUNDAY)
 
 
-ORDERS: dict[str, Act] = {
-    "promote": promoting,
-    "refresh": refreshing,
-    "refresh by another": lambda aws: refreshing(aws, "sam"),
-    "pin": pinning("wanted", deploy=True),
-    "pin of latest": pinning("new", deploy=True, by="sam"),
-    "pin of what is deployed": pinning("middle", deploy=True),
-    "rollback": lambda aws: rollback(SETTINGS, aws, DATABASE, KIM, "", deploy=True),
-}
-WAITING: dict[str, Act] = {
-    "pin": pinning("wanted", deploy=False),
-    "by hand": lambda aws: aws.parameters.put_by_hand(CURRENT, arn("wanted")),
-    "by hand, with the Description of before": lambda aws: aws.parameters.put_by_hand(
-        CURRENT, arn("wanted"), inherits=True
-    ),
-}
-
-
 def evening() -> InMemoryAws:
     """`middle` is deployed, `old` was before it, `latest` is new, and `wanted` exists."""
     aws = quiet_sunday()
@@ -81,156 +61,38 @@ def evening() -> InMemoryAws:
     return aws
 
 
-def failed_run() -> InMemoryAws:
-    """The run of tonight's promotion has failed, and nobody has noticed yet."""
-    aws = evening()
-    promoting(aws)
-    ends(aws, "Failed")
-    aws.calls.clear()
-    return aws
+@pytest.mark.parametrize("first", ["promote", "pin"])
+def test_two_orders_of_different_databases_at_once_have_one_run(first: str) -> None:
+    two = Settings.from_environment(TWO_IN_ONE_STACK)
+    docs = PinRequest(arn("docs-new"), KIM, "", deploy=True)
+    orders: list[Act] = [
+        lambda aws: promote(two, aws, SUNDAY),
+        lambda aws: pin(two, aws, two.databases[1], docs),
+    ]
+    act, other = orders if first == "promote" else orders[::-1]
 
+    def arrange() -> InMemoryAws:
+        aws = with_documents(two, quiet_sunday())
+        aws.parameters.put_by_hand(OTHER_LATEST, arn("docs-old"))  # nobody promotes it
+        return aws
 
-def gaps(arrange: Callable[[], InMemoryAws], act: Act) -> Iterator[tuple[InMemoryAws, str, int]]:
-    """Yield a fresh account for each call that the mover makes, with the call and which one it is."""
+    def attempt(aws: InMemoryAws, order: Act) -> None:
+        with suppress(AwsError, Refused, BusyError):
+            order(aws)
+
     undisturbed = arrange()
-    undisturbed.calls.clear()
-    with suppress(AwsError):
-        act(undisturbed)
+    act(undisturbed)
     for index, operation in enumerate(undisturbed.calls):
-        yield arrange(), operation, undisturbed.calls[: index + 1].count(operation)
-
-
-def attempt(aws: InMemoryAws, act: Act) -> None:
-    with suppress(AwsError, Refused, BusyError):
-        act(aws)
-
-
-def in_progress(aws: InMemoryAws) -> int:
-    return sum(run.in_progress for run in aws.pipelines.pipelines[PIPELINE])
-
-
-def settle(aws: InMemoryAws) -> None:
-    calm(aws)
-    if in_progress(aws):
-        ends(aws)
-    polls(SETTINGS, aws, times=3)
-
-
-@pytest.mark.parametrize("second", ORDERS)
-@pytest.mark.parametrize("first", ORDERS)
-def test_two_orders_at_once_have_one_run_and_one_value(first: str, second: str) -> None:
-    for aws, operation, nth in gaps(evening, ORDERS[first]):
-        before = len(started(aws))
-        meanwhile(aws, "before", operation, lambda aws=aws: attempt(aws, ORDERS[second]), nth)
-        attempt(aws, ORDERS[first])
-        assert (operation, nth, in_progress(aws), len(started(aws)) - before) == (
-            *(operation, nth, 1, 1),
-        )
-        settle(aws)
-        assert aws.values()[CURRENT] == aws.stacks.restored_from(CURRENT), (operation, nth)
-
-
-@pytest.mark.parametrize("second", WAITING)
-@pytest.mark.parametrize("first", ORDERS)
-def test_who_moves_current_during_an_order_wins(first: str, second: str) -> None:
-    for aws, operation, nth in gaps(evening, ORDERS[first]):
-        read = []
-
-        def happens(aws: InMemoryAws = aws, read: list[bool] = read) -> None:
-            read.append("history" in aws.calls[:-1])
-            WAITING[second](aws)
-
-        meanwhile(aws, "before", operation, happens, nth)
-        attempt(aws, ORDERS[first])
-        if read[0]:  # whoever comes before that is seen, and what is ordered replaces it
-            assert aws.values()[CURRENT] == arn("wanted"), (operation, nth)
-        settle(aws)
-        waits = status(SETTINGS, aws)["databases"][0]["waiting"]
-        assert waits is (aws.values()[CURRENT] != aws.stacks.restored_from(CURRENT))
-
-
-@pytest.mark.parametrize("second", WAITING)
-@pytest.mark.parametrize("first", ORDERS)
-def test_who_moves_current_during_an_order_that_is_undone_wins(first: str, second: str) -> None:
-    """A Description that is inherited does not make somebody else's value ours."""
-
-    def refused(aws: InMemoryAws) -> object:
-        start = aws.pipelines.start
-
-        def refuse_start(name: str, token: str) -> str:
-            aws.calls.append("start")
-            aws.interrupt("before", "start")
-            raise AwsError("start", name, "AccessDeniedException", "no")
-
-        aws.pipelines.start = refuse_start  # type: ignore[method-assign]
-        try:
-            return ORDERS[first](aws)
-        finally:
-            aws.pipelines.start = start  # type: ignore[method-assign]
-
-    if (first, second) == ("pin", "by hand, with the Description of before"):
-        return  # the same value with the same Description is the same order
-    for aws, operation, nth in gaps(evening, refused):
-        meanwhile(aws, "before", operation, lambda aws=aws: WAITING[second](aws), nth)
-        attempt(aws, refused)
-        assert (operation, nth, aws.values()[CURRENT]) == (operation, nth, arn("wanted"))
-        settle(aws)
-        assert (operation, nth, aws.values()[CURRENT]) == (operation, nth, arn("wanted"))
-
-
-@pytest.mark.parametrize("second", WAITING | ORDERS)
-def test_who_moves_current_while_a_failed_run_is_taken_back_wins(second: str) -> None:
-    act = (WAITING | ORDERS)[second]
-    for aws, operation, nth in gaps(failed_run, lambda aws: reconcile(SETTINGS, aws)):
-        seen = []
-
-        def happens(aws: InMemoryAws = aws, seen: list[str] = seen) -> None:
-            attempt(aws, act)
-            seen.append(aws.values()[CURRENT])
-
-        meanwhile(aws, "before", operation, happens, nth)
-        reconcile(SETTINGS, aws)
-        expected = arn("middle") if present(aws).is_correction else seen[0]
-        assert (operation, nth, aws.values()[CURRENT]) == (operation, nth, expected)
-        settle(aws)
-        waits = status(SETTINGS, aws)["databases"][0]["waiting"]
-        assert waits is (aws.values()[CURRENT] != aws.stacks.restored_from(CURRENT))
-
-
-TWO_DATABASES = Settings.from_environment(TWO_IN_ONE_STACK)
-ONE_DATABASE_EACH: dict[str, Act] = {
-    "promote": lambda aws: promote(TWO_DATABASES, aws, SUNDAY),
-    "pin": lambda aws: pin(
-        TWO_DATABASES,
-        aws,
-        TWO_DATABASES.databases[1],
-        PinRequest(arn("docs-new"), KIM, "", deploy=True),
-    ),
-}
-
-
-def two_databases() -> InMemoryAws:
-    """The second database is on the newest snapshot that it has, so that nobody promotes it."""
-    aws = with_documents(TWO_DATABASES, quiet_sunday())
-    aws.parameters.put_by_hand(OTHER_LATEST, arn("docs-old"))
-    return aws
-
-
-@pytest.mark.parametrize(("first", "second"), [("promote", "pin"), ("pin", "promote")])
-def test_two_orders_of_different_databases_at_once_have_one_run(first: str, second: str) -> None:
-    for aws, operation, nth in gaps(two_databases, ONE_DATABASE_EACH[first]):
-        act = ONE_DATABASE_EACH[second]
-        meanwhile(aws, "before", operation, lambda aws=aws, act=act: attempt(aws, act), nth)
-        attempt(aws, ONE_DATABASE_EACH[first])
-        assert (operation, nth, in_progress(aws)) == (operation, nth, 1)
+        aws, nth = arrange(), undisturbed.calls[: index + 1].count(operation)
+        meanwhile(aws, "before", operation, lambda aws=aws: attempt(aws, other), nth)
+        attempt(aws, act)
+        runs = aws.pipelines.pipelines[PIPELINE]
+        assert (operation, nth, sum(run.in_progress for run in runs)) == (operation, nth, 1)
         calm(aws)
         ends(aws)
-        polls(TWO_DATABASES, aws, times=3)
+        polls(two, aws, times=3)
         for name in (CURRENT, OTHER_CURRENT):
             assert aws.values()[name] == aws.stacks.restored_from(name), (operation, nth)
-
-
-# --- what was wrong once --------------------------------------------------------------------------
 
 
 OVERRULED = f"{KIM} moved {CURRENT} to {arn('wanted')} in the meantime, which stays"
@@ -386,5 +248,6 @@ def test_a_put_whose_answer_was_lost_and_that_the_client_made_twice_is_one_order
 
     aws.parameters.put = twice  # type: ignore[method-assign]
     promoting(aws)
-    settle(aws)
+    ends(aws)
+    polls(SETTINGS, aws)
     assert aws.stacks.restored_from(CURRENT) == aws.values()[CURRENT] == arn("new")

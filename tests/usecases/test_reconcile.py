@@ -236,73 +236,6 @@ def test_a_failure_is_told_without_its_action_if_that_cannot_be_looked_up(
 # --- what the first edition got wrong -------------------------------------------------------------
 
 
-def test_the_ordinary_run_after_a_late_failure_replaces_nothing(
-    learn: Learn, promoted: InMemoryAws
-) -> None:
-    ends(promoted, "Failed", deploys=True)
-    learn()
-    promoted.time += timedelta(days=1)
-    push(promoted)
-    ends(promoted)
-    learn()
-    assert facts(promoted) == kept("old", FAILED_AFTER)
-
-
-def test_a_snapshot_that_failed_is_not_good_because_a_push_of_that_time_deployed_the_old_data(
-    learn: Learn, promoted: InMemoryAws
-) -> None:
-    promoted.time += timedelta(minutes=10)
-    push(promoted)  # it waits for the deploy stage
-    ends(promoted, "Failed", run="run-2")
-    learn()
-    assert facts(promoted) == taken_back(RUN_FAILED)
-    ends(promoted)
-    learn()
-    assert facts(promoted) == taken_back(RUN_FAILED)
-
-
-def test_a_retry_of_a_stage_after_the_value_was_taken_back_restores_nothing_and_says_so(
-    learn: Learn, promoted: InMemoryAws
-) -> None:
-    ends(promoted, "Failed")
-    learn()
-    promoted.pipelines.set_status(PIPELINE, "run-2", "InProgress")
-    ends(promoted)
-    learn()
-    again = "REFRESH FAILED: the run restored nothing, taken back (rds)"
-    assert facts(promoted) == taken_back(RUN_FAILED, again)
-
-
-def test_a_retry_of_a_later_stage_completes_the_refresh(
-    learn: Learn, promoted: InMemoryAws
-) -> None:
-    ends(promoted, "Failed", deploys=True)
-    learn()
-    promoted.pipelines.set_status(PIPELINE, "run-2", "InProgress")
-    learn()
-    ends(promoted, deploys=False)
-    learn()
-    assert (ledger(promoted), good(promoted)) == (PROMOTED, arn("new"))
-    assert [each.partition(" in ")[0] for each in subjects(promoted)] == [FAILED_AFTER, "refreshed"]
-
-
-@pytest.mark.parametrize("first", ["rolled back", "taken back"])
-def test_a_rollback_execution_that_deploys_at_once_is_seen_for_what_it_restored(
-    learn: Learn, promoted: InMemoryAws, first: str
-) -> None:
-    ends(promoted, "Failed")
-    if first == "taken back":
-        learn()
-    promoted.pipelines.begin(PIPELINE, "AutomatedRollback", is_rollback=True)
-    ends(promoted)
-    learn()
-    if first == "taken back":
-        assert facts(promoted) == taken_back(RUN_FAILED)
-    else:
-        refreshed = "refreshed in 30 min, data 7 h old (rds)"
-        assert facts(promoted) == kept("new", refreshed)
-
-
 def test_a_pin_while_a_run_is_building_is_restored_and_told_as_the_pin(
     learn: Learn, settings: Settings, promoted: InMemoryAws
 ) -> None:
@@ -320,89 +253,7 @@ def test_a_pin_while_a_run_is_building_is_restored_and_told_as_the_pin(
     assert status(settings, promoted)["databases"][0]["waiting"] is False
 
 
-def test_a_failed_run_leaves_a_pin_that_was_made_meanwhile(
-    learn: Learn, settings: Settings, promoted: InMemoryAws
-) -> None:
-    promoted.time += timedelta(minutes=2)
-    pinned(settings, promoted)
-    ends(promoted, "Failed")
-    learn()
-    assert facts(promoted) == Facts(
-        ledger=[*PROMOTED, ("pin", "wanted")],
-        deployed="old",
-        good="old",
-        sent=["REFRESH FAILED: pipeline run failed, current stays (rds)"],
-    )
-    assert f"rds: {arn('new')} was set by {SCHEDULE} because: newest eligible share; by now " in (
-        promoted.notifier.sent[0].body
-    )
-
-
-def test_a_push_that_fails_beside_a_refresh_takes_nothing_back(
-    learn: Learn, promoted: InMemoryAws
-) -> None:
-    promoted.time += timedelta(minutes=10)
-    broken = push(promoted)
-    ends(promoted, "Failed", run=broken, minutes=1)
-    learn()
-    assert facts(promoted) == Facts(PROMOTED, "old", "old", [])
-    ends(promoted, run="run-2", minutes=3)
-    learn()
-    assert facts(promoted) == kept("new", REFRESHED)
-
-
-def test_a_rollback_execution_of_another_stage_makes_no_waiting_pin_good(
-    learn: Learn, settings: Settings, aws: InMemoryAws
-) -> None:
-    pinned(settings, aws)
-    aws.pipelines.begin(PIPELINE, "ManualRollback", is_rollback=True)
-    ends(aws, deploys=False)
-    learn()
-    assert facts(aws) == Facts(
-        ledger=[("unknown", "old"), ("pin", "wanted")], deployed="old", good="old", sent=[]
-    )
-
-
-def test_a_run_that_waits_for_days_moves_nothing(settings: Settings, promoted: InMemoryAws) -> None:
-    before = everything(promoted)
-    promoted.time += timedelta(days=5)
-    polls(settings, promoted)
-    assert everything(promoted) == before
-
-
 # --- whose run it is ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("ended", "expected"),
-    [
-        ("Succeeded", kept("new", "refreshed in 35 min, data 7 h old (rds)")),
-        ("Failed", taken_back(RUN_FAILED)),
-    ],
-)
-def test_a_superseded_run_hands_over_to_the_run_that_superseded_it(
-    learn: Learn, promoted: InMemoryAws, ended: str, expected: Facts
-) -> None:
-    promoted.time += timedelta(minutes=10)
-    push(promoted)
-    promoted.pipelines.set_status(PIPELINE, "run-2", "Superseded")
-    learn()
-    assert subjects(promoted) == []
-    promoted.time = SUNDAY + timedelta(minutes=15)
-    ends(promoted, ended)
-    learn()
-    assert facts(promoted) == expected
-
-
-def test_a_superseded_run_hands_over_to_no_rollback_execution(
-    settings: Settings, promoted: InMemoryAws
-) -> None:
-    promoted.pipelines.set_status(PIPELINE, "run-2", "Superseded")
-    promoted.pipelines.begin(PIPELINE, "ManualRollback", is_rollback=True)
-    ends(promoted, deploys=False)
-    polls(settings, promoted)
-    assert facts(promoted) == taken_back(RUN_FAILED)
-    assert f"no run of pipeline {PIPELINE} was started for it" in promoted.notifier.sent[0].body
 
 
 def test_a_value_whose_run_was_never_started_is_taken_back_once_no_retry_can_come(
@@ -449,15 +300,6 @@ def test_without_the_pipeline_nothing_is_moved(
     assert everything(promoted) == before
 
 
-# --- what nobody asked for ------------------------------------------------------------------------
-
-
-def test_what_was_there_before_this_application_is_good_without_a_notification(
-    aws: InMemoryAws,
-) -> None:
-    assert facts(aws) == Facts(ledger=[("unknown", "old")], deployed="old", good="old", sent=[])
-
-
 def test_a_value_that_somebody_puts_by_hand_is_told_once_it_is_restored(
     learn: Learn, settings: Settings, aws: InMemoryAws
 ) -> None:
@@ -474,14 +316,7 @@ def test_a_value_that_somebody_puts_by_hand_is_told_once_it_is_restored(
     assert "set by unknown because: unknown" in aws.notifier.sent[0].body
 
 
-def test_an_ordinary_run_that_fails_on_what_is_deployed_is_nobodys_news(
-    learn: Learn, aws: InMemoryAws
-) -> None:
-    before = everything(aws)["parameters"]
-    push(aws)
-    ends(aws, "Failed")
-    learn()
-    assert (everything(aws)["parameters"], subjects(aws)) == (before, [])
+# --- what nobody asked for ------------------------------------------------------------------------
 
 
 def test_current_is_set_to_what_is_deployed_if_nobody_waits_for_what_it_holds(
@@ -503,28 +338,6 @@ def test_current_is_set_to_what_is_deployed_if_nobody_waits_for_what_it_holds(
     assert present(promoted).reason == (
         f"{arn('new')} is deployed, which is not what current named"
     )
-
-
-@pytest.mark.parametrize(
-    ("resolved", "value"), [("new", "new"), ("never held", "old"), (None, "old")]
-)
-def test_a_cluster_that_no_deploy_action_made_is_told_by_the_stack_or_by_what_current_held(
-    settings: Settings, aws: InMemoryAws, resolved: str | None, value: str
-) -> None:
-    aws.parameters.kept[CURRENT][-1:] = [
-        present(aws)._replace(number=1, value=arn("new")),
-        present(aws)._replace(number=2, labels=frozenset()),
-    ]
-    aws.time += timedelta(hours=8)
-    restored = aws.clusters.restore(arn(value))
-    aws.stacks.all[STACK] = Stack(
-        "UPDATE_COMPLETE", {"Cluster": restored}, {CURRENT: arn(resolved)} if resolved else {}
-    )
-    assert status(settings, aws)["databases"][0]["deployed"] == arn(value)
-    polls(settings, aws)
-    assert aws.values()[CURRENT] == arn("old")
-    (labelled,) = [each for each in aws.parameters.kept[CURRENT] if "run-unknown" in each.labels]
-    assert labelled.value == arn(value)
 
 
 # --- what cannot be seen --------------------------------------------------------------------------
@@ -686,36 +499,6 @@ def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(
     found = status(settings, aws)
     assert found["pipeline"]["under_way"]["restores"] is None
     assert found["databases"][0]["waiting"]
-
-
-@pytest.mark.parametrize(
-    ("status", "sent"), [("UPDATE_COMPLETE", FAILED_AFTER), ("UPDATE_ROLLBACK_COMPLETE", UNKNOWN)]
-)
-def test_of_two_values_the_stack_decides_unless_its_last_update_was_rolled_back(
-    settings: Settings, promoted: InMemoryAws, status: str, sent: str
-) -> None:
-    ends(promoted, "Failed", deploys=True)
-    ambiguous(promoted)
-    promoted.stacks.all[STACK] = promoted.stacks.all[STACK]._replace(
-        status=status, resolved={CURRENT: arn("new")}
-    )
-    reconcile(settings, promoted)
-    assert subjects(promoted)[0] == sent
-
-
-@pytest.mark.parametrize("operation", ["get", "history", "runs", "find", "deployed", "put"])
-def test_what_aws_denies_is_raised_and_the_next_poll_completes_it(
-    settings: Settings, promoted: InMemoryAws, operation: str
-) -> None:
-    ends(promoted, "Failed")
-    before = everything(promoted)
-    refuse(promoted, operation)
-    with pytest.raises(AwsError, match=f"{operation} of it failed"):
-        reconcile(settings, promoted)
-    assert everything(promoted) == before
-    calm(promoted)
-    polls(settings, promoted)
-    assert facts(promoted) == taken_back(RUN_FAILED)
 
 
 # --- the first promotion of all -------------------------------------------------------------------
@@ -880,35 +663,6 @@ def test_without_a_stack_the_newest_successful_deploy_action_decides(
         arn(expected[1]),
         expected[2],
     )
-
-
-def test_without_a_stack_what_was_seen_last_is_deployed_once_no_action_is_listed_any_more(
-    plain: Settings, unseen: InMemoryAws
-) -> None:
-    unseen.pipelines.executed = []
-    ends(unseen, "Failed")
-    polls(plain, unseen)
-    assert (ledger(unseen), subjects(unseen)) == (REVERTED, [RUN_FAILED])
-
-
-def test_without_a_stack_a_deploy_action_in_progress_is_waited_for(
-    plain: Settings, unseen: InMemoryAws
-) -> None:
-    unseen.pipelines.deploy(PIPELINE, "InProgress")
-    ends(unseen, "Failed")
-    polls(plain, unseen)
-    assert (ledger(unseen), subjects(unseen)) == (PROMOTED, [])
-
-
-def test_without_a_stack_an_action_that_may_have_read_either_value_is_unknown(
-    plain: Settings, unseen: InMemoryAws
-) -> None:
-    unseen.pipelines.deploy(PIPELINE)
-    unseen.parameters.put_by_hand(CURRENT, arn("other"))
-    ends(unseen, "Failed")
-    polls(plain, unseen)
-    assert subjects(unseen) == [UNKNOWN]
-    assert "what the action restored is uncertain" in unseen.notifier.sent[0].body
 
 
 # --- labels and calls -----------------------------------------------------------------------------

@@ -5,15 +5,13 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.results import Result
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.pin import PinRequest, pin
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
 from tests.fakes import InMemoryAws, arn
-from tests.interruptions import Killed, calm, kill, refuse
-from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE
+from tests.interruptions import Killed, calm, kill
+from tests.stage import PIPELINE
 from tests.usecases.conftest import (
     BUSY,
     KIM,
@@ -24,7 +22,6 @@ from tests.usecases.conftest import (
     Arrange,
     ends,
     everything,
-    failed,
     hold_until,
     polls,
     present,
@@ -148,16 +145,6 @@ def test_a_dry_run_looks_at_everything_and_answers_with_the_first_refusal(
     )
 
 
-@pytest.mark.parametrize("operation", ["get", "find", "runs", "history"])
-def test_what_aws_does_not_let_it_read_is_an_error(
-    ask: Api, aws: InMemoryAws, operation: str
-) -> None:
-    refuse(aws, operation)
-    assert ask("POST", "/refresh", {"dry_run": True}) == failed(
-        f"{operation} of it failed: AccessDeniedException: no"
-    )
-
-
 def test_a_refresh_while_its_run_is_in_progress_starts_no_other_and_afterwards_finds_nothing_new(
     ask: Api, settings: Settings, aws: InMemoryAws
 ) -> None:
@@ -166,31 +153,6 @@ def test_a_refresh_while_its_run_is_in_progress_starts_no_other_and_afterwards_f
     ends(aws)
     polls(settings, aws)
     assert ask("POST", "/refresh", {"outside_window": True})[1]["reason"] == "nothing-new"
-    assert started(aws) == ["run-2"]
-
-
-def test_a_person_may_try_again_after_a_failed_run(settings: Settings, aws: InMemoryAws) -> None:
-    promote(settings, aws, SUNDAY)
-    ends(aws, "Failed")
-    polls(settings, aws)
-    assert now(settings, aws, SCHEDULE).outcome == "started"  # whatever name a person bears
-    assert started(aws) == ["run-2", "run-3"]
-
-
-def test_a_pin_that_waits_is_deployed_by_a_refresh_if_it_is_latest(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    pin(settings, aws, settings.databases[0], PinRequest("new", "sam", "", deploy=False))
-    assert now(settings, aws).outcome == "started"
-    assert present(aws).actor == KIM
-
-
-def test_a_refresh_before_the_schedule_leaves_it_nothing_new(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    now(settings, aws)
-    ends(aws)
-    assert promote(settings, aws, SUNDAY).reason == "nothing-new"
     assert started(aws) == ["run-2"]
 
 
@@ -217,18 +179,3 @@ def test_all_databases_are_refreshed_by_one_run_and_none_is_named(
     result = now(two, documents)
     assert [each.current for each in result.databases] == [arn("new"), arn("docs-new")]
     assert started(documents) == ["run-3"]
-
-
-def test_every_database_is_put_back_when_the_ledger_of_one_cannot_be_read(
-    two: Settings, documents: InMemoryAws
-) -> None:
-    def interrupt(when: str, operation: str) -> None:
-        undoing = operation == "history" and documents.calls.count("history") == 3
-        if when == "before" and (operation == "start" or undoing):
-            raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
-
-    documents.interrupt = interrupt
-    with pytest.raises(AwsError):
-        now(two, documents)
-    assert documents.values()[CURRENT] == arn("new")
-    assert documents.values()[OTHER_CURRENT] == arn("docs-old")

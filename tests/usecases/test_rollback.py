@@ -7,11 +7,10 @@ import pytest
 from chalicelib.domain.errors import BusyError
 from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.pin import PinRequest, PinResult, pin, rollback
+from chalicelib.usecases.pin import PinResult, rollback
 from chalicelib.usecases.promote import promote
 from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
-from tests.interruptions import Killed, calm, kill
-from tests.stage import CURRENT, LATEST, OTHER_CURRENT
+from tests.stage import CURRENT, OTHER_CURRENT
 from tests.usecases.conftest import (
     KIM,
     SUNDAY,
@@ -19,13 +18,11 @@ from tests.usecases.conftest import (
     Arrange,
     ends,
     everything,
-    ledger,
     listing,
     malformed,
     polls,
     present,
     refused,
-    running,
     started,
     without,
 )
@@ -65,16 +62,6 @@ def test_a_rollback_goes_to_the_value_before_and_waits_for_a_run(
     assert started(moved) == ["run-2"]
 
 
-def test_a_rollback_with_deploy_starts_the_run_that_restores_it(
-    settings: Settings, moved: InMemoryAws
-) -> None:
-    assert back(settings, moved, deploy=True) == PinResult(arn("old"), arn("new"), 3, "run-3", None)
-    assert present(moved).note == Note("rollback", KIM, "it is broken", present(moved).token)
-    ends(moved)
-    polls(settings, moved)
-    assert moved.stacks.restored_from(CURRENT) == arn("old")
-
-
 @pytest.mark.parametrize(
     ("values", "goes_to"),
     [
@@ -98,13 +85,6 @@ def test_a_rollback_goes_to_the_newest_earlier_snapshot_that_differs(
     assert ask("GET", "/status")[1]["databases"][0]["previous"] == goes_to
     status, answer = ask("POST", ROUTE, {})
     assert (status, answer["current"], "secret" in str(answer)) == (200, goes_to, False)
-
-
-def test_a_rollback_of_a_rollback_goes_forward_again(
-    settings: Settings, moved: InMemoryAws
-) -> None:
-    back(settings, moved)
-    assert back(settings, moved).current == arn("new")
 
 
 @pytest.mark.parametrize("deploy", [False, True])
@@ -137,13 +117,6 @@ def test_a_refused_rollback_says_why_writes_nothing_and_takes_no_older_one(
     assert everything(moved) == before
 
 
-def test_a_busy_pipeline_is_named_by_a_rollback_that_waits(ask: Api, moved: InMemoryAws) -> None:
-    running()(moved)
-    status, answer = ask("POST", ROUTE, {})
-    assert (status, answer["current"]) == (200, arn("old"))
-    assert answer["under_way"].startswith("run run-3 is in progress since")
-
-
 def test_asked_again_it_goes_forward_only_after_its_run(
     settings: Settings, moved: InMemoryAws
 ) -> None:
@@ -154,34 +127,6 @@ def test_asked_again_it_goes_forward_only_after_its_run(
         back(settings, moved, deploy=True)
     ends(moved)
     assert back(settings, moved, deploy=True).current == arn("new")
-
-
-def test_a_killed_rollback_can_be_completed_by_a_pin(
-    settings: Settings, moved: InMemoryAws
-) -> None:
-    kill(moved, "before", "start")
-    with pytest.raises(Killed):
-        back(settings, moved, deploy=True)
-    calm(moved)
-    token = present(moved).token
-    request = PinRequest("old", KIM, "", deploy=True)
-    assert pin(settings, moved, settings.databases[0], request).execution_id == "run-3"
-    assert (len(ledger(moved)), present(moved).token) == (3, token)
-
-
-def test_the_schedule_promotes_over_a_rollback_next_time_but_no_retry_does(
-    settings: Settings, moved: InMemoryAws
-) -> None:
-    """A rollback is no hold: whoever wants to stay sets one."""
-    back(settings, moved)
-    moved.time = SUNDAY + timedelta(hours=2)
-    assert promote(settings, moved, SUNDAY).reason == "nothing-new"
-    assert moved.values()[CURRENT] == arn("old")
-    moved.time = SUNDAY + timedelta(days=14)
-    moved.snapshots.all.append(snapshot("newest", created=moved.time - timedelta(hours=6)))
-    moved.parameters.put_by_hand(LATEST, arn("newest"))
-    assert promote(settings, moved, moved.time).outcome == "started"
-    assert moved.values()[CURRENT] == arn("newest")
 
 
 def test_one_of_several_databases_goes_back(two: Settings, documents: InMemoryAws) -> None:

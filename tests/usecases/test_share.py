@@ -9,12 +9,11 @@ import pytest
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.shares import Cluster, SharePolicy
-from chalicelib.domain.snapshots import Criteria, choose
 from chalicelib.notifications import Notification
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases import share as usecase
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
-from tests.interruptions import Killed, kill, refuse
+from tests.interruptions import refuse
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
 POLL = timedelta(minutes=15)
@@ -175,13 +174,6 @@ def test_of_two_deliveries_at_once_one_asks_and_both_find_it(aws: InMemoryAws) -
     assert set(states(aws)) == {name("orders"), name("billing")}
 
 
-def test_a_delivery_that_comes_a_week_late_finds_its_own_snapshot(aws: InMemoryAws) -> None:
-    a_saturday(aws, SATURDAY)
-    a_saturday(aws, SATURDAY + WEEK)
-    answer = share(SETTINGS, aws, SATURDAY)
-    assert [each["snapshot"] for each in answer["clusters"]] == [name("orders"), name("billing")]
-
-
 def test_under_the_default_key_the_newest_automated_snapshot_is_copied(
     default: InMemoryAws,
 ) -> None:
@@ -210,14 +202,6 @@ def test_the_same_automated_snapshot_is_not_copied_again(default: InMemoryAws) -
     answer = share(SETTINGS, default, sunday)
     assert answer["clusters"][1] == entry("billing", "unchanged", snapshot=name("billing"))
     assert set(states(default)) == {name("orders"), name("orders", sunday), name("billing")}
-
-
-def test_the_age_of_an_automated_snapshot_is_that_on_the_day_of_its_copy(
-    default: InMemoryAws,
-) -> None:
-    default.time += timedelta(days=2)  # the schedule's event was given by hand
-    answer = share(SETTINGS, default, SATURDAY)
-    assert (answer["outcome"], answer["reason"]) == ("failed", "automated-stale")
 
 
 def test_the_default_key_without_another_is_refused_and_stops_no_other_cluster(
@@ -351,26 +335,6 @@ def test_what_refuses_a_copy_is_told_with_what_to_do_here(
     assert Reason(reason).next_step in notice.body
 
 
-def test_two_reasons_are_told_at_once(default: InMemoryAws) -> None:
-    del default.clusters.all["orders"]
-    share(KEYLESS, default, SATURDAY)
-    assert told(default) == [
-        "aurora-refresh: SHARING FAILED: cluster-missing,default-key (orders,billing)"
-    ]
-
-
-@pytest.mark.parametrize("method", ["find", "take", "is_aws_managed"])
-def test_what_aws_did_not_do_is_raised_and_told(aws: InMemoryAws, method: str) -> None:
-    refuse(aws, method, code="Throttling")
-    with pytest.raises(AwsError, match=f"^{method} of it failed: Throttling: no(\\n|$)"):
-        share(SETTINGS, aws, SATURDAY)
-    clusters = "billing" if method == "is_aws_managed" else "orders,billing"
-    assert told(aws) == [f"aurora-refresh: SHARING FAILED: {method} Throttling ({clusters})"]
-    aws.interrupt = lambda when, operation: None
-    share(SETTINGS, aws, SATURDAY)
-    assert set(states(aws)) == {name("orders"), name("billing")}
-
-
 def test_an_error_stops_no_other_cluster_and_hides_neither_error_nor_refusal(
     aws: InMemoryAws,
 ) -> None:
@@ -433,10 +397,6 @@ def test_what_is_shared_is_not_shared_again(aws: InMemoryAws) -> None:
     assert aws.calls == ["own", "shared_with", "shared_with"]
 
 
-def test_before_the_first_saturday_there_is_nothing_to_do(aws: InMemoryAws) -> None:
-    assert follow_shares(SETTINGS, aws, SATURDAY)["outcome"] == "unchanged"
-
-
 def test_the_oldest_goes_once_its_successor_is_shared(aws: InMemoryAws) -> None:
     weeks = [SATURDAY + week * WEEK for week in range(3)]
     a_saturday(aws, weeks[0])
@@ -458,14 +418,6 @@ def test_the_oldest_goes_once_its_successor_is_shared(aws: InMemoryAws) -> None:
         for week in weeks[1:]
     }
     assert told(aws) == []
-
-
-def test_sharing_stops_before_the_snapshot_is_deleted(aws: InMemoryAws) -> None:
-    for week in range(3):
-        a_saturday(aws, SATURDAY + week * WEEK)
-    of_the_last = aws.calls[-aws.calls[::-1].index("own") :]
-    assert of_the_last.index("unshare") < of_the_last.index("delete")
-    assert aws.snapshots.read_by[name("orders")] == set()
 
 
 def test_an_oldest_one_that_somebody_has_unshared_goes_as_well(aws: InMemoryAws) -> None:
@@ -534,51 +486,6 @@ def test_what_is_taken_back_by_hand_is_shared_again_unless_it_is_deleted(aws: In
     assert states(aws) == {name("orders"): ("available", {ACCEPTANCE})}
 
 
-def test_what_was_made_for_a_former_account_stays_shared_with_it(aws: InMemoryAws) -> None:
-    a_saturday(aws, SATURDAY)
-    former = states(aws)
-    other = SETTINGS._replace(share_with="333333333333")
-    for week in range(1, 5):
-        a_saturday(aws, SATURDAY + week * WEEK, other)
-    after = states(aws)
-    assert former.items() <= after.items()
-    assert sorted(after[each][1] for each in after.keys() - former.keys()) == [{"333333333333"}] * 4
-
-
-def test_a_weekly_and_a_daily_stage_never_delete_each_others_snapshots(aws: InMemoryAws) -> None:
-    weekly = SETTINGS._replace(clusters=("orders",))
-    daily = weekly._replace(keep=1)
-    a_saturday(aws, SATURDAY, weekly)
-    of_the_week = states(aws)
-    for days in range(7):
-        a_saturday(aws, SATURDAY + timedelta(days=days), daily, "daily")
-    after = states(aws)
-    assert of_the_week.items() <= after.items()
-    newest = SATURDAY + timedelta(days=6)
-    assert after.keys() - of_the_week.keys() == {name("orders", newest, daily.policy("daily"))}
-
-
-def test_what_the_first_edition_made_is_left_alone(aws: InMemoryAws) -> None:
-    """Its tag names the account only."""
-    identifier = f"aurora-refresh-share-{'a' * 32}"
-    aws.snapshots.all = [snapshot(identifier, own=True, cluster="orders")]
-    tags = POLICY.tags(SATURDAY - 9 * WEEK) | {"aurora-refresh:made-for": ACCEPTANCE}
-    aws.snapshots.tags = {arn(identifier): tags}
-    for week in range(3):
-        a_saturday(aws, SATURDAY + week * WEEK)
-    assert states(aws)[arn(identifier)] == ("available", set())
-    assert "unshare" in aws.calls  # others expired
-
-
-@pytest.mark.parametrize("status", ["deleting", "incompatible-restore"])
-def test_a_snapshot_in_any_other_state_is_left_alone(aws: InMemoryAws, status: str) -> None:
-    share(SETTINGS, aws, SATURDAY)
-    aws.snapshots.settle(status)
-    before = states(aws)
-    assert follow_shares(SETTINGS, aws, SATURDAY + POLL)["outcome"] == "unchanged"
-    assert states(aws) == before
-
-
 def test_one_that_failed_is_told_of_once_deleted_and_can_be_asked_for_again(
     aws: InMemoryAws,
 ) -> None:
@@ -599,15 +506,6 @@ def test_one_that_failed_is_told_of_once_deleted_and_can_be_asked_for_again(
     follow_shares(SETTINGS, aws, SATURDAY + 2 * POLL)
     assert told(aws) == ["aurora-refresh: SHARING FAILED: share-failed (orders,billing)"]
     assert share(SETTINGS, aws, SATURDAY)["outcome"] == "asked"
-
-
-def test_a_failure_is_told_before_it_is_forgotten(aws: InMemoryAws) -> None:
-    share(SETTINGS, aws, SATURDAY)
-    aws.snapshots.settle("failed")
-    refuse(aws, "delete", code="Throttling")
-    with pytest.raises(AwsError, match="delete of it failed"):
-        follow_shares(SETTINGS, aws, SATURDAY + POLL)
-    assert told(aws) == ["aurora-refresh: SHARING FAILED: share-failed (orders,billing)"]
 
 
 def failing_to_share_once(aws: InMemoryAws) -> None:
@@ -706,78 +604,4 @@ def test_people_are_told_before_anything_is_deleted_and_the_oldest_goes_once_uns
     ]
 
 
-@pytest.mark.parametrize("method", ["own", "shared_with", "share"])
-def test_what_aws_did_not_do_in_a_poll_rings_the_alarm_alone(aws: InMemoryAws, method: str) -> None:
-    share(SETTINGS, aws, SATURDAY)
-    aws.snapshots.settle()
-    refuse(aws, method, code="Throttling")
-    with pytest.raises(AwsError, match=f"^{method} of it failed"):
-        follow_shares(SETTINGS, aws, SATURDAY + POLL)
-    assert told(aws) == []
-    aws.interrupt = lambda when, operation: None
-    follow_shares(SETTINGS, aws, SATURDAY + 2 * POLL)
-    assert states(aws) == {
-        name("orders"): ("available", {ACCEPTANCE}),
-        name("billing"): ("available", {ACCEPTANCE}),
-    }
-
-
-def test_one_cluster_s_error_keeps_no_other_from_being_shared(aws: InMemoryAws) -> None:
-    share(SETTINGS, aws, SATURDAY)
-    aws.snapshots.settle()
-    failing_to_share_once(aws)
-    with pytest.raises(AwsError, match="ModifyDBClusterSnapshotAttribute of orders"):
-        follow_shares(SETTINGS, aws, SATURDAY + POLL)
-    assert states(aws)[name("billing")] == ("available", {ACCEPTANCE})
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("method", ["find", "is_aws_managed", "take", "copy"])
-def test_a_schedule_that_is_killed_anywhere_ends_as_one_that_was_not(
-    default: InMemoryAws, method: str, when: str
-) -> None:
-    kill(default, when, method)
-    with pytest.raises(Killed):
-        share(SETTINGS, default, SATURDAY)
-    share(SETTINGS, default, SATURDAY)
-    assert states(default) == {
-        name("orders"): ("creating", set()),
-        name("billing"): ("copying", set()),
-    }
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("method", ["shared_with", "share", "unshare", "delete"])
-def test_a_poll_that_is_killed_anywhere_ends_as_one_that_was_not(
-    aws: InMemoryAws, method: str, when: str
-) -> None:
-    for week in range(2):
-        a_saturday(aws, SATURDAY + week * WEEK)
-    share(SETTINGS, aws, SATURDAY + 2 * WEEK)
-    aws.snapshots.settle()
-
-    kill(aws, when, method)
-    with pytest.raises(Killed):
-        follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
-    follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
-    assert states(aws) == {
-        name(cluster, SATURDAY + week * WEEK): ("available", {ACCEPTANCE})
-        for cluster in ("orders", "billing")
-        for week in (1, 2)
-    }
-
-
 # --- both ends ------------------------------------------------------------------------------------
-
-
-def test_acceptance_chooses_what_is_shared_by_its_cluster(aws: InMemoryAws) -> None:
-    a_saturday(aws, SATURDAY)
-    seen = [
-        each._replace(own=False)
-        for each in aws.snapshots.all
-        if ACCEPTANCE in aws.snapshots.read_by.get(each.arn, ())
-    ]
-    wanted = Criteria(PRODUCTION, "aurora-postgresql", "15", "orders")
-    (choice,) = choose(seen, [wanted])
-    assert choice.newest is not None
-    assert choice.newest.arn == name("orders")

@@ -4,12 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.update_latest import update
 from tests.fakes import InMemoryAws, arn, snapshot
-from tests.interruptions import refuse
 from tests.stage import CURRENT, LATEST, TWO
 from tests.usecases.conftest import DOCUMENTS, Arrange, at, holding, listing, present, subjects
 
@@ -127,14 +125,3 @@ def test_a_failure_of_one_database_does_not_hide_behind_another(
     assert [each.outcome for each in result.databases] == ["updated", "failed"]
     assert (result.outcome, result.reason) == ("failed", "no-eligible-snapshot")
     assert (aws.values()[LATEST], aws.values()[CURRENT]) == (arn("new"), arn("old"))
-
-
-@pytest.mark.parametrize("operation", ["shared", "get", "put"])
-def test_what_aws_did_not_do_is_raised_and_told(
-    settings: Settings, aws: InMemoryAws, operation: str
-) -> None:
-    aws.parameters.put_by_hand(LATEST, arn("old"))
-    refuse(aws, operation)
-    with pytest.raises(AwsError, match=f"{operation} of it failed"):
-        update(settings, aws, TWO_O_CLOCK)
-    assert subjects(aws) == [f"REFRESH FAILED: {operation} AccessDeniedException (rds)"]

@@ -1,0 +1,168 @@
+"""Plant random faults in app.py and chalicelib, and report which of them the tests do not find.
+
+`make mutants N=300 SEED=1` draws the faults and runs for each one the tests that execute its lines, in a
+copy of the tree. A run of all tests under coverage says which those are; .pytest_cache keeps the answer.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import coverage
+import pytest
+from hypothesis import Phase, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+TESTS = ("tests/unit", "tests/usecases", "tests/test_app.py", "tests/contract")
+TIMEOUT = 600  # seconds; a mutant that hangs is found
+PYTEST = ("pytest", "-qx", "-p", "tests.mutants", "-p", "no:cacheprovider")
+SWAPS = [
+    *((ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.In, ast.NotIn)),
+    *((ast.Is, ast.IsNot), (ast.And, ast.Or), (ast.Add, ast.Sub), (ast.Mult, ast.FloorDiv)),
+    (ast.BitOr, ast.BitAnd),
+]
+SWAPPED = dict(SWAPS) | {new: old for old, new in SWAPS}
+
+
+class Mutant(NamedTuple):
+    path: str
+    number: int  # among those of its file
+    lines: range
+    change: str
+
+
+def changes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what may stand in the place of a node."""
+    match node:
+        case ast.Compare(ops=[first, *others]) if type(first) in SWAPPED:
+            yield ast.Compare(node.left, [SWAPPED[type(first)](), *others], node.comparators)
+        case ast.BoolOp() | ast.BinOp() if type(node.op) in SWAPPED:
+            yield type(node)(**vars(node) | {"op": SWAPPED[type(node.op)]()})
+        case ast.UnaryOp(op=ast.Not()):
+            yield node.operand
+        case ast.Constant(value=int() as value):
+            yield ast.Constant(not value if isinstance(value, bool) else value + 1)
+        case ast.Return(value=ast.expr() as value) if ast.unparse(value) != "None":
+            yield ast.Return()
+        case ast.Expr(value=ast.Call()):
+            yield ast.Pass()
+        case ast.If() | ast.IfExp():
+            yield type(node)(**vars(node) | {"test": ast.UnaryOp(ast.Not(), node.test)})
+
+
+def mutations(parent: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Yield each node of a tree with its change, which the tree bears until the next is drawn."""
+    for field, value in ast.iter_fields(parent):
+        nodes = value if isinstance(value, list) else [value]
+        for index, node in enumerate(nodes):
+            if isinstance(node, ast.AST) and field not in {"annotation", "returns"}:
+                for change in changes(node):
+                    nodes[index] = change
+                    setattr(parent, field, value if isinstance(value, list) else change)
+                    yield node, change
+                nodes[index] = node
+                setattr(parent, field, value)
+                yield from mutations(node)
+
+
+def mutants() -> Iterator[Mutant]:
+    for file in [ROOT / "app.py", *sorted(ROOT.glob("chalicelib/**/*.py"))]:
+        for number, (node, change) in enumerate(mutations(ast.parse(file.read_text()))):
+            before, after = (ast.unparse(each).partition("\n")[0] for each in (node, change))
+            lines = range(node.lineno, node.end_lineno + 1)
+            path = str(file.relative_to(ROOT))
+            yield Mutant(path, number, lines, f"{before[:60]} -> {after[:60]}")
+
+
+def plant(mutant: Mutant, file: Path) -> None:
+    tree = ast.parse(file.read_text())
+    next(each for each in enumerate(mutations(tree)) if each[0] == mutant.number)
+    file.write_text(ast.unparse(tree))
+
+
+def pytest_configure() -> None:
+    """Let hypothesis draw the same examples each time, and not look for smaller ones."""
+    phases = [Phase.explicit, Phase.generate]
+    settings.register_profile("mutants", deadline=None, derandomize=True, phases=phases)
+    settings.load_profile("mutants")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let coverage note which test executes a line, with its fixtures and whatever its arguments."""
+    if tracer := coverage.Coverage.current():
+        tracer.switch_context(item.nodeid.partition("[")[0])
+    return (yield)
+
+
+def run(tree: Path, *command: str, timeout: int | None = None) -> bool:
+    """Return whether a module of Python succeeds in the tree, within its seconds."""
+    paths = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    python = [sys.executable, "-m", *command]
+    with (tree / "log").open("w") as log, suppress(subprocess.TimeoutExpired):
+        options = {"cwd": tree, "env": os.environ | paths, "timeout": timeout}
+        return not subprocess.run(python, check=False, stdout=log, stderr=log, **options).returncode
+    return False
+
+
+def executed_by(tree: Path) -> dict[str, dict[str, list[str]]]:
+    """Return the tests that execute each line of each file."""
+    files = [ROOT / "app.py", *ROOT.glob("chalicelib/**/*.py"), *ROOT.glob("tests/**/*.py")]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
+    kept = ROOT / ".pytest_cache" / f"mutants-{digest}.json"
+    if not kept.exists():
+        (tree / "empty").touch()
+        options = ("--rcfile=empty", "--data-file=executed")
+        source = "--source=app,chalicelib"
+        if not run(tree, "coverage", "run", *options, source, "-m", *PYTEST, *TESTS):
+            sys.exit(f"without any mutant:\n{(tree / 'log').read_text()}")
+        kept.parent.mkdir(exist_ok=True)
+        run(tree, "coverage", "json", *options, "--show-contexts", "-o", str(kept))
+    found = json.loads(kept.read_text())["files"]
+    return {path: file["contexts"] for path, file in found.items()}
+
+
+def tests_of(mutant: Mutant, executed: dict[str, dict[str, list[str]]]) -> list[str]:
+    """Return the tests that execute the lines, or anything in the file if an import executes them.
+
+    Those that execute little come first, and the slow ones of the contract last.
+    """
+    breadth = Counter(each for file in executed.values() for line in file.values() for each in line)
+    lines = executed.get(mutant.path, {})
+    found = {each for line in mutant.lines for each in lines.get(str(line), [])} - {""}
+    found = found or {each for line in lines.values() for each in line} - {""}
+    return sorted(found, key=lambda each: (each.startswith(TESTS[-1]), breadth[each]))
+
+
+def main() -> None:
+    number, seed = int(os.environ.get("N", "300")), int(os.environ.get("SEED", "1"))
+    survivors = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*cache", ".git", ".venv"))
+        (tree / ".venv").symlink_to(ROOT / ".venv")
+        executed = executed_by(tree)
+        for mutant in random.Random(seed).sample(list(mutants()), number):  # noqa: S311
+            tests = tests_of(mutant, executed)
+            plant(mutant, tree / mutant.path)
+            survives = not tests or run(tree, *PYTEST, *tests, timeout=TIMEOUT)
+            shutil.copy(ROOT / mutant.path, tree / mutant.path)
+            survivors += survives
+            verdict = "SURVIVED" if survives else "killed"
+            print(f"{verdict:8}  {mutant.path}:{mutant.lines[0]}  {mutant.change}", flush=True)
+    print(f"{number - survivors} of {number} killed, {survivors} survived")
+
+
+if __name__ == "__main__":
+    main()
