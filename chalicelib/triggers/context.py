@@ -20,7 +20,6 @@ from chalicelib.domain import functions
 from chalicelib.domain.errors import RefreshError, SettingsError
 from chalicelib.domain.results import Result, ToJson
 from chalicelib.domain.schedule import Expression
-from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 
@@ -31,7 +30,7 @@ except SettingsError as error:
     sys.exit(str(error))
 
 stage_name = functions.stage_of(os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"))
-aws: Aws = BotoAws(
+aws = BotoAws(
     boto3.Session().client,
     stage.topic_arn,
     stage.chat_topic_arn,
