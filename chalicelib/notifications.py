@@ -50,10 +50,6 @@ class Notification(NamedTuple):
     attributes: Mapping[str, str]
     thread: str | None = None
 
-    def in_thread(self, thread: str) -> "Notification":
-        """Return the notification as one of a thread."""
-        return self._replace(thread=thread)
-
     def to_chat(self) -> str:
         """Return it in the custom format of Amazon Q Developer in chat applications.
 
@@ -118,10 +114,11 @@ def of_error(
     concerned: str = "databases",
 ) -> Notification:
     """Return the notification of an attempt that failed; Lambda makes up to two more."""
-    code = f"{error.operation} {error.code}" if isinstance(error, AwsError) else "pipeline busy"
-    facts = {"operation": error.operation} if isinstance(error, AwsError) else {}
+    failed, code, facts = "pipeline", "busy", {}
+    if isinstance(error, AwsError):
+        failed, code, facts = error.operation, error.code, {"operation": error.operation}
     return build(
-        f"{what}: {code} ({','.join(names)})",
+        f"{what}: {failed} {code} ({','.join(names)})",
         {
             "What happened": [
                 f"{function} could not go on: {error}.",
@@ -134,7 +131,7 @@ def of_error(
         {
             "function": function,
             "outcome": "error",
-            "reason": error.code if isinstance(error, AwsError) else "busy",
+            "reason": code,
             concerned: ",".join(names),
             **facts,
         },
@@ -147,7 +144,10 @@ def of_run(
     """Return the notification of how the refresh of some databases ended, all with one reason."""
     reason = databases[0].reason
     if reason is None:
-        subject = "refreshed" + _duration(databases) + _age(databases)
+        minutes = databases[0].duration_minutes
+        ages = [each.age_hours for each in databases if each.age_hours is not None]
+        subject = "refreshed" if minutes is None else f"refreshed in {minutes:.0f} min"
+        subject += f", data {max(ages):.0f} h old" if ages else ""
         next_step = "Nothing. The cluster's endpoint may have changed."
     else:
         moved = [each.taken_back for each in databases if each.taken_back is not None]
@@ -182,16 +182,6 @@ def _fate(entry: DatabaseResult) -> str:
     if entry.current != entry.previous:
         return f"{entry.name}: {entry.previous} was {because}; by now current is {entry.current}"
     return f"{entry.name}: current is {entry.current}, {because}"
-
-
-def _duration(databases: Sequence[DatabaseResult]) -> str:
-    minutes = databases[0].duration_minutes
-    return "" if minutes is None else f" in {minutes:.0f} min"
-
-
-def _age(databases: Iterable[DatabaseResult]) -> str:
-    ages = [each.age_hours for each in databases if each.age_hours is not None]
-    return f", data {max(ages):.0f} h old" if ages else ""
 
 
 def _names(databases: Iterable[DatabaseResult]) -> str:

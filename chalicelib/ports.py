@@ -3,7 +3,7 @@
 `chalicelib.aws` implements it on boto3, the tests in memory, and one contract suite holds both.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -150,29 +150,14 @@ class Notifier(Protocol):
 class Aws(Protocol):
     """All of AWS that this application uses, and its clock."""
 
-    @property
-    def snapshots(self) -> Snapshots: ...
+    snapshots: Snapshots
+    clusters: Clusters
+    keys: Keys
+    parameters: Parameters
+    pipelines: Pipelines
+    stacks: Stacks
+    state_machines: StateMachines
+    notifier: Notifier
 
-    @property
-    def clusters(self) -> Clusters: ...
-
-    @property
-    def keys(self) -> Keys: ...
-
-    @property
-    def parameters(self) -> Parameters: ...
-
-    @property
-    def pipelines(self) -> Pipelines: ...
-
-    @property
-    def stacks(self) -> Stacks: ...
-
-    @property
-    def state_machines(self) -> StateMachines: ...
-
-    @property
-    def notifier(self) -> Notifier: ...
-
-    @property
-    def now(self) -> Callable[[], datetime]: ...
+    def now(self) -> datetime:
+        """Return the time, with a time zone."""

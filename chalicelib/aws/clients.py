@@ -3,8 +3,8 @@
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import Any
 
 from botocore.config import Config
 
@@ -15,10 +15,7 @@ from chalicelib.aws.rds import RdsClusters, RdsSnapshots
 from chalicelib.aws.sns import SnsNotifier
 from chalicelib.aws.ssm import SsmParameters
 from chalicelib.aws.stepfunctions import StepFunctions
-
-if TYPE_CHECKING:
-    from mypy_boto3_rds import RDSClient
-    from mypy_boto3_sns import SNSClient
+from chalicelib.ports import Aws
 
 # Four attempts at a call that hangs end within half a minute, so that a function has time left to
 # undo its changes. A page of a listing may take longer.
@@ -58,8 +55,24 @@ def throttled_delay(
     return random.uniform(0.5, 1) * min(0.1 * 2.0 ** (attempts - 1), 20)  # noqa: S311 (no secret)
 
 
-class BotoAws:
-    """The `Aws` of ``ports.py`` on boto3. Each client is created when it is first used."""
+class _LazyClient:
+    """A client that is created when it is first used."""
+
+    def __init__(self, create: Callable[[], Any]) -> None:
+        self._create = create
+
+    @cached_property
+    def _client(self) -> Any:
+        return self._create()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+class BotoAws(Aws):
+    """AWS through boto3."""
+
+    parameters: SsmParameters
 
     def __init__(
         self,
@@ -70,8 +83,16 @@ class BotoAws:
         stage: str = "local",
     ) -> None:
         self._create_client = create_client
-        self._source_region = source_region
-        self.notifier = SnsNotifier(lambda: self._sns, topic_arn, chat_topic_arn, stage)
+        rds = self._lazy("rds", listing=True)
+        source = self._lazy("rds", listing=True, region=source_region) if source_region else None
+        self.snapshots = RdsSnapshots(rds, source)
+        self.clusters = RdsClusters(rds)
+        self.keys = KmsKeys(self._lazy("kms"))
+        self.parameters = SsmParameters(self._lazy("ssm"))
+        self.pipelines = CodePipelines(self._lazy("codepipeline"))
+        self.stacks = CloudFormationStacks(self._lazy("cloudformation"))
+        self.state_machines = StepFunctions(self._lazy("stepfunctions"))
+        self.notifier = SnsNotifier(self._lazy("sns"), topic_arn, chat_topic_arn, stage)
 
     def client(self, service: str, *, listing: bool = False, region: str | None = None) -> Any:
         """Return a new client; one for `listing` waits longer and retries more often."""
@@ -87,46 +108,8 @@ class BotoAws:
         client.meta.events.register_first(f"needs-retry.{service}", delay)
         return client
 
-    @cached_property
-    def snapshots(self) -> RdsSnapshots:
-        region = self._source_region
-        source = self.client("rds", listing=True, region=region) if region else None
-        return RdsSnapshots(self._rds, source)
+    def _lazy(self, service: str, **options: Any) -> Any:
+        return _LazyClient(partial(self.client, service, **options))
 
-    @cached_property
-    def clusters(self) -> RdsClusters:
-        return RdsClusters(self._rds)
-
-    @cached_property
-    def parameters(self) -> SsmParameters:
-        return SsmParameters(self.client("ssm"))
-
-    @cached_property
-    def pipelines(self) -> CodePipelines:
-        return CodePipelines(self.client("codepipeline"))
-
-    @cached_property
-    def stacks(self) -> CloudFormationStacks:
-        return CloudFormationStacks(self.client("cloudformation"))
-
-    @cached_property
-    def state_machines(self) -> StepFunctions:
-        return StepFunctions(self.client("stepfunctions"))
-
-    @cached_property
-    def keys(self) -> KmsKeys:
-        return KmsKeys(self.client("kms"))
-
-    @cached_property
-    def _sns(self) -> "SNSClient":
-        client: SNSClient = self.client("sns")
-        return client
-
-    @cached_property
-    def _rds(self) -> "RDSClient":
-        client: RDSClient = self.client("rds", listing=True)
-        return client
-
-    @staticmethod
-    def now() -> datetime:
+    def now(self) -> datetime:
         return datetime.now(UTC)

@@ -9,12 +9,17 @@ from chalicelib.domain.errors import AwsError
 
 
 @contextmanager
-def translate_errors(operation: str, subject: str) -> Iterator[None]:
-    """Raise a failed call as an AwsError that names the operation and its subject."""
+def translate_errors(operation: str, subject: str, *, ignored: str | None = None) -> Iterator[None]:
+    """Raise a failed call as an AwsError that names the operation and its subject.
+
+    An error of the code `ignored` only ends the block: what the call is about does not exist.
+    """
     try:
         yield
     except ClientError as error:
         details = error.response["Error"]
+        if details["Code"] == ignored:
+            return
         # A server error (5xx) does not prove that the call had no effect.
         answered = error.response["ResponseMetadata"]["HTTPStatusCode"] < 500
         raise AwsError(

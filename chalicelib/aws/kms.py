@@ -19,9 +19,6 @@ class KmsKeys:
 
     def is_aws_managed(self, key: str) -> bool:
         """Return whether AWS manages the key; raise AwsError."""
-        with translate_errors("DescribeKey", key):
-            try:
-                metadata = self._client.describe_key(KeyId=key)["KeyMetadata"]
-            except self._client.exceptions.NotFoundException:
-                return False  # RDS reports a missing key to whoever uses it
-        return metadata.get("KeyManager") == "AWS"
+        with translate_errors("DescribeKey", key, ignored="NotFoundException"):
+            return self._client.describe_key(KeyId=key)["KeyMetadata"].get("KeyManager") == "AWS"
+        return False  # RDS reports a missing key to whoever uses it

@@ -1,7 +1,7 @@
 """RDS: DB cluster snapshots and DB clusters, DocumentDB's and Neptune's included."""
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 _RESTORE_ATTRIBUTE = "restore"
 _OWN_TYPES = ("manual", "automated", "awsbackup")
 _TYPE_OF_PREFIX = {"rds": "automated", "awsbackup": "awsbackup"}
+
+_NOT_FOUND = "DBClusterSnapshotNotFoundFault"
+_COPY_REFUSALS = {
+    "SnapshotQuotaExceeded": Reason.COPY_QUOTA,
+    "KMSKeyNotAccessibleFault": Reason.COPY_KEY_DENIED,
+    _NOT_FOUND: Reason.SNAPSHOT_GONE,
+    "InvalidDBClusterSnapshotStateFault": Reason.SNAPSHOT_GONE,
+    # RDS's answer to a KmsKeyId for a snapshot that it counts as unencrypted.
+    "InvalidParameterCombination": Reason.COPY_UNENCRYPTED,
+}
+_TAKE_REFUSALS = {
+    "SnapshotQuotaExceeded": Reason.SNAPSHOT_QUOTA,
+    "InvalidDBClusterStateFault": Reason.CLUSTER_BUSY,
+}
 
 
 class RdsSnapshots:
@@ -73,7 +87,6 @@ class RdsSnapshots:
 
     def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html"""
-        exceptions = self._client.exceptions
         parsed = SnapshotArn.parse(source)
         # With it, botocore adds the presigned URL that GovCloud's Regions need and others ignore.
         elsewhere: Any = (
@@ -81,55 +94,31 @@ class RdsSnapshots:
             if parsed and parsed.region != self._client.meta.region_name
             else {}
         )
-        with translate_errors("CopyDBClusterSnapshot", source):
-            try:
-                copied = self._client.copy_db_cluster_snapshot(
-                    SourceDBClusterSnapshotIdentifier=source,
-                    TargetDBClusterSnapshotIdentifier=name,
-                    KmsKeyId=key,
-                    Tags=_to_tags(tags),
-                    **elsewhere,
-                )
-            except exceptions.DBClusterSnapshotAlreadyExistsFault:
-                return None
-            except exceptions.SnapshotQuotaExceededFault as error:
-                raise Refused(Reason.COPY_QUOTA, _cannot_copy(source, error)) from error
-            except exceptions.KMSKeyNotAccessibleFault as error:
-                raise Refused(Reason.COPY_KEY_DENIED, _cannot_copy(source, error)) from error
-            except (
-                exceptions.DBClusterSnapshotNotFoundFault,
-                exceptions.InvalidDBClusterSnapshotStateFault,
-            ) as error:
-                raise Refused(Reason.SNAPSHOT_GONE, _cannot_copy(source, error)) from error
-            except ClientError as error:
-                # RDS's answer to a KmsKeyId for a snapshot that it counts as unencrypted. The code
-                # is missing from its service model.
-                if error.response["Error"]["Code"] != "InvalidParameterCombination":
-                    raise
-                raise Refused(Reason.COPY_UNENCRYPTED, _cannot_copy(source, error)) from error
-        return _to_own_snapshot(copied["DBClusterSnapshot"], tags)
+        with _refusals("CopyDBClusterSnapshot", source, f"copy {source}", _COPY_REFUSALS):
+            copied = self._client.copy_db_cluster_snapshot(
+                SourceDBClusterSnapshotIdentifier=source,
+                TargetDBClusterSnapshotIdentifier=name,
+                KmsKeyId=key,
+                Tags=_to_tags(tags),
+                **elsewhere,
+            )
+            return _to_own_snapshot(copied["DBClusterSnapshot"], tags)
+        return None
 
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html"""
-        exceptions = self._client.exceptions
-        with translate_errors("CreateDBClusterSnapshot", cluster):
-            try:
-                taken = self._client.create_db_cluster_snapshot(
-                    DBClusterIdentifier=cluster,
-                    DBClusterSnapshotIdentifier=name,
-                    Tags=_to_tags(tags),
-                )
-            except exceptions.DBClusterSnapshotAlreadyExistsFault:
-                return None
-            except exceptions.SnapshotQuotaExceededFault as error:
-                raise Refused(Reason.SNAPSHOT_QUOTA, _cannot_snapshot(cluster, error)) from error
-            except exceptions.InvalidDBClusterStateFault as error:
-                raise Refused(Reason.CLUSTER_BUSY, _cannot_snapshot(cluster, error)) from error
-        return _to_own_snapshot(taken["DBClusterSnapshot"], tags)
+        action = f"take a snapshot of {cluster}"
+        with _refusals("CreateDBClusterSnapshot", cluster, action, _TAKE_REFUSALS):
+            taken = self._client.create_db_cluster_snapshot(
+                DBClusterIdentifier=cluster,
+                DBClusterSnapshotIdentifier=name,
+                Tags=_to_tags(tags),
+            )
+            return _to_own_snapshot(taken["DBClusterSnapshot"], tags)
+        return None
 
     def delete(self, identifier: str) -> None:
-        not_found = self._client.exceptions.DBClusterSnapshotNotFoundFault
-        with translate_errors("DeleteDBClusterSnapshot", identifier), suppress(not_found):
+        with translate_errors("DeleteDBClusterSnapshot", identifier, ignored=_NOT_FOUND):
             self._client.delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=identifier)
 
     def shared_with(self, identifier: str) -> Collection[str]:
@@ -175,14 +164,12 @@ class RdsSnapshots:
         lookup: dict[str, Any] = (
             {"SnapshotType": snapshot_type} if snapshot_type else {"IncludeShared": True}
         )
-        with translate_errors("DescribeDBClusterSnapshots", identifier):
-            try:
-                listed = client.describe_db_cluster_snapshots(
-                    DBClusterSnapshotIdentifier=identifier, **lookup
-                )
-            except client.exceptions.DBClusterSnapshotNotFoundFault:
-                return None
-        return next(map(to_snapshot, listed["DBClusterSnapshots"]), None)
+        with translate_errors("DescribeDBClusterSnapshots", identifier, ignored=_NOT_FOUND):
+            listed = client.describe_db_cluster_snapshots(
+                DBClusterSnapshotIdentifier=identifier, **lookup
+            )
+            return next(map(to_snapshot, listed["DBClusterSnapshots"]), None)
+        return None
 
 
 class RdsClusters:
@@ -218,14 +205,10 @@ class RdsClusters:
         )
 
     def _describe(self, identifier: str) -> "DBClusterTypeDef | None":
-        with translate_errors("DescribeDBClusters", identifier):
-            try:
-                (listed,) = self._client.describe_db_clusters(DBClusterIdentifier=identifier)[
-                    "DBClusters"
-                ]
-            except self._client.exceptions.DBClusterNotFoundFault:
-                return None
-        return listed
+        with translate_errors("DescribeDBClusters", identifier, ignored="DBClusterNotFoundFault"):
+            listed = self._client.describe_db_clusters(DBClusterIdentifier=identifier)
+            return listed["DBClusters"][0]
+        return None
 
 
 def to_snapshot(listed: "DBClusterSnapshotTypeDef") -> Snapshot:
@@ -258,9 +241,17 @@ def _to_tags(tags: Mapping[str, str]) -> "list[TagTypeDef]":
     return [{"Key": name, "Value": value} for name, value in tags.items()]
 
 
-def _cannot_copy(source: str, error: ClientError) -> str:
-    return f"RDS refused to copy {source}: {error.response['Error']['Message']}"
-
-
-def _cannot_snapshot(cluster: str, error: ClientError) -> str:
-    return f"RDS refused to take a snapshot of {cluster}: {error.response['Error']['Message']}"
+@contextmanager
+def _refusals(
+    operation: str, subject: str, action: str, reasons: Mapping[str, Reason]
+) -> Iterator[None]:
+    """Raise Refused for a code that only a person can resolve; end the block if the name exists."""
+    with translate_errors(operation, subject, ignored="DBClusterSnapshotAlreadyExistsFault"):
+        try:
+            yield
+        except ClientError as error:
+            details = error.response["Error"]
+            if details["Code"] not in reasons:
+                raise
+            message = f"RDS refused to {action}: {details['Message']}"
+            raise Refused(reasons[details["Code"]], message) from error

@@ -1,7 +1,6 @@
 """SNS: notifications to people."""
 
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.aws.errors import translate_errors
@@ -24,12 +23,12 @@ class SnsNotifier:
 
     def __init__(
         self,
-        get_client: "Callable[[], SNSClient]",
+        client: "SNSClient",
         topic_arn: str | None,
         chat_topic_arn: str | None = None,
         stage: str = "local",
     ) -> None:
-        self._get_client = get_client
+        self._client = client
         self._topic_arn = topic_arn
         self._chat_topic_arn = chat_topic_arn
         self._stage = stage
@@ -54,7 +53,7 @@ class SnsNotifier:
     def _publish(self, notification: Notification, **arguments: Any) -> None:
         try:
             with translate_errors("Publish", arguments["TopicArn"]):
-                self._get_client().publish(**arguments)
+                self._client.publish(**arguments)
         except AwsError:
             _LOGGER.exception("notification not published: %s", notification.subject)
             emit(Metric(None, NOTIFICATION_FAILED, 1, "Count"), self._stage)

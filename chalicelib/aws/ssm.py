@@ -1,7 +1,6 @@
 """Parameter Store, whose history of each parameter is the ledger of the refresh."""
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from chalicelib.aws.errors import translate_errors
@@ -57,8 +56,7 @@ class SsmParameters:
             raise
 
     def delete(self, name: str) -> None:
-        not_found = self._client.exceptions.ParameterNotFound
-        with translate_errors("DeleteParameter", name), suppress(not_found):
+        with translate_errors("DeleteParameter", name, ignored="ParameterNotFound"):
             self._client.delete_parameter(Name=name)
 
     def label(self, name: str, version: int, labels: Collection[str]) -> None:
@@ -82,18 +80,16 @@ class SsmParameters:
         pages = self._client.get_paginator("get_parameter_history").paginate(
             Name=name, PaginationConfig={"PageSize": 50}
         )
-        with translate_errors("GetParameterHistory", name):
-            try:
-                versions = [version for page in pages for version in page["Parameters"]]
-            except self._client.exceptions.ParameterNotFound:
-                return []
-        return [
-            Version(
-                number=version["Version"],
-                value=version["Value"],
-                modified=version["LastModifiedDate"],
-                note=Note.read(version.get("Description", ""), version["Value"]),
-                labels=frozenset(version.get("Labels", [])),
-            )
-            for version in versions
-        ]
+        with translate_errors("GetParameterHistory", name, ignored="ParameterNotFound"):
+            return [
+                Version(
+                    number=version["Version"],
+                    value=version["Value"],
+                    modified=version["LastModifiedDate"],
+                    note=Note.read(version.get("Description", ""), version["Value"]),
+                    labels=frozenset(version.get("Labels", [])),
+                )
+                for page in pages
+                for version in page["Parameters"]
+            ]
+        return []

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from chalicelib.aws.errors import translate_errors
@@ -22,23 +21,17 @@ class StepFunctions:
 
     def start(self, machine: str, name: str, values: Mapping[str, object]) -> None:
         """https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html"""
-        exceptions = self._client.exceptions
-        with (
-            translate_errors("StartExecution", machine),
-            suppress(exceptions.ExecutionAlreadyExists),
-        ):
+        with translate_errors("StartExecution", machine, ignored="ExecutionAlreadyExists"):
             try:
                 self._client.start_execution(
                     stateMachineArn=machine, name=name, input=json.dumps(values)
                 )
-            except exceptions.StateMachineDoesNotExist as error:
+            except self._client.exceptions.StateMachineDoesNotExist as error:
                 message = f"there is no state machine {machine}"
                 raise Refused(Reason.NOT_PREPARED, message) from error
 
     def execution(self, machine: str, name: str) -> Preparation | None:
         arn = f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
-        with translate_errors("DescribeExecution", arn):
-            try:
-                return Preparation(self._client.describe_execution(executionArn=arn)["status"], arn)
-            except self._client.exceptions.ExecutionDoesNotExist:
-                return None
+        with translate_errors("DescribeExecution", arn, ignored="ExecutionDoesNotExist"):
+            return Preparation(self._client.describe_execution(executionArn=arn)["status"], arn)
+        return None

@@ -7,7 +7,7 @@ import hashlib
 from datetime import datetime
 from typing import NamedTuple
 
-from chalicelib.domain.snapshots import OwnSnapshot, SnapshotArn
+from chalicelib.domain.snapshots import OwnSnapshot, Snapshot, SnapshotArn
 
 MADE_FOR = "aurora-refresh:made-for"
 # RDS may date a copy by its own making, but the age of the data counts.
@@ -17,6 +17,7 @@ TAKEN = "aurora-refresh:taken"
 class Owned(NamedTuple):
     """A snapshot that this application made; `taken` is the time of its data."""
 
+    snapshot: Snapshot
     identifier: str
     taken: datetime
 
@@ -35,7 +36,7 @@ def tags(made_for: str, taken: datetime) -> dict[str, str]:
 
 
 def owned(own: OwnSnapshot, prefix: str, made_for: str) -> Owned | None:
-    """Return the snapshot's name and time if this application made it for `made_for`."""
+    """Return the snapshot if this application made it for `made_for`."""
     arn = SnapshotArn.parse(own.snapshot.arn)
     taken = _time(own.tags.get(TAKEN, ""))
     if (
@@ -45,7 +46,7 @@ def owned(own: OwnSnapshot, prefix: str, made_for: str) -> Owned | None:
         or own.tags.get(MADE_FOR) != made_for
     ):
         return None
-    return Owned(arn.identifier, taken)
+    return Owned(own.snapshot, arn.identifier, taken)
 
 
 def _time(text: str) -> datetime | None:

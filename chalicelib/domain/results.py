@@ -10,8 +10,8 @@ from chalicelib.domain.parameters import Values, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot
 
-# The result of databases that are independent is that of the one which comes first here.
-_SEVERITY = ("failed", "succeeded", "updated", "unchanged")
+# The result of databases or clusters that are independent is that of the one that comes first here.
+_SEVERITY = ("failed", "succeeded", "updated", "asked", "shared", "unchanged")
 
 
 class ToJson(Protocol):
@@ -80,6 +80,22 @@ class DatabaseResult(NamedTuple):
         return self._replace(created=now - age, age_hours=hours(age))
 
 
+class ClusterResult(NamedTuple):
+    """The outcome for one cluster; `snapshots` names the snapshots concerned, by what was done."""
+
+    name: str
+    outcome: str
+    reason: Reason | None = None
+    message: str | None = None
+    snapshots: Mapping[str, str | list[str]] = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of the result's JSON."""
+        fields = self._asdict()
+        snapshots = fields.pop("snapshots")
+        return {**fields, **snapshots}
+
+
 class Step(NamedTuple):
     """One step of a promotion: its verdict, and the detail in words."""
 
@@ -89,7 +105,10 @@ class Step(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The outcome of a use case; `message` says `reason` in words."""
+    """The outcome of a use case, with its databases, or a production stage's clusters.
+
+    `message` says `reason` in words.
+    """
 
     outcome: str
     reason: Reason | None = None
@@ -97,6 +116,7 @@ class Result(NamedTuple):
     databases: tuple[DatabaseResult, ...] = ()
     execution_id: str | None = None
     steps: tuple[Step, ...] = ()
+    clusters: tuple[ClusterResult, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the result with an execution id only if a run was started."""
@@ -104,7 +124,9 @@ class Result(NamedTuple):
             "outcome": self.outcome,
             "reason": self.reason,
             "message": self.message,
-            "databases": [database.to_json() for database in self.databases],
+            "clusters" if self.clusters else "databases": [
+                each.to_json() for each in self.clusters or self.databases
+            ],
         }
         if self.execution_id:
             fields["execution_id"] = self.execution_id
@@ -129,14 +151,17 @@ def refusal(
     )
 
 
-def combine(databases: Iterable[DatabaseResult]) -> Result:
-    """Return the result of databases that are independent of each other.
+def combine(
+    databases: Iterable[DatabaseResult] = (), clusters: Iterable[ClusterResult] = ()
+) -> Result:
+    """Return the result of databases, or clusters, that are independent of each other.
 
     What failed for one must not hide behind what succeeded for another.
     """
-    results = tuple(databases)
-    worst = min(results, key=lambda each: _SEVERITY.index(each.outcome or ""))
-    return Result(worst.outcome or "", worst.reason, worst.message, results)
+    result = Result("", databases=tuple(databases), clusters=tuple(clusters))
+    entries: list[DatabaseResult | ClusterResult] = [*result.databases, *result.clusters]
+    worst = min(entries, key=lambda each: _SEVERITY.index(each.outcome or ""))
+    return result._replace(outcome=worst.outcome or "", reason=worst.reason, message=worst.message)
 
 
 def unmoved(database: Database, values: Values) -> DatabaseResult:

@@ -1,11 +1,12 @@
 """Which of production's snapshots are managed, shared and expired. Pure: no AWS, no clock."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from chalicelib.domain import ownership
 from chalicelib.domain.errors import Refused
+from chalicelib.domain.ownership import Owned
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
 
@@ -48,51 +49,39 @@ class SharePolicy(NamedTuple):
         return ownership.tags(self.made_for, taken)
 
 
-class Share(NamedTuple):
-    """A managed snapshot, shared or not yet. `taken` is the time of its data."""
-
-    snapshot: Snapshot
-    identifier: str
-    taken: datetime
-
-
 def managed_shares(
     snapshots: Iterable[OwnSnapshot], cluster: str, policy: SharePolicy
-) -> list[Share]:
+) -> list[Owned]:
     """Return the cluster's snapshots that the stage made, in any state, newest data first."""
     found = [
-        Share(own.snapshot, owned.identifier, owned.taken)
+        share
         for own in snapshots
         if own.snapshot.cluster == cluster
-        and (owned := ownership.owned(own, PREFIX, policy.made_for)) is not None
+        and (share := ownership.owned(own, PREFIX, policy.made_for))
     ]
     return sorted(found, key=_recency, reverse=True)
 
 
-def _recency(share: Share) -> tuple[datetime, datetime, str]:
+def _recency(share: Owned) -> tuple[datetime, datetime, str]:
     return share.taken, share.snapshot.created or share.taken, share.identifier
 
 
-def find_by_name(identifier: str, shares: Iterable[Share]) -> Share | None:
+def find_by_name(identifier: str, shares: Iterable[Owned]) -> Owned | None:
     """Return the share with that identifier."""
     return next((share for share in shares if share.identifier == identifier), None)
 
 
-def find_by_data(taken: datetime, shares: Iterable[Share]) -> Share | None:
+def find_by_data(taken: datetime, shares: Iterable[Owned]) -> Owned | None:
     """Return a share whose data is, or will be, from `taken`."""
     return next(
         (share for share in shares if share.taken == taken and not share.snapshot.failed), None
     )
 
 
-def to_share(shares: Sequence[Share], policy: SharePolicy) -> list[Share]:
-    """Return the newest available shares, as many as are kept; `shares` are newest first."""
-    return [share for share in shares if share.snapshot.available][: policy.keep]
-
-
-def expired(shares: Sequence[Share], policy: SharePolicy) -> list[Share]:
-    """Return the available shares beyond the number to keep, newest first."""
-    return [share for share in shares if share.snapshot.available][policy.keep :]
+def split(shares: Iterable[Owned], policy: SharePolicy) -> tuple[list[Owned], list[Owned]]:
+    """Return the available ones to share, as many as are kept, and the expired ones, newest first."""
+    available = [share for share in shares if share.snapshot.available]
+    return available[: policy.keep], available[policy.keep :]
 
 
 def check_key(cluster: Cluster, policy: SharePolicy) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import boto3
-from chalice.app import CloudWatchEvent
+from chalice.app import Blueprint, CloudWatchEvent
 
 from chalicelib import observability, settings
 from chalicelib.aws.clients import BotoAws
@@ -23,6 +23,8 @@ from chalicelib.domain.schedule import Expression
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
+
+UseCase = Callable[[Any, Aws, datetime], ToJson]
 
 try:
     stage = settings.load(os.environ)
@@ -71,33 +73,34 @@ def report(use_case: str, event: CloudWatchEvent, call: Callable[[], ToJson]) ->
     return answer
 
 
-def report_scheduled(
-    use_case: str,
-    schedule: Expression,
-    event: CloudWatchEvent,
-    call: Callable[[datetime], ToJson],
-) -> dict[str, Any]:
-    """Call a use case with the event's time, and report it; ignore a time that is not due."""
-    time = scheduled_time(event)
-    if schedule.is_due(time):
-        return report(use_case, event, lambda: call(time))
-    ignored = Result(
-        "ignored", None, f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC is not a time of {schedule}"
-    )
-    return report(use_case, event, lambda: ignored)
-
-
 def _emit(metrics: list[observability.Metric]) -> None:
     for metric in metrics:
         observability.emit(metric, stage_name)
 
 
-def scheduled_time(event: CloudWatchEvent) -> datetime:
-    """Return the time that a scheduled event is for."""
-    return datetime.fromisoformat(event.to_dict()["time"])
+def scheduled(
+    module: str, function: str, use_case: str, schedule: Expression | None, call: UseCase
+) -> tuple[Blueprint, Callable[[Any, Any], Any]]:
+    """Return the blueprint and the handler of a function that a schedule invokes, or the poll.
+
+    It calls the use case with the stage's settings, AWS and the event's time, and ignores a time
+    that is not due.
+    """
+    blueprint = Blueprint(module)
+
+    def handler(event: CloudWatchEvent) -> dict[str, Any]:
+        time = datetime.fromisoformat(event.time)
+        if schedule is None or schedule.is_due(time):
+            return report(use_case, event, lambda: call(stage, aws, time))
+        message = f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC is not a time of {schedule}"
+        return report(use_case, event, lambda: Result("ignored", None, message))
+
+    rule = functions.POLL if schedule is None else str(schedule.utc)
+    registered = blueprint.schedule(rule, name=function)(handler)
+    return blueprint, _scheduled_event_only(registered)
 
 
-def scheduled_event_only(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _scheduled_event_only(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Refuse an invocation whose event is not a scheduled one, and say what to send.
 
     Chalice itself would fail with a KeyError before it calls any middleware.

@@ -1,23 +1,9 @@
 """db-restore-from-snapshot: promote *latest* to *current* and start the main pipeline."""
 
-from typing import Any
-
-from chalice.app import Blueprint, CloudWatchEvent
-
 from chalicelib.domain import functions
 from chalicelib.triggers import context
-from chalicelib.usecases import promote
+from chalicelib.usecases.promote import promote
 
-settings = context.acceptance()
-blueprint = Blueprint(__name__)
-
-
-@context.scheduled_event_only
-@blueprint.schedule(str(settings.restore_schedule.utc), name=functions.RESTORE)
-def handler(event: CloudWatchEvent) -> dict[str, Any]:
-    return context.report_scheduled(
-        "promote",
-        settings.restore_schedule,
-        event,
-        lambda time: promote.promote(settings, context.aws, time),
-    )
+blueprint, handler = context.scheduled(
+    __name__, functions.RESTORE, "promote", context.acceptance().restore_schedule, promote
+)

@@ -1,23 +1,9 @@
 """db-update-latest-snapshot-id: record the newest eligible share in *latest*."""
 
-from typing import Any
-
-from chalice.app import Blueprint, CloudWatchEvent
-
 from chalicelib.domain import functions
 from chalicelib.triggers import context
-from chalicelib.usecases import update_latest
+from chalicelib.usecases.update_latest import update
 
-settings = context.acceptance()
-blueprint = Blueprint(__name__)
-
-
-@context.scheduled_event_only
-@blueprint.schedule(str(settings.update_schedule.utc), name=functions.UPDATE)
-def handler(event: CloudWatchEvent) -> dict[str, Any]:
-    return context.report_scheduled(
-        "update",
-        settings.update_schedule,
-        event,
-        lambda time: update_latest.update(settings, context.aws, time),
-    )
+blueprint, handler = context.scheduled(
+    __name__, functions.UPDATE, "update", context.acceptance().update_schedule, update
+)

@@ -35,52 +35,206 @@ from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.checks import check_pipeline_name
 from chalicelib.usecases.deployments import Deployments
 
+IsOurs = Callable[[Version], bool]
+
 
 class Pipeline(NamedTuple):
     """The main pipeline's name, and its runs as they were listed, newest first."""
 
+    aws: Aws
     name: str
     runs: Sequence[Run]
 
+    @classmethod
+    def main(cls, settings: Settings, aws: Aws, values: Values) -> "Pipeline":
+        """Return the main pipeline; raise Refused if its parameter names none, and AwsError."""
+        name = check_pipeline_name(settings, values)
+        return cls(aws, name, aws.pipelines.runs(name))
 
-def main_pipeline(settings: Settings, aws: Aws, values: Values) -> Pipeline:
-    """Return the main pipeline; raise Refused if its parameter names none, and AwsError."""
-    name = check_pipeline_name(settings, values)
-    return Pipeline(name, aws.pipelines.runs(name))
+    def position_of(self, run: Run) -> Position | None:
+        """Return where a run in progress is; raise AwsError and Refused."""
+        return self.aws.pipelines.positions(self.name).get(run.execution_id)
 
+    def deployments(self) -> Deployments:
+        """Return a look at what its runs have deployed."""
+        return Deployments(self.aws, self.name, self.runs)
 
-def position_of(aws: Aws, pipeline: Pipeline, run: Run) -> Position | None:
-    """Return where a run in progress is; raise AwsError and Refused."""
-    return aws.pipelines.positions(pipeline.name).get(run.execution_id)
+    def check_idle(self, ledgers: Iterable[Sequence[Version]]) -> None:
+        """Raise BusyError if a run is in progress or about to start, which would restore what is put.
 
-
-def check_idle(aws: Aws, pipeline: Pipeline, ledgers: Iterable[Sequence[Version]]) -> None:
-    """Raise BusyError if a run is in progress or about to start, which would restore what is put.
-
-    The ledgers must have been read before the runs were listed: whoever has put a version since
-    then is found by the number of the version that a put makes.
-    """
-    busy = in_progress(pipeline.runs)
-    if busy:
-        position = position_of(aws, pipeline, busy)
-        raise BusyError(
-            f"pipeline {pipeline.name} is busy with run {busy.execution_id}, started "
-            f"{busy.started:%Y-%m-%d %H:%M} UTC"
-            + (f", {position}" if position else "")
-            + "; try again when it has ended"
-        )
-    for ledger in ledgers:
-        present = ledger[-1] if ledger else None
-        if (
-            present
-            and may_be_starting(present, aws.now())
-            and own_run(present, ledger, pipeline.runs) is None
-        ):
+        The ledgers must have been read before the runs were listed: whoever has put a version since
+        then is found by the number of the version that a put makes.
+        """
+        busy = in_progress(self.runs)
+        if busy:
+            position = self.position_of(busy)
             raise BusyError(
-                f"a run of {pipeline.name} that {present.actor} ordered at "
-                f"{present.modified:%Y-%m-%d %H:%M} UTC may be about to start; try again in some "
-                "minutes"
+                f"pipeline {self.name} is busy with run {busy.execution_id}, started "
+                f"{busy.started:%Y-%m-%d %H:%M} UTC"
+                + (f", {position}" if position else "")
+                + "; try again when it has ended"
             )
+        for ledger in filter(None, ledgers):
+            present = ledger[-1]
+            if (
+                may_be_starting(present, self.aws.now())
+                and own_run(present, ledger, self.runs) is None
+            ):
+                raise BusyError(
+                    f"a run of {self.name} that {present.actor} ordered at "
+                    f"{present.modified:%Y-%m-%d %H:%M} UTC may be about to start; try again in some "
+                    "minutes"
+                )
+
+    def put_and_start(
+        self, moves: Mapping[Database, Move], note: Note, databases: Sequence[Database]
+    ) -> tuple[dict[Database, int], str]:
+        """Put the moves, start the run, and return the versions made and the run's execution id.
+
+        `databases` are all of the stage. Raise AwsError, Refused or BusyError; the caller undoes what
+        was put. UncertainError means that the run may be on its way, and nothing is to be undone.
+        """
+        assert note.token is not None
+        versions = {
+            database: put(self.aws, database.current_parameter, move.value, note, move.after)
+            for database, move in moves.items()
+            if not move.is_written
+        }
+        others = [each for each in databases if each not in moves]
+        if others:
+            # Whoever moves another database meanwhile makes no version of these: of two orders that
+            # have both put, at least one sees the other here.
+            ledgers = [self.aws.parameters.history(each.current_parameter) for each in others]
+            self._listed_again().check_idle(ledgers)
+        before = {run.execution_id for run in self.runs}
+        try:
+            started = self.aws.pipelines.start(self.name, note.token)
+        except AwsError as error:
+            if error.answered:
+                raise
+            started = self._find_started(before, error)
+        if started in before:
+            raise Refused(Reason.NOTHING_NEW, f"run {started} was started for this before")
+        return versions, started
+
+    def _find_started(self, before: set[str], error: AwsError) -> str:
+        """Return the run of a start whose answer was lost."""
+        try:
+            runs = self.aws.pipelines.runs(self.name)
+        except AwsError as unlisted:
+            raise UncertainError.after(error) from unlisted
+        started = [
+            run.execution_id
+            for run in runs
+            if run.execution_id not in before and run.trigger in (None, "StartPipelineExecution")
+        ]
+        if len(started) != 1:  # the list may lag, and another run may be somebody else's
+            raise UncertainError.after(error)
+        return started[0]
+
+    def deploy_or_revert(
+        self, moves: Mapping[Database, Move], note: Note, databases: Sequence[Database]
+    ) -> tuple[dict[Database, int], str]:
+        """Do `put_and_start` for a person; undo what was put if no run was started for it."""
+        try:
+            return self.put_and_start(moves, note, databases)
+        except UncertainError:
+            raise
+        except RefreshError as error:
+            self.revert_or_add_note(moves, lambda each: each.token == note.token, error)
+            raise
+
+    def revert_or_add_note(
+        self, databases: Iterable[Database], is_ours: IsOurs, error: RefreshError
+    ) -> bool:
+        """Do `revert`; if that fails, add a note to the error that led to it."""
+        try:
+            return self.revert(databases, is_ours, error)
+        except RefreshError as second:
+            error.add_note(f"current could not be put back: {second}")
+            return False
+
+    def revert(self, databases: Iterable[Database], is_ours: IsOurs, cause: RefreshError) -> bool:
+        """Put back what is ours, by whichever invocation, if no run was started for it.
+
+        Otherwise the next ordinary deployment, at noon, would restore the database. Return whether
+        there was anything to put back. Raise AwsError once every database has been tried.
+        """
+        ledgers, unread = run_each(
+            databases, lambda each: (each, self.aws.parameters.history(each.current_parameter))
+        )
+        found = [(each, ledger) for each, ledger in ledgers if ledger and is_ours(ledger[-1])]
+        again = self._listed_after(cause) if found else self
+        done, unmoved = run_each(found, lambda each: again.revert_one(*each, is_ours, cause))
+        raise_errors([*unread, *unmoved])
+        return any(done)
+
+    def revert_one(
+        self, database: Database, ledger: Sequence[Version], is_ours: IsOurs, cause: RefreshError
+    ) -> bool:
+        """Put back the present version, unless a run was started for it."""
+        present = ledger[-1]
+        if own_run(present, ledger, self.runs):
+            return False
+        before = next((each for each in reversed(ledger) if not is_ours(each)), None)
+        if before is None:
+            return self.delete_created(database, ledger)
+        # A pin that waited goes on waiting.
+        note = before.note if before.waits else Note("undo", present.actor, str(cause))
+        return self.put_back(database, ledger, before.value, note)
+
+    def put_back(
+        self, database: Database, ledger: Sequence[Version], value: str, note: Note | None
+    ) -> bool:
+        """Replace the present version, unless somebody else moves on or a deploy begins meanwhile.
+
+        A deploy that has begun between the look and the put may have read the present version: that
+        one is put again, and the next poll decides. Return whether the value was replaced.
+        """
+        name, present = database.current_parameter, ledger[-1]
+        try:
+            number = put(self.aws, name, value, note, present.number)
+            if self._is_being_read(database, ledger):
+                put(self.aws, name, present.value, present.note, number)
+                return False
+        except Refused:  # overruled, or the pipeline was deleted meanwhile
+            return False
+        return True
+
+    def delete_created(self, database: Database, ledger: Sequence[Version]) -> bool:
+        """Delete a parameter that its failed order created, and return whether that was done.
+
+        Parameter Store cannot compare and delete, so the last look is right before it. A parameter
+        that somebody else has moved, or that a deploy is reading, stays.
+        """
+        if ledger[0].number != 1:
+            return False  # older versions have been dropped, and then the parameter is not ours
+        if self._is_being_read(database, ledger):
+            return False
+        again = self.aws.parameters.history(database.current_parameter)
+        if not again or again[-1].number != ledger[-1].number:
+            return False
+        self.aws.parameters.delete(database.current_parameter)
+        return True
+
+    def _is_being_read(self, database: Database, ledger: Sequence[Version]) -> bool:
+        """Look once more, at the runs as well, whether a deploy has begun."""
+        return self._listed_again().deployments().of(database, ledger).is_being_read
+
+    def _listed_again(self) -> "Pipeline":
+        return self._replace(runs=self.aws.pipelines.runs(self.name))
+
+    def _listed_after(self, cause: RefreshError) -> "Pipeline":
+        """Return it with its present runs, after a start that failed."""
+        try:
+            return self._listed_again()
+        except Refused:
+            return self._replace(runs=[])  # a pipeline that does not exist has no runs
+        except AwsError:
+            # AWS has answered that it starts no run, so the runs seen before will do.
+            if isinstance(cause, AwsError) and cause.answered:
+                return self
+            raise
 
 
 def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
@@ -132,192 +286,3 @@ def _free_oldest(aws: Aws, name: str) -> None:
         aws.parameters.label(name, heir.number, oldest.labels)
     else:
         aws.parameters.unlabel(name, oldest.number, oldest.labels)
-
-
-def put_and_start(
-    aws: Aws,
-    pipeline: Pipeline,
-    moves: Mapping[Database, Move],
-    note: Note,
-    databases: Sequence[Database],
-) -> tuple[dict[Database, int], str]:
-    """Put the moves, start the run, and return the versions made and the run's execution id.
-
-    `databases` are all of the stage. Raise AwsError, Refused or BusyError; the caller undoes what was
-    put. UncertainError means that the run may be on its way, and nothing is to be undone.
-    """
-    assert note.token is not None
-    versions = {
-        database: put(aws, database.current_parameter, move.value, note, move.after)
-        for database, move in moves.items()
-        if not move.is_written
-    }
-    others = [each for each in databases if each not in moves]
-    if others:
-        # Whoever moves another database meanwhile makes no version of these: of two orders that have
-        # both put, at least one sees the other here.
-        ledgers = [aws.parameters.history(each.current_parameter) for each in others]
-        check_idle(aws, pipeline._replace(runs=aws.pipelines.runs(pipeline.name)), ledgers)
-    before = {run.execution_id for run in pipeline.runs}
-    try:
-        started = aws.pipelines.start(pipeline.name, note.token)
-    except AwsError as error:
-        if error.answered:
-            raise
-        started = _find_started(aws, pipeline.name, before, error)
-    if started in before:
-        raise Refused(Reason.NOTHING_NEW, f"run {started} was started for this before")
-    return versions, started
-
-
-def _find_started(aws: Aws, pipeline: str, before: set[str], error: AwsError) -> str:
-    """Return the run of a start whose answer was lost."""
-    try:
-        runs = aws.pipelines.runs(pipeline)
-    except AwsError as unlisted:
-        raise UncertainError.after(error) from unlisted
-    started = [
-        run.execution_id
-        for run in runs
-        if run.execution_id not in before and run.trigger in (None, "StartPipelineExecution")
-    ]
-    if len(started) != 1:  # the list may lag, and another run may be somebody else's
-        raise UncertainError.after(error)
-    return started[0]
-
-
-def deploy_or_revert(
-    aws: Aws,
-    pipeline: Pipeline,
-    moves: Mapping[Database, Move],
-    note: Note,
-    databases: Sequence[Database],
-) -> tuple[dict[Database, int], str]:
-    """Do `put_and_start` for a person; undo what was put if no run was started for it."""
-    try:
-        return put_and_start(aws, pipeline, moves, note, databases)
-    except UncertainError:
-        raise
-    except RefreshError as error:
-        revert_or_add_note(aws, moves, pipeline, lambda each: each.token == note.token, error)
-        raise
-
-
-def revert_or_add_note(
-    aws: Aws,
-    databases: Iterable[Database],
-    pipeline: Pipeline,
-    is_ours: Callable[[Version], bool],
-    error: RefreshError,
-) -> bool:
-    """Do `revert`; if that fails, add a note to the error that led to it."""
-    try:
-        return revert(aws, databases, pipeline, is_ours, error)
-    except RefreshError as second:
-        error.add_note(f"current could not be put back: {second}")
-        return False
-
-
-def revert(
-    aws: Aws,
-    databases: Iterable[Database],
-    pipeline: Pipeline,
-    is_ours: Callable[[Version], bool],
-    cause: RefreshError,
-) -> bool:
-    """Put back what is ours, by whichever invocation, if no run was started for it.
-
-    Otherwise the next ordinary deployment, at noon, would restore the database. Return whether
-    there was anything to put back. Raise AwsError once every database has been tried.
-    """
-    ledgers, unread = run_each(
-        databases, lambda each: (each, aws.parameters.history(each.current_parameter))
-    )
-    found = [(each, ledger) for each, ledger in ledgers if ledger and is_ours(ledger[-1])]
-    if found:
-        pipeline = pipeline._replace(runs=_runs_again(aws, pipeline, cause))
-    done, unmoved = run_each(found, lambda each: _revert_one(aws, *each, pipeline, is_ours, cause))
-    raise_errors([*unread, *unmoved])
-    return any(done)
-
-
-def _revert_one(
-    aws: Aws,
-    database: Database,
-    ledger: Sequence[Version],
-    pipeline: Pipeline,
-    is_ours: Callable[[Version], bool],
-    cause: RefreshError,
-) -> bool:
-    present = ledger[-1]
-    if own_run(present, ledger, pipeline.runs):
-        return False
-    before = next((each for each in reversed(ledger) if not is_ours(each)), None)
-    if before is None:
-        return delete_created(aws, database, ledger, pipeline)
-    # A pin that waited goes on waiting.
-    note = before.note if before.waits else Note("undo", present.actor, str(cause))
-    return put_back(aws, database, ledger, before.value, note, pipeline)
-
-
-def put_back(
-    aws: Aws,
-    database: Database,
-    ledger: Sequence[Version],
-    value: str,
-    note: Note | None,
-    pipeline: Pipeline,
-) -> bool:
-    """Replace the present version, unless somebody else moves on or a deploy begins meanwhile.
-
-    A deploy that has begun between the look and the put may have read the present version: that one
-    is put again, and the next poll decides. Return whether the value was replaced.
-    """
-    name, present = database.current_parameter, ledger[-1]
-    try:
-        number = put(aws, name, value, note, present.number)
-        if _is_being_read(aws, database, ledger, pipeline):
-            put(aws, name, present.value, present.note, number)
-            return False
-    except Refused:  # overruled, or the pipeline was deleted meanwhile
-        return False
-    return True
-
-
-def delete_created(
-    aws: Aws, database: Database, ledger: Sequence[Version], pipeline: Pipeline
-) -> bool:
-    """Delete a parameter that its failed order created, and return whether that was done.
-
-    Parameter Store cannot compare and delete, so the last look is right before it. A parameter that
-    somebody else has moved, or that a deploy is reading, stays.
-    """
-    if ledger[0].number != 1:
-        return False  # older versions have been dropped, and then the parameter is not ours
-    if _is_being_read(aws, database, ledger, pipeline):
-        return False
-    again = aws.parameters.history(database.current_parameter)
-    if not again or again[-1].number != ledger[-1].number:
-        return False
-    aws.parameters.delete(database.current_parameter)
-    return True
-
-
-def _is_being_read(
-    aws: Aws, database: Database, ledger: Sequence[Version], pipeline: Pipeline
-) -> bool:
-    """Look once more, at the runs as well, whether a deploy has begun."""
-    runs = aws.pipelines.runs(pipeline.name)
-    return Deployments(aws, pipeline.name, runs).of(database, ledger).is_being_read
-
-
-def _runs_again(aws: Aws, pipeline: Pipeline, cause: RefreshError) -> Sequence[Run]:
-    try:
-        return aws.pipelines.runs(pipeline.name)
-    except Refused:
-        return []  # a pipeline that does not exist has no runs
-    except AwsError:
-        # AWS has answered that it starts no run, so the runs seen before will do.
-        if isinstance(cause, AwsError) and cause.answered:
-            return pipeline.runs
-        raise

@@ -20,14 +20,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.current import (
-    Pipeline,
-    check_idle,
-    deploy_or_revert,
-    main_pipeline,
-    position_of,
-    put,
-)
+from chalicelib.usecases.current import Pipeline, put
 from chalicelib.usecases.under_way import describe
 
 
@@ -70,8 +63,8 @@ def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -
     note = Note("pin", request.actor, request.reason)
     if not request.deploy:
         return _set(settings, aws, values, database, ledger, snapshot.arn, note)
-    pipeline = main_pipeline(settings, aws, values)
-    return _deploy(settings, aws, pipeline, database, ledger, snapshot.arn, note)
+    pipeline = Pipeline.main(settings, aws, values)
+    return _deploy(settings, pipeline, database, ledger, snapshot.arn, note)
 
 
 def rollback(
@@ -83,7 +76,7 @@ def rollback(
     """
     values = _values(settings, aws, database)
     ledger = aws.parameters.history(database.current_parameter)
-    pipeline = main_pipeline(settings, aws, values) if deploy else None
+    pipeline = Pipeline.main(settings, aws, values) if deploy else None
     target = earlier_snapshot(ledger)
     if pipeline and ledger and _is_unfinished(ledger, pipeline):
         target = ledger[-1].value  # one step more would go forward again
@@ -97,7 +90,7 @@ def rollback(
     note = Note("rollback", actor, reason)
     if pipeline is None:
         return _set(settings, aws, values, database, ledger, target, note)
-    return _deploy(settings, aws, pipeline, database, ledger, target, note)
+    return _deploy(settings, pipeline, database, ledger, target, note)
 
 
 def _is_unfinished(ledger: Sequence[Version], pipeline: Pipeline) -> bool:
@@ -113,16 +106,17 @@ def _values(settings: Settings, aws: Aws, database: Database) -> Values:
 
 def _check(settings: Settings, snapshot: Snapshot, database: Database) -> None:
     arn = SnapshotArn.parse(snapshot.arn)
-    if settings.source_region and arn and arn.region == settings.source_region:
-        message = (
-            f"{snapshot.arn} cannot be pinned: it is in {arn.region}, and the pipeline restores what "
-            "is in this Region; pin latest or another copy of this account's"
-        )
-        raise Refused(Reason.NOT_ELIGIBLE, message)
     broken = pin_rejection(snapshot, database.criteria)
-    if broken:
-        message = f"{snapshot.arn} cannot be pinned: {broken.detail}"
-        raise Refused(Reason.NOT_ELIGIBLE, message)
+    if settings.source_region and arn and arn.region == settings.source_region:
+        problem = (
+            f"it is in {arn.region}, and the pipeline restores what is in this Region; pin latest or "
+            "another copy of this account's"
+        )
+    elif broken:
+        problem = broken.detail
+    else:
+        return
+    raise Refused(Reason.NOT_ELIGIBLE, f"{snapshot.arn} cannot be pinned: {problem}")
 
 
 def _set(
@@ -142,9 +136,9 @@ def _set(
     else:
         number = put(aws, database.current_parameter, arn, note, move.after)
     try:
-        pipeline = main_pipeline(settings, aws, values)
+        pipeline = Pipeline.main(settings, aws, values)
         run = in_progress(pipeline.runs)
-        under_way = describe(run, position_of(aws, pipeline, run)) if run else None
+        under_way = describe(run, pipeline.position_of(run)) if run else None
     except RefreshError as error:  # the pin itself is done
         under_way = f"whether a run is in progress is unknown: {error}"
     return PinResult(arn, move.previous, number, None, under_way)
@@ -152,7 +146,6 @@ def _set(
 
 def _deploy(
     settings: Settings,
-    aws: Aws,
     pipeline: Pipeline,
     database: Database,
     ledger: Sequence[Version],
@@ -165,11 +158,9 @@ def _deploy(
     order.
     """
     move = next_move(ledger, arn, pipeline.runs, note.actor, str(uuid.uuid4()))
-    check_idle(aws, pipeline, [] if move.is_written else [ledger])
+    pipeline.check_idle([] if move.is_written else [ledger])
     note = note._replace(token=move.token)
-    versions, execution_id = deploy_or_revert(
-        aws, pipeline, {database: move}, note, settings.databases
-    )
+    versions, execution_id = pipeline.deploy_or_revert({database: move}, note, settings.databases)
     number = versions.get(database, move.after)
     return PinResult(arn, move.previous, number, execution_id, None)
 

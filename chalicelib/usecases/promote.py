@@ -16,7 +16,7 @@ from chalicelib.domain.functions import RESTORE
 from chalicelib.domain.ledger import Move, Note, Version, already_ran, next_move
 from chalicelib.domain.parameters import Values, pipeline_name, snapshot_of, value_of
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import Result, hours, refusal, unmoved
+from chalicelib.domain.results import DatabaseResult, Result, hours, refusal, unmoved
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.domain.steps import StepLog
 from chalicelib.ports import Aws
@@ -29,15 +29,7 @@ from chalicelib.usecases.checks import (
     wrong_parameters,
 )
 from chalicelib.usecases.copies import ListOwn, check_first_copy, list_own_once
-from chalicelib.usecases.current import (
-    Pipeline,
-    check_idle,
-    deploy_or_revert,
-    put_and_start,
-    revert,
-    revert_or_add_note,
-)
-from chalicelib.usecases.deployments import Deployments
+from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.scheduled import (
     check_week,
     notify_failures,
@@ -69,15 +61,6 @@ class RefreshRequest(NamedTuple):
         return self.note.action == "promote"
 
 
-class _Plan(NamedTuple):
-    """What the checks let through; `note` bears the token of the run to start."""
-
-    pipeline: Pipeline
-    snapshots: Sequence[Snapshot]
-    moves: Mapping[Database, Move]
-    note: Note
-
-
 @notify_failures(RESTORE)
 def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     """Promote at a scheduled time; databases are promoted together or not at all.
@@ -85,29 +68,29 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     It is safe to run again after a kill, and for an event that is delivered twice. Raise AwsError
     and BusyError, after an undo of what this scheduled time has put.
     """
-    request = RefreshRequest.by_schedule(scheduled)
-    log = StepLog()
-    values: Values = {}
+    attempt = _Attempt(settings, aws, RefreshRequest.by_schedule(scheduled))
     try:
-        with log.step("week"):
+        with attempt.log.step("week"):
             check_week(settings, scheduled)
-        values = aws.parameters.get(settings.promotion_parameters)
-        plan = _plan(settings, aws, values, request, log)
-        _, execution_id = put_and_start(
-            aws, plan.pipeline, plan.moves, plan.note, settings.databases
+        attempt.read()
+        attempt.check()
+        _, execution_id = attempt.pipeline.put_and_start(
+            attempt.moves, attempt.note, settings.databases
         )
     except UncertainError:
         raise  # the run may be on its way: the next attempt finds it, or starts it
     except Refused as refused:
         # An earlier attempt may have been killed after it had put its value.
-        if _undo(settings, aws, values, request, refused):
-            values = aws.parameters.get(settings.promotion_parameters)
-        return refusal(_as_skip(refused), settings.databases, values, log.steps)
+        if attempt.undo(refused):
+            attempt.read()
+        if refused.reason is Reason.OVERRULED:  # by an operator, so nothing is left to do
+            refused = Refused(Reason.NOTHING_NEW, str(refused))
+        return attempt.refusal(refused)
     except RefreshError as error:
-        _undo(settings, aws, values, request, error)
+        attempt.undo(error)
         raise
-    log.mark_done()
-    return _started(settings, aws, values, plan, log, execution_id)
+    attempt.log.mark_done()
+    return attempt.started(execution_id)
 
 
 def refresh_now(
@@ -119,144 +102,154 @@ def refresh_now(
     of time although one is not met. Raise AwsError and BusyError after an undo; a dry run reports
     BusyError.
     """
-    log = StepLog(collect_all=dry_run)
-    values = aws.parameters.get(settings.promotion_parameters)
+    attempt = _Attempt(settings, aws, request, collect_all=dry_run)
+    attempt.read()
     try:
-        with log.step("week") as detail:
+        with attempt.log.step("week") as detail:
             detail("not checked: a person asks")
-        plan = _plan(settings, aws, values, request, log)
+        attempt.check()
         if dry_run:
-            log.mark_planned()
-            return _started(settings, aws, values, plan, log, None)
-        _, execution_id = deploy_or_revert(
-            aws, plan.pipeline, plan.moves, plan.note, settings.databases
+            attempt.log.mark_planned()
+            return attempt.started(None)
+        _, execution_id = attempt.pipeline.deploy_or_revert(
+            attempt.moves, attempt.note, settings.databases
         )
     except Refused as refused:
         if refused.reason is Reason.OVERRULED:
             raise
-        return refusal(refused, settings.databases, values, log.steps)
+        return attempt.refusal(refused)
     except BusyError as busy:
         if not dry_run:
             raise
-        entries = tuple(unmoved(database, values) for database in settings.databases)
-        return Result("failed", None, str(busy), entries, steps=log.steps)
-    log.mark_done()
-    return _started(settings, aws, values, plan, log, execution_id)
+        return Result("failed", None, str(busy), attempt.unmoved(), steps=attempt.log.steps)
+    attempt.log.mark_done()
+    return attempt.started(execution_id)
 
 
-def _plan(
-    settings: Settings, aws: Aws, values: Values, request: RefreshRequest, log: StepLog
-) -> _Plan:
-    """Do the checks, which write nothing; raise Refused, AwsError and BusyError."""
-    own = list_own_once(aws)
-    with log.step("window", time_based=True) as detail:
-        detail(f"{'not checked: ' if request.outside_window else ''}{settings.window}")
-        if not request.outside_window:
-            check_window(settings, aws.now())
-    with log.step("hold", time_based=True):
-        check_hold(settings, values, aws.now())
-    with log.step("parameters") as detail:
-        name = _check_parameters(settings, own, values)
-        detail(f"the pipeline is {name}")
-    with log.step("snapshot") as detail:
-        snapshots = [candidate(settings, aws, own, each, values) for each in settings.databases]
-        detail(
-            ", ".join(
-                f"{each.name}: {found.arn}, {hours(found.age(aws.now()))} hours old"
-                for each, found in zip(settings.databases, snapshots, strict=True)
+class _Attempt:
+    """One attempt at a promotion: what it has read, and what its checks let through.
+
+    `note` bears the token of the run to start.
+    """
+
+    pipeline: Pipeline
+    snapshots: Sequence[Snapshot]
+    moves: Mapping[Database, Move]
+    note: Note
+
+    def __init__(
+        self, settings: Settings, aws: Aws, request: RefreshRequest, *, collect_all: bool = False
+    ) -> None:
+        self.settings = settings
+        self.aws = aws
+        self.request = request
+        self.values: Values = {}
+        self.log = StepLog(collect_all=collect_all)
+
+    def read(self) -> None:
+        """Read the parameters; raise AwsError."""
+        self.values = self.aws.parameters.get(self.settings.promotion_parameters)
+
+    def check(self) -> None:
+        """Do the checks, which write nothing; raise Refused, AwsError and BusyError."""
+        settings, aws, request, log = self.settings, self.aws, self.request, self.log
+        own = list_own_once(aws)
+        with log.step("window", time_based=True) as detail:
+            detail(f"{'not checked: ' if request.outside_window else ''}{settings.window}")
+            if not request.outside_window:
+                check_window(settings, aws.now())
+        with log.step("hold", time_based=True):
+            check_hold(settings, self.values, aws.now())
+        with log.step("parameters") as detail:
+            name = self._check_parameters(own)
+            detail(f"the pipeline is {name}")
+        with log.step("snapshot") as detail:
+            self.snapshots = [
+                candidate(settings, aws, own, each, self.values) for each in settings.databases
+            ]
+            detail(
+                ", ".join(
+                    f"{each.name}: {found.arn}, {hours(found.age(aws.now()))} hours old"
+                    for each, found in zip(settings.databases, self.snapshots, strict=True)
+                )
             )
-        )
-    with log.step("new") as detail:
-        # The ledgers come first: whoever moves `current` after this is found by its version.
-        ledgers = {
-            each: aws.parameters.history(each.current_parameter) for each in settings.databases
-        }
-        pipeline = Pipeline(name, aws.pipelines.runs(name))
-        deployments = Deployments(aws, name, pipeline.runs)
-        deployed = {each: deployments.of(each, ledger) for each, ledger in ledgers.items()}
-        moves = _moves(snapshots, ledgers, deployed, pipeline, request)
-        detail(", ".join(f"{each.name} moves to {move.value}" for each, move in moves.items()))
-    with log.step("idle") as detail:
-        written = [each for each, move in moves.items() if move.is_written]
-        check_idle(aws, pipeline, [ledgers[each] for each in ledgers if each not in written])
-        for database, deployment in deployed.items():
-            if deployment.is_deploying:
-                raise BusyError(f"{database.name}: {deployment.unknown}; try again when it ended")
-        detail(f"no run of {name} is in progress")
-    log.end_of_checks()
-    # One run restores all moves: that of an invocation which was killed, if one was.
-    token = next((move.token for move in moves.values() if move.is_written), request.note.token)
-    return _Plan(pipeline, snapshots, moves, request.note._replace(token=token))
+        with log.step("new") as detail:
+            # The ledgers come first: whoever moves `current` after this is found by its version.
+            ledgers = {
+                each: aws.parameters.history(each.current_parameter) for each in settings.databases
+            }
+            self.pipeline = Pipeline(aws, name, aws.pipelines.runs(name))
+            look = self.pipeline.deployments()
+            deployed = {each: look.of(each, ledger) for each, ledger in ledgers.items()}
+            self.moves = self._moves(ledgers, deployed)
+            detail(
+                ", ".join(f"{each.name} moves to {move.value}" for each, move in self.moves.items())
+            )
+        with log.step("idle") as detail:
+            written = [each for each, move in self.moves.items() if move.is_written]
+            self.pipeline.check_idle(ledgers[each] for each in ledgers if each not in written)
+            for database, deployment in deployed.items():
+                if deployment.is_deploying:
+                    problem = f"{database.name}: {deployment.unknown}; try again when it ended"
+                    raise BusyError(problem)
+            detail(f"no run of {name} is in progress")
+        log.end_of_checks()
+        # One run restores all moves: that of an invocation which was killed, if one was.
+        written_by = (move.token for move in self.moves.values() if move.is_written)
+        self.note = request.note._replace(token=next(written_by, request.note.token))
 
+    def _check_parameters(self, own: ListOwn) -> str:
+        for wrong in wrong_parameters(self.settings, self.values):
+            if wrong.reason is Reason.NO_LATEST:
+                for each in self.settings.databases:
+                    if each.copy_policy and not snapshot_of(self.values, each.latest_parameter):
+                        check_first_copy(own, each.copy_policy)
+            raise wrong
+        return check_pipeline_name(self.settings, self.values)
 
-def _check_parameters(settings: Settings, own: ListOwn, values: Values) -> str:
-    for wrong in wrong_parameters(settings, values):
-        if wrong.reason is Reason.NO_LATEST:
-            for database in settings.databases:
-                if database.copy_policy and snapshot_of(values, database.latest_parameter) is None:
-                    check_first_copy(own, database.copy_policy)
-        raise wrong
-    return check_pipeline_name(settings, values)
-
-
-def _moves(
-    snapshots: Sequence[Snapshot],
-    ledgers: Mapping[Database, Sequence[Version]],
-    deployed: Mapping[Database, Deployment],
-    pipeline: Pipeline,
-    request: RefreshRequest,
-) -> dict[Database, Move]:
-    """Return what is left to put; raise Refused if that is nothing."""
-    moves: dict[Database, Move] = {}
-    for (database, ledger), snapshot in zip(ledgers.items(), snapshots, strict=True):
-        actor, token = request.note.actor, request.note.token
+    def _moves(
+        self,
+        ledgers: Mapping[Database, Sequence[Version]],
+        deployed: Mapping[Database, Deployment],
+    ) -> dict[Database, Move]:
+        """Return what is left to put; raise Refused if that is nothing."""
+        moves: dict[Database, Move] = {}
+        actor, token, runs = self.request.note.actor, self.request.note.token, self.pipeline.runs
         assert token is not None
-        if request.is_scheduled and already_ran(ledger, actor, pipeline.runs):
-            raise Refused(Reason.NOTHING_NEW, "this scheduled time has had its run")
-        if deployed[database].unknown or deployed[database].value != snapshot.arn:
-            moves[database] = next_move(ledger, snapshot.arn, pipeline.runs, actor, token)
-    if not moves:
-        raise Refused(Reason.NOTHING_NEW, "the newest snapshot of every database is deployed")
-    return moves
+        for (database, ledger), snapshot in zip(ledgers.items(), self.snapshots, strict=True):
+            if self.request.is_scheduled and already_ran(ledger, actor, runs):
+                raise Refused(Reason.NOTHING_NEW, "this scheduled time has had its run")
+            if deployed[database].unknown or deployed[database].value != snapshot.arn:
+                moves[database] = next_move(ledger, snapshot.arn, runs, actor, token)
+        if not moves:
+            raise Refused(Reason.NOTHING_NEW, "the newest snapshot of every database is deployed")
+        return moves
 
+    def undo(self, error: RefreshError) -> bool:
+        """Put back what this scheduled time has put; return whether there was anything."""
+        name = pipeline_name(value_of(self.values, self.settings.pipeline_parameter))
+        if name is None:
+            return False  # whether a run was started for it cannot be known
+        pipeline = Pipeline(self.aws, name, ())
+        undo = pipeline.revert if isinstance(error, Refused) else pipeline.revert_or_add_note
+        actor = self.request.note.actor
+        return undo(self.settings.databases, lambda each: each.is_promoted_by(actor), error)
 
-def _started(
-    settings: Settings,
-    aws: Aws,
-    values: Values,
-    plan: _Plan,
-    log: StepLog,
-    execution_id: str | None,
-) -> Result:
-    entries = []
-    for database, snapshot in zip(settings.databases, plan.snapshots, strict=True):
-        entry = unmoved(database, values).with_age(snapshot, aws.now())
-        move = plan.moves.get(database)
-        if move:
-            entry = entry._replace(current=move.value, previous=move.previous)
-        entries.append(entry)
-    return Result("started", None, None, tuple(entries), execution_id, log.steps)
+    def unmoved(self) -> tuple[DatabaseResult, ...]:
+        """Return the databases as they are."""
+        return tuple(unmoved(each, self.values) for each in self.settings.databases)
 
+    def refusal(self, refused: Refused) -> Result:
+        """Return the result of a decision not to act."""
+        return refusal(refused, self.settings.databases, self.values, self.log.steps)
 
-def _undo(
-    settings: Settings, aws: Aws, values: Values, request: RefreshRequest, error: RefreshError
-) -> bool:
-    """Put back what this scheduled time has put; return whether there was anything."""
-    name = pipeline_name(value_of(values, settings.pipeline_parameter))
-    if name is None:
-        return False  # whether a run was started for it cannot be known
-    undo = revert if isinstance(error, Refused) else revert_or_add_note
-    return undo(
-        aws,
-        settings.databases,
-        Pipeline(name, ()),
-        lambda each: each.is_promoted_by(request.note.actor),
-        error,
-    )
-
-
-def _as_skip(refused: Refused) -> Refused:
-    """A schedule that was overruled by an operator has nothing left to do."""
-    if refused.reason is Reason.OVERRULED:
-        return Refused(Reason.NOTHING_NEW, str(refused))
-    return refused
+    def started(self, execution_id: str | None) -> Result:
+        """Return the result of a run that was started, or would be."""
+        entries = []
+        for entry, snapshot, database in zip(
+            self.unmoved(), self.snapshots, self.settings.databases, strict=True
+        ):
+            entries.append(entry.with_age(snapshot, self.aws.now()))
+            if move := self.moves.get(database):
+                entries[-1] = entries[-1]._replace(current=move.value, previous=move.previous)
+        return Result("started", None, None, tuple(entries), execution_id, self.log.steps)

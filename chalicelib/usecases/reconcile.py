@@ -22,7 +22,7 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.copies import described, list_own_once
-from chalicelib.usecases.current import Pipeline, delete_created, main_pipeline, put_back
+from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import prepare
 
@@ -42,6 +42,21 @@ class _Look(NamedTuple):
     def subject(self) -> tuple[Database, Verdict]:
         """What people are notified of."""
         return self.database, self.found
+
+    @property
+    def is_news(self) -> bool:
+        """Whether people should hear of it: not of data that was there before."""
+        version, before = self.found.version, good_version(self.ledger)
+        if self.found.reason:
+            return self.found.label not in version.labels
+        return before.value != version.value if before else version.is_ours
+
+    @property
+    def before(self) -> Version | None:
+        """The newest earlier version that is not one more order without a restore."""
+        number = self.found.version.number
+        earlier = (each for each in reversed(self.ledger) if each.number < number)
+        return next((each for each in earlier if each.waits or each.run_id), None)
 
 
 def follow(settings: Settings, aws: Aws, pipeline: str) -> Result:
@@ -66,140 +81,111 @@ def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> R
     )
     failed: list[tuple[object, AwsError]] = [*unread]
     try:
-        pipeline = main_pipeline(settings, aws, values)
+        pipeline = Pipeline.main(settings, aws, values)
     except Refused as refused:
         # The status shows it, and a promotion notifies people.
         return Result("ignored", refused.reason, str(refused))
-    reader = Deployments(aws, pipeline.name, pipeline.runs)
+    reader = pipeline.deployments()
     ledgers: Sequence[tuple[Database, Sequence[Version]]] = read
     results: list[DatabaseResult] = []
     notified: set[tuple[Database, Verdict]] = set()
     while ledgers:
-        looks, uncorrected = run_each(ledgers, lambda each: _correct(aws, *each, pipeline, reader))
+        looks, uncorrected = run_each(ledgers, lambda each: _correct(pipeline, reader, *each))
         # Parameter Store may not list a label at once.
         to_notify = [look for look in looks if look and look.subject not in notified]
         notified.update(look.subject for look in to_notify)
-        results += _notify(aws, function, pipeline, to_notify)
-        ledgers, unlabelled = run_each(to_notify, lambda each: _remember(aws, pipeline, each))
+        results += _notify(pipeline, function, to_notify)
+        ledgers, unlabelled = run_each(to_notify, lambda look: _remember(pipeline, look))
         failed += [*uncorrected, *unlabelled]
     raise_errors(failed)
     return combine(results) if results else Result("ignored", None, "everything is in line")
 
 
 def _correct(
-    aws: Aws,
-    database: Database,
-    ledger: Sequence[Version],
-    pipeline: Pipeline,
-    reader: Deployments,
+    pipeline: Pipeline, reader: Deployments, database: Database, ledger: Sequence[Version]
 ) -> _Look | None:
     """Remember what is deployed, correct `current`, and return the verdict to notify people of."""
+    parameters = pipeline.aws.parameters
     for _ in range(_MAX_ROUNDS):
         deployment = reader.of(database, ledger)
         if deployment.is_remembered:
-            deployment = deployment._replace(preparation=prepare(aws, database, deployment))
-        found = verdict(deployment, ledger, pipeline.runs, aws.now())
+            preparation = prepare(pipeline.aws, database, deployment)
+            deployment = deployment._replace(preparation=preparation)
+        found = verdict(deployment, ledger, pipeline.runs, pipeline.aws.now())
         if deployment.version and not deployment.is_remembered:
-            labels = deployment.labels
-            aws.parameters.label(database.current_parameter, deployment.version.number, labels)
+            number = deployment.version.number
+            parameters.label(database.current_parameter, number, deployment.labels)
         elif found is None:
             return None
-        elif not found.put or _creates(found, ledger, deployment):
-            return _Look(database, ledger, deployment, found)
-        elif not _put_back(aws, database, ledger, deployment, found, pipeline):
-            return None  # somebody has moved on, or a deploy has begun: the next poll decides
-        ledger = aws.parameters.history(database.current_parameter)
+        else:
+            look = _Look(database, ledger, deployment, found)
+            # If the version created the parameter, there is nothing to put back.
+            if not found.put or (deployment.value is None and look.before is None):
+                return look
+            if not _put_back(pipeline, look):
+                return None  # somebody has moved on, or a deploy has begun: the next poll decides
+        ledger = parameters.history(database.current_parameter)
     return None
 
 
-def _creates(found: Verdict, ledger: Sequence[Version], deployment: Deployment) -> bool:
-    """Return whether the version created the parameter, so that there is nothing to put back."""
-    return deployment.value is None and _before(found.version, ledger) is None
-
-
-def _before(version: Version, ledger: Sequence[Version]) -> Version | None:
-    """Return the newest earlier version that is not one more order without a restore."""
-    earlier = (each for each in reversed(ledger) if each.number < version.number)
-    return next((each for each in earlier if each.waits or each.run_id), None)
-
-
-def _put_back(
-    aws: Aws,
-    database: Database,
-    ledger: Sequence[Version],
-    deployment: Deployment,
-    found: Verdict,
-    pipeline: Pipeline,
-) -> bool:
-    action = "align" if found.reason is Reason.DEPLOYED_DIFFERS else "revert"
-    note: Note | None = Note(action, RECONCILE, _message(found, pipeline, deployment))
-    value = deployment.value
+def _put_back(pipeline: Pipeline, look: _Look) -> bool:
+    action = "align" if look.found.reason is Reason.DEPLOYED_DIFFERS else "revert"
+    note: Note | None = Note(action, RECONCILE, _message(pipeline, look))
+    value, before = look.deployment.value, look.before
     if value is None:  # nothing is deployed yet
-        before = _before(found.version, ledger)
-        assert before is not None  # see _creates
+        assert before is not None  # see _correct
         value = before.value
         note = before.note if before.waits else note
-    return put_back(aws, database, ledger, value, note, pipeline)
+    return pipeline.put_back(look.database, look.ledger, value, note)
 
 
-def _notify(
-    aws: Aws, function: str, pipeline: Pipeline, looks: Sequence[_Look]
-) -> list[DatabaseResult]:
+def _notify(pipeline: Pipeline, function: str, looks: Sequence[_Look]) -> list[DatabaseResult]:
     """Notify people once for all databases of a run with the same verdict."""
     groups: dict[tuple[Reason | None, Run | None], list[_Look]] = {}
-    for look in filter(_is_news, looks):
-        groups.setdefault((look.found.reason, look.found.run), []).append(look)
+    for look in looks:
+        if look.is_news:
+            groups.setdefault((look.found.reason, look.found.run), []).append(look)
     results = []
     for (_, run), group in groups.items():
-        where = _failed_action(aws, pipeline, run)
-        entries = [_entry(aws, pipeline, look, where) for look in group]
+        where = _failed_action(pipeline, run)
+        entries = [_entry(pipeline, look, where) for look in group]
         notification = notifications.of_run(function, pipeline.name, run, entries)
         version = group[0].found.version
-        aws.notifier.notify(notification.in_thread(version.token or version.actor))
+        thread = version.token or version.actor
+        pipeline.aws.notifier.notify(notification._replace(thread=thread))
         results += entries
     return results
 
 
-def _is_news(look: _Look) -> bool:
-    """Return whether people should hear of it: not of data that was there before."""
-    version, before = look.found.version, good_version(look.ledger)
-    if look.found.reason:
-        return look.found.label not in version.labels
-    return before.value != version.value if before else version.is_ours
-
-
-def _failed_action(aws: Aws, pipeline: Pipeline, run: Run | None) -> str | None:
-    """Return the stage and action in which a run failed, if it can be looked up."""
+def _failed_action(pipeline: Pipeline, run: Run | None) -> str:
+    """Return in which stage and action a run failed, if it can be looked up."""
     if run is None or run.succeeded:
-        return None
+        return ""
     try:
-        actions = aws.pipelines.actions(pipeline.name, run.execution_id)
+        actions = pipeline.aws.pipelines.actions(pipeline.name, run.execution_id)
     except AwsError:
-        return None  # the message is clear without it
-    failed = [action for action in actions if action.status == "Failed"]
-    if not failed:
-        return None
-    last = max(failed, key=lambda each: each.updated)
-    return f"stage {last.stage}, action {last.name}"
+        return ""  # the message is clear without it
+    failed = (action for action in actions if action.status == "Failed")
+    last = max(failed, key=lambda each: each.updated, default=None)
+    return f", in stage {last.stage}, action {last.name}" if last else ""
 
 
-def _entry(aws: Aws, pipeline: Pipeline, look: _Look, where: str | None) -> DatabaseResult:
+def _entry(pipeline: Pipeline, look: _Look, where: str) -> DatabaseResult:
     version, run, reason = look.found.version, look.found.run, look.found.reason
-    message = _message(look.found, pipeline, look.deployment) + (f", in {where}" if where else "")
+    present = look.ledger[-1]
     entry = DatabaseResult(
         look.database.name,
-        current=arn_of(look.ledger[-1].value),
+        current=arn_of(present.value),
         previous=arn_of(version.value),
         outcome=reason.outcome if reason else "succeeded",
         reason=reason,
-        message=message,
+        message=_message(pipeline, look) + where,
         version=version.number,
         by=version.actor,
         why=version.reason,
         execution_id=run.execution_id if run else None,
     )
     if reason in (Reason.RUN_FAILED, Reason.NOTHING_RESTORED):
-        present = look.ledger[-1]
         current = None if look.found.put else entry.current
         # Otherwise somebody else has moved on.
         taken_back = look.deployment.value is None or present.is_correction
@@ -207,7 +193,7 @@ def _entry(aws: Aws, pipeline: Pipeline, look: _Look, where: str | None) -> Data
     if run is None or reason not in (None, Reason.FAILED_AFTER_RESTORE):
         return entry
     minutes = round((run.updated - run.started).total_seconds() / 60, 1)
-    return entry._replace(duration_minutes=minutes, age_hours=_age_hours(aws, look, run))
+    return entry._replace(duration_minutes=minutes, age_hours=_age_hours(pipeline.aws, look, run))
 
 
 def _age_hours(aws: Aws, look: _Look, run: Run) -> float | None:
@@ -219,38 +205,35 @@ def _age_hours(aws: Aws, look: _Look, run: Run) -> float | None:
     return hours(snapshot.age(run.updated)) if snapshot and snapshot.created else None
 
 
-def _message(found: Verdict, pipeline: Pipeline, deployment: Deployment) -> str:
-    match found.reason:
-        case Reason.DEPLOYED_UNKNOWN:
-            return f"it cannot be seen what is deployed: {deployment.unknown}"
-        case Reason.NOT_PREPARED:
-            assert deployment.preparation is not None  # see verdict
-            execution = deployment.preparation.execution_arn or "the after-restore work"
-            return f"the data is NOT prepared: {execution}: {deployment.preparation.status}"
-        case Reason.DEPLOYED_DIFFERS:
-            return f"{deployment.value} is deployed, which is not what current named"
+def _message(pipeline: Pipeline, look: _Look) -> str:
+    found, deployment = look.found, look.deployment
+    if found.reason is Reason.DEPLOYED_UNKNOWN:
+        return f"it cannot be seen what is deployed: {deployment.unknown}"
+    if found.reason is Reason.NOT_PREPARED:
+        assert deployment.preparation is not None  # see verdict
+        execution = deployment.preparation.execution_arn or "the after-restore work"
+        return f"the data is NOT prepared: {execution}: {deployment.preparation.status}"
+    if found.reason is Reason.DEPLOYED_DIFFERS:
+        return f"{deployment.value} is deployed, which is not what current named"
     if found.run is None:
         return f"no run of pipeline {pipeline.name} was started for it"
-    run = f"run {found.run.execution_id} of pipeline {pipeline.name}"
-    match found.reason:
-        case None:
-            return f"{run} succeeded"
-        case Reason.NOTHING_RESTORED:
-            return f"{run} succeeded, but restored nothing"
-        case Reason.FAILED_AFTER_RESTORE:
-            return f"{run} restored the database, and ended as {found.run.status}"
-        case _:
-            return f"{run} restored nothing, and ended as {found.run.status}"
+    ending = {
+        None: "succeeded",
+        Reason.NOTHING_RESTORED: "succeeded, but restored nothing",
+        Reason.FAILED_AFTER_RESTORE: f"restored the database, and ended as {found.run.status}",
+        Reason.RUN_FAILED: f"restored nothing, and ended as {found.run.status}",
+    }[found.reason]
+    return f"run {found.run.execution_id} of pipeline {pipeline.name} {ending}"
 
 
-def _remember(aws: Aws, pipeline: Pipeline, look: _Look) -> tuple[Database, Sequence[Version]]:
+def _remember(pipeline: Pipeline, look: _Look) -> tuple[Database, Sequence[Version]]:
     """Remember that people were notified, and return the ledger as it is then.
 
     It comes after the notification: a kill between the two notifies twice, not never.
     """
-    name, version = look.database.current_parameter, look.found.version
-    if look.found.put and delete_created(aws, look.database, look.ledger, pipeline):
+    name, parameters = look.database.current_parameter, pipeline.aws.parameters
+    if look.found.put and pipeline.delete_created(look.database, look.ledger):
         return look.database, []  # it had created the parameter, and nothing is deployed
     labels = {look.found.label} | ({GOOD} if look.found.reason is None else set())
-    aws.parameters.label(name, version.number, labels)
-    return look.database, aws.parameters.history(name)
+    parameters.label(name, look.found.version.number, labels)
+    return look.database, parameters.history(name)

@@ -45,11 +45,11 @@ def notify_failures(function: str) -> Callable[[UseCase], UseCase]:
                 result = use_case(settings, aws, scheduled)
             except RefreshError as error:
                 notification = notifications.of_error(function, cause, settings.names, error)
-                aws.notifier.notify(notification.in_thread(thread))
+                aws.notifier.notify(notification._replace(thread=thread))
                 raise
             found = notifications.of_result(function, cause, result)
             if found:
-                aws.notifier.notify(found.in_thread(thread))
+                aws.notifier.notify(found._replace(thread=thread))
             return result
 
         return notifying

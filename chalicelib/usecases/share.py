@@ -4,24 +4,23 @@ Nothing here waits for RDS, which may take hours. Clusters are independent: an A
 raised after all have been processed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
 
 from chalicelib import notifications
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_SHARES, SHARE
+from chalicelib.domain.ownership import Owned
 from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import ClusterResult, Result, combine
 from chalicelib.domain.shares import (
-    Share,
     SharePolicy,
     check_key,
-    expired,
     find_by_data,
     find_by_name,
     managed_shares,
     newest_automated,
-    to_share,
+    split,
 )
 from chalicelib.domain.snapshots import OwnSnapshot
 from chalicelib.ports import Aws
@@ -29,50 +28,6 @@ from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
 
 TRY_AGAIN = "Then run db-share-snapshot again: chalice invoke, with the event of its schedule."
-
-# The most important one first: it becomes the outcome of the whole.
-_OUTCOMES = ("failed", "asked", "shared", "unchanged")
-
-
-class ClusterResult(NamedTuple):
-    """The outcome for one cluster; `snapshots` names the snapshots concerned, by what was done."""
-
-    name: str
-    outcome: str
-    reason: Reason | None = None
-    message: str | None = None
-    snapshots: Mapping[str, str | list[str]] = {}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the entry of the result's JSON."""
-        return {
-            "name": self.name,
-            "outcome": self.outcome,
-            "reason": self.reason,
-            "message": self.message,
-            **self.snapshots,
-        }
-
-
-class Result(NamedTuple):
-    """The outcome for all clusters: that of the most important one."""
-
-    clusters: tuple[ClusterResult, ...]
-
-    @property
-    def foremost(self) -> ClusterResult:
-        """The first of the clusters with the most important outcome."""
-        return min(self.clusters, key=lambda cluster: _OUTCOMES.index(cluster.outcome))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what the function returns."""
-        foremost = self.foremost
-        return {
-            "outcome": foremost.outcome,
-            "reason": foremost.reason,
-            "message": foremost.message,
-            "clusters": [cluster.to_json() for cluster in self.clusters],
-        }
 
 
 def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetime) -> Result:
@@ -95,7 +50,7 @@ def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetim
             )
         )
         raise error
-    return Result(tuple(results))
+    return combine(clusters=results)
 
 
 def follow_shares(
@@ -107,7 +62,7 @@ def follow_shares(
     """
     policy = settings.policy(stage)
     own = list(aws.snapshots.own())
-    to_delete: list[Share] = []
+    to_delete: list[Owned] = []
     results, failures = _each_cluster(
         settings, lambda cluster: _follow(policy, aws, cluster, own, to_delete)
     )
@@ -116,7 +71,7 @@ def follow_shares(
     # Delete after notifying: if the function is killed in between, people are notified twice, not never.
     _, not_deleted = run_each(to_delete, lambda share: _delete(policy, aws, share))
     raise_errors([*failures, *not_deleted])
-    return Result(tuple(results))
+    return combine(clusters=results)
 
 
 def _each_cluster(
@@ -167,7 +122,7 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
     )
 
 
-def _unchanged(name: str, found: Share) -> ClusterResult:
+def _unchanged(name: str, found: Owned) -> ClusterResult:
     return ClusterResult(name, "unchanged", snapshots={"snapshot": found.snapshot.arn})
 
 
@@ -176,18 +131,19 @@ def _follow(
     aws: Aws,
     name: str,
     own: Sequence[OwnSnapshot],
-    to_delete: list[Share],
+    to_delete: list[Owned],
 ) -> ClusterResult:
     """Share what is available; add what is to be deleted to `to_delete`."""
     shares = managed_shares(own, name, policy)
+    to_share, expired = split(shares, policy)
     shared = []
-    for each in to_share(shares, policy):
+    for each in to_share:
         if policy.account not in aws.snapshots.shared_with(each.identifier):
             aws.snapshots.share(each.identifier, policy.account)
             shared.append(each)
     failed = [each for each in shares if each.snapshot.failed]
     # Only now: acceptance may need the oldest until its successor is shared.
-    deleted = [*expired(shares, policy), *failed]
+    deleted = [*expired, *failed]
     to_delete += deleted
     result = ClusterResult(
         name,
@@ -204,7 +160,7 @@ def _follow(
     return result._replace(outcome="failed", reason=Reason.SHARE_FAILED, message=message)
 
 
-def _delete(policy: SharePolicy, aws: Aws, share: Share) -> None:
+def _delete(policy: SharePolicy, aws: Aws, share: Owned) -> None:
     """Stop sharing the snapshot, then delete it.
 
     RDS may refuse to delete a failed one: its documentation requires an available one.
@@ -238,5 +194,5 @@ def _notify_refusals(aws: Aws, function: str, cause: str, results: Sequence[Clus
     )
 
 
-def _arns(shares: Sequence[Share]) -> list[str]:
+def _arns(shares: Sequence[Owned]) -> list[str]:
     return [share.snapshot.arn for share in shares]

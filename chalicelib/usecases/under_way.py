@@ -8,8 +8,7 @@ from chalicelib.domain.errors import RefreshError
 from chalicelib.domain.ledger import Run, Version, in_progress
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.current import main_pipeline, position_of
-from chalicelib.usecases.deployments import Deployments
+from chalicelib.usecases.current import Pipeline
 
 
 def describe(run: Run, position: Position | None) -> str:
@@ -42,19 +41,19 @@ def under_way(settings: Settings, aws: Aws) -> str | None:
     """
     try:
         values = aws.parameters.get([settings.pipeline_parameter])
-        pipeline = main_pipeline(settings, aws, values)
+        pipeline = Pipeline.main(settings, aws, values)
         run = in_progress(pipeline.runs)
         if run is None:
             return None
         ledgers = {
             each: aws.parameters.history(each.current_parameter) for each in settings.databases
         }
-        reader = Deployments(aws, pipeline.name, pipeline.runs)
+        reader = pipeline.deployments()
         restores = will_restore(
             ledgers, {each: reader.of(each, ledger) for each, ledger in ledgers.items()}
         )
         if restores is None:
             return None
-        return f"{describe(run, position_of(aws, pipeline, run))}: it restores {restores}"
+        return f"{describe(run, pipeline.position_of(run))}: it restores {restores}"
     except RefreshError as error:
         return f"whether a run is in progress is unknown: {error}"

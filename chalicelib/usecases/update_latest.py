@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache, partial
 
 from chalicelib import notifications
-from chalicelib.domain.copies import COPY_WANTED, Copy, managed_copies, newest_copy
+from chalicelib.domain.copies import COPY_WANTED, managed_copies, newest_copy
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import RECONCILE, UPDATE
@@ -55,18 +55,21 @@ def _update_one(
     actor: str,
 ) -> DatabaseResult:
     entry = _unchanged(database, values)._replace(rejected=dict(choice.rejected))
+    policy = database.copy_policy
     try:
         share = newest(database, choice)
-        if database.copy_policy:
-            copies = ensure_copy(aws, database.copy_policy, share, own)
-            return _record_copy(aws, database, copies, entry, actor)
+        found: Snapshot | None = share
+        if policy:
+            copies = ensure_copy(aws, policy, share, own)
+            entry = entry._replace(copy=progress(copies, policy))
+            found = newest_copy(copies, policy)
     except Refused as refused:
         parameter = values.get(database.latest_parameter)
         if refused.reason is Reason.COPY_QUOTA and parameter:
             # RDS has too many copies in progress: the poll asks again.
             aws.parameters.label(database.latest_parameter, parameter.version, {COPY_WANTED})
         return entry.refused(refused)
-    return _record(aws, database, share, entry, Note("update", actor, "newest eligible share"))
+    return _record(aws, database, found, entry, actor)
 
 
 def _combined(errors: Iterable[AwsError], entries: Iterable[DatabaseResult]) -> AwsError:
@@ -107,24 +110,16 @@ def _unchanged(database: Database, values: Values) -> DatabaseResult:
 
 
 def _record(
-    aws: Aws, database: Database, found: Snapshot, entry: DatabaseResult, note: Note
+    aws: Aws, database: Database, found: Snapshot | None, entry: DatabaseResult, actor: str
 ) -> DatabaseResult:
+    if found is None:
+        return entry
     if found.arn != entry.latest:
+        what = "copy" if database.copy_policy else "share"
+        note = Note("update", actor, f"newest eligible {what}")
         aws.parameters.put(database.latest_parameter, found.arn, note)
         entry = entry._replace(outcome="updated", latest=found.arn)
     return entry.with_age(found, aws.now())
-
-
-def _record_copy(
-    aws: Aws, database: Database, copies: Sequence[Copy], entry: DatabaseResult, actor: str
-) -> DatabaseResult:
-    assert database.copy_policy is not None
-    entry = entry._replace(copy=progress(copies, database.copy_policy))
-    found = newest_copy(copies, database.copy_policy)
-    if found:
-        note = Note("update", actor, "newest eligible copy")
-        entry = _record(aws, database, found, entry, note)
-    return entry
 
 
 def follow_copies(settings: Settings, aws: Aws) -> Result:
@@ -162,25 +157,24 @@ def _follow_one(
     values: Values,
     cleanup: list[Callable[[], None]],
 ) -> DatabaseResult:
-    assert database.copy_policy is not None
-    copies, refused = managed_copies(own, database.copy_policy), None
+    policy = database.copy_policy
+    assert policy is not None
+    copies, refused = managed_copies(own, policy), None
     wanted = _version_that_wants_a_copy(aws, database)
     if wanted:
         try:
             (choice,) = choose(shared(), [database.criteria])
-            copies = ensure_copy(aws, database.copy_policy, newest(database, choice), own)
+            copies = ensure_copy(aws, policy, newest(database, choice), own)
         except Refused as error:
             refused = error
         # While there are too many copies, the next poll asks again, and the update has told people.
         if refused and refused.reason is Reason.COPY_QUOTA:
             refused = None
         else:
-            cleanup.append(
-                partial(
-                    aws.parameters.unlabel, database.latest_parameter, wanted.number, {COPY_WANTED}
-                )
-            )
-    entry = _record_copy(aws, database, copies, _unchanged(database, values), RECONCILE)
+            name, number = database.latest_parameter, wanted.number
+            cleanup.append(partial(aws.parameters.unlabel, name, number, {COPY_WANTED}))
+    entry = _unchanged(database, values)._replace(copy=progress(copies, policy))
+    entry = _record(aws, database, newest_copy(copies, policy), entry, RECONCILE)
     failed = [copy for copy in copies if copy.snapshot.failed]
     # A pin of `latest` may have read the value before this moved it, and not put it yet.
     leading = (entry.latest, entry.previous)

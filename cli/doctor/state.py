@@ -321,7 +321,7 @@ class _ReadOnlyAws(BotoAws):
         super().__init__(session.client, None, source_region=source_region)
         self._now = now
 
-    def now(self) -> datetime:  # type: ignore[override]
+    def now(self) -> datetime:
         return self._now
 
 

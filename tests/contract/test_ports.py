@@ -1141,7 +1141,7 @@ def test_without_a_topic_nothing_is_published(aws: BotoAws, cloud: LocalCloud) -
 
 
 def test_the_clock_is_in_utc() -> None:
-    assert BotoAws.now().tzinfo == UTC
+    assert BotoAws(boto3.client, None).now().tzinfo == UTC
 
 
 def test_a_client_is_made_once(aws: BotoAws) -> None:

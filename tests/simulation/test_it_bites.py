@@ -26,6 +26,7 @@ from chalicelib.usecases import (
     under_way,
 )
 from chalicelib.usecases import poll as polling
+from chalicelib.usecases.promote import _Attempt as Attempt
 from tests.simulation.histories import Histories
 from tests.usecases import test_interleavings as interleavings
 
@@ -35,9 +36,9 @@ REAL_ACTIONS = deployments.Deployments._first_seen  # noqa: SLF001
 REAL_NEXT_MOVE = ledger.next_move
 REAL_OF_DEPLOYED = deployment._of_deployed  # noqa: SLF001
 REAL_OF_ORDER = deployment._of_order  # noqa: SLF001
-REAL_MOVES = promote._moves  # noqa: SLF001
+REAL_MOVES = Attempt._moves  # noqa: SLF001
 REAL_OF = deployments.Deployments.of
-REAL_PLAN = promote._plan  # noqa: SLF001
+REAL_CHECK = Attempt.check
 
 
 def instead(wrong: Any, *places: tuple[Any, str]) -> Plant:
@@ -128,29 +129,21 @@ def blind_put(aws: Any, name: str, value: str, note: Any, after: int) -> int:
     return current._put(aws, name, value, note)  # noqa: SLF001
 
 
-def no_second_look(
-    aws: Any, database: Any, versions: Any, value: str, note: Any, pipeline: Any
-) -> bool:
+def no_second_look(self: Any, database: Any, versions: Any, value: str, note: Any) -> bool:
     """Do not look whether a deploy has begun since the first look."""
-    current.put(aws, database.current_parameter, value, note, versions[-1].number)
+    current.put(self.aws, database.current_parameter, value, note, versions[-1].number)
     return True
 
 
-def blind_delete(aws: Any, database: Any, versions: Any, pipeline: Any) -> bool:
-    """Delete without a second look at who has moved it."""
-    aws.parameters.delete(database.current_parameter)
+def blind_delete(self: Any, database: Any, *_: Any) -> bool:
+    """Delete without a second look at who has moved it, or undo as if the order had created it."""
+    self.aws.parameters.delete(database.current_parameter)
     return True
 
 
-def always_delete(aws: Any, database: Any, versions: Any, *_: Any) -> bool:
-    """Undo by deleting the parameter, as if the order had created it."""
-    aws.parameters.delete(database.current_parameter)
-    return True
-
-
-def forget(aws: Any, pipeline: Any, look: Any) -> Any:
+def forget(pipeline: Any, look: Any) -> Any:
     """Do not remember what people were told."""
-    return look.database, aws.parameters.history(look.database.current_parameter)
+    return look.database, pipeline.aws.parameters.history(look.database.current_parameter)
 
 
 def first_move_only(*arguments: Any) -> Any:
@@ -161,13 +154,13 @@ def first_move_only(*arguments: Any) -> Any:
 def by_person_without(check: str) -> Any:
     """Leave one check out, for a person's request only."""
 
-    def plan(stage: Any, aws: Any, values: Any, request: Any, log: Any) -> Any:
-        if request.is_scheduled:
-            return REAL_PLAN(stage, aws, values, request, log)
+    def wrong(self: Any) -> None:
+        if self.request.is_scheduled:
+            return REAL_CHECK(self)
         with patch.object(promote, check, nothing):
-            return REAL_PLAN(stage, aws, values, request, log)
+            return REAL_CHECK(self)
 
-    return plan
+    return wrong
 
 
 def closed_at_last_update(self: Action, instant: Any) -> bool:
@@ -206,37 +199,35 @@ PLANTED: dict[str, Plant] = {
     "an inherited Description counts": instead(lambda value: "same", (ledger, "_fingerprint")),
     "a put that does not look": instead(blind_put, (current, "put"), (pin, "put")),
     "present value, no version": instead(any_move, (pin, "next_move"), (promote, "next_move")),
-    "an undo that deletes": instead(always_delete, (current, "_revert_one")),
-    "a delete that does not look": instead(
-        blind_delete, (current, "delete_created"), (reconcile, "delete_created")
-    ),
+    "an undo that deletes": instead(blind_delete, (current.Pipeline, "revert_one")),
+    "a delete that does not look": instead(blind_delete, (current.Pipeline, "delete_created")),
     "nothing told is remembered": instead(forget, (reconcile, "_remember")),
-    "two runs of ours": instead(nothing, (promote, "check_idle"), (pin, "check_idle")),
+    "two runs of ours": instead(nothing, (current.Pipeline, "check_idle")),
     "a run about to start is not minded": instead(lambda *_: False, (current, "may_be_starting")),
     # How it is seen, and corrected.
-    "no second look": instead(no_second_look, (current, "put_back"), (reconcile, "put_back")),
+    "no second look": instead(no_second_look, (current.Pipeline, "put_back")),
     "a prepared change set is no matter": instead(nothing, (deployments, "held_by")),
-    "nothing is taken back": instead(lambda *_: False, (reconcile, "put_back")),
+    "nothing is taken back": instead(lambda *_: False, (reconcile, "_put_back")),
     "an action is over at its last update": instead(closed_at_last_update, (Action, "covers")),
     "a failed roll-back is no matter": instead((), (deployments, "ROLLBACK_FAILED")),
     # The after-restore work.
     "good before it is prepared": instead(good_unprepared, OF_DEPLOYED),
     "a failed preparation is no news": instead(unprepared_is_no_news, OF_DEPLOYED),
     # The schedule and its undo.
-    "no undo": instead(lambda *_: False, (promote, "_undo")),
-    "a failed start by a person is not undone": instead(nothing, (current, "revert")),
+    "no undo": instead(lambda *_: False, (Attempt, "undo")),
+    "a failed start by a person is not undone": instead(nothing, (current.Pipeline, "revert")),
     "a scheduled time is never spent": instead(lambda *_: False, (promote, "already_ran")),
     "the window ignored": instead(nothing, (promote, "check_window")),
     "the weeks ignored": instead(nothing, (promote, "check_week")),
     "the hold ignored": instead(nothing, (promote, "check_hold")),
     "a refresh by hand ignores the hold": instead(
-        by_person_without("check_hold"), (promote, "_plan")
+        by_person_without("check_hold"), (Attempt, "check")
     ),
     "a hold that ends a day early": instead(
         lambda self, day: day < self.until - timedelta(days=1), (hold.Hold, "covers")
     ),
     "no second look at the snapshot": instead(nothing, (checks, "rejection")),
-    "only the first database": instead(first_move_only, (promote, "_moves")),
+    "only the first database": instead(first_move_only, (Attempt, "_moves")),
     "ties by order": instead(lambda snapshot: snapshot.created, (snapshots, "_recency")),
     "a pin of anything": instead(nothing, (pin, "pin_rejection")),
     "nobody hears of decisions": instead(nothing, (notifications, "of_result")),

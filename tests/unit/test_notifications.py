@@ -221,7 +221,7 @@ def test_a_chat_message_has_the_custom_format_and_a_thread() -> None:
     }
     assert json.loads(found.to_chat()) == expected
     expected["metadata"] |= {"threadId": "token-1"}  # type: ignore[operator]
-    assert json.loads(found.in_thread("token-1").to_chat()) == expected
+    assert json.loads(found._replace(thread="token-1").to_chat()) == expected
 
 
 def test_a_person_s_reason_mentions_nobody_in_chat_and_disguises_no_link() -> None:

@@ -9,18 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.ownership import MADE_FOR, TAKEN
+from chalicelib.domain.ownership import MADE_FOR, TAKEN, Owned
 from chalicelib.domain.shares import (
     PREFIX,
     Cluster,
-    Share,
     SharePolicy,
     check_key,
-    expired,
     find_by_data,
     managed_shares,
     newest_automated,
-    to_share,
+    split,
 )
 from chalicelib.domain.snapshots import OwnSnapshot
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
@@ -47,11 +45,11 @@ def own(
     return OwnSnapshot(taken, made.tags(scheduled), 100)
 
 
-def shares(*made: OwnSnapshot) -> list[Share]:
+def shares(*made: OwnSnapshot) -> list[Owned]:
     return managed_shares(made, "orders", POLICY)
 
 
-def weeks(found: list[Share]) -> list[int]:
+def weeks(found: list[Owned]) -> list[int]:
     return [(share.taken - SATURDAY).days // 7 for share in found]
 
 
@@ -91,7 +89,7 @@ def test_another_cluster_time_account_or_stage_has_another_name() -> None:
 def test_managed_shares_are_newest_first_and_dated_by_their_data() -> None:
     found = shares(own(1), own(3, "creating"), own(2, "failed"))
     assert found == [
-        Share(
+        Owned(
             each.snapshot,
             POLICY.name("orders", SATURDAY + timedelta(weeks=week)),
             SATURDAY + timedelta(weeks=week),
@@ -181,8 +179,9 @@ def test_the_newest_available_ones_are_shared_and_the_others_expire(
     found = shares(*(own(week, status) for week, status in states))
     policy = POLICY._replace(keep=keep)
     available = sorted((week for week, status in states if status == "available"), reverse=True)
-    assert weeks(to_share(found, policy)) == available[:keep]
-    assert weeks(expired(found, policy)) == available[keep:]
+    to_share, expired = split(found, policy)
+    assert weeks(to_share) == available[:keep]
+    assert weeks(expired) == available[keep:]
 
 
 @pytest.mark.parametrize(
