@@ -1,0 +1,60 @@
+"""Calls of AWS that only read, each for the part of its answer that is wanted."""
+
+from typing import Any
+
+import boto3
+import jmespath  # type: ignore[import-untyped]
+from botocore import xform_name
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+_CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=20
+)
+# The services that IAM names otherwise than boto3.
+_SERVICES = {"states": "stepfunctions"}
+# The errors that mean that what was asked for does not exist; the last one is CloudFormation's.
+_ABSENT = {
+    "DBClusterNotFoundFault",
+    "NotFound",
+    "NotFoundException",
+    "PipelineNotFoundException",
+    "ResourceNotFoundException",
+    "StateMachineDoesNotExist",
+    "ValidationError",
+}
+
+
+class Reader:
+    """Reads with a session, in one Region unless another one is named."""
+
+    def __init__(self, session: boto3.Session, region: str) -> None:
+        self._session = session
+        self._region = region
+        self._clients: dict[tuple[str, str | None], Any] = {}
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        """Return the client of a service, as IAM names it."""
+        name = _SERVICES.get(service, service)
+        if (name, region) not in self._clients:
+            self._clients[name, region] = self._session.client(  # type: ignore[call-overload]
+                name, region_name=region or self._region, config=_CONFIG
+            )
+        return self._clients[name, region]
+
+    def one(self, action: str, path: str, region: str | None = None, **given: Any) -> Any:
+        """Return a part of the answer to a call; None if that or what was asked for does not exist."""
+        service, operation = action.split(":")
+        try:
+            answer = getattr(self.client(service, region), xform_name(operation))(**given)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _ABSENT:
+                return None
+            raise
+        return jmespath.search(path, answer)
+
+    def all(self, action: str, path: str, **given: Any) -> list[Any]:
+        """Return a part of the answers to a call, from all their pages."""
+        service, operation = action.split(":")
+        pages = self.client(service).get_paginator(xform_name(operation)).paginate(**given)
+        return [*pages.search(path)]
