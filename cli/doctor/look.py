@@ -24,9 +24,9 @@ from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
 from cli import mainpipeline, restapi, stacks
 from cli.account import DENIED
+from cli.calls import Calls
 from cli.mainpipeline import DeployedStack, StackTemplate
 from cli.policies import Policy
-from cli.reader import Reader
 from cli.stages import AcceptanceStage, Json, Stage, StageError
 
 P = ParamSpec("P")
@@ -66,7 +66,7 @@ def caller(session: boto3.Session, region: str) -> tuple[Json | Unavailable, dat
     """Return who calls AWS, and AWS's time, because this machine's clock may be wrong."""
     action = "sts:GetCallerIdentity"
     try:
-        identity: Json = _asked(action, partial(Reader(session, region).one, action, "@"))
+        identity: Json = _asked(action, partial(Calls(session, region).one, action, "@"))
     except Unavailable as unavailable:
         return unavailable, datetime.now(UTC)
     date = identity["ResponseMetadata"]["HTTPHeaders"].get("date")
@@ -107,7 +107,7 @@ class Look(Generic[S_co]):
     ) -> None:
         self.stage, self.now = stage, now
         self._session = session
-        self._reader = Reader(session, stage.region)
+        self._calls = Calls(session, stage.region)
         self._answers = dict(answers or {})
 
     def ask(self, name: str, action: str, question: Callable[[], T]) -> T:
@@ -125,13 +125,13 @@ class Look(Generic[S_co]):
 
     def one(self, action: str, path: str, region: str | None = None, **given: Any) -> Any:
         """Return a part of the answer to a call; its name is the action with the first parameter."""
-        question = partial(self._reader.one, action, path, region, **given)
+        question = partial(self._calls.one, action, path, region, **given)
         return self.ask(_name(action, given), action, question)
 
-    def all(self, action: str, path: str, **given: Any) -> Any:
+    def all(self, action: str, path: str, **given: Any) -> list[Any]:
         """Return a part of the answers to a call, from all their pages."""
-        question = partial(self._reader.all, action, path, **given)
-        return self.ask(_name(action, given), action, question)
+        question = partial(self._calls.all, action, path, **given)
+        return self.ask(_name(action, given), action, question) or []
 
     # --- every stage ------------------------------------------------------------------------------
 
@@ -174,8 +174,8 @@ class Look(Generic[S_co]):
 
         def read() -> list[Policy]:
             return [
-                self._reader.one(get, "PolicyDocument", RoleName=role, PolicyName=name)
-                for name in self._reader.all(list_, "PolicyNames[]", RoleName=role)
+                self._calls.one(get, "PolicyDocument", RoleName=role, PolicyName=name)
+                for name in self._calls.all(list_, "PolicyNames[]", RoleName=role) or ()
             ]
 
         return self.ask(f"policies of {role}", f"{list_} and {get}", read)
@@ -191,7 +191,7 @@ class Look(Generic[S_co]):
         given: Json = {"AlarmNames": names, "AlarmTypes": ["MetricAlarm"], "MaxRecords": 100}
         action = "cloudwatch:DescribeAlarms"
         found = self.ask(
-            "alarms", action, partial(self._reader.one, action, "MetricAlarms", **given)
+            "alarms", action, partial(self._calls.one, action, "MetricAlarms", **given)
         )
         alarms = {alarm["AlarmName"]: alarm for alarm in found}
         return {name: alarms.get(name) for name in names}
@@ -294,7 +294,7 @@ class AcceptanceLook(Look[AcceptanceStage]):
             if stack.elsewhere or (described := self.stack(stack.name)) is None:
                 return None
             given = {"StackName": stack.name, "TemplateStage": "Processed"}
-            body = self._reader.one(action, "TemplateBody", **given)
+            body = self._calls.one(action, "TemplateBody", **given)
             return StackTemplate.read(body, described) if body else None
 
         return self.ask(f"template of {stack.name}", action, read)
@@ -390,7 +390,7 @@ class AcceptanceLook(Look[AcceptanceStage]):
 
     def rest_apis(self) -> Sequence[str]:
         """Return the REST APIs that invoke the stage's function."""
-        client, stage = partial(self._reader.client, "apigateway"), self.stage.name
+        client, stage = partial(self._calls.client, "apigateway"), self.stage.name
         return self.ask("APIs", "apigateway:GET", lambda: restapi.invoking(client(), stage))
 
 

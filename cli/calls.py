@@ -1,4 +1,4 @@
-"""Calls of AWS that only read, each for the part of its answer that is wanted."""
+"""Calls of AWS by the names of their IAM actions, each for the part of its answer that is wanted."""
 
 from typing import Any
 
@@ -16,6 +16,7 @@ _SERVICES = {"states": "stepfunctions"}
 # The errors that mean that what was asked for does not exist; the last one is CloudFormation's.
 _ABSENT = {
     "DBClusterNotFoundFault",
+    "NoSuchEntity",
     "NotFound",
     "NotFoundException",
     "PipelineNotFoundException",
@@ -25,8 +26,8 @@ _ABSENT = {
 }
 
 
-class Reader:
-    """Reads with a session, in one Region unless another one is named."""
+class Calls:
+    """Calls with a session, in one Region unless another one is named."""
 
     def __init__(self, session: boto3.Session, region: str) -> None:
         self._session = session
@@ -42,19 +43,31 @@ class Reader:
             )
         return self._clients[name, region]
 
-    def one(self, action: str, path: str, region: str | None = None, **given: Any) -> Any:
-        """Return a part of the answer to a call; None if that or what was asked for does not exist."""
+    def call(self, action: str, region: str | None = None, **given: Any) -> Any:
+        """Return the answer to a call; None if what it names does not exist."""
         service, operation = action.split(":")
         try:
-            answer = getattr(self.client(service, region), xform_name(operation))(**given)
+            return getattr(self.client(service, region), xform_name(operation))(**given)
         except ClientError as error:
             if error.response["Error"]["Code"] in _ABSENT:
                 return None
             raise
-        return jmespath.search(path, answer)
 
-    def all(self, action: str, path: str, **given: Any) -> list[Any]:
-        """Return a part of the answers to a call, from all their pages."""
+    def delete(self, action: str, **named: Any) -> bool:
+        """Delete something; return whether it existed."""
+        return self.call(action, **named) is not None
+
+    def one(self, action: str, path: str, region: str | None = None, **given: Any) -> Any:
+        """Return a part of the answer to a call; None if that or what was asked for does not exist."""
+        return jmespath.search(path, self.call(action, region, **given))
+
+    def all(self, action: str, path: str, **given: Any) -> list[Any] | None:
+        """Return a part of the answers to a call, from all their pages; None if there is no such thing."""
         service, operation = action.split(":")
         pages = self.client(service).get_paginator(xform_name(operation)).paginate(**given)
-        return [*pages.search(path)]
+        try:
+            return [*pages.search(path)]
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _ABSENT:
+                return None
+            raise
