@@ -28,7 +28,8 @@ from chalicelib.domain.errors import AwsError
 from chalicelib.domain.hold import Hold
 from chalicelib.domain.ownership import owned
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, pipeline_name
-from cli.stacks import Template, alarm_names, label, own_topic
+from cli.calls import Calls
+from cli.stacks import Template, alarm_names, label, own_topic, parameters_of
 from cli.stages import AcceptanceStage, Stage, StageError
 
 _PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
@@ -51,17 +52,14 @@ _INVALID = {
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 
 
-class Account:
+class Account(Calls):
     """The stage's account, used with the present credentials."""
 
     def __init__(self, stage: Stage) -> None:
+        super().__init__(boto3.Session(), stage.region)
         self.stage = stage
-        self._session = boto3.Session()
-        self._aws = BotoAws(partial(self._session.client, region_name=stage.region), None)
-
-    def client(self, service: str) -> Any:
-        """Return a client in the stage's Region."""
-        return self._session.client(service, region_name=self.stage.region)  # type: ignore[call-overload]
+        self.topic = own_topic(stage)
+        self.aws = BotoAws(partial(self._session.client, region_name=stage.region), None)
 
     def check(self) -> str:
         """Return whose credentials these are; raise StageError if account or Region are wrong."""
@@ -72,7 +70,7 @@ class Account:
                 f"{found}, but stage {stage.name!r} is in {stage.region}: "
                 f"export AWS_DEFAULT_REGION={stage.region}"
             )
-        who = self.client("sts").get_caller_identity()
+        who = self.call("sts:GetCallerIdentity")
         if who["Account"] != stage.account:
             raise StageError(
                 f"the credentials in use belong to account {who['Account']} ({who['Arn']}), but stage "
@@ -81,118 +79,54 @@ class Account:
             )
         return str(who["Arn"])
 
-    def parameters(self, names: Iterable[str]) -> dict[str, str]:
-        """Return the values of those of the parameters that exist; raise AwsError."""
-        wanted = list(names)
-        found = self._aws.parameters.get(wanted)
-        return {name: found[name].value for name in wanted if name in found}
-
-    def delete_parameters(self, names: Iterable[str]) -> None:
-        """Delete parameters with their histories; raise AwsError."""
-        for name in names:
-            self._aws.parameters.delete(name)
+    def parameters(self) -> dict[str, str]:
+        """Return the values of those of the stage's parameters that exist; raise AwsError."""
+        names = parameters_of(self.stage)
+        found = self.aws.parameters.get(names)
+        return {name: found[name].value for name in names if name in found}
 
     def has_own_topic(self) -> bool:
         """Return whether the stage's topic exists and belongs to this account."""
-        topic, sns = own_topic(self.stage), self.client("sns")
-        if topic is None:
-            return False
-        try:
-            sns.get_topic_attributes(TopicArn=topic)
-        except sns.exceptions.NotFoundException:
-            return False
-        return True
+        path = "Attributes"
+        return bool(self.topic) and (
+            self.one("sns:GetTopicAttributes", path, TopicArn=self.topic) is not None
+        )
 
     def other_alarms_on_topic(self) -> list[str]:
         """Return the alarms that notify the stage's topic and are not the stage's."""
-        topic = own_topic(self.stage)
-        pages = self.client("cloudwatch").get_paginator("describe_alarms")
-        found = {
-            alarm["AlarmName"]
-            for page in pages.paginate(ActionPrefix=topic)
-            for alarm in page["MetricAlarms"]
-            if topic in alarm["AlarmActions"]
-        }
+        alarms = self.all("cloudwatch:DescribeAlarms", "MetricAlarms[]", ActionPrefix=self.topic)
+        found = {each["AlarmName"] for each in alarms or () if self.topic in each["AlarmActions"]}
         return sorted(found.difference(alarm_names(self.stage)))
 
     def subscribers(self) -> list[str]:
         """Return the subscribers of the stage's own topic, confirmed or not."""
-        pages = self.client("sns").get_paginator("list_subscriptions_by_topic")
-        return [
-            each["Endpoint"]
-            for page in pages.paginate(TopicArn=own_topic(self.stage))
-            for each in page["Subscriptions"]
-        ]
+        path = "Subscriptions[].Endpoint"
+        return self.all("sns:ListSubscriptionsByTopic", path, TopicArn=self.topic) or []
 
     def functions(self, names: Iterable[str]) -> list[str]:
         """Return those of the functions that exist."""
-        client, existing = self.client("lambda"), []
-        for name in names:
-            with contextlib.suppress(client.exceptions.ResourceNotFoundException):
-                client.get_function_configuration(FunctionName=name)
-                existing.append(name)
-        return existing
-
-    def delete_rule(self, name: str) -> bool:
-        """Delete an EventBridge rule and its targets; return whether it existed."""
-        events = self.client("events")
-        try:
-            pages = [*events.get_paginator("list_targets_by_rule").paginate(Rule=name)]
-        except events.exceptions.ResourceNotFoundException:
-            return False
-        if targets := [target["Id"] for page in pages for target in page["Targets"]]:
-            events.remove_targets(Rule=name, Ids=targets)
-        events.delete_rule(Name=name)
-        return True
-
-    def delete_function(self, name: str) -> bool:
-        """Delete a function; return whether it existed."""
-        client = self.client("lambda")
-        absent = client.exceptions.ResourceNotFoundException
-        return _existed(client.delete_function, absent, FunctionName=name)
-
-    def delete_rest_api(self, api: str) -> bool:
-        """Delete a REST API; return whether it existed."""
-        client = self.client("apigateway")
-        return _existed(client.delete_rest_api, client.exceptions.NotFoundException, restApiId=api)
-
-    def delete_role(self, name: str) -> bool:
-        """Detach a role's managed policies, and delete it; return whether it existed."""
-        iam = self.client("iam")
-        try:
-            pages = [*iam.get_paginator("list_role_policies").paginate(RoleName=name)]
-        except iam.exceptions.NoSuchEntityException:
-            return False
-        for policy in [policy for page in pages for policy in page["PolicyNames"]]:
-            iam.delete_role_policy(RoleName=name, PolicyName=policy)
-        attached = iam.get_paginator("list_attached_role_policies").paginate(RoleName=name)
-        for policy in [each for page in attached for each in page["AttachedPolicies"]]:
-            iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
-        iam.delete_role(RoleName=name)
-        return True
+        action = "lambda:GetFunctionConfiguration"
+        return [name for name in names if self.call(action, FunctionName=name)]
 
     def missing(self, template: Template) -> list[str]:
         """Return the template's alarms, dashboards and invocation settings that do not exist."""
-        cloudwatch, lambdas = self.client("cloudwatch"), self.client("lambda")
-        missing = []
-        for resource in template["Resources"].values():
-            properties = resource["Properties"]
-            if resource["Type"] == "AWS::CloudWatch::Alarm":
+
+        def exists(kind: str, properties: Mapping[str, Any]) -> bool:
+            if kind == "AWS::CloudWatch::Alarm":
                 names = [properties["AlarmName"]]
-                found = cloudwatch.describe_alarms(AlarmNames=names)["MetricAlarms"]
-                missing += [] if found else [label(resource)]
-            if resource["Type"] == "AWS::CloudWatch::Dashboard":
-                name = properties["DashboardName"]
-                listed = cloudwatch.list_dashboards(DashboardNamePrefix=name)["DashboardEntries"]
-                names = [dashboard["DashboardName"] for dashboard in listed]
-                missing += [] if name in names else [label(resource)]
-            if resource["Type"] == "AWS::Lambda::EventInvokeConfig":
-                function = properties["FunctionName"]
-                try:
-                    lambdas.get_function_event_invoke_config(FunctionName=function)
-                except lambdas.exceptions.ResourceNotFoundException:
-                    missing.append(label(resource))
-        return missing
+                return bool(self.one("cloudwatch:DescribeAlarms", "MetricAlarms", AlarmNames=names))
+            if kind == "AWS::CloudWatch::Dashboard":
+                name, path = properties["DashboardName"], "DashboardEntries[].DashboardName"
+                listed = self.one("cloudwatch:ListDashboards", path, DashboardNamePrefix=name)
+                return name in listed
+            function = properties["FunctionName"]
+            return bool(self.call("lambda:GetFunctionEventInvokeConfig", FunctionName=function))
+
+        return [
+            label(each)
+            for each in template["Resources"].values()
+            if not exists(each["Type"], each["Properties"])
+        ]
 
     def snapshots(self) -> list[str]:
         """Return the names of the snapshots that the stage made; raise AwsError."""
@@ -205,23 +139,20 @@ class Account:
             made_for = [stage.settings.policy(stage.name).made_for]
         return [
             found.identifier
-            for own in self._aws.snapshots.own()
+            for own in self.aws.snapshots.own()
             for owner in made_for
             if (found := owned(own, prefix, owner))
         ]
 
     def log_groups(self, names: Iterable[str]) -> dict[str, int | None]:
         """Return those of the log groups that exist, with their retention in days; None is forever."""
-        logs = self.client("logs")
-        existing: dict[str, int | None] = {}
-        for name in names:
-            for page in logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name):
-                existing |= {
-                    group["logGroupName"]: group.get("retentionInDays")
-                    for group in page["logGroups"]
-                    if group["logGroupName"] == name
-                }
-        return existing
+        return {
+            group["logGroupName"]: group.get("retentionInDays")
+            for name in names
+            for group in self.all("logs:DescribeLogGroups", "logGroups[]", logGroupNamePrefix=name)
+            or ()
+            if group["logGroupName"] == name
+        }
 
 
 def shown(stage: Stage, name: str, value: str) -> str:
@@ -308,15 +239,6 @@ def in_plain_words() -> Iterator[None]:
         raise StageError(_explained(error.operation, error.code, error.message)) from error
     except BotoCoreError as error:
         raise StageError(f"calling AWS failed: {error}") from error
-
-
-def _existed(delete: Callable[..., Any], absent: type[Exception], **named: str) -> bool:
-    """Delete something; return whether it existed."""
-    try:
-        delete(**named)
-    except absent:
-        return False
-    return True
 
 
 def _explained(operation: str, code: str, message: str) -> str:

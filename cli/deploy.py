@@ -150,8 +150,7 @@ def _template_before(
 ) -> tuple[stacks.Template, dict[str, str], set[str]]:
     """Return the template, the parameters that exist with their values, and all that exists."""
     stage, previous = account.stage, stack.template()
-    held = account.parameters(stacks.parameters_of(stage))
-    topic = stacks.own_topic(stage)
+    held, topic = account.parameters(), account.topic
     existing = set(held)
     if topic and account.has_own_topic():
         existing |= {topic, *account.subscribers()}
@@ -161,7 +160,7 @@ def _template_before(
 def _before(
     account: Account, stack: Stack, initial: Mapping[str, str], email: str | None, say: Say
 ) -> None:
-    stage, topic = account.stage, stacks.own_topic(account.stage)
+    stage, topic = account.stage, account.topic
     template, held, existing = _template_before(account, stack, initial, email)
     ours = {stacks.label(resource) for resource in template["Resources"].values()}
     for name, value in held.items():
@@ -191,7 +190,7 @@ def _notes_on_values(
         return
     parameter = stage.settings.pipeline_parameter
     # CloudFormation does not notice a change by hand, even of a parameter of its own.
-    if account.parameters([parameter]).get(parameter) != stage.pipeline:
+    if account.parameters().get(parameter) != stage.pipeline:
         yield (
             f"{parameter} exists and is left alone, but the functions may start only {stage.pipeline}: "
             f"aws ssm put-parameter --overwrite --name {parameter} --value {stage.pipeline}"
@@ -234,16 +233,17 @@ def _retention(account: Account, say: Say) -> None:
 
     A longer retention stays: a shorter one would delete logs.
     """
-    logs, groups = account.client("logs"), stacks.log_groups(account.stage)
+    groups = stacks.log_groups(account.stage)
     existing = account.log_groups(groups)
     for name in groups:
         if name not in existing:
-            logs.create_log_group(logGroupName=name)
+            account.call("logs:CreateLogGroup", logGroupName=name)
         days = existing.get(name)
         if days is not None and days >= stacks.LOG_DAYS:
             say(f"  unchanged  log group {name}: kept for {days} days")
             continue
-        logs.put_retention_policy(logGroupName=name, retentionInDays=stacks.LOG_DAYS)
+        days = stacks.LOG_DAYS
+        account.call("logs:PutRetentionPolicy", logGroupName=name, retentionInDays=days)
         what = "changed" if name in existing else "created"
         say(f"  {what:<10} log group {name}: kept for {stacks.LOG_DAYS} days")
 

@@ -114,13 +114,37 @@ def _code(account: Account) -> Iterator[tuple[str, Callable[[], bool]]]:
     stage = account.stage.name
     for function in FUNCTIONS:
         rule, deployed = stacks.rule_name(stage, function), deployed_name(stage, function)
-        yield f"rule {rule}", partial(account.delete_rule, rule)
-        yield f"function {deployed}", partial(account.delete_function, deployed)
+        yield f"rule {rule}", partial(_delete_rule, account, rule)
+        delete = partial(account.delete, "lambda:DeleteFunction", FunctionName=deployed)
+        yield f"function {deployed}", delete
     for api in _apis(account):
-        yield f"REST API {api}", partial(account.delete_rest_api, api)
+        yield f"REST API {api}", partial(account.delete, "apigateway:DeleteRestApi", restApiId=api)
     for function in FUNCTIONS:
         role = stacks.role_name(stage, function)
-        yield f"role {role}", partial(account.delete_role, role)
+        yield f"role {role}", partial(_delete_role, account, role)
+
+
+def _delete_rule(account: Account, name: str) -> bool:
+    """Delete an EventBridge rule and its targets; return whether it existed."""
+    targets = account.all("events:ListTargetsByRule", "Targets[].Id", Rule=name)
+    if targets is None:
+        return False
+    if targets:
+        account.call("events:RemoveTargets", Rule=name, Ids=targets)
+    return account.delete("events:DeleteRule", Name=name)
+
+
+def _delete_role(account: Account, name: str) -> bool:
+    """Detach a role's managed policies, and delete it; return whether it existed."""
+    inline = account.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=name)
+    if inline is None:
+        return False
+    for policy in inline:
+        account.call("iam:DeleteRolePolicy", RoleName=name, PolicyName=policy)
+    path = "AttachedPolicies[].PolicyArn"
+    for arn in account.all("iam:ListAttachedRolePolicies", path, RoleName=name) or ():
+        account.call("iam:DetachRolePolicy", RoleName=name, PolicyArn=arn)
+    return account.delete("iam:DeleteRole", RoleName=name)
 
 
 def _apis(account: Account) -> list[str]:
@@ -132,7 +156,7 @@ def _apis(account: Account) -> list[str]:
 def _data(account: Account, made: set[str], extent: Extent) -> Iterator[Datum]:
     """Yield the data that the stage has; `made` has the parameters that its stack made."""
     stage = account.stage
-    for name, value in account.parameters(stacks.parameters_of(stage)).items():
+    for name, value in account.parameters().items():
         # Others may read the main pipeline's name, unless it was made for this stage.
         is_shared = (
             isinstance(stage, AcceptanceStage)
@@ -140,18 +164,20 @@ def _data(account: Account, made: set[str], extent: Extent) -> Iterator[Datum]:
             and name not in made
         )
         is_wanted = (extent.parameters or extent.everything) and not is_shared
-        delete = partial(account.delete_parameters, [name]) if is_wanted else None
-        yield Datum(f"parameter {name}: {shown(stage, name, value)}", delete)
+        delete = partial(account.aws.parameters.delete, name)
+        yield Datum(f"parameter {name}: {shown(stage, name, value)}", delete if is_wanted else None)
+
+    def datum(what: str, action: str, *, is_used: bool = False, **named: str) -> Datum:
+        is_wanted = extent.everything and not is_used
+        return Datum(what, partial(account.delete, action, **named) if is_wanted else None)
+
     if account.has_own_topic():
-        topic, sns = stage.settings.topic_arn, account.client("sns")
-        others = account.other_alarms_on_topic()
+        topic, others = account.topic or "", account.other_alarms_on_topic()
         used = f", which notifies others of {', '.join(others)}" if others else ""
-        delete = None if others else partial(sns.delete_topic, TopicArn=topic)
-        yield Datum(f"topic {topic}{used}", delete if extent.everything else None)
-    logs, rds = account.client("logs"), account.client("rds")
+        what = f"topic {topic}{used}"
+        yield datum(what, "sns:DeleteTopic", is_used=bool(others), TopicArn=topic)
     for group in account.log_groups(log_group(deployed_name(stage.name, f)) for f in FUNCTIONS):
-        delete = partial(logs.delete_log_group, logGroupName=group)
-        yield Datum(f"log group {group}", delete if extent.everything else None)
+        yield datum(f"log group {group}", "logs:DeleteLogGroup", logGroupName=group)
     for snapshot in account.snapshots():
-        delete = partial(rds.delete_db_cluster_snapshot, DBClusterSnapshotIdentifier=snapshot)
-        yield Datum(f"snapshot {snapshot}", delete if extent.everything else None)
+        what, action = f"snapshot {snapshot}", "rds:DeleteDBClusterSnapshot"
+        yield datum(what, action, DBClusterSnapshotIdentifier=snapshot)

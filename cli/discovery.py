@@ -1,52 +1,42 @@
 """Find the stack in which the main pipeline deploys a database, and the keys of the topics."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 
-from cli import mainpipeline, templates
-from cli.stages import AcceptanceStage, Stage, StageError
+from cli import mainpipeline
+from cli.doctor.look import AcceptanceLook, Look, Unavailable, caller
+from cli.stages import AcceptanceStage, Stage
 
-_DEPLOYING = {"CREATE_UPDATE", "CHANGE_SET_EXECUTE", "REPLACE_ON_FAILURE"}
+Note = Callable[[str], None]
 
 
-def find_stack_names(
-    note: Callable[[str], None], stage: AcceptanceStage, names: Sequence[str]
-) -> dict[str, str]:
+def find_stack_names(note: Note, stage: AcceptanceStage, names: Sequence[str]) -> dict[str, str]:
     """Return the values of the named settings P_STACK_NAME, as far as they can be found.
 
     `note` gets a sentence for each value, and for each that was not found.
     """
+    why, found = "", {}
     by_parameter: dict[str, list[str]] = {}
-    why = ""
     try:
-        session = boto3.Session(region_name=stage.region)
-        account = session.client("sts").get_caller_identity()["Account"]
-        if account == stage.account:
-            for parameter, place in _places(session, stage):
-                by_parameter.setdefault(parameter, []).append(place)
-        else:
-            why = f"the credentials in use belong to account {account}, not to {stage.account}"
-    except (ClientError, BotoCoreError, StageError) as error:
+        by_parameter = _places(stage)
+    except (BotoCoreError, Unavailable) as error:
         why = str(error)
-    found = {}
     for database in stage.settings.databases:
-        name = f"{database.name.upper()}_STACK_NAME"
+        name, current = f"{database.name.upper()}_STACK_NAME", database.current_parameter
         if name not in names:
             continue
-        places = by_parameter.get(database.current_parameter, [])
+        places = by_parameter.get(current, [])
         if len(places) == 1:
             found[name] = places[0]
-            note(
-                f"{name} is {places[0]}, which the main pipeline deploys from {database.current_parameter}"
-            )
+            note(f"{name} is {places[0]}, which the main pipeline deploys from {current}")
             continue
         missing = why or (
-            f"several clusters read {database.current_parameter}: {', '.join(places)}"
+            f"several clusters read {current}: {', '.join(places)}"
             if places
-            else f"no stack of {stage.pipeline} restores a cluster from {database.current_parameter}"
+            else f"no stack of {stage.pipeline} restores a cluster from {current}"
         )
         note(
             f"{name} is not set ({missing.rstrip('.')}). Without it the refresh goes by the newest deploy "
@@ -55,7 +45,26 @@ def find_stack_names(
     return found
 
 
-def find_topic_keys(note: Callable[[str], None], stage: Stage) -> list[str] | None:
+def _places(stage: AcceptanceStage) -> dict[str, list[str]]:
+    """Return STACK or STACK/LOGICAL-ID of each cluster, by the parameter that it is restored from."""
+    session = boto3.Session(region_name=stage.region)
+    identity, now = caller(session, stage.region)
+    if isinstance(identity, Unavailable):
+        raise identity
+    account = identity["Account"]
+    if account != stage.account:
+        why = f"the credentials in use belong to account {account}, not to {stage.account}"
+        raise Unavailable("", why)
+    look = AcceptanceLook(stage, session, now)
+    found: dict[str, list[str]] = {}
+    for stack in mainpipeline.stacks_of(stage, look.pipeline(stage.pipeline)):
+        if template := look.template(stack):
+            for parameter, place in mainpipeline.places(stack.name, template):
+                found.setdefault(parameter, []).append(place)
+    return found
+
+
+def find_topic_keys(note: Note, stage: Stage) -> list[str] | None:
     """Return the customer-managed keys of the stage's topics; None if they cannot be looked at.
 
     `note` gets a sentence about what was found, or why nothing was. A topic that does not exist yet is
@@ -64,38 +73,14 @@ def find_topic_keys(note: Callable[[str], None], stage: Stage) -> list[str] | No
     keys: list[str] = []
     try:
         session = boto3.Session(region_name=stage.region)
-        sns, kms = session.client("sns"), session.client("kms")
+        look = Look(stage, session, datetime.now(UTC))
         for topic in filter(None, (stage.settings.topic_arn, stage.settings.chat_topic_arn)):
-            try:
-                attributes = sns.get_topic_attributes(TopicArn=topic)["Attributes"]
-            except sns.exceptions.NotFoundException:
-                continue
-            if named := attributes.get("KmsMasterKeyId"):
-                key = kms.describe_key(KeyId=named)["KeyMetadata"]
-                if key["KeyManager"] == "CUSTOMER" and key["Arn"] not in keys:
-                    keys.append(key["Arn"])
-                    note(f"{topic} is under the key {key['Arn']}, which the functions may use")
-    except (ClientError, BotoCoreError) as error:
+            name = (look.topic(topic) or {}).get("KmsMasterKeyId")
+            key = look.key(name) if name else None
+            if key and key["KeyManager"] == "CUSTOMER" and key["Arn"] not in keys:
+                keys.append(key["Arn"])
+                note(f"{topic} is under the key {key['Arn']}, which the functions may use")
+    except (BotoCoreError, Unavailable) as error:
         note(f"the keys of the topics stay as they were ({str(error).rstrip('.')})")
         return None
     return keys
-
-
-def _places(session: boto3.Session, stage: AcceptanceStage) -> Iterator[tuple[str, str]]:
-    """Yield each parameter from which a cluster is restored, and the stack, or STACK/LOGICAL-ID."""
-    definition: Any = session.client("codepipeline").get_pipeline(name=stage.pipeline)["pipeline"]
-    client: Any = session.client("cloudformation")
-    stacks = [
-        action.stack
-        for action in mainpipeline.deploy_actions(definition)
-        if action.mode in _DEPLOYING and not action.elsewhere(stage)
-    ]
-    for stack in dict.fromkeys(stacks):
-        try:
-            (described,) = client.describe_stacks(StackName=stack)["Stacks"]
-        except ClientError as error:
-            if "does not exist" in str(error):  # not deployed yet
-                continue
-            raise
-        body: Any = client.get_template(StackName=stack, TemplateStage="Processed")["TemplateBody"]
-        yield from mainpipeline.places(stack, templates.parsed(body), mainpipeline.given(described))

@@ -7,10 +7,10 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from cli import templates
 from cli.stages import AcceptanceStage, Json
-from cli.templates import evaluated
 
 CLUSTERS = ("AWS::RDS::DBCluster", "AWS::DocDB::DBCluster", "AWS::Neptune::DBCluster")
 INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::DBInstance")
@@ -19,8 +19,7 @@ READS_AT_EVERY_UPDATE = "AWS::SSM::Parameter::Value<String>"
 _DYNAMIC = re.compile(r"\{\{resolve:ssm:([^:}]+)(?::[^}]*)?\}\}")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """Where a cluster's snapshot comes from.
 
     `parameter` is the stored parameter that CloudFormation reads at every update. If it is None,
@@ -32,25 +31,18 @@ class Reading:
     wrong: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DeployAction:
-    """An action that deploys a stack; `region` and `account` are None if they are the pipeline's."""
+class DeployedStack(NamedTuple):
+    """A stack that the main pipeline deploys, or that P_STACK_NAME names.
 
-    stack: str
-    mode: str
-    region: str | None
-    account: str | None
+    `elsewhere` says where it is if that is not the stage's account and Region, where nothing is seen.
+    """
 
-    def elsewhere(self, stage: AcceptanceStage) -> str:
-        """Return where the stack is; "" if that is the stage's account and Region."""
-        place = (self.account or stage.account, self.region or stage.region)
-        if place != (stage.account, stage.region):
-            return f"in account {place[0]}, {place[1]}"
-        return "under a name that only the run knows" if "#{" in self.stack else ""
+    name: str
+    mode: str = ""
+    elsewhere: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
+class Obstacle(NamedTuple):
     """What keeps a run from restoring at once, or lets it restore nothing or twice."""
 
     stage: str
@@ -58,8 +50,7 @@ class Obstacle:
     fix: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """What makes refreshes fail (`fails`) or have a side effect although *current* is read correctly."""
 
     fails: bool
@@ -67,45 +58,98 @@ class Fault:
     fix: str
 
 
-def given(described: Json) -> dict[str, str]:
-    """Return the values of a stack's parameters, as DescribeStacks describes it."""
-    parameters = described.get("Parameters", [])
-    return {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
+@dataclass(frozen=True, slots=True)
+class StackTemplate:
+    """A stack's template as the values of its parameters evaluate it."""
+
+    body: Json
+    values: Mapping[str, str]
+
+    @classmethod
+    def read(cls, body: str | Json, described: Json) -> "StackTemplate":
+        """Return the template of GetTemplate with the values of DescribeStacks; raise StageError."""
+        parameters = described.get("Parameters", [])
+        return cls.of(
+            templates.parsed(body),
+            {each["ParameterKey"]: each["ParameterValue"] for each in parameters},
+        )
+
+    @classmethod
+    def of(cls, body: Json, values: Mapping[str, str]) -> "StackTemplate":
+        """Evaluate a template."""
+        return cls(templates.evaluated(body, values), values)
+
+    def resources(self, types: Sequence[str]) -> dict[str, Json]:
+        """Return the resources of some types by their logical ids."""
+        found = self.body.get("Resources", {}).items()
+        return {
+            name: each
+            for name, each in found
+            if isinstance(each, dict) and each.get("Type") in types
+        }
 
 
-def deploy_actions(pipeline: Json) -> Iterator[DeployAction]:
-    """Yield the actions that deploy CloudFormation stacks."""
+def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedStack]:
+    """Return the stacks that the pipeline deploys, and those of P_STACK_NAME."""
+    found: dict[str, DeployedStack] = {}
+    for action in _actions(pipeline or {"stages": []}):
+        given, kind = action.get("configuration", {}), action["actionTypeId"]
+        is_deploy = (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
+        if not is_deploy or "StackName" not in given:
+            continue
+        name, place = given["StackName"], _elsewhere(stage, action)
+        # A pipeline may deploy a stack of the same name in several Regions.
+        if name not in found or (found[name].elsewhere and not place):
+            found[name] = DeployedStack(name, given.get("ActionMode", ""), place)
+    for database in stage.settings.databases:
+        if database.stack:
+            found.setdefault(database.stack.stack, DeployedStack(database.stack.stack))
+    return [*found.values()]
+
+
+def deploys(pipeline: Json, stack: str) -> bool:
+    """Return whether an action of the pipeline names the stack."""
+    return any(
+        action.get("configuration", {}).get("StackName") == stack for action in _actions(pipeline)
+    )
+
+
+def _actions(pipeline: Json) -> Iterator[Json]:
     for stage in pipeline["stages"]:
-        for action in stage["actions"]:
-            given, kind = action.get("configuration", {}), action["actionTypeId"]
-            deploys = (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
-            if deploys and "StackName" in given:
-                yield DeployAction(
-                    given["StackName"],
-                    given.get("ActionMode", ""),
-                    action.get("region"),
-                    # The role that CodePipeline assumes for the action is in the stack's account.
-                    action["roleArn"].split(":")[4] if "roleArn" in action else None,
-                )
+        yield from stage["actions"]
+
+
+def _elsewhere(stage: AcceptanceStage, action: Json) -> str:
+    """Return where an action deploys; "" if that is the stage's account and Region."""
+    # The role that CodePipeline assumes for the action is in the stack's account.
+    account = action["roleArn"].split(":")[4] if "roleArn" in action else stage.account
+    region = action.get("region", stage.region)
+    if (account, region) != (stage.account, stage.region):
+        return f"in account {account}, {region}"
+    is_variable = "#{" in action["configuration"]["StackName"]
+    return "under a name that only the run knows" if is_variable else ""
 
 
 def obstacles(
-    pipeline: Json, name: str, stacks: Collection[str], disabled: Mapping[str, str]
+    pipeline: Json, name: str, stacks: Collection[str], states: Sequence[Json]
 ) -> Iterator[Obstacle]:
     """Yield what is in front of the stages that deploy the stacks, and what is in those stages.
 
     Without `stacks` it is every stage with a deploy action; without such an action any stage may
-    deploy. `disabled` has the reasons of disabled transitions by the stage that they lead to.
+    deploy. `states` are the stages of GetPipelineState.
     """
+    inbound = {each["stageName"]: each.get("inboundTransitionState", {}) for each in states}
     orders = [_deploys_at(stage, stacks) for stage in pipeline["stages"]]
     deploying = [number for number, order in enumerate(orders) if order]
     last = max(deploying, default=len(orders) - 1)
     for number, stage in enumerate(pipeline["stages"][: last + 1]):
         own, order = stage["name"], orders[number]
-        if own in disabled:
+        transition = inbound.get(own, {})
+        if not transition.get("enabled", True):
+            reason = transition.get("disabledReason", "no reason given")
             yield Obstacle(
                 own,
-                f"the transition into it is disabled ({disabled[own]}): the run of a refresh waits there, and "
+                f"the transition into it is disabled ({reason}): the run of a refresh waits there, and "
                 "restores whenever somebody enables it",
                 f"aws codepipeline enable-stage-transition --pipeline-name {name} --stage-name {own} "
                 "--transition-type Inbound",
@@ -156,100 +200,21 @@ def _results(stage: Json, *whens: str) -> set[str]:
     return {each.get("result", "") for each in [*declared, *conditions]}
 
 
-def readings(template: Json, given: Mapping[str, str]) -> Iterator[Reading]:
-    """Yield the reading of each restored cluster; `given` has the template's parameter values."""
-    declared = template.get("Parameters", {})
-    for name, body in _resources(evaluated(template, given), CLUSTERS):
+def readings(template: StackTemplate) -> Iterator[Reading]:
+    """Yield the reading of each restored cluster."""
+    for name, body in template.resources(CLUSTERS).items():
         properties = body.get("Properties", {})
-        if "SnapshotIdentifier" not in properties:
-            continue
-        for value in _branches(properties["SnapshotIdentifier"]):
-            yield _reading(name, value, declared, given)
+        if "SnapshotIdentifier" in properties:
+            for value in _branches(properties["SnapshotIdentifier"]):
+                yield Reading(name, *_source(value, template))
 
 
-def clusters(template: Json) -> list[str]:
-    """Return the logical ids of the template's DB clusters."""
-    return [name for name, _ in _resources(template, CLUSTERS)]
-
-
-def places(stack: str, template: Json, given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def places(stack: str, template: StackTemplate) -> Iterator[tuple[str, str]]:
     """Yield each parameter from which a cluster is restored, and STACK or STACK/LOGICAL-ID of it."""
-    is_only = len(clusters(evaluated(template, given))) == 1
-    for reading in readings(template, given):
+    is_only = len(template.resources(CLUSTERS)) == 1
+    for reading in readings(template):
         if reading.parameter:
             yield reading.parameter, stack if is_only else f"{stack}/{reading.cluster}"
-
-
-def faults(template: Json, cluster: str, given: Mapping[str, str]) -> Iterator[Fault]:
-    """Yield the faults of a restored cluster; what cannot be told is none."""
-    template = evaluated(template, given)
-    body = template["Resources"][cluster]
-    properties = body.get("Properties", {})
-    fixed = [(cluster, "DBClusterIdentifier", properties)]
-    fixed += [
-        (name, "DBInstanceIdentifier", each["Properties"])
-        for name, each in _resources(template, INSTANCES)
-        if each.get("Properties", {}).get("DBClusterIdentifier") == {"Ref": cluster}
-    ]
-    for name, identifier, declared in fixed:
-        if identifier in declared and not _is_open(declared[identifier]):
-            yield Fault(
-                fails=True,
-                what=f"{name} has a {identifier}, which the old one still has when the new one is created: "
-                "every refresh fails",
-                fix=f"remove {identifier} from {name} in the template; this replaces it, so do it in a "
-                "refresh's night",
-            )
-    if "EngineVersion" not in properties:
-        yield Fault(
-            fails=False,
-            what=f"{cluster} has no EngineVersion: the Region's default is used, and a restore fails if that "
-            "is older than the snapshot's",
-            fix=f"give {cluster} production's exact EngineVersion",
-        )
-    if "KmsKeyId" not in properties:
-        yield Fault(
-            fails=False,
-            what=f"{cluster} has no KmsKeyId: acceptance's data stays under production's key, and is lost with "
-            "that key's grant",
-            fix=f"give {cluster} the KmsKeyId of acceptance's own key; this replaces it, so do it in a "
-            "refresh's night",
-        )
-    if "MasterUsername" in properties and not _is_open(properties["MasterUsername"]):
-        yield Fault(
-            fails=False,
-            what=f"{cluster} has a MasterUsername besides its SnapshotIdentifier: if the latter is removed, an empty "
-            "cluster replaces the data, whereas the update would fail without MasterUsername",
-            fix=f"remove MasterUsername from {cluster}: the snapshot has it",
-        )
-    if _is_true(properties.get("DeletionProtection")):
-        yield Fault(
-            fails=False,
-            what=f"{cluster} has DeletionProtection: each refresh keeps the old cluster, and its costs",
-            fix=f"write DeletionProtection: false for {cluster}, and protect the stack instead: "
-            "aws cloudformation update-termination-protection --enable-termination-protection",
-        )
-    if body.get("UpdateReplacePolicy", "Delete") != "Delete":
-        yield Fault(
-            fails=False,
-            what=f"{cluster} has UpdateReplacePolicy {body['UpdateReplacePolicy']}: each refresh leaves one "
-            "more snapshot or cluster behind, until the quota is used up",
-            fix=f"write UpdateReplacePolicy: Delete for {cluster}",
-        )
-    managed = properties.get("ManageMasterUserPassword")
-    if body["Type"] == CLUSTERS[0] and not (_is_true(managed) or isinstance(managed, dict)):
-        yield Fault(
-            fails=False,
-            what=f"{cluster} does not set ManageMasterUserPassword: acceptance's database "
-            "keeps production's password",
-            fix=f"write ManageMasterUserPassword: true for {cluster}",
-        )
-
-
-def _resources(template: Json, types: Sequence[str]) -> Iterator[tuple[str, Json]]:
-    for name, body in template.get("Resources", {}).items():
-        if isinstance(body, dict) and body.get("Type") in types:
-            yield name, body
 
 
 def _branches(value: Any) -> Iterator[Any]:
@@ -261,37 +226,87 @@ def _branches(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _reading(cluster: str, value: Any, declared: Json, given: Mapping[str, str]) -> Reading:
+def _source(value: Any, template: StackTemplate) -> tuple[str | None, str]:
+    """Return the parameter that a cluster's snapshot is read from, or what the template does instead."""
     if "{{resolve:ssm:" in json.dumps(value, default=str):
         match = _DYNAMIC.search(value) if isinstance(value, str) else None
-        return Reading(
-            cluster,
-            None,
-            f"reads {match[1] if match else 'a parameter'} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as text: "
-            "it is never restored again",
-        )
+        read = match[1] if match else "a parameter"
+        compared = "which CloudFormation compares as text: it is never restored again"
+        return None, f"reads {read} as {{{{resolve:ssm:…}}}}, {compared}"
     if isinstance(value, str):
-        return Reading(
-            cluster, None, "has a constant snapshot in the template: it is never restored again"
-        )
-    name = value.get("Ref") if isinstance(value, dict) and value.keys() == {"Ref"} else None
-    parameter = declared.get(str(name))
+        return None, "has a constant snapshot in the template: it is never restored again"
+    name = str(value["Ref"]) if isinstance(value, dict) and value.keys() == {"Ref"} else ""
+    parameter = template.body.get("Parameters", {}).get(name)
     if not isinstance(parameter, dict):
-        return Reading(cluster, None)
-    held = given.get(str(name), str(parameter.get("Default", "")))
+        return None, ""
     if parameter["Type"] == READS_AT_EVERY_UPDATE:
-        return Reading(cluster, held)
-    return Reading(
-        cluster,
-        None,
-        f"takes its snapshot from the template's parameter {name} of type {parameter['Type']}, which is "
-        "the text itself, not the value in Parameter Store",
-    )
+        return template.values.get(name, str(parameter.get("Default", ""))), ""
+    kind = f"the template's parameter {name} of type {parameter['Type']}"
+    text = "which is the text itself, not the value in Parameter Store"
+    return None, f"takes its snapshot from {kind}, {text}"
 
 
-def _is_open(value: Any) -> bool:
-    """Return whether a condition that cannot be told decides whether a property is there."""
-    return isinstance(value, dict) and "Fn::If" in value
+def faults(template: StackTemplate, cluster: str) -> Iterator[Fault]:
+    """Yield the faults of a restored cluster; what cannot be told is none."""
+    body = template.resources(CLUSTERS)[cluster]
+    properties = body.get("Properties", {})
+    fixed = [(cluster, "DBClusterIdentifier", properties)]
+    fixed += [
+        (name, "DBInstanceIdentifier", each["Properties"])
+        for name, each in template.resources(INSTANCES).items()
+        if each.get("Properties", {}).get("DBClusterIdentifier") == {"Ref": cluster}
+    ]
+    protect = "aws cloudformation update-termination-protection --enable-termination-protection"
+    a_night = "this replaces it, so do it in a refresh's night"
+    for name, identifier, declared in fixed:
+        if _is_given(declared, identifier):
+            yield Fault(
+                True,
+                f"{name} has a {identifier}, which the old one still has when the new one is created: "
+                "every refresh fails",
+                f"remove {identifier} from {name} in the template; {a_night}",
+            )
+    policy = body.get("UpdateReplacePolicy", "Delete")
+    managed = properties.get("ManageMasterUserPassword")
+    side_effects = {
+        "has no EngineVersion: the Region's default is used, and a restore fails if that is older than the "
+        "snapshot's": (
+            "EngineVersion" not in properties,
+            f"give {cluster} production's exact EngineVersion",
+        ),
+        "has no KmsKeyId: acceptance's data stays under production's key, and is lost with that key's "
+        "grant": (
+            "KmsKeyId" not in properties,
+            f"give {cluster} the KmsKeyId of acceptance's own key; {a_night}",
+        ),
+        "has a MasterUsername besides its SnapshotIdentifier: if the latter is removed, an empty cluster "
+        "replaces the data, whereas the update would fail without MasterUsername": (
+            _is_given(properties, "MasterUsername"),
+            f"remove MasterUsername from {cluster}: the snapshot has it",
+        ),
+        "has DeletionProtection: each refresh keeps the old cluster, and its costs": (
+            _is_true(properties.get("DeletionProtection")),
+            f"write DeletionProtection: false for {cluster}, and protect the stack instead: {protect}",
+        ),
+        f"has UpdateReplacePolicy {policy}: each refresh leaves one more snapshot or cluster behind, until "
+        "the quota is used up": (
+            policy != "Delete",
+            f"write UpdateReplacePolicy: Delete for {cluster}",
+        ),
+        "does not set ManageMasterUserPassword: acceptance's database keeps production's password": (
+            body["Type"] == CLUSTERS[0] and not (_is_true(managed) or isinstance(managed, dict)),
+            f"write ManageMasterUserPassword: true for {cluster}",
+        ),
+    }
+    for what, (is_there, fix) in side_effects.items():
+        if is_there:
+            yield Fault(False, f"{cluster} {what}", fix)
+
+
+def _is_given(properties: Json, name: str) -> bool:
+    """Return whether a property is there; a condition that cannot be told may leave it out."""
+    value = properties.get(name)
+    return name in properties and not (isinstance(value, dict) and "Fn::If" in value)
 
 
 def _is_true(value: Any) -> bool:

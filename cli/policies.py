@@ -1,16 +1,19 @@
 """The IAM policy of each function: a pure function of the stage.
 
 `aurora-refresh configure` writes them beside the stage's configuration, so that they always name the stage's
-own parameters, pipeline, clusters and topic. Each action is granted only on the resources that it is
-used on. Snapshots and clusters are listed on `*`, because IAM authorizes a listing that way.
+own parameters, pipeline, clusters and topic. What each function is granted stands in policies.yaml.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from string import Template
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
+
 from chalicelib.domain import copies, functions, shares
-from chalicelib.domain.database import Database
 from chalicelib.domain.functions import API, deployed_name
 from cli.stages import AcceptanceStage, ProductionStage, Stage
 
@@ -26,300 +29,168 @@ FUNCTIONS: dict[str, dict[str, int]] = {
     functions.FOLLOW_SHARES: {"lambda_timeout": 300, "reserved_concurrency": 1},
 }
 
-Statement = dict[str, Any]
 Policy = dict[str, Any]
 
-# AWS's guides name the last two by pattern. The other actions that match are for data key pairs.
-_USE_KEY = [
-    *("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey"),
-    *("kms:GenerateDataKey*", "kms:ReEncrypt*"),
-]
+# What a name in policies.yaml stands for.
+_Values = dict[str, str | Sequence[str]]
 
 # The rights on the key of an encrypted topic that a publisher needs.
-# https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
 USE_TOPIC_KEY = ["kms:Decrypt", "kms:GenerateDataKey*"]
 
 
 def policies(stage: Stage) -> dict[str, Policy]:
     """Return the policy of each function that the stage deploys, by Chalice's name of it."""
-    statements = _acceptance(stage) if isinstance(stage, AcceptanceStage) else _production(stage)
-    return {
-        function: {
-            "Version": "2012-10-17",
-            "Statement": [
-                *granted,
-                *([_JOIN_VPC] if function in stage.in_vpc else []),
-                _write_logs(stage, function),
-            ],
-        }
-        for function, granted in statements.items()
-    }
-
-
-def _acceptance(stage: AcceptanceStage) -> dict[str, list[Statement]]:
-    settings = stage.settings
-
-    def parameters(names: Iterable[str]) -> list[str]:
-        # The slash that a path begins with is the ARN's own.
-        return [_arn(stage, "ssm", f"parameter/{name.removeprefix('/')}") for name in names]
-
-    latest = parameters(database.latest_parameter for database in settings.databases)
-    current = parameters(database.current_parameter for database in settings.databases)
-    all_parameters = parameters(settings.promotion_parameters)
-    hold = parameters([settings.hold_parameter] if settings.hold_parameter else [])
-
-    snapshots = _allow("ReadSnapshots", ["rds:DescribeDBClusterSnapshots"], ["*"])
-    move = [
-        "ssm:GetParameterHistory",
-        "ssm:LabelParameterVersion",
-        "ssm:PutParameter",
-        "ssm:UnlabelParameterVersion",
-        "ssm:DeleteParameter",  # a *current* that a failed first promotion created
-    ]
-    look_at_runs = ["codepipeline:ListPipelineExecutions", "codepipeline:ListActionExecutions"]
-    run = [
-        *look_at_runs,
-        "codepipeline:GetPipelineState",
-        "codepipeline:StartPipelineExecution",
-    ]
-    look_at_deployed = _look_at_deployed(stage)
-    prepare = _prepare(stage)
-    notify = _notify(stage)
-
-    copied = [database for database in settings.databases if database.copy_policy]
-    copied_latest = parameters(database.latest_parameter for database in copied)
-    own_copies = _arn(stage, "rds", f"cluster-snapshot:{copies.PREFIX}*")
-
-    pipeline_parameter = parameters([settings.pipeline_parameter])
-    reconcile = [
-        snapshots,
-        *look_at_deployed,
-        _allow("MoveCurrent", move, current),
-        _allow("LookAtMainPipeline", look_at_runs, [stage.pipeline_arn]),
-        *prepare,
-        *notify,
-    ]
-    statements = {
-        functions.UPDATE: [
-            snapshots,
-            _allow(
-                "ReadParameters",
-                ["ssm:GetParameters"],
-                [arn for pair in zip(latest, current, strict=True) for arn in pair],
-            ),
-            _allow("RecordLatest", ["ssm:PutParameter"], latest),
-            *notify,
-        ],
-        functions.RESTORE: [
-            snapshots,
-            *look_at_deployed,
-            _allow("ReadParameters", ["ssm:GetParameters"], all_parameters),
-            _allow("MoveCurrent", move, current),
-            _allow("RunMainPipeline", run, [stage.pipeline_arn]),
-            *notify,
-        ],
-        functions.FOLLOW_PIPELINE: [
-            _allow("ReadParameters", ["ssm:GetParameters"], pipeline_parameter),
-            *reconcile,
-        ],
-        functions.RECONCILE: [
-            _allow(
-                "ReadParameters",
-                ["ssm:GetParameters"],
-                [
-                    *pipeline_parameter,
-                    *copied_latest,
-                    *parameters(database.current_parameter for database in copied),
-                ],
-            ),
-            *reconcile,
-        ],
-    }
-    if copied:
-        copy_shares = _copy(stage, copied, own_copies)
-        statements[functions.UPDATE] += [
-            *copy_shares,
-            _allow("WantCopies", ["ssm:LabelParameterVersion"], copied_latest),
-        ]
-        statements[functions.RECONCILE] += [
-            _allow(
-                "RecordLatest",
-                ["ssm:GetParameterHistory", "ssm:PutParameter", "ssm:UnlabelParameterVersion"],
-                copied_latest,
-            ),
-            *copy_shares,
-            _allow("DeleteOwnCopies", ["rds:DeleteDBClusterSnapshot"], [own_copies]),
-        ]
-    if settings.pin_api_enabled:
-        statements[API] = [
-            snapshots,
-            *look_at_deployed,
-            _allow("ReadParameters", ["ssm:GetParameters"], all_parameters),
-            _allow("MoveCurrent", move, current),
-            *[each for each in prepare if each["Sid"] == "LookAtPreparation"],
-            *([_allow("HoldAndResume", ["ssm:PutParameter"], hold)] if hold else []),
-            _allow("RunMainPipeline", run, [stage.pipeline_arn]),
-        ]
-    return statements
-
-
-def _look_at_deployed(stage: AcceptanceStage) -> list[Statement]:
-    """Return what it takes to look at the stacks of the databases and at their clusters."""
-    stacks = dict.fromkeys(each.stack.stack for each in stage.settings.databases if each.stack)
-    if not stacks:
-        return []
-    return [
-        _allow(
-            "LookAtStacks",
-            ["cloudformation:DescribeStacks", "cloudformation:ListStackResources"],
-            [_arn(stage, "cloudformation", f"stack/{name}/*") for name in stacks],
-        ),
-        _allow("LookAtClusters", ["rds:DescribeDBClusters"], [_arn(stage, "rds", "cluster:*")]),
-    ]
-
-
-def _prepare(stage: AcceptanceStage) -> list[Statement]:
-    """Return what it takes to run the state machines that prepare restored clusters."""
-    machines = [each.after_restore for each in stage.settings.databases if each.after_restore]
-    if not machines:
-        return []
-    executions = [f"{each.replace(':stateMachine:', ':execution:')}:*" for each in machines]
-    return [
-        _allow("Prepare", ["states:StartExecution"], [*dict.fromkeys(machines)]),
-        _allow("LookAtPreparation", ["states:DescribeExecution"], [*dict.fromkeys(executions)]),
-    ]
-
-
-def _copy(stage: AcceptanceStage, copied: Sequence[Database], own_copies: str) -> list[Statement]:
-    """Return what it takes to copy production's shares under acceptance's keys.
-
-    RDS uses the keys of both the share and the copy with the caller's rights. CreateGrant and
-    DescribeKey, enough for copying an own snapshot, are not enough for another account's.
-    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/USER_CopyDBClusterSnapshot.CrossAccount.html
-    """
-    production = copied[0].criteria.account
-    source_region = stage.settings.source_region or stage.region
-    of_production = f"arn:{stage.partition}:{{}}:{source_region}:{production}:{{}}"
-    productions, keys, aliases = of_production.format("kms", "key/*"), [], []
-    for database in copied:
-        assert database.copy_policy is not None
-        arn, alias = _key(stage, database.copy_policy.key)
-        if alias:
-            aliases.append(alias)
-        else:
-            keys.append(arn)
-    condition = _through_rds(stage)
-    if source_region == stage.region:
-        keys, use_productions = [productions, *keys], []
+    if isinstance(stage, AcceptanceStage):
+        values, granted = _acceptance(stage), _document()["acceptance"]
+        if not stage.settings.pin_api_enabled:
+            granted = {name: each for name, each in granted.items() if name != API}
     else:
-        # In which of the two Regions RDS uses the share's key is not documented.
-        regions = [f"rds.{each}.amazonaws.com" for each in (source_region, stage.region)]
-        through_either = {"StringEquals": {"kms:ViaService": regions}}
-        use_productions = [_allow("UseSourceKeys", _USE_KEY, [productions], through_either)]
-    statements = [
-        _allow(
-            "CopyShares",
-            ["rds:CopyDBClusterSnapshot"],
-            [of_production.format("rds", "cluster-snapshot:*"), own_copies],
-        ),
-        _allow("TagCopies", ["rds:AddTagsToResource"], [own_copies]),
-        *use_productions,
-    ]
-    if keys:
-        statements.append(_allow("UseKeys", _USE_KEY, list(dict.fromkeys(keys)), condition))
-    if aliases:
-        key = _arn(stage, "kms", "key/*")
-        statements.append(
-            _allow("UseKeysByAlias", _USE_KEY, [key], condition | _called(dict.fromkeys(aliases)))
-        )
-    return statements
+        values, granted = _production(stage), _document()["production"]
+    topics = (stage.settings.topic_arn, stage.settings.chat_topic_arn)
+    values |= {
+        "region": stage.region,
+        "topics": [each for each in topics if each],
+        "topic_keys": stage.topic_keys,
+    }
+    found = {}
+    for function, statements in granted.items():
+        group = log_group(deployed_name(stage.name, function))
+        own: _Values = {
+            "in_vpc": ["*"] if function in stage.in_vpc else [],
+            "log_streams": _arn(stage, "logs", f"log-group:{group}:*"),
+        }
+        filled = _filled([*statements, *_document()["every_function"]], values | own)
+        found[function] = {
+            "Version": "2012-10-17",
+            "Statement": [_statement(each) for each in filled if each["Resource"]],
+        }
+    return found
 
 
-def _production(stage: ProductionStage) -> dict[str, list[Statement]]:
+@cache
+def _document() -> dict[str, Any]:
+    file = Path(__file__).with_suffix(".yaml")
+    document: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return document
+
+
+def _filled(node: Any, values: _Values) -> Any:
+    """Return the node with the values in place of their names."""
+    if isinstance(node, dict):
+        return {name: _filled(each, values) for name, each in node.items()}
+    if isinstance(node, list):
+        return [*_entries(node, values)]
+    if node.startswith("$") and node[1:] in values:
+        return values[node[1:]]
+    return Template(node).substitute(values)
+
+
+def _entries(nodes: Iterable[Any], values: _Values) -> Iterator[Any]:
+    """Yield the entries of a list, and of the lists in it."""
+    for node in nodes:
+        filled = _filled(node, values)
+        if isinstance(filled, (list, tuple)):
+            yield from filled
+        else:
+            yield filled
+
+
+def _statement(filled: dict[str, Any]) -> dict[str, Any]:
+    (sid, *more), resources = filled.items(), filled["Resource"]
+    resource = resources[0] if len(resources) == 1 else resources
+    return dict([sid, ("Effect", "Allow"), *more]) | {"Resource": resource}
+
+
+def _acceptance(stage: AcceptanceStage) -> _Values:
+    settings = stage.settings
+    databases = settings.databases
+
+    def parameters(*names: str | None) -> list[str]:
+        # The slash that a path begins with is the ARN's own.
+        return [_arn(stage, "ssm", f"parameter/{name.removeprefix('/')}") for name in names if name]
+
+    pairs = [(each.latest_parameter, each.current_parameter) for each in databases]
+    stacks = dict.fromkeys(each.stack.stack for each in databases if each.stack)
+    machines = dict.fromkeys(each.after_restore for each in databases if each.after_restore)
+    copied = [each for each in databases if each.copy_policy]
+    return {
+        "pipeline": stage.pipeline_arn,
+        "pipeline_parameter": parameters(settings.pipeline_parameter),
+        "parameters": parameters(*settings.promotion_parameters),
+        "latest_and_current": parameters(*(name for pair in pairs for name in pair)),
+        "latest": parameters(*(latest for latest, _ in pairs)),
+        "current": parameters(*(current for _, current in pairs)),
+        "hold": parameters(settings.hold_parameter),
+        "copied_latest": parameters(*(each.latest_parameter for each in copied)),
+        "copied_current": parameters(*(each.current_parameter for each in copied)),
+        "stacks": [_arn(stage, "cloudformation", f"stack/{name}/*") for name in stacks],
+        "clusters": [_arn(stage, "rds", "cluster:*")] if stacks else [],
+        "machines": [*machines],
+        "executions": [f"{each.replace(':stateMachine:', ':execution:')}:*" for each in machines],
+        **_copying(stage, [each.copy_policy.key for each in copied if each.copy_policy]),
+    }
+
+
+def _copying(stage: AcceptanceStage, names: Sequence[str]) -> _Values:
+    """Return what it takes to copy production's shares under the named keys."""
+    source_region = stage.settings.source_region or stage.region
+    production = stage.settings.databases[0].criteria.account
+    productions = f"arn:{stage.partition}:{{}}:{source_region}:{production}:{{}}"
+    shares_keys = [productions.format("kms", "key/*")] if names else []
+    is_elsewhere = source_region != stage.region
+    keys = dict.fromkeys(_key(stage, name) for name in names if not _alias(stage, name))
+    return {
+        "source_region": source_region,
+        "productions_snapshots": [productions.format("rds", "cluster-snapshot:*")] if names else [],
+        "own_copies": [_arn(stage, "rds", f"cluster-snapshot:{copies.PREFIX}*")] if names else [],
+        "source_keys": shares_keys if is_elsewhere else [],
+        "copy_keys": [*([] if is_elsewhere else shares_keys), *keys],
+        **_by_alias(stage, names),
+    }
+
+
+def _production(stage: ProductionStage) -> _Values:
     settings = stage.settings
     own_shares = _arn(stage, "rds", f"cluster-snapshot:{shares.PREFIX}*")
-    clusters = [_arn(stage, "rds", f"cluster:{name}") for name in settings.clusters]
     # An automated snapshot's name ends with the time; `*` would match other clusters' as well.
     automated = [
         _arn(stage, "rds", f"cluster-snapshot:rds:{name}-????-??-??-??-??")
         for name in settings.clusters
     ]
-    snapshots = _allow("ReadSnapshots", ["rds:DescribeDBClusterSnapshots"], ["*"])
-    take = [
-        _allow("ReadClusters", ["rds:DescribeDBClusters"], ["*"]),
-        snapshots,
-        _allow("TakeSnapshots", ["rds:CreateDBClusterSnapshot"], [*clusters, own_shares]),
-        _allow("TagSnapshots", ["rds:AddTagsToResource"], [own_shares]),
-        _allow("ReadKeys", ["kms:DescribeKey"], [_arn(stage, "kms", "key/*")]),
-    ]
-    if settings.key:
-        arn, alias = _key(stage, settings.key)
-        condition = _through_rds(stage) | (_called([alias]) if alias else {})
-        take += [
-            _allow(
-                "CopyAutomatedSnapshots", ["rds:CopyDBClusterSnapshot"], [*automated, own_shares]
-            ),
-            _allow("UseKey", ["kms:CreateGrant"], [arn], condition),
-        ]
-    follow = [
-        snapshots,
-        _allow(
-            "ShareAndDelete",
-            [
-                "rds:DescribeDBClusterSnapshotAttributes",
-                "rds:ModifyDBClusterSnapshotAttribute",
-                "rds:DeleteDBClusterSnapshot",
-            ],
-            [own_shares],
-        ),
-    ]
+    keys = [settings.key] if settings.key else []
     return {
-        functions.SHARE: [*take, *_notify(stage)],
-        functions.FOLLOW_SHARES: [*follow, *_notify(stage)],
+        "clusters": [_arn(stage, "rds", f"cluster:{name}") for name in settings.clusters],
+        "own_shares": own_shares,
+        "all_keys": _arn(stage, "kms", "key/*"),
+        "copied_snapshots": [*automated, own_shares] if keys else [],
+        "share_key": [_key(stage, each) for each in keys if not _alias(stage, each)],
+        **_by_alias(stage, keys),
     }
-
-
-def _notify(stage: Stage) -> list[Statement]:
-    topics = [each for each in (stage.settings.topic_arn, stage.settings.chat_topic_arn) if each]
-    statements = [_allow("Notify", ["sns:Publish"], topics)] if topics else []
-    if stage.topic_keys:
-        through_sns = {"StringEquals": {"kms:ViaService": f"sns.{stage.region}.amazonaws.com"}}
-        statements.append(_allow("UseTopicKeys", USE_TOPIC_KEY, stage.topic_keys, through_sns))
-    return statements
-
-
-def _write_logs(stage: Stage, function: str) -> Statement:
-    group = log_group(deployed_name(stage.name, function))
-    return _allow(
-        "WriteOwnLogs",
-        ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
-        [_arn(stage, "logs", f"log-group:{group}:*")],
-    )
 
 
 def _arn(stage: Stage, service: str, resource: str) -> str:
     return f"arn:{stage.partition}:{service}:{stage.region}:{stage.account}:{resource}"
 
 
-def _key(stage: Stage, key: str) -> tuple[str, str | None]:
-    """Return the ARN of an own key, and its alias if it is named by one.
+def _alias(stage: Stage, key: str) -> str | None:
+    """Return the alias that names an own key, if one does."""
+    name = key.removeprefix(_arn(stage, "kms", ""))
+    return name if name.startswith("alias/") else None
 
-    A policy cannot name a key by its alias, only restrict all keys to it by a condition.
-    """
-    key = key.removeprefix(_arn(stage, "kms", ""))
-    if key.startswith("alias/"):
-        return _arn(stage, "kms", "key/*"), key
+
+def _by_alias(stage: Stage, keys: Iterable[str]) -> _Values:
+    aliases = [*dict.fromkeys(alias for key in keys if (alias := _alias(stage, key)))]
+    return {
+        "aliases": aliases,
+        "keys_by_alias": [_arn(stage, "kms", "key/*")] if aliases else [],
+    }
+
+
+def _key(stage: Stage, key: str) -> str:
+    """Return the ARN of an own key that is named by its id or ARN."""
     if key.startswith("arn:"):
-        return key, None
-    return _arn(stage, "kms", f"key/{key.removeprefix('key/')}"), None
-
-
-def _through_rds(stage: Stage) -> dict[str, Any]:
-    return {"StringEquals": {"kms:ViaService": f"rds.{stage.region}.amazonaws.com"}}
-
-
-def _called(aliases: Iterable[str]) -> dict[str, Any]:
-    return {"ForAnyValue:StringEquals": {"kms:ResourceAliases": [*aliases]}}
+        return key
+    return _arn(stage, "kms", f"key/{key.removeprefix('key/')}")
 
 
 def log_group(deployed: str) -> str:
@@ -340,31 +211,3 @@ def with_own_statements(policy: Policy, text: str | None) -> Policy:
     except (AttributeError, TypeError, ValueError):
         return policy  # the file is written again
     return {**policy, "Statement": [*policy["Statement"], *own]}
-
-
-def _allow(
-    sid: str,
-    actions: Sequence[str],
-    resources: Sequence[str],
-    condition: Mapping[str, Any] | None = None,
-) -> Statement:
-    return {
-        "Sid": sid,
-        "Effect": "Allow",
-        "Action": [*actions],
-        "Resource": resources[0] if len(resources) == 1 else [*resources],
-        **({"Condition": condition} if condition else {}),
-    }
-
-
-# What Lambda needs of the role of a function in a VPC, on every resource: a subnet may be another account's.
-# https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions
-_JOIN_VPC = _allow(
-    "JoinVpc",
-    [
-        "ec2:CreateNetworkInterface",
-        "ec2:DescribeNetworkInterfaces",
-        "ec2:DeleteNetworkInterface",
-    ],
-    ["*"],
-)

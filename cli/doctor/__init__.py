@@ -4,9 +4,7 @@ It only reads.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,14 +14,13 @@ from botocore.exceptions import BotoCoreError
 
 from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
-from chalicelib.domain.parameters import Parameter
 from cli import stacks, stages
 from cli.account import oldest_python
-from cli.doctor import acceptance, checks, deployment, production, refresh, state
+from cli.doctor import acceptance, checks, deployment, production, refresh
 from cli.doctor.checks import Check
-from cli.doctor.state import State, Unavailable
+from cli.doctor.look import AcceptanceLook, Look, Unavailable, caller
 from cli.policies import Policy, file_name, policies, with_own_statements
-from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, StageError
+from cli.stages import AcceptanceStage, Stage, StageError
 
 _VERDICTS = 20  # printed at most
 _WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))
@@ -37,92 +34,65 @@ def examine(project: Path, name: str) -> list[Check]:
         if not isinstance(error.__cause__, SettingsError):
             raise
         return [checks.wrong_setting(name, problem) for problem in error.__cause__.problems]
-    files = _policy_files(project, stage)
-    wanted = {
-        function: with_own_statements(policy, files[function])
-        for function, policy in policies(stage).items()
-    }
+    files, wanted = _policies(project, stage)
     local = [
         *checks.settings(stage, settings.names_of(stage.variables), stages.contradictions(stage)),
-        *checks.policy_files(stage.name, _compared(stage, files, wanted)),
+        *checks.policy_files(stage.name, files),
     ]
     default, session = _session(None), _session(stage.region)
     region = default.region_name if default else None
     if session is None:
         why = "the AWS profile in use does not exist: see AWS_PROFILE, and aws configure list-profiles"
-        missing = Unavailable("sts:GetCallerIdentity", why)
-        return [*checks.identity(stage, missing, region), *local]
-    caller = state.caller(session)
-    first = [*checks.identity(stage, caller.identity, region), *local]
-    if isinstance(caller.identity, Unavailable) or caller.identity["Account"] != stage.account:
+        return [*checks.identity(stage, Unavailable("", why), region), *local]
+    identity, now = caller(session, stage.region)
+    first = [*checks.identity(stage, identity, region), *local]
+    if isinstance(identity, Unavailable) or identity["Account"] != stage.account:
         return first  # the others would be about another account
     entries = configurations(project, stage)
     if isinstance(stage, AcceptanceStage):
-        return [*first, *_acceptance(stage, session, caller.now, entries, wanted)]
-    return [*first, *_production(stage, session, caller.now, entries, wanted)]
+        look = AcceptanceLook(stage, session, now)
+        return [*first, *_acceptance(look), *_deployment(look, entries, wanted)]
+    sharing = Look(stage, session, now)
+    return [
+        *first,
+        *([] if sharing.is_deployed else deployment.undeployed(name, sharing)),
+        *production.clusters(sharing),
+        *production.share_key(sharing),
+        *_deployment(sharing, entries, wanted),
+    ]
 
 
-def _acceptance(
-    stage: AcceptanceStage,
-    session: boto3.Session,
-    now: datetime,
-    entries: Json,
-    wanted: Mapping[str, Policy],
-) -> Iterator[Check]:
-    seen = state.read_acceptance(session, stage, now)
-    parameters = acceptance.parameters(stage, seen)
-    if not seen.is_deployed:
+def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
+    parameters = acceptance.parameters(look)
+    if not look.is_deployed:
         # `aurora-refresh deploy` creates what is missing.
-        yield deployment.undeployed(stage)
-        parameters = (each for each in parameters if each.blind or each.subject in seen.values)
+        yield from deployment.undeployed(look.stage.name, look)
+        parameters = (each for each in parameters if each.blind or each.subject in look.values)
     yield from parameters
-    yield from acceptance.pipeline(stage, seen)
-    yield from acceptance.reading(stage, seen)
-    yield from refresh.databases(stage, seen)
-    yield from refresh.obstacles(stage, seen)
-    yield from acceptance.shares(stage, seen)
-    yield from acceptance.copy_keys(stage, seen)
-    rest_api = deployment.rest_api(stage, seen)
-    yield from _deployment(stage, seen, entries, wanted, seen.values, rest_api)
-
-
-def _production(
-    stage: ProductionStage,
-    session: boto3.Session,
-    now: datetime,
-    entries: Json,
-    wanted: Mapping[str, Policy],
-) -> Iterator[Check]:
-    seen = state.read_production(session, stage, now)
-    if not seen.is_deployed:
-        yield deployment.undeployed(stage)
-    yield from production.clusters(stage, seen)
-    yield from production.share_key(stage, seen)
-    yield from _deployment(stage, seen, entries, wanted, values={}, rest_api=())
+    yield from acceptance.pipeline(look)
+    yield from acceptance.reading(look)
+    yield from refresh.databases(look)
+    yield from refresh.obstacles(look)
+    yield from acceptance.shares(look)
+    yield from acceptance.copy_keys(look)
 
 
 def _deployment(
-    stage: Stage,
-    seen: State,
-    entries: Json,
-    wanted: Mapping[str, Policy],
-    values: Mapping[str, Parameter],
-    rest_api: Iterable[Check],
+    look: Look[Stage], entries: deployment.Entries, wanted: Mapping[str, Policy]
 ) -> Iterator[Check]:
-    if not seen.is_deployed:
-        yield from deployment.needed(stage, seen)
+    if not look.is_deployed:
+        yield from deployment.needed(look)
         return
-    yield from deployment.own_stacks(stage, seen)
-    yield from deployment.functions(stage, seen, entries)
+    yield from deployment.stacks(look)
+    yield from deployment.functions(look, entries)
     given = {name: arn for name, each in entries.items() if (arn := each["iam_role_arn"])}
-    made = {name: each for name, each in seen.functions.items() if name not in given}
-    yield from deployment.roles(stage, replace(seen, functions=made), wanted)
-    yield from deployment.given_roles(stage, seen, given)
-    yield from rest_api
-    yield from deployment.schedules(stage, seen, values)
-    yield from deployment.topic(stage, seen)
-    yield from deployment.topic_keys(stage, seen)
-    yield from deployment.alarms(stage, seen, stacks.alarm_names(stage))
+    yield from deployment.roles(look, wanted, given)
+    if isinstance(look, AcceptanceLook):
+        yield from deployment.rest_api("REST API", look)
+    yield from deployment.schedules(look)
+    yield from deployment.topic(look)
+    yield from deployment.topic_keys(look)
+    yield from deployment.alarms(look)
 
 
 def is_healthy(done: Sequence[Check]) -> bool:
@@ -162,32 +132,18 @@ def _session(region: str | None) -> boto3.Session | None:
         return None
 
 
-def _policy_files(project: Path, stage: Stage) -> dict[str, str | None]:
-    """Return the text of each function's policy file; None if there is none."""
-    files = {
-        function: project / ".chalice" / file_name(stage.name, function)
-        for function in policies(stage)
-    }
-    return {
-        function: file.read_text(encoding="utf-8") if file.is_file() else None
-        for function, file in files.items()
-    }
-
-
-def _compared(
-    stage: Stage, files: Mapping[str, str | None], wanted: Mapping[str, Policy]
-) -> dict[str, tuple[str, bool]]:
-    """Return what is to be said of each policy file, and whether it is right."""
-    results = {}
-    for function, text in files.items():
+def _policies(
+    project: Path, stage: Stage
+) -> tuple[dict[str, tuple[str | None, str]], dict[str, Policy]]:
+    """Return the text of each policy file, with what it should be, and each function's policy."""
+    files, wanted = {}, {}
+    for function, policy in policies(stage).items():
         name = file_name(stage.name, function)
-        if text is None:
-            results[name] = ("does not exist", False)
-        elif text != stages.to_text(wanted[function]):
-            results[name] = ("differs from what the stage's settings need", False)
-        else:
-            results[name] = ("is what the stage's settings need", True)
-    return results
+        file = project / ".chalice" / name
+        text = file.read_text(encoding="utf-8") if file.is_file() else None
+        wanted[function] = with_own_statements(policy, text)
+        files[name] = (text, stages.to_text(wanted[function]))
+    return files, wanted
 
 
 def configurations(project: Path, stage: Stage) -> dict[str, dict[str, Any]]:

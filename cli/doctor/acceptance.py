@@ -1,15 +1,13 @@
-"""Check an acceptance stage: parameters, main pipeline and its template, shares, keys. Pure."""
+"""Check an acceptance stage: parameters, main pipeline and its template, shares, keys."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from shlex import quote
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.ledger import Run
-from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, value_of
+from chalicelib.domain.parameters import PLACEHOLDER, hidden
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection, rejection
@@ -17,340 +15,312 @@ from chalicelib.usecases.checks import hold_today, pipeline_problem
 from cli import mainpipeline
 from cli.doctor.checks import (
     OK,
-    PROBLEM,
     VERDICT,
-    WARNING,
     Check,
-    enable_key,
+    Verdict,
+    check,
+    disabled,
+    ok,
     own_key,
+    problem,
     unavailable,
+    warning,
     when,
 )
-from cli.doctor.state import AcceptanceState, Observed, Shares, Stack, Unavailable
-from cli.stacks import BEFORE, stack_name
-from cli.stages import AcceptanceStage, Json, to_change, to_deploy
+from cli.doctor.look import AcceptanceLook, Shares, Unavailable, known
+from cli.mainpipeline import DeployedStack, StackTemplate
+from cli.stages import AcceptanceStage, to_change, to_deploy
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-share-snapshot.html
-_KEY_ACTIONS = (
+_KEY_ACTIONS = [
     *("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt"),
     *("kms:GenerateDataKey*", "kms:ReEncrypt*"),
-)
-
-
-_NEXT_RUN = "the next run of the pipeline, whoever starts it, restores what this writes to current"
+]
 # A denial because of these concerns only the identity in use, and says nothing about the key.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 _OWN_POLICIES = ("identity-based policy", "permissions boundary", "session policy")
+_BY_HAND = "compare its template with docs/main-pipeline.md"
 
 
-def parameters(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+# --- parameters -----------------------------------------------------------------------------------
+
+
+def parameters(look: AcceptanceLook) -> Iterator[Check]:
     """Check that every parameter exists, its type and its value."""
-    if isinstance(state.parameters, Unavailable):
-        yield unavailable("parameter", "all", state.parameters)
+    settings = look.stage.settings
+    try:
+        look.parameters()
+    except Unavailable as what:
+        yield Check("parameter", "all", *unavailable(what))
         return
-    settings, values = stage.settings, state.values
-    wrong = pipeline_problem(settings, values)
-    yield _parameter(
-        stage,
-        state,
-        settings.pipeline_parameter,
-        stage.pipeline,
-        str(wrong) if wrong else None,
-        f"holds {value_of(values, settings.pipeline_parameter)}",
-    )
+    yield from _pipeline_name(settings.pipeline_parameter, look)
     for database in settings.databases:
-        yield _latest(stage, state, database)
-        yield _current(stage, state, database)
+        yield from _latest(database.latest_parameter, look, database)
+        yield from _current(database.current_parameter, look, database)
     if settings.hold_parameter:
-        yield _hold(stage, state, settings.hold_parameter)
+        yield from _hold(settings.hold_parameter, look)
 
 
-def _parameter(
-    stage: AcceptanceStage,
-    state: AcceptanceState,
-    name: str,
-    value: str,
-    wrong: str | None,
-    holds: str,
-) -> Check:
-    """Check a required parameter; `value` is the one that the fixes write."""
-    assert not isinstance(state.parameters, Unavailable)
-    if name not in state.parameters:
-        return Check(
-            "parameter",
-            name,
-            PROBLEM,
-            "does not exist",
-            _create(state, stage, name, value),
-        )
-    kind = state.parameters[name]["Type"]
-    if kind != "String":
-        return Check(
-            "parameter",
-            name,
-            PROBLEM,
-            f"is a {kind}, which neither this application nor CloudFormation reads as text; recreating it loses "
-            "its history",
-            f"aws ssm delete-parameter --name {name} && {_put(name, value, overwrite=False)}",
-        )
-    if wrong:
-        return Check("parameter", name, PROBLEM, wrong, _put(name, value))
-    return Check("parameter", name, OK, holds)
+def _unusable(look: AcceptanceLook, name: str, value: str) -> Verdict | None:
+    """Return what is wrong with a parameter whatever it holds; the fixes write the value."""
+    found, create = look.parameters().get(name), _put(name, value, overwrite=False)
+    if found is None:
+        # Deploying does not recreate a parameter that was deleted from its stack.
+        fix = to_deploy(look.stage.name) if look.is_new else create
+        return problem("does not exist", fix)
+    if found["Type"] == "String":
+        return None
+    unread = "which neither this application nor CloudFormation reads as text"
+    return problem(
+        f"is a {found['Type']}, {unread}; recreating it loses its history",
+        f"aws ssm delete-parameter --name {name} && {create}",
+    )
 
 
-def _latest(stage: AcceptanceStage, state: AcceptanceState, database: Database) -> Check:
-    name = database.latest_parameter
-    plain = _parameter(stage, state, name, PLACEHOLDER, None, "")
-    if plain.status != OK:
-        return plain
-    value = state.values[name].value
+@check("parameter")
+def _pipeline_name(name: str, look: AcceptanceLook) -> Verdict:
+    if unusable := _unusable(look, name, look.stage.pipeline):
+        return unusable
+    if wrong := pipeline_problem(look.stage.settings, look.values):
+        return problem(str(wrong), _put(name, look.stage.pipeline))
+    return ok(f"holds {look.values[name].value}")
+
+
+@check("parameter")
+def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
+    if unusable := _unusable(look, name, PLACEHOLDER):
+        return unusable
+    value = look.values[name].value
     if value == PLACEHOLDER:
-        at = when(stage, stage.settings.next_update(state.now))
-        return Check(
-            "parameter",
-            name,
-            WARNING,
+        at = when(look.stage, look.stage.settings.next_update(look.now))
+        return warning(
             f"holds the placeholder {value!r}: no snapshot has been recorded yet",
             f"nothing before the first update: {at}",
         )
-    if arn_of(value) is None:
-        return Check("parameter", name, PROBLEM, _no_arn(value), _put(name, PLACEHOLDER))
-    found = state.candidates.get(database.name)
-    if isinstance(found, Unavailable):
-        return unavailable("parameter", name, found)
-    if isinstance(found, Refused):
-        newest = _restorable(stage, state, database)
-        return Check(
-            "parameter",
-            name,
-            WARNING if found.reason == "copy-pending" else PROBLEM,
-            f"the schedule would not promote it: {found}",
-            _put(name, newest)
-            if newest and newest != value and not database.copy_policy
-            else found.reason.next_step,
-        )
-    assert found is not None
-    return Check("parameter", name, OK, f"{value}, {hours(found.age(state.now))} hours old")
+    found = look.candidate(database)
+    if found is None:
+        return problem(_no_arn(value), _put(name, PLACEHOLDER))
+    if isinstance(found, Snapshot):
+        return ok(f"{value}, {hours(found.age(look.now))} hours old")
+    newest, fix = _restorable(look, database), found.reason.next_step
+    if newest not in (None, value) and not database.copy_policy:
+        fix = _put(name, str(newest))
+    judge = warning if found.reason == Reason.COPY_PENDING else problem
+    return judge(f"the schedule would not promote it: {found}", fix)
 
 
-def _current(stage: AcceptanceStage, state: AcceptanceState, database: Database) -> Check:
-    name = database.current_parameter
-    newest = _restorable(stage, state, database)
-    plain = _parameter(stage, state, name, newest or PLACEHOLDER, None, "")
-    if plain.status != OK:
-        if name not in state.values and _is_new(stage, state):
-            return plain  # `aurora-refresh deploy` creates it
-        return replace(plain, fix=_moving(plain.fix if newest else None))
-    value = state.values[name].value
+@check("parameter")
+def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
+    stage, newest = look.stage, _restorable(look, database)
+    if unusable := _unusable(look, name, newest or PLACEHOLDER):
+        if name not in look.values and look.is_new:
+            return unusable  # `aurora-refresh deploy` creates it
+        return unusable._replace(fix=_moving(unusable.fix if newest else None))
+    value = look.values[name].value
     fix = _moving(_put(name, newest) if newest else None)
     if newest:
         fix = f"pin one of production's snapshots, in aurora-refresh console --stage {stage.name} or by hand; {fix}"
     if value == PLACEHOLDER:
-        return Check(
-            "parameter",
-            name,
-            WARNING,
+        return warning(
             f"holds the placeholder {value!r}, which the main pipeline cannot restore",
             f"nothing if the pipeline does not run before the first refresh; otherwise {fix}",
         )
     if foreign := _foreign(stage, database, value):
-        return Check("parameter", name, PROBLEM, foreign, fix)
-    found = state.present.get(database.name)
-    if isinstance(found, Unavailable):
-        return unavailable("parameter", name, found)
+        return problem(foreign, fix)
+    found = look.present(database, value)
     if found is None:
-        return Check(
-            "parameter",
-            name,
-            WARNING,
+        return warning(
             f"{value} no longer exists, or is no longer shared: it cannot be restored again",
-            "nothing if a refresh comes before the next change of the pipeline's template; otherwise "
-            f"{fix}",
+            f"nothing if a refresh comes before the next change of the pipeline's template; otherwise {fix}",
         )
-    broken = pin_rejection(found, database.criteria)
-    if broken:
-        return Check("parameter", name, PROBLEM, f"{value}: {broken.detail}", fix)
-    return Check("parameter", name, OK, f"{value}, {hours(found.age(state.now))} hours old")
+    if broken := pin_rejection(found, database.criteria):
+        return problem(f"{value}: {broken.detail}", fix)
+    return ok(f"{value}, {hours(found.age(look.now))} hours old")
 
 
 def _foreign(stage: AcceptanceStage, database: Database, value: str) -> str | None:
     """Return why the value names no snapshot that the main pipeline may restore."""
-    arn = SnapshotArn.parse(value)
+    arn, production = SnapshotArn.parse(value), database.criteria.account
     if arn is None:
         return f"{_no_arn(value)}; the next run would read it"
-    if arn.account not in (database.criteria.account, stage.account):
+    if arn.account not in (production, stage.account):
+        stranger = "the next run of the pipeline would restore a stranger's data"
         return (
-            f"{value} belongs to account {arn.account}, but production is {database.criteria.account}: "
-            "the next run of the pipeline would restore a stranger's data"
+            f"{value} belongs to account {arn.account}, but production is {production}: {stranger}"
         )
     if arn.region != stage.region:
         return f"{value} is in {arn.region}, but the main pipeline restores in {stage.region}"
     return None
 
 
-def _hold(stage: AcceptanceStage, state: AcceptanceState, name: str) -> Check:
-    assert not isinstance(state.parameters, Unavailable)
-    if name not in state.parameters:
-        return Check("parameter", name, OK, "does not exist: no hold")
-    plain = _parameter(stage, state, name, PLACEHOLDER, None, "")
-    if plain.status != OK:
-        return plain
+@check("parameter")
+def _hold(name: str, look: AcceptanceLook) -> Verdict:
+    if name not in look.parameters():
+        return ok("does not exist: no hold")
+    if unusable := _unusable(look, name, PLACEHOLDER):
+        return unusable
     lift = _put(name, PLACEHOLDER)
     try:
-        hold = hold_today(stage.settings, state.values, state.now)
+        hold = hold_today(look.stage.settings, look.values, look.now)
     except ValueError as error:
-        return Check("parameter", name, PROBLEM, str(error), lift)
+        return problem(str(error), lift)
     if hold:
-        seen = f"on hold until {hold.until} by {hold.by}: {hold.reason}"
-        return Check(
-            "parameter", name, WARNING, seen, f"nothing if it is still wanted; otherwise {lift}"
+        fix = f"nothing if it is still wanted; otherwise {lift}"
+        return warning(f"on hold until {hold.until} by {hold.by}: {hold.reason}", fix)
+    return ok("no hold")
+
+
+def _moving(command: str | None) -> str:
+    """Return how to fix *current* by a command that writes it; None if nothing can be restored."""
+    if command is None:
+        # Not the placeholder, which would fail the pipeline's next run.
+        return (
+            "have production share a snapshot that can be restored here first (see share and key), and run the "
+            "doctor again"
         )
-    return Check("parameter", name, OK, "no hold")
+    restores = (
+        "the next run of the pipeline, whoever starts it, restores what this writes to current"
+    )
+    return f"{restores}: {command}"
 
 
-def pipeline(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+def _put(name: str, value: str, *, overwrite: bool = True) -> str:
+    over = " --overwrite" if overwrite else ""
+    return f"aws ssm put-parameter --name {name} --type String --value {quote(value)}{over}"
+
+
+def _no_arn(value: str) -> str:
+    return f"holds {hidden(value)}, not the ARN of a DB cluster snapshot"
+
+
+def _restorable(look: AcceptanceLook, database: Database) -> str | None:
+    """Return a snapshot to replace a wrong one: what *latest* names, or the newest readable share."""
+    candidate = known(look.candidate, database)
+    if isinstance(candidate, Snapshot):
+        return candidate.arn
+    if look.stage.settings.source_region:
+        return None  # a share of another Region can only be copied
+    return known(_readable_share, look, database)
+
+
+def _readable_share(look: AcceptanceLook, database: Database) -> str | None:
+    newest = look.shares(database).newest
+    if isinstance(newest, Refused):
+        return None
+    arn = look.share_key(newest)
+    key = look.key(arn) if arn else None
+    return newest.arn if arn is None or (key and key["KeyManager"] != "AWS") else None
+
+
+# --- the main pipeline ----------------------------------------------------------------------------
+
+
+def pipeline(look: AcceptanceLook) -> Iterator[Check]:
     """Check that the main pipeline exists and may be started, its mode and its last run."""
-    own = stage.pipeline
-    parameter = stage.settings.pipeline_parameter
-    wrong = pipeline_problem(stage.settings, state.values)
-    named = None if wrong else state.values[parameter].value
-    for name in dict.fromkeys(each for each in (named, own) if each):
-        body = state.pipelines[name]
-        if isinstance(body, Unavailable):
-            yield unavailable("pipeline", name, body)
-        elif body is None:
-            source = (
-                f"{parameter} holds {name!r}" if name == named else "the stage's policies name it"
-            )
-            yield Check(
-                "pipeline",
-                name,
-                PROBLEM,
-                f"does not exist in {stage.region}, but {source}",
-                _put(parameter, own)
-                if name != own
-                else to_change(
-                    stage.name, "MAIN_PIPELINE_ARN=… with the ARN of the existing pipeline"
-                ),
-            )
-        elif name == own:
-            yield from _mode(name, body)
-    if named and named != own and isinstance(state.pipelines[named], dict):
-        yield Check(
-            "pipeline",
-            named,
-            PROBLEM,
-            f"{parameter} holds {named!r}, but the functions may start only {own}",
-            f"{_put(parameter, own)}; or "
-            + to_change(
-                stage.name, f"MAIN_PIPELINE_ARN={stage.pipeline_arn.removesuffix(own)}{named}"
-            ),
-        )
-    if state.existing_pipeline:
-        yield _last_run(stage, state.existing_pipeline[0], state.runs)
+    stage, values = look.stage, look.values
+    wrong = pipeline_problem(stage.settings, values)
+    named = None if wrong else values[stage.settings.pipeline_parameter].value
+    for name in dict.fromkeys(filter(None, (named, stage.pipeline))):
+        yield from _pipeline(name, look, named)
+    if look.existing_pipeline:
+        yield from _last_run("last run", look, look.existing_pipeline[0])
 
 
-def _mode(name: str, body: Json) -> Iterator[Check]:
+@check("pipeline")
+def _pipeline(name: str, look: AcceptanceLook, named: str | None) -> Verdict:
+    stage, body = look.stage, look.pipeline(name)
+    own, parameter = stage.pipeline, stage.settings.pipeline_parameter
+    holds, put = f"{parameter} holds {name!r}", _put(parameter, own)
+    if body is None and name != own:
+        return problem(f"does not exist in {stage.region}, but {holds}", put)
+    if body is None:
+        source = holds if name == named else "the stage's policies name it"
+        answer = "MAIN_PIPELINE_ARN=… with the ARN of the existing pipeline"
+        fix = to_change(stage.name, answer)
+        return problem(f"does not exist in {stage.region}, but {source}", fix)
+    if name != own:
+        arn = f"{stage.pipeline_arn.removesuffix(own)}{name}"
+        fix = f"{put}; or {to_change(stage.name, f'MAIN_PIPELINE_ARN={arn}')}"
+        return problem(f"{holds}, but the functions may start only {own}", fix)
     mode = body.get("executionMode", "SUPERSEDED")
     if mode == "PARALLEL":
-        yield Check(
-            "pipeline",
-            name,
-            PROBLEM,
+        return problem(
             "its execution mode is PARALLEL: two runs may restore at once",
             f"aws codepipeline get-pipeline --name {name} --query '{{pipeline: pipeline}}' > pipeline.json, set "
             '"executionMode": "SUPERSEDED" there, and aws codepipeline update-pipeline --cli-input-json '
             "file://pipeline.json",
         )
-    else:
-        yield Check("pipeline", name, OK, f"exists, with execution mode {mode}")
+    return ok(f"exists, with execution mode {mode}")
 
 
-def _last_run(stage: AcceptanceStage, name: str, runs: Observed[Sequence[Run]]) -> Check:
-    if isinstance(runs, Unavailable):
-        return unavailable("pipeline", "last run", runs)
+@check("pipeline")
+def _last_run(_subject: str, look: AcceptanceLook, name: str) -> Verdict:
+    runs = look.runs()
     if not runs:
-        return Check("pipeline", "last run", OK, "none yet")
+        return ok("none yet")
     run = runs[0]
-    seen = f"{run.execution_id}: {run.status} since {when(stage, run.updated)}"
+    seen = f"{run.execution_id}: {run.status} since {when(look.stage, run.updated)}"
     if run.status in ("Failed", "Stopped", "Cancelled"):
-        return Check(
-            "pipeline",
-            "last run",
-            WARNING,
+        return warning(
             seen,
             f"see why: aws codepipeline list-action-executions --pipeline-name {name} --filter "
             f"pipelineExecutionId={run.execution_id}",
         )
-    return Check("pipeline", "last run", OK, seen)
+    return ok(seen)
 
 
-_BY_HAND = "compare its template with docs/main-pipeline.md"
-
-
-def reading(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+def reading(look: AcceptanceLook) -> Iterator[Check]:
     """Check how the pipeline's stacks read *current*, as far as that can be seen."""
-    if state.existing_pipeline is None:
+    if look.existing_pipeline is None:
         return  # reported already
+    stage, stacks = look.stage, look.stacks()
+    templates = {stack: template for stack in stacks if (template := known(look.template, stack))}
     found = [
         (stack.name, each)
-        for stack in state.stacks
-        if isinstance(stack.template, dict)
-        for each in mainpipeline.readings(stack.template, stack.given)
+        for stack, template in templates.items()
+        for each in mainpipeline.readings(template)
     ]
     right = {each.parameter: f"{each.cluster} of stack {name}" for name, each in found}
     latest = {database.latest_parameter for database in stage.settings.databases}
+    currents = [database.current_parameter for database in stage.settings.databases]
+    unread = [name for name in currents if name not in right]
     wrong = {
-        each: Check("template", name, PROBLEM, misread, _read_rightly(stage))
+        each: Check("template", name, *problem(misread, _read_rightly(stage)))
         for name, each in found
         if (misread := _misread(stage, each))
     }
-    blind = [*_unreadable(state.stacks)]
+    blind = [one for stack in stacks for one in _unreadable(stack.name, look, stack)]
     for name, each in found:
         if each.parameter is None and not each.wrong:
             seen = f"the source of {each.cluster}'s SnapshotIdentifier is unknown"
-            blind.append(Check("template", name, WARNING, seen, _BY_HAND))
-    unread = [
-        each.current_parameter
-        for each in stage.settings.databases
-        if each.current_parameter not in right
-    ]
-    for name in (database.current_parameter for database in stage.settings.databases):
+            blind.append(Check("template", name, *warning(seen, _BY_HAND)))
+    for name in currents:
         if name in right:
             yield Check("template", name, OK, f"is read at every update by {right[name]}")
     # Other clusters may well be restored in another way, but never from *latest*.
-    yield from (check for each, check in wrong.items() if unread or each.parameter in latest)
+    yield from (one for each, one in wrong.items() if unread or each.parameter in latest)
     yield from blind
     if not wrong and not blind:
         seen = (
             "nothing was found that reads it: the pipeline deploys no stack, or none with a cluster"
         )
-        yield from (Check("template", name, WARNING, seen, _BY_HAND) for name in unread)
-    for stack in state.stacks:
-        yield from _faults(stack)
-
-
-def _unreadable(stacks: Sequence[Stack]) -> Iterator[Check]:
+        yield from (Check("template", name, *warning(seen, _BY_HAND)) for name in unread)
     for stack in stacks:
-        if isinstance(stack.template, Unavailable):
-            yield unavailable("template", stack.name, stack.template)
-        elif stack.elsewhere:
-            yield Check(
-                "template",
-                stack.name,
-                WARNING,
-                f"how it reads current is not seen: the pipeline deploys it {stack.elsewhere}",
-                _BY_HAND,
-                blind=True,
-            )
-        elif stack.template is None:
-            yield Check(
-                "template",
-                stack.name,
-                WARNING,
-                "how it reads current is unknown: the stack has not been deployed yet",
-                f"run the doctor again after the pipeline's first run; until then {_BY_HAND}",
-            )
+        yield from _faults(stack.name, stack, templates.get(stack))
+
+
+@check("template")
+def _unreadable(_name: str, look: AcceptanceLook, stack: DeployedStack) -> Iterator[Verdict]:
+    if look.template(stack):
+        return
+    if stack.elsewhere:
+        seen = f"how it reads current is not seen: the pipeline deploys it {stack.elsewhere}"
+        yield warning(seen, _BY_HAND, blind=True)
+    else:
+        yield warning(
+            "how it reads current is unknown: the stack has not been deployed yet",
+            f"run the doctor again after the pipeline's first run; until then {_BY_HAND}",
+        )
 
 
 def _misread(stage: AcceptanceStage, each: mainpipeline.Reading) -> str | None:
@@ -374,37 +344,33 @@ def _read_rightly(stage: AcceptanceStage) -> str:
     )
 
 
-def _faults(stack: Stack) -> Iterator[Check]:
-    template = stack.template if isinstance(stack.template, dict) else {}
-    clusters = dict.fromkeys(
-        each.cluster for each in mainpipeline.readings(template, stack.given) if each.parameter
-    )
-    for cluster in clusters:
-        for fault in mainpipeline.faults(template, cluster, stack.given):
-            status = PROBLEM if fault.fails else WARNING
-            yield Check("template", stack.name, status, fault.what, fault.fix)
+@check("template")
+def _faults(_name: str, stack: DeployedStack, template: StackTemplate | None) -> Iterator[Verdict]:
+    readings = mainpipeline.readings(template) if template else ()
+    for cluster in dict.fromkeys(each.cluster for each in readings if each.parameter):
+        assert template is not None
+        for fault in mainpipeline.faults(template, cluster):
+            yield (problem if fault.fails else warning)(fault.what, fault.fix)
     if stack.mode == "REPLACE_ON_FAILURE":
-        yield Check(
-            "template",
-            stack.name,
-            WARNING,
+        yield warning(
             "its action's mode is REPLACE_ON_FAILURE: a stack that could not roll back is deleted, and the "
             "database with it",
             "write ActionMode: CREATE_UPDATE",
         )
 
 
-def shares(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+# --- shares and keys ------------------------------------------------------------------------------
+
+
+def shares(look: AcceptanceLook) -> Iterator[Check]:
     """Check production's shares, and the key of the newest eligible one."""
-    for database in stage.settings.databases:
-        seen = state.shares[database.name]
-        if isinstance(seen, Unavailable):
-            yield unavailable("share", database.name, seen)
-            continue
-        yield _choice(stage, state.now, database, seen)
-        if isinstance(seen.newest, Snapshot):
-            yield _key(stage, seen.newest, seen)
-        yield from _verdicts(database, seen)
+    for database in look.stage.settings.databases:
+        yield from _choice(database.name, look, database)
+        if seen := known(look.shares, database):
+            if isinstance(seen.newest, Snapshot):
+                arn = known(look.share_key, seen.newest) or seen.newest.arn
+                yield from _key(arn, look, seen.newest)
+            yield from _verdicts(database, seen)
 
 
 def _verdicts(database: Database, seen: Shares) -> Iterator[Check]:
@@ -420,169 +386,97 @@ def _verdicts(database: Database, seen: Shares) -> Iterator[Check]:
         yield Check(VERDICT, share.arn, OK, f"for {database.name}: {verdict}")
 
 
-def _choice(stage: AcceptanceStage, now: datetime, database: Database, seen: Shares) -> Check:
+@check("share")
+def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
+    seen, limit = look.shares(database), look.stage.settings.max_age
     rejected = dict(seen.choice.rejected)
     counts = ", ".join(f"{count} for {reason}" for reason, count in sorted(rejected.items()))
     eligible = seen.total - sum(rejected.values())
     summary = f"{eligible} of {seen.total} shares are eligible; rejected: {counts or 'none'}"
     if isinstance(seen.newest, Refused):
-        return Check(
-            "share",
-            database.name,
-            PROBLEM,
-            f"{seen.newest} ({summary})",
-            _share(stage, database, seen),
-        )
-    age = seen.newest.age(now)
-    summary = (
-        f"{seen.newest.arn}, {hours(seen.newest.age(now))} hours old, is the newest; {summary}"
-    )
-    if stage.settings.max_age and age > stage.settings.max_age:
-        return Check(
-            "share",
-            database.name,
-            PROBLEM,
-            f"{summary}; the schedule promotes nothing older than {stage.settings.max_age.days} days",
-            Reason.SNAPSHOT_STALE.next_step,
-        )
-    return Check("share", database.name, OK, summary)
+        return problem(f"{seen.newest} ({summary})", _share(look.stage, database, seen))
+    age = seen.newest.age(look.now)
+    summary = f"{seen.newest.arn}, {hours(age)} hours old, is the newest; {summary}"
+    if limit and age > limit:
+        stale = f"{summary}; the schedule promotes nothing older than {limit.days} days"
+        return problem(stale, Reason.SNAPSHOT_STALE.next_step)
+    return ok(summary)
 
 
 def _share(stage: AcceptanceStage, database: Database, seen: Shares) -> str:
-    assert isinstance(seen.newest, Refused)
+    """Return how to make one of the shares eligible."""
     prefix = database.name.upper()
     if seen.choice.ambiguous:
-        clusters = sorted(seen.choice.clusters)
-        others = ", ".join(clusters[1:])
-        return to_change(stage.name, f"{prefix}_SOURCE_CLUSTER={clusters[0]} (or {others})")
+        cluster, *others = sorted(seen.choice.clusters)
+        answer = f"{prefix}_SOURCE_CLUSTER={cluster} (or {', '.join(others)})"
+        return to_change(stage.name, answer)
     if seen.total == seen.choice.rejected.get("account", 0):
         return (
             f"in production ({database.criteria.account}): aws rds modify-db-cluster-snapshot-attribute "
             "--db-cluster-snapshot-identifier … --attribute-name restore --values-to-add "
             f"{stage.account}"
         )
-    settings = {
-        "engine": f"{prefix}_ENGINE",
-        "version": f"{prefix}_ENGINE_VERSION",
-        "cluster": f"{prefix}_SOURCE_CLUSTER",
-    }
-    answers = [f"{name}=…" for reason, name in settings.items() if reason in seen.choice.rejected]
-    if not answers:
+    settings = {"engine": "ENGINE", "version": "ENGINE_VERSION", "cluster": "SOURCE_CLUSTER"}
+    wrong = [name for reason, name in settings.items() if reason in seen.choice.rejected]
+    if not wrong:
         return Reason.NO_ELIGIBLE_SNAPSHOT.next_step
-    return (
-        f"if the stage's settings are wrong: {to_change(stage.name, ' '.join(answers))}; otherwise share "
-        "the right ones"
-    )
+    change = to_change(stage.name, " ".join(f"{prefix}_{name}=…" for name in wrong))
+    return f"if the stage's settings are wrong: {change}; otherwise share the right ones"
 
 
-def _key(stage: AcceptanceStage, newest: Snapshot, seen: Shares) -> Check:
-    if isinstance(seen.key_arn, Unavailable):
-        return unavailable("key", newest.arn, seen.key_arn)
-    if seen.key_arn is None:
-        return Check("key", newest.arn, OK, "is not encrypted, so no key is needed")
-    arn, key = seen.key_arn, seen.key
+@check("key")
+def _key(arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
+    """Judge the key of the newest share; without one, `arn` is the share's."""
+    if look.share_key(newest) is None:
+        return ok("is not encrypted, so no key is needed")
+    stage, encrypts = look.stage, f"encrypts {newest.arn} and"
+    in_production = f"in production ({newest.account})"
     again = (
-        f"in production ({newest.account}): copy the snapshot under a customer-managed key (aws rds "
+        f"{in_production}: copy the snapshot under a customer-managed key (aws rds "
         "copy-db-cluster-snapshot --kms-key-id …) and share that"
     )
-    if arn.endswith(":alias/aws/rds") or (isinstance(key, dict) and key["KeyManager"] == "AWS"):
-        found = f"encrypts {newest.arn} and is production's default key aws/rds, which no other account can use"
-        return Check("key", arn, PROBLEM, found, again)
-    if isinstance(key, Unavailable):
-        if not key.denied or any(each in key.why for each in _OWN_POLICIES):
-            return unavailable("key", arn, key)
-        return Check(
-            "key",
-            arn,
-            PROBLEM,
+    default = f"{encrypts} is production's default key aws/rds, which no other account can use"
+    if arn.endswith(":alias/aws/rds"):
+        return problem(default, again)
+    try:
+        key = look.key(arn, stage.settings.source_region)
+    except Unavailable as what:
+        if not what.denied or any(each in what.why for each in _OWN_POLICIES):
+            raise
+        return problem(
             f"encrypts {newest.arn}, but its policy does not let account {stage.account} describe it: the "
             "snapshot can probably not be restored",
-            f"in production ({newest.account}), add to the key's policy {_key_statement(stage)}; if it is the default "
-            f"key aws/rds, which has no policy to change, {again}",
+            f"{in_production}, add to the key's policy {_key_statement(stage)}; if it is the default key "
+            f"aws/rds, which has no policy to change, {again}",
         )
     if key is None:
-        return Check("key", arn, PROBLEM, f"encrypts {newest.arn} and no longer exists", again)
-    if key["KeyState"] != "Enabled":
-        return Check(
-            "key",
-            arn,
-            PROBLEM,
-            f"encrypts {newest.arn} and is {key['KeyState']}",
-            f"in production ({newest.account}): {enable_key(arn)}",
-        )
-    return Check(
-        "key",
-        arn,
-        OK,
-        f"encrypts {newest.arn}; customer-managed, enabled, and open to this account",
-    )
+        return problem(f"{encrypts} no longer exists", again)
+    if key["KeyManager"] == "AWS":
+        return problem(default, again)
+    if wrong := disabled({**key, "Arn": arn}, f"{encrypts} "):
+        return wrong._replace(fix=f"{in_production}: {wrong.fix}")
+    return ok(f"encrypts {newest.arn}; customer-managed, enabled, and open to this account")
 
 
-def copy_keys(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+def copy_keys(look: AcceptanceLook) -> Iterator[Check]:
     """Check the keys of copies."""
-    for database in stage.settings.databases:
+    for database in look.stage.settings.databases:
         if database.copy_policy:
-            setting = f"{database.name.upper()}_COPY_KMS_KEY_ID"
-            key = database.copy_policy.key
-            yield own_key(stage, "copy key", setting, key, state.copy_keys[database.name])
+            yield from _copy_key(database.copy_policy.key, look, database)
+
+
+@check("copy key")
+def _copy_key(key: str, look: AcceptanceLook, database: Database) -> Verdict:
+    return own_key(look, f"{database.name.upper()}_COPY_KMS_KEY_ID", key)
 
 
 def _key_statement(stage: AcceptanceStage) -> str:
-    partition = stage.partition
     return json.dumps(
         {
             "Sid": "UseByAcceptance",
             "Effect": "Allow",
-            "Principal": {"AWS": f"arn:{partition}:iam::{stage.account}:root"},
-            "Action": [*_KEY_ACTIONS],
+            "Principal": {"AWS": f"arn:{stage.partition}:iam::{stage.account}:root"},
+            "Action": _KEY_ACTIONS,
             "Resource": "*",
         }
     )
-
-
-def _moving(command: str | None) -> str:
-    """Return how to fix *current* by a command that writes it; None if nothing can be restored."""
-    if command is None:
-        # Not the placeholder, which would fail the pipeline's next run.
-        return (
-            "have production share a snapshot that can be restored here first (see share and key), and run the "
-            "doctor again"
-        )
-    return f"{_NEXT_RUN}: {command}"
-
-
-def _put(name: str, value: str, *, overwrite: bool = True) -> str:
-    over = " --overwrite" if overwrite else ""
-    return f"aws ssm put-parameter --name {name} --type String --value {quote(value)}{over}"
-
-
-def _is_new(stage: AcceptanceStage, state: AcceptanceState) -> bool:
-    """Return whether the stage has never been deployed."""
-    return state.own_stacks.get(stack_name(stage.name, BEFORE)) is None
-
-
-def _no_arn(value: str) -> str:
-    return f"holds {hidden(value)}, not the ARN of a DB cluster snapshot"
-
-
-def _create(state: AcceptanceState, stage: AcceptanceStage, name: str, value: str) -> str:
-    """Return how to create a parameter: deploying does not recreate one deleted from its stack."""
-    if _is_new(stage, state):
-        return to_deploy(stage.name)
-    return _put(name, value, overwrite=False)
-
-
-def _restorable(stage: AcceptanceStage, state: AcceptanceState, database: Database) -> str | None:
-    """Return a snapshot to replace a wrong one: what *latest* names, or the newest readable share."""
-    candidate = state.candidates.get(database.name)
-    if isinstance(candidate, Snapshot):
-        return candidate.arn
-    seen = state.shares[database.name]
-    if isinstance(seen, Unavailable) or isinstance(seen.newest, Refused):
-        return None
-    if stage.settings.source_region:
-        return None  # a share of another Region can only be copied
-    readable = seen.key_arn is None or (
-        isinstance(seen.key, dict) and seen.key["KeyManager"] != "AWS"
-    )
-    return seen.newest.arn if readable else None

@@ -1,15 +1,18 @@
-"""What a check is, and the checks that need little of the account. Pure.
+"""What a check is, and the checks that need little of the account.
 
 Each check names its fix as a command or a change that can be carried out as it is.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Concatenate, NamedTuple, ParamSpec
 
 from chalicelib.domain.errors import Problem
-from cli.doctor.state import Observed, Unavailable
+from cli.doctor.look import Look, Unavailable
 from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, to_change
+
+P = ParamSpec("P")
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 VERDICT = "verdict"  # on one of production's shares, of which there may be many
@@ -31,70 +34,102 @@ class Check:
 
     def to_json(self) -> dict[str, str | None]:
         """Return the check for machines."""
-        return {
-            "check": self.check,
-            "subject": self.subject,
-            "status": self.status,
-            "seen": self.seen,
-            "fix": self.fix,
-        }
+        return {name: value for name, value in asdict(self).items() if name != "blind"}
 
 
-def unavailable(check: str, subject: str, what: Unavailable) -> Check:
-    """Report what could not be looked at, which is no problem yet, but not healthy either."""
-    return Check(
-        check,
-        subject,
-        WARNING,
-        f"could not be looked at: {what.why}; this needs {what.action}",
-        f"allow {what.action} to the identity in use, or run the doctor as one that has it"
-        if what.denied
-        else "run the doctor again; if this persists, look at it by hand",
-        blind=True,
+class Verdict(NamedTuple):
+    """What is said of one subject of a check."""
+
+    status: str
+    seen: str
+    fix: str | None = None
+    blind: bool = False
+
+
+def ok(seen: str) -> Verdict:
+    """Return that all is well."""
+    return Verdict(OK, seen)
+
+
+def warning(seen: str, fix: str, *, blind: bool = False) -> Verdict:
+    """Return what may be meant so, or does not keep a refresh from succeeding."""
+    return Verdict(WARNING, seen, fix, blind)
+
+
+def problem(seen: str, fix: str) -> Verdict:
+    """Return what keeps a refresh from succeeding."""
+    return Verdict(PROBLEM, seen, fix)
+
+
+def unavailable(what: Unavailable) -> Verdict:
+    """Return what could not be looked at, which is no problem yet, but not healthy either."""
+    seen = f"could not be looked at: {what.why}; this needs {what.action}"
+    if what.denied:
+        fix = f"allow {what.action} to the identity in use, or run the doctor as one that has it"
+    else:
+        fix = "run the doctor again; if this persists, look at it by hand"
+    return warning(seen, fix, blind=True)
+
+
+def check(
+    name: str,
+) -> Callable[
+    [Callable[Concatenate[str, P], Verdict | Iterator[Verdict]]],
+    Callable[Concatenate[str, P], Iterator[Check]],
+]:
+    """Make a check of a function that judges a subject, its first argument.
+
+    The function returns a verdict or yields some. What AWS does not show ends it with a warning.
+    """
+
+    def decorate(
+        judge: Callable[Concatenate[str, P], Verdict | Iterator[Verdict]],
+    ) -> Callable[Concatenate[str, P], Iterator[Check]]:
+        def run(subject: str, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Check]:
+            try:
+                found = judge(subject, *args, **kwargs)
+                for verdict in (found,) if isinstance(found, Verdict) else found:
+                    yield Check(name, subject, *verdict)
+            except Unavailable as what:
+                yield Check(name, subject, *unavailable(what))
+
+        return run
+
+    return decorate
+
+
+def identity(stage: Stage, caller: Json | Unavailable, region: str | None) -> Iterator[Check]:
+    """Check whose credentials and which Region are in use."""
+    yield from _credentials("credentials", stage, caller)
+    yield from _region("Region", stage, region)
+
+
+@check("identity")
+def _credentials(_subject: str, stage: Stage, caller: Json | Unavailable) -> Verdict:
+    if isinstance(caller, Unavailable):
+        fix = f"sign in to account {stage.account}: aws sso login, or export AWS_PROFILE=…"
+        return problem(f"AWS does not accept them: {caller.why}", fix)
+    if caller["Account"] == stage.account:
+        return ok(caller["Arn"])
+    answer, unsupported = ACCOUNT, ""
+    if isinstance(stage, AcceptanceStage):
+        answer = PIPELINE
+        unsupported = "; a main pipeline in another account than the databases is not supported"
+    return problem(
+        f"{caller['Arn']} belongs to account {caller['Account']}, but the stage is in {stage.account}",
+        f"use credentials of account {stage.account}: export AWS_PROFILE=…; or, if the stage's account "
+        f"is wrong: aurora-refresh configure --stage {stage.name} {answer}=…{unsupported}",
     )
 
 
-def identity(stage: Stage, seen: Observed[Json], region: str | None) -> Iterator[Check]:
-    """Check whose credentials and which Region are in use."""
-    if isinstance(seen, Unavailable):
-        yield Check(
-            "identity",
-            "credentials",
-            PROBLEM,
-            f"AWS does not accept them: {seen.why}",
-            f"sign in to account {stage.account}: aws sso login, or export AWS_PROFILE=…",
-        )
-    elif seen["Account"] != stage.account:
-        yield Check(
-            "identity",
-            "credentials",
-            PROBLEM,
-            f"{seen['Arn']} belongs to account {seen['Account']}, but the stage is in {stage.account}",
-            f"use credentials of account {stage.account}: export AWS_PROFILE=…; or, if the stage's account "
-            f"is wrong: aurora-refresh configure --stage {stage.name} {_place(stage)}=…"
-            + (
-                "; a main pipeline in another account than the databases is not supported"
-                if isinstance(stage, AcceptanceStage)
-                else ""
-            ),
-        )
-    else:
-        yield Check("identity", "credentials", OK, seen["Arn"])
+@check("identity")
+def _region(_subject: str, stage: Stage, region: str | None) -> Verdict:
     if region == stage.region:
-        yield Check("identity", "Region", OK, region)
-    else:
-        yield Check(
-            "identity",
-            "Region",
-            PROBLEM,
-            f"{region or 'none'} is in use, but the stage is in {stage.region}, where the checks below "
-            "looked",
-            f"export AWS_DEFAULT_REGION={stage.region}",
-        )
-
-
-def _place(stage: Stage) -> str:
-    return PIPELINE if isinstance(stage, AcceptanceStage) else ACCOUNT
+        return ok(region)
+    there = f"the stage is in {stage.region}, where the checks below looked"
+    return problem(
+        f"{region or 'none'} is in use, but {there}", f"export AWS_DEFAULT_REGION={stage.region}"
+    )
 
 
 def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> Iterator[Check]:
@@ -108,30 +143,29 @@ def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> It
             yield Check("setting", name, OK, value or "not set: the default")
     for name in stage.variables:
         if name not in names:
-            yield Check(
-                "setting",
-                name,
-                WARNING,
-                "is not a setting of this application",
-                f"correct its name, or remove it: aurora-refresh configure --stage {stage.name} {name}=",
-            )
+            fix = f"correct its name, or remove it: aurora-refresh configure --stage {stage.name} {name}="
+            yield Check("setting", name, WARNING, "is not a setting of this application", fix)
 
 
 def wrong_setting(stage: str, problem: Problem) -> Check:
     """Report a problem of the settings."""
-    subject = problem.names[0]
-    others = "".join(f"{name} " for name in problem.names[1:])
-    fix = to_change(stage, f"{subject}=…")
-    return Check("setting", subject, PROBLEM, f"{others}{problem.detail}", fix)
+    subject, *others = problem.names
+    seen = " ".join([*others, problem.detail])
+    return Check("setting", subject, PROBLEM, seen, to_change(stage, f"{subject}=…"))
 
 
-def policy_files(stage: str, files: Mapping[str, tuple[str, bool]]) -> Iterator[Check]:
-    """Check whether the policy files, of which Chalice makes roles, fit the settings."""
-    for name, (what, right) in files.items():
-        if right:
-            yield Check("policy", name, OK, what)
+def policy_files(stage: str, files: Mapping[str, tuple[str | None, str]]) -> Iterator[Check]:
+    """Check that the policy files, of which Chalice makes roles, fit the settings.
+
+    `files` has the text of each, None if it does not exist, and what it should be.
+    """
+    for name, (text, wanted) in files.items():
+        if text == wanted:
+            yield Check("policy", name, OK, "is what the stage's settings need")
         else:
-            yield Check("policy", name, PROBLEM, what, to_change(stage))
+            differs = "differs from what the stage's settings need"
+            seen = "does not exist" if text is None else differs
+            yield Check("policy", name, PROBLEM, seen, to_change(stage))
 
 
 def when(stage: AcceptanceStage, instant: datetime | None) -> str:
@@ -142,21 +176,23 @@ def when(stage: AcceptanceStage, instant: datetime | None) -> str:
     return f"{instant.astimezone(zone):%A %Y-%m-%d %H:%M} {zone.key}"
 
 
-def own_key(stage: Stage, check: str, setting: str, key: str, seen: Observed[Json | None]) -> Check:
-    """Check a key of the stage's own account that a setting names."""
+def own_key(look: Look[Stage], setting: str, key: str) -> Verdict:
+    """Judge a key of the stage's own account that a setting names."""
+    stage, seen = look.stage, look.key(key)
     other = to_change(stage.name, f"{setting}=…")
-    if isinstance(seen, Unavailable):
-        return unavailable(check, key, seen)
     if seen is None:
-        found = f"{setting} names it, but it does not exist in {stage.account}, {stage.region}"
-        return Check(check, key, PROBLEM, found, other)
+        where = f"{stage.account}, {stage.region}"
+        return problem(f"{setting} names it, but it does not exist in {where}", other)
     if seen["KeyManager"] == "AWS":
-        return Check(
-            check, key, PROBLEM, "is managed by AWS; a customer-managed one is needed", other
-        )
-    if seen["KeyState"] != "Enabled":
-        return Check(check, key, PROBLEM, f"is {seen['KeyState']}", enable_key(seen["Arn"]))
-    return Check(check, key, OK, "customer-managed and enabled")
+        return problem("is managed by AWS; a customer-managed one is needed", other)
+    return disabled(seen) or ok("customer-managed and enabled")
+
+
+def disabled(key: Json, subject: str = "") -> Verdict | None:
+    """Return what is wrong with a key that is not enabled."""
+    if key["KeyState"] == "Enabled":
+        return None
+    return problem(f"{subject}is {key['KeyState']}", enable_key(key["Arn"]))
 
 
 def enable_key(arn: str) -> str:

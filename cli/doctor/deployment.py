@@ -1,8 +1,7 @@
-"""Check what `aurora-refresh deploy` makes: functions and roles, schedules, the topic, alarms. Pure."""
+"""Check what `aurora-refresh deploy` makes: functions and roles, schedules, the topic, alarms."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from shlex import quote
 from typing import Any
@@ -17,30 +16,29 @@ from chalicelib.domain.functions import (
     SHARE,
     UPDATE,
 )
-from chalicelib.domain.parameters import Parameter
 from chalicelib.usecases.checks import hold_today
 from cli import restapi
-from cli.doctor.checks import OK, PROBLEM, WARNING, Check, enable_key, unavailable, when
-from cli.doctor.state import (
-    AcceptanceState,
-    Function,
-    Observed,
-    Role,
-    Rule,
-    State,
-    TopicKey,
-    Unavailable,
-    listed,
+from cli.doctor.checks import (
+    Check,
+    Verdict,
+    check,
+    disabled,
+    ok,
+    problem,
+    unavailable,
+    warning,
+    when,
 )
+from cli.doctor.look import AcceptanceLook, Look, Unavailable, known
 from cli.policies import FUNCTIONS, USE_TOPIC_KEY, Policy, file_name
 from cli.stacks import (
     AFTER,
-    BEFORE,
     NOTIFICATION_ALARM,
-    function_names,
     invocations,
+    own_stacks,
     own_topic,
     proposed_topic,
+    rule_names,
     stack_name,
 )
 from cli.stages import AcceptanceStage, Json, Stage, to_change, to_deploy
@@ -57,282 +55,289 @@ _PATTERN = {
     "detail": {"state": list(FINAL_STATES)},
 }
 
+Look_ = Look[Stage]
+Entries = Mapping[str, Mapping[str, Any]]
 
-def undeployed(stage: Stage) -> Check:
+
+@check("stage")
+def undeployed(_name: str, look: Look_) -> Verdict:
     """Report a stage of which nothing is in the account."""
     seen = "has not been deployed: no function and no stack of it is in the account"
-    return Check("stage", stage.name, PROBLEM, seen, to_deploy(stage.name))
+    return problem(seen, to_deploy(look.stage.name))
 
 
-def needed(stage: Stage, state: State) -> Iterator[Check]:
+def needed(look: Look_) -> Iterator[Check]:
     """Check what a first deployment needs and does not create."""
-    if state.unreserved is not None:
-        yield _unreserved(stage, state.unreserved)
-    is_created = state.topic is not None and state.topic.body is None and own_topic(stage)
+    yield from _unreserved("concurrency of the account", look)
+    arn = own_topic(look.stage)
+    is_created = arn is not None and _is_absent(look, arn)
     if not is_created:
-        yield from topic(stage, state)
+        yield from topic(look)
 
 
-def own_stacks(stage: Stage, state: State) -> Iterator[Check]:
+def _is_absent(look: Look_, topic: str) -> bool:
+    try:
+        return look.topic(topic) is None
+    except Unavailable:
+        return False
+
+
+def stacks(look: Look_) -> Iterator[Check]:
     """Check the stacks around the functions; their resources are checked one by one."""
-    for name, status in state.own_stacks.items():
-        if isinstance(status, Unavailable):
-            yield unavailable("stack", name, status)
-        elif status is None:
-            seen = "does not exist, which is right only if it would be empty"
-            yield Check("stack", name, WARNING, seen, to_deploy(stage.name))
-        elif status in _SETTLED:
-            yield Check("stack", name, OK, f"is {status}")
-        elif status.endswith("_IN_PROGRESS"):
-            fix = "run the doctor again once that operation has ended"
-            yield Check("stack", name, WARNING, f"is {status}", fix)
-        else:
-            yield Check("stack", name, PROBLEM, f"is {status}", to_deploy(stage.name))
+    for name in own_stacks(look.stage):
+        yield from _stack(name, look)
 
 
-def functions(
-    stage: Stage, state: State, wanted: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Check]:
+@check("stack")
+def _stack(name: str, look: Look_) -> Verdict:
+    found, deploy = look.stack(name), to_deploy(look.stage.name)
+    if found is None:
+        return warning("does not exist, which is right only if it would be empty", deploy)
+    status = found["StackStatus"]
+    if status in _SETTLED:
+        return ok(f"is {status}")
+    if status.endswith("_IN_PROGRESS"):
+        return warning(f"is {status}", "run the doctor again once that operation has ended")
+    return problem(f"is {status}", deploy)
+
+
+# --- functions ------------------------------------------------------------------------------------
+
+
+def functions(look: Look_, wanted: Entries) -> Iterator[Check]:
     """Check the deployed functions; `wanted` has what each would be if it were deployed now."""
-    deploy = to_deploy(stage.name)
-    asynchronous = invocations(stage)
-    for function, seen in state.functions.items():
-        configuration = seen.configuration
-        if isinstance(configuration, Unavailable):
-            yield unavailable("function", seen.name, configuration)
+    asynchronous = invocations(look.stage)
+    are_deployed = True
+    for function, name in look.function_names.items():
+        configuration = known(look.function, name)
+        are_deployed &= configuration is not None
+        settings = (configuration or {}).get("Environment", {})
+        if "Error" in settings:
+            denied = Unavailable("kms:Decrypt", settings["Error"].get("Message", ""), denied=True)
+            yield Check("function", f"{name} settings", *unavailable(denied))
             continue
+        yield from _function(name, look, wanted.get(function, {}))
         if configuration is None:
-            yield Check("function", seen.name, PROBLEM, "is not deployed", deploy)
             continue
-        error = configuration.get("Environment", {}).get("Error")
-        if error:
-            denied = Unavailable("kms:Decrypt", error.get("Message", ""), denied=True)
-            yield unavailable("function", f"{seen.name} settings", denied)
-            continue
-        yield from _configured(stage, seen, configuration, wanted[function])
-        if function == API and seen.concurrency == 0:
-            yield _stopped(seen, WARNING, f"aws lambda delete-function-concurrency {_named(seen)}")
-        if function in SINGLE:
-            yield _concurrency(stage, function, seen, wanted[function])
-        if seen.name in asynchronous:
-            yield _asynchronous(stage, seen, asynchronous[seen.name], _remake(stage, state))
-    if state.unreserved is not None:
-        yield _unreserved(stage, state.unreserved)
+        yield from _runtime(f"{name} runtime", look, configuration, wanted[function])
+        if function == API or function in SINGLE:
+            yield from _concurrency(f"{name} concurrency", look, function, wanted[function])
+        if name in asynchronous:
+            yield from _retries(f"{name} retries", look, asynchronous[name])
+    if not are_deployed:  # deployed functions have their reservations
+        yield from _unreserved("concurrency of the account", look)
 
 
-def _configured(
-    stage: Stage, seen: Function, configuration: Json, wanted: Mapping[str, Any]
-) -> Iterator[Check]:
-    deploy = to_deploy(stage.name)
-    wrong = [*_function(stage, configuration, wanted)]
-    yield from (Check("function", seen.name, PROBLEM, each, deploy) for each in wrong)
+@check("function")
+def _function(name: str, look: Look_, wanted: Mapping[str, Any]) -> Iterator[Verdict]:
+    found, deploy = look.function(name), to_deploy(look.stage.name)
+    if found is None:
+        yield problem("is not deployed", deploy)
+        return
+    wrong = [*_wrong(look.stage, found, wanted)]
+    yield from (problem(each, deploy) for each in wrong)
     if not wrong:
-        found = f"{configuration['Runtime']}, {configuration['MemorySize']} MB, {configuration['Timeout']} s"
-        yield Check("function", seen.name, OK, f"is active, with the stage's settings: {found}")
-    # Each deployment takes the runtime of its own Python: a newer one is a colleague's, and as good.
-    if _version(configuration["Runtime"]) < _version(wanted["Runtime"]):
-        found = f"its Runtime is {configuration['Runtime']}, older than {wanted['Runtime']}"
-        fix = f"with {wanted['Runtime']} or newer: make setup, and then {deploy}"
-        yield Check("function", f"{seen.name} runtime", WARNING, found, fix)
+        facts = f"{found['Runtime']}, {found['MemorySize']} MB, {found['Timeout']} s"
+        yield ok(f"is active, with the stage's settings: {facts}")
 
 
-def _function(stage: Stage, configuration: Json, wanted: Mapping[str, Any]) -> Iterator[str]:
-    if configuration["State"] != "Active":
-        yield f"is {configuration['State']}: {configuration.get('StateReason', 'no reason given')}"
-    if configuration.get("LastUpdateStatus", "Successful") != "Successful":
-        reason = configuration.get("LastUpdateStatusReason", "no reason given")
-        yield f"its last update is {configuration['LastUpdateStatus']}: {reason}"
+def _wrong(stage: Stage, found: Json, wanted: Mapping[str, Any]) -> Iterator[str]:
+    if found["State"] != "Active":
+        yield f"is {found['State']}: {found.get('StateReason', 'no reason given')}"
+    if found.get("LastUpdateStatus", "Successful") != "Successful":
+        reason = found.get("LastUpdateStatusReason", "no reason given")
+        yield f"its last update is {found['LastUpdateStatus']}: {reason}"
     variables = {name: value for name, value in stage.variables.items() if value}
-    there = configuration.get("Environment", {}).get("Variables", {})
+    there = found.get("Environment", {}).get("Variables", {})
+    there = {name: value for name, value in there.items() if value}
     # Names only: somebody may have put a secret into a value.
-    differing = sorted(
-        name
-        for name in variables.keys() | there.keys()
-        if variables.get(name) != (there.get(name) or None)
-    )
-    if differing:
+    if differing := sorted({name for name, _ in variables.items() ^ there.items()}):
         yield f"was deployed with other settings than the stage's: {', '.join(differing)}"
     for name in ("Architectures", "MemorySize", "Timeout"):
-        if configuration[name] != wanted[name]:
-            yield f"its {name} is {_shown(configuration[name])} instead of {_shown(wanted[name])}"
+        if found[name] != wanted[name]:
+            is_, should = (", ".join(map(str, _list(each[name]))) for each in (found, wanted))
+            yield f"its {name} is {is_} instead of {should}"
 
 
-def _version(runtime: str) -> tuple[int, ...]:
-    """Return the Python version of a runtime such as `python3.11`."""
-    return tuple(map(int, runtime.removeprefix("python").split(".")))
+@check("function")
+def _runtime(
+    _subject: str, look: Look_, found: Json, wanted: Mapping[str, Any]
+) -> Iterator[Verdict]:
+    """Warn of an old runtime: a newer one is a colleague's, whose Python deployed it, and as good."""
+    runtimes = (found["Runtime"], wanted["Runtime"])
+    is_, oldest = ([*map(int, each.removeprefix("python").split("."))] for each in runtimes)
+    if is_ < oldest:
+        fix = f"with {runtimes[1]} or newer: make setup, and then {to_deploy(look.stage.name)}"
+        yield warning(f"its Runtime is {runtimes[0]}, older than {runtimes[1]}", fix)
 
 
-def _named(seen: Function) -> str:
-    return f"--function-name {seen.name}"
-
-
-def _stopped(seen: Function, status: str, start: str) -> Check:
-    """Report a reservation of 0, which only people make."""
-    found = "was stopped by hand: its reserved concurrency is 0, so it never runs"
-    fix = f"nothing, if that is still wanted; otherwise {start}"
-    return Check("function", f"{seen.name} concurrency", status, found, fix)
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(map(str, listed(value)))
-
-
-def _concurrency(stage: Stage, function: str, seen: Function, wanted: Mapping[str, Any]) -> Check:
-    if isinstance(seen.concurrency, Unavailable):
-        return unavailable("function", f"{seen.name} concurrency", seen.concurrency)
-    if seen.concurrency == 1:
-        return Check(
-            "function", f"{seen.name} concurrency", OK, "1 reserved: only one runs at a time"
-        )
-    if seen.concurrency == 0:
-        return _stopped(seen, PROBLEM, _reserve(seen))
-    reserved = "none" if seen.concurrency is None else str(seen.concurrency)
-    found = f"reserved concurrency is {reserved}, so two may run at once"
-    if wanted["reserved_concurrency"] != 1:
-        entry = f'"reserved_concurrency": 1 for {function} in .chalice/config.json'
-        fix = f"set {entry}, and then {to_deploy(stage.name)}"
+@check("function")
+def _concurrency(
+    _subject: str, look: Look_, function: str, wanted: Mapping[str, Any]
+) -> Iterator[Verdict]:
+    name = look.function_names[function]
+    path = "ReservedConcurrentExecutions"
+    reserved = look.one("lambda:GetFunctionConcurrency", path, FunctionName=name)
+    reserve = f"aws lambda put-function-concurrency --function-name {name} --reserved-concurrent-executions 1"
+    if reserved == 0:  # which only people make
+        seen = "was stopped by hand: its reserved concurrency is 0, so it never runs"
+        free = f"aws lambda delete-function-concurrency --function-name {name}"
+        judge, start = (problem, reserve) if function in SINGLE else (warning, free)
+        yield judge(seen, f"nothing, if that is still wanted; otherwise {start}")
+    elif function not in SINGLE:
+        return
+    elif reserved == 1:
+        yield ok("1 reserved: only one runs at a time")
     else:
-        fix = _reserve(seen)
-    return Check("function", f"{seen.name} concurrency", PROBLEM, found, fix)
+        seen = f"reserved concurrency is {reserved or 'none'}, so two may run at once"
+        entry = f'"reserved_concurrency": 1 for {function} in .chalice/config.json'
+        is_wanted = wanted["reserved_concurrency"] == 1
+        fix = reserve if is_wanted else f"set {entry}, and then {to_deploy(look.stage.name)}"
+        yield problem(seen, fix)
 
 
-def _reserve(seen: Function) -> str:
-    return f"aws lambda put-function-concurrency {_named(seen)} --reserved-concurrent-executions 1"
+@check("function")
+def _retries(_subject: str, look: Look_, wanted: Json) -> Verdict:
+    topic, remake = look.stage.settings.topic_arn, _remake(look)
+    given = {"FunctionName": wanted["FunctionName"], "Qualifier": "$LATEST"}
+    found = look.one("lambda:GetFunctionEventInvokeConfig", "@", **given)
+    if found is None:
+        seen = "Lambda's defaults: events up to six hours old, and no notification of lost events"
+        return warning(seen, remake)
+    destination = found.get("DestinationConfig", {}).get("OnFailure", {})
+    if topic and destination.get("Destination") != topic:
+        return warning("does not notify the topic of events that failed for good", remake)
+    seen, right = (
+        f"{each.get('MaximumRetryAttempts', 2)} retries, of events up to "
+        f"{each.get('MaximumEventAgeInSeconds', 21_600)} s old"
+        for each in (found, wanted)
+    )
+    return ok(seen) if seen == right else warning(f"{seen}, instead of {right}", remake)
 
 
-def _asynchronous(stage: Stage, seen: Function, wanted: Json, remake: str) -> Check:
-    subject = f"{seen.name} retries"
-    if isinstance(seen.asynchronous, Unavailable):
-        return unavailable("function", subject, seen.asynchronous)
-    if seen.asynchronous is None:
-        found = "Lambda's defaults: events up to six hours old, and no notification of lost events"
-        return Check("function", subject, WARNING, found, remake)
-    destination = seen.asynchronous.get("DestinationConfig", {}).get("OnFailure", {})
-    if stage.settings.topic_arn and destination.get("Destination") != stage.settings.topic_arn:
-        found = "does not notify the topic of events that failed for good"
-        return Check("function", subject, WARNING, found, remake)
-    found, right = _retries(seen.asynchronous), _retries(wanted)
-    if found != right:
-        return Check("function", subject, WARNING, f"{found}, instead of {right}", remake)
-    return Check("function", subject, OK, found)
-
-
-def _retries(settings: Json) -> str:
-    retries = settings.get("MaximumRetryAttempts", 2)
-    age = settings.get("MaximumEventAgeInSeconds", 21_600)
-    return f"{retries} retries, of events up to {age} s old"
-
-
-def _unreserved(stage: Stage, seen: Observed[int | None]) -> Check:
-    if isinstance(seen, Unavailable):
-        return unavailable("function", "concurrency of the account", seen)
-    assert seen is not None
-    wanted = sum(function in SINGLE for function in function_names(stage))
+@check("function")
+def _unreserved(_subject: str, look: Look_) -> Verdict:
+    path = "AccountLimit.UnreservedConcurrentExecutions"
+    seen = look.one("lambda:GetAccountSettings", path)
+    wanted = sum(function in SINGLE for function in look.function_names)
     if seen >= _KEPT_UNRESERVED + wanted:
-        return Check("function", "concurrency of the account", OK, f"{seen} unreserved")
-    return Check(
-        "function",
-        "concurrency of the account",
-        PROBLEM,
+        return ok(f"{seen} unreserved")
+    return problem(
         f"{seen} executions are unreserved: {wanted} cannot be reserved, as AWS keeps {_KEPT_UNRESERVED}",
         "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 "
         "--desired-value 1000",
     )
 
 
-def roles(stage: Stage, state: State, wanted: Mapping[str, Policy]) -> Iterator[Check]:
-    """Compare each role's policies with the one that its function needs."""
-    for function, seen in state.functions.items():
-        if seen.role is not None:
-            yield from _role(stage, seen.role, wanted[function])
+# --- roles ----------------------------------------------------------------------------------------
 
 
-def _role(stage: Stage, role: Role, wanted: Policy) -> Iterator[Check]:
-    deploy = to_deploy(stage.name)
-    if isinstance(role.inline, Unavailable):
-        yield unavailable("role", role.name, role.inline)
+def roles(look: Look_, wanted: Mapping[str, Policy], given: Mapping[str, str]) -> Iterator[Check]:
+    """Compare each role's policies with the one that its function needs.
+
+    `given` has the roles that `manage_iam_role: false` gives to functions.
+    """
+    runs_as = {
+        function: configuration["Role"]
+        for function, name in look.function_names.items()
+        if (configuration := known(look.function, name))
+    }
+    for function, arn in runs_as.items():
+        if function not in given:
+            role = arn.rpartition("/")[2]
+            yield from _role(role, look, wanted[function])
+            yield from _attached(f"{role} attached policies", look, role)
+    for function, role in given.items():
+        if function in runs_as:
+            yield from _given_role(look, function, runs_as[function], role)
+
+
+@check("role")
+def _role(name: str, look: Look_, wanted: Policy) -> Verdict:
+    deploy, inline = to_deploy(look.stage.name), look.policies(name)
+    statements = [each for policy in inline for each in _list(policy["Statement"])]
+    lacking = [each["Sid"] for each in wanted["Statement"] if each not in statements]
+    if lacking:
+        return problem(f"lacks statements that its function needs: {', '.join(lacking)}", deploy)
+    if inline != [wanted]:
+        listed = f"aws iam list-role-policies --role-name {name}"
+        fix = f"delete what was added by hand: {listed}; then {deploy}"
+        return warning("its inline policies have more than the stage's settings need", fix)
+    return ok("has the policy that the stage's settings need")
+
+
+@check("role")
+def _attached(_subject: str, look: Look_, role: str) -> Iterator[Verdict]:
+    path = "AttachedPolicies[].PolicyArn"
+    if attached := look.all("iam:ListAttachedRolePolicies", path, RoleName=role):
+        detach = f"aws iam detach-role-policy --role-name {role} --policy-arn"
+        seen = f"grants more than its function needs: {', '.join(attached)}"
+        yield warning(seen, " && ".join(f"{detach} {arn}" for arn in attached))
+
+
+def _given_role(look: Look_, function: str, runs_as: str, role: str) -> Iterator[Check]:
+    if runs_as != role:
+        seen = f"runs as {runs_as}, but .chalice/config.json says {role}"
+        wrong = problem(seen, to_deploy(look.stage.name))
+        yield Check("role", look.function_names[function], *wrong)
     else:
-        statements = [each for policy in role.inline for each in listed(policy["Statement"])]
-        lacking = [each["Sid"] for each in wanted["Statement"] if each not in statements]
-        if lacking:
-            seen = f"lacks statements that its function needs: {', '.join(lacking)}"
-            yield Check("role", role.name, PROBLEM, seen, deploy)
-        elif role.inline != [wanted]:
-            yield Check(
-                "role",
-                role.name,
-                WARNING,
-                "its inline policies have more than the stage's settings need",
-                f"delete what was added by hand: aws iam list-role-policies --role-name {role.name}; then "
-                f"{deploy}",
-            )
-        else:
-            yield Check("role", role.name, OK, "has the policy that the stage's settings need")
-    if isinstance(role.attached, Unavailable):
-        yield unavailable("role", f"{role.name} attached policies", role.attached)
-    elif role.attached:
-        yield Check(
-            "role",
-            f"{role.name} attached policies",
-            WARNING,
-            f"grants more than its function needs: {', '.join(role.attached)}",
-            " && ".join(
-                f"aws iam detach-role-policy --role-name {role.name} --policy-arn {arn}"
-                for arn in role.attached
-            ),
-        )
+        seen = f"is your own: whether it allows what {function} needs is not checked"
+        fix = f"compare its policies with .chalice/{file_name(look.stage.name, function)}"
+        yield Check("role", role, *warning(seen, fix))
 
 
-def rest_api(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+# --- the REST API ---------------------------------------------------------------------------------
+
+
+@check("API")
+def rest_api(_subject: str, look: AcceptanceLook) -> Iterator[Verdict]:
     """Check the REST API: exactly one if it is wanted."""
-    apis, name = state.rest_apis, "REST API"
-    if isinstance(apis, Unavailable):
-        yield unavailable("API", name, apis)
-    elif not stage.settings.pin_api_enabled:
+    apis, stage = look.rest_apis(), look.stage
+    if not stage.settings.pin_api_enabled:
         for api in apis:
             seen = f"{api} exists although PIN_API_ENABLED is false"
-            yield Check("API", name, WARNING, seen, restapi.deletion(api))
+            yield warning(seen, restapi.deletion(api))
     elif not apis:
-        yield Check("API", name, PROBLEM, "is not deployed", to_deploy(stage.name))
+        yield problem("is not deployed", to_deploy(stage.name))
     elif len(apis) == 1:
-        yield Check("API", name, OK, f"only {apis[0]} invokes the stage's function")
+        yield ok(f"only {apis[0]} invokes the stage's function")
     else:
-        yield Check(
-            "API",
-            name,
-            WARNING,
+        record = f"the one that {restapi.record_of(stage.name)} names on the deploying machine"
+        yield warning(
             f"{', '.join(apis)} all invoke the stage's function: callers may use one that nothing updates",
-            f"delete all but the one that {restapi.record_of(stage.name)} names on the deploying machine: "
-            f"{restapi.deletion('…')}",
+            f"delete all but {record}: {restapi.deletion('…')}",
         )
 
 
-def schedules(stage: Stage, state: State, values: Mapping[str, Parameter]) -> Iterator[Check]:
+# --- schedules ------------------------------------------------------------------------------------
+
+
+def schedules(look: Look_) -> Iterator[Check]:
     """Check the rules that invoke the functions, and say when they fire next."""
-    expressions = (
-        _expressions(stage, state.now, values)
-        if isinstance(stage, AcceptanceStage)
-        else {
-            SHARE: (str(stage.settings.schedule.utc), "takes snapshots"),
+    if isinstance(look, AcceptanceLook):
+        expressions = _expressions(look)
+    else:
+        share = str(look.stage.settings.schedule.utc)  # type: ignore[union-attr]
+        expressions = {
+            SHARE: (share, "takes snapshots"),
             FOLLOW_SHARES: (POLL, "shares and deletes them"),
         }
-    )
-    for function, rule in state.rules.items():
-        yield _rule(stage, rule, state.functions[function], *expressions.get(function, ("", "")))
+    for function, rule in rule_names(look.stage).items():
+        name = look.function_names[function]
+        yield from _rule(rule, look, name, *expressions.get(function, ("", "")))
 
 
-def _expressions(
-    stage: AcceptanceStage, now: datetime, values: Mapping[str, Parameter]
-) -> dict[str, tuple[str, str]]:
+def _expressions(look: AcceptanceLook) -> dict[str, tuple[str, str]]:
     """Return each schedule's expression and what it does next, by function."""
-    settings = stage.settings
+    settings, now = look.stage.settings, look.now
     try:
-        restore = when(stage, settings.next_restore(now, hold_today(settings, values, now)))
+        hold = hold_today(settings, look.values, now)
+        restore = when(look.stage, settings.next_restore(now, hold))
     except ValueError:
         restore = "never, while the hold cannot be read"
     if settings.restore_schedule.is_rate:
         restore = "unknown, because the rule counts by itself"
-    update = when(stage, settings.next_update(now))
+    update = when(look.stage, settings.next_update(now))
     if settings.update_schedule.is_rate:
         update = "unknown, because the rule counts by itself"
     return {
@@ -342,40 +347,30 @@ def _expressions(
     }
 
 
-def _rule(stage: Stage, rule: Rule, function: Function, expression: str, purpose: str) -> Check:
-    for seen, fix in _rule_problems(stage, rule, function, expression):
-        return Check("schedule", rule.name, PROBLEM, seen, fix)
-    for each in (rule.body, rule.targets, function.invokers):
-        if isinstance(each, Unavailable):
-            return unavailable("schedule", rule.name, each)
-    enabled = f"enabled, {expression}; {purpose}" if expression else "enabled, for the ends of runs"
-    return Check("schedule", rule.name, OK, enabled)
-
-
-def _rule_problems(
-    stage: Stage, rule: Rule, function: Function, expression: str
-) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with its fix, the most important first; skip what is unavailable."""
-    deploy = to_deploy(stage.name)
-    if rule.body is None:
-        yield "does not exist", deploy
-    if not isinstance(rule.body, dict):
-        return
-    if rule.body["State"] != "ENABLED":
-        yield "is disabled", f"aws events enable-rule --name {rule.name}"
-    found = rule.body.get("ScheduleExpression")
+@check("schedule")
+def _rule(name: str, look: Look_, function: str, expression: str, purpose: str) -> Verdict:
+    deploy = to_deploy(look.stage.name)
+    body = look.one("events:DescribeRule", "@", Name=name)
+    if body is None:
+        return problem("does not exist", deploy)
+    if body["State"] != "ENABLED":
+        return problem("is disabled", f"aws events enable-rule --name {name}")
+    found = body.get("ScheduleExpression")
     if expression and found != expression:
-        yield f"fires at {found} instead of {expression}", deploy
-    if not expression and json.loads(rule.body.get("EventPattern") or "{}") != _PATTERN:
-        yield "does not match exactly the ends of the pipeline's runs", deploy
-    if not isinstance(function.configuration, dict):
-        return  # reported already
-    arn = function.configuration["FunctionArn"]
-    if isinstance(rule.targets, list) and arn not in rule.targets:
-        yield f"invokes {', '.join(rule.targets) or 'nothing'} instead of {function.name}", deploy
-    invokers = function.invokers
-    if not isinstance(invokers, Unavailable) and not _may_invoke(invokers, rule.body["Arn"]):
-        yield f"is not allowed to invoke {function.name}", deploy
+        return problem(f"fires at {found} instead of {expression}", deploy)
+    if not expression and json.loads(body.get("EventPattern") or "{}") != _PATTERN:
+        return problem("does not match exactly the ends of the pipeline's runs", deploy)
+    if configuration := known(look.function, function):  # otherwise reported already
+        targets = look.all("events:ListTargetsByRule", "Targets[].Arn", Rule=name)
+        if configuration["FunctionArn"] not in targets:
+            instead = ", ".join(targets) or "nothing"
+            return problem(f"invokes {instead} instead of {function}", deploy)
+        invokers = look.one("lambda:GetPolicy", "Policy", FunctionName=function)
+        if not _may_invoke(invokers, body["Arn"]):
+            return problem(f"is not allowed to invoke {function}", deploy)
+    return ok(
+        f"enabled, {expression}; {purpose}" if expression else "enabled, for the ends of runs"
+    )
 
 
 def _may_invoke(policy: str | None, rule: str) -> bool:
@@ -390,117 +385,103 @@ def _may_invoke(policy: str | None, rule: str) -> bool:
     )
 
 
-def topic(stage: Stage, state: State) -> Iterator[Check]:
+# --- the topic, and alarms ------------------------------------------------------------------------
+
+
+def topic(look: Look_) -> Iterator[Check]:
     """Check whether anybody receives notifications."""
-    arn = stage.settings.topic_arn
+    stage, arn = look.stage, look.stage.settings.topic_arn
+    if arn is None:
+        fix = to_change(stage.name, f"NOTIFICATION_TOPIC_ARN={proposed_topic(stage)}")
+        unset = warning("is not set: failures notify nobody", f"{fix} EMAIL=…")
+        yield Check("topic", "NOTIFICATION_TOPIC_ARN", *unset)
+        return
     subscribe = f"aws sns subscribe --topic-arn {arn} --protocol email --notification-endpoint …"
-    if arn is None or state.topic is None:
-        yield Check(
-            "topic",
-            "NOTIFICATION_TOPIC_ARN",
-            WARNING,
-            "is not set: failures notify nobody",
-            f"{to_change(stage.name, f'NOTIFICATION_TOPIC_ARN={proposed_topic(stage)}')} EMAIL=…",
+    yield from _topic(arn, look, subscribe)
+    for each in known(_subscriptions, look, arn) or ():
+        if not each["SubscriptionArn"].startswith("arn:"):
+            again = subscribe.replace("…", quote(each["Endpoint"]))
+            waits = warning(
+                f"has not confirmed the subscription to {arn}, and receives nothing",
+                "click the link in the message that AWS sent; it is valid for two days, after which "
+                f"{again} sends another",
+            )
+            yield Check("topic", f"{each['Protocol']} {each['Endpoint']}", *waits)
+
+
+def _subscriptions(look: Look_, topic: str) -> list[Json] | None:
+    """Return the topic's subscriptions, confirmed or not; None if there is no topic."""
+    if look.topic(topic) is None:
+        return None
+    found: list[Json] = look.all("sns:ListSubscriptionsByTopic", "Subscriptions[]", TopicArn=topic)
+    return found
+
+
+@check("topic")
+def _topic(arn: str, look: Look_, subscribe: str) -> Iterator[Verdict]:
+    stage, subscriptions = look.stage, _subscriptions(look, arn)
+    if subscriptions is None:
+        create = f"aws sns create-topic --name {arn.rpartition(':')[2]} && {subscribe}"
+        yield problem(
+            "does not exist", f"{to_deploy(stage.name)} EMAIL=…" if look.is_new else create
         )
         return
-    seen = state.topic
-    if isinstance(seen.body, Unavailable):
-        yield unavailable("topic", arn, seen.body)
-        return
-    if seen.body is None:
-        yield Check(
-            "topic",
-            arn,
-            PROBLEM,
-            "does not exist",
-            f"{to_deploy(stage.name)} EMAIL=…"
-            if state.own_stacks.get(stack_name(stage.name, BEFORE)) is None
-            else f"aws sns create-topic --name {arn.rpartition(':')[2]} && {subscribe}",
-        )
-        return
-    if isinstance(seen.subscriptions, Unavailable):
-        yield unavailable("topic", arn, seen.subscriptions)
-        return
-    waiting = [
-        each for each in seen.subscriptions if not each["SubscriptionArn"].startswith("arn:")
-    ]
-    confirmed = len(seen.subscriptions) - len(waiting)
+    confirmed = sum(each["SubscriptionArn"].startswith("arn:") for each in subscriptions)
     if confirmed:
-        yield Check("topic", arn, OK, f"{confirmed} confirmed subscriptions")
-    elif not waiting:
-        yield Check("topic", arn, WARNING, "has no subscriptions", subscribe)
-    for each in waiting:
-        yield Check(
-            "topic",
-            f"{each['Protocol']} {each['Endpoint']}",
-            WARNING,
-            f"has not confirmed the subscription to {arn}, and receives nothing",
-            "click the link in the message that AWS sent; it is valid for two days, after which "
-            f"{subscribe.replace('…', quote(each['Endpoint']))} sends another",
-        )
+        yield ok(f"{confirmed} confirmed subscriptions")
+    elif not subscriptions:
+        yield warning("has no subscriptions", subscribe)
 
 
-def topic_keys(stage: Stage, state: State) -> Iterator[Check]:
+def topic_keys(look: Look_) -> Iterator[Check]:
     """Check that functions and alarms may use the keys that the topics are under."""
-    for topic, seen in state.topic_keys.items():
-        if isinstance(seen, TopicKey):
-            yield _topic_key(stage, topic, seen)
-        elif seen is not None and topic != stage.settings.topic_arn:  # which is reported already
-            yield unavailable("topic key", topic, seen)
+    settings = look.stage.settings
+    for topic in filter(None, (settings.topic_arn, settings.chat_topic_arn)):
+        try:
+            name = (look.topic(topic) or {}).get("KmsMasterKeyId")
+        except Unavailable as what:
+            if topic != settings.topic_arn:  # which is reported already
+                yield Check("topic key", topic, *unavailable(what))
+            continue
+        if name:
+            key = known(look.key, name)
+            yield from _topic_key(key["Arn"] if key else name, look, topic, name)
 
 
-def _topic_key(stage: Stage, topic: str, seen: TopicKey) -> Check:
-    key = seen.body
-    if isinstance(key, Unavailable):
-        return unavailable("topic key", seen.name, key)
+@check("topic key")
+def _topic_key(arn: str, look: Look_, topic: str, name: str) -> Verdict:
+    stage, key = look.stage, look.key(name)
     replace_key = (
         f"aws sns set-topic-attributes --topic-arn {topic} --attribute-name KmsMasterKeyId "
         f"--attribute-value …, and then {to_change(stage.name)}"
     )
     if key is None:
-        found = f"does not exist, so nothing can be published to {topic}"
-        return Check("topic key", seen.name, PROBLEM, found, replace_key)
-    arn, has_alarms = key["Arn"], topic == stage.settings.topic_arn
-    if key["KeyState"] != "Enabled":
-        return Check("topic key", arn, PROBLEM, f"is {key['KeyState']}", enable_key(arn))
+        return problem(f"does not exist, so nothing can be published to {topic}", replace_key)
+    if wrong := disabled(key):
+        return wrong
+    has_alarms = topic == stage.settings.topic_arn
     if key["KeyManager"] == "AWS":
-        if has_alarms:
-            found = (
-                f"is managed by AWS, so that no alarm reaches {topic}: use a customer-managed key"
-            )
-            return Check("topic key", arn, PROBLEM, found, replace_key)
-        return Check("topic key", arn, OK, "is managed by AWS, and functions may use it")
+        if not has_alarms:
+            return ok("is managed by AWS, and functions may use it")
+        no_alarm = f"so that no alarm reaches {topic}: use a customer-managed key"
+        return problem(f"is managed by AWS, {no_alarm}", replace_key)
     if arn not in stage.topic_keys:
-        found = f"the functions' roles may not use it for {topic}"
-        return Check("topic key", arn, PROBLEM, found, to_change(stage.name))
-    if isinstance(seen.policy, Unavailable):
-        return unavailable("topic key", arn, seen.policy)
-    lacking = [
-        (who, principal)
-        for who, principal in (
-            ("the account's roles", {"AWS": f"arn:{stage.partition}:iam::{stage.account}:root"}),
-            *([("CloudWatch", {"Service": "cloudwatch.amazonaws.com"})] if has_alarms else []),
-        )
-        if not _lets_use(seen.policy or {}, principal)
-    ]
-    if not lacking:
-        users = "functions and alarms" if has_alarms else "functions"
-        return Check("topic key", arn, OK, f"{users} may use it for {topic}")
-    who, principal = lacking[0]
-    what = "alarm" if who == "CloudWatch" else "notification"
-    statement = {
-        "Effect": "Allow",
-        "Principal": principal,
-        "Action": USE_TOPIC_KEY,
-        "Resource": "*",
-    }
-    return Check(
-        "topic key",
-        arn,
-        PROBLEM,
-        f"does not let {who} use it, so that no {what} reaches {topic}",
-        f"add to the key's policy: {json.dumps(statement)}",
-    )
+        return problem(f"the functions' roles may not use it for {topic}", to_change(stage.name))
+    text = look.one("kms:GetKeyPolicy", "Policy", KeyId=arn, PolicyName="default")
+    policy, root = json.loads(text or "{}"), f"arn:{stage.partition}:iam::{stage.account}:root"
+    users = [("the account's roles", "notification", {"AWS": root})]
+    if has_alarms:
+        users.append(("CloudWatch", "alarm", {"Service": "cloudwatch.amazonaws.com"}))
+    for who, what, principal in users:
+        if not _lets_use(policy, principal):
+            statement = {"Effect": "Allow", "Principal": principal}
+            statement |= {"Action": USE_TOPIC_KEY, "Resource": "*"}
+            return problem(
+                f"does not let {who} use it, so that no {what} reaches {topic}",
+                f"add to the key's policy: {json.dumps(statement)}",
+            )
+    may = "functions and alarms" if has_alarms else "functions"
+    return ok(f"{may} may use it for {topic}")
 
 
 def _lets_use(policy: Policy, principal: Mapping[str, str]) -> bool:
@@ -509,13 +490,13 @@ def _lets_use(policy: Policy, principal: Mapping[str, str]) -> bool:
 
     def is_meant(statement: Json) -> bool:
         named = statement.get("Principal", {})
-        return named == "*" or bool({name, "*"} & {*listed(named.get(kind, []))})
+        return named == "*" or bool({name, "*"} & {*_list(named.get(kind, []))})
 
     allowed = [
         pattern
-        for each in listed(policy.get("Statement", []))
+        for each in _list(policy.get("Statement", []))
         if each["Effect"] == "Allow" and is_meant(each)
-        for pattern in listed(each.get("Action", []))
+        for pattern in _list(each.get("Action", []))
     ]
     return all(
         any(fnmatchcase(action.rstrip("*"), pattern) for pattern in allowed)
@@ -523,48 +504,43 @@ def _lets_use(policy: Policy, principal: Mapping[str, str]) -> bool:
     )
 
 
-def alarms(stage: Stage, state: State, names: Iterable[str]) -> Iterator[Check]:
+def alarms(look: Look_) -> Iterator[Check]:
     """Check the stage's alarms."""
-    if isinstance(state.alarms, Unavailable):
-        yield unavailable("alarm", "all", state.alarms)
+    try:
+        found = look.alarms()
+    except Unavailable as what:
+        yield Check("alarm", "all", *unavailable(what))
         return
-    for name in names:
-        alarm = state.alarms.get(name)
-        if alarm is None:
-            yield Check("alarm", name, PROBLEM, "does not exist", _remake(stage, state))
-        elif alarm["StateValue"] == "ALARM" and name.endswith("-overdue"):
-            seen = f"is on: {alarm.get('StateReason', 'no reason given')}"
+    for name, alarm in found.items():
+        yield from _alarm(name, look, alarm)
+
+
+@check("alarm")
+def _alarm(name: str, look: Look_, alarm: Json | None) -> Verdict:
+    stage, remake = look.stage, _remake(look)
+    if alarm is None:
+        return problem("does not exist", remake)
+    if alarm["StateValue"] == "ALARM":
+        seen = f"is on: {alarm.get('StateReason', 'no reason given')}"
+        if name.endswith("-overdue"):
             fix = "nothing before the first scheduled run; afterwards find out why the rule did not fire"
-            yield Check("alarm", name, WARNING, seen, fix)
-        elif alarm["StateValue"] == "ALARM":
-            yield Check(
-                "alarm",
-                name,
-                PROBLEM,
-                f"is on: {alarm.get('StateReason', 'no reason given')}",
-                f"see what happened: aurora-refresh console --stage {stage.name}"
-                if isinstance(stage, AcceptanceStage)
-                else "see the functions' logs",
-            )
-        elif not alarm["ActionsEnabled"]:
-            fix = f"aws cloudwatch enable-alarm-actions --alarm-names {name}"
-            yield Check(
-                "alarm", name, WARNING, "its actions are disabled, so it would notify nobody", fix
-            )
-        elif (
-            stage.settings.topic_arn
-            and stage.settings.topic_arn not in alarm["AlarmActions"]
-            and not name.endswith(NOTIFICATION_ALARM)
-        ):
-            yield Check("alarm", name, WARNING, "does not notify the topic", _remake(stage, state))
-        else:
-            yield Check("alarm", name, OK, f"is {alarm['StateValue']}")
+            return warning(seen, fix)
+        if isinstance(stage, AcceptanceStage):
+            return problem(seen, f"see what happened: aurora-refresh console --stage {stage.name}")
+        return problem(seen, "see the functions' logs")
+    if not alarm["ActionsEnabled"]:
+        fix = f"aws cloudwatch enable-alarm-actions --alarm-names {name}"
+        return warning("its actions are disabled, so it would notify nobody", fix)
+    is_silent = name.endswith(NOTIFICATION_ALARM)
+    if stage.settings.topic_arn not in (None, *alarm["AlarmActions"]) and not is_silent:
+        return warning("does not notify the topic", remake)
+    return ok(f"is {alarm['StateValue']}")
 
 
-def _remake(stage: Stage, state: State) -> str:
+def _remake(look: Look_) -> str:
     """Return how to restore what the stack holds: CloudFormation does not notice changes by others."""
-    deploy, after = to_deploy(stage.name), stack_name(stage.name, AFTER)
-    if not isinstance(state.own_stacks.get(after), str):
+    deploy, after = to_deploy(look.stage.name), stack_name(look.stage.name, AFTER)
+    if not known(look.stack, after):
         return deploy
     deleted = " && ".join(
         f"aws cloudformation {each} --stack-name {after}"
@@ -573,20 +549,6 @@ def _remake(stage: Stage, state: State) -> str:
     return f"{deleted} && {deploy}"
 
 
-def given_roles(stage: Stage, state: State, given: Mapping[str, str]) -> Iterator[Check]:
-    """Check that functions run as the roles that `manage_iam_role: false` gives them."""
-    for function, arn in given.items():
-        seen = state.functions[function]
-        if not isinstance(seen.configuration, dict):
-            continue  # reported already
-        if seen.configuration["Role"] != arn:
-            found = f"runs as {seen.configuration['Role']}, but .chalice/config.json says {arn}"
-            yield Check("role", seen.name, PROBLEM, found, to_deploy(stage.name))
-        else:
-            yield Check(
-                "role",
-                arn,
-                WARNING,
-                f"is your own: whether it allows what {function} needs is not checked",
-                f"compare its policies with .chalice/{file_name(stage.name, function)}",
-            )
+def _list(value: Any) -> list[Any]:
+    """Return a policy's value or list as a list."""
+    return value if isinstance(value, list) else [value]

@@ -1,62 +1,55 @@
-"""Check a production stage: the clusters, and the keys of their snapshots. Pure."""
+"""Check a production stage: the clusters, and the keys of their snapshots."""
 
 from collections.abc import Iterator
 
-from cli.doctor.checks import OK, PROBLEM, WARNING, Check, enable_key, own_key, unavailable
-from cli.doctor.state import ProductionState, Unavailable
+from cli.doctor.checks import Check, Verdict, check, disabled, ok, own_key, problem, warning
+from cli.doctor.look import Look, known
 from cli.stages import ProductionStage, to_change
 
 
-def clusters(stage: ProductionStage, state: ProductionState) -> Iterator[Check]:
+def clusters(look: Look[ProductionStage]) -> Iterator[Check]:
     """Check that every cluster exists and is available, and that acceptance may get its key."""
-    for name, cluster in state.clusters.items():
-        if isinstance(cluster, Unavailable):
-            yield unavailable("cluster", name, cluster)
-        elif cluster is None:
-            yield Check(
-                "cluster",
-                name,
-                PROBLEM,
-                f"does not exist in {stage.account}, {stage.region}",
-                to_change(stage.name, "CLUSTERS=…"),
-            )
-        elif cluster["Status"] != "available":
-            fix = f"nothing if that ends before {stage.settings.schedule}; otherwise start it"
-            yield Check("cluster", name, WARNING, f"is {cluster['Status']}", fix)
-        else:
-            yield Check("cluster", name, OK, "is available")
-        if name in state.cluster_keys:
-            yield _cluster_key(stage, state, name)
+    for name in look.stage.settings.clusters:
+        yield from _cluster(name, look)
+        cluster = known(look.cluster, name)
+        if cluster and cluster.get("StorageEncrypted"):
+            yield from _cluster_key(f"of {name}", look, cluster["KmsKeyId"])
 
 
-def _cluster_key(stage: ProductionStage, state: ProductionState, name: str) -> Check:
-    key, subject = state.cluster_keys[name], f"of {name}"
-    if isinstance(key, Unavailable):
-        return unavailable("key", subject, key)
+@check("cluster")
+def _cluster(name: str, look: Look[ProductionStage]) -> Verdict:
+    stage, cluster = look.stage, look.cluster(name)
+    if cluster is None:
+        fix = to_change(stage.name, "CLUSTERS=…")
+        return problem(f"does not exist in {stage.account}, {stage.region}", fix)
+    if cluster["Status"] != "available":
+        fix = f"nothing if that ends before {stage.settings.schedule}; otherwise start it"
+        return warning(f"is {cluster['Status']}", fix)
+    return ok("is available")
+
+
+@check("key")
+def _cluster_key(_subject: str, look: Look[ProductionStage], arn: str) -> Verdict:
+    key = look.key(arn)
     if key is None:
         fix = "restore the cluster from a snapshot under another key"
-        return Check("key", subject, PROBLEM, "does not exist", fix)
-    if key["KeyState"] != "Enabled":
-        return Check("key", subject, PROBLEM, f"is {key['KeyState']}", enable_key(key["Arn"]))
+        return problem("does not exist", fix)
+    if wrong := disabled(key):
+        return wrong
     if key["KeyManager"] != "AWS":
-        return Check(
-            "key", subject, OK, "customer-managed and enabled; acceptance must be let use it"
-        )
-    if stage.settings.key:
-        return Check(
-            "key", subject, OK, "is managed by AWS: copies under SHARE_KMS_KEY_ID are shared"
-        )
-    return Check(
-        "key",
-        subject,
-        PROBLEM,
-        "is managed by AWS, so that no other account can use it",
-        to_change(stage.name, "SHARE_KMS_KEY_ID=…"),
-    )
+        return ok("customer-managed and enabled; acceptance must be let use it")
+    if look.stage.settings.key:
+        return ok("is managed by AWS: copies under SHARE_KMS_KEY_ID are shared")
+    fix = to_change(look.stage.name, "SHARE_KMS_KEY_ID=…")
+    return problem("is managed by AWS, so that no other account can use it", fix)
 
 
-def share_key(stage: ProductionStage, state: ProductionState) -> Iterator[Check]:
+def share_key(look: Look[ProductionStage]) -> Iterator[Check]:
     """Check the key of copies."""
-    key = stage.settings.key
-    if key:
-        yield own_key(stage, "key", "SHARE_KMS_KEY_ID", key, state.share_key)
+    if look.stage.settings.key:
+        yield from _share_key(look.stage.settings.key, look)
+
+
+@check("key")
+def _share_key(key: str, look: Look[ProductionStage]) -> Verdict:
+    return own_key(look, "SHARE_KMS_KEY_ID", key)

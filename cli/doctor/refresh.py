@@ -1,264 +1,203 @@
-"""Check what the refresh looks at: each database's stack and cluster, and the way to them. Pure."""
+"""Check what the refresh looks at: each database's stack and cluster, and the way to them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, StackReference
-from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.reasons import Reason
 from chalicelib.usecases.deployments import unreadable_stack
 from cli import mainpipeline
-from cli.doctor.checks import OK, PROBLEM, WARNING, Check, unavailable, when
-from cli.doctor.state import AcceptanceState, Deployed, Unavailable
-from cli.stages import AcceptanceStage, to_change
-
-_KIND = "deployment"
-_AGAIN = "run the doctor again once that operation has ended"
+from cli.doctor.checks import Check, Verdict, check, ok, problem, warning, when
+from cli.doctor.look import AcceptanceLook, known
+from cli.stages import AcceptanceStage, Json, to_change
 
 
-def databases(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+def databases(look: AcceptanceLook) -> Iterator[Check]:
     """Check for each database that the refresh sees what is deployed, and that it is prepared."""
+    stage = look.stage
     for database in stage.settings.databases:
-        seen = state.deployed[database.name]
         if database.stack:
-            yield _in_stack(stage, state, database, database.stack, seen)
-        else:
-            yield from _without_stack(stage, state, database, seen)
+            yield from _in_stack(database.name, look, database, database.stack)
+        elif look.existing_pipeline:  # otherwise reported already
+            yield from _without_stack(database.name, look, database)
         if database.after_restore:
-            yield from _preparation(stage, database, database.after_restore, seen)
+            yield from _machine(database.after_restore, look, database)
+            yield from _preparation(f"preparation of {database.name}", look, database)
+            if cluster := known(look.deployed_cluster, database):
+                yield from _cluster(f"cluster {cluster['DBClusterIdentifier']}", cluster)
     if not any(database.after_restore for database in stage.settings.databases):
         hint = "is not set for any database: production's personal data arrives unmasked"
-        yield Check(_KIND, "P_AFTER_RESTORE", OK, hint)
+        yield Check("deployment", "P_AFTER_RESTORE", *ok(hint))
 
 
-def obstacles(stage: AcceptanceStage, state: AcceptanceState) -> Iterator[Check]:
+def obstacles(look: AcceptanceLook) -> Iterator[Check]:
     """Check what delays a run on its way to the stage that deploys, or makes that stage unreliable."""
-    pipeline = state.existing_pipeline
-    if pipeline is None:
+    if look.existing_pipeline is None:
         return  # reported already
-    name, body = pipeline
-    if isinstance(state.disabled, Unavailable):
-        yield unavailable(_KIND, f"transitions of {name}", state.disabled)
-    disabled = {} if isinstance(state.disabled, Unavailable) else state.disabled
-    references = [each.stack for each in stage.settings.databases if each.stack]
-    named = {each.stack for each in references}
-    deployed = {each.stack for each in mainpipeline.deploy_actions(body)}
-    for each in mainpipeline.obstacles(body, name, named & deployed, disabled):
-        yield Check(_KIND, f"stage {each.stage} of {name}", WARNING, each.what, each.fix)
+    name, body = look.existing_pipeline
+    yield from _transitions(f"transitions of {name}", look, name)
+    references = [each.stack for each in look.stage.settings.databases if each.stack]
+    deployed = {each.stack for each in references if mainpipeline.deploys(body, each.stack)}
+    states = known(_states, look, name) or []
+    for each in mainpipeline.obstacles(body, name, deployed, states):
+        subject = f"stage {each.stage} of {name}"
+        yield Check("deployment", subject, *warning(each.what, each.fix))
 
 
+@check("deployment")
+def _transitions(_subject: str, look: AcceptanceLook, name: str) -> Iterator[Verdict]:
+    """Say nothing unless the transitions cannot be looked at."""
+    _states(look, name)
+    yield from ()
+
+
+def _states(look: AcceptanceLook, name: str) -> list[Json]:
+    found = look.one("codepipeline:GetPipelineState", "stageStates", name=name)
+    return [*(found or ())]
+
+
+@check("deployment")
 def _in_stack(
-    stage: AcceptanceStage,
-    state: AcceptanceState,
-    database: Database,
-    reference: StackReference,
-    seen: Deployed,
-) -> Check:
-    """Check the stack of P_STACK_NAME, its cluster, and what that was restored from."""
-    deployer = next((each for each in state.stacks if each.name == reference.stack), None)
-    if deployer and deployer.elsewhere:
-        return Check(
-            _KIND,
-            database.name,
-            WARNING,
-            f"stack {reference.stack} is not seen: the pipeline deploys it {deployer.elsewhere}, and the refresh "
-            f"looks in account {stage.account}, {stage.region}",
-            f"unset it, and the refresh goes by the newest successful deploy action: {_set(stage, database, '')}",
-            blind=True,
-        )
-    for part in (seen.stack, seen.cluster, seen.deployment):
-        if isinstance(part, Unavailable):
-            return unavailable(_KIND, database.name, part)
-    assert not isinstance(seen.deployment, Unavailable)
-    assert not isinstance(seen.stack, Unavailable)
-    if seen.deployment.unknown:
-        return _unknown(stage, state, database, seen.deployment)
-    if seen.stack is None or seen.stack.status == "REVIEW_IN_PROGRESS":
-        return _missing_stack(stage, state, database, reference)
+    _name: str, look: AcceptanceLook, database: Database, reference: StackReference
+) -> Verdict:
+    """Judge the stack of P_STACK_NAME, its cluster, and what that was restored from."""
+    stage, name = look.stage, reference.stack
+    elsewhere = next((each.elsewhere for each in look.stacks() if each.name == name), "")
+    if elsewhere:
+        here = f"the refresh looks in account {stage.account}, {stage.region}"
+        unset = f"unset it, and the refresh goes by the newest successful deploy action: {_set(stage, database, '')}"
+        seen = f"stack {name} is not seen: the pipeline deploys it {elsewhere}, and {here}"
+        return warning(seen, unset, blind=True)
+    stack, cluster = look.deployed_stack(database), look.deployed_cluster(database)
+    deployment = look.deployment(database)
+    if deployment.unknown:
+        return _unknown(look, database, deployment)
+    if stack is None or stack.status == "REVIEW_IN_PROGRESS":
+        return _missing_stack(look, database, name)
     # Nothing is looked at for a database whose *current* does not exist yet.
-    unreadable = unreadable_stack(reference, seen.stack)
-    if unreadable:
-        return _unknown(stage, state, database, unreadable)
-    logical_id = reference.cluster_in(seen.stack.clusters)
-    if seen.cluster is None:
-        return _missing_cluster(stage, database, reference, seen.stack.clusters)
-    reading = _reading(state, reference.stack, logical_id)
-    other = _proposal(state, database)
-    # If no cluster reads *current*, the checks of the templates say so.
-    if other and reading and reading.parameter not in (None, database.current_parameter):
-        return Check(
-            _KIND,
-            database.name,
-            PROBLEM,
-            f"cluster {logical_id} of stack {reference.stack} is restored from {reading.parameter}, not from "
-            f"{database.current_parameter}",
-            _set(stage, database, other),
-        )
-    assert isinstance(seen.cluster, dict)
-    created, value = seen.cluster.get("ClusterCreateTime"), seen.deployment.value
-    since = f", created {when(stage, created)}" if created else ""
-    restored = f", restored from {value}" if value else ""
-    return Check(
-        _KIND,
-        database.name,
-        OK,
-        f"cluster {seen.cluster['DBClusterIdentifier']} of stack {reference}{since}{restored}",
-    )
-
-
-def _missing_stack(
-    stage: AcceptanceStage, state: AcceptanceState, database: Database, reference: StackReference
-) -> Check:
-    pipeline = state.existing_pipeline
-    actions = mainpipeline.deploy_actions(pipeline[1]) if pipeline else ()
-    if reference.stack in {each.stack for each in actions}:
-        found = f"stack {reference.stack} has not been deployed by the pipeline yet"
-        fix = "nothing before the pipeline's first run"
-        return Check(_KIND, database.name, WARNING, found, fix)
-    return Check(
-        _KIND,
-        database.name,
-        PROBLEM,
-        f"stack {reference.stack} does not exist in account {stage.account}, {stage.region}, and no action of the "
-        "pipeline deploys it",
-        _set(stage, database, _proposal(state, database) or "…"),
-    )
-
-
-def _missing_cluster(
-    stage: AcceptanceStage,
-    database: Database,
-    reference: StackReference,
-    clusters: Mapping[str, str],
-) -> Check:
-    logical_id = reference.cluster_in(clusters)
-    if logical_id in clusters:
-        return Check(
-            _KIND,
-            database.name,
-            PROBLEM,
-            f"cluster {clusters[logical_id]} of stack {reference} does not exist any more",
+    if unreadable := unreadable_stack(reference, stack):
+        return _unknown(look, database, unreadable)
+    logical_id = reference.cluster_in(stack.clusters)
+    if cluster is None and logical_id in stack.clusters:
+        return problem(
+            f"cluster {stack.clusters[logical_id]} of stack {reference} does not exist any more",
             f"pin another snapshot with deploy, which creates a new cluster: aurora-refresh console --stage {stage.name}",
         )
-    found = " or ".join(f"{reference.stack}/{each}" for each in sorted(clusters))
-    return Check(
-        _KIND,
-        database.name,
-        PROBLEM,
-        f"stack {reference.stack} has no DB cluster {logical_id}".rstrip()
-        + f"; it has {found or 'none'}",
-        f"name the stack that has it, perhaps a nested one: {_set(stage, database, found or '…')}",
+    if cluster is None:
+        found = " or ".join(f"{name}/{each}" for each in sorted(stack.clusters))
+        missing = f"stack {name} has no DB cluster {logical_id}".rstrip()
+        fix = f"name the stack that has it, perhaps a nested one: {_set(stage, database, found or '…')}"
+        return problem(f"{missing}; it has {found or 'none'}", fix)
+    # If no cluster reads *current*, the checks of the templates say so.
+    read, other = _parameter_of(look, name, logical_id), look.places(database)
+    if other and read not in (None, database.current_parameter):
+        instead = f"is restored from {read}, not from {database.current_parameter}"
+        fix = _set(stage, database, other[0])
+        return problem(f"cluster {logical_id} of stack {name} {instead}", fix)
+    created, value = cluster.get("ClusterCreateTime"), deployment.value
+    since = f", created {when(stage, created)}" if created else ""
+    restored = f", restored from {value}" if value else ""
+    return ok(f"cluster {cluster['DBClusterIdentifier']} of stack {reference}{since}{restored}")
+
+
+def _missing_stack(look: AcceptanceLook, database: Database, stack: str) -> Verdict:
+    stage, pipeline = look.stage, look.existing_pipeline
+    if pipeline and mainpipeline.deploys(pipeline[1], stack):
+        seen = f"stack {stack} has not been deployed by the pipeline yet"
+        return warning(seen, "nothing before the pipeline's first run")
+    where = f"account {stage.account}, {stage.region}"
+    return problem(
+        f"stack {stack} does not exist in {where}, and no action of the pipeline deploys it",
+        _propose(look, database),
     )
 
 
-def _unknown(
-    stage: AcceptanceStage, state: AcceptanceState, database: Database, deployment: Deployment
-) -> Check:
-    """Report what the status reports as a problem, unless a deployment in progress is the reason."""
+def _unknown(look: AcceptanceLook, database: Database, deployment: Deployment) -> Verdict:
+    """Return what the status reports as a problem, unless a deployment in progress is the reason."""
     if deployment.is_deploying:
-        return Check(_KIND, database.name, WARNING, f"{deployment.unknown}", _AGAIN)
+        fix = "run the doctor again once that operation has ended"
+        return warning(str(deployment.unknown), fix)
     fix = Reason.DEPLOYED_UNKNOWN.next_step
-    seen = state.deployed[database.name]
-    if database.stack and (seen.stack is None or seen.cluster is None):
-        fix = _set(stage, database, _proposal(state, database) or "…")
-    if database.stack and isinstance(seen.stack, SeenStack):
-        name, clusters = database.stack.stack, sorted(seen.stack.clusters)
-        if seen.stack.status == "UPDATE_ROLLBACK_FAILED":
+    stack = look.deployed_stack(database)
+    if database.stack and (stack is None or look.deployed_cluster(database) is None):
+        fix = _propose(look, database)
+    if database.stack and stack:
+        name, clusters = database.stack.stack, sorted(stack.clusters)
+        if stack.status == "UPDATE_ROLLBACK_FAILED":
             fix = f"aws cloudformation continue-update-rollback --stack-name {name}"
-        elif seen.stack.status == "ROLLBACK_FAILED":
+        elif stack.status == "ROLLBACK_FAILED":
             fix = f"aws cloudformation delete-stack --stack-name {name}, and run the pipeline again"
         elif database.stack.logical_id is None and len(clusters) > 1:
-            fix = f"one of these: {_set(stage, database, ' or '.join(f'{name}/{each}' for each in clusters))}"
-    seen_ = f"it cannot be seen what is deployed: {deployment.unknown}"
-    return Check(_KIND, database.name, PROBLEM, seen_, fix)
+            either = " or ".join(f"{name}/{each}" for each in clusters)
+            fix = f"one of these: {_set(look.stage, database, either)}"
+    return problem(f"it cannot be seen what is deployed: {deployment.unknown}", fix)
 
 
-def _without_stack(
-    stage: AcceptanceStage, state: AcceptanceState, database: Database, seen: Deployed
-) -> Iterator[Check]:
-    """Warn that the refresh sees less, and check what it sees."""
-    if state.existing_pipeline is None:
-        return  # reported already
-    away = [each for each in state.stacks if each.elsewhere]
-    if away and len(away) == len(state.stacks):
-        yield Check(
-            _KIND,
-            database.name,
-            WARNING,
-            f"its cluster is not seen: the pipeline deploys stack {away[0].name} {away[0].elsewhere}. The refresh "
-            "goes by the newest successful deploy action alone",
-            f"compare it with the status by hand: aurora-refresh console --stage {stage.name}",
-            blind=True,
+@check("deployment")
+def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
+    """Warn that the refresh sees less, and judge what it sees."""
+    stacks, alone = look.stacks(), "the newest successful deploy action alone"
+    if stacks and all(each.elsewhere for each in stacks):
+        place = f"the pipeline deploys stack {stacks[0].name} {stacks[0].elsewhere}"
+        compare = (
+            f"compare it with the status by hand: aurora-refresh console --stage {look.stage.name}"
         )
+        seen = f"its cluster is not seen: {place}. The refresh goes by {alone}"
+        yield warning(seen, compare, blind=True)
     else:
         setting = f"{database.name.upper()}_STACK_NAME"
-        yield Check(
-            _KIND,
-            database.name,
-            WARNING,
-            f"{setting} is not set: the refresh goes by the newest successful deploy action alone, and cannot tell "
-            "whether that restored anything",
-            _set(stage, database, _proposal(state, database) or "…"),
-        )
-    if isinstance(seen.deployment, Unavailable):
-        yield unavailable(_KIND, database.name, seen.deployment)
-    elif seen.deployment.unknown:
-        yield _unknown(stage, state, database, seen.deployment)
+        seen = f"the refresh goes by {alone}, and cannot tell whether that restored anything"
+        yield warning(f"{setting} is not set: {seen}", _propose(look, database))
+    deployment = look.deployment(database)
+    if deployment.unknown:
+        yield _unknown(look, database, deployment)
 
 
-def _preparation(
-    stage: AcceptanceStage, database: Database, machine: str, seen: Deployed
-) -> Iterator[Check]:
-    """Check the state machine, its last execution, and what it may need of the cluster."""
+@check("deployment")
+def _machine(arn: str, look: AcceptanceLook, database: Database) -> Verdict:
     setting = f"{database.name.upper()}_AFTER_RESTORE"
-    change = to_change(stage.name, f"{setting}=…")
-    if isinstance(seen.machine, Unavailable):
-        yield unavailable(_KIND, machine, seen.machine)
-    elif seen.machine is None:
-        yield Check(_KIND, machine, PROBLEM, f"{setting} names it, but it does not exist", change)
-    elif seen.machine != "ACTIVE":
-        yield Check(_KIND, machine, PROBLEM, f"is {seen.machine}", change)
-    else:
-        yield Check(_KIND, machine, OK, "is ACTIVE")
-    if isinstance(seen.preparation, Unavailable):
-        yield unavailable(_KIND, f"preparation of {database.name}", seen.preparation)
-    elif seen.preparation and seen.preparation.state == "not-prepared":
-        found = f"the data is not prepared: {seen.preparation.execution_arn} is {seen.preparation.status}"
-        fix = Reason.NOT_PREPARED.next_step
-        yield Check(_KIND, f"preparation of {database.name}", PROBLEM, found, fix)
-    if not isinstance(seen.cluster, dict):
-        return
-    name = seen.cluster["DBClusterIdentifier"]
-    if seen.cluster["Engine"].startswith("aurora") and not seen.cluster.get("HttpEndpointEnabled"):
-        found = "its Data API is not enabled, so a state machine cannot send it SQL by itself"
-        fix = "write EnableHttpEndpoint: true for the cluster in the template, if the state machine needs it"
-        yield Check(_KIND, f"cluster {name}", WARNING, found, fix)
-    if "MasterUserSecret" not in seen.cluster:
-        found = "RDS keeps no secret of its master user, so the state machine gets no secret_arn"
-        fix = "write ManageMasterUserPassword: true for the cluster in the template"
-        yield Check(_KIND, f"cluster {name}", WARNING, found, fix)
+    change = to_change(look.stage.name, f"{setting}=…")
+    status = look.one("states:DescribeStateMachine", "status", stateMachineArn=arn)
+    if status is None:
+        return problem(f"{setting} names it, but it does not exist", change)
+    return ok("is ACTIVE") if status == "ACTIVE" else problem(f"is {status}", change)
 
 
-def _reading(state: AcceptanceState, stack: str, cluster: str) -> mainpipeline.Reading | None:
-    """Return where the cluster's snapshot comes from; None if its template does not tell."""
-    found = (
-        reading
-        for each in state.stacks
-        if each.name == stack and isinstance(each.template, dict)
-        for reading in mainpipeline.readings(each.template, each.given)
-        if reading.cluster == cluster
-    )
-    return next(found, None)
+@check("deployment")
+def _preparation(_subject: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
+    found = look.preparation(database)
+    if found and found.state == "not-prepared":
+        seen = f"the data is not prepared: {found.execution_arn} is {found.status}"
+        yield problem(seen, Reason.NOT_PREPARED.next_step)
 
 
-def _proposal(state: AcceptanceState, database: Database) -> str | None:
-    """Return the stack and the cluster whose template reads the database's *current*, if one does."""
-    for stack in state.stacks:
-        template = stack.template if isinstance(stack.template, dict) else {}
-        for parameter, place in mainpipeline.places(stack.name, template, stack.given):
-            if parameter == database.current_parameter:
-                return place
+@check("deployment")
+def _cluster(_subject: str, cluster: Json) -> Iterator[Verdict]:
+    """Judge what a state machine may need of the cluster."""
+    if cluster["Engine"].startswith("aurora") and not cluster.get("HttpEndpointEnabled"):
+        yield warning(
+            "its Data API is not enabled, so a state machine cannot send it SQL by itself",
+            "write EnableHttpEndpoint: true for the cluster in the template, if the state machine needs it",
+        )
+    if "MasterUserSecret" not in cluster:
+        yield warning(
+            "RDS keeps no secret of its master user, so the state machine gets no secret_arn",
+            "write ManageMasterUserPassword: true for the cluster in the template",
+        )
+
+
+def _parameter_of(look: AcceptanceLook, stack: str, cluster: str) -> str | None:
+    """Return the parameter that a cluster is restored from; None if its template does not tell."""
+    for each in look.stacks():
+        template = known(look.template, each) if each.name == stack else None
+        for reading in mainpipeline.readings(template) if template else ():
+            if reading.cluster == cluster:
+                return reading.parameter
     return None
+
+
+def _propose(look: AcceptanceLook, database: Database) -> str:
+    return _set(look.stage, database, next(iter(look.places(database)), "…"))
 
 
 def _set(stage: AcceptanceStage, database: Database, value: str) -> str:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from cli import configure
 from cli.configure import changes, files, write
 from cli.main import cli
-from cli.mainpipeline import places
+from cli.mainpipeline import StackTemplate, places
 from cli.stages import AcceptanceStage, StageError, load, own_answers
 from tests.stage import STAGE, TWO
 
@@ -541,12 +541,12 @@ def test_a_cluster_among_several_is_named_by_its_logical_id() -> None:
 
     read = {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/default"}
     one = {"Parameters": {"One": read}, "Resources": {"Orders": cluster("One")}}
-    assert list(places("data", one, {"One": "/orders"})) == [("/orders", "data")]
+    assert list(places("data", StackTemplate.of(one, {"One": "/orders"}))) == [("/orders", "data")]
     two = {
         "Parameters": {"One": read, "Two": read},
         "Resources": {"Orders": cluster("One"), "Billing": cluster("Two")},
     }
-    assert list(places("data", two, {"Two": "/billing"})) == [
+    assert list(places("data", StackTemplate.of(two, {"Two": "/billing"}))) == [
         ("/default", "data/Orders"),
         ("/billing", "data/Billing"),
     ]

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,25 +22,14 @@ from chalicelib.domain.errors import Refused
 from chalicelib.domain.functions import APP
 from chalicelib.domain.ledger import Run
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.snapshots import Choice
+from chalicelib.domain.snapshots import Choice, Snapshot
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
-from cli import configure, doctor, stacks, stages, templates
-from cli.doctor import acceptance, checks, deployment, production, refresh, state
+from cli import configure, doctor, mainpipeline, stacks, stages, templates
+from cli.doctor import acceptance, checks, deployment, production, refresh
 from cli.doctor.checks import Check
-from cli.doctor.state import (
-    AcceptanceState,
-    Deployed,
-    Function,
-    ProductionState,
-    Role,
-    Rule,
-    Shares,
-    Topic,
-    TopicKey,
-    Unavailable,
-)
+from cli.doctor.look import AcceptanceLook, Look, Shares, Unavailable
 from cli.main import cli
 from cli.output import printable
 from cli.policies import policies
@@ -118,61 +107,60 @@ def stored(**values: str) -> dict[str, Any]:
     }
 
 
-def role_of(function: str) -> Role:
-    return Role(f"{APP}-{NAME}-{function}", [WANTED[function]], [])
+def lambda_of(name: str) -> str:
+    return f"arn:aws:lambda:eu-west-1:{ACCEPTANCE}:function:{name}"
 
 
-def function_of(function: str, name: str) -> Function:
-    rule = rule_arn(f"{name}-event")
+def function_of(function: str, name: str) -> dict[str, Any]:
+    """What AWS answers about a function, its role and its rule."""
     invokers = {
         "Statement": [
             {
                 "Effect": "Allow",
                 "Principal": {"Service": "events.amazonaws.com"},
                 "Action": "lambda:InvokeFunction",
-                "Condition": {"ArnLike": {"AWS:SourceArn": rule}},
+                "Condition": {"ArnLike": {"AWS:SourceArn": rule_arn(f"{name}-event")}},
             }
         ]
     }
-    return Function(
-        name,
-        {
+    role = f"{APP}-{NAME}-{function}"
+    return {
+        f"lambda:GetFunctionConfiguration {name}": {
             **LAMBDA,
-            "FunctionArn": f"arn:aws:lambda:eu-west-1:{ACCEPTANCE}:function:{name}",
+            "FunctionArn": lambda_of(name),
+            "Role": f"arn:aws:iam::{ACCEPTANCE}:role/{role}",
             "State": "Active",
             "LastUpdateStatus": "Successful",
             "Environment": {"Variables": dict(STAGE_.variables)},
         },
-        1,
-        INVOCATIONS.get(name),
-        json.dumps(invokers),
-        role_of(function),
-    )
+        f"lambda:GetFunctionConcurrency {name}": 1,
+        f"lambda:GetFunctionEventInvokeConfig {name}": INVOCATIONS.get(name),
+        f"lambda:GetPolicy {name}": json.dumps(invokers),
+        f"policies of {role}": [WANTED[function]],
+        f"iam:ListAttachedRolePolicies {role}": [],
+    }
 
 
 def rule_arn(name: str) -> str:
     return f"arn:aws:events:eu-west-1:{ACCEPTANCE}:rule/{name}"
 
 
-def rule_of(function: str, name: str) -> Rule:
+def rule_of(function: str, name: str) -> dict[str, Any]:
+    """What AWS answers about a rule."""
+    ends = {
+        "source": ["aws.codepipeline"],
+        "detail-type": ["CodePipeline Pipeline Execution State Change"],
+        "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]},
+    }
     when = {
         "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
         "db-restore-from-snapshot": {"ScheduleExpression": "cron(0 4 ? * SUN *)"},
         "db-reconcile": {"ScheduleExpression": "rate(15 minutes)"},
-    }.get(
-        function,
-        {
-            "EventPattern": json.dumps(
-                {
-                    "source": ["aws.codepipeline"],
-                    "detail-type": ["CodePipeline Pipeline Execution State Change"],
-                    "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]},
-                }
-            )
-        },
-    )
-    target = f"arn:aws:lambda:eu-west-1:{ACCEPTANCE}:function:{name.removesuffix('-event')}"
-    return Rule(name, {"State": "ENABLED", "Arn": rule_arn(name), **when}, [target])
+    }.get(function, {"EventPattern": json.dumps(ends)})
+    return {
+        f"events:DescribeRule {name}": {"State": "ENABLED", "Arn": rule_arn(name), **when},
+        f"events:ListTargetsByRule {name}": [lambda_of(name.removesuffix("-event"))],
+    }
 
 
 def action(category: str, name: str, **more: Any) -> dict[str, Any]:
@@ -199,83 +187,94 @@ CLUSTER = {
     "ClusterCreateTime": NOW,
     "Engine": "aurora-postgresql",
 }
-DEPLOYED = Deployed(
-    Deployment(OLD.arn),
-    SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {CURRENT: OLD.arn}),
-    CLUSTER,
-)
+SEEN = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {CURRENT: OLD.arn})
+CUSTOMERS = {"KeyManager": "CUSTOMER", "KeyState": "Enabled"}
+
+Answers = dict[str, Any]
 
 
-def a_stack(template: Any = TEMPLATE, mode: str = "CREATE_UPDATE", **given: str) -> state.Stack:
-    return state.Stack("main", mode, template, given)
+def a_template(body: Any = TEMPLATE, **values: str) -> mainpipeline.StackTemplate:
+    return mainpipeline.StackTemplate.of(body, values)
 
 
-HEALTHY = AcceptanceState(
-    now=NOW,
-    parameters=stored(
+def sharing_of(choice: Choice, newest: Any = NEW, productions: Any = (OLD, NEW)) -> Answers:
+    return {"shares": {"rds": Shares(7, productions, choice, newest)}}
+
+
+def alarm_of(name: str, **changed: Any) -> dict[str, Any]:
+    plain = {"StateValue": "OK", "ActionsEnabled": True, "AlarmActions": [TOPIC]}
+    return {"AlarmName": name, **plain, **changed}
+
+
+# What AWS answers, by the question.
+HEALTHY: Answers = {
+    "parameters": stored(
         **{PIPELINE_NAME: PIPELINE, LATEST: NEW.arn, CURRENT: OLD.arn, HOLD: "dummyvalue"}
     ),
-    candidates={"rds": NEW},
-    present={"rds": OLD},
-    pipelines={PIPELINE: PIPELINE_BODY},
-    stacks=[a_stack()],
-    runs=[Run("1", "Succeeded", NOW, NOW)],
-    disabled={},
-    deployed={"rds": DEPLOYED},
-    shares={
-        "rds": Shares(
-            7,
-            [OLD, NEW],
-            Choice(NEW, frozenset({"orders"}), {"engine": 2}),
-            NEW,
-            KEY,
-            {"KeyManager": "CUSTOMER", "KeyState": "Enabled"},
-        )
-    },
-    copy_keys={},
-    functions={
-        function: function_of(function, name)
+    "candidate of rds": NEW,
+    "present of rds": OLD,
+    f"codepipeline:GetPipeline {PIPELINE}": PIPELINE_BODY,
+    f"codepipeline:GetPipelineState {PIPELINE}": [],
+    "runs": [Run("1", "Succeeded", NOW, NOW)],
+    "template of main": a_template(),
+    "deployment of rds": Deployment(OLD.arn),
+    "stack of rds": SEEN,
+    "rds:DescribeDBClusters main-cluster-1": CLUSTER,
+    "preparation of rds": None,
+    **sharing_of(Choice(NEW, frozenset({"orders"}), {"engine": 2})),
+    f"rds:DescribeDBClusterSnapshots {NEW.arn}": KEY,
+    f"kms:DescribeKey {KEY}": CUSTOMERS,
+    **{
+        question: answer
         for function, name in stacks.function_names(STAGE_).items()
+        for question, answer in function_of(function, name).items()
     },
-    rules={
-        function: rule_of(function, name) for function, name in stacks.rule_names(STAGE_).items()
+    **{
+        question: answer
+        for function, name in stacks.rule_names(STAGE_).items()
+        for question, answer in rule_of(function, name).items()
     },
-    topic=Topic(
-        {}, [{"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}]
-    ),
-    topic_keys={TOPIC: None},
-    alarms={
-        name: {"StateValue": "OK", "ActionsEnabled": True, "AlarmActions": [TOPIC]}
-        for name in stacks.alarm_names(STAGE_)
-    },
-    own_stacks={BEFORE: "CREATE_COMPLETE", AFTER: "CREATE_COMPLETE"},
-    rest_apis=["a1b2c3"],
-    unreserved=None,
-)
+    f"sns:GetTopicAttributes {TOPIC}": {},
+    f"sns:ListSubscriptionsByTopic {TOPIC}": [
+        {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
+    ],
+    "alarms": [alarm_of(name) for name in stacks.alarm_names(STAGE_)],
+    f"cloudformation:DescribeStacks {BEFORE}": {"StackStatus": "CREATE_COMPLETE"},
+    f"cloudformation:DescribeStacks {AFTER}": {"StackStatus": "CREATE_COMPLETE"},
+    "APIs": ["a1b2c3"],
+    "lambda:GetAccountSettings": 900,
+}
 
 
-def judged(seen: AcceptanceState, stage: AcceptanceStage = STAGE_) -> list[Check]:
+def looking(answers: Answers, stage: AcceptanceStage = STAGE_) -> AcceptanceLook:
+    """A look at an account, in which no other question may be asked."""
+    nothing = Mock(client=Mock(side_effect=AssertionError("not known")))
+    return AcceptanceLook(stage, nothing, NOW, answers)
+
+
+def judged(answers: Answers, stage: AcceptanceStage = STAGE_) -> list[Check]:
     wanted = {**LAMBDA, "reserved_concurrency": 1}
+    look = looking(answers, stage)
     return [
-        *acceptance.parameters(stage, seen),
-        *acceptance.pipeline(stage, seen),
-        *acceptance.reading(stage, seen),
-        *refresh.databases(stage, seen),
-        *refresh.obstacles(stage, seen),
-        *acceptance.shares(stage, seen),
-        *acceptance.copy_keys(stage, seen),
-        *deployment.own_stacks(stage, seen),
-        *deployment.functions(stage, seen, dict.fromkeys(seen.functions, wanted)),
-        *deployment.roles(stage, seen, WANTED),
-        *deployment.rest_api(stage, seen),
-        *deployment.schedules(stage, seen, seen.values),
-        *deployment.topic(stage, seen),
-        *deployment.topic_keys(stage, seen),
-        *deployment.alarms(stage, seen, stacks.alarm_names(stage)),
+        *acceptance.parameters(look),
+        *acceptance.pipeline(look),
+        *acceptance.reading(look),
+        *refresh.databases(look),
+        *refresh.obstacles(look),
+        *acceptance.shares(look),
+        *acceptance.copy_keys(look),
+        *deployment.stacks(look),
+        *deployment.functions(look, dict.fromkeys(WANTED, wanted)),
+        *deployment.roles(look, WANTED, {}),
+        *deployment.rest_api("REST API", look),
+        *deployment.schedules(look),
+        *deployment.topic(look),
+        *deployment.topic_keys(look),
+        *deployment.alarms(look),
     ]
 
 
-def found(seen: AcceptanceState, stage: AcceptanceStage = STAGE_) -> list[tuple[str, str, str]]:
+def found(seen: Answers, stage: AcceptanceStage = STAGE_) -> list[tuple[str, str, str]]:
     """What is not ok: what, whose and how bad; each with its fix."""
     bad = [check for check in judged(seen, stage) if check.status != "ok"]
     assert all(check.fix for check in bad)
@@ -283,23 +282,22 @@ def found(seen: AcceptanceState, stage: AcceptanceStage = STAGE_) -> list[tuple[
     return [(check.check, check.subject, check.status) for check in bad]
 
 
-def only(seen: AcceptanceState, stage: AcceptanceStage = STAGE_) -> Check:
+def only(seen: Answers, stage: AcceptanceStage = STAGE_) -> Check:
     """The one thing that is not ok."""
     (bad,) = (check for check in judged(seen, stage) if check.status != "ok")
     return bad
 
 
-def holding(**values: Any) -> AcceptanceState:
+def holding(**values: Any) -> Answers:
     """The account with other parameters; None takes one away."""
-    assert isinstance(HEALTHY.parameters, Mapping)
-    told = {**HEALTHY.parameters}
+    parameters = {**HEALTHY["parameters"]}
     for name, value in values.items():
-        told.pop(name)
+        del parameters[name]
         if isinstance(value, str):
-            told |= stored(**{name: value})
+            parameters |= stored(**{name: value})
         elif value:
-            told[name] = value
-    return replace(HEALTHY, parameters=told)
+            parameters[name] = value
+    return HEALTHY | {"parameters": parameters}
 
 
 def test_a_healthy_account_has_nothing_that_is_not_ok() -> None:
@@ -322,7 +320,7 @@ def put(name: str, value: str, over: str = " --overwrite") -> str:
     [(PIPELINE_NAME, "{}"), (LATEST, "{}"), (CURRENT, f"{NEXT_RUN}: {{}}")],
 )
 def test_a_parameter_that_is_missing_is_to_be_created(name: str, fix: str) -> None:
-    seen = [*acceptance.parameters(STAGE_, holding(**{name: None}))]
+    seen = [*acceptance.parameters(looking(holding(**{name: None})))]
     value = {PIPELINE_NAME: PIPELINE, LATEST: "dummyvalue", CURRENT: NEW.arn}[name]
     fix = fix.format(put(name, value, ""))
     assert [check for check in seen if check.status != "ok"] == [
@@ -332,7 +330,10 @@ def test_a_parameter_that_is_missing_is_to_be_created(name: str, fix: str) -> No
 
 def test_before_the_first_deployment_parameters_and_topic_are_made_by_deploying() -> None:
     """Later it would not miss what was deleted from under its stack."""
-    nothing = replace(holding(**{LATEST: None}), topic=Topic(None, []), own_stacks={BEFORE: None})
+    nothing = holding(**{LATEST: None}) | {
+        f"sns:GetTopicAttributes {TOPIC}": None,
+        f"cloudformation:DescribeStacks {BEFORE}": None,
+    }
     fixes = {check.subject: check.fix for check in judged(nothing) if check.status == "problem"}
     assert fixes == {LATEST: DEPLOY, TOPIC: f"{DEPLOY} EMAIL=…"}
 
@@ -351,7 +352,7 @@ def test_before_the_first_deployment_parameters_and_topic_are_made_by_deploying(
 def test_a_current_that_cannot_be_restored_is_to_be_pinned_anew(
     value: str, present: Any, status: str
 ) -> None:
-    check = only(replace(holding(**{CURRENT: value}), present={"rds": present}))
+    check = only(holding(**{CURRENT: value}) | {"present of rds": present})
     assert (check.subject, check.status) == (CURRENT, status)
     assert check.fix
     assert check.fix.endswith(f"{NEXT_RUN}: {put(CURRENT, NEW.arn)}")
@@ -371,10 +372,9 @@ def test_a_current_that_cannot_be_restored_is_to_be_pinned_anew(
 )
 def test_the_placeholder_is_never_to_be_written_into_current(value: Any) -> None:
     """The next run of the pipeline would read it, and fail."""
-    none = sharing(newest=Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none"))
-    parameters = holding(**{CURRENT: value, LATEST: "dummyvalue"}).parameters
-    seen = replace(none, parameters=parameters, candidates={"rds": None}, present={})
-    (check,) = (each for each in acceptance.parameters(STAGE_, seen) if each.subject == CURRENT)
+    nothing = sharing(newest=Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none"))
+    seen = nothing | {"parameters": holding(**{CURRENT: value, LATEST: "dummyvalue"})["parameters"]}
+    (check,) = (each for each in acceptance.parameters(looking(seen)) if each.subject == CURRENT)
     assert check.fix
     assert check.fix.endswith(SHARE_FIRST)
     assert "put-parameter" not in check.fix
@@ -384,7 +384,7 @@ def test_the_placeholder_is_never_to_be_written_into_current(value: Any) -> None
     ("changed", "restorable"),
     [
         ({}, True),
-        ({"key_arn": None, "key": None}, True),
+        ({"key_arn": None}, True),
         ({"key": Unavailable("kms:DescribeKey", "closed", denied=True)}, False),
         ({"key": {"KeyManager": "AWS", "KeyState": "Enabled"}}, False),
         ({"newest": Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none")}, False),
@@ -393,8 +393,8 @@ def test_the_placeholder_is_never_to_be_written_into_current(value: Any) -> None
 def test_no_snapshot_is_proposed_that_could_not_be_restored(
     changed: dict[str, Any], *, restorable: bool
 ) -> None:
-    parameters = holding(**{CURRENT: None, LATEST: "dummyvalue"}).parameters
-    seen = replace(sharing(**changed), parameters=parameters, candidates={"rds": None})
+    parameters = holding(**{CURRENT: None, LATEST: "dummyvalue"})["parameters"]
+    seen = sharing(**changed) | {"parameters": parameters}
     (missing,) = (check for check in judged(seen) if check.seen == "does not exist")
     assert missing.fix == (
         f"{NEXT_RUN}: {put(CURRENT, NEW.arn, '')}" if restorable else SHARE_FIRST
@@ -403,24 +403,22 @@ def test_no_snapshot_is_proposed_that_could_not_be_restored(
 
 def test_no_share_of_another_region_is_proposed_for_current() -> None:
     elsewhere = stage_of(SOURCE_REGION="us-east-1", RDS_COPY_KMS_KEY_ID="alias/copies")
-    parameters = holding(**{CURRENT: None, LATEST: "dummyvalue"}).parameters
-    seen = replace(sharing(), parameters=parameters, candidates={"rds": None})
+    seen = holding(**{CURRENT: None, LATEST: "dummyvalue"})
     (missing,) = (
-        each for each in acceptance.parameters(elsewhere, seen) if each.seen == "does not exist"
+        each
+        for each in acceptance.parameters(looking(seen, elsewhere))
+        if each.seen == "does not exist"
     )
     assert missing.fix == SHARE_FIRST
 
 
 def test_each_database_is_told_of_its_own_parameters() -> None:
     stage = stage_of(**TWO)
-    values = {**holding(**{LATEST: "hunter2"}).values}
-    parameters = stored(
-        **{name: each.value for name, each in values.items()},
-        **{OTHER_LATEST: "dummyvalue", OTHER_CURRENT: "dummyvalue"},
-    )
-    shares = {**HEALTHY.shares, "docs": HEALTHY.shares["rds"]}
-    seen = replace(HEALTHY, parameters=parameters, candidates={}, shares=shares)
-    bad = [check for check in acceptance.parameters(stage, seen) if check.status != "ok"]
+    others = stored(**{OTHER_LATEST: "dummyvalue", OTHER_CURRENT: "dummyvalue"})
+    parameters = holding(**{LATEST: "hunter2"})["parameters"] | others
+    shares = HEALTHY["shares"] | {"docs": HEALTHY["shares"]["rds"]}
+    seen = HEALTHY | {"parameters": parameters, "shares": shares}
+    bad = [check for check in acceptance.parameters(looking(seen, stage)) if check.status != "ok"]
     assert [(check.subject, check.status) for check in bad] == [
         (LATEST, "problem"),
         (OTHER_LATEST, "warning"),
@@ -454,7 +452,7 @@ def template(snapshot: Any, **properties: Any) -> dict[str, Any]:
 def test_a_template_that_reads_current_wrongly_is_to_read_it_rightly(
     source: Any, told: str
 ) -> None:
-    check = only(replace(HEALTHY, stacks=[a_stack(template(source))]))
+    check = only(reading(template(source)))
     assert (check.check, check.subject, check.status) == ("template", "main", "problem")
     assert told in check.seen
     assert check.fix == (
@@ -470,7 +468,7 @@ def test_the_reference_template_is_read_and_found_right() -> None:
     assert read["Resources"]["EndpointParameter"]["Properties"]["Name"] == {
         "Fn::Sub": "${ConnectionPrefix}/endpoint"
     }
-    assert found(replace(HEALTHY, stacks=[a_stack(read, Snapshot=CURRENT)])) == []
+    assert found(reading(read, Snapshot=CURRENT)) == []
 
 
 def test_what_is_no_template_is_an_error_that_is_told() -> None:
@@ -488,13 +486,21 @@ PREPARING = stage_of(RDS_AFTER_RESTORE=MACHINE)
 READY = CLUSTER | {"HttpEndpointEnabled": True, "MasterUserSecret": {"SecretArn": "x"}}
 
 
-def seeing(**changed: Any) -> AcceptanceState:
+def seeing(**changed: Any) -> Answers:
     """The account in which the refresh sees something else of the database."""
-    return replace(HEALTHY, deployed={"rds": replace(DEPLOYED, **changed)})
+    questions = {
+        "stack": "stack of rds",
+        "cluster": "rds:DescribeDBClusters main-cluster-1",
+        "deployment": "deployment of rds",
+        "machine": f"states:DescribeStateMachine {MACHINE}",
+        "preparation": "preparation of rds",
+    }
+    return HEALTHY | {questions[name]: answer for name, answer in changed.items()}
 
 
-def with_pipeline(*stages_: dict[str, Any], **changed: Any) -> AcceptanceState:
-    return replace(HEALTHY, pipelines={PIPELINE: PIPELINE_BODY | {"stages": [*stages_]}}, **changed)
+def with_pipeline(*stages_: dict[str, Any], **more: Any) -> Answers:
+    body = PIPELINE_BODY | ({"stages": [*stages_]} if stages_ else {}) | more
+    return HEALTHY | {f"codepipeline:GetPipeline {PIPELINE}": body}
 
 
 def set_stack(value: str) -> str:
@@ -505,8 +511,9 @@ def named(stack: str) -> AcceptanceStage:
     return stage_of(RDS_STACK_NAME=stack)
 
 
-def of_deployment(seen: AcceptanceState, stage: AcceptanceStage = STAGE_) -> list[Check]:
-    return [*refresh.databases(stage, seen), *refresh.obstacles(stage, seen)]
+def of_deployment(seen: Answers, stage: AcceptanceStage = STAGE_) -> list[Check]:
+    look = looking(seen, stage)
+    return [*refresh.databases(look), *refresh.obstacles(look)]
 
 
 def test_what_is_deployed_is_shown_and_unmasked_data_is_only_mentioned() -> None:
@@ -524,7 +531,8 @@ def test_what_is_deployed_is_shown_and_unmasked_data_is_only_mentioned() -> None
 
 
 def stack_of(status: str = "UPDATE_COMPLETE", *clusters: str) -> dict[str, Any]:
-    seen = SeenStack(status, {each: each.lower() for each in clusters or ("Cluster",)}, {})
+    names = dict.fromkeys(clusters or ("Cluster",), "main-cluster-1")
+    seen = SeenStack(status, names, {})
     return {
         "stack": seen,
         "deployment": unreadable_stack(StackReference("main"), seen) or Deployment(),
@@ -553,7 +561,7 @@ def stack_of(status: str = "UPDATE_COMPLETE", *clusters: str) -> dict[str, Any]:
             f"one of these: {set_stack('main/A or main/B')}",
         ),
         (
-            stack_of() | {"cluster": None},
+            stack_of(),
             *("main/Orders", "problem", "has no DB cluster Orders; it has main/Cluster"),
             f"name the stack that has it, perhaps a nested one: {set_stack('main/Cluster')}",
         ),
@@ -572,7 +580,7 @@ def stack_of(status: str = "UPDATE_COMPLETE", *clusters: str) -> dict[str, Any]:
 def test_a_stack_that_does_not_show_what_is_deployed_is_named(
     changed: dict[str, Any], stack: str, status: str, told: str, fix: str
 ) -> None:
-    check, _ = of_deployment(seeing(**changed), named(stack))
+    check, _ = of_deployment(seeing(**changed) | {"template of gone": None}, named(stack))
     assert (check.check, check.subject, check.status) == ("deployment", "rds", status)
     assert told in check.seen
     assert str(check.fix).startswith(fix)
@@ -599,10 +607,9 @@ def test_a_stack_in_another_account_or_region_is_not_seen_and_no_problem(
     where: dict[str, str], place: str, stack: str
 ) -> None:
     there = {"stages": [stage_named("Deploy", {**DATABASE, **where})]}
-    assert state.stacks_to_read(STAGE_, there) == {"main": ("", place)}
     both = {"stages": [*there["stages"], stage_named("Deploy2", DATABASE)]}
-    assert state.stacks_to_read(STAGE_, both) == {"main": ("", "")}
-    seen = replace(HEALTHY, stacks=[state.Stack("main", "", None, {}, place)])
+    assert mainpipeline.stacks_of(STAGE_, both) == [mainpipeline.DeployedStack("main")]
+    seen = with_pipeline(*there["stages"]) | {"template of main": None}
     bad = [check for check in judged(seen, named(stack)) if check.status != "ok"]
     in_question = [check for check in bad if check.check in ("template", "deployment")]
     assert [(check.check, check.status, check.blind) for check in in_question] == [
@@ -638,17 +645,18 @@ def test_the_work_after_a_restore_needs_its_state_machine_and_a_cluster_to_work_
 # --- shares and keys ------------------------------------------------------------------------------
 
 
-def sharing(**changed: Any) -> AcceptanceState:
-    shares = HEALTHY.shares["rds"]
-    assert isinstance(shares, Shares)
-    return replace(HEALTHY, shares={"rds": replace(shares, **changed)})
+def sharing(key_arn: Any = KEY, key: Any = CUSTOMERS, **changed: Any) -> Answers:
+    shares = HEALTHY["shares"]["rds"]._replace(**changed)
+    share = shares.newest.arn if isinstance(shares.newest, Snapshot) else ""
+    keys = {f"rds:DescribeDBClusterSnapshots {share}": key_arn, f"kms:DescribeKey {key_arn}": key}
+    return HEALTHY | {"shares": {"rds": shares}} | keys
 
 
 def refused(
     reason: Reason, rejected: dict[str, int], clusters: frozenset[str] = frozenset()
-) -> AcceptanceState:
+) -> Answers:
     choice = Choice(None, clusters, rejected)
-    return sharing(choice=choice, newest=Refused(reason, "none can be chosen"), key_arn=None)
+    return sharing(choice=choice, newest=Refused(reason, "none can be chosen"))
 
 
 def test_the_newest_share_is_told_with_the_count_of_each_verdict() -> None:
@@ -741,28 +749,31 @@ def test_a_refusal_of_the_longest_names_is_told_with_its_reason() -> None:
     )
     refused_ = ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "x")
     key_client = Mock(describe_key=Mock(side_effect=refused_))
-    reader = state._Reader(Mock(client=Mock(return_value=key_client)), NOW)  # noqa: SLF001
-    assert reader.key(KEY) == Unavailable(
-        "kms:DescribeKey", f"AccessDeniedException: {message}", denied=True
-    )
+    look = Look(STAGE_, Mock(client=Mock(return_value=key_client)), NOW)
+    with pytest.raises(Unavailable) as caught:
+        look.key(KEY)
+    found = (caught.value.action, caught.value.why, caught.value.denied)
+    assert found == ("kms:DescribeKey", f"AccessDeniedException: {message}", True)
 
 
 # --- what was deployed ----------------------------------------------------------------------------
 
 
-def with_function(**changed: Any) -> AcceptanceState:
+def with_function(**changed: Any) -> Answers:
     """The account with another restore function."""
-    name = "db-restore-from-snapshot"
-    return replace(
-        HEALTHY,
-        functions={**HEALTHY.functions, name: replace(HEALTHY.functions[name], **changed)},
-    )
+    questions = {
+        "configuration": f"lambda:GetFunctionConfiguration {RESTORE}",
+        "concurrency": f"lambda:GetFunctionConcurrency {RESTORE}",
+        "asynchronous": f"lambda:GetFunctionEventInvokeConfig {RESTORE}",
+        "invokers": f"lambda:GetPolicy {RESTORE}",
+        "inline": f"policies of {RESTORE}",
+        "attached": f"iam:ListAttachedRolePolicies {RESTORE}",
+    }
+    return HEALTHY | {questions[name]: answer for name, answer in changed.items()}
 
 
-def configured(**changed: Any) -> AcceptanceState:
-    configuration = HEALTHY.functions["db-restore-from-snapshot"].configuration
-    assert isinstance(configuration, dict)
-    return with_function(configuration={**configuration, **changed})
+def configured(**changed: Any) -> Answers:
+    return with_function(configuration=CONFIGURATION | changed)
 
 
 def test_what_python_is_stated_does_not_depend_on_the_one_in_use(
@@ -784,10 +795,11 @@ def test_what_was_deleted_from_under_a_stack_is_made_by_a_new_stack(
     state: str | None, fix: str
 ) -> None:
     """CloudFormation compares templates, and does not miss it."""
-    seen = replace(with_function(asynchronous=None), own_stacks={AFTER: state})
     alarm, *alarms = stacks.alarm_names(STAGE_)
-    assert isinstance(seen.alarms, Mapping)
-    seen = replace(seen, alarms={name: seen.alarms[name] for name in alarms})
+    seen = with_function(asynchronous=None) | {
+        f"cloudformation:DescribeStacks {AFTER}": state and {"StackStatus": state},
+        "alarms": [*map(alarm_of, alarms)],
+    }
     told = {check.subject: check for check in judged(seen) if check.status != "ok"}
     assert told[f"{RESTORE} retries"].fix == fix
     assert told[alarm].fix == fix
@@ -796,14 +808,10 @@ def test_what_was_deleted_from_under_a_stack_is_made_by_a_new_stack(
 # --- roles ----------------------------------------------------------------------------------------
 
 
-def with_role(**changed: Any) -> AcceptanceState:
-    return with_function(role=replace(role_of("db-restore-from-snapshot"), **changed))
-
-
 def test_what_a_role_lacks_is_named() -> None:
     less = {**WANTED["db-restore-from-snapshot"]}
     less["Statement"] = [each for each in less["Statement"] if each["Sid"] != "MoveCurrent"]
-    check = only(with_role(inline=[less]))
+    check = only(with_function(inline=[less]))
     assert (check.check, check.subject, check.status) == ("role", RESTORE, "problem")
     assert check.seen == "lacks statements that its function needs: MoveCurrent"
     assert check.fix == DEPLOY
@@ -812,24 +820,18 @@ def test_what_a_role_lacks_is_named() -> None:
 def test_a_role_s_rights_may_be_in_several_policies_which_is_only_a_warning() -> None:
     first, *others = WANTED["db-restore-from-snapshot"]["Statement"]
     split = [{"Statement": first}, {"Statement": others}]
-    check = only(with_role(inline=split))
+    check = only(with_function(inline=split))
     assert (check.subject, check.status) == (RESTORE, "warning")
 
 
 # --- schedules ------------------------------------------------------------------------------------
 
 
-def with_rule(
-    body: Any = None, targets: Any = None, function: str = "db-restore-from-snapshot"
-) -> AcceptanceState:
-    rule = HEALTHY.rules[function]
-    assert isinstance(rule.body, dict)
-    changed = Rule(
-        rule.name,
-        {**rule.body, **body} if isinstance(body, dict) else rule.body,
-        rule.targets if targets is None else targets,
-    )
-    return replace(HEALTHY, rules={**HEALTHY.rules, function: changed})
+def with_rule(body: Any = None, name: str = RULE, **more: Any) -> Answers:
+    question = f"events:DescribeRule {name}"
+    changed = HEALTHY[question] | body if isinstance(body, dict) else HEALTHY[question]
+    targets = {f"events:ListTargetsByRule {name}": each for each in more.values()}
+    return HEALTHY | {question: changed} | targets
 
 
 # What aws lambda add-permission --principal "*" writes.
@@ -840,7 +842,7 @@ def test_the_next_dates_are_real_ones_in_the_window_s_zone_after_the_hold() -> N
     stage = stage_of(MAINTENANCE_WINDOW="00:00-07:00 Europe/Amsterdam")
     hold = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
     seen = holding(**{HOLD: hold})
-    told = [check.seen for check in deployment.schedules(stage, seen, seen.values)]
+    told = [check.seen for check in deployment.schedules(looking(seen, stage))]
     assert told == [
         "enabled, cron(0 2 ? * SUN *); next update Sunday 2026-01-04 03:00 Europe/Amsterdam",
         "enabled, cron(0 4 ? * SUN *); next restore Sunday 2026-02-01 05:00 Europe/Amsterdam",
@@ -853,14 +855,14 @@ def test_a_schedule_in_a_time_zone_is_checked_as_the_rule_fires() -> None:
     schedule, rule = "cron(0 4 ? * SUN *) Europe/Amsterdam", "cron(0 2,3 ? * SUN *)"
     stage = stage_of(RESTORE_SCHEDULE=schedule, MAINTENANCE_WINDOW="00:00-07:00 Europe/Amsterdam")
     seen = with_rule({"ScheduleExpression": rule})
-    _, restore, *_ = [check.seen for check in deployment.schedules(stage, seen, seen.values)]
+    _, restore, *_ = [check.seen for check in deployment.schedules(looking(seen, stage))]
     assert restore == f"enabled, {rule}; next restore Sunday 2026-01-04 04:00 Europe/Amsterdam"
 
 
 def test_a_rate_has_no_date() -> None:
     stage = stage_of(RESTORE_SCHEDULE="rate(1 hour)")
     seen = with_rule({"ScheduleExpression": "rate(1 hour)"})
-    told = [check.seen for check in deployment.schedules(stage, seen, seen.values)]
+    told = [check.seen for check in deployment.schedules(looking(seen, stage))]
     assert (
         told[1] == "enabled, rate(1 hour); next restore unknown, because the rule counts by itself"
     )
@@ -871,9 +873,7 @@ def test_a_rate_has_no_date() -> None:
 
 def test_a_stage_without_a_topic_tells_nobody() -> None:
     stage = stage_of(NOTIFICATION_TOPIC_ARN="")
-    assert [check.status for check in deployment.topic(stage, replace(HEALTHY, topic=None))] == [
-        "warning"
-    ]
+    assert [check.status for check in deployment.topic(looking(HEALTHY, stage))] == ["warning"]
 
 
 def topic_key_check(
@@ -881,8 +881,19 @@ def topic_key_check(
 ) -> Check:
     """The check of the key of a topic."""
     key = {"Arn": KEY, "KeyState": "Enabled", "KeyManager": "CUSTOMER", **metadata}
-    seen = replace(HEALTHY, topic_keys={topic: TopicKey("alias/topics", key, policy)})
-    (check,) = deployment.topic_keys(replace(STAGE_, topic_keys=keys), seen)
+    policy = policy if isinstance(policy, Unavailable) else json.dumps(policy)
+    return topic_key_judged(topic, {f"kms:GetKeyPolicy {KEY}": policy}, key, keys)
+
+
+def topic_key_judged(topic: str, more: Answers, key: Any, keys: tuple[str, ...] = (KEY,)) -> Check:
+    stage = stage_of(CHAT_TOPIC_ARN=f"{TOPIC}-chat")
+    named = {"KmsMasterKeyId": "alias/topics"}
+    answers = {f"sns:GetTopicAttributes {each}": {} for each in (TOPIC, f"{TOPIC}-chat")} | {
+        f"sns:GetTopicAttributes {topic}": named,
+        "kms:DescribeKey alias/topics": key,
+        **more,
+    }
+    (check,) = deployment.topic_keys(looking(answers, replace(stage, topic_keys=keys)))
     return check
 
 
@@ -939,72 +950,78 @@ def test_a_topics_key_that_cannot_be_used_is_a_problem() -> None:
     # Alarms do not notify the topic for chat.
     assert topic_key_check(KeyManager="AWS", topic=chat).status == "ok"
     assert topic_key_check(letting(ROOT), topic=chat).status == "ok"
-    gone = replace(HEALTHY, topic_keys={TOPIC: TopicKey("alias/gone", None)})
-    assert [check.status for check in deployment.topic_keys(STAGE_, gone)] == ["problem"]
+    assert topic_key_judged(TOPIC, {}, None).status == "problem"
     assert topic_key_check(DENIED).blind
+    hidden = {f"sns:GetTopicAttributes {chat}": DENIED}
+    assert topic_key_judged(chat, hidden, None).blind
 
 
 def test_the_alarm_on_failed_notifications_need_not_notify_the_topic() -> None:
     name = f"aurora-refresh-{NAME}-{stacks.NOTIFICATION_ALARM}"
-    seen = with_alarm(name, AlarmActions=[])
-    assert [check.status for check in deployment.alarms(STAGE_, seen, [name])] == ["ok"]
+    assert found(with_alarm(name, AlarmActions=[])) == []
 
 
 # --- each fault with its fix, and what is right in another way --------------------------------------
 
 
-def refusing(reason: Reason, value: str = NEW.arn) -> AcceptanceState:
+def refusing(reason: Reason, value: str = NEW.arn) -> Answers:
     """The account with a *latest* that the schedule would not promote."""
     refused_ = Refused(reason, "it would not do")
-    return replace(holding(**{LATEST: value}), candidates={"rds": refused_})
+    return holding(**{LATEST: value}) | {"candidate of rds": refused_}
 
 
-def with_alarm(name: str, **changed: Any) -> AcceptanceState:
-    assert isinstance(HEALTHY.alarms, Mapping)
-    return replace(HEALTHY, alarms={**HEALTHY.alarms, name: {**HEALTHY.alarms[name], **changed}})
+def with_alarm(name: str, **changed: Any) -> Answers:
+    others = [each for each in HEALTHY["alarms"] if each["AlarmName"] != name]
+    return HEALTHY | {"alarms": [*others, alarm_of(name, **changed)]}
 
 
-def with_template(resource: str, **changed: Any) -> AcceptanceState:
+def with_template(resource: str, **changed: Any) -> Answers:
     """The account in which a resource of the template has something else."""
     body = {**TEMPLATE["Resources"][resource], **changed}
     return reading({**TEMPLATE, "Resources": {**TEMPLATE["Resources"], resource: body}})
 
 
-def reading(template_: Any, **given: str) -> AcceptanceState:
-    return replace(HEALTHY, stacks=[a_stack(template_, **given)])
+def reading(template_: Any, **given: str) -> Answers:
+    is_template = isinstance(template_, dict)
+    return HEALTHY | {
+        "template of main": a_template(template_, **given) if is_template else template_
+    }
 
 
 DENIED = Unavailable("service:Look", "AccessDenied: you may not", denied=True)
 BY_HAND = "compare its template with docs/main-pipeline.md"
 SECRET = {"Value": "hunter2", "Version": 1, "Type": "SecureString"}
 ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
-NO_PIPELINE = {"main": None, **HEALTHY.pipelines}
-TWO_PIPELINES = {"main": PIPELINE_BODY, **HEALTHY.pipelines}
+OTHER_PIPELINE = "codepipeline:GetPipeline main"
 WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
 OTHER_SETTINGS = {**STAGE_.variables, "RDS_ENGINE_VERSION": "hunter2", "TOKEN": "hunter2"}
-API_STOPPED = replace(HEALTHY.functions["api_handler"], concurrency=0)
-NOT_DEPLOYED = {**HEALTHY.functions, "db-restore-from-snapshot": Function(RESTORE, None)}
-NO_RULE = {**HEALTHY.rules, "db-restore-from-snapshot": Rule(RULE, None, [])}
+CONFIGURATION = HEALTHY[f"lambda:GetFunctionConfiguration {RESTORE}"]
 POLL_RULE = f"{APP}-{NAME}-db-reconcile-event"
 ERRORS, OVERDUE = stacks.alarm_names(STAGE_)[0], f"{APP}-{NAME}-refresh-overdue"
 ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
 FREE = f"delete-function-concurrency --function-name {APP}-{NAME}"
-ASK, ORDERS = action("Approval", "Ask"), state.Stack("orders", "", TEMPLATE, {})
+ASK = action("Approval", "Ask")
+ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
+REPLACING = {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}}
 SKIPPED = {"beforeEntry": {"conditions": [{"result": "SKIP"}]}}
 DATABASE_STAGE = stage_named("Deploy", DATABASE)
 
 
+def off(stage: str) -> dict[str, Any]:
+    """A stage whose transition is disabled."""
+    disabled = {"enabled": False, "disabledReason": "release"}
+    return {"stageName": stage, "inboundTransitionState": disabled}
+
+
 def test_a_disabled_transition_is_read_with_its_reason() -> None:
-    off = {"enabled": False, "disabledReason": "release"}
     stages_ = [
         {"stageName": "Source"},
         {"stageName": "Build", "inboundTransitionState": {"enabled": True}},
-        {"stageName": "Deploy", "inboundTransitionState": off},
+        off("Deploy"),
     ]
-    client = Mock(get_pipeline_state=Mock(return_value={"stageStates": stages_}))
-    reader = state._Reader(Mock(client=Mock(return_value=client)), NOW)  # noqa: SLF001
-    assert reader.disabled_transitions(PIPELINE) == {"Deploy": "release"}
+    seen = HEALTHY | {f"codepipeline:GetPipelineState {PIPELINE}": stages_}
+    assert "is disabled (release)" in only(seen).seen
 
 
 # Properties of the cluster that make a refresh fail, or that cost something.
@@ -1025,8 +1042,7 @@ CONFIGURATIONS: list[dict[str, Any]] = [
     {"MemorySize": 128},
     {"Timeout": 3},
 ]
-RETRIES = HEALTHY.functions["db-restore-from-snapshot"].asynchronous
-assert isinstance(RETRIES, dict)
+RETRIES = INVOCATIONS[RESTORE]
 OTHER_RETRIES = [
     RETRIES | {"DestinationConfig": {}},
     RETRIES | {"MaximumRetryAttempts": 0},
@@ -1035,13 +1051,13 @@ OTHER_RETRIES = [
 
 # fmt: off
 # What is in the account; the check, its subject and its status; what it says; its fix.
-Row = tuple[AcceptanceState, str, str, str]
+Row = tuple[Answers, str, str, str]
 FAULTS: list[Row] = [
     (holding(**{LATEST: SECRET}),
      f"parameter {LATEST} problem", "SecureString", put(LATEST, "dummyvalue", "")),
-    (replace(holding(**{LATEST: "dummyvalue"}), candidates={"rds": None}),
+    (holding(**{LATEST: "dummyvalue"}),
      f"parameter {LATEST} warning", "placeholder", "nothing before the first update: Sunday 2026-01-04 02:00 UTC"),
-    (replace(holding(**{LATEST: "hunter2"}), candidates={"rds": None}),
+    (holding(**{LATEST: "hunter2"}),
      f"parameter {LATEST} problem", "not the ARN", put(LATEST, "dummyvalue")),
     (refusing(Reason.SNAPSHOT_GONE, OLD.arn),
      f"parameter {LATEST} problem", "not promote it", put(LATEST, NEW.arn)),
@@ -1053,21 +1069,21 @@ FAULTS: list[Row] = [
      f"parameter {HOLD} problem", "counts as a hold", put(HOLD, "dummyvalue")),
     (holding(**{HOLD: ON_HOLD}),
      f"parameter {HOLD} warning", "on hold until 2026-01-19 by Kim: release", put(HOLD, "dummyvalue")),
-    (replace(holding(**{PIPELINE_NAME: "main"}), pipelines=NO_PIPELINE),
+    (holding(**{PIPELINE_NAME: "main"}) | {OTHER_PIPELINE: None},
      "pipeline main problem", "does not exist", put(PIPELINE_NAME, PIPELINE)),
-    (replace(holding(**{PIPELINE_NAME: "main"}), pipelines=TWO_PIPELINES),
+    (holding(**{PIPELINE_NAME: "main"}) | {OTHER_PIPELINE: PIPELINE_BODY, "codepipeline:GetPipelineState main": []},
      "pipeline main problem", f"may start only {PIPELINE}", f"MAIN_PIPELINE_ARN={PIPELINE_ARN.removesuffix(PIPELINE)}main, and then {DEPLOY}"),
-    (replace(HEALTHY, pipelines={PIPELINE: None}, stacks=[]),
+    (HEALTHY | {f"codepipeline:GetPipeline {PIPELINE}": None},
      f"pipeline {PIPELINE} problem", "does not exist", f"aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN="),
-    (replace(HEALTHY, pipelines={PIPELINE: PIPELINE_BODY | {"executionMode": "PARALLEL"}}),
+    (with_pipeline(executionMode="PARALLEL"),
      f"pipeline {PIPELINE} problem", "two runs may restore at once", "aws codepipeline update-pipeline"),
-    *((replace(HEALTHY, runs=[Run("2", each, NOW, NOW)]), "pipeline last run warning", each, "pipelineExecutionId=2")
+    *((HEALTHY | {"runs": [Run("2", each, NOW, NOW)]}, "pipeline last run warning", each, "pipelineExecutionId=2")
       for each in ("Failed", "Stopped", "Cancelled")),
     (reading(TEMPLATE, Snapshot=LATEST),
      "template main problem", "would restore by accident", "give the template a parameter"),
     (reading(TEMPLATE, Snapshot="/x"),
      "template main problem", "Cluster reads /x, which is not a parameter of this stage", "give the template"),
-    (replace(HEALTHY, stacks=[]), f"template {CURRENT} warning", "nothing was found that reads it", BY_HAND),
+    (with_pipeline(BUILD) | {"template of main": a_template({})}, f"template {CURRENT} warning", "nothing was found that reads it", BY_HAND),
     (reading({"Resources": {}}), f"template {CURRENT} warning", "nothing was found that reads it", BY_HAND),
     (reading(None), "template main warning", "has not been deployed yet", BY_HAND),
     (reading(DENIED), "template main warning", "service:Look", "allow service:Look"),
@@ -1076,9 +1092,9 @@ FAULTS: list[Row] = [
      "template main warning", "one more snapshot", "write UpdateReplacePolicy: Delete for Cluster"),
     (with_template("Writer", Properties={"DBClusterIdentifier": {"Ref": "Cluster"}, "DBInstanceIdentifier": "x"}),
      "template main problem", "every refresh fails", "remove DBInstanceIdentifier from Writer"),
-    (replace(HEALTHY, stacks=[a_stack(mode="REPLACE_ON_FAILURE")]),
+    (with_pipeline(stage_named("Deploy", DATABASE | REPLACING)),
      "template main warning", "is deleted", "write ActionMode: CREATE_UPDATE"),
-    (replace(HEALTHY, stacks=[a_stack(Snapshot="/x"), ORDERS]),
+    (with_pipeline(stage_named("Deploy", DATABASE, ORDERS)) | {"template of main": a_template(Snapshot="/x"), "template of orders": a_template()},
      "deployment rds problem", f"is restored from /x, not from {CURRENT}", set_stack("orders")),
     (with_pipeline(stage_named("Review", ASK), DATABASE_STAGE),
      f"deployment stage Review of {PIPELINE} warning", "Ask waits for an approval", "move Ask behind the action"),
@@ -1086,7 +1102,7 @@ FAULTS: list[Row] = [
      f"deployment stage Deploy of {PIPELINE} warning", "Ask waits for an approval", "move Ask behind the action"),
     (with_pipeline(BUILD, stage_named("Review", ASK), stage_named("Apply", action("Build", "Terraform"))),
      f"deployment stage Review of {PIPELINE} warning", "Ask waits for an approval", "move Ask behind the action"),
-    (replace(HEALTHY, disabled={"Deploy": "release", "Verify": "release"}),
+    (HEALTHY | {f"codepipeline:GetPipelineState {PIPELINE}": [off("Deploy"), off("Verify")]},
      f"deployment stage Deploy of {PIPELINE} warning", "is disabled (release)", f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"),
     (with_pipeline(DATABASE_STAGE | SKIPPED),
      f"deployment stage Deploy of {PIPELINE} warning", "a condition may skip it", "the result FAIL"),
@@ -1108,40 +1124,38 @@ FAULTS: list[Row] = [
     *((with_function(asynchronous=each), f"function {RESTORE} retries warning", "", REMAKE) for each in OTHER_RETRIES),
     *((reading(template({"Ref": "Snapshot"}, **{name: value})), f"template main {status}", name, name)
       for name, (value, status) in PROPERTIES.items()),
-    (replace(HEALTHY, functions=NOT_DEPLOYED), f"function {RESTORE} problem", "is not deployed", DEPLOY),
+    (with_function(configuration=None), f"function {RESTORE} problem", "is not deployed", DEPLOY),
     (with_function(concurrency=None),
      f"function {RESTORE} concurrency problem", "is none, so two may run at once", RESERVE),
     (with_function(concurrency=0), f"function {RESTORE} concurrency problem", "was stopped by hand", RESERVE),
-    (replace(HEALTHY, functions={**HEALTHY.functions, "api_handler": API_STOPPED}),
+    (HEALTHY | {f"lambda:GetFunctionConcurrency {APP}-{NAME}": 0},
      f"function {APP}-{NAME} concurrency warning", "was stopped by hand", FREE),
-    (replace(HEALTHY, unreserved=102),
-     "function concurrency of the account problem", "102", "aws service-quotas request-service-quota-increase"),
-    (replace(HEALTHY, own_stacks={AFTER: "ROLLBACK_COMPLETE"}),
+    (HEALTHY | {f"cloudformation:DescribeStacks {AFTER}": {"StackStatus": "ROLLBACK_COMPLETE"}},
      f"stack {AFTER} problem", "ROLLBACK_COMPLETE", DEPLOY),
-    (replace(HEALTHY, own_stacks={AFTER: "UPDATE_IN_PROGRESS"}),
+    (HEALTHY | {f"cloudformation:DescribeStacks {AFTER}": {"StackStatus": "UPDATE_IN_PROGRESS"}},
      f"stack {AFTER} warning", "UPDATE_IN", "run the doctor again"),
-    (replace(HEALTHY, own_stacks={AFTER: None}), f"stack {AFTER} warning", "does not exist", DEPLOY),
-    (with_role(inline=[]), f"role {RESTORE} problem", "lacks statements", DEPLOY),
-    (with_role(inline=[WANTED["db-restore-from-snapshot"], {"Statement": []}]),
+    (HEALTHY | {f"cloudformation:DescribeStacks {AFTER}": None}, f"stack {AFTER} warning", "does not exist", DEPLOY),
+    (with_function(inline=[]), f"role {RESTORE} problem", "lacks statements", DEPLOY),
+    (with_function(inline=[WANTED["db-restore-from-snapshot"], {"Statement": []}]),
      f"role {RESTORE} warning", "have more than", "aws iam list-role-policies"),
-    (with_role(attached=[ADMIN]),
+    (with_function(attached=[ADMIN]),
      f"role {RESTORE} attached policies warning", ADMIN, f"aws iam detach-role-policy --role-name {RESTORE} --policy-arn {ADMIN}"),
     (with_rule({"State": "DISABLED"}),
      f"schedule {RULE} problem", "is disabled", f"aws events enable-rule --name {RULE}"),
     (with_rule({"ScheduleExpression": "cron(0 12 ? * SUN *)"}),
      f"schedule {RULE} problem", "fires at cron(0 12", DEPLOY),
-    (with_rule({"ScheduleExpression": "rate(1 day)"}, function="db-reconcile"),
+    (with_rule({"ScheduleExpression": "rate(1 day)"}, POLL_RULE),
      f"schedule {POLL_RULE} problem", "rate(1 day) instead of rate(15 minutes)", DEPLOY),
     (with_rule(targets=[]), f"schedule {RULE} problem", "invokes nothing", DEPLOY),
     (with_function(invokers=None), f"schedule {RULE} problem", "not allowed to invoke", DEPLOY),
     (with_function(invokers=json.dumps({"Statement": [ANYBODY]})),
      f"schedule {RULE} problem", "not allowed to invoke", DEPLOY),
-    (replace(HEALTHY, rules=NO_RULE), f"schedule {RULE} problem", "does not exist", DEPLOY),
-    (replace(HEALTHY, topic=Topic(None, [])),
+    (HEALTHY | {f"events:DescribeRule {RULE}": None}, f"schedule {RULE} problem", "does not exist", DEPLOY),
+    (HEALTHY | {f"sns:GetTopicAttributes {TOPIC}": None},
      f"topic {TOPIC} problem", "does not exist", "aws sns subscribe"),
-    (replace(HEALTHY, topic=Topic({}, [])),
+    (HEALTHY | {f"sns:ListSubscriptionsByTopic {TOPIC}": []},
      f"topic {TOPIC} warning", "no subscriptions", "aws sns subscribe"),
-    (replace(HEALTHY, topic=Topic({}, [WAITING])),
+    (HEALTHY | {f"sns:ListSubscriptionsByTopic {TOPIC}": [WAITING]},
      "topic email x@y.example warning", "has not confirmed", "aws sns subscribe"),
     (with_alarm(ERRORS, StateValue="ALARM", StateReason="1 error"),
      f"alarm {ERRORS} problem", "is on: 1 error", "see what happened: "),
@@ -1151,8 +1165,8 @@ FAULTS: list[Row] = [
      f"alarm {ERRORS} warning", "not notify", "aws cloudformation delete-stack "),
     (with_alarm(OVERDUE, StateValue="ALARM"),
      f"alarm {OVERDUE} warning", "is on", "nothing before the first scheduled run"),
-    (replace(HEALTHY, rest_apis=[]), "API REST API problem", "is not deployed", DEPLOY),
-    (replace(HEALTHY, rest_apis=["a1", "b2"]),
+    (HEALTHY | {"APIs": []}, "API REST API problem", "is not deployed", DEPLOY),
+    (HEALTHY | {"APIs": ["a1", "b2"]},
      "API REST API warning", "a1, b2 all invoke the stage's function", "aws apigateway delete-rest-api"),
 ]
 # fmt: on
@@ -1162,7 +1176,7 @@ FAULTS: list[Row] = [
     ("seen", "what", "told", "fix"), FAULTS, ids=[f"{n}-{row[1]}" for n, row in enumerate(FAULTS)]
 )
 def test_each_fault_is_named_with_its_fix_and_nothing_else_is(
-    seen: AcceptanceState, what: str, told: str, fix: str
+    seen: Answers, what: str, told: str, fix: str
 ) -> None:
     check = only(seen)
     assert f"{check.check} {check.subject} {check.status}" == what
@@ -1175,54 +1189,61 @@ def test_each_fault_is_named_with_its_fix_and_nothing_else_is(
     "seen",
     [
         holding(**{HOLD: None}),
-        replace(HEALTHY, pipelines={PIPELINE: PIPELINE_BODY | {"executionMode": "QUEUED"}}),
+        with_pipeline(executionMode="QUEUED"),
         reading(template({"Fn::Sub": "${Snapshot}"})),
         reading(template({"Fn::If": ["Restore", {"Ref": "Snapshot"}, {"Ref": "AWS::NoValue"}]})),
         # What else the pipeline restores is not the stage's business.
-        replace(HEALTHY, stacks=[a_stack(), state.Stack("x", "", template(OLD.arn), {})]),
-        sharing(key_arn=None, key=None),
+        with_pipeline(stage_named("Deploy", DATABASE, ORDERS))
+        | {"template of orders": a_template(template(OLD.arn))},
+        sharing(key_arn=None),
         configured(Runtime="python3.13"),
-        replace(HEALTHY, unreserved=103),
     ],
 )
-def test_what_is_right_in_another_way_is_ok(seen: AcceptanceState) -> None:
+def test_what_is_right_in_another_way_is_ok(seen: Answers) -> None:
     assert found(seen) == []
 
 
 # --- what cannot be looked at ---------------------------------------------------------------------
 
 
-def blinded() -> Iterator[tuple[str, AcceptanceState]]:
-    yield "parameter", replace(HEALTHY, parameters=DENIED)
-    yield "parameter", replace(HEALTHY, candidates={"rds": DENIED})
-    yield "parameter", replace(HEALTHY, present={"rds": DENIED})
-    yield "pipeline", replace(HEALTHY, pipelines={PIPELINE: DENIED}, stacks=[])
-    yield "pipeline", replace(HEALTHY, runs=DENIED)
-    yield "deployment", replace(HEALTHY, disabled=DENIED)
+def blinded() -> Iterator[tuple[str, Answers]]:
+    yield "parameter", HEALTHY | {"parameters": DENIED}
+    yield "parameter", HEALTHY | {"candidate of rds": DENIED}
+    yield "parameter", HEALTHY | {"present of rds": DENIED}
+    yield "pipeline", HEALTHY | {f"codepipeline:GetPipeline {PIPELINE}": DENIED}
+    yield "pipeline", HEALTHY | {"runs": DENIED}
+    yield "deployment", HEALTHY | {f"codepipeline:GetPipelineState {PIPELINE}": DENIED}
     for part in ("stack", "cluster", "deployment"):
         yield "deployment", seeing(**{part: DENIED})
-    yield "share", replace(HEALTHY, shares={"rds": DENIED})
-    yield "key", sharing(key_arn=DENIED, key=None)
-    yield "stack", replace(HEALTHY, own_stacks={AFTER: DENIED})
-    yield "function", with_function(configuration=DENIED, role=None)
+    yield "share", HEALTHY | {"shares": DENIED}
+    yield "key", HEALTHY | {f"rds:DescribeDBClusterSnapshots {NEW.arn}": DENIED}
+    yield "stack", HEALTHY | {f"cloudformation:DescribeStacks {AFTER}": DENIED}
+    yield "function", with_function(configuration=DENIED)
     yield "function", configured(Environment={"Error": {"Message": "service:Look"}})
     yield "function", with_function(concurrency=DENIED)
     yield "function", with_function(asynchronous=DENIED)
-    yield "function", replace(HEALTHY, unreserved=DENIED)
-    yield "role", with_role(inline=DENIED)
-    yield "role", with_role(attached=DENIED)
+    yield "function", with_function(configuration=DENIED) | {"lambda:GetAccountSettings": DENIED}
+    yield "role", with_function(inline=DENIED)
+    yield "role", with_function(attached=DENIED)
     yield "schedule", with_function(invokers=DENIED)
     yield "schedule", with_rule(targets=DENIED)
-    yield "topic", replace(HEALTHY, topic=Topic(DENIED, []))
-    yield "topic", replace(HEALTHY, topic=Topic({}, DENIED))
-    yield "topic key", replace(HEALTHY, topic_keys={f"{TOPIC}-chat": DENIED})
-    yield "topic key", replace(HEALTHY, topic_keys={TOPIC: TopicKey("alias/t", DENIED)})
-    yield "alarm", replace(HEALTHY, alarms=DENIED)
+    yield "topic", HEALTHY | {f"sns:GetTopicAttributes {TOPIC}": DENIED}
+    yield "topic", HEALTHY | {f"sns:ListSubscriptionsByTopic {TOPIC}": DENIED}
+    yield (
+        "topic key",
+        HEALTHY
+        | {
+            f"sns:GetTopicAttributes {TOPIC}": {"KmsMasterKeyId": "alias/t"},
+            "kms:DescribeKey alias/t": DENIED,
+        },
+    )
+    yield "API", HEALTHY | {"APIs": DENIED}
+    yield "alarm", HEALTHY | {"alarms": DENIED}
 
 
 @pytest.mark.parametrize(("group", "seen"), list(blinded()))
 def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(
-    group: str, seen: AcceptanceState
+    group: str, seen: Answers
 ) -> None:
     bad = [check for check in judged(seen) if check.status != "ok"]
     assert [(check.check, check.status) for check in bad][:1] == [(group, "warning")]
@@ -1280,7 +1301,10 @@ def test_people_read_groups_and_a_sum_and_no_control_characters() -> None:
 def test_what_could_not_be_looked_at_is_not_called_healthy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told = [Check("topic", "one", "ok", "1 confirmed"), checks.unavailable("alarm", "all", DENIED)]
+    told = [
+        Check("topic", "one", "ok", "1 confirmed"),
+        Check("alarm", "all", *checks.unavailable(DENIED)),
+    ]
     assert [*doctor.lines(told)][-1] == (
         "no problem was found, but 1 things could not be looked at; problems: 0, warnings: 1, ok: 1"
     )
@@ -1358,16 +1382,17 @@ def test_a_profile_that_is_not_there_is_a_problem_and_no_trace(
 def test_a_stage_that_was_never_deployed_is_one_problem(
     topic: Any, monkeypatch: pytest.MonkeyPatch, project: Path
 ) -> None:
-    nothing = replace(
-        holding(**{LATEST: None, CURRENT: None, HOLD: None}),
-        functions={name: Function(each.name, None) for name, each in HEALTHY.functions.items()},
-        own_stacks={BEFORE: None, AFTER: None},
-        topic=Topic(topic, []),
-        unreserved=900,
-    )
-    me = state.Caller({"Account": ACCEPTANCE, "Arn": "me"}, NOW)
-    monkeypatch.setattr(state, "caller", lambda _: me)
-    monkeypatch.setattr(state, "read_acceptance", lambda *_: nothing)
+    nothing = holding(**{LATEST: None, CURRENT: None, HOLD: None}) | {
+        f"cloudformation:DescribeStacks {BEFORE}": None,
+        f"cloudformation:DescribeStacks {AFTER}": None,
+        f"sns:GetTopicAttributes {TOPIC}": topic,
+        f"sns:ListSubscriptionsByTopic {TOPIC}": [],
+    }
+    for name in stacks.function_names(STAGE_).values():
+        nothing[f"lambda:GetFunctionConfiguration {name}"] = None
+    me = {"Account": ACCEPTANCE, "Arn": "me"}
+    monkeypatch.setattr(doctor, "caller", lambda *_: (me, NOW))
+    monkeypatch.setattr(doctor, "AcceptanceLook", lambda stage, *_: looking(nothing, stage))
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     bad = [check for check in doctor.examine(project, NAME) if check.status != "ok"]
     without_subscriptions = [(TOPIC, "warning")] if topic is not None else []
@@ -1417,20 +1442,13 @@ def test_a_stage_that_is_not_there_is_a_wrong_question(
 
 
 def test_an_api_that_nobody_wants_is_to_be_deleted() -> None:
-    (check,) = deployment.rest_api(stage_of(PIN_API_ENABLED="false"), HEALTHY)
+    without = stage_of(PIN_API_ENABLED="false")
+    (check,) = deployment.rest_api("REST API", looking(HEALTHY, without))
     assert (check.status, check.fix) == (
         "warning",
         "aws apigateway delete-rest-api --rest-api-id a1b2c3",
     )
-    assert [
-        *deployment.rest_api(stage_of(PIN_API_ENABLED="false"), replace(HEALTHY, rest_apis=[]))
-    ] == []
-
-
-def test_an_api_that_may_not_be_looked_at_is_not_called_right() -> None:
-    seen = Unavailable("apigateway:GET", "AccessDeniedException: no", denied=True)
-    (check,) = deployment.rest_api(STAGE_, replace(HEALTHY, rest_apis=seen))
-    assert (check.check, check.status) == ("API", "warning")
+    assert [*deployment.rest_api("REST API", looking(HEALTHY | {"APIs": []}, without))] == []
 
 
 # --- copies ---------------------------------------------------------------------------------------
@@ -1441,7 +1459,8 @@ COPY_SETTING = f"aurora-refresh configure --stage {NAME} RDS_COPY_KMS_KEY_ID=…
 
 
 def under(key: Any) -> list[Check]:
-    return [*acceptance.copy_keys(COPYING, replace(HEALTHY, copy_keys={"rds": key}))]
+    answers = HEALTHY | {f"kms:DescribeKey {COPY_KEY}": key}
+    return [*acceptance.copy_keys(looking(answers, COPYING))]
 
 
 def test_a_key_of_one_s_own_is_right_to_copy_under() -> None:
@@ -1475,14 +1494,14 @@ def test_a_key_that_is_disabled_is_to_be_enabled() -> None:
 
 
 def test_a_key_that_may_not_be_looked_at_is_not_called_right() -> None:
-    (check,) = under(state.Unavailable("kms:DescribeKey", "AccessDenied: no", denied=True))
+    (check,) = under(Unavailable("kms:DescribeKey", "AccessDenied: no", denied=True))
     assert (check.check, check.status) == ("copy key", "warning")
 
 
 def latest_with(refused: Refused) -> Check:
     """What is said of *latest* where copies are asked for, and this is said of it."""
-    seen = replace(HEALTHY, candidates={"rds": refused})
-    (bad,) = (each for each in acceptance.parameters(COPYING, seen) if each.status != "ok")
+    seen = HEALTHY | {"candidate of rds": refused}
+    (bad,) = (each for each in acceptance.parameters(looking(seen, COPYING)) if each.fix)
     return bad
 
 
@@ -1512,27 +1531,31 @@ AWS_MANAGED = ENABLED | {"KeyManager": "AWS"}
 SHARING_DEPLOY = "aurora-refresh deploy --stage production"
 
 
-def production_state(**changed: Any) -> ProductionState:
-    """A state in which only the clusters and their keys matter."""
-    facts: dict[str, Any] = {
-        "now": NOW,
-        "functions": {},
-        "rules": {},
-        "topic": None,
-        "topic_keys": {},
-        "alarms": {},
-        "own_stacks": {},
-        "unreserved": None,
-        "clusters": {"orders": {"Status": "available"}},
-        "cluster_keys": {"orders": ENABLED},
-        "share_key": ENABLED,
-    }
-    return ProductionState(**facts | changed)
+CLUSTER_KEY = f"{KEY}-of-orders"
+SHARED = {
+    "rds:DescribeDBClusters orders": {
+        "Status": "available",
+        "StorageEncrypted": True,
+        "KmsKeyId": CLUSTER_KEY,
+    },
+    f"kms:DescribeKey {CLUSTER_KEY}": ENABLED,
+    f"kms:DescribeKey {SHARE_KEY}": ENABLED,
+}
+
+
+def sharing_look(answers: Answers, stage: ProductionStage = SHARING_STAGE) -> Look[ProductionStage]:
+    return Look(stage, Mock(), NOW, answers)
 
 
 def production_checks(stage: ProductionStage = SHARING_STAGE, **changed: Any) -> list[Check]:
-    seen = production_state(**changed)
-    return [*production.clusters(stage, seen), *production.share_key(stage, seen)]
+    questions = {
+        "cluster": "rds:DescribeDBClusters orders",
+        "cluster_key": f"kms:DescribeKey {CLUSTER_KEY}",
+        "share_key": f"kms:DescribeKey {SHARE_KEY}",
+    }
+    answers = SHARED | {questions[name]: answer for name, answer in changed.items()}
+    look = sharing_look(answers, stage)
+    return [*production.clusters(look), *production.share_key(look)]
 
 
 def test_clusters_and_keys_that_can_be_shared_are_ok() -> None:
@@ -1547,37 +1570,37 @@ def test_clusters_and_keys_that_can_be_shared_are_ok() -> None:
     ("changed", "subject", "status", "fix"),
     [
         (
-            {"clusters": {"orders": None}},
+            {"cluster": None},
             "orders",
             "problem",
             f"aurora-refresh configure --stage production CLUSTERS=…, and then {SHARING_DEPLOY}",
         ),
         (
-            {"clusters": {"orders": {"Status": "stopped"}}},
+            {"cluster": {"Status": "stopped"}},
             "orders",
             "warning",
             "nothing if that ends before cron(0 22 ? * SAT *); otherwise start it",
         ),
         (
-            {"clusters": {"orders": Unavailable("rds:DescribeDBClusters", "no", denied=True)}},
+            {"cluster": Unavailable("rds:DescribeDBClusters", "no", denied=True)},
             "orders",
             "warning",
             "allow rds:DescribeDBClusters to the identity in use, or run the doctor as one that has it",
         ),
         (
-            {"cluster_keys": {"orders": ENABLED | {"KeyState": "Disabled"}}},
+            {"cluster_key": ENABLED | {"KeyState": "Disabled"}},
             "of orders",
             "problem",
             checks.enable_key(KEY),
         ),
         (
-            {"cluster_keys": {"orders": None}},
+            {"cluster_key": None},
             "of orders",
             "problem",
             "restore the cluster from a snapshot under another key",
         ),
         (
-            {"cluster_keys": {"orders": Unavailable("kms:DescribeKey", "later")}},
+            {"cluster_key": Unavailable("kms:DescribeKey", "later")},
             "of orders",
             "warning",
             "run the doctor again; if this persists, look at it by hand",
@@ -1598,7 +1621,7 @@ def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
 
 
 def test_the_default_key_is_a_problem_without_another_key() -> None:
-    default = {"cluster_keys": {"orders": AWS_MANAGED}}
+    default = {"cluster_key": AWS_MANAGED}
     assert {check.status for check in production_checks(**default)} == {"ok"}
     keyless = replace(SHARING_STAGE, settings=SHARING_STAGE.settings._replace(key=None))
     (bad,) = (check for check in production_checks(keyless, **default) if check.status != "ok")
@@ -1607,20 +1630,26 @@ def test_the_default_key_is_a_problem_without_another_key() -> None:
 
 def test_a_production_stage_has_schedules_and_no_retries_to_check() -> None:
     names = stacks.function_names(SHARING_STAGE)
-    functions = {function: Function(name, None) for function, name in names.items()}
-    rules = {
-        function: Rule(name, None, [])
-        for function, name in stacks.rule_names(SHARING_STAGE).items()
-    }
-    seen = production_state(functions=functions, rules=rules, unreserved=101)
+    answers: Answers = {"lambda:GetAccountSettings": 101}
+    for name in names.values():
+        answers[f"lambda:GetFunctionConfiguration {name}"] = None
+        answers[f"events:DescribeRule {name}-event"] = None
+    look = sharing_look(answers)
     assert [
         (check.subject, check.seen, check.fix)
-        for check in (
-            *deployment.functions(SHARING_STAGE, seen, {}),
-            *deployment.schedules(SHARING_STAGE, seen, {}),
-        )
+        for check in (*deployment.functions(look, {}), *deployment.schedules(look))
     ] == [
         *((name, "is not deployed", SHARING_DEPLOY) for name in names.values()),
         ("concurrency of the account", "101 unreserved", None),
         *((f"{name}-event", "does not exist", SHARING_DEPLOY) for name in names.values()),
     ]
+
+
+@pytest.mark.parametrize(("unreserved", "is_enough"), [(102, False), (103, True)])
+def test_a_first_deployment_needs_executions_to_reserve(
+    unreserved: int, *, is_enough: bool
+) -> None:
+    answers = with_function(configuration=None) | {"lambda:GetAccountSettings": unreserved}
+    problems = [each for each in judged(answers) if each.status != "ok"]
+    fix = "aws service-quotas request-service-quota-increase"
+    assert any(str(each.fix).startswith(fix) for each in problems) is not is_enough

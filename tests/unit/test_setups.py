@@ -1,39 +1,39 @@
 """Other people's templates, pipelines and roles: the doctor's verdict on each, and nothing else."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chalicelib.domain.deployment import Deployment
 from cli import configure, doctor, mainpipeline, stages
-from cli.doctor import deployment, state
-from cli.doctor.state import AcceptanceState, Deployed, Function
+from cli.doctor import deployment
 from cli.policies import file_name, policies, with_own_statements
 from cli.stages import CONFIG, StageError
 from tests.fakes import ACCEPTANCE
 from tests.stage import CURRENT, PIPELINE
 from tests.unit.test_doctor import (
+    CONFIGURATION,
     DATABASE,
     HEALTHY,
-    LAMBDA,
     NAME,
     NEW,
-    OLD,
     PIPELINE_ARN,
-    PIPELINE_BODY,
     SKIPPED,
     STAGE_,
     TEMPLATE,
     VARIABLES,
+    Answers,
+    a_template,
     action,
     judged,
+    looking,
+    off,
     only,
     reading,
     stage_named,
     template,
+    with_function,
     with_pipeline,
 )
 
@@ -167,27 +167,21 @@ def test_what_cannot_be_told_is_a_warning_and_no_problem(source: Any) -> None:
 
 
 def test_the_only_cluster_in_force_needs_no_logical_id() -> None:
-    places = mainpipeline.places(
-        "main", with_cluster(Condition="IsProduction"), {"Environment": "acceptance"}
-    )
+    body = with_cluster(Condition="IsProduction")
+    places = mainpipeline.places("main", a_template(body, Environment="acceptance"))
     assert [*places] == [(CURRENT, "main")]
 
 
 # --- pipelines ------------------------------------------------------------------------------------
 
 
-def deploying(where: str = "", **changed: Any) -> AcceptanceState:
+def deploying(where: str = "", **changed: Any) -> Answers:
     """The account whose pipeline deploys the stack in another way."""
     stages_ = [stage_named("Deploy", {**DATABASE, **changed})]
-    body = PIPELINE_BODY | {"stages": stages_}
-    seen = replace(HEALTHY, pipelines={PIPELINE: body})
-    (found,) = state.stacks_to_read(STAGE_, body).items()
-    assert found == ("main", ("", where))
-    if not where:
-        return seen
-    nothing = Deployed(Deployment(OLD.arn), None, None)
-    stack = state.Stack("main", "", None, {}, where)
-    return replace(seen, stacks=[stack], deployed={"rds": nothing})
+    found = mainpipeline.stacks_of(STAGE_, {"stages": stages_})
+    assert found == [mainpipeline.DeployedStack("main", "", where)]
+    seen = with_pipeline(*stages_)
+    return seen | {"template of main": None, "stack of rds": None} if where else seen
 
 
 ROLE = "arn:aws:iam::{}:role/deployer"
@@ -201,7 +195,7 @@ ROLE = "arn:aws:iam::{}:role/deployer"
     ],
     ids=["another account", "another Region"],
 )
-def test_a_stack_elsewhere_is_never_called_healthy(seen: AcceptanceState) -> None:
+def test_a_stack_elsewhere_is_never_called_healthy(seen: Answers) -> None:
     found = judged(seen)
     assert {check.status for check in found if check.status != "ok"} == {"warning"}
     assert not doctor.is_healthy(found)
@@ -219,11 +213,9 @@ def test_a_stack_here_is_looked_at_whatever_the_action_says(changed: dict[str, A
 
 def test_a_stack_whose_name_is_a_variable_of_the_run_is_not_seen() -> None:
     configuration = {"StackName": "#{Build.STACK}"}
-    body = PIPELINE_BODY | {
-        "stages": [stage_named("Deploy", {**DATABASE, "configuration": configuration})]
-    }
-    found = state.stacks_to_read(STAGE_, body)
-    assert found["#{Build.STACK}"] == ("", "under a name that only the run knows")
+    body = {"stages": [stage_named("Deploy", {**DATABASE, "configuration": configuration})]}
+    found, _ = mainpipeline.stacks_of(STAGE_, body)
+    assert found.elsewhere == "under a name that only the run knows"
 
 
 OBSTACLES = {
@@ -240,14 +232,14 @@ OBSTACLES = {
         "it rolls back automatically",
     ),
     "a disabled transition": (
-        replace(HEALTHY, disabled={"Deploy": "release"}),
+        HEALTHY | {f"codepipeline:GetPipelineState {PIPELINE}": [off("Deploy")]},
         "is disabled (release)",
     ),
 }
 
 
 @pytest.mark.parametrize(("seen", "told"), OBSTACLES.values(), ids=OBSTACLES)
-def test_what_delays_or_skips_a_restore_is_warned_of(seen: AcceptanceState, told: str) -> None:
+def test_what_delays_or_skips_a_restore_is_warned_of(seen: Answers, told: str) -> None:
     check = only(seen)
     assert (check.check, check.status) == ("deployment", "warning")
     assert told in check.seen
@@ -286,13 +278,14 @@ def test_a_role_of_the_company_is_kept_and_only_its_arn_is_checked(project: Path
     entries = doctor.configurations(project, STAGE_)
     assert {each["iam_role_arn"] for each in entries.values()} == {arn}
 
-    function = "db-reconcile"
+    function = "db-restore-from-snapshot"
     for role, status in ((arn, "warning"), (f"{arn}-old", "problem")):
-        there = Function("x", {**LAMBDA, "Role": role})
-        seen = replace(HEALTHY, functions={function: there})
-        (check,) = deployment.given_roles(STAGE_, seen, {function: arn})
-        assert (check.check, check.status, check.blind) == ("role", status, False)
-    assert [*deployment.given_roles(STAGE_, HEALTHY, {})] == []
+        look = looking(with_function(configuration=CONFIGURATION | {"Role": role}))
+        checks = deployment.roles(look, policies(STAGE_), {function: arn})
+        bad = [check for check in checks if check.status != "ok"]
+        assert [(check.check, check.status, check.blind) for check in bad] == [
+            ("role", status, False)
+        ]
 
 
 def test_statements_that_the_company_added_are_kept_and_wanted(project: Path) -> None:

@@ -1,0 +1,73 @@
+"""Calls of AWS by the names of their IAM actions, each for the part of its answer that is wanted."""
+
+from typing import Any
+
+import boto3
+import jmespath  # type: ignore[import-untyped]
+from botocore import xform_name
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+_CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=20
+)
+# The services that IAM names otherwise than boto3.
+_SERVICES = {"states": "stepfunctions"}
+# The errors that mean that what was asked for does not exist; the last one is CloudFormation's.
+_ABSENT = {
+    "DBClusterNotFoundFault",
+    "NoSuchEntity",
+    "NotFound",
+    "NotFoundException",
+    "PipelineNotFoundException",
+    "ResourceNotFoundException",
+    "StateMachineDoesNotExist",
+    "ValidationError",
+}
+
+
+class Calls:
+    """Calls with a session, in one Region unless another one is named."""
+
+    def __init__(self, session: boto3.Session, region: str) -> None:
+        self._session = session
+        self._region = region
+        self._clients: dict[tuple[str, str | None], Any] = {}
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        """Return the client of a service, as IAM names it."""
+        name = _SERVICES.get(service, service)
+        if (name, region) not in self._clients:
+            self._clients[name, region] = self._session.client(  # type: ignore[call-overload]
+                name, region_name=region or self._region, config=_CONFIG
+            )
+        return self._clients[name, region]
+
+    def call(self, action: str, region: str | None = None, **given: Any) -> Any:
+        """Return the answer to a call; None if what it names does not exist."""
+        service, operation = action.split(":")
+        try:
+            return getattr(self.client(service, region), xform_name(operation))(**given)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _ABSENT:
+                return None
+            raise
+
+    def delete(self, action: str, **named: Any) -> bool:
+        """Delete something; return whether it existed."""
+        return self.call(action, **named) is not None
+
+    def one(self, action: str, path: str, region: str | None = None, **given: Any) -> Any:
+        """Return a part of the answer to a call; None if that or what was asked for does not exist."""
+        return jmespath.search(path, self.call(action, region, **given))
+
+    def all(self, action: str, path: str, **given: Any) -> list[Any] | None:
+        """Return a part of the answers to a call, from all their pages; None if there is no such thing."""
+        service, operation = action.split(":")
+        pages = self.client(service).get_paginator(xform_name(operation)).paginate(**given)
+        try:
+            return [*pages.search(path)]
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _ABSENT:
+                return None
+            raise

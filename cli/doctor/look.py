@@ -1,0 +1,426 @@
+"""What the doctor looks at: AWS's answers to calls that only read, each made once, when it is needed."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property, partial
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.aws.clients import BotoAws
+from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import Deployment, Preparation
+from chalicelib.domain.deployment import Stack as SeenStack
+from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.ledger import Run
+from chalicelib.domain.parameters import Parameter, pipeline_name, value_of
+from chalicelib.domain.snapshots import Choice, Snapshot, SnapshotArn, choose
+from chalicelib.usecases.checks import candidate
+from chalicelib.usecases.copies import list_own_once
+from chalicelib.usecases.deployments import Deployments
+from chalicelib.usecases.preparation import preparation_of
+from chalicelib.usecases.update_latest import newest
+from cli import mainpipeline, restapi, stacks
+from cli.account import DENIED
+from cli.calls import Calls
+from cli.mainpipeline import DeployedStack, StackTemplate
+from cli.policies import Policy
+from cli.stages import AcceptanceStage, Json, Stage, StageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+S_co = TypeVar("S_co", bound=Stage, covariant=True)
+
+_LENGTH = 500  # of a reason; a denial names the policy last, after two ARNs
+_LIST_SNAPSHOTS = "rds:DescribeDBClusterSnapshots"
+# The services of the operations by which the use cases see what is deployed.
+_SERVICES = {
+    "GetParameterHistory": "ssm",
+    "DescribeStacks": "cloudformation",
+    "ListStackResources": "cloudformation",
+    "DescribeDBClusters": "rds",
+    "ListActionExecutions": "codepipeline",
+}
+
+
+class Unavailable(Exception):
+    """What AWS did not show, and why; `action` is what a policy must allow."""
+
+    def __init__(self, action: str, why: str, *, denied: bool = False) -> None:
+        super().__init__(why)
+        self.action, self.why, self.denied = action, why, denied
+
+
+class Shares(NamedTuple):
+    """The `total` shares of anybody, production's, and the verdicts of one database on them."""
+
+    total: int
+    productions: Sequence[Snapshot]
+    choice: Choice
+    newest: Snapshot | Refused
+
+
+def caller(session: boto3.Session, region: str) -> tuple[Json | Unavailable, datetime]:
+    """Return who calls AWS, and AWS's time, because this machine's clock may be wrong."""
+    action = "sts:GetCallerIdentity"
+    try:
+        identity: Json = _asked(action, partial(Calls(session, region).one, action, "@"))
+    except Unavailable as unavailable:
+        return unavailable, datetime.now(UTC)
+    date = identity["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return identity, parsedate_to_datetime(date) if date else datetime.now(UTC)
+
+
+def known(question: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | None:
+    """Return the answer to a question; None if AWS does not show it."""
+    try:
+        return question(*given, **named)
+    except Unavailable:
+        return None
+
+
+class _ReadOnlyAws(BotoAws):
+    """The use cases' own AWS, but with AWS's time. Only its readers are called here."""
+
+    def __init__(self, session: boto3.Session, now: datetime, source_region: str | None) -> None:
+        super().__init__(session.client, None, source_region=source_region)
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+
+class Look(Generic[S_co]):
+    """What a stage has in its account. Every question raises Unavailable if AWS does not show it.
+
+    `answers` has those that are known already, by the names of the questions.
+    """
+
+    def __init__(
+        self,
+        stage: S_co,
+        session: boto3.Session,
+        now: datetime,
+        answers: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.stage, self.now = stage, now
+        self._session = session
+        self._calls = Calls(session, stage.region)
+        self._answers = dict(answers or {})
+
+    def ask(self, name: str, action: str, question: Callable[[], T]) -> T:
+        """Return the answer to a question; the action is what it needs."""
+        if name not in self._answers:
+            try:
+                self._answers[name] = _asked(action, question)
+            except Unavailable as unavailable:
+                self._answers[name] = unavailable
+        answer: Any = self._answers[name]
+        if isinstance(answer, Unavailable):
+            raise answer
+        found: T = answer
+        return found
+
+    def one(self, action: str, path: str, region: str | None = None, **given: Any) -> Any:
+        """Return a part of the answer to a call; its name is the action with the first parameter."""
+        question = partial(self._calls.one, action, path, region, **given)
+        return self.ask(_name(action, given), action, question)
+
+    def all(self, action: str, path: str, **given: Any) -> list[Any]:
+        """Return a part of the answers to a call, from all their pages."""
+        question = partial(self._calls.all, action, path, **given)
+        return self.ask(_name(action, given), action, question) or []
+
+    # --- every stage ------------------------------------------------------------------------------
+
+    @property
+    def is_deployed(self) -> bool:
+        """Whether anything of the stage is in the account, or cannot be looked at."""
+        questions = [partial(self.function, each) for each in self.function_names.values()]
+        questions += [partial(self.stack, each) for each in stacks.own_stacks(self.stage)]
+        try:
+            return any(question() is not None for question in questions)
+        except Unavailable:
+            return True
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the stage has never been deployed."""
+        try:
+            return self.stack(stacks.stack_name(self.stage.name, stacks.BEFORE)) is None
+        except Unavailable:
+            return False
+
+    @cached_property
+    def function_names(self) -> dict[str, str]:
+        """Lambda's names of the functions, by Chalice's."""
+        return stacks.function_names(self.stage)
+
+    def function(self, name: str) -> Json | None:
+        """Return a function's configuration."""
+        found: Json | None = self.one("lambda:GetFunctionConfiguration", "@", FunctionName=name)
+        return found
+
+    def stack(self, name: str) -> Json | None:
+        """Return a stack's description."""
+        found: Json | None = self.one("cloudformation:DescribeStacks", "Stacks[0]", StackName=name)
+        return found
+
+    def policies(self, role: str) -> list[Policy]:
+        """Return a role's inline policies."""
+        list_, get = "iam:ListRolePolicies", "iam:GetRolePolicy"
+
+        def read() -> list[Policy]:
+            return [
+                self._calls.one(get, "PolicyDocument", RoleName=role, PolicyName=name)
+                for name in self._calls.all(list_, "PolicyNames[]", RoleName=role) or ()
+            ]
+
+        return self.ask(f"policies of {role}", f"{list_} and {get}", read)
+
+    def topic(self, arn: str) -> Json | None:
+        """Return a topic's attributes."""
+        found: Json | None = self.one("sns:GetTopicAttributes", "Attributes", TopicArn=arn)
+        return found
+
+    def alarms(self) -> Mapping[str, Json | None]:
+        """Return each alarm that the stage should have by its name; None if it does not exist."""
+        names = stacks.alarm_names(self.stage)
+        given: Json = {"AlarmNames": names, "AlarmTypes": ["MetricAlarm"], "MaxRecords": 100}
+        action = "cloudwatch:DescribeAlarms"
+        found = self.ask(
+            "alarms", action, partial(self._calls.one, action, "MetricAlarms", **given)
+        )
+        alarms = {alarm["AlarmName"]: alarm for alarm in found}
+        return {name: alarms.get(name) for name in names}
+
+    def key(self, key: str, region: str | None = None) -> Json | None:
+        """Return a key's metadata."""
+        found: Json | None = self.one("kms:DescribeKey", "KeyMetadata", region, KeyId=key)
+        return found
+
+    def cluster(self, name: str) -> Json | None:
+        """Return a cluster's description."""
+        path = "DBClusters[0]"
+        found: Json | None = self.one("rds:DescribeDBClusters", path, DBClusterIdentifier=name)
+        return found
+
+
+class AcceptanceLook(Look[AcceptanceStage]):
+    """What an acceptance stage has besides, much of it as the use cases see it."""
+
+    @cached_property
+    def aws(self) -> BotoAws:
+        """The use cases' AWS."""
+        return _ReadOnlyAws(self._session, self.now, self.stage.settings.source_region)
+
+    def parameters(self) -> Mapping[str, Json]:
+        """Return the parameters that exist, as AWS describes them."""
+        names = self.stage.settings.promotion_parameters
+
+        def read() -> dict[str, Json]:
+            return {name: {**each} for name, each in self.aws.parameters.read(names).items()}
+
+        return self.ask("parameters", "ssm:GetParameters", read)
+
+    @property
+    def values(self) -> dict[str, Parameter]:
+        """The parameters' values, as the use cases read them; none if they cannot be read."""
+        found = known(self.parameters) or {}
+        return {name: Parameter(each["Value"], each["Version"]) for name, each in found.items()}
+
+    def candidate(self, database: Database) -> Snapshot | Refused | None:
+        """Return what the schedule would promote now; None if *latest* names nothing."""
+        latest = value_of(self.values, database.latest_parameter)
+        if latest is None or SnapshotArn.parse(latest) is None:
+            return None
+        settings, own = self.stage.settings, self._list_own
+
+        def choose_now() -> Snapshot | Refused:
+            try:
+                return candidate(settings, self.aws, own, database, self.values)
+            except Refused as refused:
+                return refused
+
+        return self.ask(f"candidate of {database.name}", _LIST_SNAPSHOTS, choose_now)
+
+    @cached_property
+    def _list_own(self) -> Any:
+        return list_own_once(self.aws)
+
+    def present(self, database: Database, arn: str) -> Snapshot | None:
+        """Return the snapshot that a database's *current* names."""
+        name = f"present of {database.name}"
+        return self.ask(name, _LIST_SNAPSHOTS, lambda: self.aws.snapshots.find(arn))
+
+    def pipeline(self, name: str) -> Json | None:
+        """Return a pipeline's structure."""
+        found: Json | None = self.one("codepipeline:GetPipeline", "pipeline", name=name)
+        return found
+
+    @property
+    def existing_pipeline(self) -> tuple[str, Json] | None:
+        """The first that exists of the one that the parameter names and the stage's own."""
+        named = pipeline_name(value_of(self.values, self.stage.settings.pipeline_parameter))
+        for name in dict.fromkeys(filter(None, (named, self.stage.pipeline))):
+            if body := known(self.pipeline, name):
+                return name, body
+        return None
+
+    def runs(self) -> Sequence[Run]:
+        """Return the runs of the existing pipeline, the newest first."""
+        existing = self.existing_pipeline
+
+        def read() -> Sequence[Run]:
+            try:
+                return self.aws.pipelines.runs(existing[0]) if existing else []
+            except Refused:
+                return []  # the pipeline does not exist
+
+        return self.ask("runs", "codepipeline:ListPipelineExecutions", read)
+
+    def stacks(self) -> list[DeployedStack]:
+        """Return the main pipeline's stacks and those of P_STACK_NAME."""
+        existing = self.existing_pipeline
+        return mainpipeline.stacks_of(self.stage, existing[1] if existing else None)
+
+    def template(self, stack: DeployedStack) -> StackTemplate | None:
+        """Return the template of a stack; None if it is elsewhere or not deployed."""
+        action = "cloudformation:GetTemplate"
+
+        def read() -> StackTemplate | None:
+            if stack.elsewhere or (described := self.stack(stack.name)) is None:
+                return None
+            given = {"StackName": stack.name, "TemplateStage": "Processed"}
+            body = self._calls.one(action, "TemplateBody", **given)
+            return StackTemplate.read(body, described) if body else None
+
+        return self.ask(f"template of {stack.name}", action, read)
+
+    def places(self, database: Database) -> list[str]:
+        """Return STACK or STACK/LOGICAL-ID of the clusters restored from a database's *current*."""
+        return [
+            place
+            for stack in self.stacks()
+            if (template := known(self.template, stack))
+            for parameter, place in mainpipeline.places(stack.name, template)
+            if parameter == database.current_parameter
+        ]
+
+    @cached_property
+    def _deployments(self) -> Deployments:
+        existing = self.existing_pipeline
+        return Deployments(self.aws, existing[0] if existing else None, known(self.runs) or [])
+
+    def deployment(self, database: Database) -> Deployment:
+        """Return what is deployed, as the use cases see it."""
+        current = database.current_parameter
+
+        def deployed_now() -> Deployment:
+            ledger = self.aws.parameters.history(current) if current in self.values else []
+            try:
+                return self._deployments.of(database, ledger)
+            except Refused as refused:
+                return Deployment(unknown=str(refused))
+
+        name = f"deployment of {database.name}"
+        return self.ask(name, "codepipeline:ListActionExecutions", deployed_now)
+
+    def deployed_stack(self, database: Database) -> SeenStack | None:
+        """Return the stack of P_STACK_NAME; None if it does not exist."""
+        reference = database.stack
+        if reference is None:
+            return None
+        name, action = f"stack of {database.name}", "cloudformation:DescribeStacks"
+        return self.ask(name, action, lambda: self._deployments.stack(reference.stack))
+
+    def deployed_cluster(self, database: Database) -> Json | None:
+        """Return the cluster in the stack of P_STACK_NAME; None if it does not exist."""
+        stack = self.deployed_stack(database)
+        if stack is None or database.stack is None:
+            return None
+        identifier = stack.clusters.get(database.stack.cluster_in(stack.clusters))
+        return self.cluster(identifier) if identifier else None
+
+    def preparation(self, database: Database) -> Preparation | None:
+        """Return the preparation of the deployed cluster, if it has one."""
+        deployment = known(self.deployment, database) or Deployment()
+        return self.ask(
+            f"preparation of {database.name}",
+            "states:DescribeExecution",
+            lambda: preparation_of(self.aws, database, deployment),
+        )
+
+    def shares(self, database: Database) -> Shares:
+        """Return what a database's rules say of the shares."""
+        return self.ask("shares", _LIST_SNAPSHOTS, self._read_shares)[database.name]
+
+    def _read_shares(self) -> dict[str, Shares]:
+        databases = self.stage.settings.databases
+        production = databases[0].criteria.account
+        productions: list[Snapshot] = []
+        total = 0
+
+        def counted() -> Iterator[Snapshot]:
+            nonlocal total
+            for snapshot in self.aws.snapshots.shared():
+                total += 1
+                if snapshot.account == production:  # strangers may share thousands
+                    productions.append(snapshot)
+                yield snapshot
+
+        choices = choose(counted(), [each.criteria for each in databases])
+        return {
+            database.name: Shares(total, productions, choice, _newest(database, choice))
+            for database, choice in zip(databases, choices, strict=True)
+        }
+
+    def share_key(self, share: Snapshot) -> str | None:
+        """Return the ARN of the key that encrypts a share; None if it is not encrypted."""
+        found: str | None = self.one(
+            _LIST_SNAPSHOTS,
+            "DBClusterSnapshots[0].KmsKeyId",
+            self.stage.settings.source_region,
+            DBClusterSnapshotIdentifier=share.arn,
+            IncludeShared=True,
+        )
+        return found
+
+    def rest_apis(self) -> Sequence[str]:
+        """Return the REST APIs that invoke the stage's function."""
+        client, stage = partial(self._calls.client, "apigateway"), self.stage.name
+        return self.ask("APIs", "apigateway:GET", lambda: restapi.invoking(client(), stage))
+
+
+def _newest(database: Database, choice: Choice) -> Snapshot | Refused:
+    try:
+        return newest(database, choice)
+    except Refused as refused:
+        return refused
+
+
+def _name(action: str, given: Mapping[str, Any]) -> str:
+    return " ".join([action, *map(str, [*given.values()][:1])])
+
+
+def _asked(action: str, question: Callable[[], T]) -> T:
+    """Return the answer to a question; raise Unavailable."""
+    try:
+        return question()
+    except ClientError as error:
+        details = error.response["Error"]
+        raise _unavailable(action, details["Code"], details["Message"]) from error
+    except AwsError as error:
+        service = _SERVICES.get(error.operation)
+        needed = f"{service}:{error.operation}" if service else action
+        raise _unavailable(needed, error.code, error.message) from error
+    except (BotoCoreError, StageError) as error:
+        raise _unavailable(action, type(error).__name__, str(error)) from error
+
+
+def _unavailable(action: str, code: str, message: str) -> Unavailable:
+    # On one line, because a proxy in between may answer with a whole page.
+    why = f"{code}: {' '.join(message.split())}"[:_LENGTH]
+    return Unavailable(action, why, denied=code in DENIED)
