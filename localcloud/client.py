@@ -200,9 +200,7 @@ class LocalCloud:
         ``stack``. ``more`` may be:
 
         - ``stack``: the stack's name, by default the pipeline's;
-        - ``stages``: names or declarations; by default Source, Build, Deploy and Test. Approval is known,
-          too, and a declaration such as ``{"name": "Deploy", "onFailure": …}`` adds to what is known;
-        - ``mode``: SUPERSEDED or QUEUED;
+        - ``stages``: by default Source, Build, Deploy and Test. Approval is known, too;
         - what :meth:`patch_pipeline` takes.
         """
         body = {"name": name, "run_seconds": run_seconds, "databases": list(databases), **more}
@@ -214,13 +212,10 @@ class LocalCloud:
         - ``run_seconds``: half of it in each Build and half in each Deploy action;
           ``action_seconds``: those of actions by name;
         - ``next_outcomes`` of the next runs, retries and roll-backs: Succeeded, ``Failed in NAME`` (a stage
-          or an action), ``Skip STAGE``; Failed is in Build, FailedAfterDeploy in Test;
+          or an action), ``Skip STAGE``; Failed is in Build;
         - ``hold``: where runs wait until this is changed: at the start of an action, ``NAME`` (a stage or
           an action), or while the new clusters of one that deploys are being made, ``NAME:restoring``;
-        - ``start_error``: the code with which the next start is refused;
-        - ``listing_lag``: for how many listings of the runs a new or changed one looks as before;
-        - ``event_faults``: what happens to the next events, ``{"kind": "lost", "times": 1, "states":
-          ["FAILED"]}``; ``late`` ones come when this is changed, ``twice`` is the third kind;
+        - ``loses_events``: whether EventBridge delivers none of the events;
         - ``template`` and its ``parameters``: what the next runs deploy, in ``stack`` or the first one.
         """
         return self._control("PATCH", "pipelines", {"name": name, **changes})
@@ -319,14 +314,6 @@ class LocalCloud:
     def set_stack_seconds(self, seconds: float) -> None:
         """How long it takes to create, update or delete a stack."""
         self._control("PUT", "stacks", {"seconds": seconds})
-
-    def patch_stack(self, name: str, **changes: Any) -> None:
-        """Order how a stack's next roll-back goes.
-
-        With ``rollback_fails`` it ends in UPDATE_ROLLBACK_FAILED; with ``resolved_value="deployed"`` the
-        parameters' ResolvedValue goes back, too, which otherwise is the attempted update's.
-        """
-        self._control("PATCH", "stacks", {"name": name, **changes})
 
     def set_faults(self, faults: Sequence[Mapping[str, Any]]) -> None:
         """Replace the list of faults."""

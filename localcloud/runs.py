@@ -4,10 +4,9 @@ The sources are the CodePipeline User Guide (*How pipeline executions work*, *Co
 *Configuring stage rollback*, *Add a manual approval action*) and botocore's ``codepipeline`` model:
 
 - a stage holds one run at a time. A run that finds it locked, or its inbound transition disabled, waits in
-  front of it. In mode SUPERSEDED a newer run that arrives there supersedes the one that waits; in mode
-  QUEUED runs enter in the order in which they came;
-- a CloudFormation action deploys its stack (``mainstack.py``) from the revision that the run's source
-  action read; the stack reads Parameter Store when the action runs;
+  front of it, and is superseded by a newer run that arrives there (mode SUPERSEDED, the only one here);
+- a CloudFormation action deploys its stack (``stacks.py``) from the revision that the run's source action read;
+  the stack reads Parameter Store when the action runs;
 - *stop and wait* lets the actions in progress complete, *stop and abandon* does not wait for them; a stack
   that is being deployed then goes on;
 - a retry continues the same run with actions of its own; a rollback is a new run of one stage, from the
@@ -16,9 +15,8 @@ The sources are the CodePipeline User Guide (*How pipeline executions work*, *Co
 Actions of one stage run one after the other, in the order of ``runOrder``.
 """
 
-import json
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +25,8 @@ from uuid import uuid4
 from moto.codepipeline.models import CodePipeline, PipelineExecution
 from moto.core.utils import utcnow
 
-from localcloud import mainstack, rules
+from localcloud import rules, stacks
+from localcloud.resources import Failed
 
 Json = dict[str, Any]
 Revision = Mapping[str, tuple[str, dict[str, str]]]  # each stack's template and parameters
@@ -48,60 +47,45 @@ class Behaviour:
     action_seconds: dict[str, float] = field(default_factory=dict)
     revision: Revision = field(default_factory=dict)
     next_outcomes: list[str] = field(default_factory=list)
-    start_error: str | None = None
     hold: set[str] = field(default_factory=set)
-    listing_lag: int = 0
-    event_faults: list[Json] = field(default_factory=list)  # kind, times, states
-    late_events: list[Json] = field(default_factory=list)
+    loses_events: bool = False
     tokens: dict[str, str] = field(default_factory=dict)
     actions: list["ActionExecution"] = field(default_factory=list)
     occupants: dict[str, "Run"] = field(default_factory=dict)
     latest: dict[str, "Run"] = field(default_factory=dict)
     waiting: dict[str, list["Run"]] = field(default_factory=dict)
-    transitions: dict[str, Json] = field(default_factory=dict)
+    disabled: dict[str, str] = field(default_factory=dict)  # why no run may enter a stage
     forgotten: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
 
 
 class Run(PipelineExecution):
-    """A pipeline execution under way.
-
-    ``number`` orders a pipeline's runs by their start; ``stages`` has the status of each stage it entered.
-    """
+    """A pipeline execution under way; ``stages`` has the status of each stage that it entered."""
 
     def __init__(
         self,
         pipeline: CodePipeline,
         behaviour: Behaviour,
         trigger: dict[str, str],
-        *,
-        variables: list[dict[str, str]] | None = None,
         target: "Run | None" = None,
     ) -> None:
         definition = pipeline.pipeline
-        super().__init__(definition["name"], definition["version"], variables)
+        super().__init__(definition["name"], definition["version"], None)
         self.status = "InProgress"
         self.behaviour = behaviour
-        self.number = len(pipeline.executions)
         self.pipeline = pipeline
-        self.mode: str = definition.get("executionMode", "SUPERSEDED")
         self.target = target
         self.revision: Revision = target.revision if target else behaviour.revision
         self.stages: dict[str, str] = {}
         self.held_at: str | None = None
-        self.stop_reason: str | None = None
         self.thread: threading.Thread | None = None
         self._trigger = trigger
-        self._listed: Json | None = None
-        self._lag = behaviour.listing_lag
-        self.attempts = 0
         self.begin_attempt()
 
     def begin_attempt(self) -> None:
         """Take the next outcome that was ordered."""
         ordered = self.behaviour.next_outcomes
         self.outcome = ordered.pop(0) if ordered else SUCCEEDED
-        self.attempts += 1
 
     @property
     def ended(self) -> bool:
@@ -113,7 +97,6 @@ class Run(PipelineExecution):
         self.status = status
         self.status_summary = summary
         self.last_update_time = utcnow()
-        self._lag = self.behaviour.listing_lag
         self.behaviour.changed.notify_all()
 
     def withdraw(self, status: str) -> None:
@@ -128,11 +111,7 @@ class Run(PipelineExecution):
 
     def is_target(self, stage: str) -> bool:
         """Return whether the stage can be rolled back to this run."""
-        return (
-            self.target is None
-            and self.stages.get(stage) == SUCCEEDED
-            and self.pipeline_version == self.pipeline.pipeline["version"]
-        )
+        return self.target is None and self.stages.get(stage) == SUCCEEDED
 
     def occupy(self, stage: str) -> None:
         """Lock the stage."""
@@ -153,83 +132,40 @@ class Run(PipelineExecution):
 
     def to_summary_dict(self) -> Json:
         """Return ListPipelineExecutions' answer; JSON has times in seconds of the epoch."""
-        summary = super().to_summary_dict() | self._details()
-        summary["startTime"] = seconds(self.start_time)
-        summary["lastUpdateTime"] = seconds(self.last_update_time)
-        if self.stop_reason is not None:
-            summary["stopTrigger"] = {"reason": self.stop_reason}
-        return summary
-
-    def listed(self, *, first_page: bool) -> Json | None:
-        """Return the summary that a listing shows, which lags behind by a number of listings."""
-        if self._lag == 0:
-            self._listed = self.to_summary_dict()
-        elif first_page:
-            self._lag -= 1
-        return self._listed
+        times = {
+            "startTime": seconds(self.start_time),
+            "lastUpdateTime": seconds(self.last_update_time),
+        }
+        return super().to_summary_dict() | self._details() | times
 
     def _details(self) -> Json:
-        details: Json = {
-            "trigger": self._trigger,
-            "executionMode": self.mode,
-            "executionType": "ROLLBACK" if self.target else "STANDARD",
-        }
-        if self.target:
-            target = {"rollbackTargetPipelineExecutionId": self.target.pipeline_execution_id}
-            details["rollbackMetadata"] = target
-        return details
+        kind = {"executionType": "ROLLBACK" if self.target else "STANDARD"}
+        return {"trigger": self._trigger, "executionMode": "SUPERSEDED", **kind}
 
 
 class ActionExecution:
     """One execution of an action."""
 
-    def __init__(self, run: Run, stage: str, declaration: Json, region: str) -> None:
+    def __init__(self, run: Run, stage: str, declaration: Json) -> None:
         self.id = str(uuid4())
         self.run = run
         self.stage = stage
         self.name: str = declaration["name"]
+        self.kind: Json = declaration["actionTypeId"]
+        self.configuration: dict[str, str] = declaration.get("configuration", {})
         self.started = self.updated = utcnow()
         self.status = "InProgress"
-        self.summary: str | None = None
         self.token: str | None = None
-        self.stack_id: str | None = None
-        self.declaration = declaration
-        self.region: str = declaration.get("region", region)
-        self.configuration: dict[str, str] = declaration.get("configuration", {})
-        self.attempt = run.attempts
         run.behaviour.actions.append(self)
 
-    @property
-    def of_latest_attempt(self) -> bool:
-        """Return whether the run has not been retried since."""
-        return self.attempt == self.run.attempts
-
-    @property
-    def category(self) -> str:
-        """Return what kind of action it is."""
-        category: str = self.declaration["actionTypeId"]["category"]
-        return category
-
-    def finish(self, status: str, summary: str | None = None) -> None:
+    def finish(self, status: str) -> None:
         """Enter a final status."""
-        self.status, self.summary = status, summary
+        self.status = status
         self.updated = utcnow()
         self.run.behaviour.changed.notify_all()
 
     def to_detail(self) -> Json:
         """Return ListActionExecutions' answer."""
-        result: Json = {"externalExecutionSummary": self.summary, **self._external()}
-        if self.status == "Failed":
-            result["errorDetails"] = {"code": "JobFailed", "message": self.summary}
-        given = {
-            "actionTypeId": self.declaration["actionTypeId"],
-            "configuration": self.configuration,
-            "resolvedConfiguration": self.configuration,
-            "region": self.region,
-            "inputArtifacts": self.declaration.get("inputArtifacts", []),
-        }
-        if "roleArn" in self.declaration:
-            given["roleArn"] = self.declaration["roleArn"]
         return {
             "pipelineExecutionId": self.run.pipeline_execution_id,
             "actionExecutionId": self.id,
@@ -239,8 +175,11 @@ class ActionExecution:
             "startTime": seconds(self.started),
             "lastUpdateTime": seconds(self.updated),
             "status": self.status,
-            "input": given,
-            "output": {"outputArtifacts": [], "executionResult": result},
+            "input": {
+                "actionTypeId": self.kind,
+                "configuration": self.configuration,
+                "resolvedConfiguration": self.configuration,
+            },
         }
 
     def to_state(self) -> Json:
@@ -249,21 +188,8 @@ class ActionExecution:
             "actionExecutionId": self.id,
             "status": self.status,
             "lastStatusChange": seconds(self.updated),
-            "summary": self.summary,
-            **self._external(),
         }
-        if self.token and self.status == "InProgress":
-            state["token"] = self.token
-        return state
-
-    def _external(self) -> dict[str, str]:
-        if self.stack_id is None:
-            return {}
-        console = f"https://{self.region}.console.aws.amazon.com/cloudformation/home"
-        return {
-            "externalExecutionId": self.stack_id,
-            "externalExecutionUrl": f"{console}?region={self.region}#/stack/detail?stackId={self.stack_id}",
-        }
+        return state | ({"token": self.token} if self.status == "InProgress" else {})
 
 
 class Runner:
@@ -273,38 +199,32 @@ class Runner:
         self._account = account
         self._region = region
 
-    def enlist(self, run: Run, stage: Json) -> list[Run]:
-        """Let a new run arrive at its first stage; returns the runs that it supersedes."""
-        run.pipeline.executions[run.pipeline_execution_id] = run
-        return self._arrive(run, stage["name"])
+    def start(self, run: Run, stages: Sequence[Json]) -> None:
+        """Let a new run arrive at its first stage, and carry it out."""
+        with run.behaviour.changed:
+            run.pipeline.executions[run.pipeline_execution_id] = run
+            superseded = self._arrive(run, stages[0]["name"])
+        self._announce_superseded(superseded)
+        self.go_on(run, stages, "STARTED")
 
-    def begin(
-        self,
-        run: Run,
-        stages: Sequence[Json],
-        state: str,
-        *,
-        superseded: Iterable[Run] = (),
-        done: Collection[str] = (),
+    def go_on(
+        self, run: Run, stages: Sequence[Json], state: str, done: Collection[str] = ()
     ) -> None:
         """Carry out the stages in a thread, without the first one's actions that are ``done``."""
-        self._announce_superseded(superseded)
         self.announce(run, state)
         run.thread = threading.Thread(target=self._carry_out, args=(run, stages, done), daemon=True)
         run.thread.start()
 
     def announce(self, run: Run, state: str) -> None:
-        """Put the run's change of state on the account's bus, as often as the next fault says."""
-        arn = f"arn:aws:codepipeline:{self._region}:{self._account}:{run.pipeline_name}"
+        """Put the run's change of state on the account's bus, unless it is to be lost."""
+        if run.behaviour.loses_events:
+            return
         event = {
-            "version": "0",
-            "id": str(uuid4()),
             "detail-type": "CodePipeline Pipeline Execution State Change",
             "source": "aws.codepipeline",
-            "account": self._account,
-            "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-            "region": self._region,
-            "resources": [arn],
+            "resources": [
+                f"arn:aws:codepipeline:{self._region}:{self._account}:{run.pipeline_name}"
+            ],
             "detail": {
                 "pipeline": run.pipeline_name,
                 "execution-id": run.pipeline_execution_id,
@@ -313,15 +233,6 @@ class Runner:
                 "version": float(run.pipeline_version),
             },
         }
-        with run.behaviour.changed:
-            kind = rules.next_fault(run.behaviour.event_faults, state)
-            if kind == "late":
-                run.behaviour.late_events.append(event)
-        for _ in range({None: 1, "twice": 2}.get(kind, 0)):
-            self.publish(event)
-
-    def publish(self, event: Json) -> None:
-        """Put an event on the account's bus."""
         rules.publish(self._account, self._region, event)
 
     def _carry_out(self, run: Run, stages: Sequence[Json], done: Collection[str]) -> None:
@@ -347,41 +258,27 @@ class Runner:
         if run.status == "Failed" and not run.target:
             self._roll_back_automatically(run, stage)
 
-    def _arrive(self, run: Run, stage: str) -> list[Run]:
+    @staticmethod
+    def _arrive(run: Run, stage: str) -> list[Run]:
         """Let the run wait for the stage, or enter it at once; returns the runs that it supersedes.
 
         Whether a rollback supersedes, or is superseded, is undocumented: here it does neither.
         """
         waiting = run.behaviour.waiting.setdefault(stage, [])
-        waiting.append(run)
-        superseded: list[Run] = []
-        if run.mode == "SUPERSEDED":
-            standard = [each for each in waiting if not each.target]
-            superseded = sorted(standard, key=lambda each: each.number)[:-1]
+        superseded = [] if run.target else [each for each in waiting if not each.target]
         for older in superseded:
             waiting.remove(older)
             older.change("Superseded")
-        self._admit(run, stage)
+        waiting.append(run)
+        _admit(run, stage)
         return superseded
 
     @staticmethod
-    def _admit(run: Run, stage: str) -> bool:
-        """Let the run into the stage if it is its turn; returns whether it is in."""
-        behaviour = run.behaviour
-        waiting = behaviour.waiting[stage]
-        enabled = behaviour.transitions.get(stage, {}).get("enabled", True)
-        if waiting[:1] == [run] and stage not in behaviour.occupants and enabled:
-            waiting.remove(run)
-            run.occupy(stage)
-        return behaviour.occupants.get(stage) is run
-
-    def _enter(self, run: Run, stage: str) -> bool:
+    def _enter(run: Run, stage: str) -> bool:
         """Wait for the stage; returns whether the run is in it."""
         behaviour = run.behaviour
         with behaviour.changed:
-            behaviour.changed.wait_for(
-                lambda: run.status != "InProgress" or self._admit(run, stage)
-            )
+            behaviour.changed.wait_for(lambda: run.status != "InProgress" or _admit(run, stage))
             if run in behaviour.waiting[stage]:
                 behaviour.waiting[stage].remove(run)
                 behaviour.changed.notify_all()
@@ -400,7 +297,7 @@ class Runner:
                     break
                 if declaration["name"] in done:
                     continue
-                action = ActionExecution(run, name, declaration, self._region)
+                action = ActionExecution(run, name, declaration)
             problem = self._act(action)
             if problem:
                 break
@@ -413,13 +310,13 @@ class Runner:
     def _act(self, action: ActionExecution) -> str | None:
         """Carry out an action; returns why it failed, if it did."""
         try:
-            approval = action.category == "Approval"
+            approval = action.kind["category"] == "Approval"
             problem = _wait_for_approval(action) if approval else self._perform(action)
         except Exception as error:  # noqa: BLE001 (whatever it is, a run must not be left in progress)
             problem = f"{type(error).__name__}: {error}"
         with action.run.behaviour.changed:
             if action.status == "InProgress":
-                action.finish("Failed" if problem else SUCCEEDED, problem)
+                action.finish("Failed" if problem else SUCCEEDED)
         return problem
 
     def _perform(self, action: ActionExecution) -> str | None:
@@ -432,7 +329,7 @@ class Runner:
             _hold(action, ":restoring")
             _spend_time(action)
             if problem or run.behaviour.forgotten:
-                raise mainstack.Failed(problem)
+                raise Failed(problem)
 
         _hold(action)
         if action.status != "InProgress":  # abandoned meanwhile
@@ -441,29 +338,19 @@ class Runner:
             _spend_time(action)
             return problem
         template, parameters = run.revision[stack]
-        action.stack_id, failure = mainstack.deploy(
-            self._account, action.region, stack, template, parameters, restore
-        )
+        failure = stacks.deploy(self._account, self._region, stack, template, parameters, restore)
         return failure or problem
 
     def _roll_back_automatically(self, run: Run, stage: Json) -> None:
         """Roll the stage back to the newest run that succeeded in it, if the stage is configured so."""
         if stage.get("onFailure", {}).get("result") != "ROLLBACK":
             return
-        name = stage["name"]
-        failed = {"FailedPipelineExecutionId": run.pipeline_execution_id, "FailedStageName": name}
-        trigger = {"triggerType": "AutomatedRollback", "triggerDetail": json.dumps(failed)}
-        with run.behaviour.changed:
-            target = next(
-                (each for each in reversed(runs_of(run.pipeline)) if each.is_target(name)), None
-            )
-            if target is None:
-                return
-            rollback = Run(run.pipeline, run.behaviour, trigger, target=target)
-            self.enlist(rollback, stage)
-        self.begin(rollback, [stage], "STARTED")
+        targets = [each for each in runs_of(run.pipeline) if each.is_target(stage["name"])]
+        if targets:
+            trigger = {"triggerType": "AutomatedRollback"}
+            self.start(Run(run.pipeline, run.behaviour, trigger, targets[-1]), [stage])
 
-    def _announce_superseded(self, runs: Iterable[Run]) -> None:
+    def _announce_superseded(self, runs: Sequence[Run]) -> None:
         for run in runs:
             self.announce(run, "SUPERSEDED")
 
@@ -478,12 +365,23 @@ def seconds(time: datetime) -> float:
     return time.replace(tzinfo=UTC).timestamp()
 
 
+def _admit(run: Run, stage: str) -> bool:
+    """Let the run into the stage if it is its turn; returns whether it is in."""
+    behaviour = run.behaviour
+    waiting = behaviour.waiting[stage]
+    locked = stage in behaviour.occupants or stage in behaviour.disabled
+    if waiting[:1] == [run] and not locked:
+        waiting.remove(run)
+        run.occupy(stage)
+    return behaviour.occupants.get(stage) is run
+
+
 def _wait_for_approval(action: ActionExecution) -> str | None:
     changed = action.run.behaviour.changed
     with changed:
         action.token = str(uuid4())
         changed.wait_for(lambda: action.status != "InProgress")
-    return f"Rejected: {action.summary}" if action.status == "Failed" else None
+    return "Rejected" if action.status == "Failed" else None
 
 
 def _hold(action: ActionExecution, moment: str = "") -> None:
@@ -499,7 +397,7 @@ def _hold(action: ActionExecution, moment: str = "") -> None:
 
 def _spend_time(action: ActionExecution) -> None:
     behaviour = action.run.behaviour
-    usual = behaviour.run_seconds / 2 if action.category in ("Build", "Deploy") else 0.0
+    usual = behaviour.run_seconds / 2 if action.kind["category"] in ("Build", "Deploy") else 0.0
     with behaviour.changed:
         behaviour.changed.wait_for(
             lambda: behaviour.forgotten, behaviour.action_seconds.get(action.name, usual)

@@ -28,7 +28,6 @@ from localcloud import (
     gateway,
     imports,
     keys,
-    machines,
     pipeline,
     quotas,
     rows,
@@ -40,7 +39,7 @@ from localcloud import (
 
 Handler = Callable[[Any], Any]
 BRIDGES = (
-    *(clock, functions, rules, imports, shares, keys, pipeline, stacks, machines),
+    *(clock, functions, rules, imports, shares, keys, pipeline, stacks),
     *(executions, quotas, subscriptions, rows, calls),
 )
 

@@ -1,251 +1,422 @@
-"""CloudFormation's API: stacks are created, updated and deleted as ``mainstack.py`` does it, and it takes time.
+"""CloudFormation: stacks that are created, updated, replaced in and rolled back as their templates say.
 
-moto's stacks are complete at once, are updated with nothing changed, know no DeletionPolicy, and nothing of the
-resource types that are added here. What is restored, from the CloudFormation API reference, its User Guide
-(*Stack status codes*, *DeletionPolicy*) and the schemas of the resource types:
+moto's stacks are complete at once, never replace, do not roll back, and know neither a DeletionPolicy nor
+``AWS::RDS::DBCluster``. What is restored here, from the CloudFormation User Guide (*Update behaviors of stack
+resources*, *Stack status codes*, *CloudFormation-supplied parameter types*, *Dynamic references*, *DeletionPolicy*,
+*UpdateReplacePolicy*) and the API reference:
 
 - an operation is ``…_IN_PROGRESS`` first, and until it has ended another one is refused;
-- "No updates are to be performed." is an error;
-- a failed creation ends in ROLLBACK_COMPLETE, from where a stack can only be deleted;
-- ``RetainExceptOnCreate``: whether a rollback deletes what is new in spite of its policy Retain;
-- a resource that exists already is not taken over.
+- a parameter of a type ``AWS::SSM::Parameter::Value<…>`` is resolved at every update, also with unchanged input;
+- ``{{resolve:ssm:…}}`` is compared as it is written and resolved only when its resource is made or modified;
+- a changed property that can only be given on creation replaces the resource: the new one is made first, what
+  refers to it follows, and the old one goes last, as its UpdateReplacePolicy says. What cannot be deleted
+  by then stays behind; the update has been completed all the same;
+- what fails rolls the whole operation back; a stack whose creation rolled back can only be deleted;
+- "No updates are to be performed." is an error.
 
-Change sets are refused.
+Stacks are deployed by the pipeline's runs (``pipeline.py``) and through the API. Change sets are not known.
 """
 
 import functools
+import json
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import moto.cloudformation.urls
-from moto.awslambda.models import lambda_backends
 from moto.cloudformation.exceptions import AlreadyExistsException, ValidationError
-from moto.cloudformation.models import cloudformation_backends
+from moto.cloudformation.models import Event, Stack, cloudformation_backends
 from moto.cloudformation.responses import CloudFormationResponse
-from moto.cloudwatch.models import (
-    cloudwatch_backends,
-)
+from moto.cloudformation.utils import generate_stack_id
 from moto.core.responses import ActionResult, EmptyResult
-from moto.iam.models import iam_backends
-from moto.logs.models import logs_backends
-from moto.sns.models import sns_backends
+from moto.core.utils import utcnow
+from moto.ssm.models import ssm_backends
 
-from localcloud import authorization, identities
-from localcloud.mainstack import CONTROLS, KINDS, Failed, Kind, MainStack, Properties
+from localcloud.resources import KINDS, Failed, Kind, Properties
 
+_DYNAMIC = re.compile(r"\{\{resolve:ssm:([^}]+)\}\}")
+_SSM_TYPE = re.compile(r"AWS::SSM::Parameter::Value<(.+)>")
+_UPDATABLE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 _SECONDS = 0.2
-# The API reference bounds a page by its size only; the paged answers of AWS have 100.
-_RESOURCES_A_PAGE = 100
 _under_way: set[threading.Timer] = set()
-_takes = {"seconds": _SECONDS}  # of real time, an operation
+_takes = {"seconds": _SECONDS}  # of real time, an operation of the API
 
 
-class Topic(Kind):
-    """``AWS::SNS::Topic``."""
+@dataclass
+class Resource:
+    """A resource as it is deployed; ``properties`` are resolved except for dynamic references."""
 
-    create_only = frozenset({"FifoTopic", "TopicName"})
-
-    def __init__(self, account: str, region: str) -> None:
-        super().__init__(account, region)
-        self.sns: Any = sns_backends[account][region]
-
-    def create(self, name: str, properties: Properties) -> str:
-        """CreateTopic, of one that is not there."""
-        name = properties.get("TopicName", name)
-        if any(topic.name == name for topic in self.sns.topics.values()):
-            raise Failed(f"Topic already exists: {name}")
-        arn: str = self.sns.create_topic(name).arn
-        return arn
-
-    def modify(self, name: str, old: Properties, new: Properties) -> None:
-        """Nothing that anybody would notice here."""
-
-    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (every kind is called alike)
-        """DeleteTopic."""
-        self.sns.delete_topic(name)
+    logical_resource_id: str
+    cf_resource_type: str
+    properties: Properties
+    on_replace: str
+    on_delete: str
+    kind: Kind
+    physical_resource_id: str = ""
 
 
-class Subscription(Kind):
-    """``AWS::SNS::Subscription``; one of an e-mail address waits until it is confirmed."""
+class LocalStack(Stack):
+    """A stack as moto's API shows it, whose updates are made here."""
 
-    create_only = frozenset({"Endpoint", "Protocol", "TopicArn"})
-    perhaps_create_only = frozenset({"Region"})
+    def __init__(self, name: str, account: str, region: str) -> None:
+        # An empty template keeps moto from making anything by itself.
+        super().__init__(
+            generate_stack_id(name, region, account), name, {}, {}, account, region_name=region
+        )
+        self.resources: dict[str, Resource] = {}
+        self.last_updated_time: Any = None
+        self.given: dict[str, str] = {}
+        self.resolved: dict[str, str] = {}
+        self._outputs: list[dict[str, Any]] = []
 
-    def __init__(self, account: str, region: str) -> None:
-        super().__init__(account, region)
-        self.sns: Any = sns_backends[account][region]
+    def begin(
+        self,
+        template: str,
+        parameters: Mapping[str, str],
+        *,
+        restore: Callable[[], None] = lambda: None,
+        retain_except_on_create: bool = False,
+    ) -> Callable[[], str | None] | None:
+        """Begin to create or update the stack: returns what goes through with it, None if nothing changes.
 
-    def create(self, name: str, properties: Properties) -> str:  # noqa: ARG002 (every kind is called alike)
-        """Subscribe."""
-        arn: str = self.sns.subscribe(
-            properties["TopicArn"], properties["Endpoint"], properties["Protocol"]
-        ).arn
-        return arn
+        ``restore`` takes the time that new resources take, or fails. Raises Failed where the update is
+        refused, with everything left as it was.
+        """
+        verb = "CREATE" if self.status == "CREATE_PENDING" else "UPDATE"
+        if verb == "UPDATE" and self.status not in _UPDATABLE:
+            raise Failed(f"Stack:{self.stack_id} is in {self.status} state and can not be updated.")
+        update = _Update(self, self.parse_template(template), parameters)
+        if verb == "UPDATE" and update.changes_nothing():
+            return None
+        self.enter(f"{verb}_IN_PROGRESS", "User Initiated")
+        self.resolved = update.resolved
+        if verb == "CREATE":
+            self.given = update.given
 
-    def modify(self, name: str, old: Properties, new: Properties) -> None:
-        """Nothing that anybody would notice here."""
+        def carry_out() -> str | None:
+            try:
+                made, outputs = update.carry_out()
+                restore()
+            except Exception as error:  # noqa: BLE001 (whatever it is, what was done is undone)
+                rollback = "ROLLBACK" if verb == "CREATE" else "UPDATE_ROLLBACK"
+                self.enter(f"{rollback}_IN_PROGRESS", str(error))
+                update.undo(retain_except_on_create)
+                self.enter(f"{rollback}_COMPLETE")
+                return str(error)
+            before, self.resources = self.resources, made
+            self.template, self.template_dict = template, update.document
+            self.given, self._outputs = update.given, outputs
+            self._clean_up(before)
+            self.enter(f"{verb}_COMPLETE")
+            return None
 
-    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (every kind is called alike)
-        """Unsubscribe."""
-        self.sns.unsubscribe(name)
+        return carry_out
 
+    def _clean_up(self, before: Mapping[str, Resource]) -> None:
+        """Delete what was replaced or removed, the dependent before what it depends on."""
+        for name, old in reversed(list(before.items())):
+            if name not in self.resources:
+                self.dispose(old, old.on_delete)
+            elif self.resources[name].physical_resource_id != old.physical_resource_id:
+                self.dispose(old, old.on_replace)
 
-class Alarm(Kind):
-    """``AWS::CloudWatch::Alarm``."""
+    def delete(self) -> None:
+        """DeleteStack, of what can be deleted."""
+        self.enter("DELETE_IN_PROGRESS", "User Initiated")
+        resources = reversed(self.resources.values())
+        failed = [each for each in resources if not self.dispose(each, each.on_delete)]
+        self.enter("DELETE_FAILED" if failed else "DELETE_COMPLETE")
 
-    create_only = frozenset({"AlarmName"})
+    def dispose(self, resource: Resource, policy: str) -> bool:
+        """Delete what is no longer wanted, as its policy says; returns whether that went well."""
+        if policy == "Retain":
+            self.note(resource, "DELETE_SKIPPED")
+            return True
+        final = f"{self.name}-snapshot-{resource.logical_resource_id}-{uuid4().hex[:12]}".lower()
+        try:
+            resource.kind.delete(
+                resource.physical_resource_id, final if policy == "Snapshot" else None
+            )
+        except Exception as error:  # noqa: BLE001 (whatever it is, the rest is still to be cleaned up)
+            self.note(resource, "DELETE_FAILED", str(error))
+            return False
+        self.note(resource, "DELETE_COMPLETE")
+        return True
 
-    def __init__(self, account: str, region: str) -> None:
-        super().__init__(account, region)
-        self.cloudwatch: Any = cloudwatch_backends[account][region]
-
-    def create(self, name: str, properties: Properties) -> str:
-        """PutMetricAlarm, not over another one."""
-        name = properties.get("AlarmName", name)
-        if name in self.cloudwatch.alarms:
-            raise Failed(f"{name} already exists")
-        self._put(name, properties)
-        return name
-
-    def modify(self, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (every kind is called alike)
-        """PutMetricAlarm over it."""
-        self._put(name, new)
-
-    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (every kind is called alike)
-        """DeleteAlarms."""
-        self.cloudwatch.delete_alarms([name])
-
-    def _put(self, name: str, properties: Properties) -> None:
-        if properties.get("Period", 0) * properties["EvaluationPeriods"] > 7 * 86400:
-            raise Failed("Metrics cannot be checked across more than a week")
-        self.cloudwatch.put_metric_alarm(
-            name=name,
-            namespace=properties.get("Namespace"),
-            metric_name=properties.get("MetricName"),
-            comparison_operator=properties["ComparisonOperator"],
-            evaluation_periods=properties["EvaluationPeriods"],
-            datapoints_to_alarm=properties.get("DatapointsToAlarm"),
-            period=properties.get("Period"),
-            threshold=float(properties["Threshold"]),
-            statistic=properties.get("Statistic"),
-            description=properties.get("AlarmDescription"),
-            dimensions=properties.get("Dimensions", []),
-            alarm_actions=properties.get("AlarmActions", []),
-            treat_missing_data=properties.get("TreatMissingData"),
+    def note(self, resource: Resource, status: str, reason: str | None = None) -> None:
+        """Add a resource's event."""
+        self.events.append(
+            Event(
+                self.stack_id,
+                self.name,
+                resource.logical_resource_id,
+                resource.physical_resource_id,
+                resource.cf_resource_type,
+                status,
+                reason,
+                json.dumps(resource.properties, default=str),
+            )
         )
 
+    def enter(self, status: str, reason: str | None = None) -> None:
+        """Enter a status."""
+        self.status = status
+        if status.startswith("UPDATE"):
+            self.last_updated_time = utcnow()
+        self._add_stack_event(status, reason)
 
-class Dashboard(Kind):
-    """``AWS::CloudWatch::Dashboard``."""
+    # What moto wants of a stack, and what its answers show.
 
-    create_only = frozenset({"DashboardName"})
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        """No template names a stack of this kind."""
+        return ""
 
-    def __init__(self, account: str, region: str) -> None:
-        super().__init__(account, region)
-        self.cloudwatch: Any = cloudwatch_backends[account][region]
+    def is_created(self) -> bool:
+        """Whether its creation has ended well."""
+        return self.status in _UPDATABLE
 
-    def create(self, name: str, properties: Properties) -> str:
-        """PutDashboard, not over another one."""
-        name = properties.get("DashboardName", name)
-        if name in self.cloudwatch.dashboards:
-            raise Failed(f"{name} already exists")
-        self.cloudwatch.put_dashboard(name, properties["DashboardBody"])
-        return name
+    @property
+    def stack_resources(self) -> Any:
+        """The resources."""
+        return list(self.resources.values())
 
-    def modify(self, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (every kind is called alike)
-        """PutDashboard over it."""
-        self.cloudwatch.put_dashboard(name, new["DashboardBody"])
+    @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """The outputs."""
+        return self._outputs
 
-    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (every kind is called alike)
-        """DeleteDashboards."""
-        self.cloudwatch.delete_dashboards([name])
+    @property
+    def parameter_list(self) -> list[dict[str, Any]]:
+        """The parameters: of a stored one its name, and the value that it had."""
+        return [
+            {"ParameterKey": key, "ParameterValue": given}
+            | ({"ResolvedValue": self.resolved[key]} if key in self.resolved else {})
+            for key, given in self.given.items()
+        ]
 
 
-class EventInvokeConfig(Kind):
-    """``AWS::Lambda::EventInvokeConfig`` of a function, not of a version or an alias."""
+class _Update:
+    """One creation or update of a stack."""
 
-    create_only = frozenset({"FunctionName", "Qualifier"})
+    def __init__(self, stack: LocalStack, document: Any, given: Mapping[str, str]) -> None:
+        """Resolve the parameters; raises Failed."""
+        self._stack = stack
+        self._bodies: dict[str, Any] = document.get("Resources", {})
+        self._made: dict[str, Resource] = {}
+        self._undo: list[Callable[[bool], object]] = []
+        self.document = document
+        self.given: dict[str, str] = {}
+        self.resolved: dict[str, str] = {}
+        self._names: dict[str, Any] = {
+            "AWS::AccountId": stack.account_id,
+            "AWS::NoValue": None,
+            "AWS::Partition": "aws",
+            "AWS::Region": stack.region_name,
+            "AWS::StackId": stack.stack_id,
+            "AWS::StackName": stack.name,
+            "AWS::URLSuffix": "amazonaws.com",
+        }
+        for name, body in self._bodies.items():
+            if body["Type"] not in KINDS:
+                raise Failed(f"{name}: the local cloud knows no {body['Type']}")
+        declared = document.get("Parameters", {})
+        if unknown := given.keys() - declared.keys():
+            raise Failed(f"Parameters: [{', '.join(sorted(unknown))}] do not exist in the template")
+        for name, parameter in declared.items():
+            self._resolve(name, parameter, given.get(name, parameter.get("Default")))
 
-    def __init__(self, account: str, region: str) -> None:
-        super().__init__(account, region)
-        self.lambdas: Any = lambda_backends[account][region]
+    def _resolve(self, name: str, parameter: Any, value: Any) -> None:
+        if value is None:
+            raise Failed(f"Parameters: [{name}] must have values")
+        stored = _SSM_TYPE.fullmatch(parameter["Type"])
+        self.given[name] = final = str(value)
+        if stored:
+            self.resolved[name] = final = self._held(final)
+        is_list = "List" in (stored[1] if stored else parameter["Type"])
+        self._names[name] = final.split(",") if is_list else final
 
-    def create(self, name: str, properties: Properties) -> str:  # noqa: ARG002 (every kind is called alike)
-        """PutFunctionEventInvokeConfig, where there is none."""
-        function, qualifier = properties["FunctionName"], properties["Qualifier"]
-        if qualifier != "$LATEST":
-            raise Failed("the local cloud has neither versions nor aliases of functions")
-        if self.lambdas.get_function(function).event_invoke_config:
-            raise Failed(f"EventInvokeConfig already exists: {function}|{qualifier}")
-        self._put(function, properties)
-        return str(function)
+    def changes_nothing(self) -> bool:
+        """Whether the template is the same, and every resource that is deployed would stay as it is."""
+        before = self._stack.resources
+        if self.document != self._stack.template_dict:
+            return False
+        self._made = dict(before)  # what refers to a resource refers to the present one
+        same = self._wanted_names() == set(before) and all(
+            self._wanted(name).properties == resource.properties
+            for name, resource in before.items()
+        )
+        self._made = {}
+        return same
 
-    def modify(self, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (every kind is called alike)
-        """PutFunctionEventInvokeConfig over it."""
-        self._put(name, new)
+    def carry_out(self) -> tuple[dict[str, Resource], list[dict[str, Any]]]:
+        """Create, modify and replace; returns the resources, in the order in which they came, and outputs."""
+        for name in self._bodies:
+            if name in self._wanted_names():
+                self._resource(name)
+        outputs = [
+            {
+                "OutputKey": key,
+                "OutputValue": self._value(body["Value"]),
+                "Description": body.get("Description"),
+            }
+            for key, body in self.document.get("Outputs", {}).items()
+        ]
+        return self._made, outputs
 
-    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (every kind is called alike)
-        """DeleteFunctionEventInvokeConfig; what went with its function need not be deleted."""
-        if any(function.function_name == name for function in self.lambdas.list_functions()):
-            self.lambdas.get_function(name).event_invoke_config = []
+    def undo(self, retain_except_on_create: bool) -> None:
+        """Put everything back; what is to be retained is, unless told otherwise, also if it is new."""
+        for step in reversed(self._undo):
+            step(retain_except_on_create)
 
-    def _put(self, name: str, properties: Properties) -> None:
-        function = self.lambdas.get_function(name)
-        target = properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
-        if target and not self._may_publish(function, target):
+    def _wanted_names(self) -> set[str]:
+        """The resources whose condition holds."""
+        return {
+            name
+            for name, body in self._bodies.items()
+            if "Condition" not in body or self._holds(body["Condition"])
+        }
+
+    def _resource(self, name: str) -> Resource:
+        """Return the resource, made what the template says when it is first referred to."""
+        if name not in self._made:
+            self._made[name] = self._bring(self._wanted(name), self._stack.resources.get(name))
+        return self._made[name]
+
+    def _bring(self, wanted: Resource, old: Resource | None) -> Resource:
+        stack, kind = self._stack, wanted.kind
+        replaced = old is None or any(
+            old.properties.get(each) != wanted.properties.get(each) for each in kind.create_only
+        )
+        if old and not replaced:
+            wanted.physical_resource_id = old.physical_resource_id
+            if old.properties == wanted.properties:
+                return wanted
+        try:
+            if old is None or replaced:
+                generated = f"{stack.name}-{wanted.logical_resource_id}-{uuid4().hex[:12]}".lower()
+                wanted.physical_resource_id = kind.create(generated, self._final(wanted))
+                self._undo.append(lambda anyway: self._discard(wanted, anyway))
+            else:
+                values = self._final(old), self._final(wanted)
+                self._undo.append(
+                    lambda _: kind.change(wanted.physical_resource_id, *reversed(values))
+                )
+                kind.change(wanted.physical_resource_id, *values)
+        except Exception as error:
+            stack.note(wanted, f"{'UPDATE' if old else 'CREATE'}_FAILED", str(error))
+            raise
+        stack.note(wanted, f"{'UPDATE' if old else 'CREATE'}_COMPLETE")
+        return wanted
+
+    def _discard(self, resource: Resource, anyway: bool) -> None:
+        retained = resource.on_delete == "Retain" and not anyway
+        self._stack.dispose(resource, "Retain" if retained else "Delete")
+
+    def _wanted(self, name: str) -> Resource:
+        body = self._bodies[name]
+        dependencies = body.get("DependsOn", [])
+        for dependency in [dependencies] if isinstance(dependencies, str) else dependencies:
+            self._resource(dependency)
+        kind = KINDS[body["Type"]](self._stack.account_id, self._stack.region_name)
+        return Resource(
+            name,
+            body["Type"],
+            self._value(body.get("Properties", {})),
+            body.get("UpdateReplacePolicy", "Delete"),
+            body.get("DeletionPolicy", kind.on_delete),
+            kind,
+        )
+
+    def _final(self, resource: Resource) -> Properties:
+        """The properties, dynamic references resolved."""
+        text = json.dumps(resource.properties)
+        final: Properties = json.loads(_DYNAMIC.sub(lambda match: self._held(match[1]), text))
+        return final
+
+    def _held(self, name: str) -> str:
+        """What the stored parameter holds."""
+        stack = self._stack
+        parameter = ssm_backends[stack.account_id][stack.region_name].get_parameter(name)
+        if parameter is None:
             raise Failed(
-                f"The function's execution role does not have permissions to call Publish on {target}"
+                f"Unable to fetch parameters [{name}] from parameter store for this account."
             )
-        function.event_invoke_config = []  # to which moto would append
-        given = {key: value for key, value in properties.items() if key not in self.create_only}
-        self.lambdas.put_function_event_invoke_config(name, given)
+        return str(parameter.value)
 
-    def _may_publish(self, function: Any, topic: str) -> bool:
-        role = iam_backends[function.account_id]["aws"].get_role_by_arn(function.role)
-        allowed = authorization.decide(identities.policies_of(role), "sns:Publish", topic)
-        return allowed is authorization.Decision.ALLOWED
+    def _value(self, node: Any) -> Any:
+        """Evaluate the intrinsic functions."""
+        match node:
+            case {"Ref": str(name)}:
+                known = name in self._names
+                return self._names[name] if known else self._resource(name).physical_resource_id
+            case {"Fn::GetAtt": path}:
+                name, *attribute = path.split(".") if isinstance(path, str) else path
+                resource = self._resource(name)
+                return resource.kind.attribute(resource.physical_resource_id, ".".join(attribute))
+            case {"Fn::If": [condition, met, unmet]}:
+                return self._value(met if self._holds(condition) else unmet)
+            case {"Fn::Join": [separator, parts]}:
+                return separator.join(map(str, self._value(parts)))
+            case {"Fn::Sub": [text, dict(local)]}:
+                return self._substituted(text, self._value(local))
+            case {"Fn::Sub": str(text)}:
+                return self._substituted(text, {})
+            case dict():
+                found = {key: self._value(each) for key, each in node.items()}
+                return {key: each for key, each in found.items() if each is not None}
+            case list():
+                return [value for each in node if (value := self._value(each)) is not None]
+        return node
+
+    def _substituted(self, text: str, local: Mapping[str, Any]) -> str:
+        def value(match: re.Match[str]) -> str:
+            name = match[1]
+            if name.startswith("!"):
+                return f"${{{name[1:]}}}"
+            if name in local:
+                return str(local[name])
+            return str(self._value({"Fn::GetAtt" if "." in name else "Ref": name}))
+
+        return re.sub(r"\$\{([^}]+)\}", value, text)
+
+    def _holds(self, condition: Any) -> bool:
+        match condition:
+            case str(name) | {"Condition": name}:
+                return self._holds(self.document["Conditions"][name])
+            case {"Fn::Equals": [left, right]}:
+                return str(self._value(left)).lower() == str(self._value(right)).lower()
+            case {"Fn::Not": [negated]}:
+                return not self._holds(negated)
+            case {"Fn::And": conditions}:
+                return all(map(self._holds, conditions))
+            case {"Fn::Or": conditions}:
+                return any(map(self._holds, conditions))
+        raise Failed(f"the local cloud knows no condition {condition}")
 
 
-class LogGroup(Kind):
-    """``AWS::Logs::LogGroup``."""
-
-    create_only = frozenset({"LogGroupName"})
-
-    def __init__(self, account: str, region: str) -> None:
-        super().__init__(account, region)
-        self.logs: Any = logs_backends[account][region]
-
-    def create(self, name: str, properties: Properties) -> str:
-        """CreateLogGroup and PutRetentionPolicy, not over another one."""
-        name = properties.get("LogGroupName", name)
-        self.logs.create_log_group(name, {})
-        self.modify(name, {}, properties)
-        return name
-
-    def modify(self, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (every kind is called alike)
-        """PutRetentionPolicy."""
-        self.logs.put_retention_policy(name, new["RetentionInDays"])
-
-    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (every kind is called alike)
-        """DeleteLogGroup."""
-        self.logs.delete_log_group(name)
-
-    def attribute(self, name: str, attribute: str) -> Any:
-        """Its ARN, which means its streams, too."""
-        if attribute != "Arn":
-            return super().attribute(name, attribute)
-        return f"{self.logs.groups[name].arn.removesuffix(':*')}:*"
-
-
-ADDED: dict[str, type[Kind]] = {
-    "AWS::CloudWatch::Alarm": Alarm,
-    "AWS::CloudWatch::Dashboard": Dashboard,
-    "AWS::Lambda::EventInvokeConfig": EventInvokeConfig,
-    "AWS::Logs::LogGroup": LogGroup,
-    "AWS::SNS::Subscription": Subscription,
-    "AWS::SNS::Topic": Topic,
-}
+def deploy(
+    account: str,
+    region: str,
+    name: str,
+    template: str,
+    parameters: Mapping[str, str],
+    restore: Callable[[], None],
+) -> str | None:
+    """Create the stack or update it, as CodePipeline's CREATE_UPDATE does; returns what went wrong."""
+    stacks = cloudformation_backends[account][region].stacks
+    found: Any = next((each for each in stacks.values() if each.name == name), None)
+    stack = found or LocalStack(name, account, region)
+    try:
+        carry_out = stack.begin(template, parameters, restore=restore)
+    except Failed as refusal:
+        return str(refusal)
+    stacks[stack.stack_id] = stack
+    # "No updates are to be performed." is no failure to CodePipeline.
+    return carry_out() if carry_out else None
 
 
 class StackResponse(CloudFormationResponse):
@@ -253,20 +424,17 @@ class StackResponse(CloudFormationResponse):
 
     def create_stack(self) -> ActionResult:
         """CreateStack."""
-        name = self._get_param("StackName")
-        stacks = cloudformation_backends[self.current_account][self.region].stacks
+        name, stacks = self._get_param("StackName"), self.cloudformation_backend.stacks
         if any(stack.name == name for stack in stacks.values()):
             raise AlreadyExistsException(f"Stack [{name}] already exists")
-        stack = MainStack(name, self.current_account, self.region)
+        stack = LocalStack(name, self.current_account, self.region)
         self._deploy(stack)
         stacks[stack.stack_id] = stack
         return ActionResult({"StackId": stack.stack_id})
 
     def update_stack(self) -> ActionResult:
         """UpdateStack."""
-        stack = self.cloudformation_backend.get_stack(self._get_param("StackName"))
-        if not isinstance(stack, MainStack):
-            raise TypeError(f"the stack {stack.name} was not made here")
+        stack: Any = self.cloudformation_backend.get_stack(self._get_param("StackName"))
         self._deploy(stack)
         return ActionResult({"StackId": stack.stack_id})
 
@@ -279,49 +447,12 @@ class StackResponse(CloudFormationResponse):
                 _soon(functools.partial(_delete, backend, stack))
         return EmptyResult()
 
-    def continue_update_rollback(self) -> ActionResult:
-        """ContinueUpdateRollback."""
-        stack: Any = self.cloudformation_backend.get_stack(self._get_param("StackName"))
-        try:
-            stack.continue_rollback()
-        except Failed as refusal:
-            raise ValidationError(message=str(refusal)) from refusal
-        return ActionResult({})
-
-    def list_stack_resources(self) -> ActionResult:
-        """ListStackResources, in pages; moto takes every resource for created with the stack."""
-        stack: Any = self.cloudformation_backend.get_stack(self._get_param("StackName"))
-        resources = list(stack.resources.values())
-        start = int(self._get_param("NextToken") or 0)
-        page = [
-            {
-                "LogicalResourceId": each.logical_resource_id,
-                "PhysicalResourceId": each.physical_resource_id,
-                "ResourceType": each.cf_resource_type,
-                "ResourceStatus": each.status,
-                "LastUpdatedTimestamp": each.updated,
-            }
-            for each in resources[start : start + _RESOURCES_A_PAGE]
-        ]
-        more = start + _RESOURCES_A_PAGE < len(resources)
-        token = str(start + _RESOURCES_A_PAGE) if more else None
-        return ActionResult({"StackResourceSummaries": page, "NextToken": token})
-
-    def create_change_set(self) -> ActionResult:
-        """CreateChangeSet, which moto would do on stacks of its own."""
-        raise ValidationError(message="the local cloud knows no change sets")
-
-    def _deploy(self, stack: MainStack) -> None:
-        template = self._get_param("TemplateBody")
-        parameters = self._get_param_values(self._get_param("Parameters", []), stack.given_before())
-        if not stack.parse_template(template).get("Resources"):
-            raise ValidationError(
-                message="Template format error: At least one Resources member must be defined."
-            )
-        keep = self._get_param("RetainExceptOnCreate")
+    def _deploy(self, stack: LocalStack) -> None:
         try:
             carry_out = stack.begin(
-                template, parameters, retain_except_on_create=str(keep).lower() == "true"
+                self._get_param("TemplateBody"),
+                self._get_param_values(self._get_param("Parameters", []), stack.given),
+                retain_except_on_create=self._get_bool_param("RetainExceptOnCreate", False),
             )
         except Failed as refusal:
             raise ValidationError(message=str(refusal)) from refusal
@@ -349,7 +480,6 @@ def _soon(what: Callable[[], Any]) -> None:
 
 def install() -> None:
     """Put these stacks in the place of moto's."""
-    KINDS.update(ADDED)
     moto.cloudformation.urls.url_paths["{0}/$"] = StackResponse.dispatch
 
 
@@ -359,7 +489,6 @@ def reset() -> None:
         timer.cancel()
         timer.join()
     _under_way.clear()
-    CONTROLS.clear()
     _takes["seconds"] = _SECONDS
 
 
@@ -369,10 +498,4 @@ def _set_seconds(body: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _patch_stack(body: dict[str, Any]) -> dict[str, Any]:
-    """PATCH: how the stack's next roll-back goes."""
-    CONTROLS[body.pop("name")] = body
-    return {}
-
-
-ROUTES = {("PUT", "/_cloud/stacks"): _set_seconds, ("PATCH", "/_cloud/stacks"): _patch_stack}
+ROUTES = {("PUT", "/_cloud/stacks"): _set_seconds}

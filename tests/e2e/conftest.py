@@ -69,8 +69,7 @@ class Night:
         self.company = company
         self.cloud = company.cloud
         self.events = events
-        lost = [] if events else [{"kind": "lost", "times": 1_000}]
-        self.cloud.patch_pipeline(PIPELINE, event_faults=lost)
+        self.cloud.patch_pipeline(PIPELINE, loses_events=not events)
         company.notifications()  # by the clock of the night before: a queue forgets
         self.two = datetime.fromordinal(next(_SUNDAYS)).replace(hour=2, tzinfo=UTC)
         self.four = self.two + timedelta(hours=2)

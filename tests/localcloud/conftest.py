@@ -71,3 +71,29 @@ def invoke(cloud: LocalCloud) -> Callable[..., tuple[str | None, Any]]:
         return answer.get("FunctionError"), json.loads(answer["Payload"].read())
 
     return invoke_function
+
+
+@pytest.fixture
+def received(
+    cloud: LocalCloud, deploy: Callable[..., str]
+) -> Callable[[str], list[dict[str, Any]]]:
+    """Returns what a function received of a service's events, to which it is subscribed by the first call."""
+    targets: dict[str, str] = {}
+
+    def list_received(source: str) -> list[dict[str, Any]]:
+        if not targets:
+            events = cloud.client("events")
+            targets[source] = deploy("def handler(event, context):\n    return event")
+            rule = events.put_rule(Name="rule", EventPattern=json.dumps({"source": [source]}))
+            events.put_targets(Rule="rule", Targets=[{"Id": "1", "Arn": targets[source]}])
+            cloud.client("lambda").add_permission(
+                FunctionName="probe",
+                StatementId="events",
+                Action="lambda:InvokeFunction",
+                Principal="events.amazonaws.com",
+                SourceArn=rule["RuleArn"],
+            )
+        cloud.wait_until_idle()
+        return [record["event"] for record in cloud.invocations("probe")]
+
+    return list_received

@@ -10,13 +10,10 @@ from typing import Any
 import pytest
 import yaml
 from cfnlint.decode.cfn_yaml import loads
-from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from demo.rows import BUCKET, BUILDS, TESTERS, deploy_preparation, documented_files
 from localcloud import postgres
-from localcloud.accounts import REGION
 from localcloud.client import LocalCloud
-from localcloud.machines import ADDED
 
 # A client takes longer to make than most tests take to run.
 client = cache(LocalCloud.client)
@@ -233,17 +230,3 @@ def test_the_builds_script_runs_a_file_in_one_transaction(
     assert preparation.column(names) == ["Anna", "Bo"]
     assert build("UPDATE customers SET name = 'x'").returncode == 0
     assert preparation.column(names) == ["x", "x"]
-
-
-@pytest.mark.parametrize("resource_type", ADDED)
-def test_what_can_only_be_given_on_creation_is_what_the_types_schema_says(
-    resource_type: str,
-) -> None:
-    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, resource_type).schema
-    kind = ADDED[resource_type]
-    for names, key in (
-        (kind.create_only, "createOnlyProperties"),
-        (kind.perhaps_create_only, "conditionalCreateOnlyProperties"),
-    ):
-        pointers = schema.get(key) or []
-        assert names == {pointer.removeprefix("/properties/") for pointer in pointers}
