@@ -48,7 +48,7 @@ simulate: $(TESTED) ## random histories against the guarantees; N=20000 of them,
 mutants: $(TESTED) ## N=300 random faults in the code, and which of them the tests find; SEED=1
 	@nice $(BIN)/python -m tests.mutants
 
-screenshots: $(TESTED) ## the console's pictures in docs/, taken in Chromium
+screenshots: $(TESTED) ## the pictures of console and terminal in docs/; needs Chromium
 	@$(BIN)/pytest --quiet tests/browser/screenshots.py
 
 bench: $(TESTED) ## cost and speed against the floor, into docs/benchmarks.md; takes a quarter of an hour
