@@ -247,6 +247,7 @@ def roles(look: Look_, wanted: Mapping[str, Policy], given: Mapping[str, str]) -
             role = arn.rpartition("/")[2]
             yield from _role(role, look, wanted[function])
             yield from _attached(f"{role} attached policies", look, role)
+            yield from _bounded(f"{role} permissions boundary", look, role)
     for function, role in given.items():
         if function in runs_as:
             yield from _given_role(look, function, runs_as[function], role)
@@ -273,6 +274,15 @@ def _attached(_subject: str, look: Look_, role: str) -> Iterator[Verdict]:
         detach = f"aws iam detach-role-policy --role-name {role} --policy-arn"
         seen = f"grants more than its function needs: {', '.join(attached)}"
         yield warning(seen, " && ".join(f"{detach} {arn}" for arn in attached))
+
+
+@check("role")
+def _bounded(_subject: str, look: Look_, role: str) -> Iterator[Verdict]:
+    path = "Role.PermissionsBoundary.PermissionsBoundaryArn"
+    if boundary := look.one("iam:GetRole", path, RoleName=role):
+        seen = f"{boundary} limits the role: whether it allows what the function needs is not checked"
+        policies = f".chalice/policy-{look.stage.name}-*.json"
+        yield warning(seen, f"compare that policy with the actions in {policies}")
 
 
 def _given_role(look: Look_, function: str, runs_as: str, role: str) -> Iterator[Check]:

@@ -138,6 +138,7 @@ def function_of(function: str, name: str) -> dict[str, Any]:
         f"lambda:GetPolicy {name}": json.dumps(invokers),
         f"policies of {role}": [WANTED[function]],
         f"iam:ListAttachedRolePolicies {role}": [],
+        f"iam:GetRole {role}": None,
     }
 
 
@@ -768,6 +769,7 @@ def with_function(**changed: Any) -> Answers:
         "invokers": f"lambda:GetPolicy {RESTORE}",
         "inline": f"policies of {RESTORE}",
         "attached": f"iam:ListAttachedRolePolicies {RESTORE}",
+        "boundary": f"iam:GetRole {RESTORE}",
     }
     return HEALTHY | {questions[name]: answer for name, answer in changed.items()}
 
@@ -1140,6 +1142,8 @@ FAULTS: list[Row] = [
      f"role {RESTORE} warning", "have more than", "aws iam list-role-policies"),
     (with_function(attached=[ADMIN]),
      f"role {RESTORE} attached policies warning", ADMIN, f"aws iam detach-role-policy --role-name {RESTORE} --policy-arn {ADMIN}"),
+    (with_function(boundary=ADMIN),
+     f"role {RESTORE} permissions boundary warning", f"{ADMIN} limits the role", "compare that policy with"),
     (with_rule({"State": "DISABLED"}),
      f"schedule {RULE} problem", "is disabled", f"aws events enable-rule --name {RULE}"),
     (with_rule({"ScheduleExpression": "cron(0 12 ? * SUN *)"}),
@@ -1225,6 +1229,7 @@ def blinded() -> Iterator[tuple[str, Answers]]:
     yield "function", with_function(configuration=DENIED) | {"lambda:GetAccountSettings": DENIED}
     yield "role", with_function(inline=DENIED)
     yield "role", with_function(attached=DENIED)
+    yield "role", with_function(boundary=DENIED)
     yield "schedule", with_function(invokers=DENIED)
     yield "schedule", with_rule(targets=DENIED)
     yield "topic", HEALTHY | {f"sns:GetTopicAttributes {TOPIC}": DENIED}
