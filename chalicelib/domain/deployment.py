@@ -32,6 +32,12 @@ class StackReference(NamedTuple):
         """Return it as P_STACK_NAME writes it."""
         return f"{self.stack}/{self.logical_id}" if self.logical_id else self.stack
 
+    def overlaps(self, other: "StackReference") -> bool:
+        """Return whether both may name the same cluster."""
+        return self.stack == other.stack and (
+            None in (self.logical_id, other.logical_id) or self == other
+        )
+
     def cluster_in(self, clusters: Iterable[str]) -> str:
         """Return its cluster's logical id, given those in the stack; empty if there is none."""
         return self.logical_id or next(iter(clusters), "")
