@@ -100,8 +100,7 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
     if cluster.key and aws.keys.is_aws_managed(cluster.key):
         key = check_key(cluster, policy)
         source = newest_automated(name, aws.snapshots.automated(name), aws.now())
-        assert source.created is not None  # an available snapshot has one
-        if found := find_by_data(source.created, existing):
+        if found := find_by_data(source.taken, existing):
             return _unchanged(name, found)
         if aws.keys.is_aws_managed(key):
             raise Refused(
@@ -109,7 +108,7 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
                 f"SHARE_KMS_KEY_ID is {key}, a key that AWS manages, so no other account could use a "
                 f"copy of {name} under it",
             )
-        made = aws.snapshots.copy(source.arn, identifier, key, policy.tags(source.created))
+        made = aws.snapshots.copy(source.arn, identifier, key, policy.tags(source.taken))
     else:
         made = aws.snapshots.take(name, identifier, policy.tags(scheduled))
     if made:

@@ -92,7 +92,7 @@ def test_actions_are_done_or_would_be_done() -> None:
     for log in (done, planned):
         passed(log, *CHECKS)
         log.end_of_checks()
-    done.mark_done()
-    planned.mark_planned()
+    done.mark_actions("done")
+    planned.mark_actions("would do")
     assert verdicts(done) == ["passed"] * 7 + ["done"] * 2
     assert verdicts(planned) == ["passed"] * 7 + ["would do"] * 2
