@@ -178,11 +178,9 @@ def _notify_refusals(aws: Aws, function: str, cause: str, results: Sequence[Clus
     aws.notifier.notify(
         notifications.build(
             f"SHARING FAILED: {','.join(reasons)} ({names})",
-            {
-                "What happened": [f"{function}: {result.message}." for result in refused],
-                "Cause": cause,
-                "What to do": [*(reason.next_step for reason in reasons), TRY_AGAIN],
-            },
+            [f"{function}: {result.message}." for result in refused],
+            cause,
+            [*(reason.next_step for reason in reasons), TRY_AGAIN],
             {
                 "function": function,
                 "outcome": "failed",
