@@ -19,6 +19,10 @@ from chalicelib.domain.results import DatabaseResult, Result
 SUBJECT_LIMIT = 100
 
 _NEXT_STEPS = "What to do"
+_RETRIES = (
+    "Lambda tries twice more, within about three minutes. If no message follows that says it went "
+    "well, look at the function's log."
+)
 
 # Otherwise a person's reason could mention a whole channel, or hide where a link leads.
 # https://docs.slack.dev/messaging/formatting-message-text/
@@ -90,17 +94,15 @@ def of_result(function: str, cause: str, result: Result) -> Notification | None:
     messages = dict.fromkeys(each.message for each in concerned)
     return build(
         f"{what}: {','.join(reasons)} ({_names(concerned)})",
-        {
-            "What happened": [f"{function} did not act: {each}." for each in messages],
-            "Cause": cause,
-            "Databases": [
-                f"{each.name}: stays on {each.current or 'no snapshot'}, latest is "
-                f"{each.latest or 'none'}"
-                for each in concerned
-            ],
-            _NEXT_STEPS: [reason.next_step for reason in reasons],
-        },
+        [f"{function} did not act: {each}." for each in messages],
+        cause,
+        [reason.next_step for reason in reasons],
         _attributes(function, result.outcome, result.reason, concerned),
+        [
+            f"{each.name}: stays on {each.current or 'no snapshot'}, latest is "
+            f"{each.latest or 'none'}"
+            for each in concerned
+        ],
     )
 
 
@@ -117,24 +119,16 @@ def of_error(
     failed, code, facts = "pipeline", "busy", {}
     if isinstance(error, AwsError):
         failed, code, facts = error.operation, error.code, {"operation": error.operation}
+    listed = ",".join(names)
     return build(
-        f"{what}: {failed} {code} ({','.join(names)})",
-        {
-            "What happened": [
-                f"{function} could not go on: {error}.",
-                *(f"{note}." for note in getattr(error, "__notes__", [])),
-            ],
-            "Cause": cause,
-            _NEXT_STEPS: "Lambda tries twice more, within about three minutes. If no message "
-            "follows that says it went well, look at the function's log.",
-        },
-        {
-            "function": function,
-            "outcome": "error",
-            "reason": code,
-            concerned: ",".join(names),
-            **facts,
-        },
+        f"{what}: {failed} {code} ({listed})",
+        [
+            f"{function} could not go on: {error}.",
+            *(f"{note}." for note in getattr(error, "__notes__", [])),
+        ],
+        cause,
+        [_RETRIES],
+        {"function": function, "outcome": "error", "reason": code, concerned: listed, **facts},
     )
 
 
@@ -158,13 +152,11 @@ def of_run(
     attributes = _attributes(function, databases[0].outcome or "", reason, databases)
     return build(
         f"{subject} ({_names(databases)})",
-        {
-            "What happened": [f"{each}." for each in dict.fromkeys(e.message for e in databases)],
-            "Cause": cause,
-            "Databases": [_fate(each) for each in databases],
-            _NEXT_STEPS: next_step,
-        },
+        [f"{each}." for each in dict.fromkeys(e.message for e in databases)],
+        cause,
+        [next_step],
         attributes | ({"execution_id": run.execution_id} if run else {}),
+        [_fate(each) for each in databases],
     )
 
 
@@ -191,31 +183,27 @@ def _names(databases: Iterable[DatabaseResult]) -> str:
 def _attributes(
     function: str, outcome: str, reason: Reason | None, databases: Sequence[DatabaseResult]
 ) -> dict[str, str]:
-    def each(field: str) -> str:
-        values = (getattr(entry, field) for entry in databases)
-        return ",".join(str(value) for value in values if value is not None)
-
-    found = {
-        "function": function,
-        "outcome": outcome,
-        "reason": reason,
-        "databases": _names(databases),
-        "current": each("current"),
-        "previous": each("previous"),
-        "age_hours": each("age_hours"),
-        "by": each("by"),
-    }
-    return {name: str(value) for name, value in found.items() if value}
+    found = {"function": function, "outcome": outcome, "reason": str(reason or "")}
+    found["databases"] = _names(databases)
+    for name in ("current", "previous", "age_hours", "by"):
+        values = (getattr(entry, name) for entry in databases)
+        found[name] = ",".join(str(value) for value in values if value is not None)
+    return {name: value for name, value in found.items() if value}
 
 
 def build(
-    subject: str, parts: Mapping[str, str | list[str]], attributes: Mapping[str, str]
+    subject: str,
+    happened: Sequence[str],
+    cause: str,
+    next_steps: Sequence[str],
+    attributes: Mapping[str, str],
+    databases: Sequence[str] = (),
 ) -> Notification:
-    """Return a notification with named parts, its subject cut to what SNS accepts."""
-    lines = []
-    for name, part in parts.items():
-        lines.append(f"{name}:")
-        lines += [f"  {line}" for line in ([part] if isinstance(part, str) else part)]
+    """Return a notification, its subject cut to what SNS accepts."""
+    lines = ["What happened:", *(f"  {each}" for each in happened), "Cause:", f"  {cause}"]
+    if databases:
+        lines += ["Databases:", *(f"  {each}" for each in databases)]
+    lines += [f"{_NEXT_STEPS}:", *(f"  {each}" for each in next_steps)]
     text = re.sub("[^ -~]", "?", f"aurora-refresh: {subject}")
     if len(text) > SUBJECT_LIMIT:
         text = text[: SUBJECT_LIMIT - 3] + "..."

@@ -40,7 +40,7 @@ _THROTTLING_CODES = (
 
 
 def throttled_delay(
-    attempts: int, max_attempts: int, response: tuple[Any, Any] | None
+    max_attempts: int, attempts: int, response: tuple[Any, Any] | None, **_: Any
 ) -> float | None:
     """Return the seconds to wait before repeating a throttled call; None leaves it to botocore.
 
@@ -100,11 +100,8 @@ class BotoAws(Aws):
         config = LISTING_CONFIG if listing else CONFIG
         client = self._create_client(service, config=config, **elsewhere)
         max_attempts = LISTING_THROTTLED_ATTEMPTS if listing else THROTTLED_ATTEMPTS
-
-        def delay(attempts: int, response: tuple[Any, Any] | None, **_: Any) -> float | None:
-            return throttled_delay(attempts, max_attempts, response)
-
         # The first handler that returns a delay wins; botocore's own handler comes second.
+        delay = partial(throttled_delay, max_attempts)
         client.meta.events.register_first(f"needs-retry.{service}", delay)
         return client
 

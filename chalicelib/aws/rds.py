@@ -54,8 +54,8 @@ class RdsSnapshots:
 
     def shared(self) -> Iterator[Snapshot]:
         # How filters act on shared snapshots is undocumented, so every snapshot is read.
-        for listed in self._list("the shared snapshots", self._source, SnapshotType="shared"):
-            yield to_snapshot(listed)
+        listed = self._list("the shared snapshots", self._source, SnapshotType="shared")
+        return map(to_snapshot, listed)
 
     def own(self) -> Iterator[OwnSnapshot]:
         for listed in self._list("the own snapshots", self._client, SnapshotType="manual"):
@@ -65,8 +65,7 @@ class RdsSnapshots:
     def automated(self, cluster: str) -> Iterator[Snapshot]:
         subject = f"the automated snapshots of {cluster}"
         typed = {"SnapshotType": "automated", "DBClusterIdentifier": cluster}
-        for listed in self._list(subject, self._client, **typed):
-            yield to_snapshot(listed)
+        return map(to_snapshot, self._list(subject, self._client, **typed))
 
     def find(self, arn: str) -> Snapshot | None:
         parsed = SnapshotArn.parse(arn)

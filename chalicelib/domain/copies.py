@@ -49,13 +49,11 @@ class CopyPolicy(NamedTuple):
 
     def name_for(self, share: Snapshot) -> str:
         """Return the name of the copy of an eligible share."""
-        assert share.created is not None  # an eligible snapshot has one
-        return self.name(share.arn, share.created)
+        return self.name(share.arn, share.taken)
 
     def tags(self, share: Snapshot) -> dict[str, str]:
         """Return the tags of the copy of an eligible share."""
-        assert share.created is not None  # an eligible snapshot has one
-        return ownership.tags(self.made_for, share.created) | {SOURCE: share.arn}
+        return ownership.tags(self.made_for, share.taken) | {SOURCE: share.arn}
 
 
 class Copy(NamedTuple):
@@ -67,15 +65,9 @@ class Copy(NamedTuple):
     progress: int
 
     @property
-    def taken(self) -> datetime:
-        """When its data was taken."""
-        assert self.snapshot.created is not None  # see managed_copies
-        return self.snapshot.created
-
-    @property
     def recency(self) -> tuple[datetime, str]:
         """The order of copies, as of shares: by the data's time, then by ARN."""
-        return self.taken, self.source.text
+        return self.snapshot.taken, self.source.text
 
 
 def managed_copies(snapshots: Iterable[OwnSnapshot], policy: CopyPolicy) -> list[Copy]:
@@ -100,7 +92,7 @@ def _read(own: OwnSnapshot, policy: CopyPolicy) -> Copy | None:
 
 def copy_rejection(copy: Copy, policy: CopyPolicy) -> Rejection | None:
     """Return the first rule that the copy breaks: the key's, or one of a share's."""
-    if copy.identifier != policy.name(copy.source.text, copy.taken):
+    if copy.identifier != policy.name(copy.source.text, copy.snapshot.taken):
         return Rejection("key", f"a copy under another key than {policy.key}")
     return rejection(copy.snapshot._replace(account=copy.source.account), policy.criteria)
 
@@ -132,7 +124,7 @@ def needs_copy(share: Snapshot, copies: Sequence[Copy], policy: CopyPolicy) -> b
     """
     name = policy.name_for(share)
     return all(copy.identifier != name for copy in copies) and all(
-        copy.recency <= (share.created, share.arn) for copy in _promising(copies, policy)
+        copy.recency <= (share.taken, share.arn) for copy in _promising(copies, policy)
     )
 
 

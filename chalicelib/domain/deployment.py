@@ -32,6 +32,12 @@ class StackReference(NamedTuple):
         """Return it as P_STACK_NAME writes it."""
         return f"{self.stack}/{self.logical_id}" if self.logical_id else self.stack
 
+    def overlaps(self, other: "StackReference") -> bool:
+        """Return whether both may name the same cluster."""
+        return self.stack == other.stack and (
+            None in (self.logical_id, other.logical_id) or self == other
+        )
+
     def cluster_in(self, clusters: Iterable[str]) -> str:
         """Return its cluster's logical id, given those in the stack; empty if there is none."""
         return self.logical_id or next(iter(clusters), "")
@@ -175,12 +181,10 @@ def makers_of(cluster: Cluster, actions: Iterable[Action], stack: str) -> list[A
     them that followed each other closely may both have made it.
     """
 
-    def fit(action: Action) -> tuple[bool, bool]:
-        return action.stack == stack, action.category == "Deploy"
-
     covering = [action for action in actions if action.covers(cluster.created)]
-    best = max(map(fit, covering), default=None)
-    return sorted((each for each in covering if fit(each) == best), key=lambda each: each.started)
+    fits = [(action.stack == stack, action.category == "Deploy") for action in covering]
+    best = [action for action, fit in zip(covering, fits, strict=True) if fit == max(fits)]
+    return sorted(best, key=lambda each: each.started)
 
 
 def restored_from(
@@ -209,12 +213,9 @@ def restored_from(
     (value,) = values
     fitting = [(maker, made) for maker, each in read if (made := newest_of(value, each))]
     # A later deploy of the same value replaces nothing, and what a failed one made was rolled back.
-    maker, made = min(fitting, key=lambda each: _unlikeliness(each[0].status))
+    likeliness = {"Succeeded": 2, "Failed": 0}
+    maker, made = max(fitting, key=lambda each: likeliness.get(each[0].status, 1))
     return Deployment(value, made, maker.execution_id, cluster)
-
-
-def _unlikeliness(status: str) -> tuple[bool, bool]:
-    return status == "Failed", status != "Succeeded"
 
 
 def _uncertain(action: Action) -> str:

@@ -119,7 +119,8 @@ class Version(NamedTuple):
     @property
     def run_id(self) -> str | None:
         """The run that restored it, if that has been seen."""
-        return next((x.removeprefix(_RUN_LABEL) for x in self.labels if _is_run(x)), None)
+        runs = (x.removeprefix(_RUN_LABEL) for x in self.labels if x.startswith(_RUN_LABEL))
+        return next(runs, None)
 
     @property
     def result(self) -> str | None:
@@ -296,10 +297,6 @@ def _to_json(note: Note, value: str) -> str:
         "of": _fingerprint(value),
     }
     return json.dumps(fields, ensure_ascii=False)
-
-
-def _is_run(label: str) -> bool:
-    return label.startswith(_RUN_LABEL)
 
 
 def _fingerprint(value: str) -> str:

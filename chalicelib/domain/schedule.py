@@ -5,7 +5,7 @@ from calendar import monthrange
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import takewhile
 from typing import NamedTuple
@@ -70,8 +70,8 @@ class Window(NamedTuple):
 
     def __str__(self) -> str:
         """Return the text that `parse` reads as this window."""
-        times = f"{_clock_text(self.start)}-{_clock_text(self.end)}"
-        return f"{times} {self.zone.key}"
+        start, end = (f"{time // 60:02}:{time % 60:02}" for time in (self.start, self.end))
+        return f"{start}-{end} {self.zone.key}"
 
 
 class Cadence(NamedTuple):
@@ -165,31 +165,34 @@ class Expression:
 
     def is_due(self, instant: datetime) -> bool:
         """Whether to act at a firing of `utc` (aware); always true without a zone."""
-        if self._cron is None or self._zone is None:
+        if self._zone is None:
             return True
-        utc = instant.astimezone(UTC)
-        walls = [(utc + offset).replace(tzinfo=self._zone) for offset in _offsets(self._zone)]
-        # Without a fold, a zone takes the first of two equal times, and for a skipped time the
-        # offset before the change.
-        return any(self._cron.has(wall) and wall.astimezone(UTC) == utc for wall in walls)
+        minute = instant.astimezone(UTC).replace(second=0, microsecond=0)
+        return minute in self.fires_on(minute.date())
 
-    def fires_after(
-        self, instant: datetime, on: Callable[[date], bool] | None = None
-    ) -> Iterator[datetime]:
-        """Yield in order every UTC instant, strictly after this (aware) one, at which it is due.
-
-        UTC days that are not `on` are passed over. There is no instant for a rate.
-        """
+    @lru_cache(maxsize=2)  # noqa: B019 (a stage has two expressions, for as long as it runs)
+    def fires_on(self, day: date) -> list[datetime]:
+        """Return the instants of a UTC date at which it is due, in order; none for a rate."""
         cron = self._cron
         if cron is None:
-            return iter(())
-        if self._zone is None:
-            return cron.fires_after(instant, on)
+            return []
+        # Without a fold, a zone takes the first of two equal times, and for a skipped time the
+        # offset before the change.
+        fires = {
+            datetime(each.year, each.month, each.day, hour, minute, tzinfo=self._zone or UTC)
+            for each in (_near(day) if self._zone else [day])
+            if cron.has_day(each)
+            for hour in cron.hours
+            for minute in cron.minutes
+        }
+        instants = {fire.astimezone(UTC) for fire in fires}
+        return sorted(instant for instant in instants if instant.date() == day)
 
-        def may_be_due(day: date) -> bool:
-            return (on is None or on(day)) and any(map(cron.has_day, _near(day)))
-
-        return filter(self.is_due, self.utc.fires_after(instant, may_be_due))
+    def fires_after(self, instant: datetime) -> Iterator[datetime]:
+        """Yield in order every UTC instant, strictly after this (aware) one, at which it is due."""
+        first = max(instant.astimezone(UTC).date(), date(_YEAR.low, 1, 1))
+        for ordinal in range(first.toordinal(), date(_YEAR.high + 1, 1, 1).toordinal()):
+            yield from (fire for fire in self.fires_on(date.fromordinal(ordinal)) if fire > instant)
 
     def next_after(self, instant: datetime) -> datetime | None:
         """Return the first of `fires_after`; None if it never fires again, and for a rate."""
@@ -243,20 +246,17 @@ def last_run(
 def _runs_after(
     expression: Expression, cadence: Cadence, window: Window, after: datetime, not_before: date
 ) -> Iterator[datetime]:
-    limit = after + SEARCH_LIMIT
-
     def is_due(day: date) -> bool:
         return day >= not_before and cadence.is_on_week(day)
 
-    def may_be_due(day: date) -> bool:
-        # Beyond the limit every day counts, so that the search ends there.
-        return day > limit.date() or any(map(is_due, _near(day)))
-
-    for instant in expression.fires_after(after, may_be_due):
-        if instant > limit:
-            return
-        if is_due(window.date_of(instant)) and window.contains(instant):
-            yield instant
+    first = after.astimezone(UTC).date()
+    for days in range(SEARCH_LIMIT.days + 1):
+        day = first + timedelta(days=days)
+        if any(map(is_due, _near(day))):
+            for fire in expression.fires_on(day):
+                is_within = after < fire <= after + SEARCH_LIMIT and window.contains(fire)
+                if is_within and is_due(window.date_of(fire)):
+                    yield fire
 
 
 def ever_runs(expression: Expression, cadence: Cadence, window: Window) -> bool:
@@ -319,10 +319,6 @@ def _zones() -> set[str]:
     return set(files("tzdata").joinpath("zones").read_text("ascii").split()) - {"Factory"}
 
 
-def _clock_text(minutes: int) -> str:
-    return f"{minutes // 60:02}:{minutes % 60:02}"
-
-
 class _Field(NamedTuple):
     """One of the six fields: its numbers, the names of these in order, and its usage in words."""
 
@@ -345,9 +341,9 @@ class _Field(NamedTuple):
             return int(value)
         raise self.wrong(value)
 
-    def numbers(self, text: str) -> tuple[int, ...]:
-        """Read a list of numbers, ranges and steps, in ascending order."""
-        return tuple(sorted({n for part in text.split(",") for n in self._span(part)}))
+    def numbers(self, text: str) -> set[int]:
+        """Read a list of numbers, ranges and steps."""
+        return {n for part in text.split(",") for n in self._span(part)}
 
     def text(self, numbers: set[int]) -> str:
         """Write a list of numbers, as names if they have some."""
@@ -400,9 +396,6 @@ _YEAR = _Field("year", 1970, 2199, f"1970-2199, {_COMMON}, ascending")
 
 _FIELDS = ("minutes", "hours", "day-of-month", "month", "day-of-week", "year")
 
-_SATURDAY = 7
-_SUNDAY = 1
-
 
 class _Cron(NamedTuple):
     """A `cron(…)`. Where AWS's page is silent, this is what its console was seen to do.
@@ -410,13 +403,13 @@ class _Cron(NamedTuple):
     Names are read in any case, as in Quartz, whose dialect EventBridge's is.
     """
 
-    minutes: tuple[int, ...]
-    hours: tuple[int, ...]
+    minutes: set[int]
+    hours: set[int]
     is_day: Callable[[date], bool]
     is_weekly: bool
     """Whether `is_day` holds for the same days of every week."""
-    months: tuple[int, ...]
-    years: tuple[int, ...]
+    months: set[int]
+    years: set[int]
 
     @classmethod
     def parse(cls, text: str) -> "_Cron":
@@ -455,29 +448,6 @@ class _Cron(NamedTuple):
         """Whether it fires on a day."""
         return day.year in self.years and day.month in self.months and self.is_day(day)
 
-    def has(self, wall: datetime) -> bool:
-        """Whether it fires at the minute that the clocks show."""
-        return wall.minute in self.minutes and wall.hour in self.hours and self.has_day(wall.date())
-
-    def fires_after(
-        self, instant: datetime, on: Callable[[date], bool] | None
-    ) -> Iterator[datetime]:
-        today = instant.astimezone(UTC).date()
-        days = (
-            date(year, month, day)
-            for year in self.years
-            if year >= today.year
-            for month in self.months
-            for day in range(1, monthrange(year, month)[1] + 1)
-        )
-        for day in days:
-            if day >= today and self.is_day(day) and (on is None or on(day)):
-                for hour in self.hours:
-                    for minute in self.minutes:
-                        fire = datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC)
-                        if fire > instant:
-                            yield fire
-
 
 def _in_month(text: str) -> Callable[[date], bool]:
     if text == "L":
@@ -494,7 +464,7 @@ def _in_month(text: str) -> Callable[[date], bool]:
 def _in_week(text: str) -> Callable[[date], bool]:
     if text == "L":
         # The last day of the week, hence every week; only nL is the last of the month.
-        return lambda day: _weekday(day) == _SATURDAY
+        return lambda day: day.isoweekday() == 6
     if match := re.fullmatch(r"(\w+)L", text):
         last = _DAY_OF_WEEK.number(match[1])
         return lambda day: _weekday(day) == last and day.day > _days_in_month(day) - 7
@@ -525,9 +495,5 @@ def _nearest_weekday(day: date, target: int) -> int | None:
     last = _days_in_month(day)
     if target > last:
         return None
-    weekday = _weekday(day.replace(day=target))
-    if weekday == _SATURDAY:
-        return target - 1 if target > 1 else target + 2
-    if weekday == _SUNDAY:
-        return target + 1 if target < last else target - 2
-    return target
+    workdays = (n for n in range(1, last + 1) if day.replace(day=n).isoweekday() < 6)
+    return min(workdays, key=lambda n: abs(n - target))

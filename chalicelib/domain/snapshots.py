@@ -61,10 +61,15 @@ class Snapshot(NamedTuple):
         """Whether RDS could not make it, for example because its source or a key went away."""
         return self.status == "failed"
 
-    def age(self, now: datetime) -> timedelta:
-        """Return how old the data of an eligible snapshot is; others may have no creation time."""
+    @property
+    def taken(self) -> datetime:
+        """When its data was taken, if it is eligible; others may have no creation time."""
         assert self.created is not None
-        return now - self.created
+        return self.created
+
+    def age(self, now: datetime) -> timedelta:
+        """Return how old the data of an eligible snapshot is."""
+        return now - self.taken
 
 
 class OwnSnapshot(NamedTuple):
@@ -102,8 +107,8 @@ class Choice(NamedTuple):
     """
 
     newest: Snapshot | None
-    clusters: frozenset[str]
-    rejected: Mapping[str, int]
+    clusters: set[str]
+    rejected: Counter[str]
 
     @property
     def ambiguous(self) -> bool:
@@ -151,37 +156,21 @@ def choose(snapshots: Iterable[Snapshot], criteria: Sequence[Criteria]) -> tuple
     listing, which AWS does not promise, never decides. The listing may have tens of thousands of
     entries, so only the winners are kept.
     """
-    tallies = [_Tally(each) for each in criteria]
+    choices = [Choice(None, set(), Counter()) for _ in criteria]
     for snapshot in snapshots:
-        for tally in tallies:
-            tally.add(snapshot)
-    return tuple(
-        Choice(tally.newest, frozenset(tally.clusters), dict(tally.rejected)) for tally in tallies
-    )
-
-
-class _Tally:
-    """The choice for one database so far."""
-
-    def __init__(self, criteria: Criteria) -> None:
-        self.criteria = criteria
-        self.newest: Snapshot | None = None
-        self.clusters: set[str] = set()
-        self.rejected: Counter[str] = Counter()
-
-    def add(self, snapshot: Snapshot) -> None:
-        broken = rejection(snapshot, self.criteria)
-        if broken:
-            self.rejected[broken.reason] += 1
-            return
-        self.clusters.add(snapshot.cluster)
-        if self.newest is None or _recency(snapshot) > _recency(self.newest):
-            self.newest = snapshot
+        for index, each in enumerate(criteria):
+            choice, broken = choices[index], rejection(snapshot, each)
+            if broken:
+                choice.rejected[broken.reason] += 1
+                continue
+            choice.clusters.add(snapshot.cluster)
+            if choice.newest is None or _recency(snapshot) > _recency(choice.newest):
+                choices[index] = choice._replace(newest=snapshot)
+    return tuple(choices)
 
 
 def _recency(snapshot: Snapshot) -> tuple[datetime, str]:
-    assert snapshot.created is not None  # an eligible snapshot has one
-    return snapshot.created, snapshot.arn
+    return snapshot.taken, snapshot.arn
 
 
 def version_matches(version: str, expected: str) -> bool:

@@ -42,13 +42,9 @@ class StepLog:
         if self._refusal:
             raise self._refusal
 
-    def mark_done(self) -> None:
-        """Record that the actions were done."""
-        self._verdicts |= dict.fromkeys(ACTIONS, ("done", None))
-
-    def mark_planned(self) -> None:
-        """Record that the actions would be done."""
-        self._verdicts |= dict.fromkeys(ACTIONS, ("would do", None))
+    def mark_actions(self, verdict: str) -> None:
+        """Record the verdict of all actions."""
+        self._verdicts |= dict.fromkeys(ACTIONS, (verdict, None))
 
     @property
     def steps(self) -> tuple[Step, ...]:

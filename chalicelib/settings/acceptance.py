@@ -34,6 +34,8 @@ from chalicelib.settings.variables import (
     whole_number,
 )
 
+Values = Mapping[str, Any]
+
 ENGINES = ("aurora-postgresql", "aurora-mysql", "docdb", "neptune")
 
 
@@ -66,11 +68,12 @@ class Settings(NamedTuple):
             prefix: read(environment, _PER_DATABASE, problems, prefix) for prefix in prefixes
         }
         problems += _parameters_used_twice(stage, by_prefix)
-        problems += _overlapping_databases(by_prefix)
-        problems += _clusters_used_twice(by_prefix)
-        source_region = _other_region(stage, environment)
+        for (one, first), (other, second) in combinations(by_prefix.items(), 2):
+            problems += _overlap(one, first, other, second)
+        source_region, own_region = stage.get("SOURCE_REGION"), environment.get(_OWN_REGION, "")
+        if source_region == own_region:
+            source_region = None
         if source_region:
-            own_region = environment.get(_OWN_REGION, "")
             problems += _what_another_region_forbids(source_region, own_region, by_prefix)
         problems += _names_too_long_for_a_tag(by_prefix)
         problems += _restore_that_never_runs(stage)
@@ -132,7 +135,7 @@ class Settings(NamedTuple):
         return last_run(self.restore_schedule, self.cadence, self.window, now)
 
 
-def _database(prefix: str, account: str, values: dict[str, Any]) -> Database:
+def _database(prefix: str, account: str, values: Values) -> Database:
     criteria = Criteria(
         account=account,
         engine=values["{}_ENGINE"],
@@ -152,14 +155,8 @@ def _database(prefix: str, account: str, values: dict[str, Any]) -> Database:
     )
 
 
-def _other_region(stage: dict[str, Any], environment: Mapping[str, str]) -> str | None:
-    """Return SOURCE_REGION unless it is the stage's own."""
-    region: str | None = stage.get("SOURCE_REGION")
-    return None if region == environment.get(_OWN_REGION) else region
-
-
 def _what_another_region_forbids(
-    region: str, own_region: str, by_prefix: dict[str, dict[str, Any]]
+    region: str, own_region: str, by_prefix: Mapping[str, Values]
 ) -> Iterator[Problem]:
     """https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-copy-snapshot.html"""
     if "cn-" in (region[:3], own_region[:3]):
@@ -184,9 +181,7 @@ def _what_another_region_forbids(
             yield Problem((f"{prefix}_COPY_KMS_KEY_ID",), detail, missing=True)
 
 
-def _parameters_used_twice(
-    stage: dict[str, Any], by_prefix: dict[str, dict[str, Any]]
-) -> list[Problem]:
+def _parameters_used_twice(stage: Values, by_prefix: Mapping[str, Values]) -> list[Problem]:
     """One parameter in two roles would restore one database from another one's data."""
     uses: dict[str, list[str]] = {}
     for prefix, values in [("", stage), *by_prefix.items()]:
@@ -200,63 +195,46 @@ def _parameters_used_twice(
     ]
 
 
-def _overlapping_databases(by_prefix: dict[str, dict[str, Any]]) -> list[Problem]:
-    """One share eligible for two databases would restore one of them from the other's data."""
+def _overlap(one: str, first: Values, other: str, second: Values) -> Iterator[Problem]:
+    """Yield why two databases would be restored from each other's snapshots or looked up in one place."""
     facts = ("{}_ENGINE", "{}_ENGINE_VERSION", "{}_SOURCE_CLUSTER")
-    known = {
-        prefix: [values[fact] for fact in facts]
-        for prefix, values in by_prefix.items()
-        if all(fact in values for fact in facts)  # what is missing is a problem of its own
-    }
-    return [
-        Problem(
-            (f"{one}_SOURCE_CLUSTER", f"{other}_SOURCE_CLUSTER"),
-            f"do not distinguish two databases of one engine and version ({engine} {version}, "
-            f"{engine} {other_version}): write a different cluster for each, or one could be "
-            "restored from the other's snapshot",
-        )
-        for (one, (engine, version, cluster)), (
-            other,
-            (other_engine, other_version, other_cluster),
-        ) in combinations(known.items(), 2)
-        if engine == other_engine
-        and (version_matches(version, other_version) or version_matches(other_version, version))
-        and (cluster is None or other_cluster is None or cluster == other_cluster)
-    ]
-
-
-def _clusters_used_twice(by_prefix: dict[str, dict[str, Any]]) -> list[Problem]:
-    """Two databases that look at one cluster would each take the other's data for their own."""
-    stacks = {
-        prefix: values["{}_STACK_NAME"]
-        for prefix, values in by_prefix.items()
-        if values.get("{}_STACK_NAME")
-    }
-    return [
-        Problem(
+    if all(
+        fact in first and fact in second for fact in facts
+    ):  # what is missing is another problem
+        engine, version, cluster = (first[fact] for fact in facts)
+        other_engine, other_version, other_cluster = (second[fact] for fact in facts)
+        if (
+            engine == other_engine
+            and (version_matches(version, other_version) or version_matches(other_version, version))
+            and (None in (cluster, other_cluster) or cluster == other_cluster)
+        ):
+            yield Problem(
+                (f"{one}_SOURCE_CLUSTER", f"{other}_SOURCE_CLUSTER"),
+                f"do not distinguish two databases of one engine and version ({engine} {version}, "
+                f"{engine} {other_version}): write a different cluster for each, or one could be "
+                "restored from the other's snapshot",
+            )
+    stack, other_stack = first.get("{}_STACK_NAME"), second.get("{}_STACK_NAME")
+    if stack and other_stack and stack.overlaps(other_stack):
+        yield Problem(
             (f"{one}_STACK_NAME", f"{other}_STACK_NAME"),
-            f"do not distinguish two clusters ({first}, {second}): write STACK/LOGICAL-ID for each",
+            f"do not distinguish two clusters ({stack}, {other_stack}): write STACK/LOGICAL-ID for "
+            "each",
         )
-        for (one, first), (other, second) in combinations(stacks.items(), 2)
-        if first.stack == second.stack
-        and (None in (first.logical_id, second.logical_id) or first == second)
-    ]
 
 
-def _names_too_long_for_a_tag(by_prefix: dict[str, dict[str, Any]]) -> list[Problem]:
+def _names_too_long_for_a_tag(by_prefix: Mapping[str, Values]) -> Iterator[Problem]:
     """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_Tag.html"""
-    return [
-        Problem(
-            (f"SSM_{prefix}_LATEST_SNAPSHOT_NAME",),
-            f"has {len(name)} characters: copies have it as a tag, so write a name of at most 256",
-        )
-        for prefix, values in by_prefix.items()
-        if values.get("{}_COPY_KMS_KEY_ID")
-        and len(name := values.get("SSM_{}_LATEST_SNAPSHOT_NAME") or "") > 256
-    ]
+    for prefix, values in by_prefix.items():
+        length = len(values.get("SSM_{}_LATEST_SNAPSHOT_NAME") or "")
+        if values.get("{}_COPY_KMS_KEY_ID") and length > 256:
+            detail = (
+                f"has {length} characters: copies have it as a tag, so write a name of at most 256"
+            )
+            yield Problem((f"SSM_{prefix}_LATEST_SNAPSHOT_NAME",), detail)
 
 
-def _restore_that_never_runs(stage: dict[str, Any]) -> list[Problem]:
+def _restore_that_never_runs(stage: Values) -> list[Problem]:
     names = ("RESTORE_SCHEDULE", "REFRESH_EVERY_WEEKS", "REFRESH_ANCHOR_DATE", "MAINTENANCE_WINDOW")
     if not all(name in stage for name in names):
         return []  # what is missing is a problem of its own
@@ -290,12 +268,6 @@ def _switch(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError("write true or false")
     return text.lower() == "true"
-
-
-def _engine(text: str) -> str:
-    if text not in ENGINES:
-        raise ValueError(f"write one of {', '.join(ENGINES)}")
-    return text
 
 
 def _prefixes(text: str) -> tuple[str, ...]:
@@ -339,11 +311,7 @@ def _parameter_name(text: str) -> str:
 
 
 _STAGE = (
-    Variable(
-        "SOURCE_ACCOUNT",
-        account_of("production's"),
-        required=True,
-    ),
+    Variable("SOURCE_ACCOUNT", account_of("production's"), required=True),
     Variable(
         "SOURCE_REGION",
         matching("[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "write production's Region, such as eu-west-1"),
@@ -357,8 +325,7 @@ _STAGE = (
     Variable("MAINTENANCE_WINDOW", Window.parse, "00:00-07:00 UTC"),
     Variable("MAX_SNAPSHOT_AGE_DAYS", _age_limit, "14"),
     Variable(
-        "NOTIFICATION_TOPIC_ARN",
-        topic_arn("arn:aws:sns:eu-west-1:222222222222:aurora-refresh"),
+        "NOTIFICATION_TOPIC_ARN", topic_arn("arn:aws:sns:eu-west-1:222222222222:aurora-refresh")
     ),
     Variable("CHAT_TOPIC_ARN", topic_arn("arn:aws:sns:eu-west-1:222222222222:aurora-refresh-chat")),
     Variable("SSM_REFRESH_HOLD_NAME", _parameter_name),
@@ -368,7 +335,11 @@ _STAGE = (
 _PER_DATABASE = (
     Variable("SSM_{}_LATEST_SNAPSHOT_NAME", _parameter_name, required=True),
     Variable("SSM_{}_CURRENT_SNAPSHOT_NAME", _parameter_name, required=True),
-    Variable("{}_ENGINE", _engine, required=True),
+    Variable(
+        "{}_ENGINE",
+        matching("|".join(ENGINES), f"write one of {', '.join(ENGINES)}"),
+        required=True,
+    ),
     Variable(
         "{}_ENGINE_VERSION",
         matching(
@@ -387,10 +358,7 @@ _PER_DATABASE = (
             "arn:aws:states:eu-west-1:222222222222:stateMachine:after-restore",
         ),
     ),
-    Variable(
-        "{}_COPY_KMS_KEY_ID",
-        key_of("acceptance's"),
-    ),
+    Variable("{}_COPY_KMS_KEY_ID", key_of("acceptance's")),
     Variable("{}_COPIES_TO_KEEP", at_least_one, "3"),
 )
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from chalice.app import (
     BadRequestError,
@@ -25,24 +25,28 @@ from chalicelib.triggers import validation
 from chalicelib.usecases import hold, pin, promote, status
 
 Json = dict[str, Any]
-T = TypeVar("T")
 
 _LOGGER = logging.getLogger(APP)
 
 
 class Call(NamedTuple):
-    """A request to change something: its fields' values, and who signed it."""
+    """A request: its query, its fields' values, and who signed it."""
 
     settings: Settings
     aws: Aws
-    body: Json
     query: Sequence[tuple[str, str]]
     actor: str
+    body: Json
 
     @property
     def database(self) -> Database:
         """The database that the query or the body names."""
-        return _database(self.settings, self.query, self.body)
+        known = {database.name: database for database in self.settings.databases}
+        name = validation.database_name(self.query, self.body, list(known))
+        if name not in known:
+            message = f"there is no database {validation.echo(name)}; known: {', '.join(known)}"
+            raise NotFound(Reason.DATABASE_UNKNOWN, message)
+        return known[name]
 
 
 class Action(NamedTuple):
@@ -59,12 +63,12 @@ def _pin(call: Call) -> ToJson:
 
 
 def _rollback(call: Call) -> ToJson:
-    settings, aws, body, _, actor = call
+    settings, aws, _, actor, body = call
     return pin.rollback(settings, aws, call.database, actor, body["reason"], deploy=body["deploy"])
 
 
 def _refresh(call: Call) -> ToJson:
-    settings, aws, body, _, actor = call
+    settings, aws, _, actor, body = call
     request = promote.RefreshRequest.by_person(
         actor, body["reason"], outside_window=body["outside_window"]
     )
@@ -72,7 +76,7 @@ def _refresh(call: Call) -> ToJson:
 
 
 def _hold(call: Call) -> ToJson:
-    settings, aws, body, _, actor = call
+    settings, aws, _, actor, body = call
     return hold.hold(settings, aws, body["until"], actor, body["reason"])
 
 
@@ -87,97 +91,68 @@ ACTIONS = {
     "hold": Action(validation.HOLD, _hold),
     "resume": Action((), _resume),
 }
+_QUESTIONS: dict[str, Callable[[Call], Json]] = {
+    "history": lambda call: status.history(call.settings, call.aws, call.database),
+    "snapshots": lambda call: status.snapshots(call.aws, call.database),
+    "status": lambda call: status.status(call.settings, call.aws),
+}
+_OF_ONE_DATABASE = ("history", "snapshots", "pin", "rollback")
+_ROUTES = {
+    ("PUT", "/snapshots/current"): "pin",
+    ("POST", "/snapshots/current/rollback"): "rollback",
+    ("GET", "/snapshots/current/history"): "history",
+    ("GET", "/snapshots"): "snapshots",
+    ("GET", "/status"): "status",
+    ("PUT", "/hold"): "hold",
+    ("DELETE", "/hold"): "resume",
+    ("POST", "/refresh"): "refresh",
+}
 
 
 def routes(settings: Settings, aws: Aws) -> Blueprint:
     """Return the API's routes, each behind the IAM authorizer: API Gateway verifies the signature."""
     blueprint = Blueprint(__name__)
-    views = _Views(settings, aws, blueprint)
-    table: dict[tuple[str, str], Callable[[], Json]] = {
-        ("PUT", "/snapshots/current"): views.action("pin"),
-        ("POST", "/snapshots/current/rollback"): views.action("rollback"),
-        ("GET", "/snapshots/current/history"): views.history,
-        ("GET", "/snapshots"): views.snapshots,
-        ("GET", "/status"): views.status,
-        ("PUT", "/hold"): views.action("hold"),
-        ("DELETE", "/hold"): views.action("resume"),
-        ("POST", "/refresh"): views.action("refresh"),
-    }
-    for (method, path), view in table.items():
-        blueprint.route(path, methods=[method], authorizer=IAMAuthorizer())(view)
-    return blueprint
 
-
-class _Views:
-    """What each route does."""
-
-    def __init__(self, settings: Settings, aws: Aws, blueprint: Blueprint) -> None:
-        self._settings = settings
-        self._aws = aws
-        self._blueprint = blueprint
-
-    def history(self) -> Json:
-        database = self._named_database()
-        return _translate(lambda: status.history(self._settings, self._aws, database))
-
-    def snapshots(self) -> Json:
-        database = self._named_database()
-        return _translate(lambda: status.snapshots(self._aws, database))
-
-    def status(self) -> Json:
-        _validate(lambda: validation.check_query(self._query, []))
-        return _translate(lambda: status.status(self._settings, self._aws))
-
-    def action(self, name: str) -> Callable[[], Json]:
+    def view_of(name: str) -> Callable[[], Json]:
         def view() -> Json:
-            return self._act(name, ACTIONS[name])
+            try:
+                return _answer(name, settings, aws, blueprint.current_request)
+            except validation.InvalidRequest as problem:
+                raise BadRequestError(str(problem)) from None
+            except RefreshError as error:
+                raise _http_error(error) from error
 
         view.__name__ = name
         return view
 
-    def _act(self, name: str, action: Action) -> Json:
-        known = ["database"] if validation.DATABASE in action.fields else []
-        _validate(lambda: validation.check_query(self._query, known))
-        body = _validate(lambda: validation.json_body(self._body, action.fields))
-        actor = self._request.context.get("identity", {}).get("userArn") or "unknown"
-        call = Call(self._settings, self._aws, body, self._query, actor)
-        grounds = {"request": body, "caller": actor}
-        try:
-            answer = action.run(call).to_json()
-        except RefreshError as error:
-            refusal = _http_error(error)
-            _LOGGER.info(name, extra={**grounds, "refusal": str(refusal)})
-            raise refusal from error
-        if "dry_run" in body:
-            answer["dry_run"] = body["dry_run"]
-        _LOGGER.info(name, extra={**grounds, "answer": answer})
-        return answer
-
-    def _named_database(self) -> Database:
-        _validate(lambda: validation.check_query(self._query, ["database"]))
-        return _translate(lambda: _database(self._settings, self._query, {}))
-
-    @property
-    def _request(self) -> Request:
-        request: Request = self._blueprint.current_request
-        return request
-
-    @property
-    def _body(self) -> bytes:
-        body = self._request.raw_body
-        return body.encode() if isinstance(body, str) else body
-
-    @property
-    def _query(self) -> list[tuple[str, str]]:
-        query = self._request.query_params
-        return [(name, text) for name in query for text in query.getlist(name)] if query else []
+    for (method, path), name in _ROUTES.items():
+        blueprint.route(path, methods=[method], authorizer=IAMAuthorizer())(view_of(name))
+    return blueprint
 
 
-def _translate(call: Callable[[], T]) -> T:
+def _answer(name: str, settings: Settings, aws: Aws, request: Request) -> Json:
+    parameters = request.query_params
+    query = (
+        [(each, text) for each in parameters for text in parameters.getlist(each)]
+        if parameters
+        else []
+    )
+    validation.check_query(query, ["database"] if name in _OF_ONE_DATABASE else [])
+    actor = request.context.get("identity", {}).get("userArn") or "unknown"
+    if name in _QUESTIONS:
+        return _QUESTIONS[name](Call(settings, aws, query, actor, {}))
+    action, raw = ACTIONS[name], request.raw_body
+    body = validation.json_body(raw.encode() if isinstance(raw, str) else raw, action.fields)
+    grounds = {"request": body, "caller": actor}
     try:
-        return call()
+        answer = action.run(Call(settings, aws, query, actor, body)).to_json()
     except RefreshError as error:
-        raise _http_error(error) from error
+        _LOGGER.info(name, extra={**grounds, "refusal": str(_http_error(error))})
+        raise
+    if "dry_run" in body:
+        answer["dry_run"] = body["dry_run"]
+    _LOGGER.info(name, extra={**grounds, "answer": answer})
+    return answer
 
 
 def _http_error(error: RefreshError) -> ChaliceViewError:
@@ -187,19 +162,3 @@ def _http_error(error: RefreshError) -> ChaliceViewError:
     if isinstance(error, Refused | BusyError):
         return ConflictError(message)
     return ChaliceViewError(message)
-
-
-def _validate(read: Callable[[], T]) -> T:
-    try:
-        return read()
-    except ValueError as error:
-        raise BadRequestError(str(error)) from None
-
-
-def _database(settings: Settings, query: Sequence[tuple[str, str]], body: Json) -> Database:
-    known = {database.name: database for database in settings.databases}
-    name = _validate(lambda: validation.database_name(query, body, list(known)))
-    if name not in known:
-        message = f"there is no database {validation.echo(name)}; known: {', '.join(known)}"
-        raise NotFound(Reason.DATABASE_UNKNOWN, message)
-    return known[name]

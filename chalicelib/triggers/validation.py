@@ -1,6 +1,6 @@
 """Validation of requests by declared fields. Everything in a request is untrusted. Pure.
 
-A problem is a ValueError that names the field, its value and what would be right.
+A problem is an InvalidRequest that names the field, its value and what would be right.
 """
 
 import json
@@ -36,6 +36,10 @@ _BLANK = re.compile(
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
+class InvalidRequest(ValueError):
+    """What is wrong with a request."""
+
+
 class Field(NamedTuple):
     """A field of a request; `read` converts its value, or raises ValueError if it is not `expected`."""
 
@@ -48,16 +52,17 @@ class Field(NamedTuple):
 
 
 def json_body(raw: bytes, fields: Sequence[Field]) -> dict[str, Any]:
-    """Return the values of the fields in a JSON object, or their defaults; raise ValueError."""
+    """Return the values of the fields in a JSON object, or their defaults; raise InvalidRequest."""
     if not raw and not fields:
         return {}
-    _check_size(raw)
+    if len(raw) > BODY_LIMIT:
+        raise InvalidRequest(f"the body is larger than {BODY_LIMIT} bytes")
     try:
         body = json.loads(raw, parse_constant=_no_constant, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
-        raise ValueError("the body is not JSON") from None
+        raise InvalidRequest("the body is not JSON") from None
     if not isinstance(body, _Pairs):
-        raise ValueError("the body is not a JSON object")  # noqa: TRY004 (a problem like any other)
+        raise InvalidRequest("the body is not a JSON object")
     return _values(body, fields)
 
 
@@ -69,17 +74,17 @@ def database_name(
     if body.get("database") is not None:
         names.add(body["database"])
     if len(names) > 1:
-        raise ValueError("the request names different databases")
+        raise InvalidRequest("the request names different databases")
     if not names and len(known) > 1:
-        raise ValueError(f"database is missing: name one of {', '.join(known)}")
+        raise InvalidRequest(f"database is missing: name one of {', '.join(known)}")
     return names.pop() if names else known[0]
 
 
 def check_query(query: Iterable[tuple[str, str]], known: Sequence[str]) -> None:
-    """Raise ValueError for a query parameter that the route does not know."""
+    """Raise InvalidRequest for a query parameter that the route does not know."""
     unknown = dict.fromkeys(name for name, _ in query if name not in known)
     if unknown:
-        raise ValueError(
+        raise InvalidRequest(
             f"unknown query parameter {echo(', '.join(unknown))}; known: "
             f"{', '.join(known) or 'none'}"
         )
@@ -101,35 +106,30 @@ def _no_constant(name: str) -> None:
     raise ValueError(name)  # Python reads NaN and Infinity, which JSON does not have
 
 
-def _check_size(raw: bytes) -> None:
-    if len(raw) > BODY_LIMIT:
-        raise ValueError(f"the body is larger than {BODY_LIMIT} bytes")
-
-
 def _values(pairs: Sequence[tuple[str, Any]], fields: Sequence[Field]) -> dict[str, Any]:
     for name, times in Counter(name for name, _ in pairs).items():
         if times > 1:
-            raise ValueError(f"field {echo(name)} occurs {times} times")
+            raise InvalidRequest(f"field {echo(name)} occurs {times} times")
     given = dict(pairs)
     names = [field.name for field in fields]
     for name in given:
         if name not in names:
-            raise ValueError(f"unknown field {echo(name)}; known: {', '.join(names) or 'none'}")
+            raise InvalidRequest(f"unknown field {echo(name)}; known: {', '.join(names) or 'none'}")
     return {field.name: _value(given, field) for field in fields}
 
 
 def _value(given: dict[str, Any], field: Field) -> Any:
     if field.name not in given:
         if field.required:
-            raise ValueError(f"{field.name} is missing: {field.expected}")
+            raise InvalidRequest(f"{field.name} is missing: {field.expected}")
         return field.default
     value = given[field.name]
     if type(value) is not field.kind:  # a bool is an int to isinstance
-        raise ValueError(f"{field.name} is {echo(value)}: {_KINDS[field.kind]}")
+        raise InvalidRequest(f"{field.name} is {echo(value)}: {_KINDS[field.kind]}")
     try:
         return field.read(value)
     except ValueError:
-        raise ValueError(f"{field.name} is {echo(value)}: {field.expected}") from None
+        raise InvalidRequest(f"{field.name} is {echo(value)}: {field.expected}") from None
 
 
 _KINDS = {str: "write a string", bool: "write true or false"}

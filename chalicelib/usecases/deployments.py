@@ -52,21 +52,12 @@ class Deployments:
             if self._pipeline is None:
                 return Deployment(unknown="the main pipeline's name is unknown")
             return last_deployed(ledger, self._actions(self._pipeline), self._runs)
-        stack = self.stack(database.stack.stack)
+        reference, stack = database.stack, self.stack(database.stack.stack)
         if stack is None:
-            return self._nothing(database.stack, f"stack {database.stack.stack}", ledger)
-        unreadable = unreadable_stack(database.stack, stack)
+            return self._nothing(reference, f"stack {reference.stack}", ledger)
+        unreadable = unreadable_stack(reference, stack)
         if unreadable:
             return unreadable
-        return self._in_stack(database, database.stack, stack, ledger)
-
-    def _in_stack(
-        self,
-        database: Database,
-        reference: StackReference,
-        stack: Stack,
-        ledger: Sequence[Version],
-    ) -> Deployment:
         identifier = stack.clusters.get(reference.cluster_in(stack.clusters))
         cluster = self._cluster(identifier) if identifier else None
         if cluster is None:

@@ -61,10 +61,8 @@ def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -
     _check(settings, snapshot, database)
     ledger = aws.parameters.history(database.current_parameter)
     note = Note("pin", request.actor, request.reason)
-    if not request.deploy:
-        return _set(settings, aws, values, database, ledger, snapshot.arn, note)
-    pipeline = Pipeline.main(settings, aws, values)
-    return _deploy(settings, pipeline, database, ledger, snapshot.arn, note)
+    pipeline = Pipeline.main(settings, aws, values) if request.deploy else None
+    return _move(settings, aws, values, database, ledger, snapshot.arn, note, pipeline)
 
 
 def rollback(
@@ -78,8 +76,12 @@ def rollback(
     ledger = aws.parameters.history(database.current_parameter)
     pipeline = Pipeline.main(settings, aws, values) if deploy else None
     target = earlier_snapshot(ledger)
-    if pipeline and ledger and _is_unfinished(ledger, pipeline):
-        target = ledger[-1].value  # one step more would go forward again
+    if pipeline and ledger:
+        present = ledger[-1]
+        is_order = present.action == "rollback" and present.token is not None
+        if is_order and own_run(present, ledger, pipeline.runs) is None:
+            # It was killed before it started its run: one step more would go forward again.
+            target = present.value
     if target is None:
         name = database.current_parameter
         raise Refused(Reason.NOTHING_EARLIER, f"{name} has held no other snapshot to go back to")
@@ -88,16 +90,7 @@ def rollback(
         raise Refused(Reason.SNAPSHOT_GONE, f"{target}, the one before, does not exist any more")
     _check(settings, snapshot, database)
     note = Note("rollback", actor, reason)
-    if pipeline is None:
-        return _set(settings, aws, values, database, ledger, target, note)
-    return _deploy(settings, pipeline, database, ledger, target, note)
-
-
-def _is_unfinished(ledger: Sequence[Version], pipeline: Pipeline) -> bool:
-    """Return whether a rollback was killed before it started its run."""
-    present = ledger[-1]
-    is_order = present.action == "rollback" and present.token is not None
-    return is_order and own_run(present, ledger, pipeline.runs) is None
+    return _move(settings, aws, values, database, ledger, target, note, pipeline)
 
 
 def _values(settings: Settings, aws: Aws, database: Database) -> Values:
@@ -119,7 +112,7 @@ def _check(settings: Settings, snapshot: Snapshot, database: Database) -> None:
     raise Refused(Reason.NOT_ELIGIBLE, f"{snapshot.arn} cannot be pinned: {problem}")
 
 
-def _set(
+def _move(
     settings: Settings,
     aws: Aws,
     values: Values,
@@ -127,13 +120,24 @@ def _set(
     ledger: Sequence[Version],
     arn: str,
     note: Note,
+    pipeline: Pipeline | None,
 ) -> PinResult:
-    """Put the value for whichever run comes next; write nothing if it is pinned already."""
+    """Put the value, and start the run of `pipeline` that restores it, or leave it to the next one.
+
+    An order writes a version even if `current` has this value already, so that the ledger shows it;
+    a pin writes nothing if the value is pinned already.
+    """
+    if pipeline:
+        move = next_move(ledger, arn, pipeline.runs, note.actor, str(uuid.uuid4()))
+        pipeline.check_idle([] if move.is_written else [ledger])
+        versions, execution_id = pipeline.deploy_or_revert(
+            {database: move}, note._replace(token=move.token), settings.databases
+        )
+        number = versions.get(database, move.after)
+        return PinResult(arn, move.previous, number, execution_id, None)
     move = Move(arn, None, ledger[-1] if ledger else None)
-    present = move.present
-    if present and present.value == arn and present.token is None:
-        number = present.number
-    else:
+    number, present = move.after, move.present
+    if not present or present.value != arn or present.token is not None:
         number = put(aws, database.current_parameter, arn, note, move.after)
     try:
         pipeline = Pipeline.main(settings, aws, values)
@@ -144,43 +148,20 @@ def _set(
     return PinResult(arn, move.previous, number, None, under_way)
 
 
-def _deploy(
-    settings: Settings,
-    pipeline: Pipeline,
-    database: Database,
-    ledger: Sequence[Version],
-    arn: str,
-    note: Note,
-) -> PinResult:
-    """Put the value and start the run that restores it.
-
-    A version is written even if `current` has this value already, so that the ledger shows the
-    order.
-    """
-    move = next_move(ledger, arn, pipeline.runs, note.actor, str(uuid.uuid4()))
-    pipeline.check_idle([] if move.is_written else [ledger])
-    note = note._replace(token=move.token)
-    versions, execution_id = pipeline.deploy_or_revert({database: move}, note, settings.databases)
-    number = versions.get(database, move.after)
-    return PinResult(arn, move.previous, number, execution_id, None)
-
-
 def _find(aws: Aws, database: Database, values: Values, asked: str) -> Snapshot:
     """Return the only snapshot that a request names."""
     name = asked.lower()  # RDS stores every identifier in lower case
-    found: list[Snapshot | None]
     if name == "latest":
         latest = snapshot_of(values, database.latest_parameter)
         if latest is None:
             message = f"{database.latest_parameter} names no snapshot yet"
             raise Refused(Reason.NO_LATEST, message)
         name = latest
-        found = [aws.snapshots.find(latest)]
-    elif SnapshotArn.parse(name):
-        found = [aws.snapshots.find(name)]
+    if SnapshotArn.parse(name):
+        snapshot = aws.snapshots.find(name)
+        known = [snapshot] if snapshot else []
     else:
-        found = [*aws.snapshots.named(name, database.criteria.account)]
-    known = [snapshot for snapshot in found if snapshot]
+        known = aws.snapshots.named(name, database.criteria.account)
     if not known:
         message = f"there is no snapshot {name}, neither own nor shared"
         raise NotFound(Reason.SNAPSHOT_GONE, message)

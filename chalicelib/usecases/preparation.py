@@ -23,17 +23,15 @@ def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation
 
     A cluster that is good needs none, nor does one that was there before this application.
     """
-    if database.after_restore is None or not _is_restored(deployment):
+    machine, version = database.after_restore, deployment.version
+    if version and version.is_good:
         return None
-    assert deployment.version is not None  # see _is_restored
-    if deployment.version.is_good:
-        return None
-    name = _name(database, deployment)
-    found = aws.state_machines.execution(database.after_restore, name)
-    if found:
+    found = preparation_of(aws, database, deployment)
+    if found or machine is None or not _is_restored(deployment):
         return found
+    name, values = _name(database, deployment), _input(aws, database, deployment)
     try:
-        aws.state_machines.start(database.after_restore, name, _input(aws, database, deployment))
+        aws.state_machines.start(machine, name, values)
     except Refused as refused:
         return Preparation(str(refused))
     return Preparation("RUNNING")

@@ -89,7 +89,7 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     except RefreshError as error:
         attempt.undo(error)
         raise
-    attempt.log.mark_done()
+    attempt.log.mark_actions("done")
     return attempt.started(execution_id)
 
 
@@ -109,7 +109,7 @@ def refresh_now(
             detail("not checked: a person asks")
         attempt.check()
         if dry_run:
-            attempt.log.mark_planned()
+            attempt.log.mark_actions("would do")
             return attempt.started(None)
         _, execution_id = attempt.pipeline.deploy_or_revert(
             attempt.moves, attempt.note, settings.databases
@@ -122,7 +122,7 @@ def refresh_now(
         if not dry_run:
             raise
         return Result("failed", None, str(busy), attempt.unmoved(), steps=attempt.log.steps)
-    attempt.log.mark_done()
+    attempt.log.mark_actions("done")
     return attempt.started(execution_id)
 
 

@@ -100,8 +100,7 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
     if cluster.key and aws.keys.is_aws_managed(cluster.key):
         key = check_key(cluster, policy)
         source = newest_automated(name, aws.snapshots.automated(name), aws.now())
-        assert source.created is not None  # an available snapshot has one
-        if found := find_by_data(source.created, existing):
+        if found := find_by_data(source.taken, existing):
             return _unchanged(name, found)
         if aws.keys.is_aws_managed(key):
             raise Refused(
@@ -109,7 +108,7 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
                 f"SHARE_KMS_KEY_ID is {key}, a key that AWS manages, so no other account could use a "
                 f"copy of {name} under it",
             )
-        made = aws.snapshots.copy(source.arn, identifier, key, policy.tags(source.created))
+        made = aws.snapshots.copy(source.arn, identifier, key, policy.tags(source.taken))
     else:
         made = aws.snapshots.take(name, identifier, policy.tags(scheduled))
     if made:
@@ -179,11 +178,9 @@ def _notify_refusals(aws: Aws, function: str, cause: str, results: Sequence[Clus
     aws.notifier.notify(
         notifications.build(
             f"SHARING FAILED: {','.join(reasons)} ({names})",
-            {
-                "What happened": [f"{function}: {result.message}." for result in refused],
-                "Cause": cause,
-                "What to do": [*(reason.next_step for reason in reasons), TRY_AGAIN],
-            },
+            [f"{function}: {result.message}." for result in refused],
+            cause,
+            [*(reason.next_step for reason in reasons), TRY_AGAIN],
             {
                 "function": function,
                 "outcome": "failed",

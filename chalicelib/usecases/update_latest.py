@@ -3,14 +3,14 @@
 Databases are independent here, because nothing is restored from `latest`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache, partial
 
 from chalicelib import notifications
 from chalicelib.domain.copies import COPY_WANTED, managed_copies, newest_copy
 from chalicelib.domain.database import Database
-from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.errors import Refused
 from chalicelib.domain.functions import RECONCILE, UPDATE
 from chalicelib.domain.ledger import Note, Version
 from chalicelib.domain.parameters import Values
@@ -42,7 +42,11 @@ def update(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     chosen = zip(settings.databases, choices, strict=True)
     entries, failed = run_each(chosen, lambda each: _update_one(aws, *each, values, own, actor))
     if failed:
-        raise _combined([error for _, error in failed], entries)
+        error = combine_errors(error for _, error in failed)
+        for entry in entries:  # the refusals, which no result will name
+            if entry.reason and entry.message:
+                error.add_note(entry.message)
+        raise error
     return combine(entries)
 
 
@@ -70,15 +74,6 @@ def _update_one(
             aws.parameters.label(database.latest_parameter, parameter.version, {COPY_WANTED})
         return entry.refused(refused)
     return _record(aws, database, found, entry, actor)
-
-
-def _combined(errors: Iterable[AwsError], entries: Iterable[DatabaseResult]) -> AwsError:
-    """Return the errors as one that also names the refusals, which no result will."""
-    error = combine_errors(errors)
-    for entry in entries:
-        if entry.reason and entry.message:
-            error.add_note(entry.message)
-    return error
 
 
 def newest(database: Database, choice: Choice) -> Snapshot:
