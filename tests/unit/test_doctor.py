@@ -805,25 +805,6 @@ def test_what_was_deleted_from_under_a_stack_is_made_by_a_new_stack(
     assert told[alarm].fix == fix
 
 
-# --- roles ----------------------------------------------------------------------------------------
-
-
-def test_what_a_role_lacks_is_named() -> None:
-    less = {**WANTED["db-restore-from-snapshot"]}
-    less["Statement"] = [each for each in less["Statement"] if each["Sid"] != "MoveCurrent"]
-    check = only(with_function(inline=[less]))
-    assert (check.check, check.subject, check.status) == ("role", RESTORE, "problem")
-    assert check.seen == "lacks statements that its function needs: MoveCurrent"
-    assert check.fix == DEPLOY
-
-
-def test_a_role_s_rights_may_be_in_several_policies_which_is_only_a_warning() -> None:
-    first, *others = WANTED["db-restore-from-snapshot"]["Statement"]
-    split = [{"Statement": first}, {"Statement": others}]
-    check = only(with_function(inline=split))
-    assert (check.subject, check.status) == (RESTORE, "warning")
-
-
 # --- schedules ------------------------------------------------------------------------------------
 
 
@@ -1043,6 +1024,8 @@ CONFIGURATIONS: list[dict[str, Any]] = [
     {"Timeout": 3},
 ]
 RETRIES = INVOCATIONS[RESTORE]
+FIRST, *OTHERS = WANTED["db-restore-from-snapshot"]["Statement"]
+LESS = {"Statement": [each for each in (FIRST, *OTHERS) if each["Sid"] != "MoveCurrent"]}
 OTHER_RETRIES = [
     RETRIES | {"DestinationConfig": {}},
     RETRIES | {"MaximumRetryAttempts": 0},
@@ -1135,7 +1118,11 @@ FAULTS: list[Row] = [
     (HEALTHY | {f"cloudformation:DescribeStacks {AFTER}": {"StackStatus": "UPDATE_IN_PROGRESS"}},
      f"stack {AFTER} warning", "UPDATE_IN", "run the doctor again"),
     (HEALTHY | {f"cloudformation:DescribeStacks {AFTER}": None}, f"stack {AFTER} warning", "does not exist", DEPLOY),
-    (with_function(inline=[]), f"role {RESTORE} problem", "lacks statements", DEPLOY),
+    (with_function(inline=[LESS]),
+     f"role {RESTORE} problem", "lacks statements that its function needs: MoveCurrent", DEPLOY),
+    # A role's rights may be in several policies.
+    (with_function(inline=[{"Statement": FIRST}, {"Statement": OTHERS}]),
+     f"role {RESTORE} warning", "have more than", "aws iam list-role-policies"),
     (with_function(inline=[WANTED["db-restore-from-snapshot"], {"Statement": []}]),
      f"role {RESTORE} warning", "have more than", "aws iam list-role-policies"),
     (with_function(attached=[ADMIN]),
