@@ -29,7 +29,7 @@ from cli.doctor.checks import (
     warning,
     when,
 )
-from cli.doctor.look import AcceptanceLook, Look, Unavailable, known
+from cli.doctor.look import AcceptanceLook, Look, Unavailable, is_absent, known
 from cli.policies import FUNCTIONS, USE_TOPIC_KEY, Policy, file_name
 from cli.stacks import (
     AFTER,
@@ -70,16 +70,8 @@ def needed(look: Look_) -> Iterator[Check]:
     """Check what a first deployment needs and does not create."""
     yield from _unreserved("concurrency of the account", look)
     arn = own_topic(look.stage)
-    is_created = arn is not None and _is_absent(look, arn)
-    if not is_created:
+    if arn is None or not is_absent(look.topic, arn):
         yield from topic(look)
-
-
-def _is_absent(look: Look_, topic: str) -> bool:
-    try:
-        return look.topic(topic) is None
-    except Unavailable:
-        return False
 
 
 def stacks(look: Look_) -> Iterator[Check]:

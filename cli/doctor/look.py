@@ -81,6 +81,14 @@ def known(question: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | No
         return None
 
 
+def is_absent(question: Callable[P, T], *given: P.args, **named: P.kwargs) -> bool:
+    """Return whether AWS shows that what a question is about does not exist."""
+    try:
+        return question(*given, **named) is None
+    except Unavailable:
+        return False
+
+
 class _ReadOnlyAws(BotoAws):
     """The use cases' own AWS, but with AWS's time. Only its readers are called here."""
 
@@ -138,20 +146,16 @@ class Look(Generic[S_co]):
     @property
     def is_deployed(self) -> bool:
         """Whether anything of the stage is in the account, or cannot be looked at."""
-        questions = [partial(self.function, each) for each in self.function_names.values()]
-        questions += [partial(self.stack, each) for each in stacks.own_stacks(self.stage)]
-        try:
-            return any(question() is not None for question in questions)
-        except Unavailable:
-            return True
+        functions = self.function_names.values()
+        return not (
+            all(is_absent(self.function, name) for name in functions)
+            and all(is_absent(self.stack, name) for name in stacks.own_stacks(self.stage))
+        )
 
     @property
     def is_new(self) -> bool:
         """Whether the stage has never been deployed."""
-        try:
-            return self.stack(stacks.stack_name(self.stage.name, stacks.BEFORE)) is None
-        except Unavailable:
-            return False
+        return is_absent(self.stack, stacks.stack_name(self.stage.name, stacks.BEFORE))
 
     @cached_property
     def function_names(self) -> dict[str, str]:
