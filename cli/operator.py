@@ -141,7 +141,7 @@ def _status_row(answer: Json, facts: Json) -> tuple[str, ...]:
     return (
         facts["name"],
         view.short(facts["deployed"]) if facts["deployed"] else "",
-        "" if age is None else _age(age),
+        "" if age is None else view.age(age),
         view.verdict(answer, facts),
         _local(when) or ("on hold" if answer["hold"] else "none"),
     )
@@ -165,10 +165,6 @@ def _coming(answer: Json) -> Iterator[str]:
 def _local(text: str | None) -> str:
     """Return a time of the API in the caller's own time zone."""
     return f"{view.time(text).astimezone():%a %d %b %Y %H:%M %Z}" if text else ""
-
-
-def _age(hours: float) -> str:
-    return view.count(round(hours / 24), "day") if hours >= 48 else f"{hours:.0f} hours"
 
 
 @_command(_show_status, options.DATABASE, is_well=lambda answer: not answer["problems"])

@@ -188,6 +188,11 @@ def span(duration: timedelta) -> str:
     return count(round(duration / sizes[unit]), unit)
 
 
+def age(hours: float) -> str:
+    """Return an age of the API in words."""
+    return span(timedelta(hours=hours))
+
+
 def relative(text: str, now: str) -> str:
     """Return how far a time is from the present."""
     wait = time(text) - time(now)
