@@ -263,7 +263,7 @@ def judged(answers: Answers, stage: AcceptanceStage = STAGE_) -> list[Check]:
         *refresh.obstacles(look),
         *acceptance.shares(look),
         *acceptance.copy_keys(look),
-        *deployment.stacks(look),
+        *deployment.own_stacks(look),
         *deployment.functions(look, dict.fromkeys(WANTED, wanted)),
         *deployment.roles(look, WANTED, {}),
         *deployment.rest_api("REST API", look),
