@@ -201,9 +201,9 @@ def sharing_of(choice: Choice, newest: Any = NEW, productions: Any = (OLD, NEW))
     return {"shares": {"rds": Shares(7, productions, choice, newest)}}
 
 
-def alarm_of(name: str, **changed: Any) -> dict[str, Any]:
+def alarm_of(**changed: Any) -> dict[str, Any]:
     plain = {"StateValue": "OK", "ActionsEnabled": True, "AlarmActions": [TOPIC]}
-    return {"AlarmName": name, **plain, **changed}
+    return plain | changed
 
 
 # What AWS answers, by the question.
@@ -218,7 +218,7 @@ HEALTHY: Answers = {
     "runs": [Run("1", "Succeeded", NOW, NOW)],
     "template of main": a_template(),
     "deployment of rds": Deployment(OLD.arn),
-    "stack of rds": SEEN,
+    "deployed_stack of rds": SEEN,
     "rds:DescribeDBClusters main-cluster-1": CLUSTER,
     "preparation of rds": None,
     **sharing_of(Choice(NEW, frozenset({"orders"}), {"engine": 2})),
@@ -238,10 +238,10 @@ HEALTHY: Answers = {
     f"sns:ListSubscriptionsByTopic {TOPIC}": [
         {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
     ],
-    "alarms": [alarm_of(name) for name in stacks.alarm_names(STAGE_)],
+    "alarms": {name: alarm_of() for name in stacks.alarm_names(STAGE_)},
     f"cloudformation:DescribeStacks {BEFORE}": {"StackStatus": "CREATE_COMPLETE"},
     f"cloudformation:DescribeStacks {AFTER}": {"StackStatus": "CREATE_COMPLETE"},
-    "APIs": ["a1b2c3"],
+    "rest_apis": ["a1b2c3"],
     "lambda:GetAccountSettings": 900,
 }
 
@@ -432,7 +432,7 @@ READY = CLUSTER | {"HttpEndpointEnabled": True, "MasterUserSecret": {"SecretArn"
 def seeing(**changed: Any) -> Answers:
     """The account in which the refresh sees something else of the database."""
     questions = {
-        "stack": "stack of rds",
+        "stack": "deployed_stack of rds",
         "cluster": "rds:DescribeDBClusters main-cluster-1",
         "deployment": "deployment of rds",
         "machine": f"states:DescribeStateMachine {MACHINE}",
@@ -717,7 +717,7 @@ def test_what_was_deleted_from_under_a_stack_is_made_by_a_new_stack(
     alarm, *alarms = stacks.alarm_names(STAGE_)
     seen = with_function(asynchronous=None) | {
         f"cloudformation:DescribeStacks {AFTER}": state and {"StackStatus": state},
-        "alarms": [*map(alarm_of, alarms)],
+        "alarms": {alarm: None} | {name: alarm_of() for name in alarms},
     }
     told = {check.subject: check for check in judged(seen) if check.status != "ok"}
     assert told[f"{RESTORE} retries"].fix == fix
@@ -871,8 +871,7 @@ def refusing(reason: Reason, value: str = NEW.arn) -> Answers:
 
 
 def with_alarm(name: str, **changed: Any) -> Answers:
-    others = [each for each in HEALTHY["alarms"] if each["AlarmName"] != name]
-    return HEALTHY | {"alarms": [*others, alarm_of(name, **changed)]}
+    return HEALTHY | {"alarms": HEALTHY["alarms"] | {name: alarm_of(**changed)}}
 
 
 def with_template(resource: str, **changed: Any) -> Answers:
@@ -1114,8 +1113,8 @@ FAULTS: list[Row] = [
      f"alarm {ERRORS} warning", "not notify", "aws cloudformation delete-stack "),
     (with_alarm(OVERDUE, StateValue="ALARM"),
      f"alarm {OVERDUE} warning", "is on", "nothing before the first scheduled run"),
-    (HEALTHY | {"APIs": []}, "API REST API problem", "is not deployed", DEPLOY),
-    (HEALTHY | {"APIs": ["a1", "b2"]},
+    (HEALTHY | {"rest_apis": []}, "API REST API problem", "is not deployed", DEPLOY),
+    (HEALTHY | {"rest_apis": ["a1", "b2"]},
      "API REST API warning", "a1, b2 all invoke the stage's function", "aws apigateway delete-rest-api"),
 ]
 # fmt: on
@@ -1186,7 +1185,7 @@ def blinded() -> Iterator[tuple[str, Answers]]:
             "kms:DescribeKey alias/t": DENIED,
         },
     )
-    yield "API", HEALTHY | {"APIs": DENIED}
+    yield "API", HEALTHY | {"rest_apis": DENIED}
     yield "alarm", HEALTHY | {"alarms": DENIED}
 
 
@@ -1397,7 +1396,7 @@ def test_an_api_that_nobody_wants_is_to_be_deleted() -> None:
         "warning",
         "aws apigateway delete-rest-api --rest-api-id a1b2c3",
     )
-    assert [*deployment.rest_api("REST API", looking(HEALTHY | {"APIs": []}, without))] == []
+    assert [*deployment.rest_api("REST API", looking(HEALTHY | {"rest_apis": []}, without))] == []
 
 
 # --- copies ---------------------------------------------------------------------------------------

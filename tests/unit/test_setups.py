@@ -177,7 +177,7 @@ def deploying(where: str = "", **changed: Any) -> Answers:
     found = mainpipeline.stacks_of(STAGE_, {"stages": stages_})
     assert found == [mainpipeline.DeployedStack("main", "", where)]
     seen = with_pipeline(*stages_)
-    return seen | {"template of main": None, "stack of rds": None} if where else seen
+    return seen | {"template of main": None, "deployed_stack of rds": None} if where else seen
 
 
 ROLE = "arn:aws:iam::{}:role/deployer"
