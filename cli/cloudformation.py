@@ -21,14 +21,9 @@ _UPDATABLE = {
 _GOOD = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"}
 # Left by a creation that failed: it holds nothing and cannot be updated.
 _LEFT_OVER = {"ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"}
-_OUTCOMES = {
-    "CREATE_COMPLETE": "created",
-    "UPDATE_COMPLETE": "changed",
-    "DELETE_COMPLETE": "deleted",
-    "DELETE_SKIPPED": "kept",
-}
+_DONE = {"create": "created", "change": "changed", "delete": "deleted", "keep": "kept"}
 _FIRST_LOOK, _SLOWEST_LOOK = 0.2, 5.0  # seconds
-_QUIET = 15.0  # seconds without an event, after which a line says that it still goes on
+_QUIET = 15.0  # seconds after which a line says that it still goes on
 
 
 class Stack:
@@ -41,12 +36,7 @@ class Stack:
 
     def template(self) -> Template | None:
         """Return its template; None if there is no stack, or only a failed creation."""
-        status = self._status(self.name)
-        if status is None or status in _LEFT_OVER:
-            return None
-        body: Any = self._client.get_template(StackName=self.name)["TemplateBody"]
-        template: Template = json.loads(body) if isinstance(body, str) else body
-        return template
+        return self._template() if self.exists() else None
 
     def exists(self) -> bool:
         """Return whether the stack exists, and not only a failed creation."""
@@ -54,41 +44,36 @@ class Stack:
 
     def deploy(self, template: Template) -> None:
         """Create or update it and wait; raise StageError with the first failed resource's reason."""
-        status, previous = self._status(self.name), self.template()
+        status = self._status(self.name)
         if status in _LEFT_OVER:
             self._say(f"  {self.name} is {status}, left by a failed creation: creating it again")
-            self._delete({})
+            self._delete()
             status = None
         elif status:
             self._check_updatable(status)
-        known = self._newest_event() if status else ""
+        known, old = (self._newest_event(), self._template()) if status else ("", None)
         given = {
             "StackName": self.name,
             "TemplateBody": json.dumps(template, separators=(",", ":")),
             # Otherwise a failed creation would leave parameters that no stack holds.
             "RetainExceptOnCreate": True,
         }
+        failed: set[str] = set()
         try:
             made = (self._client.update_stack if status else self._client.create_stack)(**given)
         except ClientError as error:
             if "No updates are to be performed" not in str(error):
                 raise
-            touched: set[str] = set()
         else:
-            touched = self._follow(made["StackId"], known, template, previous)
-        for name, resource in template["Resources"].items():
-            if name not in touched:
-                self._say(f"  unchanged  {label(resource)}")
+            failed = self._wait(made["StackId"], known)
+        for name, change, resource in _changes(old, template):
+            if name not in failed:
+                self._say(f"  {_DONE.get(change, change):<10} {label(resource)}")
 
     def plan(self, template: Template) -> Iterator[str]:
         """Yield what `deploy` would do to each resource."""
-        old, new = (self.template() or {"Resources": {}})["Resources"], template["Resources"]
-        for name, resource in new.items():
-            change = "create" if name not in old else "change"
-            yield f"  {'unchanged' if old.get(name) == resource else change:<10} {label(resource)}"
-        for name in old.keys() - new.keys():
-            kept = old[name].get("DeletionPolicy") == "Retain"
-            yield f"  {'keep' if kept else 'delete':<10} {label(old[name])}"
+        for _, change, resource in _changes(self.template(), template):
+            yield f"  {change:<10} {label(resource)}"
 
     def delete(self) -> bool:
         """Delete it and wait; return whether it existed."""
@@ -97,14 +82,23 @@ class Stack:
             return False
         if status.endswith("_IN_PROGRESS") and status not in _LEFT_OVER:
             self._check_updatable(status)
-        self._delete((self.template() or {}).get("Resources", {}))
+        old = None if status in _LEFT_OVER else self._template()
+        self._delete()
+        for _, change, resource in _changes(old, {"Resources": {}}):
+            if change == "delete":  # `aurora-refresh destroy` reports what is kept, with its value
+                self._say(f"  deleted    {label(resource)}")
         return True
 
-    def _delete(self, resources: dict[str, Resource]) -> None:
+    def _delete(self) -> None:
         stack_id = self._client.describe_stacks(StackName=self.name)["Stacks"][0]["StackId"]
         known = self._newest_event()
         self._client.delete_stack(StackName=stack_id)
-        self._follow(stack_id, known, {"Resources": {}}, {"Resources": resources})
+        self._wait(stack_id, known)
+
+    def _template(self) -> Template:
+        body: Any = self._client.get_template(StackName=self.name)["TemplateBody"]
+        template: Template = json.loads(body) if isinstance(body, str) else body
+        return template
 
     def _check_updatable(self, status: str) -> None:
         if status in _UPDATABLE:
@@ -114,46 +108,33 @@ class Stack:
                 f"the stack {self.name} is {status}: wait until that operation has ended, and run this "
                 "again"
             )
+        way_out = f"delete-stack --stack-name {self.name}, which keeps parameters and topic"
         if status == "UPDATE_ROLLBACK_FAILED":
-            raise StageError(
-                f"the stack {self.name} is {status} and cannot be updated: "
-                f"aws cloudformation continue-update-rollback --stack-name {self.name}, "
-                "and then run this again"
-            )
+            way_out = f"continue-update-rollback --stack-name {self.name}"
         raise StageError(
-            f"the stack {self.name} is {status} and cannot be updated: "
-            f"aws cloudformation delete-stack --stack-name {self.name}, which keeps parameters and "
-            "topic, and then run this again"
+            f"the stack {self.name} is {status} and cannot be updated: aws cloudformation {way_out}, "
+            "and then run this again"
         )
 
-    def _follow(
-        self, stack_id: str, known: str, template: Template, previous: Template | None
-    ) -> set[str]:
-        """Wait until the operation has ended; return the logical names of the resources it changed."""
-        progress = _Progress(stack_id, template, previous or {"Resources": {}})
-        pause, begun, spoken = _FIRST_LOOK, time.monotonic(), time.monotonic()
-        while True:
-            # Ask for the status before the events, so that these are complete.
-            status = self._status(stack_id) or "DELETE_COMPLETE"
-            events = self._events_after(stack_id, known)
-            known = events[-1]["EventId"] if events else known
-            for line in filter(None, map(progress.line, events)):
-                self._say(line)
-                spoken = time.monotonic()
-            if not status.endswith("_IN_PROGRESS"):
-                break
-            if time.monotonic() - spoken > _QUIET:
-                spoken = time.monotonic()
-                self._say(f"  … {status} for {spoken - begun:.0f} s")
+    def _wait(self, stack_id: str, known: str) -> set[str]:
+        """Wait until the operation has ended; return what it could not delete; raise StageError."""
+        pause, begun = _FIRST_LOOK, time.monotonic()
+        spoken = begun
+        while (status := self._status(stack_id) or "DELETE_COMPLETE").endswith("_IN_PROGRESS"):
+            if (now := time.monotonic()) - spoken > _QUIET:
+                self._say(f"  … {status} for {now - begun:.0f} s")
+                spoken = now
             time.sleep(pause)
             pause = min(pause * 2, _SLOWEST_LOOK)
+        failed, rolled_back = self._failures(stack_id, known)
         if status not in _GOOD:
-            why = progress.failure or progress.rolled_back or "see its events"
+            why = next(iter(failed.values()), rolled_back) or "see its events"
             raise StageError(f"the stack {self.name} ended as {status}: {why}")
-        if progress.failure:
-            # A resource that could not be deleted after a completed update.
-            self._say(f"  note: {progress.failure}")
-        return progress.done
+        for (
+            why
+        ) in failed.values():  # of resources that could not be deleted after a completed update
+            self._say(f"  note: {why}")
+        return {*failed}
 
     def _status(self, name: str) -> str | None:
         try:
@@ -168,16 +149,35 @@ class Stack:
         page = self._client.describe_stack_events(StackName=self.name)["StackEvents"]
         return str(page[0]["EventId"]) if page else ""
 
-    def _events_after(self, stack_id: str, known: str) -> list[dict[str, Any]]:
-        """Return its events after the known one, oldest first."""
-        found: list[dict[str, Any]] = []
+    def _failures(self, stack_id: str, known: str) -> tuple[dict[str, str], str]:
+        """Return the failures after the known event, the first one first, and the stack's own reason.
+
+        Later failures are mostly consequences of the first.
+        """
+        failed, rolled_back = dict[str, str](), ""
         pages = self._client.get_paginator("describe_stack_events").paginate(StackName=stack_id)
-        for page in pages:
-            for event in page["StackEvents"]:
-                if event["EventId"] == known:
-                    return found[::-1]
-                found.append(event)
-        return found[::-1]
+        for event in pages.search("StackEvents[]"):  # the newest first
+            state, reason = event["ResourceStatus"], event.get("ResourceStatusReason", "")
+            if event["EventId"] == known:
+                break
+            if event.get("PhysicalResourceId") == stack_id:
+                rolled_back = reason if "ROLLBACK" in state and reason else rolled_back
+            elif state.endswith("_FAILED"):
+                name = event["LogicalResourceId"]
+                failed[name] = f"{event['ResourceType']} {name}: {reason}"
+        return dict(reversed(failed.items())), rolled_back
+
+
+def _changes(old: Template | None, new: Template) -> Iterator[tuple[str, str, Resource]]:
+    """Yield each resource's name and what an update does to it: create, change, unchanged, delete, keep."""
+    before, after = (old or {"Resources": {}})["Resources"], new["Resources"]
+    for name, resource in after.items():
+        change = "change" if name in before else "create"
+        yield name, "unchanged" if before.get(name) == resource else change, resource
+    for name, resource in before.items():
+        if name not in after:
+            is_kept = resource.get("DeletionPolicy") == "Retain"
+            yield name, "keep" if is_kept else "delete", resource
 
 
 def check_not_packaged(account: Account, say: Say) -> None:
@@ -200,37 +200,3 @@ def deletions(stage: str) -> list[str]:
         f"    aws cloudformation wait stack-delete-complete --stack-name {stack}"
         for stack in reversed(packaged_stacks(stage).values())
     ]
-
-
-class _Progress:
-    """What an operation has done so far, according to its events.
-
-    `done` has the logical names of the resources it changed, `failure` the first failure's reason.
-    """
-
-    def __init__(self, stack_id: str, template: Template, previous: Template) -> None:
-        self._stack_id = stack_id
-        self._wanted: dict[str, Resource] = template["Resources"]
-        self._old: dict[str, Resource] = previous["Resources"]
-        self.done: set[str] = set()
-        self.failure = self.rolled_back = ""
-
-    def line(self, event: dict[str, Any]) -> str | None:
-        """Return the line that reports the event; None if it is not worth one."""
-        name, state = event["LogicalResourceId"], event["ResourceStatus"]
-        reason = event.get("ResourceStatusReason", "")
-        if event.get("PhysicalResourceId") == self._stack_id:
-            self.rolled_back = self.rolled_back or (reason if "ROLLBACK" in state else "")
-            return None
-        if state.endswith("_FAILED"):
-            # Later failures are mostly cancellations because of the first one.
-            self.failure = self.failure or f"{event['ResourceType']} {name}: {reason}"
-            return None
-        new, old = self._wanted.get(name), self._old.get(name)
-        resource = (old or new) if state.startswith("DELETE_") else new
-        if self.failure or state not in _OUTCOMES or resource is None:
-            return None
-        self.done.add(name)
-        if state == "DELETE_SKIPPED" and not self._wanted:
-            return None  # `aurora-refresh destroy` reports what is kept, with its value
-        return f"  {_OUTCOMES[state]:<10} {label(resource)}"

@@ -6,8 +6,9 @@ same files.
 """
 
 import difflib
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,47 +140,39 @@ def diff(project: Path, changed: Files) -> Iterator[str]:
 def write(changed: Files) -> None:
     """Write all files or none; raise StageError if the folder cannot be written.
 
-    The new texts are written beside their files first, where a full disk does no harm.
+    New and old texts are written elsewhere first, where a full disk does no harm.
     """
-    old = {file: file.read_bytes() if file.exists() else None for file in changed}
-    ready: dict[Path, Path] = {}
-    done: list[Path] = []
+    if not changed:
+        return
+    place = next(iter(changed)).parent
     try:
-        for file, text in changed.items():
-            if text is not None:
-                ready[file] = _beside(file, text.encode())
-        for file in changed:
-            if file in ready:
-                ready.pop(file).replace(file)
-            else:
-                file.unlink(missing_ok=True)
-            done.append(file)
-    except BaseException as error:
-        for file in done:
-            content = old[file]
-            if content is None:
-                file.unlink()
-            else:
-                _beside(file, content).replace(file)
-        if isinstance(error, OSError):
-            raise StageError(f"nothing was written: {error}") from error
-        raise
-    finally:
-        for left in ready.values():
-            left.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".configure-", dir=place) as folder:
+            new, old = Path(folder) / "new", Path(folder) / "old"
+            new.mkdir()
+            old.mkdir()
+            for file, text in changed.items():
+                if file.exists():
+                    shutil.copy(file, old)  # with its permissions
+                if text is not None:
+                    made = new / file.name
+                    made.write_bytes(text.encode())
+                    made.chmod(file.stat().st_mode & 0o777 if file.exists() else 0o644)
+            try:
+                _move(new, changed)
+            except BaseException:
+                _move(old, changed)
+                raise
+    except OSError as error:
+        raise StageError(f"nothing was written: {error}") from error
 
 
-def _beside(file: Path, content: bytes) -> Path:
-    """Write the content to a temporary file in the same folder, with the same permissions."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
-        made = Path(out.name)
-        try:
-            out.write(content)
-            made.chmod(file.stat().st_mode & 0o777 if file.exists() else 0o644)
-        except BaseException:
-            made.unlink()
-            raise
-    return made
+def _move(folder: Path, files: Iterable[Path]) -> None:
+    """Replace the files by those in the folder, and delete the ones that it does not have."""
+    for file in files:
+        if (folder / file.name).exists():
+            (folder / file.name).replace(file)
+        else:
+            file.unlink(missing_ok=True)
 
 
 def _text(project: Path, file: Path) -> str | None:

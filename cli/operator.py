@@ -60,46 +60,59 @@ def refusals() -> Iterator[None]:
         raise (WrongUsage if error.status == _MALFORMED else Failure)(text) from error
 
 
-def _operator(function: Callable[..., bool | None]) -> click.Command:
-    """Make a command of a function, which gets the target; False makes the exit status 1."""
+Show = Callable[[Target, Json, Json], None]
 
-    @functools.wraps(function)
-    def run(
-        stage: str | None, url: str | None, profile: str | None, region: str | None, **given: Any
-    ) -> None:
-        target = connect(stage, url, profile, region)
-        with refusals():
-            is_well = function(target, **given)
-        if is_well is False:
-            click.get_current_context().exit(1)
 
-    common = (options.STAGE, options.URL, options.PROFILE, options.REGION)
-    return click.command(function.__name__)(options.together(*common)(run))
+def _command(
+    show: Show, *parameters: options.Option, is_well: Callable[[Json], bool] = lambda _: True
+) -> Callable[[Callable[..., Json]], click.Command]:
+    """Make a command of a function that returns the API's answer for a target.
+
+    `show` gets the target, the answer and the command's parameters, and prints the answer for people.
+    The exit status is 1 unless the answer `is_well`.
+    """
+
+    def decorate(function: Callable[..., Json]) -> click.Command:
+        @functools.wraps(function)
+        def run(
+            stage: str | None,
+            url: str | None,
+            profile: str | None,
+            region: str | None,
+            *,
+            as_json: bool,
+            **given: Any,
+        ) -> None:
+            target = connect(stage, url, profile, region)
+            with refusals():
+                answer = function(target, **given)
+                if as_json:
+                    say_json(answer)
+                else:
+                    show(target, answer, given)
+            if not is_well(answer):
+                click.get_current_context().exit(1)
+
+        common = (options.STAGE, options.URL, options.PROFILE, options.REGION)
+        decorated = options.together(*common, *parameters, options.JSON)(run)
+        return click.command(function.__name__)(decorated)
+
+    return decorate
 
 
 # --- what is --------------------------------------------------------------------------------------
 
 
-@_operator
-@options.together(options.DATABASE, options.JSON)
-def status(target: Target, database: str | None, *, as_json: bool) -> bool:
-    """Show which data is deployed, how old it is, and what comes next.
-
-    Exit status: 0 if all is well, 1 if there are problems.
-    """
-    answer = target.client.status()
-    if as_json:
-        say_json(answer)
-        return not answer["problems"]
+def _show_status(target: Target, answer: Json, given: Json) -> None:
+    database, problems = given["database"], answer["problems"]
     known = [each["name"] for each in answer["databases"]]
     if database and database not in known:
         raise WrongUsage(f"there is no database {database!r}; known: {', '.join(known)}")
-    shown = [each for each in answer["databases"] if database in (None, each["name"])]
-    problems = answer["problems"]
     counted = view.count(len(problems), "problem") if problems else "no problems"
     say(" · ".join([*_who(target), counted]))
     say()
     headings = ("database", "deployed", "age", "state", "next refresh")
+    shown = [each for each in answer["databases"] if database in (None, each["name"])]
     say_table(headings, [_status_row(answer, each) for each in shown])
     for line in _coming(answer):
         say(line)
@@ -107,7 +120,6 @@ def status(target: Target, database: str | None, *, as_json: bool) -> bool:
         say()
     for problem in problems:
         say(f"✗ {view.brief(problem)}")
-    return not problems
 
 
 def _who(target: Target) -> list[str]:
@@ -125,13 +137,13 @@ def _who(target: Target) -> list[str]:
 
 
 def _status_row(answer: Json, facts: Json) -> tuple[str, ...]:
-    age = facts["age_hours"]
+    age, when = facts["age_hours"], answer["schedule"]["next_restore"]
     return (
         facts["name"],
         view.short(facts["deployed"]) if facts["deployed"] else "",
-        "" if age is None else _age(age),
+        "" if age is None else view.age(age),
         view.verdict(answer, facts),
-        _next_refresh(answer),
+        _local(when) or ("on hold" if answer["hold"] else "none"),
     )
 
 
@@ -150,34 +162,23 @@ def _coming(answer: Json) -> Iterator[str]:
         yield f"running  {name} · {place}, {view.span(since)}{waits}{restores}"
 
 
-def _next_refresh(answer: Json) -> str:
-    when = answer["schedule"]["next_restore"]
-    return _local(when) if when else "on hold" if answer["hold"] else "none"
-
-
 def _local(text: str | None) -> str:
     """Return a time of the API in the caller's own time zone."""
     return f"{view.time(text).astimezone():%a %d %b %Y %H:%M %Z}" if text else ""
 
 
-def _age(hours: float) -> str:
-    return view.count(round(hours / 24), "day") if hours >= 48 else f"{hours:.0f} hours"
+@_command(_show_status, options.DATABASE, is_well=lambda answer: not answer["problems"])
+def status(target: Target, database: str | None) -> Json:  # noqa: ARG001 (of what is shown)
+    """Show which data is deployed, how old it is, and what comes next.
+
+    Exit status: 0 if all is well, 1 if there are problems.
+    """
+    return target.client.status()
 
 
-@_operator
-@options.together(
-    options.DATABASE,
-    click.option("--all", "all_of_them", is_flag=True, help="List more than the newest ones."),
-    options.JSON,
-)
-def snapshots(target: Target, database: str | None, *, all_of_them: bool, as_json: bool) -> None:
-    """List production's shared snapshots, and why each can or cannot be restored."""
-    answer = target.client.snapshots(database)
-    if as_json:
-        say_json(answer)
-        return
+def _show_snapshots(_target: Target, answer: Json, given: Json) -> None:
     found = answer["snapshots"]
-    shown = found if all_of_them else found[:_LISTED]
+    shown = found if given["all_of_them"] else found[:_LISTED]
     headings = ("snapshot", "taken", "cluster", "version", "verdict")
     say_table(headings, [_snapshot_row(each) for each in shown])
     if more := len(found) - len(shown):
@@ -189,12 +190,9 @@ def snapshots(target: Target, database: str | None, *, all_of_them: bool, as_jso
 
 
 def _snapshot_row(snapshot: Json) -> tuple[str, ...]:
-    if snapshot["chosen"]:
-        verdict = "eligible, the newest"
-    else:
-        verdict = (
-            "eligible" if snapshot["eligible"] else f"{snapshot['reason']}: {snapshot['detail']}"
-        )
+    verdict = f"{snapshot['reason']}: {snapshot['detail']}"
+    if snapshot["eligible"]:
+        verdict = "eligible, the newest" if snapshot["chosen"] else "eligible"
     return (
         view.short(snapshot["arn"]),
         _local(snapshot["created"]),
@@ -204,16 +202,19 @@ def _snapshot_row(snapshot: Json) -> tuple[str, ...]:
     )
 
 
-@_operator
-@options.together(options.DATABASE, options.JSON)
-def history(target: Target, database: str | None, *, as_json: bool) -> None:
-    """List who moved current, when, why, and what became of it; newest first."""
-    answer = target.client.history(database)
-    if as_json:
-        say_json(answer)
-    else:
-        headings = ("version", "snapshot", "set", "action", "by", "why", "result")
-        say_table(headings, [_history_row(each) for each in answer["history"]])
+@_command(
+    _show_snapshots,
+    options.DATABASE,
+    click.option("--all", "all_of_them", is_flag=True, help="List more than the newest ones."),
+)
+def snapshots(target: Target, database: str | None, *, all_of_them: bool) -> Json:  # noqa: ARG001
+    """List production's shared snapshots, and why each can or cannot be restored."""
+    return target.client.snapshots(database)
+
+
+def _show_history(_target: Target, answer: Json, _given: Json) -> None:
+    headings = ("version", "snapshot", "set", "action", "by", "why", "result")
+    say_table(headings, [_history_row(each) for each in answer["history"]])
 
 
 def _history_row(entry: Json) -> tuple[str, ...]:
@@ -228,57 +229,22 @@ def _history_row(entry: Json) -> tuple[str, ...]:
     )
 
 
+@_command(_show_history, options.DATABASE)
+def history(target: Target, database: str | None) -> Json:
+    """List who moved current, when, why, and what became of it; newest first."""
+    return target.client.history(database)
+
+
 # --- what is wanted -------------------------------------------------------------------------------
 
-_DEPLOY = click.option("--deploy-now", is_flag=True, help="Start the pipeline; restore at once.")
-_CHANGE = (options.REASON, options.DATABASE, _DEPLOY, options.YES, options.JSON)
+_DEPLOY = click.option(
+    "--deploy-now", "deploy", is_flag=True, help="Start the pipeline; restore at once."
+)
+_CHANGE = (options.REASON, options.DATABASE, _DEPLOY, options.YES)
 
 
-@_operator
-@click.argument("snapshot")
-@options.together(*_CHANGE)
-def pin(
-    target: Target,
-    snapshot: str,
-    reason: str,
-    database: str | None,
-    *,
-    deploy_now: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
-    """Set current to SNAPSHOT: an identifier, an ARN, or latest.
-
-    The pipeline's next run restores it. With --deploy-now, that run is started.
-    """
-    if deploy_now:
-        _confirm_restore(target, database, snapshot, yes=yes)
-    wanted = _wanted(reason, database, deploy=deploy_now)
-    _say_pinned(target.client.pin(snapshot, **wanted), database, as_json=as_json)
-
-
-@_operator
-@options.together(*_CHANGE)
-def rollback(
-    target: Target, reason: str, database: str | None, *, deploy_now: bool, yes: bool, as_json: bool
-) -> None:
-    """Set current back to the newest earlier snapshot that differs."""
-    if deploy_now:
-        _confirm_restore(target, database, None, yes=yes)
-    wanted = _wanted(reason, database, deploy=deploy_now)
-    _say_pinned(target.client.rollback(**wanted), database, as_json=as_json)
-
-
-def _wanted(reason: str, database: str | None, *, deploy: bool) -> Json:
-    named = {"database": database} if database else {}
-    return {"reason": reason, "deploy": deploy, **named}
-
-
-def _say_pinned(answer: Json, database: str | None, *, as_json: bool) -> None:
-    if as_json:
-        say_json(answer)
-        return
-    named = f"{database}: " if database else ""
+def _show_pinned(_target: Target, answer: Json, given: Json) -> None:
+    named = f"{given['database']}: " if given["database"] else ""
     before = f", before it {view.short(answer['previous'])}" if answer["previous"] else ""
     say(f"{named}current is {view.short(answer['current'])}, version {answer['version']}{before}.")
     if answer["execution_id"]:
@@ -290,38 +256,36 @@ def _say_pinned(answer: Json, database: str | None, *, as_json: bool) -> None:
 
 def _say_under_way(answer: Json) -> None:
     if answer["under_way"]:
-        text = view.brief(answer["under_way"])
-        say(f"Now: {text}.")
+        say(f"Now: {view.brief(answer['under_way'])}.")
 
 
-@_operator
-@options.together(
-    click.option("--dry-run", is_flag=True, help="Only show each step's verdict."),
-    click.option("--outside-window", is_flag=True, help="Also outside the maintenance window."),
-    options.REASON,
-    options.YES,
-    options.JSON,
-)
-def refresh(
-    target: Target,
-    reason: str,
-    *,
-    dry_run: bool,
-    outside_window: bool,
-    yes: bool,
-    as_json: bool,
-) -> bool:
-    """Do now what the schedule would do, whatever the week.
+@_command(_show_pinned, click.argument("snapshot"), *_CHANGE)
+def pin(target: Target, snapshot: str, database: str | None, *, yes: bool, **wanted: Any) -> Json:
+    """Set current to SNAPSHOT: an identifier, an ARN, or latest.
 
-    Exit status: 0 if a run was started or would be, 1 if the refresh was refused.
+    The pipeline's next run restores it. With --deploy-now, that run is started.
     """
-    if not dry_run:
-        _confirm_restore(target, None, "latest", yes=yes)
-    answer = target.client.refresh(reason=reason, outside_window=outside_window, dry_run=dry_run)
-    is_started = bool(answer["outcome"] == "started")
-    if as_json:
-        say_json(answer)
-        return is_started
+    _confirm_restore(target, database, snapshot, yes=yes or not wanted["deploy"])
+    return target.client.pin(snapshot, **wanted, **_named(database))
+
+
+@_command(_show_pinned, *_CHANGE)
+def rollback(target: Target, database: str | None, *, yes: bool, **wanted: Any) -> Json:
+    """Set current back to the newest earlier snapshot that differs."""
+    _confirm_restore(target, database, None, yes=yes or not wanted["deploy"])
+    return target.client.rollback(**wanted, **_named(database))
+
+
+def _named(database: str | None) -> Json:
+    return {"database": database} if database else {}
+
+
+def _is_started(answer: Json) -> bool:
+    return bool(answer["outcome"] == "started")
+
+
+def _show_refresh(_target: Target, answer: Json, given: Json) -> None:
+    dry_run, is_started = given["dry_run"], _is_started(answer)
     if dry_run or not is_started:
         steps = [(each["step"], each["verdict"], each["detail"] or "") for each in answer["steps"]]
         say_table(("step", "verdict", "detail"), steps)
@@ -332,7 +296,23 @@ def refresh(
         say("This would be restored." if dry_run else f"Run {answer['execution_id']} was started.")
     else:
         say(f"{answer['outcome']}, {answer['reason']}: {answer['message']}")
-    return is_started
+
+
+@_command(
+    _show_refresh,
+    click.option("--dry-run", is_flag=True, help="Only show each step's verdict."),
+    click.option("--outside-window", is_flag=True, help="Also outside the maintenance window."),
+    options.REASON,
+    options.YES,
+    is_well=_is_started,
+)
+def refresh(target: Target, *, yes: bool, **wanted: Any) -> Json:
+    """Do now what the schedule would do, whatever the week.
+
+    Exit status: 0 if a run was started or would be, 1 if the refresh was refused.
+    """
+    _confirm_restore(target, None, "latest", yes=yes or wanted["dry_run"])
+    return target.client.refresh(**wanted)
 
 
 def _confirm_restore(
@@ -358,31 +338,25 @@ def _confirm_restore(
     )
 
 
-@_operator
-@click.argument("until")
-@options.together(options.REASON, options.JSON)
-def hold(target: Target, until: str, reason: str, *, as_json: bool) -> None:
-    """Stop scheduled refreshes until the day UNTIL, such as 2026-01-22."""
-    _say_hold(target.client.hold(until, reason), as_json=as_json)
-
-
-@_operator
-@options.together(options.JSON)
-def resume(target: Target, *, as_json: bool) -> None:
-    """Lift the hold."""
-    _say_hold(target.client.resume(), as_json=as_json)
-
-
-def _say_hold(answer: Json, *, as_json: bool) -> None:
-    if as_json:
-        say_json(answer)
-        return
+def _show_hold(_target: Target, answer: Json, _given: Json) -> None:
     hold, when = answer["hold"], _local(answer["next_restore"]) or "none is scheduled"
     if hold:
         say(f"Scheduled refreshes are on hold until {hold['until']}. Next refresh: {when}.")
     else:
         say(f"There is no hold. Next refresh: {when}.")
     _say_under_way(answer)
+
+
+@_command(_show_hold, click.argument("until"), options.REASON)
+def hold(target: Target, until: str, reason: str) -> Json:
+    """Stop scheduled refreshes until the day UNTIL, such as 2026-01-22."""
+    return target.client.hold(until, reason)
+
+
+@_command(_show_hold)
+def resume(target: Target) -> Json:
+    """Lift the hold."""
+    return target.client.resume()
 
 
 @click.command()

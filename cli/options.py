@@ -11,6 +11,7 @@ import click
 from cli.output import WrongUsage
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Option = Callable[[Any], Any]
 
 
 def _use_profile(_context: click.Context, _option: click.Parameter, profile: str | None) -> None:

@@ -121,11 +121,8 @@ def load(project: Path, name: str) -> Stage:
     try:
         return build(name, variables, own_answers(body), config)
     except SettingsError as error:
-        raise StageError(
-            "\n".join(
-                [f"stage {name!r} has wrong settings:", *(f"  - {each}" for each in error.problems)]
-            )
-        ) from error
+        listed = "".join(f"\n  - {each}" for each in error.problems)
+        raise StageError(f"stage {name!r} has wrong settings:{listed}") from error
 
 
 def build(
@@ -161,14 +158,10 @@ def build(
         if all(tuned(config or {}, name, function).get(each) for each in _VPC)
     )
     body = stages_of(config or {}).get(name, {})
-    topic_keys = tuple(body.get(OWN_KEY, {}).get(TOPIC_KEYS, ()))
+    more: Json = {"in_vpc": in_vpc, "topic_keys": (*body.get(OWN_KEY, {}).get(TOPIC_KEYS, ()),)}
     if isinstance(parsed, Settings):
-        return AcceptanceStage(
-            name, variables, parsed, own[PIPELINE], in_vpc=in_vpc, topic_keys=topic_keys
-        )
-    return ProductionStage(
-        name, variables, parsed, own[ACCOUNT], own[REGION], in_vpc=in_vpc, topic_keys=topic_keys
-    )
+        return AcceptanceStage(name, variables, parsed, own[PIPELINE], **more)
+    return ProductionStage(name, variables, parsed, own[ACCOUNT], own[REGION], **more)
 
 
 @cache

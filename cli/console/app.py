@@ -55,9 +55,8 @@ def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
     )
     app.jinja_env.finalize = _visible
     app.jinja_env.globals |= {"stage": name, "token": token, "region": client.region}
-    names = (view.clock, view.short, view.brief, view.relative, view.count)
+    names = (view.age, view.clock, view.short, view.brief, view.relative, view.count)
     app.jinja_env.filters |= {each.__name__: each for each in names}
-    app.jinja_env.filters["span"] = lambda hours: view.span(timedelta(hours=hours))
     app.context_processor(lambda: {"identity": console.identity()})
 
     @app.before_request

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -140,35 +141,27 @@ def links(arn: str, region: str | None, stage: str | None, status: Json) -> dict
 
     The log is named after the stage.
     """
-    partition, pipeline = arn.split(":")[1], status["pipeline"]
-    if partition not in _CONSOLES or not region:
+    console, pipeline = _CONSOLES.get(arn.split(":")[1]), status["pipeline"]
+    if console is None or not region:
         return {}
-    root, query = f"https://{region}.{_CONSOLES[partition]}", f"?region={region}"
-    found = {}
+    pages, query, quoted = {}, f"?region={region}", partial(quote, safe="")
     if stage:
         # CloudWatch's page decodes a log group's name twice, with $ in place of %.
-        group = quote(f"/aws/lambda/{deployed_name(stage, RESTORE)}", safe="")
-        group = quote(group, safe="").replace("%", "$")
-        found["Log"] = f"{root}/cloudwatch/home{query}#logsV2:log-groups/log-group/{group}"
-    page = f"{root}/codesuite/codepipeline/pipelines/{quote(pipeline['name'] or '', safe='')}"
-    run = pipeline["under_way"] or pipeline["last_run"]
+        group = quoted(quoted(f"/aws/lambda/{deployed_name(stage, RESTORE)}")).replace("%", "$")
+        pages["Log"] = f"cloudwatch/home{query}#logsV2:log-groups/log-group/{group}"
     # An API that was deployed earlier does not name the stacks.
-    for name in dict.fromkeys(
-        stack for each in status["databases"] if (stack := each.get("stack"))
-    ):
-        address = f"{root}/cloudformation/home{query}#/stacks?filteringText={quote(name, safe='')}"
-        found[f"Stack {name}"] = address
+    for name in [stack for each in status["databases"] if (stack := each.get("stack"))]:
+        pages[f"Stack {name}"] = f"cloudformation/home{query}#/stacks?filteringText={quoted(name)}"
     for each in status["databases"]:
         if execution := (each["preparation"] or {}).get("execution"):
-            address = (
-                f"{root}/states/home{query}#/v2/executions/details/{quote(execution, safe='')}"
-            )
-            found[f"Preparation of {each['name']}"] = address
+            page = f"states/home{query}#/v2/executions/details/{quoted(execution)}"
+            pages[f"Preparation of {each['name']}"] = page
+    page = f"codesuite/codepipeline/pipelines/{quoted(pipeline['name'] or '')}"
     if pipeline["name"]:
-        found["Pipeline"] = f"{page}/view{query}"
-    if run:
-        found["Run"] = f"{page}/executions/{run['execution_id']}/timeline{query}"
-    return found
+        pages["Pipeline"] = f"{page}/view{query}"
+    if run := pipeline["under_way"] or pipeline["last_run"]:
+        pages["Run"] = f"{page}/executions/{run['execution_id']}/timeline{query}"
+    return {label: f"https://{region}.{console}/{page}" for label, page in pages.items()}
 
 
 def time(text: str) -> datetime:
@@ -186,6 +179,11 @@ def span(duration: timedelta) -> str:
     sizes = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440}
     unit = next((unit for unit, size in sizes.items() if duration >= 2 * size), "minute")
     return count(round(duration / sizes[unit]), unit)
+
+
+def age(hours: float) -> str:
+    """Return an age of the API in words."""
+    return span(timedelta(hours=hours))
 
 
 def relative(text: str, now: str) -> str:

@@ -83,7 +83,7 @@ def _deployment(
     if not look.is_deployed:
         yield from deployment.needed(look)
         return
-    yield from deployment.stacks(look)
+    yield from deployment.own_stacks(look)
     yield from deployment.functions(look, entries)
     given = {name: arn for name, each in entries.items() if (arn := each["iam_role_arn"])}
     yield from deployment.roles(look, wanted, given)

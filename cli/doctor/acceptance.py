@@ -7,7 +7,7 @@ from shlex import quote
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.parameters import PLACEHOLDER, hidden
+from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection, rejection
@@ -97,9 +97,9 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
             f"holds the placeholder {value!r}: no snapshot has been recorded yet",
             f"nothing before the first update: {at}",
         )
-    found = look.candidate(database)
-    if found is None:
+    if arn_of(value) is None:
         return problem(_no_arn(value), _put(name, PLACEHOLDER))
+    found = look.candidate(database)
     if isinstance(found, Snapshot):
         return ok(f"{value}, {hours(found.age(look.now))} hours old")
     newest, fix = _restorable(look, database), found.reason.next_step
@@ -195,16 +195,17 @@ def _no_arn(value: str) -> str:
 
 def _restorable(look: AcceptanceLook, database: Database) -> str | None:
     """Return a snapshot to replace a wrong one: what *latest* names, or the newest readable share."""
-    candidate = known(look.candidate, database)
-    if isinstance(candidate, Snapshot):
-        return candidate.arn
+    if snapshot_of(look.values, database.latest_parameter):
+        candidate = known(look.candidate, database)
+        if isinstance(candidate, Snapshot):
+            return candidate.arn
     if look.stage.settings.source_region:
         return None  # a share of another Region can only be copied
     return known(_readable_share, look, database)
 
 
 def _readable_share(look: AcceptanceLook, database: Database) -> str | None:
-    newest = look.shares(database).newest
+    newest = look.shares()[database.name].newest
     if isinstance(newest, Refused):
         return None
     arn = look.share_key(newest)
@@ -366,7 +367,7 @@ def shares(look: AcceptanceLook) -> Iterator[Check]:
     """Check production's shares, and the key of the newest eligible one."""
     for database in look.stage.settings.databases:
         yield from _choice(database.name, look, database)
-        if seen := known(look.shares, database):
+        if seen := (known(look.shares) or {}).get(database.name):
             if isinstance(seen.newest, Snapshot):
                 arn = known(look.share_key, seen.newest) or seen.newest.arn
                 yield from _key(arn, look, seen.newest)
@@ -388,7 +389,7 @@ def _verdicts(database: Database, seen: Shares) -> Iterator[Check]:
 
 @check("share")
 def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    seen, limit = look.shares(database), look.stage.settings.max_age
+    seen, limit = look.shares()[database.name], look.stage.settings.max_age
     rejected = dict(seen.choice.rejected)
     counts = ", ".join(f"{count} for {reason}" for reason, count in sorted(rejected.items()))
     eligible = seen.total - sum(rejected.values())

@@ -17,7 +17,7 @@ from chalicelib.domain.functions import (
     UPDATE,
 )
 from chalicelib.usecases.checks import hold_today
-from cli import restapi
+from cli import restapi, stacks
 from cli.doctor.checks import (
     Check,
     Verdict,
@@ -29,18 +29,8 @@ from cli.doctor.checks import (
     warning,
     when,
 )
-from cli.doctor.look import AcceptanceLook, Look, Unavailable, known
+from cli.doctor.look import AcceptanceLook, Look, Unavailable, is_absent, known
 from cli.policies import FUNCTIONS, USE_TOPIC_KEY, Policy, file_name
-from cli.stacks import (
-    AFTER,
-    NOTIFICATION_ALARM,
-    invocations,
-    own_stacks,
-    own_topic,
-    proposed_topic,
-    rule_names,
-    stack_name,
-)
 from cli.stages import AcceptanceStage, Json, Stage, to_change, to_deploy
 
 # Only one invocation at a time may move *current*, or share and delete.
@@ -69,22 +59,14 @@ def undeployed(_name: str, look: Look_) -> Verdict:
 def needed(look: Look_) -> Iterator[Check]:
     """Check what a first deployment needs and does not create."""
     yield from _unreserved("concurrency of the account", look)
-    arn = own_topic(look.stage)
-    is_created = arn is not None and _is_absent(look, arn)
-    if not is_created:
+    arn = stacks.own_topic(look.stage)
+    if arn is None or not is_absent(look.topic, arn):
         yield from topic(look)
 
 
-def _is_absent(look: Look_, topic: str) -> bool:
-    try:
-        return look.topic(topic) is None
-    except Unavailable:
-        return False
-
-
-def stacks(look: Look_) -> Iterator[Check]:
+def own_stacks(look: Look_) -> Iterator[Check]:
     """Check the stacks around the functions; their resources are checked one by one."""
-    for name in own_stacks(look.stage):
+    for name in stacks.own_stacks(look.stage):
         yield from _stack(name, look)
 
 
@@ -106,7 +88,7 @@ def _stack(name: str, look: Look_) -> Verdict:
 
 def functions(look: Look_, wanted: Entries) -> Iterator[Check]:
     """Check the deployed functions; `wanted` has what each would be if it were deployed now."""
-    asynchronous = invocations(look.stage)
+    asynchronous = stacks.invocations(look.stage)
     are_deployed = True
     for function, name in look.function_names.items():
         configuration = known(look.function, name)
@@ -332,7 +314,7 @@ def schedules(look: Look_) -> Iterator[Check]:
             SHARE: (share, "takes snapshots"),
             FOLLOW_SHARES: (POLL, "shares and deletes them"),
         }
-    for function, rule in rule_names(look.stage).items():
+    for function, rule in stacks.rule_names(look.stage).items():
         name = look.function_names[function]
         yield from _rule(rule, look, name, *expressions.get(function, ("", "")))
 
@@ -402,7 +384,7 @@ def topic(look: Look_) -> Iterator[Check]:
     """Check whether anybody receives notifications."""
     stage, arn = look.stage, look.stage.settings.topic_arn
     if arn is None:
-        fix = to_change(stage.name, f"NOTIFICATION_TOPIC_ARN={proposed_topic(stage)}")
+        fix = to_change(stage.name, f"NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)}")
         unset = warning("is not set: failures notify nobody", f"{fix} EMAIL=…")
         yield Check("topic", "NOTIFICATION_TOPIC_ARN", *unset)
         return
@@ -541,7 +523,7 @@ def _alarm(name: str, look: Look_, alarm: Json | None) -> Verdict:
     if not alarm["ActionsEnabled"]:
         fix = f"aws cloudwatch enable-alarm-actions --alarm-names {name}"
         return warning("its actions are disabled, so it would notify nobody", fix)
-    is_silent = name.endswith(NOTIFICATION_ALARM)
+    is_silent = name.endswith(stacks.NOTIFICATION_ALARM)
     if stage.settings.topic_arn not in (None, *alarm["AlarmActions"]) and not is_silent:
         return warning("does not notify the topic", remake)
     return ok(f"is {alarm['StateValue']}")
@@ -549,7 +531,7 @@ def _alarm(name: str, look: Look_, alarm: Json | None) -> Verdict:
 
 def _remake(look: Look_) -> str:
     """Return how to restore what the stack holds: CloudFormation does not notice changes by others."""
-    deploy, after = to_deploy(look.stage.name), stack_name(look.stage.name, AFTER)
+    deploy, after = to_deploy(look.stage.name), stacks.stack_name(look.stage.name, stacks.AFTER)
     if not known(look.stack, after):
         return deploy
     deleted = " && ".join(

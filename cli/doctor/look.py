@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,9 +16,9 @@ from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.ledger import Run
 from chalicelib.domain.parameters import Parameter, pipeline_name, value_of
-from chalicelib.domain.snapshots import Choice, Snapshot, SnapshotArn, choose
+from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.usecases.checks import candidate
-from chalicelib.usecases.copies import list_own_once
+from chalicelib.usecases.copies import ListOwn, list_own_once
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
@@ -81,6 +81,31 @@ def known(question: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | No
         return None
 
 
+def is_absent(question: Callable[P, T], *given: P.args, **named: P.kwargs) -> bool:
+    """Return whether AWS shows that what a question is about does not exist."""
+    try:
+        return question(*given, **named) is None
+    except Unavailable:
+        return False
+
+
+def question(
+    action: str,
+) -> Callable[[Callable[Concatenate[Any, P], T]], Callable[Concatenate[Any, P], T]]:
+    """Have a method of a look ask AWS once for each first argument; `action` is what it needs."""
+
+    def decorate(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+        def ask(look: Any, /, *given: P.args, **named: P.kwargs) -> T:
+            subjects = [str(getattr(each, "name", each)) for each in given[:1]]
+            name = " of ".join([method.__name__, *subjects])
+            found: T = look.ask(name, action, partial(method, look, *given, **named))
+            return found
+
+        return ask
+
+    return decorate
+
+
 class _ReadOnlyAws(BotoAws):
     """The use cases' own AWS, but with AWS's time. Only its readers are called here."""
 
@@ -138,20 +163,16 @@ class Look(Generic[S_co]):
     @property
     def is_deployed(self) -> bool:
         """Whether anything of the stage is in the account, or cannot be looked at."""
-        questions = [partial(self.function, each) for each in self.function_names.values()]
-        questions += [partial(self.stack, each) for each in stacks.own_stacks(self.stage)]
-        try:
-            return any(question() is not None for question in questions)
-        except Unavailable:
-            return True
+        functions = self.function_names.values()
+        return not (
+            all(is_absent(self.function, name) for name in functions)
+            and all(is_absent(self.stack, name) for name in stacks.own_stacks(self.stage))
+        )
 
     @property
     def is_new(self) -> bool:
         """Whether the stage has never been deployed."""
-        try:
-            return self.stack(stacks.stack_name(self.stage.name, stacks.BEFORE)) is None
-        except Unavailable:
-            return False
+        return is_absent(self.stack, stacks.stack_name(self.stage.name, stacks.BEFORE))
 
     @cached_property
     def function_names(self) -> dict[str, str]:
@@ -168,31 +189,24 @@ class Look(Generic[S_co]):
         found: Json | None = self.one("cloudformation:DescribeStacks", "Stacks[0]", StackName=name)
         return found
 
+    @question("iam:ListRolePolicies and iam:GetRolePolicy")
     def policies(self, role: str) -> list[Policy]:
         """Return a role's inline policies."""
-        list_, get = "iam:ListRolePolicies", "iam:GetRolePolicy"
-
-        def read() -> list[Policy]:
-            return [
-                self._calls.one(get, "PolicyDocument", RoleName=role, PolicyName=name)
-                for name in self._calls.all(list_, "PolicyNames[]", RoleName=role) or ()
-            ]
-
-        return self.ask(f"policies of {role}", f"{list_} and {get}", read)
+        names = self._calls.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=role)
+        get, path = "iam:GetRolePolicy", "PolicyDocument"
+        return [self._calls.one(get, path, RoleName=role, PolicyName=name) for name in names or ()]
 
     def topic(self, arn: str) -> Json | None:
         """Return a topic's attributes."""
         found: Json | None = self.one("sns:GetTopicAttributes", "Attributes", TopicArn=arn)
         return found
 
+    @question("cloudwatch:DescribeAlarms")
     def alarms(self) -> Mapping[str, Json | None]:
         """Return each alarm that the stage should have by its name; None if it does not exist."""
         names = stacks.alarm_names(self.stage)
         given: Json = {"AlarmNames": names, "AlarmTypes": ["MetricAlarm"], "MaxRecords": 100}
-        action = "cloudwatch:DescribeAlarms"
-        found = self.ask(
-            "alarms", action, partial(self._calls.one, action, "MetricAlarms", **given)
-        )
+        found = self._calls.one("cloudwatch:DescribeAlarms", "MetricAlarms", **given)
         alarms = {alarm["AlarmName"]: alarm for alarm in found}
         return {name: alarms.get(name) for name in names}
 
@@ -216,14 +230,11 @@ class AcceptanceLook(Look[AcceptanceStage]):
         """The use cases' AWS."""
         return _ReadOnlyAws(self._session, self.now, self.stage.settings.source_region)
 
+    @question("ssm:GetParameters")
     def parameters(self) -> Mapping[str, Json]:
         """Return the parameters that exist, as AWS describes them."""
-        names = self.stage.settings.promotion_parameters
-
-        def read() -> dict[str, Json]:
-            return {name: {**each} for name, each in self.aws.parameters.read(names).items()}
-
-        return self.ask("parameters", "ssm:GetParameters", read)
+        found = self.aws.parameters.read(self.stage.settings.promotion_parameters)
+        return {name: {**each} for name, each in found.items()}
 
     @property
     def values(self) -> dict[str, Parameter]:
@@ -231,29 +242,22 @@ class AcceptanceLook(Look[AcceptanceStage]):
         found = known(self.parameters) or {}
         return {name: Parameter(each["Value"], each["Version"]) for name, each in found.items()}
 
-    def candidate(self, database: Database) -> Snapshot | Refused | None:
-        """Return what the schedule would promote now; None if *latest* names nothing."""
-        latest = value_of(self.values, database.latest_parameter)
-        if latest is None or SnapshotArn.parse(latest) is None:
-            return None
-        settings, own = self.stage.settings, self._list_own
-
-        def choose_now() -> Snapshot | Refused:
-            try:
-                return candidate(settings, self.aws, own, database, self.values)
-            except Refused as refused:
-                return refused
-
-        return self.ask(f"candidate of {database.name}", _LIST_SNAPSHOTS, choose_now)
+    @question(_LIST_SNAPSHOTS)
+    def candidate(self, database: Database) -> Snapshot | Refused:
+        """Return what the schedule would promote now of what *latest* names."""
+        try:
+            return candidate(self.stage.settings, self.aws, self._own, database, self.values)
+        except Refused as refused:
+            return refused
 
     @cached_property
-    def _list_own(self) -> Any:
+    def _own(self) -> ListOwn:
         return list_own_once(self.aws)
 
-    def present(self, database: Database, arn: str) -> Snapshot | None:
+    @question(_LIST_SNAPSHOTS)
+    def present(self, _database: Database, arn: str) -> Snapshot | None:
         """Return the snapshot that a database's *current* names."""
-        name = f"present of {database.name}"
-        return self.ask(name, _LIST_SNAPSHOTS, lambda: self.aws.snapshots.find(arn))
+        return self.aws.snapshots.find(arn)
 
     def pipeline(self, name: str) -> Json | None:
         """Return a pipeline's structure."""
@@ -269,35 +273,28 @@ class AcceptanceLook(Look[AcceptanceStage]):
                 return name, body
         return None
 
+    @question("codepipeline:ListPipelineExecutions")
     def runs(self) -> Sequence[Run]:
         """Return the runs of the existing pipeline, the newest first."""
         existing = self.existing_pipeline
-
-        def read() -> Sequence[Run]:
-            try:
-                return self.aws.pipelines.runs(existing[0]) if existing else []
-            except Refused:
-                return []  # the pipeline does not exist
-
-        return self.ask("runs", "codepipeline:ListPipelineExecutions", read)
+        try:
+            return self.aws.pipelines.runs(existing[0]) if existing else []
+        except Refused:
+            return []  # the pipeline does not exist
 
     def stacks(self) -> list[DeployedStack]:
         """Return the main pipeline's stacks and those of P_STACK_NAME."""
         existing = self.existing_pipeline
         return mainpipeline.stacks_of(self.stage, existing[1] if existing else None)
 
+    @question("cloudformation:GetTemplate")
     def template(self, stack: DeployedStack) -> StackTemplate | None:
         """Return the template of a stack; None if it is elsewhere or not deployed."""
-        action = "cloudformation:GetTemplate"
-
-        def read() -> StackTemplate | None:
-            if stack.elsewhere or (described := self.stack(stack.name)) is None:
-                return None
-            given = {"StackName": stack.name, "TemplateStage": "Processed"}
-            body = self._calls.one(action, "TemplateBody", **given)
-            return StackTemplate.read(body, described) if body else None
-
-        return self.ask(f"template of {stack.name}", action, read)
+        if stack.elsewhere or (described := self.stack(stack.name)) is None:
+            return None
+        given = {"StackName": stack.name, "TemplateStage": "Processed"}
+        body = self._calls.one("cloudformation:GetTemplate", "TemplateBody", **given)
+        return StackTemplate.read(body, described) if body else None
 
     def places(self, database: Database) -> list[str]:
         """Return STACK or STACK/LOGICAL-ID of the clusters restored from a database's *current*."""
@@ -314,27 +311,20 @@ class AcceptanceLook(Look[AcceptanceStage]):
         existing = self.existing_pipeline
         return Deployments(self.aws, existing[0] if existing else None, known(self.runs) or [])
 
+    @question("codepipeline:ListActionExecutions")
     def deployment(self, database: Database) -> Deployment:
         """Return what is deployed, as the use cases see it."""
         current = database.current_parameter
+        ledger = self.aws.parameters.history(current) if current in self.values else []
+        try:
+            return self._deployments.of(database, ledger)
+        except Refused as refused:
+            return Deployment(unknown=str(refused))
 
-        def deployed_now() -> Deployment:
-            ledger = self.aws.parameters.history(current) if current in self.values else []
-            try:
-                return self._deployments.of(database, ledger)
-            except Refused as refused:
-                return Deployment(unknown=str(refused))
-
-        name = f"deployment of {database.name}"
-        return self.ask(name, "codepipeline:ListActionExecutions", deployed_now)
-
+    @question("cloudformation:DescribeStacks")
     def deployed_stack(self, database: Database) -> SeenStack | None:
         """Return the stack of P_STACK_NAME; None if it does not exist."""
-        reference = database.stack
-        if reference is None:
-            return None
-        name, action = f"stack of {database.name}", "cloudformation:DescribeStacks"
-        return self.ask(name, action, lambda: self._deployments.stack(reference.stack))
+        return self._deployments.stack(database.stack.stack) if database.stack else None
 
     def deployed_cluster(self, database: Database) -> Json | None:
         """Return the cluster in the stack of P_STACK_NAME; None if it does not exist."""
@@ -344,20 +334,15 @@ class AcceptanceLook(Look[AcceptanceStage]):
         identifier = stack.clusters.get(database.stack.cluster_in(stack.clusters))
         return self.cluster(identifier) if identifier else None
 
+    @question("states:DescribeExecution")
     def preparation(self, database: Database) -> Preparation | None:
         """Return the preparation of the deployed cluster, if it has one."""
         deployment = known(self.deployment, database) or Deployment()
-        return self.ask(
-            f"preparation of {database.name}",
-            "states:DescribeExecution",
-            lambda: preparation_of(self.aws, database, deployment),
-        )
+        return preparation_of(self.aws, database, deployment)
 
-    def shares(self, database: Database) -> Shares:
-        """Return what a database's rules say of the shares."""
-        return self.ask("shares", _LIST_SNAPSHOTS, self._read_shares)[database.name]
-
-    def _read_shares(self) -> dict[str, Shares]:
+    @question(_LIST_SNAPSHOTS)
+    def shares(self) -> dict[str, Shares]:
+        """Return what each database's rules say of the shares, by its name."""
         databases = self.stage.settings.databases
         production = databases[0].criteria.account
         productions: list[Snapshot] = []
@@ -388,10 +373,10 @@ class AcceptanceLook(Look[AcceptanceStage]):
         )
         return found
 
+    @question("apigateway:GET")
     def rest_apis(self) -> Sequence[str]:
         """Return the REST APIs that invoke the stage's function."""
-        client, stage = partial(self._calls.client, "apigateway"), self.stage.name
-        return self.ask("APIs", "apigateway:GET", lambda: restapi.invoking(client(), stage))
+        return restapi.invoking(self._calls.client("apigateway"), self.stage.name)
 
 
 def _newest(database: Database, choice: Choice) -> Snapshot | Refused:

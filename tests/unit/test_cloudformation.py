@@ -1,5 +1,6 @@
 """What is said of a stack in whatever state CloudFormation has it."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,8 +97,6 @@ def test_a_state_that_takes_no_update_is_told_with_the_way_out(
     cloud: Cloud, status: str, told: str
 ) -> None:
     cloud.status(status)
-    cloud.status(status)
-    cloud.answers("get_template", {"TemplateBody": "{}"})
     with pytest.raises(StageError) as caught:
         cloud.stack.deploy(TEMPLATE)
     assert str(caught.value) == told
@@ -105,7 +104,6 @@ def test_a_state_that_takes_no_update_is_told_with_the_way_out(
 
 
 def test_of_many_failures_the_first_is_the_reason(cloud: Cloud) -> None:
-    cloud.refuses("describe_stacks", "Stack with id s does not exist")
     cloud.refuses("describe_stacks", "Stack with id s does not exist")
     cloud.answers("create_stack", {"StackId": ID})
     cloud.status("ROLLBACK_COMPLETE")
@@ -123,6 +121,18 @@ def test_of_many_failures_the_first_is_the_reason(cloud: Cloud) -> None:
     assert cloud.said == []
 
 
+def updating(cloud: Cloud, *statuses: str) -> None:
+    """Let an update of a stack, which has another second resource and a third one, take this course."""
+    other = {"Type": "AWS::SSM::Parameter", "Properties": {"Name": "/two", "Value": "old"}}
+    old = {"two": other, "gone": {**other, "Properties": {"Name": "/gone"}}}
+    cloud.status("CREATE_COMPLETE")
+    cloud.events(("s", "CREATE_COMPLETE", ""))
+    cloud.answers("get_template", {"TemplateBody": json.dumps({"Resources": old})})
+    cloud.answers("update_stack", {"StackId": ID})
+    for status in statuses:
+        cloud.status(status)
+
+
 @pytest.mark.parametrize(
     ("reason", "told"),
     [("no right to assume the role", "no right to assume the role"), ("", "see its events")],
@@ -130,14 +140,9 @@ def test_of_many_failures_the_first_is_the_reason(cloud: Cloud) -> None:
 def test_where_no_resource_failed_the_stack_s_own_reason_is_told(
     cloud: Cloud, reason: str, told: str
 ) -> None:
-    for _ in range(2):
-        cloud.status("CREATE_COMPLETE")
-    cloud.answers("get_template", {"TemplateBody": '{"Resources": {}}'})
-    cloud.events(("s", "CREATE_COMPLETE", ""))
-    cloud.answers("update_stack", {"StackId": ID})
-    cloud.status("UPDATE_ROLLBACK_COMPLETE")
+    updating(cloud, "UPDATE_ROLLBACK_COMPLETE")
     cloud.events(
-        ("s", "CREATE_COMPLETE", ""),
+        ("s", "CREATE_COMPLETE", "of before"),
         ("s", "UPDATE_ROLLBACK_IN_PROGRESS", reason),
         ("s", "UPDATE_ROLLBACK_COMPLETE", ""),
     )
@@ -146,57 +151,39 @@ def test_where_no_resource_failed_the_stack_s_own_reason_is_told(
     assert str(caught.value) == f"the stack s ended as UPDATE_ROLLBACK_COMPLETE: {told}"
 
 
-def test_what_could_not_be_deleted_after_an_update_is_told_and_fails_nothing(cloud: Cloud) -> None:
-    for _ in range(2):
-        cloud.status("CREATE_COMPLETE")
-    cloud.answers("get_template", {"TemplateBody": '{"Resources": {}}'})
-    cloud.events(("s", "CREATE_COMPLETE", ""))
-    cloud.answers("update_stack", {"StackId": ID})
-    cloud.status("UPDATE_COMPLETE")
-    cloud.events(
-        ("s", "CREATE_COMPLETE", ""),
-        ("one", "CREATE_COMPLETE", ""),
-        ("two", "UPDATE_COMPLETE", ""),
-        ("two", "DELETE_FAILED", "it waits to be confirmed"),
-    )
-    cloud.stack.deploy(TEMPLATE)
-    assert cloud.said == [
-        "  created    parameter /one",
-        "  changed    parameter /two",
-        "  note: AWS::SSM::Parameter two: it waits to be confirmed",
-    ]
-
-
-def test_what_takes_long_is_told_to_go_on_and_each_event_is_told_once(
+def test_an_update_that_takes_long_reports_progress_and_then_each_outcome(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = iter(range(0, 1000, 10))
     monkeypatch.setattr("cli.cloudformation.time.monotonic", lambda: next(seconds))
-    for _ in range(2):
-        cloud.status("UPDATE_COMPLETE")
-    cloud.answers("get_template", {"TemplateBody": '{"Resources": {}}'})
-    cloud.events(("s", "CREATE_COMPLETE", ""))
-    cloud.answers("update_stack", {"StackId": ID})
-    so_far = [("s", "CREATE_COMPLETE", ""), ("one", "CREATE_COMPLETE", "")]
-    for _ in range(2):
-        cloud.status("UPDATE_IN_PROGRESS")
-        cloud.events(*so_far)
-    cloud.status("UPDATE_COMPLETE")
-    cloud.events(*so_far, ("s", "UPDATE_COMPLETE", ""))
+    updating(cloud, "UPDATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "UPDATE_COMPLETE")
+    cloud.events(
+        ("s", "CREATE_COMPLETE", ""), ("gone", "DELETE_FAILED", "it waits to be confirmed")
+    )
     cloud.stack.deploy(TEMPLATE)
-    assert cloud.said[0] == "  created    parameter /one"
-    assert cloud.said[1].startswith("  … UPDATE_IN_PROGRESS for ")
-    assert cloud.said[-1] == "  unchanged  parameter /two"
-    assert len(cloud.said) == 3
+    assert cloud.said == [
+        "  … UPDATE_IN_PROGRESS for 20 s",
+        "  note: AWS::SSM::Parameter gone: it waits to be confirmed",
+        "  created    parameter /one",
+        "  changed    parameter /two",
+    ]
     cloud.stub.assert_no_pending_responses()
 
 
+def test_an_update_without_changes_leaves_everything_unchanged(cloud: Cloud) -> None:
+    cloud.status("CREATE_COMPLETE")
+    cloud.events(("s", "CREATE_COMPLETE", ""))
+    cloud.answers("get_template", {"TemplateBody": json.dumps(TEMPLATE)})
+    cloud.refuses("update_stack", "No updates are to be performed.")
+    cloud.stack.deploy(TEMPLATE)
+    assert cloud.said == ["  unchanged  parameter /one", "  unchanged  parameter /two"]
+
+
 def test_a_creation_asks_that_a_failed_one_leaves_nothing(cloud: Cloud) -> None:
-    for _ in range(2):
-        cloud.refuses("describe_stacks", "Stack with id s does not exist")
+    cloud.refuses("describe_stacks", "Stack with id s does not exist")
     wanted = {"StackName": "s", "TemplateBody": ANY, "RetainExceptOnCreate": True}
     cloud.stub.add_response("create_stack", {"StackId": ID}, wanted)
     cloud.status("CREATE_COMPLETE")
-    cloud.events(("one", "CREATE_COMPLETE", ""), ("two", "CREATE_COMPLETE", ""))
+    cloud.events()
     cloud.stack.deploy(TEMPLATE)
     assert cloud.said == ["  created    parameter /one", "  created    parameter /two"]

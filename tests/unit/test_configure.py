@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cli import configure
 from cli.configure import changes, files, write
 from cli.main import cli
 from cli.mainpipeline import StackTemplate, places
@@ -321,15 +320,15 @@ def test_a_file_that_cannot_be_made_leaves_nothing_behind(
 ) -> None:
     before = snapshot(project)
     changed = changes(project, files(project, "new", ANSWERS))
-    real, left = configure._beside, [1, 1]  # noqa: SLF001
+    real, left = Path.write_bytes, [1, 1]
 
-    def full(file: Path, content: bytes) -> Path:
+    def full(file: Path, content: bytes) -> int:
         if not left:
             raise OSError("the disk is full")
         left.pop()
         return real(file, content)
 
-    monkeypatch.setattr(configure, "_beside", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StageError, match="nothing was written: the disk is full"):
         write(changed)
     assert snapshot(project) == before

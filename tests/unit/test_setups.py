@@ -11,24 +11,20 @@ from cli.doctor import deployment
 from cli.policies import file_name, policies, with_own_statements
 from cli.stages import CONFIG, StageError
 from tests.fakes import ACCEPTANCE
-from tests.stage import CURRENT, PIPELINE
+from tests.stage import CURRENT
 from tests.unit.test_doctor import (
     CONFIGURATION,
     DATABASE,
-    HEALTHY,
     NAME,
     NEW,
     PIPELINE_ARN,
-    SKIPPED,
     STAGE_,
     TEMPLATE,
     VARIABLES,
     Answers,
     a_template,
-    action,
     judged,
     looking,
-    off,
     only,
     reading,
     stage_named,
@@ -181,7 +177,7 @@ def deploying(where: str = "", **changed: Any) -> Answers:
     found = mainpipeline.stacks_of(STAGE_, {"stages": stages_})
     assert found == [mainpipeline.DeployedStack("main", "", where)]
     seen = with_pipeline(*stages_)
-    return seen | {"template of main": None, "stack of rds": None} if where else seen
+    return seen | {"template of main": None, "deployed_stack of rds": None} if where else seen
 
 
 ROLE = "arn:aws:iam::{}:role/deployer"
@@ -216,33 +212,6 @@ def test_a_stack_whose_name_is_a_variable_of_the_run_is_not_seen() -> None:
     body = {"stages": [stage_named("Deploy", {**DATABASE, "configuration": configuration})]}
     found, _ = mainpipeline.stacks_of(STAGE_, body)
     assert found.elsewhere == "under a name that only the run knows"
-
-
-OBSTACLES = {
-    "an approval": (
-        with_pipeline(stage_named("Gate", action("Approval", "Ask")), stage_named("Go", DATABASE)),
-        "Ask waits for an approval",
-    ),
-    "a skip condition": (
-        with_pipeline(stage_named("Go", DATABASE) | SKIPPED),
-        "a condition may skip it",
-    ),
-    "an automatic rollback": (
-        with_pipeline(stage_named("Go", DATABASE) | {"onFailure": {"result": "ROLLBACK"}}),
-        "it rolls back automatically",
-    ),
-    "a disabled transition": (
-        HEALTHY | {f"codepipeline:GetPipelineState {PIPELINE}": [off("Deploy")]},
-        "is disabled (release)",
-    ),
-}
-
-
-@pytest.mark.parametrize(("seen", "told"), OBSTACLES.values(), ids=OBSTACLES)
-def test_what_delays_or_skips_a_restore_is_warned_of(seen: Answers, told: str) -> None:
-    check = only(seen)
-    assert (check.check, check.status) == ("deployment", "warning")
-    assert told in check.seen
 
 
 # --- roles, policies and settings -----------------------------------------------------------------

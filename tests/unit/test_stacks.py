@@ -12,7 +12,7 @@ from chalicelib.domain.functions import FOLLOW_PIPELINE as FOLLOW
 from chalicelib.domain.functions import RECONCILE, RESTORE, UPDATE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
-from cli import stacks
+from cli import stacks, stages
 from cli.stages import AcceptanceStage, ProductionStage
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE_NAME, STAGE, TWO
 
@@ -290,22 +290,89 @@ def test_what_monitors_a_stage_keeps_the_logical_names_of_stages_deployed_earlie
     ]
 
 
-def test_an_alarm_names_the_function_as_it_is_deployed_and_tells_the_topic() -> None:
-    assert alarm(stage(), "errors-api-handler") == {
-        "AlarmName": "aurora-refresh-acceptance-errors-api-handler",
-        "AlarmDescription": "aurora-refresh-acceptance ended with an error; see its log in "
-        "CloudWatch.",
-        "AlarmActions": [TOPIC],
-        "EvaluationPeriods": 1,
+PLAIN = {
+    "AlarmActions": [TOPIC],
+    "EvaluationPeriods": 1,
+    "Statistic": "Sum",
+    "Period": 300,
+    "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+    "Threshold": 1,
+    "TreatMissingData": "notBreaching",
+}
+OVERDUE = PLAIN | {
+    "MetricName": "Invocations",
+    "Period": 900,
+    "EvaluationPeriods": 4,
+    "DatapointsToAlarm": 4,
+    "ComparisonOperator": "LessThanThreshold",
+    "TreatMissingData": "breaching",
+}
+
+
+def of_function(name: str, **facts: Any) -> dict[str, Any]:
+    return {
         "Namespace": "AWS/Lambda",
-        "MetricName": "Errors",
-        "Dimensions": [{"Name": "FunctionName", "Value": "aurora-refresh-acceptance"}],
-        "Statistic": "Sum",
-        "Period": 300,
-        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
-        "Threshold": 1,
-        "TreatMissingData": "notBreaching",
+        "Dimensions": [{"Name": "FunctionName", "Value": name}],
+        **facts,
     }
+
+
+def of_stage(metric: str, **facts: Any) -> dict[str, Any]:
+    """A metric of all databases of the stage."""
+    dimensions = [{"Name": "stage", "Value": "acceptance"}]
+    own = {"Namespace": "AuroraRefresh", "MetricName": metric, "Dimensions": dimensions}
+    return PLAIN | own | facts
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        (
+            "errors-api-handler",
+            of_function("aurora-refresh-acceptance", MetricName="Errors", **PLAIN),
+        ),
+        # A poll that always fails is one lasting alarm.
+        (
+            "errors-db-reconcile",
+            of_function(
+                "aurora-refresh-acceptance-db-reconcile",
+                **PLAIN | {"MetricName": "Errors", "Period": 900},
+            ),
+        ),
+        (
+            "reconcile-overdue",
+            of_function("aurora-refresh-acceptance-db-reconcile", **OVERDUE),
+        ),
+        (
+            "refresh-overdue",
+            of_function(
+                "aurora-refresh-acceptance-db-restore-from-snapshot",
+                **OVERDUE | {"Period": 86400, "EvaluationPeriods": 7, "DatapointsToAlarm": 7},
+            ),
+        ),
+        ("refresh-failed", of_stage("RefreshFailed")),
+        # There is one value a night, which holds until the next one.
+        (
+            "data-too-old",
+            of_stage(
+                "SnapshotAgeHours",
+                Statistic="Maximum",
+                ComparisonOperator="GreaterThanThreshold",
+                Threshold="72",
+                TreatMissingData="ignore",
+            ),
+        ),
+    ],
+)
+@pytest.mark.parametrize("variables", [FULL, TWO], ids=["one database", "two databases"])
+def test_an_alarm_watches_its_metric_and_tells_the_topic(
+    name: str, facts: dict[str, Any], variables: dict[str, str]
+) -> None:
+    more = {"MAX_SNAPSHOT_AGE_DAYS": "3", "NOTIFICATION_TOPIC_ARN": TOPIC}
+    found = alarm(stage(variables, **more), name)
+    assert found.pop("AlarmName") == f"aurora-refresh-acceptance-{name}"
+    assert found.pop("AlarmDescription")
+    assert found == facts
 
 
 def test_without_a_topic_no_alarm_tells_anybody_and_that_is_said() -> None:
@@ -315,18 +382,6 @@ def test_without_a_topic_no_alarm_tells_anybody_and_that_is_said() -> None:
     (reason,) = stacks.missing_alarms(quiet)
     assert reason.startswith("alarms notify nobody: NOTIFICATION_TOPIC_ARN is not set")
     assert f"NOTIFICATION_TOPIC_ARN={TOPIC}" in reason
-
-
-def test_data_is_too_old_beyond_the_limit_in_hours_and_the_last_value_holds() -> None:
-    found = alarm(stage(MAX_SNAPSHOT_AGE_DAYS="3"), "data-too-old")
-    names = ("MetricName", "Statistic", "ComparisonOperator", "Threshold", "TreatMissingData")
-    assert [found[name] for name in names] == [
-        "SnapshotAgeHours",
-        "Maximum",
-        "GreaterThanThreshold",
-        "72",
-        "ignore",
-    ]
 
 
 def test_without_a_limit_there_is_no_alarm_on_old_data_and_that_is_said() -> None:
@@ -362,41 +417,6 @@ def test_an_overdue_refresh_can_be_told_only_where_every_week_has_one(
     assert ("aurora-refresh-acceptance-refresh-overdue" in stacks.alarm_names(made)) is rings
     told = [reason.split(":")[0] for reason in stacks.missing_alarms(made)]
     assert told == ([] if rings else ["no alarm on an overdue refresh"])
-
-
-def test_an_overdue_refresh_is_seven_days_without_an_invocation() -> None:
-    found = alarm(stage(), "refresh-overdue")
-    names = ("Period", "EvaluationPeriods", "DatapointsToAlarm", "Threshold", "TreatMissingData")
-    assert [found[name] for name in names] == [86400, 7, 7, 1, "breaching"]
-    assert found["ComparisonOperator"] == "LessThanThreshold"
-
-
-def test_reconcile_is_overdue_after_an_hour_and_its_errors_are_one_lasting_alarm() -> None:
-    found = alarm(stage(), "reconcile-overdue")
-    names = ("MetricName", "Period", "EvaluationPeriods", "DatapointsToAlarm", "TreatMissingData")
-    assert [found[name] for name in names] == ["Invocations", 900, 4, 4, "breaching"]
-    assert found["Dimensions"][0]["Value"] == "aurora-refresh-acceptance-db-reconcile"
-    assert alarm(stage(), "errors-db-reconcile")["Period"] == 900
-
-
-def test_a_failed_refresh_rings_at_once_and_silence_does_not() -> None:
-    found = alarm(stage(), "refresh-failed")
-    names = ("MetricName", "Statistic", "ComparisonOperator", "Threshold", "TreatMissingData")
-    assert [found[name] for name in names] == [
-        "RefreshFailed",
-        "Sum",
-        "GreaterThanOrEqualToThreshold",
-        1,
-        "notBreaching",
-    ]
-
-
-def test_several_databases_have_one_alarm_on_the_metrics_of_the_stage() -> None:
-    made = stage(TWO)
-    one = stacks.after(stage(NOTIFICATION_TOPIC_ARN=made.settings.topic_arn or ""))
-    assert stacks.after(made)["Resources"].keys() == one["Resources"].keys()
-    for name in ("refresh-failed", "data-too-old"):
-        assert alarm(made, name)["Dimensions"] == [{"Name": "stage", "Value": "acceptance"}]
 
 
 # --- after: asynchronous invocations --------------------------------------------------------------
@@ -453,31 +473,6 @@ def test_the_dashboard_shows_the_stage_s_refreshes_and_every_function() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "variables"),
-    [
-        ("acceptance", FULL),
-        ("local", FULL),
-        ("acceptance", STAGE | {"PIN_API_ENABLED": "false", "MAX_SNAPSHOT_AGE_DAYS": "0"}),
-        (
-            "local",
-            TWO | {"RESTORE_SCHEDULE": "rate(14 days)", "NOTIFICATION_TOPIC_ARN": ELSEWHERE},
-        ),
-    ],
-    ids=["acceptance", "local", "least", "most"],
-)
-def test_the_templates_are_cfn_lint_clean(name: str, variables: dict[str, str]) -> None:
-    made = stage(variables, name)
-    packaged = stacks.packaged_before(made)
-    for template in (before(made, email="a@b.de"), packaged, stacks.after(made)):
-        assert cfnlint.lint(json.dumps(template), regions=["eu-west-1"]) == []
-
-
-def test_cfn_lint_would_tell() -> None:
-    broken = json.dumps(stacks.after(stage())).replace("MaximumRetryAttempts", "MaximumRetries")
-    assert "E3002" in [match.rule.id for match in cfnlint.lint(broken)]
-
-
 # --- production -----------------------------------------------------------------------------------
 
 SHARING = {
@@ -507,51 +502,44 @@ def test_a_production_stage_has_a_topic_and_no_parameters() -> None:
 
 
 def test_a_production_stage_has_alarms_on_errors_and_on_polls_that_stop() -> None:
-    def alarm(function: str, **facts: Any) -> dict[str, Any]:
-        return {
-            "AlarmActions": [SHARING["NOTIFICATION_TOPIC_ARN"]],
-            "Namespace": "AWS/Lambda",
-            "Dimensions": [{"Name": "FunctionName", "Value": function}],
-            "Statistic": "Sum",
-            "Threshold": 1,
-            **facts,
-        }
-
-    errors = {
-        "MetricName": "Errors",
-        "EvaluationPeriods": 1,
-        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
-        "TreatMissingData": "notBreaching",
-    }
-    overdue = {
-        "MetricName": "Invocations",
-        "EvaluationPeriods": 4,
-        "DatapointsToAlarm": 4,
-        "ComparisonOperator": "LessThanThreshold",
-        "TreatMissingData": "breaching",
-    }
     found = {}
     for resource in stacks.after(sharing())["Resources"].values():
         assert resource["Type"] == "AWS::CloudWatch::Alarm"
         properties = dict(resource["Properties"])
         del properties["AlarmDescription"]
-        found[properties.pop("AlarmName")] = properties
-    unpublished = found.pop("aurora-refresh-weekly-notification-failed")
+        found[properties.pop("AlarmName").removeprefix("aurora-refresh-weekly-")] = properties
+    unpublished = found.pop("notification-failed")
     # The topic may be what fails.
     assert unpublished["MetricName"] == "NotificationFailed"
     assert "AlarmActions" not in unpublished
+    there = {"AlarmActions": [SHARING["NOTIFICATION_TOPIC_ARN"]]}
+    errors = PLAIN | there | {"MetricName": "Errors"}
     assert found == {
-        "aurora-refresh-weekly-errors-db-share-snapshot": alarm(SHARE, **errors, Period=300),
-        "aurora-refresh-weekly-errors-db-follow-shares": alarm(FOLLOW_SHARES, **errors, Period=900),
-        "aurora-refresh-weekly-follow-overdue": alarm(FOLLOW_SHARES, **overdue, Period=900),
+        "errors-db-share-snapshot": of_function(SHARE, **errors),
+        "errors-db-follow-shares": of_function(FOLLOW_SHARES, **errors | {"Period": 900}),
+        "follow-overdue": of_function(FOLLOW_SHARES, **OVERDUE | there),
     }
 
 
-def test_the_templates_of_a_production_stage_are_cfn_lint_clean() -> None:
-    made = sharing()
-    for template in (
-        stacks.before(made, None, [], {}, "a@b.de"),
-        stacks.packaged_before(made),
-        stacks.after(made),
-    ):
+# --- all ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        stage(),
+        stage(STAGE, PIN_API_ENABLED="false", MAX_SNAPSHOT_AGE_DAYS="0"),
+        stage(TWO, "local", RESTORE_SCHEDULE="rate(14 days)", NOTIFICATION_TOPIC_ARN=ELSEWHERE),
+        sharing(),
+    ],
+    ids=["acceptance", "least", "most", "production"],
+)
+def test_the_templates_are_cfn_lint_clean(made: stages.Stage) -> None:
+    first = stacks.before(made, None, [], {}, "a@b.de")
+    for template in (first, stacks.packaged_before(made), stacks.after(made)):
         assert cfnlint.lint(json.dumps(template), regions=["eu-west-1"]) == []
+
+
+def test_cfn_lint_would_tell() -> None:
+    broken = json.dumps(stacks.after(stage())).replace("MaximumRetryAttempts", "MaximumRetries")
+    assert "E3002" in [match.rule.id for match in cfnlint.lint(broken)]

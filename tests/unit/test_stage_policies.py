@@ -198,30 +198,40 @@ def test_each_function_writes_its_own_logs(function: str, suffix: str) -> None:
 # --- other stages ---------------------------------------------------------------------------------
 
 
-def test_without_a_topic_nothing_may_be_published() -> None:
-    without, with_topic = made(**STAGE), made(**STAGE, NOTIFICATION_TOPIC_ARN=TOPIC)
+HOLD = "arn:aws:ssm:eu-west-1:222222222222:parameter/acceptance/hold"
+MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:after-restore"
+PUBLISH, READ_HOLD = ("sns:Publish", TOPIC), ("ssm:GetParameters", HOLD)
+PREPARE = ("states:StartExecution", MACHINE)
+LOOK = ("states:DescribeExecution", f"{MACHINE.replace('stateMachine', 'execution')}:*")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "added"),
+    [
+        ("NOTIFICATION_TOPIC_ARN", TOPIC, [[PUBLISH]] * 4 + [[]]),
+        (
+            "SSM_REFRESH_HOLD_NAME",
+            "/acceptance/hold",
+            [[], [READ_HOLD], [], [], [READ_HOLD, ("ssm:PutParameter", HOLD)]],
+        ),
+        (
+            "RDS_AFTER_RESTORE",
+            MACHINE,
+            [[], [], [PREPARE, LOOK], [PREPARE, LOOK], [LOOK]],
+        ),
+    ],
+)
+def test_a_setting_grants_what_it_needs_and_nothing_else(
+    setting: str, value: str, added: list[list[tuple[str, str]]]
+) -> None:
+    without, with_it = made(**STAGE), made(**STAGE, **{setting: value})
+    assert [*with_it] == [*FUNCTIONS]
     assert [
-        grant for policy in without.values() for grant in grants_of(policy) if "sns" in grant[0]
-    ] == []
-    assert {
-        name: [grant for grant in grants_of(policy) if grant not in grants_of(without[name])]
-        for name, policy in with_topic.items()
-    } == {name: [] if name == "api_handler" else [("sns:Publish", TOPIC)] for name in FUNCTIONS}
-
-
-def test_without_a_hold_none_is_read_or_written() -> None:
-    without, with_hold = made(**STAGE), made(**STAGE, SSM_REFRESH_HOLD_NAME="/acceptance/hold")
-    hold = "arn:aws:ssm:eu-west-1:222222222222:parameter/acceptance/hold"
-    assert {
-        name: [grant for grant in grants_of(policy) if grant not in grants_of(without[name])]
-        for name, policy in with_hold.items()
-    } == {
-        "db-update-latest-snapshot-id": [],
-        "db-restore-from-snapshot": [("ssm:GetParameters", hold)],
-        "db-follow-pipeline": [],
-        "db-reconcile": [],
-        "api_handler": [("ssm:GetParameters", hold), ("ssm:PutParameter", hold)],
-    }
+        [grant for grant in grants_of(policy) if grant not in grants_of(without[name])]
+        for name, policy in with_it.items()
+    ] == added
+    for name in FUNCTIONS:
+        assert {*grants_of(without[name])} <= {*grants_of(with_it[name])}
 
 
 def test_without_the_pin_api_its_function_has_no_policy() -> None:
@@ -401,23 +411,6 @@ def test_a_key_by_its_alias_is_a_condition(key: str) -> None:
         use("UseKeys", f"{KMS}:111111111111:key/*"),
         use("UseKeysByAlias", f"{KMS}:222222222222:key/*", **called),
     ]
-
-
-def test_after_restore_work_may_be_started_and_looked_at() -> None:
-    machine = "arn:aws:states:eu-west-1:222222222222:stateMachine:after-restore"
-    without, prepared = made(**STAGE), made(**STAGE, RDS_AFTER_RESTORE=machine)
-    start = ("states:StartExecution", machine)
-    look = ("states:DescribeExecution", f"{machine.replace('stateMachine', 'execution')}:*")
-    assert {
-        name: [grant for grant in grants_of(policy) if grant not in grants_of(without[name])]
-        for name, policy in prepared.items()
-    } == {
-        "db-update-latest-snapshot-id": [],
-        "db-restore-from-snapshot": [],
-        "db-follow-pipeline": [start, look],
-        "db-reconcile": [start, look],
-        "api_handler": [look],
-    }
 
 
 @pytest.mark.parametrize(
