@@ -181,24 +181,14 @@ def test_every_share_is_listed_and_no_own_snapshot(stage: Stage) -> None:
     ]
 
 
-def test_a_share_is_found_by_its_arn(stage: Stage) -> None:
+def test_a_snapshot_is_found_by_its_arn_in_this_region(stage: Stage) -> None:
     stage.share("one")
-    assert stage.aws.snapshots.find(arn("one")) == snapshot("one")
-
-
-def test_an_own_snapshot_is_found_by_its_arn(stage: Stage) -> None:
     stage.share("mine", ACCEPTANCE)
-    assert stage.aws.snapshots.find(arn("mine", ACCEPTANCE)) == snapshot("mine", ACCEPTANCE)
-
-
-@pytest.mark.parametrize("text", [arn("none"), arn("none", ACCEPTANCE)])
-def test_an_unknown_snapshot_is_not_found(stage: Stage, text: str) -> None:
-    assert stage.aws.snapshots.find(text) is None
-
-
-def test_a_snapshot_of_another_region_is_not_found(stage: Stage) -> None:
-    stage.share("one")
-    assert stage.aws.snapshots.find(arn("one").replace("eu-west-1", "us-east-1")) is None
+    for each in (snapshot("one"), snapshot("mine", ACCEPTANCE)):
+        assert stage.aws.snapshots.find(each.arn) == each
+    elsewhere = arn("one").replace("eu-west-1", "us-east-1")
+    for text in (arn("none"), arn("none", ACCEPTANCE), elsewhere):
+        assert stage.aws.snapshots.find(text) is None
 
 
 def test_names_are_looked_up_here_and_in_the_other_account(stage: Stage) -> None:
@@ -375,13 +365,11 @@ def test_a_share_cannot_be_deleted(stage: Stage) -> None:
 # --- parameters -----------------------------------------------------------------------------------
 
 
-def test_only_parameters_that_exist_are_returned(stage: Stage) -> None:
-    stage.aws.parameters.put("/a", "1", NOTE)
-    assert stage.aws.parameters.get(["/a", "/b"]) == {"/a": Parameter("1", 1)}
-
-
-def test_no_names_return_nothing(stage: Stage) -> None:
+def test_a_put_makes_a_version_and_only_parameters_that_exist_are_returned(stage: Stage) -> None:
+    assert [stage.aws.parameters.put("/a", value, NOTE) for value in "12"] == [1, 2]
+    assert stage.aws.parameters.get(["/a", "/b"]) == {"/a": Parameter("2", 2)}
     assert stage.aws.parameters.get([]) == {}
+    assert stage.aws.parameters.history("/b") == []
 
 
 def test_more_parameters_than_one_call_takes_are_all_returned(stage: Stage) -> None:
@@ -389,11 +377,6 @@ def test_more_parameters_than_one_call_takes_are_all_returned(stage: Stage) -> N
     for name in names:
         stage.aws.parameters.put(name, name, NOTE)
     assert stage.aws.parameters.get(names) == {name: Parameter(name, 1) for name in names}
-
-
-def test_a_put_makes_a_version(stage: Stage) -> None:
-    assert [stage.aws.parameters.put("/a", value, NOTE) for value in "12"] == [1, 2]
-    assert stage.aws.parameters.get(["/a"]) == {"/a": Parameter("2", 2)}
 
 
 def versions(stage: Stage) -> list[Version]:
@@ -417,10 +400,6 @@ def test_the_history_is_the_ledger_oldest_first(stage: Stage) -> None:
         Version(2, "2", NOW, None),
         Version(3, "3", NOW, later),
     ]
-
-
-def test_a_parameter_that_does_not_exist_has_no_history(stage: Stage) -> None:
-    assert stage.aws.parameters.history("/a") == []
 
 
 def test_a_long_history_is_read_to_its_end(stage: Stage) -> None:
