@@ -536,18 +536,6 @@ def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_non
     assert subjects(aws) == [RUN_FAILED]
 
 
-def test_a_first_promotion_that_succeeds_is_told(settings: Settings, aws: InMemoryAws) -> None:
-    aws.pipelines.pipelines[PIPELINE], aws.pipelines.executed = [], []
-    aws.stacks.all[STACK] = Stack("CREATE_COMPLETE", {}, {})
-    del aws.parameters.kept[CURRENT]
-    promote(settings, aws, SUNDAY)
-    ends(aws)
-    polls(settings, aws)
-    assert facts(aws) == Facts(
-        ledger=[("promote", "new")], deployed="new", good="new", sent=[REFRESHED]
-    )
-
-
 # --- several databases ----------------------------------------------------------------------------
 
 
