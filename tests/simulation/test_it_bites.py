@@ -224,6 +224,9 @@ PLANTED: dict[str, Plant] = {
     "a prepared change set is no matter": instead(nothing, (deployments, "held_by")),
     "nothing is taken back": instead(lambda *_: False, (reconcile, "put_back")),
     "an action is over at its last update": instead(closed_at_last_update, (Action, "covers")),
+    "all clocks agree": instead(
+        timedelta(), *((each, "CLOCK_TOLERANCE") for each in (ledger, deployment, deployments))
+    ),
     "a failed roll-back is no matter": instead((), (deployments, "ROLLBACK_FAILED")),
     # The after-restore work.
     "good before it is prepared": instead(good_unprepared, OF_DEPLOYED),
