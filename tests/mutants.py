@@ -25,7 +25,7 @@ from hypothesis import Phase, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ("tests/unit", "tests/usecases", "tests/test_app.py", "tests/contract")
-TIMEOUT = 600  # seconds; a mutant that hangs is found
+TIMEOUT = 300  # seconds; a mutant that hangs is found
 PYTEST = ("pytest", "-qx", "-p", "tests.mutants", "-p", "no:cacheprovider")
 SWAPS = [
     *((ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.In, ast.NotIn)),

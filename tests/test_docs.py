@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from chalicelib.domain.reasons import Reason
 from cli.main import cli
 from cli.stages import AcceptanceStage, load
-from tests.simulation import test_copies_bite, test_it_bites
+from tests.simulation import test_it_bites
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").glob("*.md"))]
@@ -60,8 +60,8 @@ def test_every_document_is_reachable_from_the_readme() -> None:
 
 
 def test_the_documents_say_how_many_faults_are_planted() -> None:
-    planted = [len(each.PLANTED) for each in (test_it_bites, test_copies_bite)]
-    assert f"plant {planted[0]} and {planted[1]} faults" in " ".join(GUARANTEES.split())
+    planted = len(test_it_bites.PLANTED | test_it_bites.IN_COPIES)
+    assert f"plants {planted} faults" in " ".join(GUARANTEES.split())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -1,9 +1,7 @@
 """One suite for the fakes of the use cases and for the real adapters, on the local cloud."""
 
-import functools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
 from typing import Any
@@ -26,121 +24,12 @@ from chalicelib.domain.snapshots import OwnSnapshot
 from chalicelib.notifications import Notification
 from localcloud.client import LocalCloud
 from localcloud.company import nightly
+from tests.contract.stages import CURRENT, MACHINE, CloudStage, FakeStage, Stage, clients_of
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
 
 NOW = datetime(2026, 1, 4, 4, tzinfo=UTC)
 KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
 NOTE = Note("pin", "kim", "because", "token-1")
-CURRENT = "/current"
-STATES = f"arn:aws:states:eu-west-1:{ACCEPTANCE}"
-MACHINE = f"{STATES}:stateMachine:prepare"
-
-
-@dataclass
-class FakeStage:
-    aws: InMemoryAws
-
-    def share(self, name: str, account: str = "111111111111", **facts: Any) -> None:
-        self.aws.snapshots.all.append(snapshot(name, account, **facts))
-
-    def unencrypted(self, name: str) -> None:
-        self.share(name)
-        self.aws.snapshots.unencrypted.add(arn(name))
-
-    def pipeline(self, name: str) -> None:
-        self.aws.pipelines.pipelines[name] = []
-
-    def deploying_pipeline(self, name: str) -> None:
-        self.pipeline(name)
-        self.aws.stacks.add(CURRENT, STACK, "Orders")
-
-    def run(self, name: str, status: str = "Succeeded") -> str:
-        started = self.aws.pipelines.start(name, f"token-{len(self.aws.pipelines.runs(name))}")
-        if status == "Failed":
-            self.aws.pipelines.deploy(name, "Failed")
-        self.aws.pipelines.finish(name, status)
-        return started
-
-    def state_machine(self) -> None:
-        self.aws.state_machines.missing.add(f"{MACHINE}-missing")
-
-    def key(self) -> str:
-        return "alias/acceptance"
-
-    def denied_key(self) -> str:
-        self.aws.snapshots.denied.add("alias/denied")
-        return "alias/denied"
-
-    def end_copies(self, status: str = "available") -> None:
-        self.aws.snapshots.settle(status)
-
-    def make_copies(self, *, keeps_date: bool = False, at_once: bool = False) -> None:
-        self.aws.snapshots.keeps_date, self.aws.snapshots.at_once = keeps_date, at_once
-
-
-@dataclass
-class CloudStage:
-    aws: BotoAws
-    cloud: LocalCloud
-
-    def share(self, name: str, account: str = "111111111111", **facts: Any) -> None:
-        taken = datetime(2026, 1, 3, 22, tzinfo=UTC)
-        facts = {"account": account, "identifier": name, **facts}
-        if facts.pop("encrypted", True):
-            key = f"arn:aws:kms:eu-west-1:{account}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-            facts = {"kms_key_id": key, "kms_granted_to": [ACCEPTANCE]} | facts
-        if account == ACCEPTANCE:
-            facts["shared_with"] = []
-        if name.startswith("rds:"):
-            facts["snapshot_type"] = "automated"
-        self.cloud.seed_snapshots([nightly("orders", taken, **facts)])
-
-    def unencrypted(self, name: str) -> None:
-        self.share(name, encrypted=False)
-
-    def pipeline(self, name: str) -> None:
-        self.cloud.create_pipeline(name, 30, [])
-
-    def deploying_pipeline(self, name: str, **behaviour: Any) -> None:
-        database = {"parameter": CURRENT, "cluster": "orders"}
-        self.cloud.create_pipeline(name, 0, [database], stack=STACK, **behaviour)
-
-    def run(self, name: str, status: str = "Succeeded") -> str:
-        outcome = "Failed in Deploy" if status == "Failed" else status
-        self.cloud.patch_pipeline(name, next_outcomes=[outcome])
-        started = self.aws.pipelines.start(name, f"token-{len(self.aws.pipelines.runs(name))}")
-        assert self.cloud.wait_for_run(started, name) == status
-        return started
-
-    def state_machine(self) -> None:
-        definition = {
-            "StartAt": "Wait",
-            "States": {"Wait": {"Type": "Wait", "Seconds": 600, "End": True}},
-        }
-        self.cloud.client("stepfunctions").create_state_machine(
-            name="prepare",
-            definition=json.dumps(definition),
-            roleArn=f"arn:aws:iam::{ACCEPTANCE}:role/prepare",
-        )
-
-    def key(self) -> str:
-        arn: str = self.cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
-        return arn
-
-    def denied_key(self) -> str:
-        return "00000000-0000-0000-0000-000000000000"  # which nobody has made
-
-    def end_copies(self, status: str = "available") -> None:
-        for each in self.aws.snapshots.own():
-            if each.snapshot.status == "copying":
-                self.cloud.patch_snapshot(each.snapshot.arn, status=status)
-
-    def make_copies(self, *, keeps_date: bool = False, at_once: bool = False) -> None:
-        more = {"copy_seconds": 0} if at_once else {}
-        self.cloud.patch_snapshot(arn("one"), copies_keep_date=keeps_date, **more)
-
-
-Stage = FakeStage | CloudStage
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -152,18 +41,6 @@ def stage(request: pytest.FixtureRequest) -> Stage:
     [any_snapshot] = cloud.seed_snapshots([nightly("any", NOW, account="333333333333")])["arns"]
     cloud.patch_snapshot(any_snapshot, shared_with=[], copy_seconds=3600)
     return CloudStage(BotoAws(clients_of(cloud), None), cloud)
-
-
-def clients_of(cloud: LocalCloud) -> Callable[..., Any]:
-    """Return a factory of clients with a deployed function's credentials and endpoint."""
-    environment = cloud.environment()
-    return functools.partial(
-        botocore.session.get_session().create_client,
-        region_name=environment["AWS_REGION"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-    )
 
 
 # --- snapshots ------------------------------------------------------------------------------------
@@ -181,24 +58,14 @@ def test_every_share_is_listed_and_no_own_snapshot(stage: Stage) -> None:
     ]
 
 
-def test_a_share_is_found_by_its_arn(stage: Stage) -> None:
+def test_a_snapshot_is_found_by_its_arn_in_this_region(stage: Stage) -> None:
     stage.share("one")
-    assert stage.aws.snapshots.find(arn("one")) == snapshot("one")
-
-
-def test_an_own_snapshot_is_found_by_its_arn(stage: Stage) -> None:
     stage.share("mine", ACCEPTANCE)
-    assert stage.aws.snapshots.find(arn("mine", ACCEPTANCE)) == snapshot("mine", ACCEPTANCE)
-
-
-@pytest.mark.parametrize("text", [arn("none"), arn("none", ACCEPTANCE)])
-def test_an_unknown_snapshot_is_not_found(stage: Stage, text: str) -> None:
-    assert stage.aws.snapshots.find(text) is None
-
-
-def test_a_snapshot_of_another_region_is_not_found(stage: Stage) -> None:
-    stage.share("one")
-    assert stage.aws.snapshots.find(arn("one").replace("eu-west-1", "us-east-1")) is None
+    for each in (snapshot("one"), snapshot("mine", ACCEPTANCE)):
+        assert stage.aws.snapshots.find(each.arn) == each
+    elsewhere = arn("one").replace("eu-west-1", "us-east-1")
+    for text in (arn("none"), arn("none", ACCEPTANCE), elsewhere):
+        assert stage.aws.snapshots.find(text) is None
 
 
 def test_names_are_looked_up_here_and_in_the_other_account(stage: Stage) -> None:
@@ -375,13 +242,11 @@ def test_a_share_cannot_be_deleted(stage: Stage) -> None:
 # --- parameters -----------------------------------------------------------------------------------
 
 
-def test_only_parameters_that_exist_are_returned(stage: Stage) -> None:
-    stage.aws.parameters.put("/a", "1", NOTE)
-    assert stage.aws.parameters.get(["/a", "/b"]) == {"/a": Parameter("1", 1)}
-
-
-def test_no_names_return_nothing(stage: Stage) -> None:
+def test_a_put_makes_a_version_and_only_parameters_that_exist_are_returned(stage: Stage) -> None:
+    assert [stage.aws.parameters.put("/a", value, NOTE) for value in "12"] == [1, 2]
+    assert stage.aws.parameters.get(["/a", "/b"]) == {"/a": Parameter("2", 2)}
     assert stage.aws.parameters.get([]) == {}
+    assert stage.aws.parameters.history("/b") == []
 
 
 def test_more_parameters_than_one_call_takes_are_all_returned(stage: Stage) -> None:
@@ -389,11 +254,6 @@ def test_more_parameters_than_one_call_takes_are_all_returned(stage: Stage) -> N
     for name in names:
         stage.aws.parameters.put(name, name, NOTE)
     assert stage.aws.parameters.get(names) == {name: Parameter(name, 1) for name in names}
-
-
-def test_a_put_makes_a_version(stage: Stage) -> None:
-    assert [stage.aws.parameters.put("/a", value, NOTE) for value in "12"] == [1, 2]
-    assert stage.aws.parameters.get(["/a"]) == {"/a": Parameter("2", 2)}
 
 
 def versions(stage: Stage) -> list[Version]:
@@ -417,10 +277,6 @@ def test_the_history_is_the_ledger_oldest_first(stage: Stage) -> None:
         Version(2, "2", NOW, None),
         Version(3, "3", NOW, later),
     ]
-
-
-def test_a_parameter_that_does_not_exist_has_no_history(stage: Stage) -> None:
-    assert stage.aws.parameters.history("/a") == []
 
 
 def test_a_long_history_is_read_to_its_end(stage: Stage) -> None:

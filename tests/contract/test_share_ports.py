@@ -1,12 +1,9 @@
 """One suite for the fakes of production's use cases and for the real adapters, on the local cloud."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import timedelta
 from typing import Any
 
 import boto3
-import botocore.session
 import pytest
 from botocore.stub import Stubber
 
@@ -16,103 +13,24 @@ from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.shares import Cluster
 from chalicelib.domain.snapshots import OwnSnapshot
 from localcloud.client import LocalCloud
-from localcloud.company import nightly
+from tests.contract.stages import TAKEN, CloudStage, FakeStage, Stage, clients_of
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
 
-NOW = datetime(2026, 1, 3, 22, tzinfo=UTC)
-TAGS = {"aurora-refresh:made-for": ACCEPTANCE, "aurora-refresh:taken": NOW.isoformat()}
-
-
-@dataclass
-class FakeStage:
-    aws: InMemoryAws
-
-    def key(self) -> str:
-        return "key/own"
-
-    def default_key(self) -> str:
-        self.aws.keys.default.add("key/default")
-        return "key/default"
-
-    def cluster(self, name: str, key: str | None = None) -> None:
-        self.aws.clusters.all[name] = Cluster(name, key)
-
-    def stop(self, name: str) -> None:
-        self.aws.clusters.busy.add(name)
-
-    def have(self, name: str, **facts: Any) -> None:
-        self.aws.snapshots.all.append(snapshot(name, own=True, **facts))
-
-    def settle(self) -> None:
-        self.aws.snapshots.settle()
-
-
-@dataclass
-class CloudStage:
-    aws: BotoAws
-    cloud: LocalCloud
-
-    def key(self) -> str:
-        made: str = self.cloud.client("kms", PRODUCTION).create_key()["KeyMetadata"]["Arn"]
-        return made
-
-    def default_key(self) -> str:
-        kms = self.cloud.client("kms", PRODUCTION)
-        made: str = kms.describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
-        return made
-
-    def cluster(self, name: str, key: str | None = None) -> None:
-        self.cloud.client("rds", PRODUCTION).create_db_cluster(
-            DBClusterIdentifier=name,
-            Engine="aurora-postgresql",
-            EngineVersion="15.4",
-            MasterUsername="owner",
-            MasterUserPassword="a-password-that-is-no-secret",
-            **({"StorageEncrypted": True, "KmsKeyId": key} if key else {}),
-        )
-
-    def stop(self, name: str) -> None:
-        rds = self.cloud.client("rds", PRODUCTION)
-        rds.describe_db_clusters(DBClusterIdentifier=name)  # a look ends its creation
-        rds.stop_db_cluster(DBClusterIdentifier=name)
-
-    def have(self, name: str, **facts: Any) -> None:
-        kind = "automated" if name.startswith("rds:") else "manual"
-        facts = {"identifier": name, "shared_with": [], "snapshot_type": kind, **facts}
-        self.cloud.seed_snapshots([nightly(facts.pop("cluster", "orders"), NOW, **facts)])
-
-    def settle(self) -> None:
-        for each in self.aws.snapshots.own():
-            self.cloud.patch_snapshot(each.snapshot.arn, status="available")
-
-
-Stage = FakeStage | CloudStage
+TAGS = {"aurora-refresh:made-for": ACCEPTANCE, "aurora-refresh:taken": TAKEN.isoformat()}
 
 
 @pytest.fixture(params=["fake", "real"])
 def stage(request: pytest.FixtureRequest) -> Stage:
     if request.param == "fake":
-        return FakeStage(InMemoryAws(NOW, PRODUCTION))
+        return FakeStage(InMemoryAws(TAKEN, PRODUCTION))
     cloud: LocalCloud = request.getfixturevalue("cloud")
-    cloud.set_clock(NOW)
-    stage = CloudStage(aws_of(cloud), cloud)
+    cloud.set_clock(TAKEN)
+    aws = BotoAws(clients_of(cloud, PRODUCTION), None)
+    stage = CloudStage(aws, cloud, PRODUCTION)
     stage.have("any")
     cloud.patch_snapshot(arn("any"), copy_seconds=3600)
     cloud.client("rds", PRODUCTION).delete_db_cluster_snapshot(DBClusterSnapshotIdentifier="any")
     return stage
-
-
-def aws_of(cloud: LocalCloud) -> BotoAws:
-    """Return AWS as a function in production has it."""
-    environment = cloud.environment(PRODUCTION)
-    create_client = partial(
-        botocore.session.get_session().create_client,
-        region_name=environment["AWS_REGION"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-    )
-    return BotoAws(create_client, None)
 
 
 def listed(stage: Stage) -> list[OwnSnapshot]:
@@ -153,7 +71,7 @@ def test_a_snapshot_of_a_cluster_is_started_with_its_tags(stage: Stage) -> None:
     assert made is not None
     created = made.snapshot.created
     assert created is not None
-    assert timedelta() <= created - NOW < timedelta(minutes=1)
+    assert timedelta() <= created - TAKEN < timedelta(minutes=1)
     expected = snapshot("share-1", own=True, status="creating", created=created)
     assert made == OwnSnapshot(expected, TAGS, 0)
     assert [(own.snapshot, dict(own.tags)) for own in listed(stage)] == [(expected, TAGS)]
@@ -248,7 +166,7 @@ def test_a_refused_call_is_an_error_that_names_the_operation(
 ) -> None:
     cloud.set_faults([{"operation": operation, "kind": "deny", "times": 0}])
     with pytest.raises(AwsError, match=r"AccessDenied") as caught:
-        ask(aws_of(cloud))
+        ask(BotoAws(clients_of(cloud, PRODUCTION), None))
     assert f"{caught.value.operation}" == operation.partition(":")[2]
 
 

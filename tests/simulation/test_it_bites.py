@@ -1,6 +1,7 @@
 """The simulation finds what it is there to find: each planted fault breaks a guarantee."""
 
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -8,13 +9,15 @@ from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from chalicelib import notifications
-from chalicelib.domain import deployment, hold, ledger, snapshots
+from chalicelib.domain import copies, deployment, hold, ledger, ownership, snapshots
+from chalicelib.domain.copies import Copy, CopyPolicy
 from chalicelib.domain.deployment import Action, Deployment, Verdict
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import Result
+from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
 from chalicelib.usecases import (
     checks,
     current,
@@ -24,10 +27,13 @@ from chalicelib.usecases import (
     reconcile,
     status,
     under_way,
+    update_latest,
 )
+from chalicelib.usecases import copies as copying
 from chalicelib.usecases import poll as polling
 from chalicelib.usecases.promote import _Attempt as Attempt
 from tests.simulation.histories import Histories
+from tests.simulation.histories_of_copies import HistoriesOfCopies
 from tests.usecases import test_interleavings as interleavings
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -209,6 +215,9 @@ PLANTED: dict[str, Plant] = {
     "a prepared change set is no matter": instead(nothing, (deployments, "held_by")),
     "nothing is taken back": instead(lambda *_: False, (reconcile, "_put_back")),
     "an action is over at its last update": instead(closed_at_last_update, (Action, "covers")),
+    "all clocks agree": instead(
+        timedelta(), *((each, "CLOCK_TOLERANCE") for each in (ledger, deployment, deployments))
+    ),
     "a failed roll-back is no matter": instead((), (deployments, "ROLLBACK_FAILED")),
     # The after-restore work.
     "good before it is prepared": instead(good_unprepared, OF_DEPLOYED),
@@ -244,13 +253,168 @@ BETWEEN = {
 }
 
 
-def histories(count: int = 1_000) -> None:
+# --- copies ---------------------------------------------------------------------------------------
+
+REAL_EXPIRED = copies.expired
+REAL_MANAGED = copies.managed_copies
+REAL_NEWEST = copies.newest_copy
+REAL_OWNED = ownership.owned
+REAL_PROMOTABLE = copying.promotable_copy
+REAL_READ = copies._read  # noqa: SLF001
+REAL_UPDATE_ONE = update_latest._update_one  # noqa: SLF001
+
+
+def retention_without(*forgotten: str) -> Plant:
+    """Let the retention forget what one of its references leads to."""
+
+    def expired_copies(aws: Any, database: Any, found: Any, latest: Any) -> list[Copy]:
+        ledger = aws.parameters.history(database.current_parameter)
+        good = copying.good_version(ledger)
+        leading = {
+            "latest": latest[0],
+            "latest before": latest[1],
+            "current": ledger[-1].value,
+            "before": copying.earlier_snapshot(ledger),
+            "good": good.value if good else None,
+        }
+        kept = [each for name, each in leading.items() if name not in forgotten and each]
+        return REAL_EXPIRED(found, database.copy_policy, kept=kept)
+
+    return instead(expired_copies, (update_latest, "expired_copies"))
+
+
+def keeping(more: int) -> Any:
+    """Keep another number of copies than was asked for."""
+
+    def wrong(found: Sequence[Copy], policy: CopyPolicy, kept: Any) -> list[Copy]:
+        return REAL_EXPIRED(found, policy._replace(keep=policy.keep + more), kept)
+
+    return wrong
+
+
+def by_name_only(snapshots: Iterable[OwnSnapshot], policy: CopyPolicy) -> list[Copy]:
+    """Manage whatever bears the prefix."""
+    found = []
+    for own in snapshots:
+        tags = ownership.tags(policy.made_for, own.snapshot.created) | {
+            copies.SOURCE: own.snapshot.arn
+        }
+        found.append(own._replace(tags=tags | dict(own.tags), source=None))
+    return REAL_MANAGED(found, policy)
+
+
+def whatever_its_state(own: copying.ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
+    """Promote the copy that `latest` names without a second look at it."""
+    named = [each.snapshot for each in own() if each.snapshot.arn == arn]
+    return named[0] if named else REAL_PROMOTABLE(own, policy, arn)
+
+
+def what_latest_names(own: copying.ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
+    """Promote no copy before the poll has recorded it."""
+    found = copying.settled_copies(own, policy)
+    named = [
+        copy.snapshot for copy in found if copy.snapshot.available and copy.snapshot.arn == arn
+    ]
+    return named[0] if named else REAL_PROMOTABLE(own, policy, arn)
+
+
+EXPIRED = (copying, "expired")
+NEWEST = (update_latest, "newest_copy")
+OWNED = (ownership, "owned")
+PROMOTABLE = (checks, "promotable_copy")
+READ = (copies, "_read")
+
+IN_COPIES: dict[str, Plant] = {
+    "retention forgets latest": retention_without("latest", "latest before"),
+    "retention forgets what a pin of latest has just read": retention_without("latest before"),
+    "retention forgets current": retention_without("current"),
+    "retention forgets the value before": retention_without("before"),
+    "retention forgets good": retention_without("good"),
+    "retention by the number alone": retention_without(
+        "latest", "latest before", "current", "before", "good"
+    ),
+    "no retention": instead(lambda *_: [], (update_latest, "expired_copies")),
+    "one too few is kept": instead(keeping(-1), EXPIRED),
+    "one too many is kept": instead(keeping(1), EXPIRED),
+    "a copy in progress is deleted": instead(
+        lambda found, policy, kept: [
+            copy for copy in found[policy.keep :] if copy.snapshot.arn not in kept
+        ],
+        EXPIRED,
+    ),
+    "failed copies stay": instead(property(lambda self: False), (Snapshot, "failed")),
+    "nobody hears of a failed copy": instead(nothing, (notifications, "of_result")),
+    "managed by the name alone": instead(
+        by_name_only, (update_latest, "managed_copies"), (copying, "managed_copies")
+    ),
+    "managed by the tags alone": instead(
+        lambda own, prefix, made_for: REAL_OWNED(own, "", made_for), OWNED
+    ),
+    "managed for any stage": instead(
+        lambda own, prefix, made_for: REAL_OWNED(own, prefix, own.tags.get(ownership.MADE_FOR, "")),
+        OWNED,
+    ),
+    "a forged source": instead(
+        lambda own, policy: REAL_READ(own._replace(source=None), policy), READ
+    ),
+    "data newer than its copy": instead(
+        lambda own, policy: REAL_READ(
+            own._replace(snapshot=own.snapshot._replace(created=None)), policy
+        ),
+        READ,
+    ),
+    "the age of the copy, not of its data": instead(
+        lambda own, policy: (
+            (copy := REAL_READ(own, policy)) and copy._replace(snapshot=own.snapshot)
+        ),
+        READ,
+    ),
+    "a copy in progress is ignored": instead(nothing, (copying, "pending_copy")),
+    "latest to the share": instead(
+        lambda aws, database, *rest: REAL_UPDATE_ONE(
+            aws, database._replace(copy_policy=None), *rest
+        ),
+        (update_latest, "_update_one"),
+    ),
+    "latest to a copy under any key": instead(
+        lambda found, _: next((copy.snapshot for copy in found if copy.snapshot.available), None),
+        NEWEST,
+    ),
+    "latest to an unfinished copy": instead(
+        lambda found, _: next((copy.snapshot for copy in found if not copy.snapshot.failed), None),
+        NEWEST,
+    ),
+    "latest to the oldest copy": instead(
+        lambda found, policy: REAL_NEWEST(found[::-1], policy), NEWEST
+    ),
+    "a copy is requested twice": instead(
+        lambda *_: copies.PREFIX + uuid.uuid4().hex, (CopyPolicy, "name")
+    ),
+    "the poll copies unasked": instead(
+        lambda aws, database: next(iter(aws.parameters.history(database.latest_parameter)), None),
+        (update_latest, "_version_that_wants_a_copy"),
+    ),
+    "every share is copied": instead(lambda *_: True, (copying, "needs_copy")),
+    "no second look at the copy": instead(whatever_its_state, PROMOTABLE),
+    "only what latest names is promoted": instead(what_latest_names, PROMOTABLE),
+    "one error stops all": instead(
+        lambda items, action: ([action(item) for item in items], []), (update_latest, "run_each")
+    ),
+}
+
+
+# --- what finds them ------------------------------------------------------------------------------
+
+
+def histories(
+    machine: type[RuleBasedStateMachine] = Histories, count: int = 1_000, steps: int = 30
+) -> None:
     """Play the same histories each time, so that what is found does not depend on luck."""
     run_state_machine_as_test(
-        Histories,
+        machine,
         settings=settings(
             max_examples=count,
-            stateful_step_count=30,
+            stateful_step_count=steps,
             deadline=None,
             database=None,
             derandomize=True,
@@ -258,6 +422,10 @@ def histories(count: int = 1_000) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def histories_of_copies() -> None:
+    histories(HistoriesOfCopies, 400, 15)
 
 
 def all_interleavings() -> None:
@@ -268,13 +436,21 @@ def all_interleavings() -> None:
                     interleavings.test_whoever_comes_in_between_wins(mover, actor, history, fails)
 
 
-@pytest.mark.parametrize("fault", PLANTED)
+FINDING = {
+    **dict.fromkeys(PLANTED, histories),
+    **dict.fromkeys(BETWEEN, all_interleavings),
+    **dict.fromkeys(IN_COPIES, histories_of_copies),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED | IN_COPIES)
 def test_a_planted_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    PLANTED[fault](monkeypatch)
+    (PLANTED | IN_COPIES)[fault](monkeypatch)
     with pytest.raises(AssertionError):  # whichever guarantee breaks first
-        (all_interleavings if fault in BETWEEN else histories)()
+        FINDING[fault]()
 
 
 def test_without_a_fault_nothing_is_found() -> None:
-    histories(100)  # test_histories.py plays more
+    histories(count=100)  # test_histories.py plays more
     all_interleavings()
+    histories_of_copies()

@@ -286,12 +286,6 @@ def test_a_copy_is_rejected_by_the_rules_of_a_share_and_for_its_key(
     assert newest_copy([copy], POLICY) == (None if reason else copy.snapshot)
 
 
-def test_a_copy_of_another_cluster_is_rejected() -> None:
-    other = POLICY._replace(criteria=WANTED._replace(cluster="billing"))
-    (copy,) = copies(own(1))
-    assert copy_rejection(copy, other) == Rejection("cluster", "cluster orders, expected billing")
-
-
 def test_a_renamed_copy_is_rejected() -> None:
     """Its tags may have been copied with it, so its key is unknown."""
     (copy,) = copies(named(f"{PREFIX}mine")(own(1)))

@@ -12,9 +12,7 @@ from chalicelib.domain.errors import Refused
 from chalicelib.domain.ownership import MADE_FOR, TAKEN, Owned
 from chalicelib.domain.shares import (
     PREFIX,
-    Cluster,
     SharePolicy,
-    check_key,
     find_by_data,
     managed_shares,
     newest_automated,
@@ -184,56 +182,7 @@ def test_the_newest_available_ones_are_shared_and_the_others_expire(
     assert weeks(expired) == available[keep:]
 
 
-@pytest.mark.parametrize(
-    ("status", "expected"),
-    [
-        ("available", (True, False, False)),
-        ("creating", (False, True, False)),
-        ("copying", (False, True, False)),
-        ("failed", (False, False, True)),
-        ("deleting", (False, False, False)),
-    ],
-)
-def test_a_share_is_available_in_progress_or_failed(
-    status: str, expected: tuple[bool, bool, bool]
-) -> None:
-    (share,) = shares(own(status=status))
-    found = share.snapshot
-    assert (found.available, found.in_progress, found.failed) == expected
-
-
 # --- the default key ------------------------------------------------------------------------------
-
-
-def test_under_the_default_key_a_copy_is_made_under_the_stage_s_own() -> None:
-    assert check_key(Cluster("orders", "the default key"), POLICY) == "alias/shares"
-
-
-def test_the_default_key_is_refused_without_another_key() -> None:
-    with pytest.raises(
-        Refused, match=r"^orders is encrypted under .* default key aws/rds, "
-    ) as caught:
-        check_key(Cluster("orders", "the default key"), POLICY._replace(key=None))
-    assert caught.value.reason == "default-key"
-
-
-def test_the_newest_automated_snapshot_is_copied() -> None:
-    night = timedelta(days=1)
-    found = [
-        snapshot("rds:orders-1", created=SATURDAY - 2 * night),
-        snapshot("rds:orders-2", created=SATURDAY - night),
-        snapshot("rds:orders-3", created=SATURDAY, status="creating"),
-        snapshot("rds:orders-4", created=None),
-    ]
-    assert newest_automated("orders", found, SATURDAY) == found[1]
-    assert newest_automated("orders", reversed(found), SATURDAY) == found[1]
-
-
-@pytest.mark.parametrize("found", [[], [snapshot(status="creating")], [snapshot(created=None)]])
-def test_without_an_automated_snapshot_there_is_nothing_to_copy(found: list[Any]) -> None:
-    with pytest.raises(Refused, match=r"^orders has no available automated snapshot") as caught:
-        newest_automated("orders", found, SATURDAY)
-    assert caught.value.reason == "no-automated-snapshot"
 
 
 def test_an_automated_snapshot_of_a_day_and_a_half_is_copied_and_no_older_one() -> None:

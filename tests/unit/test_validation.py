@@ -1,7 +1,6 @@
 """Requests, in which anybody may send anything."""
 
 import json
-import re
 import unicodedata
 from datetime import date
 from typing import Any
@@ -17,12 +16,9 @@ from chalicelib.triggers.validation import (
     REFRESH,
     ROLLBACK,
     Field,
-    check_query,
-    database_name,
     echo,
     json_body,
 )
-from tests.fakes import arn
 
 ALL = {"pin": PIN, "rollback": ROLLBACK, "hold": HOLD, "refresh": REFRESH, "resume": ()}
 NAMES = sorted({field.name for fields in ALL.values() for field in fields})
@@ -157,21 +153,8 @@ def test_an_unknown_field_is_named_and_cut_short() -> None:
     assert len(found) < 150
 
 
-@given(st.text(max_size=300))
-def test_a_reason_is_accepted_as_it_is_or_refused(reason: str) -> None:
-    hidden = {"Cc", "Cf", "Cs", "Zl", "Zp"}.intersection(map(unicodedata.category, reason))
-    raw = json.dumps({"reason": reason}).encode()
-    if hidden or len(reason) > 256 or re.search(BLANK, reason):
-        assert problem(raw, ROLLBACK).startswith("reason is ")
-    else:
-        assert json_body(raw, ROLLBACK)["reason"] == reason
-
-
 # Letters and marks that are drawn as nothing, which no category says.
 # https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point
-BLANK = "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-
-
 @pytest.mark.parametrize("letter", ["\u3164", "\u2800", "\u115f", "\ufe0f", "\u200b", "\u202e"])
 def test_a_reason_with_an_invisible_character_is_refused(letter: str) -> None:
     raw = json.dumps({"reason": f"restore {letter}test"}).encode()
@@ -184,69 +167,7 @@ def test_half_a_surrogate_pair_in_raw_bytes_is_refused() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "text", ["latest", "a", "A1", "a-b", "rds:orders-2026-01-04-05-00", "a" * 255]
-)
-def test_an_identifier_names_a_snapshot(text: str) -> None:
-    assert json_body(json.dumps({"snapshot": text}).encode(), PIN)["snapshot"] == text
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *(
-            "",
-            "1a",
-            "-a",
-            "a-",
-            "a--b",
-            "a_b",
-            "a b",
-            "a\n",
-            "é",
-            "rds:",
-            "a:b",
-            "a" * 256,
-            "a\x00",
-        ),
-        *("../../a", "*", "%41", "a" * 600, arn("a").replace("cluster-", ""), arn("a", "1")),
-    ],
-    ids=range(19),
-)
-def test_any_other_text_names_no_snapshot(text: str) -> None:
-    assert problem(json.dumps({"snapshot": text}).encode(), PIN).startswith("snapshot is ")
-
-
 # --- query ----------------------------------------------------------------------------------------
-
-
-def test_a_single_database_need_not_be_named() -> None:
-    assert database_name([], {}, ["rds"]) == "rds"
-    assert database_name([], {"database": None}, ["rds"]) == "rds"
-
-
-def test_one_of_several_databases_must_be_named() -> None:
-    with pytest.raises(ValueError, match="database is missing: name one of rds, docs"):
-        database_name([], {}, ["rds", "docs"])
-    assert database_name([("database", "docs")], {}, ["rds", "docs"]) == "docs"
-    assert database_name([], {"database": "docs"}, ["rds", "docs"]) == "docs"
-
-
-def test_an_empty_name_of_a_database_is_a_name() -> None:
-    assert database_name([("database", "")], {}, ["rds"]) == ""
-    assert database_name([], {"database": ""}, ["rds"]) == ""
-
-
-def test_two_different_names_of_a_database_are_refused() -> None:
-    with pytest.raises(ValueError, match="the request names different databases"):
-        database_name([("database", "rds")], {"database": ""}, ["rds"])
-
-
-def test_an_unknown_query_parameter_is_named() -> None:
-    check_query([("database", "a"), ("database", "b")], ["database"])
-    check_query([], [])
-    with pytest.raises(ValueError, match='unknown query parameter "dry_run, x"; known: none'):
-        check_query([("dry_run", "true"), ("x", ""), ("x", "")], [])
 
 
 # --- echo -----------------------------------------------------------------------------------------

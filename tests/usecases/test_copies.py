@@ -241,20 +241,6 @@ def test_the_first_copy_is_waited_for_until_a_poll_has_recorded_it(
     assert promote(settings, aws, SUNDAY).reason == "parameter-missing"
 
 
-def test_the_status_of_a_database_on_its_latest_names_the_copy_that_is_made(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    older = add_copy(aws, "older")
-    for name in (LATEST, CURRENT):
-        aws.parameters.put_by_hand(name, older)
-    aws.pipelines.begin("acceptance-main")
-    ends(aws)
-    assert status(settings, aws)["problems"] == []
-    update(settings, aws, TWO_O_CLOCK)
-    (problem,) = status(settings, aws)["problems"]
-    assert "is copying, 40 % done" in problem
-
-
 # --- what must not be promoted --------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from chalicelib.usecases.pin import PinRequest, pin
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
-from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE
+from tests.stage import CURRENT, OTHER_CURRENT, OTHER_LATEST, PIPELINE
 from tests.usecases.conftest import (
     KIM,
     SUNDAY,
@@ -121,33 +121,6 @@ def test_an_overruled_schedule_has_nothing_left_to_do() -> None:
     assert len(started(aws)) == 1
 
 
-def test_a_value_put_by_hand_with_the_schedules_description_is_not_the_schedules() -> None:
-    aws = evening()
-    promoting(aws)
-    ends(aws, "Failed")
-    aws.parameters.put_by_hand(CURRENT, arn("wanted"), inherits=True)
-    polls(SETTINGS, aws)
-    assert aws.values()[CURRENT] == arn("wanted")
-    assert present(aws).actor == "unknown"
-    aws.time = SUNDAY + timedelta(days=14)
-    aws.snapshots.all.append(snapshot("newer", created=aws.time))
-    aws.parameters.put_by_hand(LATEST, arn("newer"))
-    assert promote(SETTINGS, aws, aws.time).outcome == "started"
-
-
-def test_a_refresh_that_fails_deletes_no_parameter_that_was_there_before() -> None:
-    aws = evening()
-    kept = aws.parameters.kept[CURRENT]
-    for value in ("dummyvalue", arn("foreign")):
-        aws.parameters.kept[CURRENT] = kept[:0]
-        aws.parameters.put_by_hand(CURRENT, value)
-        refuse(aws, "start")
-        with pytest.raises(AwsError):
-            refreshing(aws)
-        calm(aws)
-        assert aws.values()[CURRENT] == value
-
-
 def test_a_parameter_whose_older_versions_are_gone_is_not_deleted() -> None:
     aws = evening()
     meanwhile(aws, "before", "start", lambda: refuse(aws, "start"))
@@ -222,20 +195,6 @@ def test_a_second_failure_is_told_as_its_own() -> None:
         "the schedule of 2026-01-04T04:00:00+00:00",
         KIM,
     ]
-
-
-def test_a_pin_with_deploy_of_the_present_value_writes_a_version_and_is_restored() -> None:
-    aws = evening()
-    pinning("wanted", deploy=False)(aws)
-    aws.time += timedelta(minutes=1)
-    pinning("wanted", deploy=True, by="sam")(aws)
-    assert ledger(aws)[-2:] == [("pin", "wanted"), ("pin", "wanted")]
-    assert present(aws).token is not None
-    ends(aws)
-    polls(SETTINGS, aws)
-    assert aws.stacks.restored_from(CURRENT) == arn("wanted")
-    assert subjects(aws) == ["refreshed in 30 min, data 6 h old (rds)"]
-    assert aws.notifier.sent[0].attributes["by"] == "sam"
 
 
 def test_a_put_whose_answer_was_lost_and_that_the_client_made_twice_is_one_order() -> None:

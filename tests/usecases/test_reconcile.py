@@ -501,6 +501,21 @@ def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(
     assert found["databases"][0]["waiting"]
 
 
+@pytest.mark.parametrize(
+    ("status", "sent"), [("UPDATE_COMPLETE", FAILED_AFTER), ("UPDATE_ROLLBACK_COMPLETE", UNKNOWN)]
+)
+def test_of_two_values_the_stack_decides_unless_its_last_update_was_rolled_back(
+    settings: Settings, promoted: InMemoryAws, status: str, sent: str
+) -> None:
+    ends(promoted, "Failed", deploys=True)
+    ambiguous(promoted)
+    promoted.stacks.all[STACK] = promoted.stacks.all[STACK]._replace(
+        status=status, resolved={CURRENT: arn("new")}
+    )
+    reconcile(settings, promoted)
+    assert subjects(promoted)[0] == sent
+
+
 # --- the first promotion of all -------------------------------------------------------------------
 
 DURING_FIRST = {
@@ -534,18 +549,6 @@ def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_non
     polls(settings, aws, times=3)
     assert aws.values().get(CURRENT) == (values[-1] if values else None)
     assert subjects(aws) == [RUN_FAILED]
-
-
-def test_a_first_promotion_that_succeeds_is_told(settings: Settings, aws: InMemoryAws) -> None:
-    aws.pipelines.pipelines[PIPELINE], aws.pipelines.executed = [], []
-    aws.stacks.all[STACK] = Stack("CREATE_COMPLETE", {}, {})
-    del aws.parameters.kept[CURRENT]
-    promote(settings, aws, SUNDAY)
-    ends(aws)
-    polls(settings, aws)
-    assert facts(aws) == Facts(
-        ledger=[("promote", "new")], deployed="new", good="new", sent=[REFRESHED]
-    )
 
 
 # --- several databases ----------------------------------------------------------------------------

@@ -95,12 +95,6 @@ def test_a_malformed_body_is_refused_on_every_route(
     assert aws.calls == []
 
 
-@pytest.mark.parametrize(("method", "path"), [each for each in WRITES if each[0] != "DELETE"])
-def test_an_empty_body_is_not_json(ask: Api, aws: InMemoryAws, method: str, path: str) -> None:
-    assert ask(method, path) == malformed("the body is not JSON")
-    assert aws.calls == []
-
-
 @pytest.mark.parametrize(
     ("method", "path", "known"),
     [

@@ -35,6 +35,7 @@ from tests.usecases.conftest import (
     without,
 )
 from tests.usecases.test_promote import REFUSALS
+from tests.usecases.test_update import UNCHOSEN
 
 SECRET = "postgres://admin:secret@db"
 
@@ -457,28 +458,9 @@ def test_each_share_has_its_verdict_newest_first(ask: Api, aws: InMemoryAws) -> 
     }
 
 
-@pytest.mark.parametrize(
-    ("arrange", "message"),
-    [
-        (
-            listing(snapshot("a"), snapshot("b", cluster="billing")),
-            (
-                "rds: eligible snapshots come from several clusters (billing, orders); set "
-                "RDS_SOURCE_CLUSTER"
-            ),
-        ),
-        (
-            listing(snapshot("a", status="creating")),
-            "rds: no shared snapshot is eligible; rejected: 1 for status",
-        ),
-        (
-            listing(snapshot("own", ACCEPTANCE)),
-            "rds: no shared snapshot is eligible; rejected: none",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("arrange", "reason", "message"), UNCHOSEN)
 def test_if_none_can_be_chosen_it_says_why(
-    ask: Api, aws: InMemoryAws, arrange: Arrange, message: str
+    ask: Api, aws: InMemoryAws, arrange: Arrange, reason: str, message: str
 ) -> None:
     arrange(aws)
     answer = shares(ask)

@@ -7,7 +7,7 @@ import pytest
 from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.update_latest import update
-from tests.fakes import InMemoryAws, arn, snapshot
+from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, TWO
 from tests.usecases.conftest import DOCUMENTS, Arrange, at, holding, listing, present, subjects
 
@@ -70,29 +70,29 @@ def test_an_off_week_asks_aws_nothing(settings: Settings, aws: InMemoryAws) -> N
     assert ([each.name for each in result.databases], aws.calls) == (["rds"], [])
 
 
-@pytest.mark.parametrize(
-    ("arrange", "reason", "message"),
-    [
+UNCHOSEN: list[tuple[Arrange, str, str]] = [
+    (
+        listing(snapshot("b", "999999999999"), snapshot("a", status="creating")),
+        "no-eligible-snapshot",
+        "rds: no shared snapshot is eligible; rejected: 1 for account, 1 for status",
+    ),
+    (
+        listing(snapshot("own", ACCEPTANCE)),
+        "no-eligible-snapshot",
+        "rds: no shared snapshot is eligible; rejected: none",
+    ),
+    (
+        listing(snapshot("new"), snapshot("x", cluster="billing", created=TWO_O_CLOCK)),
+        "ambiguous-cluster",
         (
-            listing(snapshot("a", status="creating"), snapshot("b", "999999999999")),
-            "no-eligible-snapshot",
-            "rds: no shared snapshot is eligible; rejected: 1 for status, 1 for account",
+            "rds: eligible snapshots come from several clusters (billing, orders); set "
+            "RDS_SOURCE_CLUSTER"
         ),
-        (
-            listing(),
-            "no-eligible-snapshot",
-            "rds: no shared snapshot is eligible; rejected: none",
-        ),
-        (
-            listing(snapshot("new"), snapshot("x", cluster="billing", created=TWO_O_CLOCK)),
-            "ambiguous-cluster",
-            (
-                "rds: eligible snapshots come from several clusters (billing, orders); set "
-                "RDS_SOURCE_CLUSTER"
-            ),
-        ),
-    ],
-)
+    ),
+]
+
+
+@pytest.mark.parametrize(("arrange", "reason", "message"), UNCHOSEN)
 def test_a_refusal_says_why_and_writes_nothing(
     settings: Settings, aws: InMemoryAws, arrange: Arrange, reason: str, message: str
 ) -> None:
