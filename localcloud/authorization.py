@@ -25,6 +25,7 @@ from moto.rds.models import rds_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
 
+from localcloud import keys
 from localcloud.identities import Caller, Document
 from localcloud.wire import Answer, Call
 
@@ -141,7 +142,7 @@ def _key_refusal(call: Call, caller: Caller) -> Answer | None:
         (*using, "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptTo") if foreign else using
     )
     for arn, actions in ((key, writing), (read, reading)):
-        if arn is None or backend.is_default_key(arn):
+        if arn is None or keys.is_default(arn):
             continue  # whose policy lets everybody in the account use it through RDS
         context = context_of(caller, call.region, arn) | {
             "kms:viaservice": f"rds.{arn.split(':')[3]}.amazonaws.com",

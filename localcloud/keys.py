@@ -1,23 +1,25 @@
-"""Another account's key, as KMS shows it.
+"""Keys of KMS that other accounts may use, or that AWS manages.
 
-moto looks for every key in the caller's own account. What is restored here of *DescribeKey* (KMS API reference)
-and *Allowing users in other accounts to use a KMS key* (KMS Developer Guide): a key of another account is named
-by its ARN, and is shown to whom its owner lets use it. Who may use the key of a snapshot is said where
-snapshots are seeded (``kms_granted_to``, ``shares.py``); nobody else's can be let use an AWS managed key, and
-there is no way to tell a key that is closed from one that is not there. An AWS managed key says that it is one.
+moto looks for every key in the caller's own account, and takes all for customer-managed. What is restored here of
+*DescribeKey* (KMS API reference) and *Allowing users in other accounts to use a KMS key* (KMS Developer Guide): a
+key of another account is named by its ARN, and is shown to whom its policy lets use it; there is no way to tell a
+key that is closed from one that is not there. Nobody else's can be let use an AWS managed key, which says that it
+is one. The key of a snapshot that is seeded is made with it.
 """
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from moto.core.exceptions import JsonRESTError
 from moto.kms import urls
+from moto.kms.models import KmsBackend, kms_backends
 from moto.kms.responses import KmsResponse
-from moto.rds.models import rds_backends
 
 from localcloud import identities
 
-_DEFAULT = "alias/aws/"
+DEFAULT = "alias/aws/rds"
+_USING = {"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey"}
 
 
 class SharedKmsResponse(KmsResponse):
@@ -28,8 +30,8 @@ class SharedKmsResponse(KmsResponse):
         wanted = self._get_param("KeyId")
         owner = (wanted.split(":") + [""] * 5)[4]
         if owner in ("", self.current_account):
-            return self._with_manager(super().describe_key())
-        if not self._granted(owner, wanted):
+            return super().describe_key()
+        if not lets_use(wanted, self.current_account):
             token = self.headers.get("X-Amz-Security-Token")
             caller = identities.identify(self.access_key, token)
             raise JsonRESTError(
@@ -37,40 +39,69 @@ class SharedKmsResponse(KmsResponse):
                 f"User: {caller.arn} is not authorized to perform: kms:DescribeKey on resource: {wanted} "
                 "because no resource-based policy allows the kms:DescribeKey action",
             )
-        return json.dumps({"KeyMetadata": _metadata(owner, wanted)})
-
-    def _granted(self, owner: str, arn: str) -> bool:
-        backend: Any = rds_backends[owner][self.region]
-        return _DEFAULT not in arn and any(
-            snapshot.kms_key_id == arn
-            and self.current_account in getattr(snapshot, "kms_granted_to", ())
-            for snapshot in list(backend.cluster_snapshots.values())
-        )
-
-    def _with_manager(self, answer: str) -> str:
-        document = json.loads(answer)
-        metadata = document["KeyMetadata"]
-        if any(
-            name.startswith(_DEFAULT) for name in self.kms_backend.keys[metadata["KeyId"]].aliases
-        ):
-            metadata["KeyManager"] = "AWS"
-        return json.dumps(document)
+        return json.dumps(_key(wanted).to_dict())
 
 
-def _metadata(owner: str, arn: str) -> dict[str, Any]:
-    """What is known of a key that a seeded snapshot is encrypted under."""
-    return {
-        "AWSAccountId": owner,
-        "KeyId": arn.rpartition("/")[2],
-        "Arn": arn,
-        "Enabled": True,
-        "KeyState": "Enabled",
-        "KeyUsage": "ENCRYPT_DECRYPT",
-        "KeyManager": "CUSTOMER",
-        "Origin": "AWS_KMS",
-    }
+def lets_use(arn: str, account: str) -> bool:
+    """Whether the key's policy lets another account copy and restore what is encrypted under it.
+
+    "Sharing encrypted snapshots", Aurora User Guide.
+    """
+    key = _key(arn)
+    if key is None or is_default(arn):
+        return False
+    # All that is asked here is asked through RDS; no other condition is known to be met.
+    through_rds = {"StringEquals": {"kms:ViaService": f"rds.{arn.split(':')[3]}.amazonaws.com"}}
+    principals = {account, f"arn:aws:iam::{account}:root"}
+    allowed: set[str] = set()
+    for statement in json.loads(key.policy)["Statement"]:
+        met = statement.get("Condition") in (None, through_rds)
+        named = principals & set(_listed(statement["Principal"]["AWS"]))
+        if statement["Effect"] == "Allow" and met and named:
+            allowed |= set(_listed(statement["Action"]))
+    return "kms:*" in allowed or allowed >= _USING
+
+
+def is_default(arn: str) -> bool:
+    """Whether AWS manages the key, which nobody can be let use but through the service."""
+    return arn.endswith(DEFAULT) or getattr(_key(arn), "key_manager", None) == "AWS"
+
+
+def grant(arn: str, accounts: Collection[str]) -> None:
+    """Let these accounts, and no others, use the key, which is made if there is none."""
+    _, _, _, region, owner, name = arn.split(":")
+    key = _key(arn)
+    if key is None:
+        backend = kms_backends[owner][region]
+        key = backend.keys.pop(backend.create_key(None, "ENCRYPT_DECRYPT", "", "", None).id)
+        key.id, key.arn = name.removeprefix("key/"), arn
+        backend.keys[key.id] = key
+    root = {"AWS": [f"arn:aws:iam::{account}:root" for account in (owner, *accounts)]}
+    statement = {"Effect": "Allow", "Principal": root, "Action": "kms:*", "Resource": "*"}
+    key.policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def _key(arn: str) -> Any:
+    _, _, _, region, owner, name = (arn.split(":") + [""] * 5)[:6]
+    return kms_backends[owner][region].keys.get(name.removeprefix("key/")) if owner else None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+_moto_default_key = KmsBackend._generate_default_keys  # noqa: SLF001
+
+
+def _generate_default_key(backend: KmsBackend, alias_name: str) -> str | None:
+    """A service's default key, which AWS manages."""
+    made = _moto_default_key(backend, alias_name)
+    if made:
+        backend.keys[made].key_manager = "AWS"
+    return made
 
 
 def install() -> None:
     """Put the API that looks into other accounts in the place of moto's."""
     urls.url_paths["{0}/$"] = SharedKmsResponse.dispatch
+    KmsBackend._generate_default_keys = _generate_default_key  # type: ignore  # noqa: PGH003, SLF001

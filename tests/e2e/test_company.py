@@ -60,13 +60,14 @@ class CopyPolicy:
         self.key = key
         self.orders, self.billing, self.documents, _ = company.databases
 
-    def share(self, night: datetime) -> dict[str, str]:
+    def share(self, night: datetime, **of_orders: Any) -> dict[str, str]:
         """Production shares a snapshot of each cluster; their ARNs."""
         self.company.notifications()  # by the clock of the night before: a queue forgets
         shared = {}
         for database in self.company.databases:
             encrypted = {"kms_key_id": PRODUCTIONS_KEY, "kms_granted_to": [ACCEPTANCE]}
-            taken = database.nightly(night - timedelta(hours=6), **encrypted)
+            facts = encrypted | (of_orders if database is self.orders else {})
+            taken = database.nightly(night - timedelta(hours=6), **facts)
             self.cloud.seed_snapshots([taken])
             shared[database.source] = arn_of(taken)
         return shared
@@ -313,8 +314,7 @@ def test_a_copy_at_once_and_a_share_under_sse_rds(copying: CopyPolicy) -> None:
 
 def test_production_s_key_withdrawn_is_told_by_name(copying: CopyPolicy) -> None:
     night = SUNDAY + timedelta(weeks=14)
-    shared = copying.share(night)
-    copying.cloud.patch_snapshot(shared["orders"], kms_granted_to=[])
+    copying.share(night, kms_key_id=PRODUCTIONS_KEY.replace("key/1", "key/2"), kms_granted_to=[])
     answer = copying.fire(UPDATE, night)
     assert [(each["outcome"], each.get("reason")) for each in answer["databases"]] == [
         ("failed", "copy-key-denied"),

@@ -18,6 +18,7 @@ MAIN = "acceptance-main"
 LATEST = "/acceptance/rds/latest-snapshot"
 CURRENT = "/acceptance/rds/current-snapshot"
 PRODUCTIONS_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-2222-3333-4444-555555555555"
+CLOSED_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/22222222-2222-3333-4444-555555555555"
 READS_CURRENT = "      SnapshotIdentifier: !Ref Snapshot\n"
 
 # A client takes longer to make than most tests take to run.
@@ -206,7 +207,7 @@ def test_what_cannot_be_restored_rolls_back_and_a_later_run_restores(
     troubles = {
         "gone": lambda: deployed.second.replace("orders-2", "orders-3"),
         "dummyvalue": lambda: "dummyvalue",
-        "no-key": lambda: deployed.share("no-key", kms_granted_to=[]),
+        "no-key": lambda: deployed.share("no-key", kms_key_id=CLOSED_KEY, kms_granted_to=[]),
         "creating": lambda: deployed.share("creating", status="creating"),
         "older-engine": lambda: deployed.share("newer", engine_version="16.1"),
     }
