@@ -670,10 +670,13 @@ class Histories(RuleBasedStateMachine):
                 assert self.told[key] <= 1 + self.excused[key], f"told again: {key}"
 
     def _end_told(self, notification: Any) -> tuple[Any, ...]:
-        """Return what tells one end from another; what is unknown is told of each version anew."""
+        """Return what tells one end from another; what is unknown is told of each version anew.
+
+        The same person may refresh with the same snapshot and words twice: the thread tells them apart.
+        """
         is_unknown = notification.attributes.get("reason") == "deployed-unknown"
         numbers = tuple(self._numbers().values()) if is_unknown else ()
-        return (notification.subject, notification.body, numbers)
+        return (notification.subject, notification.body, notification.thread, numbers)
 
     def _audit(self, who: tuple[str, datetime | None]) -> None:
         """Every version of `current` that was just written may have been."""
