@@ -87,7 +87,7 @@ def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> R
     while ledgers:
         looks, uncorrected = run_each(ledgers, lambda each: _correct(pipeline, reader, *each))
         # Parameter Store may not list a label at once.
-        to_notify = [x for x in looks if x and (x.database, x.found) not in notified]
+        to_notify = [look for look in looks if look and (look.database, look.found) not in notified]
         notified |= {(look.database, look.found) for look in to_notify}
         results += _notify(pipeline, function, to_notify)
         ledgers, unlabelled = run_each(to_notify, lambda look: _remember(pipeline, look))
