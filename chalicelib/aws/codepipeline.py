@@ -93,8 +93,7 @@ def _to_action(
     category = detail.get("input", {}).get("actionTypeId", {}).get("category", "")
     if configuration.get("ActionMode") == _CHANGE_SET_PREPARED:
         category = PREPARES_CHANGE_SET
-    started = detail["startTime"]
-    reads_since = started
+    started = reads_since = detail["startTime"]
     if stack and configuration.get("ActionMode") == _CHANGE_SET_EXECUTED:
         reads_since = prepared.get((detail["pipelineExecutionId"], stack), started)
     return Action(
@@ -136,18 +135,15 @@ def _positions_in(stage: "StageStateTypeDef") -> Iterator[tuple[str, Position]]:
         yield waiting["pipelineExecutionId"], Position(name, waits_for=waits_for)
     latest = stage.get("latestExecution")
     if latest and latest["status"] in ("InProgress", "Stopping"):
-        yield latest["pipelineExecutionId"], _position_within(stage)
-
-
-def _position_within(stage: "StageStateTypeDef") -> Position:
-    for state in stage.get("actionStates", []):
-        execution = state.get("latestExecution")
-        if execution and execution.get("status") == "InProgress":
-            return Position(
-                stage["stageName"],
+        running = (
+            Position(
+                name,
                 state["actionName"],
                 execution.get("lastStatusChange"),
                 # Only an approval action has a token.
                 "approval" if "token" in execution else None,
             )
-    return Position(stage["stageName"])
+            for state in stage.get("actionStates", [])
+            if (execution := state.get("latestExecution", {})).get("status") == "InProgress"
+        )
+        yield latest["pipelineExecutionId"], next(running, Position(name))

@@ -155,11 +155,6 @@ class Deployment(NamedTuple):
     preparation: Preparation | None = None
 
     @property
-    def is_being_read(self) -> bool:
-        """Whether a deploy has begun, so that it may restore what `current` named before."""
-        return self.is_deploying or self.held is not None
-
-    @property
     def labels(self) -> set[str]:
         """The labels by which the version remembers what it became."""
         cluster = {self.cluster.resource_id} if self.cluster else set()

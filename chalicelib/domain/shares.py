@@ -78,7 +78,9 @@ def find_by_data(taken: datetime, shares: Iterable[Owned]) -> Owned | None:
     )
 
 
-def split(shares: Iterable[Owned], policy: SharePolicy) -> tuple[list[Owned], list[Owned]]:
+def kept_and_expired(
+    shares: Iterable[Owned], policy: SharePolicy
+) -> tuple[list[Owned], list[Owned]]:
     """Return the available ones to share, as many as are kept, and the expired ones, newest first."""
     available = [share for share in shares if share.snapshot.available]
     return available[: policy.keep], available[policy.keep :]

@@ -196,7 +196,7 @@ def _parameters_used_twice(stage: Values, by_prefix: Mapping[str, Values]) -> li
 
 
 def _overlap(one: str, first: Values, other: str, second: Values) -> Iterator[Problem]:
-    """Yield why two databases would be restored from each other's snapshots or looked up in one place."""
+    """Yield each reason why one of two databases could be taken for the other."""
     facts = ("{}_ENGINE", "{}_ENGINE_VERSION", "{}_SOURCE_CLUSTER")
     if all(
         fact in first and fact in second for fact in facts

@@ -87,13 +87,11 @@ def promotable_copy(own: ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
     newest = newest_copy(copies, policy)
     if newest:
         return newest
-    copy = next((each for each in copies if each.snapshot.arn == arn), None)
-    if copy is None:
-        message = f"{arn} is not a copy that this stage made under {policy.key}"
-        raise Refused(Reason.NOT_ELIGIBLE, message)
-    broken = copy_rejection(copy, policy)
-    assert broken is not None  # otherwise it would be the newest
-    raise Refused(Reason.NOT_ELIGIBLE, f"{arn}: {broken.detail}")
+    message = f"{arn} is not a copy that this stage made under {policy.key}"
+    for copy in copies:
+        if copy.snapshot.arn == arn and (broken := copy_rejection(copy, policy)):
+            message = f"{arn}: {broken.detail}"
+    raise Refused(Reason.NOT_ELIGIBLE, message)
 
 
 def check_first_copy(own: ListOwn, policy: CopyPolicy) -> None:

@@ -219,7 +219,8 @@ class Pipeline(NamedTuple):
 
     def _is_being_read(self, database: Database, ledger: Sequence[Version]) -> bool:
         """Look once more, at the runs as well, whether a deploy has begun."""
-        return self._listed_again().deployments().of(database, ledger).is_being_read
+        found = self._listed_again().deployments().of(database, ledger)
+        return found.is_deploying or found.held is not None
 
     def _listed_again(self) -> "Pipeline":
         return self._replace(runs=self.aws.pipelines.runs(self.name))

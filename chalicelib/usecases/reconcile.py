@@ -39,11 +39,6 @@ class _Look(NamedTuple):
     found: Verdict
 
     @property
-    def subject(self) -> tuple[Database, Verdict]:
-        """What people are notified of."""
-        return self.database, self.found
-
-    @property
     def is_news(self) -> bool:
         """Whether people should hear of it: not of data that was there before."""
         version, before = self.found.version, good_version(self.ledger)
@@ -92,8 +87,8 @@ def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> R
     while ledgers:
         looks, uncorrected = run_each(ledgers, lambda each: _correct(pipeline, reader, *each))
         # Parameter Store may not list a label at once.
-        to_notify = [look for look in looks if look and look.subject not in notified]
-        notified.update(look.subject for look in to_notify)
+        to_notify = [look for look in looks if look and (look.database, look.found) not in notified]
+        notified |= {(look.database, look.found) for look in to_notify}
         results += _notify(pipeline, function, to_notify)
         ledgers, unlabelled = run_each(to_notify, lambda look: _remember(pipeline, look))
         failed += [*uncorrected, *unlabelled]

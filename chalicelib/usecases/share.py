@@ -18,9 +18,9 @@ from chalicelib.domain.shares import (
     check_key,
     find_by_data,
     find_by_name,
+    kept_and_expired,
     managed_shares,
     newest_automated,
-    split,
 )
 from chalicelib.domain.snapshots import OwnSnapshot
 from chalicelib.ports import Aws
@@ -134,7 +134,7 @@ def _follow(
 ) -> ClusterResult:
     """Share what is available; add what is to be deleted to `to_delete`."""
     shares = managed_shares(own, name, policy)
-    to_share, expired = split(shares, policy)
+    to_share, expired = kept_and_expired(shares, policy)
     shared = []
     for each in to_share:
         if policy.account not in aws.snapshots.shared_with(each.identifier):

@@ -13,10 +13,9 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.functions import RECONCILE, UPDATE
 from chalicelib.domain.ledger import Note, Version
-from chalicelib.domain.parameters import Values
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, combine, refusal, unmoved
-from chalicelib.domain.snapshots import Choice, OwnSnapshot, Snapshot, choose
+from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
@@ -36,11 +35,9 @@ def update(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     except Refused as refused:
         return refusal(refused, settings.databases, {})
     choices = choose(aws.snapshots.shared(), [each.criteria for each in settings.databases])
-    values = _values(aws, settings.databases)
-    own = list(aws.snapshots.own()) if settings.has_copies else []
-    actor = scheduled_actor(scheduled)
+    look = _Look(aws, settings.databases, scheduled_actor(scheduled))
     chosen = zip(settings.databases, choices, strict=True)
-    entries, failed = run_each(chosen, lambda each: _update_one(aws, *each, values, own, actor))
+    entries, failed = run_each(chosen, lambda each: look.update(*each))
     if failed:
         error = combine_errors(error for _, error in failed)
         for entry in entries:  # the refusals, which no result will name
@@ -50,30 +47,26 @@ def update(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     return combine(entries)
 
 
-def _update_one(
-    aws: Aws,
-    database: Database,
-    choice: Choice,
-    values: Values,
-    own: Sequence[OwnSnapshot],
-    actor: str,
-) -> DatabaseResult:
-    entry = _unchanged(database, values)._replace(rejected=dict(choice.rejected))
-    policy = database.copy_policy
-    try:
-        share = newest(database, choice)
-        found: Snapshot | None = share
-        if policy:
-            copies = ensure_copy(aws, policy, share, own)
-            entry = entry._replace(copy=progress(copies, policy))
-            found = newest_copy(copies, policy)
-    except Refused as refused:
-        parameter = values.get(database.latest_parameter)
-        if refused.reason is Reason.COPY_QUOTA and parameter:
-            # RDS has too many copies in progress: the poll asks again.
-            aws.parameters.label(database.latest_parameter, parameter.version, {COPY_WANTED})
-        return entry.refused(refused)
-    return _record(aws, database, found, entry, actor)
+def follow_copies(settings: Settings, aws: Aws) -> Result:
+    """Finish what the update started; raise AwsError.
+
+    Record a copy that has become available in `latest`. Start a copy that RDS refused to start
+    during the update because others were in progress. Report a copy that failed and delete it, so
+    that the next update starts anew. Delete the copies beyond the number to keep, but none that
+    `latest` or `current` may still lead to.
+    """
+    databases = [each for each in settings.databases if each.copy_policy]
+    look = _Look(aws, databases, RECONCILE)
+    entries, failed = run_each(databases, look.follow)
+    # An AwsError is raised and rings the alarm, but notifies nobody: this runs all day.
+    if entries:
+        notification = notifications.of_result(RECONCILE, "its poll", combine(entries))
+        if notification:
+            aws.notifier.notify(notification)
+    # It comes after the notification: a kill between the two notifies twice, not never.
+    _, unfinished = run_each(look.cleanup, lambda action: action())
+    raise_errors([*failed, *unfinished])
+    return combine(entries)
 
 
 def newest(database: Database, choice: Choice) -> Snapshot:
@@ -93,97 +86,92 @@ def newest(database: Database, choice: Choice) -> Snapshot:
     return choice.newest
 
 
-def _values(aws: Aws, databases: Sequence[Database]) -> Values:
-    return aws.parameters.get(
-        [name for each in databases for name in (each.latest_parameter, each.current_parameter)]
-    )
+class _Look:
+    """The databases' parameters and the own snapshots as they were read, and who moves `latest`.
 
-
-def _unchanged(database: Database, values: Values) -> DatabaseResult:
-    entry = unmoved(database, values)
-    return entry._replace(outcome="unchanged", previous=entry.latest)
-
-
-def _record(
-    aws: Aws, database: Database, found: Snapshot | None, entry: DatabaseResult, actor: str
-) -> DatabaseResult:
-    if found is None:
-        return entry
-    if found.arn != entry.latest:
-        what = "copy" if database.copy_policy else "share"
-        note = Note("update", actor, f"newest eligible {what}")
-        aws.parameters.put(database.latest_parameter, found.arn, note)
-        entry = entry._replace(outcome="updated", latest=found.arn)
-    return entry.with_age(found, aws.now())
-
-
-def follow_copies(settings: Settings, aws: Aws) -> Result:
-    """Finish what the update started; raise AwsError.
-
-    Record a copy that has become available in `latest`. Start a copy that RDS refused to start
-    during the update because others were in progress. Report a copy that failed and delete it, so
-    that the next update starts anew. Delete the copies beyond the number to keep, but none that
-    `latest` or `current` may still lead to.
+    `cleanup` is what to do once people have been notified.
     """
-    databases = [each for each in settings.databases if each.copy_policy]
-    values = _values(aws, databases)
-    own = list(aws.snapshots.own())
-    shared = cache(lambda: list(aws.snapshots.shared()))
-    cleanup: list[Callable[[], None]] = []
-    entries, failed = run_each(
-        databases, lambda each: _follow_one(aws, each, own, shared, values, cleanup)
-    )
-    # An AwsError is raised and rings the alarm, but notifies nobody: this runs all day.
-    if entries:
-        notification = notifications.of_result(RECONCILE, "its poll", combine(entries))
-        if notification:
-            aws.notifier.notify(notification)
-    # It comes after the notification: a kill between the two notifies twice, not never.
-    _, unfinished = run_each(cleanup, lambda action: action())
-    raise_errors([*failed, *unfinished])
-    return combine(entries)
 
+    def __init__(self, aws: Aws, databases: Sequence[Database], actor: str) -> None:
+        self.aws = aws
+        self.actor = actor
+        self.values = aws.parameters.get(
+            [name for each in databases for name in (each.latest_parameter, each.current_parameter)]
+        )
+        has_copies = any(each.copy_policy for each in databases)
+        self.own = list(aws.snapshots.own()) if has_copies else []
+        self.shared = cache(lambda: list(aws.snapshots.shared()))
+        self.cleanup: list[Callable[[], None]] = []
 
-def _follow_one(
-    aws: Aws,
-    database: Database,
-    own: Sequence[OwnSnapshot],
-    shared: Callable[[], Sequence[Snapshot]],
-    values: Values,
-    cleanup: list[Callable[[], None]],
-) -> DatabaseResult:
-    policy = database.copy_policy
-    assert policy is not None
-    copies, refused = managed_copies(own, policy), None
-    wanted = _version_that_wants_a_copy(aws, database)
-    if wanted:
+    def update(self, database: Database, choice: Choice) -> DatabaseResult:
+        """Record what was chosen, or the newest copy, and start the copy that is needed."""
+        entry = self._unchanged(database)._replace(rejected=dict(choice.rejected))
+        policy = database.copy_policy
         try:
-            (choice,) = choose(shared(), [database.criteria])
-            copies = ensure_copy(aws, policy, newest(database, choice), own)
-        except Refused as error:
-            refused = error
-        # While there are too many copies, the next poll asks again, and the update has told people.
-        if refused and refused.reason is Reason.COPY_QUOTA:
-            refused = None
-        else:
-            name, number = database.latest_parameter, wanted.number
-            cleanup.append(partial(aws.parameters.unlabel, name, number, {COPY_WANTED}))
-    entry = _unchanged(database, values)._replace(copy=progress(copies, policy))
-    entry = _record(aws, database, newest_copy(copies, policy), entry, RECONCILE)
-    failed = [copy for copy in copies if copy.snapshot.failed]
-    # A pin of `latest` may have read the value before this moved it, and not put it yet.
-    leading = (entry.latest, entry.previous)
-    deleted = [*expired_copies(aws, database, copies, leading), *failed]
-    cleanup += [partial(aws.snapshots.delete, copy.identifier) for copy in deleted]
-    if failed:
-        sources = ", ".join(copy.source.text for copy in failed)
-        refused = Refused(Reason.COPY_FAILED, f"the copy of {sources} failed")
-    if refused:
-        entry = entry.refused(refused)
-    return entry._replace(deleted=tuple(copy.snapshot.arn for copy in deleted))
+            share = newest(database, choice)
+            found: Snapshot | None = share
+            if policy:
+                copies = ensure_copy(self.aws, policy, share, self.own)
+                entry = entry._replace(copy=progress(copies, policy))
+                found = newest_copy(copies, policy)
+        except Refused as refused:
+            name = database.latest_parameter
+            if refused.reason is Reason.COPY_QUOTA and name in self.values:
+                # RDS has too many copies in progress: the poll asks again.
+                self.aws.parameters.label(name, self.values[name].version, {COPY_WANTED})
+            return entry.refused(refused)
+        return self._record(database, found, entry)
 
+    def follow(self, database: Database) -> DatabaseResult:
+        """Do what `follow_copies` does for one database, but leave the deletions to `cleanup`."""
+        policy, name = database.copy_policy, database.latest_parameter
+        assert policy is not None
+        copies, refused = managed_copies(self.own, policy), None
+        wanted = self.version_that_wants_a_copy(database)
+        if wanted:
+            try:
+                (choice,) = choose(self.shared(), [database.criteria])
+                copies = ensure_copy(self.aws, policy, newest(database, choice), self.own)
+            except Refused as error:
+                refused = error
+            # While there are too many copies, the next poll asks again, and the update has told
+            # people.
+            if refused and refused.reason is Reason.COPY_QUOTA:
+                refused = None
+            else:
+                unlabel = partial(self.aws.parameters.unlabel, name, wanted.number, {COPY_WANTED})
+                self.cleanup.append(unlabel)
+        entry = self._unchanged(database)._replace(copy=progress(copies, policy))
+        entry = self._record(database, newest_copy(copies, policy), entry)
+        failed = [copy for copy in copies if copy.snapshot.failed]
+        # A pin of `latest` may have read the value before this moved it, and not put it yet.
+        leading = (entry.latest, entry.previous)
+        deleted = [*expired_copies(self.aws, database, copies, leading), *failed]
+        self.cleanup += [partial(self.aws.snapshots.delete, copy.identifier) for copy in deleted]
+        if failed:
+            sources = ", ".join(copy.source.text for copy in failed)
+            refused = Refused(Reason.COPY_FAILED, f"the copy of {sources} failed")
+        if refused:
+            entry = entry.refused(refused)
+        return entry._replace(deleted=tuple(copy.snapshot.arn for copy in deleted))
 
-def _version_that_wants_a_copy(aws: Aws, database: Database) -> Version | None:
-    """Return the version of `latest` on which the update noted that a copy is still to be made."""
-    versions = aws.parameters.history(database.latest_parameter)
-    return next((each for each in versions if COPY_WANTED in each.labels), None)
+    def version_that_wants_a_copy(self, database: Database) -> Version | None:
+        """Return the version of `latest` on which the update noted that a copy is to be made."""
+        versions = self.aws.parameters.history(database.latest_parameter)
+        return next((each for each in versions if COPY_WANTED in each.labels), None)
+
+    def _unchanged(self, database: Database) -> DatabaseResult:
+        entry = unmoved(database, self.values)
+        return entry._replace(outcome="unchanged", previous=entry.latest)
+
+    def _record(
+        self, database: Database, found: Snapshot | None, entry: DatabaseResult
+    ) -> DatabaseResult:
+        if found is None:
+            return entry
+        if found.arn != entry.latest:
+            what = "copy" if database.copy_policy else "share"
+            note = Note("update", self.actor, f"newest eligible {what}")
+            self.aws.parameters.put(database.latest_parameter, found.arn, note)
+            entry = entry._replace(outcome="updated", latest=found.arn)
+        return entry.with_age(found, self.aws.now())

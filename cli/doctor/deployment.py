@@ -262,7 +262,9 @@ def _attached(_subject: str, look: Look_, role: str) -> Iterator[Verdict]:
 def _bounded(_subject: str, look: Look_, role: str) -> Iterator[Verdict]:
     path = "Role.PermissionsBoundary.PermissionsBoundaryArn"
     if boundary := look.one("iam:GetRole", path, RoleName=role):
-        seen = f"{boundary} limits the role: whether it allows what the function needs is not checked"
+        seen = (
+            f"{boundary} limits the role: whether it allows what the function needs is not checked"
+        )
         policies = f".chalice/policy-{look.stage.name}-*.json"
         yield warning(seen, f"compare that policy with the actions in {policies}")
 

@@ -32,6 +32,7 @@ from chalicelib.usecases import (
 from chalicelib.usecases import copies as copying
 from chalicelib.usecases import poll as polling
 from chalicelib.usecases.promote import _Attempt as Attempt
+from chalicelib.usecases.update_latest import _Look as Look
 from tests.simulation.histories import Histories
 from tests.simulation.histories_of_copies import HistoriesOfCopies
 from tests.usecases import test_interleavings as interleavings
@@ -261,7 +262,7 @@ REAL_NEWEST = copies.newest_copy
 REAL_OWNED = ownership.owned
 REAL_PROMOTABLE = copying.promotable_copy
 REAL_READ = copies._read  # noqa: SLF001
-REAL_UPDATE_ONE = update_latest._update_one  # noqa: SLF001
+REAL_UPDATE = Look.update
 
 
 def retention_without(*forgotten: str) -> Plant:
@@ -371,10 +372,10 @@ IN_COPIES: dict[str, Plant] = {
     ),
     "a copy in progress is ignored": instead(nothing, (copying, "pending_copy")),
     "latest to the share": instead(
-        lambda aws, database, *rest: REAL_UPDATE_ONE(
-            aws, database._replace(copy_policy=None), *rest
+        lambda self, database, choice: REAL_UPDATE(
+            self, database._replace(copy_policy=None), choice
         ),
-        (update_latest, "_update_one"),
+        (Look, "update"),
     ),
     "latest to a copy under any key": instead(
         lambda found, _: next((copy.snapshot for copy in found if copy.snapshot.available), None),
@@ -391,8 +392,10 @@ IN_COPIES: dict[str, Plant] = {
         lambda *_: copies.PREFIX + uuid.uuid4().hex, (CopyPolicy, "name")
     ),
     "the poll copies unasked": instead(
-        lambda aws, database: next(iter(aws.parameters.history(database.latest_parameter)), None),
-        (update_latest, "_version_that_wants_a_copy"),
+        lambda self, database: next(
+            iter(self.aws.parameters.history(database.latest_parameter)), None
+        ),
+        (Look, "version_that_wants_a_copy"),
     ),
     "every share is copied": instead(lambda *_: True, (copying, "needs_copy")),
     "no second look at the copy": instead(whatever_its_state, PROMOTABLE),

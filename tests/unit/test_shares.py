@@ -14,9 +14,9 @@ from chalicelib.domain.shares import (
     PREFIX,
     SharePolicy,
     find_by_data,
+    kept_and_expired,
     managed_shares,
     newest_automated,
-    split,
 )
 from chalicelib.domain.snapshots import OwnSnapshot
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
@@ -177,7 +177,7 @@ def test_the_newest_available_ones_are_shared_and_the_others_expire(
     found = shares(*(own(week, status) for week, status in states))
     policy = POLICY._replace(keep=keep)
     available = sorted((week for week, status in states if status == "available"), reverse=True)
-    to_share, expired = split(found, policy)
+    to_share, expired = kept_and_expired(found, policy)
     assert weeks(to_share) == available[:keep]
     assert weeks(expired) == available[keep:]
 
