@@ -14,18 +14,19 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
 
 
-def _use_profile(_context: click.Context, _option: click.Parameter, profile: str | None) -> None:
-    """Have this process and Chalice, which it starts, use the profile."""
-    if profile:
-        os.environ["AWS_PROFILE"] = profile
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-            os.environ.pop(name, None)  # these would take precedence
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
-def _use_region(_context: click.Context, _option: click.Parameter, region: str | None) -> None:
-    """Have this process and Chalice, which it starts, use the Region."""
-    if region:
-        os.environ["AWS_DEFAULT_REGION"] = region
+def _use(variable: str, *without: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Have this process and Chalice, which it starts, use the option as a variable."""
+
+    def use(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
+        if value:
+            os.environ[variable] = value
+            for name in without:
+                os.environ.pop(name, None)  # these would take precedence
+
+    return use
 
 
 def _answers(
@@ -65,8 +66,8 @@ URL = click.option(
     help="The API's address, if it cannot be looked up by the stage. [env: AURORA_REFRESH_URL]",
 )
 PROFILE, REGION = _PROFILE(), _REGION()
-USE_PROFILE = _PROFILE(expose_value=False, callback=_use_profile)
-USE_REGION = _REGION(expose_value=False, callback=_use_region)
+USE_PROFILE = _PROFILE(expose_value=False, callback=_use("AWS_PROFILE", *_KEYS))
+USE_REGION = _REGION(expose_value=False, callback=_use("AWS_DEFAULT_REGION"))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 DATABASE = click.option(
     "--database", metavar="NAME", help="The database; needed if the stage has several."

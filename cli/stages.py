@@ -178,15 +178,8 @@ def _is_pipeline(text: str) -> bool:
     return match is not None and partition_of(match[2]) == match[1]
 
 
-def _is_account(text: str) -> bool:
-    return bool(re.fullmatch("[0-9]{12}", text))
-
-
-def _is_region(text: str) -> bool:
-    return partition_of(text) is not None
-
-
-_OWN_VALUES: dict[str, tuple[Callable[[str], bool], str]] = {
+# Each is true for a right value.
+_OWN_VALUES: dict[str, tuple[Callable[[str], object], str]] = {
     PIPELINE: (
         _is_pipeline,
         (
@@ -194,8 +187,8 @@ _OWN_VALUES: dict[str, tuple[Callable[[str], bool], str]] = {
             "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main, in the account of the databases"
         ),
     ),
-    ACCOUNT: (_is_account, "write production's account id, 12 digits"),
-    REGION: (_is_region, "write production's Region, such as eu-west-1"),
+    ACCOUNT: (re.compile("[0-9]{12}").fullmatch, "write production's account id, 12 digits"),
+    REGION: (partition_of, "write production's Region, such as eu-west-1"),
 }
 
 
@@ -221,7 +214,26 @@ def to_change(stage: str, answers: str = "") -> str:
 
 def contradictions(stage: Stage) -> list[Problem]:
     """Return settings that are right by themselves but would make every run fail."""
-    problems = []
+    wrong = [*_own_account(stage), *_examples_left(stage)]
+    if isinstance(stage, AcceptanceStage):
+        wrong += _wrong_versions(stage)
+        region, own = stage.settings.source_region, stage.partition
+        if region and partition_of(region) != own:
+            right = f"write a Region of the partition {own}, the stage's"
+            wrong.append(("SOURCE_REGION", region, right))
+    topic = stage.settings.topic_arn
+    if topic and topic.split(":")[1:4:2] != [stage.partition, stage.region]:
+        right = f"functions cannot publish to another Region; write a topic in {stage.region}"
+        wrong.append(("NOTIFICATION_TOPIC_ARN", topic, right))
+    return [Problem((name,), f"is {value!r}: {right}") for name, value, right in wrong]
+
+
+# The name of a setting, its value, and what would be right.
+_Wrong = Iterator[tuple[str, str, str]]
+
+
+def _own_account(stage: Stage) -> _Wrong:
+    """Yield the setting of the other account if it is the stage's own."""
     if isinstance(stage, AcceptanceStage):
         other, name = stage.settings.databases[0].criteria.account, settings.ACCEPTANCE
         right = "this is the main pipeline's account, acceptance; write production's"
@@ -229,52 +241,30 @@ def contradictions(stage: Stage) -> list[Problem]:
         other, name = stage.settings.share_with, settings.PRODUCTION
         right = "this is the stage's own account, production; write acceptance's"
     if other == stage.account:
-        problems.append(Problem((name,), f"is {other!r}: {right}"))
-    problems += _examples_left(stage)
-    if isinstance(stage, AcceptanceStage):
-        problems += _wrong_versions(stage)
-        source_region = stage.settings.source_region
-        if source_region and partition_of(source_region) != stage.partition:
-            right = f"is {source_region!r}: write a Region of the partition {stage.partition}, the stage's"
-            problems.append(Problem(("SOURCE_REGION",), right))
-    topic = stage.settings.topic_arn
-    if topic and topic.split(":")[1:4:2] != [stage.partition, stage.region]:
-        problems.append(
-            Problem(
-                ("NOTIFICATION_TOPIC_ARN",),
-                f"is {topic!r}: functions cannot publish to another Region; write a topic in "
-                f"{stage.region}",
-            )
-        )
-    return problems
+        yield name, other, right
 
 
-def _examples_left(stage: Stage) -> Iterator[Problem]:
-    """Yield a problem for each value of an example in a stage that is not the example's."""
+def _examples_left(stage: Stage) -> _Wrong:
+    """Yield each value of an example in a stage that is not the example's."""
     if stage.account in _EXAMPLES:
         return
     for name, value in stage.variables.items():
         if left := _EXAMPLES.intersection(re.split("[:, ]", value)):
-            yield Problem(
-                (name,),
-                f"is {value!r}: {left.pop()} is an account of the documentation's examples; write your own",
-            )
+            right = f"{left.pop()} is an account of the documentation's examples; write your own"
+            yield name, value, right
 
 
-def _wrong_versions(stage: AcceptanceStage) -> Iterator[Problem]:
-    """Yield a problem for each version that is the other engine's."""
+def _wrong_versions(stage: AcceptanceStage) -> _Wrong:
+    """Yield each version that is the other engine's."""
     for database in stage.settings.databases:
         prefix, criteria = database.name.upper(), database.criteria
         name = f"{prefix}_ENGINE_VERSION"
         version = stage.variables.get(name, "")
         is_mysql = int(re.split(r"\D", version)[0] or 0) <= _LAST_MYSQL
         if criteria.engine == "aurora-mysql" and not is_mysql:
-            right = "PostgreSQL's; write one of MySQL's, such as 8.0"
+            yield name, version, "the version is PostgreSQL's; write one of MySQL's, such as 8.0"
         elif criteria.engine == "aurora-postgresql" and is_mysql:
-            right = "MySQL's; write one of PostgreSQL's, such as 16"
-        else:
-            continue
-        yield Problem((name,), f"is {version!r}: the version is {right}")
+            yield name, version, "the version is MySQL's; write one of PostgreSQL's, such as 16"
 
 
 def own_answers(body: Json) -> dict[str, str]:

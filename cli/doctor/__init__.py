@@ -16,7 +16,7 @@ from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
 from cli import stacks, stages
 from cli.account import oldest_python
-from cli.doctor import acceptance, checks, deployment, production, refresh
+from cli.doctor import acceptance, checks, deployment, production, refresh, template
 from cli.doctor.checks import Check
 from cli.doctor.look import AcceptanceLook, Look, Unavailable, caller
 from cli.policies import Policy, file_name, policies, with_own_statements
@@ -70,7 +70,7 @@ def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
         parameters = (each for each in parameters if each.blind or each.subject in look.values)
     yield from parameters
     yield from acceptance.pipeline(look)
-    yield from acceptance.reading(look)
+    yield from template.reading(look)
     yield from refresh.databases(look)
     yield from refresh.obstacles(look)
     yield from acceptance.shares(look)

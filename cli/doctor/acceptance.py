@@ -1,4 +1,4 @@
-"""Check an acceptance stage: parameters, main pipeline and its template, shares, keys."""
+"""Check an acceptance stage: parameters, main pipeline, shares, keys."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,6 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection, rejection
 from chalicelib.usecases.checks import hold_today, pipeline_problem
-from cli import mainpipeline
 from cli.doctor.checks import (
     OK,
     VERDICT,
@@ -28,7 +27,6 @@ from cli.doctor.checks import (
     when,
 )
 from cli.doctor.look import AcceptanceLook, Shares, Unavailable, known
-from cli.mainpipeline import DeployedStack, StackTemplate
 from cli.stages import AcceptanceStage, to_change, to_deploy
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-share-snapshot.html
@@ -39,7 +37,6 @@ _KEY_ACTIONS = [
 # A denial because of these concerns only the identity in use, and says nothing about the key.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 _OWN_POLICIES = ("identity-based policy", "permissions boundary", "session policy")
-_BY_HAND = "compare its template with docs/main-pipeline.md"
 
 
 # --- parameters -----------------------------------------------------------------------------------
@@ -268,96 +265,6 @@ def _last_run(_subject: str, look: AcceptanceLook, name: str) -> Verdict:
             f"pipelineExecutionId={run.execution_id}",
         )
     return ok(seen)
-
-
-def reading(look: AcceptanceLook) -> Iterator[Check]:
-    """Check how the pipeline's stacks read *current*, as far as that can be seen."""
-    if look.existing_pipeline is None:
-        return  # reported already
-    stage, stacks = look.stage, look.stacks()
-    templates = {stack: template for stack in stacks if (template := known(look.template, stack))}
-    found = [
-        (stack.name, each)
-        for stack, template in templates.items()
-        for each in mainpipeline.readings(template)
-    ]
-    right = {each.parameter: f"{each.cluster} of stack {name}" for name, each in found}
-    latest = {database.latest_parameter for database in stage.settings.databases}
-    currents = [database.current_parameter for database in stage.settings.databases]
-    unread = [name for name in currents if name not in right]
-    wrong = {
-        each: Check("template", name, *problem(misread, _read_rightly(stage)))
-        for name, each in found
-        if (misread := _misread(stage, each))
-    }
-    blind = [one for stack in stacks for one in _unreadable(stack.name, look, stack)]
-    for name, each in found:
-        if each.parameter is None and not each.wrong:
-            seen = f"the source of {each.cluster}'s SnapshotIdentifier is unknown"
-            blind.append(Check("template", name, *warning(seen, _BY_HAND)))
-    for name in currents:
-        if name in right:
-            yield Check("template", name, OK, f"is read at every update by {right[name]}")
-    # Other clusters may well be restored in another way, but never from *latest*.
-    yield from (one for each, one in wrong.items() if unread or each.parameter in latest)
-    yield from blind
-    if not wrong and not blind:
-        seen = (
-            "nothing was found that reads it: the pipeline deploys no stack, or none with a cluster"
-        )
-        yield from (Check("template", name, *warning(seen, _BY_HAND)) for name in unread)
-    for stack in stacks:
-        yield from _faults(stack.name, stack, templates.get(stack))
-
-
-@check("template")
-def _unreadable(_name: str, look: AcceptanceLook, stack: DeployedStack) -> Iterator[Verdict]:
-    if look.template(stack):
-        return
-    if stack.elsewhere:
-        seen = f"how it reads current is not seen: the pipeline deploys it {stack.elsewhere}"
-        yield warning(seen, _BY_HAND, blind=True)
-    else:
-        yield warning(
-            "how it reads current is unknown: the stack has not been deployed yet",
-            f"run the doctor again after the pipeline's first run; until then {_BY_HAND}",
-        )
-
-
-def _misread(stage: AcceptanceStage, each: mainpipeline.Reading) -> str | None:
-    """Return what is wrong with the source of a cluster's snapshot."""
-    if each.wrong:
-        return f"{each.cluster} {each.wrong}"
-    databases = stage.settings.databases
-    if each.parameter in [database.latest_parameter for database in databases]:
-        effect = "the next ordinary run would restore by accident"
-        return f"{each.cluster} reads {each.parameter}, which is latest: {effect}"
-    if each.parameter and each.parameter not in [one.current_parameter for one in databases]:
-        return f"{each.cluster} reads {each.parameter}, which is not a parameter of this stage"
-    return None
-
-
-def _read_rightly(stage: AcceptanceStage) -> str:
-    names = " or ".join(each.current_parameter for each in stage.settings.databases)
-    return (
-        f"give the template a parameter of Type: {mainpipeline.READS_AT_EVERY_UPDATE} with Default: {names}, "
-        "and write SnapshotIdentifier: !Ref for it, as infrastructure/main-pipeline.yaml does"
-    )
-
-
-@check("template")
-def _faults(_name: str, stack: DeployedStack, template: StackTemplate | None) -> Iterator[Verdict]:
-    readings = mainpipeline.readings(template) if template else ()
-    for cluster in dict.fromkeys(each.cluster for each in readings if each.parameter):
-        assert template is not None
-        for fault in mainpipeline.faults(template, cluster):
-            yield (problem if fault.fails else warning)(fault.what, fault.fix)
-    if stack.mode == "REPLACE_ON_FAILURE":
-        yield warning(
-            "its action's mode is REPLACE_ON_FAILURE: a stack that could not roll back is deleted, and the "
-            "database with it",
-            "write ActionMode: CREATE_UPDATE",
-        )
 
 
 # --- shares and keys ------------------------------------------------------------------------------

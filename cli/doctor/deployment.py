@@ -31,7 +31,7 @@ from cli.doctor.checks import (
 )
 from cli.doctor.look import AcceptanceLook, Look, Unavailable, is_absent, known
 from cli.policies import FUNCTIONS, USE_TOPIC_KEY, Policy, file_name
-from cli.stages import AcceptanceStage, Json, Stage, to_change, to_deploy
+from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, to_change, to_deploy
 
 # Only one invocation at a time may move *current*, or share and delete.
 SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrency" in entry)
@@ -311,9 +311,9 @@ def schedules(look: Look_) -> Iterator[Check]:
     if isinstance(look, AcceptanceLook):
         expressions = _expressions(look)
     else:
-        share = str(look.stage.settings.schedule.utc)  # type: ignore[union-attr]
+        assert isinstance(look.stage, ProductionStage)
         expressions = {
-            SHARE: (share, "takes snapshots"),
+            SHARE: (str(look.stage.settings.schedule.utc), "takes snapshots"),
             FOLLOW_SHARES: (POLL, "shares and deletes them"),
         }
     for function, rule in stacks.rule_names(look.stage).items():

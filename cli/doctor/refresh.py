@@ -1,6 +1,6 @@
 """Check what the refresh looks at: each database's stack and cluster, and the way to them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, StackReference
@@ -39,9 +39,8 @@ def obstacles(look: AcceptanceLook) -> Iterator[Check]:
     references = [each.stack for each in look.stage.settings.databases if each.stack]
     deployed = {each.stack for each in references if mainpipeline.deploys(body, each.stack)}
     states = known(_states, look, name) or []
-    for each in mainpipeline.obstacles(body, name, deployed, states):
-        subject = f"stage {each.stage} of {name}"
-        yield Check("deployment", subject, *warning(each.what, each.fix))
+    for own, verdict in _obstacles(body, name, deployed, states):
+        yield Check("deployment", f"stage {own} of {name}", *verdict)
 
 
 @check("deployment")
@@ -54,6 +53,84 @@ def _transitions(_subject: str, look: AcceptanceLook, name: str) -> Iterator[Ver
 def _states(look: AcceptanceLook, name: str) -> list[Json]:
     found = look.one("codepipeline:GetPipelineState", "stageStates", name=name)
     return [*(found or ())]
+
+
+def _obstacles(
+    pipeline: Json, name: str, stacks: Collection[str], states: Sequence[Json]
+) -> Iterator[tuple[str, Verdict]]:
+    """Yield the stages in front of those that deploy the stacks, and these, with what is wrong in each.
+
+    Without `stacks` it is every stage with a deploy action; without such an action any stage may
+    deploy. `states` are the stages of GetPipelineState.
+    """
+    inbound = {each["stageName"]: each.get("inboundTransitionState", {}) for each in states}
+    orders = [_deploys_at(stage, stacks) for stage in pipeline["stages"]]
+    deploying = [number for number, order in enumerate(orders) if order]
+    last = max(deploying, default=len(orders) - 1)
+    for number, stage in enumerate(pipeline["stages"][: last + 1]):
+        own, order = stage["name"], orders[number]
+        transition = inbound.get(own, {})
+        if not transition.get("enabled", True):
+            reason = transition.get("disabledReason", "no reason given")
+            yield (
+                own,
+                warning(
+                    f"the transition into it is disabled ({reason}): the run of a refresh waits there, and "
+                    "restores whenever somebody enables it",
+                    f"aws codepipeline enable-stage-transition --pipeline-name {name} --stage-name {own} "
+                    "--transition-type Inbound",
+                ),
+            )
+        for action in stage["actions"]:
+            is_in_front = number < last or action.get("runOrder", 1) < (order or 0)
+            if action["actionTypeId"]["category"] == "Approval" and is_in_front:
+                yield (
+                    own,
+                    warning(
+                        f"its action {action['name']} waits for an approval before the database is deployed: a "
+                        "refresh restores when somebody approves, also at noon",
+                        f"move {action['name']} behind the action that deploys the database, or see that it is "
+                        "approved within the maintenance window",
+                    ),
+                )
+        if "SKIP" in _results(stage, "beforeEntry", "onFailure"):
+            yield (
+                own,
+                warning(
+                    "a condition may skip it: a run then succeeds without restoring, and the refresh is reported as "
+                    "nothing-restored",
+                    f"give the conditions of stage {own} the result FAIL",
+                ),
+            )
+        if order and "ROLLBACK" in _results(stage, "onFailure", "onSuccess"):
+            yield (
+                own,
+                warning(
+                    "it rolls back automatically: the roll-back deploys an older template but reads current again, so "
+                    "it may restore what has just failed",
+                    f"remove the result ROLLBACK from stage {own}",
+                ),
+            )
+
+
+def _deploys_at(stage: Json, stacks: Collection[str]) -> int | None:
+    """Return the last position at which a stage deploys one of the stacks; None if it deploys none."""
+    return max(
+        (
+            action.get("runOrder", 1)
+            for action in stage["actions"]
+            if action["actionTypeId"]["category"] == "Deploy"
+            and (not stacks or action.get("configuration", {}).get("StackName") in stacks)
+        ),
+        default=None,
+    )
+
+
+def _results(stage: Json, *whens: str) -> set[str]:
+    """Return the results that a stage's conditions may have."""
+    declared = [stage.get(when, {}) for when in whens]
+    conditions = [each for when in declared for each in when.get("conditions", [])]
+    return {each.get("result", "") for each in [*declared, *conditions]}
 
 
 @check("deployment")

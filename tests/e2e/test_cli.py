@@ -88,19 +88,6 @@ def test_an_unknown_stage_and_wrong_credentials_are_a_sentence(deployed: Company
     assert (profile.returncode, profile.stderr.count("\n")) == (1, 1)
 
 
-def test_a_closed_pipe_ends_quietly(deployed: Company) -> None:
-    environment = deployed.environment()
-    words = [sys.executable, "-m", "cli.main", "status", "--stage", STAGE, "--json"]
-    with subprocess.Popen(
-        words, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        assert process.stderr.read() == b""
-        assert process.wait() in (0, 1)
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The command, installed from the project alone; skipped where no package index is reachable."""

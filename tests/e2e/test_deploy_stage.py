@@ -630,26 +630,19 @@ def test_destroying_names_the_snapshots_that_it_keeps(user: User, deployed: Depl
     ]
 
 
-def test_an_alarm_that_somebody_deleted_is_made_again(
+def test_an_alarm_or_a_dashboard_that_somebody_deleted_is_made_again(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = stacks.after(load(user.folder, "acceptance"))
-    alarms = {name: each for name, each in whole["Resources"].items() if name.startswith("Alarm")}
-    monkeypatch.setattr(stacks, "after", lambda _: {"Resources": alarms})
-    assert deployed() == (0, [])
-    there = user.alarms()
-    user.cloud.client("cloudwatch").delete_alarms(AlarmNames=there[:1])
-    assert deployed() == (0, [])
-    assert user.alarms() == there
-
-
-def test_a_dashboard_that_somebody_deleted_is_made_again(
-    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stacks, "after", lambda _: {"Resources": {"Dashboard": DASHBOARD}})
-    assert deployed() == (0, [])
+    whole = stacks.after(load(user.folder, "acceptance"))["Resources"].items()
+    kept = {name: each for name, each in whole if name.startswith("Alarm")}
+    monkeypatch.setattr(stacks, "after", lambda _: {"Resources": kept | {"Dashboard": DASHBOARD}})
     cloudwatch = user.cloud.client("cloudwatch")
     cloudwatch.put_dashboard(DashboardName="d2", DashboardBody="{}")
+    assert deployed() == (0, [])
+    there = user.alarms()
+    cloudwatch.delete_alarms(AlarmNames=there[:1])
+    assert deployed() == (0, [])
+    assert user.alarms() == there
     cloudwatch.delete_dashboards(DashboardNames=["d"])
     assert deployed() == (0, [])
     found = cloudwatch.list_dashboards()["DashboardEntries"]

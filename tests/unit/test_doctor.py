@@ -28,6 +28,7 @@ from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
 from cli import configure, doctor, mainpipeline, stacks, stages, templates
 from cli.doctor import acceptance, checks, deployment, production, refresh
+from cli.doctor import template as template_checks
 from cli.doctor.checks import Check
 from cli.doctor.look import AcceptanceLook, Look, Shares, Unavailable
 from cli.main import cli
@@ -259,7 +260,7 @@ def judged(answers: Answers, stage: AcceptanceStage = STAGE_) -> list[Check]:
     return [
         *acceptance.parameters(look),
         *acceptance.pipeline(look),
-        *acceptance.reading(look),
+        *template_checks.reading(look),
         *refresh.databases(look),
         *refresh.obstacles(look),
         *acceptance.shares(look),

@@ -1,0 +1,172 @@
+"""Check how the main pipeline's templates read *current*, and what makes refreshes fail or cost something.
+
+docs/main-pipeline.md explains the faults.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from cli import mainpipeline
+from cli.doctor.checks import OK, Check, Verdict, check, problem, warning
+from cli.doctor.look import AcceptanceLook, known
+from cli.mainpipeline import DeployedStack, StackTemplate
+from cli.stages import AcceptanceStage, Json
+
+_BY_HAND = "compare its template with docs/main-pipeline.md"
+_INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::DBInstance")
+
+
+def reading(look: AcceptanceLook) -> Iterator[Check]:
+    """Check how the pipeline's stacks read *current*, as far as that can be seen."""
+    if look.existing_pipeline is None:
+        return  # reported already
+    stage, stacks = look.stage, look.stacks()
+    templates = {stack: template for stack in stacks if (template := known(look.template, stack))}
+    found = [
+        (stack.name, each)
+        for stack, template in templates.items()
+        for each in mainpipeline.readings(template)
+    ]
+    right = {each.parameter: f"{each.cluster} of stack {name}" for name, each in found}
+    latest = {database.latest_parameter for database in stage.settings.databases}
+    currents = [database.current_parameter for database in stage.settings.databases]
+    unread = [name for name in currents if name not in right]
+    wrong = {
+        each: Check("template", name, *problem(misread, _read_rightly(stage)))
+        for name, each in found
+        if (misread := _misread(stage, each))
+    }
+    blind = [one for stack in stacks for one in _unreadable(stack.name, look, stack)]
+    for name, each in found:
+        if each.parameter is None and not each.wrong:
+            seen = f"the source of {each.cluster}'s SnapshotIdentifier is unknown"
+            blind.append(Check("template", name, *warning(seen, _BY_HAND)))
+    for name in currents:
+        if name in right:
+            yield Check("template", name, OK, f"is read at every update by {right[name]}")
+    # Other clusters may well be restored in another way, but never from *latest*.
+    yield from (one for each, one in wrong.items() if unread or each.parameter in latest)
+    yield from blind
+    if not wrong and not blind:
+        seen = (
+            "nothing was found that reads it: the pipeline deploys no stack, or none with a cluster"
+        )
+        yield from (Check("template", name, *warning(seen, _BY_HAND)) for name in unread)
+    for stack in stacks:
+        yield from _faults(stack.name, stack, templates.get(stack))
+
+
+@check("template")
+def _unreadable(_name: str, look: AcceptanceLook, stack: DeployedStack) -> Iterator[Verdict]:
+    if look.template(stack):
+        return
+    if stack.elsewhere:
+        seen = f"how it reads current is not seen: the pipeline deploys it {stack.elsewhere}"
+        yield warning(seen, _BY_HAND, blind=True)
+    else:
+        yield warning(
+            "how it reads current is unknown: the stack has not been deployed yet",
+            f"run the doctor again after the pipeline's first run; until then {_BY_HAND}",
+        )
+
+
+def _misread(stage: AcceptanceStage, each: mainpipeline.Reading) -> str | None:
+    """Return what is wrong with the source of a cluster's snapshot."""
+    if each.wrong:
+        return f"{each.cluster} {each.wrong}"
+    databases = stage.settings.databases
+    if each.parameter in [database.latest_parameter for database in databases]:
+        effect = "the next ordinary run would restore by accident"
+        return f"{each.cluster} reads {each.parameter}, which is latest: {effect}"
+    if each.parameter and each.parameter not in [one.current_parameter for one in databases]:
+        return f"{each.cluster} reads {each.parameter}, which is not a parameter of this stage"
+    return None
+
+
+def _read_rightly(stage: AcceptanceStage) -> str:
+    names = " or ".join(each.current_parameter for each in stage.settings.databases)
+    return (
+        f"give the template a parameter of Type: {mainpipeline.READS_AT_EVERY_UPDATE} with Default: {names}, "
+        "and write SnapshotIdentifier: !Ref for it, as infrastructure/main-pipeline.yaml does"
+    )
+
+
+@check("template")
+def _faults(_name: str, stack: DeployedStack, template: StackTemplate | None) -> Iterator[Verdict]:
+    if template:
+        readings = mainpipeline.readings(template)
+        for cluster in dict.fromkeys(each.cluster for each in readings if each.parameter):
+            yield from _cluster_faults(template, cluster)
+    if stack.mode == "REPLACE_ON_FAILURE":
+        yield warning(
+            "its action's mode is REPLACE_ON_FAILURE: a stack that could not roll back is deleted, and the "
+            "database with it",
+            "write ActionMode: CREATE_UPDATE",
+        )
+
+
+def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
+    """Yield the faults of a restored cluster; what cannot be told is none."""
+    body = template.resources(mainpipeline.CLUSTERS)[cluster]
+    properties = body.get("Properties", {})
+    fixed = [(cluster, "DBClusterIdentifier", properties)]
+    fixed += [
+        (name, "DBInstanceIdentifier", each["Properties"])
+        for name, each in template.resources(_INSTANCES).items()
+        if each.get("Properties", {}).get("DBClusterIdentifier") == {"Ref": cluster}
+    ]
+    protect = "aws cloudformation update-termination-protection --enable-termination-protection"
+    a_night = "this replaces it, so do it in a refresh's night"
+    for name, identifier, declared in fixed:
+        if _is_given(declared, identifier):
+            yield problem(
+                f"{name} has a {identifier}, which the old one still has when the new one is created: "
+                "every refresh fails",
+                f"remove {identifier} from {name} in the template; {a_night}",
+            )
+    policy = body.get("UpdateReplacePolicy", "Delete")
+    managed = properties.get("ManageMasterUserPassword")
+    side_effects = {
+        "has no EngineVersion: the Region's default is used, and a restore fails if that is older than the "
+        "snapshot's": (
+            "EngineVersion" not in properties,
+            f"give {cluster} production's exact EngineVersion",
+        ),
+        "has no KmsKeyId: acceptance's data stays under production's key, and is lost with that key's "
+        "grant": (
+            "KmsKeyId" not in properties,
+            f"give {cluster} the KmsKeyId of acceptance's own key; {a_night}",
+        ),
+        "has a MasterUsername besides its SnapshotIdentifier: if the latter is removed, an empty cluster "
+        "replaces the data, whereas the update would fail without MasterUsername": (
+            _is_given(properties, "MasterUsername"),
+            f"remove MasterUsername from {cluster}: the snapshot has it",
+        ),
+        "has DeletionProtection: each refresh keeps the old cluster, and its costs": (
+            _is_true(properties.get("DeletionProtection")),
+            f"write DeletionProtection: false for {cluster}, and protect the stack instead: {protect}",
+        ),
+        f"has UpdateReplacePolicy {policy}: each refresh leaves one more snapshot or cluster behind, until "
+        "the quota is used up": (
+            policy != "Delete",
+            f"write UpdateReplacePolicy: Delete for {cluster}",
+        ),
+        "does not set ManageMasterUserPassword: acceptance's database keeps production's password": (
+            body["Type"] == mainpipeline.CLUSTERS[0]
+            and not (_is_true(managed) or isinstance(managed, dict)),
+            f"write ManageMasterUserPassword: true for {cluster}",
+        ),
+    }
+    for what, (is_there, fix) in side_effects.items():
+        if is_there:
+            yield warning(f"{cluster} {what}", fix)
+
+
+def _is_given(properties: Json, name: str) -> bool:
+    """Return whether a property is there; a condition that cannot be told may leave it out."""
+    value = properties.get(name)
+    return name in properties and not (isinstance(value, dict) and "Fn::If" in value)
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).lower() == "true"
