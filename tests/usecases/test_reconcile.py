@@ -16,7 +16,7 @@ from chalicelib.usecases.promote import promote
 from chalicelib.usecases.reconcile import follow, reconcile
 from chalicelib.usecases.status import status
 from tests.fakes import STACK, InMemoryAws, arn, snapshot
-from tests.interruptions import Killed, calm, kill, meanwhile, refuse
+from tests.interruptions import Killed, calm, kill, meanwhile
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE, TWO
 from tests.usecases.conftest import (
     KIM,
@@ -203,34 +203,6 @@ def test_a_failure_is_returned_with_the_stage_and_action_and_says_why_in_the_led
     assert present(promoted).note == Note("revert", "db-reconcile", message)
     (notification,) = promoted.notifier.sent
     assert f"rds: went back to {arn('old')} from {arn('new')}" in notification.body
-
-
-@pytest.mark.parametrize(
-    ("spoil", "subject"),
-    [
-        (lambda aws: aws.snapshots.all.clear(), "refreshed in 30 min (rds)"),
-        (lambda aws: refuse(aws, "_publish"), None),
-    ],
-    ids=["snapshot gone", "topic gone"],
-)
-def test_what_is_only_good_to_know_hinders_nothing(
-    settings: Settings, promoted: InMemoryAws, spoil: Arrange, subject: str | None
-) -> None:
-    ends(promoted)
-    spoil(promoted)
-    assert reconcile(settings, promoted).outcome == "succeeded"
-    assert good(promoted) == arn("new")
-    assert subjects(promoted) == ([subject] if subject else [])
-
-
-def test_a_failure_is_told_without_its_action_if_that_cannot_be_looked_up(
-    settings: Settings, promoted: InMemoryAws
-) -> None:
-    ends(promoted, "Failed")
-    refuse(promoted, "actions")
-    assert reconcile(settings, promoted).message == (
-        "run run-2 of pipeline acceptance-main restored nothing, and ended as Failed"
-    )
 
 
 # --- what the first edition got wrong -------------------------------------------------------------
