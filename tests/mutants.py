@@ -27,19 +27,16 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = ("tests/unit", "tests/usecases", "tests/test_app.py", "tests/contract")
 TIMEOUT = 300  # seconds; a mutant that hangs is found
 PYTEST = ("pytest", "-qx", "-p", "tests.mutants", "-p", "no:cacheprovider")
-SWAPS = [
-    *((ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.In, ast.NotIn)),
-    *((ast.Is, ast.IsNot), (ast.And, ast.Or), (ast.Add, ast.Sub), (ast.Mult, ast.FloorDiv)),
-    (ast.BitOr, ast.BitAnd),
-]
-SWAPPED = dict(SWAPS) | {new: old for old, new in SWAPS}
+SWAPS = "Lt-LtE Gt-GtE Eq-NotEq In-NotIn Is-IsNot And-Or Add-Sub Mult-FloorDiv"
+PAIRS = [[getattr(ast, name) for name in pair.split("-")] for pair in SWAPS.split()]
+SWAPPED = dict(PAIRS) | {new: old for old, new in PAIRS}
 
 
 class Mutant(NamedTuple):
     path: str
-    number: int  # among those of its file
     lines: range
     change: str
+    text: str  # of the whole file
 
 
 def changes(node: ast.AST) -> Iterator[ast.AST]:
@@ -61,34 +58,17 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
             yield type(node)(**vars(node) | {"test": ast.UnaryOp(ast.Not(), node.test)})
 
 
-def mutations(parent: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
-    """Yield each node of a tree with its change, which the tree bears until the next is drawn."""
-    for field, value in ast.iter_fields(parent):
-        nodes = value if isinstance(value, list) else [value]
-        for index, node in enumerate(nodes):
-            if isinstance(node, ast.AST) and field not in {"annotation", "returns"}:
-                for change in changes(node):
-                    nodes[index] = change
-                    setattr(parent, field, value if isinstance(value, list) else change)
-                    yield node, change
-                nodes[index] = node
-                setattr(parent, field, value)
-                yield from mutations(node)
-
-
 def mutants() -> Iterator[Mutant]:
     for file in [ROOT / "app.py", *sorted(ROOT.glob("chalicelib/**/*.py"))]:
-        for number, (node, change) in enumerate(mutations(ast.parse(file.read_text()))):
-            before, after = (ast.unparse(each).partition("\n")[0] for each in (node, change))
-            lines = range(node.lineno, node.end_lineno + 1)
-            path = str(file.relative_to(ROOT))
-            yield Mutant(path, number, lines, f"{before[:60]} -> {after[:60]}")
-
-
-def plant(mutant: Mutant, file: Path) -> None:
-    tree = ast.parse(file.read_text())
-    next(each for each in enumerate(mutations(tree)) if each[0] == mutant.number)
-    file.write_text(ast.unparse(tree))
+        path, tree = str(file.relative_to(ROOT)), ast.parse(file.read_text())
+        for node in list(ast.walk(tree)):
+            for change in changes(node):
+                texts = [ast.unparse(each).partition("\n")[0][:60] for each in (node, change)]
+                lines = range(node.lineno, node.end_lineno + 1)
+                kept = node.__class__, node.__dict__
+                node.__class__, node.__dict__ = change.__class__, change.__dict__
+                yield Mutant(path, lines, " -> ".join(texts), ast.unparse(tree))
+                node.__class__, node.__dict__ = kept
 
 
 def pytest_configure() -> None:
@@ -109,23 +89,23 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def run(tree: Path, *command: str, timeout: int | None = None) -> bool:
     """Return whether a module of Python succeeds in the tree, within its seconds."""
     paths = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    python = [sys.executable, "-m", *command]
-    with (tree / "log").open("w") as log, suppress(subprocess.TimeoutExpired):
-        options = {"cwd": tree, "env": os.environ | paths, "timeout": timeout}
-        return not subprocess.run(python, check=False, stdout=log, stderr=log, **options).returncode
+    options = {"cwd": tree, "env": os.environ | paths, "timeout": timeout}
+    with (tree / "log").open("w") as log, suppress(subprocess.SubprocessError):
+        python = [sys.executable, "-m", *command]
+        return not subprocess.run(python, check=True, stdout=log, stderr=log, **options).returncode
     return False
 
 
 def executed_by(tree: Path) -> dict[str, dict[str, list[str]]]:
     """Return the tests that execute each line of each file."""
-    files = [ROOT / "app.py", *ROOT.glob("chalicelib/**/*.py"), *ROOT.glob("tests/**/*.py")]
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
+    files = sorted([ROOT / "app.py", *ROOT.glob("chalicelib/**/*.py"), *ROOT.glob("tests/**/*.py")])
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     kept = ROOT / ".pytest_cache" / f"mutants-{digest}.json"
     if not kept.exists():
         (tree / "empty").touch()
         options = ("--rcfile=empty", "--data-file=executed")
-        source = "--source=app,chalicelib"
-        if not run(tree, "coverage", "run", *options, source, "-m", *PYTEST, *TESTS):
+        traced = ("coverage", "run", *options, "--source=app,chalicelib", "-m")
+        if not run(tree, *traced, *PYTEST, *TESTS):
             sys.exit(f"without any mutant:\n{(tree / 'log').read_text()}")
         kept.parent.mkdir(exist_ok=True)
         run(tree, "coverage", "json", *options, "--show-contexts", "-o", str(kept))
@@ -136,7 +116,7 @@ def executed_by(tree: Path) -> dict[str, dict[str, list[str]]]:
 def tests_of(mutant: Mutant, executed: dict[str, dict[str, list[str]]]) -> list[str]:
     """Return the tests that execute the lines, or anything in the file if an import executes them.
 
-    Those that execute little come first, and the slow ones of the contract last.
+    Those that execute little come first, the slow ones of the contract last.
     """
     breadth = Counter(each for file in executed.values() for line in file.values() for each in line)
     lines = executed.get(mutant.path, {})
@@ -147,20 +127,21 @@ def tests_of(mutant: Mutant, executed: dict[str, dict[str, list[str]]]) -> list[
 
 def main() -> None:
     number, seed = int(os.environ.get("N", "300")), int(os.environ.get("SEED", "1"))
+    drawn = random.Random(seed).sample(list(mutants()), number)  # noqa: S311
     survivors = 0
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*cache", ".git", ".venv"))
         (tree / ".venv").symlink_to(ROOT / ".venv")
         executed = executed_by(tree)
-        for mutant in random.Random(seed).sample(list(mutants()), number):  # noqa: S311
+        for mutant in drawn:
             tests = tests_of(mutant, executed)
-            plant(mutant, tree / mutant.path)
+            (tree / mutant.path).write_text(mutant.text)
             survives = not tests or run(tree, *PYTEST, *tests, timeout=TIMEOUT)
             shutil.copy(ROOT / mutant.path, tree / mutant.path)
             survivors += survives
-            verdict = "SURVIVED" if survives else "killed"
-            print(f"{verdict:8}  {mutant.path}:{mutant.lines[0]}  {mutant.change}", flush=True)
+            verdict = "SURVIVED" if survives else "killed  "
+            print(f"{verdict}  {mutant.path}:{mutant.lines[0]}  {mutant.change}", flush=True)
     print(f"{number - survivors} of {number} killed, {survivors} survived")
 
 

@@ -183,30 +183,26 @@ def test_no_more_than_five_copies_are_under_way(stage: Stage) -> None:
     assert stage.aws.snapshots.copy(arn("one"), "copy-5", key, TAGS)
 
 
-def test_a_key_that_may_not_be_used_is_a_decision(stage: Stage) -> None:
-    stage.share("one")
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda stage: stage.share("one"), "copy-key-denied"),
+        (lambda stage: stage.unencrypted("one"), "copy-unencrypted"),
+        (lambda stage: None, "snapshot-gone"),
+        (lambda stage: stage.share("one", status="creating"), "snapshot-gone"),
+        (lambda stage: stage.share("one", status="failed"), "snapshot-gone"),
+    ],
+    ids=["key", "unencrypted", "missing", "creating", "failed"],
+)
+def test_what_cannot_be_copied_is_a_decision(
+    stage: Stage, spoil: Callable[[Stage], None], reason: str
+) -> None:
+    stage.share("another")
+    spoil(stage)
+    key = stage.denied_key() if reason == "copy-key-denied" else stage.key()
     with pytest.raises(Refused, match=f"RDS refused to copy {arn('one')}: ") as caught:
-        stage.aws.snapshots.copy(arn("one"), "copy-1", stage.denied_key(), TAGS)
-    assert caught.value.reason == "copy-key-denied"
-    assert own(stage) == {}
-
-
-def test_an_unencrypted_source_is_a_decision(stage: Stage) -> None:
-    stage.share("one")
-    stage.unencrypted("plain")
-    with pytest.raises(Refused, match=f"RDS refused to copy {arn('plain')}: ") as caught:
-        stage.aws.snapshots.copy(arn("plain"), "copy-1", stage.key(), TAGS)
-    assert caught.value.reason == "copy-unencrypted"
-    assert own(stage) == {}
-
-
-@pytest.mark.parametrize("status", [None, "creating", "failed"])
-def test_a_source_that_is_not_available_is_a_decision(stage: Stage, status: str | None) -> None:
-    if status:
-        stage.share("one", status=status)
-    with pytest.raises(Refused, match=f"RDS refused to copy {arn('one')}: ") as caught:
-        stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
-    assert caught.value.reason == "snapshot-gone"
+        stage.aws.snapshots.copy(arn("one"), "copy-1", key, TAGS)
+    assert caught.value.reason == reason
     assert own(stage) == {}
 
 

@@ -11,7 +11,7 @@ from chalicelib.domain.hold import Hold
 from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.promote import promote
-from tests.fakes import STACK, InMemoryAws, arn, snapshot
+from tests.fakes import STACK, InMemoryAws, arn
 from tests.interruptions import refuse
 from tests.stage import PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.conftest import (
@@ -77,17 +77,6 @@ def test_a_hold_answers_which_run_under_way_restores_all_the_same(
     arrange(aws)
     assert ask("PUT", "/hold", {"until": "2026-01-22"})[1]["under_way"] == under_way
     assert ask("DELETE", "/hold")[1]["under_way"] == under_way
-
-
-def test_a_hold_stops_the_schedule_until_its_day_and_nobody_else(
-    ask: Api, settings: Settings, aws: InMemoryAws
-) -> None:
-    ask("PUT", "/hold", {"until": "2026-01-18", "reason": "release test"})
-    aws.snapshots.all = [snapshot("new", created=SUNDAY + timedelta(days=13))]
-    assert promote(settings, aws, SUNDAY).reason == "on-hold"
-    assert ask("PUT", "/snapshots/current", {"snapshot": "new"})[0] == 200
-    aws.time = SUNDAY + timedelta(days=14)
-    assert promote(settings, aws, aws.time).outcome == "started"
 
 
 def test_until_a_day_beyond_every_schedule_no_restore_is_foreseen_however_dense_it_is(

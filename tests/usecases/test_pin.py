@@ -1,4 +1,4 @@
-"""PUT /snapshots/current: a person sets `current`."""
+"""PUT /snapshots/current and its rollback: a person sets `current`."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -7,22 +7,27 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.deployment import Position
-from chalicelib.domain.errors import Refused
+from chalicelib.domain.errors import BusyError, Refused
 from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.pin import PinRequest, pin
+from chalicelib.usecases.pin import PinRequest, PinResult, pin, rollback
+from chalicelib.usecases.promote import promote
 from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
 from tests.interruptions import lose, refuse
-from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, STAGE
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.conftest import (
     BUSY,
     KIM,
     SUNDAY,
     Api,
     Arrange,
+    ends,
     everything,
     holding,
     ledger,
+    listing,
+    malformed,
+    polls,
     present,
     push,
     refused,
@@ -32,6 +37,7 @@ from tests.usecases.conftest import (
 )
 
 ROUTE = "/snapshots/current"
+BACK = "/snapshots/current/rollback"
 
 Put = Callable[[Any], tuple[int, Any]]
 
@@ -192,7 +198,7 @@ def test_latest_is_refused_while_it_names_no_snapshot(
     assert put({"snapshot": "latest"}) == expected
 
 
-@pytest.mark.parametrize("path", [ROUTE, f"{ROUTE}/rollback"])
+@pytest.mark.parametrize("path", [ROUTE, BACK])
 @pytest.mark.parametrize(
     ("arrange", "message"),
     [
@@ -237,3 +243,114 @@ def test_a_share_of_another_region_is_not_pinned(aws: InMemoryAws) -> None:
     with pytest.raises(Refused, match=f"^{share} cannot be pinned: it is in us-east-1, and ") as e:
         pin(settings, aws, settings.databases[0], request)
     assert (e.value.reason, everything(aws)) == ("not-eligible", before)
+
+
+# --- back to the snapshot before -------------------------------------------------------------------
+
+
+@pytest.fixture
+def moved(settings: Settings, aws: InMemoryAws) -> InMemoryAws:
+    """`current` was old, and is new; run-2 has restored it."""
+    promote(settings, aws, SUNDAY)
+    ends(aws)
+    polls(settings, aws)
+    aws.calls.clear()
+    aws.notifier.sent.clear()
+    return aws
+
+
+def back(settings: Settings, aws: InMemoryAws, *, deploy: bool = False) -> PinResult:
+    return rollback(settings, aws, settings.databases[0], KIM, "it is broken", deploy=deploy)
+
+
+def test_a_rollback_goes_to_the_value_before_and_waits_for_a_run(
+    ask: Api, moved: InMemoryAws
+) -> None:
+    assert ask("POST", BACK, {"reason": "regression"}) == (
+        200,
+        {
+            "current": arn("old"),
+            "previous": arn("new"),
+            "version": 3,
+            "execution_id": None,
+            "under_way": None,
+        },
+    )
+    assert present(moved).note == Note("rollback", KIM, "regression", None)
+    assert started(moved) == ["run-2"]
+
+
+@pytest.mark.parametrize(
+    ("values", "goes_to"),
+    [
+        (["dummyvalue", "postgres://admin:secret@db", arn("new"), arn("new")], arn("old")),
+        ([arn("newest")], arn("new")),
+        (["dummyvalue"], arn("new")),
+        ([arn("before-test", ACCEPTANCE), arn("new")], arn("before-test", ACCEPTANCE)),
+    ],
+)
+def test_a_rollback_goes_to_the_newest_earlier_snapshot_that_differs(
+    ask: Api, moved: InMemoryAws, values: list[str], goes_to: str
+) -> None:
+    moved.snapshots.all = [
+        snapshot("new"),
+        snapshot("newest"),
+        snapshot("old", created=SUNDAY - timedelta(days=999)),
+        snapshot("before-test", ACCEPTANCE, cluster="acceptance-orders"),
+    ]
+    for value in values:
+        moved.parameters.put_by_hand(CURRENT, value)
+    assert ask("GET", "/status")[1]["databases"][0]["previous"] == goes_to
+    status, answer = ask("POST", BACK, {})
+    assert (status, answer["current"], "secret" in str(answer)) == (200, goes_to, False)
+
+
+@pytest.mark.parametrize("deploy", [False, True])
+@pytest.mark.parametrize(
+    ("arrange", "message"),
+    [
+        (without(CURRENT), f"{CURRENT} has held no other snapshot to go back to"),
+        (
+            lambda aws: aws.parameters.kept[CURRENT].pop(0),
+            f"{CURRENT} has held no other snapshot to go back to",
+        ),
+        (listing(snapshot("new")), f"{arn('old')}, the one before, does not exist any more"),
+        (
+            listing(snapshot("old", engine_version="16.1")),
+            f"{arn('old')} cannot be pinned: engine version 16.1, expected 15",
+        ),
+        (
+            listing(snapshot("old", status="deleting")),
+            f"{arn('old')} cannot be pinned: status deleting, expected available",
+        ),
+    ],
+    ids=["missing", "first", "gone", "version", "status"],
+)
+def test_a_refused_rollback_says_why_writes_nothing_and_takes_no_older_one(
+    ask: Api, moved: InMemoryAws, arrange: Arrange, message: str, deploy: bool
+) -> None:
+    arrange(moved)
+    before = everything(moved)
+    assert ask("POST", BACK, {"deploy": deploy}) == refused(message)
+    assert everything(moved) == before
+
+
+def test_asked_again_it_goes_forward_only_after_its_run(
+    settings: Settings, moved: InMemoryAws
+) -> None:
+    """Whoever got no answer asks again."""
+    back(settings, moved, deploy=True)
+    moved.time += timedelta(minutes=1)
+    with pytest.raises(BusyError, match="busy with run run-3"):
+        back(settings, moved, deploy=True)
+    ends(moved)
+    assert back(settings, moved, deploy=True).current == arn("new")
+
+
+def test_one_of_several_databases_goes_back(two: Settings, documents: InMemoryAws) -> None:
+    documents.parameters.put_by_hand(OTHER_CURRENT, arn("docs-new"))
+    ask = Api(two, documents)
+    assert ask("POST", BACK, {"database": "docs"})[1]["current"] == arn("docs-old")
+    assert ask("POST", f"{BACK}?database=docs", {})[1]["current"] == arn("docs-new")
+    assert ask("POST", BACK, {}) == malformed("database is missing: name one of rds, docs")
+    assert documents.values()[CURRENT] == arn("old")

@@ -16,8 +16,8 @@ from chalicelib.usecases.promote import promote
 from chalicelib.usecases.reconcile import follow, reconcile
 from chalicelib.usecases.status import status
 from tests.fakes import STACK, InMemoryAws, arn, snapshot
-from tests.interruptions import Killed, calm, kill, meanwhile, refuse
-from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE, TWO
+from tests.interruptions import Killed, calm, kill, meanwhile
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.conftest import (
     KIM,
     SCHEDULE,
@@ -205,52 +205,7 @@ def test_a_failure_is_returned_with_the_stage_and_action_and_says_why_in_the_led
     assert f"rds: went back to {arn('old')} from {arn('new')}" in notification.body
 
 
-@pytest.mark.parametrize(
-    ("spoil", "subject"),
-    [
-        (lambda aws: aws.snapshots.all.clear(), "refreshed in 30 min (rds)"),
-        (lambda aws: refuse(aws, "_publish"), None),
-    ],
-    ids=["snapshot gone", "topic gone"],
-)
-def test_what_is_only_good_to_know_hinders_nothing(
-    settings: Settings, promoted: InMemoryAws, spoil: Arrange, subject: str | None
-) -> None:
-    ends(promoted)
-    spoil(promoted)
-    assert reconcile(settings, promoted).outcome == "succeeded"
-    assert good(promoted) == arn("new")
-    assert subjects(promoted) == ([subject] if subject else [])
-
-
-def test_a_failure_is_told_without_its_action_if_that_cannot_be_looked_up(
-    settings: Settings, promoted: InMemoryAws
-) -> None:
-    ends(promoted, "Failed")
-    refuse(promoted, "actions")
-    assert reconcile(settings, promoted).message == (
-        "run run-2 of pipeline acceptance-main restored nothing, and ended as Failed"
-    )
-
-
 # --- what the first edition got wrong -------------------------------------------------------------
-
-
-def test_a_pin_while_a_run_is_building_is_restored_and_told_as_the_pin(
-    learn: Learn, settings: Settings, promoted: InMemoryAws
-) -> None:
-    promoted.time += timedelta(minutes=2)
-    pinned(settings, promoted)
-    promoted.time -= timedelta(minutes=2)
-    ends(promoted)
-    learn()
-    assert facts(promoted) == Facts(
-        ledger=[*PROMOTED, ("pin", "wanted")], deployed="wanted", good="wanted", sent=[REFRESHED]
-    )
-    assert f"now on {arn('wanted')}, data 6.5 hours old, set by {KIM} because: regression" in (
-        promoted.notifier.sent[0].body
-    )
-    assert status(settings, promoted)["databases"][0]["waiting"] is False
 
 
 # --- whose run it is ------------------------------------------------------------------------------
@@ -571,34 +526,6 @@ def test_databases_in_one_stack_share_their_run_and_one_notification(
     assert documents.values()[OTHER_CURRENT] == arn(value)
     assert documents.stacks.restored_from(OTHER_CURRENT) == arn(value)
     assert subjects(documents) == [sent]
-
-
-def test_databases_in_two_stacks_are_judged_each_by_its_own(
-    two: Settings, documents: InMemoryAws
-) -> None:
-    apart = Settings.from_environment(
-        TWO | {"RDS_STACK_NAME": f"{STACK}/Cluster", "DOCS_STACK_NAME": "documents"}
-    )
-    stack = documents.stacks.all[STACK]
-    documents.stacks.all["documents"] = Stack(
-        "UPDATE_COMPLETE", {"Documents": stack.clusters["Documents"]}, {}
-    )
-    del documents.stacks.deploys[STACK]["Documents"], stack.clusters["Documents"]
-    documents.stacks.deploys["documents"] = {"Documents": OTHER_CURRENT}
-    promote(apart, documents, SUNDAY)
-    documents.time += timedelta(minutes=20)
-    documents.pipelines.executed.append(
-        Action("run-3", "Deploy", "Orders", "Succeeded", documents.time, documents.time, "Deploy")
-    )
-    documents.stacks.deploy(STACK)
-    ends(documents, "Failed")
-    polls(apart, documents)
-    assert documents.values()[CURRENT] == arn("new")
-    assert documents.values()[OTHER_CURRENT] == arn("docs-old")
-    assert subjects(documents) == [
-        "restored, but the pipeline run failed afterwards (rds)",
-        "REFRESH FAILED: pipeline run failed, taken back (docs)",
-    ]
 
 
 def test_what_aws_denies_for_one_database_hinders_no_other(

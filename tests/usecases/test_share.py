@@ -13,7 +13,7 @@ from chalicelib.notifications import Notification
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases import share as usecase
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
-from tests.interruptions import refuse
+from tests.interruptions import meanwhile, refuse
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
 POLL = timedelta(minutes=15)
@@ -55,6 +55,17 @@ def default(aws: InMemoryAws) -> InMemoryAws:
         snapshot("rds:billing-3", status="creating", created=SATURDAY, **facts),
         snapshot("rds:orders-9", **facts | {"cluster": "orders"}),
     ]
+    return aws
+
+
+@pytest.fixture
+def third(aws: InMemoryAws) -> InMemoryAws:
+    """Two Saturdays' snapshots are shared, and the third's are available."""
+    for week in range(2):
+        a_saturday(aws, SATURDAY + week * WEEK)
+    share(SETTINGS, aws, SATURDAY + 2 * WEEK)
+    aws.snapshots.settle()
+    aws.calls.clear()
     return aws
 
 
@@ -114,39 +125,23 @@ def polled(cluster: str, outcome: str, **facts: Any) -> dict[str, Any]:
 # --- the schedule ---------------------------------------------------------------------------------
 
 
-def test_a_snapshot_of_each_cluster_is_asked_for_and_nobody_waits(aws: InMemoryAws) -> None:
-    answer = share(SETTINGS, aws, SATURDAY)
-    assert answer == {
-        "outcome": "asked",
-        "reason": None,
-        "message": None,
-        "clusters": [
-            entry("orders", "asked", snapshot=name("orders")),
-            entry("billing", "asked", snapshot=name("billing")),
-        ],
-    }
-    assert states(aws) == {
-        name("orders"): ("creating", set()),
-        name("billing"): ("creating", set()),
-    }
+def test_a_snapshot_of_each_cluster_is_asked_for_once_and_nobody_waits(aws: InMemoryAws) -> None:
+    for outcome in ("asked", "unchanged"):
+        assert share(SETTINGS, aws, SATURDAY) == {
+            "outcome": outcome,
+            "reason": None,
+            "message": None,
+            "clusters": [
+                entry("orders", outcome, snapshot=name("orders")),
+                entry("billing", outcome, snapshot=name("billing")),
+            ],
+        }
+        assert states(aws) == {
+            name("orders"): ("creating", set()),
+            name("billing"): ("creating", set()),
+        }
+        aws.time += timedelta(hours=3)
     assert told(aws) == []
-
-
-def test_a_second_delivery_finds_what_the_first_has_asked_for(aws: InMemoryAws) -> None:
-    share(SETTINGS, aws, SATURDAY)
-    before = states(aws)
-    aws.time += timedelta(hours=3)
-    answer = share(SETTINGS, aws, SATURDAY)
-    assert answer == {
-        "outcome": "unchanged",
-        "reason": None,
-        "message": None,
-        "clusters": [
-            entry("orders", "unchanged", snapshot=name("orders")),
-            entry("billing", "unchanged", snapshot=name("billing")),
-        ],
-    }
-    assert states(aws) == before
 
 
 def test_a_second_delivery_is_not_refused_what_the_first_was_given(default: InMemoryAws) -> None:
@@ -160,12 +155,7 @@ def test_a_second_delivery_is_not_refused_what_the_first_was_given(default: InMe
 
 
 def test_of_two_deliveries_at_once_one_asks_and_both_find_it(aws: InMemoryAws) -> None:
-    def the_other_is_faster(when: str, operation: str) -> None:
-        if (when, operation) == ("before", "take"):
-            aws.interrupt = lambda when, operation: None
-            share(SETTINGS, aws, SATURDAY)
-
-    aws.interrupt = the_other_is_faster
+    meanwhile(aws, "before", "take", lambda: share(SETTINGS, aws, SATURDAY))
     answer = share(SETTINGS, aws, SATURDAY)
     assert answer["clusters"] == [
         entry("orders", "unchanged", snapshot=name("orders")),
@@ -363,11 +353,13 @@ def test_an_error_stops_no_other_cluster_and_hides_neither_error_nor_refusal(
 
 
 def test_what_is_available_is_shared_and_what_is_under_way_waits(aws: InMemoryAws) -> None:
+    """With acceptance as well, if somebody has shared it with another account."""
     share(SETTINGS, aws, SATURDAY)
     aws.snapshots.all = [
         each._replace(status="available") if each.cluster == "orders" else each
         for each in aws.snapshots.all
     ]
+    aws.snapshots.share(POLICY.name("orders", SATURDAY), "333333333333")
     answer = follow_shares(SETTINGS, aws, SATURDAY + POLL)
     assert answer == {
         "outcome": "shared",
@@ -379,7 +371,7 @@ def test_what_is_available_is_shared_and_what_is_under_way_waits(aws: InMemoryAw
         ],
     }
     assert states(aws) == {
-        name("orders"): ("available", {ACCEPTANCE}),
+        name("orders"): ("available", {ACCEPTANCE, "333333333333"}),
         name("billing"): ("creating", set()),
     }
 
@@ -420,28 +412,20 @@ def test_the_oldest_goes_once_its_successor_is_shared(aws: InMemoryAws) -> None:
     assert told(aws) == []
 
 
-def test_an_oldest_one_that_somebody_has_unshared_goes_as_well(aws: InMemoryAws) -> None:
-    for week in range(2):
-        a_saturday(aws, SATURDAY + week * WEEK)
-    share(SETTINGS, aws, SATURDAY + 2 * WEEK)
-    aws.snapshots.settle()
-    aws.snapshots.unshare(POLICY.name("orders", SATURDAY), ACCEPTANCE)
-    aws.calls.clear()
-    follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
-    assert aws.calls.count("unshare") == 1
-    assert name("orders") not in states(aws)
+def test_an_oldest_one_that_somebody_has_unshared_goes_as_well(third: InMemoryAws) -> None:
+    third.snapshots.unshare(POLICY.name("orders", SATURDAY), ACCEPTANCE)
+    third.calls.clear()
+    follow_shares(SETTINGS, third, SATURDAY + 2 * WEEK + POLL)
+    assert third.calls.count("unshare") == 1
+    assert name("orders") not in states(third)
 
 
-def test_a_successor_that_cannot_be_shared_costs_no_older_one(aws: InMemoryAws) -> None:
-    for week in range(2):
-        a_saturday(aws, SATURDAY + week * WEEK)
-    share(SETTINGS, aws, SATURDAY + 2 * WEEK)
-    aws.snapshots.settle()
-    before = states(aws)
-    refuse(aws, "share", code="Throttling")
+def test_a_successor_that_cannot_be_shared_costs_no_older_one(third: InMemoryAws) -> None:
+    before = states(third)
+    refuse(third, "share", code="Throttling")
     with pytest.raises(AwsError, match="share of it failed"):
-        follow_shares(SETTINGS, aws, SATURDAY + 2 * WEEK + POLL)
-    assert states(aws) == before
+        follow_shares(SETTINGS, third, SATURDAY + 2 * WEEK + POLL)
+    assert states(third) == before
 
 
 def test_nothing_that_is_not_ours_is_shared_or_deleted(aws: InMemoryAws) -> None:
@@ -462,16 +446,6 @@ def test_nothing_that_is_not_ours_is_shared_or_deleted(aws: InMemoryAws) -> None
     after = states(aws)
     assert before.items() <= after.items()
     assert len(after) == len(before) + 4
-
-
-def test_what_somebody_has_shared_with_another_account_is_shared_with_acceptance_as_well(
-    aws: InMemoryAws,
-) -> None:
-    share(SETTINGS, aws, SATURDAY)
-    aws.snapshots.settle()
-    aws.snapshots.share(POLICY.name("orders", SATURDAY), "333333333333")
-    follow_shares(SETTINGS, aws, SATURDAY + POLL)
-    assert states(aws)[name("orders")] == ("available", {ACCEPTANCE, "333333333333"})
 
 
 def test_what_is_taken_back_by_hand_is_shared_again_unless_it_is_deleted(aws: InMemoryAws) -> None:
@@ -540,12 +514,8 @@ def failed_in(aws: InMemoryAws, cluster: str, scheduled: datetime) -> str:
     return arn(identifier)
 
 
-def test_one_that_cannot_be_deleted_keeps_no_other_from_going(aws: InMemoryAws) -> None:
-    weeks = [SATURDAY + week * WEEK for week in range(4)]
-    for week in weeks[:2]:
-        a_saturday(aws, week)
-    share(SETTINGS, aws, weeks[2])
-    aws.snapshots.settle()
+def test_one_that_cannot_be_deleted_keeps_no_other_from_going(third: InMemoryAws) -> None:
+    aws, weeks = third, [SATURDAY + week * WEEK for week in range(4)]
     stuck = failed_in(aws, "orders", weeks[3])
     gone = failed_in(aws, "billing", weeks[3])
     oldest = name("orders", weeks[0])

@@ -369,12 +369,20 @@ def test_a_missed_refresh_is_not_looked_for_while_a_run_is_in_progress_nor_for_a
     assert problems(ask) == []
 
 
-@pytest.mark.parametrize("operation", ["get", "history"])
-def test_without_parameter_store_there_is_no_status(
-    ask: Api, aws: InMemoryAws, operation: str
+@pytest.mark.parametrize(
+    ("path", "operation"),
+    [
+        ("/status", "get"),
+        ("/status", "history"),
+        ("/snapshots", "shared"),
+        ("/snapshots/current/history", "runs"),
+    ],
+)
+def test_what_cannot_be_listed_is_an_error_and_is_not_taken_for_nothing(
+    ask: Api, aws: InMemoryAws, path: str, operation: str
 ) -> None:
     refuse(aws, operation)
-    assert ask("GET", "/status") == failed(f"{operation} of it failed: AccessDeniedException: no")
+    assert ask("GET", path) == failed(f"{operation} of it failed: AccessDeniedException: no")
 
 
 def test_each_database_has_its_own(two: Settings, documents: InMemoryAws) -> None:
@@ -491,11 +499,6 @@ def test_each_database_has_its_own_verdicts_and_history(
         assert [each["snapshot"] for each in found] == [arn(present)]
 
 
-def test_a_listing_that_is_denied_is_an_error(ask: Api, aws: InMemoryAws) -> None:
-    refuse(aws, "shared")
-    assert ask("GET", "/snapshots") == failed("shared of it failed: AccessDeniedException: no")
-
-
 # --- history --------------------------------------------------------------------------------------
 
 
@@ -593,10 +596,3 @@ def test_a_history_without_a_parameter_or_a_pipeline(
 ) -> None:
     arrange(aws)
     assert [each["run"] for each in history(ask)] == expected
-
-
-def test_runs_that_cannot_be_listed_are_not_taken_for_none(ask: Api, aws: InMemoryAws) -> None:
-    refuse(aws, "runs")
-    assert ask("GET", "/snapshots/current/history") == failed(
-        "runs of it failed: AccessDeniedException: no"
-    )
