@@ -11,6 +11,7 @@ of them are botocore's own: a fault that happens once is usually healed by a ret
 import contextlib
 import fnmatch
 import io
+import json
 import os
 import signal
 import socket
@@ -26,15 +27,7 @@ from localcloud import authorization, functions, identities, wire
 from localcloud.identities import Caller, Refused
 
 #: What a fault may do to a call. "before" means that the call takes no effect, "after" that it has done so.
-KINDS = (
-    "throttle",
-    "deny",
-    "server-error",
-    "timeout-before",
-    "timeout-after",
-    "kill-before",
-    "kill-after",
-)
+KINDS = ("throttle", "deny", "timeout-before", "timeout-after", "kill-before", "kill-after")
 JOURNAL_LENGTH = 20_000
 
 
@@ -79,7 +72,7 @@ class _Book:
         function = functions.function_of(call.access_key)
         entry: dict[str, Any] = {
             "time": datetime.now(UTC).isoformat(),
-            "account": call.account or None,
+            "account": call.account,
             "principal": caller and caller.arn,
             "function": function,
             "operation": operation,
@@ -107,7 +100,11 @@ class CallGate:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         body = _body(environ)
-        call = wire.read(environ, body)
+        try:
+            call = wire.read(environ, body)
+        except Refused as refusal:
+            start_response("403 Forbidden", [("Content-Type", "application/x-amz-json-1.1")])
+            return [json.dumps({"__type": refusal.code, "message": str(refusal)}).encode()]
         caller, refused = _who(call)
         entry, fault = _book.open(call, caller)
         if fault in ("timeout-before", "kill-before"):
@@ -135,24 +132,14 @@ class CallGate:
 
 
 def _body(environ: dict[str, Any]) -> bytes:
-    """The request's body, which can be read again from there, and no longer in chunks."""
-    if environ.get("wsgi.input_terminated"):
-        body: bytes = environ["wsgi.input"].read()
-    else:
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        body = environ["wsgi.input"].read(length) if length else b""
-    environ.pop("HTTP_TRANSFER_ENCODING", None)
-    environ["CONTENT_LENGTH"] = str(len(body))
+    """The request's body, which can be read again from there."""
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
     return body
 
 
 def _who(call: wire.Call) -> tuple[Caller | None, wire.Answer | None]:
-    """Who calls, or the answer to somebody who does not say so as AWS wants it said."""
-    if call.unsigned:
-        return None, call.refused(call.unsigned)
-    if not call.access_key:
-        return None, None
+    """Who calls, or the answer to somebody whom nobody knows."""
     try:
         return identities.identify(call.access_key, call.session_token), None
     except Refused as refusal:
@@ -176,14 +163,9 @@ def reset() -> None:
 
 def _error(fault: str | None, call: wire.Call, caller: Caller | None) -> wire.Answer | None:
     """The error that the fault answers with, if it does."""
-    query = call.protocol == "query"
     if fault == "throttle":
-        if call.service == "lambda":
-            return call.error("TooManyRequestsException", "Rate Exceeded.", 429)
-        return call.error("Throttling" if query else "ThrottlingException", "Rate exceeded", 400)
-    if fault == "server-error":
-        code = "InternalServerError" if call.service == "ssm" else "InternalFailure"
-        return call.error(code, "An internal error occurred.", 500)
+        code = "Throttling" if call.protocol == "query" else "ThrottlingException"
+        return call.error(code, "Rate exceeded", 400)
     if fault == "deny":
         action, resource = (authorization.needs(call) or [(call.operation, "*")])[0]
         return authorization.denial(
@@ -225,10 +207,7 @@ def _clear(_: Any) -> dict[str, Any]:
 
 def _set_faults(faults: list[dict[str, Any]]) -> dict[str, Any]:
     """PUT: replace the faults."""
-    try:
-        replaced = [Fault(**fault) for fault in faults]
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+    replaced = [Fault(**fault) for fault in faults]
     with _book.lock:
         _book.faults = replaced
     return {}

@@ -230,10 +230,6 @@ class LocalCloud:
 
         return _wait(ended, timeout, f"execution {arn} to end")
 
-    def set_execution_event_faults(self, faults: Sequence[Mapping[str, Any]]) -> None:
-        """Lose, or send twice, the next events of executions: ``{"kind": "lost", "times": 1, "states": […]}``."""
-        self._control("PUT", "executions", {"event_faults": list(faults)})
-
     def wait_until_held(self, pipeline: str, at: str, timeout: float = 30) -> str:
         """Wait until a run is held there, and return its id."""
 
@@ -283,11 +279,6 @@ class LocalCloud:
         if wait:
             self._wait_for_deliveries(timeout, fired)
         return [record for record in self.invocations() if record["event_id"] == fired]
-
-    def publish(self, event: Mapping[str, Any]) -> str:
-        """Put a service's event on acceptance's bus, and return its id."""
-        event_id: str = self._control("POST", "events", {"event": event})["event_id"]
-        return event_id
 
     def invocations(self, function: str | None = None) -> list[Json]:
         """What ran: one record for each attempt, oldest first; of functions whose names end so."""

@@ -191,21 +191,11 @@ class Environment:
                 "Sandbox.Timedout", request_id, f"Task timed out after {timeout:.2f} seconds"
             )
         if answer.kind == "exit":
-            self._process.wait()
-            return False, _error("Runtime.ExitError", request_id, self._last_words())
+            words = f"Runtime exited with error: exit status {self._process.wait()}"
+            return False, _error("Runtime.ExitError", request_id, words)
         if answer.kind == "init-error":
             self.kill()
         return answer.kind == "response", answer.payload
-
-    def _last_words(self) -> str:
-        status = self._process.returncode
-        if status == 0:
-            return "Runtime exited without providing a reason"
-        if status == -signal.SIGKILL:
-            return "Runtime exited with error: signal: killed"
-        if status < 0:
-            return f"Runtime exited with error: signal: {signal.strsignal(-status)}".lower()
-        return f"Runtime exited with error: exit status {status}"
 
     def _await_exit(self) -> None:
         self._process.wait()

@@ -1,13 +1,11 @@
 """Step Functions: moto's interpreter runs state machines, with the rules of executions that it leaves out.
 
-From the Step Functions API reference (botocore's ``stepfunctions`` model: StartExecution, StopExecution,
-RedriveExecution) and the Developer Guide (*Redriving executions*, *Step Functions Execution Status Change*):
+From the Step Functions API reference (botocore's ``stepfunctions`` model: StartExecution, RedriveExecution) and the Developer Guide (*Redriving executions*, *Step Functions Execution Status Change*):
 
-- a name is given to an execution that gets none, and checked;
-- a stopped execution has ended at once, with the error and the cause that were given;
+- a name is given to an execution that gets none;
 - a redrive continues a failed, stopped or timed-out execution at the state that did not succeed, with that
   state's input, under the same ARN;
-- every change of status is an event, delivered on a best-effort basis;
+- every change of status is an event;
 - a task's calls are the role's: its policies weigh them.
 
 Different from AWS: names in the answers to SDK tasks are botocore's; a redriven Map or Parallel state begins anew,
@@ -36,16 +34,14 @@ from localcloud.functions import endpoint, session_of
 Json = dict[str, Any]
 
 _STOP_SECONDS = 10.0
-_KINDS = ("lost", "twice")
 _PARSER = "moto.stepfunctions.parser"
 _TASKS = f"{_PARSER}.asl.component.state.exec.state_task.service"
 # Where Step Functions' name of a service is not botocore's.
 _SERVICES = {"rdsdata": "rds-data"}
 # How the names of errors begin, where moto has the service's name as it is in the resource.
 _ERROR_NAMES = {"rds": "Rds", "rdsdata": "RdsData", "s3": "S3", "ssm": "Ssm"}
-# Every execution that was started, and the faults that await their events: kind, times, states.
+# Every execution that was started.
 started: list[Any] = []
-event_faults: list[Json] = []
 
 
 @functools.cache
@@ -77,7 +73,6 @@ class ExecutionResponse(StepFunctionResponse):
     def start_execution(self) -> ActionResult:
         """StartExecution."""
         name = self._get_param("name") or str(uuid4())
-        self.stepfunction_backend._validate_name(name)  # noqa: SLF001
         execution: Any = self.stepfunction_backend.start_execution(
             self._get_param("stateMachineArn"), name, self._get_param("input", if_none="{}")
         )
@@ -86,12 +81,6 @@ class ExecutionResponse(StepFunctionResponse):
     def describe_execution(self) -> ActionResult:
         """DescribeExecution."""
         return ActionResult(self._execution().describe())
-
-    def stop_execution(self) -> ActionResult:
-        """StopExecution."""
-        execution, now = self._execution(), datetime.now(UTC)
-        execution.stop(now, self._get_param("error"), self._get_param("cause"))
-        return ActionResult({"stopDate": execution.stop_date})
 
     def redrive_execution(self) -> ActionResult:
         """RedriveExecution."""
@@ -149,21 +138,7 @@ def install() -> None:
 
 def reset() -> None:
     """Let no execution go on that belongs to what is forgotten now."""
-    event_faults[:] = [{"kind": "lost", "times": len(started)}]
     for execution in started:
         execution.stop(datetime.now(UTC), None, None)
         execution.exec_worker.thread.join(_STOP_SECONDS)
     started.clear()
-    event_faults.clear()
-
-
-def _set_faults(body: Json) -> Json:
-    """PUT: what happens to the next events."""
-    faults = [{"times": 1, **fault} for fault in body["event_faults"]]
-    if not {fault["kind"] for fault in faults} <= set(_KINDS):
-        raise ValueError(f"an event's fault is one of {_KINDS}")
-    event_faults[:] = faults
-    return {}
-
-
-ROUTES = {("PUT", "/_cloud/executions"): _set_faults}

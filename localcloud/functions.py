@@ -14,7 +14,6 @@ asynchronously*, *Configuring reserved concurrency*) state, where moto would wan
 The delays before the two further attempts, on AWS about one and two minutes, can be set.
 """
 
-import base64
 import contextlib
 import json
 import os
@@ -43,8 +42,6 @@ from localcloud.environments import Credentials, Environment, Libraries, Outcome
 
 _RETRY_SECONDS = (1.0, 2.0)
 _THROTTLED_SECONDS = 0.2
-_MAXIMUM_EVENT_AGE_SECONDS = 6 * 60 * 60
-_LOG_TAIL_BYTES = 4096
 # Lambda ends an environment before its credentials run out; here they do not, for the clock may leap.
 _NETWORK_ACTIONS = (
     "CreateNetworkInterface",
@@ -165,14 +162,11 @@ class Fleet:
     def _attempt(
         self, function: LambdaFunction, event: bytes, request_id: str, event_id: str | None
     ) -> None:
-        accepted, attempt = time.time(), 1
+        attempt = 1
         while not self._closed.is_set():
             # What is deployed by now, and how it wants its events to be handled.
             function = find(function.account_id, function.region, function.function_arn)
             config = function.event_invoke_config[-1].config if function.event_invoke_config else {}
-            maximum_age = config.get("MaximumEventAgeInSeconds", _MAXIMUM_EVENT_AGE_SECONDS)
-            if time.time() - accepted > maximum_age:
-                return
             try:
                 outcome = self.invoke(function, event, request_id, attempt, event_id)
             except Throttled:
@@ -382,32 +376,21 @@ class InvocationResponse(LambdaResponse):
                 )
 
     def invoke(self) -> tuple[int, dict[str, str], str | bytes]:
-        """*Invoke*: RequestResponse, Event or DryRun, with the log's tail where it is asked for."""
+        """*Invoke*: RequestResponse or Event."""
         name = unquote(self.path.rsplit("/", 2)[-2])
         function = self.backend.get_function(name, self._get_param("Qualifier"))
         event = bytes(self.raw_body) or b"{}"
-        try:
-            json.loads(event)
-        except ValueError as error:
-            raise LambdaClientError(
-                "InvalidRequestContentException", f"Could not parse request body into json: {error}"
-            ) from error
-        kind = self.headers.get("X-Amz-Invocation-Type", "RequestResponse")
-        if kind == "DryRun":
-            return 204, {"status": "204"}, b""
-        if kind == "Event":
+        if self.headers.get("X-Amz-Invocation-Type") == "Event":
             fleet().deliver(function, event)
             return 202, {"status": "202"}, b""
         try:
             outcome = fleet().invoke(function, event, str(uuid.uuid4()))
         except Throttled:
-            return _too_many_requests()
+            headers = {"status": "429", "x-amzn-errortype": "TooManyRequestsException"}
+            return 429, headers, json.dumps({"message": "Rate Exceeded."})
         headers = {"Content-Type": "application/json", "X-Amz-Executed-Version": "$LATEST"}
         if not outcome.succeeded:
             headers["X-Amz-Function-Error"] = "Unhandled"
-        if self.headers.get("X-Amz-Log-Type") == "Tail":
-            tail = outcome.log.encode()[-_LOG_TAIL_BYTES:]
-            headers["X-Amz-Log-Result"] = base64.b64encode(tail).decode()
         return 200, headers, outcome.payload
 
     def delete_function(self) -> Any:
@@ -417,16 +400,6 @@ class InvocationResponse(LambdaResponse):
         answer = super().delete_function()
         fleet().drop(arn)
         return answer
-
-
-def _too_many_requests() -> tuple[int, dict[str, str], bytes]:
-    body = {
-        "Reason": "ReservedFunctionConcurrentInvocationLimitExceeded",
-        "Type": "User",
-        "message": "Rate Exceeded.",
-    }
-    headers = {"status": "429", "x-amzn-errortype": "TooManyRequestsException"}
-    return 429, headers, json.dumps(body).encode()
 
 
 def _specification(function: LambdaFunction) -> Specification:

@@ -7,7 +7,6 @@ import threading
 from datetime import UTC, datetime, timedelta
 from time import sleep
 from typing import Any
-from uuid import uuid4
 
 from moto.core.exceptions import AWSError
 from moto.stepfunctions.parser.api import ExecutionStatus
@@ -141,14 +140,9 @@ class Execution(parser.Execution):
             for name, value in described.items()
         }
         event = {
-            # Both deliveries of a duplicated event have the same id and time.
-            "id": str(uuid4()),
-            "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
             "detail-type": "Step Functions Execution Status Change",
             "source": "aws.states",
             "resources": [self.exec_arn],
             "detail": detail,
         }
-        kind = rules.next_fault(executions.event_faults, self.status)
-        for _ in range({None: 1, "twice": 2}.get(kind, 0)):
-            rules.publish(self.account_id, self.region_name, event)
+        rules.publish(self.account_id, self.region_name, event)

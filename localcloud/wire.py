@@ -1,40 +1,29 @@
 """An AWS request as the service reads it: who calls which operation with what; and how errors are answered.
 
 Nothing is restored here: the protocols are those of botocore's service models, and moto's own parsers read
-them; its serialiser of errors is not used, as it warns of every code that is common to all services. Of the services this project calls, ``ssm``, ``codepipeline``, ``cloudwatch``,
-``logs``, ``events`` and ``kms`` use JSON with ``X-Amz-Target``, ``rds``, ``sns`` and ``sts`` the query
-protocol, and ``lambda`` rest-json (botocore 1.44, tried).
+them; its serialiser of errors is not used, as it warns of every code that is common to all services.
 """
 
-import gzip
 import io
 import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 from xml.sax.saxutils import escape
 
-from botocore.exceptions import UnknownServiceError
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request, determine_request_protocol
 from moto.core.routing import get_service_router
 from moto.core.utils import get_service_model
 from moto.iam.models import get_account_id_from
-from werkzeug.exceptions import HTTPException
 
 from localcloud import signatures
-from localcloud.accounts import REGION
 from localcloud.identities import Refused
 
-# The operations that AWS takes unsigned, of those there are here: "does not require the use of AWS security
-# credentials", says the STS API reference of each.
-_UNSIGNED = ("AssumeRoleWithSAML", "AssumeRoleWithWebIdentity")
 # The query protocol's names of refusals (*Common Error Types*), which the others end in "Exception".
 _QUERY_CODES = {
     "ExpiredTokenException": "ExpiredToken",
-    "IncompleteSignatureException": "IncompleteSignature",
-    "MissingAuthenticationTokenException": "MissingAuthenticationToken",
     "UnrecognizedClientException": "InvalidClientTokenId",
 }
 # Where the name a service signs with is neither IAM's prefix nor its model's name.
@@ -47,10 +36,8 @@ _MODELS = {"states": "stepfunctions"}
 class Call:
     """A request to a service.
 
-    ``service`` is the prefix of IAM's actions, ``operation`` the API's name of the operation, or the
-    request's method and path where no model knows it; ``parameters`` are in the model's terms. A request
-    with no usable credential has no ``access_key``, and ``unsigned`` tells what is wrong with it: nothing,
-    if its operation is one that AWS takes so.
+    ``service`` is the prefix of IAM's actions, ``operation`` the API's name of the operation; ``parameters``
+    are in the model's terms.
     """
 
     access_key: str
@@ -61,11 +48,14 @@ class Call:
     operation: str
     protocol: str = "json"
     parameters: dict[str, Any] = field(default_factory=dict)
-    unsigned: Refused | None = None
 
     def refused(self, refusal: Refused) -> "Answer":
         """The answer to a caller who is not let in."""
-        code = _QUERY_CODES[refusal.code] if self.protocol == "query" else refusal.code
+        code = (
+            _QUERY_CODES.get(refusal.code, refusal.code)
+            if self.protocol == "query"
+            else refusal.code
+        )
         return self.error(code, str(refusal), 403)
 
     def error(self, code: str, message: str, status: int) -> "Answer":
@@ -111,39 +101,20 @@ class Answer:
 
 
 def read(environ: dict[str, Any], body: bytes) -> Call:
-    """The call a WSGI request makes."""
-    if environ.get("HTTP_CONTENT_ENCODING") == "gzip":
-        body = gzip.decompress(body)
+    """The call a WSGI request makes; Refused if it is not signed."""
     request = Request({**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))})
-    try:
-        given = signatures.parse(environ.get("HTTP_AUTHORIZATION", ""))
-    except Refused as refusal:
-        return _unsigned(request, refusal)
-    call = Call(
-        access_key=given.access_key_id,
-        session_token=environ.get("HTTP_X_AMZ_SECURITY_TOKEN"),
-        account=get_account_id_from(given.access_key_id),
-        region=given.region,
-        service=_PREFIXES.get(given.service, given.service),
-        operation=_name(request),
-    )
-    try:
-        name = _MODELS.get(call.service, call.service)
-        service = get_service_model(name)
-    except UnknownServiceError:
-        return call
-    call = replace(call, protocol=determine_request_protocol(service, request.content_type))
+    given = signatures.parse(environ.get("HTTP_AUTHORIZATION", ""))
+    prefix = _PREFIXES.get(given.service, given.service)
+    name = _MODELS.get(prefix, prefix)
+    service = get_service_model(name)
+    protocol = determine_request_protocol(service, request.content_type)
     path: dict[str, Any] = {}
-    if call.protocol.startswith("rest-"):
-        try:
-            model, path = get_service_router(name).match(request)
-        except (HTTPException, NotImplementedError):
-            return call
-    elif call.operation in service.operation_names:
-        model = service.operation_model(call.operation)
+    if protocol.startswith("rest-"):
+        model, path = get_service_router(name).match(request)
     else:
-        return call
-    parameters = PROTOCOL_PARSERS[call.protocol](model).parse(
+        target = request.headers.get("X-Amz-Target") or request.values["Action"]
+        model = service.operation_model(target.rpartition(".")[2])
+    parameters = PROTOCOL_PARSERS[protocol](model).parse(
         {
             "method": request.method,
             "values": request.values,
@@ -153,24 +124,13 @@ def read(environ: dict[str, Any], body: bytes) -> Call:
             "url_params": path,
         }
     )
-    return replace(call, operation=model.name, parameters=parameters)
-
-
-def _unsigned(request: Request, refusal: Refused) -> Call:
-    """A call without a credential; which service it is meant for, only the credential would tell."""
-    name = _name(request)
-    free = name in _UNSIGNED and "Authorization" not in request.headers
-    json_protocol = "json" in (request.content_type or "")
     return Call(
-        *("", None, "", REGION, "sts" if free else "unsigned", name),
-        protocol="json" if json_protocol else "query",
-        unsigned=None if free else refusal,
+        access_key=given.access_key_id,
+        session_token=environ.get("HTTP_X_AMZ_SECURITY_TOKEN"),
+        account=get_account_id_from(given.access_key_id),
+        region=given.region,
+        service=prefix,
+        operation=model.name,
+        protocol=protocol,
+        parameters=parameters,
     )
-
-
-def _name(request: Request) -> str:
-    """The operation named by the header or the form, or else the request's method and path."""
-    target = request.headers.get("X-Amz-Target")
-    if target:
-        return target.rpartition(".")[2]
-    return str(request.values.get("Action") or f"{request.method} {request.path}")

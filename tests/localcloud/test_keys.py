@@ -54,11 +54,6 @@ def test_a_key_is_closed_to_every_other_account(
         described(cloud, key)
 
 
-def test_a_key_that_is_not_there_looks_like_one_that_is_closed(cloud: LocalCloud) -> None:
-    with pytest.raises(ClientError, match="AccessDeniedException"):
-        described(cloud, KEY)
-
-
 def test_an_own_key_tells_who_manages_it(cloud: LocalCloud) -> None:
     own = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
     assert described(cloud, own)["KeyManager"] == "CUSTOMER"

@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 import signal
@@ -10,32 +9,8 @@ from typing import Any
 
 import pytest
 
-from localcloud import client, functions
-from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER
+from localcloud import client
 from localcloud.client import LocalCloud, send
-
-
-@pytest.mark.parametrize(
-    ("account", "user"),
-    [
-        (ACCEPTANCE, "admin"),
-        (ACCEPTANCE, "visitor"),
-        (PRODUCTION, "admin"),
-        (STRANGER, "admin"),
-    ],
-)
-def test_each_key_opens_its_own_account(cloud: LocalCloud, account: str, user: str) -> None:
-    identity = cloud.client("sts", account, user).get_caller_identity()
-    assert (identity["Account"], identity["Arn"]) == (
-        account,
-        f"arn:aws:iam::{account}:user/{user}",
-    )
-
-
-def test_accounts_see_only_their_own(cloud: LocalCloud) -> None:
-    cloud.client("ssm").put_parameter(Name="latest", Value="here", Type="String")
-    theirs = cloud.client("ssm", PRODUCTION).get_parameters(Names=["latest"])
-    assert theirs["InvalidParameters"] == ["latest"]
 
 
 def test_reset_puts_everything_back(cloud: LocalCloud) -> None:
@@ -45,11 +20,6 @@ def test_reset_puts_everything_back(cloud: LocalCloud) -> None:
     assert ssm.describe_parameters()["Parameters"] == []
     users = cloud.client("iam").list_users()["Users"]
     assert sorted(user["UserName"] for user in users) == ["admin", "visitor"]
-
-
-def test_the_control_surface_knows_its_routes_only(cloud: LocalCloud) -> None:
-    status, _ = send("GET", f"{cloud.endpoint}/_cloud/nothing", None, {})
-    assert status == 404
 
 
 def test_what_is_asked_wrongly_is_told_in_words(cloud: LocalCloud) -> None:
@@ -73,13 +43,6 @@ def test_a_cloud_that_says_nothing_is_not_waited_for_for_ever(
     monkeypatch.setattr(client, "_START_SECONDS", 0.2)
     with pytest.raises(RuntimeError, match="did not start"):
         LocalCloud.start()
-
-
-@pytest.mark.parametrize("body", [b"[1]", b'"text"', b"1"])
-def test_what_is_of_the_wrong_kind_is_the_callers_fault(cloud: LocalCloud, body: bytes) -> None:
-    for method, route in (("PUT", "clock"), ("POST", "snapshots"), ("PUT", "faults")):
-        status, text = send(method, f"{cloud.endpoint}/_cloud/{route}", body, {})
-        assert (status, "error" in json.loads(text)) == (400, True)
 
 
 # Holds a cloud with a function at work, tells the function's process and the endpoint, and waits.
@@ -178,21 +141,3 @@ def test_an_interrupted_server_clears_up(tmp_path: Path) -> None:
         time.sleep(0.01)
     _, errors = server.communicate(timeout=10)
     assert (server.returncode, errors, list(tmp_path.iterdir())) == (0, "", [])
-
-
-def test_a_server_that_is_stopped_before_it_serves_says_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(functions, "_service", functions._Service())  # noqa: SLF001
-    functions.close()
-
-
-def test_the_command_helps() -> None:
-    answer = subprocess.run(
-        [sys.executable, "-m", "localcloud", "--help"],
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "--port" in answer.stdout

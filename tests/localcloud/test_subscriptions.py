@@ -58,8 +58,3 @@ def test_a_queue_need_not_confirm(cloud: LocalCloud, topic: str) -> None:
     cloud.client("sqs").create_queue(QueueName="people")
     arn = subscribe(cloud, topic, "sqs", QUEUE)
     assert listed(cloud, topic) == {QUEUE: arn}
-
-
-def test_nobody_confirms_what_was_not_sent(cloud: LocalCloud, topic: str) -> None:
-    with pytest.raises(ValueError, match="nothing was sent to nobody"):
-        cloud.confirm_subscription("nobody@example.com")
