@@ -37,10 +37,6 @@ _PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 Say = Callable[[str], None]
 
 
-def silent(_line: str) -> None:
-    """Say nothing."""
-
-
 _INVALID = {
     "AuthFailure",
     "ExpiredToken",

@@ -8,8 +8,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from cli.account import Account, Say
-from cli.stacks import BEFORE, Resource, Template, label, packaged_stacks, stack_name
-from cli.stages import StageError
+from cli.stacks import Resource, Template, label, own_stacks, packaged_stacks
+from cli.stages import Stage, StageError
 
 _UPDATABLE = {
     "CREATE_COMPLETE",
@@ -70,10 +70,10 @@ class Stack:
             if name not in failed:
                 self._say(f"  {_DONE.get(change, change):<10} {label(resource)}")
 
-    def plan(self, template: Template) -> Iterator[str]:
-        """Yield what `deploy` would do to each resource."""
+    def plan(self, template: Template) -> None:
+        """Say what `deploy` would do to each resource."""
         for _, change, resource in _changes(self.template(), template):
-            yield f"  {change:<10} {label(resource)}"
+            self._say(f"  {change:<10} {label(resource)}")
 
     def delete(self) -> bool:
         """Delete it and wait; return whether it existed."""
@@ -180,17 +180,23 @@ def _changes(old: Template | None, new: Template) -> Iterator[tuple[str, str, Re
             yield name, "keep" if is_kept else "delete", resource
 
 
-def check_not_packaged(account: Account, say: Say) -> None:
-    """Raise StageError if the stage was deployed from the templates of `aurora-refresh package`."""
-    stage, client = account.stage.name, account.client("cloudformation")
-    stacks = packaged_stacks(stage)
-    functions = Stack(client, stacks["sam.json"], say)
-    before = Stack(client, stack_name(stage, BEFORE), say).template() or {}
-    if functions.exists() or "Parameters" in before:
+def opened(stage: Stage, say: Say) -> tuple[Account, Stack, Stack]:
+    """Return the stage's account and its stacks before and after; raise StageError.
+
+    It raises if the stage was deployed from the templates of `aurora-refresh package`.
+    """
+    account = Account(stage)
+    say(f"stage {stage.name}, account {stage.account}, {stage.region}, as {account.check()}")
+    client = account.client("cloudformation")
+    before, after = (Stack(client, each, say) for each in own_stacks(stage))
+    functions = Stack(client, packaged_stacks(stage.name)["sam.json"], say)
+    if functions.exists() or "Parameters" in (before.template() or {}):
         raise StageError(
-            f"stage {stage!r} was deployed from the templates of aurora-refresh package: use these again, or delete "
-            "its stacks, which keeps parameters, topic and logs:\n" + "\n".join(deletions(stage))
+            f"stage {stage.name!r} was deployed from the templates of aurora-refresh package: use these again, or "
+            "delete its stacks, which keeps parameters, topic and logs:\n"
+            + "\n".join(deletions(stage.name))
         )
+    return account, before, after
 
 
 def deletions(stage: str) -> list[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import restapi, stacks, stages
-from cli.account import Account, Say, chalice, runtime, shown, silent
-from cli.cloudformation import Stack, check_not_packaged
+from cli.account import Account, Say, chalice, runtime, shown
+from cli.cloudformation import Stack, opened
 from cli.stages import AcceptanceStage, Stage, StageError
 
 EMAIL = "EMAIL"
@@ -21,15 +21,11 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done:
     """Deploy the stage, adding each completed step to `done`; raise StageError or AwsError."""
     stage = deployable(project, name)
     initial, email = first_values(stage, answers), _email(stage, answers)
-    account = Account(stage)
-    say(f"stage {name}, account {stage.account}, {stage.region}, as {account.check()}")
-
-    check_not_packaged(account, say)
+    account, before, after = opened(stage, say)
     say(runtime())
-    before = stacks.stack_name(name, stacks.BEFORE)
-    say(f"1. stack {before}: what the functions rely on")
-    _before(account, Stack(account.client("cloudformation"), before, say), initial, email, say)
-    done.append(f"stack {before}")
+    say(f"1. stack {before.name}: what the functions rely on")
+    _before(account, before, initial, email, say)
+    done.append(f"stack {before.name}")
 
     say(f"2. chalice deploy --stage {name}")
     if isinstance(stage, AcceptanceStage) and stage.settings.pin_api_enabled:
@@ -37,33 +33,28 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done:
     chalice(project, stage, "deploy", say)
     done.append("chalice deploy")
 
-    after = stacks.stack_name(name, stacks.AFTER)
-    say(f"3. stack {after}: what monitors them")
-    _after(account, Stack(account.client("cloudformation"), after, say), say)
+    say(f"3. stack {after.name}: what monitors them")
+    _after(account, after, say)
     _retention(account, say)
     for reason in stacks.missing_alarms(stage):
         say(f"  note: {reason}")
-    done.append(f"stack {after}")
+    done.append(f"stack {after.name}")
 
 
-def plan(project: Path, name: str, answers: Mapping[str, str]) -> Iterator[str]:
-    """Yield what a deployment would change; raise StageError or AwsError."""
+def plan(project: Path, name: str, answers: Mapping[str, str], say: Say) -> None:
+    """Say what a deployment would change; raise StageError or AwsError."""
     stage = deployable(project, name)
     initial, email = first_values(stage, answers), _email(stage, answers)
-    account = Account(stage)
-    yield f"stage {name}, account {stage.account}, {stage.region}, as {account.check()}"
-    check_not_packaged(account, silent)
-    client = account.client("cloudformation")
-    before, after = (Stack(client, each, silent) for each in stacks.own_stacks(stage))
-    yield f"1. stack {before.name}: what the functions rely on"
-    yield from before.plan(_template_before(account, before, initial, email)[0])
-    yield f"2. chalice deploy --stage {name}"
+    account, before, after = opened(stage, say)
+    say(f"1. stack {before.name}: what the functions rely on")
+    before.plan(_template_before(account, before, initial, email)[0])
+    say(f"2. chalice deploy --stage {name}")
     functions = stacks.function_names(stage).values()
     existing = account.functions(functions)
     for function in functions:
-        yield f"  {'update' if function in existing else 'create':<10} function {function}"
-    yield f"3. stack {after.name}: what monitors them"
-    yield from after.plan(stacks.after(stage))
+        say(f"  {'update' if function in existing else 'create':<10} function {function}")
+    say(f"3. stack {after.name}: what monitors them")
+    after.plan(stacks.after(stage))
 
 
 def deployable(project: Path, name: str) -> Stage:

@@ -144,8 +144,7 @@ def deploy(
         from cli import deploy as deployment
     if dry_run:
         with _explained():
-            for line in deployment.plan(project, name, answers):
-                say(line)
+            deployment.plan(project, name, answers, say)
         say("this is a dry run; nothing was changed")
         return
     done: list[str] = []
@@ -235,8 +234,7 @@ def destroy(
 
         extent = Extent(delete_parameters, everything)
         if dry_run or not yes:
-            for line in plan(project, name, extent):
-                say(line)
+            plan(project, name, say, extent)
     if dry_run:
         say("this is a dry run; nothing was deleted")
         return

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from chalicelib.domain.functions import deployed_name
 from cli import restapi, stacks, stages
-from cli.account import Account, Say, in_plain_words, shown, silent
-from cli.cloudformation import Stack, check_not_packaged
+from cli.account import Account, Say, in_plain_words, shown
+from cli.cloudformation import Stack, opened
 from cli.policies import FUNCTIONS, log_group
 from cli.stages import AcceptanceStage, StageError
 
@@ -30,24 +30,24 @@ class Datum(NamedTuple):
     delete: Callable[[], Any] | None
 
 
-def plan(project: Path, name: str, extent: Extent) -> Iterator[str]:
-    """Yield what `destroy` would delete and keep; raise StageError or AwsError."""
-    account, before, after = _open(project, name, silent)
-    yield f"stage {name}, account {account.stage.account}, {account.stage.region}"
-    for stack in (after, before):
-        if stack.exists():
-            yield f"  {'delete':<10} stack {stack.name}"
-    for function in account.functions(deployed_name(name, each) for each in FUNCTIONS):
-        yield f"  {'delete':<10} function {function}"
-    for api in _apis(account):
-        yield f"  {'delete':<10} REST API {api}"
+def plan(project: Path, name: str, say: Say, extent: Extent) -> None:
+    """Say what `destroy` would delete and keep; raise StageError or AwsError."""
+    stages.check_name(name)
+    account, before, after = opened(stages.load(project, name), say)
+    deleted = [f"stack {stack.name}" for stack in (after, before) if stack.exists()]
+    functions = account.functions(deployed_name(name, each) for each in FUNCTIONS)
+    deleted += [f"function {function}" for function in functions]
+    deleted += [f"REST API {api}" for api in _apis(account)]
+    for what in deleted:
+        say(f"  {'delete':<10} {what}")
     for datum in _data(account, _held_by(before), extent):
-        yield f"  {'delete' if datum.delete else 'keep':<10} {datum.what}"
+        say(f"  {'delete' if datum.delete else 'keep':<10} {datum.what}")
 
 
 def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
     """Destroy the stage; raise StageError, naming what is left, or AwsError."""
-    account, before, after = _open(project, name, say)
+    stages.check_name(name)
+    account, before, after = opened(stages.load(project, name), say)
     made, left = _held_by(before), list[str]()
 
     def attempt(what: str, delete: Callable[[], Any]) -> bool:
@@ -84,18 +84,6 @@ def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
         raise StageError("\n".join([f"stage {name} is not deleted; what is left:", *left]))
     fate = "is deleted" if any(existed) else "did not exist"
     say(f"stage {name} {fate}; aurora-refresh deploy --stage {name} uses what was kept")
-
-
-def _open(project: Path, name: str, say: Say) -> tuple[Account, Stack, Stack]:
-    """Return the stage's account and its stacks before and after; raise StageError."""
-    stages.check_name(name)
-    account = Account(stages.load(project, name))
-    who = account.check()
-    say(f"stage {name}, account {account.stage.account}, {account.stage.region}, as {who}")
-    check_not_packaged(account, say)
-    client = account.client("cloudformation")
-    before, after = (Stack(client, each, say) for each in stacks.own_stacks(account.stage))
-    return account, before, after
 
 
 def _held_by(stack: Stack) -> set[str]:
