@@ -14,12 +14,10 @@ class Killed(BaseException):
 def kill(aws: InMemoryAws, when: str, operation: str, nth: int = 1) -> None:
     """Let the process die before or after the nth call of the operation."""
 
-    def interrupt(at_when: str, at_operation: str) -> None:
-        if (at_when, at_operation) == (when, operation) and aws.calls.count(operation) == nth:
-            raise Killed
+    def die() -> None:
+        raise Killed
 
-    aws.calls.clear()
-    aws.interrupt = interrupt
+    meanwhile(aws, when, operation, die, nth)
 
 
 def refuse(aws: InMemoryAws, *operations: str, code: str = "AccessDeniedException") -> None:

@@ -503,6 +503,7 @@ def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_non
     aws.pipelines.set_status(PIPELINE, "run-1", "Failed")
     polls(settings, aws, times=3)
     assert aws.values().get(CURRENT) == (values[-1] if values else None)
+    assert not values or present(aws).note is None  # a value put by hand waits again
     assert subjects(aws) == [RUN_FAILED]
 
 
