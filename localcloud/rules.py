@@ -1,8 +1,9 @@
 """EventBridge delivers to functions: schedules and services' events.
 
 Restores *Events* and *Creating a rule that runs on a schedule* (EventBridge User Guide) for one kind of
-target, a Lambda function, which moto never calls. Delivery is asynchronous, and takes place only if the function's resource policy lets ``events.amazonaws.com``
-invoke it on behalf of that very rule (*Resource-based policies for EventBridge*).
+target, a Lambda function, which moto never calls. Delivery is asynchronous, and takes place only if the
+function's resource policy lets ``events.amazonaws.com`` invoke it on behalf of that very rule
+(*Resource-based policies for EventBridge*).
 """
 
 import json
