@@ -6,50 +6,40 @@ import tempfile
 from pathlib import Path
 
 from bench.lambdas import Bench
-from bench.measures import FULL, MEASURES, QUICK, measure, say
-from bench.report import page, plots, table
+from bench.measures import FULL, MEASURES, QUICK, say
+from bench.report import table, write
 from bench.standin import StandIn
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def main() -> None:
-    """Metric, and say what was measured."""
+def main() -> int:
+    """Measure, and print what was measured; with --quick, fail if a budget of imports is exceeded."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="The deployment package, in Lambda's runtime client, against the shortest "
         "boto3 scripts that make the same AWS calls. Takes about a quarter of an hour, and a quiet machine.",
     )
-    parser.add_argument(
-        "--quick", action="store_true", help="a minute's worth of it; nothing is written"
-    )
-    parser.add_argument(
-        "--only",
-        action="append",
-        choices=list(MEASURES),
-        help="this measure alone; nothing is written",
-    )
-    parser.add_argument(
-        "--project",
-        type=Path,
-        default=PROJECT,
-        help="another copy of the application; nothing is written",
-    )
+    quick = "a minute's worth of it; writes nothing, and fails if a handler imports more than its budget"
+    parser.add_argument("--quick", action="store_true", help=quick)
+    only = "this measure alone; nothing is written"
+    parser.add_argument("--only", action="append", choices=list(MEASURES), help=only)
     asked = parser.parse_args()
+    measures = []
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, StandIn() as standin:
-        say("making the deployment package")
-        bench = Bench(asked.project, Path(directory), standin)
+        bench = Bench(PROJECT, Path(directory), standin)
         try:
-            results = measure(bench, QUICK if asked.quick else FULL, asked.only or list(MEASURES))
+            for name in asked.only or MEASURES:
+                for measure in MEASURES[name](bench, QUICK if asked.quick else FULL):
+                    say(f"{measure.name}: {measure.value:.3g}")
+                    measures.append(measure)
         finally:
             bench.close()
-    sys.stdout.write(table(results))
-    if not asked.quick and not asked.only and asked.project == PROJECT:
-        docs = PROJECT / "docs"
-        plots(results, docs)
-        (docs / "benchmarks.md").write_text(page(results))
-        say("written: docs/benchmarks.md and its plots")
+    sys.stdout.write(table(measures))
+    if not asked.quick and not asked.only:
+        write(measures, PROJECT / "docs")
+    return int(any(each.name.startswith("modules") and not each.is_met for each in measures))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

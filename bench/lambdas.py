@@ -171,33 +171,23 @@ class Bench:
             history[0]["Labels"] = ["good", *deployed]
         return Night(parameters=parameters, history=tuple(history), runs=tuple(runs), **facts)
 
-    def imports(self, function: Function, *, floor: bool) -> dict[str, float]:
-        """The seconds that the handler's imports take, by top-level package, the compiling included.
-
-        What it takes of the standard library is counted together.
-        """
+    def modules(self, function: Function, *, floor: bool) -> set[str]:
+        """The modules that importing the handler's module imports."""
         libraries = self.libraries(floor=floor)
         handler = function.floor if floor else function.handler
-        module = handler.rpartition(".")[0]
         paths = [str(libraries.task), str(libraries.runtime)]
-        script = f"import sys; sys.path[:] = {paths!r} + sys.path; import {module}"
-        told = subprocess.run(  # noqa: S603 (our own package)
-            [sys.executable, "-I", "-S", "-B", "-X", "importtime", "-c", script],
+        script = (
+            f"import sys; sys.path[:] = {paths!r} + sys.path; import {handler.rpartition('.')[0]}; "
+            "print(*sys.modules)"
+        )
+        printed = subprocess.run(  # noqa: S603 (our own package)
+            [sys.executable, "-I", "-S", "-B", "-c", script],
             env={**self.variables, "_HANDLER": handler, "AWS_DEFAULT_REGION": LocalCloud.region},
             capture_output=True,
             text=True,
             check=True,
-        ).stderr
-        seconds: dict[str, float] = {}
-        for line in told.splitlines():
-            own, _, name = line.removeprefix("import time:").split("|")
-            if own.strip().isdigit():
-                top = name.strip().partition(".")[0]
-                of = "the standard library" if top in sys.stdlib_module_names else top
-                if of == module:
-                    continue  # the floor makes its clients there
-                seconds[of] = seconds.get(of, 0.0) + int(own) / 1e6
-        return seconds
+        ).stdout
+        return set(printed.split())
 
     def start(self, function: Function, *, floor: bool) -> "Running":
         """A process that has been started, and is not waited for."""
@@ -250,21 +240,10 @@ class Running:
             raise RuntimeError(f"{self._function.name}: {outcome.payload!r}\n{outcome.log}")
         return Result(seconds, json.loads(outcome.payload))
 
-    def processor_seconds(self) -> float:
-        """What the process has used of the processor."""
-        # After the name in brackets, which may hold anything, the 14th and 15th field of proc(5).
-        fields = self._proc("stat").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / 100
-
     def peak_memory(self) -> int:
         """The most that the process has had in memory, in bytes."""
-        for line in self._proc("status").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-        raise RuntimeError("the kernel does not tell a process's peak memory")
-
-    def _proc(self, file: str) -> str:
-        return Path(f"/proc/{self._environment.pid}/{file}").read_text()
+        status = Path(f"/proc/{self._environment.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def _package(project: Path, directory: Path) -> Path:

@@ -98,17 +98,21 @@ def _topic_key_refusal(call: Call, caller: Caller) -> Answer | None:
     if not name or name.endswith("alias/aws/sns"):
         return None
     key = kms_backends[account][region].describe_key(name).arn
+    action = _missing(caller, "sns", key, ("kms:GenerateDataKey", "kms:Decrypt"))
+    message = f"User: {caller.arn} is not authorized to perform: {action} on resource: {key}"
+    return call.error("KMSAccessDenied", message, 400) if action else None
+
+
+def _missing(caller: Caller, service: str, key: str, actions: Iterable[str]) -> str | None:
+    """Return the first of the actions on a key that the caller may not do through the service."""
+    region = key.split(":")[3]
     context = context_of(caller, region, key) | {
-        "kms:viaservice": f"sns.{region}.amazonaws.com",
+        "kms:viaservice": f"{service}.{region}.amazonaws.com",
+        "kms:grantisforawsresource": "true",
         "kms:resourcealiases": _aliases(key),
     }
-    for action in ("kms:GenerateDataKey", "kms:Decrypt"):
-        if decide(caller.policies, action, key, context) is not Decision.ALLOWED:
-            message = (
-                f"User: {caller.arn} is not authorized to perform: {action} on resource: {key}"
-            )
-            return call.error("KMSAccessDenied", message, 400)
-    return None
+    decisions = {each: decide(caller.policies, each, key, context) for each in actions}
+    return next((each for each, found in decisions.items() if found is not Decision.ALLOWED), None)
 
 
 def _tag_of_secret(call: Call, arn: str) -> dict[str, str]:
@@ -144,15 +148,9 @@ def _key_refusal(call: Call, caller: Caller) -> Answer | None:
     for arn, actions in ((key, writing), (read, reading)):
         if arn is None or keys.is_default(arn):
             continue  # whose policy lets everybody in the account use it through RDS
-        context = context_of(caller, call.region, arn) | {
-            "kms:viaservice": f"rds.{arn.split(':')[3]}.amazonaws.com",
-            "kms:grantisforawsresource": "true",
-            "kms:resourcealiases": _aliases(arn),
-        }
-        for action in actions:
-            if decide(caller.policies, action, arn, context) is not Decision.ALLOWED:
-                fault = KMSKeyNotAccessibleFault(arn)
-                return call.error(fault.code, f"{fault.message} ({action})", 400)
+        if action := _missing(caller, "rds", arn, actions):
+            fault = KMSKeyNotAccessibleFault(arn)
+            return call.error(fault.code, f"{fault.message} ({action})", 400)
     return None
 
 
@@ -200,7 +198,7 @@ def needs(call: Call) -> list[Need]:
     if operation in _FREE:
         return []
     action = _ACTIONS.get(operation, operation)
-    found = list(_RESOURCES.get(call.service, _anything)(call))
+    found = list(_RESOURCES.get(call.service, _named)(call))
     needed = [(action, resource) for resource in found or ["*"]]
     if (
         call.service == "rds"
@@ -305,12 +303,28 @@ def _listed(value: Any) -> list[Any]:
 # The resources of a call, by service.
 
 
-def _anything(_: Call) -> Iterator[str]:
-    yield "*"
-
-
 def _arn(call: Call, resource: str) -> str:
     return f"arn:aws:{call.service}:{call.region}:{call.account}:{resource}"
+
+
+def _named(call: Call) -> Iterator[str]:
+    """The resource that the first of these parameters names, by its name or its ARN."""
+    for member, form in _NAMES.get(call.service, {}).items():
+        if value := call.parameters.get(member):
+            yield value if value.startswith("arn:") else _arn(call, form.format(value))
+            return
+
+
+# A stack that is called by its name AWS weighs with any id.
+_NAMES: dict[str, dict[str, str]] = {
+    "cloudformation": {"StackName": "stack/{}/*"},
+    "lambda": {"FunctionName": "function:{}"},
+    "rds-data": {"resourceArn": "{}"},
+    "secretsmanager": {"SecretId": "secret:{}"},
+    "sns": {"TopicArn": "{}", "ResourceArn": "{}", "Name": "{}"},
+    "states": {"executionArn": "{}", "stateMachineArn": "{}"},
+    "sts": {"RoleArn": "{}"},
+}
 
 
 def _parameter(call: Call, name: str) -> str:
@@ -339,13 +353,6 @@ def _codepipeline(call: Call) -> Iterator[str]:
         yield _arn(call, "/".join([name, *parts]))
     elif "resourceArn" in given:
         yield given["resourceArn"]
-
-
-def _cloudformation(call: Call) -> Iterator[str]:
-    """The stack; called by its name, AWS weighs it with any id."""
-    name = call.parameters.get("StackName")
-    if name:
-        yield name if name.startswith("arn:") else _arn(call, f"stack/{name}/*")
 
 
 def _rds(call: Call) -> Iterator[str]:
@@ -388,14 +395,6 @@ def _codebuild(call: Call) -> Iterator[str]:
             yield _arn(call, f"project/{name.partition(':')[0]}")
 
 
-def _sns(call: Call) -> Iterator[str]:
-    given = call.parameters
-    if "TopicArn" in given or "ResourceArn" in given:
-        yield given.get("TopicArn") or given["ResourceArn"]
-    elif call.operation == "CreateTopic":
-        yield _arn(call, given.get("Name", ""))
-
-
 def _kms(call: Call) -> Iterator[str]:
     """The key: "Use aliases to control access to KMS keys", KMS Developer Guide, has none weighed by an alias."""
     key = call.parameters.get("KeyId")
@@ -411,12 +410,6 @@ def _kms(call: Call) -> Iterator[str]:
         yield arn
 
 
-def _lambda(call: Call) -> Iterator[str]:
-    name = call.parameters.get("FunctionName")
-    if name:
-        yield name if name.startswith("arn:") else _arn(call, f"function:{name}")
-
-
 def _logs(call: Call) -> Iterator[str]:
     given = call.parameters
     if "logGroupName" in given:
@@ -424,43 +417,12 @@ def _logs(call: Call) -> Iterator[str]:
         yield _arn(call, f"log-group:{given['logGroupName']}:{stream}")
 
 
-def _rds_data(call: Call) -> Iterator[str]:
-    if "resourceArn" in call.parameters:
-        yield call.parameters["resourceArn"]
-
-
-def _secretsmanager(call: Call) -> Iterator[str]:
-    name = call.parameters.get("SecretId")
-    if name:
-        yield name if name.startswith("arn:") else _arn(call, f"secret:{name}")
-
-
-def _states(call: Call) -> Iterator[str]:
-    given = call.parameters
-    for member in ("executionArn", "stateMachineArn"):
-        if member in given:
-            yield given[member]
-            return
-
-
-def _sts(call: Call) -> Iterator[str]:
-    if "RoleArn" in call.parameters:
-        yield call.parameters["RoleArn"]
-
-
 _RESOURCES: dict[str, Callable[[Call], Iterator[str]]] = {
-    "cloudformation": _cloudformation,
     "codebuild": _codebuild,
     "codepipeline": _codepipeline,
     "kms": _kms,
-    "lambda": _lambda,
     "logs": _logs,
     "rds": _rds,
-    "rds-data": _rds_data,
     "s3": _s3,
-    "secretsmanager": _secretsmanager,
-    "sns": _sns,
     "ssm": _ssm,
-    "states": _states,
-    "sts": _sts,
 }

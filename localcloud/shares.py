@@ -516,10 +516,10 @@ def _numbers(version: str) -> list[int]:
 
 
 @functools.cache
-def _shuffled(arn: str) -> str:
-    return hashlib.sha256(arn.encode()).hexdigest()
+def _shuffled(account: str, identifier: str) -> str:
+    return hashlib.sha256(f"{account}:{identifier}".encode()).hexdigest()
 
 
 def _place(snapshot: DBClusterSnapshot) -> str:
     """Where a snapshot stands in a listing: always the same place, and unrelated to its name and time."""
-    return _shuffled(snapshot.arn)
+    return _shuffled(snapshot.account_id, snapshot.db_cluster_snapshot_identifier)

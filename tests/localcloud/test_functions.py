@@ -278,16 +278,6 @@ def test_reset_kills_what_is_running_and_what_is_idle(
         eventually(lambda pid=pid: is_gone(pid))
 
 
-def test_a_function_deleted_at_work_leaves_no_process(
-    cloud: LocalCloud, deploy: Deploy, tmp_path: Path
-) -> None:
-    deploy(SLOW_WITH_PID)
-    pid = begin(cloud, tmp_path / "pid", 0.5)
-    cloud.client("lambda").delete_function(FunctionName="probe")
-    assert not is_gone(pid)
-    eventually(lambda: is_gone(pid))
-
-
 def test_a_function_whose_role_does_not_exist_does_not_run(
     cloud: LocalCloud, deploy: Deploy
 ) -> None:
