@@ -87,10 +87,10 @@ def promotable_copy(own: ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
     newest = newest_copy(copies, policy)
     if newest:
         return newest
+    broken = {copy.snapshot.arn: copy_rejection(copy, policy) for copy in copies}.get(arn)
+    if broken:
+        raise Refused(Reason.NOT_ELIGIBLE, f"{arn}: {broken.detail}")
     message = f"{arn} is not a copy that this stage made under {policy.key}"
-    for copy in copies:
-        if copy.snapshot.arn == arn and (broken := copy_rejection(copy, policy)):
-            message = f"{arn}: {broken.detail}"
     raise Refused(Reason.NOT_ELIGIBLE, message)
 
 
