@@ -13,7 +13,7 @@ _CONFIG = Config(
 )
 # The services that IAM names otherwise than boto3.
 _SERVICES = {"states": "stepfunctions"}
-# The errors that mean that what was asked for does not exist; the last one is CloudFormation's.
+# The errors that mean that what was asked for does not exist.
 _ABSENT = {
     "DBClusterNotFoundFault",
     "NoSuchEntity",
@@ -22,7 +22,6 @@ _ABSENT = {
     "PipelineNotFoundException",
     "ResourceNotFoundException",
     "StateMachineDoesNotExist",
-    "ValidationError",
 }
 
 
@@ -49,7 +48,7 @@ class Calls:
         try:
             return getattr(self.client(service, region), xform_name(operation))(**given)
         except ClientError as error:
-            if error.response["Error"]["Code"] in _ABSENT:
+            if _is_absent(service, error):
                 return None
             raise
 
@@ -68,6 +67,11 @@ class Calls:
         try:
             return [*pages.search(path)]
         except ClientError as error:
-            if error.response["Error"]["Code"] in _ABSENT:
+            if _is_absent(service, error):
                 return None
             raise
+
+
+def _is_absent(service: str, error: ClientError) -> bool:
+    code = error.response["Error"]["Code"]
+    return code in _ABSENT or (service, code) == ("cloudformation", "ValidationError")

@@ -130,9 +130,8 @@ class Stack:
         if status not in _GOOD:
             why = next(iter(failed.values()), rolled_back) or "see its events"
             raise StageError(f"the stack {self.name} ended as {status}: {why}")
-        for (
-            why
-        ) in failed.values():  # of resources that could not be deleted after a completed update
+        # After a completed update, what has failed is to delete resources.
+        for why in failed.values():
             self._say(f"  note: {why}")
         return {*failed}
 

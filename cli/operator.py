@@ -138,13 +138,10 @@ def _who(target: Target) -> list[str]:
 
 def _status_row(answer: Json, facts: Json) -> tuple[str, ...]:
     age, when = facts["age_hours"], answer["schedule"]["next_restore"]
-    return (
-        facts["name"],
-        view.short(facts["deployed"]) if facts["deployed"] else "",
-        "" if age is None else view.age(age),
-        view.verdict(answer, facts),
-        _local(when) or ("on hold" if answer["hold"] else "none"),
-    )
+    deployed = view.short(facts["deployed"]) if facts["deployed"] else None
+    coming = _local(when) or ("on hold" if answer["hold"] else "none")
+    age = None if age is None else view.age(age)
+    return _row(facts["name"], deployed, age, view.verdict(answer, facts), coming)
 
 
 def _coming(answer: Json) -> Iterator[str]:
@@ -160,6 +157,11 @@ def _coming(answer: Json) -> Iterator[str]:
         restores = f" · restores {view.brief(run['restores'])}" if run["restores"] else ""
         name = answer["pipeline"]["name"]
         yield f"running  {name} · {place}, {view.span(since)}{waits}{restores}"
+
+
+def _row(*cells: object) -> tuple[str, ...]:
+    """Return the cells of a table's row; a missing one is empty."""
+    return tuple("" if each is None else str(each) for each in cells)
 
 
 def _local(text: str | None) -> str:
@@ -193,13 +195,8 @@ def _snapshot_row(snapshot: Json) -> tuple[str, ...]:
     verdict = f"{snapshot['reason']}: {snapshot['detail']}"
     if snapshot["eligible"]:
         verdict = "eligible, the newest" if snapshot["chosen"] else "eligible"
-    return (
-        view.short(snapshot["arn"]),
-        _local(snapshot["created"]),
-        snapshot["cluster"] or "",
-        snapshot["engine_version"] or "",
-        verdict,
-    )
+    name, taken = view.short(snapshot["arn"]), _local(snapshot["created"])
+    return _row(name, taken, snapshot["cluster"], snapshot["engine_version"], verdict)
 
 
 @_command(
@@ -218,15 +215,10 @@ def _show_history(_target: Target, answer: Json, _given: Json) -> None:
 
 
 def _history_row(entry: Json) -> tuple[str, ...]:
-    return (
-        str(entry["version"]),
-        view.short(entry["snapshot"]),
-        _local(entry["set"]),
-        entry["action"] or "",
-        view.short(entry["by"]) if entry["by"] else "",
-        entry["why"] or "",
-        "good" if entry["good"] else entry["result"] or "",
-    )
+    snapshot, when = view.short(entry["snapshot"]), _local(entry["set"])
+    by = view.short(entry["by"]) if entry["by"] else None
+    result = "good" if entry["good"] else entry["result"]
+    return _row(entry["version"], snapshot, when, entry["action"], by, entry["why"], result)
 
 
 @_command(_show_history, options.DATABASE)

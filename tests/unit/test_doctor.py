@@ -809,54 +809,48 @@ def letting(*principals: Any, action: Any = "kms:*") -> Any:
     }
 
 
+DENIED = Unavailable("service:Look", "AccessDenied: you may not", denied=True)
 ROOT = {"AWS": "arn:aws:iam::222222222222:root"}
 CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
 
 
-@pytest.mark.parametrize(
-    "policy",
-    [
-        letting(ROOT, CLOUDWATCH),
-        letting("*"),
-        letting(ROOT, CLOUDWATCH, action=["kms:Decrypt", "kms:GenerateDataKey"]),
-        letting(ROOT, CLOUDWATCH, action=["kms:Decrypt", "kms:GenerateDataKey*"]),
-    ],
-)
-def test_a_topics_key_that_functions_and_alarms_may_use_is_ok(policy: Any) -> None:
-    assert topic_key_check(policy).status == "ok"
+NO_RIGHTS = "does not let the account's roles use it"
 
 
 @pytest.mark.parametrize(
-    ("policy", "found"),
+    ("given", "status", "told"),
     [
-        (letting(ROOT), "does not let CloudWatch use it, so that no alarm reaches"),
-        (letting(ROOT, CLOUDWATCH, action="kms:Decrypt"), "does not let the account's roles"),
-        (letting(CLOUDWATCH), "does not let the account's roles use it"),
-        ({"Statement": []}, "does not let the account's roles use it"),
+        ({"policy": letting(ROOT, CLOUDWATCH)}, "ok", "functions and alarms may use it"),
+        ({"policy": letting("*")}, "ok", "may use it"),
+        ({"policy": letting(ROOT, CLOUDWATCH, action=["kms:Decrypt", "kms:GenerateDataKey"])}, "ok", ""),
+        ({"policy": letting(ROOT, CLOUDWATCH, action=["kms:Decrypt", "kms:GenerateDataKey*"])}, "ok", ""),
+        ({"policy": letting(ROOT)}, "problem", "does not let CloudWatch use it, so that no alarm reaches"),
+        ({"policy": letting(ROOT, CLOUDWATCH, action="kms:Decrypt")}, "problem", NO_RIGHTS),
+        ({"policy": letting(CLOUDWATCH)}, "problem", NO_RIGHTS),
+        ({"policy": {"Statement": []}}, "problem", NO_RIGHTS),
+        ({"policy": letting("*"), "keys": ()}, "problem", "roles may not use it"),
+        ({"policy": letting("*"), "KeyState": "Disabled"}, "problem", "is Disabled"),
+        ({"KeyManager": "AWS"}, "problem", "so that no alarm reaches"),
+        # Alarms do not notify the topic for chat.
+        ({"KeyManager": "AWS", "topic": f"{TOPIC}-chat"}, "ok", ""),
+        ({"policy": letting(ROOT), "topic": f"{TOPIC}-chat"}, "ok", "functions may use it"),
+        ({"policy": DENIED}, "warning", "service:Look"),
     ],
-)
-def test_a_topics_key_whose_policy_lacks_somebody_says_what_to_add(policy: Any, found: str) -> None:
-    check = topic_key_check(policy)
-    assert (check.status, found in check.seen) == ("problem", True), check
-    assert check.fix is not None
-    assert json.loads(check.fix.removeprefix("add to the key's policy: "))["Action"] == [
-        "kms:Decrypt",
-        "kms:GenerateDataKey*",
-    ]
+)  # fmt: skip
+def test_functions_and_alarms_may_use_the_key_of_a_topic(
+    given: dict[str, Any], status: str, told: str
+) -> None:
+    check = topic_key_check(**given)
+    assert (check.status, told in check.seen) == (status, True), check
+    if "does not let" in told:
+        added = json.loads(str(check.fix).removeprefix("add to the key's policy: "))
+        assert added["Action"] == ["kms:Decrypt", "kms:GenerateDataKey*"]
 
 
-def test_a_topics_key_that_cannot_be_used_is_a_problem() -> None:
-    whole, chat = letting(ROOT, CLOUDWATCH), f"{TOPIC}-chat"
-    assert "roles may not use it" in topic_key_check(whole, keys=()).seen
-    assert topic_key_check(whole, KeyState="Disabled").seen == "is Disabled"
-    assert "so that no alarm reaches" in topic_key_check(KeyManager="AWS").seen
-    # Alarms do not notify the topic for chat.
-    assert topic_key_check(KeyManager="AWS", topic=chat).status == "ok"
-    assert topic_key_check(letting(ROOT), topic=chat).status == "ok"
+def test_a_topic_whose_key_is_gone_is_a_problem_and_one_that_is_hidden_a_warning() -> None:
     assert topic_key_judged(TOPIC, {}, None).status == "problem"
-    assert topic_key_check(DENIED).blind
-    hidden = {f"sns:GetTopicAttributes {chat}": DENIED}
-    assert topic_key_judged(chat, hidden, None).blind
+    hidden = {f"sns:GetTopicAttributes {TOPIC}-chat": DENIED}
+    assert topic_key_judged(f"{TOPIC}-chat", hidden, None).blind
 
 
 def test_the_alarm_on_failed_notifications_need_not_notify_the_topic() -> None:
@@ -890,7 +884,6 @@ def reading(template_: Any, **given: str) -> Answers:
     }
 
 
-DENIED = Unavailable("service:Look", "AccessDenied: you may not", denied=True)
 BY_HAND = "compare its template with docs/main-pipeline.md"
 SECRET = {"Value": "hunter2", "Version": 1, "Type": "SecureString"}
 ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
