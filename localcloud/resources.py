@@ -73,9 +73,13 @@ class Kind:
             self.call(self.changes, **{**new, self.key: name})
 
     def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (for clusters)
-        """Delete it."""
+        """Delete it; what is gone already need not be."""
         operation, parameter = self.deletes
-        self.call(operation, **{parameter: name})
+        try:
+            self.call(operation, **{parameter: name})
+        except ClientError as error:
+            if "NotFound" not in error.response["Error"]["Code"]:
+                raise
 
     def attribute(self, name: str, attribute: str) -> Any:
         """Return what Fn::GetAtt answers."""
