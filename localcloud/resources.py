@@ -73,13 +73,9 @@ class Kind:
             self.call(self.changes, **{**new, self.key: name})
 
     def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (for clusters)
-        """Delete it; what is gone already need not be."""
+        """Delete it."""
         operation, parameter = self.deletes
-        try:
-            self.call(operation, **{parameter: name})
-        except ClientError as error:
-            if "NotFound" not in error.response["Error"]["Code"]:
-                raise
+        self.call(operation, **{parameter: name})
 
     def attribute(self, name: str, attribute: str) -> Any:
         """Return what Fn::GetAtt answers."""
