@@ -24,6 +24,9 @@ from localcloud.functions import endpoint, find
 
 Properties = dict[str, Any]
 
+# As CloudTrail shows who makes CloudFormation's calls.
+AGENT = "cloudformation.amazonaws.com"
+
 
 class Failed(Exception):
     """What CloudFormation would give as the reason of a failure."""
@@ -414,5 +417,5 @@ def _client(url: str, service: str, account: str, region: str) -> Any:
         endpoint_url=url,
         aws_access_key_id=key.access_key_id,
         aws_secret_access_key=key.secret_access_key,
-        config=Config(proxies={}, retries={"total_max_attempts": 1}),
+        config=Config(proxies={}, retries={"total_max_attempts": 1}, user_agent=AGENT),
     )
