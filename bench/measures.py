@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from bench import commandline
 from bench.lambdas import FOLLOW, FUNCTIONS, PIN, RESTORE, UPDATE, Bench
 from bench.standin import BURST, PAGE
 
@@ -75,7 +76,7 @@ def _in_turn(turn: int) -> tuple[bool, bool]:
 def cold(bench: Bench, plan: Plan) -> Iterator[Measure]:
     """From the process's start to the first answer."""
     for function in FUNCTIONS:
-        measure = Measure(f"cold start, `{function.name}`", 1.20)
+        measure = Measure(f"cold start, `{function.name}`", 1.10)
         for turn in range(plan.cold + 1):
             for floor in _in_turn(turn):
                 bench.standin.play(bench.night(function))
@@ -95,7 +96,7 @@ def warm(bench: Bench, plan: Plan) -> Iterator[Measure]:
         for at in [(snapshots, late) for late in LATENCIES for snapshots in plan.snapshots]:
             bench.standin.play(bench.night(UPDATE, snapshots=at[0], latency=at[1]))
             name = f"warm update, N = {at[0]:,}, {at[1] * 1000:.0f} ms"
-            measure = Measure(name, 1.05 if at[0] >= 200 else None, at=at)
+            measure = Measure(name, 1.03 if at[0] >= 200 else None, at=at)
             for each in running.values():
                 each.ask()
             began, turn = perf_counter(), 0
@@ -163,6 +164,14 @@ def imports(bench: Bench, _: Plan) -> Iterator[Measure]:
         yield Measure(name, IMPORT_BUDGET[function.name], "", [float(counts[0] - counts[1])])
 
 
+def status(bench: Bench, plan: Plan) -> Iterator[Measure]:
+    """The command line, against a company on the local cloud; its imports are traced, which slows them."""
+    whole, own = commandline.status(bench.project, plan.repeated)
+    name = "`aurora-refresh status`"
+    yield Measure(f"{name}, local cloud, in seconds", 1.5, package=whole)
+    yield Measure(f"imports of {name}, traced, in seconds", 0.5, package=own)
+
+
 def package(bench: Bench, _: Plan) -> Iterator[Measure]:
     """The size of what is deployed."""
     size = bench.package.stat().st_size / 2**20
@@ -170,7 +179,7 @@ def package(bench: Bench, _: Plan) -> Iterator[Measure]:
 
 
 MEASURES: dict[str, Callable[[Bench, Plan], Iterator[Measure]]] = {
-    each.__name__: each for each in (cold, imports, warm, memory, calls, throttled, package)
+    each.__name__: each for each in (cold, imports, warm, memory, calls, throttled, status, package)
 }
 
 # A little more than today, for another Python splits its standard library differently.

@@ -106,3 +106,11 @@ def anchors(document: Path) -> list[str]:
 def without_code(text: str) -> str:
     """Return the document without its code blocks."""
     return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_bill_of_a_month_counts_every_alarm() -> None:
+    template = (PROJECT / "infrastructure/monitoring-acceptance.yaml").read_text()
+    alarms = template.count("Type: AWS::CloudWatch::Alarm\n")
+    assert (
+        f"| CloudWatch alarms | {alarms} × $0.10 |" in (PROJECT / "docs/benchmarks.md").read_text()
+    )

@@ -67,6 +67,17 @@ def test_the_work_is_started_once_with_what_it_needs_and_the_data_is_good_once_i
     assert (good(restored), subjects(restored)) == (arn("new"), [REFRESHED])
 
 
+def test_an_execution_s_name_is_as_long_as_step_functions_takes(
+    settings: Settings, restored: InMemoryAws
+) -> None:
+    (database,) = settings.databases
+    named = settings._replace(databases=(database._replace(name="a" * 100),))
+    polls(named, restored)
+    (name,) = restored.state_machines.inputs
+    assert name == "a" * 62 + "-cluster-ID0002".rjust(18, "a")[-18:]
+    assert len(name) == 80
+
+
 @pytest.mark.parametrize("ended", ["FAILED", "TIMED_OUT", "ABORTED"])
 def test_work_that_fails_is_told_once_and_loudly_and_a_redrive_completes_it(
     settings: Settings, restored: InMemoryAws, ended: str

@@ -269,6 +269,7 @@ def test_a_value_that_somebody_puts_by_hand_is_told_once_it_is_restored(
         sent=[REFRESHED],
     )
     assert "set by unknown because: unknown" in aws.notifier.sent[0].body
+    assert aws.notifier.sent[0].thread == "unknown"
 
 
 # --- what nobody asked for ------------------------------------------------------------------------

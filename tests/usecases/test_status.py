@@ -160,7 +160,9 @@ def test_a_run_of_more_than_two_hours_is_a_problem_with_what_it_will_restore(
     ask: Api, promoted: InMemoryAws
 ) -> None:
     promoted.pipelines.waiting["run-2"] = Position("Approve", waits_for="an approval")
-    promoted.time += timedelta(hours=2, seconds=1)
+    promoted.time += timedelta(hours=2)
+    assert problems(ask) == []
+    promoted.time += timedelta(seconds=1)
     since = "run run-2 of acceptance-main is in progress since 2026-01-04T04:00:00+00:00"
     assert problems(ask) == [
         (
@@ -342,6 +344,13 @@ def test_without_a_stack_and_the_pipelines_name_it_cannot_be_seen_what_is_deploy
     assert unseen == (
         "rds: it cannot be seen what is deployed: the main pipeline's name is unknown."
     )
+
+
+def test_data_may_be_as_old_as_the_limit(ask: Api, aws: InMemoryAws) -> None:
+    aws.time = SUNDAY
+    for age, count in ((timedelta(days=14), 0), (timedelta(days=14, seconds=1), 1)):
+        aws.snapshots.all = [snapshot("new"), snapshot("old", created=SUNDAY - age)]
+        assert len(problems(ask)) == count
 
 
 def test_a_refresh_that_was_due_and_did_not_happen_is_a_problem(ask: Api, aws: InMemoryAws) -> None:
