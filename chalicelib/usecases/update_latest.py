@@ -134,7 +134,7 @@ class _Look:
                 copies = ensure_copy(self.aws, policy, newest(database, choice), self.own)
             except Refused as error:
                 refused = error
-            # While there are too many copies, the next poll asks again, and the update has told
+            # While there are too many copies, the next poll asks again; the update has notified
             # people.
             if refused and refused.reason is Reason.COPY_QUOTA:
                 refused = None
