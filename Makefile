@@ -22,7 +22,7 @@ demo: $(READY) ## four nights on a local cloud, or SCENARIO=company or rows; KEE
 	@$(BIN)/python -m demo $(if $(value SCENARIO),--scenario "$$SCENARIO") $(if $(value KEEP),--keep)
 
 # The product is covered by these to the last line; the others are quicker without a tracer.
-COVERED := tests/unit tests/usecases tests/contract tests/test_app.py
+COVERED := tests/unit tests/usecases tests/contract tests/test_app.py tests/test_openapi.py
 # One more than most runners' two processors, for many tests wait rather than work.
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile
 

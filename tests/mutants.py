@@ -24,7 +24,10 @@ import pytest
 from hypothesis import Phase, settings
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS = ("tests/unit", "tests/usecases", "tests/test_app.py", "tests/contract")
+TESTS = (
+    *("tests/unit", "tests/usecases", "tests/test_app.py", "tests/test_openapi.py"),
+    "tests/contract",
+)
 TIMEOUT = 300  # seconds; a mutant that hangs is found
 PYTEST = ("pytest", "-qx", "-p", "tests.mutants", "-p", "no:cacheprovider")
 SWAPS = "Lt-LtE Gt-GtE Eq-NotEq In-NotIn Is-IsNot And-Or Add-Sub Mult-FloorDiv"
