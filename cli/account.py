@@ -102,7 +102,7 @@ class Account(Calls):
     def functions(self, names: Iterable[str]) -> list[str]:
         """Return those of the functions that exist."""
         action = "lambda:GetFunctionConfiguration"
-        return [name for name in names if self.call(action, FunctionName=name)]
+        return [name for name in names if self.one(action, "@", FunctionName=name)]
 
     def missing(self, template: Template) -> list[str]:
         """Return the template's alarms, dashboards and invocation settings that do not exist."""
@@ -116,7 +116,8 @@ class Account(Calls):
                 listed = self.one("cloudwatch:ListDashboards", path, DashboardNamePrefix=name)
                 return name in listed
             function = properties["FunctionName"]
-            return bool(self.call("lambda:GetFunctionEventInvokeConfig", FunctionName=function))
+            action = "lambda:GetFunctionEventInvokeConfig"
+            return bool(self.one(action, "@", FunctionName=function))
 
         return [
             label(each)

@@ -8,14 +8,13 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-_CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=20
-)
+_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5)
 # The services that IAM names otherwise than boto3.
 _SERVICES = {"states": "stepfunctions"}
 # The errors that mean that what was asked for does not exist.
 _ABSENT = {
     "DBClusterNotFoundFault",
+    "DBClusterSnapshotNotFoundFault",
     "NoSuchEntity",
     "NotFound",
     "NotFoundException",
@@ -43,22 +42,22 @@ class Calls:
         return self._clients[name, region]
 
     def call(self, action: str, region: str | None = None, **given: Any) -> Any:
-        """Return the answer to a call; None if what it names does not exist."""
+        """Return the answer to a call."""
         service, operation = action.split(":")
-        try:
-            return getattr(self.client(service, region), xform_name(operation))(**given)
-        except ClientError as error:
-            if _is_absent(service, error):
-                return None
-            raise
+        return getattr(self.client(service, region), xform_name(operation))(**given)
 
     def delete(self, action: str, **named: Any) -> bool:
         """Delete something; return whether it existed."""
-        return self.call(action, **named) is not None
+        return self.one(action, "@", **named) is not None
 
     def one(self, action: str, path: str, region: str | None = None, **given: Any) -> Any:
         """Return a part of the answer to a call; None if that or what was asked for does not exist."""
-        return jmespath.search(path, self.call(action, region, **given))
+        try:
+            return jmespath.search(path, self.call(action, region, **given))
+        except ClientError as error:
+            if _is_absent(action, error):
+                return None
+            raise
 
     def all(self, action: str, path: str, **given: Any) -> list[Any] | None:
         """Return a part of the answers to a call, from all their pages; None if there is no such thing."""
@@ -67,11 +66,13 @@ class Calls:
         try:
             return [*pages.search(path)]
         except ClientError as error:
-            if _is_absent(service, error):
+            if _is_absent(action, error):
                 return None
             raise
 
 
-def _is_absent(service: str, error: ClientError) -> bool:
-    code = error.response["Error"]["Code"]
-    return code in _ABSENT or (service, code) == ("cloudformation", "ValidationError")
+def _is_absent(action: str, error: ClientError) -> bool:
+    details = error.response["Error"]
+    # CloudFormation has no code of its own for it.
+    is_stack = action.startswith("cloudformation:") and "does not exist" in details["Message"]
+    return details["Code"] in _ABSENT or (is_stack and details["Code"] == "ValidationError")

@@ -58,15 +58,16 @@ class Stack:
             # Otherwise a failed creation would leave parameters that no stack holds.
             "RetainExceptOnCreate": True,
         }
-        failed: set[str] = set()
+        failed, changes = set[str](), [*_changes(old, template)]
         try:
             made = (self._client.update_stack if status else self._client.create_stack)(**given)
         except ClientError as error:
             if "No updates are to be performed" not in str(error):
                 raise
+            changes = [(name, "unchanged", resource) for name, _, resource in changes]
         else:
             failed = self._wait(made["StackId"], known)
-        for name, change, resource in _changes(old, template):
+        for name, change, resource in changes:
             if name not in failed:
                 self._say(f"  {_DONE.get(change, change):<10} {label(resource)}")
 
@@ -153,7 +154,7 @@ class Stack:
 
         Later failures are mostly consequences of the first.
         """
-        failed, rolled_back = dict[str, str](), ""
+        failures, rolled_back = list[tuple[str, str]](), ""
         pages = self._client.get_paginator("describe_stack_events").paginate(StackName=stack_id)
         for event in pages.search("StackEvents[]"):  # the newest first
             state, reason = event["ResourceStatus"], event.get("ResourceStatusReason", "")
@@ -163,8 +164,11 @@ class Stack:
                 rolled_back = reason if "ROLLBACK" in state and reason else rolled_back
             elif state.endswith("_FAILED"):
                 name = event["LogicalResourceId"]
-                failed[name] = f"{event['ResourceType']} {name}: {reason}"
-        return dict(reversed(failed.items())), rolled_back
+                failures.append((name, f"{event['ResourceType']} {name}: {reason}"))
+        failed: dict[str, str] = {}
+        for name, why in reversed(failures):  # one may fail again while it is rolled back
+            failed.setdefault(name, why)
+        return failed, rolled_back
 
 
 def _changes(old: Template | None, new: Template) -> Iterator[tuple[str, str, Resource]]:

@@ -254,7 +254,7 @@ def destroy(
     *_CREDENTIALS,
 )
 def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
-    """Try in a sandbox account what AWS is taken to do, fact by fact.
+    """Verify the assumptions about AWS in a sandbox account, fact by fact.
 
     It makes what it needs, tagged aurora-refresh=live-check, and deletes it at the end, even if it is
     stopped. What a killed check left is deleted by the next one. Needs an administrator's credentials.
@@ -274,7 +274,7 @@ def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
         where = f"account {who['Account']} ({who['Arn']}), Region {session.region_name}"
         note(f"In {where}, this makes {livecheck.cost(with_cluster=with_cluster)}.")
         for box in left:
-            note(f"It first deletes {box.name}, made by a check that was killed or still runs.")
+            note(f"It first deletes {box.name}, left behind by an earlier check.")
         confirm("Everything made is deleted again.", yes=yes)
         undeleted = [each for box in left for each in box.close()]
         report = livecheck.check(session, note, with_cluster=with_cluster)

@@ -118,7 +118,7 @@ def _delete_rule(account: Account, name: str) -> bool:
     if targets is None:
         return False
     if targets:
-        account.call("events:RemoveTargets", Rule=name, Ids=targets)
+        account.delete("events:RemoveTargets", Rule=name, Ids=targets)
     return account.delete("events:DeleteRule", Name=name)
 
 
@@ -128,10 +128,10 @@ def _delete_role(account: Account, name: str) -> bool:
     if inline is None:
         return False
     for policy in inline:
-        account.call("iam:DeleteRolePolicy", RoleName=name, PolicyName=policy)
+        account.delete("iam:DeleteRolePolicy", RoleName=name, PolicyName=policy)
     path = "AttachedPolicies[].PolicyArn"
     for arn in account.all("iam:ListAttachedRolePolicies", path, RoleName=name) or ():
-        account.call("iam:DetachRolePolicy", RoleName=name, PolicyArn=arn)
+        account.delete("iam:DetachRolePolicy", RoleName=name, PolicyArn=arn)
     return account.delete("iam:DeleteRole", RoleName=name)
 
 

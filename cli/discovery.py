@@ -56,8 +56,13 @@ def _places(stage: AcceptanceStage) -> dict[str, list[str]]:
         why = f"the credentials in use belong to account {account}, not to {stage.account}"
         raise Unavailable("", why)
     look = AcceptanceLook(stage, session, now)
+    pipeline = look.pipeline(stage.pipeline)
+    if pipeline is None:
+        raise Unavailable("", f"there is no pipeline {stage.pipeline}")
     found: dict[str, list[str]] = {}
-    for stack in mainpipeline.stacks_of(stage, look.pipeline(stage.pipeline)):
+    for stack in mainpipeline.stacks_of(stage, pipeline):
+        if stack.mode in ("", "DELETE_ONLY"):  # the pipeline does not name it, or deletes it
+            continue
         if template := look.template(stack):
             for parameter, place in mainpipeline.places(stack.name, template):
                 found.setdefault(parameter, []).append(place)
@@ -77,6 +82,9 @@ def find_topic_keys(note: Note, stage: Stage) -> list[str] | None:
         for topic in filter(None, (stage.settings.topic_arn, stage.settings.chat_topic_arn)):
             name = (look.topic(topic) or {}).get("KmsMasterKeyId")
             key = look.key(name) if name else None
+            if name and key is None:
+                note(f"the keys of the topics stay as they were (there is no key {name})")
+                return None
             if key and key["KeyManager"] == "CUSTOMER" and key["Arn"] not in keys:
                 keys.append(key["Arn"])
                 note(f"{topic} is under the key {key['Arn']}, which the functions may use")

@@ -1,4 +1,4 @@
-"""The live check: does AWS, in a sandbox account, do what Aurora Refresh takes it to do?"""
+"""The live check: verify the assumptions about AWS in a sandbox account."""
 
 import signal
 from collections.abc import Callable, Iterator, Mapping

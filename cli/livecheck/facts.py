@@ -1,4 +1,4 @@
-"""What Aurora Refresh takes AWS to do where its documentation is silent, or was never tried.
+"""What Aurora Refresh assumes of AWS where its documentation is silent, or nobody tried it.
 
 Each experiment tries a few facts in a sandbox and yields what it found.
 """
@@ -29,7 +29,7 @@ _CLUSTER_SECONDS = 3_600.0
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that AWS is taken to do.
+    """One assumption about AWS.
 
     Attributes:
         claim: a sentence, completed by the answer.
@@ -55,10 +55,14 @@ def parameters(box: Sandbox) -> Iterator[Found]:
     ssm, name = box.client("ssm"), box.name
     put = {"Name": name, "Value": "same", "Type": "String"}
     first = ssm.put_parameter(**put, Description="first", Tags=box.tags)["Version"]
-    second = ssm.put_parameter(**put, Description="second", Overwrite=True)["Version"]
-    yield "equal-put", "a new version" if second == first + 1 else "no new version"
-    again = ssm.put_parameter(**put, Description="second", Overwrite=True)["Version"]
-    yield "identical-put", "a new version" if again == second + 1 else "no new version"
+
+    def put_again(after: int) -> str:
+        made = ssm.put_parameter(**put, Description="second", Overwrite=True)["Version"]
+        return "a new version" if made == after + 1 else "no new version"
+
+    yield "equal-put", _found(lambda: put_again(first))
+    second = ssm.get_parameter(Name=name)["Parameter"]["Version"]
+    yield "identical-put", _found(lambda: put_again(second))
 
     third = ssm.put_parameter(**put | {"Value": "other"}, Overwrite=True)["Version"]
     history = ssm.get_parameter_history(Name=name)["Parameters"]
@@ -70,8 +74,7 @@ def parameters(box: Sandbox) -> Iterator[Found]:
     ssm.put_parameter(**put, Overwrite=True)
     labelled = ssm.get_parameter(Name=f"{name}:good")["Parameter"]["Version"]
     yield "label", "the version that got it" if labelled == third else f"version {labelled}"
-    answer = ssm.label_parameter_version(Name=name, Labels=["1-is-no-letter"])
-    yield "wrong-label", "listed" if answer["InvalidLabels"] else "taken"
+    yield "wrong-label", _found(lambda: _label(ssm, name, "1-is-no-letter"))
 
     full = {"Name": f"{name}-labelled", "Type": "String"}
     ssm.put_parameter(**full, Value="0", Tags=box.tags)
@@ -112,17 +115,20 @@ def pipelines(box: Sandbox) -> Iterator[Found]:
 
     token = str(uuid4())
     run = start(token)
-    yield "equal-token", _same(start(token), run, "run")
+    yield "equal-token", _found(lambda: _same(start(token), run, "run"))
     event = _event(box, lambda event: event["detail"].get("execution-id") == run)
     yield "run-event", "comes" if event else "does not come"
 
     _reject(box, run)
-    retried = pipeline.retry_stage_execution(
-        pipelineName=name, stageName="Wait", pipelineExecutionId=run, retryMode="FAILED_ACTIONS"
-    )
-    yield "retried-run", _same(retried["pipelineExecutionId"], run, "run")
+    retry = {"stageName": "Wait", "pipelineExecutionId": run, "retryMode": "FAILED_ACTIONS"}
+
+    def retried() -> str:
+        answer = pipeline.retry_stage_execution(pipelineName=name, **retry)
+        return _same(answer["pipelineExecutionId"], run, "run")
+
+    yield "retried-run", _found(retried)
     _reject(box, run)
-    yield "old-token", _same(start(token), run, "run")
+    yield "old-token", _found(lambda: _same(start(token), run, "run"))
 
 
 def state_machines(box: Sandbox) -> Iterator[Found]:
@@ -140,8 +146,11 @@ def state_machines(box: Sandbox) -> Iterator[Found]:
     )["stateMachineArn"]
     wanted = {"stateMachineArn": machine, "name": "refresh", "input": "{}"}
     execution = states.start_execution(**wanted)["executionArn"]
-    again = states.start_execution(**wanted)["executionArn"]
-    yield "equal-name", _same(again, execution, "execution")
+
+    def again() -> str:
+        return _same(states.start_execution(**wanted)["executionArn"], execution, "execution")
+
+    yield "equal-name", _found(again)
     states.stop_execution(executionArn=execution)
     yield "old-name", _refusal(states.start_execution, **wanted)
 
@@ -179,7 +188,8 @@ def stacks(box: Sandbox) -> Iterator[Found]:
     stack = _settled(box)
     if stack["StackStatus"] != "UPDATE_ROLLBACK_COMPLETE":
         raise NotTried(f"the update ended as {stack['StackStatus']}")
-    yield "resolved-value", f"the one {stack['Parameters'][0]['ResolvedValue']} the update"
+    resolved = stack["Parameters"][0].get("ResolvedValue")
+    yield "resolved-value", f"the one {resolved} the update" if resolved else "absent"
 
 
 def shares(box: Sandbox) -> Iterator[Found]:
@@ -242,10 +252,24 @@ def clusters(box: Sandbox) -> Iterator[Found]:
     new = _cluster(rds, restored)
     later = new["ClusterCreateTime"] > old["ClusterCreateTime"]
     yield "cluster-time", "the restore's" if later else "the first cluster's"
-    answer = box.client("ssm").label_parameter_version(
-        Name=name, Labels=[new["DbClusterResourceId"]]
+    yield (
+        "cluster-label",
+        _found(lambda: _label(box.client("ssm"), name, new["DbClusterResourceId"])),
     )
-    yield "cluster-label", "not allowed" if answer["InvalidLabels"] else "taken"
+
+
+def _found(look: Callable[[], str]) -> str:
+    """Return what was found, or the code with which AWS refused."""
+    try:
+        return look()
+    except ClientError as error:
+        return f"refused with {error.response['Error']['Code']}"
+
+
+def _label(ssm: Any, name: str, label: str) -> str:
+    """Label a parameter's newest version; return whether the label is listed as not allowed."""
+    answer = ssm.label_parameter_version(Name=name, Labels=[label])
+    return "listed" if answer.get("InvalidLabels") else "taken"
 
 
 def _refusal(call: Callable[..., object], **arguments: Any) -> str:

@@ -6,6 +6,7 @@ a killed check left behind is deleted by the next one.
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ PREFIX = "aurora-refresh-live-check-"
 _MARKERS = {False: "-marker", True: "-marker-with-cluster"}
 _POLL_SECONDS = 2.0
 _DELETION_SECONDS = 1_800.0
+_LONGEST_CHECK = timedelta(hours=2)
 _RETRIES = Config(retries={"mode": "adaptive", "total_max_attempts": 10})
 
 _ABSENT = {
@@ -34,8 +36,13 @@ _ABSENT = {
     "QueueDoesNotExist",
     "ResourceNotFoundException",
     "StateMachineDoesNotExist",
+    "ValidationError",  # of DescribeStacks, the only call here that has it
 }
 _BUSY = {"DeleteConflict", "InvalidDBClusterSnapshotStateFault", "InvalidDBClusterStateFault"}
+
+
+class _StillThere(Exception):
+    """What is being deleted has not gone yet."""
 
 
 class Sandbox:
@@ -117,8 +124,7 @@ class Sandbox:
         if self.with_cluster:
             rds = self.client("rds")
             for each in (f"{name}-restored", name):
-                delete = partial(rds.delete_db_cluster, DBClusterIdentifier=each)
-                yield f"cluster {each}", partial(delete, SkipFinalSnapshot=True)
+                yield f"cluster {each}", partial(self._delete_cluster, each)
             for each in (f"{name}-encrypted", f"{name}-copy", name):
                 delete = partial(rds.delete_db_cluster_snapshot, DBClusterSnapshotIdentifier=each)
                 yield f"cluster snapshot {each}", delete
@@ -131,8 +137,7 @@ class Sandbox:
         yield f"queue {name}", self._delete_queue
         topic = self.arn("sns", name)
         yield topic, partial(self.client("sns").delete_topic, TopicArn=topic)
-        stack = partial(self.client("cloudformation").delete_stack, StackName=name)
-        yield f"stack {name}", stack
+        yield f"stack {name}", self._delete_stack
         yield f"bucket {self.bucket}", self._delete_bucket
         for service in ("codepipeline", "states"):
             yield f"role {name}-{service}", partial(self._delete_role, f"{name}-{service}")
@@ -141,6 +146,21 @@ class Sandbox:
                 f"parameter {each}",
                 partial(self.client("ssm").delete_parameter, Name=each),
             )
+
+    def _delete_cluster(self, name: str) -> None:
+        rds = self.client("rds")
+        status = rds.describe_db_clusters(DBClusterIdentifier=name)["DBClusters"][0]["Status"]
+        if status != "deleting":
+            rds.delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
+        rds.describe_db_clusters(DBClusterIdentifier=name)
+        raise _StillThere(f"cluster {name} is being deleted")
+
+    def _delete_stack(self) -> None:
+        cloudformation = self.client("cloudformation")
+        stack = cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
+        if not stack["StackStatus"].endswith("_IN_PROGRESS"):
+            cloudformation.delete_stack(StackName=self.name)
+        raise _StillThere(f"stack {self.name} was {stack['StackStatus']}")
 
     def _delete_rule(self, name: str) -> None:
         events = self.client("events")
@@ -169,11 +189,17 @@ def new(session: boto3.Session, *, with_cluster: bool) -> Sandbox:
 
 
 def leftovers(session: boto3.Session) -> list[Sandbox]:
-    """Return the sandboxes of checks that were killed, or that are still running."""
+    """Return the sandboxes of checks that began so long ago that they must have been killed."""
     ssm: Any = session.client("ssm", config=_RETRIES)
     beginning = {"Key": "Name", "Option": "BeginsWith", "Values": [PREFIX]}
     pages = ssm.get_paginator("describe_parameters").paginate(ParameterFilters=[beginning])
-    names = [each["Name"] for page in pages for each in page["Parameters"]]
+    before = datetime.now(UTC) - _LONGEST_CHECK
+    names = [
+        each["Name"]
+        for page in pages
+        for each in page["Parameters"]
+        if each["LastModifiedDate"] < before
+    ]
     return [
         Sandbox(session, name.removesuffix(marker), with_cluster=with_cluster)
         for name in names
@@ -192,20 +218,24 @@ def wait_for(look: Callable[[], T | None], seconds: float) -> T | None:
 
 def _delete(delete: Callable[[], object]) -> str | None:
     """Delete something that may not exist, or may be busy for a while; return AWS's refusal."""
-    refused: list[ClientError] = []
+    refused: list[Exception] = []
 
     def has_ended() -> bool:
         refused.clear()
         try:
             delete()
-        except ClientError as error:
+        except _StillThere as error:
             refused.append(error)
-            return error.response["Error"]["Code"] not in _BUSY
+            return False
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code not in _ABSENT:
+                refused.append(error)
+            return code not in _BUSY
         return True
 
     wait_for(has_ended, _DELETION_SECONDS)
-    left = [error for error in refused if error.response["Error"]["Code"] not in _ABSENT]
-    return str(left[0]) if left else None
+    return str(refused[0]) if refused else None
 
 
 def _policy(*statements: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ import pytest
 
 from cli import livecheck
 from cli.livecheck.facts import EXPERIMENTS
+from cli.livecheck.sandbox import leftovers, new
 from localcloud.client import LocalCloud
 from localcloud.company import nightly
 from tests.e2e.conftest import PROJECT
@@ -147,13 +148,27 @@ def test_a_check_that_is_stopped_deletes_what_it_made(cloud: LocalCloud) -> None
     assert "Traceback" not in errors
 
 
+def test_a_check_of_the_last_two_hours_may_still_run(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cloud.environment().items():
+        monkeypatch.setenv(name, value)
+    session, now = boto3.Session(), datetime.now(UTC)
+    for hours in (1, 3):
+        cloud.set_clock(now - timedelta(hours=hours))
+        new(session, with_cluster=hours == 3).open()
+    (found,) = leftovers(session)
+    assert found.with_cluster
+
+
 def test_what_a_killed_check_left_is_deleted_by_the_next(cloud: LocalCloud) -> None:
+    cloud.set_clock(datetime.now(UTC) - timedelta(hours=3))
     interrupted(cloud, signal.SIGKILL)
     assert len(made(cloud)) > 5
     with a_schedule(cloud):
         ended = run(cloud, "--yes")
     assert (ended.returncode, made(cloud)) == (0, [])
-    assert "made by a check that was killed or still runs" in ended.stderr
+    assert "left behind by an earlier check" in ended.stderr
     assert re.search("^as expected  equal-put  ", ended.stdout, re.MULTILINE)
     assert re.search("^not tried +copy-date .* needs --with-cluster$", ended.stdout, re.MULTILINE)
 
