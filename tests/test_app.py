@@ -58,7 +58,8 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
 def forget() -> None:
     for name in [name for name in sys.modules if name == "app" or ".triggers" in name]:
         del sys.modules[name]
-    logging.Logger.manager.loggerDict.pop("aurora-refresh", None)  # it holds the old stdout
+    logger = logging.getLogger("aurora-refresh")
+    logger.handlers, logger.propagate = [], True  # it holds the old stdout
 
 
 @pytest.fixture

@@ -43,7 +43,8 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 def forget() -> None:
     sys.modules.pop("app", None)
-    logging.Logger.manager.loggerDict.pop("aurora-refresh", None)  # it holds the old stdout
+    logger = logging.getLogger("aurora-refresh")
+    logger.handlers, logger.propagate = [], True  # it holds the old stdout
 
 
 def resolved(part: Json) -> Json:
