@@ -223,7 +223,7 @@ def _history_row(entry: Json) -> tuple[str, ...]:
 
 @_command(_show_history, options.DATABASE)
 def history(target: Target, database: str | None) -> Json:
-    """List who moved current, when, why, and what became of it; newest first."""
+    """List who moved current, when, why, and how it ended; newest first."""
     return target.client.history(database)
 
 

@@ -12,7 +12,7 @@ from chalicelib.domain.errors import AwsError
 def translate_errors(operation: str, subject: str, *, ignored: str | None = None) -> Iterator[None]:
     """Raise a failed call as an AwsError that names the operation and its subject.
 
-    An error of the code `ignored` only ends the block: what the call is about does not exist.
+    An error of the code `ignored` ends the block and is suppressed.
     """
     try:
         yield

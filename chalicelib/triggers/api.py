@@ -141,7 +141,11 @@ def _answer(name: str, settings: Settings, aws: Aws, request: Request) -> Json:
     actor = request.context.get("identity", {}).get("userArn") or "unknown"
     if name in _QUESTIONS:
         return _QUESTIONS[name](Call(settings, aws, query, actor, {}))
-    action, raw = ACTIONS[name], request.raw_body
+    action = ACTIONS[name]
+    try:
+        raw = request.raw_body
+    except UnicodeEncodeError:  # Chalice encodes it, and half of a surrogate pair has no code
+        raise validation.InvalidRequest("the body is not JSON") from None
     body = validation.json_body(raw.encode() if isinstance(raw, str) else raw, action.fields)
     grounds = {"request": body, "caller": actor}
     try:

@@ -81,7 +81,7 @@ def _emit(metrics: list[observability.Metric]) -> None:
 def scheduled(
     module: str, function: str, use_case: str, schedule: Expression | None, call: UseCase
 ) -> tuple[Blueprint, Callable[[Any, Any], Any]]:
-    """Return the blueprint and the handler of a function that a schedule invokes, or the poll.
+    """Return the blueprint and the handler of a scheduled function; without a schedule it polls.
 
     It calls the use case with the stage's settings, AWS and the event's time, and ignores a time
     that is not due.

@@ -39,7 +39,7 @@ IsOurs = Callable[[Version], bool]
 
 
 class Pipeline(NamedTuple):
-    """The main pipeline's name, and its runs as they were listed, newest first."""
+    """The main pipeline with its runs as they were listed, newest first; it moves `current`."""
 
     aws: Aws
     name: str

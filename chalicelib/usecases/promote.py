@@ -190,7 +190,7 @@ class _Attempt:
             self.pipeline.check_idle(ledgers[each] for each in ledgers if each not in written)
             for database, deployment in deployed.items():
                 if deployment.is_deploying:
-                    problem = f"{database.name}: {deployment.unknown}; try again when it ended"
+                    problem = f"{database.name}: {deployment.unknown}; try again when it has ended"
                     raise BusyError(problem)
             detail(f"no run of {name} is in progress")
         log.end_of_checks()

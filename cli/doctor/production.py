@@ -37,7 +37,7 @@ def _cluster_key(_subject: str, look: Look[ProductionStage], arn: str) -> Verdic
     if wrong := disabled(key):
         return wrong
     if key["KeyManager"] != "AWS":
-        return ok("customer-managed and enabled; acceptance must be let use it")
+        return ok("customer-managed and enabled; acceptance needs rights to use it")
     if look.stage.settings.key:
         return ok("is managed by AWS: copies under SHARE_KMS_KEY_ID are shared")
     fix = to_change(look.stage.name, "SHARE_KMS_KEY_ID=…")

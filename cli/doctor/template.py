@@ -106,7 +106,7 @@ def _faults(_name: str, stack: DeployedStack, template: StackTemplate | None) ->
 
 
 def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
-    """Yield the faults of a restored cluster; what cannot be told is none."""
+    """Yield the faults of a restored cluster; what cannot be told is no fault."""
     body = template.resources(mainpipeline.CLUSTERS)[cluster]
     properties = body.get("Properties", {})
     fixed = [(cluster, "DBClusterIdentifier", properties)]

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from chalice import Chalice
 from hypothesis import given
 from hypothesis import settings as checked
 from hypothesis import strategies as st
 
 from chalicelib.settings.acceptance import Settings
+from chalicelib.triggers import api
 from tests.fakes import InMemoryAws, arn, snapshot
 from tests.interruptions import refuse
 from tests.stage import CURRENT
@@ -188,6 +190,27 @@ def test_any_json_as_any_field_is_answered_and_a_refusal_changes_nothing(
         assert sorted(answer) == ["Code", "Message"]
         assert everything(aws) == before
         assert set(aws.calls) <= READING
+
+
+def test_a_body_with_half_of_a_surrogate_pair_is_malformed(
+    settings: Settings, aws: InMemoryAws
+) -> None:
+    app = Chalice("test")
+    app.register_blueprint(api.routes(settings, aws))
+    event = {
+        "httpMethod": "PUT",
+        "headers": {"content-type": "application/json"},
+        "multiValueQueryStringParameters": None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "body": "\ud800",
+        "requestContext": {"httpMethod": "PUT", "resourcePath": "/hold", "identity": {}},
+    }
+    answer = app(event, None)
+    assert (answer["statusCode"], json.loads(answer["body"])["Message"]) == (
+        400,
+        "the body is not JSON",
+    )
 
 
 @pytest.mark.parametrize(
