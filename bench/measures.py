@@ -184,23 +184,3 @@ MEASURES: dict[str, Callable[[Bench, Plan], Iterator[Measure]]] = {
 
 # A little more than today, for another Python splits its standard library differently.
 IMPORT_BUDGET = {UPDATE.name: 50, RESTORE.name: 52, FOLLOW.name: 52, PIN.name: 70}
-
-_LOOK = (
-    *("GetParameters", "GetParameterHistory", "ListPipelineExecutions"),
-    *("DescribeStacks", "ListStackResources", "DescribeDBClusters"),
-)
-NECESSARY = {
-    UPDATE.name: ("DescribeDBClusterSnapshots", "GetParameters", "PutParameter"),
-    RESTORE.name: (
-        *_LOOK,
-        *("DescribeDBClusterSnapshots", "PutParameter", "StartPipelineExecution"),
-    ),
-    FOLLOW.name: (
-        *_LOOK,
-        *("DescribeDBClusterSnapshots", "Publish", "LabelParameterVersion", "GetParameterHistory"),
-    ),
-    PIN.name: (
-        *("GetParameters", "DescribeDBClusterSnapshots", "GetParameterHistory"),
-        *("PutParameter", "ListPipelineExecutions"),
-    ),
-}

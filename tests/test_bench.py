@@ -6,11 +6,31 @@ from typing import Any
 import pytest
 
 from bench import measures
-from bench.lambdas import FUNCTIONS, UPDATE, Bench, Function
-from bench.measures import NECESSARY, QUICK, Measure, imports, package
+from bench.lambdas import FOLLOW, FUNCTIONS, PIN, RESTORE, UPDATE, Bench, Function
+from bench.measures import QUICK, Measure, imports, package
 from bench.report import table
 from bench.standin import PAGE, StandIn, arn
 from tests.e2e.conftest import PROJECT
+
+_LOOK = (
+    *("GetParameters", "GetParameterHistory", "ListPipelineExecutions"),
+    *("DescribeStacks", "ListStackResources", "DescribeDBClusters"),
+)
+NECESSARY = {
+    UPDATE.name: ("DescribeDBClusterSnapshots", "GetParameters", "PutParameter"),
+    RESTORE.name: (
+        *_LOOK,
+        *("DescribeDBClusterSnapshots", "PutParameter", "StartPipelineExecution"),
+    ),
+    FOLLOW.name: (
+        *_LOOK,
+        *("DescribeDBClusterSnapshots", "Publish", "LabelParameterVersion", "GetParameterHistory"),
+    ),
+    PIN.name: (
+        *("GetParameters", "DescribeDBClusterSnapshots", "GetParameterHistory"),
+        *("PutParameter", "ListPipelineExecutions"),
+    ),
+}
 
 
 @pytest.fixture(scope="module")

@@ -170,7 +170,7 @@ class Expression:
         minute = instant.astimezone(UTC).replace(second=0, microsecond=0)
         return minute in self.fires_on(minute.date())
 
-    @lru_cache(maxsize=2)  # noqa: B019 (a stage has two expressions, for as long as it runs)
+    @lru_cache(maxsize=2)  # noqa: B019 (it keeps two of the few expressions alive)
     def fires_on(self, day: date) -> list[datetime]:
         """Return the instants of a UTC date at which it is due, in order; none for a rate."""
         cron = self._cron

@@ -96,7 +96,9 @@ _QUESTIONS: dict[str, Callable[[Call], Json]] = {
     "snapshots": lambda call: status.snapshots(call.aws, call.database),
     "status": lambda call: status.status(call.settings, call.aws),
 }
-_OF_ONE_DATABASE = ("history", "snapshots", "pin", "rollback")
+_OF_ONE_DATABASE = {"history", "snapshots"} | {
+    name for name, action in ACTIONS.items() if validation.DATABASE in action.fields
+}
 _ROUTES = {
     ("PUT", "/snapshots/current"): "pin",
     ("POST", "/snapshots/current/rollback"): "rollback",

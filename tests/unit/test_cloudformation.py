@@ -13,12 +13,11 @@ from cli.stages import StageError
 
 ID = "arn:aws:cloudformation:eu-west-1:222222222222:stack/s/1"
 WHEN = datetime(2026, 1, 4, tzinfo=UTC)
-TEMPLATE = {
-    "Resources": {
-        name: {"Type": "AWS::SSM::Parameter", "Properties": {"Name": f"/{name}"}}
-        for name in ("one", "two")
-    }
+RESOURCES: dict[str, dict[str, Any]] = {
+    name: {"Type": "AWS::SSM::Parameter", "Properties": {"Name": f"/{name}"}}
+    for name in ("one", "two")
 }
+TEMPLATE = {"Resources": RESOURCES}
 
 
 class Cloud:
@@ -111,6 +110,7 @@ def test_of_many_failures_the_first_is_the_reason(cloud: Cloud) -> None:
         ("s", "CREATE_IN_PROGRESS", ""),
         ("one", "CREATE_FAILED", "/one already exists"),
         ("two", "CREATE_FAILED", "Resource creation cancelled"),
+        ("one", "DELETE_FAILED", "it cannot be rolled back either"),
         ("s", "ROLLBACK_COMPLETE", ""),
     )
     with pytest.raises(StageError) as caught:
@@ -173,7 +173,9 @@ def test_an_update_that_takes_long_reports_progress_and_then_each_outcome(
 def test_an_update_without_changes_leaves_everything_unchanged(cloud: Cloud) -> None:
     cloud.status("CREATE_COMPLETE")
     cloud.events(("s", "CREATE_COMPLETE", ""))
-    cloud.answers("get_template", {"TemplateBody": json.dumps(TEMPLATE)})
+    # A policy alone is no update.
+    kept = {name: {**each, "DeletionPolicy": "Retain"} for name, each in RESOURCES.items()}
+    cloud.answers("get_template", {"TemplateBody": json.dumps({"Resources": kept})})
     cloud.refuses("update_stack", "No updates are to be performed.")
     cloud.stack.deploy(TEMPLATE)
     assert cloud.said == ["  unchanged  parameter /one", "  unchanged  parameter /two"]

@@ -1,0 +1,41 @@
+"""What `configure` finds in the account, and what it says if it finds nothing."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from cli import discovery
+from cli.stages import AcceptanceStage, load
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def stage() -> AcceptanceStage:
+    found = load(PROJECT, "acceptance")
+    assert isinstance(found, AcceptanceStage)
+    return found
+
+
+def test_a_topic_s_key_that_does_not_exist_changes_nothing(
+    stage: AcceptanceStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = SimpleNamespace(topic=lambda _: {"KmsMasterKeyId": "gone"}, key=lambda _: None)
+    monkeypatch.setattr(discovery, "Look", lambda *_: found)
+    notes: list[str] = []
+    assert discovery.find_topic_keys(notes.append, stage) is None
+    assert notes == ["the keys of the topics stay as they were (there is no key gone)"]
+
+
+def test_a_pipeline_that_does_not_exist_is_named(
+    stage: AcceptanceStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "caller", lambda *_: ({"Account": stage.account}, None))
+    found = SimpleNamespace(pipeline=lambda _: None)
+    monkeypatch.setattr(discovery, "AcceptanceLook", lambda *_: found)
+    notes: list[str] = []
+    assert discovery.find_stack_names(notes.append, stage, ["RDS_STACK_NAME"]) == {}
+    assert notes[0].startswith(
+        f"RDS_STACK_NAME is not set (there is no pipeline {stage.pipeline}). Without it"
+    )
