@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from chalice.app import Blueprint, CloudWatchEvent
@@ -24,7 +24,7 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 
-UseCase = Callable[[Any, Aws, datetime], ToJson]
+S = TypeVar("S", Settings, ProductionSettings)
 
 try:
     stage = settings.load(os.environ)
@@ -79,19 +79,24 @@ def _emit(metrics: list[observability.Metric]) -> None:
 
 
 def scheduled(
-    module: str, function: str, use_case: str, schedule: Expression | None, call: UseCase
+    module: str,
+    function: str,
+    use_case: str,
+    settings: S,
+    schedule: Expression | None,
+    call: Callable[[S, Aws, datetime], ToJson],
 ) -> tuple[Blueprint, Callable[[Any, Any], Any]]:
     """Return the blueprint and the handler of a scheduled function; without a schedule it polls.
 
-    It calls the use case with the stage's settings, AWS and the event's time, and ignores a time
-    that is not due.
+    It calls the use case with the settings, AWS and the event's time, and ignores a time that is not
+    due.
     """
     blueprint = Blueprint(module)
 
     def handler(event: CloudWatchEvent) -> dict[str, Any]:
         time = datetime.fromisoformat(event.time)
         if schedule is None or schedule.is_due(time):
-            return report(use_case, event, lambda: call(stage, aws, time))
+            return report(use_case, event, lambda: call(settings, aws, time))
         message = f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC is not a time of {schedule}"
         return report(use_case, event, lambda: Result("ignored", None, message))
 

@@ -8,6 +8,7 @@ blueprint, handler = context.scheduled(
     __name__,
     functions.FOLLOW_SHARES,
     "share",
+    context.production(),
     None,
     lambda settings, aws, time: follow_shares(settings, context.stage_name, aws, time),
 )

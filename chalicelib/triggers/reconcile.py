@@ -5,5 +5,10 @@ from chalicelib.triggers import context
 from chalicelib.usecases.poll import poll
 
 blueprint, handler = context.scheduled(
-    __name__, functions.RECONCILE, "reconcile", None, lambda settings, aws, _: poll(settings, aws)
+    __name__,
+    functions.RECONCILE,
+    "reconcile",
+    context.acceptance(),
+    None,
+    lambda settings, aws, _: poll(settings, aws),
 )

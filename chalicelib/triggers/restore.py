@@ -4,6 +4,7 @@ from chalicelib.domain import functions
 from chalicelib.triggers import context
 from chalicelib.usecases.promote import promote
 
+settings = context.acceptance()
 blueprint, handler = context.scheduled(
-    __name__, functions.RESTORE, "promote", context.acceptance().restore_schedule, promote
+    __name__, functions.RESTORE, "promote", settings, settings.restore_schedule, promote
 )

@@ -4,10 +4,12 @@ from chalicelib.domain import functions
 from chalicelib.triggers import context
 from chalicelib.usecases.share import share
 
+settings = context.production()
 blueprint, handler = context.scheduled(
     __name__,
     functions.SHARE,
     "share",
-    context.production().schedule,
-    lambda settings, aws, time: share(settings, context.stage_name, aws, time),
+    settings,
+    settings.schedule,
+    lambda stage, aws, time: share(stage, context.stage_name, aws, time),
 )

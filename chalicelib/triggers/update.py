@@ -4,6 +4,7 @@ from chalicelib.domain import functions
 from chalicelib.triggers import context
 from chalicelib.usecases.update_latest import update
 
+settings = context.acceptance()
 blueprint, handler = context.scheduled(
-    __name__, functions.UPDATE, "update", context.acceptance().update_schedule, update
+    __name__, functions.UPDATE, "update", settings, settings.update_schedule, update
 )
