@@ -13,12 +13,16 @@ _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_
 _SERVICES = {"states": "stepfunctions"}
 # The errors that mean that what was asked for does not exist.
 _ABSENT = {
+    "AWS.SimpleQueueService.NonExistentQueue",
     "DBClusterNotFoundFault",
     "DBClusterSnapshotNotFoundFault",
+    "NoSuchBucket",
     "NoSuchEntity",
     "NotFound",
     "NotFoundException",
+    "ParameterNotFound",
     "PipelineNotFoundException",
+    "QueueDoesNotExist",
     "ResourceNotFoundException",
     "StateMachineDoesNotExist",
 }
@@ -27,9 +31,10 @@ _ABSENT = {
 class Calls:
     """Calls with a session, in one Region unless another one is named."""
 
-    def __init__(self, session: boto3.Session, region: str) -> None:
+    def __init__(self, session: boto3.Session, region: str, config: Config = _CONFIG) -> None:
         self._session = session
         self._region = region
+        self._config = config
         self._clients: dict[tuple[str, str | None], Any] = {}
 
     def client(self, service: str, region: str | None = None) -> Any:
@@ -37,7 +42,7 @@ class Calls:
         name = _SERVICES.get(service, service)
         if (name, region) not in self._clients:
             self._clients[name, region] = self._session.client(  # type: ignore[call-overload]
-                name, region_name=region or self._region, config=_CONFIG
+                name, region_name=region or self._region, config=self._config
             )
         return self._clients[name, region]
 
@@ -69,6 +74,27 @@ class Calls:
             if _is_absent(action, error):
                 return None
             raise
+
+    def delete_rule(self, name: str) -> bool:
+        """Delete an EventBridge rule and its targets; return whether it existed."""
+        targets = self.all("events:ListTargetsByRule", "Targets[].Id", Rule=name)
+        if targets is None:
+            return False
+        if targets:
+            self.delete("events:RemoveTargets", Rule=name, Ids=targets)
+        return self.delete("events:DeleteRule", Name=name)
+
+    def delete_role(self, name: str) -> bool:
+        """Detach a role's managed policies, and delete it; return whether it existed."""
+        inline = self.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=name)
+        if inline is None:
+            return False
+        for policy in inline:
+            self.delete("iam:DeleteRolePolicy", RoleName=name, PolicyName=policy)
+        path = "AttachedPolicies[].PolicyArn"
+        for arn in self.all("iam:ListAttachedRolePolicies", path, RoleName=name) or ():
+            self.delete("iam:DetachRolePolicy", RoleName=name, PolicyArn=arn)
+        return self.delete("iam:DeleteRole", RoleName=name)
 
 
 def _is_absent(action: str, error: ClientError) -> bool:

@@ -102,37 +102,14 @@ def _code(account: Account) -> Iterator[tuple[str, Callable[[], bool]]]:
     stage = account.stage.name
     for function in FUNCTIONS:
         rule, deployed = stacks.rule_name(stage, function), deployed_name(stage, function)
-        yield f"rule {rule}", partial(_delete_rule, account, rule)
+        yield f"rule {rule}", partial(account.delete_rule, rule)
         delete = partial(account.delete, "lambda:DeleteFunction", FunctionName=deployed)
         yield f"function {deployed}", delete
     for api in _apis(account):
         yield f"REST API {api}", partial(account.delete, "apigateway:DeleteRestApi", restApiId=api)
     for function in FUNCTIONS:
         role = stacks.role_name(stage, function)
-        yield f"role {role}", partial(_delete_role, account, role)
-
-
-def _delete_rule(account: Account, name: str) -> bool:
-    """Delete an EventBridge rule and its targets; return whether it existed."""
-    targets = account.all("events:ListTargetsByRule", "Targets[].Id", Rule=name)
-    if targets is None:
-        return False
-    if targets:
-        account.delete("events:RemoveTargets", Rule=name, Ids=targets)
-    return account.delete("events:DeleteRule", Name=name)
-
-
-def _delete_role(account: Account, name: str) -> bool:
-    """Detach a role's managed policies, and delete it; return whether it existed."""
-    inline = account.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=name)
-    if inline is None:
-        return False
-    for policy in inline:
-        account.delete("iam:DeleteRolePolicy", RoleName=name, PolicyName=policy)
-    path = "AttachedPolicies[].PolicyArn"
-    for arn in account.all("iam:ListAttachedRolePolicies", path, RoleName=name) or ():
-        account.delete("iam:DetachRolePolicy", RoleName=name, PolicyArn=arn)
-    return account.delete("iam:DeleteRole", RoleName=name)
+        yield f"role {role}", partial(account.delete_role, role)
 
 
 def _apis(account: Account) -> list[str]:

@@ -16,6 +16,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from cli.calls import Calls
+
 T = TypeVar("T")
 
 PREFIX = "aurora-refresh-live-check-"
@@ -25,19 +27,6 @@ _DELETION_SECONDS = 1_800.0
 _LONGEST_CHECK = timedelta(hours=2)
 _RETRIES = Config(retries={"mode": "adaptive", "total_max_attempts": 10})
 
-_ABSENT = {
-    "AWS.SimpleQueueService.NonExistentQueue",
-    "DBClusterNotFoundFault",
-    "DBClusterSnapshotNotFoundFault",
-    "NoSuchBucket",
-    "NoSuchEntity",
-    "NotFound",
-    "ParameterNotFound",
-    "QueueDoesNotExist",
-    "ResourceNotFoundException",
-    "StateMachineDoesNotExist",
-    "ValidationError",  # of DescribeStacks, the only call here that has it
-}
 _BUSY = {"DeleteConflict", "InvalidDBClusterSnapshotStateFault", "InvalidDBClusterStateFault"}
 
 
@@ -45,7 +34,7 @@ class _StillThere(Exception):
     """What is being deleted has not gone yet."""
 
 
-class Sandbox:
+class Sandbox(Calls):
     """What one check makes in an account and Region.
 
     Args:
@@ -55,18 +44,15 @@ class Sandbox:
     """
 
     def __init__(self, session: boto3.Session, name: str, *, with_cluster: bool) -> None:
-        self.session, self.name, self.with_cluster = session, name, with_cluster
         self.region = str(session.region_name)
+        super().__init__(session, self.region, _RETRIES)
+        self.name, self.with_cluster = name, with_cluster
         self.partition = session.get_partition_for_region(self.region)
         self.account = str(self.client("sts").get_caller_identity()["Account"])
         self.bucket = f"{name}-{self.account}"
+        self.tags = [{"Key": "aurora-refresh", "Value": "live-check"}]
         self.tags_in_lower_case = [{"key": "aurora-refresh", "value": "live-check"}]
         self._marker = name + _MARKERS[with_cluster]
-        self.tags = [{"Key": "aurora-refresh", "Value": "live-check"}]
-
-    def client(self, service: str) -> Any:
-        """Return a client of the Region that is patient with throttling."""
-        return self.session.client(service, config=_RETRIES)  # type: ignore[call-overload]
 
     def arn(self, service: str, resource: str) -> str:
         """Return the ARN of a resource of this account and Region."""
@@ -111,76 +97,66 @@ class Sandbox:
 
     def close(self) -> list[str]:
         """Delete everything, and the marker last; return what is left, with AWS's reason."""
-        ssm = self.client("ssm")
         left = [
             f"{what}: {error}" for what, delete in self._deletions() if (error := _delete(delete))
         ]
-        if not left and (error := _delete(partial(ssm.delete_parameter, Name=self._marker))):
+        marker = partial(self.delete, "ssm:DeleteParameter", Name=self._marker)
+        if not left and (error := _delete(marker)):
             left.append(f"parameter {self._marker}: {error}")
         return left
 
     def _deletions(self) -> Iterator[tuple[str, Callable[[], object]]]:
-        name = self.name
+        name, delete = self.name, self.delete
         if self.with_cluster:
-            rds = self.client("rds")
             for each in (f"{name}-restored", name):
                 yield f"cluster {each}", partial(self._delete_cluster, each)
             for each in (f"{name}-encrypted", f"{name}-copy", name):
-                delete = partial(rds.delete_db_cluster_snapshot, DBClusterSnapshotIdentifier=each)
-                yield f"cluster snapshot {each}", delete
-        yield f"pipeline {name}", partial(self.client("codepipeline").delete_pipeline, name=name)
-        machine = self.arn("states", f"stateMachine:{name}")
-        states = self.client("stepfunctions")
-        yield machine, partial(states.delete_state_machine, stateMachineArn=machine)
+                action = "rds:DeleteDBClusterSnapshot"
+                yield (
+                    f"cluster snapshot {each}",
+                    partial(delete, action, DBClusterSnapshotIdentifier=each),
+                )
+        yield f"pipeline {name}", partial(delete, "codepipeline:DeletePipeline", name=name)
+        machine, topic = self.arn("states", f"stateMachine:{name}"), self.arn("sns", name)
+        yield machine, partial(delete, "states:DeleteStateMachine", stateMachineArn=machine)
         for each in (f"{name}-schedule", f"{name}-runs"):
-            yield f"rule {each}", partial(self._delete_rule, each)
+            yield f"rule {each}", partial(self.delete_rule, each)
         yield f"queue {name}", self._delete_queue
-        topic = self.arn("sns", name)
-        yield topic, partial(self.client("sns").delete_topic, TopicArn=topic)
+        yield topic, partial(delete, "sns:DeleteTopic", TopicArn=topic)
         yield f"stack {name}", self._delete_stack
         yield f"bucket {self.bucket}", self._delete_bucket
         for service in ("codepipeline", "states"):
-            yield f"role {name}-{service}", partial(self._delete_role, f"{name}-{service}")
+            yield f"role {name}-{service}", partial(self.delete_role, f"{name}-{service}")
         for each in (name, f"{name}-labelled", f"{name}-value"):
-            yield (
-                f"parameter {each}",
-                partial(self.client("ssm").delete_parameter, Name=each),
-            )
+            yield f"parameter {each}", partial(delete, "ssm:DeleteParameter", Name=each)
 
     def _delete_cluster(self, name: str) -> None:
-        rds = self.client("rds")
-        status = rds.describe_db_clusters(DBClusterIdentifier=name)["DBClusters"][0]["Status"]
+        path = "DBClusters[0].Status"
+        status = self.one("rds:DescribeDBClusters", path, DBClusterIdentifier=name)
+        if status is None:
+            return
         if status != "deleting":
-            rds.delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
-        rds.describe_db_clusters(DBClusterIdentifier=name)
+            self.delete("rds:DeleteDBCluster", DBClusterIdentifier=name, SkipFinalSnapshot=True)
         raise _StillThere(f"cluster {name} is being deleted")
 
     def _delete_stack(self) -> None:
-        cloudformation = self.client("cloudformation")
-        stack = cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
-        if not stack["StackStatus"].endswith("_IN_PROGRESS"):
-            cloudformation.delete_stack(StackName=self.name)
-        raise _StillThere(f"stack {self.name} was {stack['StackStatus']}")
-
-    def _delete_rule(self, name: str) -> None:
-        events = self.client("events")
-        events.remove_targets(Rule=name, Ids=["queue"])
-        events.delete_rule(Name=name)
+        path = "Stacks[0].StackStatus"
+        status = self.one("cloudformation:DescribeStacks", path, StackName=self.name)
+        if status is None:
+            return
+        if not status.endswith("_IN_PROGRESS"):
+            self.call("cloudformation:DeleteStack", StackName=self.name)
+        raise _StillThere(f"stack {self.name} was {status}")
 
     def _delete_queue(self) -> None:
-        sqs = self.client("sqs")
-        sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=self.name)["QueueUrl"])
+        if url := self.one("sqs:GetQueueUrl", "QueueUrl", QueueName=self.name):
+            self.delete("sqs:DeleteQueue", QueueUrl=url)
 
     def _delete_bucket(self) -> None:
-        bucket = self.session.resource("s3").Bucket(self.bucket)
-        bucket.object_versions.delete()
-        bucket.delete()
-
-    def _delete_role(self, name: str) -> None:
-        iam = self.client("iam")
-        for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
-            iam.delete_role_policy(RoleName=name, PolicyName=policy)
-        iam.delete_role(RoleName=name)
+        if self.one("s3:GetBucketVersioning", "@", Bucket=self.bucket):
+            bucket = self._session.resource("s3").Bucket(self.bucket)
+            bucket.object_versions.delete()
+            bucket.delete()
 
 
 def new(session: boto3.Session, *, with_cluster: bool) -> Sandbox:
@@ -190,16 +166,11 @@ def new(session: boto3.Session, *, with_cluster: bool) -> Sandbox:
 
 def leftovers(session: boto3.Session) -> list[Sandbox]:
     """Return the sandboxes of checks that began so long ago that they must have been killed."""
-    ssm: Any = session.client("ssm", config=_RETRIES)
+    calls = Calls(session, str(session.region_name), _RETRIES)
     beginning = {"Key": "Name", "Option": "BeginsWith", "Values": [PREFIX]}
-    pages = ssm.get_paginator("describe_parameters").paginate(ParameterFilters=[beginning])
+    found = calls.all("ssm:DescribeParameters", "Parameters[]", ParameterFilters=[beginning])
     before = datetime.now(UTC) - _LONGEST_CHECK
-    names = [
-        each["Name"]
-        for page in pages
-        for each in page["Parameters"]
-        if each["LastModifiedDate"] < before
-    ]
+    names = [each["Name"] for each in found or () if each["LastModifiedDate"] < before]
     return [
         Sandbox(session, name.removesuffix(marker), with_cluster=with_cluster)
         for name in names
@@ -217,7 +188,7 @@ def wait_for(look: Callable[[], T | None], seconds: float) -> T | None:
 
 
 def _delete(delete: Callable[[], object]) -> str | None:
-    """Delete something that may not exist, or may be busy for a while; return AWS's refusal."""
+    """Delete something that may be busy for a while; return AWS's refusal."""
     refused: list[Exception] = []
 
     def has_ended() -> bool:
@@ -228,10 +199,8 @@ def _delete(delete: Callable[[], object]) -> str | None:
             refused.append(error)
             return False
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code not in _ABSENT:
-                refused.append(error)
-            return code not in _BUSY
+            refused.append(error)
+            return error.response["Error"]["Code"] not in _BUSY
         return True
 
     wait_for(has_ended, _DELETION_SECONDS)
