@@ -13,7 +13,7 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.errors import BusyError, RefreshError, Refused, UncertainError
 from chalicelib.domain.functions import RESTORE
-from chalicelib.domain.ledger import Move, Note, Version, already_ran, next_move
+from chalicelib.domain.ledger import Move, Note, Run, Version, already_ran, next_move
 from chalicelib.domain.parameters import Values, pipeline_name, snapshot_of, value_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, hours, refusal, unmoved
@@ -73,10 +73,8 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
         with attempt.log.step("week"):
             check_week(settings, scheduled)
         attempt.read()
-        attempt.check()
-        _, execution_id = attempt.pipeline.put_and_start(
-            attempt.moves, attempt.note, settings.databases
-        )
+        plan = attempt.check()
+        _, execution_id = plan.pipeline.put_and_start(plan.moves, plan.note, settings.databases)
     except UncertainError:
         raise  # the run may be on its way: the next attempt finds it, or starts it
     except Refused as refused:
@@ -90,7 +88,7 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
         attempt.undo(error)
         raise
     attempt.log.mark_actions("done")
-    return attempt.started(execution_id)
+    return attempt.started(plan, execution_id)
 
 
 def refresh_now(
@@ -107,13 +105,11 @@ def refresh_now(
     try:
         with attempt.log.step("week") as detail:
             detail("not checked: a person asks")
-        attempt.check()
+        plan = attempt.check()
         if dry_run:
             attempt.log.mark_actions("would do")
-            return attempt.started(None)
-        _, execution_id = attempt.pipeline.deploy_or_revert(
-            attempt.moves, attempt.note, settings.databases
-        )
+            return attempt.started(plan, None)
+        _, execution_id = plan.pipeline.deploy_or_revert(plan.moves, plan.note, settings.databases)
     except Refused as refused:
         if refused.reason is Reason.OVERRULED:
             raise
@@ -123,19 +119,20 @@ def refresh_now(
             raise
         return Result("failed", None, str(busy), attempt.unmoved(), steps=attempt.log.steps)
     attempt.log.mark_actions("done")
-    return attempt.started(execution_id)
+    return attempt.started(plan, execution_id)
 
 
-class _Attempt:
-    """One attempt at a promotion: what it has read, and what its checks let through.
-
-    `note` bears the token of the run to start.
-    """
+class _Plan(NamedTuple):
+    """What the checks let through; `note` bears the token of the run to start."""
 
     pipeline: Pipeline
     snapshots: Sequence[Snapshot]
     moves: Mapping[Database, Move]
     note: Note
+
+
+class _Attempt:
+    """One attempt at a promotion: who asks for it, and the parameters as they were read."""
 
     def __init__(
         self, settings: Settings, aws: Aws, request: RefreshRequest, *, collect_all: bool = False
@@ -150,7 +147,7 @@ class _Attempt:
         """Read the parameters; raise AwsError."""
         self.values = self.aws.parameters.get(self.settings.promotion_parameters)
 
-    def check(self) -> None:
+    def check(self) -> _Plan:
         """Do the checks, which write nothing; raise Refused, AwsError and BusyError."""
         settings, aws, request, log = self.settings, self.aws, self.request, self.log
         own = list_own_once(aws)
@@ -164,13 +161,13 @@ class _Attempt:
             name = self._check_parameters(own)
             detail(f"the pipeline is {name}")
         with log.step("snapshot") as detail:
-            self.snapshots = [
+            snapshots = [
                 candidate(settings, aws, own, each, self.values) for each in settings.databases
             ]
             detail(
                 ", ".join(
                     f"{each.name}: {found.arn}, {hours(found.age(aws.now()))} hours old"
-                    for each, found in zip(settings.databases, self.snapshots, strict=True)
+                    for each, found in zip(settings.databases, snapshots, strict=True)
                 )
             )
         with log.step("new") as detail:
@@ -178,16 +175,14 @@ class _Attempt:
             ledgers = {
                 each: aws.parameters.history(each.current_parameter) for each in settings.databases
             }
-            self.pipeline = Pipeline(aws, name, aws.pipelines.runs(name))
-            look = self.pipeline.deployments()
+            pipeline = Pipeline(aws, name, aws.pipelines.runs(name))
+            look = pipeline.deployments()
             deployed = {each: look.of(each, ledger) for each, ledger in ledgers.items()}
-            self.moves = self._moves(ledgers, deployed)
-            detail(
-                ", ".join(f"{each.name} moves to {move.value}" for each, move in self.moves.items())
-            )
+            moves = self._moves(ledgers, deployed, snapshots, pipeline.runs)
+            detail(", ".join(f"{each.name} moves to {move.value}" for each, move in moves.items()))
         with log.step("idle") as detail:
-            written = [each for each, move in self.moves.items() if move.is_written]
-            self.pipeline.check_idle(ledgers[each] for each in ledgers if each not in written)
+            written = [each for each, move in moves.items() if move.is_written]
+            pipeline.check_idle(ledgers[each] for each in ledgers if each not in written)
             for database, deployment in deployed.items():
                 if deployment.is_deploying:
                     problem = f"{database.name}: {deployment.unknown}; try again when it has ended"
@@ -195,8 +190,9 @@ class _Attempt:
             detail(f"no run of {name} is in progress")
         log.end_of_checks()
         # One run restores all moves: that of an invocation which was killed, if one was.
-        written_by = (move.token for move in self.moves.values() if move.is_written)
-        self.note = request.note._replace(token=next(written_by, request.note.token))
+        written_by = (move.token for move in moves.values() if move.is_written)
+        note = request.note._replace(token=next(written_by, request.note.token))
+        return _Plan(pipeline, snapshots, moves, note)
 
     def _check_parameters(self, own: ListOwn) -> str:
         for wrong in wrong_parameters(self.settings, self.values):
@@ -211,12 +207,14 @@ class _Attempt:
         self,
         ledgers: Mapping[Database, Sequence[Version]],
         deployed: Mapping[Database, Deployment],
+        snapshots: Sequence[Snapshot],
+        runs: Sequence[Run],
     ) -> dict[Database, Move]:
         """Return what is left to put; raise Refused if that is nothing."""
         moves: dict[Database, Move] = {}
-        actor, token, runs = self.request.note.actor, self.request.note.token, self.pipeline.runs
+        actor, token = self.request.note.actor, self.request.note.token
         assert token is not None
-        for (database, ledger), snapshot in zip(ledgers.items(), self.snapshots, strict=True):
+        for (database, ledger), snapshot in zip(ledgers.items(), snapshots, strict=True):
             if self.request.is_scheduled and already_ran(ledger, actor, runs):
                 raise Refused(Reason.NOTHING_NEW, "this scheduled time has had its run")
             if deployed[database].unknown or deployed[database].value != snapshot.arn:
@@ -243,13 +241,13 @@ class _Attempt:
         """Return the result of a decision not to act."""
         return refusal(refused, self.settings.databases, self.values, self.log.steps)
 
-    def started(self, execution_id: str | None) -> Result:
+    def started(self, plan: _Plan, execution_id: str | None) -> Result:
         """Return the result of a run that was started, or would be."""
         entries = []
         for entry, snapshot, database in zip(
-            self.unmoved(), self.snapshots, self.settings.databases, strict=True
+            self.unmoved(), plan.snapshots, self.settings.databases, strict=True
         ):
             entries.append(entry.with_age(snapshot, self.aws.now()))
-            if move := self.moves.get(database):
+            if move := plan.moves.get(database):
                 entries[-1] = entries[-1]._replace(current=move.value, previous=move.previous)
         return Result("started", None, None, tuple(entries), execution_id, self.log.steps)

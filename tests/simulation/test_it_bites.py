@@ -161,7 +161,7 @@ def first_move_only(*arguments: Any) -> Any:
 def by_person_without(check: str) -> Any:
     """Leave one check out, for a person's request only."""
 
-    def wrong(self: Any) -> None:
+    def wrong(self: Any) -> Any:
         if self.request.is_scheduled:
             return REAL_CHECK(self)
         with patch.object(promote, check, nothing):
@@ -427,8 +427,8 @@ def histories(
     )
 
 
-def histories_of_copies() -> None:
-    histories(HistoriesOfCopies, 400, 15)
+def histories_of_copies(count: int = 1_000) -> None:
+    histories(HistoriesOfCopies, count, 15)
 
 
 def all_interleavings() -> None:
@@ -456,4 +456,4 @@ def test_a_planted_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -
 def test_without_a_fault_nothing_is_found() -> None:
     histories(count=100)  # test_histories.py plays more
     all_interleavings()
-    histories_of_copies()
+    histories_of_copies(400)
