@@ -16,7 +16,9 @@ from chalicelib.observability import JsonFormatter
 from chalicelib.settings.acceptance import Settings
 from chalicelib.triggers import api
 from chalicelib.usecases.poll import poll
+from chalicelib.usecases.promote import promote
 from tests.fakes import STACK, InMemoryAws, arn, snapshot
+from tests.interruptions import Killed, calm, kill
 from tests.stage import (
     CURRENT,
     LATEST,
@@ -142,6 +144,16 @@ def everything(aws: InMemoryAws) -> dict[str, Any]:
 
 
 # --- what happens to a run ------------------------------------------------------------------------
+
+
+def promotion_killed(
+    settings: Settings, aws: InMemoryAws, when: str, operation: str, minutes: float = 1
+) -> None:
+    """Let the scheduled promotion die before or after a call; the next attempt comes minutes later."""
+    kill(aws, when, operation)
+    with pytest.raises(Killed):
+        promote(settings, aws, SUNDAY)
+    calm(aws, minutes)
 
 
 def ends(

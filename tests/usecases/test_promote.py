@@ -13,7 +13,7 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.pin import PinRequest, pin
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
 from tests.fakes import InMemoryAws, arn, snapshot
-from tests.interruptions import Killed, calm, kill, lose, refuse
+from tests.interruptions import calm, lose, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
 from tests.usecases.conftest import (
     BUSY,
@@ -33,6 +33,7 @@ from tests.usecases.conftest import (
     listing,
     polls,
     present,
+    promotion_killed,
     push,
     refused,
     running,
@@ -344,10 +345,7 @@ def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(
 def test_what_a_killed_attempt_put_is_undone_when_the_retry_must_not_go_on(
     settings: Settings, aws: InMemoryAws, happens: Arrange, reason: str
 ) -> None:
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
+    promotion_killed(settings, aws, "after", "put")
     happens(aws)
     result = promote(settings, aws, SUNDAY)
     assert (result.reason, result.databases[0].current) == (reason, arn("old"))
@@ -387,10 +385,7 @@ def test_a_start_is_undone_without_a_list_of_runs_only_if_aws_has_refused_it(
 def test_what_a_killed_attempt_put_stays_while_nobody_can_list_the_runs(
     settings: Settings, aws: InMemoryAws
 ) -> None:
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
+    promotion_killed(settings, aws, "after", "put")
     lose(aws, "before", "runs")
     with pytest.raises(AwsError) as caught:
         promote(settings, aws, SUNDAY)
@@ -634,10 +629,7 @@ def test_a_refresh_while_its_run_is_in_progress_starts_no_other_and_afterwards_f
 def test_a_refresh_waits_for_a_killed_order_of_somebody_else(
     settings: Settings, aws: InMemoryAws
 ) -> None:
-    kill(aws, "before", "start")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws)
+    promotion_killed(settings, aws, "before", "start")
     assert Api(settings, aws)("POST", "/refresh", {}) == refused(
         f"a run of acceptance-main that {SCHEDULE} ordered at 2026-01-04 04:00 UTC may be about to "
         "start; try again in some minutes"

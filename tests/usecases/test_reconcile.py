@@ -16,7 +16,7 @@ from chalicelib.usecases.promote import promote
 from chalicelib.usecases.reconcile import follow, reconcile
 from chalicelib.usecases.status import status
 from tests.fakes import STACK, InMemoryAws, arn, snapshot
-from tests.interruptions import Killed, calm, kill, meanwhile
+from tests.interruptions import meanwhile
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.conftest import (
     KIM,
@@ -30,6 +30,7 @@ from tests.usecases.conftest import (
     ledger,
     polls,
     present,
+    promotion_killed,
     push,
     subjects,
 )
@@ -205,19 +206,13 @@ def test_a_failure_is_returned_with_the_stage_and_action_and_says_why_in_the_led
     assert f"rds: went back to {arn('old')} from {arn('new')}" in notification.body
 
 
-# --- what the first edition got wrong -------------------------------------------------------------
-
-
 # --- whose run it is ------------------------------------------------------------------------------
 
 
 def test_a_value_whose_run_was_never_started_is_taken_back_once_no_retry_can_come(
     settings: Settings, aws: InMemoryAws
 ) -> None:
-    kill(aws, "after", "put")
-    with pytest.raises(Killed):
-        promote(settings, aws, SUNDAY)
-    calm(aws, minutes=10)
+    promotion_killed(settings, aws, "after", "put", minutes=10)
     assert reconcile(settings, aws).message == "everything is in line"
     assert ledger(aws) == PROMOTED
     aws.time += timedelta(minutes=6)
