@@ -96,7 +96,7 @@ def test_a_ratio_is_that_of_neighbours() -> None:
 
 
 def test_what_is_not_reached_is_said() -> None:
-    told = table(
+    printed = table(
         [
             Measure("cold start", 1.20, package=[0.13, 0.14], floor=[0.1, 0.1]),
             Measure("warm update", package=[2.0], floor=[1.0]),
@@ -104,7 +104,7 @@ def test_what_is_not_reached_is_said() -> None:
             Measure("AWS calls", 22, "", [22]),
         ]
     )
-    assert told.splitlines()[2:] == [
+    assert printed.splitlines()[2:] == [
         "| cold start | 135 ms (130 to 140) | 100 ms (100 to 100) | 1.35 | ≤ 1.2 | **not reached** |",
         "| warm update | 2,000 ms | 1,000 ms | 2 |  |  |",
         "| growth of peak memory | 3.00 MiB |  | 3 | ≤ 2 | **not reached** |",
