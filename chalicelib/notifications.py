@@ -81,7 +81,7 @@ class Notification(NamedTuple):
 
 
 def of_result(function: str, cause: str, result: Result) -> Notification | None:
-    """Return the notification of a decision not to act; None if nobody needs to hear of it."""
+    """Return the notification of a decision not to act; None if nobody is to be notified."""
     concerned = [
         entry if entry.reason else entry._replace(reason=result.reason, message=result.message)
         for entry in result.databases

@@ -198,7 +198,7 @@ class Subscription(Kind):
     create_only = frozenset(("Endpoint", "Protocol", "TopicArn"))
 
     def create(self, name: str, properties: Properties) -> str:
-        """Subscribe; the ARN is told although it is pending."""
+        """Subscribe, and ask for the ARN although the subscription is pending."""
         return super().create(name, {**properties, "ReturnSubscriptionArn": True})
 
 

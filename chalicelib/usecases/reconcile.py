@@ -40,7 +40,7 @@ class _Look(NamedTuple):
 
     @property
     def is_news(self) -> bool:
-        """Whether people should hear of it: not of data that was there before."""
+        """Whether people are to be notified: not of data that was there before."""
         version, before = self.found.version, good_version(self.ledger)
         if self.found.reason:
             return self.found.label not in version.labels

@@ -106,7 +106,7 @@ def _faults(_name: str, stack: DeployedStack, template: StackTemplate | None) ->
 
 
 def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
-    """Yield the faults of a restored cluster; what cannot be told is no fault."""
+    """Yield the faults of a restored cluster; what cannot be determined is no fault."""
     body = template.resources(mainpipeline.CLUSTERS)[cluster]
     properties = body.get("Properties", {})
     fixed = [(cluster, "DBClusterIdentifier", properties)]
@@ -163,7 +163,7 @@ def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
 
 
 def _is_given(properties: Json, name: str) -> bool:
-    """Return whether a property is there; a condition that cannot be told may leave it out."""
+    """Return whether a property is there; a condition that cannot be evaluated may leave it out."""
     value = properties.get(name)
     return name in properties and not (isinstance(value, dict) and "Fn::If" in value)
 
