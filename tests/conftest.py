@@ -17,6 +17,13 @@ for name in [name for name in os.environ if name.startswith("MAKE") or name == "
     del os.environ[name]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file together, in one process, where they share a cloud or a browser."""
+    for item in items:
+        if {"browser", "contract", "e2e", "localcloud"}.intersection(item.path.parts):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     with LocalCloud.start(log=tmp_path_factory.mktemp("localcloud") / "log") as cloud:
