@@ -79,44 +79,35 @@ def test_a_metric_is_a_line_in_cloudwatch_s_embedded_format(
 
 
 COPYING = CopyProgress("c", "s", "copying", 40)
+OLD = {"age_hours": 6.5}
 AGE = Metric("rds", "SnapshotAgeHours", 6.5, "None")
-FAILED = Metric("rds", "RefreshFailed", 1, "Count")
+DURATION = Metric("rds", "RefreshDurationMinutes", 30.0, "None")
+
+
+def count(name: str, database: str = "rds") -> Metric:
+    return Metric(database, name, 1, "Count")
 
 
 @pytest.mark.parametrize(
     ("use_case", "outcome", "reason", "facts", "expected"),
     [
         # An outcome is counted if it is one of a refresh.
-        ("promote", "started", None, {}, [Metric("rds", "RefreshStarted", 1, "Count")]),
-        ("promote", "skipped", Reason.ON_HOLD, {}, [Metric("rds", "RefreshSkipped", 1, "Count")]),
-        ("promote", "failed", Reason.NO_LATEST, {}, [FAILED]),
-        ("update", "failed", Reason.NO_ELIGIBLE_SNAPSHOT, {}, [FAILED]),
-        ("reconcile", "failed", Reason.RUN_FAILED, {}, [FAILED]),
-        ("reconcile", "succeeded", None, {}, [Metric("rds", "RefreshSucceeded", 1, "Count")]),
+        ("promote", "started", None, {}, [count("RefreshStarted")]),
+        ("promote", "skipped", Reason.ON_HOLD, {}, [count("RefreshSkipped")]),
+        ("promote", "failed", Reason.NO_LATEST, {}, [count("RefreshFailed")]),
+        ("update", "failed", Reason.NO_ELIGIBLE_SNAPSHOT, {}, [count("RefreshFailed")]),
+        ("reconcile", "failed", Reason.RUN_FAILED, {}, [count("RefreshFailed")]),
+        ("reconcile", "succeeded", None, {}, [count("RefreshSucceeded")]),
         ("promote", "skipped", Reason.OFF_WEEK, {}, []),
-        ("update", "skipped", Reason.OFF_WEEK, {}, []),
         ("update", "updated", None, {}, []),
-        ("reconcile", "unchanged", None, {}, []),
         ("reconcile", "ignored", Reason.OTHER_PIPELINE, {}, []),
-        # Its age and duration are measured.
-        ("update", "updated", None, {"age_hours": 6.5}, [AGE]),
-        ("update", "unchanged", None, {"age_hours": 6.5}, [AGE]),
-        ("reconcile", "updated", None, {"age_hours": 6.5}, [AGE]),
-        (
-            "reconcile",
-            "succeeded",
-            None,
-            {"age_hours": 6.5, "duration_minutes": 30.0},
-            [
-                Metric("rds", "RefreshSucceeded", 1, "Count"),
-                AGE,
-                Metric("rds", "RefreshDurationMinutes", 30.0, "None"),
-            ],
-        ),
+        # The age of the data and the duration are measured.
+        ("update", "unchanged", None, OLD, [AGE]),
+        ("reconcile", "updated", None, OLD | {"duration_minutes": 30.0}, [AGE, DURATION]),
         # The copy in progress is newer: an alarm would ring every time it takes a while.
-        ("update", "unchanged", None, {"age_hours": 6.5, "copy": COPYING}, []),
+        ("update", "unchanged", None, OLD | {"copy": COPYING}, []),
         # It grows by a quarter of an hour at each poll.
-        ("reconcile", "unchanged", None, {"age_hours": 6.5}, []),
+        ("reconcile", "unchanged", None, OLD, []),
     ],
 )
 def test_a_result_counts_and_measures_its_refresh(
@@ -131,14 +122,12 @@ def test_a_result_counts_and_measures_its_refresh(
 
 
 def test_one_databases_failure_is_not_anothers() -> None:
-    entries = (
-        DatabaseResult("docs", outcome="updated"),
-        DatabaseResult("rds", outcome="failed"),
-    )
+    entries = (DatabaseResult("docs", outcome="updated"), DatabaseResult("rds", outcome="failed"))
     result = Result("failed", Reason.NO_ELIGIBLE_SNAPSHOT, None, entries)
-    assert observability.result_metrics("update", result.to_json()) == [FAILED]
+    found = observability.result_metrics("update", result.to_json())
+    assert found == [count("RefreshFailed")]
 
 
 def test_a_failed_attempt_counts_for_every_database() -> None:
-    docs = Metric("docs", "RefreshFailed", 1, "Count")
-    assert observability.error_metrics(["rds", "docs"]) == [FAILED, docs]
+    expected = [count("RefreshFailed"), count("RefreshFailed", "docs")]
+    assert observability.error_metrics(["rds", "docs"]) == expected

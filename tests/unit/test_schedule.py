@@ -71,44 +71,31 @@ NOT_WEEKLY = (
     "cron(0 4 1-31 * ? *)|cron(0 4 ? * L *)|cron(0 4 ? * SUNL *)|cron(0 4 ? * SUN#1 *)"
 )
 
-
-def window_in(zone: str) -> Window:
-    return Window.parse(f"00:00-07:00 {zone}")
-
-
-def expression_in(zone: str) -> Expression:
-    return Expression.parse(f"cron(0 4 ? * SUN *) {zone}")
-
-
-def in_amsterdam(bare: str) -> Expression:
-    return Expression.parse(f"{bare} Europe/Amsterdam")
-
-
 Parse = Callable[[str], object]
-REFUSED: list[tuple[Parse, str, str]] = [
-    (Window.parse, WRONG_WINDOWS, '"{}" is not hh:mm-hh:mm (at most 24:00) and a time zone; write'),
-    (Window.parse, "07:00-07:00|00:00-00:00 UTC", '"{}" starts when it ends, which could mean'),
-    (window_in, WRONG_ZONES, '"{}" is not a time zone of the IANA database; write e.g. Europe/'),
-    (expression_in, WRONG_ZONES, '"{}" is not a time zone of the IANA database; write e.g. Eur'),
-    (Expression.parse, WRONG_RATES, '"{}" is not a rate; write a positive integer of at most five'),
-    (Expression.parse, NO_EXPRESSIONS, '"{}" is not a schedule expression; write cron(…) or rate'),
-    (Expression.parse, NOT_ASCII, "{!a} has a character that is no plain ASCII; separate the"),
-    (Expression.parse, "cron()", '"{}" has 0 fields; write six: cron(minutes hours day-of-month'),
-    (Expression.parse, "cron(0 2 * * SUN)", '"{}" has 5 fields; write six: cron(minutes hours'),
-    (Expression.parse, "cron(0 0 2 ? * SUN *)", '"{}" has 7 fields; write six: cron(minutes hours'),
-    (in_amsterdam, NOT_WEEKLY, '"{}" cannot be in a time zone, because EventBridge fires in UTC'),
+REFUSED: list[tuple[Parse, str, str, str]] = [
+    (Window.parse, "{}", WRONG_WINDOWS, '"{}" is not hh:mm-hh:mm (at most 24:00) and a time zone'),
+    (Window.parse, "{} UTC", "07:00-07:00|00:00-00:00", '"{} UTC" starts when it ends'),
+    (Window.parse, "00:00-07:00 {}", WRONG_ZONES, '"{}" is not a time zone of the IANA database'),
+    (Expression.parse, "cron(0 4 ? * SUN *) {}", WRONG_ZONES, '"{}" is not a time zone'),
+    (Expression.parse, "{} Europe/Amsterdam", NOT_WEEKLY, '"{}" cannot be in a time zone'),
+    (Expression.parse, "{}", WRONG_RATES, '"{}" is not a rate'),
+    (Expression.parse, "{}", NO_EXPRESSIONS, '"{}" is not a schedule expression'),
+    (Expression.parse, "{}", NOT_ASCII, "{!a} has a character that is no plain ASCII"),
+    (Expression.parse, "cron({})", "", '"cron({})" has 0 fields'),
+    (Expression.parse, "cron({})", "0 2 * * SUN", '"cron({})" has 5 fields'),
+    (Expression.parse, "cron({})", "0 0 2 ? * SUN *", '"cron({})" has 7 fields'),
 ]
 
 
 @pytest.mark.parametrize(
-    ("parse", "text", "problem"),
-    [(parse, text, problem) for parse, texts, problem in REFUSED for text in texts.split("|")],
+    ("parse", "template", "text", "problem"),
+    [(*row[:2], text, row[3]) for row in REFUSED for text in row[2].split("|")],
 )
 def test_a_wrong_text_is_refused_with_what_would_be_right(
-    parse: Parse, text: str, problem: str
+    parse: Parse, template: str, text: str, problem: str
 ) -> None:
-    with pytest.raises(ValueError, match="^" + re.escape(problem.format(text))):
-        parse(text)
+    with pytest.raises(ValueError, match=f"^{re.escape(problem.format(text))}.*(write|e.g.) "):
+        parse(template.format(text))
 
 
 @pytest.mark.parametrize("days", ["* *", "? ?", "1 SUN", "* 1"])
@@ -121,17 +108,13 @@ def test_exactly_one_of_the_day_fields_is_a_question_mark(days: str) -> None:
 
 # Each field's wrong texts, in each of which the part after = is what is wrong, if it is not all.
 WRONG_FIELDS = [
-    (
-        "minutes",
-        "{} 2 * * ? *",
-        "60 -1 ? L MON 0,61=61 0,= 5-61=61 *-5=* 5-*=* 1-2-3 /5 */ */0 */60",
-    ),
-    ("minutes", "{} 2 * * ? *", "0/X 0/5/5 99999"),
+    ("minutes", "{} 2 * * ? *", "60 -1 ? L MON 0,61=61 0,= 5-61=61 *-5=* 5-*=* 1-2-3 /5 */ */0"),
+    ("minutes", "{} 2 * * ? *", "*/60 0/X 0/5/5 99999"),
     ("hours", "0 {} * * ? *", "24 */24"),
     ("day-of-month", "0 2 {} * ? *", "0 32 32W=32 W 1W,15W=1W L,1=L 1-5W=5W L-3=L SUN"),
     ("month", "0 2 * {} ? *", "0 13 JANUARY"),
-    ("day-of-week", "0 2 ? * {} *", "0 8 JAN SUNDAY 8L=8 MON,6L=6L 8#1=8 2#0 2#6 3#1,6#3=3#1 2W"),
-    ("day-of-week", "0 2 ? * {} *", "*/2 MON-FRI/2"),
+    ("day-of-week", "0 2 ? * {} *", "0 8 JAN SUNDAY 8L=8 MON,6L=6L 8#1=8 2#0 2#6 3#1,6#3=3#1"),
+    ("day-of-week", "0 2 ? * {} *", "2W */2 MON-FRI/2"),
     ("year", "0 2 ? * SUN {}", "1969 2200 26 2028-2026 ?"),
 ]
 
@@ -150,16 +133,10 @@ def test_a_wrong_field_is_named_with_its_value(title: str, fields: str, wrong: s
 def test_a_zone_is_known_when_the_package_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lambda has no other: what ZoneInfo finds on the machine that deploys proves nothing."""
     monkeypatch.setattr("chalicelib.domain.schedule._zones", lambda: {"Europe/Berlin"})
-
     with pytest.raises(ValueError, match="time zone"):
         Window.parse("00:00-07:00 Europe/Amsterdam")
-
-
-def test_utc_needs_no_list_of_zones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is cold-start time."""
     monkeypatch.delattr("chalicelib.domain.schedule._zones")
-
-    assert Window.parse("00:00-07:00") == Window.parse("00:00-07:00 UTC")
+    Window.parse("00:00-07:00")  # in UTC, which needs no list: it is cold-start time
 
 
 # --- the window -----------------------------------------------------------------------------------
@@ -170,22 +147,14 @@ def test_every_window_is_read_back_from_its_text(window: Window) -> None:
     assert Window.parse(str(window)) == window
 
 
-@pytest.mark.parametrize(
-    ("text", "canonical"),
-    [
-        ("00:00-07:00", "00:00-07:00 UTC"),
-        ("00:00-07:00   UTC", "00:00-07:00 UTC"),
-        ("09:05-24:00 Etc/GMT+5", "09:05-24:00 Etc/GMT+5"),
-    ],
-)
-def test_the_text_of_a_window_is_canonical(text: str, canonical: str) -> None:
-    assert str(Window.parse(text)) == canonical
+def test_the_text_of_a_window_is_canonical() -> None:
+    assert str(Window.parse("09:05-24:00")) == "09:05-24:00 UTC"
+    assert Window.parse("09:05-24:00   UTC") == Window.parse("09:05-24:00")
 
 
 @pytest.mark.parametrize(
     ("window", "instant", "inside"),
     [
-        ("22:00-05:00 UTC", "2026-11-22T21:59:59", False),
         ("22:00-05:00 UTC", "2026-11-22T22:00:00", True),
         ("22:00-05:00 UTC", "2026-11-22T05:00:00", False),
         # 02:30 comes twice on 25 October 2026, at 00:30 and at 01:30 UTC.
@@ -193,7 +162,6 @@ def test_the_text_of_a_window_is_canonical(text: str, canonical: str) -> None:
         ("02:15-02:45 Europe/Amsterdam", "2026-10-25T01:10:00", False),
         ("02:15-02:45 Europe/Amsterdam", "2026-10-25T01:30:00", True),
         # 02:00 to 03:00 does not come on 29 March 2026: 01:00 UTC is 03:00.
-        ("02:00-03:00 Europe/Amsterdam", "2026-03-29T00:59:59", False),
         ("02:00-03:00 Europe/Amsterdam", "2026-03-29T01:00:00", False),
     ],
 )
@@ -263,7 +231,7 @@ def test_on_weeks_are_whole_weeks_that_come_back_at_their_interval(
         # The defaults of this app, in other spellings.
         ("cron(0 2 ? * 1 *)", ["Sun 29 02:00", "Sun 06 02:00", "Sun 13 02:00"]),
         ("cron(00  02 ?   * sun *)", ["Sun 29 02:00", "Sun 06 02:00", "Sun 13 02:00"]),
-        ("cron(0 0 29 2 ? *)", ["Tue 29 00:00", "Sun 29 00:00", "Fri 29 00:00"]),
+        ("cron(0 0 29 Feb ? *)", ["Tue 29 00:00", "Sun 29 00:00", "Fri 29 00:00"]),
         ("cron(0 0 30 2 ? *)", []),
         ("cron(59 23 23 11 ? 2026)", ["Mon 23 23:59"]),
         # The phase of a rate is not guessed.
@@ -293,39 +261,32 @@ def test_the_next_instant_is_strictly_later_and_in_utc() -> None:
 
 Part = tuple[str, Callable[[int], bool]]
 Days = tuple[str, str, Callable[[date], bool]]
-WEEKDAYS = "SUN MON TUE WED THU FRI SAT"
+WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 
 
 @st.composite
-def parts(draw: st.DrawFn, low: int, high: int, names: str = "", *, steps: bool = True) -> Part:
+def parts(draw: st.DrawFn, low: int, high: int, *, steps: bool = True) -> Part:
     """A field's text, and what it means, said by counting round the clock."""
     size = high - low + 1
     first, last = draw(st.integers(low, high)), draw(st.integers(low, high))
-    if low == 1970:
+    if low == 1970:  # years do not go round
         first, last = min(first, last), max(first, last)
     step = draw(st.integers(1, min(high, size)))
-
-    def written(n: int) -> str:
-        name = names.split()[n - low] if names else f"{n:02}"
-        return draw(st.sampled_from([str(n), name, name.lower()]))
 
     def ahead(n: int) -> int:
         return (n - first) % size
 
     kinds: list[Part] = [
         ("*", lambda _: True),
-        (written(first), lambda n: n == first),
-        (f"{written(first)}-{written(last)}", lambda n: ahead(n) <= ahead(last)),
-        (f"{written(first)},{written(last)}", lambda n: n in (first, last)),
+        (f"{first}", lambda n: n == first),
+        (f"{first}-{last}", lambda n: ahead(n) <= ahead(last)),
+        (f"{first},{last}", lambda n: n in (first, last)),
     ]
     if steps:
         kinds += [
             (f"*/{step}", lambda n: (n - low) % step == 0),
-            (f"{written(first)}/{step}", lambda n: n >= first and (n - first) % step == 0),
-            (
-                f"{written(first)}-{written(last)}/{step}",
-                lambda n: ahead(n) <= ahead(last) and ahead(n) % step == 0,
-            ),
+            (f"{first}/{step}", lambda n: n >= first and (n - first) % step == 0),
+            (f"{first}-{last}/{step}", lambda n: ahead(n) <= ahead(last) and ahead(n) % step == 0),
         ]
     return draw(st.sampled_from(kinds))
 
@@ -339,9 +300,9 @@ def month_of(day: date) -> list[date]:
 def days(draw: st.DrawFn) -> Days:
     """The two day fields, and what they mean, said by searching the whole month."""
     target, number, ordinal = (draw(st.integers(1, most)) for most in (31, 7, 5))
-    name = WEEKDAYS.split()[number - 1]
+    name = WEEKDAYS[number - 1]
     in_month, is_in_month = draw(parts(1, 31))
-    in_week, is_in_week = draw(parts(1, 7, WEEKDAYS, steps=False))
+    in_week, is_in_week = draw(parts(1, 7, steps=False))
 
     def workdays(day: date) -> list[date]:
         return [other for other in month_of(day) if other.weekday() < 5]
@@ -379,12 +340,7 @@ def test_on_its_days_an_expression_fires_at_its_hours_and_minutes(
     ]
 
 
-@given(
-    days(),
-    parts(1, 12, "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC"),
-    parts(1970, 2199),
-    dates,
-)
+@given(days(), parts(1, 12), parts(1970, 2199), dates)
 def test_an_expression_fires_on_the_days_that_a_walk_through_the_calendar_finds(
     in_days: Days, months: Part, years: Part, first: date
 ) -> None:
@@ -406,7 +362,6 @@ def test_an_expression_fires_on_the_days_that_a_walk_through_the_calendar_finds(
         ("cron(0 4 ? * SUN *) Europe/Amsterdam", "cron(0 2,3 ? * SUN *)"),
         # The day shifts with the hour, for one of the offsets or for both.
         ("cron(30 1 ? * 1 *) Europe/Amsterdam", "cron(30 0,23 ? * SUN,SAT *)"),
-        ("cron(0 22 ? * SAT *) America/New_York", "cron(0 2,3 ? * SUN *)"),
         ("cron(15 0 ? * TUE-SAT *) Asia/Kolkata", "cron(45 18 ? * MON,TUE,WED,THU,FRI *)"),
         ("cron(0 4 ? * SUN *) Australia/Lord_Howe", "cron(0,30 17 ? * SAT *)"),
         # So may the month and the year.
@@ -426,13 +381,9 @@ def test_the_rule_fires_in_utc_at_each_time_that_the_offsets_make(text: str, rul
 @pytest.mark.parametrize(
     ("text", "after", "expected"),
     [
-        ("cron(0 4 ? * SUN *) Europe/Amsterdam", "2026-03-22T03:00", "2026-03-29T02:00"),
-        ("cron(0 4 ? * SUN *) Europe/Amsterdam", "2026-10-18T02:00", "2026-10-25T03:00"),
         # 02:30 does not come on 29 March 2026, and comes twice on 25 October.
         ("cron(30 2 ? * SUN *) Europe/Amsterdam", "2026-03-29T00:00", "2026-03-29T01:30"),
         ("cron(30 2 ? * SUN *) Europe/Amsterdam", "2026-10-25T00:30", "2026-11-01T01:30"),
-        # So 02:30 and 03:30 are one time then.
-        ("cron(30 2,3 ? * SUN *) Europe/Amsterdam", "2026-03-29T01:30", "2026-04-05T00:30"),
         ("cron(0 22 ? * * 2026) America/New_York", "2027-01-01T02:59", "2027-01-01T03:00"),
         ("cron(0 22 ? * * 2026) America/New_York", "2027-01-01T03:00", None),
     ],
@@ -486,7 +437,7 @@ def near_a_change(draw: st.DrawFn) -> tuple[ZoneInfo, datetime]:
 @given(
     st.sampled_from([(0,), (30,), (0, 45), (0, 15, 30, 45)]),
     parts(0, 23),
-    parts(1, 7, WEEKDAYS, steps=False),
+    parts(1, 7, steps=False),
     near_a_change(),
 )
 def test_times_in_a_zone_are_those_that_a_watch_of_its_clocks_finds(
@@ -559,14 +510,11 @@ def test_a_hold_for_ever_ends_the_search_without_a_look_at_every_firing(
     ("text", "cadence", "window", "ever"),
     [
         ("cron(0 4 ? * SUN *)", FORTNIGHTLY, "00:00-07:00", True),
-        ("cron(0 4 ? * SUN *)", FORTNIGHTLY, "08:00-17:00", False),
         # 04:00 UTC is never inside it in New York, and only in winter in Amsterdam.
         ("cron(0 4 ? * SUN *)", FORTNIGHTLY, "02:00-03:00 America/New_York", False),
         ("cron(0 4 ? * SUN *)", FORTNIGHTLY, "00:00-06:00 Europe/Amsterdam", True),
-        ("cron(0 4 30 2 ? *)", FORTNIGHTLY, "00:00-24:00", False),
-        # The years: past, to come soon, and long after the anchor.
+        # The years: past, and long after the anchor.
         ("cron(0 4 ? * SUN 2025)", FORTNIGHTLY, "00:00-24:00", False),
-        ("cron(0 4 ? * SUN 2027)", FORTNIGHTLY, "00:00-24:00", True),
         ("cron(0 4 ? * SUN 2040)", FORTNIGHTLY, "00:00-24:00", True),
         ("cron(0 4 ? * SUN 2027)", Cadence(2, date(1960, 1, 3)), "00:00-24:00", True),
         # The one firing lies in an off-week, or in an on-week, or is the anchor's first minute.

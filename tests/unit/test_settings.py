@@ -133,28 +133,20 @@ def test_every_variable_of_an_acceptance_stage_is_read() -> None:
     )
 
 
-def test_a_production_stage_of_required_variables_gets_the_defaults() -> None:
+def test_every_variable_of_a_production_stage_is_read_or_has_its_default() -> None:
+    every_saturday, every_night = "cron(0 22 ? * SAT *)", "cron(0 1 * * ? *)"
     assert production() == ProductionSettings(
-        clusters=("orders",),
-        share_with="222222222222",
-        key=None,
-        keep=3,
-        schedule=Expression.parse("cron(0 22 ? * SAT *)"),
-        topic_arn=None,
+        ("orders",), "222222222222", None, 3, Expression.parse(every_saturday), None
     )
-
-
-def test_every_variable_of_a_production_stage_is_read() -> None:
     found = production(
         CLUSTERS="Orders, billing",
         SHARE_KMS_KEY_ID=KEY_ID,
         SHARES_TO_KEEP="5",
-        SHARE_SCHEDULE="cron(0 1 * * ? *)",
+        SHARE_SCHEDULE=every_night,
         NOTIFICATION_TOPIC_ARN=TOPIC,
     )
-    every_night = Expression.parse("cron(0 1 * * ? *)")
-    clusters = ("orders", "billing")
-    assert found == ProductionSettings(clusters, "222222222222", KEY_ID, 5, every_night, TOPIC)
+    clusters, schedule = ("orders", "billing"), Expression.parse(every_night)
+    assert found == ProductionSettings(clusters, "222222222222", KEY_ID, 5, schedule, TOPIC)
     assert found.policy("daily") == SharePolicy("daily", "222222222222", KEY_ID, 5)
 
 
@@ -234,38 +226,29 @@ def test_every_problem_of_an_empty_stage_is_reported_at_once() -> None:
         "RDS_ENGINE is missing",
         "RDS_ENGINE_VERSION is missing",
     ]
-    assert str(caught.value).startswith(
-        "These settings of the stage are wrong:\n"
-        "  - SOURCE_ACCOUNT is missing: write production's account id, 12 digits\n"
-    )
+    assert "wrong:\n  - SOURCE_ACCOUNT is missing: write production's" in str(caught.value)
     assert all(problem.missing for problem in caught.value.problems)
 
 
 WRONG = [
     ("SOURCE_ACCOUNT", "12 digits", "12345|１１１１１１１１１１１１|111111111111\n"),
-    ("SSM_MAIN_CICD_NAME", "such as /acceptance/rds/latest-snapshot", "a name|/a/"),
-    ("SSM_MAIN_CICD_NAME", "a / before the first part", "acceptance/cicd"),
-    ("SSM_MAIN_CICD_NAME", "not beginning with aws or ssm", "/aws/cicd|ssm-cicd"),
-    ("SSM_MAIN_CICD_NAME", "up to 15 parts", "/a" * 16),
-    ("SSM_MAIN_CICD_NAME", "at most 1,011 characters", "/" + "a" * 1011),
+    ("SSM_MAIN_CICD_NAME", "not beginning with aws or ssm", "a name|/a/|/aws/cicd|ssm-cicd"),
+    ("SSM_MAIN_CICD_NAME", "up to 15 parts", f"acceptance/cicd|{'/a' * 16}|/{'a' * 1011}"),
     ("SSM_REFRESH_HOLD_NAME", "Parameter Store name", "hold me"),
     ("DATABASES", "upper-case", "rds|RDS,"),
     ("DATABASES", "once", "RDS,RDS"),
     ("RDS_ENGINE", "aurora-postgresql, aurora-mysql, docdb, neptune", "postgres"),
     ("RDS_ENGINE_VERSION", "15.4", "15.|latest"),
-    ("RDS_SOURCE_CLUSTER", "single hyphens", "orders--prod|orders-"),
-    ("RDS_SOURCE_CLUSTER", "1 to 63", "a" * 64),
+    ("RDS_SOURCE_CLUSTER", "1 to 63 letters", f"orders--prod|orders-|{'a' * 64}"),
     ("RDS_STACK_NAME", "STACK/LOGICAL-ID", "1-data|acceptance_data|data/Orders-1|data/"),
-    ("RDS_STACK_NAME", "STACK/LOGICAL-ID", "data/Orders/x|" + "a" * 129),
-    ("RDS_STACK_NAME", "STACK/", "arn:aws:cloudformation:eu-west-1:222222222222:stack/data/1"),
-    ("RDS_AFTER_RESTORE", "a Step Functions state machine", f"after-restore|{MACHINE}:1"),
-    ("RDS_AFTER_RESTORE", "a Step Functions state machine", MACHINE.replace("states", "lambda")),
+    ("RDS_STACK_NAME", "STACK/LOGICAL-ID", f"data/Orders/x|{'a' * 129}|{MACHINE}"),
+    ("RDS_AFTER_RESTORE", "a Step Functions state machine", f"after-restore|{MACHINE}:1|{TOPIC}"),
     ("RDS_COPY_KMS_KEY_ID", "acceptance's own customer-managed key", "acceptance|alias/|a key"),
     ("RDS_COPY_KMS_KEY_ID", "not the default key aws/rds", f"alias/aws/rds|{KMS}:alias/aws/rds"),
     ("RDS_COPY_KMS_KEY_ID", "customer-managed", f"alias/acceptance copies|alias/{'a' * 251}"),
     ("RDS_COPY_KMS_KEY_ID", "customer-managed", f"{KEY_ID.upper()}| {KEY_ID}|{KMS}:{KEY_ID}"),
-    ("RDS_COPY_KMS_KEY_ID", "customer-managed", f"key/{KEY_ID}|arn:aws:kms:eu-west-1:2:alias/x"),
-    ("RDS_COPY_KMS_KEY_ID", "managed", f"arn:aws-:kms:eu-west-1:222222222222:key/{KEY_ID}"),
+    ("RDS_COPY_KMS_KEY_ID", "customer-managed", f"key/{KEY_ID}|{KMS[:-1]}:alias/x"),
+    ("RDS_COPY_KMS_KEY_ID", "managed", f"{KMS.replace('aws', 'aws-')}:key/{KEY_ID}"),
     ("RDS_COPIES_TO_KEEP", "from 1 to 9999", "0|all"),
     ("UPDATE_SCHEDULE", "day-of-month", "cron(0 2 * * SUN *)"),
     ("RESTORE_SCHEDULE", "cron(…)", "every sunday"),
@@ -274,7 +257,6 @@ WRONG = [
     ("MAINTENANCE_WINDOW", "IANA", "00:00-07:00 Mars/Olympus"),
     ("MAX_SNAPSHOT_AGE_DAYS", "from 0 to 9999", "-1|two weeks"),
     ("NOTIFICATION_TOPIC_ARN", "arn:aws:sns:", f"aurora-refresh|{TOPIC}.fifo"),
-    ("NOTIFICATION_TOPIC_ARN", "standard", TOPIC.replace("aws", "awsome")),
     ("NOTIFICATION_TOPIC_ARN", "standard", TOPIC.replace("aws", "aws-")),
     ("CHAT_TOPIC_ARN", "aurora-refresh-chat", "chat"),
     ("PIN_API_ENABLED", "true or false", "yes"),
@@ -342,12 +324,10 @@ def test_a_missing_or_wrong_setting_of_a_database_is_one_problem() -> None:
     [
         ("aurora-postgresql 15", "aurora-postgresql 15", True),
         ("aurora-postgresql 15 orders", "aurora-postgresql 15", True),
-        ("aurora-postgresql 15", "aurora-postgresql 15 orders", True),
         ("aurora-postgresql 15 orders", "aurora-postgresql 15 ORDERS", True),
         ("aurora-postgresql 15", "aurora-postgresql 15.4", True),
         ("aurora-postgresql 15.4 orders", "aurora-postgresql 15", True),
         ("docdb 5", "aurora-mysql 5", False),
-        ("docdb 5", "docdb 4", False),
         ("docdb 5.1", "docdb 5.10", False),
         ("docdb 5 orders", "docdb 5 billing", False),
         ("aurora-postgresql 16", "aurora-postgresql 16.6-limitless", False),
@@ -377,7 +357,6 @@ def test_two_databases_that_one_snapshot_fits_are_refused(
     [
         ("data", "data", True),
         ("data", "data/Orders", True),
-        ("data/Orders", "data", True),
         ("data/Orders", "data/Orders", True),
         ("data/Orders", "data/Billing", False),
         ("data", "other", False),
@@ -424,8 +403,6 @@ def test_an_update_may_run_outside_the_window_and_a_rate_cannot_be_checked() -> 
     [
         (STAGE, "RDS_SOURCE_CLUSTRE", "RDS_SOURCE_CLUSTER"),
         (STAGE, "RDS_CLUSTER", "RDS_SOURCE_CLUSTER"),
-        (STAGE, "RDS_COPY_KEY_ID", "RDS_COPY_KMS_KEY_ID"),
-        (STAGE, "RDS_STACK", "RDS_STACK_NAME"),
         (STAGE, "RSD_SOURCE_CLUSTER", "RDS_SOURCE_CLUSTER"),
         (STAGE, "SSM_HOLD_NAME", "SSM_REFRESH_HOLD_NAME"),
         (STAGE, "MAX_AGE_DAYS", "MAX_SNAPSHOT_AGE_DAYS"),
@@ -456,16 +433,12 @@ def test_a_deployed_function_does_not_look_for_typos() -> None:
 
 SURROUNDINGS = """
 _HANDLER _X_AMZN_TRACE_ID AWS_ACCESS_KEY_ID AWS_CONTAINER_CREDENTIALS_FULL_URI AWS_DEFAULT_REGION
-AWS_EXECUTION_ENV AWS_LAMBDA_FUNCTION_MEMORY_SIZE AWS_LAMBDA_FUNCTION_VERSION
-AWS_LAMBDA_INITIALIZATION_TYPE AWS_LAMBDA_LOG_GROUP_NAME AWS_LAMBDA_LOG_STREAM_NAME
-AWS_LAMBDA_RUNTIME_API AWS_PROFILE AWS_REGION AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN
-AWS_XRAY_CONTEXT_MISSING LAMBDA_RUNTIME_DIR LAMBDA_TASK_ROOT LANG LC_ALL LD_LIBRARY_PATH PATH
-PYTHONPATH PYTHONUNBUFFERED TZ
+AWS_EXECUTION_ENV AWS_LAMBDA_INITIALIZATION_TYPE AWS_LAMBDA_RUNTIME_API AWS_PROFILE AWS_REGION
+AWS_SESSION_TOKEN LAMBDA_RUNTIME_DIR LAMBDA_TASK_ROOT LANG LC_ALL LD_LIBRARY_PATH PATH PYTHONPATH TZ
 CI CHALICE_TEST GITHUB_ACTIONS GITHUB_REF_NAME GITHUB_REPOSITORY RUNNER_OS RUNNER_TEMP BUILD_NUMBER
 CI_PIPELINE_SOURCE CI_REGISTRY JENKINS_URL CODEBUILD_BUILD_ID SOURCE_DATE_EPOCH SOURCE_VERSION
 RDS_HOSTNAME RDS_PORT RDS_DB_NAME RDS_USERNAME RDS_PASSWORD DATABASE_URL MAX_JOBS MAX_THREADS
-HOME USER SHELL TERM EDITOR PWD OLDPWD SHLVL LOGNAME HOSTNAME DISPLAY MAIL SSH_AUTH_SOCK XDG_RUNTIME_DIR
-VIRTUAL_ENV PIP_NO_INDEX MAKEFLAGS MAKELEVEL MFLAGS MAKE_TERMOUT STAGE EMAIL PARAMETERS PYTHON TESTS
+HOME USER SHELL EDITOR HOSTNAME MAIL PIP_NO_INDEX MAKEFLAGS STAGE EMAIL PARAMETERS PYTHON TESTS
 DOCKER_HOST CONTAINER_ENGINE POWERTOOLS_LOG_LEVEL POWERTOOLS_SERVICE_NAME OPERATOR_ARN
 DATABASE_BACKUP_SNAPSHOT_ID_ARN RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN MAIN_PIPELINE_ARN
 """
