@@ -24,6 +24,8 @@ def of_result(result: Result) -> Notification:
 
 
 def test_a_refusal_says_what_to_do() -> None:
+    outcome = {"outcome": "failed", "reason": "snapshot-stale"}
+    snapshots = {"current": "arn:old", "previous": "arn:old"}
     assert of_result(STALE) == Notification(
         subject="aurora-refresh: REFRESH FAILED: snapshot-stale (rds)",
         body="What happened:\n"
@@ -35,14 +37,7 @@ def test_a_refusal_says_what_to_do() -> None:
         "What to do:\n"
         "  Check in production why no newer snapshot is shared. "
         "If the age is acceptable, pin this one.",
-        attributes={
-            "function": "f",
-            "outcome": "failed",
-            "reason": "snapshot-stale",
-            "databases": "rds",
-            "current": "arn:old",
-            "previous": "arn:old",
-        },
+        attributes={"function": "f", "databases": "rds", **outcome, **snapshots},
     )
 
 
@@ -148,35 +143,30 @@ def test_a_refresh_without_its_data_s_age_says_nothing_of_it() -> None:
 TO_OLD = {"current": "arn:old", "taken_back": True}
 TO_NONE = {"current": None, "taken_back": True}
 ON_A_PIN = {"current": "arn:pin", "taken_back": False}
-FAILED = "REFRESH FAILED: pipeline run failed"
-IS_NEW = f"current is arn:new, {BECAUSE}"
+FAILED, NOTHING = "REFRESH FAILED: pipeline run failed", "REFRESH FAILED: the run restored nothing"
+LATE = "restored, but the pipeline run failed afterwards"
 
 
 @pytest.mark.parametrize(
     ("reason", "changes", "subject", "fate"),
     [
-        (Reason.RUN_FAILED, TO_OLD, f"{FAILED}, taken back", "went back to arn:old from arn:new, "),
+        (Reason.RUN_FAILED, TO_OLD, f"{FAILED}, taken back", "went back to arn:old from arn:new"),
         (
             Reason.NOTHING_RESTORED,
             TO_NONE,
-            "REFRESH FAILED: the run restored nothing, taken back",
-            f"went back to no snapshot from arn:new, {BECAUSE}",
+            f"{NOTHING}, taken back",
+            "went back to no snapshot from",
         ),
+        (Reason.RUN_FAILED, ON_A_PIN, f"{FAILED}, current stays", f"arn:new was {BECAUSE}; by now"),
+        (Reason.FAILED_AFTER_RESTORE, {}, LATE, f"now on arn:new, data 6.5 hours old, {BECAUSE}"),
         (
-            Reason.RUN_FAILED,
-            ON_A_PIN,
-            f"{FAILED}, current stays",
-            f"arn:new was {BECAUSE}; by now current is arn:pin",
-        ),
-        (
-            Reason.FAILED_AFTER_RESTORE,
+            Reason.NOT_PREPARED,
             {},
-            "restored, but the pipeline run failed afterwards",
-            f"now on arn:new, data 6.5 hours old, {BECAUSE}",
+            "NOT PREPARED: do not use the data yet",
+            "current is arn:new, set",
         ),
-        (Reason.NOT_PREPARED, {}, "NOT PREPARED: do not use the data yet", IS_NEW),
-        (Reason.DEPLOYED_DIFFERS, {}, "other data than expected is deployed", IS_NEW),
-        (Reason.DEPLOYED_UNKNOWN, {}, "cannot see what is deployed", IS_NEW),
+        (Reason.DEPLOYED_DIFFERS, {}, "other data than expected is deployed", "current is arn:new"),
+        (Reason.DEPLOYED_UNKNOWN, {}, "cannot see what is deployed", "current is arn:new, set by"),
     ],
 )
 def test_every_other_end_says_what_became_of_current_and_what_to_do(

@@ -77,21 +77,17 @@ def test_managed_shares_are_newest_first_and_dated_by_their_data() -> None:
     ]
 
 
-@pytest.mark.parametrize("later", [0, 1])
-def test_of_two_with_the_same_data_the_one_made_later_is_the_newer(later: int) -> None:
-    made = [SATURDAY + timedelta(weeks=99 + (each == later)) for each in (0, 1)]
-    one = own(1, created=made[0])
-    two = own(2, created=made[1], tags=dict(one.tags))
-    expected = [(one, two)[later].snapshot, (one, two)[1 - later].snapshot]
-    for both in ((one, two), (two, one)):
-        assert [share.snapshot for share in shares(*both)] == expected
-
-
-def test_a_tie_goes_to_the_greater_name_in_any_order() -> None:
-    one, two = own(1), own(2, tags=dict(own(1).tags))
-    names = [share.identifier for share in shares(one, two)]
-    assert names == sorted(names, reverse=True)
-    assert shares(one, two) == shares(two, one)
+@given(st.permutations([(0, 1), (0, 2), (1, 1), (1, 2)]))
+def test_of_the_same_data_the_one_made_later_comes_first_and_else_the_greater_name(
+    order: list[tuple[int, int]],
+) -> None:
+    made = [
+        own(week, created=SATURDAY + timedelta(days=days), tags=dict(own().tags))
+        for days, week in order
+    ]
+    ordered = [(share.snapshot.created, share.identifier) for share in shares(*made)]
+    assert len(ordered) == len(order)
+    assert ordered == sorted(ordered, key=lambda each: (each[0] or SATURDAY, each[1]), reverse=True)
 
 
 @pytest.mark.parametrize(
