@@ -64,14 +64,6 @@ def deploy(
     reads_since: float | None = None,
 ) -> Action:
     """Return a deploy action that took ten minutes, unless said otherwise."""
-    return Action(
-        run_id,
-        "Deploy",
-        "Deploy",
-        status,
-        at(started),
-        at(started + 10 if ended is None else ended),
-        category,
-        stack,
-        None if reads_since is None else at(reads_since),
-    )
+    times = at(started), at(started + 10 if ended is None else ended)
+    reads = None if reads_since is None else at(reads_since)
+    return Action(run_id, "Deploy", "Deploy", status, *times, category, stack, reads)

@@ -8,15 +8,12 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.hold import Hold
 
-HOLD = Hold(date(2026, 1, 22), "release test", "arn:aws:iam::222222222222:user/tester")
+UNTIL = date(2026, 1, 22)
 
 
-def test_a_hold_is_read() -> None:
-    text = (
-        '{"until": "2026-01-22", "reason": "release test", '
-        '"by": "arn:aws:iam::222222222222:user/tester"}'
-    )
-    assert Hold.read(text) == HOLD
+def test_a_hold_is_written_as_people_read_it() -> None:
+    hold = Hold(UNTIL, "Größe 🚀", "kim")
+    assert hold.write() == '{"until": "2026-01-22", "reason": "Größe 🚀", "by": "kim"}'
 
 
 def test_the_placeholder_is_no_hold() -> None:
@@ -26,15 +23,10 @@ def test_the_placeholder_is_no_hold() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        " ",
-        "until thursday",
-        "2026-01-22",
-        "null",
-        "{}",
+        *(" ", "until thursday", "2026-01-22", "null", "{}", "[" * 100_000),
         '{"until": "thursday", "reason": "", "by": ""}',
         '{"until": 20260122, "reason": "", "by": ""}',
         '{"until": "2026-01-22"}',
-        "[" * 100_000,
     ],
 )
 def test_anything_unreadable_is_an_error_that_shows_what_is_right(text: str) -> None:
@@ -43,24 +35,16 @@ def test_anything_unreadable_is_an_error_that_shows_what_is_right(text: str) -> 
 
 
 def test_a_hold_covers_the_days_before_its_until() -> None:
-    assert HOLD.covers(date(2026, 1, 21))
-    assert not HOLD.covers(date(2026, 1, 22))
+    hold = Hold(UNTIL, "", "")
+    assert hold.covers(date(2026, 1, 21))
+    assert not hold.covers(UNTIL)
 
 
-@given(st.dates(), st.text(), st.text())
-def test_a_hold_is_read_back_as_written(until: date, reason: str, by: str) -> None:
-    assert Hold.read(Hold(until, reason, by).write()) == Hold(until, reason, by)
-
-
-@given(st.text('{}"\\a'))
-def test_a_hold_is_written_as_parameter_store_takes_it(reason: str) -> None:
+@given(st.dates(), st.text() | st.text('{}"\\a'), st.text())
+def test_a_hold_is_read_back_as_written_and_written_as_parameter_store_takes_it(
+    until: date, reason: str, by: str
+) -> None:
     """Which takes no value that refers to a parameter: https://docs.aws.amazon.com/systems-manager/latest/userguide/what-is-a-parameter.html"""
-    text = Hold(date(2026, 1, 22), reason, reason).write()
-    assert "{{" not in text
-    assert Hold.read(text) == Hold(date(2026, 1, 22), reason, reason)
-
-
-def test_a_hold_is_written_as_people_read_it() -> None:
-    assert Hold(date(2026, 1, 22), "Größe 🚀", "kim").write() == (
-        '{"until": "2026-01-22", "reason": "Größe 🚀", "by": "kim"}'
-    )
+    hold = Hold(until, reason, by)
+    assert Hold.read(hold.write()) == hold
+    assert "{{" not in hold.write()

@@ -17,11 +17,19 @@ SCHEDULE = "the schedule of 2026-01-04 04:00 UTC"
 STALE = Result("failed", Reason.SNAPSHOT_STALE, "arn:new is 15 days old, the limit is 14", (ENTRY,))
 
 
+def of_result(result: Result) -> Notification:
+    found = notifications.of_result("f", SCHEDULE, result)
+    assert found is not None
+    return found
+
+
 def test_a_refusal_says_what_to_do() -> None:
-    assert notifications.of_result("db-restore-from-snapshot", SCHEDULE, STALE) == Notification(
+    outcome = {"outcome": "failed", "reason": "snapshot-stale"}
+    snapshots = {"current": "arn:old", "previous": "arn:old"}
+    assert of_result(STALE) == Notification(
         subject="aurora-refresh: REFRESH FAILED: snapshot-stale (rds)",
         body="What happened:\n"
-        "  db-restore-from-snapshot did not act: arn:new is 15 days old, the limit is 14.\n"
+        "  f did not act: arn:new is 15 days old, the limit is 14.\n"
         "Cause:\n"
         "  the schedule of 2026-01-04 04:00 UTC\n"
         "Databases:\n"
@@ -29,29 +37,18 @@ def test_a_refusal_says_what_to_do() -> None:
         "What to do:\n"
         "  Check in production why no newer snapshot is shared. "
         "If the age is acceptable, pin this one.",
-        attributes={
-            "function": "db-restore-from-snapshot",
-            "outcome": "failed",
-            "reason": "snapshot-stale",
-            "databases": "rds",
-            "current": "arn:old",
-            "previous": "arn:old",
-        },
+        attributes={"function": "f", "databases": "rds", **outcome, **snapshots},
     )
 
 
 def test_only_the_databases_that_failed_are_named_each_with_its_reason() -> None:
-    def entry(name: str, outcome: str, reason: Reason | None, message: str) -> DatabaseResult:
-        return DatabaseResult(name, outcome=outcome, reason=reason, message=message)
-
+    ambiguous, missing = Reason.AMBIGUOUS_CLUSTER, Reason.NO_ELIGIBLE_SNAPSHOT
     entries = (
         ENTRY._replace(outcome="updated"),
-        entry("docs", "failed", Reason.AMBIGUOUS_CLUSTER, "a"),
-        entry("pay", "failed", Reason.NO_ELIGIBLE_SNAPSHOT, "b"),
+        DatabaseResult("docs", outcome="failed", reason=ambiguous, message="a"),
+        DatabaseResult("pay", outcome="failed", reason=missing, message="b"),
     )
-    result = Result("failed", Reason.AMBIGUOUS_CLUSTER, "a", entries)
-    found = notifications.of_result("f", SCHEDULE, result)
-    assert found is not None
+    found = of_result(Result("failed", ambiguous, "a", entries))
     assert found.subject == (
         "aurora-refresh: REFRESH FAILED: ambiguous-cluster,no-eligible-snapshot (docs,pay)"
     )
@@ -61,9 +58,7 @@ def test_only_the_databases_that_failed_are_named_each_with_its_reason() -> None
 
 
 def test_a_skip_is_no_failure() -> None:
-    result = Result("skipped", Reason.ON_HOLD, "on hold until 2026-01-22", (ENTRY,))
-    found = notifications.of_result("f", SCHEDULE, result)
-    assert found is not None
+    found = of_result(Result("skipped", Reason.ON_HOLD, "on hold until 2026-01-22", (ENTRY,)))
     assert found.subject == "aurora-refresh: refresh skipped: on-hold (rds)"
 
 
@@ -72,14 +67,11 @@ def test_nobody_is_notified_that_all_is_well(outcome: str) -> None:
     assert notifications.of_result("f", SCHEDULE, Result(outcome, databases=(ENTRY,))) is None
 
 
-THROTTLED = AwsError("PutParameter", "/a", "ThrottlingException", "Rate exceeded")
-
-
 @pytest.mark.parametrize(
     ("error", "subject", "attributes"),
     [
         (
-            THROTTLED,
+            AwsError("PutParameter", "/a", "ThrottlingException", "Rate exceeded"),
             "PutParameter ThrottlingException (rds,docs)",
             {"reason": "ThrottlingException", "operation": "PutParameter"},
         ),
@@ -109,6 +101,7 @@ REFRESHED = DatabaseResult(
     age_hours=6.5,
     duration_minutes=30.0,
 )
+BECAUSE = "set by the schedule because: newest eligible share"
 
 
 def test_a_refresh_is_reported_with_its_duration_and_the_age_of_its_data() -> None:
@@ -121,10 +114,9 @@ def test_a_refresh_is_reported_with_its_duration_and_the_age_of_its_data() -> No
         "Cause:\n"
         "  run r of pipeline main\n"
         "Databases:\n"
-        "  rds: now on arn:new, data 6.5 hours old, set by the schedule because: newest eligible "
-        "share\n"
-        "  docs: now on arn:new, data 8.0 hours old, set by the schedule because: newest eligible "
-        "share; current is arn:pin since then, which the next run restores\n"
+        f"  rds: now on arn:new, data 6.5 hours old, {BECAUSE}\n"
+        f"  docs: now on arn:new, data 8.0 hours old, {BECAUSE}; current is arn:pin since then, "
+        "which the next run restores\n"
         "What to do:\n"
         "  Nothing. The cluster's endpoint may have changed.",
         attributes={
@@ -144,49 +136,37 @@ def test_a_refresh_without_its_data_s_age_says_nothing_of_it() -> None:
     unknown = REFRESHED._replace(age_hours=None, duration_minutes=None)
     found = notifications.of_run("f", "main", None, [unknown])
     assert found.subject == "aurora-refresh: refreshed (rds)"
-    assert "  rds: now on arn:new, set by" in found.body
-    assert "Cause:\n  pipeline main\n" in found.body
+    assert f"Cause:\n  pipeline main\nDatabases:\n  rds: now on arn:new, {BECAUSE}\n" in found.body
     assert "execution_id" not in found.attributes
 
 
-BECAUSE = "set by the schedule because: newest eligible share"
+TO_OLD = {"current": "arn:old", "taken_back": True}
+TO_NONE = {"current": None, "taken_back": True}
+ON_A_PIN = {"current": "arn:pin", "taken_back": False}
+FAILED, NOTHING = "REFRESH FAILED: pipeline run failed", "REFRESH FAILED: the run restored nothing"
+LATE = "restored, but the pipeline run failed afterwards"
 
 
 @pytest.mark.parametrize(
     ("reason", "changes", "subject", "fate"),
     [
-        (
-            Reason.RUN_FAILED,
-            {"current": "arn:old", "taken_back": True},
-            "REFRESH FAILED: pipeline run failed, taken back",
-            f"went back to arn:old from arn:new, {BECAUSE}",
-        ),
+        (Reason.RUN_FAILED, TO_OLD, f"{FAILED}, taken back", "went back to arn:old from arn:new"),
         (
             Reason.NOTHING_RESTORED,
-            {"current": None, "taken_back": True},
-            "REFRESH FAILED: the run restored nothing, taken back",
-            f"went back to no snapshot from arn:new, {BECAUSE}",
+            TO_NONE,
+            f"{NOTHING}, taken back",
+            "went back to no snapshot from",
         ),
+        (Reason.RUN_FAILED, ON_A_PIN, f"{FAILED}, current stays", f"arn:new was {BECAUSE}; by now"),
+        (Reason.FAILED_AFTER_RESTORE, {}, LATE, f"now on arn:new, data 6.5 hours old, {BECAUSE}"),
         (
-            Reason.RUN_FAILED,
-            {"current": "arn:pin", "taken_back": False},
-            "REFRESH FAILED: pipeline run failed, current stays",
-            f"arn:new was {BECAUSE}; by now current is arn:pin",
-        ),
-        (
-            Reason.FAILED_AFTER_RESTORE,
+            Reason.NOT_PREPARED,
             {},
-            "restored, but the pipeline run failed afterwards",
-            f"now on arn:new, data 6.5 hours old, {BECAUSE}",
+            "NOT PREPARED: do not use the data yet",
+            "current is arn:new, set",
         ),
-        *(
-            (reason, {}, subject, f"current is arn:new, {BECAUSE}")
-            for reason, subject in [
-                (Reason.NOT_PREPARED, "NOT PREPARED: do not use the data yet"),
-                (Reason.DEPLOYED_DIFFERS, "other data than expected is deployed"),
-                (Reason.DEPLOYED_UNKNOWN, "cannot see what is deployed"),
-            ]
-        ),
+        (Reason.DEPLOYED_DIFFERS, {}, "other data than expected is deployed", "current is arn:new"),
+        (Reason.DEPLOYED_UNKNOWN, {}, "cannot see what is deployed", "current is arn:new, set by"),
     ],
 )
 def test_every_other_end_says_what_became_of_current_and_what_to_do(
@@ -195,15 +175,19 @@ def test_every_other_end_says_what_became_of_current_and_what_to_do(
     entry = REFRESHED._replace(outcome=reason.outcome, reason=reason, **changes)
     found = notifications.of_run("f", "main", run("r", 0, "Failed"), [entry])
     assert found.subject == f"aurora-refresh: {subject} (rds)"
-    assert f"Databases:\n  rds: {fate}\n" in found.body
+    assert f"Databases:\n  rds: {fate}" in found.body
     assert found.body.endswith(f"What to do:\n  {reason.next_step}")
     assert found.attributes["reason"] == reason
 
 
 def test_a_chat_message_has_the_custom_format_and_a_thread() -> None:
     """https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html"""
-    found = notifications.of_result("f", SCHEDULE, STALE)
-    assert found is not None
+    found = of_result(STALE)
+    metadata = {
+        "summary": found.subject,
+        "eventType": "snapshot-stale",
+        "additionalContext": found.attributes,
+    }
     expected = {
         "version": "1.0",
         "source": "custom",
@@ -213,15 +197,11 @@ def test_a_chat_message_has_the_custom_format_and_a_thread() -> None:
             "description": found.body.partition("\nWhat to do")[0],
             "nextSteps": [Reason.SNAPSHOT_STALE.next_step],
         },
-        "metadata": {
-            "summary": found.subject,
-            "eventType": "snapshot-stale",
-            "additionalContext": found.attributes,
-        },
+        "metadata": metadata,
     }
     assert json.loads(found.to_chat()) == expected
-    expected["metadata"] |= {"threadId": "token-1"}  # type: ignore[operator]
-    assert json.loads(found._replace(thread="token-1").to_chat()) == expected
+    threaded = found._replace(thread="token-1").to_chat()
+    assert json.loads(threaded) == expected | {"metadata": metadata | {"threadId": "token-1"}}
 
 
 def test_a_person_s_reason_mentions_nobody_in_chat_and_disguises_no_link() -> None:
@@ -236,9 +216,7 @@ def test_a_person_s_reason_mentions_nobody_in_chat_and_disguises_no_link() -> No
 def test_a_subject_is_one_line_of_at_most_a_hundred_ascii_characters() -> None:
     """SNS refuses any other, and the whole message with it."""
     entries = tuple(ENTRY._replace(name=f"dätabase_{number}\n") for number in range(20))
-    found = notifications.of_result("f", SCHEDULE, STALE._replace(databases=entries))
-    assert found is not None
-    assert len(found.subject) == 100
-    assert found.subject.isascii()
-    assert found.subject.isprintable()
-    assert found.subject.endswith("...")
+    subject = of_result(STALE._replace(databases=entries)).subject
+    assert (len(subject), subject[-3:]) == (100, "...")
+    assert subject.isascii()
+    assert subject.isprintable()

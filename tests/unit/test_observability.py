@@ -17,13 +17,16 @@ from chalicelib.observability import Metric
 NOON = datetime.fromisoformat("2026-01-04T12:00:00+00:00")
 
 
+def written(**fields: Any) -> str:
+    """Return the line that is written of a record with these fields."""
+    return observability.JsonFormatter().format(logging.makeLogRecord(fields))
+
+
 @time_machine.travel(NOON, tick=False)
 def test_a_line_has_its_standard_fields_and_those_that_were_given() -> None:
-    record = logging.getLogger("x").makeRecord(
-        "x", logging.INFO, __file__, 1, "pin of %s", ("a",), None
-    )
-    record.request = {"snapshot": "b\u202e\ud800", "when": NOON}
-    assert json.loads(observability.JsonFormatter().format(record)) == {
+    request = {"snapshot": "b\u202e\ud800", "when": NOON}
+    line = written(name="x", levelname="INFO", msg="pin of %s", args=("a",), request=request)
+    assert json.loads(line) == {
         "level": "INFO",
         "timestamp": "2026-01-04T12:00:00+00:00",
         "service": "x",
@@ -33,18 +36,15 @@ def test_a_line_has_its_standard_fields_and_those_that_were_given() -> None:
 
 
 def test_a_line_is_one_line_of_ascii_whatever_it_says() -> None:
-    record = logging.makeLogRecord({"msg": "two\nlines", "why": "\x1b[2J\u2028\u00e4"})
-    line = observability.JsonFormatter().format(record)
+    line = written(msg="two\nlines", why="\x1b[2J\u2028\u00e4")
     assert line.isascii()
     assert line.isprintable()
 
 
 def test_an_exception_is_logged_with_its_traceback() -> None:
-    try:
-        raise ValueError("no")  # noqa: TRY301 (one is needed)
-    except ValueError:
-        record = logging.makeLogRecord({"msg": "failed", "exc_info": sys.exc_info()})
-    assert "ValueError: no" in json.loads(observability.JsonFormatter().format(record))["exception"]
+    error = ValueError("no")
+    line = written(msg="failed", exc_info=(ValueError, error, None))
+    assert json.loads(line)["exception"] == "ValueError: no"
 
 
 def test_each_line_is_written_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,97 +65,69 @@ def test_a_metric_is_a_line_in_cloudwatch_s_embedded_format(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     observability.emit(Metric("rds", "SnapshotAgeHours", 6.5, "None"), "acceptance")
+    definition = {
+        "Namespace": "AuroraRefresh",
+        "Dimensions": [["stage"], ["stage", "database"]],
+        "Metrics": [{"Name": "SnapshotAgeHours", "Unit": "None"}],
+    }
     assert json.loads(capsys.readouterr().out) == {
-        "_aws": {
-            "Timestamp": 1767528000005,
-            "CloudWatchMetrics": [
-                {
-                    "Namespace": "AuroraRefresh",
-                    "Dimensions": [["stage"], ["stage", "database"]],
-                    "Metrics": [{"Name": "SnapshotAgeHours", "Unit": "None"}],
-                }
-            ],
-        },
+        "_aws": {"Timestamp": 1767528000005, "CloudWatchMetrics": [definition]},
         "stage": "acceptance",
         "database": "rds",
         "SnapshotAgeHours": [6.5],
     }
 
 
-def counted(
-    use_case: str, outcome: str, reason: Reason | None = None, **facts: Any
-) -> list[Metric]:
-    result = Result(outcome, reason, None, (DatabaseResult("rds", **facts),))
-    return observability.result_metrics(use_case, result.to_json())
+COPYING = CopyProgress("c", "s", "copying", 40)
+OLD = {"age_hours": 6.5}
+AGE = Metric("rds", "SnapshotAgeHours", 6.5, "None")
+DURATION = Metric("rds", "RefreshDurationMinutes", 30.0, "None")
+
+
+def count(name: str, database: str = "rds") -> Metric:
+    return Metric(database, name, 1, "Count")
 
 
 @pytest.mark.parametrize(
-    ("use_case", "outcome", "reason", "name"),
+    ("use_case", "outcome", "reason", "facts", "expected"),
     [
-        ("promote", "started", None, "RefreshStarted"),
-        ("promote", "skipped", Reason.ON_HOLD, "RefreshSkipped"),
-        ("promote", "failed", Reason.NO_LATEST, "RefreshFailed"),
-        ("update", "failed", Reason.NO_ELIGIBLE_SNAPSHOT, "RefreshFailed"),
-        ("reconcile", "failed", Reason.COPY_FAILED, "RefreshFailed"),
-        ("reconcile", "succeeded", None, "RefreshSucceeded"),
-        ("reconcile", "failed", Reason.RUN_FAILED, "RefreshFailed"),
-        ("promote", "skipped", Reason.OFF_WEEK, None),
-        ("update", "skipped", Reason.OFF_WEEK, None),
-        ("update", "updated", None, None),
-        ("update", "unchanged", None, None),
-        ("reconcile", "updated", None, None),
-        ("reconcile", "unchanged", None, None),
-        ("reconcile", "ignored", Reason.OTHER_PIPELINE, None),
-    ],
-)
-def test_an_outcome_is_counted_by_database_if_it_is_one_of_a_refresh(
-    use_case: str, outcome: str, reason: Reason | None, name: str | None
-) -> None:
-    expected = [Metric("rds", name, 1, "Count")] if name else []
-    assert counted(use_case, outcome, reason) == expected
-
-
-def test_age_and_duration_are_measured() -> None:
-    assert counted("reconcile", "succeeded", age_hours=6.5, duration_minutes=30.0) == [
-        Metric("rds", "RefreshSucceeded", 1, "Count"),
-        Metric("rds", "SnapshotAgeHours", 6.5, "None"),
-        Metric("rds", "RefreshDurationMinutes", 30.0, "None"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("use_case", "outcome", "copy", "is_measured"),
-    [
-        ("update", "updated", None, True),
-        ("update", "unchanged", None, True),
-        ("reconcile", "updated", None, True),
+        # An outcome is counted if it is one of a refresh.
+        ("promote", "started", None, {}, [count("RefreshStarted")]),
+        ("promote", "skipped", Reason.ON_HOLD, {}, [count("RefreshSkipped")]),
+        ("promote", "failed", Reason.NO_LATEST, {}, [count("RefreshFailed")]),
+        ("update", "failed", Reason.NO_ELIGIBLE_SNAPSHOT, {}, [count("RefreshFailed")]),
+        ("reconcile", "failed", Reason.RUN_FAILED, {}, [count("RefreshFailed")]),
+        ("reconcile", "succeeded", None, {}, [count("RefreshSucceeded")]),
+        ("promote", "skipped", Reason.OFF_WEEK, {}, []),
+        ("update", "updated", None, {}, []),
+        ("reconcile", "ignored", Reason.OTHER_PIPELINE, {}, []),
+        # The age of the data and the duration are measured.
+        ("update", "unchanged", None, OLD, [AGE]),
+        ("reconcile", "updated", None, OLD | {"duration_minutes": 30.0}, [AGE, DURATION]),
         # The copy in progress is newer: an alarm would ring every time it takes a while.
-        ("update", "unchanged", CopyProgress("c", "s", "copying", 40), False),
+        ("update", "unchanged", None, OLD | {"copy": COPYING}, []),
         # It grows by a quarter of an hour at each poll.
-        ("reconcile", "unchanged", None, False),
+        ("reconcile", "unchanged", None, OLD, []),
     ],
 )
-def test_an_age_that_only_grows_until_a_copy_is_made_is_not_measured(
-    use_case: str, outcome: str, copy: CopyProgress | None, *, is_measured: bool
+def test_a_result_counts_and_measures_its_refresh(
+    use_case: str,
+    outcome: str,
+    reason: Reason | None,
+    facts: dict[str, Any],
+    expected: list[Metric],
 ) -> None:
-    age = [Metric("rds", "SnapshotAgeHours", 336.2, "None")] if is_measured else []
-    assert counted(use_case, outcome, age_hours=336.2, copy=copy) == age
+    result = Result(outcome, reason, None, (DatabaseResult("rds", **facts),))
+    assert observability.result_metrics(use_case, result.to_json()) == expected
 
 
 def test_one_databases_failure_is_not_anothers() -> None:
-    entries = (
-        DatabaseResult("rds", outcome="updated", age_hours=6.5),
-        DatabaseResult("docs", outcome="failed"),
-    )
+    entries = (DatabaseResult("docs", outcome="updated"), DatabaseResult("rds", outcome="failed"))
     result = Result("failed", Reason.NO_ELIGIBLE_SNAPSHOT, None, entries)
-    assert observability.result_metrics("update", result.to_json()) == [
-        Metric("rds", "SnapshotAgeHours", 6.5, "None"),
-        Metric("docs", "RefreshFailed", 1, "Count"),
-    ]
+    found = observability.result_metrics("update", result.to_json())
+    assert found == [count("RefreshFailed")]
 
 
 def test_a_failed_attempt_counts_for_every_database() -> None:
-    assert observability.error_metrics(["rds", "docs"]) == [
-        Metric("rds", "RefreshFailed", 1, "Count"),
-        Metric("docs", "RefreshFailed", 1, "Count"),
-    ]
+    expected = [count("RefreshFailed"), count("RefreshFailed", "docs")]
+    assert observability.error_metrics(["rds", "docs"]) == expected
