@@ -140,11 +140,6 @@ def run(*words: str, answer: str = "") -> Result:
     return result
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.output.is_interactive", lambda: True)
-
-
 # --- what is --------------------------------------------------------------------------------------
 
 
@@ -272,25 +267,21 @@ RESTORING = [
 
 
 @pytest.mark.parametrize(("words", "verb", "question"), RESTORING)
-def test_what_replaces_data_asks_first(
-    client: FakeClient, terminal: None, words: list[str], verb: str, question: str
+def test_what_replaces_data_asks_first_and_a_script_has_to_say_yes(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch, words: list[str], verb: str, question: str
 ) -> None:
+    nobody = run(*words)
+    assert (nobody.exit_code, nobody.stdout) == (2, "")
+    assert nobody.stderr.endswith("Nobody can be asked here: add --yes to go on.\n")
+    monkeypatch.setattr("cli.output.is_interactive", lambda: True)
     refused = run(*words, answer="n\n")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert f"This replaces the acceptance cluster of {question} what testers" in refused.stderr
     assert refused.stderr.endswith("Nothing was changed.\n")
-    assert [call[0] for call in client.calls] == ["status"]
+    assert {call[0] for call in client.calls} == {"status"}
+
     assert run(*words, answer="y\n").exit_code == 0
     assert client.calls[-1][0] == verb
-
-
-@pytest.mark.parametrize(("words", "verb", "question"), RESTORING)
-def test_a_script_has_to_say_yes(
-    client: FakeClient, words: list[str], verb: str, question: str
-) -> None:
-    refused = run(*words)
-    assert (refused.exit_code, refused.stdout) == (2, "")
-    assert refused.stderr.endswith("Nobody can be asked here: add --yes to go on.\n")
     client.calls.clear()
     assert run(*words, "--yes").exit_code == 0
     assert [call[0] for call in client.calls] == [verb]
@@ -366,20 +357,25 @@ def test_what_others_wrote_controls_no_terminal(
     assert run("status").stderr == f"{printable(hostile)}.\n"
 
 
-@pytest.mark.parametrize("words", [[], ["--url", ""], ["--stage", ""]])
-def test_without_a_stage_nothing_is_asked(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "exit_code", "told"),
+    [
+        ([], 2, "name a stage: --stage acceptance"),
+        (["--url", ""], 2, "name a stage: --stage acceptance"),
+        (["--stage", ""], 2, "name a stage: --stage acceptance"),
+        (
+            ["--stage", "acceptance", "--profile", "none"],
+            1,
+            "The config profile (none) could not be found. Name a profile that exists: --profile or AWS_PROFILE.\n",
+        ),
+    ],
+)
+def test_without_a_stage_or_a_profile_that_exists_nothing_is_asked(
+    words: list[str], exit_code: int, told: str
+) -> None:
     result = run("status", *words)
-    assert result.exit_code == 2
-    assert "name a stage: --stage acceptance" in result.stderr
-
-
-def test_a_profile_that_does_not_exist_is_named() -> None:
-    result = run("status", "--stage", "acceptance", "--profile", "none")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == (
-        "The config profile (none) could not be found. Name a profile that exists: --profile or "
-        "AWS_PROFILE.\n"
-    )
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert told in result.stderr
 
 
 def test_ctrl_c_ends_with_a_word(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
