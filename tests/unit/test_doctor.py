@@ -221,6 +221,7 @@ def deployed(stage: AcceptanceStage) -> Answers:
     return answers
 
 
+DEPLOYED = deployed(HEALTHY_STAGE)
 # The questions about the rest by their short names, and the healthy answers.
 QUESTIONS: dict[str, tuple[str, Any]] = {
     "pipeline": (f"codepipeline:GetPipeline {PIPELINE}", pipeline_of()),
@@ -282,7 +283,8 @@ def account(
     """The healthy account with other values of parameters, and with other answers."""
     healthy = {"parameters": holding(values or {})} | dict(QUESTIONS.values())
     changed = {NAMES.get(name, name): answer for name, answer in answers.items()}
-    return Account(stage, deployed(stage) | sharing() | healthy | changed)
+    own = DEPLOYED if stage is HEALTHY_STAGE else deployed(stage)
+    return Account(stage, own | sharing() | healthy | changed)
 
 
 DENIED = Unavailable("service:Look", "AccessDenied: you may not", denied=True)
@@ -408,7 +410,7 @@ def hidden_key(why: str) -> Account:
     return account(**sharing(key=Unavailable("kms:DescribeKey", why, denied=True)))
 
 
-CONFIGURATION, FIRING = (account().answers[SINGLE[name]] for name in ("configuration", "rule"))
+CONFIGURATION, FIRING = DEPLOYED[SINGLE["configuration"]], DEPLOYED[SINGLE["rule"]]
 
 
 def configured(**changed: Any) -> Account:
@@ -431,7 +433,7 @@ ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 # What aws lambda add-permission --principal "*" writes.
 ANYBODY = {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl"}
 WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
-ALARMS = deployed(HEALTHY_STAGE)["alarms"]
+ALARMS = DEPLOYED["alarms"]
 ERRORS, OVERDUE = stacks.alarm_names(HEALTHY_STAGE)[0], f"{APP}-{NAME}-refresh-overdue"
 WITHOUT_API = stage_of(PIN_API_ENABLED="false")
 
@@ -1175,9 +1177,7 @@ def test_people_are_shown_twenty_verdicts() -> None:
     ]
 
 
-def test_what_could_not_be_looked_at_is_not_called_healthy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     told = [GOOD, Check("alarm", "all", *checks.unavailable(DENIED))]
     assert [*doctor.lines(told)][-1] == (
         "no problem was found, but 1 things could not be looked at; problems: 0, warnings: 1, ok: 1"

@@ -151,10 +151,7 @@ ADDED: dict[str, tuple[dict[str, Any], Granted]] = {
         {"RDS_AFTER_RESTORE": MACHINE},
         {FOLLOW: PREPARE, RECONCILE: PREPARE, API: LOOK_AT_IT},
     ),
-    "VPC of one function": (
-        {"in_vpc": [API]},
-        {API: allow("ec2", "*", *JOIN_VPC)},
-    ),
+    "VPC of one function": ({"in_vpc": [API]}, {API: allow("ec2", "*", *JOIN_VPC)}),
     "second database": (
         TWO,
         {

@@ -33,11 +33,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def rewrite(project: Path, common: dict[str, Any] | None = None, **body: Any) -> None:
-    stage = {
-        "environment_variables": STAGE,
-        OWN_KEY: {"main_pipeline_arn": PIPELINE},
-        **body,
-    }
+    stage = {"environment_variables": STAGE, OWN_KEY: {"main_pipeline_arn": PIPELINE}, **body}
     config = {"app_name": "aurora-refresh", **(common or {}), "stages": {"acceptance": stage}}
     (project / ".chalice/config.json").write_text(json.dumps(config))
 
