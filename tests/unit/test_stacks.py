@@ -231,81 +231,65 @@ def test_what_monitors_a_stage_keeps_the_logical_names_of_stages_deployed_earlie
     ]
 
 
-PLAIN = {
-    "AlarmActions": [TOPIC],
-    "EvaluationPeriods": 1,
-    "Statistic": "Sum",
-    "Period": 300,
-    "ComparisonOperator": "GreaterThanOrEqualToThreshold",
-    "Threshold": 1,
-    "TreatMissingData": "notBreaching",
-}
-ERRORS = PLAIN | {"MetricName": "Errors"}
-OVERDUE = PLAIN | {
-    "MetricName": "Invocations",
-    "Period": 900,
-    "EvaluationPeriods": 4,
-    "DatapointsToAlarm": 4,
-    "ComparisonOperator": "LessThanThreshold",
-    "TreatMissingData": "breaching",
-}
-A_WEEK = {"Period": 86400, "EvaluationPeriods": 7, "DatapointsToAlarm": 7}
-# There is one value a night, which holds until the next one.
-TOO_OLD = {
-    "Statistic": "Maximum",
-    "ComparisonOperator": "GreaterThanThreshold",
-    "Threshold": "72",
-    "TreatMissingData": "ignore",
-}
-
-
-def of_function(name: str, facts: dict[str, Any]) -> dict[str, Any]:
-    dimensions = [{"Name": "FunctionName", "Value": f"aurora-refresh-{name}"}]
-    return {"Namespace": "AWS/Lambda", "Dimensions": dimensions, **facts}
-
-
-def of_stage(stage_: str, metric: str, **facts: Any) -> dict[str, Any]:
-    """An alarm on a metric of all databases of the stage."""
-    dimensions = [{"Name": "stage", "Value": stage_}]
-    own = {"Namespace": "AuroraRefresh", "MetricName": metric, "Dimensions": dimensions}
-    return PLAIN | own | facts
-
-
-def alarms(made: stages.Stage) -> dict[str, dict[str, Any]]:
-    """The stage's alarms by the rest of their names, without what describes them."""
+def alarms(made: stages.Stage) -> dict[str, str]:
+    """What each alarm watches, in a line, by the rest of its name."""
     found = {}
     for each in stacks.after(made)["Resources"].values():
         if each["Type"] == "AWS::CloudWatch::Alarm":
-            properties = {**each["Properties"]}
-            assert properties.pop("AlarmDescription")
-            name = properties.pop("AlarmName")
-            found[name.removeprefix(f"aurora-refresh-{made.name}-")] = properties
+            alarm = each["Properties"]
+            assert alarm["AlarmDescription"]
+            (dimension,) = alarm["Dimensions"]
+            periods = alarm["EvaluationPeriods"]
+            assert alarm.get("DatapointsToAlarm", 1) == periods
+            found[alarm["AlarmName"].removeprefix(f"aurora-refresh-{made.name}-")] = (
+                f"{alarm['Namespace']} {alarm['Statistic']} {alarm['MetricName']} of "
+                f"{dimension['Name']} {dimension['Value']} "
+                f"{alarm['ComparisonOperator']} {alarm['Threshold']} in "
+                f"{periods} x {alarm['Period']} s, missing is {alarm['TreatMissingData']}, "
+                f"notifies {', '.join(alarm.get('AlarmActions', ['nobody']))}"
+            )
     return found
 
 
-def silent(alarm: dict[str, Any]) -> dict[str, Any]:
-    """An alarm that notifies nobody, because the topic may be what fails."""
-    return {name: value for name, value in alarm.items() if name != "AlarmActions"}
+LEAST, LESS = "GreaterThanOrEqualToThreshold 1", "LessThanThreshold 1"
+
+
+def errors(function: str, seconds: int = 300, topic: str = TOPIC) -> str:
+    watched = f"AWS/Lambda Sum Errors of FunctionName {function} {LEAST} in 1 x {seconds} s"
+    return f"{watched}, missing is notBreaching, notifies {topic}"
+
+
+def overdue(function: str, periods: str = "4 x 900 s", topic: str = TOPIC) -> str:
+    watched = f"AWS/Lambda Sum Invocations of FunctionName {function} {LESS} in {periods}"
+    return f"{watched}, missing is breaching, notifies {topic}"
+
+
+def counted(metric: str, stage_: str, topic: str = TOPIC) -> str:
+    watched = f"AuroraRefresh Sum {metric} of stage {stage_} {LEAST} in 1 x 300 s"
+    return f"{watched}, missing is notBreaching, notifies {topic}"
 
 
 def test_each_alarm_watches_its_metric_and_tells_the_topic() -> None:
-    made = stage(MAX_SNAPSHOT_AGE_DAYS="3")
+    made, app = stage(MAX_SNAPSHOT_AGE_DAYS="3"), "aurora-refresh-acceptance"
     assert alarms(made) == {
-        f"errors-{UPDATE}": of_function(f"acceptance-{UPDATE}", ERRORS),
-        f"errors-{RESTORE}": of_function(f"acceptance-{RESTORE}", ERRORS),
-        f"errors-{FOLLOW}": of_function(f"acceptance-{FOLLOW}", ERRORS),
+        f"errors-{UPDATE}": errors(f"{app}-{UPDATE}"),
+        f"errors-{RESTORE}": errors(f"{app}-{RESTORE}"),
+        f"errors-{FOLLOW}": errors(f"{app}-{FOLLOW}"),
         # A poll that always fails is one lasting alarm.
-        f"errors-{RECONCILE}": of_function(f"acceptance-{RECONCILE}", ERRORS | {"Period": 900}),
-        "errors-api-handler": of_function("acceptance", ERRORS),
-        "reconcile-overdue": of_function(f"acceptance-{RECONCILE}", OVERDUE),
-        "refresh-overdue": of_function(f"acceptance-{RESTORE}", OVERDUE | A_WEEK),
-        "notification-failed": silent(of_stage("acceptance", "NotificationFailed")),
-        "refresh-failed": of_stage("acceptance", "RefreshFailed"),
-        "data-too-old": of_stage("acceptance", "SnapshotAgeHours", **TOO_OLD),
+        f"errors-{RECONCILE}": errors(f"{app}-{RECONCILE}", 900),
+        "errors-api-handler": errors(app),
+        "reconcile-overdue": overdue(f"{app}-{RECONCILE}"),
+        "refresh-overdue": overdue(f"{app}-{RESTORE}", "7 x 86400 s"),
+        # The topic may be what fails.
+        "notification-failed": counted("NotificationFailed", "acceptance", "nobody"),
+        "refresh-failed": counted("RefreshFailed", "acceptance"),
+        # There is one value a night, which holds until the next one.
+        "data-too-old": (
+            "AuroraRefresh Maximum SnapshotAgeHours of stage acceptance GreaterThanThreshold "
+            f"72 in 1 x 300 s, missing is ignore, notifies {TOPIC}"
+        ),
     }
-    assert stacks.alarm_names(made) == [
-        f"aurora-refresh-acceptance-{name}" for name in alarms(made)
-    ]
+    assert stacks.alarm_names(made) == [f"{app}-{name}" for name in alarms(made)]
     assert stacks.missing_alarms(made) == []
 
 
@@ -321,7 +305,7 @@ def test_what_a_stage_leaves_out_has_no_alarm_and_that_is_said() -> None:
 
     quiet = stage(STAGE)
     assert every - alarms(quiet).keys() == {"notification-failed"}
-    assert not any("AlarmActions" in each for each in alarms(quiet).values())
+    assert all(each.endswith(" nobody") for each in alarms(quiet).values())
     (reason,) = stacks.missing_alarms(quiet)
     assert reason.startswith("alarms notify nobody: NOTIFICATION_TOPIC_ARN is not set")
     assert f"NOTIFICATION_TOPIC_ARN={TOPIC}" in reason
@@ -420,25 +404,23 @@ def test_a_production_stage_has_a_topic_and_no_parameters() -> None:
 
 
 def test_a_production_stage_has_alarms_on_errors_and_on_polls_that_stop() -> None:
-    there = {"AlarmActions": [sharing().settings.topic_arn]}
-    follow = "weekly-db-follow-shares"
+    topic = str(sharing().settings.topic_arn)
+    share, follow = (
+        f"aurora-refresh-weekly-db-{each}" for each in ("share-snapshot", "follow-shares")
+    )
     assert alarms(sharing()) == {
-        "errors-db-share-snapshot": of_function("weekly-db-share-snapshot", ERRORS | there),
-        "errors-db-follow-shares": of_function(follow, ERRORS | there | {"Period": 900}),
-        "follow-overdue": of_function(follow, OVERDUE | there),
-        "notification-failed": silent(of_stage("weekly", "NotificationFailed")),
+        "errors-db-share-snapshot": errors(share, topic=topic),
+        "errors-db-follow-shares": errors(follow, 900, topic),
+        "follow-overdue": overdue(follow, topic=topic),
+        "notification-failed": counted("NotificationFailed", "weekly", "nobody"),
     }
 
 
 # --- all ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "made",
-    [stage(TWO | FULL, "local", RESTORE_SCHEDULE="rate(14 days)"), sharing()],
-    ids=["acceptance", "production"],
-)
-def test_the_templates_are_cfn_lint_clean(made: stages.Stage) -> None:
-    first = stacks.before(made, None, [], {}, "a@b.de")
+def test_the_templates_are_cfn_lint_clean() -> None:
+    made = stage(TWO | FULL, "local", RESTORE_SCHEDULE="rate(14 days)")
+    first = before(made, email="a@b.de")
     for template in (first, stacks.packaged_before(made), stacks.after(made)):
         assert cfnlint.lint(json.dumps(template), regions=["eu-west-1"]) == []
