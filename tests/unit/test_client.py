@@ -34,16 +34,16 @@ class Gateway:
         yield {"items": [{}, {"resourceMethods": {"GET": {"methodIntegration": {"uri": uri}}}}]}
 
 
+AWS = "https://apigateway.{}"
+EXECUTE = "https://b.execute-api.{}/api"
+
+
 @pytest.mark.parametrize(
     ("endpoint", "url"),
     [
-        (
-            "https://apigateway.eu-west-1.amazonaws.com",
-            "https://b.execute-api.eu-west-1.amazonaws.com/api",
-        ),
-        (
-            "https://apigateway.cn-north-1.amazonaws.com.cn",
-            "https://b.execute-api.cn-north-1.amazonaws.com.cn/api",
+        *(
+            (AWS.format(region), EXECUTE.format(region))
+            for region in ("eu-west-1.amazonaws.com", "cn-north-1.amazonaws.com.cn")
         ),
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000/_aws/execute-api/b/api"),
     ],
@@ -113,28 +113,26 @@ def test_a_request_is_signed_with_temporary_credentials(api: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("status", "headers", "body", "error"),
     [
+        (409, {}, {"Code": "ConflictError", "Message": "busy"}, (409, "ConflictError", "busy")),
         (
-            (409, {}, b'{"Code": "ConflictError", "Message": "busy"}'),
-            (409, "ConflictError", "busy"),
-        ),
-        (
-            (403, {"x-amzn-ErrorType": "ForbiddenException"}, b'{"message": "Forbidden"}'),
+            403,
+            {"x-amzn-ErrorType": "ForbiddenException"},
+            {"message": "Forbidden"},
             (403, "ForbiddenException", "Forbidden"),
         ),
-        ((200, {}, b"<html>"), (502, "NoJson", "did not answer JSON.")),
+        (200, {}, None, (502, "NoJson", "did not answer JSON.")),
     ],
 )
 def test_a_refusal_has_a_status_a_code_and_a_message(
-    api: Any, answer: Any, error: tuple[int, str, str]
+    api: Any, status: int, headers: Any, body: Any, error: tuple[int, str, str]
 ) -> None:
-    api.answer = answer
+    api.answer = status, headers, json.dumps(body).encode() if body else b"<html>"
     with pytest.raises(ApiError) as raised:
         client_of(api).hold("2026-12-03")
-    refusal = raised.value
-    assert (refusal.status, refusal.code) == error[:2]
-    assert refusal.message.endswith(error[2])
+    assert (raised.value.status, raised.value.code) == error[:2]
+    assert raised.value.message.endswith(error[2])
 
 
 def test_without_an_answer_there_is_no_status_but_a_next_step() -> None:

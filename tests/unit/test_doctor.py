@@ -1,14 +1,17 @@
-"""The doctor's verdicts: each fault that can be seen of a stage, named with its fix, and nothing else."""
+"""The doctor's verdicts: each fault that can be seen of a stage, named with its fix, and nothing else.
+
+Most tests change one thing of a healthy account and compare all that the doctor says.
+"""
 
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import Mock
 
 import pytest
@@ -33,230 +36,264 @@ from cli.doctor.checks import Check
 from cli.doctor.look import AcceptanceLook, Look, Shares, Unavailable
 from cli.main import cli
 from cli.output import printable
-from cli.policies import policies
-from cli.stages import AcceptanceStage, ProductionStage, StageError
+from cli.policies import file_name, policies
+from cli.stages import CONFIG, AcceptanceStage, ProductionStage, StageError
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
-from tests.stage import (
-    CURRENT,
-    LATEST,
-    OTHER_CURRENT,
-    OTHER_LATEST,
-    PIPELINE,
-    PIPELINE_NAME,
-    STAGE,
-    TWO,
-)
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME, TWO
+from tests.stage import STAGE as REQUIRED
 
+# --- a healthy acceptance stage and its account ---------------------------------------------------
+
+PROJECT = Path(__file__).resolve().parents[2]
+NOW = datetime(2026, 1, 4, 1, tzinfo=UTC)
+NEW, OLD = snapshot("orders-2"), snapshot("orders-1", created=NOW - timedelta(days=14))
+NAME = "acceptance"
+DEPLOY = f"aurora-refresh deploy --stage {NAME}"
 PIPELINE_ARN = f"arn:aws:codepipeline:eu-west-1:{ACCEPTANCE}:{PIPELINE}"
 TOPIC = f"arn:aws:sns:eu-west-1:{ACCEPTANCE}:aurora-refresh"
 HOLD = "/acceptance/refresh/hold"
+RESTORE = f"{APP}-{NAME}-db-restore-from-snapshot"
+FOLLOW_RULE, POLL_RULE = (
+    f"{APP}-{NAME}-db-{each}-event" for each in ("follow-pipeline", "reconcile")
+)
+RULE = f"{RESTORE}-event"
+BEFORE, AFTER = f"{APP}-{NAME}-before", f"{APP}-{NAME}-after"
+# The keys of production's shares, of acceptance's copies and of its topics.
 KEY = f"arn:aws:kms:eu-west-1:{PRODUCTION}:key/1234"
-NOW = datetime(2026, 1, 4, 1, tzinfo=UTC)
-VARIABLES = STAGE | {
+COPY_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
+TOPIC_KEY = f"arn:aws:kms:eu-west-1:{ACCEPTANCE}:key/topics"
+CUSTOMERS = {"KeyManager": "CUSTOMER", "KeyState": "Enabled"}
+AWS_MANAGED = CUSTOMERS | {"KeyManager": "AWS"}
+MACHINE = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:stateMachine:mask"
+VARIABLES = REQUIRED | {
     "NOTIFICATION_TOPIC_ARN": TOPIC,
     "SSM_REFRESH_HOLD_NAME": HOLD,
     "RDS_STACK_NAME": "main",
 }
-NAME = "acceptance"
-DEPLOY = f"aurora-refresh deploy --stage {NAME}"
-RESTORE = f"{APP}-{NAME}-db-restore-from-snapshot"
-RULE = f"{RESTORE}-event"
-BEFORE, AFTER = f"{APP}-{NAME}-before", f"{APP}-{NAME}-after"
-NEW, OLD = snapshot("orders-2"), snapshot("orders-1", created=NOW - timedelta(days=14))
-TEMPLATE: dict[str, Any] = {
-    "Parameters": {
-        "Snapshot": {"Type": "AWS::SSM::Parameter::Value<String>", "Default": CURRENT},
-        "Text": {"Type": "String", "Default": CURRENT},
-    },
-    "Resources": {
-        "Cluster": {
-            "Type": "AWS::RDS::DBCluster",
-            "Properties": {
-                "SnapshotIdentifier": {"Ref": "Snapshot"},
-                "EngineVersion": "15.4",
-                "KmsKeyId": {"Ref": "KmsKeyArn"},
-                "ManageMasterUserPassword": "true",
-            },
-        },
-        "Writer": {
-            "Type": "AWS::RDS::DBInstance",
-            "Properties": {"DBClusterIdentifier": {"Ref": "Cluster"}},
-        },
-    },
-}
+
+Answers = dict[str, Any]
 
 
 def stage_of(**variables: str) -> AcceptanceStage:
+    """The stage with other variables; "" takes one away."""
     given = {name: value for name, value in (VARIABLES | variables).items() if value}
     return AcceptanceStage(NAME, given, Settings.from_environment(given), PIPELINE_ARN)
 
 
-STAGE_ = stage_of()
-WANTED = policies(STAGE_)
-INVOCATIONS = stacks.invocations(STAGE_)
-LAMBDA = {
-    "Runtime": "python3.11",
-    "Architectures": ["x86_64"],
-    "MemorySize": 256,
-    "Timeout": 120,
-}
+HEALTHY_STAGE = stage_of()
 
 
-def stored(**values: str) -> dict[str, Any]:
+def holding(values: Mapping[str, Any]) -> Answers:
+    """The parameters, some with other values; None takes one away."""
+    healthy = {PIPELINE_NAME: PIPELINE, LATEST: NEW.arn, CURRENT: OLD.arn, HOLD: "dummyvalue"}
     return {
-        name: {"Value": value, "Version": 1, "Type": "String"} for name, value in values.items()
+        name: {"Value": value, "Version": 1, "Type": "String"} if isinstance(value, str) else value
+        for name, value in (healthy | values).items()
+        if value
     }
 
 
-def lambda_of(name: str) -> str:
-    return f"arn:aws:lambda:eu-west-1:{ACCEPTANCE}:function:{name}"
+SHARES = Shares(7, (OLD, NEW), Choice(NEW, frozenset({"orders"}), {"engine": 2}), NEW)
 
 
-def function_of(function: str, name: str) -> dict[str, Any]:
-    """What AWS answers about a function, its role and its rule."""
-    invokers = {
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "events.amazonaws.com"},
-                "Action": "lambda:InvokeFunction",
-                "Condition": {"ArnLike": {"AWS:SourceArn": rule_arn(f"{name}-event")}},
-            }
-        ]
-    }
-    role = f"{APP}-{NAME}-{function}"
-    return {
-        f"lambda:GetFunctionConfiguration {name}": {
-            **LAMBDA,
-            "FunctionArn": lambda_of(name),
-            "Role": f"arn:aws:iam::{ACCEPTANCE}:role/{role}",
-            "State": "Active",
-            "LastUpdateStatus": "Successful",
-            "Environment": {"Variables": dict(STAGE_.variables)},
-        },
-        f"lambda:GetFunctionConcurrency {name}": 1,
-        f"lambda:GetFunctionEventInvokeConfig {name}": INVOCATIONS.get(name),
-        f"lambda:GetPolicy {name}": json.dumps(invokers),
-        f"policies of {role}": [WANTED[function]],
-        f"iam:ListAttachedRolePolicies {role}": [],
-        f"iam:GetRole {role}": None,
-    }
+def sharing(key_arn: Any = KEY, key: Any = CUSTOMERS, **changed: Any) -> Answers:
+    """What AWS answers if production shares other snapshots, or under another key."""
+    shares = SHARES._replace(**changed)
+    share = shares.newest.arn if isinstance(shares.newest, Snapshot) else ""
+    keys = {f"rds:DescribeDBClusterSnapshots {share}": key_arn, f"kms:DescribeKey {key_arn}": key}
+    return {"shares": {"rds": shares}} | keys
 
 
-def rule_arn(name: str) -> str:
-    return f"arn:aws:events:eu-west-1:{ACCEPTANCE}:rule/{name}"
-
-
-def rule_of(function: str, name: str) -> dict[str, Any]:
-    """What AWS answers about a rule."""
-    ends = {
-        "source": ["aws.codepipeline"],
-        "detail-type": ["CodePipeline Pipeline Execution State Change"],
-        "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]},
-    }
-    when = {
-        "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
-        "db-restore-from-snapshot": {"ScheduleExpression": "cron(0 4 ? * SUN *)"},
-        "db-reconcile": {"ScheduleExpression": "rate(15 minutes)"},
-    }.get(function, {"EventPattern": json.dumps(ends)})
-    return {
-        f"events:DescribeRule {name}": {"State": "ENABLED", "Arn": rule_arn(name), **when},
-        f"events:ListTargetsByRule {name}": [lambda_of(name.removesuffix("-event"))],
-    }
-
-
-def action(category: str, name: str, **more: Any) -> dict[str, Any]:
+def action(category: str, name: str, **more: Any) -> Answers:
     kind = {"category": category, "provider": "CloudFormation" if category == "Deploy" else "x"}
     return {"name": name, "actionTypeId": kind, **more}
 
 
-def stage_named(name: str, *actions: dict[str, Any], **more: Any) -> dict[str, Any]:
+def stage_named(name: str, *actions: Answers, **more: Any) -> Answers:
     return {"name": name, "actions": list(actions), **more}
 
 
 BUILD = stage_named("Build", action("Build", "Compile"))
 DATABASE = action("Deploy", "Database", configuration={"StackName": "main"}, runOrder=2)
-PIPELINE_BODY = {
-    "executionMode": "SUPERSEDED",
-    "stages": [
-        BUILD,
-        stage_named("Deploy", DATABASE),
-        stage_named("Verify", action("Approval", "SignOff")),
-    ],
-}
+VERIFY = stage_named("Verify", action("Approval", "SignOff"))
+
+
+def pipeline_of(*stages_: Answers, **more: Any) -> Answers:
+    """The main pipeline, with other stages or another mode."""
+    given = [*stages_] or [BUILD, stage_named("Deploy", DATABASE), VERIFY]
+    return {"executionMode": "SUPERSEDED", "stages": given, **more}
+
+
+TEMPLATE = templates.parsed((PROJECT / "infrastructure/main-pipeline.yaml").read_text())
+# What a template has that serves production and acceptance alike.
+SHARED = templates.parsed(f"""
+Parameters:
+  Environment: {{Type: String, Default: production}}
+  Path: {{Type: String, Default: /other}}
+  Text: {{Type: String, Default: {CURRENT}}}
+Conditions:
+  IsAcceptance: !Equals [!Ref Environment, acceptance]
+  IsProduction: !Not [!Condition IsAcceptance]
+  IsRestored: !And [!Condition IsAcceptance, !Or [!Condition IsProduction, !Equals [a, a]]]
+  IsBig: !Equals [!Ref AWS::Region, us-east-1]
+Mappings:
+  Environments:
+    acceptance: {{snapshot: "{NEW.arn}", protected: "false"}}
+""")
+TEMPLATE = {**TEMPLATE, **SHARED, "Parameters": TEMPLATE["Parameters"] | SHARED["Parameters"]}
+
+
+def stack_of(template: Answers, **values: str) -> mainpipeline.StackTemplate:
+    return mainpipeline.StackTemplate.of(template, values)
+
+
+def with_resource(name: str, text: str, **changed: Any) -> mainpipeline.StackTemplate:
+    """Acceptance's stack of the template in which a resource has other properties, given as YAML."""
+    resource = {**TEMPLATE["Resources"].get(name, TEMPLATE["Resources"]["Cluster"]), **changed}
+    properties = resource["Properties"] | templates.parsed(text)
+    given = {key: value for key, value in properties.items() if value is not None}
+    resources = {**TEMPLATE["Resources"], name: {**resource, "Properties": given}}
+    template = {**TEMPLATE, "Resources": resources}
+    return stack_of(template, Environment="acceptance", Path=CURRENT)
+
+
+def restored_from(snapshot: str) -> mainpipeline.StackTemplate:
+    return with_resource("Cluster", f"SnapshotIdentifier: {snapshot}")
+
+
 CLUSTER = {
     "DBClusterIdentifier": "main-cluster-1",
     "ClusterCreateTime": NOW,
     "Engine": "aurora-postgresql",
 }
-SEEN = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {CURRENT: OLD.arn})
-CUSTOMERS = {"KeyManager": "CUSTOMER", "KeyState": "Enabled"}
-
-Answers = dict[str, Any]
-
-
-def a_template(body: Any = TEMPLATE, **values: str) -> mainpipeline.StackTemplate:
-    return mainpipeline.StackTemplate.of(body, values)
-
-
-def sharing_of(choice: Choice, newest: Any = NEW, productions: Any = (OLD, NEW)) -> Answers:
-    return {"shares": {"rds": Shares(7, productions, choice, newest)}}
-
-
-def alarm_of(**changed: Any) -> dict[str, Any]:
-    plain = {"StateValue": "OK", "ActionsEnabled": True, "AlarmActions": [TOPIC]}
-    return plain | changed
-
-
-# What AWS answers, by the question.
-HEALTHY: Answers = {
-    "parameters": stored(
-        **{PIPELINE_NAME: PIPELINE, LATEST: NEW.arn, CURRENT: OLD.arn, HOLD: "dummyvalue"}
-    ),
-    "candidate of rds": NEW,
-    "present of rds": OLD,
-    f"codepipeline:GetPipeline {PIPELINE}": PIPELINE_BODY,
-    f"codepipeline:GetPipelineState {PIPELINE}": [],
-    "runs": [Run("1", "Succeeded", NOW, NOW)],
-    "template of main": a_template(),
-    "deployment of rds": Deployment(OLD.arn),
-    "deployed_stack of rds": SEEN,
-    "rds:DescribeDBClusters main-cluster-1": CLUSTER,
-    "preparation of rds": None,
-    **sharing_of(Choice(NEW, frozenset({"orders"}), {"engine": 2})),
-    f"rds:DescribeDBClusterSnapshots {NEW.arn}": KEY,
-    f"kms:DescribeKey {KEY}": CUSTOMERS,
-    **{
-        question: answer
-        for function, name in stacks.function_names(STAGE_).items()
-        for question, answer in function_of(function, name).items()
-    },
-    **{
-        question: answer
-        for function, name in stacks.rule_names(STAGE_).items()
-        for question, answer in rule_of(function, name).items()
-    },
-    f"sns:GetTopicAttributes {TOPIC}": {},
-    f"sns:ListSubscriptionsByTopic {TOPIC}": [
-        {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
-    ],
-    "alarms": {name: alarm_of() for name in stacks.alarm_names(STAGE_)},
-    f"cloudformation:DescribeStacks {BEFORE}": {"StackStatus": "CREATE_COMPLETE"},
-    f"cloudformation:DescribeStacks {AFTER}": {"StackStatus": "CREATE_COMPLETE"},
-    "rest_apis": ["a1b2c3"],
-    "lambda:GetAccountSettings": 900,
+EMAIL = {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
+LAMBDA = {"Runtime": "python3.11", "Architectures": ["x86_64"], "MemorySize": 256, "Timeout": 120}
+ENDS = {
+    "source": ["aws.codepipeline"],
+    "detail-type": ["CodePipeline Pipeline Execution State Change"],
+    "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]},
+}
+FIRES = {
+    "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
+    "db-restore-from-snapshot": {"ScheduleExpression": "cron(0 4 ? * SUN *)"},
+    "db-follow-pipeline": {"EventPattern": json.dumps(ENDS)},
+    "db-reconcile": {"ScheduleExpression": "rate(15 minutes)"},
 }
 
 
-def looking(answers: Answers, stage: AcceptanceStage = STAGE_) -> AcceptanceLook:
-    """A look at an account, in which no other question may be asked."""
-    nothing = Mock(client=Mock(side_effect=AssertionError("not known")))
-    return AcceptanceLook(stage, nothing, NOW, answers)
+def alarm_of(**changed: Any) -> Answers:
+    return {"StateValue": "OK", "ActionsEnabled": True, "AlarmActions": [TOPIC]} | changed
 
 
-def judged(answers: Answers, stage: AcceptanceStage = STAGE_) -> list[Check]:
-    wanted = {**LAMBDA, "reserved_concurrency": 1}
-    look = looking(answers, stage)
+def deployed(stage: AcceptanceStage) -> Answers:
+    """What AWS answers about the alarms, the functions, their roles and their rules."""
+    answers: Answers = {"alarms": {name: alarm_of() for name in stacks.alarm_names(stage)}}
+    invocations, wanted = stacks.invocations(stage), policies(stage)
+    for function, name in stacks.function_names(stage).items():
+        role, rule = f"{APP}-{NAME}-{function}", f"{name}-event"
+        arn_, rule_arn = f"arn:of:{name}", f"arn:of:{rule}"
+        invoker = {
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "lambda:InvokeFunction",
+            "Condition": {"ArnLike": {"AWS:SourceArn": rule_arn}},
+        }
+        configuration = {
+            **LAMBDA,
+            "FunctionArn": arn_,
+            "Role": f"arn:aws:iam::{ACCEPTANCE}:role/{role}",
+            "State": "Active",
+            "LastUpdateStatus": "Successful",
+            "Environment": {"Variables": dict(stage.variables)},
+        }
+        fires = FIRES.get(function, {})
+        answers |= {
+            f"lambda:GetFunctionConfiguration {name}": configuration,
+            f"lambda:GetFunctionConcurrency {name}": 1,
+            f"lambda:GetFunctionEventInvokeConfig {name}": invocations.get(name),
+            f"lambda:GetPolicy {name}": json.dumps({"Statement": [invoker]}),
+            f"policies of {role}": [wanted[function]],
+            f"iam:ListAttachedRolePolicies {role}": [],
+            f"iam:GetRole {role}": None,
+            f"events:DescribeRule {rule}": {"State": "ENABLED", "Arn": rule_arn, **fires},
+            f"events:ListTargetsByRule {rule}": [arn_],
+        }
+    return answers
+
+
+DEPLOYED = deployed(HEALTHY_STAGE)
+# The questions about the rest by their short names, and the healthy answers.
+QUESTIONS: dict[str, tuple[str, Any]] = {
+    "pipeline": (f"codepipeline:GetPipeline {PIPELINE}", pipeline_of()),
+    "transitions": (f"codepipeline:GetPipelineState {PIPELINE}", []),
+    "runs": ("runs", [Run("1", "Succeeded", NOW, NOW)]),
+    "template": ("template of main", stack_of(TEMPLATE)),
+    "candidate": ("candidate of rds", NEW),
+    "present": ("present of rds", OLD),
+    "deployment": ("deployment of rds", Deployment(OLD.arn)),
+    "stack": (
+        "deployed_stack of rds",
+        SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {}),
+    ),
+    "cluster": ("rds:DescribeDBClusters main-cluster-1", CLUSTER),
+    "machine": (f"states:DescribeStateMachine {MACHINE}", "ACTIVE"),
+    "preparation": ("preparation of rds", None),
+    "share_key": (f"rds:DescribeDBClusterSnapshots {NEW.arn}", KEY),
+    "copy_key": (f"kms:DescribeKey {COPY_KEY}", CUSTOMERS),
+    "before": (f"cloudformation:DescribeStacks {BEFORE}", {"StackStatus": "CREATE_COMPLETE"}),
+    "after": (f"cloudformation:DescribeStacks {AFTER}", {"StackStatus": "CREATE_COMPLETE"}),
+    "topic": (f"sns:GetTopicAttributes {TOPIC}", {}),
+    "subscriptions": (f"sns:ListSubscriptionsByTopic {TOPIC}", [EMAIL]),
+    "rest_apis": ("rest_apis", ["a1b2c3"]),
+    "unreserved": ("lambda:GetAccountSettings", 900),
+}
+# Those about single things of `deployed`.
+SINGLE = {
+    "configuration": f"lambda:GetFunctionConfiguration {RESTORE}",
+    "concurrency": f"lambda:GetFunctionConcurrency {RESTORE}",
+    "api_concurrency": f"lambda:GetFunctionConcurrency {APP}-{NAME}",
+    "retries": f"lambda:GetFunctionEventInvokeConfig {RESTORE}",
+    "invokers": f"lambda:GetPolicy {RESTORE}",
+    "inline": f"policies of {RESTORE}",
+    "attached": f"iam:ListAttachedRolePolicies {RESTORE}",
+    "boundary": f"iam:GetRole {RESTORE}",
+    "rule": f"events:DescribeRule {RULE}",
+    "targets": f"events:ListTargetsByRule {RULE}",
+    "poll_rule": f"events:DescribeRule {POLL_RULE}",
+    "follow_rule": f"events:DescribeRule {FOLLOW_RULE}",
+}
+NAMES = SINGLE | {name: question for name, (question, _) in QUESTIONS.items()}
+
+
+class Account(NamedTuple):
+    """A stage, and what AWS answers about it."""
+
+    stage: AcceptanceStage
+    answers: Answers
+
+    def look(self) -> AcceptanceLook:
+        """A look at the account, in which no other question may be asked."""
+        nothing = Mock(client=Mock(side_effect=AssertionError("not known")))
+        return AcceptanceLook(self.stage, nothing, NOW, self.answers)
+
+
+def account(
+    values: Mapping[str, Any] | None = None, stage: AcceptanceStage = HEALTHY_STAGE, **answers: Any
+) -> Account:
+    """The healthy account with other values of parameters, and with other answers."""
+    healthy = {"parameters": holding(values or {})} | dict(QUESTIONS.values())
+    changed = {NAMES.get(name, name): answer for name, answer in answers.items()}
+    own = DEPLOYED if stage is HEALTHY_STAGE else deployed(stage)
+    return Account(stage, own | sharing() | healthy | changed)
+
+
+DENIED = Unavailable("service:Look", "AccessDenied: you may not", denied=True)
+WOULD_BE = LAMBDA | {"reserved_concurrency": 1}
+
+
+def judged(seen: Account) -> list[Check]:
+    """Every check of what is in the account."""
+    look, wanted = seen.look(), policies(seen.stage)
     return [
         *acceptance.parameters(look),
         *acceptance.pipeline(look),
@@ -266,8 +303,8 @@ def judged(answers: Answers, stage: AcceptanceStage = STAGE_) -> list[Check]:
         *acceptance.shares(look),
         *acceptance.copy_keys(look),
         *deployment.own_stacks(look),
-        *deployment.functions(look, dict.fromkeys(WANTED, wanted)),
-        *deployment.roles(look, WANTED, {}),
+        *deployment.functions(look, dict.fromkeys(wanted, WOULD_BE)),
+        *deployment.roles(look, wanted, {}),
         *deployment.rest_api("REST API", look),
         *deployment.schedules(look),
         *deployment.topic(look),
@@ -276,389 +313,694 @@ def judged(answers: Answers, stage: AcceptanceStage = STAGE_) -> list[Check]:
     ]
 
 
-def found(seen: Answers, stage: AcceptanceStage = STAGE_) -> list[tuple[str, str, str]]:
-    """What is not ok: what, whose and how bad; each with its fix."""
-    bad = [check for check in judged(seen, stage) if check.status != "ok"]
-    assert all(check.fix for check in bad)
-    assert not any(check.fix for check in judged(seen, stage) if check.status == "ok")
-    return [(check.check, check.subject, check.status) for check in bad]
+def faults(seen: Account) -> list[Check]:
+    """What is not ok, each with its fix."""
+    found = judged(seen)
+    assert [check for check in found if bool(check.fix) == (check.status == "ok")] == []
+    return [check for check in found if check.status != "ok"]
 
 
-def only(seen: Answers, stage: AcceptanceStage = STAGE_) -> Check:
-    """The one thing that is not ok."""
-    (bad,) = (check for check in judged(seen, stage) if check.status != "ok")
-    return bad
+# --- what a fault is made of ----------------------------------------------------------------------
 
-
-def holding(**values: Any) -> Answers:
-    """The account with other parameters; None takes one away."""
-    parameters = {**HEALTHY["parameters"]}
-    for name, value in values.items():
-        del parameters[name]
-        if isinstance(value, str):
-            parameters |= stored(**{name: value})
-        elif value:
-            parameters[name] = value
-    return HEALTHY | {"parameters": parameters}
-
-
-def test_a_healthy_account_has_nothing_that_is_not_ok() -> None:
-    assert found(HEALTHY) == []
-
-
-# --- parameters -----------------------------------------------------------------------------------
-
-
-NEXT_RUN = "the next run of the pipeline, whoever starts it, restores what this writes to current"
 SHARE_FIRST = "have production share a snapshot that can be restored here first (see share and key), and run the doctor again"
+NEXT_RUN = "the next run of the pipeline, whoever starts it, restores what this writes to current"
+GONE = "does not exist"
 
 
 def put(name: str, value: str, over: str = " --overwrite") -> str:
     return f"aws ssm put-parameter --name {name} --type String --value {value}{over}"
 
 
+def configure_with(answer: str) -> str:
+    return f"aurora-refresh configure --stage {NAME} {answer}, and then {DEPLOY}"
+
+
+def with_stack(name: str) -> str:
+    return configure_with(f"RDS_STACK_NAME={name}")
+
+
+WRITE_CURRENT = f"{NEXT_RUN}: {put(CURRENT, NEW.arn)}"
+BINARY = {"Value": "hunter2", "Version": 1, "Type": "SecureString"}
+ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
+
+
+def refused(reason: Reason, why: str = "it would not do") -> dict[str, Any]:
+    """What the schedule would say of *latest*."""
+    return {"candidate": Refused(reason, why)}
+
+
+OTHER = "codepipeline:GetPipeline main"
+BY_HAND = "compare its template with docs/main-pipeline.md"
+READ_RIGHTLY = (
+    f"give the template a parameter of Type: AWS::SSM::Parameter::Value<String> with Default: {CURRENT}, "
+    "and write SnapshotIdentifier: !Ref for it, as infrastructure/main-pipeline.yaml does"
+)
+ROLE = "arn:aws:iam::{}:role/deployer"
+DATABASE_STAGE = stage_named("Deploy", DATABASE)
+ASK = action("Approval", "Ask")
+APPLY = stage_named("Apply", action("Build", "Terraform"))
+ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
+BOTH = stage_named("Deploy", DATABASE, ORDERS)
+REPLACING = {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}}
+SKIPPED = {"beforeEntry": {"conditions": [{"result": "SKIP"}]}}
+
+
+def deploying(**changed: Any) -> Answers:
+    """The pipeline that deploys the database in another way."""
+    return pipeline_of(stage_named("Deploy", DATABASE | changed))
+
+
+OFF = {"enabled": False, "disabledReason": "release"}
+TRANSITIONS = [
+    {"stageName": "Source"},
+    {"stageName": "Build", "inboundTransitionState": {"enabled": True}},
+    {"stageName": "Deploy", "inboundTransitionState": OFF},
+    {"stageName": "Verify", "inboundTransitionState": OFF},
+]
+ENABLE = f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"
+UNNAMED, ELSEWHERE = stage_of(RDS_STACK_NAME=""), stage_of(RDS_STACK_NAME="gone")
+NO_STACK = {"template of gone": stack_of({}), "stack": None}
+PREPARING = stage_of(RDS_AFTER_RESTORE=MACHINE)
+READY = CLUSTER | {"HttpEndpointEnabled": True, "MasterUserSecret": {"SecretArn": "x"}}
+UNKNOWN = Deployment(unknown="current was set at about the time")
+
+
+def seen_stack(status: str, *clusters: str, name: str = "main") -> Account:
+    """The account whose stack is seen like that."""
+    stack = SeenStack(status, dict.fromkeys(clusters or ["Cluster"], "main-cluster-1"), {})
+    seen = unreadable_stack(StackReference("main"), stack) or Deployment()
+    return account(stage=stage_of(RDS_STACK_NAME=name), stack=stack, deployment=seen)
+
+
+def choosing(reason: Reason, rejected: Mapping[str, int], *clusters: str) -> Account:
+    """The account with shares of which none can be chosen."""
+    choice = Choice(None, frozenset(clusters), rejected)
+    return account(**sharing(choice=choice, newest=Refused(reason, "none can be chosen")))
+
+
+STALE = OLD._replace(created=NOW - timedelta(days=15))
+COPYING = stage_of(RDS_COPY_KMS_KEY_ID=COPY_KEY)
+CHANGE_COPY_KEY = configure_with("RDS_COPY_KMS_KEY_ID=…")
+DELETED_KEY = {"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": "arn:y"}
+OPEN_KEY = f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'
+ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
+
+
+def hidden_key(why: str) -> Account:
+    return account(**sharing(key=Unavailable("kms:DescribeKey", why, denied=True)))
+
+
+CONFIGURATION, FIRING = DEPLOYED[SINGLE["configuration"]], DEPLOYED[SINGLE["rule"]]
+
+
+def configured(**changed: Any) -> Account:
+    return account(configuration=CONFIGURATION | changed)
+
+
+VARIABLES_ = HEALTHY_STAGE.variables
+OTHER_SETTINGS = {"Variables": {**VARIABLES_, "RDS_ENGINE_VERSION": "hunter2", "TOKEN": "hunter2"}}
+RETRIES = stacks.invocations(HEALTHY_STAGE)[RESTORE]
+REMAKE = (
+    f"aws cloudformation delete-stack --stack-name {AFTER} && aws cloudformation wait "
+    f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
+)
+RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
+FREE = f"delete-function-concurrency --function-name {APP}-{NAME}"
+POLICY = policies(HEALTHY_STAGE)["db-restore-from-snapshot"]
+FIRST, *OTHERS = POLICY["Statement"]
+LESS = {"Statement": [each for each in POLICY["Statement"] if each["Sid"] != "MoveCurrent"]}
+ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
+# What aws lambda add-permission --principal "*" writes.
+ANYBODY = {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl"}
+WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
+ALARMS = DEPLOYED["alarms"]
+ERRORS, OVERDUE = stacks.alarm_names(HEALTHY_STAGE)[0], f"{APP}-{NAME}-refresh-overdue"
+WITHOUT_API = stage_of(PIN_API_ENABLED="false")
+
+
+def with_alarm(name: str, **changed: Any) -> Account:
+    return account(alarms=ALARMS | {name: alarm_of(**changed)})
+
+
+ROOT = {"AWS": f"arn:aws:iam::{ACCEPTANCE}:root"}
+CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
+CHAT = f"{TOPIC}-chat"
+USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
+NO_RIGHTS = "does not let the account's roles use it"
+
+
+def letting(*principals: Any, action: Any = "kms:*") -> Answers:
+    statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
+    return {"Statement": [statement | {"Principal": each} for each in principals]}
+
+
+def under_key(
+    policy: Any = None, topic: str = TOPIC, keys: tuple[str, ...] = (TOPIC_KEY,), **metadata: str
+) -> Account:
+    """The account in which a topic is under a key."""
+    stage = replace(stage_of(CHAT_TOPIC_ARN=CHAT), topic_keys=keys)
+    topics = {f"sns:GetTopicAttributes {each}": {} for each in (TOPIC, CHAT)}
+    topics[f"sns:GetTopicAttributes {topic}"] = {"KmsMasterKeyId": "alias/topics"}
+    key = {"kms:DescribeKey alias/topics": CUSTOMERS | {"Arn": TOPIC_KEY} | metadata}
+    written = policy if isinstance(policy, Unavailable) else json.dumps(policy)
+    return account(stage=stage, **topics, **key, **{f"kms:GetKeyPolicy {TOPIC_KEY}": written})
+
+
+# Of each check and its subject: what is in the account, how bad that is, what is said, and the fix.
+Row = tuple[Account, str, str, str]
+# fmt: off
+FAULTS: dict[str, list[Row]] = {
+    f"parameter {PIPELINE_NAME}": [
+        (account({PIPELINE_NAME: None}), "problem", GONE, put(PIPELINE_NAME, PIPELINE, "")),
+        (account({PIPELINE_NAME: "the main one"}), "problem", "not a pipeline's name", put(PIPELINE_NAME, PIPELINE)),
+    ],
+    f"parameter {LATEST}": [
+        (account({LATEST: None}), "problem", GONE, put(LATEST, "dummyvalue", "")),
+        (account({LATEST: BINARY}), "problem", "SecureString", put(LATEST, "dummyvalue", "")),
+        (account({LATEST: "dummyvalue"}), "warning", "placeholder", "nothing before the first update: Sunday 2026-01-04 02:00 UTC"),
+        (account({LATEST: "hunter2"}), "problem", "not the ARN", put(LATEST, "dummyvalue")),
+        (account({LATEST: OLD.arn}, **refused(Reason.SNAPSHOT_GONE)), "problem", "not promote it", put(LATEST, NEW.arn)),
+        (account(**refused(Reason.SNAPSHOT_STALE)), "problem", "not promote it", Reason.SNAPSHOT_STALE.next_step),
+        # Where copies are asked for, a share itself is never proposed.
+        (account(stage=COPYING, **refused(Reason.COPY_PENDING, "40 % done")), "warning", "40 % done", Reason.COPY_PENDING.next_step),
+        (account(stage=COPYING, **refused(Reason.NOT_ELIGIBLE, "no copy")), "problem", "no copy", Reason.NOT_ELIGIBLE.next_step),
+    ],
+    f"parameter {CURRENT}": [
+        (account({CURRENT: None}), "problem", GONE, f"{NEXT_RUN}: {put(CURRENT, NEW.arn, '')}"),
+        (account({CURRENT: "dummyvalue"}), "warning", "placeholder", WRITE_CURRENT),
+        (account({CURRENT: "hunter2"}), "problem", "not the ARN", WRITE_CURRENT),
+        (account({CURRENT: arn("orders-1", "999999999999")}), "problem", "a stranger's data", WRITE_CURRENT),
+        (account({CURRENT: OLD.arn.replace("eu-west-1", "eu-west-2")}), "problem", "is in eu-west-2", WRITE_CURRENT),
+        (account({CURRENT: arn("orders-0")}, present=None), "warning", "no longer exists", WRITE_CURRENT),
+        (account(present=OLD._replace(engine="docdb")), "problem", "docdb", WRITE_CURRENT),
+    ],
+    f"parameter {HOLD}": [
+        (account({HOLD: "until Thursday"}), "problem", "counts as a hold", put(HOLD, "dummyvalue")),
+        (account({HOLD: ON_HOLD}), "warning", "on hold until 2026-01-19 by Kim: release", put(HOLD, "dummyvalue")),
+    ],
+    "pipeline main": [
+        (account({PIPELINE_NAME: "main"}, **{OTHER: None}), "problem", GONE, put(PIPELINE_NAME, PIPELINE)),
+        (account({PIPELINE_NAME: "main"}, **{OTHER: pipeline_of(), "codepipeline:GetPipelineState main": []}),
+         "problem", f"may start only {PIPELINE}", configure_with(f"MAIN_PIPELINE_ARN={PIPELINE_ARN.removesuffix(PIPELINE)}main")),
+    ],
+    f"pipeline {PIPELINE}": [
+        (account(pipeline=None), "problem", GONE, f"aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN="),
+        (account(pipeline=pipeline_of(executionMode="PARALLEL")), "problem", "two runs may restore at once", "aws codepipeline update-pipeline"),
+    ],
+    "pipeline last run": [
+        (account(runs=[Run("2", each, NOW, NOW)]), "warning", each, "pipelineExecutionId=2") for each in ("Failed", "Stopped", "Cancelled")
+    ],
+    f"template {CURRENT}": [
+        (account(template=stack_of({}), pipeline=pipeline_of(BUILD)), "warning", "nothing was found that reads it", BY_HAND),
+        (account(template=stack_of({"Resources": {}})), "warning", "nothing was found that reads it", BY_HAND),
+    ],
+    "template main": [
+        *((account(template=restored_from(snapshot)), "problem", told, READ_RIGHTLY) for snapshot, told in [
+            (f"'{{{{resolve:ssm:{CURRENT}}}}}'", f"reads {CURRENT} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as text"),
+            (f"'{{{{resolve:ssm:{CURRENT}:3}}}}'", "never restored again"),
+            (f"!Sub '{{{{resolve:ssm:{CURRENT}}}}}'", "never restored again"),
+            ("!Sub '{{resolve:ssm:${Path}}}'", f"reads {CURRENT} as"),
+            ("!Sub ['{{resolve:ssm:${Own}}}', {Own: !Ref Path}]", f"reads {CURRENT} as"),
+            ("!Join ['', ['{{resolve:ssm:', !Ref Path, '}}']]", f"reads {CURRENT} as"),
+            ("!Join ['', ['{{resolve:ssm:', !GetAtt Stored.Value, '}}']]", "reads a parameter as"),
+            (NEW.arn, "a constant snapshot in the template: it is never restored again"),
+            ("!FindInMap [Environments, !Ref Environment, snapshot]", "a constant snapshot"),
+            ("!Ref Text", "the template's parameter Text of type String, which is the text itself"),
+            ("!If [Unknown, !Ref Text, !Ref AWS::NoValue]", "the text itself"),
+            ("!If [IsAcceptance, !Ref Text, !Ref Snapshot]", "the text itself"),
+        ]),
+        *((account(template=restored_from(snapshot)), "warning", "source of Cluster's SnapshotIdentifier is unknown", BY_HAND) for snapshot in [
+            "!GetAtt Chooser.Arn",
+            "!FindInMap [Environments, !Ref AWS::AccountId, snapshot]",
+            "!Join [':', [arn, !GetAtt Chooser.Arn]]",
+            "!Sub '${AWS::StackName}-snapshot'",
+            "!ImportValue snapshot",
+        ]),
+        (account(template=stack_of(TEMPLATE, Snapshot=LATEST)), "problem", "would restore by accident", READ_RIGHTLY),
+        (account(template=stack_of(TEMPLATE, Snapshot="/x")), "problem", "Cluster reads /x, which is not a parameter of this stage", READ_RIGHTLY),
+        (account(template=None), "warning", "has not been deployed yet", BY_HAND),
+        *((account(template=with_resource("Cluster", f"{name}: {value}")), status, name, name) for name, value, status in [
+            ("DBClusterIdentifier", "acceptance", "problem"),
+            ("DBClusterIdentifier", "!If [IsAcceptance, orders, !Ref AWS::NoValue]", "problem"),
+            ("DeletionProtection", "'true'", "warning"),
+            ("ManageMasterUserPassword", "false", "warning"),
+            ("EngineVersion", "null", "warning"),
+            ("KmsKeyId", "null", "warning"),
+            ("MasterUsername", "admin", "warning"),
+        ]),
+        (account(template=with_resource("Cluster", "{}", UpdateReplacePolicy="Snapshot")),
+         "warning", "one more snapshot", "write UpdateReplacePolicy: Delete for Cluster"),
+        (account(template=with_resource("Writer", "DBInstanceIdentifier: x")),
+         "problem", "every refresh fails", "remove DBInstanceIdentifier from Writer"),
+        (account(pipeline=deploying(**REPLACING)), "warning", "is deleted", "write ActionMode: CREATE_UPDATE"),
+    ],
+    "deployment rds": [
+        (account(stage=ELSEWHERE, **NO_STACK), "problem", "does not exist in account", with_stack("main")),
+        (account(stage=ELSEWHERE, **NO_STACK, deployment=Deployment(unknown="no stack")), "problem", "no stack", with_stack("main")),
+        (account(stack=None), "warning", "not been deployed", "nothing before the pipeline's first run"),
+        (seen_stack("UPDATE_IN_PROGRESS"), "warning", "is UPDATE_IN_PROGRESS", "run the doctor again"),
+        (seen_stack("UPDATE_ROLLBACK_FAILED"), "problem", "continue its rollback", "aws cloudformation continue-update-rollback --stack-name main"),
+        (seen_stack("ROLLBACK_FAILED"), "problem", "is ROLLBACK_FAILED", "aws cloudformation delete-stack --stack-name main"),
+        (seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "write one of main/A, main/B", with_stack("main/A or main/B")),
+        (seen_stack("UPDATE_COMPLETE", name="main/Orders"), "problem", "has no DB cluster Orders; it has main/Cluster", with_stack("main/Cluster")),
+        (account(cluster=None), "problem", "does not exist any more", "pin another snapshot"),
+        (account(deployment=UNKNOWN), "problem", "it cannot be seen what is deployed: current was set", "Correct what is named above"),
+        (account(stage=UNNAMED), "warning", "goes by the newest successful deploy action alone", with_stack("main")),
+        (account(pipeline=pipeline_of(BOTH), template=stack_of(TEMPLATE, Snapshot="/x"), **{"template of orders": stack_of(TEMPLATE)}),
+         "problem", f"is restored from /x, not from {CURRENT}", with_stack("orders")),
+    ],
+    f"deployment {MACHINE}": [
+        (account(stage=PREPARING, cluster=READY, machine=None), "problem", GONE, configure_with("RDS_AFTER_RESTORE=…")),
+        (account(stage=PREPARING, cluster=READY, machine="DELETING"), "problem", "is DELETING", configure_with("RDS_AFTER_RESTORE=…")),
+    ],
+    "deployment cluster main-cluster-1": [
+        (account(stage=PREPARING, cluster=READY | {"HttpEndpointEnabled": False}), "warning", "Data API is not enabled", "write EnableHttpEndpoint: true"),
+        (account(stage=PREPARING, cluster=CLUSTER | {"HttpEndpointEnabled": True}), "warning", "no secret", "write ManageMasterUserPassword: true"),
+    ],
+    "deployment preparation of rds": [
+        (account(stage=PREPARING, cluster=READY, preparation=Preparation("FAILED", "arn:x")),
+         "problem", "the data is not prepared: arn:x is FAILED", Reason.NOT_PREPARED.next_step),
+    ],
+    f"deployment stage Review of {PIPELINE}": [
+        (account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
+        (account(pipeline=pipeline_of(BUILD, stage_named("Review", ASK), APPLY)), "warning", "Ask waits for an approval", "move Ask behind the action"),
+    ],
+    f"deployment stage Deploy of {PIPELINE}": [
+        (account(pipeline=pipeline_of(stage_named("Deploy", ASK, DATABASE))), "warning", "Ask waits for an approval", "move Ask behind the action"),
+        (account(transitions=TRANSITIONS), "warning", "is disabled (release)", ENABLE),
+        (account(pipeline=pipeline_of(DATABASE_STAGE | SKIPPED)), "warning", "a condition may skip it", "the result FAIL"),
+        (account(pipeline=pipeline_of(DATABASE_STAGE | {"onFailure": {"result": "ROLLBACK"}})),
+         "warning", "it rolls back automatically", "remove the result ROLLBACK"),
+    ],
+    f"key arn:aws:kms:x:{PRODUCTION}:alias/aws/rds": [
+        (account(**sharing(key_arn=f"arn:aws:kms:x:{PRODUCTION}:alias/aws/rds")), "problem", "no other account can use", COPY_AGAIN),
+    ],
+    f"key {KEY}": [
+        (account(**sharing(key=AWS_MANAGED)), "problem", "no other account can use", COPY_AGAIN),
+        (account(**sharing(key=None)), "problem", "no longer exists", COPY_AGAIN),
+        (account(**sharing(key=CUSTOMERS | {"KeyState": "Disabled"})), "problem", "is Disabled", "enable-key"),
+        *((hidden_key(why), "problem", "does not let account", OPEN_KEY)
+          for why in ("no resource-based policy allows it", "AccessDeniedException: no")),
+        # A refusal by one's own policies says nothing about the key.
+        (hidden_key("no identity-based policy allows it"), "warning", "could not be looked at", ALLOW_KEY),
+        *((hidden_key(f"with an explicit deny in {each}"), "warning", "could not be looked at", ALLOW_KEY)
+          for each in ("an identity-based policy", "a permissions boundary", "a session policy")),
+    ],
+    "share rds": [
+        (choosing(Reason.NO_ELIGIBLE_SNAPSHOT, {"account": 7}), "problem", "none can be chosen", f"in production ({PRODUCTION}): aws rds modify-db-cluster-snapshot-attribute"),
+        (choosing(Reason.NO_ELIGIBLE_SNAPSHOT, {"version": 7}), "problem", "7 for version", configure_with("RDS_ENGINE_VERSION=…")),
+        (choosing(Reason.AMBIGUOUS_CLUSTER, {}, "orders", "billing"), "problem", "none can be chosen", configure_with("RDS_SOURCE_CLUSTER=billing (or orders)")),
+        (account(**sharing(newest=STALE)), "problem", "nothing older than 14 days", Reason.SNAPSHOT_STALE.next_step),
+    ],
+    f"copy key {COPY_KEY}": [
+        (account(stage=COPYING, copy_key=None), "problem", f"RDS_COPY_KMS_KEY_ID names it, but it does not exist in {ACCEPTANCE}, eu-west-1", CHANGE_COPY_KEY),
+        (account(stage=COPYING, copy_key=AWS_MANAGED), "problem", "is managed by AWS; a customer-managed one is needed", CHANGE_COPY_KEY),
+        (account(stage=COPYING, copy_key=DELETED_KEY), "problem", "is PendingDeletion", "aws kms enable-key --key-id arn:y"),
+    ],
+    f"function {RESTORE}": [
+        (account(configuration=None), "problem", "is not deployed", DEPLOY),
+        (configured(Environment=OTHER_SETTINGS), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, TOKEN", DEPLOY),
+        (configured(Environment={"Variables": {**VARIABLES_, "PIN_API_ENABLED": "false"}}), "problem", "PIN_API_ENABLED", DEPLOY),
+        (configured(Environment={}), "problem", "other settings", DEPLOY),
+        (configured(State="Inactive"), "problem", "is Inactive", DEPLOY),
+        (configured(LastUpdateStatus="Failed"), "problem", "its last update is Failed", DEPLOY),
+        (configured(Architectures=["arm64"]), "problem", "its Architectures is arm64 instead of x86_64", DEPLOY),
+        (configured(MemorySize=128), "problem", "its MemorySize is 128 instead of 256", DEPLOY),
+        (configured(Timeout=3), "problem", "its Timeout is 3 instead of 120", DEPLOY),
+    ],
+    f"function {RESTORE} runtime": [
+        (configured(Runtime="python3.9"), "warning", "older than python3.11", f"with python3.11 or newer: make setup, and then {DEPLOY}"),
+    ],
+    f"function {RESTORE} retries": [
+        (account(retries=None), "warning", "Lambda's defaults", REMAKE),
+        (account(retries=RETRIES | {"DestinationConfig": {}}), "warning", "does not notify the topic", REMAKE),
+        (account(retries=RETRIES | {"MaximumRetryAttempts": 0}), "warning", "0 retries", REMAKE),
+        (account(retries=RETRIES | {"MaximumEventAgeInSeconds": 60}), "warning", "up to 60 s old", REMAKE),
+    ],
+    f"function {RESTORE} concurrency": [
+        (account(concurrency=None), "problem", "is none, so two may run at once", RESERVE),
+        (account(concurrency=0), "problem", "was stopped by hand", RESERVE),
+    ],
+    f"function {APP}-{NAME} concurrency": [(account(api_concurrency=0), "warning", "was stopped by hand", FREE)],
+    f"stack {AFTER}": [
+        (account(after={"StackStatus": "ROLLBACK_COMPLETE"}), "problem", "ROLLBACK_COMPLETE", DEPLOY),
+        (account(after={"StackStatus": "UPDATE_IN_PROGRESS"}), "warning", "UPDATE_IN_PROGRESS", "run the doctor again"),
+        (account(after=None), "warning", GONE, DEPLOY),
+    ],
+    f"role {RESTORE}": [
+        (account(inline=[LESS]), "problem", "lacks statements that its function needs: MoveCurrent", DEPLOY),
+        # A role's rights may be in several policies.
+        (account(inline=[{"Statement": FIRST}, {"Statement": OTHERS}]), "warning", "have more than", "aws iam list-role-policies"),
+        (account(inline=[POLICY, {"Statement": []}]), "warning", "have more than", "aws iam list-role-policies"),
+    ],
+    f"role {RESTORE} attached policies": [
+        (account(attached=[ADMIN]), "warning", ADMIN, f"aws iam detach-role-policy --role-name {RESTORE} --policy-arn {ADMIN}"),
+    ],
+    f"role {RESTORE} permissions boundary": [
+        (account(boundary=ADMIN), "warning", f"{ADMIN} limits the role", "compare that policy with"),
+    ],
+    f"schedule {RULE}": [
+        (account(rule=None), "problem", GONE, DEPLOY),
+        (account(rule=FIRING | {"State": "DISABLED"}), "problem", "is disabled", f"aws events enable-rule --name {RULE}"),
+        (account(rule=FIRING | {"ScheduleExpression": "cron(0 12 ? * SUN *)"}), "problem", "fires at cron(0 12", DEPLOY),
+        (account(targets=[]), "problem", "invokes nothing", DEPLOY),
+        (account(invokers=None), "problem", "not allowed to invoke", DEPLOY),
+        (account(invokers=json.dumps({"Statement": [ANYBODY]})), "problem", "not allowed to invoke", DEPLOY),
+    ],
+    f"schedule {POLL_RULE}": [
+        (account(poll_rule=FIRING | {"ScheduleExpression": "rate(1 day)"}), "problem", "rate(1 day) instead of rate(15 minutes)", DEPLOY),
+    ],
+    f"schedule {FOLLOW_RULE}": [
+        (account(follow_rule={"State": "ENABLED", "EventPattern": "{}"}), "problem", "does not match exactly the ends", DEPLOY),
+    ],
+    "topic NOTIFICATION_TOPIC_ARN": [
+        (account(stage=stage_of(NOTIFICATION_TOPIC_ARN="")), "warning", "failures notify nobody", f"{configure_with(f'NOTIFICATION_TOPIC_ARN={TOPIC}')} EMAIL=…"),
+    ],
+    f"topic {TOPIC}": [
+        (account(topic=None), "problem", GONE, "aws sns subscribe"),
+        (account(subscriptions=[]), "warning", "no subscriptions", "aws sns subscribe"),
+    ],
+    "topic email x@y.example": [(account(subscriptions=[WAITING]), "warning", "has not confirmed", "aws sns subscribe")],
+    "topic key gone": [
+        (account(topic={"KmsMasterKeyId": "gone"}, **{"kms:DescribeKey gone": None}), "problem", GONE, "aws sns set-topic-attributes"),
+    ],
+    f"topic key {TOPIC_KEY}": [
+        (under_key(letting(ROOT)), "problem", "does not let CloudWatch use it, so that no alarm reaches", USE),
+        (under_key(letting(ROOT, CLOUDWATCH, action="kms:Decrypt")), "problem", NO_RIGHTS, USE),
+        (under_key(letting(CLOUDWATCH)), "problem", NO_RIGHTS, USE),
+        (under_key({"Statement": []}), "problem", NO_RIGHTS, USE),
+        (under_key(letting("*"), keys=()), "problem", "roles may not use it", f"aurora-refresh configure --stage {NAME}"),
+        (under_key(letting("*"), KeyState="Disabled"), "problem", "is Disabled", "aws kms enable-key"),
+        (under_key(KeyManager="AWS"), "problem", "so that no alarm reaches", "aws sns set-topic-attributes"),
+    ],
+    f"alarm {ERRORS}": [
+        (account(alarms=ALARMS | {ERRORS: None}), "problem", GONE, REMAKE),
+        (with_alarm(ERRORS, StateValue="ALARM", StateReason="1 error"), "problem", "is on: 1 error", "see what happened: "),
+        (with_alarm(ERRORS, ActionsEnabled=False), "warning", "disabled", "aws cloudwatch enable-alarm-actions "),
+        (with_alarm(ERRORS, AlarmActions=[]), "warning", "not notify", REMAKE),
+    ],
+    f"alarm {OVERDUE}": [(with_alarm(OVERDUE, StateValue="ALARM"), "warning", "is on", "nothing before the first scheduled run")],
+    "API REST API": [
+        (account(rest_apis=[]), "problem", "is not deployed", DEPLOY),
+        (account(rest_apis=["a1", "b2"]), "warning", "a1, b2 all invoke the stage's function", "aws apigateway delete-rest-api"),
+        (account(stage=WITHOUT_API), "warning", "a1b2c3 exists although", "aws apigateway delete-rest-api --rest-api-id a1b2c3"),
+    ],
+}
+# fmt: on
+ROWS = [(row[0], f"{what} {row[1]}", *row[2:]) for what, rows in FAULTS.items() for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("seen", "what", "told", "fix"),
+    ROWS,
+    ids=[f"{number}-{row[1]}" for number, row in enumerate(ROWS)],
+)
+def test_each_fault_is_named_with_its_fix_and_nothing_else_is(
+    seen: Account, what: str, told: str, fix: str
+) -> None:
+    (check,) = faults(seen)
+    assert f"{check.check} {check.subject} {check.status}" == what
+    assert told in check.seen
+    assert fix in str(check.fix)
+    assert "hunter2" not in f"{check.seen}{check.fix}"
+
+
+RIGHT = {
+    "everything": account(),
+    "no parameter of the hold": account({HOLD: None}),
+    "a pipeline that queues": account(pipeline=pipeline_of(executionMode="QUEUED")),
+    "a role of this account": account(pipeline=deploying(roleArn=ROLE.format(ACCEPTANCE))),
+    "this Region": account(pipeline=deploying(region="eu-west-1")),
+    # What else the pipeline restores is not the stage's business.
+    "another database of the pipeline": account(
+        pipeline=pipeline_of(BOTH), **{"template of orders": restored_from(OLD.arn)}
+    ),
+    "work after a restore": account(stage=PREPARING, cluster=READY),
+    "work in progress": account(
+        stage=PREPARING, cluster=READY, preparation=Preparation("RUNNING", "arn:x")
+    ),
+    "DocumentDB has no Data API": account(
+        stage=PREPARING, cluster=READY | {"Engine": "docdb", "HttpEndpointEnabled": False}
+    ),
+    "a share without a key": account(**sharing(key_arn=None)),
+    "copies under an own key": account(stage=COPYING),
+    "a newer Python": configured(Runtime="python3.13"),
+    "a topic's key for account and CloudWatch": under_key(letting(ROOT, CLOUDWATCH)),
+    "a topic's key for everybody": under_key(letting("*")),
+    "a topic's key by actions": under_key(
+        letting(ROOT, CLOUDWATCH, action=["kms:Decrypt", "kms:GenerateDataKey"])
+    ),
+    "a topic's key by patterns": under_key(
+        letting(ROOT, CLOUDWATCH, action=["kms:Decrypt", "kms:GenerateDataKey*"])
+    ),
+    # Alarms do not notify the topic for chat.
+    "AWS's key of the topic for chat": under_key(KeyManager="AWS", topic=CHAT),
+    "a key of the topic for chat": under_key(letting(ROOT), topic=CHAT),
+    "a silent alarm": with_alarm(f"{APP}-{NAME}-{stacks.NOTIFICATION_ALARM}", AlarmActions=[]),
+    "no API": account(stage=WITHOUT_API, rest_apis=[]),
+}
+# Properties of the cluster, as YAML.
+RIGHT_TEMPLATES = [
+    "SnapshotIdentifier: !Sub '${Snapshot}'",
+    "SnapshotIdentifier: !If [Unknown, !Ref Snapshot, !Ref AWS::NoValue]",
+    "SnapshotIdentifier: !If [IsAcceptance, !Ref Snapshot, !Ref Text]",
+    "SnapshotIdentifier: !If [IsProduction, !Ref AWS::NoValue, !Ref Snapshot]",
+    "SnapshotIdentifier: !If [IsRestored, !If [IsProduction, !Ref Text, !Ref Snapshot], x]",
+    "DBClusterIdentifier: !If [IsProduction, orders, !Ref AWS::NoValue]",
+    "DBClusterIdentifier: !If [IsBig, orders, !Ref AWS::NoValue]",
+    "DeletionProtection: !FindInMap [Environments, !Ref Environment, protected]",
+    "ManageMasterUserPassword: !Ref AWS::Region",
+]
+NOT_DEPLOYED = with_resource("Other", f"SnapshotIdentifier: {OLD.arn}", Condition="IsProduction")
+
+
+@pytest.mark.parametrize("seen", RIGHT.values(), ids=RIGHT)
+def test_what_is_right_in_its_own_way_is_ok(seen: Account) -> None:
+    assert faults(seen) == []
+
+
+@pytest.mark.parametrize(
+    "template",
+    [*(with_resource("Cluster", text) for text in RIGHT_TEMPLATES), NOT_DEPLOYED],
+    ids=[*RIGHT_TEMPLATES, "the other environment's cluster"],
+)
+def test_a_template_is_judged_as_the_stack_s_parameters_evaluate_it(
+    template: mainpipeline.StackTemplate,
+) -> None:
+    assert faults(account(template=template)) == []
+
+
+# --- what cannot be looked at ---------------------------------------------------------------------
+
+# Questions by the check that asks each of them first.
+HIDDEN = {
+    "parameter": "parameters candidate present",
+    "pipeline": "pipeline runs",
+    "template": "template",
+    "deployment": "transitions stack cluster deployment",
+    "share": "shares",
+    "key": "share_key",
+    "stack": "after",
+    "function": "configuration concurrency retries",
+    "role": "inline attached boundary",
+    "schedule": "invokers targets",
+    "topic": "topic subscriptions",
+    "API": "rest_apis",
+    "alarm": "alarms",
+}
+ERROR = {"Environment": {"Error": {"Message": "service:Look"}}}
+BLIND = [
+    *(
+        (group, account(**{each: DENIED}))
+        for group, all_ in HIDDEN.items()
+        for each in all_.split()
+    ),
+    ("function", account(configuration=CONFIGURATION | ERROR)),
+    ("function", account(configuration=DENIED, unreserved=DENIED)),
+    ("copy key", account(stage=COPYING, copy_key=DENIED)),
+    ("topic key", under_key(DENIED)),
+    ("topic key", account(topic={"KmsMasterKeyId": "key"}, **{"kms:DescribeKey key": DENIED})),
+    (
+        "topic key",
+        account(stage=stage_of(CHAT_TOPIC_ARN=CHAT), **{f"sns:GetTopicAttributes {CHAT}": DENIED}),
+    ),
+]
+
+
+@pytest.mark.parametrize(("group", "seen"), BLIND)
+def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(
+    group: str, seen: Account
+) -> None:
+    found = faults(seen)
+    assert {check.status for check in found} == {"warning"}
+    assert found[0].check == group
+    assert all("service:Look" in check.seen for check in found if check.check == group)
+    assert not doctor.is_healthy(found)
+
+
+@pytest.mark.parametrize(
+    ("where", "place"),
+    [
+        ({"region": "us-east-1"}, f"in account {ACCEPTANCE}, us-east-1"),
+        ({"roleArn": ROLE.format("333333333333")}, "in account 333333333333, eu-west-1"),
+    ],
+)
+@pytest.mark.parametrize("stack", ["main", ""])
+def test_a_stack_elsewhere_is_not_seen_and_no_problem(
+    where: dict[str, str], place: str, stack: str
+) -> None:
+    seen = account(
+        stage=stage_of(RDS_STACK_NAME=stack), pipeline=deploying(**where), template=None, stack=None
+    )
+    assert [(check.check, check.status, check.blind) for check in faults(seen)] == [
+        ("template", "warning", True),
+        ("deployment", "warning", True),
+    ]
+    assert all(place in check.seen for check in faults(seen))
+
+
+def test_a_stack_of_the_same_name_here_is_preferred_and_a_variable_one_is_not_seen() -> None:
+    there = stage_named("There", DATABASE | {"region": "us-east-1"})
+    variable = action("Deploy", "Any", configuration={"StackName": "#{Build.STACK}"})
+    body = pipeline_of(there, DATABASE_STAGE, stage_named("Any", variable))
+    here, unknown = mainpipeline.stacks_of(HEALTHY_STAGE, body)
+    assert here == mainpipeline.DeployedStack("main")
+    assert unknown.elsewhere == "under a name that only the run knows"
+
+
+# --- verdicts that depend on more than one thing --------------------------------------------------
+
+NOTHING = {"newest": Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none")}
+
+
 def test_before_the_first_deployment_parameters_and_topic_are_made_by_deploying() -> None:
     """Later it would not miss what was deleted from under its stack."""
-    nothing = holding(**{LATEST: None}) | {
-        f"sns:GetTopicAttributes {TOPIC}": None,
-        f"cloudformation:DescribeStacks {BEFORE}": None,
-    }
-    fixes = {check.subject: check.fix for check in judged(nothing) if check.status == "problem"}
+    new = account({LATEST: None}, topic=None, before=None)
+    fixes = {check.subject: check.fix for check in faults(new) if check.status == "problem"}
     assert fixes == {LATEST: DEPLOY, TOPIC: f"{DEPLOY} EMAIL=…"}
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "dummyvalue",
-        "hunter2",
-        arn("orders-1", "999999999999"),
-        OLD.arn.replace("eu-west-1", "eu-west-2"),
-        {"Value": "AQECAHh", "Version": 1, "Type": "SecureString"},
-        None,
-    ],
-)
-def test_the_placeholder_is_never_to_be_written_into_current(value: Any) -> None:
-    """The next run of the pipeline would read it, and fail."""
-    nothing = sharing(newest=Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none"))
-    seen = nothing | {"parameters": holding(**{CURRENT: value, LATEST: "dummyvalue"})["parameters"]}
-    (check,) = (each for each in acceptance.parameters(looking(seen)) if each.subject == CURRENT)
-    assert check.fix
-    assert check.fix.endswith(SHARE_FIRST)
-    assert "put-parameter" not in check.fix
+def test_what_a_missing_stack_held_is_made_by_deploying() -> None:
+    assert {check.fix for check in faults(account(retries=None, after=None))} == {DEPLOY}
+
+
+FIRST_VALUE = f"{NEXT_RUN}: {put(CURRENT, NEW.arn, '')}"
+NO_ACCESS = {"key": Unavailable("kms:DescribeKey", "", denied=True)}
+ABROAD = stage_of(SOURCE_REGION="us-east-1", RDS_COPY_KMS_KEY_ID=COPY_KEY)
+FOREIGN = (arn("orders-1", "999999999999"), OLD.arn.replace("eu-west-1", "eu-west-2"))
 
 
 @pytest.mark.parametrize(
-    ("changed", "restorable"),
+    ("value", "stage", "shares", "fix"),
     [
-        ({}, True),
-        ({"key_arn": None}, True),
-        ({"key": Unavailable("kms:DescribeKey", "closed", denied=True)}, False),
-        ({"key": {"KeyManager": "AWS", "KeyState": "Enabled"}}, False),
-        ({"newest": Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none")}, False),
+        (None, HEALTHY_STAGE, {}, FIRST_VALUE),
+        (None, HEALTHY_STAGE, {"key_arn": None}, FIRST_VALUE),
+        (None, HEALTHY_STAGE, NO_ACCESS, SHARE_FIRST),
+        (None, HEALTHY_STAGE, {"key": AWS_MANAGED}, SHARE_FIRST),
+        # A share of another Region can only be copied.
+        (None, ABROAD, {}, SHARE_FIRST),
+        *(
+            (value, HEALTHY_STAGE, NOTHING, SHARE_FIRST)
+            for value in (None, BINARY, "dummyvalue", "hunter2", *FOREIGN)
+        ),
     ],
 )
-def test_no_snapshot_is_proposed_that_could_not_be_restored(
-    changed: dict[str, Any], *, restorable: bool
+def test_neither_the_placeholder_nor_what_cannot_be_restored_is_proposed_for_current(
+    value: Any, stage: AcceptanceStage, shares: dict[str, Any], fix: str
 ) -> None:
-    parameters = holding(**{CURRENT: None, LATEST: "dummyvalue"})["parameters"]
-    seen = sharing(**changed) | {"parameters": parameters}
-    (missing,) = (check for check in judged(seen) if check.seen == "does not exist")
-    assert missing.fix == (
-        f"{NEXT_RUN}: {put(CURRENT, NEW.arn, '')}" if restorable else SHARE_FIRST
-    )
-
-
-def test_no_share_of_another_region_is_proposed_for_current() -> None:
-    elsewhere = stage_of(SOURCE_REGION="us-east-1", RDS_COPY_KMS_KEY_ID="alias/copies")
-    seen = holding(**{CURRENT: None, LATEST: "dummyvalue"})
-    (missing,) = (
-        each
-        for each in acceptance.parameters(looking(seen, elsewhere))
-        if each.seen == "does not exist"
-    )
-    assert missing.fix == SHARE_FIRST
+    """The next run of the pipeline would read it, and fail."""
+    seen = account({CURRENT: value, LATEST: "dummyvalue"}, stage, **sharing(**shares))
+    (proposed,) = (str(check.fix) for check in faults(seen) if check.subject == CURRENT)
+    assert proposed.endswith(fix)
+    assert ("put-parameter" in proposed) is (fix == FIRST_VALUE)
 
 
 def test_each_database_is_told_of_its_own_parameters() -> None:
-    stage = stage_of(**TWO)
-    others = stored(**{OTHER_LATEST: "dummyvalue", OTHER_CURRENT: "dummyvalue"})
-    parameters = holding(**{LATEST: "hunter2"})["parameters"] | others
-    shares = HEALTHY["shares"] | {"docs": HEALTHY["shares"]["rds"]}
-    seen = HEALTHY | {"parameters": parameters, "shares": shares}
-    bad = [check for check in acceptance.parameters(looking(seen, stage)) if check.status != "ok"]
-    assert [(check.subject, check.status) for check in bad] == [
+    others = {LATEST: "hunter2", OTHER_LATEST: "dummyvalue", OTHER_CURRENT: "dummyvalue"}
+    seen = account(others, stage_of(**TWO), shares={"rds": SHARES, "docs": SHARES})
+    found = [check for check in acceptance.parameters(seen.look()) if check.fix]
+    assert [(check.subject, check.status) for check in found] == [
         (LATEST, "problem"),
         (OTHER_LATEST, "warning"),
         (OTHER_CURRENT, "warning"),
     ]
 
 
-# --- the main pipeline ----------------------------------------------------------------------------
+def test_without_a_stack_s_name_what_is_unknown_is_a_problem_besides() -> None:
+    found = faults(account(stage=UNNAMED, deployment=UNKNOWN))
+    assert [(check.subject, check.status) for check in found] == [
+        ("rds", "warning"),
+        ("rds", "problem"),
+    ]
 
 
-def template(snapshot: Any, **properties: Any) -> dict[str, Any]:
-    """The template with another source of the cluster's snapshot; None takes a property away."""
-    cluster = TEMPLATE["Resources"]["Cluster"]
-    given = {**cluster["Properties"], "SnapshotIdentifier": snapshot, **properties}
-    changed = {name: value for name, value in given.items() if value is not None}
-    resources = {**TEMPLATE["Resources"], "Cluster": {**cluster, "Properties": changed}}
-    return {**TEMPLATE, "Resources": resources}
+@pytest.mark.parametrize(("unreserved", "is_enough"), [(102, False), (103, True)])
+def test_a_first_deployment_needs_executions_to_reserve(
+    unreserved: int, *, is_enough: bool
+) -> None:
+    found = faults(account(configuration=None, unreserved=unreserved))
+    fix = "aws service-quotas request-service-quota-increase"
+    assert any(str(check.fix).startswith(fix) for check in found) is not is_enough
 
 
-def test_the_reference_template_is_read_and_found_right() -> None:
-    text = (Path(__file__).resolve().parents[2] / "infrastructure/main-pipeline.yaml").read_text()
-    read = templates.parsed(text)
-    assert read["Resources"]["Cluster"]["Properties"]["SnapshotIdentifier"] == {"Ref": "Snapshot"}
-    assert read["Resources"]["EndpointParameter"]["Properties"]["Name"] == {
-        "Fn::Sub": "${ConnectionPrefix}/endpoint"
-    }
-    assert found(reading(read, Snapshot=CURRENT)) == []
-
-
-def test_what_is_no_template_is_an_error_that_is_told() -> None:
-    with pytest.raises(StageError, match="not a mapping"):
-        templates.parsed("- no template")
-    with pytest.raises(StageError, match="cannot be read"):
-        templates.parsed("a: [")
-
-
-# --- what the refresh looks at --------------------------------------------------------------------
-
-MACHINE = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:stateMachine:mask"
-EXECUTION = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:execution:mask:rds-cluster-1"
-PREPARING = stage_of(RDS_AFTER_RESTORE=MACHINE)
-READY = CLUSTER | {"HttpEndpointEnabled": True, "MasterUserSecret": {"SecretArn": "x"}}
-
-
-def seeing(**changed: Any) -> Answers:
-    """The account in which the refresh sees something else of the database."""
-    questions = {
-        "stack": "deployed_stack of rds",
-        "cluster": "rds:DescribeDBClusters main-cluster-1",
-        "deployment": "deployment of rds",
-        "machine": f"states:DescribeStateMachine {MACHINE}",
-        "preparation": "preparation of rds",
-    }
-    return HEALTHY | {questions[name]: answer for name, answer in changed.items()}
-
-
-def with_pipeline(*stages_: dict[str, Any], **more: Any) -> Answers:
-    body = PIPELINE_BODY | ({"stages": [*stages_]} if stages_ else {}) | more
-    return HEALTHY | {f"codepipeline:GetPipeline {PIPELINE}": body}
-
-
-def set_stack(value: str) -> str:
-    return f"aurora-refresh configure --stage {NAME} RDS_STACK_NAME={value}, and then {DEPLOY}"
-
-
-def named(stack: str) -> AcceptanceStage:
-    return stage_of(RDS_STACK_NAME=stack)
-
-
-def of_deployment(seen: Answers, stage: AcceptanceStage = STAGE_) -> list[Check]:
-    look = looking(seen, stage)
-    return [*refresh.databases(look), *refresh.obstacles(look)]
+# --- what is said of what is right ----------------------------------------------------------------
 
 
 def test_what_is_deployed_is_shown_and_unmasked_data_is_only_mentioned() -> None:
-    hint = "is not set for any database: production's personal data arrives unmasked"
-    assert of_deployment(HEALTHY) == [
-        Check(
-            "deployment",
-            "rds",
-            "ok",
-            "cluster main-cluster-1 of stack main, created Sunday 2026-01-04 01:00 UTC, restored "
-            f"from {OLD.arn}",
-        ),
-        Check("deployment", "P_AFTER_RESTORE", "ok", hint),
+    cluster = "cluster main-cluster-1 of stack main, created Sunday 2026-01-04 01:00 UTC"
+    unmasked = "is not set for any database: production's personal data arrives unmasked"
+    assert [*refresh.databases(account().look())] == [
+        Check("deployment", "rds", "ok", f"{cluster}, restored from {OLD.arn}"),
+        Check("deployment", "P_AFTER_RESTORE", "ok", unmasked),
     ]
 
 
-def stack_of(status: str = "UPDATE_COMPLETE", *clusters: str) -> dict[str, Any]:
-    names = dict.fromkeys(clusters or ("Cluster",), "main-cluster-1")
-    seen = SeenStack(status, names, {})
-    return {
-        "stack": seen,
-        "deployment": unreadable_stack(StackReference("main"), seen) or Deployment(),
-    }
-
-
-@pytest.mark.parametrize(
-    ("changed", "stack", "status", "told", "fix"),
-    [
-        ({"stack": None}, "gone", "problem", "does not exist in account", set_stack("main")),
-        ({"stack": None}, "main", "warning", "not been deployed", "nothing before the pipeline's"),
-        (stack_of("UPDATE_IN_PROGRESS"), "main", "warning", "is UPDATE_IN", "run the doctor again"),
-        (
-            stack_of("UPDATE_ROLLBACK_FAILED"),
-            *("main", "problem", "continue its rollback"),
-            "aws cloudformation continue-update-rollback --stack-name main",
-        ),
-        (
-            stack_of("ROLLBACK_FAILED"),
-            *("main", "problem", "is ROLLBACK_FAILED"),
-            "aws cloudformation delete-stack --stack-name main",
-        ),
-        (
-            stack_of("UPDATE_COMPLETE", "B", "A"),
-            *("main", "problem", "write one of main/A, main/B"),
-            f"one of these: {set_stack('main/A or main/B')}",
-        ),
-        (
-            stack_of(),
-            *("main/Orders", "problem", "has no DB cluster Orders; it has main/Cluster"),
-            f"name the stack that has it, perhaps a nested one: {set_stack('main/Cluster')}",
-        ),
-        ({"cluster": None}, "main", "problem", "does not exist any more", "pin another snapshot"),
-        (
-            {"deployment": Deployment(unknown="current was set at about the time")},
-            *("main", "problem", "it cannot be seen what is deployed: current was set"),
-            "Correct what is named above",
-        ),
-        (
-            {"stack": None, "deployment": Deployment(unknown="there is no stack gone")},
-            *("gone", "problem", "there is no stack gone", set_stack("main")),
-        ),
-    ],
-)
-def test_a_stack_that_does_not_show_what_is_deployed_is_named(
-    changed: dict[str, Any], stack: str, status: str, told: str, fix: str
-) -> None:
-    check, _ = of_deployment(seeing(**changed) | {"template of gone": None}, named(stack))
-    assert (check.check, check.subject, check.status) == ("deployment", "rds", status)
-    assert told in check.seen
-    assert str(check.fix).startswith(fix)
-
-
-def test_without_a_stack_s_name_the_one_that_reads_current_is_proposed() -> None:
-    check, _ = of_deployment(HEALTHY, named(""))
-    assert (check.subject, check.status, check.fix) == ("rds", "warning", set_stack("main"))
-    assert "goes by the newest successful deploy action alone" in check.seen
-    unknown = Deployment(unknown="current was set at about the time")
-    _, check, _ = of_deployment(seeing(deployment=unknown), named(""))
-    assert (check.subject, check.status) == ("rds", "problem")
-
-
-@pytest.mark.parametrize(
-    ("where", "place"),
-    [
-        ({"region": "eu-central-1"}, f"in account {ACCEPTANCE}, eu-central-1"),
-        ({"roleArn": "arn:aws:iam::333333333333:role/x"}, "in account 333333333333, eu-west-1"),
-    ],
-)
-@pytest.mark.parametrize("stack", ["main", ""])
-def test_a_stack_in_another_account_or_region_is_not_seen_and_no_problem(
-    where: dict[str, str], place: str, stack: str
-) -> None:
-    there = {"stages": [stage_named("Deploy", {**DATABASE, **where})]}
-    both = {"stages": [*there["stages"], stage_named("Deploy2", DATABASE)]}
-    assert mainpipeline.stacks_of(STAGE_, both) == [mainpipeline.DeployedStack("main")]
-    seen = with_pipeline(*there["stages"]) | {"template of main": None}
-    bad = [check for check in judged(seen, named(stack)) if check.status != "ok"]
-    in_question = [check for check in bad if check.check in ("template", "deployment")]
-    assert [(check.check, check.status, check.blind) for check in in_question] == [
-        ("template", "warning", True),
-        ("deployment", "warning", True),
-    ]
-    assert all(place in check.seen for check in in_question)
-
-
-@pytest.mark.parametrize(
-    ("changed", "told"),
-    [
-        ({}, []),
-        ({"machine": None}, [(MACHINE, "problem")]),
-        ({"machine": "DELETING"}, [(MACHINE, "problem")]),
-        ({"cluster": CLUSTER}, [("cluster main-cluster-1", "warning")] * 2),
-        ({"cluster": READY | {"Engine": "docdb", "HttpEndpointEnabled": False}}, []),
-        ({"preparation": Preparation("RUNNING", EXECUTION)}, []),
-        (
-            {"preparation": Preparation("FAILED", EXECUTION)},
-            [("preparation of rds", "problem")],
-        ),
-    ],
-)
-def test_the_work_after_a_restore_needs_its_state_machine_and_a_cluster_to_work_on(
-    changed: dict[str, Any], told: list[tuple[str, str]]
-) -> None:
-    seen = seeing(**{"machine": "ACTIVE", "cluster": READY} | changed)
-    bad = [check for check in of_deployment(seen, PREPARING) if check.status != "ok"]
-    assert [(check.subject, check.status) for check in bad] == told
-
-
-# --- shares and keys ------------------------------------------------------------------------------
-
-
-def sharing(key_arn: Any = KEY, key: Any = CUSTOMERS, **changed: Any) -> Answers:
-    shares = HEALTHY["shares"]["rds"]._replace(**changed)
-    share = shares.newest.arn if isinstance(shares.newest, Snapshot) else ""
-    keys = {f"rds:DescribeDBClusterSnapshots {share}": key_arn, f"kms:DescribeKey {key_arn}": key}
-    return HEALTHY | {"shares": {"rds": shares}} | keys
-
-
-def refused(
-    reason: Reason, rejected: dict[str, int], clusters: frozenset[str] = frozenset()
-) -> Answers:
-    choice = Choice(None, clusters, rejected)
-    return sharing(choice=choice, newest=Refused(reason, "none can be chosen"))
-
-
-def test_the_newest_share_is_told_with_the_count_of_each_verdict() -> None:
-    (share,) = (check for check in judged(HEALTHY) if check.check == "share")
-    assert share == Check(
-        "share",
-        "rds",
-        "ok",
-        f"{NEW.arn}, 3.0 hours old, is the newest; 5 of 7 shares are eligible; rejected: 2 for engine",
-    )
-
-
-def test_each_of_production_s_shares_is_named_with_its_verdict_the_newest_first() -> None:
+def test_the_shares_are_counted_and_each_has_its_verdict_the_newest_first() -> None:
     shares = [
         OLD,
         snapshot("mysql", engine="aurora-mysql"),
         snapshot("making", created=None),
         NEW,
-        snapshot("making", status="creating", created=NOW),
+        snapshot("created", status="creating", created=NOW),
     ]
-    verdicts = [
-        (check.subject, check.status, check.seen)
-        for check in judged(sharing(productions=shares))
-        if check.check == "verdict"
-    ]
-    assert verdicts == [
-        (arn("making"), "ok", "for rds: rejected: no creation time yet"),
-        (arn("making"), "ok", "for rds: rejected: status creating, expected available"),
-        (NEW.arn, "ok", "for rds: eligible, and the newest"),
-        (
-            arn("mysql"),
-            "ok",
-            "for rds: rejected: engine aurora-mysql, expected aurora-postgresql",
-        ),
-        (OLD.arn, "ok", "for rds: eligible"),
+    choice, _, *verdicts = acceptance.shares(account(**sharing(productions=shares)).look())
+    told = "3.0 hours old, is the newest; 5 of 7 shares are eligible; rejected: 2 for engine"
+    assert choice == Check("share", "rds", "ok", f"{NEW.arn}, {told}")
+    assert [(check.subject, check.seen.removeprefix("for rds: ")) for check in verdicts] == [
+        (arn("making"), "rejected: no creation time yet"),
+        (arn("created"), "rejected: status creating, expected available"),
+        (NEW.arn, "eligible, and the newest"),
+        (arn("mysql"), "rejected: engine aurora-mysql, expected aurora-postgresql"),
+        (OLD.arn, "eligible"),
     ]
 
 
-def test_people_are_shown_twenty_verdicts_and_machines_all() -> None:
-    shares = [snapshot(f"orders-{n}", created=NOW - timedelta(days=n)) for n in range(23)]
-    checks_ = [each for each in judged(sharing(productions=shares)) if each.check == "verdict"]
-    assert [each.subject for each in checks_] == [each.arn for each in shares]
-    told = [*doctor.lines(checks_)]
-    assert [line.split()[1] for line in told[1:21]] == [f"{each.arn}:" for each in shares[:20]]
-    assert told[21:] == [
-        "           and 3 older ones: see --json",
-        "healthy; problems: 0, warnings: 0, ok: 23",
+AMSTERDAM = {"MAINTENANCE_WINDOW": "00:00-07:00 Europe/Amsterdam"}
+LATER = {"RESTORE_SCHEDULE": "cron(0 4 ? * SUN *) Europe/Amsterdam"}
+HOURLY = "rate(1 hour)"
+
+
+@pytest.mark.parametrize(
+    ("variables", "fires_at", "next_restore"),
+    [
+        (AMSTERDAM, "cron(0 4 ? * SUN *)", "Sunday 2026-02-01 05:00 Europe/Amsterdam"),
+        (AMSTERDAM | LATER, "cron(0 2,3 ? * SUN *)", "Sunday 2026-02-01 04:00 Europe/Amsterdam"),
+        ({"RESTORE_SCHEDULE": HOURLY}, HOURLY, "unknown, because the rule counts by itself"),
+    ],
+)
+def test_the_next_date_is_a_real_one_in_the_window_s_zone_after_the_hold(
+    variables: dict[str, str], fires_at: str, next_restore: str
+) -> None:
+    rule = FIRING | {"ScheduleExpression": fires_at}
+    seen = account({HOLD: ON_HOLD}, stage_of(**variables), rule=rule)
+    assert [check.seen for check in deployment.schedules(seen.look())][1:] == [
+        f"enabled, {fires_at}; next restore {next_restore}",
+        "enabled, for the ends of runs",
+        "enabled, rate(15 minutes); looks at what is deployed",
     ]
 
 
-def hidden_key(why: str) -> dict[str, Any]:
-    return {"key": Unavailable("kms:DescribeKey", why, denied=True)}
-
-
-OPEN_KEY = f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'
-ALLOW = "allow kms:DescribeKey to the identity in use"
-OWN_DENIALS = ("an identity-based policy", "a permissions boundary", "a session policy")
+# --- how the doctor looks -------------------------------------------------------------------------
 
 
 def test_a_refusal_of_the_longest_names_is_told_with_its_reason() -> None:
@@ -668,627 +1010,64 @@ def test_a_refusal_of_the_longest_names_is_told_with_its_reason() -> None:
         f"User: {role} is not authorized to perform: kms:DescribeKey on resource: {key} "
         "because no identity-based policy allows the kms:DescribeKey action"
     )
-    refused_ = ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "x")
-    key_client = Mock(describe_key=Mock(side_effect=refused_))
-    look = Look(STAGE_, Mock(client=Mock(return_value=key_client)), NOW)
+    denied = ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "x")
+    client = Mock(describe_key=Mock(side_effect=denied))
     with pytest.raises(Unavailable) as caught:
-        look.key(KEY)
+        Look(HEALTHY_STAGE, Mock(client=Mock(return_value=client)), NOW).key(KEY)
     found = (caught.value.action, caught.value.why, caught.value.denied)
     assert found == ("kms:DescribeKey", f"AccessDeniedException: {message}", True)
 
 
-# --- what was deployed ----------------------------------------------------------------------------
-
-
-def with_function(**changed: Any) -> Answers:
-    """The account with another restore function."""
-    questions = {
-        "configuration": f"lambda:GetFunctionConfiguration {RESTORE}",
-        "concurrency": f"lambda:GetFunctionConcurrency {RESTORE}",
-        "asynchronous": f"lambda:GetFunctionEventInvokeConfig {RESTORE}",
-        "invokers": f"lambda:GetPolicy {RESTORE}",
-        "inline": f"policies of {RESTORE}",
-        "attached": f"iam:ListAttachedRolePolicies {RESTORE}",
-        "boundary": f"iam:GetRole {RESTORE}",
-    }
-    return HEALTHY | {questions[name]: answer for name, answer in changed.items()}
-
-
-def configured(**changed: Any) -> Answers:
-    return with_function(configuration=CONFIGURATION | changed)
-
-
-def test_what_python_is_stated_does_not_depend_on_the_one_in_use(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "version_info", (3, 14, 0))
-    wanted = doctor.configurations(project, stages.load(project, NAME))
-    assert {each["Runtime"] for each in wanted.values()} == {"python3.11"}
-
-
-REMAKE = (
-    f"aws cloudformation delete-stack --stack-name {AFTER} && aws cloudformation wait "
-    f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
-)
-
-
-@pytest.mark.parametrize(("state", "fix"), [("UPDATE_COMPLETE", REMAKE), (None, DEPLOY)])
-def test_what_was_deleted_from_under_a_stack_is_made_by_a_new_stack(
-    state: str | None, fix: str
-) -> None:
-    """CloudFormation compares templates, and does not miss it."""
-    alarm, *alarms = stacks.alarm_names(STAGE_)
-    seen = with_function(asynchronous=None) | {
-        f"cloudformation:DescribeStacks {AFTER}": state and {"StackStatus": state},
-        "alarms": {alarm: None} | {name: alarm_of() for name in alarms},
-    }
-    told = {check.subject: check for check in judged(seen) if check.status != "ok"}
-    assert told[f"{RESTORE} retries"].fix == fix
-    assert told[alarm].fix == fix
-
-
-# --- schedules ------------------------------------------------------------------------------------
-
-
-def with_rule(body: Any = None, name: str = RULE, **more: Any) -> Answers:
-    question = f"events:DescribeRule {name}"
-    changed = HEALTHY[question] | body if isinstance(body, dict) else HEALTHY[question]
-    targets = {f"events:ListTargetsByRule {name}": each for each in more.values()}
-    return HEALTHY | {question: changed} | targets
-
-
-# What aws lambda add-permission --principal "*" writes.
-ANYBODY = {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl"}
-
-
-def test_the_next_dates_are_real_ones_in_the_window_s_zone_after_the_hold() -> None:
-    stage = stage_of(MAINTENANCE_WINDOW="00:00-07:00 Europe/Amsterdam")
-    hold = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
-    seen = holding(**{HOLD: hold})
-    told = [check.seen for check in deployment.schedules(looking(seen, stage))]
-    assert told == [
-        "enabled, cron(0 2 ? * SUN *); next update Sunday 2026-01-04 03:00 Europe/Amsterdam",
-        "enabled, cron(0 4 ? * SUN *); next restore Sunday 2026-02-01 05:00 Europe/Amsterdam",
-        "enabled, for the ends of runs",
-        "enabled, rate(15 minutes); looks at what is deployed",
-    ]
-
-
-def test_a_schedule_in_a_time_zone_is_checked_as_the_rule_fires() -> None:
-    schedule, rule = "cron(0 4 ? * SUN *) Europe/Amsterdam", "cron(0 2,3 ? * SUN *)"
-    stage = stage_of(RESTORE_SCHEDULE=schedule, MAINTENANCE_WINDOW="00:00-07:00 Europe/Amsterdam")
-    seen = with_rule({"ScheduleExpression": rule})
-    _, restore, *_ = [check.seen for check in deployment.schedules(looking(seen, stage))]
-    assert restore == f"enabled, {rule}; next restore Sunday 2026-01-04 04:00 Europe/Amsterdam"
-
-
-def test_a_rate_has_no_date() -> None:
-    stage = stage_of(RESTORE_SCHEDULE="rate(1 hour)")
-    seen = with_rule({"ScheduleExpression": "rate(1 hour)"})
-    told = [check.seen for check in deployment.schedules(looking(seen, stage))]
-    assert (
-        told[1] == "enabled, rate(1 hour); next restore unknown, because the rule counts by itself"
-    )
-
-
-# --- people, and alarms ---------------------------------------------------------------------------
-
-
-def test_a_stage_without_a_topic_tells_nobody() -> None:
-    stage = stage_of(NOTIFICATION_TOPIC_ARN="")
-    assert [check.status for check in deployment.topic(looking(HEALTHY, stage))] == ["warning"]
-
-
-def topic_key_check(
-    policy: Any = None, topic: str = TOPIC, keys: tuple[str, ...] = (KEY,), **metadata: str
-) -> Check:
-    """The check of the key of a topic."""
-    key = {"Arn": KEY, "KeyState": "Enabled", "KeyManager": "CUSTOMER", **metadata}
-    policy = policy if isinstance(policy, Unavailable) else json.dumps(policy)
-    return topic_key_judged(topic, {f"kms:GetKeyPolicy {KEY}": policy}, key, keys)
-
-
-def topic_key_judged(topic: str, more: Answers, key: Any, keys: tuple[str, ...] = (KEY,)) -> Check:
-    stage = stage_of(CHAT_TOPIC_ARN=f"{TOPIC}-chat")
-    named = {"KmsMasterKeyId": "alias/topics"}
-    answers = {f"sns:GetTopicAttributes {each}": {} for each in (TOPIC, f"{TOPIC}-chat")} | {
-        f"sns:GetTopicAttributes {topic}": named,
-        "kms:DescribeKey alias/topics": key,
-        **more,
-    }
-    (check,) = deployment.topic_keys(looking(answers, replace(stage, topic_keys=keys)))
-    return check
-
-
-def letting(*principals: Any, action: Any = "kms:*") -> Any:
-    return {
-        "Statement": [
-            {"Effect": "Allow", "Principal": each, "Action": action, "Resource": "*"}
-            for each in principals
-        ]
-    }
-
-
-DENIED = Unavailable("service:Look", "AccessDenied: you may not", denied=True)
-ROOT = {"AWS": "arn:aws:iam::222222222222:root"}
-CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
-
-
-NO_RIGHTS = "does not let the account's roles use it"
-
-
 @pytest.mark.parametrize(
-    ("given", "status", "told"),
-    [
-        ({"policy": letting(ROOT, CLOUDWATCH)}, "ok", "functions and alarms may use it"),
-        ({"policy": letting("*")}, "ok", "may use it"),
-        ({"policy": letting(ROOT, CLOUDWATCH, action=["kms:Decrypt", "kms:GenerateDataKey"])}, "ok", ""),
-        ({"policy": letting(ROOT, CLOUDWATCH, action=["kms:Decrypt", "kms:GenerateDataKey*"])}, "ok", ""),
-        ({"policy": letting(ROOT)}, "problem", "does not let CloudWatch use it, so that no alarm reaches"),
-        ({"policy": letting(ROOT, CLOUDWATCH, action="kms:Decrypt")}, "problem", NO_RIGHTS),
-        ({"policy": letting(CLOUDWATCH)}, "problem", NO_RIGHTS),
-        ({"policy": {"Statement": []}}, "problem", NO_RIGHTS),
-        ({"policy": letting("*"), "keys": ()}, "problem", "roles may not use it"),
-        ({"policy": letting("*"), "KeyState": "Disabled"}, "problem", "is Disabled"),
-        ({"KeyManager": "AWS"}, "problem", "so that no alarm reaches"),
-        # Alarms do not notify the topic for chat.
-        ({"KeyManager": "AWS", "topic": f"{TOPIC}-chat"}, "ok", ""),
-        ({"policy": letting(ROOT), "topic": f"{TOPIC}-chat"}, "ok", "functions may use it"),
-        ({"policy": DENIED}, "warning", "service:Look"),
-    ],
-)  # fmt: skip
-def test_functions_and_alarms_may_use_the_key_of_a_topic(
-    given: dict[str, Any], status: str, told: str
-) -> None:
-    check = topic_key_check(**given)
-    assert (check.status, told in check.seen) == (status, True), check
-    if "does not let" in told:
-        added = json.loads(str(check.fix).removeprefix("add to the key's policy: "))
-        assert added["Action"] == ["kms:Decrypt", "kms:GenerateDataKey*"]
-
-
-def test_a_topic_whose_key_is_gone_is_a_problem_and_one_that_is_hidden_a_warning() -> None:
-    assert topic_key_judged(TOPIC, {}, None).status == "problem"
-    hidden = {f"sns:GetTopicAttributes {TOPIC}-chat": DENIED}
-    assert topic_key_judged(f"{TOPIC}-chat", hidden, None).blind
-
-
-def test_the_alarm_on_failed_notifications_need_not_notify_the_topic() -> None:
-    name = f"aurora-refresh-{NAME}-{stacks.NOTIFICATION_ALARM}"
-    assert found(with_alarm(name, AlarmActions=[])) == []
-
-
-# --- each fault with its fix, and what is right in another way --------------------------------------
-
-
-def refusing(reason: Reason, value: str = NEW.arn) -> Answers:
-    """The account with a *latest* that the schedule would not promote."""
-    refused_ = Refused(reason, "it would not do")
-    return holding(**{LATEST: value}) | {"candidate of rds": refused_}
-
-
-def with_alarm(name: str, **changed: Any) -> Answers:
-    return HEALTHY | {"alarms": HEALTHY["alarms"] | {name: alarm_of(**changed)}}
-
-
-def with_template(resource: str, **changed: Any) -> Answers:
-    """The account in which a resource of the template has something else."""
-    body = {**TEMPLATE["Resources"][resource], **changed}
-    return reading({**TEMPLATE, "Resources": {**TEMPLATE["Resources"], resource: body}})
-
-
-def reading(template_: Any, **given: str) -> Answers:
-    is_template = isinstance(template_, dict)
-    return HEALTHY | {
-        "template of main": a_template(template_, **given) if is_template else template_
-    }
-
-
-BY_HAND = "compare its template with docs/main-pipeline.md"
-SECRET = {"Value": "hunter2", "Version": 1, "Type": "SecureString"}
-ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
-OTHER_PIPELINE = "codepipeline:GetPipeline main"
-WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
-OTHER_SETTINGS = {**STAGE_.variables, "RDS_ENGINE_VERSION": "hunter2", "TOKEN": "hunter2"}
-CONFIGURATION = HEALTHY[f"lambda:GetFunctionConfiguration {RESTORE}"]
-POLL_RULE = f"{APP}-{NAME}-db-reconcile-event"
-ERRORS, OVERDUE = stacks.alarm_names(STAGE_)[0], f"{APP}-{NAME}-refresh-overdue"
-ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
-RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
-FREE = f"delete-function-concurrency --function-name {APP}-{NAME}"
-ASK = action("Approval", "Ask")
-ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
-REPLACING = {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}}
-SKIPPED = {"beforeEntry": {"conditions": [{"result": "SKIP"}]}}
-DATABASE_STAGE = stage_named("Deploy", DATABASE)
-
-
-def off(stage: str) -> dict[str, Any]:
-    """A stage whose transition is disabled."""
-    disabled = {"enabled": False, "disabledReason": "release"}
-    return {"stageName": stage, "inboundTransitionState": disabled}
-
-
-def test_a_disabled_transition_is_read_with_its_reason() -> None:
-    stages_ = [
-        {"stageName": "Source"},
-        {"stageName": "Build", "inboundTransitionState": {"enabled": True}},
-        off("Deploy"),
-    ]
-    seen = HEALTHY | {f"codepipeline:GetPipelineState {PIPELINE}": stages_}
-    assert "is disabled (release)" in only(seen).seen
-
-
-# Properties of the cluster that make a refresh fail, or that cost something.
-PROPERTIES = {
-    "DBClusterIdentifier": ("acceptance", "problem"),
-    "DeletionProtection": ("true", "warning"),
-    "ManageMasterUserPassword": (False, "warning"),
-    "EngineVersion": (None, "warning"),
-    "KmsKeyId": (None, "warning"),
-    "MasterUsername": ("admin", "warning"),
-}
-# Values of *current* with the snapshot of that name.
-WRONG_CURRENTS: list[tuple[str, Any, str]] = [
-    ("dummyvalue", None, "warning"),
-    ("hunter2", None, "problem"),
-    (arn("orders-1", "999999999999"), None, "problem"),
-    (OLD.arn.replace("eu-west-1", "eu-west-2"), OLD, "problem"),
-    (arn("orders-0"), None, "warning"),
-    (OLD.arn, OLD._replace(engine="docdb"), "problem"),
-]
-# Sources of a cluster's snapshot.
-MISREAD: list[tuple[Any, str]] = [
-    (f"{{{{resolve:ssm:{CURRENT}}}}}", "never restored again"),
-    (f"{{{{resolve:ssm:{CURRENT}:3}}}}", "never restored again"),
-    ({"Fn::Sub": f"{{{{resolve:ssm:{CURRENT}}}}}"}, "never restored again"),
-    (NEW.arn, "never restored again"),
-    ({"Ref": "Text"}, "the text itself"),
-    ({"Fn::If": ["Restore", {"Ref": "Text"}, {"Ref": "AWS::NoValue"}]}, "the text itself"),
-]
-READ_RIGHTLY = (
-    f"give the template a parameter of Type: AWS::SSM::Parameter::Value<String> with Default: {CURRENT}, "
-    "and write SnapshotIdentifier: !Ref for it, as infrastructure/main-pipeline.yaml does"
+    ("text", "told"), [("- no template", "not a mapping"), ("a: [", "cannot be read")]
 )
-# Keys of the newest share that acceptance cannot use.
-CLOSED_KEYS: list[tuple[dict[str, Any], str, str]] = [
-    ({"key_arn": f"arn:aws:kms:x:{PRODUCTION}:alias/aws/rds"}, "problem", "--kms-key-id"),
-    ({"key": {"KeyManager": "AWS", "KeyState": "Enabled"}}, "problem", "--kms-key-id"),
-    ({"key": {"KeyManager": "CUSTOMER", "KeyState": "Disabled"}}, "problem", "enable-key"),
-    ({"key": None}, "problem", "--kms-key-id"),
-    (hidden_key("no resource-based policy allows it"), "problem", OPEN_KEY),
-    (hidden_key("AccessDeniedException: no"), "problem", OPEN_KEY),
-    (hidden_key("no identity-based policy allows it"), "warning", ALLOW),
-    *((hidden_key(f"with an explicit deny in {each}"), "warning", ALLOW) for each in OWN_DENIALS),
-]
-CONFIGURATIONS: list[dict[str, Any]] = [
-    {"State": "Inactive"},
-    {"LastUpdateStatus": "Failed"},
-    {"Environment": {"Variables": {**STAGE_.variables, "PIN_API_ENABLED": "false"}}},
-    {"Environment": {}},
-    {"Architectures": ["arm64"]},
-    {"MemorySize": 128},
-    {"Timeout": 3},
-]
-RETRIES = INVOCATIONS[RESTORE]
-FIRST, *OTHERS = WANTED["db-restore-from-snapshot"]["Statement"]
-LESS = {"Statement": [each for each in (FIRST, *OTHERS) if each["Sid"] != "MoveCurrent"]}
-OTHER_RETRIES = [
-    RETRIES | {"DestinationConfig": {}},
-    RETRIES | {"MaximumRetryAttempts": 0},
-    RETRIES | {"MaximumEventAgeInSeconds": 60},
-]
-
-# fmt: off
-# What is in the account; the check, its subject and its status; what it says; its fix.
-Row = tuple[Answers, str, str, str]
-FAULTS: list[Row] = [
-    (holding(**{PIPELINE_NAME: None}),
-     f"parameter {PIPELINE_NAME} problem", "does not exist", put(PIPELINE_NAME, PIPELINE, "")),
-    (holding(**{LATEST: None}), f"parameter {LATEST} problem", "does not exist", put(LATEST, "dummyvalue", "")),
-    (holding(**{CURRENT: None}),
-     f"parameter {CURRENT} problem", "does not exist", f"{NEXT_RUN}: {put(CURRENT, NEW.arn, '')}"),
-    *((holding(**{CURRENT: value}) | {"present of rds": present},
-       f"parameter {CURRENT} {status}", "", f"{NEXT_RUN}: {put(CURRENT, NEW.arn)}")
-      for value, present, status in WRONG_CURRENTS),
-    (holding(**{LATEST: SECRET}),
-     f"parameter {LATEST} problem", "SecureString", put(LATEST, "dummyvalue", "")),
-    (holding(**{LATEST: "dummyvalue"}),
-     f"parameter {LATEST} warning", "placeholder", "nothing before the first update: Sunday 2026-01-04 02:00 UTC"),
-    (holding(**{LATEST: "hunter2"}),
-     f"parameter {LATEST} problem", "not the ARN", put(LATEST, "dummyvalue")),
-    (refusing(Reason.SNAPSHOT_GONE, OLD.arn),
-     f"parameter {LATEST} problem", "not promote it", put(LATEST, NEW.arn)),
-    (refusing(Reason.SNAPSHOT_STALE),
-     f"parameter {LATEST} problem", "not promote it", Reason.SNAPSHOT_STALE.next_step),
-    (holding(**{PIPELINE_NAME: "the main one"}),
-     f"parameter {PIPELINE_NAME} problem", "not a pipeline's name", put(PIPELINE_NAME, PIPELINE)),
-    (holding(**{HOLD: "until Thursday"}),
-     f"parameter {HOLD} problem", "counts as a hold", put(HOLD, "dummyvalue")),
-    (holding(**{HOLD: ON_HOLD}),
-     f"parameter {HOLD} warning", "on hold until 2026-01-19 by Kim: release", put(HOLD, "dummyvalue")),
-    (holding(**{PIPELINE_NAME: "main"}) | {OTHER_PIPELINE: None},
-     "pipeline main problem", "does not exist", put(PIPELINE_NAME, PIPELINE)),
-    (holding(**{PIPELINE_NAME: "main"}) | {OTHER_PIPELINE: PIPELINE_BODY, "codepipeline:GetPipelineState main": []},
-     "pipeline main problem", f"may start only {PIPELINE}", f"MAIN_PIPELINE_ARN={PIPELINE_ARN.removesuffix(PIPELINE)}main, and then {DEPLOY}"),
-    (HEALTHY | {f"codepipeline:GetPipeline {PIPELINE}": None},
-     f"pipeline {PIPELINE} problem", "does not exist", f"aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN="),
-    (with_pipeline(executionMode="PARALLEL"),
-     f"pipeline {PIPELINE} problem", "two runs may restore at once", "aws codepipeline update-pipeline"),
-    *((HEALTHY | {"runs": [Run("2", each, NOW, NOW)]}, "pipeline last run warning", each, "pipelineExecutionId=2")
-      for each in ("Failed", "Stopped", "Cancelled")),
-    *((reading(template(source)), "template main problem", told, READ_RIGHTLY) for source, told in MISREAD),
-    (reading(TEMPLATE, Snapshot=LATEST),
-     "template main problem", "would restore by accident", "give the template a parameter"),
-    (reading(TEMPLATE, Snapshot="/x"),
-     "template main problem", "Cluster reads /x, which is not a parameter of this stage", "give the template"),
-    (with_pipeline(BUILD) | {"template of main": a_template({})}, f"template {CURRENT} warning", "nothing was found that reads it", BY_HAND),
-    (reading({"Resources": {}}), f"template {CURRENT} warning", "nothing was found that reads it", BY_HAND),
-    (reading(None), "template main warning", "has not been deployed yet", BY_HAND),
-    (reading(DENIED), "template main warning", "service:Look", "allow service:Look"),
-    (reading(template({"Fn::GetAtt": ["Chooser", "Arn"]})), "template main warning", "is unknown", BY_HAND),
-    (with_template("Cluster", UpdateReplacePolicy="Snapshot"),
-     "template main warning", "one more snapshot", "write UpdateReplacePolicy: Delete for Cluster"),
-    (with_template("Writer", Properties={"DBClusterIdentifier": {"Ref": "Cluster"}, "DBInstanceIdentifier": "x"}),
-     "template main problem", "every refresh fails", "remove DBInstanceIdentifier from Writer"),
-    (with_pipeline(stage_named("Deploy", DATABASE | REPLACING)),
-     "template main warning", "is deleted", "write ActionMode: CREATE_UPDATE"),
-    (with_pipeline(stage_named("Deploy", DATABASE, ORDERS)) | {"template of main": a_template(Snapshot="/x"), "template of orders": a_template()},
-     "deployment rds problem", f"is restored from /x, not from {CURRENT}", set_stack("orders")),
-    (with_pipeline(stage_named("Review", ASK), DATABASE_STAGE),
-     f"deployment stage Review of {PIPELINE} warning", "Ask waits for an approval", "move Ask behind the action"),
-    (with_pipeline(stage_named("Deploy", ASK, DATABASE)),
-     f"deployment stage Deploy of {PIPELINE} warning", "Ask waits for an approval", "move Ask behind the action"),
-    (with_pipeline(BUILD, stage_named("Review", ASK), stage_named("Apply", action("Build", "Terraform"))),
-     f"deployment stage Review of {PIPELINE} warning", "Ask waits for an approval", "move Ask behind the action"),
-    (HEALTHY | {f"codepipeline:GetPipelineState {PIPELINE}": [off("Deploy"), off("Verify")]},
-     f"deployment stage Deploy of {PIPELINE} warning", "is disabled (release)", f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"),
-    (with_pipeline(DATABASE_STAGE | SKIPPED),
-     f"deployment stage Deploy of {PIPELINE} warning", "a condition may skip it", "the result FAIL"),
-    (with_pipeline(DATABASE_STAGE | {"onFailure": {"result": "ROLLBACK"}}),
-     f"deployment stage Deploy of {PIPELINE} warning", "it rolls back automatically", "remove the result ROLLBACK"),
-    *((sharing(**changed), f"key {changed.get('key_arn', KEY)} {status}", "", fix) for changed, status, fix in CLOSED_KEYS),
-    (refused(Reason.NO_ELIGIBLE_SNAPSHOT, {"account": 7}),
-     "share rds problem", "none can be chosen", f"in production ({PRODUCTION}): aws rds modify-db-cluster-snapshot-attribute"),
-    (refused(Reason.NO_ELIGIBLE_SNAPSHOT, {"version": 7}),
-     "share rds problem", "7 for version", f"aurora-refresh configure --stage {NAME} RDS_ENGINE_VERSION=…, and then {DEPLOY}"),
-    (refused(Reason.AMBIGUOUS_CLUSTER, {}, frozenset({"orders", "billing"})),
-     "share rds problem", "none can be chosen", f"RDS_SOURCE_CLUSTER=billing (or orders), and then {DEPLOY}"),
-    (sharing(newest=OLD._replace(created=NOW - timedelta(days=15))),
-     "share rds problem", "nothing older than 14 days", Reason.SNAPSHOT_STALE.next_step),
-    (configured(Runtime="python3.9"),
-     f"function {RESTORE} runtime warning", "older than python3.11", f"with python3.11 or newer: make setup, and then {DEPLOY}"),
-    (configured(Environment={"Variables": OTHER_SETTINGS}),
-     f"function {RESTORE} problem", "other settings than the stage's: RDS_ENGINE_VERSION, TOKEN", DEPLOY),
-    *((configured(**each), f"function {RESTORE} problem", "", DEPLOY) for each in CONFIGURATIONS),
-    *((with_function(asynchronous=each), f"function {RESTORE} retries warning", "", REMAKE) for each in OTHER_RETRIES),
-    *((reading(template({"Ref": "Snapshot"}, **{name: value})), f"template main {status}", name, name)
-      for name, (value, status) in PROPERTIES.items()),
-    (with_function(configuration=None), f"function {RESTORE} problem", "is not deployed", DEPLOY),
-    (with_function(concurrency=None),
-     f"function {RESTORE} concurrency problem", "is none, so two may run at once", RESERVE),
-    (with_function(concurrency=0), f"function {RESTORE} concurrency problem", "was stopped by hand", RESERVE),
-    (HEALTHY | {f"lambda:GetFunctionConcurrency {APP}-{NAME}": 0},
-     f"function {APP}-{NAME} concurrency warning", "was stopped by hand", FREE),
-    (HEALTHY | {f"cloudformation:DescribeStacks {AFTER}": {"StackStatus": "ROLLBACK_COMPLETE"}},
-     f"stack {AFTER} problem", "ROLLBACK_COMPLETE", DEPLOY),
-    (HEALTHY | {f"cloudformation:DescribeStacks {AFTER}": {"StackStatus": "UPDATE_IN_PROGRESS"}},
-     f"stack {AFTER} warning", "UPDATE_IN", "run the doctor again"),
-    (HEALTHY | {f"cloudformation:DescribeStacks {AFTER}": None}, f"stack {AFTER} warning", "does not exist", DEPLOY),
-    (with_function(inline=[LESS]),
-     f"role {RESTORE} problem", "lacks statements that its function needs: MoveCurrent", DEPLOY),
-    # A role's rights may be in several policies.
-    (with_function(inline=[{"Statement": FIRST}, {"Statement": OTHERS}]),
-     f"role {RESTORE} warning", "have more than", "aws iam list-role-policies"),
-    (with_function(inline=[WANTED["db-restore-from-snapshot"], {"Statement": []}]),
-     f"role {RESTORE} warning", "have more than", "aws iam list-role-policies"),
-    (with_function(attached=[ADMIN]),
-     f"role {RESTORE} attached policies warning", ADMIN, f"aws iam detach-role-policy --role-name {RESTORE} --policy-arn {ADMIN}"),
-    (with_function(boundary=ADMIN),
-     f"role {RESTORE} permissions boundary warning", f"{ADMIN} limits the role", "compare that policy with"),
-    (with_rule({"State": "DISABLED"}),
-     f"schedule {RULE} problem", "is disabled", f"aws events enable-rule --name {RULE}"),
-    (with_rule({"ScheduleExpression": "cron(0 12 ? * SUN *)"}),
-     f"schedule {RULE} problem", "fires at cron(0 12", DEPLOY),
-    (with_rule({"ScheduleExpression": "rate(1 day)"}, POLL_RULE),
-     f"schedule {POLL_RULE} problem", "rate(1 day) instead of rate(15 minutes)", DEPLOY),
-    (with_rule(targets=[]), f"schedule {RULE} problem", "invokes nothing", DEPLOY),
-    (with_function(invokers=None), f"schedule {RULE} problem", "not allowed to invoke", DEPLOY),
-    (with_function(invokers=json.dumps({"Statement": [ANYBODY]})),
-     f"schedule {RULE} problem", "not allowed to invoke", DEPLOY),
-    (HEALTHY | {f"events:DescribeRule {RULE}": None}, f"schedule {RULE} problem", "does not exist", DEPLOY),
-    (HEALTHY | {f"sns:GetTopicAttributes {TOPIC}": None},
-     f"topic {TOPIC} problem", "does not exist", "aws sns subscribe"),
-    (HEALTHY | {f"sns:ListSubscriptionsByTopic {TOPIC}": []},
-     f"topic {TOPIC} warning", "no subscriptions", "aws sns subscribe"),
-    (HEALTHY | {f"sns:ListSubscriptionsByTopic {TOPIC}": [WAITING]},
-     "topic email x@y.example warning", "has not confirmed", "aws sns subscribe"),
-    (with_alarm(ERRORS, StateValue="ALARM", StateReason="1 error"),
-     f"alarm {ERRORS} problem", "is on: 1 error", "see what happened: "),
-    (with_alarm(ERRORS, ActionsEnabled=False),
-     f"alarm {ERRORS} warning", "disabled", "aws cloudwatch enable-alarm-actions "),
-    (with_alarm(ERRORS, AlarmActions=[]),
-     f"alarm {ERRORS} warning", "not notify", "aws cloudformation delete-stack "),
-    (with_alarm(OVERDUE, StateValue="ALARM"),
-     f"alarm {OVERDUE} warning", "is on", "nothing before the first scheduled run"),
-    (HEALTHY | {"rest_apis": []}, "API REST API problem", "is not deployed", DEPLOY),
-    (HEALTHY | {"rest_apis": ["a1", "b2"]},
-     "API REST API warning", "a1, b2 all invoke the stage's function", "aws apigateway delete-rest-api"),
-]
-# fmt: on
+def test_what_is_no_template_is_an_error_that_is_told(text: str, told: str) -> None:
+    with pytest.raises(StageError, match=told):
+        templates.parsed(text)
 
 
-@pytest.mark.parametrize(
-    ("seen", "what", "told", "fix"), FAULTS, ids=[f"{n}-{row[1]}" for n, row in enumerate(FAULTS)]
-)
-def test_each_fault_is_named_with_its_fix_and_nothing_else_is(
-    seen: Answers, what: str, told: str, fix: str
-) -> None:
-    check = only(seen)
-    assert f"{check.check} {check.subject} {check.status}" == what
-    assert told in check.seen
-    assert fix in str(check.fix)
-    assert "hunter2" not in f"{check.seen}{check.fix}"
-
-
-@pytest.mark.parametrize(
-    "seen",
-    [
-        holding(**{HOLD: None}),
-        with_pipeline(executionMode="QUEUED"),
-        reading(template({"Fn::Sub": "${Snapshot}"})),
-        reading(template({"Fn::If": ["Restore", {"Ref": "Snapshot"}, {"Ref": "AWS::NoValue"}]})),
-        # What else the pipeline restores is not the stage's business.
-        with_pipeline(stage_named("Deploy", DATABASE, ORDERS))
-        | {"template of orders": a_template(template(OLD.arn))},
-        sharing(key_arn=None),
-        configured(Runtime="python3.13"),
-    ],
-)
-def test_what_is_right_in_another_way_is_ok(seen: Answers) -> None:
-    assert found(seen) == []
-
-
-# --- what cannot be looked at ---------------------------------------------------------------------
-
-
-def blinded() -> Iterator[tuple[str, Answers]]:
-    yield "parameter", HEALTHY | {"parameters": DENIED}
-    yield "parameter", HEALTHY | {"candidate of rds": DENIED}
-    yield "parameter", HEALTHY | {"present of rds": DENIED}
-    yield "pipeline", HEALTHY | {f"codepipeline:GetPipeline {PIPELINE}": DENIED}
-    yield "pipeline", HEALTHY | {"runs": DENIED}
-    yield "deployment", HEALTHY | {f"codepipeline:GetPipelineState {PIPELINE}": DENIED}
-    for part in ("stack", "cluster", "deployment"):
-        yield "deployment", seeing(**{part: DENIED})
-    yield "share", HEALTHY | {"shares": DENIED}
-    yield "key", HEALTHY | {f"rds:DescribeDBClusterSnapshots {NEW.arn}": DENIED}
-    yield "stack", HEALTHY | {f"cloudformation:DescribeStacks {AFTER}": DENIED}
-    yield "function", with_function(configuration=DENIED)
-    yield "function", configured(Environment={"Error": {"Message": "service:Look"}})
-    yield "function", with_function(concurrency=DENIED)
-    yield "function", with_function(asynchronous=DENIED)
-    yield "function", with_function(configuration=DENIED) | {"lambda:GetAccountSettings": DENIED}
-    yield "role", with_function(inline=DENIED)
-    yield "role", with_function(attached=DENIED)
-    yield "role", with_function(boundary=DENIED)
-    yield "schedule", with_function(invokers=DENIED)
-    yield "schedule", with_rule(targets=DENIED)
-    yield "topic", HEALTHY | {f"sns:GetTopicAttributes {TOPIC}": DENIED}
-    yield "topic", HEALTHY | {f"sns:ListSubscriptionsByTopic {TOPIC}": DENIED}
-    yield (
-        "topic key",
-        HEALTHY
-        | {
-            f"sns:GetTopicAttributes {TOPIC}": {"KmsMasterKeyId": "alias/t"},
-            "kms:DescribeKey alias/t": DENIED,
-        },
-    )
-    yield "API", HEALTHY | {"rest_apis": DENIED}
-    yield "alarm", HEALTHY | {"alarms": DENIED}
-
-
-@pytest.mark.parametrize(("group", "seen"), list(blinded()))
-def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(
-    group: str, seen: Answers
-) -> None:
-    bad = [check for check in judged(seen) if check.status != "ok"]
-    assert [(check.check, check.status) for check in bad][:1] == [(group, "warning")]
-    assert {check.status for check in bad} == {"warning"}
-    assert all("service:Look" in check.seen for check in bad if check.check == group)
-
-
-# --- before the account is looked at --------------------------------------------------------------
+# --- what a stage's files say ---------------------------------------------------------------------
 
 
 def test_credentials_and_region_are_those_of_the_stage() -> None:
-    me = {"Account": ACCEPTANCE, "Arn": "arn:aws:iam::222222222222:user/me"}
-    right = checks.identity(STAGE_, me, "eu-west-1")
-    assert [check.status for check in right] == ["ok", "ok"]
-    stranger = {"Account": PRODUCTION, "Arn": "arn:aws:iam::111111111111:user/me"}
-    wrong = [*checks.identity(STAGE_, stranger, None)]
-    assert [check.status for check in wrong] == ["problem", "problem"]
-    assert str(wrong[0].fix).startswith(f"use credentials of account {ACCEPTANCE}")
-    assert wrong[1].fix == "export AWS_DEFAULT_REGION=eu-west-1"
+    def identity(account_: str, region: str | None) -> list[Check]:
+        me = {"Account": account_, "Arn": f"arn:aws:iam::{account_}:user/me"}
+        return [*checks.identity(HEALTHY_STAGE, me, region)]
+
+    assert [check.status for check in identity(ACCEPTANCE, "eu-west-1")] == ["ok", "ok"]
+    credentials, region = identity(PRODUCTION, None)
+    assert (credentials.status, region.status) == ("problem", "problem")
+    assert str(credentials.fix).startswith(f"use credentials of account {ACCEPTANCE}")
+    assert region.fix == "export AWS_DEFAULT_REGION=eu-west-1"
 
 
-def test_every_setting_is_told_and_what_is_none_is_named() -> None:
-    stage = replace(STAGE_, variables={**STAGE_.variables, "RDS_SOURCE_CLUSTR": "orders"})
-    told = [*checks.settings(stage, settings.names_of(stage.variables), [])]
-    assert Check("setting", "RDS_ENGINE", "ok", "aurora-postgresql") in told
-    assert [(check.subject, check.status) for check in told if check.status != "ok"] == [
-        ("RDS_SOURCE_CLUSTR", "warning")
-    ]
-
-
-def test_settings_that_contradict_each_other_are_problems() -> None:
+def test_each_setting_is_told_and_a_typo_or_a_contradiction_is_named() -> None:
     stage = stage_of(SOURCE_ACCOUNT=ACCEPTANCE)
-    wrong = stages.contradictions(stage)
-    told = [*checks.settings(stage, settings.names_of(stage.variables), wrong)]
-    (problem,) = (check for check in told if check.status != "ok")
-    assert (problem.subject, problem.status) == ("SOURCE_ACCOUNT", "problem")
-    assert str(problem.fix).startswith(f"aurora-refresh configure --stage {NAME} SOURCE_ACCOUNT=…")
-
-
-def test_people_read_groups_and_a_sum_and_no_control_characters() -> None:
-    told = [
-        Check("topic", "one", "ok", "1 confirmed"),
-        Check("alarm", "two", "problem", "rings: \x1b[2J", "look"),
-    ]
-    assert [printable(line) for line in doctor.lines(told)] == [
-        "topic",
-        "  ok       one: 1 confirmed",
-        "alarm",
-        "  problem  two: rings: ?[2J",
-        "           fix: look",
-        "not healthy; problems: 1, warnings: 0, ok: 1",
-    ]
-
-
-def test_what_could_not_be_looked_at_is_not_called_healthy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    told = [
-        Check("topic", "one", "ok", "1 confirmed"),
-        Check("alarm", "all", *checks.unavailable(DENIED)),
-    ]
-    assert [*doctor.lines(told)][-1] == (
-        "no problem was found, but 1 things could not be looked at; problems: 0, warnings: 1, ok: 1"
-    )
-    monkeypatch.setattr(doctor, "examine", lambda *_: told)
-    assert command("--stage", NAME).exit_code == 1
-    del told[1]
-    assert command("--stage", NAME).exit_code == 0
-
-
-def command(*words: str) -> Result:
-    return CliRunner().invoke(cli, ["doctor", *words])
-
-
-def test_who_reads_only_the_beginning_sees_no_trace() -> None:
-    script = (
-        "from cli.main import cli\nfrom cli import doctor\nfrom cli.doctor.checks import Check\n"
-        "doctor.examine = lambda *_: [Check('topic', 'one', 'ok', 'x' * 99)] * 9999\n"
-        "cli(['doctor', '--stage', 'acceptance'])"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as done:
-        assert done.stdout
-        assert done.stderr
-        done.stdout.readline()
-        done.stdout.close()
-        assert done.stderr.read() == b""
-    assert done.returncode == 0
+    stage = replace(stage, variables={**stage.variables, "RDS_SOURCE_CLUSTR": "orders"})
+    names = settings.names_of(stage.variables)
+    told = [*checks.settings(stage, names, stages.contradictions(stage))]
+    assert Check("setting", "RDS_ENGINE", "ok", "aurora-postgresql") in told
+    contradiction, typo = (check for check in told if check.status != "ok")
+    assert (contradiction.subject, contradiction.status) == ("SOURCE_ACCOUNT", "problem")
+    assert contradiction.fix == configure_with("SOURCE_ACCOUNT=…")
+    assert (typo.subject, typo.status) == ("RDS_SOURCE_CLUSTR", "warning")
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
+    """A project with the healthy stage."""
     (tmp_path / ".chalice").mkdir()
+    (tmp_path / CONFIG).write_text('{"app_name": "aurora-refresh", "stages": {}}')
     answers = {**VARIABLES, "MAIN_PIPELINE_ARN": PIPELINE_ARN}
-    (tmp_path / ".chalice/config.json").write_text('{"app_name": "aurora-refresh", "stages": {}}')
     configure.write(configure.files(tmp_path, NAME, answers))
     return tmp_path
+
+
+def edit(project: Path, **changes: Any) -> None:
+    """Change the stage in config.json, as somebody does in an editor."""
+    config = json.loads((project / CONFIG).read_text())
+    config["stages"][NAME].update(changes)
+    (project / CONFIG).write_text(stages.to_text(config))
 
 
 @pytest.fixture
@@ -1302,9 +1081,12 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("nobody")
-def test_without_credentials_only_what_needs_none_is_told(
-    project: Path,
+@pytest.mark.parametrize("profile", [None, "acceptence"])
+def test_without_credentials_or_with_a_wrong_profile_only_what_needs_none_is_told(
+    project: Path, profile: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if profile:
+        monkeypatch.setenv("AWS_PROFILE", profile)
     done = command("--stage", NAME, "--project", str(project), "--json")
     assert done.exit_code == 1
     told = json.loads(done.stdout)
@@ -1313,266 +1095,200 @@ def test_without_credentials_only_what_needs_none_is_told(
     assert {check["check"] for check in told} == {"identity", "setting", "policy"}
 
 
-@pytest.mark.usefixtures("nobody")
-def test_a_profile_that_is_not_there_is_a_problem_and_no_trace(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_PROFILE", "acceptence")
-    told = doctor.examine(project, NAME)
-    assert [check.subject for check in told if check.status == "problem"] == [
-        "credentials",
-        "Region",
-    ]
-
-
 @pytest.mark.parametrize("topic", [None, {}])
 def test_a_stage_that_was_never_deployed_is_one_problem(
     topic: Any, monkeypatch: pytest.MonkeyPatch, project: Path
 ) -> None:
-    nothing = holding(**{LATEST: None, CURRENT: None, HOLD: None}) | {
-        f"cloudformation:DescribeStacks {BEFORE}": None,
-        f"cloudformation:DescribeStacks {AFTER}": None,
-        f"sns:GetTopicAttributes {TOPIC}": topic,
-        f"sns:ListSubscriptionsByTopic {TOPIC}": [],
-    }
-    for name in stacks.function_names(STAGE_).values():
-        nothing[f"lambda:GetFunctionConfiguration {name}"] = None
+    functions = stacks.function_names(HEALTHY_STAGE).values()
+    nothing = {f"lambda:GetFunctionConfiguration {name}": None for name in functions}
+    nothing |= {"before": None, "after": None, "topic": topic, "subscriptions": []}
+    seen = account({LATEST: None, CURRENT: None, HOLD: None}, **nothing)
     me = {"Account": ACCEPTANCE, "Arn": "me"}
     monkeypatch.setattr(doctor, "caller", lambda *_: (me, NOW))
-    monkeypatch.setattr(doctor, "AcceptanceLook", lambda stage, *_: looking(nothing, stage))
+    monkeypatch.setattr(doctor, "AcceptanceLook", lambda *_: seen.look())
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    bad = [check for check in doctor.examine(project, NAME) if check.status != "ok"]
-    without_subscriptions = [(TOPIC, "warning")] if topic is not None else []
-    assert [(check.subject, check.status) for check in bad] == [
-        (NAME, "problem"),
-        *without_subscriptions,
-    ]
-    assert bad[0].fix == DEPLOY
+    first, *rest = [check for check in doctor.examine(project, NAME) if check.status != "ok"]
+    assert (first.subject, first.status, first.fix) == (NAME, "problem", DEPLOY)
+    without_subscriptions = [] if topic is None else [(TOPIC, "warning")]
+    assert [(check.subject, check.status) for check in rest] == without_subscriptions
 
 
 @pytest.mark.usefixtures("nobody")
 def test_a_policy_file_that_was_edited_is_to_be_written_again(project: Path) -> None:
-    file = project / ".chalice" / f"policy-{NAME}-db-follow-pipeline.json"
+    file = project / ".chalice" / file_name(NAME, "db-follow-pipeline")
     file.write_text(file.read_text().replace("ssm:PutParameter", "ssm:*"))
-    (wrong,) = (
-        check for check in doctor.examine(project, NAME) if check.check == "policy" and check.fix
-    )
+    found = [check for check in doctor.examine(project, NAME) if check.check == "policy"]
+    (wrong,) = (check for check in found if check.fix)
     assert (wrong.subject, wrong.status) == (file.name, "problem")
     assert wrong.fix == f"aurora-refresh configure --stage {NAME}, and then {DEPLOY}"
 
 
-def test_a_stage_that_is_set_wrongly_is_told_setting_by_setting(
-    project: Path,
+def test_a_role_of_the_company_is_kept_and_only_its_arn_is_checked(project: Path) -> None:
+    role = ROLE.format(ACCEPTANCE)
+    edit(project, manage_iam_role=False, iam_role_arn=role)
+    configure.write(configure.files(project, NAME, {}))
+    entries = doctor.configurations(project, HEALTHY_STAGE)
+    assert {each["iam_role_arn"] for each in entries.values()} == {role}
+    for runs_as, status in ((role, "warning"), (f"{role}-old", "problem")):
+        look = account(configuration=CONFIGURATION | {"Role": runs_as}).look()
+        given = {"db-restore-from-snapshot": role}
+        found = deployment.roles(look, policies(HEALTHY_STAGE), given)
+        (bad,) = (check for check in found if check.status != "ok")
+        assert (bad.check, bad.status, bad.blind) == ("role", status, False)
+
+
+def test_what_python_is_stated_does_not_depend_on_the_one_in_use(
+    project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = project / ".chalice/config.json"
-    text = file.read_text().replace('"aurora-postgresql"', '"postgres"')
-    file.write_text(text.replace('"111111111111"', '"1"'))
+    monkeypatch.setattr(sys, "version_info", (3, 14, 0))
+    wanted = doctor.configurations(project, HEALTHY_STAGE)
+    assert {each["Runtime"] for each in wanted.values()} == {"python3.11"}
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def command(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["doctor", *words])
+
+
+GOOD = Check("topic", "one", "ok", "1 confirmed")
+
+
+def test_people_read_groups_and_a_sum_and_no_control_characters() -> None:
+    told = [GOOD, Check("alarm", "two", "problem", "rings: \x1b[2J", "look")]
+    assert [printable(line) for line in doctor.lines(told)] == [
+        "topic",
+        "  ok       one: 1 confirmed",
+        "alarm",
+        "  problem  two: rings: ?[2J",
+        "           fix: look",
+        "not healthy; problems: 1, warnings: 0, ok: 1",
+    ]
+
+
+def test_people_are_shown_twenty_verdicts() -> None:
+    verdicts = [Check("verdict", f"share-{number}", "ok", "eligible") for number in range(23)]
+    assert [*doctor.lines(verdicts)] == [
+        "verdict",
+        *(f"  ok       share-{number}: eligible" for number in range(20)),
+        "           and 3 older ones: see --json",
+        "healthy; problems: 0, warnings: 0, ok: 23",
+    ]
+
+
+def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [GOOD, Check("alarm", "all", *checks.unavailable(DENIED))]
+    assert [*doctor.lines(told)][-1] == (
+        "no problem was found, but 1 things could not be looked at; problems: 0, warnings: 1, ok: 1"
+    )
+    monkeypatch.setattr(doctor, "examine", lambda *_: told)
+    assert command("--stage", NAME).exit_code == 1
+    del told[1]
+    assert command("--stage", NAME).exit_code == 0
+
+
+def test_who_reads_only_the_beginning_sees_no_trace() -> None:
+    script = (
+        "from cli.main import cli; from cli import doctor; from cli.doctor.checks import Check; "
+        "doctor.examine = lambda *_: [Check('topic', 'one', 'ok', 'x' * 99)] * 9999; "
+        "cli(['doctor', '--stage', 'acceptance'])"
+    )
+    shell = f'set -o pipefail; "{sys.executable}" -c "{script}" | head -n 1'
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "topic\n", "")
+
+
+def test_a_stage_that_is_set_wrongly_is_told_setting_by_setting(project: Path) -> None:
+    edit(project, environment_variables=VARIABLES | {"SOURCE_ACCOUNT": "1", "RDS_ENGINE": "no"})
     done = command("--stage", NAME, "--project", str(project))
     assert done.exit_code == 1
-    told = done.stdout
-    assert re.findall(r"^  (\w+) +(\w+): ", told, re.MULTILINE) == [
+    assert re.findall(r"^  (\w+) +(\w+): ", done.stdout, re.MULTILINE) == [
         ("problem", "SOURCE_ACCOUNT"),
         ("problem", "RDS_ENGINE"),
     ]
 
 
-def test_a_stage_that_is_not_there_is_a_wrong_question(
-    project: Path,
-) -> None:
+def test_a_stage_that_is_not_there_is_a_wrong_question(project: Path) -> None:
     told = command("--stage", "acceptence", "--project", str(project))
     assert told.exit_code == 2
     assert (told.stdout, told.stderr.count("\n")) == ("", 1)
     assert "has no stage 'acceptence', only: acceptance" in told.stderr
 
 
-# --- the REST API ---------------------------------------------------------------------------------
-
-
-def test_an_api_that_nobody_wants_is_to_be_deleted() -> None:
-    without = stage_of(PIN_API_ENABLED="false")
-    (check,) = deployment.rest_api("REST API", looking(HEALTHY, without))
-    assert (check.status, check.fix) == (
-        "warning",
-        "aws apigateway delete-rest-api --rest-api-id a1b2c3",
-    )
-    assert [*deployment.rest_api("REST API", looking(HEALTHY | {"rest_apis": []}, without))] == []
-
-
-# --- copies ---------------------------------------------------------------------------------------
-
-COPY_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
-COPYING = stage_of(RDS_COPY_KMS_KEY_ID=COPY_KEY)
-COPY_SETTING = f"aurora-refresh configure --stage {NAME} RDS_COPY_KMS_KEY_ID=…, and then aurora-refresh deploy --stage {NAME}"
-
-
-def under(key: Any) -> list[Check]:
-    answers = HEALTHY | {f"kms:DescribeKey {COPY_KEY}": key}
-    return [*acceptance.copy_keys(looking(answers, COPYING))]
-
-
-def test_a_key_of_one_s_own_is_right_to_copy_under() -> None:
-    key = {"KeyManager": "CUSTOMER", "KeyState": "Enabled"}
-    assert under(key) == [Check("copy key", COPY_KEY, "ok", "customer-managed and enabled")]
-
-
-@pytest.mark.parametrize(
-    ("key", "seen"),
-    [
-        (
-            None,
-            f"RDS_COPY_KMS_KEY_ID names it, but it does not exist in {ACCEPTANCE}, eu-west-1",
-        ),
-        (
-            {"KeyManager": "AWS", "KeyState": "Enabled"},
-            "is managed by AWS; a customer-managed one is needed",
-        ),
-    ],
-)
-def test_another_key_is_to_be_set_where_this_one_will_not_do(key: Any, seen: str) -> None:
-    assert under(key) == [Check("copy key", COPY_KEY, "problem", seen, COPY_SETTING)]
-
-
-def test_a_key_that_is_disabled_is_to_be_enabled() -> None:
-    arn = f"arn:aws:kms:eu-west-1:{ACCEPTANCE}:key/{COPY_KEY}"
-    (check,) = under({"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": arn})
-    assert (check.status, check.seen) == ("problem", "is PendingDeletion")
-    assert check.fix is not None
-    assert f"aws kms enable-key --key-id {arn}" in check.fix
-
-
-def test_a_key_that_may_not_be_looked_at_is_not_called_right() -> None:
-    (check,) = under(Unavailable("kms:DescribeKey", "AccessDenied: no", denied=True))
-    assert (check.check, check.status) == ("copy key", "warning")
-
-
-def latest_with(refused: Refused) -> Check:
-    """What is said of *latest* where copies are asked for, and this is said of it."""
-    seen = HEALTHY | {"candidate of rds": refused}
-    (bad,) = (each for each in acceptance.parameters(looking(seen, COPYING)) if each.fix)
-    return bad
-
-
-def test_a_copy_under_way_is_waited_for_and_nothing_is_to_be_put() -> None:
-    pending = Refused(Reason.COPY_PENDING, "the copy of arn:x is copying, 40 % done")
-    check = latest_with(pending)
-    assert (check.subject, check.status) == (LATEST, "warning")
-    assert check.fix == Reason.COPY_PENDING.next_step
-
-
-def test_the_share_itself_is_never_proposed_where_copies_are_asked_for() -> None:
-    refused = Refused(Reason.NOT_ELIGIBLE, f"{OLD.arn} is no copy of ours")
-    check = latest_with(refused)
-    assert (check.subject, check.status) == (LATEST, "problem")
-    assert check.fix == Reason.NOT_ELIGIBLE.next_step
-
-
 # --- production -----------------------------------------------------------------------------------
 
-SHARE_KEY = "alias/shares"
-SHARING = {"SHARE_WITH_ACCOUNT": ACCEPTANCE, "CLUSTERS": "orders", "SHARE_KMS_KEY_ID": SHARE_KEY}
+SHARING = {"SHARE_WITH_ACCOUNT": ACCEPTANCE, "CLUSTERS": "orders", "SHARE_KMS_KEY_ID": "alias/own"}
 SHARING_STAGE = ProductionStage(
     "production", SHARING, ProductionSettings.from_environment(SHARING), PRODUCTION, "eu-west-1"
 )
-ENABLED = {"KeyManager": "CUSTOMER", "KeyState": "Enabled", "Arn": KEY}
-AWS_MANAGED = ENABLED | {"KeyManager": "AWS"}
+KEYLESS = replace(SHARING_STAGE, settings=SHARING_STAGE.settings._replace(key=None))
 SHARING_DEPLOY = "aurora-refresh deploy --stage production"
+OTHER_CLUSTERS, OTHER_KEY = (
+    f"aurora-refresh configure --stage production {name}=…, and then {SHARING_DEPLOY}"
+    for name in ("CLUSTERS", "SHARE_KMS_KEY_ID")
+)
+AVAILABLE = {"Status": "available", "StorageEncrypted": True, "KmsKeyId": "key"}
+ENABLED = CUSTOMERS | {"Arn": KEY}
+LATER_ON = Unavailable("kms:DescribeKey", "throttled")
 
 
-CLUSTER_KEY = f"{KEY}-of-orders"
-SHARED = {
-    "rds:DescribeDBClusters orders": {
-        "Status": "available",
-        "StorageEncrypted": True,
-        "KmsKeyId": CLUSTER_KEY,
-    },
-    f"kms:DescribeKey {CLUSTER_KEY}": ENABLED,
-    f"kms:DescribeKey {SHARE_KEY}": ENABLED,
-}
-
-
-def sharing_look(answers: Answers, stage: ProductionStage = SHARING_STAGE) -> Look[ProductionStage]:
-    return Look(stage, Mock(), NOW, answers)
-
-
-def production_checks(stage: ProductionStage = SHARING_STAGE, **changed: Any) -> list[Check]:
-    questions = {
-        "cluster": "rds:DescribeDBClusters orders",
-        "cluster_key": f"kms:DescribeKey {CLUSTER_KEY}",
-        "share_key": f"kms:DescribeKey {SHARE_KEY}",
+def sharing_checks(
+    stage: ProductionStage = SHARING_STAGE,
+    cluster: Any = AVAILABLE,
+    cluster_key: Any = ENABLED,
+    share_key: Any = ENABLED,
+) -> list[Check]:
+    answers = {
+        "rds:DescribeDBClusters orders": cluster,
+        "kms:DescribeKey key": cluster_key,
+        "kms:DescribeKey alias/own": share_key,
     }
-    answers = SHARED | {questions[name]: answer for name, answer in changed.items()}
-    look = sharing_look(answers, stage)
+    look = Look(stage, Mock(), NOW, answers)
     return [*production.clusters(look), *production.share_key(look)]
 
 
-def test_clusters_and_keys_that_can_be_shared_are_ok() -> None:
-    assert [(check.check, check.subject, check.status) for check in production_checks()] == [
-        ("cluster", "orders", "ok"),
-        ("key", "of orders", "ok"),
-        ("key", SHARE_KEY, "ok"),
+@pytest.mark.parametrize("cluster_key", [ENABLED, AWS_MANAGED])
+def test_clusters_and_keys_that_can_be_shared_are_ok(cluster_key: Answers) -> None:
+    found = sharing_checks(cluster_key=cluster_key)
+    assert [(check.subject, check.status) for check in found] == [
+        ("orders", "ok"),
+        ("of orders", "ok"),
+        ("alias/own", "ok"),
     ]
 
 
-CLUSTERS_FIX = f"aurora-refresh configure --stage production CLUSTERS=…, and then {SHARING_DEPLOY}"
-KEY_FIX = (
-    f"aurora-refresh configure --stage production SHARE_KMS_KEY_ID=…, and then {SHARING_DEPLOY}"
+@pytest.mark.parametrize(
+    ("changed", "what", "fix"),
+    [
+        ({"cluster": None}, "orders problem", OTHER_CLUSTERS),
+        ({"cluster": {"Status": "stopped"}}, "orders warning", "nothing if that ends before cron("),
+        ({"cluster": DENIED}, "orders warning", "allow service:Look to the identity in use"),
+        ({"cluster_key": None}, "of orders problem", "restore the cluster from a snapshot under"),
+        ({"cluster_key": DELETED_KEY}, "of orders problem", checks.enable_key("arn:y")),
+        ({"cluster_key": LATER_ON}, "of orders warning", "run the doctor again"),
+        ({"share_key": AWS_MANAGED}, "alias/own problem", OTHER_KEY),
+        ({"stage": KEYLESS, "cluster_key": AWS_MANAGED}, "of orders problem", OTHER_KEY),
+    ],
 )
-CLUSTER_DENIED = Unavailable("rds:DescribeDBClusters", "no", denied=True)
-
-# fmt: off
-NOT_SHARED: list[tuple[dict[str, Any], str, str]] = [
-    ({"cluster": None}, "orders problem", CLUSTERS_FIX),
-    ({"cluster": {"Status": "stopped"}},
-     "orders warning", "nothing if that ends before cron(0 22 ? * SAT *); otherwise start it"),
-    ({"cluster": CLUSTER_DENIED},
-     "orders warning", "allow rds:DescribeDBClusters to the identity in use, or run the doctor as one that has it"),
-    ({"cluster_key": ENABLED | {"KeyState": "Disabled"}}, "of orders problem", checks.enable_key(KEY)),
-    ({"cluster_key": None}, "of orders problem", "restore the cluster from a snapshot under another key"),
-    ({"cluster_key": Unavailable("kms:DescribeKey", "later")},
-     "of orders warning", "run the doctor again; if this persists, look at it by hand"),
-    ({"share_key": AWS_MANAGED}, f"{SHARE_KEY} problem", KEY_FIX),
-]
-# fmt: on
-
-
-@pytest.mark.parametrize(("changed", "what", "fix"), NOT_SHARED)
 def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
     changed: dict[str, Any], what: str, fix: str
 ) -> None:
-    (bad,) = (check for check in production_checks(**changed) if check.status != "ok")
-    assert (f"{bad.subject} {bad.status}", bad.fix) == (what, fix)
-
-
-def test_the_default_key_is_a_problem_without_another_key() -> None:
-    default = {"cluster_key": AWS_MANAGED}
-    assert {check.status for check in production_checks(**default)} == {"ok"}
-    keyless = replace(SHARING_STAGE, settings=SHARING_STAGE.settings._replace(key=None))
-    (bad,) = (check for check in production_checks(keyless, **default) if check.status != "ok")
-    assert bad.seen == "is managed by AWS, so that no other account can use it"
+    (bad,) = (check for check in sharing_checks(**changed) if check.status != "ok")
+    assert f"{bad.subject} {bad.status}" == what
+    assert str(bad.fix).startswith(fix)
 
 
 def test_a_production_stage_has_schedules_and_no_retries_to_check() -> None:
-    names = stacks.function_names(SHARING_STAGE)
+    names = stacks.function_names(SHARING_STAGE).values()
     answers: Answers = {"lambda:GetAccountSettings": 101}
-    for name in names.values():
+    for name in names:
         answers[f"lambda:GetFunctionConfiguration {name}"] = None
         answers[f"events:DescribeRule {name}-event"] = None
-    look = sharing_look(answers)
-    assert [
-        (check.subject, check.seen, check.fix)
-        for check in (*deployment.functions(look, {}), *deployment.schedules(look))
-    ] == [
-        *((name, "is not deployed", SHARING_DEPLOY) for name in names.values()),
+    look = Look(SHARING_STAGE, Mock(), NOW, answers)
+    found = [*deployment.functions(look, {}), *deployment.schedules(look)]
+    assert [(check.subject, check.seen, check.fix) for check in found] == [
+        *((name, "is not deployed", SHARING_DEPLOY) for name in names),
         ("concurrency of the account", "101 unreserved", None),
-        *((f"{name}-event", "does not exist", SHARING_DEPLOY) for name in names.values()),
+        *((f"{name}-event", "does not exist", SHARING_DEPLOY) for name in names),
     ]
-
-
-@pytest.mark.parametrize(("unreserved", "is_enough"), [(102, False), (103, True)])
-def test_a_first_deployment_needs_executions_to_reserve(
-    unreserved: int, *, is_enough: bool
-) -> None:
-    answers = with_function(configuration=None) | {"lambda:GetAccountSettings": unreserved}
-    problems = [each for each in judged(answers) if each.status != "ok"]
-    fix = "aws service-quotas request-service-quota-increase"
-    assert any(str(each.fix).startswith(fix) for each in problems) is not is_enough

@@ -14,48 +14,38 @@ TEMPLATES = sorted((PROJECT / "infrastructure").glob("*.yaml"))
 DOCUMENT = (PROJECT / "docs/main-pipeline.md").read_text()
 
 
-def cluster() -> Any:
-    template = parsed((PROJECT / "infrastructure/main-pipeline.yaml").read_text())
-    return template["Resources"]["Cluster"]
+def template(name: str) -> Any:
+    return parsed((PROJECT / "infrastructure" / name).read_text())
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
-def test_a_template_is_cfn_lint_clean(template: Path) -> None:
-    assert cfnlint.lint(template.read_text(), regions=["us-east-1", "eu-west-1"]) == []
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_is_cfn_lint_clean(file: Path) -> None:
+    assert cfnlint.lint(file.read_text(), regions=["us-east-1", "eu-west-1"]) == []
 
 
 def test_cfn_lint_would_tell() -> None:
-    template = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
-    broken = template.replace("EngineVersion: !Ref Eng", "EnginVersion: !Ref Eng")
-    told = [match.rule.id for match in cfnlint.lint(broken)]
-    assert "E3002" in told  # an unknown property
+    text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
+    broken = text.replace("EngineVersion: !Ref Eng", "EnginVersion: !Ref Eng")
+    assert "E3002" in [match.rule.id for match in cfnlint.lint(broken)]  # an unknown property
 
 
 def test_the_pipeline_gives_the_database_s_template_its_parameters() -> None:
     pipeline, database = (
-        parsed((PROJECT / "infrastructure" / name).read_text())
-        for name in ("pipeline.yaml", "main-pipeline.yaml")
+        template(name)["Parameters"] for name in ("pipeline.yaml", "main-pipeline.yaml")
     )
     text = (PROJECT / "infrastructure/pipeline.yaml").read_text()
     given = set(re.findall(r'^ +"(\w+)": "', text, re.MULTILINE))
-    required = {name for name, body in database["Parameters"].items() if "Default" not in body}
-    assert required <= given <= database["Parameters"].keys()
-    defaults = {
-        name: pipeline["Parameters"][mine]["Default"]
-        for name, mine in (
-            ("Snapshot", "CurrentParameter"),
-            ("ConnectionPrefix", "ConnectionPrefix"),
-        )
-    }
-    assert defaults == {name: database["Parameters"][name]["Default"] for name in defaults}
+    required = {name for name, body in database.items() if "Default" not in body}
+    assert required <= given <= database.keys()
+    assert pipeline["CurrentParameter"]["Default"] == database["Snapshot"]["Default"]
+    assert pipeline["ConnectionPrefix"]["Default"] == database["ConnectionPrefix"]["Default"]
 
 
 def test_the_cluster_names_nothing_that_a_restore_must_not_have() -> None:
+    given = template("main-pipeline.yaml")["Resources"]["Cluster"]["Properties"].keys()
     forbidden = {"DBClusterIdentifier", "MasterUsername", "MasterUserPassword", "StorageEncrypted"}
-    assert forbidden.isdisjoint(cluster()["Properties"])
-    assert {"SnapshotIdentifier", "EngineVersion", "KmsKeyId", "ManageMasterUserPassword"} <= set(
-        cluster()["Properties"]
-    )
+    assert forbidden.isdisjoint(given)
+    assert {"SnapshotIdentifier", "EngineVersion", "KmsKeyId", "ManageMasterUserPassword"} <= given
 
 
 @pytest.mark.parametrize("function", sorted(set(re.findall(r"`(test_\w+)`", DOCUMENT))))

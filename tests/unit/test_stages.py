@@ -33,11 +33,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def rewrite(project: Path, common: dict[str, Any] | None = None, **body: Any) -> None:
-    stage = {
-        "environment_variables": STAGE,
-        OWN_KEY: {"main_pipeline_arn": PIPELINE},
-        **body,
-    }
+    stage = {"environment_variables": STAGE, OWN_KEY: {"main_pipeline_arn": PIPELINE}, **body}
     config = {"app_name": "aurora-refresh", **(common or {}), "stages": {"acceptance": stage}}
     (project / ".chalice/config.json").write_text(json.dumps(config))
 
@@ -70,59 +66,56 @@ def test_an_unknown_stage_is_told_which_there_are(project: Path) -> None:
     )
 
 
-def test_every_problem_of_the_settings_is_told(project: Path) -> None:
-    rewrite(project, environment_variables=STAGE | {"SOURCE_ACCOUNT": "1", "RDS_ENGINE": "oracle"})
-    assert refusal(project).splitlines() == [
-        "stage 'acceptance' has wrong settings:",
-        "  - SOURCE_ACCOUNT is '1': write production's account id, 12 digits",
-        "  - RDS_ENGINE is 'oracle': write one of aurora-postgresql, aurora-mysql, docdb, neptune",
-    ]
-
-
-def test_a_folder_without_a_project_is_told(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == (
-        "there is no .chalice/config.json here: name the folder that holds app.py"
-    )
-
-
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{", ".chalice/config.json is not JSON: "),
-        ("[]", ".chalice/config.json is not a JSON object"),
-        ('{"stages": []}', ".chalice/config.json: stages is [], not an object"),
+        ("{", " is not JSON: "),
+        ("\xff", " is not JSON: "),
+        ("[]", " is not a JSON object"),
+        ('{"stages": []}', ": stages is [], not an object"),
+        ('{"stages": {"acceptance": 1}}', ": the stage acceptance is 1, not an object"),
         (
-            '{"stages": {"acceptance": 1}}',
-            ".chalice/config.json: the stage acceptance is 1, not an object",
+            '{"environment_variables": {"N": 2}, "stages": {"acceptance": {}}}',
+            ': N is 2, not text: write "2"',
         ),
-        ("\xff", ".chalice/config.json is not JSON: "),
     ],
 )
-def test_a_file_that_is_none_is_told(project: Path, text: str, told: str) -> None:
+def test_a_file_that_is_wrong_is_told(project: Path, text: str, told: str) -> None:
     (project / ".chalice/config.json").write_bytes(text.encode("latin-1"))
-    assert refusal(project).startswith(told)
+    assert refusal(project).startswith(f".chalice/config.json{told}")
+
+
+def test_a_folder_without_a_project_is_told(tmp_path: Path) -> None:
+    assert refusal(tmp_path).startswith("there is no .chalice/config.json here: name the folder")
 
 
 @pytest.mark.parametrize(
-    ("own", "found"),
+    ("own", "variables", "wrong"),
     [
-        ({}, "missing"),
-        ({"main_pipeline_arn": ""}, "missing"),
-        ({"main_pipeline_arn": "main"}, "'main'"),
-        ({"main_pipeline_arn": f"{PIPELINE}\n"}, f"'{PIPELINE}\\n'"),
+        ({}, STAGE, ["MAIN_PIPELINE_ARN is missing"]),
+        ({"main_pipeline_arn": ""}, STAGE, ["MAIN_PIPELINE_ARN is missing"]),
+        ({"main_pipeline_arn": "main"}, STAGE, ["MAIN_PIPELINE_ARN is 'main'"]),
+        ({"main_pipeline_arn": "a\n"}, STAGE, ["MAIN_PIPELINE_ARN is 'a\\n'"]),
+        (
+            {"main_pipeline_arn": PIPELINE},
+            STAGE | {"SOURCE_ACCOUNT": "1", "RDS_ENGINE": "oracle"},
+            ["SOURCE_ACCOUNT is '1'", "RDS_ENGINE is 'oracle'"],
+        ),
+        ({"account": "1"}, SHARING, ["ACCOUNT is '1'", "REGION is missing"]),
+        (
+            {"account": "111111111111", "region": "eu-west-1"},
+            STAGE | SHARING,
+            ["SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both set"],
+        ),
     ],
 )
-def test_an_acceptance_stage_needs_the_main_pipelines_arn(
-    project: Path, own: dict[str, str], found: str
+def test_every_problem_of_the_settings_is_told(
+    project: Path, own: dict[str, str], variables: dict[str, str], wrong: list[str]
 ) -> None:
-    rewrite(project, **{OWN_KEY: own})
-    assert refusal(project).splitlines() == [
-        "stage 'acceptance' has wrong settings:",
-        (
-            f"  - MAIN_PIPELINE_ARN is {found}: write the main pipeline's ARN, such as "
-            "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main, in the account of the databases"
-        ),
-    ]
+    rewrite(project, environment_variables=variables, **{OWN_KEY: own})
+    head, *told = refusal(project).splitlines()
+    assert head == "stage 'acceptance' has wrong settings:"
+    assert [line.removeprefix("  - ").split(": ")[0] for line in told] == wrong
 
 
 @pytest.mark.parametrize("level", ["all stages", "stage", "function"])
@@ -145,36 +138,17 @@ def test_a_function_opts_out_of_its_stages_vpc(project: Path) -> None:
     assert load(project, "acceptance").in_vpc == {*NAMES, API} - {RESTORE}
 
 
-def test_a_production_stage_says_where_it_is(project: Path) -> None:
-    own = {"account": "111111111111", "region": "eu-west-1"}
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")],
+)
+def test_a_production_stage_says_where_it_is(project: Path, region: str, partition: str) -> None:
+    own = {"account": "111111111111", "region": region}
     rewrite(project, environment_variables=SHARING, **{OWN_KEY: own})
     stage = load(project, "acceptance")
     settings = ProductionSettings.from_environment(SHARING)
-    assert stage == ProductionStage("acceptance", SHARING, settings, "111111111111", "eu-west-1")
-    assert stage.partition == "aws"
-
-
-@pytest.mark.parametrize(
-    ("region", "partition"), [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
-)
-def test_the_region_tells_the_partition(project: Path, region: str, partition: str) -> None:
-    own = {"account": "111111111111", "region": region}
-    rewrite(project, environment_variables=SHARING, **{OWN_KEY: own})
-    assert load(project, "acceptance").partition == partition
-
-
-def test_a_production_stage_needs_account_and_region(project: Path) -> None:
-    own = {"account": "1", "main_pipeline_arn": PIPELINE}
-    rewrite(project, environment_variables=SHARING, **{OWN_KEY: own})
-    assert {line.split(":")[0] for line in refusal(project).splitlines()[1:]} == {
-        "  - ACCOUNT is '1'",
-        "  - REGION is missing",
-    }
-
-
-def test_a_stage_cannot_be_both_acceptance_and_production(project: Path) -> None:
-    rewrite(project, environment_variables=STAGE | SHARING)
-    assert "SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both set" in refusal(project)
+    assert stage == ProductionStage("acceptance", SHARING, settings, "111111111111", region)
+    assert stage.partition == partition
 
 
 @pytest.mark.parametrize("name", ["acceptance", "a", "Test-2", "a" * 14])
@@ -189,22 +163,40 @@ def test_a_name_that_some_resource_cannot_bear_is_refused(name: str) -> None:
         check_name(name)
 
 
-def test_settings_that_contradict_the_stages_place_are_named() -> None:
-    def named(**variables: str) -> list[str]:
-        given = STAGE | variables
-        stage = AcceptanceStage("a", given, Settings.from_environment(given), PIPELINE)
-        return [str(problem).split(": ")[0] for problem in contradictions(stage)]
+COPIED = {"RDS_COPY_KMS_KEY_ID": "alias/copies"}
+TOPIC = "arn:aws:sns:{}:222222222222:t"
+REAL = PIPELINE.replace("222222222222", "333333333333")
 
-    topic = "arn:aws:sns:{}:222222222222:t"
-    assert named() == []
-    assert named(NOTIFICATION_TOPIC_ARN=topic.format("eu-west-1")) == []
-    assert named(SOURCE_ACCOUNT="222222222222") == ["SOURCE_ACCOUNT is '222222222222'"]
-    copied = {"RDS_COPY_KMS_KEY_ID": "alias/copies"}
-    assert named(**copied, SOURCE_REGION="us-east-1") == []
-    for region in ("us-gov-east-1", "nw-nowhere-1"):
-        assert named(**copied, SOURCE_REGION=region) == [f"SOURCE_REGION is '{region}'"]
-    other = topic.format("us-east-1")
-    assert named(NOTIFICATION_TOPIC_ARN=other) == [f"NOTIFICATION_TOPIC_ARN is '{other}'"]
+
+@pytest.mark.parametrize(
+    ("variables", "name", "told"),
+    [
+        ({"SOURCE_ACCOUNT": "222222222222"}, "SOURCE_ACCOUNT", "main pipeline's account"),
+        (COPIED | {"SOURCE_REGION": "us-gov-east-1"}, "SOURCE_REGION", "of the partition aws"),
+        (COPIED | {"SOURCE_REGION": "nw-nowhere-1"}, "SOURCE_REGION", "of the partition aws"),
+        (
+            {"NOTIFICATION_TOPIC_ARN": TOPIC.format("us-east-1")},
+            "NOTIFICATION_TOPIC_ARN",
+            "a topic in eu-west-1",
+        ),
+        ({"RDS_ENGINE_VERSION": "8.0"}, "RDS_ENGINE_VERSION", "write one of PostgreSQL's"),
+        ({"RDS_ENGINE": "aurora-mysql"}, "RDS_ENGINE_VERSION", "write one of MySQL's"),
+        ({"pipeline": REAL}, "SOURCE_ACCOUNT", "of the documentation's examples"),
+        ({}, None, ""),
+        ({"NOTIFICATION_TOPIC_ARN": TOPIC.format("eu-west-1")}, None, ""),
+        (COPIED | {"SOURCE_REGION": "us-east-1"}, None, ""),
+        ({"pipeline": REAL, "SOURCE_ACCOUNT": "444444444444"}, None, ""),
+    ],
+)
+def test_a_setting_that_contradicts_the_stage_is_named(
+    variables: dict[str, str], name: str | None, told: str
+) -> None:
+    given = STAGE | {each: value for each, value in variables.items() if each != "pipeline"}
+    pipeline = variables.get("pipeline", PIPELINE)
+    stage = AcceptanceStage("a", given, Settings.from_environment(given), pipeline)
+    found = contradictions(stage)
+    assert [problem.names for problem in found] == ([(name,)] if name else [])
+    assert all(told in problem.detail for problem in found)
 
 
 def test_production_does_not_share_with_itself() -> None:
