@@ -1,5 +1,12 @@
 """The smallest stage: what is required, and nothing else."""
 
+import importlib
+import logging
+import sys
+from types import ModuleType
+
+import pytest
+
 STAGE = {
     "SOURCE_ACCOUNT": "111111111111",
     "SSM_MAIN_CICD_NAME": "/acceptance/cicd/main-pipeline-name",
@@ -24,3 +31,18 @@ TWO = STAGE | {
     "DOCS_ENGINE": "docdb",
     "DOCS_ENGINE_VERSION": "5",
 }
+
+
+def import_app(monkeypatch: pytest.MonkeyPatch, **settings: str) -> ModuleType:
+    """Import app.py as `chalice deploy` and Lambda do: with the stage in the environment."""
+    for name, value in (STAGE | {"AWS_DEFAULT_REGION": "eu-west-1"} | settings).items():
+        monkeypatch.setenv(name, value)
+    forget_app()
+    return importlib.import_module("app")
+
+
+def forget_app() -> None:
+    for name in [name for name in sys.modules if name == "app" or ".triggers" in name]:
+        del sys.modules[name]
+    logger = logging.getLogger("aurora-refresh")
+    logger.handlers, logger.propagate = [], True  # it holds the old stdout

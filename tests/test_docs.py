@@ -1,100 +1,69 @@
-"""The documents name what exists."""
+"""The documents name what exists, and say what the code does."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import click
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from chalicelib.domain.reasons import Reason
+from chalicelib.settings import acceptance, production
 from cli.main import cli
 from cli.stages import AcceptanceStage, load
+from localcloud.production import ACCEPTANCE_RESTORES
 from tests.simulation import test_it_bites
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").glob("*.md"))]
-GUARANTEES = (PROJECT / "docs/guarantees.md").read_text()
-SECURITY = (PROJECT / "SECURITY.md").read_text()
-NAMED = re.findall(r"`((?:tests/[\w/]*)?test_\w+\.py)(?:::(\w+))?`", GUARANTEES + SECURITY)
+TEXTS = {path.name: path.read_text() for path in DOCUMENTS}
+every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+ACCEPTANCE = (*acceptance._STAGE, *acceptance._PER_DATABASE)  # noqa: SLF001
 TESTS = [path.relative_to(PROJECT).as_posix() for path in (PROJECT / "tests").rglob("test_*.py")]
+NAMED = re.findall(
+    r"`((?:tests/[\w/]*)?test_\w+\.py)(?:::(\w+))?`", TEXTS["guarantees.md"] + TEXTS["SECURITY.md"]
+)
+
+
+def section(document: str, heading: str) -> str:
+    return TEXTS[document].split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
+def codes_in_rows(text: str, pattern: str) -> set[str]:
+    """Return the codes that match in the first cells of a table."""
+    cells = [row.split(" | ")[0] for row in text.splitlines() if row.startswith("| `")]
+    return {code for cell in cells for code in re.findall(f"`({pattern})`", cell)}
+
+
+# --- names and links ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("named", sorted(set(NAMED)))
 def test_every_test_that_is_named_exists(named: tuple[str, str]) -> None:
     file, function = named
-    paths = [path for path in TESTS if f"/{path}".endswith(f"/{file}")]
-    holding = [
-        path for path in paths if not function or f"def {function}(" in (PROJECT / path).read_text()
-    ]
+    paths = [PROJECT / path for path in TESTS if f"/{path}".endswith(f"/{file}")]
+    holding = [path for path in paths if not function or f"def {function}(" in path.read_text()]
     assert len(holding) == 1
 
 
 def test_every_file_that_security_names_exists() -> None:
-    named = re.findall(r"`([\w-]+(?:/[\w.-]+)*\.(?:py|txt|yaml))`", SECURITY)
+    named = re.findall(r"`([\w-]+(?:/[\w.-]+)*\.(?:py|txt|yaml))`", TEXTS["SECURITY.md"])
     here = [name for name in named if not name.startswith("test_")]
     assert len(here) > 5
     assert [name for name in here if not (PROJECT / name).exists()] == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@every_document
 def test_every_link_leads_to_a_file_and_its_heading(document: Path) -> None:
-    links = re.findall(
-        r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", without_code(document.read_text())
-    )
-    for file, heading in links:
+    text = without_code(document.read_text())
+    for file, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text):
         target = document.parent / file if file else document
         assert target.exists(), file
         assert not heading or heading in anchors(target), f"{file}#{heading}"
-
-
-def test_every_document_is_reachable_from_the_readme() -> None:
-    reached, waiting = set[Path](), [PROJECT / "README.md"]
-    while waiting:
-        document = waiting.pop()
-        reached.add(document)
-        linked = re.findall(r"\]\(([^)#:\s]+\.md)(?:#[^)]*)?\)", document.read_text())
-        waiting += {(document.parent / file).resolve() for file in linked} - reached
-    assert [path.name for path in DOCUMENTS if path not in reached] == []
-
-
-def test_the_documents_say_how_many_faults_are_planted() -> None:
-    planted = len(test_it_bites.PLANTED | test_it_bites.IN_COPIES)
-    assert f"plants {planted} faults" in " ".join(GUARANTEES.split())
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_printed_command_is_one_that_the_command_line_takes(document: Path) -> None:
-    text = document.read_text().replace("\\\n", " ")
-    printed = re.findall(
-        r"^ +(?:\$ )?(aurora-refresh .*)|^\$ (aurora-refresh .*)", text, re.MULTILINE
-    )
-    for line in ("".join(each) for each in printed):
-        name, *words = shlex.split(line.split(" | ")[0], comments=True)[1:]
-        try:
-            cli.commands[name].make_context(name, words)
-        except click.UsageError as error:
-            pytest.fail(f"{line}: {error.format_message()}")
-
-
-def test_the_example_with_two_databases_is_a_stage(tmp_path: Path) -> None:
-    text = (PROJECT / "docs/settings.md").read_text().replace("\\\n", " ")
-    (line,) = re.findall(r"^ +aurora-refresh (configure .*DATABASES=.*)", text, re.MULTILINE)
-    (tmp_path / ".chalice").mkdir()
-    (tmp_path / ".chalice/config.json").write_text('{"app_name": "aurora-refresh", "stages": {}}')
-    words = [*shlex.split(line), "--offline", "--project", str(tmp_path)]
-    done = CliRunner().invoke(cli, words)
-    assert (done.exit_code, done.stderr) == (0, "")
-    stage = load(tmp_path, "acceptance")
-    assert isinstance(stage, AcceptanceStage)
-    assert [each.name for each in stage.settings.databases] == ["orders", "docs"]
-
-
-def test_every_reason_that_people_are_notified_of_is_in_a_page() -> None:
-    pages = [PROJECT / "docs" / name for name in ("troubleshooting.md", "production.md")]
-    text = "".join(page.read_text() for page in pages)
-    assert [each for each in Reason if each.next_step and f"`{each}`" not in text] == []
 
 
 def anchors(document: Path) -> list[str]:
@@ -108,9 +77,115 @@ def without_code(text: str) -> str:
     return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
+def test_every_document_is_reachable_from_the_readme() -> None:
+    reached, waiting = set[Path](), [PROJECT / "README.md"]
+    while waiting:
+        document = waiting.pop()
+        reached.add(document)
+        linked = re.findall(r"\]\(([^)#:\s]+\.md)(?:#[^)]*)?\)", document.read_text())
+        waiting += {(document.parent / file).resolve() for file in linked} - reached
+    assert [path.name for path in DOCUMENTS if path not in reached] == []
+
+
+# --- settings and commands ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("document", "variables"),
+    [("settings.md", ACCEPTANCE), ("production.md", production.VARIABLES)],
+)
+def test_the_table_of_settings_is_the_one_in_the_code(
+    document: str, variables: tuple[acceptance.Variable, ...]
+) -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (\S.*?) \|", TEXTS[document], re.MULTILINE)
+    table = {name: default.strip("`") for name, default in rows}
+    if document == "settings.md":
+        del table["SHARE_WITH_ACCOUNT"]  # which makes it a production stage
+    assert table == {
+        each.name.format("P"): "required" if each.required else each.default or "none"
+        for each in variables
+    }
+
+
+def test_the_readme_lists_the_required_settings_and_the_routes_and_stays_short() -> None:
+    settings = codes_in_rows(section("README.md", "Settings"), "[A-Z_]+")
+    assert settings == {each.name.format("RDS") for each in ACCEPTANCE if each.required}
+    openapi = yaml.safe_load((PROJECT / "docs/openapi.yaml").read_text())
+    assert codes_in_rows(section("README.md", "Operate it"), r"[A-Z]+ /\S*") == {
+        f"{method.upper()} {path}"
+        for path, methods in openapi["paths"].items()
+        for method in methods
+    }
+    assert len(TEXTS["README.md"].splitlines()) < 120
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    named = set(re.findall(r"(?:`|^    )make (\w+)", TEXTS["README.md"], re.MULTILINE))
+    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    assert {"demo", "test", "setup"} <= named <= targets
+
+
+def test_four_commands_lead_from_a_clone_to_a_stage_that_the_doctor_checks() -> None:
+    """tests/e2e/test_newcomer.py runs the last three of them."""
+    lines = section("README.md", "Deploy it")
+    commands = re.findall(r"^    (?:aurora-refresh|make) (\w+)", lines, re.MULTILINE)
+    assert commands[:4] == ["setup", "configure", "deploy", "doctor"]
+
+
+@every_document
+def test_every_printed_command_is_one_that_the_command_line_takes(document: Path) -> None:
+    text = document.read_text().replace("\\\n", " ")
+    for line in re.findall(r"^(?: +(?:\$ )?|\$ )(aurora-refresh .*)", text, re.MULTILINE):
+        name, *words = shlex.split(line.split(" | ")[0], comments=True)[1:]
+        try:
+            cli.commands[name].make_context(name, words)
+        except click.UsageError as error:
+            pytest.fail(f"{line}: {error.format_message()}")
+
+
+def test_the_example_with_two_databases_is_a_stage(tmp_path: Path) -> None:
+    text = TEXTS["settings.md"].replace("\\\n", " ")
+    (line,) = re.findall(r"^ +aurora-refresh (configure .*DATABASES=.*)", text, re.MULTILINE)
+    (tmp_path / ".chalice").mkdir()
+    (tmp_path / ".chalice/config.json").write_text('{"app_name": "aurora-refresh", "stages": {}}')
+    words = [*shlex.split(line), "--offline", "--project", str(tmp_path)]
+    done = CliRunner().invoke(cli, words)
+    assert (done.exit_code, done.stderr) == (0, "")
+    stage = load(tmp_path, "acceptance")
+    assert isinstance(stage, AcceptanceStage)
+    assert [each.name for each in stage.settings.databases] == ["orders", "docs"]
+
+
+# --- what the code does ---------------------------------------------------------------------------
+
+
+def test_every_reason_that_people_are_notified_of_is_in_a_page() -> None:
+    text = TEXTS["troubleshooting.md"] + TEXTS["production.md"]
+    assert [each for each in Reason if each.next_step and f"`{each}`" not in text] == []
+
+
+def test_the_page_about_production_explains_what_production_decides() -> None:
+    explained = codes_in_rows(TEXTS["production.md"].split("| reason |")[1], ".*?")
+    modules = [PROJECT / "chalicelib" / name for name in ("domain/shares.py", "usecases/share.py")]
+    names = {name for file in modules for name in re.findall(r"Reason\.(\w+)", file.read_text())}
+    refused_by_rds = {
+        *(Reason.SNAPSHOT_QUOTA, Reason.CLUSTER_BUSY, Reason.SNAPSHOT_GONE),
+        *(Reason.COPY_QUOTA, Reason.COPY_KEY_DENIED, Reason.COPY_UNENCRYPTED),
+    }
+    assert explained == {Reason[name] for name in names} | refused_by_rds
+
+
+def test_the_key_policy_is_the_one_that_the_local_clouds_production_has() -> None:
+    (statement,) = re.findall(r"```json\n(.*?)```", TEXTS["production.md"], re.DOTALL)
+    assert json.loads(statement) == ACCEPTANCE_RESTORES
+
+
+def test_the_documents_say_how_many_faults_are_planted() -> None:
+    planted = len(test_it_bites.PLANTED | test_it_bites.IN_COPIES)
+    assert f"plants {planted} faults" in " ".join(TEXTS["guarantees.md"].split())
+
+
 def test_the_bill_of_a_month_counts_every_alarm() -> None:
     template = (PROJECT / "infrastructure/monitoring-acceptance.yaml").read_text()
     alarms = template.count("Type: AWS::CloudWatch::Alarm\n")
-    assert (
-        f"| CloudWatch alarms | {alarms} × $0.10 |" in (PROJECT / "docs/benchmarks.md").read_text()
-    )
+    assert f"| CloudWatch alarms | {alarms} × $0.10 |" in TEXTS["benchmarks.md"]

@@ -1,8 +1,5 @@
 """docs/openapi.yaml is held against the application: its routes, its fields, its limits."""
 
-import importlib
-import logging
-import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +14,7 @@ from openapi_spec_validator import validate
 
 from chalicelib.triggers import validation
 from chalicelib.triggers.api import ACTIONS
-from tests.stage import STAGE
+from tests.stage import forget_app, import_app
 
 Json = dict[str, Any]
 
@@ -33,22 +30,12 @@ OPERATIONS: dict[tuple[str, str], Json] = {
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """app.py as ``chalice deploy`` imports it."""
-    for name, value in (STAGE | {"AWS_DEFAULT_REGION": "eu-west-1"}).items():
-        monkeypatch.setenv(name, value)
-    forget()
-    yield importlib.import_module("app")
-    forget()
-
-
-def forget() -> None:
-    sys.modules.pop("app", None)
-    logger = logging.getLogger("aurora-refresh")
-    logger.handlers, logger.propagate = [], True  # it holds the old stdout
+    yield import_app(monkeypatch)
+    forget_app()
 
 
 def resolved(part: Json) -> Json:
-    """What a ``$ref`` leads to."""
+    """Return what a ``$ref`` leads to."""
     while "$ref" in part:
         found: Any = DOCUMENT
         for name in part["$ref"].removeprefix("#/").split("/"):
@@ -58,25 +45,16 @@ def resolved(part: Json) -> Json:
 
 
 def parts(root: Any, where: str = "#") -> Iterator[tuple[str, Json]]:
-    """Every object of the document, with the place where it stands."""
+    """Yield every object of the document, with the place where it stands."""
     if isinstance(root, dict):
         yield where, root
-        for name, part in root.items():
+    if isinstance(root, dict | list):
+        for name, part in root.items() if isinstance(root, dict) else enumerate(root):
             yield from parts(part, f"{where}/{name}")
-    elif isinstance(root, list):
-        for index, part in enumerate(root):
-            yield from parts(part, f"{where}/{index}")
-
-
-def schema_of(operation: Json) -> Json:
-    """The schema of an operation's body, as that of no field where there is no body."""
-    if "requestBody" not in operation:
-        return {"properties": {}}
-    return resolved(operation["requestBody"]["content"]["application/json"]["schema"])
 
 
 def _absolute(part: Any) -> Any:
-    """The same in Python's regular expressions, whose $ matches before a last line end, too."""
+    """Return the same for Python's regular expressions, whose $ matches before a last line end, too."""
     if isinstance(part, dict):
         return {
             name: each.removesuffix("$") + r"\Z" if name == "pattern" else _absolute(each)
@@ -93,22 +71,11 @@ def validator_of(schema: Json) -> Any:
     return OAS31Validator(whole, format_checker=OAS31Validator.FORMAT_CHECKER)
 
 
+# --- the document ---------------------------------------------------------------------------------
+
+
 def test_the_document_is_valid_openapi() -> None:
     validate(DOCUMENT)
-
-
-def test_the_document_has_the_app_s_routes_and_no_other(app: ModuleType) -> None:
-    routes = {(method, path) for path, methods in app.app.routes.items() for method in methods}
-    assert set(OPERATIONS) == routes
-
-
-def test_every_route_carries_the_authorizer_that_the_document_promises(app: ModuleType) -> None:
-    assert DOCUMENT["security"] == [{"sigv4": []}]
-    scheme = DOCUMENT["components"]["securitySchemes"]["sigv4"]
-    assert scheme["x-amazon-apigateway-authtype"] == "awsSigv4"
-    for (method, path), operation in OPERATIONS.items():
-        assert "security" not in operation  # which would replace what holds for all
-        assert isinstance(app.app.routes[path][method].authorizer, IAMAuthorizer)
 
 
 def test_every_operation_says_who_is_refused_and_what_else_may_go_wrong() -> None:
@@ -117,7 +84,7 @@ def test_every_operation_says_who_is_refused_and_what_else_may_go_wrong() -> Non
         assert {"200", "400", "403", "415", "500"} <= set(operation["responses"])
 
 
-def test_no_object_may_hold_what_is_not_written() -> None:
+def test_an_object_holds_what_is_written_and_an_answer_all_of_it() -> None:
     objects = [
         (where, part)
         for where, part in parts(SCHEMAS)
@@ -125,16 +92,13 @@ def test_no_object_may_hold_what_is_not_written() -> None:
     ]
     assert len(objects) > 20
     for where, part in objects:
-        assert part.get("additionalProperties") is False, where
-        assert set(part.get("required", [])) <= set(part["properties"]), where
-
-
-def test_an_answer_always_has_all_its_fields_but_those_of_a_run_and_its_data() -> None:
+        assert part["additionalProperties"] is False, where
+        assert set(part.get("required", [])) <= part["properties"].keys(), where
     optional = {
         (where, name)
-        for where, part in parts(SCHEMAS)
-        if isinstance(part.get("properties"), dict) and not where.endswith("Request")
-        for name in set(part["properties"]) - set(part.get("required", []))
+        for where, part in objects
+        if not where.endswith("Request")
+        for name in part["properties"].keys() - part.get("required", [])
     }
     assert optional == {
         ("#/Refresh", "execution_id"),
@@ -143,7 +107,7 @@ def test_an_answer_always_has_all_its_fields_but_those_of_a_run_and_its_data() -
     }
 
 
-def test_every_schema_is_used() -> None:
+def test_every_component_is_used() -> None:
     refs = {part["$ref"] for _, part in parts(DOCUMENT) if isinstance(part.get("$ref"), str)}
     kinds = ("schemas", "responses", "parameters")
     assert refs == {
@@ -151,82 +115,74 @@ def test_every_schema_is_used() -> None:
     }
 
 
-def test_every_example_is_one() -> None:
-    shown = [
-        (where, example["value"], part["schema"])
-        for where, part in parts(DOCUMENT)
-        if "schema" in part
-        for example in part.get("examples", {}).values()
-    ]
-    assert len(shown) > 15
-    for where, value, schema in shown:
-        assert not list(validator_of(schema).iter_errors(value)), where
-
-
-def test_every_body_and_every_answer_has_an_example() -> None:
+def test_every_body_and_every_answer_has_an_example_which_is_one() -> None:
     contents = [
-        (where, kind)
+        (where, part["application/json"])
         for where, part in parts(DOCUMENT)
-        for kind in (part.get("content") or {}).items()
-        if isinstance(part.get("content"), dict)
+        if isinstance(part.get("application/json"), dict)
     ]
-    assert {
-        where
-        for where, (media, content) in contents
-        if media == "application/json" and not content.get("examples")
-    } == set()
+    assert len(contents) > 10
+    for where, content in contents:
+        assert content["examples"], where
+        validator = validator_of(content["schema"])
+        for example in content["examples"].values():
+            assert validator.is_valid(resolved(example)["value"]), where
 
 
-def test_a_route_does_what_its_operation_is_called(app: ModuleType) -> None:
-    assert {key: operation["operationId"] for key, operation in OPERATIONS.items()} == {
-        (method, path): route.view_function.__name__
+# --- the routes -----------------------------------------------------------------------------------
+
+
+def test_the_document_has_the_app_s_routes_each_behind_the_authorizer(app: ModuleType) -> None:
+    routes = {
+        (method, path): route
         for path, methods in app.app.routes.items()
         for method, route in methods.items()
     }
+    assert {key: operation["operationId"] for key, operation in OPERATIONS.items()} == {
+        key: route.view_function.__name__ for key, route in routes.items()
+    }
+    assert all(isinstance(route.authorizer, IAMAuthorizer) for route in routes.values())
+    assert DOCUMENT["security"] == [{"sigv4": []}]
+    scheme = DOCUMENT["components"]["securitySchemes"]["sigv4"]
+    assert scheme["x-amazon-apigateway-authtype"] == "awsSigv4"
+    # One of an operation's own would replace what holds for all.
+    assert all("security" not in operation for operation in OPERATIONS.values())
 
 
-def test_a_body_has_the_declared_fields_and_no_other() -> None:
-    acting = {each["operationId"]: each for each in OPERATIONS.values()}
-    assert ACTIONS.keys() <= acting.keys()
-    for name, action in ACTIONS.items():
-        written = schema_of(acting[name])
-        kinds = {str: "string", bool: "boolean"}
-        declared = {each.name: each for each in action.fields}
-        assert {field: (kinds[each.kind], each.default) for field, each in declared.items()} == {
-            field: (type_of(schema), resolved(schema).get("default"))
-            for field, schema in written["properties"].items()
-        }, name
-        assert {field for field, each in declared.items() if each.required} == set(
-            written.get("required", [])
-        ), name
+@pytest.mark.parametrize("name", ACTIONS)
+def test_a_body_has_the_declared_fields_and_no_other(name: str) -> None:
+    (operation,) = (each for each in OPERATIONS.values() if each["operationId"] == name)
+    declared = {each.name: each for each in ACTIONS[name].fields}
+    query = [resolved(each)["name"] for each in operation.get("parameters", [])]
+    assert query == (["database"] if validation.DATABASE in declared.values() else [])
+    if not declared:
+        assert "requestBody" not in operation
+        return
+    body = operation["requestBody"]
+    assert (body["required"], list(body["content"])) == (True, ["application/json"])
+    schema = resolved(body["content"]["application/json"]["schema"])
+    kinds = {str: "string", bool: "boolean"}
+    assert {
+        field: (kinds[each.kind], each.default, each.required) for field, each in declared.items()
+    } == {
+        field: (type_of(each), resolved(each).get("default"), field in schema.get("required", []))
+        for field, each in schema["properties"].items()
+    }
+
+
+def test_an_operation_that_only_reads_has_no_body() -> None:
+    reading = [each for each in OPERATIONS.values() if each["operationId"] not in ACTIONS]
+    assert [each["operationId"] for each in reading if "requestBody" in each] == []
 
 
 def type_of(schema: Json) -> str:
-    """The one type that all of a schema's alternatives have."""
+    """Return the one type that all of a schema's alternatives have."""
     schema = resolved(schema)
     (kind,) = {resolved(each)["type"] for each in schema.get("anyOf", [schema])}
     return str(kind)
 
 
-def test_a_body_is_json_and_must_be_there() -> None:
-    for operation in OPERATIONS.values():
-        fields = ACTIONS[operation["operationId"]].fields if takes_fields(operation) else ()
-        assert bool(fields) == ("requestBody" in operation)
-        if fields:
-            body = operation["requestBody"]
-            assert (body["required"], list(body["content"])) == (True, ["application/json"])
-
-
-def takes_fields(operation: Json) -> bool:
-    return operation["operationId"] in ACTIONS
-
-
-def test_a_database_may_be_named_in_the_query_wherever_in_the_body() -> None:
-    for operation in OPERATIONS.values():
-        if takes_fields(operation):
-            parameters = [resolved(each)["name"] for each in operation.get("parameters", [])]
-            named = validation.DATABASE in ACTIONS[operation["operationId"]].fields
-            assert parameters == (["database"] if named else [])
+# --- the limits -----------------------------------------------------------------------------------
 
 
 def reads(field: validation.Field, text: str) -> bool:
@@ -238,47 +194,27 @@ def reads(field: validation.Field, text: str) -> bool:
 
 
 ARN = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:"
+LONGEST = "a" * (validation.ARN_LIMIT - len(ARN))
+FACE = "\U0001f600"
 LIMITS = {
     "snapshot": (validation.SNAPSHOT, SCHEMAS["PinRequest"]["properties"]["snapshot"]),
     "reason": (validation.REASON, SCHEMAS["Reason"]),
     "until": (validation.UNTIL, SCHEMAS["Day"]),
 }
 TEXTS = [
-    "",
-    "latest",
-    "a",
-    "1a",
-    *("A1", "-a", "a--b", "a-", "a_b", "a b", "a\x00", "rds:", "../../a", "*", "%41", "a" * 600),
-    "rds:a-2026-01-01",
-    "a:b",
-    "a" * validation.IDENTIFIER_LIMIT,
-    "a" * (validation.IDENTIFIER_LIMIT + 1),
-    "a\n",
-    ARN,
-    f"{ARN}a",
-    f"{ARN}a\n",
-    f"{ARN}rds:a--b-",
-    f"{ARN}1",
-    f"{ARN}{'a' * (validation.ARN_LIMIT - len(ARN))}",
-    f"{ARN}{'a' * (validation.ARN_LIMIT - len(ARN) + 1)}",
+    *("", "latest", "a", "1a", "A1", "-a", "a--b", "a-", "a_b", "a b", "a\x00", "a\n", "a:b"),
+    *("rds:", "rds:a-2026-01-01", "../../a", "*", "%41", "because\n"),
+    *("a" * validation.IDENTIFIER_LIMIT, "a" * (validation.IDENTIFIER_LIMIT + 1), "a" * 600),
+    *(ARN, f"{ARN}a", f"{ARN}a\n", f"{ARN}rds:a--b-", f"{ARN}1"),
+    *(f"{ARN}{LONGEST}", f"{ARN}{LONGEST}a"),
     ARN.replace("aws", "aws-cn") + "a",
     ARN.replace("cluster-snapshot", "snapshot") + "a",
     ARN.replace("111111111111", "1") + "a",
     ARN.replace("111111111111", "٣" * 12) + "a",
     "é" * validation.REASON_LIMIT,
-    "\U0001f600" * validation.REASON_LIMIT,
-    "\U0001f600" * (validation.REASON_LIMIT + 1),
-    "because\n",
-    "2026-01-22",
-    "2026-01-22\n",
-    "2026-1-22",
-    "2026-02-30",
-    "0000-01-01",
-    "9999-12-31",
-    "20260122",
-    "2026-W04-4",
-    "2026-01-22T00:00:00",
-    "٢٠٢٦-01-22",
+    *(FACE * validation.REASON_LIMIT, FACE * (validation.REASON_LIMIT + 1)),
+    *("2026-01-22", "2026-01-22\n", "2026-1-22", "2026-02-30", "20260122", "2026-W04-4"),
+    *("0000-01-01", "9999-12-31", "2026-01-22T00:00:00", "٢٠٢٦-01-22"),
 ]
 
 

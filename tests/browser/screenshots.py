@@ -2,7 +2,6 @@
 
 import io
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -36,41 +35,31 @@ def test_screenshot(show: Show, name: str, client: Callable[[], FakeClient], siz
 
 COMMAND = "aurora-refresh status --stage acceptance"
 COLUMNS = 118
-# The command itself, over a client that answers as the API does.
+# The command itself, on what it takes for a terminal, over a client that answers as the API does.
 PROGRAM = f"""
+import sys
 from cli import operator
 from cli.main import cli
 from tests.console_states import attention
+sys.stdout.isatty = lambda: True
 operator.connect = lambda *_: operator.Target("acceptance", attention())
 cli({COMMAND.split()[1:]})
 """
 
 
-def on_terminal(program: str) -> str:
-    """Return what a program prints on a terminal, with the sequences that colour it."""
-    master, slave = pty.openpty()
-    environment = os.environ | {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color"}
-    environment |= {"TZ": "Europe/Amsterdam"}
-    with subprocess.Popen(
-        [sys.executable, "-c", program], cwd=DOCS.parent, env=environment, stdout=slave
-    ):
-        os.close(slave)
-        said = b""
-        while True:
-            try:
-                said += (read := os.read(master, 65_536))
-            except OSError:  # Linux's end of file
-                break
-            if not read:
-                break
-    os.close(master)
-    return said.decode().replace("\r\n", "\n")
-
-
 def test_terminal() -> None:
+    terminal = {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color", "TZ": "Europe/Amsterdam"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=DOCS.parent,
+        env=os.environ | terminal,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text(f"$ {COMMAND}"))
-    console.print(Text.from_ansi(on_terminal(PROGRAM)))
+    console.print(Text.from_ansi(done.stdout))
     # Without the fonts that it would load from the internet.
     template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     console.save_svg(

@@ -1,4 +1,4 @@
-"""The same account, in memory and on the local cloud, as the contract suites arrange it."""
+"""The same account, in memory and on the local cloud, as the contract suite arranges it."""
 
 import functools
 import json
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import botocore.session
 
@@ -15,39 +16,28 @@ from localcloud.client import LocalCloud
 from localcloud.company import nightly
 from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws, arn, snapshot
 
+NOW = datetime(2026, 1, 4, 4, tzinfo=UTC)
 TAKEN = datetime(2026, 1, 3, 22, tzinfo=UTC)
+PIPELINE = "main"
 CURRENT = "/current"
-STATES = f"arn:aws:states:eu-west-1:{ACCEPTANCE}"
-MACHINE = f"{STATES}:stateMachine:prepare"
+MACHINE = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:stateMachine:prepare"
 
 
 @dataclass
 class FakeStage:
     aws: InMemoryAws
 
-    def share(self, name: str, account: str = "111111111111", **facts: Any) -> None:
-        self.aws.snapshots.all.append(snapshot(name, account, **facts))
+    def have(
+        self, name: str, account: str = PRODUCTION, *, encrypted: bool = True, **facts: Any
+    ) -> None:
+        """Create an account's snapshot; another account shares its own with this one."""
+        own = account == self.aws.account
+        self.aws.snapshots.all.append(snapshot(name, account, own=own, **facts))
+        if not encrypted:
+            self.aws.snapshots.unencrypted.add(arn(name))
 
-    def unencrypted(self, name: str) -> None:
-        self.share(name)
-        self.aws.snapshots.unencrypted.add(arn(name))
-
-    def pipeline(self, name: str) -> None:
-        self.aws.pipelines.pipelines[name] = []
-
-    def deploying_pipeline(self, name: str) -> None:
-        self.pipeline(name)
-        self.aws.stacks.add(CURRENT, STACK, "Orders")
-
-    def run(self, name: str, status: str = "Succeeded") -> str:
-        started = self.aws.pipelines.start(name, f"token-{len(self.aws.pipelines.runs(name))}")
-        if status == "Failed":
-            self.aws.pipelines.deploy(name, "Failed")
-        self.aws.pipelines.finish(name, status)
-        return started
-
-    def state_machine(self) -> None:
-        self.aws.state_machines.missing.add(f"{MACHINE}-missing")
+    def end_copies(self, status: str = "available") -> None:
+        self.aws.snapshots.settle(status)
 
     def key(self) -> str:
         return "alias/acceptance"
@@ -60,11 +50,21 @@ class FakeStage:
         self.aws.keys.default.add("key/default")
         return "key/default"
 
-    def end_copies(self, status: str = "available") -> None:
-        self.aws.snapshots.settle(status)
+    def pipeline(self, **_: Any) -> None:
+        """Create the main pipeline, which deploys a cluster from `current`."""
+        self.aws.pipelines.pipelines[PIPELINE] = []
+        self.aws.stacks.add(CURRENT, STACK, "Orders")
 
-    def make_copies(self, *, keeps_date: bool = False, at_once: bool = False) -> None:
-        self.aws.snapshots.keeps_date, self.aws.snapshots.at_once = keeps_date, at_once
+    def run(self, status: str = "Succeeded") -> str:
+        """Start a run, which deploys or fails to, and wait until it has ended."""
+        started = self.aws.pipelines.start(PIPELINE, str(uuid4()))
+        if status == "Failed":
+            self.aws.pipelines.deploy(PIPELINE, "Failed")
+        self.aws.pipelines.finish(PIPELINE, status)
+        return started
+
+    def state_machine(self) -> None:
+        self.aws.state_machines.missing.add(f"{MACHINE}-missing")
 
     def cluster(self, name: str, key: str | None = None) -> None:
         self.aws.clusters.all[name] = Cluster(name, key)
@@ -72,78 +72,66 @@ class FakeStage:
     def stop(self, name: str) -> None:
         self.aws.clusters.busy.add(name)
 
-    def have(self, name: str, **facts: Any) -> None:
-        self.aws.snapshots.all.append(snapshot(name, own=True, **facts))
-
 
 @dataclass
 class CloudStage:
     aws: BotoAws
     cloud: LocalCloud
-    account: str = ACCEPTANCE
+    account: str
 
-    def share(self, name: str, account: str = "111111111111", **facts: Any) -> None:
-        facts = {"account": account, "identifier": name, **facts}
-        if facts.pop("encrypted", True):
-            key = f"arn:aws:kms:eu-west-1:{account}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-            facts = {"kms_key_id": key, "kms_granted_to": [ACCEPTANCE]} | facts
-        if account == ACCEPTANCE:
-            facts["shared_with"] = []
-        if name.startswith("rds:"):
-            facts["snapshot_type"] = "automated"
-        self.cloud.seed_snapshots([nightly("orders", TAKEN, **facts)])
-
-    def unencrypted(self, name: str) -> None:
-        self.share(name, encrypted=False)
-
-    def pipeline(self, name: str) -> None:
-        self.cloud.create_pipeline(name, 30, [])
-
-    def deploying_pipeline(self, name: str, **behaviour: Any) -> None:
-        database = {"parameter": CURRENT, "cluster": "orders"}
-        self.cloud.create_pipeline(name, 0, [database], stack=STACK, **behaviour)
-
-    def run(self, name: str, status: str = "Succeeded") -> str:
-        outcome = "Failed in Deploy" if status == "Failed" else status
-        self.cloud.patch_pipeline(name, next_outcomes=[outcome])
-        started = self.aws.pipelines.start(name, f"token-{len(self.aws.pipelines.runs(name))}")
-        assert self.cloud.wait_for_run(started, name) == status
-        return started
-
-    def state_machine(self) -> None:
-        definition = {
-            "StartAt": "Wait",
-            "States": {"Wait": {"Type": "Wait", "Seconds": 600, "End": True}},
+    def have(
+        self, name: str, account: str = PRODUCTION, *, encrypted: bool = True, **facts: Any
+    ) -> None:
+        facts = {
+            "account": account,
+            "identifier": name,
+            "snapshot_type": "automated" if name.startswith("rds:") else "manual",
+            "shared_with": [] if account == self.account else [self.account],
+            **facts,
         }
-        self.cloud.client("stepfunctions").create_state_machine(
-            name="prepare",
-            definition=json.dumps(definition),
-            roleArn=f"arn:aws:iam::{ACCEPTANCE}:role/prepare",
-        )
-
-    def key(self) -> str:
-        made: str = self.cloud.client("kms", self.account).create_key()["KeyMetadata"]["Arn"]
-        return made
-
-    def default_key(self) -> str:
-        kms = self.cloud.client("kms", self.account)
-        made: str = kms.describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
-        return made
-
-    def denied_key(self) -> str:
-        return "00000000-0000-0000-0000-000000000000"  # which nobody has made
+        if encrypted:
+            key = f"arn:aws:kms:eu-west-1:{account}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+            facts |= {"kms_key_id": key, "kms_granted_to": [self.account]}
+        self.cloud.seed_snapshots([nightly(facts.pop("cluster", "orders"), TAKEN, **facts)])
 
     def end_copies(self, status: str = "available") -> None:
         for each in self.aws.snapshots.own():
             if each.snapshot.status == "copying":
                 self.cloud.patch_snapshot(each.snapshot.arn, status=status)
 
-    def make_copies(self, *, keeps_date: bool = False, at_once: bool = False) -> None:
-        more = {"copy_seconds": 0} if at_once else {}
-        self.cloud.patch_snapshot(arn("one"), copies_keep_date=keeps_date, **more)
+    def key(self) -> str:
+        made: str = self.cloud.client("kms", self.account).create_key()["KeyMetadata"]["Arn"]
+        return made
+
+    def denied_key(self) -> str:
+        return "00000000-0000-0000-0000-000000000000"  # which nobody has made
+
+    def default_key(self) -> str:
+        kms = self.cloud.client("kms", self.account)
+        made: str = kms.describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
+        return made
+
+    def pipeline(self, **behaviour: Any) -> None:
+        database = {"parameter": CURRENT, "cluster": "orders"}
+        self.cloud.create_pipeline(PIPELINE, 0, [database], stack=STACK, **behaviour)
+
+    def run(self, status: str = "Succeeded") -> str:
+        outcome = "Failed in Deploy" if status == "Failed" else status
+        self.cloud.patch_pipeline(PIPELINE, next_outcomes=[outcome])
+        started = self.aws.pipelines.start(PIPELINE, str(uuid4()))
+        assert self.cloud.wait_for_run(started, PIPELINE) == status
+        return started
+
+    def state_machine(self) -> None:
+        wait = {"Type": "Wait", "Seconds": 600, "End": True}
+        self.cloud.client("stepfunctions").create_state_machine(
+            name="prepare",
+            definition=json.dumps({"StartAt": "Wait", "States": {"Wait": wait}}),
+            roleArn=f"arn:aws:iam::{ACCEPTANCE}:role/prepare",
+        )
 
     def cluster(self, name: str, key: str | None = None) -> None:
-        self.cloud.client("rds", PRODUCTION).create_db_cluster(
+        self.cloud.client("rds", self.account).create_db_cluster(
             DBClusterIdentifier=name,
             Engine="aurora-postgresql",
             EngineVersion="15.4",
@@ -153,14 +141,9 @@ class CloudStage:
         )
 
     def stop(self, name: str) -> None:
-        rds = self.cloud.client("rds", PRODUCTION)
+        rds = self.cloud.client("rds", self.account)
         rds.describe_db_clusters(DBClusterIdentifier=name)  # a look ends its creation
         rds.stop_db_cluster(DBClusterIdentifier=name)
-
-    def have(self, name: str, **facts: Any) -> None:
-        kind = "automated" if name.startswith("rds:") else "manual"
-        facts = {"identifier": name, "shared_with": [], "snapshot_type": kind, **facts}
-        self.cloud.seed_snapshots([nightly(facts.pop("cluster", "orders"), TAKEN, **facts)])
 
 
 Stage = FakeStage | CloudStage
@@ -176,3 +159,21 @@ def clients_of(cloud: LocalCloud, account: str = ACCEPTANCE) -> Callable[..., An
         aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         endpoint_url=environment["AWS_ENDPOINT_URL"],
     )
+
+
+@functools.cache  # a client takes longer to make than most tests take to run
+def boto_aws(cloud: LocalCloud, account: str = ACCEPTANCE) -> BotoAws:
+    return BotoAws(clients_of(cloud, account), None)
+
+
+def fake_stage(account: str) -> FakeStage:
+    return FakeStage(InMemoryAws(NOW, account))
+
+
+def cloud_stage(cloud: LocalCloud, account: str) -> CloudStage:
+    """Return the stage on an empty cloud whose copies take longer than any test."""
+    cloud.set_clock(NOW)
+    stage = CloudStage(boto_aws(cloud, account), cloud, account)
+    stage.have("any", "333333333333", shared_with=[])
+    cloud.patch_snapshot(arn("any", "333333333333"), copy_seconds=3600)
+    return stage

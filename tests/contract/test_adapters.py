@@ -1,0 +1,428 @@
+"""What only the real adapters do: rare answers of AWS, errors, retries, other Regions, topics."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import botocore.session
+import pytest
+from botocore.config import Config
+from botocore.stub import Stubber
+
+from chalicelib.aws.clients import BotoAws
+from chalicelib.aws.cloudformation import CloudFormationStacks
+from chalicelib.aws.codepipeline import CodePipelines
+from chalicelib.aws.rds import RdsClusters, RdsSnapshots
+from chalicelib.aws.sns import SnsNotifier
+from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Cluster, Position, Stack
+from chalicelib.domain.errors import AwsError
+from chalicelib.domain.ledger import Run
+from chalicelib.domain.parameters import Parameter
+from chalicelib.notifications import Notification
+from localcloud.client import LocalCloud
+from localcloud.company import nightly
+from tests.contract.stages import CURRENT, MACHINE, NOW, boto_aws, clients_of
+from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, arn
+
+KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
+ELSEWHERE = arn("one").replace("eu-west-1", "us-east-1")
+MakeClient = Callable[..., Any]
+
+
+@pytest.fixture
+def client_of() -> Iterator[MakeClient]:
+    """Make a client of a service that expects certain calls, and no others.
+
+    A call is its operation, its arguments and its answer; a tuple is an error with its status.
+    """
+    with ExitStack() as stack:
+
+        def make(service: str, *calls: tuple[str, Any, dict[str, Any] | tuple[str, int]]) -> Any:
+            stub = stack.enter_context(Stubber(boto3.client(service, "eu-west-1", **KEYS)))
+            stack.callback(stub.assert_no_pending_responses)
+            for operation, arguments, answer in calls:
+                if isinstance(answer, dict):
+                    stub.add_response(operation, answer, arguments)
+                else:
+                    code, status = answer
+                    stub.add_client_error(operation, code, "because", status, {}, arguments)
+            return stub.client
+
+        yield make
+
+
+@pytest.fixture
+def aws(cloud: LocalCloud) -> BotoAws:
+    return boto_aws(cloud)
+
+
+# --- errors and retries ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("operation", "ask"),
+    [
+        ("rds:DescribeDBClusters", lambda aws: aws.clusters.find("it")),
+        ("rds:CreateDBClusterSnapshot", lambda aws: aws.snapshots.take("it", "name", {})),
+        ("rds:CopyDBClusterSnapshot", lambda aws: aws.snapshots.copy("it", "name", "key", {})),
+        ("rds:DeleteDBClusterSnapshot", lambda aws: aws.snapshots.delete("it")),
+        ("rds:DescribeDBClusterSnapshots", lambda aws: list(aws.snapshots.automated("it"))),
+        ("rds:DescribeDBClusterSnapshotAttributes", lambda aws: aws.snapshots.shared_with("it")),
+        ("rds:ModifyDBClusterSnapshotAttribute", lambda aws: aws.snapshots.share("it", "1")),
+        ("kms:DescribeKey", lambda aws: aws.keys.is_aws_managed("it")),
+        ("ssm:PutParameter", lambda aws: aws.parameters.put("it", "1", None)),
+    ],
+)
+def test_a_refused_call_is_an_error_that_names_operation_subject_and_code(
+    aws: BotoAws, cloud: LocalCloud, operation: str, ask: Callable[[BotoAws], object]
+) -> None:
+    cloud.set_faults([{"operation": operation, "kind": "deny", "times": 0}])
+    name = operation.partition(":")[2]
+    with pytest.raises(AwsError, match=rf"^{name} of .*\bit failed: AccessDenied") as caught:
+        ask(aws)
+    assert caught.value.operation == name
+    assert caught.value.subject.endswith("it")
+    assert caught.value.code.startswith("AccessDenied")
+
+
+@pytest.mark.parametrize(("status", "answered"), [(400, True), (499, True), (500, False)])
+def test_a_server_error_does_not_prove_that_the_call_had_no_effect(
+    client_of: MakeClient, status: int, answered: bool
+) -> None:
+    call = ("start_pipeline_execution", None, ("Code", status))
+    with pytest.raises(AwsError, match="because") as caught:
+        CodePipelines(client_of("codepipeline", call)).start("m", "token-1")
+    assert caught.value.answered is answered
+
+
+def test_no_answer_at_all_is_an_error_too() -> None:
+    make = botocore.session.get_session().create_client
+
+    def client(service: str, config: Config) -> Any:
+        once = config.merge(Config(retries={"total_max_attempts": 1}))
+        return make(service, "eu-west-1", endpoint_url="http://127.0.0.1:9", config=once, **KEYS)
+
+    with pytest.raises(AwsError, match=r"^DeleteParameter of /a failed: EndpointConnectionError"):
+        BotoAws(client, None).parameters.delete("/a")
+
+
+@pytest.mark.parametrize(
+    ("operation", "repeated", "ask"),
+    [
+        ("ssm:GetParameters", 6, lambda aws: aws.parameters.get(["/a"])),
+        ("codepipeline:ListPipelineExecutions", 6, lambda aws: aws.pipelines.runs("a")),
+        ("cloudformation:DescribeStacks", 6, lambda aws: aws.stacks.find("a")),
+        ("states:DescribeExecution", 6, lambda aws: aws.state_machines.execution(MACHINE, "a")),
+        ("rds:DescribeDBClusterSnapshots", 9, lambda aws: list(aws.snapshots.shared())),
+    ],
+)
+def test_a_throttled_call_is_repeated_at_growing_intervals(
+    aws: BotoAws,
+    cloud: LocalCloud,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+    repeated: int,
+    ask: Callable[[BotoAws], object],
+) -> None:
+    """A large listing is throttled page by page, so a second lost at each adds up."""
+    slept: list[float] = []
+    monkeypatch.setattr("botocore.endpoint.time.sleep", slept.append)
+    cloud.set_faults([{"operation": operation, "kind": "throttle", "times": 0}])
+    with pytest.raises(AwsError, match="Throttling"):
+        ask(aws)
+    longest = [min(0.1 * 2**number, 20) for number in range(repeated)]
+    assert len(slept) == repeated
+    assert all(most / 2 <= each <= most for each, most in zip(slept, longest, strict=True))
+
+
+def test_a_call_that_is_throttled_for_a_while_succeeds(aws: BotoAws, cloud: LocalCloud) -> None:
+    aws.parameters.put("/a", "1", None)
+    cloud.set_faults([{"operation": "ssm:GetParameters", "kind": "throttle", "times": 2}])
+    assert aws.parameters.get(["/a"]) == {"/a": Parameter("1", 1)}
+
+
+def test_the_clock_is_in_utc() -> None:
+    assert BotoAws(boto3.client, None).now().tzinfo == UTC
+
+
+# --- snapshots and clusters -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "account"), [("shared", PRODUCTION), ("own", ACCEPTANCE)])
+def test_snapshots_are_listed_to_the_end_or_not_at_all(
+    aws: BotoAws, cloud: LocalCloud, kind: str, account: str
+) -> None:
+    names = [f"o{number}" for number in range(101)]
+    cloud.seed_snapshots([nightly("orders", NOW, account=account, identifier=n) for n in names])
+    assert len(list(getattr(aws.snapshots, kind)())) == 101
+    fault = {"operation": "rds:DescribeDBClusterSnapshots", "kind": "deny", "nth": 2, "times": 0}
+    cloud.set_faults([fault])
+    with pytest.raises(AwsError, match=f"of the {kind} snapshots failed"):
+        list(getattr(aws.snapshots, kind)())
+
+
+@pytest.mark.parametrize(
+    ("facts", "own"),
+    [
+        *(({"SnapshotType": kind}, True) for kind in ("manual", "automated", "awsbackup")),
+        *(({"SnapshotType": kind}, False) for kind in ("shared", "Manual", "one of next year")),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_a_snapshot_is_own_if_its_type_is_known_to_be(
+    client_of: MakeClient, facts: dict[str, str], *, own: bool
+) -> None:
+    """An own snapshot may be pinned whatever its account."""
+    wanted = {"DBClusterSnapshotIdentifier": arn("one"), "IncludeShared": True}
+    answer = {"DBClusterSnapshots": [{"DBClusterSnapshotArn": arn("one"), **facts}]}
+    rds = client_of("rds", ("describe_db_cluster_snapshots", wanted, answer))
+    found = RdsSnapshots(rds).find(arn("one"))
+    assert found is not None
+    assert found.own is own
+
+
+@pytest.mark.parametrize("text", [ELSEWHERE, "dummyvalue"])
+def test_what_cannot_be_in_this_region_is_not_looked_up(client_of: MakeClient, text: str) -> None:
+    assert RdsSnapshots(client_of("rds")).find(text) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "region"), [(arn("one"), {}), (ELSEWHERE, {"SourceRegion": "us-east-1"})]
+)
+def test_a_copy_is_started_with_its_key_and_tags(
+    client_of: MakeClient, source: str, region: dict[str, str]
+) -> None:
+    """RDS's answer may lack tags and progress. botocore makes the URL that GovCloud's Regions need."""
+    wanted = {
+        "SourceDBClusterSnapshotIdentifier": source,
+        "TargetDBClusterSnapshotIdentifier": "copy-1",
+        "KmsKeyId": "alias/acceptance",
+        "Tags": [{"Key": "made-for", "Value": "/a/latest"}],
+        **region,
+    }
+    answer = {"DBClusterSnapshot": {"DBClusterSnapshotArn": arn("copy-1"), "Status": "copying"}}
+    rds = client_of("rds", ("copy_db_cluster_snapshot", wanted, answer))
+    tags = {"made-for": "/a/latest"}
+    asked = RdsSnapshots(rds).copy(source, "copy-1", "alias/acceptance", tags)
+    assert asked is not None
+    assert (asked.snapshot.arn, asked.snapshot.created) == (arn("copy-1"), None)
+    assert (asked.tags, asked.progress) == (tags, 0)
+
+
+def test_shares_of_another_region_are_read_there_and_copied_here(cloud: LocalCloud) -> None:
+    key = f"arn:aws:kms:us-east-1:{PRODUCTION}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    facts = {"region": "us-east-1", "kms_key_id": key, "kms_granted_to": [ACCEPTANCE]}
+    there, same_name = (nightly("orders", NOW, identifier=name, **facts) for name in ("one", "two"))
+    mine = nightly("orders", NOW, account=ACCEPTANCE, identifier="two", shared_with=[])
+    here = nightly("orders", NOW, identifier="one")
+    share, other, own, _ = cloud.seed_snapshots([there, same_name, mine, here])["arns"]
+    snapshots = BotoAws(clients_of(cloud), None, source_region="us-east-1").snapshots
+    assert {each.arn for each in snapshots.shared()} == {share, other}
+    assert [each.arn for each in snapshots.named("two", PRODUCTION)] == [own, other]
+    for text, expected in ((share, share), (own, own), (share.replace("us-east", "us-west"), None)):
+        found = snapshots.find(text)
+        assert (found and found.arn) == expected
+    home = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
+    made = snapshots.copy(share, "copy-1", home, {})
+    assert made is not None
+    assert (made.source, made.snapshot.arn) == (share, arn("copy-1", ACCEPTANCE))
+
+
+def test_a_cluster_has_what_its_preparation_needs(client_of: MakeClient) -> None:
+    created = {
+        "DBClusterIdentifier": "orders-1",
+        "DbClusterResourceId": "cluster-ABC",
+        "DBClusterArn": f"arn:aws:rds:eu-west-1:{ACCEPTANCE}:cluster:orders-1",
+        "Engine": "docdb",
+    }
+    dated = created | {"ClusterCreateTime": NOW}
+    available = dated | {
+        "Endpoint": "orders-1.example",
+        "Port": 5432,
+        "MasterUserSecret": {"SecretArn": "arn:secret"},
+    }
+    wanted = {"DBClusterIdentifier": "orders-1"}
+    answers = [{"DBClusters": [each]} for each in (created, dated, available)]
+    rds = client_of("rds", *(("describe_db_clusters", wanted, answer) for answer in answers))
+    bare = Cluster("cluster-ABC", NOW, "orders-1", created["DBClusterArn"], engine="docdb")
+    full = Cluster(*bare[:4], "orders-1.example", 5432, "docdb", "arn:secret")
+    clusters = RdsClusters(rds)
+    assert [clusters.deployed("orders-1") for _ in answers] == [None, bare, full]
+
+
+# --- the pipeline and its stack -------------------------------------------------------------------
+
+
+def test_a_run_in_progress_has_a_position(client_of: MakeClient) -> None:
+    def stage(name: str, actions: dict[str, Any], **facts: Any) -> dict[str, Any]:
+        states = [{"actionName": each, "latestExecution": run} for each, run in actions.items()]
+        return {"stageName": name, "actionStates": states, **facts}
+
+    def run(execution_id: str, status: str = "InProgress") -> dict[str, str]:
+        return {"pipelineExecutionId": execution_id, "status": status}
+
+    done = {"status": "Succeeded"}
+    runs = {"status": "InProgress", "lastStatusChange": NOW}
+    disabled = {"enabled": False}
+    stages = [
+        stage("Source", {}, latestExecution=run("run-5", "Succeeded")),
+        stage("Build", {"Lint": done, "Pack": runs}, latestExecution=run("run-4")),
+        stage("Scan", {"Scan": done, "Sign": {}}, latestExecution=run("run-3", "Stopping")),
+        stage("Approve", {"Ask": runs | {"token": "t"}}, latestExecution=run("run-2")),
+        stage("Load", {}, inboundExecutions=[run("run-1")]),
+        stage("Deploy", {}, inboundExecutions=[run("run-0")], inboundTransitionState=disabled),
+    ]
+    call = ("get_pipeline_state", {"name": "m"}, {"stageStates": stages})
+    assert CodePipelines(client_of("codepipeline", call)).positions("m") == {
+        "run-4": Position("Build", "Pack", NOW),
+        "run-3": Position("Scan"),
+        "run-2": Position("Approve", "Ask", NOW, waits_for="approval"),
+        "run-1": Position("Load", waits_for="the run before it"),
+        "run-0": Position("Deploy", waits_for="its disabled transition to be enabled"),
+    }
+
+
+LISTED = {"pipelineName": "m", "maxResults": 100}
+
+
+def test_a_run_may_be_a_rollback_and_may_lack_its_times(client_of: MakeClient) -> None:
+    rollback = {"trigger": {"triggerType": "ManualRollback"}, "executionType": "ROLLBACK"}
+    runs = [
+        {"pipelineExecutionId": "run-2", "status": "InProgress"},
+        {"pipelineExecutionId": "run-1", "status": "InProgress", "startTime": NOW, **rollback},
+    ]
+    call = ("list_pipeline_executions", LISTED, {"pipelineExecutionSummaries": runs})
+    new, old = CodePipelines(client_of("codepipeline", call)).runs("m")
+    assert old == Run("run-1", "InProgress", NOW, NOW, "ManualRollback", is_rollback=True)
+    assert new == Run("run-2", "InProgress", new.started, new.started)
+    assert timedelta() <= datetime.now(UTC) - new.started < timedelta(minutes=1)
+
+
+def action(run: str, name: str, **facts: Any) -> dict[str, Any]:
+    return {
+        "pipelineExecutionId": run,
+        "stageName": "Deploy",
+        "actionName": name,
+        "status": "InProgress",
+        **facts,
+    }
+
+
+def test_an_action_may_lack_its_times_and_its_input(client_of: MakeClient) -> None:
+    actions = [action("run-1", "Scan"), action("run-1", "Scan", startTime=NOW)]
+    call = ("list_action_executions", LISTED, {"actionExecutionDetails": actions})
+    assert CodePipelines(client_of("codepipeline", call)).actions("m") == [
+        Action("run-1", "Deploy", "Scan", "InProgress", NOW, NOW, reads_since=NOW)
+    ]
+
+
+def test_a_change_set_reads_when_its_own_run_prepares_it(client_of: MakeClient) -> None:
+    def change_set(run: str, mode: str, minute: int, stack: str = STACK) -> dict[str, Any]:
+        kind = {"category": "Deploy", "owner": "AWS", "provider": "CloudFormation", "version": "1"}
+        given = {
+            "actionTypeId": kind,
+            "configuration": {"ActionMode": f"CHANGE_SET_{mode}", "StackName": "#{Name}"},
+            "resolvedConfiguration": {"StackName": stack},
+        }
+        return action(run, mode, input=given, startTime=NOW + timedelta(minutes=minute))
+
+    newer = [change_set("run-2", "EXECUTE", 50), change_set("run-1", "EXECUTE", 40)]
+    older = [change_set("run-1", "REPLACE", 30, "other"), change_set("run-1", "REPLACE", 10)]
+    first = {"pipelineName": "m", "filter": {"pipelineExecutionId": "run-1"}}
+    second = first | {"nextToken": "t"}
+    codepipeline = client_of(
+        "codepipeline",
+        ("list_action_executions", first, {"actionExecutionDetails": newer, "nextToken": "t"}),
+        ("list_action_executions", second, {"actionExecutionDetails": older}),
+    )
+    found = CodePipelines(codepipeline).actions("m", "run-1")
+    assert [(each.stack, each.category, (each.reads_since or NOW) - NOW) for each in found] == [
+        (STACK, "Deploy", timedelta(minutes=50)),
+        (STACK, "Deploy", timedelta(minutes=10)),
+        ("other", PREPARES_CHANGE_SET, timedelta(minutes=30)),
+        (STACK, PREPARES_CHANGE_SET, timedelta(minutes=10)),
+    ]
+
+
+def test_a_stack_has_the_clusters_that_exist_and_the_parameters_that_are_resolved(
+    client_of: MakeClient,
+) -> None:
+    def resource(name: str, kind: str, status: str = "UPDATE_COMPLETE") -> dict[str, Any]:
+        return {
+            "LogicalResourceId": name,
+            "PhysicalResourceId": name.lower(),
+            "ResourceType": f"AWS::{kind}",
+            "ResourceStatus": status,
+            "LastUpdatedTimestamp": NOW,
+        }
+
+    new = resource("New", "RDS::DBCluster", "CREATE_IN_PROGRESS")
+    del new["PhysicalResourceId"]
+    resources = [
+        *(resource("Orders", "RDS::DBCluster"), resource("Docs", "DocDB::DBCluster")),
+        *(resource("Graph", "Neptune::DBCluster"), resource("Topic", "SNS::Topic")),
+        *(resource("Old", "RDS::DBCluster", "DELETE_COMPLETE"), new),
+    ]
+    parameters = [
+        {"ParameterKey": "Size", "ParameterValue": "large"},
+        {"ParameterKey": "Snapshot", "ParameterValue": CURRENT, "ResolvedValue": arn("one")},
+    ]
+    stack = {"StackName": "data", "CreationTime": NOW, "StackStatus": "UPDATE_COMPLETE"}
+    name = {"StackName": "data"}
+    first = {"StackResourceSummaries": resources[:1], "NextToken": "t"}
+    second = {"StackResourceSummaries": resources[1:]}
+    cloudformation = client_of(
+        "cloudformation",
+        ("describe_stacks", name, {"Stacks": [stack | {"Parameters": parameters}]}),
+        ("list_stack_resources", name, first),
+        ("list_stack_resources", name | {"NextToken": "t"}, second),
+        ("describe_stacks", name, {"Stacks": [stack]}),
+        ("list_stack_resources", name, {"StackResourceSummaries": []}),
+        ("describe_stacks", name, ("ValidationError", 400)),
+    )
+    stacks = CloudFormationStacks(cloudformation)
+    clusters = {each: each.lower() for each in ("Orders", "Docs", "Graph")}
+    assert stacks.find("data") == Stack("UPDATE_COMPLETE", clusters, {CURRENT: arn("one")})
+    assert stacks.find("data") == Stack("UPDATE_COMPLETE", {}, {})
+    with pytest.raises(AwsError, match=r"^DescribeStacks of stack data failed: Validation"):
+        stacks.find("data")
+
+
+# --- notifications --------------------------------------------------------------------------------
+
+NOTIFICATION = Notification("a subject", "a body\nof two lines", {"reason": "no-latest"}, "thread")
+PEOPLE, CHAT = (f"arn:aws:sns:eu-west-1:{ACCEPTANCE}:{name}" for name in ("people", "chat"))
+TO_PEOPLE = {
+    "TopicArn": PEOPLE,
+    "Subject": NOTIFICATION.subject,
+    "Message": NOTIFICATION.body,
+    "MessageAttributes": {"reason": {"DataType": "String", "StringValue": "no-latest"}},
+}
+TO_CHAT = {"TopicArn": CHAT, "Message": NOTIFICATION.to_chat()}
+
+
+def test_a_notification_is_published_to_the_topics_that_there_are(
+    client_of: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    published = {"MessageId": "1"}
+    sns = client_of("sns", ("publish", TO_PEOPLE, published), ("publish", TO_CHAT, published))
+    SnsNotifier(sns, None).notify(NOTIFICATION)
+    SnsNotifier(sns, PEOPLE, CHAT).notify(NOTIFICATION)
+    assert caplog.messages == []
+
+
+def test_a_topic_that_fails_is_logged_and_keeps_nothing_from_the_other_one(
+    client_of: MakeClient, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fails = ("publish", TO_PEOPLE, ("NotFound", 404))
+    sns = client_of("sns", fails, ("publish", TO_CHAT, {"MessageId": "1"}))
+    SnsNotifier(sns, PEOPLE, CHAT).notify(NOTIFICATION)
+    assert caplog.messages == ["notification not published: a subject"]
+    counted = json.loads(capsys.readouterr().out)
+    assert (counted["stage"], counted["NotificationFailed"]) == ("local", [1])
+    (definition,) = counted["_aws"]["CloudWatchMetrics"]
+    assert definition["Dimensions"] == [["stage"]]
