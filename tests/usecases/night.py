@@ -40,6 +40,7 @@ HOLD = "/acceptance/hold"
 KIM = "arn:aws:iam::222222222222:user/kim"
 SCHEDULE = "the schedule of 2026-01-04T04:00:00+00:00"
 DOCUMENTS = {"engine": "docdb", "engine_version": "5.0.0", "cluster": "documents"}
+SECRET, HIDDEN = "postgres://admin:secret@db", "something else, 26 characters long"
 BUSY = (
     "pipeline acceptance-main is busy with run run-2, started 2026-01-04 04:00 UTC; try again when "
     "it has ended"
@@ -258,7 +259,15 @@ class Night:
         }
 
 
-# --- answers of the API ---------------------------------------------------------------------------
+# --- answers --------------------------------------------------------------------------------------
+
+
+def about_rds(
+    outcome: str, reason: str | None = None, message: str | None = None, /, **entry: Any
+) -> dict[str, Any]:
+    """Return the JSON of a result that concerns one database."""
+    databases = [{"name": "rds", **entry}]
+    return {"outcome": outcome, "reason": reason, "message": message, "databases": databases}
 
 
 def refused(message: str) -> tuple[int, dict[str, str]]:

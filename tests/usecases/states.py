@@ -7,7 +7,6 @@ from typing import Any
 
 from tests.usecases.night import HOLD, Night
 
-SECRET, HIDDEN = "postgres://admin:secret@db", "something else, 26 characters long"
 Arrange = Callable[[Night], object]
 
 

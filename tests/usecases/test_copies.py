@@ -17,11 +17,11 @@ from chalicelib.usecases.poll import poll
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, STAGE
-from tests.usecases.night import DOCUMENTS, NEW, OLD, SUNDAY, Night
-from tests.usecases.states import Arrange, holding, without
+from tests.usecases.night import DOCUMENTS, NEW, OLD, SUNDAY, Night, about_rds
+from tests.usecases.states import Arrange, without
 
 KEY = "alias/acceptance"
-DAYS = {"a": 10, "b": 9, "c": 8, "d": 7, "e": 6, "older": 5}
+DAYS = {"a": 11, "b": 10, "c": 9, "d": 8, "e": 7, "f": 6, "older": 5}
 
 
 @pytest.fixture
@@ -91,22 +91,9 @@ def decision(result: Result) -> tuple[str, str | None, str | None]:
 def test_the_first_night_starts_a_copy_waits_for_nothing_and_latest_stays(night: Night) -> None:
     made = copy_of(night, "new")
     copy = {"arn": made, "source": NEW, "status": "copying", "progress": 0}
-    assert night.update().to_json() == {
-        "outcome": "unchanged",
-        "reason": None,
-        "message": None,
-        "databases": [
-            {
-                "name": "rds",
-                "outcome": "unchanged",
-                "latest": None,
-                "current": OLD,
-                "previous": None,
-                "rejected": {},
-                "copy": copy,
-            }
-        ],
-    }
+    nothing = {"latest": None, "current": OLD, "previous": None, "rejected": {}}
+    expected = about_rds("unchanged", outcome="unchanged", **nothing, copy=copy)
+    assert night.update().to_json() == expected
     assert night.aws.calls == ["shared", "get", "own", "copy"]
     assert (night.values[LATEST], night.subjects) == ("dummyvalue", [])
     assert night.aws.snapshots.tags[made] == {
@@ -125,23 +112,16 @@ def test_the_poll_records_the_copy_once_it_is_available_with_the_age_of_its_data
     night.update()
     night.aws.snapshots.settle()
     made = copy_of(night, "new")
-    assert poll(night.settings, night.aws).to_json() == {
-        "outcome": "updated",
-        "reason": None,
-        "message": None,
-        "databases": [
-            {
-                "name": "rds",
-                "outcome": "updated",
-                "latest": made,
-                "current": OLD,
-                "previous": None,
-                "created": "2026-01-03T22:00:00+00:00",
-                "age_hours": 6.0,
-                "deleted": [],
-            }
-        ],
-    }
+    assert poll(night.settings, night.aws).to_json() == about_rds(
+        "updated",
+        outcome="updated",
+        latest=made,
+        current=OLD,
+        previous=None,
+        created="2026-01-03T22:00:00+00:00",
+        age_hours=6.0,
+        deleted=[],
+    )
     assert night.present(LATEST).value == made
     assert night.present(LATEST).note == Note("update", "db-reconcile", "newest eligible copy")
     before = night.everything()
@@ -150,12 +130,10 @@ def test_the_poll_records_the_copy_once_it_is_available_with_the_age_of_its_data
     assert (night.aws.calls, night.everything()) == (["get", "own", "history"], before)
 
 
-@pytest.mark.parametrize("keeps_date", [False, True])
 def test_a_copy_that_is_available_at_once_is_recorded_by_the_update_that_starts_it(
-    night: Night, keeps_date: bool
+    night: Night,
 ) -> None:
-    """Its data is as old as the share's, whatever RDS dates the copy by."""
-    night.aws.snapshots.at_once, night.aws.snapshots.keeps_date = True, keeps_date
+    night.aws.snapshots.at_once = True
     (entry,) = night.update().databases
     assert (entry.latest, entry.age_hours, entry.copy) == (copy_of(night, "new"), 6.0, None)
     assert night.promote().outcome == "started"
@@ -174,13 +152,6 @@ def test_a_copy_is_promoted_without_its_source_and_is_as_old_as_its_data(night: 
     (shown,) = night.status()["databases"]
     assert (shown["deployed"], shown["created"]) == (older, "2025-12-30T04:00:00+00:00")
     assert night.pin("latest").current == older
-
-
-def test_two_updates_at_once_make_one_copy(night: Night) -> None:
-    """Both saw none; RDS makes one of a name, and the second finds that it is ours."""
-    meanwhile(night.aws, "before", "copy", night.update)
-    assert decision(night.update()) == ("unchanged", None, None)
-    assert (own(night), night.subjects) == ([copy_of(night, "new")], [])
 
 
 # --- what is not promoted -------------------------------------------------------------------------
@@ -223,27 +194,25 @@ def test_the_first_copy_is_waited_for_until_a_poll_has_recorded_it(night: Night)
     assert night.promote().reason == "parameter-missing"
 
 
-def test_a_copy_that_the_stage_does_not_want_any_more_is_not_promoted(night: Night) -> None:
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("alias/new", ": a copy under another key than alias/new"),
+        (KEY, f" is not a copy that this stage made under {KEY}"),
+    ],
+    ids=["not wanted any more", "without tags"],
+)
+def test_another_snapshot_than_a_wanted_copy_is_not_promoted(
+    night: Night, key: str, why: str
+) -> None:
     night.set(LATEST, older := add_copy(night, "older"))
-    night.configure(RDS_COPY_KMS_KEY_ID="alias/new")
-    message = f"{older}: a copy under another key than alias/new"
-    assert decision(night.promote()) == ("failed", "not-eligible", message)
-
-
-def test_what_is_not_a_managed_copy_is_not_promoted(night: Night) -> None:
-    night.set(LATEST, older := add_copy(night, "older"))
-    del night.aws.snapshots.tags[older]
-    message = f"{older} is not a copy that this stage made under {KEY}"
-    assert decision(night.promote()) == ("failed", "not-eligible", message)
+    night.configure(RDS_COPY_KMS_KEY_ID=key)
+    if key == KEY:
+        del night.aws.snapshots.tags[older]
+    assert decision(night.promote()) == ("failed", "not-eligible", f"{older}{why}")
 
 
 # --- what only people can resolve -----------------------------------------------------------------
-
-
-def lose_source(night: Night) -> None:
-    """Production deletes it between the listing and the copy."""
-    gone = [each for each in night.aws.snapshots.all if each.arn == NEW]
-    meanwhile(night.aws, "before", "copy", lambda: night.aws.snapshots.all.remove(gone[0]))
 
 
 def fill_quota(night: Night, room: int = 0) -> None:
@@ -256,16 +225,14 @@ def fail_copy(night: Night) -> None:
     night.aws.snapshots.settle("failed")
 
 
-def take_name(night: Night) -> None:
-    night.offer(policy_of(night).name_for(snapshot("new")), account=ACCEPTANCE)
-
-
-def take_name_meanwhile(night: Night) -> None:
-    meanwhile(night.aws, "before", "copy", lambda: take_name(night))
-
-
 def deny_key(night: Night) -> None:
     night.aws.snapshots.denied.add(KEY)
+
+
+def take_name(night: Night) -> None:
+    """Somebody makes a snapshot of that name after the listing."""
+    taken = snapshot(NAME, ACCEPTANCE)
+    meanwhile(night.aws, "before", "copy", lambda: night.aws.snapshots.all.append(taken))
 
 
 NAME = policy_of(first_night()).name_for(snapshot("new"))
@@ -276,9 +243,7 @@ TAKEN = f"snapshot {NAME} exists, but was not made by this application"
     ("happens", "reason", "message"),
     [
         (deny_key, "copy-key-denied", f"RDS refused to copy {NEW}: no access to {KEY}"),
-        (lose_source, "snapshot-gone", f"RDS refused to copy {NEW}: it is not available"),
         (take_name, "copy-name-taken", TAKEN),
-        (take_name_meanwhile, "copy-name-taken", TAKEN),
         (fail_copy, "copy-failed", f"the copy of {NEW} failed"),
     ],
 )
@@ -327,65 +292,21 @@ def test_a_poll_reconciles_although_the_copies_cannot_be_listed_and_the_other_wa
     assert night.current == OLD
 
 
-# --- how many are kept, for what leads to a copy ---------------------------------------------------
+# --- how many are kept ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def five(night: Night) -> dict[str, str]:
-    """Five copies, `a` the oldest, of which one is to be kept."""
-    night.configure(RDS_COPIES_TO_KEEP="1")
-    return {name: add_copy(night, name) for name in "abcde"}
-
-
-def deleted(night: Night, five: dict[str, str]) -> str:
-    (entry,) = night.follow_copies().databases
-    return "".join(name for name in five if five[name] in (entry.deleted or ()))
-
-
-@pytest.mark.parametrize(
-    ("latest", "current", "good", "expected"),
-    [
-        ("e", "", None, "abcd"),
-        ("e", "a", None, "bcd"),
-        ("e", "bacc", None, "bd"),  # what a rollback goes back to
-        ("e", "bacd", 2, "a"),
-        (
-            "a",
-            "",
-            None,
-            "bcd",
-        ),  # a promotion that has read `latest` until now may be about to put it
-    ],
-)
 def test_the_oldest_beyond_the_number_are_deleted_but_none_that_a_parameter_leads_to(
-    night: Night, five: dict[str, str], latest: str, current: str, good: int | None, expected: str
+    night: Night,
 ) -> None:
-    night.set(LATEST, five[latest])
-    for name in current:
-        night.set(CURRENT, five[name])
-    if good:
-        night.aws.parameters.label(CURRENT, good, {GOOD})
-    assert deleted(night, five) == expected
-    assert own(night) == sorted(five[name] for name in five if name not in expected)
-    assert night.values[LATEST] == five["e"]
-
-
-def test_what_somebody_pins_meanwhile_is_not_deleted(night: Night, five: dict[str, str]) -> None:
-    pin = holding(CURRENT, five["a"])
-    meanwhile(night.aws, "before", "history", lambda: pin(night), nth=2)
-    assert deleted(night, five) == "bcd"
-
-
-def test_without_a_current_only_latest_leads_to_a_copy_and_unread_it_may_lead_to_any(
-    night: Night, five: dict[str, str]
-) -> None:
-    refuse(night.aws, "history")
-    with pytest.raises(AwsError):
-        night.follow_copies()
-    assert own(night) == sorted(five.values())
-    calm(night.aws)
-    without(CURRENT)(night)
-    assert deleted(night, five) == "abcd"
+    night.configure(RDS_COPIES_TO_KEEP="1")
+    a, b, good, earlier, current, latest, newest = (add_copy(night, name) for name in DAYS)
+    night.set(LATEST, latest)  # a promotion that has read it may be about to put it
+    for value in (good, earlier, current):
+        night.set(CURRENT, value)
+    night.aws.parameters.label(CURRENT, 2, {GOOD})
+    (entry,) = night.follow_copies().databases
+    assert (entry.latest, entry.deleted) == (newest, (b, a))
+    assert own(night) == sorted([good, earlier, current, latest, newest])
 
 
 # --- two databases --------------------------------------------------------------------------------

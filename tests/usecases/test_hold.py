@@ -27,7 +27,8 @@ def test_a_hold_is_written_with_its_reason_and_who_asked(night: Night) -> None:
     assert night.ask("PUT", "/hold", UNTIL | {"reason": reason}) == (200, answer)
     (version,) = night.aws.parameters.kept[HOLD]
     assert (json.loads(version.value), version.note) == (hold, Note("hold", KIM, reason))
-    assert night.status()["hold"] == hold
+    found = night.status()
+    assert (found["hold"], found["schedule"]["next_restore"]) == (hold, answer["next_restore"])
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,19 @@ from chalicelib.domain.ledger import Note
 from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.interruptions import lose, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
-from tests.usecases.night import BUSY, KIM, NEW, OLD, SUNDAY, Night, malformed, refused
-from tests.usecases.states import HIDDEN, SECRET, Arrange, holding, listing, without
+from tests.usecases.night import (
+    BUSY,
+    HIDDEN,
+    KIM,
+    NEW,
+    OLD,
+    SECRET,
+    SUNDAY,
+    Night,
+    malformed,
+    refused,
+)
+from tests.usecases.states import Arrange, holding, listing, without
 
 ROUTE = "/snapshots/current"
 BACK = "/snapshots/current/rollback"
@@ -62,11 +73,6 @@ def test_a_value_that_waits_for_its_own_run_is_pinned_by_a_version_of_its_own(ni
     night.pin("new")
     assert night.ledger[1:] == [("pin", "new"), ("pin", "new")]
     assert night.present().token is None
-
-
-def test_a_current_that_does_not_exist_is_created(night: Night) -> None:
-    without(CURRENT)(night)
-    assert night.ask("PUT", ROUTE, {"snapshot": "new"}) == answer(previous=None, version=1)
 
 
 def waiting(night: Night) -> None:

@@ -14,7 +14,7 @@ from chalicelib.usecases.reconcile import follow
 from tests.fakes import STACK, arn
 from tests.interruptions import meanwhile
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE
-from tests.usecases.night import KIM, NEW, OLD, REFRESHED, SCHEDULE, SUNDAY, Night
+from tests.usecases.night import KIM, NEW, OLD, REFRESHED, SCHEDULE, SUNDAY, Night, about_rds
 from tests.usecases.states import Arrange, holding, stack_in, without
 
 RUN_FAILED = "REFRESH FAILED: pipeline run failed, taken back (rds)"
@@ -84,46 +84,25 @@ def test_a_run_is_judged_by_its_end_and_by_what_is_deployed(
     assert facts(promoted) == expected
 
 
-@pytest.mark.parametrize("ended", ["Succeeded", "Failed"])
-def test_a_pin_that_waits_stays_whichever_run_did_not_restore_it(
-    learn: Learn, night: Night, ended: str
-) -> None:
-    night.offer("wanted")
-    night.pin("wanted")
-    night.aws.time += timedelta(minutes=1)
-    night.push()
-    night.run_ends(ended, deploys=False)
-    learn()
-    assert facts(night) == ([BEFORE, ("pin", "wanted")], OLD, OLD, [])
+ABOUT_RUN_2 = {
+    "version": 2,
+    "by": SCHEDULE,
+    "why": "newest eligible share",
+    "execution_id": "run-2",
+}
 
 
 def test_a_success_is_returned_with_the_age_of_the_data_and_how_long_it_took(
     promoted: Night,
 ) -> None:
     promoted.run_ends()
-    result = follow(promoted.settings, promoted.aws, PIPELINE)
     message = "run run-2 of pipeline acceptance-main succeeded"
-    assert result.to_json() == {
-        "outcome": "succeeded",
-        "reason": None,
-        "message": message,
-        "databases": [
-            {
-                "name": "rds",
-                "latest": None,
-                "current": NEW,
-                "previous": NEW,
-                "outcome": "succeeded",
-                "message": message,
-                "version": 2,
-                "by": SCHEDULE,
-                "why": "newest eligible share",
-                "execution_id": "run-2",
-                "duration_minutes": 30.0,
-                "age_hours": 6.5,
-            }
-        ],
-    }
+    values = {"latest": None, "current": NEW, "previous": NEW}
+    succeeded = {"outcome": "succeeded", "message": message, **ABOUT_RUN_2}
+    timed = {"duration_minutes": 30.0, "age_hours": 6.5}
+    assert follow(promoted.settings, promoted.aws, PIPELINE).to_json() == about_rds(
+        "succeeded", None, message, **values, **succeeded, **timed
+    )
     labels = {"cluster-ID0002", "run-run-2", "notified-refreshed", "good"}
     assert promoted.present().labels == labels
 
@@ -134,41 +113,14 @@ def test_a_failure_is_returned_with_the_stage_and_action_and_says_why_in_the_led
     promoted.aws.pipelines.deploy(PIPELINE, "Failed")
     promoted.run_ends("Failed")
     message = "run run-2 of pipeline acceptance-main restored nothing, and ended as Failed"
-    failed = {
-        "outcome": "failed",
-        "reason": "run-failed",
-        "message": f"{message}, in stage Deploy, action Deploy",
-    }
-    assert promoted.reconcile().to_json() == {
-        **failed,
-        "databases": [
-            {
-                "name": "rds",
-                "latest": None,
-                "current": OLD,
-                "previous": NEW,
-                **failed,
-                "version": 2,
-                "by": SCHEDULE,
-                "why": "newest eligible share",
-                "execution_id": "run-2",
-                "taken_back": True,
-            }
-        ],
-    }
+    where = f"{message}, in stage Deploy, action Deploy"
+    values = {"latest": None, "current": OLD, "previous": NEW, "taken_back": True}
+    failed = {"outcome": "failed", "reason": "run-failed", "message": where, **ABOUT_RUN_2}
+    expected = about_rds("failed", "run-failed", where, **values, **failed)
+    assert promoted.reconcile().to_json() == expected
     assert promoted.present().note == Note("revert", "db-reconcile", message)
     (notification,) = promoted.aws.notifier.sent
     assert f"rds: went back to {OLD} from {NEW}" in notification.body
-
-
-def test_a_second_failure_is_told_as_its_own(promoted: Night) -> None:
-    promoted.run_ends("Failed")
-    promoted.polls()
-    promoted.refresh()
-    promoted.run_ends("Failed")
-    promoted.polls()
-    assert promoted.subjects == [RUN_FAILED] * 2
-    assert [each.attributes["by"] for each in promoted.aws.notifier.sent] == [SCHEDULE, KIM]
 
 
 # --- whose run it is ------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from chalicelib.notifications import Notification
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases import share as usecase
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
-from tests.interruptions import meanwhile, refuse
+from tests.interruptions import meanwhile
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
 WEEK = timedelta(weeks=1)
@@ -312,14 +312,6 @@ def test_the_oldest_goes_once_its_successor_is_shared_and_nothing_that_is_not_ou
         **{each.arn: ("available", set()) for each in strangers},
     }
     assert subjects(third) == []
-
-
-def test_a_successor_that_cannot_be_shared_costs_no_older_one(third: InMemoryAws) -> None:
-    before = states(third)
-    refuse(third, "share", code="Throttling")
-    with pytest.raises(AwsError, match="share of it failed"):
-        follow_shares(third)
-    assert states(third) == before
 
 
 def test_what_is_taken_back_by_hand_is_shared_again_unless_it_is_deleted_or_expired(

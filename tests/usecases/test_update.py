@@ -8,7 +8,7 @@ from chalicelib.domain.ledger import Note
 from chalicelib.usecases.update_latest import update
 from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.stage import CURRENT, LATEST
-from tests.usecases.night import DOCUMENTS, NEW, OLD, TWO_O_CLOCK, Night
+from tests.usecases.night import DOCUMENTS, NEW, OLD, TWO_O_CLOCK, Night, about_rds
 from tests.usecases.states import Arrange, at, holding, listing, without
 
 
@@ -16,23 +16,16 @@ def test_the_newest_eligible_share_becomes_latest(night: Night) -> None:
     night.offer("newest", created=TWO_O_CLOCK - timedelta(hours=1))
     night.offer("mysql", engine="aurora-mysql")
     at(TWO_O_CLOCK)(night)
-    assert night.update().to_json() == {
-        "outcome": "updated",
-        "reason": None,
-        "message": None,
-        "databases": [
-            {
-                "name": "rds",
-                "outcome": "updated",
-                "latest": arn("newest"),
-                "current": OLD,
-                "previous": NEW,
-                "created": "2026-01-04T01:00:00+00:00",
-                "age_hours": 1.0,
-                "rejected": {"engine": 1},
-            }
-        ],
-    }
+    assert night.update().to_json() == about_rds(
+        "updated",
+        outcome="updated",
+        latest=arn("newest"),
+        current=OLD,
+        previous=NEW,
+        created="2026-01-04T01:00:00+00:00",
+        age_hours=1.0,
+        rejected={"engine": 1},
+    )
     by = "the schedule of 2026-01-04T02:00:00+00:00"
     assert night.present(LATEST).value == arn("newest")
     assert night.present(LATEST).note == Note("update", by, "newest eligible share")
