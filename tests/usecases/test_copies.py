@@ -106,9 +106,7 @@ def test_the_first_night_starts_a_copy_waits_for_nothing_and_latest_stays(night:
     assert own(night) == [made]
 
 
-def test_the_poll_records_the_copy_once_it_is_available_with_the_age_of_its_data(
-    night: Night,
-) -> None:
+def test_the_poll_records_the_copy_once_it_is_available(night: Night) -> None:
     night.update()
     night.aws.snapshots.settle()
     made = copy_of(night, "new")
@@ -130,9 +128,7 @@ def test_the_poll_records_the_copy_once_it_is_available_with_the_age_of_its_data
     assert (night.aws.calls, night.everything()) == (["get", "own", "history"], before)
 
 
-def test_a_copy_that_is_available_at_once_is_recorded_by_the_update_that_starts_it(
-    night: Night,
-) -> None:
+def test_a_copy_that_is_available_at_once_is_recorded_by_its_update(night: Night) -> None:
     night.aws.snapshots.at_once = True
     (entry,) = night.update().databases
     assert (entry.latest, entry.age_hours, entry.copy) == (copy_of(night, "new"), 6.0, None)
@@ -275,9 +271,7 @@ def test_a_copy_that_failed_is_told_once_deleted_and_started_anew(night: Night) 
     assert own(night) == [copy_of(night, "new")]
 
 
-def test_a_poll_reconciles_although_the_copies_cannot_be_listed_and_the_other_way_round(
-    night: Night,
-) -> None:
+def test_a_poll_reconciles_and_records_copies_each_without_the_other(night: Night) -> None:
     older = add_copy(night, "older")
     refuse(night.aws, "runs")
     with pytest.raises(AwsError, match="runs of it failed"):
@@ -295,9 +289,7 @@ def test_a_poll_reconciles_although_the_copies_cannot_be_listed_and_the_other_wa
 # --- how many are kept ----------------------------------------------------------------------------
 
 
-def test_the_oldest_beyond_the_number_are_deleted_but_none_that_a_parameter_leads_to(
-    night: Night,
-) -> None:
+def test_the_oldest_are_deleted_but_none_that_a_parameter_leads_to(night: Night) -> None:
     night.configure(RDS_COPIES_TO_KEEP="1")
     a, b, good, earlier, current, latest, newest = (add_copy(night, name) for name in DAYS)
     night.set(LATEST, latest)  # a promotion that has read it may be about to put it
@@ -341,9 +333,7 @@ def refuse_for(night: Night, operation: str, *given: str) -> None:
     setattr(night.aws.snapshots, operation, refusing)
 
 
-def test_what_aws_does_not_copy_for_one_database_stops_no_other_and_hides_no_refusal(
-    both: Night,
-) -> None:
+def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal(both: Night) -> None:
     refuse_for(both, "copy", NEW)
     with pytest.raises(AwsError, match=f"copy of {NEW} failed"):
         both.update()
@@ -370,9 +360,7 @@ def test_a_copy_that_cannot_be_deleted_keeps_no_other(both: Night) -> None:
     assert own(both) == sorted([newest, *failed])
 
 
-def test_one_update_has_every_database_copied_however_few_rds_copies_at_a_time(
-    both: Night,
-) -> None:
+def test_one_update_has_all_copied_however_few_rds_copies_at_a_time(both: Night) -> None:
     fill_quota(both, room=1)
     assert [each.reason for each in both.update().databases] == [None, "copy-quota"]
     both.follow_copies()  # no room yet

@@ -399,9 +399,7 @@ def test_a_start_that_is_refused_is_undone_and_told_by_its_error_alone(name: str
 
 
 @pytest.mark.parametrize("name", STARTING)
-def test_a_start_and_an_undo_that_are_both_refused_are_raised_together_and_put_right_by_a_poll(
-    name: str,
-) -> None:
+def test_a_start_and_an_undo_that_are_both_refused_are_put_right_by_a_poll(name: str) -> None:
     night = STARTING[name].arrange()
     values = night.values
     night.aws.calls.clear()
@@ -423,9 +421,7 @@ def test_a_start_and_an_undo_that_are_both_refused_are_raised_together_and_put_r
 
 
 @pytest.mark.parametrize("name", STARTING)
-def test_a_pipeline_that_is_deleted_just_before_the_start_is_a_refusal_and_is_undone(
-    name: str,
-) -> None:
+def test_a_pipeline_that_is_deleted_before_the_start_is_a_refusal_and_undone(name: str) -> None:
     night = STARTING[name].arrange()
     values = night.values
 

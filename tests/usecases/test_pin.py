@@ -18,7 +18,6 @@ from tests.usecases.night import (
     NEW,
     OLD,
     SECRET,
-    SUNDAY,
     Night,
     malformed,
     refused,
@@ -62,7 +61,7 @@ def test_a_pin_with_deploy_starts_the_run_that_restores_it(night: Night) -> None
 def test_a_snapshot_is_named_by_its_arn_its_identifier_or_as_latest(
     night: Night, asked: str, facts: dict[str, Any]
 ) -> None:
-    night.offer("ancient", created=SUNDAY.replace(year=2))
+    night.offer("ancient", created=night.aws.time.replace(year=2))
     night.offer("before-test", account=ACCEPTANCE, cluster="acceptance-orders")
     assert night.ask("PUT", ROUTE, {"snapshot": asked}) == answer(**facts)
     assert night.current == facts.get("current", NEW)

@@ -38,9 +38,7 @@ def test_a_cluster_that_was_there_before_is_not_prepared(night: Night) -> None:
     assert shown(night) == (None, [])
 
 
-def test_the_work_is_started_once_with_what_it_needs_and_the_data_is_good_once_it_is_done(
-    restored: Night,
-) -> None:
+def test_the_work_is_started_once_and_the_data_is_good_once_it_is_done(restored: Night) -> None:
     restored.polls(3)
     cluster = restored.aws.clusters.restored["cluster-2"]
     assert restored.aws.state_machines.inputs == {
@@ -88,9 +86,7 @@ def test_work_that_fails_is_told_once_and_loudly_and_a_redrive_completes_it(
     assert (restored.good(), restored.subjects[1:]) == (NEW, [REFRESHED])
 
 
-def test_a_state_machine_that_does_not_exist_is_told_once_and_completed_once_it_does(
-    restored: Night,
-) -> None:
+def test_a_missing_state_machine_is_told_once_and_does_its_work_later(restored: Night) -> None:
     restored.aws.state_machines.missing.add(MACHINE)
     restored.polls(3)
     assert len(restored.subjects) == 1
@@ -101,9 +97,7 @@ def test_a_state_machine_that_does_not_exist_is_told_once_and_completed_once_it_
     assert restored.good() == NEW
 
 
-def test_a_run_that_failed_after_the_restore_has_its_cluster_prepared_all_the_same(
-    night: Night,
-) -> None:
+def test_the_cluster_of_a_run_that_failed_afterwards_is_prepared_too(night: Night) -> None:
     night.promote()
     night.run_ends("Failed", deploys=True)
     night.polls()

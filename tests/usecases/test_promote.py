@@ -304,9 +304,7 @@ def test_what_a_killed_attempt_put_stays_while_nobody_can_list_the_runs(night: N
     assert night.current == NEW
 
 
-def test_a_run_that_somebody_else_starts_is_not_taken_for_the_one_whose_answer_was_lost(
-    night: Night,
-) -> None:
+def test_somebody_elses_run_is_not_taken_for_the_one_whose_answer_was_lost(night: Night) -> None:
     def push_instead() -> None:
         night.push()
         raise AwsError("start", "it", "ReadTimeoutError", "", answered=False)
@@ -339,9 +337,7 @@ def test_all_databases_are_promoted_by_one_run(two: Night, asked: str) -> None:
     assert two.started == ["run-3"]
 
 
-def test_one_database_that_has_nothing_new_stops_none_and_waits_for_the_next_time(
-    two: Night,
-) -> None:
+def test_one_database_that_has_nothing_new_waits_for_the_next_time(two: Night) -> None:
     two.set(LATEST, OLD)
     moves = [(each.previous, each.current) for each in two.promote().databases]
     assert moves == [(OLD, OLD), (arn("docs-old"), arn("docs-new"))]

@@ -92,9 +92,7 @@ ABOUT_RUN_2 = {
 }
 
 
-def test_a_success_is_returned_with_the_age_of_the_data_and_how_long_it_took(
-    promoted: Night,
-) -> None:
+def test_a_success_is_returned_with_its_duration_and_the_age_of_the_data(promoted: Night) -> None:
     promoted.run_ends()
     message = "run run-2 of pipeline acceptance-main succeeded"
     values = {"latest": None, "current": NEW, "previous": NEW}
@@ -107,9 +105,7 @@ def test_a_success_is_returned_with_the_age_of_the_data_and_how_long_it_took(
     assert promoted.present().labels == labels
 
 
-def test_a_failure_is_returned_with_the_stage_and_action_and_says_why_in_the_ledger(
-    promoted: Night,
-) -> None:
+def test_a_failure_is_returned_with_its_action_and_written_into_the_ledger(promoted: Night) -> None:
     promoted.aws.pipelines.deploy(PIPELINE, "Failed")
     promoted.run_ends("Failed")
     message = "run run-2 of pipeline acceptance-main restored nothing, and ended as Failed"
@@ -126,9 +122,7 @@ def test_a_failure_is_returned_with_the_stage_and_action_and_says_why_in_the_led
 # --- whose run it is ------------------------------------------------------------------------------
 
 
-def test_a_value_whose_run_was_never_started_is_taken_back_once_no_retry_can_come(
-    night: Night,
-) -> None:
+def test_a_value_without_a_run_is_taken_back_once_no_retry_can_come(night: Night) -> None:
     night.promotion_killed("after", "put", minutes=10)
     assert night.reconcile().message == "everything is in line"
     assert night.ledger == PROMOTED
@@ -318,9 +312,7 @@ def test_a_deploy_that_begins_between_the_look_and_the_put_has_the_value_put_aga
     assert [each.partition(" in ")[0] for each in promoted.subjects] == ["refreshed"]
 
 
-def test_a_change_set_that_waits_for_its_approval_has_nothing_taken_back_until_its_run_ends(
-    promoted: Night,
-) -> None:
+def test_nothing_is_taken_back_while_a_change_set_waits_for_its_approval(promoted: Night) -> None:
     promoted.run_ends("Failed")
     prepares_change_set(promoted, promoted.push())
     promoted.polls()
@@ -426,9 +418,7 @@ def test_without_a_stack_the_newest_successful_deploy_action_decides(
 # --- labels and calls -----------------------------------------------------------------------------
 
 
-def test_labels_never_block_the_hundred_versions_that_parameter_store_keeps(
-    promoted: Night,
-) -> None:
+def test_labels_never_block_parameter_stores_hundred_versions(promoted: Night) -> None:
     promoted.run_ends()
     promoted.polls()
     for number in range(250):

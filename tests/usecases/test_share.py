@@ -143,9 +143,7 @@ def test_of_two_deliveries_at_once_one_asks_and_both_find_it(aws: InMemoryAws) -
     assert set(states(aws)) == {name("orders"), name("billing")}
 
 
-def test_under_the_default_key_the_newest_automated_snapshot_is_copied_once(
-    default: InMemoryAws,
-) -> None:
+def test_under_the_default_key_the_newest_backup_is_copied_once(default: InMemoryAws) -> None:
     assert share(default)["clusters"][1] == taken("billing", "asked")
     (copy,) = [each for each in default.snapshots.own() if each.snapshot.arn == name("billing")]
     assert (copy.snapshot.status, copy.snapshot.cluster) == ("copying", "billing")
@@ -157,15 +155,24 @@ def test_under_the_default_key_the_newest_automated_snapshot_is_copied_once(
     assert set(states(default)) == {name("orders"), name("orders", week=1), name("billing")}
 
 
-def test_the_default_key_without_another_is_refused_and_stops_no_other_cluster(
-    default: InMemoryAws,
-) -> None:
-    message = (
+UNUSABLE = {
+    None: (
         "billing is encrypted under this account's default key aws/rds, which no other account can "
         "use, and SHARE_KMS_KEY_ID is not set"
-    )
+    ),
+    "key/default": (
+        "SHARE_KMS_KEY_ID is key/default, a key that AWS manages, so no other account could use a "
+        "copy of billing under it"
+    ),
+}
+
+
+@pytest.mark.parametrize(("key", "message"), UNUSABLE.items())
+def test_a_cluster_that_acceptance_could_not_read_is_refused_and_stops_no_other(
+    default: InMemoryAws, key: str | None, message: str
+) -> None:
     refused = {"reason": "default-key", "message": message}
-    assert share(default, key=None) == answered(
+    assert share(default, key=key) == answered(
         "failed", taken("orders", "asked"), entry("billing", "failed", **refused), **refused
     )
     assert set(states(default)) == {name("orders")}
@@ -187,19 +194,6 @@ def test_the_default_key_without_another_is_refused_and_stops_no_other_cluster(
             },
         )
     ]
-
-
-def test_a_key_that_aws_manages_is_refused_for_a_copy_by_its_setting_and_value(
-    default: InMemoryAws,
-) -> None:
-    message = (
-        "SHARE_KMS_KEY_ID is key/default, a key that AWS manages, so no other account could use a "
-        "copy of billing under it"
-    )
-    answer = share(default, key="key/default")
-    refused = entry("billing", "failed", reason="default-key", message=message)
-    assert answer["clusters"] == [taken("orders", "asked"), refused]
-    assert set(states(default)) == {name("orders")}
 
 
 def test_the_key_is_looked_at_only_where_a_copy_is_to_be_made(aws: InMemoryAws) -> None:
@@ -297,9 +291,7 @@ def test_what_is_available_is_shared_once_and_what_is_under_way_waits(aws: InMem
     assert aws.calls == ["own", "shared_with"]
 
 
-def test_the_oldest_goes_once_its_successor_is_shared_and_nothing_that_is_not_ours(
-    third: InMemoryAws,
-) -> None:
+def test_the_oldest_goes_once_its_successor_is_shared_and_no_stranger(third: InMemoryAws) -> None:
     strangers = [
         snapshot(each, own=True) for each in ("nightly", f"aurora-refresh-share-{'0' * 32}")
     ]
@@ -314,9 +306,7 @@ def test_the_oldest_goes_once_its_successor_is_shared_and_nothing_that_is_not_ou
     assert subjects(third) == []
 
 
-def test_what_is_taken_back_by_hand_is_shared_again_unless_it_is_deleted_or_expired(
-    third: InMemoryAws,
-) -> None:
+def test_what_is_unshared_by_hand_is_shared_again_unless_it_expired(third: InMemoryAws) -> None:
     for week in (0, 1):
         third.snapshots.unshare(POLICY.name("orders", SATURDAY + week * WEEK), ACCEPTANCE)
     third.snapshots.delete(POLICY.name("billing", SATURDAY + 2 * WEEK))
@@ -328,9 +318,7 @@ def test_what_is_taken_back_by_hand_is_shared_again_unless_it_is_deleted_or_expi
     assert "unshare" not in third.calls
 
 
-def test_one_that_failed_is_told_of_once_deleted_and_can_be_asked_for_again(
-    aws: InMemoryAws,
-) -> None:
+def test_one_that_failed_is_told_once_deleted_and_can_be_asked_again(aws: InMemoryAws) -> None:
     share(aws)
     aws.snapshots.settle("failed")
     message = f"orders: RDS could not make {name('orders')}"
@@ -380,9 +368,7 @@ def test_what_cannot_be_shared_or_deleted_keeps_no_other_from_going_and_hides_no
     assert subjects(third) == ["SHARING FAILED: share-failed (billing)"]
 
 
-def test_people_are_told_before_anything_is_deleted_and_the_oldest_goes_once_unshared(
-    third: InMemoryAws,
-) -> None:
+def test_people_are_told_first_and_the_oldest_is_deleted_once_unshared(third: InMemoryAws) -> None:
     add_failed(third, "orders", 3)
     third.calls.clear()
     follow_shares(third, clusters=("orders",))
