@@ -136,22 +136,16 @@ class InMemorySnapshots:
         copied = arn(name, self.aws.account)
         if any(each.arn == copied for each in self.all):
             return None
-        if source in self.unencrypted:
-            raise Refused(
-                Reason.COPY_UNENCRYPTED, f"RDS refused to copy {source}: it is not encrypted"
-            )
-        if key in self.denied:
-            raise Refused(
-                Reason.COPY_KEY_DENIED, f"RDS refused to copy {source}: no access to {key}"
-            )
-        if sum(each.own and each.status == "copying" for each in self.all) >= COPIES_UNDER_WAY:
-            raise Refused(
-                Reason.COPY_QUOTA, f"RDS refused to copy {source}: too many copies under way"
-            )
-        if found is None or found.status != "available":
-            raise Refused(
-                Reason.SNAPSHOT_GONE, f"RDS refused to copy {source}: it is not available"
-            )
+        under_way = sum(each.own and each.status == "copying" for each in self.all)
+        is_available = found is not None and found.status == "available"
+        for is_refused, reason, why in (
+            (source in self.unencrypted, Reason.COPY_UNENCRYPTED, "it is not encrypted"),
+            (key in self.denied, Reason.COPY_KEY_DENIED, f"no access to {key}"),
+            (under_way >= COPIES_UNDER_WAY, Reason.COPY_QUOTA, "too many copies under way"),
+            (not is_available, Reason.SNAPSHOT_GONE, "it is not available"),
+        ):
+            if is_refused:
+                raise Refused(reason, f"RDS refused to copy {source}: {why}")
         made = found._replace(
             arn=copied,
             account=self.aws.account,
@@ -182,25 +176,16 @@ class InMemorySnapshots:
     @_call
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         taken = arn(name, self.aws.account)
+        refused = f"RDS refused to take a snapshot of {cluster}"
         # Which of these RDS checks first is not documented: the busy cluster is harder on a caller.
         if cluster in self.aws.clusters.busy:
-            raise Refused(
-                Reason.CLUSTER_BUSY, f"RDS refused to take a snapshot of {cluster}: it is busy"
-            )
+            raise Refused(Reason.CLUSTER_BUSY, f"{refused}: it is busy")
         if any(each.arn == taken for each in self.all):
             return None
         if len(list(self.own())) >= MANUAL_SNAPSHOTS:
-            raise Refused(
-                Reason.SNAPSHOT_QUOTA, f"RDS refused to take a snapshot of {cluster}: too many"
-            )
-        made = snapshot(
-            name,
-            self.aws.account,
-            cluster=cluster,
-            own=True,
-            status="creating",
-            created=self.aws.time,
-        )
+            raise Refused(Reason.SNAPSHOT_QUOTA, f"{refused}: too many")
+        facts = {"own": True, "status": "creating", "created": self.aws.time}
+        made = snapshot(name, self.aws.account, cluster=cluster, **facts)
         self.all.append(made)
         self.tags[taken] = dict(tags)
         return OwnSnapshot(made, dict(tags), 0)

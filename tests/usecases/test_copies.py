@@ -1,68 +1,50 @@
-"""Copies under the stage's own key: started by the update, finished by the poll, then promoted."""
+"""Copies under the stage's own key: started by the update, finished by the poll, then promoted.
 
-from collections.abc import Callable
+Which copies are managed, wanted and expired is decided in `domain/copies.py`: see its unit tests.
+"""
+
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from chalicelib.domain.copies import SOURCE, CopyPolicy
+from chalicelib.domain.copies import SOURCE
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import GOOD, Note
-from chalicelib.domain.ownership import MADE_FOR
 from chalicelib.domain.results import CopyProgress, Result
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.pin import PinRequest, pin
 from chalicelib.usecases.poll import poll
-from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
-from chalicelib.usecases.status import status
-from chalicelib.usecases.update_latest import follow_copies, update
-from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, InMemoryAws, arn, snapshot
+from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, STAGE
-from tests.usecases.conftest import (
-    DOCUMENTS,
-    SUNDAY,
-    TWO_IN_ONE_STACK,
-    WITH_STACK,
-    ends,
-    everything,
-    polls,
-    present,
-    quiet_sunday,
-    subjects,
-)
+from tests.usecases.night import DOCUMENTS, NEW, OLD, SUNDAY, Night, about_rds
+from tests.usecases.states import Arrange, without
 
 KEY = "alias/acceptance"
-COPIED = WITH_STACK | {"RDS_COPY_KMS_KEY_ID": KEY}
-BOTH_COPIED = TWO_IN_ONE_STACK | {"RDS_COPY_KMS_KEY_ID": KEY, "DOCS_COPY_KMS_KEY_ID": KEY}
-TWO_O_CLOCK = SUNDAY.replace(hour=2)
-SETTINGS = Settings.from_environment(COPIED)
-DAYS = {"a": 10, "b": 9, "c": 8, "d": 7, "e": 6, "f": 20, "broken": 1, "older": 5}
+DAYS = {"a": 11, "b": 10, "c": 9, "d": 8, "e": 7, "f": 6, "older": 5}
 
 
 @pytest.fixture
-def settings() -> Settings:
-    return SETTINGS
-
-
-@pytest.fixture
-def aws() -> InMemoryAws:
+def night() -> Night:
+    """As on a quiet Sunday, but nothing has been copied yet."""
     return first_night()
 
 
-def first_night() -> InMemoryAws:
-    """As on a quiet Sunday, but nothing has been copied yet."""
-    aws = quiet_sunday()
-    aws.parameters.kept[LATEST] = []
-    aws.parameters.put_by_hand(LATEST, "dummyvalue")
-    return aws
+def first_night() -> Night:
+    night = Night(RDS_COPY_KMS_KEY_ID=KEY)
+    night.set(LATEST, "dummyvalue")
+    night.aws.calls.clear()
+    return night
 
 
-def policy_of(settings: Settings, index: int = 0) -> CopyPolicy:
-    policy = settings.databases[index].copy_policy
-    assert policy is not None
-    return policy
+@pytest.fixture
+def both() -> Night:
+    """Two databases, each of which is to be copied."""
+    two = Night.of_two(RDS_COPY_KMS_KEY_ID=KEY, DOCS_COPY_KMS_KEY_ID=KEY)
+    two.set(OTHER_LATEST, "dummyvalue")
+    two.aws.snapshots.all = [each for each in two.aws.snapshots.all if each.arn != arn("docs-old")]
+    two.aws.calls.clear()
+    return two
 
 
 def share_of(name: str) -> Any:
@@ -71,22 +53,32 @@ def share_of(name: str) -> Any:
     return snapshot(name, **facts)
 
 
-def copy_of(name: str, settings: Settings = SETTINGS) -> str:
+def policy_of(night: Night) -> Any:
+    return night.settings.databases[0].copy_policy
+
+
+def copy_of(night: Night, name: str) -> str:
     """Return the ARN of the copy of production's snapshot of that name."""
-    return arn(policy_of(settings).name_for(share_of(name)), ACCEPTANCE)
+    return arn(policy_of(night).name_for(share_of(name)), ACCEPTANCE)
 
 
-def add_copy(aws: InMemoryAws, name: str, status: str = "available", **facts: Any) -> str:
+def add_copy(night: Night, name: str) -> str:
     """Add a copy that was made today of a share that is gone; return its ARN."""
-    made, share = copy_of(name), share_of(name)
-    made_today = {"own": True, "account": ACCEPTANCE, "created": aws.time, "status": status}
-    aws.snapshots.all.append(share._replace(arn=made, **made_today | facts))
-    aws.snapshots.tags[made] = policy_of(SETTINGS).tags(share)
+    made, share = copy_of(night, name), share_of(name)
+    copied = share._replace(arn=made, own=True, account=ACCEPTANCE, created=night.aws.time)
+    night.aws.snapshots.all.append(copied)
+    night.aws.snapshots.tags[made] = policy_of(night).tags(share)
     return made
 
 
-def copied(aws: InMemoryAws) -> list[str]:
-    return sorted(each.arn for each in aws.snapshots.all if each.own)
+def own(night: Night) -> list[str]:
+    return sorted(each.arn for each in night.aws.snapshots.all if each.own)
+
+
+def copied(night: Night) -> list[str]:
+    """Return what was copied by this stage."""
+    tags = night.aws.snapshots.tags
+    return [tags[each][SOURCE] for each in own(night) if each in tags]
 
 
 def decision(result: Result) -> tuple[str, str | None, str | None]:
@@ -96,529 +88,334 @@ def decision(result: Result) -> tuple[str, str | None, str | None]:
 # --- a good night ---------------------------------------------------------------------------------
 
 
-def test_the_first_night_starts_a_copy_waits_for_nothing_and_latest_stays(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    result = update(settings, aws, TWO_O_CLOCK)
-    copy = {"arn": copy_of("new"), "source": arn("new"), "status": "copying", "progress": 0}
-    assert result.to_json() == {
-        "outcome": "unchanged",
-        "reason": None,
-        "message": None,
-        "databases": [
-            {
-                "name": "rds",
-                "outcome": "unchanged",
-                "latest": None,
-                "current": arn("old"),
-                "previous": None,
-                "rejected": {},
-                "copy": copy,
-            }
-        ],
-    }
-    assert aws.calls == ["shared", "get", "own", "copy"]
-    assert (aws.values()[LATEST], subjects(aws)) == ("dummyvalue", [])
-    assert aws.snapshots.tags[copy_of("new")] == {
+def test_the_first_night_starts_a_copy_waits_for_nothing_and_latest_stays(night: Night) -> None:
+    made = copy_of(night, "new")
+    copy = {"arn": made, "source": NEW, "status": "copying", "progress": 0}
+    nothing = {"latest": None, "current": OLD, "previous": None, "rejected": {}}
+    expected = about_rds("unchanged", outcome="unchanged", **nothing, copy=copy)
+    assert night.update().to_json() == expected
+    assert night.aws.calls == ["shared", "get", "own", "copy"]
+    assert (night.values[LATEST], night.subjects) == ("dummyvalue", [])
+    assert night.aws.snapshots.tags[made] == {
         "aurora-refresh:made-for": LATEST,
-        "aurora-refresh:source": arn("new"),
+        "aurora-refresh:source": NEW,
         "aurora-refresh:taken": "2026-01-03T22:00:00+00:00",
     }
-    for again in (update(settings, aws, TWO_O_CLOCK), follow_copies(settings, aws)):
+    for again in (night.update(), night.follow_copies()):
         assert again.databases[0].copy == CopyProgress(*copy.values())._replace(progress=40)
-    assert copied(aws) == [copy_of("new")]
+    assert own(night) == [made]
 
 
-def test_the_poll_records_the_copy_once_it_is_available_with_the_age_of_its_data(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    update(settings, aws, TWO_O_CLOCK)
-    aws.snapshots.settle()
-    assert poll(settings, aws).to_json() == {
-        "outcome": "updated",
-        "reason": None,
-        "message": None,
-        "databases": [
-            {
-                "name": "rds",
-                "outcome": "updated",
-                "latest": copy_of("new"),
-                "current": arn("old"),
-                "previous": None,
-                "created": "2026-01-03T22:00:00+00:00",
-                "age_hours": 6.0,
-                "deleted": [],
-            }
-        ],
-    }
-    assert present(aws, LATEST).value == copy_of("new")
-    assert present(aws, LATEST).note == Note("update", "db-reconcile", "newest eligible copy")
-    before = everything(aws)
-    aws.calls.clear()
-    assert follow_copies(settings, aws).outcome == "unchanged"
-    assert (aws.calls, everything(aws)) == (["get", "own", "history"], before)
+def test_the_poll_records_the_copy_once_it_is_available(night: Night) -> None:
+    night.update()
+    night.aws.snapshots.settle()
+    made = copy_of(night, "new")
+    assert poll(night.settings, night.aws).to_json() == about_rds(
+        "updated",
+        outcome="updated",
+        latest=made,
+        current=OLD,
+        previous=None,
+        created="2026-01-03T22:00:00+00:00",
+        age_hours=6.0,
+        deleted=[],
+    )
+    assert night.present(LATEST).value == made
+    assert night.present(LATEST).note == Note("update", "db-reconcile", "newest eligible copy")
+    before = night.everything()
+    night.aws.calls.clear()
+    assert night.follow_copies().outcome == "unchanged"
+    assert (night.aws.calls, night.everything()) == (["get", "own", "history"], before)
 
 
-@pytest.mark.parametrize("keeps_date", [False, True])
-def test_a_copy_that_is_available_at_once_is_recorded_by_the_update_that_starts_it(
-    settings: Settings, aws: InMemoryAws, keeps_date: bool
-) -> None:
-    """Its data is as old as the share's, whatever RDS dates the copy by."""
-    aws.snapshots.at_once, aws.snapshots.keeps_date = True, keeps_date
-    (entry,) = update(settings, aws, TWO_O_CLOCK).databases
-    assert (entry.latest, entry.age_hours, entry.copy) == (copy_of("new"), 6.0, None)
-    assert promote(settings, aws, SUNDAY).outcome == "started"
-    assert aws.values()[CURRENT] == copy_of("new")
+def test_a_copy_that_is_available_at_once_is_recorded_by_its_update(night: Night) -> None:
+    night.aws.snapshots.at_once = True
+    (entry,) = night.update().databases
+    assert (entry.latest, entry.age_hours, entry.copy) == (copy_of(night, "new"), 6.0, None)
+    assert night.promote().outcome == "started"
+    assert night.current == copy_of(night, "new")
 
 
-def test_a_copy_is_promoted_without_its_source_and_is_as_old_as_its_data(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    older = add_copy(aws, "older")
-    aws.snapshots.all = [each for each in aws.snapshots.all if each.own]
-    poll(settings, aws)
-    (entry,) = promote(settings, aws, SUNDAY).databases
+def test_a_copy_is_promoted_without_its_source_and_is_as_old_as_its_data(night: Night) -> None:
+    older = add_copy(night, "older")
+    night.aws.snapshots.all = [each for each in night.aws.snapshots.all if each.own]
+    poll(night.settings, night.aws)
+    (entry,) = night.promote().databases
     assert (entry.latest, entry.current, entry.age_hours) == (older, older, 120.0)
-    ends(aws, minutes=60)
-    polls(settings, aws)
-    assert subjects(aws) == ["refreshed in 60 min, data 121 h old (rds)"]
-    (shown,) = status(settings, aws)["databases"]
+    night.run_ends(minutes=60)
+    night.polls()
+    assert night.subjects == ["refreshed in 60 min, data 121 h old (rds)"]
+    (shown,) = night.status()["databases"]
     assert (shown["deployed"], shown["created"]) == (older, "2025-12-30T04:00:00+00:00")
-    request = PinRequest("latest", "kim", "", deploy=False)
-    assert pin(settings, aws, settings.databases[0], request).current == older
+    assert night.pin("latest").current == older
 
 
-def test_two_updates_at_once_make_one_copy(settings: Settings, aws: InMemoryAws) -> None:
-    """Both saw none; RDS makes one of a name, and the second finds that it is ours."""
-    meanwhile(aws, "before", "copy", lambda: update(settings, aws, TWO_O_CLOCK))
-    assert decision(update(settings, aws, TWO_O_CLOCK)) == ("unchanged", None, None)
-    assert (copied(aws), subjects(aws)) == ([copy_of("new")], [])
+# --- what is not promoted -------------------------------------------------------------------------
 
 
-# --- while it is copied ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("latest", ["dummyvalue", "an older copy", "the share itself"])
-def test_nobody_promotes_while_a_newer_copy_is_made(
-    settings: Settings, aws: InMemoryAws, latest: str
-) -> None:
-    values = {"an older copy": add_copy(aws, "older"), "the share itself": arn("new")}
-    update(settings, aws, TWO_O_CLOCK)
-    aws.parameters.put_by_hand(LATEST, values.get(latest, latest))
-    expected = ("failed", "copy-pending", f"the copy of {arn('new')} is copying, 40 % done")
-    assert decision(promote(settings, aws, SUNDAY)) == expected
-    assert subjects(aws) == ["REFRESH FAILED: copy-pending (rds)"]
-    request = RefreshRequest.by_person("kim", "now", outside_window=False)
+@pytest.mark.parametrize("latest", ["dummyvalue", "an older copy", NEW])
+def test_nobody_promotes_while_a_newer_copy_is_made(night: Night, latest: str) -> None:
+    older = add_copy(night, "older")
+    night.update()
+    night.set(LATEST, older if latest == "an older copy" else latest)
+    expected = ("failed", "copy-pending", f"the copy of {NEW} is copying, 40 % done")
+    assert decision(night.promote()) == expected
+    assert night.subjects == ["REFRESH FAILED: copy-pending (rds)"]
     for dry_run in (True, False):
-        assert decision(refresh_now(settings, aws, request, dry_run=dry_run)) == expected
-    assert aws.values()[CURRENT] == arn("old")
-    problem = status(settings, aws)["problems"][-1]
+        assert decision(night.refresh(dry_run=dry_run)) == expected
+    assert night.current == OLD
+    problem = night.status()["problems"][-1]
     assert problem.startswith(f"rds: latest would not be promoted: {expected[2]}. ")
 
 
-@pytest.mark.parametrize("latest", ["an older copy", "the share itself"])
+@pytest.mark.parametrize("latest", ["an older copy", NEW])
 def test_the_newest_copy_is_promoted_although_no_poll_has_recorded_it(
-    settings: Settings, aws: InMemoryAws, latest: str
+    night: Night, latest: str
 ) -> None:
-    value = add_copy(aws, "older") if latest == "an older copy" else arn("new")
-    update(settings, aws, TWO_O_CLOCK)
-    aws.snapshots.settle()
-    aws.parameters.put_by_hand(LATEST, value)
-    assert promote(settings, aws, SUNDAY).outcome == "started"
-    assert aws.values()[CURRENT] == copy_of("new")
-    follow_copies(settings, aws)
-    assert aws.values()[LATEST] == copy_of("new")
+    value = add_copy(night, "older") if latest == "an older copy" else latest
+    night.update()
+    night.aws.snapshots.settle()
+    night.set(LATEST, value)
+    assert night.promote().outcome == "started"
+    assert night.current == copy_of(night, "new")
 
 
-def test_the_first_copy_is_waited_for_until_a_poll_has_recorded_it(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    assert promote(settings, aws, SUNDAY).reason == "no-latest"
-    update(settings, aws, TWO_O_CLOCK)
-    aws.snapshots.settle()
-    message = f"{copy_of('new')} is available, but not recorded in latest yet"
-    assert decision(promote(settings, aws, SUNDAY)) == ("failed", "copy-pending", message)
-    del aws.parameters.kept[LATEST]
-    assert promote(settings, aws, SUNDAY).reason == "parameter-missing"
-
-
-# --- what must not be promoted --------------------------------------------------------------------
+def test_the_first_copy_is_waited_for_until_a_poll_has_recorded_it(night: Night) -> None:
+    assert night.promote().reason == "no-latest"
+    night.update()
+    night.aws.snapshots.settle()
+    message = f"{copy_of(night, 'new')} is available, but not recorded in latest yet"
+    assert decision(night.promote()) == ("failed", "copy-pending", message)
+    without(LATEST)(night)
+    assert night.promote().reason == "parameter-missing"
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("key", "why"),
     [
-        ({"RDS_COPY_KMS_KEY_ID": "alias/new"}, "a copy under another key than alias/new"),
-        ({"RDS_ENGINE_VERSION": "16"}, "engine version 15.4, expected 16"),
-        ({"SOURCE_ACCOUNT": "999999999999"}, "account 111111111111, expected 999999999999"),
-        ({"RDS_SOURCE_CLUSTER": "billing"}, "cluster orders, expected billing"),
+        ("alias/new", ": a copy under another key than alias/new"),
+        (KEY, f" is not a copy that this stage made under {KEY}"),
     ],
+    ids=["not wanted any more", "without tags"],
 )
-def test_a_copy_that_the_stage_does_not_want_any_more_is_not_promoted(
-    aws: InMemoryAws, changes: dict[str, str], message: str
+def test_another_snapshot_than_a_wanted_copy_is_not_promoted(
+    night: Night, key: str, why: str
 ) -> None:
-    older = add_copy(aws, "older")
-    aws.parameters.put_by_hand(LATEST, older)
-    result = promote(Settings.from_environment(COPIED | changes), aws, SUNDAY)
-    assert decision(result) == ("failed", "not-eligible", f"{older}: {message}")
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda aws, made: aws.snapshots.tags.pop(made),
-        lambda aws, made: aws.snapshots.tags[made].update({MADE_FOR: OTHER_LATEST}),
-        lambda aws, made: aws.snapshots.all.clear(),
-        lambda aws, made: aws.parameters.put_by_hand(LATEST, arn("new")),
-    ],
-    ids=["no tags", "another database's", "gone", "the share itself"],
-)
-def test_what_is_not_a_managed_copy_is_not_promoted(
-    settings: Settings, aws: InMemoryAws, spoil: Callable[[InMemoryAws, str], object]
-) -> None:
-    older = add_copy(aws, "older")
-    aws.parameters.put_by_hand(LATEST, older)
-    spoil(aws, older)
-    if aws.values()[LATEST] == arn("new"):
-        aws.snapshots.tags.clear()
-    message = f"{aws.values()[LATEST]} is not a copy that this stage made under {KEY}"
-    assert decision(promote(settings, aws, SUNDAY)) == ("failed", "not-eligible", message)
+    night.set(LATEST, older := add_copy(night, "older"))
+    night.configure(RDS_COPY_KMS_KEY_ID=key)
+    if key == KEY:
+        del night.aws.snapshots.tags[older]
+    assert decision(night.promote()) == ("failed", "not-eligible", f"{older}{why}")
 
 
 # --- what only people can resolve -----------------------------------------------------------------
 
 
-def lose_source(aws: InMemoryAws) -> None:
-    """Production deletes it between the listing and the copy."""
-
-    def happens() -> None:
-        aws.snapshots.all = [each for each in aws.snapshots.all if each.arn != arn("new")]
-
-    meanwhile(aws, "before", "copy", happens)
+def fill_quota(night: Night, room: int = 0) -> None:
+    for number in range(COPIES_UNDER_WAY - room):
+        night.offer(f"theirs-{number}", account=ACCEPTANCE, status="copying")
 
 
-def fill_quota(aws: InMemoryAws, room: int = 0) -> None:
-    aws.snapshots.all += [
-        snapshot(f"theirs-{number}", ACCEPTANCE, status="copying")
-        for number in range(COPIES_UNDER_WAY - room)
-    ]
+def fail_copy(night: Night) -> None:
+    night.update()
+    night.aws.snapshots.settle("failed")
 
 
-def fail_copy(aws: InMemoryAws) -> None:
-    update(SETTINGS, aws, TWO_O_CLOCK)
-    aws.snapshots.settle("failed")
+def deny_key(night: Night) -> None:
+    night.aws.snapshots.denied.add(KEY)
 
 
-def take_name(aws: InMemoryAws) -> None:
-    aws.snapshots.all.append(snapshot(policy_of(SETTINGS).name_for(snapshot("new")), ACCEPTANCE))
+def take_name(night: Night) -> None:
+    """Somebody makes a snapshot of that name after the listing."""
+    taken = snapshot(NAME, ACCEPTANCE)
+    meanwhile(night.aws, "before", "copy", lambda: night.aws.snapshots.all.append(taken))
 
 
-def take_name_meanwhile(aws: InMemoryAws) -> None:
-    meanwhile(aws, "before", "copy", lambda: take_name(aws))
-
-
-TAKEN_NAME = (
-    f"snapshot {policy_of(SETTINGS).name_for(snapshot('new'))} exists, but was not made by this "
-    "application"
-)
+NAME = policy_of(first_night()).name_for(snapshot("new"))
+TAKEN = f"snapshot {NAME} exists, but was not made by this application"
 
 
 @pytest.mark.parametrize(
     ("happens", "reason", "message"),
     [
-        (
-            lambda aws: aws.snapshots.denied.add(KEY),
-            "copy-key-denied",
-            f"RDS refused to copy {arn('new')}: no access to {KEY}",
-        ),
-        (
-            lose_source,
-            "snapshot-gone",
-            f"RDS refused to copy {arn('new')}: it is not available",
-        ),
-        (
-            lambda aws: aws.snapshots.unencrypted.add(arn("new")),
-            "copy-unencrypted",
-            f"RDS refused to copy {arn('new')}: it is not encrypted",
-        ),
-        (take_name, "copy-name-taken", TAKEN_NAME),
-        (take_name_meanwhile, "copy-name-taken", TAKEN_NAME),
-        (fail_copy, "copy-failed", f"the copy of {arn('new')} failed"),
+        (deny_key, "copy-key-denied", f"RDS refused to copy {NEW}: no access to {KEY}"),
+        (take_name, "copy-name-taken", TAKEN),
+        (fail_copy, "copy-failed", f"the copy of {NEW} failed"),
     ],
 )
 def test_what_cannot_be_copied_is_told_and_leaves_the_copy_that_is_there(
-    settings: Settings,
-    aws: InMemoryAws,
-    happens: Callable[[InMemoryAws], None],
-    reason: str,
-    message: str,
+    night: Night, happens: Arrange, reason: str, message: str
 ) -> None:
-    older = add_copy(aws, "older")
-    happens(aws)
-    before = aws.values()
-    assert decision(update(settings, aws, TWO_O_CLOCK)) == ("failed", reason, message)
-    assert aws.values() == before
-    assert subjects(aws) == [f"REFRESH FAILED: {reason} (rds)"]
-    calm(aws, minutes=0)
-    aws.snapshots.settle()
-    follow_copies(settings, aws)
-    assert aws.values()[LATEST] == older
-    assert promote(settings, aws, SUNDAY).outcome == "started"
+    older = add_copy(night, "older")
+    happens(night)
+    before = night.values
+    assert decision(night.update()) == ("failed", reason, message)
+    assert night.values == before
+    assert night.subjects == [f"REFRESH FAILED: {reason} (rds)"]
+    calm(night.aws, minutes=0)
+    night.aws.snapshots.settle()
+    night.follow_copies()
+    assert night.values[LATEST] == older
+    assert night.promote().outcome == "started"
 
 
-def test_a_copy_that_failed_is_told_once_deleted_and_started_anew(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    fail_copy(aws)
-    result = follow_copies(settings, aws)
-    assert decision(result) == ("failed", "copy-failed", f"the copy of {arn('new')} failed")
-    assert (result.databases[0].deleted, copied(aws)) == ((copy_of("new"),), [])
-    assert subjects(aws) == ["REFRESH FAILED: copy-failed (rds)"]
-    assert "db-reconcile did not act" in aws.notifier.sent[0].body
-    assert follow_copies(settings, aws).outcome == "unchanged"
-    assert len(subjects(aws)) == 1
-    update(settings, aws, TWO_O_CLOCK)
-    assert copied(aws) == [copy_of("new")]
+def test_a_copy_that_failed_is_told_once_deleted_and_started_anew(night: Night) -> None:
+    fail_copy(night)
+    result = night.follow_copies()
+    assert decision(result) == ("failed", "copy-failed", f"the copy of {NEW} failed")
+    assert (result.databases[0].deleted, own(night)) == ((copy_of(night, "new"),), [])
+    assert night.follow_copies().outcome == "unchanged"
+    assert night.subjects == ["REFRESH FAILED: copy-failed (rds)"]
+    assert "db-reconcile did not act" in night.aws.notifier.sent[0].body
+    night.update()
+    assert own(night) == [copy_of(night, "new")]
 
 
-def test_a_poll_reconciles_although_the_copies_cannot_be_listed_and_the_other_way_round(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    older = add_copy(aws, "older")
-    refuse(aws, "runs")
+def test_a_poll_reconciles_and_records_copies_each_without_the_other(night: Night) -> None:
+    older = add_copy(night, "older")
+    refuse(night.aws, "runs")
     with pytest.raises(AwsError, match="runs of it failed"):
-        poll(settings, aws)
-    assert aws.values()[LATEST] == older
-    calm(aws)
-    promote(settings, aws, SUNDAY)
-    ends(aws, "Failed")
-    refuse(aws, "own")
+        poll(night.settings, night.aws)
+    assert night.values[LATEST] == older
+    calm(night.aws)
+    night.promote()
+    night.run_ends("Failed")
+    refuse(night.aws, "own")
     with pytest.raises(AwsError, match="own of it failed"):
-        poll(settings, aws)
-    assert aws.values()[CURRENT] == arn("old")
+        poll(night.settings, night.aws)
+    assert night.current == OLD
 
 
 # --- how many are kept ----------------------------------------------------------------------------
 
 
-def deleted_by_poll(aws: InMemoryAws, keep: int | None = 1) -> str:
-    """Return what a poll deletes, by the names of the sources."""
-    changes = {"RDS_COPIES_TO_KEEP": str(keep)} if keep else {}
-    (entry,) = follow_copies(Settings.from_environment(COPIED | changes), aws).databases
-    names = {copy_of(each): each for each in "abcdef"}
-    return "".join(names[each] for each in entry.deleted or ())
-
-
-@pytest.fixture
-def five(aws: InMemoryAws) -> dict[str, str]:
-    """Five copies, `a` the oldest; `latest` has been recorded, and `current` is a share."""
-    made = {name: add_copy(aws, name) for name in "abcde"}
-    aws.parameters.put_by_hand(LATEST, made["e"])
-    return made
-
-
-def put_all(aws: InMemoryAws, five: dict[str, str], names: str) -> None:
-    for name in names:
-        aws.parameters.put_by_hand(CURRENT, five.get(name, "a secret by mistake"))
-
-
-@pytest.mark.parametrize(
-    ("latest", "current", "good", "keep", "deleted", "later"),
-    [
-        ("e", "", None, None, "ba", ""),
-        ("e", "", None, 5, "", ""),
-        ("e", "", None, 2, "cba", ""),
-        ("e", "a", None, 1, "dcb", ""),
-        ("e", "bacc?c", None, 1, "db", ""),  # what a rollback goes back to
-        ("e", "bacd", 2, 1, "a", ""),
-        # A promotion that has read `latest` until this poll may be about to put it.
-        ("a", "", None, 1, "dcb", "a"),
-    ],
-)
-def test_the_oldest_beyond_the_number_are_deleted_but_none_that_a_parameter_leads_to(
-    aws: InMemoryAws,
-    five: dict[str, str],
-    latest: str,
-    current: str,
-    good: int | None,
-    keep: int | None,
-    deleted: str,
-    later: str,
-) -> None:
-    aws.parameters.put_by_hand(LATEST, five[latest])
-    put_all(aws, five, current)
-    if good:
-        aws.parameters.label(CURRENT, good, {GOOD})
-    assert deleted_by_poll(aws, keep) == deleted
-    assert copied(aws) == sorted(five[name] for name in "abcde" if name not in deleted)
-    assert aws.values()[LATEST] == five["e"]
-    assert deleted_by_poll(aws, keep) == later
-
-
-def test_what_somebody_pins_meanwhile_is_not_deleted(
-    aws: InMemoryAws, five: dict[str, str]
-) -> None:
-    meanwhile(aws, "before", "history", lambda: put_all(aws, five, "a"), nth=2)
-    assert deleted_by_poll(aws) == "dcb"
-
-
-def test_without_a_current_only_latest_leads_to_a_copy_and_unread_it_may_lead_to_any(
-    aws: InMemoryAws, five: dict[str, str]
-) -> None:
-    refuse(aws, "history")
-    with pytest.raises(AwsError):
-        deleted_by_poll(aws)
-    assert copied(aws) == sorted(five.values())
-    calm(aws)
-    del aws.parameters.kept[CURRENT]
-    assert deleted_by_poll(aws) == "dcba"
+def test_the_oldest_are_deleted_but_none_that_a_parameter_leads_to(night: Night) -> None:
+    night.configure(RDS_COPIES_TO_KEEP="1")
+    a, b, good, earlier, current, latest, newest = (add_copy(night, name) for name in DAYS)
+    night.set(LATEST, latest)  # a promotion that has read it may be about to put it
+    for value in (good, earlier, current):
+        night.set(CURRENT, value)
+    night.aws.parameters.label(CURRENT, 2, {GOOD})
+    (entry,) = night.follow_copies().databases
+    assert (entry.latest, entry.deleted) == (newest, (b, a))
+    assert own(night) == sorted([good, earlier, current, latest, newest])
 
 
 # --- two databases --------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def both(documents: InMemoryAws) -> InMemoryAws:
-    documents.parameters.put_by_hand(OTHER_LATEST, "dummyvalue")
-    documents.snapshots.all = [
-        each for each in documents.snapshots.all if each.arn != arn("docs-old")
-    ]
-    documents.calls.clear()
-    return documents
-
-
-@pytest.fixture
-def two() -> Settings:
-    return Settings.from_environment(BOTH_COPIED)
-
-
-def sources(aws: InMemoryAws) -> list[str]:
-    """Return what was copied by this stage."""
-    return [aws.snapshots.tags[each][SOURCE] for each in copied(aws) if each in aws.snapshots.tags]
-
-
-def test_only_the_database_that_has_copies_waits_for_one(both: InMemoryAws) -> None:
-    one = Settings.from_environment(TWO_IN_ONE_STACK | {"DOCS_COPY_KMS_KEY_ID": KEY})
-    result = update(one, both, TWO_O_CLOCK)
-    assert [(each.outcome, bool(each.copy)) for each in result.databases] == [
-        ("updated", False),
+def test_only_the_database_that_has_copies_waits_for_one() -> None:
+    two = Night.of_two(DOCS_COPY_KMS_KEY_ID=KEY)
+    two.set(OTHER_LATEST, "dummyvalue")
+    entries = two.update().databases
+    assert [(each.outcome, bool(each.copy)) for each in entries] == [
+        ("unchanged", False),
         ("unchanged", True),
     ]
-    assert promote(one, both, SUNDAY).reason == "copy-pending"
-    both.snapshots.settle()
-    assert [each.name for each in follow_copies(one, both).databases] == ["docs"]
-    assert promote(one, both, SUNDAY).outcome == "started"
-    made = arn(policy_of(one, 1).name_for(snapshot("docs-new")), ACCEPTANCE)
-    assert (both.values()[CURRENT], both.values()[OTHER_CURRENT]) == (arn("new"), made)
-    both.parameters.put_by_hand(LATEST, "dummyvalue")
-    assert promote(one, both, SUNDAY).reason == "no-latest"
+    assert two.promote().reason == "copy-pending"
+    two.aws.snapshots.settle()
+    (entry,) = two.follow_copies().databases
+    assert (entry.name, two.promote().outcome) == ("docs", "started")
+    assert (two.current, two.values[OTHER_CURRENT]) == (NEW, entry.latest)
+    two.set(LATEST, "dummyvalue")
+    assert two.promote().reason == "no-latest"
 
 
-def refuse_for(aws: InMemoryAws, operation: str, *given: str) -> None:
+def refuse_for(night: Night, operation: str, *given: str) -> None:
     """Let AWS refuse the operation for these."""
-    call = getattr(aws.snapshots, operation)
+    call = getattr(night.aws.snapshots, operation)
 
     def refusing(first: str, *more: Any) -> Any:
         if first in given:
             raise AwsError(operation, first, "InvalidDBClusterSnapshotStateFault", "no")
         return call(first, *more)
 
-    setattr(aws.snapshots, operation, refusing)
+    setattr(night.aws.snapshots, operation, refusing)
 
 
-def test_what_aws_does_not_copy_for_one_database_stops_no_other_and_hides_no_refusal(
-    two: Settings, both: InMemoryAws
-) -> None:
-    refuse_for(both, "copy", arn("new"))
-    with pytest.raises(AwsError, match=f"copy of {arn('new')} failed"):
-        update(two, both, TWO_O_CLOCK)
-    assert sources(both) == [arn("docs-new")]
-    both.snapshots.all = [each for each in both.snapshots.all if not each.own]
-    both.snapshots.unencrypted.add(arn("docs-new"))
+def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal(both: Night) -> None:
+    refuse_for(both, "copy", NEW)
+    with pytest.raises(AwsError, match=f"copy of {NEW} failed"):
+        both.update()
+    assert copied(both) == [arn("docs-new")]
+    both.aws.snapshots.all = [each for each in both.aws.snapshots.all if not each.own]
+    both.aws.snapshots.unencrypted.add(arn("docs-new"))
     with pytest.raises(AwsError):
-        update(two, both, TWO_O_CLOCK)
-    body = both.notifier.sent[-1].body
-    assert f"copy of {arn('new')} failed" in body
+        both.update()
+    body = both.aws.notifier.sent[-1].body
+    assert f"copy of {NEW} failed" in body
     assert f"RDS refused to copy {arn('docs-new')}: it is not encrypted." in body
 
 
-def test_a_copy_that_cannot_be_deleted_keeps_no_other(two: Settings, both: InMemoryAws) -> None:
-    kept = Settings.from_environment(BOTH_COPIED | {"RDS_COPIES_TO_KEEP": "1"})
-    update(two, both, TWO_O_CLOCK)
-    both.snapshots.settle("failed")
-    for name in "abc":
-        add_copy(both, name)
-    broken = [each.arn.rpartition(":")[2] for each in both.snapshots.all if each.status == "failed"]
-    refuse_for(both, "delete", *broken)
+def test_a_copy_that_cannot_be_deleted_keeps_no_other(both: Night) -> None:
+    both.configure(RDS_COPIES_TO_KEEP="1")
+    both.update()
+    both.aws.snapshots.settle("failed")
+    failed = own(both)
+    newest = [add_copy(both, name) for name in "abc"][-1]
+    refuse_for(both, "delete", *(each.rpartition(":")[2] for each in failed))
     with pytest.raises(AwsError) as raised:
-        follow_copies(kept, both)
-    assert len([str(raised.value), *raised.value.__notes__]) == len(broken) == 2
-    assert copied(both) == sorted(
-        [copy_of("c"), *(each.arn for each in both.snapshots.all if each.status == "failed")]
-    )
+        both.follow_copies()
+    assert len(raised.value.__notes__) == 1
+    assert own(both) == sorted([newest, *failed])
 
 
-def test_one_update_has_every_database_copied_however_few_rds_copies_at_a_time(
-    two: Settings, both: InMemoryAws
-) -> None:
+def test_one_update_has_all_copied_however_few_rds_copies_at_a_time(both: Night) -> None:
     fill_quota(both, room=1)
-    result = update(two, both, TWO_O_CLOCK)
-    assert [each.reason for each in result.databases] == [None, "copy-quota"]
-    follow_copies(two, both)  # no room yet
-    assert sources(both) == [arn("new")]
+    assert [each.reason for each in both.update().databases] == [None, "copy-quota"]
+    both.follow_copies()  # no room yet
+    assert copied(both) == [NEW]
     for _ in range(2):
-        both.snapshots.settle()
-        follow_copies(two, both)
-    recorded = [both.values()[each.latest_parameter] for each in two.databases]
-    assert [both.snapshots.tags[each][SOURCE] for each in recorded] == [arn("new"), arn("docs-new")]
-    assert subjects(both) == ["REFRESH FAILED: copy-quota (docs)"]
+        both.aws.snapshots.settle()
+        both.follow_copies()
+    recorded = [both.values[LATEST], both.values[OTHER_LATEST]]
+    assert [both.aws.snapshots.tags[each][SOURCE] for each in recorded] == [NEW, arn("docs-new")]
+    assert both.subjects == ["REFRESH FAILED: copy-quota (docs)"]
     # Nothing is asked for any more: the next share is left to the next update.
-    both.snapshots.all.append(snapshot("newer", created=SUNDAY, **DOCUMENTS))
-    both.calls.clear()
-    follow_copies(two, both)
-    assert {"shared", "copy"}.isdisjoint(both.calls)
+    both.offer("newer", created=SUNDAY, **DOCUMENTS)
+    both.aws.calls.clear()
+    both.follow_copies()
+    assert {"shared", "copy"}.isdisjoint(both.aws.calls)
 
 
 @pytest.mark.parametrize(
     ("happens", "reason"),
     [
-        (lambda aws: aws.snapshots.denied.add(KEY), "copy-key-denied"),
-        (lambda aws: aws.snapshots.all.clear(), "no-eligible-snapshot"),
+        (deny_key, "copy-key-denied"),
+        (lambda night: night.aws.snapshots.all.clear(), "no-eligible-snapshot"),
     ],
 )
 def test_the_poll_tells_once_why_it_cannot_start_a_copy_either_and_gives_up(
-    settings: Settings, aws: InMemoryAws, happens: Callable[[InMemoryAws], None], reason: str
+    night: Night, happens: Arrange, reason: str
 ) -> None:
-    fill_quota(aws)
-    update(settings, aws, TWO_O_CLOCK)
-    aws.snapshots.settle()
-    happens(aws)
-    refuse(aws, "unlabel")
+    fill_quota(night)
+    night.update()
+    night.aws.snapshots.settle()
+    happens(night)
+    refuse(night.aws, "unlabel")
     with pytest.raises(AwsError):  # people know before the poll forgets
-        follow_copies(settings, aws)
-    calm(aws)
-    assert follow_copies(settings, aws).reason == reason
-    assert follow_copies(settings, aws).outcome == "unchanged"
+        night.follow_copies()
+    calm(night.aws)
+    assert night.follow_copies().reason == reason
+    assert night.follow_copies().outcome == "unchanged"
     failures = ["copy-quota", reason, reason]
-    assert subjects(aws) == [f"REFRESH FAILED: {each} (rds)" for each in failures]
+    assert night.subjects == [f"REFRESH FAILED: {each} (rds)" for each in failures]
 
 
-def test_a_copy_is_not_asked_for_again_if_its_parameter_is_missing(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    fill_quota(aws)
-    del aws.parameters.kept[LATEST]
-    assert update(settings, aws, TWO_O_CLOCK).reason == "copy-quota"
-    aws.snapshots.settle()
-    assert follow_copies(settings, aws).outcome == "unchanged"
+def test_a_copy_is_not_asked_for_again_if_its_parameter_is_missing(night: Night) -> None:
+    fill_quota(night)
+    without(LATEST)(night)
+    assert night.update().reason == "copy-quota"
+    night.aws.snapshots.settle()
+    assert night.follow_copies().outcome == "unchanged"
 
 
-def test_without_copies_nobody_lists_own_snapshots(aws: InMemoryAws) -> None:
+def test_without_copies_nobody_lists_own_snapshots(night: Night) -> None:
     """A function's role need not be allowed to."""
-    plain = Settings.from_environment(STAGE)
-    refuse(aws, "own")
-    update(plain, aws, TWO_O_CLOCK)
-    assert promote(plain, aws, SUNDAY).outcome == "started"
-    ends(aws)
-    poll(plain, aws)
-    assert status(plain, aws)["problems"] == []
+    night.settings = Settings.from_environment(STAGE)
+    refuse(night.aws, "own")
+    night.update()
+    assert night.promote().outcome == "started"
+    night.run_ends()
+    night.polls()
+    assert night.status()["problems"] == []

@@ -4,20 +4,25 @@ Whoever comes in between wins, or comes first and is seen.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
 
-from chalicelib.domain.errors import AwsError, RefreshError
+from chalicelib.domain.errors import AwsError, RefreshError, Refused
 from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.pin import PinRequest, pin, rollback
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
 from chalicelib.usecases.reconcile import reconcile
 from tests.fakes import arn
+from tests.interruptions import meanwhile
 from tests.simulation.model import CORRECTIONS, START, Model, bootstrap, offer, variables
 from tests.simulation.world import Behaviour, World
+from tests.stage import CURRENT, OTHER_CURRENT, OTHER_LATEST
+from tests.usecases.night import NEW, Night
 
 SUNDAY = datetime.fromisoformat("2026-01-04T04:00:00+00:00")
 MOVERS = ("promote", "refresh", "pin", "rollback", "take back")
@@ -193,3 +198,86 @@ def test_whoever_comes_in_between_wins(mover: str, actor: str, history: str, fai
         check_end(stage)
 
     each_interleaving(mover, actor, history, fails=fails)(judge)
+
+
+# --- what the table does not arrange --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mover", ["promote", "pin"])
+def test_two_orders_of_different_databases_at_once_have_one_run(mover: str) -> None:
+    def promoting(two: Night) -> None:
+        with suppress(RefreshError):
+            two.promote()
+
+    def pinning(two: Night) -> None:
+        with suppress(RefreshError):
+            two.pin(arn("docs-new"), deploy=True, index=1)
+
+    act, other = (promoting, pinning) if mover == "promote" else (pinning, promoting)
+
+    def night() -> Night:
+        two = Night.of_two()
+        two.set(OTHER_LATEST, arn("docs-old"))  # nobody promotes it
+        return two
+
+    undisturbed = night()
+    act(undisturbed)
+    for index, operation in enumerate(undisturbed.aws.calls):
+        two, nth = night(), undisturbed.aws.calls[: index + 1].count(operation)
+        meanwhile(two.aws, "before", operation, partial(other, two), nth)
+        act(two)
+        assert (operation, nth, len(two.started)) == (operation, nth, 1)
+        two.run_ends()
+        two.polls(3)
+        for name in (CURRENT, OTHER_CURRENT):
+            assert two.values[name] == two.deployed(name), (operation, nth)
+
+
+def test_a_parameter_whose_older_versions_are_gone_is_not_deleted(night: Night) -> None:
+    def forget() -> None:
+        del night.aws.parameters.kept[CURRENT][0]
+        raise AwsError("start", "it", "AccessDeniedException", "no")
+
+    meanwhile(night.aws, "before", "start", forget)
+    with pytest.raises(AwsError):
+        night.promote()
+    assert night.current == NEW
+
+
+def test_a_put_that_never_arrived_is_not_taken_for_the_same_value_put_by_hand(night: Night) -> None:
+    def put_by_hand_instead() -> None:
+        night.set(CURRENT, NEW)
+        raise AwsError("put", "it", "Timeout", "", answered=False)
+
+    meanwhile(night.aws, "before", "put", put_by_hand_instead)
+    with pytest.raises(AwsError, match="put of it failed"):
+        night.promote()
+    assert (night.present().actor, night.started) == ("unknown", [])
+
+
+def test_of_two_people_who_move_current_at_once_the_last_wins(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = night.aws.parameters.put
+
+    def between_two(*given: Any) -> int:
+        night.set(CURRENT, arn("first"))
+        number = put(*given)
+        night.set(CURRENT, arn("last"))
+        return number
+
+    monkeypatch.setattr(night.aws.parameters, "put", between_two)
+    with pytest.raises(Refused, match=f"unknown moved {CURRENT} to {arn('first')}"):
+        night.refresh()
+    assert night.current == arn("last")
+
+
+def test_a_put_whose_answer_was_lost_and_that_the_client_made_twice_is_one_order(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = night.aws.parameters.put
+    monkeypatch.setattr(night.aws.parameters, "put", lambda *given: put(*given) and put(*given))
+    night.promote()
+    night.run_ends()
+    night.polls()
+    assert night.deployed() == night.current == NEW

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, NamedTuple
 
 import pytest
 
@@ -11,100 +10,56 @@ from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import GOOD, Note
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import put
-from chalicelib.usecases.pin import PinRequest, pin
-from chalicelib.usecases.promote import promote
-from chalicelib.usecases.reconcile import follow, reconcile
-from chalicelib.usecases.status import status
-from tests.fakes import STACK, InMemoryAws, arn, snapshot
+from chalicelib.usecases.reconcile import follow
+from tests.fakes import STACK, arn
 from tests.interruptions import meanwhile
-from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE
-from tests.usecases.conftest import (
-    KIM,
-    SCHEDULE,
-    SUNDAY,
-    WITH_STACK,
-    Arrange,
-    ends,
-    everything,
-    good,
-    ledger,
-    polls,
-    present,
-    promotion_killed,
-    push,
-    subjects,
-)
+from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE
+from tests.usecases.night import KIM, NEW, OLD, REFRESHED, SCHEDULE, SUNDAY, Night, about_rds
+from tests.usecases.states import Arrange, holding, stack_in, without
 
-REFRESHED = "refreshed in 30 min, data 6 h old (rds)"
 RUN_FAILED = "REFRESH FAILED: pipeline run failed, taken back (rds)"
 NOTHING_RESTORED = "REFRESH FAILED: the run restored nothing, taken back (rds)"
 FAILED_AFTER = "restored, but the pipeline run failed afterwards (rds)"
 DIFFERS = "other data than expected is deployed (rds)"
 UNKNOWN = "cannot see what is deployed (rds)"
 
+BEFORE = ("unknown", "old")
+PROMOTED = [BEFORE, ("promote", "new")]
+REVERTED = [*PROMOTED, ("revert", "old")]
+
 Learn = Callable[[], object]
 
 
 @pytest.fixture(params=["by its event", "by a poll alone"])
-def learn(request: pytest.FixtureRequest, settings: Settings, aws: InMemoryAws) -> Learn:
+def learn(request: pytest.FixtureRequest, night: Night) -> Learn:
     """Learn of the end of the newest run: from its event, or after the event was lost."""
 
-    def learn() -> object:
+    def learn() -> None:
         if request.param == "by its event":
-            follow(settings, aws, PIPELINE)
-        return polls(settings, aws, times=1)
+            follow(night.settings, night.aws, PIPELINE)
+        night.polls(1)
 
     return learn
 
 
 @pytest.fixture
-def promoted(settings: Settings, aws: InMemoryAws) -> InMemoryAws:
+def promoted(night: Night) -> Night:
     """Tonight's promotion has started its run, run-2."""
-    assert promote(settings, aws, SUNDAY).execution_id == "run-2"
-    aws.calls.clear()
-    return aws
+    night.promote()
+    night.aws.calls.clear()
+    return night
 
 
-def pinned(settings: Settings, aws: InMemoryAws, name: str = "wanted") -> None:
-    """Kim pins a snapshot, for whichever run comes next."""
-    aws.snapshots.all.append(snapshot(name))
-    request = PinRequest(arn(name), KIM, "regression", deploy=False)
-    pin(settings, aws, settings.databases[0], request)
+def facts(night: Night) -> tuple[object, ...]:
+    """Return the ledger, what is deployed, what is good, and what people were told."""
+    return night.ledger, night.deployed(), night.good(), night.subjects
 
 
-def prepares_change_set(aws: InMemoryAws, run: str) -> None:
+def prepares_change_set(night: Night, run: str) -> None:
     """Let a run prepare a change set, and wait for an approval."""
-    action = Action(run, "Deploy", "Prepare", "Succeeded", aws.time, aws.time)
-    aws.pipelines.executed.append(action._replace(category=PREPARES_CHANGE_SET, stack=STACK))
-
-
-def deployed(aws: InMemoryAws) -> str | None:
-    value = aws.stacks.restored_from(CURRENT)
-    return value and value.rpartition(":")[2]
-
-
-class Facts(NamedTuple):
-    ledger: list[tuple[str, str]]
-    deployed: str | None
-    good: str | None
-    sent: list[str]
-
-
-def facts(aws: InMemoryAws) -> Facts:
-    value = good(aws)
-    return Facts(ledger(aws), deployed(aws), value and value.rpartition(":")[2], subjects(aws))
-
-
-PROMOTED = [("unknown", "old"), ("promote", "new")]
-REVERTED = [*PROMOTED, ("revert", "old")]
-
-
-def kept(good: str, *sent: str) -> Facts:
-    return Facts(PROMOTED, "new", good, [*sent])
-
-
-def taken_back(*sent: str) -> Facts:
-    return Facts(REVERTED, "old", "old", [*sent])
+    now = night.aws.time
+    action = Action(run, "Deploy", "Prepare", "Succeeded", now, now, PREPARES_CHANGE_SET, STACK)
+    night.aws.pipelines.executed.append(action)
 
 
 # --- the table: how the run ended, and whether it restored ----------------------------------------
@@ -113,528 +68,394 @@ def taken_back(*sent: str) -> Facts:
 @pytest.mark.parametrize(
     ("ended", "restored", "expected"),
     [
-        ("Succeeded", True, kept("new", REFRESHED)),
-        ("Succeeded", False, taken_back(NOTHING_RESTORED)),
-        *((ended, True, kept("old", FAILED_AFTER)) for ended in ("Failed", "Stopped", "Cancelled")),
-        *((ended, False, taken_back(RUN_FAILED)) for ended in ("Failed", "Stopped", "Cancelled")),
+        ("Succeeded", True, (PROMOTED, NEW, NEW, [REFRESHED])),
+        ("Succeeded", False, (REVERTED, OLD, OLD, [NOTHING_RESTORED])),
+        ("Failed", True, (PROMOTED, NEW, OLD, [FAILED_AFTER])),
+        ("Stopped", False, (REVERTED, OLD, OLD, [RUN_FAILED])),
     ],
 )
 def test_a_run_is_judged_by_its_end_and_by_what_is_deployed(
-    learn: Learn, promoted: InMemoryAws, ended: str, restored: bool, expected: Facts
+    learn: Learn, promoted: Night, ended: str, restored: bool, expected: tuple[object, ...]
 ) -> None:
-    ends(promoted, ended, deploys=restored)
+    promoted.run_ends(ended, deploys=restored)
     learn()
     assert facts(promoted) == expected
     learn()
     assert facts(promoted) == expected
 
 
-@pytest.mark.parametrize("ended", ["Succeeded", "Failed", "Stopped", "Cancelled"])
-def test_a_pin_that_waits_stays_whichever_run_did_not_restore_it(
-    learn: Learn, settings: Settings, aws: InMemoryAws, ended: str
-) -> None:
-    pinned(settings, aws)
-    aws.time += timedelta(minutes=1)
-    push(aws)
-    ends(aws, ended, deploys=False)
-    learn()
-    assert facts(aws) == Facts(
-        ledger=[("unknown", "old"), ("pin", "wanted")], deployed="old", good="old", sent=[]
-    )
+ABOUT_RUN_2 = {
+    "version": 2,
+    "by": SCHEDULE,
+    "why": "newest eligible share",
+    "execution_id": "run-2",
+}
 
 
-def test_a_success_is_returned_with_the_age_of_the_data_and_how_long_it_took(
-    settings: Settings, promoted: InMemoryAws
-) -> None:
-    ends(promoted)
-    result = follow(settings, promoted, PIPELINE)
+def test_a_success_is_returned_with_its_duration_and_the_age_of_the_data(promoted: Night) -> None:
+    promoted.run_ends()
     message = "run run-2 of pipeline acceptance-main succeeded"
-    assert result.to_json() == {
-        "outcome": "succeeded",
-        "reason": None,
-        "message": message,
-        "databases": [
-            {
-                "name": "rds",
-                "latest": None,
-                "current": arn("new"),
-                "previous": arn("new"),
-                "outcome": "succeeded",
-                "message": message,
-                "version": 2,
-                "by": SCHEDULE,
-                "why": "newest eligible share",
-                "execution_id": "run-2",
-                "duration_minutes": 30.0,
-                "age_hours": 6.5,
-            }
-        ],
-    }
-    assert present(promoted).labels == {"cluster-ID0002", "run-run-2", "notified-refreshed", "good"}
+    values = {"latest": None, "current": NEW, "previous": NEW}
+    succeeded = {"outcome": "succeeded", "message": message, **ABOUT_RUN_2}
+    timed = {"duration_minutes": 30.0, "age_hours": 6.5}
+    assert follow(promoted.settings, promoted.aws, PIPELINE).to_json() == about_rds(
+        "succeeded", None, message, **values, **succeeded, **timed
+    )
+    labels = {"cluster-ID0002", "run-run-2", "notified-refreshed", "good"}
+    assert promoted.present().labels == labels
 
 
-def test_a_failure_is_returned_with_the_stage_and_action_and_says_why_in_the_ledger(
-    settings: Settings, promoted: InMemoryAws
-) -> None:
-    promoted.pipelines.deploy(PIPELINE, "Failed")
-    ends(promoted, "Failed")
-    result = reconcile(settings, promoted)
+def test_a_failure_is_returned_with_its_action_and_written_into_the_ledger(promoted: Night) -> None:
+    promoted.aws.pipelines.deploy(PIPELINE, "Failed")
+    promoted.run_ends("Failed")
     message = "run run-2 of pipeline acceptance-main restored nothing, and ended as Failed"
-    assert result.to_json() == {
-        "outcome": "failed",
-        "reason": "run-failed",
-        "message": f"{message}, in stage Deploy, action Deploy",
-        "databases": [
-            {
-                "name": "rds",
-                "latest": None,
-                "current": arn("old"),
-                "previous": arn("new"),
-                "outcome": "failed",
-                "reason": "run-failed",
-                "message": f"{message}, in stage Deploy, action Deploy",
-                "version": 2,
-                "by": SCHEDULE,
-                "why": "newest eligible share",
-                "execution_id": "run-2",
-                "taken_back": True,
-            }
-        ],
-    }
-    assert present(promoted).note == Note("revert", "db-reconcile", message)
-    (notification,) = promoted.notifier.sent
-    assert f"rds: went back to {arn('old')} from {arn('new')}" in notification.body
+    where = f"{message}, in stage Deploy, action Deploy"
+    values = {"latest": None, "current": OLD, "previous": NEW, "taken_back": True}
+    failed = {"outcome": "failed", "reason": "run-failed", "message": where, **ABOUT_RUN_2}
+    expected = about_rds("failed", "run-failed", where, **values, **failed)
+    assert promoted.reconcile().to_json() == expected
+    assert promoted.present().note == Note("revert", "db-reconcile", message)
+    (notification,) = promoted.aws.notifier.sent
+    assert f"rds: went back to {OLD} from {NEW}" in notification.body
 
 
 # --- whose run it is ------------------------------------------------------------------------------
 
 
-def test_a_value_whose_run_was_never_started_is_taken_back_once_no_retry_can_come(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    promotion_killed(settings, aws, "after", "put", minutes=10)
-    assert reconcile(settings, aws).message == "everything is in line"
-    assert ledger(aws) == PROMOTED
-    aws.time += timedelta(minutes=6)
-    reconcile(settings, aws)
-    assert facts(aws) == taken_back(RUN_FAILED)
-    assert "no run of pipeline acceptance-main was started for it" in aws.notifier.sent[0].body
+def test_a_value_without_a_run_is_taken_back_once_no_retry_can_come(night: Night) -> None:
+    night.promotion_killed("after", "put", minutes=10)
+    assert night.reconcile().message == "everything is in line"
+    assert night.ledger == PROMOTED
+    night.aws.time += timedelta(minutes=6)
+    night.reconcile()
+    assert facts(night) == (REVERTED, OLD, OLD, [RUN_FAILED])
+    body = night.aws.notifier.sent[0].body
+    assert "no run of pipeline acceptance-main was started for it" in body
 
 
-@pytest.mark.parametrize("event", ["another", ""])
-def test_the_end_of_another_pipelines_run_is_ignored(
-    settings: Settings, promoted: InMemoryAws, event: str
-) -> None:
-    ends(promoted, "Failed")
-    promoted.calls.clear()
-    result = follow(settings, promoted, event)
+def test_the_end_of_another_pipelines_run_is_ignored(promoted: Night) -> None:
+    promoted.run_ends("Failed")
+    result = follow(promoted.settings, promoted.aws, "another")
     assert (result.outcome, result.reason) == ("ignored", "other-pipeline")
-    assert result.message == f"{event} is not the main pipeline"
-    assert promoted.calls == ["get"]
+    assert result.message == "another is not the main pipeline"
+    assert promoted.aws.calls == ["get"]
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
-    [(None, "parameter-missing"), ("dummyvalue", "pipeline-missing"), ("gone", "pipeline-missing")],
+    ("arrange", "reason"),
+    [
+        (without(PIPELINE_NAME), "parameter-missing"),
+        (holding(PIPELINE_NAME, "gone"), "pipeline-missing"),
+    ],
 )
 def test_without_the_pipeline_nothing_is_moved(
-    settings: Settings, promoted: InMemoryAws, name: str | None, reason: str
+    promoted: Night, arrange: Arrange, reason: str
 ) -> None:
-    ends(promoted, "Failed")
-    del promoted.parameters.kept[PIPELINE_NAME]
-    if name:
-        promoted.parameters.put_by_hand(PIPELINE_NAME, name)
-    before = everything(promoted)
-    result = reconcile(settings, promoted)
+    promoted.run_ends("Failed")
+    arrange(promoted)
+    before = promoted.everything()
+    result = promoted.reconcile()
     assert (result.outcome, result.reason) == ("ignored", reason)
-    assert everything(promoted) == before
+    assert promoted.everything() == before
 
 
 def test_a_value_that_somebody_puts_by_hand_is_told_once_it_is_restored(
-    learn: Learn, settings: Settings, aws: InMemoryAws
+    learn: Learn, night: Night
 ) -> None:
-    aws.parameters.put_by_hand(CURRENT, arn("new"))
-    push(aws)
-    ends(aws)
+    night.set(CURRENT, NEW)
+    night.push()
+    night.run_ends()
     learn()
-    assert facts(aws) == Facts(
-        ledger=[("unknown", "old"), ("unknown", "new")],
-        deployed="new",
-        good="new",
-        sent=[REFRESHED],
-    )
-    assert "set by unknown because: unknown" in aws.notifier.sent[0].body
-    assert aws.notifier.sent[0].thread == "unknown"
-
-
-# --- what nobody asked for ------------------------------------------------------------------------
+    assert facts(night) == ([BEFORE, ("unknown", "new")], NEW, NEW, [REFRESHED])
+    assert "set by unknown because: unknown" in night.aws.notifier.sent[0].body
+    assert night.aws.notifier.sent[0].thread == "unknown"
 
 
 def test_current_is_set_to_what_is_deployed_if_nobody_waits_for_what_it_holds(
-    learn: Learn, settings: Settings, promoted: InMemoryAws
+    learn: Learn, promoted: Night
 ) -> None:
     """A run that had read the value before it was taken back has restored it."""
-    ends(promoted, "Failed")
+    promoted.run_ends("Failed")
     learn()
-    promoted.time += timedelta(minutes=1)
-    restored = promoted.clusters.restore(arn("new"))
-    promoted.stacks.all[STACK] = Stack(
-        "UPDATE_COMPLETE", {"Cluster": restored}, {CURRENT: arn("new")}
-    )
+    promoted.aws.time += timedelta(minutes=1)
+    clusters = {"Cluster": promoted.aws.clusters.restore(NEW)}
+    promoted.aws.stacks.all[STACK] = Stack("UPDATE_COMPLETE", clusters, {CURRENT: NEW})
     for _ in range(3):
         learn()
-    assert facts(promoted) == Facts(
-        ledger=[*REVERTED, ("align", "new")], deployed="new", good="old", sent=[RUN_FAILED, DIFFERS]
-    )
-    assert present(promoted).reason == (
-        f"{arn('new')} is deployed, which is not what current named"
-    )
+    assert facts(promoted) == ([*REVERTED, ("align", "new")], NEW, OLD, [RUN_FAILED, DIFFERS])
+    why = f"{NEW} is deployed, which is not what current named"
+    assert promoted.present().reason == why
 
 
 # --- what cannot be seen --------------------------------------------------------------------------
 
 
-def in_progress(aws: InMemoryAws) -> None:
-    aws.stacks.set_status("UPDATE_ROLLBACK_IN_PROGRESS")
+def no_stack(night: Night) -> None:
+    del night.aws.stacks.all[STACK]
 
 
-def rollback_failed(aws: InMemoryAws) -> None:
-    aws.stacks.set_status("UPDATE_ROLLBACK_FAILED")
+def clusters(**values: str) -> Arrange:
+    """Let the stack have these clusters, restored from these values."""
+
+    def arrange(night: Night) -> None:
+        restored = {name: night.aws.clusters.restore(each) for name, each in values.items()}
+        stack = night.aws.stacks.all[STACK]
+        night.aws.stacks.all[STACK] = stack._replace(clusters=restored)
+
+    return arrange
 
 
-def no_stack(aws: InMemoryAws) -> None:
-    del aws.stacks.all[STACK]
-
-
-def no_cluster(aws: InMemoryAws) -> None:
-    aws.stacks.all[STACK] = aws.stacks.all[STACK]._replace(clusters={})
-
-
-def another_cluster(aws: InMemoryAws) -> None:
-    stack = aws.stacks.all[STACK]
-    clusters = {**stack.clusters, "Second": aws.clusters.restore(arn("x"))}
-    aws.stacks.all[STACK] = stack._replace(clusters=clusters)
-
-
-def ambiguous(aws: InMemoryAws) -> None:
+def ambiguous(night: Night) -> None:
     """The value was taken back by hand in the minute in which the deploy action began."""
-    began = aws.stacks.all[STACK]
-    version = present(aws)
-    moved = version._replace(number=3, value=arn("old"), note=None, labels=frozenset())
-    action = aws.pipelines.executed[-1]
-    aws.parameters.kept[CURRENT].append(moved._replace(modified=action.started))
-    aws.stacks.all[STACK] = began._replace(resolved={})
+    began = night.aws.pipelines.executed[-1].started
+    version = night.present()._replace(number=3, value=OLD, note=None, labels=frozenset())
+    night.aws.parameters.kept[CURRENT].append(version._replace(modified=began))
+    night.aws.stacks.all[STACK] = night.aws.stacks.all[STACK]._replace(resolved={})
 
 
-@pytest.mark.parametrize("ended", ["Succeeded", "Failed"])
-@pytest.mark.parametrize("name", ["acceptance-typo", f"{STACK}/Typo"])
-def test_with_a_wrong_stack_name_nothing_is_taken_back_that_a_run_has_deployed(
-    aws: InMemoryAws, name: str, ended: str
-) -> None:
-    """Otherwise the next run would replace the new data."""
-    settings = Settings.from_environment(WITH_STACK | {"RDS_STACK_NAME": name})
-    never_seen = [each._replace(labels=frozenset()) for each in aws.parameters.kept[CURRENT]]
-    aws.parameters.kept[CURRENT] = never_seen
-    promote(settings, aws, SUNDAY)
-    ends(aws, ended, deploys=True)
-    polls(settings, aws)
-    assert facts(aws) == Facts(PROMOTED, "new", good=None, sent=[UNKNOWN])
+GONE = "it was deleted, renamed, or is in another account or Region; correct P_STACK_NAME"
+UNCERTAIN = (
+    "current was set at about the time when action Deploy of run run-2 began, or only later: what "
+    "the action restored is uncertain"
+)
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (in_progress, None),
+        (stack_in("UPDATE_ROLLBACK_IN_PROGRESS"), None),
         (
-            rollback_failed,
+            stack_in("UPDATE_ROLLBACK_FAILED"),
             "stack acceptance-data is UPDATE_ROLLBACK_FAILED: continue its rollback",
         ),
+        (no_stack, f"there is no stack acceptance-data: {GONE}"),
+        (clusters(), f"there is no cluster in stack acceptance-data: {GONE}"),
         (
-            no_stack,
-            (
-                "there is no stack acceptance-data: it was deleted, renamed, or is in another account "
-                "or Region; correct P_STACK_NAME"
-            ),
+            clusters(A=OLD, B=NEW),
+            "P_STACK_NAME names several clusters; write one of acceptance-data/A, acceptance-data/B",
         ),
-        (
-            no_cluster,
-            (
-                "there is no cluster in stack acceptance-data: it was deleted, renamed, or is in "
-                "another account or Region; correct P_STACK_NAME"
-            ),
-        ),
-        (
-            another_cluster,
-            (
-                "P_STACK_NAME names several clusters; write one of acceptance-data/Cluster, "
-                "acceptance-data/Second"
-            ),
-        ),
-        (
-            ambiguous,
-            (
-                "current was set at about the time when action Deploy of run run-2 began, or only "
-                "later: what the action restored is uncertain"
-            ),
-        ),
+        (ambiguous, UNCERTAIN),
     ],
-    ids=lambda each: each.__name__ if callable(each) else "",
+    ids=["in progress", "rollback failed", "no stack", "no cluster", "two clusters", "ambiguous"],
 )
 def test_what_cannot_be_seen_moves_nothing_and_is_told_once_if_it_will_not_settle(
-    settings: Settings, promoted: InMemoryAws, spoil: Arrange, message: str | None
+    promoted: Night, spoil: Arrange, message: str | None
 ) -> None:
-    ends(promoted, "Failed", deploys=True)
-    seen = promoted.stacks.all[STACK], list(promoted.parameters.kept[CURRENT])
+    promoted.run_ends("Failed", deploys=True)
+    seen = promoted.aws.stacks.all[STACK], list(promoted.aws.parameters.kept[CURRENT])
     spoil(promoted)
-    before = ledger(promoted)
-    polls(settings, promoted, times=3)
-    assert (ledger(promoted), good(promoted)) == (before, arn("old"))
-    assert subjects(promoted) == ([UNKNOWN] if message else [])
+    before = promoted.ledger
+    promoted.polls(3)
+    assert (promoted.ledger, promoted.good()) == (before, OLD)
+    assert promoted.subjects == ([UNKNOWN] if message else [])
     if message:
-        assert f"it cannot be seen what is deployed: {message}." in promoted.notifier.sent[0].body
-        (problem,) = [
-            each for each in status(settings, promoted)["problems"] if "cannot be seen" in each
-        ]
-        assert problem == f"rds: it cannot be seen what is deployed: {message}."
-    promoted.stacks.all[STACK], promoted.parameters.kept[CURRENT] = seen
-    polls(settings, promoted)
-    assert subjects(promoted)[-1] == FAILED_AFTER
+        problem = f"it cannot be seen what is deployed: {message}."
+        assert problem in promoted.aws.notifier.sent[0].body
+        assert f"rds: {problem}" in promoted.status()["problems"]
+    promoted.aws.stacks.all[STACK], promoted.aws.parameters.kept[CURRENT] = seen
+    promoted.polls()
+    assert promoted.subjects[-1] == FAILED_AFTER
 
 
-def test_a_deploy_that_begins_between_the_look_and_the_put_has_the_value_put_again(
-    settings: Settings, promoted: InMemoryAws
+@pytest.mark.parametrize("ended", ["Succeeded", "Failed"])
+@pytest.mark.parametrize("name", ["acceptance-typo", f"{STACK}/Typo"])
+def test_with_a_wrong_stack_name_nothing_is_taken_back_that_a_run_has_deployed(
+    night: Night, name: str, ended: str
 ) -> None:
-    ends(promoted, "Failed")
-    promoted.time += timedelta(minutes=2)
-    waiting = push(promoted)
-    meanwhile(promoted, "before", "put", lambda: promoted.stacks.set_status("UPDATE_IN_PROGRESS"))
-    polls(settings, promoted)
-    assert (ledger(promoted), subjects(promoted)) == ([*REVERTED, ("promote", "new")], [])
-    promoted.pipelines.finish(PIPELINE, run=waiting)
-    polls(settings, promoted)
-    assert deployed(promoted) == "new"
-    assert promoted.values()[CURRENT] == arn("new")
-    assert [each.partition(" in ")[0] for each in subjects(promoted)] == ["refreshed"]
-
-
-def test_a_change_set_that_waits_for_its_approval_has_nothing_taken_back_until_its_run_ends(
-    settings: Settings, promoted: InMemoryAws
-) -> None:
-    ends(promoted, "Failed")
-    prepares_change_set(promoted, waiting := push(promoted))
-    polls(settings, promoted)
-    assert (ledger(promoted), subjects(promoted)) == (PROMOTED, [])
-    under_way = status(settings, promoted)["pipeline"]["under_way"]
-    assert under_way["restores"] == f"rds from {arn('new')}"
-    promoted.pipelines.finish(PIPELINE, "Failed", run=waiting)
-    polls(settings, promoted)
-    assert facts(promoted) == taken_back(RUN_FAILED)
-
-
-def test_a_change_set_that_is_prepared_between_the_look_and_the_put_has_the_value_put_again(
-    settings: Settings, promoted: InMemoryAws
-) -> None:
-    ends(promoted, "Failed")
-    promoted.time += timedelta(minutes=2)
-    meanwhile(promoted, "before", "put", lambda: prepares_change_set(promoted, push(promoted)))
-    polls(settings, promoted)
-    assert (ledger(promoted), subjects(promoted)) == ([*REVERTED, ("promote", "new")], [])
-
-
-def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(
-    settings: Settings, aws: InMemoryAws
-) -> None:
-    prepares_change_set(aws, push(aws))
-    aws.time += timedelta(minutes=2)
-    pinned(settings, aws)
-    found = status(settings, aws)
-    assert found["pipeline"]["under_way"]["restores"] is None
-    assert found["databases"][0]["waiting"]
+    """Otherwise the next run would replace the new data."""
+    night.configure(RDS_STACK_NAME=name)
+    (version,) = night.aws.parameters.kept[CURRENT]
+    night.aws.parameters.kept[CURRENT] = [version._replace(labels=frozenset())]  # never seen
+    night.promote()
+    night.run_ends(ended, deploys=True)
+    night.polls()
+    assert facts(night) == (PROMOTED, NEW, None, [UNKNOWN])
 
 
 @pytest.mark.parametrize(
     ("status", "sent"), [("UPDATE_COMPLETE", FAILED_AFTER), ("UPDATE_ROLLBACK_COMPLETE", UNKNOWN)]
 )
 def test_of_two_values_the_stack_decides_unless_its_last_update_was_rolled_back(
-    settings: Settings, promoted: InMemoryAws, status: str, sent: str
+    promoted: Night, status: str, sent: str
 ) -> None:
-    ends(promoted, "Failed", deploys=True)
+    promoted.run_ends("Failed", deploys=True)
     ambiguous(promoted)
-    promoted.stacks.all[STACK] = promoted.stacks.all[STACK]._replace(
-        status=status, resolved={CURRENT: arn("new")}
-    )
-    reconcile(settings, promoted)
-    assert subjects(promoted)[0] == sent
+    stack = promoted.aws.stacks.all[STACK]
+    promoted.aws.stacks.all[STACK] = stack._replace(status=status, resolved={CURRENT: NEW})
+    promoted.reconcile()
+    assert promoted.subjects[0] == sent
+
+
+# --- a deploy that begins -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        stack_in("UPDATE_IN_PROGRESS"),
+        lambda night: prepares_change_set(night, "run-3"),
+    ],
+    ids=["an update of the stack", "a change set"],
+)
+def test_a_deploy_that_begins_between_the_look_and_the_put_has_the_value_put_again(
+    promoted: Night, happens: Arrange
+) -> None:
+    promoted.run_ends("Failed")
+    promoted.aws.time += timedelta(minutes=2)
+    promoted.push()
+    meanwhile(promoted.aws, "before", "put", lambda: happens(promoted))
+    promoted.polls()
+    assert (promoted.ledger, promoted.subjects) == ([*REVERTED, ("promote", "new")], [])
+    promoted.aws.pipelines.finish(PIPELINE)
+    promoted.polls()
+    assert (promoted.deployed(), promoted.current) == (NEW, NEW)
+    assert [each.partition(" in ")[0] for each in promoted.subjects] == ["refreshed"]
+
+
+def test_nothing_is_taken_back_while_a_change_set_waits_for_its_approval(promoted: Night) -> None:
+    promoted.run_ends("Failed")
+    prepares_change_set(promoted, promoted.push())
+    promoted.polls()
+    assert (promoted.ledger, promoted.subjects) == (PROMOTED, [])
+    assert promoted.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
+    promoted.aws.pipelines.finish(PIPELINE, "Failed")
+    promoted.polls()
+    assert facts(promoted) == (REVERTED, OLD, OLD, [RUN_FAILED])
+
+
+def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night: Night) -> None:
+    prepares_change_set(night, night.push())
+    night.aws.time += timedelta(minutes=2)
+    night.pin("new")
+    found = night.status()
+    assert found["pipeline"]["under_way"]["restores"] is None
+    assert found["databases"][0]["waiting"]
 
 
 # --- the first promotion of all -------------------------------------------------------------------
 
-DURING_FIRST = {
-    "created": [],
-    "placeholder": ["dummyvalue"],
-    "by hand": [arn("old")],
-    "both": ["dummyvalue", arn("old")],
-}
-
 
 @pytest.mark.parametrize("stack", ["none yet", "without a cluster", "not named"])
-@pytest.mark.parametrize("values", DURING_FIRST.values(), ids=DURING_FIRST)
+@pytest.mark.parametrize("values", [[], ["dummyvalue"], [OLD], ["dummyvalue", OLD]])
 def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_none(
-    aws: InMemoryAws, values: list[str], stack: str
+    night: Night, values: list[str], stack: str
 ) -> None:
-    settings = Settings.from_environment(STAGE if stack == "not named" else WITH_STACK)
-    aws.pipelines.pipelines[PIPELINE], aws.pipelines.executed = [], []
-    aws.stacks.all = {STACK: Stack("CREATE_COMPLETE", {}, {})}
-    if stack == "none yet":
-        aws.stacks.all = {}
-    aws.parameters.kept[CURRENT] = []
-    aws.time -= timedelta(hours=1)
+    if stack == "not named":
+        night.settings = Settings.from_environment(STAGE)
+    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
+    night.aws.stacks.all = {STACK: Stack("CREATE_COMPLETE", {}, {})} if stack != "none yet" else {}
+    without(CURRENT)(night)
+    night.aws.time -= timedelta(hours=1)
     for value in values:
-        aws.parameters.put_by_hand(CURRENT, value)
-    if not values:
-        del aws.parameters.kept[CURRENT]
-    aws.time = SUNDAY
-    promote(settings, aws, SUNDAY)
-    aws.time += timedelta(minutes=30)
-    aws.pipelines.set_status(PIPELINE, "run-1", "Failed")
-    polls(settings, aws, times=3)
-    assert aws.values().get(CURRENT) == (values[-1] if values else None)
-    assert not values or present(aws).note is None  # a value put by hand waits again
-    assert subjects(aws) == [RUN_FAILED]
+        night.set(CURRENT, value)
+    night.aws.time = SUNDAY
+    night.promote()
+    night.run_ends("Failed")
+    night.polls(3)
+    assert night.current == (values[-1] if values else None)
+    assert not values or night.present().note is None  # a value put by hand waits again
+    assert night.subjects == [RUN_FAILED]
 
 
 # --- several databases ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("ended", "sent"),
+    ("ended", "value", "sent"),
     [
-        ("Succeeded", "refreshed in 30 min, data 6 h old (rds,docs)"),
-        ("Failed", "REFRESH FAILED: pipeline run failed, taken back (rds,docs)"),
+        ("Succeeded", "docs-new", "refreshed in 30 min, data 6 h old (rds,docs)"),
+        ("Failed", "docs-old", "REFRESH FAILED: pipeline run failed, taken back (rds,docs)"),
     ],
 )
 def test_databases_in_one_stack_share_their_run_and_one_notification(
-    two: Settings, documents: InMemoryAws, ended: str, sent: str
+    two: Night, ended: str, value: str, sent: str
 ) -> None:
-    promote(two, documents, SUNDAY)
-    ends(documents, ended)
-    polls(two, documents)
-    value = "docs-new" if ended == "Succeeded" else "docs-old"
-    assert documents.values()[OTHER_CURRENT] == arn(value)
-    assert documents.stacks.restored_from(OTHER_CURRENT) == arn(value)
-    assert subjects(documents) == [sent]
+    two.promote()
+    two.run_ends(ended)
+    two.polls()
+    assert two.values[OTHER_CURRENT] == two.deployed(OTHER_CURRENT) == arn(value)
+    assert two.subjects == [sent]
 
 
-def test_what_aws_denies_for_one_database_hinders_no_other(
-    two: Settings, documents: InMemoryAws
-) -> None:
-    promote(two, documents, SUNDAY)
-    ends(documents, "Failed")
+def test_what_aws_denies_for_one_database_hinders_no_other(two: Night) -> None:
+    two.promote()
+    two.run_ends("Failed")
     meant = AwsError("GetParameterHistory", CURRENT, "AccessDeniedException", "no")
 
-    def interrupt(when: str, operation: str) -> None:
-        if (when, operation) == ("before", "history") and documents.calls.count("history") == 1:
-            raise meant
+    def deny() -> None:
+        raise meant
 
-    documents.calls.clear()
-    documents.interrupt = interrupt
+    meanwhile(two.aws, "before", "history", deny)
     with pytest.raises(AwsError) as caught:
-        reconcile(two, documents)
+        two.reconcile()
     assert caught.value is meant
-    assert documents.values()[CURRENT] == arn("new")
-    assert documents.values()[OTHER_CURRENT] == arn("docs-old")
+    assert (two.current, two.values[OTHER_CURRENT]) == (NEW, arn("docs-old"))
 
 
 # --- without a stack to look at -------------------------------------------------------------------
 
 
-@pytest.fixture
-def plain() -> Settings:
-    return Settings.from_environment(STAGE)
-
-
-@pytest.fixture
-def unseen(plain: Settings) -> InMemoryAws:
-    """The pipeline deploys with something that cannot be seen; tonight's run, run-2, has started."""
-    aws = InMemoryAws(SUNDAY - timedelta(hours=16))
-    aws.parameters.put_by_hand(PIPELINE_NAME, PIPELINE)
-    aws.parameters.put_by_hand(CURRENT, arn("old"))
-    aws.pipelines.pipelines[PIPELINE] = []
-    aws.time += timedelta(hours=1)
-    push(aws)
-    ends(aws)
-    aws.snapshots.all = [snapshot("new"), snapshot("old")]
-    reconcile(plain, aws)
-    aws.time = SUNDAY
-    aws.parameters.put_by_hand(LATEST, arn("new"))
-    assert promote(plain, aws, SUNDAY).execution_id == "run-2"
-    return aws
-
-
 @pytest.mark.parametrize(
     ("ended", "deploys", "expected"),
     [
-        ("Succeeded", True, (PROMOTED, "new", [REFRESHED])),
-        ("Succeeded", False, (REVERTED, "old", [NOTHING_RESTORED])),
-        ("Failed", True, (PROMOTED, "old", [FAILED_AFTER])),
-        ("Failed", False, (REVERTED, "old", [RUN_FAILED])),
+        ("Succeeded", True, (PROMOTED, NEW, [REFRESHED])),
+        ("Succeeded", False, (REVERTED, OLD, [NOTHING_RESTORED])),
+        ("Failed", True, (PROMOTED, OLD, [FAILED_AFTER])),
+        ("Failed", False, (REVERTED, OLD, [RUN_FAILED])),
     ],
 )
 def test_without_a_stack_the_newest_successful_deploy_action_decides(
-    plain: Settings, unseen: InMemoryAws, ended: str, deploys: bool, expected: tuple[Any, ...]
+    night: Night, ended: str, deploys: bool, expected: tuple[object, ...]
 ) -> None:
-    ends(unseen, ended, deploys=deploys)
-    polls(plain, unseen, times=3)
-    assert (ledger(unseen), good(unseen), subjects(unseen)) == (
-        expected[0],
-        arn(expected[1]),
-        expected[2],
-    )
+    night.settings = Settings.from_environment(STAGE)
+    night.aws.stacks.all.clear()
+    night.promote()
+    night.run_ends(ended, deploys=deploys)
+    night.polls(3)
+    assert (night.ledger, night.good(), night.subjects) == expected
 
 
 # --- labels and calls -----------------------------------------------------------------------------
 
 
-def test_labels_never_block_the_hundred_versions_that_parameter_store_keeps(
-    settings: Settings, promoted: InMemoryAws
-) -> None:
-    ends(promoted)
-    polls(settings, promoted)
+def test_labels_never_block_parameter_stores_hundred_versions(promoted: Night) -> None:
+    promoted.run_ends()
+    promoted.polls()
     for number in range(250):
-        value = arn("new") if number % 60 == 0 else arn(f"pinned-{number}")
-        version = put(promoted, CURRENT, value, Note("pin", KIM, ""), present(promoted).number)
-        promoted.parameters.label(CURRENT, version, {f"somebodys-{version}"})
-    polls(settings, promoted, times=3)
-    assert good(promoted) == arn("new")
-    assert len(promoted.parameters.kept[CURRENT]) == 100
-    assert subjects(promoted) == [REFRESHED]
+        value = NEW if number % 60 == 0 else arn(f"pinned-{number}")
+        present = promoted.present().number
+        version = put(promoted.aws, CURRENT, value, Note("pin", KIM, ""), present)
+        promoted.aws.parameters.label(CURRENT, version, {f"somebodys-{version}"})
+    promoted.polls(3)
+    assert promoted.good() == NEW
+    assert len(promoted.aws.parameters.kept[CURRENT]) == 100
+    assert promoted.subjects == [REFRESHED]
 
 
-@pytest.mark.parametrize("hidden", [GOOD, "run-run-2"])
+@pytest.mark.parametrize(("hidden", "sent"), [(GOOD, [REFRESHED]), ("run-run-2", [])])
 def test_a_label_that_is_not_listed_at_once_has_nothing_told_twice_in_one_poll(
-    settings: Settings, promoted: InMemoryAws, hidden: str
+    promoted: Night, monkeypatch: pytest.MonkeyPatch, hidden: str, sent: list[str]
 ) -> None:
-    ends(promoted)
-    label = promoted.parameters.label
+    promoted.run_ends()
+    label = promoted.aws.parameters.label
 
     def lag(name: str, version: int, labels: set[str]) -> None:
         if hidden not in labels:
             label(name, version, labels)
 
-    promoted.parameters.label = lag  # type: ignore[method-assign, assignment]
-    reconcile(settings, promoted)
-    assert subjects(promoted) == ([REFRESHED] if hidden == GOOD else [])
-    promoted.parameters.label = label  # type: ignore[method-assign]
-    polls(settings, promoted)
-    assert (good(promoted), subjects(promoted)[-1]) == (arn("new"), REFRESHED)
+    with monkeypatch.context() as patch:
+        patch.setattr(promoted.aws.parameters, "label", lag)
+        promoted.reconcile()
+    assert promoted.subjects == sent
+    promoted.polls()
+    assert (promoted.good(), promoted.subjects[-1]) == (NEW, REFRESHED)
 
 
-def test_an_idle_reconcile_makes_six_requests_and_a_promotion_nine(
-    settings: Settings, aws: InMemoryAws
-) -> None:
+def test_an_idle_reconcile_makes_six_requests_and_a_promotion_nine(night: Night) -> None:
     """The second look of a stack, for its resources, is a request of its own."""
-    reconcile(settings, aws)
-    assert aws.calls == ["get", "history", "runs", "find", "deployed"]
-    aws.calls.clear()
-    promote(settings, aws, SUNDAY)
-    assert aws.calls == ["get", "find", "history", "runs", "find", "deployed", "put", "start"]
+    night.reconcile()
+    assert night.aws.calls == ["get", "history", "runs", "find", "deployed"]
+    night.aws.calls.clear()
+    night.promote()
+    calls = ["get", "find", "history", "runs", "find", "deployed", "put", "start"]
+    assert night.aws.calls == calls

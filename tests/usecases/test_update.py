@@ -1,73 +1,59 @@
 """db-update-latest-snapshot-id: the newest eligible share becomes `latest`."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from chalicelib.domain.ledger import Note
-from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.update_latest import update
-from tests.fakes import ACCEPTANCE, InMemoryAws, arn, snapshot
-from tests.stage import CURRENT, LATEST, TWO
-from tests.usecases.conftest import DOCUMENTS, Arrange, at, holding, listing, present, subjects
+from tests.fakes import ACCEPTANCE, arn, snapshot
+from tests.stage import CURRENT, LATEST
+from tests.usecases.night import DOCUMENTS, NEW, OLD, TWO_O_CLOCK, Night, about_rds
+from tests.usecases.states import Arrange, at, holding, listing, without
 
-TWO_O_CLOCK = datetime(2026, 1, 4, 2, tzinfo=UTC)
 
-
-def test_the_newest_eligible_share_becomes_latest(settings: Settings, aws: InMemoryAws) -> None:
-    newest = snapshot("newest", created=TWO_O_CLOCK - timedelta(hours=1))
-    aws.snapshots.all += [newest, snapshot("mysql", engine="aurora-mysql")]
-    at(TWO_O_CLOCK)(aws)
-    assert update(settings, aws, TWO_O_CLOCK).to_json() == {
-        "outcome": "updated",
-        "reason": None,
-        "message": None,
-        "databases": [
-            {
-                "name": "rds",
-                "outcome": "updated",
-                "latest": newest.arn,
-                "current": arn("old"),
-                "previous": arn("new"),
-                "created": "2026-01-04T01:00:00+00:00",
-                "age_hours": 1.0,
-                "rejected": {"engine": 1},
-            }
-        ],
-    }
-    assert present(aws, LATEST).value == newest.arn
-    assert present(aws, LATEST).note == Note(
-        "update", "the schedule of 2026-01-04T02:00:00+00:00", "newest eligible share"
+def test_the_newest_eligible_share_becomes_latest(night: Night) -> None:
+    night.offer("newest", created=TWO_O_CLOCK - timedelta(hours=1))
+    night.offer("mysql", engine="aurora-mysql")
+    at(TWO_O_CLOCK)(night)
+    assert night.update().to_json() == about_rds(
+        "updated",
+        outcome="updated",
+        latest=arn("newest"),
+        current=OLD,
+        previous=NEW,
+        created="2026-01-04T01:00:00+00:00",
+        age_hours=1.0,
+        rejected={"engine": 1},
     )
-
-
-def test_latest_is_not_written_again_if_it_is_right(settings: Settings, aws: InMemoryAws) -> None:
-    result = update(settings, aws, TWO_O_CLOCK)
-    assert (result.outcome, result.reason) == ("unchanged", None)
-    assert len(aws.parameters.kept[LATEST]) == 1
+    by = "the schedule of 2026-01-04T02:00:00+00:00"
+    assert night.present(LATEST).value == arn("newest")
+    assert night.present(LATEST).note == Note("update", by, "newest eligible share")
 
 
 @pytest.mark.parametrize(
-    ("arrange", "latest"),
+    ("arrange", "outcome", "latest"),
     [
-        (lambda aws: aws.parameters.kept.pop(LATEST), "new"),
-        (holding(LATEST, "dummyvalue"), "new"),
-        (listing(snapshot("old")), "old"),
+        (holding(LATEST, NEW), "unchanged", NEW),
+        (without(LATEST), "updated", NEW),
+        (holding(LATEST, "dummyvalue"), "updated", NEW),
+        (listing(snapshot("old")), "updated", OLD),
     ],
-    ids=["missing", "placeholder", "the newest is gone"],
+    ids=["right", "missing", "placeholder", "the newest is gone"],
 )
-def test_latest_is_moved_from_whatever_it_holds(
-    settings: Settings, aws: InMemoryAws, arrange: Arrange, latest: str
+def test_latest_is_moved_from_whatever_it_holds_and_not_written_again_if_it_is_right(
+    night: Night, arrange: Arrange, outcome: str, latest: str
 ) -> None:
-    arrange(aws)
-    assert update(settings, aws, TWO_O_CLOCK).outcome == "updated"
-    assert aws.values()[LATEST] == arn(latest)
+    arrange(night)
+    assert night.update().outcome == outcome
+    assert night.values[LATEST] == latest
+    assert ("put" in night.aws.calls) == (outcome == "updated")
 
 
-def test_an_off_week_asks_aws_nothing(settings: Settings, aws: InMemoryAws) -> None:
-    result = update(settings, aws, TWO_O_CLOCK + timedelta(days=7))
+def test_an_off_week_asks_aws_nothing(night: Night) -> None:
+    result = update(night.settings, night.aws, TWO_O_CLOCK + timedelta(days=7))
     assert (result.outcome, result.reason) == ("skipped", "off-week")
-    assert ([each.name for each in result.databases], aws.calls) == (["rds"], [])
+    assert ([each.name for each in result.databases], night.aws.calls) == (["rds"], [])
 
 
 UNCHOSEN: list[tuple[Arrange, str, str]] = [
@@ -84,44 +70,41 @@ UNCHOSEN: list[tuple[Arrange, str, str]] = [
     (
         listing(snapshot("new"), snapshot("x", cluster="billing", created=TWO_O_CLOCK)),
         "ambiguous-cluster",
-        (
-            "rds: eligible snapshots come from several clusters (billing, orders); set "
-            "RDS_SOURCE_CLUSTER"
-        ),
+        "rds: eligible snapshots come from several clusters (billing, orders); set RDS_SOURCE_CLUSTER",
     ),
 ]
 
 
 @pytest.mark.parametrize(("arrange", "reason", "message"), UNCHOSEN)
 def test_a_refusal_says_why_and_writes_nothing(
-    settings: Settings, aws: InMemoryAws, arrange: Arrange, reason: str, message: str
+    night: Night, arrange: Arrange, reason: str, message: str
 ) -> None:
-    arrange(aws)
-    before = aws.values()
-    result = update(settings, aws, TWO_O_CLOCK)
+    arrange(night)
+    before = night.values
+    result = night.update()
     assert (result.outcome, result.reason, result.message) == ("failed", reason, message)
-    assert (result.databases[0].latest, aws.values()) == (arn("new"), before)
-    assert subjects(aws) == [f"REFRESH FAILED: {reason} (rds)"]
-    assert "the schedule of 2026-01-04 02:00 UTC" in aws.notifier.sent[0].body
+    assert (result.databases[0].latest, night.values) == (NEW, before)
+    assert night.subjects == [f"REFRESH FAILED: {reason} (rds)"]
+    assert "the schedule of 2026-01-04 02:00 UTC" in night.aws.notifier.sent[0].body
 
 
-@pytest.fixture
-def two() -> Settings:
-    return Settings.from_environment(TWO | {"RDS_SOURCE_CLUSTER": "orders"})
-
-
-def test_databases_are_updated_from_one_listing(two: Settings, aws: InMemoryAws) -> None:
-    aws.snapshots.all.append(snapshot("d", **DOCUMENTS))
-    result = update(two, aws, TWO_O_CLOCK)
-    assert [each.outcome for each in result.databases] == ["unchanged", "updated"]
-    assert (result.outcome, aws.calls) == ("updated", ["shared", "get", "put"])
-
-
-def test_a_failure_of_one_database_does_not_hide_behind_another(
-    two: Settings, aws: InMemoryAws
+@pytest.mark.parametrize(
+    ("arrange", "outcomes", "reason"),
+    [
+        (holding(LATEST, OLD), ["updated", "updated"], None),
+        (listing(snapshot("old")), ["updated", "failed"], "no-eligible-snapshot"),
+    ],
+)
+def test_databases_are_updated_from_one_listing_and_no_failure_hides_behind_another(
+    arrange: Arrange, outcomes: list[str], reason: str | None
 ) -> None:
-    aws.parameters.put_by_hand(LATEST, arn("old"))
-    result = update(two, aws, TWO_O_CLOCK)
-    assert [each.outcome for each in result.databases] == ["updated", "failed"]
-    assert (result.outcome, result.reason) == ("failed", "no-eligible-snapshot")
-    assert (aws.values()[LATEST], aws.values()[CURRENT]) == (arn("new"), arn("old"))
+    two = Night.of_two(RDS_SOURCE_CLUSTER="orders")
+    two.offer("docs-newest", **DOCUMENTS | {"created": TWO_O_CLOCK})
+    arrange(two)
+    current = two.values[CURRENT]
+    result = two.update()
+    assert [each.outcome for each in result.databases] == outcomes
+    assert (result.outcome, result.reason) == ("failed" if reason else "updated", reason)
+    assert two.aws.calls[:2] == ["shared", "get"]
+    assert set(two.aws.calls[2:]) <= {"put", "_publish"}
+    assert two.values[CURRENT] == current

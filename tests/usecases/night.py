@@ -1,0 +1,278 @@
+"""A quiet Sunday in an on-week, and what may happen in the account until the morning."""
+
+import json
+import warnings
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from chalice.app import Chalice, Request, Response
+from chalice.test import Client
+
+from chalicelib.domain.ledger import Version
+from chalicelib.domain.results import Result
+from chalicelib.settings.acceptance import Settings
+from chalicelib.triggers import api
+from chalicelib.usecases.pin import PinRequest, PinResult, pin, rollback
+from chalicelib.usecases.poll import poll
+from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
+from chalicelib.usecases.reconcile import reconcile
+from chalicelib.usecases.status import status
+from chalicelib.usecases.update_latest import follow_copies, update
+from tests.fakes import STACK, InMemoryAws, arn, snapshot
+from tests.interruptions import Killed, calm, kill
+from tests.stage import (
+    CURRENT,
+    LATEST,
+    OTHER_CURRENT,
+    OTHER_LATEST,
+    PIPELINE,
+    PIPELINE_NAME,
+    STAGE,
+    TWO,
+)
+
+SUNDAY = datetime(2026, 1, 4, 4, tzinfo=UTC)
+TWO_O_CLOCK = SUNDAY.replace(hour=2)
+NEW, OLD = arn("new"), arn("old")
+HOLD = "/acceptance/hold"
+KIM = "arn:aws:iam::222222222222:user/kim"
+SCHEDULE = "the schedule of 2026-01-04T04:00:00+00:00"
+DOCUMENTS = {"engine": "docdb", "engine_version": "5.0.0", "cluster": "documents"}
+SECRET, HIDDEN = "postgres://admin:secret@db", "something else, 26 characters long"
+BUSY = (
+    "pipeline acceptance-main is busy with run run-2, started 2026-01-04 04:00 UTC; try again when "
+    "it has ended"
+)
+REFRESHED = "refreshed in 30 min, data 6 h old (rds)"
+
+ONE = STAGE | {"RDS_STACK_NAME": STACK, "SSM_REFRESH_HOLD_NAME": HOLD}
+TWO_IN_ONE_STACK = TWO | {
+    "RDS_STACK_NAME": f"{STACK}/Cluster",
+    "DOCS_STACK_NAME": f"{STACK}/Documents",
+}
+
+# The operations of ports.py that change nothing.
+READING = {
+    *("get", "history", "shared", "own", "find", "named", "deployed"),
+    *("runs", "actions", "positions"),
+}
+
+
+class Night:
+    """The account in which a stage works, which is given by its variables.
+
+    On Saturday `old` was deployed, and a poll has seen it. On Sunday at 04:00 `latest` is `new`, and
+    the pipeline is idle.
+    """
+
+    def __init__(self, **changes: str) -> None:
+        self.aws = aws = InMemoryAws(datetime(2026, 1, 3, 12, tzinfo=UTC))
+        self.set(PIPELINE_NAME, PIPELINE)
+        self.set(CURRENT, OLD)
+        aws.stacks.add(CURRENT)
+        aws.pipelines.pipelines[PIPELINE] = []
+        aws.time += timedelta(hours=1)
+        aws.snapshots.all = [snapshot("new"), snapshot("old", created=aws.time - timedelta(days=9))]
+        self.stage = ONE
+        self._deployed_on(ONE)
+        self.set(LATEST, NEW)
+        self.configure(**changes)
+
+    @classmethod
+    def of_two(cls, **changes: str) -> "Night":
+        """Return a night with a second database in the same stack, which has something new as well."""
+        night = cls()
+        night.aws.time = SUNDAY - timedelta(hours=1)
+        night.aws.snapshots.all += [
+            snapshot(f"docs-{each}", **DOCUMENTS) for each in ("new", "old")
+        ]
+        night.set(OTHER_LATEST, arn("docs-new"))
+        night.set(OTHER_CURRENT, arn("docs-old"))
+        night.aws.stacks.add(OTHER_CURRENT, logical_id="Documents")
+        night.aws.time += timedelta(minutes=10)
+        night._deployed_on(TWO_IN_ONE_STACK)
+        night.stage = TWO_IN_ONE_STACK
+        night.configure(**changes)
+        return night
+
+    def _deployed_on(self, stage: dict[str, str]) -> None:
+        self.push()
+        self.aws.pipelines.finish(PIPELINE)
+        poll(Settings.from_environment(stage), self.aws)
+        self.aws.time = SUNDAY
+        self.aws.calls.clear()
+
+    def configure(self, **changes: str) -> None:
+        """Deploy the stage with these variables as well."""
+        self.stage = self.stage | changes
+        self.settings = Settings.from_environment(self.stage)
+
+    # --- what the functions and people do ---
+
+    def promote(self, scheduled: datetime = SUNDAY) -> Result:
+        return promote(self.settings, self.aws, scheduled)
+
+    def refresh(self, by: str = KIM, *, dry_run: bool = False) -> Result:
+        request = RefreshRequest.by_person(by, "we need it", outside_window=False)
+        return refresh_now(self.settings, self.aws, request, dry_run=dry_run)
+
+    def pin(
+        self, name: str, *, deploy: bool = False, reason: str = "", index: int = 0
+    ) -> PinResult:
+        request = PinRequest(name, KIM, reason, deploy)
+        return pin(self.settings, self.aws, self.settings.databases[index], request)
+
+    def rollback(self, *, deploy: bool = True) -> PinResult:
+        return rollback(self.settings, self.aws, self.settings.databases[0], KIM, "", deploy=deploy)
+
+    def update(self) -> Result:
+        return update(self.settings, self.aws, TWO_O_CLOCK)
+
+    def follow_copies(self) -> Result:
+        return follow_copies(self.settings, self.aws)
+
+    def reconcile(self) -> Result:
+        return reconcile(self.settings, self.aws)
+
+    def polls(self, times: int = 2) -> None:
+        """Let `db-reconcile` come by every quarter of an hour."""
+        for _ in range(times):
+            self.aws.time += timedelta(minutes=15)
+            poll(self.settings, self.aws)
+
+    def status(self) -> Any:
+        return status(self.settings, self.aws)
+
+    def promotion_killed(self, when: str, operation: str, minutes: float = 1) -> None:
+        """Let the promotion die before or after a call; the next attempt comes minutes later."""
+        kill(self.aws, when, operation)
+        with pytest.raises(Killed):
+            self.promote()
+        calm(self.aws, minutes)
+
+    def ask(self, method: str, path: str, body: Any = None, caller: str | None = KIM) -> Any:
+        """Return the status and the answer of a request that `caller` has signed."""
+        return self.ask_raw(
+            method, path, b"" if body is None else json.dumps(body).encode(), caller
+        )
+
+    def ask_raw(
+        self,
+        method: str,
+        path: str,
+        body: bytes | str,
+        caller: str | None = KIM,
+        media: str = "application/json",
+    ) -> Any:
+        app = Chalice("test")
+
+        @app.middleware("http")
+        def verified(request: Request, get_response: Callable[[Request], Response]) -> Response:
+            # API Gateway adds it, and Chalice's test client does not.
+            if caller:
+                request.context["identity"]["userArn"] = caller
+            return get_response(request)
+
+        app.register_blueprint(api.routes(self.settings, self.aws))
+        with warnings.catch_warnings():
+            # Chalice's test client lets everybody in and warns of it; test_openapi.py checks that
+            # each route carries the authorizer.
+            warnings.simplefilter("ignore")
+            headers = {"Content-Type": media}
+            response = Client(app).http.request(method, path, headers=headers, body=body)
+        return response.status_code, json.loads(response.body)
+
+    # --- what happens in the account ---
+
+    def set(self, name: str, value: str) -> None:
+        """Put a value outside the application."""
+        self.aws.parameters.put_by_hand(name, value)
+
+    def offer(self, name: str, **facts: Any) -> None:
+        """Let production share one more snapshot."""
+        self.aws.snapshots.all.append(snapshot(name, **facts))
+
+    def push(self) -> str:
+        """Let a push start a run, and return its id."""
+        return self.aws.pipelines.begin(PIPELINE, "Webhook")
+
+    def run_ends(
+        self,
+        status: str = "Succeeded",
+        *,
+        deploys: bool | None = None,
+        run: str | None = None,
+        minutes: int = 30,
+    ) -> None:
+        """Let the newest run end, or the one that is named; by default it deploys if it succeeds."""
+        self.aws.time += timedelta(minutes=minutes)
+        self.aws.pipelines.finish(PIPELINE, status, deploys=deploys, run=run)
+        self.aws.time += timedelta(minutes=1)
+
+    # --- what a test looks at ---
+
+    @property
+    def values(self) -> dict[str, str]:
+        return self.aws.values()
+
+    @property
+    def current(self) -> str | None:
+        return self.values.get(CURRENT)
+
+    @property
+    def started(self) -> list[str]:
+        """The runs that were started by StartPipelineExecution."""
+        runs = self.aws.pipelines.pipelines[PIPELINE]
+        return [run.execution_id for run in runs if run.trigger == "StartPipelineExecution"]
+
+    @property
+    def ledger(self) -> list[tuple[str, str]]:
+        """The versions of `current` in short: what each is, and which snapshot it names."""
+        kept = self.aws.parameters.kept.get(CURRENT, [])
+        return [(each.action, each.value.rpartition(":")[2]) for each in kept]
+
+    def present(self, name: str = CURRENT) -> Version:
+        return self.aws.parameters.kept[name][-1]
+
+    def good(self, name: str = CURRENT) -> str | None:
+        """Return the value that is marked good."""
+        kept = self.aws.parameters.kept.get(name, [])
+        return next((each.value for each in kept if each.is_good), None)
+
+    def deployed(self, name: str = CURRENT) -> str | None:
+        """Return what the cluster was really restored from."""
+        return self.aws.stacks.restored_from(name)
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects of the notifications that were sent."""
+        return [each.subject.removeprefix("aurora-refresh: ") for each in self.aws.notifier.sent]
+
+    def everything(self) -> dict[str, Any]:
+        """Return all that a call may change, to be compared."""
+        return {
+            "parameters": {name: list(kept) for name, kept in self.aws.parameters.kept.items()},
+            "runs": {name: list(runs) for name, runs in self.aws.pipelines.pipelines.items()},
+            "sent": list(self.aws.notifier.sent),
+        }
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def about_rds(
+    outcome: str, reason: str | None = None, message: str | None = None, /, **entry: Any
+) -> dict[str, Any]:
+    """Return the JSON of a result that concerns one database."""
+    databases = [{"name": "rds", **entry}]
+    return {"outcome": outcome, "reason": reason, "message": message, "databases": databases}
+
+
+def refused(message: str) -> tuple[int, dict[str, str]]:
+    return 409, {"Code": "ConflictError", "Message": message}
+
+
+def malformed(message: str) -> tuple[int, dict[str, str]]:
+    return 400, {"Code": "BadRequestError", "Message": message}

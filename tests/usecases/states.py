@@ -1,0 +1,34 @@
+"""States that the account may be in, as the rows of tables arrange them."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from tests.usecases.night import HOLD, Night
+
+Arrange = Callable[[Night], object]
+
+
+def holding(name: str, value: str) -> Arrange:
+    return lambda night: night.set(name, value)
+
+
+def without(name: str) -> Arrange:
+    return lambda night: night.aws.parameters.kept.pop(name)
+
+
+def listing(*snapshots: Any) -> Arrange:
+    return lambda night: setattr(night.aws.snapshots, "all", list(snapshots))
+
+
+def at(time: datetime) -> Arrange:
+    return lambda night: setattr(night.aws, "time", time)
+
+
+def hold_until(day: str) -> Arrange:
+    return holding(HOLD, json.dumps({"until": day, "reason": "release test", "by": "kim"}))
+
+
+def stack_in(status: str) -> Arrange:
+    return lambda night: night.aws.stacks.set_status(status)
