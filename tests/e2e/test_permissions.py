@@ -48,15 +48,15 @@ class Record:
             }
             for function, deployed in FUNCTIONS.items()
         }
-        self.policies = {each: policy_of(company, each) for each in FUNCTIONS}
+        iam = company.cloud.client("iam")
+        self.policies = {each: policy_of(iam, f"aurora-refresh-local-{each}") for each in FUNCTIONS}
 
     def allows(self, function: str, action: str, resource: str) -> bool:
         return permits(self.policies[function], action, resource)
 
 
-def policy_of(company: Company, function: str) -> dict[str, Any]:
-    """Return the only policy of a function's deployed role."""
-    iam, role = company.cloud.client("iam"), f"aurora-refresh-local-{function}"
+def policy_of(iam: Any, role: str) -> dict[str, Any]:
+    """Return the only policy of a role."""
     assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
     (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
     found: dict[str, Any] = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
