@@ -1,7 +1,7 @@
 """A real ``chalice deploy`` of this application into the local cloud."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -19,68 +19,107 @@ FOLLOW = "db-follow-pipeline"
 RECONCILE = "db-reconcile"
 
 
+def a_company(
+    cloud: LocalCloud,
+    folder: Path,
+    answers: Callable[[LocalCloud], dict[str, str]] | None = None,
+    **variables: str,
+) -> Company:
+    """Found a company whose project is in the folder, its stage changed as told.
+
+    ``answers`` are given to ``aurora-refresh configure``, and drawn from the cloud that they are for.
+    """
+    copy_project(PROJECT, folder)
+    file = folder / ".chalice/config.json"
+    config = json.loads(file.read_text())
+    config["stages"][STAGE]["environment_variables"].update(variables)
+    file.write_text(json.dumps(config))
+    if answers:
+        configure(folder, **answers(cloud))
+    company = Company(cloud, folder, run_seconds=0.4)
+    company.found(datetime(2026, 1, 3, 12, tzinfo=UTC))
+    return company
+
+
 @pytest.fixture(scope="module")
 def new_company(
     running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Company]:
-    """Founds a company in a cloud that is as at its start, its stage changed as told.
+    """Founds a company in a cloud that is as at its start."""
 
-    ``answers`` are given to ``aurora-refresh configure``, and drawn from the cloud that they are for.
-    """
-
-    def found(
-        answers: Callable[[LocalCloud], dict[str, str]] | None = None, **variables: str
-    ) -> Company:
+    def found(*answers: Callable[[LocalCloud], dict[str, str]], **variables: str) -> Company:
         running_cloud.reset()
-        folder = tmp_path_factory.mktemp("project")
-        copy_project(PROJECT, folder)
-        file = folder / ".chalice/config.json"
-        config = json.loads(file.read_text())
-        config["stages"][STAGE]["environment_variables"].update(variables)
-        file.write_text(json.dumps(config))
-        if answers:
-            configure(folder, **answers(running_cloud))
-        company = Company(running_cloud, folder, run_seconds=0.4)
-        company.found(datetime(2026, 1, 3, 12, tzinfo=UTC))
-        return company
+        return a_company(running_cloud, tmp_path_factory.mktemp("project"), *answers, **variables)
 
     return found
 
 
-@pytest.fixture(scope="module")
-def deployed(new_company: Callable[..., Company]) -> Company:
-    """A company that has deployed the application; one for all nights of a module."""
-    company = new_company()
-    company.chalice("deploy", "--stage", STAGE)
-    return company
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+    """A company that has deployed the application, in a cloud of its own: one for all nights."""
+    with LocalCloud.start() as cloud:
+        company = a_company(cloud, tmp_path_factory.mktemp("project"))
+        company.chalice("deploy", "--stage", STAGE)
+        yield company
 
 
 _SUNDAYS = count(datetime(2026, 1, 4, tzinfo=UTC).toordinal(), 14)
 
 
 class Night:
-    """An on-week Sunday in the life of a deployed company, with a new snapshot to restore.
+    """An on-week Sunday in the life of a deployed company, with a new snapshot to restore, and one to pin.
 
-    Nights follow each other and leave their history behind, as they do in a real account. Without
-    ``events``, EventBridge loses those of the pipeline.
+    Nights follow each other and leave their history behind, as they do in a real account, but no run and
+    no pin that waits. Without ``events``, EventBridge loses those of the pipeline.
     """
 
     def __init__(self, company: Company, *, events: bool = True) -> None:
         self.company = company
         self.cloud = company.cloud
         self.events = events
-        self.cloud.patch_pipeline(PIPELINE, loses_events=not events)
+        self.pipelines = self.cloud.client("codepipeline")
+        self.cloud.set_faults([])
+        self.cloud.set_retries([0.05, 0.05])
+        self.cloud.patch_pipeline(PIPELINE, loses_events=not events, next_outcomes=[], hold=[])
+        self.old = self._deployed()
         company.notifications()  # by the clock of the night before: a queue forgets
         self.two = datetime.fromordinal(next(_SUNDAYS)).replace(hour=2, tzinfo=UTC)
         self.four = self.two + timedelta(hours=2)
-        self.old = company.parameter(company.current)
+        self.cloud.set_clock(self.two - timedelta(hours=1))
+        self.poll()  # so that the functions know what is deployed
+        company.notifications()
         newest = nightly("orders", self.two - timedelta(hours=6))
-        self.new = arn_of(newest)
+        older = nightly("orders", self.two - timedelta(days=3), identifier=f"pin-{self.two:%Y%m%d}")
+        self.new, self.pinned = arn_of(newest), arn_of(older)
         self.cloud.set_clock(self.two)
-        self.cloud.seed_snapshots([newest])
-        self.cloud.set_faults([])
-        self.cloud.set_retries([0.05, 0.05])
+        self.cloud.seed_snapshots([newest, older])
         self.cloud.clear_calls()
+
+    def _deployed(self) -> str:
+        """Wait until no run is in progress, and have *current* hold what is deployed."""
+        for run in self.listed_runs():
+            self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
+        self.cloud.wait_until_idle()
+        (deployed,) = self.company.clusters().values()
+        if self.current() != deployed:
+            self.put(self.company.current, deployed)
+        return deployed
+
+    def put(self, name: str, value: str) -> None:
+        """Write a parameter by hand."""
+        ssm = self.cloud.client("ssm")
+        ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
+    def listed_runs(self) -> list[dict[str, Any]]:
+        """Return the pipeline's newest runs, the newest first."""
+        listed = self.pipelines.list_pipeline_executions(pipelineName=PIPELINE)
+        found: list[dict[str, Any]] = listed["pipelineExecutionSummaries"]
+        return found
+
+    def push(self) -> str:
+        """Start an ordinary run, as a developer's commit does."""
+        run: str = self.pipelines.start_pipeline_execution(name=PIPELINE)["pipelineExecutionId"]
+        return run
 
     def update(self) -> dict[str, Any]:
         """02:00 comes; the answer of a function that succeeds at once."""
@@ -105,10 +144,7 @@ class Night:
 
     def runs(self) -> list[dict[str, Any]]:
         """The pipeline's runs that this night started, once they have ended."""
-        listed = self.cloud.client("codepipeline").list_pipeline_executions(pipelineName=PIPELINE)[
-            "pipelineExecutionSummaries"
-        ]
-        tonight = [run for run in listed if run["startTime"] >= self.two]
+        tonight = [run for run in self.listed_runs() if run["startTime"] >= self.two]
         for run in tonight:
             execution_id = run["pipelineExecutionId"]
             run["status"] = self.cloud.wait_for_run(execution_id, PIPELINE)

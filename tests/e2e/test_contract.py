@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -26,12 +25,17 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from localcloud.accounts import ACCEPTANCE, REGION, Key, key_of
-from localcloud.company import PIPELINE, STAGE, Company, arn_of, nightly
-from tests.e2e.conftest import PROJECT
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, Key, key_of
+from localcloud.company import PIPELINE, STAGE, Company
+from tests.e2e.conftest import PROJECT, Night
 
 API = f"aurora-refresh-{STAGE}"
-TODAY = datetime(2026, 1, 20, 14, tzinfo=UTC)
+LATEST, CURRENT, HELD, PIPELINE_NAME = (
+    "/acceptance/rds/latest-snapshot",
+    "/acceptance/rds/current-snapshot",
+    "/acceptance/refresh/hold",
+    "/acceptance/cicd/main-pipeline-name",
+)
 
 CONFIG = SchemathesisConfig()
 # The signature is ours to make: test_signatures.py is about wrong ones.
@@ -78,39 +82,18 @@ class Signed(requests.auth.AuthBase):
 
 
 ADMIN = Signed(key_of(ACCEPTANCE))
-
-
-NEWEST, NEW, OLDER = (nightly("orders", TODAY - timedelta(days=days)) for days in (3, 5, 17))
-
-
-@pytest.fixture(scope="module")
-def stocked(deployed: Company) -> Company:
-    """A company with snapshots to choose from; one is no use."""
-    cloud = deployed.cloud
-    cloud.set_clock(TODAY)
-    cloud.seed_snapshots([NEWEST, NEW, OLDER, nightly("orders-next", TODAY, engine_version="16.1")])
-    return deployed
+VISITOR = Signed(key_of(ACCEPTANCE, "visitor"))
 
 
 @pytest.fixture
-def company(stocked: Company) -> Company:
-    """*latest* is not deployed, there is no hold, and the pipeline is idle."""
-    pipelines = stocked.cloud.client("codepipeline")
-    for run in pipelines.list_pipeline_executions(pipelineName=PIPELINE)[
-        "pipelineExecutionSummaries"
-    ]:
-        stocked.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
-    stocked.cloud.wait_until_idle()
-    ssm = stocked.cloud.client("ssm")
-    (deployed,) = stocked.clusters().values()
-    values = {
-        stocked.latest: arn_of(NEW if deployed == arn_of(NEWEST) else NEWEST),
-        stocked.current: arn_of(OLDER),
-        stocked.variables["SSM_REFRESH_HOLD_NAME"]: "dummyvalue",
-    }
-    for name, value in values.items():
-        ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
-    return stocked
+def company(night: Night) -> Company:
+    """*latest* is not deployed, a pin waits, there is no hold, and the pipeline is idle."""
+    night.update()
+    night.cloud.client("ssm").delete_parameter(Name=CURRENT)  # whose history would become long
+    for value in (night.old, night.pinned):
+        night.put(CURRENT, value)
+    night.put(HELD, "dummyvalue")
+    return night.company
 
 
 def cases(operation: Any) -> st.SearchStrategy[schemathesis.Case]:
@@ -146,7 +129,7 @@ def test_whatever_is_asked_is_answered_as_documented(company: Company, label: st
     @settings(
         derandomize=True,
         # A request without any field has few variants.
-        max_examples=80 if operation.body or operation.query else 5,
+        max_examples=30 if operation.body or operation.query else 5,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
@@ -209,7 +192,7 @@ GOOD: dict[str, Request] = {
     "PUT /snapshots/current": {"body": {"snapshot": "latest", "deploy": True}},
     "POST /snapshots/current/rollback": {"body": {"deploy": True}},
     "POST /refresh": {"body": {"outside_window": True}},
-    "PUT /hold": {"body": {"until": "2026-01-22"}},
+    "PUT /hold": {"body": {"until": "2099-01-22"}},
     "DELETE /hold": {},
 }
 UNKNOWN: dict[str, Request] = {
@@ -225,7 +208,6 @@ REFUSING = {
     "PUT /hold": without_holds,
     "DELETE /hold": without_holds,
 }
-VISITOR = Signed(key_of(ACCEPTANCE, "visitor"))
 
 
 def asked(
@@ -263,38 +245,22 @@ def test_every_documented_answer_can_be_had(company: Company, label: str) -> Non
         ask(good, headers={"Content-Type": "text/plain"}),
         ask(good),
     ]
+    assert "Traceback" not in failed.text
     had = sorted({str(answer.status_code) for answer in answers})
     assert had == sorted(operation_of(label).definition.raw["responses"])
 
 
 # --- whatever state the account is in -------------------------------------------------------------
 
+SNAPSHOT = f"arn:aws:rds:{REGION}:{PRODUCTION}:cluster-snapshot"
 SECRET = "hunter2-was-written-into-the-wrong-parameter"
-LATEST, CURRENT, HELD, PIPELINE_NAME = (
-    "/acceptance/rds/latest-snapshot",
-    "/acceptance/rds/current-snapshot",
-    "/acceptance/refresh/hold",
-    "/acceptance/cicd/main-pipeline-name",
-)
-
 STATES: dict[str, dict[str, str | None]] = {
     "before the first night": {LATEST: "dummyvalue", CURRENT: "dummyvalue"},
-    "current was never made": {LATEST: "dummyvalue", CURRENT: None},
-    "latest was never made": {LATEST: None},
+    "no parameter was ever made": {LATEST: None, CURRENT: None, HELD: None},
     "a secret in the wrong place": {LATEST: SECRET, CURRENT: SECRET},
-    "an ARN of something else": {
-        LATEST: "arn:aws:rds:eu-west-1:111111111111:snapshot:orders",
-        CURRENT: "arn:aws:iam::111111111111:user/ada",
-    },
-    "a snapshot that is gone": {
-        LATEST: "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:gone",
-        CURRENT: "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:gone-before",
-    },
-    "held": {HELD: '{"until": "2026-02-22", "reason": "<b>", "by": "ada"}'},
+    "a snapshot that is gone": {LATEST: f"{SNAPSHOT}:gone", CURRENT: f"{SNAPSHOT}:gone-before"},
+    "held": {HELD: '{"until": "2099-02-22", "reason": "<b>", "by": "ada"}'},
     "an unreadable hold": {HELD: "until Thursday"},
-    "a hold that is over": {HELD: '{"until": "2026-01-01", "reason": "", "by": "ada"}'},
-    "no parameter of a hold": {HELD: None},
-    "no pipeline's name": {PIPELINE_NAME: None},
     "no such pipeline": {PIPELINE_NAME: "no-such-pipeline"},
 }
 # Whether a run carried anything cannot be told where the runs cannot be listed.
@@ -303,7 +269,7 @@ UNTOLD = {"no such pipeline": {"history", "dry", "history after"}}
 
 @pytest.fixture
 def in_state(company: Company) -> Iterator[Callable[[dict[str, str | None]], None]]:
-    """Sets parameters, *current* without a history, and puts back what they held."""
+    """Sets parameters without a history, and puts back what they held."""
     ssm = company.cloud.client("ssm")
     before = {name: company.parameter(name) for name in (LATEST, CURRENT, HELD, PIPELINE_NAME)}
 
@@ -320,11 +286,11 @@ def in_state(company: Company) -> Iterator[Callable[[dict[str, str | None]], Non
 
 @pytest.mark.parametrize("state", STATES)
 def test_every_state_is_told_as_documented(
-    company: Company, in_state: Callable[[dict[str, str | None]], None], state: str
+    company: Company, in_state: Callable[[dict[str, str | None]], None], night: Night, state: str
 ) -> None:
     in_state(STATES[state])
     dry = {"body": {"dry_run": True, "outside_window": True}}
-    pinned = {"body": {"snapshot": arn_of(OLDER)}}
+    pinned = {"body": {"snapshot": night.pinned}}
     answers = {
         "status": asked(company, "GET /status", {}),
         "history": asked(company, "GET /snapshots/current/history", {}),

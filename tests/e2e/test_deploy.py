@@ -1,79 +1,100 @@
-"""``chalice deploy``, ``invoke`` and ``delete``, as a user runs them."""
+"""What ``chalice deploy`` makes of the stage, as a user runs it, and that ``chalice delete`` leaves nothing."""
 
 import json
+import zipfile
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import pytest
+import yaml
 
 from localcloud.client import LocalCloud
 from localcloud.company import STAGE, Company, configure
-from tests.e2e.conftest import FOLLOW, RECONCILE, RESTORE, UPDATE
+from tests.e2e.conftest import FOLLOW, PROJECT, RECONCILE, RESTORE, UPDATE
 
-SCHEDULED = {
-    "version": "0",
-    "id": "89d1a02d-5ec7-412e-82f5-13505f849b41",
-    "detail-type": "Scheduled Event",
-    "source": "aws.events",
-    "account": "222222222222",
-    "time": "2026-01-04T02:00:00Z",
-    "region": "eu-west-1",
-    "resources": [],
-    "detail": {},
-}
+NAMES = [f"aurora-refresh-local-{each}" for each in (FOLLOW, RECONCILE, RESTORE, UPDATE)]
 
 
 def resources(cloud: LocalCloud) -> dict[str, list[str]]:
-    """Everything that a deployment makes, by name."""
+    """Return everything that a deployment makes, by name."""
+    functions = cloud.client("lambda").list_functions()["Functions"]
+    roles = cloud.client("iam").list_roles()["Roles"]
     return {
-        "functions": sorted(
-            each["FunctionName"] for each in cloud.client("lambda").list_functions()["Functions"]
-        ),
+        "functions": sorted(each["FunctionName"] for each in functions),
         "roles": sorted(
-            each["RoleName"]
-            for each in cloud.client("iam").list_roles()["Roles"]
-            if each["RoleName"].startswith("aurora-refresh")
+            each["RoleName"] for each in roles if each["RoleName"].startswith("aurora-refresh")
         ),
         "rules": sorted(each["Name"] for each in cloud.client("events").list_rules()["Rules"]),
-        "apis": sorted(
-            each["name"] for each in cloud.client("apigateway").get_rest_apis()["items"]
-        ),
+        "apis": [each["name"] for each in cloud.client("apigateway").get_rest_apis()["items"]],
     }
 
 
-def test_a_deployment_is_made_made_again_invoked_and_deleted(
-    new_company: Callable[..., Company],
-) -> None:
-    company = new_company()
-    nothing = resources(company.cloud)
-    company.share(datetime(2026, 1, 4, 2, tzinfo=UTC))
-
-    company.chalice("deploy", "--stage", STAGE)
-    made = resources(company.cloud)
-    names = [f"aurora-refresh-local-{each}" for each in (FOLLOW, RECONCILE, RESTORE, UPDATE)]
-    assert made == {
-        "functions": ["aurora-refresh-local", *names],
-        "roles": ["aurora-refresh-local-api_handler", *names],
-        "rules": [f"{name}-event" for name in names],
+def test_a_stage_has_its_functions_each_with_a_role_and_its_triggers(deployed: Company) -> None:
+    assert resources(deployed.cloud) == {
+        "functions": ["aurora-refresh-local", *NAMES],
+        "roles": ["aurora-refresh-local-api_handler", *NAMES],
+        "rules": [f"{name}-event" for name in NAMES],
         "apis": ["aurora-refresh"],
     }
+    rules = deployed.cloud.client("events").list_rules()["Rules"]
+    schedules = {
+        rule["Name"]: (rule["ScheduleExpression"], rule["State"])
+        for rule in rules
+        if "ScheduleExpression" in rule
+    }
+    assert schedules == {
+        f"aurora-refresh-local-{UPDATE}-event": ("cron(0 2 ? * SUN *)", "ENABLED"),
+        f"aurora-refresh-local-{RESTORE}-event": ("cron(0 4 ? * SUN *)", "ENABLED"),
+        f"aurora-refresh-local-{RECONCILE}-event": ("rate(15 minutes)", "ENABLED"),
+    }
 
-    company.chalice("deploy", "--stage", STAGE)
-    assert resources(company.cloud) == made
 
-    printed = company.chalice("invoke", "--stage", STAGE, "-n", UPDATE, stdin=json.dumps(SCHEDULED))
-    assert json.loads(printed)["outcome"] == "updated"
-    assert company.parameter(company.latest).endswith(":orders-2026-01-03")
+def test_only_one_invocation_at_a_time_moves_current(deployed: Company) -> None:
+    """Parameter Store has no compare-and-set."""
+    functions = deployed.cloud.client("lambda")
+    limits = [
+        functions.get_function_concurrency(FunctionName=f"aurora-refresh-local-{function}")
+        for function in (FOLLOW, RECONCILE, RESTORE)
+    ]
+    assert [each["ReservedConcurrentExecutions"] for each in limits] == [1, 1, 1]
 
-    company.chalice("delete", "--stage", STAGE)
-    assert resources(company.cloud) == nothing
+
+def test_the_package_holds_what_the_runtime_lacks_and_nothing_else(deployed: Company) -> None:
+    (package,) = (deployed.project / ".chalice/deployments").glob("*-python*.zip")
+    with zipfile.ZipFile(package) as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+    own = {top for top in tops if not top.endswith((".dist-info", ".data"))}
+    assert own == {"app.py", "chalice", "chalicelib", "tzdata"}
+    assert package.stat().st_size <= 1.5 * 1024 * 1024
 
 
-def test_a_wrong_stage_fails_the_deployment_with_every_problem_and_makes_nothing(
+def test_every_deployed_method_carries_the_iam_authorizer(deployed: Company) -> None:
+    apigateway = deployed.cloud.client("apigateway")
+    (api,) = apigateway.get_rest_apis()["items"]
+    methods = {
+        (resource["path"], method): apigateway.get_method(
+            restApiId=api["id"], resourceId=resource["id"], httpMethod=method
+        )["authorizationType"]
+        for resource in apigateway.get_resources(restApiId=api["id"])["items"]
+        for method in resource.get("resourceMethods", {})
+    }
+    document = yaml.safe_load((PROJECT / "docs/openapi.yaml").read_text())
+    documented = [(path, each.upper()) for path, item in document["paths"].items() for each in item]
+    assert methods == dict.fromkeys(documented, "AWS_IAM")
+
+
+def test_a_wrong_stage_makes_nothing_and_one_without_an_api_in_a_vpc_is_made_and_deleted(
     new_company: Callable[..., Company],
 ) -> None:
-    company = new_company(SOURCE_ACCOUNT="12345", RDS_ENGINE="postgres", MAINTENANCE_WINDOW="night")
+    company = new_company(PIN_API_ENABLED="false")
     nothing = resources(company.cloud)
+    file = company.project / ".chalice/config.json"
+    config = json.loads(file.read_text())
+    body = config["stages"][STAGE]
+    body |= {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
+    body["lambda_functions"][UPDATE] |= {"subnet_ids": [], "security_group_ids": []}
+    right = json.dumps(config)
+    body["environment_variables"] |= {"SOURCE_ACCOUNT": "12345", "MAINTENANCE_WINDOW": "night"}
+    file.write_text(json.dumps(config))
     with pytest.raises(RuntimeError) as caught:
         company.chalice("deploy", "--stage", STAGE)
     printed = str(caught.value)
@@ -81,33 +102,19 @@ def test_a_wrong_stage_fails_the_deployment_with_every_problem_and_makes_nothing
     assert [line.split(" is ")[0] for line in printed.splitlines() if line.startswith("  - ")] == [
         "  - SOURCE_ACCOUNT",
         "  - MAINTENANCE_WINDOW",
-        "  - RDS_ENGINE",
     ]
     assert resources(company.cloud) == nothing
 
-
-def test_without_the_pin_api_no_rest_api_is_deployed(new_company: Callable[..., Company]) -> None:
-    company = new_company(PIN_API_ENABLED="false")
-    company.chalice("deploy", "--stage", STAGE)
-    made = resources(company.cloud)
-    assert made["apis"] == []
-    assert len(made["functions"]) == 4
-
-
-def test_functions_are_put_into_the_stages_vpc(new_company: Callable[..., Company]) -> None:
-    company = new_company()
-    file = company.project / ".chalice/config.json"
-    config = json.loads(file.read_text())
-    body = config["stages"][STAGE]
-    body |= {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
-    body["lambda_functions"][UPDATE] |= {"subnet_ids": [], "security_group_ids": []}
-    file.write_text(json.dumps(config))
+    file.write_text(right)
     configure(company.project)
     company.chalice("deploy", "--stage", STAGE)
-    subnets = {
-        each["FunctionName"]: each.get("VpcConfig", {}).get("SubnetIds", [])
-        for each in company.cloud.client("lambda").list_functions()["Functions"]
+    made = resources(company.cloud)
+    assert (made["apis"], made["functions"]) == ([], NAMES)
+    functions = company.cloud.client("lambda").list_functions()["Functions"]
+    in_vpc = {
+        each["FunctionName"] for each in functions if each.get("VpcConfig", {}).get("SubnetIds")
     }
-    assert subnets.pop(f"aurora-refresh-local-{UPDATE}") == []
-    assert len(subnets) == 4
-    assert {*map(tuple, subnets.values())} == {("subnet-1",)}
+    assert in_vpc == {*NAMES} - {f"aurora-refresh-local-{UPDATE}"}
+
+    company.chalice("delete", "--stage", STAGE)
+    assert resources(company.cloud) == nothing

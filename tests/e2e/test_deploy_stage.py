@@ -7,23 +7,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import cfnlint
 import pytest
 from botocore.exceptions import WaiterError
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from chalicelib.domain.functions import API, RESTORE, UPDATE
 from cli import account, deploy, destroy, package, stacks
 from cli.main import cli
-from cli.stages import AcceptanceStage, StageError, load
+from cli.stages import StageError, load
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
-from localcloud.company import arn_of, copy_project, nightly
+from localcloud.company import copy_project
 
 PROJECT = Path(__file__).resolve().parents[2]
 CURRENT = "/acceptance/rds/current-snapshot"
@@ -79,33 +78,25 @@ class User:
         ssm = self.client("ssm")
         ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
 
-    def alarms(self) -> list[str]:
-        found = self.client("cloudwatch").describe_alarms()["MetricAlarms"]
-        return sorted(alarm["AlarmName"] for alarm in found)
-
-    def functions(self) -> list[str]:
-        found = self.client("lambda").list_functions()["Functions"]
-        return sorted(function["FunctionName"] for function in found)
-
-    def roles(self) -> list[str]:
-        """The roles that are the application's, by their names."""
-        found = self.client("iam").list_roles()["Roles"]
-        return sorted(
-            role["RoleName"] for role in found if role["RoleName"].startswith("aurora-refresh")
+    def existing(self) -> tuple[list[str], list[str], list[str], list[str], list[str]]:
+        """The functions, the application's roles, the rules, the alarms and the REST APIs."""
+        roles = self.client("iam").list_roles()["Roles"]
+        return (
+            names(self.client("lambda").list_functions()["Functions"], "FunctionName"),
+            [each for each in names(roles, "RoleName") if each.startswith("aurora-refresh")],
+            names(self.client("events").list_rules()["Rules"], "Name"),
+            names(self.client("cloudwatch").describe_alarms()["MetricAlarms"], "AlarmName"),
+            names(self.client("apigateway").get_rest_apis()["items"], "id"),
         )
 
-    def rules(self) -> list[str]:
-        found = self.client("events").list_rules()["Rules"]
-        return sorted(rule["Name"] for rule in found)
-
-    def apis(self) -> list[str]:
-        found = self.client("apigateway").get_rest_apis()["items"]
-        return [api["id"] for api in found]
+    def subscribers(self) -> list[str]:
+        found = self.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
+        return names(found, "Endpoint")
 
     def copy_api(self) -> str:
         """Another REST API to the same function; its id."""
         gateway = self.client("apigateway")
-        (api,) = self.apis()
+        (api,) = self.existing()[-1]
         body = {
             "swagger": "2.0",
             "info": {"title": "aurora-refresh", "version": "1.0"},
@@ -126,6 +117,10 @@ class User:
         return {group["logGroupName"]: group["retentionInDays"] for group in found}
 
 
+def names(listed: list[dict[str, Any]], key: str) -> list[str]:
+    return sorted(each[key] for each in listed)
+
+
 DASHBOARD = {
     "Type": "AWS::CloudWatch::Dashboard",
     "Properties": {"DashboardName": "d", "DashboardBody": "{}"},
@@ -141,37 +136,97 @@ def user(cloud: LocalCloud, tmp_path: Path) -> User:
     return User(cloud, tmp_path)
 
 
-def words(printed: list[str]) -> set[str]:
-    """Return the first word of each reported change."""
-    return {line.split()[0] for line in printed if line.startswith("  ") and line[2] != "-"}
-
-
-def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User) -> None:
-    lambdas, cloud = user.cloud.client("lambda"), user.cloud
+def test_the_life_of_a_stage(user: User) -> None:
+    """Deployed, deployed again from another clone, and destroyed, with failures in between."""
     stage = load(user.folder, "acceptance")
     user.put(CURRENT, f"{SNAPSHOT}before")
+    a_deployment_that_comes_to_nothing(user)
+    first = a_deployment(user)
+    moved = another_deployment_resets_no_value(user, first)
+    others = neighbours(user)
+    function = f"aurora-refresh-acceptance-{UPDATE}"
 
-    # Chalice fails in the middle; what has been made by then stays for the next attempt.
-    cloud.set_faults([{"operation": "lambda:CreateFunction", "kind": "deny", "nth": 2, "times": 0}])
-    status, printed = user.run("deploy", "EMAIL=team@example.com")
-    assert status != 0
-    assert any(
-        line.startswith("chalice deploy --stage acceptance ended with status 2: ")
-        and "ERROR - While send" in line
-        for line in printed
+    # What cannot be deleted is named, and goes the next time.
+    user.cloud.set_faults([{"operation": "lambda:DeleteFunction", "kind": "deny", "times": 1}])
+    status, printed = user.run("destroy", "--yes")
+    left = printed.index("stage acceptance is not deleted; what is left:") + 1
+    denied = f"function {function}: these credentials are not allowed to call"
+    assert (status, printed[left].startswith(denied)) == (1, True)
+    assert printed[-1] == (
+        "once that is fixed, run aurora-refresh destroy --stage acceptance again"
     )
+    for name, value in moved.items():
+        assert f"  kept       parameter {name}: {value}" in printed
+    assert f"  kept       topic {TOPIC}" in printed
+    assert user.existing() == ([function], *others, [], [])
+    assert user.run("destroy", "--yes")[0] == 0
+    assert user.existing() == ([], *others, [], [])
+    assert (user.holds(), user.log_days().keys()) == (moved, {*stacks.log_groups(stage)})
+    status, printed = user.run("destroy", "--yes")
+    assert (status, printed[-1]) == (
+        0,
+        "stage acceptance did not exist; aurora-refresh deploy --stage acceptance uses what was kept",
+    )
+
+    make_copies(user, ("aurora-refresh-copy-1", LATEST), ("by-hand", LATEST))
+    assert user.run("destroy", "--yes", "--everything")[0] == 0
+    sns, rds = user.client("sns"), user.client("rds")
+    snapshots = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
+    assert [each["DBClusterSnapshotIdentifier"] for each in snapshots] == ["by-hand"]
+    # Nobody knows any more that the stage has made the parameter of the pipeline's name.
+    assert (user.holds(), user.log_days()) == ({PIPELINE_NAME: "acceptance-main"}, {})
+    assert sns.list_topics()["Topics"] == []
+
+
+def a_deployment_that_comes_to_nothing(user: User) -> None:
+    """Chalice fails in the middle; what it has made by then is destroyed."""
+    denied = {"operation": "lambda:CreateFunction", "kind": "deny", "nth": 2, "times": 0}
+    user.cloud.set_faults([denied])
+    status, printed = user.run("deploy")
+    assert status != 0
+    failed = "chalice deploy --stage acceptance ended with status 2: "
+    assert any(line.startswith(failed) and "ERROR - While send" in line for line in printed)
     assert f"  unchanged  parameter {CURRENT}, which exists: {SNAPSHOT}before" in printed
     assert (
         "completed: stack aurora-refresh-acceptance-before; once that is fixed, run aurora-refresh deploy "
         "--stage acceptance again"
     ) in printed
-    cloud.set_faults([])
+    user.cloud.set_faults([])
+    function, other = (f"aurora-refresh-acceptance-{name}" for name in (UPDATE, RESTORE))
+    assert user.existing()[:2] == ([function], [other, function])
 
-    status, printed = user.run("deploy")
+    iam = user.client("iam")
+    allow = {"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    audit = iam.create_policy(PolicyName="audit", PolicyDocument=document)["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName=other, PolicyArn=audit)
+    shutil.rmtree(user.folder / ".chalice/deployed", ignore_errors=True)
+    status, printed = user.run("destroy", "--yes")
+    assert status == 0
+    for what in (f"role {other}", f"function {function}", f"role {function}"):
+        assert f"  deleted    {what}" in printed
+    assert user.existing() == ([], [], [], [], [])
+    assert iam.get_policy(PolicyArn=audit)["Policy"]["AttachmentCount"] == 0
+
+
+def a_deployment(user: User) -> dict[str, str]:
+    """What the parameters hold after the first deployment that succeeds."""
+    stage = load(user.folder, "acceptance")
+    status, printed = user.run("deploy", "EMAIL=team@example.com")
     assert (status, printed[-1]) == (
         0,
         "stage acceptance is deployed; next: aurora-refresh doctor --stage acceptance",
     )
+    functions, _, _, alarms, _ = user.existing()
+    assert functions == sorted(stacks.function_names(stage).values())
+    assert alarms == sorted(stacks.alarm_names(stage))
+    assert user.log_days() == dict.fromkeys(stacks.log_groups(stage), 90)
+    assert user.subscribers() == ["team@example.com"]
+    invoked = user.client("lambda").get_function_event_invoke_config(
+        FunctionName=f"aurora-refresh-acceptance-{RESTORE}"
+    )
+    assert (invoked["MaximumRetryAttempts"], invoked["MaximumEventAgeInSeconds"]) == (2, 21600)
+    assert invoked["DestinationConfig"]["OnFailure"] == {"Destination": TOPIC}
     first = {
         PIPELINE_NAME: "acceptance-main",
         LATEST: "dummyvalue",
@@ -179,163 +234,35 @@ def test_a_stage_is_deployed_deployed_again_destroyed_and_found_again(user: User
         HOLD: "dummyvalue",
     }
     assert user.holds() == first
-    assert user.functions() == sorted(stacks.function_names(stage).values())
-    assert user.alarms() == sorted(stacks.alarm_names(stage))
-    assert user.log_days() == dict.fromkeys(stacks.log_groups(stage), 90)
-    (subscription,) = cloud.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)[
-        "Subscriptions"
-    ]
-    assert subscription["Endpoint"] == "team@example.com"
-    invoked = lambdas.get_function_event_invoke_config(
-        FunctionName="aurora-refresh-acceptance-db-restore-from-snapshot"
-    )
-    assert (invoked["MaximumRetryAttempts"], invoked["MaximumEventAgeInSeconds"]) == (2, 21600)
-    assert invoked["DestinationConfig"]["OnFailure"] == {"Destination": TOPIC}
+    return first
 
-    # Values move, as they do every other week; a deployment in between puts none of them back.
-    moved = first | {
-        LATEST: f"{SNAPSHOT}new",
-        CURRENT: f"{SNAPSHOT}new",
-        HOLD: json.dumps({"until": "2026-02-01", "reason": "tests", "by": "anne"}),
-    }
+
+def another_deployment_resets_no_value(user: User, first: dict[str, str]) -> dict[str, str]:
+    """What the parameters hold after another deployment: values move, as they do every other week.
+
+    In this clone Chalice has noted nothing of the API, which stays what it is; another one is named.
+    """
+    hold = json.dumps({"until": "2026-02-01", "reason": "tests", "by": "anne"})
+    moved = {LATEST: f"{SNAPSHOT}new", CURRENT: f"{SNAPSHOT}new", HOLD: hold}
     for name, value in moved.items():
-        if value != first[name]:
-            user.put(name, value)
-    printed = from_another_clone(user, f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other")
-    assert words(printed) == {"unchanged", "note:", "found"}
-    assert f"  note: {CURRENT} already holds {SNAPSHOT}new, and keeps it: " in "\n".join(printed)
-    assert user.holds() == moved
-
-    stray = with_a_stray_api(user)
-    others = in_another_clone_with_neighbours(user)
-    status, printed = user.run("destroy", "--yes")
-    assert f"  deleted    REST API {stray}" in printed
-    for name, value in moved.items():
-        assert f"  kept       parameter {name}: {value}" in printed
-    assert f"  kept       topic {TOPIC}" in printed
-    assert (status, user.holds(), user.functions(), user.alarms(), user.apis()) == (
-        0,
-        moved,
-        [],
-        [],
-        [],
-    )
-    assert (user.roles(), user.rules()) == others
-    assert user.log_days().keys() == set(stacks.log_groups(stage))
-    status, printed = user.run("destroy", "--yes")
-    assert (status, printed[-1]) == (
-        0,
-        "stage acceptance did not exist; aurora-refresh deploy --stage acceptance uses what was kept",
-    )
-
-    status, printed = user.run("deploy")
-    assert status == 0
-    assert "  there is no stack, because it would be empty" in printed
-    assert user.holds() == moved
-    assert user.alarms() == sorted(stacks.alarm_names(stage))
-
-    status, printed = user.run("destroy", "--yes", "--delete-parameters")
-    assert status == 0
-    named = [line.split()[2] for line in printed if line.startswith("  deleted    parameter")]
-    assert named == [f"{name}:" for name in (LATEST, CURRENT, HOLD)]
-    assert user.holds() == {PIPELINE_NAME: "acceptance-main"}
-
-
-def from_another_clone(user: User, *answers: str) -> list[str]:
-    """What a deployment prints where Chalice has noted nothing of the API, which stays what it is."""
+        user.put(name, value)
     address = user.cloud.rest_url()
+    stray = user.copy_api()
     (user.folder / ".chalice/deployed/acceptance.json").unlink()
-    status, printed = user.run("deploy", *answers)
+    status, printed = user.run("deploy", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other")
     assert (status, user.cloud.rest_url()) == (0, address)
-    assert len(user.apis()) == 1
-    return printed
+    changes = {line.split()[0] for line in printed if line.startswith("  ") and line[2] != "-"}
+    assert changes == {"unchanged", "note:", "found"}
+    assert f"  note: {CURRENT} already holds {SNAPSHOT}new, and keeps it: " in "\n".join(printed)
+    assert any(line.startswith(f"  note: REST API {stray} also invokes") for line in printed)
+    assert user.holds() == first | moved
+    return first | moved
 
 
-def test_what_a_first_deployment_left_that_came_to_nothing_is_destroyed(user: User) -> None:
-    denied = {"operation": "lambda:CreateFunction", "kind": "deny", "nth": 2, "times": 0}
-    user.cloud.set_faults([denied])
-    assert user.run("deploy")[0] != 0
-    user.cloud.set_faults([])
-    function, other = (f"aurora-refresh-acceptance-{name}" for name in (UPDATE, RESTORE))
-    assert (user.functions(), user.roles()) == ([function], [other, function])
-    shutil.rmtree(user.folder / ".chalice/deployed", ignore_errors=True)
-    status, printed = user.run("destroy", "--yes")
-    assert status == 0
-    for what in (f"role {other}", f"function {function}", f"role {function}"):
-        assert f"  deleted    {what}" in printed
-    assert (user.functions(), user.roles(), user.rules()) == ([], [], [])
-
-
-def test_half_a_stage_with_a_policy_attached_by_others_and_a_missing_api_is_destroyed(
-    user: User,
-) -> None:
-    assert user.run("deploy")[0] == 0
-    iam, role = user.client("iam"), f"aurora-refresh-acceptance-{RESTORE}"
-    allow = {"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}
-    document = {"Version": "2012-10-17", "Statement": [allow]}
-    audit = iam.create_policy(PolicyName="audit", PolicyDocument=json.dumps(document))["Policy"]
-    iam.attach_role_policy(RoleName=role, PolicyArn=audit["Arn"])
-    user.client("apigateway").delete_rest_api(restApiId=user.apis()[0])
-    user.client("lambda").delete_function(FunctionName=f"aurora-refresh-acceptance-{UPDATE}")
-    user.client("cloudformation").delete_stack(StackName="aurora-refresh-acceptance-after")
-    status, printed = user.run("destroy", "--yes")
-    assert (status, user.functions(), user.roles(), user.rules(), user.alarms()) == (
-        0,
-        [],
-        [],
-        [],
-        [],
-    ), printed
-    assert iam.get_policy(PolicyArn=audit["Arn"])["Policy"]["AttachmentCount"] == 0
-
-
-def test_a_stage_that_cannot_be_deleted_whole_names_what_is_left_and_then_everything_goes(
-    user: User,
-) -> None:
-    assert user.run("deploy", "EMAIL=team@example.com")[0] == 0
-    make_copies(user, ("aurora-refresh-copy-1", LATEST), ("by-hand", LATEST))
-    user.cloud.set_faults([{"operation": "lambda:DeleteFunction", "kind": "deny", "times": 1}])
-    status, printed = user.run("destroy", "--everything", "--yes")
-    update = f"aurora-refresh-acceptance-{UPDATE}"
-    assert status == 1
-    left = printed.index("stage acceptance is not deleted; what is left:") + 1
-    assert printed[left].startswith(f"function {update}: these credentials are not allowed to call")
-    assert printed[-1] == (
-        "once that is fixed, run aurora-refresh destroy --stage acceptance again"
-    )
-    assert (user.functions(), user.roles(), user.rules(), user.alarms()) == ([update], [], [], [])
-    assert user.run("destroy", "--yes")[0] == 0
-    sns, rds = user.client("sns"), user.client("rds")
-    listed = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
-    assert [each["DBClusterSnapshotIdentifier"] for each in listed] == ["by-hand"]
-    assert (user.functions(), user.holds(), user.log_days()) == ([], {}, {})
-    assert sns.list_topics()["Topics"] == []
-
-
-def test_a_topic_that_others_alarms_notify_is_kept(user: User, deployed: Deploy) -> None:
-    deployed()  # its last step needs functions
-    user.client("cloudwatch").put_metric_alarm(
-        AlarmName="others",
-        AlarmActions=[TOPIC],
-        Namespace="Others",
-        MetricName="Errors",
-        Statistic="Sum",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=1,
-        ComparisonOperator="GreaterThanThreshold",
-    )
-    said: list[str] = []
-    destroy.destroy(user.folder, "acceptance", said.append, destroy.Extent(everything=True))
-    assert f"  kept       topic {TOPIC}, which notifies others of others" in said
-    assert [topic["TopicArn"] for topic in user.client("sns").list_topics()["Topics"]] == [TOPIC]
-    assert user.holds() == {}
-
-
-def in_another_clone_with_neighbours(user: User) -> tuple[list[str], list[str]]:
+def neighbours(user: User) -> tuple[list[str], list[str]]:
     """Roles and rules whose names begin or end like the stage's, and are others', and no note."""
     (user.folder / ".chalice/deployed/acceptance.json").unlink()
-    iam, events = user.cloud.client("iam"), user.cloud.client("events")
+    iam, events = user.client("iam"), user.client("events")
     roles = ["aurora-refresh-acceptance", "aurora-refresh-acceptance2-db-follow-pipeline"]
     rules = ["aurora-refresh-acceptance-db-follow-pipeline", "db-follow-pipeline-event"]
     for role in roles:
@@ -343,15 +270,6 @@ def in_another_clone_with_neighbours(user: User) -> tuple[list[str], list[str]]:
     for rule in rules:
         events.put_rule(Name=rule, ScheduleExpression="rate(1 day)")
     return roles, rules
-
-
-def with_a_stray_api(user: User) -> str:
-    """A deployment that came to nothing may leave another API behind, which is told; its id."""
-    stray = user.copy_api()
-    status, printed = user.run("deploy")
-    assert status == 0
-    assert any(line.startswith(f"  note: REST API {stray} also invokes") for line in printed)
-    return stray
 
 
 def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(user: User) -> None:
@@ -372,15 +290,20 @@ def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(use
         0,
         "stage production is deployed; next: aurora-refresh doctor --stage production",
     )
-    names = [f"aurora-refresh-production-db-{name}" for name in ("follow-shares", "share-snapshot")]
-    assert (production.functions(), production.roles()) == (names, names)
-    assert production.alarms() == [
-        "aurora-refresh-production-errors-db-follow-shares",
-        "aurora-refresh-production-errors-db-share-snapshot",
+    deployed = [
+        f"aurora-refresh-production-db-{name}" for name in ("follow-shares", "share-snapshot")
+    ]
+    alarms = [
+        *(
+            f"aurora-refresh-production-errors-db-{name}"
+            for name in ("follow-shares", "share-snapshot")
+        ),
         "aurora-refresh-production-follow-overdue",
         "aurora-refresh-production-notification-failed",
     ]
-    assert user.functions() == []  # of the other account
+    rules = [f"{name}-event" for name in deployed]
+    assert production.existing() == (deployed, deployed, rules, alarms, [])
+    assert user.existing()[0] == []  # of the other account
     user.cloud.confirm_subscription("team@example.com")
 
     status, printed = production.run("doctor")
@@ -388,17 +311,9 @@ def test_a_production_stage_is_deployed_and_destroyed_with_the_same_commands(use
     assert (status, printed[-1].split(";")[0]) == (0, "healthy")
 
     status, printed = production.run("destroy", "--yes")
-    assert (status, production.functions(), production.alarms(), production.rules()) == (
-        0,
-        [],
-        [],
-        [],
-    )
+    assert (status, production.existing()) == (0, ([], [], [], [], []))
     topic = TOPIC.replace(ACCEPTANCE, PRODUCTION)
     assert f"  kept       topic {topic}" in printed
-    assert printed[-1] == (
-        "stage production is deleted; aurora-refresh deploy --stage production uses what was kept"
-    )
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -429,47 +344,43 @@ def deployed(user: User, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     return run
 
 
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the command prints."""
+    lines: list[str] = []
+    monkeypatch.setattr("cli.deployer.say", lines.append)
+    return lines
+
+
 NOTHING_DONE = (
     "no step was completed; once that is fixed, run aurora-refresh deploy --stage acceptance again"
 )
 
 
-def test_an_account_that_is_not_the_stage_s_is_left_untouched(user: User, deployed: Deploy) -> None:
-    assert deployed(of=PRODUCTION) == (
-        1,
-        [
-            (
-                "the credentials in use belong to account 111111111111 "
-                "(arn:aws:iam::111111111111:user/admin), but stage 'acceptance' is in 222222222222: "
-                "use credentials of that account, for example with AWS_PROFILE"
-            ),
-            NOTHING_DONE,
-        ],
-    )
-    there = "but stage 'acceptance' is in eu-west-1"
-    export = "export AWS_DEFAULT_REGION=eu-west-1"
-    assert deployed(AWS_DEFAULT_REGION="eu-west-2", AWS_REGION="eu-west-2") == (
-        1,
-        [f"the Region in use is eu-west-2, {there}: {export}", NOTHING_DONE],
-    )
-    assert deployed(AWS_DEFAULT_REGION="", AWS_REGION="") == (
-        1,
-        [f"no Region is set, {there}: {export}", NOTHING_DONE],
-    )
-    assert user.holds() == {}
+def regions(region: str) -> dict[str, str]:
+    return {"AWS_DEFAULT_REGION": region, "AWS_REGION": region}
 
 
-def test_without_credentials_or_with_wrong_ones_it_is_said_so(deployed: Deploy) -> None:
-    status, (told, _) = deployed(AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
-    assert status == 1
-    assert told == (
-        "there are no AWS credentials (Unable to locate credentials): sign in, for example with "
-        "aws sso login, and name the profile in AWS_PROFILE"
-    )
-    status, (told, _) = deployed(AWS_ACCESS_KEY_ID="AKIANOBODYATALL00000")
-    assert status == 1
-    assert told.startswith("the credentials in use are invalid or have expired (")
-    assert told.endswith("): sign in again")
+REFUSED: dict[str, dict[str, str]] = {
+    "the credentials in use belong to account 111111111111 ": {"of": PRODUCTION},
+    "the Region in use is eu-west-2, but stage 'acceptance' is in eu-west-1: ": regions(
+        "eu-west-2"
+    ),
+    "no Region is set, but stage 'acceptance' is in eu-west-1: ": regions(""),
+    "there are no AWS credentials (": {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+    "the credentials in use are invalid or have expired (": {
+        "AWS_ACCESS_KEY_ID": "AKIANOBODYATALL00000"
+    },
+}
+
+
+def test_whose_credentials_are_not_the_stage_s_is_told_and_changes_nothing(
+    user: User, deployed: Deploy
+) -> None:
+    for told, environment in REFUSED.items():
+        status, printed = deployed(**environment)
+        assert (status, printed[1:], user.holds()) == (1, [NOTHING_DONE], {})
+        assert printed[0].startswith(told)
 
 
 def test_the_functions_runtime_is_told_and_that_it_is_not_the_one_tested(
@@ -483,19 +394,6 @@ def test_the_functions_runtime_is_told_and_that_it_is_not_the_one_tested(
         "the functions get the runtime python3.14, but are tested with python3.11: "
         "make clean, and then make PYTHON=python3.11 setup"
     )
-
-
-def test_who_may_not_create_stacks_is_told_which_action_is_missing(
-    user: User, deployed: Deploy
-) -> None:
-    user.cloud.set_faults([{"operation": "cloudformation:CreateStack", "kind": "deny", "times": 0}])
-    status, told = deployed()
-    assert (status, told[1:]) == (
-        1,
-        ["use other credentials, or have that action allowed", NOTHING_DONE],
-    )
-    assert told[0].startswith("these credentials are not allowed to call CreateStack: ")
-    assert "is not authorized to perform: cloudformation:CreateStack" in told[0]
 
 
 def test_a_stack_that_fails_tells_the_first_resource_s_reason_and_can_be_made_anew(
@@ -513,90 +411,28 @@ def test_a_stack_that_fails_tells_the_first_resource_s_reason_and_can_be_made_an
         assert told[1].startswith(
             "completed: stack aurora-refresh-acceptance-before, chalice deploy; "
         )
-    assert user.alarms() == []
+    assert user.existing()[3] == []
     assert user.log_days() == {}
 
 
-@pytest.mark.parametrize("held", [False, True], ids=["outside the stack", "in the stack"])
-def test_a_pipeline_s_name_that_is_not_the_stage_s_is_left_alone_and_told(
-    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch, held: bool
+def test_what_the_parameters_hold_is_left_alone_and_no_secret_of_it_is_told(
+    user: User, deployed: Deploy, said: list[str]
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("cli.deployer.say", said.append)
-    if held:
-        deployed()  # its last step fails without functions
-    user.put(PIPELINE_NAME, "other-main")
-    deployed()
-    told = (
-        f"  note: {PIPELINE_NAME} exists and is left alone, but the functions may start only "
-        f"acceptance-main: aws ssm put-parameter --overwrite --name {PIPELINE_NAME} --value acceptance-main"
-    )
-    assert said.count(told) == 1
-    assert user.holds()[PIPELINE_NAME] == "other-main"
-
-
-def test_a_secret_put_into_a_parameter_by_mistake_is_not_told(
-    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("cli.deployer.say", said.append)
-    names, secret = (PIPELINE_NAME, LATEST, CURRENT, HOLD), "Geheim!\x1b[2J"
-    for name in names:
+    parameters, secret = (PIPELINE_NAME, LATEST, CURRENT, HOLD), "Geheim!\x1b[2J"
+    for name in parameters:
         user.put(name, secret)
     deployed(f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first")  # its last step needs functions
     destroy.destroy(user.folder, "acceptance", said.append, destroy.Extent())
     hidden = f"something else, {len(secret)} characters long"
-    for name in names:
+    for name in parameters:
         assert f"  unchanged  parameter {name}, which exists: {hidden}" in said
         assert f"  kept       parameter {name}: {hidden}" in said
     assert [line for line in said if "Geheim" in line or "\x1b" in line] == []
-
-
-def test_notifications_reach_a_topic_under_a_customer_managed_key(user: User) -> None:
-    sns, kms = user.client("sns"), user.client("kms")
-    key = kms.create_key()["KeyMetadata"]["Arn"]
-    sns.create_topic(Name="aurora-refresh", Attributes={"KmsMasterKeyId": key})
-    assert user.run("configure")[0] == 0
-    assert user.run("deploy")[0] == 0
-
-    def night() -> str:
-        """The log of a refresh that cannot be, of which people are notified."""
-        (record,) = user.cloud.fire(RESTORE, datetime(2026, 1, 4, 4, tzinfo=UTC))
-        assert record["payload"]["reason"] == "no-latest", record
-        log: str = record["log"]
-        return log
-
-    user.cloud.set_clock(datetime(2026, 1, 4, 4, tzinfo=UTC))
-    assert "NotificationFailed" not in (log := night()), log
-    assert "notification not published" not in log
-
-    for_alarms = (
-        f"  problem  {key}: does not let CloudWatch use it, so that no alarm reaches {TOPIC}"
-    )
-    assert for_alarms in user.run("doctor")[1]
-    policy = json.loads(kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"])
-    policy["Statement"].append(
-        {
-            "Effect": "Allow",
-            "Principal": {"Service": "cloudwatch.amazonaws.com"},
-            "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
-            "Resource": "*",
-        }
-    )
-    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
-    printed = user.run("doctor")[1]
-    assert f"  ok       {key}: functions and alarms may use it for {TOPIC}" in printed
-    assert [line for line in printed if "policies: its inline" in line] == []
-
-    other = kms.create_key()["KeyMetadata"]["Arn"]
-    sns.set_topic_attributes(TopicArn=TOPIC, AttributeName="KmsMasterKeyId", AttributeValue=other)
-    log = night()
-    assert "KMSAccessDenied" in log
-    assert '"NotificationFailed": [1]' in log
     assert (
-        f"  problem  {other}: the functions' roles may not use it for {TOPIC}"
-        in user.run("doctor")[1]
-    )
+        f"  note: {PIPELINE_NAME} exists and is left alone, but the functions may start only "
+        f"acceptance-main: aws ssm put-parameter --overwrite --name {PIPELINE_NAME} --value acceptance-main"
+    ) in said
+    assert set(user.holds().values()) == {secret}
 
 
 def make_copies(user: User, *copies: tuple[str, str]) -> None:
@@ -619,41 +455,57 @@ def make_copies(user: User, *copies: tuple[str, str]) -> None:
         )
 
 
-def test_destroying_names_the_snapshots_that_it_keeps(user: User, deployed: Deploy) -> None:
-    deployed()
-    own, other = ("aurora-refresh-copy-1", LATEST), ("aurora-refresh-copy-2", "/other/latest")
-    make_copies(user, own, other, ("by-hand", LATEST))
+def test_destroying_keeps_the_topic_that_others_alarms_notify_and_other_stages_snapshots(
+    user: User, deployed: Deploy
+) -> None:
+    deployed()  # its last step needs functions
+    make_copies(user, ("aurora-refresh-copy-1", LATEST), ("aurora-refresh-copy-2", "/other/latest"))
+    user.client("cloudwatch").put_metric_alarm(
+        AlarmName="others",
+        AlarmActions=[TOPIC],
+        Namespace="Others",
+        MetricName="Errors",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+    )
     said: list[str] = []
-    destroy.destroy(user.folder, "acceptance", said.append, destroy.Extent())
+    destroy.destroy(user.folder, "acceptance", said.append, destroy.Extent(everything=True))
+    assert f"  kept       topic {TOPIC}, which notifies others of others" in said
     assert [line for line in said if " snapshot " in line] == [
-        "  kept       snapshot aurora-refresh-copy-1"
+        "  deleted    snapshot aurora-refresh-copy-1"
     ]
+    assert user.holds() == {}
 
 
-def test_an_alarm_or_a_dashboard_that_somebody_deleted_is_made_again(
+def test_a_deleted_alarm_or_dashboard_is_made_again_and_logs_kept_for_longer_are_not_shortened(
     user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = stacks.after(load(user.folder, "acceptance"))["Resources"].items()
     kept = {name: each for name, each in whole if name.startswith("Alarm")}
     monkeypatch.setattr(stacks, "after", lambda _: {"Resources": kept | {"Dashboard": DASHBOARD}})
-    cloudwatch = user.cloud.client("cloudwatch")
+    cloudwatch, logs = user.client("cloudwatch"), user.client("logs")
+    longer, shorter, *others = stacks.log_groups(load(user.folder, "acceptance"))
+    for name, days in ((longer, 365), (shorter, 7)):
+        logs.create_log_group(logGroupName=name)
+        logs.put_retention_policy(logGroupName=name, retentionInDays=days)
     cloudwatch.put_dashboard(DashboardName="d2", DashboardBody="{}")
     assert deployed() == (0, [])
-    there = user.alarms()
-    cloudwatch.delete_alarms(AlarmNames=there[:1])
+    assert user.log_days() == {longer: 365, shorter: 90} | dict.fromkeys(others, 90)
+    alarms = user.existing()[3]
+    cloudwatch.delete_alarms(AlarmNames=alarms[:1])
     assert deployed() == (0, [])
-    assert user.alarms() == there
+    assert user.existing()[3] == alarms
     cloudwatch.delete_dashboards(DashboardNames=["d"])
     assert deployed() == (0, [])
-    found = cloudwatch.list_dashboards()["DashboardEntries"]
-    assert sorted(each["DashboardName"] for each in found) == ["d", "d2"]
+    assert names(cloudwatch.list_dashboards()["DashboardEntries"], "DashboardName") == ["d", "d2"]
 
 
 def test_who_has_unsubscribed_is_told_of_and_subscribed_again_when_answered(
-    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
+    user: User, deployed: Deploy, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("cli.deployer.say", said.append)
     monkeypatch.setattr(stacks, "after", lambda _: {"Resources": {"Dashboard": DASHBOARD}})
     deployed("EMAIL=a@b.de")
     assert account.runtime() in said
@@ -665,7 +517,7 @@ def test_who_has_unsubscribed_is_told_of_and_subscribed_again_when_answered(
     assert (
         "  note: a@b.de has unsubscribed; aurora-refresh deploy --stage acceptance EMAIL=a@b.de subscribes it again"
     ) in said
-    assert sns.list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"] == []
+    assert user.subscribers() == []
     said.clear()
     deployed("EMAIL=a@b.de")
     assert (
@@ -676,21 +528,7 @@ def test_who_has_unsubscribed_is_told_of_and_subscribed_again_when_answered(
     deployed("EMAIL=a@b.de")
     assert "  unchanged  e-mail subscription of a@b.de" in said
     assert [line for line in said if "note: AWS" in line or "unsubscribed" in line] == []
-    found = sns.list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
-    assert [each["Endpoint"] for each in found] == ["a@b.de"]
-
-
-def test_logs_that_somebody_keeps_for_longer_are_not_shortened(
-    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stacks, "after", lambda _: {"Resources": {"Dashboard": DASHBOARD}})
-    logs = user.cloud.client("logs")
-    longer, shorter, *others = stacks.log_groups(load(user.folder, "acceptance"))
-    for name, days in ((longer, 365), (shorter, 7)):
-        logs.create_log_group(logGroupName=name)
-        logs.put_retention_policy(logGroupName=name, retentionInDays=days)
-    assert deployed() == (0, [])
-    assert user.log_days() == {longer: 365, shorter: 90} | dict.fromkeys(others, 90)
+    assert user.subscribers() == ["a@b.de"]
 
 
 @pytest.mark.parametrize(
@@ -699,14 +537,7 @@ def test_logs_that_somebody_keeps_for_longer_are_not_shortened(
         ("EMIAL=a@b.de", "EMIAL is no answer of deploy: there are EMAIL, "),
         ("EMAIL=team", "EMAIL is 'team': write an address such as team@example.com"),
         *(
-            (
-                f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={value}",
-                (
-                    f"DATABASE_BACKUP_SNAPSHOT_ID_ARN is '{value}': write the ARN of a cluster snapshot of "
-                    "production (111111111111, SOURCE_ACCOUNT) or of 222222222222, in eu-west-1, such as "
-                    "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-2026-01-03"
-                ),
-            )
+            (f"{deploy.INITIAL}={value}", f"{deploy.INITIAL} is '{value}': write the ARN of a ")
             for value in (
                 "orders",
                 f"{SNAPSHOT}1".replace("111111111111", "999999999999"),
@@ -716,15 +547,15 @@ def test_logs_that_somebody_keeps_for_longer_are_not_shortened(
         ),
     ],
 )
-def test_a_wrong_answer_is_named(user: User, deployed: Deploy, answer: str, told: str) -> None:
-    status, printed = deployed(answer)
-    assert status == 1
-    assert printed[0].startswith(told)
-    assert user.holds() == {}
+def test_a_wrong_answer_is_named(answer: str, told: str) -> None:
+    words = ["deploy", "--project", str(PROJECT), "--stage", "acceptance", answer]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(told)
 
 
-def test_current_may_begin_with_production_s_snapshot_or_the_account_s_own(user: User) -> None:
-    stage = load(user.folder, "acceptance")
+def test_current_may_begin_with_production_s_snapshot_or_the_account_s_own() -> None:
+    stage = load(PROJECT, "acceptance")
     for arn in (f"{SNAPSHOT}1", f"{SNAPSHOT}1".replace(PRODUCTION, ACCEPTANCE)):
         assert deploy.first_values(stage, {deploy.INITIAL: arn}) == {CURRENT: arn}
 
@@ -749,46 +580,33 @@ def test_whoever_stops_it_is_told_what_is_done_and_can_answer_anew_later(
     )
     assert user.holds()[CURRENT] == f"{SNAPSHOT}first"
     deployed("EMAIL=b@example.com")
-    sns = user.cloud.client("sns")
-    found = sns.list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
-    assert [each["Endpoint"] for each in found] == ["b@example.com"]
+    assert user.subscribers() == ["b@example.com"]
 
 
 # --- as templates ---------------------------------------------------------------------------------
 
 
 def test_the_package_is_three_clean_templates_whose_functions_have_the_names_that_all_else_goes_by(
-    user: User, monkeypatch: pytest.MonkeyPatch
+    user: User,
 ) -> None:
-    wheels = Path(sys.prefix) / "wheels"
-    packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
-    for name, value in packed.items():
-        monkeypatch.setenv(name, value)
+    status, printed = user.run("package", "--out", "out")
+    assert (status, printed[0]) == (0, account.runtime())
+    assert "Remove from before.json what the account already has" in "\n".join(printed)
+    assert any(f"--parameter-overrides {FIRST}=… Email=…" in line for line in printed)
+    deletions = [line.split()[4] for line in printed if "delete-stack" in line]
+    assert deletions == PACKAGED[::-1]
     out = user.folder / "out"
-    arguments = ["--project", str(user.folder), "--stage", "acceptance", "--out", str(out)]
-    done = CliRunner().invoke(cli, ["package", *arguments])
-    assert done.exit_code == 0, done.output
-    printed = done.stdout
-    assert account.runtime() in printed
-    assert "Remove from before.json what the account already has" in printed
-    assert f"--parameter-overrides {FIRST}=… Email=…" in printed
-    for stack in PACKAGED:
-        assert f"aws cloudformation delete-stack --stack-name {stack} " in printed
-    assert sorted(file.name for file in out.iterdir()) == [
-        "after.json",
-        "before.json",
-        "deployment.zip",
-        "sam.json",
-    ]
+    made = ["after.json", "before.json", "deployment.zip", "sam.json"]
+    assert sorted(file.name for file in out.iterdir()) == made
     for file in out.glob("*.json"):
         assert cfnlint.lint(file.read_text(), regions=["eu-west-1"]) == [], file.name
     resources = json.loads((out / "sam.json").read_text())["Resources"].values()
-    functions = [each for each in resources if each["Type"] == "AWS::Serverless::Function"]
-    assert sorted(each["Properties"]["FunctionName"] for each in functions) == sorted(
-        stacks.function_names(load(user.folder, "acceptance")).values()
-    )
     stage = load(user.folder, "acceptance")
-    rules = {each["Properties"]["FunctionName"]: ruled(each) for each in functions}
+    rules = {
+        each["Properties"]["FunctionName"]: ruled(each)
+        for each in resources
+        if each["Type"] == "AWS::Serverless::Function"
+    }
     assert rules == {
         deployed: [] if function == API else [stacks.rule_name("acceptance", function)]
         for function, deployed in stacks.function_names(stage).items()
@@ -854,16 +672,14 @@ def test_a_value_that_has_moved_stays_when_the_stack_is_updated_from_another_pac
     previous = {name: {"UsePreviousValue": True} for name in given}
     apply(user, "update", packaged(), **previous)
     assert user.holds() == first | moved | {PIPELINE_NAME: "acceptance-other"}
-    found = user.cloud.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
-    assert [each["Endpoint"] for each in found] == ["a@b.de"]
+    assert user.subscribers() == ["a@b.de"]
     assert user.log_days() == dict.fromkeys(stacks.log_groups(load(user.folder, "acceptance")), 90)
 
 
-@pytest.mark.parametrize("stack", PACKAGED[:2])
 def test_a_packaged_stage_is_neither_deployed_nor_destroyed_but_by_its_own_stacks(
-    user: User, deployed: Deploy, packaged: Callable[[], str], stack: str
+    user: User, deployed: Deploy, packaged: Callable[[], str]
 ) -> None:
-    apply(user, "create", packaged(), stack)
+    apply(user, "create", packaged())
     before = user.holds()
     status, told = deployed()
     assert status == 1
@@ -871,8 +687,7 @@ def test_a_packaged_stage_is_neither_deployed_nor_destroyed_but_by_its_own_stack
         "stage 'acceptance' was deployed from the templates of aurora-refresh package: use these again, or "
         "delete its stacks, which keeps parameters, topic and logs:"
     )
-    deletions = [line.split()[4] for line in told if "delete-stack" in line]
-    assert deletions == PACKAGED[::-1]
+    assert [line.split()[4] for line in told if "delete-stack" in line] == PACKAGED[::-1]
     with pytest.raises(StageError) as caught:
         destroy.destroy(user.folder, "acceptance", print, destroy.Extent())
     assert str(caught.value).splitlines() == told[:-1]
@@ -887,31 +702,25 @@ def test_a_package_does_not_touch_what_make_deploy_has_made(
     before = user.holds()
     with pytest.raises(WaiterError):
         apply(user, "update", packaged())
-    assert user.holds() == before
-    found = user.cloud.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
-    assert [each["Endpoint"] for each in found] == ["a@b.de"]
-
-
-def contradict(user: User) -> str:
-    """Have the stage take its own account's snapshots for production's; what is said to it."""
-    file = user.folder / ".chalice/config.json"
-    file.write_text(file.read_text().replace(PRODUCTION, ACCEPTANCE))
-    return (
-        "stage 'acceptance' would not work:\n"
-        f"SOURCE_ACCOUNT is '{ACCEPTANCE}': this is the main pipeline's account, acceptance; write "
-        "production's"
-    )
+    assert (user.holds(), user.subscribers()) == (before, ["a@b.de"])
 
 
 def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
     user: User, deployed: Deploy, packaged: Callable[[], str]
 ) -> None:
-    told = contradict(user)
+    """It takes its own account's snapshots for production's."""
+    file = user.folder / ".chalice/config.json"
+    file.write_text(file.read_text().replace(PRODUCTION, ACCEPTANCE))
+    told = (
+        "stage 'acceptance' would not work:\n"
+        f"SOURCE_ACCOUNT is '{ACCEPTANCE}': this is the main pipeline's account, acceptance; write "
+        "production's"
+    )
     assert deployed() == (1, [*told.splitlines(), NOTHING_DONE])
-    assert user.holds() == {}
     with pytest.raises(StageError) as caught:
         packaged()
     assert str(caught.value) == told
+    assert user.holds() == {}
 
 
 # --- dry runs -------------------------------------------------------------------------------------
@@ -919,91 +728,31 @@ def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
 
 def test_a_dry_run_and_a_question_change_nothing(user: User, deployed: Deploy) -> None:
     environment = {**variables.cleared(os.environ), **user.cloud.environment(ACCEPTANCE)}
-    run = CliRunner(env=environment).invoke
-    words = ["--project", str(user.folder), "--stage", "acceptance"]
-    dry = run(cli, ["deploy", *words, "--dry-run", "EMAIL=a@b.de"])
+
+    def run(command: str, *words: str) -> Result:
+        where = ["--project", str(user.folder), "--stage", "acceptance"]
+        return CliRunner(env=environment).invoke(cli, [command, *where, *words])
+
+    dry = run("deploy", "--dry-run", "EMAIL=a@b.de")
     assert (dry.exit_code, dry.stderr) == (0, "")
     assert f"  create     parameter {CURRENT}" in dry.stdout
-    assert "  create     function aurora-refresh-acceptance-db-restore-from-snapshot" in dry.stdout
+    assert f"  create     function aurora-refresh-acceptance-{RESTORE}" in dry.stdout
     assert dry.stdout.endswith("this is a dry run; nothing was changed\n")
     assert user.holds() == {}
 
     deployed()  # without functions, for which its last step fails
     held = user.holds()
     user.cloud.clear_calls()
-    again = run(cli, ["deploy", *words, "--dry-run"])
-    assert f"  unchanged  parameter {CURRENT}" in again.stdout
-    dry = run(cli, ["destroy", *words, "--dry-run", "--delete-parameters"])
+    assert f"  unchanged  parameter {CURRENT}" in run("deploy", "--dry-run").stdout
+    dry = run("destroy", "--dry-run", "--delete-parameters")
     assert (dry.exit_code, dry.stderr) == (0, "")
     assert "  delete     stack aurora-refresh-acceptance-before" in dry.stdout
     assert f"  delete     parameter {CURRENT}: dummyvalue" in dry.stdout
-    refused = run(cli, ["destroy", *words])
+    refused = run("destroy")
     assert (refused.exit_code, refused.stderr.splitlines()) == (
         2,
-        [
-            "This deletes stage acceptance.",
-            "Nobody can be asked here: add --yes to go on.",
-        ],
+        ["This deletes stage acceptance.", "Nobody can be asked here: add --yes to go on."],
     )
     assert f"  keep       parameter {CURRENT}: dummyvalue" in refused.stdout
     assert user.holds() == held
-    changing = [call["operation"] for call in user.cloud.calls() if ":Delete" in call["operation"]]
-    assert changing == []
-
-
-def test_configure_finds_the_stack_of_the_main_pipeline(
-    user: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    template = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
-    user.cloud.create_pipeline("acceptance-main", 0.1, [])
-    user.cloud.patch_pipeline(
-        "acceptance-main",
-        template=template,
-        parameters={
-            "Snapshot": CURRENT,
-            "EngineVersion": "15.4",
-            "KmsKeyArn": user.client("kms").create_key()["KeyMetadata"]["Arn"],
-            "SubnetGroupName": "private",
-            "SecurityGroupIds": "sg-0123456789abcdef0",
-        },
-    )
-    environment = {**variables.cleared(os.environ), **user.cloud.environment(ACCEPTANCE)}
-    run = CliRunner(env=environment).invoke
-    words = ["configure", "--project", str(user.folder), "--stage", "new"]
-    known = load(user.folder, "acceptance")
-    assert isinstance(known, AcceptanceStage)
-    plain = {**known.variables, "MAIN_PIPELINE_ARN": known.pipeline_arn}
-    plain.pop("RDS_STACK_NAME")
-    answers = [f"{name}={value}" for name, value in plain.items()]
-    before = run(cli, [*words, *answers, "--dry-run"])
-    assert before.exit_code == 0, before.output
-    assert "note: RDS_STACK_NAME is not set (no stack of acceptance-main restores" in before.stdout
-    assert "which is weaker" in before.stdout
-    assert "which is weaker" not in run(cli, [*words, *answers, "--dry-run", "--offline"]).stdout
-
-    key = f"arn:aws:kms:eu-west-1:{PRODUCTION}:key/11111111-2222-3333-4444-555555555555"
-    shared = nightly(
-        "orders", datetime(2026, 1, 3, 20, tzinfo=UTC), kms_key_id=key, kms_granted_to=[ACCEPTANCE]
-    )
-    user.cloud.seed_snapshots([shared])
-    user.put(CURRENT, arn_of(shared))
-    pipeline = user.client("codepipeline")
-    run_id = pipeline.start_pipeline_execution(name="acceptance-main")["pipelineExecutionId"]
-    assert user.cloud.wait_for_run(run_id, "acceptance-main") == "Succeeded"
-    actions = [
-        action
-        for stage in pipeline.get_pipeline(name="acceptance-main")["pipeline"]["stages"]
-        for action in stage["actions"]
-    ]
-    (stack,) = {
-        action["configuration"]["StackName"]
-        for action in actions
-        if "StackName" in action.get("configuration", {})
-    }
-    found = run(cli, [*words, *answers])
-    assert found.exit_code == 0, found.output
-    said = next(line for line in found.stdout.splitlines() if line.startswith("note: RDS"))
-    assert (
-        said == f"note: RDS_STACK_NAME is {stack}, which the main pipeline deploys from {CURRENT}"
-    )
-    assert load(user.folder, "new").variables["RDS_STACK_NAME"] == stack
+    assert [call for call in user.cloud.calls() if ":Delete" in call["operation"]] == []

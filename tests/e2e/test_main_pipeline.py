@@ -3,7 +3,6 @@
 A run of the simulated pipeline creates or updates the stack; the result is read back with plain boto3.
 """
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,6 @@ PRODUCTIONS_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-2222-3333-444
 CLOSED_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/22222222-2222-3333-4444-555555555555"
 READS_CURRENT = "      SnapshotIdentifier: !Ref Snapshot\n"
 
-# A client takes longer to make than most tests take to run.
-client = cache(LocalCloud.client)
-
 
 def changed(old: str, new: str) -> str:
     """The template with one line changed."""
@@ -36,7 +32,7 @@ class Acceptance:
 
     def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
-        self.key = client(cloud, "kms").create_key()["KeyMetadata"]["Arn"]
+        self.key = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
         cloud.create_pipeline(MAIN, 0, [])
         self.first, self.second = self.share("orders-1"), self.share("orders-2")
         self.put(CURRENT, self.first)
@@ -59,7 +55,7 @@ class Acceptance:
         return arn
 
     def put(self, name: str, value: str) -> None:
-        ssm = client(self.cloud, "ssm")
+        ssm = self.cloud.client("ssm")
         ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
 
     def commit(self, template: str) -> None:
@@ -74,12 +70,12 @@ class Acceptance:
 
     def run(self) -> str:
         """One run of the pipeline, whoever started it; how it ended."""
-        started = client(self.cloud, "codepipeline").start_pipeline_execution(name=MAIN)
+        started = self.cloud.client("codepipeline").start_pipeline_execution(name=MAIN)
         return self.cloud.wait_for_run(started["pipelineExecutionId"], MAIN)
 
     def why(self) -> str:
         """What the newest run that ended badly says."""
-        codepipeline = client(self.cloud, "codepipeline")
+        codepipeline = self.cloud.client("codepipeline")
         (newest, *_) = codepipeline.list_pipeline_executions(pipelineName=MAIN)[
             "pipelineExecutionSummaries"
         ]
@@ -90,7 +86,7 @@ class Acceptance:
         return summary
 
     def described(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = client(self.cloud, "rds").describe_db_clusters()["DBClusters"]
+        found: list[dict[str, Any]] = self.cloud.client("rds").describe_db_clusters()["DBClusters"]
         return found
 
     def clusters(self) -> dict[str, str]:
@@ -104,8 +100,8 @@ class Acceptance:
 
     def state(self) -> dict[str, Any]:
         """All that a refresh changes."""
-        instances = client(self.cloud, "rds").describe_db_instances()["DBInstances"]
-        told = client(self.cloud, "ssm").get_parameters_by_path(Path="/acceptance/orders")
+        instances = self.cloud.client("rds").describe_db_instances()["DBInstances"]
+        told = self.cloud.client("ssm").get_parameters_by_path(Path="/acceptance/orders")
         stack = self.stack()
         return {
             "clusters": self.clusters(),
@@ -115,23 +111,16 @@ class Acceptance:
         }
 
     def stack(self) -> dict[str, Any]:
-        (stack,) = client(self.cloud, "cloudformation").describe_stacks(StackName=MAIN)["Stacks"]
+        (stack,) = self.cloud.client("cloudformation").describe_stacks(StackName=MAIN)["Stacks"]
         found: dict[str, Any] = stack
         return found
 
-    def own_snapshots(self) -> int:
-        pages = client(self.cloud, "rds").get_paginator("describe_db_cluster_snapshots")
-        return sum(len(p["DBClusterSnapshots"]) for p in pages.paginate(SnapshotType="manual"))
 
-
-@pytest.fixture
-def acceptance(cloud: LocalCloud) -> Acceptance:
-    return Acceptance(cloud)
-
-
-@pytest.fixture
-def deployed(acceptance: Acceptance) -> Acceptance:
-    """Acceptance after the first deployment of the template."""
+@pytest.fixture(scope="module")
+def deployed(running_cloud: LocalCloud) -> Acceptance:
+    """Acceptance after the first deployment of the template, for all refreshes."""
+    running_cloud.reset()
+    acceptance = Acceptance(running_cloud)
     acceptance.commit(RIGHT)
     assert acceptance.run() == "Succeeded", acceptance.why()
     return acceptance
@@ -141,7 +130,9 @@ def test_a_run_restores_when_current_has_moved_and_no_other_run_does(
     deployed: Acceptance,
 ) -> None:
     before = deployed.state()
+    (cluster,) = deployed.described()
     assert list(before["clusters"].values()) == [deployed.first]
+    assert (cluster["EngineVersion"], cluster["DeletionProtection"]) == ("15.4", False)
 
     # Runs for any other reason: nothing new, a moved latest, a change elsewhere in the template.
     assert deployed.run() == "Succeeded"
@@ -161,28 +152,29 @@ def test_a_run_restores_when_current_has_moved_and_no_other_run_does(
 
     assert deployed.run() == "Succeeded"
     assert deployed.state() == after
-    assert deployed.own_snapshots() == 0
+    own = deployed.cloud.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
+    assert own["DBClusterSnapshots"] == []
 
 
 def test_consumers_find_the_new_endpoint_and_the_new_password_where_the_old_ones_were(
     deployed: Acceptance,
 ) -> None:
     before = deployed.state()
-
-    deployed.put(CURRENT, deployed.second)
+    source = deployed.share("orders-3")
+    deployed.put(CURRENT, source)
     deployed.run()
-
     after = deployed.state()
     (cluster,) = deployed.described()
+    secret = cluster["MasterUserSecret"]["SecretArn"]
     assert after["told"] == {
         "/acceptance/orders/endpoint": cluster["Endpoint"],
-        "/acceptance/orders/secret-arn": cluster["MasterUserSecret"]["SecretArn"],
+        "/acceptance/orders/secret-arn": secret,
     }
     assert after["outputs"] == {
         "ClusterIdentifier": cluster["DBClusterIdentifier"],
         "Endpoint": cluster["Endpoint"],
-        "SecretArn": cluster["MasterUserSecret"]["SecretArn"],
-        "RestoredFrom": deployed.second,
+        "SecretArn": secret,
+        "RestoredFrom": source,
     }
     assert list(after["instances"].values()) == [cluster["DBClusterIdentifier"]]
     assert len(before["told"].items() - after["told"].items()) == 2
@@ -191,12 +183,9 @@ def test_consumers_find_the_new_endpoint_and_the_new_password_where_the_old_ones
 def test_neither_productions_password_nor_its_key_is_of_use_in_acceptance(
     deployed: Acceptance,
 ) -> None:
-
     (cluster,) = deployed.described()
-
     assert cluster["MasterUserSecret"]["KmsKeyId"] == deployed.key
     assert (cluster["KmsKeyId"], cluster["StorageEncrypted"]) == (deployed.key, True)
-    assert (cluster["EngineVersion"], cluster["DeletionProtection"]) == ("15.4", False)
 
 
 @pytest.mark.parametrize("trouble", ["gone", "dummyvalue", "no-key", "creating", "older-engine"])
@@ -205,7 +194,7 @@ def test_what_cannot_be_restored_rolls_back_and_a_later_run_restores(
 ) -> None:
     before = deployed.state()
     troubles = {
-        "gone": lambda: deployed.second.replace("orders-2", "orders-3"),
+        "gone": lambda: deployed.second.replace("orders-2", "no-such"),
         "dummyvalue": lambda: "dummyvalue",
         "no-key": lambda: deployed.share("no-key", kms_key_id=CLOSED_KEY, kms_granted_to=[]),
         "creating": lambda: deployed.share("creating", status="creating"),
@@ -218,9 +207,10 @@ def test_what_cannot_be_restored_rolls_back_and_a_later_run_restores(
     assert deployed.why()
     assert deployed.state() == before
     assert deployed.stack()["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
-    deployed.put(CURRENT, deployed.second)
+    source = deployed.share(f"after-{trouble}")
+    deployed.put(CURRENT, source)
     assert deployed.run() == "Succeeded"
-    assert list(deployed.clusters().values()) == [deployed.second]
+    assert list(deployed.clusters().values()) == [source]
 
 
 def test_a_snapshot_identifier_removed_from_the_right_template_changes_nothing(
@@ -236,9 +226,11 @@ def test_a_snapshot_identifier_removed_from_the_right_template_changes_nothing(
     assert deployed.state() == before
 
 
+# The last one: it resets the cloud.
 def test_a_first_deployment_that_fails_leaves_nothing_but_a_stack_to_delete(
-    acceptance: Acceptance,
+    cloud: LocalCloud,
 ) -> None:
+    acceptance = Acceptance(cloud)
     acceptance.put(CURRENT, "dummyvalue")
     acceptance.commit(RIGHT)
 
@@ -249,7 +241,7 @@ def test_a_first_deployment_that_fails_leaves_nothing_but_a_stack_to_delete(
     assert acceptance.run() == "Failed"
     assert "ROLLBACK_COMPLETE state and can not be updated" in acceptance.why()
 
-    cloudformation = client(acceptance.cloud, "cloudformation")
+    cloudformation = acceptance.cloud.client("cloudformation")
     cloudformation.delete_stack(StackName=MAIN)
     cloudformation.get_waiter("stack_delete_complete").wait(
         StackName=MAIN, WaiterConfig={"Delay": 0.05, "MaxAttempts": 100}
