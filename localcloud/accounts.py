@@ -1,9 +1,7 @@
-"""The accounts of the local cloud, and the keys that open them.
+"""The accounts of the local cloud, and their access keys.
 
-Three accounts: the company's two, and one of somebody who may share snapshots with anybody. Each has an
-IAM user ``admin`` who may do everything; acceptance has a ``visitor``, too, who may do nothing. Their access
-keys are fixed and plainly fake: 20 characters beginning with ``AKIA``, as the IAM User Guide's *IAM
-identifiers* lays down for long-term keys.
+The company has two accounts, and a stranger who shares snapshots with anybody has one. The IAM user `admin`
+of each may do everything; acceptance's `visitor` may do nothing.
 """
 
 from dataclasses import dataclass
@@ -33,8 +31,5 @@ KEYS = (
 
 
 def key_of(account: str, user: str = "admin") -> Key:
-    """The access key of ``user`` in ``account``; KeyError if there is no such user."""
-    for key in KEYS:
-        if (key.account, key.user) == (account, user):
-            return key
-    raise KeyError(f"no user {user} in account {account}")
+    """Return the access key of a user."""
+    return next(key for key in KEYS if (key.account, key.user) == (account, user))

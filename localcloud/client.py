@@ -4,19 +4,17 @@ with LocalCloud.start() as cloud:
     cloud.client("ssm").put_parameter(Name="latest", Value="dummyvalue", Type="String")
 """
 
+import contextlib
 import http.client
 import json
 import os
-import select
 import subprocess
 import sys
-import tempfile
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import boto3
@@ -33,10 +31,9 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 _POLL_SECONDS = 0.05
-_START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
-# What a session would read from the user's own variables and files.
 _NOTHING = (None, None, None, None)
+# What a session would read from the user's own variables and files.
 _IMPERSONAL = {
     "profile": _NOTHING,
     "config_file": (None, None, os.devnull, None),
@@ -47,8 +44,8 @@ _IMPERSONAL = {
 class LocalCloud:
     """A running local cloud.
 
-    ``endpoint`` is its URL, ``region`` the only Region there is. Methods that ask something of the control
-    surface raise ValueError with the cloud's own words if it refuses.
+    ``endpoint`` is its URL, ``region`` its usual Region. Methods that steer it raise ValueError with the
+    cloud's own words if it refuses.
     """
 
     region = REGION
@@ -62,11 +59,8 @@ class LocalCloud:
 
     @classmethod
     def start(cls, log: Path | None = None) -> Self:
-        """Start a local cloud and wait until it answers; RuntimeError with the log's tail if it dies.
-
-        Its log goes to the file ``log``, or to a temporary one.
-        """
-        with log.open("w+") if log else tempfile.TemporaryFile("w+") as sink:
+        """Start a local cloud and wait until it answers; its log goes to the file, or to our own stderr."""
+        with log.open("w") if log else contextlib.nullcontext() as sink:
             process = subprocess.Popen(
                 [sys.executable, "-m", "localcloud", "--until-eof"],
                 cwd=Path(__file__).parents[1],
@@ -79,58 +73,36 @@ class LocalCloud:
                 # Ctrl-C is for us, who stop the server when we have no more need of it.
                 start_new_session=True,
             )
-            cloud = cls("", process)
-            try:
-                cloud.endpoint = cloud._announced()
-            except BaseException:
-                cloud.stop()
-                raise
-            if not cloud.endpoint:
-                cloud.stop()
-                sink.seek(0)
-                raise RuntimeError(f"the local cloud did not start:\n{sink.read()[-4000:]}")
-        return cloud
-
-    def _announced(self) -> str:
-        """Return the endpoint that the server prints; empty if it ends or takes too long."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], _START_SECONDS)
-        return self._process.stdout.readline().strip() if ready else ""
+        assert process.stdout is not None
+        endpoint = process.stdout.readline().strip()
+        if not endpoint:
+            raise RuntimeError("the local cloud did not start")
+        return cls(endpoint, process)
 
     def stop(self) -> None:
         """Stop the cloud, and with it every function's process."""
-        if self._process is None:
-            return
+        assert self._process is not None
         self._process.terminate()
         try:
-            self._process.wait(_STOP_SECONDS)
+            self._process.communicate(timeout=_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+            self._process.communicate()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def environment(self, account: str = ACCEPTANCE, user: str = "admin") -> dict[str, str]:
-        """The environment variables with which any AWS tool talks to this cloud as that user."""
+        """Return the environment variables with which any AWS tool talks to this cloud as that user."""
         return variables.of(self.endpoint, key_of(account, user))
 
     def client(
         self, service: str, account: str = ACCEPTANCE, user: str = "admin", region: str = REGION
     ) -> Any:
-        """A boto3 client of this cloud; the same one each time, as it takes long to make."""
+        """Return a boto3 client of this cloud; the same one each time, because making one takes long."""
         key = key_of(account, user)
         if (service, key, region) not in self._clients:
             self._clients[service, key, region] = self._session.client(  # type: ignore[call-overload]
@@ -139,12 +111,12 @@ class LocalCloud:
                 endpoint_url=self.endpoint,
                 aws_access_key_id=key.access_key_id,
                 aws_secret_access_key=key.secret_access_key,
-                # A proxy that the machine's environment names has no business on the loopback.
+                # No proxy of the machine's environment leads to the loopback interface.
                 config=Config(proxies={}),
             )
         return self._clients[service, key, region]
 
-    # The control surface.
+    # --- the control surface ----------------------------------------------------------------------
 
     def reset(self) -> None:
         """Put everything back to the start."""
@@ -155,16 +127,15 @@ class LocalCloud:
         self._control("PUT", "clock", {"now": now and now.isoformat()})
 
     def now(self) -> datetime:
-        """What the cloud's clock shows."""
+        """Return the time by the cloud's clock."""
         return datetime.fromisoformat(self._control("GET", "clock")["now"])
 
     def seed_snapshots(self, snapshots: Sequence[Mapping[str, Any]]) -> Any:
         """Create cluster snapshots; ``created`` may be a datetime.
 
-        Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``. One has the
-        ``region`` in which it is, if that is not the usual one. One of
-        ``sse_rds`` is under a key that AWS owns. One with
-        ``rows`` holds what the account's cluster of that name holds now, any other holds nothing.
+        Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``. One of
+        ``sse_rds`` is under a key that AWS owns. One with ``rows`` holds what its cluster holds now, any
+        other holds nothing. ``region`` is where it is, if that is not the usual one.
         """
         return self._control("POST", "snapshots", [_plain(snapshot) for snapshot in snapshots])
 
@@ -183,8 +154,7 @@ class LocalCloud:
 
     def database_address(self, cluster: str, account: str = ACCEPTANCE) -> Json:
         """Return host, port, dbname and user with which psql reaches a cluster; no password is asked."""
-        query = {"cluster": cluster, "account": account}
-        address: Json = self._control("GET", "rows", query=query)
+        address: Json = self._control("GET", "rows", cluster=cluster, account=account)
         return address
 
     def create_pipeline(
@@ -193,11 +163,8 @@ class LocalCloud:
         """Create the main pipeline, which restores each database from the snapshot its parameter names.
 
         A database has a ``parameter`` and a ``cluster``, and may have ``engine``, ``engine_version`` and
-        ``stack``. ``more`` may be:
-
-        - ``stack``: the stack's name, by default the pipeline's;
-        - ``stages``: by default Source, Build, Deploy and Test. Approval is known, too;
-        - what :meth:`patch_pipeline` takes.
+        ``stack``. ``more`` is the ``stack``, by default of the pipeline's name; the ``stages``, by default
+        Source, Build, Deploy and Test; and what :meth:`patch_pipeline` takes.
         """
         body = {"name": name, "run_seconds": run_seconds, "databases": list(databases), **more}
         return self._control("POST", "pipelines", body)
@@ -216,7 +183,7 @@ class LocalCloud:
         """
         return self._control("PATCH", "pipelines", {"name": name, **changes})
 
-    def wait_for_execution(self, arn: str, timeout: float = 60) -> Json:
+    def wait_for_execution(self, arn: str) -> Json:
         """Wait until a state machine's execution has ended, and describe it."""
         stepfunctions = self.client("stepfunctions", arn.split(":")[4])
 
@@ -224,18 +191,18 @@ class LocalCloud:
             described: Json = stepfunctions.describe_execution(executionArn=arn)
             return None if described["status"] == "RUNNING" else described
 
-        return _wait(ended, timeout, f"execution {arn} to end")
+        return _wait(ended, f"execution {arn} to end")
 
-    def wait_until_held(self, pipeline: str, at: str, timeout: float = 30) -> str:
+    def wait_until_held(self, pipeline: str, at: str) -> str:
         """Wait until a run is held there, and return its id."""
 
         def held() -> str | None:
-            runs = self._control("GET", "pipelines/held", query={"name": pipeline})
+            runs = self._control("GET", "pipelines/held", name=pipeline)
             return next((run["execution_id"] for run in runs if run["at"] == at), None)
 
-        return _wait(held, timeout, f"a run of {pipeline} to be held at {at}")
+        return _wait(held, f"a run of {pipeline} to be held at {at}")
 
-    def wait_for_run(self, execution_id: str, pipeline: str, timeout: float = 30) -> str:
+    def wait_for_run(self, execution_id: str, pipeline: str) -> str:
         """Wait until a pipeline's run has ended, and return its status."""
         codepipeline = self.client("codepipeline")
 
@@ -246,7 +213,7 @@ class LocalCloud:
             status: str = answer["pipelineExecution"]["status"]
             return None if status in ("InProgress", "Stopping") else status
 
-        return _wait(ended, timeout, f"run {execution_id} of {pipeline} to end")
+        return _wait(ended, f"run {execution_id} of {pipeline} to end")
 
     def confirm_subscription(self, endpoint: str) -> None:
         """Let the person behind an e-mail address, or what is behind a URL, confirm its subscriptions."""
@@ -258,40 +225,34 @@ class LocalCloud:
         time: datetime,
         event_id: str | None = None,
         wait: bool = True,
-        timeout: float = 60,
         account: str = ACCEPTANCE,
     ) -> list[Json]:
         """Let the schedules that target ``function`` (or a function whose name ends so) fire for ``time``.
 
         Returns the event's invocations, each attempt one record; all of them, unless ``wait`` is false.
         """
-        body = {
-            "function": function,
-            "time": time.isoformat(),
-            "id": event_id,
-            "account": account,
-        }
+        body = {"function": function, "time": time.isoformat(), "id": event_id, "account": account}
         fired = self._control("POST", "schedules/fire", body)["event_id"]
         if wait:
-            self._wait_for_deliveries(timeout, fired)
+            self.wait_until_idle()
         return [record for record in self.invocations() if record["event_id"] == fired]
 
-    def invocations(self, function: str | None = None) -> list[Json]:
-        """What ran: one record for each attempt, oldest first; of functions whose names end so."""
-        records: list[Json] = self._control("GET", "invocations", query={"function": function})
+    def invocations(self, function: str = "") -> list[Json]:
+        """Return what ran, one record for each attempt, oldest first; of functions whose names end so."""
+        records: list[Json] = self._control("GET", "invocations", function=function)
         return records
 
     def set_retries(self, seconds: Sequence[float]) -> None:
-        """The delays before the two further attempts of a failed asynchronous invocation."""
+        """Set the delays before the two further attempts of a failed asynchronous invocation."""
         self._control("PUT", "retries", {"seconds": list(seconds)})
 
-    def wait_until_idle(self, timeout: float = 60) -> None:
+    def wait_until_idle(self) -> None:
         """Wait until no asynchronous invocation is running, or waits for its next attempt."""
-        self._wait_for_deliveries(timeout)
+        _wait(lambda: self._control("GET", "deliveries") == 0, "every event's delivery to end")
 
-    def calls(self, function: str | None = None) -> list[Json]:
-        """The journal of AWS calls, oldest first."""
-        journal: list[Json] = self._control("GET", "calls", query={"function": function})
+    def calls(self, function: str = "") -> list[Json]:
+        """Return the journal of AWS calls, oldest first; of functions whose names end so."""
+        journal: list[Json] = self._control("GET", "calls", function=function)
         return journal
 
     def clear_calls(self) -> None:
@@ -299,76 +260,43 @@ class LocalCloud:
         self._control("DELETE", "calls")
 
     def set_stack_seconds(self, seconds: float) -> None:
-        """How long it takes to create, update or delete a stack."""
+        """Set how long it takes to create, update or delete a stack."""
         self._control("PUT", "stacks", {"seconds": seconds})
 
     def set_faults(self, faults: Sequence[Mapping[str, Any]]) -> None:
         """Replace the list of faults."""
         self._control("PUT", "faults", list(faults))
 
-    # The deployed API.
-
-    def rest_url(self, api_name: str = "aurora-refresh", account: str = ACCEPTANCE) -> str | None:
-        """The base URL of the API's deployed stage, without a trailing slash; None if there is none."""
-        apigateway = self.client("apigateway", account)
-        for api in apigateway.get_rest_apis()["items"]:
-            if api["name"] == api_name:
-                for stage in apigateway.get_stages(restApiId=api["id"])["item"]:
-                    return f"{self.endpoint}/_aws/execute-api/{api['id']}/{stage['stageName']}"
-        return None
-
-    def signed(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        account: str = ACCEPTANCE,
-        user: str = "admin",
-        api_name: str = "aurora-refresh",
-    ) -> tuple[int, Any]:
-        """Call the deployed API as that user, signed; returns the status and the answer's JSON."""
-        base = self.rest_url(api_name)
-        if base is None:
-            raise ValueError(f"no API {api_name} is deployed")
-        key = key_of(account, user)
-        data = None if body is None else json.dumps(body).encode()
-        request = AWSRequest(
-            method=method,
-            url=base + path,
-            data=data,
-            headers={} if body is None else {"Content-Type": "application/json"},
-        )
-        SigV4Auth(
-            Credentials(key.access_key_id, key.secret_access_key), "execute-api", REGION
-        ).add_auth(request)
-        status, text = send(method, base + path, data, dict(request.headers))
-        try:
-            return status, json.loads(text)
-        except ValueError:
-            return status, text
-
-    def _wait_for_deliveries(self, timeout: float, event_id: str | None = None) -> None:
-        def settled() -> bool:
-            pending: list[str | None] = self._control("GET", "deliveries")
-            return event_id not in pending if event_id else not pending
-
-        _wait(settled, timeout, f"the deliveries of {event_id or 'every event'} to end")
-
-    def _control(
-        self,
-        method: str,
-        route: str,
-        body: Any = None,
-        query: Mapping[str, str | None] | None = None,
-    ) -> Any:
-        given = {name: value for name, value in (query or {}).items() if value is not None}
-        url = f"{self.endpoint}/_cloud/{route}?{urllib.parse.urlencode(given)}"
+    def _control(self, method: str, route: str, body: Any = None, **query: str) -> Any:
+        url = f"{self.endpoint}/_cloud/{route}?{urllib.parse.urlencode(query)}"
         data = None if body is None else json.dumps(body).encode()
         status, text = send(method, url, data, {"Content-Type": "application/json"})
         answer = json.loads(text)
         if status != 200:
             raise ValueError(answer["error"])
         return answer
+
+    # --- the deployed API -------------------------------------------------------------------------
+
+    def rest_url(self) -> str | None:
+        """Return the base URL of the API's deployed stage, without a trailing slash; None if there is none."""
+        apigateway = self.client("apigateway")
+        for api in apigateway.get_rest_apis()["items"]:
+            for stage in apigateway.get_stages(restApiId=api["id"])["item"]:
+                return f"{self.endpoint}/_aws/execute-api/{api['id']}/{stage['stageName']}"
+        return None
+
+    def signed(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Call the deployed API as acceptance's admin; returns the status and the answer's JSON."""
+        key = key_of(ACCEPTANCE)
+        url = f"{self.rest_url()}{path}"
+        data = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        request = AWSRequest(method=method, url=url, data=data, headers=headers)
+        credentials = Credentials(key.access_key_id, key.secret_access_key)
+        SigV4Auth(credentials, "execute-api", REGION).add_auth(request)
+        status, text = send(method, url, data, dict(request.headers))
+        return status, json.loads(text)
 
 
 def send(method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, str]:
@@ -390,7 +318,7 @@ def _plain(values: Mapping[str, Any]) -> Json:
     }
 
 
-def _wait(done: Callable[[], T | None], timeout: float, what: str) -> T:
+def _wait(done: Callable[[], T | None], what: str, timeout: float = 60) -> T:
     deadline = monotonic() + timeout
     while monotonic() < deadline:
         result = done()

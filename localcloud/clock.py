@@ -1,49 +1,41 @@
 """A clock that can be set.
 
-The server's process travels in time, so that every time stamp moto makes follows; the processes of the
-functions are told the offset with each invocation (``bootstrap.py``). The clock ticks on from where it was
-set. AWS has no such thing: its clock is the world's.
+The server's process travels in time, so that all of moto's time stamps follow; the functions' processes learn
+the offset with each invocation (``bootstrap.py``). The clock ticks on from where it was set.
 """
 
-import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 import time_machine
 
-_lock = threading.Lock()
-_travels: list[tuple[time_machine.travel, time_machine.Traveller]] = []  # one, or none
+_travellers: list[time_machine.Traveller] = []  # one, in the server
+
+
+def install() -> None:
+    """Begin to travel, at first to the present: a clock that is set again never shows another time between."""
+    _travellers.append(time_machine.travel(time.time(), tick=True).start())
 
 
 def real_time() -> float:
-    """Seconds since the epoch by the world's clock, whatever the cloud's shows."""
-    with _lock:
-        return time_machine.escape_hatch.time.time() if _travels else time.time()
+    """Return the seconds since the epoch, whatever the cloud's clock shows."""
+    return time_machine.escape_hatch.time.time()
 
 
 def offset() -> float:
-    """By how many seconds the cloud's clock is ahead of the world's; 0 if it was not set."""
-    return time.time() - real_time() if _travels else 0.0
+    """Return by how many seconds the cloud's clock is ahead of real time; 0 if it was not set."""
+    seconds = time.time() - real_time() if _travellers else 0.0
+    return seconds if abs(seconds) > 0.1 else 0.0
 
 
 def set_to(now: datetime | None) -> None:
     """Set the clock; None: to real time."""
-    with _lock:
-        if now is None:
-            for travel, _ in _travels:
-                travel.stop()
-            _travels.clear()
-        elif _travels:
-            # On from there, lest somebody see a moment of real time in between.
-            _travels[0][1].move_to(now.timestamp())
-        else:
-            travel = time_machine.travel(now.timestamp(), tick=True)
-            _travels.append((travel, travel.start()))
+    _travellers[0].move_to(now.timestamp() if now else real_time())
 
 
 def reset() -> None:
-    """Back to real time."""
+    """Set the clock to real time."""
     set_to(None)
 
 
@@ -52,10 +44,7 @@ def _get(_: Any) -> dict[str, str]:
 
 
 def _put(body: dict[str, Any]) -> dict[str, str]:
-    now = body["now"] and datetime.fromisoformat(body["now"])
-    if now and now.tzinfo is None:
-        raise ValueError(f"now is {body['now']!r}, which has no UTC offset")
-    set_to(now)
+    set_to(body["now"] and datetime.fromisoformat(body["now"]))
     return _get(body)
 
 

@@ -1,61 +1,38 @@
 """What is importable in a function: the package, the Lambda runtime's own libraries, and nothing else.
 
-*Building Lambda functions with Python* (Lambda Developer Guide) says that the runtime includes the SDK for
-Python, boto3, and its dependencies. A function that imports anything else which this machine happens to have
-must fail here, as it will there. So the libraries are linked into a directory of their own: no second
-installation, and no more than the runtime has.
+*Building Lambda functions with Python* (Lambda Developer Guide): the runtime includes boto3 and its
+dependencies. A function that imports anything else that this machine happens to have must fail here, too. So
+the libraries are linked into a directory of their own.
 """
 
+import contextlib
 import importlib.metadata
 import io
-import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
-from packaging.requirements import Requirement
-
-RUNTIME = ("boto3", "awslambdaric")
-# The machine's clock (bootstrap.py), kept apart from the runtime.
+# boto3 and awslambdaric, each with all that it requires.
+RUNTIME = (
+    *("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3"),
+    *("awslambdaric", "simplejson", "snapshot-restore-py"),
+)
+# The machine's clock (bootstrap.py), which is not a part of the runtime.
 MACHINE = ("time-machine",)
 
 
 def link(names: tuple[str, ...], directory: Path) -> None:
-    """Fill ``directory`` with links to these distributions and to all that they require.
-
-    A distribution of ``names`` which is not installed is left out: awslambdaric exists for Linux only.
-    """
+    """Fill ``directory`` with links to the files of these distributions."""
     directory.mkdir(parents=True)
-    for distribution in _closure(names):
-        for entry in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
-            (directory / entry).symlink_to(Path(str(distribution.locate_file(entry))))
-
-
-def _closure(names: tuple[str, ...]) -> Iterator[importlib.metadata.Distribution]:
-    wanted, seen = list(names), set[str]()
-    while wanted:
-        name = wanted.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        try:
+    for name in names:
+        # awslambdaric and what it requires are not installed on macOS, for which it has no wheel.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             distribution = importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError:
-            if name in names:
-                continue
-            raise
-        yield distribution
-        for text in distribution.requires or ():
-            requirement = Requirement(text)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                wanted.append(requirement.name)
+            tops = {file.parts[0] for file in distribution.files or ()}
+            for entry in tops - {"..", "__pycache__"}:
+                (directory / entry).symlink_to(Path(str(distribution.locate_file(entry))))
 
 
 def unpack(code: bytes, directory: Path) -> None:
-    """Unpack a deployment package into ``directory``, which is read-only thereafter, like /var/task."""
+    """Unpack a deployment package into ``directory``."""
     with zipfile.ZipFile(io.BytesIO(code)) as package:
         package.extractall(directory)
-    for folder, _, files in os.walk(directory, topdown=False):
-        for file in files:
-            Path(folder, file).chmod(0o444)
-        Path(folder).chmod(0o555)

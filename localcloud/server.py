@@ -1,14 +1,12 @@
-"""The server: moto behind the bridges, and the control surface beside it.
+"""The server: moto behind the bridges, and the control surface beside it."""
 
-A request passes, from the outside in: the control surface (``/_cloud/…``), API Gateway's execute-api
-endpoint, the call gate (journal, IAM, faults), and then moto.
-"""
-
+import io
 import json
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from moto.core.request import Request
 from moto.iam.models import iam_backends
 from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import (
@@ -17,7 +15,7 @@ from moto.moto_server.werkzeug_app import (
     create_backend_app,
 )
 from werkzeug.serving import make_server
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
 from localcloud import (
     accounts,
@@ -26,10 +24,9 @@ from localcloud import (
     executions,
     functions,
     gateway,
-    imports,
     keys,
     pipeline,
-    quotas,
+    resources,
     rows,
     rules,
     shares,
@@ -37,56 +34,62 @@ from localcloud import (
     subscriptions,
 )
 
-Handler = Callable[[Any], Any]
+# Each may have ``install``, ``reset`` and ``ROUTES``.
 BRIDGES = (
-    *(clock, functions, rules, imports, shares, keys, pipeline, stacks),
-    *(executions, quotas, subscriptions, rows, calls),
+    *(clock, functions, rules, gateway, shares, keys, pipeline, stacks),
+    *(executions, subscriptions, rows, calls),
 )
 
-_ALLOW_ALL = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
-    }
-)
+_ALLOW_ALL = """{
+  "Version": "2012-10-17",
+  "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+}"""
 
 
-class ControlSurface:
-    """WSGI middleware: what a test may do to the cloud that nobody can do to AWS.
+_moto = DomainDispatcherApplication(create_backend_app)
 
-    Each bridge may offer ``ROUTES``: (method, path) → handler. A handler is given the JSON body (an object
-    with the query's arguments merged in, or a list as it is) and returns what is to be answered as JSON.
-    KeyError, TypeError and ValueError are the caller's fault: 400.
+
+def _serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    request = Request(environ)
+    # Whoever answers reads the body again.
+    environ["wsgi.input"] = io.BytesIO(request.get_data())
+
+    def service() -> Response:
+        return Response.from_app(_moto, environ, buffered=True)
+
+    if request.path.startswith("/_cloud/"):
+        response = _steer(request)
+    elif request.path.startswith(gateway.PREFIX):
+        response = gateway.respond(request)
+    elif request.user_agent.string.startswith(resources.AGENT):
+        response = (
+            service()
+        )  # CloudFormation's own calls, made for a caller who was asked for his rights
+    else:
+        response = calls.respond(request, service)
+    return response(environ, start_response)
+
+
+def _steer(request: Request) -> Response:
+    """Do what a test may do to the cloud, and nobody can do to AWS.
+
+    The bridges' ``ROUTES`` lead from a method and a path to a handler, which is given the JSON body (an object
+    with the query's arguments merged in, or a list as it is) and returns the answer. KeyError, TypeError and
+    ValueError are the caller's fault: 400.
     """
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-        self._routes: dict[tuple[str, str], Handler] = {("POST", "/_cloud/reset"): _reset_route}
-        for bridge in BRIDGES:
-            self._routes.update(getattr(bridge, "ROUTES", {}))
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if not environ.get("PATH_INFO", "").startswith("/_cloud/"):
-            answer: Iterable[bytes] = self._app(environ, start_response)
-            return answer
-        request = Request(environ)
-        status, body = self._answer(request)
-        response = Response(json.dumps(body), status=status, content_type="application/json")
-        return response(environ, start_response)
-
-    def _answer(self, request: Request) -> tuple[int, Any]:
-        handler = self._routes.get((request.method, request.path))
-        if handler is None:
-            return 404, {"error": f"no route {request.method} {request.path}"}
-        try:
-            arguments = json.loads(request.get_data() or b"{}")
-            if isinstance(arguments, dict):
-                arguments = {**request.args.to_dict(), **arguments}
-            return 200, handler(arguments)
-        except KeyError as error:
-            return 400, {"error": f"missing or unknown: {error}"}
-        except (TypeError, ValueError) as error:
-            return 400, {"error": str(error)}
+    routes: dict[tuple[str, str], Callable[[Any], Any]] = {
+        ("POST", "/_cloud/reset"): lambda _: reset()
+    }
+    for bridge in BRIDGES:
+        routes |= getattr(bridge, "ROUTES", {})
+    arguments = json.loads(request.get_data() or b"{}")
+    if isinstance(arguments, dict):
+        arguments = {**request.args.to_dict(), **arguments}
+    try:
+        status, body = 200, routes[request.method, request.path](arguments)
+    except (KeyError, TypeError, ValueError) as error:
+        status, body = 400, {"error": str(error)}
+    return Response(json.dumps(body), status, content_type="application/json")
 
 
 def reset() -> None:
@@ -95,11 +98,6 @@ def reset() -> None:
         getattr(bridge, "reset", lambda: None)()
     moto_api_backend.reset()
     _create_users()
-
-
-def _reset_route(_: Any) -> dict[str, Any]:
-    reset()
-    return {}
 
 
 def _create_users() -> None:
@@ -114,19 +112,17 @@ def _create_users() -> None:
         backend.access_keys[key.access_key_id] = access_key
 
 
-def serve(port: int, announce: Callable[[str], None]) -> None:
+def serve(announce: Callable[[str], None]) -> None:
     """Serve on the loopback interface until interrupted, and leave nothing behind.
 
-    Port 0 lets the system choose one. ``announce`` is given the endpoint as soon as it answers.
+    ``announce`` is given the endpoint as soon as it answers.
     """
-    # One line for each request would bury what matters; the calls' journal has them all.
+    # One line for each request would bury what matters; the journal has them all.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     for bridge in BRIDGES:
         getattr(bridge, "install", lambda: None)()
     _create_users()
-    moto = DomainDispatcherApplication(create_backend_app)
-    app = ControlSurface(gateway.ExecuteApi(calls.CallGate(moto)))
-    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=MotoRequestHandler)
+    server = make_server("127.0.0.1", 0, _serve, threaded=True, request_handler=MotoRequestHandler)
     endpoint = f"http://127.0.0.1:{server.server_port}"
     try:
         functions.serve_at(endpoint)

@@ -1,13 +1,10 @@
 """Signature Version 4, verified as AWS does: who signed this request?
 
-Restores *Create a signed AWS API request* and *Troubleshoot Signature Version 4* (IAM User Guide). The
-signature is computed anew with botocore's own signer over the request as it was received, and compared in
-constant time. The body counts by its bytes, whatever ``x-amz-content-sha256`` says of it. The date counts by
-the world's clock, as the signer's machine does not follow the cloud's.
+Restores *Create a signed AWS API request* and *Troubleshoot Signature Version 4* (IAM User Guide): botocore's
+signer signs the received request again. The date counts by the real time, as the signer's machine does not
+follow the cloud's clock.
 """
 
-import hashlib
-import hmac
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPMessage
@@ -15,20 +12,18 @@ from typing import Any
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from werkzeug.wrappers import Request
 
 from localcloud import clock
 from localcloud.identities import Caller, Refused, identify
 
-_ALGORITHM = "AWS4-HMAC-SHA256"
 _SKEW = timedelta(minutes=5)
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True)
 class Authorization:
-    """The header ``Authorization``, taken apart."""
+    """The parts of the header ``Authorization``."""
 
     access_key_id: str
     date: str
@@ -38,9 +33,22 @@ class Authorization:
     signature: str
 
 
-def verify(request: Request, body: bytes, service: str, region: str) -> Caller:
-    """The caller who signed this request for that service and Region; Refused otherwise."""
-    given = parse(request.headers.get("Authorization", ""))
+def parse(request: Request) -> Authorization:
+    """Parse the header; raise Refused if it is absent, or not one of Signature Version 4."""
+    given = request.authorization
+    if given is None:
+        raise Refused("MissingAuthenticationTokenException", "Missing Authentication Token")
+    scope, signature = (given.get("Credential") or "").split("/"), given.get("Signature")
+    if len(scope) != 5 or not signature:
+        raise Refused("IncompleteSignatureException", f"Authorization={given} is incomplete")
+    key, date, region, service, _ = scope
+    signed_headers = (given.get("SignedHeaders") or "").split(";")
+    return Authorization(key, date, region, service, tuple(signed_headers), signature)
+
+
+def verify(request: Request, service: str, region: str) -> Caller:
+    """Return the caller who signed this request for that service and Region; raise Refused otherwise."""
+    given = parse(request)
     caller = identify(given.access_key_id, request.headers.get("X-Amz-Security-Token"))
     stamp = request.headers.get("X-Amz-Date", "")
     if (given.region, given.service, given.date) != (region, service, stamp[:8]):
@@ -48,40 +56,27 @@ def verify(request: Request, body: bytes, service: str, region: str) -> Caller:
     now = datetime.fromtimestamp(clock.real_time(), UTC)
     if abs(datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC) - now) > _SKEW:
         raise _invalid(f"Signature expired or not yet current: {stamp}, now {now:{_STAMP}}")
-    amz = {name.lower() for name, _ in request.headers if name.lower().startswith("x-amz-")}
-    if unsigned := {"host", "x-amz-date", *amz} - set(given.signed_headers):
-        raise _invalid(f"{', '.join(unsigned)} must be a 'SignedHeader' in the AWS Authorization.")
-    expected = _sign(request, body, caller.credentials, given)
-    if not hmac.compare_digest(expected.encode(), given.signature.encode()):
+    if _Signer(caller, given).sign(request) != given.signature:
         raise _invalid(
             "The request signature we calculated does not match the signature you provided."
         )
     return caller
 
 
-def parse(header: str) -> Authorization:
-    """Take the header apart; Refused if it is absent, or not one of Signature Version 4."""
-    if not header:
-        raise Refused("MissingAuthenticationTokenException", "Missing Authentication Token")
-    algorithm, _, rest = header.partition(" ")
-    given = dict[str, str]()
-    for part in rest.split(","):
-        name, _, value = part.strip().partition("=")
-        given[name] = value
-    scope = given.get("Credential", "").split("/")
-    if algorithm != _ALGORITHM or len(scope) != 5 or not given.get("Signature"):
-        raise Refused("IncompleteSignatureException", f"Authorization={header} is incomplete")
-    key, date, region, service, _ = scope
-    signed_headers = tuple(given.get("SignedHeaders", "").split(";"))
-    return Authorization(key, date, region, service, signed_headers, given["Signature"])
+class _Signer(SigV4Auth):
+    """botocore's signer, which signs what the sender of a received request has signed."""
 
-
-class _ReceivedSigV4Auth(SigV4Auth):
-    """botocore's signer for a request that comes in: it signs what the sender has signed."""
-
-    def __init__(self, credentials: Credentials, given: Authorization) -> None:
-        super().__init__(credentials, given.service, given.region)
+    def __init__(self, caller: Caller, given: Authorization) -> None:
+        super().__init__(caller.credentials, given.service, given.region)
         self._signed = given.signed_headers
+
+    def sign(self, request: Request) -> str:
+        # The path as received, because WSGI's own is decoded.
+        url = f"http://{request.host}{request.environ['REQUEST_URI']}"
+        received = AWSRequest(request.method, url, dict(request.headers), request.get_data())
+        received.context["timestamp"] = request.headers["X-Amz-Date"]
+        text: Any = self.string_to_sign(received, self.canonical_request(received))
+        return str(self.signature(text, received))
 
     def headers_to_sign(self, request: AWSRequest) -> HTTPMessage:
         headers = HTTPMessage()
@@ -89,26 +84,6 @@ class _ReceivedSigV4Auth(SigV4Auth):
             for value in request.headers.get_all(name, [""]):
                 headers[name] = value
         return headers
-
-    def payload(self, request: AWSRequest) -> str:
-        return hashlib.sha256(request.data or b"").hexdigest()
-
-
-def _sign(request: Request, body: bytes, credentials: Credentials, given: Authorization) -> str:
-    # As received: the path that WSGI hands on is decoded already.
-    received = AWSRequest(
-        request.method,
-        f"http://{request.host}{request.environ['REQUEST_URI']}",
-        headers=dict(request.headers),
-        data=body,
-    )
-    received.context["timestamp"] = request.headers["X-Amz-Date"]
-    auth = _ReceivedSigV4Auth(credentials, given)
-    if "X-Amz-Content-SHA256" in received.headers:
-        # botocore would take the header's word for it.
-        received.headers.replace_header("X-Amz-Content-SHA256", auth.payload(received))
-    string_to_sign: Any = auth.string_to_sign(received, auth.canonical_request(received))
-    return str(auth.signature(string_to_sign, received))
 
 
 def _invalid(message: str) -> Refused:

@@ -1,9 +1,7 @@
 """The environment variables with which any AWS tool talks to this cloud, and to nothing else.
 
-boto3, aws and Chalice read their endpoint, keys and much else from variables (*Environment variables to
-configure the AWS CLI*). What the user has set for his own accounts must not get in between: a profile or a
-session token would be mixed with our key, and ``AWS_ENDPOINT_URL_LAMBDA`` or
-``AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`` would send a call to the real AWS.
+The user's own variables must not get in between (*Environment variables to configure the AWS CLI*): a profile
+or a session token would be mixed with our key, and ``AWS_ENDPOINT_URL_LAMBDA`` would send a call to AWS.
 """
 
 import os
@@ -14,7 +12,7 @@ from localcloud.accounts import REGION, Key
 
 
 def of(endpoint: str, key: Key) -> dict[str, str]:
-    """What points a tool at the cloud, as the user whose key it is."""
+    """Return the variables that point a tool at the cloud, as the user whose key it is."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": key.access_key_id,
@@ -31,7 +29,7 @@ def of(endpoint: str, key: Key) -> dict[str, str]:
 
 
 def cleared(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what the user has set for AWS, and without proxies."""
+    """Return an environment without the user's settings for AWS, and without proxies."""
     return {
         name: value
         for name, value in environment.items()
@@ -40,6 +38,6 @@ def cleared(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def shell(endpoint: str, key: Key) -> str:
-    """The lines that do both in a shell."""
+    """Return the lines that do both in a shell."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in of(endpoint, key).items()]
     return "\n".join(["unset AWS_PROFILE $(env | grep -o '^AWS_[A-Z0-9_]*')", *exports])
