@@ -14,7 +14,8 @@ resources*, *Stack status codes*, *CloudFormation-supplied parameter types*, *Dy
 - what fails rolls the whole operation back; a stack whose creation rolled back can only be deleted;
 - "No updates are to be performed." is an error.
 
-Stacks are deployed by the pipeline's runs (``pipeline.py``) and through the API. Change sets are not known.
+Stacks are deployed by the pipeline's runs (``pipeline.py``) and through the API. moto reads the templates and
+evaluates their functions. Change sets are not known.
 """
 
 import functools
@@ -30,13 +31,14 @@ import moto.cloudformation.urls
 from botocore.exceptions import ClientError
 from moto.cloudformation.exceptions import AlreadyExistsException, ValidationError
 from moto.cloudformation.models import Event, Stack, cloudformation_backends
+from moto.cloudformation.parsing import LazyDict, clean_json, parse_condition
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.cloudformation.utils import generate_stack_id
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
 from moto.ssm.models import ssm_backends
 
-from localcloud.resources import KINDS, Failed, Kind, Properties
+from localcloud.resources import KINDS, Api, Failed, Kind, Properties
 
 _DYNAMIC = re.compile(r"\{\{resolve:ssm:([^}]+)\}\}")
 _SSM_TYPE = re.compile(r"AWS::SSM::Parameter::Value<(.+)>")
@@ -56,7 +58,12 @@ class Resource:
     on_replace: str
     on_delete: str
     kind: Kind
+    api: Api
     physical_resource_id: str = ""
+
+    def get_cfn_attribute(self, attribute: str) -> Any:
+        """Return what moto puts in the place of Fn::GetAtt."""
+        return self.kind.attribute(self.api, self.physical_resource_id, attribute)
 
 
 class LocalStack(Stack):
@@ -138,9 +145,8 @@ class LocalStack(Stack):
             return True
         final = f"{self.name}-snapshot-{resource.logical_resource_id}-{uuid4().hex[:12]}".lower()
         try:
-            resource.kind.delete(
-                resource.physical_resource_id, final if policy == "Snapshot" else None
-            )
+            name, snapshot = resource.physical_resource_id, policy == "Snapshot"
+            resource.kind.delete(resource.api, name, final if snapshot else None)
         except Exception as error:  # noqa: BLE001 (whatever it is, the rest is still to be cleaned up)
             # A delete handler's NotFound is no failure (CloudFormation CLI User Guide, test contract).
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
@@ -172,16 +178,7 @@ class LocalStack(Stack):
             self.last_updated_time = utcnow()
         self._add_stack_event(status, reason)
 
-    # What moto wants of a stack, and what its answers show.
-
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        """No template names a stack of this kind."""
-        return ""
-
-    def is_created(self) -> bool:
-        """Whether its creation has ended well."""
-        return self.status in _UPDATABLE
+    # What moto's answers show.
 
     @property
     def stack_resources(self) -> Any:
@@ -204,11 +201,12 @@ class LocalStack(Stack):
 
 
 class _Update:
-    """One creation or update of a stack."""
+    """One creation or update of a stack; to moto's functions, the map of its names."""
 
     def __init__(self, stack: LocalStack, document: Any, given: Mapping[str, str]) -> None:
         """Resolve the parameters; raises Failed."""
         self._stack = stack
+        self._api = Api(stack.account_id, stack.region_name)
         self._bodies: dict[str, Any] = document.get("Resources", {})
         self._made: dict[str, Resource] = {}
         self._undo: list[Callable[[bool], object]] = []
@@ -232,39 +230,66 @@ class _Update:
             raise Failed(f"Parameters: [{', '.join(sorted(unknown))}] do not exist in the template")
         for name, parameter in declared.items():
             self._resolve(name, parameter, given.get(name, parameter.get("Default")))
+        self.lazy_condition_map = LazyDict()
+        names: Any = self
+        for name, condition in document.get("Conditions", {}).items():
+            self.lazy_condition_map[name] = functools.partial(
+                parse_condition, condition, names, self.lazy_condition_map
+            )
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a name's value, or the resource, made what the template says when it is first referred to."""
+        if name in self._names:
+            return self._names[name]
+        if name not in self._made:
+            self._made[name] = self._bring(self._wanted(name), self._stack.resources.get(name))
+        return self._made[name]
+
+    get = __getitem__
+
+    def _evaluated(self, node: Any) -> Any:
+        names: Any = self
+        return clean_json(node, names)
 
     def _resolve(self, name: str, parameter: Any, value: Any) -> None:
         if value is None:
             raise Failed(f"Parameters: [{name}] must have values")
-        stored = _SSM_TYPE.fullmatch(parameter["Type"])
         self.given[name] = final = str(value)
-        if stored:
+        if stored := _SSM_TYPE.fullmatch(parameter["Type"]):
             self.resolved[name] = final = self._held(final)
-        is_list = "List" in (stored[1] if stored else parameter["Type"])
-        self._names[name] = final.split(",") if is_list else final
+        kind = stored[1] if stored else parameter["Type"]
+        self._names[name] = final.split(",") if "List" in kind else final
+        if kind == "Number":
+            self._names[name] = json.loads(final)
+
+    def _held(self, name: str) -> str:
+        """What the stored parameter holds."""
+        stack = self._stack
+        parameter = ssm_backends[stack.account_id][stack.region_name].get_parameter(name)
+        if parameter is None:
+            raise Failed(
+                f"Unable to fetch parameters [{name}] from parameter store for this account."
+            )
+        return str(parameter.value)
 
     def changes_nothing(self) -> bool:
         """Whether the template is the same, and every resource that is deployed would stay as it is."""
         before = self._stack.resources
-        if self.document != self._stack.template_dict:
+        if self.document != self._stack.template_dict or {*self._wanted_names()} != before.keys():
             return False
         self._made = dict(before)  # what refers to a resource refers to the present one
-        same = self._wanted_names() == set(before) and all(
-            self._wanted(name).properties == resource.properties
-            for name, resource in before.items()
-        )
+        same = all(self._wanted(name).properties == before[name].properties for name in before)
         self._made = {}
         return same
 
     def carry_out(self) -> tuple[dict[str, Resource], list[dict[str, Any]]]:
         """Create, modify and replace; returns the resources, in the order in which they came, and outputs."""
-        for name in self._bodies:
-            if name in self._wanted_names():
-                self._resource(name)
+        for name in self._wanted_names():
+            self[name]
         outputs = [
             {
                 "OutputKey": key,
-                "OutputValue": self._value(body["Value"]),
+                "OutputValue": self._evaluated(body["Value"]),
                 "Description": body.get("Description"),
             }
             for key, body in self.document.get("Outputs", {}).items()
@@ -276,19 +301,13 @@ class _Update:
         for step in reversed(self._undo):
             step(retain_except_on_create)
 
-    def _wanted_names(self) -> set[str]:
+    def _wanted_names(self) -> list[str]:
         """The resources whose condition holds."""
-        return {
+        return [
             name
             for name, body in self._bodies.items()
-            if "Condition" not in body or self._holds(body["Condition"])
-        }
-
-    def _resource(self, name: str) -> Resource:
-        """Return the resource, made what the template says when it is first referred to."""
-        if name not in self._made:
-            self._made[name] = self._bring(self._wanted(name), self._stack.resources.get(name))
-        return self._made[name]
+            if "Condition" not in body or self.lazy_condition_map[body["Condition"]]
+        ]
 
     def _bring(self, wanted: Resource, old: Resource | None) -> Resource:
         stack, kind = self._stack, wanted.kind
@@ -301,20 +320,26 @@ class _Update:
                 return wanted
         try:
             if old is None or replaced:
-                generated = f"{stack.name}-{wanted.logical_resource_id}-{uuid4().hex[:12]}".lower()
-                wanted.physical_resource_id = kind.create(generated, self._final(wanted))
+                name = f"{stack.name}-{wanted.logical_resource_id}".lower()[:51]
+                wanted.physical_resource_id = kind.create(
+                    self._api, f"{name}-{uuid4().hex[:12]}", self._final(wanted)
+                )
                 self._undo.append(lambda anyway: self._discard(wanted, anyway))
             else:
-                values = self._final(old), self._final(wanted)
-                self._undo.append(
-                    lambda _: kind.change(wanted.physical_resource_id, *reversed(values))
-                )
-                kind.change(wanted.physical_resource_id, *values)
+                name, values = wanted.physical_resource_id, (self._final(old), self._final(wanted))
+                self._undo.append(lambda _: kind.change(self._api, name, *reversed(values)))
+                kind.change(self._api, name, *values)
         except Exception as error:
             stack.note(wanted, f"{'UPDATE' if old else 'CREATE'}_FAILED", str(error))
             raise
         stack.note(wanted, f"{'UPDATE' if old else 'CREATE'}_COMPLETE")
         return wanted
+
+    def _final(self, resource: Resource) -> Properties:
+        """The properties, dynamic references resolved."""
+        text = _DYNAMIC.sub(lambda match: self._held(match[1]), json.dumps(resource.properties))
+        final: Properties = json.loads(text)
+        return final
 
     def _discard(self, resource: Resource, anyway: bool) -> None:
         retained = resource.on_delete == "Retain" and not anyway
@@ -322,84 +347,18 @@ class _Update:
 
     def _wanted(self, name: str) -> Resource:
         body = self._bodies[name]
-        dependencies = body.get("DependsOn", [])
-        for dependency in [dependencies] if isinstance(dependencies, str) else dependencies:
-            self._resource(dependency)
-        kind = KINDS[body["Type"]](self._stack.account_id, self._stack.region_name)
+        for dependency in body.get("DependsOn", []):
+            self[dependency]
+        kind = KINDS[body["Type"]]
         return Resource(
             name,
             body["Type"],
-            self._value(body.get("Properties", {})),
+            self._evaluated(body.get("Properties", {})),
             body.get("UpdateReplacePolicy", "Delete"),
             body.get("DeletionPolicy", kind.on_delete),
             kind,
+            self._api,
         )
-
-    def _final(self, resource: Resource) -> Properties:
-        """The properties, dynamic references resolved."""
-        text = json.dumps(resource.properties)
-        final: Properties = json.loads(_DYNAMIC.sub(lambda match: self._held(match[1]), text))
-        return final
-
-    def _held(self, name: str) -> str:
-        """What the stored parameter holds."""
-        stack = self._stack
-        parameter = ssm_backends[stack.account_id][stack.region_name].get_parameter(name)
-        if parameter is None:
-            raise Failed(
-                f"Unable to fetch parameters [{name}] from parameter store for this account."
-            )
-        return str(parameter.value)
-
-    def _value(self, node: Any) -> Any:
-        """Evaluate the intrinsic functions."""
-        match node:
-            case {"Ref": str(name)}:
-                known = name in self._names
-                return self._names[name] if known else self._resource(name).physical_resource_id
-            case {"Fn::GetAtt": path}:
-                name, *attribute = path.split(".") if isinstance(path, str) else path
-                resource = self._resource(name)
-                return resource.kind.attribute(resource.physical_resource_id, ".".join(attribute))
-            case {"Fn::If": [condition, met, unmet]}:
-                return self._value(met if self._holds(condition) else unmet)
-            case {"Fn::Join": [separator, parts]}:
-                return separator.join(map(str, self._value(parts)))
-            case {"Fn::Sub": [text, dict(local)]}:
-                return self._substituted(text, self._value(local))
-            case {"Fn::Sub": str(text)}:
-                return self._substituted(text, {})
-            case dict():
-                found = {key: self._value(each) for key, each in node.items()}
-                return {key: each for key, each in found.items() if each is not None}
-            case list():
-                return [value for each in node if (value := self._value(each)) is not None]
-        return node
-
-    def _substituted(self, text: str, local: Mapping[str, Any]) -> str:
-        def value(match: re.Match[str]) -> str:
-            name = match[1]
-            if name.startswith("!"):
-                return f"${{{name[1:]}}}"
-            if name in local:
-                return str(local[name])
-            return str(self._value({"Fn::GetAtt" if "." in name else "Ref": name}))
-
-        return re.sub(r"\$\{([^}]+)\}", value, text)
-
-    def _holds(self, condition: Any) -> bool:
-        match condition:
-            case str(name) | {"Condition": name}:
-                return self._holds(self.document["Conditions"][name])
-            case {"Fn::Equals": [left, right]}:
-                return str(self._value(left)).lower() == str(self._value(right)).lower()
-            case {"Fn::Not": [negated]}:
-                return not self._holds(negated)
-            case {"Fn::And": conditions}:
-                return all(map(self._holds, conditions))
-            case {"Fn::Or": conditions}:
-                return any(map(self._holds, conditions))
-        raise Failed(f"the local cloud knows no condition {condition}")
 
 
 def deploy(
