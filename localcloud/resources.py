@@ -85,7 +85,7 @@ class Kind:
             raise Failed(f"{name} already exists")
         given = {**self.prepare(properties), self.named or self.key: name}
         creates = self.creates or f"Create{self.noun}"
-        answer = api.call(self.service, creates, ReturnSubscriptionArn=True, **given)
+        answer = api.call(self.service, creates, **given)
         if self.changes not in ("", creates):
             self.change(api, name, {}, properties)
         return str(jmespath.search(self.answers, answer)) if self.answers else name

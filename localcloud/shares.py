@@ -448,4 +448,5 @@ def _numbers(version: str) -> list[int]:
 
 def _place(snapshot: DBClusterSnapshot) -> str:
     """Where a snapshot stands in a listing: always the same place, and unrelated to its name and time."""
-    return hashlib.sha256(snapshot.arn.encode()).hexdigest()
+    name = f"{snapshot.account_id}:{snapshot.db_cluster_snapshot_identifier}"
+    return hashlib.sha256(name.encode()).hexdigest()

@@ -1,7 +1,7 @@
 """Stacks, held to CloudFormation's API reference, its user guide and the schemas of the resource types.
 
-What the reference template does is in tests/e2e/test_main_pipeline.py, what `aurora-refresh deploy` makes of stacks in
-tests/e2e/test_deploy_stage.py.
+What the reference template does, roll-backs included, is in tests/e2e/test_main_pipeline.py, what
+`aurora-refresh deploy` makes of stacks, and what it finds and keeps, in tests/e2e/test_deploy_stage.py.
 """
 
 import json
@@ -22,7 +22,6 @@ from localcloud.resources import KINDS
 client = cache(LocalCloud.client)
 NAME = "stack"
 TEMPLATES = Path(__file__).parents[2] / "infrastructure"
-STORED = {"Stored": {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/source"}}
 
 
 def note(name: str, value: Any = "1", **more: Any) -> dict[str, Any]:
@@ -42,9 +41,8 @@ class Stacks:
 
     def deploy(self, resources: dict[str, Any], operation: str = "update", **more: Any) -> str:
         """Create or update the stack; the status in which it ends."""
-        sections = {"Resources": resources, "Parameters": more.pop("declared", {})}
         call = getattr(self.api, f"{operation}_stack")
-        call(StackName=NAME, TemplateBody=json.dumps(sections), **more)
+        call(StackName=NAME, TemplateBody=json.dumps({"Resources": resources}), **more)
         while (status := self.stack()["StackStatus"]).endswith("_IN_PROGRESS"):
             pass
         return str(status)
@@ -98,6 +96,7 @@ def test_what_can_only_be_given_on_creation_is_what_the_types_schema_says(
 
 
 def test_an_operation_takes_time_in_which_another_one_is_refused(stacks: Stacks) -> None:
+    """*Stack status codes*."""
     stacks.cloud.set_stack_seconds(1)
     resources = {"A": note("/note/a")}
     body = {"StackName": NAME, "TemplateBody": json.dumps({"Resources": resources})}
@@ -105,8 +104,6 @@ def test_an_operation_takes_time_in_which_another_one_is_refused(stacks: Stacks)
     assert (stacks.stack()["StackStatus"], stacks.notes()) == ("CREATE_IN_PROGRESS", {})
     with pytest.raises(ClientError, match="CREATE_IN_PROGRESS state and can not be updated"):
         stacks.api.update_stack(**body)
-    with pytest.raises(ClientError, match="AlreadyExistsException"):
-        stacks.api.create_stack(**body)
 
 
 def test_what_changes_is_modified_in_place_or_replaced_and_the_rest_is_left_alone(
@@ -149,23 +146,6 @@ def test_what_changes_is_modified_in_place_or_replaced_and_the_rest_is_left_alon
     ]
 
 
-def test_a_failed_update_undoes_what_it_created_and_modified(stacks: Stacks) -> None:
-    good = {"First": note("/note/first"), "Old": note("/note/old")}
-    stacks.create(good)
-    stacks.put("/note/taken", "by somebody else")
-    before = stacks.notes()
-    bad = {
-        "First": note("/note/first", "2"),
-        "Old": note("/note/new"),
-        "Taken": note("/note/taken", "mine"),
-    }
-
-    assert stacks.deploy(bad) == "UPDATE_ROLLBACK_COMPLETE"
-
-    assert stacks.notes() == before
-    assert stacks.deploy(good | {"Third": note("/note/third")}) == "UPDATE_COMPLETE"
-
-
 @pytest.mark.parametrize(("except_on_create", "left"), [(True, {}), (False, {"/note/kept": "1"})])
 def test_a_failed_creation_can_only_be_deleted(
     stacks: Stacks, except_on_create: bool, left: dict[str, str]
@@ -187,18 +167,6 @@ def test_a_failed_creation_can_only_be_deleted(
         stacks.stack()
 
 
-def test_what_is_to_be_retained_outlives_its_place_in_the_template_and_the_stack(
-    stacks: Stacks,
-) -> None:
-    """*DeletionPolicy*."""
-    one, two = (note(f"/note/{name}", DeletionPolicy="Retain") for name in ("one", "two"))
-    stacks.create({"One": one, "Two": two, "Other": note("/note/other")})
-    assert stacks.deploy({"Two": two, "Other": note("/note/other")}) == "UPDATE_COMPLETE"
-    assert ("One", "DELETE_SKIPPED") in stacks.events()
-    stacks.delete()
-    assert stacks.notes() == {"/note/one": "1", "/note/two": "1"}
-
-
 @pytest.mark.parametrize(("policies", "snapshots"), [({}, 1), ({"DeletionPolicy": "Delete"}, 0)])
 def test_a_removed_cluster_leaves_a_snapshot_unless_its_policy_says_otherwise(
     stacks: Stacks, policies: dict[str, str], snapshots: int
@@ -216,22 +184,6 @@ def test_a_removed_cluster_leaves_a_snapshot_unless_its_policy_says_otherwise(
     assert len(kept) == snapshots
 
 
-def test_a_stored_parameter_is_resolved_at_every_update_and_shown_beside_its_name(
-    stacks: Stacks,
-) -> None:
-    """*CloudFormation-supplied parameter types*; ``ResolvedValue`` in the API reference."""
-    stacks.put("/source", "1")
-    stacks.create({"Copy": note("/note/copy", {"Ref": "Stored"})}, declared=STORED)
-    stacks.put("/source", "2")
-
-    stacks.deploy({"Copy": note("/note/copy", {"Ref": "Stored"})}, declared=STORED)
-
-    assert stacks.notes() == {"/note/copy": "2"}
-    assert stacks.stack()["Parameters"] == [
-        {"ParameterKey": "Stored", "ParameterValue": "/source", "ResolvedValue": "2"}
-    ]
-
-
 def test_a_dynamic_reference_is_resolved_only_with_its_resources_own_change(
     stacks: Stacks,
 ) -> None:
@@ -247,33 +199,6 @@ def test_a_dynamic_reference_is_resolved_only_with_its_resources_own_change(
     stacks.deploy(resources)
 
     assert stacks.notes() == {"/note/a": "2"}
-
-
-@pytest.mark.parametrize(
-    ("service", "operation", "arguments", "resource_type", "properties"),
-    [
-        ("sns", "create_topic", {"Name": "it"}, "AWS::SNS::Topic", {"TopicName": "it"}),
-        (
-            "cloudwatch",
-            "put_dashboard",
-            {"DashboardName": "it", "DashboardBody": '{"widgets": []}'},
-            "AWS::CloudWatch::Dashboard",
-            {"DashboardName": "it", "DashboardBody": '{"widgets": []}'},
-        ),
-    ],
-)
-def test_what_exists_already_is_not_taken_over(
-    stacks: Stacks,
-    service: str,
-    operation: str,
-    arguments: dict[str, str],
-    resource_type: str,
-    properties: dict[str, str],
-) -> None:
-    getattr(client(stacks.cloud, service), operation)(**arguments)
-    resource = {"Type": resource_type, "Properties": properties}
-    assert stacks.create({"Taken": resource}) == "ROLLBACK_COMPLETE"
-    assert ("Taken", "CREATE_FAILED") in stacks.events()
 
 
 def test_a_function_s_own_role_must_be_allowed_to_tell_of_a_failure(
