@@ -2,8 +2,8 @@
 
 moto's executions have succeeded as soon as they are started, and it knows no stages, actions or roll-backs. The
 rules of a run are in ``runs.py``; restored here, from the CodePipeline API reference (botocore's ``codepipeline``
-model), are the operations on runs: equal ``clientRequestToken``s start one run, and an operation that a run's
-state does not allow is refused.
+model), are the operations on runs: equal ``clientRequestToken``s start one run. None is refused because of the state
+of a run.
 
 By default a pipeline's stages are Source, Build, Deploy and Test. Deploy deploys one stack; without a template of
 its own, it restores one cluster for each database from the snapshot that its parameter names.
@@ -62,8 +62,6 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         pipeline, behaviour = self._pipeline()
         run: Any = pipeline.executions[self._get_param("pipelineExecutionId")]
         with behaviour.changed:
-            if run.ended:
-                raise JsonRESTError("PipelineExecutionNotStoppableException", run.status)
             run.change("Stopping")
         return _execution(run.pipeline_execution_id)
 
@@ -73,8 +71,6 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         name, stages = self._get_param("stageName"), pipeline.pipeline["stages"]
         with behaviour.changed:
             run = behaviour.latest[name]
-            if not (run.ended and run.stages[name] == "Failed"):
-                raise JsonRESTError("StageNotRetryableException", f"{name} cannot be retried")
             position = [each["name"] for each in stages].index(name)
             # A rollback is of one stage.
             run.retry(stages[position : position + 1 if run.target else None])
@@ -86,8 +82,6 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         name = self._get_param("stageName")
         target: Any = pipeline.executions[self._get_param("targetPipelineExecutionId")]
         (stage,) = [each for each in pipeline.pipeline["stages"] if each["name"] == name]
-        if not target.is_target(name):
-            raise JsonRESTError("UnableToRollbackStageException", f"{name} cannot be rolled back")
         run = Run(pipeline, behaviour, "ManualRollback", target)
         run.start([stage])
         return _execution(run.pipeline_execution_id)
@@ -97,10 +91,8 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         _, behaviour = self._pipeline()
         token, result = self._get_param("token"), self._get_param("result")
         with behaviour.changed:
-            waiting = [each for each in behaviour.actions if each.token == token]
-            if not waiting or waiting[0].status != "InProgress":
-                raise JsonRESTError("InvalidApprovalTokenException", "Invalid approval token")
-            waiting[0].finish(SUCCEEDED if result["status"] == "Approved" else "Failed")
+            (waiting,) = [each for each in behaviour.actions if each.token == token]
+            waiting.finish(SUCCEEDED if result["status"] == "Approved" else "Failed")
         return "{}"
 
     def disable_stage_transition(self) -> str:
@@ -158,23 +150,18 @@ def _execution(execution_id: str) -> str:
 
 def _stage_state(behaviour: Behaviour, stage: Json) -> Json:
     name, run = stage["name"], behaviour.latest.get(stage["name"])
-    inbound = [_stage_execution(run, run.status) for run in behaviour.waiting.get(name, [])]
-    newest = {each.name: each for each in behaviour.actions if each.stage == name}
+    waiting = [each for each in behaviour.queues.get(name, []) if not each.is_in(name)]
+    newest = {each.name: each.to_state() for each in behaviour.actions if each.stage == name}
     state: Json = {
         "stageName": name,
         "inboundTransitionState": {
             "enabled": name not in behaviour.disabled,
             "disabledReason": behaviour.disabled.get(name),
         },
-        "inboundExecutions": inbound,
+        "inboundExecutions": [_stage_execution(each, each.status) for each in waiting],
         "actionStates": [
-            {"actionName": action["name"]}
-            | (
-                {"latestExecution": newest[action["name"]].to_state()}
-                if action["name"] in newest
-                else {}
-            )
-            for action in stage["actions"]
+            {"actionName": each["name"], "latestExecution": newest.get(each["name"], {})}
+            for each in stage["actions"]
         ],
     }
     if run:

@@ -87,7 +87,7 @@ def _fire(body: dict[str, Any]) -> dict[str, str]:
     Every rule sends the *Scheduled Event* under the same id.
     """
     account, name = body.get("account", ACCEPTANCE), body["function"]
-    event = {
+    event: dict[str, Any] = {
         "id": body.get("id") or str(uuid.uuid4()),
         "detail-type": "Scheduled Event",
         "source": "aws.events",
@@ -100,7 +100,7 @@ def _fire(body: dict[str, Any]) -> dict[str, str]:
             count += _deliver(rule, full, name)
     if not count:
         raise ValueError(f"no enabled schedule may deliver to a function or queue named {name}")
-    return {"event_id": str(event["id"])}
+    return {"event_id": event["id"]}
 
 
 ROUTES = {("POST", "/_cloud/schedules/fire"): _fire}

@@ -50,9 +50,10 @@ class Behaviour:
     loses_events: bool = False
     tokens: dict[str, str] = field(default_factory=dict)
     actions: list["ActionExecution"] = field(default_factory=list)
-    occupants: dict[str, "Run"] = field(default_factory=dict)
+    queues: dict[str, list["Run"]] = field(
+        default_factory=dict
+    )  # who is in a stage, or waits for it
     latest: dict[str, "Run"] = field(default_factory=dict)
-    waiting: dict[str, list["Run"]] = field(default_factory=dict)
     disabled: dict[str, str] = field(default_factory=dict)  # why no run may enter a stage
     forgotten: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -75,7 +76,7 @@ class Run(PipelineExecution):
         self.pipeline = pipeline
         self.arn: str = pipeline.metadata["pipelineArn"]
         self.target = target
-        self.revision = target.revision if target else behaviour.revision
+        self.revision: Any = target.revision if target else behaviour.revision
         self.stages: dict[str, str] = {}
         self.held_at: str | None = None
         self.thread: threading.Thread | None = None
@@ -97,7 +98,7 @@ class Run(PipelineExecution):
     def retry(self, stages: Sequence[Json]) -> None:
         """Go on where it failed."""
         self.change("InProgress")
-        self._occupy(stages[0]["name"])
+        self.behaviour.queues[stages[0]["name"]].insert(0, self)
         self._go_on(stages)
 
     def change(self, status: str, summary: str | None = None) -> None:
@@ -111,12 +112,15 @@ class Run(PipelineExecution):
     def cancel(self) -> None:
         """End the run where it is, without waiting for its actions."""
         self.change("Cancelled")
-        for stage, state in list(self.stages.items()):
-            if state == "InProgress":
-                self._leave(stage, "Cancelled")
+        for stage in filter(self.is_in, list(self.stages)):
+            self._leave(stage, "Cancelled")
         for action in self.behaviour.actions:
             if action.run is self and action.status == "InProgress":
                 action.finish("Abandoned")
+
+    def is_in(self, stage: str) -> bool:
+        """Return whether the run holds the stage."""
+        return self.stages.get(stage) == "InProgress"
 
     def is_target(self, stage: str) -> bool:
         """Return whether the stage can be rolled back to this run."""
@@ -127,11 +131,9 @@ class Run(PipelineExecution):
         return super().to_dict() | self._details()
 
     def to_summary_dict(self) -> Json:
-        """Return ListPipelineExecutions' answer; JSON has times in seconds of the epoch."""
-        times = {
-            "startTime": seconds(self.start_time),
-            "lastUpdateTime": seconds(self.last_update_time),
-        }
+        """Return ListPipelineExecutions' answer."""
+        start, update = seconds(self.start_time), seconds(self.last_update_time)
+        times = {"startTime": start, "lastUpdateTime": update}
         return super().to_summary_dict() | self._details() | times
 
     def _details(self) -> Json:
@@ -187,50 +189,41 @@ class Run(PipelineExecution):
 
         Whether a rollback supersedes, or is superseded, is undocumented: here it does neither.
         """
-        waiting = self.behaviour.waiting.setdefault(stage, [])
-        if self in waiting or self.behaviour.occupants.get(stage) is self:
+        queue = self.behaviour.queues.setdefault(stage, [])
+        if self in queue:
             return
-        for older in [each for each in waiting if not (self.target or each.target)]:
-            waiting.remove(older)
+        for older in [
+            each for each in queue if not (each.is_in(stage) or self.target or each.target)
+        ]:
+            queue.remove(older)
             older.change("Superseded")
-        waiting.append(self)
-        self._is_admitted(stage)
+        queue.append(self)
+        self._admit(stage)
 
-    def _is_admitted(self, stage: str) -> bool:
+    def _admit(self, stage: str) -> bool:
         """Let the run into the stage if it is its turn; returns whether it is in."""
-        waiting, occupants = self.behaviour.waiting[stage], self.behaviour.occupants
-        if (
-            waiting[:1] == [self]
-            and stage not in occupants
-            and stage not in self.behaviour.disabled
-        ):
-            waiting.remove(self)
-            self._occupy(stage)
-        return occupants.get(stage) is self
+        is_first = self.behaviour.queues[stage][:1] == [self]
+        if is_first and not self.is_in(stage) and stage not in self.behaviour.disabled:
+            self.stages[stage] = "InProgress"
+            self.behaviour.latest[stage] = self
+        return self.is_in(stage)
 
     def _enter(self, stage: str) -> bool:
         """Wait for the stage; returns whether the run is in it."""
-        behaviour = self.behaviour
-        with behaviour.changed:
+        changed = self.behaviour.changed
+        with changed:
             self._arrive(stage)
-            behaviour.changed.wait_for(
-                lambda: self.status != "InProgress" or self._is_admitted(stage)
-            )
-            if self in behaviour.waiting[stage]:
-                behaviour.waiting[stage].remove(self)
-                behaviour.changed.notify_all()
-            return behaviour.occupants.get(stage) is self
+            changed.wait_for(lambda: self.status != "InProgress" or self._admit(stage))
+            if not self.is_in(stage):
+                self._leave(stage)
+            return self.is_in(stage)
 
-    def _occupy(self, stage: str) -> None:
-        """Lock the stage."""
-        self.behaviour.occupants[stage] = self.behaviour.latest[stage] = self
-        self.stages[stage] = "InProgress"
-        self.behaviour.changed.notify_all()
-
-    def _leave(self, stage: str, status: str) -> None:
-        """Unlock the stage, in which the run came to this status."""
-        self.stages[stage] = status
-        del self.behaviour.occupants[stage]
+    def _leave(self, stage: str, status: str | None = None) -> None:
+        """Unlock the stage, in which the run came to this status if it was in it."""
+        if status:
+            self.stages[stage] = status
+        queue = self.behaviour.queues[stage]
+        queue[:] = [each for each in queue if each is not self]
         self.behaviour.changed.notify_all()
 
     def _carry_out(self, stage: Json) -> str | None:
@@ -247,7 +240,7 @@ class Run(PipelineExecution):
             if problem:
                 break
         with self.behaviour.changed:
-            if self.stages[name] == "InProgress":
+            if self.is_in(name):
                 ended = "Failed" if problem else "Skipped" if is_skipped else SUCCEEDED
                 self._leave(name, "Stopped" if self.status == "Stopping" else ended)
         return problem
@@ -257,7 +250,6 @@ class ActionExecution:
     """One execution of an action."""
 
     def __init__(self, run: Run, stage: str, declaration: Json) -> None:
-        self.id = str(uuid4())
         self.run = run
         self.stage = stage
         self.name: str = declaration["name"]
@@ -278,8 +270,6 @@ class ActionExecution:
         """Return ListActionExecutions' answer."""
         return {
             "pipelineExecutionId": self.run.pipeline_execution_id,
-            "actionExecutionId": self.id,
-            "pipelineVersion": self.run.pipeline_version,
             "stageName": self.stage,
             "actionName": self.name,
             "startTime": seconds(self.started),
@@ -294,11 +284,7 @@ class ActionExecution:
 
     def to_state(self) -> Json:
         """Return GetPipelineState's answer."""
-        state = {
-            "actionExecutionId": self.id,
-            "status": self.status,
-            "lastStatusChange": seconds(self.updated),
-        }
+        state = {"status": self.status, "lastStatusChange": seconds(self.updated)}
         return state | ({"token": self.token} if self.status == "InProgress" else {})
 
     def carry_out(self) -> str | None:
@@ -337,7 +323,9 @@ class ActionExecution:
             self._spend_time()
             return problem
         _, _, _, region, account, _ = run.arn.split(":")
-        return stacks.deploy(account, region, stack, *run.revision, restore) or problem
+        template, parameters = run.revision
+        failure = stacks.deploy(account, region, stack, template, parameters, restore)
+        return failure or problem
 
     def _hold(self, moment: str = "") -> None:
         """Wait while a test holds runs at this moment of the action, named by its stage or by itself."""

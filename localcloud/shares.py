@@ -277,21 +277,18 @@ class SharingRDSBackend(RDSBackend):
         readers = snapshot.attributes["restore"]
         return snapshot.snapshot_type == "manual" and self.account_id in readers
 
-    def find(self, identifier: str) -> DBClusterSnapshot:
-        """An own snapshot by name or ARN, or another account's by ARN."""
-        owner, name = self.account_id, identifier
-        if identifier.startswith("arn:"):
-            _, _, _, region, owner, _, name = identifier.split(":", 6)
-            if region != self.region_name or owner not in rds_backends:
-                raise DBClusterSnapshotNotFoundError(identifier)
-        found = rds_backends[owner][self.region_name].cluster_snapshots.get(name)
-        if found is None or (owner != self.account_id and not self._is_shared(found)):
-            raise DBClusterSnapshotNotFoundError(identifier)
-        return found
+    def is_named(self, snapshot: DBClusterSnapshot, identifier: str) -> bool:
+        """Whether this names an own snapshot, by name or ARN, or another account's, by ARN."""
+        is_own = snapshot.account_id == self.account_id
+        name = snapshot.db_cluster_snapshot_identifier if is_own else snapshot.arn
+        return identifier in (name, snapshot.arn)
 
     def usable(self, identifier: str) -> DBClusterSnapshot:
-        """The snapshot to copy, to restore from, or to share."""
-        source = self.find(identifier)
+        """The snapshot to copy, or to restore from."""
+        known = self.listing(None, with_shared=True)
+        source = next((each for each in known if self.is_named(each, identifier)), None)
+        if source is None:
+            raise DBClusterSnapshotNotFoundError(identifier)
         if source.status != "available":
             raise InvalidDBClusterSnapshotStateFault(
                 f"DB cluster snapshot {identifier} is in {source.status} state, but expected available."
@@ -315,11 +312,9 @@ class SharingRDSResponse(RDSResponse):
         kind, with_shared = self.params.get("SnapshotType"), self.params.get("IncludeShared", False)
         found = list(backend.listing(kind, with_shared))
         if identifier := self.params.get("DBClusterSnapshotIdentifier"):
-            wanted = backend.find(identifier)
-            is_untyped = kind is None and wanted.snapshot_type != "manual"
-            if is_untyped or wanted not in found:
+            found = [each for each in found if backend.is_named(each, identifier)]
+            if not found or (kind is None and found[0].snapshot_type != "manual"):
                 raise DBClusterSnapshotNotFoundError(identifier)
-            found = [wanted]
         if cluster := self.params.get("DBClusterIdentifier"):
             if cluster not in backend.clusters:
                 raise DBClusterNotFoundError(cluster)

@@ -31,7 +31,7 @@ import moto.cloudformation.urls
 from botocore.exceptions import ClientError
 from moto.cloudformation.exceptions import AlreadyExistsException, ValidationError
 from moto.cloudformation.models import Event, Stack, cloudformation_backends
-from moto.cloudformation.parsing import LazyDict, clean_json, parse_condition
+from moto.cloudformation.parsing import ResourceMap, clean_json
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.cloudformation.utils import generate_stack_id
 from moto.core.responses import ActionResult, EmptyResult
@@ -41,7 +41,7 @@ from moto.ssm.models import ssm_backends
 from localcloud.resources import KINDS, Api, Failed, Kind, Properties
 
 _DYNAMIC = re.compile(r"\{\{resolve:ssm:([^}]+)\}\}")
-_SSM_TYPE = re.compile(r"AWS::SSM::Parameter::Value<(.+)>")
+_STORED = "AWS::SSM::Parameter::Value"
 _UPDATABLE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 _SECONDS = 0.2
 _under_way: set[threading.Timer] = set()
@@ -200,72 +200,51 @@ class LocalStack(Stack):
         ]
 
 
-class _Update:
+class _Update(ResourceMap):
     """One creation or update of a stack; to moto's functions, the map of its names."""
 
     def __init__(self, stack: LocalStack, document: Any, given: Mapping[str, str]) -> None:
         """Resolve the parameters; raises Failed."""
         self._stack = stack
         self._api = Api(stack.account_id, stack.region_name)
-        self._bodies: dict[str, Any] = document.get("Resources", {})
         self._made: dict[str, Resource] = {}
         self._undo: list[Callable[[bool], object]] = []
         self.document = document
         self.given: dict[str, str] = {}
-        self.resolved: dict[str, str] = {}
-        self._names: dict[str, Any] = {
-            "AWS::AccountId": stack.account_id,
-            "AWS::NoValue": None,
-            "AWS::Partition": "aws",
-            "AWS::Region": stack.region_name,
-            "AWS::StackId": stack.stack_id,
-            "AWS::StackName": stack.name,
-            "AWS::URLSuffix": "amazonaws.com",
-        }
-        for name, body in self._bodies.items():
+        types: dict[str, Any] = {}
+        for name, parameter in document.get("Parameters", {}).items():
+            types[name] = {"Type": parameter["Type"]}
+            value = given.get(name, parameter.get("Default"))
+            if value is None:
+                raise Failed(f"Parameters: [{name}] must have values")
+            self.given[name] = str(value)
+        account, region = stack.account_id, stack.region_name
+        # Without defaults, which moto would resolve as well.
+        template = {**document, "Parameters": types}
+        super().__init__(
+            stack.stack_id, stack.name, self.given, {}, region, account, template, None
+        )
+        for name, body in self._resource_json_map.items():
             if body["Type"] not in KINDS:
                 raise Failed(f"{name}: the local cloud knows no {body['Type']}")
-        declared = document.get("Parameters", {})
-        if unknown := given.keys() - declared.keys():
-            raise Failed(f"Parameters: [{', '.join(sorted(unknown))}] do not exist in the template")
-        for name, parameter in declared.items():
-            self._resolve(name, parameter, given.get(name, parameter.get("Default")))
-        self.lazy_condition_map = LazyDict()
-        names: Any = self
-        for name, condition in document.get("Conditions", {}).items():
-            self.lazy_condition_map[name] = functools.partial(
-                parse_condition, condition, names, self.lazy_condition_map
-            )
+        self.resolved = {
+            name: self._held(self.given[name])
+            for name, each in types.items()
+            if each["Type"].startswith(_STORED)
+        }
+        self.load_parameters()
+        self.load_conditions()
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, key: str) -> Any:
         """Return a name's value, or the resource, made what the template says when it is first referred to."""
-        if name in self._names:
-            return self._names[name]
-        if name not in self._made:
-            self._made[name] = self._bring(self._wanted(name), self._stack.resources.get(name))
-        return self._made[name]
-
-    get = __getitem__
-
-    def _evaluated(self, node: Any) -> Any:
-        names: Any = self
-        return clean_json(node, names)
-
-    def _resolve(self, name: str, parameter: Any, value: Any) -> None:
-        if value is None:
-            raise Failed(f"Parameters: [{name}] must have values")
-        self.given[name] = final = str(value)
-        if stored := _SSM_TYPE.fullmatch(parameter["Type"]):
-            self.resolved[name] = final = self._held(final)
-        kind = stored[1] if stored else parameter["Type"]
-        self._names[name] = final.split(",") if "List" in kind else final
-        if kind == "Number":
-            self._names[name] = json.loads(final)
+        if key in self._parsed_resources:
+            return self._parsed_resources[key]
+        if key not in self._made:
+            self._made[key] = self._bring(self._wanted(key), self._stack.resources.get(key))
+        return self._made[key]
 
     def _held(self, name: str) -> str:
-        """What the stored parameter holds."""
-        stack = self._stack
-        parameter = ssm_backends[stack.account_id][stack.region_name].get_parameter(name)
+        parameter = ssm_backends[self._account_id][self._region_name].get_parameter(name)
         if parameter is None:
             raise Failed(
                 f"Unable to fetch parameters [{name}] from parameter store for this account."
@@ -289,7 +268,7 @@ class _Update:
         outputs = [
             {
                 "OutputKey": key,
-                "OutputValue": self._evaluated(body["Value"]),
+                "OutputValue": clean_json(body["Value"], self),
                 "Description": body.get("Description"),
             }
             for key, body in self.document.get("Outputs", {}).items()
@@ -305,7 +284,7 @@ class _Update:
         """The resources whose condition holds."""
         return [
             name
-            for name, body in self._bodies.items()
+            for name, body in self._resource_json_map.items()
             if "Condition" not in body or self.lazy_condition_map[body["Condition"]]
         ]
 
@@ -346,14 +325,14 @@ class _Update:
         self._stack.dispose(resource, "Retain" if retained else "Delete")
 
     def _wanted(self, name: str) -> Resource:
-        body = self._bodies[name]
+        body = self._resource_json_map[name]
         for dependency in body.get("DependsOn", []):
             self[dependency]
         kind = KINDS[body["Type"]]
         return Resource(
             name,
             body["Type"],
-            self._evaluated(body.get("Properties", {})),
+            clean_json(body.get("Properties", {}), self),
             body.get("UpdateReplacePolicy", "Delete"),
             body.get("DeletionPolicy", kind.on_delete),
             kind,
@@ -372,7 +351,7 @@ def deploy(
     """Create the stack or update it, as CodePipeline's CREATE_UPDATE does; returns what went wrong."""
     stacks = cloudformation_backends[account][region].stacks
     found: Any = next((each for each in stacks.values() if each.name == name), None)
-    stack = found or LocalStack(name, account, region)
+    stack = found or LocalStack(name, account, region)  # type: ignore[abstract]
     try:
         carry_out = stack.begin(template, parameters, restore=restore)
     except Failed as refusal:
@@ -390,7 +369,7 @@ class StackResponse(CloudFormationResponse):
         name, stacks = self._get_param("StackName"), self.cloudformation_backend.stacks
         if any(stack.name == name for stack in stacks.values()):
             raise AlreadyExistsException(f"Stack [{name}] already exists")
-        stack = LocalStack(name, self.current_account, self.region)
+        stack = LocalStack(name, self.current_account, self.region)  # type: ignore[abstract]
         self._deploy(stack)
         stacks[stack.stack_id] = stack
         return ActionResult({"StackId": stack.stack_id})
