@@ -158,18 +158,9 @@ class LocalStack(Stack):
 
     def note(self, resource: Resource, status: str, reason: str | None = None) -> None:
         """Add a resource's event."""
-        self.events.append(
-            Event(
-                self.stack_id,
-                self.name,
-                resource.logical_resource_id,
-                resource.physical_resource_id,
-                resource.cf_resource_type,
-                status,
-                reason,
-                json.dumps(resource.properties, default=str),
-            )
-        )
+        logical, kind = resource.logical_resource_id, resource.cf_resource_type
+        whose = (logical, resource.physical_resource_id, kind)
+        self.events.append(Event(self.stack_id, self.name, *whose, status, reason, None))
 
     def enter(self, status: str, reason: str | None = None) -> None:
         """Enter a status."""

@@ -1,6 +1,7 @@
 """The main pipeline's runs, held to botocore's service model and the CodePipeline User Guide (the guide).
 
-Approvals, transitions, retries, roll-backs and skipped stages are in tests/e2e/test_reconcile.py.
+Tokens are in tests/contract, approvals, transitions, retries, roll-backs and skipped stages in
+tests/e2e/test_reconcile.py.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
@@ -38,11 +38,11 @@ class Pipeline:
         self.api = client(cloud, "codepipeline")
         cloud.create_pipeline(NAME, 0, [{"parameter": "/current", "cluster": "orders"}])
 
-    def start(self, hold: str = "", **parameters: Any) -> str:
+    def start(self, hold: str = "") -> str:
         """Start a run, and return it once it is held, if it is to be."""
         if hold:
             self.cloud.patch_pipeline(NAME, hold=[hold])
-        answer = self.api.start_pipeline_execution(name=NAME, **parameters)
+        answer = self.api.start_pipeline_execution(name=NAME)
         if hold:
             self.cloud.wait_until_held(NAME, hold)
         return str(answer["pipelineExecutionId"])
@@ -77,16 +77,6 @@ class Pipeline:
 @pytest.fixture
 def pipeline(cloud: LocalCloud) -> Pipeline:
     return Pipeline(cloud)
-
-
-def test_equal_tokens_start_one_run(pipeline: Pipeline) -> None:
-    """The model of ``clientRequestToken``."""
-    first = pipeline.start(clientRequestToken="2026-01-04-refresh")
-    pipeline.ended(first)
-    assert pipeline.start(clientRequestToken="2026-01-04-refresh") == first
-    assert pipeline.start(clientRequestToken="2026-01-18-refresh") != first
-    with pytest.raises(ClientError, match="ValidationException"):
-        pipeline.start(clientRequestToken="arn:aws:events")
 
 
 def test_a_run_is_superseded_only_while_it_waits_for_a_stage(pipeline: Pipeline) -> None:
@@ -129,16 +119,6 @@ def test_a_cluster_is_made_while_its_action_runs_from_what_the_parameter_holds_t
 # --- events ---------------------------------------------------------------------------------------
 
 
-def fails_and_is_retried(pipeline: Pipeline) -> str:
-    pipeline.cloud.patch_pipeline(NAME, next_outcomes=["Failed in Test"])
-    run = pipeline.start()
-    pipeline.ended(run)
-    pipeline.api.retry_stage_execution(
-        pipelineName=NAME, stageName="Test", pipelineExecutionId=run, retryMode="FAILED_ACTIONS"
-    )
-    return run
-
-
 def is_superseded(pipeline: Pipeline) -> str:
     pipeline.start(hold="Deploy")
     run = pipeline.start()
@@ -162,7 +142,6 @@ def is_cancelled(pipeline: Pipeline) -> str:
 
 
 STATES: dict[Callable[[Pipeline], str], list[str]] = {
-    fails_and_is_retried: ["STARTED", "FAILED", "RESUMED", "SUCCEEDED"],
     is_superseded: ["STARTED", "SUPERSEDED"],
     is_stopped: ["STARTED", "STOPPING", "STOPPED"],
     is_cancelled: ["STARTED", "CANCELED"],
