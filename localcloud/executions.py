@@ -60,7 +60,6 @@ class ExecutionResponse(StepFunctionResponse):
         return super().stepfunction_backend
 
     def redrive_execution(self) -> ActionResult:
-        """RedriveExecution."""
         arn = self._get_param("executionArn")
         self.stepfunction_backend.describe_execution(arn).redrive()
         return ActionResult({"redriveDate": datetime.now(UTC)})

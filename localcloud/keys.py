@@ -24,7 +24,6 @@ class SharedKmsResponse(KmsResponse):
     """moto's KMS API, whose DescribeKey looks into other accounts."""
 
     def describe_key(self) -> str:
-        """*DescribeKey*."""
         wanted = self._get_param("KeyId")
         owner = (wanted.split(":") + [""] * 5)[4]
         if owner in ("", self.current_account):

@@ -87,7 +87,6 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         return _execution(run.pipeline_execution_id)
 
     def put_approval_result(self) -> str:
-        """PutApprovalResult."""
         _, behaviour = self._pipeline()
         token, result = self._get_param("token"), self._get_param("result")
         with behaviour.changed:
@@ -102,7 +101,6 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         return "{}"
 
     def enable_stage_transition(self) -> str:
-        """EnableStageTransition."""
         _, behaviour = self._pipeline()
         with behaviour.changed:
             behaviour.disabled.pop(self._get_param("stageName"), None)
@@ -122,7 +120,6 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         return json.dumps({"actionExecutionDetails": details[: self._get_param("maxResults")]})
 
     def get_pipeline_state(self) -> str:
-        """GetPipelineState."""
         pipeline, behaviour = self._pipeline("name")
         with behaviour.changed:
             stages = [_stage_state(behaviour, stage) for stage in pipeline.pipeline["stages"]]

@@ -39,7 +39,6 @@ class RowsResponse(RDSDataServiceResponse):
     """The RDS Data API on real data."""
 
     def begin_transaction(self) -> str:
-        """BeginTransaction."""
         connection = databases.connect(self._cluster())
         connection.run("BEGIN")
         token = uuid4().hex
@@ -56,11 +55,9 @@ class RowsResponse(RDSDataServiceResponse):
         return json.dumps({"numberOfRecordsUpdated": max(context.row_count, 0)})
 
     def commit_transaction(self) -> str:
-        """CommitTransaction."""
         return self._end("COMMIT", "Transaction Committed")
 
     def rollback_transaction(self) -> str:
-        """RollbackTransaction."""
         return self._end("ROLLBACK", "Rollback Complete")
 
     def _end(self, statement: str, status: str) -> str:

@@ -342,7 +342,6 @@ class SharingRDSResponse(RDSResponse):
         return self._set_http_endpoint(enabled=True)
 
     def disable_http_endpoint(self) -> ActionResult:
-        """DisableHttpEndpoint."""
         return self._set_http_endpoint(enabled=False)
 
     def _set_http_endpoint(self, *, enabled: bool) -> ActionResult:

@@ -356,7 +356,6 @@ class StackResponse(CloudFormationResponse):
     """CloudFormation's API for whole stacks."""
 
     def create_stack(self) -> ActionResult:
-        """CreateStack."""
         name, stacks = self._get_param("StackName"), self.cloudformation_backend.stacks
         if any(stack.name == name for stack in stacks.values()):
             raise AlreadyExistsException(f"Stack [{name}] already exists")
@@ -366,7 +365,6 @@ class StackResponse(CloudFormationResponse):
         return ActionResult({"StackId": stack.stack_id})
 
     def update_stack(self) -> ActionResult:
-        """UpdateStack."""
         stack: Any = self.cloudformation_backend.get_stack(self._get_param("StackName"))
         self._deploy(stack)
         return ActionResult({"StackId": stack.stack_id})

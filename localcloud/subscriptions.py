@@ -22,7 +22,6 @@ class PendingSNSResponse(SNSResponse):
     """moto's SNS API, where a subscription may be pending."""
 
     def list_subscriptions_by_topic(self) -> ActionResult:
-        """*ListSubscriptionsByTopic*."""
         result: Any = super().list_subscriptions_by_topic().result
         return ActionResult({**result, "Subscriptions": [*map(_shown, result["Subscriptions"])]})
 
