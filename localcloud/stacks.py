@@ -31,11 +31,10 @@ import moto.cloudformation.urls
 from botocore.exceptions import ClientError
 from moto.cloudformation.exceptions import AlreadyExistsException, ValidationError
 from moto.cloudformation.models import Event, Stack, cloudformation_backends
-from moto.cloudformation.parsing import ResourceMap, clean_json
+from moto.cloudformation.parsing import OutputMap, ResourceMap, clean_json
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.cloudformation.utils import generate_stack_id
 from moto.core.responses import ActionResult, EmptyResult
-from moto.core.utils import utcnow
 from moto.ssm.models import ssm_backends
 
 from localcloud.resources import KINDS, Api, Failed, Kind, Properties
@@ -75,10 +74,8 @@ class LocalStack(Stack):
             generate_stack_id(name, region, account), name, {}, {}, account, region_name=region
         )
         self.resources: dict[str, Resource] = {}
-        self.last_updated_time: Any = None
         self.given: dict[str, str] = {}
         self.resolved: dict[str, str] = {}
-        self._outputs: list[dict[str, Any]] = []
 
     def begin(
         self,
@@ -100,13 +97,13 @@ class LocalStack(Stack):
         if verb == "UPDATE" and update.changes_nothing():
             return None
         self.enter(f"{verb}_IN_PROGRESS", "User Initiated")
-        self.resolved = update.resolved
-        if verb == "CREATE":
-            self.given = update.given
+        self.given, self.resolved = update.given, update.resolved
 
         def carry_out() -> str | None:
             try:
-                made, outputs = update.carry_out()
+                made = update.carry_out()
+                outputs = OutputMap(update, update.document, self.stack_id)
+                list(outputs.values())  # which evaluates them
                 restore()
             except Exception as error:  # noqa: BLE001 (whatever it is, what was done is undone)
                 rollback = "ROLLBACK" if verb == "CREATE" else "UPDATE_ROLLBACK"
@@ -116,33 +113,30 @@ class LocalStack(Stack):
                 return str(error)
             before, self.resources = self.resources, made
             self.template, self.template_dict = template, update.document
-            self.given, self._outputs = update.given, outputs
-            self._clean_up(before)
+            self.output_map = outputs
+            # The dependent goes before what it depends on.
+            for name, old in reversed(list(before.items())):
+                if name not in made:
+                    self.dispose(old, old.on_delete)
+                elif made[name].physical_resource_id != old.physical_resource_id:
+                    self.dispose(old, old.on_replace)
             self.enter(f"{verb}_COMPLETE")
             return None
 
         return carry_out
 
-    def _clean_up(self, before: Mapping[str, Resource]) -> None:
-        """Delete what was replaced or removed, the dependent before what it depends on."""
-        for name, old in reversed(list(before.items())):
-            if name not in self.resources:
-                self.dispose(old, old.on_delete)
-            elif self.resources[name].physical_resource_id != old.physical_resource_id:
-                self.dispose(old, old.on_replace)
-
     def delete(self) -> None:
         """DeleteStack, of what can be deleted."""
         self.enter("DELETE_IN_PROGRESS", "User Initiated")
-        resources = reversed(self.resources.values())
-        failed = [each for each in resources if not self.dispose(each, each.on_delete)]
-        self.enter("DELETE_FAILED" if failed else "DELETE_COMPLETE")
+        for resource in reversed(self.resources.values()):
+            self.dispose(resource, resource.on_delete)
+        self.enter("DELETE_COMPLETE")
 
-    def dispose(self, resource: Resource, policy: str) -> bool:
-        """Delete what is no longer wanted, as its policy says; returns whether that went well."""
+    def dispose(self, resource: Resource, policy: str) -> None:
+        """Delete what is no longer wanted, as its policy says."""
         if policy == "Retain":
             self.note(resource, "DELETE_SKIPPED")
-            return True
+            return
         final = f"{self.name}-snapshot-{resource.logical_resource_id}-{uuid4().hex[:12]}".lower()
         try:
             name, snapshot = resource.physical_resource_id, policy == "Snapshot"
@@ -152,9 +146,8 @@ class LocalStack(Stack):
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
             if "NotFound" not in code and code != "NoSuchEntity":
                 self.note(resource, "DELETE_FAILED", str(error))
-                return False
+                return
         self.note(resource, "DELETE_COMPLETE")
-        return True
 
     def note(self, resource: Resource, status: str, reason: str | None = None) -> None:
         """Add a resource's event."""
@@ -165,8 +158,6 @@ class LocalStack(Stack):
     def enter(self, status: str, reason: str | None = None) -> None:
         """Enter a status."""
         self.status = status
-        if status.startswith("UPDATE"):
-            self.last_updated_time = utcnow()
         self._add_stack_event(status, reason)
 
     # What moto's answers show.
@@ -175,11 +166,6 @@ class LocalStack(Stack):
     def stack_resources(self) -> Any:
         """The resources."""
         return list(self.resources.values())
-
-    @property
-    def outputs(self) -> list[dict[str, Any]]:
-        """The outputs."""
-        return self._outputs
 
     @property
     def parameter_list(self) -> list[dict[str, Any]]:
@@ -252,19 +238,11 @@ class _Update(ResourceMap):
         self._made = {}
         return same
 
-    def carry_out(self) -> tuple[dict[str, Resource], list[dict[str, Any]]]:
-        """Create, modify and replace; returns the resources, in the order in which they came, and outputs."""
+    def carry_out(self) -> dict[str, Resource]:
+        """Create, modify and replace; returns the resources, in the order in which they came."""
         for name in self._wanted_names():
             self[name]
-        outputs = [
-            {
-                "OutputKey": key,
-                "OutputValue": clean_json(body["Value"], self),
-                "Description": body.get("Description"),
-            }
-            for key, body in self.document.get("Outputs", {}).items()
-        ]
-        return self._made, outputs
+        return self._made
 
     def undo(self, retain_except_on_create: bool) -> None:
         """Put everything back; what is to be retained is, unless told otherwise, also if it is new."""
@@ -394,8 +372,7 @@ class StackResponse(CloudFormationResponse):
 
 def _delete(backend: Any, stack: Any) -> None:
     stack.delete()
-    if stack.status == "DELETE_COMPLETE":
-        backend.deleted_stacks[stack.stack_id] = backend.stacks.pop(stack.stack_id)
+    backend.deleted_stacks[stack.stack_id] = backend.stacks.pop(stack.stack_id)
 
 
 def _soon(what: Callable[[], Any]) -> None:
