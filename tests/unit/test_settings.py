@@ -1,6 +1,7 @@
 """The environment variables of an acceptance and of a production stage."""
 
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,10 @@ from tests.stage import STAGE, TWO
 
 LATEST, CURRENT = "SSM_RDS_LATEST_SNAPSHOT_NAME", "SSM_RDS_CURRENT_SNAPSHOT_NAME"
 ENGINE = ("RDS_ENGINE", "RDS_ENGINE_VERSION")
+HOLD = {"SSM_REFRESH_HOLD_NAME": "/a/hold"}
 ACCOUNT = STAGE["SOURCE_ACCOUNT"]
 SHARING = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
+CRITERIA = Criteria(ACCOUNT, "aurora-postgresql", "15")
 KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 KMS = "arn:aws:kms:eu-west-1:222222222222"
 KEY = "alias/acceptance"
@@ -56,11 +59,7 @@ def only_problem(environment: dict[str, str], **changes: str | None) -> str:
 def test_an_acceptance_stage_of_required_variables_gets_the_documented_defaults() -> None:
     assert acceptance() == Settings(
         pipeline_parameter="/acceptance/cicd/main-pipeline-name",
-        databases=(
-            Database(
-                "rds", STAGE[LATEST], STAGE[CURRENT], Criteria(ACCOUNT, "aurora-postgresql", "15")
-            ),
-        ),
+        databases=(Database("rds", STAGE[LATEST], STAGE[CURRENT], CRITERIA),),
         update_schedule=Expression.parse("cron(0 2 ? * SUN *)"),
         restore_schedule=Expression.parse("cron(0 4 ? * SUN *)"),
         cadence=Cadence(2, date(2026, 1, 4)),
@@ -73,65 +72,76 @@ def test_an_acceptance_stage_of_required_variables_gets_the_documented_defaults(
     )
 
 
-def test_every_variable_of_an_acceptance_stage_is_read() -> None:
-    found = acceptance(
-        DATABASES="ORDERS, BILLING_2",
-        SSM_ORDERS_LATEST_SNAPSHOT_NAME="/a/orders/latest",
-        SSM_ORDERS_CURRENT_SNAPSHOT_NAME="/a/orders/current",
-        ORDERS_ENGINE="docdb",
-        ORDERS_ENGINE_VERSION="5.0.0",
-        ORDERS_STACK_NAME="acceptance-orders",
-        ORDERS_AFTER_RESTORE=MACHINE,
-        SSM_BILLING_2_LATEST_SNAPSHOT_NAME="billing-latest",
-        SSM_BILLING_2_CURRENT_SNAPSHOT_NAME="billing-current",
-        BILLING_2_ENGINE="aurora-mysql",
-        BILLING_2_ENGINE_VERSION="8.0.mysql_aurora.3",
-        BILLING_2_SOURCE_CLUSTER="Billing-Prod",
-        BILLING_2_STACK_NAME="acceptance-data/Billing2",
-        BILLING_2_COPY_KMS_KEY_ID=KEY,
-        BILLING_2_COPIES_TO_KEEP="1",
-        UPDATE_SCHEDULE="cron(30 1 ? * MON *)",
-        RESTORE_SCHEDULE="rate(99999 days)",
-        REFRESH_EVERY_WEEKS="1",
-        REFRESH_ANCHOR_DATE="2026-02-02",
-        MAINTENANCE_WINDOW="22:00-05:00 Europe/Amsterdam",
-        MAX_SNAPSHOT_AGE_DAYS="0",
-        NOTIFICATION_TOPIC_ARN=TOPIC,
-        CHAT_TOPIC_ARN=f"{TOPIC}-chat",
-        SSM_REFRESH_HOLD_NAME="/a/hold",
-        PIN_API_ENABLED="False",
-    )
-    billing = Criteria(ACCOUNT, "aurora-mysql", "8.0.mysql_aurora.3", "billing-prod")
-    assert found == Settings(
-        pipeline_parameter="/acceptance/cicd/main-pipeline-name",
-        databases=(
-            Database(
-                *("orders", "/a/orders/latest", "/a/orders/current"),
-                Criteria(ACCOUNT, "docdb", "5.0.0", None),
-                stack=StackReference("acceptance-orders"),
-                after_restore=MACHINE,
-            ),
-            Database(
-                *("billing_2", "billing-latest", "billing-current", billing),
-                CopyPolicy(billing, KEY, keep=1, made_for="billing-latest"),
-                stack=StackReference("acceptance-data", "Billing2"),
-            ),
+MONDAY = Expression.parse("cron(30 1 ? * MON *)")
+NIGHT = "22:00-06:00 Europe/Amsterdam"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "changes"),
+    [
+        ("SSM_MAIN_CICD_NAME", "/" + "a" * 1010, {"pipeline_parameter": "/" + "a" * 1010}),
+        ("UPDATE_SCHEDULE", str(MONDAY), {"update_schedule": MONDAY}),
+        ("RESTORE_SCHEDULE", str(MONDAY), {"restore_schedule": MONDAY}),
+        ("REFRESH_EVERY_WEEKS", "1", {"cadence": Cadence(1, date(2026, 1, 4))}),
+        ("REFRESH_ANCHOR_DATE", "2026-02-01", {"cadence": Cadence(2, date(2026, 2, 1))}),
+        ("MAINTENANCE_WINDOW", NIGHT, {"window": Window.parse(NIGHT)}),
+        ("MAX_SNAPSHOT_AGE_DAYS", "9", {"max_age": timedelta(days=9)}),
+        ("MAX_SNAPSHOT_AGE_DAYS", "0", {"max_age": None}),
+        ("NOTIFICATION_TOPIC_ARN", TOPIC, {"topic_arn": TOPIC}),
+        ("CHAT_TOPIC_ARN", TOPIC, {"chat_topic_arn": TOPIC}),
+        ("SSM_REFRESH_HOLD_NAME", "/a/hold", {"hold_parameter": "/a/hold"}),
+        ("PIN_API_ENABLED", "False", {"pin_api_enabled": False}),
+    ],
+)
+def test_every_variable_of_an_acceptance_stage_is_read(
+    name: str, value: str, changes: dict[str, Any]
+) -> None:
+    assert acceptance(**{name: value}) == acceptance()._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "changes"),
+    [
+        (LATEST, "latest", {"latest_parameter": "latest"}),
+        (CURRENT, "current", {"current_parameter": "current"}),
+        ("RDS_ENGINE", "docdb", {"criteria": CRITERIA._replace(engine="docdb")}),
+        (
+            "RDS_ENGINE_VERSION",
+            "8.0.my_2",
+            {"criteria": CRITERIA._replace(engine_version="8.0.my_2")},
         ),
-        update_schedule=Expression.parse("cron(30 1 ? * MON *)"),
-        restore_schedule=Expression.parse("rate(99999 days)"),
-        cadence=Cadence(1, date(2026, 2, 2)),
-        window=Window.parse("22:00-05:00 Europe/Amsterdam"),
-        max_age=None,
-        topic_arn=TOPIC,
-        chat_topic_arn=f"{TOPIC}-chat",
-        hold_parameter="/a/hold",
-        pin_api_enabled=False,
-    )
+        ("RDS_SOURCE_CLUSTER", "Prod-1", {"criteria": CRITERIA._replace(cluster="prod-1")}),
+        ("RDS_STACK_NAME", "data", {"stack": StackReference("data")}),
+        ("RDS_STACK_NAME", "data/Rds2", {"stack": StackReference("data", "Rds2")}),
+        ("RDS_AFTER_RESTORE", MACHINE, {"after_restore": MACHINE}),
+        ("RDS_COPY_KMS_KEY_ID", KEY, {"copy_policy": CopyPolicy(CRITERIA, KEY, 3, STAGE[LATEST])}),
+    ],
+)
+def test_every_variable_of_a_database_is_read(
+    name: str, value: str, changes: dict[str, Any]
+) -> None:
+    (default,) = acceptance().databases
+    assert acceptance(**{name: value}).databases == (default._replace(**changes),)
+
+
+def test_several_databases_are_those_that_are_listed_each_with_its_own_variables() -> None:
+    found = settings.load(TWO | {"DATABASES": "RDS, DOCS", "DOCS_COPY_KMS_KEY_ID": KEY} | HOLD)
+    rds, docs = found.databases
+    assert (rds, found.names) == (acceptance().databases[0], ["rds", "docs"])
+    assert docs.copy_policy == CopyPolicy(docs.criteria, KEY, 3, "/acceptance/docs/latest")
+    assert found.has_copies
     assert found.promotion_parameters == (
         "/acceptance/cicd/main-pipeline-name",
-        *("/a/orders/latest", "/a/orders/current", "billing-latest", "billing-current"),
+        *(STAGE[LATEST], STAGE[CURRENT], "/acceptance/docs/latest", "/acceptance/docs/current"),
         "/a/hold",
     )
+
+
+def test_copies_are_made_under_a_key_and_only_then() -> None:
+    assert acceptance(RDS_COPIES_TO_KEEP="5") == acceptance()
+    assert not acceptance().has_copies
+    (database,) = acceptance(RDS_COPIES_TO_KEEP="5", RDS_COPY_KMS_KEY_ID=KEY).databases
+    assert database.copy_policy == CopyPolicy(CRITERIA, KEY, 5, STAGE[LATEST])
 
 
 def test_every_variable_of_a_production_stage_is_read_or_has_its_default() -> None:
@@ -186,20 +196,10 @@ def test_an_empty_variable_means_the_same_as_none(name: str) -> None:
     assert acceptance(**{name: ""}) == acceptance()
 
 
-def test_copies_are_made_under_a_key_and_only_then() -> None:
-    assert acceptance(RDS_COPIES_TO_KEEP="5") == acceptance()
-    assert not acceptance().has_copies
-    (database,) = acceptance(RDS_COPY_KMS_KEY_ID=KEY).databases
-    assert database.copy_policy == CopyPolicy(database.criteria, KEY, 3, database.latest_parameter)
-    docs = Settings.from_environment(TWO | {"DOCS_COPY_KMS_KEY_ID": KEY})
-    assert [bool(each.copy_policy) for each in docs.databases] == [False, True]
-    assert docs.has_copies
-
-
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("SSM_MAIN_CICD_NAME", "/" + "a" * 1010),
+        ("RESTORE_SCHEDULE", "rate(99999 days)"),
         ("NOTIFICATION_TOPIC_ARN", "arn:aws-us-gov:sns:us-gov-west-1:222222222222:x"),
         ("NOTIFICATION_TOPIC_ARN", "arn:aws-cn:sns:cn-north-1:222222222222:x"),
         ("RDS_COPY_KMS_KEY_ID", f"{KEY_ID}|mrk-1234abcd12ab34cd56ef1234567890ab"),

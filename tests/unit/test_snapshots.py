@@ -2,7 +2,6 @@
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import boto3
 import pytest
@@ -127,68 +126,31 @@ def test_snapshots_of_several_clusters_are_ambiguous_without_a_source_cluster() 
 
 # --- any listing ----------------------------------------------------------------------------------
 
-# Facts that break a rule.
-BREAKING: dict[str, list[Any]] = {
-    "account": ["111111111112", "011111111111", "11111111111", ""],
-    "status": ["creating", "copying"],
-    "engine": ["aurora-postgresq", "docdb"],
-    "engine_version": ["15", "15.40", "150.1", "5.15", "15.4-limitless"],
-    "cluster": ["order", "orders2"],
-    "created": [None],
-}
+ELIGIBLE = [
+    snapshot(name, created=MIDNIGHT + timedelta(days=day))
+    for name in ("a", "B", "orders-1", "orders-10")
+    for day in (0, 1)
+]
+BROKEN = [
+    snapshot("zz", created=MIDNIGHT + timedelta(days=2), account="999999999999"),
+    snapshot("zz", created=MIDNIGHT + timedelta(days=2), status="copying"),
+    snapshot("zz", created=MIDNIGHT + timedelta(days=2), engine_version="16.1"),
+    snapshot("zz", created=None),
+]
 
 
-@st.composite
-def shares(draw: st.DrawFn) -> Snapshot:
-    """An eligible snapshot, of which sometimes one fact, and sometimes two, are broken."""
-    facts = {
-        "engine_version": draw(st.sampled_from(["15.4", "15.4.1"])),
-        "created": MIDNIGHT + timedelta(days=draw(st.integers(0, 1))),
-    }
-    for _ in range(draw(st.sampled_from([0, 0, 0, 0, 1, 1, 2]))):
-        fact = draw(st.sampled_from(sorted(BREAKING)))
-        facts[fact] = draw(st.sampled_from(BREAKING[fact]))
-    return snapshot(draw(st.sampled_from(["a", "b", "B", "orders-1", "orders-10", "zz"])), **facts)
-
-
-criteria = st.builds(
-    Criteria,
-    account=st.just(PRODUCTION),
-    engine=st.just("aurora-postgresql"),
-    engine_version=st.sampled_from(["15", "15.4"]),
-    cluster=st.sampled_from([None, "orders"]),
-)
-
-
-def eligible_by_the_letter(each: Snapshot, wanted: Criteria) -> bool:
-    """The rules again, in other words."""
-    parts = wanted.engine_version.split(".")
-    return (
-        each.arn.split(":")[4] == wanted.account
-        and each.status == "available"
-        and each.engine == wanted.engine
-        and each.engine_version.split(".")[: len(parts)] == parts
-        and ("-" not in each.engine_version or each.engine_version == wanted.engine_version)
-        and wanted.cluster in (None, each.cluster)
-        and each.created is not None
-    )
-
-
-@given(st.lists(shares(), max_size=10), st.lists(criteria, min_size=1, max_size=2))
-def test_the_choice_of_each_database_is_the_greatest_of_the_eligible_in_any_order(
-    listing: list[Snapshot], wanted: list[Criteria]
+@given(st.lists(st.sampled_from(ELIGIBLE + BROKEN)))
+def test_the_newest_eligible_snapshot_is_chosen_whatever_the_order_of_the_listing(
+    listing: list[Snapshot],
 ) -> None:
-    choices = choose(listing, wanted)
-    assert len(choices) == len(wanted)
-    for choice, each in zip(choices, wanted, strict=True):
-        eligible = [share for share in listing if eligible_by_the_letter(share, each)]
-        broken = [found for share in listing if (found := rejection(share, each))]
-        newest = max(eligible, key=lambda share: (share.created, share.arn), default=None)
-        assert (choice.newest and choice.newest.arn) == (newest and newest.arn)
-        clusters = {share.cluster for share in eligible}
-        rejected = Counter(found.reason for found in broken)
-        assert choice == Choice(choice.newest, clusters, rejected)
-        assert len(eligible) + len(broken) == len(listing)
+    """A tie goes to the greater ARN."""
+    eligible = [each for each in listing if each in ELIGIBLE]
+    newest = max(eligible, key=lambda each: (each.created, each.arn), default=None)
+    rejections = [rejection(each, WANTED) for each in listing]
+    rejected = Counter(each.reason for each in rejections if each)
+    choice = Choice(newest, {each.cluster for each in eligible}, rejected)
+    other = WANTED._replace(engine_version="16")
+    assert choose(listing, [WANTED, other]) == (choice, *choose(listing, [other]))
 
 
 def test_every_page_of_the_listing_is_read() -> None:
