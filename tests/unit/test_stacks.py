@@ -321,6 +321,7 @@ def test_what_a_stage_leaves_out_has_no_alarm_and_that_is_said() -> None:
         ("rate(7 days)", True),
         ("rate(168 hours)", True),
         ("rate(8 days)", False),
+        ("cron(0 4 1 * ? *)", False),
         ("cron(0 4 ? * SUN#1 *)", False),
         ("cron(0 4 ? JAN-OCT SUN *)", False),
         ("cron(0 4 ? * SUN 2026)", False),  # no more after that

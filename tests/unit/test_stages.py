@@ -95,7 +95,11 @@ def test_a_folder_without_a_project_is_told(tmp_path: Path) -> None:
         ({}, STAGE, ["MAIN_PIPELINE_ARN is missing"]),
         ({"main_pipeline_arn": ""}, STAGE, ["MAIN_PIPELINE_ARN is missing"]),
         ({"main_pipeline_arn": "main"}, STAGE, ["MAIN_PIPELINE_ARN is 'main'"]),
-        ({"main_pipeline_arn": "a\n"}, STAGE, ["MAIN_PIPELINE_ARN is 'a\\n'"]),
+        (
+            {"main_pipeline_arn": f"{PIPELINE}\n"},
+            STAGE,
+            [f"MAIN_PIPELINE_ARN is '{PIPELINE}\\n'"],
+        ),
         (
             {"main_pipeline_arn": PIPELINE},
             STAGE | {"SOURCE_ACCOUNT": "1", "RDS_ENGINE": "oracle"},
@@ -118,24 +122,25 @@ def test_every_problem_of_the_settings_is_told(
     assert [line.removeprefix("  - ").split(": ")[0] for line in told] == wrong
 
 
-@pytest.mark.parametrize("level", ["all stages", "stage", "function"])
-def test_a_function_with_subnets_and_security_groups_is_in_a_vpc(project: Path, level: str) -> None:
-    vpc = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
-    entry = {"lambda_functions": {RESTORE: vpc if level == "function" else {}}}
-    rewrite(
-        project,
-        vpc if level == "all stages" else None,
-        **(vpc if level == "stage" else {}),
-        **entry,
-    )
-    in_vpc = load(project, "acceptance").in_vpc
-    assert in_vpc == ({RESTORE} if level == "function" else {*NAMES, API})
+VPC: dict[str, Any] = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
+ALL = {*NAMES, API}
 
 
-def test_a_function_opts_out_of_its_stages_vpc(project: Path) -> None:
-    vpc = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
-    rewrite(project, **vpc, lambda_functions={RESTORE: {"subnet_ids": []}})
-    assert load(project, "acceptance").in_vpc == {*NAMES, API} - {RESTORE}
+@pytest.mark.parametrize(
+    ("common", "body", "in_vpc"),
+    [
+        ({}, {}, set()),
+        (VPC, {}, ALL),
+        ({}, VPC, ALL),
+        ({}, {"lambda_functions": {RESTORE: VPC}}, {RESTORE}),
+        ({}, VPC | {"lambda_functions": {RESTORE: {"subnet_ids": []}}}, ALL - {RESTORE}),
+    ],
+)
+def test_a_function_with_subnets_and_security_groups_is_in_a_vpc(
+    project: Path, common: dict[str, Any], body: dict[str, Any], in_vpc: set[str]
+) -> None:
+    rewrite(project, common, **body)
+    assert load(project, "acceptance").in_vpc == in_vpc
 
 
 @pytest.mark.parametrize(
