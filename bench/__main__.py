@@ -5,10 +5,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.lambdas import Bench
-from bench.measures import FULL, MEASURES, QUICK, say
+from bench.functions import Bench
+from bench.measures import FULL, MEASURES, QUICK
 from bench.report import table, write
-from bench.standin import StandIn
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -22,21 +21,18 @@ def main() -> int:
     )
     quick = "a minute's worth of it; writes nothing, and fails if a handler imports more than its budget"
     parser.add_argument("--quick", action="store_true", help=quick)
-    only = "this measure alone; nothing is written"
-    parser.add_argument("--only", action="append", choices=list(MEASURES), help=only)
-    asked = parser.parse_args()
+    is_quick = parser.parse_args().quick
     measures = []
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory, StandIn() as standin:
-        bench = Bench(PROJECT, Path(directory), standin)
-        try:
-            for name in asked.only or MEASURES:
-                for measure in MEASURES[name](bench, QUICK if asked.quick else FULL):
-                    say(f"{measure.name}: {measure.value:.3g}")
-                    measures.append(measure)
-        finally:
-            bench.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        Bench(PROJECT, Path(folder)) as bench,
+    ):
+        for measure_each in MEASURES:
+            for measure in measure_each(bench, QUICK if is_quick else FULL):
+                sys.stderr.write(f"  {measure.name}: {measure.value:.3g}\n")
+                measures.append(measure)
     sys.stdout.write(table(measures))
-    if not asked.quick and not asked.only:
+    if not is_quick:
         write(measures, PROJECT / "docs")
     return int(any(each.name.startswith("modules") and not each.is_met for each in measures))
 

@@ -14,7 +14,7 @@ _BEGIN, _END = "<!-- measured -->\n", "<!-- end -->\n"
 
 
 def table(measures: Sequence[Measure]) -> str:
-    """One line for each measure and its target."""
+    """Return one line for each measure and its target."""
     lines = ["| measure | package | floor | value | to reach | |", "|---|---|---|---|---|---|"]
     for each in measures:
         most = "" if each.most is None else f"≤ {each.most:g}"
@@ -28,10 +28,9 @@ def _range(values: Sequence[float], unit: str) -> str:
     if not values:
         return ""
     scale, digits = (1000, 0) if unit == "ms" else (1, 2 if unit else 0)
-    low, middle, high = min(values), statistics.median(values), max(values)
-    text = f"{middle * scale:,.{digits}f} {unit}".strip()
-    spread = f" ({low * scale:,.{digits}f} to {high * scale:,.{digits}f})"
-    return text + (spread if len(values) > 1 else "")
+    texts = [f"{scale * each:,.{digits}f}" for each in sorted(values)]
+    middle = f"{scale * statistics.median(values):,.{digits}f} {unit}".strip()
+    return middle + (f" ({texts[0]} to {texts[-1]})" if len(values) > 1 else "")
 
 
 def write(measures: Sequence[Measure], docs: Path) -> None:
@@ -48,34 +47,29 @@ def write(measures: Sequence[Measure], docs: Path) -> None:
 
 
 def _plot(measures: Sequence[Measure], docs: Path) -> None:
-    import matplotlib as mpl  # noqa: PLC0415 (it takes a second, and the quick form draws nothing)
+    import matplotlib.pyplot as plt  # noqa: PLC0415 (it takes a second, and the quick form draws nothing)
 
     # The same results give the same file.
-    mpl.rcParams.update({"svg.hashsalt": "aurora-refresh", "svg.fonttype": "none"})
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
+    plt.switch_backend("svg")
+    plt.rcParams.update({"svg.hashsalt": "aurora-refresh", "svg.fonttype": "none"})
     colours = {"package": "tab:blue", "floor": "tab:gray"}
     cold = [each for each in measures if each.name.startswith("cold")]
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    axes = figure.subplots()
-    for who, colour in colours.items():
+    figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
+    for place, (who, colour) in enumerate(colours.items()):
         times = [[each * 1000 for each in getattr(measure, who)] for measure in cold]
-        rows = [2.5 * row + (who == "floor") for row in range(len(cold))]
+        rows = [2.5 * row + place for row in range(len(cold))]
         axes.boxplot(times, positions=rows, orientation="horizontal", boxprops={"color": colour})
     axes.set_yticks([2.5 * row + 0.5 for row in range(len(cold))], [each.name for each in cold])
-    axes.set_xlim(left=0)
-    axes.set_xlabel("ms from start to first answer; blue: package, gray: floor")
+    axes.set(xlim=(0, None), xlabel="ms from start to first answer; blue: package, gray: floor")
     figure.savefig(docs / "bench-cold.svg", metadata={"Date": None})
 
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     for latency, style in zip(LATENCIES, ("-", "--"), strict=True):
         warm = {each.at[0]: each for each in measures if each.at and each.at[1] == latency}
         for who, colour in colours.items():
             medians = [statistics.median(getattr(each, who)) for each in warm.values()]
             label = f"{who}, {latency * 1000:.0f} ms"
             axes.loglog(list(warm), medians, style, marker="o", color=colour, label=label)
-    axes.set_xlabel("shared snapshots")
-    axes.set_ylabel("seconds of a warm update")
+    axes.set(xlabel="shared snapshots", ylabel="seconds of a warm update")
     axes.legend()
     figure.savefig(docs / "bench-update.svg", metadata={"Date": None})

@@ -1,31 +1,23 @@
 """The quick form of ``make bench``: what does not depend on the machine, and that it compares equals."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from bench import measures
-from bench.lambdas import FOLLOW, FUNCTIONS, PIN, RESTORE, UPDATE, Bench, Function
+from bench.aws import PAGE, arn
+from bench.functions import FOLLOW, FUNCTIONS, PIN, RESTORE, UPDATE, Bench, Function
 from bench.measures import QUICK, Measure, imports, package
 from bench.report import table
-from bench.standin import PAGE, StandIn, arn
 from tests.e2e.conftest import PROJECT
 
-_LOOK = (
+LOOK = (
     *("GetParameters", "GetParameterHistory", "ListPipelineExecutions"),
-    *("DescribeStacks", "ListStackResources", "DescribeDBClusters"),
+    *("DescribeStacks", "ListStackResources", "DescribeDBClusters", "DescribeDBClusterSnapshots"),
 )
 NECESSARY = {
     UPDATE.name: ("DescribeDBClusterSnapshots", "GetParameters", "PutParameter"),
-    RESTORE.name: (
-        *_LOOK,
-        *("DescribeDBClusterSnapshots", "PutParameter", "StartPipelineExecution"),
-    ),
-    FOLLOW.name: (
-        *_LOOK,
-        *("DescribeDBClusterSnapshots", "Publish", "LabelParameterVersion", "GetParameterHistory"),
-    ),
+    RESTORE.name: (*LOOK, "PutParameter", "StartPipelineExecution"),
+    FOLLOW.name: (*LOOK, "Publish", "LabelParameterVersion", "GetParameterHistory"),
     PIN.name: (
         *("GetParameters", "DescribeDBClusterSnapshots", "GetParameterHistory"),
         *("PutParameter", "ListPipelineExecutions"),
@@ -35,58 +27,38 @@ NECESSARY = {
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with StandIn() as standin:
-        bench = Bench(PROJECT, tmp_path_factory.mktemp("bench"), standin)
+    with Bench(PROJECT, tmp_path_factory.mktemp("bench")) as bench:
         yield bench
-        bench.close()
-
-
-def asked(bench: Bench, function: Function, floor: bool, **night: Any) -> tuple[Any, list[str]]:
-    """What a new process answers, and its calls."""
-    bench.standin.play(bench.night(function, **night))
-    with bench.start(function, floor=floor) as running:
-        answer = running.ask()
-    return answer.payload, bench.standin.calls()
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
 def test_the_package_makes_the_calls_of_the_floor_and_no_others(
     bench: Bench, function: Function
 ) -> None:
-    _, ours = asked(bench, function, floor=False)
-    _, floor = asked(bench, function, floor=True)
-    assert sorted(ours) == sorted(floor) == sorted(NECESSARY[function.name])
+    for who in ("package", "floor"):
+        bench.aws.play()
+        bench.ask_anew(function, who)
+        assert sorted(bench.aws.calls) == sorted(NECESSARY[function.name])
 
 
-def test_an_update_calls_once_for_each_page_and_twice_more(bench: Bench) -> None:
-    answer, calls = asked(bench, UPDATE, floor=False, snapshots=10 * PAGE)
-    assert answer["databases"][0]["latest"] == arn(0)
-    assert calls == ["DescribeDBClusterSnapshots"] * 10 + ["GetParameters", "PutParameter"]
-
-
-def test_a_throttled_update_loses_nothing(bench: Bench) -> None:
-    free, calls = asked(bench, UPDATE, floor=False, snapshots=12 * PAGE)
-    throttled, admitted = asked(bench, UPDATE, floor=False, snapshots=12 * PAGE, rate=10)
-    assert (throttled["databases"][0]["rejected"], throttled["databases"][0]["latest"]) == (
-        free["databases"][0]["rejected"],
-        arn(0),
-    )
-    assert admitted == calls
-
-
-def test_the_package_is_small(bench: Bench) -> None:
-    (measure,) = package(bench, QUICK)
-    assert measure.is_met
-
-
-@pytest.mark.parametrize("budget", [0, 10_000])
-def test_a_handler_imports_no_more_than_its_budget(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, budget: int
+def test_a_throttled_update_calls_once_for_each_page_and_twice_more_and_loses_nothing(
+    bench: Bench,
 ) -> None:
-    """As most of a cold start is import; and one more module would be noticed."""
-    assert [each.name for each in imports(bench, QUICK) if not each.is_met] == []
-    monkeypatch.setattr(measures, "IMPORT_BUDGET", dict.fromkeys(measures.IMPORT_BUDGET, budget))
-    assert {each.is_met for each in imports(bench, QUICK)} == {budget > 0}
+    answers = []
+    for rate in (None, 10):
+        bench.aws.play(12 * PAGE, rate=rate)
+        (found,) = bench.ask_anew(UPDATE, "package")[1]["databases"]
+        answers.append(found)
+        once = ["GetParameters", "PutParameter"]
+        assert bench.aws.calls == ["DescribeDBClusterSnapshots"] * 12 + once
+    assert answers[0] == answers[1]
+    assert answers[0]["latest"] == arn(0)
+
+
+def test_the_package_is_small_and_no_handler_imports_more_than_its_budget(bench: Bench) -> None:
+    """As most of a cold start is import."""
+    measures = [*package(bench, QUICK), *imports(bench, QUICK)]
+    assert [each.name for each in measures if not each.is_met] == []
 
 
 def test_a_ratio_is_that_of_neighbours() -> None:
