@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.deployment import Position
+from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
@@ -142,6 +143,13 @@ def test_an_unreadable_hold_is_one_and_a_problem(night: Night) -> None:
     assert found["hold"] == {"until": None, "reason": reason, "by": "unknown"}
     assert found["schedule"]["next_restore"] is None
     assert found["problems"] == [f"{reason}. Set a new hold, or lift it."]
+
+
+def test_an_update_is_foreseen_at_any_hour_and_a_restore_inside_the_window(night: Night) -> None:
+    night.configure(UPDATE_SCHEDULE="cron(0 12 * * ? *)", RESTORE_SCHEDULE="cron(0 4,12 * * ? *)")
+    schedule = night.status()["schedule"]
+    assert schedule["next_update"] == "2026-01-04T12:00:00+00:00"
+    assert schedule["next_restore"] == "2026-01-05T04:00:00+00:00"
 
 
 def test_each_database_has_its_own(two: Night) -> None:
@@ -431,3 +439,12 @@ def test_a_history_without_a_parameter_or_a_pipeline(
 ) -> None:
     arrange(night)
     assert [(each["snapshot"], each["run"]) for each in history(night)] == expected
+
+
+def test_hostile_words_in_a_description_are_shown_as_they_are(night: Night) -> None:
+    """Whoever may write the parameter may write a Description as this application does."""
+    text = "<script>alert(1)</script>\x1b[2J\x00\ud800"
+    night.aws.parameters.put(CURRENT, NEW, Note(text, text, text))
+    entry = history(night)[0]
+    assert (entry["action"], entry["by"], entry["why"]) == (text, text, text)
+    assert get(night, "/status")["databases"][0]["why"] == text
