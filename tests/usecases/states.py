@@ -5,6 +5,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from chalicelib.domain.deployment import Position
+from tests.interruptions import refuse
 from tests.usecases.night import HOLD, Night
 
 Arrange = Callable[[Night], object]
@@ -32,3 +34,12 @@ def hold_until(day: str) -> Arrange:
 
 def stack_in(status: str) -> Arrange:
     return lambda night: night.aws.stacks.set_status(status)
+
+
+def denied(operation: str) -> Arrange:
+    return lambda night: refuse(night.aws, operation)
+
+
+def run_that_waits(night: Night) -> None:
+    """A push has started a run, which waits for an approval."""
+    night.aws.pipelines.waiting[night.push()] = Position("Approve", waits_for="an approval")

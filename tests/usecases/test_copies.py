@@ -128,14 +128,6 @@ def test_the_poll_records_the_copy_once_it_is_available(night: Night) -> None:
     assert (night.aws.calls, night.everything()) == (["get", "own", "history"], before)
 
 
-def test_a_copy_that_is_available_at_once_is_recorded_by_its_update(night: Night) -> None:
-    night.aws.snapshots.at_once = True
-    (entry,) = night.update().databases
-    assert (entry.latest, entry.age_hours, entry.copy) == (copy_of(night, "new"), 6.0, None)
-    assert night.promote().outcome == "started"
-    assert night.current == copy_of(night, "new")
-
-
 def test_a_copy_is_promoted_without_its_source_and_is_as_old_as_its_data(night: Night) -> None:
     older = add_copy(night, "older")
     night.aws.snapshots.all = [each for each in night.aws.snapshots.all if each.own]

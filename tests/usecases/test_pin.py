@@ -5,24 +5,13 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.deployment import Position
 from chalicelib.domain.errors import BusyError
 from chalicelib.domain.ledger import Note
 from tests.fakes import ACCEPTANCE, arn, snapshot
-from tests.interruptions import lose, refuse
+from tests.interruptions import lose
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
-from tests.usecases.night import (
-    BUSY,
-    HIDDEN,
-    KIM,
-    NEW,
-    OLD,
-    SECRET,
-    Night,
-    malformed,
-    refused,
-)
-from tests.usecases.states import Arrange, holding, listing, without
+from tests.usecases.night import BUSY, HIDDEN, KIM, NEW, OLD, SECRET, Night, malformed, refused
+from tests.usecases.states import Arrange, denied, holding, listing, run_that_waits, without
 
 ROUTE = "/snapshots/current"
 BACK = "/snapshots/current/rollback"
@@ -74,11 +63,6 @@ def test_a_value_that_waits_for_its_own_run_is_pinned_by_a_version_of_its_own(ni
     assert night.present().token is None
 
 
-def waiting(night: Night) -> None:
-    place = Position("Approve", waits_for="an approval")
-    night.aws.pipelines.waiting[night.push()] = place
-
-
 IN_PROGRESS = "run run-2 is in progress since 2026-01-04 04:00 UTC"
 UNKNOWN = "whether a run is in progress is unknown: "
 
@@ -87,11 +71,8 @@ UNKNOWN = "whether a run is in progress is unknown: "
     ("arrange", "under_way"),
     [
         (Night.push, IN_PROGRESS),
-        (waiting, f"{IN_PROGRESS}, waiting for an approval in stage Approve"),
-        (
-            lambda night: refuse(night.aws, "runs"),
-            f"{UNKNOWN}runs of it failed: AccessDeniedException: no",
-        ),
+        (run_that_waits, f"{IN_PROGRESS}, waiting for an approval in stage Approve"),
+        (denied("runs"), f"{UNKNOWN}runs of it failed: AccessDeniedException: no"),
         (without(PIPELINE_NAME), f"{UNKNOWN}no parameter {PIPELINE_NAME}"),
     ],
     ids=["busy", "waiting", "denied", "unnamed"],
@@ -149,24 +130,18 @@ def test_a_refused_pin_says_why_and_writes_nothing(
     assert night.everything() == before
 
 
-def stopping(night: Night) -> None:
-    night.aws.pipelines.set_status(PIPELINE, night.push(), "Stopping")
-
-
 @pytest.mark.parametrize(("method", "path"), [("PUT", ROUTE), ("POST", BACK)])
 @pytest.mark.parametrize(
     ("arrange", "message"),
     [
         (Night.push, BUSY),
-        (stopping, BUSY),
-        (without(PIPELINE_NAME), f"no parameter {PIPELINE_NAME}"),
         (holding(PIPELINE_NAME, "elsewhere"), "there is no pipeline named elsewhere"),
         (
             holding(PIPELINE_NAME, SECRET),
             f"{PIPELINE_NAME} holds {HIDDEN}, not a pipeline's name",
         ),
     ],
-    ids=["busy", "stopping", "missing", "unknown", "secret"],
+    ids=["busy", "unknown", "secret"],
 )
 def test_a_deploy_is_refused_by_a_pipeline_that_cannot_take_it_and_nothing_is_written(
     night: Night, arrange: Arrange, message: str, method: str, path: str
@@ -203,20 +178,11 @@ def test_a_share_of_another_region_is_not_pinned(night: Night) -> None:
 # --- back to the snapshot before ------------------------------------------------------------------
 
 
-@pytest.fixture
-def moved(night: Night) -> Night:
-    """`current` was old, and is new; run-2 has restored it."""
-    night.promote()
-    night.run_ends()
-    night.polls()
-    return night
-
-
-def test_a_rollback_goes_to_the_value_before_and_waits_for_a_run(moved: Night) -> None:
+def test_a_rollback_goes_to_the_value_before_and_waits_for_a_run(refreshed: Night) -> None:
     expected = answer(current=OLD, previous=NEW, version=3)
-    assert moved.ask("POST", BACK, {"reason": "regression"}) == expected
-    assert moved.present().note == Note("rollback", KIM, "regression", None)
-    assert moved.started == ["run-2"]
+    assert refreshed.ask("POST", BACK, {"reason": "regression"}) == expected
+    assert refreshed.present().note == Note("rollback", KIM, "regression", None)
+    assert refreshed.started == ["run-2"]
 
 
 @pytest.mark.parametrize(
@@ -228,13 +194,13 @@ def test_a_rollback_goes_to_the_value_before_and_waits_for_a_run(moved: Night) -
     ],
 )
 def test_a_rollback_goes_to_the_newest_earlier_snapshot_that_differs(
-    moved: Night, values: list[str], goes_to: str
+    refreshed: Night, values: list[str], goes_to: str
 ) -> None:
-    moved.offer("before-test", account=ACCEPTANCE, cluster="acceptance-orders")
+    refreshed.offer("before-test", account=ACCEPTANCE, cluster="acceptance-orders")
     for value in values:
-        moved.set(CURRENT, value)
-    assert moved.ask("GET", "/status")[1]["databases"][0]["previous"] == goes_to
-    status, answer = moved.ask("POST", BACK, {})
+        refreshed.set(CURRENT, value)
+    assert refreshed.ask("GET", "/status")[1]["databases"][0]["previous"] == goes_to
+    status, answer = refreshed.ask("POST", BACK, {})
     assert (status, answer["current"], "secret" in str(answer)) == (200, goes_to, False)
 
 
@@ -255,22 +221,24 @@ def test_a_rollback_goes_to_the_newest_earlier_snapshot_that_differs(
     ids=["missing", "gone", "deleting"],
 )
 def test_a_refused_rollback_says_why_writes_nothing_and_takes_no_older_one(
-    moved: Night, arrange: Arrange, expected: tuple[int, dict[str, str]], deploy: bool
+    refreshed: Night, arrange: Arrange, expected: tuple[int, dict[str, str]], deploy: bool
 ) -> None:
-    arrange(moved)
-    before = moved.everything()
-    assert moved.ask("POST", BACK, {"deploy": deploy}) == expected
-    assert moved.everything() == before
+    arrange(refreshed)
+    before = refreshed.everything()
+    assert refreshed.ask("POST", BACK, {"deploy": deploy}) == expected
+    assert refreshed.everything() == before
 
 
-def test_a_rollback_that_is_asked_for_again_goes_forward_only_after_its_run(moved: Night) -> None:
+def test_a_rollback_that_is_asked_for_again_goes_forward_only_after_its_run(
+    refreshed: Night,
+) -> None:
     """Whoever got no answer asks again."""
-    moved.rollback()
-    moved.aws.time += timedelta(minutes=1)
+    refreshed.rollback()
+    refreshed.aws.time += timedelta(minutes=1)
     with pytest.raises(BusyError, match="busy with run run-3"):
-        moved.rollback()
-    moved.run_ends()
-    assert moved.rollback().current == NEW
+        refreshed.rollback()
+    refreshed.run_ends()
+    assert refreshed.rollback().current == NEW
 
 
 def test_one_of_several_databases_goes_back(two: Night) -> None:

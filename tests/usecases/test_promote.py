@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.deployment import Position
 from chalicelib.domain.errors import AwsError, BusyError, UncertainError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
@@ -27,7 +26,16 @@ from tests.usecases.night import (
     about_rds,
     refused,
 )
-from tests.usecases.states import Arrange, at, hold_until, holding, listing, stack_in, without
+from tests.usecases.states import (
+    Arrange,
+    at,
+    hold_until,
+    holding,
+    listing,
+    run_that_waits,
+    stack_in,
+    without,
+)
 
 STEPS = ("week", "window", "hold", "parameters", "snapshot", "new", "idle", "put", "start")
 NOON = at(SUNDAY.replace(hour=12))
@@ -184,13 +192,7 @@ def test_an_off_week_asks_aws_nothing(night: Night) -> None:
     assert (night.aws.calls, night.subjects) == ([], [])
 
 
-def waiting(night: Night) -> None:
-    since = SUNDAY - timedelta(hours=3)
-    position = Position("Approve", "Manual", since, "an approval")
-    night.aws.pipelines.waiting[night.push()] = position
-
-
-PLACE = ", waiting for an approval in stage Approve, action Manual since 2026-01-04 01:00 UTC;"
+PLACE = ", waiting for an approval in stage Approve;"
 DEPLOYING = "rds: stack acceptance-data is UPDATE_IN_PROGRESS; try again when it has ended"
 
 
@@ -198,7 +200,7 @@ DEPLOYING = "rds: stack acceptance-data is UPDATE_IN_PROGRESS; try again when it
     ("arrange", "message"),
     [
         (Night.push, BUSY),
-        (waiting, BUSY.replace(";", PLACE)),
+        (run_that_waits, BUSY.replace(";", PLACE)),
         (stack_in("UPDATE_IN_PROGRESS"), DEPLOYING),
     ],
     ids=["a run", "a run that waits", "a stack that somebody else deploys"],

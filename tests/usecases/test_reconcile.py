@@ -42,14 +42,6 @@ def learn(request: pytest.FixtureRequest, night: Night) -> Learn:
     return learn
 
 
-@pytest.fixture
-def promoted(night: Night) -> Night:
-    """Tonight's promotion has started its run, run-2."""
-    night.promote()
-    night.aws.calls.clear()
-    return night
-
-
 def facts(night: Night) -> tuple[object, ...]:
     """Return the ledger, what is deployed, what is good, and what people were told."""
     return night.ledger, night.deployed(), night.good(), night.subjects
@@ -390,29 +382,6 @@ def test_what_aws_denies_for_one_database_hinders_no_other(two: Night) -> None:
         two.reconcile()
     assert caught.value is meant
     assert (two.current, two.values[OTHER_CURRENT]) == (NEW, arn("docs-old"))
-
-
-# --- without a stack to look at -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("ended", "deploys", "expected"),
-    [
-        ("Succeeded", True, (PROMOTED, NEW, [REFRESHED])),
-        ("Succeeded", False, (REVERTED, OLD, [NOTHING_RESTORED])),
-        ("Failed", True, (PROMOTED, OLD, [FAILED_AFTER])),
-        ("Failed", False, (REVERTED, OLD, [RUN_FAILED])),
-    ],
-)
-def test_without_a_stack_the_newest_successful_deploy_action_decides(
-    night: Night, ended: str, deploys: bool, expected: tuple[object, ...]
-) -> None:
-    night.settings = Settings.from_environment(STAGE)
-    night.aws.stacks.all.clear()
-    night.promote()
-    night.run_ends(ended, deploys=deploys)
-    night.polls(3)
-    assert (night.ledger, night.good(), night.subjects) == expected
 
 
 # --- labels and calls -----------------------------------------------------------------------------

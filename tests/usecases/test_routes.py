@@ -11,10 +11,9 @@ import pytest
 
 from chalicelib.observability import JsonFormatter
 from tests.fakes import arn
-from tests.interruptions import refuse
 from tests.stage import CURRENT
 from tests.usecases.night import HOLD, KIM, Night, malformed
-from tests.usecases.states import Arrange, hold_until
+from tests.usecases.states import Arrange, denied, hold_until
 
 READS = {"/status": "none", "/snapshots": "database", "/snapshots/current/history": "database"}
 WRITES: dict[tuple[str, str], tuple[dict[str, Any], str]] = {
@@ -98,12 +97,6 @@ def test_the_database_of_a_reading_route(
     assert (found, answer.get("Message")) == (status, message)
 
 
-@pytest.mark.parametrize("path", ["/snapshots", "/snapshots/current/history"])
-def test_one_of_several_databases_must_be_named(two: Night, path: str) -> None:
-    missing = malformed("database is missing: name one of rds, docs")
-    assert two.ask("GET", path) == missing
-
-
 # --- the log --------------------------------------------------------------------------------------
 
 
@@ -117,7 +110,7 @@ def test_one_of_several_databases_must_be_named(two: Night, path: str) -> None:
             'there is no database "x"; known: rds',
         ),
         (
-            *("PUT", "/hold", {"until": "2026-01-22"}, lambda night: refuse(night.aws, "put")),
+            *("PUT", "/hold", {"until": "2026-01-22"}, denied("put")),
             "put of it failed: AccessDeniedException: no",
         ),
     ],

@@ -14,7 +14,7 @@ from chalicelib.domain.shares import Cluster
 from chalicelib.notifications import Notification
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases import share as usecase
-from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, InMemoryAws, arn, snapshot
+from tests.fakes import ACCEPTANCE, PRODUCTION, InMemoryAws, arn, snapshot
 from tests.interruptions import meanwhile
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
@@ -46,8 +46,9 @@ def default(aws: InMemoryAws) -> InMemoryAws:
     """*billing* is under the default key; RDS took two snapshots of it by itself, and is at a third."""
     default_key(aws)
     for number, hours, status in ((1, 42, "available"), (2, 18, "available"), (3, 0, "creating")):
-        taken = SATURDAY - timedelta(hours=hours)
-        aws.snapshots.all.append(automated(f"rds:billing-{number}", created=taken, status=status))
+        facts = {"created": SATURDAY - timedelta(hours=hours), "status": status}
+        backup = snapshot(f"rds:billing-{number}", own=True, cluster="billing", **facts)
+        aws.snapshots.all.append(backup)
     return aws
 
 
@@ -62,10 +63,6 @@ def third(aws: InMemoryAws) -> InMemoryAws:
     aws.snapshots.settle()
     aws.calls.clear()
     return aws
-
-
-def automated(name: str, **facts: Any) -> Any:
-    return snapshot(name, own=True, **{"cluster": "billing", **facts})
 
 
 def share(aws: InMemoryAws, week: int = 0, **changes: Any) -> Any:
@@ -205,21 +202,6 @@ def default_key(aws: InMemoryAws) -> None:
     aws.clusters.all["billing"] = Cluster("billing", "key/default")
 
 
-def old_automated(aws: InMemoryAws) -> None:
-    default_key(aws)
-    aws.snapshots.all = [automated("rds:billing-1", created=SATURDAY - timedelta(hours=37))]
-
-
-def full(aws: InMemoryAws) -> None:
-    aws.snapshots.all = [snapshot(f"n{each}", own=True) for each in range(MANUAL_SNAPSHOTS - 1)]
-
-
-def denied(aws: InMemoryAws) -> None:
-    default_key(aws)
-    aws.snapshots.all = [automated("rds:billing-1")]
-    aws.snapshots.denied.add("alias/shares")
-
-
 def taken_name(aws: InMemoryAws) -> None:
     aws.snapshots.all = [snapshot(POLICY.name("billing", SATURDAY), own=True)]
 
@@ -230,9 +212,6 @@ def taken_name(aws: InMemoryAws) -> None:
         (lambda aws: aws.clusters.all.pop("billing"), "cluster-missing"),
         (lambda aws: aws.clusters.busy.add("billing"), "cluster-busy"),
         (default_key, "no-automated-snapshot"),
-        (old_automated, "automated-stale"),
-        (full, "snapshot-quota"),
-        (denied, "copy-key-denied"),
         (taken_name, "name-taken"),
     ],
 )

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.deployment import Position
+from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
-from tests.interruptions import refuse
 from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.night import (
     HIDDEN,
@@ -24,7 +24,16 @@ from tests.usecases.night import (
     SUNDAY,
     Night,
 )
-from tests.usecases.states import Arrange, at, hold_until, holding, listing, stack_in, without
+from tests.usecases.states import (
+    Arrange,
+    at,
+    denied,
+    hold_until,
+    holding,
+    listing,
+    stack_in,
+    without,
+)
 from tests.usecases.test_promote import NO_ARN, NO_HOLD, REFUSALS
 from tests.usecases.test_update import UNCHOSEN
 
@@ -37,21 +46,6 @@ def get(night: Night, path: str) -> Any:
 
 def database(night: Night, *fields: str) -> list[Any]:
     return [night.status()["databases"][0][field] for field in fields]
-
-
-@pytest.fixture
-def promoted(night: Night) -> Night:
-    """Tonight's promotion has started its run, run-2, which goes on."""
-    night.promote()
-    return night
-
-
-@pytest.fixture
-def restored(promoted: Night) -> Night:
-    """It has succeeded, and a poll has seen it."""
-    promoted.run_ends()
-    promoted.polls()
-    return promoted
 
 
 def run(number: int, started: str, updated: str, status: str = "Succeeded") -> dict[str, str]:
@@ -151,6 +145,13 @@ def test_an_unreadable_hold_is_one_and_a_problem(night: Night) -> None:
     assert found["problems"] == [f"{reason}. Set a new hold, or lift it."]
 
 
+def test_an_update_is_foreseen_at_any_hour_and_a_restore_inside_the_window(night: Night) -> None:
+    night.configure(UPDATE_SCHEDULE="cron(0 12 * * ? *)", RESTORE_SCHEDULE="cron(0 4,12 * * ? *)")
+    schedule = night.status()["schedule"]
+    assert schedule["next_update"] == "2026-01-04T12:00:00+00:00"
+    assert schedule["next_restore"] == "2026-01-05T04:00:00+00:00"
+
+
 def test_each_database_has_its_own(two: Night) -> None:
     two.set(OTHER_LATEST, "dummyvalue")
     found = two.status()
@@ -175,10 +176,6 @@ def test_each_database_has_its_own(two: Night) -> None:
 
 def old_is_from(days: int) -> Arrange:
     return listing(snapshot("new"), snapshot("old", created=SUNDAY - timedelta(days=days)))
-
-
-def denied(operation: str) -> Arrange:
-    return lambda night: refuse(night.aws, operation)
 
 
 def promotion_that(status: str, **after: float) -> Arrange:
@@ -314,13 +311,15 @@ def test_what_cannot_be_listed_is_an_error_and_is_not_taken_for_nothing(
 
 @pytest.mark.parametrize("route", ["/status", "/snapshots", "/snapshots/current/history"])
 @pytest.mark.parametrize("name", [LATEST, CURRENT, PIPELINE_NAME, HOLD])
-def test_asking_changes_nothing_and_shows_no_secret(restored: Night, route: str, name: str) -> None:
-    restored.set(name, SECRET)
-    before = restored.everything()
-    restored.aws.calls.clear()
-    answer = get(restored, route)
-    assert restored.everything() == before
-    assert set(restored.aws.calls) <= READING
+def test_asking_changes_nothing_and_shows_no_secret(
+    refreshed: Night, route: str, name: str
+) -> None:
+    refreshed.set(name, SECRET)
+    before = refreshed.everything()
+    refreshed.aws.calls.clear()
+    answer = get(refreshed, route)
+    assert refreshed.everything() == before
+    assert set(refreshed.aws.calls) <= READING
     assert "secret" not in json.dumps(answer)
 
 
@@ -390,10 +389,10 @@ def history(night: Night) -> Any:
     return get(night, "/snapshots/current/history")["history"]
 
 
-def test_the_ledger_newest_first_with_what_became_of_each_version(restored: Night) -> None:
-    restored.set(CURRENT, SECRET)
+def test_the_ledger_newest_first_with_what_became_of_each_version(refreshed: Night) -> None:
+    refreshed.set(CURRENT, SECRET)
     by_hand = dict.fromkeys(("action", "by", "why"), "unknown")
-    assert history(restored) == [
+    assert history(refreshed) == [
         {
             "version": 3,
             "snapshot": HIDDEN,
@@ -440,3 +439,12 @@ def test_a_history_without_a_parameter_or_a_pipeline(
 ) -> None:
     arrange(night)
     assert [(each["snapshot"], each["run"]) for each in history(night)] == expected
+
+
+def test_hostile_words_in_a_description_are_shown_as_they_are(night: Night) -> None:
+    """Whoever may write the parameter may write a Description as this application does."""
+    text = "<script>alert(1)</script>\x1b[2J\x00\ud800"
+    night.aws.parameters.put(CURRENT, NEW, Note(text, text, text))
+    entry = history(night)[0]
+    assert (entry["action"], entry["by"], entry["why"]) == (text, text, text)
+    assert get(night, "/status")["databases"][0]["why"] == text
