@@ -1,13 +1,15 @@
-"""Random histories of a refreshed account, and what must hold after every step of them.
+"""Random histories of a stage, and what must hold after every step of them.
 
 The use cases are the real ones, on the AWS in memory. Lambda and EventBridge are played as AWS
 documents them: events come late, twice and not at all, an invocation that raises or is killed runs
-twice more, and people act between any two calls of an invocation.
+twice more, and people act between any two calls of an invocation. One stage in two promotes copies:
+RDS finishes, fails and loses them, and keys and shares come and go.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
@@ -18,13 +20,13 @@ from chalicelib.domain.errors import AwsError, BusyError, RefreshError, Refused
 from chalicelib.domain.ledger import Version
 from chalicelib.domain.results import Result
 from chalicelib.domain.snapshots import pin_rejection
-from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases import hold as holding
 from chalicelib.usecases.pin import PinRequest, pin, rollback
 from chalicelib.usecases.poll import poll
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
 from chalicelib.usecases.reconcile import follow
 from chalicelib.usecases.update_latest import update
+from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn
 from tests.interruptions import Killed
 from tests.simulation.model import (
     CORRECTIONS,
@@ -33,6 +35,7 @@ from tests.simulation.model import (
     POLL,
     START,
     Model,
+    StageSettings,
     bootstrap,
     offer,
     variables,
@@ -41,37 +44,56 @@ from tests.simulation.world import Behaviour, Execution, Update, World
 from tests.stage import PIPELINE
 
 MOVERS = ("pin", "rollback", "refresh", "promote")
+KEYS = ("alias/acceptance", "alias/another")
+
 # What happens at a call: before or after it took effect the process dies, or no answer comes; AWS
 # refuses it; or somebody does something before it.
-WAYS = st.sampled_from(
-    [
-        ("kill", "before"),
-        ("kill", "after"),
-        ("lose", "before"),
-        ("lose", "after"),
-        ("refuse", "before"),
-    ]
-)
-PEOPLE = st.sampled_from(["hand", "inheriting hand", "pin", "pin and deploy", "push", "go on"]).map(
-    lambda who: (who, "before")
-)
+WAYS = [("kill", "before"), ("kill", "after"), ("lose", "before"), ("lose", "after")]
+WAYS += [("refuse", "before")]
+PEOPLE = ["hand", "inheriting hand", "pin", "pin and deploy", "push", "go on"]
 # Where it hurts most comes first: between putting `current`, starting the run and looking again.
-CALLS = st.sampled_from(
-    ["put", "start", "put", "start", "label", "_publish", "history", "runs"]
-) | (st.sampled_from(["get", "find", "actions", "deployed", "shared", "positions", "execution"]))
-FAULTS = st.tuples(WAYS | PEOPLE, CALLS, st.sampled_from([1, 1, 2, 3])).map(
-    lambda fault: (*fault[0], *fault[1:])
-)
-ATTEMPTS = st.lists(st.none() | FAULTS, max_size=3) | FAULTS.map(lambda fault: [fault] * 3)
-ONE_ATTEMPT = st.none() | FAULTS
+CALLS = st.sampled_from(["put", "start", "put", "start", "label", "_publish", "history", "runs"])
+CALLS |= st.sampled_from(["get", "find", "actions", "deployed", "shared", "positions", "execution"])
+COPY_CALLS = st.sampled_from(["copy", "put", "copy", "put", "own", "delete", "history", "_publish"])
+# Which other function may run during one. A person may pin an old copy just as a poll deletes it,
+# which is beyond what is promised.
+BESIDE = {
+    "update": ("update", "poll", "copies end"),
+    "poll": ("update", "poll", "copies end"),
+    "promote": ("poll",),
+    "pin latest": ("poll",),
+    "a run": ("poll",),
+}
+NTH = st.sampled_from([1, 1, 2, 3])
+
+
+def faults(others: Sequence[str], calls: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    """Return (what happens, before or after, which call, for the how manieth time)."""
+    ways = st.sampled_from(WAYS) | st.sampled_from([(who, "before") for who in others])
+    return st.tuples(ways, calls, NTH).map(lambda fault: (*fault[0], *fault[1:]))
+
+
+def attempts(fault: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(st.none() | fault, max_size=3) | fault.map(lambda each: [each] * 3)
+
+
+FAULTS = faults(PEOPLE, CALLS)
+ONE_ATTEMPT, ATTEMPTS = st.none() | FAULTS, attempts(FAULTS)
+COPY_ATTEMPTS = attempts(faults(["update", "poll", "copies end", "pin"], COPY_CALLS))
 # The stage in which a run fails, `skip` for its deploy stage, `wait` for an approval that nobody
-# gives, `beside` for a push that fails while it waits for one, `behind` for two that deploy after it
-# was denied.
+# gives, `beside` for a push that fails while it waits for one.
 ENDS = st.sampled_from(
-    [None, "succeed", "succeed", "beside", "behind", "Build", "Approval", "Deploy", "Test", "skip"]
-) | st.just("wait")
+    [None, "succeed", "succeed", "beside", "Build", "Approval", "Deploy", "Test"]
+)
+ENDS |= st.sampled_from(["skip", "wait"])
 FATES = st.sampled_from(["ok"] * 7 + ["fail", "skip"])
 MOMENTS = st.sampled_from(["nothing"] * 5 + ["hand", "inheriting hand", "pin", "poll"])
+COPY_ENDS = st.sampled_from(["available", "available", "available", "failed", "copying", "deleted"])
+FLAWS = st.sampled_from(
+    [{}] * 9
+    + [{"status": "creating"}, {"created": None}, {"account": "9" * 12}, {"engine_version": "99.1"}]
+)
+INDEX, WHICH = st.integers(0, 1), st.integers(0, 99)
 SECONDS = st.sampled_from([0, -20, 20]).map(lambda seconds: timedelta(seconds=seconds))
 BEHAVIOURS = st.builds(
     Behaviour,
@@ -84,38 +106,45 @@ BEHAVIOURS = st.builds(
     pipeline_clock=SECONDS,
     rds_clock=SECONDS,
     ssm_clock=SECONDS,
+    copies_keep_date=st.booleans(),
+    copies_at_once=st.sampled_from([False, False, False, True]),
 )
+
+
+STAGES = st.fixed_dictionaries(
+    {
+        "two": st.booleans(),
+        "stacks": st.sampled_from(["one", "two", "unknown"]),
+        "prepares": st.booleans(),
+        "copied": st.sampled_from([[], ["RDS"], [], ["RDS", "DOCS"]]),
+        "keep": st.sampled_from(["1", "1", "2"]),
+    }
+)
+HISTORIES = st.sampled_from(["deployed", "deployed", "first value", "placeholder", "no parameter"])
+
+
+def of_copies(**arguments: Any) -> Callable[[Any], Any]:
+    """Make it a step of histories with copies only."""
+    return lambda step: precondition(lambda self: self.copied)(rule(**arguments)(step))
 
 
 class Histories(RuleBasedStateMachine):
     """One account's history. Every rule is a step, every invariant is checked after each."""
 
-    @initialize(
-        two=st.booleans(),
-        stacks=st.sampled_from(["one", "two", "unknown"]),
-        prepares=st.booleans(),
-        behaviour=BEHAVIOURS,
-        history=st.sampled_from(["deployed", "deployed", "first value", "placeholder"])
-        | st.just("no parameter"),
-    )
-    def begin(
-        self, two: bool, stacks: str, prepares: bool, behaviour: Behaviour, history: str
-    ) -> None:
-        self.settings = Settings.from_environment(
-            variables(two=two, stacks=stacks, prepares=prepares)
-        )
+    @initialize(stage=STAGES, behaviour=BEHAVIOURS, history=HISTORIES)
+    def begin(self, stage: dict[str, Any], behaviour: Behaviour, history: str) -> None:
+        self.stage, self.copied = stage, stage["copied"]
         self.aws = World(START, behaviour)
-        self.model = Model(self.settings, self.aws)
-        self._bootstrap(stacks, "deployed" if stacks == "unknown" else history)
-
-    def _bootstrap(self, stacks: str, history: str = "deployed") -> None:
-        bootstrap(self.settings, self.aws, stacks, history)
-        self.shares = self.judged = 0
+        self.aws.snapshots.judge = self._may_be_deleted
+        self._configure(KEYS[0])
+        is_known = stage["stacks"] != "unknown"
+        bootstrap(self.settings, self.aws, stage["stacks"], history if is_known else "deployed")
+        self.shares = self.others = self.judged = 0
         self.wished = {each.arn for each in self.aws.snapshots.all}
         self.fired: list[tuple[str, datetime]] = []
         self.events: list[str] = []
         self.runs_of: dict[datetime, set[str]] = {}
-        self.audited = self._numbers()
+        self.audited = self._versions()
         self.by_others: set[tuple[str, int]] = set()  # versions and runs of people in between
         self.by_hand: set[tuple[str, int]] = set()
         self.their_runs: set[str] = set()
@@ -125,44 +154,45 @@ class Histories(RuleBasedStateMachine):
         self.error: RefreshError | None = None
         self.outside_window = False
 
-    # --- production ---
-
-    @rule(
-        index=st.integers(0, 1),
-        hours=st.integers(0, 20 * 24),
-        flaw=st.sampled_from([{}] * 6 + [{"status": "creating"}, {"created": None}])
-        | st.sampled_from([{"account": "999999999999"}, {"engine_version": "99.1"}]),
-    )
-    def production_shares(self, index: int, hours: int, flaw: dict[str, Any]) -> None:
-        self.shares += 1
-        created = self.aws.time - timedelta(hours=hours)
-        facts = {"created": created, **flaw}
-        offer(self.aws, self._database(index), f"s{self.shares:04}", facts.pop("created"), **facts)
-
-    @precondition(lambda self: self.model.shared)
-    @rule(which=st.integers(0, 99), status=st.sampled_from(["deleted", "failed", "available"]))
-    def production_breaks(self, which: int, status: str) -> None:
-        broken = self.model.shared[which % len(self.model.shared)]
-        index = self.aws.snapshots.all.index(broken)
-        if status == "deleted":
-            del self.aws.snapshots.all[index]
-        else:
-            self.aws.snapshots.all[index] = broken._replace(status=status)
+    def _configure(self, key: str | None) -> None:
+        self.settings = StageSettings.from_environment(variables(**self.stage, key=key))
+        self.model = Model(self.settings, self.aws)
 
     def _database(self, index: int) -> Database:
         return self.settings.databases[index % len(self.settings.databases)]
+
+    # --- production ---
+
+    @rule(index=INDEX, hours=st.integers(0, 20 * 24), flaw=FLAWS, again=st.booleans())
+    def production_shares(
+        self, index: int, hours: int, flaw: dict[str, Any], again: bool = False
+    ) -> None:
+        """Share a snapshot; where it is copied perhaps `again`, under the name of an earlier one."""
+        self.shares += 1
+        database, name = self._database(index), f"s{self.shares:04}"
+        shares = self.model.shares(database)
+        if again and shares and database.copy_policy:
+            name = shares[0].arn.rpartition(":")[2]
+            self.aws.snapshots.change(shares[0].arn, "deleted")
+        facts = {"created": self.aws.time - timedelta(hours=hours), **flaw}
+        offer(self.aws, database, name, facts.pop("created"), **facts)
+
+    @precondition(lambda self: self.model.shared)
+    @rule(which=WHICH, status=st.sampled_from(["deleted", "failed", "available"]))
+    def a_snapshot_breaks(self, which: int, status: str) -> None:
+        """Production's; an operator may delete a copy as well."""
+        found = self.aws.snapshots.all if status == "deleted" else self.model.shared
+        self.aws.snapshots.change(found[which % len(found)].arn, status)
 
     # --- operators ---
 
     @rule(days=st.integers(-1, 3), fault=ONE_ATTEMPT)
     def operator_holds(self, days: int, fault: Any) -> None:
         until = (self.aws.time + timedelta(days=days)).date()
+        ask: Callable[[], Any] = partial(holding.resume, self.settings, self.aws, "lee")
         if days > 0:
-            self._attempt(
-                "hold", lambda: holding.hold(self.settings, self.aws, until, "kim", "test"), fault
-            )
-        else:
-            self._attempt("hold", lambda: holding.resume(self.settings, self.aws, "lee"), fault)
+            ask = partial(holding.hold, self.settings, self.aws, until, "kim", "test")
+        self._attempt("hold", ask, fault)
         hold = self.model.hold()
         assert fault or (hold and hold["until"] == str(until) if days > 0 else hold is None)
 
@@ -171,23 +201,20 @@ class Histories(RuleBasedStateMachine):
         self.aws.parameters.put_by_hand(HOLD, text)
 
     @precondition(lambda self: self.aws.snapshots.all)
-    @rule(which=st.integers(0, 99), deploy=st.booleans(), fault=ONE_ATTEMPT)
+    @rule(which=WHICH, deploy=st.booleans(), fault=ONE_ATTEMPT)
     def operator_pins(self, which: int, deploy: bool, fault: Any) -> None:
-        chosen = self.aws.snapshots.all[which % len(self.aws.snapshots.all)]
-        index = 1 if chosen.cluster == "docs" else 0
-        self._operator(
-            "pin", lambda: self._pin(self._database(index), chosen.arn, deploy=deploy), fault
-        )
+        chosen, database = self._chosen(which)
+        self._operator("pin", partial(self._pin, database, chosen, deploy=deploy), fault)
 
-    @rule(index=st.integers(0, 1), deploy=st.booleans(), fault=ONE_ATTEMPT, ends=ENDS)
+    def _chosen(self, which: int) -> tuple[str, Database]:
+        chosen = self.aws.snapshots.all[which % len(self.aws.snapshots.all)]
+        return chosen.arn, self._database(1 if chosen.cluster == "docs" else 0)
+
+    @rule(index=INDEX, deploy=st.booleans(), fault=ONE_ATTEMPT, ends=ENDS)
     def operator_rolls_back(self, index: int, deploy: bool, fault: Any, ends: str | None) -> None:
-        self._operator(
-            "rollback",
-            lambda: rollback(
-                self.settings, self.aws, self._database(index), "lee", "back", deploy=deploy
-            ),
-            fault,
-        )
+        database = self._database(index)
+        ask = partial(rollback, self.settings, self.aws, database, "lee", "back", deploy=deploy)
+        self._operator("rollback", ask, fault)
         self._its_run_ends(ends)
 
     @rule(
@@ -227,16 +254,12 @@ class Histories(RuleBasedStateMachine):
             # The same request twice is answered with the run that the first one started.
             assert started <= {told}, f"{verb} says {told}, not {started}"
             assert told is None or told in self._ours() - self.their_runs, f"{told} is not its run"
-            if told and not fault and not isinstance(result, Result):
-                latest = [self.model.ledger(each)[-1:] for each in self.settings.databases]
-                set_now = [(each[0].action, each[0].value) for each in latest if each]
-                assert (verb, result.current) in set_now, f"{result.current} was not set"
         elif ending == "raised":
             assert not started or not getattr(self.error, "answered", True), "an unsaid run"
         self._pass_time(2)  # whoever acts within the difference of two clocks may be misjudged
         return result, ending
 
-    @rule(index=st.integers(0, 1), which=st.integers(0, 99), inherits=st.booleans())
+    @rule(index=INDEX, which=WHICH, inherits=st.booleans())
     def somebody_puts_by_hand(self, index: int, which: int, inherits: bool) -> None:
         """Parameter Store keeps the Description of the version before if none is given."""
         database = self._database(index)
@@ -254,28 +277,39 @@ class Histories(RuleBasedStateMachine):
 
     def _intrude(self, who: str, which: int) -> None:
         """Somebody acts between two calls of another's invocation."""
+        is_person = who in PEOPLE and not (self.settings.has_copies and self.who == "poll")
+        if not is_person and who not in BESIDE.get(self.who, ()):
+            return
         interrupt, self.aws.interrupt = self.aws.interrupt, lambda when, operation: None
-        before, runs = self._numbers(), self._ours()
+        before, runs, sent = self._versions(), self._ours(), len(self.aws.notifier.sent)
         try:
-            if who in ("hand", "inheriting hand"):
-                self.somebody_puts_by_hand(which, which, who != "hand")
-            elif who in ("pin", "pin and deploy") and self.aws.snapshots.all:
-                chosen = self.aws.snapshots.all[which % len(self.aws.snapshots.all)]
-                index = 1 if chosen.cluster == "docs" else 0
-                self._pin(self._database(index), chosen.arn, "bea", deploy=who != "pin")
-            elif who == "push":
-                self.aws.begin()
-            elif who == "poll":
-                poll(self.settings, self.aws)
-            elif who == "go on":
-                for each in self.aws.live:
-                    self.aws.go_on(each)
+            self._act(who, which)
         except RefreshError:
             pass
         finally:
             self.aws.interrupt = interrupt
-            self.by_others |= set(self._numbers().items()) - set(before.items())
+            self.by_others |= self._versions().items() - before.items()
             self.their_runs |= self._ours() - runs
+            del self.aws.notifier.sent[sent:]
+
+    def _act(self, who: str, which: int) -> None:
+        match who:
+            case "hand" | "inheriting hand":
+                self.somebody_puts_by_hand(which, which, who != "hand")
+            case "pin" | "pin and deploy" if self.aws.snapshots.all:
+                chosen, database = self._chosen(which)
+                self._pin(database, chosen, "bea", deploy=who != "pin")
+            case "push":
+                self.aws.begin()
+            case "go on":
+                for each in self.aws.live:
+                    self.aws.go_on(each)
+            case "poll":
+                poll(self.settings, self.aws)
+            case "update":
+                update(self.settings, self.aws, self.aws.time)
+            case "copies end":
+                self.aws.snapshots.end_copies()
 
     # --- the pipeline ---
 
@@ -297,8 +331,7 @@ class Histories(RuleBasedStateMachine):
         self, which: int, fate: str, moment: str, minutes: int, event: str, attempts: list[Any]
     ) -> None:
         process = self.aws.live[which % len(self.aws.live)]
-        if moment != "nothing":
-            self.aws.moment = lambda: self._intrude(moment, which)
+        self.aws.moment = lambda: self._intrude(moment, which)
         self._step(process, fate, minutes, event, attempts)
         self.aws.moment = lambda: None
 
@@ -308,25 +341,26 @@ class Histories(RuleBasedStateMachine):
         fate: str,
         minutes: int,
         event: str = "heard",
-        attempts: Sequence[Any] = (),
+        attempts: list[Any] | None = None,
     ) -> None:
+        self.who = "a run"
         self.aws.go_on(process, fate)
-        self._audit(("a run", None))
+        self._audit(None)
         self._pass_time(minutes)
         if isinstance(process, Execution) and not process.is_live:
-            self._ends(process, event, attempts)
+            self._ends(process, event, attempts or [])
 
-    def _ends(self, run: Execution, event: str = "heard", attempts: Sequence[Any] = ()) -> None:
+    def _ends(self, run: Execution, event: str, attempts: list[Any]) -> None:
         self.events.append(run.execution_id)
         if event == "heard":
             self._pass_time(2)  # by then the run is listed as ended
-            self.an_event_of_the_pipeline_arrives(list(attempts))
+            self.an_event_of_the_pipeline_arrives(attempts)
 
     @precondition(lambda self: self.events)
     @rule(attempts=ATTEMPTS)
     def an_event_of_the_pipeline_arrives(self, attempts: list[Any]) -> None:
         """Late, twice, out of order: an event of the past may arrive at any time."""
-        self._invoke("follow", None, lambda: follow(self.settings, self.aws, PIPELINE), attempts)
+        self._invoke("follow", partial(follow, self.settings, self.aws, PIPELINE), attempts)
 
     @precondition(lambda self: self.aws.executions)
     @rule(
@@ -348,18 +382,18 @@ class Histories(RuleBasedStateMachine):
                 run, "Cancelled" if how == "cancel" and abandons else "Stopped", abandons=abandons
             )
             if not run.is_live:
-                self._ends(run, "lost")
+                self._ends(run, "lost", [])
         self._pass_time(2)
 
-    @rule(stage=st.sampled_from(["Approval", "Deploy", "Test"]))
-    def somebody_disables_a_transition(self, stage: str) -> None:
-        self.aws.disabled ^= {stage}
-
-    @rule()
-    def somebody_continues_a_rollback(self) -> None:
-        self.aws.continue_rollback()
-
-    # --- the after-restore work ---
+    @rule(what=st.sampled_from(["Approval", "Deploy", "Test", "roll-back", "state machine"]))
+    def somebody_changes_the_account(self, what: str) -> None:
+        """Disable or enable a transition, continue a failed roll-back, or hide the state machine."""
+        if what == "roll-back":
+            self.aws.continue_rollback()
+        elif what == "state machine":
+            self.aws.state_machines.missing ^= {MACHINE}
+        else:
+            self.aws.disabled ^= {what}
 
     @precondition(lambda self: self.aws.state_machines.statuses)
     @rule(
@@ -375,10 +409,6 @@ class Histories(RuleBasedStateMachine):
         elif status == "redriven" and statuses[name] != "SUCCEEDED":
             statuses[name] = "RUNNING"
 
-    @rule()
-    def the_state_machine_is_gone_for_a_while(self) -> None:
-        self.aws.state_machines.missing ^= {MACHINE}
-
     def _its_run_ends(self, ends: str | None) -> None:
         """The newest run goes on to its end, or to an approval that nobody gives."""
         if ends is None or not self.aws.executions:
@@ -393,28 +423,104 @@ class Histories(RuleBasedStateMachine):
             if ends == "beside" and inside and stage == "Approval":
                 push, ends = self.aws.begin(), "succeed"
                 self._step(push, "fail", 5)
-            if ends == "behind" and inside and stage == "Approval":
-                self._is_denied_before_two_pushes(run)
-                break
             fails = inside and stage == ends and (stage != "Deploy" or process is not run)
             fate = "skip" if ends == "skip" and stage == "Deploy" else "fail" if fails else "ok"
             self._step(process, fate, 5)
 
-    def _is_denied_before_two_pushes(self, run: Execution) -> None:
-        """The first deploys as soon as it can, the second right behind it; polls come in between."""
-        first = self.aws.begin()
-        self.aws.go_on(first)
-        self._step(run, "fail", 0, "lost")
-        for _ in range(3):
-            self.aws.go_on(first)
-        second = self.aws.begin()
-        for _ in range(3):
-            self.aws.go_on(second)
-        self._pass_time(30)
-        for _ in range(20):
-            for each in self.aws.live:
-                self.aws.go_on(each)
-            self.aws.time += timedelta(minutes=1)  # a restore takes longer than clocks differ
+    # --- copies ---
+
+    @of_copies(key=st.sampled_from([*KEYS, *KEYS, None]))
+    def the_stage_is_deployed_with(self, key: str | None) -> None:
+        """Another key; or none, and shares are promoted again."""
+        self._configure(key)
+
+    @of_copies(index=INDEX)
+    def only_older_shares_are_left(self, index: int) -> None:
+        """A copy of one of them could never be `latest`."""
+        for made in self.aws.snapshots.made.values():
+            self.aws.snapshots.change(made.source.arn, "deleted")
+        self.production_shares(index, 100, {})
+
+    @of_copies(which=st.none() | WHICH, end=COPY_ENDS)
+    def copies_end(self, which: int | None, end: str) -> None:
+        """All of them, or one."""
+        found = [each.arn for each in self.aws.snapshots.all if each.status == "copying"]
+        for each in found if which is None or not found else [found[which % len(found)]]:
+            self.aws.snapshots.change(each, end)
+
+    @of_copies(
+        index=INDEX,
+        differs=st.sampled_from(["name", "tags", "stage", "source", "time"]),
+        status=st.sampled_from(["available", "available", "failed", "copying"]),
+    )
+    def somebody_forges_a_copy(self, index: int, differs: str, status: str) -> None:
+        """Take a snapshot that is like a copy of the newest share, but for one thing."""
+        database = self._database(index)
+        share, policy = next(iter(self.model.shares(database)), None), database.copy_policy
+        if share and policy:
+            if differs == "time":
+                share = share._replace(created=self.aws.time + timedelta(days=1))
+            name = "before-the-migration" if differs == "name" else policy.name_for(share)
+            own = self._take(name, database, status)
+            self.aws.snapshots.tags[own] = {} if differs == "tags" else policy.tags(share)
+            if differs == "stage":
+                self.aws.snapshots.tags[own]["aurora-refresh:made-for"] = "/staging/latest"
+            if differs == "source":
+                self.aws.snapshots.sources[own] = arn("theirs", "999999999999")
+
+    @of_copies(index=INDEX)
+    def others_copy_as_many_as_rds_allows(self, index: int) -> None:
+        for number in range(COPIES_UNDER_WAY):
+            self._take(f"theirs-{number}", self._database(index), "copying")
+
+    def _take(self, name: str, database: Database, status: str) -> str:
+        """Take a snapshot of this account, in the place of one of that name."""
+        own = arn(name, ACCEPTANCE)
+        self.aws.snapshots.change(own, "deleted")
+        for known in (self.aws.snapshots.requested, self.aws.snapshots.sources):
+            known.pop(own, None)
+        offer(self.aws, database, name, self.aws.time, account=ACCEPTANCE, status=status)
+        return own
+
+    @of_copies(index=INDEX, call=st.sampled_from(["get", "put", "put"]))
+    def operator_pins_latest(self, index: int, call: str) -> None:
+        """The poll moves `latest` just as somebody pins what it names."""
+        self.some_nights_pass_without_a_promotion(1)
+        self._evening(polls=False)
+        database = self._database(index)
+        ask = partial(self._pin, database, "latest", deploy=False)
+        self._attempt("pin latest", ask, ("poll", "before", call, 1))
+
+    @of_copies(nights=st.integers(1, 3))
+    def some_nights_pass_without_a_promotion(self, nights: int) -> None:
+        for _ in range(nights):
+            self._evening()
+
+    @of_copies(
+        attempts=st.tuples(COPY_ATTEMPTS, COPY_ATTEMPTS, COPY_ATTEMPTS),
+        end=st.tuples(st.none() | WHICH, COPY_ENDS),
+        polls=st.integers(0, 2),
+        ends=ENDS,
+    )
+    def a_night_with_copies_passes(
+        self,
+        attempts: tuple[list[Any], ...],
+        end: tuple[int | None, str],
+        polls: int,
+        ends: str | None,
+    ) -> None:
+        """The promotion may come before the newest copy, or before `latest` names it."""
+        self._its_run_ends("succeed")
+        self._to_an_on_week()
+        for index in (0, 1):
+            self.production_shares(index, 1, {})
+        self._fire("update", 0, attempts[0])
+        self._pass_until(self._next_sunday(4))
+        self.copies_end(*end)
+        for _ in range(polls):
+            self.a_poll_comes(attempts[1])
+        self._fire("promote", 0, attempts[2])
+        self._its_run_ends(ends)
 
     # --- the schedules ---
 
@@ -437,7 +543,7 @@ class Histories(RuleBasedStateMachine):
         """The whole of it: shares, an update, a promotion, its run, and the event of its end."""
         self._evening()
         if meanwhile == "broken":
-            self.production_breaks(-1 % len(self.model.shared), "failed")
+            self.a_snapshot_breaks(-1, "failed")
         elif meanwhile == "busy":
             self.a_run_begins("Webhook")
         elif meanwhile in ("pin", "pin and deploy"):
@@ -468,7 +574,7 @@ class Histories(RuleBasedStateMachine):
     def a_quiet_night_passes(self, ends: str) -> None:
         self.a_night_passes(0, [], None, ends)
 
-    def _evening(self) -> None:
+    def _evening(self, *, polls: bool = True) -> None:
         """Before an on-week's promotion: the pipeline idle, no hold, new data, and recorded."""
         self.all_settles(repairs=True)
         self._to_an_on_week()
@@ -476,6 +582,9 @@ class Histories(RuleBasedStateMachine):
             self.production_shares(index, 3, {})
         self.operator_holds(-1, None)
         self.a_schedule_fires("update", 0, [], jump=True)
+        self.aws.snapshots.end_copies()
+        if self.copied and polls:
+            self.a_poll_comes([])
 
     def _to_an_on_week(self) -> None:
         if not self.settings.cadence.is_on_week(self._next_sunday(2).date()):
@@ -518,24 +627,15 @@ class Histories(RuleBasedStateMachine):
 
     def _deliver(self, function: str, scheduled: datetime, attempts: list[Any]) -> Result | None:
         use_case = {"update": update, "promote": promote}[function]
-        result = self._invoke(
-            function, scheduled, lambda: use_case(self.settings, self.aws, scheduled), attempts
-        )
+        ask = partial(use_case, self.settings, self.aws, scheduled)
+        result = self._invoke(function, ask, attempts, scheduled)
         alone = all(each is None or each[0] in ("kill", "lose", "refuse") for each in attempts)
         if function == "promote" and alone and result and result.outcome == "started":
-            for each in self.settings.databases:
-                assert self.model.due(each) in (self.model.current(each), self.model.truth(each)), (
+            for each, value in self.promotable.items():
+                assert value in (self.model.current(each), self.model.truth(each)), (
                     "some databases were promoted, and not all"
                 )
-        if function == "update" and result and result.outcome in ("updated", "unchanged"):
-            for database in self.settings.databases:
-                self._latest_is_the_newest(database)
         return result
-
-    def _latest_is_the_newest(self, database: Database) -> None:
-        eligible = [each for each in self.model.shared if self.model.eligible(each, database)]
-        newest = max(eligible, key=lambda each: (each.created, each.arn))
-        assert self.model.latest(database) == newest.arn
 
     # --- time and polls ---
 
@@ -548,24 +648,19 @@ class Histories(RuleBasedStateMachine):
 
     def _pass_until(self, end: datetime) -> None:
         """Poll every quarter of an hour; of a long time the first and the last do."""
-        for _ in range(3):
+        for time in (self.next_poll, end):
             if self.next_poll <= end:
-                self.aws.time = max(self.aws.time, self.next_poll)
+                self.aws.time = max(self.aws.time, time)
                 self.a_poll_comes([])
-        if self.next_poll <= end:
-            self.aws.time = end
-            self.a_poll_comes([])
         self.aws.time = max(self.aws.time, end)
 
-    @rule(attempts=ATTEMPTS)
+    @rule(attempts=ATTEMPTS | COPY_ATTEMPTS)
     def a_bad_poll_comes(self, attempts: list[Any]) -> None:
         self.a_poll_comes(attempts)
 
-    def a_poll_comes(self, attempts: list[Any]) -> str:
-        """Return how it ended."""
+    def a_poll_comes(self, attempts: list[Any]) -> None:
         self.next_poll = self.aws.time + POLL
-        result = self._invoke("poll", None, lambda: poll(self.settings, self.aws), attempts)
-        return "answered" if result else "failed"
+        self._invoke("poll", partial(poll, self.settings, self.aws), attempts)
 
     @rule(repairs=st.booleans(), prepared=st.sampled_from(["SUCCEEDED", "FAILED"]))
     def all_settles(self, repairs: bool, prepared: str = "SUCCEEDED") -> None:
@@ -593,16 +688,12 @@ class Histories(RuleBasedStateMachine):
     # --- Lambda ---
 
     def _invoke(
-        self,
-        who: str,
-        scheduled: datetime | None,
-        ask: Callable[[], Result],
-        attempts: Sequence[Any],
+        self, who: str, ask: Callable[[], Result], attempts: list[Any], at: datetime | None = None
     ) -> Result | None:
         """Make up to three attempts, a minute and two apart; return the result of the last."""
         for delay, fault in zip((0, 1, 2), [*attempts, None, None, None], strict=False):
             self.aws.time += timedelta(minutes=delay)
-            result, ending = self._attempt(who, ask, fault, scheduled)
+            result, ending = self._attempt(who, ask, fault, at)
             if ending == "answered":
                 break
         return result
@@ -610,20 +701,26 @@ class Histories(RuleBasedStateMachine):
     def _attempt(
         self, who: str, ask: Callable[[], Any], fault: Any, scheduled: datetime | None = None
     ) -> tuple[Any, str]:
-        calls = 0
-
-        def interrupt(when: str, operation: str) -> None:
-            nonlocal calls
-            if not fault or (when, operation) != fault[1:3]:
-                return
-            calls += 1
-            if calls == fault[3]:
-                self._strike(fault[0], operation, len(self.aws.calls))
-
-        self.aws.interrupt = interrupt
-        runs, theirs, sent = self._ours(), set(self.their_runs), len(self.aws.notifier.sent)
+        """Return the result and how it ended; judge what was written, started and sent."""
+        databases, snapshots = self.settings.databases, self.aws.snapshots
+        self.who, self.struck, self.sent = who, 0, len(self.aws.notifier.sent)
+        self.is_silent = bool(fault and fault[2] == "_publish")
+        self.promotable = {each: self.model.promotable(each) for each in databases}
+        latest = {each: self.model.latest(each) for each in databases}
+        made, postponed = set(snapshots.made), set(snapshots.postponed)
+        if who == "poll" and not fault:
+            snapshots.postponed.clear()  # those for which there still are too many come again
+        runs, theirs = self._ours(), set(self.their_runs)
         listed = [each for each in self.aws.pipelines.listed(PIPELINE) if each.in_progress]
         result, ending, self.error = None, "answered", None
+
+        def interrupt(when: str, operation: str) -> None:
+            if fault and (when, operation) == fault[1:3]:
+                self.struck += 1
+                if self.struck == fault[3]:
+                    self._strike(fault[0], operation)
+
+        self.aws.interrupt = interrupt
         try:
             result = ask()
         except Killed:
@@ -638,21 +735,27 @@ class Histories(RuleBasedStateMachine):
         if scheduled and who == "promote":
             minute = scheduled.replace(second=0)
             self.runs_of.setdefault(minute, set()).update(started)
-        self._hear(who, result, ending, self.aws.notifier.sent[sent:], fault)
-        self._audit((who, scheduled))
+        self._hear(result, ending, fault)
+        self._audit(scheduled)
+        if who == "update" or fault:
+            postponed |= {each.name for each in databases}
+        self._check_copies(set(snapshots.made) - made, postponed)
+        if who == "poll" or (who == "update" and self._is_on_week(scheduled)):
+            self._check_latest(latest, fault, result)
         return result, ending
 
-    def _strike(self, way: str, operation: str, which: int) -> None:
+    def _strike(self, way: str, operation: str) -> None:
         if way == "kill":
             raise Killed
         if way in ("refuse", "lose"):
             raise AwsError(operation, "it", "Fault", "", answered=way != "lose")
-        self._intrude(way, which)
+        self._intrude(way, len(self.aws.calls))
 
     # --- what must hold ---
 
-    def _hear(self, who: str, result: Any, ending: str, sent: Sequence[Any], fault: Any) -> None:
-        if who in ("look", "hold", "pin", "rollback", "refresh"):
+    def _hear(self, result: Any, ending: str, fault: Any) -> None:
+        who, sent = self.who, self.aws.notifier.sent[self.sent :]
+        if who in ("look", "hold", "pin", "pin latest", "rollback", "refresh"):
             assert not sent, f"people were notified of a {who}"
         elif who in ("update", "promote"):
             assert len(sent) <= 1, f"one attempt told people {len(sent)} times"
@@ -663,7 +766,7 @@ class Histories(RuleBasedStateMachine):
                 )
                 assert len(sent) == (not is_silent), f"{who} told {sent}"
         else:
-            for each in sent:
+            for each in sent if who == "follow" else [each for each in sent if each.thread]:
                 key = self._end_told(each)
                 self.told[key] += 1
                 self.excused[key] += bool(fault)
@@ -675,29 +778,38 @@ class Histories(RuleBasedStateMachine):
         The same person may refresh with the same snapshot and words twice: the thread tells them apart.
         """
         is_unknown = notification.attributes.get("reason") == "deployed-unknown"
-        numbers = tuple(self._numbers().values()) if is_unknown else ()
-        return (notification.subject, notification.body, notification.thread, numbers)
+        versions = [len(self.model.ledger(each)) for each in self.settings.databases]
+        facts = notification.subject, notification.body, notification.thread
+        return (*facts, *versions) if is_unknown else facts
 
-    def _audit(self, who: tuple[str, datetime | None]) -> None:
-        """Every version of `current` that was just written may have been."""
+    def _audit(self, scheduled: datetime | None) -> None:
+        """Every version of `latest` and `current` that was just written may have been."""
+        kept = self.aws.parameters.kept
         for database in self.settings.databases:
-            name = database.current_parameter
+            for version in kept.get(database.latest_parameter, []):
+                if version.number > self.audited.get(database.latest_parameter, 0):
+                    copied = database.copy_policy is not None
+                    allowed = (
+                        self.model.usable(database, "available")
+                        if copied
+                        else self.model.shares(database)
+                    )
+                    assert version.value in {each.arn for each in allowed}, f"latest: {version}"
             ledger = self.model.ledger(database)
             for version in ledger:
-                if version.number > self.audited.get(name, 0):
+                if version.number > self.audited.get(database.current_parameter, 0):
                     earlier = [each for each in ledger if each.number < version.number]
-                    self._audit_one(database, version, earlier, *who)
-        self.audited = self._numbers()
+                    self._audit_one(database, version, earlier, scheduled)
+        self.audited = self._versions()
 
     def _audit_one(
         self,
         database: Database,
         version: Version,
         earlier: Sequence[Version],
-        who: str,
         scheduled: datetime | None,
     ) -> None:
-        name = f"version {version.number} of {database.name} ({version.action} by {who})"
+        name = f"version {version.number} of {database.name} ({version.action} by {self.who})"
         if (database.current_parameter, version.number) in self.by_others:
             return
         if any((each.value, each.note) == (version.value, version.note) for each in earlier):
@@ -706,21 +818,25 @@ class Histories(RuleBasedStateMachine):
             assert any(each.value == version.value for each in earlier), f"{name} is invented"
             self._may_correct(database, version, earlier[-1], name)
             return
-        share = next((each for each in self.aws.snapshots.all if each.arn == version.value), None)
+        share = self.aws.snapshots.get(version.value)
         assert share, f"{name} does not exist"
         if version.action in ("pin", "rollback"):
             assert pin_rejection(share, database.criteria) is None, f"{name} is not eligible"
-            assert version.value in self.wished or who == "rollback", f"{name}: nobody asked for it"
+            latest = {each.value for each in self.aws.parameters.kept[database.latest_parameter]}
+            wished = self.wished | (latest if self.who == "pin latest" else set())
+            assert version.value in wished or self.who == "rollback", f"nobody asked for {name}"
             return
         assert version.action in ("promote", "refresh"), name
-        assert self._was_promotable(database, version.value), f"{name} is not promotable"
+        assert version.value == self.promotable[database], f"{name} is not promotable"
         window = self.settings.window
-        if version.action == "promote":
-            assert scheduled, name
-            assert self.settings.cadence.is_on_week(window.date_of(scheduled)), f"{name}: off-week"
+        assert version.action == "refresh" or self._is_on_week(scheduled), f"{name}: off-week"
         ignores = version.action == "refresh" and self.outside_window
         assert ignores or window.contains(self.aws.time), f"{name}: outside the window"
         assert not self.model.hold(), f"{name}: on hold"
+
+    def _is_on_week(self, scheduled: datetime | None) -> bool:
+        assert scheduled
+        return self.settings.cadence.is_on_week(self.settings.window.date_of(scheduled))
 
     def _may_correct(
         self, database: Database, version: Version, corrected: Version, name: str
@@ -735,40 +851,61 @@ class Histories(RuleBasedStateMachine):
         run = self.aws.own_run(corrected.token)
         assert not (run and run.is_live), f"{name} takes back what {run} may still restore"
 
-    def _was_promotable(self, database: Database, value: str) -> bool:
-        return self.model.is_promotable(database, value)
+    def _check_latest(self, before: dict[Database, str | None], fault: Any, result: Any) -> None:
+        """An update or a poll has done what it can; an error of one database stops no other."""
+        assert self.error is None or isinstance(self.error, AwsError), repr(self.error)
+        is_done = self.model.is_updated if self.who == "update" else self.model.is_polled
+        behind = [each.name for each in before if not is_done(each, before[each])]
+        is_of_one = self.error and fault[2] in ("copy", "delete", "put", "history")
+        assert (self.struck and not is_of_one) or len(behind) <= bool(self.error), behind
+        is_alone = self.who == "update" and result and not self.struck
+        for database, entry in zip(before, result.databases, strict=True) if is_alone else ():
+            if database.copy_policy:
+                assert entry.reason == self.model.why_no_copy(database), entry
+                pending = None if entry.reason else self.model.pending(database)
+                assert (entry.copy.arn if entry.copy else None) == pending, entry
+
+    def _check_copies(self, made: set[str], allowed: set[str]) -> None:
+        """Each share is copied once, and only the newest one, if its copy can be promoted."""
+        found = self.aws.snapshots.made
+        copies = [(each.recency, each.key) for each in found.values()]
+        assert len(copies) == len(set(copies)), "a share was copied twice"
+        for copy in made:
+            source = found[copy].source
+            assert source.cluster in allowed, f"{self.who} made {copy}"
+            (database,) = (each for each in self.settings.databases if each.name == source.cluster)
+            if not self.struck:
+                assert source == self.model.shares(database)[0], f"{source.arn} was copied"
+                newest = self.model.usable(database, "available", "copying")[0].arn
+                assert newest == copy, f"{copy} can never be promoted"
+
+    def _may_be_deleted(self, deleted: str) -> None:
+        made, found = self.aws.snapshots.made.get(deleted), self.aws.snapshots.get(deleted)
+        assert made, f"{deleted} is not ours, and is deleted"
+        assert found
+        (database,) = (each for each in self.settings.databases if each.name == made.source.cluster)
+        if found.failed:
+            told = any(made.source.arn in each.body for each in self.aws.notifier.sent[self.sent :])
+            assert told or self.is_silent, "nobody hears of a failed copy"
+            return
+        assert found.available, f"{deleted} is in progress, and is deleted"
+        assert deleted not in self.model.leading(database), f"{deleted} is needed, and is deleted"
+        assert self.model.is_beyond_number(database, deleted, at_least=True), f"{deleted} is young"
 
     @invariant()
-    def status_tells_what_is_true(self) -> None:
-        if hasattr(self, "model"):
-            self.model.check_status()
-
-    @invariant()
-    def no_database_is_replaced_by_surprise(self) -> None:
-        if hasattr(self, "model"):
-            self.judged = self.model.check_replacements(self.judged)
-
-    @invariant()
-    def good_is_one_version_that_a_successful_run_restored(self) -> None:
-        if hasattr(self, "model"):
-            self.model.check_good()
-
-    @invariant()
-    def one_scheduled_time_starts_at_most_one_run(self) -> None:
-        for scheduled, started in getattr(self, "runs_of", {}).items():
+    def the_guarantees_hold(self) -> None:
+        self.model.check_status()
+        self.judged = self.model.check_replacements(self.judged)
+        self.model.check_good()
+        for scheduled, started in self.runs_of.items():
             assert len(started) <= 1, f"{scheduled} started {started}"
 
     def _ours(self) -> set[str]:
         """Return the runs that the application has started."""
         return self.aws.pipelines.started
 
-    def _numbers(self) -> dict[str, int]:
-        return {
-            each.current_parameter: ledger[-1].number
-            for each in self.settings.databases
-            if (ledger := self.model.ledger(each))
-        }
+    def _versions(self) -> dict[str, int]:
+        return {name: kept[-1].number for name, kept in self.aws.parameters.kept.items()}
 
     def _everything(self) -> tuple[Any, ...]:
-        kept = {name: tuple(versions) for name, versions in self.aws.parameters.kept.items()}
-        return kept, tuple(self.aws.executions), len(self.aws.notifier.sent)
+        return str(self.aws.parameters.kept), self._ours(), len(self.aws.notifier.sent)

@@ -1,19 +1,20 @@
 """What must be so in an account, judged by the world's truth without the product's own functions."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from chalicelib.domain.database import Database
+from chalicelib.domain.hold import Hold
 from chalicelib.domain.ledger import Note, Version
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.status import status
 from tests import stage
-from tests.fakes import PRODUCTION, arn, snapshot
-from tests.simulation.world import DEPLOY, Execution, World
+from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, PRODUCTION, arn, snapshot
+from tests.simulation.world import DEPLOY, Execution, Made, World
 from tests.stage import PIPELINE, PIPELINE_NAME
 
 HOLD = "/acceptance/hold"
@@ -40,12 +41,41 @@ STACKS: Mapping[str, tuple[Mapping[str, str], Mapping[str, tuple[str, str]]]] = 
 }
 
 
-def variables(*, two: bool, stacks: str, prepares: bool = False) -> dict[str, str]:
-    """Return a stage of one or two databases, in the stacks that it knows of; the first is prepared."""
+class StageSettings(Settings):
+    """A stage that does not search its calendar for other nights, which would take most of the time."""
+
+    def next_update(self, now: datetime) -> datetime | None:
+        return None
+
+    def next_restore(self, now: datetime, hold: Hold | None) -> datetime | None:
+        return None
+
+    def last_restore(self, now: datetime) -> datetime | None:
+        return None
+
+
+def variables(
+    *,
+    two: bool,
+    stacks: str,
+    prepares: bool = False,
+    copied: Sequence[str] = (),
+    key: str | None = None,
+    keep: str = "1",
+) -> dict[str, str]:
+    """Return a stage of one or two databases, in the stacks that it knows of.
+
+    The first is prepared if `prepares`; those in `copied` are copied if there is a key.
+    """
     found = (TWO if two else ONE) | {
         name: value for name, value in STACKS[stacks][0].items() if two or name.startswith("RDS")
     }
-    return found | ({"RDS_AFTER_RESTORE": MACHINE} if prepares and stacks != "unknown" else {})
+    if prepares and stacks != "unknown":
+        found |= {"RDS_AFTER_RESTORE": MACHINE}
+    for name in copied if two else copied[:1]:
+        if key:
+            found |= {f"{name}_COPY_KMS_KEY_ID": str(key), f"{name}_COPIES_TO_KEEP": keep}
+    return found
 
 
 def first(database: Database) -> str:
@@ -63,6 +93,9 @@ def bootstrap(settings: Settings, world: World, stacks: str, history: str = "dep
         world.stacks.deploys.setdefault(name, {})[logical_id] = database.current_parameter
         if history == "deployed":
             world.stacks.add(database.current_parameter, name, logical_id)
+        world.parameters.put(
+            database.latest_parameter, "dummyvalue", Note("bootstrap", "setup", "")
+        )
         if history != "no parameter":
             value = "dummyvalue" if history == "placeholder" else first(database)
             world.parameters.put(database.current_parameter, value, Note("bootstrap", "setup", ""))
@@ -88,11 +121,6 @@ class Model:
     settings: Settings
     aws: World
 
-    @property
-    def shared(self) -> list[Snapshot]:
-        """The shares in the order in which they came."""
-        return [each for each in self.aws.snapshots.all if not each.own]
-
     def ledger(self, database: Database) -> list[Version]:
         return self.aws.parameters.kept.get(database.current_parameter, [])
 
@@ -107,24 +135,135 @@ class Model:
 
     # --- snapshots ---
 
-    def due(self, database: Database) -> str | None:
-        """Return what a promotion would put."""
-        return self.latest(database)
+    @property
+    def shared(self) -> list[Snapshot]:
+        """Everything that is shared, in the order in which it came."""
+        return [each for each in self.aws.snapshots.all if not each.own]
 
-    def eligible(self, share: Snapshot, database: Database) -> bool:
+    def shares(self, database: Database) -> list[Snapshot]:
+        """Return the eligible shares, newest first."""
+        found = [each for each in self.shared if each.available and self._suits(each, database)]
+        return sorted(found, key=lambda each: (each.created, each.arn), reverse=True)
+
+    @staticmethod
+    def _suits(share: Snapshot, database: Database) -> bool:
         return (
             share.account == PRODUCTION
-            and share.status == "available"
             and (share.engine, share.engine_version) == ENGINES[database.name]
             and share.created is not None
         )
 
-    def is_promotable(self, database: Database, value: str) -> bool:
-        share = next((each for each in self.aws.snapshots.all if each.arn == value), None)
-        if share is None or not self.eligible(share, database):
-            return False
-        assert share.created
-        return self.aws.time - share.created <= timedelta(days=14)
+    def copies(self, database: Database, *statuses: str) -> list[Snapshot]:
+        """Return the database's copies in one of these states, whatever their key, newest first."""
+        made = self.aws.snapshots.requested
+        found = [
+            each
+            for each in self.aws.snapshots.all
+            if each.arn in made
+            and made[each.arn].source.cluster == database.name
+            and each.status in statuses
+        ]
+        return sorted(found, key=lambda each: made[each.arn].recency, reverse=True)
+
+    def usable(self, database: Database, *statuses: str) -> list[Snapshot]:
+        """Return those under the key that is set, of eligible shares."""
+        assert database.copy_policy
+        made, key = self.aws.snapshots.requested, database.copy_policy.key
+        return [
+            each
+            for each in self.copies(database, *statuses)
+            if made[each.arn].key == key and self._suits(made[each.arn].source, database)
+        ]
+
+    def pending(self, database: Database) -> str | None:
+        """Return the newest copy, if it is in progress."""
+        newest = next(iter(self.usable(database, "available", "copying")), None)
+        return newest.arn if newest and newest.in_progress else None
+
+    def newest(self, database: Database) -> str | None:
+        """Return what `latest` should name."""
+        copied = database.copy_policy is not None
+        found = self.usable(database, "available") if copied else self.shares(database)
+        return found[0].arn if found else None
+
+    def promotable(self, database: Database) -> str | None:
+        """Return what a promotion may put now, if anything."""
+        latest = self.latest(database)
+        if latest in (None, "dummyvalue"):
+            return None
+        if database.copy_policy:
+            value = None if self.pending(database) else self.newest(database)
+            source = self.aws.snapshots.made[value].source if value else None
+        else:
+            source = next((each for each in self.shares(database) if each.arn == latest), None)
+            value = latest
+        return value if source and source.age(self.aws.time) <= timedelta(days=14) else None
+
+    def leading(self, database: Database) -> set[str | None]:
+        """Return what `latest`, `current`, its value before and its last good version name."""
+        versions = self.ledger(database)
+        present = [each.value for each in versions[-1:]]
+        before = [each.value for each in versions if each.value not in [*present, "dummyvalue"]]
+        good = [each.value for each in versions if each.is_good]
+        return {self.latest(database), *present, *before[-1:], *good}
+
+    def is_beyond_number(self, database: Database, copy: str, *, at_least: bool) -> bool:
+        """Return whether enough newer copies are available; or at least as new ones."""
+        assert database.copy_policy
+        made = self.aws.snapshots.requested
+        newer = [
+            each.arn
+            for each in self.copies(database, "available")
+            if made[each.arn].recency > made[copy].recency
+            or (at_least and each.arn != copy and made[each.arn].recency == made[copy].recency)
+        ]
+        return len(newer) >= database.copy_policy.keep
+
+    def why_no_copy(self, database: Database) -> str | None:
+        """Return why the newest share has no copy; None if it has one or needs none."""
+        assert database.copy_policy
+        share = next(iter(self.shares(database)), None)
+        if share is None:
+            return "no-eligible-snapshot"
+        snapshots, wanted = self.aws.snapshots, Made(share, database.copy_policy.key)
+        made = snapshots.made
+        if any(
+            (made[each.arn].recency, made[each.arn].key) == (wanted.recency, wanted.key)
+            for each in self.copies(database, "failed")
+        ):
+            return "copy-failed"
+        newest = self.usable(database, "available", "copying")[:1]
+        if newest and made[newest[0].arn].recency >= wanted.recency:
+            return None
+        if snapshots.get(arn(database.copy_policy.name_for(share), ACCEPTANCE)):
+            return "copy-name-taken"
+        if share.arn in snapshots.unencrypted:
+            return "copy-unencrypted"
+        if wanted.key in snapshots.denied:
+            return "copy-key-denied"
+        in_progress = [each for each in snapshots.all if each.status == "copying"]
+        return "copy-quota" if len(in_progress) >= COPIES_UNDER_WAY else "not asked for"
+
+    def is_updated(self, database: Database, before: str | None) -> bool:
+        """Return whether an update has done what it can; `latest` held `before`."""
+        why = self.why_no_copy(database) if database.copy_policy else None
+        if why:
+            return why != "not asked for" and self.latest(database) == before
+        return self.latest(database) == (self.newest(database) or before)
+
+    def is_polled(self, database: Database, before: str | None) -> bool:
+        """Return whether a poll has done what it can."""
+        if database.copy_policy is None:
+            return self.latest(database) == before
+        leading = self.leading(database) | {before}
+        return (
+            self.latest(database) == (self.newest(database) or before)
+            and not self.copies(database, "failed")
+            and all(
+                each.arn in leading or not self.is_beyond_number(database, each.arn, at_least=False)
+                for each in self.copies(database, "available")
+            )
+        )
 
     # --- the hold ---
 
@@ -297,7 +436,7 @@ class Model:
         }
 
     def settle(self, poll: Callable[[], object], prepared: str = "SUCCEEDED") -> None:
-        """Let every run go on to its end and four polls pass; after-restore work ends as `prepared`."""
+        """Let all runs and copies end and four polls pass; after-restore work ends as `prepared`."""
         self.aws.disabled.clear()
         for _ in range(200):
             if not self.aws.live:
@@ -305,15 +444,16 @@ class Model:
             for each in self.aws.live:
                 if each.is_live:
                     self.aws.go_on(each)
-            self.aws.time += timedelta(minutes=1)
+            self.aws.time += timedelta(minutes=2)  # a restore takes longer than clocks differ
         assert not self.aws.live, "a run does not come to an end"
         self.aws.state_machines.missing.clear()
         for _ in range(4):
             self.aws.time += POLL
+            self.aws.snapshots.end_copies()
             poll()
             statuses = self.aws.state_machines.statuses
             statuses |= {name: prepared for name in statuses if statuses[name] == "RUNNING"}
 
     def ledgers(self) -> list[Any]:
         """Return everything that a poll might write."""
-        return [list(self.ledger(each)) for each in self.settings.databases]
+        return [(self.latest(each), list(self.ledger(each))) for each in self.settings.databases]

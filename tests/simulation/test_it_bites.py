@@ -1,23 +1,21 @@
-"""The simulation finds what it is there to find: each planted fault breaks a guarantee."""
+"""The simulation finds what it is there to find: each planted fault breaks a guarantee.
 
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+Random histories find these faults as well, within minutes. The few steps that show a fault are written
+down here, so that it is found at once, and does not depend on luck.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from types import SimpleNamespace
-from typing import Any
-from unittest.mock import patch
+from functools import partial
+from inspect import unwrap
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from chalicelib import notifications
-from chalicelib.domain import copies, deployment, hold, ledger, ownership, snapshots
-from chalicelib.domain.copies import Copy, CopyPolicy
-from chalicelib.domain.deployment import Action, Deployment, Verdict
-from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import Result
-from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
+from chalicelib.domain import copies, deployment, ledger, ownership, snapshots
 from chalicelib.usecases import (
     checks,
     current,
@@ -25,435 +23,466 @@ from chalicelib.usecases import (
     pin,
     promote,
     reconcile,
+    scheduled,
     status,
-    under_way,
     update_latest,
 )
 from chalicelib.usecases import copies as copying
-from chalicelib.usecases import poll as polling
-from chalicelib.usecases.promote import _Attempt as Attempt
-from chalicelib.usecases.update_latest import _Look as Look
-from tests.simulation.histories import Histories
-from tests.simulation.histories_of_copies import HistoriesOfCopies
+from tests.simulation.histories import KEYS, Histories
+from tests.simulation.world import Behaviour
 from tests.usecases import test_interleavings as interleavings
 
-Plant = Callable[[pytest.MonkeyPatch], None]
 
-REAL_ACTIONS = deployments.Deployments._first_seen  # noqa: SLF001
-REAL_NEXT_MOVE = ledger.next_move
-REAL_OF_DEPLOYED = deployment._of_deployed  # noqa: SLF001
-REAL_OF_ORDER = deployment._of_order  # noqa: SLF001
-REAL_MOVES = Attempt._moves  # noqa: SLF001
-REAL_OF = deployments.Deployments.of
-REAL_CHECK = Attempt.check
+class Fault(NamedTuple):
+    """A mistake in a module of the product: the wrong text instead of the right one."""
 
-
-def instead(wrong: Any, *places: tuple[Any, str]) -> Plant:
-    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        for owner, name in places:
-            monkeypatch.setattr(owner, name, wrong)
-
-    return plant
+    module: ModuleType
+    right: str
+    wrong: str
+    shown_by: Callable[[], None]
 
 
-def nothing(*_: Any, **__: Any) -> None:
-    """Leave a step out."""
+Step = tuple[Any, ...]
 
 
-def newest_run(version: Any, versions: Any, runs: Any) -> Any:
-    """Take whichever run ended last for the version's own."""
-    return runs[0] if runs and version.token else None
+def history(*steps: Step, behaviour: Behaviour | None = None, **facts: Any) -> Callable[[], None]:
+    """Return a history of these steps, each the name of a rule of `Histories` and its arguments."""
+
+    def play() -> None:
+        stage = {"two": True, "stacks": "one", "prepares": False, "copied": [], "keep": "1"}
+        machine = Histories()
+        machine.begin(stage | facts, behaviour or Behaviour(), "deployed")
+        for name, *arguments in [*steps, SETTLES]:
+            getattr(machine, name)(*arguments)
+            machine.the_guarantees_hold()
+
+    return play
 
 
-def deployed_by_success(self: Any, database: Any, versions: Any) -> Deployment:
-    """Take what a run restored that failed afterwards for not deployed."""
-    seen = REAL_OF(self, database, versions)
-    run = next((each for each in self._runs if each.execution_id == seen.maker), None)
-    if run is None or run.in_progress or run.succeeded:
-        return seen
-    before = [each for each in versions if each.value != seen.value]
-    return seen._replace(value=before[-1].value, version=None) if before else seen
+def with_copies(*steps: Step, **facts: Any) -> Callable[[], None]:
+    """Return a history of a stage whose only database is copied."""
+    return history(*steps, **{"two": False, "copied": ["RDS"]} | facts)
 
 
-def no_rollback_runs(self: Any, *arguments: Any) -> Deployment:
-    """Do not look for the deploy actions of rollback runs."""
-    runs = [run for run in self._runs if not run.is_rollback]
-    return REAL_ACTIONS(
-        SimpleNamespace(_runs=runs, _pipeline=self._pipeline, _actions=self._actions), *arguments
-    )
+def between(
+    mover: str, actor: str, begins: str = "deployed", *, refused: bool = False
+) -> Callable[[], None]:
+    """Return all interleavings of two who act at once; perhaps the mover's start is refused."""
+    test = interleavings.test_whoever_comes_in_between_wins
+    return partial(test, mover, actor, begins, refused)
 
 
-def order_is_good(seen: Any, versions: Any, runs: Any, now: Any) -> Iterator[Verdict]:
-    """Mark what was to be restored good once its own run succeeds, whatever that deployed."""
-    order = ledger.last_order(versions)
-    run = ledger.own_run(order, versions, runs) if order else None
-    if order and run and run.succeeded and not order.is_good:
-        yield Verdict(None, order, run)
-    yield from REAL_OF_ORDER(seen, versions, runs, now)
+def night(
+    ends: str | None = "succeed",
+    *,
+    late: int = 0,
+    meanwhile: str | None = None,
+    again: bool = False,
+) -> Step:
+    return ("a_night_passes", late, [], meanwhile, ends, again)
 
 
-def present_is_good(seen: Any, versions: Any, runs: Any, now: Any) -> Iterator[Verdict]:
-    """Mark the present version good once any run succeeds."""
-    present, run = versions[-1], next(iter(runs), None)
-    if run and run.succeeded and run.started > present.modified and not present.is_good:
-        yield Verdict(None, present, run)
-    yield from REAL_OF_ORDER(seen, versions, runs, now)
+def goes_on(which: int = 0, fate: str = "ok", minutes: int = 0) -> Step:
+    """Let one of the live runs and updates go on; nobody hears of its end."""
+    return ("the_pipeline_goes_on", which, fate, "nothing", minutes, "lost", [])
 
 
-def success_is_enough(seen: Any, versions: Any, runs: Any, now: Any) -> Iterator[Verdict]:
-    """Do not take back what a successful run did not restore."""
-    found = REAL_OF_ORDER(seen, versions, runs, now)
-    yield from (each for each in found if each.reason is not Reason.NOTHING_RESTORED)
+def share(*facts: Any) -> Step:
+    return ("production_shares", 0, 0, *(facts or [{}]))
 
 
-def failed_is_good(seen: Any, runs: Any) -> Iterator[Verdict]:
-    """Mark good what a failed run restored."""
-    for each in REAL_OF_DEPLOYED(seen, runs):
-        yield each._replace(reason=None)
+def pins(which: int) -> Step:
+    return ("operator_pins", which, False, None)
 
 
-def good_unprepared(seen: Any, runs: Any) -> Iterator[Verdict]:
-    """Do not wait for the after-restore work."""
-    yield from REAL_OF_DEPLOYED(seen._replace(preparation=None), runs)
+def forged(differs: str) -> Callable[[], None]:
+    step = ("somebody_forges_a_copy", 0, differs, "failed")
+    return with_copies(share(), step, HALF_AN_HOUR)
 
 
-def unprepared_is_no_news(seen: Any, runs: Any) -> Iterator[Verdict]:
-    """Notify nobody of after-restore work that failed."""
-    found = REAL_OF_DEPLOYED(seen, runs)
-    yield from (each for each in found if each.reason is not Reason.NOT_PREPARED)
+def fires(function: str, *attempts: Step) -> Step:
+    return ("a_schedule_fires", function, 0, [*attempts], True)
 
 
-def any_move(versions: Any, value: str, runs: Any, actor: str, token: str) -> ledger.Move:
-    """Write no version if `current` has this value already, whoever set it."""
-    present = versions[-1] if versions else None
-    if present and present.value == value:
-        return ledger.Move(value, present.token or token, present, is_written=True)
-    return REAL_NEXT_MOVE(versions, value, runs, actor, token)
+def copies_end(how: str) -> Step:
+    return ("copies_end", None, how)
 
 
-def blind_put(aws: Any, name: str, value: str, note: Any, after: int) -> int:
-    """Put without looking whether somebody has come in between."""
-    return current._put(aws, name, value, note)  # noqa: SLF001
+def key(which: int) -> Step:
+    return ("the_stage_is_deployed_with", KEYS[which])
 
 
-def no_second_look(self: Any, database: Any, versions: Any, value: str, note: Any) -> bool:
-    """Do not look whether a deploy has begun since the first look."""
-    current.put(self.aws, database.current_parameter, value, note, versions[-1].number)
-    return True
+BOTH = ("update", "promote")
+SETTLES: Step = ("all_settles", True)
+UPDATE: Step = fires("update")
+EVENING: Step = ("_evening",)
+EVENINGS: Step = ("some_nights_pass_without_a_promotion", 2)
+HALF_AN_HOUR: Step = ("time_passes", 30)
+REFRESHES: Step = ("operator_refreshes", True, [None], None)
 
+# Histories that show several faults.
+REFRESHED = history(night())
+FAILED_AFTER_RESTORE = history(night("Test"))
+ON_HOLD = history(night(meanwhile="hold"))
+TOO_LATE = history(night(late=400))
+COPIED = with_copies(EVENINGS)
+COPY_PINNED = with_copies(EVENING, pins(-1), EVENINGS)
+COPY_FAILED = with_copies(share(), UPDATE, copies_end("failed"), HALF_AN_HOUR)
 
-def blind_delete(self: Any, database: Any, *_: Any) -> bool:
-    """Delete without a second look at who has moved it, or undo as if the order had created it."""
-    self.aws.parameters.delete(database.current_parameter)
-    return True
-
-
-def forget(pipeline: Any, look: Any) -> Any:
-    """Do not remember what people were told."""
-    return look.database, pipeline.aws.parameters.history(look.database.current_parameter)
-
-
-def first_move_only(*arguments: Any) -> Any:
-    """Promote one database, and let the others wait."""
-    return dict(list(REAL_MOVES(*arguments).items())[:1])
-
-
-def by_person_without(check: str) -> Any:
-    """Leave one check out, for a person's request only."""
-
-    def wrong(self: Any) -> Any:
-        if self.request.is_scheduled:
-            return REAL_CHECK(self)
-        with patch.object(promote, check, nothing):
-            return REAL_CHECK(self)
-
-    return wrong
-
-
-def closed_at_last_update(self: Action, instant: Any) -> bool:
-    """Take an action in progress to be over when its record was last changed."""
-    return bool(
-        self.started - deployment.CLOCK_TOLERANCE
-        <= instant
-        <= self.updated + deployment.CLOCK_TOLERANCE
-    )
-
-
-IGNORED = Result("ignored")
-OF_ORDER = (deployment, "_of_order")
-OF_DEPLOYED = (deployment, "_of_deployed")
-OWN_RUN = [(each, "own_run") for each in (ledger, deployment, deployments, current, status, pin)]
-
-PLANTED: dict[str, Plant] = {
-    # What the first edition did wrong, row by row.
-    "restored is not deployed if the run fails later": instead(
-        deployed_by_success, (deployments.Deployments, "of")
+PLANTED: dict[str, Fault] = {
+    # How it is seen what is deployed.
+    "restored is not deployed if the run fails later": Fault(
+        deployments,
+        "return self._deployed(database, ledger)._replace(held=held)",
+        "found = self._deployed(database, ledger)._replace(held=held)\n"
+        "        failed = [run.execution_id for run in self._runs if run.status == 'Failed']\n"
+        "        return Deployment(ledger[0].value) if found.maker in failed else found",
+        FAILED_AFTER_RESTORE,
     ),
-    "an order is good once its run succeeds": instead(order_is_good, OF_ORDER),
-    "the present version is good once a run succeeds": instead(present_is_good, OF_ORDER),
-    "what a failed run restored is good": instead(failed_is_good, OF_DEPLOYED),
-    "rollback runs restore nothing": instead(
-        no_rollback_runs, (deployments.Deployments, "_first_seen")
+    "rollback runs restore nothing": Fault(
+        deployments,
+        "if self._pipeline\n",
+        "if self._pipeline and not run.is_rollback\n",
+        history(night(), pins(0), ("somebody_acts_on_a_run", 0, "roll back")),
     ),
-    "a waiting pin is not shown": instead(
-        lambda *_: False, (status, "is_waiting"), (under_way, "is_waiting")
+    "an action is over at its last update": Fault(
+        deployment,
+        'self.status != "InProgress" and instant',
+        "instant",
+        history(
+            night(None),
+            *[goes_on(minutes=10)] * 4,
+            goes_on(1, minutes=10),
+            HALF_AN_HOUR,
+            behaviour=Behaviour(creates_late=True),
+        ),
     ),
-    "a skipped deploy stage is no matter": instead(success_is_enough, OF_ORDER),
-    "long runs are not shown": instead(timedelta(days=9999), (status, "LONG_RUN")),
-    "the newest run is everybody's own": instead(newest_run, *OWN_RUN),
-    "no polls": instead(lambda *_: IGNORED, (polling, "reconcile")),
+    "all clocks agree": Fault(
+        ledger,
+        "version.modified <= run.started + CLOCK_TOLERANCE",
+        "version.modified <= run.started",
+        history(night("wait"), HALF_AN_HOUR, behaviour=Behaviour(ssm_clock=timedelta(seconds=20))),
+    ),
+    "the newest run is everybody's own": Fault(
+        ledger,
+        "next((run for run in reversed(runs) if _may_be_started_for(run, first)), None)",
+        "next(iter(runs), None)",
+        history(night("beside")),
+    ),
+    "a failed roll-back is no matter": Fault(
+        deployments, "if stack.status in ROLLBACK_FAILED:", "if False:", history(night("Deploy"))
+    ),
+    "a prepared change set is no matter": Fault(
+        deployments,
+        "held = self._held(database, ledger)",
+        "held = None",
+        history(
+            night(None),
+            ("a_run_begins", "Webhook"),
+            goes_on(0, "fail"),
+            *[goes_on()] * 5,
+            ("a_run_begins", "Webhook"),
+            *[goes_on(1)] * 4,
+            HALF_AN_HOUR,
+            behaviour=Behaviour(change_sets=True),
+        ),
+    ),
+    # What follows from it.
+    "what a failed run restored is good": Fault(
+        deployment,
+        "Verdict(Reason.FAILED_AFTER_RESTORE, version",
+        "Verdict(None, version",
+        FAILED_AFTER_RESTORE,
+    ),
+    "a skipped deploy stage is no matter": Fault(
+        deployment,
+        "if is_present or is_taken_back or (run and not run.succeeded):",
+        "if not run or not run.succeeded:",
+        history(night("skip"), stacks="unknown"),
+    ),
+    "good before it is prepared": Fault(
+        deployment, ' and state == "prepared"', "", history(night(), prepares=True)
+    ),
+    "a failed preparation is no news": Fault(
+        deployment,
+        'if state == "not-prepared"',
+        "if False",
+        history(night(), ("all_settles", True, "FAILED"), prepares=True),
+    ),
+    "nothing is taken back": Fault(
+        reconcile, "if not _put_back(pipeline, look)", "if True", history(night("Build"))
+    ),
+    "no second look": Fault(
+        current,
+        "if self._is_being_read(database, ledger):\n                put(",
+        "if False:\n                put(",
+        between("take back", "deploy begins"),
+    ),
+    "nothing told is remembered": Fault(
+        reconcile,
+        "parameters.label(name, look.found.version.number, labels)",
+        "pass",
+        FAILED_AFTER_RESTORE,
+    ),
+    "no polls": Fault(
+        reconcile,
+        "return _reconcile(settings, aws, values, RECONCILE)",
+        "return Result('ignored')",
+        history(night(None), goes_on(0, "fail")),
+    ),
+    "a waiting pin is not shown": Fault(
+        deployment,
+        "return bool(ledger) and not deployment.unknown and",
+        "return False and",
+        history(night(), pins(0)),
+    ),
+    "long runs are not shown": Fault(
+        status,
+        "if self.now - run.started > LONG_RUN:",
+        "if False:",
+        history(("a_run_begins", "Webhook"), ("time_passes", 1440)),
+    ),
     # Who moved it.
-    "an inherited Description counts": instead(lambda value: "same", (ledger, "_fingerprint")),
-    "a put that does not look": instead(blind_put, (current, "put"), (pin, "put")),
-    "present value, no version": instead(any_move, (pin, "next_move"), (promote, "next_move")),
-    "an undo that deletes": instead(blind_delete, (current.Pipeline, "revert_one")),
-    "a delete that does not look": instead(blind_delete, (current.Pipeline, "delete_created")),
-    "nothing told is remembered": instead(forget, (reconcile, "_remember")),
-    "two runs of ours": instead(nothing, (current.Pipeline, "check_idle")),
-    "a run about to start is not minded": instead(lambda *_: False, (current, "may_be_starting")),
-    # How it is seen, and corrected.
-    "no second look": instead(no_second_look, (current.Pipeline, "put_back")),
-    "a prepared change set is no matter": instead(nothing, (deployments, "held_by")),
-    "nothing is taken back": instead(lambda *_: False, (reconcile, "_put_back")),
-    "an action is over at its last update": instead(closed_at_last_update, (Action, "covers")),
-    "all clocks agree": instead(
-        timedelta(), *((each, "CLOCK_TOLERANCE") for each in (ledger, deployment, deployments))
+    "an inherited Description counts": Fault(
+        ledger,
+        "hashlib.sha256(value.encode()).hexdigest()[:16]",
+        '"same"',
+        history(night(), share(), ("somebody_puts_by_hand", 0, 2, True), HALF_AN_HOUR),
     ),
-    "a failed roll-back is no matter": instead((), (deployments, "ROLLBACK_FAILED")),
-    # The after-restore work.
-    "good before it is prepared": instead(good_unprepared, OF_DEPLOYED),
-    "a failed preparation is no news": instead(unprepared_is_no_news, OF_DEPLOYED),
-    # The schedule and its undo.
-    "no undo": instead(lambda *_: False, (Attempt, "undo")),
-    "a failed start by a person is not undone": instead(nothing, (current.Pipeline, "revert")),
-    "a scheduled time is never spent": instead(lambda *_: False, (promote, "already_ran")),
-    "the window ignored": instead(nothing, (promote, "check_window")),
-    "the weeks ignored": instead(nothing, (promote, "check_week")),
-    "the hold ignored": instead(nothing, (promote, "check_hold")),
-    "a refresh by hand ignores the hold": instead(
-        by_person_without("check_hold"), (Attempt, "check")
+    "a put that does not look": Fault(
+        current, "if number != after + 1:", "if False:", between("promote", "pin")
     ),
-    "a hold that ends a day early": instead(
-        lambda self, day: day < self.until - timedelta(days=1), (hold.Hold, "covers")
+    "present value, no version": Fault(
+        ledger,
+        "(present.value, present.actor) == (value, actor)\n        and own_run(present, ledger, runs)"
+        " is None",
+        "present.value == value",
+        history(night(None), goes_on(0, "fail"), REFRESHES),
     ),
-    "no second look at the snapshot": instead(nothing, (checks, "rejection")),
-    "only the first database": instead(first_move_only, (Attempt, "_moves")),
-    "ties by order": instead(lambda snapshot: snapshot.created, (snapshots, "_recency")),
-    "a pin of anything": instead(nothing, (pin, "pin_rejection")),
-    "nobody hears of decisions": instead(nothing, (notifications, "of_result")),
-}
-# What only two people who act at once can meet.
-BETWEEN = {
-    "a put that does not look",
-    "a delete that does not look",
-    "an undo that deletes",
-    "a run about to start is not minded",
-    "no second look",
-    "no undo",
-    "a failed start by a person is not undone",
-}
-
-
-# --- copies ---------------------------------------------------------------------------------------
-
-REAL_EXPIRED = copies.expired
-REAL_MANAGED = copies.managed_copies
-REAL_NEWEST = copies.newest_copy
-REAL_OWNED = ownership.owned
-REAL_PROMOTABLE = copying.promotable_copy
-REAL_READ = copies._read  # noqa: SLF001
-REAL_UPDATE = Look.update
-
-
-def retention_without(*forgotten: str) -> Plant:
-    """Let the retention forget what one of its references leads to."""
-
-    def expired_copies(aws: Any, database: Any, found: Any, latest: Any) -> list[Copy]:
-        ledger = aws.parameters.history(database.current_parameter)
-        good = copying.good_version(ledger)
-        leading = {
-            "latest": latest[0],
-            "latest before": latest[1],
-            "current": ledger[-1].value,
-            "before": copying.earlier_snapshot(ledger),
-            "good": good.value if good else None,
-        }
-        kept = [each for name, each in leading.items() if name not in forgotten and each]
-        return REAL_EXPIRED(found, database.copy_policy, kept=kept)
-
-    return instead(expired_copies, (update_latest, "expired_copies"))
-
-
-def keeping(more: int) -> Any:
-    """Keep another number of copies than was asked for."""
-
-    def wrong(found: Sequence[Copy], policy: CopyPolicy, kept: Any) -> list[Copy]:
-        return REAL_EXPIRED(found, policy._replace(keep=policy.keep + more), kept)
-
-    return wrong
-
-
-def by_name_only(snapshots: Iterable[OwnSnapshot], policy: CopyPolicy) -> list[Copy]:
-    """Manage whatever bears the prefix."""
-    found = []
-    for own in snapshots:
-        tags = ownership.tags(policy.made_for, own.snapshot.created) | {
-            copies.SOURCE: own.snapshot.arn
-        }
-        found.append(own._replace(tags=tags | dict(own.tags), source=None))
-    return REAL_MANAGED(found, policy)
-
-
-def whatever_its_state(own: copying.ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
-    """Promote the copy that `latest` names without a second look at it."""
-    named = [each.snapshot for each in own() if each.snapshot.arn == arn]
-    return named[0] if named else REAL_PROMOTABLE(own, policy, arn)
-
-
-def what_latest_names(own: copying.ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
-    """Promote no copy before the poll has recorded it."""
-    found = copying.settled_copies(own, policy)
-    named = [
-        copy.snapshot for copy in found if copy.snapshot.available and copy.snapshot.arn == arn
-    ]
-    return named[0] if named else REAL_PROMOTABLE(own, policy, arn)
-
-
-EXPIRED = (copying, "expired")
-NEWEST = (update_latest, "newest_copy")
-OWNED = (ownership, "owned")
-PROMOTABLE = (checks, "promotable_copy")
-READ = (copies, "_read")
-
-IN_COPIES: dict[str, Plant] = {
-    "retention forgets latest": retention_without("latest", "latest before"),
-    "retention forgets what a pin of latest has just read": retention_without("latest before"),
-    "retention forgets current": retention_without("current"),
-    "retention forgets the value before": retention_without("before"),
-    "retention forgets good": retention_without("good"),
-    "retention by the number alone": retention_without(
-        "latest", "latest before", "current", "before", "good"
+    "an undo that deletes": Fault(
+        current, "if before is None:", "if True:", between("promote", "hand", refused=True)
     ),
-    "no retention": instead(lambda *_: [], (update_latest, "expired_copies")),
-    "one too few is kept": instead(keeping(-1), EXPIRED),
-    "one too many is kept": instead(keeping(1), EXPIRED),
-    "a copy in progress is deleted": instead(
-        lambda found, policy, kept: [
-            copy for copy in found[policy.keep :] if copy.snapshot.arn not in kept
-        ],
-        EXPIRED,
+    "a delete that does not look": Fault(
+        current,
+        "if not again or again[-1].number != ledger[-1].number:",
+        "if False:",
+        between("promote", "hand", "no parameter", refused=True),
     ),
-    "failed copies stay": instead(property(lambda self: False), (Snapshot, "failed")),
-    "nobody hears of a failed copy": instead(nothing, (notifications, "of_result")),
-    "managed by the name alone": instead(
-        by_name_only, (update_latest, "managed_copies"), (copying, "managed_copies")
+    "two runs of ours": Fault(
+        current, "busy = in_progress(self.runs)", "return", history(night(meanwhile="busy"))
     ),
-    "managed by the tags alone": instead(
-        lambda own, prefix, made_for: REAL_OWNED(own, "", made_for), OWNED
+    "a run about to start is not minded": Fault(
+        current,
+        "may_be_starting(present, self.aws.now())",
+        "False",
+        between("promote", "pin and deploy"),
     ),
-    "managed for any stage": instead(
-        lambda own, prefix, made_for: REAL_OWNED(own, prefix, own.tags.get(ownership.MADE_FOR, "")),
-        OWNED,
+    # The schedule, people, and the undo of both.
+    "no undo": Fault(
+        promote, "if name is None:", "if True:", between("promote", "hand", refused=True)
     ),
-    "a forged source": instead(
-        lambda own, policy: REAL_READ(own._replace(source=None), policy), READ
+    "a failed start by a person is not undone": Fault(
+        current,
+        "self.revert_or_add_note(moves, lambda each: each.token == note.token, error)",
+        "pass",
+        between("refresh", "hand", refused=True),
     ),
-    "data newer than its copy": instead(
-        lambda own, policy: REAL_READ(
-            own._replace(snapshot=own.snapshot._replace(created=None)), policy
-        ),
-        READ,
+    "a scheduled time is never spent": Fault(
+        promote,
+        "if self.request.is_scheduled and already_ran(ledger, actor, runs):",
+        "if False:",
+        history(night("Build", again=True)),
     ),
-    "the age of the copy, not of its data": instead(
-        lambda own, policy: (
-            (copy := REAL_READ(own, policy)) and copy._replace(snapshot=own.snapshot)
-        ),
-        READ,
+    "the window ignored": Fault(promote, "check_window(settings, aws.now())", "pass", TOO_LATE),
+    "the weeks ignored": Fault(
+        scheduled,
+        "if not cadence.is_on_week(day):",
+        "if False:",
+        history(night(), share(), *[("a_schedule_fires", f, 0, [], False) for f in BOTH]),
     ),
-    "a copy in progress is ignored": instead(nothing, (copying, "pending_copy")),
-    "latest to the share": instead(
-        lambda self, database, choice: REAL_UPDATE(
-            self, database._replace(copy_policy=None), choice
-        ),
-        (Look, "update"),
+    "the hold ignored": Fault(
+        promote, "check_hold(settings, self.values, aws.now())", "pass", ON_HOLD
     ),
-    "latest to a copy under any key": instead(
-        lambda found, _: next((copy.snapshot for copy in found if copy.snapshot.available), None),
-        NEWEST,
+    "a refresh by hand ignores the hold": Fault(
+        promote,
+        "check_hold(settings, self.values, aws.now())",
+        "request.is_scheduled and check_hold(settings, self.values, aws.now())",
+        history(EVENING, ("operator_holds", 1, None), REFRESHES),
     ),
-    "latest to an unfinished copy": instead(
-        lambda found, _: next((copy.snapshot for copy in found if not copy.snapshot.failed), None),
-        NEWEST,
+    "no second look at the snapshot": Fault(
+        checks,
+        "broken = rejection(snapshot, database.criteria)",
+        "broken = None",
+        history(night(meanwhile="broken")),
     ),
-    "latest to the oldest copy": instead(
-        lambda found, policy: REAL_NEWEST(found[::-1], policy), NEWEST
+    "only the first database": Fault(
+        promote, "        return moves\n", "        return dict([*moves.items()][:1])\n", REFRESHED
     ),
-    "a copy is requested twice": instead(
-        lambda *_: copies.PREFIX + uuid.uuid4().hex, (CopyPolicy, "name")
+    "ties by order": Fault(
+        snapshots, "return snapshot.taken, snapshot.arn", "return snapshot.taken, ''", REFRESHED
     ),
-    "the poll copies unasked": instead(
-        lambda self, database: next(
-            iter(self.aws.parameters.history(database.latest_parameter)), None
-        ),
-        (Look, "version_that_wants_a_copy"),
+    "a pin of anything": Fault(
+        pin,
+        "broken = pin_rejection(snapshot, database.criteria)",
+        "broken = None",
+        history(share({"engine_version": "99.1"}), pins(-1)),
     ),
-    "every share is copied": instead(lambda *_: True, (copying, "needs_copy")),
-    "no second look at the copy": instead(whatever_its_state, PROMOTABLE),
-    "only what latest names is promoted": instead(what_latest_names, PROMOTABLE),
-    "one error stops all": instead(
-        lambda items, action: ([action(item) for item in items], []), (update_latest, "run_each")
+    "nobody hears of decisions": Fault(
+        notifications, 'if result.outcome not in ("skipped", "failed")', "if True", TOO_LATE
     ),
 }
 
-
-# --- what finds them ------------------------------------------------------------------------------
-
-
-def histories(
-    machine: type[RuleBasedStateMachine] = Histories, count: int = 1_000, steps: int = 30
-) -> None:
-    """Play the same histories each time, so that what is found does not depend on luck."""
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=count,
-            stateful_step_count=steps,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
+IN_COPIES: dict[str, Fault] = {
+    # Which copies stay.
+    "retention forgets latest": Fault(
+        copying,
+        "        *latest,\n",
+        "",
+        with_copies(EVENING, key(1), share(), UPDATE, key(0), copies_end("available")),
+    ),
+    "retention forgets what a pin of latest has just read": Fault(
+        update_latest,
+        "leading = (entry.latest, entry.previous)",
+        "leading = (entry.latest,)",
+        with_copies(("operator_pins_latest", 0, "put")),
+    ),
+    "retention forgets current": Fault(
+        copying, "ledger[-1].value if ledger else None", "None", COPY_PINNED
+    ),
+    "retention forgets the value before": Fault(
+        copying,
+        "        earlier_snapshot(ledger),\n",
+        "",
+        with_copies(EVENING, pins(-1), pins(0), EVENINGS),
+    ),
+    "retention forgets good": Fault(
+        copying,
+        "good.value if good else None",
+        "None",
+        with_copies(night(), pins(0), pins(1), EVENINGS),
+    ),
+    "no retention": Fault(
+        copying,
+        "if not expired(copies, policy, kept=()):",
+        "if True:",
+        with_copies(EVENING, EVENINGS),
+    ),
+    "one too few is kept": Fault(
+        copies, "done[policy.keep :]", "done[policy.keep - 1 :]", with_copies(EVENINGS, keep="2")
+    ),
+    "a copy in progress is deleted": Fault(
+        copies,
+        "copy for copy in copies if copy.snapshot.available]",
+        "*copies]",
+        with_copies(share(), UPDATE, share(), UPDATE, HALF_AN_HOUR),
+    ),
+    "failed copies stay": Fault(update_latest, ", *failed]", "]", COPY_FAILED),
+    "nobody hears of a failed copy": Fault(
+        update_latest, "if notification:", "if False:", COPY_FAILED
+    ),
+    # Which are ours.
+    "managed by the tags alone": Fault(
+        ownership, "or not arn.identifier.startswith(prefix)", "", forged("name")
+    ),
+    "managed for any stage": Fault(
+        ownership, "or own.tags.get(MADE_FOR) != made_for", "", forged("stage")
+    ),
+    "a forged source": Fault(
+        copies, "own.source not in (None, source.text) or", "", forged("source")
+    ),
+    "data newer than its copy": Fault(
+        copies, "or (made and owned.taken > made)", "", forged("time")
+    ),
+    "the age of the copy, not of its data": Fault(
+        copies, "own.snapshot._replace(created=owned.taken)", "own.snapshot", COPIED
+    ),
+    # Which are made.
+    "two snapshots of one name have one copy": Fault(
+        copies,
+        "source, moment, self",
+        "source, self",
+        with_copies(EVENING, share({}, True), UPDATE),
+    ),
+    "the poll copies unasked": Fault(
+        update_latest,
+        "next((each for each in versions if COPY_WANTED in each.labels), None)",
+        "versions[0]",
+        with_copies(share(), HALF_AN_HOUR),
+    ),
+    "every share is copied": Fault(
+        copying,
+        "if not needs_copy(share, copies, policy):",
+        "if False:",
+        with_copies(EVENING, ("only_older_shares_are_left", 0), UPDATE),
+    ),
+    "one error stops all": Fault(
+        update_latest,
+        "run_each(chosen, lambda each: look.update(*each))",
+        "[look.update(*each) for each in chosen], []",
+        history(
+            share(),
+            ("production_shares", 1, 0, {}),
+            fires("update", ("refuse", "before", "copy", 1)),
+            copied=["RDS", "DOCS"],
         ),
-    )
-
-
-def histories_of_copies(count: int = 1_000) -> None:
-    histories(HistoriesOfCopies, count, 15)
-
-
-def all_interleavings() -> None:
-    for mover in ("promote", "refresh", "take back"):
-        for actor in ("hand", "pin and deploy", "promote", "deploy begins"):
-            for history in interleavings.HISTORIES:
-                for fails in (False, True)[: 1 + (mover != actor)]:
-                    interleavings.test_whoever_comes_in_between_wins(mover, actor, history, fails)
-
-
-FINDING = {
-    **dict.fromkeys(PLANTED, histories),
-    **dict.fromkeys(BETWEEN, all_interleavings),
-    **dict.fromkeys(IN_COPIES, histories_of_copies),
+    ),
+    # Which are promoted.
+    "a copy in progress is ignored": Fault(
+        copies,
+        "return newest if newest and newest.snapshot.in_progress else None",
+        "return None",
+        with_copies(EVENING, share(), UPDATE, fires("promote")),
+    ),
+    "latest to the share": Fault(
+        update_latest, "found = newest_copy(copies, policy)", "found = share", COPIED
+    ),
+    "latest to a copy under any key": Fault(
+        copies,
+        "if not copy_rejection(copy, policy)), None)",
+        "if copy.snapshot.available), None)",
+        with_copies(
+            EVENING, key(1), share(), UPDATE, key(0), copies_end("available"), HALF_AN_HOUR
+        ),
+    ),
+    "latest to an unfinished copy": Fault(
+        copies,
+        "if not copy_rejection(copy, policy)), None)",
+        "if not copy.snapshot.failed), None)",
+        with_copies(share(), UPDATE),
+    ),
+    "no second look at the copy": Fault(
+        copying,
+        "newest = newest_copy(copies, policy)",
+        "newest = next((each.snapshot for each in copies if each.snapshot.arn == arn), None)",
+        with_copies(EVENING, key(1), fires("promote")),
+    ),
 }
 
 
-@pytest.mark.parametrize("fault", PLANTED | IN_COPIES)
-def test_a_planted_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (PLANTED | IN_COPIES)[fault](monkeypatch)
+def plant(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every function of the module the code that it has with the wrong text."""
+    text = Path(str(fault.module.__file__)).read_text()
+    assert text.count(fault.right) == 1, f"{fault.module.__name__} has changed: {fault.right}"
+    wrong: dict[str, Any] = {"__name__": fault.module.__name__}
+    exec(compile(text.replace(fault.right, fault.wrong), "planted", "exec"), wrong)  # noqa: S102
+    functions = dict(_functions(vars(fault.module), fault.module.__name__))
+    for name, function in _functions(wrong, fault.module.__name__):
+        monkeypatch.setattr(functions[name], "__code__", function.__code__)
+
+
+def _functions(namespace: Mapping[str, Any], module: str) -> Iterator[tuple[str, FunctionType]]:
+    for value in namespace.values():
+        function = unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
+        if getattr(value, "__module__", None) == module and isinstance(value, type):
+            yield from _functions(vars(value), module)
+        elif isinstance(function, FunctionType) and function.__module__ == module:
+            yield function.__qualname__, function
+
+
+@pytest.mark.parametrize("name", PLANTED | IN_COPIES)
+def test_a_planted_fault_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = (PLANTED | IN_COPIES)[name]
+    fault.shown_by()  # without the fault nothing is found
+    plant(fault, monkeypatch)
     with pytest.raises(AssertionError):  # whichever guarantee breaks first
-        FINDING[fault]()
-
-
-def test_without_a_fault_nothing_is_found() -> None:
-    histories(count=100)  # test_histories.py plays more
-    all_interleavings()
-    histories_of_copies(400)
+        fault.shown_by()

@@ -12,7 +12,8 @@ from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Position, 
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import Run, Version
 from chalicelib.domain.reasons import Reason
-from tests.fakes import InMemoryAws, InMemoryPipelines
+from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
+from tests.fakes import ACCEPTANCE, InMemoryAws, InMemoryPipelines, InMemorySnapshots, arn
 from tests.stage import PIPELINE
 
 STAGES = ("Build", "Approval", "Deploy", "Test")
@@ -36,6 +37,9 @@ class Behaviour(NamedTuple):
     pipeline_clock: timedelta = timedelta()
     rds_clock: timedelta = timedelta()
     ssm_clock: timedelta = timedelta()
+    # Neither is documented: a copy's date may be its data's, and it may be available at once.
+    copies_keep_date: bool = False
+    copies_at_once: bool = False
 
 
 class Replacement(NamedTuple):
@@ -87,6 +91,75 @@ class Update:
         return self.has_succeeded is None
 
 
+class Made(NamedTuple):
+    """A copy as RDS was asked for it: of which share, as it was then, and under which key."""
+
+    source: Snapshot
+    key: str
+
+    @property
+    def recency(self) -> tuple[datetime, str]:
+        return self.source.taken, self.source.arn
+
+
+class WorldSnapshots(InMemorySnapshots):
+    """Remembers which copies were requested; `judge` is asked before a snapshot is deleted.
+
+    A copy is known because RDS was asked to make it, and never by its name or its tags.
+    """
+
+    def __init__(self, aws: InMemoryAws, behaviour: Behaviour) -> None:
+        super().__init__(aws)
+        self.keeps_date, self.at_once = behaviour.copies_keep_date, behaviour.copies_at_once
+        self.requested: dict[str, Made] = {}
+        self.judge: Callable[[str], None] = lambda deleted: None
+        # The clusters for which there were too many copies, until a poll has asked again.
+        self.postponed: set[str] = set()
+
+    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+        share, copied = self.get(source), arn(name, ACCEPTANCE)
+        existed = self.get(copied)
+        try:
+            return super().copy(source, name, key, tags)
+        except Refused as refused:
+            if share and refused.reason is Reason.COPY_QUOTA:
+                self.postponed.add(share.cluster)
+            raise
+        finally:  # the process may be killed before it hears of its copy
+            if share and not existed and self.get(copied):
+                self.requested[copied] = Made(share, key)
+
+    def delete(self, identifier: str) -> None:
+        if self.get(arn(identifier, ACCEPTANCE)):  # or another delivery was faster
+            self.judge(arn(identifier, ACCEPTANCE))
+        super().delete(identifier)
+
+    @property
+    def made(self) -> dict[str, Made]:
+        """The copies that still exist."""
+        exist = {each.arn for each in self.all}
+        return {copy: made for copy, made in self.requested.items() if copy in exist}
+
+    def get(self, value: str) -> Snapshot | None:
+        return next((each for each in self.all if each.arn == value), None)
+
+    def change(self, value: str, status: str) -> None:
+        """Give a snapshot another status; `deleted` also fails its copies in progress."""
+        for index, each in reversed([*enumerate(self.all)]):
+            made = self.requested.get(each.arn)
+            if each.arn == value and status == "deleted":
+                del self.all[index]
+            elif each.arn == value:
+                self.all[index] = each._replace(status=status)
+            elif status == "deleted" and each.in_progress and made and made.source.arn == value:
+                self.all[index] = each._replace(status="failed")
+
+    def end_copies(self) -> None:
+        """Let every copy in progress succeed, whoever makes it."""
+        for each in [each for each in self.all if each.status == "copying"]:
+            self.change(each.arn, "available")
+
+
 class WorldPipelines(InMemoryPipelines):
     """The main pipeline as CodePipeline lists it, which may be some moments ago."""
 
@@ -123,11 +196,13 @@ class World(InMemoryAws):
     """AWS with one main pipeline. Nothing goes on by itself: `go_on` takes the next step."""
 
     pipelines: WorldPipelines
+    snapshots: WorldSnapshots
 
     def __init__(self, now: datetime, behaviour: Behaviour) -> None:
         super().__init__(now)
         self.behaviour = behaviour
         self.pipelines = WorldPipelines(self)
+        self.snapshots = WorldSnapshots(self, behaviour)
         self.parameters.clock = behaviour.ssm_clock
         self.executions: list[Execution] = []
         self.updates: list[Update] = []
@@ -373,9 +448,7 @@ class World(InMemoryAws):
             lies = exists and self.behaviour.resolved_after_rollback == "new"
             status = "FAILED" if fate == "fail" and exists else "COMPLETE"
             self.stacks.all[name] = Stack(
-                f"{prefix}ROLLBACK_{status}",
-                before.clusters,
-                resolved if lies else before.resolved,
+                f"{prefix}ROLLBACK_{status}", before.clusters, resolved if lies else before.resolved
             )
             return False
         created = self.time if self.behaviour.creates_late else begun + timedelta(seconds=5)
