@@ -140,17 +140,14 @@ class Environment:
         while self._api.answer is None and self._process.poll() is None and monotonic() < deadline:
             self._api.handle_request()
         if self._api.answer:
-            kind, payload = self._api.answer
-        elif self._process.poll() is None:
+            succeeded, payload = self._api.answer
+        elif self.alive:
+            succeeded, payload = False, _error("Sandbox.Timedout", f"Timed out after {timeout} s")
             self.kill()
-            kind, payload = (
-                "timeout",
-                _error("Sandbox.Timedout", f"Task timed out after {timeout} s"),
-            )
         else:
-            status = f"Runtime exited with error: exit status {self._process.returncode}"
-            kind, payload = "exit", _error("Runtime.ExitError", status)
-        return Outcome(kind == "response", payload, self._output.read().decode(errors="replace"))
+            status = f"exit status {self._process.wait()}"
+            succeeded, payload = False, _error("Runtime.ExitError", f"Runtime exited: {status}")
+        return Outcome(succeeded, payload, self._output.read().decode(errors="replace"))
 
     def _write_clock(self) -> None:
         """Tell the process the cloud's time."""
@@ -188,7 +185,7 @@ class _RuntimeApi(TCPServer):
         super().__init__(("127.0.0.1", 0), _RuntimeApiHandler)
         self.specification = specification
         self.event = ("", b"")
-        self.answer: tuple[str, bytes] | None = None
+        self.answer: tuple[bool, bytes] | None = None
 
 
 class _RuntimeApiHandler(BaseHTTPRequestHandler):
@@ -211,12 +208,12 @@ class _RuntimeApiHandler(BaseHTTPRequestHandler):
         self.wfile.write(event)
 
     def do_POST(self) -> None:
-        """Take an answer, whose kind is the end of the path: response or error."""
+        """Take an answer; the path ends with response or error."""
         payload = self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(202)
         self.send_header("Content-Length", "0")
         self.end_headers()
-        self.server.answer = (self.path.rpartition("/")[2], payload)
+        self.server.answer = (self.path.endswith("/response"), payload)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing: the function's log is what matters."""

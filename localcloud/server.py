@@ -62,9 +62,8 @@ def _serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     elif request.path.startswith(gateway.PREFIX):
         response = gateway.respond(request)
     elif request.user_agent.string.startswith(resources.AGENT):
-        response = (
-            service()
-        )  # CloudFormation's own calls, made for a caller who was asked for his rights
+        # CloudFormation's own calls are not for the journal; its caller's rights were decided on before.
+        response = service()
     else:
         response = calls.respond(request, service)
     return response(environ, start_response)
