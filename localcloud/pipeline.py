@@ -19,12 +19,13 @@ import moto.codepipeline.urls
 from moto.codepipeline.models import CodePipeline, codepipeline_backends
 from moto.codepipeline.responses import CodePipelineResponse
 from moto.core.exceptions import JsonRESTError
-from moto.iam.models import iam_backends
 
 from localcloud import accounts
+from localcloud.resources import Api
 from localcloud.runs import SUCCEEDED, Behaviour, Json, Run, runs_of
 
 _DEFAULT_STAGES = ("Source", "Build", "Deploy", "Test")
+_STEERED = {"run_seconds", "action_seconds", "loses_events", "hold", "next_outcomes"}
 _TOKEN = re.compile(r"[a-zA-Z0-9-]{1,128}")
 _OWN_TYPE = {"docdb": "AWS::DocDB::DBCluster", "neptune": "AWS::Neptune::DBCluster"}
 _TRUST = """{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
@@ -202,18 +203,12 @@ def _create_pipeline(body: Json) -> Json:
     """POST: the main pipeline and its service role, in acceptance."""
     name, backend = body["name"], _acceptance()
     stack, databases = body.get("stack") or name, body["databases"]
-    role = iam_backends[accounts.ACCEPTANCE]["aws"].create_role(
-        role_name=f"{name}-service-role",
-        assume_role_policy_document=_TRUST,
-        path="/",
-        permissions_boundary=None,
-        description="What the main pipeline runs as",
-        tags=[],
-        max_session_duration=None,
-    )
+    iam = Api(accounts.ACCEPTANCE, accounts.REGION)
+    role = f"{name}-service-role"
+    made = iam.call("iam", "CreateRole", RoleName=role, AssumeRolePolicyDocument=_TRUST)
     declared = {
         "name": name,
-        "roleArn": role.arn,
+        "roleArn": made["Role"]["Arn"],
         "artifactStore": {"type": "S3", "location": f"{name}-artifacts"},
         "stages": [_declare(each, name, stack) for each in body.get("stages", _DEFAULT_STAGES)],
         "executionMode": "SUPERSEDED",
@@ -229,13 +224,8 @@ def _patch_pipeline(body: Json) -> Json:
     """PATCH: how the next runs go, and what they deploy: a template and its parameters' values."""
     behaviour = behaviour_of(_acceptance().pipelines[body["name"]])
     with behaviour.changed:
-        behaviour.next_outcomes = [
-            "Failed in Build" if outcome == "Failed" else outcome
-            for outcome in body.get("next_outcomes", behaviour.next_outcomes)
-        ]
-        behaviour.hold = set(body.get("hold", behaviour.hold))
-        for name in ("run_seconds", "action_seconds", "loses_events"):
-            setattr(behaviour, name, body.get(name, getattr(behaviour, name)))
+        for name in _STEERED & body.keys():
+            setattr(behaviour, name, body[name])
         if "template" in body:
             behaviour.revision = (body["template"], dict(body.get("parameters", {})))
         behaviour.changed.notify_all()

@@ -18,7 +18,6 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
@@ -27,14 +26,14 @@ from pg8000.native import Connection, identifier
 # The name of Aurora's own superuser. It cannot log in over TCP.
 ADMINISTRATOR = "rdsadmin"
 HOST = "127.0.0.1"
-_START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _PROGRAMS = Path("pginstall18/bin")
-_RUN = """
-"$1" -D "$2/data" 2>"$2/log" &
+_RUN = f"""
+"$1/initdb" --no-sync --encoding=UTF8 --locale=C --username {ADMINISTRATOR} -D "$2/data" >"$2/log" 2>&1 &&
+    cp "$2/pg_hba.conf" "$2/postgresql.auto.conf" "$2/data" &&
+    "$1/pg_ctl" start --wait --silent -D "$2/data" --log "$2/log" && echo ready || exit
 read -r _
-kill -QUIT $!
-wait
+"$1/pg_ctl" stop --silent --mode immediate -D "$2/data"
 rm -rf "$2"
 """
 # Only the owner of the socket's folder is let in without being asked who he is.
@@ -102,38 +101,20 @@ class Server:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _start(self, programs: Path) -> None:
-        data = self._directory / "data"
-        subprocess.run(  # noqa: S603 (the wheel's own program)
-            [
-                *(programs / "initdb", "--no-sync", "--auth=trust", "--encoding=UTF8"),
-                *("--locale=C", "--username", ADMINISTRATOR, "--pgdata", data),
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd=self._directory,
-            **self._account,
-        )
-        (data / "pg_hba.conf").write_text(_ACCESS)
+        (self._directory / "pg_hba.conf").write_text(_ACCESS)
         sockets = f"port = {self.port}\nunix_socket_directories = '{self._directory}'\n"
-        (data / "postgresql.auto.conf").write_text(_SETTINGS + sockets)
-        self._shell = subprocess.Popen(  # noqa: S603 (as above)
-            ["/bin/sh", "-c", _RUN, "sh", programs / "postgres", self._directory],
+        (self._directory / "postgresql.auto.conf").write_text(_SETTINGS + sockets)
+        self._shell = subprocess.Popen(  # noqa: S603 (the wheel's own programs)
+            ["/bin/sh", "-c", _RUN, "sh", programs, self._directory],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             cwd="/",
             start_new_session=True,
             **self._account,
         )
-        deadline = monotonic() + _START_SECONDS
-        while True:
-            try:
-                self.connect().close()
-            except Exception:
-                if monotonic() > deadline:
-                    raise
-                sleep(0.02)
-            else:
-                return
+        assert self._shell.stdout is not None
+        if not self._shell.stdout.readline():
+            raise RuntimeError((self._directory / "log").read_text())
 
     def _find_programs(self) -> Path:
         """Return the folder of the programs, copied if the account cannot reach them where they are."""

@@ -328,7 +328,7 @@ KINDS: dict[str, Kind] = {
 
 
 def _shaped(shape: Any, value: Any) -> Any:
-    """Return a value as the API has it: known members in their case, and documents as text."""
+    """Return a value as the API has it: known members in their case, documents as text, no numbers as text."""
     match shape.type_name:
         case "structure":
             given = {name.lower(): each for name, each in value.items()}
@@ -344,6 +344,8 @@ def _shaped(shape: Any, value: Any) -> Any:
             return {name: _shaped(shape.value, each) for name, each in value.items()}
         case "string" if not isinstance(value, str):
             return json.dumps(value)
+        case "boolean" | "integer" | "long" | "double" | "float" if isinstance(value, str):
+            return json.loads(value)
     return value
 
 

@@ -46,7 +46,7 @@ class Behaviour:
     action_seconds: dict[str, float] = field(default_factory=dict)
     revision: tuple[str, dict[str, str]] | None = None  # the stack's template and parameters
     next_outcomes: list[str] = field(default_factory=list)
-    hold: set[str] = field(default_factory=set)
+    hold: list[str] = field(default_factory=list)
     loses_events: bool = False
     tokens: dict[str, str] = field(default_factory=dict)
     actions: list["ActionExecution"] = field(default_factory=list)
@@ -161,7 +161,8 @@ class Run(PipelineExecution):
 
     def _go_on(self, stages: Sequence[Json]) -> None:
         ordered = self.behaviour.next_outcomes
-        self.outcome = ordered.pop(0) if ordered else SUCCEEDED
+        outcome = ordered.pop(0) if ordered else SUCCEEDED
+        self.outcome = "Failed in Build" if outcome == "Failed" else outcome
         self.thread = threading.Thread(target=self._pass, args=(stages,), daemon=True)
         self.thread.start()
 
@@ -332,7 +333,7 @@ class ActionExecution:
         run, behaviour = self.run, self.run.behaviour
         points = {self.stage + moment, self.name + moment}
         with behaviour.changed:
-            while (held := points & behaviour.hold) and not behaviour.forgotten:
+            while (held := points.intersection(behaviour.hold)) and not behaviour.forgotten:
                 run.held_at = held.pop()
                 behaviour.changed.wait()
             run.held_at = None

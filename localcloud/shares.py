@@ -332,22 +332,15 @@ class SharingRDSResponse(RDSResponse):
         """A snapshot as it looks from here; as the model's members, which spares moto a search."""
         shape: Any = get_service_model("rds").shape_for("DBClusterSnapshot")
         seen = {member: getattr(snapshot, xform_name(member), None) for member in shape.members}
-        if snapshot.account_id == self.backend.account_id:
-            return seen
         shared = {"DBClusterSnapshotIdentifier": snapshot.arn, "SnapshotType": "shared"}
-        return seen | shared | {"TagList": None}
+        is_own = snapshot.account_id == self.backend.account_id
+        return seen if is_own else seen | shared | {"TagList": None}
 
     def enable_http_endpoint(self) -> ActionResult:
         """EnableHttpEndpoint, which moto leaves out."""
-        return self._set_http_endpoint(enabled=True)
-
-    def disable_http_endpoint(self) -> ActionResult:
-        return self._set_http_endpoint(enabled=False)
-
-    def _set_http_endpoint(self, *, enabled: bool) -> ActionResult:
         arn = self.params["ResourceArn"]
-        _set_http_endpoint(self.backend.clusters[arn.rpartition(":")[2]], enabled=enabled)
-        return ActionResult({"ResourceArn": arn, "HttpEndpointEnabled": enabled})
+        _set_http_endpoint(self.backend.clusters[arn.rpartition(":")[2]], enabled=True)
+        return ActionResult({"ResourceArn": arn, "HttpEndpointEnabled": True})
 
 
 def _set_http_endpoint(cluster: DBCluster, *, enabled: bool) -> None:
