@@ -135,6 +135,7 @@ INSTANCE = "arn:aws:rds:eu-west-1:111111111111:snapshot:orders-1"
         ("no time", own(tags={TAKEN: None})),
         ("the tags alone", own(arn=arn("before-the-upgrade", ACCEPTANCE))),
         ("a name that ends as a copy's", own(arn=arn("x-" + name_of("orders-1"), ACCEPTANCE))),
+        ("a name in capitals", own(arn=arn(name_of("orders-1").upper(), ACCEPTANCE))),
         ("a name nearly a copy's", own(arn=arn("aurora-refresh-copies-1", ACCEPTANCE))),
         ("no ARN", own(arn="no ARN")),
         ("another database's", own(tags={MADE_FOR: "/acceptance/docs/latest"})),

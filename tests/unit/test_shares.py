@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.ownership import MADE_FOR, TAKEN, Owned
+from chalicelib.domain.ownership import MADE_FOR, Owned
 from chalicelib.domain.shares import (
-    PREFIX,
     SharePolicy,
     find_by_data,
     kept_and_expired,
@@ -97,15 +96,8 @@ def test_of_the_same_data_the_one_made_later_comes_first_and_else_the_greater_na
         own(made=DAILY),
         own(cluster="billing"),
         own(arn=arn("nightly")),
-        own(arn=arn(f"x-{PREFIX}1")),
-        own(arn=arn(PREFIX.upper() + "1")),
-        own(arn="no ARN"),
         own()._replace(tags={}),
-        own()._replace(tags={MADE_FOR: POLICY.made_for}),
-        own()._replace(tags={TAKEN: SATURDAY.isoformat()}),
         own(tags={MADE_FOR: ACCEPTANCE}),  # by the first edition
-        own(tags={TAKEN: "last week"}),
-        own(tags={TAKEN: "2026-01-03T22:00:00"}),
     ],
 )
 def test_neither_the_name_nor_the_tags_alone_make_a_snapshot_managed(stranger: OwnSnapshot) -> None:
