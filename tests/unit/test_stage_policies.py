@@ -100,7 +100,8 @@ TOPIC = own("sns", "aurora-refresh")
 PUBLISH = allow("sns", TOPIC, "Publish")
 
 
-def test_each_function_of_acceptance_may_do_what_it_does_and_nothing_else() -> None:
+def test_each_function_may_do_what_it_does() -> None:
+    """And nothing else: no pattern of actions, and `*` only for the listing of snapshots."""
     hold = "/acceptance/refresh/hold"
     stack = own("cloudformation", "stack/acceptance-data/*")
     look = (
