@@ -51,6 +51,20 @@ def database(name: str, days: int, **facts: Any) -> Json:
     }
 
 
+def run(status: str, started: str, updated: str, **facts: Any) -> Json:
+    return {
+        "execution_id": RUN,
+        "status": status,
+        "started": started,
+        "updated": updated,
+        **facts,
+    }
+
+
+def pipeline(last_run: Json | None, under_way: Json | None = None) -> Json:
+    return {"name": "acceptance-main", "last_run": last_run, "under_way": under_way}
+
+
 def version(number: int, snapshot: str, days: float, **facts: Any) -> Json:
     return {
         "version": number,
@@ -61,12 +75,7 @@ def version(number: int, snapshot: str, days: float, **facts: Any) -> Json:
         "why": "newest eligible share",
         "good": False,
         "result": "refreshed",
-        "run": {
-            "execution_id": RUN,
-            "status": "Succeeded",
-            "started": at(days=days),
-            "updated": at(days=days, minutes=-40),
-        },
+        "run": run("Succeeded", at(days=days), at(days=days, minutes=-40)),
         **facts,
     }
 
@@ -106,16 +115,7 @@ class FakeClient:
                 "next_restore": at(hours=-14),
                 "max_age_days": 14,
             },
-            "pipeline": {
-                "name": "acceptance-main",
-                "last_run": {
-                    "execution_id": RUN,
-                    "status": "Succeeded",
-                    "started": at(days=13.4),
-                    "updated": at(days=13.37),
-                },
-                "under_way": None,
-            },
+            "pipeline": pipeline(run("Succeeded", at(days=13.4), at(days=13.37))),
             "problems": [],
             **status,
         }
@@ -170,31 +170,20 @@ def healthy() -> FakeClient:
 
 def attention() -> FakeClient:
     """One database is too old, one waits for a run, and one is being restored."""
+    times = at(minutes=23), at(minutes=2)
+    where = {
+        "stage": "Deploy",
+        "action": "Database",
+        "waits_for": None,
+        "restores": f"orders from {nightly('orders', 1)}",
+    }
     return FakeClient(
         database(
             "orders", 14, current=nightly("orders", 1), previous=nightly("orders", 14), by=OMAR
         ),
         database("billing", 17, latest=nightly("billing", 17)),
         database("documents", 3),
-        pipeline={
-            "name": "acceptance-main",
-            "last_run": {
-                "execution_id": RUN,
-                "status": "InProgress",
-                "started": at(minutes=23),
-                "updated": at(minutes=2),
-            },
-            "under_way": {
-                "execution_id": RUN,
-                "status": "InProgress",
-                "started": at(minutes=23),
-                "updated": at(minutes=2),
-                "stage": "Deploy",
-                "action": "Database",
-                "waits_for": None,
-                "restores": f"orders from {nightly('orders', 1)}",
-            },
-        },
+        pipeline=pipeline(run("InProgress", *times), run("InProgress", *times, **where)),
         problems=[f"billing: latest would not be promoted: {nightly('billing', 17)} {TOO_OLD}"],
     )
 
