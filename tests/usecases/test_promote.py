@@ -339,6 +339,12 @@ def test_all_databases_are_promoted_by_one_run(two: Night, asked: str) -> None:
     assert two.started == ["run-3"]
 
 
+def test_one_database_that_cannot_be_promoted_stops_all(two: Night) -> None:
+    listing(snapshot("new"))(two)
+    before = two.values
+    assert (two.promote().reason, two.values) == ("snapshot-gone", before)
+
+
 def test_one_database_that_has_nothing_new_waits_for_the_next_time(two: Night) -> None:
     two.set(LATEST, OLD)
     moves = [(each.previous, each.current) for each in two.promote().databases]
