@@ -3,7 +3,7 @@
 The use cases are the real ones, on the AWS in memory. Lambda and EventBridge are played as AWS
 documents them: events come late, twice and not at all, an invocation that raises or is killed runs
 twice more, and people act between any two calls of an invocation. One stage in two promotes copies:
-RDS finishes, fails and loses them, and keys and shares come and go.
+RDS finishes, fails and loses them, shares and keys change, and strangers take snapshots like them.
 """
 
 from collections import Counter
@@ -68,7 +68,7 @@ NTH = st.sampled_from([1, 1, 2, 3])
 
 
 def faults(others: Sequence[str], calls: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
-    """Return (what happens, before or after, which call, for the how manieth time)."""
+    """Return (what happens, `before` or `after` a call, the call's name, its number)."""
     ways = st.sampled_from(WAYS) | st.sampled_from([(who, "before") for who in others])
     return st.tuples(ways, calls, NTH).map(lambda fault: (*fault[0], *fault[1:]))
 
