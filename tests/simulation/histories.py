@@ -486,7 +486,7 @@ class Histories(RuleBasedStateMachine):
     def operator_pins_latest(self, index: int, call: str) -> None:
         """The poll moves `latest` just as somebody pins what it names."""
         self.some_nights_pass_without_a_promotion(1)
-        self._evening(polls=False)
+        self.an_evening_comes(polls=False)
         database = self._database(index)
         ask = partial(self._pin, database, "latest", deploy=False)
         self._attempt("pin latest", ask, ("poll", "before", call, 1))
@@ -494,7 +494,7 @@ class Histories(RuleBasedStateMachine):
     @of_copies(nights=st.integers(1, 3))
     def some_nights_pass_without_a_promotion(self, nights: int) -> None:
         for _ in range(nights):
-            self._evening()
+            self.an_evening_comes()
 
     @of_copies(
         attempts=st.tuples(COPY_ATTEMPTS, COPY_ATTEMPTS, COPY_ATTEMPTS),
@@ -541,7 +541,7 @@ class Histories(RuleBasedStateMachine):
         again: bool = False,
     ) -> None:
         """The whole of it: shares, an update, a promotion, its run, and the event of its end."""
-        self._evening()
+        self.an_evening_comes()
         if meanwhile == "broken":
             self.a_snapshot_breaks(-1, "failed")
         elif meanwhile == "busy":
@@ -574,7 +574,7 @@ class Histories(RuleBasedStateMachine):
     def a_quiet_night_passes(self, ends: str) -> None:
         self.a_night_passes(0, [], None, ends)
 
-    def _evening(self, *, polls: bool = True) -> None:
+    def an_evening_comes(self, *, polls: bool = True) -> None:
         """Before an on-week's promotion: the pipeline idle, no hold, new data, and recorded."""
         self.all_settles(repairs=True)
         self._to_an_on_week()
