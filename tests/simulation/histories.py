@@ -3,7 +3,7 @@
 The use cases are the real ones, on the AWS in memory. Lambda and EventBridge are played as AWS
 documents them: events come late, twice and not at all, an invocation that raises or is killed runs
 twice more, and people act between any two calls of an invocation. One stage in two promotes copies:
-RDS finishes, fails and loses them, and keys and shares come and go.
+RDS finishes, fails and loses them, shares and keys change, and strangers take snapshots like them.
 """
 
 from collections import Counter
@@ -68,7 +68,7 @@ NTH = st.sampled_from([1, 1, 2, 3])
 
 
 def faults(others: Sequence[str], calls: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
-    """Return (what happens, before or after, which call, for the how manieth time)."""
+    """Return (what happens, `before` or `after` a call, the call's name, its number)."""
     ways = st.sampled_from(WAYS) | st.sampled_from([(who, "before") for who in others])
     return st.tuples(ways, calls, NTH).map(lambda fault: (*fault[0], *fault[1:]))
 
@@ -486,7 +486,7 @@ class Histories(RuleBasedStateMachine):
     def operator_pins_latest(self, index: int, call: str) -> None:
         """The poll moves `latest` just as somebody pins what it names."""
         self.some_nights_pass_without_a_promotion(1)
-        self._evening(polls=False)
+        self.an_evening_comes(polls=False)
         database = self._database(index)
         ask = partial(self._pin, database, "latest", deploy=False)
         self._attempt("pin latest", ask, ("poll", "before", call, 1))
@@ -494,7 +494,7 @@ class Histories(RuleBasedStateMachine):
     @of_copies(nights=st.integers(1, 3))
     def some_nights_pass_without_a_promotion(self, nights: int) -> None:
         for _ in range(nights):
-            self._evening()
+            self.an_evening_comes()
 
     @of_copies(
         attempts=st.tuples(COPY_ATTEMPTS, COPY_ATTEMPTS, COPY_ATTEMPTS),
@@ -541,7 +541,7 @@ class Histories(RuleBasedStateMachine):
         again: bool = False,
     ) -> None:
         """The whole of it: shares, an update, a promotion, its run, and the event of its end."""
-        self._evening()
+        self.an_evening_comes()
         if meanwhile == "broken":
             self.a_snapshot_breaks(-1, "failed")
         elif meanwhile == "busy":
@@ -574,7 +574,7 @@ class Histories(RuleBasedStateMachine):
     def a_quiet_night_passes(self, ends: str) -> None:
         self.a_night_passes(0, [], None, ends)
 
-    def _evening(self, *, polls: bool = True) -> None:
+    def an_evening_comes(self, *, polls: bool = True) -> None:
         """Before an on-week's promotion: the pipeline idle, no hold, new data, and recorded."""
         self.all_settles(repairs=True)
         self._to_an_on_week()

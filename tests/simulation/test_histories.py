@@ -4,10 +4,9 @@ import os
 import random
 import sys
 import traceback
-from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.simulation.histories import Histories
@@ -18,7 +17,7 @@ COUNT = int(os.environ.get("HISTORIES", "300"))
 SEED = int(os.environ.get("SEED", "20260104"))
 
 
-def play(count: int, first: int, phases: Sequence[Phase] = tuple(Phase)) -> None:
+def play(count: int, first: int) -> None:
     """Play the random histories that begin with this seed, until one breaks a guarantee."""
     run_state_machine_as_test(
         seed(first)(Histories),
@@ -27,7 +26,6 @@ def play(count: int, first: int, phases: Sequence[Phase] = tuple(Phase)) -> None
             stateful_step_count=30,
             deadline=None,
             database=None,
-            phases=phases,
             suppress_health_check=list(HealthCheck),
             report_multiple_bugs=False,
         ),

@@ -46,7 +46,7 @@ Step = tuple[Any, ...]
 
 
 def history(*steps: Step, behaviour: Behaviour | None = None, **facts: Any) -> Callable[[], None]:
-    """Return a history of these steps, each the name of a rule of `Histories` and its arguments."""
+    """Return a history of these steps, each the name of a method of `Histories` and its arguments."""
 
     def play() -> None:
         stage = {"two": True, "stacks": "one", "prepares": False, "copied": [], "keep": "1"}
@@ -115,7 +115,7 @@ def key(which: int) -> Step:
 BOTH = ("update", "promote")
 SETTLES: Step = ("all_settles", True)
 UPDATE: Step = fires("update")
-EVENING: Step = ("_evening",)
+EVENING: Step = ("an_evening_comes",)
 EVENINGS: Step = ("some_nights_pass_without_a_promotion", 2)
 HALF_AN_HOUR: Step = ("time_passes", 30)
 REFRESHES: Step = ("operator_refreshes", True, [None], None)
@@ -298,7 +298,7 @@ PLANTED: dict[str, Fault] = {
         scheduled,
         "if not cadence.is_on_week(day):",
         "if False:",
-        history(night(), share(), *[("a_schedule_fires", f, 0, [], False) for f in BOTH]),
+        history(night(), share(), *[("a_schedule_fires", each, 0, [], False) for each in BOTH]),
     ),
     "the hold ignored": Fault(
         promote, "check_hold(settings, self.values, aws.now())", "pass", ON_HOLD
