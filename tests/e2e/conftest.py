@@ -81,7 +81,7 @@ class Night:
         self.cloud.set_faults([])
         self.cloud.set_retries([0.05, 0.05])
         self.cloud.patch_pipeline(PIPELINE, loses_events=not events, next_outcomes=[], hold=[])
-        self.old = self._deployed()
+        self.old = self.settle()
         company.notifications()  # by the clock of the night before: a queue forgets
         self.two = datetime.fromordinal(next(_SUNDAYS)).replace(hour=2, tzinfo=UTC)
         self.four = self.two + timedelta(hours=2)
@@ -95,8 +95,8 @@ class Night:
         self.cloud.seed_snapshots([newest, older])
         self.cloud.clear_calls()
 
-    def _deployed(self) -> str:
-        """Wait until no run is in progress, and have *current* hold what is deployed."""
+    def settle(self) -> str:
+        """Wait until no run is in progress, have *current* hold what is deployed, and return that."""
         for run in self.listed_runs():
             self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
         self.cloud.wait_until_idle()

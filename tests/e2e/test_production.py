@@ -1,6 +1,8 @@
 """A production stage: deployed with its own roles, from the schedule to a share that acceptance can use."""
 
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from itertools import count
@@ -17,6 +19,7 @@ from tests.e2e.test_permissions import grants, policy_of
 SHARE = "db-share-snapshot"
 FOLLOW_SHARES = "db-follow-shares"
 DEPLOYED = f"aurora-refresh-{STAGE}"
+PERSON = "team@example.com"
 CLUSTERS = ["orders", "billing", "documents"]
 # Lambda writes a function's log; RDS uses a key, and weighs tags, with the call that they come with.
 USED_BY_AWS = {
@@ -102,8 +105,27 @@ def production(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFacto
     automated = production.client("rds").describe_db_cluster_snapshots()["DBClusterSnapshots"]
     # It is a test that says when RDS has made something.
     running_cloud.patch_snapshot(automated[0]["DBClusterSnapshotArn"], copy_seconds=3600)
-    production.chalice("deploy", "--stage", STAGE)
+    command(production, "deploy", f"EMAIL={PERSON}")
+    running_cloud.confirm_subscription(PERSON)
     return production
+
+
+def command(production: Production, name: str, *answers: str) -> list[str]:
+    """Return what a command of ``aurora-refresh`` that succeeds prints."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "cli.main", name, "--stage", STAGE),
+            *("--project", str(production.project), *answers),
+        ],
+        cwd=PROJECT,
+        env=production.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
 
 
 @pytest.fixture
@@ -111,18 +133,34 @@ def saturday(production: Production) -> Saturday:
     return Saturday(production)
 
 
-def test_a_deployment_makes_two_functions_with_a_role_and_a_schedule_each(
-    production: Production,
-) -> None:
+def existing(production: Production) -> dict[str, str | list[str]]:
+    """The functions with their roles, the rules with their schedules, and the alarms."""
     functions = production.client("lambda").list_functions()["Functions"]
-    assert {each["FunctionName"]: each["Role"].rpartition("/")[2] for each in functions} == {
-        f"{DEPLOYED}-{name}": f"{DEPLOYED}-{name}" for name in (SHARE, FOLLOW_SHARES)
-    }
     rules = production.client("events").list_rules()["Rules"]
-    assert {each["Name"]: each["ScheduleExpression"] for each in rules} == {
-        f"{DEPLOYED}-{SHARE}-event": "cron(0 22 ? * SAT *)",
-        f"{DEPLOYED}-{FOLLOW_SHARES}-event": "rate(15 minutes)",
+    alarms = production.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    return {
+        **{each["FunctionName"]: each["Role"].rpartition("/")[2] for each in functions},
+        **{each["Name"]: each["ScheduleExpression"] for each in rules},
+        "alarms": sorted(each["AlarmName"].removeprefix(f"{DEPLOYED}-") for each in alarms),
     }
+
+
+def test_a_deployed_stage_is_healthy(production: Production) -> None:
+    assert existing(production) == {
+        f"{DEPLOYED}-{SHARE}": f"{DEPLOYED}-{SHARE}",
+        f"{DEPLOYED}-{SHARE}-event": "cron(0 22 ? * SAT *)",
+        f"{DEPLOYED}-{FOLLOW_SHARES}": f"{DEPLOYED}-{FOLLOW_SHARES}",
+        f"{DEPLOYED}-{FOLLOW_SHARES}-event": "rate(15 minutes)",
+        "alarms": [
+            f"errors-{FOLLOW_SHARES}",
+            f"errors-{SHARE}",
+            "follow-overdue",
+            "notification-failed",
+        ],
+    }
+    verdicts = command(production, "doctor")
+    assert [line for line in verdicts if line.startswith(("  problem", "  warning"))] == []
+    assert verdicts[-1].startswith("healthy; ")
 
 
 def test_a_snapshot_of_each_cluster_is_taken_shared_once_available_and_restored_in_acceptance(
@@ -213,3 +251,10 @@ def test_the_oldest_of_ours_and_the_failed_go_and_each_role_allows_nothing_that_
             if not any(action == done and fnmatchcase(on, pattern) for done, on in used)
         }
         assert unused - USED_BY_AWS == set()
+
+
+# The last one.
+def test_a_destroyed_stage_leaves_its_topic(production: Production) -> None:
+    printed = command(production, "destroy", "--yes")
+    assert existing(production) == {"alarms": []}
+    assert f"  kept       topic {production.variables['NOTIFICATION_TOPIC_ARN']}" in printed

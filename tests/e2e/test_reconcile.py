@@ -58,7 +58,7 @@ class Refresh(Night):
     def later(self, **time: float) -> None:
         self.cloud.set_clock(self.cloud.now() + timedelta(**time))
 
-    def settle(self, run: str) -> str:
+    def end(self, run: str) -> str:
         """Wait until the run has ended and was followed, by its event or by the next poll."""
         status = self.cloud.wait_for_run(run, PIPELINE)
         self._settled[run] += 1
@@ -101,7 +101,7 @@ def retry(night: Refresh, run: str, stage: str) -> str:
     night.pipelines.retry_stage_execution(
         pipelineName=PIPELINE, stageName=stage, pipelineExecutionId=run, retryMode="FAILED_ACTIONS"
     )
-    return night.settle(run)
+    return night.end(run)
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def approval_of(night: Refresh) -> str | None:
 
 def the_tests_fail_and_are_retried(night: Refresh) -> None:
     run = night.start("Failed in Test")
-    night.settle(run)
+    night.end(run)
     night.later(minutes=30)
     retry(night, run, "Test")
 
@@ -137,29 +137,29 @@ def a_commit_waits_behind_the_restore_that_fails(night: Refresh) -> None:
     night.later(minutes=10)
     night.patch(hold=["Deploy"])
     night.wait_until_held("Deploy")
-    night.settle(run)
+    night.end(run)
     night.later(minutes=10)
     night.patch(hold=[])
-    assert night.settle(commit) == "Succeeded"
+    assert night.end(commit) == "Succeeded"
 
 
 def the_deploy_stage_is_retried_after_it_was_taken_back(night: Refresh) -> None:
     run = night.start("Failed in Deploy")
-    night.settle(run)
+    night.end(run)
     night.later(minutes=30)
     assert retry(night, run, "Deploy") == "Succeeded"
 
 
 def the_deploy_stage_rolls_back_and_that_restores(night: Refresh) -> None:
     with changed(night, lambda stages: stages[2].update(onFailure={"result": "ROLLBACK"})):
-        night.settle(night.push())  # which it can be rolled back to
+        night.end(night.push())  # which it can be rolled back to
         run = night.start("Failed in Deploy", hold="Deploy")
         night.later(minutes=10)
         night.patch(hold=[], action_seconds={"Deploy": 1})
-        assert night.settle(run) == "Failed"
+        assert night.end(run) == "Failed"
         rollback = night.listed_runs()[0]
         assert rollback["executionType"] == "ROLLBACK"
-        night.settle(rollback["pipelineExecutionId"])
+        night.end(rollback["pipelineExecutionId"])
         night.patch(action_seconds={})
 
 
@@ -173,11 +173,11 @@ def a_pin_is_set_while_a_run_builds(night: Refresh) -> None:
     assert status["pipeline"]["under_way"]["restores"] == f"rds from {night.pinned}"
     night.later(minutes=10)
     night.patch(hold=[])
-    night.settle(run)
+    night.end(run)
 
 
 def the_deploy_stage_is_skipped(night: Refresh) -> None:
-    assert night.settle(night.start("Skip Deploy")) == "Succeeded"
+    assert night.end(night.start("Skip Deploy")) == "Succeeded"
 
 
 def an_approval_is_rejected_the_next_day(night: Refresh) -> None:
@@ -203,18 +203,18 @@ def an_approval_is_rejected_the_next_day(night: Refresh) -> None:
             result={"summary": "not now", "status": "Rejected"},
             token=token,
         )
-        assert night.settle(run) == "Failed"
+        assert night.end(run) == "Failed"
 
 
 def a_broken_push_fails_while_the_refresh_restores(night: Refresh) -> None:
     run = night.start(hold="Deploy:restoring")
     night.patch(next_outcomes=["Failed in Build"])
     push = night.push()
-    assert night.settle(push) == "Failed"
+    assert night.end(push) == "Failed"
     assert (night.current(), night.subjects()) == (night.new, [])
     night.later(minutes=30)
     night.patch(hold=[])
-    assert night.settle(run) == "Succeeded"
+    assert night.end(run) == "Succeeded"
 
 
 def another_stage_rolls_back_while_a_pin_waits(night: Refresh) -> None:
@@ -224,12 +224,12 @@ def another_stage_rolls_back_while_a_pin_waits(night: Refresh) -> None:
     rollback = night.pipelines.rollback_stage(
         pipelineName=PIPELINE, stageName="Test", targetPipelineExecutionId=target
     )
-    assert night.settle(rollback["pipelineExecutionId"]) == "Succeeded"
+    assert night.end(rollback["pipelineExecutionId"]) == "Succeeded"
     assert night.status()["databases"][0]["waiting"]
 
 
 def the_run_fails_before_it_restores(night: Refresh) -> None:
-    assert night.settle(night.start("Failed in Build")) == "Failed"
+    assert night.end(night.start("Failed in Build")) == "Failed"
 
 
 REFRESHED = Expected("new", "new", "new", ("refreshed",))
@@ -266,6 +266,6 @@ def test_whatever_a_pipeline_does(
 
     before, waits = deployed.clusters(), night.status()["databases"][0]["waiting"]
     night.later(hours=6)
-    night.settle(night.push())
+    night.end(night.push())
     assert (deployed.clusters() != before) == waits
     assert [_gist(each) for each in night.subjects()] == (["refreshed"] if waits else [])
