@@ -29,8 +29,6 @@ CLUSTER = "acceptance-orders"
 STAGE = "local"
 
 _FOLLOWED_SECONDS = 20.0
-
-
 # What a company runs, of which a stage asks for the leading parts alone.
 VERSIONS = {
     "aurora-postgresql": "15.4",
@@ -49,15 +47,17 @@ class Database:
     source: str
     engine: str
 
-    @property
-    def version(self) -> str:
-        """The engine's version."""
-        return VERSIONS.get(self.engine, "15.4")
-
     def nightly(self, taken: datetime, **facts: Any) -> dict[str, Any]:
         """A snapshot that production took of it and shared."""
-        kind = {"engine": self.engine, "engine_version": self.version}
-        return nightly(self.source, taken, **{**kind, **facts})
+        return nightly(self.source, taken, **{**self._kind, **facts})
+
+    def restored(self) -> dict[str, str]:
+        """What the main pipeline restores."""
+        return {"parameter": self.current, "cluster": self.source, **self._kind}
+
+    @property
+    def _kind(self) -> dict[str, str]:
+        return {"engine": self.engine, "engine_version": VERSIONS[self.engine]}
 
 
 # The answers to `aurora-refresh configure` of the stage that demo and tests deploy: one database.
@@ -97,7 +97,9 @@ class Project:
     @cached_property
     def variables(self) -> dict[str, str]:
         """The stage's environment variables."""
-        return _stage_variables(self.project / ".chalice/config.json", self.stage)
+        config = json.loads((self.project / ".chalice/config.json").read_text())
+        found: dict[str, str] = config["stages"][self.stage]["environment_variables"]
+        return found
 
     def client(self, service: str) -> Any:
         """A boto3 client of the account."""
@@ -110,7 +112,7 @@ class Project:
 
         Raises RuntimeError where it fails, with its output unless ``progress`` was given each line of it.
         """
-        process = subprocess.Popen(  # noqa: S603 (our own chalice)
+        with subprocess.Popen(  # noqa: S603 (our own chalice)
             [Path(sys.executable).with_name("chalice"), *arguments],
             cwd=self.project,
             env=self.environment(),
@@ -118,21 +120,16 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        printed = ""
-        with process:
-            try:
-                process.stdin.write(stdin)
-                process.stdin.close()
-                for line in process.stdout:
-                    printed += line
-                    if progress:
-                        progress(line.rstrip())
-            except BaseException:
-                process.kill()
-                raise
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(stdin)
+            process.stdin.close()
+            printed = ""
+            for line in process.stdout:
+                printed += line
+                if progress:
+                    progress(line.rstrip())
         if process.returncode != 0:
             output = "" if progress else f":\n{printed}"
             raise RuntimeError(f"chalice {' '.join(arguments)} failed{output}")
@@ -149,9 +146,7 @@ class Project:
         sqs, sns = self.client("sqs"), self.client("sns")
         self._inbox = sqs.create_queue(QueueName="people")["QueueUrl"]
         queue = sqs.get_queue_attributes(QueueUrl=self._inbox, AttributeNames=["QueueArn"])
-        made = sns.create_topic(Name=topic.rsplit(":", 1)[1])["TopicArn"]
-        if made != topic:
-            raise ValueError(f"NOTIFICATION_TOPIC_ARN is {topic}, but there is {made} only")
+        sns.create_topic(Name=topic.rsplit(":", 1)[1])
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue["Attributes"]["QueueArn"])
 
     def notifications(self) -> list[dict[str, Any]]:
@@ -160,12 +155,11 @@ class Project:
             return []
         sqs = self.client("sqs")
         notifications = []
-        while messages := sqs.receive_message(QueueUrl=self._inbox, MaxNumberOfMessages=10).get(
-            "Messages"
-        ):
+        box = {"QueueUrl": self._inbox}
+        while messages := sqs.receive_message(**box, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
                 notifications.append(json.loads(message["Body"]))
-                sqs.delete_message(QueueUrl=self._inbox, ReceiptHandle=message["ReceiptHandle"])
+                sqs.delete_message(**box, ReceiptHandle=message["ReceiptHandle"])
         return notifications
 
 
@@ -190,7 +184,7 @@ class Company(Project):
         `pipeline` is what else `create_pipeline` takes.
         """
         self.cloud.set_clock(today)
-        parameters = {self._variable("SSM_MAIN_CICD_NAME"): PIPELINE}
+        parameters = {self.variables["SSM_MAIN_CICD_NAME"]: PIPELINE}
         for database in self.databases:
             first = database.nightly(today - timedelta(days=14))
             self.cloud.seed_snapshots([first])
@@ -201,15 +195,7 @@ class Company(Project):
             self.cloud.client("ssm").put_parameter(Name=name, Value=value, Type="String")
         if "NOTIFICATION_TOPIC_ARN" in self.variables:
             self.subscribe(self.variables["NOTIFICATION_TOPIC_ARN"])
-        restored = [
-            {
-                "parameter": each.current,
-                "cluster": each.source,
-                "engine": each.engine,
-                "engine_version": each.version,
-            }
-            for each in self.databases
-        ]
+        restored = [each.restored() for each in self.databases]
         self.cloud.create_pipeline(PIPELINE, 0.2, restored, stack=STACK, **pipeline)
         run = self.cloud.client("codepipeline").start_pipeline_execution(name=PIPELINE)
         status = self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
@@ -220,15 +206,12 @@ class Company(Project):
     def share(self, night: datetime) -> list[dict[str, Any]]:
         """A realistic mixture of shares; the newest eligible one was taken six hours ago."""
         nights = [night - timedelta(days=days, hours=6) for days in range(40)]
+        engines = {"billing": "aurora-mysql", "documents": "docdb"}
         mixture = [nightly("orders", taken) for taken in nights if taken != nights[14]]
         mixture += [
-            nightly(
-                "billing", taken, engine="aurora-mysql", engine_version="8.0.mysql_aurora.3.04.0"
-            )
+            nightly(cluster, taken, engine=engine, engine_version=VERSIONS[engine])
+            for cluster, engine in engines.items()
             for taken in nights
-        ]
-        mixture += [
-            nightly("documents", taken, engine="docdb", engine_version="5.0.0") for taken in nights
         ]
         mixture += [nightly("orders-next", taken, engine_version="16.1") for taken in nights[:5]]
         mixture += [nightly("reporting", taken) for taken in nights[:5]]
@@ -242,16 +225,11 @@ class Company(Project):
 
     def _database(self, prefix: str) -> Database:
         return Database(
-            self._variable(f"SSM_{prefix}_LATEST_SNAPSHOT_NAME"),
-            self._variable(f"SSM_{prefix}_CURRENT_SNAPSHOT_NAME"),
+            self.variables[f"SSM_{prefix}_LATEST_SNAPSHOT_NAME"],
+            self.variables[f"SSM_{prefix}_CURRENT_SNAPSHOT_NAME"],
             self.variables.get(f"{prefix}_SOURCE_CLUSTER", "orders"),
             self.variables.get(f"{prefix}_ENGINE", "aurora-postgresql"),
         )
-
-    def _variable(self, name: str) -> str:
-        if name not in self.variables:
-            raise ValueError(f".chalice/config.json: the stage {STAGE} does not set {name}")
-        return self.variables[name]
 
     def followed(self, execution_id: str, times: int = 1) -> str:
         """Wait until the run has ended and its event has been followed; the run's status.
@@ -279,9 +257,7 @@ class Company(Project):
     def good(self) -> str:
         """The value of the version of *current* that is marked good; "" where none is."""
         pages = self.cloud.client("ssm").get_paginator("get_parameter_history")
-        versions = [
-            each for page in pages.paginate(Name=self.current) for each in page["Parameters"]
-        ]
+        versions = pages.paginate(Name=self.current).search("Parameters")
         return next((each["Value"] for each in versions if "good" in each["Labels"]), "")
 
     def clusters(self) -> dict[str, str]:
@@ -305,18 +281,6 @@ def copy_project(project: Path, folder: Path) -> None:
     configure(folder, **ANSWERS)
 
 
-def _stage_variables(file: Path, stage: str) -> dict[str, str]:
-    where = f"{file.parent.name}/{file.name}"
-    try:
-        body = json.loads(file.read_text())["stages"][stage]
-    except KeyError:
-        raise ValueError(f"{where} has no stage {stage}") from None
-    except ValueError as error:
-        raise ValueError(f"{where} is no JSON: {error}") from error
-    found: dict[str, str] = body["environment_variables"]
-    return found
-
-
 def nightly(cluster: str, taken: datetime, **facts: Any) -> dict[str, Any]:
     """A snapshot that production took of a cluster and shared with acceptance."""
     return {
@@ -334,7 +298,5 @@ def nightly(cluster: str, taken: datetime, **facts: Any) -> dict[str, Any]:
 
 def arn_of(snapshot: dict[str, Any]) -> str:
     """The ARN that a seeded snapshot has."""
-    return (
-        f"arn:aws:rds:{LocalCloud.region}:{snapshot['account']}:cluster-snapshot:"
-        f"{snapshot['identifier']}"
-    )
+    where, name = f"arn:aws:rds:{REGION}:{snapshot['account']}", snapshot["identifier"]
+    return f"{where}:cluster-snapshot:{name}"

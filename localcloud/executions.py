@@ -1,16 +1,14 @@
-"""Step Functions: moto's interpreter runs state machines, with the rules of executions that it leaves out.
+"""Step Functions: moto's interpreter runs state machines, as the after-restore work needs them.
 
-From the Step Functions API reference (botocore's ``stepfunctions`` model: StartExecution, RedriveExecution) and the Developer Guide (*Redriving executions*, *Step Functions Execution Status Change*):
+Restored here, from the Step Functions API reference (*RedriveExecution*) and the Developer Guide (*Redriving
+executions*, *IAM policies for integrated services*):
 
-- a name is given to an execution that gets none;
 - a redrive continues a failed, stopped or timed-out execution at the state that did not succeed, with that
   state's input, under the same ARN;
-- every change of status is an event;
-- a task's calls are the role's: its policies weigh them.
+- a task's calls are the role's: its policies weigh them;
+- a task waits for a build of CodeBuild (``.sync``). moto's builds succeed without running anything.
 
-Different from AWS: names in the answers to SDK tasks are botocore's; a redriven Map or Parallel state begins anew,
-where AWS goes on with the branches that failed, and so does the history; JSONata needs Java; a build of CodeBuild
-succeeds without running anything.
+Different from AWS: names in the answers to SDK tasks are botocore's; a redriven Map or Parallel state begins anew.
 """
 
 import functools
@@ -19,7 +17,6 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import boto3
 import moto.stepfunctions.urls
@@ -33,15 +30,8 @@ from localcloud.functions import endpoint, session_of
 
 Json = dict[str, Any]
 
-_STOP_SECONDS = 10.0
 _PARSER = "moto.stepfunctions.parser"
 _TASKS = f"{_PARSER}.asl.component.state.exec.state_task.service"
-# Where Step Functions' name of a service is not botocore's.
-_SERVICES = {"rdsdata": "rds-data"}
-# How the names of errors begin, where moto has the service's name as it is in the resource.
-_ERROR_NAMES = {"rds": "Rds", "rdsdata": "RdsData", "s3": "S3", "ssm": "Ssm"}
-# Every execution that was started.
-started: list[Any] = []
 
 
 @functools.cache
@@ -50,15 +40,14 @@ def _load() -> None:
     load: Callable[[str], Any] = importlib.import_module
     # Before other modules of the interpreter are imported, which take it over.
     load(f"{_PARSER}.asl.utils.boto_client").boto_client_for = _client_of_role
-    sdk = load(f"{_TASKS}.state_task_service_aws_sdk")
-    sdk._SERVICE_ERROR_NAMES.update(_ERROR_NAMES)  # noqa: SLF001
-    sdk.StateTaskServiceAwsSdk._normalise_parameters = _in_botocores_case  # noqa: SLF001
-    other = load(f"{_TASKS}.state_task_service_unsupported")
-    other._SUPPORTED_INTEGRATION_PATTERNS.add("sync")  # noqa: SLF001
-    other.StateTaskServiceUnsupported._normalise_parameters = _in_botocores_case  # noqa: SLF001
-    other.StateTaskServiceUnsupported._build_sync_resolver = _end_of_build  # noqa: SLF001
-    interpreter = load("localcloud.interpreter")
-    load(f"{_PARSER}.models").Execution = interpreter.Execution
+    sdk = load(f"{_TASKS}.state_task_service_aws_sdk").StateTaskServiceAwsSdk
+    sdk._normalise_parameters = _in_botocores_case  # noqa: SLF001
+    unsupported = load(f"{_TASKS}.state_task_service_unsupported")
+    unsupported._SUPPORTED_INTEGRATION_PATTERNS.add("sync")  # noqa: SLF001
+    build = unsupported.StateTaskServiceUnsupported
+    build._normalise_parameters = _in_botocores_case  # noqa: SLF001
+    build._build_sync_resolver = _end_of_build  # noqa: SLF001
+    load(f"{_PARSER}.models").Execution = load("localcloud.interpreter").Execution
 
 
 class ExecutionResponse(StepFunctionResponse):
@@ -70,24 +59,10 @@ class ExecutionResponse(StepFunctionResponse):
         _load()
         return super().stepfunction_backend
 
-    def start_execution(self) -> ActionResult:
-        """StartExecution."""
-        name = self._get_param("name") or str(uuid4())
-        execution: Any = self.stepfunction_backend.start_execution(
-            self._get_param("stateMachineArn"), name, self._get_param("input", if_none="{}")
-        )
-        return ActionResult(execution.to_start_output())
-
-    def describe_execution(self) -> ActionResult:
-        """DescribeExecution."""
-        return ActionResult(self._execution().describe())
-
     def redrive_execution(self) -> ActionResult:
-        """RedriveExecution."""
-        return ActionResult({"redriveDate": self._execution().redrive()})
-
-    def _execution(self) -> Any:
-        return self.stepfunction_backend.describe_execution(self._get_param("executionArn"))
+        arn = self._get_param("executionArn")
+        self.stepfunction_backend.describe_execution(arn).redrive()
+        return ActionResult({"redriveDate": datetime.now(UTC)})
 
 
 def _client_of_role(region: str, service: str, state_credentials: Any) -> Any:
@@ -95,7 +70,7 @@ def _client_of_role(region: str, service: str, state_credentials: Any) -> Any:
     account = state_credentials.role_arn.split(":")[4]
     session = session_of(account, region, state_credentials.role_arn, "states")
     return boto3.client(  # type: ignore[call-overload]
-        _SERVICES.get(service, service),
+        service,
         region_name=region,
         endpoint_url=endpoint(),
         aws_access_key_id=session.access_key_id,
@@ -107,8 +82,7 @@ def _client_of_role(region: str, service: str, state_credentials: Any) -> Any:
 
 def _in_botocores_case(task: Any, parameters: Json, *_: Any) -> None:
     """Name a task's parameters as botocore does: ``DBClusterIdentifier`` for ``DbClusterIdentifier``."""
-    name = task.resource.api_name
-    service = get_service_model(_SERVICES.get(name, name))
+    service = get_service_model(task.resource.api_name)
     operations = {operation.lower(): operation for operation in service.operation_names}
     operation = service.operation_model(operations[task.resource.api_action.lower()])
     task._to_boto_request(parameters, operation.input_shape)  # noqa: SLF001
@@ -134,11 +108,3 @@ def install() -> None:
     logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     moto.stepfunctions.urls.url_paths["{0}/$"] = ExecutionResponse.dispatch
-
-
-def reset() -> None:
-    """Let no execution go on that belongs to what is forgotten now."""
-    for execution in started:
-        execution.stop(datetime.now(UTC), None, None)
-        execution.exec_worker.thread.join(_STOP_SECONDS)
-    started.clear()

@@ -16,8 +16,6 @@ from moto.kms import urls
 from moto.kms.models import KmsBackend, kms_backends
 from moto.kms.responses import KmsResponse
 
-from localcloud import identities
-
 DEFAULT = "alias/aws/rds"
 _USING = {"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey"}
 
@@ -26,17 +24,14 @@ class SharedKmsResponse(KmsResponse):
     """moto's KMS API, whose DescribeKey looks into other accounts."""
 
     def describe_key(self) -> str:
-        """*DescribeKey*."""
         wanted = self._get_param("KeyId")
         owner = (wanted.split(":") + [""] * 5)[4]
         if owner in ("", self.current_account):
             return super().describe_key()
         if not lets_use(wanted, self.current_account):
-            token = self.headers.get("X-Amz-Security-Token")
-            caller = identities.identify(self.access_key, token)
             raise JsonRESTError(
                 "AccessDeniedException",
-                f"User: {caller.arn} is not authorized to perform: kms:DescribeKey on resource: {wanted} "
+                f"You are not authorized to perform: kms:DescribeKey on resource: {wanted} "
                 "because no resource-based policy allows the kms:DescribeKey action",
             )
         return json.dumps(_key(wanted).to_dict())
@@ -52,12 +47,10 @@ def lets_use(arn: str, account: str) -> bool:
         return False
     # All that is asked here is asked through RDS; no other condition is known to be met.
     through_rds = {"StringEquals": {"kms:ViaService": f"rds.{arn.split(':')[3]}.amazonaws.com"}}
-    principals = {account, f"arn:aws:iam::{account}:root"}
     allowed: set[str] = set()
     for statement in json.loads(key.policy)["Statement"]:
-        met = statement.get("Condition") in (None, through_rds)
-        named = principals & set(_listed(statement["Principal"]["AWS"]))
-        if statement["Effect"] == "Allow" and met and named:
+        met = statement["Effect"] == "Allow" and statement.get("Condition") in (None, through_rds)
+        if met and f"arn:aws:iam::{account}:root" in _listed(statement["Principal"]["AWS"]):
             allowed |= set(_listed(statement["Action"]))
     return "kms:*" in allowed or allowed >= _USING
 

@@ -2,12 +2,11 @@
 
 moto's executions have succeeded as soon as they are started, and it knows no stages, actions or roll-backs. The
 rules of a run are in ``runs.py``; restored here, from the CodePipeline API reference (botocore's ``codepipeline``
-model), are the operations on runs: equal ``clientRequestToken``s start one run, and an operation that a run's
-state does not allow is refused.
+model), are the operations on runs: equal ``clientRequestToken``s start one run. None is refused because of the state
+of a run.
 
-By default a pipeline's stages are Source, Build, Deploy and Test. Deploy has a CloudFormation action for each
-stack; without a template of its own, a stack restores one cluster for each database from the snapshot that its
-parameter names.
+By default a pipeline's stages are Source, Build, Deploy and Test. Deploy deploys one stack; without a template of
+its own, it restores one cluster for each database from the snapshot that its parameter names.
 """
 
 import json
@@ -20,12 +19,13 @@ import moto.codepipeline.urls
 from moto.codepipeline.models import CodePipeline, codepipeline_backends
 from moto.codepipeline.responses import CodePipelineResponse
 from moto.core.exceptions import JsonRESTError
-from moto.iam.models import iam_backends
 
 from localcloud import accounts
-from localcloud.runs import SUCCEEDED, Behaviour, Json, Run, Runner, runs_of
+from localcloud.resources import Api
+from localcloud.runs import SUCCEEDED, Behaviour, Json, Run, runs_of
 
 _DEFAULT_STAGES = ("Source", "Build", "Deploy", "Test")
+_STEERED = {"run_seconds", "action_seconds", "loses_events", "hold", "next_outcomes"}
 _TOKEN = re.compile(r"[a-zA-Z0-9-]{1,128}")
 _OWN_TYPE = {"docdb": "AWS::DocDB::DBCluster", "neptune": "AWS::Neptune::DBCluster"}
 _TRUST = """{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
@@ -53,48 +53,28 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         with behaviour.changed:
             if token in behaviour.tokens:
                 return _execution(behaviour.tokens[token])
-            run = Run(pipeline, behaviour, {"triggerType": "StartPipelineExecution"})
+            run = Run(pipeline, behaviour, "StartPipelineExecution")
             behaviour.tokens[token] = run.pipeline_execution_id
-            self._runner().start(run, pipeline.pipeline["stages"])
+            run.start(pipeline.pipeline["stages"])
         return _execution(run.pipeline_execution_id)
 
     def stop_pipeline_execution(self) -> str:
-        """StopPipelineExecution: at once if abandoned, else when the actions in progress have completed."""
+        """StopPipelineExecution, when the action in progress has completed."""
         pipeline, behaviour = self._pipeline()
         run: Any = pipeline.executions[self._get_param("pipelineExecutionId")]
         with behaviour.changed:
-            if run.ended:
-                raise JsonRESTError("PipelineExecutionNotStoppableException", run.status)
-            states = ["STOPPING"]
             run.change("Stopping")
-            if self._get_param("abandon", False):
-                run.withdraw("Stopped")
-                states.append("STOPPED")
-            # Once the lock is released, the run's thread may announce STOPPED.
-            for state in states:
-                self._runner().announce(run, state)
         return _execution(run.pipeline_execution_id)
 
     def retry_stage_execution(self) -> str:
-        """RetryStageExecution: the stage in which a run failed, with the actions that did not succeed."""
+        """RetryStageExecution: the stage in which a run failed, and what follows."""
         pipeline, behaviour = self._pipeline()
         name, stages = self._get_param("stageName"), pipeline.pipeline["stages"]
         with behaviour.changed:
             run = behaviour.latest[name]
-            if not (run.ended and run.stages[name] == "Failed"):
-                raise JsonRESTError("StageNotRetryableException", f"{name} cannot be retried")
-            done = {
-                action.name
-                for action in behaviour.actions
-                if action.run is run and action.stage == name and action.status == SUCCEEDED
-            }
-            run.begin_attempt()
-            run.change("InProgress")
-            run.occupy(name)
-        # A rollback is of one stage.
-        position = [each["name"] for each in stages].index(name)
-        left = stages[position : position + 1 if run.target else None]
-        self._runner().go_on(run, left, "RESUMED", done)
+            position = [each["name"] for each in stages].index(name)
+            # A rollback is of one stage.
+            run.retry(stages[position : position + 1 if run.target else None])
         return _execution(run.pipeline_execution_id)
 
     def rollback_stage(self) -> str:
@@ -103,21 +83,16 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         name = self._get_param("stageName")
         target: Any = pipeline.executions[self._get_param("targetPipelineExecutionId")]
         (stage,) = [each for each in pipeline.pipeline["stages"] if each["name"] == name]
-        if not target.is_target(name):
-            raise JsonRESTError("UnableToRollbackStageException", f"{name} cannot be rolled back")
-        run = Run(pipeline, behaviour, {"triggerType": "ManualRollback"}, target)
-        self._runner().start(run, [stage])
+        run = Run(pipeline, behaviour, "ManualRollback", target)
+        run.start([stage])
         return _execution(run.pipeline_execution_id)
 
     def put_approval_result(self) -> str:
-        """PutApprovalResult."""
         _, behaviour = self._pipeline()
         token, result = self._get_param("token"), self._get_param("result")
         with behaviour.changed:
-            waiting = [each for each in behaviour.actions if each.token == token]
-            if not waiting or waiting[0].status != "InProgress":
-                raise JsonRESTError("InvalidApprovalTokenException", "Invalid approval token")
-            waiting[0].finish(SUCCEEDED if result["status"] == "Approved" else "Failed")
+            (waiting,) = [each for each in behaviour.actions if each.token == token]
+            waiting.finish(SUCCEEDED if result["status"] == "Approved" else "Failed")
         return "{}"
 
     def disable_stage_transition(self) -> str:
@@ -127,7 +102,6 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         return "{}"
 
     def enable_stage_transition(self) -> str:
-        """EnableStageTransition."""
         _, behaviour = self._pipeline()
         with behaviour.changed:
             behaviour.disabled.pop(self._get_param("stageName"), None)
@@ -147,7 +121,6 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         return json.dumps({"actionExecutionDetails": details[: self._get_param("maxResults")]})
 
     def get_pipeline_state(self) -> str:
-        """GetPipelineState."""
         pipeline, behaviour = self._pipeline("name")
         with behaviour.changed:
             stages = [_stage_state(behaviour, stage) for stage in pipeline.pipeline["stages"]]
@@ -158,20 +131,15 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         answer: str = super().update_pipeline()
         pipeline = self.codepipeline_backend.pipelines[self._get_param("pipeline")["name"]]
         with behaviour_of(pipeline).changed:
-            running = [run for run in runs_of(pipeline) if not run.ended]
-            for run in running:
-                run.withdraw("Cancelled")
-        for run in running:
-            self._runner().announce(run, "CANCELED")
+            for run in runs_of(pipeline):
+                if not run.ended:
+                    run.cancel()
         return answer
 
     def _pipeline(self, member: str = "pipelineName") -> tuple[CodePipeline, Behaviour]:
         name, backend = self._get_param(member), self.codepipeline_backend
         backend.get_pipeline(name)  # which raises PipelineNotFoundException
         return backend.pipelines[name], behaviour_of(backend.pipelines[name])
-
-    def _runner(self) -> Runner:
-        return Runner(self.current_account, self.region)
 
 
 def _execution(execution_id: str) -> str:
@@ -180,23 +148,18 @@ def _execution(execution_id: str) -> str:
 
 def _stage_state(behaviour: Behaviour, stage: Json) -> Json:
     name, run = stage["name"], behaviour.latest.get(stage["name"])
-    inbound = [_stage_execution(run, run.status) for run in behaviour.waiting.get(name, [])]
-    newest = {each.name: each for each in behaviour.actions if each.stage == name}
+    waiting = [each for each in behaviour.queues.get(name, []) if not each.is_in(name)]
+    newest = {each.name: each.to_state() for each in behaviour.actions if each.stage == name}
     state: Json = {
         "stageName": name,
         "inboundTransitionState": {
             "enabled": name not in behaviour.disabled,
             "disabledReason": behaviour.disabled.get(name),
         },
-        "inboundExecutions": inbound,
+        "inboundExecutions": [_stage_execution(each, each.status) for each in waiting],
         "actionStates": [
-            {"actionName": action["name"]}
-            | (
-                {"latestExecution": newest[action["name"]].to_state()}
-                if action["name"] in newest
-                else {}
-            )
-            for action in stage["actions"]
+            {"actionName": each["name"], "latestExecution": newest.get(each["name"], {})}
+            for each in stage["actions"]
         ],
     }
     if run:
@@ -225,7 +188,7 @@ def reset() -> None:
             behaviour.forgotten = behaviour.loses_events = True
             for run in runs:
                 if not run.ended:
-                    run.withdraw("Cancelled")
+                    run.cancel()
             behaviour.changed.notify_all()
         for run in runs:
             if run.thread is not None:
@@ -239,58 +202,32 @@ def _acceptance() -> Any:
 def _create_pipeline(body: Json) -> Json:
     """POST: the main pipeline and its service role, in acceptance."""
     name, backend = body["name"], _acceptance()
-    if name in backend.pipelines:
-        raise ValueError(f"there is already a pipeline {name}")
-    usual = body.get("stack") or name
-    stacks: dict[str, list[Json]] = {} if body["databases"] else {usual: []}
-    for database in body["databases"]:
-        stacks.setdefault(database.get("stack", usual), []).append(database)
-    role = iam_backends[accounts.ACCEPTANCE]["aws"].create_role(
-        role_name=f"{name}-service-role",
-        assume_role_policy_document=_TRUST,
-        path="/",
-        permissions_boundary=None,
-        description="What the main pipeline runs as",
-        tags=[],
-        max_session_duration=None,
-    )
-    stages = [_declare(each, name, list(stacks)) for each in body.get("stages", _DEFAULT_STAGES)]
+    stack, databases = body.get("stack") or name, body["databases"]
+    iam = Api(accounts.ACCEPTANCE, accounts.REGION)
+    role = f"{name}-service-role"
+    made = iam.call("iam", "CreateRole", RoleName=role, AssumeRolePolicyDocument=_TRUST)
     declared = {
         "name": name,
-        "roleArn": role.arn,
+        "roleArn": made["Role"]["Arn"],
         "artifactStore": {"type": "S3", "location": f"{name}-artifacts"},
-        "stages": stages,
+        "stages": [_declare(each, name, stack) for each in body.get("stages", _DEFAULT_STAGES)],
         "executionMode": "SUPERSEDED",
         "pipelineType": "V2",
     }
     backend.create_pipeline(declared, [])
-    behaviour_of(backend.pipelines[name]).revision = {
-        stack: (_template(databases), {}) for stack, databases in stacks.items() if databases
-    }
+    if databases:
+        behaviour_of(backend.pipelines[name]).revision = (_template(databases), {})
     return _patch_pipeline(body)
 
 
 def _patch_pipeline(body: Json) -> Json:
     """PATCH: how the next runs go, and what they deploy: a template and its parameters' values."""
-    pipeline = _acceptance().pipelines.get(body["name"])
-    if pipeline is None:
-        raise ValueError(f"there is no pipeline {body['name']}")
-    behaviour, stages = behaviour_of(pipeline), pipeline.pipeline["stages"]
-    outcomes = [
-        "Failed in Build" if outcome == "Failed" else outcome
-        for outcome in body.get("next_outcomes", behaviour.next_outcomes)
-    ]
-    if not set(outcomes) <= (known := _outcomes(stages)):
-        raise ValueError(f"a run's outcome is one of {sorted(known)}")
+    behaviour = behaviour_of(_acceptance().pipelines[body["name"]])
     with behaviour.changed:
-        behaviour.next_outcomes = outcomes
-        behaviour.hold = set(body.get("hold", behaviour.hold))
-        for name in ("run_seconds", "action_seconds", "loses_events"):
-            setattr(behaviour, name, body.get(name, getattr(behaviour, name)))
+        for name in _STEERED & body.keys():
+            setattr(behaviour, name, body[name])
         if "template" in body:
-            stack = body.get("stack") or _stacks(stages)[0]
-            revision = (body["template"], dict(body.get("parameters", {})))
-            behaviour.revision = {**behaviour.revision, stack: revision}
+            behaviour.revision = (body["template"], dict(body.get("parameters", {})))
         behaviour.changed.notify_all()
     return {"name": body["name"]}
 
@@ -311,51 +248,28 @@ ROUTES = {
 }
 
 
-def _outcomes(stages: list[Json]) -> set[str]:
-    names = {stage["name"] for stage in stages}
-    failing = names | {action["name"] for stage in stages for action in stage["actions"]}
-    return {SUCCEEDED} | {f"Failed in {n}" for n in failing} | {f"Skip {n}" for n in names}
-
-
-def _stacks(stages: list[Json]) -> list[str]:
-    """Return the stacks that the pipeline deploys."""
-    configurations = [each["configuration"] for stage in stages for each in stage["actions"]]
-    return [each["StackName"] for each in configurations if "StackName" in each]
-
-
-def _declare(name: str, pipeline: str, stacks: list[str]) -> Json:
-    """Declare the usual stage of that name."""
+def _declare(name: str, pipeline: str, stack: str) -> Json:
+    """Declare the usual stage of that name, with one action."""
     source = {"S3Bucket": f"{pipeline}-artifacts", "S3ObjectKey": "infrastructure.zip"}
-    deploys = [
-        _action(
-            name if stack == stacks[0] else f"{name}-{stack}",
-            "Deploy",
-            "CloudFormation",
-            ActionMode="CREATE_UPDATE",
-            StackName=stack,
-        )
-        for stack in stacks
-    ]
-    usual = {
-        "Source": [_action(name, "Source", "S3", **source)],
-        "Approval": [_action(name, "Approval", "Manual")],
-        "Deploy": deploys,
+    deploy = {"ActionMode": "CREATE_UPDATE", "StackName": stack}
+    usual: dict[str, tuple[str, str, Json]] = {
+        "Source": ("Source", "S3", source),
+        "Approval": ("Approval", "Manual", {}),
+        "Deploy": ("Deploy", "CloudFormation", deploy),
+        "Test": ("Test", "CodeBuild", {"ProjectName": f"{pipeline}-test"}),
     }
-    category = "Test" if name == "Test" else "Build"
-    build = [_action(name, category, "CodeBuild", ProjectName=f"{pipeline}-{name}".lower())]
-    return {"name": name, "actions": usual.get(name, build)}
-
-
-def _action(name: str, category: str, provider: str, **configuration: str) -> Json:
+    build = ("Build", "CodeBuild", {"ProjectName": f"{pipeline}-{name}".lower()})
+    category, provider, configuration = usual.get(name, build)
     kind = {"category": category, "owner": "AWS", "provider": provider, "version": "1"}
     artifacts = [{"name": "infrastructure"}]
-    return {
+    action = {
         "name": name,
         "actionTypeId": kind,
         "configuration": configuration,
         "inputArtifacts": artifacts if category in ("Build", "Deploy", "Test") else [],
         "outputArtifacts": artifacts if category == "Source" else [],
     }
+    return {"name": name, "actions": [action]}
 
 
 def _template(databases: list[Json]) -> str:

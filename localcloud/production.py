@@ -68,20 +68,19 @@ class Production(Project):
         policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
         self.key = kms.create_key(Policy=policy)["KeyMetadata"]["Arn"]
         kms.create_alias(AliasName=KEY_ALIAS, TargetKeyId=self.key)
-        encrypted: dict[str, dict[str, Any]] = {
-            "orders": {},
-            "billing": {"StorageEncrypted": True, "KmsKeyId": self.key},
-            "documents": {"StorageEncrypted": True},
+        clusters: dict[str, tuple[str, dict[str, Any]]] = {
+            "orders": ("aurora-postgresql", {}),
+            "billing": ("aurora-mysql", {"StorageEncrypted": True, "KmsKeyId": self.key}),
+            "documents": ("docdb", {"StorageEncrypted": True}),
         }
-        engines = {"orders": "aurora-postgresql", "billing": "aurora-mysql", "documents": "docdb"}
-        for name, engine in engines.items():
+        for name, (engine, encryption) in clusters.items():
             self.client("rds").create_db_cluster(
                 DBClusterIdentifier=name,
                 Engine=engine,
                 EngineVersion=VERSIONS[engine],
                 MasterUsername="owner",
                 MasterUserPassword="a-password-that-is-no-secret",
-                **encrypted[name],
+                **encryption,
             )
         if "NOTIFICATION_TOPIC_ARN" in self.variables:
             self.subscribe(self.variables["NOTIFICATION_TOPIC_ARN"])

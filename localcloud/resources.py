@@ -10,7 +10,9 @@ import io
 import json
 import re
 import zipfile
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import boto3
 import jmespath  # type: ignore[import-untyped]
@@ -32,355 +34,301 @@ class Failed(Exception):
     """What CloudFormation would give as the reason of a failure."""
 
 
-class Kind:
-    """A resource type, whose resources are made by calls of the account's administrator.
+@dataclass(frozen=True)
+class Api:
+    """The services of an account and Region, called by its administrator."""
 
-    ``key`` is the property that names a resource, ``named`` the parameter, if that is another one, and ``answers``
-    where the answer has the physical id, if that is not the name. An operation is given all properties, and takes those
-    that it knows. ``deletes`` is an operation and its parameter for the id; so is ``finds``, which is asked where
-    ``creates`` would silently take over what is there.
-    """
+    account: str
+    region: str
 
-    service: ClassVar[str]
-    key: ClassVar[str] = ""
-    named: ClassVar[str] = ""
-    answers: ClassVar[str] = ""
-    arn: ClassVar[str] = "{name}"
-    creates: ClassVar[str]
-    changes: ClassVar[str] = ""
-    deletes: ClassVar[tuple[str, str]]
-    finds: ClassVar[tuple[str, str] | None] = None
-    create_only: ClassVar[frozenset[str]] = frozenset()
-    on_delete: ClassVar[str] = "Delete"
-
-    def __init__(self, account: str, region: str) -> None:
-        self.place = {"account": account, "region": region}
-
-    def call(self, operation: str, **parameters: Any) -> Any:
-        """Call the service with what the operation knows of the parameters."""
-        client = _client(endpoint(), self.service, **self.place)
+    def call(self, service: str, operation: str, **parameters: Any) -> Any:
+        """Call a service with what the operation knows of the parameters."""
+        client = _client(endpoint(), service, self.account, self.region)
         shape = client.meta.service_model.operation_model(operation).input_shape
         return client._make_api_call(operation, _shaped(shape, parameters))  # noqa: SLF001
 
-    def create(self, name: str, properties: Properties) -> str:
+
+@dataclass(frozen=True)
+class Kind:
+    """A resource type, created by Create``noun`` and deleted by Delete``noun`` unless it says otherwise.
+
+    ``key`` is the property that names a resource, ``named`` the parameter, if that is another one, and ``answers``
+    where the answer has the physical id, if that is not the name; ``fixed`` are the further properties that only
+    creation takes. An operation is given all properties, and takes those that it knows. ``deletes`` is an operation
+    and its parameter for the id; so is ``finds``, which is asked where creation would silently take over what is
+    there.
+    """
+
+    service: str
+    noun: str = ""
+    key: str = ""
+    named: str = ""
+    answers: str = ""
+    arn: str = ""
+    creates: str = ""
+    changes: str = ""
+    deletes: str = ""
+    finds: str = ""
+    fixed: tuple[str, ...] = ()
+    prepare: Callable[[Properties], Properties] = dict
+    on_delete: str = "Delete"
+
+    @property
+    def create_only(self) -> frozenset[str]:
+        """The properties whose change replaces the resource."""
+        return frozenset(filter(None, (self.key, *self.fixed)))
+
+    def create(self, api: Api, name: str, properties: Properties) -> str:
         """Create it, under ``name`` unless the properties say another; returns its physical id."""
         name = properties.get(self.key, name)
-        if self.finds and self._is_found(name):
+        if self.finds and self._is_found(api, name):
             raise Failed(f"{name} already exists")
-        answer = self.call(self.creates, **{**properties, self.named or self.key: name})
+        given = {**self.prepare(properties), self.named or self.key: name}
+        creates = self.creates or f"Create{self.noun}"
+        answer = api.call(self.service, creates, **given)
+        if self.changes not in ("", creates):
+            self.change(api, name, {}, properties)
         return str(jmespath.search(self.answers, answer)) if self.answers else name
 
-    def change(self, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (for some kinds)
+    def change(self, api: Api, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (for clusters)
         """Change in place what can be."""
         if self.changes:
-            self.call(self.changes, **{**new, self.key: name})
+            given = {**self.prepare(new), self.key: name}
+            api.call(self.service, self.changes, Overwrite=True, **given)
 
-    def delete(self, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (for clusters)
+    def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (for clusters)
         """Delete it."""
-        operation, parameter = self.deletes
-        self.call(operation, **{parameter: name})
+        deletes = self.deletes or f"Delete{self.noun} {self.answers or self.key}"
+        operation, parameter = deletes.split()
+        api.call(self.service, operation, **{parameter: name})
 
-    def attribute(self, name: str, attribute: str) -> Any:
-        """Return what Fn::GetAtt answers."""
+    def attribute(self, api: Api, name: str, attribute: str) -> Any:
+        """Return what Fn::GetAtt answers; of a name with dots, moto asks for the first part."""
         if attribute != "Arn":
             raise Failed(f"Attribute {attribute} of {name} is not known here")
-        return self.arn.format(name=name, **self.place)
+        return self._arn(api, name)
 
-    def _is_found(self, name: str) -> bool:
-        assert self.finds is not None
-        operation, parameter = self.finds
+    def _arn(self, api: Api, name: str) -> str:
+        return f"arn:aws:{self.arn}".format(name=name, region=api.region, account=api.account)
+
+    def _is_found(self, api: Api, name: str) -> bool:
+        operation, parameter = self.finds.split()
         try:
-            answer = self.call(operation, **{parameter: self.arn.format(name=name, **self.place)})
+            wanted = self._arn(api, name) if self.arn else name
+            answer = api.call(self.service, operation, **{parameter: wanted})
         except ClientError:
             return False
         return any(value for member, value in answer.items() if member != "ResponseMetadata")
 
 
+@dataclass(frozen=True)
 class Cluster(Kind):
-    """``AWS::RDS::DBCluster``."""
+    """A cluster; types other than ``AWS::RDS::DBCluster`` have an engine and no property for it."""
 
-    service, key = "rds", "DBClusterIdentifier"
-    arn = "arn:aws:rds:{region}:{account}:cluster:{name}"
-    create_only = frozenset(
-        (key, "DBSubnetGroupName", "KmsKeyId", "SnapshotIdentifier", "StorageEncrypted")
-    )
-    on_delete = "Snapshot"
-    engine: ClassVar[str] = ""
-    _changing = (
-        *("BackupRetentionPeriod", "DeletionProtection", "EngineVersion"),
-        *("ManageMasterUserPassword", "MasterUserPassword"),
-    )
+    service: str = "rds"
+    key: str = "DBClusterIdentifier"
+    arn: str = "rds:{region}:{account}:cluster:{name}"
+    fixed: tuple[str, ...] = ("KmsKeyId", "SnapshotIdentifier", "StorageEncrypted")
+    on_delete: str = "Snapshot"
+    engine: str = ""
 
-    def create(self, name: str, properties: Properties) -> str:
+    def create(self, api: Api, name: str, properties: Properties) -> str:
         """Restore it and then set what the restore does not take, or create it empty."""
         name = properties.get(self.key, name).lower()
         values = {"Engine": self.engine, **properties, self.key: name}
         if "SnapshotIdentifier" not in properties:
-            self.call("CreateDBCluster", **values)
+            api.call("rds", "CreateDBCluster", **values)
             return name
-        self.call("RestoreDBClusterFromSnapshot", **values)
-        self.change(name, {}, values)
+        api.call("rds", "RestoreDBClusterFromSnapshot", **values)
+        self.change(api, name, {}, values)
         return name
 
-    def change(self, name: str, old: Properties, new: Properties) -> None:
+    def change(self, api: Api, name: str, old: Properties, new: Properties) -> None:
         """ModifyDBCluster, of what matters here."""
-        changed = {each: new[each] for each in self._changing if new.get(each) != old.get(each)}
+        known = ("BackupRetentionPeriod", "DeletionProtection", "ManageMasterUserPassword")
+        changed = {each: new[each] for each in known if new.get(each) != old.get(each)}
         if changed:
             key = new.get("MasterUserSecret", {}).get("KmsKeyId")
             secret = {"MasterUserSecretKmsKeyId": key} if key else {}
-            self.call("ModifyDBCluster", DBClusterIdentifier=name, **changed, **secret)
-        if "EnableHttpEndpoint" in new:
-            enabled = str(new["EnableHttpEndpoint"]).lower() == "true"
-            operation = f"{'Enable' if enabled else 'Disable'}HttpEndpoint"
-            self.call(operation, ResourceArn=super().attribute(name, "Arn"))
+            api.call("rds", "ModifyDBCluster", DBClusterIdentifier=name, **changed, **secret)
+        if new.get("EnableHttpEndpoint"):
+            api.call("rds", "EnableHttpEndpoint", ResourceArn=self._arn(api, name))
 
-    def delete(self, name: str, final_snapshot: str | None) -> None:
+    def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:
         """DeleteDBCluster."""
         final = {"FinalDBSnapshotIdentifier": final_snapshot} if final_snapshot else {}
-        self.call("DeleteDBCluster", DBClusterIdentifier=name, SkipFinalSnapshot=not final, **final)
+        api.call(
+            "rds", "DeleteDBCluster", DBClusterIdentifier=name, SkipFinalSnapshot=not final, **final
+        )
 
-    def attribute(self, name: str, attribute: str) -> Any:
+    def attribute(self, api: Api, name: str, attribute: str) -> Any:
         """Return where it is, or where its password is."""
-        (cluster,) = self.call("DescribeDBClusters", DBClusterIdentifier=name)["DBClusters"]
-        known = {"Endpoint.Address": "Endpoint", "MasterUserSecret.SecretArn": attribute}
-        found = jmespath.search(known[attribute], cluster) if attribute in known else None
-        return found or super().attribute(name, attribute)
-
-
-class DocumentCluster(Cluster):
-    """``AWS::DocDB::DBCluster``, which has no property Engine."""
-
-    engine = "docdb"
-
-
-class GraphCluster(Cluster):
-    """``AWS::Neptune::DBCluster``, which has none either."""
-
-    engine = "neptune"
-    create_only = Cluster.create_only - {"DBSubnetGroupName"}
-
-
-class Instance(Kind):
-    """``AWS::RDS::DBInstance``, a cluster's."""
-
-    service, key, creates = "rds", "DBInstanceIdentifier", "CreateDBInstance"
-    deletes = ("DeleteDBInstance", key)
-    create_only = frozenset((key, "DBClusterIdentifier"))
-
-
-class StoredParameter(Kind):
-    """``AWS::SSM::Parameter``."""
-
-    service, key, creates = "ssm", "Name", "PutParameter"
-    deletes = ("DeleteParameter", key)
-    create_only = frozenset((key,))
-
-    def change(self, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (for some kinds)
-        """PutParameter over it."""
-        self.call("PutParameter", **{**new, "Name": name, "Overwrite": True})
-
-
-class Topic(Kind):
-    """``AWS::SNS::Topic``."""
-
-    service, key, named, answers, creates = "sns", "TopicName", "Name", "TopicArn", "CreateTopic"
-    arn = "arn:aws:sns:{region}:{account}:{name}"
-    deletes = ("DeleteTopic", answers)
-    finds = ("GetTopicAttributes", answers)
-    create_only = frozenset((key,))
-
-
-class Subscription(Kind):
-    """``AWS::SNS::Subscription``; one of an e-mail address waits until it is confirmed."""
-
-    service, answers, creates = "sns", "SubscriptionArn", "Subscribe"
-    deletes = ("Unsubscribe", answers)
-    create_only = frozenset(("Endpoint", "Protocol", "TopicArn"))
-
-    def create(self, name: str, properties: Properties) -> str:
-        """Subscribe, and ask for the ARN although the subscription is pending."""
-        return super().create(name, {**properties, "ReturnSubscriptionArn": True})
-
-
-class Alarm(Kind):
-    """``AWS::CloudWatch::Alarm``."""
-
-    service, key, creates, changes = "cloudwatch", "AlarmName", "PutMetricAlarm", "PutMetricAlarm"
-    deletes = ("DeleteAlarms", "AlarmNames")
-    finds = ("DescribeAlarms", "AlarmNames")
-    create_only = frozenset((key,))
-
-
-class Dashboard(Kind):
-    """``AWS::CloudWatch::Dashboard``."""
-
-    service, key, creates, changes = "cloudwatch", "DashboardName", "PutDashboard", "PutDashboard"
-    deletes = ("DeleteDashboards", "DashboardNames")
-    finds = ("GetDashboard", key)
-    create_only = frozenset((key,))
+        paths = {"Endpoint": "Endpoint", "MasterUserSecret": "MasterUserSecret.SecretArn"}
+        (cluster,) = api.call("rds", "DescribeDBClusters", DBClusterIdentifier=name)["DBClusters"]
+        return jmespath.search(paths[attribute], cluster)
 
 
 class EventInvokeConfig(Kind):
     """``AWS::Lambda::EventInvokeConfig``, of $LATEST."""
 
-    service, key = "lambda", "FunctionName"
-    deletes = ("DeleteFunctionEventInvokeConfig", key)
-    finds = ("GetFunctionEventInvokeConfig", key)
-    create_only = frozenset((key, "Qualifier"))
-
-    def call(self, operation: str, **parameters: Any) -> Any:
-        """Call the service about the function as a whole."""
-        return super().call(operation, **{k: v for k, v in parameters.items() if k != "Qualifier"})
-
-    creates = "PutFunctionEventInvokeConfig"
-
-    def create(self, name: str, properties: Properties) -> str:
-        """PutFunctionEventInvokeConfig, if the function's own role may publish to the destination."""
-        function = find(**self.place, name_or_arn=properties[self.key])
+    def create(self, api: Api, name: str, properties: Properties) -> str:
+        """Create it, if the function's own role may publish to the destination."""
+        function = find(api.account, api.region, properties[self.key])
         topic = jmespath.search("DestinationConfig.OnFailure.Destination", properties)
-        role = iam_backends[function.account_id]["aws"].get_role_by_arn(function.role)
+        role = iam_backends[api.account]["aws"].get_role_by_arn(function.role)
         allowed = authorization.decide(identities.policies_of(role), "sns:Publish", topic or "*")
         if topic and allowed is not authorization.Decision.ALLOWED:
             raise Failed(
                 f"The function's execution role does not have permissions to call Publish on {topic}"
             )
-        return super().create(name, properties)
+        return super().create(api, name, properties)
 
-    def change(self, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (for some kinds)
+    def change(self, api: Api, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (as above)
         """Put another in its place, which moto would put behind it."""
-        self.delete(name, None)
-        self.create(name, new)
-
-
-class LogGroup(Kind):
-    """``AWS::Logs::LogGroup``."""
-
-    service, key, creates, changes = "logs", "LogGroupName", "CreateLogGroup", "PutRetentionPolicy"
-    arn = "arn:aws:logs:{region}:{account}:log-group:{name}:*"
-    deletes = ("DeleteLogGroup", key)
-    create_only = frozenset((key,))
-
-    def create(self, name: str, properties: Properties) -> str:
-        """CreateLogGroup and PutRetentionPolicy."""
-        name = super().create(name, properties)
-        self.change(name, {}, properties)
-        return name
+        self.delete(api, name, None)
+        self.create(api, name, new)
 
 
 class Role(Kind):
-    """``AWS::IAM::Role``."""
+    """``AWS::IAM::Role``, with its policies."""
 
-    service, key, creates = "iam", "RoleName", "CreateRole"
-    arn = "arn:aws:iam::{account}:role/{name}"
-    deletes = ("DeleteRole", key)
-    create_only = frozenset((key, "Path"))
-
-    def create(self, name: str, properties: Properties) -> str:
+    def create(self, api: Api, name: str, properties: Properties) -> str:
         """CreateRole, and PutRolePolicy for each policy."""
-        name = super().create(name, properties)
+        name = super().create(api, name, properties)
         for policy in properties.get("Policies", []):
-            self.call("PutRolePolicy", RoleName=name, **policy)
+            api.call("iam", "PutRolePolicy", RoleName=name, **policy)
         return name
-
-    def delete(self, name: str, final_snapshot: str | None) -> None:
-        """DeleteRole, after its policies."""
-        for policy in self.call("ListRolePolicies", RoleName=name)["PolicyNames"]:
-            self.call("DeleteRolePolicy", RoleName=name, PolicyName=policy)
-        super().delete(name, final_snapshot)
 
 
 class ManagedPolicy(Kind):
-    """``AWS::IAM::ManagedPolicy``."""
+    """``AWS::IAM::ManagedPolicy``, with the roles that have it."""
 
-    service, key, named, creates = "iam", "ManagedPolicyName", "PolicyName", "CreatePolicy"
-    answers = "Policy.Arn"
-    deletes = ("DeletePolicy", "PolicyArn")
-    create_only = frozenset((key, "Description", "Path"))
-
-    def create(self, name: str, properties: Properties) -> str:
+    def create(self, api: Api, name: str, properties: Properties) -> str:
         """CreatePolicy, and AttachRolePolicy for each role."""
-        arn = super().create(name, properties)
+        arn = super().create(api, name, properties)
         for role in properties.get("Roles", []):
-            self.call("AttachRolePolicy", RoleName=role, PolicyArn=arn)
+            api.call("iam", "AttachRolePolicy", RoleName=role, PolicyArn=arn)
         return arn
 
-    def delete(self, name: str, final_snapshot: str | None) -> None:
-        """DeletePolicy, after it is detached."""
-        for role in self.call("ListEntitiesForPolicy", PolicyArn=name)["PolicyRoles"]:
-            self.call("DetachRolePolicy", RoleName=role["RoleName"], PolicyArn=name)
-        super().delete(name, final_snapshot)
+
+def _packed(properties: Properties) -> Properties:
+    """Pack a function's code, which is in the template."""
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("index.py", properties["Code"]["ZipFile"])
+    return {**properties, "Code": {"ZipFile": package.getvalue()}}
 
 
-class Function(Kind):
-    """``AWS::Lambda::Function``, whose code is in the template."""
-
-    service, key, creates = "lambda", "FunctionName", "CreateFunction"
-    arn = "arn:aws:lambda:{region}:{account}:function:{name}"
-    deletes = ("DeleteFunction", key)
-    create_only = frozenset((key, "PackageType"))
-
-    def create(self, name: str, properties: Properties) -> str:
-        """CreateFunction."""
-        package = io.BytesIO()
-        with zipfile.ZipFile(package, "w") as archive:
-            archive.writestr("index.py", properties["Code"]["ZipFile"])
-        code = {"ZipFile": package.getvalue()}
-        return super().create(name[:64], {**properties, "Code": code})
+def _substituted(properties: Properties) -> Properties:
+    """Put a state machine's substitutions into its definition."""
+    values = properties.get("DefinitionSubstitutions", {})
+    text = re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], properties["DefinitionString"])
+    return {**properties, "Definition": text}
 
 
-class Project(Kind):
-    """``AWS::CodeBuild::Project``, whose builds moto completes without running anything."""
-
-    service, key, creates = "codebuild", "Name", "CreateProject"
-    arn = "arn:aws:codebuild:{region}:{account}:project/{name}"
-    deletes = ("DeleteProject", key)
-    create_only = frozenset((key,))
-
-    def create(self, name: str, properties: Properties) -> str:
-        """CreateProject; moto wants a location of every source."""
-        source = {**properties["Source"], "Location": "none"}
-        return super().create(name, {**properties, "Source": source})
+def _located(properties: Properties) -> Properties:
+    """Give a build project's source a location, which moto wants of every one."""
+    return {**properties, "Source": {**properties["Source"], "Location": "none"}}
 
 
-class StateMachine(Kind):
-    """``AWS::StepFunctions::StateMachine``."""
-
-    service, key, named = "stepfunctions", "StateMachineName", "Name"
-    answers, creates = "stateMachineArn", "CreateStateMachine"
-    deletes = ("DeleteStateMachine", answers)
-    create_only = frozenset((key, "StateMachineType"))
-
-    def create(self, name: str, properties: Properties) -> str:
-        """CreateStateMachine, of the definition with its substitutions."""
-        values = properties.get("DefinitionSubstitutions", {})
-        definition = re.sub(
-            r"\$\{(\w+)\}", lambda match: values[match[1]], properties["DefinitionString"]
-        )
-        return super().create(name[:80], {**properties, "Definition": definition})
+def _unqualified(properties: Properties) -> Properties:
+    return {name: value for name, value in properties.items() if name != "Qualifier"}
 
 
-KINDS: dict[str, type[Kind]] = {
-    "AWS::CloudWatch::Alarm": Alarm,
-    "AWS::CloudWatch::Dashboard": Dashboard,
-    "AWS::CodeBuild::Project": Project,
-    "AWS::DocDB::DBCluster": DocumentCluster,
-    "AWS::IAM::ManagedPolicy": ManagedPolicy,
-    "AWS::IAM::Role": Role,
-    "AWS::Lambda::EventInvokeConfig": EventInvokeConfig,
-    "AWS::Lambda::Function": Function,
-    "AWS::Logs::LogGroup": LogGroup,
-    "AWS::Neptune::DBCluster": GraphCluster,
-    "AWS::RDS::DBCluster": Cluster,
-    "AWS::RDS::DBInstance": Instance,
-    "AWS::SNS::Subscription": Subscription,
-    "AWS::SNS::Topic": Topic,
-    "AWS::SSM::Parameter": StoredParameter,
-    "AWS::StepFunctions::StateMachine": StateMachine,
+KINDS: dict[str, Kind] = {
+    "AWS::CloudWatch::Alarm": Kind(
+        "cloudwatch",
+        key="AlarmName",
+        creates="PutMetricAlarm",
+        changes="PutMetricAlarm",
+        deletes="DeleteAlarms AlarmNames",
+        finds="DescribeAlarms AlarmNames",
+    ),
+    "AWS::CloudWatch::Dashboard": Kind(
+        "cloudwatch",
+        key="DashboardName",
+        creates="PutDashboard",
+        changes="PutDashboard",
+        deletes="DeleteDashboards DashboardNames",
+        finds="GetDashboard DashboardName",
+    ),
+    "AWS::CodeBuild::Project": Kind(
+        "codebuild",
+        "Project",
+        "Name",
+        arn="codebuild:{region}:{account}:project/{name}",
+        prepare=_located,
+    ),
+    "AWS::DocDB::DBCluster": Cluster(engine="docdb"),
+    "AWS::IAM::ManagedPolicy": ManagedPolicy(
+        "iam",
+        "Policy",
+        "ManagedPolicyName",
+        named="PolicyName",
+        answers="Policy.Arn",
+        deletes="DeletePolicy PolicyArn",
+    ),
+    "AWS::IAM::Role": Role("iam", "Role", "RoleName", arn="iam::{account}:role/{name}"),
+    "AWS::Lambda::EventInvokeConfig": EventInvokeConfig(
+        "lambda",
+        key="FunctionName",
+        fixed=("Qualifier",),
+        creates="PutFunctionEventInvokeConfig",
+        deletes="DeleteFunctionEventInvokeConfig FunctionName",
+        finds="GetFunctionEventInvokeConfig FunctionName",
+        prepare=_unqualified,
+    ),
+    "AWS::Lambda::Function": Kind(
+        "lambda",
+        "Function",
+        "FunctionName",
+        arn="lambda:{region}:{account}:function:{name}",
+        prepare=_packed,
+    ),
+    "AWS::Logs::LogGroup": Kind(
+        "logs",
+        "LogGroup",
+        "LogGroupName",
+        arn="logs:{region}:{account}:log-group:{name}:*",
+        changes="PutRetentionPolicy",
+    ),
+    "AWS::Neptune::DBCluster": Cluster(engine="neptune"),
+    "AWS::RDS::DBCluster": Cluster(fixed=("DBSubnetGroupName", *Cluster.fixed)),
+    "AWS::RDS::DBInstance": Kind(
+        "rds", "DBInstance", "DBInstanceIdentifier", fixed=("DBClusterIdentifier",)
+    ),
+    "AWS::SNS::Subscription": Kind(
+        "sns",
+        answers="SubscriptionArn",
+        fixed=("Endpoint", "Protocol", "TopicArn"),
+        creates="Subscribe",
+        deletes="Unsubscribe SubscriptionArn",
+    ),
+    "AWS::SNS::Topic": Kind(
+        "sns",
+        "Topic",
+        "TopicName",
+        named="Name",
+        answers="TopicArn",
+        arn="sns:{region}:{account}:{name}",
+        finds="GetTopicAttributes TopicArn",
+    ),
+    "AWS::SSM::Parameter": Kind(
+        "ssm", "Parameter", "Name", creates="PutParameter", changes="PutParameter"
+    ),
+    "AWS::StepFunctions::StateMachine": Kind(
+        "stepfunctions",
+        "StateMachine",
+        "StateMachineName",
+        named="Name",
+        answers="stateMachineArn",
+        prepare=_substituted,
+    ),
 }
 
 
 def _shaped(shape: Any, value: Any) -> Any:
-    """Return a value as the API has it: known members in their case, and numbers and truth where it has them."""
+    """Return a value as the API has it: known members in their case, documents as text, no numbers as text."""
     match shape.type_name:
         case "structure":
             given = {name.lower(): each for name, each in value.items()}
@@ -390,22 +338,15 @@ def _shaped(shape: Any, value: Any) -> Any:
                 if given.get(name.lower()) is not None
             }
         case "list":
-            return [_shaped(shape.member, each) for each in _listed(value)]
+            values = value if isinstance(value, list) else [value]
+            return [_shaped(shape.member, each) for each in values]
         case "map":
             return {name: _shaped(shape.value, each) for name, each in value.items()}
-        case "boolean":
-            return str(value).lower() == "true"
-        case "integer" | "long":
-            return int(value)
-        case "double" | "float":
-            return float(value)
-        case "blob":
-            return value
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+        case "string" if not isinstance(value, str):
+            return json.dumps(value)
+        case "boolean" | "integer" | "long" | "double" | "float" if isinstance(value, str):
+            return json.loads(value)
+    return value
 
 
 @functools.cache

@@ -23,48 +23,25 @@ _SERVICE = "events.amazonaws.com"
 
 
 def publish(account: str, region: str, event: Mapping[str, Any]) -> None:
-    """Put a service's event on the account's default bus.
-
-    Of the envelope (``version``, ``id``, ``account``, ``time``, ``region``, ``resources``) what is absent is
-    filled in.
-    """
-    full: Any = {
-        "version": "0",
-        "id": str(uuid.uuid4()),
-        "account": account,
-        "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "region": region,
-        "resources": [],
-        **event,
-    }
+    """Put a service's event on the account's default bus."""
+    full: Any = _enveloped(account, region, datetime.now(UTC), event)
     for rule in _rules(account, region):
         pattern: Any = rule.event_pattern
         if rule.state == "ENABLED" and pattern.get_pattern() and pattern.matches_event(full):
             _deliver(rule, full)
 
 
-def fire(account: str, region: str, name: str, time: datetime, event_id: str) -> int:
-    """Fire the schedules that target ``name``, or a function or queue whose name ends so, for ``time``.
-
-    Returns the number of deliveries. Every rule sends the *Scheduled Event* under the same id.
-    """
-    count = 0
-    for rule in _rules(account, region):
-        if rule.state != "ENABLED" or not rule.scheduled_expression:
-            continue
-        event = {
-            "version": "0",
-            "id": event_id,
-            "detail-type": "Scheduled Event",
-            "source": "aws.events",
-            "account": account,
-            "time": f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
-            "region": region,
-            "resources": [rule.arn],
-            "detail": {},
-        }
-        count += _deliver(rule, event, name)
-    return count
+def _enveloped(
+    account: str, region: str, time: datetime, event: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "account": account,
+        "time": f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "region": region,
+        **event,
+    }
 
 
 def _rules(account: str, region: str) -> list[Rule]:
@@ -105,14 +82,25 @@ def _send(rule: Rule, arn: str, event: Mapping[str, Any]) -> bool:
 
 
 def _fire(body: dict[str, Any]) -> dict[str, str]:
-    time = datetime.fromisoformat(body["time"])
-    if time.tzinfo is None:
-        raise ValueError(f"time is {body['time']!r}, which has no UTC offset")
-    event_id = body.get("id") or str(uuid.uuid4())
-    name = body["function"]
-    if not fire(body.get("account", ACCEPTANCE), REGION, name, time, event_id):
+    """POST: let the schedules that target a function or queue, or one whose name ends so, fire for a time.
+
+    Every rule sends the *Scheduled Event* under the same id.
+    """
+    account, name = body.get("account", ACCEPTANCE), body["function"]
+    event: dict[str, Any] = {
+        "id": body.get("id") or str(uuid.uuid4()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "detail": {},
+    }
+    time, count = datetime.fromisoformat(body["time"]), 0
+    for rule in _rules(account, REGION):
+        if rule.state == "ENABLED" and rule.scheduled_expression:
+            full = _enveloped(account, REGION, time, {**event, "resources": [rule.arn]})
+            count += _deliver(rule, full, name)
+    if not count:
         raise ValueError(f"no enabled schedule may deliver to a function or queue named {name}")
-    return {"event_id": event_id}
+    return {"event_id": event["id"]}
 
 
 ROUTES = {("POST", "/_cloud/schedules/fire"): _fire}

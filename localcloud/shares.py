@@ -20,11 +20,10 @@ bears the tag :data:`RESTORED_FROM`, which AWS does not set, so that a test can 
 Public snapshots and filters are not known.
 """
 
-import functools
 import hashlib
+import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -32,14 +31,13 @@ from typing import Any
 import moto.rds.urls
 from botocore import xform_name
 from moto.core.responses import ActionResult
-from moto.core.utils import get_service_model
+from moto.core.utils import get_service_model, utcnow
 from moto.rds.exceptions import (
     DBClusterNotFoundError,
     DBClusterSnapshotAlreadyExistsError,
     DBClusterSnapshotNotFoundError,
     InvalidDBClusterSnapshotStateFault,
     InvalidDBClusterStateFault,
-    InvalidDBSnapshotIdentifier,
     InvalidParameterCombination,
     KMSKeyNotAccessibleFault,
     RDSClientError,
@@ -54,36 +52,13 @@ RESTORED_FROM = "local:restored-from"
 MANUAL_SNAPSHOTS_PER_REGION = 100
 COPIES_IN_PROGRESS_PER_REGION = 5
 
-_IDENTIFIER = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9])*")
 # moto wants one of every cluster; nobody can ever read it.
 _UNREAD = "a-password-that-is-no-secret"
-
-
-@dataclass
-class _Copies:
-    """How copies are made.
-
-    ``seconds`` of real time each takes, as does a snapshot. Whether a copy has its source's create time, and
-    whether what is under SSE-RDS can be copied under a key, AWS's samples and guides say either.
-    """
-
-    copy_seconds: float = 1.0
-    copies_keep_date: bool = False
-    encrypts_sse_rds: bool = True
-
-
-_copies = _Copies()
-
-
-class DocumentDBCluster(DBCluster):
-    """A cluster of the engine ``docdb``, which moto's RDS does not accept."""
-
-    def __init__(self, backend: RDSBackend, **properties: Any) -> None:
-        port = properties.get("port") or 27017
-        # Any engine that moto accepts does: what differs between the engines is put right below.
-        super().__init__(backend, **{**properties, "engine": "aurora-postgresql", "port": port})
-        self.engine = "docdb"
-        self.engine_version = properties.get("engine_version") or "5.0.0"
+# How copies are made: in how many seconds of real time each is, as is a snapshot; and what AWS's samples and guides
+# say either of: whether a copy has its source's create time, and whether what is under SSE-RDS can be copied
+# under a key.
+_COPIES = {"copy_seconds": 1.0, "copies_keep_date": False, "encrypts_sse_rds": True}
+_copies: dict[str, Any] = dict(_COPIES)
 
 
 class Snapshot(DBClusterSnapshot):
@@ -106,33 +81,29 @@ class Snapshot(DBClusterSnapshot):
         created: datetime | None,
         status: str,
         kms_key_id: str | None = None,
-        source_arn: str | None = None,
         is_sse_rds: bool = False,
         **more: Any,
     ) -> None:
         super().__init__(backend, cluster, name, kms_key_id=kms_key_id, **more)
-        self.ready = monotonic() + _copies.copy_seconds
-        self.percent_progress = 0
         self.created = created
         self.status = status
         self.encrypted = self.storage_encrypted = kms_key_id is not None
         self.kms_key_id = kms_key_id
         unencrypted = "sse-rds" if is_sse_rds else "none"
         self.storage_encryption_type = "sse-kms" if kms_key_id else unencrypted
-        self.source_db_cluster_snapshot_arn = source_arn
+        self.source_db_cluster_snapshot_arn: str | None = None
 
     @property
     def status(self) -> str:
         """``copying`` or ``creating`` until its time has come."""
-        if self.ready and self._status in ("copying", "creating") and self.ready <= monotonic():
+        if self.ready <= monotonic():
             self.status = "available"
         return self._status
 
     @status.setter
     def status(self, value: str) -> None:
-        self._status = value
-        if value == "available":
-            self.percent_progress = 100
+        self._status, self.ready = value, math.inf
+        self.percent_progress = 100 if value == "available" else 0
 
 
 class SharingRDSBackend(RDSBackend):
@@ -164,7 +135,7 @@ class SharingRDSBackend(RDSBackend):
                 "KmsKeyId must be specified to copy an encrypted snapshot shared by another account."
             )
         is_sse_rds = source.storage_encryption_type == "sse-rds"
-        if kms_key_id and not (source.encrypted or (is_sse_rds and _copies.encrypts_sse_rds)):
+        if kms_key_id and not (source.encrypted or (is_sse_rds and _copies["encrypts_sse_rds"])):
             raise InvalidParameterCombination(
                 "KmsKeyId can't be specified to copy an unencrypted snapshot."
             )
@@ -175,14 +146,14 @@ class SharingRDSBackend(RDSBackend):
         copy = self._add(
             source.cluster,
             target_db_cluster_snapshot_identifier,
-            created=source.created if _copies.copies_keep_date else _now(),
+            created=source.created if _copies["copies_keep_date"] else utcnow(),
             status="copying",
             kms_key_id=key,
             is_sse_rds=is_sse_rds and not key,
             tags=tags,
-            source_arn=source.arn,
         )
-        rows.databases.share(source, copy)
+        copy.source_db_cluster_snapshot_arn = source.arn
+        rows.databases.copy(source, copy)
         return copy
 
     def create_db_cluster_snapshot(
@@ -202,7 +173,7 @@ class SharingRDSBackend(RDSBackend):
         snapshot = self._add(
             cluster,
             db_cluster_snapshot_identifier,
-            created=_now(),
+            created=utcnow(),
             status="creating" if snapshot_type == "manual" else "available",
             snapshot_type=snapshot_type,
             kms_key_id=cluster.kms_key_id if cluster.storage_encrypted else None,
@@ -212,61 +183,32 @@ class SharingRDSBackend(RDSBackend):
         return snapshot
 
     def _add(self, cluster: DBCluster, name: str, **facts: Any) -> Snapshot:
-        """Add a snapshot, under a proper and new name and within the quota."""
+        """Add a snapshot, under a proper and new name and within the quota; a manual one takes a while."""
         name, manual = name.lower(), facts.get("snapshot_type", "manual") == "manual"
-        if manual and (len(name) > 63 or not _IDENTIFIER.fullmatch(name)):
-            raise InvalidDBSnapshotIdentifier(name, "DBClusterSnapshotIdentifier")
         if name in self.cluster_snapshots:
             raise DBClusterSnapshotAlreadyExistsError(name)
-        own = [each.snapshot_type for each in [*self.cluster_snapshots.values()]]
-        if manual and own.count("manual") >= MANUAL_SNAPSHOTS_PER_REGION:
-            raise SnapshotQuotaExceededFault
         snapshot = Snapshot(self, cluster, name, **facts)
+        if manual:
+            self._validate_db_identifier(name)
+            own = [each.snapshot_type for each in [*self.cluster_snapshots.values()]]
+            if own.count("manual") >= MANUAL_SNAPSHOTS_PER_REGION:
+                raise SnapshotQuotaExceededFault
+            snapshot.ready = monotonic() + _copies["copy_seconds"]
         self.cluster_snapshots[name] = snapshot
         return snapshot
-
-    def delete_db_cluster_snapshot(self, db_snapshot_identifier: str) -> DBClusterSnapshot:
-        """DeleteDBClusterSnapshot, with its data."""
-        snapshot = super().delete_db_cluster_snapshot(db_snapshot_identifier)
-        rows.databases.drop(snapshot.arn)
-        return snapshot
-
-    def delete_db_cluster(
-        self, cluster_identifier: str, snapshot_name: str | None = None
-    ) -> DBCluster:
-        """DeleteDBCluster, with its data."""
-        cluster = super().delete_db_cluster(cluster_identifier, snapshot_name)
-        rows.databases.drop(cluster.arn)
-        return cluster
-
-    def modify_db_cluster_snapshot_attribute(
-        self,
-        db_cluster_snapshot_identifier: str,
-        attribute_name: str,
-        values_to_add: list[str] | None = None,
-        values_to_remove: list[str] | None = None,
-    ) -> dict[str, list[str]]:
-        """ModifyDBClusterSnapshotAttribute: only what is ``available`` can be shared."""
-        if values_to_add:
-            self._usable(db_cluster_snapshot_identifier)
-        return super().modify_db_cluster_snapshot_attribute(
-            db_cluster_snapshot_identifier, attribute_name, values_to_add, values_to_remove
-        )
 
     def restore_db_cluster_from_snapshot(
         self, from_snapshot_id: str, overrides: dict[str, Any]
     ) -> DBCluster:
         """RestoreDBClusterFromSnapshot, from an own snapshot or, by ARN, from a share.
 
-        ``overrides`` are the operation's parameters. Without an engine version the Region's default is taken
-        (moto's is old), and none older than the snapshot's is accepted.
+        ``overrides`` are the operation's parameters. No engine version older than the snapshot's is accepted.
         """
-        source = self._usable(from_snapshot_id)
+        source = self.usable(from_snapshot_id)
         given = {xform_name(name): value for name, value in overrides.items() if value}
         if given["db_cluster_identifier"] in self.clusters:
             raise RDSClientError("DBClusterAlreadyExistsFault", "DB Cluster already exists")
-        engine = given["engine"]
-        version = given.get("engine_version") or _default_version(engine)
+        engine, version = given["engine"], given.get("engine_version", source.engine_version)
         if engine != source.engine or _numbers(version) < _numbers(source.engine_version):
             raise InvalidParameterCombination(
                 f"Cannot restore a snapshot of {source.engine} {source.engine_version} to {engine} {version}."
@@ -295,11 +237,8 @@ class SharingRDSBackend(RDSBackend):
         if kwargs.get("storage_encrypted"):
             key = kwargs.get("kms_key_id") or keys.DEFAULT
             kwargs = {**kwargs, "kms_key_id": self.key_arn(key)}
-        if kwargs["engine"] != "docdb":
-            made = super().create_db_cluster(kwargs)
-            _set_http_endpoint(made, enabled=bool(kwargs.get("enable_http_endpoint")))
-            return made
-        cluster = DocumentDBCluster(self, **kwargs)
+        cluster = _cluster(self, **kwargs)
+        _set_http_endpoint(cluster, enabled=bool(kwargs.get("enable_http_endpoint")))
         self.clusters[cluster.db_cluster_identifier] = cluster
         cluster.save_automated_backup()
         return cluster
@@ -317,7 +256,7 @@ class SharingRDSBackend(RDSBackend):
         parts = identifier.split(":")
         region = parts[3] if len(parts) == 7 else self.region_name
         backend: Any = rds_backends[self.account_id][region]
-        source: DBClusterSnapshot = backend._usable(identifier)  # noqa: SLF001
+        source: DBClusterSnapshot = backend.usable(identifier)
         return source
 
     def listing(self, kind: str | None, with_shared: bool) -> Iterator[DBClusterSnapshot]:
@@ -338,21 +277,18 @@ class SharingRDSBackend(RDSBackend):
         readers = snapshot.attributes["restore"]
         return snapshot.snapshot_type == "manual" and self.account_id in readers
 
-    def find(self, identifier: str) -> DBClusterSnapshot:
-        """An own snapshot by name or ARN, or another account's by ARN."""
-        owner, name = self.account_id, identifier
-        if identifier.startswith("arn:"):
-            _, _, _, region, owner, _, name = identifier.split(":", 6)
-            if region != self.region_name or owner not in rds_backends:
-                raise DBClusterSnapshotNotFoundError(identifier)
-        found = rds_backends[owner][self.region_name].cluster_snapshots.get(name)
-        if found is None or (owner != self.account_id and not self._is_shared(found)):
-            raise DBClusterSnapshotNotFoundError(identifier)
-        return found
+    def is_named(self, snapshot: DBClusterSnapshot, identifier: str) -> bool:
+        """Whether this names an own snapshot, by name or ARN, or another account's, by ARN."""
+        is_own = snapshot.account_id == self.account_id
+        name = snapshot.db_cluster_snapshot_identifier if is_own else snapshot.arn
+        return identifier in (name, snapshot.arn)
 
-    def _usable(self, identifier: str) -> DBClusterSnapshot:
-        """The snapshot to copy, to restore from, or to share."""
-        source = self.find(identifier)
+    def usable(self, identifier: str) -> DBClusterSnapshot:
+        """The snapshot to copy, or to restore from."""
+        known = self.listing(None, with_shared=True)
+        source = next((each for each in known if self.is_named(each, identifier)), None)
+        if source is None:
+            raise DBClusterSnapshotNotFoundError(identifier)
         if source.status != "available":
             raise InvalidDBClusterSnapshotStateFault(
                 f"DB cluster snapshot {identifier} is in {source.status} state, but expected available."
@@ -376,11 +312,9 @@ class SharingRDSResponse(RDSResponse):
         kind, with_shared = self.params.get("SnapshotType"), self.params.get("IncludeShared", False)
         found = list(backend.listing(kind, with_shared))
         if identifier := self.params.get("DBClusterSnapshotIdentifier"):
-            wanted = backend.find(identifier)
-            is_untyped = kind is None and wanted.snapshot_type != "manual"
-            if is_untyped or wanted not in found:
+            found = [each for each in found if backend.is_named(each, identifier)]
+            if not found or (kind is None and found[0].snapshot_type != "manual"):
                 raise DBClusterSnapshotNotFoundError(identifier)
-            found = [wanted]
         if cluster := self.params.get("DBClusterIdentifier"):
             if cluster not in backend.clusters:
                 raise DBClusterNotFoundError(cluster)
@@ -398,23 +332,15 @@ class SharingRDSResponse(RDSResponse):
         """A snapshot as it looks from here; as the model's members, which spares moto a search."""
         shape: Any = get_service_model("rds").shape_for("DBClusterSnapshot")
         seen = {member: getattr(snapshot, xform_name(member), None) for member in shape.members}
-        if snapshot.account_id == self.backend.account_id:
-            return seen
         shared = {"DBClusterSnapshotIdentifier": snapshot.arn, "SnapshotType": "shared"}
-        return seen | shared | {"TagList": None}
+        is_own = snapshot.account_id == self.backend.account_id
+        return seen if is_own else seen | shared | {"TagList": None}
 
     def enable_http_endpoint(self) -> ActionResult:
         """EnableHttpEndpoint, which moto leaves out."""
-        return self._set_http_endpoint(enabled=True)
-
-    def disable_http_endpoint(self) -> ActionResult:
-        """DisableHttpEndpoint."""
-        return self._set_http_endpoint(enabled=False)
-
-    def _set_http_endpoint(self, *, enabled: bool) -> ActionResult:
         arn = self.params["ResourceArn"]
-        _set_http_endpoint(self.backend.clusters[arn.rpartition(":")[2]], enabled=enabled)
-        return ActionResult({"ResourceArn": arn, "HttpEndpointEnabled": enabled})
+        _set_http_endpoint(self.backend.clusters[arn.rpartition(":")[2]], enabled=True)
+        return ActionResult({"ResourceArn": arn, "HttpEndpointEnabled": True})
 
 
 def _set_http_endpoint(cluster: DBCluster, *, enabled: bool) -> None:
@@ -430,24 +356,26 @@ def install() -> None:
 
 def reset() -> None:
     """Let copies be made as usual again; the snapshots themselves are moto's to forget."""
-    vars(_copies).update(vars(_Copies()))
+    _copies.update(_COPIES)
 
 
 def _seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
     """POST: put snapshots in place that AWS would have taken some time ago; their ARNs, in the order given."""
-    clusters: dict[tuple[str, ...], DBCluster] = {}
     arns = []
     for facts in snapshots:
         backend: Any = rds_backends[facts["account"]][facts.get("region", accounts.REGION)]
-        kind = tuple(facts[name] for name in ("account", "cluster", "engine", "engine_version"))
-        if kind not in clusters:
-            clusters[kind] = _source_cluster(backend, *kind[1:])
         identifier, key = facts["identifier"], facts.get("kms_key_id")
-        if identifier in backend.cluster_snapshots:
-            raise ValueError(f"there is already a snapshot {identifier} in {facts['account']}")
+        cluster = _cluster(  # which is not, or no longer, among the account's
+            backend,
+            db_cluster_identifier=facts["cluster"],
+            engine=facts["engine"],
+            engine_version=facts["engine_version"],
+            master_username="owner",
+            master_user_password=_UNREAD,
+        )
         seeded = Snapshot(
             backend,
-            clusters[kind],
+            cluster,
             identifier,
             created=_utc(facts["created"]),
             status=facts.get("status", "available"),
@@ -455,7 +383,6 @@ def _seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
             kms_key_id=key,
             is_sse_rds=facts.get("sse_rds", False),
         )
-        seeded.ready = 0.0
         seeded.attributes["restore"] = list(facts.get("shared_with", []))
         backend.cluster_snapshots[identifier] = seeded
         if "kms_granted_to" in facts:
@@ -468,10 +395,11 @@ def _seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _patch_snapshot(change: dict[str, Any]) -> dict[str, Any]:
     """PATCH: what happens to a snapshot without anybody calling an API; or how copies are made."""
-    vars(_copies).update({name: change[name] for name in vars(_copies) if name in change})
+    _copies.update({name: change[name] for name in _COPIES if name in change})
     _, _, _, region, account, _, name = change["arn"].split(":", 6)
     snapshot: Any = rds_backends[account][region].cluster_snapshots[name]
-    snapshot.status = change.get("status", snapshot.status)
+    if "status" in change:
+        snapshot.status = change["status"]
     if "kms_granted_to" in change:
         keys.grant(snapshot.kms_key_id, change["kms_granted_to"])
     if "shared_with" in change:
@@ -485,21 +413,15 @@ ROUTES = {
 }
 
 
-def _source_cluster(backend: RDSBackend, name: str, engine: str, version: str) -> DBCluster:
-    """The cluster that seeded snapshots were taken of; it is not, or no longer, among the account's."""
-    kind = DocumentDBCluster if engine == "docdb" else DBCluster
-    return kind(
-        backend,
-        db_cluster_identifier=name,
-        engine=engine,
-        engine_version=version,
-        master_username="owner",
-        master_user_password=_UNREAD,
-    )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
+def _cluster(backend: RDSBackend, **properties: Any) -> DBCluster:
+    """Return a new cluster, also of the engine ``docdb``, which moto's RDS does not accept."""
+    if properties["engine"] != "docdb":
+        return DBCluster(backend, **properties)
+    # Any engine that moto accepts does: what differs between the engines is put right here.
+    port = properties.get("port") or 27017
+    cluster = DBCluster(backend, **{**properties, "engine": "aurora-postgresql", "port": port})
+    cluster.engine = "docdb"
+    return cluster
 
 
 def _utc(text: str | None) -> datetime | None:
@@ -507,19 +429,11 @@ def _utc(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None) if text else None
 
 
-def _default_version(engine: str) -> str:
-    return "5.0.0" if engine == "docdb" else DBCluster.default_engine_version(engine)
-
-
 def _numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)]
 
 
-@functools.cache
-def _shuffled(account: str, identifier: str) -> str:
-    return hashlib.sha256(f"{account}:{identifier}".encode()).hexdigest()
-
-
 def _place(snapshot: DBClusterSnapshot) -> str:
     """Where a snapshot stands in a listing: always the same place, and unrelated to its name and time."""
-    return _shuffled(snapshot.account_id, snapshot.db_cluster_snapshot_identifier)
+    name = f"{snapshot.account_id}:{snapshot.db_cluster_snapshot_identifier}"
+    return hashlib.sha256(name.encode()).hexdigest()

@@ -14,7 +14,8 @@ resources*, *Stack status codes*, *CloudFormation-supplied parameter types*, *Dy
 - what fails rolls the whole operation back; a stack whose creation rolled back can only be deleted;
 - "No updates are to be performed." is an error.
 
-Stacks are deployed by the pipeline's runs (``pipeline.py``) and through the API. Change sets are not known.
+Stacks are deployed by the pipeline's runs (``pipeline.py``) and through the API. moto reads the templates and
+evaluates their functions. Change sets are not known.
 """
 
 import functools
@@ -30,16 +31,16 @@ import moto.cloudformation.urls
 from botocore.exceptions import ClientError
 from moto.cloudformation.exceptions import AlreadyExistsException, ValidationError
 from moto.cloudformation.models import Event, Stack, cloudformation_backends
+from moto.cloudformation.parsing import OutputMap, ResourceMap, clean_json
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.cloudformation.utils import generate_stack_id
 from moto.core.responses import ActionResult, EmptyResult
-from moto.core.utils import utcnow
 from moto.ssm.models import ssm_backends
 
-from localcloud.resources import KINDS, Failed, Kind, Properties
+from localcloud.resources import KINDS, Api, Failed, Kind, Properties
 
 _DYNAMIC = re.compile(r"\{\{resolve:ssm:([^}]+)\}\}")
-_SSM_TYPE = re.compile(r"AWS::SSM::Parameter::Value<(.+)>")
+_STORED = "AWS::SSM::Parameter::Value"
 _UPDATABLE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 _SECONDS = 0.2
 _under_way: set[threading.Timer] = set()
@@ -56,7 +57,12 @@ class Resource:
     on_replace: str
     on_delete: str
     kind: Kind
+    api: Api
     physical_resource_id: str = ""
+
+    def get_cfn_attribute(self, attribute: str) -> Any:
+        """Return what moto puts in the place of Fn::GetAtt."""
+        return self.kind.attribute(self.api, self.physical_resource_id, attribute)
 
 
 class LocalStack(Stack):
@@ -68,10 +74,8 @@ class LocalStack(Stack):
             generate_stack_id(name, region, account), name, {}, {}, account, region_name=region
         )
         self.resources: dict[str, Resource] = {}
-        self.last_updated_time: Any = None
         self.given: dict[str, str] = {}
         self.resolved: dict[str, str] = {}
-        self._outputs: list[dict[str, Any]] = []
 
     def begin(
         self,
@@ -93,13 +97,13 @@ class LocalStack(Stack):
         if verb == "UPDATE" and update.changes_nothing():
             return None
         self.enter(f"{verb}_IN_PROGRESS", "User Initiated")
-        self.resolved = update.resolved
-        if verb == "CREATE":
-            self.given = update.given
+        self.given, self.resolved = update.given, update.resolved
 
         def carry_out() -> str | None:
             try:
-                made, outputs = update.carry_out()
+                made = update.carry_out()
+                outputs = OutputMap(update, update.document, self.stack_id)
+                list(outputs.values())  # which evaluates them
                 restore()
             except Exception as error:  # noqa: BLE001 (whatever it is, what was done is undone)
                 rollback = "ROLLBACK" if verb == "CREATE" else "UPDATE_ROLLBACK"
@@ -109,89 +113,59 @@ class LocalStack(Stack):
                 return str(error)
             before, self.resources = self.resources, made
             self.template, self.template_dict = template, update.document
-            self.given, self._outputs = update.given, outputs
-            self._clean_up(before)
+            self.output_map = outputs
+            # The dependent goes before what it depends on.
+            for name, old in reversed(list(before.items())):
+                if name not in made:
+                    self.dispose(old, old.on_delete)
+                elif made[name].physical_resource_id != old.physical_resource_id:
+                    self.dispose(old, old.on_replace)
             self.enter(f"{verb}_COMPLETE")
             return None
 
         return carry_out
 
-    def _clean_up(self, before: Mapping[str, Resource]) -> None:
-        """Delete what was replaced or removed, the dependent before what it depends on."""
-        for name, old in reversed(list(before.items())):
-            if name not in self.resources:
-                self.dispose(old, old.on_delete)
-            elif self.resources[name].physical_resource_id != old.physical_resource_id:
-                self.dispose(old, old.on_replace)
-
     def delete(self) -> None:
         """DeleteStack, of what can be deleted."""
         self.enter("DELETE_IN_PROGRESS", "User Initiated")
-        resources = reversed(self.resources.values())
-        failed = [each for each in resources if not self.dispose(each, each.on_delete)]
-        self.enter("DELETE_FAILED" if failed else "DELETE_COMPLETE")
+        for resource in reversed(self.resources.values()):
+            self.dispose(resource, resource.on_delete)
+        self.enter("DELETE_COMPLETE")
 
-    def dispose(self, resource: Resource, policy: str) -> bool:
-        """Delete what is no longer wanted, as its policy says; returns whether that went well."""
+    def dispose(self, resource: Resource, policy: str) -> None:
+        """Delete what is no longer wanted, as its policy says."""
         if policy == "Retain":
             self.note(resource, "DELETE_SKIPPED")
-            return True
+            return
         final = f"{self.name}-snapshot-{resource.logical_resource_id}-{uuid4().hex[:12]}".lower()
         try:
-            resource.kind.delete(
-                resource.physical_resource_id, final if policy == "Snapshot" else None
-            )
+            name, snapshot = resource.physical_resource_id, policy == "Snapshot"
+            resource.kind.delete(resource.api, name, final if snapshot else None)
         except Exception as error:  # noqa: BLE001 (whatever it is, the rest is still to be cleaned up)
             # A delete handler's NotFound is no failure (CloudFormation CLI User Guide, test contract).
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
             if "NotFound" not in code and code != "NoSuchEntity":
                 self.note(resource, "DELETE_FAILED", str(error))
-                return False
+                return
         self.note(resource, "DELETE_COMPLETE")
-        return True
 
     def note(self, resource: Resource, status: str, reason: str | None = None) -> None:
         """Add a resource's event."""
-        self.events.append(
-            Event(
-                self.stack_id,
-                self.name,
-                resource.logical_resource_id,
-                resource.physical_resource_id,
-                resource.cf_resource_type,
-                status,
-                reason,
-                json.dumps(resource.properties, default=str),
-            )
-        )
+        logical, kind = resource.logical_resource_id, resource.cf_resource_type
+        whose = (logical, resource.physical_resource_id, kind)
+        self.events.append(Event(self.stack_id, self.name, *whose, status, reason, None))
 
     def enter(self, status: str, reason: str | None = None) -> None:
         """Enter a status."""
         self.status = status
-        if status.startswith("UPDATE"):
-            self.last_updated_time = utcnow()
         self._add_stack_event(status, reason)
 
-    # What moto wants of a stack, and what its answers show.
-
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        """No template names a stack of this kind."""
-        return ""
-
-    def is_created(self) -> bool:
-        """Whether its creation has ended well."""
-        return self.status in _UPDATABLE
+    # What moto's answers show.
 
     @property
     def stack_resources(self) -> Any:
         """The resources."""
         return list(self.resources.values())
-
-    @property
-    def outputs(self) -> list[dict[str, Any]]:
-        """The outputs."""
-        return self._outputs
 
     @property
     def parameter_list(self) -> list[dict[str, Any]]:
@@ -203,92 +177,85 @@ class LocalStack(Stack):
         ]
 
 
-class _Update:
-    """One creation or update of a stack."""
+class _Update(ResourceMap):
+    """One creation or update of a stack; to moto's functions, the map of its names."""
 
     def __init__(self, stack: LocalStack, document: Any, given: Mapping[str, str]) -> None:
         """Resolve the parameters; raises Failed."""
         self._stack = stack
-        self._bodies: dict[str, Any] = document.get("Resources", {})
+        self._api = Api(stack.account_id, stack.region_name)
         self._made: dict[str, Resource] = {}
         self._undo: list[Callable[[bool], object]] = []
         self.document = document
         self.given: dict[str, str] = {}
-        self.resolved: dict[str, str] = {}
-        self._names: dict[str, Any] = {
-            "AWS::AccountId": stack.account_id,
-            "AWS::NoValue": None,
-            "AWS::Partition": "aws",
-            "AWS::Region": stack.region_name,
-            "AWS::StackId": stack.stack_id,
-            "AWS::StackName": stack.name,
-            "AWS::URLSuffix": "amazonaws.com",
-        }
-        for name, body in self._bodies.items():
+        types: dict[str, Any] = {}
+        for name, parameter in document.get("Parameters", {}).items():
+            types[name] = {"Type": parameter["Type"]}
+            value = given.get(name, parameter.get("Default"))
+            if value is None:
+                raise Failed(f"Parameters: [{name}] must have values")
+            self.given[name] = str(value)
+        account, region = stack.account_id, stack.region_name
+        # Without defaults, which moto would resolve as well.
+        template = {**document, "Parameters": types}
+        super().__init__(
+            stack.stack_id, stack.name, self.given, {}, region, account, template, None
+        )
+        for name, body in self._resource_json_map.items():
             if body["Type"] not in KINDS:
                 raise Failed(f"{name}: the local cloud knows no {body['Type']}")
-        declared = document.get("Parameters", {})
-        if unknown := given.keys() - declared.keys():
-            raise Failed(f"Parameters: [{', '.join(sorted(unknown))}] do not exist in the template")
-        for name, parameter in declared.items():
-            self._resolve(name, parameter, given.get(name, parameter.get("Default")))
+        self.resolved = {
+            name: self._held(self.given[name])
+            for name, each in types.items()
+            if each["Type"].startswith(_STORED)
+        }
+        self.load_parameters()
+        self.load_conditions()
 
-    def _resolve(self, name: str, parameter: Any, value: Any) -> None:
-        if value is None:
-            raise Failed(f"Parameters: [{name}] must have values")
-        stored = _SSM_TYPE.fullmatch(parameter["Type"])
-        self.given[name] = final = str(value)
-        if stored:
-            self.resolved[name] = final = self._held(final)
-        is_list = "List" in (stored[1] if stored else parameter["Type"])
-        self._names[name] = final.split(",") if is_list else final
+    def __getitem__(self, key: str) -> Any:
+        """Return a name's value, or the resource, made what the template says when it is first referred to."""
+        if key in self._parsed_resources:
+            return self._parsed_resources[key]
+        if key not in self._made:
+            self._made[key] = self._bring(self._wanted(key), self._stack.resources.get(key))
+        return self._made[key]
+
+    def _held(self, name: str) -> str:
+        parameter = ssm_backends[self._account_id][self._region_name].get_parameter(name)
+        if parameter is None:
+            raise Failed(
+                f"Unable to fetch parameters [{name}] from parameter store for this account."
+            )
+        return str(parameter.value)
 
     def changes_nothing(self) -> bool:
         """Whether the template is the same, and every resource that is deployed would stay as it is."""
         before = self._stack.resources
-        if self.document != self._stack.template_dict:
+        if self.document != self._stack.template_dict or {*self._wanted_names()} != before.keys():
             return False
         self._made = dict(before)  # what refers to a resource refers to the present one
-        same = self._wanted_names() == set(before) and all(
-            self._wanted(name).properties == resource.properties
-            for name, resource in before.items()
-        )
+        same = all(self._wanted(name).properties == before[name].properties for name in before)
         self._made = {}
         return same
 
-    def carry_out(self) -> tuple[dict[str, Resource], list[dict[str, Any]]]:
-        """Create, modify and replace; returns the resources, in the order in which they came, and outputs."""
-        for name in self._bodies:
-            if name in self._wanted_names():
-                self._resource(name)
-        outputs = [
-            {
-                "OutputKey": key,
-                "OutputValue": self._value(body["Value"]),
-                "Description": body.get("Description"),
-            }
-            for key, body in self.document.get("Outputs", {}).items()
-        ]
-        return self._made, outputs
+    def carry_out(self) -> dict[str, Resource]:
+        """Create, modify and replace; returns the resources, in the order in which they came."""
+        for name in self._wanted_names():
+            self[name]
+        return self._made
 
     def undo(self, retain_except_on_create: bool) -> None:
         """Put everything back; what is to be retained is, unless told otherwise, also if it is new."""
         for step in reversed(self._undo):
             step(retain_except_on_create)
 
-    def _wanted_names(self) -> set[str]:
+    def _wanted_names(self) -> list[str]:
         """The resources whose condition holds."""
-        return {
+        return [
             name
-            for name, body in self._bodies.items()
-            if "Condition" not in body or self._holds(body["Condition"])
-        }
-
-    def _resource(self, name: str) -> Resource:
-        """Return the resource, made what the template says when it is first referred to."""
-        if name not in self._made:
-            self._made[name] = self._bring(self._wanted(name), self._stack.resources.get(name))
-        return self._made[name]
+            for name, body in self._resource_json_map.items()
+            if "Condition" not in body or self.lazy_condition_map[body["Condition"]]
+        ]
 
     def _bring(self, wanted: Resource, old: Resource | None) -> Resource:
         stack, kind = self._stack, wanted.kind
@@ -301,105 +268,45 @@ class _Update:
                 return wanted
         try:
             if old is None or replaced:
-                generated = f"{stack.name}-{wanted.logical_resource_id}-{uuid4().hex[:12]}".lower()
-                wanted.physical_resource_id = kind.create(generated, self._final(wanted))
+                name = f"{stack.name}-{wanted.logical_resource_id}".lower()[:51]
+                wanted.physical_resource_id = kind.create(
+                    self._api, f"{name}-{uuid4().hex[:12]}", self._final(wanted)
+                )
                 self._undo.append(lambda anyway: self._discard(wanted, anyway))
             else:
-                values = self._final(old), self._final(wanted)
-                self._undo.append(
-                    lambda _: kind.change(wanted.physical_resource_id, *reversed(values))
-                )
-                kind.change(wanted.physical_resource_id, *values)
+                name, values = wanted.physical_resource_id, (self._final(old), self._final(wanted))
+                self._undo.append(lambda _: kind.change(self._api, name, *reversed(values)))
+                kind.change(self._api, name, *values)
         except Exception as error:
             stack.note(wanted, f"{'UPDATE' if old else 'CREATE'}_FAILED", str(error))
             raise
         stack.note(wanted, f"{'UPDATE' if old else 'CREATE'}_COMPLETE")
         return wanted
 
+    def _final(self, resource: Resource) -> Properties:
+        """The properties, dynamic references resolved."""
+        text = _DYNAMIC.sub(lambda match: self._held(match[1]), json.dumps(resource.properties))
+        final: Properties = json.loads(text)
+        return final
+
     def _discard(self, resource: Resource, anyway: bool) -> None:
         retained = resource.on_delete == "Retain" and not anyway
         self._stack.dispose(resource, "Retain" if retained else "Delete")
 
     def _wanted(self, name: str) -> Resource:
-        body = self._bodies[name]
-        dependencies = body.get("DependsOn", [])
-        for dependency in [dependencies] if isinstance(dependencies, str) else dependencies:
-            self._resource(dependency)
-        kind = KINDS[body["Type"]](self._stack.account_id, self._stack.region_name)
+        body = self._resource_json_map[name]
+        for dependency in body.get("DependsOn", []):
+            self[dependency]
+        kind = KINDS[body["Type"]]
         return Resource(
             name,
             body["Type"],
-            self._value(body.get("Properties", {})),
+            clean_json(body.get("Properties", {}), self),
             body.get("UpdateReplacePolicy", "Delete"),
             body.get("DeletionPolicy", kind.on_delete),
             kind,
+            self._api,
         )
-
-    def _final(self, resource: Resource) -> Properties:
-        """The properties, dynamic references resolved."""
-        text = json.dumps(resource.properties)
-        final: Properties = json.loads(_DYNAMIC.sub(lambda match: self._held(match[1]), text))
-        return final
-
-    def _held(self, name: str) -> str:
-        """What the stored parameter holds."""
-        stack = self._stack
-        parameter = ssm_backends[stack.account_id][stack.region_name].get_parameter(name)
-        if parameter is None:
-            raise Failed(
-                f"Unable to fetch parameters [{name}] from parameter store for this account."
-            )
-        return str(parameter.value)
-
-    def _value(self, node: Any) -> Any:
-        """Evaluate the intrinsic functions."""
-        match node:
-            case {"Ref": str(name)}:
-                known = name in self._names
-                return self._names[name] if known else self._resource(name).physical_resource_id
-            case {"Fn::GetAtt": path}:
-                name, *attribute = path.split(".") if isinstance(path, str) else path
-                resource = self._resource(name)
-                return resource.kind.attribute(resource.physical_resource_id, ".".join(attribute))
-            case {"Fn::If": [condition, met, unmet]}:
-                return self._value(met if self._holds(condition) else unmet)
-            case {"Fn::Join": [separator, parts]}:
-                return separator.join(map(str, self._value(parts)))
-            case {"Fn::Sub": [text, dict(local)]}:
-                return self._substituted(text, self._value(local))
-            case {"Fn::Sub": str(text)}:
-                return self._substituted(text, {})
-            case dict():
-                found = {key: self._value(each) for key, each in node.items()}
-                return {key: each for key, each in found.items() if each is not None}
-            case list():
-                return [value for each in node if (value := self._value(each)) is not None]
-        return node
-
-    def _substituted(self, text: str, local: Mapping[str, Any]) -> str:
-        def value(match: re.Match[str]) -> str:
-            name = match[1]
-            if name.startswith("!"):
-                return f"${{{name[1:]}}}"
-            if name in local:
-                return str(local[name])
-            return str(self._value({"Fn::GetAtt" if "." in name else "Ref": name}))
-
-        return re.sub(r"\$\{([^}]+)\}", value, text)
-
-    def _holds(self, condition: Any) -> bool:
-        match condition:
-            case str(name) | {"Condition": name}:
-                return self._holds(self.document["Conditions"][name])
-            case {"Fn::Equals": [left, right]}:
-                return str(self._value(left)).lower() == str(self._value(right)).lower()
-            case {"Fn::Not": [negated]}:
-                return not self._holds(negated)
-            case {"Fn::And": conditions}:
-                return all(map(self._holds, conditions))
-            case {"Fn::Or": conditions}:
-                return any(map(self._holds, conditions))
-        raise Failed(f"the local cloud knows no condition {condition}")
 
 
 def deploy(
@@ -413,7 +320,7 @@ def deploy(
     """Create the stack or update it, as CodePipeline's CREATE_UPDATE does; returns what went wrong."""
     stacks = cloudformation_backends[account][region].stacks
     found: Any = next((each for each in stacks.values() if each.name == name), None)
-    stack = found or LocalStack(name, account, region)
+    stack = found or LocalStack(name, account, region)  # type: ignore[abstract]
     try:
         carry_out = stack.begin(template, parameters, restore=restore)
     except Failed as refusal:
@@ -427,17 +334,15 @@ class StackResponse(CloudFormationResponse):
     """CloudFormation's API for whole stacks."""
 
     def create_stack(self) -> ActionResult:
-        """CreateStack."""
         name, stacks = self._get_param("StackName"), self.cloudformation_backend.stacks
         if any(stack.name == name for stack in stacks.values()):
             raise AlreadyExistsException(f"Stack [{name}] already exists")
-        stack = LocalStack(name, self.current_account, self.region)
+        stack = LocalStack(name, self.current_account, self.region)  # type: ignore[abstract]
         self._deploy(stack)
         stacks[stack.stack_id] = stack
         return ActionResult({"StackId": stack.stack_id})
 
     def update_stack(self) -> ActionResult:
-        """UpdateStack."""
         stack: Any = self.cloudformation_backend.get_stack(self._get_param("StackName"))
         self._deploy(stack)
         return ActionResult({"StackId": stack.stack_id})
@@ -467,8 +372,7 @@ class StackResponse(CloudFormationResponse):
 
 def _delete(backend: Any, stack: Any) -> None:
     stack.delete()
-    if stack.status == "DELETE_COMPLETE":
-        backend.deleted_stacks[stack.stack_id] = backend.stacks.pop(stack.stack_id)
+    backend.deleted_stacks[stack.stack_id] = backend.stacks.pop(stack.stack_id)
 
 
 def _soon(what: Callable[[], Any]) -> None:
