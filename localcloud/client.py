@@ -162,9 +162,9 @@ class LocalCloud:
     ) -> Any:
         """Create the main pipeline, which restores each database from the snapshot its parameter names.
 
-        A database has a ``parameter`` and a ``cluster``, and may have ``engine``, ``engine_version`` and
-        ``stack``. ``more`` is the ``stack``, by default of the pipeline's name; the ``stages``, by default
-        Source, Build, Deploy and Test; and what :meth:`patch_pipeline` takes.
+        A database has a ``parameter`` and a ``cluster``, and may have ``engine`` and ``engine_version``.
+        ``more`` is the ``stack``, by default of the pipeline's name; the ``stages``, by default Source,
+        Build, Deploy and Test; and what :meth:`patch_pipeline` takes.
         """
         body = {"name": name, "run_seconds": run_seconds, "databases": list(databases), **more}
         return self._control("POST", "pipelines", body)
@@ -179,7 +179,7 @@ class LocalCloud:
         - ``hold``: where runs wait until this is changed: at the start of an action, ``NAME`` (a stage or
           an action), or while the new clusters of one that deploys are being made, ``NAME:restoring``;
         - ``loses_events``: whether EventBridge delivers none of the events;
-        - ``template`` and its ``parameters``: what the next runs deploy, in ``stack`` or the first one.
+        - ``template`` and its ``parameters``: what the next runs deploy.
         """
         return self._control("PATCH", "pipelines", {"name": name, **changes})
 

@@ -19,7 +19,7 @@ from localcloud.client import LocalCloud, send
 ECHO = """
 import json
 def handler(event, context):
-    return {"statusCode": 201, "headers": {"X-Mine": "yes"}, "body": json.dumps(event)}
+    return {"statusCode": 201, "body": json.dumps(event)}
 """
 INTEGRATION = {
     "uri": "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/{function}/invocations",
