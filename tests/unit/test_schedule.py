@@ -219,6 +219,7 @@ def test_on_weeks_are_whole_weeks_that_come_back_at_their_interval(
         # What is rare, or never comes.
         ("cron(0 0 29 Feb ? *)", ["Tue 29 00:00", "Sun 29 00:00", "Fri 29 00:00"]),
         ("cron(0 0 30 2 ? *)", []),
+        ("cron(0 0 1 1 ? */7)", ["Sat 01 00:00", "Sun 01 00:00", "Tue 01 00:00"]),
         ("cron(0 0 1 1 ? 2027/2)", ["Fri 01 00:00", "Mon 01 00:00", "Wed 01 00:00"]),
         ("cron(59 23 23 11 ? 2026)", ["Mon 23 23:59"]),
         # The phase of a rate is not guessed.
@@ -232,6 +233,7 @@ def test_an_expression_fires_as_its_documentation_says(text: str, first: list[st
     assert [fire.strftime("%a %d %H:%M") for fire in fires] == first
     assert str(expression) == text
     assert expression.is_rate is text.startswith("rate")
+    assert expression.is_due(MONDAY)  # whenever its rule fires, for it is in no zone
 
 
 def test_the_next_instant_is_strictly_later_and_in_utc() -> None:

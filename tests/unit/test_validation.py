@@ -16,6 +16,8 @@ from chalicelib.triggers.validation import (
     ROLLBACK,
     Field,
     InvalidRequest,
+    check_query,
+    database_name,
     echo,
     json_body,
 )
@@ -76,6 +78,7 @@ def test_what_is_left_out_has_its_default() -> None:
 NOT_JSON, NO_OBJECT = "the body is not JSON", "the body is not a JSON object"
 TOO_LARGE = "the body is larger than 8192 bytes"
 NO_BOOL = "write true or false"
+NO_SNAPSHOT = "write the ARN or the identifier of a DB cluster snapshot, or latest"
 
 
 @pytest.mark.parametrize(
@@ -100,6 +103,7 @@ NO_BOOL = "write true or false"
         ([b'{"x": 1, "x": 1, "x": 1}'], (), 'field "x" occurs 3 times'),
         ([b'{"x": 1}'], (), 'unknown field "x"; known: none'),
         ([b'{"Reason": ""}'], ROLLBACK, 'unknown field "Reason"; known: reason, deploy, database'),
+        ([b"{}"], PIN, f"snapshot is missing: {NO_SNAPSHOT}"),
         ([b"{}"], HOLD, "until is missing: write a date such as 2026-01-22"),
         ([b'{"until": "x"}'], HOLD, 'until is "x": write a date such as 2026-01-22'),
     ],
@@ -109,6 +113,53 @@ def test_what_is_wrong_with_a_body_is_said(
 ) -> None:
     for raw in bodies:
         assert outcome(raw, fields) == expected
+
+
+ARN = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:"
+
+
+@pytest.mark.parametrize(
+    ("field", "longest"),
+    [("snapshot", "a" * 255), ("snapshot", ARN.ljust(512, "a")), ("reason", "x" * 256)],
+)
+def test_a_text_may_be_as_long_as_aws_takes_it(field: str, longest: str) -> None:
+    body = {"snapshot": "latest", field: longest}
+    assert outcome(json.dumps(body).encode(), PIN)[field] == longest
+    found = outcome(json.dumps(body | {field: longest + "a"}).encode(), PIN)
+    assert found.startswith(f"{field} is ")
+
+
+@pytest.mark.parametrize("snapshot", ["", "orders--1", "1-orders", "xyz:orders", ARN, f"{ARN}a b"])
+def test_what_is_neither_an_arn_nor_an_identifier_names_no_snapshot(snapshot: str) -> None:
+    found = outcome(json.dumps({"snapshot": snapshot}).encode(), PIN)
+    assert found.endswith(f": {NO_SNAPSHOT}")
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "known", "expected"),
+    [
+        ("", {}, ["rds"], "rds"),
+        ("rds rds", {"database": None}, ["rds", "docs"], "rds"),
+        ("", {"database": "docs"}, ["rds", "docs"], "docs"),
+        ("rds", {"database": "docs"}, ["rds", "docs"], "the request names different databases"),
+        ("", {}, ["rds", "docs"], "database is missing: name one of rds, docs"),
+    ],
+)
+def test_the_query_or_the_body_names_the_database(
+    query: str, body: dict[str, Any], known: list[str], expected: str
+) -> None:
+    pairs = [("database", name) for name in query.split()]
+    try:
+        found = database_name(pairs, body, known)
+    except InvalidRequest as error:
+        found = str(error)
+    assert found == expected
+
+
+def test_an_unknown_query_parameter_is_named() -> None:
+    check_query([("database", "rds")], ["database"])
+    with pytest.raises(InvalidRequest, match='query parameter "a, b"; known: none'):
+        check_query([("a", "1"), ("b", ""), ("a", "2")], [])
 
 
 # Letters and marks that are drawn as nothing, which no category says.
@@ -128,4 +179,5 @@ def test_half_a_surrogate_pair_in_raw_bytes_is_refused() -> None:
 def test_an_echo_is_short_and_plain(value: str) -> None:
     text = echo(value)
     assert len(text) <= 81
+    assert echo("x" * 78) == '"' + "x" * 78 + '"'
     assert all(" " <= letter <= "~" or letter == "…" for letter in text)
