@@ -9,23 +9,14 @@ from pathlib import Path
 import pytest
 
 from localcloud.company import STAGE, Company
-from tests.e2e.conftest import PROJECT, Night
+from tests.e2e.conftest import PROJECT, Night, aurora_refresh
 
 Ended = subprocess.CompletedProcess[str]
 
 
-def run(company: Company, *words: str, program: tuple[str, ...] = ()) -> Ended:
-    """Run the command line as a person of the company does who is not at a terminal."""
-    return subprocess.run(
-        [*(program or (sys.executable, "-m", "cli.main")), *words],
-        cwd=PROJECT if not program else None,
-        env=company.environment() | {"TZ": "Europe/Berlin"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+def ask(company: Company, *words: str, stage: str = STAGE) -> Ended:
+    environment = company.environment() | {"TZ": "Europe/Berlin"}
+    return aurora_refresh(*words, "--stage", stage, environment=environment)
 
 
 def test_a_tester_sees_the_data_pins_holds_and_tries_a_refresh(
@@ -36,34 +27,29 @@ def test_a_tester_sees_the_data_pins_holds_and_tries_a_refresh(
     assert [each["status"] for each in night.runs()] == ["Succeeded"]
     newest = night.new.rsplit(":", 1)[1]
 
-    def ask(*words: str) -> Ended:
-        done = run(deployed, *words, "--stage", STAGE)
-        assert "Traceback" not in done.stderr
-        return done
-
-    status = ask("status")
+    status = ask(deployed, "status")
     assert (status.returncode, status.stderr) == (0, "")
     head, _, _, row, *_ = status.stdout.splitlines()
     assert head == "local · 222222222222 · eu-west-1 · as admin · no problems"
     assert row.split()[:5] == ["rds", newest, "8", "hours", "good"]
     assert row.split()[-1] in ("CET", "CEST")
 
-    pinned = ask("pin", newest, "--reason", "keep it", "--json")
+    pinned = ask(deployed, "pin", newest, "--reason", "keep it", "--json")
     assert (pinned.returncode, json.loads(pinned.stdout)["current"]) == (0, night.new)
-    missing = ask("pin", "orders-1999-01-01")
+    missing = ask(deployed, "pin", "orders-1999-01-01")
     assert (missing.returncode, missing.stdout) == (1, "")
     assert missing.stderr.startswith("there is no snapshot orders-1999-01-01")
-    held = ask("hold", "2099-01-01", "--reason", "load test")
+    held = ask(deployed, "hold", "2099-01-01", "--reason", "load test")
     assert held.stdout.startswith("Scheduled refreshes are on hold until 2099-01-01.")
-    assert ask("resume").stdout.startswith("There is no hold. Next refresh: ")
-    tried = ask("refresh", "--dry-run", "--outside-window")
+    assert ask(deployed, "resume").stdout.startswith("There is no hold. Next refresh: ")
+    tried = ask(deployed, "refresh", "--dry-run", "--outside-window")
     assert (tried.returncode, "nothing-new" in tried.stdout) == (1, True)
-    assert newest in ask("history").stdout.splitlines()[1]
-    assert f"{newest}  " in ask("snapshots").stdout
+    assert newest in ask(deployed, "history").stdout.splitlines()[1]
+    assert f"{newest}  " in ask(deployed, "snapshots").stdout
 
 
 def test_an_unknown_stage_is_a_sentence(deployed: Company) -> None:
-    unknown = run(deployed, "status", "--stage", "none")
+    unknown = ask(deployed, "status", stage="none")
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert unknown.stderr == (
         "There is no API of stage 'none' in Region eu-west-1. Check the stage's name, your profile and "
@@ -96,13 +82,21 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_tester_s_installation_is_small_and_operates_a_stage(
     deployed: Company, installed: Path
 ) -> None:
-    program = (str(installed / "bin/aurora-refresh"),)
-    shown = run(deployed, "--help", program=program)
+    def run(*words: str) -> Ended:
+        return subprocess.run(
+            [installed / "bin/aurora-refresh", *words],
+            env=deployed.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    shown = run("--help")
     assert (shown.returncode, "aurora-refresh status" in shown.stdout) == (0, True)
-    status = run(deployed, "status", "--stage", STAGE, program=program)
+    status = run("status", "--stage", STAGE)
     assert (status.returncode, status.stderr) in ((0, ""), (1, ""))
     assert status.stdout.startswith("local · 222222222222 · eu-west-1 · as admin")
-    doctor = run(deployed, "doctor", "--stage", STAGE, program=program)
+    doctor = run("doctor", "--stage", STAGE)
     assert (doctor.returncode, doctor.stdout) == (1, "")
     assert doctor.stderr.startswith("This command needs a clone of the project")
 

@@ -1,8 +1,10 @@
-"""A company of two Aurora clusters, DocumentDB and Neptune, refreshed by one run, two of them from copies.
+"""A company of two Aurora clusters, PostgreSQL and MySQL, that restores copies: production shares in another Region.
 
 The package, the roles and the schedules are as ``aurora-refresh configure`` and ``chalice deploy`` make them.
+The demo of the company, in test_company_demo.py, has a cluster that is restored without a copy beside copied ones.
 """
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -14,20 +16,22 @@ from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
 from localcloud.client import LocalCloud
 from localcloud.company import PIPELINE, STACK, STAGE, Company, Database, arn_of
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
-from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE
+from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, aurora_refresh
 from tests.e2e.test_permissions import grants, permits, policy_of
 
-PRODUCTIONS_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-1111-1111-1111-111111111111"
+ELSEWHERE = "us-east-1"
+PRODUCTIONS_KEY = f"arn:aws:kms:{ELSEWHERE}:{PRODUCTION}:key/11111111-1111-1111-1111-111111111111"
 SUNDAY = datetime(2026, 1, 4, 2, tzinfo=UTC)
 NEVER = 3_600  # seconds that a copy takes unless a test ends it
 ANSWERS = {
-    "MAIN_PIPELINE_ARN": f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:acceptance-main",
-    "DATABASES": "ORDERS,BILLING,DOCUMENTS,GRAPH",
+    "DATABASES": "ORDERS,BILLING",
+    "SOURCE_REGION": ELSEWHERE,
+    "BILLING_COPY_KMS_KEY_ID": "alias/billing",
     "ORDERS_COPIES_TO_KEEP": "1",
     "RESTORE_SCHEDULE": "cron(0 5 ? * SUN *) Europe/Amsterdam",
     **{
         f"SSM_{prefix}_{which}_SNAPSHOT_NAME": f"/acceptance/{prefix.lower()}/{which.lower()}"
-        for prefix in ("ORDERS", "BILLING", "DOCUMENTS", "GRAPH")
+        for prefix in ("ORDERS", "BILLING")
         for which in ("LATEST", "CURRENT")
     },
     **{
@@ -35,8 +39,6 @@ ANSWERS = {
         for prefix, engine, version in (
             ("ORDERS", "aurora-postgresql", "15"),
             ("BILLING", "aurora-mysql", "8.0"),
-            ("DOCUMENTS", "docdb", "5"),
-            ("GRAPH", "neptune", "1.3"),
         )
         for name, value in (
             ("ENGINE", engine),
@@ -48,24 +50,27 @@ ANSWERS = {
 }
 
 
-class CopyPolicy:
+class Copying:
     """The company's cloud, in which a copy takes for ever unless it is told to end."""
 
-    def __init__(self, company: Company, key: str) -> None:
+    def __init__(self, company: Company) -> None:
         self.company = company
         self.cloud = company.cloud
-        self.key = key
-        self.orders, self.billing, self.documents, _ = company.databases
+        self.rds = company.cloud.client("rds")
+        self.orders, self.billing = company.databases
+        key = company.variables["ORDERS_COPY_KMS_KEY_ID"]
+        self.key = f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/{key}"
 
     def share(self, night: datetime) -> dict[str, str]:
         """Production shares a snapshot of each cluster; their ARNs."""
-        encrypted = {"kms_key_id": PRODUCTIONS_KEY, "kms_granted_to": [ACCEPTANCE]}
-        taken = {
-            database.source: database.nightly(night - timedelta(hours=6), **encrypted)
-            for database in self.company.databases
-        }
-        self.cloud.seed_snapshots([*taken.values()])
-        return {name: arn_of(snapshot) for name, snapshot in taken.items()}
+        facts = {"region": ELSEWHERE, "kms_key_id": PRODUCTIONS_KEY, "kms_granted_to": [ACCEPTANCE]}
+        taken = [each.nightly(night - timedelta(hours=6), **facts) for each in self.databases]
+        arns = self.cloud.seed_snapshots(taken)["arns"]
+        return {each.source: arn for each, arn in zip(self.databases, arns, strict=True)}
+
+    @property
+    def databases(self) -> list[Database]:
+        return self.company.databases
 
     def fire(self, function: str, time: datetime) -> Any:
         self.cloud.set_clock(time)
@@ -75,18 +80,22 @@ class CopyPolicy:
 
     def own(self) -> dict[str, dict[str, Any]]:
         """Acceptance's manual snapshots, by ARN."""
-        listed = self.cloud.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
+        listed = self.rds.describe_db_cluster_snapshots(SnapshotType="manual")
         return {each["DBClusterSnapshotArn"]: each for each in listed["DBClusterSnapshots"]}
 
-    def copies_of(self, database: Database) -> dict[str, str]:
-        """Its copies' states, by ARN."""
-        return {
-            arn: each["Status"]
+    def copies_of(self, database: Database) -> list[str]:
+        return [
+            arn
             for arn, each in self.own().items()
             if each["DBClusterIdentifier"] == database.source
             and "aurora-refresh-copy-" in arn
             and each["TagList"]
-        }
+        ]
+
+    def copy_by_hand(self, source: str, name: str) -> None:
+        self.rds.copy_db_cluster_snapshot(
+            SourceDBClusterSnapshotIdentifier=source, TargetDBClusterSnapshotIdentifier=name
+        )
 
     def finish(self) -> None:
         """Every copy comes to its end."""
@@ -99,33 +108,26 @@ class CopyPolicy:
 
     def parameters(self, which: str) -> dict[str, str]:
         return {
-            each.source: self.company.parameter(getattr(each, which))
-            for each in self.company.databases
+            each.source: self.company.parameter(getattr(each, which)) for each in self.databases
         }
 
 
 @pytest.fixture(scope="module")
-def copying(new_company: Callable[..., Company]) -> CopyPolicy:
-    def project(company_cloud: LocalCloud) -> dict[str, str]:
-        kms = company_cloud.client("kms")
+def copying(new_company: Callable[..., Company]) -> Copying:
+    def answers(cloud: LocalCloud) -> dict[str, str]:
+        kms = cloud.client("kms")
         key = kms.create_key()["KeyMetadata"]["KeyId"]
-        kms.create_alias(AliasName="alias/documents", TargetKeyId=key)
-        return {
-            "ORDERS_COPY_KMS_KEY_ID": key,
-            "DOCUMENTS_COPY_KMS_KEY_ID": "alias/documents",
-        }
+        kms.create_alias(AliasName="alias/billing", TargetKeyId=key)
+        return ANSWERS | {"ORDERS_COPY_KMS_KEY_ID": key}
 
-    company = new_company(answers=lambda cloud: ANSWERS | project(cloud))
+    company = new_company(answers)
     company.chalice("deploy", "--stage", STAGE)
-    key = company.variables["ORDERS_COPY_KMS_KEY_ID"]
-    company.cloud.patch_snapshot(
-        arn_of(company.databases[0].nightly(datetime(2025, 12, 20, 12, tzinfo=UTC))),
-        copy_seconds=NEVER,
-    )
-    return CopyPolicy(company, f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/{key}")
+    first = company.databases[0].nightly(datetime(2025, 12, 20, 12, tzinfo=UTC))
+    company.cloud.patch_snapshot(arn_of(first), copy_seconds=NEVER)
+    return Copying(company)
 
 
-def test_a_night_with_copies(copying: CopyPolicy) -> None:
+def test_a_night_with_copies(copying: Copying) -> None:
     """Each chapter needs what the one before has left: a copy takes half a night.
 
     The restore is at five o'clock in Amsterdam, which fires at 03:00 UTC in summer.
@@ -135,16 +137,8 @@ def test_a_night_with_copies(copying: CopyPolicy) -> None:
 
     asked = copying.fire(UPDATE, SUNDAY)
 
-    assert asked["outcome"] == "updated"
-    assert [(each["name"], each["outcome"]) for each in asked["databases"]] == [
-        ("orders", "unchanged"),
-        ("billing", "updated"),
-        ("documents", "unchanged"),
-        ("graph", "updated"),
-    ]
-    (orders,) = copying.copies_of(copying.orders)
-    (documents,) = copying.copies_of(copying.documents)
-    assert copying.copies_of(copying.billing) == {}
+    (orders,), (billing,) = map(copying.copies_of, copying.databases)
+    assert asked["outcome"] == "unchanged"
     assert asked["databases"][0]["copy"] == {
         "arn": orders,
         "source": shared["orders"],
@@ -158,42 +152,54 @@ def test_a_night_with_copies(copying: CopyPolicy) -> None:
     restore = copying.fire(RESTORE, SUNDAY + timedelta(hours=2))
     assert (restore["outcome"], restore["reason"]) == ("failed", "copy-pending")
     assert copying.parameters("current") == before
+    assert set(copying.parameters("latest").values()) == {"dummyvalue"}
 
     copying.finish()
     followed = copying.fire(RECONCILE, SUNDAY + timedelta(hours=2, minutes=30))
     assert [each["outcome"] for each in followed["databases"]] == ["updated", "updated"]
     assert followed["databases"][0]["age_hours"] == 8.5  # the data's age, not the copy's
-    wanted = shared | {"orders": orders, "documents": documents}
+    wanted = {"orders": orders, "billing": billing}
     assert copying.parameters("latest") == wanted
 
     status, started = copying.cloud.signed("POST", "/refresh", {"reason": "the copy took long"})
     assert (status, started["outcome"]) == (200, "started")
     assert copying.company.followed(started["execution_id"]) == "Succeeded"
     assert copying.parameters("current") == wanted
-    clusters = copying.cloud.client("rds").describe_db_clusters()["DBClusters"]
-    assert {each["DBClusterIdentifier"].rsplit("-", 1)[0]: each["Engine"] for each in clusters} == {
-        "acceptance-orders": "aurora-postgresql",
-        "acceptance-billing": "aurora-mysql",
-        "acceptance-documents": "docdb",
-        "acceptance-graph": "neptune",
+    assert set(copying.company.clusters().values()) == {orders, billing}
+    own = copying.own()
+    assert {own[arn]["KmsKeyId"] for arn in wanted.values()} == {copying.key}
+    sources = {name: own[arn]["SourceDBClusterSnapshotArn"] for name, arn in wanted.items()}
+    assert sources == shared
+
+    status, refused = copying.cloud.signed(
+        "PUT", "/snapshots/current", {"snapshot": shared["orders"], "database": "orders"}
+    )
+    assert (status, f"is in {ELSEWHERE}" in refused["Message"]) == (409, True)
+
+
+def test_the_doctor_looks_at_shares_and_their_key_where_they_are(copying: Copying) -> None:
+    project = ("--project", str(copying.company.project))
+    doctor = aurora_refresh(
+        *("doctor", "--stage", STAGE, "--json", *project),
+        environment=copying.company.environment(),
+    )
+    wanted = ("share", "key", "copy key", "role", "policy", "schedule")
+    seen = {
+        (each["check"], each["status"])
+        for each in json.loads(doctor.stdout)
+        if each["check"] in wanted
     }
-    assert set(copying.company.clusters().values()) == set(wanted.values())
-    keys = {arn: each["KmsKeyId"] for arn, each in copying.own().items() if arn in wanted.values()}
-    assert keys == dict.fromkeys((orders, documents), copying.key)
+    assert seen == {(name, "ok") for name in wanted}
 
 
-def test_copies_are_kept_within_their_number(copying: CopyPolicy) -> None:
+def test_copies_are_kept_within_their_number(copying: Copying) -> None:
     """Follows the night above: what nothing leads to any more goes, and nothing else.
 
     The pipeline's events are lost, so the polls see the ends of the runs.
     """
     copying.cloud.patch_pipeline(PIPELINE, loses_events=True)
-    rds = copying.cloud.client("rds")
     (first,) = copying.copies_of(copying.orders)
-    rds.copy_db_cluster_snapshot(
-        SourceDBClusterSnapshotIdentifier=first,
-        TargetDBClusterSnapshotIdentifier="aurora-refresh-copy-of-somebody-s",
-    )
+    copying.copy_by_hand(first, "aurora-refresh-copy-of-somebody-s")
     for cycle in (1, 2):
         night = SUNDAY + timedelta(weeks=2 * cycle)
         copying.share(night)
@@ -209,43 +215,36 @@ def test_copies_are_kept_within_their_number(copying: CopyPolicy) -> None:
     kept = copying.copies_of(copying.orders)
     assert (len(kept), first in kept) == (2, False)
     assert copying.parameters("current")["orders"] in kept
-    assert len(copying.copies_of(copying.documents)) == 3
+    assert len(copying.copies_of(copying.billing)) == 3
     (foreign,) = [arn for arn in copying.own() if arn.endswith("-of-somebody-s")]
     assert copying.own()[foreign]["TagList"] == []
 
 
-def test_the_poll_starts_the_copies_that_rds_had_no_room_for(copying: CopyPolicy) -> None:
+def test_the_poll_starts_the_copies_that_rds_had_no_room_for(copying: Copying) -> None:
     night = SUNDAY + timedelta(weeks=6)
     (old, *_) = copying.copies_of(copying.orders)
     for number in range(COPIES_IN_PROGRESS_PER_REGION):  # somebody else copies as many as RDS can
-        copying.cloud.client("rds").copy_db_cluster_snapshot(
-            SourceDBClusterSnapshotIdentifier=old,
-            TargetDBClusterSnapshotIdentifier=f"somebody-s-{number}",
-        )
+        copying.copy_by_hand(old, f"somebody-s-{number}")
     shared = copying.share(night)
     asked = copying.fire(UPDATE, night)
-    reasons = [each.get("reason") for each in asked["databases"]]
-    assert reasons == ["copy-quota", None, "copy-quota", None]
+    assert [each["reason"] for each in asked["databases"]] == ["copy-quota", "copy-quota"]
     copying.finish()
     polled = copying.fire(RECONCILE, night + timedelta(minutes=15))
-    wanted = [shared["orders"], shared["documents"]]
-    assert [each["copy"]["source"] for each in polled["databases"]] == wanted
+    assert [each["copy"]["source"] for each in polled["databases"]] == [*shared.values()]
     copying.finish()
     copying.fire(UPDATE, night + timedelta(minutes=30))  # which records what no poll has
     own, latest = copying.own(), copying.parameters("latest")
-    sources = [own[latest[name]]["SourceDBClusterSnapshotArn"] for name in ("orders", "documents")]
-    assert sources == wanted
+    assert {name: own[arn]["SourceDBClusterSnapshotArn"] for name, arn in latest.items()} == shared
 
 
 # --- what each role lets its function do, weighed by moto's engine --------------------------------
 
-SNAPSHOT = f"arn:aws:rds:{REGION}:{{}}:cluster-snapshot:{{}}"
-OURS = SNAPSHOT.format(ACCEPTANCE, "aurora-refresh-copy-1")
-SHARED = SNAPSHOT.format(PRODUCTION, "orders")
+OURS = f"arn:aws:rds:{REGION}:{ACCEPTANCE}:cluster-snapshot:aurora-refresh-copy-1"
+SHARED = f"arn:aws:rds:{ELSEWHERE}:{PRODUCTION}:cluster-snapshot:orders"
 OTHERS = [
-    SNAPSHOT.format(ACCEPTANCE, "payments"),
-    SNAPSHOT.format(ACCEPTANCE, "rds:acceptance-orders-2026"),
-    SNAPSHOT.format(STRANGER, "orders"),
+    OURS.replace("aurora-refresh-copy-1", "payments"),
+    OURS.replace("aurora-refresh-copy-1", "rds:acceptance-orders-2026"),
+    SHARED.replace(PRODUCTION, STRANGER),
 ]
 
 
@@ -254,7 +253,7 @@ OTHERS = [
     [(UPDATE, [OURS, SHARED], []), (RESTORE, [], []), (RECONCILE, [OURS, SHARED], [OURS])],
 )
 def test_only_our_own_copies_are_made_and_deleted(
-    copying: CopyPolicy, function: str, copied: list[str], deleted: list[str]
+    copying: Copying, function: str, copied: list[str], deleted: list[str]
 ) -> None:
     policy = copying.policy(function)
     allowed = {
@@ -268,10 +267,10 @@ USES = {"CreateGrant", "Decrypt", "DescribeKey", "GenerateDataKeyWithoutPlaintex
 NEVER_USED = {"Encrypt", "ScheduleKeyDeletion", "PutKeyPolicy", "RevokeGrant"}
 
 
-def test_only_what_copies_uses_keys_and_through_rds_alone(copying: CopyPolicy) -> None:
+def test_only_what_copies_uses_keys_and_through_rds_alone(copying: Copying) -> None:
     """moto does not weigh what keys are called: what is called otherwise the local cloud refuses."""
     strangers = PRODUCTIONS_KEY.replace(PRODUCTION, STRANGER)
-    elsewhere = PRODUCTIONS_KEY.replace(REGION, "eu-west-2")
+    third = PRODUCTIONS_KEY.replace(ELSEWHERE, "eu-west-2")
 
     def used(function: str, service: str) -> set[tuple[str, str]]:
         policy = copying.policy(function)
@@ -279,20 +278,18 @@ def test_only_what_copies_uses_keys_and_through_rds_alone(copying: CopyPolicy) -
         return {
             (use, key)
             for use in USES | NEVER_USED
-            for key in (PRODUCTIONS_KEY, copying.key, strangers, elsewhere)
+            for key in (PRODUCTIONS_KEY, copying.key, strangers, third)
             if permits(policy, f"kms:{use}", key, through)
         }
 
-    for function in (UPDATE, RECONCILE):
-        assert used(function, "rds") == {
-            (use, key) for use in USES for key in (PRODUCTIONS_KEY, copying.key)
-        }
-        assert used(function, "s3") == set()
+    ours = {(use, key) for use in USES for key in (PRODUCTIONS_KEY, copying.key)}
+    assert (used(UPDATE, "rds"), used(UPDATE, "s3")) == (ours, set())
+    assert (used(RECONCILE, "rds"), used(RECONCILE, "s3")) == (ours, set())
     assert used(RESTORE, "rds") == set()
 
 
 @pytest.mark.parametrize("function", [UPDATE, RECONCILE])
-def test_every_call_is_allowed_and_every_grant_was_used(copying: CopyPolicy, function: str) -> None:
+def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, function: str) -> None:
     """RDS uses the keys in the function's name: no call of its own tells of that."""
     deployed, policy = f"aurora-refresh-{STAGE}-{function}", copying.policy(function)
     calls = {

@@ -1,6 +1,5 @@
 """``aurora-refresh console``: a stage's console over its deployed API, as a browser reaches it."""
 
-import os
 import re
 import subprocess
 import sys
@@ -17,25 +16,17 @@ from tests.e2e.conftest import PROJECT
 ADMIN = f"arn:aws:iam::{ACCEPTANCE}:user/admin"
 
 
-def console(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "console", *arguments],
-        cwd=PROJECT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.fixture(scope="module")
 def address(deployed: Company) -> Iterator[str]:
     """Where the console of the deployed stage is, while it runs."""
-    yield from served(deployed.environment(), "--stage", STAGE)
-
-
-def served(environment: dict[str, str], *arguments: str) -> Iterator[str]:
-    with console(environment, *arguments) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "console", "--stage", STAGE],
+        cwd=PROJECT,
+        env=deployed.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip().removesuffix("/")
         process.terminate()
@@ -87,33 +78,3 @@ def test_a_page_that_has_its_name_resolve_here_reads_nothing(address: str) -> No
     port = address.rsplit(":", 1)[1]
     status, text = send("GET", f"{address}/", None, {"Host": f"rebound.example.com:{port}"})
     assert (status, "deployed" in text) == (403, False)
-
-
-@pytest.mark.parametrize(
-    ("changes", "arguments", "status", "title"),
-    [
-        ({}, ["--url", "http://127.0.0.1:9/api"], 502, "The API cannot be reached"),
-        ({"AWS_SECRET_ACCESS_KEY": "x"}, [], 403, "Access denied"),
-    ],
-)
-def test_what_keeps_the_console_from_its_api_is_a_page(
-    deployed: Company, changes: dict[str, str], arguments: list[str], status: int, title: str
-) -> None:
-    changed = deployed.environment() | changes
-    environment = {name: value for name, value in changed.items() if value}
-    for address in served(environment, "--stage", STAGE, *arguments):
-        answered, text = get(address)
-        assert (answered, f">{title}</h1>" in text) == (status, True), text
-        assert "Next step:" in text
-
-
-def test_a_missing_stage_or_profile_is_said_at_once() -> None:
-    environment = dict(os.environ)
-    for variables, arguments, message in [
-        (environment, [], "--stage"),
-        (environment | {"AWS_PROFILE": "none"}, ["--stage", "x"], "(none) could not be found"),
-    ]:
-        with console(variables, *arguments) as process:
-            output, errors = process.communicate()
-        assert process.returncode != 0
-        assert (output, message in errors, "Traceback" in errors) == ("", True, False), errors

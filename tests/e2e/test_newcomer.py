@@ -23,7 +23,7 @@ from cli import doctor
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 from localcloud.company import Project, arn_of, nightly
-from tests.e2e.conftest import PROJECT, RESTORE, UPDATE
+from tests.e2e.conftest import PROJECT, RESTORE, UPDATE, aurora_refresh
 
 STAGE = "acceptance"
 MAIN = "acceptance-main"
@@ -85,15 +85,7 @@ class Newcomer:
         return arn
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments],
-            cwd=self.clone,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return aurora_refresh(*arguments, environment=self.environment, folder=self.clone)
 
     def succeed(self, *arguments: str) -> str:
         """Return what a command that succeeds prints."""

@@ -59,13 +59,6 @@ def test_the_policies_let_testers_read_and_operators_do_everything(
     }
 
 
-def test_a_command_that_prints_a_credential_is_refused(deployed: Company) -> None:
-    policy = f"<!-- policy tester -->\n```json\n{POLICIES['tester']}```\n"
-    printing = "```console\n$ echo my $AWS_SECRET_ACCESS_KEY\n```\n"
-    with pytest.raises(ValueError, match="a secret is printed by: echo"):
-        operations.perform(deployed, f"{policy}<!-- as tester -->\n{printing}")
-
-
 def ask(company: Company, variables: dict[str, str], method: str, path: str, body: object) -> int:
     """The status of an answer to somebody with these credentials."""
     url = operations.base_of(company) + path

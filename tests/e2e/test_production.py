@@ -1,8 +1,6 @@
 """A production stage: deployed with its own roles, from the schedule to a share that acceptance can use."""
 
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from itertools import count
@@ -13,7 +11,7 @@ import pytest
 from localcloud.client import LocalCloud
 from localcloud.company import copy_project
 from localcloud.production import STAGE, Production
-from tests.e2e.conftest import PROJECT
+from tests.e2e.conftest import PROJECT, aurora_refresh
 from tests.e2e.test_permissions import grants, policy_of
 
 SHARE = "db-share-snapshot"
@@ -112,18 +110,8 @@ def production(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFacto
 
 def command(production: Production, name: str, *answers: str) -> list[str]:
     """Return what a command of ``aurora-refresh`` that succeeds prints."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "cli.main", name, "--stage", STAGE),
-            *("--project", str(production.project), *answers),
-        ],
-        cwd=PROJECT,
-        env=production.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = (name, "--stage", STAGE, "--project", str(production.project), *answers)
+    done = aurora_refresh(*words, environment=production.environment())
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
 
