@@ -244,8 +244,8 @@ def already_ran(ledger: Sequence[Version], actor: str, runs: Sequence[Run]) -> b
         if not version.is_promoted_by(actor):
             continue
         later = [each for each in ledger[index + 1 :] if not each.is_promoted_by(actor)]
-        # An undo puts a pin that waited back as it was.
-        undone = [(each.value, each.note) for each in ledger[:index][-1:]]
+        # An undo puts a pin that waited back as it was. An order is put back because it wins.
+        undone = [(each.value, each.note) for each in ledger[:index][-1:] if each.waits]
         if any(not each.is_correction and (each.value, each.note) not in undone for each in later):
             return True
         run = own_run(version, ledger, runs)

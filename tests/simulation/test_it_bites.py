@@ -45,13 +45,15 @@ class Fault(NamedTuple):
 Step = tuple[Any, ...]
 
 
-def history(*steps: Step, behaviour: Behaviour | None = None, **facts: Any) -> Callable[[], None]:
+def history(
+    *steps: Step, behaviour: Behaviour | None = None, begins: str = "deployed", **facts: Any
+) -> Callable[[], None]:
     """Return a history of these steps, each the name of a method of `Histories` and its arguments."""
 
     def play() -> None:
         stage = {"two": True, "stacks": "one", "prepares": False, "copied": [], "keep": "1"}
         machine = Histories()
-        machine.begin(stage | facts, behaviour or Behaviour(), "deployed")
+        machine.begin(stage | facts, behaviour or Behaviour(), begins)
         for name, *arguments in [*steps, SETTLES]:
             getattr(machine, name)(*arguments)
             machine.the_guarantees_hold()
@@ -283,6 +285,17 @@ PLANTED: dict[str, Fault] = {
         "if self.request.is_scheduled and already_ran(ledger, actor, runs):",
         "if False:",
         history(night("Build", again=True)),
+    ),
+    "an order that was put back is nobody's move": Fault(
+        ledger,
+        "for each in ledger[:index][-1:] if each.waits",
+        "for each in ledger[:index][-1:]",
+        history(
+            REFRESHES,
+            ("a_night_passes", 0, [("pin and deploy", "before", "put", 1)], None, "beside", True),
+            ("a_poll_comes", []),
+            begins="first value",
+        ),
     ),
     "the window ignored": Fault(promote, "check_window(settings, aws.now())", "pass", TOO_LATE),
     "the weeks ignored": Fault(

@@ -272,6 +272,13 @@ def test_a_scheduled_time_acts_until_it_had_its_run_or_somebody_moved_on(
     assert not already_ran(ledger, "another time", runs)
 
 
+def test_a_scheduled_time_does_not_overrule_an_order_that_came_just_before_its_put() -> None:
+    """The put found it, and put it back: a later delivery of the same time must leave it."""
+    theirs = [version(n, "a", n, "theirs", action="pin", actor="kim") for n in (1, 3)]
+    ledger = [theirs[0], ORDER, theirs[1]]
+    assert already_ran(ledger, SCHEDULE, [])
+
+
 # --- earlier values -------------------------------------------------------------------------------
 
 
