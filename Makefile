@@ -24,7 +24,7 @@ demo: $(READY) ## four nights on a local cloud, or SCENARIO=company or rows; KEE
 # The product is covered by these to the last line; the others are quicker without a tracer.
 COVERED := tests/unit tests/usecases tests/contract tests/test_app.py tests/test_openapi.py
 # One more than most runners' two processors, for many tests wait rather than work.
-SIDE_BY_SIDE := --numprocesses 3 --dist loadgroup
+SIDE_BY_SIDE := --numprocesses 3
 
 test: $(if $(value TESTS),$(TESTED),check) ## lint, format, types, all tests, coverage; or some TESTS alone
 ifdef TESTS

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from localcloud.client import LocalCloud
 
@@ -17,12 +19,18 @@ for name in [name for name in os.environ if name.startswith("MAKE") or name == "
     del os.environ[name]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file together, in one process, where they share a cloud or a browser."""
-    for item in items:
-        if {"browser", "contract", "e2e", "localcloud"}.intersection(item.path.parts):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+class _Scheduler(LoadScopeScheduling):
+    """Keeps the tests of a file in one process where they share a cloud or a browser."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        is_shared = {"browser", "contract", "e2e", "localcloud"}.intersection(file.split("/"))
+        return file if is_shared else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """https://pytest-xdist.readthedocs.io/en/stable/distribution.html has no mode that does this."""
+    return _Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")

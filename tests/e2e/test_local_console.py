@@ -11,7 +11,7 @@ import pytest
 from localcloud.accounts import ACCEPTANCE
 from localcloud.client import send
 from localcloud.company import STAGE, Company
-from tests.e2e.conftest import PROJECT
+from tests.e2e.conftest import PROJECT, Night
 
 ADMIN = f"arn:aws:iam::{ACCEPTANCE}:user/admin"
 
@@ -45,14 +45,14 @@ def submit(address: str, action: str, fields: dict[str, str], **headers: str) ->
     return send("POST", f"{address}/{action}", body, own | headers)
 
 
-def test_the_page_shows_the_stage_its_account_and_its_data(address: str, deployed: Company) -> None:
+def test_the_page_shows_the_stage_its_account_and_its_data(address: str, night: Night) -> None:
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
     status, text = get(address)
     assert status == 200
     assert f">{STAGE}</b>" in text
     assert f">{ACCEPTANCE}</span>" in text
     assert ADMIN in text
-    assert deployed.parameter(deployed.current) in text
+    assert night.old in text
 
 
 def test_what_a_form_asks_for_is_done_in_the_operators_name(
