@@ -228,6 +228,7 @@ def a_first_run_that_fails_leaves_no_parameter(next_night: Callable[[], Night]) 
 def record(deployed: Company) -> Record:
     """What the whole story recorded."""
     journal: list[dict[str, Any]] = []
+    deployed.cloud.clear_calls()  # other tests' nights are not its own
 
     def next_night(*, events: bool = True) -> Night:
         # A night begins with an empty journal.

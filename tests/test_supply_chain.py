@@ -20,7 +20,7 @@ from chalice.deploy.packager import DependencyBuilder, PackageDownloadError
 from chalice.utils import OSUtils
 from packaging.requirements import Requirement
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 STATED = PYPROJECT["project"]["requires-python"].removeprefix(">=")
