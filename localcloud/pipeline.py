@@ -95,19 +95,6 @@ class RunningCodePipelineResponse(CodePipelineResponse):
             waiting.finish(SUCCEEDED if result["status"] == "Approved" else "Failed")
         return "{}"
 
-    def disable_stage_transition(self) -> str:
-        """DisableStageTransition: keep runs from entering a stage."""
-        _, behaviour = self._pipeline()
-        behaviour.disabled[self._get_param("stageName")] = self._get_param("reason")
-        return "{}"
-
-    def enable_stage_transition(self) -> str:
-        _, behaviour = self._pipeline()
-        with behaviour.changed:
-            behaviour.disabled.pop(self._get_param("stageName"), None)
-            behaviour.changed.notify_all()
-        return "{}"
-
     def list_action_executions(self) -> str:
         """ListActionExecutions, newest first, of one run or of all."""
         _, behaviour = self._pipeline()
@@ -152,10 +139,7 @@ def _stage_state(behaviour: Behaviour, stage: Json) -> Json:
     newest = {each.name: each.to_state() for each in behaviour.actions if each.stage == name}
     state: Json = {
         "stageName": name,
-        "inboundTransitionState": {
-            "enabled": name not in behaviour.disabled,
-            "disabledReason": behaviour.disabled.get(name),
-        },
+        "inboundTransitionState": {"enabled": True},
         "inboundExecutions": [_stage_execution(each, each.status) for each in waiting],
         "actionStates": [
             {"actionName": each["name"], "latestExecution": newest.get(each["name"], {})}

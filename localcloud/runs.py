@@ -3,8 +3,8 @@
 The sources are the CodePipeline User Guide (*How pipeline executions work*, *Configuring stage retry*,
 *Configuring stage rollback*, *Add a manual approval action*) and botocore's ``codepipeline`` model:
 
-- a stage holds one run at a time. A run that finds it locked, or its inbound transition disabled, waits in
-  front of it, and is superseded by a newer run that arrives there (mode SUPERSEDED, the only one here);
+- a stage holds one run at a time. A run that finds it locked waits in front of it, and is superseded by a newer
+  run that arrives there (mode SUPERSEDED, the only one here);
 - a CloudFormation action deploys its stack (``stacks.py``) from the revision that the run's source action read;
   the stack reads Parameter Store when the action runs;
 - *stop and wait* lets the action in progress complete;
@@ -54,7 +54,6 @@ class Behaviour:
         default_factory=dict
     )  # who is in a stage, or waits for it
     latest: dict[str, "Run"] = field(default_factory=dict)
-    disabled: dict[str, str] = field(default_factory=dict)  # why no run may enter a stage
     forgotten: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -204,7 +203,7 @@ class Run(PipelineExecution):
     def _admit(self, stage: str) -> bool:
         """Let the run into the stage if it is its turn; returns whether it is in."""
         is_first = self.behaviour.queues[stage][:1] == [self]
-        if is_first and not self.is_in(stage) and stage not in self.behaviour.disabled:
+        if is_first and not self.is_in(stage):
             self.stages[stage] = "InProgress"
             self.behaviour.latest[stage] = self
         return self.is_in(stage)

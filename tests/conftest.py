@@ -1,4 +1,4 @@
-"""One local cloud for the whole session."""
+"""Settings, the distribution of tests over processes, and one local cloud for each process."""
 
 import os
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 from localcloud.client import LocalCloud
 
-# A busy machine is no defect: tests never time.
+# No deadline: a busy machine is not a failure.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# What a test asks of make is not asked by the make that runs the tests: it is a user's own.
+# A make that a test starts must not inherit the options of the make that runs the tests.
 for name in [name for name in os.environ if name.startswith("MAKE") or name == "MFLAGS"]:
     del os.environ[name]
 

@@ -351,13 +351,11 @@ class InMemoryPipelines:
             self.by_token[token] = self.begin(name)
         return self.by_token[token]
 
-    def begin(
-        self, name: str, trigger: str = "StartPipelineExecution", *, is_rollback: bool = False
-    ) -> str:
+    def begin(self, name: str, trigger: str = "StartPipelineExecution") -> str:
         """Start a run, as the application, a person or a push does, and return its id."""
         runs = self.listed(name)
         now = self.aws.time
-        runs.append(Run(f"run-{len(runs) + 1}", "InProgress", now, now, trigger, is_rollback))
+        runs.append(Run(f"run-{len(runs) + 1}", "InProgress", now, now, trigger))
         return runs[-1].execution_id
 
     def deploy(self, name: str, status: str = "Succeeded", run: str | None = None) -> None:

@@ -11,21 +11,21 @@ class Killed(BaseException):
     """The process died: nothing of it runs any more, no handler either."""
 
 
-def kill(aws: InMemoryAws, when: str, operation: str, nth: int = 1) -> None:
-    """Let the process die before or after the nth call of the operation."""
+def kill(aws: InMemoryAws, when: str, operation: str) -> None:
+    """Let the process die before or after the first call of the operation."""
 
     def die() -> None:
         raise Killed
 
-    meanwhile(aws, when, operation, die, nth)
+    meanwhile(aws, when, operation, die)
 
 
-def refuse(aws: InMemoryAws, *operations: str, code: str = "AccessDeniedException") -> None:
+def refuse(aws: InMemoryAws, *operations: str) -> None:
     """Let AWS refuse every call of these operations."""
 
     def interrupt(when: str, operation: str) -> None:
         if when == "before" and operation in operations:
-            raise AwsError(operation, "it", code, "no")
+            raise AwsError(operation, "it", "AccessDeniedException", "no")
 
     aws.interrupt = interrupt
 

@@ -117,11 +117,6 @@ class Newcomer:
         declared = {name: value for name, value in given.items() if f"  {name}:\n" in template}
         self.cloud.patch_pipeline(MAIN, template=template, parameters=declared)
 
-    def run_pipeline(self) -> None:
-        started = self.cloud.client("codepipeline").start_pipeline_execution(name=MAIN)
-        assert self.cloud.wait_for_run(started["pipelineExecutionId"], MAIN) == "Succeeded"
-        self.cloud.wait_until_idle()
-
 
 def not_granted(operations: set[str], *policies: str) -> set[str]:
     """Return the operations that these policies in docs/rights.md do not allow."""

@@ -1,8 +1,8 @@
 """What each function was seen to do, against what its role lets it do: neither less nor more.
 
-One story is told in which every function does everything that it ever does, kills and lost answers aside.
-Its calls, with the ARNs they touch, are weighed by moto's policy engine against the roles as deployed: an engine
-that this project did not write, unlike the local cloud's own, which weighed the same calls when they were made.
+In one story every function makes all its calls, apart from kills and lost answers. moto's policy engine weighs them,
+with the ARNs they touch, against the deployed roles. This project did not write that engine; the local cloud's own has
+weighed the same calls when they were made.
 """
 
 import json
@@ -294,6 +294,8 @@ NEIGHBOURS: list[Grant] = [
     ("codepipeline:StopPipelineExecution", MAIN),
     ("codepipeline:PutApprovalResult", MAIN),
     ("codepipeline:UpdatePipeline", MAIN),
+    ("rds:CopyDBClusterSnapshot", arn("rds", "cluster-snapshot:orders-2026-01-03")),
+    ("secretsmanager:GetSecretValue", arn("secretsmanager", "secret:rds!cluster-orders")),
     ("rds:DeleteDBClusterSnapshot", arn("rds", "cluster-snapshot:orders-2026-01-03")),
     ("rds:ModifyDBClusterSnapshotAttribute", arn("rds", "cluster-snapshot:orders-2026-01-03")),
     ("rds:DeleteDBCluster", CLUSTER),

@@ -140,7 +140,7 @@ class Histories(RuleBasedStateMachine):
         self._configure(KEYS[0])
         is_known = stage["stacks"] != "unknown"
         bootstrap(self.settings, self.aws, stage["stacks"], history if is_known else "deployed")
-        self.shares = self.others = self.judged = 0
+        self.shares = self.judged = 0
         self.wished = {each.arn for each in self.aws.snapshots.all}
         self.fired: list[tuple[str, datetime]] = []
         self.events: list[str] = []
@@ -255,6 +255,10 @@ class Histories(RuleBasedStateMachine):
             # The same request twice is answered with the run that the first one started.
             assert started <= {told}, f"{verb} says {told}, not {started}"
             assert told is None or told in self._ours() - self.their_runs, f"{told} is not its run"
+            if told and not fault and not isinstance(result, Result):
+                ledgers = [self.model.ledger(each) for each in self.settings.databases]
+                newest = [(each[-1].action, each[-1].value) for each in ledgers if each]
+                assert (verb, result.current) in newest, f"{verb} says {result.current}"
         elif ending == "raised":
             assert not started or not getattr(self.error, "answered", True), "an unsaid run"
         self._pass_time(2)  # whoever acts within the difference of two clocks may be misjudged

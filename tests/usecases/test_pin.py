@@ -29,10 +29,14 @@ def test_a_pin_waits_for_whichever_run_comes_next(night: Night) -> None:
     assert night.present().note == Note("pin", KIM, "regression of March", None)
 
 
-def test_a_pin_with_deploy_starts_the_run_that_restores_it(night: Night) -> None:
-    body = {"snapshot": NEW, "deploy": True}
+@pytest.mark.parametrize(("asked", "found_by"), [(NEW, "find"), ("new", "named")])
+def test_a_pin_with_deploy_starts_the_run_that_restores_it(
+    night: Night, asked: str, found_by: str
+) -> None:
+    """A search by name is two requests: one for own snapshots, one for shares."""
+    body = {"snapshot": asked, "deploy": True}
     assert night.ask("PUT", ROUTE, body) == answer(execution_id="run-2")
-    assert night.aws.calls == ["get", "find", "history", "runs", "put", "start"]
+    assert night.aws.calls == ["get", found_by, "history", "runs", "put", "start"]
     assert night.aws.pipelines.start(PIPELINE, str(night.present().token)) == "run-2"
 
 

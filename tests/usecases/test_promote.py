@@ -1,6 +1,6 @@
 """`latest` becomes `current`, and the main pipeline restores it: by the schedule, or as a person asks."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -389,6 +389,15 @@ def test_outside_the_window_it_must_be_asked_for(night: Night) -> None:
     assert answer["steps"][1]["detail"] == "not checked: 00:00-07:00 UTC"
 
 
+def test_week_and_hold_go_by_the_date_in_the_windows_zone(night: Night) -> None:
+    """At 23:30 UTC on Saturday it is Sunday in Amsterdam: an on-week, and the day the hold ends."""
+    night.configure(MAINTENANCE_WINDOW="00:00-07:00 Europe/Amsterdam")
+    hold_until("2026-01-18")(night)
+    night.aws.time = datetime(2026, 1, 17, 23, 30, tzinfo=UTC)
+    listing(snapshot("new", created=night.aws.time))(night)
+    assert night.promote(night.aws.time).outcome == "started"
+
+
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(night: Night) -> None:
     before = night.everything()
     answer = ask(night, "as a dry run")
@@ -397,6 +406,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(night: Night) -> N
     assert answer.items() >= about_rds("started", **ENTRY).items()
     assert "execution_id" not in answer
     assert night.everything() == before
+    assert set(night.aws.calls) <= READING
 
 
 def test_a_dry_run_looks_at_everything_and_answers_with_the_first_refusal(night: Night) -> None:

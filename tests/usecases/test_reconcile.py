@@ -111,6 +111,16 @@ def test_a_failure_is_returned_with_its_action_and_written_into_the_ledger(promo
     assert f"rds: went back to {OLD} from {NEW}" in notification.body
 
 
+def test_a_second_failure_of_the_same_value_is_notified_as_its_own(promoted: Night) -> None:
+    promoted.run_ends("Failed")
+    promoted.polls()
+    promoted.refresh()
+    promoted.run_ends("Failed")
+    promoted.polls()
+    assert promoted.subjects == [RUN_FAILED] * 2
+    assert [each.attributes["by"] for each in promoted.aws.notifier.sent] == [SCHEDULE, KIM]
+
+
 # --- whose run it is ------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 """The functions' policies: what they grant, by hand, and what each setting adds.
 
-tests/unit/test_configure.py compares the checked-in files with the settings.
+tests/cli/test_configure.py compares the checked-in files with the settings.
 """
 
 import json
