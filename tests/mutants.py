@@ -25,7 +25,7 @@ from hypothesis import Phase, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = (
-    *("tests/unit", "tests/usecases", "tests/test_app.py", "tests/test_openapi.py"),
+    *("tests/unit", "tests/usecases", "tests/cli", "tests/test_app.py", "tests/test_openapi.py"),
     "tests/contract",
 )
 TIMEOUT = 300  # seconds; a mutant that hangs is found

@@ -105,8 +105,10 @@ def test_no_answer_at_all_is_an_error_too() -> None:
         once = config.merge(Config(retries={"total_max_attempts": 1}))
         return make(service, "eu-west-1", endpoint_url="http://127.0.0.1:9", config=once, **KEYS)
 
-    with pytest.raises(AwsError, match=r"^DeleteParameter of /a failed: EndpointConnectionError"):
+    failed = r"^DeleteParameter of /a failed: EndpointConnectionError"
+    with pytest.raises(AwsError, match=failed) as caught:
         BotoAws(client, None).parameters.delete("/a")
+    assert not caught.value.answered  # so that the call may have had its effect
 
 
 @pytest.mark.parametrize(

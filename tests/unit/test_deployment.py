@@ -106,6 +106,7 @@ SAME = pin(3, "b", 1.5)
         ([A, B, C], "c", [], [], (B, None)),
         ([A, B, C], None, [], [], (B, None)),
         ([C], None, [], [], (C, None)),
+        ([A, version(2, "b", 5)], None, [], [], (version(2, "b", 5), None)),
         # The deploy action tells the run, and what current held when it began.
         ([A, B, C], "c", [deploy("r", 2)], [RUN], (B, "r")),
         # The same value twice is one value, and its newest version is what was restored.

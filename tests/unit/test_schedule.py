@@ -166,6 +166,24 @@ def test_a_window_holds_the_minutes_walked_through_from_its_start_to_its_end(
     assert window.whole_day() == Window(0, 24 * 60, window.zone)
 
 
+@pytest.mark.parametrize(
+    ("window", "instant", "inside"),
+    [
+        ("00:00-07:00", "2026-11-22T00:00:00", True),
+        ("00:00-07:00", "2026-11-22T06:59:59", True),
+        ("00:00-07:00", "2026-11-22T07:00:00", False),
+        ("22:00-05:00", "2026-11-22T21:59:59", False),
+        ("22:00-05:00", "2026-11-22T22:00:00", True),
+        ("22:00-05:00", "2026-11-22T05:00:00", False),
+        ("22:00-00:00", "2026-11-23T00:00:00", False),
+    ],
+)
+def test_a_window_includes_its_start_and_excludes_its_end(
+    window: str, instant: str, *, inside: bool
+) -> None:
+    assert Window.parse(window).contains(utc(instant)) is inside
+
+
 # --- the cadence ----------------------------------------------------------------------------------
 
 

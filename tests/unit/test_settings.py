@@ -183,6 +183,7 @@ def test_the_names_of_a_stage_s_settings_are_those_of_its_kind_and_databases() -
     assert "SHARES_TO_KEEP" in settings.names_of(SHARING)
     names = settings.names_of(TWO)
     assert names[:4] == ["SOURCE_ACCOUNT", "SOURCE_REGION", "SSM_MAIN_CICD_NAME", "DATABASES"]
+    assert names[4] == "SSM_RDS_LATEST_SNAPSHOT_NAME"
     assert {"RDS_STACK_NAME", "DOCS_STACK_NAME"} <= set(names)
     with pytest.raises(SettingsError, match="upper-case"):
         settings.names_of({"DATABASES": "rds"})
