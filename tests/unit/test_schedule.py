@@ -407,6 +407,13 @@ def test_the_runs_nearest_to_now_are_firings_that_meet_every_condition(
     assert found == coming[0] if coming else (found is None or found > fires[-1])
 
 
+@pytest.mark.parametrize("until", ["2032-01-01", "9999-12-31"])
+def test_the_search_ends_after_five_years_however_long_a_hold_is(until: str) -> None:
+    weekly, always = Expression.parse("cron(0 4 ? * SUN *)"), Window.parse("00:00-24:00")
+    cadence, not_before = Cadence(1, date(2026, 1, 4)), date.fromisoformat(until)
+    assert next_run(weekly, cadence, always, utc("2026-11-23T00:00"), not_before) is None
+
+
 def test_the_search_for_the_next_run_ends_at_its_limit() -> None:
     once, fire = Expression.parse("cron(0 4 1 1 ? 2050)"), utc("2050-01-01T04:00")
     early, weekly = fire - SEARCH_LIMIT, Cadence(1, date(2026, 1, 4))
