@@ -1,7 +1,6 @@
 """The functions in Lambda's own runtime client: the deployment package, and the floor beside it."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -98,9 +97,6 @@ class Bench:
     def __exit__(self, *_error: object) -> None:
         self.aws.shutdown()
         self.aws.server_close()
-        # The package is read-only, as Lambda has it, and could not be removed.
-        for directory, _, _ in os.walk(self.folder / "package"):
-            Path(directory).chmod(0o755)
 
     @contextmanager
     def start(self, function: Function, who: str) -> Iterator["Process"]:

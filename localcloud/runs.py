@@ -317,7 +317,7 @@ class ActionExecution:
                 raise Failed(problem)
 
         self._hold()
-        if self.status != "InProgress":  # abandoned meanwhile
+        if self.status != "InProgress":  # it was ended meanwhile
             return None
         if not stack or run.revision is None:
             self._spend_time()

@@ -19,17 +19,22 @@ for name in [name for name in os.environ if name.startswith("MAKE") or name == "
     del os.environ[name]
 
 
+_SHARING = {"browser", "contract", "e2e", "localcloud", "test_bench.py"}
+
+
 class _Scheduler(LoadScopeScheduling):
-    """Keeps the tests of a file in one process where they share a cloud or a browser."""
+    """Keeps the tests of a file in one process where they share a cloud, a browser or a package."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        is_shared = {"browser", "contract", "e2e", "localcloud"}.intersection(file.split("/"))
-        return file if is_shared else nodeid
+        return file if _SHARING.intersection(file.split("/")) else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """https://pytest-xdist.readthedocs.io/en/stable/distribution.html has no mode that does this."""
+    """Stand in for `--dist loadgroup`, whose groups never reach the scheduler with pytest 9.2.
+
+    https://pytest-xdist.readthedocs.io/en/stable/distribution.html
+    """
     return _Scheduler(config, log)
 
 

@@ -114,6 +114,16 @@ class User:
         return {group["logGroupName"]: group["retentionInDays"] for group in found}
 
 
+def at_first(current: str) -> dict[str, str]:
+    """Return what the parameters of a new stage hold."""
+    return {
+        PIPELINE_NAME: "acceptance-main",
+        LATEST: "dummyvalue",
+        CURRENT: current,
+        HOLD: "dummyvalue",
+    }
+
+
 def names(listed: list[dict[str, Any]], key: str) -> list[str]:
     return sorted(each[key] for each in listed)
 
@@ -224,12 +234,7 @@ def a_deployment(user: User) -> dict[str, str]:
     )
     assert (invoked["MaximumRetryAttempts"], invoked["MaximumEventAgeInSeconds"]) == (2, 21600)
     assert invoked["DestinationConfig"]["OnFailure"] == {"Destination": TOPIC}
-    first = {
-        PIPELINE_NAME: "acceptance-main",
-        LATEST: "dummyvalue",
-        CURRENT: f"{SNAPSHOT}before",
-        HOLD: "dummyvalue",
-    }
+    first = at_first(f"{SNAPSHOT}before")
     assert user.holds() == first
     return first
 
@@ -603,12 +608,7 @@ def test_a_packaged_stage_belongs_to_its_own_stacks_whose_update_resets_no_value
 ) -> None:
     given = {FIRST: {"ParameterValue": f"{SNAPSHOT}first"}, "Email": {"ParameterValue": "a@b.de"}}
     apply(user, "create", packaged(), **given)
-    first = {
-        PIPELINE_NAME: "acceptance-main",
-        LATEST: "dummyvalue",
-        CURRENT: f"{SNAPSHOT}first",
-        HOLD: "dummyvalue",
-    }
+    first = at_first(f"{SNAPSHOT}first")
     assert user.holds() == first
     moved = {LATEST: f"{SNAPSHOT}new", CURRENT: f"{SNAPSHOT}new", HOLD: '{"until": "2026-02-01"}'}
     for name, value in moved.items():
