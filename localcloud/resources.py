@@ -199,6 +199,12 @@ class Role(Kind):
             api.call("iam", "PutRolePolicy", RoleName=name, **policy)
         return name
 
+    def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:
+        """DeleteRolePolicy for each policy, and DeleteRole."""
+        for policy in api.call("iam", "ListRolePolicies", RoleName=name)["PolicyNames"]:
+            api.call("iam", "DeleteRolePolicy", RoleName=name, PolicyName=policy)
+        super().delete(api, name, final_snapshot)
+
 
 class ManagedPolicy(Kind):
     """``AWS::IAM::ManagedPolicy``, with the roles that have it."""
@@ -209,6 +215,12 @@ class ManagedPolicy(Kind):
         for role in properties.get("Roles", []):
             api.call("iam", "AttachRolePolicy", RoleName=role, PolicyArn=arn)
         return arn
+
+    def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:
+        """DetachRolePolicy from each role, and DeletePolicy."""
+        for role in api.call("iam", "ListEntitiesForPolicy", PolicyArn=name)["PolicyRoles"]:
+            api.call("iam", "DetachRolePolicy", RoleName=role["RoleName"], PolicyArn=name)
+        super().delete(api, name, final_snapshot)
 
 
 def _packed(properties: Properties) -> Properties:

@@ -97,6 +97,7 @@ class LocalStack(Stack):
         if verb == "UPDATE" and update.changes_nothing():
             return None
         self.enter(f"{verb}_IN_PROGRESS", "User Initiated")
+        previous = (self.given, self.resolved)
         self.given, self.resolved = update.given, update.resolved
 
         def carry_out() -> str | None:
@@ -109,6 +110,8 @@ class LocalStack(Stack):
                 rollback = "ROLLBACK" if verb == "CREATE" else "UPDATE_ROLLBACK"
                 self.enter(f"{rollback}_IN_PROGRESS", str(error))
                 update.undo(retain_except_on_create)
+                if verb == "UPDATE":
+                    self.given, self.resolved = previous
                 self.enter(f"{rollback}_COMPLETE")
                 return str(error)
             before, self.resources = self.resources, made
@@ -126,17 +129,22 @@ class LocalStack(Stack):
         return carry_out
 
     def delete(self) -> None:
-        """DeleteStack, of what can be deleted."""
+        """Delete the resources; the stack keeps those that cannot be deleted."""
         self.enter("DELETE_IN_PROGRESS", "User Initiated")
-        for resource in reversed(self.resources.values()):
-            self.dispose(resource, resource.on_delete)
-        self.enter("DELETE_COMPLETE")
+        for name, resource in reversed(list(self.resources.items())):
+            if self.dispose(resource, resource.on_delete):
+                del self.resources[name]
+        if self.resources:
+            failed = f"The following resource(s) failed to delete: [{', '.join(self.resources)}]."
+            self.enter("DELETE_FAILED", failed)
+        else:
+            self.enter("DELETE_COMPLETE")
 
-    def dispose(self, resource: Resource, policy: str) -> None:
-        """Delete what is no longer wanted, as its policy says."""
+    def dispose(self, resource: Resource, policy: str) -> bool:
+        """Delete what is no longer wanted, as its policy says; returns whether that worked."""
         if policy == "Retain":
             self.note(resource, "DELETE_SKIPPED")
-            return
+            return True
         final = f"{self.name}-snapshot-{resource.logical_resource_id}-{uuid4().hex[:12]}".lower()
         try:
             name, snapshot = resource.physical_resource_id, policy == "Snapshot"
@@ -146,8 +154,9 @@ class LocalStack(Stack):
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
             if "NotFound" not in code and code != "NoSuchEntity":
                 self.note(resource, "DELETE_FAILED", str(error))
-                return
+                return False
         self.note(resource, "DELETE_COMPLETE")
+        return True
 
     def note(self, resource: Resource, status: str, reason: str | None = None) -> None:
         """Add a resource's event."""
@@ -189,6 +198,8 @@ class _Update(ResourceMap):
         self.document = document
         self.given: dict[str, str] = {}
         types: dict[str, Any] = {}
+        if unknown := given.keys() - document.get("Parameters", {}).keys():
+            raise Failed(f"Parameters: [{', '.join(unknown)}] do not exist in the template")
         for name, parameter in document.get("Parameters", {}).items():
             types[name] = {"Type": parameter["Type"]}
             value = given.get(name, parameter.get("Default"))
@@ -295,7 +306,8 @@ class _Update(ResourceMap):
 
     def _wanted(self, name: str) -> Resource:
         body = self._resource_json_map[name]
-        for dependency in body.get("DependsOn", []):
+        dependencies = body.get("DependsOn", [])
+        for dependency in [dependencies] if isinstance(dependencies, str) else dependencies:
             self[dependency]
         kind = KINDS[body["Type"]]
         return Resource(
@@ -372,7 +384,8 @@ class StackResponse(CloudFormationResponse):
 
 def _delete(backend: Any, stack: Any) -> None:
     stack.delete()
-    backend.deleted_stacks[stack.stack_id] = backend.stacks.pop(stack.stack_id)
+    if stack.status == "DELETE_COMPLETE":
+        backend.deleted_stacks[stack.stack_id] = backend.stacks.pop(stack.stack_id)
 
 
 def _soon(what: Callable[[], Any]) -> None:
