@@ -30,14 +30,14 @@ Context = Mapping[str, list[str]]
 # The tag of the secrets that RDS manages.
 _CLUSTER_TAG = "aws:rds:primaryDBClusterArn"
 _TAG_KEY = f"secretsmanager:resourcetag/{_CLUSTER_TAG}".lower()
-_CONDITION_KEYS = {"kms:resourcealiases", "kms:viaservice", _TAG_KEY}
+_CONDITION_KEYS = {"aws:sourcearn", "kms:resourcealiases", "kms:viaservice", _TAG_KEY}
 # Where IAM's name of the action is not the operation's.
 _ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction", "s3:ListObjectsV2": "s3:ListBucket"}
 # "Granting permission to tag resources during creation", Aurora User Guide.
 _TAGGING = {"CopyDBClusterSnapshot", "CreateDBClusterSnapshot"}
 
 
-class NotRestored(Exception):
+class NotRestored(ValueError):
     """A policy says something that is not known here; the text names it."""
 
 
@@ -67,6 +67,22 @@ def decide(
     return decision
 
 
+def service_may(
+    statements: Iterable[Mapping[str, Any]],
+    service: str,
+    action: str,
+    resource: str,
+    source_arn: str,
+) -> bool:
+    """Return whether a resource-based policy lets a service act on behalf of that source.
+
+    *Granting Lambda function access to AWS services*, Lambda Developer Guide.
+    """
+    own = [each for each in statements if each["Principal"] == {"Service": service}]
+    context = {"aws:sourcearn": [source_arn]}
+    return decide([{"Statement": own}], action, resource, context) is Decision.ALLOWED
+
+
 def _applies(statement: Mapping[str, Any], action: str, resource: str, context: Context) -> bool:
     if not _matches(_listed(statement["Action"]), action, re.IGNORECASE):
         return False
@@ -94,7 +110,18 @@ def _matches(patterns: list[str], value: str, flags: int = 0) -> bool:
     return any(re.fullmatch(each, value, re.DOTALL | flags) for each in expressions)
 
 
+def _is_arn_like(patterns: list[str], arn: str) -> bool:
+    """Return whether each of the ARN's six parts matches that of one of the patterns."""
+    parts = arn.split(":", 5)
+    return any(
+        len(expected) == len(parts)
+        and all(_matches([each], part) for each, part in zip(expected, parts, strict=True))
+        for expected in (pattern.split(":", 5) for pattern in patterns)
+    )
+
+
 _OPERATORS: dict[str, Callable[[list[str], str], bool]] = {
+    "ArnLike": _is_arn_like,
     "StringEquals": lambda expected, value: value in expected,
     "StringLike": _matches,
 }

@@ -67,7 +67,10 @@ def _enter(call: wire.Call) -> str | None:
 
 def respond(request: Request, service: Callable[[], Response]) -> Response:
     """Answer a call with what a fault or IAM says of it, else with what the ``service`` does."""
-    call = wire.read(request)
+    try:
+        call = wire.read(request)
+    except Refused as refusal:  # Which service it was for, and so its protocol, is not known.
+        return wire.error("json", refusal.code, str(refusal), 403)
     fault = _enter(call)
     if fault in ("timeout-before", "kill-before"):
         _hang_up(request, call, kill=fault == "kill-before")

@@ -102,6 +102,19 @@ def _end_of_build(
     return ended
 
 
+def reset() -> None:
+    """Stop what is running: it would go on with what is made next."""
+    if not _load.cache_info().currsize:
+        return
+    models = importlib.import_module(f"{_PARSER}.models")
+    backends = models.stepfunctions_parser_backends
+    for backend in [each for regions in [*backends.values()] for each in regions.values()]:
+        for machine in backend.state_machines:
+            for execution in machine.executions:
+                if execution.exec_worker.env is not None:
+                    execution.stop(datetime.now(UTC), None, None)
+
+
 def install() -> None:
     """Let state machines be executed."""
     # It logs whole programs when a state fails, which the execution says better.

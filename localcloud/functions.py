@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import threading
 import uuid
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -25,7 +24,7 @@ from moto.iam.exceptions import NotFoundException
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from localcloud import runtime
+from localcloud import authorization, runtime
 from localcloud.environments import Credentials, Environment, Libraries, Outcome, Specification
 
 _RETRY_SECONDS = (1.0, 2.0)
@@ -69,8 +68,10 @@ class Fleet:
     ) -> Outcome:
         """Run the function once; raise Throttled if its reserved concurrency is used up."""
         environment = self._acquire(function)
-        outcome = environment.invoke(request_id, event)
-        environment.is_busy = False
+        try:
+            outcome = environment.invoke(request_id, event)
+        finally:
+            environment.is_busy = False
         payload = json.loads(outcome.payload)
         self.records.append(
             {
@@ -96,6 +97,13 @@ class Fleet:
         delivery.start()
 
     def _deliver(self, function: LambdaFunction, event: bytes, event_id: str | None) -> None:
+        try:
+            self._attempt(function, event, event_id)
+        finally:
+            with self._lock:
+                self.pending -= 1
+
+    def _attempt(self, function: LambdaFunction, event: bytes, event_id: str | None) -> None:
         request_id, attempt = str(uuid.uuid4()), 1
         # The events of a function that is deleted, or whose role is, are dropped.
         with contextlib.suppress(UnknownFunctionException, NotFoundException):
@@ -113,8 +121,6 @@ class Fleet:
                     break
                 self._closed.wait(self.retry_seconds[attempt - 1])
                 attempt += 1
-        with self._lock:
-            self.pending -= 1
 
     def close(self) -> None:
         """Kill every environment."""
@@ -204,24 +210,8 @@ def find(account: str, region: str, name_or_arn: str) -> LambdaFunction:
 
 def may_invoke(function: LambdaFunction, service: str, source_arn: str) -> bool:
     """Return whether the function's resource policy lets the service invoke it on behalf of this source."""
-    return allows(function.policy.statements, "lambda:InvokeFunction", service, source_arn)
-
-
-def allows(statements: Any, action: str, service: str, source_arn: str) -> bool:
-    """Return whether a resource policy's statements let the service do that on behalf of this source.
-
-    *Granting Lambda function access to AWS services* (Lambda Developer Guide): the one condition is the source's
-    ARN.
-    """
-    return any(
-        statement["Principal"] == {"Service": service}
-        and statement["Action"] == action
-        and all(
-            fnmatchcase(source_arn, pattern)
-            for pattern in statement.get("Condition", {}).get("ArnLike", {}).values()
-        )
-        for statement in statements
-    )
+    statements, arn = function.policy.statements, function.function_arn
+    return authorization.service_may(statements, service, "lambda:InvokeFunction", arn, source_arn)
 
 
 class InvocationResponse(LambdaResponse):

@@ -2,8 +2,8 @@
 
 moto's executions have succeeded as soon as they are started, and it knows no stages, actions or roll-backs. The
 rules of a run are in ``runs.py``; restored here, from the CodePipeline API reference (botocore's ``codepipeline``
-model), are the operations on runs: equal ``clientRequestToken``s start one run. None is refused because of the state
-of a run.
+model), are the operations on runs: equal ``clientRequestToken``s start one run, and what the state of a run does not
+permit is refused.
 
 By default a pipeline's stages are Source, Build, Deploy and Test. Deploy deploys one stack; without a template of
 its own, it restores one cluster for each database from the snapshot that its parameter names.
@@ -61,18 +61,33 @@ class RunningCodePipelineResponse(CodePipelineResponse):
     def stop_pipeline_execution(self) -> str:
         """StopPipelineExecution, when the action in progress has completed."""
         pipeline, behaviour = self._pipeline()
-        run: Any = pipeline.executions[self._get_param("pipelineExecutionId")]
+        run = self._run(pipeline, "pipelineExecutionId")
         with behaviour.changed:
+            if run.ended:
+                raise JsonRESTError("PipelineExecutionNotStoppableException", f"It is {run.status}")
+            if run.status == "Stopping":
+                raise JsonRESTError("DuplicatedStopRequestException", "It is stopping")
             run.change("Stopping")
         return _execution(run.pipeline_execution_id)
 
     def retry_stage_execution(self) -> str:
         """RetryStageExecution: the stage in which a run failed, and what follows."""
         pipeline, behaviour = self._pipeline()
-        name, stages = self._get_param("stageName"), pipeline.pipeline["stages"]
+        stages = pipeline.pipeline["stages"]
+        position = stages.index(stage := self._stage(pipeline))
         with behaviour.changed:
-            run = behaviour.latest[name]
-            position = [each["name"] for each in stages].index(name)
+            run, wanted = (
+                behaviour.latest.get(stage["name"]),
+                self._get_param("pipelineExecutionId"),
+            )
+            if run is None or run.pipeline_execution_id != wanted:
+                raise JsonRESTError(
+                    "NotLatestPipelineExecutionException", f"{wanted} is not the latest"
+                )
+            if run.stages[stage["name"]] != "Failed":
+                raise JsonRESTError(
+                    "StageNotRetryableException", "The stage contains no failed actions"
+                )
             # A rollback is of one stage.
             run.retry(stages[position : position + 1 if run.target else None])
         return _execution(run.pipeline_execution_id)
@@ -80,9 +95,14 @@ class RunningCodePipelineResponse(CodePipelineResponse):
     def rollback_stage(self) -> str:
         """RollbackStage: run a stage again as the target did."""
         pipeline, behaviour = self._pipeline()
-        name = self._get_param("stageName")
-        target: Any = pipeline.executions[self._get_param("targetPipelineExecutionId")]
-        (stage,) = [each for each in pipeline.pipeline["stages"] if each["name"] == name]
+        stage, target = self._stage(pipeline), self._run(pipeline, "targetPipelineExecutionId")
+        with behaviour.changed:
+            latest = behaviour.latest.get(stage["name"])
+            is_running = latest is not None and latest.is_in(stage["name"])
+            if is_running or not target.is_target(stage["name"]):
+                raise JsonRESTError(
+                    "UnableToRollbackStageException", "It is running, or was not passed"
+                )
         run = Run(pipeline, behaviour, "ManualRollback", target)
         run.start([stage])
         return _execution(run.pipeline_execution_id)
@@ -91,7 +111,11 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         _, behaviour = self._pipeline()
         token, result = self._get_param("token"), self._get_param("result")
         with behaviour.changed:
-            (waiting,) = [each for each in behaviour.actions if each.token == token]
+            waiting = next((each for each in behaviour.actions if each.token == token), None)
+            if waiting is None or waiting.status != "InProgress":
+                raise JsonRESTError(
+                    "InvalidApprovalTokenException", "There is a response, or no request"
+                )
             waiting.finish(SUCCEEDED if result["status"] == "Approved" else "Failed")
         return "{}"
 
@@ -127,6 +151,18 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         name, backend = self._get_param(member), self.codepipeline_backend
         backend.get_pipeline(name)  # which raises PipelineNotFoundException
         return backend.pipelines[name], behaviour_of(backend.pipelines[name])
+
+    def _run(self, pipeline: CodePipeline, member: str) -> Run:
+        name, execution_id = pipeline.pipeline["name"], self._get_param(member)
+        run: Any = self.codepipeline_backend.get_pipeline_execution(name, execution_id)
+        return run  # type: ignore[no-any-return]
+
+    def _stage(self, pipeline: CodePipeline) -> Json:
+        name = self._get_param("stageName")
+        for stage in pipeline.pipeline["stages"]:
+            if stage["name"] == name:
+                return dict(stage)
+        raise JsonRESTError("StageNotFoundException", f"There is no stage {name}")
 
 
 def _execution(execution_id: str) -> str:

@@ -32,23 +32,24 @@ ENGINE = "aurora-postgresql"
 _OPERATIONS = ("Execute", "BeginTransaction", "CommitTransaction", "RollbackTransaction")
 
 databases = postgres.Databases()
-_transactions: dict[str, Any] = {}  # connections
+_transactions: dict[tuple[str, str], Any] = {}  # connections, by cluster and token
 
 
 class RowsResponse(RDSDataServiceResponse):
     """The RDS Data API on real data."""
 
     def begin_transaction(self) -> str:
-        connection = databases.connect(self._cluster())
+        cluster, token = self._cluster(), uuid4().hex
+        connection = databases.connect(cluster)
         connection.run("BEGIN")
-        token = uuid4().hex
-        _transactions[token] = connection
+        _transactions[cluster.db_cluster_arn, token] = connection
         return json.dumps({"transactionId": token})
 
     def execute_statement(self) -> str:
         """ExecuteStatement; the extended protocol makes sure that it is one."""
         try:
-            context = self._connection().execute_unnamed(self._body["sql"])
+            connection = _transactions[self._transaction()]
+            context = connection.execute_unnamed(self._body["sql"])
         except DatabaseError as error:
             reason = f"ERROR: {error.args[0]['M']}; SQLState: {error.args[0]['C']}"
             raise JsonRESTError("DatabaseErrorException", reason) from error
@@ -61,8 +62,7 @@ class RowsResponse(RDSDataServiceResponse):
         return self._end("ROLLBACK", "Rollback Complete")
 
     def _end(self, statement: str, status: str) -> str:
-        with contextlib.closing(self._connection()) as connection:
-            del _transactions[self._body["transactionId"]]
+        with contextlib.closing(_transactions.pop(self._transaction())) as connection:
             connection.run(statement)
         return json.dumps({"transactionStatus": status})
 
@@ -71,13 +71,12 @@ class RowsResponse(RDSDataServiceResponse):
         body: Json = json.loads(self.body)
         return body
 
-    def _connection(self) -> Any:
-        """Return the transaction's connection."""
-        self._cluster()
-        token = self._body.get("transactionId")
-        if token not in _transactions:
-            raise JsonRESTError("TransactionNotFoundException", f"{token} is not found")
-        return _transactions[token]
+    def _transaction(self) -> tuple[str, str]:
+        """Return the cluster and the token of a transaction that has begun."""
+        key = (self._cluster().db_cluster_arn, self._body.get("transactionId", ""))
+        if key not in _transactions:
+            raise JsonRESTError("TransactionNotFoundException", f"{key[1]} is not found")
+        return key
 
     def _cluster(self) -> DBCluster:
         """Return the cluster, if the call may reach it."""

@@ -16,7 +16,7 @@ from moto.awslambda.exceptions import UnknownFunctionException
 from moto.events.models import Rule, events_backends
 from moto.sqs.models import sqs_backends
 
-from localcloud import functions
+from localcloud import authorization, functions
 from localcloud.accounts import ACCEPTANCE, REGION
 
 _SERVICE = "events.amazonaws.com"
@@ -75,7 +75,7 @@ def _send(rule: Rule, arn: str, event: Mapping[str, Any]) -> bool:
     if queue is None:
         return False
     statements = json.loads(queue.policy or "{}").get("Statement", [])
-    may = functions.allows(statements, "sqs:SendMessage", _SERVICE, rule.arn)
+    may = authorization.service_may(statements, _SERVICE, "sqs:SendMessage", arn, rule.arn)
     if may:
         backend.send_message(queue.name, json.dumps(event))
     return may

@@ -206,9 +206,14 @@ class SharingRDSBackend(RDSBackend):
         """
         source = self.usable(from_snapshot_id)
         given = {xform_name(name): value for name, value in overrides.items() if value}
+        engine = given["engine"]
+        # Without a version it is the Region's default; what DocumentDB does then is not documented.
+        default = source.engine_version
+        if engine == source.engine != "docdb":
+            default = DBCluster.default_engine_version(engine)
+        version = given.get("engine_version", default)
         if given["db_cluster_identifier"] in self.clusters:
             raise RDSClientError("DBClusterAlreadyExistsFault", "DB Cluster already exists")
-        engine, version = given["engine"], given.get("engine_version", source.engine_version)
         if engine != source.engine or _numbers(version) < _numbers(source.engine_version):
             raise InvalidParameterCombination(
                 f"Cannot restore a snapshot of {source.engine} {source.engine_version} to {engine} {version}."
@@ -258,6 +263,15 @@ class SharingRDSBackend(RDSBackend):
         backend: Any = rds_backends[self.account_id][region]
         source: DBClusterSnapshot = backend.usable(identifier)
         return source
+
+    def modify_db_cluster_snapshot_attribute(
+        self, db_cluster_snapshot_identifier: str, *arguments: Any, **more: Any
+    ) -> dict[str, list[str]]:
+        """ModifyDBClusterSnapshotAttribute, of a snapshot that is available."""
+        self.usable(db_cluster_snapshot_identifier)
+        return super().modify_db_cluster_snapshot_attribute(
+            db_cluster_snapshot_identifier, *arguments, **more
+        )
 
     def listing(self, kind: str | None, with_shared: bool) -> Iterator[DBClusterSnapshot]:
         """The own snapshots of a type, and other accounts' that are shared with this one."""

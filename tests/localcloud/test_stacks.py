@@ -44,9 +44,7 @@ def deploy_stack(
     getattr(cloudformation, f"{operation}_stack")(
         StackName="stack",
         TemplateBody=template,
-        Parameters=[
-            {"ParameterKey": key, "ParameterValue": value} for key, value in given.items()
-        ],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
     )
     return wait_for_stack(cloud)
 
