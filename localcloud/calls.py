@@ -18,6 +18,7 @@ from werkzeug.wrappers import Response
 
 from localcloud import authorization, functions, identities, wire
 from localcloud.authorization import Decision
+from localcloud.controls import control
 from localcloud.identities import Refused
 
 #: What a fault may do to a call. "before" means that the call takes no effect, "after" that it has done so.
@@ -112,31 +113,26 @@ def _hang_up(request: Request, call: wire.Call, kill: bool) -> None:
 
 def reset() -> None:
     """Forget the calls and the faults."""
-    _clear({})
-    _set_faults([])
+    clear_calls()
+    set_faults([])
 
 
-def _list(query: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the journal, oldest first; of the functions whose names end so, if given."""
-    suffix = query.get("function", "")
+@control
+def calls(function: str = "") -> list[dict[str, Any]]:
+    """Return the journal of AWS calls, oldest first; of functions whose names end so."""
     with _lock:
-        return [entry for entry in _journal if entry["function"].endswith(suffix)]
+        return [entry for entry in _journal if entry["function"].endswith(function)]
 
 
-def _clear(_: Any) -> dict[str, Any]:
+@control
+def clear_calls() -> None:
+    """Empty the journal."""
     with _lock:
         _journal.clear()
-    return {}
 
 
-def _set_faults(faults: list[dict[str, Any]]) -> dict[str, Any]:
+@control
+def set_faults(faults: list[dict[str, Any]]) -> None:
+    """Replace the list of faults, each an object with the fields of :class:`Fault`."""
     with _lock:
         _faults[:] = [Fault(**fault) for fault in faults]
-    return {}
-
-
-ROUTES = {
-    ("GET", "/_cloud/calls"): _list,
-    ("DELETE", "/_cloud/calls"): _clear,
-    ("PUT", "/_cloud/faults"): _set_faults,
-}

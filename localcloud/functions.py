@@ -25,6 +25,7 @@ from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
 from localcloud import authorization, runtime
+from localcloud.controls import control
 from localcloud.environments import Credentials, Environment, Libraries, Outcome, Specification
 
 _RETRY_SECONDS = (1.0, 2.0)
@@ -278,19 +279,20 @@ def install() -> None:
     urls.url_paths["{0}/(?P<api_version>[^/]+)/account-settings/?$"] = InvocationResponse.dispatch
 
 
-def _records(query: dict[str, Any]) -> list[dict[str, Any]]:
-    suffix = query.get("function", "")
-    return [record for record in fleet().records if record["function"].endswith(suffix)]
+@control
+def invocations(function: str = "") -> list[dict[str, Any]]:
+    """Return what ran, one record for each attempt, oldest first; of functions whose names end so."""
+    return [record for record in fleet().records if record["function"].endswith(function)]
 
 
-def _set_retries(body: dict[str, Any]) -> dict[str, Any]:
-    first, second = body["seconds"]
+@control
+def pending() -> int:
+    """Return the number of asynchronous invocations that have not ended."""
+    return fleet().pending
+
+
+@control
+def set_retries(seconds: list[float]) -> None:
+    """Set the delays before the two further attempts of a failed asynchronous invocation."""
+    first, second = seconds
     fleet().retry_seconds = (first, second)
-    return body
-
-
-ROUTES = {
-    ("GET", "/_cloud/invocations"): _records,
-    ("GET", "/_cloud/deliveries"): lambda _: fleet().pending,
-    ("PUT", "/_cloud/retries"): _set_retries,
-}

@@ -11,6 +11,7 @@ its own, it restores one cluster for each database from the snapshot that its pa
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -21,6 +22,7 @@ from moto.codepipeline.responses import CodePipelineResponse
 from moto.core.exceptions import JsonRESTError
 
 from localcloud import accounts
+from localcloud.controls import control
 from localcloud.resources import Api
 from localcloud.runs import SUCCEEDED, Behaviour, Json, Run, runs_of
 
@@ -219,10 +221,22 @@ def _acceptance() -> Any:
     return codepipeline_backends[accounts.ACCEPTANCE][accounts.REGION]
 
 
-def _create_pipeline(body: Json) -> Json:
-    """POST: the main pipeline and its service role, in acceptance."""
-    name, backend = body["name"], _acceptance()
-    stack, databases = body.get("stack") or name, body["databases"]
+@control
+def create_pipeline(
+    name: str,
+    run_seconds: float,
+    databases: list[Json],
+    *,
+    stack: str = "",
+    stages: Sequence[str] = _DEFAULT_STAGES,
+    **more: Any,
+) -> None:
+    """Create the main pipeline, which restores each database from the snapshot its parameter names.
+
+    A database has a ``parameter`` and a ``cluster``, and may have ``engine`` and ``engine_version``. The stack has
+    by default the pipeline's name. ``more`` is what :func:`patch_pipeline` takes.
+    """
+    backend = _acceptance()
     iam = Api(accounts.ACCEPTANCE, accounts.REGION)
     role = f"{name}-service-role"
     made = iam.call("iam", "CreateRole", RoleName=role, AssumeRolePolicyDocument=_TRUST)
@@ -230,42 +244,47 @@ def _create_pipeline(body: Json) -> Json:
         "name": name,
         "roleArn": made["Role"]["Arn"],
         "artifactStore": {"type": "S3", "location": f"{name}-artifacts"},
-        "stages": [_declare(each, name, stack) for each in body.get("stages", _DEFAULT_STAGES)],
+        "stages": [_declare(each, name, stack or name) for each in stages],
         "executionMode": "SUPERSEDED",
         "pipelineType": "V2",
     }
     backend.create_pipeline(declared, [])
     if databases:
         behaviour_of(backend.pipelines[name]).revision = (_template(databases), {})
-    return _patch_pipeline(body)
+    patch_pipeline(name, run_seconds=run_seconds, **more)
 
 
-def _patch_pipeline(body: Json) -> Json:
-    """PATCH: how the next runs go, and what they deploy: a template and its parameters' values."""
-    behaviour = behaviour_of(_acceptance().pipelines[body["name"]])
+@control
+def patch_pipeline(
+    name: str, *, template: str = "", parameters: Mapping[str, str] | None = None, **changes: Any
+) -> None:
+    """Change how a pipeline's runs go.
+
+    - ``run_seconds``: half of it in each Build and half in each Deploy action;
+      ``action_seconds``: those of actions by name;
+    - ``next_outcomes`` of the next runs, retries and roll-backs: Succeeded, ``Failed in NAME`` (a stage or an
+      action), ``Skip STAGE``; Failed is in Build;
+    - ``hold``: where runs wait until this is changed: at the start of an action, ``NAME`` (a stage or an action), or
+      while the new clusters of one that deploys are being made, ``NAME:restoring``;
+    - ``loses_events``: whether EventBridge delivers none of the events;
+    - ``template`` and its ``parameters``: what the next runs deploy.
+    """
+    behaviour = behaviour_of(_acceptance().pipelines[name])
+    if unknown := changes.keys() - _STEERED:
+        raise TypeError(f"a pipeline has no {unknown}")
     with behaviour.changed:
-        for name in _STEERED & body.keys():
-            setattr(behaviour, name, body[name])
-        if "template" in body:
-            behaviour.revision = (body["template"], dict(body.get("parameters", {})))
+        for changed, value in changes.items():
+            setattr(behaviour, changed, value)
+        if template:
+            behaviour.revision = (template, parameters or {})
         behaviour.changed.notify_all()
-    return {"name": body["name"]}
 
 
-def _get_held(query: Json) -> list[Json]:
-    """GET: the runs that are held, and where."""
-    return [
-        {"execution_id": run.pipeline_execution_id, "at": run.held_at}
-        for run in runs_of(_acceptance().pipelines[query["name"]])
-        if run.held_at
-    ]
-
-
-ROUTES = {
-    ("POST", "/_cloud/pipelines"): _create_pipeline,
-    ("PATCH", "/_cloud/pipelines"): _patch_pipeline,
-    ("GET", "/_cloud/pipelines/held"): _get_held,
-}
+@control
+def held_runs(name: str) -> dict[str, str]:
+    """Return where a pipeline's runs are held, and the run."""
+    runs = runs_of(_acceptance().pipelines[name])
+    return {run.held_at: run.pipeline_execution_id for run in runs if run.held_at}
 
 
 def _declare(name: str, pipeline: str, stack: str) -> Json:

@@ -25,6 +25,7 @@ from pg8000.native import DatabaseError
 
 from localcloud import postgres
 from localcloud.accounts import ACCEPTANCE, REGION
+from localcloud.controls import control
 
 Json = dict[str, Any]
 
@@ -117,20 +118,20 @@ def reset() -> None:
 close = reset
 
 
-def cluster_of(body: Json) -> DBCluster:
-    """Return the cluster that a control names."""
-    account = body.get("account", ACCEPTANCE)
-    cluster = rds_backends[account][REGION].clusters.get(body["cluster"])
+def find_cluster(name: str, account: str) -> DBCluster:
+    """Return an Aurora PostgreSQL cluster."""
+    cluster = rds_backends[account][REGION].clusters.get(name)
     if cluster is None or cluster.engine != ENGINE:
-        raise ValueError(f"{account} has no {ENGINE} cluster {body['cluster']}")
+        raise ValueError(f"{account} has no {ENGINE} cluster {name}")
     return cluster
 
 
-def _sql(body: Json) -> list[Json]:
-    """POST: the rows of the last of the statements."""
-    with contextlib.closing(databases.connect(cluster_of(body))) as connection:
+@control
+def sql(cluster: str, statements: str, account: str = ACCEPTANCE) -> list[Json]:
+    """Run SQL in an Aurora PostgreSQL cluster as its master user; returns the last statement's rows."""
+    with contextlib.closing(databases.connect(find_cluster(cluster, account))) as connection:
         try:
-            rows = connection.run(body["sql"])
+            rows = connection.run(statements)
         except DatabaseError as error:
             raise ValueError(error.args[0].get("M")) from error
         names = [column["name"] for column in connection.columns or []]
@@ -140,18 +141,13 @@ def _sql(body: Json) -> list[Json]:
     return plain
 
 
-def _address(query: Json) -> Json:
-    """GET: where a client of PostgreSQL finds the cluster."""
-    cluster = cluster_of(query)
+@control
+def database_address(cluster: str, account: str = ACCEPTANCE) -> Json:
+    """Return host, port, dbname and user with which psql reaches a cluster; no password is asked."""
+    found = find_cluster(cluster, account)
     return {
         "host": postgres.HOST,
         "port": databases.server.port,
-        "dbname": databases.open(cluster),
-        "user": cluster.master_username,
+        "dbname": databases.open(found),
+        "user": found.master_username,
     }
-
-
-ROUTES = {
-    ("POST", "/_cloud/rows"): _sql,
-    ("GET", "/_cloud/rows"): _address,
-}

@@ -16,7 +16,7 @@ Actions of one stage run one after the other, in the order of ``runOrder``.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -44,7 +44,7 @@ class Behaviour:
 
     run_seconds: float = 1.0
     action_seconds: dict[str, float] = field(default_factory=dict)
-    revision: tuple[str, dict[str, str]] | None = None  # the stack's template and parameters
+    revision: tuple[str, Mapping[str, str]] | None = None  # the stack's template and parameters
     next_outcomes: list[str] = field(default_factory=list)
     hold: list[str] = field(default_factory=list)
     loses_events: bool = False

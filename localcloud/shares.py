@@ -8,10 +8,8 @@ and the Aurora User Guide's *Sharing a DB cluster snapshot* and *Copying a DB cl
 - listings come in pages (``MaxRecords``, ``Marker``) and in no order anybody may rely on;
 - a share is found by ARN only, and only by who asks for shared ones;
 - a snapshot taken takes a while, of a cluster that is available, and is under the cluster's key;
-- a copy takes a while, or none; it is dated by its making, or as its source is; it needs a key of the
-  caller's own if the share is encrypted; and no more than five may be under way;
-- a copy under a key of what is under an AWS-owned key (SSE-RDS), as the Aurora guide has it, is encrypted,
-  or refused as the API reference has it for what is not;
+- a copy takes a while and is dated by its making; it needs a key of the caller's own if the share is encrypted,
+  and must have none if it is not; no more than five may be under way;
 - an encrypted share is of use only to the accounts that may use its key (``keys.py``), too;
 - a snapshot that is not ``available`` can be neither copied nor restored.
 
@@ -47,6 +45,7 @@ from moto.rds.models import DBCluster, DBClusterSnapshot, RDSBackend, rds_backen
 from moto.rds.responses import RDSResponse
 
 from localcloud import accounts, keys, rows
+from localcloud.controls import control
 
 RESTORED_FROM = "local:restored-from"
 MANUAL_SNAPSHOTS_PER_REGION = 100
@@ -54,11 +53,8 @@ COPIES_IN_PROGRESS_PER_REGION = 5
 
 # moto wants one of every cluster; nobody can ever read it.
 _UNREAD = "a-password-that-is-no-secret"
-# How copies are made: in how many seconds of real time each is, as is a snapshot; and what AWS's samples and guides
-# say either of: whether a copy has its source's create time, and whether what is under SSE-RDS can be copied
-# under a key.
-_COPIES = {"copy_seconds": 1.0, "copies_keep_date": False, "encrypts_sse_rds": True}
-_copies: dict[str, Any] = dict(_COPIES)
+_SECONDS = 1.0
+_takes = {"seconds": _SECONDS}  # of real time, a copy or a manual snapshot
 
 
 class Snapshot(DBClusterSnapshot):
@@ -81,7 +77,6 @@ class Snapshot(DBClusterSnapshot):
         created: datetime | None,
         status: str,
         kms_key_id: str | None = None,
-        is_sse_rds: bool = False,
         **more: Any,
     ) -> None:
         super().__init__(backend, cluster, name, kms_key_id=kms_key_id, **more)
@@ -89,8 +84,7 @@ class Snapshot(DBClusterSnapshot):
         self.status = status
         self.encrypted = self.storage_encrypted = kms_key_id is not None
         self.kms_key_id = kms_key_id
-        unencrypted = "sse-rds" if is_sse_rds else "none"
-        self.storage_encryption_type = "sse-kms" if kms_key_id else unencrypted
+        self.storage_encryption_type = "sse-kms" if kms_key_id else "none"
         self.source_db_cluster_snapshot_arn: str | None = None
 
     @property
@@ -134,8 +128,7 @@ class SharingRDSBackend(RDSBackend):
             raise InvalidParameterCombination(
                 "KmsKeyId must be specified to copy an encrypted snapshot shared by another account."
             )
-        is_sse_rds = source.storage_encryption_type == "sse-rds"
-        if kms_key_id and not (source.encrypted or (is_sse_rds and _copies["encrypts_sse_rds"])):
+        if kms_key_id and not source.encrypted:
             raise InvalidParameterCombination(
                 "KmsKeyId can't be specified to copy an unencrypted snapshot."
             )
@@ -146,10 +139,9 @@ class SharingRDSBackend(RDSBackend):
         copy = self._add(
             source.cluster,
             target_db_cluster_snapshot_identifier,
-            created=source.created if _copies["copies_keep_date"] else utcnow(),
+            created=utcnow(),
             status="copying",
             kms_key_id=key,
-            is_sse_rds=is_sse_rds and not key,
             tags=tags,
         )
         copy.source_db_cluster_snapshot_arn = source.arn
@@ -193,7 +185,7 @@ class SharingRDSBackend(RDSBackend):
             own = [each.snapshot_type for each in [*self.cluster_snapshots.values()]]
             if own.count("manual") >= MANUAL_SNAPSHOTS_PER_REGION:
                 raise SnapshotQuotaExceededFault
-            snapshot.ready = monotonic() + _copies["copy_seconds"]
+            snapshot.ready = monotonic() + _takes["seconds"]
         self.cluster_snapshots[name] = snapshot
         return snapshot
 
@@ -369,12 +361,18 @@ def install() -> None:
 
 
 def reset() -> None:
-    """Let copies be made as usual again; the snapshots themselves are moto's to forget."""
-    _copies.update(_COPIES)
+    """Let copies take as long as usual again; the snapshots themselves are moto's to forget."""
+    set_copy_seconds(_SECONDS)
 
 
-def _seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
-    """POST: put snapshots in place that AWS would have taken some time ago; their ARNs, in the order given."""
+@control
+def seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
+    """Create cluster snapshots that were taken some time ago; returns their ARNs, in the order given.
+
+    Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``. One with
+    ``rows`` holds what its cluster holds now, any other holds nothing. ``region`` is where it is, if that is not
+    the usual one.
+    """
     arns = []
     for facts in snapshots:
         backend: Any = rds_backends[facts["account"]][facts.get("region", accounts.REGION)]
@@ -395,22 +393,24 @@ def _seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
             status=facts.get("status", "available"),
             snapshot_type=facts.get("snapshot_type", "manual"),
             kms_key_id=key,
-            is_sse_rds=facts.get("sse_rds", False),
         )
         seeded.attributes["restore"] = list(facts.get("shared_with", []))
         backend.cluster_snapshots[identifier] = seeded
         if "kms_granted_to" in facts:
             keys.grant(str(key), facts["kms_granted_to"])
         if facts.get("rows"):
-            rows.databases.copy(rows.cluster_of(facts), seeded)
+            rows.databases.copy(rows.find_cluster(facts["cluster"], facts["account"]), seeded)
         arns.append(seeded.arn)
     return {"arns": arns}
 
 
-def _patch_snapshot(change: dict[str, Any]) -> dict[str, Any]:
-    """PATCH: what happens to a snapshot without anybody calling an API; or how copies are made."""
-    _copies.update({name: change[name] for name in _COPIES if name in change})
-    _, _, _, region, account, _, name = change["arn"].split(":", 6)
+@control
+def patch_snapshot(arn: str, **change: Any) -> None:
+    """Change a snapshot's ``status``, or the accounts that it or its key is shared with.
+
+    These are ``shared_with`` and ``kms_granted_to``.
+    """
+    _, _, _, region, account, _, name = arn.split(":", 6)
     snapshot: Any = rds_backends[account][region].cluster_snapshots[name]
     if "status" in change:
         snapshot.status = change["status"]
@@ -418,13 +418,12 @@ def _patch_snapshot(change: dict[str, Any]) -> dict[str, Any]:
         keys.grant(snapshot.kms_key_id, change["kms_granted_to"])
     if "shared_with" in change:
         snapshot.attributes["restore"] = list(change["shared_with"])
-    return {}
 
 
-ROUTES = {
-    ("POST", "/_cloud/snapshots"): _seed_snapshots,
-    ("PATCH", "/_cloud/snapshots"): _patch_snapshot,
-}
+@control
+def set_copy_seconds(seconds: float) -> None:
+    """Set how long it takes to make a snapshot or a copy."""
+    _takes["seconds"] = seconds
 
 
 def _cluster(backend: RDSBackend, **properties: Any) -> DBCluster:

@@ -37,6 +37,7 @@ from moto.cloudformation.utils import generate_stack_id
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ssm.models import ssm_backends
 
+from localcloud.controls import control
 from localcloud.resources import KINDS, Api, Failed, Kind, Properties
 
 _DYNAMIC = re.compile(r"\{\{resolve:ssm:([^}]+)\}\}")
@@ -413,10 +414,7 @@ def reset() -> None:
     _takes["seconds"] = _SECONDS
 
 
-def _set_seconds(body: dict[str, Any]) -> dict[str, Any]:
-    """PUT: how long an operation takes."""
-    _takes["seconds"] = float(body["seconds"])
-    return {}
-
-
-ROUTES = {("PUT", "/_cloud/stacks"): _set_seconds}
+@control
+def set_stack_seconds(seconds: float) -> None:
+    """Set how long it takes to create, update or delete a stack through the API."""
+    _takes["seconds"] = seconds

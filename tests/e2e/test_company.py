@@ -14,7 +14,7 @@ import pytest
 
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STACK, STAGE, Company, Database, arn_of
+from localcloud.company import PIPELINE, STACK, STAGE, Company, Database
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
 from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, aurora_refresh
 from tests.e2e.test_permissions import grants, permits, policy_of
@@ -122,8 +122,7 @@ def copying(new_company: Callable[..., Company]) -> Copying:
 
     company = new_company(answers)
     company.chalice("deploy", "--stage", STAGE)
-    first = company.databases[0].nightly(datetime(2025, 12, 20, 12, tzinfo=UTC))
-    company.cloud.patch_snapshot(arn_of(first), copy_seconds=NEVER)
+    company.cloud.set_copy_seconds(NEVER)
     return Copying(company)
 
 
