@@ -17,9 +17,9 @@ from moto.core.request import Request
 from werkzeug.wrappers import Response
 
 from localcloud import authorization, functions, identities, wire
-from localcloud.authorization import Decision
 from localcloud.controls import control
 from localcloud.identities import Refused
+from localcloud.policies import Decision, NotRestored
 
 #: What a fault may do to a call. "before" means that the call takes no effect, "after" that it has done so.
 Kind = Literal["throttle", "deny", "timeout-before", "timeout-after", "kill-before", "kill-after"]
@@ -95,7 +95,7 @@ def _refusal(call: wire.Call, fault: str | None) -> Response | None:
         return authorization.denial(call, caller, action, resource, Decision.EXPLICIT_DENY)
     try:
         return authorization.refusal(call, caller)
-    except authorization.NotRestored as gap:
+    except NotRestored as gap:
         return call.error("InternalFailure", str(gap), 500)
 
 

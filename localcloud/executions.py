@@ -5,7 +5,7 @@ executions*, *IAM policies for integrated services*):
 
 - a redrive continues a failed, stopped or timed-out execution at the state that did not succeed, with that
   state's input, under the same ARN;
-- a task's calls are the role's: its policies weigh them;
+- a task's calls are the role's: its policies are evaluated;
 - a task waits for a build of CodeBuild (``.sync``). moto's builds succeed without running anything.
 
 Different from AWS: names in the answers to SDK tasks are botocore's; a redriven Map or Parallel state begins anew.

@@ -24,9 +24,10 @@ from moto.iam.exceptions import NotFoundException
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from localcloud import authorization, runtime
+from localcloud import runtime
 from localcloud.controls import control
 from localcloud.environments import Credentials, Environment, Libraries, Outcome, Specification
+from localcloud.policies import allows
 
 _RETRY_SECONDS = (1.0, 2.0)
 _THROTTLED_SECONDS = 0.2
@@ -210,9 +211,13 @@ def find(account: str, region: str, name_or_arn: str) -> LambdaFunction:
 
 
 def may_invoke(function: LambdaFunction, service: str, source_arn: str) -> bool:
-    """Return whether the function's resource policy lets the service invoke it on behalf of this source."""
+    """Return whether the function lets the service invoke it on behalf of this source.
+
+    *Granting Lambda function access to AWS services*, Lambda Developer Guide.
+    """
     statements, arn = function.policy.statements, function.function_arn
-    return authorization.service_may(statements, service, "lambda:InvokeFunction", arn, source_arn)
+    context = {"aws:sourcearn": [source_arn]}
+    return allows(statements, {"Service": service}, "lambda:InvokeFunction", arn, context)
 
 
 class InvocationResponse(LambdaResponse):

@@ -21,10 +21,10 @@ from moto.awslambda.exceptions import UnknownFunctionException
 from moto.core.common_types import TYPE_RESPONSE
 from werkzeug.wrappers import Request, Response
 
-from localcloud import authorization, functions, signatures
-from localcloud.authorization import Decision
+from localcloud import functions, signatures
 from localcloud.environments import Outcome
 from localcloud.identities import Caller, Refused
+from localcloud.policies import Decision, NotRestored, decide
 
 PREFIX = "/_aws/execute-api/"
 Document = dict[str, Any]
@@ -104,7 +104,7 @@ def respond(request: Request) -> Response:
         return _error(403, {key: str(refusal)})
     try:
         return _invoke(method, _event(request, method, caller))
-    except authorization.NotRestored as gap:
+    except NotRestored as gap:
         return _error(500, {"message": str(gap)})
     except (_NotPermitted, functions.Throttled, UnknownFunctionException):
         return _error(500, _INTERNAL)
@@ -145,7 +145,7 @@ def _find(request: Request) -> _Method:
 def _authorize(caller: Caller, method: _Method) -> None:
     """Require ``execute-api:Invoke`` on the method of the caller's own policies; refuse other accounts."""
     account = method.api.account_id
-    decision = authorization.decide(caller.policies, "execute-api:Invoke", method.arn(account))
+    decision = decide(caller.policies, "execute-api:Invoke", method.arn(account))
     if decision is not Decision.ALLOWED or caller.account != account:
         # API Gateway shows the last four digits of the account only.
         shown = method.arn(f"{'*' * 8}{account[-4:]}")

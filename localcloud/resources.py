@@ -20,9 +20,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.iam.models import iam_backends
 
-from localcloud import authorization, identities
+from localcloud import identities
 from localcloud.accounts import key_of
 from localcloud.functions import endpoint, find
+from localcloud.policies import Decision, decide
 
 Properties = dict[str, Any]
 
@@ -176,8 +177,8 @@ class EventInvokeConfig(Kind):
         function = find(api.account, api.region, properties[self.key])
         topic = jmespath.search("DestinationConfig.OnFailure.Destination", properties)
         role = iam_backends[api.account]["aws"].get_role_by_arn(function.role)
-        allowed = authorization.decide(identities.policies_of(role), "sns:Publish", topic or "*")
-        if topic and allowed is not authorization.Decision.ALLOWED:
+        allowed = decide(identities.policies_of(role), "sns:Publish", topic or "*")
+        if topic and allowed is not Decision.ALLOWED:
             raise Failed(
                 f"The function's execution role does not have permissions to call Publish on {topic}"
             )

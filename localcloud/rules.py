@@ -16,9 +16,10 @@ from moto.awslambda.exceptions import UnknownFunctionException
 from moto.events.models import Rule, events_backends
 from moto.sqs.models import sqs_backends
 
-from localcloud import authorization, functions
+from localcloud import functions
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.controls import control
+from localcloud.policies import allows
 
 _SERVICE = "events.amazonaws.com"
 
@@ -76,7 +77,8 @@ def _send(rule: Rule, arn: str, event: Mapping[str, Any]) -> bool:
     if queue is None:
         return False
     statements = json.loads(queue.policy or "{}").get("Statement", [])
-    may = authorization.service_may(statements, _SERVICE, "sqs:SendMessage", arn, rule.arn)
+    context = {"aws:sourcearn": [rule.arn]}
+    may = allows(statements, {"Service": _SERVICE}, "sqs:SendMessage", arn, context)
     if may:
         backend.send_message(queue.name, json.dumps(event))
     return may

@@ -5,7 +5,7 @@ The sources are the CodePipeline User Guide (*How pipeline executions work*, *Co
 
 - a stage holds one run at a time. A run that finds it locked waits in front of it, and is superseded by a newer
   run that arrives there (mode SUPERSEDED, the only one here);
-- a CloudFormation action deploys its stack (``stacks.py``) from the revision that the run's source action read;
+- a CloudFormation action deploys its stack (``stacks.py``) from the revision that was current when the run began;
   the stack reads Parameter Store when the action runs;
 - *stop and wait* lets the action in progress complete;
 - a retry continues the same run, here with all actions of the stage; a rollback is a new run of one stage, from

@@ -19,7 +19,7 @@ FOLLOW_SHARES = "db-follow-shares"
 DEPLOYED = f"aurora-refresh-{STAGE}"
 PERSON = "team@example.com"
 CLUSTERS = ["orders", "billing", "documents"]
-# Lambda writes a function's log; RDS uses a key, and weighs tags, with the call that they come with.
+# Lambda writes a function's log; RDS uses a key, and evaluates tags, with the call that they come with.
 USED_BY_AWS = {
     "logs:CreateLogGroup",
     "logs:CreateLogStream",
