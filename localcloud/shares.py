@@ -241,15 +241,15 @@ class SharingRDSBackend(RDSBackend):
         return cluster
 
     def key_arn(self, key: str) -> str:
-        """The ARN of a key given by ARN, id or alias; KMSKeyNotAccessibleFault if there is none."""
+        """Return the ARN of a key given by ARN, id or alias; raise KMSKeyNotAccessibleFault if there is none."""
         return self._validate_kms_key(key)
 
     def source_key(self, identifier: str) -> str | None:
-        """The key of a snapshot that the caller may copy; None where there is none."""
+        """Return the key of a snapshot that the caller may copy; None if it has none."""
         return self._source_of_copy(identifier).kms_key_id
 
     def _source_of_copy(self, identifier: str) -> DBClusterSnapshot:
-        """What may be copied here, also from another Region by its ARN."""
+        """Return what may be copied here, also from another Region by its ARN."""
         parts = identifier.split(":")
         region = parts[3] if len(parts) == 7 else self.region_name
         backend: Any = rds_backends[self.account_id][region]
@@ -266,7 +266,7 @@ class SharingRDSBackend(RDSBackend):
         )
 
     def listing(self, kind: str | None, with_shared: bool) -> Iterator[DBClusterSnapshot]:
-        """The own snapshots of a type, and other accounts' that are shared with this one."""
+        """Yield the own snapshots of a type, and other accounts' that are shared with this one."""
         if kind != "shared":
             for own in list(self.cluster_snapshots.values()):
                 if kind in (None, own.snapshot_type):
@@ -284,13 +284,13 @@ class SharingRDSBackend(RDSBackend):
         return snapshot.snapshot_type == "manual" and self.account_id in readers
 
     def is_named(self, snapshot: DBClusterSnapshot, identifier: str) -> bool:
-        """Whether this names an own snapshot, by name or ARN, or another account's, by ARN."""
+        """Return whether this names an own snapshot, by name or ARN, or another account's, by ARN."""
         is_own = snapshot.account_id == self.account_id
         name = snapshot.db_cluster_snapshot_identifier if is_own else snapshot.arn
         return identifier in (name, snapshot.arn)
 
     def usable(self, identifier: str) -> DBClusterSnapshot:
-        """The snapshot to copy, or to restore from."""
+        """Return the snapshot to copy, to share, or to restore from."""
         known = self.listing(None, with_shared=True)
         source = next((each for each in known if self.is_named(each, identifier)), None)
         if source is None:
@@ -335,7 +335,7 @@ class SharingRDSResponse(RDSResponse):
         )
 
     def _seen(self, snapshot: DBClusterSnapshot) -> dict[str, Any]:
-        """A snapshot as it looks from here; as the model's members, which spares moto a search."""
+        """Return a snapshot as it looks from here; as the model's members, which spares moto a search."""
         shape: Any = get_service_model("rds").shape_for("DBClusterSnapshot")
         seen = {member: getattr(snapshot, xform_name(member), None) for member in shape.members}
         shared = {"DBClusterSnapshotIdentifier": snapshot.arn, "SnapshotType": "shared"}
@@ -438,7 +438,7 @@ def _cluster(backend: RDSBackend, **properties: Any) -> DBCluster:
 
 
 def _utc(text: str | None) -> datetime | None:
-    """Naive UTC, as moto keeps its times."""
+    """Return a naive time in UTC, as moto keeps its times."""
     return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None) if text else None
 
 
@@ -447,6 +447,6 @@ def _numbers(version: str) -> list[int]:
 
 
 def _place(snapshot: DBClusterSnapshot) -> str:
-    """Where a snapshot stands in a listing: always the same place, and unrelated to its name and time."""
+    """Return where a snapshot stands in a listing: always the same place, and unrelated to its name and time."""
     name = f"{snapshot.account_id}:{snapshot.db_cluster_snapshot_identifier}"
     return hashlib.sha256(name.encode()).hexdigest()

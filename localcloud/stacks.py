@@ -86,7 +86,7 @@ class LocalStack(Stack):
         restore: Callable[[], None] = lambda: None,
         retain_except_on_create: bool = False,
     ) -> Callable[[], str | None] | None:
-        """Begin to create or update the stack: returns what goes through with it, None if nothing changes.
+        """Begin to create or update the stack; returns what carries it out, None if nothing changes.
 
         ``restore`` takes the time that new resources take, or fails. Raises Failed where the update is
         refused, with everything left as it was.
@@ -174,12 +174,12 @@ class LocalStack(Stack):
 
     @property
     def stack_resources(self) -> Any:
-        """The resources."""
+        """Return the resources."""
         return list(self.resources.values())
 
     @property
     def parameter_list(self) -> list[dict[str, Any]]:
-        """The parameters: of a stored one its name, and the value that it had."""
+        """Return the parameters: of a stored one its name, and the value that it had."""
         return [
             {"ParameterKey": key, "ParameterValue": given}
             | ({"ResolvedValue": self.resolved[key]} if key in self.resolved else {})
@@ -191,7 +191,7 @@ class _Update(ResourceMap):
     """One creation or update of a stack; to moto's functions, the map of its names."""
 
     def __init__(self, stack: LocalStack, document: Any, given: Mapping[str, str]) -> None:
-        """Resolve the parameters; raises Failed."""
+        """Resolve the parameters; raise Failed if that cannot be done."""
         self._stack = stack
         self._api = Api(stack.account_id, stack.region_name)
         self._made: dict[str, Resource] = {}
@@ -241,7 +241,7 @@ class _Update(ResourceMap):
         return str(parameter.value)
 
     def changes_nothing(self) -> bool:
-        """Whether the template is the same, and every resource that is deployed would stay as it is."""
+        """Return whether the template is the same, and every resource that is deployed would stay as it is."""
         before = self._stack.resources
         if self.document != self._stack.template_dict or {*self._wanted_names()} != before.keys():
             return False
@@ -251,7 +251,7 @@ class _Update(ResourceMap):
         return same
 
     def carry_out(self) -> dict[str, Resource]:
-        """Create, modify and replace; returns the resources, in the order in which they came."""
+        """Create, modify and replace resources; returns them in the order in which they came."""
         for name in self._wanted_names():
             self[name]
         return self._made
@@ -262,7 +262,7 @@ class _Update(ResourceMap):
             step(retain_except_on_create)
 
     def _wanted_names(self) -> list[str]:
-        """The resources whose condition holds."""
+        """Return the names of the resources whose condition holds."""
         return [
             name
             for name, body in self._resource_json_map.items()
@@ -296,7 +296,7 @@ class _Update(ResourceMap):
         return wanted
 
     def _final(self, resource: Resource) -> Properties:
-        """The properties, dynamic references resolved."""
+        """Return the properties with their dynamic references resolved."""
         text = _DYNAMIC.sub(lambda match: self._held(match[1]), json.dumps(resource.properties))
         final: Properties = json.loads(text)
         return final
