@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import boto3
-import moto.stepfunctions.urls
 from botocore.config import Config
 from moto.core.config import default_user_config
 from moto.core.responses import ActionResult
@@ -120,4 +119,3 @@ def install() -> None:
     # It logs whole programs when a state fails, which the execution says better.
     logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
-    moto.stepfunctions.urls.url_paths["{0}/$"] = ExecutionResponse.dispatch

@@ -49,8 +49,8 @@ class Fleet:
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.retry_seconds = _RETRY_SECONDS
-        #: The number of asynchronous invocations that have not ended.
-        self.pending = 0
+        #: The asynchronous invocations.
+        self.deliveries: list[threading.Thread] = []
         #: What ran, one record for each attempt.
         self.records: list[dict[str, Any]] = []
         self.environments: list[Environment] = []
@@ -92,20 +92,12 @@ class Fleet:
 
     def deliver(self, function: LambdaFunction, event: bytes, event_id: str | None = None) -> None:
         """Invoke asynchronously."""
-        with self._lock:
-            self.pending += 1
-        delivery = threading.Thread(target=self._deliver, args=(function, event, event_id))
-        delivery.daemon = True
+        arguments = (function, event, event_id)
+        delivery = threading.Thread(target=self._deliver, args=arguments, daemon=True)
         delivery.start()
+        self.deliveries.append(delivery)
 
     def _deliver(self, function: LambdaFunction, event: bytes, event_id: str | None) -> None:
-        try:
-            self._attempt(function, event, event_id)
-        finally:
-            with self._lock:
-                self.pending -= 1
-
-    def _attempt(self, function: LambdaFunction, event: bytes, event_id: str | None) -> None:
         request_id, attempt = str(uuid.uuid4()), 1
         # The events of a function that is deleted, or whose role is, are dropped.
         with contextlib.suppress(UnknownFunctionException, NotFoundException):
@@ -277,10 +269,7 @@ def session_of(account: str, region: str, role: str, name: str) -> Credentials:
 
 
 def install() -> None:
-    """Put the running functions in the place of moto's."""
-    for path, handler in urls.url_paths.items():
-        if handler == LambdaResponse.dispatch:
-            urls.url_paths[path] = InvocationResponse.dispatch
+    """Serve GetAccountSettings, too."""
     urls.url_paths["{0}/(?P<api_version>[^/]+)/account-settings/?$"] = InvocationResponse.dispatch
 
 
@@ -293,7 +282,7 @@ def invocations(function: str = "") -> list[dict[str, Any]]:
 @control
 def pending() -> int:
     """Return the number of asynchronous invocations that have not ended."""
-    return fleet().pending
+    return sum(each.is_alive() for each in fleet().deliveries)
 
 
 @control

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from moto.apigateway import urls
 from moto.apigateway.models import RestAPI, apigateway_backends
 from moto.apigateway.responses import APIGatewayResponse
 from moto.apigateway.utils import deserialize_body
@@ -200,10 +199,3 @@ def _mapped(outcome: Outcome) -> Response:
 
 def _error(status: int, body: dict[str, str]) -> Response:
     return Response(json.dumps(body), status, content_type="application/json")
-
-
-def install() -> None:
-    """Put the API Gateway that takes Swagger in the place of moto's."""
-    for path, handler in urls.url_paths.items():
-        if handler == APIGatewayResponse.dispatch:
-            urls.url_paths[path] = SwaggerResponse.dispatch

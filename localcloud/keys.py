@@ -12,7 +12,6 @@ from collections.abc import Collection
 from typing import Any
 
 from moto.core.exceptions import JsonRESTError
-from moto.kms import urls
 from moto.kms.models import KmsBackend, kms_backends
 from moto.kms.responses import KmsResponse
 
@@ -90,6 +89,5 @@ def _generate_default_key(backend: KmsBackend, alias_name: str) -> str | None:
 
 
 def install() -> None:
-    """Put the API that looks into other accounts in the place of moto's."""
-    urls.url_paths["{0}/$"] = SharedKmsResponse.dispatch
+    """Let AWS manage the default keys."""
     KmsBackend._generate_default_keys = _generate_default_key  # type: ignore  # noqa: PGH003, SLF001

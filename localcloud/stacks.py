@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import moto.cloudformation.urls
 from botocore.exceptions import ClientError
 from moto.cloudformation.exceptions import AlreadyExistsException, ValidationError
 from moto.cloudformation.models import Event, Stack, cloudformation_backends
@@ -398,11 +397,6 @@ def _soon(what: Callable[[], Any]) -> None:
     timer.daemon = True
     _under_way.add(timer)
     timer.start()
-
-
-def install() -> None:
-    """Put these stacks in the place of moto's."""
-    moto.cloudformation.urls.url_paths["{0}/$"] = StackResponse.dispatch
 
 
 def reset() -> None:
