@@ -28,8 +28,8 @@ from chalicelib.usecases import (
     update_latest,
 )
 from chalicelib.usecases import copies as copying
+from tests.simulation.account import Behaviour
 from tests.simulation.histories import KEYS, Histories
-from tests.simulation.world import Behaviour
 from tests.usecases import test_interleavings as interleavings
 
 
@@ -211,7 +211,7 @@ PLANTED: dict[str, Fault] = {
         "if False:\n                put(",
         between("take back", "deploy begins"),
     ),
-    "nothing told is remembered": Fault(
+    "no notification is remembered": Fault(
         reconcile,
         "parameters.label(name, look.found.version.number, labels)",
         "pass",

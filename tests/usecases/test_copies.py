@@ -235,7 +235,7 @@ TAKEN = f"snapshot {NAME} exists, but was not made by this application"
         (fail_copy, "copy-failed", f"the copy of {NEW} failed"),
     ],
 )
-def test_what_cannot_be_copied_is_told_and_leaves_the_copy_that_is_there(
+def test_what_cannot_be_copied_is_notified_and_leaves_the_copy_that_is_there(
     night: Night, happens: Arrange, reason: str, message: str
 ) -> None:
     older = add_copy(night, "older")
@@ -251,7 +251,7 @@ def test_what_cannot_be_copied_is_told_and_leaves_the_copy_that_is_there(
     assert night.promote().outcome == "started"
 
 
-def test_a_copy_that_failed_is_told_once_deleted_and_started_anew(night: Night) -> None:
+def test_a_copy_that_failed_is_notified_once_deleted_and_started_anew(night: Night) -> None:
     fail_copy(night)
     result = night.follow_copies()
     assert decision(result) == ("failed", "copy-failed", f"the copy of {NEW} failed")
@@ -377,7 +377,7 @@ def test_one_update_has_all_copied_however_few_rds_copies_at_a_time(both: Night)
         (lambda night: night.aws.snapshots.all.clear(), "no-eligible-snapshot"),
     ],
 )
-def test_the_poll_tells_once_why_it_cannot_start_a_copy_either_and_gives_up(
+def test_the_poll_notifies_once_why_it_cannot_start_a_copy_either_and_gives_up(
     night: Night, happens: Arrange, reason: str
 ) -> None:
     fill_quota(night)

@@ -28,7 +28,9 @@ class Mover(NamedTuple):
 
     arrange: Callable[[], Night]
     act: Callable[[Night], Any]
-    told: str | None = None  # how people hear of a call that is refused, if not by the alarm alone
+    notified: str | None = (
+        None  # how a subject begins if a call is refused; else only the alarm rings
+    )
 
 
 # --- what moves `current` -------------------------------------------------------------------------
@@ -136,7 +138,7 @@ def second_night() -> Night:
 
 
 def crowded() -> Night:
-    """A poll has everything to do: record, tell of a failure, and delete."""
+    """A poll has everything to do: record, report a failure, and delete."""
     night = first_night()
     snapshots = night.aws.snapshots
     for days in (5, 4, 3, 2, 1):
@@ -186,7 +188,7 @@ def poll_shares(night: Night) -> object:
 
 
 def third_saturday() -> Night:
-    """A poll has everything to do: share, tell of a failure, and delete."""
+    """A poll has everything to do: share, report a failure, and delete."""
     night = production()
     snapshots = night.aws.snapshots
     for weeks in (2, 1, 0):
@@ -273,9 +275,9 @@ def parameters(night: Night) -> list[str]:
 
 
 def outcome(night: Night) -> dict[str, Any]:
-    """Return what matters in the end; of the notifications those that tell how something ended."""
+    """Return what matters in the end; of the notifications those about an end."""
     aws = night.aws
-    told = [
+    notified = [
         each.partition(" in ")[0]
         for each in night.subjects
         if "Exception" not in each and "Timeout" not in each
@@ -287,7 +289,7 @@ def outcome(night: Night) -> dict[str, Any]:
         "snapshots": sorted((each.arn, each.status) for each in aws.snapshots.all),
         "tags": aws.snapshots.tags,
         "shared": shared,
-        "told": told,
+        "notified": notified,
     }
     if CURRENT not in aws.values():
         return found
@@ -326,11 +328,13 @@ def test_an_attempt_that_is_disturbed_and_made_again_ends_as_one_that_was_not(
     expected, found = outcome(undisturbed), outcome(night)
     call = calls_of(mover)[index]
     if call == "_publish" and fault in ("throttled", "never arrived"):
-        found["told"] = expected["told"] = []  # a topic that does not work changes nothing else
+        found["notified"] = expected[
+            "notified"
+        ] = []  # a topic that does not work changes nothing else
     if name in OTHERS or call == "label" or (call, fault) == ("_publish", "killed after"):
-        # What cannot be remembered is told twice rather than never.
+        # What cannot be remembered is notified twice rather than never.
         for each in (expected, found):
-            each["told"] = list(dict.fromkeys(each["told"]))
+            each["notified"] = list(dict.fromkeys(each["notified"]))
     assert found == expected
 
 
@@ -346,7 +350,7 @@ OPTIONAL = {
 
 
 @cases(MOVERS | OTHERS, "throttled")
-def test_a_call_that_aws_refuses_is_raised_and_told_where_nobody_waits_for_the_answer(
+def test_a_call_that_aws_refuses_is_raised_and_notified_where_nobody_waits_for_the_answer(
     name: str, index: int, fault: str
 ) -> None:
     mover = (MOVERS | OTHERS)[name]
@@ -356,9 +360,9 @@ def test_a_call_that_aws_refuses_is_raised_and_told_where_nobody_waits_for_the_a
     is_optional = call == "_publish" or index in OPTIONAL.get(name, [])
     with nullcontext() if is_optional else pytest.raises(AwsError, match=f"{call} of it failed"):
         mover.act(night)
-    if mover.told and call != "_publish":
-        (told,) = night.aws.notifier.sent[before:]
-        assert told.subject.startswith(f"{mover.told}{call} ThrottlingException (")
+    if mover.notified and call != "_publish":
+        (notified,) = night.aws.notifier.sent[before:]
+        assert notified.subject.startswith(f"{mover.notified}{call} ThrottlingException (")
     if name in STARTING:
         assert night.values == values
 
@@ -381,9 +385,9 @@ def test_an_attempt_that_is_disturbed_and_never_made_again_leaves_nothing_half_d
 
 
 @pytest.mark.parametrize("name", STARTING)
-def test_a_start_that_is_refused_is_undone_and_told_by_its_error_alone(name: str) -> None:
+def test_a_start_that_is_refused_is_undone_and_reported_by_its_error_alone(name: str) -> None:
     night = STARTING[name].arrange()
-    before, values, told = night.ledger, night.values, night.subjects
+    before, values, notified = night.ledger, night.values, night.subjects
     refuse(night.aws, "start")
     with pytest.raises(AwsError, match="start of it failed"):
         STARTING[name].act(night)
@@ -395,7 +399,7 @@ def test_a_start_that_is_refused_is_undone_and_told_by_its_error_alone(name: str
     night.polls(4)
     names = ",".join(night.settings.names)
     expected = [f"REFRESH FAILED: start AccessDeniedException ({names})"]
-    assert night.subjects[len(told) :] == (expected if STARTING[name].told else [])
+    assert night.subjects[len(notified) :] == (expected if STARTING[name].notified else [])
 
 
 @pytest.mark.parametrize("name", STARTING)

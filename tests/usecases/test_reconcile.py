@@ -43,7 +43,7 @@ def learn(request: pytest.FixtureRequest, night: Night) -> Learn:
 
 
 def facts(night: Night) -> tuple[object, ...]:
-    """Return the ledger, what is deployed, what is good, and what people were told."""
+    """Return the ledger, what is deployed, what is good, and the notifications."""
     return night.ledger, night.deployed(), night.good(), night.subjects
 
 
@@ -161,7 +161,7 @@ def test_without_the_pipeline_nothing_is_moved(
     assert promoted.everything() == before
 
 
-def test_a_value_that_somebody_puts_by_hand_is_told_once_it_is_restored(
+def test_a_value_that_somebody_puts_by_hand_is_notified_once_it_is_restored(
     learn: Learn, night: Night
 ) -> None:
     night.set(CURRENT, NEW)
@@ -240,7 +240,7 @@ UNCERTAIN = (
     ],
     ids=["in progress", "rollback failed", "no stack", "no cluster", "two clusters", "ambiguous"],
 )
-def test_what_cannot_be_seen_moves_nothing_and_is_told_once_if_it_will_not_settle(
+def test_what_cannot_be_seen_moves_nothing_and_is_notified_once_if_it_will_not_settle(
     promoted: Night, spoil: Arrange, message: str | None
 ) -> None:
     promoted.run_ends("Failed", deploys=True)
@@ -412,7 +412,7 @@ def test_labels_never_block_parameter_stores_hundred_versions(promoted: Night) -
 
 
 @pytest.mark.parametrize(("hidden", "sent"), [(GOOD, [REFRESHED]), ("run-run-2", [])])
-def test_a_label_that_is_not_listed_at_once_has_nothing_told_twice_in_one_poll(
+def test_a_label_that_is_not_listed_at_once_has_nothing_notified_twice_in_one_poll(
     promoted: Night, monkeypatch: pytest.MonkeyPatch, hidden: str, sent: list[str]
 ) -> None:
     promoted.run_ends()
