@@ -6,21 +6,19 @@ the run that it started ends, and the polls come by.
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 import pytest
 
 from chalicelib.domain.errors import AwsError, BusyError, Refused
-from chalicelib.domain.shares import Cluster
-from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.hold import hold, resume
-from chalicelib.usecases.share import follow_shares, share
-from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, PRODUCTION, InMemoryAws, snapshot
+from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, snapshot
 from tests.interruptions import Killed, calm, refuse
 from tests.stage import CURRENT, LATEST, PIPELINE
 from tests.usecases.night import KIM, SUNDAY, Night
 from tests.usecases.states import hold_until
+from tests.usecases.test_share import SATURDAY, WEEK, company, default_key, follow_shares, share
 
 
 class Mover(NamedTuple):
@@ -106,16 +104,6 @@ MOVERS = STARTING | {name: Mover(arrange, Night.reconcile) for name, arrange in 
 
 # --- what writes anything else --------------------------------------------------------------------
 
-SATURDAY = SUNDAY - timedelta(hours=6)
-SHARING = ProductionSettings.from_environment(
-    {
-        "SHARE_WITH_ACCOUNT": ACCEPTANCE,
-        "CLUSTERS": "orders,billing",
-        "SHARE_KMS_KEY_ID": "alias/shares",
-        "SHARES_TO_KEEP": "1",
-    }
-)
-
 
 def offer_newer(night: Night) -> Night:
     night.offer("newer", created=SUNDAY - timedelta(hours=3))
@@ -171,32 +159,29 @@ def room_again() -> Night:
 def production() -> Night:
     """One cluster is not encrypted, the other one is under the default key."""
     night = Night()
-    night.aws = aws = InMemoryAws(SATURDAY, PRODUCTION)
-    aws.clusters.all["orders"] = Cluster("orders", None)
-    aws.clusters.all["billing"] = Cluster("billing", "key/default")
-    aws.keys.default.add("key/default")
-    aws.snapshots.all = [snapshot("rds:billing-1", own=True, cluster="billing")]
+    night.aws = company()
+    default_key(night.aws)
+    night.aws.snapshots.all = [snapshot("rds:billing-1", own=True, cluster="billing")]
     return night
 
 
-def share_on(night: Night, scheduled: datetime = SATURDAY) -> object:
-    return share(SHARING, "production", night.aws, scheduled)
+def share_on(night: Night, week: int = 0) -> object:
+    return share(night.aws, week, keep=1)
 
 
 def poll_shares(night: Night) -> object:
-    return follow_shares(SHARING, "production", night.aws, SATURDAY)
+    return follow_shares(night.aws, keep=1)
 
 
 def third_saturday() -> Night:
     """A poll has everything to do: share, report a failure, and delete."""
     night = production()
     snapshots = night.aws.snapshots
-    for weeks in (2, 1, 0):
-        scheduled = SATURDAY - timedelta(weeks=weeks)
-        snapshots.all[0] = snapshots.all[0]._replace(created=scheduled)
-        share_on(night, scheduled)
-        snapshots.settle("failed" if weeks == 1 else "available")
-        if weeks == 2:
+    for week, ended in ((-2, "available"), (-1, "failed"), (0, "available")):
+        snapshots.all[0] = snapshots.all[0]._replace(created=SATURDAY + week * WEEK)
+        share_on(night, week)
+        snapshots.settle(ended)
+        if week == -2:
             poll_shares(night)
     return night
 

@@ -32,13 +32,17 @@ POLICY = SETTINGS.policy("production")
 Arrange = Callable[[InMemoryAws], object]
 
 
-@pytest.fixture
-def aws() -> InMemoryAws:
+def company() -> InMemoryAws:
     """*orders* is not encrypted, *billing* is under a key of the company's own."""
     aws = InMemoryAws(SATURDAY, PRODUCTION)
     aws.clusters.all = {"orders": Cluster("orders", None), "billing": Cluster("billing", "key/own")}
     aws.keys.default.add("key/default")
     return aws
+
+
+@pytest.fixture
+def aws() -> InMemoryAws:
+    return company()
 
 
 @pytest.fixture
