@@ -516,32 +516,6 @@ class Histories(RuleBasedStateMachine):
         for _ in range(nights):
             self.an_evening_comes()
 
-    @of_copies(
-        attempts=st.tuples(COPY_ATTEMPTS, COPY_ATTEMPTS, COPY_ATTEMPTS),
-        end=st.tuples(st.none() | WHICH, COPY_ENDS),
-        polls=st.integers(0, 2),
-        ends=ENDS,
-    )
-    def a_night_with_copies_passes(
-        self,
-        attempts: tuple[list[Any], ...],
-        end: tuple[int | None, str],
-        polls: int,
-        ends: str | None,
-    ) -> None:
-        """The promotion may come before the newest copy, or before `latest` names it."""
-        self._its_run_ends("succeed")
-        self._to_an_on_week()
-        for index in (0, 1):
-            self.production_shares(index, 1, {})
-        self._fire("update", 0, attempts[0])
-        self._pass_until(self._next_sunday(4))
-        self.copies_end(*end)
-        for _ in range(polls):
-            self.a_poll_comes(attempts[1])
-        self._fire("promote", 0, attempts[2])
-        self._its_run_ends(ends)
-
     # --- the schedules ---
 
     @rule(
@@ -613,7 +587,7 @@ class Histories(RuleBasedStateMachine):
     @rule(
         function=st.sampled_from(["update", "promote", "promote"]),
         late=st.sampled_from([0, 0, 0, 2, 90, 400]),
-        attempts=ATTEMPTS,
+        attempts=ATTEMPTS | COPY_ATTEMPTS,
         jump=st.booleans(),
     )
     def a_schedule_fires(self, function: str, late: int, attempts: list[Any], jump: bool) -> None:
