@@ -14,7 +14,7 @@ import pytest
 
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STACK, STAGE, Company, Database, arn_of
+from localcloud.company import PIPELINE, STACK, STAGE, Company, Database
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
 from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, aurora_refresh
 from tests.e2e.test_permissions import grants, permits, policy_of
@@ -122,8 +122,7 @@ def copying(new_company: Callable[..., Company]) -> Copying:
 
     company = new_company(answers)
     company.chalice("deploy", "--stage", STAGE)
-    first = company.databases[0].nightly(datetime(2025, 12, 20, 12, tzinfo=UTC))
-    company.cloud.patch_snapshot(arn_of(first), copy_seconds=NEVER)
+    company.cloud.set_copy_seconds(NEVER)
     return Copying(company)
 
 
@@ -237,7 +236,7 @@ def test_the_poll_starts_the_copies_that_rds_had_no_room_for(copying: Copying) -
     assert {name: own[arn]["SourceDBClusterSnapshotArn"] for name, arn in latest.items()} == shared
 
 
-# --- what each role lets its function do, weighed by moto's engine --------------------------------
+# --- what each role lets its function do, evaluated by moto's engine ------------------------------
 
 OURS = f"arn:aws:rds:{REGION}:{ACCEPTANCE}:cluster-snapshot:aurora-refresh-copy-1"
 SHARED = f"arn:aws:rds:{ELSEWHERE}:{PRODUCTION}:cluster-snapshot:orders"
@@ -268,7 +267,7 @@ NEVER_USED = {"Encrypt", "ScheduleKeyDeletion", "PutKeyPolicy", "RevokeGrant"}
 
 
 def test_only_what_copies_uses_keys_and_through_rds_alone(copying: Copying) -> None:
-    """moto does not weigh what keys are called: what is called otherwise the local cloud refuses."""
+    """moto does not evaluate what keys are called: what is called otherwise the local cloud refuses."""
     strangers = PRODUCTIONS_KEY.replace(PRODUCTION, STRANGER)
     third = PRODUCTIONS_KEY.replace(ELSEWHERE, "eu-west-2")
 
@@ -303,7 +302,7 @@ def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, functi
     unused = {
         (action, resource)
         for action, resource in grants(policy)
-        # A tag is weighed with the copy that it is put on; test_permissions.py moves *current*.
+        # A tag is evaluated with the copy that it is put on; test_permissions.py moves *current*.
         if not action.startswith(("logs:", "kms:")) and action != "rds:AddTagsToResource"
         if not resource.endswith("/current")
         if not any(called == action and fnmatchcase(on, resource) for called, on in calls)
