@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,7 @@ from cli.main import cli
 from cli.stages import load
 from localcloud.accounts import PRODUCTION
 from localcloud.client import LocalCloud
-from localcloud.company import Project, copy_project
-from tests.e2e.conftest import PROJECT
+from localcloud.company import Project
 
 CURRENT = "/acceptance/rds/current-snapshot"
 LATEST = "/acceptance/rds/latest-snapshot"
@@ -140,14 +140,15 @@ def names(listed: list[dict[str, Any]], key: str) -> list[str]:
 
 
 @pytest.fixture
-def user(cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
+def user(
+    cloud: LocalCloud, new_project: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> User:
     monkeypatch.setattr(cloudformation, "_FIRST_LOOK", 0.02)
     # Reading the descriptions of AWS's services takes longer than all calls.
     loader = botocore.loaders.Loader()
     monkeypatch.setattr(botocore.session, "create_loader", lambda _: loader)
     cloud.set_stack_seconds(0.01)
-    copy_project(PROJECT, tmp_path)
-    return User(cloud, tmp_path)
+    return User(cloud, new_project())
 
 
 def test_the_life_of_a_stage(user: User) -> None:
