@@ -168,11 +168,28 @@ def test_an_update_without_changes_leaves_everything_unchanged(cloud: Cloud) -> 
     assert cloud.said == ["  unchanged  parameter /one", "  unchanged  parameter /two"]
 
 
-def test_a_creation_asks_that_a_failed_one_leaves_nothing(cloud: Cloud) -> None:
-    cloud.refuses("describe_stacks", "Stack with id s does not exist")
+@pytest.mark.parametrize("left_over", [None, "ROLLBACK_COMPLETE"])
+def test_a_creation_asks_that_a_failed_one_leaves_nothing(
+    cloud: Cloud, left_over: str | None
+) -> None:
+    """What an earlier one left all the same is deleted first."""
+    if left_over:
+        cloud.status(left_over)
+        cloud.status(left_over)
+        cloud.events(("s", left_over, ""))
+        cloud.answers("delete_stack", {})
+        cloud.refuses("describe_stacks", "Stack with id s does not exist")
+        cloud.events(("s", left_over, ""))
+    else:
+        cloud.refuses("describe_stacks", "Stack with id s does not exist")
     wanted = {"StackName": "s", "TemplateBody": ANY, "RetainExceptOnCreate": True}
     cloud.stub.add_response("create_stack", {"StackId": ID}, wanted)
     cloud.status("CREATE_COMPLETE")
     cloud.events()
     cloud.stack.deploy(TEMPLATE)
-    assert cloud.said == ["  created    parameter /one", "  created    parameter /two"]
+    again = "  s is ROLLBACK_COMPLETE, left by a failed creation: creating it again"
+    assert cloud.said == [
+        *([again] if left_over else []),
+        "  created    parameter /one",
+        "  created    parameter /two",
+    ]

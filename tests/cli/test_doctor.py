@@ -1180,7 +1180,7 @@ def test_people_are_shown_twenty_verdicts() -> None:
 def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     told = [GOOD, Check("alarm", "all", *checks.unavailable(DENIED))]
     assert [*doctor.lines(told)][-1] == (
-        "no problem was found, but 1 things could not be looked at; problems: 0, warnings: 1, ok: 1"
+        "no problem was found; could not be looked at: 1; problems: 0, warnings: 1, ok: 1"
     )
     monkeypatch.setattr(doctor, "examine", lambda *_: told)
     assert command("--stage", NAME).exit_code == 1

@@ -1,6 +1,5 @@
 """A real ``chalice deploy`` of this application into the local cloud."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -38,46 +37,54 @@ def aurora_refresh(
     return done
 
 
-def a_company(
-    cloud: LocalCloud,
-    folder: Path,
-    answers: Callable[[LocalCloud], dict[str, str]] | None = None,
-    **variables: str,
-) -> Company:
-    """Found a company whose project is in the folder, its stage changed as told.
+def answer_of(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the answer of a function that succeeds at once."""
+    (record,) = records
+    assert record["status"] == "succeeded", record
+    answer: dict[str, Any] = record["payload"]
+    return answer
 
-    ``answers`` are given to ``aurora-refresh configure``, and drawn from the cloud that they are for.
-    """
-    copy_project(PROJECT, folder)
-    file = folder / ".chalice/config.json"
-    config = json.loads(file.read_text())
-    config["stages"][STAGE]["environment_variables"].update(variables)
-    file.write_text(json.dumps(config))
-    if answers:
-        configure(folder, **answers(cloud))
-    company = Company(cloud, folder, run_seconds=0.4)
+
+@pytest.fixture(scope="session")
+def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Copies the project; the copies share what Chalice installs into the package."""
+    packages = tmp_path_factory.mktemp("packages")
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("project")
+        copy_project(PROJECT, folder)
+        (folder / ".chalice/deployments").symlink_to(packages)
+        return folder
+
+    return make
+
+
+def found_company(cloud: LocalCloud, project: Path) -> Company:
+    company = Company(cloud, project, run_seconds=0.1)
     company.found(datetime(2026, 1, 3, 12, tzinfo=UTC))
     return company
 
 
 @pytest.fixture(scope="module")
 def new_company(
-    running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory
+    running_cloud: LocalCloud, new_project: Callable[[], Path]
 ) -> Callable[..., Company]:
-    """Founds a company in a cloud that is as at its start."""
+    """Founds a company in a cloud that is as at its start, its stage configured with more answers."""
 
-    def found(*answers: Callable[[LocalCloud], dict[str, str]], **variables: str) -> Company:
+    def found(answers: Callable[[LocalCloud], dict[str, str]] = lambda _: {}) -> Company:
         running_cloud.reset()
-        return a_company(running_cloud, tmp_path_factory.mktemp("project"), *answers, **variables)
+        project = new_project()
+        configure(project, **answers(running_cloud))
+        return found_company(running_cloud, project)
 
     return found
 
 
 @pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+def deployed(new_project: Callable[[], Path]) -> Iterator[Company]:
     """A company that has deployed the application, in a cloud of its own: one for all nights."""
     with LocalCloud.start() as cloud:
-        company = a_company(cloud, tmp_path_factory.mktemp("project"))
+        company = found_company(cloud, new_project())
         company.chalice("deploy", "--stage", STAGE)
         yield company
 
@@ -143,10 +150,7 @@ class Night:
     def update(self) -> dict[str, Any]:
         """02:00 comes; the answer of a function that succeeds at once."""
         self.cloud.set_clock(self.two)
-        (record,) = self.cloud.fire(UPDATE, self.two)
-        assert record["status"] == "succeeded", record
-        answer: dict[str, Any] = record["payload"]
-        return answer
+        return answer_of(self.cloud.fire(UPDATE, self.two))
 
     def restore(self) -> list[dict[str, Any]]:
         """04:00 comes; a record for each attempt."""
@@ -156,10 +160,7 @@ class Night:
     def poll(self) -> dict[str, Any]:
         """A quarter of an hour passes; db-reconcile's answer."""
         self.cloud.set_clock(self.cloud.now() + timedelta(minutes=15))
-        (record,) = self.cloud.fire(RECONCILE, self.cloud.now())
-        assert record["status"] == "succeeded", record
-        answer: dict[str, Any] = record["payload"]
-        return answer
+        return answer_of(self.cloud.fire(RECONCILE, self.cloud.now()))
 
     def runs(self) -> list[dict[str, Any]]:
         """The pipeline's runs that this night started, once they have ended."""

@@ -16,7 +16,7 @@ from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
 from localcloud.client import LocalCloud
 from localcloud.company import PIPELINE, STACK, STAGE, Company, Database
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
-from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, aurora_refresh
+from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, answer_of, aurora_refresh
 from tests.e2e.test_permissions import grants, permits, policy_of
 
 ELSEWHERE = "us-east-1"
@@ -74,9 +74,7 @@ class Copying:
 
     def fire(self, function: str, time: datetime) -> Any:
         self.cloud.set_clock(time)
-        (record,) = self.cloud.fire(function, time)
-        assert record["status"] == "succeeded", record
-        return record["payload"]
+        return answer_of(self.cloud.fire(function, time))
 
     def own(self) -> dict[str, dict[str, Any]]:
         """Acceptance's manual snapshots, by ARN."""

@@ -85,7 +85,7 @@ def test_every_deployed_method_carries_the_iam_authorizer(deployed: Company) -> 
 def test_a_wrong_stage_makes_nothing_and_one_without_an_api_in_a_vpc_is_made_and_deleted(
     new_company: Callable[..., Company],
 ) -> None:
-    company = new_company(PIN_API_ENABLED="false")
+    company = new_company(lambda _: {"PIN_API_ENABLED": "false"})
     nothing = resources(company.cloud)
     file = company.project / ".chalice/config.json"
     config = json.loads(file.read_text())

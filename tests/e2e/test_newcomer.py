@@ -23,7 +23,7 @@ from cli import doctor
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 from localcloud.company import Project, arn_of, nightly
-from tests.e2e.conftest import PROJECT, RESTORE, UPDATE, aurora_refresh
+from tests.e2e.conftest import PROJECT, RESTORE, UPDATE, answer_of, aurora_refresh
 
 STAGE = "acceptance"
 MAIN = "acceptance-main"
@@ -184,9 +184,8 @@ def newcomer(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory
     newest = newcomer.share(TWO - timedelta(hours=6))
     for function, hour in ((UPDATE, TWO), (RESTORE, FOUR)):
         cloud.set_clock(hour)
-        (record,) = cloud.fire(function, hour)
-        assert record["status"] == "succeeded", record
-    assert cloud.wait_for_run(record["payload"]["execution_id"], MAIN) == "Succeeded"
+        answer = answer_of(cloud.fire(function, hour))
+    assert cloud.wait_for_run(answer["execution_id"], MAIN) == "Succeeded"
     cloud.wait_until_idle()
     assert newcomer.held(CURRENT) == newest
     assert [each for each in cloud.invocations() if "NotificationFailed" in each["log"]] == []

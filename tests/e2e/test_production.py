@@ -1,17 +1,18 @@
 """A production stage: deployed with its own roles, from the schedule to a share that acceptance can use."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from localcloud.client import LocalCloud
-from localcloud.company import copy_project
 from localcloud.production import STAGE, Production
-from tests.e2e.conftest import PROJECT, aurora_refresh
+from tests.e2e.conftest import answer_of, aurora_refresh
 from tests.e2e.test_permissions import grants, policy_of
 
 SHARE = "db-share-snapshot"
@@ -47,10 +48,10 @@ class Saturday:
         self.cloud.clear_calls()
 
     def share(self) -> dict[str, Any]:
-        return answered(self.production.fire(SHARE, self.at))
+        return answer_of(self.production.fire(SHARE, self.at))
 
     def follow(self) -> dict[str, Any]:
-        return answered(self.production.fire(FOLLOW_SHARES, self.at + timedelta(minutes=15)))
+        return answer_of(self.production.fire(FOLLOW_SHARES, self.at + timedelta(minutes=15)))
 
     def settle(self, status: str = "available") -> None:
         """RDS has made what it was asked for."""
@@ -80,25 +81,15 @@ class Saturday:
         return [message["Subject"] for message in self.production.notifications()]
 
 
-def answered(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """The answer of a function that succeeds at once."""
-    (record,) = records
-    assert record["status"] == "succeeded", record
-    answer: dict[str, Any] = record["payload"]
-    return answer
-
-
 def outcomes(answer: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
     return {each["name"]: (each["outcome"], each["reason"]) for each in answer["clusters"]}
 
 
 @pytest.fixture(scope="module")
-def production(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Production:
+def production(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Production:
     """Production with the stage deployed, for all Saturdays of the module."""
     running_cloud.reset()
-    project = tmp_path_factory.mktemp("project")
-    copy_project(PROJECT, project)
-    production = Production(running_cloud, project)
+    production = Production(running_cloud, new_project())
     production.found(datetime(2026, 1, 3, 4, tzinfo=UTC))
     # It is a test that says when RDS has made something.
     running_cloud.set_copy_seconds(3600)
