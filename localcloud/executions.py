@@ -25,7 +25,7 @@ from moto.core.responses import ActionResult
 from moto.core.utils import get_service_model
 from moto.stepfunctions.responses import StepFunctionResponse
 
-from localcloud.functions import endpoint, session_of
+from localcloud.functions import fleet, session_of
 
 Json = dict[str, Any]
 
@@ -71,7 +71,7 @@ def _client_of_role(region: str, service: str, state_credentials: Any) -> Any:
     return boto3.client(  # type: ignore[call-overload]
         service,
         region_name=region,
-        endpoint_url=endpoint(),
+        endpoint_url=fleet.endpoint,
         aws_access_key_id=session.access_key_id,
         aws_secret_access_key=session.secret_access_key,
         aws_session_token=session.session_token,

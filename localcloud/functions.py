@@ -44,9 +44,13 @@ class Throttled(LambdaClientError):
 
 
 class Fleet:
-    """All execution environments and what ran in them; a reset closes it, and makes another."""
+    """All execution environments, and what ran in them since it was opened."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def open(self, endpoint: str) -> None:
+        """Begin with no environment; ``endpoint`` is where functions, and whoever acts here for AWS, find AWS."""
         self.endpoint = endpoint
         self.retry_seconds = _RETRY_SECONDS
         #: The asynchronous invocations.
@@ -55,7 +59,6 @@ class Fleet:
         self.records: list[dict[str, Any]] = []
         self.environments: list[Environment] = []
         self._directory = Path(tempfile.mkdtemp(prefix="localcloud-"))
-        self._lock = threading.Lock()
         self._closed = threading.Event()
         runtime.link(runtime.RUNTIME, self._directory / "runtime")
         runtime.link(runtime.MACHINE, self._directory / "machine")
@@ -117,12 +120,21 @@ class Fleet:
                 attempt += 1
 
     def close(self) -> None:
-        """Kill every environment."""
+        """Kill every environment, and wait until no delivery goes on."""
         self._closed.set()
         with self._lock:
             for environment in self.environments:
                 environment.kill()
+        for delivery in self.deliveries:
+            delivery.join()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+    def owner(self, access_key_id: str) -> Environment | None:
+        """Return the environment that was given these credentials."""
+        for each in [*self.environments]:
+            if each.credentials.access_key_id == access_key_id:
+                return each
+        return None
 
     def _acquire(self, function: LambdaFunction) -> Environment:
         wanted = _specification(function)
@@ -155,46 +167,13 @@ class Fleet:
         return environment
 
 
-_fleets: list[Fleet] = []  # the one of now
-
-
-def fleet() -> Fleet:
-    """Return the fleet of now."""
-    return _fleets[0]
-
-
-def endpoint() -> str:
-    """Return the URL of the cloud."""
-    return fleet().endpoint
-
-
-def serve_at(endpoint: str) -> None:
-    """Begin with an empty fleet; ``endpoint`` is where the functions find AWS."""
-    _fleets[:] = [Fleet(endpoint)]
-
-
-def close() -> None:
-    """End every environment."""
-    for each in _fleets:
-        each.close()
+fleet = Fleet()
 
 
 def reset() -> None:
     """End every environment, and forget every invocation."""
-    close()
-    serve_at(endpoint())
-
-
-def owner(access_key_id: str) -> Environment | None:
-    """Return the environment that was given these credentials."""
-    return next(
-        (
-            each
-            for each in [*fleet().environments]
-            if each.credentials.access_key_id == access_key_id
-        ),
-        None,
-    )
+    fleet.close()
+    fleet.open(fleet.endpoint)
 
 
 def find(account: str, region: str, name_or_arn: str) -> LambdaFunction:
@@ -221,9 +200,9 @@ class InvocationResponse(LambdaResponse):
         function = self.backend.get_function(name, self._get_param("Qualifier"))
         event = bytes(self.raw_body) or b"{}"
         if self.headers.get("X-Amz-Invocation-Type") == "Event":
-            fleet().deliver(function, event)
+            fleet.deliver(function, event)
             return 202, {"status": "202"}, b""
-        outcome = fleet().invoke(function, event, str(uuid.uuid4()))
+        outcome = fleet.invoke(function, event, str(uuid.uuid4()))
         headers = {"Content-Type": "application/json", "X-Amz-Executed-Version": "$LATEST"}
         if not outcome.succeeded:
             headers["X-Amz-Function-Error"] = "Unhandled"
@@ -276,17 +255,17 @@ def install() -> None:
 @control
 def invocations(function: str = "") -> list[dict[str, Any]]:
     """Return what ran, one record for each attempt, oldest first; of functions whose names end so."""
-    return [record for record in fleet().records if record["function"].endswith(function)]
+    return [record for record in fleet.records if record["function"].endswith(function)]
 
 
 @control
 def pending() -> int:
     """Return the number of asynchronous invocations that have not ended."""
-    return sum(each.is_alive() for each in fleet().deliveries)
+    return sum(each.is_alive() for each in fleet.deliveries)
 
 
 @control
 def set_retries(seconds: list[float]) -> None:
     """Set the delays before the two further attempts of a failed asynchronous invocation."""
     first, second = seconds
-    fleet().retry_seconds = (first, second)
+    fleet.retry_seconds = (first, second)

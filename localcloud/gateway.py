@@ -121,9 +121,7 @@ def _invoke(method: _Method, event: dict[str, Any]) -> Response:
     function = functions.find(account, method.api.region_name, arn)
     if not functions.may_invoke(function, "apigateway.amazonaws.com", method.arn(account)):
         raise _NotPermitted
-    return _mapped(
-        functions.fleet().invoke(function, json.dumps(event).encode(), str(uuid.uuid4()))
-    )
+    return _mapped(functions.fleet.invoke(function, json.dumps(event).encode(), str(uuid.uuid4())))
 
 
 def _find(request: Request) -> _Method:

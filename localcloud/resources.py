@@ -22,7 +22,7 @@ from moto.iam.models import iam_backends
 
 from localcloud import identities
 from localcloud.accounts import key_of
-from localcloud.functions import endpoint, find
+from localcloud.functions import find, fleet
 from localcloud.policies import Decision, decide
 
 Properties = dict[str, Any]
@@ -44,7 +44,7 @@ class Api:
 
     def call(self, service: str, operation: str, **parameters: Any) -> Any:
         """Call a service with what the operation knows of the parameters."""
-        client = _client(endpoint(), service, self.account, self.region)
+        client = _client(fleet.endpoint, service, self.account, self.region)
         shape = client.meta.service_model.operation_model(operation).input_shape
         return client._make_api_call(operation, _shaped(shape, parameters))  # noqa: SLF001
 

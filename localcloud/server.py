@@ -128,10 +128,10 @@ def serve(announce: Callable[[str], None]) -> None:
     server = make_server("127.0.0.1", 0, _serve, threaded=True, request_handler=MotoRequestHandler)
     endpoint = f"http://127.0.0.1:{server.server_port}"
     try:
-        functions.serve_at(endpoint)
+        functions.fleet.open(endpoint)
         announce(endpoint)
         server.serve_forever()
     finally:
         server.server_close()
-        functions.close()
+        functions.fleet.close()
         rows.close()
