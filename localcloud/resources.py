@@ -92,10 +92,11 @@ class Kind:
         return str(jmespath.search(self.answers, answer)) if self.answers else name
 
     def change(self, api: Api, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (for clusters)
-        """Change in place what can be."""
-        if self.changes:
-            given = {**self.prepare(new), self.key: name}
-            api.call(self.service, self.changes, Overwrite=True, **given)
+        """Change it in place; AWS can do that to any type, this cloud only to some."""
+        if not self.changes:
+            raise Failed(f"{name}: the local cloud cannot modify it in place")
+        given = {**self.prepare(new), self.key: name}
+        api.call(self.service, self.changes, Overwrite=True, **given)
 
     def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (for clusters)
         """Delete it."""

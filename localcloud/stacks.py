@@ -109,7 +109,11 @@ class LocalStack(Stack):
             except Exception as error:  # noqa: BLE001 (whatever it is, what was done is undone)
                 rollback = "ROLLBACK" if verb == "CREATE" else "UPDATE_ROLLBACK"
                 self.enter(f"{rollback}_IN_PROGRESS", str(error))
-                update.undo(retain_except_on_create)
+                try:
+                    update.undo(retain_except_on_create)
+                except Exception as failure:  # noqa: BLE001 (as above)
+                    self.enter(f"{rollback}_FAILED", str(failure))
+                    return str(error)
                 if verb == "UPDATE":
                     self.given, self.resolved = previous
                 self.enter(f"{rollback}_COMPLETE")
@@ -302,7 +306,10 @@ class _Update(ResourceMap):
 
     def _discard(self, resource: Resource, anyway: bool) -> None:
         retained = resource.on_delete == "Retain" and not anyway
-        self._stack.dispose(resource, "Retain" if retained else "Delete")
+        is_deleted = self._stack.dispose(resource, "Retain" if retained else "Delete")
+        # An update's roll-back is complete before it cleans up.
+        if not is_deleted and self._stack.status == "ROLLBACK_IN_PROGRESS":
+            raise Failed(f"{resource.logical_resource_id} failed to delete")
 
     def _wanted(self, name: str) -> Resource:
         body = self._resource_json_map[name]
