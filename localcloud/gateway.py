@@ -187,12 +187,12 @@ def _mapped(outcome: Outcome) -> Response:
     is_mappable = isinstance(answer, dict) and "statusCode" in answer
     if not outcome.succeeded or not is_mappable:
         return _error(502, _INTERNAL)
-    response = Response(answer.get("body"), answer["statusCode"], content_type="application/json")
-    for name, value in answer.get("headers", {}).items():
-        response.headers[name] = value
-    for name, values in answer.get("multiValueHeaders", {}).items():
-        response.headers.setlist(name, values)
-    return response
+    headers = {
+        "Content-Type": "application/json",
+        **answer.get("headers", {}),
+        **answer.get("multiValueHeaders", {}),
+    }
+    return Response(answer.get("body"), answer["statusCode"], headers)
 
 
 def _error(status: int, body: dict[str, str]) -> Response:

@@ -151,6 +151,14 @@ def test_a_roll_back_fails_if_what_it_created_cannot_be_deleted(cloud: LocalClou
     assert deploy_stack(cloud, "create", {"C": cluster, "N": refused}) == "ROLLBACK_FAILED"
 
 
+def test_what_is_there_already_is_not_taken_over(cloud: LocalCloud) -> None:
+    """The handlers' test contract, CloudFormation CLI User Guide: create handlers return AlreadyExists."""
+    client(cloud, "sns").create_topic(Name="taken")
+    topic = {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "taken"}}
+    assert deploy_stack(cloud, "create", {"T": topic}) == "ROLLBACK_COMPLETE"
+    assert len(client(cloud, "sns").list_topics()["Topics"]) == 1
+
+
 def test_what_cannot_be_modified_here_is_not_passed_over(cloud: LocalCloud) -> None:
     def topic(name: str) -> dict[str, Any]:
         return {"T": {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": name}}}
