@@ -1,6 +1,6 @@
 """Rows: Aurora PostgreSQL clusters hold data, which snapshots keep, and the RDS Data API reaches.
 
-moto's clusters hold nothing, and its Data API answers what it was told. Restored here, from botocore's ``rds-data``
+moto's clusters hold nothing, and its Data API returns prepared answers. Restored here, from botocore's ``rds-data``
 model and the Aurora User Guide's *Using the Amazon RDS Data API*, is what the after-restore work needs: statements
 in a transaction, each of them one statement; the HTTP endpoint must be enabled, and the secret be there. Which data
 a snapshot or a cluster has is in ``shares.py``, what keeps it in ``postgres.py``.

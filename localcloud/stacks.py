@@ -260,7 +260,7 @@ class _Update(ResourceMap):
         return self._made
 
     def undo(self, retain_except_on_create: bool) -> None:
-        """Put everything back; what is to be retained is, unless told otherwise, also if it is new."""
+        """Undo every change; a new resource is retained if its policy says so, unless ``retain_except_on_create``."""
         for step in reversed(self._undo):
             step(retain_except_on_create)
 
