@@ -123,7 +123,8 @@ class Run(PipelineExecution):
 
     def is_target(self, stage: str) -> bool:
         """Return whether the stage can be rolled back to this run."""
-        return self.target is None and self.stages.get(stage) == SUCCEEDED
+        is_of_version = self.pipeline_version == self.pipeline.pipeline["version"]
+        return is_of_version and self.target is None and self.stages.get(stage) == SUCCEEDED
 
     def to_dict(self) -> Json:
         """Return GetPipelineExecution's answer."""
