@@ -12,11 +12,10 @@ from chalicelib.domain.copies import SOURCE
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.results import CopyProgress, Result
-from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.poll import poll
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
-from tests.stage import LATEST, OTHER_LATEST, STAGE
+from tests.stage import LATEST, OTHER_LATEST
 from tests.usecases.night import DOCUMENTS, NEW, OLD, SUNDAY, Night, about_rds
 from tests.usecases.states import Arrange, without
 
@@ -346,14 +345,3 @@ def test_a_copy_is_not_asked_for_again_if_its_parameter_is_missing(night: Night)
     assert night.update().reason == "copy-quota"
     night.aws.snapshots.settle()
     assert night.follow_copies().outcome == "unchanged"
-
-
-def test_without_copies_nobody_lists_own_snapshots(night: Night) -> None:
-    """A function's role need not be allowed to."""
-    night.settings = Settings.from_environment(STAGE)
-    refuse(night.aws, "own")
-    night.update()
-    assert night.promote().outcome == "started"
-    night.run_ends()
-    night.polls()
-    assert night.status()["problems"] == []

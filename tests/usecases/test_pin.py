@@ -1,11 +1,9 @@
 """PUT /snapshots/current and its rollback: a person sets `current`."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import BusyError
 from chalicelib.domain.ledger import Note
 from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.interruptions import lose
@@ -212,18 +210,6 @@ def test_a_refused_rollback_says_why_writes_nothing_and_takes_no_older_one(
     before = refreshed.everything()
     assert refreshed.ask("POST", BACK, {"deploy": deploy}) == expected
     assert refreshed.everything() == before
-
-
-def test_a_rollback_that_is_asked_for_again_goes_forward_only_after_its_run(
-    refreshed: Night,
-) -> None:
-    """Whoever got no answer asks again."""
-    refreshed.rollback()
-    refreshed.aws.time += timedelta(minutes=1)
-    with pytest.raises(BusyError, match="busy with run run-3"):
-        refreshed.rollback()
-    refreshed.run_ends()
-    assert refreshed.rollback().current == NEW
 
 
 def test_one_of_several_databases_goes_back(two: Night) -> None:

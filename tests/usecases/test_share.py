@@ -281,6 +281,7 @@ def test_the_oldest_goes_once_its_successor_is_shared_and_no_stranger(third: InM
     third.snapshots.all += strangers
     answer = follow_shares(third)
     assert [each["deleted"] for each in answer["clusters"]] == [[name("orders")], [name("billing")]]
+    assert third.snapshots.read_by[name("orders")] == set()  # first it is unshared
     expected = {name(cluster, week) for cluster in ("orders", "billing") for week in (1, 2)}
     assert states(third) == {
         **dict.fromkeys(expected, ("available", {ACCEPTANCE})),
@@ -349,18 +350,3 @@ def test_what_cannot_be_shared_or_deleted_keeps_no_other_from_going_and_hides_no
     assert states(third)[arn(stuck)] == ("failed", set())
     assert {name("billing"), name("orders")} & set(states(third)) == {name("orders")}
     assert subjects(third) == ["SHARING FAILED: share-failed (billing)"]
-
-
-def test_people_are_notified_first_and_the_oldest_is_deleted_once_unshared(
-    third: InMemoryAws,
-) -> None:
-    add_failed(third, "orders", 3)
-    third.calls.clear()
-    follow_shares(third, clusters=("orders",))
-    assert third.calls == [
-        "own",
-        *("shared_with", "share", "shared_with"),
-        "_publish",
-        *("shared_with", "unshare", "delete"),
-        "delete",
-    ]
