@@ -271,20 +271,8 @@ def test_a_poll_reconciles_and_records_copies_each_without_the_other(night: Nigh
 # --- two databases --------------------------------------------------------------------------------
 
 
-def refuse_for(night: Night, operation: str, *given: str) -> None:
-    """Let AWS refuse the operation for these."""
-    call = getattr(night.aws.snapshots, operation)
-
-    def refusing(first: str, *more: Any) -> Any:
-        if first in given:
-            raise AwsError(operation, first, "InvalidDBClusterSnapshotStateFault", "no")
-        return call(first, *more)
-
-    setattr(night.aws.snapshots, operation, refusing)
-
-
 def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal(both: Night) -> None:
-    refuse_for(both, "copy", NEW)
+    both.aws.refused.append(("copy", NEW))
     with pytest.raises(AwsError, match=f"copy of {NEW} failed"):
         both.update()
     assert copied(both) == [arn("docs-new")]
