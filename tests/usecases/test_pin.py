@@ -1,4 +1,7 @@
-"""PUT /snapshots/current and its rollback: a person sets `current`."""
+"""PUT /snapshots/current and its rollback: a person sets `current`.
+
+`Night.ask` checks that a request that is refused writes nothing.
+"""
 
 from typing import Any
 
@@ -127,9 +130,7 @@ def test_a_refused_pin_says_why_and_writes_nothing(
     night: Night, asked: str, arrange: Arrange, expected: tuple[int, dict[str, str]], deploy: bool
 ) -> None:
     arrange(night)
-    before = night.everything()
     assert night.ask("PUT", ROUTE, {"snapshot": asked, "deploy": deploy}) == expected
-    assert night.everything() == before
 
 
 @pytest.mark.parametrize(("method", "path"), [("PUT", ROUTE), ("POST", BACK)])
@@ -151,10 +152,8 @@ def test_a_deploy_is_refused_by_a_pipeline_that_cannot_take_it_and_nothing_is_wr
     earlier = night.aws.parameters.kept[CURRENT][0]._replace(value=NEW)
     night.aws.parameters.kept[CURRENT][:0] = [earlier]  # something to roll back to
     arrange(night)
-    before = night.everything()
     body = {"deploy": True} | ({"snapshot": "new"} if path == ROUTE else {})
     assert night.ask(method, path, body) == refused(message)
-    assert night.everything() == before
 
 
 def test_a_put_whose_answer_was_lost_is_found_although_its_reason_was_cut(night: Night) -> None:
@@ -168,13 +167,11 @@ def test_a_share_of_another_region_is_not_pinned(night: Night) -> None:
     )
     share = arn("there").replace("eu-west-1", "us-east-1")
     night.offer("there", arn=share)
-    before = night.everything()
     why = (
         "it is in us-east-1, and the pipeline restores what is in this Region; pin latest or another "
         "copy of this account's"
     )
     assert night.ask("PUT", ROUTE, {"snapshot": share}) == cannot_be_pinned(share, why)
-    assert night.everything() == before
 
 
 # --- back to the snapshot before ------------------------------------------------------------------
@@ -207,9 +204,7 @@ def test_a_refused_rollback_says_why_writes_nothing_and_takes_no_older_one(
     refreshed: Night, arrange: Arrange, expected: tuple[int, dict[str, str]], deploy: bool
 ) -> None:
     arrange(refreshed)
-    before = refreshed.everything()
     assert refreshed.ask("POST", BACK, {"deploy": deploy}) == expected
-    assert refreshed.everything() == before
 
 
 def test_one_of_several_databases_goes_back(two: Night) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import AwsError, BusyError, UncertainError
+from chalicelib.domain.errors import AwsError, BusyError, Refused, UncertainError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
 from tests.fakes import arn, snapshot
@@ -440,6 +440,7 @@ def test_whoever_is_overruled_learns_by_whom(night: Night, asked: str) -> None:
         result = night.promote()
         assert (result.reason, result.message) == ("nothing-new", message)
     else:
-        assert night.ask("POST", "/refresh", {}) == refused(message)
+        with pytest.raises(Refused, match=message):
+            night.refresh()
     assert night.ledger[-3:] == [("pin", "wanted"), (asked, "new"), ("pin", "wanted")]
     assert night.started == []
