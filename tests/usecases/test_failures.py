@@ -391,13 +391,7 @@ def test_a_start_that_is_refused_is_undone_and_reported_by_its_error_alone(name:
 def test_a_start_and_an_undo_that_are_both_refused_are_put_right_by_a_poll(name: str) -> None:
     night = STARTING[name].arrange()
     values = night.values
-    night.aws.calls.clear()
-
-    def interrupt(when: str, operation: str) -> None:
-        if operation == "start" or (operation == "put" and "start" in night.aws.calls):
-            raise AwsError(operation, "it", "AccessDeniedException", "no")
-
-    night.aws.interrupt = interrupt
+    refuse(night.aws, "start", "put")
     with pytest.raises(AwsError, match="start of it failed") as caught:
         STARTING[name].act(night)
     assert caught.value.__notes__ == [

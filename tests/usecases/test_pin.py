@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import Note
 from tests.fakes import ACCEPTANCE, arn, snapshot
-from tests.interruptions import lose
+from tests.interruptions import meanwhile
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
 from tests.usecases.night import BUSY, HIDDEN, KIM, NEW, OLD, SECRET, Night, malformed, refused
 from tests.usecases.states import Arrange, denied, holding, listing, run_that_waits, without
@@ -157,7 +158,10 @@ def test_a_deploy_is_refused_by_a_pipeline_that_cannot_take_it_and_nothing_is_wr
 
 
 def test_a_put_whose_answer_was_lost_is_found_although_its_reason_was_cut(night: Night) -> None:
-    lose(night.aws, "after", "put")
+    def lose_answer() -> None:
+        raise AwsError("put", CURRENT, "ReadTimeoutError", "", answered=False)
+
+    meanwhile(night.aws, "after", "put", lose_answer)
     assert night.pin("new", reason="because " * 200).version == 2
 
 
