@@ -16,7 +16,7 @@ from chalicelib.usecases.poll import poll
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import LATEST, OTHER_LATEST
-from tests.usecases.night import DOCUMENTS, NEW, OLD, SUNDAY, Night, about_rds
+from tests.usecases.night import NEW, OLD, SUNDAY, Night, about_rds
 from tests.usecases.states import Arrange, without
 
 KEY = "alias/acceptance"
@@ -190,8 +190,8 @@ def test_another_snapshot_than_a_wanted_copy_is_not_promoted(
 # --- what only people can resolve -----------------------------------------------------------------
 
 
-def fill_quota(night: Night, room: int = 0) -> None:
-    for number in range(COPIES_UNDER_WAY - room):
+def fill_quota(night: Night) -> None:
+    for number in range(COPIES_UNDER_WAY):
         night.offer(f"theirs-{number}", account=ACCEPTANCE, status="copying")
 
 
@@ -265,12 +265,6 @@ def test_a_poll_reconciles_and_records_copies_each_without_the_other(night: Nigh
     assert night.current == OLD
 
 
-# --- how many are kept ----------------------------------------------------------------------------
-
-
-# --- two databases --------------------------------------------------------------------------------
-
-
 def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal(both: Night) -> None:
     both.aws.refused.append(("copy", NEW))
     with pytest.raises(AwsError, match=f"copy of {NEW} failed"):
@@ -283,24 +277,6 @@ def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal(both: Nigh
     body = both.aws.notifier.sent[-1].body
     assert f"copy of {NEW} failed" in body
     assert f"RDS refused to copy {arn('docs-new')}: it is not encrypted." in body
-
-
-def test_one_update_has_all_copied_however_few_rds_copies_at_a_time(both: Night) -> None:
-    fill_quota(both, room=1)
-    assert [each.reason for each in both.update().databases] == [None, "copy-quota"]
-    both.follow_copies()  # no room yet
-    assert copied(both) == [NEW]
-    for _ in range(2):
-        both.aws.snapshots.settle()
-        both.follow_copies()
-    recorded = [both.values[LATEST], both.values[OTHER_LATEST]]
-    assert [both.aws.snapshots.tags[each][SOURCE] for each in recorded] == [NEW, arn("docs-new")]
-    assert both.subjects == ["REFRESH FAILED: copy-quota (docs)"]
-    # Nothing is asked for any more: the next share is left to the next update.
-    both.offer("newer", created=SUNDAY, **DOCUMENTS)
-    both.aws.calls.clear()
-    both.follow_copies()
-    assert {"shared", "copy"}.isdisjoint(both.aws.calls)
 
 
 @pytest.mark.parametrize(
