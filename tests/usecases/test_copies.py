@@ -29,8 +29,8 @@ def night() -> Night:
     return first_night()
 
 
-def first_night() -> Night:
-    night = Night(RDS_COPY_KMS_KEY_ID=KEY)
+def first_night(**changes: str) -> Night:
+    night = Night(RDS_COPY_KMS_KEY_ID=KEY, **changes)
     night.set(LATEST, "dummyvalue")
     night.aws.calls.clear()
     return night
@@ -191,6 +191,7 @@ def test_another_snapshot_than_a_wanted_copy_is_not_promoted(
 
 
 def fill_quota(night: Night) -> None:
+    """Let others have as many copies made as RDS makes at a time."""
     for number in range(COPIES_UNDER_WAY):
         night.offer(f"theirs-{number}", account=ACCEPTANCE, status="copying")
 
