@@ -48,16 +48,6 @@ def test_a_stage_has_its_functions_each_with_a_role_and_its_triggers(deployed: C
     }
 
 
-def test_only_one_invocation_at_a_time_moves_current(deployed: Company) -> None:
-    """Parameter Store has no compare-and-set."""
-    functions = deployed.cloud.client("lambda")
-    limits = [
-        functions.get_function_concurrency(FunctionName=f"aurora-refresh-local-{function}")
-        for function in (FOLLOW, RECONCILE, RESTORE)
-    ]
-    assert [each["ReservedConcurrentExecutions"] for each in limits] == [1, 1, 1]
-
-
 def test_the_package_holds_what_the_runtime_lacks_and_nothing_else(deployed: Company) -> None:
     (package,) = (deployed.project / ".chalice/deployments").glob("*-python*.zip")
     with zipfile.ZipFile(package) as archive:

@@ -12,7 +12,7 @@ import pytest
 
 from localcloud.client import LocalCloud
 from localcloud.production import STAGE, Production
-from tests.e2e.conftest import answer_of, aurora_refresh
+from tests.e2e.conftest import answer_of, invoke
 from tests.e2e.test_permissions import grants, policy_of
 
 SHARE = "db-share-snapshot"
@@ -102,8 +102,8 @@ def production(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Pr
 def command(production: Production, name: str, *answers: str) -> list[str]:
     """Return what a command of ``aurora-refresh`` that succeeds prints."""
     words = (name, "--stage", STAGE, "--project", str(production.project), *answers)
-    done = aurora_refresh(*words, environment=production.environment())
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = invoke(*words, environment=production.environment())
+    assert done.exit_code == 0, done.output
     return done.stdout.splitlines()
 
 

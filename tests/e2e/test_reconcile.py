@@ -68,11 +68,6 @@ class Refresh(Night):
             self.poll()
         return status
 
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        status, answer = self.cloud.signed(method, path, body)
-        assert status == 200, answer
-        return answer
-
     def pin(self) -> Any:
         return self.ask("PUT", "/snapshots/current", {"snapshot": self.pinned})
 
