@@ -326,6 +326,16 @@ def test_what_deploying_mends_is_mended_by_one_deployment(
     assert examined() == {}
 
 
+def test_without_the_pin_api_the_next_deployment_deletes_it(newcomer: Newcomer) -> None:
+    functions, gateway = newcomer.cloud.client("lambda"), newcomer.cloud.client("apigateway")
+    assert len(gateway.get_rest_apis()["items"]) == 1
+    newcomer.succeed("configure", "--stage", STAGE, "PIN_API_ENABLED=false")
+    newcomer.succeed("deploy", "--stage", STAGE)
+    assert gateway.get_rest_apis()["items"] == []
+    left = [each["FunctionName"] for each in functions.list_functions()["Functions"]]
+    assert (PREFIX in left, len(left)) == (False, 4)
+
+
 def test_the_documented_rights_suffice_to_deploy_and_to_destroy(newcomer: Newcomer) -> None:
     newcomer.succeed("destroy", "--stage", STAGE, "--yes", "--delete-parameters")
     assert not_granted(newcomer.calls, "doctor", "deployer") == set()
