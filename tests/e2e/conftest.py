@@ -135,7 +135,8 @@ class Night:
     def settle(self) -> str:
         """Wait until no run is in progress, have *current* hold what is deployed, and return that."""
         for run in self.listed_runs():
-            self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
+            if run["status"] in ("InProgress", "Stopping"):
+                self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
         self.cloud.wait_until_idle()
         (deployed,) = self.company.clusters().values()
         if self.current() != deployed:

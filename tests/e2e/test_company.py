@@ -51,7 +51,7 @@ ANSWERS = {
 
 
 class Copying:
-    """The company's cloud, in which a copy takes for ever unless it is told to end."""
+    """The company's cloud, in which a copy takes for ever unless a test ends it."""
 
     def __init__(self, company: Company) -> None:
         self.company = company
@@ -234,7 +234,7 @@ def test_the_poll_starts_the_copies_that_rds_had_no_room_for(copying: Copying) -
 
 @pytest.mark.parametrize("function", [UPDATE, RECONCILE])
 def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, function: str) -> None:
-    """RDS uses the keys in the function's name: no call of its own tells of that."""
+    """RDS uses the keys in the function's name: no call of its own shows it."""
     deployed, policy = f"aurora-refresh-{STAGE}-{function}", copying.policy(function)
     calls = {
         (call["operation"], resource)

@@ -101,12 +101,14 @@ class Acceptance:
     def state(self) -> dict[str, Any]:
         """All that a refresh changes."""
         instances = self.cloud.client("rds").describe_db_instances()["DBInstances"]
-        told = self.cloud.client("ssm").get_parameters_by_path(Path="/acceptance/orders")
+        listed = self.cloud.client("ssm").get_parameters_by_path(Path="/acceptance/orders")
         stack = self.stack()
         return {
             "clusters": self.clusters(),
             "instances": [instance["DBClusterIdentifier"] for instance in instances],
-            "told": {parameter["Name"]: parameter["Value"] for parameter in told["Parameters"]},
+            "parameters": {
+                parameter["Name"]: parameter["Value"] for parameter in listed["Parameters"]
+            },
             "outputs": {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]},
         }
 
@@ -116,13 +118,13 @@ class Acceptance:
         return found
 
 
-def told_of(cluster: dict[str, Any], source: str) -> dict[str, Any]:
+def state_of(cluster: dict[str, Any], source: str) -> dict[str, Any]:
     """The state in which consumers find the cluster's endpoint and password where they always are."""
     name, secret = cluster["DBClusterIdentifier"], cluster["MasterUserSecret"]["SecretArn"]
     return {
         "clusters": {name: source},
         "instances": [name],
-        "told": {
+        "parameters": {
             "/acceptance/orders/endpoint": cluster["Endpoint"],
             "/acceptance/orders/secret-arn": secret,
         },
@@ -168,8 +170,8 @@ def test_a_run_restores_when_current_has_moved_and_no_other_run_does(
     after = deployed.state()
     (restored,) = deployed.described()
     assert restored["DBClusterIdentifier"] != cluster["DBClusterIdentifier"]
-    assert after == told_of(restored, deployed.second)
-    assert before == told_of(cluster, deployed.first)
+    assert after == state_of(restored, deployed.second)
+    assert before == state_of(cluster, deployed.first)
 
     assert deployed.run() == "Succeeded"
     assert deployed.state() == after

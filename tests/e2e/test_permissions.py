@@ -82,7 +82,7 @@ def permits(
 ) -> bool:
     """The verdict of moto's engine, statement by statement: it takes an Allow whose condition is not met for a Deny.
 
-    Of conditions it knows StringEquals, and takes what it is not told of for met.
+    Of conditions it knows StringEquals, and takes a condition without a value for met.
     """
     verdicts = {
         (
