@@ -5,7 +5,7 @@ executions*, *IAM policies for integrated services*):
 
 - a redrive continues a failed, stopped or timed-out execution at the state that did not succeed, with that
   state's input, under the same ARN;
-- a task's calls are the role's: its policies weigh them;
+- a task's calls are the role's: its policies are evaluated;
 - a task waits for a build of CodeBuild (``.sync``). moto's builds succeed without running anything.
 
 Different from AWS: names in the answers to SDK tasks are botocore's; a redriven Map or Parallel state begins anew.
@@ -100,6 +100,19 @@ def _end_of_build(
         return {"Build": build} if build["buildStatus"] == "SUCCEEDED" else None
 
     return ended
+
+
+def reset() -> None:
+    """Stop what is running: it would go on with what is made next."""
+    if not _load.cache_info().currsize:
+        return
+    models = importlib.import_module(f"{_PARSER}.models")
+    backends = models.stepfunctions_parser_backends
+    for backend in [each for regions in [*backends.values()] for each in regions.values()]:
+        for machine in backend.state_machines:
+            for execution in machine.executions:
+                if execution.exec_worker.env is not None:
+                    execution.stop(datetime.now(UTC), None, None)
 
 
 def install() -> None:

@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import threading
 import uuid
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -26,7 +25,9 @@ from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
 from localcloud import runtime
+from localcloud.controls import control
 from localcloud.environments import Credentials, Environment, Libraries, Outcome, Specification
+from localcloud.policies import allows
 
 _RETRY_SECONDS = (1.0, 2.0)
 _THROTTLED_SECONDS = 0.2
@@ -69,8 +70,10 @@ class Fleet:
     ) -> Outcome:
         """Run the function once; raise Throttled if its reserved concurrency is used up."""
         environment = self._acquire(function)
-        outcome = environment.invoke(request_id, event)
-        environment.is_busy = False
+        try:
+            outcome = environment.invoke(request_id, event)
+        finally:
+            environment.is_busy = False
         payload = json.loads(outcome.payload)
         self.records.append(
             {
@@ -96,6 +99,13 @@ class Fleet:
         delivery.start()
 
     def _deliver(self, function: LambdaFunction, event: bytes, event_id: str | None) -> None:
+        try:
+            self._attempt(function, event, event_id)
+        finally:
+            with self._lock:
+                self.pending -= 1
+
+    def _attempt(self, function: LambdaFunction, event: bytes, event_id: str | None) -> None:
         request_id, attempt = str(uuid.uuid4()), 1
         # The events of a function that is deleted, or whose role is, are dropped.
         with contextlib.suppress(UnknownFunctionException, NotFoundException):
@@ -113,8 +123,6 @@ class Fleet:
                     break
                 self._closed.wait(self.retry_seconds[attempt - 1])
                 attempt += 1
-        with self._lock:
-            self.pending -= 1
 
     def close(self) -> None:
         """Kill every environment."""
@@ -203,25 +211,13 @@ def find(account: str, region: str, name_or_arn: str) -> LambdaFunction:
 
 
 def may_invoke(function: LambdaFunction, service: str, source_arn: str) -> bool:
-    """Return whether the function's resource policy lets the service invoke it on behalf of this source."""
-    return allows(function.policy.statements, "lambda:InvokeFunction", service, source_arn)
+    """Return whether the function lets the service invoke it on behalf of this source.
 
-
-def allows(statements: Any, action: str, service: str, source_arn: str) -> bool:
-    """Return whether a resource policy's statements let the service do that on behalf of this source.
-
-    *Granting Lambda function access to AWS services* (Lambda Developer Guide): the one condition is the source's
-    ARN.
+    *Granting Lambda function access to AWS services*, Lambda Developer Guide.
     """
-    return any(
-        statement["Principal"] == {"Service": service}
-        and statement["Action"] == action
-        and all(
-            fnmatchcase(source_arn, pattern)
-            for pattern in statement.get("Condition", {}).get("ArnLike", {}).values()
-        )
-        for statement in statements
-    )
+    statements, arn = function.policy.statements, function.function_arn
+    context = {"aws:sourcearn": [source_arn]}
+    return allows(statements, {"Service": service}, "lambda:InvokeFunction", arn, context)
 
 
 class InvocationResponse(LambdaResponse):
@@ -288,19 +284,20 @@ def install() -> None:
     urls.url_paths["{0}/(?P<api_version>[^/]+)/account-settings/?$"] = InvocationResponse.dispatch
 
 
-def _records(query: dict[str, Any]) -> list[dict[str, Any]]:
-    suffix = query.get("function", "")
-    return [record for record in fleet().records if record["function"].endswith(suffix)]
+@control
+def invocations(function: str = "") -> list[dict[str, Any]]:
+    """Return what ran, one record for each attempt, oldest first; of functions whose names end so."""
+    return [record for record in fleet().records if record["function"].endswith(function)]
 
 
-def _set_retries(body: dict[str, Any]) -> dict[str, Any]:
-    first, second = body["seconds"]
+@control
+def pending() -> int:
+    """Return the number of asynchronous invocations that have not ended."""
+    return fleet().pending
+
+
+@control
+def set_retries(seconds: list[float]) -> None:
+    """Set the delays before the two further attempts of a failed asynchronous invocation."""
+    first, second = seconds
     fleet().retry_seconds = (first, second)
-    return body
-
-
-ROUTES = {
-    ("GET", "/_cloud/invocations"): _records,
-    ("GET", "/_cloud/deliveries"): lambda _: fleet().pending,
-    ("PUT", "/_cloud/retries"): _set_retries,
-}

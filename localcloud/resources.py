@@ -20,9 +20,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.iam.models import iam_backends
 
-from localcloud import authorization, identities
+from localcloud import identities
 from localcloud.accounts import key_of
 from localcloud.functions import endpoint, find
+from localcloud.policies import Decision, decide
 
 Properties = dict[str, Any]
 
@@ -176,8 +177,8 @@ class EventInvokeConfig(Kind):
         function = find(api.account, api.region, properties[self.key])
         topic = jmespath.search("DestinationConfig.OnFailure.Destination", properties)
         role = iam_backends[api.account]["aws"].get_role_by_arn(function.role)
-        allowed = authorization.decide(identities.policies_of(role), "sns:Publish", topic or "*")
-        if topic and allowed is not authorization.Decision.ALLOWED:
+        allowed = decide(identities.policies_of(role), "sns:Publish", topic or "*")
+        if topic and allowed is not Decision.ALLOWED:
             raise Failed(
                 f"The function's execution role does not have permissions to call Publish on {topic}"
             )
@@ -199,6 +200,12 @@ class Role(Kind):
             api.call("iam", "PutRolePolicy", RoleName=name, **policy)
         return name
 
+    def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:
+        """DeleteRolePolicy for each policy, and DeleteRole."""
+        for policy in api.call("iam", "ListRolePolicies", RoleName=name)["PolicyNames"]:
+            api.call("iam", "DeleteRolePolicy", RoleName=name, PolicyName=policy)
+        super().delete(api, name, final_snapshot)
+
 
 class ManagedPolicy(Kind):
     """``AWS::IAM::ManagedPolicy``, with the roles that have it."""
@@ -209,6 +216,12 @@ class ManagedPolicy(Kind):
         for role in properties.get("Roles", []):
             api.call("iam", "AttachRolePolicy", RoleName=role, PolicyArn=arn)
         return arn
+
+    def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:
+        """DetachRolePolicy from each role, and DeletePolicy."""
+        for role in api.call("iam", "ListEntitiesForPolicy", PolicyArn=name)["PolicyRoles"]:
+            api.call("iam", "DetachRolePolicy", RoleName=role["RoleName"], PolicyArn=name)
+        super().delete(api, name, final_snapshot)
 
 
 def _packed(properties: Properties) -> Properties:

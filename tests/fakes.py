@@ -61,6 +61,10 @@ def _call(method: Callable[..., Any]) -> Callable[..., Any]:
     return counted
 
 
+def _is_automated(snapshot: Snapshot) -> bool:
+    return snapshot.own and ":cluster-snapshot:rds:" in snapshot.arn
+
+
 class InMemoryAws:
     """One account's AWS. Time passes only when a test says so.
 
@@ -102,10 +106,9 @@ class InMemorySnapshots:
         self.keeps_date = self.at_once = False
         self.read_by: dict[str, set[str]] = {}
 
+    @_call
     def shared(self) -> Iterator[Snapshot]:
-        self.aws.calls.append("shared")
-        self.aws.interrupt("before", "shared")
-        yield from [each for each in self.all if not each.own]
+        return iter([each for each in self.all if not each.own])
 
     @_call
     def find(self, arn: str) -> Snapshot | None:
@@ -116,19 +119,20 @@ class InMemorySnapshots:
         wanted = (arn(identifier, self.aws.account), arn(identifier, account))
         return [each for each in self.all if each.arn in wanted]
 
+    @_call
     def own(self) -> Iterator[OwnSnapshot]:
-        self.aws.calls.append("own")
-        self.aws.interrupt("before", "own")
-        yield from [
-            OwnSnapshot(
-                each,
-                self.tags.get(each.arn, {}),
-                100 if each.status == "available" else 40,
-                self.sources.get(each.arn),
-            )
-            for each in self.all
-            if each.own and ":cluster-snapshot:rds:" not in each.arn
-        ]
+        return iter(
+            [
+                OwnSnapshot(
+                    each,
+                    self.tags.get(each.arn, {}),
+                    100 if each.status == "available" else 40,
+                    self.sources.get(each.arn),
+                )
+                for each in self.all
+                if each.own and not _is_automated(each)
+            ]
+        )
 
     @_call
     def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
@@ -164,14 +168,9 @@ class InMemorySnapshots:
         self.all = [each for each in self.all if each.arn != deleted]
         self.tags.pop(deleted, None)
 
+    @_call
     def automated(self, cluster: str) -> Iterator[Snapshot]:
-        self.aws.calls.append("automated")
-        self.aws.interrupt("before", "automated")
-        yield from [
-            each
-            for each in self.all
-            if each.own and each.cluster == cluster and ":cluster-snapshot:rds:" in each.arn
-        ]
+        return iter([each for each in self.all if _is_automated(each) and each.cluster == cluster])
 
     @_call
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
@@ -182,7 +181,7 @@ class InMemorySnapshots:
             raise Refused(Reason.CLUSTER_BUSY, f"{refused}: it is busy")
         if any(each.arn == taken for each in self.all):
             return None
-        if len(list(self.own())) >= MANUAL_SNAPSHOTS:
+        if sum(each.own and not _is_automated(each) for each in self.all) >= MANUAL_SNAPSHOTS:
             raise Refused(Reason.SNAPSHOT_QUOTA, f"{refused}: too many")
         facts = {"own": True, "status": "creating", "created": self.aws.time}
         made = snapshot(name, self.aws.account, cluster=cluster, **facts)
@@ -197,7 +196,10 @@ class InMemorySnapshots:
     @_call
     def share(self, identifier: str, account: str) -> None:
         shared = arn(identifier, self.aws.account)
-        assert [each.status for each in self.all if each.arn == shared] == ["available"]
+        (status,) = [each.status for each in self.all if each.arn == shared]
+        if status != "available":
+            code = "InvalidDBClusterSnapshotStateFault"
+            raise AwsError("ModifyDBClusterSnapshotAttribute", identifier, code, f"it is {status}")
         self.read_by.setdefault(shared, set()).add(account)
 
     @_call
@@ -358,12 +360,9 @@ class InMemoryPipelines:
         runs.append(Run(f"run-{len(runs) + 1}", "InProgress", now, now, trigger))
         return runs[-1].execution_id
 
-    def deploy(self, name: str, status: str = "Succeeded", run: str | None = None) -> None:
-        """Execute the deploy actions of the newest run, or the one that is named.
-
-        Each stack restores what `current` holds.
-        """
-        execution_id, now = run or self.listed(name)[-1].execution_id, self.aws.time
+    def deploy(self, name: str, status: str = "Succeeded") -> None:
+        """Execute the deploy actions of the newest run: each stack restores what `current` holds."""
+        execution_id, now = self.listed(name)[-1].execution_id, self.aws.time
         for stack in list(self.aws.stacks.all) or [None]:
             self.executed.append(
                 Action(execution_id, "Deploy", "Deploy", status, now, now, "Deploy", stack)
@@ -371,32 +370,12 @@ class InMemoryPipelines:
             if stack and status == "Succeeded":
                 self.aws.stacks.deploy(stack)
 
-    def finish(
-        self,
-        name: str,
-        status: str = "Succeeded",
-        *,
-        deploys: bool | None = None,
-        run: str | None = None,
-    ) -> None:
-        """End the newest run, or the one that is named.
-
-        Unless said otherwise it has just deployed if it succeeded.
-        """
-        runs = self.listed(name)
-        run = run or runs[-1].execution_id
+    def finish(self, name: str, status: str = "Succeeded", *, deploys: bool | None = None) -> None:
+        """End the newest run. Unless said otherwise it has just deployed if it succeeded."""
         if deploys if deploys is not None else status == "Succeeded":
-            self.deploy(name, run=run)
-        self.set_status(name, run, status)
-
-    def set_status(self, name: str, run: str, status: str) -> None:
-        """Change the status of a run, as its end or a retry does."""
-        self.pipelines[name] = [
-            each._replace(status=status, updated=self.aws.time)
-            if each.execution_id == run
-            else each
-            for each in self.listed(name)
-        ]
+            self.deploy(name)
+        runs = self.listed(name)
+        runs[-1] = runs[-1]._replace(status=status, updated=self.aws.time)
 
     def listed(self, name: str) -> list[Run]:
         """Return the runs as CodePipeline lists them, oldest first."""

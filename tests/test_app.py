@@ -2,22 +2,20 @@
 
 import importlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from chalice.test import Client
 
 from chalicelib.domain.errors import AwsError
-from chalicelib.domain.schedule import Expression
 from chalicelib.domain.shares import Cluster
-from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws, arn, snapshot
+from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws
 from tests.interruptions import refuse
-from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME, forget_app, import_app
+from tests.stage import CURRENT, LATEST, PIPELINE, forget_app, import_app
+from tests.usecases.night import NEW, OLD, Night
 
 Load = Callable[..., ModuleType]
 Output = Callable[[], list[dict[str, Any]]]
@@ -51,13 +49,10 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
 
 @pytest.fixture
 def aws() -> InMemoryAws:
-    aws = InMemoryAws(datetime(2026, 1, 4, 4, tzinfo=UTC))
-    for name, value in ((PIPELINE_NAME, PIPELINE), (LATEST, arn("old")), (CURRENT, arn("old"))):
-        aws.parameters.put_by_hand(name, value)
-    aws.pipelines.pipelines[PIPELINE] = []
-    aws.stacks.add(CURRENT)
-    aws.snapshots.all = [snapshot("new"), snapshot("old", created=aws.time - timedelta(days=9))]
-    return aws
+    """Nothing was refreshed for nine days, and production shares something new."""
+    night = Night()
+    night.set(LATEST, OLD)
+    return night.aws
 
 
 @pytest.fixture
@@ -104,14 +99,14 @@ def test_a_night_from_the_update_to_the_end_of_the_run(
 ) -> None:
     app = load(aws)
     answer = invoke(app, UPDATE, "2026-01-04T02:00:00Z")
-    assert (answer["outcome"], aws.values()[LATEST]) == ("updated", arn("new"))
+    assert (answer["outcome"], aws.values()[LATEST]) == ("updated", NEW)
     answer = invoke(app, RESTORE, "2026-01-04T04:00:00Z")
-    assert (answer["outcome"], answer["execution_id"]) == ("started", "run-1")
-    assert aws.values()[CURRENT] == arn("new")
+    assert (answer["outcome"], answer["execution_id"]) == ("started", "run-2")
+    assert aws.values()[CURRENT] == NEW
     aws.time += timedelta(minutes=30)
     aws.pipelines.finish(PIPELINE)
     output()
-    detail = {"pipeline": PIPELINE, "execution-id": "run-1", "state": "SUCCEEDED", "version": 1}
+    detail = {"pipeline": PIPELINE, "execution-id": "run-2", "state": "SUCCEEDED", "version": 1}
     answer = invoke(app, function, "2026-01-04T04:30:00Z", detail)
     assert answer["outcome"] == "succeeded"
     decision, *measured = output()
@@ -154,7 +149,7 @@ def test_the_poll_finishes_copies_as_well(load: Load, aws: InMemoryAws, output: 
     output()
     answer = invoke(app, "db-reconcile", "2026-01-04T02:15:00Z")
     assert answer["outcome"] == "updated"
-    assert answer["databases"][0]["latest"] == aws.values()[LATEST] != arn("old")
+    assert answer["databases"][0]["latest"] == aws.values()[LATEST] != OLD
     decision, measured = output()
     assert (decision["use_case"], decision["answer"]) == ("reconcile", answer)
     assert measured["SnapshotAgeHours"] == [6.0]
@@ -185,62 +180,6 @@ def rules(app: ModuleType) -> dict[str, Any]:
         each.name: getattr(each, "schedule_expression", None) or each.event_pattern
         for each in app.app.event_sources
     }
-
-
-def firings(app: ModuleType, start: datetime, end: datetime) -> list[tuple[datetime, str]]:
-    """Return when the rules fire that are registered, and which function each time invokes."""
-    fires = []
-    for function in (UPDATE, RESTORE):
-        rule = Expression.parse(rules(app)[function])
-        instant: datetime | None = start
-        while (instant := rule.next_after(instant)) and instant < end:
-            fires.append((instant, function))
-    return sorted(fires)
-
-
-@pytest.mark.parametrize(
-    ("zone", "skipped"),
-    # The Sundays on which 02:30 does not come. In Amsterdam it comes twice on 25 October; in New
-    # York, 01:30 does on 1 November.
-    [("Europe/Amsterdam", "2026-03-29"), ("America/New_York", "2026-03-08")],
-)
-def test_a_year_of_nights_refreshes_once_each_sunday_at_the_local_hour(
-    load: Load, aws: InMemoryAws, output: Output, zone: str, skipped: str
-) -> None:
-    app = load(
-        aws,
-        UPDATE_SCHEDULE=f"cron(30 1 ? * SUN *) {zone}",
-        RESTORE_SCHEDULE=f"cron(30 2 ? * SUN *) {zone}",
-        MAINTENANCE_WINDOW=f"01:00-04:00 {zone}",
-        REFRESH_EVERY_WEEKS="1",
-    )
-    start = datetime(2026, 1, 4, tzinfo=UTC)
-    acted = []
-    for time, function in firings(app, start, start + timedelta(weeks=52)):
-        aws.time = time
-        # A second update or restore of a night would find something new to act on.
-        new = snapshot(f"at-{time:%m-%d-%H-%M}", created=time - timedelta(hours=1))
-        aws.snapshots.all.append(new)
-        outcome = invoke(app, function, f"{time:%Y-%m-%dT%H:%M:%SZ}")["outcome"]
-        if outcome != "ignored":
-            acted.append((f"{time.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}", outcome))
-        if outcome == "started":
-            aws.time += timedelta(minutes=30)
-            aws.pipelines.finish(PIPELINE)
-            invoke(app, "db-reconcile", f"{aws.time:%Y-%m-%dT%H:%M:%SZ}")
-    sundays = [f"{start + timedelta(weeks=week):%Y-%m-%d}" for week in range(52)]
-    assert acted == [
-        each
-        for day in sundays
-        for each in (
-            (f"{day} 01:30", "updated"),
-            (f"{day} {'03:30' if day == skipped else '02:30'}", "started"),
-        )
-    ]
-    counted = Counter(metrics(output()))
-    assert counted["RefreshStarted"] == counted["RefreshSucceeded"] == 52
-    assert {*counted} == {"RefreshStarted", "RefreshSucceeded", *MEASURES}
-    assert len(aws.notifier.sent) == 52
 
 
 @pytest.mark.parametrize(
@@ -340,7 +279,7 @@ def test_an_event_that_is_not_a_scheduled_one_is_refused_with_what_to_send(
         with pytest.raises(ValueError, match=r"send .*version") as caught:
             module.handler(event, None)
         example = json.loads(str(caught.value).partition("send ")[2].partition(", with the")[0])
-        assert module.handler(example, None)["outcome"] in (outcome, "started")
+        assert module.handler(example, None)["outcome"] == outcome
 
 
 def test_a_wrong_stage_stops_the_import_with_every_problem_and_no_stack_trace(load: Load) -> None:

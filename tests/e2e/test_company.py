@@ -14,7 +14,7 @@ import pytest
 
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STACK, STAGE, Company, Database, arn_of
+from localcloud.company import PIPELINE, STACK, STAGE, Company, Database
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
 from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, answer_of, invoke
 from tests.e2e.test_permissions import grants, permits, policy_of
@@ -120,8 +120,7 @@ def copying(new_company: Callable[..., Company]) -> Copying:
 
     company = new_company(answers)
     company.chalice("deploy", "--stage", STAGE)
-    first = company.databases[0].nightly(datetime(2025, 12, 20, 12, tzinfo=UTC))
-    company.cloud.patch_snapshot(arn_of(first), copy_seconds=NEVER)
+    company.cloud.set_copy_seconds(NEVER)
     return Copying(company)
 
 
@@ -247,7 +246,7 @@ def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, functi
     unused = {
         (action, resource)
         for action, resource in grants(policy)
-        # A tag is weighed with the copy that it is put on; test_permissions.py moves *current*.
+        # A tag is evaluated with the copy that it is put on; test_permissions.py moves *current*.
         if not action.startswith(("logs:", "kms:")) and action != "rds:AddTagsToResource"
         if not resource.endswith("/current")
         if not any(called == action and fnmatchcase(on, resource) for called, on in calls)

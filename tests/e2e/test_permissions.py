@@ -1,8 +1,8 @@
 """What each function was seen to do, against what its role lets it do: neither less nor more.
 
-In one story every function makes all its calls, apart from kills and lost answers. moto's policy engine weighs them,
-with the ARNs they touch, against the deployed roles. This project did not write that engine; the local cloud's own has
-weighed the same calls when they were made.
+In one story every function makes all its calls, apart from kills and lost answers. moto's policy engine
+evaluates the deployed roles' policies for them and the ARNs they touch. This project did not write that engine; the
+local cloud's own has decided on the same calls when they were made.
 """
 
 import json

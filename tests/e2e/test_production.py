@@ -23,7 +23,7 @@ FOLLOW_SHARES = "db-follow-shares"
 DEPLOYED = f"aurora-refresh-{STAGE}"
 PERSON = "team@example.com"
 CLUSTERS = ["orders", "billing", "documents"]
-# Lambda writes a function's log; RDS uses a key, and weighs tags, with the call that they come with.
+# Lambda writes a function's log; RDS uses a key, and evaluates tags, with the call that they come with.
 USED_BY_AWS = {
     "logs:CreateLogGroup",
     "logs:CreateLogStream",
@@ -94,9 +94,8 @@ def production(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Pr
     running_cloud.reset()
     production = Production(running_cloud, new_project())
     production.found(datetime(2026, 1, 3, 4, tzinfo=UTC))
-    automated = production.client("rds").describe_db_cluster_snapshots()["DBClusterSnapshots"]
     # It is a test that says when RDS has made something.
-    running_cloud.patch_snapshot(automated[0]["DBClusterSnapshotArn"], copy_seconds=3600)
+    running_cloud.set_copy_seconds(3600)
     command(production, "deploy", f"EMAIL={PERSON}")
     running_cloud.confirm_subscription(PERSON)
     return production

@@ -10,7 +10,8 @@ import pytest
 from moto.kms.models import kms_backends
 
 from localcloud.accounts import ACCEPTANCE, REGION
-from localcloud.authorization import Decision, NotRestored, decide, needs
+from localcloud.authorization import needs
+from localcloud.policies import Decision, NotRestored, decide
 from localcloud.wire import Call
 
 OWN = f"{REGION}:{ACCEPTANCE}"

@@ -28,6 +28,7 @@ from chalicelib.usecases.reconcile import follow
 from chalicelib.usecases.update_latest import update
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn
 from tests.interruptions import Killed
+from tests.simulation.account import Behaviour, Execution, SimulatedAws, Update
 from tests.simulation.model import (
     CORRECTIONS,
     HOLD,
@@ -40,7 +41,6 @@ from tests.simulation.model import (
     offer,
     variables,
 )
-from tests.simulation.world import Behaviour, Execution, Update, World
 from tests.stage import PIPELINE
 
 MOVERS = ("pin", "rollback", "refresh", "promote")
@@ -135,7 +135,7 @@ class Histories(RuleBasedStateMachine):
     @initialize(stage=STAGES, behaviour=BEHAVIOURS, history=HISTORIES)
     def begin(self, stage: dict[str, Any], behaviour: Behaviour, history: str) -> None:
         self.stage, self.copied = stage, stage["copied"]
-        self.aws = World(START, behaviour)
+        self.aws = SimulatedAws(START, behaviour)
         self.aws.snapshots.judge = self._may_be_deleted
         self._configure(KEYS[0])
         is_known = stage["stacks"] != "unknown"
@@ -149,7 +149,7 @@ class Histories(RuleBasedStateMachine):
         self.by_others: set[tuple[str, int]] = set()  # versions and runs of people in between
         self.by_hand: set[tuple[str, int]] = set()
         self.their_runs: set[str] = set()
-        self.told: Counter[tuple[Any, ...]] = Counter()
+        self.notified: Counter[tuple[Any, ...]] = Counter()
         self.excused: Counter[tuple[Any, ...]] = Counter()
         self.next_poll = START
         self.error: RefreshError | None = None
@@ -244,18 +244,20 @@ class Histories(RuleBasedStateMachine):
         return pin(self.settings, self.aws, database, PinRequest(value, actor, "try", deploy))
 
     def _operator(self, verb: str, ask: Callable[[], Any], fault: Any) -> tuple[Any, str]:
-        """Do what an operator asks; a refusal changes nothing, and an answer tells what is so."""
+        """Do what an operator asks; a refusal changes nothing, and an answer says what is so."""
         before, runs = self.aws.values(), self._ours()
         result, ending = self._attempt(verb, ask, fault)
         started = self._ours() - runs - self.their_runs
         if isinstance(self.error, Refused | BusyError) and not fault:
             assert self.aws.values() == before, f"{verb} was refused, and wrote: {self.error}"
         if ending == "answered":
-            told = result.execution_id
+            answered = result.execution_id
             # The same request twice is answered with the run that the first one started.
-            assert started <= {told}, f"{verb} says {told}, not {started}"
-            assert told is None or told in self._ours() - self.their_runs, f"{told} is not its run"
-            if told and not fault and not isinstance(result, Result):
+            assert started <= {answered}, f"{verb} says {answered}, not {started}"
+            assert answered is None or answered in self._ours() - self.their_runs, (
+                f"{answered} is not its run"
+            )
+            if answered and not fault and not isinstance(result, Result):
                 ledgers = [self.model.ledger(each) for each in self.settings.databases]
                 newest = [(each[-1].action, each[-1].value) for each in ledgers if each]
                 assert (verb, result.current) in newest, f"{verb} says {result.current}"
@@ -276,7 +278,7 @@ class Histories(RuleBasedStateMachine):
             )
             self.by_others.add((name, number))
             *earlier, put = self.model.ledger(database)
-            # A Description that was written for this very value cannot be told from our own.
+            # A Description that was written for this very value cannot be distinguished from our own.
             if not (inherits and any(each.value == put.value and each.note for each in earlier)):
                 self.by_hand.add((name, number))
 
@@ -474,23 +476,17 @@ class Histories(RuleBasedStateMachine):
 
     @of_copies(
         index=INDEX,
-        differs=st.sampled_from(["name", "tags", "stage", "source", "time"]),
+        differs=st.sampled_from(["name", "tags"]),
         status=st.sampled_from(["available", "available", "failed", "copying"]),
     )
     def somebody_forges_a_copy(self, index: int, differs: str, status: str) -> None:
-        """Take a snapshot that is like a copy of the newest share, but for one thing."""
+        """Take a snapshot like a copy of the newest share, but with another name or without tags."""
         database = self._database(index)
         share, policy = next(iter(self.model.shares(database)), None), database.copy_policy
         if share and policy:
-            if differs == "time":
-                share = share._replace(created=self.aws.time + timedelta(days=1))
             name = "before-the-migration" if differs == "name" else policy.name_for(share)
             own = self._take(name, database, status)
             self.aws.snapshots.tags[own] = {} if differs == "tags" else policy.tags(share)
-            if differs == "stage":
-                self.aws.snapshots.tags[own]["aurora-refresh:made-for"] = "/staging/latest"
-            if differs == "source":
-                self.aws.snapshots.sources[own] = arn("theirs", "999999999999")
 
     @of_copies(index=INDEX)
     def others_copy_as_many_as_rds_allows(self, index: int) -> None:
@@ -519,32 +515,6 @@ class Histories(RuleBasedStateMachine):
     def some_nights_pass_without_a_promotion(self, nights: int) -> None:
         for _ in range(nights):
             self.an_evening_comes()
-
-    @of_copies(
-        attempts=st.tuples(COPY_ATTEMPTS, COPY_ATTEMPTS, COPY_ATTEMPTS),
-        end=st.tuples(st.none() | WHICH, COPY_ENDS),
-        polls=st.integers(0, 2),
-        ends=ENDS,
-    )
-    def a_night_with_copies_passes(
-        self,
-        attempts: tuple[list[Any], ...],
-        end: tuple[int | None, str],
-        polls: int,
-        ends: str | None,
-    ) -> None:
-        """The promotion may come before the newest copy, or before `latest` names it."""
-        self._its_run_ends("succeed")
-        self._to_an_on_week()
-        for index in (0, 1):
-            self.production_shares(index, 1, {})
-        self._fire("update", 0, attempts[0])
-        self._pass_until(self._next_sunday(4))
-        self.copies_end(*end)
-        for _ in range(polls):
-            self.a_poll_comes(attempts[1])
-        self._fire("promote", 0, attempts[2])
-        self._its_run_ends(ends)
 
     # --- the schedules ---
 
@@ -617,7 +587,7 @@ class Histories(RuleBasedStateMachine):
     @rule(
         function=st.sampled_from(["update", "promote", "promote"]),
         late=st.sampled_from([0, 0, 0, 2, 90, 400]),
-        attempts=ATTEMPTS,
+        attempts=ATTEMPTS | COPY_ATTEMPTS,
         jump=st.booleans(),
     )
     def a_schedule_fires(self, function: str, late: int, attempts: list[Any], jump: bool) -> None:
@@ -688,7 +658,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(repairs=st.booleans(), prepared=st.sampled_from(["SUCCEEDED", "FAILED"]))
     def all_settles(self, repairs: bool, prepared: str = "SUCCEEDED") -> None:
-        """Every run comes to its end and the polls are done: nothing is left to do or to tell."""
+        """Every run comes to its end and the polls are done: nothing is left to do or to report."""
         if repairs:
             self.aws.continue_rollback()
         before = {each.execution_id for each in self.aws.executions if each.is_live}
@@ -701,7 +671,7 @@ class Histories(RuleBasedStateMachine):
         self.aws.calls.clear()
         poll(self.settings, self.aws)
         assert (self.model.ledgers(), len(self.aws.notifier.sent)) == (written, sent), (
-            "a poll with nothing to do wrote or told something"
+            "a poll with nothing to do wrote or notified something"
         )
         if len(self.settings.databases) == 1 and not is_unknown:
             (database,) = self.settings.databases
@@ -782,24 +752,24 @@ class Histories(RuleBasedStateMachine):
         if who in ("look", "hold", "pin", "pin latest", "rollback", "refresh"):
             assert not sent, f"people were notified of a {who}"
         elif who in ("update", "promote"):
-            assert len(sent) <= 1, f"one attempt told people {len(sent)} times"
+            assert len(sent) <= 1, f"one attempt notified people {len(sent)} times"
             if not fault:
                 is_silent = ending == "answered" and (
                     result.outcome in ("updated", "unchanged", "started")
                     or result.reason in ("off-week", "nothing-new")
                 )
-                assert len(sent) == (not is_silent), f"{who} told {sent}"
+                assert len(sent) == (not is_silent), f"{who} notified {sent}"
         else:
             for each in sent if who == "follow" else [each for each in sent if each.thread]:
-                key = self._end_told(each)
-                self.told[key] += 1
+                key = self._end_notified(each)
+                self.notified[key] += 1
                 self.excused[key] += bool(fault)
-                assert self.told[key] <= 1 + self.excused[key], f"told again: {key}"
+                assert self.notified[key] <= 1 + self.excused[key], f"notified again: {key}"
 
-    def _end_told(self, notification: Any) -> tuple[Any, ...]:
-        """Return what tells one end from another; what is unknown is told of each version anew.
+    def _end_notified(self, notification: Any) -> tuple[Any, ...]:
+        """Return what distinguishes one end from another; what is unknown is reported of each version anew.
 
-        The same person may refresh with the same snapshot and words twice: the thread tells them apart.
+        The same person may refresh with the same snapshot and words twice: the thread distinguishes them.
         """
         is_unknown = notification.attributes.get("reason") == "deployed-unknown"
         versions = [len(self.model.ledger(each)) for each in self.settings.databases]
@@ -909,8 +879,10 @@ class Histories(RuleBasedStateMachine):
         assert found
         (database,) = (each for each in self.settings.databases if each.name == made.source.cluster)
         if found.failed:
-            told = any(made.source.arn in each.body for each in self.aws.notifier.sent[self.sent :])
-            assert told or self.is_silent, "nobody hears of a failed copy"
+            is_notified = any(
+                made.source.arn in each.body for each in self.aws.notifier.sent[self.sent :]
+            )
+            assert is_notified or self.is_silent, "nobody hears of a failed copy"
             return
         assert found.available, f"{deleted} is in progress, and is deleted"
         assert deleted not in self.model.leading(database), f"{deleted} is needed, and is deleted"

@@ -1,4 +1,4 @@
-"""What must be so in an account, judged by the world's truth without the product's own functions."""
+"""What must be so in an account, judged by the account's truth without the product's own functions."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.status import status
 from tests import stage
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, PRODUCTION, arn, snapshot
-from tests.simulation.world import DEPLOY, Execution, Made, World
+from tests.simulation.account import DEPLOY, Execution, Made, SimulatedAws
 from tests.stage import PIPELINE, PIPELINE_NAME
 
 HOLD = "/acceptance/hold"
@@ -78,34 +78,36 @@ def first(database: Database) -> str:
     return arn(f"first-{database.name}")
 
 
-def bootstrap(settings: Settings, world: World, stacks: str, history: str = "deployed") -> None:
+def bootstrap(
+    settings: Settings, aws: SimulatedAws, stacks: str, history: str = "deployed"
+) -> None:
     """Arrange an account that has been deployed, or one where `current` has only just been set."""
-    world.time = START - timedelta(days=3)
-    world.parameters.put(PIPELINE_NAME, PIPELINE, Note("bootstrap", "setup", ""))
+    aws.time = START - timedelta(days=3)
+    aws.parameters.put(PIPELINE_NAME, PIPELINE, Note("bootstrap", "setup", ""))
     for database in settings.databases:
-        offer(world, database, f"first-{database.name}", world.time)
+        offer(aws, database, f"first-{database.name}", aws.time)
         name, logical_id = STACKS[stacks][1][database.name]
-        world.stacks.deploys.setdefault(name, {})[logical_id] = database.current_parameter
+        aws.stacks.deploys.setdefault(name, {})[logical_id] = database.current_parameter
         if history == "deployed":
-            world.stacks.add(database.current_parameter, name, logical_id)
-        world.parameters.put(
-            database.latest_parameter, "dummyvalue", Note("bootstrap", "setup", "")
-        )
+            aws.stacks.add(database.current_parameter, name, logical_id)
+        aws.parameters.put(database.latest_parameter, "dummyvalue", Note("bootstrap", "setup", ""))
         if history != "no parameter":
             value = "dummyvalue" if history == "placeholder" else first(database)
-            world.parameters.put(database.current_parameter, value, Note("bootstrap", "setup", ""))
-    for name in world.stacks.all:
-        world.stacks.deploy(name)
-    world.time = START
+            aws.parameters.put(database.current_parameter, value, Note("bootstrap", "setup", ""))
+    for name in aws.stacks.all:
+        aws.stacks.deploy(name)
+    aws.time = START
 
 
-def offer(world: World, database: Database, name: str, created: datetime, **facts: Any) -> Snapshot:
+def offer(
+    aws: SimulatedAws, database: Database, name: str, created: datetime, **facts: Any
+) -> Snapshot:
     """Let production share a snapshot of a database."""
     engine, version = ENGINES[database.name]
     facts = {"engine": engine, "engine_version": version, "created": created, **facts}
     account = facts.pop("account", PRODUCTION)
     shared = snapshot(name, account, cluster=database.name, **facts)
-    world.snapshots.all.append(shared)
+    aws.snapshots.all.append(shared)
     return shared
 
 
@@ -114,7 +116,7 @@ class Model:
     """The stage's account as it is now."""
 
     settings: Settings
-    aws: World
+    aws: SimulatedAws
 
     def ledger(self, database: Database) -> list[Version]:
         return self.aws.parameters.kept.get(database.current_parameter, [])
@@ -273,12 +275,12 @@ class Model:
     # --- guarantees ---
 
     def check_status(self) -> None:
-        """The status tells what is deployed and whether the next run restores something else."""
-        told = status(self.settings, self.aws)
-        under_way = told["pipeline"]["under_way"]
-        for database, entry in zip(self.settings.databases, told["databases"], strict=True):
+        """The status says what is deployed and whether the next run restores something else."""
+        shown = status(self.settings, self.aws)
+        under_way = shown["pipeline"]["under_way"]
+        for database, entry in zip(self.settings.databases, shown["databases"], strict=True):
             truth, current = self.truth(database), self.current(database)
-            problems = " ".join(each for each in told["problems"] if database.name in each)
+            problems = " ".join(each for each in shown["problems"] if database.name in each)
             if not self.is_seen(database):
                 continue
             if self.is_updating(database):
@@ -301,7 +303,7 @@ class Model:
             assert not entry["waiting"] or current != truth, "nothing waits, but the status says so"
         listed = [each for each in self.aws.pipelines.listed(PIPELINE) if each.in_progress]
         if listed and self.aws.time - listed[-1].started > timedelta(hours=2, minutes=1):
-            assert any("is in progress since" in each for each in told["problems"])
+            assert any("is in progress since" in each for each in shown["problems"])
 
     def stack_status(self, database: Database) -> str:
         """Return the status of the database's stack; empty if the stage knows none."""
@@ -340,10 +342,10 @@ class Model:
 
         Return whether it is unknown for some database, which is a problem in the status.
         """
-        told = status(self.settings, self.aws)
-        for database, entry in zip(self.settings.databases, told["databases"], strict=True):
+        shown = status(self.settings, self.aws)
+        for database, entry in zip(self.settings.databases, shown["databases"], strict=True):
             current, truth = self.current(database), self.truth(database)
-            problems = [each for each in told["problems"] if "cannot be seen" in each]
+            problems = [each for each in shown["problems"] if "cannot be seen" in each]
             if current in (truth, None) or any(each.startswith(database.name) for each in problems):
                 continue
             present = self.ledger(database)[-1]
@@ -352,7 +354,7 @@ class Model:
             waits = present.token is None and present.action not in CORRECTIONS
             assert waits, f"{present.action} of {current} stays, but {truth} is deployed"
             assert entry["waiting"], f"{current} waits, and the status does not say so"
-        return any("cannot be seen" in each for each in told["problems"])
+        return any("cannot be seen" in each for each in shown["problems"])
 
     def check_ends(self) -> None:
         """People know how the run ended that restored what is deployed, and `good` says the same."""
@@ -371,9 +373,9 @@ class Model:
             ends = {"refreshed": has_succeeded and is_prepared}
             ends |= {"failed-after-restore": not has_succeeded, "not-prepared": not is_prepared}
             assert version.is_good == ends["refreshed"]
-            for told, is_so in ends.items():
-                assert not is_so or f"notified-{told}" in version.labels, (
-                    f"nobody knows how {run.execution_id} ended: {told}"
+            for end, is_so in ends.items():
+                assert not is_so or f"notified-{end}" in version.labels, (
+                    f"nobody knows how {run.execution_id} ended: {end}"
                 )
 
     def check_replacements(self, since: int) -> int:

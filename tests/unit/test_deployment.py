@@ -240,7 +240,7 @@ ORDER = version(4, "b", 30, "t")
 PUSHED = run("push", 30, trigger="Webhook")
 
 
-def told(of: Version, *reasons: str) -> Version:
+def notified(of: Version, *reasons: str) -> Version:
     return of._replace(labels=of.labels | {f"notified-{reason}" for reason in reasons})
 
 
@@ -248,8 +248,8 @@ def preparing(status: str) -> Deployment:
     return NEW._replace(preparation=Preparation(status, "arn"))
 
 
-B_FAILED_AFTER = told(B, "failed-after-restore")
-B_UNPREPARED = told(B, "not-prepared")
+B_FAILED_AFTER = notified(B, "failed-after-restore")
+B_UNPREPARED = notified(B, "not-prepared")
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ B_UNPREPARED = told(B, "not-prepared")
         (OLD, [GOOD, B], [], Verdict(Reason.RUN_FAILED, B, put=True)),
         (OLD, [GOOD, B], [PUSH], Verdict(Reason.RUN_FAILED, B, put=True)),
         (OLD, [GOOD, B, REVERT], [SUCCEEDED], Verdict(Reason.NOTHING_RESTORED, B, SUCCEEDED)),
-        (OLD, [GOOD, told(B, "run-failed"), REVERT], [], None),
+        (OLD, [GOOD, notified(B, "run-failed"), REVERT], [], None),
         # While its own run is in progress, no other run's end moves anything.
         (OLD, [GOOD, B], [PUSH, IN_PROGRESS], None),
         # Somebody has moved on: whether a run that succeeded restored it before is not known.
@@ -306,12 +306,12 @@ B_UNPREPARED = told(B, "not-prepared")
             Verdict(Reason.DEPLOYED_DIFFERS, undo(3, "a", 40), put=True),
         ),
         (NEW, [GOOD, B, ALIGN], [], Verdict(Reason.DEPLOYED_DIFFERS, ALIGN)),
-        (NEW, [GOOD, B, told(ALIGN, "deployed-differs")], [], None),
+        (NEW, [GOOD, B, notified(ALIGN, "deployed-differs")], [], None),
         # Unknown: nothing moves, and people hear of it if it will not settle by itself.
         (UNKNOWN, [GOOD, B], [SUCCEEDED], Verdict(Reason.DEPLOYED_UNKNOWN, B)),
-        (UNKNOWN, [GOOD, told(B, "deployed-unknown")], [SUCCEEDED], None),
+        (UNKNOWN, [GOOD, notified(B, "deployed-unknown")], [SUCCEEDED], None),
         (BUSY, [GOOD, B], [], None),
-        # A change set that waits may still be executed: nothing moves, but news is told.
+        # A change set that waits may still be executed: nothing moves, but news is sent.
         (OLD._replace(held=B), [GOOD, B], [FAILED], None),
         (NEW._replace(held=A), [GOOD, B], [SUCCEEDED], Verdict(None, B, SUCCEEDED)),
         # Nothing is deployed yet.
@@ -323,7 +323,7 @@ B_UNPREPARED = told(B, "not-prepared")
             Verdict(Reason.NOTHING_RESTORED, ORDER, run("r", 31)),
         ),
         (NOTHING, [C], [], None),
-        (NOTHING, [told(ALIGN, "deployed-differs")], [], None),
+        (NOTHING, [notified(ALIGN, "deployed-differs")], [], None),
     ],
 )
 def test_the_verdict(

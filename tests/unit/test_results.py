@@ -27,7 +27,7 @@ def test_of_independent_databases_the_worst_outcome_is_the_result(
     assert combine(entries) == Result(outcomes[worst], None, f"m{worst}", entries)
 
 
-def test_an_age_is_told_in_hours_to_one_decimal() -> None:
+def test_an_age_is_given_in_hours_to_one_decimal() -> None:
     minutes = (0, 2, 90, 14 * 1440)
     assert [hours(timedelta(minutes=each)) for each in minutes] == [0.0, 0.0, 1.5, 336.0]
 

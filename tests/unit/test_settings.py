@@ -406,17 +406,11 @@ def test_an_update_may_run_outside_the_window_and_a_rate_cannot_be_checked() -> 
     ("stage", "typo", "known"),
     [
         (STAGE, "RDS_SOURCE_CLUSTRE", "RDS_SOURCE_CLUSTER"),
-        (STAGE, "RSD_SOURCE_CLUSTER", "RDS_SOURCE_CLUSTER"),
         (STAGE, "SSM_HOLD_NAME", "SSM_REFRESH_HOLD_NAME"),
         (STAGE, "MAX_AGE_DAYS", "MAX_SNAPSHOT_AGE_DAYS"),
         (STAGE, "UPDATE_CRON", "UPDATE_SCHEDULE"),
-        (STAGE, "MAINTENANCE_WINDOWS", "MAINTENANCE_WINDOW"),
-        (STAGE, "REFRESH_WEEKS", "REFRESH_EVERY_WEEKS"),
-        (STAGE, "NOTIFICATION_TOPIC", "NOTIFICATION_TOPIC_ARN"),
-        (STAGE, "PIN_API_ENABELD", "PIN_API_ENABLED"),
         (STAGE, "DATABASE", "DATABASES"),
         (SHARING, "CLUSTER", "CLUSTERS"),
-        (SHARING, "SHARE_TO_KEEP", "SHARES_TO_KEEP"),
         (SHARING, "NOTIFICATION_TOPIC", "NOTIFICATION_TOPIC_ARN"),
     ],
 )

@@ -3,13 +3,10 @@
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-import boto3
 import pytest
-from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.aws.rds import RdsSnapshots
 from chalicelib.domain.snapshots import (
     Choice,
     Criteria,
@@ -24,7 +21,6 @@ from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 
 WANTED = Criteria(PRODUCTION, "aurora-postgresql", "15", "orders")
 MIDNIGHT = datetime(2026, 1, 4, tzinfo=UTC)
-KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
 
 
 @pytest.mark.parametrize("name", ["orders-1", "rds:orders-2026-01-03-22-00"])
@@ -151,15 +147,3 @@ def test_the_newest_eligible_snapshot_is_chosen_whatever_the_order_of_the_listin
     choice = Choice(newest, {each.cluster for each in eligible}, rejected)
     other = WANTED._replace(engine_version="16")
     assert choose(listing, [WANTED, other]) == (choice, *choose(listing, [other]))
-
-
-def test_every_page_of_the_listing_is_read() -> None:
-    names = ["orders-1", "orders-2", "orders-3"]
-    markers: list[dict[str, str]] = [{}, {"Marker": "1"}, {"Marker": "2"}, {}]
-    client = boto3.client("rds", "eu-west-1", **KEYS)
-    with Stubber(client) as stubber:
-        for index, name in enumerate(names):
-            asked = {"SnapshotType": "shared", "MaxRecords": 100, **markers[index]}
-            page = {"DBClusterSnapshots": [{"DBClusterSnapshotArn": arn(name)}]}
-            stubber.add_response("describe_db_cluster_snapshots", page | markers[index + 1], asked)
-        assert [each.arn for each in RdsSnapshots(client).shared()] == [arn(name) for name in names]

@@ -199,16 +199,11 @@ class Night:
         return self.aws.pipelines.begin(PIPELINE, "Webhook")
 
     def run_ends(
-        self,
-        status: str = "Succeeded",
-        *,
-        deploys: bool | None = None,
-        run: str | None = None,
-        minutes: int = 30,
+        self, status: str = "Succeeded", *, deploys: bool | None = None, minutes: int = 30
     ) -> None:
-        """Let the newest run end, or the one that is named; by default it deploys if it succeeds."""
+        """Let the newest run end; by default it deploys if it succeeds."""
         self.aws.time += timedelta(minutes=minutes)
-        self.aws.pipelines.finish(PIPELINE, status, deploys=deploys, run=run)
+        self.aws.pipelines.finish(PIPELINE, status, deploys=deploys)
         self.aws.time += timedelta(minutes=1)
 
     # --- what a test looks at ---
@@ -255,6 +250,8 @@ class Night:
         return {
             "parameters": {name: list(kept) for name, kept in self.aws.parameters.kept.items()},
             "runs": {name: list(runs) for name, runs in self.aws.pipelines.pipelines.items()},
+            "snapshots": list(self.aws.snapshots.all),
+            "executions": dict(self.aws.state_machines.statuses),
             "sent": list(self.aws.notifier.sent),
         }
 

@@ -10,13 +10,13 @@ import pytest
 
 from chalicelib.domain.copies import SOURCE
 from chalicelib.domain.errors import AwsError
-from chalicelib.domain.ledger import GOOD, Note
+from chalicelib.domain.ledger import Note
 from chalicelib.domain.results import CopyProgress, Result
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.poll import poll
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
-from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, STAGE
+from tests.stage import LATEST, OTHER_LATEST, STAGE
 from tests.usecases.night import DOCUMENTS, NEW, OLD, SUNDAY, Night, about_rds
 from tests.usecases.states import Arrange, without
 
@@ -160,18 +160,6 @@ def test_nobody_promotes_while_a_newer_copy_is_made(night: Night, latest: str) -
     assert problem.startswith(f"rds: latest would not be promoted: {expected[2]}. ")
 
 
-@pytest.mark.parametrize("latest", ["an older copy", NEW])
-def test_the_newest_copy_is_promoted_although_no_poll_has_recorded_it(
-    night: Night, latest: str
-) -> None:
-    value = add_copy(night, "older") if latest == "an older copy" else latest
-    night.update()
-    night.aws.snapshots.settle()
-    night.set(LATEST, value)
-    assert night.promote().outcome == "started"
-    assert night.current == copy_of(night, "new")
-
-
 def test_the_first_copy_is_waited_for_until_a_poll_has_recorded_it(night: Night) -> None:
     assert night.promote().reason == "no-latest"
     night.update()
@@ -235,7 +223,7 @@ TAKEN = f"snapshot {NAME} exists, but was not made by this application"
         (fail_copy, "copy-failed", f"the copy of {NEW} failed"),
     ],
 )
-def test_what_cannot_be_copied_is_told_and_leaves_the_copy_that_is_there(
+def test_what_cannot_be_copied_is_notified_and_leaves_the_copy_that_is_there(
     night: Night, happens: Arrange, reason: str, message: str
 ) -> None:
     older = add_copy(night, "older")
@@ -251,7 +239,7 @@ def test_what_cannot_be_copied_is_told_and_leaves_the_copy_that_is_there(
     assert night.promote().outcome == "started"
 
 
-def test_a_copy_that_failed_is_told_once_deleted_and_started_anew(night: Night) -> None:
+def test_a_copy_that_failed_is_notified_once_deleted_and_started_anew(night: Night) -> None:
     fail_copy(night)
     result = night.follow_copies()
     assert decision(result) == ("failed", "copy-failed", f"the copy of {NEW} failed")
@@ -281,36 +269,7 @@ def test_a_poll_reconciles_and_records_copies_each_without_the_other(night: Nigh
 # --- how many are kept ----------------------------------------------------------------------------
 
 
-def test_the_oldest_are_deleted_but_none_that_a_parameter_leads_to(night: Night) -> None:
-    night.configure(RDS_COPIES_TO_KEEP="1")
-    a, b, good, earlier, current, latest, newest = (add_copy(night, name) for name in DAYS)
-    night.set(LATEST, latest)  # a promotion that has read it may be about to put it
-    for value in (good, earlier, current):
-        night.set(CURRENT, value)
-    night.aws.parameters.label(CURRENT, 2, {GOOD})
-    (entry,) = night.follow_copies().databases
-    assert (entry.latest, entry.deleted) == (newest, (b, a))
-    assert own(night) == sorted([good, earlier, current, latest, newest])
-
-
 # --- two databases --------------------------------------------------------------------------------
-
-
-def test_only_the_database_that_has_copies_waits_for_one() -> None:
-    two = Night.of_two(DOCS_COPY_KMS_KEY_ID=KEY)
-    two.set(OTHER_LATEST, "dummyvalue")
-    entries = two.update().databases
-    assert [(each.outcome, bool(each.copy)) for each in entries] == [
-        ("unchanged", False),
-        ("unchanged", True),
-    ]
-    assert two.promote().reason == "copy-pending"
-    two.aws.snapshots.settle()
-    (entry,) = two.follow_copies().databases
-    assert (entry.name, two.promote().outcome) == ("docs", "started")
-    assert (two.current, two.values[OTHER_CURRENT]) == (NEW, entry.latest)
-    two.set(LATEST, "dummyvalue")
-    assert two.promote().reason == "no-latest"
 
 
 def refuse_for(night: Night, operation: str, *given: str) -> None:
@@ -339,19 +298,6 @@ def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal(both: Nigh
     assert f"RDS refused to copy {arn('docs-new')}: it is not encrypted." in body
 
 
-def test_a_copy_that_cannot_be_deleted_keeps_no_other(both: Night) -> None:
-    both.configure(RDS_COPIES_TO_KEEP="1")
-    both.update()
-    both.aws.snapshots.settle("failed")
-    failed = own(both)
-    newest = [add_copy(both, name) for name in "abc"][-1]
-    refuse_for(both, "delete", *(each.rpartition(":")[2] for each in failed))
-    with pytest.raises(AwsError) as raised:
-        both.follow_copies()
-    assert len(raised.value.__notes__) == 1
-    assert own(both) == sorted([newest, *failed])
-
-
 def test_one_update_has_all_copied_however_few_rds_copies_at_a_time(both: Night) -> None:
     fill_quota(both, room=1)
     assert [each.reason for each in both.update().databases] == [None, "copy-quota"]
@@ -377,7 +323,7 @@ def test_one_update_has_all_copied_however_few_rds_copies_at_a_time(both: Night)
         (lambda night: night.aws.snapshots.all.clear(), "no-eligible-snapshot"),
     ],
 )
-def test_the_poll_tells_once_why_it_cannot_start_a_copy_either_and_gives_up(
+def test_the_poll_notifies_once_why_it_cannot_start_a_copy_either_and_gives_up(
     night: Night, happens: Arrange, reason: str
 ) -> None:
     fill_quota(night)

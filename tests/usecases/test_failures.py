@@ -6,21 +6,19 @@ the run that it started ends, and the polls come by.
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 import pytest
 
 from chalicelib.domain.errors import AwsError, BusyError, Refused
-from chalicelib.domain.shares import Cluster
-from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.hold import hold, resume
-from chalicelib.usecases.share import follow_shares, share
-from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, PRODUCTION, InMemoryAws, snapshot
+from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, snapshot
 from tests.interruptions import Killed, calm, refuse
 from tests.stage import CURRENT, LATEST, PIPELINE
 from tests.usecases.night import KIM, SUNDAY, Night
 from tests.usecases.states import hold_until
+from tests.usecases.test_share import SATURDAY, WEEK, company, default_key, follow_shares, share
 
 
 class Mover(NamedTuple):
@@ -28,7 +26,9 @@ class Mover(NamedTuple):
 
     arrange: Callable[[], Night]
     act: Callable[[Night], Any]
-    told: str | None = None  # how people hear of a call that is refused, if not by the alarm alone
+    notified: str | None = (
+        None  # how a subject begins if a call is refused; else only the alarm rings
+    )
 
 
 # --- what moves `current` -------------------------------------------------------------------------
@@ -104,16 +104,6 @@ MOVERS = STARTING | {name: Mover(arrange, Night.reconcile) for name, arrange in 
 
 # --- what writes anything else --------------------------------------------------------------------
 
-SATURDAY = SUNDAY - timedelta(hours=6)
-SHARING = ProductionSettings.from_environment(
-    {
-        "SHARE_WITH_ACCOUNT": ACCEPTANCE,
-        "CLUSTERS": "orders,billing",
-        "SHARE_KMS_KEY_ID": "alias/shares",
-        "SHARES_TO_KEEP": "1",
-    }
-)
-
 
 def offer_newer(night: Night) -> Night:
     night.offer("newer", created=SUNDAY - timedelta(hours=3))
@@ -136,7 +126,7 @@ def second_night() -> Night:
 
 
 def crowded() -> Night:
-    """A poll has everything to do: record, tell of a failure, and delete."""
+    """A poll has everything to do: record, report a failure, and delete."""
     night = first_night()
     snapshots = night.aws.snapshots
     for days in (5, 4, 3, 2, 1):
@@ -169,32 +159,29 @@ def room_again() -> Night:
 def production() -> Night:
     """One cluster is not encrypted, the other one is under the default key."""
     night = Night()
-    night.aws = aws = InMemoryAws(SATURDAY, PRODUCTION)
-    aws.clusters.all["orders"] = Cluster("orders", None)
-    aws.clusters.all["billing"] = Cluster("billing", "key/default")
-    aws.keys.default.add("key/default")
-    aws.snapshots.all = [snapshot("rds:billing-1", own=True, cluster="billing")]
+    night.aws = company()
+    default_key(night.aws)
+    night.aws.snapshots.all = [snapshot("rds:billing-1", own=True, cluster="billing")]
     return night
 
 
-def share_on(night: Night, scheduled: datetime = SATURDAY) -> object:
-    return share(SHARING, "production", night.aws, scheduled)
+def share_on(night: Night, week: int = 0) -> object:
+    return share(night.aws, week, keep=1)
 
 
 def poll_shares(night: Night) -> object:
-    return follow_shares(SHARING, "production", night.aws, SATURDAY)
+    return follow_shares(night.aws, keep=1)
 
 
 def third_saturday() -> Night:
-    """A poll has everything to do: share, tell of a failure, and delete."""
+    """A poll has everything to do: share, report a failure, and delete."""
     night = production()
     snapshots = night.aws.snapshots
-    for weeks in (2, 1, 0):
-        scheduled = SATURDAY - timedelta(weeks=weeks)
-        snapshots.all[0] = snapshots.all[0]._replace(created=scheduled)
-        share_on(night, scheduled)
-        snapshots.settle("failed" if weeks == 1 else "available")
-        if weeks == 2:
+    for week, ended in ((-2, "available"), (-1, "failed"), (0, "available")):
+        snapshots.all[0] = snapshots.all[0]._replace(created=SATURDAY + week * WEEK)
+        share_on(night, week)
+        snapshots.settle(ended)
+        if week == -2:
             poll_shares(night)
     return night
 
@@ -273,9 +260,9 @@ def parameters(night: Night) -> list[str]:
 
 
 def outcome(night: Night) -> dict[str, Any]:
-    """Return what matters in the end; of the notifications those that tell how something ended."""
+    """Return what matters in the end; of the notifications those about an end."""
     aws = night.aws
-    told = [
+    notified = [
         each.partition(" in ")[0]
         for each in night.subjects
         if "Exception" not in each and "Timeout" not in each
@@ -287,7 +274,7 @@ def outcome(night: Night) -> dict[str, Any]:
         "snapshots": sorted((each.arn, each.status) for each in aws.snapshots.all),
         "tags": aws.snapshots.tags,
         "shared": shared,
-        "told": told,
+        "notified": notified,
     }
     if CURRENT not in aws.values():
         return found
@@ -326,11 +313,13 @@ def test_an_attempt_that_is_disturbed_and_made_again_ends_as_one_that_was_not(
     expected, found = outcome(undisturbed), outcome(night)
     call = calls_of(mover)[index]
     if call == "_publish" and fault in ("throttled", "never arrived"):
-        found["told"] = expected["told"] = []  # a topic that does not work changes nothing else
+        found["notified"] = expected[
+            "notified"
+        ] = []  # a topic that does not work changes nothing else
     if name in OTHERS or call == "label" or (call, fault) == ("_publish", "killed after"):
-        # What cannot be remembered is told twice rather than never.
+        # What cannot be remembered is notified twice rather than never.
         for each in (expected, found):
-            each["told"] = list(dict.fromkeys(each["told"]))
+            each["notified"] = list(dict.fromkeys(each["notified"]))
     assert found == expected
 
 
@@ -346,7 +335,7 @@ OPTIONAL = {
 
 
 @cases(MOVERS | OTHERS, "throttled")
-def test_a_call_that_aws_refuses_is_raised_and_told_where_nobody_waits_for_the_answer(
+def test_a_call_that_aws_refuses_is_raised_and_notified_where_nobody_waits_for_the_answer(
     name: str, index: int, fault: str
 ) -> None:
     mover = (MOVERS | OTHERS)[name]
@@ -356,9 +345,9 @@ def test_a_call_that_aws_refuses_is_raised_and_told_where_nobody_waits_for_the_a
     is_optional = call == "_publish" or index in OPTIONAL.get(name, [])
     with nullcontext() if is_optional else pytest.raises(AwsError, match=f"{call} of it failed"):
         mover.act(night)
-    if mover.told and call != "_publish":
-        (told,) = night.aws.notifier.sent[before:]
-        assert told.subject.startswith(f"{mover.told}{call} ThrottlingException (")
+    if mover.notified and call != "_publish":
+        (notified,) = night.aws.notifier.sent[before:]
+        assert notified.subject.startswith(f"{mover.notified}{call} ThrottlingException (")
     if name in STARTING:
         assert night.values == values
 
@@ -381,9 +370,9 @@ def test_an_attempt_that_is_disturbed_and_never_made_again_leaves_nothing_half_d
 
 
 @pytest.mark.parametrize("name", STARTING)
-def test_a_start_that_is_refused_is_undone_and_told_by_its_error_alone(name: str) -> None:
+def test_a_start_that_is_refused_is_undone_and_reported_by_its_error_alone(name: str) -> None:
     night = STARTING[name].arrange()
-    before, values, told = night.ledger, night.values, night.subjects
+    before, values, notified = night.ledger, night.values, night.subjects
     refuse(night.aws, "start")
     with pytest.raises(AwsError, match="start of it failed"):
         STARTING[name].act(night)
@@ -395,7 +384,7 @@ def test_a_start_that_is_refused_is_undone_and_told_by_its_error_alone(name: str
     night.polls(4)
     names = ",".join(night.settings.names)
     expected = [f"REFRESH FAILED: start AccessDeniedException ({names})"]
-    assert night.subjects[len(told) :] == (expected if STARTING[name].told else [])
+    assert night.subjects[len(notified) :] == (expected if STARTING[name].notified else [])
 
 
 @pytest.mark.parametrize("name", STARTING)

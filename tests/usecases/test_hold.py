@@ -77,7 +77,7 @@ def test_a_hold_is_lifted_once(night: Night, value: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "body"), [("PUT", UNTIL), ("DELETE", None)])
-def test_a_stage_without_the_parameter_is_told_which_setting_to_add(
+def test_a_stage_without_the_parameter_learns_which_setting_to_add(
     night: Night, method: str, body: Any
 ) -> None:
     night.settings = Settings.from_environment(STAGE | {"RDS_STACK_NAME": STACK})

@@ -19,8 +19,8 @@ from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
 from chalicelib.usecases.reconcile import reconcile
 from tests.fakes import arn
 from tests.interruptions import meanwhile
+from tests.simulation.account import Behaviour, SimulatedAws
 from tests.simulation.model import CORRECTIONS, START, Model, bootstrap, offer, variables
-from tests.simulation.world import Behaviour, World
 from tests.stage import CURRENT, OTHER_CURRENT, OTHER_LATEST
 from tests.usecases.night import NEW, Night
 
@@ -35,7 +35,7 @@ class Stage(NamedTuple):
 
     model: Model
     settings: Settings
-    aws: World
+    aws: SimulatedAws
 
     @property
     def name(self) -> str:
@@ -79,7 +79,7 @@ class Stage(NamedTuple):
 def arrange(mover: str, history: str) -> Stage:
     """Return an account before the mover's invocation."""
     settings = Settings.from_environment(variables(two=False, stacks="one"))
-    aws = World(START, Behaviour())
+    aws = SimulatedAws(START, Behaviour())
     bootstrap(settings, aws, "one", history)
     stage = Stage(Model(settings, aws), settings, aws)
     database = settings.databases[0]
@@ -150,7 +150,7 @@ def check(stage: Stage, seen: dict[str, Any], actor: str, at: int, history: str)
 
 
 def check_end(stage: Stage) -> None:
-    """Whatever came of it, the polls bring it in line, and tell everything once."""
+    """Whatever came of it, the polls bring it in line, and notify of everything once."""
     stage.model.settle(lambda: reconcile(stage.settings, stage.aws))
     stage.model.check_quiet()
     stage.model.check_replacements(0)
@@ -158,7 +158,7 @@ def check_end(stage: Stage) -> None:
     stage.model.check_ends()
     stage.model.check_status()
     sent = [(each.subject, each.body) for each in stage.aws.notifier.sent]
-    assert len(sent) == len(set(sent)), f"told twice: {sent}"
+    assert len(sent) == len(set(sent)), f"notified twice: {sent}"
 
 
 def each_interleaving(

@@ -189,25 +189,6 @@ def test_a_rollback_goes_to_the_value_before_and_waits_for_a_run(refreshed: Nigh
     assert refreshed.started == ["run-2"]
 
 
-@pytest.mark.parametrize(
-    ("values", "goes_to"),
-    [
-        (["dummyvalue", SECRET, NEW, NEW], OLD),
-        (["dummyvalue"], NEW),
-        ([arn("before-test", ACCEPTANCE), NEW], arn("before-test", ACCEPTANCE)),
-    ],
-)
-def test_a_rollback_goes_to_the_newest_earlier_snapshot_that_differs(
-    refreshed: Night, values: list[str], goes_to: str
-) -> None:
-    refreshed.offer("before-test", account=ACCEPTANCE, cluster="acceptance-orders")
-    for value in values:
-        refreshed.set(CURRENT, value)
-    assert refreshed.ask("GET", "/status")[1]["databases"][0]["previous"] == goes_to
-    status, answer = refreshed.ask("POST", BACK, {})
-    assert (status, answer["current"], "secret" in str(answer)) == (200, goes_to, False)
-
-
 @pytest.mark.parametrize("deploy", [False, True])
 @pytest.mark.parametrize(
     ("arrange", "expected"),

@@ -71,7 +71,7 @@ def test_an_execution_s_name_is_as_long_as_step_functions_takes(restored: Night)
 
 
 @pytest.mark.parametrize("ended", ["FAILED", "TIMED_OUT", "ABORTED"])
-def test_work_that_fails_is_told_once_and_loudly_and_a_redrive_completes_it(
+def test_work_that_fails_is_notified_once_and_loudly_and_a_redrive_completes_it(
     restored: Night, ended: str
 ) -> None:
     restored.polls()
@@ -86,7 +86,7 @@ def test_work_that_fails_is_told_once_and_loudly_and_a_redrive_completes_it(
     assert (restored.good(), restored.subjects[1:]) == (NEW, [REFRESHED])
 
 
-def test_a_missing_state_machine_is_told_once_and_does_its_work_later(restored: Night) -> None:
+def test_a_missing_state_machine_is_notified_once_and_does_its_work_later(restored: Night) -> None:
     restored.aws.state_machines.missing.add(MACHINE)
     restored.polls(3)
     assert len(restored.subjects) == 1

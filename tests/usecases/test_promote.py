@@ -181,8 +181,8 @@ def test_a_decision_not_to_act_names_its_step_and_leaves_everything_as_it_was(
     assert night.everything() | {"sent": None} == before
     assert set(night.aws.calls) <= READING | {"_publish"}
     what = "refresh skipped" if outcome == "skipped" else "REFRESH FAILED"
-    is_told = asked == "by the schedule" and reason != "nothing-new"
-    assert night.subjects == ([f"{what}: {reason} (rds)"] if is_told else [])
+    is_notified = asked == "by the schedule" and reason != "nothing-new"
+    assert night.subjects == ([f"{what}: {reason} (rds)"] if is_notified else [])
 
 
 def test_an_off_week_asks_aws_nothing(night: Night) -> None:
@@ -432,7 +432,7 @@ def test_a_refresh_waits_for_a_killed_order_of_somebody_else(night: Night) -> No
 
 
 @pytest.mark.parametrize("asked", ["promote", "refresh"])
-def test_whoever_is_overruled_is_told_by_whom(night: Night, asked: str) -> None:
+def test_whoever_is_overruled_learns_by_whom(night: Night, asked: str) -> None:
     night.offer("wanted")
     meanwhile(night.aws, "before", "put", lambda: night.pin("wanted"))
     message = f"{KIM} moved {CURRENT} to {arn('wanted')} in the meantime, which stays"

@@ -43,7 +43,7 @@ def learn(request: pytest.FixtureRequest, night: Night) -> Learn:
 
 
 def facts(night: Night) -> tuple[object, ...]:
-    """Return the ledger, what is deployed, what is good, and what people were told."""
+    """Return the ledger, what is deployed, what is good, and the notifications."""
     return night.ledger, night.deployed(), night.good(), night.subjects
 
 
@@ -111,16 +111,6 @@ def test_a_failure_is_returned_with_its_action_and_written_into_the_ledger(promo
     assert f"rds: went back to {OLD} from {NEW}" in notification.body
 
 
-def test_a_second_failure_of_the_same_value_is_notified_as_its_own(promoted: Night) -> None:
-    promoted.run_ends("Failed")
-    promoted.polls()
-    promoted.refresh()
-    promoted.run_ends("Failed")
-    promoted.polls()
-    assert promoted.subjects == [RUN_FAILED] * 2
-    assert [each.attributes["by"] for each in promoted.aws.notifier.sent] == [SCHEDULE, KIM]
-
-
 # --- whose run it is ------------------------------------------------------------------------------
 
 
@@ -161,7 +151,7 @@ def test_without_the_pipeline_nothing_is_moved(
     assert promoted.everything() == before
 
 
-def test_a_value_that_somebody_puts_by_hand_is_told_once_it_is_restored(
+def test_a_value_that_somebody_puts_by_hand_is_notified_once_it_is_restored(
     learn: Learn, night: Night
 ) -> None:
     night.set(CURRENT, NEW)
@@ -208,11 +198,11 @@ def clusters(**values: str) -> Arrange:
 
 
 def ambiguous(night: Night) -> None:
-    """The value was taken back by hand in the minute in which the deploy action began."""
+    """`current` was set by hand as the deploy action began, and a later update was rolled back."""
     began = night.aws.pipelines.executed[-1].started
     version = night.present()._replace(number=3, value=OLD, note=None, labels=frozenset())
     night.aws.parameters.kept[CURRENT].append(version._replace(modified=began))
-    night.aws.stacks.all[STACK] = night.aws.stacks.all[STACK]._replace(resolved={})
+    night.aws.stacks.set_status("UPDATE_ROLLBACK_COMPLETE")
 
 
 GONE = "it was deleted, renamed, or is in another account or Region; correct P_STACK_NAME"
@@ -240,7 +230,7 @@ UNCERTAIN = (
     ],
     ids=["in progress", "rollback failed", "no stack", "no cluster", "two clusters", "ambiguous"],
 )
-def test_what_cannot_be_seen_moves_nothing_and_is_told_once_if_it_will_not_settle(
+def test_what_cannot_be_seen_moves_nothing_and_is_notified_once_if_it_will_not_settle(
     promoted: Night, spoil: Arrange, message: str | None
 ) -> None:
     promoted.run_ends("Failed", deploys=True)
@@ -274,64 +264,34 @@ def test_with_a_wrong_stack_name_nothing_is_taken_back_that_a_run_has_deployed(
     assert facts(night) == (PROMOTED, NEW, None, [UNKNOWN])
 
 
-@pytest.mark.parametrize(
-    ("status", "sent"), [("UPDATE_COMPLETE", FAILED_AFTER), ("UPDATE_ROLLBACK_COMPLETE", UNKNOWN)]
-)
 def test_of_two_values_the_stack_decides_unless_its_last_update_was_rolled_back(
-    promoted: Night, status: str, sent: str
+    promoted: Night,
 ) -> None:
     promoted.run_ends("Failed", deploys=True)
     ambiguous(promoted)
-    stack = promoted.aws.stacks.all[STACK]
-    promoted.aws.stacks.all[STACK] = stack._replace(status=status, resolved={CURRENT: NEW})
+    promoted.aws.stacks.set_status("UPDATE_COMPLETE")
     promoted.reconcile()
-    assert promoted.subjects[0] == sent
+    assert promoted.subjects == [FAILED_AFTER]
 
 
 # --- a deploy that begins -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "happens",
-    [
-        stack_in("UPDATE_IN_PROGRESS"),
-        lambda night: prepares_change_set(night, "run-3"),
-    ],
-    ids=["an update of the stack", "a change set"],
-)
-def test_a_deploy_that_begins_between_the_look_and_the_put_has_the_value_put_again(
-    promoted: Night, happens: Arrange
+def test_a_change_set_that_is_prepared_between_the_look_and_the_put_has_the_value_put_again(
+    promoted: Night,
 ) -> None:
+    """See test_interleavings.py for an update of the stack that begins there."""
     promoted.run_ends("Failed")
     promoted.aws.time += timedelta(minutes=2)
-    promoted.push()
-    meanwhile(promoted.aws, "before", "put", lambda: happens(promoted))
+    run = promoted.push()
+    meanwhile(promoted.aws, "before", "put", lambda: prepares_change_set(promoted, run))
     promoted.polls()
     assert (promoted.ledger, promoted.subjects) == ([*REVERTED, ("promote", "new")], [])
+    assert promoted.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
     promoted.aws.pipelines.finish(PIPELINE)
     promoted.polls()
     assert (promoted.deployed(), promoted.current) == (NEW, NEW)
     assert [each.partition(" in ")[0] for each in promoted.subjects] == ["refreshed"]
-
-
-def test_nothing_is_taken_back_while_a_change_set_waits_for_its_approval(promoted: Night) -> None:
-    promoted.run_ends("Failed")
-    prepares_change_set(promoted, promoted.push())
-    promoted.polls()
-    assert (promoted.ledger, promoted.subjects) == (PROMOTED, [])
-    assert promoted.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
-    promoted.aws.pipelines.finish(PIPELINE, "Failed")
-    promoted.polls()
-    assert facts(promoted) == (REVERTED, OLD, OLD, [RUN_FAILED])
-
-
-def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night: Night) -> None:
-    prepares_change_set(night, night.push())
-    night.aws.time += timedelta(minutes=2)
-    night.pin("new")
-    found = night.status()
-    assert found["pipeline"]["under_way"]["restores"] is None
-    assert found["databases"][0]["waiting"]
 
 
 # --- the first promotion of all -------------------------------------------------------------------
@@ -412,7 +372,7 @@ def test_labels_never_block_parameter_stores_hundred_versions(promoted: Night) -
 
 
 @pytest.mark.parametrize(("hidden", "sent"), [(GOOD, [REFRESHED]), ("run-run-2", [])])
-def test_a_label_that_is_not_listed_at_once_has_nothing_told_twice_in_one_poll(
+def test_a_label_that_is_not_listed_at_once_has_nothing_notified_twice_in_one_poll(
     promoted: Night, monkeypatch: pytest.MonkeyPatch, hidden: str, sent: list[str]
 ) -> None:
     promoted.run_ends()

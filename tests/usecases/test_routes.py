@@ -80,23 +80,6 @@ def test_an_unknown_query_parameter_is_refused_on_every_route(
     assert night.ask(method, f"{path}?database=rds", body)[0] == expected_status
 
 
-@pytest.mark.parametrize("path", ["/snapshots", "/snapshots/current/history"])
-@pytest.mark.parametrize(
-    ("query", "status", "message"),
-    [
-        ("?database=rds&database=rds", 200, None),
-        ("?database=rds&database=docs", 400, "the request names different databases"),
-        ("?database=", 404, 'there is no database ""; known: rds'),
-        ("?database=%1b%5b2J", 404, 'there is no database "\\u001b[2J"; known: rds'),
-    ],
-)
-def test_the_database_of_a_reading_route(
-    night: Night, path: str, query: str, status: int, message: str | None
-) -> None:
-    found, answer = night.ask("GET", path + query)
-    assert (found, answer.get("Message")) == (status, message)
-
-
 # --- the log --------------------------------------------------------------------------------------
 
 

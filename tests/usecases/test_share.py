@@ -32,13 +32,17 @@ POLICY = SETTINGS.policy("production")
 Arrange = Callable[[InMemoryAws], object]
 
 
-@pytest.fixture
-def aws() -> InMemoryAws:
+def company() -> InMemoryAws:
     """*orders* is not encrypted, *billing* is under a key of the company's own."""
     aws = InMemoryAws(SATURDAY, PRODUCTION)
     aws.clusters.all = {"orders": Cluster("orders", None), "billing": Cluster("billing", "key/own")}
     aws.keys.default.add("key/default")
     return aws
+
+
+@pytest.fixture
+def aws() -> InMemoryAws:
+    return company()
 
 
 @pytest.fixture
@@ -215,7 +219,7 @@ def taken_name(aws: InMemoryAws) -> None:
         (taken_name, "name-taken"),
     ],
 )
-def test_what_only_people_can_mend_is_refused_told_and_stops_no_other_cluster(
+def test_what_only_people_can_mend_is_refused_notified_and_stops_no_other_cluster(
     aws: InMemoryAws, arrange: Arrange, reason: str
 ) -> None:
     arrange(aws)
@@ -297,7 +301,7 @@ def test_what_is_unshared_by_hand_is_shared_again_unless_it_expired(third: InMem
     assert "unshare" not in third.calls
 
 
-def test_one_that_failed_is_told_once_deleted_and_can_be_asked_again(aws: InMemoryAws) -> None:
+def test_one_that_failed_is_notified_once_deleted_and_can_be_asked_again(aws: InMemoryAws) -> None:
     share(aws)
     aws.snapshots.settle("failed")
     message = f"orders: RDS could not make {name('orders')}"
@@ -347,7 +351,9 @@ def test_what_cannot_be_shared_or_deleted_keeps_no_other_from_going_and_hides_no
     assert subjects(third) == ["SHARING FAILED: share-failed (billing)"]
 
 
-def test_people_are_told_first_and_the_oldest_is_deleted_once_unshared(third: InMemoryAws) -> None:
+def test_people_are_notified_first_and_the_oldest_is_deleted_once_unshared(
+    third: InMemoryAws,
+) -> None:
     add_failed(third, "orders", 3)
     third.calls.clear()
     follow_shares(third, clusters=("orders",))

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.deployment import Position
-from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
@@ -15,7 +14,6 @@ from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE, PIPELINE_NAME, 
 from tests.usecases.night import (
     HIDDEN,
     HOLD,
-    KIM,
     NEW,
     OLD,
     READING,
@@ -124,16 +122,6 @@ def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted
     }
     assert database(promoted, "current", "deployed", "previous") == [NEW, OLD, OLD]
     assert found["problems"] == []
-
-
-def test_a_pin_waits_until_a_run_restores_it(night: Night) -> None:
-    night.pin("new", reason="regression")
-    facts = database(night, "waiting", "current", "deployed", "by", "why", "age_hours")
-    assert facts == [True, NEW, OLD, KIM, "regression", 231.0]  # the age of what is deployed
-    night.push()
-    assert night.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
-    night.run_ends()
-    assert database(night, "waiting") == [False]
 
 
 def test_an_unreadable_hold_is_one_and_a_problem(night: Night) -> None:
@@ -439,12 +427,3 @@ def test_a_history_without_a_parameter_or_a_pipeline(
 ) -> None:
     arrange(night)
     assert [(each["snapshot"], each["run"]) for each in history(night)] == expected
-
-
-def test_hostile_words_in_a_description_are_shown_as_they_are(night: Night) -> None:
-    """Whoever may write the parameter may write a Description as this application does."""
-    text = "<script>alert(1)</script>\x1b[2J\x00\ud800"
-    night.aws.parameters.put(CURRENT, NEW, Note(text, text, text))
-    entry = history(night)[0]
-    assert (entry["action"], entry["by"], entry["why"]) == (text, text, text)
-    assert get(night, "/status")["databases"][0]["why"] == text

@@ -102,7 +102,7 @@ class Made(NamedTuple):
         return self.source.taken, self.source.arn
 
 
-class WorldSnapshots(InMemorySnapshots):
+class SimulatedSnapshots(InMemorySnapshots):
     """Remembers which copies were requested; `judge` is asked before a snapshot is deleted.
 
     A copy is known because RDS was asked to make it, and never by its name or its tags.
@@ -160,10 +160,10 @@ class WorldSnapshots(InMemorySnapshots):
             self.change(each.arn, "available")
 
 
-class WorldPipelines(InMemoryPipelines):
+class SimulatedPipelines(InMemoryPipelines):
     """The main pipeline as CodePipeline lists it, which may be some moments ago."""
 
-    aws: "World"
+    aws: "SimulatedAws"
 
     def listed(self, name: str) -> list[Run]:
         if name != PIPELINE:
@@ -192,17 +192,17 @@ class WorldPipelines(InMemoryPipelines):
         return set(self.by_token.values())
 
 
-class World(InMemoryAws):
+class SimulatedAws(InMemoryAws):
     """AWS with one main pipeline. Nothing goes on by itself: `go_on` takes the next step."""
 
-    pipelines: WorldPipelines
-    snapshots: WorldSnapshots
+    pipelines: SimulatedPipelines
+    snapshots: SimulatedSnapshots
 
     def __init__(self, now: datetime, behaviour: Behaviour) -> None:
         super().__init__(now)
         self.behaviour = behaviour
-        self.pipelines = WorldPipelines(self)
-        self.snapshots = WorldSnapshots(self, behaviour)
+        self.pipelines = SimulatedPipelines(self)
+        self.snapshots = SimulatedSnapshots(self, behaviour)
         self.parameters.clock = behaviour.ssm_clock
         self.executions: list[Execution] = []
         self.updates: list[Update] = []
