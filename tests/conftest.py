@@ -30,6 +30,7 @@ class _Scheduler(LoadScopeScheduling):
         return file if _SHARING.intersection(file.split("/")) else nodeid
 
 
+@pytest.hookimpl(optionalhook=True)  # unknown where the tests run without the plugin
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Stand in for `--dist loadgroup`, whose groups never reach the scheduler with pytest 9.2.
 
