@@ -1,15 +1,18 @@
 """A real ``chalice deploy`` of this application into the local cloud."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from cli.main import cli
 from localcloud.client import LocalCloud
 from localcloud.company import PIPELINE, STAGE, Company, arn_of, configure, copy_project, nightly
 
@@ -34,6 +37,14 @@ def aurora_refresh(
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def invoke(*words: str, environment: Mapping[str, str | None]) -> Result:
+    """Run the command line in this process, which saves the start of another one."""
+    shell = dict.fromkeys(os.environ) | environment
+    done = CliRunner(env=shell).invoke(cli, words)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done
 
 
@@ -124,7 +135,8 @@ class Night:
     def settle(self) -> str:
         """Wait until no run is in progress, have *current* hold what is deployed, and return that."""
         for run in self.listed_runs():
-            self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
+            if run["status"] in ("InProgress", "Stopping"):
+                self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
         self.cloud.wait_until_idle()
         (deployed,) = self.company.clusters().values()
         if self.current() != deployed:
@@ -135,6 +147,12 @@ class Night:
         """Write a parameter by hand."""
         ssm = self.cloud.client("ssm")
         ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
+    def ask(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+        """Return the API's answer to a signed request."""
+        answered, answer = self.cloud.signed(method, path, body)
+        assert answered == status, answer
+        return answer
 
     def listed_runs(self) -> list[dict[str, Any]]:
         """Return the pipeline's newest runs, the newest first."""

@@ -1,7 +1,6 @@
 """``aurora-refresh deploy``, ``package`` and ``destroy``, the local cloud being the account."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,15 +11,14 @@ import botocore.loaders
 import botocore.session
 import cfnlint
 import pytest
-from click.testing import CliRunner
 
 from chalicelib.domain.functions import API, RESTORE, UPDATE
 from cli import account, cloudformation, deploy, stacks
-from cli.main import cli
 from cli.stages import load
 from localcloud.accounts import PRODUCTION
 from localcloud.client import LocalCloud
 from localcloud.company import Project
+from tests.e2e.conftest import invoke
 
 CURRENT = "/acceptance/rds/current-snapshot"
 LATEST = "/acceptance/rds/latest-snapshot"
@@ -45,10 +43,8 @@ class User(Project):
 
     def run(self, command: str, *words: str, **environment: str | None) -> tuple[int, list[str]]:
         """`aurora-refresh COMMAND --stage acceptance …`: its exit code, and what it printed."""
-        shell = dict.fromkeys(os.environ) | self.environment() | environment
         where = ["--project", str(self.project), "--stage", self.stage]
-        done = CliRunner(env=shell).invoke(cli, [command, *where, *words])
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        done = invoke(command, *where, *words, environment=self.environment() | environment)
         return done.exit_code, done.output.splitlines()
 
     def holds(self) -> dict[str, str]:

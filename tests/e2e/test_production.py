@@ -1,4 +1,7 @@
-"""A production stage: deployed with its own roles, from the schedule to a share that acceptance can use."""
+"""A production stage: deployed with its own roles, and its shares over the weeks.
+
+The demo of the company, in test_company_demo.py, restores such shares in acceptance.
+"""
 
 import re
 from collections.abc import Callable
@@ -12,7 +15,7 @@ import pytest
 
 from localcloud.client import LocalCloud
 from localcloud.production import STAGE, Production
-from tests.e2e.conftest import answer_of, aurora_refresh
+from tests.e2e.conftest import answer_of, invoke
 from tests.e2e.test_permissions import grants, policy_of
 
 SHARE = "db-share-snapshot"
@@ -101,14 +104,9 @@ def production(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Pr
 def command(production: Production, name: str, *answers: str) -> list[str]:
     """Return what a command of ``aurora-refresh`` that succeeds prints."""
     words = (name, "--stage", STAGE, "--project", str(production.project), *answers)
-    done = aurora_refresh(*words, environment=production.environment())
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = invoke(*words, environment=production.environment())
+    assert done.exit_code == 0, done.output
     return done.stdout.splitlines()
-
-
-@pytest.fixture
-def saturday(production: Production) -> Saturday:
-    return Saturday(production)
 
 
 def existing(production: Production) -> dict[str, str | list[str]]:
@@ -141,37 +139,6 @@ def test_a_deployed_stage_is_healthy(production: Production) -> None:
     assert verdicts[-1].startswith("healthy; ")
 
 
-def test_a_snapshot_of_each_cluster_is_taken_shared_once_available_and_restored_in_acceptance(
-    saturday: Saturday,
-) -> None:
-    asked = saturday.share()
-    assert outcomes(asked) == dict.fromkeys(CLUSTERS, ("asked", None))
-    assert outcomes(saturday.share()) == dict.fromkeys(CLUSTERS, ("unchanged", None))
-    waiting = saturday.follow()
-    assert outcomes(waiting) == dict.fromkeys(CLUSTERS, ("unchanged", None))
-    assert saturday.shares() == {name: [] for name in CLUSTERS}
-
-    saturday.settle()
-    assert outcomes(saturday.follow()) == dict.fromkeys(CLUSTERS, ("shared", None))
-
-    shares = saturday.shares()
-    assert {
-        name: [each["DBClusterSnapshotArn"] for each in found] for name, found in shares.items()
-    } == {each["name"]: [each["snapshot"]] for each in asked["clusters"]}
-    keys = {name: found[0].get("KmsKeyId") for name, found in shares.items()}
-    own_key = saturday.production.key
-    assert keys == {"orders": None, "billing": own_key, "documents": own_key}
-    for name, (share,) in shares.items():
-        # Under the key's policy in docs/production.md.
-        saturday.cloud.client("rds").restore_db_cluster_from_snapshot(
-            DBClusterIdentifier=f"acceptance-{name}",
-            SnapshotIdentifier=share["DBClusterSnapshotArn"],
-            Engine=share["Engine"],
-            EngineVersion=share["EngineVersion"],
-        )
-    assert saturday.subjects() == []
-
-
 def any_cluster(resource: str) -> str:
     """What a role may do to one of the clusters it may do to all, whatever their keys."""
     return re.sub("|".join(CLUSTERS), "CLUSTER", resource)
@@ -198,6 +165,9 @@ def test_the_oldest_of_ours_and_the_failed_go_and_each_role_allows_nothing_that_
             each["SnapshotCreateTime"].replace(minute=0, second=0, microsecond=0) for each in found
         ]
         assert taken == saturdays[:0:-1]
+    # What production's default key encrypts could not be restored.
+    keys = {name: {each.get("KmsKeyId") for each in saturday.shares()[name]} for name in CLUSTERS}
+    assert keys == {"orders": {None}, "billing": {production.key}, "documents": {production.key}}
 
     saturday = Saturday(production)
     saturday.cloud.set_faults([{"operation": "rds:DescribeDBClusters", "kind": "deny"}])

