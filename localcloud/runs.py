@@ -50,9 +50,7 @@ class Behaviour:
     loses_events: bool = False
     tokens: dict[str, str] = field(default_factory=dict)
     actions: list["ActionExecution"] = field(default_factory=list)
-    queues: dict[str, list["Run"]] = field(
-        default_factory=dict
-    )  # who is in a stage, or waits for it
+    queues: dict[str, list["Run"]] = field(default_factory=dict)  # by stage: in it, then waiting
     latest: dict[str, "Run"] = field(default_factory=dict)
     forgotten: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
