@@ -29,7 +29,7 @@ def test_reset_puts_everything_back(cloud: LocalCloud) -> None:
 def test_a_reset_ends_what_a_state_machine_does(cloud: LocalCloud) -> None:
     role = cloud.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]
     states = {
-        "Wait": {"Type": "Wait", "Seconds": 1, "Next": "List"},
+        "Wait": {"Type": "Wait", "Seconds": 2, "Next": "List"},
         "List": {
             "Type": "Task",
             "Resource": "arn:aws:states:::aws-sdk:sns:listTopics",
@@ -45,7 +45,7 @@ def test_a_reset_ends_what_a_state_machine_does(cloud: LocalCloud) -> None:
     stepfunctions.start_execution(stateMachineArn=machine)
     cloud.reset()
     cloud.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")
-    time.sleep(1.5)
+    time.sleep(2.5)
     assert [call["operation"] for call in cloud.calls()] == ["iam:CreateRole"]
 
 
