@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 def main() -> int:
     """Measure, and print the results; fail if one that cannot vary misses its target."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two minutes; writes nothing")
+    parser.add_argument("--quick", action="store_true", help="a few minutes; writes nothing")
     is_quick = parser.parse_args().quick
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,

@@ -34,6 +34,7 @@ FUNCTIONS = {
 MODULES = {UPDATE: 53, RESTORE: 56, FOLLOW: 56, RECONCILE: 58, PIN: 70}
 #: The numbers of shared snapshots that an update is run with.
 SHARES = FEW, _, MANY = 20, 200, 2000
+MOST = 20_000  # the pages of MANY again and again, which is only right for memory
 _SERVICES = ("CLOUDFORMATION", "CODEPIPELINE", "RDS", "SNS", "SSM")
 
 
@@ -80,6 +81,10 @@ class Bench:
         for shared, more in pairwise((1, *SHARES)):  # one was there before
             cloud.seed_snapshots(shares[shared:more])
             self._record(UPDATE, lambda: cloud.fire(UPDATE, now), more)
+        many = self._recordings[UPDATE, MANY]
+        pages = many["DescribeDBClusterSnapshots"]
+        most = (pages[:-1] * 11)[: MOST // 100 - 1] + pages[-1:]
+        self._recordings[UPDATE, MOST] = Recording(list, many, DescribeDBClusterSnapshots=most)
         cloud.fire(RECONCILE, now)  # which learns what is deployed
         self._record(RECONCILE, lambda: cloud.fire(RECONCILE, now))
         (restored,) = self._record(RESTORE, lambda: cloud.fire(RESTORE, now))

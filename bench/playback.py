@@ -1,7 +1,4 @@
-"""AWS as the local cloud answered it once: recorded, and played back as often as wanted.
-
-A playback answers at once, and the same whatever was written.
-"""
+"""AWS as the local cloud answered it once, played back as often as wanted, whatever is written."""
 
 import logging
 import math

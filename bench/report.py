@@ -56,9 +56,9 @@ def _plot(measures: Sequence[Measure], file: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for place, (who, colour) in enumerate({"package": "tab:blue", "floor": "tab:gray"}.items()):
         taken = [getattr(measure, who) for measure in measures]
-        rows = [2.5 * row + place for row in range(len(measures))]
+        rows = [-2.5 * row - place for row in range(len(measures))]
         axes.boxplot(taken, positions=rows, orientation="horizontal", boxprops={"color": colour})
     names = [measure.name for measure in measures]
-    axes.set_yticks([2.5 * row + 0.5 for row in range(len(measures))], names)
+    axes.set_yticks([-2.5 * row - 0.5 for row in range(len(measures))], names)
     axes.set(xlim=(0, None), xlabel="ms; blue: package, gray: floor")
     figure.savefig(file, metadata={"Date": None})
