@@ -12,8 +12,8 @@ import botocore.session
 
 from chalicelib.aws.clients import BotoAws
 from chalicelib.domain.shares import Cluster
+from demo.acceptance import nightly
 from localcloud.client import LocalCloud
-from localcloud.company import nightly
 from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws, arn, snapshot
 
 NOW = datetime(2026, 1, 4, 4, tzinfo=UTC)

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import cli
+from demo.acceptance import PIPELINE, STAGE, Company, arn_of, configure, copy_project, nightly
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STAGE, Company, arn_of, configure, copy_project, nightly
 
 PROJECT = Path(__file__).resolve().parents[2]
 UPDATE = "db-update-latest-snapshot-id"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.company import STAGE, Company
+from demo.acceptance import STAGE, Company
 from tests.e2e.conftest import PROJECT, Night, aurora_refresh
 
 Ended = subprocess.CompletedProcess[str]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from demo.acceptance import PIPELINE, STACK, STAGE, Company, Database
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STACK, STAGE, Company, Database
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
 from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, answer_of, invoke
 from tests.e2e.test_permissions import grants, permits, policy_of

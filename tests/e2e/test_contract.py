@@ -25,8 +25,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from demo.acceptance import PIPELINE, STAGE, Company
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, Key, key_of
-from localcloud.company import PIPELINE, STAGE, Company
 from tests.e2e.conftest import PROJECT, Night
 
 API = f"aurora-refresh-{STAGE}"

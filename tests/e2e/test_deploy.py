@@ -4,7 +4,7 @@ import zipfile
 
 import yaml
 
-from localcloud.company import Company
+from demo.acceptance import Company
 from tests.e2e.conftest import PROJECT
 
 

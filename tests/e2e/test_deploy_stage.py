@@ -15,9 +15,9 @@ import pytest
 from chalicelib.domain.functions import API, RESTORE, UPDATE
 from cli import account, cloudformation, deploy, stacks
 from cli.stages import load
+from demo.acceptance import Project
 from localcloud.accounts import PRODUCTION
 from localcloud.client import LocalCloud
-from localcloud.company import Project
 from tests.e2e.conftest import invoke
 
 CURRENT = "/acceptance/rds/current-snapshot"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from demo.acceptance import arn_of, nightly
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import arn_of, nightly
 from localcloud.shares import RESTORED_FROM
 from tests.e2e.conftest import PROJECT
 

@@ -20,9 +20,9 @@ import pytest
 from botocore import xform_name
 
 from cli import doctor
+from demo.acceptance import Project, arn_of, nightly
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import Project, arn_of, nightly
 from tests.e2e.conftest import PROJECT, RESTORE, UPDATE, answer_of, aurora_refresh
 
 STAGE = "acceptance"

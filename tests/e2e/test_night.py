@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from demo.acceptance import PIPELINE, nightly
 from localcloud.accounts import ACCEPTANCE, STRANGER
-from localcloud.company import PIPELINE, nightly
 from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, Night
 
 START = "codepipeline:StartPipelineExecution"

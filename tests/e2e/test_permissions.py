@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from moto.iam.access_control import IAMPolicy, PermissionResult
 
+from demo.acceptance import PIPELINE, STACK, Company
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STACK, Company
 from tests.e2e.conftest import FOLLOW, RECONCILE, RESTORE, UPDATE, Night
 
 API = "api_handler"

@@ -12,10 +12,10 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.kms.models import kms_backends
 
+from demo.acceptance import nightly
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.authorization import needs
 from localcloud.client import LocalCloud
-from localcloud.company import nightly
 from localcloud.policies import Decision, NotRestored, decide
 from localcloud.wire import Call
 

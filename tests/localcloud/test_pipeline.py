@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from demo.acceptance import arn_of, nightly
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import arn_of, nightly
 from localcloud.shares import RESTORED_FROM
 
 # A client takes longer to make than most tests take to run.

@@ -1,4 +1,4 @@
-"""The company of the demo and the end-to-end tests, on a local cloud.
+"""The acceptance account of the company of the demo and the end-to-end tests, on a local cloud.
 
 Everything that exists before this application does: its parameters, its main pipeline, the cluster
 that testers work on, and the snapshots that production shares.
