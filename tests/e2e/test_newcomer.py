@@ -21,6 +21,7 @@ from botocore import xform_name
 
 from cli import doctor
 from demo.acceptance import Project, arn_of, nightly
+from demo.pipeline import create_pipeline
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 from tests.e2e.conftest import PROJECT, RESTORE, UPDATE, answer_of, aurora_refresh
@@ -167,7 +168,7 @@ def newcomer(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory
         "SubnetGroupName": "private",
         "SecurityGroupIds": "sg-0123456789abcdef0",
     }
-    cloud.create_pipeline(MAIN, 0.2, [], template=TEMPLATE, parameters=parameters)
+    create_pipeline(cloud, MAIN, [], run_seconds=0.2, template=TEMPLATE, parameters=parameters)
 
     answers = [f"{name}={value}" for name, value in ANSWERS.items()]
     newcomer.succeed("configure", "--stage", STAGE, *answers)

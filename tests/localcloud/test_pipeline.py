@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from demo.acceptance import arn_of, nightly
+from demo.pipeline import create_pipeline
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
 from localcloud.shares import RESTORED_FROM
@@ -38,7 +39,8 @@ class Pipeline:
     def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
         self.api = client(cloud, "codepipeline")
-        cloud.create_pipeline(NAME, 0, [{"parameter": "/current", "cluster": "orders"}])
+        database = {"parameter": "/current", "cluster": "orders"}
+        create_pipeline(cloud, NAME, [database], run_seconds=0)
 
     def start(self, hold: str = "") -> str:
         """Start a run, and return it once it is held, if it is to be."""
