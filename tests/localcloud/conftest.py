@@ -1,15 +1,14 @@
-"""Functions to deploy into the local cloud."""
+"""Functions to deploy into the local cloud, policies, and rules."""
 
 import io
 import json
 import textwrap
 import zipfile
-from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from localcloud.client import LocalCloud
+
+ECHO = "def handler(event, context): return event"
 
 
 def package(source: str) -> bytes:
@@ -20,60 +19,47 @@ def package(source: str) -> bytes:
     return target.getvalue()
 
 
-@pytest.fixture
-def deploy(cloud: LocalCloud) -> Callable[..., str]:
-    """Deploy a function from its module's source, whose ``handler`` it runs; returns its ARN."""
-
-    def deploy_function(source: str, name: str = "probe", **configuration: Any) -> str:
-        role = cloud.client("iam").create_role(
-            RoleName=f"{name}-role", AssumeRolePolicyDocument="{}"
-        )
-        function = cloud.client("lambda").create_function(
-            FunctionName=name,
-            Runtime="python3.11",
-            Role=role["Role"]["Arn"],
-            Handler="app.handler",
-            Code={"ZipFile": package(source)},
-            **configuration,
-        )
-        arn: str = function["FunctionArn"]
-        return arn
-
-    return deploy_function
+def allow(action: str, resource: str) -> str:
+    """A policy that allows one action on one resource."""
+    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
-@pytest.fixture
-def invoke(cloud: LocalCloud) -> Callable[..., tuple[str | None, Any]]:
-    """Invoke the function ``probe``; returns its FunctionError and its payload."""
+def create_function(cloud: LocalCloud, source: str, **configuration: Any) -> str:
+    """Deploy the function ``probe`` from its module's source, whose ``handler`` it runs; returns its ARN."""
+    role = cloud.client("iam").create_role(RoleName="probe-role", AssumeRolePolicyDocument="{}")
+    function = cloud.client("lambda").create_function(
+        FunctionName="probe",
+        Runtime="python3.11",
+        Role=role["Role"]["Arn"],
+        Handler="app.handler",
+        Code={"ZipFile": package(source)},
+        **configuration,
+    )
+    return str(function["FunctionArn"])
 
-    def invoke_function(event: Any = None, name: str = "probe") -> tuple[str | None, Any]:
-        answer = cloud.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event or {}))
-        return answer.get("FunctionError"), json.loads(answer["Payload"].read())
 
-    return invoke_function
+def permit(cloud: LocalCloud, service: str, source: str) -> None:
+    """Let a service invoke ``probe`` on behalf of a rule or an API, by its ARN."""
+    cloud.client("lambda").add_permission(
+        FunctionName="probe",
+        StatementId=service,
+        Action="lambda:InvokeFunction",
+        Principal=f"{service}.amazonaws.com",
+        SourceArn=source,
+    )
 
 
-@pytest.fixture
-def received(
-    cloud: LocalCloud, deploy: Callable[..., str]
-) -> Callable[[str], list[dict[str, Any]]]:
-    """Returns what a function received of a service's events, to which it is subscribed by the first call."""
-    targets: dict[str, str] = {}
+def create_rule(cloud: LocalCloud, **facts: str) -> str:
+    """Deploy ``probe``, which returns its events, as the target of a rule; returns the rule's ARN."""
+    function, events = create_function(cloud, ECHO), cloud.client("events")
+    rule: str = events.put_rule(Name="rule", **facts)["RuleArn"]
+    events.put_targets(Rule="rule", Targets=[{"Id": "1", "Arn": function}])
+    return rule
 
-    def list_received(source: str) -> list[dict[str, Any]]:
-        if not targets:
-            events = cloud.client("events")
-            targets[source] = deploy("def handler(event, context):\n    return event")
-            rule = events.put_rule(Name="rule", EventPattern=json.dumps({"source": [source]}))
-            events.put_targets(Rule="rule", Targets=[{"Id": "1", "Arn": targets[source]}])
-            cloud.client("lambda").add_permission(
-                FunctionName="probe",
-                StatementId="events",
-                Action="lambda:InvokeFunction",
-                Principal="events.amazonaws.com",
-                SourceArn=rule["RuleArn"],
-            )
-        cloud.wait_until_idle()
-        return [record["event"] for record in cloud.invocations("probe")]
 
-    return list_received
+def invoke(cloud: LocalCloud, event: Any = None) -> tuple[str | None, Any]:
+    """Invoke ``probe``; returns its FunctionError and its payload."""
+    payload = json.dumps(event or {})
+    answer = cloud.client("lambda").invoke(FunctionName="probe", Payload=payload)
+    return answer.get("FunctionError"), json.loads(answer["Payload"].read())

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,10 @@ import pytest
 import yaml
 from cfnlint.decode.cfn_yaml import loads
 
-from demo.rows import BUCKET, BUILDS, TESTERS, deploy_preparation, documented_files
+from demo.rows import BUILDS, TESTERS, deploy_preparation, documented_files, upload
 from localcloud import postgres
 from localcloud.client import LocalCloud
 
-# A client takes longer to make than most tests take to run.
-client = cache(LocalCloud.client)
 TEMPLATE = Path(__file__).parents[2] / "infrastructure/after-restore.yaml"
 CLUSTER = "acceptance-cluster-1a2b"
 ROWS = """
@@ -36,8 +33,7 @@ class Preparation:
 
     def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
-        self.s3 = client(cloud, "s3")
-        self.cluster = client(cloud, "rds").create_db_cluster(
+        self.cluster = cloud.client("rds").create_db_cluster(
             DBClusterIdentifier=CLUSTER,
             DatabaseName="shop",
             Engine="aurora-postgresql",
@@ -52,9 +48,7 @@ class Preparation:
 
     def put(self, **files: str) -> None:
         """Put files into the folder of the database."""
-        for name, text in files.items():
-            key = f"after-restore/rds/{name}.sql"
-            self.s3.put_object(Bucket=BUCKET, Key=key, Body=text.encode())
+        upload(self.cloud, files)
 
     def run(self) -> dict[str, Any]:
         """Start it as reconcile does, and describe how it ended."""
@@ -70,26 +64,20 @@ class Preparation:
             "taken": "2026-01-04T01:00:00+00:00",
             "run": "a-run",
         }
-        arn = client(self.cloud, "stepfunctions").start_execution(
+        arn = self.cloud.client("stepfunctions").start_execution(
             stateMachineArn=self.machine, name="rds-1", input=json.dumps(given)
         )["executionArn"]
         return self.cloud.wait_for_execution(arn)
 
     def redrive(self, arn: str) -> dict[str, Any]:
-        client(self.cloud, "stepfunctions").redrive_execution(executionArn=arn)
+        self.cloud.client("stepfunctions").redrive_execution(executionArn=arn)
         return self.cloud.wait_for_execution(arn)
 
     def column(self, sql: str) -> list[Any]:
         return [next(iter(row.values())) for row in self.cloud.sql(CLUSTER, sql)]
 
-    def role(self) -> str:
-        described = client(self.cloud, "stepfunctions").describe_state_machine(
-            stateMachineArn=self.machine
-        )
-        return str(described["roleArn"].rpartition("/")[2])
-
     def groups(self) -> list[str]:
-        (cluster,) = client(self.cloud, "rds").describe_db_clusters()["DBClusters"]
+        (cluster,) = self.cloud.client("rds").describe_db_clusters()["DBClusters"]
         return [group["VpcSecurityGroupId"] for group in cluster["VpcSecurityGroups"]]
 
 
@@ -167,20 +155,22 @@ def test_a_long_file_is_a_build_that_is_told_where_the_database_is(
     preparation: Preparation,
 ) -> None:
     """moto completes a build without running anything."""
-    preparation.s3.put_object(Bucket=BUCKET, Key="after-restore/rds/a.long.sql", Body=b"x")
+    preparation.put(**{"a.long": "x"})
 
     assert preparation.run()["status"] == "SUCCEEDED"
 
-    (build,) = client(preparation.cloud, "codebuild").list_builds()["ids"]
+    (build,) = preparation.cloud.client("codebuild").list_builds()["ids"]
     assert build.startswith("after-restore-project-")
 
 
 def test_the_work_may_do_what_its_role_may_and_nothing_else(preparation: Preparation) -> None:
     """*IAM policies for integrated services*, Step Functions Developer Guide."""
     preparation.put(first="SELECT 1")
-    iam = client(preparation.cloud, "iam")
-    role = preparation.role()
-    iam.delete_role_policy(RoleName=role, PolicyName="after-restore")
+    described = preparation.cloud.client("stepfunctions").describe_state_machine(
+        stateMachineArn=preparation.machine
+    )
+    role = described["roleArn"].rpartition("/")[2]
+    preparation.cloud.client("iam").delete_role_policy(RoleName=role, PolicyName="after-restore")
     failed = preparation.run()
     assert failed["status"] == "FAILED"
     assert f"assumed-role/{role}/" in failed["cause"]

@@ -87,7 +87,6 @@ def test_what_is_not_known_of_a_policy_is_an_error(unknown: dict[str, Any]) -> N
 
 
 MADE = {"TargetDBClusterSnapshotIdentifier": "Made"}
-TAGGED = {"Tags": [{"Key": "a", "Value": "b"}]}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +116,8 @@ def test_a_call_needs_its_action_on_its_resources(
 
 def test_tags_on_creation_need_the_right_to_tag() -> None:
     """ "Granting permission to tag resources during creation", Aurora User Guide."""
-    given = {"DBClusterSnapshotIdentifier": "made", "DBClusterIdentifier": "c", **TAGGED}
+    tags = [{"Key": "a", "Value": "b"}]
+    given = {"DBClusterSnapshotIdentifier": "made", "DBClusterIdentifier": "c", "Tags": tags}
     call = Call("A", None, ACCEPTANCE, REGION, "rds", "CreateDBClusterSnapshot", parameters=given)
     assert needs(call)[-1] == ("rds:AddTagsToResource", f"{SNAPSHOT}:made")
 

@@ -2,9 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,16 +11,15 @@ from localcloud import environments
 from localcloud.accounts import ACCEPTANCE
 from localcloud.client import LocalCloud
 from localcloud.environments import Credentials, Environment, Libraries, Specification
-
-Deploy = Callable[..., str]
-Invoke = Callable[..., tuple[str | None, Any]]
+from tests.localcloud.conftest import create_function, invoke
 
 
 def test_a_function_runs_in_lambdas_environment_with_its_own_roles_credentials(
-    cloud: LocalCloud, deploy: Deploy, invoke: Invoke
+    cloud: LocalCloud,
 ) -> None:
     """ "Defined runtime environment variables"; *Building Lambda functions with Python*: the runtime has boto3."""
-    deploy(
+    create_function(
+        cloud,
         """
         import importlib.util, os, boto3
         def handler(event, context):
@@ -34,7 +32,7 @@ def test_a_function_runs_in_lambdas_environment_with_its_own_roles_credentials(
         """,
         Environment={"Variables": {"SOURCE_ACCOUNT": "111111111111"}},
     )
-    _, seen = invoke(["app", "boto3", "awslambdaric", "chalice", "moto", "pytest"])
+    _, seen = invoke(cloud, ["app", "boto3", "awslambdaric", "chalice", "moto", "pytest"])
     assert seen["importable"] == ["app", "boto3", "awslambdaric"]
     assert seen["name"] == "probe"
     assert seen["variables"]["SOURCE_ACCOUNT"] == "111111111111"
@@ -52,21 +50,23 @@ def test_a_function_runs_in_lambdas_environment_with_its_own_roles_credentials(
     ],
 )
 def test_a_failure_is_an_unhandled_function_error(
-    deploy: Deploy, invoke: Invoke, source: str, kind: str
+    cloud: LocalCloud, source: str, kind: str
 ) -> None:
     """*Invoke*, Lambda API reference."""
-    deploy(source)
-    error, payload = invoke()
+    create_function(cloud, source)
+    error, payload = invoke(cloud)
     assert (error, payload["errorType"]) == ("Unhandled", kind)
 
 
 def test_a_warm_environment_is_used_again_until_the_configuration_changes(
-    cloud: LocalCloud, deploy: Deploy, invoke: Invoke
+    cloud: LocalCloud,
 ) -> None:
-    deploy("import os\ndef handler(event, context): print(event); return os.getpid()")
-    first, second = invoke("one")[1], invoke("two")[1]
+    create_function(
+        cloud, "import os\ndef handler(event, context): print(event); return os.getpid()"
+    )
+    first, second = invoke(cloud, "one")[1], invoke(cloud, "two")[1]
     cloud.client("lambda").update_function_configuration(FunctionName="probe", Timeout=7)
-    third = invoke("three")[1]
+    third = invoke(cloud, "three")[1]
     assert first == second != third
     assert [each["log"] for each in cloud.invocations("probe")] == ["one\n", "two\n", "three\n"]
 
@@ -90,10 +90,10 @@ def begin(cloud: LocalCloud, file: Path, seconds: float) -> int:
 
 @pytest.mark.parametrize(("reserved", "processes"), [(1, 1), (2, 2)])
 def test_an_event_waits_for_reserved_concurrency_and_uses_up_no_attempt(
-    cloud: LocalCloud, deploy: Deploy, tmp_path: Path, reserved: int, processes: int
+    cloud: LocalCloud, tmp_path: Path, reserved: int, processes: int
 ) -> None:
     """*Configuring reserved concurrency*."""
-    deploy(SLOW)
+    create_function(cloud, SLOW)
     functions = cloud.client("lambda")
     functions.put_function_concurrency(FunctionName="probe", ReservedConcurrentExecutions=reserved)
     limit = functions.get_account_settings()["AccountLimit"]
@@ -106,10 +106,10 @@ def test_an_event_waits_for_reserved_concurrency_and_uses_up_no_attempt(
 
 @pytest.mark.parametrize(("configured", "attempts"), [({}, 3), ({"MaximumRetryAttempts": 0}, 1)])
 def test_a_failed_event_is_tried_again_as_it_was(
-    cloud: LocalCloud, deploy: Deploy, configured: dict[str, int], attempts: int
+    cloud: LocalCloud, configured: dict[str, int], attempts: int
 ) -> None:
     """*Invoking a function asynchronously*: twice more, or as often as the function's configuration says."""
-    deploy("def handler(event, context): 1 / 0")
+    create_function(cloud, "def handler(event, context): 1 / 0")
     cloud.set_retries([0.1, 0.1])
     functions = cloud.client("lambda")
     functions.put_function_event_invoke_config(FunctionName="probe", **configured)
@@ -120,18 +120,6 @@ def test_a_failed_event_is_tried_again_as_it_was(
     assert {record["error"]["errorType"] for record in records} == {"ZeroDivisionError"}
     assert [record["event"] for record in records] == [{"b": 1}] * attempts
     assert len({record["request_id"] for record in records}) == 1
-
-
-def test_an_event_that_could_not_be_run_is_no_longer_awaited(
-    cloud: LocalCloud, deploy: Deploy
-) -> None:
-    """The package of a function is unpacked when it is first invoked."""
-    deploy("def handler(event, context): pass")
-    functions = cloud.client("lambda")
-    functions.update_function_code(FunctionName="probe", ZipFile=b"no zip")
-    functions.invoke(FunctionName="probe", InvocationType="Event", Payload="1")
-    cloud.wait_until_idle()
-    assert cloud.invocations("probe") == []
 
 
 @pytest.fixture

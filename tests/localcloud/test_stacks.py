@@ -6,7 +6,6 @@ tests/e2e/test_deploy_stage.py.
 """
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,10 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from cli.templates import parsed
 from localcloud.accounts import REGION
-from localcloud.client import LocalCloud
+from localcloud.client import LocalCloud, wait_until
 from localcloud.resources import KINDS
+from tests.localcloud.conftest import ECHO, allow, create_function
 
-# A client takes longer to make than most tests take to run.
-client = cache(LocalCloud.client)
 TEMPLATES = Path(__file__).parents[2] / "infrastructure"
 
 
@@ -28,6 +26,17 @@ def note(name: str, value: str = "1") -> dict[str, Any]:
     """A stored parameter, the cheapest of resources."""
     properties = {"Name": name, "Type": "String", "Value": value}
     return {"Type": "AWS::SSM::Parameter", "Properties": properties}
+
+
+def cluster(**properties: Any) -> dict[str, Any]:
+    """A cluster that leaves no snapshot."""
+    needed = {
+        "Engine": "aurora-postgresql",
+        "ManageMasterUserPassword": True,
+        "MasterUsername": "owner",
+    }
+    body = {"Type": "AWS::RDS::DBCluster", "DeletionPolicy": "Delete"}
+    return body | {"Properties": needed | properties}
 
 
 def deploy_stack(
@@ -39,9 +48,8 @@ def deploy_stack(
 ) -> str:
     """Create or update a stack; the status in which it ends."""
     cloud.set_stack_seconds(0)
-    cloudformation = client(cloud, "cloudformation")
     template = json.dumps({"Resources": resources, "Parameters": declared or {}})
-    getattr(cloudformation, f"{operation}_stack")(
+    getattr(cloud.client("cloudformation"), f"{operation}_stack")(
         StackName="stack",
         TemplateBody=template,
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
@@ -50,10 +58,21 @@ def deploy_stack(
 
 
 def wait_for_stack(cloud: LocalCloud, name: str = "stack") -> str:
-    while True:
-        (stack,) = client(cloud, "cloudformation").describe_stacks(StackName=name)["Stacks"]
-        if not stack["StackStatus"].endswith("_IN_PROGRESS"):
-            return str(stack["StackStatus"])
+    def ended() -> str | None:
+        (stack,) = cloud.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+        status = str(stack["StackStatus"])
+        return None if status.endswith("_IN_PROGRESS") else status
+
+    return wait_until(ended, "the stack's operation to end")
+
+
+def events_of(cloud: LocalCloud) -> list[tuple[str, str]]:
+    """Return the stack's events, oldest first: of what, and its status."""
+    described = cloud.client("cloudformation").describe_stack_events(StackName="stack")
+    return [
+        (each["LogicalResourceId"], each["ResourceStatus"])
+        for each in reversed(described["StackEvents"])
+    ]
 
 
 @pytest.mark.parametrize("resource_type", KINDS)
@@ -82,9 +101,7 @@ def test_what_is_new_comes_first_and_what_is_old_goes_last(cloud: LocalCloud) ->
 
     assert deploy_stack(cloud, "update", resources) == "UPDATE_COMPLETE"
 
-    found = client(cloud, "cloudformation").describe_stack_events(StackName="stack")["StackEvents"]
-    events = [(each["LogicalResourceId"], each["ResourceStatus"]) for each in found[5::-1]]
-    assert events == [
+    assert events_of(cloud)[-6:] == [
         ("Modified", "UPDATE_COMPLETE"),
         ("Replaced", "UPDATE_COMPLETE"),
         ("Added", "CREATE_COMPLETE"),
@@ -99,10 +116,9 @@ def test_a_removed_cluster_leaves_a_snapshot_unless_its_policy_says_otherwise(
     cloud: LocalCloud, policies: dict[str, str], snapshots: int
 ) -> None:
     """*DeletionPolicy*: "For resources that don't specify …, the default is Snapshot" of a cluster."""
-    empty = {"Engine": "aurora-postgresql", "MasterUsername": "owner"}
-    cluster = {"Properties": empty | {"ManageMasterUserPassword": True}, **policies}
-    rest, rds = {"Rest": note("/rest")}, client(cloud, "rds")
-    deploy_stack(cloud, "create", rest | {"C": {"Type": "AWS::RDS::DBCluster", **cluster}})
+    rest, rds, removed = {"Rest": note("/rest")}, cloud.client("rds"), cluster()
+    del removed["DeletionPolicy"]
+    deploy_stack(cloud, "create", rest | {"C": removed | policies})
 
     assert deploy_stack(cloud, "update", rest) == "UPDATE_COMPLETE"
 
@@ -113,16 +129,9 @@ def test_a_removed_cluster_leaves_a_snapshot_unless_its_policy_says_otherwise(
 
 def test_what_cannot_be_deleted_stays_in_a_stack_whose_deletion_failed(cloud: LocalCloud) -> None:
     """*Stack status codes*: DELETE_FAILED, "one or more resources"; it can be deleted again."""
-    cloudformation, rds = client(cloud, "cloudformation"), client(cloud, "rds")
-    properties = {
-        "DBClusterIdentifier": "protected",
-        "DeletionProtection": True,
-        "Engine": "aurora-postgresql",
-        "ManageMasterUserPassword": True,
-        "MasterUsername": "owner",
-    }
-    cluster = {"Type": "AWS::RDS::DBCluster", "DeletionPolicy": "Delete", "Properties": properties}
-    deploy_stack(cloud, "create", {"Rest": note("/rest"), "C": cluster})
+    cloudformation, rds = cloud.client("cloudformation"), cloud.client("rds")
+    protected = cluster(DBClusterIdentifier="protected", DeletionProtection=True)
+    deploy_stack(cloud, "create", {"Rest": note("/rest"), "C": protected})
     (stack,) = cloudformation.describe_stacks(StackName="stack")["Stacks"]
 
     cloudformation.delete_stack(StackName="stack")
@@ -140,39 +149,22 @@ def test_what_cannot_be_deleted_stays_in_a_stack_whose_deletion_failed(cloud: Lo
 
 def test_a_roll_back_fails_if_what_it_created_cannot_be_deleted(cloud: LocalCloud) -> None:
     """*Stack status codes*: ROLLBACK_FAILED."""
-    properties = {
-        "DeletionProtection": True,
-        "Engine": "aurora-postgresql",
-        "ManageMasterUserPassword": True,
-        "MasterUsername": "owner",
-    }
-    cluster = {"Type": "AWS::RDS::DBCluster", "DeletionPolicy": "Delete", "Properties": properties}
     refused = note("/refused", "{{resolve:ssm:/none}}") | {"DependsOn": "C"}
-    assert deploy_stack(cloud, "create", {"C": cluster, "N": refused}) == "ROLLBACK_FAILED"
+    resources = {"C": cluster(DeletionProtection=True), "N": refused}
+    assert deploy_stack(cloud, "create", resources) == "ROLLBACK_FAILED"
 
 
 def test_what_is_there_already_is_not_taken_over(cloud: LocalCloud) -> None:
     """The handlers' test contract, CloudFormation CLI User Guide: create handlers return AlreadyExists."""
-    client(cloud, "sns").create_topic(Name="taken")
+    cloud.client("sns").create_topic(Name="taken")
     topic = {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "taken"}}
     assert deploy_stack(cloud, "create", {"T": topic}) == "ROLLBACK_COMPLETE"
-    assert len(client(cloud, "sns").list_topics()["Topics"]) == 1
-
-
-def test_what_cannot_be_modified_here_is_not_passed_over(cloud: LocalCloud) -> None:
-    def topic(name: str) -> dict[str, Any]:
-        return {"T": {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": name}}}
-
-    deploy_stack(cloud, "create", topic("one"))
-    assert deploy_stack(cloud, "update", topic("two")) == "UPDATE_ROLLBACK_FAILED"
-    events = client(cloud, "cloudformation").describe_stack_events(StackName="stack")["StackEvents"]
-    assert "cannot modify it in place" in events[0]["ResourceStatusReason"]
+    assert len(cloud.client("sns").list_topics()["Topics"]) == 1
 
 
 def test_a_role_goes_with_its_policies_and_a_policy_is_detached_first(cloud: LocalCloud) -> None:
     """The handlers of both types in aws-cloudformation-resource-providers-iam."""
-    statement = {"Effect": "Allow", "Action": "sns:Publish", "Resource": "*"}
-    document = {"Version": "2012-10-17", "Statement": [statement]}
+    document = json.loads(allow("sns:Publish", "*"))
     role = {
         "AssumeRolePolicyDocument": {},
         "Policies": [{"PolicyName": "inline", "PolicyDocument": document}],
@@ -186,7 +178,7 @@ def test_a_role_goes_with_its_policies_and_a_policy_is_detached_first(cloud: Loc
 
     deploy_stack(cloud, "update", {"Rest": note("/rest")})
 
-    iam = client(cloud, "iam")
+    iam = cloud.client("iam")
     assert iam.list_roles()["Roles"] == []
     assert iam.list_policies(Scope="Local")["Policies"] == []
 
@@ -203,7 +195,7 @@ def test_a_previous_value_is_that_of_the_last_update_that_succeeded(cloud: Local
     declared = {"Name": {"Type": "String"}}
     resources = {"N": note("/n", "{{resolve:ssm:/source}}")}
     resources["N"]["Properties"]["Description"] = {"Ref": "Name"}
-    ssm, cloudformation = client(cloud, "ssm"), client(cloud, "cloudformation")
+    ssm, cloudformation = cloud.client("ssm"), cloud.client("cloudformation")
     ssm.put_parameter(Name="/source", Type="String", Value="1")
     deploy_stack(cloud, "create", resources, declared, Name="good")
     ssm.delete_parameter(Name="/source")
@@ -220,16 +212,14 @@ def test_a_resource_comes_after_what_it_depends_on(cloud: LocalCloud, depends_on
     deploy_stack(
         cloud, "create", {"A": note("/a") | {"DependsOn": depends_on}, "First": note("/first")}
     )
-    events = client(cloud, "cloudformation").describe_stack_events(StackName="stack")["StackEvents"]
-    ids = [each["LogicalResourceId"] for each in events if each["LogicalResourceId"] != "stack"]
-    assert ids == ["A", "First"]
+    assert [name for name, _ in events_of(cloud) if name != "stack"] == ["First", "A"]
 
 
 def test_a_dynamic_reference_is_resolved_only_with_its_resources_own_change(
     cloud: LocalCloud,
 ) -> None:
     """cloudformation-coverage-roadmap #844."""
-    ssm, stored = client(cloud, "ssm"), {"Name": "/source", "Type": "String", "Overwrite": True}
+    ssm, stored = cloud.client("ssm"), {"Name": "/source", "Type": "String", "Overwrite": True}
     ssm.put_parameter(**stored, Value="1")
     resources = {"Note": note("/note", "{{resolve:ssm:/source}}")}
     deploy_stack(cloud, "create", resources)
@@ -245,17 +235,14 @@ def test_a_dynamic_reference_is_resolved_only_with_its_resources_own_change(
 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_a_function_s_own_role_must_be_allowed_to_publish_its_failures(
-    cloud: LocalCloud, deploy: Any, allowed: bool
+    cloud: LocalCloud, allowed: bool
 ) -> None:
     """*Adding a destination*, Lambda Developer Guide: the execution role needs ``sns:Publish``."""
-    deploy("def handler(event, context): return event")
-    topic = client(cloud, "sns").create_topic(Name="people")["TopicArn"]
+    create_function(cloud, ECHO)
+    topic = cloud.client("sns").create_topic(Name="people")["TopicArn"]
     action = "sns:Publish" if allowed else "sns:GetTopicAttributes"
-    statement = {"Effect": "Allow", "Action": action, "Resource": topic}
-    client(cloud, "iam").put_role_policy(
-        RoleName="probe-role",
-        PolicyName="publish",
-        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+    cloud.client("iam").put_role_policy(
+        RoleName="probe-role", PolicyName="publish", PolicyDocument=allow(action, topic)
     )
     properties = {
         "FunctionName": "probe",
