@@ -12,12 +12,14 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from botocore.credentials import Credentials
+
 from bench.playback import Playback, Recording
 from demo.acceptance import STAGE, Company, arn_of, copy_project, nightly
 from localcloud import runtime
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
-from localcloud.environments import Credentials, Environment, Libraries, Specification
+from localcloud.environments import Environment
 
 UPDATE, RESTORE = "db-update-latest-snapshot-id", "db-restore-from-snapshot"
 FOLLOW, RECONCILE, PIN = "db-follow-pipeline", "db-reconcile", "PUT /snapshots/current"
@@ -90,7 +92,7 @@ class Bench:
         (restored,) = self._record(RESTORE, lambda: cloud.fire(RESTORE, now))
         self._record(FOLLOW, lambda: self.company.followed(restored["payload"]["execution_id"]))
         pinned = {"snapshot": arn_of(shares[1])}
-        self._record(PIN, lambda: cloud.signed("PUT", "/snapshots/current", pinned))
+        self._record(PIN, lambda: self.company.signed("PUT", "/snapshots/current", pinned))
 
     def _record(self, function: str, use: Callable[[], Any], shares: int = FEW) -> Any:
         self._recordings[function, shares] = Recording(list)
@@ -128,22 +130,18 @@ class Bench:
 
     def _start(self, who: str, function: str) -> Environment:
         folder = Path(mkdtemp(dir=self.folder))
-        specification = Specification(
-            account=ACCEPTANCE,
-            region=REGION,
-            name=function,
-            arn=f"arn:aws:lambda:{REGION}:{ACCEPTANCE}:function:{function}",
-            role=f"arn:aws:iam::{ACCEPTANCE}:role/aurora-refresh",
-            handler=FUNCTIONS[function][who],
-            runtime=f"python{sys.version_info.major}.{sys.version_info.minor}",
-            timeout=300,
-            memory=256,
-            variables=tuple(self.variables.items()),
-            code_sha256="",
-        )
-        libraries = Libraries(self.folder / who, self.folder / "runtime", folder)
+        configuration = {
+            "FunctionName": function,
+            "FunctionArn": f"arn:aws:lambda:{REGION}:{ACCEPTANCE}:function:{function}",
+            "Handler": FUNCTIONS[function][who],
+            "Runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+            "Timeout": 300,
+            "MemorySize": 256,
+            "Environment": {"Variables": self.variables},
+        }
         credentials = Credentials("AKIAIOSFODNN7EXAMPLE", "secret", "token")
-        return Environment(specification, libraries, credentials, self.aws.url, folder)
+        task = self.folder / who
+        return Environment(configuration, task, self.folder, credentials, self.aws.url, folder)
 
     def close(self) -> None:
         """End the processes and the playback."""

@@ -16,11 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+
 from cli import configure as configuring
 from demo.pipeline import create_pipeline
 from localcloud import variables
-from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
-from localcloud.client import LocalCloud, wait_until
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER, key_of
+from localcloud.client import LocalCloud, send, wait_until
 
 PIPELINE = "acceptance-main"
 FOLLOW = "db-follow-pipeline"
@@ -139,6 +142,24 @@ class Project:
         wheels = Path(sys.prefix) / "wheels"
         packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
         return {**variables.cleared(os.environ), **self.cloud.environment(self.account), **packed}
+
+    def rest_url(self) -> str | None:
+        """Return the base URL of the API's deployed stage, without a trailing slash; None if there is none."""
+        apigateway = self.client("apigateway")
+        for api in apigateway.get_rest_apis()["items"]:
+            for stage in apigateway.get_stages(restApiId=api["id"])["item"]:
+                return f"{self.cloud.endpoint}/_aws/execute-api/{api['id']}/{stage['stageName']}"
+        return None
+
+    def signed(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Call the deployed API as the account's admin; returns the status and the answer's JSON."""
+        url = f"{self.rest_url()}{path}"
+        data = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        request = AWSRequest(method=method, url=url, data=data, headers=headers)
+        SigV4Auth(key_of(self.account).credentials(), "execute-api", REGION).add_auth(request)
+        status, text = send(method, url, data, dict(request.headers))
+        return status, json.loads(text)
 
     def subscribe(self, topic: str) -> None:
         """Subscribe a queue to the topic, in the place of people."""

@@ -134,7 +134,7 @@ def api_id(company: Company) -> str:
 
 def base_of(company: Company) -> str:
     """Return the deployed API's address."""
-    base = company.cloud.rest_url()
+    base = company.rest_url()
     if base is None:
         raise ValueError("no API is deployed")
     return base

@@ -144,9 +144,8 @@ def retry(company: Company, time: datetime, run: str) -> None:
 
 
 def pin(company: Company) -> None:
-    cloud = company.cloud
     title("An operator pins older data: PUT /snapshots/current")
-    base = cloud.rest_url()
+    base = company.rest_url()
     if base is None:
         say("no API is deployed: PIN_API_ENABLED is false")
         return
@@ -157,11 +156,11 @@ def pin(company: Company) -> None:
     )
     say(f"unsigned: {status} {text}")
     expect(status == 403, status)
-    status, answer = cloud.signed("PUT", "/snapshots/current", request)
+    status, answer = company.signed("PUT", "/snapshots/current", request)
     expect(status == 200, gist(answer))
     say(f"signed:   {status} current is {short(answer['current'])}, version {answer['version']}")
     expect(company.parameter(company.current) == answer["current"], gist(answer))
     request["snapshot"] = "billing-2026-01-03"
-    status, answer = cloud.signed("PUT", "/snapshots/current", request)
+    status, answer = company.signed("PUT", "/snapshots/current", request)
     expect((status, answer.get("Code")) == (409, "ConflictError"), gist(answer))
     say(f"refused:  {status} {answer['Message']}")

@@ -6,6 +6,8 @@ of each may do everything; acceptance's `visitor` may do nothing.
 
 from dataclasses import dataclass
 
+from botocore.credentials import Credentials
+
 ACCEPTANCE = "222222222222"
 PRODUCTION = "111111111111"
 STRANGER = "999999999999"
@@ -20,6 +22,10 @@ class Key:
     user: str
     access_key_id: str
     secret_access_key: str
+
+    def credentials(self) -> Credentials:
+        """Return it as botocore wants it."""
+        return Credentials(self.access_key_id, self.secret_access_key)
 
 
 KEYS = (

@@ -53,7 +53,7 @@ def _enter(call: wire.Call) -> str | None:
     """Enter a call in the journal, and return the kind of the fault that hits it."""
     operation = f"{call.service}:{call.operation}"
     owner = functions.fleet.owner(call.access_key)
-    function = owner.specification.name if owner else ""
+    function = owner.configuration["FunctionName"] if owner else ""
     entry = {
         "function": function,
         "operation": operation,

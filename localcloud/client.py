@@ -5,6 +5,7 @@ with LocalCloud.start() as cloud:
 """
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -19,8 +20,6 @@ from typing import Any, Self, TypeVar
 
 import boto3
 import botocore.session
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
@@ -53,8 +52,6 @@ class LocalCloud:
     def __init__(self, endpoint: str, process: subprocess.Popen[str] | None = None) -> None:
         self.endpoint = endpoint
         self._process = process
-        core = botocore.session.Session(_IMPERSONAL)
-        self._session = boto3.session.Session(botocore_session=core)
         self._clients: dict[tuple[str, Key, str], Any] = {}
 
     @classmethod
@@ -105,15 +102,8 @@ class LocalCloud:
         """Return a boto3 client of this cloud; the same one each time, because making one takes long."""
         key = key_of(account, user)
         if (service, key, region) not in self._clients:
-            self._clients[service, key, region] = self._session.client(  # type: ignore[call-overload]
-                service,
-                region_name=region,
-                endpoint_url=self.endpoint,
-                aws_access_key_id=key.access_key_id,
-                aws_secret_access_key=key.secret_access_key,
-                # No proxy of the machine's environment leads to the loopback interface.
-                config=Config(proxies={}),
-            )
+            made = make_client(self.endpoint, key.credentials(), service, region)
+            self._clients[service, key, region] = made
         return self._clients[service, key, region]
 
     # --- the control surface ----------------------------------------------------------------------
@@ -190,27 +180,27 @@ class LocalCloud:
             raise ValueError(answer)
         return answer
 
-    # --- the deployed API -------------------------------------------------------------------------
 
-    def rest_url(self) -> str | None:
-        """Return the base URL of the API's deployed stage, without a trailing slash; None if there is none."""
-        apigateway = self.client("apigateway")
-        for api in apigateway.get_rest_apis()["items"]:
-            for stage in apigateway.get_stages(restApiId=api["id"])["item"]:
-                return f"{self.endpoint}/_aws/execute-api/{api['id']}/{stage['stageName']}"
-        return None
+def make_client(
+    endpoint: str, credentials: Credentials, service: str, region: str, **config: Any
+) -> Any:
+    """Make a boto3 client of a cloud, to which nothing of the user's own settings applies."""
+    return _session().client(  # type: ignore[call-overload]
+        service,
+        region_name=region,
+        endpoint_url=endpoint,
+        aws_access_key_id=credentials.access_key,
+        aws_secret_access_key=credentials.secret_key,
+        aws_session_token=credentials.token,
+        # No proxy of the machine's environment leads to the loopback interface.
+        config=Config(proxies={}, **config),
+    )
 
-    def signed(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Call the deployed API as acceptance's admin; returns the status and the answer's JSON."""
-        key = key_of(ACCEPTANCE)
-        url = f"{self.rest_url()}{path}"
-        data = None if body is None else json.dumps(body).encode()
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        request = AWSRequest(method=method, url=url, data=data, headers=headers)
-        credentials = Credentials(key.access_key_id, key.secret_access_key)
-        SigV4Auth(credentials, "execute-api", REGION).add_auth(request)
-        status, text = send(method, url, data, dict(request.headers))
-        return status, json.loads(text)
+
+@functools.cache
+def _session() -> boto3.session.Session:
+    core = botocore.session.Session(_IMPERSONAL)
+    return boto3.session.Session(botocore_session=core)
 
 
 def send(method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, str]:

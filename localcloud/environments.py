@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -18,46 +19,13 @@ from socketserver import TCPServer
 from time import monotonic, time
 from typing import Any
 
+from botocore.credentials import Credentials
+
 from localcloud import clock
 
 # What the init phase may take beside the function's timeout, which begins when an event is fetched.
 _INIT_SECONDS = 10.0
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
-
-
-@dataclass(frozen=True)
-class Specification:
-    """A function's code and configuration, by which an environment is made."""
-
-    account: str
-    region: str
-    name: str
-    arn: str
-    role: str
-    handler: str
-    runtime: str
-    timeout: int
-    memory: int
-    variables: tuple[tuple[str, str], ...]
-    code_sha256: str
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """Temporary credentials of the function's role."""
-
-    access_key_id: str
-    secret_access_key: str
-    session_token: str
-
-
-@dataclass(frozen=True)
-class Libraries:
-    """The directories a function's process sees: its package, the runtime's packages, the machine's."""
-
-    task: Path
-    runtime: Path
-    machine: Path
 
 
 @dataclass(frozen=True)
@@ -70,35 +38,40 @@ class Outcome:
 
 
 class Environment:
-    """One execution environment; not to be used by two invocations at once."""
+    """One execution environment; not to be used by two invocations at once.
+
+    ``configuration`` is what GetFunctionConfiguration answers. The function sees its unpacked package ``task`` and,
+    in the folder ``libraries``, what the runtime has.
+    """
 
     def __init__(
         self,
-        specification: Specification,
-        libraries: Libraries,
+        configuration: Mapping[str, Any],
+        task: Path,
+        libraries: Path,
         credentials: Credentials,
         endpoint: str,
         directory: Path,
     ) -> None:
-        self.specification = specification
+        self.configuration = configuration
+        self.arn: str = configuration["FunctionArn"]
         self.credentials = credentials
         #: Whether it is at work.
         self.is_busy = True
         self._killed = False
         self._clock = directory / "clock"
         self._write_clock()
-        self._api = _RuntimeApi(specification)
+        self._api = _RuntimeApi(configuration)
         # A file, not a pipe: what was written before the answer is all there when the answer is.
         output = directory / "output"
         with output.open("wb") as sink:
             self._process = subprocess.Popen(  # noqa: S603 (to run it is what a package is deployed for)
                 [
-                    *(sys.executable, "-I", "-S", "-B", str(_BOOTSTRAP), specification.handler),
-                    *(str(libraries.task), str(libraries.runtime), str(libraries.machine)),
-                    str(self._clock),
+                    *(sys.executable, "-I", "-S", "-B", _BOOTSTRAP, configuration["Handler"]),
+                    *(task, libraries / "runtime", libraries / "machine", self._clock),
                 ],
-                cwd=libraries.task,
-                env=self._variables(libraries, endpoint),
+                cwd=task,
+                env=self._variables(task, libraries, endpoint),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -133,7 +106,7 @@ class Environment:
     def invoke(self, request_id: str, event: bytes) -> Outcome:
         """Run one invocation; unless it ends in an answer of the function, the environment ends with it."""
         self._write_clock()
-        timeout, api = self.specification.timeout, self._api
+        timeout, api = self.configuration["Timeout"], self._api
         api.event, api.answer = (request_id, event), None
         # If the init phase takes too long, it is done again within the function's timeout.
         api.deadline = monotonic() + _INIT_SECONDS + timeout
@@ -154,27 +127,28 @@ class Environment:
         """Tell the process the cloud's time."""
         self._clock.write_text(str(clock.offset()))
 
-    def _variables(self, libraries: Libraries, endpoint: str) -> dict[str, str]:
+    def _variables(self, task: Path, libraries: Path, endpoint: str) -> dict[str, str]:
         """*Defined runtime environment variables* (Lambda Developer Guide), the function's own, our URL."""
-        specification = self.specification
+        configuration = self.configuration
+        region = self.arn.split(":")[3]
         return {
             "LANG": "en_US.UTF-8",
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "TZ": ":UTC",
-            **dict(specification.variables),
-            "_HANDLER": specification.handler,
-            "AWS_DEFAULT_REGION": specification.region,
-            "AWS_REGION": specification.region,
-            "AWS_EXECUTION_ENV": f"AWS_Lambda_{specification.runtime}",
-            "AWS_LAMBDA_FUNCTION_NAME": specification.name,
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(specification.memory),
+            **configuration.get("Environment", {}).get("Variables", {}),
+            "_HANDLER": configuration["Handler"],
+            "AWS_DEFAULT_REGION": region,
+            "AWS_REGION": region,
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{configuration['Runtime']}",
+            "AWS_LAMBDA_FUNCTION_NAME": configuration["FunctionName"],
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(configuration["MemorySize"]),
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": self.credentials.secret_access_key,
-            "AWS_SESSION_TOKEN": self.credentials.session_token,
+            "AWS_ACCESS_KEY_ID": self.credentials.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.credentials.secret_key,
+            "AWS_SESSION_TOKEN": self.credentials.token,
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._api.server_address[1]}",
-            "LAMBDA_TASK_ROOT": str(libraries.task),
-            "LAMBDA_RUNTIME_DIR": str(libraries.runtime),
+            "LAMBDA_TASK_ROOT": str(task),
+            "LAMBDA_RUNTIME_DIR": str(libraries / "runtime"),
             "AWS_ENDPOINT_URL": endpoint,
         }
 
@@ -182,9 +156,9 @@ class Environment:
 class _RuntimeApi(TCPServer):
     timeout = 0.05  # after which it is seen whether the process has ended
 
-    def __init__(self, specification: Specification) -> None:
+    def __init__(self, configuration: Mapping[str, Any]) -> None:
         super().__init__(("127.0.0.1", 0), _RuntimeApiHandler)
-        self.specification = specification
+        self.configuration = configuration
         self.event = ("", b"")
         #: The reading of the monotonic clock at which the process is out of time.
         self.deadline = 0.0
@@ -199,15 +173,16 @@ class _RuntimeApiHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with the next event."""
         request_id, event = self.server.event
-        specification = self.server.specification
-        self.server.deadline = monotonic() + specification.timeout
-        deadline = int((time() + specification.timeout) * 1000)
+        timeout = self.server.configuration["Timeout"]
+        self.server.deadline = monotonic() + timeout
+        deadline = int((time() + timeout) * 1000)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(event)))
         self.send_header("Lambda-Runtime-Aws-Request-Id", request_id)
         self.send_header("Lambda-Runtime-Deadline-Ms", str(deadline))
-        self.send_header("Lambda-Runtime-Invoked-Function-Arn", specification.arn)
+        arn = self.server.configuration["FunctionArn"]
+        self.send_header("Lambda-Runtime-Invoked-Function-Arn", arn)
         self.end_headers()
         self.wfile.write(event)
 

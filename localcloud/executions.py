@@ -18,13 +18,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from moto.core.config import default_user_config
 from moto.core.responses import ActionResult
 from moto.core.utils import get_service_model
 from moto.stepfunctions.responses import StepFunctionResponse
 
+from localcloud.client import make_client
 from localcloud.functions import fleet, session_of
 
 Json = dict[str, Any]
@@ -68,16 +67,10 @@ class ExecutionResponse(StepFunctionResponse):
 
 def _client_of_role(region: str, service: str, state_credentials: Any) -> Any:
     """Make the client with which a task calls AWS, as the state machine's role."""
-    account = state_credentials.role_arn.split(":")[4]
-    session = session_of(account, region, state_credentials.role_arn, "states")
-    return boto3.client(  # type: ignore[call-overload]
-        service,
-        region_name=region,
-        endpoint_url=fleet.endpoint,
-        aws_access_key_id=session.access_key_id,
-        aws_secret_access_key=session.secret_access_key,
-        aws_session_token=session.session_token,
-        config=Config(parameter_validation=False, proxies={}, retries={"total_max_attempts": 1}),
+    session = session_of(region, state_credentials.role_arn, "states")
+    once = {"total_max_attempts": 1}
+    return make_client(
+        fleet.endpoint, session, service, region, parameter_validation=False, retries=once
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from botocore.credentials import Credentials
 from moto.awslambda import urls
 from moto.awslambda.exceptions import LambdaClientError, UnknownFunctionException
 from moto.awslambda.models import LambdaFunction, lambda_backends
@@ -26,7 +27,7 @@ from moto.sts.models import sts_backends
 
 from localcloud import runtime
 from localcloud.controls import control
-from localcloud.environments import Credentials, Environment, Libraries, Outcome, Specification
+from localcloud.environments import Environment, Outcome
 from localcloud.policies import allows
 
 _RETRY_SECONDS = (1.0, 2.0)
@@ -132,34 +133,35 @@ class Fleet:
     def owner(self, access_key_id: str) -> Environment | None:
         """Return the environment that was given these credentials."""
         for each in [*self.environments]:
-            if each.credentials.access_key_id == access_key_id:
+            if each.credentials.access_key == access_key_id:
                 return each
         return None
 
     def _acquire(self, function: LambdaFunction) -> Environment:
-        wanted = _specification(function)
+        wanted = function.get_configuration()
         with self._lock:
-            ours = [each for each in self.environments if each.specification.arn == wanted.arn]
+            ours = [each for each in self.environments if each.arn == function.function_arn]
             reserved = function.reserved_concurrency
             is_used_up = reserved is not None and sum(e.is_busy for e in ours) >= int(reserved)
             if is_used_up or self._closed.is_set():
                 raise Throttled
             for environment in [each for each in ours if not each.is_busy]:
-                if environment.alive and environment.specification == wanted:
+                if environment.alive and environment.configuration == wanted:
                     environment.is_busy = True
                     return environment
                 environment.end()  # It is of code or configuration that is no longer deployed.
                 self.environments.remove(environment)
             return self._start(function, wanted)
 
-    def _start(self, function: LambdaFunction, wanted: Specification) -> Environment:
+    def _start(self, function: LambdaFunction, wanted: dict[str, Any]) -> Environment:
         package = self._directory / f"task-{function.code_digest}"
         if not package.exists():
             runtime.unpack(function.code_bytes, package)
         environment = Environment(
             wanted,
-            Libraries(package, self._directory / "runtime", self._directory / "machine"),
-            session_of(wanted.account, wanted.region, wanted.role, wanted.name),
+            package,
+            self._directory,
+            session_of(function.region, function.role, function.function_name),
             self.endpoint,
             Path(tempfile.mkdtemp(prefix="environment-", dir=self._directory)),
         )
@@ -217,24 +219,9 @@ class InvocationResponse(LambdaResponse):
         return 200, {}, json.dumps({"AccountLimit": limit})
 
 
-def _specification(function: LambdaFunction) -> Specification:
-    return Specification(
-        account=function.account_id,
-        region=function.region,
-        name=function.function_name,
-        arn=function.function_arn,
-        role=function.role,
-        handler=str(function.handler),
-        runtime=str(function.run_time),
-        timeout=int(function.timeout),
-        memory=int(function.memory_size),
-        variables=tuple(sorted((function.environment_vars or {}).items())),
-        code_sha256=function.code_sha_256,
-    )
-
-
-def session_of(account: str, region: str, role: str, name: str) -> Credentials:
+def session_of(region: str, role: str, name: str) -> Credentials:
     """Assume a role, as a service does for its caller; raise moto's NotFoundException if there is none."""
+    account = role.split(":")[4]
     iam_backends[account]["aws"].get_role_by_arn(role)
     session = sts_backends[account]["aws"].assume_role(
         region_name=region,

@@ -14,14 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import jmespath  # type: ignore[import-untyped]
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.iam.models import iam_backends
 
 from localcloud import identities
 from localcloud.accounts import key_of
+from localcloud.client import make_client
 from localcloud.functions import find, fleet
 from localcloud.policies import Decision, decide
 
@@ -361,12 +360,6 @@ def _shaped(shape: Any, value: Any) -> Any:
 
 @functools.cache
 def _client(url: str, service: str, account: str, region: str) -> Any:
-    key = key_of(account)
-    return boto3.client(  # type: ignore[call-overload]
-        service,
-        region_name=region,
-        endpoint_url=url,
-        aws_access_key_id=key.access_key_id,
-        aws_secret_access_key=key.secret_access_key,
-        config=Config(proxies={}, retries={"total_max_attempts": 1}, user_agent=AGENT),
-    )
+    once = {"total_max_attempts": 1}
+    key = key_of(account).credentials()
+    return make_client(url, key, service, region, retries=once, user_agent=AGENT)

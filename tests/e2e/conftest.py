@@ -150,7 +150,7 @@ class Night:
 
     def ask(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
         """Return the API's answer to a signed request."""
-        answered, answer = self.cloud.signed(method, path, body)
+        answered, answer = self.company.signed(method, path, body)
         assert answered == status, answer
         return answer
 

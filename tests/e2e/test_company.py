@@ -158,7 +158,7 @@ def test_a_night_with_copies(copying: Copying) -> None:
     wanted = {"orders": orders, "billing": billing}
     assert copying.parameters("latest") == wanted
 
-    status, started = copying.cloud.signed("POST", "/refresh", {"reason": "the copy took long"})
+    status, started = copying.company.signed("POST", "/refresh", {"reason": "the copy took long"})
     assert (status, started["outcome"]) == (200, "started")
     assert copying.company.followed(started["execution_id"]) == "Succeeded"
     assert copying.parameters("current") == wanted
@@ -168,7 +168,7 @@ def test_a_night_with_copies(copying: Copying) -> None:
     sources = {name: own[arn]["SourceDBClusterSnapshotArn"] for name, arn in wanted.items()}
     assert sources == shared
 
-    status, refused = copying.cloud.signed(
+    status, refused = copying.company.signed(
         "PUT", "/snapshots/current", {"snapshot": shared["orders"], "database": "orders"}
     )
     assert (status, f"is in {ELSEWHERE}" in refused["Message"]) == (409, True)

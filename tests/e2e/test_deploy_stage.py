@@ -248,11 +248,11 @@ def another_deployment_resets_no_value(user: User) -> dict[str, str]:
     In this clone Chalice has noted nothing of the API, which stays what it is; another one is named.
     """
     user.put(MOVED)
-    address = user.cloud.rest_url()
+    address = user.rest_url()
     api, other = user.copy_api()
     (user.project / ".chalice/deployed/acceptance.json").unlink()
     status, printed = user.run("deploy", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other")
-    assert (status, user.cloud.rest_url()) == (0, address)
+    assert (status, user.rest_url()) == (0, address)
     changes = {line.split()[0] for line in printed if line.startswith("  ") and line[2] != "-"}
     assert changes == {"unchanged", "note:", "found"}
     assert f"  note: {CURRENT} already holds {SNAPSHOT}new, and keeps it: " in "\n".join(printed)

@@ -63,7 +63,7 @@ def altered(headers: dict[str, str]) -> dict[str, str]:
 def test_a_wrong_caller_is_refused_and_never_reaches_the_function(
     deployed: Company, method: str, path: str, has_body: bool
 ) -> None:
-    url = f"{deployed.cloud.rest_url()}{path}"
+    url = f"{deployed.rest_url()}{path}"
     body = b"[]" if has_body else b""  # which is refused behind the signature
     right = signed(method, url, body)
     wrong = {
@@ -107,7 +107,7 @@ def test_a_wrong_caller_is_refused_and_never_reaches_the_function(
 def test_a_signed_pin_moves_current_and_says_who_did(night: Night) -> None:
     name = night.new.rsplit(":", 1)[1]
     body = {"snapshot": name, "reason": "why not"}
-    status, answer = night.cloud.signed("PUT", "/snapshots/current", body)
+    status, answer = night.company.signed("PUT", "/snapshots/current", body)
     assert (status, answer["current"]) == (200, night.new)
     versions = night.cloud.client("ssm").get_parameter_history(Name=night.company.current)
     newest = versions["Parameters"][-1]

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.credentials import Credentials
 
 from localcloud import environments
-from localcloud.accounts import ACCEPTANCE
+from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
-from localcloud.environments import Credentials, Environment, Libraries, Specification
+from localcloud.environments import Environment
 from tests.localcloud.conftest import create_function, invoke
 
 
@@ -127,22 +128,18 @@ def plain(tmp_path: Path) -> Iterator[Environment]:
     """An environment without awslambdaric, as on a machine that it has no wheel for."""
     source = "import time\ndef handler(event, context): return [time.sleep(event), 1 / (1 - event)]"
     (tmp_path / "app.py").write_text(source)
-    specification = Specification(
-        account=ACCEPTANCE,
-        region="eu-west-1",
-        name="probe",
-        arn="arn",
-        role="role",
-        handler="app.handler",
-        runtime="python3.11",
-        timeout=2,
-        memory=128,
-        variables=(),
-        code_sha256="",
-    )
-    libraries = Libraries(tmp_path, tmp_path / "none", tmp_path / "none")
+    configuration = {
+        "FunctionName": "probe",
+        "FunctionArn": f"arn:aws:lambda:{REGION}:{ACCEPTANCE}:function:probe",
+        "Handler": "app.handler",
+        "Runtime": "python3.11",
+        "Timeout": 2,
+        "MemorySize": 128,
+    }
     keys = Credentials("A", "B", "C")
-    environment = Environment(specification, libraries, keys, "http://none", tmp_path)
+    environment = Environment(
+        configuration, tmp_path, tmp_path / "none", keys, "http://none", tmp_path
+    )
     yield environment
     environment.end()
 
