@@ -1,7 +1,7 @@
 """Rows of Aurora PostgreSQL clusters, held to botocore's ``rds-data`` model and the Aurora User Guide.
 
 What snapshots and restores carry is shown by `make demo SCENARIO=rows`, what the after-restore work does with it is in
-test_after_restore.py.
+tests/e2e/test_after_restore.py.
 """
 
 import os
