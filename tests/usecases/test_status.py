@@ -221,6 +221,12 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "cluster denied": (denied("deployed"), [f"{UNSEEN}deployed of it failed: {DENIED}"]),
     "reset": (holding(CURRENT, "dummyvalue"), [RESET]),
     "no snapshot": (holding(CURRENT, SECRET), [WRONG]),
+    "nothing deployed yet": (
+        in_turn(
+            without(CURRENT), holding(CURRENT, OLD), lambda night: night.aws.stacks.all.clear()
+        ),
+        [],
+    ),
     "as old as allowed": (old_is_from(days=14), []),
     "older": (old_is_from(days=15), [TOO_OLD]),
     "rollback failed": (stack_in("UPDATE_ROLLBACK_FAILED"), [TO_CONTINUE]),
