@@ -13,7 +13,7 @@ from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.interruptions import meanwhile
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
 from tests.usecases.night import BUSY, HIDDEN, KIM, NEW, OLD, SECRET, Night, malformed, refused
-from tests.usecases.states import Arrange, denied, holding, listing, run_that_waits, without
+from tests.usecases.states import Arrange, holding, listing, without
 
 ROUTE = "/snapshots/current"
 BACK = "/snapshots/current/rollback"
@@ -67,27 +67,6 @@ def test_a_value_that_waits_for_its_own_run_is_pinned_by_a_version_of_its_own(ni
     night.pin("new")
     assert night.ledger[1:] == [("pin", "new"), ("pin", "new")]
     assert night.present().token is None
-
-
-IN_PROGRESS = "run run-2 is in progress since 2026-01-04 04:00 UTC"
-UNKNOWN = "whether a run is in progress is unknown: "
-
-
-@pytest.mark.parametrize(
-    ("arrange", "under_way"),
-    [
-        (Night.push, IN_PROGRESS),
-        (run_that_waits, f"{IN_PROGRESS}, waiting for an approval in stage Approve"),
-        (denied("runs"), f"{UNKNOWN}runs of it failed: AccessDeniedException: no"),
-        (without(PIPELINE_NAME), f"{UNKNOWN}no parameter {PIPELINE_NAME}"),
-    ],
-    ids=["busy", "waiting", "denied", "unnamed"],
-)
-def test_the_answer_names_a_run_under_way_which_will_restore_the_pin(
-    night: Night, arrange: Arrange, under_way: str
-) -> None:
-    arrange(night)
-    assert night.ask("PUT", ROUTE, {"snapshot": "new"}) == answer(under_way=under_way)
 
 
 # --- what is refused ------------------------------------------------------------------------------
