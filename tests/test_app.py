@@ -120,6 +120,8 @@ def test_a_decision_is_one_log_line_with_its_grounds(
     load: Load, aws: InMemoryAws, output: Output
 ) -> None:
     answer = invoke(load(aws), UPDATE, "2026-01-11T02:00:00Z")
+    assert (answer["outcome"], answer["reason"]) == ("skipped", "off-week")
+    assert ([each["name"] for each in answer["databases"]], aws.calls) == (["rds"], [])
     (line,) = output()
     expected = {
         "level": "INFO",

@@ -83,6 +83,9 @@ def cannot_be_pinned(value: str, why: str) -> tuple[int, dict[str, str]]:
     return refused(f"{value} cannot be pinned: {why}")
 
 
+ROLLBACK = None
+
+
 @pytest.mark.parametrize("deploy", [False, True])
 @pytest.mark.parametrize(
     ("asked", "arrange", "expected"),
@@ -104,13 +107,33 @@ def cannot_be_pinned(value: str, why: str) -> tuple[int, dict[str, str]]:
                 f"{arn('twice')}, {arn('twice', ACCEPTANCE)}"
             ),
         ),
+        # A rollback takes no older one either.
+        (
+            ROLLBACK,
+            without(CURRENT),
+            refused(f"{CURRENT} has held no other snapshot to go back to"),
+        ),
+        (
+            ROLLBACK,
+            listing(snapshot("new")),
+            refused(f"{OLD}, the one before, does not exist any more"),
+        ),
+        (
+            ROLLBACK,
+            listing(snapshot("old", status="deleting")),
+            cannot_be_pinned(OLD, "status deleting, expected available"),
+        ),
     ],
 )
-def test_a_refused_pin_says_why_and_writes_nothing(
-    night: Night, asked: str, arrange: Arrange, expected: tuple[int, dict[str, str]], deploy: bool
+def test_a_refused_pin_or_rollback_says_why_and_writes_nothing(
+    refreshed: Night, asked: str | None, arrange: Arrange, expected: Any, deploy: bool
 ) -> None:
-    arrange(night)
-    assert night.ask("PUT", ROUTE, {"snapshot": asked, "deploy": deploy}) == expected
+    arrange(refreshed)
+    body = {"deploy": deploy}
+    if asked is ROLLBACK:
+        assert refreshed.ask("POST", BACK, body) == expected
+    else:
+        assert refreshed.ask("PUT", ROUTE, body | {"snapshot": asked}) == expected
 
 
 @pytest.mark.parametrize(("method", "path"), [("PUT", ROUTE), ("POST", BACK)])
@@ -165,29 +188,6 @@ def test_a_rollback_goes_to_the_value_before_and_waits_for_a_run(refreshed: Nigh
     assert refreshed.ask("POST", BACK, {"reason": "regression"}) == expected
     assert refreshed.present().note == Note("rollback", KIM, "regression", None)
     assert refreshed.started == ["run-2"]
-
-
-@pytest.mark.parametrize("deploy", [False, True])
-@pytest.mark.parametrize(
-    ("arrange", "expected"),
-    [
-        (without(CURRENT), refused(f"{CURRENT} has held no other snapshot to go back to")),
-        (
-            listing(snapshot("new")),
-            refused(f"{OLD}, the one before, does not exist any more"),
-        ),
-        (
-            listing(snapshot("old", status="deleting")),
-            cannot_be_pinned(OLD, "status deleting, expected available"),
-        ),
-    ],
-    ids=["missing", "gone", "deleting"],
-)
-def test_a_refused_rollback_says_why_writes_nothing_and_takes_no_older_one(
-    refreshed: Night, arrange: Arrange, expected: tuple[int, dict[str, str]], deploy: bool
-) -> None:
-    arrange(refreshed)
-    assert refreshed.ask("POST", BACK, {"deploy": deploy}) == expected
 
 
 def test_one_of_several_databases_goes_back(two: Night) -> None:
