@@ -12,7 +12,18 @@ from chalicelib.domain.ledger import Note
 from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.interruptions import meanwhile
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
-from tests.usecases.night import BUSY, HIDDEN, KIM, NEW, OLD, SECRET, Night, malformed, refused
+from tests.usecases.night import (
+    BUSY,
+    HIDDEN,
+    KIM,
+    NEW,
+    OLD,
+    SECRET,
+    Night,
+    documented,
+    malformed,
+    refused,
+)
 from tests.usecases.states import Arrange, holding, listing, without
 
 ROUTE = "/snapshots/current"
@@ -20,8 +31,7 @@ BACK = "/snapshots/current/rollback"
 
 
 def answer(**facts: Any) -> tuple[int, dict[str, Any]]:
-    found = {"current": NEW, "previous": OLD, "version": 2}
-    return 200, found | {"execution_id": None, "under_way": None} | facts
+    return 200, documented("pin") | facts
 
 
 def test_a_pin_waits_for_whichever_run_comes_next(night: Night) -> None:
