@@ -8,7 +8,6 @@ default key, which no other account can use. Acceptance restores the last two fr
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 from demo.output import expect, fire, gist, say, say_notifications, short, title
@@ -25,7 +24,6 @@ ENGINES = {
     "DOCUMENTS": ("docdb", "5"),
 }
 NAMES = [name.lower() for name in ENGINES]
-_PATIENCE = 30.0  # seconds, for what RDS makes
 
 Entries = dict[str, Mapping[str, Any]]
 
@@ -74,7 +72,7 @@ def run_company(cloud: LocalCloud, copy: Path) -> Company:
 
 
 def share(production: Production) -> dict[str, str]:
-    """Saturday evening in production; what it shares, by cluster."""
+    """Play Saturday evening in production; returns what it shares, by cluster."""
     title(f"{SATURDAY:%A %d %B, %H:%M} UTC, db-share-snapshot in production")
     asked = of_clusters(production, "db-share-snapshot", SATURDAY)
     say("orders and billing: a snapshot is being taken; each can be shared as it is")
@@ -91,7 +89,7 @@ def share(production: Production) -> dict[str, str]:
 
 
 def copies(company: Company, shares: Mapping[str, str], key: str) -> dict[str, str]:
-    """Sunday at 02:00 in acceptance and after; what each *latest* comes to hold."""
+    """Play Sunday at 02:00 in acceptance and after; returns what each *latest* comes to hold."""
     title(f"{SUNDAY:%A %d %B, %H:%M} UTC, db-update-latest-snapshot-id in acceptance")
     found = of_databases(company, "db-update-latest-snapshot-id", SUNDAY)
     expect(found["orders"]["latest"] == shares["orders"], found["orders"])
@@ -114,7 +112,7 @@ def copies(company: Company, shares: Mapping[str, str], key: str) -> dict[str, s
 
 
 def refreshed(company: Company, before: Mapping[str, str], latest: Mapping[str, str]) -> None:
-    """Sunday at 04:00: one run replaces all three clusters."""
+    """Play Sunday at 04:00: one run replaces all three clusters."""
     four = SUNDAY + timedelta(hours=2)
     title(f"{four:%A %d %B, %H:%M} UTC, db-restore-from-snapshot in acceptance")
     answer = fire(company, "db-restore-from-snapshot", four)
@@ -130,33 +128,27 @@ def refreshed(company: Company, before: Mapping[str, str], latest: Mapping[str, 
 
 
 def of_clusters(production: Production, function: str, time: datetime) -> Entries:
-    """What production's function answers, by cluster."""
+    """Return what production's function answers, by cluster."""
     (record,) = production.fire(function, time)
     expect(record["status"] == "succeeded", record)
     return entries(record["payload"], "clusters")
 
 
 def of_databases(company: Company, function: str, time: datetime) -> Entries:
-    """What acceptance's function answers, by database."""
+    """Return what acceptance's function answers, by database."""
     return entries(fire(company, function, time), "databases")
 
 
 def entries(answer: Mapping[str, Any], of: str) -> Entries:
-    """The entries of an answer by name; there must be no refusal among them."""
+    """Return the entries of an answer by name; there must be no refusal among them."""
     expect(answer["outcome"] != "failed", gist(answer))
     return {entry["name"]: entry for entry in answer[of]}
 
 
 def available(side: Production | Company, arns: list[str]) -> None:
     """Wait until RDS has made the snapshots, which here takes a second and on AWS hours."""
-    deadline = monotonic() + _PATIENCE
-    while True:
-        listed = side.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
-        states = {
-            each["DBClusterSnapshotArn"]: each["Status"] for each in listed["DBClusterSnapshots"]
-        }
-        if all(states.get(arn) == "available" for arn in arns):
-            say("… RDS has made them")
-            return
-        expect(monotonic() < deadline, states)
-        sleep(0.1)
+    waiter = side.client("rds").get_waiter("db_cluster_snapshot_available")
+    often = {"Delay": 0.1, "MaxAttempts": 300}
+    for arn in arns:
+        waiter.wait(DBClusterSnapshotIdentifier=short(arn), WaiterConfig=often)
+    say("… RDS has made them")

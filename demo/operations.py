@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+from demo.output import fire
 from localcloud.accounts import ACCEPTANCE
 from localcloud.client import LocalCloud
 from localcloud.company import PIPELINE, STAGE, Company, copy_project, nightly
@@ -69,13 +70,13 @@ def main() -> int:
 
 
 def perform(company: Company, text: str) -> str:
-    """The document with what its commands really print, in a company that has deployed just now."""
+    """Return the document with what its commands really print, in a company that has deployed just now."""
     with _Stage(company, policies(text)) as stage:
         return _PIECE.sub(stage.act, text)
 
 
 def policies(text: str) -> dict[str, str]:
-    """The policies that the document gives, as JSON, each by whom it is for."""
+    """Return the policies that the document gives, as JSON, each by whom it is for."""
     return {
         piece["rest"]: piece["block"]
         for piece in _PIECE.finditer(text)
@@ -84,7 +85,7 @@ def policies(text: str) -> dict[str, str]:
 
 
 def normal(text: str) -> str:
-    """The text without what chance decides: the seconds that pass, and the pipeline's ids of its runs."""
+    """Return the text without what chance decides: the seconds that pass, and the pipeline's ids of its runs."""
     for pattern, name in (
         (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
         (r"(T\d\d:\d\d):\d\d\+00:00", r"\1:SS+00:00"),
@@ -94,7 +95,7 @@ def normal(text: str) -> str:
 
 
 def environment_of(company: Company, person: str, policy: str) -> dict[str, str]:
-    """The variables of somebody who has taken on a role with that policy, for twelve hours."""
+    """Return the variables of somebody who has taken on a role with that policy, for twelve hours."""
     iam, sts = company.cloud.client("iam"), company.cloud.client("sts")
     role = f"refresh-{person}"
     trust = {
@@ -127,12 +128,12 @@ def environment_of(company: Company, person: str, policy: str) -> dict[str, str]
 
 
 def api_id(company: Company) -> str:
-    """The id of the deployed API."""
+    """Return the id of the deployed API."""
     return base_of(company).split("/")[-2]
 
 
 def base_of(company: Company) -> str:
-    """The deployed API's address."""
+    """Return the deployed API's address."""
     base = company.cloud.rest_url()
     if base is None:
         raise ValueError("no API is deployed")
@@ -205,7 +206,7 @@ class _Stage:
             self._act_as(self._person)  # the credentials of days ago have expired
 
     def _pass_night(self, time: str, refusal: str | None = None) -> None:
-        """Production has shared by then; the two schedules fire, and the run is followed to its end."""
+        """Let production share, the two schedules fire, and the run be followed to its end."""
         cloud, two = self._company.cloud, _time(time)
         cloud.set_clock(two)
         taken = two - timedelta(hours=6)
@@ -217,21 +218,18 @@ class _Stage:
                 nightly("billing", taken, **mysql),
             ]
         )
-        reasons = []
-        for function, hours in (
-            ("db-update-latest-snapshot-id", 0),
-            ("db-restore-from-snapshot", 2),
-        ):
-            cloud.set_clock(two + timedelta(hours=hours))
-            (record,) = cloud.fire(function, two + timedelta(hours=hours))
-            reasons.append(record["payload"]["reason"])
+        functions = {"db-update-latest-snapshot-id": 0, "db-restore-from-snapshot": 2}
+        reasons = [
+            fire(self._company, function, two + timedelta(hours=hours))["reason"]
+            for function, hours in functions.items()
+        ]
         if reasons != [None, refusal]:
             raise ValueError(f"the night of {time} went otherwise: {reasons}")
         if refusal is None:
             self._wait_for_run()
 
     def _push(self, stage: str) -> None:
-        """A developer's run starts, and is held in a stage."""
+        """Start a developer's run, and hold it in a stage."""
         cloud = self._company.cloud
         cloud.patch_pipeline(PIPELINE, hold=[stage])
         cloud.client("codepipeline").start_pipeline_execution(name=PIPELINE)
@@ -276,7 +274,7 @@ class _Shell:
         )
 
     def run(self, command: str) -> str:
-        """Run a command; what it prints, errors last: its two streams are in no order."""
+        """Run a command; returns what it prints, errors last: its two streams are in no order."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         mark = f"{uuid.uuid4().hex}\n"
@@ -293,7 +291,7 @@ class _Shell:
         return printed.removesuffix(mark)
 
     def stop(self) -> None:
-        """Leave."""
+        """Leave the shell."""
         self._process.communicate("exit\n")
 
 

@@ -1,15 +1,11 @@
 """IAM: what a caller may do, decided for every request, action and resource.
 
-moto ignores policies. Restored is *Policy evaluation logic* (IAM User Guide) for identity-based policies: an
-explicit Deny wins, then any Allow, else the request is refused, in the words of *Troubleshoot access denied
-error messages*. Actions and resources are those of the Service Authorization Reference, as far as this
-project's policies name them. A condition or a policy variable that is not known here is an error: to ignore a
-Deny would let somebody in.
+The caller's policies (``policies.py``) are evaluated for the actions and resources of the Service Authorization
+Reference, as far as this project's policies name them; a refusal is in the words of *Troubleshoot access denied error
+messages* (IAM User Guide).
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from enum import Enum
+from collections.abc import Iterator
 from typing import Any
 
 from moto.core.exceptions import ServiceException
@@ -20,98 +16,23 @@ from moto.sns.models import sns_backends
 from werkzeug.wrappers import Response
 
 from localcloud import keys
-from localcloud.identities import Caller, Document
+from localcloud.identities import Caller
+from localcloud.policies import CLUSTER_TAG, TAG_KEY, Context, Decision, decide, listed
 from localcloud.wire import Call
 
 Need = tuple[str, str]
-# The values of a request's condition keys, which are in lower case.
-Context = Mapping[str, list[str]]
 
-# The tag of the secrets that RDS manages.
-_CLUSTER_TAG = "aws:rds:primaryDBClusterArn"
-_TAG_KEY = f"secretsmanager:resourcetag/{_CLUSTER_TAG}".lower()
-_CONDITION_KEYS = {"kms:resourcealiases", "kms:viaservice", _TAG_KEY}
 # Where IAM's name of the action is not the operation's.
 _ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction", "s3:ListObjectsV2": "s3:ListBucket"}
 # "Granting permission to tag resources during creation", Aurora User Guide.
 _TAGGING = {"CopyDBClusterSnapshot", "CreateDBClusterSnapshot"}
 
 
-class NotRestored(Exception):
-    """A policy says something that is not known here; the text names it."""
-
-
-class Decision(Enum):
-    """What the policies say; the value is the end of AWS's message."""
-
-    ALLOWED = ""
-    EXPLICIT_DENY = "with an explicit deny in an identity-based policy"
-    IMPLICIT_DENY = "because no identity-based policy allows the {action} action"
-
-
-# --- policies -------------------------------------------------------------------------------------
-
-
-def decide(
-    policies: Iterable[Document], action: str, resource: str, context: Context | None = None
-) -> Decision:
-    """Evaluate policy documents for an action on a resource, given the request's condition keys."""
-    decision = Decision.IMPLICIT_DENY
-    for policy in policies:
-        for statement in _listed(policy["Statement"]):
-            if not _applies(statement, action, resource, context or {}):
-                continue
-            if statement["Effect"] == "Deny":
-                return Decision.EXPLICIT_DENY
-            decision = Decision.ALLOWED
-    return decision
-
-
-def _applies(statement: Mapping[str, Any], action: str, resource: str, context: Context) -> bool:
-    if not _matches(_listed(statement["Action"]), action, re.IGNORECASE):
-        return False
-    if not _matches(_listed(statement["Resource"]), resource):
-        return False
-    return all(
-        _is_met(operator, key.lower(), _listed(expected), context)
-        for operator, conditions in statement.get("Condition", {}).items()
-        for key, expected in conditions.items()
-    )
-
-
-def _is_met(operator: str, key: str, expected: list[str], context: Context) -> bool:
-    test = _OPERATORS.get(operator.removeprefix("ForAnyValue:"))
-    if test is None or key not in _CONDITION_KEYS:
-        raise NotRestored(f"the condition {operator} of {key} is not known to the local cloud")
-    return any(test(expected, value) for value in context.get(key, []))
-
-
-def _matches(patterns: list[str], value: str, flags: int = 0) -> bool:
-    """Return whether one of the patterns, with the wildcards ``*`` and ``?``, matches the whole value."""
-    if any("${" in pattern for pattern in patterns):
-        raise NotRestored(f"policy variables, as in {patterns}, are not known to the local cloud")
-    expressions = [re.escape(each).replace(r"\*", ".*").replace(r"\?", ".") for each in patterns]
-    return any(re.fullmatch(each, value, re.DOTALL | flags) for each in expressions)
-
-
-_OPERATORS: dict[str, Callable[[list[str], str], bool]] = {
-    "StringEquals": lambda expected, value: value in expected,
-    "StringLike": _matches,
-}
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-# --- calls ----------------------------------------------------------------------------------------
-
-
 def refusal(call: Call, caller: Caller) -> Response | None:
     """Return the denial of a call; None if it is allowed."""
     for action, resource in needs(call):
         reads_secret = action == "secretsmanager:GetSecretValue"
-        context = {_TAG_KEY: _cluster_of(call, resource)} if reads_secret else {}
+        context = {TAG_KEY: _cluster_of(call, resource)} if reads_secret else {}
         decision = decide(caller.policies, action, resource, context)
         if decision is not Decision.ALLOWED:
             return denial(call, caller, action, resource, decision)
@@ -186,7 +107,7 @@ def _resources(call: Call) -> Iterator[str]:
         yield _arn(call, f"cluster:{given.get('DBClusterIdentifier', '*').lower()}")
     else:
         for parameter, form in _RESOURCES.get(call.service, {}).items():
-            for name in _listed(given.get(parameter) or []):
+            for name in listed(given.get(parameter) or []):
                 yield name if name.startswith("arn:") else _arn(call, form.format(_id(call, name)))
 
 
@@ -209,7 +130,7 @@ def _cluster_of(call: Call, secret: str) -> list[str]:
     """Return the cluster whose password is in the secret."""
     secrets: Any = secretsmanager_backends[call.account][call.region].secrets
     tags = secrets[secret].tags or [] if secret in secrets else []
-    return [tag["Value"] for tag in tags if tag["Key"] == _CLUSTER_TAG]
+    return [tag["Value"] for tag in tags if tag["Key"] == CLUSTER_TAG]
 
 
 # --- keys that a service uses with the caller's rights; their policies are taken to leave it to IAM ---

@@ -17,8 +17,9 @@ from moto.core.request import Request
 from werkzeug.wrappers import Response
 
 from localcloud import authorization, functions, identities, wire
-from localcloud.authorization import Decision
+from localcloud.controls import control
 from localcloud.identities import Refused
+from localcloud.policies import Decision, NotRestored
 
 #: What a fault may do to a call. "before" means that the call takes no effect, "after" that it has done so.
 Kind = Literal["throttle", "deny", "timeout-before", "timeout-after", "kill-before", "kill-after"]
@@ -51,7 +52,7 @@ _faults: list[Fault] = []
 def _enter(call: wire.Call) -> str | None:
     """Enter a call in the journal, and return the kind of the fault that hits it."""
     operation = f"{call.service}:{call.operation}"
-    owner = functions.owner(call.access_key)
+    owner = functions.fleet.owner(call.access_key)
     function = owner.specification.name if owner else ""
     entry = {
         "function": function,
@@ -67,7 +68,10 @@ def _enter(call: wire.Call) -> str | None:
 
 def respond(request: Request, service: Callable[[], Response]) -> Response:
     """Answer a call with what a fault or IAM says of it, else with what the ``service`` does."""
-    call = wire.read(request)
+    try:
+        call = wire.read(request)
+    except Refused as refusal:  # Which service it was for, and so its protocol, is not known.
+        return wire.error("json", refusal.code, str(refusal), 403)
     fault = _enter(call)
     if fault in ("timeout-before", "kill-before"):
         _hang_up(request, call, kill=fault == "kill-before")
@@ -91,7 +95,7 @@ def _refusal(call: wire.Call, fault: str | None) -> Response | None:
         return authorization.denial(call, caller, action, resource, Decision.EXPLICIT_DENY)
     try:
         return authorization.refusal(call, caller)
-    except authorization.NotRestored as gap:
+    except NotRestored as gap:
         return call.error("InternalFailure", str(gap), 500)
 
 
@@ -100,7 +104,7 @@ def _hang_up(request: Request, call: wire.Call, kill: bool) -> None:
 
     The werkzeug server takes the error for a connection that the caller closed.
     """
-    owner = functions.owner(call.access_key)
+    owner = functions.fleet.owner(call.access_key)
     if kill and owner:
         owner.kill()
     request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
@@ -109,31 +113,26 @@ def _hang_up(request: Request, call: wire.Call, kill: bool) -> None:
 
 def reset() -> None:
     """Forget the calls and the faults."""
-    _clear({})
-    _set_faults([])
+    clear_calls()
+    set_faults([])
 
 
-def _list(query: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the journal, oldest first; of the functions whose names end so, if given."""
-    suffix = query.get("function", "")
+@control
+def calls(function: str = "") -> list[dict[str, Any]]:
+    """Return the journal of AWS calls, oldest first; of functions whose names end so."""
     with _lock:
-        return [entry for entry in _journal if entry["function"].endswith(suffix)]
+        return [entry for entry in _journal if entry["function"].endswith(function)]
 
 
-def _clear(_: Any) -> dict[str, Any]:
+@control
+def clear_calls() -> None:
+    """Empty the journal."""
     with _lock:
         _journal.clear()
-    return {}
 
 
-def _set_faults(faults: list[dict[str, Any]]) -> dict[str, Any]:
+@control
+def set_faults(faults: list[dict[str, Any]]) -> None:
+    """Replace the list of faults, each an object with the fields of :class:`Fault`."""
     with _lock:
         _faults[:] = [Fault(**fault) for fault in faults]
-    return {}
-
-
-ROUTES = {
-    ("GET", "/_cloud/calls"): _list,
-    ("DELETE", "/_cloud/calls"): _clear,
-    ("PUT", "/_cloud/faults"): _set_faults,
-}

@@ -118,70 +118,15 @@ class LocalCloud:
 
     # --- the control surface ----------------------------------------------------------------------
 
-    def reset(self) -> None:
-        """Put everything back to the start."""
-        self._control("POST", "reset")
-
-    def set_clock(self, now: datetime | None) -> None:
-        """Set the cloud's clock, which ticks on from there; None: real time again."""
-        self._control("PUT", "clock", {"now": now and now.isoformat()})
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return the control of that name: a function of the server with ``@control``."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *positional, **named: self._control(name, positional, named)
 
     def now(self) -> datetime:
         """Return the time by the cloud's clock."""
-        return datetime.fromisoformat(self._control("GET", "clock")["now"])
-
-    def seed_snapshots(self, snapshots: Sequence[Mapping[str, Any]]) -> Any:
-        """Create cluster snapshots; ``created`` may be a datetime.
-
-        Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``. One of
-        ``sse_rds`` is under a key that AWS owns. One with ``rows`` holds what its cluster holds now, any
-        other holds nothing. ``region`` is where it is, if that is not the usual one.
-        """
-        return self._control("POST", "snapshots", [_plain(snapshot) for snapshot in snapshots])
-
-    def patch_snapshot(self, arn: str, **changes: Any) -> Any:
-        """Change a snapshot's status, create time, or the accounts that it or its key is shared with.
-
-        For all copies: ``copy_seconds``, ``copies_keep_date`` and ``encrypts_sse_rds`` say how they are made.
-        """
-        return self._control("PATCH", "snapshots", {"arn": arn, **_plain(changes)})
-
-    def sql(self, cluster: str, statements: str, account: str = ACCEPTANCE) -> list[Json]:
-        """Run SQL in an Aurora PostgreSQL cluster as its master user; returns the last one's rows."""
-        body = {"cluster": cluster, "sql": statements, "account": account}
-        rows: list[Json] = self._control("POST", "rows", body)
-        return rows
-
-    def database_address(self, cluster: str, account: str = ACCEPTANCE) -> Json:
-        """Return host, port, dbname and user with which psql reaches a cluster; no password is asked."""
-        address: Json = self._control("GET", "rows", cluster=cluster, account=account)
-        return address
-
-    def create_pipeline(
-        self, name: str, run_seconds: float, databases: Sequence[Mapping[str, str]], **more: Any
-    ) -> Any:
-        """Create the main pipeline, which restores each database from the snapshot its parameter names.
-
-        A database has a ``parameter`` and a ``cluster``, and may have ``engine`` and ``engine_version``.
-        ``more`` is the ``stack``, by default of the pipeline's name; the ``stages``, by default Source,
-        Build, Deploy and Test; and what :meth:`patch_pipeline` takes.
-        """
-        body = {"name": name, "run_seconds": run_seconds, "databases": list(databases), **more}
-        return self._control("POST", "pipelines", body)
-
-    def patch_pipeline(self, name: str, **changes: Any) -> Any:
-        """Change how a pipeline's runs go.
-
-        - ``run_seconds``: half of it in each Build and half in each Deploy action;
-          ``action_seconds``: those of actions by name;
-        - ``next_outcomes`` of the next runs, retries and roll-backs: Succeeded, ``Failed in NAME`` (a stage
-          or an action), ``Skip STAGE``; Failed is in Build;
-        - ``hold``: where runs wait until this is changed: at the start of an action, ``NAME`` (a stage or
-          an action), or while the new clusters of one that deploys are being made, ``NAME:restoring``;
-        - ``loses_events``: whether EventBridge delivers none of the events;
-        - ``template`` and its ``parameters``: what the next runs deploy.
-        """
-        return self._control("PATCH", "pipelines", {"name": name, **changes})
+        return datetime.fromisoformat(self.clock())
 
     def wait_for_execution(self, arn: str) -> Json:
         """Wait until a state machine's execution has ended, and describe it."""
@@ -191,16 +136,16 @@ class LocalCloud:
             described: Json = stepfunctions.describe_execution(executionArn=arn)
             return None if described["status"] == "RUNNING" else described
 
-        return _wait(ended, f"execution {arn} to end")
+        return wait_until(ended, f"execution {arn} to end")
 
     def wait_until_held(self, pipeline: str, at: str) -> str:
         """Wait until a run is held there, and return its id."""
 
         def held() -> str | None:
-            runs = self._control("GET", "pipelines/held", name=pipeline)
-            return next((run["execution_id"] for run in runs if run["at"] == at), None)
+            runs: dict[str, str] = self.held_runs(pipeline)
+            return runs.get(at)
 
-        return _wait(held, f"a run of {pipeline} to be held at {at}")
+        return wait_until(held, f"a run of {pipeline} to be held at {at}")
 
     def wait_for_run(self, execution_id: str, pipeline: str) -> str:
         """Wait until a pipeline's run has ended, and return its status."""
@@ -213,11 +158,7 @@ class LocalCloud:
             status: str = answer["pipelineExecution"]["status"]
             return None if status in ("InProgress", "Stopping") else status
 
-        return _wait(ended, f"run {execution_id} of {pipeline} to end")
-
-    def confirm_subscription(self, endpoint: str) -> None:
-        """Let the person behind an e-mail address, or what is behind a URL, confirm its subscriptions."""
-        self._control("POST", "subscriptions/confirm", {"endpoint": endpoint})
+        return wait_until(ended, f"run {execution_id} of {pipeline} to end")
 
     def fire(
         self,
@@ -231,49 +172,22 @@ class LocalCloud:
 
         Returns the event's invocations, each attempt one record; all of them, unless ``wait`` is false.
         """
-        body = {"function": function, "time": time.isoformat(), "id": event_id, "account": account}
-        fired = self._control("POST", "schedules/fire", body)["event_id"]
+        fired = self.fire_schedules(function, time, event_id, account)
         if wait:
             self.wait_until_idle()
         return [record for record in self.invocations() if record["event_id"] == fired]
 
-    def invocations(self, function: str = "") -> list[Json]:
-        """Return what ran, one record for each attempt, oldest first; of functions whose names end so."""
-        records: list[Json] = self._control("GET", "invocations", function=function)
-        return records
-
-    def set_retries(self, seconds: Sequence[float]) -> None:
-        """Set the delays before the two further attempts of a failed asynchronous invocation."""
-        self._control("PUT", "retries", {"seconds": list(seconds)})
-
     def wait_until_idle(self) -> None:
         """Wait until no asynchronous invocation is running, or waits for its next attempt."""
-        _wait(lambda: self._control("GET", "deliveries") == 0, "every event's delivery to end")
+        wait_until(lambda: self.pending() == 0, "every event's delivery to end")
 
-    def calls(self, function: str = "") -> list[Json]:
-        """Return the journal of AWS calls, oldest first; of functions whose names end so."""
-        journal: list[Json] = self._control("GET", "calls", function=function)
-        return journal
-
-    def clear_calls(self) -> None:
-        """Empty the journal."""
-        self._control("DELETE", "calls")
-
-    def set_stack_seconds(self, seconds: float) -> None:
-        """Set how long it takes to create, update or delete a stack."""
-        self._control("PUT", "stacks", {"seconds": seconds})
-
-    def set_faults(self, faults: Sequence[Mapping[str, Any]]) -> None:
-        """Replace the list of faults."""
-        self._control("PUT", "faults", list(faults))
-
-    def _control(self, method: str, route: str, body: Any = None, **query: str) -> Any:
-        url = f"{self.endpoint}/_cloud/{route}?{urllib.parse.urlencode(query)}"
-        data = None if body is None else json.dumps(body).encode()
-        status, text = send(method, url, data, {"Content-Type": "application/json"})
+    def _control(self, name: str, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        arguments = {"positional": positional, "named": named}
+        body = json.dumps(arguments, default=datetime.isoformat).encode()
+        status, text = send("POST", f"{self.endpoint}/_cloud/{name}", body, {})
         answer = json.loads(text)
         if status != 200:
-            raise ValueError(answer["error"])
+            raise ValueError(answer)
         return answer
 
     # --- the deployed API -------------------------------------------------------------------------
@@ -311,14 +225,8 @@ def send(method: str, url: str, body: bytes | None, headers: Mapping[str, str]) 
         connection.close()
 
 
-def _plain(values: Mapping[str, Any]) -> Json:
-    return {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in values.items()
-    }
-
-
-def _wait(done: Callable[[], T | None], what: str, timeout: float = 60) -> T:
+def wait_until(done: Callable[[], T | None], what: str, timeout: float = 60) -> T:
+    """Wait until a function returns something true, and return that."""
     deadline = monotonic() + timeout
     while monotonic() < deadline:
         result = done()

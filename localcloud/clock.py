@@ -6,9 +6,10 @@ the offset with each invocation (``bootstrap.py``). The clock ticks on from wher
 
 import time
 from datetime import UTC, datetime
-from typing import Any
 
 import time_machine
+
+from localcloud.controls import control
 
 _travellers: list[time_machine.Traveller] = []  # one, in the server
 
@@ -29,23 +30,18 @@ def offset() -> float:
     return seconds if abs(seconds) > 0.1 else 0.0
 
 
-def set_to(now: datetime | None) -> None:
-    """Set the clock; None: to real time."""
-    _travellers[0].move_to(now.timestamp() if now else real_time())
+@control
+def set_clock(now: str | None) -> None:
+    """Set the clock, which ticks on from there; None: to real time."""
+    _travellers[0].move_to(datetime.fromisoformat(now).timestamp() if now else real_time())
+
+
+@control
+def clock() -> datetime:
+    """Return the time by the clock."""
+    return datetime.now(UTC)
 
 
 def reset() -> None:
     """Set the clock to real time."""
-    set_to(None)
-
-
-def _get(_: Any) -> dict[str, str]:
-    return {"now": datetime.now(UTC).isoformat()}
-
-
-def _put(body: dict[str, Any]) -> dict[str, str]:
-    set_to(body["now"] and datetime.fromisoformat(body["now"]))
-    return _get(body)
-
-
-ROUTES = {("GET", "/_cloud/clock"): _get, ("PUT", "/_cloud/clock"): _put}
+    set_clock(None)

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 from cli import configure as configuring
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
-from localcloud.client import LocalCloud
+from localcloud.client import LocalCloud, wait_until
 
 PIPELINE = "acceptance-main"
 FOLLOW = "db-follow-pipeline"
@@ -28,7 +27,6 @@ STACK = "acceptance"
 CLUSTER = "acceptance-orders"
 STAGE = "local"
 
-_FOLLOWED_SECONDS = 20.0
 # What a company runs, of which a stage asks for the leading parts alone.
 VERSIONS = {
     "aurora-postgresql": "15.4",
@@ -48,11 +46,11 @@ class Database:
     engine: str
 
     def nightly(self, taken: datetime, **facts: Any) -> dict[str, Any]:
-        """A snapshot that production took of it and shared."""
+        """Return a snapshot that production took of it and shared."""
         return nightly(self.source, taken, **{**self._kind, **facts})
 
     def restored(self) -> dict[str, str]:
-        """What the main pipeline restores."""
+        """Return what the main pipeline restores."""
         return {"parameter": self.current, "cluster": self.source, **self._kind}
 
     @property
@@ -96,19 +94,19 @@ class Project:
 
     @cached_property
     def variables(self) -> dict[str, str]:
-        """The stage's environment variables."""
+        """Return the stage's environment variables."""
         config = json.loads((self.project / ".chalice/config.json").read_text())
         found: dict[str, str] = config["stages"][self.stage]["environment_variables"]
         return found
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the account."""
+        """Return a boto3 client of the account."""
         return self.cloud.client(service, self.account)
 
     def chalice(
         self, *arguments: str, stdin: str = "", progress: Callable[[str], None] | None = None
     ) -> str:
-        """Run Chalice's own command on the project against the cloud; what it printed.
+        """Run Chalice's own command on the project against the cloud; returns what it printed.
 
         Raises RuntimeError where it fails, with its output unless ``progress`` was given each line of it.
         """
@@ -136,13 +134,13 @@ class Project:
         return printed
 
     def environment(self) -> dict[str, str]:
-        """The environment in which tools talk to the cloud and to no other, and pip to no index."""
+        """Return the environment in which tools talk to the cloud and to no other, and pip to no index."""
         wheels = Path(sys.prefix) / "wheels"
         packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
         return {**variables.cleared(os.environ), **self.cloud.environment(self.account), **packed}
 
     def subscribe(self, topic: str) -> None:
-        """People read what the topic publishes; here a queue does."""
+        """Subscribe a queue to the topic, in the place of people."""
         sqs, sns = self.client("sqs"), self.client("sns")
         self._inbox = sqs.create_queue(QueueName="people")["QueueUrl"]
         queue = sqs.get_queue_attributes(QueueUrl=self._inbox, AttributeNames=["QueueArn"])
@@ -204,7 +202,7 @@ class Company(Project):
         self.cloud.patch_pipeline(PIPELINE, run_seconds=self._run_seconds)
 
     def share(self, night: datetime) -> list[dict[str, Any]]:
-        """A realistic mixture of shares; the newest eligible one was taken six hours ago."""
+        """Seed a realistic mixture of shares; the newest eligible one was taken six hours ago."""
         nights = [night - timedelta(days=days, hours=6) for days in range(40)]
         engines = {"billing": "aurora-mysql", "documents": "docdb"}
         mixture = [nightly("orders", taken) for taken in nights if taken != nights[14]]
@@ -232,36 +230,35 @@ class Company(Project):
         )
 
     def followed(self, execution_id: str, times: int = 1) -> str:
-        """Wait until the run has ended and its event has been followed; the run's status.
+        """Wait until the run has ended and its event has been followed; returns the run's status.
 
         A run that is retried ends several ``times``.
         """
         status = self.cloud.wait_for_run(execution_id, PIPELINE)
-        deadline = monotonic() + _FOLLOWED_SECONDS
-        while times > sum(
-            record["event"].get("detail", {}).get("execution-id") == execution_id
-            for record in self.cloud.invocations(FOLLOW)
-        ):
-            # The event comes after the status can be seen.
-            if monotonic() > deadline:
-                raise TimeoutError(f"nobody followed run {execution_id}, which {status}")
-            sleep(0.02)
+
+        def is_followed() -> bool:
+            events = [record["event"] for record in self.cloud.invocations(FOLLOW)]
+            runs = [event.get("detail", {}).get("execution-id") for event in events]
+            return runs.count(execution_id) >= times
+
+        # The event comes after the status can be seen.
+        wait_until(is_followed, f"run {execution_id}, which {status}, to be followed")
         self.cloud.wait_until_idle()
         return status
 
     def parameter(self, name: str) -> str:
-        """What a parameter holds."""
+        """Return what a parameter holds."""
         value: str = self.cloud.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
         return value
 
     def good(self) -> str:
-        """The value of the version of *current* that is marked good; "" where none is."""
+        """Return the value of the version of *current* that is marked good; "" if none is."""
         pages = self.cloud.client("ssm").get_paginator("get_parameter_history")
         versions = pages.paginate(Name=self.current).search("Parameters")
         return next((each["Value"] for each in versions if "good" in each["Labels"]), "")
 
     def clusters(self) -> dict[str, str]:
-        """Acceptance's clusters, each with the ARN of the snapshot that it was restored from."""
+        """Return acceptance's clusters, each with the ARN of the snapshot that it was restored from."""
         described = self.cloud.client("rds").describe_db_clusters()["DBClusters"]
         return {
             cluster["DBClusterIdentifier"]: tag["Value"]
@@ -282,7 +279,7 @@ def copy_project(project: Path, folder: Path) -> None:
 
 
 def nightly(cluster: str, taken: datetime, **facts: Any) -> dict[str, Any]:
-    """A snapshot that production took of a cluster and shared with acceptance."""
+    """Return a snapshot that production took of a cluster and shared with acceptance."""
     return {
         "account": PRODUCTION,
         "identifier": f"{cluster}-{taken:%Y-%m-%d}",
@@ -297,6 +294,6 @@ def nightly(cluster: str, taken: datetime, **facts: Any) -> dict[str, Any]:
 
 
 def arn_of(snapshot: dict[str, Any]) -> str:
-    """The ARN that a seeded snapshot has."""
+    """Return the ARN that a seeded snapshot has."""
     where, name = f"arn:aws:rds:{REGION}:{snapshot['account']}", snapshot["identifier"]
     return f"{where}:cluster-snapshot:{name}"

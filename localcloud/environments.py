@@ -20,7 +20,7 @@ from typing import Any
 
 from localcloud import clock
 
-# What a function's start may take beside its time-out.
+# What the init phase may take beside the function's timeout, which begins when an event is fetched.
 _INIT_SECONDS = 10.0
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 
@@ -133,14 +133,15 @@ class Environment:
     def invoke(self, request_id: str, event: bytes) -> Outcome:
         """Run one invocation; unless it ends in an answer of the function, the environment ends with it."""
         self._write_clock()
-        timeout = self.specification.timeout
-        deadline = monotonic() + _INIT_SECONDS + timeout
-        self._api.event, self._api.answer = (request_id, event), None
+        timeout, api = self.specification.timeout, self._api
+        api.event, api.answer = (request_id, event), None
+        # If the init phase takes too long, it is done again within the function's timeout.
+        api.deadline = monotonic() + _INIT_SECONDS + timeout
         # One request at a time: the process asks for an event, and then answers it.
-        while self._api.answer is None and self._process.poll() is None and monotonic() < deadline:
-            self._api.handle_request()
-        if self._api.answer:
-            succeeded, payload = self._api.answer
+        while api.answer is None and self._process.poll() is None and monotonic() < api.deadline:
+            api.handle_request()
+        if api.answer:
+            succeeded, payload = api.answer
         elif self.alive:
             succeeded, payload = False, _error("Sandbox.Timedout", f"Timed out after {timeout} s")
             self.kill()
@@ -185,6 +186,8 @@ class _RuntimeApi(TCPServer):
         super().__init__(("127.0.0.1", 0), _RuntimeApiHandler)
         self.specification = specification
         self.event = ("", b"")
+        #: The reading of the monotonic clock at which the process is out of time.
+        self.deadline = 0.0
         self.answer: tuple[bool, bytes] | None = None
 
 
@@ -197,6 +200,7 @@ class _RuntimeApiHandler(BaseHTTPRequestHandler):
         """Answer with the next event."""
         request_id, event = self.server.event
         specification = self.server.specification
+        self.server.deadline = monotonic() + specification.timeout
         deadline = int((time() + specification.timeout) * 1000)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

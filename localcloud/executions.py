@@ -5,7 +5,7 @@ executions*, *IAM policies for integrated services*):
 
 - a redrive continues a failed, stopped or timed-out execution at the state that did not succeed, with that
   state's input, under the same ARN;
-- a task's calls are the role's: its policies weigh them;
+- a task's calls are the role's: its policies are evaluated;
 - a task waits for a build of CodeBuild (``.sync``). moto's builds succeed without running anything.
 
 Different from AWS: names in the answers to SDK tasks are botocore's; a redriven Map or Parallel state begins anew.
@@ -19,14 +19,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import boto3
-import moto.stepfunctions.urls
 from botocore.config import Config
 from moto.core.config import default_user_config
 from moto.core.responses import ActionResult
 from moto.core.utils import get_service_model
 from moto.stepfunctions.responses import StepFunctionResponse
 
-from localcloud.functions import endpoint, session_of
+from localcloud.functions import fleet, session_of
 
 Json = dict[str, Any]
 
@@ -72,7 +71,7 @@ def _client_of_role(region: str, service: str, state_credentials: Any) -> Any:
     return boto3.client(  # type: ignore[call-overload]
         service,
         region_name=region,
-        endpoint_url=endpoint(),
+        endpoint_url=fleet.endpoint,
         aws_access_key_id=session.access_key_id,
         aws_secret_access_key=session.secret_access_key,
         aws_session_token=session.session_token,
@@ -102,9 +101,21 @@ def _end_of_build(
     return ended
 
 
+def reset() -> None:
+    """Stop what is running: it would go on with what is made next."""
+    if not _load.cache_info().currsize:
+        return
+    models = importlib.import_module(f"{_PARSER}.models")
+    backends = models.stepfunctions_parser_backends
+    for backend in [each for regions in [*backends.values()] for each in regions.values()]:
+        for machine in backend.state_machines:
+            for execution in machine.executions:
+                if execution.exec_worker.env is not None:
+                    execution.stop(datetime.now(UTC), None, None)
+
+
 def install() -> None:
     """Let state machines be executed."""
     # It logs whole programs when a state fails, which the execution says better.
     logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
-    moto.stepfunctions.urls.url_paths["{0}/$"] = ExecutionResponse.dispatch

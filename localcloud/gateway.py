@@ -13,22 +13,27 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from moto.apigateway import urls
 from moto.apigateway.models import RestAPI, apigateway_backends
 from moto.apigateway.responses import APIGatewayResponse
 from moto.apigateway.utils import deserialize_body
+from moto.awslambda.exceptions import UnknownFunctionException
 from moto.core.common_types import TYPE_RESPONSE
 from werkzeug.wrappers import Request, Response
 
-from localcloud import authorization, functions, signatures
-from localcloud.authorization import Decision
+from localcloud import functions, signatures
 from localcloud.environments import Outcome
 from localcloud.identities import Caller, Refused
+from localcloud.policies import Decision, NotRestored, decide
 
 PREFIX = "/_aws/execute-api/"
 Document = dict[str, Any]
+_INTERNAL = {"message": "Internal server error"}
 
 _documents: WeakKeyDictionary[RestAPI, Document] = WeakKeyDictionary()
+
+
+class _NotPermitted(Exception):
+    """The function's resource-based policy does not let the API invoke it."""
 
 
 class SwaggerResponse(APIGatewayResponse):
@@ -96,11 +101,27 @@ def respond(request: Request) -> Response:
         # API Gateway spells the key differently where the identity is valid but has no permission.
         key = "Message" if refusal.code == "AccessDeniedException" else "message"
         return _error(403, {key: str(refusal)})
+    try:
+        return _invoke(method, _event(request, method, caller))
+    except NotRestored as gap:
+        return _error(500, {"message": str(gap)})
+    except (_NotPermitted, functions.Throttled, UnknownFunctionException):
+        return _error(500, _INTERNAL)
+
+
+def _invoke(method: _Method, event: dict[str, Any]) -> Response:
+    """Invoke the method's function, if that permits it.
+
+    *Handling errors with an API Gateway API*, Lambda Developer Guide: what Lambda refuses is an error 500, what the
+    function does wrong an error 502.
+    """
+    account = method.api.account_id
     uri = method.operation["x-amazon-apigateway-integration"]["uri"]
     arn = uri.partition("/functions/")[2].removesuffix("/invocations")
-    function = functions.find(method.api.account_id, method.api.region_name, arn)
-    event = json.dumps(_event(request, method, caller)).encode()
-    return _mapped(functions.fleet().invoke(function, event, str(uuid.uuid4())))
+    function = functions.find(account, method.api.region_name, arn)
+    if not functions.may_invoke(function, "apigateway.amazonaws.com", method.arn(account)):
+        raise _NotPermitted
+    return _mapped(functions.fleet.invoke(function, json.dumps(event).encode(), str(uuid.uuid4())))
 
 
 def _find(request: Request) -> _Method:
@@ -121,7 +142,7 @@ def _find(request: Request) -> _Method:
 def _authorize(caller: Caller, method: _Method) -> None:
     """Require ``execute-api:Invoke`` on the method of the caller's own policies; refuse other accounts."""
     account = method.api.account_id
-    decision = authorization.decide(caller.policies, "execute-api:Invoke", method.arn(account))
+    decision = decide(caller.policies, "execute-api:Invoke", method.arn(account))
     if decision is not Decision.ALLOWED or caller.account != account:
         # API Gateway shows the last four digits of the account only.
         shown = method.arn(f"{'*' * 8}{account[-4:]}")
@@ -163,22 +184,16 @@ def _event(request: Request, method: _Method, caller: Caller | None) -> dict[str
 def _mapped(outcome: Outcome) -> Response:
     """Return the function's answer as HTTP: *Output format of a Lambda function for proxy integration*."""
     answer = json.loads(outcome.payload)
-    if not outcome.succeeded:
-        return _error(502, {"message": "Internal server error"})
-    response = Response(answer["body"], answer["statusCode"], content_type="application/json")
-    for name, value in answer.get("headers", {}).items():
-        response.headers[name] = value
-    for name, values in answer.get("multiValueHeaders", {}).items():
-        response.headers.setlist(name, values)
-    return response
+    is_mappable = isinstance(answer, dict) and "statusCode" in answer
+    if not outcome.succeeded or not is_mappable:
+        return _error(502, _INTERNAL)
+    headers = {
+        "Content-Type": "application/json",
+        **answer.get("headers", {}),
+        **answer.get("multiValueHeaders", {}),
+    }
+    return Response(answer.get("body"), answer["statusCode"], headers)
 
 
 def _error(status: int, body: dict[str, str]) -> Response:
     return Response(json.dumps(body), status, content_type="application/json")
-
-
-def install() -> None:
-    """Put the API Gateway that takes Swagger in the place of moto's."""
-    for path, handler in urls.url_paths.items():
-        if handler == APIGatewayResponse.dispatch:
-            urls.url_paths[path] = SwaggerResponse.dispatch

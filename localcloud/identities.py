@@ -12,7 +12,7 @@ from moto.iam.access_control import CreateAccessKeyFailure, create_access_key
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import Policy, get_account_id_from
 
-Document = dict[str, Any]
+from localcloud.policies import Document
 
 
 class Refused(Exception):

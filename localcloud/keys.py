@@ -2,8 +2,8 @@
 
 moto looks for every key in the caller's own account, and takes all for customer-managed. What is restored here of
 *DescribeKey* (KMS API reference) and *Allowing users in other accounts to use a KMS key* (KMS Developer Guide): a
-key of another account is named by its ARN, and is shown to whom its policy lets use it; there is no way to tell a
-key that is closed from one that is not there. Nobody else's can be let use an AWS managed key, which says that it
+key of another account is named by its ARN, and is visible to the accounts that its policy lets use it; a key that is
+not looks like one that does not exist. Nobody else's can be let use an AWS managed key, which says that it
 is one. The key of a snapshot that is seeded is made with it.
 """
 
@@ -12,9 +12,10 @@ from collections.abc import Collection
 from typing import Any
 
 from moto.core.exceptions import JsonRESTError
-from moto.kms import urls
 from moto.kms.models import KmsBackend, kms_backends
 from moto.kms.responses import KmsResponse
+
+from localcloud.policies import allows
 
 DEFAULT = "alias/aws/rds"
 _USING = {"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey"}
@@ -38,25 +39,22 @@ class SharedKmsResponse(KmsResponse):
 
 
 def lets_use(arn: str, account: str) -> bool:
-    """Whether the key's policy lets another account copy and restore what is encrypted under it.
+    """Return whether the key's policy lets another account copy and restore what is encrypted under it.
 
     "Sharing encrypted snapshots", Aurora User Guide.
     """
     key = _key(arn)
     if key is None or is_default(arn):
         return False
-    # All that is asked here is asked through RDS; no other condition is known to be met.
-    through_rds = {"StringEquals": {"kms:ViaService": f"rds.{arn.split(':')[3]}.amazonaws.com"}}
-    allowed: set[str] = set()
-    for statement in json.loads(key.policy)["Statement"]:
-        met = statement["Effect"] == "Allow" and statement.get("Condition") in (None, through_rds)
-        if met and f"arn:aws:iam::{account}:root" in _listed(statement["Principal"]["AWS"]):
-            allowed |= set(_listed(statement["Action"]))
-    return "kms:*" in allowed or allowed >= _USING
+    statements = json.loads(key.policy)["Statement"]
+    principal = {"AWS": f"arn:aws:iam::{account}:root"}
+    # All that is asked here is asked through RDS.
+    context = {"kms:viaservice": [f"rds.{arn.split(':')[3]}.amazonaws.com"]}
+    return all(allows(statements, principal, action, arn, context) for action in _USING)
 
 
 def is_default(arn: str) -> bool:
-    """Whether AWS manages the key, which nobody can be let use but through the service."""
+    """Return whether AWS manages the key, which nobody can be let use but through the service."""
     return arn.endswith(DEFAULT) or getattr(_key(arn), "key_manager", None) == "AWS"
 
 
@@ -79,15 +77,11 @@ def _key(arn: str) -> Any:
     return kms_backends[owner][region].keys.get(name.removeprefix("key/")) if owner else None
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
 _moto_default_key = KmsBackend._generate_default_keys  # noqa: SLF001
 
 
 def _generate_default_key(backend: KmsBackend, alias_name: str) -> str | None:
-    """A service's default key, which AWS manages."""
+    """Make a service's default key, which AWS manages."""
     made = _moto_default_key(backend, alias_name)
     if made:
         backend.keys[made].key_manager = "AWS"
@@ -95,6 +89,5 @@ def _generate_default_key(backend: KmsBackend, alias_name: str) -> str | None:
 
 
 def install() -> None:
-    """Put the API that looks into other accounts in the place of moto's."""
-    urls.url_paths["{0}/$"] = SharedKmsResponse.dispatch
+    """Let AWS manage the default keys."""
     KmsBackend._generate_default_keys = _generate_default_key  # type: ignore  # noqa: PGH003, SLF001

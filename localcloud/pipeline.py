@@ -2,8 +2,8 @@
 
 moto's executions have succeeded as soon as they are started, and it knows no stages, actions or roll-backs. The
 rules of a run are in ``runs.py``; restored here, from the CodePipeline API reference (botocore's ``codepipeline``
-model), are the operations on runs: equal ``clientRequestToken``s start one run. None is refused because of the state
-of a run.
+model), are the operations on runs: equal ``clientRequestToken``s start one run, and what the state of a run does not
+permit is refused.
 
 By default a pipeline's stages are Source, Build, Deploy and Test. Deploy deploys one stack; without a template of
 its own, it restores one cluster for each database from the snapshot that its parameter names.
@@ -11,16 +11,17 @@ its own, it restores one cluster for each database from the snapshot that its pa
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-import moto.codepipeline.urls
 from moto.codepipeline.models import CodePipeline, codepipeline_backends
 from moto.codepipeline.responses import CodePipelineResponse
 from moto.core.exceptions import JsonRESTError
 
 from localcloud import accounts
+from localcloud.controls import control
 from localcloud.resources import Api
 from localcloud.runs import SUCCEEDED, Behaviour, Json, Run, runs_of
 
@@ -61,18 +62,33 @@ class RunningCodePipelineResponse(CodePipelineResponse):
     def stop_pipeline_execution(self) -> str:
         """StopPipelineExecution, when the action in progress has completed."""
         pipeline, behaviour = self._pipeline()
-        run: Any = pipeline.executions[self._get_param("pipelineExecutionId")]
+        run = self._run(pipeline, "pipelineExecutionId")
         with behaviour.changed:
+            if run.ended:
+                raise JsonRESTError("PipelineExecutionNotStoppableException", f"It is {run.status}")
+            if run.status == "Stopping":
+                raise JsonRESTError("DuplicatedStopRequestException", "It is stopping")
             run.change("Stopping")
         return _execution(run.pipeline_execution_id)
 
     def retry_stage_execution(self) -> str:
         """RetryStageExecution: the stage in which a run failed, and what follows."""
         pipeline, behaviour = self._pipeline()
-        name, stages = self._get_param("stageName"), pipeline.pipeline["stages"]
+        stages = pipeline.pipeline["stages"]
+        position = stages.index(stage := self._stage(pipeline))
         with behaviour.changed:
-            run = behaviour.latest[name]
-            position = [each["name"] for each in stages].index(name)
+            run, wanted = (
+                behaviour.latest.get(stage["name"]),
+                self._get_param("pipelineExecutionId"),
+            )
+            if run is None or run.pipeline_execution_id != wanted:
+                raise JsonRESTError(
+                    "NotLatestPipelineExecutionException", f"{wanted} is not the latest"
+                )
+            if run.stages[stage["name"]] != "Failed":
+                raise JsonRESTError(
+                    "StageNotRetryableException", "The stage contains no failed actions"
+                )
             # A rollback is of one stage.
             run.retry(stages[position : position + 1 if run.target else None])
         return _execution(run.pipeline_execution_id)
@@ -80,9 +96,14 @@ class RunningCodePipelineResponse(CodePipelineResponse):
     def rollback_stage(self) -> str:
         """RollbackStage: run a stage again as the target did."""
         pipeline, behaviour = self._pipeline()
-        name = self._get_param("stageName")
-        target: Any = pipeline.executions[self._get_param("targetPipelineExecutionId")]
-        (stage,) = [each for each in pipeline.pipeline["stages"] if each["name"] == name]
+        stage, target = self._stage(pipeline), self._run(pipeline, "targetPipelineExecutionId")
+        with behaviour.changed:
+            latest = behaviour.latest.get(stage["name"])
+            is_running = latest is not None and latest.is_in(stage["name"])
+            if is_running or not target.is_target(stage["name"]):
+                raise JsonRESTError(
+                    "UnableToRollbackStageException", "It is running, or was not passed"
+                )
         run = Run(pipeline, behaviour, "ManualRollback", target)
         run.start([stage])
         return _execution(run.pipeline_execution_id)
@@ -91,7 +112,11 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         _, behaviour = self._pipeline()
         token, result = self._get_param("token"), self._get_param("result")
         with behaviour.changed:
-            (waiting,) = [each for each in behaviour.actions if each.token == token]
+            waiting = next((each for each in behaviour.actions if each.token == token), None)
+            if waiting is None or waiting.status != "InProgress":
+                raise JsonRESTError(
+                    "InvalidApprovalTokenException", "There is a response, or no request"
+                )
             waiting.finish(SUCCEEDED if result["status"] == "Approved" else "Failed")
         return "{}"
 
@@ -128,6 +153,18 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         backend.get_pipeline(name)  # which raises PipelineNotFoundException
         return backend.pipelines[name], behaviour_of(backend.pipelines[name])
 
+    def _run(self, pipeline: CodePipeline, member: str) -> Run:
+        name, execution_id = pipeline.pipeline["name"], self._get_param(member)
+        run: Any = self.codepipeline_backend.get_pipeline_execution(name, execution_id)
+        return run  # type: ignore[no-any-return]
+
+    def _stage(self, pipeline: CodePipeline) -> Json:
+        name = self._get_param("stageName")
+        for stage in pipeline.pipeline["stages"]:
+            if stage["name"] == name:
+                return dict(stage)
+        raise JsonRESTError("StageNotFoundException", f"There is no stage {name}")
+
 
 def _execution(execution_id: str) -> str:
     return json.dumps({"pipelineExecutionId": execution_id})
@@ -158,11 +195,6 @@ def _stage_execution(run: Run, status: str) -> Json:
     return {"pipelineExecutionId": run.pipeline_execution_id, "status": status}
 
 
-def install() -> None:
-    """Put the bridge in moto's CodePipeline's place."""
-    moto.codepipeline.urls.url_paths["{0}/$"] = RunningCodePipelineResponse.dispatch
-
-
 def reset() -> None:
     """End every run before what it deploys is forgotten."""
     backends = [each for regions in codepipeline_backends.values() for each in regions.values()]
@@ -183,10 +215,22 @@ def _acceptance() -> Any:
     return codepipeline_backends[accounts.ACCEPTANCE][accounts.REGION]
 
 
-def _create_pipeline(body: Json) -> Json:
-    """POST: the main pipeline and its service role, in acceptance."""
-    name, backend = body["name"], _acceptance()
-    stack, databases = body.get("stack") or name, body["databases"]
+@control
+def create_pipeline(
+    name: str,
+    run_seconds: float,
+    databases: list[Json],
+    *,
+    stack: str = "",
+    stages: Sequence[str] = _DEFAULT_STAGES,
+    **more: Any,
+) -> None:
+    """Create the main pipeline, which restores each database from the snapshot its parameter names.
+
+    A database has a ``parameter`` and a ``cluster``, and may have ``engine`` and ``engine_version``. The stack has
+    by default the pipeline's name. ``more`` is what :func:`patch_pipeline` takes.
+    """
+    backend = _acceptance()
     iam = Api(accounts.ACCEPTANCE, accounts.REGION)
     role = f"{name}-service-role"
     made = iam.call("iam", "CreateRole", RoleName=role, AssumeRolePolicyDocument=_TRUST)
@@ -194,42 +238,47 @@ def _create_pipeline(body: Json) -> Json:
         "name": name,
         "roleArn": made["Role"]["Arn"],
         "artifactStore": {"type": "S3", "location": f"{name}-artifacts"},
-        "stages": [_declare(each, name, stack) for each in body.get("stages", _DEFAULT_STAGES)],
+        "stages": [_declare(each, name, stack or name) for each in stages],
         "executionMode": "SUPERSEDED",
         "pipelineType": "V2",
     }
     backend.create_pipeline(declared, [])
     if databases:
         behaviour_of(backend.pipelines[name]).revision = (_template(databases), {})
-    return _patch_pipeline(body)
+    patch_pipeline(name, run_seconds=run_seconds, **more)
 
 
-def _patch_pipeline(body: Json) -> Json:
-    """PATCH: how the next runs go, and what they deploy: a template and its parameters' values."""
-    behaviour = behaviour_of(_acceptance().pipelines[body["name"]])
+@control
+def patch_pipeline(
+    name: str, *, template: str = "", parameters: Mapping[str, str] | None = None, **changes: Any
+) -> None:
+    """Change how a pipeline's runs go.
+
+    - ``run_seconds``: half of it in each Build and half in each Deploy action;
+      ``action_seconds``: those of actions by name;
+    - ``next_outcomes`` of the next runs, retries and roll-backs: Succeeded, ``Failed in NAME`` (a stage or an
+      action), ``Skip STAGE``; Failed is in Build;
+    - ``hold``: where runs wait until this is changed: at the start of an action, ``NAME`` (a stage or an action), or
+      while the new clusters of one that deploys are being made, ``NAME:restoring``;
+    - ``loses_events``: whether EventBridge delivers none of the events;
+    - ``template`` and its ``parameters``: what the next runs deploy.
+    """
+    behaviour = behaviour_of(_acceptance().pipelines[name])
+    if unknown := changes.keys() - _STEERED:
+        raise TypeError(f"a pipeline has no {unknown}")
     with behaviour.changed:
-        for name in _STEERED & body.keys():
-            setattr(behaviour, name, body[name])
-        if "template" in body:
-            behaviour.revision = (body["template"], dict(body.get("parameters", {})))
+        for changed, value in changes.items():
+            setattr(behaviour, changed, value)
+        if template:
+            behaviour.revision = (template, parameters or {})
         behaviour.changed.notify_all()
-    return {"name": body["name"]}
 
 
-def _get_held(query: Json) -> list[Json]:
-    """GET: the runs that are held, and where."""
-    return [
-        {"execution_id": run.pipeline_execution_id, "at": run.held_at}
-        for run in runs_of(_acceptance().pipelines[query["name"]])
-        if run.held_at
-    ]
-
-
-ROUTES = {
-    ("POST", "/_cloud/pipelines"): _create_pipeline,
-    ("PATCH", "/_cloud/pipelines"): _patch_pipeline,
-    ("GET", "/_cloud/pipelines/held"): _get_held,
-}
+@control
+def held_runs(name: str) -> dict[str, str]:
+    """Return where a pipeline's runs are held, and the run."""
+    runs = runs_of(_acceptance().pipelines[name])
+    return {run.held_at: run.pipeline_execution_id for run in runs if run.held_at}
 
 
 def _declare(name: str, pipeline: str, stack: str) -> Json:

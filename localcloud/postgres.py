@@ -20,6 +20,7 @@ import threading
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from pg8000.native import Connection, identifier
 
@@ -135,7 +136,7 @@ class Server:
 
 
 class Databases:
-    """Which database has the data of which cluster or snapshot, by its ARN.
+    """Which database has the data of which cluster or snapshot of moto's.
 
     The server is started when the first database is wanted. It outlives no reset of the cloud; until then the
     database of a deleted cluster or snapshot stays behind.
@@ -144,7 +145,7 @@ class Databases:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._server: Server | None = None
-        self._names: dict[str, str] = {}
+        self._names: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
     @property
     def server(self) -> Server:
@@ -157,9 +158,9 @@ class Databases:
     def open(self, cluster: Any) -> str:
         """Return the database of a cluster, created empty if there is none."""
         with self._lock:
-            if cluster.arn not in self._names:
-                self._names[cluster.arn] = self.server.create(cluster.master_username)
-            return self._names[cluster.arn]
+            if cluster not in self._names:
+                self._names[cluster] = self.server.create(cluster.master_username)
+            return self._names[cluster]
 
     def connect(self, cluster: Any) -> Any:
         """Connect to a cluster's database as its master user."""
@@ -168,10 +169,9 @@ class Databases:
     def copy(self, source: Any, target: Any) -> None:
         """Give the cluster or snapshot what the other one holds now, if it holds anything."""
         with self._lock:
-            self._names.pop(target.arn, None)  # of another one that had its name
-            if source.arn in self._names:
-                name = self.server.create(target.master_username, self._names[source.arn])
-                self._names[target.arn] = name
+            if source in self._names:
+                name = self.server.create(target.master_username, self._names[source])
+                self._names[target] = name
 
     def stop(self) -> None:
         """Stop the server, if it was started, and forget all data."""

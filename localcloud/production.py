@@ -61,7 +61,7 @@ class Production(Project):
         self.key = ""
 
     def found(self, now: datetime) -> None:
-        """The state before the first snapshot: clusters, each with one that AWS took by itself, and a key."""
+        """Create the state before the first snapshot: a key, and clusters that AWS has backed up once."""
         self.cloud.set_clock(now)
         kms = self.client("kms")
         statements = [_PRODUCTION_RULES, ACCEPTANCE_RESTORES]
@@ -86,7 +86,7 @@ class Production(Project):
             self.subscribe(self.variables["NOTIFICATION_TOPIC_ARN"])
 
     def back_up(self, now: datetime) -> None:
-        """What AWS does by itself every night; of *documents*, of which the app needs it."""
+        """Back up as AWS does by itself every night, but only *documents*, of which the app needs it."""
         key = self.client("kms").describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
         facts = {"snapshot_type": "automated", "shared_with": [], "kms_key_id": key}
         facts |= {"engine": "docdb", "engine_version": VERSIONS["docdb"]}
@@ -94,6 +94,6 @@ class Production(Project):
         self.cloud.seed_snapshots([nightly("documents", now, identifier=name, **facts)])
 
     def fire(self, function: str, time: datetime) -> list[dict[str, Any]]:
-        """Let the function's schedule fire; a record for each attempt."""
+        """Let the function's schedule fire; returns a record for each attempt."""
         self.cloud.set_clock(time)
         return self.cloud.fire(function, time, account=self.account)

@@ -20,9 +20,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.iam.models import iam_backends
 
-from localcloud import authorization, identities
+from localcloud import identities
 from localcloud.accounts import key_of
-from localcloud.functions import endpoint, find
+from localcloud.functions import find, fleet
+from localcloud.policies import Decision, decide
 
 Properties = dict[str, Any]
 
@@ -43,7 +44,7 @@ class Api:
 
     def call(self, service: str, operation: str, **parameters: Any) -> Any:
         """Call a service with what the operation knows of the parameters."""
-        client = _client(endpoint(), service, self.account, self.region)
+        client = _client(fleet.endpoint, service, self.account, self.region)
         shape = client.meta.service_model.operation_model(operation).input_shape
         return client._make_api_call(operation, _shaped(shape, parameters))  # noqa: SLF001
 
@@ -91,10 +92,11 @@ class Kind:
         return str(jmespath.search(self.answers, answer)) if self.answers else name
 
     def change(self, api: Api, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (for clusters)
-        """Change in place what can be."""
-        if self.changes:
-            given = {**self.prepare(new), self.key: name}
-            api.call(self.service, self.changes, Overwrite=True, **given)
+        """Change it in place; AWS can do that to any type, this cloud only to some."""
+        if not self.changes:
+            raise Failed(f"{name}: the local cloud cannot modify it in place")
+        given = {**self.prepare(new), self.key: name}
+        api.call(self.service, self.changes, Overwrite=True, **given)
 
     def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (for clusters)
         """Delete it."""
@@ -176,8 +178,8 @@ class EventInvokeConfig(Kind):
         function = find(api.account, api.region, properties[self.key])
         topic = jmespath.search("DestinationConfig.OnFailure.Destination", properties)
         role = iam_backends[api.account]["aws"].get_role_by_arn(function.role)
-        allowed = authorization.decide(identities.policies_of(role), "sns:Publish", topic or "*")
-        if topic and allowed is not authorization.Decision.ALLOWED:
+        allowed = decide(identities.policies_of(role), "sns:Publish", topic or "*")
+        if topic and allowed is not Decision.ALLOWED:
             raise Failed(
                 f"The function's execution role does not have permissions to call Publish on {topic}"
             )
@@ -199,6 +201,12 @@ class Role(Kind):
             api.call("iam", "PutRolePolicy", RoleName=name, **policy)
         return name
 
+    def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:
+        """DeleteRolePolicy for each policy, and DeleteRole."""
+        for policy in api.call("iam", "ListRolePolicies", RoleName=name)["PolicyNames"]:
+            api.call("iam", "DeleteRolePolicy", RoleName=name, PolicyName=policy)
+        super().delete(api, name, final_snapshot)
+
 
 class ManagedPolicy(Kind):
     """``AWS::IAM::ManagedPolicy``, with the roles that have it."""
@@ -209,6 +217,12 @@ class ManagedPolicy(Kind):
         for role in properties.get("Roles", []):
             api.call("iam", "AttachRolePolicy", RoleName=role, PolicyArn=arn)
         return arn
+
+    def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:
+        """DetachRolePolicy from each role, and DeletePolicy."""
+        for role in api.call("iam", "ListEntitiesForPolicy", PolicyArn=name)["PolicyRoles"]:
+            api.call("iam", "DetachRolePolicy", RoleName=role["RoleName"], PolicyArn=name)
+        super().delete(api, name, final_snapshot)
 
 
 def _packed(properties: Properties) -> Properties:

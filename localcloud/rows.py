@@ -1,6 +1,6 @@
 """Rows: Aurora PostgreSQL clusters hold data, which snapshots keep, and the RDS Data API reaches.
 
-moto's clusters hold nothing, and its Data API answers what it was told. Restored here, from botocore's ``rds-data``
+moto's clusters hold nothing, and its Data API returns prepared answers. Restored here, from botocore's ``rds-data``
 model and the Aurora User Guide's *Using the Amazon RDS Data API*, is what the after-restore work needs: statements
 in a transaction, each of them one statement; the HTTP endpoint must be enabled, and the secret be there. Which data
 a snapshot or a cluster has is in ``shares.py``, what keeps it in ``postgres.py``.
@@ -15,9 +15,9 @@ import json
 from typing import Any
 from uuid import uuid4
 
-import moto.rdsdata.urls
 from moto.core.exceptions import JsonRESTError
 from moto.rds.models import DBCluster, MasterUserSecret, rds_backends
+from moto.rdsdata import urls
 from moto.rdsdata.responses import RDSDataServiceResponse
 from moto.secretsmanager.exceptions import SecretsManagerClientError
 from moto.secretsmanager.models import secretsmanager_backends
@@ -25,30 +25,31 @@ from pg8000.native import DatabaseError
 
 from localcloud import postgres
 from localcloud.accounts import ACCEPTANCE, REGION
+from localcloud.controls import control
 
 Json = dict[str, Any]
 
 ENGINE = "aurora-postgresql"
-_OPERATIONS = ("Execute", "BeginTransaction", "CommitTransaction", "RollbackTransaction")
 
 databases = postgres.Databases()
-_transactions: dict[str, Any] = {}  # connections
+_transactions: dict[tuple[str, str], Any] = {}  # connections, by cluster and token
 
 
 class RowsResponse(RDSDataServiceResponse):
     """The RDS Data API on real data."""
 
     def begin_transaction(self) -> str:
-        connection = databases.connect(self._cluster())
+        cluster, token = self._cluster(), uuid4().hex
+        connection = databases.connect(cluster)
         connection.run("BEGIN")
-        token = uuid4().hex
-        _transactions[token] = connection
+        _transactions[cluster.db_cluster_arn, token] = connection
         return json.dumps({"transactionId": token})
 
     def execute_statement(self) -> str:
         """ExecuteStatement; the extended protocol makes sure that it is one."""
         try:
-            context = self._connection().execute_unnamed(self._body["sql"])
+            connection = _transactions[self._transaction()]
+            context = connection.execute_unnamed(self._body["sql"])
         except DatabaseError as error:
             reason = f"ERROR: {error.args[0]['M']}; SQLState: {error.args[0]['C']}"
             raise JsonRESTError("DatabaseErrorException", reason) from error
@@ -61,8 +62,7 @@ class RowsResponse(RDSDataServiceResponse):
         return self._end("ROLLBACK", "Rollback Complete")
 
     def _end(self, statement: str, status: str) -> str:
-        with contextlib.closing(self._connection()) as connection:
-            del _transactions[self._body["transactionId"]]
+        with contextlib.closing(_transactions.pop(self._transaction())) as connection:
             connection.run(statement)
         return json.dumps({"transactionStatus": status})
 
@@ -71,13 +71,12 @@ class RowsResponse(RDSDataServiceResponse):
         body: Json = json.loads(self.body)
         return body
 
-    def _connection(self) -> Any:
-        """Return the transaction's connection."""
-        self._cluster()
-        token = self._body.get("transactionId")
-        if token not in _transactions:
-            raise JsonRESTError("TransactionNotFoundException", f"{token} is not found")
-        return _transactions[token]
+    def _transaction(self) -> tuple[str, str]:
+        """Return the cluster and the token of a transaction that has begun."""
+        key = (self._cluster().db_cluster_arn, self._body.get("transactionId", ""))
+        if key not in _transactions:
+            raise JsonRESTError("TransactionNotFoundException", f"{key[1]} is not found")
+        return key
 
     def _cluster(self) -> DBCluster:
         """Return the cluster, if the call may reach it."""
@@ -98,9 +97,9 @@ class RowsResponse(RDSDataServiceResponse):
 
 
 def install() -> None:
-    """Put the Data API in the place of moto's; the generated secret names the cluster's own user."""
-    for path in _OPERATIONS:
-        moto.rdsdata.urls.url_paths[f"{{0}}/{path}$"] = RowsResponse.dispatch
+    """Let transactions begin and end, and the secrets that RDS generates name the cluster's own user."""
+    for path in ("BeginTransaction", "CommitTransaction", "RollbackTransaction"):
+        urls.url_paths[f"{{0}}/{path}$"] = RowsResponse.dispatch
     MasterUserSecret._generate_secret_string = _secret  # type: ignore  # noqa: PGH003, SLF001
 
 
@@ -118,20 +117,20 @@ def reset() -> None:
 close = reset
 
 
-def cluster_of(body: Json) -> DBCluster:
-    """Return the cluster that a control names."""
-    account = body.get("account", ACCEPTANCE)
-    cluster = rds_backends[account][REGION].clusters.get(body["cluster"])
+def find_cluster(name: str, account: str) -> DBCluster:
+    """Return an Aurora PostgreSQL cluster."""
+    cluster = rds_backends[account][REGION].clusters.get(name)
     if cluster is None or cluster.engine != ENGINE:
-        raise ValueError(f"{account} has no {ENGINE} cluster {body['cluster']}")
+        raise ValueError(f"{account} has no {ENGINE} cluster {name}")
     return cluster
 
 
-def _sql(body: Json) -> list[Json]:
-    """POST: the rows of the last of the statements."""
-    with contextlib.closing(databases.connect(cluster_of(body))) as connection:
+@control
+def sql(cluster: str, statements: str, account: str = ACCEPTANCE) -> list[Json]:
+    """Run SQL in an Aurora PostgreSQL cluster as its master user; returns the last statement's rows."""
+    with contextlib.closing(databases.connect(find_cluster(cluster, account))) as connection:
         try:
-            rows = connection.run(body["sql"])
+            rows = connection.run(statements)
         except DatabaseError as error:
             raise ValueError(error.args[0].get("M")) from error
         names = [column["name"] for column in connection.columns or []]
@@ -141,18 +140,13 @@ def _sql(body: Json) -> list[Json]:
     return plain
 
 
-def _address(query: Json) -> Json:
-    """GET: where a client of PostgreSQL finds the cluster."""
-    cluster = cluster_of(query)
+@control
+def database_address(cluster: str, account: str = ACCEPTANCE) -> Json:
+    """Return host, port, dbname and user with which psql reaches a cluster; no password is asked."""
+    found = find_cluster(cluster, account)
     return {
         "host": postgres.HOST,
         "port": databases.server.port,
-        "dbname": databases.open(cluster),
-        "user": cluster.master_username,
+        "dbname": databases.open(found),
+        "user": found.master_username,
     }
-
-
-ROUTES = {
-    ("POST", "/_cloud/rows"): _sql,
-    ("GET", "/_cloud/rows"): _address,
-}

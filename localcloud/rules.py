@@ -18,6 +18,8 @@ from moto.sqs.models import sqs_backends
 
 from localcloud import functions
 from localcloud.accounts import ACCEPTANCE, REGION
+from localcloud.controls import control
+from localcloud.policies import allows
 
 _SERVICE = "events.amazonaws.com"
 
@@ -65,7 +67,7 @@ def _invoke(rule: Rule, arn: str, event: Mapping[str, Any]) -> bool:
         return False
     may = functions.may_invoke(function, _SERVICE, rule.arn)
     if may:
-        functions.fleet().deliver(function, json.dumps(event).encode(), event["id"])
+        functions.fleet.deliver(function, json.dumps(event).encode(), event["id"])
     return may
 
 
@@ -75,32 +77,32 @@ def _send(rule: Rule, arn: str, event: Mapping[str, Any]) -> bool:
     if queue is None:
         return False
     statements = json.loads(queue.policy or "{}").get("Statement", [])
-    may = functions.allows(statements, "sqs:SendMessage", _SERVICE, rule.arn)
+    context = {"aws:sourcearn": [rule.arn]}
+    may = allows(statements, {"Service": _SERVICE}, "sqs:SendMessage", arn, context)
     if may:
         backend.send_message(queue.name, json.dumps(event))
     return may
 
 
-def _fire(body: dict[str, Any]) -> dict[str, str]:
-    """POST: let the schedules that target a function or queue, or one whose name ends so, fire for a time.
+@control
+def fire_schedules(
+    target: str, time: str, event_id: str | None = None, account: str = ACCEPTANCE
+) -> str:
+    """Let the schedules of a function or queue, or of one whose name ends so, fire for a time.
 
-    Every rule sends the *Scheduled Event* under the same id.
+    Every rule sends the *Scheduled Event* under the same id, which is returned.
     """
-    account, name = body.get("account", ACCEPTANCE), body["function"]
     event: dict[str, Any] = {
-        "id": body.get("id") or str(uuid.uuid4()),
+        "id": event_id or str(uuid.uuid4()),
         "detail-type": "Scheduled Event",
         "source": "aws.events",
         "detail": {},
     }
-    time, count = datetime.fromisoformat(body["time"]), 0
+    scheduled, count = datetime.fromisoformat(time), 0
     for rule in _rules(account, REGION):
         if rule.state == "ENABLED" and rule.scheduled_expression:
-            full = _enveloped(account, REGION, time, {**event, "resources": [rule.arn]})
-            count += _deliver(rule, full, name)
+            full = _enveloped(account, REGION, scheduled, {**event, "resources": [rule.arn]})
+            count += _deliver(rule, full, target)
     if not count:
-        raise ValueError(f"no enabled schedule may deliver to a function or queue named {name}")
-    return {"event_id": event["id"]}
-
-
-ROUTES = {("POST", "/_cloud/schedules/fire"): _fire}
+        raise ValueError(f"no enabled schedule may deliver to a function or queue named {target}")
+    return str(event["id"])

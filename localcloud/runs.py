@@ -5,7 +5,7 @@ The sources are the CodePipeline User Guide (*How pipeline executions work*, *Co
 
 - a stage holds one run at a time. A run that finds it locked waits in front of it, and is superseded by a newer
   run that arrives there (mode SUPERSEDED, the only one here);
-- a CloudFormation action deploys its stack (``stacks.py``) from the revision that the run's source action read;
+- a CloudFormation action deploys its stack (``stacks.py``) from the revision that was current when the run began;
   the stack reads Parameter Store when the action runs;
 - *stop and wait* lets the action in progress complete;
 - a retry continues the same run, here with all actions of the stage; a rollback is a new run of one stage, from
@@ -16,7 +16,7 @@ Actions of one stage run one after the other, in the order of ``runOrder``.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -44,7 +44,7 @@ class Behaviour:
 
     run_seconds: float = 1.0
     action_seconds: dict[str, float] = field(default_factory=dict)
-    revision: tuple[str, dict[str, str]] | None = None  # the stack's template and parameters
+    revision: tuple[str, Mapping[str, str]] | None = None  # the stack's template and parameters
     next_outcomes: list[str] = field(default_factory=list)
     hold: list[str] = field(default_factory=list)
     loses_events: bool = False

@@ -1,11 +1,19 @@
 """The server: moto behind the bridges, and the control surface beside it."""
 
 import io
-import json
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import moto.apigateway.urls
+import moto.awslambda.urls
+import moto.cloudformation.urls
+import moto.codepipeline.urls
+import moto.kms.urls
+import moto.rds.urls
+import moto.rdsdata.urls
+import moto.sns.urls
+import moto.stepfunctions.urls
 from moto.core.request import Request
 from moto.iam.models import iam_backends
 from moto.moto_api._internal.models import moto_api_backend
@@ -21,6 +29,7 @@ from localcloud import (
     accounts,
     calls,
     clock,
+    controls,
     executions,
     functions,
     gateway,
@@ -34,7 +43,19 @@ from localcloud import (
     subscriptions,
 )
 
-# Each may have ``install``, ``reset`` and ``ROUTES``.
+# Whose APIs are in the place of moto's.
+_APIS: dict[Any, Any] = {
+    moto.apigateway.urls: gateway.SwaggerResponse,
+    moto.awslambda.urls: functions.InvocationResponse,
+    moto.cloudformation.urls: stacks.StackResponse,
+    moto.codepipeline.urls: pipeline.RunningCodePipelineResponse,
+    moto.kms.urls: keys.SharedKmsResponse,
+    moto.rds.urls: shares.SharingRDSResponse,
+    moto.rdsdata.urls: rows.RowsResponse,
+    moto.sns.urls: subscriptions.PendingSNSResponse,
+    moto.stepfunctions.urls: executions.ExecutionResponse,
+}
+# Each may have ``install`` and ``reset``.
 BRIDGES = (
     *(clock, functions, rules, gateway, shares, keys, pipeline, stacks),
     *(executions, subscriptions, rows, calls),
@@ -57,40 +78,19 @@ def _serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     def service() -> Response:
         return Response.from_app(_moto, environ, buffered=True)
 
-    if request.path.startswith("/_cloud/"):
-        response = _steer(request)
+    if request.path.startswith(controls.PREFIX):
+        response = controls.respond(request)
     elif request.path.startswith(gateway.PREFIX):
         response = gateway.respond(request)
     elif request.user_agent.string.startswith(resources.AGENT):
-        # CloudFormation's own calls are not for the journal; its caller's rights were decided on before.
+        # CloudFormation's own calls are neither in the journal nor authorized.
         response = service()
     else:
         response = calls.respond(request, service)
     return response(environ, start_response)
 
 
-def _steer(request: Request) -> Response:
-    """Do what a test may do to the cloud, and nobody can do to AWS.
-
-    The bridges' ``ROUTES`` lead from a method and a path to a handler, which is given the JSON body (an object
-    with the query's arguments merged in, or a list as it is) and returns the answer. KeyError, TypeError and
-    ValueError are the caller's fault: 400.
-    """
-    routes: dict[tuple[str, str], Callable[[Any], Any]] = {
-        ("POST", "/_cloud/reset"): lambda _: reset()
-    }
-    for bridge in BRIDGES:
-        routes |= getattr(bridge, "ROUTES", {})
-    arguments = json.loads(request.get_data() or b"{}")
-    if isinstance(arguments, dict):
-        arguments = {**request.args.to_dict(), **arguments}
-    try:
-        status, body = 200, routes[request.method, request.path](arguments)
-    except (KeyError, TypeError, ValueError) as error:
-        status, body = 400, {"error": str(error)}
-    return Response(json.dumps(body), status, content_type="application/json")
-
-
+@controls.control
 def reset() -> None:
     """Put everything back to the start: bridges first, as they may still be working on moto's state."""
     for bridge in BRIDGES:
@@ -118,16 +118,20 @@ def serve(announce: Callable[[str], None]) -> None:
     """
     # One line for each request would bury what matters; the journal has them all.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    for urls, response in _APIS.items():
+        for path, handler in urls.url_paths.items():
+            if handler == response.__base__.dispatch:
+                urls.url_paths[path] = response.dispatch
     for bridge in BRIDGES:
         getattr(bridge, "install", lambda: None)()
     _create_users()
     server = make_server("127.0.0.1", 0, _serve, threaded=True, request_handler=MotoRequestHandler)
     endpoint = f"http://127.0.0.1:{server.server_port}"
     try:
-        functions.serve_at(endpoint)
+        functions.fleet.open(endpoint)
         announce(endpoint)
         server.serve_forever()
     finally:
         server.server_close()
-        functions.close()
+        functions.fleet.close()
         rows.close()

@@ -8,10 +8,8 @@ and the Aurora User Guide's *Sharing a DB cluster snapshot* and *Copying a DB cl
 - listings come in pages (``MaxRecords``, ``Marker``) and in no order anybody may rely on;
 - a share is found by ARN only, and only by who asks for shared ones;
 - a snapshot taken takes a while, of a cluster that is available, and is under the cluster's key;
-- a copy takes a while, or none; it is dated by its making, or as its source is; it needs a key of the
-  caller's own if the share is encrypted; and no more than five may be under way;
-- a copy under a key of what is under an AWS-owned key (SSE-RDS), as the Aurora guide has it, is encrypted,
-  or refused as the API reference has it for what is not;
+- a copy takes a while and is dated by its making; it needs a key of the caller's own if the share is encrypted,
+  and must have none if it is not; no more than five may be under way;
 - an encrypted share is of use only to the accounts that may use its key (``keys.py``), too;
 - a snapshot that is not ``available`` can be neither copied nor restored.
 
@@ -47,6 +45,7 @@ from moto.rds.models import DBCluster, DBClusterSnapshot, RDSBackend, rds_backen
 from moto.rds.responses import RDSResponse
 
 from localcloud import accounts, keys, rows
+from localcloud.controls import control
 
 RESTORED_FROM = "local:restored-from"
 MANUAL_SNAPSHOTS_PER_REGION = 100
@@ -54,11 +53,8 @@ COPIES_IN_PROGRESS_PER_REGION = 5
 
 # moto wants one of every cluster; nobody can ever read it.
 _UNREAD = "a-password-that-is-no-secret"
-# How copies are made: in how many seconds of real time each is, as is a snapshot; and what AWS's samples and guides
-# say either of: whether a copy has its source's create time, and whether what is under SSE-RDS can be copied
-# under a key.
-_COPIES = {"copy_seconds": 1.0, "copies_keep_date": False, "encrypts_sse_rds": True}
-_copies: dict[str, Any] = dict(_COPIES)
+_SECONDS = 1.0
+_takes = {"seconds": _SECONDS}  # of real time, a copy or a manual snapshot
 
 
 class Snapshot(DBClusterSnapshot):
@@ -81,7 +77,6 @@ class Snapshot(DBClusterSnapshot):
         created: datetime | None,
         status: str,
         kms_key_id: str | None = None,
-        is_sse_rds: bool = False,
         **more: Any,
     ) -> None:
         super().__init__(backend, cluster, name, kms_key_id=kms_key_id, **more)
@@ -89,8 +84,7 @@ class Snapshot(DBClusterSnapshot):
         self.status = status
         self.encrypted = self.storage_encrypted = kms_key_id is not None
         self.kms_key_id = kms_key_id
-        unencrypted = "sse-rds" if is_sse_rds else "none"
-        self.storage_encryption_type = "sse-kms" if kms_key_id else unencrypted
+        self.storage_encryption_type = "sse-kms" if kms_key_id else "none"
         self.source_db_cluster_snapshot_arn: str | None = None
 
     @property
@@ -134,8 +128,7 @@ class SharingRDSBackend(RDSBackend):
             raise InvalidParameterCombination(
                 "KmsKeyId must be specified to copy an encrypted snapshot shared by another account."
             )
-        is_sse_rds = source.storage_encryption_type == "sse-rds"
-        if kms_key_id and not (source.encrypted or (is_sse_rds and _copies["encrypts_sse_rds"])):
+        if kms_key_id and not source.encrypted:
             raise InvalidParameterCombination(
                 "KmsKeyId can't be specified to copy an unencrypted snapshot."
             )
@@ -146,10 +139,9 @@ class SharingRDSBackend(RDSBackend):
         copy = self._add(
             source.cluster,
             target_db_cluster_snapshot_identifier,
-            created=source.created if _copies["copies_keep_date"] else utcnow(),
+            created=utcnow(),
             status="copying",
             kms_key_id=key,
-            is_sse_rds=is_sse_rds and not key,
             tags=tags,
         )
         copy.source_db_cluster_snapshot_arn = source.arn
@@ -193,7 +185,7 @@ class SharingRDSBackend(RDSBackend):
             own = [each.snapshot_type for each in [*self.cluster_snapshots.values()]]
             if own.count("manual") >= MANUAL_SNAPSHOTS_PER_REGION:
                 raise SnapshotQuotaExceededFault
-            snapshot.ready = monotonic() + _copies["copy_seconds"]
+            snapshot.ready = monotonic() + _takes["seconds"]
         self.cluster_snapshots[name] = snapshot
         return snapshot
 
@@ -206,9 +198,14 @@ class SharingRDSBackend(RDSBackend):
         """
         source = self.usable(from_snapshot_id)
         given = {xform_name(name): value for name, value in overrides.items() if value}
+        engine = given["engine"]
+        # Without a version it is the Region's default; what DocumentDB does then is not documented.
+        default = source.engine_version
+        if engine == source.engine != "docdb":
+            default = DBCluster.default_engine_version(engine)
+        version = given.get("engine_version", default)
         if given["db_cluster_identifier"] in self.clusters:
             raise RDSClientError("DBClusterAlreadyExistsFault", "DB Cluster already exists")
-        engine, version = given["engine"], given.get("engine_version", source.engine_version)
         if engine != source.engine or _numbers(version) < _numbers(source.engine_version):
             raise InvalidParameterCombination(
                 f"Cannot restore a snapshot of {source.engine} {source.engine_version} to {engine} {version}."
@@ -244,23 +241,32 @@ class SharingRDSBackend(RDSBackend):
         return cluster
 
     def key_arn(self, key: str) -> str:
-        """The ARN of a key given by ARN, id or alias; KMSKeyNotAccessibleFault if there is none."""
+        """Return the ARN of a key given by ARN, id or alias; raise KMSKeyNotAccessibleFault if there is none."""
         return self._validate_kms_key(key)
 
     def source_key(self, identifier: str) -> str | None:
-        """The key of a snapshot that the caller may copy; None where there is none."""
+        """Return the key of a snapshot that the caller may copy; None if it has none."""
         return self._source_of_copy(identifier).kms_key_id
 
     def _source_of_copy(self, identifier: str) -> DBClusterSnapshot:
-        """What may be copied here, also from another Region by its ARN."""
+        """Return what may be copied here, also from another Region by its ARN."""
         parts = identifier.split(":")
         region = parts[3] if len(parts) == 7 else self.region_name
         backend: Any = rds_backends[self.account_id][region]
         source: DBClusterSnapshot = backend.usable(identifier)
         return source
 
+    def modify_db_cluster_snapshot_attribute(
+        self, db_cluster_snapshot_identifier: str, *arguments: Any, **more: Any
+    ) -> dict[str, list[str]]:
+        """ModifyDBClusterSnapshotAttribute, of a snapshot that is available."""
+        self.usable(db_cluster_snapshot_identifier)
+        return super().modify_db_cluster_snapshot_attribute(
+            db_cluster_snapshot_identifier, *arguments, **more
+        )
+
     def listing(self, kind: str | None, with_shared: bool) -> Iterator[DBClusterSnapshot]:
-        """The own snapshots of a type, and other accounts' that are shared with this one."""
+        """Yield the own snapshots of a type, and other accounts' that are shared with this one."""
         if kind != "shared":
             for own in list(self.cluster_snapshots.values()):
                 if kind in (None, own.snapshot_type):
@@ -278,13 +284,13 @@ class SharingRDSBackend(RDSBackend):
         return snapshot.snapshot_type == "manual" and self.account_id in readers
 
     def is_named(self, snapshot: DBClusterSnapshot, identifier: str) -> bool:
-        """Whether this names an own snapshot, by name or ARN, or another account's, by ARN."""
+        """Return whether this names an own snapshot, by name or ARN, or another account's, by ARN."""
         is_own = snapshot.account_id == self.account_id
         name = snapshot.db_cluster_snapshot_identifier if is_own else snapshot.arn
         return identifier in (name, snapshot.arn)
 
     def usable(self, identifier: str) -> DBClusterSnapshot:
-        """The snapshot to copy, or to restore from."""
+        """Return the snapshot to copy, to share, or to restore from."""
         known = self.listing(None, with_shared=True)
         source = next((each for each in known if self.is_named(each, identifier)), None)
         if source is None:
@@ -329,7 +335,7 @@ class SharingRDSResponse(RDSResponse):
         )
 
     def _seen(self, snapshot: DBClusterSnapshot) -> dict[str, Any]:
-        """A snapshot as it looks from here; as the model's members, which spares moto a search."""
+        """Return a snapshot as it looks from here; as the model's members, which spares moto a search."""
         shape: Any = get_service_model("rds").shape_for("DBClusterSnapshot")
         seen = {member: getattr(snapshot, xform_name(member), None) for member in shape.members}
         shared = {"DBClusterSnapshotIdentifier": snapshot.arn, "SnapshotType": "shared"}
@@ -349,18 +355,23 @@ def _set_http_endpoint(cluster: DBCluster, *, enabled: bool) -> None:
 
 
 def install() -> None:
-    """Put the bridge in moto's RDS's place."""
+    """Put the backend that sees shares in the place of moto's."""
     rds_backends.backend = SharingRDSBackend
-    moto.rds.urls.url_paths["{0}/$"] = SharingRDSResponse.dispatch
 
 
 def reset() -> None:
-    """Let copies be made as usual again; the snapshots themselves are moto's to forget."""
-    _copies.update(_COPIES)
+    """Let copies take as long as usual again; the snapshots themselves are moto's to forget."""
+    set_copy_seconds(_SECONDS)
 
 
-def _seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
-    """POST: put snapshots in place that AWS would have taken some time ago; their ARNs, in the order given."""
+@control
+def seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
+    """Create cluster snapshots that were taken some time ago; returns their ARNs, in the order given.
+
+    Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``. One with
+    ``rows`` holds what its cluster holds now, any other holds nothing. ``region`` is where it is, if that is not
+    the usual one.
+    """
     arns = []
     for facts in snapshots:
         backend: Any = rds_backends[facts["account"]][facts.get("region", accounts.REGION)]
@@ -381,22 +392,24 @@ def _seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
             status=facts.get("status", "available"),
             snapshot_type=facts.get("snapshot_type", "manual"),
             kms_key_id=key,
-            is_sse_rds=facts.get("sse_rds", False),
         )
         seeded.attributes["restore"] = list(facts.get("shared_with", []))
         backend.cluster_snapshots[identifier] = seeded
         if "kms_granted_to" in facts:
             keys.grant(str(key), facts["kms_granted_to"])
         if facts.get("rows"):
-            rows.databases.copy(rows.cluster_of(facts), seeded)
+            rows.databases.copy(rows.find_cluster(facts["cluster"], facts["account"]), seeded)
         arns.append(seeded.arn)
     return {"arns": arns}
 
 
-def _patch_snapshot(change: dict[str, Any]) -> dict[str, Any]:
-    """PATCH: what happens to a snapshot without anybody calling an API; or how copies are made."""
-    _copies.update({name: change[name] for name in _COPIES if name in change})
-    _, _, _, region, account, _, name = change["arn"].split(":", 6)
+@control
+def patch_snapshot(arn: str, **change: Any) -> None:
+    """Change a snapshot's ``status``, or the accounts that it or its key is shared with.
+
+    These are ``shared_with`` and ``kms_granted_to``.
+    """
+    _, _, _, region, account, _, name = arn.split(":", 6)
     snapshot: Any = rds_backends[account][region].cluster_snapshots[name]
     if "status" in change:
         snapshot.status = change["status"]
@@ -404,13 +417,12 @@ def _patch_snapshot(change: dict[str, Any]) -> dict[str, Any]:
         keys.grant(snapshot.kms_key_id, change["kms_granted_to"])
     if "shared_with" in change:
         snapshot.attributes["restore"] = list(change["shared_with"])
-    return {}
 
 
-ROUTES = {
-    ("POST", "/_cloud/snapshots"): _seed_snapshots,
-    ("PATCH", "/_cloud/snapshots"): _patch_snapshot,
-}
+@control
+def set_copy_seconds(seconds: float) -> None:
+    """Set how long it takes to make a snapshot or a copy."""
+    _takes["seconds"] = seconds
 
 
 def _cluster(backend: RDSBackend, **properties: Any) -> DBCluster:
@@ -425,7 +437,7 @@ def _cluster(backend: RDSBackend, **properties: Any) -> DBCluster:
 
 
 def _utc(text: str | None) -> datetime | None:
-    """Naive UTC, as moto keeps its times."""
+    """Return a naive time in UTC, as moto keeps its times."""
     return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None) if text else None
 
 
@@ -434,6 +446,6 @@ def _numbers(version: str) -> list[int]:
 
 
 def _place(snapshot: DBClusterSnapshot) -> str:
-    """Where a snapshot stands in a listing: always the same place, and unrelated to its name and time."""
+    """Return where a snapshot stands in a listing: always the same place, and unrelated to its name and time."""
     name = f"{snapshot.account_id}:{snapshot.db_cluster_snapshot_identifier}"
     return hashlib.sha256(name.encode()).hexdigest()

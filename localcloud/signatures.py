@@ -7,6 +7,7 @@ follow the cloud's clock.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from http.client import HTTPMessage
 from typing import Any
 
@@ -56,6 +57,12 @@ def verify(request: Request, service: str, region: str) -> Caller:
     now = datetime.fromtimestamp(clock.real_time(), UTC)
     if abs(datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC) - now) > _SKEW:
         raise _invalid(f"Signature expired or not yet current: {stamp}, now {now:{_STAMP}}")
+    body = sha256(request.get_data()).hexdigest()
+    if request.headers.get("X-Amz-Content-SHA256", body) != body:
+        raise _invalid("X-Amz-Content-SHA256 is not the hash of the body")
+    must = {name.lower() for name, _ in request.headers if name.lower().startswith("x-amz-")}
+    if unsigned := (must | {"host"}) - set(given.signed_headers):
+        raise _invalid(f"{', '.join(sorted(unsigned))} must be signed headers")
     if _Signer(caller, given).sign(request) != given.signature:
         raise _invalid(
             "The request signature we calculated does not match the signature you provided."

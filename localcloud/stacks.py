@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import moto.cloudformation.urls
 from botocore.exceptions import ClientError
 from moto.cloudformation.exceptions import AlreadyExistsException, ValidationError
 from moto.cloudformation.models import Event, Stack, cloudformation_backends
@@ -37,6 +36,7 @@ from moto.cloudformation.utils import generate_stack_id
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ssm.models import ssm_backends
 
+from localcloud.controls import control
 from localcloud.resources import KINDS, Api, Failed, Kind, Properties
 
 _DYNAMIC = re.compile(r"\{\{resolve:ssm:([^}]+)\}\}")
@@ -85,7 +85,7 @@ class LocalStack(Stack):
         restore: Callable[[], None] = lambda: None,
         retain_except_on_create: bool = False,
     ) -> Callable[[], str | None] | None:
-        """Begin to create or update the stack: returns what goes through with it, None if nothing changes.
+        """Begin to create or update the stack; returns what carries it out, None if nothing changes.
 
         ``restore`` takes the time that new resources take, or fails. Raises Failed where the update is
         refused, with everything left as it was.
@@ -97,6 +97,7 @@ class LocalStack(Stack):
         if verb == "UPDATE" and update.changes_nothing():
             return None
         self.enter(f"{verb}_IN_PROGRESS", "User Initiated")
+        previous = (self.given, self.resolved)
         self.given, self.resolved = update.given, update.resolved
 
         def carry_out() -> str | None:
@@ -108,7 +109,13 @@ class LocalStack(Stack):
             except Exception as error:  # noqa: BLE001 (whatever it is, what was done is undone)
                 rollback = "ROLLBACK" if verb == "CREATE" else "UPDATE_ROLLBACK"
                 self.enter(f"{rollback}_IN_PROGRESS", str(error))
-                update.undo(retain_except_on_create)
+                try:
+                    update.undo(retain_except_on_create)
+                except Exception as failure:  # noqa: BLE001 (as above)
+                    self.enter(f"{rollback}_FAILED", str(failure))
+                    return str(error)
+                if verb == "UPDATE":
+                    self.given, self.resolved = previous
                 self.enter(f"{rollback}_COMPLETE")
                 return str(error)
             before, self.resources = self.resources, made
@@ -126,17 +133,22 @@ class LocalStack(Stack):
         return carry_out
 
     def delete(self) -> None:
-        """DeleteStack, of what can be deleted."""
+        """Delete the resources; the stack keeps those that cannot be deleted."""
         self.enter("DELETE_IN_PROGRESS", "User Initiated")
-        for resource in reversed(self.resources.values()):
-            self.dispose(resource, resource.on_delete)
-        self.enter("DELETE_COMPLETE")
+        for name, resource in reversed(list(self.resources.items())):
+            if self.dispose(resource, resource.on_delete):
+                del self.resources[name]
+        if self.resources:
+            failed = f"The following resource(s) failed to delete: [{', '.join(self.resources)}]."
+            self.enter("DELETE_FAILED", failed)
+        else:
+            self.enter("DELETE_COMPLETE")
 
-    def dispose(self, resource: Resource, policy: str) -> None:
-        """Delete what is no longer wanted, as its policy says."""
+    def dispose(self, resource: Resource, policy: str) -> bool:
+        """Delete what is no longer wanted, as its policy says; returns whether that worked."""
         if policy == "Retain":
             self.note(resource, "DELETE_SKIPPED")
-            return
+            return True
         final = f"{self.name}-snapshot-{resource.logical_resource_id}-{uuid4().hex[:12]}".lower()
         try:
             name, snapshot = resource.physical_resource_id, policy == "Snapshot"
@@ -146,8 +158,9 @@ class LocalStack(Stack):
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
             if "NotFound" not in code and code != "NoSuchEntity":
                 self.note(resource, "DELETE_FAILED", str(error))
-                return
+                return False
         self.note(resource, "DELETE_COMPLETE")
+        return True
 
     def note(self, resource: Resource, status: str, reason: str | None = None) -> None:
         """Add a resource's event."""
@@ -164,12 +177,12 @@ class LocalStack(Stack):
 
     @property
     def stack_resources(self) -> Any:
-        """The resources."""
+        """Return the resources."""
         return list(self.resources.values())
 
     @property
     def parameter_list(self) -> list[dict[str, Any]]:
-        """The parameters: of a stored one its name, and the value that it had."""
+        """Return the parameters: of a stored one its name, and the value that it had."""
         return [
             {"ParameterKey": key, "ParameterValue": given}
             | ({"ResolvedValue": self.resolved[key]} if key in self.resolved else {})
@@ -181,7 +194,7 @@ class _Update(ResourceMap):
     """One creation or update of a stack; to moto's functions, the map of its names."""
 
     def __init__(self, stack: LocalStack, document: Any, given: Mapping[str, str]) -> None:
-        """Resolve the parameters; raises Failed."""
+        """Resolve the parameters; raise Failed if that cannot be done."""
         self._stack = stack
         self._api = Api(stack.account_id, stack.region_name)
         self._made: dict[str, Resource] = {}
@@ -189,6 +202,8 @@ class _Update(ResourceMap):
         self.document = document
         self.given: dict[str, str] = {}
         types: dict[str, Any] = {}
+        if unknown := given.keys() - document.get("Parameters", {}).keys():
+            raise Failed(f"Parameters: [{', '.join(unknown)}] do not exist in the template")
         for name, parameter in document.get("Parameters", {}).items():
             types[name] = {"Type": parameter["Type"]}
             value = given.get(name, parameter.get("Default"))
@@ -229,7 +244,7 @@ class _Update(ResourceMap):
         return str(parameter.value)
 
     def changes_nothing(self) -> bool:
-        """Whether the template is the same, and every resource that is deployed would stay as it is."""
+        """Return whether the template is the same, and every resource that is deployed would stay as it is."""
         before = self._stack.resources
         if self.document != self._stack.template_dict or {*self._wanted_names()} != before.keys():
             return False
@@ -239,18 +254,18 @@ class _Update(ResourceMap):
         return same
 
     def carry_out(self) -> dict[str, Resource]:
-        """Create, modify and replace; returns the resources, in the order in which they came."""
+        """Create, modify and replace resources; returns them in the order in which they came."""
         for name in self._wanted_names():
             self[name]
         return self._made
 
     def undo(self, retain_except_on_create: bool) -> None:
-        """Put everything back; what is to be retained is, unless told otherwise, also if it is new."""
+        """Undo every change; a new resource is retained if its policy says so, unless ``retain_except_on_create``."""
         for step in reversed(self._undo):
             step(retain_except_on_create)
 
     def _wanted_names(self) -> list[str]:
-        """The resources whose condition holds."""
+        """Return the names of the resources whose condition holds."""
         return [
             name
             for name, body in self._resource_json_map.items()
@@ -284,18 +299,22 @@ class _Update(ResourceMap):
         return wanted
 
     def _final(self, resource: Resource) -> Properties:
-        """The properties, dynamic references resolved."""
+        """Return the properties with their dynamic references resolved."""
         text = _DYNAMIC.sub(lambda match: self._held(match[1]), json.dumps(resource.properties))
         final: Properties = json.loads(text)
         return final
 
     def _discard(self, resource: Resource, anyway: bool) -> None:
         retained = resource.on_delete == "Retain" and not anyway
-        self._stack.dispose(resource, "Retain" if retained else "Delete")
+        is_deleted = self._stack.dispose(resource, "Retain" if retained else "Delete")
+        # An update's roll-back is complete before it cleans up.
+        if not is_deleted and self._stack.status == "ROLLBACK_IN_PROGRESS":
+            raise Failed(f"{resource.logical_resource_id} failed to delete")
 
     def _wanted(self, name: str) -> Resource:
         body = self._resource_json_map[name]
-        for dependency in body.get("DependsOn", []):
+        dependencies = body.get("DependsOn", [])
+        for dependency in [dependencies] if isinstance(dependencies, str) else dependencies:
             self[dependency]
         kind = KINDS[body["Type"]]
         return Resource(
@@ -372,7 +391,8 @@ class StackResponse(CloudFormationResponse):
 
 def _delete(backend: Any, stack: Any) -> None:
     stack.delete()
-    backend.deleted_stacks[stack.stack_id] = backend.stacks.pop(stack.stack_id)
+    if stack.status == "DELETE_COMPLETE":
+        backend.deleted_stacks[stack.stack_id] = backend.stacks.pop(stack.stack_id)
 
 
 def _soon(what: Callable[[], Any]) -> None:
@@ -386,11 +406,6 @@ def _soon(what: Callable[[], Any]) -> None:
     timer.start()
 
 
-def install() -> None:
-    """Put these stacks in the place of moto's."""
-    moto.cloudformation.urls.url_paths["{0}/$"] = StackResponse.dispatch
-
-
 def reset() -> None:
     """Let nothing go on that belongs to what is forgotten now."""
     for timer in list(_under_way):
@@ -400,10 +415,7 @@ def reset() -> None:
     _takes["seconds"] = _SECONDS
 
 
-def _set_seconds(body: dict[str, Any]) -> dict[str, Any]:
-    """PUT: how long an operation takes."""
-    _takes["seconds"] = float(body["seconds"])
-    return {}
-
-
-ROUTES = {("PUT", "/_cloud/stacks"): _set_seconds}
+@control
+def set_stack_seconds(seconds: float) -> None:
+    """Set how long it takes to create, update or delete a stack through the API."""
+    _takes["seconds"] = seconds

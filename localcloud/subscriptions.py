@@ -9,11 +9,11 @@ would do with the token, the control surface does. Nothing is sent to these endp
 from typing import Any
 
 from moto.core.responses import ActionResult
-from moto.sns import urls
 from moto.sns.models import Subscription, sns_backends
 from moto.sns.responses import SNSResponse
 
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
+from localcloud.controls import control
 
 _MUST_CONFIRM = ("email", "email-json", "http", "https")
 
@@ -37,17 +37,9 @@ def _shown(subscription: Subscription) -> dict[str, Any]:
     }
 
 
-def _confirm(body: dict[str, Any]) -> dict[str, Any]:
-    """POST: the endpoint confirms all that are pending."""
+@control
+def confirm_subscription(endpoint: str) -> None:
+    """Let the person behind an e-mail address, or what is behind a URL, confirm its subscriptions."""
     for account in (ACCEPTANCE, PRODUCTION):
         for each in sns_backends[account][REGION].subscriptions.values():
-            each.confirmed = each.confirmed or each.endpoint == body["endpoint"]
-    return {}
-
-
-def install() -> None:
-    """Put the API where subscriptions may be pending in the place of moto's."""
-    urls.url_paths["{0}/$"] = PendingSNSResponse.dispatch
-
-
-ROUTES = {("POST", "/_cloud/subscriptions/confirm"): _confirm}
+            each.confirmed = each.confirmed or each.endpoint == endpoint

@@ -50,22 +50,27 @@ class Call:
 
     def error(self, code: str, message: str, status: int) -> Response:
         """Return the error in the service's own protocol."""
-        headers = {"x-amzn-RequestId": str(uuid4())}
-        if self.protocol == "json":
-            content_type = "application/x-amz-json-1.1"
-            text = json.dumps({"__type": code, "message": message})
-        elif self.protocol == "rest-json":
-            content_type = "application/json"
-            headers["x-amzn-ErrorType"] = code
-            text = json.dumps({"message": message})
-        else:
-            content_type = "text/xml"
-            fault = "Receiver" if status >= 500 else "Sender"
-            text = (
-                f"<ErrorResponse><Error><Type>{fault}</Type><Code>{code}</Code>"
-                f"<Message>{escape(message)}</Message></Error></ErrorResponse>"
-            )
-        return Response(text, status, headers, content_type=content_type)
+        return error(self.protocol, code, message, status)
+
+
+def error(protocol: str, code: str, message: str, status: int) -> Response:
+    """Return an error in a protocol."""
+    headers = {"x-amzn-RequestId": str(uuid4())}
+    if protocol == "json":
+        content_type = "application/x-amz-json-1.1"
+        text = json.dumps({"__type": code, "message": message})
+    elif protocol == "rest-json":
+        content_type = "application/json"
+        headers["x-amzn-ErrorType"] = code
+        text = json.dumps({"message": message})
+    else:
+        content_type = "text/xml"
+        fault = "Receiver" if status >= 500 else "Sender"
+        text = (
+            f"<ErrorResponse><Error><Type>{fault}</Type><Code>{code}</Code>"
+            f"<Message>{escape(message)}</Message></Error></ErrorResponse>"
+        )
+    return Response(text, status, headers, content_type=content_type)
 
 
 def read(request: Request) -> Call:

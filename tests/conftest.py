@@ -19,22 +19,35 @@ for name in [name for name in os.environ if name.startswith("MAKE") or name == "
     del os.environ[name]
 
 
+_DEMOS = {"test_company_demo.py", "test_readme.py"}
 _SHARING = {"browser", "contract", "e2e", "localcloud", "test_bench.py"}
+
+
+def _are_in(nodeid: str, names: set[str]) -> bool:
+    return not names.isdisjoint(nodeid.partition("::")[0].split("/"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long: single short tests can fill up the processes in the end."""
+    items.sort(
+        key=lambda item: (not _are_in(item.nodeid, _DEMOS), not _are_in(item.nodeid, _SHARING))
+    )
 
 
 class _Scheduler(LoadScopeScheduling):
     """Keeps the tests of a file in one process where they share a cloud, a browser or a package."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return file if _SHARING.intersection(file.split("/")) else nodeid
+        return nodeid.partition("::")[0] if _are_in(nodeid, _SHARING) else nodeid
 
 
+@pytest.hookimpl(optionalhook=True)  # unknown where the tests run without the plugin
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Stand in for `--dist loadgroup`, whose groups never reach the scheduler with pytest 9.2.
 
     https://pytest-xdist.readthedocs.io/en/stable/distribution.html
     """
+    config.option.loadscopereorder = False
     return _Scheduler(config, log)
 
 

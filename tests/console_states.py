@@ -100,6 +100,7 @@ class FakeClient:
     """Answers as the API does in one state, and records what it is asked to change."""
 
     region = "eu-west-1"
+    nights = 120  # of which there are shares
 
     def __init__(self, *databases: Json, **status: Any) -> None:
         self.calls: list[Any] = []
@@ -144,7 +145,7 @@ class FakeClient:
         self._check()
         return {
             "snapshots": [
-                *(share(name, days) for days in range(1, 120)),
+                *(share(name, days) for days in range(1, self.nights)),
                 share(f"{name}-next", 1, eligible=False, detail="engine version 16.1, wanted 15"),
             ],
             "omitted": 0,

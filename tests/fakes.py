@@ -200,7 +200,10 @@ class InMemorySnapshots:
     @_call
     def share(self, identifier: str, account: str) -> None:
         shared = arn(identifier, self.aws.account)
-        assert [each.status for each in self.all if each.arn == shared] == ["available"]
+        (status,) = [each.status for each in self.all if each.arn == shared]
+        if status != "available":
+            code = "InvalidDBClusterSnapshotStateFault"
+            raise AwsError("ModifyDBClusterSnapshotAttribute", identifier, code, f"it is {status}")
         self.read_by.setdefault(shared, set()).add(account)
 
     @_call

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -66,14 +67,47 @@ def test_nothing_that_is_packed_depends_on_the_machine() -> None:
         assert hashlib.sha256(wheel.read_bytes()).hexdigest() in hashes
 
 
-def test_chalice_packs_only_what_has_its_hash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+RIGHT = PINNED["lambda"].read_text()
+WRONG = re.sub(r"sha256:\w{60}", "sha256:" + 60 * "0", RIGHT)
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pip find the downloaded wheels and those of the folder, and nothing else."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", f"{WHEELS} {tmp_path}")
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize(
+    ("pinned", "error"),
+    [
+        (RIGHT, ""),
+        (WRONG, "DO NOT MATCH THE HASHES"),
+        (re.sub(r" \\\n.*hash.*", "", RIGHT), "Hashes are required"),
+    ],
+)
+def test_make_setup_installs_only_what_has_its_hash(
+    tmp_path: Path, pinned: str, error: str
+) -> None:
+    recipe = make("--dry-run", "--what-if=requirements.txt", "setup").stdout.splitlines()
+    (install,) = [line for line in recipe if f"-r {PINNED['lambda'].name} -r " in line]
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / PINNED["lambda"].name).write_text(pinned)
+    (tmp_path / PINNED["deploy"].name).touch()
+    command = f"{install} --dry-run --ignore-installed"  # or it would look at no file
+    done = subprocess.run(
+        shlex.split(command), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode != 0) is bool(error)
+    assert error in done.stderr
+
+
+@pytest.mark.usefixtures("offline")
+def test_chalice_packs_only_what_has_its_hash(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "leaps-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("leaps-1.0.dist-info/METADATA", "Name: leaps\nVersion: 1.0\n")
         wheel.writestr("leaps-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\n")
@@ -84,16 +118,14 @@ def test_chalice_packs_only_what_has_its_hash(
         abi = f"cp{sys.version_info.major}{sys.version_info.minor}"
         DependencyBuilder(OSUtils()).build_site_packages(abi, str(requirements), str(packed))
 
-    right = PINNED["lambda"].read_text()
-    wrong = re.sub(r"sha256:\w{60}", "sha256:" + 60 * "0", right)
     for text, error in (
-        (wrong, "DO NOT MATCH THE HASHES"),
-        (f"{right}leaps==1.0\n", "Hashes are required"),
+        (WRONG, "DO NOT MATCH THE HASHES"),
+        (f"{RIGHT}leaps==1.0\n", "Hashes are required"),
     ):
         with pytest.raises(PackageDownloadError, match=error):
             pack(text)
         assert not packed.exists()
-    pack(right)
+    pack(RIGHT)
     assert {path.name for path in packed.iterdir() if not path.suffix} == {"tzdata"}
 
 
@@ -176,7 +208,7 @@ def test_the_forge_s_files_are_yaml() -> None:
 # --- What it runs on ------------------------------------------------------------------------------
 
 
-def test_every_place_that_tells_the_python_tells_the_stated_one() -> None:
+def test_every_place_that_states_a_python_states_the_same() -> None:
     assert PYPROJECT["tool"]["mypy"]["python_version"] == STATED
     assert "target-version" not in PYPROJECT["tool"]["ruff"]  # ruff reads the stated one
     assert f"Python {STATED} or newer" in (PROJECT / "README.md").read_text()
@@ -191,7 +223,7 @@ def test_every_stage_has_the_stated_architecture_and_the_runtime_of_the_python_a
 
 
 @pytest.mark.parametrize(
-    ("version", "told"),
+    ("version", "printed"),
     [
         ("3.9", f"Python {STATED} or newer is needed; name one with make PYTHON=python3.x\n"),
         (
@@ -202,7 +234,7 @@ def test_every_stage_has_the_stated_architecture_and_the_runtime_of_the_python_a
     ],
 )
 def test_an_older_python_is_refused_and_another_one_is_noticed(
-    tmp_path: Path, version: str, told: str
+    tmp_path: Path, version: str, printed: str
 ) -> None:
     for file in (PROJECT / "Makefile", PROJECT / "pyproject.toml", *PINNED.values()):
         shutil.copy(file, tmp_path)
@@ -215,7 +247,7 @@ def test_an_older_python_is_refused_and_another_one_is_noticed(
     python.chmod(0o755)
     done = make("setup", f"PYTHON={python}", folder=tmp_path)
     assert done.returncode == 2
-    assert re.match(told, done.stdout)
+    assert re.match(printed, done.stdout)
     assert ("setting up" in done.stdout) is (version != "3.9")
 
 

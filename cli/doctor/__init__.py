@@ -119,7 +119,7 @@ def lines(done: Sequence[Check]) -> Iterator[str]:
     if count[checks.PROBLEM]:
         yield f"not healthy; {counts}"
     elif blind:
-        yield f"no problem was found, but {blind} things could not be looked at; {counts}"
+        yield f"no problem was found; could not be looked at: {blind}; {counts}"
     else:
         yield f"healthy; {counts}"
 

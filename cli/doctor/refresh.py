@@ -1,14 +1,14 @@
 """Check what the refresh looks at: each database's stack and cluster, and the way to them."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, StackReference
 from chalicelib.domain.reasons import Reason
 from chalicelib.usecases.deployments import unreadable_stack
 from cli import mainpipeline
-from cli.doctor.checks import Check, Verdict, check, ok, problem, warning, when
-from cli.doctor.look import AcceptanceLook, known
+from cli.doctor.checks import Check, Verdict, check, ok, problem, unavailable, warning, when
+from cli.doctor.look import AcceptanceLook, Unavailable, known
 from cli.stages import AcceptanceStage, Json, to_change
 
 
@@ -31,86 +31,73 @@ def databases(look: AcceptanceLook) -> Iterator[Check]:
 
 
 def obstacles(look: AcceptanceLook) -> Iterator[Check]:
-    """Check what delays a run on its way to the stage that deploys, or makes that stage unreliable."""
+    """Check what delays a run on its way to the stage that deploys, or makes that stage unreliable.
+
+    That is the last stage that deploys a stack of P_STACK_NAME. Without such a stack it is the last
+    with a deploy action; without such an action any stage may deploy.
+    """
     if look.existing_pipeline is None:
         return  # reported already
     name, body = look.existing_pipeline
-    yield from _transitions(f"transitions of {name}", look, name)
+    try:
+        states = look.one("codepipeline:GetPipelineState", "stageStates", name=name) or ()
+    except Unavailable as what:
+        yield Check("deployment", f"transitions of {name}", *unavailable(what))
+        states = ()
+    inbound = {each["stageName"]: each.get("inboundTransitionState", {}) for each in states}
     references = [each.stack for each in look.stage.settings.databases if each.stack]
     deployed = {each.stack for each in references if mainpipeline.deploys(body, each.stack)}
-    states = known(_states, look, name) or []
-    for own, verdict in _obstacles(body, name, deployed, states):
-        yield Check("deployment", f"stage {own} of {name}", *verdict)
+    orders = [_deploys_at(stage, deployed) for stage in body["stages"]]
+    deploying = [number for number, order in enumerate(orders) if order]
+    last = max(deploying, default=len(orders) - 1)
+    for number, stage in enumerate(body["stages"][: last + 1]):
+        own, order = stage["name"], orders[number]
+        subject = f"stage {own} of {name}"
+        yield from _transition(subject, name, own, inbound.get(own, {}))
+        yield from _approvals(subject, stage, order or 0 if number == last else None)
+        yield from _conditions(subject, stage, deploys=bool(order))
 
 
 @check("deployment")
-def _transitions(_subject: str, look: AcceptanceLook, name: str) -> Iterator[Verdict]:
-    """Say nothing unless the transitions cannot be looked at."""
-    _states(look, name)
-    yield from ()
+def _transition(_subject: str, pipeline: str, stage: str, state: Json) -> Iterator[Verdict]:
+    if not state.get("enabled", True):
+        reason = state.get("disabledReason", "no reason given")
+        yield warning(
+            f"the transition into it is disabled ({reason}): the run of a refresh waits there, and restores "
+            "whenever somebody enables it",
+            f"aws codepipeline enable-stage-transition --pipeline-name {pipeline} --stage-name {stage} "
+            "--transition-type Inbound",
+        )
 
 
-def _states(look: AcceptanceLook, name: str) -> list[Json]:
-    found = look.one("codepipeline:GetPipelineState", "stageStates", name=name)
-    return [*(found or ())]
-
-
-def _obstacles(
-    pipeline: Json, name: str, stacks: Collection[str], states: Sequence[Json]
-) -> Iterator[tuple[str, Verdict]]:
-    """Yield the stages in front of those that deploy the stacks, and these, with what is wrong in each.
-
-    Without `stacks` it is every stage with a deploy action; without such an action any stage may
-    deploy. `states` are the stages of GetPipelineState.
-    """
-    inbound = {each["stageName"]: each.get("inboundTransitionState", {}) for each in states}
-    orders = [_deploys_at(stage, stacks) for stage in pipeline["stages"]]
-    deploying = [number for number, order in enumerate(orders) if order]
-    last = max(deploying, default=len(orders) - 1)
-    for number, stage in enumerate(pipeline["stages"][: last + 1]):
-        own, order = stage["name"], orders[number]
-        transition = inbound.get(own, {})
-        if not transition.get("enabled", True):
-            reason = transition.get("disabledReason", "no reason given")
-            yield (
-                own,
-                warning(
-                    f"the transition into it is disabled ({reason}): the run of a refresh waits there, and "
-                    "restores whenever somebody enables it",
-                    f"aws codepipeline enable-stage-transition --pipeline-name {name} --stage-name {own} "
-                    "--transition-type Inbound",
-                ),
+@check("deployment")
+def _approvals(_subject: str, stage: Json, before: int | None) -> Iterator[Verdict]:
+    """Warn of approvals whose run order is lower than `before`; of all if that is None."""
+    for action in stage["actions"]:
+        is_in_front = before is None or action.get("runOrder", 1) < before
+        if action["actionTypeId"]["category"] == "Approval" and is_in_front:
+            yield warning(
+                f"its action {action['name']} waits for an approval before the database is deployed: a "
+                "refresh restores when somebody approves, also at noon",
+                f"move {action['name']} behind the action that deploys the database, or see that it is "
+                "approved within the maintenance window",
             )
-        for action in stage["actions"]:
-            is_in_front = number < last or action.get("runOrder", 1) < (order or 0)
-            if action["actionTypeId"]["category"] == "Approval" and is_in_front:
-                yield (
-                    own,
-                    warning(
-                        f"its action {action['name']} waits for an approval before the database is deployed: a "
-                        "refresh restores when somebody approves, also at noon",
-                        f"move {action['name']} behind the action that deploys the database, or see that it is "
-                        "approved within the maintenance window",
-                    ),
-                )
-        if "SKIP" in _results(stage, "beforeEntry", "onFailure"):
-            yield (
-                own,
-                warning(
-                    "a condition may skip it: a run then succeeds without restoring, and the refresh is reported as "
-                    "nothing-restored",
-                    f"give the conditions of stage {own} the result FAIL",
-                ),
-            )
-        if order and "ROLLBACK" in _results(stage, "onFailure", "onSuccess"):
-            yield (
-                own,
-                warning(
-                    "it rolls back automatically: the roll-back deploys an older template but reads current again, so "
-                    "it may restore what has just failed",
-                    f"remove the result ROLLBACK from stage {own}",
-                ),
-            )
+
+
+@check("deployment")
+def _conditions(_subject: str, stage: Json, *, deploys: bool) -> Iterator[Verdict]:
+    if "SKIP" in _results(stage, "beforeEntry", "onFailure"):
+        yield warning(
+            "a condition may skip it: a run then succeeds without restoring, and the refresh is reported as "
+            "nothing-restored",
+            f"give the conditions of stage {stage['name']} the result FAIL",
+        )
+    if deploys and "ROLLBACK" in _results(stage, "onFailure", "onSuccess"):
+        yield warning(
+            "it rolls back automatically: the roll-back deploys an older template but reads current again, so "
+            "it may restore what has just failed",
+            f"remove the result ROLLBACK from stage {stage['name']}",
+        )
 
 
 def _deploys_at(stage: Json, stacks: Collection[str]) -> int | None:

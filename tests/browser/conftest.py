@@ -38,7 +38,7 @@ def show(browser: Browser) -> Show:
     """Serve the console over a client, and open it; nothing may go wrong in the browser."""
 
     @contextmanager
-    def show(client: Any, size: str = "desktop", **options: Any) -> Iterator[Page]:
+    def show(client: Any, size: str = "desktop", path: str = "/", **options: Any) -> Iterator[Page]:
         server = make_server(
             LOOPBACK, 0, create_app(client, "acceptance", "acceptance"), threaded=True
         )
@@ -61,7 +61,7 @@ def show(browser: Browser) -> Show:
             lambda request: None if request.url.startswith(address) else said.append(request.url),
         )
         try:
-            page.goto("/")
+            page.goto(path)
             yield page
         finally:
             context.close()

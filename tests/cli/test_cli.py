@@ -42,7 +42,7 @@ VERSION = version(4, OLD, 7, action="pin", by=OMAR, why="compare", result="run-f
 
 
 class FakeClient:
-    """Answers what it is told to, and records the calls."""
+    """Answers what a test prepares, and records the calls."""
 
     region = "eu-west-1"
 
@@ -303,7 +303,7 @@ def test_what_others_wrote_controls_no_terminal(
 
 
 @pytest.mark.parametrize(
-    ("words", "exit_code", "told"),
+    ("words", "exit_code", "message"),
     [
         ([], 2, "name a stage: --stage acceptance"),
         (["--url", ""], 2, "name a stage: --stage acceptance"),
@@ -316,11 +316,11 @@ def test_what_others_wrote_controls_no_terminal(
     ],
 )
 def test_without_a_stage_or_a_profile_that_exists_nothing_is_asked(
-    words: list[str], exit_code: int, told: str
+    words: list[str], exit_code: int, message: str
 ) -> None:
     result = run("status", *words)
     assert (result.exit_code, result.stdout) == (exit_code, "")
-    assert told in result.stderr
+    assert message in result.stderr
 
 
 def test_ctrl_c_ends_with_a_word(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ TEMPLATE = {"Resources": RESOURCES}
 
 
 class Cloud:
-    """CloudFormation, which answers what it is told to, in that order."""
+    """CloudFormation, which answers what a test prepares, in that order."""
 
     def __init__(self) -> None:
         keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
@@ -43,7 +43,7 @@ class Cloud:
 
     def events(self, *events: tuple[str, str, str]) -> None:
         """Events, oldest first."""
-        told = [
+        listed = [
             {
                 "StackId": ID,
                 "StackName": "s",
@@ -57,7 +57,7 @@ class Cloud:
             }
             for number, (name, status, reason) in enumerate(events)
         ]
-        self.answers("describe_stack_events", {"StackEvents": told[::-1]})
+        self.answers("describe_stack_events", {"StackEvents": listed[::-1]})
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def refusal(cloud: Cloud) -> str:
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "message"),
     [
         ("UPDATE_IN_PROGRESS", ": wait until that operation has ended, and run this again"),
         (
@@ -87,11 +87,11 @@ def refusal(cloud: Cloud) -> str:
         ),
     ],
 )
-def test_a_state_that_takes_no_update_is_told_with_the_way_out(
-    cloud: Cloud, status: str, told: str
+def test_a_state_that_takes_no_update_is_refused_with_the_way_out(
+    cloud: Cloud, status: str, message: str
 ) -> None:
     cloud.status(status)
-    assert refusal(cloud) == f"the stack s is {status}{told}"
+    assert refusal(cloud) == f"the stack s is {status}{message}"
 
 
 def test_of_many_failures_the_first_is_the_reason(cloud: Cloud) -> None:
@@ -124,11 +124,11 @@ def updating(cloud: Cloud, *statuses: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "message"),
     [("no right to assume the role", "no right to assume the role"), ("", "see its events")],
 )
-def test_where_no_resource_failed_the_stack_s_own_reason_is_told(
-    cloud: Cloud, reason: str, told: str
+def test_where_no_resource_failed_the_stack_s_own_reason_is_reported(
+    cloud: Cloud, reason: str, message: str
 ) -> None:
     updating(cloud, "UPDATE_ROLLBACK_COMPLETE")
     cloud.events(
@@ -136,7 +136,7 @@ def test_where_no_resource_failed_the_stack_s_own_reason_is_told(
         ("s", "UPDATE_ROLLBACK_IN_PROGRESS", reason),
         ("s", "UPDATE_ROLLBACK_COMPLETE", ""),
     )
-    assert refusal(cloud) == f"the stack s ended as UPDATE_ROLLBACK_COMPLETE: {told}"
+    assert refusal(cloud) == f"the stack s ended as UPDATE_ROLLBACK_COMPLETE: {message}"
 
 
 def test_an_update_that_takes_long_reports_progress_and_then_each_outcome(
@@ -168,11 +168,28 @@ def test_an_update_without_changes_leaves_everything_unchanged(cloud: Cloud) -> 
     assert cloud.said == ["  unchanged  parameter /one", "  unchanged  parameter /two"]
 
 
-def test_a_creation_asks_that_a_failed_one_leaves_nothing(cloud: Cloud) -> None:
-    cloud.refuses("describe_stacks", "Stack with id s does not exist")
+@pytest.mark.parametrize("left_over", [None, "ROLLBACK_COMPLETE"])
+def test_a_creation_asks_that_a_failed_one_leaves_nothing(
+    cloud: Cloud, left_over: str | None
+) -> None:
+    """What an earlier one left all the same is deleted first."""
+    if left_over:
+        cloud.status(left_over)
+        cloud.status(left_over)
+        cloud.events(("s", left_over, ""))
+        cloud.answers("delete_stack", {})
+        cloud.refuses("describe_stacks", "Stack with id s does not exist")
+        cloud.events(("s", left_over, ""))
+    else:
+        cloud.refuses("describe_stacks", "Stack with id s does not exist")
     wanted = {"StackName": "s", "TemplateBody": ANY, "RetainExceptOnCreate": True}
     cloud.stub.add_response("create_stack", {"StackId": ID}, wanted)
     cloud.status("CREATE_COMPLETE")
     cloud.events()
     cloud.stack.deploy(TEMPLATE)
-    assert cloud.said == ["  created    parameter /one", "  created    parameter /two"]
+    again = "  s is ROLLBACK_COMPLETE, left by a failed creation: creating it again"
+    assert cloud.said == [
+        *([again] if left_over else []),
+        "  created    parameter /one",
+        "  created    parameter /two",
+    ]

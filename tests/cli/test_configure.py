@@ -188,17 +188,17 @@ def test_statements_that_somebody_added_to_a_policy_are_kept(project: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("answers", "told"),
+    ("answers", "message"),
     [
         ({"SOURCE_ACCOUNT": "222222222222"}, "  - SOURCE_ACCOUNT is '222222222222': this is the"),
         ({"RDS_ENIGNE": "docdb"}, "RDS_ENIGNE is no setting; RDS_ENGINE may be meant: there are"),
         ({"DATABASES": "rds"}, "DATABASES is 'rds': write prefixes of upper-case letters"),
     ],
 )
-def test_a_wrong_answer_is_told_with_what_would_be_right(
-    project: Path, answers: dict[str, str], told: str
+def test_a_wrong_answer_is_refused_with_what_would_be_right(
+    project: Path, answers: dict[str, str], message: str
 ) -> None:
-    assert refusal(project, **ANSWERS | answers)[-1].startswith(told)
+    assert refusal(project, **ANSWERS | answers)[-1].startswith(message)
 
 
 @pytest.mark.parametrize("failing", ["unlink", "write_bytes"])
@@ -306,7 +306,7 @@ def test_the_environment_answers_only_if_asked_to_and_the_command_line_wins(proj
     assert (variables["RDS_ENGINE_VERSION"], variables["RDS_SOURCE_CLUSTER"]) == ("16", "invoices")
 
 
-def test_every_mistake_is_told_at_once(project: Path) -> None:
+def test_every_mistake_is_printed_at_once(project: Path) -> None:
     printed = CliRunner().invoke(cli, options(project, SOURCE_ACCOUNT="", RDS_ENGINE="oracle"))
     assert (printed.exit_code, printed.stdout) == (1, "")
     assert printed.stderr == (

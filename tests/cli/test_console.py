@@ -388,6 +388,6 @@ def test_there_is_no_link_to_what_has_no_name() -> None:
         (timedelta(days=17, hours=3), "17 days"),
     ],
 )
-def test_a_duration_is_told_in_its_largest_unit(duration: timedelta, words: str) -> None:
+def test_a_duration_is_shown_in_its_largest_unit(duration: timedelta, words: str) -> None:
     assert view.span(duration) == words
     assert view.relative((NOW + duration).isoformat(), NOW.isoformat()) == f"in {words}"

@@ -269,7 +269,7 @@ def counted(metric: str, stage_: str, topic: str = TOPIC) -> str:
     return f"{watched}, missing is notBreaching, notifies {topic}"
 
 
-def test_each_alarm_watches_its_metric_and_tells_the_topic() -> None:
+def test_each_alarm_watches_its_metric_and_notifies_the_topic() -> None:
     made, app = stage(MAX_SNAPSHOT_AGE_DAYS="3"), "aurora-refresh-acceptance"
     assert alarms(made) == {
         f"errors-{UPDATE}": errors(f"{app}-{UPDATE}"),
@@ -328,13 +328,13 @@ def test_what_a_stage_leaves_out_has_no_alarm_and_that_is_said() -> None:
         ("cron(0 4 ? * SUN 2030-2199)", True),  # from then on
     ],
 )
-def test_an_overdue_refresh_can_be_told_only_where_every_week_has_one(
+def test_an_overdue_refresh_has_an_alarm_only_where_every_week_has_one(
     schedule: str, *, rings: bool
 ) -> None:
     made = stage(RESTORE_SCHEDULE=schedule)
     assert ("refresh-overdue" in alarms(made)) is rings
-    told = [reason.split(":")[0] for reason in stacks.missing_alarms(made)]
-    assert told == ([] if rings else ["no alarm on an overdue refresh"])
+    reasons = [reason.split(":")[0] for reason in stacks.missing_alarms(made)]
+    assert reasons == ([] if rings else ["no alarm on an overdue refresh"])
 
 
 # --- after: asynchronous invocations --------------------------------------------------------------

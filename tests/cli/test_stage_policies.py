@@ -17,7 +17,7 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from cli.policies import Policy, file_name, policies
 from cli.stages import AcceptanceStage, ProductionStage
-from localcloud.authorization import Decision, decide
+from localcloud.policies import Decision, decide
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE_NAME, STAGE, TWO
 
 CHALICE = Path(__file__).resolve().parents[2] / ".chalice"

@@ -59,7 +59,7 @@ def test_a_stage_has_the_variables_of_all_stages_too(project: Path) -> None:
     assert stage.settings == Settings.from_environment(stage.variables)
 
 
-def test_an_unknown_stage_is_told_which_there_are(project: Path) -> None:
+def test_an_unknown_stage_is_refused_with_those_that_exist(project: Path) -> None:
     assert refusal(project, "acceptence") == (
         ".chalice/config.json has no stage 'acceptence', only: acceptance. "
         "aurora-refresh configure --stage acceptence … adds it"
@@ -67,7 +67,7 @@ def test_an_unknown_stage_is_told_which_there_are(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", " is not JSON: "),
         ("\xff", " is not JSON: "),
@@ -80,12 +80,12 @@ def test_an_unknown_stage_is_told_which_there_are(project: Path) -> None:
         ),
     ],
 )
-def test_a_file_that_is_wrong_is_told(project: Path, text: str, told: str) -> None:
+def test_a_wrong_file_is_refused(project: Path, text: str, message: str) -> None:
     (project / ".chalice/config.json").write_bytes(text.encode("latin-1"))
-    assert refusal(project).startswith(f".chalice/config.json{told}")
+    assert refusal(project).startswith(f".chalice/config.json{message}")
 
 
-def test_a_folder_without_a_project_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_project_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path).startswith("there is no .chalice/config.json here: name the folder")
 
 
@@ -113,13 +113,13 @@ def test_a_folder_without_a_project_is_told(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_every_problem_of_the_settings_is_told(
+def test_every_problem_of_the_settings_is_reported(
     project: Path, own: dict[str, str], variables: dict[str, str], wrong: list[str]
 ) -> None:
     rewrite(project, environment_variables=variables, **{OWN_KEY: own})
-    head, *told = refusal(project).splitlines()
+    head, *problems = refusal(project).splitlines()
     assert head == "stage 'acceptance' has wrong settings:"
-    assert [line.removeprefix("  - ").split(": ")[0] for line in told] == wrong
+    assert [line.removeprefix("  - ").split(": ")[0] for line in problems] == wrong
 
 
 VPC: dict[str, Any] = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
@@ -174,7 +174,7 @@ REAL = PIPELINE.replace("222222222222", "333333333333")
 
 
 @pytest.mark.parametrize(
-    ("variables", "name", "told"),
+    ("variables", "name", "message"),
     [
         ({"SOURCE_ACCOUNT": "222222222222"}, "SOURCE_ACCOUNT", "main pipeline's account"),
         (COPIED | {"SOURCE_REGION": "us-gov-east-1"}, "SOURCE_REGION", "of the partition aws"),
@@ -194,14 +194,14 @@ REAL = PIPELINE.replace("222222222222", "333333333333")
     ],
 )
 def test_a_setting_that_contradicts_the_stage_is_named(
-    variables: dict[str, str], name: str | None, told: str
+    variables: dict[str, str], name: str | None, message: str
 ) -> None:
     given = STAGE | {each: value for each, value in variables.items() if each != "pipeline"}
     pipeline = variables.get("pipeline", PIPELINE)
     stage = AcceptanceStage("a", given, Settings.from_environment(given), pipeline)
     found = contradictions(stage)
     assert [problem.names for problem in found] == ([(name,)] if name else [])
-    assert all(told in problem.detail for problem in found)
+    assert all(message in problem.detail for problem in found)
 
 
 def test_production_does_not_share_with_itself() -> None:

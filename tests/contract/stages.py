@@ -173,7 +173,5 @@ def fake_stage(account: str) -> FakeStage:
 def cloud_stage(cloud: LocalCloud, account: str) -> CloudStage:
     """Return the stage on an empty cloud whose copies take longer than any test."""
     cloud.set_clock(NOW)
-    stage = CloudStage(boto_aws(cloud, account), cloud, account)
-    stage.have("any", "333333333333", shared_with=[])
-    cloud.patch_snapshot(arn("any", "333333333333"), copy_seconds=3600)
-    return stage
+    cloud.set_copy_seconds(3600)
+    return CloudStage(boto_aws(cloud, account), cloud, account)

@@ -453,6 +453,16 @@ def test_automated_snapshots_are_listed_by_their_cluster_and_copied(production: 
     assert own(production)["share-1"].tags == TAGS
 
 
+@pytest.mark.parametrize("status", ["creating", "copying", "failed"])
+def test_only_an_available_snapshot_can_be_shared(production: Stage, status: str) -> None:
+    """InvalidDBClusterSnapshotStateFault of ModifyDBClusterSnapshotAttribute's model."""
+    production.have("share-1", status=status)
+    with pytest.raises(AwsError) as caught:
+        production.aws.snapshots.share("share-1", ACCEPTANCE)
+    assert caught.value.code == "InvalidDBClusterSnapshotStateFault"
+    assert set(production.aws.snapshots.shared_with("share-1")) == set()
+
+
 def test_a_snapshot_is_shared_and_unshared(production: Stage) -> None:
     production.have("share-1")
     production.have("share-2")

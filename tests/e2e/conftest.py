@@ -1,16 +1,18 @@
 """A real ``chalice deploy`` of this application into the local cloud."""
 
-import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from cli.main import cli
 from localcloud.client import LocalCloud
 from localcloud.company import PIPELINE, STAGE, Company, arn_of, configure, copy_project, nightly
 
@@ -38,46 +40,62 @@ def aurora_refresh(
     return done
 
 
-def a_company(
-    cloud: LocalCloud,
-    folder: Path,
-    answers: Callable[[LocalCloud], dict[str, str]] | None = None,
-    **variables: str,
-) -> Company:
-    """Found a company whose project is in the folder, its stage changed as told.
+def invoke(*words: str, environment: Mapping[str, str | None]) -> Result:
+    """Run the command line in this process, which saves the start of another one."""
+    shell = dict.fromkeys(os.environ) | environment
+    done = CliRunner(env=shell).invoke(cli, words)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done
 
-    ``answers`` are given to ``aurora-refresh configure``, and drawn from the cloud that they are for.
-    """
-    copy_project(PROJECT, folder)
-    file = folder / ".chalice/config.json"
-    config = json.loads(file.read_text())
-    config["stages"][STAGE]["environment_variables"].update(variables)
-    file.write_text(json.dumps(config))
-    if answers:
-        configure(folder, **answers(cloud))
-    company = Company(cloud, folder, run_seconds=0.4)
+
+def answer_of(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the answer of a function that succeeds at once."""
+    (record,) = records
+    assert record["status"] == "succeeded", record
+    answer: dict[str, Any] = record["payload"]
+    return answer
+
+
+@pytest.fixture(scope="session")
+def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Copies the project; the copies share what Chalice installs into the package."""
+    packages = tmp_path_factory.mktemp("packages")
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("project")
+        copy_project(PROJECT, folder)
+        (folder / ".chalice/deployments").symlink_to(packages)
+        return folder
+
+    return make
+
+
+def found_company(cloud: LocalCloud, project: Path) -> Company:
+    company = Company(cloud, project, run_seconds=0.1)
     company.found(datetime(2026, 1, 3, 12, tzinfo=UTC))
     return company
 
 
 @pytest.fixture(scope="module")
 def new_company(
-    running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory
+    running_cloud: LocalCloud, new_project: Callable[[], Path]
 ) -> Callable[..., Company]:
-    """Founds a company in a cloud that is as at its start."""
+    """Founds a company in a cloud that is as at its start, its stage configured with more answers."""
 
-    def found(*answers: Callable[[LocalCloud], dict[str, str]], **variables: str) -> Company:
+    def found(answers: Callable[[LocalCloud], dict[str, str]] = lambda _: {}) -> Company:
         running_cloud.reset()
-        return a_company(running_cloud, tmp_path_factory.mktemp("project"), *answers, **variables)
+        project = new_project()
+        configure(project, **answers(running_cloud))
+        return found_company(running_cloud, project)
 
     return found
 
 
 @pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+def deployed(new_project: Callable[[], Path]) -> Iterator[Company]:
     """A company that has deployed the application, in a cloud of its own: one for all nights."""
     with LocalCloud.start() as cloud:
-        company = a_company(cloud, tmp_path_factory.mktemp("project"))
+        company = found_company(cloud, new_project())
         company.chalice("deploy", "--stage", STAGE)
         yield company
 
@@ -117,7 +135,8 @@ class Night:
     def settle(self) -> str:
         """Wait until no run is in progress, have *current* hold what is deployed, and return that."""
         for run in self.listed_runs():
-            self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
+            if run["status"] in ("InProgress", "Stopping"):
+                self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
         self.cloud.wait_until_idle()
         (deployed,) = self.company.clusters().values()
         if self.current() != deployed:
@@ -128,6 +147,12 @@ class Night:
         """Write a parameter by hand."""
         ssm = self.cloud.client("ssm")
         ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
+    def ask(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+        """Return the API's answer to a signed request."""
+        answered, answer = self.cloud.signed(method, path, body)
+        assert answered == status, answer
+        return answer
 
     def listed_runs(self) -> list[dict[str, Any]]:
         """Return the pipeline's newest runs, the newest first."""
@@ -143,10 +168,7 @@ class Night:
     def update(self) -> dict[str, Any]:
         """02:00 comes; the answer of a function that succeeds at once."""
         self.cloud.set_clock(self.two)
-        (record,) = self.cloud.fire(UPDATE, self.two)
-        assert record["status"] == "succeeded", record
-        answer: dict[str, Any] = record["payload"]
-        return answer
+        return answer_of(self.cloud.fire(UPDATE, self.two))
 
     def restore(self) -> list[dict[str, Any]]:
         """04:00 comes; a record for each attempt."""
@@ -156,10 +178,7 @@ class Night:
     def poll(self) -> dict[str, Any]:
         """A quarter of an hour passes; db-reconcile's answer."""
         self.cloud.set_clock(self.cloud.now() + timedelta(minutes=15))
-        (record,) = self.cloud.fire(RECONCILE, self.cloud.now())
-        assert record["status"] == "succeeded", record
-        answer: dict[str, Any] = record["payload"]
-        return answer
+        return answer_of(self.cloud.fire(RECONCILE, self.cloud.now()))
 
     def runs(self) -> list[dict[str, Any]]:
         """The pipeline's runs that this night started, once they have ended."""

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STACK, STAGE, Company, Database, arn_of
+from localcloud.company import PIPELINE, STACK, STAGE, Company, Database
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
-from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, aurora_refresh
+from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, answer_of, invoke
 from tests.e2e.test_permissions import grants, permits, policy_of
 
 ELSEWHERE = "us-east-1"
@@ -51,7 +51,7 @@ ANSWERS = {
 
 
 class Copying:
-    """The company's cloud, in which a copy takes for ever unless it is told to end."""
+    """The company's cloud, in which a copy takes for ever unless a test ends it."""
 
     def __init__(self, company: Company) -> None:
         self.company = company
@@ -74,9 +74,7 @@ class Copying:
 
     def fire(self, function: str, time: datetime) -> Any:
         self.cloud.set_clock(time)
-        (record,) = self.cloud.fire(function, time)
-        assert record["status"] == "succeeded", record
-        return record["payload"]
+        return answer_of(self.cloud.fire(function, time))
 
     def own(self) -> dict[str, dict[str, Any]]:
         """Acceptance's manual snapshots, by ARN."""
@@ -122,8 +120,7 @@ def copying(new_company: Callable[..., Company]) -> Copying:
 
     company = new_company(answers)
     company.chalice("deploy", "--stage", STAGE)
-    first = company.databases[0].nightly(datetime(2025, 12, 20, 12, tzinfo=UTC))
-    company.cloud.patch_snapshot(arn_of(first), copy_seconds=NEVER)
+    company.cloud.set_copy_seconds(NEVER)
     return Copying(company)
 
 
@@ -178,11 +175,8 @@ def test_a_night_with_copies(copying: Copying) -> None:
 
 
 def test_the_doctor_looks_at_shares_and_their_key_where_they_are(copying: Copying) -> None:
-    project = ("--project", str(copying.company.project))
-    doctor = aurora_refresh(
-        *("doctor", "--stage", STAGE, "--json", *project),
-        environment=copying.company.environment(),
-    )
+    words = ("doctor", "--stage", STAGE, "--json", "--project", str(copying.company.project))
+    doctor = invoke(*words, environment=copying.company.environment())
     wanted = ("share", "key", "copy key", "role", "policy", "schedule")
     seen = {
         (each["check"], each["status"])
@@ -237,60 +231,9 @@ def test_the_poll_starts_the_copies_that_rds_had_no_room_for(copying: Copying) -
     assert {name: own[arn]["SourceDBClusterSnapshotArn"] for name, arn in latest.items()} == shared
 
 
-# --- what each role lets its function do, weighed by moto's engine --------------------------------
-
-OURS = f"arn:aws:rds:{REGION}:{ACCEPTANCE}:cluster-snapshot:aurora-refresh-copy-1"
-SHARED = f"arn:aws:rds:{ELSEWHERE}:{PRODUCTION}:cluster-snapshot:orders"
-OTHERS = [
-    OURS.replace("aurora-refresh-copy-1", "payments"),
-    OURS.replace("aurora-refresh-copy-1", "rds:acceptance-orders-2026"),
-    SHARED.replace(PRODUCTION, STRANGER),
-]
-
-
-@pytest.mark.parametrize(
-    ("function", "copied", "deleted"),
-    [(UPDATE, [OURS, SHARED], []), (RESTORE, [], []), (RECONCILE, [OURS, SHARED], [OURS])],
-)
-def test_only_our_own_copies_are_made_and_deleted(
-    copying: Copying, function: str, copied: list[str], deleted: list[str]
-) -> None:
-    policy = copying.policy(function)
-    allowed = {
-        action: [arn for arn in (OURS, SHARED, *OTHERS) if permits(policy, f"rds:{action}", arn)]
-        for action in ("CopyDBClusterSnapshot", "DeleteDBClusterSnapshot")
-    }
-    assert allowed == {"CopyDBClusterSnapshot": copied, "DeleteDBClusterSnapshot": deleted}
-
-
-USES = {"CreateGrant", "Decrypt", "DescribeKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom"}
-NEVER_USED = {"Encrypt", "ScheduleKeyDeletion", "PutKeyPolicy", "RevokeGrant"}
-
-
-def test_only_what_copies_uses_keys_and_through_rds_alone(copying: Copying) -> None:
-    """moto does not weigh what keys are called: what is called otherwise the local cloud refuses."""
-    strangers = PRODUCTIONS_KEY.replace(PRODUCTION, STRANGER)
-    third = PRODUCTIONS_KEY.replace(ELSEWHERE, "eu-west-2")
-
-    def used(function: str, service: str) -> set[tuple[str, str]]:
-        policy = copying.policy(function)
-        through = {"kms:ViaService": f"{service}.{REGION}.amazonaws.com"}
-        return {
-            (use, key)
-            for use in USES | NEVER_USED
-            for key in (PRODUCTIONS_KEY, copying.key, strangers, third)
-            if permits(policy, f"kms:{use}", key, through)
-        }
-
-    ours = {(use, key) for use in USES for key in (PRODUCTIONS_KEY, copying.key)}
-    assert (used(UPDATE, "rds"), used(UPDATE, "s3")) == (ours, set())
-    assert (used(RECONCILE, "rds"), used(RECONCILE, "s3")) == (ours, set())
-    assert used(RESTORE, "rds") == set()
-
-
 @pytest.mark.parametrize("function", [UPDATE, RECONCILE])
 def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, function: str) -> None:
-    """RDS uses the keys in the function's name: no call of its own tells of that."""
+    """RDS uses the keys in the function's name: no call of its own shows it."""
     deployed, policy = f"aurora-refresh-{STAGE}-{function}", copying.policy(function)
     calls = {
         (call["operation"], resource)
@@ -303,7 +246,7 @@ def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, functi
     unused = {
         (action, resource)
         for action, resource in grants(policy)
-        # A tag is weighed with the copy that it is put on; test_permissions.py moves *current*.
+        # A tag is evaluated with the copy that it is put on; test_permissions.py moves *current*.
         if not action.startswith(("logs:", "kms:")) and action != "rds:AddTagsToResource"
         if not resource.endswith("/current")
         if not any(called == action and fnmatchcase(on, resource) for called, on in calls)

@@ -1,66 +1,51 @@
-"""``aurora-refresh deploy`` and ``aurora-refresh destroy`` as a user types them, the local cloud being the account."""
+"""``aurora-refresh deploy``, ``package`` and ``destroy``, the local cloud being the account."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import botocore.loaders
+import botocore.session
 import cfnlint
 import pytest
-from click.testing import CliRunner, Result
 
 from chalicelib.domain.functions import API, RESTORE, UPDATE
-from cli import account, deploy, destroy, package, stacks
-from cli.main import cli
-from cli.stages import StageError, load
-from localcloud import variables
-from localcloud.accounts import ACCEPTANCE, PRODUCTION
+from cli import account, cloudformation, deploy, stacks
+from cli.stages import load
+from localcloud.accounts import PRODUCTION
 from localcloud.client import LocalCloud
-from localcloud.company import copy_project
+from localcloud.company import Project
+from tests.e2e.conftest import invoke
 
-PROJECT = Path(__file__).resolve().parents[2]
 CURRENT = "/acceptance/rds/current-snapshot"
 LATEST = "/acceptance/rds/latest-snapshot"
 HOLD = "/acceptance/refresh/hold"
 PIPELINE_NAME = "/acceptance/cicd/main-pipeline-name"
 TOPIC = "arn:aws:sns:eu-west-1:222222222222:aurora-refresh"
 SNAPSHOT = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-"
+MOVED = {
+    LATEST: f"{SNAPSHOT}new",
+    CURRENT: f"{SNAPSHOT}new",
+    HOLD: json.dumps({"until": "2026-02-01", "reason": "tests", "by": "anne"}),
+}
+NOTHING_DONE = (
+    "no step was completed; once that is fixed, run aurora-refresh deploy --stage acceptance again"
+)
 
 
-Deploy = Callable[..., tuple[int, list[str]]]
-
-
-@dataclass
-class User:
+class User(Project):
     """Somebody with a clone of the project, and credentials of an account."""
 
-    cloud: LocalCloud
-    folder: Path
+    stage = "acceptance"
 
-    def client(self, service: str) -> Any:
-        return self.cloud.client(service)
-
-    def run(self, command: str, *answers: str) -> tuple[int, list[str]]:
-        """`aurora-refresh COMMAND --stage … …`: its status, and what it printed."""
-        wheels = Path(sys.prefix) / "wheels"
-        packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
-        ended = subprocess.run(
-            [sys.executable, "-m", "cli.main", command, "--stage", "acceptance", *answers],
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            env={**variables.cleared(os.environ), **self.cloud.environment(), **packed},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert "Traceback" not in ended.stdout, ended.stdout
-        return ended.returncode, ended.stdout.splitlines()
+    def run(self, command: str, *words: str, **environment: str | None) -> tuple[int, list[str]]:
+        """`aurora-refresh COMMAND --stage acceptance …`: its exit code, and what it printed."""
+        where = ["--project", str(self.project), "--stage", self.stage]
+        done = invoke(command, *where, *words, environment=self.environment() | environment)
+        return done.exit_code, done.output.splitlines()
 
     def holds(self) -> dict[str, str]:
         """Every parameter with its value."""
@@ -71,9 +56,9 @@ class User:
             for each in page["Parameters"]
         }
 
-    def put(self, name: str, value: str) -> None:
-        ssm = self.client("ssm")
-        ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+    def put(self, values: dict[str, str]) -> None:
+        for name, value in values.items():
+            self.client("ssm").put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
 
     def existing(self) -> tuple[list[str], list[str], list[str], list[str], list[str]]:
         """The functions, the application's roles, the rules, the alarms and the REST APIs."""
@@ -90,24 +75,46 @@ class User:
         found = self.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
         return names(found, "Endpoint")
 
-    def copy_api(self) -> str:
-        """Another REST API to the same function; its id."""
+    def copy_api(self) -> tuple[str, str]:
+        """Make another REST API to the same function later; the ids of the first and the other one."""
+        self.cloud.set_clock(self.cloud.now() + timedelta(minutes=1))
         gateway = self.client("apigateway")
         (api,) = self.existing()[-1]
-        body = {
-            "swagger": "2.0",
-            "info": {"title": "aurora-refresh", "version": "1.0"},
-            "paths": {},
-        }
-        stray: str = gateway.import_rest_api(body=json.dumps(body).encode())["id"]
-        (root,) = gateway.get_resources(restApiId=stray)["items"]
+        info = {"title": "aurora-refresh", "version": "1.0"}
+        body = json.dumps({"swagger": "2.0", "info": info, "paths": {}}).encode()
+        other: str = gateway.import_rest_api(body=body)["id"]
+        (root,) = gateway.get_resources(restApiId=other)["items"]
         known = gateway.get_resources(restApiId=api)["items"]
         path = next(each for each in known if each["path"] == "/status")
         uri = gateway.get_integration(restApiId=api, resourceId=path["id"], httpMethod="GET")["uri"]
-        where = {"restApiId": stray, "resourceId": root["id"], "httpMethod": "GET"}
+        where = {"restApiId": other, "resourceId": root["id"], "httpMethod": "GET"}
         gateway.put_method(**where, authorizationType="AWS_IAM")
         gateway.put_integration(**where, type="AWS_PROXY", integrationHttpMethod="POST", uri=uri)
-        return stray
+        return api, other
+
+    def make_snapshots(self, **made_for: str) -> None:
+        """Make snapshots that look like copies for a parameter."""
+        rds = self.client("rds")
+        rds.create_db_cluster(
+            DBClusterIdentifier="orders",
+            Engine="aurora-postgresql",
+            MasterUsername="postgres",
+            MasterUserPassword="password",
+        )
+        for name, parameter in made_for.items():
+            tags = {
+                "aurora-refresh:made-for": parameter,
+                "aurora-refresh:taken": "2026-01-03T22:00:00+00:00",
+            }
+            rds.create_db_cluster_snapshot(
+                DBClusterIdentifier="orders",
+                DBClusterSnapshotIdentifier=name.replace("_", "-"),
+                Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+            )
+
+    def snapshots(self) -> list[str]:
+        found = self.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
+        return names(found["DBClusterSnapshots"], "DBClusterSnapshotIdentifier")
 
     def log_days(self) -> dict[str, int]:
         found = self.client("logs").describe_log_groups()["logGroups"]
@@ -128,28 +135,24 @@ def names(listed: list[dict[str, Any]], key: str) -> list[str]:
     return sorted(each[key] for each in listed)
 
 
-DASHBOARD = {
-    "Type": "AWS::CloudWatch::Dashboard",
-    "Properties": {"DashboardName": "d", "DashboardBody": "{}"},
-}
-
-
 @pytest.fixture
-def user(cloud: LocalCloud, tmp_path: Path) -> User:
-    copy_project(PROJECT, tmp_path)
-    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
-    for folder in ("cli", "infrastructure"):
-        shutil.copytree(PROJECT / folder, tmp_path / folder)
-    return User(cloud, tmp_path)
+def user(
+    cloud: LocalCloud, new_project: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> User:
+    monkeypatch.setattr(cloudformation, "_FIRST_LOOK", 0.02)
+    # Reading the descriptions of AWS's services takes longer than all calls.
+    loader = botocore.loaders.Loader()
+    monkeypatch.setattr(botocore.session, "create_loader", lambda _: loader)
+    cloud.set_stack_seconds(0.01)
+    return User(cloud, new_project())
 
 
 def test_the_life_of_a_stage(user: User) -> None:
     """Deployed, deployed again from another clone, and destroyed, with failures in between."""
-    stage = load(user.folder, "acceptance")
-    user.put(CURRENT, f"{SNAPSHOT}before")
+    user.put({CURRENT: f"{SNAPSHOT}before"})
     a_deployment_that_comes_to_nothing(user)
-    first = a_deployment(user)
-    moved = another_deployment_resets_no_value(user, first)
+    a_deployment(user)
+    moved = another_deployment_resets_no_value(user)
     others = neighbours(user)
     function = f"aurora-refresh-acceptance-{UPDATE}"
 
@@ -168,36 +171,38 @@ def test_the_life_of_a_stage(user: User) -> None:
     assert user.existing() == ([function], *others, [], [])
     assert user.run("destroy", "--yes")[0] == 0
     assert user.existing() == ([], *others, [], [])
-    assert (user.holds(), user.log_days().keys()) == (moved, {*stacks.log_groups(stage)})
+    groups = {*stacks.log_groups(load(user.project, "acceptance"))}
+    assert (user.holds(), user.log_days().keys()) == (moved, groups)
     status, printed = user.run("destroy", "--yes")
     assert (status, printed[-1]) == (
         0,
         "stage acceptance did not exist; aurora-refresh deploy --stage acceptance uses what was kept",
     )
-
-    make_copies(user, ("aurora-refresh-copy-1", LATEST), ("by-hand", LATEST))
-    assert user.run("destroy", "--yes", "--everything")[0] == 0
-    sns, rds = user.client("sns"), user.client("rds")
-    snapshots = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
-    assert [each["DBClusterSnapshotIdentifier"] for each in snapshots] == ["by-hand"]
-    # Nobody knows any more that the stage has made the parameter of the pipeline's name.
-    assert (user.holds(), user.log_days()) == ({PIPELINE_NAME: "acceptance-main"}, {})
-    assert sns.list_topics()["Topics"] == []
+    everything_that_only_the_stage_uses_is_destroyed(user)
 
 
 def a_deployment_that_comes_to_nothing(user: User) -> None:
-    """Chalice fails in the middle; what it has made by then is destroyed."""
+    """A stack is not allowed; then Chalice fails in the middle, and what it has made is destroyed."""
+    denied = {"operation": "cloudformation:CreateStack", "kind": "deny"}
+    user.cloud.set_faults([denied])
+    status, printed = user.run("deploy")
+    assert (status, printed[-2:]) == (
+        1,
+        ["use other credentials, or have that action allowed", NOTHING_DONE],
+    )
+    assert printed[-3].startswith("these credentials are not allowed to call CreateStack: ")
+
     denied = {"operation": "lambda:CreateFunction", "kind": "deny", "nth": 2, "times": 0}
     user.cloud.set_faults([denied])
     status, printed = user.run("deploy")
-    assert status != 0
+    assert status == 1
     failed = "chalice deploy --stage acceptance ended with status 2: "
     assert any(line.startswith(failed) and "ERROR - While send" in line for line in printed)
     assert f"  unchanged  parameter {CURRENT}, which exists: {SNAPSHOT}before" in printed
-    assert (
+    assert printed[-1] == (
         "completed: stack aurora-refresh-acceptance-before; once that is fixed, run aurora-refresh deploy "
         "--stage acceptance again"
-    ) in printed
+    )
     user.cloud.set_faults([])
     function, other = (f"aurora-refresh-acceptance-{name}" for name in (UPDATE, RESTORE))
     assert user.existing()[:2] == ([function], [other, function])
@@ -207,7 +212,7 @@ def a_deployment_that_comes_to_nothing(user: User) -> None:
     document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
     audit = iam.create_policy(PolicyName="audit", PolicyDocument=document)["Policy"]["Arn"]
     iam.attach_role_policy(RoleName=other, PolicyArn=audit)
-    shutil.rmtree(user.folder / ".chalice/deployed", ignore_errors=True)
+    shutil.rmtree(user.project / ".chalice/deployed", ignore_errors=True)
     status, printed = user.run("destroy", "--yes")
     assert status == 0
     for what in (f"role {other}", f"function {function}", f"role {function}"):
@@ -216,14 +221,14 @@ def a_deployment_that_comes_to_nothing(user: User) -> None:
     assert iam.get_policy(PolicyArn=audit)["Policy"]["AttachmentCount"] == 0
 
 
-def a_deployment(user: User) -> dict[str, str]:
-    """What the parameters hold after the first deployment that succeeds."""
-    stage = load(user.folder, "acceptance")
+def a_deployment(user: User) -> None:
+    stage = load(user.project, "acceptance")
     status, printed = user.run("deploy", "EMAIL=team@example.com")
     assert (status, printed[-1]) == (
         0,
         "stage acceptance is deployed; next: aurora-refresh doctor --stage acceptance",
     )
+    assert account.runtime() in printed
     functions, _, _, alarms, _ = user.existing()
     assert functions == sorted(stacks.function_names(stage).values())
     assert alarms == sorted(stacks.alarm_names(stage))
@@ -234,36 +239,34 @@ def a_deployment(user: User) -> dict[str, str]:
     )
     assert (invoked["MaximumRetryAttempts"], invoked["MaximumEventAgeInSeconds"]) == (2, 21600)
     assert invoked["DestinationConfig"]["OnFailure"] == {"Destination": TOPIC}
-    first = at_first(f"{SNAPSHOT}before")
-    assert user.holds() == first
-    return first
+    assert user.holds() == at_first(f"{SNAPSHOT}before")
 
 
-def another_deployment_resets_no_value(user: User, first: dict[str, str]) -> dict[str, str]:
+def another_deployment_resets_no_value(user: User) -> dict[str, str]:
     """What the parameters hold after another deployment: values move, as they do every other week.
 
     In this clone Chalice has noted nothing of the API, which stays what it is; another one is named.
     """
-    hold = json.dumps({"until": "2026-02-01", "reason": "tests", "by": "anne"})
-    moved = {LATEST: f"{SNAPSHOT}new", CURRENT: f"{SNAPSHOT}new", HOLD: hold}
-    for name, value in moved.items():
-        user.put(name, value)
+    user.put(MOVED)
     address = user.cloud.rest_url()
-    stray = user.copy_api()
-    (user.folder / ".chalice/deployed/acceptance.json").unlink()
+    api, other = user.copy_api()
+    (user.project / ".chalice/deployed/acceptance.json").unlink()
     status, printed = user.run("deploy", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other")
     assert (status, user.cloud.rest_url()) == (0, address)
     changes = {line.split()[0] for line in printed if line.startswith("  ") and line[2] != "-"}
     assert changes == {"unchanged", "note:", "found"}
     assert f"  note: {CURRENT} already holds {SNAPSHOT}new, and keeps it: " in "\n".join(printed)
-    assert any(line.startswith(f"  note: REST API {stray} also invokes") for line in printed)
-    assert user.holds() == first | moved
-    return first | moved
+    assert any(line.startswith(f"  note: REST API {other} also invokes") for line in printed)
+    moved = at_first("") | MOVED
+    assert user.holds() == moved
+    # Somebody deletes the one that is in use.
+    user.client("apigateway").delete_rest_api(restApiId=api)
+    return moved
 
 
 def neighbours(user: User) -> tuple[list[str], list[str]]:
     """Roles and rules whose names begin or end like the stage's, and are others', and no note."""
-    (user.folder / ".chalice/deployed/acceptance.json").unlink()
+    (user.project / ".chalice/deployed/acceptance.json").unlink()
     iam, events = user.client("iam"), user.client("events")
     roles = ["aurora-refresh-acceptance", "aurora-refresh-acceptance2-db-follow-pipeline"]
     rules = ["aurora-refresh-acceptance-db-follow-pipeline", "db-follow-pipeline-event"]
@@ -274,290 +277,176 @@ def neighbours(user: User) -> tuple[list[str], list[str]]:
     return roles, rules
 
 
-# --- what goes wrong ------------------------------------------------------------------------------
+def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
+    """Others' snapshots stay, the topic while another alarm notifies it, and the pipeline's name.
+
+    Nobody knows any more that the stage has made that parameter.
+    """
+    ours, others = "aurora_refresh_copy_1", "aurora_refresh_copy_2"
+    user.make_snapshots(**{ours: LATEST, others: "/other/latest", "by-hand": LATEST})
+    alarm = {
+        "AlarmName": "others",
+        "Namespace": "Others",
+        "MetricName": "Errors",
+        "Statistic": "Sum",
+        "ComparisonOperator": "GreaterThanThreshold",
+    }
+    numbers = {"Period": 60, "EvaluationPeriods": 1, "Threshold": 1}
+    cloudwatch = user.client("cloudwatch")
+    cloudwatch.put_metric_alarm(**alarm, **numbers, AlarmActions=[TOPIC])
+    status, printed = user.run("destroy", "--yes", "--everything")
+    assert (status, user.snapshots()) == (0, ["aurora-refresh-copy-2", "by-hand"])
+    assert f"  kept       topic {TOPIC}, which notifies others of others" in printed
+    assert (user.holds(), user.log_days()) == ({PIPELINE_NAME: "acceptance-main"}, {})
+    cloudwatch.delete_alarms(AlarmNames=["others"])
+    assert user.run("destroy", "--yes", "--everything")[0] == 0
+    assert user.client("sns").list_topics()["Topics"] == []
+
+
+# --- without functions, which take their time -----------------------------------------------------
 
 
 @pytest.fixture
-def deployed(user: User, monkeypatch: pytest.MonkeyPatch) -> Deploy:
-    """Deploys without Chalice, which takes its time; the status, and what was said of the fault."""
+def without_functions(user: User, monkeypatch: pytest.MonkeyPatch) -> User:
+    """Somebody who deploys a stage without functions, and so without what settles their retries."""
+    whole = stacks.after(load(user.project, "acceptance"))["Resources"].items()
+    kept = {name: each for name, each in whole if not name.startswith("Invocation")}
+    monkeypatch.setattr(stacks, "after", lambda _: {"Resources": kept})
     monkeypatch.setattr(deploy, "chalice", lambda *_: None)
-
-    def run(*answers: str, of: str = ACCEPTANCE, **environment: str) -> tuple[int, list[str]]:
-        shell = {
-            **variables.cleared(dict(os.environ)),
-            **user.cloud.environment(of),
-            "AWS_EC2_METADATA_DISABLED": "true",
-            **environment,
-        }
-        for name in os.environ.keys() - shell.keys():
-            monkeypatch.delenv(name, raising=False)
-        for name, value in shell.items():
-            monkeypatch.setenv(name, value)
-            if not value:
-                monkeypatch.delenv(name)
-        words = ["deploy", "--project", str(user.folder), "--stage", "acceptance", *answers]
-        result = CliRunner().invoke(cli, words)
-        return result.exit_code, result.stderr.splitlines()
-
-    return run
+    return user
 
 
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the command prints."""
-    lines: list[str] = []
-    monkeypatch.setattr("cli.deployer.say", lines.append)
-    return lines
-
-
-NOTHING_DONE = (
-    "no step was completed; once that is fixed, run aurora-refresh deploy --stage acceptance again"
-)
-
-
-def regions(region: str) -> dict[str, str]:
-    return {"AWS_DEFAULT_REGION": region, "AWS_REGION": region}
-
-
-REFUSED: dict[str, dict[str, str]] = {
-    "the credentials in use belong to account 111111111111 ": {"of": PRODUCTION},
-    "the Region in use is eu-west-2, but stage 'acceptance' is in eu-west-1: ": regions(
-        "eu-west-2"
-    ),
-    "no Region is set, but stage 'acceptance' is in eu-west-1: ": regions(""),
-    "there are no AWS credentials (": {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
-    "the credentials in use are invalid or have expired (": {
-        "AWS_ACCESS_KEY_ID": "AKIANOBODYATALL00000"
+REFUSED: dict[str, dict[str, str | None]] = {
+    "the Region in use is eu-west-2, but stage 'acceptance' is in eu-west-1: ": {
+        "AWS_DEFAULT_REGION": "eu-west-2"
     },
+    "no Region is set, but stage 'acceptance' is in eu-west-1: ": {"AWS_DEFAULT_REGION": None},
+    "there are no AWS credentials (": {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
+    "the credentials in use are invalid or have expired (": {"AWS_ACCESS_KEY_ID": "AKIANOBODY"},
 }
 
 
-def test_whose_credentials_are_not_the_stage_s_is_told_and_changes_nothing(
-    user: User, deployed: Deploy
-) -> None:
-    for told, environment in REFUSED.items():
-        status, printed = deployed(**environment)
+def test_credentials_that_are_not_the_stage_s_change_nothing(without_functions: User) -> None:
+    user = without_functions
+    production = user.cloud.environment(PRODUCTION)
+    others = {"the credentials in use belong to account 111111111111 ": production}
+    for message, environment in (REFUSED | others).items():
+        status, printed = user.run("deploy", **environment)
         assert (status, printed[1:], user.holds()) == (1, [NOTHING_DONE], {})
-        assert printed[0].startswith(told)
+        assert printed[0].startswith(message)
 
 
-def test_the_functions_runtime_is_told_and_that_it_is_not_the_one_tested(
-    monkeypatch: pytest.MonkeyPatch,
+def test_what_the_parameters_hold_is_left_alone_and_a_secret_in_them_is_not_printed(
+    without_functions: User,
 ) -> None:
-    python = "chalice.config.Config.lambda_python_version"
-    monkeypatch.setattr(python, "python3.11")
-    assert account.runtime() == "the functions get the runtime python3.11"
-    monkeypatch.setattr(python, "python3.14")
-    assert account.runtime() == (
-        "the functions get the runtime python3.14, but are tested with python3.11: "
-        "make clean, and then make PYTHON=python3.11 setup"
-    )
-
-
-def test_a_stack_that_fails_tells_the_first_resource_s_reason_and_can_be_made_anew(
-    user: User, deployed: Deploy
-) -> None:
-    # Chalice has made no functions here, so nothing can be settled of them.
-    for _ in range(2):
-        status, told = deployed()
-        assert status == 1
-        assert told[0].startswith(
-            "the stack aurora-refresh-acceptance-after ended as ROLLBACK_COMPLETE: "
-            "AWS::Lambda::EventInvokeConfig "
-        )
-        assert "not found" in told[0].lower()
-        assert told[1].startswith(
-            "completed: stack aurora-refresh-acceptance-before, chalice deploy; "
-        )
-    assert user.existing()[3] == []
-    assert user.log_days() == {}
-
-
-def test_what_the_parameters_hold_is_left_alone_and_no_secret_of_it_is_told(
-    user: User, deployed: Deploy, said: list[str]
-) -> None:
-    parameters, secret = (PIPELINE_NAME, LATEST, CURRENT, HOLD), "Geheim!\x1b[2J"
-    for name in parameters:
-        user.put(name, secret)
-    deployed(f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first")  # its last step needs functions
-    destroy.destroy(user.folder, "acceptance", said.append, destroy.Extent())
+    user, secret = without_functions, "Geheim!\x1b[2J"
+    held = dict.fromkeys((PIPELINE_NAME, LATEST, CURRENT, HOLD), secret)
+    user.put(held)
+    _, deployed = user.run("deploy", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first")
+    _, destroyed = user.run("destroy", "--yes")
     hidden = f"something else, {len(secret)} characters long"
-    for name in parameters:
-        assert f"  unchanged  parameter {name}, which exists: {hidden}" in said
-        assert f"  kept       parameter {name}: {hidden}" in said
-    assert [line for line in said if "Geheim" in line or "\x1b" in line] == []
+    for name in held:
+        assert f"  unchanged  parameter {name}, which exists: {hidden}" in deployed
+        assert f"  kept       parameter {name}: {hidden}" in destroyed
+    printed = "\n".join(deployed + destroyed)
+    assert ("Geheim" in printed, "\x1b" in printed, user.holds()) == (False, False, held)
     assert (
         f"  note: {PIPELINE_NAME} exists and is left alone, but the functions may start only "
         f"acceptance-main: aws ssm put-parameter --overwrite --name {PIPELINE_NAME} --value acceptance-main"
-    ) in said
-    assert set(user.holds().values()) == {secret}
+    ) in deployed
 
 
-def make_copies(user: User, *copies: tuple[str, str]) -> None:
-    """Make snapshots that look like copies for a parameter."""
-    rds = user.client("rds")
-    rds.create_db_cluster(
-        DBClusterIdentifier="orders",
-        Engine="aurora-postgresql",
-        MasterUsername="postgres",
-        MasterUserPassword="password",
-    )
-    for name, made_for in copies:
-        rds.create_db_cluster_snapshot(
-            DBClusterIdentifier="orders",
-            DBClusterSnapshotIdentifier=name,
-            Tags=[
-                {"Key": "aurora-refresh:made-for", "Value": made_for},
-                {"Key": "aurora-refresh:taken", "Value": "2026-01-03T22:00:00+00:00"},
-            ],
-        )
-
-
-def test_destroying_keeps_the_topic_that_others_alarms_notify_and_other_stages_snapshots(
-    user: User, deployed: Deploy
+def test_a_deleted_alarm_or_dashboard_is_recreated_and_logs_kept_for_longer_are_not_shortened(
+    without_functions: User,
 ) -> None:
-    deployed()  # its last step needs functions
-    make_copies(user, ("aurora-refresh-copy-1", LATEST), ("aurora-refresh-copy-2", "/other/latest"))
-    user.client("cloudwatch").put_metric_alarm(
-        AlarmName="others",
-        AlarmActions=[TOPIC],
-        Namespace="Others",
-        MetricName="Errors",
-        Statistic="Sum",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=1,
-        ComparisonOperator="GreaterThanThreshold",
-    )
-    said: list[str] = []
-    destroy.destroy(user.folder, "acceptance", said.append, destroy.Extent(everything=True))
-    assert f"  kept       topic {TOPIC}, which notifies others of others" in said
-    assert [line for line in said if " snapshot " in line] == [
-        "  deleted    snapshot aurora-refresh-copy-1"
-    ]
-    assert user.holds() == {}
-
-
-def test_a_deleted_alarm_or_dashboard_is_made_again_and_logs_kept_for_longer_are_not_shortened(
-    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = stacks.after(load(user.folder, "acceptance"))["Resources"].items()
-    kept = {name: each for name, each in whole if name.startswith("Alarm")}
-    monkeypatch.setattr(stacks, "after", lambda _: {"Resources": kept | {"Dashboard": DASHBOARD}})
+    user = without_functions
     cloudwatch, logs = user.client("cloudwatch"), user.client("logs")
-    longer, shorter, *others = stacks.log_groups(load(user.folder, "acceptance"))
+    longer, shorter, *others = stacks.log_groups(load(user.project, "acceptance"))
     for name, days in ((longer, 365), (shorter, 7)):
         logs.create_log_group(logGroupName=name)
         logs.put_retention_policy(logGroupName=name, retentionInDays=days)
-    cloudwatch.put_dashboard(DashboardName="d2", DashboardBody="{}")
-    assert deployed() == (0, [])
+    cloudwatch.put_dashboard(DashboardName="aurora-refresh-acceptance-2", DashboardBody="{}")
+    assert user.run("deploy")[0] == 0
     assert user.log_days() == {longer: 365, shorter: 90} | dict.fromkeys(others, 90)
-    alarms = user.existing()[3]
+
+    def monitoring() -> tuple[list[str], list[str]]:
+        dashboards = cloudwatch.list_dashboards()["DashboardEntries"]
+        return user.existing()[3], names(dashboards, "DashboardName")
+
+    alarms, dashboards = monitoring()
     cloudwatch.delete_alarms(AlarmNames=alarms[:1])
-    assert deployed() == (0, [])
-    assert user.existing()[3] == alarms
-    cloudwatch.delete_dashboards(DashboardNames=["d"])
-    assert deployed() == (0, [])
-    assert names(cloudwatch.list_dashboards()["DashboardEntries"], "DashboardName") == ["d", "d2"]
+    cloudwatch.delete_dashboards(DashboardNames=dashboards[:1])
+    status, printed = user.run("deploy")
+    assert (status, monitoring()) == (0, (alarms, dashboards))
+    assert [line for line in printed if line.startswith("  missing ")] == [
+        f"  missing    {deleted}, which was deleted outside the stack"
+        for deleted in (f"alarm {alarms[0]}", "dashboard aurora-refresh-acceptance")
+    ]
 
 
-def test_who_has_unsubscribed_is_told_of_and_subscribed_again_when_answered(
-    user: User, deployed: Deploy, said: list[str], monkeypatch: pytest.MonkeyPatch
+def test_somebody_who_unsubscribed_is_subscribed_again_only_when_answered(
+    without_functions: User,
 ) -> None:
-    monkeypatch.setattr(stacks, "after", lambda _: {"Resources": {"Dashboard": DASHBOARD}})
-    deployed("EMAIL=a@b.de")
-    assert account.runtime() in said
+    user = without_functions
+    user.run("deploy", "EMAIL=a@b.de")
     sns = user.client("sns")
-    (topic,) = sns.list_topics()["Topics"]
-    sns.delete_topic(TopicArn=topic["TopicArn"])  # which takes a pending subscription with it
+    sns.delete_topic(TopicArn=TOPIC)  # which takes a pending subscription with it
     sns.create_topic(Name="aurora-refresh")
-    deployed()
-    assert (
-        "  note: a@b.de has unsubscribed; aurora-refresh deploy --stage acceptance EMAIL=a@b.de subscribes it again"
-    ) in said
+    again = "aurora-refresh deploy --stage acceptance EMAIL=a@b.de subscribes it again"
+    assert f"  note: a@b.de has unsubscribed; {again}" in user.run("deploy")[1]
     assert user.subscribers() == []
-    said.clear()
-    deployed("EMAIL=a@b.de")
-    assert (
-        "  note: AWS has sent a@b.de an e-mail; notifications start once its link is clicked"
-        in said
-    )
+    sent = "AWS has sent a@b.de an e-mail; notifications start once its link is clicked"
+    assert f"  note: {sent}" in user.run("deploy", "EMAIL=a@b.de")[1]
     assert user.subscribers() == ["a@b.de"]
 
 
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [
-        ("EMIAL=a@b.de", "EMIAL is no answer of deploy: there are EMAIL, "),
-        ("EMAIL=team", "EMAIL is 'team': write an address such as team@example.com"),
-        *(
-            (f"{deploy.INITIAL}={value}", f"{deploy.INITIAL} is '{value}': write the ARN of a ")
-            for value in (
-                "orders",
-                f"{SNAPSHOT}1".replace("111111111111", "999999999999"),
-                f"{SNAPSHOT}1".replace("eu-west-1", "eu-west-2"),
-                f"{SNAPSHOT}1".replace("arn:aws:", "arn:aws-cn:"),
-            )
-        ),
-    ],
-)
-def test_a_wrong_answer_is_named(answer: str, told: str) -> None:
-    words = ["deploy", "--project", str(PROJECT), "--stage", "acceptance", answer]
-    result = CliRunner().invoke(cli, words)
-    assert result.exit_code == 1
-    assert result.stderr.startswith(told)
+def test_a_dry_run_and_a_question_change_nothing(without_functions: User) -> None:
+    user = without_functions
+    dry = "this is a dry run; nothing was {}"
+    status, printed = user.run("deploy", "--dry-run", "EMAIL=a@b.de")
+    assert (status, printed[-1], user.holds()) == (0, dry.format("changed"), {})
+    assert f"  create     parameter {CURRENT}" in printed
+    assert f"  create     function aurora-refresh-acceptance-{RESTORE}" in printed
 
-
-def test_current_may_begin_with_production_s_snapshot_or_the_account_s_own() -> None:
-    stage = load(PROJECT, "acceptance")
-    for arn in (f"{SNAPSHOT}1", f"{SNAPSHOT}1".replace(PRODUCTION, ACCEPTANCE)):
-        assert deploy.first_values(stage, {deploy.INITIAL: arn}) == {CURRENT: arn}
-
-
-def test_whoever_stops_it_is_told_what_is_done_and_can_answer_anew_later(
-    user: User, deployed: Deploy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(_: Any) -> Any:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(stacks, "after", interrupted)
-    told = deployed(f"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first", "EMAIL=a@example.com")
-    assert told == (
-        1,
-        [
-            "Stopped; an operation on a stack continues by itself.",
-            (
-                "completed: stack aurora-refresh-acceptance-before, chalice deploy; "
-                "once that is fixed, run aurora-refresh deploy --stage acceptance again"
-            ),
-        ],
+    user.run("deploy")
+    user.cloud.clear_calls()
+    assert f"  unchanged  parameter {CURRENT}" in user.run("deploy", "--dry-run")[1]
+    status, printed = user.run("destroy", "--dry-run", "--delete-parameters")
+    assert (status, printed[-1]) == (0, dry.format("deleted"))
+    assert "  delete     stack aurora-refresh-acceptance-before" in printed
+    assert f"  delete     parameter {CURRENT}: dummyvalue" in printed
+    status, printed = user.run("destroy")
+    assert (status, printed[-2:]) == (
+        2,
+        ["This deletes stage acceptance.", "Nobody can be asked here: add --yes to go on."],
     )
-    assert user.holds()[CURRENT] == f"{SNAPSHOT}first"
-    deployed("EMAIL=b@example.com")
-    assert user.subscribers() == ["b@example.com"]
+    assert f"  keep       parameter {CURRENT}: dummyvalue" in printed
+    assert user.holds() == at_first("dummyvalue")
+    assert [call for call in user.cloud.calls() if ":Delete" in call["operation"]] == []
 
 
 # --- as templates ---------------------------------------------------------------------------------
 
+FIRST = "FirstAcceptanceRdsCurrentSnapshotc694c8"
+PACKAGED = [f"aurora-refresh-acceptance{which}" for which in ("-before", "", "-after")]
 
-def test_the_package_is_three_clean_templates_whose_functions_have_the_names_that_all_else_goes_by(
-    user: User,
-) -> None:
-    status, printed = user.run("package", "--out", "out")
+
+def test_a_package_is_three_clean_templates_whose_update_resets_no_value(user: User) -> None:
+    """Their functions have the names that everything else goes by."""
+    out = user.project / "out"
+    status, printed = user.run("package", "--out", str(out))
     assert (status, printed[0]) == (0, account.runtime())
     assert "Remove from before.json what the account already has" in "\n".join(printed)
     assert any(f"--parameter-overrides {FIRST}=… Email=…" in line for line in printed)
-    deletions = [line.split()[4] for line in printed if "delete-stack" in line]
-    assert deletions == PACKAGED[::-1]
-    out = user.folder / "out"
+    assert deletions(printed) == PACKAGED[::-1]
     made = ["after.json", "before.json", "deployment.zip", "sam.json"]
     assert sorted(file.name for file in out.iterdir()) == made
     for file in out.glob("*.json"):
         assert cfnlint.lint(file.read_text(), regions=["eu-west-1"]) == [], file.name
     resources = json.loads((out / "sam.json").read_text())["Resources"].values()
-    stage = load(user.folder, "acceptance")
+    stage = load(user.project, "acceptance")
     rules = {
-        each["Properties"]["FunctionName"]: ruled(each)
+        each["Properties"]["FunctionName"]: rules_of(each)
         for each in resources
         if each["Type"] == "AWS::Serverless::Function"
     }
@@ -566,33 +455,40 @@ def test_the_package_is_three_clean_templates_whose_functions_have_the_names_tha
         for function, deployed in stacks.function_names(stage).items()
     }
 
+    before = (out / "before.json").read_text()
+    given = {FIRST: {"ParameterValue": f"{SNAPSHOT}first"}, "Email": {"ParameterValue": "a@b.de"}}
+    apply(user, "create", before, given)
+    first = at_first(f"{SNAPSHOT}first")
+    assert user.holds() == first
+    user.put(MOVED)
+    for command in ("deploy", "destroy"):
+        status, printed = user.run(command, *(["--yes"] if command == "destroy" else []))
+        assert (status, deletions(printed)) == (1, PACKAGED[::-1])
+        assert printed[-8] == (
+            "stage 'acceptance' was deployed from the templates of aurora-refresh package: use these again, or "
+            "delete its stacks, which keeps parameters, topic and logs:"
+        )
+    # Another pipeline, so that there is something to update at all.
+    other = before.replace('"acceptance-main"', '"acceptance-other"')
+    apply(user, "update", other, {name: {"UsePreviousValue": True} for name in given})
+    assert user.holds() == first | MOVED | {PIPELINE_NAME: "acceptance-other"}
+    assert user.subscribers() == ["a@b.de"]
+    assert user.log_days() == dict.fromkeys(stacks.log_groups(stage), 90)
 
-def ruled(function: dict[str, Any]) -> list[str]:
+
+def deletions(printed: list[str]) -> list[str]:
+    """The stacks that the printed commands delete."""
+    return [line.split()[4] for line in printed if "delete-stack" in line]
+
+
+def rules_of(function: dict[str, Any]) -> list[str]:
     """The names of the rules that SAM makes of a function's events, one way for each type."""
     named = {"Schedule": "Name", "EventBridgeRule": "RuleName"}
     events = function["Properties"].get("Events", {}).values()
     return [each["Properties"][named[each["Type"]]] for each in events]
 
 
-FIRST = "FirstAcceptanceRdsCurrentSnapshotc694c8"
-PACKAGED = [f"aurora-refresh-acceptance{which}" for which in ("-before", "", "-after")]
-
-
-@pytest.fixture
-def packaged(user: User, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """Packages without Chalice, which takes its time; the template of what must exist before."""
-    monkeypatch.setattr(package, "chalice", lambda *_: None)
-
-    def run() -> str:
-        out = user.folder / "out"
-        out.mkdir(exist_ok=True)
-        package.package(user.folder, "acceptance", out, print)
-        return (out / "before.json").read_text()
-
-    return run
-
-
-def apply(user: User, operation: str, template: str, **parameters: Any) -> None:
+def apply(user: User, operation: str, template: str, parameters: dict[str, Any]) -> None:
     """Create or update the first stack as the printed command does, and wait."""
     client = user.client("cloudformation")
     given = [{"ParameterKey": name, **each} for name, each in parameters.items()]
@@ -601,83 +497,3 @@ def apply(user: User, operation: str, template: str, **parameters: Any) -> None:
     client.get_waiter(f"stack_{operation}_complete").wait(
         **stack, WaiterConfig={"Delay": 0.1, "MaxAttempts": 100}
     )
-
-
-def test_a_packaged_stage_belongs_to_its_own_stacks_whose_update_resets_no_value(
-    user: User, deployed: Deploy, packaged: Callable[[], str]
-) -> None:
-    given = {FIRST: {"ParameterValue": f"{SNAPSHOT}first"}, "Email": {"ParameterValue": "a@b.de"}}
-    apply(user, "create", packaged(), **given)
-    first = at_first(f"{SNAPSHOT}first")
-    assert user.holds() == first
-    moved = {LATEST: f"{SNAPSHOT}new", CURRENT: f"{SNAPSHOT}new", HOLD: '{"until": "2026-02-01"}'}
-    for name, value in moved.items():
-        user.put(name, value)
-
-    status, told = deployed()
-    assert status == 1
-    assert told[0] == (
-        "stage 'acceptance' was deployed from the templates of aurora-refresh package: use these again, or "
-        "delete its stacks, which keeps parameters, topic and logs:"
-    )
-    assert [line.split()[4] for line in told if "delete-stack" in line] == PACKAGED[::-1]
-    with pytest.raises(StageError) as caught:
-        destroy.destroy(user.folder, "acceptance", print, destroy.Extent())
-    assert str(caught.value).splitlines() == told[:-1]
-
-    # Another pipeline, so that there is something to update at all.
-    config = user.folder / ".chalice/config.json"
-    config.write_text(config.read_text().replace(":acceptance-main", ":acceptance-other"))
-    previous = {name: {"UsePreviousValue": True} for name in given}
-    apply(user, "update", packaged(), **previous)
-    assert user.holds() == first | moved | {PIPELINE_NAME: "acceptance-other"}
-    assert user.subscribers() == ["a@b.de"]
-    assert user.log_days() == dict.fromkeys(stacks.log_groups(load(user.folder, "acceptance")), 90)
-
-
-def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
-    user: User, deployed: Deploy, packaged: Callable[[], str]
-) -> None:
-    """It takes its own account's snapshots for production's."""
-    file = user.folder / ".chalice/config.json"
-    file.write_text(file.read_text().replace(PRODUCTION, ACCEPTANCE))
-    told = "stage 'acceptance' would not work:"
-    status, printed = deployed()
-    assert (status, printed[0], printed[-1], user.holds()) == (1, told, NOTHING_DONE, {})
-    with pytest.raises(StageError, match=told):
-        packaged()
-
-
-# --- dry runs -------------------------------------------------------------------------------------
-
-
-def test_a_dry_run_and_a_question_change_nothing(user: User, deployed: Deploy) -> None:
-    environment = {**variables.cleared(os.environ), **user.cloud.environment(ACCEPTANCE)}
-
-    def run(command: str, *words: str) -> Result:
-        where = ["--project", str(user.folder), "--stage", "acceptance"]
-        return CliRunner(env=environment).invoke(cli, [command, *where, *words])
-
-    dry = run("deploy", "--dry-run", "EMAIL=a@b.de")
-    assert (dry.exit_code, dry.stderr) == (0, "")
-    assert f"  create     parameter {CURRENT}" in dry.stdout
-    assert f"  create     function aurora-refresh-acceptance-{RESTORE}" in dry.stdout
-    assert dry.stdout.endswith("this is a dry run; nothing was changed\n")
-    assert user.holds() == {}
-
-    deployed()  # without functions, for which its last step fails
-    held = user.holds()
-    user.cloud.clear_calls()
-    assert f"  unchanged  parameter {CURRENT}" in run("deploy", "--dry-run").stdout
-    dry = run("destroy", "--dry-run", "--delete-parameters")
-    assert (dry.exit_code, dry.stderr) == (0, "")
-    assert "  delete     stack aurora-refresh-acceptance-before" in dry.stdout
-    assert f"  delete     parameter {CURRENT}: dummyvalue" in dry.stdout
-    refused = run("destroy")
-    assert (refused.exit_code, refused.stderr.splitlines()) == (
-        2,
-        ["This deletes stage acceptance.", "Nobody can be asked here: add --yes to go on."],
-    )
-    assert f"  keep       parameter {CURRENT}: dummyvalue" in refused.stdout
-    assert user.holds() == held
-    assert [call for call in user.cloud.calls() if ":Delete" in call["operation"]] == []

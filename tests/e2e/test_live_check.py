@@ -10,20 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
-from typing import Any
 
 import boto3
 import pytest
+from click.testing import Result
 
 from cli import livecheck
-from cli.livecheck.facts import EXPERIMENTS
+from cli.livecheck import sandbox
+from cli.livecheck.facts import EXPERIMENTS, FACTS
 from cli.livecheck.sandbox import leftovers, new
 from localcloud.client import LocalCloud
 from localcloud.company import nightly
-from tests.e2e.conftest import PROJECT
+from tests.e2e.conftest import PROJECT, invoke
 
 NOW = datetime(2026, 1, 4, 12, tzinfo=UTC)
-EXPECTED = {name: fact.expected for facts in EXPERIMENTS.values() for name, fact in facts.items()}
 # What the local cloud does where AWS's documentation is silent.
 SILENT = {
     "identical-put": "a new version",
@@ -34,21 +34,16 @@ SILENT = {
     "copy-status": "copying",
     "copy-encrypted": "none: refused with InvalidParameterCombination",
 }
-Ended = subprocess.CompletedProcess[str]
 
 
-def command(cloud: LocalCloud, *words: str) -> dict[str, Any]:
-    return {
-        "args": [sys.executable, "-m", "cli.main", "live-check", *words],
-        "cwd": PROJECT,
-        "env": os.environ | cloud.environment(),
-        "stdin": subprocess.DEVNULL,
-        "text": True,
-    }
+@pytest.fixture
+def cloud(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> LocalCloud:
+    monkeypatch.setattr(sandbox, "_POLL_SECONDS", 0.1)
+    return cloud
 
 
-def run(cloud: LocalCloud, *words: str) -> Ended:
-    return subprocess.run(**command(cloud, *words), capture_output=True, check=False, timeout=300)
+def run(cloud: LocalCloud, *words: str) -> Result:
+    return invoke("live-check", *words, environment=cloud.environment())
 
 
 def made(cloud: LocalCloud) -> list[str]:
@@ -96,28 +91,28 @@ def test_each_fact_is_as_documented_and_nothing_is_left(cloud: LocalCloud) -> No
     cloud.seed_snapshots([share])
     with a_schedule(cloud):
         ended = run(cloud, "--with-cluster", "--yes", "--json")
-    assert ended.returncode == 0, ended.stdout
+    assert ended.exit_code == 0, ended.stdout
     assert "costs less than 0.10 USD" in ended.stderr
     report = json.loads(ended.stdout)
     found = {each["fact"]: each["found"] for each in report["findings"]}
     # Its stacks have clusters alone, so no update can be made to fail here.
     assert "knows no AWS::CloudFormation::WaitConditionHandle" in found.pop("resolved-value")
-    expected = {name: value for name, value in EXPECTED.items() if value is not None}
-    assert found == expected | SILENT
+    assert found == {each.name: each.expected for each in FACTS if each.expected} | SILENT
     assert (report["left"], report["stopped"], made(cloud)) == ([], False, [])
 
 
-def test_the_document_lists_the_facts() -> None:
+def test_each_fact_has_its_experiment_and_is_in_the_document() -> None:
+    assert {each.experiment for each in FACTS} == {each.__name__ for each in EXPERIMENTS}
     document = (PROJECT / "docs/live-check.md").read_text()
-    listed = dict(
-        re.findall(r"^\| `([a-z][\w-]+)` \| .+ \| (.+) \| .+ \|$", document, re.MULTILINE)
-    )
-    assert listed == {name: value or "either is handled" for name, value in EXPECTED.items()}
+    listed = re.findall(r"^\| `([a-z][\w-]+)` \| (.+) \| (.+) \| (.+) \|$", document, re.MULTILINE)
+    assert listed == [
+        (each.name, each.claim, each.expected or "either is handled", each.source) for each in FACTS
+    ]
 
 
 def test_without_an_answer_nothing_is_made(cloud: LocalCloud) -> None:
     ended = run(cloud)
-    assert (ended.returncode, ended.stdout, made(cloud)) == (2, "", [])
+    assert (ended.exit_code, ended.stdout, made(cloud)) == (2, "", [])
     assert "account 222222222222 (arn:aws:iam::222222222222:user/admin)" in ended.stderr
     assert "costs less than 0.01 USD" in ended.stderr
 
@@ -125,7 +120,11 @@ def test_without_an_answer_nothing_is_made(cloud: LocalCloud) -> None:
 def interrupted(cloud: LocalCloud, number: int) -> tuple[int, str]:
     """Send a check a signal when it has made most things."""
     with subprocess.Popen(
-        **command(cloud, "--yes"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "cli.main", "live-check", "--yes"],
+        cwd=PROJECT,
+        env=os.environ | cloud.environment(),
+        stderr=subprocess.PIPE,
+        text=True,
     ) as check:
         assert check.stderr is not None
         for line in check.stderr:
@@ -147,11 +146,13 @@ def test_a_check_of_the_last_two_hours_may_still_run(
     for name, value in cloud.environment().items():
         monkeypatch.setenv(name, value)
     session, now = boto3.Session(), datetime.now(UTC)
+    opened = []
     for hours in (1, 3):
         cloud.set_clock(now - timedelta(hours=hours))
-        new(session, with_cluster=hours == 3).open()
+        opened.append(new(session, with_cluster=False))
+        opened[-1].open()
     (found,) = leftovers(session)
-    assert found.with_cluster
+    assert found.name == opened[1].name
 
 
 def test_what_a_killed_check_left_is_deleted_by_the_next_which_names_what_is_refused(
@@ -165,7 +166,7 @@ def test_what_a_killed_check_left_is_deleted_by_the_next_which_names_what_is_ref
     cloud.set_faults([{"operation": each, "kind": "deny", "times": 0} for each in denied])
     ended = run(cloud, "--yes", "--json")
     report = json.loads(ended.stdout)
-    assert (ended.returncode, "left behind by an earlier check" in ended.stderr) == (1, True)
+    assert (ended.exit_code, "left behind by an earlier check" in ended.stderr) == (1, True)
     found = {each["fact"]: (each["verdict"], each["found"]) for each in report["findings"]}
     verdict, reason = found["rule-state"]
     assert (verdict, "AccessDeniedException" in reason) == ("not tried", True)

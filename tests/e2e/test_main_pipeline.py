@@ -3,16 +3,19 @@
 A run of the simulated pipeline creates or updates the stack; the result is read back with plain boto3.
 """
 
-from pathlib import Path
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
+from localcloud.company import arn_of, nightly
 from localcloud.shares import RESTORED_FROM
+from tests.e2e.conftest import PROJECT
 
-RIGHT = (Path(__file__).resolve().parents[2] / "infrastructure/main-pipeline.yaml").read_text()
+RIGHT = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
 MAIN = "acceptance-main"
 LATEST = "/acceptance/rds/latest-snapshot"
 CURRENT = "/acceptance/rds/current-snapshot"
@@ -38,21 +41,13 @@ class Acceptance:
         self.put(CURRENT, self.first)
         self.put(LATEST, self.first)
 
-    def share(self, identifier: str, **facts: Any) -> str:
+    def share(self, name: str, **facts: Any) -> str:
         """Let production share a snapshot, encrypted under a key that acceptance may use."""
-        snapshot = {
-            "account": PRODUCTION,
-            "identifier": identifier,
-            "cluster": "orders",
-            "engine": "aurora-postgresql",
-            "engine_version": "15.4",
-            "created": "2026-01-04T01:00:00+00:00",
-            "kms_key_id": PRODUCTIONS_KEY,
-            "kms_granted_to": [ACCEPTANCE],
-            "shared_with": [ACCEPTANCE],
-        }
-        arn: str = self.cloud.seed_snapshots([snapshot | facts])["arns"][0]
-        return arn
+        key = {"kms_key_id": PRODUCTIONS_KEY, "kms_granted_to": [ACCEPTANCE]}
+        taken = datetime(2026, 1, 4, 1, tzinfo=UTC)
+        snapshot = nightly("orders", taken, **{"identifier": name, **key, **facts})
+        self.cloud.seed_snapshots([snapshot])
+        return arn_of(snapshot)
 
     def put(self, name: str, value: str) -> None:
         ssm = self.cloud.client("ssm")
@@ -69,27 +64,19 @@ class Acceptance:
         self.cloud.patch_pipeline(MAIN, template=template, parameters=given)
 
     def run(self) -> str:
-        """One run of the pipeline, whoever started it; how it ended."""
-        started = self.cloud.client("codepipeline").start_pipeline_execution(name=MAIN)
-        return self.cloud.wait_for_run(started["pipelineExecutionId"], MAIN)
-
-    def why(self) -> str:
-        """What the newest run that ended badly says."""
+        """One run of the pipeline, whoever started it; how it ended, and why if it failed."""
         codepipeline = self.cloud.client("codepipeline")
-        (newest, *_) = codepipeline.list_pipeline_executions(pipelineName=MAIN)[
-            "pipelineExecutionSummaries"
-        ]
-        answer = codepipeline.get_pipeline_execution(
-            pipelineName=MAIN, pipelineExecutionId=newest["pipelineExecutionId"]
-        )
-        summary: str = answer["pipelineExecution"]["statusSummary"]
-        return summary
+        run = codepipeline.start_pipeline_execution(name=MAIN)["pipelineExecutionId"]
+        status = self.cloud.wait_for_run(run, MAIN)
+        answer = codepipeline.get_pipeline_execution(pipelineName=MAIN, pipelineExecutionId=run)
+        why: str = answer["pipelineExecution"].get("statusSummary", "")
+        return f"{status}: {why}" if why else status
 
     def described(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.cloud.client("rds").describe_db_clusters()["DBClusters"]
         return found
 
-    def clusters(self) -> dict[str, str]:
+    def sources(self) -> dict[str, str]:
         """Each cluster's identifier, with the snapshot that it was restored from; "" where empty."""
         return {
             cluster["DBClusterIdentifier"]: next(
@@ -101,13 +88,12 @@ class Acceptance:
     def state(self) -> dict[str, Any]:
         """All that a refresh changes."""
         instances = self.cloud.client("rds").describe_db_instances()["DBInstances"]
-        told = self.cloud.client("ssm").get_parameters_by_path(Path="/acceptance/orders")
-        stack = self.stack()
+        listed = self.cloud.client("ssm").get_parameters_by_path(Path="/acceptance/orders")
         return {
-            "clusters": self.clusters(),
+            "clusters": self.sources(),
             "instances": [instance["DBClusterIdentifier"] for instance in instances],
-            "told": {parameter["Name"]: parameter["Value"] for parameter in told["Parameters"]},
-            "outputs": {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]},
+            "parameters": {each["Name"]: each["Value"] for each in listed["Parameters"]},
+            "outputs": {each["OutputKey"]: each["OutputValue"] for each in self.stack()["Outputs"]},
         }
 
     def stack(self) -> dict[str, Any]:
@@ -116,13 +102,13 @@ class Acceptance:
         return found
 
 
-def told_of(cluster: dict[str, Any], source: str) -> dict[str, Any]:
+def state_of(cluster: dict[str, Any], source: str) -> dict[str, Any]:
     """The state in which consumers find the cluster's endpoint and password where they always are."""
     name, secret = cluster["DBClusterIdentifier"], cluster["MasterUserSecret"]["SecretArn"]
     return {
         "clusters": {name: source},
         "instances": [name],
-        "told": {
+        "parameters": {
             "/acceptance/orders/endpoint": cluster["Endpoint"],
             "/acceptance/orders/secret-arn": secret,
         },
@@ -141,7 +127,7 @@ def deployed(running_cloud: LocalCloud) -> Acceptance:
     running_cloud.reset()
     acceptance = Acceptance(running_cloud)
     acceptance.commit(RIGHT)
-    assert acceptance.run() == "Succeeded", acceptance.why()
+    assert acceptance.run() == "Succeeded"
     return acceptance
 
 
@@ -168,8 +154,8 @@ def test_a_run_restores_when_current_has_moved_and_no_other_run_does(
     after = deployed.state()
     (restored,) = deployed.described()
     assert restored["DBClusterIdentifier"] != cluster["DBClusterIdentifier"]
-    assert after == told_of(restored, deployed.second)
-    assert before == told_of(cluster, deployed.first)
+    assert after == state_of(restored, deployed.second)
+    assert before == state_of(cluster, deployed.first)
 
     assert deployed.run() == "Succeeded"
     assert deployed.state() == after
@@ -185,27 +171,27 @@ def test_neither_productions_password_nor_its_key_is_of_use_in_acceptance(
     assert (cluster["KmsKeyId"], cluster["StorageEncrypted"]) == (deployed.key, True)
 
 
-@pytest.mark.parametrize("trouble", ["gone", "no-key", "older-engine"])
+@pytest.mark.parametrize(
+    "unusable",
+    [
+        lambda deployed: deployed.second.replace("orders-2", "no-such"),
+        lambda deployed: deployed.share("no-key", kms_key_id=CLOSED_KEY, kms_granted_to=[]),
+        lambda deployed: deployed.share("newer", engine_version="16.1"),
+    ],
+    ids=["gone", "no-key", "older-engine"],
+)
 def test_what_cannot_be_restored_rolls_back_and_a_later_run_restores(
-    deployed: Acceptance, trouble: str
+    deployed: Acceptance, unusable: Callable[[Acceptance], str]
 ) -> None:
-    before = deployed.state()
-    troubles = {
-        "gone": lambda: deployed.second.replace("orders-2", "no-such"),
-        "no-key": lambda: deployed.share("no-key", kms_key_id=CLOSED_KEY, kms_granted_to=[]),
-        "older-engine": lambda: deployed.share("newer", engine_version="16.1"),
-    }
-
-    deployed.put(CURRENT, troubles[trouble]())
-
-    assert deployed.run() == "Failed"
-    assert deployed.why()
+    before, source = deployed.state(), unusable(deployed)
+    deployed.put(CURRENT, source)
+    assert deployed.run().startswith("Failed: ")
     assert deployed.state() == before
     assert deployed.stack()["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
-    source = deployed.share(f"after-{trouble}")
-    deployed.put(CURRENT, source)
+    after = deployed.share(f"after-{source.rpartition(':')[2]}")
+    deployed.put(CURRENT, after)
     assert deployed.run() == "Succeeded"
-    assert list(deployed.clusters().values()) == [source]
+    assert list(deployed.sources().values()) == [after]
 
 
 def test_a_snapshot_identifier_removed_from_the_right_template_changes_nothing(
@@ -213,11 +199,8 @@ def test_a_snapshot_identifier_removed_from_the_right_template_changes_nothing(
 ) -> None:
     """It names no master user, so that there is nothing to make an empty cluster with."""
     before = deployed.state()
-
     deployed.commit(changed(READS_CURRENT, ""))
-
-    assert deployed.run() == "Failed"
-    assert "MasterUsername" in deployed.why()
+    assert "MasterUsername" in deployed.run()
     assert deployed.state() == before
 
 
@@ -229,14 +212,13 @@ def test_a_first_deployment_that_fails_leaves_nothing_but_a_stack_to_delete(
     acceptance.put(CURRENT, "dummyvalue")
     acceptance.commit(RIGHT)
 
-    assert acceptance.run() == "Failed"
-    assert acceptance.clusters() == {}
+    assert acceptance.run().startswith("Failed: ")
+    assert acceptance.sources() == {}
     assert acceptance.stack()["StackStatus"] == "ROLLBACK_COMPLETE"
     acceptance.put(CURRENT, acceptance.first)
-    assert acceptance.run() == "Failed"
-    assert "ROLLBACK_COMPLETE state and can not be updated" in acceptance.why()
+    assert "ROLLBACK_COMPLETE state and can not be updated" in acceptance.run()
 
-    cloudformation = acceptance.cloud.client("cloudformation")
+    cloudformation = cloud.client("cloudformation")
     cloudformation.delete_stack(StackName=MAIN)
     cloudformation.get_waiter("stack_delete_complete").wait(
         StackName=MAIN, WaiterConfig={"Delay": 0.05, "MaxAttempts": 100}

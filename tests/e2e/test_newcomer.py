@@ -23,7 +23,7 @@ from cli import doctor
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 from localcloud.company import Project, arn_of, nightly
-from tests.e2e.conftest import PROJECT, RESTORE, UPDATE, aurora_refresh
+from tests.e2e.conftest import PROJECT, RESTORE, UPDATE, answer_of, aurora_refresh
 
 STAGE = "acceptance"
 MAIN = "acceptance-main"
@@ -105,18 +105,6 @@ class Newcomer:
         value: str = self.cloud.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
         return value
 
-    def pipeline(self, template: str = TEMPLATE) -> None:
-        """What the pipeline deploys."""
-        given = {
-            "Snapshot": CURRENT,
-            "EngineVersion": "15.4",
-            "KmsKeyArn": self.key,
-            "SubnetGroupName": "private",
-            "SecurityGroupIds": "sg-0123456789abcdef0",
-        }
-        declared = {name: value for name, value in given.items() if f"  {name}:\n" in template}
-        self.cloud.patch_pipeline(MAIN, template=template, parameters=declared)
-
 
 def not_granted(operations: set[str], *policies: str) -> set[str]:
     """Return the operations that these policies in docs/rights.md do not allow."""
@@ -172,8 +160,14 @@ def newcomer(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory
     cloud.set_clock(TWO - timedelta(hours=14))
     newcomer = Newcomer(cloud, clone_of(PROJECT, tmp_path_factory.mktemp("newcomer")))
     first = newcomer.share(TWO - timedelta(days=14))
-    cloud.create_pipeline(MAIN, 0.2, [])
-    newcomer.pipeline()
+    parameters = {
+        "Snapshot": CURRENT,
+        "EngineVersion": "15.4",
+        "KmsKeyArn": newcomer.key,
+        "SubnetGroupName": "private",
+        "SecurityGroupIds": "sg-0123456789abcdef0",
+    }
+    cloud.create_pipeline(MAIN, 0.2, [], template=TEMPLATE, parameters=parameters)
 
     answers = [f"{name}={value}" for name, value in ANSWERS.items()]
     newcomer.succeed("configure", "--stage", STAGE, *answers)
@@ -184,9 +178,8 @@ def newcomer(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory
     newest = newcomer.share(TWO - timedelta(hours=6))
     for function, hour in ((UPDATE, TWO), (RESTORE, FOUR)):
         cloud.set_clock(hour)
-        (record,) = cloud.fire(function, hour)
-        assert record["status"] == "succeeded", record
-    assert cloud.wait_for_run(record["payload"]["execution_id"], MAIN) == "Succeeded"
+        answer = answer_of(cloud.fire(function, hour))
+    assert cloud.wait_for_run(answer["execution_id"], MAIN) == "Succeeded"
     cloud.wait_until_idle()
     assert newcomer.held(CURRENT) == newest
     assert [each for each in cloud.invocations() if "NotificationFailed" in each["log"]] == []
@@ -325,6 +318,16 @@ def test_what_deploying_mends_is_mended_by_one_deployment(
     }
     apply_fix(newcomer, remake)
     assert examined() == {}
+
+
+def test_without_the_pin_api_the_next_deployment_deletes_it(newcomer: Newcomer) -> None:
+    functions, gateway = newcomer.cloud.client("lambda"), newcomer.cloud.client("apigateway")
+    assert len(gateway.get_rest_apis()["items"]) == 1
+    newcomer.succeed("configure", "--stage", STAGE, "PIN_API_ENABLED=false")
+    newcomer.succeed("deploy", "--stage", STAGE)
+    assert gateway.get_rest_apis()["items"] == []
+    left = [each["FunctionName"] for each in functions.list_functions()["Functions"]]
+    assert (PREFIX in left, len(left)) == (False, 4)
 
 
 def test_the_documented_rights_suffice_to_deploy_and_to_destroy(newcomer: Newcomer) -> None:

@@ -1,4 +1,4 @@
-"""The scheduled runs, night after night, with every call weighed against the function's own role."""
+"""The scheduled runs, night after night, with the policies of the function's own role evaluated for every call."""
 
 import uuid
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What docs/operations.md tells is what happens: its own commands run, by bash, against a deployed API."""
+"""What docs/operations.md says is what happens: its own commands run, by bash, against a deployed API."""
 
 import json
 import re
@@ -33,7 +33,7 @@ WRITES = [
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl to be tried")
-def test_every_command_prints_what_the_document_tells(new_company: Callable[..., Company]) -> None:
+def test_every_command_prints_what_the_document_says(new_company: Callable[..., Company]) -> None:
     company = new_company()
     company.chalice("deploy", "--stage", STAGE)
     performed = operations.perform(company, TEXT)

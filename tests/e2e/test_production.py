@@ -1,17 +1,21 @@
-"""A production stage: deployed with its own roles, from the schedule to a share that acceptance can use."""
+"""A production stage: deployed with its own roles, and its shares over the weeks.
+
+The demo of the company, in test_company_demo.py, restores such shares in acceptance.
+"""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from localcloud.client import LocalCloud
-from localcloud.company import copy_project
 from localcloud.production import STAGE, Production
-from tests.e2e.conftest import PROJECT, aurora_refresh
+from tests.e2e.conftest import answer_of, invoke
 from tests.e2e.test_permissions import grants, policy_of
 
 SHARE = "db-share-snapshot"
@@ -19,7 +23,7 @@ FOLLOW_SHARES = "db-follow-shares"
 DEPLOYED = f"aurora-refresh-{STAGE}"
 PERSON = "team@example.com"
 CLUSTERS = ["orders", "billing", "documents"]
-# Lambda writes a function's log; RDS uses a key, and weighs tags, with the call that they come with.
+# Lambda writes a function's log; RDS uses a key, and evaluates tags, with the call that they come with.
 USED_BY_AWS = {
     "logs:CreateLogGroup",
     "logs:CreateLogStream",
@@ -47,10 +51,10 @@ class Saturday:
         self.cloud.clear_calls()
 
     def share(self) -> dict[str, Any]:
-        return answered(self.production.fire(SHARE, self.at))
+        return answer_of(self.production.fire(SHARE, self.at))
 
     def follow(self) -> dict[str, Any]:
-        return answered(self.production.fire(FOLLOW_SHARES, self.at + timedelta(minutes=15)))
+        return answer_of(self.production.fire(FOLLOW_SHARES, self.at + timedelta(minutes=15)))
 
     def settle(self, status: str = "available") -> None:
         """RDS has made what it was asked for."""
@@ -80,29 +84,18 @@ class Saturday:
         return [message["Subject"] for message in self.production.notifications()]
 
 
-def answered(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """The answer of a function that succeeds at once."""
-    (record,) = records
-    assert record["status"] == "succeeded", record
-    answer: dict[str, Any] = record["payload"]
-    return answer
-
-
 def outcomes(answer: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
     return {each["name"]: (each["outcome"], each["reason"]) for each in answer["clusters"]}
 
 
 @pytest.fixture(scope="module")
-def production(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Production:
+def production(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Production:
     """Production with the stage deployed, for all Saturdays of the module."""
     running_cloud.reset()
-    project = tmp_path_factory.mktemp("project")
-    copy_project(PROJECT, project)
-    production = Production(running_cloud, project)
+    production = Production(running_cloud, new_project())
     production.found(datetime(2026, 1, 3, 4, tzinfo=UTC))
-    automated = production.client("rds").describe_db_cluster_snapshots()["DBClusterSnapshots"]
     # It is a test that says when RDS has made something.
-    running_cloud.patch_snapshot(automated[0]["DBClusterSnapshotArn"], copy_seconds=3600)
+    running_cloud.set_copy_seconds(3600)
     command(production, "deploy", f"EMAIL={PERSON}")
     running_cloud.confirm_subscription(PERSON)
     return production
@@ -111,14 +104,9 @@ def production(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFacto
 def command(production: Production, name: str, *answers: str) -> list[str]:
     """Return what a command of ``aurora-refresh`` that succeeds prints."""
     words = (name, "--stage", STAGE, "--project", str(production.project), *answers)
-    done = aurora_refresh(*words, environment=production.environment())
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = invoke(*words, environment=production.environment())
+    assert done.exit_code == 0, done.output
     return done.stdout.splitlines()
-
-
-@pytest.fixture
-def saturday(production: Production) -> Saturday:
-    return Saturday(production)
 
 
 def existing(production: Production) -> dict[str, str | list[str]]:
@@ -151,37 +139,6 @@ def test_a_deployed_stage_is_healthy(production: Production) -> None:
     assert verdicts[-1].startswith("healthy; ")
 
 
-def test_a_snapshot_of_each_cluster_is_taken_shared_once_available_and_restored_in_acceptance(
-    saturday: Saturday,
-) -> None:
-    asked = saturday.share()
-    assert outcomes(asked) == dict.fromkeys(CLUSTERS, ("asked", None))
-    assert outcomes(saturday.share()) == dict.fromkeys(CLUSTERS, ("unchanged", None))
-    waiting = saturday.follow()
-    assert outcomes(waiting) == dict.fromkeys(CLUSTERS, ("unchanged", None))
-    assert saturday.shares() == {name: [] for name in CLUSTERS}
-
-    saturday.settle()
-    assert outcomes(saturday.follow()) == dict.fromkeys(CLUSTERS, ("shared", None))
-
-    shares = saturday.shares()
-    assert {
-        name: [each["DBClusterSnapshotArn"] for each in found] for name, found in shares.items()
-    } == {each["name"]: [each["snapshot"]] for each in asked["clusters"]}
-    keys = {name: found[0].get("KmsKeyId") for name, found in shares.items()}
-    own_key = saturday.production.key
-    assert keys == {"orders": None, "billing": own_key, "documents": own_key}
-    for name, (share,) in shares.items():
-        # Under the key's policy in docs/production.md.
-        saturday.cloud.client("rds").restore_db_cluster_from_snapshot(
-            DBClusterIdentifier=f"acceptance-{name}",
-            SnapshotIdentifier=share["DBClusterSnapshotArn"],
-            Engine=share["Engine"],
-            EngineVersion=share["EngineVersion"],
-        )
-    assert saturday.subjects() == []
-
-
 def any_cluster(resource: str) -> str:
     """What a role may do to one of the clusters it may do to all, whatever their keys."""
     return re.sub("|".join(CLUSTERS), "CLUSTER", resource)
@@ -208,6 +165,9 @@ def test_the_oldest_of_ours_and_the_failed_go_and_each_role_allows_nothing_that_
             each["SnapshotCreateTime"].replace(minute=0, second=0, microsecond=0) for each in found
         ]
         assert taken == saturdays[:0:-1]
+    # What production's default key encrypts could not be restored.
+    keys = {name: {each.get("KmsKeyId") for each in saturday.shares()[name]} for name in CLUSTERS}
+    assert keys == {"orders": {None}, "billing": {production.key}, "documents": {production.key}}
 
     saturday = Saturday(production)
     saturday.cloud.set_faults([{"operation": "rds:DescribeDBClusters", "kind": "deny"}])

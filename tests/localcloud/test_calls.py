@@ -1,12 +1,13 @@
 """The journal of calls, and the faults that a test orders, as botocore sees them."""
 
+import json
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from localcloud.accounts import ACCEPTANCE, REGION
-from localcloud.client import LocalCloud
+from localcloud.client import LocalCloud, send
 
 
 def put(ssm: Any) -> int:
@@ -26,6 +27,16 @@ def test_a_retry_heals_a_fault_that_happens_once(
     parameter = f"arn:aws:ssm:{REGION}:{ACCEPTANCE}:parameter/a"
     call = {"function": "", "operation": "ssm:PutParameter", "resources": [parameter]}
     assert cloud.calls() == [call, call]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "AWS4-HMAC-SHA256 Credential=a/b"}])
+def test_an_unsigned_call_is_forbidden(cloud: LocalCloud, headers: dict[str, str]) -> None:
+    """*Common errors*: MissingAuthenticationToken and IncompleteSignature."""
+    target = {"X-Amz-Target": "AmazonSSM.GetParameters"}
+    status, text = send("POST", cloud.endpoint, b"{}", target | headers)
+    assert status == 403
+    assert json.loads(text)["__type"].endswith("Exception")
+    assert cloud.calls() == []
 
 
 def test_a_fault_hits_the_nth_call_and_as_many_as_it_says(cloud: LocalCloud) -> None:

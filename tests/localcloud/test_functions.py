@@ -122,6 +122,18 @@ def test_a_failed_event_is_tried_again_as_it_was(
     assert len({record["request_id"] for record in records}) == 1
 
 
+def test_an_event_that_could_not_be_run_is_no_longer_awaited(
+    cloud: LocalCloud, deploy: Deploy
+) -> None:
+    """The package of a function is unpacked when it is first invoked."""
+    deploy("def handler(event, context): pass")
+    functions = cloud.client("lambda")
+    functions.update_function_code(FunctionName="probe", ZipFile=b"no zip")
+    functions.invoke(FunctionName="probe", InvocationType="Event", Payload="1")
+    cloud.wait_until_idle()
+    assert cloud.invocations("probe") == []
+
+
 @pytest.fixture
 def plain(tmp_path: Path) -> Iterator[Environment]:
     """An environment without awslambdaric, as on a machine that it has no wheel for."""
@@ -154,6 +166,6 @@ def test_without_awslambdaric_a_plain_loop_runs_the_package_until_it_is_out_of_t
     good, bad = plain.invoke("one", b"0"), plain.invoke("two", b"1")
     assert (good.succeeded, json.loads(good.payload)) == (True, [None, 1.0])
     assert (bad.succeeded, json.loads(bad.payload)["errorType"]) == (False, "ZeroDivisionError")
-    monkeypatch.setattr(environments, "_INIT_SECONDS", 0)
-    late = plain.invoke("three", b"50")
+    monkeypatch.setattr(environments, "_INIT_SECONDS", 1000)  # which a warm one does not need
+    late = plain.invoke("three", b"5")
     assert (json.loads(late.payload)["errorType"], plain.alive) == ("Sandbox.Timedout", False)

@@ -30,6 +30,18 @@ INTEGRATION = {
 Api = Callable[..., str]
 
 
+def permit(cloud: LocalCloud, api: str, **more: str) -> None:
+    """Let the API call the function, as Chalice does."""
+    cloud.client("lambda").add_permission(
+        FunctionName="probe",
+        StatementId=f"api-{api}",
+        Action="lambda:InvokeFunction",
+        Principal="apigateway.amazonaws.com",
+        SourceArn=f"arn:aws:execute-api:{REGION}:{ACCEPTANCE}:{api}/*",
+        **more,
+    )
+
+
 @pytest.fixture
 def api(cloud: LocalCloud, deploy: Callable[..., str]) -> Api:
     """Deploys ``source`` behind an API as Chalice describes it; returns the stage's URL."""
@@ -53,6 +65,7 @@ def api(cloud: LocalCloud, deploy: Callable[..., str]) -> Api:
         apigateway = cloud.client("apigateway")
         imported = apigateway.import_rest_api(body=json.dumps(document).encode())
         apigateway.create_deployment(restApiId=imported["id"], stageName="api")
+        permit(cloud, imported["id"])
         return f"{cloud.rest_url()}"
 
     return make
@@ -88,9 +101,54 @@ def test_the_event_is_that_of_the_proxy_integration_and_the_answer_is_mapped_bac
     }
 
 
-def test_a_failure_of_the_function_is_a_bad_gateway(api: Api) -> None:
-    url = api("def handler(event, context): 1 / 0")
+@pytest.mark.parametrize("body", ["1 / 0", "return {'body': ''}", "return 'text'"])
+def test_a_failure_of_the_function_is_a_bad_gateway(api: Api, body: str) -> None:
+    """*Handling errors with an API Gateway API*: "returns an error, or … the wrong format"."""
+    url = api(f"def handler(event, context): {body}")
     assert send("POST", f"{url}/open", None, {}) == (502, '{"message": "Internal server error"}')
+
+
+def is_not_permitted(cloud: LocalCloud, url: str) -> None:
+    statement = f"api-{url.split('/')[-2]}"
+    cloud.client("lambda").remove_permission(FunctionName="probe", StatementId=statement)
+
+
+def is_permitted_another_api(cloud: LocalCloud, url: str) -> None:
+    is_not_permitted(cloud, url)
+    permit(cloud, "another")
+
+
+def is_throttled(cloud: LocalCloud, _: str) -> None:
+    limit = {"ReservedConcurrentExecutions": 0}
+    cloud.client("lambda").put_function_concurrency(FunctionName="probe", **limit)
+
+
+def is_deleted(cloud: LocalCloud, _: str) -> None:
+    cloud.client("lambda").delete_function(FunctionName="probe")
+
+
+@pytest.mark.parametrize(
+    "spoil", [is_not_permitted, is_permitted_another_api, is_throttled, is_deleted]
+)
+def test_an_invocation_that_lambda_refuses_is_an_internal_error(
+    cloud: LocalCloud, api: Api, spoil: Callable[[LocalCloud, str], None]
+) -> None:
+    """*Handling errors with an API Gateway API*: "If the Lambda API rejects the invocation request"."""
+    url = api()
+    spoil(cloud, url)
+    assert send("POST", f"{url}/open", None, {}) == (500, '{"message": "Internal server error"}')
+    assert cloud.invocations() == []
+
+
+def test_a_condition_that_is_not_known_is_an_error_that_names_it(
+    cloud: LocalCloud, api: Api
+) -> None:
+    url = api()
+    is_not_permitted(cloud, url)
+    permit(cloud, url.split("/")[-2], SourceAccount=ACCEPTANCE)
+    status, text = send("POST", f"{url}/open", None, {})
+    assert status == 500
+    assert "StringEquals of aws:sourceaccount is not known to the local cloud" in text
 
 
 @pytest.mark.parametrize(("method", "status"), [("GET", 201), ("PUT", 403), ("POST", 403)])

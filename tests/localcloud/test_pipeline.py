@@ -11,6 +11,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
@@ -20,6 +21,7 @@ from localcloud.shares import RESTORED_FROM
 # A client takes longer to make than most tests take to run.
 client = cache(LocalCloud.client)
 NAME = "main"
+UNKNOWN = "00000000-0000-0000-0000-000000000000"
 NOON = datetime(2026, 1, 4, 12, tzinfo=UTC)
 
 
@@ -114,6 +116,56 @@ def test_a_cluster_is_made_while_its_action_runs_from_what_the_parameter_holds_t
     written = client(cloud, "ssm").get_parameter(Name="/current")["Parameter"]["LastModifiedDate"]
     assert {"Key": RESTORED_FROM, "Value": second} in cluster["TagList"]
     assert deploy["startTime"] < written <= cluster["ClusterCreateTime"] <= deploy["lastUpdateTime"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "change", "code"),
+    [
+        ("retry_stage_execution", {"stageName": "None"}, "StageNotFoundException"),
+        ("retry_stage_execution", {"pipelineExecutionId": ""}, "NotLatestPipelineExecutionException"),
+        ("retry_stage_execution", {"stageName": "Source"}, "StageNotRetryableException"),
+        ("rollback_stage", {"stageName": "None"}, "StageNotFoundException"),
+        ("rollback_stage", {"targetPipelineExecutionId": ""}, "PipelineExecutionNotFoundException"),
+        ("rollback_stage", {}, "UnableToRollbackStageException"),
+        ("stop_pipeline_execution", {}, "PipelineExecutionNotStoppableException"),
+    ],
+)  # fmt: skip
+def test_an_operation_that_the_state_of_a_run_does_not_permit_is_refused(
+    pipeline: Pipeline, operation: str, change: dict[str, str], code: str
+) -> None:
+    """The errors of the operations' models; the run has failed in Build."""
+    pipeline.cloud.patch_pipeline(NAME, next_outcomes=["Failed"])
+    run = pipeline.start()
+    pipeline.ended(run)
+    usual = {
+        "retry_stage_execution": {"stageName": "Build", "retryMode": "ALL_ACTIONS"},
+        "rollback_stage": {"stageName": "Build", "targetPipelineExecutionId": run},
+        "stop_pipeline_execution": {},
+    }
+    request = {"pipelineExecutionId": run, **usual[operation], **change}
+    if operation == "rollback_stage":
+        del request["pipelineExecutionId"]
+    given = {"pipelineName": NAME, **{key: value or UNKNOWN for key, value in request.items()}}
+    with pytest.raises(ClientError, match=code):
+        getattr(pipeline.api, operation)(**given)
+
+
+def test_a_stage_that_is_running_is_neither_retried_nor_rolled_back(pipeline: Pipeline) -> None:
+    """UnableToRollbackStageException, "the stage is currently running", and StageNotRetryableException."""
+    pipeline.share("first")
+    target = pipeline.start()
+    assert pipeline.ended(target) == "Succeeded"
+    run = pipeline.start(hold="Build")
+    stage = {"pipelineName": NAME, "stageName": "Build"}
+    with pytest.raises(ClientError, match="UnableToRollbackStageException"):
+        pipeline.api.rollback_stage(**stage, targetPipelineExecutionId=target)
+    with pytest.raises(ClientError, match="StageNotRetryableException"):
+        pipeline.api.retry_stage_execution(
+            **stage, pipelineExecutionId=run, retryMode="ALL_ACTIONS"
+        )
+    pipeline.api.stop_pipeline_execution(pipelineName=NAME, pipelineExecutionId=run)
+    with pytest.raises(ClientError, match="DuplicatedStopRequestException"):
+        pipeline.api.stop_pipeline_execution(pipelineName=NAME, pipelineExecutionId=run)
 
 
 # --- events ---------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
@@ -17,7 +18,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from localcloud import postgres
+from localcloud.accounts import ACCEPTANCE
 from localcloud.client import LocalCloud
+from localcloud.company import nightly
 
 # A client takes longer to make than most tests take to run.
 client = cache(LocalCloud.client)
@@ -26,11 +29,10 @@ client = cache(LocalCloud.client)
 def create(cloud: LocalCloud, **more: Any) -> dict[str, Any]:
     """Create a cluster that the Data API reaches; returns its arguments."""
     made: dict[str, Any] = client(cloud, "rds").create_db_cluster(
-        DBClusterIdentifier="orders",
         Engine="aurora-postgresql",
         MasterUsername="owner",
         ManageMasterUserPassword=True,
-        **{"EnableHttpEndpoint": True, **more},
+        **{"DBClusterIdentifier": "orders", "EnableHttpEndpoint": True, **more},
     )["DBCluster"]
     secret = made["MasterUserSecret"]["SecretArn"]
     return {"resourceArn": made["DBClusterArn"], "secretArn": secret}
@@ -49,6 +51,37 @@ def test_a_statement_that_is_refused(cloud: LocalCloud, sql: str, code: str) -> 
     transaction = rds_data.begin_transaction(**arguments)["transactionId"]
     with pytest.raises(ClientError, match=code):
         rds_data.execute_statement(**arguments, transactionId=transaction, sql=sql)
+
+
+def test_a_transaction_is_one_of_its_cluster(cloud: LocalCloud) -> None:
+    """TransactionNotFoundException of the model."""
+    arguments, other = create(cloud), create(cloud, DBClusterIdentifier="billing")
+    rds_data = client(cloud, "rds-data")
+    transaction = rds_data.begin_transaction(**arguments)["transactionId"]
+    with pytest.raises(ClientError, match="TransactionNotFoundException"):
+        rds_data.execute_statement(**other, transactionId=transaction, sql="SELECT 1")
+
+
+def test_a_new_cluster_or_snapshot_is_empty_whatever_had_its_name(cloud: LocalCloud) -> None:
+    rds, named = client(cloud, "rds"), {"DBClusterIdentifier": "orders"}
+    create(cloud)
+    cloud.sql("orders", "CREATE TABLE customers (id int)")
+    seed = nightly("orders", datetime(2026, 1, 3, tzinfo=UTC), account=ACCEPTANCE)
+    cloud.seed_snapshots([{**seed, "rows": True}])
+    rds.delete_db_cluster(**named, SkipFinalSnapshot=True)
+    cloud.set_clock(datetime(2026, 1, 4, tzinfo=UTC))  # The automated snapshots are of another day.
+
+    create(cloud)
+    (arn,) = cloud.seed_snapshots([seed])["arns"]
+    rds.restore_db_cluster_from_snapshot(
+        DBClusterIdentifier="restored",
+        SnapshotIdentifier=arn,
+        Engine="aurora-postgresql",
+        EngineVersion="15.4",
+    )
+
+    tables = "SELECT count(*) FROM pg_tables WHERE tablename = 'customers'"
+    assert [cloud.sql(name, tables) for name in ("orders", "restored")] == [[{"count": 0}]] * 2
 
 
 @pytest.mark.parametrize(

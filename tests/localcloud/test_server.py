@@ -1,5 +1,6 @@
 """How the local cloud starts over, and ends."""
 
+import json
 import os
 import signal
 import subprocess
@@ -23,6 +24,29 @@ def test_reset_puts_everything_back(cloud: LocalCloud) -> None:
     assert cloud.client("ssm").describe_parameters()["Parameters"] == []
     users = cloud.client("iam").list_users()["Users"]
     assert sorted(user["UserName"] for user in users) == ["admin", "visitor"]
+
+
+def test_a_reset_ends_what_a_state_machine_does(cloud: LocalCloud) -> None:
+    role = cloud.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]
+    states = {
+        "Wait": {"Type": "Wait", "Seconds": 1, "Next": "List"},
+        "List": {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::aws-sdk:sns:listTopics",
+            "End": True,
+        },
+    }
+    stepfunctions = cloud.client("stepfunctions")
+    machine = stepfunctions.create_state_machine(
+        name="m",
+        definition=json.dumps({"StartAt": "Wait", "States": states}),
+        roleArn=role["Arn"],
+    )["stateMachineArn"]
+    stepfunctions.start_execution(stateMachineArn=machine)
+    cloud.reset()
+    cloud.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")
+    time.sleep(1.5)
+    assert [call["operation"] for call in cloud.calls()] == ["iam:CreateRole"]
 
 
 def interrupt(server: subprocess.Popen[str]) -> None:

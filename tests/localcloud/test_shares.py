@@ -1,7 +1,6 @@
 """RDS's shared cluster snapshots and their keys, held to botocore's service model and the Aurora User Guide.
 
-States, quotas, SSE-RDS, other Regions and roll-backs are in tests/contract, tests/e2e/test_company.py and
-tests/e2e/test_main_pipeline.py.
+States are in tests/contract, quotas in tests/e2e/test_company.py, restores in tests/e2e/test_main_pipeline.py.
 """
 
 import json
@@ -114,6 +113,17 @@ def test_a_copy_has_a_key_if_its_source_is_encrypted_and_only_then(cloud: LocalC
         with pytest.raises(ClientError, match="InvalidParameterCombination"):
             copy(cloud, source, **parameters)
     assert copy(cloud, encrypted, KmsKeyId=key)["KmsKeyId"] == key
+
+
+def test_a_restore_without_a_version_takes_the_region_s_default(cloud: LocalCloud) -> None:
+    """EngineVersion in the model of RestoreDBClusterFromSnapshot; moto's default is 12.7."""
+    rds = client(cloud, "rds")
+    arns = cloud.seed_snapshots([snapshot("old", engine_version="11.9"), snapshot("new")])["arns"]
+    request = {"DBClusterIdentifier": "c", "Engine": "aurora-postgresql"}
+    with pytest.raises(ClientError, match=r"15\.4 to aurora-postgresql 12\.7"):
+        rds.restore_db_cluster_from_snapshot(SnapshotIdentifier=arns[1], **request)
+    restored = rds.restore_db_cluster_from_snapshot(SnapshotIdentifier=arns[0], **request)
+    assert restored["DBCluster"]["EngineVersion"] == "12.7"
 
 
 def lets(account: str, *actions: str, **more: Any) -> dict[str, Any]:

@@ -30,14 +30,28 @@ def note(name: str, value: str = "1") -> dict[str, Any]:
     return {"Type": "AWS::SSM::Parameter", "Properties": properties}
 
 
-def deploy_stack(cloud: LocalCloud, operation: str, resources: dict[str, Any]) -> str:
+def deploy_stack(
+    cloud: LocalCloud,
+    operation: str,
+    resources: dict[str, Any],
+    declared: dict[str, Any] | None = None,
+    **given: str,
+) -> str:
     """Create or update a stack; the status in which it ends."""
     cloud.set_stack_seconds(0)
     cloudformation = client(cloud, "cloudformation")
-    template = json.dumps({"Resources": resources})
-    getattr(cloudformation, f"{operation}_stack")(StackName="stack", TemplateBody=template)
+    template = json.dumps({"Resources": resources, "Parameters": declared or {}})
+    getattr(cloudformation, f"{operation}_stack")(
+        StackName="stack",
+        TemplateBody=template,
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
+    )
+    return wait_for_stack(cloud)
+
+
+def wait_for_stack(cloud: LocalCloud, name: str = "stack") -> str:
     while True:
-        (stack,) = cloudformation.describe_stacks(StackName="stack")["Stacks"]
+        (stack,) = client(cloud, "cloudformation").describe_stacks(StackName=name)["Stacks"]
         if not stack["StackStatus"].endswith("_IN_PROGRESS"):
             return str(stack["StackStatus"])
 
@@ -95,6 +109,120 @@ def test_a_removed_cluster_leaves_a_snapshot_unless_its_policy_says_otherwise(
     assert rds.describe_db_clusters()["DBClusters"] == []
     kept = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
     assert len(kept) == snapshots
+
+
+def test_what_cannot_be_deleted_stays_in_a_stack_whose_deletion_failed(cloud: LocalCloud) -> None:
+    """*Stack status codes*: DELETE_FAILED, "one or more resources"; it can be deleted again."""
+    cloudformation, rds = client(cloud, "cloudformation"), client(cloud, "rds")
+    properties = {
+        "DBClusterIdentifier": "protected",
+        "DeletionProtection": True,
+        "Engine": "aurora-postgresql",
+        "ManageMasterUserPassword": True,
+        "MasterUsername": "owner",
+    }
+    cluster = {"Type": "AWS::RDS::DBCluster", "DeletionPolicy": "Delete", "Properties": properties}
+    deploy_stack(cloud, "create", {"Rest": note("/rest"), "C": cluster})
+    (stack,) = cloudformation.describe_stacks(StackName="stack")["Stacks"]
+
+    cloudformation.delete_stack(StackName="stack")
+
+    assert wait_for_stack(cloud) == "DELETE_FAILED"
+    remaining = cloudformation.describe_stack_resources(StackName="stack")["StackResources"]
+    assert [each["LogicalResourceId"] for each in remaining] == ["C"]
+    with pytest.raises(ClientError, match="is in DELETE_FAILED state and can not be updated"):
+        deploy_stack(cloud, "update", {"Rest": note("/other")})
+    rds.modify_db_cluster(DBClusterIdentifier="protected", DeletionProtection=False)
+    cloudformation.delete_stack(StackName="stack")
+    assert wait_for_stack(cloud, stack["StackId"]) == "DELETE_COMPLETE"
+    assert rds.describe_db_clusters()["DBClusters"] == []
+
+
+def test_a_roll_back_fails_if_what_it_created_cannot_be_deleted(cloud: LocalCloud) -> None:
+    """*Stack status codes*: ROLLBACK_FAILED."""
+    properties = {
+        "DeletionProtection": True,
+        "Engine": "aurora-postgresql",
+        "ManageMasterUserPassword": True,
+        "MasterUsername": "owner",
+    }
+    cluster = {"Type": "AWS::RDS::DBCluster", "DeletionPolicy": "Delete", "Properties": properties}
+    refused = note("/refused", "{{resolve:ssm:/none}}") | {"DependsOn": "C"}
+    assert deploy_stack(cloud, "create", {"C": cluster, "N": refused}) == "ROLLBACK_FAILED"
+
+
+def test_what_is_there_already_is_not_taken_over(cloud: LocalCloud) -> None:
+    """The handlers' test contract, CloudFormation CLI User Guide: create handlers return AlreadyExists."""
+    client(cloud, "sns").create_topic(Name="taken")
+    topic = {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "taken"}}
+    assert deploy_stack(cloud, "create", {"T": topic}) == "ROLLBACK_COMPLETE"
+    assert len(client(cloud, "sns").list_topics()["Topics"]) == 1
+
+
+def test_what_cannot_be_modified_here_is_not_passed_over(cloud: LocalCloud) -> None:
+    def topic(name: str) -> dict[str, Any]:
+        return {"T": {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": name}}}
+
+    deploy_stack(cloud, "create", topic("one"))
+    assert deploy_stack(cloud, "update", topic("two")) == "UPDATE_ROLLBACK_FAILED"
+    events = client(cloud, "cloudformation").describe_stack_events(StackName="stack")["StackEvents"]
+    assert "cannot modify it in place" in events[0]["ResourceStatusReason"]
+
+
+def test_a_role_goes_with_its_policies_and_a_policy_is_detached_first(cloud: LocalCloud) -> None:
+    """The handlers of both types in aws-cloudformation-resource-providers-iam."""
+    statement = {"Effect": "Allow", "Action": "sns:Publish", "Resource": "*"}
+    document = {"Version": "2012-10-17", "Statement": [statement]}
+    role = {
+        "AssumeRolePolicyDocument": {},
+        "Policies": [{"PolicyName": "inline", "PolicyDocument": document}],
+    }
+    policy = {"PolicyDocument": document, "Roles": [{"Ref": "Role"}]}
+    resources = {
+        "Policy": {"Type": "AWS::IAM::ManagedPolicy", "Properties": policy},
+        "Role": {"Type": "AWS::IAM::Role", "Properties": role},
+    }
+    deploy_stack(cloud, "create", {"Rest": note("/rest"), **resources})
+
+    deploy_stack(cloud, "update", {"Rest": note("/rest")})
+
+    iam = client(cloud, "iam")
+    assert iam.list_roles()["Roles"] == []
+    assert iam.list_policies(Scope="Local")["Policies"] == []
+
+
+def test_parameters_that_the_template_does_not_declare_are_refused(cloud: LocalCloud) -> None:
+    """Reported: deep-security/cloudformation #29."""
+    declared = {"Known": {"Type": "String"}}
+    with pytest.raises(ClientError, match=r"Parameters: \[Unknown\] do not exist in the template"):
+        deploy_stack(cloud, "create", {"N": note("/n")}, declared, Known="1", Unknown="2")
+
+
+def test_a_previous_value_is_that_of_the_last_update_that_succeeded(cloud: LocalCloud) -> None:
+    """UsePreviousValue: "the existing parameter value", which a roll-back has put back."""
+    declared = {"Name": {"Type": "String"}}
+    resources = {"N": note("/n", "{{resolve:ssm:/source}}")}
+    resources["N"]["Properties"]["Description"] = {"Ref": "Name"}
+    ssm, cloudformation = client(cloud, "ssm"), client(cloud, "cloudformation")
+    ssm.put_parameter(Name="/source", Type="String", Value="1")
+    deploy_stack(cloud, "create", resources, declared, Name="good")
+    ssm.delete_parameter(Name="/source")
+
+    assert deploy_stack(cloud, "update", resources, declared, Name="bad").startswith("UPDATE_ROLL")
+
+    (stack,) = cloudformation.describe_stacks(StackName="stack")["Stacks"]
+    assert stack["Parameters"] == [{"ParameterKey": "Name", "ParameterValue": "good"}]
+
+
+@pytest.mark.parametrize("depends_on", ["First", ["First"]])
+def test_a_resource_comes_after_what_it_depends_on(cloud: LocalCloud, depends_on: Any) -> None:
+    """*DependsOn attribute*: "a single string or a list of strings"."""
+    deploy_stack(
+        cloud, "create", {"A": note("/a") | {"DependsOn": depends_on}, "First": note("/first")}
+    )
+    events = client(cloud, "cloudformation").describe_stack_events(StackName="stack")["StackEvents"]
+    ids = [each["LogicalResourceId"] for each in events if each["LogicalResourceId"] != "stack"]
+    assert ids == ["A", "First"]
 
 
 def test_a_dynamic_reference_is_resolved_only_with_its_resources_own_change(

@@ -1,0 +1,35 @@
+"""What a test may do to the cloud and nobody can do to AWS: the functions with ``@control``.
+
+:class:`localcloud.client.LocalCloud` has each of them as a method, with the same arguments.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from moto.core.request import Request
+from werkzeug.wrappers import Response
+
+PREFIX = "/_cloud/"
+F = TypeVar("F", bound=Callable[..., Any])
+
+_controls: dict[str, Callable[..., Any]] = {}
+
+
+def control(function: F) -> F:
+    """Make a function a control; its arguments and its result are JSON, with times in ISO format."""
+    _controls[function.__name__] = function
+    return function
+
+
+def respond(request: Request) -> Response:
+    """Call the control that the path names; KeyError, TypeError and ValueError are the caller's fault."""
+    arguments = json.loads(request.get_data())
+    try:
+        result = _controls[request.path.removeprefix(PREFIX)](
+            *arguments["positional"], **arguments["named"]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        return Response(json.dumps(f"{type(error).__name__}: {error}"), 400)
+    return Response(json.dumps(result, default=datetime.isoformat))

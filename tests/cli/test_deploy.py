@@ -1,0 +1,106 @@
+"""What `deploy`, `package` and `destroy` decide before they call AWS, and what they say of the end.
+
+tests/e2e/test_deploy_stage.py runs them against an account.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli import account, deploy
+from cli.main import cli
+from cli.stages import CONFIG, load
+
+PROJECT = Path(__file__).resolve().parents[2]
+PRODUCTION, ACCEPTANCE = "111111111111", "222222222222"
+CURRENT = "/acceptance/rds/current-snapshot"
+SNAPSHOT = f"arn:aws:rds:eu-west-1:{PRODUCTION}:cluster-snapshot:orders-1"
+
+
+def run(command: str, *words: str, project: Path = PROJECT) -> Result:
+    where = ["--project", str(project), "--stage", "acceptance"]
+    return CliRunner().invoke(cli, [command, *where, *words])
+
+
+def test_the_functions_runtime_is_printed_and_that_it_is_not_the_one_tested(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    python = "chalice.config.Config.lambda_python_version"
+    monkeypatch.setattr(python, "python3.11")
+    assert account.runtime() == "the functions get the runtime python3.11"
+    monkeypatch.setattr(python, "python3.14")
+    assert account.runtime() == (
+        "the functions get the runtime python3.14, but are tested with python3.11: "
+        "make clean, and then make PYTHON=python3.11 setup"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("EMIAL=a@b.de", "EMIAL is no answer of deploy: there are EMAIL, "),
+        ("EMAIL=team", "EMAIL is 'team': write an address such as team@example.com"),
+        *(
+            (f"{deploy.INITIAL}={value}", f"{deploy.INITIAL} is '{value}': write the ARN of a ")
+            for value in (
+                "orders",
+                SNAPSHOT.replace(PRODUCTION, "999999999999"),
+                SNAPSHOT.replace("eu-west-1", "eu-west-2"),
+                SNAPSHOT.replace("arn:aws:", "arn:aws-cn:"),
+            )
+        ),
+    ],
+)
+def test_a_wrong_answer_is_named(answer: str, message: str) -> None:
+    result = run("deploy", answer)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(message)
+
+
+@pytest.mark.parametrize("answer", [deploy.INITIAL, f"RDS_{deploy.INITIAL}"])
+@pytest.mark.parametrize("arn", [SNAPSHOT, SNAPSHOT.replace(PRODUCTION, ACCEPTANCE)])
+def test_current_may_begin_with_production_s_snapshot_or_the_account_s_own(
+    answer: str, arn: str
+) -> None:
+    assert deploy.first_values(load(PROJECT, "acceptance"), {answer: arn}) == {CURRENT: arn}
+
+
+@pytest.mark.parametrize("command", ["deploy", "package"])
+def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
+    tmp_path: Path, command: str
+) -> None:
+    """It takes its own account's snapshots for production's."""
+    shutil.copytree(PROJECT / ".chalice", tmp_path / ".chalice")
+    config = json.loads((tmp_path / CONFIG).read_text())
+    config["stages"]["acceptance"]["environment_variables"]["SOURCE_ACCOUNT"] = ACCEPTANCE
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    result = run(command, project=tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    first, second, *_ = result.stderr.splitlines()
+    assert first == "stage 'acceptance' would not work:"
+    assert "SOURCE_ACCOUNT" in second
+
+
+def test_an_interrupted_deployment_prints_what_is_completed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*arguments: Any) -> None:
+        arguments[-1].append("stack aurora-refresh-acceptance-before")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(deploy, "deploy", interrupted)
+    result = run("deploy")
+    assert (result.exit_code, result.stderr.splitlines()) == (
+        1,
+        [
+            "Stopped; an operation on a stack continues by itself.",
+            (
+                "completed: stack aurora-refresh-acceptance-before; once that is fixed, run aurora-refresh "
+                "deploy --stage acceptance again"
+            ),
+        ],
+    )
