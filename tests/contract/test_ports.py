@@ -12,15 +12,7 @@ from chalicelib.domain.ledger import Note, Version
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.shares import Cluster as SourceCluster
 from chalicelib.domain.snapshots import OwnSnapshot
-from tests.contract.stages import (
-    CURRENT,
-    MACHINE,
-    NOW,
-    PIPELINE,
-    Stage,
-    cloud_stage,
-    fake_stage,
-)
+from tests.contract.stages import CURRENT, MACHINE, NOW, PIPELINE, Stage, cloud_stage, fake_stage
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, STACK, arn, snapshot
 
 STRANGER = "999999999999"

@@ -10,17 +10,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE_NAME, STAGE
-from tests.usecases.night import (
-    HIDDEN,
-    HOLD,
-    NEW,
-    OLD,
-    READING,
-    SECRET,
-    SUNDAY,
-    Night,
-    documented,
-)
+from tests.usecases.night import HIDDEN, HOLD, NEW, OLD, READING, SECRET, SUNDAY, Night, documented
 from tests.usecases.states import (
     Arrange,
     at,
@@ -43,12 +33,6 @@ def get(night: Night, path: str) -> Any:
 
 def database(night: Night, *fields: str) -> list[Any]:
     return [night.status()["databases"][0][field] for field in fields]
-
-
-def run(number: int, started: str, updated: str, status: str = "Succeeded") -> dict[str, str]:
-    """Return a run of the pipeline as the answers show it."""
-    times = {"started": f"2026-01-{started}:00+00:00", "updated": f"2026-01-{updated}:00+00:00"}
-    return {"execution_id": f"run-{number}", "status": status, **times}
 
 
 # --- status ---------------------------------------------------------------------------------------
@@ -77,7 +61,9 @@ def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted
     promoted.aws.pipelines.waiting["run-2"] = position
     found = promoted.status()
     assert found["pipeline"]["under_way"] == {
-        **run(2, "04T04:00", "04T04:00", "InProgress"),
+        "execution_id": "run-2",
+        "status": "InProgress",
+        **dict.fromkeys(("started", "updated"), "2026-01-04T04:00:00+00:00"),
         "stage": "Approve",
         "action": "Manual",
         "waits_for": "an approval",
