@@ -222,10 +222,7 @@ def handlers(app: ModuleType) -> dict[str, str]:
 def test_an_acceptance_stage_has_its_functions_each_with_its_own_module_and_rule(
     load: Load,
 ) -> None:
-    given = {
-        "UPDATE_SCHEDULE": "cron(30 1 ? * MON *)",
-        "RESTORE_SCHEDULE": "cron(30 3 ? * MON *)",
-    }
+    given = {"UPDATE_SCHEDULE": "cron(30 1 ? * MON *)", "RESTORE_SCHEDULE": "cron(30 3 ? * MON *)"}
     app = load(**given)
     assert handlers(app) == {
         UPDATE: "chalicelib.triggers.update.handler",

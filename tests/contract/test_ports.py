@@ -56,7 +56,7 @@ def test_shares_and_own_manual_snapshots_are_listed_apart(stage: Stage) -> None:
         snapshot("two", STRANGER, engine="docdb", engine_version="5.0.0"),
     ]
     assert {name: (each.snapshot, each.tags) for name, each in own(stage).items()} == {
-        "mine": (snapshot("mine", ACCEPTANCE), {}),
+        "mine": (snapshot("mine", ACCEPTANCE), {})
     }
 
 

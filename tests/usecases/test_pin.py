@@ -152,10 +152,7 @@ def test_a_refused_pin_or_rollback_says_why_and_writes_nothing(
     [
         (Night.push, BUSY),
         (holding(PIPELINE_NAME, "elsewhere"), "there is no pipeline named elsewhere"),
-        (
-            holding(PIPELINE_NAME, SECRET),
-            f"{PIPELINE_NAME} holds {HIDDEN}, not a pipeline's name",
-        ),
+        (holding(PIPELINE_NAME, SECRET), f"{PIPELINE_NAME} holds {HIDDEN}, not a pipeline's name"),
     ],
     ids=["busy", "unknown", "secret"],
 )

@@ -101,9 +101,7 @@ SEVEN = SUNDAY.replace(hour=7)
 TOO_OLD = snapshot("new", created=SUNDAY - timedelta(days=14, seconds=1))
 
 WHY_NOT: dict[str, list[tuple[Arrange, str, str]]] = {
-    "window": [
-        (at(SEVEN), "outside-window", "2026-01-04 07:00 UTC is outside 00:00-07:00 UTC"),
-    ],
+    "window": [(at(SEVEN), "outside-window", "2026-01-04 07:00 UTC is outside 00:00-07:00 UTC")],
     "hold": [
         (hold_until("2026-01-05"), "on-hold", "on hold until 2026-01-05 by kim: release test"),
         (
