@@ -23,7 +23,7 @@ from cli import doctor
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 from localcloud.company import Project, arn_of, nightly
-from tests.e2e.conftest import PROJECT, RESTORE, UPDATE, answer_of, aurora_refresh
+from tests.e2e.conftest import PROJECT, RESTORE, UPDATE, answer_of
 
 STAGE = "acceptance"
 MAIN = "acceptance-main"
@@ -85,7 +85,18 @@ class Newcomer:
         return arn
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return aurora_refresh(*arguments, environment=self.environment, folder=self.clone)
+        """Run the command line as somebody does who is not at a terminal."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments],
+            cwd=self.clone,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
 
     def succeed(self, *arguments: str) -> str:
         """Return what a command that succeeds prints."""
