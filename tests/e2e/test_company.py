@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from demo import company as demo
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STACK, STAGE, Company, Database
+from localcloud.company import PIPELINE, STAGE, Company, Database
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
 from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, answer_of, invoke
 from tests.e2e.test_permissions import grants, permits, policy_of
@@ -23,30 +24,11 @@ ELSEWHERE = "us-east-1"
 PRODUCTIONS_KEY = f"arn:aws:kms:{ELSEWHERE}:{PRODUCTION}:key/11111111-1111-1111-1111-111111111111"
 SUNDAY = datetime(2026, 1, 4, 2, tzinfo=UTC)
 NEVER = 3_600  # seconds that a copy takes unless a test ends it
-ANSWERS = {
+COPIED = {
     "DATABASES": "ORDERS,BILLING",
     "SOURCE_REGION": ELSEWHERE,
-    "BILLING_COPY_KMS_KEY_ID": "alias/billing",
     "ORDERS_COPIES_TO_KEEP": "1",
     "RESTORE_SCHEDULE": "cron(0 5 ? * SUN *) Europe/Amsterdam",
-    **{
-        f"SSM_{prefix}_{which}_SNAPSHOT_NAME": f"/acceptance/{prefix.lower()}/{which.lower()}"
-        for prefix in ("ORDERS", "BILLING")
-        for which in ("LATEST", "CURRENT")
-    },
-    **{
-        f"{prefix}_{name}": value
-        for prefix, engine, version in (
-            ("ORDERS", "aurora-postgresql", "15"),
-            ("BILLING", "aurora-mysql", "8.0"),
-        )
-        for name, value in (
-            ("ENGINE", engine),
-            ("ENGINE_VERSION", version),
-            ("SOURCE_CLUSTER", prefix.lower()),
-            ("STACK_NAME", f"{STACK}/{prefix.title()}"),
-        )
-    },
 }
 
 
@@ -116,7 +98,8 @@ def copying(new_company: Callable[..., Company]) -> Copying:
         kms = cloud.client("kms")
         key = kms.create_key()["KeyMetadata"]["KeyId"]
         kms.create_alias(AliasName="alias/billing", TargetKeyId=key)
-        return ANSWERS | {"ORDERS_COPY_KMS_KEY_ID": key}
+        found = demo.answers({"ORDERS": key, "BILLING": "alias/billing"}) | COPIED
+        return {name: value for name, value in found.items() if "DOCUMENTS" not in name}
 
     company = new_company(answers)
     company.chalice("deploy", "--stage", STAGE)
@@ -248,7 +231,7 @@ def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, functi
         for action, resource in grants(policy)
         # A tag is evaluated with the copy that it is put on; test_permissions.py moves *current*.
         if not action.startswith(("logs:", "kms:")) and action != "rds:AddTagsToResource"
-        if not resource.endswith("/current")
+        if not resource.endswith("/current-snapshot")
         if not any(called == action and fnmatchcase(on, resource) for called, on in calls)
     }
     assert unused == set()
