@@ -1,7 +1,5 @@
 """What people see of the console, and what those see who hear it, by Chromium's own tree."""
 
-from pathlib import Path
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -123,10 +121,3 @@ def test_the_page_reloads_itself_while_a_run_is_under_way(show: Show) -> None:
         client.status_answer = healthy().status_answer
         page.clock.run_for(10_000)
         expect(page.get_by_role("heading", name="All is well")).to_be_visible()
-
-
-def test_the_pictures_in_the_documentation_are_there() -> None:
-    docs = Path(__file__).resolve().parents[2] / "docs"
-    assert {each.name for each in docs.glob("console-*.png")} == {
-        f"console-{name}.png" for name in ("healthy", "attention", "denied", "phone")
-    }

@@ -441,9 +441,9 @@ def test_a_package_is_three_clean_templates_whose_update_resets_no_value(user: U
     assert deletions(printed) == PACKAGED[::-1]
     made = ["after.json", "before.json", "deployment.zip", "sam.json"]
     assert sorted(file.name for file in out.iterdir()) == made
-    for file in out.glob("*.json"):
-        assert cfnlint.lint(file.read_text(), regions=["eu-west-1"]) == [], file.name
-    resources = json.loads((out / "sam.json").read_text())["Resources"].values()
+    functions = (out / "sam.json").read_text()  # test_stacks.py lints the others
+    assert cfnlint.lint(functions, regions=["eu-west-1"]) == []
+    resources = json.loads(functions)["Resources"].values()
     stage = load(user.project, "acceptance")
     rules = {
         each["Properties"]["FunctionName"]: rules_of(each)
