@@ -90,10 +90,10 @@ def test_a_snapshot_is_pinned_and_the_page_says_so(show: Show, script: bool) -> 
     client.answer = {"current": "orders-2026-11-25", "execution_id": RUN}
     with show(client, java_script_enabled=script) as page:
         page.get_by_role("link", name="Pin orders").click()
-        assert page.get_by_label("Filter").is_visible() == script
+        expect(page.get_by_label("Filter")).to_be_visible(visible=script)
         if script:
             page.get_by_label("Filter").fill("11-25 postgres")
-            assert page.locator("#rows").get_by_role("row").count() == 1
+            expect(page.locator("#rows").get_by_role("row")).to_have_count(1)
         page.get_by_role("link", name="Pin orders-2026-11-25").click()
         page.get_by_label("Reason").fill("compare")
         page.get_by_role("button", name="Replace the cluster now").click()
