@@ -63,9 +63,9 @@ def test_the_first_screen_answers_what_people_ask(show: Show, size: str) -> None
 def test_times_are_the_readers_own_with_utc_on_hover(show: Show) -> None:
     with show(healthy()) as page:
         time = page.locator("time").first
-        assert time.inner_text() == "Sun 29 Nov, 05:00"
-        assert time.get_attribute("title") == "Sun 29 Nov 2026, 04:00 UTC"
-        assert page.locator("#zone").inner_text() == "Europe/Amsterdam"
+        expect(time).to_have_text("Sun 29 Nov, 05:00")
+        expect(time).to_have_attribute("title", "Sun 29 Nov 2026, 04:00 UTC")
+        expect(page.locator("#zone")).to_have_text("Europe/Amsterdam")
 
 
 def test_a_destructive_action_asks_in_a_dialog_which_the_keyboard_can_leave(show: Show) -> None:
