@@ -51,7 +51,7 @@ mutants: $(TESTED) ## N=300 random faults in the code, and which of them the tes
 screenshots: $(TESTED) ## the pictures of console and terminal in docs/; needs Chromium
 	@$(BIN)/pytest --quiet tests/browser/screenshots.py
 
-bench: $(TESTED) ## cost and speed against the floor, into docs/benchmarks.md; takes a quarter of an hour
+bench: $(TESTED) ## cost and speed against the floor, into docs/benchmarks.md; takes ten minutes
 	@$(BIN)/python -m bench
 
 setup: $(READY) ## the virtual environment, and the wheels that chalice deploy packs

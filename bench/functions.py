@@ -1,170 +1,152 @@
 """The functions in Lambda's own runtime client: the deployment package, and the floor beside it."""
 
 import json
+import math
 import shutil
-import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from tempfile import mkdtemp
+from typing import Any
 
-from bench.aws import EXECUTION, NOW, StandIn, arn
+from bench.playback import Playback, Recording
 from localcloud import runtime
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STAGE, Project, copy_project
+from localcloud.company import STAGE, Company, arn_of, copy_project, nightly
 from localcloud.environments import Credentials, Environment, Libraries, Specification
 
-_SCHEDULED = {
-    "version": "0",
-    "id": str(uuid.uuid4()),
-    "detail-type": "Scheduled Event",
-    "source": "aws.events",
-    "account": ACCEPTANCE,
-    "time": f"{NOW:%Y-%m-%dT%H:%M:%SZ}",
-    "region": REGION,
-    "resources": [],
-    "detail": {},
+UPDATE, RESTORE = "db-update-latest-snapshot-id", "db-restore-from-snapshot"
+FOLLOW, RECONCILE, PIN = "db-follow-pipeline", "db-reconcile", "PUT /snapshots/current"
+#: The functions, with their handlers in the package and in the floor.
+FUNCTIONS = {
+    UPDATE: {"package": "chalicelib.triggers.update.handler", "floor": "floor.update"},
+    RESTORE: {"package": "chalicelib.triggers.restore.handler", "floor": "floor.restore"},
+    FOLLOW: {"package": "chalicelib.triggers.follow_pipeline.handler", "floor": "floor.follow"},
+    RECONCILE: {"package": "chalicelib.triggers.reconcile.handler", "floor": "floor.reconcile"},
+    PIN: {"package": "app.app", "floor": "floor.pin"},
 }
-_ENDED = {"pipeline": PIPELINE, "execution-id": EXECUTION, "state": "SUCCEEDED"}
-_PIN = {
-    "headers": {"Content-Type": "application/json"},
-    "multiValueQueryStringParameters": None,
-    "pathParameters": None,
-    "stageVariables": None,
-    "requestContext": {
-        "httpMethod": "PUT",
-        "resourcePath": "/snapshots/current",
-        "path": "/api/snapshots/current",
-        "identity": {"userArn": f"arn:aws:iam::{ACCEPTANCE}:user/operator"},
-    },
-    "body": json.dumps({"snapshot": arn(0), "reason": "compare"}),
-    "isBase64Encoded": False,
-}
-
-
-class Function(NamedTuple):
-    """A function, the event that it handles, and its budgets.
-
-    That of modules, beyond the floor's, is a little more than today: another Python splits its
-    library differently.
-    """
-
-    name: str
-    module: str
-    event: dict[str, Any]
-    most_calls: int
-    most_modules: int
-
-    def handler(self, who: str) -> str:
-        """Return the handler in the package or in the floor."""
-        if who == "floor":
-            return f"{self.module}.handler"
-        return "app.app" if self is PIN else f"chalicelib.triggers.{self.module}.handler"
-
-
-UPDATE = Function("db-update-latest-snapshot-id", "update", _SCHEDULED, 3, 50)
-RESTORE = Function("db-restore-from-snapshot", "restore", _SCHEDULED, 9, 52)
-FOLLOW = Function("db-follow-pipeline", "follow_pipeline", _SCHEDULED | {"detail": _ENDED}, 8, 52)
-PIN = Function("PUT /snapshots/current", "pin", _PIN, 6, 70)
-FUNCTIONS = (UPDATE, RESTORE, FOLLOW, PIN)
+#: The most modules that each may import beyond the floor: a little more than today, for another
+#: Python splits its library differently.
+MODULES = {UPDATE: 53, RESTORE: 56, FOLLOW: 56, RECONCILE: 58, PIN: 70}
+#: The numbers of shared snapshots that an update is run with.
+SHARES = FEW, _, MANY = 20, 200, 2000
+MOST = 20_000  # the pages of MANY again and again, which is only right for memory
+_SERVICES = ("CLOUDFORMATION", "CODEPIPELINE", "RDS", "SNS", "SSM")
 
 
 class Bench:
-    """The package and the floor, unpacked into a folder, with the stand-in that both of them call."""
+    """A stage that has spent a night on the local cloud, each of whose functions can be run again."""
 
-    def __init__(self, project: Path, folder: Path) -> None:
-        self.project, self.folder, self.aws = project, folder, StandIn()
-        self.copy = folder / "project"
-        self.copy.mkdir()
-        copy_project(project, self.copy)
-        app = Project(LocalCloud("http://127.0.0.1:9"), self.copy)  # packing asks no cloud
-        app.chalice("package", "--stage", STAGE, "out")
-        self.package = self.copy / "out/deployment.zip"
+    def __init__(self, project: Path, folder: Path, cloud: LocalCloud) -> None:
+        self.folder, self.aws = folder, Playback(cloud.endpoint)
+        copy = folder / "project"
+        copy.mkdir()
+        copy_project(project, copy)
+        file = copy / ".chalice/config.json"
+        config = json.loads(file.read_text())
+        self.variables = config["stages"][STAGE]["environment_variables"]
+        self.variables |= {f"AWS_ENDPOINT_URL_{service}": self.aws.url for service in _SERVICES}
         # It is never off-week, and never by day.
-        always = {"REFRESH_EVERY_WEEKS": "1", "MAINTENANCE_WINDOW": "00:00-24:00"}
-        self.variables = app.variables | always
+        self.variables |= {"REFRESH_EVERY_WEEKS": "1", "MAINTENANCE_WINDOW": "00:00-24:00"}
+        file.write_text(json.dumps(config))
+        self.company = Company(cloud, copy, run_seconds=0.4)
+        self._events: dict[str, Any] = {}
+        self._recordings: dict[tuple[str, int], Recording] = {}
+        self._spend_a_night()
+        (package,) = copy.glob(".chalice/deployments/*.zip")
+        self.size = package.stat().st_size / 2**20  # in MiB
         runtime.link(runtime.RUNTIME, folder / "runtime")
-        runtime.unpack(self.package.read_bytes(), folder / "package")
-        shutil.copytree(Path(__file__).with_name("floor"), folder / "floor")
+        runtime.unpack(package.read_bytes(), folder / "package")
+        (folder / "floor").mkdir()
+        shutil.copy(Path(__file__).with_name("floor.py"), folder / "floor")
+        self.warm = {who: self._start(who, UPDATE) for who in ("package", "floor")}
+        for who, process in self.warm.items():
+            self.run(who, UPDATE, process=process)
 
-    def __enter__(self) -> Self:
-        return self
+    def _spend_a_night(self) -> None:
+        """Use each function when it has all of its work to do; keep its event and AWS's answers."""
+        cloud, now = self.company.cloud, datetime.now(UTC)
+        self.company.found(now - timedelta(days=1))
+        cloud.set_clock(None)
+        self.company.chalice("deploy", "--stage", STAGE)
+        first, clusters = now - timedelta(hours=6), ("billing", "orders")
+        shares = [
+            nightly(clusters[at % 2], first + timedelta(seconds=at), identifier=f"share-{at}")
+            for at in range(MANY)
+        ]
+        for shared, more in pairwise((1, *SHARES)):  # one was there before
+            cloud.seed_snapshots(shares[shared:more])
+            self._record(UPDATE, lambda: cloud.fire(UPDATE, now), more)
+        many = self._recordings[UPDATE, MANY]
+        pages = many["DescribeDBClusterSnapshots"]
+        most = (pages[:-1] * 11)[: MOST // 100 - 1] + pages[-1:]
+        self._recordings[UPDATE, MOST] = Recording(list, many, DescribeDBClusterSnapshots=most)
+        cloud.fire(RECONCILE, now)  # which learns what is deployed
+        self._record(RECONCILE, lambda: cloud.fire(RECONCILE, now))
+        (restored,) = self._record(RESTORE, lambda: cloud.fire(RESTORE, now))
+        self._record(FOLLOW, lambda: self.company.followed(restored["payload"]["execution_id"]))
+        pinned = {"snapshot": arn_of(shares[1])}
+        self._record(PIN, lambda: cloud.signed("PUT", "/snapshots/current", pinned))
 
-    def __exit__(self, *_error: object) -> None:
-        self.aws.shutdown()
-        self.aws.server_close()
+    def _record(self, function: str, use: Callable[[], Any], shares: int = FEW) -> Any:
+        self._recordings[function, shares] = Recording(list)
+        self.aws.play(self._recordings[function, shares])
+        result = use()
+        self._events[function] = self.company.cloud.invocations()[-1]["event"]
+        return result
 
-    @contextmanager
-    def start(self, function: Function, who: str) -> Iterator["Process"]:
-        """Start a process of the package or the floor, and end it."""
-        process = Process(self, function, who)
-        try:
-            yield process
-        finally:
+    def run(
+        self,
+        who: str,
+        function: str,
+        shares: int = FEW,
+        rate: float = math.inf,
+        process: Environment | None = None,
+    ) -> float:
+        """Run a function of the package or the floor, in a new process unless one is given.
+
+        Returns the milliseconds that it takes. Its answer, and the peak of memory in MiB, are kept.
+        """
+        self.aws.play(self._recordings[function, shares], rate)
+        event = json.dumps(self._events[function]).encode()
+        began = time.perf_counter()
+        running = process or self._start(who, function)
+        outcome = running.invoke("request", event)
+        milliseconds = 1000 * (time.perf_counter() - began)
+        if not outcome.succeeded:
+            raise RuntimeError(f"{outcome.payload!r}\n{outcome.log}")
+        peak = Path(f"/proc/{running.pid}/status").read_text().partition("VmHWM:")[2].split()[0]
+        self.answer, self.peak = json.loads(outcome.payload), int(peak) / 1024
+        if not process:
             time.sleep(0.02)  # it may still be reading that its answer was taken
-            process.end()
+            running.end()
+        return milliseconds
 
-    def ask_anew(self, function: Function, who: str) -> tuple[float, Any, float]:
-        """Return the seconds from a process's start to its answer, the answer, and its memory in MiB."""
-        with self.start(function, who) as process:
-            return *process.ask(), process.peak_memory()
-
-    def modules(self, function: Function, who: str) -> set[str]:
-        """Return the modules that importing the handler's module imports."""
-        handler = function.handler(who)
-        paths = [str(self.folder / who), str(self.folder / "runtime")]
-        script = (
-            f"import sys; sys.path[:] = {paths} + sys.path; import {handler.rpartition('.')[0]}"
-        )
-        printed = subprocess.run(  # noqa: S603 (our own package)
-            [sys.executable, "-I", "-S", "-B", "-c", f"{script}; print(*sys.modules)"],
-            env={**self.variables, "AWS_DEFAULT_REGION": REGION},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        return set(printed.split())
-
-
-class Process(Environment):
-    """A function's process."""
-
-    def __init__(self, bench: Bench, function: Function, who: str) -> None:
-        folder = bench.folder / uuid.uuid4().hex
-        folder.mkdir()
-        self.event = json.dumps(function.event).encode()
-        self.began: float | None = time.perf_counter()
+    def _start(self, who: str, function: str) -> Environment:
+        folder = Path(mkdtemp(dir=self.folder))
         specification = Specification(
             account=ACCEPTANCE,
             region=REGION,
-            name=f"aurora-refresh-{STAGE}-{function.name.split()[0].lower()}",
-            arn=f"arn:aws:lambda:{REGION}:{ACCEPTANCE}:function:{function.name}",
+            name=function,
+            arn=f"arn:aws:lambda:{REGION}:{ACCEPTANCE}:function:{function}",
             role=f"arn:aws:iam::{ACCEPTANCE}:role/aurora-refresh",
-            handler=function.handler(who),
+            handler=FUNCTIONS[function][who],
             runtime=f"python{sys.version_info.major}.{sys.version_info.minor}",
             timeout=300,
             memory=256,
-            variables=tuple(bench.variables.items()),
+            variables=tuple(self.variables.items()),
             code_sha256="",
         )
-        libraries = Libraries(bench.folder / who, bench.folder / "runtime", folder)
+        libraries = Libraries(self.folder / who, self.folder / "runtime", folder)
         credentials = Credentials("AKIAIOSFODNN7EXAMPLE", "secret", "token")
-        super().__init__(specification, libraries, credentials, bench.aws.url, folder)
+        return Environment(specification, libraries, credentials, self.aws.url, folder)
 
-    def ask(self) -> tuple[float, Any]:
-        """Return the seconds that the event takes, the first time from the start, and the answer."""
-        began, self.began = self.began or time.perf_counter(), None
-        outcome = self.invoke(str(uuid.uuid4()), self.event)
-        seconds = time.perf_counter() - began
-        if not outcome.succeeded:
-            raise RuntimeError(f"{outcome.payload!r}\n{outcome.log}")
-        return seconds, json.loads(outcome.payload)
-
-    def peak_memory(self) -> float:
-        """Return the most that the process has had in memory, in MiB."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    def close(self) -> None:
+        """End the processes and the playback."""
+        for process in self.warm.values():
+            process.end()
+        self.aws.close()

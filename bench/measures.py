@@ -1,183 +1,121 @@
-"""The measurements: each takes the package and the floor in turn, and compares what they took."""
+"""What is measured, how, and the target that stands beside it in the report."""
 
 import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from operator import sub, truediv
 from time import perf_counter
+from typing import Any
 
-from bench.aws import BURST, PAGE
-from bench.functions import FUNCTIONS, UPDATE, Bench, Function
-from localcloud.client import LocalCloud
-from localcloud.company import STAGE, Company
-
-RATE = 10
-MANY = 2000
-LATENCIES = (0.0, 0.05)
+from bench.functions import FEW, FUNCTIONS, MANY, MODULES, MOST, SHARES, UPDATE, Bench
+from bench.playback import BURST, Recording
+from localcloud.accounts import REGION
+from localcloud.company import STAGE
 
 
 @dataclass
 class Measure:
-    """What the package and the floor took, measured in turn, and the most that is to be reached."""
+    """What was taken of the package and of the floor, how they compare, and the most that may be."""
 
     name: str
-    most: float | None = None
-    unit: str = "ms"
+    unit: str
+    most: float
+    take: Callable[[Bench, str, Any], float]
+    of: Any = None
+    compare: Callable[[float, float], float] | None = truediv
     package: list[float] = field(default_factory=list)
     floor: list[float] = field(default_factory=list)
-    at: tuple[int, float] | None = None  # the snapshots and the latency of a warm update
+
+    def repeat(self, bench: Bench, times: int, seconds: float = 0) -> None:
+        """Measure both in turn, at least so often and for so long."""
+        began = perf_counter()
+        while len(self.package) < times or perf_counter() - began < seconds:
+            self.package.append(self.take(bench, "package", self.of))
+            if self.compare:
+                self.floor.append(self.take(bench, "floor", self.of))
 
     @property
     def value(self) -> float:
-        """The median of the package, or of its ratios to the floor measured beside it."""
-        if not self.floor:
-            return statistics.median(self.package)
-        pairs = zip(self.package, self.floor, strict=True)  # what slows down both does not count
-        return statistics.median(ours / its for ours, its in pairs)
+        """The median of the package, or of its comparisons with the floor measured beside it."""
+        if self.compare:  # what slows down both does not count
+            return statistics.median(map(self.compare, self.package, self.floor))
+        return statistics.median(self.package)
 
     @property
     def is_met(self) -> bool:
-        """Whether the target is reached; what has none is."""
-        return self.most is None or self.value <= self.most
-
-    def take(self, turn: int, seconds: Callable[[str], float]) -> None:
-        """Measure both; who goes first changes, so that going first is nobody's advantage."""
-        for who in ("package", "floor")[:: -1 if turn % 2 else 1]:
-            getattr(self, who).append(seconds(who))
+        """Whether the target is reached."""
+        return self.value <= self.most
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured."""
-
-    cold: int = 25
-    warm_seconds: float = 40
-    repeated: int = 11
-    snapshots: tuple[int, ...] = (20, 200, MANY, 20000)
+def warm(bench: Bench, who: str, shares: int) -> float:
+    """The update in a process that has run it before."""
+    return bench.run(who, UPDATE, shares, process=bench.warm[who])
 
 
-FULL = Plan()
-QUICK = Plan(cold=5, warm_seconds=1, repeated=3, snapshots=(20, 200, MANY))
+def throttled(bench: Bench, who: str, rate: int) -> float:
+    """The same when RDS admits so many calls a second; the floor is what that rate allows."""
+    if who == "floor":
+        return 1000 * (MANY / 100 - BURST) / rate
+    return bench.run(who, UPDATE, MANY, rate, bench.warm[who])
 
 
-def cold(bench: Bench, plan: Plan) -> Iterator[Measure]:
-    """From the process's start to the first answer."""
-    bench.aws.play()
-    for function in FUNCTIONS:
-
-        def first(who: str, function: Function = function) -> float:
-            return bench.ask_anew(function, who)[0]
-
-        Measure("").take(0, first)  # which brings the files into the machine's memory
-        measure = Measure(f"cold start, `{function.name}`", 1.10)
-        for turn in range(plan.cold):
-            measure.take(turn, first)
-        yield measure
+def memory(bench: Bench, who: str, shares: int) -> float:
+    """How much more memory, at its peak, the update takes for that many shares than for a few."""
+    bench.run(who, UPDATE)
+    few = bench.peak
+    bench.run(who, UPDATE, shares)
+    return bench.peak - few
 
 
-def imports(bench: Bench, _: Plan) -> Iterator[Measure]:
-    """How many modules each handler imports beyond those of the floor: most of a cold start is import."""
-    for function in FUNCTIONS:
-        ours, floor = (len(bench.modules(function, who)) for who in ("package", "floor"))
-        name = f"modules imported beyond the floor's, `{function.name}`"
-        yield Measure(name, function.most_modules, "", [ours - floor])
-
-
-def warm(bench: Bench, plan: Plan) -> Iterator[Measure]:
-    """The update, again and again in a process that has handled one before."""
-    with bench.start(UPDATE, "package") as package, bench.start(UPDATE, "floor") as floor:
-        processes = {"package": package, "floor": floor}
-        for at in [(snapshots, late) for late in LATENCIES for snapshots in plan.snapshots]:
-            bench.aws.play(*at)
-            name = f"warm update, N = {at[0]:,}, {at[1] * 1000:.0f} ms"
-            measure = Measure(name, 1.03 if at[0] >= 200 else None, at=at)
-            for process in processes.values():
-                process.ask()
-            began, turn = perf_counter(), 0
-            while turn < plan.repeated or perf_counter() - began < plan.warm_seconds:
-                measure.take(turn, lambda who: processes[who].ask()[0])
-                turn += 1
-            yield measure
-
-
-def memory(bench: Bench, plan: Plan) -> Iterator[Measure]:
-    """How much the peak of a new process grows with the number of snapshots, beyond the floor's."""
-    few, many = plan.snapshots[1], plan.snapshots[-1]
-
-    def grown(who: str) -> float:
-        peaks = []
-        for snapshots in (few, many):
-            bench.aws.play(snapshots)
-            peaks.append(bench.ask_anew(UPDATE, who)[2])
-        return peaks[1] - peaks[0]
-
-    name = f"growth of peak memory beyond the floor's, N = {few:,} to {many:,}"
-    yield Measure(name, 2, "MiB", [grown("package") - grown("floor") for _ in range(3)])
-
-
-def calls(bench: Bench, _: Plan) -> Iterator[Measure]:
-    """What each function calls on a night in which it has all of its work to do."""
-    for function in FUNCTIONS:
-        snapshots, most = (
-            (MANY, MANY // PAGE + 2) if function is UPDATE else (20, function.most_calls)
-        )
-        bench.aws.play(snapshots)
-        bench.ask_anew(function, "package")
-        name = f"AWS calls, `{function.name}`, N = {snapshots:,}"
-        yield Measure(name, most, "", [len(bench.aws.calls)])
-
-
-def throttled(bench: Bench, plan: Plan) -> Iterator[Measure]:
-    """The update when AWS takes ten calls a second, in terms of what that rate allows."""
-    allowed = (MANY // PAGE + 2 - BURST) / RATE
-    measure = Measure(f"update throttled to {RATE} calls a second, N = {MANY:,}", 1.10, "of it")
-    with bench.start(UPDATE, "package") as process:
-        bench.aws.play(MANY)
-        process.ask()
-        for _ in range(plan.repeated):
-            bench.aws.play(MANY, rate=RATE)
-            measure.package.append(process.ask()[0] / allowed)
-    yield measure
-
-
-def status(bench: Bench, plan: Plan) -> Iterator[Measure]:
-    """The command line, against a company on the local cloud; its imports are traced, which slows them."""
+def status(bench: Bench, _who: str, part: str) -> float:
+    """The command line against the local cloud, or its imports alone; traced, which slows both."""
+    bench.aws.play(Recording(list))
     words = ["-m", "cli.main", "status", "--stage", STAGE]
-    with LocalCloud.start() as cloud:
-        company = Company(cloud, bench.copy)
-        company.found(datetime(2026, 1, 3, 12, tzinfo=UTC))
-        company.chalice("deploy", "--stage", STAGE)
-
-        def run(*options: str) -> tuple[float, str]:
-            began = perf_counter()
-            done = subprocess.run(  # noqa: S603 (our own command)
-                [sys.executable, *options, *words],
-                cwd=bench.project,
-                env=company.environment(),
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if not done.stdout.startswith(STAGE):
-                raise RuntimeError(done.stderr)
-            return perf_counter() - began, done.stderr
-
-        run()  # the function's cold start, and the files are in the machine's memory from now on
-        whole = [run()[0] for _ in range(plan.repeated)]
-        traces = [run("-X", "importtime")[1] for _ in range(plan.repeated)]
-    own = [re.findall(r"^import time: +(\d+) \|", each, re.MULTILINE) for each in traces]
-    name = "`aurora-refresh status`"
-    yield Measure(f"{name}, local cloud, in seconds", 1.5, package=whole)
-    traced = [sum(map(int, each)) / 1e6 for each in own]
-    yield Measure(f"imports of {name}, traced, in seconds", 0.5, package=traced)
+    seconds, imports = _trace(words, bench.company.environment())
+    return sum(imports) / 1e6 if part == "imports" else seconds
 
 
-def package(bench: Bench, _: Plan) -> Iterator[Measure]:
-    """The size of what is deployed."""
-    yield Measure("deployment package", 1.5, "MiB", [bench.package.stat().st_size / 2**20])
+def modules(bench: Bench, who: str, function: str) -> float:
+    """How many modules a handler imports: most of a cold start is import."""
+    paths = [str(bench.folder / who), str(bench.folder / "runtime")]
+    module = FUNCTIONS[function][who].rpartition(".")[0]
+    words = ["-ISB", "-c", f"import sys; sys.path[:0] = {paths}; import {module}"]
+    return len(_trace(words, bench.variables | {"AWS_DEFAULT_REGION": REGION})[1])
 
 
-MEASURES = (cold, imports, warm, memory, calls, throttled, status, package)
+def _trace(words: list[str], environment: dict[str, str]) -> tuple[float, list[int]]:
+    """Run Python; return the seconds that it takes, and the microseconds that each import takes."""
+    began = perf_counter()
+    done = subprocess.run(  # noqa: S603 (our own commands)
+        [sys.executable, "-X", "importtime", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imports = re.findall(r"^import time: +(\d+) \|", done.stderr, re.MULTILINE)
+    return perf_counter() - began, [int(each) for each in imports]
+
+
+def calls(bench: Bench, who: str, function: str) -> float:
+    """How often AWS is called when there is all of the work to do."""
+    bench.run(who, function)
+    return len(bench.aws.calls)
+
+
+VARYING = [
+    *(Measure(f"cold start, `{each}`", "ms", 1.10, Bench.run, each) for each in FUNCTIONS),
+    *(Measure(f"warm update, {each:,} shares", "ms", 1.03, warm, each) for each in SHARES[1:]),
+    Measure("the same, 10 calls a second", "ms", 1.10, throttled, 10),
+    Measure(f"growth of its peak memory, {FEW} to {MOST:,} shares", "MiB", 2, memory, MOST, sub),
+    Measure("`aurora-refresh status`", "s", 1.5, status, "all", None),
+    Measure("its imports", "s", 0.5, status, "imports", None),
+]
+EXACT = [
+    *(Measure(f"modules, `{each}`", "", MODULES[each], modules, each, sub) for each in MODULES),
+    *(Measure(f"AWS calls, `{each}`", "", 0, calls, each, sub) for each in FUNCTIONS),
+    Measure("deployment package", "MiB", 1.5, lambda bench, *_: bench.size, None, None),
+]

@@ -283,7 +283,7 @@ def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
         say_json(report.to_json())
     else:
         rows = [
-            (each.verdict, each.name, f"{each.fact.claim} …", each.found)
+            (each.verdict, each.fact.name, f"{each.fact.claim} …", each.found)
             for each in report.findings
         ]
         say_table(("verdict", "fact", "claim", "found"), rows)

@@ -1,33 +1,32 @@
-"""`make demo`: the whole refresh on this machine, four nights of it, checked at every step.
+"""`make demo`: the whole refresh on this machine, checked at every step.
 
 Everything is what it would be on AWS (a real ``chalice deploy``, the deployed package in Lambda's own
 runtime client, SigV4), except AWS itself, which is the local cloud.
 """
 
 import argparse
-import json
 import os
-import shlex
 import signal
 import sys
 import tempfile
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import NamedTuple
+
+from botocore.exceptions import WaiterError
 
 from demo.company import run_company
-from demo.output import Unexpected, expect, fire, gist, say, say_notifications, short, title
+from demo.orders import run_orders
+from demo.output import Unexpected, title
 from demo.rows import run_rows
 from localcloud import variables
-from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER, key_of
-from localcloud.client import LocalCloud, send
-from localcloud.company import CLUSTER, PIPELINE, STAGE, Company, copy_project, nightly
+from localcloud.accounts import ACCEPTANCE, key_of
+from localcloud.client import LocalCloud
+from localcloud.company import PIPELINE, STAGE, Company, copy_project
 
-NIGHT = datetime(2026, 1, 4, 2, tzinfo=UTC)  # a Sunday, and the first day of an on-week
 PROJECT = Path(__file__).resolve().parent.parent
 TOOLS = os.path.relpath(Path(sys.executable).parent)
+SCENARIOS = {"orders": run_orders, "company": run_company, "rows": run_rows}
 
 
 def main() -> int:
@@ -38,7 +37,7 @@ def main() -> int:
         "wrong; one night of a company with three databases, from production's snapshots on; or two "
         "refreshes whose rows are masked.",
     )
-    parser.add_argument("--scenario", choices=("orders", "company", "rows"), default="orders")
+    parser.add_argument("--scenario", choices=SCENARIOS, default="orders")
     parser.add_argument(
         "--keep", action="store_true", help="leave the cloud running, and print what to try on it"
     )
@@ -53,13 +52,7 @@ def main() -> int:
             LocalCloud.start() as cloud,
         ):
             copy_project(PROJECT, Path(copy))
-            if given.scenario == "company":
-                company = run_company(cloud, Path(copy))
-            elif given.scenario == "rows":
-                company = run_rows(cloud, Path(copy))
-            else:
-                company = Company(cloud, Path(copy), run_seconds=1)
-                run_orders(company)
+            company = SCENARIOS[given.scenario](cloud, Path(copy))
             is_done = True
             title(f"Done in {monotonic() - began:.0f} s.")
             if given.keep:
@@ -67,7 +60,7 @@ def main() -> int:
     except Unexpected as error:
         print(f"\nUnexpected: {error}", file=sys.stderr)
         return 1
-    except (RuntimeError, TimeoutError, ValueError) as error:
+    except (RuntimeError, TimeoutError, ValueError, WaiterError) as error:
         print(f"\nThe demo cannot continue: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -83,191 +76,25 @@ def leave(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def run_orders(company: Company) -> None:
-    """Play four nights of one database: a run fails, succeeds, restores nothing, fails afterwards."""
-    cloud = company.cloud
-    title("The local cloud")
-    say(f"local cloud at {cloud.endpoint}: production {PRODUCTION}, acceptance {ACCEPTANCE}")
-    if sys.platform != "linux":
-        say("functions run in plain Python here: Lambda's runtime client is for Linux only")
-    company.found(NIGHT - timedelta(hours=14))
-    first = deployed(company)
-    say(f"testers work on {first.cluster}, restored from {short(first.source)}")
-
-    title("Production shares its snapshots")
-    shared = company.share(NIGHT)
-    say(f"{len(shared)} more of 5 clusters, one still creating; so does a stranger, {STRANGER}")
-
-    title(f"chalice deploy --stage {STAGE}")
-    company.chalice("deploy", "--stage", STAGE, progress=say)
-
-    update(company, NIGHT)
-    restore(company, NIGHT, "Failed")
-    expect(deployed(company) == first, company.clusters())
-    expect(company.parameter(company.current) == first.source, "current did not go back")
-    say(f"current is back on {short(first.source)}; testers still work on {first.cluster}")
-
-    night = next_night(company, NIGHT, "production has shared another one; the build is repaired")
-    run = restore(company, night, "Succeeded")
-    second = deployed(company)
-    expect(second.source == run.current == company.good(), company.clusters())
-    say(f"{first.cluster} was replaced by {second.cluster}; {short(run.current)} is marked good")
-
-    night = next_night(company, night, "somebody has set a condition that skips the stage Deploy")
-    restore(company, night, "Succeeded", "Skip Deploy")
-    expect(deployed(company) == second, company.clusters())
-    expect(company.parameter(company.current) == second.source, "current did not go back")
-    say(f"current is back on {short(second.source)}; testers still work on {second.cluster}")
-
-    night = next_night(company, night, "the condition is gone; now the tests after Deploy fail")
-    run = restore(company, night, "Failed", "Failed in Test")
-    third = deployed(company)
-    expect(third.source == run.current == company.parameter(company.current), company.clusters())
-    expect(company.good() == second.source, company.good())
-    say(f"current stays on {short(run.current)}, which testers have on {third.cluster}")
-    retry(company, night + timedelta(hours=7), run.execution_id)
-    expect(company.good() == third.source, company.good())
-    say(f"{short(run.current)} is marked good")
-
-    pin(company)
-    say(f"testers keep {third.cluster} until the pipeline's next run")
-    expect(deployed(company) == third, company.clusters())
-
-
-class Deployed(NamedTuple):
-    """The cluster that testers work on, and the snapshot that it was restored from."""
-
-    cluster: str
-    source: str
-
-
-def deployed(company: Company) -> Deployed:
-    clusters = company.clusters()
-    expect(len(clusters) == 1 and next(iter(clusters)).startswith(CLUSTER), clusters)
-    return Deployed(*next(iter(clusters.items())))
-
-
-def next_night(company: Company, before: datetime, news: str) -> datetime:
-    night = before + timedelta(weeks=2)
-    company.cloud.set_clock(night)
-    company.cloud.seed_snapshots([nightly("orders", night - timedelta(hours=6))])
-    title("Two weeks later")
-    say(news)
-    update(company, night)
-    return night
-
-
-def update(company: Company, night: datetime) -> None:
-    title(f"{night:%A %d %B, 02:00} UTC, db-update-latest-snapshot-id")
-    answer = fire(company, "db-update-latest-snapshot-id", night)
-    expect(answer["outcome"] == "updated", gist(answer))
-    (entry,) = answer["databases"]
-    say(f"updated: latest is {short(entry['latest'])}, {entry['age_hours']:.0f} hours old")
-    if night == NIGHT:
-        rejected = ", ".join(f"{count} for {why}" for why, count in entry["rejected"].items())
-        say(f"rejected: {rejected}")
-    newest = f"orders-{night - timedelta(hours=6):%Y-%m-%d}"
-    expect(short(entry["latest"]) == newest, entry)
-
-
-class Started(NamedTuple):
-    """The run of a promotion, and the snapshot that it is to restore."""
-
-    execution_id: str
-    current: str
-
-
-def restore(company: Company, night: datetime, status: str, outcome: str = "") -> Started:
-    """Promote at 04:00, and wait until the run has ended as expected."""
-    time = night + timedelta(hours=2)
-    title(f"{time:%A %d %B, 04:00} UTC, db-restore-from-snapshot")
-    company.cloud.patch_pipeline(PIPELINE, next_outcomes=[outcome or status])
-    answer = fire(company, "db-restore-from-snapshot", time)
-    expect(answer["outcome"] == "started", gist(answer))
-    (entry,) = answer["databases"]
-    say(f"started: current moved from {short(entry['previous'])} to {short(entry['current'])}")
-    run = Started(answer["execution_id"], entry["current"])
-    say(f"pipeline {PIPELINE} runs as {run.execution_id} …")
-    ended = company.followed(run.execution_id)
-    expect(ended == status, ended)
-    say(f"{status.lower()}; db-follow-pipeline looked at what is deployed")
-    say_notifications(company)
-    return run
-
-
-def retry(company: Company, time: datetime, run: str) -> None:
-    """Retry the tests, as the console of CodePipeline does."""
-    title(f"{time:%A %d %B, %H:%M} UTC, an engineer retries the stage Test")
-    company.cloud.set_clock(time)
-    company.cloud.client("codepipeline").retry_stage_execution(
-        pipelineName=PIPELINE,
-        stageName="Test",
-        pipelineExecutionId=run,
-        retryMode="FAILED_ACTIONS",
-    )
-    ended = company.followed(run, times=2)
-    expect(ended == "Succeeded", ended)
-    say("succeeded: the same run, which has restored the database before")
-    say_notifications(company)
-
-
-def pin(company: Company) -> None:
-    cloud = company.cloud
-    title("An operator pins older data: PUT /snapshots/current")
-    base = cloud.rest_url()
-    if base is None:
-        say("no API is deployed: PIN_API_ENABLED is false")
-        return
-    request = {"snapshot": "orders-2025-12-28", "reason": "compare with last year"}
-    url = f"{base}/snapshots/current"
-    status, text = send(
-        "PUT", url, json.dumps(request).encode(), {"Content-Type": "application/json"}
-    )
-    say(f"unsigned: {status} {text}")
-    expect(status == 403, status)
-    status, answer = cloud.signed("PUT", "/snapshots/current", request)
-    expect(status == 200, gist(answer))
-    say(f"signed:   {status} current is {short(answer['current'])}, version {answer['version']}")
-    expect(company.parameter(company.current) == answer["current"], gist(answer))
-    request["snapshot"] = "billing-2026-01-03"
-    status, answer = cloud.signed("PUT", "/snapshots/current", request)
-    expect((status, answer.get("Code")) == (409, "ConflictError"), gist(answer))
-    say(f"refused:  {status} {answer['Message']}")
-
-
 def invite(company: Company) -> None:
     """Print what to try, and wait for Ctrl-C."""
-    cloud = company.cloud
-    event = {
-        "version": "0",
-        "id": "00000000-0000-4000-8000-000000000000",
-        "detail-type": "Scheduled Event",
-        "source": "aws.events",
-        "account": ACCEPTANCE,
-        "time": f"{NIGHT + timedelta(weeks=8):%Y-%m-%dT%H:%M:%SZ}",
-        "region": cloud.region,
-        "resources": [],
-        "detail": {},
-    }
-    print("\nThe cloud stays until Ctrl-C. In another shell, in this folder:\n")
     print(
-        f"""{variables.shell(cloud.endpoint, key_of(ACCEPTANCE))}
+        f"""
+The cloud stays until Ctrl-C. In another shell, in this folder:
+
+{variables.shell(company.cloud.endpoint, key_of(ACCEPTANCE))}
+export AURORA_REFRESH_STAGE={STAGE}
+
+{TOOLS}/aurora-refresh status
+{TOOLS}/aurora-refresh refresh --dry-run
+{TOOLS}/aurora-refresh console
 
 aws ssm get-parameter-history --name {company.current}
 aws rds describe-db-clusters --query 'DBClusters[].[DBClusterIdentifier,TagList]'
 aws codepipeline list-pipeline-executions --pipeline-name {PIPELINE}
-echo {shlex.quote(json.dumps(event))} \\
-  | {TOOLS}/chalice --project-dir {shlex.quote(str(company.project))} invoke \\
-  --stage {STAGE} -n db-update-latest-snapshot-id"""
+""",
+        flush=True,
     )
-    if cloud.rest_url() is not None:
-        print(
-            f"""curl --aws-sigv4 aws:amz:{cloud.region}:execute-api \\
-  --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" \\
-  -X PUT -H 'Content-Type: application/json' -d '{{"snapshot": "latest"}}' \\
-  {cloud.rest_url()}/snapshots/current"""
-        )
-    print(flush=True)
     signal.pause()
 
 

@@ -8,7 +8,6 @@ default key, which no other account can use. Acceptance restores the last two fr
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 from demo.output import expect, fire, gist, say, say_notifications, short, title
@@ -25,7 +24,6 @@ ENGINES = {
     "DOCUMENTS": ("docdb", "5"),
 }
 NAMES = [name.lower() for name in ENGINES]
-_PATIENCE = 30.0  # seconds, for what RDS makes
 
 Entries = dict[str, Mapping[str, Any]]
 
@@ -149,14 +147,8 @@ def entries(answer: Mapping[str, Any], of: str) -> Entries:
 
 def available(side: Production | Company, arns: list[str]) -> None:
     """Wait until RDS has made the snapshots, which here takes a second and on AWS hours."""
-    deadline = monotonic() + _PATIENCE
-    while True:
-        listed = side.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
-        states = {
-            each["DBClusterSnapshotArn"]: each["Status"] for each in listed["DBClusterSnapshots"]
-        }
-        if all(states.get(arn) == "available" for arn in arns):
-            say("… RDS has made them")
-            return
-        expect(monotonic() < deadline, states)
-        sleep(0.1)
+    waiter = side.client("rds").get_waiter("db_cluster_snapshot_available")
+    often = {"Delay": 0.1, "MaxAttempts": 300}
+    for arn in arns:
+        waiter.wait(DBClusterSnapshotIdentifier=short(arn), WaiterConfig=often)
+    say("… RDS has made them")

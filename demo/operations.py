@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+from demo.output import fire
 from localcloud.accounts import ACCEPTANCE
 from localcloud.client import LocalCloud
 from localcloud.company import PIPELINE, STAGE, Company, copy_project, nightly
@@ -217,14 +218,11 @@ class _Stage:
                 nightly("billing", taken, **mysql),
             ]
         )
-        reasons = []
-        for function, hours in (
-            ("db-update-latest-snapshot-id", 0),
-            ("db-restore-from-snapshot", 2),
-        ):
-            cloud.set_clock(two + timedelta(hours=hours))
-            (record,) = cloud.fire(function, two + timedelta(hours=hours))
-            reasons.append(record["payload"]["reason"])
+        functions = {"db-update-latest-snapshot-id": 0, "db-restore-from-snapshot": 2}
+        reasons = [
+            fire(self._company, function, two + timedelta(hours=hours))["reason"]
+            for function, hours in functions.items()
+        ]
         if reasons != [None, refusal]:
             raise ValueError(f"the night of {time} went otherwise: {reasons}")
         if refusal is None:

@@ -52,7 +52,7 @@ _faults: list[Fault] = []
 def _enter(call: wire.Call) -> str | None:
     """Enter a call in the journal, and return the kind of the fault that hits it."""
     operation = f"{call.service}:{call.operation}"
-    owner = functions.owner(call.access_key)
+    owner = functions.fleet.owner(call.access_key)
     function = owner.specification.name if owner else ""
     entry = {
         "function": function,
@@ -104,7 +104,7 @@ def _hang_up(request: Request, call: wire.Call, kill: bool) -> None:
 
     The werkzeug server takes the error for a connection that the caller closed.
     """
-    owner = functions.owner(call.access_key)
+    owner = functions.fleet.owner(call.access_key)
     if kill and owner:
         owner.kill()
     request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)

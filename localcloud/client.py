@@ -136,7 +136,7 @@ class LocalCloud:
             described: Json = stepfunctions.describe_execution(executionArn=arn)
             return None if described["status"] == "RUNNING" else described
 
-        return _wait(ended, f"execution {arn} to end")
+        return wait_until(ended, f"execution {arn} to end")
 
     def wait_until_held(self, pipeline: str, at: str) -> str:
         """Wait until a run is held there, and return its id."""
@@ -145,7 +145,7 @@ class LocalCloud:
             runs: dict[str, str] = self.held_runs(pipeline)
             return runs.get(at)
 
-        return _wait(held, f"a run of {pipeline} to be held at {at}")
+        return wait_until(held, f"a run of {pipeline} to be held at {at}")
 
     def wait_for_run(self, execution_id: str, pipeline: str) -> str:
         """Wait until a pipeline's run has ended, and return its status."""
@@ -158,7 +158,7 @@ class LocalCloud:
             status: str = answer["pipelineExecution"]["status"]
             return None if status in ("InProgress", "Stopping") else status
 
-        return _wait(ended, f"run {execution_id} of {pipeline} to end")
+        return wait_until(ended, f"run {execution_id} of {pipeline} to end")
 
     def fire(
         self,
@@ -179,7 +179,7 @@ class LocalCloud:
 
     def wait_until_idle(self) -> None:
         """Wait until no asynchronous invocation is running, or waits for its next attempt."""
-        _wait(lambda: self.pending() == 0, "every event's delivery to end")
+        wait_until(lambda: self.pending() == 0, "every event's delivery to end")
 
     def _control(self, name: str, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
         arguments = {"positional": positional, "named": named}
@@ -225,7 +225,8 @@ def send(method: str, url: str, body: bytes | None, headers: Mapping[str, str]) 
         connection.close()
 
 
-def _wait(done: Callable[[], T | None], what: str, timeout: float = 60) -> T:
+def wait_until(done: Callable[[], T | None], what: str, timeout: float = 60) -> T:
+    """Wait until a function returns something true, and return that."""
     deadline = monotonic() + timeout
     while monotonic() < deadline:
         result = done()

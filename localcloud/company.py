@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 from cli import configure as configuring
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
-from localcloud.client import LocalCloud
+from localcloud.client import LocalCloud, wait_until
 
 PIPELINE = "acceptance-main"
 FOLLOW = "db-follow-pipeline"
@@ -28,7 +27,6 @@ STACK = "acceptance"
 CLUSTER = "acceptance-orders"
 STAGE = "local"
 
-_FOLLOWED_SECONDS = 20.0
 # What a company runs, of which a stage asks for the leading parts alone.
 VERSIONS = {
     "aurora-postgresql": "15.4",
@@ -237,15 +235,14 @@ class Company(Project):
         A run that is retried ends several ``times``.
         """
         status = self.cloud.wait_for_run(execution_id, PIPELINE)
-        deadline = monotonic() + _FOLLOWED_SECONDS
-        while times > sum(
-            record["event"].get("detail", {}).get("execution-id") == execution_id
-            for record in self.cloud.invocations(FOLLOW)
-        ):
-            # The event comes after the status can be seen.
-            if monotonic() > deadline:
-                raise TimeoutError(f"nobody followed run {execution_id}, which {status}")
-            sleep(0.02)
+
+        def is_followed() -> bool:
+            events = [record["event"] for record in self.cloud.invocations(FOLLOW)]
+            runs = [event.get("detail", {}).get("execution-id") for event in events]
+            return runs.count(execution_id) >= times
+
+        # The event comes after the status can be seen.
+        wait_until(is_followed, f"run {execution_id}, which {status}, to be followed")
         self.cloud.wait_until_idle()
         return status
 

@@ -19,14 +19,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import boto3
-import moto.stepfunctions.urls
 from botocore.config import Config
 from moto.core.config import default_user_config
 from moto.core.responses import ActionResult
 from moto.core.utils import get_service_model
 from moto.stepfunctions.responses import StepFunctionResponse
 
-from localcloud.functions import endpoint, session_of
+from localcloud.functions import fleet, session_of
 
 Json = dict[str, Any]
 
@@ -72,7 +71,7 @@ def _client_of_role(region: str, service: str, state_credentials: Any) -> Any:
     return boto3.client(  # type: ignore[call-overload]
         service,
         region_name=region,
-        endpoint_url=endpoint(),
+        endpoint_url=fleet.endpoint,
         aws_access_key_id=session.access_key_id,
         aws_secret_access_key=session.secret_access_key,
         aws_session_token=session.session_token,
@@ -120,4 +119,3 @@ def install() -> None:
     # It logs whole programs when a state fails, which the execution says better.
     logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
-    moto.stepfunctions.urls.url_paths["{0}/$"] = ExecutionResponse.dispatch

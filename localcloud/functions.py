@@ -44,18 +44,21 @@ class Throttled(LambdaClientError):
 
 
 class Fleet:
-    """All execution environments and what ran in them; a reset closes it, and makes another."""
+    """All execution environments, and what ran in them since it was opened."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def open(self, endpoint: str) -> None:
+        """Begin with no environment; ``endpoint`` is where functions, and whoever acts here for AWS, find AWS."""
         self.endpoint = endpoint
         self.retry_seconds = _RETRY_SECONDS
-        #: The number of asynchronous invocations that have not ended.
-        self.pending = 0
+        #: The asynchronous invocations.
+        self.deliveries: list[threading.Thread] = []
         #: What ran, one record for each attempt.
         self.records: list[dict[str, Any]] = []
         self.environments: list[Environment] = []
         self._directory = Path(tempfile.mkdtemp(prefix="localcloud-"))
-        self._lock = threading.Lock()
         self._closed = threading.Event()
         runtime.link(runtime.RUNTIME, self._directory / "runtime")
         runtime.link(runtime.MACHINE, self._directory / "machine")
@@ -92,20 +95,12 @@ class Fleet:
 
     def deliver(self, function: LambdaFunction, event: bytes, event_id: str | None = None) -> None:
         """Invoke asynchronously."""
-        with self._lock:
-            self.pending += 1
-        delivery = threading.Thread(target=self._deliver, args=(function, event, event_id))
-        delivery.daemon = True
+        arguments = (function, event, event_id)
+        delivery = threading.Thread(target=self._deliver, args=arguments, daemon=True)
         delivery.start()
+        self.deliveries.append(delivery)
 
     def _deliver(self, function: LambdaFunction, event: bytes, event_id: str | None) -> None:
-        try:
-            self._attempt(function, event, event_id)
-        finally:
-            with self._lock:
-                self.pending -= 1
-
-    def _attempt(self, function: LambdaFunction, event: bytes, event_id: str | None) -> None:
         request_id, attempt = str(uuid.uuid4()), 1
         # The events of a function that is deleted, or whose role is, are dropped.
         with contextlib.suppress(UnknownFunctionException, NotFoundException):
@@ -125,12 +120,21 @@ class Fleet:
                 attempt += 1
 
     def close(self) -> None:
-        """Kill every environment."""
+        """Kill every environment, and wait until no delivery goes on."""
         self._closed.set()
         with self._lock:
             for environment in self.environments:
                 environment.kill()
+        for delivery in self.deliveries:
+            delivery.join()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+    def owner(self, access_key_id: str) -> Environment | None:
+        """Return the environment that was given these credentials."""
+        for each in [*self.environments]:
+            if each.credentials.access_key_id == access_key_id:
+                return each
+        return None
 
     def _acquire(self, function: LambdaFunction) -> Environment:
         wanted = _specification(function)
@@ -163,46 +167,13 @@ class Fleet:
         return environment
 
 
-_fleets: list[Fleet] = []  # the one of now
-
-
-def fleet() -> Fleet:
-    """Return the fleet of now."""
-    return _fleets[0]
-
-
-def endpoint() -> str:
-    """Return the URL of the cloud."""
-    return fleet().endpoint
-
-
-def serve_at(endpoint: str) -> None:
-    """Begin with an empty fleet; ``endpoint`` is where the functions find AWS."""
-    _fleets[:] = [Fleet(endpoint)]
-
-
-def close() -> None:
-    """End every environment."""
-    for each in _fleets:
-        each.close()
+fleet = Fleet()
 
 
 def reset() -> None:
     """End every environment, and forget every invocation."""
-    close()
-    serve_at(endpoint())
-
-
-def owner(access_key_id: str) -> Environment | None:
-    """Return the environment that was given these credentials."""
-    return next(
-        (
-            each
-            for each in [*fleet().environments]
-            if each.credentials.access_key_id == access_key_id
-        ),
-        None,
-    )
+    fleet.close()
+    fleet.open(fleet.endpoint)
 
 
 def find(account: str, region: str, name_or_arn: str) -> LambdaFunction:
@@ -229,9 +200,9 @@ class InvocationResponse(LambdaResponse):
         function = self.backend.get_function(name, self._get_param("Qualifier"))
         event = bytes(self.raw_body) or b"{}"
         if self.headers.get("X-Amz-Invocation-Type") == "Event":
-            fleet().deliver(function, event)
+            fleet.deliver(function, event)
             return 202, {"status": "202"}, b""
-        outcome = fleet().invoke(function, event, str(uuid.uuid4()))
+        outcome = fleet.invoke(function, event, str(uuid.uuid4()))
         headers = {"Content-Type": "application/json", "X-Amz-Executed-Version": "$LATEST"}
         if not outcome.succeeded:
             headers["X-Amz-Function-Error"] = "Unhandled"
@@ -277,27 +248,24 @@ def session_of(account: str, region: str, role: str, name: str) -> Credentials:
 
 
 def install() -> None:
-    """Put the running functions in the place of moto's."""
-    for path, handler in urls.url_paths.items():
-        if handler == LambdaResponse.dispatch:
-            urls.url_paths[path] = InvocationResponse.dispatch
+    """Serve GetAccountSettings, too."""
     urls.url_paths["{0}/(?P<api_version>[^/]+)/account-settings/?$"] = InvocationResponse.dispatch
 
 
 @control
 def invocations(function: str = "") -> list[dict[str, Any]]:
     """Return what ran, one record for each attempt, oldest first; of functions whose names end so."""
-    return [record for record in fleet().records if record["function"].endswith(function)]
+    return [record for record in fleet.records if record["function"].endswith(function)]
 
 
 @control
 def pending() -> int:
     """Return the number of asynchronous invocations that have not ended."""
-    return fleet().pending
+    return sum(each.is_alive() for each in fleet.deliveries)
 
 
 @control
 def set_retries(seconds: list[float]) -> None:
     """Set the delays before the two further attempts of a failed asynchronous invocation."""
     first, second = seconds
-    fleet().retry_seconds = (first, second)
+    fleet.retry_seconds = (first, second)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from moto.apigateway import urls
 from moto.apigateway.models import RestAPI, apigateway_backends
 from moto.apigateway.responses import APIGatewayResponse
 from moto.apigateway.utils import deserialize_body
@@ -122,9 +121,7 @@ def _invoke(method: _Method, event: dict[str, Any]) -> Response:
     function = functions.find(account, method.api.region_name, arn)
     if not functions.may_invoke(function, "apigateway.amazonaws.com", method.arn(account)):
         raise _NotPermitted
-    return _mapped(
-        functions.fleet().invoke(function, json.dumps(event).encode(), str(uuid.uuid4()))
-    )
+    return _mapped(functions.fleet.invoke(function, json.dumps(event).encode(), str(uuid.uuid4())))
 
 
 def _find(request: Request) -> _Method:
@@ -190,20 +187,13 @@ def _mapped(outcome: Outcome) -> Response:
     is_mappable = isinstance(answer, dict) and "statusCode" in answer
     if not outcome.succeeded or not is_mappable:
         return _error(502, _INTERNAL)
-    response = Response(answer.get("body"), answer["statusCode"], content_type="application/json")
-    for name, value in answer.get("headers", {}).items():
-        response.headers[name] = value
-    for name, values in answer.get("multiValueHeaders", {}).items():
-        response.headers.setlist(name, values)
-    return response
+    headers = {
+        "Content-Type": "application/json",
+        **answer.get("headers", {}),
+        **answer.get("multiValueHeaders", {}),
+    }
+    return Response(answer.get("body"), answer["statusCode"], headers)
 
 
 def _error(status: int, body: dict[str, str]) -> Response:
     return Response(json.dumps(body), status, content_type="application/json")
-
-
-def install() -> None:
-    """Put the API Gateway that takes Swagger in the place of moto's."""
-    for path, handler in urls.url_paths.items():
-        if handler == APIGatewayResponse.dispatch:
-            urls.url_paths[path] = SwaggerResponse.dispatch

@@ -2,8 +2,8 @@
 
 moto looks for every key in the caller's own account, and takes all for customer-managed. What is restored here of
 *DescribeKey* (KMS API reference) and *Allowing users in other accounts to use a KMS key* (KMS Developer Guide): a
-key of another account is named by its ARN, and is shown to whom its policy lets use it; there is no way to tell a
-key that is closed from one that is not there. Nobody else's can be let use an AWS managed key, which says that it
+key of another account is named by its ARN, and is visible to the accounts that its policy lets use it; a key that is
+not looks like one that does not exist. Nobody else's can be let use an AWS managed key, which says that it
 is one. The key of a snapshot that is seeded is made with it.
 """
 
@@ -12,7 +12,6 @@ from collections.abc import Collection
 from typing import Any
 
 from moto.core.exceptions import JsonRESTError
-from moto.kms import urls
 from moto.kms.models import KmsBackend, kms_backends
 from moto.kms.responses import KmsResponse
 
@@ -90,6 +89,5 @@ def _generate_default_key(backend: KmsBackend, alias_name: str) -> str | None:
 
 
 def install() -> None:
-    """Put the API that looks into other accounts in the place of moto's."""
-    urls.url_paths["{0}/$"] = SharedKmsResponse.dispatch
+    """Let AWS manage the default keys."""
     KmsBackend._generate_default_keys = _generate_default_key  # type: ignore  # noqa: PGH003, SLF001

@@ -16,7 +16,6 @@ from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-import moto.codepipeline.urls
 from moto.codepipeline.models import CodePipeline, codepipeline_backends
 from moto.codepipeline.responses import CodePipelineResponse
 from moto.core.exceptions import JsonRESTError
@@ -194,11 +193,6 @@ def _stage_state(behaviour: Behaviour, stage: Json) -> Json:
 
 def _stage_execution(run: Run, status: str) -> Json:
     return {"pipelineExecutionId": run.pipeline_execution_id, "status": status}
-
-
-def install() -> None:
-    """Put the bridge in moto's CodePipeline's place."""
-    moto.codepipeline.urls.url_paths["{0}/$"] = RunningCodePipelineResponse.dispatch
 
 
 def reset() -> None:

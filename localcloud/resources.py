@@ -22,7 +22,7 @@ from moto.iam.models import iam_backends
 
 from localcloud import identities
 from localcloud.accounts import key_of
-from localcloud.functions import endpoint, find
+from localcloud.functions import find, fleet
 from localcloud.policies import Decision, decide
 
 Properties = dict[str, Any]
@@ -44,7 +44,7 @@ class Api:
 
     def call(self, service: str, operation: str, **parameters: Any) -> Any:
         """Call a service with what the operation knows of the parameters."""
-        client = _client(endpoint(), service, self.account, self.region)
+        client = _client(fleet.endpoint, service, self.account, self.region)
         shape = client.meta.service_model.operation_model(operation).input_shape
         return client._make_api_call(operation, _shaped(shape, parameters))  # noqa: SLF001
 
@@ -92,10 +92,11 @@ class Kind:
         return str(jmespath.search(self.answers, answer)) if self.answers else name
 
     def change(self, api: Api, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (for clusters)
-        """Change in place what can be."""
-        if self.changes:
-            given = {**self.prepare(new), self.key: name}
-            api.call(self.service, self.changes, Overwrite=True, **given)
+        """Change it in place; AWS can do that to any type, this cloud only to some."""
+        if not self.changes:
+            raise Failed(f"{name}: the local cloud cannot modify it in place")
+        given = {**self.prepare(new), self.key: name}
+        api.call(self.service, self.changes, Overwrite=True, **given)
 
     def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:  # noqa: ARG002 (for clusters)
         """Delete it."""

@@ -1,6 +1,6 @@
 """Rows: Aurora PostgreSQL clusters hold data, which snapshots keep, and the RDS Data API reaches.
 
-moto's clusters hold nothing, and its Data API answers what it was told. Restored here, from botocore's ``rds-data``
+moto's clusters hold nothing, and its Data API returns prepared answers. Restored here, from botocore's ``rds-data``
 model and the Aurora User Guide's *Using the Amazon RDS Data API*, is what the after-restore work needs: statements
 in a transaction, each of them one statement; the HTTP endpoint must be enabled, and the secret be there. Which data
 a snapshot or a cluster has is in ``shares.py``, what keeps it in ``postgres.py``.
@@ -15,9 +15,9 @@ import json
 from typing import Any
 from uuid import uuid4
 
-import moto.rdsdata.urls
 from moto.core.exceptions import JsonRESTError
 from moto.rds.models import DBCluster, MasterUserSecret, rds_backends
+from moto.rdsdata import urls
 from moto.rdsdata.responses import RDSDataServiceResponse
 from moto.secretsmanager.exceptions import SecretsManagerClientError
 from moto.secretsmanager.models import secretsmanager_backends
@@ -30,7 +30,6 @@ from localcloud.controls import control
 Json = dict[str, Any]
 
 ENGINE = "aurora-postgresql"
-_OPERATIONS = ("Execute", "BeginTransaction", "CommitTransaction", "RollbackTransaction")
 
 databases = postgres.Databases()
 _transactions: dict[tuple[str, str], Any] = {}  # connections, by cluster and token
@@ -98,9 +97,9 @@ class RowsResponse(RDSDataServiceResponse):
 
 
 def install() -> None:
-    """Put the Data API in the place of moto's; the generated secret names the cluster's own user."""
-    for path in _OPERATIONS:
-        moto.rdsdata.urls.url_paths[f"{{0}}/{path}$"] = RowsResponse.dispatch
+    """Let transactions begin and end, and the secrets that RDS generates name the cluster's own user."""
+    for path in ("BeginTransaction", "CommitTransaction", "RollbackTransaction"):
+        urls.url_paths[f"{{0}}/{path}$"] = RowsResponse.dispatch
     MasterUserSecret._generate_secret_string = _secret  # type: ignore  # noqa: PGH003, SLF001
 
 

@@ -67,7 +67,7 @@ def _invoke(rule: Rule, arn: str, event: Mapping[str, Any]) -> bool:
         return False
     may = functions.may_invoke(function, _SERVICE, rule.arn)
     if may:
-        functions.fleet().deliver(function, json.dumps(event).encode(), event["id"])
+        functions.fleet.deliver(function, json.dumps(event).encode(), event["id"])
     return may
 
 

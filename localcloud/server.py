@@ -5,6 +5,15 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import moto.apigateway.urls
+import moto.awslambda.urls
+import moto.cloudformation.urls
+import moto.codepipeline.urls
+import moto.kms.urls
+import moto.rds.urls
+import moto.rdsdata.urls
+import moto.sns.urls
+import moto.stepfunctions.urls
 from moto.core.request import Request
 from moto.iam.models import iam_backends
 from moto.moto_api._internal.models import moto_api_backend
@@ -34,6 +43,18 @@ from localcloud import (
     subscriptions,
 )
 
+# Whose APIs are in the place of moto's.
+_APIS: dict[Any, Any] = {
+    moto.apigateway.urls: gateway.SwaggerResponse,
+    moto.awslambda.urls: functions.InvocationResponse,
+    moto.cloudformation.urls: stacks.StackResponse,
+    moto.codepipeline.urls: pipeline.RunningCodePipelineResponse,
+    moto.kms.urls: keys.SharedKmsResponse,
+    moto.rds.urls: shares.SharingRDSResponse,
+    moto.rdsdata.urls: rows.RowsResponse,
+    moto.sns.urls: subscriptions.PendingSNSResponse,
+    moto.stepfunctions.urls: executions.ExecutionResponse,
+}
 # Each may have ``install`` and ``reset``.
 BRIDGES = (
     *(clock, functions, rules, gateway, shares, keys, pipeline, stacks),
@@ -97,16 +118,20 @@ def serve(announce: Callable[[str], None]) -> None:
     """
     # One line for each request would bury what matters; the journal has them all.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    for urls, response in _APIS.items():
+        for path, handler in urls.url_paths.items():
+            if handler == response.__base__.dispatch:
+                urls.url_paths[path] = response.dispatch
     for bridge in BRIDGES:
         getattr(bridge, "install", lambda: None)()
     _create_users()
     server = make_server("127.0.0.1", 0, _serve, threaded=True, request_handler=MotoRequestHandler)
     endpoint = f"http://127.0.0.1:{server.server_port}"
     try:
-        functions.serve_at(endpoint)
+        functions.fleet.open(endpoint)
         announce(endpoint)
         server.serve_forever()
     finally:
         server.server_close()
-        functions.close()
+        functions.fleet.close()
         rows.close()

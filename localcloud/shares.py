@@ -355,9 +355,8 @@ def _set_http_endpoint(cluster: DBCluster, *, enabled: bool) -> None:
 
 
 def install() -> None:
-    """Put the bridge in moto's RDS's place."""
+    """Put the backend that sees shares in the place of moto's."""
     rds_backends.backend = SharingRDSBackend
-    moto.rds.urls.url_paths["{0}/$"] = SharingRDSResponse.dispatch
 
 
 def reset() -> None:

@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import moto.cloudformation.urls
 from botocore.exceptions import ClientError
 from moto.cloudformation.exceptions import AlreadyExistsException, ValidationError
 from moto.cloudformation.models import Event, Stack, cloudformation_backends
@@ -110,7 +109,11 @@ class LocalStack(Stack):
             except Exception as error:  # noqa: BLE001 (whatever it is, what was done is undone)
                 rollback = "ROLLBACK" if verb == "CREATE" else "UPDATE_ROLLBACK"
                 self.enter(f"{rollback}_IN_PROGRESS", str(error))
-                update.undo(retain_except_on_create)
+                try:
+                    update.undo(retain_except_on_create)
+                except Exception as failure:  # noqa: BLE001 (as above)
+                    self.enter(f"{rollback}_FAILED", str(failure))
+                    return str(error)
                 if verb == "UPDATE":
                     self.given, self.resolved = previous
                 self.enter(f"{rollback}_COMPLETE")
@@ -257,7 +260,7 @@ class _Update(ResourceMap):
         return self._made
 
     def undo(self, retain_except_on_create: bool) -> None:
-        """Put everything back; what is to be retained is, unless told otherwise, also if it is new."""
+        """Undo every change; a new resource is retained if its policy says so, unless ``retain_except_on_create``."""
         for step in reversed(self._undo):
             step(retain_except_on_create)
 
@@ -303,7 +306,10 @@ class _Update(ResourceMap):
 
     def _discard(self, resource: Resource, anyway: bool) -> None:
         retained = resource.on_delete == "Retain" and not anyway
-        self._stack.dispose(resource, "Retain" if retained else "Delete")
+        is_deleted = self._stack.dispose(resource, "Retain" if retained else "Delete")
+        # An update's roll-back is complete before it cleans up.
+        if not is_deleted and self._stack.status == "ROLLBACK_IN_PROGRESS":
+            raise Failed(f"{resource.logical_resource_id} failed to delete")
 
     def _wanted(self, name: str) -> Resource:
         body = self._resource_json_map[name]
@@ -398,11 +404,6 @@ def _soon(what: Callable[[], Any]) -> None:
     timer.daemon = True
     _under_way.add(timer)
     timer.start()
-
-
-def install() -> None:
-    """Put these stacks in the place of moto's."""
-    moto.cloudformation.urls.url_paths["{0}/$"] = StackResponse.dispatch
 
 
 def reset() -> None:

@@ -9,7 +9,6 @@ would do with the token, the control surface does. Nothing is sent to these endp
 from typing import Any
 
 from moto.core.responses import ActionResult
-from moto.sns import urls
 from moto.sns.models import Subscription, sns_backends
 from moto.sns.responses import SNSResponse
 
@@ -44,8 +43,3 @@ def confirm_subscription(endpoint: str) -> None:
     for account in (ACCEPTANCE, PRODUCTION):
         for each in sns_backends[account][REGION].subscriptions.values():
             each.confirmed = each.confirmed or each.endpoint == endpoint
-
-
-def install() -> None:
-    """Put the API where subscriptions may be pending in the place of moto's."""
-    urls.url_paths["{0}/$"] = PendingSNSResponse.dispatch

@@ -48,14 +48,17 @@ def snapshot(name: str = "orders-1", account: str = PRODUCTION, **facts: Any) ->
 
 
 def _call(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make it an AWS call: counted, and `interrupt` may raise before and after its effect."""
+    """Make it an AWS call: counted, perhaps refused, and `interrupt` may raise before and after it."""
 
     @functools.wraps(method)
     def counted(self: Any, *args: Any) -> Any:
-        self.aws.calls.append(method.__name__)
-        self.aws.interrupt("before", method.__name__)
+        name = method.__name__
+        self.aws.calls.append(name)
+        self.aws.interrupt("before", name)
+        if (name, *args[:1]) in self.aws.refused:
+            raise AwsError(name, args[0], "AccessDeniedException", "no")
         answer = method(self, *args)
-        self.aws.interrupt("after", method.__name__)
+        self.aws.interrupt("after", name)
         return answer
 
     return counted
@@ -77,6 +80,7 @@ class InMemoryAws:
         self.account = account
         self.calls: list[str] = []
         self.interrupt: Callable[[str, str], None] = lambda when, operation: None
+        self.refused: list[tuple[str, str]] = []  # operations and their subjects
         self.snapshots = InMemorySnapshots(self)
         self.parameters = InMemoryParameters(self)
         self.pipelines = InMemoryPipelines(self)

@@ -20,22 +20,13 @@ def kill(aws: InMemoryAws, when: str, operation: str) -> None:
     meanwhile(aws, when, operation, die)
 
 
-def refuse(aws: InMemoryAws, *operations: str) -> None:
-    """Let AWS refuse every call of these operations."""
+def refuse(aws: InMemoryAws, operation: str, then: str = "", *, answered: bool = True) -> None:
+    """Let AWS refuse every call of this operation, and from the first one on those of another."""
+    aws.calls.clear()
 
-    def interrupt(when: str, operation: str) -> None:
-        if when == "before" and operation in operations:
-            raise AwsError(operation, "it", "AccessDeniedException", "no")
-
-    aws.interrupt = interrupt
-
-
-def lose(aws: InMemoryAws, when: str, *operations: str) -> None:
-    """Lose the answers to these, which never arrived (before) or took effect (after)."""
-
-    def interrupt(at_when: str, operation: str) -> None:
-        if at_when == when and operation in operations:
-            raise AwsError(operation, "it", "ReadTimeoutError", "", answered=False)
+    def interrupt(when: str, called: str) -> None:
+        if when == "before" and called in (operation, then if operation in aws.calls else ""):
+            raise AwsError(called, "it", "AccessDeniedException", "no", answered=answered)
 
     aws.interrupt = interrupt
 

@@ -1,84 +1,75 @@
 """The quick form of ``make bench``: what does not depend on the machine, and that it compares equals."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
-from bench.aws import PAGE, arn
-from bench.functions import FOLLOW, FUNCTIONS, PIN, RESTORE, UPDATE, Bench, Function
-from bench.measures import QUICK, Measure, imports, package
+from bench.functions import FUNCTIONS, MANY, UPDATE, Bench
+from bench.measures import EXACT, Measure, calls, memory
 from bench.report import table
+from localcloud.client import LocalCloud
 from tests.e2e.conftest import PROJECT
-
-LOOK = (
-    *("GetParameters", "GetParameterHistory", "ListPipelineExecutions"),
-    *("DescribeStacks", "ListStackResources", "DescribeDBClusters", "DescribeDBClusterSnapshots"),
-)
-NECESSARY = {
-    UPDATE.name: ("DescribeDBClusterSnapshots", "GetParameters", "PutParameter"),
-    RESTORE.name: (*LOOK, "PutParameter", "StartPipelineExecution"),
-    FOLLOW.name: (*LOOK, "Publish", "LabelParameterVersion", "GetParameterHistory"),
-    PIN.name: (
-        *("GetParameters", "DescribeDBClusterSnapshots", "GetParameterHistory"),
-        *("PutParameter", "ListPipelineExecutions"),
-    ),
-}
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with Bench(PROJECT, tmp_path_factory.mktemp("bench")) as bench:
+def bench(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    running_cloud.reset()
+    with closing(Bench(PROJECT, tmp_path_factory.mktemp("bench"), running_cloud)) as bench:
         yield bench
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_package_makes_the_calls_of_the_floor_and_no_others(
-    bench: Bench, function: Function
+    bench: Bench, function: str
 ) -> None:
+    made = []
     for who in ("package", "floor"):
-        bench.aws.play()
-        bench.ask_anew(function, who)
-        assert sorted(bench.aws.calls) == sorted(NECESSARY[function.name])
+        bench.run(who, function)
+        made.append(sorted(bench.aws.calls))
+    assert made[0] == made[1]
 
 
 def test_a_throttled_update_calls_once_for_each_page_and_twice_more_and_loses_nothing(
     bench: Bench,
 ) -> None:
     answers = []
-    for rate in (None, 10):
-        bench.aws.play(12 * PAGE, rate=rate)
-        (found,) = bench.ask_anew(UPDATE, "package")[1]["databases"]
-        answers.append(found)
+    for rate in (1000, 20):
+        bench.run("package", UPDATE, MANY, rate)
+        answers.append(bench.answer)
         once = ["GetParameters", "PutParameter"]
-        assert bench.aws.calls == ["DescribeDBClusterSnapshots"] * 12 + once
+        assert bench.aws.calls == ["DescribeDBClusterSnapshots"] * 20 + once
     assert answers[0] == answers[1]
-    assert answers[0]["latest"] == arn(0)
+    (found,) = answers[0]["databases"]
+    assert found["latest"].endswith(f":share-{MANY - 1}")
 
 
 def test_the_package_is_small_and_no_handler_imports_more_than_its_budget(bench: Bench) -> None:
     """As most of a cold start is import."""
-    measures = [*package(bench, QUICK), *imports(bench, QUICK)]
+    measures = [each for each in EXACT if each.take is not calls]
+    for each in measures:
+        each.repeat(bench, 1)
     assert [each.name for each in measures if not each.is_met] == []
 
 
 def test_a_ratio_is_that_of_neighbours() -> None:
     """The machine was three times as slow for the second pair, and for both."""
-    measure = Measure("", package=[1.1, 3.3, 1.1], floor=[1.0, 3.0, 1.0])
+    measure = Measure("", "ms", 1, memory, package=[1.1, 3.3, 1.1], floor=[1.0, 3.0, 1.0])
     assert measure.value == pytest.approx(1.1)
 
 
 def test_what_is_not_reached_is_said() -> None:
     printed = table(
         [
-            Measure("cold start", 1.20, package=[0.13, 0.14], floor=[0.1, 0.1]),
-            Measure("warm update", package=[2.0], floor=[1.0]),
-            Measure("growth of peak memory", 2, "MiB", [3.0]),
-            Measure("AWS calls", 22, "", [22]),
+            Measure("cold start", "ms", 1.20, memory, package=[130, 140], floor=[100, 100]),
+            Measure("warm update", "ms", 2, memory, package=[2000], floor=[1000]),
+            Measure("peak memory", "MiB", 2, memory, compare=None, package=[3.0]),
+            Measure("AWS calls", "", 22, memory, compare=None, package=[22]),
         ]
     )
     assert printed.splitlines()[2:] == [
         "| cold start | 135 ms (130 to 140) | 100 ms (100 to 100) | 1.35 | ≤ 1.2 | **not reached** |",
-        "| warm update | 2,000 ms | 1,000 ms | 2 |  |  |",
-        "| growth of peak memory | 3.00 MiB |  | 3 | ≤ 2 | **not reached** |",
+        "| warm update | 2,000 ms | 1,000 ms | 2 | ≤ 2 | reached |",
+        "| peak memory | 3.00 MiB |  | 3 | ≤ 2 | **not reached** |",
         "| AWS calls | 22 |  | 22 | ≤ 22 | reached |",
     ]

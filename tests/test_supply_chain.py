@@ -208,7 +208,7 @@ def test_the_forge_s_files_are_yaml() -> None:
 # --- What it runs on ------------------------------------------------------------------------------
 
 
-def test_every_place_that_tells_the_python_tells_the_stated_one() -> None:
+def test_every_place_that_states_a_python_states_the_same() -> None:
     assert PYPROJECT["tool"]["mypy"]["python_version"] == STATED
     assert "target-version" not in PYPROJECT["tool"]["ruff"]  # ruff reads the stated one
     assert f"Python {STATED} or newer" in (PROJECT / "README.md").read_text()
@@ -223,7 +223,7 @@ def test_every_stage_has_the_stated_architecture_and_the_runtime_of_the_python_a
 
 
 @pytest.mark.parametrize(
-    ("version", "told"),
+    ("version", "printed"),
     [
         ("3.9", f"Python {STATED} or newer is needed; name one with make PYTHON=python3.x\n"),
         (
@@ -234,7 +234,7 @@ def test_every_stage_has_the_stated_architecture_and_the_runtime_of_the_python_a
     ],
 )
 def test_an_older_python_is_refused_and_another_one_is_noticed(
-    tmp_path: Path, version: str, told: str
+    tmp_path: Path, version: str, printed: str
 ) -> None:
     for file in (PROJECT / "Makefile", PROJECT / "pyproject.toml", *PINNED.values()):
         shutil.copy(file, tmp_path)
@@ -247,7 +247,7 @@ def test_an_older_python_is_refused_and_another_one_is_noticed(
     python.chmod(0o755)
     done = make("setup", f"PYTHON={python}", folder=tmp_path)
     assert done.returncode == 2
-    assert re.match(told, done.stdout)
+    assert re.match(printed, done.stdout)
     assert ("setting up" in done.stdout) is (version != "3.9")
 
 

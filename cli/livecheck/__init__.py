@@ -1,7 +1,7 @@
 """The live check: verify the assumptions about AWS in a sandbox account."""
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cli.livecheck.facts import EXPERIMENTS, Experiment, Fact, NotTried
+from cli.livecheck.facts import EXPERIMENTS, FACTS, Experiment, Fact, NotTried
 from cli.livecheck.sandbox import Sandbox, new
 
 AS_EXPECTED, HANDLED, DIFFERS, NOT_TRIED = "as expected", "handled", "differs", "not tried"
@@ -19,7 +19,6 @@ AS_EXPECTED, HANDLED, DIFFERS, NOT_TRIED = "as expected", "handled", "differs", 
 class Finding:
     """A fact, and what was found; if it was not tried, the reason."""
 
-    name: str
     fact: Fact
     verdict: str
     found: str
@@ -28,9 +27,9 @@ class Finding:
         """Return a record for scripts."""
         fact = self.fact
         return {
-            "fact": self.name,
+            "fact": fact.name,
             "claim": fact.claim,
-            "expected": fact.expected,
+            "expected": fact.expected or None,
             "found": self.found,
             "verdict": self.verdict,
             "source": fact.source,
@@ -84,9 +83,9 @@ def check(session: boto3.Session, say: Callable[[str], None], *, with_cluster: b
         try:
             box.open()
             box.queue()
-            for experiment, facts in EXPERIMENTS.items():
+            for experiment in EXPERIMENTS:
                 say(f"trying {experiment.__name__.replace('_', ' ')}")
-                report.findings.extend(_findings(experiment, box, facts))
+                report.findings.extend(_findings(experiment, box))
         except KeyboardInterrupt:
             report.stopped = True
         finally:
@@ -96,17 +95,18 @@ def check(session: boto3.Session, say: Callable[[str], None], *, with_cluster: b
     return report
 
 
-def _findings(experiment: Experiment, box: Sandbox, facts: Mapping[str, Fact]) -> Iterator[Finding]:
-    remaining, reason = dict(facts), ""
+def _findings(experiment: Experiment, box: Sandbox) -> Iterator[Finding]:
+    remaining = {each.name: each for each in FACTS if each.experiment == experiment.__name__}
+    reason = ""
     try:
         for name, found in experiment(box):
             fact = remaining.pop(name)
             verdict = AS_EXPECTED if found == fact.expected else DIFFERS
-            yield Finding(name, fact, HANDLED if fact.expected is None else verdict, found)
+            yield Finding(fact, verdict if fact.expected else HANDLED, found)
     except (NotTried, ClientError, BotoCoreError) as error:
         reason = str(error)
-    for name, fact in remaining.items():
-        yield Finding(name, fact, NOT_TRIED, reason)
+    for fact in remaining.values():
+        yield Finding(fact, NOT_TRIED, reason)
 
 
 @contextmanager

@@ -1,23 +1,21 @@
 """What Aurora Refresh assumes of AWS where its documentation is silent, or nobody tried it.
 
-Each experiment tries a few facts in a sandbox and yields what it found.
+Each experiment tries the facts that facts.csv lists for it, in a sandbox, and yields what it found.
 """
 
+import csv
 import io
 import json
 import secrets
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from cli.livecheck.sandbox import Sandbox, wait_for
-
-T = TypeVar("T")
+from cli.livecheck.sandbox import Sandbox, retry, wait_for
 
 _VERSIONS = 100
 _EVENT_SECONDS = 180.0
@@ -27,18 +25,21 @@ _STACK_SECONDS = 600.0
 _CLUSTER_SECONDS = 3_600.0
 
 
-@dataclass(frozen=True)
-class Fact:
+class Fact(NamedTuple):
     """One assumption about AWS.
 
     Attributes:
+        experiment: the function that tries it.
+        name: a short name of it.
         claim: a sentence, completed by the answer.
-        expected: the answer relied on; None if each answer is handled.
+        expected: the answer relied on; empty if each answer is handled.
         source: where AWS or somebody else says so.
     """
 
+    experiment: str
+    name: str
     claim: str
-    expected: str | None
+    expected: str
     source: str
 
 
@@ -54,15 +55,15 @@ def parameters(box: Sandbox) -> Iterator[Found]:
     """Try values, descriptions and labels of Parameter Store."""
     ssm, name = box.client("ssm"), box.name
     put = {"Name": name, "Value": "same", "Type": "String"}
-    first = ssm.put_parameter(**put, Description="first", Tags=box.tags)["Version"]
+    ssm.put_parameter(**put, Description="first", Tags=box.tags)
 
-    def put_again(after: int) -> str:
+    def put_again() -> str:
+        before = ssm.get_parameter(Name=name)["Parameter"]["Version"]
         made = ssm.put_parameter(**put, Description="second", Overwrite=True)["Version"]
-        return "a new version" if made == after + 1 else "no new version"
+        return "a new version" if made == before + 1 else "no new version"
 
-    yield "equal-put", _found(lambda: put_again(first))
-    second = ssm.get_parameter(Name=name)["Parameter"]["Version"]
-    yield "identical-put", _found(lambda: put_again(second))
+    yield "equal-put", _answer(put_again)
+    yield "identical-put", _answer(put_again)
 
     third = ssm.put_parameter(**put | {"Value": "other"}, Overwrite=True)["Version"]
     history = ssm.get_parameter_history(Name=name)["Parameters"]
@@ -74,14 +75,15 @@ def parameters(box: Sandbox) -> Iterator[Found]:
     ssm.put_parameter(**put, Overwrite=True)
     labelled = ssm.get_parameter(Name=f"{name}:good")["Parameter"]["Version"]
     yield "label", "the version that got it" if labelled == third else f"version {labelled}"
-    yield "wrong-label", _found(lambda: _label(ssm, name, "1-is-no-letter"))
+    yield "wrong-label", _answer(lambda: _label(box, "1-is-no-letter"))
 
     full = {"Name": f"{name}-labelled", "Type": "String"}
     ssm.put_parameter(**full, Value="0", Tags=box.tags)
     ssm.label_parameter_version(Name=full["Name"], ParameterVersion=1, Labels=["good"])
     for value in range(1, _VERSIONS):
         ssm.put_parameter(**full, Value=str(value), Overwrite=True)
-    yield "oldest-labelled", _refusal(ssm.put_parameter, **full, Value="more", Overwrite=True)
+    more = full | {"Value": "more", "Overwrite": True}
+    yield "oldest-labelled", _answer(lambda: _taken(ssm.put_parameter(**more)))
 
 
 def rules(box: Sandbox) -> Iterator[Found]:
@@ -115,7 +117,7 @@ def pipelines(box: Sandbox) -> Iterator[Found]:
 
     token = str(uuid4())
     run = start(token)
-    yield "equal-token", _found(lambda: _same(start(token), run, "run"))
+    yield "equal-token", _answer(lambda: _same(start(token), run, "run"))
     event = _event(box, lambda event: event["detail"].get("execution-id") == run)
     yield "run-event", "comes" if event else "does not come"
 
@@ -126,9 +128,9 @@ def pipelines(box: Sandbox) -> Iterator[Found]:
         answer = pipeline.retry_stage_execution(pipelineName=name, **retry)
         return _same(answer["pipelineExecutionId"], run, "run")
 
-    yield "retried-run", _found(retried)
+    yield "retried-run", _answer(retried)
     _reject(box, run)
-    yield "old-token", _found(lambda: _same(start(token), run, "run"))
+    yield "old-token", _answer(lambda: _same(start(token), run, "run"))
 
 
 def state_machines(box: Sandbox) -> Iterator[Found]:
@@ -150,17 +152,17 @@ def state_machines(box: Sandbox) -> Iterator[Found]:
     def again() -> str:
         return _same(states.start_execution(**wanted)["executionArn"], execution, "execution")
 
-    yield "equal-name", _found(again)
+    yield "equal-name", _answer(again)
     states.stop_execution(executionArn=execution)
-    yield "old-name", _refusal(states.start_execution, **wanted)
+    yield "old-name", _answer(again)
 
 
 def topics(box: Sandbox) -> Iterator[Found]:
     """Try a notification."""
     sns = box.client("sns")
     topic = sns.create_topic(Name=box.name, Tags=box.tags)["TopicArn"]
-    refused = _refusal(sns.publish, TopicArn=topic, Subject="s" * 99, Message="live check")
-    yield "subject", refused or "taken"
+    note = {"TopicArn": topic, "Subject": "s" * 99, "Message": "live check"}
+    yield "subject", _answer(lambda: _taken(sns.publish(**note)))
 
 
 def stacks(box: Sandbox) -> Iterator[Found]:
@@ -180,14 +182,13 @@ def stacks(box: Sandbox) -> Iterator[Found]:
     cloudformation.create_stack(
         StackName=box.name, TemplateBody=template(Handle=handle), Tags=box.tags
     )
-    _settled(box)
+    box.wait("cloudformation", "stack_create_complete", _STACK_SECONDS, StackName=box.name)
     ssm.put_parameter(**value, Value="after", Overwrite=True)
     cloudformation.update_stack(
         StackName=box.name, TemplateBody=template(Handle=handle, Wrong=wrong)
     )
-    stack = _settled(box)
-    if stack["StackStatus"] != "UPDATE_ROLLBACK_COMPLETE":
-        raise NotTried(f"the update ended as {stack['StackStatus']}")
+    box.wait("cloudformation", "stack_rollback_complete", _STACK_SECONDS, StackName=box.name)
+    (stack,) = cloudformation.describe_stacks(StackName=box.name)["Stacks"]
     resolved = stack["Parameters"][0].get("ResolvedValue")
     yield "resolved-value", f"the one {resolved} the update" if resolved else "absent"
 
@@ -222,43 +223,38 @@ def clusters(box: Sandbox) -> Iterator[Found]:
         MasterUserPassword=secrets.token_urlsafe(24),
         **tags,
     )
-    old = _cluster(rds, name)
+    old = _cluster(box, name)
     rds.create_db_cluster_snapshot(
         DBClusterIdentifier=name, DBClusterSnapshotIdentifier=name, **tags
     )
+    source = _snapshot(box, name)
+
+    def copied(target: str, **key: str) -> Any:
+        return rds.copy_db_cluster_snapshot(
+            SourceDBClusterSnapshotIdentifier=name,
+            TargetDBClusterSnapshotIdentifier=target,
+            **key,
+            **tags,
+        )["DBClusterSnapshot"]
+
     copy = f"{name}-copy"
-    source = _snapshot(rds, name)
-    first = rds.copy_db_cluster_snapshot(
-        SourceDBClusterSnapshotIdentifier=name, TargetDBClusterSnapshotIdentifier=copy, **tags
-    )["DBClusterSnapshot"]
-    yield "copy-status", first["Status"]
-    copied = _snapshot(rds, copy)
-    same = copied["SnapshotCreateTime"] == source["SnapshotCreateTime"]
+    yield "copy-status", copied(copy)["Status"]
+    same = _snapshot(box, copy)["SnapshotCreateTime"] == source["SnapshotCreateTime"]
     yield "copy-date", "its source's" if same else "its own"
-    refused = _refusal(
-        rds.copy_db_cluster_snapshot,
-        SourceDBClusterSnapshotIdentifier=name,
-        TargetDBClusterSnapshotIdentifier=f"{name}-encrypted",
-        KmsKeyId="alias/aws/rds",
-        **tags,
-    )
-    kind = source.get("StorageEncryptionType", "none")
-    yield "copy-encrypted", f"{kind}: {'refused with ' + refused if refused else 'taken'}"
+    answer = _answer(lambda: _taken(copied(f"{name}-encrypted", KmsKeyId="alias/aws/rds")))
+    yield "copy-encrypted", f"{source.get('StorageEncryptionType', 'none')}: {answer}"
 
     restored = f"{name}-restored"
     rds.restore_db_cluster_from_snapshot(
         DBClusterIdentifier=restored, SnapshotIdentifier=copy, Engine=engine, **tags
     )
-    new = _cluster(rds, restored)
+    new = _cluster(box, restored)
     later = new["ClusterCreateTime"] > old["ClusterCreateTime"]
     yield "cluster-time", "the restore's" if later else "the first cluster's"
-    yield (
-        "cluster-label",
-        _found(lambda: _label(box.client("ssm"), name, new["DbClusterResourceId"])),
-    )
+    yield "cluster-label", _answer(lambda: _label(box, new["DbClusterResourceId"]))
 
 
-def _found(look: Callable[[], str]) -> str:
+def _answer(look: Callable[[], str]) -> str:
     """Return what was found, or the code with which AWS refused."""
     try:
         return look()
@@ -266,39 +262,23 @@ def _found(look: Callable[[], str]) -> str:
         return f"refused with {error.response['Error']['Code']}"
 
 
-def _label(ssm: Any, name: str, label: str) -> str:
+def _taken(_: object) -> str:
+    return "taken"
+
+
+def _label(box: Sandbox, label: str) -> str:
     """Label a parameter's newest version; return whether the label is listed as not allowed."""
-    answer = ssm.label_parameter_version(Name=name, Labels=[label])
+    answer = box.client("ssm").label_parameter_version(Name=box.name, Labels=[label])
     return "listed" if answer.get("InvalidLabels") else "taken"
-
-
-def _refusal(call: Callable[..., object], **arguments: Any) -> str:
-    """Return the code of AWS's refusal; empty if there is none."""
-    try:
-        call(**arguments)
-    except ClientError as error:
-        return str(error.response["Error"]["Code"])
-    return ""
 
 
 def _same(found: str, wanted: str, what: str) -> str:
     return f"the same {what}" if found == wanted else f"a new {what}"
 
 
-def _once_assumable(create: Callable[[], T]) -> T:
+def _once_assumable(create: Callable[[], Any]) -> Any:
     """Create something whose role is so new that AWS may not know it yet; raise ClientError."""
-    refused: list[ClientError] = []
-
-    def created() -> T | None:
-        try:
-            return create()
-        except ClientError as error:
-            refused[:] = [error]
-            return None
-
-    if (found := wait_for(created, _ROLE_SECONDS)) is None:
-        raise refused[0]
-    return found
+    return retry(create, _ROLE_SECONDS, lambda _: True)
 
 
 def _send_to_queue(box: Sandbox, rule: str) -> None:
@@ -349,29 +329,27 @@ def _action(name: str, category: str, provider: str) -> dict[str, Any]:
 
 
 def _reject(box: Sandbox, run: str) -> None:
-    """Wait until the run asks for its approval, and reject it; the runs before it as well."""
-    pipeline = box.client("codepipeline")
+    """Reject each approval that is asked for, until the run has failed."""
+    pipeline, rejected = box.client("codepipeline"), set[str]()
 
-    def rejected() -> bool:
+    def has_failed() -> bool:
         (_, stage) = pipeline.get_pipeline_state(name=box.name)["stageStates"]
-        latest = stage.get("latestExecution", {})
         asked = stage["actionStates"][0].get("latestExecution", {})
-        if asked.get("status") != "InProgress" or "token" not in asked:
-            return False
-        pipeline.put_approval_result(
-            pipelineName=box.name,
-            stageName="Wait",
-            actionName="Approve",
-            token=asked["token"],
-            result={"summary": "live check", "status": "Rejected"},
-        )
-        return bool(latest["pipelineExecutionId"] == run)
-
-    def ended() -> bool:
+        token = asked.get("token") if asked.get("status") == "InProgress" else None
+        if token and token not in rejected:
+            pipeline.put_approval_result(
+                pipelineName=box.name,
+                stageName="Wait",
+                actionName="Approve",
+                token=token,
+                result={"summary": "live check", "status": "Rejected"},
+            )
+            rejected.add(token)
         found = pipeline.get_pipeline_execution(pipelineName=box.name, pipelineExecutionId=run)
-        return bool(found["pipelineExecution"]["status"] == "Failed")
+        # A run that was retried may still be shown as it was before.
+        return bool(rejected) and found["pipelineExecution"]["status"] == "Failed"
 
-    if not (wait_for(rejected, _RUN_SECONDS) and wait_for(ended, _RUN_SECONDS)):
+    if not wait_for(has_failed, _RUN_SECONDS):
         raise NotTried(f"run {run} did not reach its approval")
 
 
@@ -388,141 +366,24 @@ def _event(box: Sandbox, is_wanted: Callable[[dict[str, Any]], bool]) -> dict[st
     return wait_for(look, _EVENT_SECONDS)
 
 
-def _settled(box: Sandbox) -> dict[str, Any]:
-    cloudformation = box.client("cloudformation")
-
-    def look() -> dict[str, Any] | None:
-        (stack,) = cloudformation.describe_stacks(StackName=box.name)["Stacks"]
-        return None if stack["StackStatus"].endswith("IN_PROGRESS") else stack
-
-    if (stack := wait_for(look, _STACK_SECONDS)) is None:
-        raise NotTried(f"stack {box.name} did not settle")
-    return stack
+def _cluster(box: Sandbox, name: str) -> dict[str, Any]:
+    """Wait until a cluster is available, and describe it."""
+    named = {"DBClusterIdentifier": name}
+    box.wait("rds", "db_cluster_available", _CLUSTER_SECONDS, **named)
+    (found,) = box.client("rds").describe_db_clusters(**named)["DBClusters"]
+    return dict(found)
 
 
-def _cluster(rds: Any, name: str) -> dict[str, Any]:
-    look = partial(rds.describe_db_clusters, DBClusterIdentifier=name)
-    return _available(name, lambda: look()["DBClusters"])
+def _snapshot(box: Sandbox, name: str) -> dict[str, Any]:
+    """Wait until a snapshot is available, and describe it."""
+    named = {"DBClusterSnapshotIdentifier": name}
+    box.wait("rds", "db_cluster_snapshot_available", _CLUSTER_SECONDS, **named)
+    (found,) = box.client("rds").describe_db_cluster_snapshots(**named)["DBClusterSnapshots"]
+    return dict(found)
 
 
-def _snapshot(rds: Any, name: str) -> dict[str, Any]:
-    look = partial(rds.describe_db_cluster_snapshots, DBClusterSnapshotIdentifier=name)
-    return _available(name, lambda: look()["DBClusterSnapshots"])
-
-
-def _available(name: str, look: Callable[[], list[dict[str, Any]]]) -> dict[str, Any]:
-    """Wait until a cluster or snapshot is available; raise NotTried if it takes too long."""
-
-    def available() -> dict[str, Any] | None:
-        (found,) = look()
-        return found if found["Status"] == "available" else None
-
-    if (found := wait_for(available, _CLUSTER_SECONDS)) is None:
-        raise NotTried(f"{name} is not available after {_CLUSTER_SECONDS / 60:.0f} minutes")
-    return found
-
-
-EXPERIMENTS: Mapping[Experiment, Mapping[str, Fact]] = {
-    parameters: {
-        "equal-put": Fact(
-            "a put of the same value under another description makes",
-            "a new version",
-            "issue 42594 of hashicorp/terraform-provider-aws",
-        ),
-        "identical-put": Fact(
-            "a put of the same value under the same description makes",
-            None,
-            "the API reference of PutParameter is silent",
-        ),
-        "inherited-description": Fact(
-            "a put without a description has", None, "the API reference of PutParameter is silent"
-        ),
-        "label": Fact(
-            "after another put, a label is on", "the version that got it", "LabelParameterVersion"
-        ),
-        "wrong-label": Fact("a label that is not allowed is", "listed", "LabelParameterVersion"),
-        "oldest-labelled": Fact(
-            "a put while the oldest of 100 versions has a label is refused with",
-            "ParameterMaxVersionLimitExceeded",
-            "PutParameter",
-        ),
-    },
-    topics: {
-        "subject": Fact(
-            "a notification's subject of 99 characters is", "taken", "Publish, Subject"
-        ),
-    },
-    state_machines: {
-        "equal-name": Fact(
-            "StartExecution with name and input of an execution in progress answers",
-            "the same execution",
-            "StartExecution",
-        ),
-        "old-name": Fact(
-            "StartExecution with the name of an execution that has ended is refused with",
-            "ExecutionAlreadyExists",
-            "StartExecution",
-        ),
-    },
-    pipelines: {
-        "equal-token": Fact(
-            "StartPipelineExecution with the token of a run in progress answers",
-            "the same run",
-            "StartPipelineExecution, clientRequestToken",
-        ),
-        "run-event": Fact(
-            "EventBridge's event of a run, with its id,", "comes", "the CodePipeline User Guide"
-        ),
-        "retried-run": Fact("RetryStageExecution continues", "the same run", "RetryStageExecution"),
-        "old-token": Fact(
-            "StartPipelineExecution with the token of a run that has ended answers",
-            None,
-            "the API reference of StartPipelineExecution is silent",
-        ),
-    },
-    rules: {
-        "rule-state": Fact("PutRule without State makes a disabled rule", "ENABLED", "PutRule"),
-        "event-time": Fact(
-            "a scheduled event's time is",
-            None,
-            "the EventBridge User Guide promises the minute only",
-        ),
-    },
-    stacks: {
-        "resolved-value": Fact(
-            "after an update that was rolled back, ResolvedValue is",
-            None,
-            "DescribeStacks is silent",
-        ),
-    },
-    shares: {
-        "share-identifier": Fact(
-            "a shared snapshot's identifier is", "its ARN", "awslabs/aurora-snapshot-tool"
-        ),
-        "share-lookup": Fact(
-            "a shared snapshot's ARN with IncludeShared finds",
-            "it",
-            "DescribeDBClusterSnapshots, and issue 31897 of hashicorp/terraform-provider-aws",
-        ),
-        "share-tags": Fact(
-            "a shared snapshot's TagList is", "absent", "issue 60250 of ansible/ansible"
-        ),
-    },
-    clusters: {
-        "copy-status": Fact("a copy's first status is", None, "the samples differ"),
-        "copy-date": Fact(
-            "SnapshotCreateTime of a copy is", None, "the samples of CopyDBClusterSnapshot disagree"
-        ),
-        "copy-encrypted": Fact(
-            "a copy under a key, given a source whose encryption is",
-            None,
-            "the Aurora User Guide and CopyDBClusterSnapshot disagree",
-        ),
-        "cluster-time": Fact(
-            "ClusterCreateTime of a restored cluster is", "the restore's", "not stated"
-        ),
-        "cluster-label": Fact(
-            "DbClusterResourceId as a label is", "taken", "LabelParameterVersion, DBCluster"
-        ),
-    },
-}
+EXPERIMENTS: tuple[Experiment, ...] = (
+    *(parameters, topics, state_machines, pipelines, rules, stacks, shares, clusters),
+)
+with Path(__file__).with_suffix(".csv").open(encoding="utf-8") as table:
+    FACTS = [Fact(*row) for row in csv.reader(table)][1:]

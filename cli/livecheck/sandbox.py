@@ -21,7 +21,7 @@ from cli.calls import Calls
 T = TypeVar("T")
 
 PREFIX = "aurora-refresh-live-check-"
-_MARKERS = {False: "-marker", True: "-marker-with-cluster"}
+_MARKER = "-marker"
 _POLL_SECONDS = 2.0
 _DELETION_SECONDS = 1_800.0
 _LONGEST_CHECK = timedelta(hours=2)
@@ -30,7 +30,7 @@ _RETRIES = Config(retries={"mode": "adaptive", "total_max_attempts": 10})
 _BUSY = {"DeleteConflict", "InvalidDBClusterSnapshotStateFault", "InvalidDBClusterStateFault"}
 
 
-class _StillThere(Exception):
+class StillThere(Exception):
     """What is being deleted has not gone yet."""
 
 
@@ -40,10 +40,10 @@ class Sandbox(Calls):
     Args:
         session: whose account and Region it is.
         name: what everything's name begins with.
-        with_cluster: whether clusters and snapshots belong to it.
+        with_cluster: whether clusters may be made in it.
     """
 
-    def __init__(self, session: boto3.Session, name: str, *, with_cluster: bool) -> None:
+    def __init__(self, session: boto3.Session, name: str, *, with_cluster: bool = False) -> None:
         self.region = str(session.region_name)
         super().__init__(session, self.region, _RETRIES)
         self.name, self.with_cluster = name, with_cluster
@@ -52,7 +52,7 @@ class Sandbox(Calls):
         self.bucket = f"{name}-{self.account}"
         self.tags = [{"Key": "aurora-refresh", "Value": "live-check"}]
         self.tags_in_lower_case = [{"key": "aurora-refresh", "value": "live-check"}]
-        self._marker = name + _MARKERS[with_cluster]
+        self._marker = name + _MARKER
 
     def arn(self, service: str, resource: str) -> str:
         """Return the ARN of a resource of this account and Region."""
@@ -95,6 +95,11 @@ class Sandbox(Calls):
         )
         return str(created["QueueUrl"])
 
+    def wait(self, service: str, waiter: str, seconds: float, **named: str) -> None:
+        """Wait as boto3's waiters do; raise WaiterError."""
+        often = {"Delay": _POLL_SECONDS, "MaxAttempts": int(seconds / _POLL_SECONDS)}
+        self.client(service).get_waiter(waiter).wait(**named, WaiterConfig=often)
+
     def close(self) -> list[str]:
         """Delete everything, and the marker last; return what is left, with AWS's reason."""
         left = [
@@ -107,15 +112,11 @@ class Sandbox(Calls):
 
     def _deletions(self) -> Iterator[tuple[str, Callable[[], object]]]:
         name, delete = self.name, self.delete
-        if self.with_cluster:
-            for each in (f"{name}-restored", name):
-                yield f"cluster {each}", partial(self._delete_cluster, each)
-            for each in (f"{name}-encrypted", f"{name}-copy", name):
-                action = "rds:DeleteDBClusterSnapshot"
-                yield (
-                    f"cluster snapshot {each}",
-                    partial(delete, action, DBClusterSnapshotIdentifier=each),
-                )
+        for each in (f"{name}-restored", name):
+            yield f"cluster {each}", partial(self._delete_cluster, each)
+        action = "rds:DeleteDBClusterSnapshot"
+        for each in (f"{name}-encrypted", f"{name}-copy", name):
+            yield f"snapshot {each}", partial(delete, action, DBClusterSnapshotIdentifier=each)
         yield f"pipeline {name}", partial(delete, "codepipeline:DeletePipeline", name=name)
         machine, topic = self.arn("states", f"stateMachine:{name}"), self.arn("sns", name)
         yield machine, partial(delete, "states:DeleteStateMachine", stateMachineArn=machine)
@@ -137,7 +138,7 @@ class Sandbox(Calls):
             return
         if status != "deleting":
             self.delete("rds:DeleteDBCluster", DBClusterIdentifier=name, SkipFinalSnapshot=True)
-        raise _StillThere(f"cluster {name} is being deleted")
+        raise StillThere(f"cluster {name} is being deleted")
 
     def _delete_stack(self) -> None:
         path = "Stacks[0].StackStatus"
@@ -146,7 +147,7 @@ class Sandbox(Calls):
             return
         if not status.endswith("_IN_PROGRESS"):
             self.call("cloudformation:DeleteStack", StackName=self.name)
-        raise _StillThere(f"stack {self.name} was {status}")
+        raise StillThere(f"stack {self.name} was {status}")
 
     def _delete_queue(self) -> None:
         if url := self.one("sqs:GetQueueUrl", "QueueUrl", QueueName=self.name):
@@ -172,10 +173,7 @@ def leftovers(session: boto3.Session) -> list[Sandbox]:
     before = datetime.now(UTC) - _LONGEST_CHECK
     names = [each["Name"] for each in found or () if each["LastModifiedDate"] < before]
     return [
-        Sandbox(session, name.removesuffix(marker), with_cluster=with_cluster)
-        for name in names
-        for with_cluster, marker in _MARKERS.items()
-        if name.endswith(marker)
+        Sandbox(session, name.removesuffix(_MARKER)) for name in names if name.endswith(_MARKER)
     ]
 
 
@@ -187,24 +185,29 @@ def wait_for(look: Callable[[], T | None], seconds: float) -> T | None:
     return found
 
 
+def retry(call: Callable[[], T], seconds: float, is_passing: Callable[[Exception], bool]) -> T:
+    """Repeat a call while its error may pass; raise the error after these seconds."""
+    deadline = monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except (StillThere, ClientError) as error:
+            if not is_passing(error) or monotonic() > deadline:
+                raise
+        sleep(_POLL_SECONDS)
+
+
 def _delete(delete: Callable[[], object]) -> str | None:
     """Delete something that may be busy for a while; return AWS's refusal."""
-    refused: list[Exception] = []
+    try:
+        retry(delete, _DELETION_SECONDS, _is_busy)
+    except (StillThere, ClientError) as error:
+        return str(error)
+    return None
 
-    def has_ended() -> bool:
-        refused.clear()
-        try:
-            delete()
-        except _StillThere as error:
-            refused.append(error)
-            return False
-        except ClientError as error:
-            refused.append(error)
-            return error.response["Error"]["Code"] not in _BUSY
-        return True
 
-    wait_for(has_ended, _DELETION_SECONDS)
-    return str(refused[0]) if refused else None
+def _is_busy(error: Exception) -> bool:
+    return not isinstance(error, ClientError) or error.response["Error"]["Code"] in _BUSY
 
 
 def _policy(*statements: dict[str, Any]) -> str:

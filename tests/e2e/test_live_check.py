@@ -17,14 +17,13 @@ from click.testing import Result
 
 from cli import livecheck
 from cli.livecheck import sandbox
-from cli.livecheck.facts import EXPERIMENTS
+from cli.livecheck.facts import EXPERIMENTS, FACTS
 from cli.livecheck.sandbox import leftovers, new
 from localcloud.client import LocalCloud
 from localcloud.company import nightly
 from tests.e2e.conftest import PROJECT, invoke
 
 NOW = datetime(2026, 1, 4, 12, tzinfo=UTC)
-EXPECTED = {name: fact.expected for facts in EXPERIMENTS.values() for name, fact in facts.items()}
 # What the local cloud does where AWS's documentation is silent.
 SILENT = {
     "identical-put": "a new version",
@@ -98,17 +97,17 @@ def test_each_fact_is_as_documented_and_nothing_is_left(cloud: LocalCloud) -> No
     found = {each["fact"]: each["found"] for each in report["findings"]}
     # Its stacks have clusters alone, so no update can be made to fail here.
     assert "knows no AWS::CloudFormation::WaitConditionHandle" in found.pop("resolved-value")
-    expected = {name: value for name, value in EXPECTED.items() if value is not None}
-    assert found == expected | SILENT
+    assert found == {each.name: each.expected for each in FACTS if each.expected} | SILENT
     assert (report["left"], report["stopped"], made(cloud)) == ([], False, [])
 
 
-def test_the_document_lists_the_facts() -> None:
+def test_each_fact_has_its_experiment_and_is_in_the_document() -> None:
+    assert {each.experiment for each in FACTS} == {each.__name__ for each in EXPERIMENTS}
     document = (PROJECT / "docs/live-check.md").read_text()
-    listed = dict(
-        re.findall(r"^\| `([a-z][\w-]+)` \| .+ \| (.+) \| .+ \|$", document, re.MULTILINE)
-    )
-    assert listed == {name: value or "either is handled" for name, value in EXPECTED.items()}
+    listed = re.findall(r"^\| `([a-z][\w-]+)` \| (.+) \| (.+) \| (.+) \|$", document, re.MULTILINE)
+    assert listed == [
+        (each.name, each.claim, each.expected or "either is handled", each.source) for each in FACTS
+    ]
 
 
 def test_without_an_answer_nothing_is_made(cloud: LocalCloud) -> None:
@@ -147,11 +146,13 @@ def test_a_check_of_the_last_two_hours_may_still_run(
     for name, value in cloud.environment().items():
         monkeypatch.setenv(name, value)
     session, now = boto3.Session(), datetime.now(UTC)
+    opened = []
     for hours in (1, 3):
         cloud.set_clock(now - timedelta(hours=hours))
-        new(session, with_cluster=hours == 3).open()
+        opened.append(new(session, with_cluster=False))
+        opened[-1].open()
     (found,) = leftovers(session)
-    assert found.with_cluster
+    assert found.name == opened[1].name
 
 
 def test_what_a_killed_check_left_is_deleted_by_the_next_which_names_what_is_refused(

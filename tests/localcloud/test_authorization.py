@@ -4,13 +4,18 @@ The end-to-end tests show that the functions' own policies suffice and that each
 rights on keys, and that who may do nothing is refused.
 """
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from moto.kms.models import kms_backends
 
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.authorization import needs
+from localcloud.client import LocalCloud
+from localcloud.company import nightly
 from localcloud.policies import Decision, NotRestored, decide
 from localcloud.wire import Call
 
@@ -115,6 +120,32 @@ def test_tags_on_creation_need_the_right_to_tag() -> None:
     given = {"DBClusterSnapshotIdentifier": "made", "DBClusterIdentifier": "c", **TAGGED}
     call = Call("A", None, ACCEPTANCE, REGION, "rds", "CreateDBClusterSnapshot", parameters=given)
     assert needs(call)[-1] == ("rds:AddTagsToResource", f"{SNAPSHOT}:made")
+
+
+def test_who_may_not_use_a_key_may_neither_copy_under_it_nor_publish_to_a_topic_under_it(
+    cloud: LocalCloud,
+) -> None:
+    """ "Authorizing use of a customer managed key", Aurora User Guide; "Key management", SNS Developer Guide."""
+    key = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
+    topic = cloud.client("sns").create_topic(Name="t", Attributes={"KmsMasterKeyId": key})
+    taken = nightly("orders", datetime(2026, 1, 3, tzinfo=UTC), account=ACCEPTANCE, kms_key_id=key)
+    cloud.seed_snapshots([taken])
+    may_all = policy(ALL, ALL | {"Effect": "Deny", "Action": "kms:*"})
+    cloud.client("iam").put_user_policy(
+        UserName="visitor", PolicyName="no-keys", PolicyDocument=json.dumps(may_all)
+    )
+    copied = {
+        "SourceDBClusterSnapshotIdentifier": taken["identifier"],
+        "TargetDBClusterSnapshotIdentifier": "copy",
+        "KmsKeyId": key,
+    }
+    published = {"TopicArn": topic["TopicArn"], "Message": "m"}
+    with pytest.raises(ClientError, match=f"KMSKeyNotAccessibleFault.*kms:CreateGrant on {key}"):
+        cloud.client("rds", user="visitor").copy_db_cluster_snapshot(**copied)
+    with pytest.raises(ClientError, match=f"KMSAccessDenied.*kms:GenerateDataKey on {key}"):
+        cloud.client("sns", user="visitor").publish(**published)
+    cloud.client("rds").copy_db_cluster_snapshot(**copied)
+    cloud.client("sns").publish(**published)
 
 
 def test_a_key_called_by_an_alias_is_decided_on_as_the_key() -> None:

@@ -8,8 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import WaiterError
 
 from demo import __main__ as demo
+from demo.orders import NIGHT
+from demo.output import Unexpected, fire
 
 Run = Callable[..., int]
 
@@ -19,8 +22,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the demo on no cloud, with a scenario that ends so; return its exit status."""
 
     def run_demo(end: BaseException | None, *arguments: str) -> int:
-        def raising(error: BaseException | None) -> Callable[[Any], None]:
-            def play(_: Any) -> None:
+        def raising(error: BaseException | None) -> Callable[..., None]:
+            def play(*_: Any) -> None:
                 if error is not None:
                     raise error
 
@@ -29,8 +32,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.setattr(sys, "argv", ["demo", *arguments])
         monkeypatch.setattr(signal, "signal", lambda *_: None)
         monkeypatch.setattr(demo, "LocalCloud", SimpleNamespace(start=lambda: nullcontext(None)))
-        monkeypatch.setattr(demo, "Company", lambda _cloud, project, run_seconds: project)
-        monkeypatch.setattr(demo, "run_orders", raising(end))
+        monkeypatch.setitem(demo.SCENARIOS, "orders", raising(end))
         monkeypatch.setattr(demo, "invite", raising(KeyboardInterrupt()))
         return demo.main()
 
@@ -38,7 +40,12 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.mark.parametrize(
-    "error", [demo.Unexpected("found outcome skipped"), RuntimeError("chalice deploy failed")]
+    "error",
+    [
+        Unexpected("found outcome skipped"),
+        RuntimeError("chalice deploy failed"),
+        WaiterError("snapshot", "Max attempts exceeded", {}),
+    ],
 )
 def test_a_failure_is_one_line(
     run: Run, capsys: pytest.CaptureFixture[str], error: Exception
@@ -64,6 +71,6 @@ def test_a_function_that_fails_is_reported_in_a_few_words() -> None:
     company: Any = SimpleNamespace(
         cloud=SimpleNamespace(set_clock=lambda _: None, fire=lambda *_: [record])
     )
-    with pytest.raises(demo.Unexpected) as caught:
-        demo.fire(company, "db-restore", demo.NIGHT)
+    with pytest.raises(Unexpected) as caught:
+        fire(company, "db-restore", NIGHT)
     assert str(caught.value) == "found db-restore failed: errorType Denied, errorMessage no"

@@ -138,6 +138,37 @@ def test_what_cannot_be_deleted_stays_in_a_stack_whose_deletion_failed(cloud: Lo
     assert rds.describe_db_clusters()["DBClusters"] == []
 
 
+def test_a_roll_back_fails_if_what_it_created_cannot_be_deleted(cloud: LocalCloud) -> None:
+    """*Stack status codes*: ROLLBACK_FAILED."""
+    properties = {
+        "DeletionProtection": True,
+        "Engine": "aurora-postgresql",
+        "ManageMasterUserPassword": True,
+        "MasterUsername": "owner",
+    }
+    cluster = {"Type": "AWS::RDS::DBCluster", "DeletionPolicy": "Delete", "Properties": properties}
+    refused = note("/refused", "{{resolve:ssm:/none}}") | {"DependsOn": "C"}
+    assert deploy_stack(cloud, "create", {"C": cluster, "N": refused}) == "ROLLBACK_FAILED"
+
+
+def test_what_is_there_already_is_not_taken_over(cloud: LocalCloud) -> None:
+    """The handlers' test contract, CloudFormation CLI User Guide: create handlers return AlreadyExists."""
+    client(cloud, "sns").create_topic(Name="taken")
+    topic = {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "taken"}}
+    assert deploy_stack(cloud, "create", {"T": topic}) == "ROLLBACK_COMPLETE"
+    assert len(client(cloud, "sns").list_topics()["Topics"]) == 1
+
+
+def test_what_cannot_be_modified_here_is_not_passed_over(cloud: LocalCloud) -> None:
+    def topic(name: str) -> dict[str, Any]:
+        return {"T": {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": name}}}
+
+    deploy_stack(cloud, "create", topic("one"))
+    assert deploy_stack(cloud, "update", topic("two")) == "UPDATE_ROLLBACK_FAILED"
+    events = client(cloud, "cloudformation").describe_stack_events(StackName="stack")["StackEvents"]
+    assert "cannot modify it in place" in events[0]["ResourceStatusReason"]
+
+
 def test_a_role_goes_with_its_policies_and_a_policy_is_detached_first(cloud: LocalCloud) -> None:
     """The handlers of both types in aws-cloudformation-resource-providers-iam."""
     statement = {"Effect": "Allow", "Action": "sns:Publish", "Resource": "*"}

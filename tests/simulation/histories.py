@@ -81,12 +81,11 @@ FAULTS = faults(PEOPLE, CALLS)
 ONE_ATTEMPT, ATTEMPTS = st.none() | FAULTS, attempts(FAULTS)
 COPY_ATTEMPTS = attempts(faults(["update", "poll", "copies end", "pin"], COPY_CALLS))
 # The stage in which a run fails, `skip` for its deploy stage, `wait` for an approval that nobody
-# gives, `beside` for a push that fails while it waits for one, `behind` for two that deploy after it
-# was denied.
+# gives, `beside` for a push that fails while it waits for one.
 ENDS = st.sampled_from(
     [None, "succeed", "succeed", "beside", "Build", "Approval", "Deploy", "Test"]
 )
-ENDS |= st.sampled_from(["skip", "wait", "behind"])
+ENDS |= st.sampled_from(["skip", "wait"])
 FATES = st.sampled_from(["ok"] * 7 + ["fail", "skip"])
 MOMENTS = st.sampled_from(["nothing"] * 5 + ["hand", "inheriting hand", "pin", "poll"])
 COPY_ENDS = st.sampled_from(["available", "available", "available", "failed", "copying", "deleted"])
@@ -430,28 +429,9 @@ class Histories(RuleBasedStateMachine):
             if ends == "beside" and inside and stage == "Approval":
                 push, ends = self.aws.begin(), "succeed"
                 self._step(push, "fail", 5)
-            if ends == "behind" and inside and stage == "Approval":
-                self._is_denied_before_two_pushes(run)
-                break
             fails = inside and stage == ends and (stage != "Deploy" or process is not run)
             fate = "skip" if ends == "skip" and stage == "Deploy" else "fail" if fails else "ok"
             self._step(process, fate, 5)
-
-    def _is_denied_before_two_pushes(self, run: Execution) -> None:
-        """The first deploys as soon as it can, the second right behind it; polls come in between."""
-        first = self.aws.begin()
-        self.aws.go_on(first)
-        self._step(run, "fail", 0, "lost")
-        for _ in range(3):
-            self.aws.go_on(first)
-        second = self.aws.begin()
-        for _ in range(3):
-            self.aws.go_on(second)
-        self._pass_time(30)
-        for _ in range(20):
-            for each in self.aws.live:
-                self.aws.go_on(each)
-            self.aws.time += timedelta(minutes=1)  # a restore takes longer than clocks differ
 
     # --- copies ---
 

@@ -114,6 +114,7 @@ SETTLES: Step = ("all_settles", True)
 UPDATE: Step = fires("update")
 EVENING: Step = ("an_evening_comes",)
 EVENINGS: Step = ("some_nights_pass_without_a_promotion", 2)
+PUSH: Step = ("a_run_begins", "Webhook")
 HALF_AN_HOUR: Step = ("time_passes", 30)
 REFRESHES: Step = ("operator_refreshes", True, [None], None)
 
@@ -162,7 +163,11 @@ PLANTED: dict[str, Fault] = {
         deployments,
         "held = self._held(database, ledger)",
         "held = None",
-        history(night("behind"), behaviour=Behaviour(change_sets=True)),
+        history(
+            *(night("wait"), PUSH, goes_on(1), goes_on(0, "fail"), *[goes_on(0)] * 3),
+            *(PUSH, *[goes_on(1)] * 3, HALF_AN_HOUR),
+            behaviour=Behaviour(change_sets=True),
+        ),
     ),
     # What follows from it.
     "a skipped deploy stage is no matter": Fault(
@@ -208,7 +213,7 @@ PLANTED: dict[str, Fault] = {
         status,
         "if self.now - run.started > LONG_RUN:",
         "if False:",
-        history(("a_run_begins", "Webhook"), ("time_passes", 1440)),
+        history(PUSH, ("time_passes", 1440)),
     ),
     # Who moved it.
     "an inherited Description counts": Fault(

@@ -323,61 +323,54 @@ def test_a_missing_or_wrong_setting_of_a_database_is_one_problem() -> None:
 # --- two databases --------------------------------------------------------------------------------
 
 
+DATA = ("ENGINE", "ENGINE_VERSION", "SOURCE_CLUSTER")
+SAME_DATA = (
+    "RDS_SOURCE_CLUSTER, DOCS_SOURCE_CLUSTER do not distinguish two databases of one engine and "
+    "version ({}, {}): write a different cluster for each, or one could be restored from the other's "
+    "snapshot"
+)
+STACK = ("STACK_NAME",)
+SAME_CLUSTER = (
+    "RDS_STACK_NAME, DOCS_STACK_NAME do not distinguish two clusters ({}, {}): write STACK/LOGICAL-ID "
+    "for each"
+)
+
+
 @pytest.mark.parametrize(
-    ("first", "second", "is_refused"),
+    ("names", "first", "second", "problem"),
     [
-        ("aurora-postgresql 15", "aurora-postgresql 15", True),
-        ("aurora-postgresql 15 orders", "aurora-postgresql 15", True),
-        ("aurora-postgresql 15 orders", "aurora-postgresql 15 ORDERS", True),
-        ("aurora-postgresql 15", "aurora-postgresql 15.4", True),
-        ("aurora-postgresql 15.4 orders", "aurora-postgresql 15", True),
-        ("docdb 5", "aurora-mysql 5", False),
-        ("docdb 5.1", "docdb 5.10", False),
-        ("docdb 5 orders", "docdb 5 billing", False),
-        ("aurora-postgresql 16", "aurora-postgresql 16.6-limitless", False),
+        # The newest snapshot of the wrong database must never win.
+        (DATA, "aurora-postgresql 15", "aurora-postgresql 15", SAME_DATA),
+        (DATA, "aurora-postgresql 15 orders", "aurora-postgresql 15", SAME_DATA),
+        (DATA, "aurora-postgresql 15 orders", "aurora-postgresql 15 ORDERS", SAME_DATA),
+        (DATA, "aurora-postgresql 15", "aurora-postgresql 15.4", SAME_DATA),
+        (DATA, "aurora-postgresql 15.4 orders", "aurora-postgresql 15", SAME_DATA),
+        (DATA, "docdb 5", "aurora-mysql 5", None),
+        (DATA, "docdb 5.1", "docdb 5.10", None),
+        (DATA, "docdb 5 orders", "docdb 5 billing", None),
+        (DATA, "aurora-postgresql 16", "aurora-postgresql 16.6-limitless", None),
+        # Each would take the other one's data for its own.
+        (STACK, "data", "data", SAME_CLUSTER),
+        (STACK, "data", "data/Orders", SAME_CLUSTER),
+        (STACK, "data/Orders", "data/Orders", SAME_CLUSTER),
+        (STACK, "data/Orders", "data/Billing", None),
+        (STACK, "data", "other", None),
+        (STACK, "data/Orders", "other/Orders", None),
+        (STACK, "data", "", None),
     ],
 )
-def test_two_databases_that_one_snapshot_fits_are_refused(
-    first: str, second: str, *, is_refused: bool
+def test_two_databases_that_are_not_distinguished_are_refused(
+    names: tuple[str, ...], first: str, second: str, problem: str | None
 ) -> None:
-    """The newest snapshot of the wrong database must never win."""
-    names = ("{}_ENGINE", "{}_ENGINE_VERSION", "{}_SOURCE_CLUSTER")
     environment = dict(TWO)
     for prefix, facts in (("RDS", first), ("DOCS", second)):
         values = zip(names, facts.split(), strict=False)
-        environment |= {name.format(prefix): value for name, value in values}
-    if not is_refused:
+        environment |= {f"{prefix}_{name}": value for name, value in values}
+    if problem is None:
         assert settings.load(environment).names == ["rds", "docs"]
         return
-    one, other = (" ".join(facts.split()[:2]) for facts in (first, second))
-    assert only_problem(environment).startswith(
-        "RDS_SOURCE_CLUSTER, DOCS_SOURCE_CLUSTER do not distinguish two databases of one engine "
-        f"and version ({one}, {other}): write a different cluster for each, or one could be "
-    )
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "is_refused"),
-    [
-        ("data", "data", True),
-        ("data", "data/Orders", True),
-        ("data/Orders", "data/Orders", True),
-        ("data/Orders", "data/Billing", False),
-        ("data", "other", False),
-        ("data/Orders", "other/Orders", False),
-        ("data", "", False),
-    ],
-)
-def test_two_databases_that_look_at_one_cluster_are_refused(
-    first: str, second: str, *, is_refused: bool
-) -> None:
-    """Each would take the other one's data for its own."""
-    environment = TWO | {"RDS_STACK_NAME": first, "DOCS_STACK_NAME": second}
-    if not is_refused:
-        assert settings.load(environment).names == ["rds", "docs"]
-        return
-    expected = f"RDS_STACK_NAME, DOCS_STACK_NAME do not distinguish two clusters ({first}, {second}"
-    assert only_problem(environment) == f"{expected}): write STACK/LOGICAL-ID for each"
+    shown = (" ".join(facts.split()[:2]) for facts in (first, second))
+    assert only_problem(environment) == problem.format(*shown)
 
 
 def test_a_database_that_is_not_listed_may_keep_its_variables() -> None:

@@ -153,7 +153,11 @@ class Night:
         calm(self.aws, minutes)
 
     def ask(self, method: str, path: str, body: Any = None, caller: str | None = KIM) -> Any:
-        """Return the status and the answer of a request that `caller` has signed."""
+        """Return the status and the answer of a request that `caller` has signed.
+
+        Whatever is asked: no answer shows a secret that a parameter holds by mistake, and a request
+        that only reads, or is refused, changes nothing.
+        """
         return self.ask_raw(
             method, path, b"" if body is None else json.dumps(body).encode(), caller
         )
@@ -180,8 +184,11 @@ class Night:
             # Chalice's test client lets everybody in and warns of it; test_openapi.py checks that
             # each route carries the authorizer.
             warnings.simplefilter("ignore")
-            headers = {"Content-Type": media}
+            headers, before = {"Content-Type": media}, self.everything()
             response = Client(app).http.request(method, path, headers=headers, body=body)
+        assert b"secret" not in response.body
+        if method == "GET" or 400 <= response.status_code < 500:
+            assert self.everything() == before
         return response.status_code, json.loads(response.body)
 
     # --- what happens in the account ---

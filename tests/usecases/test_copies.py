@@ -12,12 +12,11 @@ from chalicelib.domain.copies import SOURCE
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.results import CopyProgress, Result
-from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.poll import poll
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
-from tests.stage import LATEST, OTHER_LATEST, STAGE
-from tests.usecases.night import DOCUMENTS, NEW, OLD, SUNDAY, Night, about_rds
+from tests.stage import LATEST, OTHER_LATEST
+from tests.usecases.night import NEW, OLD, SUNDAY, Night, about_rds
 from tests.usecases.states import Arrange, without
 
 KEY = "alias/acceptance"
@@ -30,8 +29,8 @@ def night() -> Night:
     return first_night()
 
 
-def first_night() -> Night:
-    night = Night(RDS_COPY_KMS_KEY_ID=KEY)
+def first_night(**changes: str) -> Night:
+    night = Night(RDS_COPY_KMS_KEY_ID=KEY, **changes)
     night.set(LATEST, "dummyvalue")
     night.aws.calls.clear()
     return night
@@ -191,8 +190,9 @@ def test_another_snapshot_than_a_wanted_copy_is_not_promoted(
 # --- what only people can resolve -----------------------------------------------------------------
 
 
-def fill_quota(night: Night, room: int = 0) -> None:
-    for number in range(COPIES_UNDER_WAY - room):
+def fill_quota(night: Night) -> None:
+    """Let others have as many copies made as RDS makes at a time."""
+    for number in range(COPIES_UNDER_WAY):
         night.offer(f"theirs-{number}", account=ACCEPTANCE, status="copying")
 
 
@@ -266,26 +266,8 @@ def test_a_poll_reconciles_and_records_copies_each_without_the_other(night: Nigh
     assert night.current == OLD
 
 
-# --- how many are kept ----------------------------------------------------------------------------
-
-
-# --- two databases --------------------------------------------------------------------------------
-
-
-def refuse_for(night: Night, operation: str, *given: str) -> None:
-    """Let AWS refuse the operation for these."""
-    call = getattr(night.aws.snapshots, operation)
-
-    def refusing(first: str, *more: Any) -> Any:
-        if first in given:
-            raise AwsError(operation, first, "InvalidDBClusterSnapshotStateFault", "no")
-        return call(first, *more)
-
-    setattr(night.aws.snapshots, operation, refusing)
-
-
 def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal(both: Night) -> None:
-    refuse_for(both, "copy", NEW)
+    both.aws.refused.append(("copy", NEW))
     with pytest.raises(AwsError, match=f"copy of {NEW} failed"):
         both.update()
     assert copied(both) == [arn("docs-new")]
@@ -296,24 +278,6 @@ def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal(both: Nigh
     body = both.aws.notifier.sent[-1].body
     assert f"copy of {NEW} failed" in body
     assert f"RDS refused to copy {arn('docs-new')}: it is not encrypted." in body
-
-
-def test_one_update_has_all_copied_however_few_rds_copies_at_a_time(both: Night) -> None:
-    fill_quota(both, room=1)
-    assert [each.reason for each in both.update().databases] == [None, "copy-quota"]
-    both.follow_copies()  # no room yet
-    assert copied(both) == [NEW]
-    for _ in range(2):
-        both.aws.snapshots.settle()
-        both.follow_copies()
-    recorded = [both.values[LATEST], both.values[OTHER_LATEST]]
-    assert [both.aws.snapshots.tags[each][SOURCE] for each in recorded] == [NEW, arn("docs-new")]
-    assert both.subjects == ["REFRESH FAILED: copy-quota (docs)"]
-    # Nothing is asked for any more: the next share is left to the next update.
-    both.offer("newer", created=SUNDAY, **DOCUMENTS)
-    both.aws.calls.clear()
-    both.follow_copies()
-    assert {"shared", "copy"}.isdisjoint(both.aws.calls)
 
 
 @pytest.mark.parametrize(
@@ -346,14 +310,3 @@ def test_a_copy_is_not_asked_for_again_if_its_parameter_is_missing(night: Night)
     assert night.update().reason == "copy-quota"
     night.aws.snapshots.settle()
     assert night.follow_copies().outcome == "unchanged"
-
-
-def test_without_copies_nobody_lists_own_snapshots(night: Night) -> None:
-    """A function's role need not be allowed to."""
-    night.settings = Settings.from_environment(STAGE)
-    refuse(night.aws, "own")
-    night.update()
-    assert night.promote().outcome == "started"
-    night.run_ends()
-    night.polls()
-    assert night.status()["problems"] == []

@@ -13,11 +13,13 @@ import pytest
 
 from chalicelib.domain.errors import AwsError, BusyError, Refused
 from chalicelib.usecases.hold import hold, resume
-from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, snapshot
+from tests.fakes import snapshot
 from tests.interruptions import Killed, calm, refuse
 from tests.stage import CURRENT, LATEST, PIPELINE
 from tests.usecases.night import KIM, SUNDAY, Night
 from tests.usecases.states import hold_until
+from tests.usecases.test_copies import fill_quota, first_night
+from tests.usecases.test_preparation import MACHINE
 from tests.usecases.test_share import SATURDAY, WEEK, company, default_key, follow_shares, share
 
 
@@ -47,7 +49,7 @@ def settle(night: Night) -> None:
 
 def masked() -> Night:
     """Each restored cluster is masked."""
-    return Night(RDS_AFTER_RESTORE="arn:aws:states:eu-west-1:222222222222:stateMachine:mask")
+    return Night(RDS_AFTER_RESTORE=MACHINE)
 
 
 def on_new() -> Night:
@@ -110,13 +112,6 @@ def offer_newer(night: Night) -> Night:
     return night
 
 
-def first_night() -> Night:
-    """Nothing has been copied yet."""
-    night = Night(RDS_COPY_KMS_KEY_ID="alias/acceptance", RDS_COPIES_TO_KEEP="2")
-    night.set(LATEST, "dummyvalue")
-    return night
-
-
 def second_night() -> Night:
     """An update finds one copy to record, and another one to start."""
     night = first_night()
@@ -127,7 +122,7 @@ def second_night() -> Night:
 
 def crowded() -> Night:
     """A poll has everything to do: record, report a failure, and delete."""
-    night = first_night()
+    night = first_night(RDS_COPIES_TO_KEEP="2")
     snapshots = night.aws.snapshots
     for days in (5, 4, 3, 2, 1):
         own = [each for each in snapshots.all if each.own]
@@ -141,10 +136,8 @@ def crowded() -> Night:
 
 
 def no_room() -> Night:
-    """Others have as many copies made as RDS makes at a time."""
     night = first_night()
-    for number in range(COPIES_UNDER_WAY):
-        night.offer(f"theirs-{number}", account=ACCEPTANCE, status="copying")
+    fill_quota(night)
     return night
 
 
@@ -391,13 +384,7 @@ def test_a_start_that_is_refused_is_undone_and_reported_by_its_error_alone(name:
 def test_a_start_and_an_undo_that_are_both_refused_are_put_right_by_a_poll(name: str) -> None:
     night = STARTING[name].arrange()
     values = night.values
-    night.aws.calls.clear()
-
-    def interrupt(when: str, operation: str) -> None:
-        if operation == "start" or (operation == "put" and "start" in night.aws.calls):
-            raise AwsError(operation, "it", "AccessDeniedException", "no")
-
-    night.aws.interrupt = interrupt
+    refuse(night.aws, "start", "put")
     with pytest.raises(AwsError, match="start of it failed") as caught:
         STARTING[name].act(night)
     assert caught.value.__notes__ == [

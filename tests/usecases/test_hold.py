@@ -55,11 +55,9 @@ def test_a_day_that_has_come_in_the_windows_zone_is_refused(night: Night) -> Non
     """In Auckland the fifth has begun."""
     night.configure(MAINTENANCE_WINDOW="00:00-24:00 Pacific/Auckland")
     night.aws.time = SUNDAY.replace(hour=12)
-    before = night.everything()
     assert night.ask("PUT", "/hold", {"until": "2026-01-05"}) == refused(
         "until is 2026-01-05, which holds nothing: today is 2026-01-05; name a later day"
     )
-    assert night.everything() == before
     assert night.ask("PUT", "/hold", {"until": "2026-01-06"})[0] == 200
     assert night.status()["hold"]["until"] == "2026-01-06"
 
@@ -81,12 +79,10 @@ def test_a_stage_without_the_parameter_learns_which_setting_to_add(
     night: Night, method: str, body: Any
 ) -> None:
     night.settings = Settings.from_environment(STAGE | {"RDS_STACK_NAME": STACK})
-    before = night.everything()
     assert night.ask(method, "/hold", body) == refused(
         "this stage has no parameter for a hold: set SSM_REFRESH_HOLD_NAME, and configure and deploy "
         "the stage again"
     )
-    assert night.everything() == before
 
 
 def test_the_longest_reason_fits_the_parameter(night: Night) -> None:

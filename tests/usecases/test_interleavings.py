@@ -3,69 +3,68 @@
 Whoever comes in between wins, or comes first and is seen.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from chalicelib.domain.errors import AwsError, RefreshError, Refused
 from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.pin import PinRequest, pin, rollback
-from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
-from chalicelib.usecases.reconcile import reconcile
 from tests.fakes import arn
 from tests.interruptions import meanwhile
 from tests.simulation.account import Behaviour, SimulatedAws
 from tests.simulation.model import CORRECTIONS, START, Model, bootstrap, offer, variables
-from tests.stage import CURRENT, OTHER_CURRENT, OTHER_LATEST
-from tests.usecases.night import NEW, Night
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST
+from tests.usecases.night import NEW, SUNDAY, Night
 
-SUNDAY = datetime.fromisoformat("2026-01-04T04:00:00+00:00")
 MOVERS = ("promote", "refresh", "pin", "rollback", "take back")
 ACTORS = ("pin", "hand", "inheriting hand", "pin and deploy", "refresh", "promote", "deploy begins")
 HISTORIES = ("deployed", "no parameter")
 
 
-class Stage(NamedTuple):
-    """An account, and how a mover or an actor acts in it."""
+class Stage(Night):
+    """A simulated account before the mover's invocation, and how a mover or an actor acts in it."""
 
-    model: Model
-    settings: Settings
-    aws: SimulatedAws
-
-    @property
-    def name(self) -> str:
-        return self.settings.databases[0].current_parameter
-
-    @property
-    def current(self) -> str | None:
-        return self.aws.values().get(self.name)
+    def __init__(self, mover: str, history: str) -> None:
+        self.settings = Settings.from_environment(variables(two=False, stacks="one"))
+        self.aws = aws = SimulatedAws(START, Behaviour())
+        self.model = Model(self.settings, aws)
+        bootstrap(self.settings, aws, "one", history)
+        for name in ("mine", "theirs", "new"):
+            offer(aws, self.settings.databases[0], name, START)
+        aws.parameters.put(LATEST, NEW, Note("update", "x", "x"))
+        if mover == "rollback" and history == "deployed":
+            self.pin("mine", deploy=True)
+            self.model.settle(self.reconcile)
+        aws.time = SUNDAY
+        if mover == "take back":
+            self.promote()
+            run = aws.executions[-1]
+            aws.go_on(run, "fail")
+            assert run.status == "Failed"
+            aws.time += timedelta(minutes=20)
+        aws.calls.clear()
+        aws.notifier.sent.clear()
 
     def act(self, who: str, value: str) -> Any:
         """Return the result, or the error; a value is what a pin or a put by hand sets."""
-        settings, aws, database = self.settings, self.aws, self.settings.databases[0]
+        put = partial(self.aws.parameters.put_by_hand, CURRENT, arn(value))
+        acts = {
+            "promote": self.promote,
+            "refresh": partial(self.refresh, value),
+            "rollback": self.rollback,
+            "take back": self.reconcile,
+            "pin": partial(self.pin, value, deploy=value == "mine"),
+            "pin and deploy": partial(self.pin, value, deploy=True),
+            "hand": put,
+            "inheriting hand": partial(put, inherits=True),
+            "deploy begins": self._deploy_begins,
+        }
         try:
-            if who == "promote":
-                return promote(settings, aws, SUNDAY)
-            if who == "refresh":
-                request = RefreshRequest.by_person(value, "needed", outside_window=True)
-                return refresh_now(settings, aws, request)
-            if who == "rollback":
-                return rollback(settings, aws, database, "lee", "back", deploy=True)
-            if who == "take back":
-                return reconcile(settings, aws)
-            if who in ("pin", "pin and deploy"):
-                request = PinRequest(
-                    arn(value), "ann", "try", deploy=value == "mine" or who != "pin"
-                )
-                return pin(settings, aws, database, request)
-            if who == "deploy begins":
-                return self._deploy_begins()
-            return aws.parameters.put_by_hand(self.name, arn(value), inherits=who != "hand")
+            return acts[who]()
         except RefreshError as error:
             return error
 
@@ -74,31 +73,6 @@ class Stage(NamedTuple):
         for _ in range(6):
             if not any(each.is_live for each in self.aws.updates):
                 self.aws.go_on(run)
-
-
-def arrange(mover: str, history: str) -> Stage:
-    """Return an account before the mover's invocation."""
-    settings = Settings.from_environment(variables(two=False, stacks="one"))
-    aws = SimulatedAws(START, Behaviour())
-    bootstrap(settings, aws, "one", history)
-    stage = Stage(Model(settings, aws), settings, aws)
-    database = settings.databases[0]
-    for name in ("mine", "theirs", "new"):
-        offer(aws, database, name, START)
-    aws.parameters.put(database.latest_parameter, arn("new"), Note("update", "x", "x"))
-    if mover == "rollback" and history == "deployed":
-        pin(settings, aws, database, PinRequest(arn("mine"), "ann", "before", deploy=True))
-        stage.model.settle(lambda: reconcile(settings, aws))
-    aws.time = SUNDAY
-    if mover == "take back":
-        promote(settings, aws, SUNDAY)
-        run = aws.executions[-1]
-        aws.go_on(run, "fail")
-        assert run.status == "Failed"
-        aws.time += timedelta(minutes=20)
-    aws.calls.clear()
-    aws.notifier.sent.clear()
-    return stage
 
 
 def interleave(stage: Stage, mover: str, actor: str, at: int, *, fails: bool) -> dict[str, Any]:
@@ -135,7 +109,7 @@ def check(stage: Stage, seen: dict[str, Any], actor: str, at: int, history: str)
     if has_put and came_after_the_look:
         assert stage.current == seen["value"], f"{seen['value']} was lost to {stage.current}"
     ledger = stage.model.ledger(stage.settings.databases[0])
-    reading = [each.read[stage.name].value for each in stage.aws.updates if each.is_live]
+    reading = [each.read[CURRENT].value for each in stage.aws.updates if each.is_live]
     if ledger and ledger[-1].token and not reading:  # or the next poll decides
         assert stage.aws.own_run(ledger[-1].token), "it waits for a run that nobody has started"
     if ledger and ledger[-1].action in CORRECTIONS:
@@ -151,7 +125,7 @@ def check(stage: Stage, seen: dict[str, Any], actor: str, at: int, history: str)
 
 def check_end(stage: Stage) -> None:
     """Whatever came of it, the polls bring it in line, and notify of everything once."""
-    stage.model.settle(lambda: reconcile(stage.settings, stage.aws))
+    stage.model.settle(stage.reconcile)
     stage.model.check_quiet()
     stage.model.check_replacements(0)
     stage.model.check_good()
@@ -159,25 +133,6 @@ def check_end(stage: Stage) -> None:
     stage.model.check_status()
     sent = [(each.subject, each.body) for each in stage.aws.notifier.sent]
     assert len(sent) == len(set(sent)), f"notified twice: {sent}"
-
-
-def each_interleaving(
-    mover: str, actor: str, history: str, *, fails: bool
-) -> Callable[[Callable[..., None]], None]:
-    """Return a function that calls another with the stage and what happened, for every call."""
-
-    def run(judge: Callable[..., None]) -> None:
-        calls = interleave(arrange(mover, history), mover, actor, 0, fails=fails)["calls"]
-        for at in range(1, len(calls) + 1):
-            stage = arrange(mover, history)
-            seen = interleave(stage, mover, actor, at, fails=fails)
-            try:
-                judge(stage, seen, at)
-            except AssertionError as error:
-                error.add_note(f"{actor} before call {at} of {mover}, {seen['calls']}: {seen}")
-                raise
-
-    return run
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["starts", "start-refused"])
@@ -188,16 +143,21 @@ def test_whoever_comes_in_between_wins(mover: str, actor: str, history: str, fai
     if fails and mover == actor == "promote":
         pytest.skip("the function's reserved concurrency is one")
 
-    def judge(stage: Stage, seen: dict[str, Any], at: int) -> None:
+    calls = interleave(Stage(mover, history), mover, actor, 0, fails=fails)["calls"]
+    for at in range(1, len(calls) + 1):
+        stage = Stage(mover, history)
+        seen = interleave(stage, mover, actor, at, fails=fails)
         # Parameter Store cannot compare and delete: the last look comes right before.
         last = 3 if actor == "deploy begins" else 1
         if "delete" in seen["calls"][at - 1 : at - 1 + last]:
             assert history == "no parameter", "current was deleted"
-            return
-        check(stage, seen, actor, at, history)
-        check_end(stage)
-
-    each_interleaving(mover, actor, history, fails=fails)(judge)
+            continue
+        try:
+            check(stage, seen, actor, at, history)
+            check_end(stage)
+        except AssertionError as error:
+            error.add_note(f"{actor} before call {at} of {mover}, {seen['calls']}: {seen}")
+            raise
 
 
 # --- what the table does not arrange --------------------------------------------------------------

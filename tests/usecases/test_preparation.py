@@ -2,7 +2,6 @@
 
 import pytest
 
-from chalicelib.domain.errors import AwsError
 from tests.usecases.night import NEW, OLD, REFRESHED, Night
 
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
@@ -105,11 +104,8 @@ def test_the_cluster_of_a_run_that_failed_afterwards_is_prepared_too(night: Nigh
 
 
 def test_the_work_starts_without_the_age_of_a_snapshot_that_cannot_be_looked_up(
-    restored: Night, monkeypatch: pytest.MonkeyPatch
+    restored: Night,
 ) -> None:
-    def find(arn: str) -> None:
-        raise AwsError("DescribeDBClusterSnapshots", arn, "AccessDenied", "no")
-
-    monkeypatch.setattr(restored.aws.snapshots, "find", find)
+    restored.aws.refused.append(("find", NEW))
     restored.polls()
     assert restored.aws.state_machines.inputs[EXECUTION]["taken"] is None

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import AwsError, BusyError, UncertainError
+from chalicelib.domain.errors import AwsError, BusyError, Refused, UncertainError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
 from tests.fakes import arn, snapshot
-from tests.interruptions import calm, lose, meanwhile, refuse
+from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
 from tests.usecases.night import (
     BUSY,
@@ -252,46 +252,35 @@ def test_a_token_that_has_had_its_run_starts_nothing_and_is_undone(night: Night)
 
 
 @pytest.mark.parametrize(
-    ("happens", "reason"),
+    ("happens", "reason", "undone", "stays"),
     [
-        (at(SEVEN), "outside-window"),
-        (hold_until("2026-02-01"), "on-hold"),
-        (listing(), "snapshot-gone"),
-        (without(LATEST), "parameter-missing"),
+        (at(SEVEN), "outside-window", OLD, NEW),
+        (hold_until("2026-02-01"), "on-hold", OLD, NEW),
+        (listing(), "snapshot-gone", OLD, NEW),
+        (without(LATEST), "parameter-missing", OLD, NEW),
+        # Whether a run was started for it cannot be known.
+        (without(PIPELINE_NAME), "parameter-missing", NEW, NEW),
     ],
 )
-def test_what_a_killed_attempt_put_is_undone_when_the_retry_must_not_go_on(
-    night: Night, happens: Arrange, reason: str
+def test_when_a_retry_must_not_go_on_it_undoes_a_put_for_which_no_run_was_started(
+    happens: Arrange, reason: str, undone: str, stays: str
 ) -> None:
-    night.promotion_killed("after", "put")
-    happens(night)
-    result = night.promote()
-    assert (result.reason, result.databases[0].current, night.started) == (reason, OLD, [])
-    assert night.present().note == Note("undo", SCHEDULE, str(result.message))
-
-
-@pytest.mark.parametrize(
-    ("happens", "reason"),
-    [(at(SEVEN), "outside-window"), (without(PIPELINE_NAME), "parameter-missing")],
-    ids=["it was started", "it cannot be known"],
-)
-def test_what_a_run_was_or_may_have_been_started_for_is_not_undone(
-    night: Night, happens: Arrange, reason: str
-) -> None:
-    night.promote()
-    happens(night)
-    assert (night.promote().reason, night.current) == (reason, NEW)
+    killed, started = Night(), Night()
+    killed.promotion_killed("after", "put")
+    started.promote()
+    for night, value in ((killed, undone), (started, stays)):
+        happens(night)
+        result = night.promote()
+        assert (result.reason, result.databases[0].current, night.current) == (reason, value, value)
+        undo = Note("undo", SCHEDULE, str(result.message))
+        assert (night.present().note == undo) == (value == OLD)
 
 
 @pytest.mark.parametrize(("answered", "value"), [(True, OLD), (False, NEW)])
 def test_a_start_is_undone_without_a_list_of_runs_only_if_aws_has_refused_it(
     night: Night, answered: bool, value: str
 ) -> None:
-    def interrupt(when: str, operation: str) -> None:
-        if operation == "start" or (operation == "runs" and "start" in night.aws.calls):
-            raise AwsError(operation, "it", "ThrottlingException", "no", answered=answered)
-
-    night.aws.interrupt = interrupt
+    refuse(night.aws, "start", "runs", answered=answered)
     with pytest.raises(AwsError if answered else UncertainError, match="start of it failed"):
         night.promote()
     assert night.current == value
@@ -299,7 +288,7 @@ def test_a_start_is_undone_without_a_list_of_runs_only_if_aws_has_refused_it(
 
 def test_what_a_killed_attempt_put_stays_while_nobody_can_list_the_runs(night: Night) -> None:
     night.promotion_killed("after", "put")
-    lose(night.aws, "before", "runs")
+    refuse(night.aws, "runs", answered=False)
     with pytest.raises(AwsError) as caught:
         night.promote()
     assert caught.value.__notes__[0].startswith("current could not be put back: runs of it failed")
@@ -440,6 +429,7 @@ def test_whoever_is_overruled_learns_by_whom(night: Night, asked: str) -> None:
         result = night.promote()
         assert (result.reason, result.message) == ("nothing-new", message)
     else:
-        assert night.ask("POST", "/refresh", {}) == refused(message)
+        with pytest.raises(Refused, match=message):
+            night.refresh()
     assert night.ledger[-3:] == [("pin", "wanted"), (asked, "new"), ("pin", "wanted")]
     assert night.started == []

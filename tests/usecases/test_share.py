@@ -232,26 +232,18 @@ def test_what_only_people_can_mend_is_refused_notified_and_stops_no_other_cluste
 
 
 def test_an_error_stops_no_other_cluster_and_hides_neither_error_nor_refusal(
-    aws: InMemoryAws, monkeypatch: pytest.MonkeyPatch
+    aws: InMemoryAws,
 ) -> None:
     aws.clusters.all["pay"] = Cluster("pay", None)
-    take = aws.snapshots.take
-
-    def fussy(cluster: str, *rest: Any) -> Any:
-        if cluster in ("orders", "pay"):
-            raise AwsError("CreateDBClusterSnapshot", cluster, "Throttling", "not now")
-        return take(cluster, *rest)
-
-    monkeypatch.setattr(aws.snapshots, "take", fussy)
-    with pytest.raises(AwsError, match="CreateDBClusterSnapshot of orders failed"):
+    aws.refused = [("take", "orders"), ("take", "pay")]
+    with pytest.raises(AwsError, match="take of orders failed"):
         share(aws, clusters=("orders", "gone", "pay", "billing"))
     assert set(states(aws)) == {name("billing")}
     assert subjects(aws) == [
         "SHARING FAILED: cluster-missing (gone)",
-        "SHARING FAILED: CreateDBClusterSnapshot Throttling (orders,pay)",
+        "SHARING FAILED: take AccessDeniedException (orders,pay)",
     ]
-    body = aws.notifier.sent[1].body
-    assert "CreateDBClusterSnapshot of pay failed: Throttling: not now." in body
+    assert "take of pay failed: AccessDeniedException: no." in aws.notifier.sent[1].body
 
 
 # --- the poll -------------------------------------------------------------------------------------
@@ -281,6 +273,7 @@ def test_the_oldest_goes_once_its_successor_is_shared_and_no_stranger(third: InM
     third.snapshots.all += strangers
     answer = follow_shares(third)
     assert [each["deleted"] for each in answer["clusters"]] == [[name("orders")], [name("billing")]]
+    assert third.snapshots.read_by[name("orders")] == set()  # first it is unshared
     expected = {name(cluster, week) for cluster in ("orders", "billing") for week in (1, 2)}
     assert states(third) == {
         **dict.fromkeys(expected, ("available", {ACCEPTANCE})),
@@ -325,42 +318,17 @@ def add_failed(aws: InMemoryAws, cluster: str, week: int) -> str:
 
 
 def test_what_cannot_be_shared_or_deleted_keeps_no_other_from_going_and_hides_no_error(
-    third: InMemoryAws, monkeypatch: pytest.MonkeyPatch
+    third: InMemoryAws,
 ) -> None:
     """RDS's model has only what is available deleted: it may refuse what failed."""
     stuck, gone = add_failed(third, "billing", 3), add_failed(third, "billing", 4)
-    delete = third.snapshots.delete
-
-    def fussy(identifier: str) -> None:
-        if identifier == stuck:
-            raise AwsError("DeleteDBClusterSnapshot", stuck, "InvalidState", "not available")
-        delete(identifier)
-
-    def throttle() -> None:
-        raise AwsError("ModifyDBClusterSnapshotAttribute", "orders", "Throttling", "not now")
-
-    monkeypatch.setattr(third.snapshots, "delete", fussy)
-    meanwhile(third, "before", "share", throttle)
-    with pytest.raises(AwsError, match="ModifyDBClusterSnapshotAttribute of orders") as caught:
+    newest = POLICY.name("orders", SATURDAY + 2 * WEEK)
+    third.refused = [("delete", stuck), ("share", newest)]
+    with pytest.raises(AwsError, match=f"share of {newest} failed") as caught:
         follow_shares(third)
     (note,) = caught.value.__notes__
-    assert note.startswith(f"DeleteDBClusterSnapshot of {stuck} failed")
+    assert note.startswith(f"delete of {stuck} failed")
     assert arn(gone) not in states(third)
     assert states(third)[arn(stuck)] == ("failed", set())
     assert {name("billing"), name("orders")} & set(states(third)) == {name("orders")}
     assert subjects(third) == ["SHARING FAILED: share-failed (billing)"]
-
-
-def test_people_are_notified_first_and_the_oldest_is_deleted_once_unshared(
-    third: InMemoryAws,
-) -> None:
-    add_failed(third, "orders", 3)
-    third.calls.clear()
-    follow_shares(third, clusters=("orders",))
-    assert third.calls == [
-        "own",
-        *("shared_with", "share", "shared_with"),
-        "_publish",
-        *("shared_with", "unshare", "delete"),
-        "delete",
-    ]
