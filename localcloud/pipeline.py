@@ -101,9 +101,8 @@ class RunningCodePipelineResponse(CodePipelineResponse):
             latest = behaviour.latest.get(stage["name"])
             is_running = latest is not None and latest.is_in(stage["name"])
             if is_running or not target.is_target(stage["name"]):
-                raise JsonRESTError(
-                    "UnableToRollbackStageException", "It is running, or was not passed"
-                )
+                reason = "The stage is running, or the target did not pass it"
+                raise JsonRESTError("UnableToRollbackStageException", reason)
         run = Run(pipeline, behaviour, "ManualRollback", target)
         run.start([stage])
         return _execution(run.pipeline_execution_id)

@@ -168,6 +168,18 @@ def test_a_stage_that_is_running_is_neither_retried_nor_rolled_back(pipeline: Pi
         pipeline.api.stop_pipeline_execution(pipelineName=NAME, pipelineExecutionId=run)
 
 
+def test_a_stage_is_not_rolled_back_to_a_run_of_another_structure(pipeline: Pipeline) -> None:
+    """UnableToRollbackStageException, "the pipeline version has changed since the target"."""
+    pipeline.share("first")
+    target = pipeline.start()
+    pipeline.ended(target)
+    pipeline.api.update_pipeline(pipeline=pipeline.api.get_pipeline(name=NAME)["pipeline"])
+    with pytest.raises(ClientError, match="UnableToRollbackStageException"):
+        pipeline.api.rollback_stage(
+            pipelineName=NAME, stageName="Deploy", targetPipelineExecutionId=target
+        )
+
+
 # --- events ---------------------------------------------------------------------------------------
 
 
