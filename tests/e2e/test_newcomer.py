@@ -151,16 +151,10 @@ def needed(operation: str) -> str:
 
 
 def clone_of(project: Path, folder: Path) -> Path:
-    """The project as it would be cloned, with the environment that ``make setup`` takes its time for."""
+    """The project as it would be cloned."""
     left = (".git", ".venv", ".hypothesis", ".coverage*", ".*_cache", "__pycache__", "deploy*ed")
-    clone = folder / "clone"
-    shutil.copytree(project, clone, ignore=shutil.ignore_patterns(*left, "deployments"))
-    (clone / ".venv").mkdir()
-    for entry in Path(sys.prefix).iterdir():
-        if entry.name != "ready":
-            (clone / ".venv" / entry.name).symlink_to(entry)
-    (clone / ".venv/ready").touch()
-    return clone
+    ignored = shutil.ignore_patterns(*left, "deployments")
+    return Path(shutil.copytree(project, folder / "clone", ignore=ignored))
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +249,7 @@ def apply_fix(newcomer: Newcomer, fix: str) -> None:
         operation = words.pop(0).replace("-", "_")
         if waited:
             waiter = client.get_waiter(waited.replace("-", "_"))
-            waiter.wait(StackName=words[1], WaiterConfig={"Delay": 1})
+            waiter.wait(StackName=words[1], WaiterConfig={"Delay": 0.1, "MaxAttempts": 100})
             continue
         members = client.meta.service_model.operation_model(
             client.meta.method_to_api_mapping[operation]
