@@ -90,6 +90,7 @@ def test_a_snapshot_is_pinned_and_the_page_says_so(show: Show, script: bool) -> 
     client.answer = {"current": "orders-2026-11-25", "execution_id": RUN}
     with show(client, java_script_enabled=script) as page:
         page.get_by_role("link", name="Pin orders").click()
+        page.wait_for_url("**/databases/orders")  # with its style and its script
         expect(page.get_by_label("Filter")).to_be_visible(visible=script)
         if script:
             page.get_by_label("Filter").fill("11-25 postgres")
