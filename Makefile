@@ -43,7 +43,7 @@ check: $(TESTED) ## lint, format and types
 	$(BIN)/mypy
 
 simulate: $(TESTED) ## random histories against the guarantees; N=20000 of them, SEED=… to replay
-	@HISTORIES="$${N:-5000}" $(BIN)/python -m tests.simulation.test_histories
+	@HISTORIES="$${N:-5000}" $(BIN)/pytest -qx tests/simulation/test_histories.py
 
 mutants: $(TESTED) ## N=300 random faults in the code, and which of them the tests find; SEED=1
 	@nice $(BIN)/python -m tests.mutants
@@ -72,7 +72,7 @@ $(READY): requirements.txt requirements-chalice.txt pyproject.toml
 	@touch $@
 
 $(TESTED): $(READY)
-	@echo "installing what the tests need; the first time this takes a minute or two and 670 MB"
+	@echo "installing what the tests need; the first time this takes a minute or two and 640 MB"
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@
 

@@ -120,6 +120,8 @@ def test_a_decision_is_one_log_line_with_its_grounds(
     load: Load, aws: InMemoryAws, output: Output
 ) -> None:
     answer = invoke(load(aws), UPDATE, "2026-01-11T02:00:00Z")
+    assert (answer["outcome"], answer["reason"]) == ("skipped", "off-week")
+    assert ([each["name"] for each in answer["databases"]], aws.calls) == (["rds"], [])
     (line,) = output()
     expected = {
         "level": "INFO",
@@ -220,10 +222,7 @@ def handlers(app: ModuleType) -> dict[str, str]:
 def test_an_acceptance_stage_has_its_functions_each_with_its_own_module_and_rule(
     load: Load,
 ) -> None:
-    given = {
-        "UPDATE_SCHEDULE": "cron(30 1 ? * MON *)",
-        "RESTORE_SCHEDULE": "cron(30 3 ? * MON *)",
-    }
+    given = {"UPDATE_SCHEDULE": "cron(30 1 ? * MON *)", "RESTORE_SCHEDULE": "cron(30 3 ? * MON *)"}
     app = load(**given)
     assert handlers(app) == {
         UPDATE: "chalicelib.triggers.update.handler",

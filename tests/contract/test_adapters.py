@@ -183,7 +183,6 @@ def test_a_snapshot_is_own_if_its_type_is_known_to_be(
     answer = {"DBClusterSnapshots": [{"DBClusterSnapshotArn": arn("one"), **facts}]}
     rds = client_of("rds", ("describe_db_cluster_snapshots", wanted, answer))
     found = RdsSnapshots(rds).find(arn("one"))
-    assert found is not None
     assert found.own is own
 
 
@@ -210,7 +209,6 @@ def test_a_copy_is_started_with_its_key_and_tags(
     rds = client_of("rds", ("copy_db_cluster_snapshot", wanted, answer))
     tags = {"made-for": "/a/latest"}
     asked = RdsSnapshots(rds).copy(source, "copy-1", "alias/acceptance", tags)
-    assert asked is not None
     assert (asked.snapshot.arn, asked.snapshot.created) == (arn("copy-1"), None)
     assert (asked.tags, asked.progress) == (tags, 0)
 
@@ -230,7 +228,6 @@ def test_shares_of_another_region_are_read_there_and_copied_here(cloud: LocalClo
         assert (found and found.arn) == expected
     home = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
     made = snapshots.copy(share, "copy-1", home, {})
-    assert made is not None
     assert (made.source, made.snapshot.arn) == (share, arn("copy-1", ACCEPTANCE))
 
 

@@ -12,15 +12,7 @@ from chalicelib.domain.ledger import Note, Version
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.shares import Cluster as SourceCluster
 from chalicelib.domain.snapshots import OwnSnapshot
-from tests.contract.stages import (
-    CURRENT,
-    MACHINE,
-    NOW,
-    PIPELINE,
-    Stage,
-    cloud_stage,
-    fake_stage,
-)
+from tests.contract.stages import CURRENT, MACHINE, NOW, PIPELINE, Stage, cloud_stage, fake_stage
 from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, STACK, arn, snapshot
 
 STRANGER = "999999999999"
@@ -64,7 +56,7 @@ def test_shares_and_own_manual_snapshots_are_listed_apart(stage: Stage) -> None:
         snapshot("two", STRANGER, engine="docdb", engine_version="5.0.0"),
     ]
     assert {name: (each.snapshot, each.tags) for name, each in own(stage).items()} == {
-        "mine": (snapshot("mine", ACCEPTANCE), {}),
+        "mine": (snapshot("mine", ACCEPTANCE), {})
     }
 
 
@@ -107,8 +99,6 @@ TAGS = {"aurora-refresh:made-for": "/a/latest", "aurora-refresh:source": arn("on
 def test_a_copy_is_an_own_snapshot_with_its_tags(stage: Stage) -> None:
     stage.have("one")
     asked = stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
-    assert asked is not None
-    assert asked.snapshot.created is not None
     assert timedelta() <= asked.snapshot.created - NOW < SECONDS
     made = snapshot("copy-1", ACCEPTANCE, status="copying", created=asked.snapshot.created)
     assert asked == OwnSnapshot(made, TAGS, 0, arn("one"))
@@ -347,10 +337,8 @@ def test_a_stack_shows_its_cluster_which_each_restore_replaces(stage: Stage) -> 
         stage.aws.parameters.put(CURRENT, value, NOTE)
         stage.run(outcome)
         stack = stage.aws.stacks.find(STACK)
-        assert stack is not None
         assert not stack.is_deploying
         cluster = stage.aws.clusters.deployed(stack.clusters["Orders"])
-        assert cluster is not None
         assert timedelta() <= cluster.created - NOW < SECONDS
         return stack, cluster
 
@@ -373,7 +361,6 @@ def test_an_execution_is_started_once_for_each_name_of_a_machine_that_exists(sta
     machines.start(MACHINE, "rds-1", {"database": "rds"})
     machines.start(MACHINE, "rds-1", {"database": "another"})
     found = machines.execution(MACHINE, "rds-1")
-    assert found is not None
     assert (found.status, found.state) == ("RUNNING", "preparing")
     assert machines.execution(MACHINE, "rds-2") is None
     with pytest.raises(Refused, match=f"there is no state machine {MACHINE}-missing") as caught:
@@ -404,8 +391,6 @@ def test_only_a_default_key_is_managed_by_aws(production: Stage) -> None:
 def test_a_snapshot_of_a_cluster_is_started_once_with_its_tags(production: Stage) -> None:
     production.cluster("orders")
     made = production.aws.snapshots.take("orders", "share-1", TAGS)
-    assert made is not None
-    assert made.snapshot.created is not None
     assert timedelta() <= made.snapshot.created - NOW < SECONDS
     expected = snapshot("share-1", own=True, status="creating", created=made.snapshot.created)
     assert made == OwnSnapshot(expected, TAGS, 0)
@@ -447,7 +432,6 @@ def test_automated_snapshots_are_listed_by_their_cluster_and_copied(production: 
     assert found[arn("rds:orders-a")] == snapshot("rds:orders-a", own=True)
     assert found.keys().isdisjoint({arn("rds:billing-a"), arn("orders-by-hand")})
     made = production.aws.snapshots.copy(arn("rds:orders-a"), "share-1", production.key(), TAGS)
-    assert made is not None
     copied = snapshot("share-1", own=True, status="copying", created=made.snapshot.created)
     assert made == OwnSnapshot(copied, TAGS, 0, arn("rds:orders-a"))
     assert own(production)["share-1"].tags == TAGS

@@ -235,7 +235,6 @@ class SimulatedAws(InMemoryAws):
 
     def go_on(self, process: Execution | Update, fate: str | None = "ok") -> None:
         """Take the next step of a run or a stack update, unless it has to wait."""
-        assert process.steps
         try:
             process.steps.send(fate)
         except StopIteration as end:

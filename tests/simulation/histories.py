@@ -809,7 +809,6 @@ class Histories(RuleBasedStateMachine):
         assert not self.model.hold(), f"{name}: on hold"
 
     def _is_on_week(self, scheduled: datetime | None) -> bool:
-        assert scheduled
         return self.settings.cadence.is_on_week(self.settings.window.date_of(scheduled))
 
     def _may_correct(
@@ -856,7 +855,6 @@ class Histories(RuleBasedStateMachine):
     def _may_be_deleted(self, deleted: str) -> None:
         made, found = self.aws.snapshots.made.get(deleted), self.aws.snapshots.get(deleted)
         assert made, f"{deleted} is not ours, and is deleted"
-        assert found
         (database,) = (each for each in self.settings.databases if each.name == made.source.cluster)
         if found.failed:
             is_notified = any(

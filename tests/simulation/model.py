@@ -164,7 +164,6 @@ class Model:
 
     def usable(self, database: Database, *statuses: str) -> list[Snapshot]:
         """Return those under the key that is set, of eligible shares."""
-        assert database.copy_policy
         made, key = self.aws.snapshots.requested, database.copy_policy.key
         return [
             each
@@ -206,7 +205,6 @@ class Model:
 
     def is_beyond_number(self, database: Database, copy: str, *, at_least: bool) -> bool:
         """Return whether enough newer copies are available; or at least as new ones."""
-        assert database.copy_policy
         made = self.aws.snapshots.requested
         newer = [
             each.arn
@@ -218,7 +216,6 @@ class Model:
 
     def why_no_copy(self, database: Database) -> str | None:
         """Return why the newest share has no copy; None if it has one or needs none."""
-        assert database.copy_policy
         share = next(iter(self.shares(database)), None)
         if share is None:
             return "no-eligible-snapshot"

@@ -192,7 +192,6 @@ def test_a_copy_is_rejected_by_the_rules_of_a_share_and_for_its_key(
 ) -> None:
     (copy,) = copies(made)
     found = copy_rejection(copy, POLICY)
-    assert found is not None
     assert (found.reason, found.detail[: len(detail)]) == (reason, detail)
     assert newest_copy([copy], POLICY) is None
 

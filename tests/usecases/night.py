@@ -1,12 +1,16 @@
 """A quiet Sunday in an on-week, and what may happen in the account until the morning."""
 
+import copy
 import json
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from chalice.app import Chalice, Request, Response
 from chalice.test import Client
 
@@ -46,6 +50,8 @@ BUSY = (
     "it has ended"
 )
 REFRESHED = "refreshed in 30 min, data 6 h old (rds)"
+
+OPENAPI = Path(__file__).parents[2] / "docs/openapi.yaml"
 
 ONE = STAGE | {"RDS_STACK_NAME": STACK, "SSM_REFRESH_HOLD_NAME": HOLD}
 TWO_IN_ONE_STACK = TWO | {
@@ -264,6 +270,24 @@ class Night:
 
 
 # --- answers --------------------------------------------------------------------------------------
+
+
+@cache
+def _examples() -> dict[str, Any]:
+    document = yaml.safe_load(OPENAPI.read_text())
+    found = {}
+    for operation in (each for path in document["paths"].values() for each in path.values()):
+        response = operation["responses"]["200"]
+        if "$ref" in response:
+            response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
+        (example,) = response["content"]["application/json"]["examples"].values()
+        found[operation["operationId"]] = example["value"]
+    return found
+
+
+def documented(operation: str) -> Any:
+    """Return the example of an operation's answer in docs/openapi.yaml, which thereby is a true one."""
+    return copy.deepcopy(_examples()[operation])
 
 
 def about_rds(

@@ -292,6 +292,7 @@ def test_the_poll_notifies_once_why_it_cannot_start_a_copy_either_and_gives_up(
 ) -> None:
     fill_quota(night)
     night.update()
+    assert night.follow_copies().outcome == "unchanged"  # no room yet, as people know
     night.aws.snapshots.settle()
     happens(night)
     refuse(night.aws, "unlabel")

@@ -10,18 +10,18 @@ from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
 from tests.fakes import STACK
 from tests.stage import PIPELINE_NAME, STAGE
-from tests.usecases.night import HOLD, KIM, NEW, SUNDAY, Night, refused
-from tests.usecases.states import Arrange, denied, without
+from tests.usecases.night import HOLD, KIM, NEW, SUNDAY, Night, documented, refused
+from tests.usecases.states import Arrange, denied, run_that_waits, without
 
 UNTIL = {"until": "2026-01-22"}
 IN_PROGRESS = "run run-2 is in progress since 2026-01-04 04:00 UTC"
+WAITING = f"{IN_PROGRESS}, waiting for an approval in stage Approve"
 UNKNOWN = "whether a run is in progress is unknown: "
 
 
 def test_a_hold_is_written_with_its_reason_and_who_asked(night: Night) -> None:
-    reason = 'Größe "数据" \\ مارس <b>🚀</b>'
-    hold = UNTIL | {"reason": reason, "by": KIM}
-    answer = {"hold": hold, "next_restore": "2026-02-01T04:00:00+00:00", "under_way": None}
+    answer = documented("hold")
+    hold, reason = answer["hold"], answer["hold"]["reason"]
     assert night.ask("PUT", "/hold", UNTIL | {"reason": reason}) == (200, answer)
     (version,) = night.aws.parameters.kept[HOLD]
     assert (json.loads(version.value), version.note) == (hold, Note("hold", KIM, reason))
@@ -29,26 +29,29 @@ def test_a_hold_is_written_with_its_reason_and_who_asked(night: Night) -> None:
     assert (found["hold"], found["schedule"]["next_restore"]) == (hold, answer["next_restore"])
 
 
-@pytest.mark.parametrize(
-    ("arrange", "under_way"),
-    [
-        (Night.push, None),
-        (
-            Night.promote,
-            f"{IN_PROGRESS}, waiting for an approval in stage Approve: it restores rds from {NEW}",
-        ),
-        (denied("runs"), f"{UNKNOWN}runs of it failed: AccessDeniedException: no"),
-        (without(PIPELINE_NAME), f"{UNKNOWN}no parameter {PIPELINE_NAME}"),
-    ],
-    ids=["restores nothing", "restores", "denied", "unnamed"],
-)
-def test_a_hold_answers_which_run_under_way_restores_all_the_same(
-    night: Night, arrange: Arrange, under_way: str | None
-) -> None:
+def promotion_that_waits(night: Night) -> None:
     night.aws.pipelines.waiting["run-2"] = Position("Approve", waits_for="an approval")
+    night.promote()
+
+
+@pytest.mark.parametrize(
+    ("arrange", "held", "pinned"),
+    [
+        (Night.push, None, IN_PROGRESS),
+        (run_that_waits, None, WAITING),
+        (promotion_that_waits, f"{WAITING}: it restores rds from {NEW}", WAITING),
+        (denied("runs"), *[f"{UNKNOWN}runs of it failed: AccessDeniedException: no"] * 2),
+        (without(PIPELINE_NAME), *[f"{UNKNOWN}no parameter {PIPELINE_NAME}"] * 2),
+    ],
+    ids=["a push", "a push that waits", "a promotion", "denied", "unnamed"],
+)
+def test_a_run_under_way_is_named_if_it_restores_despite_a_hold_and_always_beside_a_pin(
+    night: Night, arrange: Arrange, held: str | None, pinned: str
+) -> None:
     arrange(night)
-    assert night.ask("PUT", "/hold", UNTIL)[1]["under_way"] == under_way
-    assert night.ask("DELETE", "/hold")[1]["under_way"] == under_way
+    assert night.ask("PUT", "/hold", UNTIL)[1]["under_way"] == held
+    assert night.ask("DELETE", "/hold")[1]["under_way"] == held
+    assert night.ask("PUT", "/snapshots/current", {"snapshot": "new"})[1]["under_way"] == pinned
 
 
 def test_a_day_that_has_come_in_the_windows_zone_is_refused(night: Night) -> None:
@@ -67,9 +70,8 @@ def test_a_day_that_has_come_in_the_windows_zone_is_refused(night: Night) -> Non
 )
 def test_a_hold_is_lifted_once(night: Night, value: str) -> None:
     night.set(HOLD, value)
-    answer = {"hold": None, "next_restore": "2026-01-18T04:00:00+00:00", "under_way": None}
     for _ in range(2):
-        assert night.ask("DELETE", "/hold") == (200, answer)
+        assert night.ask("DELETE", "/hold") == (200, documented("resume"))
     _, lifted = night.aws.parameters.kept[HOLD]
     assert (lifted.value, lifted.note) == ("dummyvalue", Note("resume", KIM, ""))
 

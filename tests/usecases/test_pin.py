@@ -12,16 +12,26 @@ from chalicelib.domain.ledger import Note
 from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.interruptions import meanwhile
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
-from tests.usecases.night import BUSY, HIDDEN, KIM, NEW, OLD, SECRET, Night, malformed, refused
-from tests.usecases.states import Arrange, denied, holding, listing, run_that_waits, without
+from tests.usecases.night import (
+    BUSY,
+    HIDDEN,
+    KIM,
+    NEW,
+    OLD,
+    SECRET,
+    Night,
+    documented,
+    malformed,
+    refused,
+)
+from tests.usecases.states import Arrange, holding, listing, without
 
 ROUTE = "/snapshots/current"
 BACK = "/snapshots/current/rollback"
 
 
 def answer(**facts: Any) -> tuple[int, dict[str, Any]]:
-    found = {"current": NEW, "previous": OLD, "version": 2}
-    return 200, found | {"execution_id": None, "under_way": None} | facts
+    return 200, documented("pin") | facts
 
 
 def test_a_pin_waits_for_whichever_run_comes_next(night: Night) -> None:
@@ -69,27 +79,6 @@ def test_a_value_that_waits_for_its_own_run_is_pinned_by_a_version_of_its_own(ni
     assert night.present().token is None
 
 
-IN_PROGRESS = "run run-2 is in progress since 2026-01-04 04:00 UTC"
-UNKNOWN = "whether a run is in progress is unknown: "
-
-
-@pytest.mark.parametrize(
-    ("arrange", "under_way"),
-    [
-        (Night.push, IN_PROGRESS),
-        (run_that_waits, f"{IN_PROGRESS}, waiting for an approval in stage Approve"),
-        (denied("runs"), f"{UNKNOWN}runs of it failed: AccessDeniedException: no"),
-        (without(PIPELINE_NAME), f"{UNKNOWN}no parameter {PIPELINE_NAME}"),
-    ],
-    ids=["busy", "waiting", "denied", "unnamed"],
-)
-def test_the_answer_names_a_run_under_way_which_will_restore_the_pin(
-    night: Night, arrange: Arrange, under_way: str
-) -> None:
-    arrange(night)
-    assert night.ask("PUT", ROUTE, {"snapshot": "new"}) == answer(under_way=under_way)
-
-
 # --- what is refused ------------------------------------------------------------------------------
 
 HOSTILE = arn("hostile", "9" * 12)
@@ -102,6 +91,9 @@ def unknown(value: str) -> tuple[int, dict[str, str]]:
 
 def cannot_be_pinned(value: str, why: str) -> tuple[int, dict[str, str]]:
     return refused(f"{value} cannot be pinned: {why}")
+
+
+ROLLBACK = None
 
 
 @pytest.mark.parametrize("deploy", [False, True])
@@ -125,13 +117,33 @@ def cannot_be_pinned(value: str, why: str) -> tuple[int, dict[str, str]]:
                 f"{arn('twice')}, {arn('twice', ACCEPTANCE)}"
             ),
         ),
+        # A rollback takes no older one either.
+        (
+            ROLLBACK,
+            without(CURRENT),
+            refused(f"{CURRENT} has held no other snapshot to go back to"),
+        ),
+        (
+            ROLLBACK,
+            listing(snapshot("new")),
+            refused(f"{OLD}, the one before, does not exist any more"),
+        ),
+        (
+            ROLLBACK,
+            listing(snapshot("old", status="deleting")),
+            cannot_be_pinned(OLD, "status deleting, expected available"),
+        ),
     ],
 )
-def test_a_refused_pin_says_why_and_writes_nothing(
-    night: Night, asked: str, arrange: Arrange, expected: tuple[int, dict[str, str]], deploy: bool
+def test_a_refused_pin_or_rollback_says_why_and_writes_nothing(
+    refreshed: Night, asked: str | None, arrange: Arrange, expected: Any, deploy: bool
 ) -> None:
-    arrange(night)
-    assert night.ask("PUT", ROUTE, {"snapshot": asked, "deploy": deploy}) == expected
+    arrange(refreshed)
+    body = {"deploy": deploy}
+    if asked is ROLLBACK:
+        assert refreshed.ask("POST", BACK, body) == expected
+    else:
+        assert refreshed.ask("PUT", ROUTE, body | {"snapshot": asked}) == expected
 
 
 @pytest.mark.parametrize(("method", "path"), [("PUT", ROUTE), ("POST", BACK)])
@@ -140,10 +152,7 @@ def test_a_refused_pin_says_why_and_writes_nothing(
     [
         (Night.push, BUSY),
         (holding(PIPELINE_NAME, "elsewhere"), "there is no pipeline named elsewhere"),
-        (
-            holding(PIPELINE_NAME, SECRET),
-            f"{PIPELINE_NAME} holds {HIDDEN}, not a pipeline's name",
-        ),
+        (holding(PIPELINE_NAME, SECRET), f"{PIPELINE_NAME} holds {HIDDEN}, not a pipeline's name"),
     ],
     ids=["busy", "unknown", "secret"],
 )
@@ -186,29 +195,6 @@ def test_a_rollback_goes_to_the_value_before_and_waits_for_a_run(refreshed: Nigh
     assert refreshed.ask("POST", BACK, {"reason": "regression"}) == expected
     assert refreshed.present().note == Note("rollback", KIM, "regression", None)
     assert refreshed.started == ["run-2"]
-
-
-@pytest.mark.parametrize("deploy", [False, True])
-@pytest.mark.parametrize(
-    ("arrange", "expected"),
-    [
-        (without(CURRENT), refused(f"{CURRENT} has held no other snapshot to go back to")),
-        (
-            listing(snapshot("new")),
-            refused(f"{OLD}, the one before, does not exist any more"),
-        ),
-        (
-            listing(snapshot("old", status="deleting")),
-            cannot_be_pinned(OLD, "status deleting, expected available"),
-        ),
-    ],
-    ids=["missing", "gone", "deleting"],
-)
-def test_a_refused_rollback_says_why_writes_nothing_and_takes_no_older_one(
-    refreshed: Night, arrange: Arrange, expected: tuple[int, dict[str, str]], deploy: bool
-) -> None:
-    arrange(refreshed)
-    assert refreshed.ask("POST", BACK, {"deploy": deploy}) == expected
 
 
 def test_one_of_several_databases_goes_back(two: Night) -> None:

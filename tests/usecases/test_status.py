@@ -9,18 +9,8 @@ from chalicelib.domain.deployment import Position
 from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
-from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE, PIPELINE_NAME, STAGE
-from tests.usecases.night import (
-    HIDDEN,
-    HOLD,
-    NEW,
-    OLD,
-    READING,
-    SCHEDULE,
-    SECRET,
-    SUNDAY,
-    Night,
-)
+from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE_NAME, STAGE
+from tests.usecases.night import HIDDEN, HOLD, NEW, OLD, READING, SECRET, SUNDAY, Night, documented
 from tests.usecases.states import (
     Arrange,
     at,
@@ -45,53 +35,11 @@ def database(night: Night, *fields: str) -> list[Any]:
     return [night.status()["databases"][0][field] for field in fields]
 
 
-def run(number: int, started: str, updated: str, status: str = "Succeeded") -> dict[str, str]:
-    """Return a run of the pipeline as the answers show it."""
-    times = {"started": f"2026-01-{started}:00+00:00", "updated": f"2026-01-{updated}:00+00:00"}
-    return {"execution_id": f"run-{number}", "status": status, **times}
-
-
 # --- status ---------------------------------------------------------------------------------------
 
 
-def test_the_whole_status_before_a_refresh(night: Night) -> None:
-    assert get(night, "/status") == {
-        "databases": [
-            {
-                "name": "rds",
-                "stack": STACK,
-                "latest": NEW,
-                "current": OLD,
-                "previous": None,
-                "deployed": OLD,
-                "deployed_since": "2026-01-03T13:00:00+00:00",
-                "preparation": None,
-                "created": "2025-12-25T13:00:00+00:00",
-                "age_hours": 231.0,
-                "version": 1,
-                "since": "2026-01-03T12:00:00+00:00",
-                "action": "unknown",
-                "by": "unknown",
-                "why": "unknown",
-                "good": True,
-                "waiting": False,
-            }
-        ],
-        "hold": None,
-        "schedule": {
-            "now": "2026-01-04T04:00:00+00:00",
-            "window": "00:00-07:00 UTC",
-            "next_update": "2026-01-18T02:00:00+00:00",
-            "next_restore": "2026-01-18T04:00:00+00:00",
-            "max_age_days": 14,
-        },
-        "pipeline": {
-            "name": PIPELINE,
-            "last_run": run(1, "03T13:00", "03T13:00"),
-            "under_way": None,
-        },
-        "problems": [],
-    }
+def test_the_whole_status_after_a_refresh(refreshed: Night) -> None:
+    assert get(refreshed, "/status") == documented("status")
 
 
 def test_a_fresh_account_in_which_there_is_nothing(night: Night) -> None:
@@ -113,7 +61,9 @@ def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted
     promoted.aws.pipelines.waiting["run-2"] = position
     found = promoted.status()
     assert found["pipeline"]["under_way"] == {
-        **run(2, "04T04:00", "04T04:00", "InProgress"),
+        "execution_id": "run-2",
+        "status": "InProgress",
+        **dict.fromkeys(("started", "updated"), "2026-01-04T04:00:00+00:00"),
         "stage": "Approve",
         "action": "Manual",
         "waits_for": "an approval",
@@ -221,6 +171,12 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "cluster denied": (denied("deployed"), [f"{UNSEEN}deployed of it failed: {DENIED}"]),
     "reset": (holding(CURRENT, "dummyvalue"), [RESET]),
     "no snapshot": (holding(CURRENT, SECRET), [WRONG]),
+    "nothing deployed yet": (
+        in_turn(
+            without(CURRENT), holding(CURRENT, OLD), lambda night: night.aws.stacks.all.clear()
+        ),
+        [],
+    ),
     "as old as allowed": (old_is_from(days=14), []),
     "older": (old_is_from(days=15), [TOO_OLD]),
     "rollback failed": (stack_in("UPDATE_ROLLBACK_FAILED"), [TO_CONTINUE]),
@@ -316,31 +272,7 @@ def test_each_share_has_its_verdict_newest_first(night: Night) -> None:
         snapshot("d-timeless", created=None),
         snapshot("own", ACCEPTANCE),
     )(night)
-    answer = get(night, "/snapshots")
-    assert (answer["omitted"], answer["message"]) == (0, None)
-    fields = ("eligible", "chosen", "reason", "detail")
-    found = [
-        (each["arn"].rpartition(":")[2], *(each[field] for field in fields))
-        for each in answer["snapshots"]
-    ]
-    assert found == [
-        ("c-strange", False, False, "account", "account 999999999999, expected 111111111111"),
-        ("a-chosen", True, True, None, None),
-        ("b-eligible", True, False, None, None),
-        ("d-timeless", False, False, "no-create-time", "no creation time yet"),
-    ]
-    assert answer["snapshots"][1] == {
-        "arn": arn("a-chosen"),
-        "created": "2026-01-03T19:00:00+00:00",
-        "cluster": "orders",
-        "engine": "aurora-postgresql",
-        "engine_version": "15.4",
-        "status": "available",
-        "eligible": True,
-        "reason": None,
-        "detail": None,
-        "chosen": True,
-    }
+    assert get(night, "/snapshots") == documented("snapshots")
 
 
 @pytest.mark.parametrize(("arrange", "reason", "message"), UNCHOSEN)
@@ -372,46 +304,18 @@ def history(night: Night) -> Any:
 
 
 def test_the_ledger_newest_first_with_what_became_of_each_version(refreshed: Night) -> None:
-    refreshed.set(CURRENT, SECRET)
-    by_hand = dict.fromkeys(("action", "by", "why"), "unknown")
-    assert history(refreshed) == [
-        {
-            "version": 3,
-            "snapshot": HIDDEN,
-            "set": "2026-01-04T05:01:00+00:00",
-            **by_hand,
-            "good": False,
-            "result": None,
-            "run": None,
-        },
-        {
-            "version": 2,
-            "snapshot": NEW,
-            "set": "2026-01-04T04:00:00+00:00",
-            "action": "promote",
-            "by": SCHEDULE,
-            "why": "newest eligible share",
-            "good": True,
-            "result": "refreshed",
-            "run": run(2, "04T04:00", "04T04:30"),
-        },
-        {
-            "version": 1,
-            "snapshot": OLD,
-            "set": "2026-01-03T12:00:00+00:00",
-            **by_hand,
-            "good": False,
-            "result": "restored",
-            "run": run(1, "03T13:00", "03T13:00"),
-        },
-    ]
+    refreshed.pin("old", reason="the data of ticket 4711")
+    assert get(refreshed, "/snapshots/current/history") == documented("history")
 
 
 @pytest.mark.parametrize(
     ("arrange", "expected"),
     [
         (without(CURRENT), []),
-        (holding(PIPELINE_NAME, "elsewhere"), [(OLD, None)]),
+        (
+            in_turn(holding(CURRENT, SECRET), holding(PIPELINE_NAME, "elsewhere")),
+            [(HIDDEN, None), (OLD, None)],
+        ),
         (in_turn(without(CURRENT), holding(CURRENT, "dummyvalue")), [("dummyvalue", None)]),
     ],
     ids=["no parameter", "no pipeline", "a placeholder"],

@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.domain.ledger import Note
-from chalicelib.usecases.update_latest import update
 from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.stage import CURRENT, LATEST
 from tests.usecases.night import DOCUMENTS, NEW, OLD, TWO_O_CLOCK, Night, about_rds
@@ -48,12 +47,6 @@ def test_latest_is_moved_from_whatever_it_holds_and_not_written_again_if_it_is_r
     assert night.update().outcome == outcome
     assert night.values[LATEST] == latest
     assert ("put" in night.aws.calls) == (outcome == "updated")
-
-
-def test_an_off_week_asks_aws_nothing(night: Night) -> None:
-    result = update(night.settings, night.aws, TWO_O_CLOCK + timedelta(days=7))
-    assert (result.outcome, result.reason) == ("skipped", "off-week")
-    assert ([each.name for each in result.databases], night.aws.calls) == (["rds"], [])
 
 
 UNCHOSEN: list[tuple[Arrange, str, str]] = [
