@@ -1,7 +1,7 @@
 """The calls to AWS: a journal of them, IAM's verdict on each, and the faults that a test orders.
 
 AWS throttles, fails, and answers so late that the caller has given up although the call has taken effect; a
-Lambda may be killed between any two calls. The errors are those of the services' models and of their *Common
+Lambda may be killed after any call. The errors are those of the services' models and of their *Common
 errors* pages. botocore retries them as on AWS, so a fault that happens once is usually healed.
 """
 
@@ -21,8 +21,8 @@ from localcloud.controls import control
 from localcloud.identities import Refused
 from localcloud.policies import Decision, NotRestored
 
-#: What a fault may do to a call. "before" means that the call takes no effect, "after" that it has done so.
-Kind = Literal["throttle", "deny", "timeout-before", "timeout-after", "kill-before", "kill-after"]
+#: What a fault may do to a call; "after" means that the call has taken effect.
+Kind = Literal["throttle", "deny", "timeout-after", "kill-after"]
 
 
 @dataclass
@@ -73,8 +73,6 @@ def respond(request: Request, service: Callable[[], Response]) -> Response:
     except Refused as refusal:  # Which service it was for, and so its protocol, is not known.
         return wire.error("json", refusal.code, str(refusal), 403)
     fault = _enter(call)
-    if fault in ("timeout-before", "kill-before"):
-        _hang_up(request, call, kill=fault == "kill-before")
     response = _refusal(call, fault) or service()
     if fault in ("timeout-after", "kill-after"):
         _hang_up(request, call, kill=fault == "kill-after")
@@ -86,7 +84,8 @@ def _refusal(call: wire.Call, fault: str | None) -> Response | None:
     try:
         caller = identities.identify(call.access_key, call.session_token)
     except Refused as refusal:
-        return call.refused(refusal)
+        code = "InvalidClientTokenId" if call.protocol == "query" else refusal.code
+        return call.error(code, str(refusal), 403)
     if fault == "throttle":
         code = "Throttling" if call.protocol == "query" else "ThrottlingException"
         return call.error(code, "Rate exceeded", 400)

@@ -69,18 +69,13 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         stages = pipeline.pipeline["stages"]
         position = stages.index(stage := self._stage(pipeline))
         with behaviour.changed:
-            run, wanted = (
-                behaviour.latest.get(stage["name"]),
-                self._get_param("pipelineExecutionId"),
-            )
-            if run is None or run.pipeline_execution_id != wanted:
-                raise JsonRESTError(
-                    "NotLatestPipelineExecutionException", f"{wanted} is not the latest"
-                )
+            run = behaviour.latest.get(stage["name"])
+            if run is None or run.pipeline_execution_id != self._get_param("pipelineExecutionId"):
+                reason = "It is not the stage's latest execution"
+                raise JsonRESTError("NotLatestPipelineExecutionException", reason)
             if run.stages[stage["name"]] != "Failed":
-                raise JsonRESTError(
-                    "StageNotRetryableException", "The stage contains no failed actions"
-                )
+                reason = "The stage contains no failed actions"
+                raise JsonRESTError("StageNotRetryableException", reason)
             # A rollback is of one stage.
             run.retry(stages[position : position + 1 if run.target else None])
         return _execution(run.pipeline_execution_id)
@@ -188,9 +183,8 @@ def _stage_execution(run: Run, status: str) -> Json:
 
 def reset() -> None:
     """End every run before what it deploys is forgotten."""
-    backends = [each for regions in codepipeline_backends.values() for each in regions.values()]
-    for pipeline in [each for backend in backends for each in backend.pipelines.values()]:
-        behaviour, runs = behaviour_of(pipeline), runs_of(pipeline)
+    for pipeline, behaviour in list(_behaviours.items()):
+        runs = runs_of(pipeline)
         with behaviour.changed:
             behaviour.forgotten = behaviour.loses_events = True
             for run in runs:

@@ -405,16 +405,11 @@ def seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
 
 @control
 def patch_snapshot(arn: str, **change: Any) -> None:
-    """Change a snapshot's ``status``, or the accounts that it or its key is shared with.
-
-    These are ``shared_with`` and ``kms_granted_to``.
-    """
+    """Change a snapshot's ``status``, or the accounts that it is ``shared_with``."""
     _, _, _, region, account, _, name = arn.split(":", 6)
     snapshot: Any = rds_backends[account][region].cluster_snapshots[name]
     if "status" in change:
         snapshot.status = change["status"]
-    if "kms_granted_to" in change:
-        keys.grant(snapshot.kms_key_id, change["kms_granted_to"])
     if "shared_with" in change:
         snapshot.attributes["restore"] = list(change["shared_with"])
 

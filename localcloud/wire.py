@@ -18,7 +18,6 @@ from moto.iam.models import get_account_id_from
 from werkzeug.wrappers import Response
 
 from localcloud import signatures
-from localcloud.identities import Refused
 
 # Where the name a service signs with is neither IAM's prefix nor its model's name.
 _PREFIXES = {"monitoring": "cloudwatch"}
@@ -42,11 +41,6 @@ class Call:
     operation: str
     protocol: str = "json"
     parameters: dict[str, Any] = field(default_factory=dict)
-
-    def refused(self, refusal: Refused) -> Response:
-        """Return the answer to a caller whose credentials are refused."""
-        code = "InvalidClientTokenId" if self.protocol == "query" else refusal.code
-        return self.error(code, str(refusal), 403)
 
     def error(self, code: str, message: str, status: int) -> Response:
         """Return the error in the service's own protocol."""

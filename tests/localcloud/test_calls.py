@@ -8,9 +8,7 @@ from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud, send
 
 
-@pytest.mark.parametrize(
-    ("kind", "version"), [("throttle", 1), ("timeout-before", 1), ("timeout-after", 2)]
-)
+@pytest.mark.parametrize(("kind", "version"), [("throttle", 1), ("timeout-after", 2)])
 def test_a_retry_heals_a_fault_that_happens_once(
     cloud: LocalCloud, kind: str, version: int
 ) -> None:
