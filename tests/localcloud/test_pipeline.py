@@ -182,6 +182,25 @@ def test_an_operation_that_the_state_of_a_run_does_not_permit_is_refused(
         getattr(pipeline.api, operation)(**usual[operation] | change)
 
 
+def test_a_rollback_is_a_run_of_one_stage(pipeline: Pipeline) -> None:
+    """The guide, "Roll back a stage manually"."""
+    run, target = running(pipeline)
+    pipeline.go_on()
+    pipeline.ended(run)
+    rollback = pipeline.api.rollback_stage(
+        pipelineName=NAME, stageName="Deploy", targetPipelineExecutionId=target
+    )
+    assert pipeline.ended(rollback["pipelineExecutionId"]) == "Succeeded"
+    runs = pipeline.api.list_pipeline_executions(pipelineName=NAME)["pipelineExecutionSummaries"]
+    (summary,) = (each for each in runs if each["executionType"] == "ROLLBACK")
+    assert summary["pipelineExecutionId"] == rollback["pipelineExecutionId"]
+    assert summary["trigger"]["triggerType"] == "ManualRollback"
+    actions = pipeline.api.list_action_executions(
+        pipelineName=NAME, filter={"pipelineExecutionId": summary["pipelineExecutionId"]}
+    )["actionExecutionDetails"]
+    assert [each["stageName"] for each in actions] == ["Deploy"]
+
+
 @pytest.mark.parametrize(
     ("deed", "states"),
     [
