@@ -12,7 +12,7 @@ from localcloud import environments
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
 from localcloud.environments import Environment
-from tests.localcloud.conftest import create_function, invoke
+from tests.localcloud.probe import create_function, invoke
 
 
 def test_a_function_runs_in_lambdas_environment_with_its_own_roles_credentials(

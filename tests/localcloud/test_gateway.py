@@ -16,7 +16,7 @@ from botocore.credentials import Credentials
 
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud, send
-from tests.localcloud.conftest import allow, create_function, permit
+from tests.localcloud.probe import allow, create_function, permit
 
 ECHO = """
 import json

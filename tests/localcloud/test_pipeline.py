@@ -16,7 +16,7 @@ from demo.pipeline import create_pipeline
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud, wait_until
 from localcloud.shares import RESTORED_FROM
-from tests.localcloud.conftest import create_rule, permit
+from tests.localcloud.probe import create_rule, permit
 
 NAME = "main"
 UNKNOWN = "00000000-0000-0000-0000-000000000000"

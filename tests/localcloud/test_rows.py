@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from localcloud import postgres
 from localcloud.client import LocalCloud, wait_until
-from tests.localcloud.conftest import allow
+from tests.localcloud.probe import allow
 
 
 def create(cloud: LocalCloud, **more: Any) -> dict[str, Any]:

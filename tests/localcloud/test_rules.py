@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from localcloud.client import LocalCloud
-from tests.localcloud.conftest import create_rule, permit
+from tests.localcloud.probe import create_rule, permit
 
 NIGHT = datetime(2026, 1, 4, 4, tzinfo=UTC)
 

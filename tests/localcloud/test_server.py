@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from localcloud.client import LocalCloud
-from tests.localcloud.conftest import create_function
+from tests.localcloud.probe import create_function
 
 PROJECT = Path(__file__).parents[2]
 SLOW = "import time\ndef handler(event, context): time.sleep(50)"

@@ -17,7 +17,7 @@ from cli.templates import parsed
 from localcloud.accounts import REGION
 from localcloud.client import LocalCloud, wait_until
 from localcloud.resources import KINDS
-from tests.localcloud.conftest import ECHO, allow, create_function
+from tests.localcloud.probe import ECHO, allow, create_function
 
 TEMPLATES = Path(__file__).parents[2] / "infrastructure"
 

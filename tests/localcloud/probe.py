@@ -1,4 +1,4 @@
-"""Functions to deploy into the local cloud, policies, and rules."""
+"""The function ``probe`` in the local cloud: deployed, permitted, invoked, and the target of a rule."""
 
 import io
 import json
