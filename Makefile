@@ -72,7 +72,7 @@ $(READY): requirements.txt requirements-chalice.txt pyproject.toml
 	@touch $@
 
 $(TESTED): $(READY)
-	@echo "installing what the tests need; the first time this takes a minute or two and 670 MB"
+	@echo "installing what the tests need; the first time this takes a minute or two and 640 MB"
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@
 

@@ -13,10 +13,10 @@ from tempfile import mkdtemp
 from typing import Any
 
 from bench.playback import Playback, Recording
+from demo.acceptance import STAGE, Company, arn_of, copy_project, nightly
 from localcloud import runtime
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import STAGE, Company, arn_of, copy_project, nightly
 from localcloud.environments import Credentials, Environment, Libraries, Specification
 
 UPDATE, RESTORE = "db-update-latest-snapshot-id", "db-restore-from-snapshot"

@@ -12,8 +12,8 @@ from typing import Any
 
 from bench.functions import FEW, FUNCTIONS, MANY, MODULES, MOST, SHARES, UPDATE, Bench
 from bench.playback import BURST, Recording
+from demo.acceptance import STAGE
 from localcloud.accounts import REGION
-from localcloud.company import STAGE
 
 
 @dataclass

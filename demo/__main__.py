@@ -15,6 +15,7 @@ from types import FrameType
 
 from botocore.exceptions import WaiterError
 
+from demo.acceptance import PIPELINE, STAGE, Company, copy_project
 from demo.company import run_company
 from demo.orders import run_orders
 from demo.output import Unexpected, title
@@ -22,7 +23,6 @@ from demo.rows import run_rows
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, key_of
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STAGE, Company, copy_project
 
 PROJECT = Path(__file__).resolve().parent.parent
 TOOLS = os.path.relpath(Path(sys.executable).parent)

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from demo.acceptance import PIPELINE, STACK, STAGE, Company, configure
 from demo.output import expect, fire, gist, say, say_notifications, short, title
+from demo.production import Production
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STACK, STAGE, Company, configure
-from localcloud.production import Production
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
 SUNDAY = datetime(2026, 1, 4, 2, tzinfo=UTC)

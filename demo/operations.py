@@ -13,16 +13,16 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+from demo.acceptance import PIPELINE, STAGE, Company, copy_project, nightly
 from demo.output import fire
 from localcloud.accounts import ACCEPTANCE
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STAGE, Company, copy_project, nightly
 
 PROJECT = Path(__file__).resolve().parent.parent
 DOCUMENT = PROJECT / "docs/operations.md"
@@ -153,7 +153,7 @@ class _Stage:
         self._shell = _Shell(Path(self._folder.name), self._base, company.cloud.endpoint)
         # The command as it is in this folder, whichever is installed.
         self._shell.run('aurora-refresh() { python -m cli.main "$@"; }')
-        self._directions = {
+        self._directions: dict[str, Callable[[str, str], object]] = {
             "policy": lambda _rest, _block: None,
             "file": self._write,
             "run": lambda _rest, block: self._shell.run(block),

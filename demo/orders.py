@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from demo.acceptance import CLUSTER, PIPELINE, STAGE, Company, nightly
 from demo.output import expect, fire, gist, say, say_notifications, short, title
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER
 from localcloud.client import LocalCloud, send
-from localcloud.company import CLUSTER, PIPELINE, STAGE, Company, nightly
 
 NIGHT = datetime(2026, 1, 4, 2, tzinfo=UTC)  # a Sunday, and the first day of an on-week
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from localcloud.company import Company
+from demo.acceptance import Company
 
 
 class Unexpected(Exception):

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from demo.acceptance import PIPELINE, STAGE, Company, configure, nightly
 from demo.output import expect, fire, gist, say, say_notifications, short, title
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STAGE, Company, configure, nightly
 
 PROJECT = Path(__file__).resolve().parent.parent
 BUCKET = "acceptance-scripts"
@@ -189,7 +189,8 @@ def check_prepared(company: Company, items: list[str]) -> None:
 
 
 def rows(cloud: LocalCloud, cluster: str, account: str = ACCEPTANCE) -> Rows:
-    return cloud.sql(cluster, ORDERS, account)
+    found: Rows = cloud.sql(cluster, ORDERS, account)
+    return found
 
 
 def say_rows(side: str, found: Rows) -> None:

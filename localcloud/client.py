@@ -70,7 +70,7 @@ class LocalCloud:
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 text=True,
-                # Ctrl-C is for us, who stop the server when we have no more need of it.
+                # Ctrl-C must not end the server before its user has stopped it.
                 start_new_session=True,
             )
         assert process.stdout is not None

@@ -29,6 +29,8 @@ from localcloud.functions import fleet, session_of
 
 Json = dict[str, Any]
 
+#: The executions since the last reset.
+started: list[Any] = []
 _PARSER = "moto.stepfunctions.parser"
 _TASKS = f"{_PARSER}.asl.component.state.exec.state_task.service"
 
@@ -103,15 +105,10 @@ def _end_of_build(
 
 def reset() -> None:
     """Stop what is running: it would go on with what is made next."""
-    if not _load.cache_info().currsize:
-        return
-    models = importlib.import_module(f"{_PARSER}.models")
-    backends = models.stepfunctions_parser_backends
-    for backend in [each for regions in [*backends.values()] for each in regions.values()]:
-        for machine in backend.state_machines:
-            for execution in machine.executions:
-                if execution.exec_worker.env is not None:
-                    execution.stop(datetime.now(UTC), None, None)
+    for execution in started:
+        if execution.exec_worker.env is not None:
+            execution.stop(datetime.now(UTC), None, None)
+    started.clear()
 
 
 def install() -> None:

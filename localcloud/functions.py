@@ -50,7 +50,7 @@ class Fleet:
         self._lock = threading.Lock()
 
     def open(self, endpoint: str) -> None:
-        """Begin with no environment; ``endpoint`` is where functions, and whoever acts here for AWS, find AWS."""
+        """Begin with no environment; ``endpoint`` is the cloud's URL."""
         self.endpoint = endpoint
         self.retry_seconds = _RETRY_SECONDS
         #: The asynchronous invocations.
@@ -209,7 +209,7 @@ class InvocationResponse(LambdaResponse):
         return 200, headers, outcome.payload
 
     def get_account_settings(self) -> tuple[int, dict[str, str], str]:
-        """*GetAccountSettings*, as far as it tells what functions may reserve."""
+        """*GetAccountSettings*, of which only the concurrency that is not reserved."""
         reserved = sum(
             int(each.reserved_concurrency or 0) for each in self.backend.list_functions()
         )

@@ -32,10 +32,6 @@ _INTERNAL = {"message": "Internal server error"}
 _documents: WeakKeyDictionary[RestAPI, Document] = WeakKeyDictionary()
 
 
-class _NotPermitted(Exception):
-    """The function's resource-based policy does not let the API invoke it."""
-
-
 class SwaggerResponse(APIGatewayResponse):
     """moto's API Gateway, which takes Swagger 2.0."""
 
@@ -105,7 +101,7 @@ def respond(request: Request) -> Response:
         return _invoke(method, _event(request, method, caller))
     except NotRestored as gap:
         return _error(500, {"message": str(gap)})
-    except (_NotPermitted, functions.Throttled, UnknownFunctionException):
+    except (functions.Throttled, UnknownFunctionException):
         return _error(500, _INTERNAL)
 
 
@@ -120,7 +116,7 @@ def _invoke(method: _Method, event: dict[str, Any]) -> Response:
     arn = uri.partition("/functions/")[2].removesuffix("/invocations")
     function = functions.find(account, method.api.region_name, arn)
     if not functions.may_invoke(function, "apigateway.amazonaws.com", method.arn(account)):
-        raise _NotPermitted
+        return _error(500, _INTERNAL)
     return _mapped(functions.fleet.invoke(function, json.dumps(event).encode(), str(uuid.uuid4())))
 
 

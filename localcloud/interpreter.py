@@ -11,6 +11,8 @@ from moto.stepfunctions.parser.asl.component.common.flow.start_at import StartAt
 from moto.stepfunctions.parser.backend import execution as parser
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 
+from localcloud.executions import started
+
 _REDRIVABLE = ("FAILED", "ABORTED", "TIMED_OUT")
 
 
@@ -51,6 +53,7 @@ class Execution(parser.Execution):
     exec_worker: Any
 
     def _get_start_execution_worker(self) -> Any:
+        started.append(self)
         made: Any = super()._get_start_execution_worker()
         return Worker(
             made._evaluation_details,  # noqa: SLF001

@@ -3,8 +3,8 @@
 moto looks for every key in the caller's own account, and takes all for customer-managed. What is restored here of
 *DescribeKey* (KMS API reference) and *Allowing users in other accounts to use a KMS key* (KMS Developer Guide): a
 key of another account is named by its ARN, and is visible to the accounts that its policy lets use it; a key that is
-not looks like one that does not exist. Nobody else's can be let use an AWS managed key, which says that it
-is one. The key of a snapshot that is seeded is made with it.
+not looks like one that does not exist. No other account can use an AWS managed key, and its metadata says that AWS
+manages it. The key of a seeded snapshot is created with the snapshot.
 """
 
 import json
@@ -54,12 +54,12 @@ def lets_use(arn: str, account: str) -> bool:
 
 
 def is_default(arn: str) -> bool:
-    """Return whether AWS manages the key, which nobody can be let use but through the service."""
+    """Return whether AWS manages the key, so that no other account can use it."""
     return arn.endswith(DEFAULT) or getattr(_key(arn), "key_manager", None) == "AWS"
 
 
 def grant(arn: str, accounts: Collection[str]) -> None:
-    """Let these accounts, and no others, use the key, which is made if there is none."""
+    """Let these accounts, and no others, use the key; create it if there is none."""
     _, _, _, region, owner, name = arn.split(":")
     key = _key(arn)
     if key is None:

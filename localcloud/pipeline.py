@@ -3,15 +3,12 @@
 moto's executions have succeeded as soon as they are started, and it knows no stages, actions or roll-backs. The
 rules of a run are in ``runs.py``; restored here, from the CodePipeline API reference (botocore's ``codepipeline``
 model), are the operations on runs: equal ``clientRequestToken``s start one run, and what the state of a run does not
-permit is refused.
-
-By default a pipeline's stages are Source, Build, Deploy and Test. Deploy deploys one stack; without a template of
-its own, it restores one cluster for each database from the snapshot that its parameter names.
+permit is refused. What a pipeline deploys, a test says by ``patch_pipeline``.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -22,15 +19,10 @@ from moto.core.exceptions import JsonRESTError
 
 from localcloud import accounts
 from localcloud.controls import control
-from localcloud.resources import Api
 from localcloud.runs import SUCCEEDED, Behaviour, Json, Run, runs_of
 
-_DEFAULT_STAGES = ("Source", "Build", "Deploy", "Test")
 _STEERED = {"run_seconds", "action_seconds", "loses_events", "hold", "next_outcomes"}
 _TOKEN = re.compile(r"[a-zA-Z0-9-]{1,128}")
-_OWN_TYPE = {"docdb": "AWS::DocDB::DBCluster", "neptune": "AWS::Neptune::DBCluster"}
-_TRUST = """{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
-"Principal": {"Service": "codepipeline.amazonaws.com"}}]}"""
 
 _behaviours: WeakKeyDictionary[CodePipeline, Behaviour] = WeakKeyDictionary()
 
@@ -101,9 +93,8 @@ class RunningCodePipelineResponse(CodePipelineResponse):
             latest = behaviour.latest.get(stage["name"])
             is_running = latest is not None and latest.is_in(stage["name"])
             if is_running or not target.is_target(stage["name"]):
-                raise JsonRESTError(
-                    "UnableToRollbackStageException", "It is running, or was not passed"
-                )
+                reason = "The stage is running, or the target did not pass it"
+                raise JsonRESTError("UnableToRollbackStageException", reason)
         run = Run(pipeline, behaviour, "ManualRollback", target)
         run.start([stage])
         return _execution(run.pipeline_execution_id)
@@ -216,39 +207,6 @@ def _acceptance() -> Any:
 
 
 @control
-def create_pipeline(
-    name: str,
-    run_seconds: float,
-    databases: list[Json],
-    *,
-    stack: str = "",
-    stages: Sequence[str] = _DEFAULT_STAGES,
-    **more: Any,
-) -> None:
-    """Create the main pipeline, which restores each database from the snapshot its parameter names.
-
-    A database has a ``parameter`` and a ``cluster``, and may have ``engine`` and ``engine_version``. The stack has
-    by default the pipeline's name. ``more`` is what :func:`patch_pipeline` takes.
-    """
-    backend = _acceptance()
-    iam = Api(accounts.ACCEPTANCE, accounts.REGION)
-    role = f"{name}-service-role"
-    made = iam.call("iam", "CreateRole", RoleName=role, AssumeRolePolicyDocument=_TRUST)
-    declared = {
-        "name": name,
-        "roleArn": made["Role"]["Arn"],
-        "artifactStore": {"type": "S3", "location": f"{name}-artifacts"},
-        "stages": [_declare(each, name, stack or name) for each in stages],
-        "executionMode": "SUPERSEDED",
-        "pipelineType": "V2",
-    }
-    backend.create_pipeline(declared, [])
-    if databases:
-        behaviour_of(backend.pipelines[name]).revision = (_template(databases), {})
-    patch_pipeline(name, run_seconds=run_seconds, **more)
-
-
-@control
 def patch_pipeline(
     name: str, *, template: str = "", parameters: Mapping[str, str] | None = None, **changes: Any
 ) -> None:
@@ -279,51 +237,3 @@ def held_runs(name: str) -> dict[str, str]:
     """Return where a pipeline's runs are held, and the run."""
     runs = runs_of(_acceptance().pipelines[name])
     return {run.held_at: run.pipeline_execution_id for run in runs if run.held_at}
-
-
-def _declare(name: str, pipeline: str, stack: str) -> Json:
-    """Declare the usual stage of that name, with one action."""
-    source = {"S3Bucket": f"{pipeline}-artifacts", "S3ObjectKey": "infrastructure.zip"}
-    deploy = {"ActionMode": "CREATE_UPDATE", "StackName": stack}
-    usual: dict[str, tuple[str, str, Json]] = {
-        "Source": ("Source", "S3", source),
-        "Approval": ("Approval", "Manual", {}),
-        "Deploy": ("Deploy", "CloudFormation", deploy),
-        "Test": ("Test", "CodeBuild", {"ProjectName": f"{pipeline}-test"}),
-    }
-    build = ("Build", "CodeBuild", {"ProjectName": f"{pipeline}-{name}".lower()})
-    category, provider, configuration = usual.get(name, build)
-    kind = {"category": category, "owner": "AWS", "provider": provider, "version": "1"}
-    artifacts = [{"name": "infrastructure"}]
-    action = {
-        "name": name,
-        "actionTypeId": kind,
-        "configuration": configuration,
-        "inputArtifacts": artifacts if category in ("Build", "Deploy", "Test") else [],
-        "outputArtifacts": artifacts if category == "Source" else [],
-    }
-    return {"name": name, "actions": [action]}
-
-
-def _template(databases: list[Json]) -> str:
-    """Return a template of one cluster for each database, restored from what its parameter holds."""
-    parameters, resources = {}, {}
-    for database in databases:
-        name = re.sub("[^A-Za-z0-9]", "", database["cluster"].title())
-        engine = database.get("engine", "aurora-postgresql")
-        properties = {
-            "EngineVersion": database.get("engine_version", "15.4"),
-            "SnapshotIdentifier": {"Ref": f"{name}Snapshot"},
-        }
-        if engine not in _OWN_TYPE:
-            properties["Engine"] = engine
-        parameters[f"{name}Snapshot"] = {
-            "Type": "AWS::SSM::Parameter::Value<String>",
-            "Default": database["parameter"],
-        }
-        resources[name] = {
-            "Type": _OWN_TYPE.get(engine, "AWS::RDS::DBCluster"),
-            "DeletionPolicy": "Delete",
-            "Properties": properties,
-        }
-    return json.dumps({"Parameters": parameters, "Resources": resources})

@@ -1,8 +1,8 @@
 """Policies: whether they allow an action on a resource.
 
 moto ignores most policies. Restored is *Policy evaluation logic* (IAM User Guide): an explicit Deny wins, then any
-Allow, else the request is refused. A condition or a policy variable that is not known here is an error: to ignore a
-Deny would let somebody in.
+Allow, else the request is refused. A condition or a policy variable that is not known here is an error: ignoring it
+could grant what AWS denies.
 """
 
 import re

@@ -37,7 +37,7 @@ read -r _
 "$1/pg_ctl" stop --silent --mode immediate -D "$2/data"
 rm -rf "$2"
 """
-# Only the owner of the socket's folder is let in without being asked who he is.
+# The administrator connects through the socket, whose folder only its owner can open.
 _ACCESS = f"""local all all trust
 host all {ADMINISTRATOR} {HOST}/32 reject
 host all all {HOST}/32 trust

@@ -53,9 +53,9 @@ class Api:
 class Kind:
     """A resource type, created by Create``noun`` and deleted by Delete``noun`` unless it says otherwise.
 
-    ``key`` is the property that names a resource, ``named`` the parameter, if that is another one, and ``answers``
-    where the answer has the physical id, if that is not the name; ``fixed`` are the further properties that only
-    creation takes. An operation is given all properties, and takes those that it knows. ``deletes`` is an operation
+    ``key`` is the property that names a resource, and ``answers`` where the answer has the physical id, if that is not
+    the name; ``fixed`` are the further properties that only creation takes. An operation is given all properties, and
+    the name under the names that APIs have for it; it takes those that it knows. ``deletes`` is an operation
     and its parameter for the id; so is ``finds``, which is asked where creation would silently take over what is
     there.
     """
@@ -63,7 +63,6 @@ class Kind:
     service: str
     noun: str = ""
     key: str = ""
-    named: str = ""
     answers: str = ""
     arn: str = ""
     creates: str = ""
@@ -84,7 +83,7 @@ class Kind:
         name = properties.get(self.key, name)
         if self.finds and self._is_found(api, name):
             raise Failed(f"{name} already exists")
-        given = {**self.prepare(properties), self.named or self.key: name}
+        given = {**self.prepare(properties), "Name": name, f"{self.noun}Name": name, self.key: name}
         creates = self.creates or f"Create{self.noun}"
         answer = api.call(self.service, creates, **given)
         if self.changes not in ("", creates):
@@ -278,7 +277,6 @@ KINDS: dict[str, Kind] = {
         "iam",
         "Policy",
         "ManagedPolicyName",
-        named="PolicyName",
         answers="Policy.Arn",
         deletes="DeletePolicy PolicyArn",
     ),
@@ -322,7 +320,6 @@ KINDS: dict[str, Kind] = {
         "sns",
         "Topic",
         "TopicName",
-        named="Name",
         answers="TopicArn",
         arn="sns:{region}:{account}:{name}",
         finds="GetTopicAttributes TopicArn",
@@ -334,7 +331,6 @@ KINDS: dict[str, Kind] = {
         "stepfunctions",
         "StateMachine",
         "StateMachineName",
-        named="Name",
         answers="stateMachineArn",
         prepare=_substituted,
     ),

@@ -50,9 +50,7 @@ class Behaviour:
     loses_events: bool = False
     tokens: dict[str, str] = field(default_factory=dict)
     actions: list["ActionExecution"] = field(default_factory=list)
-    queues: dict[str, list["Run"]] = field(
-        default_factory=dict
-    )  # who is in a stage, or waits for it
+    queues: dict[str, list["Run"]] = field(default_factory=dict)  # by stage: in it, then waiting
     latest: dict[str, "Run"] = field(default_factory=dict)
     forgotten: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -123,7 +121,8 @@ class Run(PipelineExecution):
 
     def is_target(self, stage: str) -> bool:
         """Return whether the stage can be rolled back to this run."""
-        return self.target is None and self.stages.get(stage) == SUCCEEDED
+        is_of_version = self.pipeline_version == self.pipeline.pipeline["version"]
+        return is_of_version and self.target is None and self.stages.get(stage) == SUCCEEDED
 
     def to_dict(self) -> Json:
         """Return GetPipelineExecution's answer."""

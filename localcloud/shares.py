@@ -5,13 +5,13 @@ neither copy nor restore it. What is restored here, from the RDS API reference (
 and the Aurora User Guide's *Sharing a DB cluster snapshot* and *Copying a DB cluster snapshot*:
 
 - a share's identifier is its whole ARN, its type is ``shared``, and its tags cannot be seen;
-- listings come in pages (``MaxRecords``, ``Marker``) and in no order anybody may rely on;
-- a share is found by ARN only, and only by who asks for shared ones;
-- a snapshot taken takes a while, of a cluster that is available, and is under the cluster's key;
+- listings come in pages (``MaxRecords``, ``Marker``) and in no particular order;
+- a share is found by its ARN only, and only if shared snapshots are asked for;
+- taking a snapshot takes a while; the cluster must be available, and its key is the snapshot's;
 - a copy takes a while and is dated by its making; it needs a key of the caller's own if the share is encrypted,
   and must have none if it is not; no more than five may be under way;
-- an encrypted share is of use only to the accounts that may use its key (``keys.py``), too;
-- a snapshot that is not ``available`` can be neither copied nor restored.
+- an encrypted share can be used only by the accounts that may use its key (``keys.py``), too;
+- a snapshot that is not ``available`` can be neither copied, shared nor restored.
 
 DocumentDB clusters and snapshots, which AWS serves from the same API, exist as well. A restored cluster
 bears the tag :data:`RESTORED_FROM`, which AWS does not set, so that a test can ask where it came from.
@@ -51,7 +51,7 @@ RESTORED_FROM = "local:restored-from"
 MANUAL_SNAPSHOTS_PER_REGION = 100
 COPIES_IN_PROGRESS_PER_REGION = 5
 
-# moto wants one of every cluster; nobody can ever read it.
+# moto requires a password of every cluster; it is never read.
 _UNREAD = "a-password-that-is-no-secret"
 _SECONDS = 1.0
 _takes = {"seconds": _SECONDS}  # of real time, a copy or a manual snapshot

@@ -44,7 +44,7 @@ class Call:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     def refused(self, refusal: Refused) -> Response:
-        """Return the answer to a caller who is not let in."""
+        """Return the answer to a caller whose credentials are refused."""
         code = "InvalidClientTokenId" if self.protocol == "query" else refusal.code
         return self.error(code, str(refusal), 403)
 

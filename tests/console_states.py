@@ -105,7 +105,8 @@ class FakeClient:
     def __init__(self, *databases: Json, **status: Any) -> None:
         self.calls: list[Any] = []
         self.error: ApiError | None = None
-        self.answer: Json = {}
+        self.answer: Json = {}  # to every action
+        self.answers: dict[str, Json | ApiError] = {}  # instead of the state's, by the call's name
         self.status_answer: Json = {
             "databases": list(databases),
             "hold": None,
@@ -122,14 +123,16 @@ class FakeClient:
         }
 
     def identity(self) -> Json:
-        return {"Account": "222222222222", "Arn": OMAR}
+        return self._prepared("identity") or {"Account": "222222222222", "Arn": OMAR}
 
     def status(self) -> Json:
         self._check()
-        return deepcopy(self.status_answer)
+        return self._prepared("status") or deepcopy(self.status_answer)
 
-    def history(self, name: str) -> Json:
+    def history(self, name: str | None) -> Json:
         self._check()
+        if prepared := self._prepared("history"):
+            return prepared
         (facts,) = (each for each in self.status_answer["databases"] if each["name"] == name)
         if not facts["version"]:
             return {"history": []}
@@ -141,9 +144,9 @@ class FakeClient:
         ]
         return {"history": versions}
 
-    def snapshots(self, name: str) -> Json:
+    def snapshots(self, name: str | None) -> Json:
         self._check()
-        return {
+        return self._prepared("snapshots") or {
             "snapshots": [
                 *(share(name, days) for days in range(1, self.nights)),
                 share(f"{name}-next", 1, eligible=False, detail="engine version 16.1, wanted 15"),
@@ -160,9 +163,15 @@ class FakeClient:
         def act(*arguments: Any, **named: Any) -> Json:
             self.calls.append((name, *arguments, named))
             self._check()
-            return self.answer
+            return self._prepared(name) or self.answer
 
         return act
+
+    def _prepared(self, name: str) -> Json | None:
+        answer = self.answers.get(name)
+        if isinstance(answer, ApiError):
+            raise answer
+        return answer
 
 
 def healthy() -> FakeClient:

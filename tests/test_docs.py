@@ -14,7 +14,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.settings import acceptance, production
 from cli.main import cli
 from cli.stages import AcceptanceStage, load
-from localcloud.production import ACCEPTANCE_RESTORES
+from demo.production import ACCEPTANCE_RESTORES
 from tests.simulation import test_it_bites
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -42,7 +42,7 @@ def show(browser: Browser) -> Show:
         server = make_server(
             LOOPBACK, 0, create_app(client, "acceptance", "acceptance"), threaded=True
         )
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         width, height = SIZES[size]
         address = f"http://{LOOPBACK}:{server.server_port}/"

@@ -12,16 +12,14 @@ from cli.client import ApiError
 from cli.main import cli
 from cli.operator import Target
 from cli.output import printable
-from tests import console_states
-from tests.console_states import OMAR, RUN, at, database, nightly, share, version
+from tests.console_states import OMAR, RUN, FakeClient, at, database, nightly, share, version
 
 NEW, OLD = nightly("orders", 1), nightly("orders", 7)
 NEWEST, DEPLOYED = (each.rsplit(":", 1)[1] for each in (NEW, OLD))
 
 
 def status(*databases: Any, **facts: Any) -> dict[str, Any]:
-    given = databases or [database("orders", 7)]
-    return console_states.FakeClient(*given, **facts).status_answer
+    return FakeClient(*databases or [database("orders", 7)], **facts).status_answer
 
 
 PINNED = {"current": NEW, "previous": OLD, "version": 5, "execution_id": None, "under_way": None}
@@ -36,48 +34,25 @@ STARTED = {
 }
 REFUSED = {"outcome": "skipped", "reason": "on-hold", "message": "on hold until 2030", "steps": []}
 RESUMED = {"hold": None, "next_restore": "2026-12-06T04:00:00+00:00", "under_way": None}
+NOT_NEEDED = ApiError(500, "NotNeeded", "there is no question to put")
 HELD = RESUMED | {"hold": {"until": "2026-12-03"}}
 REJECTED = share("orders", 7, eligible=False, reason="version", detail="14.2, wanted 15")
 VERSION = version(4, OLD, 7, action="pin", by=OMAR, why="compare", result="run-failed")
 
 
-class FakeClient:
-    """Answers what a test prepares, and records the calls."""
-
-    region = "eu-west-1"
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
-        self.answers: dict[str, Any] = {
-            "identity": {"Account": "222222222222", "Arn": OMAR},
-            "status": status(),
-            "snapshots": {
-                "snapshots": [share("orders", 1), REJECTED],
-                "omitted": 0,
-                "message": None,
-            },
-            "history": {"history": [VERSION]},
-            "pin": PINNED,
-            "rollback": PINNED | {"execution_id": RUN},
-            "refresh": STARTED,
-            "hold": HELD,
-            "resume": RESUMED,
-        }
-
-    def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any, **options: Any) -> Any:
-            self.calls.append((name, arguments, options))
-            answer = self.answers[name]
-            if isinstance(answer, ApiError):
-                raise answer
-            return answer
-
-        return call
-
-
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
-    fake = FakeClient()
+    fake = FakeClient(database("orders", 7))
+    shared = {"snapshots": [share("orders", 1), REJECTED], "omitted": 0, "message": None}
+    fake.answers = {
+        "snapshots": shared,
+        "history": {"history": [VERSION]},
+        "pin": PINNED,
+        "rollback": PINNED | {"execution_id": RUN},
+        "refresh": STARTED,
+        "hold": HELD,
+        "resume": RESUMED,
+    }
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setattr(operator, "connect", lambda *_: Target("acceptance", fake))
     return fake
@@ -160,7 +135,7 @@ def test_status_without_the_right_to_know_who_asks(client: FakeClient) -> None:
 def test_json_is_the_api_s_own_answer(client: FakeClient, words: list[str], answer: str) -> None:
     result = run(*words, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert json.loads(result.stdout) == client.answers[answer]
+    assert json.loads(result.stdout) == client.answers.get(answer, client.status_answer)
 
 
 def test_snapshots_say_why_one_cannot_be_restored(client: FakeClient) -> None:
@@ -199,7 +174,7 @@ def test_a_pin_waits_for_the_next_run(client: FakeClient) -> None:
         f"Now: run 1 is in progress: it restores {DEPLOYED}.\n"
     )
     assert client.calls == [
-        ("pin", (NEWEST,), {"reason": "why", "deploy": False, "database": "orders"})
+        ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"})
     ]
 
 
@@ -224,16 +199,18 @@ def test_what_replaces_data_asks_first_and_a_script_has_to_say_yes(
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert f"This replaces the acceptance cluster of {question} what testers" in refused.stderr
     assert refused.stderr.endswith("Nothing was changed.\n")
-    assert {call[0] for call in client.calls} == {"status"}
+    assert client.calls == []
 
     assert run(*words, answer="y\n").exit_code == 0
     assert client.calls[-1][0] == verb
     client.calls.clear()
+    client.answers["status"] = NOT_NEEDED
     assert run(*words, "--yes").exit_code == 0
     assert [call[0] for call in client.calls] == [verb]
 
 
 def test_a_dry_run_shows_the_steps_and_asks_nothing(client: FakeClient) -> None:
+    client.answers["status"] = NOT_NEEDED
     result = run("refresh", "--dry-run", "--outside-window")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
@@ -243,9 +220,7 @@ def test_a_dry_run_shows_the_steps_and_asks_nothing(client: FakeClient) -> None:
         f"orders: would move {DEPLOYED} → {NEWEST}",
         "This would be restored.",
     ]
-    assert client.calls == [
-        ("refresh", (), {"reason": "", "outside_window": True, "dry_run": True})
-    ]
+    assert client.calls == [("refresh", {"reason": "", "outside_window": True, "dry_run": True})]
 
 
 def test_a_refresh_that_is_refused_ends_with_1(client: FakeClient) -> None:
@@ -261,7 +236,7 @@ def test_hold_and_resume_say_when_the_next_refresh_is(client: FakeClient) -> Non
     held, resumed = run("hold", "2026-12-03", "--reason", "test"), run("resume")
     assert held.stdout == f"Scheduled refreshes are on hold until 2026-12-03. {when}"
     assert resumed.stdout == f"There is no hold. {when}"
-    assert client.calls == [("hold", ("2026-12-03", "test"), {}), ("resume", (), {})]
+    assert client.calls == [("hold", "2026-12-03", "test", {}), ("resume", {})]
 
 
 # --- what goes wrong ------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ from cli.client import ApiClient, ApiError, find_api_url
 
 
 class Gateway:
-    """An account's REST APIs, each with the function that it leads to."""
+    """An account's REST APIs, each with the function that it leads to; one is deleted meanwhile."""
+
+    exceptions = SimpleNamespace(NotFoundException=KeyError)
 
     def __init__(self, endpoint: str, **apis: str) -> None:
         self.meta = SimpleNamespace(endpoint_url=endpoint, region_name="eu-west-1")
@@ -24,7 +26,7 @@ class Gateway:
         return SimpleNamespace(paginate=getattr(self, operation))
 
     def get_rest_apis(self) -> Iterator[Any]:
-        for day, api in enumerate([*self._apis, "another"]):  # a page each
+        for day, api in enumerate([*self._apis, "another", "deleted"]):  # a page each
             name = "other" if api == "another" else "aurora-refresh"
             yield {"items": [{"id": api, "name": name, "createdDate": day}]}
 
@@ -83,7 +85,7 @@ class Api(BaseHTTPRequestHandler):
 @pytest.fixture
 def api() -> Iterator[Any]:
     with HTTPServer(("127.0.0.1", 0), Api) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         yield server
         server.shutdown()
 

@@ -12,8 +12,9 @@ import botocore.session
 
 from chalicelib.aws.clients import BotoAws
 from chalicelib.domain.shares import Cluster
+from demo.acceptance import nightly
+from demo.pipeline import create_pipeline
 from localcloud.client import LocalCloud
-from localcloud.company import nightly
 from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws, arn, snapshot
 
 NOW = datetime(2026, 1, 4, 4, tzinfo=UTC)
@@ -113,7 +114,7 @@ class CloudStage:
 
     def pipeline(self, **behaviour: Any) -> None:
         database = {"parameter": CURRENT, "cluster": "orders"}
-        self.cloud.create_pipeline(PIPELINE, 0, [database], stack=STACK, **behaviour)
+        create_pipeline(self.cloud, PIPELINE, [database], stack=STACK, run_seconds=0, **behaviour)
 
     def run(self, status: str = "Succeeded") -> str:
         outcome = "Failed in Deploy" if status == "Failed" else status

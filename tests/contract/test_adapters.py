@@ -22,8 +22,8 @@ from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import Run
 from chalicelib.domain.parameters import Parameter
 from chalicelib.notifications import Notification
+from demo.acceptance import nightly
 from localcloud.client import LocalCloud
-from localcloud.company import nightly
 from tests.contract.stages import CURRENT, MACHINE, NOW, boto_aws, clients_of
 from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, arn
 

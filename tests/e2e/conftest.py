@@ -1,8 +1,6 @@
 """A real ``chalice deploy`` of this application into the local cloud."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -13,31 +11,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import cli
+from demo.acceptance import PIPELINE, STAGE, Company, arn_of, configure, copy_project, nightly
 from localcloud.client import LocalCloud
-from localcloud.company import PIPELINE, STAGE, Company, arn_of, configure, copy_project, nightly
 
 PROJECT = Path(__file__).resolve().parents[2]
 UPDATE = "db-update-latest-snapshot-id"
 RESTORE = "db-restore-from-snapshot"
 FOLLOW = "db-follow-pipeline"
 RECONCILE = "db-reconcile"
-
-
-def aurora_refresh(
-    *words: str, environment: dict[str, str], folder: Path = PROJECT
-) -> subprocess.CompletedProcess[str]:
-    """Run the command line as somebody does who is not at a terminal."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *words],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 def invoke(*words: str, environment: Mapping[str, str | None]) -> Result:

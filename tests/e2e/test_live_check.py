@@ -19,8 +19,8 @@ from cli import livecheck
 from cli.livecheck import sandbox
 from cli.livecheck.facts import EXPERIMENTS, FACTS
 from cli.livecheck.sandbox import leftovers, new
+from demo.acceptance import nightly
 from localcloud.client import LocalCloud
-from localcloud.company import nightly
 from tests.e2e.conftest import PROJECT, invoke
 
 NOW = datetime(2026, 1, 4, 12, tzinfo=UTC)

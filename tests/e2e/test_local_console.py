@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from demo.acceptance import STAGE, Company
 from localcloud.accounts import ACCEPTANCE
 from localcloud.client import send
-from localcloud.company import STAGE, Company
 from tests.e2e.conftest import PROJECT, Night
 
 ADMIN = f"arn:aws:iam::{ACCEPTANCE}:user/admin"

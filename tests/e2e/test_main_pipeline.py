@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from demo.acceptance import arn_of, nightly
+from demo.pipeline import create_pipeline
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import arn_of, nightly
 from localcloud.shares import RESTORED_FROM
 from tests.e2e.conftest import PROJECT
 
@@ -36,7 +37,7 @@ class Acceptance:
     def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
         self.key = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
-        cloud.create_pipeline(MAIN, 0, [])
+        create_pipeline(cloud, MAIN, [], run_seconds=0)
         self.first, self.second = self.share("orders-1"), self.share("orders-2")
         self.put(CURRENT, self.first)
         self.put(LATEST, self.first)

@@ -20,10 +20,11 @@ import pytest
 from botocore import xform_name
 
 from cli import doctor
+from demo.acceptance import Project, arn_of, nightly
+from demo.pipeline import create_pipeline
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import Project, arn_of, nightly
-from tests.e2e.conftest import PROJECT, RESTORE, UPDATE, answer_of, aurora_refresh
+from tests.e2e.conftest import PROJECT, RESTORE, UPDATE, answer_of
 
 STAGE = "acceptance"
 MAIN = "acceptance-main"
@@ -85,7 +86,18 @@ class Newcomer:
         return arn
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return aurora_refresh(*arguments, environment=self.environment, folder=self.clone)
+        """Run the command line as somebody does who is not at a terminal."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments],
+            cwd=self.clone,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
 
     def succeed(self, *arguments: str) -> str:
         """Return what a command that succeeds prints."""
@@ -140,16 +152,10 @@ def needed(operation: str) -> str:
 
 
 def clone_of(project: Path, folder: Path) -> Path:
-    """The project as it would be cloned, with the environment that ``make setup`` takes its time for."""
+    """The project as it would be cloned."""
     left = (".git", ".venv", ".hypothesis", ".coverage*", ".*_cache", "__pycache__", "deploy*ed")
-    clone = folder / "clone"
-    shutil.copytree(project, clone, ignore=shutil.ignore_patterns(*left, "deployments"))
-    (clone / ".venv").mkdir()
-    for entry in Path(sys.prefix).iterdir():
-        if entry.name != "ready":
-            (clone / ".venv" / entry.name).symlink_to(entry)
-    (clone / ".venv/ready").touch()
-    return clone
+    ignored = shutil.ignore_patterns(*left, "deployments")
+    return Path(shutil.copytree(project, folder / "clone", ignore=ignored))
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +173,7 @@ def newcomer(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory
         "SubnetGroupName": "private",
         "SecurityGroupIds": "sg-0123456789abcdef0",
     }
-    cloud.create_pipeline(MAIN, 0.2, [], template=TEMPLATE, parameters=parameters)
+    create_pipeline(cloud, MAIN, [], run_seconds=0.2, template=TEMPLATE, parameters=parameters)
 
     answers = [f"{name}={value}" for name, value in ANSWERS.items()]
     newcomer.succeed("configure", "--stage", STAGE, *answers)
@@ -244,7 +250,7 @@ def apply_fix(newcomer: Newcomer, fix: str) -> None:
         operation = words.pop(0).replace("-", "_")
         if waited:
             waiter = client.get_waiter(waited.replace("-", "_"))
-            waiter.wait(StackName=words[1], WaiterConfig={"Delay": 1})
+            waiter.wait(StackName=words[1], WaiterConfig={"Delay": 0.1, "MaxAttempts": 100})
             continue
         members = client.meta.service_model.operation_model(
             client.meta.method_to_api_mapping[operation]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from demo.acceptance import nightly
 from localcloud.accounts import ACCEPTANCE, STRANGER
-from localcloud.company import PIPELINE, nightly
 from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, Night
 
 START = "codepipeline:StartPipelineExecution"
@@ -105,20 +105,6 @@ def test_a_promotion_that_is_disturbed_is_completed_and_starts_one_run(
     assert (attempts[0]["status"], attempts[-1]["status"]) == (first, "succeeded")
     assert kind != "kill-after" or attempts[0]["error"]["errorType"] == "Runtime.ExitError"
     assert (night.current(), len(night.runs())) == (night.new, 1)
-
-
-def test_a_pipeline_that_cannot_be_started_leaves_the_old_value_after_three_attempts(
-    night: Night,
-) -> None:
-    night.update()
-    night.cloud.set_faults([{"operation": START, "kind": "deny", "times": 0}])
-    records = night.restore()
-    assert [record["status"] for record in records] == ["failed"] * 3
-    assert records[0]["error"]["errorType"] == "AwsError"
-    assert records[0]["error"]["errorMessage"].startswith(
-        f"StartPipelineExecution of pipeline {PIPELINE} failed: AccessDeniedException: "
-    )
-    assert (night.current(), night.runs()) == (night.old, [])
 
 
 def test_an_event_delivered_twice_at_once_starts_one_run(night: Night) -> None:

@@ -11,8 +11,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from demo import operations
+from demo.acceptance import STAGE, Company
 from localcloud.client import send
-from localcloud.company import STAGE, Company
 
 TEXT = operations.DOCUMENT.read_text()
 POLICIES = operations.policies(TEXT)

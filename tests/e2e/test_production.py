@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from demo.production import STAGE, Production
 from localcloud.client import LocalCloud
-from localcloud.production import STAGE, Production
 from tests.e2e.conftest import answer_of, invoke
 from tests.e2e.test_permissions import grants, policy_of
 

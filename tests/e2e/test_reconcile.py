@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.company import PIPELINE, Company
+from demo.acceptance import PIPELINE, Company
 from tests.e2e.conftest import Night
 
 FAILED = "REFRESH FAILED: pipeline run failed, taken back"

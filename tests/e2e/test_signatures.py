@@ -10,9 +10,9 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from demo.acceptance import STAGE, Company
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER, Key, key_of
 from localcloud.client import send
-from localcloud.company import STAGE, Company
 from tests.e2e.conftest import PROJECT, Night
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((PROJECT / "docs/openapi.yaml").read_text())

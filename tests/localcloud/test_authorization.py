@@ -12,10 +12,10 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.kms.models import kms_backends
 
+from demo.acceptance import nightly
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.authorization import needs
 from localcloud.client import LocalCloud
-from localcloud.company import nightly
 from localcloud.policies import Decision, NotRestored, decide
 from localcloud.wire import Call
 
@@ -79,7 +79,7 @@ def test_a_statement_whose_condition_is_not_met_does_not_apply(
     ],
 )
 def test_what_is_not_known_of_a_policy_is_an_error(unknown: dict[str, Any]) -> None:
-    """To ignore a Deny would let somebody in whom AWS keeps out."""
+    """Ignoring it could grant what AWS denies."""
     document = policy(ALL, ALL | {"Effect": "Deny", "Action": "ssm:*"} | unknown)
     with pytest.raises(NotRestored):
         decide([document], "ssm:PutParameter", "*")

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from demo.acceptance import arn_of, nightly
+from demo.pipeline import create_pipeline
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import arn_of, nightly
 from localcloud.shares import RESTORED_FROM
 
 # A client takes longer to make than most tests take to run.
@@ -38,7 +39,8 @@ class Pipeline:
     def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
         self.api = client(cloud, "codepipeline")
-        cloud.create_pipeline(NAME, 0, [{"parameter": "/current", "cluster": "orders"}])
+        database = {"parameter": "/current", "cluster": "orders"}
+        create_pipeline(cloud, NAME, [database], run_seconds=0)
 
     def start(self, hold: str = "") -> str:
         """Start a run, and return it once it is held, if it is to be."""
@@ -166,6 +168,18 @@ def test_a_stage_that_is_running_is_neither_retried_nor_rolled_back(pipeline: Pi
     pipeline.api.stop_pipeline_execution(pipelineName=NAME, pipelineExecutionId=run)
     with pytest.raises(ClientError, match="DuplicatedStopRequestException"):
         pipeline.api.stop_pipeline_execution(pipelineName=NAME, pipelineExecutionId=run)
+
+
+def test_a_stage_is_not_rolled_back_to_a_run_of_another_structure(pipeline: Pipeline) -> None:
+    """UnableToRollbackStageException, "the pipeline version has changed since the target"."""
+    pipeline.share("first")
+    target = pipeline.start()
+    pipeline.ended(target)
+    pipeline.api.update_pipeline(pipeline=pipeline.api.get_pipeline(name=NAME)["pipeline"])
+    with pytest.raises(ClientError, match="UnableToRollbackStageException"):
+        pipeline.api.rollback_stage(
+            pipelineName=NAME, stageName="Deploy", targetPipelineExecutionId=target
+        )
 
 
 # --- events ---------------------------------------------------------------------------------------

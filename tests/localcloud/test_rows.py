@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from demo.acceptance import nightly
 from localcloud import postgres
 from localcloud.accounts import ACCEPTANCE
 from localcloud.client import LocalCloud
-from localcloud.company import nightly
 
 # A client takes longer to make than most tests take to run.
 client = cache(LocalCloud.client)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from localcloud.accounts import ACCEPTANCE
 from localcloud.client import LocalCloud
 
 NIGHT = datetime(2026, 1, 4, 4, tzinfo=UTC)
@@ -20,13 +21,14 @@ def scheduled(cloud: LocalCloud, deploy: Callable[..., str]) -> str:
     return arn
 
 
-def permit(cloud: LocalCloud, rule: str) -> None:
+def permit(cloud: LocalCloud, rule: str, **more: str) -> None:
     cloud.client("lambda").add_permission(
         FunctionName="probe",
         StatementId="rule",
         Action="lambda:InvokeFunction",
         Principal="events.amazonaws.com",
         SourceArn=rule,
+        **more,
     )
 
 
@@ -46,6 +48,14 @@ def test_a_schedule_delivers_the_documented_event(cloud: LocalCloud, scheduled: 
         "resources": [scheduled],
         "detail": {},
     }
+
+
+def test_a_condition_of_a_permission_that_is_not_known_is_an_error(
+    cloud: LocalCloud, scheduled: str
+) -> None:
+    permit(cloud, scheduled, SourceAccount=ACCEPTANCE)
+    with pytest.raises(ValueError, match="StringEquals of aws:sourceaccount is not known"):
+        cloud.fire("probe", NIGHT)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.client import LocalCloud
+from localcloud.client import LocalCloud, wait_until
 from tests.localcloud.conftest import package
 
 PROJECT = Path(__file__).parents[2]
@@ -27,25 +27,33 @@ def test_reset_puts_everything_back(cloud: LocalCloud) -> None:
 
 
 def test_a_reset_ends_what_a_state_machine_does(cloud: LocalCloud) -> None:
-    role = cloud.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]
+    iam = cloud.client("iam")
+    role = iam.create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]
+    statement = {"Effect": "Allow", "Action": "sns:ListTopics", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName="r", PolicyName="list", PolicyDocument=policy)
+    task = {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:sns:listTopics"}
     states = {
-        "Wait": {"Type": "Wait", "Seconds": 1, "Next": "List"},
-        "List": {
-            "Type": "Task",
-            "Resource": "arn:aws:states:::aws-sdk:sns:listTopics",
-            "End": True,
-        },
+        "First": {**task, "Next": "Wait"},  # It takes longer than the one after the reset.
+        "Wait": {"Type": "Wait", "Seconds": 1, "Next": "Second"},
+        "Second": {**task, "End": True},
     }
     stepfunctions = cloud.client("stepfunctions")
     machine = stepfunctions.create_state_machine(
         name="m",
-        definition=json.dumps({"StartAt": "Wait", "States": states}),
+        definition=json.dumps({"StartAt": "First", "States": states}),
         roleArn=role["Arn"],
     )["stateMachineArn"]
-    stepfunctions.start_execution(stateMachineArn=machine)
+    arn = stepfunctions.start_execution(stateMachineArn=machine)["executionArn"]
+
+    def waits() -> bool:
+        history = stepfunctions.get_execution_history(executionArn=arn)["events"]
+        return "WaitStateEntered" in [event["type"] for event in history]
+
+    wait_until(waits, "the state machine to wait")
     cloud.reset()
-    cloud.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")
-    time.sleep(1.5)
+    iam.create_role(RoleName="r", AssumeRolePolicyDocument="{}")
+    time.sleep(2.5)
     assert [call["operation"] for call in cloud.calls()] == ["iam:CreateRole"]
 
 

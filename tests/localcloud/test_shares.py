@@ -145,21 +145,22 @@ USING = ("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey")
 
 
 @pytest.mark.parametrize(
-    ("statement", "usable"),
+    ("statements", "usable"),
     [
-        (lets(STRANGER, *USING), False),
-        (lets(ACCEPTANCE, *USING[1:]), False),
-        (lets(ACCEPTANCE, *USING), True),
-        (lets(ACCEPTANCE, "kms:*"), True),
-        (lets(ACCEPTANCE, *USING, Condition=through("rds")), True),
-        (lets(ACCEPTANCE, *USING, Condition=through("s3")), False),
+        ([lets(STRANGER, *USING)], False),
+        ([lets(ACCEPTANCE, *USING[1:])], False),
+        ([lets(ACCEPTANCE, *USING)], True),
+        ([lets(ACCEPTANCE, "kms:*")], True),
+        ([lets(ACCEPTANCE, "kms:*"), lets(ACCEPTANCE, "kms:D*", Effect="Deny")], False),
+        ([lets(ACCEPTANCE, *USING, Condition=through("rds"))], True),
+        ([lets(ACCEPTANCE, *USING, Condition=through("s3"))], False),
     ],
 )
 def test_who_may_use_a_key_of_another_account_and_see_it_is_for_its_policy_to_say(
-    cloud: LocalCloud, statement: dict[str, Any], usable: bool
+    cloud: LocalCloud, statements: list[dict[str, Any]], usable: bool
 ) -> None:
     """ "Sharing encrypted snapshots", Aurora User Guide; DescribeKey, KMS API reference."""
-    policy = {"Version": "2012-10-17", "Statement": [lets(PRODUCTION, "kms:*"), statement]}
+    policy = {"Version": "2012-10-17", "Statement": [lets(PRODUCTION, "kms:*"), *statements]}
     there = client(cloud, "kms", PRODUCTION)
     key = there.create_key(Policy=json.dumps(policy))["KeyMetadata"]["Arn"]
     (arn,) = cloud.seed_snapshots([snapshot(kms_key_id=key)])["arns"]

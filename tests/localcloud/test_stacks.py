@@ -244,7 +244,7 @@ def test_a_dynamic_reference_is_resolved_only_with_its_resources_own_change(
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_a_function_s_own_role_must_be_allowed_to_tell_of_a_failure(
+def test_a_function_s_own_role_must_be_allowed_to_publish_its_failures(
     cloud: LocalCloud, deploy: Any, allowed: bool
 ) -> None:
     """*Adding a destination*, Lambda Developer Guide: the execution role needs ``sns:Publish``."""
@@ -254,7 +254,7 @@ def test_a_function_s_own_role_must_be_allowed_to_tell_of_a_failure(
     statement = {"Effect": "Allow", "Action": action, "Resource": topic}
     client(cloud, "iam").put_role_policy(
         RoleName="probe-role",
-        PolicyName="tell",
+        PolicyName="publish",
         PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
     )
     properties = {

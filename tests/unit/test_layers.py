@@ -27,6 +27,7 @@ ALLOWED = {
 # The only modules that know the AWS SDK.
 MAY_IMPORT_SDK = ("chalicelib.aws", "chalicelib.triggers.context")
 TOOLS = {"bench", "cli", "demo", "localcloud", "tests"}
+APPLICATION = TOOLS - {"localcloud"} | {"app", "chalicelib"}
 SLOW = {"html"}  # to import, at every cold start
 
 
@@ -67,6 +68,12 @@ def module_of(file: Path) -> str:
 def test_every_import_of_the_deployed_code_points_the_right_way() -> None:
     sources = {module_of(file): file.read_text() for file in DEPLOYED}
     assert violations(sources) == []
+
+
+def test_the_local_cloud_knows_nothing_of_the_application() -> None:
+    files = sorted((ROOT / "localcloud").rglob("*.py"))
+    names = [name for file in files for name in imported(file.read_text())]
+    assert [each for each in names if is_within(each, APPLICATION)] == []
 
 
 @pytest.mark.parametrize(

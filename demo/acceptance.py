@@ -1,4 +1,4 @@
-"""The company of the demo and the end-to-end tests, on a local cloud.
+"""The acceptance account of the company of the demo and the end-to-end tests, on a local cloud.
 
 Everything that exists before this application does: its parameters, its main pipeline, the cluster
 that testers work on, and the snapshots that production shares.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import configure as configuring
+from demo.pipeline import create_pipeline
 from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
 from localcloud.client import LocalCloud, wait_until
@@ -194,7 +195,7 @@ class Company(Project):
         if "NOTIFICATION_TOPIC_ARN" in self.variables:
             self.subscribe(self.variables["NOTIFICATION_TOPIC_ARN"])
         restored = [each.restored() for each in self.databases]
-        self.cloud.create_pipeline(PIPELINE, 0.2, restored, stack=STACK, **pipeline)
+        create_pipeline(self.cloud, PIPELINE, restored, stack=STACK, run_seconds=0.2, **pipeline)
         run = self.cloud.client("codepipeline").start_pipeline_execution(name=PIPELINE)
         status = self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
         if status != "Succeeded":

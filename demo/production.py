@@ -5,9 +5,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from demo.acceptance import VERSIONS, Project, configure, nightly
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from localcloud.company import VERSIONS, Project, configure, nightly
 
 STAGE = "production"
 KEY_ALIAS = "alias/aurora-refresh-shares"
