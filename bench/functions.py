@@ -55,7 +55,7 @@ class Bench:
         # It is never off-week, and never by day.
         self.variables |= {"REFRESH_EVERY_WEEKS": "1", "MAINTENANCE_WINDOW": "00:00-24:00"}
         file.write_text(json.dumps(config))
-        self.company = Company(cloud, copy, run_seconds=0.4)
+        self.company = Company(cloud, copy)
         self._events: dict[str, Any] = {}
         self._recordings: dict[tuple[str, int], Recording] = {}
         self._spend_a_night()

@@ -190,7 +190,7 @@ class Company(Project):
     `current` belong to the first database.
     """
 
-    def __init__(self, cloud: LocalCloud, project: Path, run_seconds: float = 2) -> None:
+    def __init__(self, cloud: LocalCloud, project: Path, run_seconds: float = 0.4) -> None:
         super().__init__(cloud, project)
         self._run_seconds = run_seconds
         prefixes = self.variables.get("DATABASES", "RDS").split(",")

@@ -56,7 +56,7 @@ def main() -> int:
         LocalCloud.start() as cloud,
     ):
         copy_project(PROJECT, Path(copy))
-        company = Company(cloud, Path(copy), run_seconds=0.4)
+        company = Company(cloud, Path(copy))
         company.found(FOUNDED)
         company.chalice("deploy", "--stage", STAGE)
         performed = perform(company, text)

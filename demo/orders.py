@@ -16,7 +16,7 @@ NIGHT = datetime(2026, 1, 4, 2, tzinfo=UTC)  # a Sunday, and the first day of an
 
 def run_orders(cloud: LocalCloud, copy: Path) -> Company:
     """Play four nights: a run fails, succeeds, restores nothing, fails after its restore."""
-    company = Company(cloud, copy, run_seconds=1)
+    company = Company(cloud, copy)
     title("The local cloud")
     say(f"local cloud at {cloud.endpoint}: production {PRODUCTION}, acceptance {ACCEPTANCE}")
     if sys.platform != "linux":

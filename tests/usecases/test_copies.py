@@ -15,7 +15,7 @@ from chalicelib.domain.results import CopyProgress, Result
 from chalicelib.usecases.poll import poll
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
-from tests.stage import LATEST, OTHER_LATEST
+from tests.stage import LATEST, OTHER_CURRENT, OTHER_LATEST
 from tests.usecases.night import NEW, OLD, SUNDAY, Night, about_rds
 from tests.usecases.states import Arrange, without
 
@@ -264,6 +264,23 @@ def test_a_poll_reconciles_and_records_copies_each_without_the_other(night: Nigh
     with pytest.raises(AwsError, match="own of it failed"):
         poll(night.settings, night.aws)
     assert night.current == OLD
+
+
+def test_only_the_database_that_has_copies_waits_for_one() -> None:
+    two = Night.of_two(DOCS_COPY_KMS_KEY_ID=KEY)
+    two.set(OTHER_LATEST, "dummyvalue")
+    entries = two.update().databases
+    assert [(each.outcome, bool(each.copy)) for each in entries] == [
+        ("unchanged", False),
+        ("unchanged", True),
+    ]
+    assert two.promote().reason == "copy-pending"
+    two.aws.snapshots.settle()
+    (entry,) = two.follow_copies().databases
+    assert (entry.name, two.promote().outcome) == ("docs", "started")
+    assert (two.current, two.values[OTHER_CURRENT]) == (NEW, entry.latest)
+    two.set(LATEST, "dummyvalue")
+    assert two.promote().reason == "no-latest"
 
 
 def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal(both: Night) -> None:
