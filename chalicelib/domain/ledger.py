@@ -196,14 +196,19 @@ def in_progress(runs: Iterable[Run]) -> Run | None:
 def own_run(version: Version, ledger: Sequence[Version], runs: Sequence[Run]) -> Run | None:
     """Return the run that was started for this version; None if there is none.
 
-    `runs` are newest first. CodePipeline does not list the token of a run, but no run was in
+    `runs` are newest first. CodePipeline does not list the token of a run, but no run was seen in
     progress when the version was put: its own run is the first one that was started by
-    StartPipelineExecution since. A superseded run hands over to the run that superseded it.
+    StartPipelineExecution since. Clocks differ, so one that seems to have been started just before
+    may be it, or somebody else's that was listed too late: it counts while it is in progress, or if no
+    other was started since. A superseded run hands over to the run that superseded it.
     """
     if version.token is None:
         return None
     first = next(each for each in ledger if each.token == version.token)
-    own = next((run for run in reversed(runs) if _may_be_started_for(run, first)), None)
+    found = [run for run in reversed(runs) if _may_be_started_for(run, first)]
+    earlier = [run for run in found if run.started <= first.modified]
+    since = next((run for run in found if run.started >= first.modified), None)
+    own = next((run for run in earlier if run.in_progress), since or next(reversed(earlier), None))
     while own and own.status == "Superseded":
         later = runs[: runs.index(own)]
         own = next((run for run in reversed(later) if not run.is_rollback), None)

@@ -152,9 +152,22 @@ PLANTED: dict[str, Fault] = {
     ),
     "the newest run is everybody's own": Fault(
         ledger,
-        "next((run for run in reversed(runs) if _may_be_started_for(run, first)), None)",
-        "next(iter(runs), None)",
+        "found = [run for run in reversed(runs) if _may_be_started_for(run, first)]",
+        "found = [*runs[:1]]",
         history(night("beside")),
+    ),
+    "the run begun just before a put is its own": Fault(
+        ledger,
+        "for run in earlier if run.in_progress",
+        "for run in earlier[:0]",
+        history(
+            share(),
+            ("a_run_begins", "StartPipelineExecution"),
+            ("operator_pins", -1, True, None),
+            ("somebody_acts_on_a_run", 0, "stop"),
+            ("a_bad_poll_comes", []),
+            behaviour=Behaviour(listing_lag=timedelta(seconds=20)),
+        ),
     ),
     "a failed roll-back is no matter": Fault(
         deployments, "if stack.status in ROLLBACK_FAILED:", "if False:", history(night("Deploy"))

@@ -159,6 +159,11 @@ LEDGER = [version(1, "a", -60), ORDER]
         # A short run that had ended before the put.
         ([run("r", -0.9, "Failed", ended=-0.1)], None),
         ([run("r", -0.9, "InProgress", ended=-0.1)], "r"),
+        # Somebody else's, begun just before the put and not listed in time; it may be our own.
+        ([run("r", 1), run("theirs", -0.5, "Stopped", ended=0.5)], "r"),
+        ([run("r", 1, "InProgress"), run("theirs", -0.5, "InProgress")], "theirs"),
+        ([run("r", 1, "Failed"), run("theirs", -0.5, "InProgress")], "theirs"),
+        ([run("r", -0.2, "Failed"), run("theirs", -0.5, "Stopped", ended=0.5)], "r"),
         # Nobody starts these with a token.
         ([run("r", 1, trigger="Webhook")], None),
         ([run("r", 1, is_rollback=True)], None),
