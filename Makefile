@@ -43,7 +43,7 @@ check: $(TESTED) ## lint, format and types
 	$(BIN)/mypy
 
 simulate: $(TESTED) ## random histories against the guarantees; N=20000 of them, SEED=… to replay
-	@HISTORIES="$${N:-5000}" $(BIN)/pytest -qx tests/simulation/test_histories.py
+	@HISTORIES="$${N:-5000}" $(BIN)/pytest -qx $(SIDE_BY_SIDE) tests/simulation/test_histories.py
 
 mutants: $(TESTED) ## N=300 random faults in the code, and which of them the tests find; SEED=1
 	@nice $(BIN)/python -m tests.mutants
