@@ -18,6 +18,7 @@ from typing import Any
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from cli import configure as configuring
 from demo.pipeline import create_pipeline
@@ -151,13 +152,16 @@ class Project:
                 return f"{self.cloud.endpoint}/_aws/execute-api/{api['id']}/{stage['stageName']}"
         return None
 
-    def signed(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Call the deployed API as the account's admin; returns the status and the answer's JSON."""
+    def signed(
+        self, method: str, path: str, body: Any = None, credentials: Credentials | None = None
+    ) -> tuple[int, Any]:
+        """Call the deployed API, by default as the account's admin; returns the status and the answer's JSON."""
         url = f"{self.rest_url()}{path}"
         data = None if body is None else json.dumps(body).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
         request = AWSRequest(method=method, url=url, data=data, headers=headers)
-        SigV4Auth(key_of(self.account).credentials(), "execute-api", REGION).add_auth(request)
+        caller = credentials or key_of(self.account).credentials()
+        SigV4Auth(caller, "execute-api", REGION).add_auth(request)
         status, text = send(method, url, data, dict(request.headers))
         return status, json.loads(text)
 

@@ -45,8 +45,8 @@ def create_pipeline(
             "pipelineType": "V2",
         }
     )
-    template = {"template": _template(databases)} if databases else {}
-    cloud.patch_pipeline(name, **template | more)
+    deployed = {"template": _template(databases)} if databases else {}
+    cloud.patch_pipeline(name, **{**deployed, **more})
 
 
 def _declare(name: str, pipeline: str, stack: str) -> Json:

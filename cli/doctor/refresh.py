@@ -54,7 +54,7 @@ def obstacles(look: AcceptanceLook) -> Iterator[Check]:
         own, order = stage["name"], orders[number]
         subject = f"stage {own} of {name}"
         yield from _transition(subject, name, own, inbound.get(own, {}))
-        yield from _approvals(subject, stage, order or 0 if number == last else None)
+        yield from _approvals(subject, stage, (order or 0) if number == last else None)
         yield from _conditions(subject, stage, deploys=bool(order))
 
 

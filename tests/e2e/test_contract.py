@@ -13,7 +13,6 @@ import pytest
 import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 from demo.acceptance import PIPELINE, STAGE, Company
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, Key, key_of
@@ -66,8 +65,7 @@ def asked(
     body = json.dumps(request["body"]).encode() if "body" in request else None
     signed = AWSRequest(method, url, {"Content-Type": media}, body)
     if key:
-        credentials = Credentials(key.access_key_id, key.secret_access_key)
-        SigV4Auth(credentials, "execute-api", REGION).add_auth(signed)
+        SigV4Auth(key.credentials(), "execute-api", REGION).add_auth(signed)
     answer = requests.request(method, url, data=body, headers=dict(signed.headers), timeout=60)
     documented = OPERATIONS[method, path]["responses"]
     assert str(answer.status_code) in documented, answer.text

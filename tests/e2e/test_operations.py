@@ -1,18 +1,14 @@
 """What docs/operations.md says is what happens: its own commands run, by bash, against a deployed API."""
 
-import json
 import re
 import shutil
 from collections.abc import Callable
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from demo import operations
 from demo.acceptance import STAGE, Company
-from localcloud.client import send
 
 TEXT = operations.DOCUMENT.read_text()
 POLICIES = operations.policies(TEXT)
@@ -61,11 +57,5 @@ def test_the_policies_let_testers_read_and_operators_do_everything(
 
 def ask(company: Company, variables: dict[str, str], method: str, path: str, body: object) -> int:
     """The status of an answer to somebody with these credentials."""
-    url = operations.base_of(company) + path
-    data = None if body is None else json.dumps(body).encode()
-    request = AWSRequest(method, url, {"Content-Type": "application/json"}, data)
-    SigV4Auth(Credentials(*variables.values()), "execute-api", company.cloud.region).add_auth(
-        request
-    )
-    status, _ = send(method, url, data, dict(request.headers))
+    status, _ = company.signed(method, path, body, Credentials(*variables.values()))
     return status

@@ -8,7 +8,6 @@ import pytest
 import yaml
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 from demo.acceptance import STAGE, Company
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER, Key, key_of
@@ -31,8 +30,7 @@ def signed(
 ) -> dict[str, str]:
     """Return the headers of a request, with its signature."""
     request = AWSRequest(method, url, dict(JSON), body)
-    credentials = Credentials(key.access_key_id, key.secret_access_key)
-    SigV4Auth(credentials, service, REGION).add_auth(request)
+    SigV4Auth(key.credentials(), service, REGION).add_auth(request)
     return dict(request.headers)
 
 
@@ -48,8 +46,7 @@ def signed_with(
             return found
 
     request = AWSRequest(method, url, JSON | headers, body)
-    credentials = Credentials(ADMIN.access_key_id, ADMIN.secret_access_key)
-    Signer(credentials, "execute-api", REGION).add_auth(request)
+    Signer(ADMIN.credentials(), "execute-api", REGION).add_auth(request)
     return dict(request.headers)
 
 

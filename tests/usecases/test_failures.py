@@ -28,9 +28,8 @@ class Mover(NamedTuple):
 
     arrange: Callable[[], Night]
     act: Callable[[Night], Any]
-    notified: str | None = (
-        None  # how a subject begins if a call is refused; else only the alarm rings
-    )
+    # How a subject begins if a call is refused; without it only the alarm rings.
+    notified: str | None = None
 
 
 # --- what moves `current` -------------------------------------------------------------------------
@@ -306,9 +305,8 @@ def test_an_attempt_that_is_disturbed_and_made_again_ends_as_one_that_was_not(
     expected, found = outcome(undisturbed), outcome(night)
     call = calls_of(mover)[index]
     if call == "_publish" and fault in ("throttled", "never arrived"):
-        found["notified"] = expected[
-            "notified"
-        ] = []  # a topic that does not work changes nothing else
+        # A topic that does not work changes nothing else.
+        found["notified"] = expected["notified"] = []
     if name in OTHERS or call == "label" or (call, fault) == ("_publish", "killed after"):
         # What cannot be remembered is notified twice rather than never.
         for each in (expected, found):
