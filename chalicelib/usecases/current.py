@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import Position
+from chalicelib.domain.deployment import Deployment, Position, verdict
 from chalicelib.domain.errors import (
     AwsError,
     BusyError,
@@ -27,7 +27,7 @@ from chalicelib.domain.ledger import (
     newest_of,
     own_run,
 )
-from chalicelib.domain.parameters import Values
+from chalicelib.domain.parameters import Values, shown
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
@@ -86,6 +86,26 @@ class Pipeline(NamedTuple):
                     "minutes"
                 )
 
+    def check_in_line(
+        self, database: Database, ledger: Sequence[Version], deployment: Deployment
+    ) -> None:
+        """Raise BusyError if a run would restore a database from what nobody waits for.
+
+        Its `current` names a value that the next poll corrects, or perhaps does: what is deployed may
+        be unknown. A pin that waits is somebody's wish.
+        """
+        found = verdict(deployment, ledger, self.runs, self.aws.now())
+        if found and found.put:
+            raise BusyError(
+                f"the run would restore {database.name} from {shown(ledger[-1].value)}, which "
+                "db-reconcile is about to correct; try again in some minutes"
+            )
+        if deployment.unknown and not (ledger[-1].waits or ledger[-1].run_id):
+            raise BusyError(
+                f"the run might restore {database.name} from {shown(ledger[-1].value)}: "
+                f"{deployment.unknown}; pin what it is to restore there, and try again"
+            )
+
     def put_and_start(
         self, moves: Mapping[Database, Move], note: Note, databases: Sequence[Database]
     ) -> tuple[dict[Database, int], str]:
@@ -104,8 +124,12 @@ class Pipeline(NamedTuple):
         if others:
             # Whoever moves another database meanwhile makes no version of these: of two orders that
             # have both put, at least one sees the other here.
-            ledgers = [self.aws.parameters.history(each.current_parameter) for each in others]
-            self._listed_again().check_idle(ledgers)
+            ledgers = {each: self.aws.parameters.history(each.current_parameter) for each in others}
+            again = self._listed_again()
+            again.check_idle(ledgers.values())
+            reader = again.deployments()
+            for each, ledger in ledgers.items():
+                again.check_in_line(each, ledger, reader.of(each, ledger))
         before = {run.execution_id for run in self.runs}
         try:
             started = self.aws.pipelines.start(self.name, note.token)

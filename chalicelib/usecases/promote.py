@@ -187,6 +187,8 @@ class _Attempt:
                 if deployment.is_deploying:
                     problem = f"{database.name}: {deployment.unknown}; try again when it has ended"
                     raise BusyError(problem)
+                if database not in moves:
+                    pipeline.check_in_line(database, ledgers[database], deployment)
             detail(f"no run of {name} is in progress")
         log.end_of_checks()
         # One run restores all moves: that of an invocation which was killed, if one was.

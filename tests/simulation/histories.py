@@ -147,6 +147,7 @@ class Histories(RuleBasedStateMachine):
         self.audited = self._versions()
         self.by_others: set[tuple[str, int]] = set()  # versions and runs of people in between
         self.by_hand: set[tuple[str, int]] = set()
+        self.like_ours: set[tuple[str, int]] = set()  # put by hand as well
         self.their_runs: set[str] = set()
         self.notified: Counter[tuple[Any, ...]] = Counter()
         self.excused: Counter[tuple[Any, ...]] = Counter()
@@ -278,8 +279,10 @@ class Histories(RuleBasedStateMachine):
             self.by_others.add((name, number))
             *earlier, put = self.model.ledger(database)
             # A Description that was written for this very value cannot be distinguished from our own.
-            if not (inherits and any(each.value == put.value and each.note for each in earlier)):
-                self.by_hand.add((name, number))
+            is_like_ours = inherits and any(
+                each.value == put.value and each.note for each in earlier
+            )
+            (self.like_ours if is_like_ours else self.by_hand).add((name, number))
 
     def _intrude(self, who: str, which: int) -> None:
         """Somebody acts between two calls of another's invocation."""
@@ -711,6 +714,9 @@ class Histories(RuleBasedStateMachine):
         started = self._ours() - runs - (self.their_runs - theirs)
         assert not (started and listed), f"{who} started a run beside {listed}"
         assert not started or who in MOVERS, f"{who} started a run"
+        for each in self.aws.executions:
+            if each.execution_id in started:
+                self.model.check_ordered(each, self.like_ours)
         if scheduled and who == "promote":
             minute = scheduled.replace(second=0)
             self.runs_of.setdefault(minute, set()).update(started)
@@ -874,7 +880,7 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def the_guarantees_hold(self) -> None:
         self.model.check_status()
-        self.judged = self.model.check_replacements(self.judged)
+        self.judged = self.model.check_replacements(self.judged, self.like_ours)
         self.model.check_good()
         for scheduled, started in self.runs_of.items():
             assert len(started) <= 1, f"{scheduled} started {started}"

@@ -1,7 +1,7 @@
 """What must be so in an account, judged by the account's truth without the product's own functions."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -375,14 +375,46 @@ class Model:
                     f"nobody knows how {run.execution_id} ended: {end}"
                 )
 
-    def check_replacements(self, since: int) -> int:
-        """No database is replaced because of a correction; return how many there were so far."""
+    def check_replacements(self, since: int, by_hand: Collection[tuple[str, int]] = ()) -> int:
+        """No database is replaced because of a correction; return how many there were so far.
+
+        The versions `by_hand` only look like one. An undo that went back to what a failed order still
+        wanted restores nothing that the order alone would not have.
+        """
         for replaced in self.aws.replaced[since:]:
-            assert replaced.before is None or replaced.version.action not in CORRECTIONS, (
+            name, version = replaced.parameter, replaced.version
+            order = [
+                each
+                for each in self.aws.parameters.kept.get(name, [])
+                if each.number == version.number - 2 and each.value == version.value
+            ]
+            is_correction = (
+                version.action in CORRECTIONS
+                and (name, version.number) not in by_hand
+                and not (version.action == "undo" and order and order[0].is_ours)
+            )
+            assert replaced.before is None or not is_correction, (
                 f"the {replaced.version.action} of {replaced.parameter} to "
                 f"{replaced.version.value} replaced {replaced.before}"
             )
         return len(self.aws.replaced)
+
+    def check_ordered(self, run: Execution, by_hand: Collection[tuple[str, int]]) -> None:
+        """A run of ours restores what it was ordered for, what somebody waits for, or nothing.
+
+        The versions `by_hand` only look like a correction.
+        """
+        for database in self.settings.databases:
+            for present in self.ledger(database)[-1:]:
+                is_correction = present.action in CORRECTIONS
+                is_by_hand = (database.current_parameter, present.number) in by_hand
+                waits = present.token is None and (is_by_hand or not is_correction)
+                assert (
+                    waits
+                    or present.value in (self.truth(database), None)
+                    or self.aws.own_run(present.token) is run
+                    or not self.is_seen(database)
+                ), f"{run.execution_id} will restore {present} of {database.name}"
 
     def check_good(self) -> None:
         """`good` is on one version at most, whose value a run restored that succeeded."""

@@ -93,8 +93,8 @@ def share(*facts: Any) -> Step:
     return ("production_shares", 0, 0, *(facts or [{}]))
 
 
-def pins(which: int) -> Step:
-    return ("operator_pins", which, False, None)
+def pins(which: int, *, deploy: bool = False) -> Step:
+    return ("operator_pins", which, deploy, None)
 
 
 def fires(function: str, *attempts: Step) -> Step:
@@ -163,7 +163,7 @@ PLANTED: dict[str, Fault] = {
         history(
             share(),
             ("a_run_begins", "StartPipelineExecution"),
-            ("operator_pins", -1, True, None),
+            pins(-1, deploy=True),
             ("somebody_acts_on_a_run", 0, "stop"),
             ("a_bad_poll_comes", []),
             behaviour=Behaviour(listing_lag=timedelta(seconds=20)),
@@ -259,6 +259,12 @@ PLANTED: dict[str, Fault] = {
         "may_be_starting(present, self.aws.now())",
         "False",
         between("promote", "pin and deploy"),
+    ),
+    "a value to be reverted is no matter": Fault(
+        current,
+        "again.check_in_line(each, ledger, reader.of(each, ledger))",
+        "pass",
+        history(night(), pins(1, deploy=True), goes_on(0, "fail"), pins(0, deploy=True)),
     ),
     # The schedule, people, and the undo of both.
     "no undo": Fault(

@@ -1,6 +1,8 @@
 """`latest` becomes `current`, and the main pipeline restores it: by the schedule, or as a person asks."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
 from tests.fakes import arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
-from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
 from tests.usecases.night import (
     BUSY,
     HIDDEN,
@@ -325,6 +327,33 @@ def test_one_database_that_has_nothing_new_waits_for_the_next_time(two: Night) -
     two.run_ends()
     two.set(LATEST, NEW)
     assert two.promote().reason == "nothing-new"
+
+
+def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(two: Night) -> None:
+    """The run would restore it, although its own run has failed."""
+    two.set(OTHER_LATEST, arn("docs-old"))  # which is deployed, so that a promotion moves rds alone
+    two.pin("docs-new", deploy=True, index=1)
+    two.run_ends("Failed")
+    message = f"the run would restore docs from '{arn('docs-new')}', which db-reconcile is about"
+    assert message in str(two.refresh(dry_run=True).message)
+    for ask in (two.refresh, two.promote, partial(two.pin, "new", deploy=True)):
+        with pytest.raises(BusyError, match=re.escape(message)):
+            ask()
+    assert (two.current, two.values[OTHER_CURRENT]) == (OLD, arn("docs-new"))
+    two.polls()
+    assert two.promote().outcome == "started"
+
+
+def test_no_run_is_started_beside_an_order_of_which_nobody_knows_what_it_did(two: Night) -> None:
+    """A pin that waits is somebody's wish, and a value once restored is restored already."""
+    two.aws.stacks.set_status("UPDATE_ROLLBACK_FAILED")
+    assert two.pin("docs-new", deploy=True, index=1).execution_id == "run-3"
+    two.run_ends("Failed")
+    two.polls()
+    with pytest.raises(BusyError, match="the run might restore docs from"):
+        two.pin("new", deploy=True)
+    two.pin("docs-new", index=1)
+    assert two.pin("new", deploy=True).execution_id == "run-4"
 
 
 def test_every_database_is_tried_when_putting_one_back_fails(two: Night) -> None:
