@@ -712,11 +712,7 @@ class Histories(RuleBasedStateMachine):
         finally:
             self.aws.interrupt = lambda when, operation: None
         started = self._ours() - runs - (self.their_runs - theirs)
-        assert not (started and listed), f"{who} started a run beside {listed}"
-        assert not started or who in MOVERS, f"{who} started a run"
-        for each in self.aws.executions:
-            if each.execution_id in started:
-                self.model.check_ordered(each, self.like_ours)
+        self._check_started(started, listed)
         if scheduled and who == "promote":
             minute = scheduled.replace(second=0)
             self.runs_of.setdefault(minute, set()).update(started)
@@ -728,6 +724,13 @@ class Histories(RuleBasedStateMachine):
         if who == "poll" or (who == "update" and self._is_on_week(scheduled)):
             self._check_latest(latest, fault, result)
         return result, ending
+
+    def _check_started(self, started: set[str], listed: Sequence[Any]) -> None:
+        assert not (started and listed), f"{self.who} started a run beside {listed}"
+        assert not started or self.who in MOVERS, f"{self.who} started a run"
+        for each in self.aws.executions:
+            if each.execution_id in started:
+                self.model.check_ordered(each, self.like_ours)
 
     def _strike(self, way: str, operation: str) -> None:
         if way == "kill":

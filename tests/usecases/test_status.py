@@ -70,6 +70,7 @@ def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted
         "restores": f"rds from {NEW}",
     }
     assert database(promoted, "current", "deployed", "previous") == [NEW, OLD, OLD]
+    assert database(promoted, "created") == ["2025-12-25T13:00:00+00:00"]  # what is deployed
     assert found["problems"] == []
 
 
