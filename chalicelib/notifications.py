@@ -24,9 +24,11 @@ _RETRIES = (
     "well, look at the function's log."
 )
 
-# Otherwise a person's reason could mention a whole channel, or hide where a link leads.
+# Otherwise a person's reason could mention a whole channel, or hide where a link leads, which Slack
+# writes as <address|text> and Teams as [text](address).
 # https://docs.slack.dev/messaging/formatting-message-text/
-_CHAT_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+# https://learn.microsoft.com/en-us/microsoftteams/platform/task-modules-and-cards/cards/cards-format
+_CHAT_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "[": "(", "]": ")"})
 
 _SUBJECTS = {
     Reason.RUN_FAILED: "REFRESH FAILED: pipeline run failed",
@@ -60,7 +62,7 @@ class Notification(NamedTuple):
         https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html
         """
         body = self.body.translate(_CHAT_ESCAPES)
-        description, _, next_steps = body.partition(f"{_NEXT_STEPS}:\n")
+        description, _, next_steps = body.rpartition(f"{_NEXT_STEPS}:\n")
         metadata = {
             "summary": self.subject,
             "eventType": self.attributes.get("reason") or self.attributes.get("outcome", ""),

@@ -395,6 +395,7 @@ class InMemoryStacks:
         self.aws = aws
         self.all: dict[str, Stack] = {}
         self.deploys: dict[str, dict[str, str]] = {}
+        self.replaces = False  # whether every update makes new clusters, even from the same data
 
     @_call
     def find(self, name: str) -> Stack | None:
@@ -411,7 +412,8 @@ class InMemoryStacks:
         clusters = dict(self.all[name].clusters)
         resolved = {each: values[each] for each in self.deploys[name].values() if each in values}
         for logical_id, parameter in self.deploys[name].items():
-            if parameter in resolved and self.restored_from(parameter) != resolved[parameter]:
+            has_changed = self.restored_from(parameter) != resolved.get(parameter)
+            if parameter in resolved and (has_changed or self.replaces):
                 self.aws.clusters.restored.pop(clusters.get(logical_id, ""), None)
                 clusters[logical_id] = self.aws.clusters.restore(resolved[parameter])
         self.all[name] = Stack("UPDATE_COMPLETE", clusters, resolved)

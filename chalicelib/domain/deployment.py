@@ -89,6 +89,10 @@ class Preparation(NamedTuple):
             return "preparing"
         return "prepared" if self.status == "SUCCEEDED" else "not-prepared"
 
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.execution_arn or 'the after-restore work'}: {self.status}"
+
 
 # The category of an action that prepares a change set, which deploys nothing yet.
 PREPARES_CHANGE_SET = "PrepareChangeSet"
@@ -367,6 +371,10 @@ def _of_order(
     if run.in_progress if run else may_be_starting(order, now):
         return
     is_present = order.token == ledger[-1].token
+    earlier = (each for each in reversed(ledger) if each.number < order.number)
+    before = next((each for each in earlier if each.run_id), None)
+    if before and before.value == order.value and not is_present:
+        return  # it was deployed already, so that nothing was to be restored
     is_taken_back = ledger[-1].action == "revert" or deployment.value is None
     # Once somebody else has moved current on, whether the run restored it before is not known.
     if is_present or is_taken_back or (run and not run.succeeded):

@@ -20,6 +20,7 @@ _ACTOR_LIMIT = 300  # a caller's ARN is shorter
 GOOD = "good"
 NOTIFIED_LABEL = "notified-"
 _RUN_LABEL = "run-"
+_CLUSTER_LABEL = "cluster-"  # as every DbClusterResourceId begins
 
 # The clocks of two AWS services differ.
 CLOCK_TOLERANCE = timedelta(minutes=1)
@@ -43,7 +44,7 @@ class Note(NamedTuple):
     def describe(self, value: str) -> str:
         """Return the Description of a version with this value, its reason cut to fit."""
         note = self._replace(actor=self.actor[:_ACTOR_LIMIT])
-        while len(text := _to_json(note, value)) > DESCRIPTION_LIMIT:
+        while len(text := _to_json(note, value)) > DESCRIPTION_LIMIT and len(note.reason) > 1:
             excess = len(text) - DESCRIPTION_LIMIT
             note = note._replace(reason=note.reason[: max(0, len(note.reason) - excess - 1)] + "…")
         return text
@@ -123,6 +124,12 @@ class Version(NamedTuple):
         return next(runs, None)
 
     @property
+    def outcome_labels(self) -> set[str]:
+        """The labels that record what became of it: cluster, run, and what people were notified of."""
+        ours = (_CLUSTER_LABEL, _RUN_LABEL, NOTIFIED_LABEL)
+        return {each for each in self.labels if each == GOOD or each.startswith(ours)}
+
+    @property
     def result(self) -> str | None:
         """Its outcome: the code that people were notified of, or `restored`; None if there is none."""
         notified = sorted(
@@ -188,9 +195,9 @@ def run_label(execution_id: str) -> str:
     return f"{_RUN_LABEL}{execution_id}"
 
 
-def in_progress(runs: Iterable[Run]) -> Run | None:
-    """Return a run that the pipeline is busy with."""
-    return next((run for run in runs if run.in_progress), None)
+def in_progress(runs: Sequence[Run]) -> Run | None:
+    """Return the run, of those newest first, that the pipeline has been busy with for the longest."""
+    return next((run for run in reversed(runs) if run.in_progress), None)
 
 
 def own_run(version: Version, ledger: Sequence[Version], runs: Sequence[Run]) -> Run | None:

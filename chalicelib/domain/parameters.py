@@ -56,6 +56,11 @@ def shown(value: str) -> str:
     return hidden(value)
 
 
+def visible(value: str) -> str:
+    """Return a value of `current` for people: a snapshot's ARN or the placeholder, else its length."""
+    return value if value == PLACEHOLDER or arn_of(value) else hidden(value)
+
+
 def hidden(value: str) -> str:
     """Describe a value without showing it."""
     return f"something else, {len(value)} characters long"

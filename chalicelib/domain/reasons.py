@@ -38,7 +38,7 @@ class Reason(StrEnum):
     # Copies.
     COPY_PENDING = "copy-pending", "failed", "Refresh with POST /refresh once the copy is recorded in latest, or leave it to the next schedule."
     COPY_FAILED = "copy-failed", "failed", "Check that production still has the snapshot and shares its key. The next update starts a new copy."
-    COPY_QUOTA = "copy-quota", "failed", "RDS makes five copies at a time: wait, acceptance's poll asks again. It keeps 100 manual snapshots in a Region: delete those that nobody needs."
+    COPY_QUOTA = "copy-quota", "failed", "RDS makes five copies at a time: wait. In acceptance, db-reconcile asks again. It keeps 100 manual cluster snapshots in a Region: delete those that nobody needs."
     COPY_KEY_DENIED = "copy-key-denied", "failed", "Allow the function's role to use both keys, in its policy and in theirs (docs/copies.md, docs/production.md)."
     COPY_UNENCRYPTED = "copy-unencrypted", "failed", "Remove the key from the stage, or encrypt the source cluster under a customer-managed key."
     COPY_NAME_TAKEN = "copy-name-taken", "failed", "Find out who made that snapshot, then delete or rename it."

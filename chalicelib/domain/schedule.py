@@ -164,11 +164,8 @@ class Expression:
         return Expression.parse(f"cron({minutes} {hours} ? * {days} *)")
 
     def is_due(self, instant: datetime) -> bool:
-        """Whether to act at a firing of `utc` (aware); always true without a zone."""
-        if self._zone is None:
-            return True
-        minute = instant.astimezone(UTC).replace(second=0, microsecond=0)
-        return minute in self.fires_on(minute.date())
+        """Whether to act at a firing of `utc`, a minute in UTC; always true without a zone."""
+        return self._zone is None or instant in self.fires_on(instant.date())
 
     @lru_cache(maxsize=2)  # noqa: B019 (it keeps two of the few expressions alive)
     def fires_on(self, day: date) -> list[datetime]:
@@ -201,6 +198,22 @@ class Expression:
     def __str__(self) -> str:
         """Return the text that `parse` reads as this expression."""
         return self.text
+
+
+def scheduled_minute(text: str) -> datetime:
+    """Read the time of a scheduled event: the minute, in UTC, that it is for.
+
+    EventBridge may deliver an event twice, may fire a rule twice for one time, and does not promise
+    that the event's time is on the second. Raises ValueError for what is no time with a zone.
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-rule-schedule.html
+    """
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError("write a time with its zone, such as 2026-01-04T04:00:00Z")
+    try:
+        return time.astimezone(UTC).replace(second=0, microsecond=0)
+    except OverflowError as error:
+        raise ValueError(f"{text} is no time in UTC") from error
 
 
 def day(text: str) -> date:

@@ -41,8 +41,7 @@ class SharePolicy(NamedTuple):
 
     def name(self, cluster: str, scheduled: datetime) -> str:
         """Return the name of the cluster's snapshot for a scheduled time, so that it is taken once."""
-        time = scheduled.astimezone(UTC).isoformat()
-        return ownership.derived_name(PREFIX, cluster, time, self.made_for)
+        return ownership.derived_name(PREFIX, cluster, scheduled.isoformat(), self.made_for)
 
     def tags(self, taken: datetime) -> dict[str, str]:
         """Return the tags of a snapshot whose data is from `taken`."""

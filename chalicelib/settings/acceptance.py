@@ -1,7 +1,7 @@
 """An acceptance stage's environment variables as one validated, frozen object."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -76,7 +76,8 @@ class Settings(NamedTuple):
         if source_region:
             problems += _what_another_region_forbids(source_region, own_region, by_prefix)
         problems += _names_too_long_for_a_tag(by_prefix)
-        problems += _restore_that_never_runs(stage)
+        problems += _work_on_an_unknown_cluster(by_prefix)
+        problems += _schedules_that_never_meet(stage)
         problems += _typos(environment, prefixes)
         if problems:
             raise SettingsError(problems)
@@ -234,18 +235,31 @@ def _names_too_long_for_a_tag(by_prefix: Mapping[str, Values]) -> Iterator[Probl
             yield Problem((f"SSM_{prefix}_LATEST_SNAPSHOT_NAME",), detail)
 
 
-def _restore_that_never_runs(stage: Values) -> list[Problem]:
-    names = ("RESTORE_SCHEDULE", "REFRESH_EVERY_WEEKS", "REFRESH_ANCHOR_DATE", "MAINTENANCE_WINDOW")
-    if not all(name in stage for name in names):
-        return []  # what is missing is a problem of its own
-    schedule, weeks, anchor, window = (stage[name] for name in names)
-    if ever_runs(schedule, Cadence(weeks, anchor), window):
-        return []
-    detail = (
-        f"do not meet: {schedule} does not fire inside {window} in an on-week ({weeks} weeks, from "
-        f"{anchor}) within five years; write times that lie in the window, in UTC or followed by a time zone"
-    )
-    return [Problem(("RESTORE_SCHEDULE", "MAINTENANCE_WINDOW"), detail)]
+def _work_on_an_unknown_cluster(by_prefix: Mapping[str, Values]) -> Iterator[Problem]:
+    for prefix, values in by_prefix.items():
+        if values.get("{}_AFTER_RESTORE") and values.get("{}_STACK_NAME", "") is None:
+            detail = (
+                f"is missing: {prefix}_AFTER_RESTORE runs on the restored cluster, which is found by its "
+                "stack; write the name of the CloudFormation stack that deploys the database"
+            )
+            yield Problem((f"{prefix}_STACK_NAME",), detail, missing=True)
+
+
+def _schedules_that_never_meet(stage: Values) -> Iterator[Problem]:
+    names = ("UPDATE_SCHEDULE", "RESTORE_SCHEDULE", "REFRESH_EVERY_WEEKS", "REFRESH_ANCHOR_DATE")
+    if not all(name in stage for name in (*names, "MAINTENANCE_WINDOW")):
+        return  # what is missing is a problem of its own
+    update, restore, weeks, anchor = (stage[name] for name in names)
+    cadence, window = Cadence(weeks, anchor), stage["MAINTENANCE_WINDOW"]
+    on_weeks = f"in an on-week ({weeks} weeks, from {anchor}) within five years"
+    if not ever_runs(update, cadence, window.whole_day()):
+        yield Problem(("UPDATE_SCHEDULE",), f"is {str(update)!r}, which does not fire {on_weeks}")
+    if not ever_runs(restore, cadence, window):
+        detail = (
+            f"do not meet: {restore} does not fire inside {window} {on_weeks}; write times that lie in "
+            "the window, in UTC or followed by a time zone"
+        )
+        yield Problem(("RESTORE_SCHEDULE", "MAINTENANCE_WINDOW"), detail)
 
 
 def _typos(environment: Mapping[str, str], prefixes: Iterable[str]) -> Iterator[Problem]:
@@ -293,21 +307,24 @@ def _stack_reference(text: str) -> StackReference:
     return StackReference(*match.groups())
 
 
-def _parameter_name(text: str) -> str:
+def _parameter_name(example: str) -> Callable[[str], str]:
     """https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html"""
-    bare = text.lstrip("/")
-    if (
-        len(text) > 1011
-        or not re.fullmatch(r"(/?[A-Za-z0-9_.-]+)(/[A-Za-z0-9_.-]+){0,14}", text)
-        or ("/" in text and not text.startswith("/"))
-        or bare.lower().startswith(("aws", "ssm"))
-    ):
-        raise ValueError(
-            "write a Parameter Store name such as /acceptance/rds/latest-snapshot: at most 1,011 "
-            "characters, letters, digits and _.- in up to 15 parts, the first not beginning with "
-            "aws or ssm, and a / before the first part where there are several"
-        )
-    return text
+
+    def parse(text: str) -> str:
+        if (
+            len(text) > 1011
+            or not re.fullmatch(r"(/?[A-Za-z0-9_.-]+)(/[A-Za-z0-9_.-]+){0,14}", text)
+            or ("/" in text and not text.startswith("/"))
+            or text.lstrip("/").lower().startswith(("aws", "ssm"))
+        ):
+            raise ValueError(
+                f"write a Parameter Store name such as {example}: at most 1,011 characters, letters, "
+                "digits and _.- in up to 15 parts, the first not beginning with aws or ssm, and a / "
+                "before the first part where there are several"
+            )
+        return text
+
+    return parse
 
 
 _STAGE = (
@@ -316,7 +333,9 @@ _STAGE = (
         "SOURCE_REGION",
         matching("[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "write production's Region, such as eu-west-1"),
     ),
-    Variable("SSM_MAIN_CICD_NAME", _parameter_name, required=True),
+    Variable(
+        "SSM_MAIN_CICD_NAME", _parameter_name("/acceptance/cicd/main-pipeline-name"), required=True
+    ),
     Variable("DATABASES", _prefixes, "RDS"),
     Variable("UPDATE_SCHEDULE", Expression.parse, "cron(0 2 ? * SUN *)"),
     Variable("RESTORE_SCHEDULE", Expression.parse, "cron(0 4 ? * SUN *)"),
@@ -328,13 +347,21 @@ _STAGE = (
         "NOTIFICATION_TOPIC_ARN", topic_arn("arn:aws:sns:eu-west-1:222222222222:aurora-refresh")
     ),
     Variable("CHAT_TOPIC_ARN", topic_arn("arn:aws:sns:eu-west-1:222222222222:aurora-refresh-chat")),
-    Variable("SSM_REFRESH_HOLD_NAME", _parameter_name),
+    Variable("SSM_REFRESH_HOLD_NAME", _parameter_name("/acceptance/refresh/hold")),
     Variable("PIN_API_ENABLED", _switch, "true"),
 )
 
 _PER_DATABASE = (
-    Variable("SSM_{}_LATEST_SNAPSHOT_NAME", _parameter_name, required=True),
-    Variable("SSM_{}_CURRENT_SNAPSHOT_NAME", _parameter_name, required=True),
+    Variable(
+        "SSM_{}_LATEST_SNAPSHOT_NAME",
+        _parameter_name("/acceptance/rds/latest-snapshot"),
+        required=True,
+    ),
+    Variable(
+        "SSM_{}_CURRENT_SNAPSHOT_NAME",
+        _parameter_name("/acceptance/rds/current-snapshot"),
+        required=True,
+    ),
     Variable(
         "{}_ENGINE",
         matching("|".join(ENGINES), f"write one of {', '.join(ENGINES)}"),
@@ -366,6 +393,7 @@ _PER_DATABASE = (
 _OWN_REGION = "AWS_DEFAULT_REGION"
 
 _PREFIXES = (
+    "CHAT_",
     "SSM_",
     "SOURCE_",
     "REFRESH_",

@@ -1,6 +1,7 @@
 """A production stage's environment variables as one validated, frozen object."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from chalicelib.domain.errors import Problem, SettingsError
@@ -59,10 +60,20 @@ class ProductionSettings(NamedTuple):
 
 
 def _clusters(text: str) -> tuple[str, ...]:
-    clusters = tuple(cluster_identifier(part.strip()) for part in text.split(","))
+    try:
+        clusters = tuple(cluster_identifier(part.strip()) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"{error}; separate several by commas") from None
     if len(set(clusters)) < len(clusters):
         raise ValueError("write each cluster once")
     return clusters
+
+
+def _schedule(text: str) -> Expression:
+    schedule = Expression.parse(text)
+    if not schedule.is_rate and schedule.next_after(datetime.min.replace(tzinfo=UTC)) is None:
+        raise ValueError("it never fires; write days that come, such as cron(0 22 ? * SAT *)")
+    return schedule
 
 
 VARIABLES = (
@@ -70,7 +81,7 @@ VARIABLES = (
     Variable("CLUSTERS", _clusters, required=True),
     Variable("SHARE_KMS_KEY_ID", key_of("production's")),
     Variable("SHARES_TO_KEEP", at_least_one, "3"),
-    Variable("SHARE_SCHEDULE", Expression.parse, "cron(0 22 ? * SAT *)"),
+    Variable("SHARE_SCHEDULE", _schedule, "cron(0 22 ? * SAT *)"),
     Variable(
         "NOTIFICATION_TOPIC_ARN", topic_arn("arn:aws:sns:eu-west-1:111111111111:aurora-refresh")
     ),

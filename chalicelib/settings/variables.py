@@ -100,11 +100,11 @@ def account_of(whose: str) -> Callable[[str], str]:
 
 def cluster_identifier(text: str) -> str:
     """Parse the identifier of a DB cluster; raise ValueError."""
-    # RDS stores identifiers in lower case, whatever case they were created with.
-    return matching(
-        "[a-z](-?[a-z0-9]){0,62}",
+    identifier = matching(
+        "(?=.{1,63}$)[A-Za-z](-?[A-Za-z0-9])*",
         "write a DB cluster identifier: 1 to 63 letters, digits and single hyphens, first a letter",
-    )(text.lower())
+    )(text)
+    return identifier.lower()  # as RDS stores it, whatever case it was created with
 
 
 # https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id

@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 import boto3
@@ -19,7 +19,7 @@ from chalicelib.aws.clients import BotoAws
 from chalicelib.domain import functions
 from chalicelib.domain.errors import RefreshError, SettingsError
 from chalicelib.domain.results import Result, ToJson
-from chalicelib.domain.schedule import Expression
+from chalicelib.domain.schedule import Expression, scheduled_minute
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
@@ -94,10 +94,10 @@ def scheduled(
     blueprint = Blueprint(module)
 
     def handler(event: CloudWatchEvent) -> dict[str, Any]:
-        time = datetime.fromisoformat(event.time)
+        time = scheduled_minute(event.time)
         if schedule is None or schedule.is_due(time):
             return report(use_case, event, lambda: call(settings, aws, time))
-        message = f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC is not a time of {schedule}"
+        message = f"{time:%Y-%m-%d %H:%M} UTC is not a time of {schedule}"
         return report(use_case, event, lambda: Result("ignored", None, message))
 
     rule = functions.POLL if schedule is None else str(schedule.utc)
@@ -115,7 +115,7 @@ def _scheduled_event_only(handler: Callable[[Any, Any], Any]) -> Callable[[Any, 
     def checked(event: Any, context: Any) -> Any:
         try:
             parsed = CloudWatchEvent(event, context)
-            datetime.fromisoformat(parsed.time)
+            scheduled_minute(parsed.time)
         except (KeyError, TypeError, ValueError):
             parsed = None
         if parsed is None or parsed.detail_type != "Scheduled Event":

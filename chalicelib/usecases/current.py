@@ -27,7 +27,7 @@ from chalicelib.domain.ledger import (
     newest_of,
     own_run,
 )
-from chalicelib.domain.parameters import Values, shown
+from chalicelib.domain.parameters import Values, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
@@ -97,12 +97,12 @@ class Pipeline(NamedTuple):
         found = verdict(deployment, ledger, self.runs, self.aws.now())
         if found and found.put:
             raise BusyError(
-                f"the run would restore {database.name} from {shown(ledger[-1].value)}, which "
+                f"the run would restore {database.name} from {visible(ledger[-1].value)}, which "
                 "db-reconcile is about to correct; try again in some minutes"
             )
         if deployment.unknown and not (ledger[-1].waits or ledger[-1].run_id):
             raise BusyError(
-                f"the run might restore {database.name} from {shown(ledger[-1].value)}: "
+                f"the run might restore {database.name} from {visible(ledger[-1].value)}: "
                 f"{deployment.unknown}; pin what it is to restore there, and try again"
             )
 
@@ -277,7 +277,7 @@ def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
                 _put(aws, name, theirs.value, theirs.note)
             raise Refused(
                 Reason.OVERRULED,
-                f"{theirs.actor} moved {name} to {theirs.value} in the meantime, which stays",
+                f"{theirs.actor} moved {name} to {visible(theirs.value)} in the meantime, which stays",
             )
     return number
 

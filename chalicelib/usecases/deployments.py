@@ -18,8 +18,6 @@ from chalicelib.domain.deployment import (
 from chalicelib.domain.ledger import CLOCK_TOLERANCE, Run, Version, last_order, own_run
 from chalicelib.ports import Aws
 
-ROLLBACK_FAILED = ("ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED")
-
 
 class Deployments:
     """What is deployed, as seen in one look: a stack of several databases is read once."""
@@ -119,7 +117,7 @@ def unreadable_stack(reference: StackReference, stack: Stack) -> Deployment | No
     """Return why a stack does not show what is deployed; None if it does."""
     if stack.is_deploying:
         return Deployment(unknown=f"stack {reference.stack} is {stack.status}", is_deploying=True)
-    if stack.status in ROLLBACK_FAILED:
+    if stack.status.endswith("ROLLBACK_FAILED"):
         return Deployment(
             unknown=f"stack {reference.stack} is {stack.status}: continue its rollback"
         )

@@ -4,18 +4,27 @@ A state machine of the company's does the work. It is started once for each rest
 looked at until it has succeeded: a redrive continues the same execution.
 """
 
+from datetime import timedelta
+
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Preparation
 from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.ledger import NOTIFIED_LABEL
+from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.usecases.copies import described, list_own_once
+
+NOT_PREPARED = f"{NOTIFIED_LABEL}{Reason.NOT_PREPARED}"
+# https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+RECORDS_KEPT = timedelta(days=90)
 
 
 def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
     """Return the preparation of the deployed cluster, if it has one; raise AwsError."""
-    if database.after_restore is None or not _is_restored(deployment):
-        return None
-    return aws.state_machines.execution(database.after_restore, _name(database, deployment))
+    found, version = _recorded(aws, database, deployment), deployment.version
+    if found is None and version and NOT_PREPARED in version.labels:
+        return Preparation("it could not be started")
+    return found
 
 
 def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
@@ -26,7 +35,7 @@ def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation
     machine, version = database.after_restore, deployment.version
     if version and version.is_good:
         return None
-    found = preparation_of(aws, database, deployment)
+    found = _recorded(aws, database, deployment)
     if found or machine is None or not _is_restored(deployment):
         return found
     name, values = _name(database, deployment), _input(aws, database, deployment)
@@ -35,6 +44,19 @@ def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation
     except Refused as refused:
         return Preparation(str(refused))
     return Preparation("RUNNING")
+
+
+def _recorded(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
+    cluster, version = deployment.cluster, deployment.version
+    if database.after_restore is None or not _is_restored(deployment):
+        return None
+    found = aws.state_machines.execution(database.after_restore, _name(database, deployment))
+    assert cluster is not None  # see _is_restored
+    assert version is not None
+    if found or version.is_good or aws.now() - cluster.created < RECORDS_KEPT:
+        return found
+    # To start it now would repeat the work on a cluster that testers have used for months.
+    return Preparation("no execution is recorded any more")
 
 
 def _is_restored(deployment: Deployment) -> bool:

@@ -14,8 +14,8 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Verdict, verdict
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_PIPELINE, RECONCILE
-from chalicelib.domain.ledger import GOOD, Note, Run, Version, good_version
-from chalicelib.domain.parameters import Values, arn_of, value_of
+from chalicelib.domain.ledger import GOOD, Note, Run, Version
+from chalicelib.domain.parameters import Values, arn_of, value_of, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, combine, hours
 from chalicelib.ports import Aws
@@ -41,10 +41,15 @@ class _Look(NamedTuple):
     @property
     def is_news(self) -> bool:
         """Whether people are to be notified: not of data that was there before."""
-        version, before = self.found.version, good_version(self.ledger)
+        version = self.found.version
         if self.found.reason:
             return self.found.label not in version.labels
-        return before.value != version.value if before else version.is_ours
+        earlier = (each for each in reversed(self.ledger) if each.number < version.number)
+        before = next((each for each in earlier if each.run_id), None)
+        if before is None:
+            return version.is_ours
+        is_new_cluster = self.deployment.cluster and before.run_id != version.run_id
+        return bool(is_new_cluster) or before.value != version.value
 
     @property
     def before(self) -> Version | None:
@@ -107,9 +112,13 @@ def _correct(
             preparation = prepare(pipeline.aws, database, deployment)
             deployment = deployment._replace(preparation=preparation)
         found = verdict(deployment, ledger, pipeline.runs, pipeline.aws.now())
-        if deployment.version and not deployment.is_remembered:
-            number = deployment.version.number
-            parameters.label(database.current_parameter, number, deployment.labels)
+        version = deployment.version
+        if version and not deployment.is_remembered:
+            if version.run_id not in (None, deployment.maker or "unknown"):
+                # Of an earlier cluster, which was restored from the same version.
+                earlier = version.outcome_labels - deployment.labels
+                parameters.unlabel(database.current_parameter, version.number, earlier)
+            parameters.label(database.current_parameter, version.number, deployment.labels)
         elif found is None:
             return None
         else:
@@ -206,10 +215,9 @@ def _message(pipeline: Pipeline, look: _Look) -> str:
         return f"it cannot be seen what is deployed: {deployment.unknown}"
     if found.reason is Reason.NOT_PREPARED:
         assert deployment.preparation is not None  # see verdict
-        execution = deployment.preparation.execution_arn or "the after-restore work"
-        return f"the data is NOT prepared: {execution}: {deployment.preparation.status}"
+        return f"the data is NOT prepared: {deployment.preparation}"
     if found.reason is Reason.DEPLOYED_DIFFERS:
-        return f"{deployment.value} is deployed, which is not what current named"
+        return f"{visible(deployment.value or '')} is deployed, which is not what current named"
     if found.run is None:
         return f"no run of pipeline {pipeline.name} was started for it"
     ending = {

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import wraps
 
 from chalicelib import notifications
@@ -19,14 +19,8 @@ _SCHEDULED_TIMES = uuid.UUID("6f3b0b7e-52f5-4a3c-9c86-1e4d0c9c1a57")
 
 
 def scheduled_actor(scheduled: datetime) -> str:
-    """Return the name of a scheduled time, the same for every delivery of it.
-
-    EventBridge may deliver an event twice, may fire a rule twice for one time, and does not promise
-    that the event's time is on the second.
-    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-rule-schedule.html
-    """
-    minute = scheduled.astimezone(UTC).replace(second=0, microsecond=0)
-    return f"the schedule of {minute.isoformat()}"
+    """Return the name of a scheduled time, the same for every delivery of it."""
+    return f"the schedule of {scheduled.isoformat()}"
 
 
 def scheduled_token(scheduled: datetime) -> str:

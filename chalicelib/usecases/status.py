@@ -18,6 +18,7 @@ from chalicelib.domain.parameters import (
     pipeline_name,
     snapshot_of,
     value_of,
+    visible,
 )
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
@@ -171,7 +172,7 @@ class _Look:
                 facts["preparation"] = {"state": state, "status": status, "execution": execution}
                 if state == "not-prepared":
                     next_step = Reason.NOT_PREPARED.next_step
-                    found.append(f"the data is not prepared: {execution} is {status}. {next_step}")
+                    found.append(f"the data is not prepared: {preparation}. {next_step}")
             shown = deployed or current
             snapshot = described(self.aws, self.own, database, shown) if shown else None
             if snapshot and snapshot.created:
@@ -249,6 +250,8 @@ class _Look:
         due = self.settings.last_restore(self.now - LONG_RUN)
         if due is None or hold or in_progress(self.runs):
             return
+        if hold_today(self.settings, self.values, due):
+            return  # it is over, but was not when the refresh was due
         for database, deployment in self.deployed.items():
             latest = value_of(self.values, database.latest_parameter)
             is_newest = latest is not None and latest == deployment.value
@@ -271,7 +274,7 @@ def _entry(version: Version, ledger: Sequence[Version], runs: Sequence[Run]) -> 
     run = next((each for each in runs if each.execution_id == version.run_id), own)
     return {
         "version": version.number,
-        "snapshot": _shown(version.value),
+        "snapshot": visible(version.value),
         "set": _time(version.modified),
         "action": version.action,
         "by": version.actor,
@@ -309,10 +312,6 @@ def _run(run: Run) -> Json:
 
 def _described(error: RefreshError) -> str:
     return f"{error}. {error.reason.next_step}" if isinstance(error, Refused) else f"{error}."
-
-
-def _shown(value: str) -> str:
-    return value if value == PLACEHOLDER or arn_of(value) else hidden(value)
 
 
 def _time(when: datetime | None) -> str | None:

@@ -6,6 +6,7 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Position, is_waiting
 from chalicelib.domain.errors import RefreshError
 from chalicelib.domain.ledger import Run, Version, in_progress
+from chalicelib.domain.parameters import visible
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import Pipeline
@@ -29,9 +30,9 @@ def will_restore(
 
 def _next_value(deployment: Deployment, ledger: Sequence[Version]) -> str | None:
     if deployment.held and not deployment.is_deploying:
-        return deployment.held.value if deployment.held.value != deployment.value else None
+        return visible(deployment.held.value) if deployment.held.value != deployment.value else None
     is_next = is_waiting(deployment, ledger) or (ledger and deployment.is_deploying)
-    return ledger[-1].value if is_next else None
+    return visible(ledger[-1].value) if is_next else None
 
 
 def under_way(settings: Settings, aws: Aws) -> str | None:

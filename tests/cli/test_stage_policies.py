@@ -109,8 +109,9 @@ def test_each_function_may_do_what_it_does() -> None:
         | allow("cloudformation", stack, "DescribeStacks", "ListStackResources")
         | allow("rds", own("rds", "cluster:*"), "DescribeDBClusters")
         | allow("codepipeline", PIPELINE, "ListPipelineExecutions", "ListActionExecutions")
+        | allow("codepipeline", PIPELINE, "GetPipelineState")
     )
-    run = allow("codepipeline", PIPELINE, "GetPipelineState", "StartPipelineExecution")
+    run = allow("codepipeline", PIPELINE, "StartPipelineExecution")
     names = (PIPELINE_NAME, LATEST, CURRENT, hold)
     read_all = {grant for name in names for grant in parameter(name, "GetParameters")}
     reconcile = look | MOVE_CURRENT | parameter(PIPELINE_NAME, "GetParameters") | PUBLISH
@@ -179,7 +180,8 @@ def compare(without: Mapping[str, Policy], with_it: Mapping[str, Policy], added:
 def test_a_setting_grants_what_it_needs_and_nothing_else(
     settings: dict[str, Any], added: Granted
 ) -> None:
-    compare(made(), made(**settings), added)
+    stack = {"RDS_STACK_NAME": "data"}
+    compare(made(**stack), made(**stack, **settings), added)
 
 
 OUR_COPIES = own("rds", "cluster-snapshot:aurora-refresh-copy-*")
@@ -341,7 +343,7 @@ def findings(*documents: dict[str, Any]) -> list[str]:
 
 def test_a_linter_finds_nothing_in_the_policies_but_would_find_a_wrong_action() -> None:
     settings = {"NOTIFICATION_TOPIC_ARN": TOPIC, "SSM_REFRESH_HOLD_NAME": "/acceptance/hold"}
-    key = {"RDS_COPY_KMS_KEY_ID": KEY, "RDS_AFTER_RESTORE": MACHINE}
+    key = {"RDS_COPY_KMS_KEY_ID": KEY, "RDS_AFTER_RESTORE": MACHINE, "RDS_STACK_NAME": "data"}
     acceptance = made(**TWO, **settings, **key)
     production = sharing(SHARE_KMS_KEY_ID=KEY, NOTIFICATION_TOPIC_ARN=PRODUCTIONS_TOPIC)
     assert findings(*acceptance.values(), *production.values()) == []

@@ -31,6 +31,8 @@ class Behaviour(NamedTuple):
     automatic_rollback: bool = False
     # A cluster may have to wait for other resources of its stack.
     creates_late: bool = False
+    # A property such as a build number may make every update restore anew.
+    replaces: bool = False
     # What ResolvedValue says after an update was rolled back is not documented.
     resolved_after_rollback: str = "old"
     listing_lag: timedelta = timedelta()
@@ -431,12 +433,14 @@ class SimulatedAws(InMemoryAws):
         action = "UPDATE" if exists else "CREATE"
         before = before or Stack("", {}, {})
         self.stacks.all[name] = before._replace(status=f"{action}_IN_PROGRESS")
+        if self.behaviour.replaces:
+            self.time += timedelta(minutes=2)  # or nobody could tell which of two updates made it
         begun = self.time
         resolved = {parameter: version.value for parameter, version in update.read.items()}
         to_restore = {
             logical_id: parameter
             for logical_id, parameter in self.stacks.deploys[name].items()
-            if self.truth(parameter) != resolved[parameter]
+            if self.behaviour.replaces or self.truth(parameter) != resolved[parameter]
         }
         fate = yield
         exist = {each.arn for each in self.snapshots.all if each.status == "available"}

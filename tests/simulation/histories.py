@@ -19,6 +19,7 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.errors import AwsError, BusyError, RefreshError, Refused
 from chalicelib.domain.ledger import Version
 from chalicelib.domain.results import Result
+from chalicelib.domain.schedule import scheduled_minute
 from chalicelib.domain.snapshots import pin_rejection
 from chalicelib.usecases import hold as holding
 from chalicelib.usecases.pin import PinRequest, pin, rollback
@@ -101,6 +102,7 @@ BEHAVIOURS = st.builds(
     change_sets=st.booleans(),
     automatic_rollback=st.booleans(),
     creates_late=st.booleans(),
+    replaces=st.sampled_from([False, False, False, True]),
     resolved_after_rollback=st.sampled_from(["old", "new"]),
     listing_lag=st.sampled_from([0, 0, 20]).map(lambda seconds: timedelta(seconds=seconds)),
     pipeline_clock=SECONDS,
@@ -588,7 +590,8 @@ class Histories(RuleBasedStateMachine):
         sunday = self._next_sunday(2 if function == "update" else 4)
         self._pass_until(sunday + timedelta(minutes=late))
         self.fired.append((function, sunday))
-        return self._deliver(function, sunday + timedelta(seconds=late % 60), attempts)
+        time = scheduled_minute((sunday + timedelta(seconds=late % 60)).isoformat())
+        return self._deliver(function, time, attempts)
 
     def _next_sunday(self, hour: int) -> datetime:
         day = self.aws.time + timedelta(days=(6 - self.aws.time.weekday()) % 7)

@@ -393,7 +393,7 @@ class Model:
                 and (name, version.number) not in by_hand
                 and not (version.action == "undo" and order and order[0].is_ours)
             )
-            assert replaced.before is None or not is_correction, (
+            assert replaced.before in (None, version.value) or not is_correction, (
                 f"the {replaced.version.action} of {replaced.parameter} to "
                 f"{replaced.version.value} replaced {replaced.before}"
             )

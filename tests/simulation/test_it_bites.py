@@ -170,7 +170,10 @@ PLANTED: dict[str, Fault] = {
         ),
     ),
     "a failed roll-back is no matter": Fault(
-        deployments, "if stack.status in ROLLBACK_FAILED:", "if False:", history(night("Deploy"))
+        deployments,
+        'if stack.status.endswith("ROLLBACK_FAILED"):',
+        "if False:",
+        history(night("Deploy")),
     ),
     "a prepared change set is no matter": Fault(
         deployments,

@@ -295,6 +295,8 @@ B_UNPREPARED = notified(B, "not-prepared")
         (OLD, [GOOD, B, C], [SUCCEEDED], None),
         (OLD, [GOOD, B, C], [FAILED], Verdict(Reason.RUN_FAILED, B, FAILED)),
         (OLD, [GOOD, version(2, "b", 0, "t", "run-r"), C], [FAILED], None),
+        # What was to be restored had been deployed already: that its run failed is no news any more.
+        (PINNED, [GOOD, version(2, "a", 0, "t"), C], [FAILED], None),
         # A pin waits, and so does a put by hand.
         (OLD, [GOOD, C], [PUSH], None),
         (OLD, [GOOD, by_hand(2, "c")], [PUSH], None),

@@ -204,11 +204,13 @@ def test_a_chat_message_has_the_custom_format_and_a_thread() -> None:
 
 def test_a_person_s_reason_mentions_nobody_in_chat_and_disguises_no_link() -> None:
     """https://docs.slack.dev/messaging/formatting-message-text/"""
-    entry = REFRESHED._replace(why="<!channel> & <https://x|y>")
+    entry = REFRESHED._replace(why="<!channel> & <https://x|y> [y](https://x) What to do:")
     found = notifications.of_run("f", "main", run("r", 0), [entry])
-    assert "because: <!channel> & <https://x|y>" in found.body
-    description = json.loads(found.to_chat())["content"]["description"]
-    assert "because: &lt;!channel&gt; &amp; &lt;https://x|y&gt;" in description
+    assert "because: <!channel> & <https://x|y> [y](https://x) What to do:" in found.body
+    content = json.loads(found.to_chat())["content"]
+    escaped = "&lt;!channel&gt; &amp; &lt;https://x|y&gt; (y)(https://x) What to do:"
+    assert f"because: {escaped}" in content["description"]
+    assert len(content["nextSteps"]) == 1
 
 
 def test_a_subject_is_one_line_of_at_most_a_hundred_ascii_characters() -> None:

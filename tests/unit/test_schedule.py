@@ -18,6 +18,7 @@ from chalicelib.domain.schedule import (
     ever_runs,
     last_run,
     next_run,
+    scheduled_minute,
 )
 
 ZONES = ("UTC", "Europe/Amsterdam", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia")
@@ -361,11 +362,24 @@ def test_times_in_a_zone_are_those_that_a_watch_of_its_clocks_finds(
         return list(takewhile(lambda fire: fire < end, of.fires_after(start - QUARTER / 2)))
 
     assert before_end(expression) == sorted(set(due))
-    late = timedelta(seconds=59)  # nothing promises that an event's time is on the second
-    acted = [fire for fire in before_end(expression.utc) if expression.is_due(fire + late)]
+    acted = [fire for fire in before_end(expression.utc) if expression.is_due(fire)]
     assert acted == sorted(set(due))
     # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutRule.html
     assert len(str(expression.utc)) <= 256
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-01-04T04:00:00Z", "2026-01-04T04:00:59.000007+00:00", "2026-01-04T05:00:00+01:00"],
+)
+def test_an_event_is_for_a_minute_in_utc(text: str) -> None:
+    assert scheduled_minute(text).isoformat() == "2026-01-04T04:00:00+00:00"
+
+
+@pytest.mark.parametrize("text", ["2026-01-04T04:00:00", "0001-01-01T00:00:00+14:00", "yesterday"])
+def test_what_is_no_time_with_a_zone_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"write a time|Invalid isoformat|no time in UTC"):
+        scheduled_minute(text)
 
 
 # --- runs -----------------------------------------------------------------------------------------

@@ -120,8 +120,9 @@ def test_every_variable_of_an_acceptance_stage_is_read(
 def test_every_variable_of_a_database_is_read(
     name: str, value: str, changes: dict[str, Any]
 ) -> None:
-    (default,) = acceptance().databases
-    assert acceptance(**{name: value}).databases == (default._replace(**changes),)
+    (default,) = acceptance(RDS_STACK_NAME="stack").databases
+    found = acceptance(**{"RDS_STACK_NAME": "stack", name: value})
+    assert found.databases == (default._replace(**changes),)
 
 
 def test_several_databases_are_those_that_are_listed_each_with_its_own_variables() -> None:
@@ -244,6 +245,7 @@ WRONG = [
     ("RDS_ENGINE", "aurora-postgresql, aurora-mysql, docdb, neptune", "postgres"),
     ("RDS_ENGINE_VERSION", "15.4", "15.|latest"),
     ("RDS_SOURCE_CLUSTER", "1 to 63 letters", f"orders--prod|orders-|{'a' * 64}"),
+    ("RDS_SOURCE_CLUSTER", "1 to 63 letters", f"{'a-' * 62}a|\N{KELVIN SIGN}ims"),
     ("RDS_STACK_NAME", "STACK/LOGICAL-ID", "1-data|acceptance_data|data/Orders-1|data/"),
     ("RDS_STACK_NAME", "STACK/LOGICAL-ID", f"data/Orders/x|{'a' * 129}|{MACHINE}"),
     ("RDS_AFTER_RESTORE", "a Step Functions state machine", f"after-restore|{MACHINE}:1|{TOPIC}"),
@@ -267,7 +269,7 @@ WRONG = [
 ]
 WRONG_IN_PRODUCTION = [
     ("SHARE_WITH_ACCOUNT", "acceptance's account id, 12 digits", "2222|222222222222,333333333333"),
-    ("CLUSTERS", "a DB cluster identifier", "orders,|orders--next"),
+    ("CLUSTERS", "separate several by commas", "orders,|orders--next"),
     ("CLUSTERS", "write each cluster once", "orders,ORDERS"),
     ("SHARE_KMS_KEY_ID", "production's own customer-managed key", "alias/aws/rds|a key"),
     ("SHARES_TO_KEEP", "a whole number from 1", "0"),
@@ -377,7 +379,29 @@ def test_a_database_that_is_not_listed_may_keep_its_variables() -> None:
     assert settings.load(TWO | {"DATABASES": ""}) == acceptance()
 
 
-# --- a restore that never comes -------------------------------------------------------------------
+def test_work_on_a_restored_cluster_needs_the_stack_in_which_it_is_found() -> None:
+    assert only_problem(STAGE, RDS_AFTER_RESTORE=MACHINE).startswith(
+        "RDS_STACK_NAME is missing: RDS_AFTER_RESTORE runs on the restored cluster, which is found by "
+    )
+
+
+# --- what never comes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "schedule"),
+    [
+        (STAGE, "UPDATE_SCHEDULE", "cron(0 2 30 2 ? *)"),
+        (STAGE, "UPDATE_SCHEDULE", "cron(0 2 ? * SUN 2020)"),
+        (SHARING, "SHARE_SCHEDULE", "cron(0 2 30 2 ? *)"),
+    ],
+)
+def test_a_schedule_that_never_fires_is_refused(
+    stage: dict[str, str], name: str, schedule: str
+) -> None:
+    problem = only_problem(stage, **{name: schedule})
+    assert problem.startswith(f"{name} is '{schedule}'")
+    assert "fire" in problem
 
 
 def test_a_restore_that_never_falls_inside_the_window_is_refused() -> None:
@@ -402,6 +426,7 @@ def test_an_update_may_run_outside_the_window_and_a_rate_cannot_be_checked() -> 
         (STAGE, "SSM_HOLD_NAME", "SSM_REFRESH_HOLD_NAME"),
         (STAGE, "MAX_AGE_DAYS", "MAX_SNAPSHOT_AGE_DAYS"),
         (STAGE, "UPDATE_CRON", "UPDATE_SCHEDULE"),
+        (STAGE, "CHAT_TOPIC", "CHAT_TOPIC_ARN"),
         (STAGE, "DATABASE", "DATABASES"),
         (SHARING, "CLUSTER", "CLUSTERS"),
         (SHARING, "NOTIFICATION_TOPIC", "NOTIFICATION_TOPIC_ARN"),

@@ -3,11 +3,12 @@
 `Night.ask` checks that a request that is refused writes nothing.
 """
 
+import re
 from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import AwsError
+from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.ledger import Note
 from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.interruptions import meanwhile
@@ -172,6 +173,13 @@ def test_a_put_whose_answer_was_lost_is_found_although_its_reason_was_cut(night:
 
     meanwhile(night.aws, "after", "put", lose_answer)
     assert night.pin("new", reason="because " * 200).version == 2
+
+
+def test_what_somebody_has_put_by_mistake_is_not_shown(night: Night) -> None:
+    meanwhile(night.aws, "before", "put", lambda: night.set(CURRENT, SECRET))
+    message = f"unknown moved {CURRENT} to {HIDDEN} in the meantime, which stays"
+    with pytest.raises(Refused, match=re.escape(message)):
+        night.pin("new")
 
 
 def test_a_share_of_another_region_is_not_pinned(night: Night) -> None:

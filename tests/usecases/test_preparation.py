@@ -1,5 +1,7 @@
 """After-restore work: a restored cluster is good once its state machine has succeeded."""
 
+from datetime import timedelta
+
 import pytest
 
 from tests.usecases.night import NEW, OLD, REFRESHED, Night
@@ -61,6 +63,17 @@ def test_the_work_is_started_once_and_the_data_is_good_once_it_is_done(restored:
     assert (restored.good(), restored.subjects) == (NEW, [REFRESHED])
 
 
+def test_a_cluster_restored_anew_from_the_same_data_is_prepared_anew(restored: Night) -> None:
+    restored.polls()
+    execution_becomes(restored, "SUCCEEDED")
+    restored.aws.stacks.replaces = True
+    restored.push()
+    restored.run_ends()
+    restored.polls()
+    assert (restored.good(), shown(restored)[0]["state"]) == (None, "preparing")
+    assert list(restored.aws.state_machines.inputs) == [EXECUTION, "rds-cluster-ID0003"]
+
+
 def test_an_execution_s_name_is_as_long_as_step_functions_takes(restored: Night) -> None:
     (database,) = restored.settings.databases
     named = database._replace(name="a" * 100)
@@ -79,7 +92,7 @@ def test_work_that_fails_is_notified_once_and_loudly_and_a_redrive_completes_it(
     message = f"the data is NOT prepared: execution {EXECUTION}: {ended}"
     assert message in restored.aws.notifier.sent[0].body
     (problem,) = shown(restored)[1]
-    assert problem.startswith(f"rds: the data is not prepared: execution {EXECUTION} is {ended}. ")
+    assert problem.startswith(f"rds: the data is not prepared: execution {EXECUTION}: {ended}. ")
     for state in ("PENDING_REDRIVE", "RUNNING", "SUCCEEDED"):
         execution_becomes(restored, state)
     assert (restored.good(), restored.subjects[1:]) == (NEW, [REFRESHED])
@@ -90,10 +103,24 @@ def test_a_missing_state_machine_is_notified_once_and_does_its_work_later(restor
     restored.polls(3)
     assert len(restored.subjects) == 1
     assert f"there is no state machine {MACHINE}" in restored.aws.notifier.sent[0].body
+    (problem,) = shown(restored)[1]
+    assert "the data is not prepared: the after-restore work: it could not be started" in problem
     restored.aws.state_machines.missing.clear()
     restored.polls()
     execution_becomes(restored, "SUCCEEDED")
     assert restored.good() == NEW
+
+
+def test_the_work_is_not_repeated_once_step_functions_has_forgotten_it(restored: Night) -> None:
+    restored.polls()
+    execution_becomes(restored, "FAILED")
+    restored.aws.time += timedelta(days=90)
+    restored.aws.state_machines.statuses.clear()
+    restored.aws.state_machines.inputs.clear()
+    restored.polls()
+    assert restored.aws.state_machines.inputs == {}
+    assert "the after-restore work: no execution is recorded any more" in shown(restored)[1][0]
+    assert (restored.good(), len(restored.subjects)) == (OLD, 1)
 
 
 def test_the_cluster_of_a_run_that_failed_afterwards_is_prepared_too(night: Night) -> None:

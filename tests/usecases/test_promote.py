@@ -10,6 +10,7 @@ import pytest
 from chalicelib.domain.errors import AwsError, BusyError, Refused, UncertainError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
+from chalicelib.domain.schedule import scheduled_minute
 from tests.fakes import arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
@@ -220,7 +221,7 @@ def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(
         night.run_ends(ended)
         night.polls()
     values = night.values
-    result = night.promote(datetime.fromisoformat(f"2026-01-04T{again}"))
+    result = night.promote(scheduled_minute(f"2026-01-04T{again}"))
     assert (result.reason, result.message) == ("nothing-new", "this scheduled time has had its run")
     assert (night.started, night.values) == (["run-2"], values)
 
@@ -334,7 +335,7 @@ def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(two: Nigh
     two.set(OTHER_LATEST, arn("docs-old"))  # which is deployed, so that a promotion moves rds alone
     two.pin("docs-new", deploy=True, index=1)
     two.run_ends("Failed")
-    message = f"the run would restore docs from '{arn('docs-new')}', which db-reconcile is about"
+    message = f"the run would restore docs from {arn('docs-new')}, which db-reconcile is about"
     assert message in str(two.refresh(dry_run=True).message)
     for ask in (two.refresh, two.promote, partial(two.pin, "new", deploy=True)):
         with pytest.raises(BusyError, match=re.escape(message)):

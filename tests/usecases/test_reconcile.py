@@ -76,6 +76,32 @@ def test_a_run_is_judged_by_its_end_and_by_what_is_deployed(
     assert facts(promoted) == expected
 
 
+def test_a_rollback_to_the_last_good_data_is_a_refresh_as_well(
+    learn: Learn, promoted: Night
+) -> None:
+    promoted.run_ends("Failed", deploys=True)
+    learn()
+    promoted.rollback()
+    promoted.run_ends()
+    learn()
+    assert (promoted.good(), promoted.deployed()) == (OLD, OLD)
+    assert promoted.subjects == [FAILED_AFTER, REFRESHED.replace("6 h", "232 h")]
+
+
+def test_a_cluster_restored_anew_from_the_same_data_is_a_refresh_of_its_own(
+    learn: Learn, promoted: Night
+) -> None:
+    """However often that happens, its version bears the labels of the newest cluster alone."""
+    promoted.aws.stacks.replaces = True
+    for _ in range(5):
+        promoted.run_ends()
+        learn()
+        promoted.push()
+    labels = {"cluster-ID0006", "run-run-6", "notified-refreshed", "good"}
+    assert promoted.present().labels == labels
+    assert len(promoted.subjects) == 5
+
+
 ABOUT_RUN_2 = {
     "version": 2,
     "by": SCHEDULE,

@@ -181,9 +181,14 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "as old as allowed": (old_is_from(days=14), []),
     "older": (old_is_from(days=15), [TOO_OLD]),
     "rollback failed": (stack_in("UPDATE_ROLLBACK_FAILED"), [TO_CONTINUE]),
+    "import failed": (
+        stack_in("IMPORT_ROLLBACK_FAILED"),
+        [TO_CONTINUE.replace("UPDATE", "IMPORT")],
+    ),
     "a deploy": (stack_in("UPDATE_IN_PROGRESS"), []),
     "two hours": (TWO_HOURS, []),
     "longer": (LONGER, [WAITS]),
+    "longer, and a push behind it": (in_turn(LONGER, Night.push), [WAITS]),
     "longer, and nobody knows where": (
         in_turn(LONGER, holding(CURRENT, OLD), denied("positions")),
         [f"positions of it failed: {DENIED}", f"{LONG}."],
@@ -192,6 +197,10 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "stopped": (promotion_that("Stopped"), [ended("Stopped")]),
     "cancelled": (promotion_that("Cancelled"), [ended("Cancelled")]),
     "missed": (LATE, [MISSED]),
+    "held when it was due": (
+        in_turn(at(SUNDAY + timedelta(days=1, hours=2)), hold_until("2026-01-05")),
+        [],
+    ),
     "held": (in_turn(LATE, hold_until("2026-02-01")), []),
     "nothing newer": (in_turn(LATE, holding(LATEST, OLD)), []),
     "not missed yet": (in_turn(LATE, Night.push), []),
@@ -256,6 +265,7 @@ def test_what_cannot_be_listed_is_an_error_and_is_not_taken_for_nothing(
 def test_asking_changes_nothing_and_shows_no_secret(
     refreshed: Night, route: str, name: str
 ) -> None:
+    refreshed.push()
     refreshed.set(name, SECRET)
     refreshed.aws.calls.clear()
     get(refreshed, route)
