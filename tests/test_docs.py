@@ -3,14 +3,18 @@
 import json
 import re
 import shlex
+import shutil
+from datetime import datetime
 from pathlib import Path
 
 import click
 import pytest
 import yaml
+from chalice.app import CloudWatchEvent
 from click.testing import CliRunner
 
 from chalicelib.domain.reasons import Reason
+from chalicelib.domain.schedule import Expression
 from chalicelib.settings import acceptance, production
 from cli.main import cli
 from cli.stages import AcceptanceStage, load
@@ -156,7 +160,74 @@ def test_the_example_with_two_databases_is_a_stage(tmp_path: Path) -> None:
     assert [each.name for each in stage.settings.databases] == ["orders", "docs"]
 
 
+@pytest.mark.parametrize(
+    ("document", "name"),
+    [("README.md", "acceptance"), ("deploying.md", "acceptance"), ("production.md", "production")],
+)
+def test_the_first_command_leaves_only_parameter_names_of_the_example(
+    document: str, name: str, tmp_path: Path
+) -> None:
+    text = TEXTS[document].replace("\\\n", " ")
+    pattern = rf"^ +aurora-refresh (configure --stage {name} .*=….*)"
+    line, *_ = re.findall(pattern, text, re.MULTILINE)
+    words = [OWN.get(word, word) for word in shlex.split(line)]
+    assert [word for word in words if "…" in word] == []
+    shutil.copytree(PROJECT / ".chalice", tmp_path / ".chalice", ignore=lambda *_: ["deployed"])
+    before = values_of(tmp_path, name)
+    done = CliRunner().invoke(cli, [*words, "--offline", "--project", str(tmp_path)])
+    assert (done.exit_code, done.stderr) == (0, "")
+    after = values_of(tmp_path, name)
+    kept = {each for each, value in before.items() if after.get(each) == value}
+    names = {each for each in before if each.startswith("SSM_")}
+    assert kept == names | ({"DATABASES"} if names else set())
+
+
+# What a newcomer writes for each `…`.
+OWN = {
+    "MAIN_PIPELINE_ARN=…": "MAIN_PIPELINE_ARN=arn:aws:codepipeline:eu-central-1:333333333333:main",
+    "NOTIFICATION_TOPIC_ARN=…": "NOTIFICATION_TOPIC_ARN=arn:aws:sns:eu-central-1:333333333333:team",
+    "SOURCE_ACCOUNT=…": "SOURCE_ACCOUNT=444444444444",
+    "RDS_ENGINE=…": "RDS_ENGINE=aurora-mysql",
+    "RDS_ENGINE_VERSION=…": "RDS_ENGINE_VERSION=8.0",
+    "RDS_SOURCE_CLUSTER=…": "RDS_SOURCE_CLUSTER=shop",
+    "RDS_STACK_NAME=…": "RDS_STACK_NAME=shop-data",
+    "ACCOUNT=…": "ACCOUNT=333333333333",
+    "REGION=…": "REGION=eu-central-1",
+    "SHARE_WITH_ACCOUNT=…": "SHARE_WITH_ACCOUNT=444444444444",
+    "SHARE_KMS_KEY_ID=…": "SHARE_KMS_KEY_ID=",
+}
+
+
+def values_of(project: Path, stage: str) -> dict[str, str]:
+    """Return the stage's variables and its own answers."""
+    body = json.loads((project / ".chalice/config.json").read_text())["stages"][stage]
+    return {**body["environment_variables"], **body["aurora_refresh"]}
+
+
 # --- what the code does ---------------------------------------------------------------------------
+
+
+def test_the_permissions_to_deploy_allow_each_call_that_is_named() -> None:
+    """tests/e2e/test_newcomer.py looks at the calls that are made."""
+    modules = [PROJECT / "cli" / f"{name}.py" for name in ("account", "calls", "deploy", "destroy")]
+    named = {each for file in modules for each in re.findall(r'"(\w+:[A-Z]\w+)"', file.read_text())}
+    called = {re.sub(r"(apigateway):Delete\w+", r"\1:DELETE", each) for each in named}
+    policies = re.findall(r"```json\n(.*?)```", TEXTS["rights.md"], re.DOTALL)
+    statements = [each for policy in policies for each in json.loads(policy)["Statement"]]
+    granted = {action for statement in statements for action in statement["Action"]}
+    assert "iam:DetachRolePolicy" in called
+    assert called - granted == {"sts:GetCallerIdentity"}  # needs no permission
+
+
+def test_the_event_for_sharing_again_is_one_of_the_schedule() -> None:
+    (text,) = re.findall(r"<<'END'\n(.*?)\nEND", TEXTS["production.md"], re.DOTALL)
+    event = CloudWatchEvent(json.loads(text), None)
+    time = datetime.fromisoformat(event.time)
+    (default,) = [
+        x.default for x in production.VARIABLES if x.name == "SHARE_SCHEDULE" and x.default
+    ]
+    assert event.detail_type == "Scheduled Event"
+    assert time in Expression.parse(default).fires_on(time.date())
 
 
 def test_every_reason_that_people_are_notified_of_is_in_a_page() -> None:
