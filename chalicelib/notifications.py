@@ -20,8 +20,8 @@ SUBJECT_LIMIT = 100
 
 _NEXT_STEPS = "What to do"
 _RETRIES = (
-    "Lambda tries twice more, within about three minutes. If no message follows that says it went "
-    "well, look at the function's log."
+    "Lambda retries twice within about three minutes. If no message of success follows, look at the "
+    "function's log."
 )
 
 # Otherwise a person's reason could mention a whole channel, or hide where a link leads, which Slack
@@ -35,7 +35,7 @@ _SUBJECTS = {
     Reason.NOTHING_RESTORED: "REFRESH FAILED: the run restored nothing",
     Reason.FAILED_AFTER_RESTORE: "restored, but the pipeline run failed afterwards",
     Reason.NOT_PREPARED: "NOT PREPARED: do not use the data yet",
-    Reason.DEPLOYED_DIFFERS: "other data than expected is deployed",
+    Reason.DEPLOYED_DIFFERS: "the deployed data is not what was expected",
     Reason.DEPLOYED_UNKNOWN: "cannot see what is deployed",
 }
 
@@ -125,7 +125,7 @@ def of_error(
     return build(
         f"{what}: {failed} {code} ({listed})",
         [
-            f"{function} could not go on: {error}.",
+            f"{function} could not continue: {error}.",
             *(f"{note}." for note in getattr(error, "__notes__", [])),
         ],
         cause,
@@ -144,10 +144,10 @@ def of_run(
         ages = [each.age_hours for each in databases if each.age_hours is not None]
         subject = "refreshed" if minutes is None else f"refreshed in {minutes:.0f} min"
         subject += f", data {max(ages):.0f} h old" if ages else ""
-        next_step = "Nothing. The cluster's endpoint may have changed."
+        next_step = "Nothing to do. The cluster's endpoint may have changed."
     else:
         moved = [each.taken_back for each in databases if each.taken_back is not None]
-        fate = f", {'taken back' if any(moved) else 'current stays'}" if moved else ""
+        fate = f", {'reverted' if any(moved) else 'current stays'}" if moved else ""
         subject = f"{_SUBJECTS[reason]}{fate}"
         next_step = reason.next_step
     cause = f"run {run.execution_id} of pipeline {pipeline}" if run else f"pipeline {pipeline}"
@@ -163,18 +163,18 @@ def of_run(
 
 
 def _fate(entry: DatabaseResult) -> str:
-    because = f"set by {entry.by} because: {entry.why}"
+    because = f"set by {entry.by}" + (f" because: {entry.why}" if entry.why else "")
     if entry.reason in (None, Reason.FAILED_AFTER_RESTORE):
         age = f", data {entry.age_hours} hours old" if entry.age_hours is not None else ""
         since = ""
         if entry.current != entry.previous:
-            since = f"; current is {entry.current} since then, which the next run restores"
+            since = f"; current has since been set to {entry.current}, which the next run restores"
         return f"{entry.name}: now on {entry.previous}{age}, {because}{since}"
     if entry.taken_back:
         back = entry.current or "no snapshot"
-        return f"{entry.name}: went back to {back} from {entry.previous}, {because}"
+        return f"{entry.name}: reverted from {entry.previous} to {back}, {because}"
     if entry.current != entry.previous:
-        return f"{entry.name}: {entry.previous} was {because}; by now current is {entry.current}"
+        return f"{entry.name}: {entry.previous} was {because}; current is now {entry.current}"
     return f"{entry.name}: current is {entry.current}, {because}"
 
 

@@ -21,3 +21,7 @@ class Database(NamedTuple):
     copy_policy: CopyPolicy | None = None
     stack: StackReference | None = None
     after_restore: str | None = None
+
+    def setting(self, name: str) -> str:
+        """Return the variable's name of one of its settings, such as RDS_STACK_NAME."""
+        return f"{self.name.upper()}_{name}"

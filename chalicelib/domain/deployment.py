@@ -298,7 +298,9 @@ def last_deployed(
         )
     candidates = versions_read_by(maker, ledger, runs)
     if len({version.value for version in candidates}) != 1:
-        return Deployment(unknown=f"{_uncertain(maker)}; P_STACK_NAME would tell")
+        return Deployment(
+            unknown=f"{_uncertain(maker)}; a stack, named in STACK_NAME, would show it"
+        )
     version = candidates[-1]
     is_remembered = version.run_id is not None
     return Deployment(version.value, version, maker.execution_id, is_remembered=is_remembered)

@@ -24,10 +24,10 @@ class Reason(StrEnum):
     # The schedules.
     OFF_WEEK = "off-week", "skipped"
     NOTHING_NEW = "nothing-new", "skipped"
-    OUTSIDE_WINDOW = "outside-window", "skipped", "Move RESTORE_SCHEDULE into MAINTENANCE_WINDOW, and deploy. A late delivery needs nothing."
+    OUTSIDE_WINDOW = "outside-window", "skipped", "Move RESTORE_SCHEDULE into MAINTENANCE_WINDOW, and deploy. If the event was only delivered late, do nothing."
     ON_HOLD = "on-hold", "skipped", "Nothing if the hold is still wanted. Otherwise lift it: DELETE /hold, or set its parameter to dummyvalue."
     NO_ELIGIBLE_SNAPSHOT = "no-eligible-snapshot", "failed", "Check in production that snapshots are still taken and shared with this account. GET /snapshots shows each verdict."
-    AMBIGUOUS_CLUSTER = "ambiguous-cluster", "failed", "Set P_SOURCE_CLUSTER of the database to the cluster to restore, and deploy."
+    AMBIGUOUS_CLUSTER = "ambiguous-cluster", "failed", "Set the variable that is named above to the cluster to restore, and deploy."
     PARAMETER_MISSING = "parameter-missing", "failed", "Create the parameter, or correct its name in the stage and deploy."
     NO_LATEST = "no-latest", "failed", "Check why db-update-latest-snapshot-id has not recorded a snapshot."
     SNAPSHOT_GONE = "snapshot-gone", "failed", "Check in production why the snapshot was deleted or is no longer shared, then pin another one."
@@ -36,7 +36,7 @@ class Reason(StrEnum):
     PIPELINE_MISSING = "pipeline-missing", "failed", "Correct the pipeline's name in its parameter."
 
     # Copies.
-    COPY_PENDING = "copy-pending", "failed", "Refresh with POST /refresh once the copy is recorded in latest, or leave it to the next schedule."
+    COPY_PENDING = "copy-pending", "failed", "Refresh with POST /refresh once the copy is recorded in latest, or wait for the next scheduled refresh."
     COPY_FAILED = "copy-failed", "failed", "Check that production still has the snapshot and shares its key. The next update starts a new copy."
     COPY_QUOTA = "copy-quota", "failed", "RDS makes five copies at a time: wait. In acceptance, db-reconcile asks again. It keeps 100 manual cluster snapshots in a Region: delete those that nobody needs."
     COPY_KEY_DENIED = "copy-key-denied", "failed", "Allow the function's role to use both keys, in its policy and in theirs (docs/copies.md, docs/production.md)."
@@ -44,12 +44,12 @@ class Reason(StrEnum):
     COPY_NAME_TAKEN = "copy-name-taken", "failed", "Find out who made that snapshot, then delete or rename it."
 
     # How a run ended.
-    RUN_FAILED = "run-failed", "failed", "Open the run to see why it failed. The next schedule promotes again; POST /refresh does it now."
-    NOTHING_RESTORED = "nothing-restored", "failed", "Check that the run did not skip its deploy stage, that the template reads current, and P_STACK_NAME (docs/main-pipeline.md)."
+    RUN_FAILED = "run-failed", "failed", "Open the run to see why it failed. The next scheduled refresh tries again; POST /refresh does it now."
+    NOTHING_RESTORED = "nothing-restored", "failed", "Check that the run did not skip its deploy stage, that the template reads current, and that the setting STACK_NAME of the database is right (docs/main-pipeline.md)."
     FAILED_AFTER_RESTORE = "failed-after-restore", "failed", "Testers have the new data, and current stays. Correct the stage that failed and retry it."
     NOT_PREPARED = "not-prepared", "failed", "Do NOT use the data yet. Open the execution, correct what failed, and redrive it; its success completes the refresh."
     DEPLOYED_DIFFERS = "deployed-differs", "failed", "Nothing if the data is right: current now names what is deployed. Otherwise pin a snapshot with deploy."
-    DEPLOYED_UNKNOWN = "deployed-unknown", "failed", "Correct what is named above. Until then nothing is taken back, and the next run restores what current holds."
+    DEPLOYED_UNKNOWN = "deployed-unknown", "failed", "Correct what is named above. Until then nothing is reverted, and the next run restores what current holds."
     OTHER_PIPELINE = "other-pipeline", "ignored"
 
     # Production.
@@ -57,7 +57,7 @@ class Reason(StrEnum):
     CLUSTER_BUSY = "cluster-busy", "failed", "Wait until the cluster is available, or start it."
     DEFAULT_KEY = "default-key", "failed", "Set SHARE_KMS_KEY_ID to a customer-managed key that acceptance may use, and deploy."
     NO_AUTOMATED_SNAPSHOT = "no-automated-snapshot", "failed", "Enable the cluster's automated backups, or wait for the first one."
-    AUTOMATED_STALE = "automated-stale", "failed", "Check the cluster's events for why AWS has taken no backup since."
+    AUTOMATED_STALE = "automated-stale", "failed", "Check the cluster's events to see why there is no newer backup."
     SNAPSHOT_QUOTA = "snapshot-quota", "failed", "Delete manual cluster snapshots that nobody needs: RDS keeps 100 in a Region."
     NAME_TAKEN = "name-taken", "failed", "Find out who made that snapshot, then delete or rename it."
     SHARE_FAILED = "share-failed", "failed", "Check the cluster's events and its key."

@@ -52,14 +52,14 @@ class Deployments:
             return last_deployed(ledger, self._actions(self._pipeline), self._runs)
         reference, stack = database.stack, self.stack(database.stack.stack)
         if stack is None:
-            return self._nothing(reference, f"stack {reference.stack}", ledger)
+            return self._nothing(database, f"stack {reference.stack}", ledger)
         unreadable = unreadable_stack(reference, stack)
         if unreadable:
             return unreadable
         identifier = stack.clusters.get(reference.cluster_in(stack.clusters))
         cluster = self._cluster(identifier) if identifier else None
         if cluster is None:
-            return self._nothing(reference, f"cluster in stack {reference}", ledger)
+            return self._nothing(database, f"cluster in stack {reference}", ledger)
         # What is resolved after a roll-back is not documented.
         is_sure = "ROLLBACK" not in stack.status
         resolved = stack.resolved.get(database.current_parameter) if is_sure else None
@@ -82,22 +82,20 @@ class Deployments:
         makers = makers_of(cluster, actions, stack)
         return restored_from(ledger, cluster, resolved, makers, self._runs)
 
-    def _nothing(
-        self, reference: StackReference, missing: str, ledger: Sequence[Version]
-    ) -> Deployment:
+    def _nothing(self, database: Database, missing: str, ledger: Sequence[Version]) -> Deployment:
         """Return what a missing stack or cluster means.
 
         Nothing is deployed, unless something was seen there, or a run has deployed since the last
-        order: then P_STACK_NAME is wrong, and to take `current` back would replace the database.
+        order: then the stack's name is wrong, and to take `current` back would replace the database.
         """
-        if any(version.run_id for version in ledger) or self._has_deployed(reference, ledger):
+        if any(version.run_id for version in ledger) or self._has_deployed(database, ledger):
             return Deployment(
                 unknown=f"there is no {missing}: it was deleted, renamed, or is in another account "
-                "or Region; correct P_STACK_NAME"
+                f"or Region; correct {database.setting('STACK_NAME')}"
             )
         return Deployment()
 
-    def _has_deployed(self, reference: StackReference, ledger: Sequence[Version]) -> bool:
+    def _has_deployed(self, database: Database, ledger: Sequence[Version]) -> bool:
         order = last_order(ledger)
         if order is None or self._pipeline is None:
             return False
@@ -109,7 +107,8 @@ class Deployments:
             for action in self._actions(self._pipeline)
             if action.category == "Deploy" and action.updated >= order.modified - CLOCK_TOLERANCE
         ]
-        deploys = [each for each in deploys if each.stack == reference.stack] or deploys
+        name = database.stack.stack if database.stack else None
+        deploys = [each for each in deploys if each.stack == name] or deploys
         return any(action.status == "Succeeded" for action in deploys)
 
 
@@ -123,5 +122,7 @@ def unreadable_stack(reference: StackReference, stack: Stack) -> Deployment | No
         )
     if reference.logical_id is None and len(stack.clusters) > 1:
         names = ", ".join(f"{reference.stack}/{each}" for each in sorted(stack.clusters))
-        return Deployment(unknown=f"P_STACK_NAME names several clusters; write one of {names}")
+        return Deployment(
+            unknown=f"stack {reference.stack} has several clusters; name one in STACK_NAME: {names}"
+        )
     return None

@@ -39,7 +39,7 @@ def hold(settings: Settings, aws: Aws, until: date, actor: str, reason: str) -> 
     if until <= today:
         raise Refused(
             Reason.HOLD_OVER,
-            f"until is {until}, which holds nothing: today is {today}; name a later day",
+            f"until is {until}, which is not in the future: today is {today}; name a later day",
         )
     new = Hold(until, reason, actor)
     aws.parameters.put(name, new.write(), Note("hold", actor, reason))

@@ -163,7 +163,7 @@ def _find(aws: Aws, database: Database, values: Values, asked: str) -> Snapshot:
     else:
         known = aws.snapshots.named(name, database.criteria.account)
     if not known:
-        message = f"there is no snapshot {name}, neither own nor shared"
+        message = f"there is no snapshot {name}, neither of this account nor shared with it"
         raise NotFound(Reason.SNAPSHOT_GONE, message)
     if len(known) > 1:
         raise Refused(

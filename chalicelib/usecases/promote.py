@@ -104,7 +104,7 @@ def refresh_now(
     attempt.read()
     try:
         with attempt.log.step("week") as detail:
-            detail("not checked: a person asks")
+            detail("not checked: requested by a person")
         plan = attempt.check()
         if dry_run:
             attempt.log.mark_actions("would do")

@@ -27,7 +27,7 @@ from chalicelib.ports import Aws
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
 
-TRY_AGAIN = "Then run db-share-snapshot again: chalice invoke, with the event of its schedule."
+TRY_AGAIN = "Then run db-share-snapshot again with the event of its schedule (docs/production.md)."
 
 
 def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetime) -> Result:

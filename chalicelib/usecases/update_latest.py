@@ -75,7 +75,7 @@ def newest(database: Database, choice: Choice) -> Snapshot:
         raise Refused(
             Reason.AMBIGUOUS_CLUSTER,
             f"{database.name}: eligible snapshots come from several clusters "
-            f"({', '.join(sorted(choice.clusters))}); set {database.name.upper()}_SOURCE_CLUSTER",
+            f"({', '.join(sorted(choice.clusters))}); set {database.setting('SOURCE_CLUSTER')}",
         )
     if choice.newest is None:
         rejected = ", ".join(f"{count} for {reason}" for reason, count in choice.rejected.items())

@@ -18,8 +18,8 @@ import pytest
 from demo.acceptance import PIPELINE, Company
 from tests.e2e.conftest import Night
 
-FAILED = "REFRESH FAILED: pipeline run failed, taken back"
-NOTHING_RESTORED = "REFRESH FAILED: the run restored nothing, taken back"
+FAILED = "REFRESH FAILED: pipeline run failed, reverted"
+NOTHING_RESTORED = "REFRESH FAILED: the run restored nothing, reverted"
 
 
 # What the cluster was restored from, *current* holds and is good, which is the same; and the notifications.

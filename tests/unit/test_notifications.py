@@ -82,8 +82,8 @@ def test_a_failed_attempt_says_that_it_is_repeated(
     error.add_note("current could not be put back")
     found = notifications.of_error("f", SCHEDULE, ["rds", "docs"], error)
     assert found.subject == f"aurora-refresh: REFRESH FAILED: {subject}"
-    assert f"  f could not go on: {error}.\n  current could not be put back.\n" in found.body
-    assert "What to do:\n  Lambda tries twice more" in found.body
+    assert f"  f could not continue: {error}.\n  current could not be put back.\n" in found.body
+    assert "What to do:\n  Lambda retries twice" in found.body
     always = {"function": "f", "outcome": "error", "databases": "rds,docs"}
     assert found.attributes == always | attributes
 
@@ -113,10 +113,10 @@ def test_a_refresh_is_reported_with_its_duration_and_the_age_of_its_data() -> No
         "  run r of pipeline main\n"
         "Databases:\n"
         f"  rds: now on arn:new, data 6.5 hours old, {BECAUSE}\n"
-        f"  docs: now on arn:new, data 8.0 hours old, {BECAUSE}; current is arn:pin since then, "
-        "which the next run restores\n"
+        f"  docs: now on arn:new, data 8.0 hours old, {BECAUSE}; current has since been set to "
+        "arn:pin, which the next run restores\n"
         "What to do:\n"
-        "  Nothing. The cluster's endpoint may have changed.",
+        "  Nothing to do. The cluster's endpoint may have changed.",
         attributes={
             "function": "db-reconcile",
             "outcome": "succeeded",
@@ -148,14 +148,25 @@ LATE = "restored, but the pipeline run failed afterwards"
 @pytest.mark.parametrize(
     ("reason", "changes", "subject", "fate"),
     [
-        (Reason.RUN_FAILED, TO_OLD, f"{FAILED}, taken back", "went back to arn:old from arn:new"),
+        (Reason.RUN_FAILED, TO_OLD, f"{FAILED}, reverted", "reverted from arn:new to arn:old"),
         (
             Reason.NOTHING_RESTORED,
             TO_NONE,
-            f"{NOTHING}, taken back",
-            "went back to no snapshot from",
+            f"{NOTHING}, reverted",
+            "reverted from arn:new to no snapshot",
         ),
-        (Reason.RUN_FAILED, ON_A_PIN, f"{FAILED}, current stays", f"arn:new was {BECAUSE}; by now"),
+        (
+            Reason.RUN_FAILED,
+            ON_A_PIN,
+            f"{FAILED}, current stays",
+            f"arn:new was {BECAUSE}; current is now",
+        ),
+        (
+            Reason.FAILED_AFTER_RESTORE,
+            {"why": ""},
+            LATE,
+            "now on arn:new, data 6.5 hours old, set by the schedule\n",
+        ),
         (Reason.FAILED_AFTER_RESTORE, {}, LATE, f"now on arn:new, data 6.5 hours old, {BECAUSE}"),
         (
             Reason.NOT_PREPARED,
@@ -163,7 +174,12 @@ LATE = "restored, but the pipeline run failed afterwards"
             "NOT PREPARED: do not use the data yet",
             "current is arn:new, set",
         ),
-        (Reason.DEPLOYED_DIFFERS, {}, "other data than expected is deployed", "current is arn:new"),
+        (
+            Reason.DEPLOYED_DIFFERS,
+            {},
+            "the deployed data is not what was expected",
+            "current is arn:new",
+        ),
         (Reason.DEPLOYED_UNKNOWN, {}, "cannot see what is deployed", "current is arn:new, set by"),
     ],
 )

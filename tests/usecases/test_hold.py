@@ -59,7 +59,7 @@ def test_a_day_that_has_come_in_the_windows_zone_is_refused(night: Night) -> Non
     night.configure(MAINTENANCE_WINDOW="00:00-24:00 Pacific/Auckland")
     night.aws.time = SUNDAY.replace(hour=12)
     assert night.ask("PUT", "/hold", {"until": "2026-01-05"}) == refused(
-        "until is 2026-01-05, which holds nothing: today is 2026-01-05; name a later day"
+        "until is 2026-01-05, which is not in the future: today is 2026-01-05; name a later day"
     )
     assert night.ask("PUT", "/hold", {"until": "2026-01-06"})[0] == 200
     assert night.status()["hold"]["until"] == "2026-01-06"

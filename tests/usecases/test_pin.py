@@ -86,7 +86,7 @@ HOSTILE = arn("hostile", "9" * 12)
 
 
 def unknown(value: str) -> tuple[int, dict[str, str]]:
-    message = f"there is no snapshot {value}, neither own nor shared"
+    message = f"there is no snapshot {value}, neither of this account nor shared with it"
     return 404, {"Code": "NotFoundError", "Message": message}
 
 

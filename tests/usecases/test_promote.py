@@ -379,7 +379,7 @@ def test_a_refresh_promotes_latest_in_any_week_and_says_who_asked_and_why(night:
     assert (status, answer["outcome"], answer["dry_run"]) == (200, "started", False)
     assert answer["execution_id"] == "run-2"
     assert verdicts(answer) == ["passed"] * 7 + ["done"] * 2
-    assert answer["steps"][0]["detail"] == "not checked: a person asks"
+    assert answer["steps"][0]["detail"] == "not checked: requested by a person"
     token = night.present().token
     assert night.present().note == Note("refresh", KIM, "release", token)
     assert night.aws.pipelines.start(PIPELINE, str(token)) == "run-2"

@@ -17,10 +17,10 @@ from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.night import KIM, NEW, OLD, REFRESHED, SCHEDULE, SUNDAY, Night, about_rds
 from tests.usecases.states import Arrange, holding, stack_in, without
 
-RUN_FAILED = "REFRESH FAILED: pipeline run failed, taken back (rds)"
-NOTHING_RESTORED = "REFRESH FAILED: the run restored nothing, taken back (rds)"
+RUN_FAILED = "REFRESH FAILED: pipeline run failed, reverted (rds)"
+NOTHING_RESTORED = "REFRESH FAILED: the run restored nothing, reverted (rds)"
 FAILED_AFTER = "restored, but the pipeline run failed afterwards (rds)"
-DIFFERS = "other data than expected is deployed (rds)"
+DIFFERS = "the deployed data is not what was expected (rds)"
 UNKNOWN = "cannot see what is deployed (rds)"
 
 BEFORE = ("unknown", "old")
@@ -134,7 +134,7 @@ def test_a_failure_is_returned_with_its_action_and_written_into_the_ledger(promo
     assert promoted.reconcile().to_json() == expected
     assert promoted.present().note == Note("revert", "db-reconcile", message)
     (notification,) = promoted.aws.notifier.sent
-    assert f"rds: went back to {OLD} from {NEW}" in notification.body
+    assert f"rds: reverted from {NEW} to {OLD}" in notification.body
 
 
 # --- whose run it is ------------------------------------------------------------------------------
@@ -231,7 +231,11 @@ def ambiguous(night: Night) -> None:
     night.aws.stacks.set_status("UPDATE_ROLLBACK_COMPLETE")
 
 
-GONE = "it was deleted, renamed, or is in another account or Region; correct P_STACK_NAME"
+SEVERAL = (
+    "stack acceptance-data has several clusters; name one in STACK_NAME: acceptance-data/A, "
+    "acceptance-data/B"
+)
+GONE = "it was deleted, renamed, or is in another account or Region; correct RDS_STACK_NAME"
 UNCERTAIN = (
     "current was set at about the time when action Deploy of run run-2 began, or only later: what "
     "the action restored is uncertain"
@@ -250,7 +254,7 @@ UNCERTAIN = (
         (clusters(), f"there is no cluster in stack acceptance-data: {GONE}"),
         (
             clusters(A=OLD, B=NEW),
-            "P_STACK_NAME names several clusters; write one of acceptance-data/A, acceptance-data/B",
+            SEVERAL,
         ),
         (ambiguous, UNCERTAIN),
     ],
@@ -361,7 +365,7 @@ def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_non
     ("ended", "value", "sent"),
     [
         ("Succeeded", "docs-new", "refreshed in 30 min, data 6 h old (rds,docs)"),
-        ("Failed", "docs-old", "REFRESH FAILED: pipeline run failed, taken back (rds,docs)"),
+        ("Failed", "docs-old", "REFRESH FAILED: pipeline run failed, reverted (rds,docs)"),
     ],
 )
 def test_databases_in_one_stack_share_their_run_and_one_notification(

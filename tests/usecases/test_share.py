@@ -186,7 +186,7 @@ def test_a_cluster_that_acceptance_could_not_read_is_refused_and_stops_no_other(
             "  the schedule of 2026-01-03 22:00 UTC\n"
             "What to do:\n"
             "  Set SHARE_KMS_KEY_ID to a customer-managed key that acceptance may use, and deploy.\n"
-            "  Then run db-share-snapshot again: chalice invoke, with the event of its schedule.",
+            "  Then run db-share-snapshot again with the event of its schedule (docs/production.md).",
             {
                 "function": "db-share-snapshot",
                 "outcome": "failed",
