@@ -15,8 +15,8 @@ from chalicelib.domain.ledger import Run
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result
 
-# One line of printable ASCII: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
-SUBJECT_LIMIT = 100
+# One line of less than 100 ASCII characters: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+SUBJECT_LIMIT = 99
 
 _NEXT_STEPS = "What to do"
 _RETRIES = (

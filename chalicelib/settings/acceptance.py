@@ -183,16 +183,20 @@ def _what_another_region_forbids(
 
 
 def _parameters_used_twice(stage: Values, by_prefix: Mapping[str, Values]) -> list[Problem]:
-    """One parameter in two roles would restore one database from another one's data."""
-    uses: dict[str, list[str]] = {}
+    """One parameter in two roles would restore one database from another one's data.
+
+    To a policy, a name with a / in front is the same as one without.
+    """
+    uses: dict[str, dict[str, str]] = {}
     for prefix, values in [("", stage), *by_prefix.items()]:
         for name, value in values.items():
             if name.startswith("SSM_") and value is not None:
-                uses.setdefault(value, []).append(name.format(prefix))
+                uses.setdefault(value.removeprefix("/"), {})[name.format(prefix)] = value
+    same = "name the same parameter {!r}: write a different one for each"
     return [
-        Problem(tuple(names), f"name the same parameter {value!r}: write a different one for each")
-        for value, names in uses.items()
-        if len(names) > 1
+        Problem(tuple(found), same.format(next(iter(found.values()))))
+        for found in uses.values()
+        if len(found) > 1
     ]
 
 

@@ -304,6 +304,8 @@ def test_one_parameter_in_two_roles_is_refused() -> None:
     """Copied and not edited, it would restore one database from another one's data."""
     found = only_problem(STAGE, **{CURRENT: STAGE[LATEST]})
     assert found.startswith(f"{LATEST}, {CURRENT} name the same parameter '{STAGE[LATEST]}': write")
+    found = only_problem(STAGE, **{LATEST: "/latest", CURRENT: "latest"})
+    assert found.startswith(f"{LATEST}, {CURRENT} name the same parameter '/latest': write")
 
 
 def test_a_parameter_whose_name_no_tag_can_hold_is_refused() -> None:
