@@ -178,10 +178,6 @@ class Night:
     def current(self) -> str:
         return self.company.parameter(self.company.current)
 
-    def calls(self, function: str) -> list[str]:
-        """The function's AWS calls of this night."""
-        return [call["operation"] for call in self.cloud.calls(function)]
-
 
 @pytest.fixture
 def night(deployed: Company) -> Night:
