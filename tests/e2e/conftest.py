@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from click.testing import CliRunner, Result
 
 from cli.main import cli
 from demo.acceptance import PIPELINE, STAGE, Company, arn_of, configure, copy_project, nightly
+from localcloud.accounts import REGION, Key
 from localcloud.client import LocalCloud
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -35,6 +38,20 @@ def answer_of(records: list[dict[str, Any]]) -> dict[str, Any]:
     assert record["status"] == "succeeded", record
     answer: dict[str, Any] = record["payload"]
     return answer
+
+
+def signed(
+    method: str,
+    url: str,
+    body: bytes | None,
+    key: Key,
+    media: str = "application/json",
+    service: str = "execute-api",
+) -> dict[str, str]:
+    """Return the headers of a request, with its signature."""
+    request = AWSRequest(method, url, {"Content-Type": media}, body)
+    SigV4Auth(key.credentials(), service, REGION).add_auth(request)
+    return dict(request.headers)
 
 
 @pytest.fixture(scope="session")

@@ -3,27 +3,17 @@
 import json
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 
 from demo.acceptance import STAGE, Company
-from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER, Key, key_of
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER, Key, key_of
 from localcloud.client import send
+from tests.e2e.conftest import signed
 from tests.test_openapi import OPERATIONS
 
 ADMIN = key_of(ACCEPTANCE)
 UNKNOWN = Key(ACCEPTANCE, "admin", "AKIA" + "X" * 16, ADMIN.secret_access_key)
 API = f"aurora-refresh-{STAGE}"
 JSON = {"Content-Type": "application/json"}
-
-
-def signed(
-    method: str, url: str, body: bytes, key: Key = ADMIN, service: str = "execute-api"
-) -> dict[str, str]:
-    """Return the headers of a request, with its signature."""
-    request = AWSRequest(method, url, dict(JSON), body)
-    SigV4Auth(key.credentials(), service, REGION).add_auth(request)
-    return dict(request.headers)
 
 
 def altered(headers: dict[str, str]) -> dict[str, str]:
@@ -39,17 +29,17 @@ def test_a_wrong_caller_is_refused_and_never_reaches_the_function(
     url = f"{deployed.rest_url()}{path}"
     # Which is refused behind the signature.
     body = b"[]" if "requestBody" in OPERATIONS[method, path] else b""
-    right = signed(method, url, body)
+    right = signed(method, url, body, ADMIN)
     wrong: dict[str, dict[str, str]] = {
         "unsigned": JSON,
         "a password": JSON | {"Authorization": "Basic YWRtaW46eA=="},
         "altered signature": altered(right),
         "unknown key": signed(method, url, body, UNKNOWN),
-        "for another service": signed(method, url, body, service="ssm"),
-        "for another method": signed("PATCH", url, body),
-        "for another path": signed(method, f"{url}/elsewhere", body),
-        "for another query": signed(method, f"{url}?database=rds", body),
-        "for another body": signed(method, url, body + b" "),
+        "for another service": signed(method, url, body, ADMIN, service="ssm"),
+        "for another method": signed("PATCH", url, body, ADMIN),
+        "for another path": signed(method, f"{url}/elsewhere", body, ADMIN),
+        "for another query": signed(method, f"{url}?database=rds", body, ADMIN),
+        "for another body": signed(method, url, body + b" ", ADMIN),
         "without permission": signed(method, url, body, key_of(ACCEPTANCE, "visitor")),
         "production's": signed(method, url, body, key_of(PRODUCTION)),
         "a stranger's": signed(method, url, body, key_of(STRANGER)),
