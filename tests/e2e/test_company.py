@@ -1,7 +1,7 @@
 """A company of two Aurora clusters, PostgreSQL and MySQL, that restores copies: production shares in another Region.
 
 The package, the roles and the schedules are as ``aurora-refresh configure`` and ``chalice deploy`` make them.
-The demo of the company, in test_company_demo.py, has a cluster that is restored without a copy beside copied ones.
+The demo of the company, which test_readme.py runs, has a cluster that is restored without a copy beside copied ones.
 """
 
 import json

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -424,7 +425,9 @@ FIRST = "FirstAcceptanceRdsCurrentSnapshotc694c8"
 PACKAGED = [f"aurora-refresh-acceptance{which}" for which in ("-before", "", "-after")]
 
 
-def test_a_package_is_three_clean_templates_whose_update_resets_no_value(user: User) -> None:
+def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_value(
+    user: User,
+) -> None:
     """Their functions have the names that everything else goes by."""
     out = user.project / "out"
     status, printed = user.run("package", "--out", str(out))
@@ -434,6 +437,10 @@ def test_a_package_is_three_clean_templates_whose_update_resets_no_value(user: U
     assert deletions(printed) == PACKAGED[::-1]
     made = ["after.json", "before.json", "deployment.zip", "sam.json"]
     assert sorted(file.name for file in out.iterdir()) == made
+    with zipfile.ZipFile(out / "deployment.zip") as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+    own = {top for top in tops if not top.endswith((".dist-info", ".data"))}
+    assert own == {"app.py", "chalice", "chalicelib", "tzdata"}
     functions = (out / "sam.json").read_text()  # test_stacks.py lints the others
     assert cfnlint.lint(functions, regions=["eu-west-1"]) == []
     resources = json.loads(functions)["Resources"].values()

@@ -1,6 +1,6 @@
 """A production stage: deployed with its own roles, and its shares over the weeks.
 
-The demo of the company, in test_company_demo.py, restores such shares in acceptance.
+The demo of the company, which test_readme.py runs, restores such shares in acceptance.
 """
 
 import re
