@@ -7,7 +7,6 @@ The demo of the company, which test_readme.py runs, has a cluster that is restor
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
 from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, answer_of, invoke
-from tests.e2e.test_permissions import grants, permits, policy_of
+from tests.e2e.test_permissions import calls_of, permits, policy_of, unused
 
 ELSEWHERE = "us-east-1"
 PRODUCTIONS_KEY = f"arn:aws:kms:{ELSEWHERE}:{PRODUCTION}:key/11111111-1111-1111-1111-111111111111"
@@ -201,22 +200,13 @@ def test_the_poll_starts_the_copies_that_rds_had_no_room_for(copying: Copying) -
 
 @pytest.mark.parametrize("function", [UPDATE, RECONCILE])
 def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, function: str) -> None:
-    """RDS uses the keys in the function's name: no call of its own shows it."""
-    deployed, policy = f"aurora-refresh-{STAGE}-{function}", copying.policy(function)
-    calls = {
-        (call["operation"], resource)
-        for call in copying.cloud.calls()
-        if call["function"] == deployed
-        for resource in call["resources"]
-    }
+    policy = copying.policy(function)
+    calls = calls_of(copying.cloud.calls(), f"aurora-refresh-{STAGE}-{function}")
     assert calls
     assert [call for call in calls if not permits(policy, *call)] == []
-    unused = {
+    # RDS uses keys in the function's name; test_permissions.py moves *current*.
+    assert {
         (action, resource)
-        for action, resource in grants(policy)
-        # A tag is evaluated with the copy that it is put on; test_permissions.py moves *current*.
-        if not action.startswith(("logs:", "kms:")) and action != "rds:AddTagsToResource"
-        if not resource.endswith("/current-snapshot")
-        if not any(called == action and fnmatchcase(on, resource) for called, on in calls)
-    }
-    assert unused == set()
+        for action, resource in unused(policy, calls)
+        if not action.startswith("kms:") and not resource.endswith("/current-snapshot")
+    } == set()

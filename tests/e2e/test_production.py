@@ -3,10 +3,10 @@
 The demo of the company, which test_readme.py runs, restores such shares in acceptance.
 """
 
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,13 @@ import pytest
 from demo.production import STAGE, Production
 from localcloud.client import LocalCloud
 from tests.e2e.conftest import answer_of, invoke
-from tests.e2e.test_permissions import grants, policy_of
+from tests.e2e.test_permissions import calls_of, policy_of, unused
 
 SHARE = "db-share-snapshot"
 FOLLOW_SHARES = "db-follow-shares"
 DEPLOYED = f"aurora-refresh-{STAGE}"
 PERSON = "team@example.com"
 CLUSTERS = ["orders", "billing", "documents"]
-# Lambda writes a function's log; RDS uses a key, and evaluates tags, with the call that they come with.
-USED_BY_AWS = {
-    "logs:CreateLogGroup",
-    "logs:CreateLogStream",
-    "logs:PutLogEvents",
-    "kms:CreateGrant",
-    "rds:AddTagsToResource",
-}
-
 _SATURDAYS = (datetime(2026, 1, 3, 22, tzinfo=UTC) + timedelta(weeks=week) for week in count())
 
 
@@ -185,20 +176,10 @@ def test_the_oldest_of_ours_and_the_failed_go_and_each_role_allows_nothing_that_
 
     journal += saturday.cloud.calls()
     for function in (SHARE, FOLLOW_SHARES):
-        used = {
-            (call["operation"], any_cluster(resource))
-            for call in journal
-            if call["function"] == f"{DEPLOYED}-{function}"
-            for resource in call["resources"]
-        }
-        policy = policy_of(production.client("iam"), f"{DEPLOYED}-{function}")
-        granted = {(action, any_cluster(on)) for action, on in grants(policy)}
-        unused = {
-            action
-            for action, pattern in granted
-            if not any(action == done and fnmatchcase(on, pattern) for done, on in used)
-        }
-        assert unused - USED_BY_AWS == set()
+        calls = calls_of(journal, f"{DEPLOYED}-{function}")
+        policy = json.dumps(policy_of(production.client("iam"), f"{DEPLOYED}-{function}"))
+        used = {(action, any_cluster(resource)) for action, resource in calls}
+        assert unused(json.loads(any_cluster(policy)), used) == set()
 
 
 # The last one.
