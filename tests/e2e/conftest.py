@@ -138,13 +138,8 @@ class Night:
         self.cloud.wait_until_idle()
         (deployed,) = self.company.clusters().values()
         if self.current() != deployed:
-            self.put(self.company.current, deployed)
+            self.company.put(self.company.current, deployed)
         return deployed
-
-    def put(self, name: str, value: str) -> None:
-        """Write a parameter by hand."""
-        ssm = self.cloud.client("ssm")
-        ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
 
     def ask(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
         """Return the API's answer to a signed request."""

@@ -38,7 +38,8 @@ class Copying:
         self.company = company
         self.cloud = company.cloud
         self.rds = company.cloud.client("rds")
-        self.orders, self.billing = company.databases
+        self.databases = company.databases
+        self.orders, self.billing = self.databases
         key = company.variables["ORDERS_COPY_KMS_KEY_ID"]
         self.key = f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/{key}"
 
@@ -48,10 +49,6 @@ class Copying:
         taken = [each.nightly(night - timedelta(hours=6), **facts) for each in self.databases]
         arns = self.cloud.seed_snapshots(taken)["arns"]
         return {each.source: arn for each, arn in zip(self.databases, arns, strict=True)}
-
-    @property
-    def databases(self) -> list[Database]:
-        return self.company.databases
 
     def fire(self, function: str, time: datetime) -> Any:
         self.cloud.set_clock(time)
@@ -81,9 +78,6 @@ class Copying:
         for arn, each in self.own().items():
             if each["Status"] == "copying":
                 self.cloud.patch_snapshot(arn, status="available")
-
-    def policy(self, function: str) -> dict[str, Any]:
-        return policy_of(self.cloud.client("iam"), f"aurora-refresh-{STAGE}-{function}")
 
     def parameters(self, which: str) -> dict[str, str]:
         return {
@@ -200,8 +194,9 @@ def test_the_poll_starts_the_copies_that_rds_had_no_room_for(copying: Copying) -
 
 @pytest.mark.parametrize("function", [UPDATE, RECONCILE])
 def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, function: str) -> None:
-    policy = copying.policy(function)
-    calls = calls_of(copying.cloud.calls(), f"aurora-refresh-{STAGE}-{function}")
+    deployed = f"aurora-refresh-{STAGE}-{function}"
+    policy = policy_of(copying.cloud.client("iam"), deployed)
+    calls = calls_of(copying.cloud.calls(), deployed)
     assert calls
     assert [call for call in calls if not permits(policy, *call)] == []
     # RDS uses keys in the function's name; test_permissions.py moves *current*.

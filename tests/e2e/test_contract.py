@@ -25,10 +25,10 @@ ADMIN, VISITOR = key_of(ACCEPTANCE), key_of(ACCEPTANCE, "visitor")
 @pytest.fixture
 def company(night: Night) -> Iterator[Company]:
     """*latest* is not deployed, there is a rollback to be had, and no hold."""
-    night.put(night.company.latest, night.new)
-    night.put(night.company.current, night.pinned)
+    night.company.put(night.company.latest, night.new)
+    night.company.put(night.company.current, night.pinned)
     yield night.company
-    night.put(night.company.variables["SSM_REFRESH_HOLD_NAME"], "dummyvalue")
+    night.company.put(night.company.variables["SSM_REFRESH_HOLD_NAME"], "dummyvalue")
 
 
 Request = dict[str, Any]

@@ -59,9 +59,9 @@ class User(Project):
             for each in page["Parameters"]
         }
 
-    def put(self, values: dict[str, str]) -> None:
+    def put_each(self, values: dict[str, str]) -> None:
         for name, value in values.items():
-            self.client("ssm").put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+            self.put(name, value)
 
     def existing(self) -> tuple[list[str], list[str], list[str], list[str], list[str]]:
         """The functions, the application's roles, the rules, the alarms and the REST APIs."""
@@ -128,7 +128,7 @@ def user(
 
 def test_the_life_of_a_stage(user: User) -> None:
     """Deployed, deployed again from another clone, and destroyed, with failures in between."""
-    user.put({CURRENT: f"{SNAPSHOT}before"})
+    user.put_each({CURRENT: f"{SNAPSHOT}before"})
     a_deployment_that_comes_to_nothing(user)
     a_deployment(user)
     moved = another_deployment_resets_no_value(user)
@@ -219,7 +219,7 @@ def another_deployment_resets_no_value(user: User) -> dict[str, str]:
 
     In this clone Chalice has noted nothing of the API, which stays what it is; another one is named.
     """
-    user.put(MOVED)
+    user.put_each(MOVED)
     address, (api,) = user.rest_url(), user.existing()[-1]
     user.forget_api()
     user.cloud.set_clock(user.cloud.now() + timedelta(minutes=1))
@@ -316,7 +316,7 @@ def test_what_the_parameters_hold_is_left_alone_and_a_secret_in_them_is_not_prin
 ) -> None:
     user, secret = without_functions, "Geheim!\x1b[2J"
     held = dict.fromkeys((PIPELINE_NAME, LATEST, CURRENT, HOLD), secret)
-    user.put(held)
+    user.put_each(held)
     _, deployed = user.run("deploy", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first")
     _, destroyed = user.run("destroy", "--yes")
     hidden = f"something else, {len(secret)} characters long"
@@ -441,7 +441,7 @@ def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_valu
     apply(user, "create", before, given)
     first = at_first(f"{SNAPSHOT}first")
     assert user.holds() == first
-    user.put(MOVED)
+    user.put_each(MOVED)
     for command in ("deploy", "destroy"):
         status, printed = user.run(command, *(["--yes"] if command == "destroy" else []))
         assert (status, deletions(printed)) == (1, PACKAGED[::-1])

@@ -55,13 +55,11 @@ TWO = datetime(2026, 1, 4, 2, tzinfo=UTC)
 FOUR = TWO + timedelta(hours=2)
 
 
-class Newcomer:
+class Newcomer(Project):
     """Somebody with a fresh clone, and with credentials of acceptance's account."""
 
     def __init__(self, cloud: LocalCloud, clone: Path) -> None:
-        self.cloud = cloud
-        self.clone = clone
-        self.environment = Project(cloud, clone).environment()
+        super().__init__(cloud, clone)
         self.calls: set[str] = set()  # of the commands that succeeded
         self.key = self.own_key()
         cloud.client("sns").create_topic(
@@ -87,8 +85,8 @@ class Newcomer:
         """Run the command line as somebody does who is not at a terminal."""
         done = subprocess.run(
             [sys.executable, "-m", "cli.main", *arguments],
-            cwd=self.clone,
-            env=self.environment,
+            cwd=self.project,
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -110,10 +108,6 @@ class Newcomer:
         snapshot = nightly("orders", taken, kms_key_id=KEY, kms_granted_to=[ACCEPTANCE])
         self.cloud.seed_snapshots([snapshot])
         return arn_of(snapshot)
-
-    def held(self, name: str) -> str:
-        value: str = self.cloud.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
-        return value
 
 
 def not_granted(operations: set[str], *policies: str) -> set[str]:
@@ -185,7 +179,7 @@ def newcomer(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory
         answer = answer_of(cloud.fire(function, hour))
     assert cloud.wait_for_run(answer["execution_id"], MAIN) == "Succeeded"
     cloud.wait_until_idle()
-    assert newcomer.held(CURRENT) == newest
+    assert newcomer.parameter(CURRENT) == newest
     assert [each for each in cloud.invocations() if "NotificationFailed" in each["log"]] == []
     return newcomer
 
@@ -258,12 +252,12 @@ CONVERT: dict[str, Callable[[str], Any]] = {"integer": int, "list": lambda word:
 
 
 def test_each_command_that_is_printed_as_a_fix_mends_its_fault(newcomer: Newcomer) -> None:
-    cloud, latest = newcomer.cloud, newcomer.held(LATEST)
+    cloud, latest = newcomer.cloud, newcomer.parameter(LATEST)
     functions, iam, alarms = (cloud.client(each) for each in ("lambda", "iam", "cloudwatch"))
     restore, update = f"{PREFIX}-{RESTORE}", f"{PREFIX}-{UPDATE}"
     disabled, deleted = f"{PREFIX}-refresh-failed", f"{PREFIX}-data-too-old"
     cloud.client("ssm").delete_parameter(Name=CURRENT)
-    cloud.client("ssm").put_parameter(Name=NAME, Value="acceptance-mian", Overwrite=True)
+    newcomer.put(NAME, "acceptance-mian")
     functions.delete_function_concurrency(FunctionName=restore)
     functions.delete_function_event_invoke_config(FunctionName=update, Qualifier="$LATEST")
     cloud.client("events").disable_rule(Name=f"{restore}-event")

@@ -160,7 +160,7 @@ def fill(night: Night, *oldest: str) -> None:
     ssm.delete_parameter(Name=name)
     values = [*oldest, *(f"single {number}" for number in range(len(oldest), 99)), deployed]
     for value in values:
-        ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+        night.company.put(name, value)
     deployed_labels = [cluster["DbClusterResourceId"], "run-unknown"]
     for version, labels in ((1, ["good"]), (len(oldest), ["other"]), (100, deployed_labels)):
         ssm.label_parameter_version(Name=name, ParameterVersion=version, Labels=labels)
@@ -198,7 +198,7 @@ def a_first_promotion_without_a_run_leaves_no_parameter(next_night: Callable[[],
     night.ask("PUT", ROUTE, {"snapshot": "latest", "deploy": True}, status=500)
     assert ssm.get_parameters(Names=[night.company.current])["Parameters"] == []
     night.cloud.set_faults([])
-    night.put(night.company.current, night.old)
+    night.company.put(night.company.current, night.old)
     # Which data is deployed is looked up among the pipeline's actions again.
     night.ask("GET", "/status")
     night.restore()
@@ -218,7 +218,7 @@ def a_first_run_that_fails_leaves_no_parameter(next_night: Callable[[], Night]) 
     night.restore()
     settle(night, "Failed")
     assert ssm.get_parameters(Names=[night.company.current])["Parameters"] == []
-    night.put(night.company.current, night.old)
+    night.company.put(night.company.current, night.old)
     assert night.cloud.wait_for_run(night.push(), PIPELINE) == "Succeeded"
 
 
