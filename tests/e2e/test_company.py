@@ -84,6 +84,14 @@ class Copying:
             each.source: self.company.parameter(getattr(each, which)) for each in self.databases
         }
 
+    def sources(self, which: str) -> dict[str, str]:
+        """What the copies that the parameters hold were copied from."""
+        own = self.own()
+        return {
+            name: own[arn]["SourceDBClusterSnapshotArn"]
+            for name, arn in self.parameters(which).items()
+        }
+
 
 @pytest.fixture(scope="module")
 def copying(new_company: Callable[..., Company]) -> Copying:
@@ -129,10 +137,8 @@ def test_a_night_with_copies(copying: Copying) -> None:
     assert copying.company.followed(started["execution_id"]) == "Succeeded"
     assert copying.parameters("current") == wanted
     assert set(copying.company.clusters().values()) == {orders, billing}
-    own = copying.own()
-    assert {own[arn]["KmsKeyId"] for arn in wanted.values()} == {copying.key}
-    sources = {name: own[arn]["SourceDBClusterSnapshotArn"] for name, arn in wanted.items()}
-    assert sources == shared
+    assert {copying.own()[arn]["KmsKeyId"] for arn in wanted.values()} == {copying.key}
+    assert copying.sources("current") == shared
 
 
 def test_the_doctor_looks_at_shares_and_their_key_where_they_are(copying: Copying) -> None:
@@ -150,17 +156,24 @@ def test_the_doctor_looks_at_shares_and_their_key_where_they_are(copying: Copyin
 def test_copies_are_kept_within_their_number(copying: Copying) -> None:
     """Follows the night above: what nothing leads to any more goes, and nothing else.
 
-    The pipeline's events are lost, so the polls see the ends of the runs.
+    The pipeline's events are lost, so the polls see the ends of the runs. In the last night somebody else copies as
+    many as RDS can, so a poll starts ours.
     """
     copying.cloud.patch_pipeline(PIPELINE, loses_events=True)
     (first,) = copying.copies_of(copying.orders)
     copying.copy_by_hand(first, "aurora-refresh-copy-of-somebody-s")
-    for cycle in (1, 2):
-        night = SUNDAY + timedelta(weeks=2 * cycle)
-        copying.share(night)
-        copying.fire(UPDATE, night)
+    for weeks, reason in ((2, None), (4, "copy-quota")):
+        night = SUNDAY + timedelta(weeks=weeks)
+        for number in range(COPIES_IN_PROGRESS_PER_REGION if reason else 0):
+            copying.copy_by_hand(first, f"somebody-s-{number}")
+        shared = copying.share(night)
+        asked = copying.fire(UPDATE, night)
+        assert [each.get("reason") for each in asked["databases"]] == [reason, reason]
         copying.finish()
         copying.fire(RECONCILE, night + timedelta(minutes=15))
+        copying.finish()
+        copying.fire(UPDATE, night + timedelta(minutes=30))  # which records what no poll has
+        assert copying.sources("latest") == shared
         started = copying.fire(RESTORE, night + timedelta(hours=2))
         assert started["outcome"] == "started", started
         assert copying.cloud.wait_for_run(started["execution_id"], PIPELINE) == "Succeeded"
@@ -173,23 +186,6 @@ def test_copies_are_kept_within_their_number(copying: Copying) -> None:
     assert len(copying.copies_of(copying.billing)) == 3
     (foreign,) = [arn for arn in copying.own() if arn.endswith("-of-somebody-s")]
     assert copying.own()[foreign]["TagList"] == []
-
-
-def test_the_poll_starts_the_copies_that_rds_had_no_room_for(copying: Copying) -> None:
-    night = SUNDAY + timedelta(weeks=6)
-    (old, *_) = copying.copies_of(copying.orders)
-    for number in range(COPIES_IN_PROGRESS_PER_REGION):  # somebody else copies as many as RDS can
-        copying.copy_by_hand(old, f"somebody-s-{number}")
-    shared = copying.share(night)
-    asked = copying.fire(UPDATE, night)
-    assert [each["reason"] for each in asked["databases"]] == ["copy-quota", "copy-quota"]
-    copying.finish()
-    polled = copying.fire(RECONCILE, night + timedelta(minutes=15))
-    assert [each["copy"]["source"] for each in polled["databases"]] == [*shared.values()]
-    copying.finish()
-    copying.fire(UPDATE, night + timedelta(minutes=30))  # which records what no poll has
-    own, latest = copying.own(), copying.parameters("latest")
-    assert {name: own[arn]["SourceDBClusterSnapshotArn"] for name, arn in latest.items()} == shared
 
 
 @pytest.mark.parametrize("function", [UPDATE, RECONCILE])
