@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from botocore import xform_name
 
+from demo import acceptance
 from demo.acceptance import Project, arn_of, nightly
 from demo.pipeline import create_pipeline
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
@@ -28,8 +29,6 @@ STAGE = "acceptance"
 MAIN = "acceptance-main"
 PERSON = "team@example.com"
 PREFIX = f"aurora-refresh-{STAGE}"
-PIPELINE_ARN = f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:{MAIN}"
-TOPIC = f"arn:aws:sns:{REGION}:{ACCEPTANCE}:aurora-refresh"
 KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-2222-3333-4444-555555555555"
 NAME, LATEST, CURRENT, HOLD = (
     "/team/main-pipeline",
@@ -37,18 +36,12 @@ NAME, LATEST, CURRENT, HOLD = (
     "/team/orders/current",
     "/team/refresh-hold",
 )
-ANSWERS = {
-    "MAIN_PIPELINE_ARN": PIPELINE_ARN,
-    "SOURCE_ACCOUNT": PRODUCTION,
+ANSWERS = acceptance.ANSWERS | {
     "SSM_MAIN_CICD_NAME": NAME,
     "SSM_RDS_LATEST_SNAPSHOT_NAME": LATEST,
     "SSM_RDS_CURRENT_SNAPSHOT_NAME": CURRENT,
     "SSM_REFRESH_HOLD_NAME": HOLD,
-    "RDS_ENGINE": "aurora-postgresql",
-    "RDS_ENGINE_VERSION": "15",
-    "RDS_SOURCE_CLUSTER": "orders",
     "RDS_STACK_NAME": MAIN,
-    "NOTIFICATION_TOPIC_ARN": TOPIC,
 }
 TEMPLATE = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
 TWO = datetime(2026, 1, 4, 2, tzinfo=UTC)
@@ -57,6 +50,8 @@ FOUR = TWO + timedelta(hours=2)
 
 class Newcomer(Project):
     """Somebody with a fresh clone, and with credentials of acceptance's account."""
+
+    stage = STAGE
 
     def __init__(self, cloud: LocalCloud, clone: Path) -> None:
         super().__init__(cloud, clone)
