@@ -1,7 +1,7 @@
 """What becomes of a refresh, whatever the main pipeline does: with its events, or with all of them lost.
 
-The deployed package runs against a pipeline that is held where a scenario needs it. Afterwards an ordinary run
-at noon must replace no database. tests/simulation has others' runs beside it, pins that wait, and other roll-backs.
+Afterwards an ordinary run at noon must replace no database. tests/simulation has others' runs beside it, pins that
+wait, and other roll-backs.
 """
 
 import re
@@ -27,7 +27,7 @@ Found = tuple[set[str], list[str]]
 
 
 class Refresh(Night):
-    """A night whose runs are held where a scenario needs it, and are followed or polled."""
+    """A night whose runs are followed or polled."""
 
     def __init__(self, company: Company, *, events: bool) -> None:
         super().__init__(company, events=events)
@@ -36,19 +36,14 @@ class Refresh(Night):
     def patch(self, **changes: Any) -> None:
         self.cloud.patch_pipeline(PIPELINE, **changes)
 
-    def start(self, *outcomes: str, hold: str | None = None) -> str:
-        """Promote, and return the run once it is held, or has ended."""
-        self.patch(next_outcomes=list(outcomes), hold=[hold] if hold else [])
+    def start(self, *outcomes: str) -> str:
+        """Promote, and return the run, whose outcomes are these."""
+        self.patch(next_outcomes=list(outcomes))
         self.update()
         (record,) = self.restore()
         assert record["payload"]["outcome"] == "started", record
-        if hold:
-            self.wait_until_held(hold)
         run: str = record["payload"]["execution_id"]
         return run
-
-    def wait_until_held(self, at: str) -> None:
-        self.cloud.wait_until_held(PIPELINE, at)
 
     def later(self, **time: float) -> None:
         self.cloud.set_clock(self.cloud.now() + timedelta(**time))
@@ -122,7 +117,9 @@ def the_deploy_stage_is_retried_after_it_was_taken_back(night: Refresh) -> None:
 def the_deploy_stage_rolls_back_and_that_restores(night: Refresh) -> None:
     with changed(night, lambda stages: stages[2].update(onFailure={"result": "ROLLBACK"})):
         night.end(night.push())  # which it can be rolled back to
-        run = night.start("Failed in Deploy", hold="Deploy")
+        night.patch(hold=["Deploy"])
+        run = night.start("Failed in Deploy")
+        night.cloud.wait_until_held(PIPELINE, "Deploy")
         night.later(minutes=10)
         night.patch(hold=[], action_seconds={"Deploy": 1})
         assert night.end(run) == "Failed"
