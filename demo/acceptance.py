@@ -108,6 +108,16 @@ class Project:
         """Return a boto3 client of the account."""
         return self.cloud.client(service, self.account)
 
+    def parameter(self, name: str) -> str:
+        """Return what a parameter holds."""
+        value: str = self.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
+        return value
+
+    def put(self, name: str, value: str) -> None:
+        """Write a parameter by hand."""
+        ssm = self.client("ssm")
+        ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
     def chalice(
         self, *arguments: str, stdin: str = "", progress: Callable[[str], None] | None = None
     ) -> str:
@@ -216,7 +226,7 @@ class Company(Project):
         if "SSM_REFRESH_HOLD_NAME" in self.variables:
             parameters[self.variables["SSM_REFRESH_HOLD_NAME"]] = "dummyvalue"
         for name, value in parameters.items():
-            self.cloud.client("ssm").put_parameter(Name=name, Value=value, Type="String")
+            self.put(name, value)
         if "NOTIFICATION_TOPIC_ARN" in self.variables:
             self.subscribe(self.variables["NOTIFICATION_TOPIC_ARN"])
         restored = [each.restored() for each in self.databases]
@@ -271,11 +281,6 @@ class Company(Project):
         wait_until(is_followed, f"run {execution_id}, which {status}, to be followed")
         self.cloud.wait_until_idle()
         return status
-
-    def parameter(self, name: str) -> str:
-        """Return what a parameter holds."""
-        value: str = self.cloud.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
-        return value
 
     def good(self) -> str:
         """Return the value of the version of *current* that is marked good; "" if none is."""

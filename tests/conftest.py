@@ -19,7 +19,7 @@ for name in [name for name in os.environ if name.startswith("MAKE") or name == "
     del os.environ[name]
 
 
-_DEMOS = {"test_company_demo.py", "test_readme.py"}
+_DEMOS = {"test_readme.py"}
 _SHARING = {"browser", "contract", "e2e", "localcloud", "test_bench.py"}
 
 

@@ -40,29 +40,26 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("end", "arguments", "status"),
     [
-        Unexpected("found outcome skipped"),
-        RuntimeError("chalice deploy failed"),
-        WaiterError("snapshot", "Max attempts exceeded", {}),
+        (Unexpected("found outcome skipped"), (), 1),
+        (RuntimeError("chalice deploy failed"), (), 1),
+        (WaiterError("snapshot", "Max attempts exceeded", {}), (), 1),
+        (KeyboardInterrupt(), (), 130),
+        (None, ("--keep",), 0),  # and then interrupted
+        (None, (), 0),
     ],
 )
-def test_a_failure_is_one_line(
-    run: Run, capsys: pytest.CaptureFixture[str], error: Exception
-) -> None:
-    assert run(error) == 1
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.endswith(str(error))
-
-
-@pytest.mark.parametrize(
-    ("end", "arguments", "status"),
-    [(KeyboardInterrupt(), (), 130), (None, ("--keep",), 0), (None, (), 0)],
-)
-def test_an_interruption_is_a_success_only_once_the_demo_is_done(
-    run: Run, end: BaseException | None, arguments: tuple[str, ...], status: int
+def test_an_end_has_its_status_and_a_failure_its_line(
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    end: BaseException | None,
+    arguments: tuple[str, ...],
+    status: int,
 ) -> None:
     assert run(end, *arguments) == status
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert [line.endswith(str(end)) for line in errors] == [True] * (status == 1)
 
 
 def test_a_function_that_fails_is_reported_in_a_few_words() -> None:

@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SIZES, Show
-from tests.console_states import OMAR, RUN, FakeClient, attention, denied, fresh, healthy
+from tests.console_states import RUN, FakeClient, attention, denied, fresh, healthy
 
 
 def attention_with_few_shares() -> FakeClient:
@@ -22,11 +22,6 @@ PAGES = {
     "denied": (denied, "/"),
     "database": (attention_with_few_shares, "/databases/orders"),
     "form": (attention, "/rollback?database=orders"),
-}
-HELD = {
-    "hold": {"until": "2026-12-03", "reason": "load test", "by": OMAR},
-    "next_restore": None,
-    "under_way": None,
 }
 
 
@@ -101,17 +96,6 @@ def test_a_snapshot_is_pinned_and_the_page_says_so(show: Show, script: bool) -> 
         expect(page.get_by_role("status")).to_contain_text(f"now, in run {RUN}")
     (call,) = client.calls
     assert call[1]["deploy"] is True
-
-
-def test_a_hold_is_set_in_the_dialog(show: Show) -> None:
-    client = healthy()
-    client.answer = HELD
-    with show(client) as page:
-        page.get_by_role("link", name="Hold…").click()
-        page.get_by_label("Restore again from").fill("2026-12-03")
-        page.get_by_role("button", name="Hold").click()
-        expect(page.get_by_role("status")).to_contain_text("on hold until 2026-12-03")
-    assert client.calls == [("hold", {"until": "2026-12-03", "reason": ""})]
 
 
 def test_the_page_reloads_itself_while_a_run_is_under_way(show: Show) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from click.testing import CliRunner, Result
 
 from cli.main import cli
 from demo.acceptance import PIPELINE, STAGE, Company, arn_of, configure, copy_project, nightly
+from localcloud.accounts import REGION, Key
 from localcloud.client import LocalCloud
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -35,6 +38,20 @@ def answer_of(records: list[dict[str, Any]]) -> dict[str, Any]:
     assert record["status"] == "succeeded", record
     answer: dict[str, Any] = record["payload"]
     return answer
+
+
+def signed(
+    method: str,
+    url: str,
+    body: bytes | None,
+    key: Key,
+    media: str = "application/json",
+    service: str = "execute-api",
+) -> dict[str, str]:
+    """Return the headers of a request, with its signature."""
+    request = AWSRequest(method, url, {"Content-Type": media}, body)
+    SigV4Auth(key.credentials(), service, REGION).add_auth(request)
+    return dict(request.headers)
 
 
 @pytest.fixture(scope="session")
@@ -121,13 +138,8 @@ class Night:
         self.cloud.wait_until_idle()
         (deployed,) = self.company.clusters().values()
         if self.current() != deployed:
-            self.put(self.company.current, deployed)
+            self.company.put(self.company.current, deployed)
         return deployed
-
-    def put(self, name: str, value: str) -> None:
-        """Write a parameter by hand."""
-        ssm = self.cloud.client("ssm")
-        ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
 
     def ask(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
         """Return the API's answer to a signed request."""
@@ -177,10 +189,6 @@ class Night:
 
     def current(self) -> str:
         return self.company.parameter(self.company.current)
-
-    def calls(self, function: str) -> list[str]:
-        """The function's AWS calls of this night."""
-        return [call["operation"] for call in self.cloud.calls(function)]
 
 
 @pytest.fixture

@@ -43,6 +43,10 @@ def test_a_tester_sees_the_data_pins_holds_and_tries_a_refresh(
     missing = ask(deployed, "pin", "orders-1999-01-01")
     assert (missing.exit_code, missing.stdout) == (1, "")
     assert missing.stderr.startswith("there is no snapshot orders-1999-01-01")
+    unknown = ask(deployed, "status", stage="none")
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    nowhere = "There is no API of stage 'none' in Region eu-west-1. Check the stage's name, your "
+    assert unknown.stderr == f"{nowhere}profile and your Region.\n"
     held = ask(deployed, "hold", "2099-01-01", "--reason", "load test")
     assert held.stdout.startswith("Scheduled refreshes are on hold until 2099-01-01.")
     assert ask(deployed, "resume").stdout.startswith("There is no hold. Next refresh: ")
@@ -50,15 +54,6 @@ def test_a_tester_sees_the_data_pins_holds_and_tries_a_refresh(
     assert (tried.exit_code, "nothing-new" in tried.stdout) == (1, True)
     assert newest in ask(deployed, "history").stdout.splitlines()[1]
     assert f"{newest}  " in ask(deployed, "snapshots").stdout
-
-
-def test_an_unknown_stage_is_a_sentence(deployed: Company) -> None:
-    unknown = ask(deployed, "status", stage="none")
-    assert (unknown.exit_code, unknown.stdout) == (1, "")
-    assert unknown.stderr == (
-        "There is no API of stage 'none' in Region eu-west-1. Check the stage's name, your profile and "
-        "your Region.\n"
-    )
 
 
 @pytest.fixture(scope="module")

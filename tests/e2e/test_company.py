@@ -1,13 +1,12 @@
 """A company of two Aurora clusters, PostgreSQL and MySQL, that restores copies: production shares in another Region.
 
 The package, the roles and the schedules are as ``aurora-refresh configure`` and ``chalice deploy`` make them.
-The demo of the company, in test_company_demo.py, has a cluster that is restored without a copy beside copied ones.
+The demo of the company, which test_readme.py runs, has a cluster that is restored without a copy beside copied ones.
 """
 
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
 from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, answer_of, invoke
-from tests.e2e.test_permissions import grants, permits, policy_of
+from tests.e2e.test_permissions import calls_of, permits, policy_of, unused
 
 ELSEWHERE = "us-east-1"
 PRODUCTIONS_KEY = f"arn:aws:kms:{ELSEWHERE}:{PRODUCTION}:key/11111111-1111-1111-1111-111111111111"
@@ -39,7 +38,8 @@ class Copying:
         self.company = company
         self.cloud = company.cloud
         self.rds = company.cloud.client("rds")
-        self.orders, self.billing = company.databases
+        self.databases = company.databases
+        self.orders, self.billing = self.databases
         key = company.variables["ORDERS_COPY_KMS_KEY_ID"]
         self.key = f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/{key}"
 
@@ -49,10 +49,6 @@ class Copying:
         taken = [each.nightly(night - timedelta(hours=6), **facts) for each in self.databases]
         arns = self.cloud.seed_snapshots(taken)["arns"]
         return {each.source: arn for each, arn in zip(self.databases, arns, strict=True)}
-
-    @property
-    def databases(self) -> list[Database]:
-        return self.company.databases
 
     def fire(self, function: str, time: datetime) -> Any:
         self.cloud.set_clock(time)
@@ -83,12 +79,17 @@ class Copying:
             if each["Status"] == "copying":
                 self.cloud.patch_snapshot(arn, status="available")
 
-    def policy(self, function: str) -> dict[str, Any]:
-        return policy_of(self.cloud.client("iam"), f"aurora-refresh-{STAGE}-{function}")
-
     def parameters(self, which: str) -> dict[str, str]:
         return {
             each.source: self.company.parameter(getattr(each, which)) for each in self.databases
+        }
+
+    def sources(self, which: str) -> dict[str, str]:
+        """What the copies that the parameters hold were copied from."""
+        own = self.own()
+        return {
+            name: own[arn]["SourceDBClusterSnapshotArn"]
+            for name, arn in self.parameters(which).items()
         }
 
 
@@ -136,10 +137,8 @@ def test_a_night_with_copies(copying: Copying) -> None:
     assert copying.company.followed(started["execution_id"]) == "Succeeded"
     assert copying.parameters("current") == wanted
     assert set(copying.company.clusters().values()) == {orders, billing}
-    own = copying.own()
-    assert {own[arn]["KmsKeyId"] for arn in wanted.values()} == {copying.key}
-    sources = {name: own[arn]["SourceDBClusterSnapshotArn"] for name, arn in wanted.items()}
-    assert sources == shared
+    assert {copying.own()[arn]["KmsKeyId"] for arn in wanted.values()} == {copying.key}
+    assert copying.sources("current") == shared
 
 
 def test_the_doctor_looks_at_shares_and_their_key_where_they_are(copying: Copying) -> None:
@@ -157,17 +156,24 @@ def test_the_doctor_looks_at_shares_and_their_key_where_they_are(copying: Copyin
 def test_copies_are_kept_within_their_number(copying: Copying) -> None:
     """Follows the night above: what nothing leads to any more goes, and nothing else.
 
-    The pipeline's events are lost, so the polls see the ends of the runs.
+    The pipeline's events are lost, so the polls see the ends of the runs. In the last night somebody else copies as
+    many as RDS can, so a poll starts ours.
     """
     copying.cloud.patch_pipeline(PIPELINE, loses_events=True)
     (first,) = copying.copies_of(copying.orders)
     copying.copy_by_hand(first, "aurora-refresh-copy-of-somebody-s")
-    for cycle in (1, 2):
-        night = SUNDAY + timedelta(weeks=2 * cycle)
-        copying.share(night)
-        copying.fire(UPDATE, night)
+    for weeks, reason in ((2, None), (4, "copy-quota")):
+        night = SUNDAY + timedelta(weeks=weeks)
+        for number in range(COPIES_IN_PROGRESS_PER_REGION if reason else 0):
+            copying.copy_by_hand(first, f"somebody-s-{number}")
+        shared = copying.share(night)
+        asked = copying.fire(UPDATE, night)
+        assert [each.get("reason") for each in asked["databases"]] == [reason, reason]
         copying.finish()
         copying.fire(RECONCILE, night + timedelta(minutes=15))
+        copying.finish()
+        copying.fire(UPDATE, night + timedelta(minutes=30))  # which records what no poll has
+        assert copying.sources("latest") == shared
         started = copying.fire(RESTORE, night + timedelta(hours=2))
         assert started["outcome"] == "started", started
         assert copying.cloud.wait_for_run(started["execution_id"], PIPELINE) == "Succeeded"
@@ -182,41 +188,16 @@ def test_copies_are_kept_within_their_number(copying: Copying) -> None:
     assert copying.own()[foreign]["TagList"] == []
 
 
-def test_the_poll_starts_the_copies_that_rds_had_no_room_for(copying: Copying) -> None:
-    night = SUNDAY + timedelta(weeks=6)
-    (old, *_) = copying.copies_of(copying.orders)
-    for number in range(COPIES_IN_PROGRESS_PER_REGION):  # somebody else copies as many as RDS can
-        copying.copy_by_hand(old, f"somebody-s-{number}")
-    shared = copying.share(night)
-    asked = copying.fire(UPDATE, night)
-    assert [each["reason"] for each in asked["databases"]] == ["copy-quota", "copy-quota"]
-    copying.finish()
-    polled = copying.fire(RECONCILE, night + timedelta(minutes=15))
-    assert [each["copy"]["source"] for each in polled["databases"]] == [*shared.values()]
-    copying.finish()
-    copying.fire(UPDATE, night + timedelta(minutes=30))  # which records what no poll has
-    own, latest = copying.own(), copying.parameters("latest")
-    assert {name: own[arn]["SourceDBClusterSnapshotArn"] for name, arn in latest.items()} == shared
-
-
 @pytest.mark.parametrize("function", [UPDATE, RECONCILE])
 def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, function: str) -> None:
-    """RDS uses the keys in the function's name: no call of its own shows it."""
-    deployed, policy = f"aurora-refresh-{STAGE}-{function}", copying.policy(function)
-    calls = {
-        (call["operation"], resource)
-        for call in copying.cloud.calls()
-        if call["function"] == deployed
-        for resource in call["resources"]
-    }
+    deployed = f"aurora-refresh-{STAGE}-{function}"
+    policy = policy_of(copying.cloud.client("iam"), deployed)
+    calls = calls_of(copying.cloud.calls(), deployed)
     assert calls
     assert [call for call in calls if not permits(policy, *call)] == []
-    unused = {
+    # RDS uses keys in the function's name; test_permissions.py moves *current*.
+    assert {
         (action, resource)
-        for action, resource in grants(policy)
-        # A tag is evaluated with the copy that it is put on; test_permissions.py moves *current*.
-        if not action.startswith(("logs:", "kms:")) and action != "rds:AddTagsToResource"
-        if not resource.endswith("/current-snapshot")
-        if not any(called == action and fnmatchcase(on, resource) for called, on in calls)
-    }
-    assert unused == set()
+        for action, resource in unused(policy, calls)
+        if not action.startswith("kms:") and not resource.endswith("/current-snapshot")
+    } == set()

@@ -2,8 +2,9 @@
 
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import botocore.session
 import cfnlint
 import pytest
 
+from chalicelib.domain import ownership
 from chalicelib.domain.functions import API, RESTORE, UPDATE
 from cli import account, cloudformation, deploy, stacks
 from cli.stages import load
-from demo.acceptance import Project
-from localcloud.accounts import PRODUCTION
+from demo.acceptance import Project, nightly
+from localcloud.accounts import ACCEPTANCE, PRODUCTION
 from localcloud.client import LocalCloud
 from tests.e2e.conftest import invoke
 
@@ -25,6 +27,7 @@ LATEST = "/acceptance/rds/latest-snapshot"
 HOLD = "/acceptance/refresh/hold"
 PIPELINE_NAME = "/acceptance/cicd/main-pipeline-name"
 TOPIC = "arn:aws:sns:eu-west-1:222222222222:aurora-refresh"
+TAKEN = datetime(2026, 1, 3, 22, tzinfo=UTC)
 SNAPSHOT = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-"
 MOVED = {
     LATEST: f"{SNAPSHOT}new",
@@ -56,9 +59,9 @@ class User(Project):
             for each in page["Parameters"]
         }
 
-    def put(self, values: dict[str, str]) -> None:
+    def put_each(self, values: dict[str, str]) -> None:
         for name, value in values.items():
-            self.client("ssm").put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+            self.put(name, value)
 
     def existing(self) -> tuple[list[str], list[str], list[str], list[str], list[str]]:
         """The functions, the application's roles, the rules, the alarms and the REST APIs."""
@@ -75,42 +78,18 @@ class User(Project):
         found = self.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
         return names(found, "Endpoint")
 
-    def copy_api(self) -> tuple[str, str]:
-        """Make another REST API to the same function later; the ids of the first and the other one."""
-        self.cloud.set_clock(self.cloud.now() + timedelta(minutes=1))
-        gateway = self.client("apigateway")
-        (api,) = self.existing()[-1]
-        info = {"title": "aurora-refresh", "version": "1.0"}
-        body = json.dumps({"swagger": "2.0", "info": info, "paths": {}}).encode()
-        other: str = gateway.import_rest_api(body=body)["id"]
-        (root,) = gateway.get_resources(restApiId=other)["items"]
-        known = gateway.get_resources(restApiId=api)["items"]
-        path = next(each for each in known if each["path"] == "/status")
-        uri = gateway.get_integration(restApiId=api, resourceId=path["id"], httpMethod="GET")["uri"]
-        where = {"restApiId": other, "resourceId": root["id"], "httpMethod": "GET"}
-        gateway.put_method(**where, authorizationType="AWS_IAM")
-        gateway.put_integration(**where, type="AWS_PROXY", integrationHttpMethod="POST", uri=uri)
-        return api, other
+    def forget_api(self) -> None:
+        """Delete Chalice's record of it, as in another clone of the project."""
+        (self.project / ".chalice/deployed/acceptance.json").unlink()
 
-    def make_snapshots(self, **made_for: str) -> None:
+    def make_snapshots(self, made_for: dict[str, str]) -> None:
         """Make snapshots that look like copies for a parameter."""
-        rds = self.client("rds")
-        rds.create_db_cluster(
-            DBClusterIdentifier="orders",
-            Engine="aurora-postgresql",
-            MasterUsername="postgres",
-            MasterUserPassword="password",
-        )
         for name, parameter in made_for.items():
-            tags = {
-                "aurora-refresh:made-for": parameter,
-                "aurora-refresh:taken": "2026-01-03T22:00:00+00:00",
-            }
-            rds.create_db_cluster_snapshot(
-                DBClusterIdentifier="orders",
-                DBClusterSnapshotIdentifier=name.replace("_", "-"),
-                Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
-            )
+            own = nightly("orders", TAKEN, account=ACCEPTANCE, identifier=name)
+            (arn,) = self.cloud.seed_snapshots([own])["arns"]
+            tags = ownership.tags(parameter, TAKEN)
+            listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+            self.client("rds").add_tags_to_resource(ResourceName=arn, Tags=listed)
 
     def snapshots(self) -> list[str]:
         found = self.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
@@ -149,7 +128,7 @@ def user(
 
 def test_the_life_of_a_stage(user: User) -> None:
     """Deployed, deployed again from another clone, and destroyed, with failures in between."""
-    user.put({CURRENT: f"{SNAPSHOT}before"})
+    user.put_each({CURRENT: f"{SNAPSHOT}before"})
     a_deployment_that_comes_to_nothing(user)
     a_deployment(user)
     moved = another_deployment_resets_no_value(user)
@@ -240,10 +219,13 @@ def another_deployment_resets_no_value(user: User) -> dict[str, str]:
 
     In this clone Chalice has noted nothing of the API, which stays what it is; another one is named.
     """
-    user.put(MOVED)
-    address = user.rest_url()
-    api, other = user.copy_api()
-    (user.project / ".chalice/deployed/acceptance.json").unlink()
+    user.put_each(MOVED)
+    address, (api,) = user.rest_url(), user.existing()[-1]
+    user.forget_api()
+    user.cloud.set_clock(user.cloud.now() + timedelta(minutes=1))
+    user.chalice("deploy", "--stage", "acceptance")
+    (other,) = {*user.existing()[-1]} - {api}
+    user.forget_api()
     status, printed = user.run("deploy", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other")
     assert (status, user.rest_url()) == (0, address)
     changes = {line.split()[0] for line in printed if line.startswith("  ") and line[2] != "-"}
@@ -259,7 +241,7 @@ def another_deployment_resets_no_value(user: User) -> dict[str, str]:
 
 def neighbours(user: User) -> tuple[list[str], list[str]]:
     """Roles and rules whose names begin or end like the stage's, and are others', and no note."""
-    (user.project / ".chalice/deployed/acceptance.json").unlink()
+    user.forget_api()
     iam, events = user.client("iam"), user.client("events")
     roles = ["aurora-refresh-acceptance", "aurora-refresh-acceptance2-db-follow-pipeline"]
     rules = ["aurora-refresh-acceptance-db-follow-pipeline", "db-follow-pipeline-event"]
@@ -275,8 +257,8 @@ def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
 
     Nobody knows any more that the stage has made that parameter.
     """
-    ours, others = "aurora_refresh_copy_1", "aurora_refresh_copy_2"
-    user.make_snapshots(**{ours: LATEST, others: "/other/latest", "by-hand": LATEST})
+    ours, others = "aurora-refresh-copy-1", "aurora-refresh-copy-2"
+    user.make_snapshots({ours: LATEST, others: "/other/latest", "by-hand": LATEST})
     alarm = {
         "AlarmName": "others",
         "Namespace": "Others",
@@ -288,7 +270,7 @@ def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
     cloudwatch = user.client("cloudwatch")
     cloudwatch.put_metric_alarm(**alarm, **numbers, AlarmActions=[TOPIC])
     status, printed = user.run("destroy", "--yes", "--everything")
-    assert (status, user.snapshots()) == (0, ["aurora-refresh-copy-2", "by-hand"])
+    assert (status, user.snapshots()) == (0, [others, "by-hand"])
     assert f"  kept       topic {TOPIC}, which notifies others of others" in printed
     assert (user.holds(), user.log_days()) == ({PIPELINE_NAME: "acceptance-main"}, {})
     cloudwatch.delete_alarms(AlarmNames=["others"])
@@ -334,7 +316,7 @@ def test_what_the_parameters_hold_is_left_alone_and_a_secret_in_them_is_not_prin
 ) -> None:
     user, secret = without_functions, "Geheim!\x1b[2J"
     held = dict.fromkeys((PIPELINE_NAME, LATEST, CURRENT, HOLD), secret)
-    user.put(held)
+    user.put_each(held)
     _, deployed = user.run("deploy", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first")
     _, destroyed = user.run("destroy", "--yes")
     hidden = f"something else, {len(secret)} characters long"
@@ -424,7 +406,9 @@ FIRST = "FirstAcceptanceRdsCurrentSnapshotc694c8"
 PACKAGED = [f"aurora-refresh-acceptance{which}" for which in ("-before", "", "-after")]
 
 
-def test_a_package_is_three_clean_templates_whose_update_resets_no_value(user: User) -> None:
+def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_value(
+    user: User,
+) -> None:
     """Their functions have the names that everything else goes by."""
     out = user.project / "out"
     status, printed = user.run("package", "--out", str(out))
@@ -434,6 +418,10 @@ def test_a_package_is_three_clean_templates_whose_update_resets_no_value(user: U
     assert deletions(printed) == PACKAGED[::-1]
     made = ["after.json", "before.json", "deployment.zip", "sam.json"]
     assert sorted(file.name for file in out.iterdir()) == made
+    with zipfile.ZipFile(out / "deployment.zip") as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+    own = {top for top in tops if not top.endswith((".dist-info", ".data"))}
+    assert own == {"app.py", "chalice", "chalicelib", "tzdata"}
     functions = (out / "sam.json").read_text()  # test_stacks.py lints the others
     assert cfnlint.lint(functions, regions=["eu-west-1"]) == []
     resources = json.loads(functions)["Resources"].values()
@@ -453,7 +441,7 @@ def test_a_package_is_three_clean_templates_whose_update_resets_no_value(user: U
     apply(user, "create", before, given)
     first = at_first(f"{SNAPSHOT}first")
     assert user.holds() == first
-    user.put(MOVED)
+    user.put_each(MOVED)
     for command in ("deploy", "destroy"):
         status, printed = user.run(command, *(["--yes"] if command == "destroy" else []))
         assert (status, deletions(printed)) == (1, PACKAGED[::-1])

@@ -1,87 +1,15 @@
-"""The scheduled runs, night after night, with the policies of the function's own role evaluated for every call."""
+"""Nights on which something disturbs the promotion itself.
+
+On quiet ones production's newest data replaces the cluster in test_readme.py, by the demo, and in test_newcomer.py.
+"""
 
 import uuid
-from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from demo.acceptance import nightly
-from localcloud.accounts import ACCEPTANCE, STRANGER
-from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, Night
+from tests.e2e.conftest import RESTORE, Night
 
 START = "codepipeline:StartPipelineExecution"
-
-
-def test_production_s_newest_data_replaces_the_acceptance_cluster(night: Night) -> None:
-    before = night.company.clusters()
-
-    updated = night.update()
-    (restored,) = night.restore()
-
-    assert (updated["outcome"], updated["databases"][0]["latest"]) == ("updated", night.new)
-    assert (restored["payload"]["outcome"], night.current()) == ("started", night.new)
-    assert night.calls(UPDATE) == [
-        "rds:DescribeDBClusterSnapshots",
-        "ssm:GetParameters",
-        "ssm:PutParameter",
-    ]
-    assert night.calls(RESTORE) == [
-        "ssm:GetParameters",
-        "rds:DescribeDBClusterSnapshots",
-        "ssm:GetParameterHistory",
-        "codepipeline:ListPipelineExecutions",
-        "cloudformation:DescribeStacks",
-        "cloudformation:ListStackResources",
-        "rds:DescribeDBClusters",
-        "ssm:PutParameter",
-        START,
-    ]
-    (run,) = night.runs()
-    assert (run["pipelineExecutionId"], run["status"]) == (
-        restored["payload"]["execution_id"],
-        "Succeeded",
-    )
-    after = night.company.clusters()
-    assert list(after.values()) == [night.new]
-    assert not before.keys() & after.keys()
-    assert night.company.good() == night.new
-    (subject,) = night.subjects()
-    assert subject.startswith("aurora-refresh: refreshed in ")
-
-    night.cloud.clear_calls()
-    assert night.poll()["outcome"] == "ignored"
-    assert len(night.calls(RECONCILE)) <= 6
-
-
-def test_what_strangers_share_is_not_taken(night: Night) -> None:
-    """Nor what is half made, or of another kind of cluster in the same listing."""
-    others: list[dict[str, Any]] = [
-        {"account": STRANGER},
-        {"status": "creating", "created": None},
-        {"engine": "postgres"},  # a Multi-AZ cluster
-        {"engine_version": "15.6-limitless"},
-    ]
-    later = night.two - timedelta(minutes=5)
-    night.cloud.seed_snapshots(
-        [
-            nightly("orders", later, identifier=f"other-{number}-{later:%m-%d}", **facts)
-            for number, facts in enumerate(others)
-        ]
-    )
-    assert night.update()["databases"][0]["latest"] == night.new
-
-
-def test_a_share_withdrawn_between_two_and_four_is_not_restored(night: Night) -> None:
-    night.update()
-    night.cloud.patch_snapshot(night.new, shared_with=[])
-    (record,) = night.restore()
-    night.cloud.patch_snapshot(night.new, shared_with=[ACCEPTANCE])
-    assert (record["payload"]["outcome"], record["payload"]["reason"]) == (
-        "failed",
-        "snapshot-gone",
-    )
-    assert (night.current(), night.runs()) == (night.old, [])
 
 
 @pytest.mark.parametrize(

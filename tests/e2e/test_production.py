@@ -1,13 +1,12 @@
 """A production stage: deployed with its own roles, and its shares over the weeks.
 
-The demo of the company, in test_company_demo.py, restores such shares in acceptance.
+The demo of the company, which test_readme.py runs, restores such shares in acceptance.
 """
 
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,72 +15,47 @@ import pytest
 from demo.production import STAGE, Production
 from localcloud.client import LocalCloud
 from tests.e2e.conftest import answer_of, invoke
-from tests.e2e.test_permissions import grants, policy_of
+from tests.e2e.test_permissions import calls_of, policy_of, unused
 
 SHARE = "db-share-snapshot"
 FOLLOW_SHARES = "db-follow-shares"
 DEPLOYED = f"aurora-refresh-{STAGE}"
 PERSON = "team@example.com"
 CLUSTERS = ["orders", "billing", "documents"]
-# Lambda writes a function's log; RDS uses a key, and evaluates tags, with the call that they come with.
-USED_BY_AWS = {
-    "logs:CreateLogGroup",
-    "logs:CreateLogStream",
-    "logs:PutLogEvents",
-    "kms:CreateGrant",
-    "rds:AddTagsToResource",
-}
-
-_SATURDAYS = (datetime(2026, 1, 3, 22, tzinfo=UTC) + timedelta(weeks=week) for week in count())
+SATURDAYS = [datetime(2026, 1, 3, 22, tzinfo=UTC) + timedelta(weeks=week) for week in range(5)]
 
 
-class Saturday:
-    """A Saturday in the life of production. They follow each other and leave their shares behind."""
+def begin(production: Production, saturday: datetime) -> None:
+    """Let the night come: there are the backups of this day."""
+    production.back_up(saturday - timedelta(hours=17))
+    production.cloud.set_clock(saturday)
 
-    def __init__(self, production: Production) -> None:
-        self.production = production
-        self.cloud = production.cloud
-        self.rds = production.client("rds")
-        self.at = next(_SATURDAYS)
-        production.back_up(self.at - timedelta(hours=17))
-        self.cloud.set_clock(self.at)
-        self.cloud.set_faults([])
-        self.cloud.set_retries([0.05, 0.05])
-        production.notifications()
-        self.cloud.clear_calls()
 
-    def share(self) -> dict[str, Any]:
-        return answer_of(self.production.fire(SHARE, self.at))
+def follow(production: Production, saturday: datetime, status: str = "available") -> dict[str, Any]:
+    """Let RDS come to an end with what it was asked for, and a poll see that."""
+    for each in own(production):
+        if each["Status"] in ("creating", "copying"):
+            production.cloud.patch_snapshot(each["DBClusterSnapshotArn"], status=status)
+    return answer_of(production.fire(FOLLOW_SHARES, saturday + timedelta(minutes=15)))
 
-    def follow(self) -> dict[str, Any]:
-        return answer_of(self.production.fire(FOLLOW_SHARES, self.at + timedelta(minutes=15)))
 
-    def settle(self, status: str = "available") -> None:
-        """RDS has made what it was asked for."""
-        for each in self.own():
-            if each["Status"] in ("creating", "copying"):
-                self.cloud.patch_snapshot(each["DBClusterSnapshotArn"], status=status)
+def own(production: Production) -> list[dict[str, Any]]:
+    """Production's manual snapshots."""
+    listed = production.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
+    found: list[dict[str, Any]] = listed["DBClusterSnapshots"]
+    return found
 
-    def own(self) -> list[dict[str, Any]]:
-        """Production's manual snapshots."""
-        listed: list[dict[str, Any]] = self.rds.describe_db_cluster_snapshots(
-            SnapshotType="manual"
-        )["DBClusterSnapshots"]
-        return listed
 
-    def shares(self) -> dict[str, list[dict[str, Any]]]:
-        """What acceptance sees of each cluster, newest first."""
-        listed = self.cloud.client("rds").describe_db_cluster_snapshots(SnapshotType="shared")
-        newest_first = sorted(
-            listed["DBClusterSnapshots"], key=lambda each: each["SnapshotCreateTime"], reverse=True
-        )
-        return {
-            cluster: [each for each in newest_first if each["DBClusterIdentifier"] == cluster]
-            for cluster in CLUSTERS
-        }
-
-    def subjects(self) -> list[str]:
-        return [message["Subject"] for message in self.production.notifications()]
+def shares(production: Production) -> dict[str, list[dict[str, Any]]]:
+    """What acceptance sees of each cluster, newest first."""
+    listed = production.cloud.client("rds").describe_db_cluster_snapshots(SnapshotType="shared")
+    newest_first = sorted(
+        listed["DBClusterSnapshots"], key=lambda each: each["SnapshotCreateTime"], reverse=True
+    )
+    return {
+        cluster: [each for each in newest_first if each["DBClusterIdentifier"] == cluster]
+        for cluster in CLUSTERS
+    }
 
 
 def outcomes(answer: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
@@ -109,31 +83,8 @@ def command(production: Production, name: str, *answers: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def existing(production: Production) -> dict[str, str | list[str]]:
-    """The functions with their roles, the rules with their schedules, and the alarms."""
-    functions = production.client("lambda").list_functions()["Functions"]
-    rules = production.client("events").list_rules()["Rules"]
-    alarms = production.client("cloudwatch").describe_alarms()["MetricAlarms"]
-    return {
-        **{each["FunctionName"]: each["Role"].rpartition("/")[2] for each in functions},
-        **{each["Name"]: each["ScheduleExpression"] for each in rules},
-        "alarms": sorted(each["AlarmName"].removeprefix(f"{DEPLOYED}-") for each in alarms),
-    }
-
-
 def test_a_deployed_stage_is_healthy(production: Production) -> None:
-    assert existing(production) == {
-        f"{DEPLOYED}-{SHARE}": f"{DEPLOYED}-{SHARE}",
-        f"{DEPLOYED}-{SHARE}-event": "cron(0 22 ? * SAT *)",
-        f"{DEPLOYED}-{FOLLOW_SHARES}": f"{DEPLOYED}-{FOLLOW_SHARES}",
-        f"{DEPLOYED}-{FOLLOW_SHARES}-event": "rate(15 minutes)",
-        "alarms": [
-            f"errors-{FOLLOW_SHARES}",
-            f"errors-{SHARE}",
-            "follow-overdue",
-            "notification-failed",
-        ],
-    }
+    """Its functions, roles, rules and alarms are those that the settings ask for."""
     verdicts = command(production, "doctor")
     assert [line for line in verdicts if line.startswith(("  problem", "  warning"))] == []
     assert verdicts[-1].startswith("healthy; ")
@@ -147,62 +98,52 @@ def any_cluster(resource: str) -> str:
 def test_the_oldest_of_ours_and_the_failed_go_and_each_role_allows_nothing_that_is_not_used(
     production: Production,
 ) -> None:
-    rds = production.client("rds")
+    cloud = production.cloud
+    cloud.clear_calls()
     stranger = f"aurora-refresh-share-{'0' * 32}"
-    rds.create_db_cluster_snapshot(
+    production.client("rds").create_db_cluster_snapshot(
         DBClusterIdentifier="orders", DBClusterSnapshotIdentifier=stranger
     )
-    saturdays, journal = [], []
-    for _ in range(4):
-        saturday = Saturday(production)
-        saturday.share()
-        saturday.settle()
-        saturday.follow()
-        saturdays.append(saturday.at)
-        journal += saturday.cloud.calls()
-    for found in saturday.shares().values():
+    for saturday in SATURDAYS[:-1]:
+        begin(production, saturday)
+        answer_of(production.fire(SHARE, saturday))
+        follow(production, saturday)
+    seen = shares(production)
+    for found in seen.values():
         taken = [
             each["SnapshotCreateTime"].replace(minute=0, second=0, microsecond=0) for each in found
         ]
-        assert taken == saturdays[:0:-1]
+        assert taken == SATURDAYS[-2:0:-1]
     # What production's default key encrypts could not be restored.
-    keys = {name: {each.get("KmsKeyId") for each in saturday.shares()[name]} for name in CLUSTERS}
+    keys = {name: {each.get("KmsKeyId") for each in seen[name]} for name in CLUSTERS}
     assert keys == {"orders": {None}, "billing": {production.key}, "documents": {production.key}}
 
-    saturday = Saturday(production)
-    saturday.cloud.set_faults([{"operation": "rds:DescribeDBClusters", "kind": "deny"}])
-    attempts = production.fire(SHARE, saturday.at)
+    begin(production, SATURDAYS[-1])
+    production.notifications()
+    cloud.set_retries([0.05, 0.05])
+    cloud.set_faults([{"operation": "rds:DescribeDBClusters", "kind": "deny"}])
+    attempts = production.fire(SHARE, SATURDAYS[-1])
     assert [record["status"] for record in attempts] == ["failed", "succeeded"]
-    saturday.settle("failed")
-    assert outcomes(saturday.follow()) == dict.fromkeys(CLUSTERS, ("failed", "share-failed"))
-    names = ",".join(CLUSTERS)
-    assert saturday.subjects() == [
+    failed = follow(production, SATURDAYS[-1], "failed")
+    assert outcomes(failed) == dict.fromkeys(CLUSTERS, ("failed", "share-failed"))
+    assert [each["Subject"] for each in production.notifications()] == [
         "aurora-refresh: SHARING FAILED: DescribeDBClusters AccessDenied (orders)",
-        f"aurora-refresh: SHARING FAILED: share-failed ({names})",
+        f"aurora-refresh: SHARING FAILED: share-failed ({','.join(CLUSTERS)})",
     ]
-    own = {each["DBClusterSnapshotIdentifier"] for each in saturday.own()}
-    assert (stranger in own, len(own)) == (True, 1 + 3 * len(CLUSTERS))
+    names = {each["DBClusterSnapshotIdentifier"] for each in own(production)}
+    assert (stranger in names, len(names)) == (True, 1 + 3 * len(CLUSTERS))
 
-    journal += saturday.cloud.calls()
     for function in (SHARE, FOLLOW_SHARES):
-        used = {
-            (call["operation"], any_cluster(resource))
-            for call in journal
-            if call["function"] == f"{DEPLOYED}-{function}"
-            for resource in call["resources"]
-        }
-        policy = policy_of(production.client("iam"), f"{DEPLOYED}-{function}")
-        granted = {(action, any_cluster(on)) for action, on in grants(policy)}
-        unused = {
-            action
-            for action, pattern in granted
-            if not any(action == done and fnmatchcase(on, pattern) for done, on in used)
-        }
-        assert unused - USED_BY_AWS == set()
+        calls = calls_of(cloud.calls(), f"{DEPLOYED}-{function}")
+        policy = json.dumps(policy_of(production.client("iam"), f"{DEPLOYED}-{function}"))
+        used = {(action, any_cluster(resource)) for action, resource in calls}
+        assert unused(json.loads(any_cluster(policy)), used) == set()
 
 
 # The last one.
 def test_a_destroyed_stage_leaves_its_topic(production: Production) -> None:
     printed = command(production, "destroy", "--yes")
-    assert existing(production) == {"alarms": []}
+    assert production.client("lambda").list_functions()["Functions"] == []
+    assert production.client("events").list_rules()["Rules"] == []
+    assert production.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
     assert f"  kept       topic {production.variables['NOTIFICATION_TOPIC_ARN']}" in printed

@@ -1,7 +1,7 @@
 """What becomes of a refresh, whatever the main pipeline does: with its events, or with all of them lost.
 
-The deployed package runs against a pipeline that is held where a scenario needs it. Afterwards an ordinary run
-at noon must replace no database. tests/simulation has commits between, pins that wait, and other roll-backs.
+Afterwards an ordinary run at noon must replace no database. tests/simulation has others' runs beside it, pins that
+wait, and other roll-backs.
 """
 
 import re
@@ -27,7 +27,7 @@ Found = tuple[set[str], list[str]]
 
 
 class Refresh(Night):
-    """A night whose runs are held where a scenario needs it, and are followed or polled."""
+    """A night whose runs are followed or polled."""
 
     def __init__(self, company: Company, *, events: bool) -> None:
         super().__init__(company, events=events)
@@ -36,19 +36,14 @@ class Refresh(Night):
     def patch(self, **changes: Any) -> None:
         self.cloud.patch_pipeline(PIPELINE, **changes)
 
-    def start(self, *outcomes: str, hold: str | None = None) -> str:
-        """Promote, and return the run once it is held, or has ended."""
-        self.patch(next_outcomes=list(outcomes), hold=[hold] if hold else [])
+    def start(self, *outcomes: str) -> str:
+        """Promote, and return the run, whose outcomes are these."""
+        self.patch(next_outcomes=list(outcomes))
         self.update()
         (record,) = self.restore()
         assert record["payload"]["outcome"] == "started", record
-        if hold:
-            self.wait_until_held(hold)
         run: str = record["payload"]["execution_id"]
         return run
-
-    def wait_until_held(self, at: str) -> None:
-        self.cloud.wait_until_held(PIPELINE, at)
 
     def later(self, **time: float) -> None:
         self.cloud.set_clock(self.cloud.now() + timedelta(**time))
@@ -63,15 +58,9 @@ class Refresh(Night):
             self.poll()
         return status
 
-    def pin(self) -> Any:
-        return self.ask("PUT", "/snapshots/current", {"snapshot": self.pinned})
-
-    def status(self) -> Any:
-        return self.ask("GET", "/status")
-
     def found(self) -> Found:
         """Read the result with plain boto3."""
-        names = {self.old: "old", self.new: "new", self.pinned: "pin"}
+        names = {self.old: "old", self.new: "new"}
         (source,) = self.company.clusters().values()
         good = names.get(self.company.good(), "old")
         notified = [_gist(subject) for subject in self.subjects()]
@@ -128,7 +117,9 @@ def the_deploy_stage_is_retried_after_it_was_taken_back(night: Refresh) -> None:
 def the_deploy_stage_rolls_back_and_that_restores(night: Refresh) -> None:
     with changed(night, lambda stages: stages[2].update(onFailure={"result": "ROLLBACK"})):
         night.end(night.push())  # which it can be rolled back to
-        run = night.start("Failed in Deploy", hold="Deploy")
+        night.patch(hold=["Deploy"])
+        run = night.start("Failed in Deploy")
+        night.cloud.wait_until_held(PIPELINE, "Deploy")
         night.later(minutes=10)
         night.patch(hold=[], action_seconds={"Deploy": 1})
         assert night.end(run) == "Failed"
@@ -136,19 +127,6 @@ def the_deploy_stage_rolls_back_and_that_restores(night: Refresh) -> None:
         assert rollback["executionType"] == "ROLLBACK"
         night.end(rollback["pipelineExecutionId"])
         night.patch(action_seconds={})
-
-
-def a_pin_is_set_while_a_run_builds(night: Refresh) -> None:
-    night.patch(hold=["Build"])
-    run = night.push()
-    night.wait_until_held("Build")
-    assert run in night.pin()["under_way"]
-    status = night.status()
-    assert status["databases"][0]["waiting"]
-    assert status["pipeline"]["under_way"]["restores"] == f"rds from {night.pinned}"
-    night.later(minutes=10)
-    night.patch(hold=[])
-    night.end(run)
 
 
 def the_deploy_stage_is_skipped(night: Refresh) -> None:
@@ -164,7 +142,11 @@ def an_approval_is_rejected_the_next_day(night: Refresh) -> None:
             sleep(0.05)
         night.later(hours=20)
         night.poll()
-        (problem,) = [each for each in night.status()["problems"] if "is in progress since" in each]
+        (problem,) = [
+            each
+            for each in night.ask("GET", "/status")["problems"]
+            if "is in progress since" in each
+        ]
         assert problem.startswith(f"run {run} of {PIPELINE} ")
         assert "waiting for approval in stage Approval, action Ask since" in problem
         assert problem.endswith(f"When it goes on, it restores rds from {night.new}.")
@@ -181,17 +163,6 @@ def an_approval_is_rejected_the_next_day(night: Refresh) -> None:
         assert night.end(run) == "Failed"
 
 
-def a_broken_push_fails_while_the_refresh_restores(night: Refresh) -> None:
-    run = night.start(hold="Deploy:restoring")
-    night.patch(next_outcomes=["Failed in Build"])
-    push = night.push()
-    assert night.end(push) == "Failed"
-    assert (night.current(), night.subjects()) == (night.new, [])
-    night.later(minutes=30)
-    night.patch(hold=[])
-    assert night.end(run) == "Succeeded"
-
-
 def the_run_fails_before_it_restores(night: Refresh) -> None:
     assert night.end(night.start("Failed in Build")) == "Failed"
 
@@ -206,13 +177,11 @@ SCENARIOS: list[tuple[Callable[[Refresh], None], str, Found]] = [
     (the_tests_fail_and_are_retried, "followed", HALF_WAY),
     (the_tests_fail_and_are_retried, "polled", HALF_WAY),
     (the_deploy_stage_rolls_back_and_that_restores, "followed", REFRESHED),
-    (a_broken_push_fails_while_the_refresh_restores, "followed", REFRESHED),
     (
         the_deploy_stage_is_retried_after_it_was_taken_back,
         "polled",
         ({"old"}, [FAILED, NOTHING_RESTORED]),
     ),
-    (a_pin_is_set_while_a_run_builds, "polled", ({"pin"}, ["refreshed"])),
     (the_deploy_stage_is_skipped, "polled", ({"old"}, [NOTHING_RESTORED])),
     (an_approval_is_rejected_the_next_day, "polled", TAKEN_BACK),
 ]

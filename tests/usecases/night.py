@@ -6,11 +6,9 @@ import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from chalice.app import Chalice, Request, Response
 from chalice.test import Client
 
@@ -36,6 +34,7 @@ from tests.stage import (
     STAGE,
     TWO,
 )
+from tests.test_openapi import OPERATIONS, resolved, validator_of
 
 SUNDAY = datetime(2026, 1, 4, 4, tzinfo=UTC)
 TWO_O_CLOCK = SUNDAY.replace(hour=2)
@@ -50,8 +49,6 @@ BUSY = (
     "it has ended"
 )
 REFRESHED = "refreshed in 30 min, data 6 h old (rds)"
-
-OPENAPI = Path(__file__).parents[2] / "docs/openapi.yaml"
 
 ONE = STAGE | {"RDS_STACK_NAME": STACK, "SSM_REFRESH_HOLD_NAME": HOLD}
 TWO_IN_ONE_STACK = TWO | {
@@ -149,7 +146,7 @@ class Night:
             poll(self.settings, self.aws)
 
     def status(self) -> Any:
-        return status(self.settings, self.aws)
+        return as_documented("GET", "/status", 200, status(self.settings, self.aws))
 
     def promotion_killed(self, when: str, operation: str, minutes: float = 1) -> None:
         """Let the promotion die before or after a call; the next attempt comes minutes later."""
@@ -161,8 +158,8 @@ class Night:
     def ask(self, method: str, path: str, body: Any = None, caller: str | None = KIM) -> Any:
         """Return the status and the answer of a request that `caller` has signed.
 
-        Whatever is asked: no answer shows a secret that a parameter holds by mistake, and a request
-        that only reads, or is refused, changes nothing.
+        Whatever is asked: the answer is one that docs/openapi.yaml has, none shows a secret that a
+        parameter holds by mistake, and a request that only reads, or is refused, changes nothing.
         """
         return self.ask_raw(
             method, path, b"" if body is None else json.dumps(body).encode(), caller
@@ -195,7 +192,8 @@ class Night:
         assert b"secret" not in response.body
         if method == "GET" or 400 <= response.status_code < 500:
             assert self.everything() == before
-        return response.status_code, json.loads(response.body)
+        answer = json.loads(response.body)
+        return response.status_code, as_documented(method, path, response.status_code, answer)
 
     # --- what happens in the account ---
 
@@ -272,22 +270,29 @@ class Night:
 # --- answers --------------------------------------------------------------------------------------
 
 
+def _content(method: str, path: str, status: int) -> Any:
+    """Return what docs/openapi.yaml says of an answer."""
+    responses = OPERATIONS[method, path.partition("?")[0]]["responses"]
+    return resolved(responses[str(status)])["content"]["application/json"]
+
+
 @cache
-def _examples() -> dict[str, Any]:
-    document = yaml.safe_load(OPENAPI.read_text())
-    found = {}
-    for operation in (each for path in document["paths"].values() for each in path.values()):
-        response = operation["responses"]["200"]
-        if "$ref" in response:
-            response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
-        (example,) = response["content"]["application/json"]["examples"].values()
-        found[operation["operationId"]] = example["value"]
-    return found
+def _validator(method: str, path: str, status: int) -> Any:
+    return validator_of(_content(method, path, status)["schema"])
+
+
+def as_documented(method: str, path: str, status: int, answer: Any) -> Any:
+    """Return the answer, which has the documented schema."""
+    errors = _validator(method, path, status).iter_errors(answer)
+    assert [each.message for each in errors] == []
+    return answer
 
 
 def documented(operation: str) -> Any:
     """Return the example of an operation's answer in docs/openapi.yaml, which thereby is a true one."""
-    return copy.deepcopy(_examples()[operation])
+    (route,) = (each for each, found in OPERATIONS.items() if found["operationId"] == operation)
+    (example,) = _content(*route, 200)["examples"].values()
+    return copy.deepcopy(example["value"])
 
 
 def about_rds(
