@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,18 @@ def test_a_warm_environment_is_used_again_until_the_configuration_changes(
     third = invoke(cloud, "three")[1]
     assert first == second != third
     assert [each["log"] for each in cloud.invocations("probe")] == ["one\n", "two\n", "three\n"]
+
+
+def test_the_time_that_remains_is_counted_by_the_clouds_clock(cloud: LocalCloud) -> None:
+    """ "Using the Lambda context object to retrieve Python function information"."""
+    create_function(
+        cloud,
+        "def handler(event, context): return context.get_remaining_time_in_millis()",
+        Timeout=60,
+    )
+    for now in (None, datetime(2030, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)):
+        cloud.set_clock(now)
+        assert 50_000 < invoke(cloud)[1] <= 60_000
 
 
 SLOW = """
