@@ -25,12 +25,11 @@ from moto.iam.exceptions import NotFoundException
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from localcloud import runtime
+from localcloud import clock, runtime
 from localcloud.controls import control
 from localcloud.environments import Environment, Outcome
 from localcloud.policies import allows
 
-_RETRY_SECONDS = (1.0, 2.0)
 _THROTTLED_SECONDS = 0.2
 # The executions of an account in a Region, if it has asked for no other quota.
 _CONCURRENCY = 1000
@@ -53,7 +52,6 @@ class Fleet:
     def open(self, endpoint: str) -> None:
         """Begin with no environment; ``endpoint`` is the cloud's URL."""
         self.endpoint = endpoint
-        self.retry_seconds = _RETRY_SECONDS
         #: The asynchronous invocations.
         self.deliveries: list[threading.Thread] = []
         #: What ran, one record for each attempt.
@@ -117,7 +115,7 @@ class Fleet:
                     continue
                 if outcome.succeeded or attempt > retries:
                     break
-                self._closed.wait(self.retry_seconds[attempt - 1])
+                self._closed.wait(attempt * clock.seconds["retry"])
                 attempt += 1
 
     def close(self) -> None:
@@ -249,10 +247,3 @@ def invocations(function: str = "") -> list[dict[str, Any]]:
 def pending() -> int:
     """Return the number of asynchronous invocations that have not ended."""
     return sum(each.is_alive() for each in fleet.deliveries)
-
-
-@control
-def set_retries(seconds: list[float]) -> None:
-    """Set the delays before the two further attempts of a failed asynchronous invocation."""
-    first, second = seconds
-    fleet.retry_seconds = (first, second)

@@ -44,7 +44,7 @@ from moto.rds.exceptions import (
 from moto.rds.models import DBCluster, DBClusterSnapshot, RDSBackend, rds_backends
 from moto.rds.responses import RDSResponse
 
-from localcloud import accounts, keys, rows
+from localcloud import accounts, clock, keys, rows
 from localcloud.controls import control
 
 RESTORED_FROM = "local:restored-from"
@@ -53,8 +53,6 @@ COPIES_IN_PROGRESS_PER_REGION = 5
 
 # moto requires a password of every cluster; it is never read.
 _UNREAD = "a-password-that-is-no-secret"
-_SECONDS = 1.0
-_takes = {"seconds": _SECONDS}  # of real time, a copy or a manual snapshot
 
 
 class Snapshot(DBClusterSnapshot):
@@ -185,7 +183,7 @@ class SharingRDSBackend(RDSBackend):
             own = [each.snapshot_type for each in [*self.cluster_snapshots.values()]]
             if own.count("manual") >= MANUAL_SNAPSHOTS_PER_REGION:
                 raise SnapshotQuotaExceededFault
-            snapshot.ready = monotonic() + _takes["seconds"]
+            snapshot.ready = monotonic() + clock.seconds["copy"]
         self.cluster_snapshots[name] = snapshot
         return snapshot
 
@@ -359,11 +357,6 @@ def install() -> None:
     rds_backends.backend = SharingRDSBackend
 
 
-def reset() -> None:
-    """Let copies take as long as usual again; the snapshots themselves are moto's to forget."""
-    set_copy_seconds(_SECONDS)
-
-
 @control
 def seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
     """Create cluster snapshots that were taken some time ago; returns their ARNs, in the order given.
@@ -412,12 +405,6 @@ def patch_snapshot(arn: str, **change: Any) -> None:
         snapshot.status = change["status"]
     if "shared_with" in change:
         snapshot.attributes["restore"] = list(change["shared_with"])
-
-
-@control
-def set_copy_seconds(seconds: float) -> None:
-    """Set how long it takes to make a snapshot or a copy."""
-    _takes["seconds"] = seconds
 
 
 def _cluster(backend: RDSBackend, **properties: Any) -> DBCluster:

@@ -36,15 +36,13 @@ from moto.cloudformation.utils import generate_stack_id
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ssm.models import ssm_backends
 
-from localcloud.controls import control
+from localcloud import clock
 from localcloud.resources import KINDS, Api, Failed, Kind, Properties
 
 _DYNAMIC = re.compile(r"\{\{resolve:ssm:([^}]+)\}\}")
 _STORED = "AWS::SSM::Parameter::Value"
 _UPDATABLE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
-_SECONDS = 0.2
 _under_way: set[threading.Timer] = set()
-_takes = {"seconds": _SECONDS}  # of real time, an operation of the API
 
 
 @dataclass
@@ -400,7 +398,7 @@ def _soon(what: Callable[[], Any]) -> None:
         what()
         _under_way.discard(timer)
 
-    timer = threading.Timer(_takes["seconds"], run)
+    timer = threading.Timer(clock.seconds["stack"], run)
     timer.daemon = True
     _under_way.add(timer)
     timer.start()
@@ -412,10 +410,3 @@ def reset() -> None:
         timer.cancel()
         timer.join()
     _under_way.clear()
-    _takes["seconds"] = _SECONDS
-
-
-@control
-def set_stack_seconds(seconds: float) -> None:
-    """Set how long it takes to create, update or delete a stack through the API."""
-    _takes["seconds"] = seconds

@@ -46,7 +46,7 @@ class Saturday:
         production.back_up(self.at - timedelta(hours=17))
         self.cloud.set_clock(self.at)
         self.cloud.set_faults([])
-        self.cloud.set_retries([0.05, 0.05])
+        self.cloud.set_seconds(retry=0.05)
         production.notifications()
         self.cloud.clear_calls()
 
@@ -95,7 +95,7 @@ def production(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Pr
     production = Production(running_cloud, new_project())
     production.found(datetime(2026, 1, 3, 4, tzinfo=UTC))
     # It is a test that says when RDS has made something.
-    running_cloud.set_copy_seconds(3600)
+    running_cloud.set_seconds(copy=3600)
     command(production, "deploy", f"EMAIL={PERSON}")
     running_cloud.confirm_subscription(PERSON)
     return production

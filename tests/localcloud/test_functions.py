@@ -124,7 +124,7 @@ def test_a_failed_event_is_tried_again_as_it_was(
 ) -> None:
     """*Invoking a function asynchronously*: twice more, or as often as the function's configuration says."""
     create_function(cloud, "def handler(event, context): 1 / 0")
-    cloud.set_retries([0.1, 0.1])
+    cloud.set_seconds(retry=0.1)
     functions = cloud.client("lambda")
     functions.put_function_event_invoke_config(FunctionName="probe", **configured)
     functions.invoke(FunctionName="probe", InvocationType="Event", Payload='{"b": 1}')
