@@ -54,13 +54,7 @@ class Execution(parser.Execution):
 
     def _get_start_execution_worker(self) -> Any:
         started.append(self)
-        made: Any = super()._get_start_execution_worker()
-        return Worker(
-            made._evaluation_details,  # noqa: SLF001
-            made._execution_communication,  # noqa: SLF001
-            made._cloud_watch_logging_session,  # noqa: SLF001
-            made._activity_store,  # noqa: SLF001
-        )
+        return super()._get_start_execution_worker()
 
     def redrive(self) -> None:
         """Continue at the state that did not succeed, with its input."""
@@ -71,3 +65,6 @@ class Execution(parser.Execution):
         self.error = self.cause = self.stop_date = None
         self.exec_worker, self.exec_status = worker, ExecutionStatus.RUNNING
         worker.start()
+
+
+parser.ExecutionWorker = Worker  # type: ignore[attr-defined]
