@@ -60,7 +60,7 @@ class Environment:
         self.is_busy = True
         self._killed = False
         self._clock = directory / "clock"
-        self._write_clock()
+        self._clock.write_text(str(clock.offset()))
         self._api = _RuntimeApi(configuration)
         # A file, not a pipe: what was written before the answer is all there when the answer is.
         output = directory / "output"
@@ -105,7 +105,7 @@ class Environment:
 
     def invoke(self, request_id: str, event: bytes) -> Outcome:
         """Run one invocation; unless it ends in an answer of the function, the environment ends with it."""
-        self._write_clock()
+        self._clock.write_text(str(clock.offset()))
         timeout, api = self.configuration["Timeout"], self._api
         api.event, api.answer = (request_id, event), None
         # If the init phase takes too long, it is done again within the function's timeout.
@@ -122,10 +122,6 @@ class Environment:
             status = f"exit status {self._process.wait()}"
             succeeded, payload = False, _error("Runtime.ExitError", f"Runtime exited: {status}")
         return Outcome(succeeded, payload, self._output.read().decode(errors="replace"))
-
-    def _write_clock(self) -> None:
-        """Tell the process the cloud's time."""
-        self._clock.write_text(str(clock.offset()))
 
     def _variables(self, task: Path, libraries: Path, endpoint: str) -> dict[str, str]:
         """*Defined runtime environment variables* (Lambda Developer Guide), the function's own, our URL."""

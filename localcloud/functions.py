@@ -130,10 +130,8 @@ class Fleet:
 
     def owner(self, access_key_id: str) -> Environment | None:
         """Return the environment that was given these credentials."""
-        for each in [*self.environments]:
-            if each.credentials.access_key == access_key_id:
-                return each
-        return None
+        held = {each.credentials.access_key: each for each in [*self.environments]}
+        return held.get(access_key_id)
 
     def _acquire(self, function: LambdaFunction) -> Environment:
         wanted = function.get_configuration()

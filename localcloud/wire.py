@@ -42,10 +42,6 @@ class Call:
     protocol: str = "json"
     parameters: dict[str, Any] = field(default_factory=dict)
 
-    def error(self, code: str, message: str, status: int) -> Response:
-        """Return the error in the service's own protocol."""
-        return error(self.protocol, code, message, status)
-
 
 def error(protocol: str, code: str, message: str, status: int) -> Response:
     """Return an error in a protocol."""
