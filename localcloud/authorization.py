@@ -159,7 +159,7 @@ def _snapshot_key_needs(call: Call) -> Iterator[Need]:
     source = call.parameters.get("SourceDBClusterSnapshotIdentifier")
     try:
         copy_key = backend.key_arn(call.parameters["KmsKeyId"])
-        source_key = backend.source_key(source) if source else None
+        source_key = backend.source_of_copy(source).kms_key_id if source else None
     except ServiceException:
         return  # RDS refuses a key that is not there.
     reading, writing = ["CreateGrant", "DescribeKey"], ["CreateGrant", "DescribeKey"]

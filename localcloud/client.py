@@ -128,24 +128,17 @@ class LocalCloud:
 
         return wait_until(ended, f"execution {arn} to end")
 
-    def wait_until_held(self, pipeline: str, at: str) -> str:
-        """Wait until a run is held there, and return its id."""
-
-        def held() -> str | None:
-            runs: dict[str, str] = self.held_runs(pipeline)
-            return runs.get(at)
-
-        return wait_until(held, f"a run of {pipeline} to be held at {at}")
+    def wait_until_held(self, pipeline: str, at: str) -> None:
+        """Wait until a run is held there."""
+        wait_until(lambda: self.is_held(pipeline, at), f"a run of {pipeline} to be held at {at}")
 
     def wait_for_run(self, execution_id: str, pipeline: str) -> str:
         """Wait until a pipeline's run has ended, and return its status."""
         codepipeline = self.client("codepipeline")
 
         def ended() -> str | None:
-            answer = codepipeline.get_pipeline_execution(
-                pipelineName=pipeline, pipelineExecutionId=execution_id
-            )
-            status: str = answer["pipelineExecution"]["status"]
+            run = {"pipelineName": pipeline, "pipelineExecutionId": execution_id}
+            status: str = codepipeline.get_pipeline_execution(**run)["pipelineExecution"]["status"]
             return None if status in ("InProgress", "Stopping") else status
 
         return wait_until(ended, f"run {execution_id} of {pipeline} to end")

@@ -197,7 +197,6 @@ def patch_pipeline(
 
 
 @control
-def held_runs(name: str) -> dict[str, str]:
-    """Return where a pipeline's runs are held, and the run."""
-    runs = _acceptance(name).runs
-    return {run.held_at: run.pipeline_execution_id for run in runs if run.held_at}
+def is_held(name: str, at: str) -> bool:
+    """Return whether one of a pipeline's runs is held there."""
+    return any(run.held_at == at for run in _acceptance(name).runs)

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -143,17 +144,13 @@ class Databases:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._server: Server | None = None
+        self._lock = threading.Lock()
         self._names: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
-    @property
+    @cached_property
     def server(self) -> Server:
-        """The server, started if need be."""
-        with self._lock:
-            if self._server is None:
-                self._server = Server()
-            return self._server
+        """The server, started if need be; there is one as soon as a database is open."""
+        return Server()
 
     def open(self, cluster: Any) -> str:
         """Return the database of a cluster, created empty if there is none."""
@@ -164,7 +161,8 @@ class Databases:
 
     def connect(self, cluster: Any) -> Any:
         """Connect to a cluster's database as its master user."""
-        return self.server.connect(self.open(cluster), cluster.master_username)
+        name = self.open(cluster)
+        return self.server.connect(name, cluster.master_username)
 
     def copy(self, source: Any, target: Any) -> None:
         """Give the cluster or snapshot what the other one holds now, if it holds anything."""
@@ -177,9 +175,8 @@ class Databases:
         """Stop the server, if it was started, and forget all data."""
         with self._lock:
             self._names.clear()
-            if self._server is not None:
-                self._server.stop()
-                self._server = None
+            if server := vars(self).pop("server", None):
+                server.stop()
 
 
 def _free_port() -> int:

@@ -139,9 +139,10 @@ def sql(cluster: str, statements: str, account: str = ACCEPTANCE) -> list[Json]:
 def database_address(cluster: str, account: str = ACCEPTANCE) -> Json:
     """Return host, port, dbname and user with which psql reaches a cluster; no password is asked."""
     found = find_cluster(cluster, account)
+    database = databases.open(found)
     return {
         "host": postgres.HOST,
         "port": databases.server.port,
-        "dbname": databases.open(found),
+        "dbname": database,
         "user": found.master_username,
     }

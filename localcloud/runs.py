@@ -145,9 +145,7 @@ class Run(PipelineExecution):
 
     def to_summary_dict(self) -> Json:
         """Return ListPipelineExecutions' answer."""
-        start, update = seconds(self.start_time), seconds(self.last_update_time)
-        times = {"startTime": start, "lastUpdateTime": update}
-        return super().to_summary_dict() | self._details() | times
+        return super().to_summary_dict() | self._details()
 
     def _details(self) -> Json:
         kind = {"executionType": "ROLLBACK" if self.target else "STANDARD"}

@@ -121,7 +121,7 @@ class SharingRDSBackend(RDSBackend):
         and "must not be given", which are answered with the common InvalidParameterCombination, nor for
         the sixth copy under way, which is answered with SnapshotQuotaExceeded.
         """
-        source: Any = self._source_of_copy(source_db_cluster_snapshot_identifier)
+        source: Any = self.source_of_copy(source_db_cluster_snapshot_identifier)
         if source.encrypted and source.account_id != self.account_id and not kms_key_id:
             raise InvalidParameterCombination(
                 "KmsKeyId must be specified to copy an encrypted snapshot shared by another account."
@@ -242,11 +242,7 @@ class SharingRDSBackend(RDSBackend):
         """Return the ARN of a key given by ARN, id or alias; raise KMSKeyNotAccessibleFault if there is none."""
         return self._validate_kms_key(key)
 
-    def source_key(self, identifier: str) -> str | None:
-        """Return the key of a snapshot that the caller may copy; None if it has none."""
-        return self._source_of_copy(identifier).kms_key_id
-
-    def _source_of_copy(self, identifier: str) -> DBClusterSnapshot:
+    def source_of_copy(self, identifier: str) -> DBClusterSnapshot:
         """Return what may be copied here, also from another Region by its ARN."""
         parts = identifier.split(":")
         region = parts[3] if len(parts) == 7 else self.region_name
