@@ -143,27 +143,6 @@ class LocalCloud:
 
         return wait_until(ended, f"run {execution_id} of {pipeline} to end")
 
-    def fire(
-        self,
-        function: str,
-        time: datetime,
-        event_id: str | None = None,
-        wait: bool = True,
-        account: str = ACCEPTANCE,
-    ) -> list[Json]:
-        """Let the schedules that target ``function`` (or a function whose name ends so) fire for ``time``.
-
-        Returns the event's invocations, each attempt one record; all of them, unless ``wait`` is false.
-        """
-        fired = self.fire_schedules(function, time, event_id, account)
-        if wait:
-            self.wait_until_idle()
-        return [record for record in self.invocations() if record["event_id"] == fired]
-
-    def wait_until_idle(self) -> None:
-        """Wait until no asynchronous invocation is running, or waits for its next attempt."""
-        wait_until(lambda: self.pending() == 0, "every event's delivery to end")
-
     def _control(self, name: str, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
         arguments = {"positional": positional, "named": named}
         body = json.dumps(arguments, default=datetime.isoformat).encode()

@@ -24,12 +24,12 @@ def control(function: F) -> F:
 
 
 def respond(request: Request) -> Response:
-    """Call the control that the path names; KeyError, TypeError and ValueError are the caller's fault."""
+    """Call the control that the path names; KeyError, TimeoutError, TypeError and ValueError are answered."""
     arguments = json.loads(request.get_data())
     try:
         result = _controls[request.path.removeprefix(PREFIX)](
             *arguments["positional"], **arguments["named"]
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TimeoutError, TypeError, ValueError) as error:
         return Response(json.dumps(f"{type(error).__name__}: {error}"), 400)
     return Response(json.dumps(result, default=datetime.isoformat))

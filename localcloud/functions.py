@@ -13,6 +13,7 @@ import tempfile
 import threading
 import uuid
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote
 
@@ -31,6 +32,7 @@ from localcloud.environments import Environment, Outcome
 from localcloud.policies import allows
 
 _THROTTLED_SECONDS = 0.2
+_PATIENCE = 60.0
 # The executions of an account in a Region, if it has asked for no other quota.
 _CONCURRENCY = 1000
 
@@ -242,6 +244,10 @@ def invocations(function: str = "") -> list[dict[str, Any]]:
 
 
 @control
-def pending() -> int:
-    """Return the number of asynchronous invocations that have not ended."""
-    return sum(each.is_alive() for each in fleet.deliveries)
+def wait_until_idle() -> None:
+    """Wait until no asynchronous invocation is running, or waits for its next attempt."""
+    deadline = monotonic() + _PATIENCE
+    for delivery in fleet.deliveries:  # also those that begin meanwhile
+        delivery.join(deadline - monotonic())
+        if delivery.is_alive():
+            raise TimeoutError(f"waited {_PATIENCE} s for the events' deliveries to end")
