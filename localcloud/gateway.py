@@ -87,12 +87,11 @@ def respond(request: Request) -> Response:
         if target.method.authorization_type != "NONE":
             caller = signatures.verify(request, "execute-api", target.api.region_name)
             _authorize(caller, target)
+        return _invoke(target, _event(request, target, caller))
     except Refused as refusal:
         # API Gateway spells the key differently where the identity is valid but has no permission.
         key = "Message" if refusal.code == "AccessDeniedException" else "message"
         return _error(403, {key: str(refusal)})
-    try:
-        return _invoke(target, _event(request, target, caller))
     except NotRestored as gap:
         return _error(500, {"message": str(gap)})
     except (functions.Throttled, UnknownFunctionException):

@@ -46,8 +46,6 @@ host all all {HOST}/32 trust
 # Nothing here is to outlive the process.
 _SETTINGS = f"""listen_addresses = '{HOST}'
 fsync = off
-full_page_writes = off
-synchronous_commit = off
 autovacuum = off
 shared_buffers = 16MB
 """

@@ -233,7 +233,8 @@ class SharingRDSBackend(RDSBackend):
             key = kwargs.get("kms_key_id") or keys.DEFAULT
             kwargs = {**kwargs, "kms_key_id": self.key_arn(key)}
         cluster = _cluster(self, **kwargs)
-        _set_http_endpoint(cluster, enabled=bool(kwargs.get("enable_http_endpoint")))
+        # Which moto leaves to Serverless v1.
+        vars(cluster)["_enable_http_endpoint"] = kwargs.get("enable_http_endpoint")
         self.clusters[cluster.db_cluster_identifier] = cluster
         cluster.save_automated_backup()
         return cluster
@@ -270,12 +271,10 @@ class SharingRDSBackend(RDSBackend):
                 # Not ``in`` nor ``[]``, which would make a backend where the account has none.
                 backend = regions.get(self.region_name)
                 if account != self.account_id and backend is not None:
-                    others = list(backend.cluster_snapshots.values())
-                    yield from (other for other in others if self._is_shared(other))
-
-    def _is_shared(self, snapshot: DBClusterSnapshot) -> bool:
-        readers = snapshot.attributes["restore"]
-        return snapshot.snapshot_type == "manual" and self.account_id in readers
+                    for other in list(backend.cluster_snapshots.values()):
+                        readers = other.attributes["restore"]
+                        if other.snapshot_type == "manual" and self.account_id in readers:
+                            yield other
 
     def is_named(self, snapshot: DBClusterSnapshot, identifier: str) -> bool:
         """Return whether this names an own snapshot, by name or ARN, or another account's, by ARN."""
@@ -339,13 +338,8 @@ class SharingRDSResponse(RDSResponse):
     def enable_http_endpoint(self) -> ActionResult:
         """EnableHttpEndpoint, which moto leaves out."""
         arn = self.params["ResourceArn"]
-        _set_http_endpoint(self.backend.clusters[arn.rpartition(":")[2]], enabled=True)
+        vars(self.backend.clusters[arn.rpartition(":")[2]])["_enable_http_endpoint"] = True
         return ActionResult({"ResourceArn": arn, "HttpEndpointEnabled": True})
-
-
-def _set_http_endpoint(cluster: DBCluster, *, enabled: bool) -> None:
-    """Let the Data API reach a cluster or not; moto knows Serverless v1 only."""
-    vars(cluster)["_enable_http_endpoint"] = enabled
 
 
 def install() -> None:

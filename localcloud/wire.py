@@ -46,13 +46,10 @@ class Call:
 def error(protocol: str, code: str, message: str, status: int) -> Response:
     """Return an error in a protocol."""
     headers = {"x-amzn-RequestId": str(uuid4())}
-    if protocol == "json":
-        content_type = "application/x-amz-json-1.1"
-        text = json.dumps({"__type": code, "message": message})
-    elif protocol == "rest-json":
+    if protocol in ("json", "rest-json"):
         content_type = "application/json"
         headers["x-amzn-ErrorType"] = code
-        text = json.dumps({"message": message})
+        text = json.dumps({"__type": code, "message": message})
     else:
         content_type = "text/xml"
         fault = "Receiver" if status >= 500 else "Sender"
