@@ -70,7 +70,7 @@ class Environment:
         # A file, not a pipe: what was written before the answer is all there when the answer is.
         output = directory / "output"
         with output.open("wb") as sink:
-            self._process = subprocess.Popen(  # noqa: S603 (to run it is what a package is deployed for)
+            self.process = subprocess.Popen(  # noqa: S603 (to run it is what a package is deployed for)
                 [
                     *(sys.executable, "-I", "-S", "-B", _BOOTSTRAP, configuration["Handler"]),
                     *(task, libraries / "runtime", libraries / "machine", self._clock),
@@ -85,21 +85,16 @@ class Environment:
         self._output = output.open("rb")
 
     @property
-    def pid(self) -> int | None:
-        """The process, while it lives."""
-        return self._process.pid if self.alive else None
-
-    @property
     def alive(self) -> bool:
         """Whether it can be used for another invocation."""
-        return self._process.poll() is None
+        return self.process.poll() is None
 
     def kill(self) -> None:
         """End the process, with all those that it may have started."""
         # macOS calls it a lack of permission where the process has ended already.
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def end(self) -> None:
         """Kill it and close what it uses; only for one that is not at work."""
@@ -123,7 +118,7 @@ class Environment:
             succeeded, payload = False, _error("Sandbox.Timedout", f"Timed out after {timeout} s")
             self.kill()
         else:
-            status = f"exit status {self._process.wait()}"
+            status = f"exit status {self.process.wait()}"
             succeeded, payload = False, _error("Runtime.ExitError", f"Runtime exited: {status}")
         return Outcome(succeeded, payload, self._output.read().decode(errors="replace"))
 

@@ -109,9 +109,6 @@ def reset() -> None:
     databases.stop()
 
 
-close = reset
-
-
 def find_cluster(name: str, account: str) -> DBCluster:
     """Return an Aurora PostgreSQL cluster."""
     cluster = rds_backends[account][REGION].clusters.get(name)

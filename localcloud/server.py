@@ -123,4 +123,4 @@ def serve(announce: Callable[[str], None]) -> None:
     finally:
         server.server_close()
         functions.fleet.close()
-        rows.close()
+        rows.reset()
