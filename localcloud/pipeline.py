@@ -20,7 +20,6 @@ from localcloud import accounts
 from localcloud.controls import control
 from localcloud.runs import SUCCEEDED, Json, Pipeline, Run
 
-_STEERED = {"run_seconds", "loses_events", "hold", "next_outcomes"}
 _TOKEN = re.compile(r"[a-zA-Z0-9-]{1,128}")
 
 
@@ -186,7 +185,7 @@ def patch_pipeline(
     - ``template`` and its ``parameters``: what the next runs deploy.
     """
     pipeline = _acceptance(name)
-    if unknown := changes.keys() - _STEERED:
+    if unknown := changes.keys() - vars(pipeline).keys():
         raise TypeError(f"a pipeline has no {unknown}")
     with pipeline.changed:
         for changed, value in changes.items():
