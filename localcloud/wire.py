@@ -62,8 +62,8 @@ def error(protocol: str, code: str, message: str, status: int) -> Response:
 
 def read(request: Request) -> Call:
     """Return the call that a request makes; raise Refused if it is not signed."""
-    given = signatures.parse(request)
-    prefix = _PREFIXES.get(given.service, given.service)
+    access_key, _, region, signed_service = signatures.parse(request)
+    prefix = _PREFIXES.get(signed_service, signed_service)
     name = _MODELS.get(prefix, prefix)
     service = get_service_model(name)
     protocol = determine_request_protocol(service, request.content_type)
@@ -84,10 +84,10 @@ def read(request: Request) -> Call:
         }
     )
     return Call(
-        access_key=given.access_key_id,
+        access_key=access_key,
         session_token=request.headers.get("X-Amz-Security-Token"),
-        account=get_account_id_from(given.access_key_id),
-        region=given.region,
+        account=get_account_id_from(access_key),
+        region=region,
         service=prefix,
         operation=model.name,
         protocol=protocol,
