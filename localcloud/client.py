@@ -31,10 +31,9 @@ Json = dict[str, Any]
 
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 10.0
-_NOTHING = (None, None, None, None)
 # What a session would read from the user's own variables and files.
 _IMPERSONAL = {
-    "profile": _NOTHING,
+    "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
     "credentials_file": (None, None, os.devnull, None),
 }

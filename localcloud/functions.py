@@ -48,8 +48,7 @@ class Throttled(LambdaClientError):
 class Fleet:
     """All execution environments, and what ran in them since it was opened."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    _lock = threading.Lock()
 
     def open(self, endpoint: str) -> None:
         """Begin with no environment; ``endpoint`` is the cloud's URL."""

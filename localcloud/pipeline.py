@@ -31,9 +31,8 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         pipeline = self._pipeline("name")
         token = self._get_param("clientRequestToken", str(uuid4()))
         if not _TOKEN.fullmatch(token):
-            raise JsonRESTError(
-                "ValidationException", f"Value '{token}' at 'clientRequestToken' is invalid"
-            )
+            reason = f"Value '{token}' at 'clientRequestToken' is invalid"
+            raise JsonRESTError("ValidationException", reason)
         with pipeline.changed:
             if token in pipeline.tokens:
                 return _execution(pipeline.tokens[token])
@@ -78,9 +77,8 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         with pipeline.changed:
             waiting = next((each for each in pipeline.actions if each.token == token), None)
             if waiting is None or waiting.status != "InProgress":
-                raise JsonRESTError(
-                    "InvalidApprovalTokenException", "There is a response, or no request"
-                )
+                reason = "There is a response, or no request"
+                raise JsonRESTError("InvalidApprovalTokenException", reason)
             waiting.finish(SUCCEEDED if result["status"] == "Approved" else "Failed")
         return "{}"
 
@@ -178,7 +176,7 @@ def patch_pipeline(
 
     - ``run_seconds``: half of it in each Build and half in each Deploy action;
     - ``next_outcomes`` of the next runs, retries and roll-backs: Succeeded, ``Failed in NAME`` (a stage or an
-      action), ``Skip STAGE``; Failed is in Build;
+      action), ``Skip STAGE``;
     - ``hold``: where runs wait until this is changed: at the start of an action, ``NAME`` (a stage or an action), or
       while the new clusters of one that deploys are being made, ``NAME:restoring``;
     - ``loses_events``: whether EventBridge delivers none of the events;

@@ -155,10 +155,11 @@ class Cluster(Kind):
 
     def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:
         """DeleteDBCluster."""
-        final = {"FinalDBSnapshotIdentifier": final_snapshot} if final_snapshot else {}
-        api.call(
-            "rds", "DeleteDBCluster", DBClusterIdentifier=name, SkipFinalSnapshot=not final, **final
-        )
+        final = {
+            "FinalDBSnapshotIdentifier": final_snapshot,
+            "SkipFinalSnapshot": not final_snapshot,
+        }
+        api.call("rds", "DeleteDBCluster", DBClusterIdentifier=name, **final)
 
     def attribute(self, api: Api, name: str, attribute: str) -> Any:
         """Return where it is, or where its password is."""

@@ -126,10 +126,7 @@ def sql(cluster: str, statements: str, account: str = ACCEPTANCE) -> list[Json]:
         except DatabaseError as error:
             raise ValueError(error.args[0].get("M")) from error
         names = [column["name"] for column in connection.columns or []]
-    plain: list[Json] = json.loads(
-        json.dumps([dict(zip(names, row, strict=True)) for row in rows or []], default=str)
-    )
-    return plain
+    return [dict(zip(names, row, strict=True)) for row in rows or []]
 
 
 @control

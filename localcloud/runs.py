@@ -171,8 +171,7 @@ class Run(PipelineExecution):
 
     def _go_on(self, stages: Sequence[Json]) -> None:
         ordered = self.pipeline.next_outcomes
-        outcome = ordered.pop(0) if ordered else SUCCEEDED
-        self.outcome = "Failed in Build" if outcome == "Failed" else outcome
+        self.outcome = ordered.pop(0) if ordered else SUCCEEDED
         self.thread = threading.Thread(target=self._pass, args=(stages,), daemon=True)
         self.thread.start()
 

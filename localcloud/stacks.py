@@ -238,9 +238,8 @@ class _Update(ResourceMap):
     def _held(self, name: str) -> str:
         parameter = ssm_backends[self._account_id][self._region_name].get_parameter(name)
         if parameter is None:
-            raise Failed(
-                f"Unable to fetch parameters [{name}] from parameter store for this account."
-            )
+            reason = f"Unable to fetch parameters [{name}] from parameter store for this account."
+            raise Failed(reason)
         return str(parameter.value)
 
     def changes_nothing(self) -> bool:

@@ -117,7 +117,7 @@ def test_a_cluster_is_made_while_its_action_runs_from_what_the_parameter_holds_t
 
 def failed(pipeline: Pipeline) -> str:
     """A run that has failed in Build."""
-    pipeline.cloud.patch_pipeline(NAME, next_outcomes=["Failed"])
+    pipeline.cloud.patch_pipeline(NAME, next_outcomes=["Failed in Build"])
     run = pipeline.start()
     pipeline.ended(run)
     return run
