@@ -155,11 +155,8 @@ class Cluster(Kind):
 
     def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:
         """DeleteDBCluster."""
-        final = {
-            "FinalDBSnapshotIdentifier": final_snapshot,
-            "SkipFinalSnapshot": not final_snapshot,
-        }
-        api.call("rds", "DeleteDBCluster", DBClusterIdentifier=name, **final)
+        how = {"FinalDBSnapshotIdentifier": final_snapshot, "SkipFinalSnapshot": not final_snapshot}
+        api.call("rds", "DeleteDBCluster", DBClusterIdentifier=name, **how)
 
     def attribute(self, api: Api, name: str, attribute: str) -> Any:
         """Return where it is, or where its password is."""

@@ -145,7 +145,9 @@ class Run(PipelineExecution):
 
     def to_summary_dict(self) -> Json:
         """Return ListPipelineExecutions' answer."""
-        return super().to_summary_dict() | self._details()
+        start, update = seconds(self.start_time), seconds(self.last_update_time)
+        times = {"startTime": start, "lastUpdateTime": update}
+        return super().to_summary_dict() | self._details() | times
 
     def _details(self) -> Json:
         kind = {"executionType": "ROLLBACK" if self.target else "STANDARD"}
