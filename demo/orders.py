@@ -33,7 +33,7 @@ def run_orders(cloud: LocalCloud, copy: Path) -> Company:
     company.chalice("deploy", "--stage", STAGE, progress=say)
 
     update(company, NIGHT)
-    restore(company, NIGHT, "Failed")
+    restore(company, NIGHT, "Failed", "Failed in Build")
     expect(deployed(company) == first, company.clusters())
     expect(company.parameter(company.current) == first.source, "current did not go back")
     say(f"current is back on {short(first.source)}; testers still work on {first.cluster}")

@@ -96,4 +96,5 @@ class Production(Project):
     def fire(self, function: str, time: datetime) -> list[dict[str, Any]]:
         """Let the function's schedule fire; returns a record for each attempt."""
         self.cloud.set_clock(time)
-        return self.cloud.fire(function, time, account=self.account)
+        fired: list[dict[str, Any]] = self.cloud.fire(function, time, account=self.account)
+        return fired

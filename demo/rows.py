@@ -124,7 +124,7 @@ def deploy_preparation(cloud: LocalCloud) -> str:
         "TesterSecurityGroupIds": TESTERS,
     }
     cloudformation = cloud.client("cloudformation")
-    cloud.set_stack_seconds(0)
+    cloud.set_seconds(stack=0)
     cloudformation.create_stack(
         StackName="after-restore",
         TemplateBody=(PROJECT / "infrastructure/after-restore.yaml").read_text(),

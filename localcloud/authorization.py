@@ -13,10 +13,9 @@ from moto.kms.models import kms_backends
 from moto.rds.models import rds_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
-from werkzeug.wrappers import Response
 
 from localcloud import keys
-from localcloud.identities import Caller
+from localcloud.identities import Caller, Refused
 from localcloud.policies import CLUSTER_TAG, TAG_KEY, Context, Decision, decide, listed
 from localcloud.wire import Call
 
@@ -28,34 +27,30 @@ _ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction", "s3:ListObjectsV2": "s3:Li
 _TAGGING = {"CopyDBClusterSnapshot", "CreateDBClusterSnapshot"}
 
 
-def refusal(call: Call, caller: Caller) -> Response | None:
-    """Return the denial of a call; None if it is allowed."""
+def authorize(call: Call, caller: Caller) -> None:
+    """Raise Refused unless the caller may make the call."""
     for action, resource in needs(call):
         reads_secret = action == "secretsmanager:GetSecretValue"
         context = {TAG_KEY: _cluster_of(call, resource)} if reads_secret else {}
         decision = decide(caller.policies, action, resource, context)
         if decision is not Decision.ALLOWED:
-            return denial(call, caller, action, resource, decision)
+            raise denial(call, caller, action, resource, decision)
     for action, key in _key_needs(call):
         if decide(caller.policies, action, key, _key_context(call, key)) is not Decision.ALLOWED:
             code = "KMSAccessDenied" if call.service == "sns" else "KMSKeyNotAccessibleFault"
-            return call.error(
-                code, f"{caller.arn} is not authorized to perform {action} on {key}", 400
-            )
-    return None
+            raise Refused(code, f"{caller.arn} is not authorized to perform {action} on {key}", 400)
 
 
-def denial(call: Call, caller: Caller, action: str, resource: str, decision: Decision) -> Response:
+def denial(call: Call, caller: Caller, action: str, resource: str, decision: Decision) -> Refused:
     """Return access denied, as the call's service words it."""
     message = (
         f"User: {caller.arn} is not authorized to perform: {action} on resource: {resource} "
         f"{decision.value.format(action=action)}"
     )
+    code = "AccessDenied" if call.protocol == "query" else "AccessDeniedException"
     if call.service == "sns":
-        return call.error("AuthorizationError", message, 403)
-    if call.protocol == "query":
-        return call.error("AccessDenied", message, 403)
-    return call.error("AccessDeniedException", message, 400 if call.protocol == "json" else 403)
+        code = "AuthorizationError"
+    return Refused(code, message, 400 if call.protocol == "json" else 403)
 
 
 def needs(call: Call) -> list[Need]:
@@ -163,7 +158,7 @@ def _snapshot_key_needs(call: Call) -> Iterator[Need]:
     source = call.parameters.get("SourceDBClusterSnapshotIdentifier")
     try:
         copy_key = backend.key_arn(call.parameters["KmsKeyId"])
-        source_key = backend.source_key(source) if source else None
+        source_key = backend.source_of_copy(source).kms_key_id if source else None
     except ServiceException:
         return  # RDS refuses a key that is not there.
     reading, writing = ["CreateGrant", "DescribeKey"], ["CreateGrant", "DescribeKey"]

@@ -5,7 +5,6 @@ Lambda's runtime client, awslambdaric. Where that has no wheel (macOS) a loop of
 *Using the Lambda runtime API for custom runtimes*, Lambda Developer Guide.
 """
 
-import http.client
 import importlib
 import importlib.util
 import json
@@ -63,27 +62,23 @@ def run_plainly(handler: str, clock: Clock) -> None:
     """Do the same on a machine that awslambdaric has no wheel for."""
     module, _, name = handler.rpartition(".")
     function = getattr(importlib.import_module(module), name)
+    request = importlib.import_module("urllib.request")
+    # macOS may have a proxy in its settings, which does not lead to the loopback interface.
+    send = request.build_opener(request.ProxyHandler({})).open
+    api = f"http://{os.environ['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime/invocation"
     while True:
-        headers, event = _call("GET", "invocation/next")
-        request_id = headers["Lambda-Runtime-Aws-Request-Id"]
+        with send(f"{api}/next") as invocation:
+            event = json.load(invocation)
+        request_id = invocation.headers["Lambda-Runtime-Aws-Request-Id"]
         clock.follow()
         try:
-            result = function(json.loads(event), SimpleNamespace(aws_request_id=request_id))
+            result = function(event, SimpleNamespace(aws_request_id=request_id))
+            ending = "response"
         except Exception as error:  # noqa: BLE001 (a handler may raise anything)
             traceback.print_exc()
-            report = {"errorMessage": str(error), "errorType": type(error).__name__}
-            _call("POST", f"invocation/{request_id}/error", report)
-        else:
-            _call("POST", f"invocation/{request_id}/response", result)
-
-
-def _call(method: str, path: str, body: Any = None) -> tuple[http.client.HTTPMessage, bytes]:
-    connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
-    connection.request(method, f"/2018-06-01/runtime/{path}", json.dumps(body))
-    response = connection.getresponse()
-    content = response.read()
-    connection.close()
-    return response.headers, content
+            result = {"errorMessage": str(error), "errorType": type(error).__name__}
+            ending = "error"
+        send(f"{api}/{request_id}/{ending}", json.dumps(result).encode()).close()
 
 
 def main() -> None:

@@ -68,34 +68,38 @@ def _enter(call: wire.Call) -> str | None:
 
 def respond(request: Request, service: Callable[[], Response]) -> Response:
     """Answer a call with what a fault or IAM says of it, else with what the ``service`` does."""
+    protocol = "json"  # as long as the service that it is for is not known
     try:
         call = wire.read(request)
-    except Refused as refusal:  # Which service it was for, and so its protocol, is not known.
-        return wire.error("json", refusal.code, str(refusal), 403)
-    fault = _enter(call)
-    response = _refusal(call, fault) or service()
+        protocol = call.protocol
+        fault = _enter(call)
+        _admit(call, fault)
+    except Refused as refusal:
+        return wire.error(protocol, refusal.code, str(refusal), refusal.status)
+    response = service()
     if fault in ("timeout-after", "kill-after"):
         _hang_up(request, call, kill=fault == "kill-after")
     return response
 
 
-def _refusal(call: wire.Call, fault: str | None) -> Response | None:
-    """Return the answer to a call that a fault, or IAM, keeps from the service."""
+def _admit(call: wire.Call, fault: str | None) -> None:
+    """Raise Refused if a fault, or IAM, keeps the call from the service."""
     try:
         caller = identities.identify(call.access_key, call.session_token)
     except Refused as refusal:
-        code = "InvalidClientTokenId" if call.protocol == "query" else refusal.code
-        return call.error(code, str(refusal), 403)
+        if call.protocol == "query":
+            refusal.code = "InvalidClientTokenId"
+        raise
     if fault == "throttle":
         code = "Throttling" if call.protocol == "query" else "ThrottlingException"
-        return call.error(code, "Rate exceeded", 400)
+        raise Refused(code, "Rate exceeded", 400)
     if fault == "deny":
         action, resource = (authorization.needs(call) or [(call.operation, "*")])[0]
-        return authorization.denial(call, caller, action, resource, Decision.EXPLICIT_DENY)
+        raise authorization.denial(call, caller, action, resource, Decision.EXPLICIT_DENY)
     try:
-        return authorization.refusal(call, caller)
+        authorization.authorize(call, caller)
     except NotRestored as gap:
-        return call.error("InternalFailure", str(gap), 500)
+        raise Refused("InternalFailure", str(gap), 500) from gap
 
 
 def _hang_up(request: Request, call: wire.Call, kill: bool) -> None:

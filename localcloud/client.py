@@ -31,10 +31,9 @@ Json = dict[str, Any]
 
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 10.0
-_NOTHING = (None, None, None, None)
 # What a session would read from the user's own variables and files.
 _IMPERSONAL = {
-    "profile": _NOTHING,
+    "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
     "credentials_file": (None, None, os.devnull, None),
 }
@@ -128,48 +127,20 @@ class LocalCloud:
 
         return wait_until(ended, f"execution {arn} to end")
 
-    def wait_until_held(self, pipeline: str, at: str) -> str:
-        """Wait until a run is held there, and return its id."""
-
-        def held() -> str | None:
-            runs: dict[str, str] = self.held_runs(pipeline)
-            return runs.get(at)
-
-        return wait_until(held, f"a run of {pipeline} to be held at {at}")
+    def wait_until_held(self, pipeline: str, at: str) -> None:
+        """Wait until a run is held there."""
+        wait_until(lambda: self.is_held(pipeline, at), f"a run of {pipeline} to be held at {at}")
 
     def wait_for_run(self, execution_id: str, pipeline: str) -> str:
         """Wait until a pipeline's run has ended, and return its status."""
         codepipeline = self.client("codepipeline")
 
         def ended() -> str | None:
-            answer = codepipeline.get_pipeline_execution(
-                pipelineName=pipeline, pipelineExecutionId=execution_id
-            )
-            status: str = answer["pipelineExecution"]["status"]
+            run = {"pipelineName": pipeline, "pipelineExecutionId": execution_id}
+            status: str = codepipeline.get_pipeline_execution(**run)["pipelineExecution"]["status"]
             return None if status in ("InProgress", "Stopping") else status
 
         return wait_until(ended, f"run {execution_id} of {pipeline} to end")
-
-    def fire(
-        self,
-        function: str,
-        time: datetime,
-        event_id: str | None = None,
-        wait: bool = True,
-        account: str = ACCEPTANCE,
-    ) -> list[Json]:
-        """Let the schedules that target ``function`` (or a function whose name ends so) fire for ``time``.
-
-        Returns the event's invocations, each attempt one record; all of them, unless ``wait`` is false.
-        """
-        fired = self.fire_schedules(function, time, event_id, account)
-        if wait:
-            self.wait_until_idle()
-        return [record for record in self.invocations() if record["event_id"] == fired]
-
-    def wait_until_idle(self) -> None:
-        """Wait until no asynchronous invocation is running, or waits for its next attempt."""
-        wait_until(lambda: self.pending() == 0, "every event's delivery to end")
 
     def _control(self, name: str, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
         arguments = {"positional": positional, "named": named}

@@ -1,4 +1,4 @@
-"""A clock that can be set.
+"""A clock that can be set, and how long things take that take minutes on AWS.
 
 The server's process travels in time, so that all of moto's time stamps follow; the functions' processes learn
 the offset with each invocation (``bootstrap.py``). The clock ticks on from where it was set.
@@ -12,6 +12,9 @@ import time_machine
 from localcloud.controls import control
 
 _travellers: list[time_machine.Traveller] = []  # one, in the server
+_USUAL = {"copy": 1.0, "stack": 0.2, "retry": 1.0}
+#: Durations in seconds of real time; ``set_seconds`` says of what.
+seconds = dict(_USUAL)
 
 
 def install() -> None:
@@ -26,8 +29,8 @@ def real_time() -> float:
 
 def offset() -> float:
     """Return by how many seconds the cloud's clock is ahead of real time; 0 if it was not set."""
-    seconds = time.time() - real_time() if _travellers else 0.0
-    return seconds if abs(seconds) > 0.1 else 0.0
+    ahead = time.time() - real_time() if _travellers else 0.0
+    return ahead if abs(ahead) > 0.1 else 0.0
 
 
 @control
@@ -42,6 +45,20 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
+@control
+def set_seconds(**changed: float) -> None:
+    """Set how long things take.
+
+    - ``copy``: a copy or a manual snapshot;
+    - ``stack``: to create, update or delete a stack through the API;
+    - ``retry``: until a failed asynchronous invocation is tried again; twice as long before the third attempt.
+    """
+    if unknown := changed.keys() - seconds.keys():
+        raise ValueError(f"the duration of {', '.join(unknown)} cannot be set")
+    seconds.update(changed)
+
+
 def reset() -> None:
-    """Set the clock to real time."""
+    """Set the clock to real time, and let everything take as long as usual."""
     set_clock(None)
+    seconds.update(_USUAL)

@@ -5,7 +5,6 @@
 
 import json
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, TypeVar
 
 from moto.core.request import Request
@@ -18,18 +17,16 @@ _controls: dict[str, Callable[..., Any]] = {}
 
 
 def control(function: F) -> F:
-    """Make a function a control; its arguments and its result are JSON, with times in ISO format."""
+    """Make a function a control; its arguments and its result are JSON, with other values as text."""
     _controls[function.__name__] = function
     return function
 
 
 def respond(request: Request) -> Response:
-    """Call the control that the path names; KeyError, TypeError and ValueError are the caller's fault."""
-    arguments = json.loads(request.get_data())
+    """Call the control that the path names; KeyError, TimeoutError, TypeError and ValueError are answered."""
+    name, arguments = request.path.removeprefix(PREFIX), json.loads(request.get_data())
     try:
-        result = _controls[request.path.removeprefix(PREFIX)](
-            *arguments["positional"], **arguments["named"]
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        result = _controls[name](*arguments["positional"], **arguments["named"])
+    except (KeyError, TimeoutError, TypeError, ValueError) as error:
         return Response(json.dumps(f"{type(error).__name__}: {error}"), 400)
-    return Response(json.dumps(result, default=datetime.isoformat))
+    return Response(json.dumps(result, default=str))

@@ -6,6 +6,7 @@ process that exits or runs out of time ends its environment. moto needs Docker f
 """
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -58,14 +59,18 @@ class Environment:
         self.credentials = credentials
         #: Whether it is at work.
         self.is_busy = True
-        self._killed = False
         self._clock = directory / "clock"
-        self._write_clock()
-        self._api = _RuntimeApi(configuration)
+        self._clock.write_text(str(clock.offset()))
+        #: What the Runtime API hands out, until when it may take, and how it was answered.
+        self.event = ("", b"")
+        self.deadline = 0.0
+        self.answer: tuple[bool, bytes] | None = None
+        self._api = TCPServer(("127.0.0.1", 0), functools.partial(_RuntimeApi, self))
+        self._api.timeout = 0.05  # after which it is seen whether the process has ended
         # A file, not a pipe: what was written before the answer is all there when the answer is.
         output = directory / "output"
         with output.open("wb") as sink:
-            self._process = subprocess.Popen(  # noqa: S603 (to run it is what a package is deployed for)
+            self.process = subprocess.Popen(  # noqa: S603 (to run it is what a package is deployed for)
                 [
                     *(sys.executable, "-I", "-S", "-B", _BOOTSTRAP, configuration["Handler"]),
                     *(task, libraries / "runtime", libraries / "machine", self._clock),
@@ -80,52 +85,42 @@ class Environment:
         self._output = output.open("rb")
 
     @property
-    def pid(self) -> int | None:
-        """The process, while it lives."""
-        return self._process.pid if self.alive else None
-
-    @property
     def alive(self) -> bool:
         """Whether it can be used for another invocation."""
-        return not self._killed and self._process.poll() is None
+        return self.process.poll() is None
 
     def kill(self) -> None:
         """End the process, with all those that it may have started."""
-        self._killed = True
         # macOS calls it a lack of permission where the process has ended already.
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def end(self) -> None:
         """Kill it and close what it uses; only for one that is not at work."""
         self.kill()
-        self._process.wait()
         self._output.close()
         self._api.server_close()
 
     def invoke(self, request_id: str, event: bytes) -> Outcome:
         """Run one invocation; unless it ends in an answer of the function, the environment ends with it."""
-        self._write_clock()
-        timeout, api = self.configuration["Timeout"], self._api
-        api.event, api.answer = (request_id, event), None
+        self._clock.write_text(str(clock.offset()))
+        timeout = self.configuration["Timeout"]
+        self.event, self.answer = (request_id, event), None
         # If the init phase takes too long, it is done again within the function's timeout.
-        api.deadline = monotonic() + _INIT_SECONDS + timeout
+        self.deadline = monotonic() + _INIT_SECONDS + timeout
         # One request at a time: the process asks for an event, and then answers it.
-        while api.answer is None and self._process.poll() is None and monotonic() < api.deadline:
-            api.handle_request()
-        if api.answer:
-            succeeded, payload = api.answer
+        while self.answer is None and self.alive and monotonic() < self.deadline:
+            self._api.handle_request()
+        if self.answer:
+            succeeded, payload = self.answer
         elif self.alive:
             succeeded, payload = False, _error("Sandbox.Timedout", f"Timed out after {timeout} s")
             self.kill()
         else:
-            status = f"exit status {self._process.wait()}"
+            status = f"exit status {self.process.wait()}"
             succeeded, payload = False, _error("Runtime.ExitError", f"Runtime exited: {status}")
         return Outcome(succeeded, payload, self._output.read().decode(errors="replace"))
-
-    def _write_clock(self) -> None:
-        """Tell the process the cloud's time."""
-        self._clock.write_text(str(clock.offset()))
 
     def _variables(self, task: Path, libraries: Path, endpoint: str) -> dict[str, str]:
         """*Defined runtime environment variables* (Lambda Developer Guide), the function's own, our URL."""
@@ -153,36 +148,26 @@ class Environment:
         }
 
 
-class _RuntimeApi(TCPServer):
-    timeout = 0.05  # after which it is seen whether the process has ended
-
-    def __init__(self, configuration: Mapping[str, Any]) -> None:
-        super().__init__(("127.0.0.1", 0), _RuntimeApiHandler)
-        self.configuration = configuration
-        self.event = ("", b"")
-        #: The reading of the monotonic clock at which the process is out of time.
-        self.deadline = 0.0
-        self.answer: tuple[bool, bytes] | None = None
-
-
-class _RuntimeApiHandler(BaseHTTPRequestHandler):
+class _RuntimeApi(BaseHTTPRequestHandler):
     # Head and body are two writes, between which Nagle's algorithm would wait for 40 ms.
     disable_nagle_algorithm = True
-    server: _RuntimeApi
+
+    def __init__(self, environment: Environment, *request: Any) -> None:
+        self._environment = environment
+        super().__init__(*request)
 
     def do_GET(self) -> None:
         """Answer with the next event."""
-        request_id, event = self.server.event
-        timeout = self.server.configuration["Timeout"]
-        self.server.deadline = monotonic() + timeout
+        request_id, event = self._environment.event
+        timeout = self._environment.configuration["Timeout"]
+        self._environment.deadline = monotonic() + timeout
         deadline = int((time() + timeout) * 1000)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(event)))
         self.send_header("Lambda-Runtime-Aws-Request-Id", request_id)
         self.send_header("Lambda-Runtime-Deadline-Ms", str(deadline))
-        arn = self.server.configuration["FunctionArn"]
-        self.send_header("Lambda-Runtime-Invoked-Function-Arn", arn)
+        self.send_header("Lambda-Runtime-Invoked-Function-Arn", self._environment.arn)
         self.end_headers()
         self.wfile.write(event)
 
@@ -192,7 +177,7 @@ class _RuntimeApiHandler(BaseHTTPRequestHandler):
         self.send_response(202)
         self.send_header("Content-Length", "0")
         self.end_headers()
-        self.server.answer = (self.path.endswith("/response"), payload)
+        self._environment.answer = (self.path.endswith("/response"), payload)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing: the function's log is what matters."""

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import uuid
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,13 +26,13 @@ from moto.iam.exceptions import NotFoundException
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from localcloud import runtime
+from localcloud import clock, runtime
 from localcloud.controls import control
 from localcloud.environments import Environment, Outcome
 from localcloud.policies import allows
 
-_RETRY_SECONDS = (1.0, 2.0)
 _THROTTLED_SECONDS = 0.2
+_PATIENCE = 60.0
 # The executions of an account in a Region, if it has asked for no other quota.
 _CONCURRENCY = 1000
 
@@ -47,13 +48,11 @@ class Throttled(LambdaClientError):
 class Fleet:
     """All execution environments, and what ran in them since it was opened."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    _lock = threading.Lock()
 
     def open(self, endpoint: str) -> None:
         """Begin with no environment; ``endpoint`` is the cloud's URL."""
         self.endpoint = endpoint
-        self.retry_seconds = _RETRY_SECONDS
         #: The asynchronous invocations.
         self.deliveries: list[threading.Thread] = []
         #: What ran, one record for each attempt.
@@ -117,7 +116,7 @@ class Fleet:
                     continue
                 if outcome.succeeded or attempt > retries:
                     break
-                self._closed.wait(self.retry_seconds[attempt - 1])
+                self._closed.wait(attempt * clock.seconds["retry"])
                 attempt += 1
 
     def close(self) -> None:
@@ -132,10 +131,8 @@ class Fleet:
 
     def owner(self, access_key_id: str) -> Environment | None:
         """Return the environment that was given these credentials."""
-        for each in [*self.environments]:
-            if each.credentials.access_key == access_key_id:
-                return each
-        return None
+        held = {each.credentials.access_key: each for each in [*self.environments]}
+        return held.get(access_key_id)
 
     def _acquire(self, function: LambdaFunction) -> Environment:
         wanted = function.get_configuration()
@@ -246,13 +243,10 @@ def invocations(function: str = "") -> list[dict[str, Any]]:
 
 
 @control
-def pending() -> int:
-    """Return the number of asynchronous invocations that have not ended."""
-    return sum(each.is_alive() for each in fleet.deliveries)
-
-
-@control
-def set_retries(seconds: list[float]) -> None:
-    """Set the delays before the two further attempts of a failed asynchronous invocation."""
-    first, second = seconds
-    fleet.retry_seconds = (first, second)
+def wait_until_idle() -> None:
+    """Wait until no asynchronous invocation is running, or waits for its next attempt."""
+    deadline = monotonic() + _PATIENCE
+    for delivery in fleet.deliveries:  # also those that begin meanwhile
+        delivery.join(deadline - monotonic())
+        if delivery.is_alive():
+            raise TimeoutError(f"waited {_PATIENCE} s for the events' deliveries to end")

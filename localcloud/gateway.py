@@ -11,9 +11,8 @@ import json
 import uuid
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from moto.apigateway.models import RestAPI, apigateway_backends
+from moto.apigateway.models import Method, RestAPI, apigateway_backends
 from moto.apigateway.responses import APIGatewayResponse
 from moto.apigateway.utils import deserialize_body
 from moto.awslambda.exceptions import UnknownFunctionException
@@ -28,8 +27,6 @@ from localcloud.policies import Decision, NotRestored, decide
 PREFIX = "/_aws/execute-api/"
 Document = dict[str, Any]
 _INTERNAL = {"message": "Internal server error"}
-
-_documents: WeakKeyDictionary[RestAPI, Document] = WeakKeyDictionary()
 
 
 class SwaggerResponse(APIGatewayResponse):
@@ -55,7 +52,6 @@ class SwaggerResponse(APIGatewayResponse):
             for method in resource.resource_methods.values():
                 is_signed = _is_signed(document, operations[method.http_method.lower()])
                 method.authorization_type = "AWS_IAM" if is_signed else "NONE"
-        _documents[api] = document
         return json.dumps(api.to_dict())
 
 
@@ -67,60 +63,56 @@ def _is_signed(document: Document, operation: Document) -> bool:
 
 
 @dataclass(frozen=True)
-class _Method:
+class _Target:
     """The method of an API's stage that a request is for."""
 
     api: RestAPI
     stage: str
     path: str
-    name: str
-    operation: Document
+    method: Method
 
-    def arn(self, account: str) -> str:
-        """Return the method's ARN as IAM policies name it."""
-        api = self.api
-        return (
-            f"arn:aws:execute-api:{api.region_name}:{account}:{api.id}/"
-            f"{self.stage}/{self.name}{self.path}"
-        )
+    @property
+    def arn(self) -> str:
+        """The method's ARN as IAM policies name it."""
+        api, name = self.api, self.method.http_method
+        where = f"arn:aws:execute-api:{api.region_name}:{api.account_id}:{api.id}"
+        return f"{where}/{self.stage}/{name}{self.path}"
 
 
 def respond(request: Request) -> Response:
     """Answer a request to the endpoint of the deployed APIs."""
     try:
-        method = _find(request)
+        target = _find(request)
         caller = None
-        if _is_signed(_documents[method.api], method.operation):
-            caller = signatures.verify(request, "execute-api", method.api.region_name)
-            _authorize(caller, method)
+        if target.method.authorization_type != "NONE":
+            caller = signatures.verify(request, "execute-api", target.api.region_name)
+            _authorize(caller, target)
+        return _invoke(target, _event(request, target, caller))
     except Refused as refusal:
         # API Gateway spells the key differently where the identity is valid but has no permission.
         key = "Message" if refusal.code == "AccessDeniedException" else "message"
         return _error(403, {key: str(refusal)})
-    try:
-        return _invoke(method, _event(request, method, caller))
     except NotRestored as gap:
         return _error(500, {"message": str(gap)})
     except (functions.Throttled, UnknownFunctionException):
         return _error(500, _INTERNAL)
 
 
-def _invoke(method: _Method, event: dict[str, Any]) -> Response:
+def _invoke(target: _Target, event: dict[str, Any]) -> Response:
     """Invoke the method's function, if that permits it.
 
     *Handling errors with an API Gateway API*, Lambda Developer Guide: what Lambda refuses is an error 500, what the
     function does wrong an error 502.
     """
-    account = method.api.account_id
-    uri = method.operation["x-amazon-apigateway-integration"]["uri"]
-    arn = uri.partition("/functions/")[2].removesuffix("/invocations")
-    function = functions.find(account, method.api.region_name, arn)
-    if not functions.may_invoke(function, "apigateway.amazonaws.com", method.arn(account)):
+    integration: Any = target.method.method_integration
+    arn = integration.uri.partition("/functions/")[2].removesuffix("/invocations")
+    function = functions.find(target.api.account_id, target.api.region_name, arn)
+    if not functions.may_invoke(function, "apigateway.amazonaws.com", target.arn):
         return _error(500, _INTERNAL)
     return _mapped(functions.fleet.invoke(function, json.dumps(event).encode(), str(uuid.uuid4())))
 
 
-def _find(request: Request) -> _Method:
+def _find(request: Request) -> _Target:
     api_id, _, rest = request.path.removeprefix(PREFIX).partition("/")
     stage, _, path = rest.partition("/")
     for regions in [*apigateway_backends.values()]:
@@ -128,34 +120,35 @@ def _find(request: Request) -> _Method:
             api = backend.apis.get(api_id)
             if api is None or stage not in api.stages:
                 continue
-            operations = _documents[api]["paths"].get(f"/{path}", {})
-            if operation := operations.get(request.method.lower()):
-                return _Method(api, stage, f"/{path}", request.method, operation)
+            resource: Any = api.get_resource_for_path(f"/{path}")
+            if resource and request.method in resource.resource_methods:
+                method = resource.resource_methods[request.method]
+                return _Target(api, stage, f"/{path}", method)
     # "Missing Authentication Token" is how API Gateway says that there is no such method.
     raise Refused("MissingAuthenticationTokenException", "Missing Authentication Token")
 
 
-def _authorize(caller: Caller, method: _Method) -> None:
+def _authorize(caller: Caller, target: _Target) -> None:
     """Require ``execute-api:Invoke`` on the method of the caller's own policies; refuse other accounts."""
-    account = method.api.account_id
-    decision = decide(caller.policies, "execute-api:Invoke", method.arn(account))
+    account = target.api.account_id
+    decision = decide(caller.policies, "execute-api:Invoke", target.arn)
     if decision is not Decision.ALLOWED or caller.account != account:
         # API Gateway shows the last four digits of the account only.
-        shown = method.arn(f"{'*' * 8}{account[-4:]}")
+        shown = target.arn.replace(account, f"{'*' * 8}{account[-4:]}")
         raise Refused(
             "AccessDeniedException",
             f"User: {caller.arn} is not authorized to perform: execute-api:Invoke on resource: {shown}",
         )
 
 
-def _event(request: Request, method: _Method, caller: Caller | None) -> dict[str, Any]:
+def _event(request: Request, target: _Target, caller: Caller | None) -> dict[str, Any]:
     """Return the proxy integration's event, payload format 1.0."""
     query = request.args.to_dict(flat=False)
     headers = {name: request.headers.getlist(name) for name, _ in request.headers}
     return {
-        "resource": method.path,
-        "path": method.path,
-        "httpMethod": method.name,
+        "resource": target.path,
+        "path": target.path,
+        "httpMethod": request.method,
         "headers": {name: values[-1] for name, values in headers.items()},
         "multiValueHeaders": headers,
         "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
@@ -163,14 +156,14 @@ def _event(request: Request, method: _Method, caller: Caller | None) -> dict[str
         "pathParameters": None,
         "stageVariables": None,
         "requestContext": {
-            "httpMethod": method.name,
+            "httpMethod": request.method,
             "identity": {
                 "accountId": caller and caller.account,
                 "userArn": caller and caller.arn,
             },
-            "path": f"/{method.stage}{method.path}",
-            "resourcePath": method.path,
-            "stage": method.stage,
+            "path": f"/{target.stage}{target.path}",
+            "resourcePath": target.path,
+            "stage": target.stage,
         },
         "body": request.get_data(as_text=True) or None,
         "isBase64Encoded": False,

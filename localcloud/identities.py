@@ -18,9 +18,10 @@ from localcloud.policies import Document
 class Refused(Exception):
     """The request is refused; ``code`` is the exception's name in the JSON protocols."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, status: int = 403) -> None:
         super().__init__(message)
         self.code = code
+        self.status = status
 
 
 @dataclass(frozen=True)

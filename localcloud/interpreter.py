@@ -5,7 +5,7 @@ To import this imports the interpreter, which takes a second.
 
 from typing import Any
 
-from moto.core.exceptions import AWSError
+from moto.core.exceptions import JsonRESTError
 from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.component.common.flow.start_at import StartAt
 from moto.stepfunctions.parser.backend import execution as parser
@@ -14,11 +14,6 @@ from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 from localcloud.executions import started
 
 _REDRIVABLE = ("FAILED", "ABORTED", "TIMED_OUT")
-
-
-class _ExecutionNotRedrivable(AWSError):
-    TYPE = "ExecutionNotRedrivable"
-    STATUS = 400
 
 
 class Worker(ExecutionWorker):
@@ -54,20 +49,18 @@ class Execution(parser.Execution):
 
     def _get_start_execution_worker(self) -> Any:
         started.append(self)
-        made: Any = super()._get_start_execution_worker()
-        return Worker(
-            made._evaluation_details,  # noqa: SLF001
-            made._execution_communication,  # noqa: SLF001
-            made._cloud_watch_logging_session,  # noqa: SLF001
-            made._activity_store,  # noqa: SLF001
-        )
+        return super()._get_start_execution_worker()
 
     def redrive(self) -> None:
         """Continue at the state that did not succeed, with its input."""
         if self.status not in _REDRIVABLE:
-            raise _ExecutionNotRedrivable(f"The execution {self.exec_arn} cannot be redriven")
+            reason = f"The execution {self.exec_arn} cannot be redriven"
+            raise JsonRESTError("ExecutionNotRedrivable", reason)
         worker = self._get_start_execution_worker()
         worker.at = self.exec_worker.at
         self.error = self.cause = self.stop_date = None
         self.exec_worker, self.exec_status = worker, ExecutionStatus.RUNNING
         worker.start()
+
+
+parser.ExecutionWorker = Worker  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 """CodePipeline's API, and what a test may do to a pipeline.
 
-moto's executions have succeeded as soon as they are started, and it knows no stages, actions or roll-backs. The
+moto's executions have succeeded as soon as they are started, and it knows no stages and actions. The
 rules of a run are in ``runs.py``; restored here, from the CodePipeline API reference (botocore's ``codepipeline``
 model), are the operations on runs: equal ``clientRequestToken``s start one run, and what the state of a run does not
 permit is refused. What a pipeline deploys, a test says by ``patch_pipeline``.
@@ -11,25 +11,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
-from weakref import WeakKeyDictionary
 
-from moto.codepipeline.models import CodePipeline, codepipeline_backends
+from moto.codepipeline import models
 from moto.codepipeline.responses import CodePipelineResponse
 from moto.core.exceptions import JsonRESTError
 
 from localcloud import accounts
 from localcloud.controls import control
-from localcloud.runs import SUCCEEDED, Behaviour, Json, Run, runs_of
+from localcloud.runs import SUCCEEDED, Json, Pipeline, Run
 
-_STEERED = {"run_seconds", "action_seconds", "loses_events", "hold", "next_outcomes"}
 _TOKEN = re.compile(r"[a-zA-Z0-9-]{1,128}")
-
-_behaviours: WeakKeyDictionary[CodePipeline, Behaviour] = WeakKeyDictionary()
-
-
-def behaviour_of(pipeline: CodePipeline) -> Behaviour:
-    """Return what the pipeline does; one made through the API alone deploys nothing."""
-    return _behaviours.setdefault(pipeline, Behaviour())
 
 
 class RunningCodePipelineResponse(CodePipelineResponse):
@@ -37,25 +28,25 @@ class RunningCodePipelineResponse(CodePipelineResponse):
 
     def start_pipeline_execution(self) -> str:
         """StartPipelineExecution; a client that sends no token has every request taken for a new one."""
-        pipeline, behaviour = self._pipeline("name")
+        pipeline = self._pipeline("name")
         token = self._get_param("clientRequestToken", str(uuid4()))
         if not _TOKEN.fullmatch(token):
-            raise JsonRESTError(
-                "ValidationException", f"Value '{token}' at 'clientRequestToken' is invalid"
-            )
-        with behaviour.changed:
-            if token in behaviour.tokens:
-                return _execution(behaviour.tokens[token])
-            run = Run(pipeline, behaviour, "StartPipelineExecution")
-            behaviour.tokens[token] = run.pipeline_execution_id
+            reason = f"Value '{token}' at 'clientRequestToken' is invalid"
+            raise JsonRESTError("ValidationException", reason)
+        with pipeline.changed:
+            if token in pipeline.tokens:
+                return _execution(pipeline.tokens[token])
+            run = Run(pipeline, "StartPipelineExecution")
+            pipeline.tokens[token] = run.pipeline_execution_id
             run.start(pipeline.pipeline["stages"])
         return _execution(run.pipeline_execution_id)
 
     def stop_pipeline_execution(self) -> str:
         """StopPipelineExecution, when the action in progress has completed."""
-        pipeline, behaviour = self._pipeline()
-        run = self._run(pipeline, "pipelineExecutionId")
-        with behaviour.changed:
+        pipeline = self._pipeline()
+        name, wanted = pipeline.pipeline["name"], self._get_param("pipelineExecutionId")
+        run: Any = self.codepipeline_backend.get_pipeline_execution(name, wanted)
+        with pipeline.changed:
             if run.ended:
                 raise JsonRESTError("PipelineExecutionNotStoppableException", f"It is {run.status}")
             if run.status == "Stopping":
@@ -65,11 +56,11 @@ class RunningCodePipelineResponse(CodePipelineResponse):
 
     def retry_stage_execution(self) -> str:
         """RetryStageExecution: the stage in which a run failed, and what follows."""
-        pipeline, behaviour = self._pipeline()
+        pipeline = self._pipeline()
         stages = pipeline.pipeline["stages"]
         position = stages.index(stage := self._stage(pipeline))
-        with behaviour.changed:
-            run = behaviour.latest.get(stage["name"])
+        with pipeline.changed:
+            run = pipeline.latest.get(stage["name"])
             if run is None or run.pipeline_execution_id != self._get_param("pipelineExecutionId"):
                 reason = "It is not the stage's latest execution"
                 raise JsonRESTError("NotLatestPipelineExecutionException", reason)
@@ -80,71 +71,50 @@ class RunningCodePipelineResponse(CodePipelineResponse):
             run.retry(stages[position : position + 1 if run.target else None])
         return _execution(run.pipeline_execution_id)
 
-    def rollback_stage(self) -> str:
-        """RollbackStage: run a stage again as the target did."""
-        pipeline, behaviour = self._pipeline()
-        stage, target = self._stage(pipeline), self._run(pipeline, "targetPipelineExecutionId")
-        with behaviour.changed:
-            latest = behaviour.latest.get(stage["name"])
-            is_running = latest is not None and latest.is_in(stage["name"])
-            if is_running or not target.is_target(stage["name"]):
-                reason = "The stage is running, or the target did not pass it"
-                raise JsonRESTError("UnableToRollbackStageException", reason)
-        run = Run(pipeline, behaviour, "ManualRollback", target)
-        run.start([stage])
-        return _execution(run.pipeline_execution_id)
-
     def put_approval_result(self) -> str:
-        _, behaviour = self._pipeline()
+        pipeline = self._pipeline()
         token, result = self._get_param("token"), self._get_param("result")
-        with behaviour.changed:
-            waiting = next((each for each in behaviour.actions if each.token == token), None)
+        with pipeline.changed:
+            waiting = next((each for each in pipeline.actions if each.token == token), None)
             if waiting is None or waiting.status != "InProgress":
-                raise JsonRESTError(
-                    "InvalidApprovalTokenException", "There is a response, or no request"
-                )
+                reason = "There is a response, or no request"
+                raise JsonRESTError("InvalidApprovalTokenException", reason)
             waiting.finish(SUCCEEDED if result["status"] == "Approved" else "Failed")
         return "{}"
 
     def list_action_executions(self) -> str:
         """ListActionExecutions, newest first, of one run or of all."""
-        _, behaviour = self._pipeline()
+        pipeline = self._pipeline()
         wanted = self._get_param("filter", {}).get("pipelineExecutionId")
-        with behaviour.changed:
+        with pipeline.changed:
             details = [
                 action.to_detail()
-                for action in reversed(behaviour.actions)
+                for action in reversed(pipeline.actions)
                 if wanted in (None, action.run.pipeline_execution_id)
             ]
         return json.dumps({"actionExecutionDetails": details[: self._get_param("maxResults")]})
 
     def get_pipeline_state(self) -> str:
-        pipeline, behaviour = self._pipeline("name")
-        with behaviour.changed:
-            stages = [_stage_state(behaviour, stage) for stage in pipeline.pipeline["stages"]]
+        pipeline = self._pipeline("name")
+        with pipeline.changed:
+            stages = [_stage_state(pipeline, stage) for stage in pipeline.pipeline["stages"]]
         return json.dumps({"pipelineName": pipeline.pipeline["name"], "stageStates": stages})
 
     def update_pipeline(self) -> str:
         """UpdatePipeline, which cancels the runs in progress."""
         answer: str = super().update_pipeline()
-        pipeline = self.codepipeline_backend.pipelines[self._get_param("pipeline")["name"]]
-        with behaviour_of(pipeline).changed:
-            for run in runs_of(pipeline):
-                if not run.ended:
-                    run.cancel()
+        pipeline: Any = self.codepipeline_backend.pipelines[self._get_param("pipeline")["name"]]
+        with pipeline.changed:
+            pipeline.cancel_runs()
         return answer
 
-    def _pipeline(self, member: str = "pipelineName") -> tuple[CodePipeline, Behaviour]:
+    def _pipeline(self, member: str = "pipelineName") -> Pipeline:
         name, backend = self._get_param(member), self.codepipeline_backend
         backend.get_pipeline(name)  # which raises PipelineNotFoundException
-        return backend.pipelines[name], behaviour_of(backend.pipelines[name])
+        pipeline: Any = backend.pipelines[name]
+        return pipeline  # type: ignore[no-any-return]
 
-    def _run(self, pipeline: CodePipeline, member: str) -> Run:
-        name, execution_id = pipeline.pipeline["name"], self._get_param(member)
-        run: Any = self.codepipeline_backend.get_pipeline_execution(name, execution_id)
-        return run  # type: ignore[no-any-return]
-
-    def _stage(self, pipeline: CodePipeline) -> Json:
+    def _stage(self, pipeline: Pipeline) -> Json:
         name = self._get_param("stageName")
         for stage in pipeline.pipeline["stages"]:
             if stage["name"] == name:
@@ -156,10 +126,10 @@ def _execution(execution_id: str) -> str:
     return json.dumps({"pipelineExecutionId": execution_id})
 
 
-def _stage_state(behaviour: Behaviour, stage: Json) -> Json:
-    name, run = stage["name"], behaviour.latest.get(stage["name"])
-    waiting = [each for each in behaviour.queues.get(name, []) if not each.is_in(name)]
-    newest = {each.name: each.to_state() for each in behaviour.actions if each.stage == name}
+def _stage_state(pipeline: Pipeline, stage: Json) -> Json:
+    name, run = stage["name"], pipeline.latest.get(stage["name"])
+    waiting = [each for each in pipeline.queues.get(name, []) if not each.is_in(name)]
+    newest = {each.name: each.to_state() for each in pipeline.actions if each.stage == name}
     state: Json = {
         "stageName": name,
         "inboundTransitionState": {"enabled": True},
@@ -181,23 +151,21 @@ def _stage_execution(run: Run, status: str) -> Json:
     return {"pipelineExecutionId": run.pipeline_execution_id, "status": status}
 
 
+def install() -> None:
+    """Let pipelines have runs."""
+    models.CodePipeline = Pipeline  # type: ignore[misc]
+
+
 def reset() -> None:
     """End every run before what it deploys is forgotten."""
-    for pipeline, behaviour in list(_behaviours.items()):
-        runs = runs_of(pipeline)
-        with behaviour.changed:
-            behaviour.forgotten = behaviour.loses_events = True
-            for run in runs:
-                if not run.ended:
-                    run.cancel()
-            behaviour.changed.notify_all()
-        for run in runs:
-            if run.thread is not None:
-                run.thread.join()
+    for regions in models.codepipeline_backends.values():
+        for backend in regions.values():
+            for pipeline in backend.pipelines.values():
+                pipeline.forget()  # type: ignore[attr-defined]
 
 
-def _acceptance() -> Any:
-    return codepipeline_backends[accounts.ACCEPTANCE][accounts.REGION]
+def _acceptance(name: str) -> Any:
+    return models.codepipeline_backends[accounts.ACCEPTANCE][accounts.REGION].pipelines[name]
 
 
 @control
@@ -207,27 +175,25 @@ def patch_pipeline(
     """Change how a pipeline's runs go.
 
     - ``run_seconds``: half of it in each Build and half in each Deploy action;
-      ``action_seconds``: those of actions by name;
     - ``next_outcomes`` of the next runs, retries and roll-backs: Succeeded, ``Failed in NAME`` (a stage or an
-      action), ``Skip STAGE``; Failed is in Build;
+      action), ``Skip STAGE``;
     - ``hold``: where runs wait until this is changed: at the start of an action, ``NAME`` (a stage or an action), or
       while the new clusters of one that deploys are being made, ``NAME:restoring``;
     - ``loses_events``: whether EventBridge delivers none of the events;
     - ``template`` and its ``parameters``: what the next runs deploy.
     """
-    behaviour = behaviour_of(_acceptance().pipelines[name])
-    if unknown := changes.keys() - _STEERED:
+    pipeline = _acceptance(name)
+    if unknown := changes.keys() - vars(pipeline).keys():
         raise TypeError(f"a pipeline has no {unknown}")
-    with behaviour.changed:
+    with pipeline.changed:
         for changed, value in changes.items():
-            setattr(behaviour, changed, value)
+            setattr(pipeline, changed, value)
         if template:
-            behaviour.revision = (template, parameters or {})
-        behaviour.changed.notify_all()
+            pipeline.revision = (template, parameters or {})
+        pipeline.changed.notify_all()
 
 
 @control
-def held_runs(name: str) -> dict[str, str]:
-    """Return where a pipeline's runs are held, and the run."""
-    runs = runs_of(_acceptance().pipelines[name])
-    return {run.held_at: run.pipeline_execution_id for run in runs if run.held_at}
+def is_held(name: str, at: str) -> bool:
+    """Return whether one of a pipeline's runs is held there."""
+    return any(run.held_at == at for run in _acceptance(name).runs)

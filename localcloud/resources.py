@@ -148,18 +148,15 @@ class Cluster(Kind):
         known = ("BackupRetentionPeriod", "DeletionProtection", "ManageMasterUserPassword")
         changed = {each: new[each] for each in known if new.get(each) != old.get(each)}
         if changed:
-            key = new.get("MasterUserSecret", {}).get("KmsKeyId")
-            secret = {"MasterUserSecretKmsKeyId": key} if key else {}
-            api.call("rds", "ModifyDBCluster", DBClusterIdentifier=name, **changed, **secret)
+            changed["MasterUserSecretKmsKeyId"] = new.get("MasterUserSecret", {}).get("KmsKeyId")
+            api.call("rds", "ModifyDBCluster", DBClusterIdentifier=name, **changed)
         if new.get("EnableHttpEndpoint"):
             api.call("rds", "EnableHttpEndpoint", ResourceArn=self._arn(api, name))
 
     def delete(self, api: Api, name: str, final_snapshot: str | None) -> None:
         """DeleteDBCluster."""
-        final = {"FinalDBSnapshotIdentifier": final_snapshot} if final_snapshot else {}
-        api.call(
-            "rds", "DeleteDBCluster", DBClusterIdentifier=name, SkipFinalSnapshot=not final, **final
-        )
+        how = {"FinalDBSnapshotIdentifier": final_snapshot, "SkipFinalSnapshot": not final_snapshot}
+        api.call("rds", "DeleteDBCluster", DBClusterIdentifier=name, **how)
 
     def attribute(self, api: Api, name: str, attribute: str) -> Any:
         """Return where it is, or where its password is."""

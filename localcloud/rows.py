@@ -49,7 +49,7 @@ class RowsResponse(RDSDataServiceResponse):
         """ExecuteStatement; the extended protocol makes sure that it is one."""
         try:
             connection = _transactions[self._transaction()]
-            context = connection.execute_unnamed(self._body["sql"])
+            context = connection.execute_unnamed(self._get_param("sql"))
         except DatabaseError as error:
             reason = f"ERROR: {error.args[0]['M']}; SQLState: {error.args[0]['C']}"
             raise JsonRESTError("DatabaseErrorException", reason) from error
@@ -66,21 +66,16 @@ class RowsResponse(RDSDataServiceResponse):
             connection.run(statement)
         return json.dumps({"transactionStatus": status})
 
-    @property
-    def _body(self) -> Json:
-        body: Json = json.loads(self.body)
-        return body
-
     def _transaction(self) -> tuple[str, str]:
         """Return the cluster and the token of a transaction that has begun."""
-        key = (self._cluster().db_cluster_arn, self._body.get("transactionId", ""))
+        key = (self._cluster().db_cluster_arn, self._get_param("transactionId", ""))
         if key not in _transactions:
             raise JsonRESTError("TransactionNotFoundException", f"{key[1]} is not found")
         return key
 
     def _cluster(self) -> DBCluster:
         """Return the cluster, if the call may reach it."""
-        arn, account = self._body["resourceArn"], self.current_account
+        arn, account = self._get_param("resourceArn"), self.current_account
         cluster = rds_backends[account][REGION].clusters.get(arn.rpartition(":")[2])
         if cluster is None or cluster.engine != ENGINE:
             message = f"{arn} is no cluster with the Data API"
@@ -90,7 +85,7 @@ class RowsResponse(RDSDataServiceResponse):
             raise JsonRESTError("HttpEndpointNotEnabledException", message)
         try:
             secrets = secretsmanager_backends[account][REGION]
-            secrets.get_secret_value(self._body["secretArn"], "", "")
+            secrets.get_secret_value(self._get_param("secretArn"), "", "")
         except SecretsManagerClientError as error:
             raise JsonRESTError("SecretsErrorException", error.message) from error
         return cluster
@@ -114,9 +109,6 @@ def reset() -> None:
     databases.stop()
 
 
-close = reset
-
-
 def find_cluster(name: str, account: str) -> DBCluster:
     """Return an Aurora PostgreSQL cluster."""
     cluster = rds_backends[account][REGION].clusters.get(name)
@@ -134,19 +126,17 @@ def sql(cluster: str, statements: str, account: str = ACCEPTANCE) -> list[Json]:
         except DatabaseError as error:
             raise ValueError(error.args[0].get("M")) from error
         names = [column["name"] for column in connection.columns or []]
-    plain: list[Json] = json.loads(
-        json.dumps([dict(zip(names, row, strict=True)) for row in rows or []], default=str)
-    )
-    return plain
+    return [dict(zip(names, row, strict=True)) for row in rows or []]
 
 
 @control
 def database_address(cluster: str, account: str = ACCEPTANCE) -> Json:
     """Return host, port, dbname and user with which psql reaches a cluster; no password is asked."""
     found = find_cluster(cluster, account)
+    database = databases.open(found)
     return {
         "host": postgres.HOST,
         "port": databases.server.port,
-        "dbname": databases.open(found),
+        "dbname": database,
         "user": found.master_username,
     }

@@ -85,12 +85,17 @@ def _send(rule: Rule, arn: str, event: Mapping[str, Any]) -> bool:
 
 
 @control
-def fire_schedules(
-    target: str, time: str, event_id: str | None = None, account: str = ACCEPTANCE
-) -> str:
+def fire(
+    target: str,
+    time: str,
+    event_id: str | None = None,
+    wait: bool = True,
+    account: str = ACCEPTANCE,
+) -> list[dict[str, Any]]:
     """Let the schedules of a function or queue, or of one whose name ends so, fire for a time.
 
-    Every rule sends the *Scheduled Event* under the same id, which is returned.
+    Every rule sends the *Scheduled Event* under the same id. Returns the event's invocations, each attempt one
+    record; all of them, unless ``wait`` is false.
     """
     event: dict[str, Any] = {
         "id": event_id or str(uuid.uuid4()),
@@ -105,4 +110,6 @@ def fire_schedules(
             count += _deliver(rule, full, target)
     if not count:
         raise ValueError(f"no enabled schedule may deliver to a function or queue named {target}")
-    return str(event["id"])
+    if wait:
+        functions.wait_until_idle()
+    return [record for record in functions.invocations() if record["event_id"] == event["id"]]

@@ -8,8 +8,8 @@ The sources are the CodePipeline User Guide (*How pipeline executions work*, *Co
 - a CloudFormation action deploys its stack (``stacks.py``) from the revision that was current when the run began;
   the stack reads Parameter Store when the action runs;
 - *stop and wait* lets the action in progress complete;
-- a retry continues the same run, here with all actions of the stage; a rollback is a new run of one stage, from
-  the revision of an earlier run;
+- a retry continues the same run, here with all actions of the stage; an automatic rollback is a new run of one
+  stage, from the revision of an earlier run;
 - every change of a run's state is an event.
 
 Actions of one stage run one after the other, in the order of ``runOrder``.
@@ -17,7 +17,6 @@ Actions of one stage run one after the other, in the order of ``runOrder``.
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -35,45 +34,61 @@ SUCCEEDED = "Succeeded"
 _STATES = {"Cancelled": "CANCELED", "InProgress": "RESUMED"}
 
 
-@dataclass
-class Behaviour:
-    """What CodePipeline does not know of a pipeline: what it deploys, and what is to happen to it.
+class Pipeline(CodePipeline):
+    """A pipeline with what CodePipeline does not know of it: what it deploys, and what is to happen to it.
 
-    ``changed`` guards this and everything about the pipeline's runs.
+    One made through the API alone deploys nothing. ``changed`` guards everything about its runs.
     """
 
-    run_seconds: float = 1.0
-    action_seconds: dict[str, float] = field(default_factory=dict)
-    revision: tuple[str, Mapping[str, str]] | None = None  # the stack's template and parameters
-    next_outcomes: list[str] = field(default_factory=list)
-    hold: list[str] = field(default_factory=list)
-    loses_events: bool = False
-    tokens: dict[str, str] = field(default_factory=dict)
-    actions: list["ActionExecution"] = field(default_factory=list)
-    queues: dict[str, list["Run"]] = field(default_factory=dict)  # by stage: in it, then waiting
-    latest: dict[str, "Run"] = field(default_factory=dict)
-    forgotten: bool = False
-    changed: threading.Condition = field(default_factory=threading.Condition)
+    executions: dict[str, Any]
+
+    def __init__(self, account_id: str, region: str, pipeline: Json) -> None:
+        super().__init__(account_id, region, pipeline)
+        self.place = (account_id, region)
+        self.run_seconds = 1.0
+        self.revision: tuple[str, Mapping[str, str]] | None = None  # a template, and parameters
+        self.next_outcomes: list[str] = []
+        self.hold: list[str] = []
+        self.loses_events = False
+        self.tokens: dict[str, str] = {}
+        self.actions: list[ActionExecution] = []
+        self.queues: dict[str, list[Run]] = {}  # by stage: the run in it, then those that wait
+        self.latest: dict[str, Run] = {}
+        self.forgotten = False
+        self.changed = threading.Condition()
+
+    @property
+    def runs(self) -> list["Run"]:
+        """The pipeline's runs, oldest first."""
+        return list(self.executions.values())
+
+    def forget(self) -> None:
+        """End every run."""
+        with self.changed:
+            self.forgotten = self.loses_events = True
+            self.cancel_runs()
+            self.changed.notify_all()
+        for run in self.runs:
+            if run.thread is not None:
+                run.thread.join()
+
+    def cancel_runs(self) -> None:
+        """Cancel the runs in progress."""
+        for run in self.runs:
+            if not run.ended:
+                run.cancel()
 
 
 class Run(PipelineExecution):
     """A pipeline execution, in a thread of its own; ``stages`` has the status of each stage that it entered."""
 
-    def __init__(
-        self,
-        pipeline: CodePipeline,
-        behaviour: Behaviour,
-        trigger: str,
-        target: "Run | None" = None,
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, trigger: str, target: "Run | None" = None) -> None:
         definition = pipeline.pipeline
         super().__init__(definition["name"], definition["version"], None)
         self.status = "InProgress"
-        self.behaviour = behaviour
         self.pipeline = pipeline
-        self.arn: str = pipeline.metadata["pipelineArn"]
         self.target = target
-        self.revision: Any = target.revision if target else behaviour.revision
+        self.revision: Any = target.revision if target else pipeline.revision
         self.stages: dict[str, str] = {}
         self.held_at: str | None = None
         self.thread: threading.Thread | None = None
@@ -86,7 +101,7 @@ class Run(PipelineExecution):
 
     def start(self, stages: Sequence[Json]) -> None:
         """Let a new run arrive at its first stage, and carry it out."""
-        with self.behaviour.changed:
+        with self.pipeline.changed:
             self.pipeline.executions[self.pipeline_execution_id] = self
             self._arrive(stages[0]["name"])
             self._announce("STARTED")
@@ -95,7 +110,7 @@ class Run(PipelineExecution):
     def retry(self, stages: Sequence[Json]) -> None:
         """Go on where it failed."""
         self.change("InProgress")
-        self.behaviour.queues[stages[0]["name"]].insert(0, self)
+        self.pipeline.queues[stages[0]["name"]].insert(0, self)
         self._go_on(stages)
 
     def change(self, status: str, summary: str | None = None) -> None:
@@ -103,7 +118,7 @@ class Run(PipelineExecution):
         self.status = status
         self.status_summary = summary
         self.last_update_time = utcnow()
-        self.behaviour.changed.notify_all()
+        self.pipeline.changed.notify_all()
         self._announce(_STATES.get(status, status.upper()))
 
     def cancel(self) -> None:
@@ -111,7 +126,7 @@ class Run(PipelineExecution):
         self.change("Cancelled")
         for stage in filter(self.is_in, list(self.stages)):
             self._leave(stage, "Cancelled")
-        for action in self.behaviour.actions:
+        for action in self.pipeline.actions:
             if action.run is self and action.status == "InProgress":
                 action.finish("Abandoned")
 
@@ -140,13 +155,12 @@ class Run(PipelineExecution):
 
     def _announce(self, state: str) -> None:
         """Put the run's state on the account's bus, unless it is to be lost."""
-        if self.behaviour.loses_events:
+        if self.pipeline.loses_events:
             return
-        _, _, _, region, account, _ = self.arn.split(":")
         event = {
             "detail-type": "CodePipeline Pipeline Execution State Change",
             "source": "aws.codepipeline",
-            "resources": [self.arn],
+            "resources": [self.pipeline.metadata["pipelineArn"]],
             "detail": {
                 "pipeline": self.pipeline_name,
                 "execution-id": self.pipeline_execution_id,
@@ -155,12 +169,11 @@ class Run(PipelineExecution):
                 "version": float(self.pipeline_version),
             },
         }
-        rules.publish(account, region, event)
+        rules.publish(*self.pipeline.place, event)
 
     def _go_on(self, stages: Sequence[Json]) -> None:
-        ordered = self.behaviour.next_outcomes
-        outcome = ordered.pop(0) if ordered else SUCCEEDED
-        self.outcome = "Failed in Build" if outcome == "Failed" else outcome
+        ordered = self.pipeline.next_outcomes
+        self.outcome = ordered.pop(0) if ordered else SUCCEEDED
         self.thread = threading.Thread(target=self._pass, args=(stages,), daemon=True)
         self.thread.start()
 
@@ -173,22 +186,22 @@ class Run(PipelineExecution):
             problem = self._carry_out(stage)
             if problem or self.status != "InProgress":
                 break
-        with self.behaviour.changed:
+        with self.pipeline.changed:
             if self.ended:
                 return
             ended = "Failed" if problem else SUCCEEDED
             self.change("Stopped" if self.status == "Stopping" else ended, problem)
         automatic = stage.get("onFailure", {}).get("result") == "ROLLBACK" and not self.target
-        targets = [each for each in runs_of(self.pipeline) if each.is_target(stage["name"])]
+        targets = [each for each in self.pipeline.runs if each.is_target(stage["name"])]
         if self.status == "Failed" and automatic and targets:
-            Run(self.pipeline, self.behaviour, "AutomatedRollback", targets[-1]).start([stage])
+            Run(self.pipeline, "AutomatedRollback", targets[-1]).start([stage])
 
     def _arrive(self, stage: str) -> None:
         """Let the run wait for the stage, or enter it at once; older runs that wait are superseded.
 
         Whether a rollback supersedes, or is superseded, is undocumented: here it does neither.
         """
-        queue = self.behaviour.queues.setdefault(stage, [])
+        queue = self.pipeline.queues.setdefault(stage, [])
         if self in queue:
             return
         for older in [
@@ -201,15 +214,15 @@ class Run(PipelineExecution):
 
     def _admit(self, stage: str) -> bool:
         """Let the run into the stage if it is its turn; returns whether it is in."""
-        is_first = self.behaviour.queues[stage][:1] == [self]
+        is_first = self.pipeline.queues[stage][:1] == [self]
         if is_first and not self.is_in(stage):
             self.stages[stage] = "InProgress"
-            self.behaviour.latest[stage] = self
+            self.pipeline.latest[stage] = self
         return self.is_in(stage)
 
     def _enter(self, stage: str) -> bool:
         """Wait for the stage; returns whether the run is in it."""
-        changed = self.behaviour.changed
+        changed = self.pipeline.changed
         with changed:
             self._arrive(stage)
             changed.wait_for(lambda: self.status != "InProgress" or self._admit(stage))
@@ -221,9 +234,9 @@ class Run(PipelineExecution):
         """Unlock the stage, in which the run came to this status if it was in it."""
         if status:
             self.stages[stage] = status
-        queue = self.behaviour.queues[stage]
+        queue = self.pipeline.queues[stage]
         queue[:] = [each for each in queue if each is not self]
-        self.behaviour.changed.notify_all()
+        self.pipeline.changed.notify_all()
 
     def _carry_out(self, stage: Json) -> str | None:
         """Carry out the stage's actions; returns why it failed, if it did."""
@@ -231,14 +244,14 @@ class Run(PipelineExecution):
         is_skipped = self.outcome == f"Skip {name}"
         actions = sorted(stage["actions"], key=lambda each: int(each.get("runOrder", 1)))
         for declaration in [] if is_skipped else actions:
-            with self.behaviour.changed:
+            with self.pipeline.changed:
                 if self.status != "InProgress":
                     break
                 action = ActionExecution(self, name, declaration)
             problem = action.carry_out()
             if problem:
                 break
-        with self.behaviour.changed:
+        with self.pipeline.changed:
             if self.is_in(name):
                 ended = "Failed" if problem else "Skipped" if is_skipped else SUCCEEDED
                 self._leave(name, "Stopped" if self.status == "Stopping" else ended)
@@ -257,13 +270,13 @@ class ActionExecution:
         self.started = self.updated = utcnow()
         self.status = "InProgress"
         self.token: str | None = None
-        run.behaviour.actions.append(self)
+        run.pipeline.actions.append(self)
 
     def finish(self, status: str) -> None:
         """Enter a final status."""
         self.status = status
         self.updated = utcnow()
-        self.run.behaviour.changed.notify_all()
+        self.run.pipeline.changed.notify_all()
 
     def to_detail(self) -> Json:
         """Return ListActionExecutions' answer."""
@@ -293,15 +306,15 @@ class ActionExecution:
             problem = self._wait_for_approval() if approves else self._perform()
         except Exception as error:  # noqa: BLE001 (whatever it is, a run must not be left in progress)
             problem = f"{type(error).__name__}: {error}"
-        with self.run.behaviour.changed:
+        with self.run.pipeline.changed:
             if self.status == "InProgress":
                 self.finish("Failed" if problem else SUCCEEDED)
         return problem
 
     def _wait_for_approval(self) -> str | None:
-        with self.run.behaviour.changed:
+        with self.run.pipeline.changed:
             self.token = str(uuid4())
-            self.run.behaviour.changed.wait_for(lambda: self.status != "InProgress")
+            self.run.pipeline.changed.wait_for(lambda: self.status != "InProgress")
         return "Rejected" if self.status == "Failed" else None
 
     def _perform(self) -> str | None:
@@ -312,7 +325,7 @@ class ActionExecution:
         def restore() -> None:
             self._hold(":restoring")
             self._spend_time()
-            if problem or run.behaviour.forgotten:
+            if problem or run.pipeline.forgotten:
                 raise Failed(problem)
 
         self._hold()
@@ -321,33 +334,25 @@ class ActionExecution:
         if not stack or run.revision is None:
             self._spend_time()
             return problem
-        _, _, _, region, account, _ = run.arn.split(":")
         template, parameters = run.revision
-        failure = stacks.deploy(account, region, stack, template, parameters, restore)
+        failure = stacks.deploy(*run.pipeline.place, stack, template, parameters, restore)
         return failure or problem
 
     def _hold(self, moment: str = "") -> None:
         """Wait while a test holds runs at this moment of the action, named by its stage or by itself."""
-        run, behaviour = self.run, self.run.behaviour
+        run, pipeline = self.run, self.run.pipeline
         points = {self.stage + moment, self.name + moment}
-        with behaviour.changed:
-            while (held := points.intersection(behaviour.hold)) and not behaviour.forgotten:
+        with pipeline.changed:
+            while (held := points.intersection(pipeline.hold)) and not pipeline.forgotten:
                 run.held_at = held.pop()
-                behaviour.changed.wait()
+                pipeline.changed.wait()
             run.held_at = None
 
     def _spend_time(self) -> None:
-        behaviour = self.run.behaviour
-        usual = behaviour.run_seconds / 2 if self.kind["category"] in ("Build", "Deploy") else 0.0
-        with behaviour.changed:
-            behaviour.changed.wait_for(
-                lambda: behaviour.forgotten, behaviour.action_seconds.get(self.name, usual)
-            )
-
-
-def runs_of(pipeline: CodePipeline) -> list[Run]:
-    """Return the pipeline's runs, oldest first."""
-    return [run for run in list(pipeline.executions.values()) if isinstance(run, Run)]
+        pipeline = self.run.pipeline
+        if self.kind["category"] in ("Build", "Deploy"):
+            with pipeline.changed:
+                pipeline.changed.wait_for(lambda: pipeline.forgotten, pipeline.run_seconds / 2)
 
 
 def seconds(time: datetime) -> float:

@@ -1,20 +1,13 @@
 """The server: moto behind the bridges, and the control surface beside it."""
 
+import importlib
 import io
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import moto.apigateway.urls
-import moto.awslambda.urls
-import moto.cloudformation.urls
-import moto.codepipeline.urls
-import moto.kms.urls
-import moto.rds.urls
-import moto.rdsdata.urls
-import moto.sns.urls
-import moto.stepfunctions.urls
 from moto.core.request import Request
+from moto.core.responses import BaseResponse
 from moto.iam.models import iam_backends
 from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import (
@@ -43,18 +36,12 @@ from localcloud import (
     subscriptions,
 )
 
-# Whose APIs are in the place of moto's.
-_APIS: dict[Any, Any] = {
-    moto.apigateway.urls: gateway.SwaggerResponse,
-    moto.awslambda.urls: functions.InvocationResponse,
-    moto.cloudformation.urls: stacks.StackResponse,
-    moto.codepipeline.urls: pipeline.RunningCodePipelineResponse,
-    moto.kms.urls: keys.SharedKmsResponse,
-    moto.rds.urls: shares.SharingRDSResponse,
-    moto.rdsdata.urls: rows.RowsResponse,
-    moto.sns.urls: subscriptions.PendingSNSResponse,
-    moto.stepfunctions.urls: executions.ExecutionResponse,
-}
+# Each is in the place of the class of moto's that it extends.
+_APIS: tuple[type[BaseResponse], ...] = (
+    *(gateway.SwaggerResponse, functions.InvocationResponse, stacks.StackResponse),
+    *(pipeline.RunningCodePipelineResponse, keys.SharedKmsResponse, shares.SharingRDSResponse),
+    *(rows.RowsResponse, subscriptions.PendingSNSResponse, executions.ExecutionResponse),
+)
 # Each may have ``install`` and ``reset``.
 BRIDGES = (
     *(clock, functions, rules, gateway, shares, keys, pipeline, stacks),
@@ -118,10 +105,12 @@ def serve(announce: Callable[[str], None]) -> None:
     """
     # One line for each request would bury what matters; the journal has them all.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    for urls, response in _APIS.items():
-        for path, handler in urls.url_paths.items():
-            if handler == response.__base__.dispatch:
-                urls.url_paths[path] = response.dispatch
+    for api in _APIS:
+        replaced: Any = api.__base__
+        paths = importlib.import_module(replaced.__module__.replace("responses", "urls")).url_paths
+        for path, handler in paths.items():
+            if handler == replaced.dispatch:
+                paths[path] = api.dispatch
     for bridge in BRIDGES:
         getattr(bridge, "install", lambda: None)()
     _create_users()
@@ -134,4 +123,4 @@ def serve(announce: Callable[[str], None]) -> None:
     finally:
         server.server_close()
         functions.fleet.close()
-        rows.close()
+        rows.reset()

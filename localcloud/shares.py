@@ -44,7 +44,7 @@ from moto.rds.exceptions import (
 from moto.rds.models import DBCluster, DBClusterSnapshot, RDSBackend, rds_backends
 from moto.rds.responses import RDSResponse
 
-from localcloud import accounts, keys, rows
+from localcloud import accounts, clock, keys, rows
 from localcloud.controls import control
 
 RESTORED_FROM = "local:restored-from"
@@ -53,8 +53,6 @@ COPIES_IN_PROGRESS_PER_REGION = 5
 
 # moto requires a password of every cluster; it is never read.
 _UNREAD = "a-password-that-is-no-secret"
-_SECONDS = 1.0
-_takes = {"seconds": _SECONDS}  # of real time, a copy or a manual snapshot
 
 
 class Snapshot(DBClusterSnapshot):
@@ -64,7 +62,6 @@ class Snapshot(DBClusterSnapshot):
     made now is complete.
     """
 
-    _status: str
     created: Any
     kms_key_id: Any
 
@@ -108,46 +105,6 @@ class SharingRDSBackend(RDSBackend):
         # moto finds a service's URLs beside its backend's module, which for this one is not moto's.
         return moto.rds.urls
 
-    def copy_db_cluster_snapshot(
-        self,
-        source_db_cluster_snapshot_identifier: str,
-        target_db_cluster_snapshot_identifier: str,
-        kms_key_id: str | None = None,
-        copy_tags: bool = False,  # noqa: ARG002 (nobody here copies them)
-        tags: list[dict[str, str]] | None = None,
-        **_: Any,
-    ) -> DBClusterSnapshot:
-        """CopyDBClusterSnapshot, from an own snapshot or, by ARN, from a share.
-
-        The codes are the operation's own where its model has one. It has none for "KmsKeyId is required"
-        and "must not be given", which are answered with the common InvalidParameterCombination, nor for
-        the sixth copy under way, which is answered with SnapshotQuotaExceeded.
-        """
-        source: Any = self._source_of_copy(source_db_cluster_snapshot_identifier)
-        if source.encrypted and source.account_id != self.account_id and not kms_key_id:
-            raise InvalidParameterCombination(
-                "KmsKeyId must be specified to copy an encrypted snapshot shared by another account."
-            )
-        if kms_key_id and not source.encrypted:
-            raise InvalidParameterCombination(
-                "KmsKeyId can't be specified to copy an unencrypted snapshot."
-            )
-        key = self.key_arn(kms_key_id) if kms_key_id else source.kms_key_id
-        copying = sum(each.status == "copying" for each in [*self.cluster_snapshots.values()])
-        if copying >= COPIES_IN_PROGRESS_PER_REGION:
-            raise SnapshotQuotaExceededFault
-        copy = self._add(
-            source.cluster,
-            target_db_cluster_snapshot_identifier,
-            created=utcnow(),
-            status="copying",
-            kms_key_id=key,
-            tags=tags,
-        )
-        copy.source_db_cluster_snapshot_arn = source.arn
-        rows.databases.copy(source, copy)
-        return copy
-
     def create_db_cluster_snapshot(
         self,
         db_cluster_identifier: str,
@@ -162,7 +119,7 @@ class SharingRDSBackend(RDSBackend):
         # moto has a cluster in creation until somebody looks at it.
         if cluster.status not in ("available", "creating"):
             raise InvalidDBClusterStateFault(f"{db_cluster_identifier} is {cluster.status}")
-        snapshot = self._add(
+        snapshot = self.add(
             cluster,
             db_cluster_snapshot_identifier,
             created=utcnow(),
@@ -174,7 +131,7 @@ class SharingRDSBackend(RDSBackend):
         rows.databases.copy(cluster, snapshot)
         return snapshot
 
-    def _add(self, cluster: DBCluster, name: str, **facts: Any) -> Snapshot:
+    def add(self, cluster: DBCluster, name: str, **facts: Any) -> Snapshot:
         """Add a snapshot, under a proper and new name and within the quota; a manual one takes a while."""
         name, manual = name.lower(), facts.get("snapshot_type", "manual") == "manual"
         if name in self.cluster_snapshots:
@@ -185,7 +142,7 @@ class SharingRDSBackend(RDSBackend):
             own = [each.snapshot_type for each in [*self.cluster_snapshots.values()]]
             if own.count("manual") >= MANUAL_SNAPSHOTS_PER_REGION:
                 raise SnapshotQuotaExceededFault
-            snapshot.ready = monotonic() + _takes["seconds"]
+            snapshot.ready = monotonic() + clock.seconds["copy"]
         self.cluster_snapshots[name] = snapshot
         return snapshot
 
@@ -235,7 +192,8 @@ class SharingRDSBackend(RDSBackend):
             key = kwargs.get("kms_key_id") or keys.DEFAULT
             kwargs = {**kwargs, "kms_key_id": self.key_arn(key)}
         cluster = _cluster(self, **kwargs)
-        _set_http_endpoint(cluster, enabled=bool(kwargs.get("enable_http_endpoint")))
+        # Which moto leaves to Serverless v1.
+        vars(cluster)["_enable_http_endpoint"] = kwargs.get("enable_http_endpoint")
         self.clusters[cluster.db_cluster_identifier] = cluster
         cluster.save_automated_backup()
         return cluster
@@ -244,26 +202,13 @@ class SharingRDSBackend(RDSBackend):
         """Return the ARN of a key given by ARN, id or alias; raise KMSKeyNotAccessibleFault if there is none."""
         return self._validate_kms_key(key)
 
-    def source_key(self, identifier: str) -> str | None:
-        """Return the key of a snapshot that the caller may copy; None if it has none."""
-        return self._source_of_copy(identifier).kms_key_id
-
-    def _source_of_copy(self, identifier: str) -> DBClusterSnapshot:
+    def source_of_copy(self, identifier: str) -> DBClusterSnapshot:
         """Return what may be copied here, also from another Region by its ARN."""
         parts = identifier.split(":")
         region = parts[3] if len(parts) == 7 else self.region_name
         backend: Any = rds_backends[self.account_id][region]
         source: DBClusterSnapshot = backend.usable(identifier)
         return source
-
-    def modify_db_cluster_snapshot_attribute(
-        self, db_cluster_snapshot_identifier: str, *arguments: Any, **more: Any
-    ) -> dict[str, list[str]]:
-        """ModifyDBClusterSnapshotAttribute, of a snapshot that is available."""
-        self.usable(db_cluster_snapshot_identifier)
-        return super().modify_db_cluster_snapshot_attribute(
-            db_cluster_snapshot_identifier, *arguments, **more
-        )
 
     def listing(self, kind: str | None, with_shared: bool) -> Iterator[DBClusterSnapshot]:
         """Yield the own snapshots of a type, and other accounts' that are shared with this one."""
@@ -276,12 +221,10 @@ class SharingRDSBackend(RDSBackend):
                 # Not ``in`` nor ``[]``, which would make a backend where the account has none.
                 backend = regions.get(self.region_name)
                 if account != self.account_id and backend is not None:
-                    others = list(backend.cluster_snapshots.values())
-                    yield from (other for other in others if self._is_shared(other))
-
-    def _is_shared(self, snapshot: DBClusterSnapshot) -> bool:
-        readers = snapshot.attributes["restore"]
-        return snapshot.snapshot_type == "manual" and self.account_id in readers
+                    for other in list(backend.cluster_snapshots.values()):
+                        readers = other.attributes["restore"]
+                        if other.snapshot_type == "manual" and self.account_id in readers:
+                            yield other
 
     def is_named(self, snapshot: DBClusterSnapshot, identifier: str) -> bool:
         """Return whether this names an own snapshot, by name or ARN, or another account's, by ARN."""
@@ -308,21 +251,22 @@ class SharingRDSBackend(RDSBackend):
 class SharingRDSResponse(RDSResponse):
     """moto's RDS API with what it leaves out."""
 
+    backend: Any
+
     def describe_db_cluster_snapshots(self) -> ActionResult:
         """DescribeDBClusterSnapshots: one page.
 
         "If this identifier is for an automated snapshot, the SnapshotType parameter must also be specified",
         says the model.
         """
-        backend: Any = self.backend
         kind, with_shared = self.params.get("SnapshotType"), self.params.get("IncludeShared", False)
-        found = list(backend.listing(kind, with_shared))
+        found = list(self.backend.listing(kind, with_shared))
         if identifier := self.params.get("DBClusterSnapshotIdentifier"):
-            found = [each for each in found if backend.is_named(each, identifier)]
+            found = [each for each in found if self.backend.is_named(each, identifier)]
             if not found or (kind is None and found[0].snapshot_type != "manual"):
                 raise DBClusterSnapshotNotFoundError(identifier)
         if cluster := self.params.get("DBClusterIdentifier"):
-            if cluster not in backend.clusters:
+            if cluster not in self.backend.clusters:
                 raise DBClusterNotFoundError(cluster)
             found = [each for each in found if each.db_cluster_identifier == cluster]
         size, after = self.params.get("MaxRecords", 100), self.params.get("Marker", "")
@@ -333,6 +277,44 @@ class SharingRDSResponse(RDSResponse):
                 "Marker": rest[size - 1][0] if len(rest) > size else None,
             }
         )
+
+    def copy_db_cluster_snapshot(self) -> ActionResult:
+        """CopyDBClusterSnapshot, from an own snapshot or, by ARN, from a share.
+
+        The codes are the operation's own where its model has one. It has none for "KmsKeyId is required"
+        and "must not be given", which are answered with the common InvalidParameterCombination, nor for
+        the sixth copy under way, which is answered with SnapshotQuotaExceeded.
+        """
+        backend, key = self.backend, self.params.get("KmsKeyId")
+        source = backend.source_of_copy(self.params["SourceDBClusterSnapshotIdentifier"])
+        if source.encrypted and source.account_id != backend.account_id and not key:
+            raise InvalidParameterCombination(
+                "KmsKeyId must be specified to copy an encrypted snapshot shared by another account."
+            )
+        if key and not source.encrypted:
+            raise InvalidParameterCombination(
+                "KmsKeyId can't be specified to copy an unencrypted snapshot."
+            )
+        key = backend.key_arn(key) if key else source.kms_key_id
+        copying = sum(each.status == "copying" for each in [*backend.cluster_snapshots.values()])
+        if copying >= COPIES_IN_PROGRESS_PER_REGION:
+            raise SnapshotQuotaExceededFault
+        copy = backend.add(
+            source.cluster,
+            self.params["TargetDBClusterSnapshotIdentifier"],
+            created=utcnow(),
+            status="copying",
+            kms_key_id=key,
+            tags=self.params.get("Tags"),
+        )
+        copy.source_db_cluster_snapshot_arn = source.arn
+        rows.databases.copy(source, copy)
+        return ActionResult({"DBClusterSnapshot": copy})
+
+    def modify_db_cluster_snapshot_attribute(self) -> ActionResult:
+        """ModifyDBClusterSnapshotAttribute, of a snapshot that is available."""
+        self.backend.usable(self.params["DBClusterSnapshotIdentifier"])
+        return super().modify_db_cluster_snapshot_attribute()
 
     def _seen(self, snapshot: DBClusterSnapshot) -> dict[str, Any]:
         """Return a snapshot as it looks from here; as the model's members, which spares moto a search."""
@@ -345,23 +327,13 @@ class SharingRDSResponse(RDSResponse):
     def enable_http_endpoint(self) -> ActionResult:
         """EnableHttpEndpoint, which moto leaves out."""
         arn = self.params["ResourceArn"]
-        _set_http_endpoint(self.backend.clusters[arn.rpartition(":")[2]], enabled=True)
+        vars(self.backend.clusters[arn.rpartition(":")[2]])["_enable_http_endpoint"] = True
         return ActionResult({"ResourceArn": arn, "HttpEndpointEnabled": True})
-
-
-def _set_http_endpoint(cluster: DBCluster, *, enabled: bool) -> None:
-    """Let the Data API reach a cluster or not; moto knows Serverless v1 only."""
-    vars(cluster)["_enable_http_endpoint"] = enabled
 
 
 def install() -> None:
     """Put the backend that sees shares in the place of moto's."""
     rds_backends.backend = SharingRDSBackend
-
-
-def reset() -> None:
-    """Let copies take as long as usual again; the snapshots themselves are moto's to forget."""
-    set_copy_seconds(_SECONDS)
 
 
 @control
@@ -412,12 +384,6 @@ def patch_snapshot(arn: str, **change: Any) -> None:
         snapshot.status = change["status"]
     if "shared_with" in change:
         snapshot.attributes["restore"] = list(change["shared_with"])
-
-
-@control
-def set_copy_seconds(seconds: float) -> None:
-    """Set how long it takes to make a snapshot or a copy."""
-    _takes["seconds"] = seconds
 
 
 def _cluster(backend: RDSBackend, **properties: Any) -> DBCluster:

@@ -5,7 +5,6 @@ signer signs the received request again. The date counts by the real time, as th
 follow the cloud's clock.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from http.client import HTTPMessage
@@ -22,37 +21,29 @@ _SKEW = timedelta(minutes=5)
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
-@dataclass(frozen=True)
-class Authorization:
-    """The parts of the header ``Authorization``."""
+def parse(request: Request) -> tuple[str, str, str, str]:
+    """Return the access key id, the date, the Region and the service of the header ``Authorization``.
 
-    access_key_id: str
-    date: str
-    region: str
-    service: str
-    signed_headers: tuple[str, ...]
-    signature: str
-
-
-def parse(request: Request) -> Authorization:
-    """Parse the header; raise Refused if it is absent, or not one of Signature Version 4."""
+    Raises Refused if it is absent, or not one of Signature Version 4.
+    """
     given = request.authorization
     if given is None:
         raise Refused("MissingAuthenticationTokenException", "Missing Authentication Token")
-    scope, signature = (given.get("Credential") or "").split("/"), given.get("Signature")
-    if len(scope) != 5 or not signature:
+    scope = (given.get("Credential") or "").split("/")
+    if len(scope) != 5 or not given.get("Signature"):
         raise Refused("IncompleteSignatureException", f"Authorization={given} is incomplete")
     key, date, region, service, _ = scope
-    signed_headers = (given.get("SignedHeaders") or "").split(";")
-    return Authorization(key, date, region, service, tuple(signed_headers), signature)
+    return key, date, region, service
 
 
 def verify(request: Request, service: str, region: str) -> Caller:
     """Return the caller who signed this request for that service and Region; raise Refused otherwise."""
-    given = parse(request)
-    caller = identify(given.access_key_id, request.headers.get("X-Amz-Security-Token"))
+    key, *scope = parse(request)
+    given: Any = request.authorization
+    signed_headers = (given.get("SignedHeaders") or "").split(";")
+    caller = identify(key, request.headers.get("X-Amz-Security-Token"))
     stamp = request.headers.get("X-Amz-Date", "")
-    if (given.region, given.service, given.date) != (region, service, stamp[:8]):
+    if scope != [stamp[:8], region, service]:
         raise _invalid(f"Credential should be scoped to '{service}' in {region} on the signed day")
     now = datetime.fromtimestamp(clock.real_time(), UTC)
     if abs(datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC) - now) > _SKEW:
@@ -61,9 +52,10 @@ def verify(request: Request, service: str, region: str) -> Caller:
     if request.headers.get("X-Amz-Content-SHA256", body) != body:
         raise _invalid("X-Amz-Content-SHA256 is not the hash of the body")
     must = {name.lower() for name, _ in request.headers if name.lower().startswith("x-amz-")}
-    if unsigned := (must | {"host"}) - set(given.signed_headers):
+    if unsigned := (must | {"host"}) - set(signed_headers):
         raise _invalid(f"{', '.join(sorted(unsigned))} must be signed headers")
-    if _Signer(caller, given).sign(request) != given.signature:
+    signer = _Signer(caller.credentials, service, region)
+    if signer.sign(request, signed_headers) != given.get("Signature"):
         raise _invalid(
             "The request signature we calculated does not match the signature you provided."
         )
@@ -73,11 +65,8 @@ def verify(request: Request, service: str, region: str) -> Caller:
 class _Signer(SigV4Auth):
     """botocore's signer, which signs what the sender of a received request has signed."""
 
-    def __init__(self, caller: Caller, given: Authorization) -> None:
-        super().__init__(caller.credentials, given.service, given.region)
-        self._signed = given.signed_headers
-
-    def sign(self, request: Request) -> str:
+    def sign(self, request: Request, signed_headers: list[str]) -> str:
+        self._signed = signed_headers
         # The path as received, because WSGI's own is decoded.
         url = f"http://{request.host}{request.environ['REQUEST_URI']}"
         received = AWSRequest(request.method, url, dict(request.headers), request.get_data())

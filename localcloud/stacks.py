@@ -18,7 +18,6 @@ Stacks are deployed by the pipeline's runs (``pipeline.py``) and through the API
 evaluates their functions. Change sets are not known.
 """
 
-import functools
 import json
 import re
 import threading
@@ -36,15 +35,13 @@ from moto.cloudformation.utils import generate_stack_id
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ssm.models import ssm_backends
 
-from localcloud.controls import control
+from localcloud import clock
 from localcloud.resources import KINDS, Api, Failed, Kind, Properties
 
 _DYNAMIC = re.compile(r"\{\{resolve:ssm:([^}]+)\}\}")
 _STORED = "AWS::SSM::Parameter::Value"
 _UPDATABLE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
-_SECONDS = 0.2
-_under_way: set[threading.Timer] = set()
-_takes = {"seconds": _SECONDS}  # of real time, an operation of the API
+_begun: list[threading.Timer] = []  # the operations of the API
 
 
 @dataclass
@@ -73,6 +70,7 @@ class LocalStack(Stack):
         super().__init__(
             generate_stack_id(name, region, account), name, {}, {}, account, region_name=region
         )
+        self.backend = cloudformation_backends[account][region]
         self.resources: dict[str, Resource] = {}
         self.given: dict[str, str] = {}
         self.resolved: dict[str, str] = {}
@@ -96,6 +94,7 @@ class LocalStack(Stack):
         update = _Update(self, self.parse_template(template), parameters)
         if verb == "UPDATE" and update.changes_nothing():
             return None
+        self.backend.stacks[self.stack_id] = self
         self.enter(f"{verb}_IN_PROGRESS", "User Initiated")
         previous = (self.given, self.resolved)
         self.given, self.resolved = update.given, update.resolved
@@ -143,6 +142,7 @@ class LocalStack(Stack):
             self.enter("DELETE_FAILED", failed)
         else:
             self.enter("DELETE_COMPLETE")
+            self.backend.deleted_stacks[self.stack_id] = self.backend.stacks.pop(self.stack_id)
 
     def dispose(self, resource: Resource, policy: str) -> bool:
         """Delete what is no longer wanted, as its policy says; returns whether that worked."""
@@ -238,9 +238,8 @@ class _Update(ResourceMap):
     def _held(self, name: str) -> str:
         parameter = ssm_backends[self._account_id][self._region_name].get_parameter(name)
         if parameter is None:
-            raise Failed(
-                f"Unable to fetch parameters [{name}] from parameter store for this account."
-            )
+            reason = f"Unable to fetch parameters [{name}] from parameter store for this account."
+            raise Failed(reason)
         return str(parameter.value)
 
     def changes_nothing(self) -> bool:
@@ -337,14 +336,13 @@ def deploy(
     restore: Callable[[], None],
 ) -> str | None:
     """Create the stack or update it, as CodePipeline's CREATE_UPDATE does; returns what went wrong."""
-    stacks = cloudformation_backends[account][region].stacks
-    found: Any = next((each for each in stacks.values() if each.name == name), None)
+    stacks = cloudformation_backends[account][region].stacks.values()
+    found: Any = next((each for each in stacks if each.name == name), None)
     stack = found or LocalStack(name, account, region)  # type: ignore[abstract]
     try:
         carry_out = stack.begin(template, parameters, restore=restore)
     except Failed as refusal:
         return str(refusal)
-    stacks[stack.stack_id] = stack
     # "No updates are to be performed." is no failure to CodePipeline.
     return carry_out() if carry_out else None
 
@@ -356,26 +354,22 @@ class StackResponse(CloudFormationResponse):
         name, stacks = self._get_param("StackName"), self.cloudformation_backend.stacks
         if any(stack.name == name for stack in stacks.values()):
             raise AlreadyExistsException(f"Stack [{name}] already exists")
-        stack = LocalStack(name, self.current_account, self.region)  # type: ignore[abstract]
-        self._deploy(stack)
-        stacks[stack.stack_id] = stack
-        return ActionResult({"StackId": stack.stack_id})
+        return self._deploy(LocalStack(name, self.current_account, self.region))  # type: ignore[abstract]
 
     def update_stack(self) -> ActionResult:
         stack: Any = self.cloudformation_backend.get_stack(self._get_param("StackName"))
-        self._deploy(stack)
-        return ActionResult({"StackId": stack.stack_id})
+        return self._deploy(stack)
 
     def delete_stack(self) -> EmptyResult:
         """DeleteStack; of one that is not there, nothing is done."""
-        backend = self.cloudformation_backend
-        for stack in list(backend.stacks.values()):
+        stacks: Any = self.cloudformation_backend.stacks.values()
+        for stack in list(stacks):
             if self._get_param("StackName") in (stack.name, stack.stack_id):
                 stack.status = "DELETE_IN_PROGRESS"
-                _soon(functools.partial(_delete, backend, stack))
+                _soon(stack.delete)
         return EmptyResult()
 
-    def _deploy(self, stack: LocalStack) -> None:
+    def _deploy(self, stack: LocalStack) -> ActionResult:
         try:
             carry_out = stack.begin(
                 self._get_param("TemplateBody"),
@@ -387,35 +381,19 @@ class StackResponse(CloudFormationResponse):
         if carry_out is None:
             raise ValidationError(message="No updates are to be performed.")
         _soon(carry_out)
+        return ActionResult({"StackId": stack.stack_id})
 
 
-def _delete(backend: Any, stack: Any) -> None:
-    stack.delete()
-    if stack.status == "DELETE_COMPLETE":
-        backend.deleted_stacks[stack.stack_id] = backend.stacks.pop(stack.stack_id)
-
-
-def _soon(what: Callable[[], Any]) -> None:
-    def run() -> None:
-        what()
-        _under_way.discard(timer)
-
-    timer = threading.Timer(_takes["seconds"], run)
+def _soon(operation: Callable[[], object]) -> None:
+    timer = threading.Timer(clock.seconds["stack"], operation)
     timer.daemon = True
-    _under_way.add(timer)
+    _begun.append(timer)
     timer.start()
 
 
 def reset() -> None:
     """Let nothing go on that belongs to what is forgotten now."""
-    for timer in list(_under_way):
+    for timer in _begun:
         timer.cancel()
         timer.join()
-    _under_way.clear()
-    _takes["seconds"] = _SECONDS
-
-
-@control
-def set_stack_seconds(seconds: float) -> None:
-    """Set how long it takes to create, update or delete a stack through the API."""
-    _takes["seconds"] = seconds
+    _begun.clear()

@@ -6,6 +6,7 @@ is listed as ``PendingConfirmation``. Queues and functions of the same account n
 would do with the token, the control surface does. Nothing is sent to these endpoints, confirmed or not.
 """
 
+from copy import copy
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -26,15 +27,11 @@ class PendingSNSResponse(SNSResponse):
         return ActionResult({**result, "Subscriptions": [*map(_shown, result["Subscriptions"])]})
 
 
-def _shown(subscription: Subscription) -> dict[str, Any]:
-    is_pending = subscription.protocol in _MUST_CONFIRM and not subscription.confirmed
-    return {
-        "SubscriptionArn": "PendingConfirmation" if is_pending else subscription.arn,
-        "Owner": subscription.owner,
-        "Protocol": subscription.protocol,
-        "Endpoint": subscription.endpoint,
-        "TopicArn": subscription.topic_arn,
-    }
+def _shown(subscription: Subscription) -> Subscription:
+    shown = copy(subscription)
+    if shown.protocol in _MUST_CONFIRM and not shown.confirmed:
+        shown.arn = "PendingConfirmation"
+    return shown
 
 
 @control

@@ -42,21 +42,14 @@ class Call:
     protocol: str = "json"
     parameters: dict[str, Any] = field(default_factory=dict)
 
-    def error(self, code: str, message: str, status: int) -> Response:
-        """Return the error in the service's own protocol."""
-        return error(self.protocol, code, message, status)
-
 
 def error(protocol: str, code: str, message: str, status: int) -> Response:
     """Return an error in a protocol."""
     headers = {"x-amzn-RequestId": str(uuid4())}
-    if protocol == "json":
-        content_type = "application/x-amz-json-1.1"
-        text = json.dumps({"__type": code, "message": message})
-    elif protocol == "rest-json":
+    if protocol in ("json", "rest-json"):
         content_type = "application/json"
         headers["x-amzn-ErrorType"] = code
-        text = json.dumps({"message": message})
+        text = json.dumps({"__type": code, "message": message})
     else:
         content_type = "text/xml"
         fault = "Receiver" if status >= 500 else "Sender"
@@ -69,8 +62,8 @@ def error(protocol: str, code: str, message: str, status: int) -> Response:
 
 def read(request: Request) -> Call:
     """Return the call that a request makes; raise Refused if it is not signed."""
-    given = signatures.parse(request)
-    prefix = _PREFIXES.get(given.service, given.service)
+    access_key, _, region, signed_service = signatures.parse(request)
+    prefix = _PREFIXES.get(signed_service, signed_service)
     name = _MODELS.get(prefix, prefix)
     service = get_service_model(name)
     protocol = determine_request_protocol(service, request.content_type)
@@ -91,10 +84,10 @@ def read(request: Request) -> Call:
         }
     )
     return Call(
-        access_key=given.access_key_id,
+        access_key=access_key,
         session_token=request.headers.get("X-Amz-Security-Token"),
-        account=get_account_id_from(given.access_key_id),
-        region=given.region,
+        account=get_account_id_from(access_key),
+        region=region,
         service=prefix,
         operation=model.name,
         protocol=protocol,

@@ -174,5 +174,5 @@ def fake_stage(account: str) -> FakeStage:
 def cloud_stage(cloud: LocalCloud, account: str) -> CloudStage:
     """Return the stage on an empty cloud whose copies take longer than any test."""
     cloud.set_clock(NOW)
-    cloud.set_copy_seconds(3600)
+    cloud.set_seconds(copy=3600)
     return CloudStage(boto_aws(cloud, account), cloud, account)

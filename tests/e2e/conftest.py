@@ -114,7 +114,7 @@ class Night:
         self.events = events
         self.pipelines = self.cloud.client("codepipeline")
         self.cloud.set_faults([])
-        self.cloud.set_retries([0.05, 0.05])
+        self.cloud.set_seconds(retry=0.05)
         self.cloud.patch_pipeline(PIPELINE, loses_events=not events, next_outcomes=[], hold=[])
         self.old = self.settle()
         company.notifications()  # by the clock of the night before: a queue forgets

@@ -104,7 +104,7 @@ def copying(new_company: Callable[..., Company]) -> Copying:
 
     company = new_company(answers)
     company.chalice("deploy", "--stage", STAGE)
-    company.cloud.set_copy_seconds(NEVER)
+    company.cloud.set_seconds(copy=NEVER)
     return Copying(company)
 
 

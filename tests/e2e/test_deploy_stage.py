@@ -122,7 +122,7 @@ def user(
     # Reading the descriptions of AWS's services takes longer than all calls.
     loader = botocore.loaders.Loader()
     monkeypatch.setattr(botocore.session, "create_loader", lambda _: loader)
-    cloud.set_stack_seconds(0.01)
+    cloud.set_seconds(stack=0.01)
     return User(cloud, new_project())
 
 

@@ -144,7 +144,7 @@ def a_good_night_and_a_bad_one(next_night: Callable[[], Night]) -> None:
     night.update()
     fill(night, "twin", "twin", "single", "labelled")
     deny_starts(night.cloud, times=1)
-    night.cloud.patch_pipeline(PIPELINE, next_outcomes=["Failed"])
+    night.cloud.patch_pipeline(PIPELINE, next_outcomes=["Failed in Build"])
     assert [record["status"] for record in night.restore()] == ["failed", "succeeded"]
     settle(night, "Failed")
     assert night.current() == night.old
@@ -215,7 +215,7 @@ def a_first_run_that_fails_leaves_no_parameter(next_night: Callable[[], Night]) 
     cloudformation.get_waiter("stack_delete_complete").wait(
         StackName=STACK, WaiterConfig={"Delay": 0.1, "MaxAttempts": 100}
     )
-    night.cloud.patch_pipeline(PIPELINE, next_outcomes=["Failed"])
+    night.cloud.patch_pipeline(PIPELINE, next_outcomes=["Failed in Build"])
     night.restore()
     settle(night, "Failed")
     assert ssm.get_parameters(Names=[night.company.current])["Parameters"] == []

@@ -69,7 +69,7 @@ def production(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Pr
     production = Production(running_cloud, new_project())
     production.found(datetime(2026, 1, 3, 4, tzinfo=UTC))
     # It is a test that says when RDS has made something.
-    running_cloud.set_copy_seconds(3600)
+    running_cloud.set_seconds(copy=3600)
     command(production, "deploy", f"EMAIL={PERSON}")
     running_cloud.confirm_subscription(PERSON)
     return production
@@ -120,7 +120,7 @@ def test_the_oldest_of_ours_and_the_failed_go_and_each_role_allows_nothing_that_
 
     begin(production, SATURDAYS[-1])
     production.notifications()
-    cloud.set_retries([0.05, 0.05])
+    cloud.set_seconds(retry=0.05)
     cloud.set_faults([{"operation": "rds:DescribeDBClusters", "kind": "deny"}])
     attempts = production.fire(SHARE, SATURDAYS[-1])
     assert [record["status"] for record in attempts] == ["failed", "succeeded"]

@@ -121,12 +121,12 @@ def the_deploy_stage_rolls_back_and_that_restores(night: Refresh) -> None:
         run = night.start("Failed in Deploy")
         night.cloud.wait_until_held(PIPELINE, "Deploy")
         night.later(minutes=10)
-        night.patch(hold=[], action_seconds={"Deploy": 1})
+        night.patch(hold=[], run_seconds=2)
         assert night.end(run) == "Failed"
         rollback = night.listed_runs()[0]
         assert rollback["executionType"] == "ROLLBACK"
         night.end(rollback["pipelineExecutionId"])
-        night.patch(action_seconds={})
+        night.patch(run_seconds=0.1)
 
 
 def the_deploy_stage_is_skipped(night: Refresh) -> None:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,18 @@ def test_a_warm_environment_is_used_again_until_the_configuration_changes(
     assert [each["log"] for each in cloud.invocations("probe")] == ["one\n", "two\n", "three\n"]
 
 
+def test_the_time_that_remains_is_counted_by_the_clouds_clock(cloud: LocalCloud) -> None:
+    """ "Using the Lambda context object to retrieve Python function information"."""
+    create_function(
+        cloud,
+        "def handler(event, context): return context.get_remaining_time_in_millis()",
+        Timeout=60,
+    )
+    for now in (None, datetime(2030, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)):
+        cloud.set_clock(now)
+        assert 50_000 < invoke(cloud)[1] <= 60_000
+
+
 SLOW = """
 import pathlib, os, time
 def handler(event, context):
@@ -111,7 +124,7 @@ def test_a_failed_event_is_tried_again_as_it_was(
 ) -> None:
     """*Invoking a function asynchronously*: twice more, or as often as the function's configuration says."""
     create_function(cloud, "def handler(event, context): 1 / 0")
-    cloud.set_retries([0.1, 0.1])
+    cloud.set_seconds(retry=0.1)
     functions = cloud.client("lambda")
     functions.put_function_event_invoke_config(FunctionName="probe", **configured)
     functions.invoke(FunctionName="probe", InvocationType="Event", Payload='{"b": 1}')

@@ -115,36 +115,32 @@ def test_a_cluster_is_made_while_its_action_runs_from_what_the_parameter_holds_t
     assert deploy["startTime"] < written <= cluster["ClusterCreateTime"] <= deploy["lastUpdateTime"]
 
 
-def failed(pipeline: Pipeline) -> tuple[str, str]:
-    """A run that has failed in Build, and a target to roll back to."""
-    pipeline.cloud.patch_pipeline(NAME, next_outcomes=["Failed"])
+def failed(pipeline: Pipeline) -> str:
+    """A run that has failed in Build."""
+    pipeline.cloud.patch_pipeline(NAME, next_outcomes=["Failed in Build"])
     run = pipeline.start()
     pipeline.ended(run)
-    return run, run
+    return run
 
 
-def running(pipeline: Pipeline) -> tuple[str, str]:
-    pipeline.share("first")
-    target = pipeline.start()
-    assert pipeline.ended(target) == "Succeeded"
-    return pipeline.start(hold="Build"), target
+def running(pipeline: Pipeline) -> str:
+    return pipeline.start(hold="Build")
 
 
-def stopping(pipeline: Pipeline) -> tuple[str, str]:
-    run, target = running(pipeline)
+def stopping(pipeline: Pipeline) -> str:
+    run = running(pipeline)
     pipeline.stop(run)
-    return run, target
+    return run
 
 
-def of_another_structure(pipeline: Pipeline) -> tuple[str, str]:
-    """ "The pipeline version has changed since the target"."""
-    run, target = running(pipeline)
+def cancelled(pipeline: Pipeline) -> str:
+    """ "The structure of the pipeline was updated" while it ran."""
+    run = running(pipeline)
     pipeline.update()
-    assert pipeline.ended(run) == "Cancelled"
-    return run, target
+    return run
 
 
-RETRY, ROLLBACK, STOP = "retry_stage_execution", "rollback_stage", "stop_pipeline_execution"
+RETRY, STOP = "retry_stage_execution", "stop_pipeline_execution"
 
 
 @pytest.mark.parametrize(
@@ -153,60 +149,32 @@ RETRY, ROLLBACK, STOP = "retry_stage_execution", "rollback_stage", "stop_pipelin
         (failed, RETRY, {"stageName": "None"}, "StageNotFoundException"),
         (failed, RETRY, {"pipelineExecutionId": UNKNOWN}, "NotLatestPipelineExecutionException"),
         (failed, RETRY, {"stageName": "Source"}, "StageNotRetryableException"),
-        (failed, ROLLBACK, {"stageName": "None"}, "StageNotFoundException"),
-        (failed, ROLLBACK, {"targetPipelineExecutionId": UNKNOWN}, "PipelineExecutionNotFoundException"),
-        (failed, ROLLBACK, {}, "UnableToRollbackStageException"),
         (failed, STOP, {}, "PipelineExecutionNotStoppableException"),
         (running, RETRY, {}, "StageNotRetryableException"),
-        (running, ROLLBACK, {}, "UnableToRollbackStageException"),
         (stopping, STOP, {}, "DuplicatedStopRequestException"),
-        (of_another_structure, ROLLBACK, {}, "UnableToRollbackStageException"),
     ],
 )  # fmt: skip
 def test_an_operation_that_the_state_of_a_run_does_not_permit_is_refused(
     pipeline: Pipeline,
-    state: Callable[[Pipeline], tuple[str, str]],
+    state: Callable[[Pipeline], str],
     operation: str,
     change: dict[str, str],
     code: str,
 ) -> None:
     """The errors of the operations' models."""
-    run, target = state(pipeline)
-    stage = {"pipelineName": NAME, "stageName": "Build"}
-    usual = {
-        RETRY: {**stage, "pipelineExecutionId": run, "retryMode": "ALL_ACTIONS"},
-        ROLLBACK: {**stage, "targetPipelineExecutionId": target},
-        STOP: {"pipelineName": NAME, "pipelineExecutionId": run},
-    }
+    usual = {"pipelineName": NAME, "pipelineExecutionId": state(pipeline)}
+    if operation == RETRY:
+        usual |= {"stageName": "Build", "retryMode": "ALL_ACTIONS"}
     with pytest.raises(ClientError, match=code):
-        getattr(pipeline.api, operation)(**usual[operation] | change)
-
-
-def test_a_rollback_is_a_run_of_one_stage(pipeline: Pipeline) -> None:
-    """The guide, "Roll back a stage manually"."""
-    run, target = running(pipeline)
-    pipeline.go_on()
-    pipeline.ended(run)
-    rollback = pipeline.api.rollback_stage(
-        pipelineName=NAME, stageName="Deploy", targetPipelineExecutionId=target
-    )
-    assert pipeline.ended(rollback["pipelineExecutionId"]) == "Succeeded"
-    runs = pipeline.api.list_pipeline_executions(pipelineName=NAME)["pipelineExecutionSummaries"]
-    (summary,) = (each for each in runs if each["executionType"] == "ROLLBACK")
-    assert summary["pipelineExecutionId"] == rollback["pipelineExecutionId"]
-    assert summary["trigger"]["triggerType"] == "ManualRollback"
-    actions = pipeline.api.list_action_executions(
-        pipelineName=NAME, filter={"pipelineExecutionId": summary["pipelineExecutionId"]}
-    )["actionExecutionDetails"]
-    assert [each["stageName"] for each in actions] == ["Deploy"]
+        getattr(pipeline.api, operation)(**usual | change)
 
 
 @pytest.mark.parametrize(
     ("deed", "states"),
     [
         (lambda pipeline: pipeline.supersede()[1], ["STARTED", "SUPERSEDED"]),
-        (lambda pipeline: stopping(pipeline)[0], ["STARTED", "STOPPED", "STOPPING"]),
-        (lambda pipeline: of_another_structure(pipeline)[0], ["CANCELED", "STARTED"]),
+        (stopping, ["STARTED", "STOPPED", "STOPPING"]),
+        (cancelled, ["CANCELED", "STARTED"]),
     ],
     ids=["superseded", "stopped", "cancelled"],
 )
@@ -216,7 +184,6 @@ def test_each_change_of_state_is_an_event(
     """The guide, "Pipeline-level state change events"; they are delivered in no promised order."""
     cloud = pipeline.cloud
     permit(cloud, "events", create_rule(cloud, EventPattern='{"source": ["aws.codepipeline"]}'))
-    pipeline.share("first")
     run = deed(pipeline)
     pipeline.go_on()
     pipeline.ended(run)

@@ -47,7 +47,7 @@ def deploy_stack(
     **given: str,
 ) -> str:
     """Create or update a stack; the status in which it ends."""
-    cloud.set_stack_seconds(0)
+    cloud.set_seconds(stack=0)
     template = json.dumps({"Resources": resources, "Parameters": declared or {}})
     getattr(cloud.client("cloudformation"), f"{operation}_stack")(
         StackName="stack",
