@@ -82,6 +82,17 @@ class RunningCodePipelineResponse(CodePipelineResponse):
             waiting.finish(SUCCEEDED if result["status"] == "Approved" else "Failed")
         return "{}"
 
+    def list_pipeline_executions(self) -> str:
+        """ListPipelineExecutions, newest first, in pages."""
+        pipeline = self._pipeline()
+        first = int(self._get_param("nextToken") or 0)
+        end = first + min(self._get_param("maxResults") or 100, pipeline.page_size)
+        with pipeline.changed:
+            runs = pipeline.runs[::-1]
+            listed = [run.to_summary_dict() for run in runs[first:end]]
+        more = {"nextToken": str(end)} if end < len(runs) else {}
+        return json.dumps({"pipelineExecutionSummaries": listed, **more})
+
     def list_action_executions(self) -> str:
         """ListActionExecutions, newest first, of one run or of all."""
         pipeline = self._pipeline()
@@ -180,6 +191,7 @@ def patch_pipeline(
     - ``hold``: where runs wait until this is changed: at the start of an action, ``NAME`` (a stage or an action), or
       while the new clusters of one that deploys are being made, ``NAME:restoring``;
     - ``loses_events``: whether EventBridge delivers none of the events;
+    - ``page_size``: how many runs are listed at once;
     - ``template`` and its ``parameters``: what the next runs deploy.
     """
     pipeline = _acceptance(name)

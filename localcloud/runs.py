@@ -50,6 +50,7 @@ class Pipeline(CodePipeline):
         self.next_outcomes: list[str] = []
         self.hold: list[str] = []
         self.loses_events = False
+        self.page_size = 100
         self.tokens: dict[str, str] = {}
         self.actions: list[ActionExecution] = []
         self.queues: dict[str, list[Run]] = {}  # by stage: the run in it, then those that wait
