@@ -308,6 +308,12 @@ def test_without_the_pin_api_the_next_deployment_deletes_it(newcomer: Newcomer) 
 
 
 def test_the_documented_rights_suffice_to_deploy_and_to_destroy(newcomer: Newcomer) -> None:
-    newcomer.succeed("destroy", "--stage", STAGE, "--yes", "--delete-parameters")
-    assert not_granted(newcomer.calls, "doctor", "deployer") == set()
+    iam, role = newcomer.cloud.client("iam"), f"{PREFIX}-{UPDATE}"
+    audit = {"Effect": "Allow", "Action": "cloudtrail:LookupEvents", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [audit]})
+    made = iam.create_policy(PolicyName="audit", PolicyDocument=document)["Policy"]
+    iam.attach_role_policy(RoleName=role, PolicyArn=made["Arn"])  # as a company's tool may do
+    newcomer.succeed("destroy", "--stage", STAGE, "--yes", "--everything")
+    assert not_granted(newcomer.calls, "doctor", "deployer", "everything") == set()
+    assert "logs:DeleteLogGroup" in not_granted(newcomer.calls, "doctor", "deployer")
     assert not_granted(newcomer.calls, "doctor") > {"iam:CreateRole", "lambda:CreateFunction"}
