@@ -43,7 +43,7 @@ def _explained(
     except StageError as error:
         raise failure("\n".join(filter(None, [str(error), after]))) from error
     except (KeyboardInterrupt, click.Abort, EOFError):
-        raise failure("\n".join(filter(None, [stopped, after]))) from None
+        raise Failure("\n".join(filter(None, [stopped, after]))) from None
 
 
 _CREDENTIALS = (options.USE_PROFILE, options.USE_REGION)

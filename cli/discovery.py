@@ -80,7 +80,7 @@ def find_topic_keys(note: Note, stage: Stage) -> list[str] | None:
         session = boto3.Session(region_name=stage.region)
         look = Look(stage, session, datetime.now(UTC))
         for topic in filter(None, (stage.settings.topic_arn, stage.settings.chat_topic_arn)):
-            name = (look.topic(topic) or {}).get("KmsMasterKeyId")
+            name = look.topic_key(topic)
             key = look.key(name) if name else None
             if name and key is None:
                 note(f"the keys of the topics stay as they were (there is no key {name})")

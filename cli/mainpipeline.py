@@ -128,7 +128,7 @@ def places(stack: str, template: StackTemplate) -> Iterator[tuple[str, str]]:
 
 
 def _branches(value: Any) -> Iterator[Any]:
-    """Yield the values that a property may have if its condition cannot be told, without AWS::NoValue."""
+    """Yield the values that a property may have if its condition is unknown, without AWS::NoValue."""
     if isinstance(value, dict) and isinstance(value.get("Fn::If"), list):
         for branch in value["Fn::If"][1:]:
             yield from _branches(branch)

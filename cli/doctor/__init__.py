@@ -16,6 +16,7 @@ from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
 from cli import stacks, stages
 from cli.account import oldest_python
+from cli.configure import text_of
 from cli.doctor import acceptance, checks, deployment, production, refresh, template
 from cli.doctor.checks import Check
 from cli.doctor.look import AcceptanceLook, Look, Unavailable, caller
@@ -139,8 +140,7 @@ def _policies(
     files, wanted = {}, {}
     for function, policy in policies(stage).items():
         name = file_name(stage.name, function)
-        file = project / ".chalice" / name
-        text = file.read_text(encoding="utf-8") if file.is_file() else None
+        text = text_of(project, project / ".chalice" / name)
         wanted[function] = with_own_statements(policy, text)
         files[name] = (text, stages.to_text(wanted[function]))
     return files, wanted

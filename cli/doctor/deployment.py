@@ -89,10 +89,8 @@ def _stack(name: str, look: Look_) -> Verdict:
 def functions(look: Look_, wanted: Entries) -> Iterator[Check]:
     """Check the deployed functions; `wanted` has what each would be if it were deployed now."""
     asynchronous = stacks.invocations(look.stage)
-    are_deployed = True
     for function, name in look.function_names.items():
         configuration = known(look.function, name)
-        are_deployed &= configuration is not None
         settings = (configuration or {}).get("Environment", {})
         if "Error" in settings:
             denied = Unavailable("kms:Decrypt", settings["Error"].get("Message", ""), denied=True)
@@ -106,7 +104,7 @@ def functions(look: Look_, wanted: Entries) -> Iterator[Check]:
             yield from _concurrency(f"{name} concurrency", look, function, wanted[function])
         if name in asynchronous:
             yield from _retries(f"{name} retries", look, asynchronous[name])
-    if not are_deployed:  # deployed functions have their reservations
+    if any(is_absent(look.function, name) for name in look.function_names.values()):
         yield from _unreserved("concurrency of the account", look)
 
 
@@ -201,7 +199,11 @@ def _retries(_subject: str, look: Look_, wanted: Json) -> Verdict:
 def _unreserved(_subject: str, look: Look_) -> Verdict:
     path = "AccountLimit.UnreservedConcurrentExecutions"
     seen = look.one("lambda:GetAccountSettings", path)
-    wanted = sum(function in SINGLE for function in look.function_names)
+    # Functions that are deployed have their reservations.
+    wanted = sum(
+        function in SINGLE and is_absent(look.function, name)
+        for function, name in look.function_names.items()
+    )
     if seen >= _KEPT_UNRESERVED + wanted:
         return ok(f"{seen} unreserved")
     return problem(
@@ -395,12 +397,15 @@ def topic(look: Look_) -> Iterator[Check]:
     for each in known(_subscriptions, look, arn) or ():
         if not each["SubscriptionArn"].startswith("arn:"):
             again = subscribe.replace("…", quote(each["Endpoint"]))
-            waits = warning(
+            silent = warning(
                 f"has not confirmed the subscription to {arn}, and receives nothing",
                 "click the link in the message that AWS sent; it is valid for two days, after which "
                 f"{again} sends another",
             )
-            yield Check("topic", f"{each['Protocol']} {each['Endpoint']}", *waits)
+            if each["SubscriptionArn"] == "Deleted":  # listed for up to three days
+                fix = f"nothing if that is meant so; otherwise {again}"
+                silent = warning(f"has unsubscribed from {arn}", fix)
+            yield Check("topic", f"{each['Protocol']} {each['Endpoint']}", *silent)
 
 
 def _subscriptions(look: Look_, topic: str) -> list[Json] | None:
@@ -432,7 +437,7 @@ def topic_keys(look: Look_) -> Iterator[Check]:
     settings = look.stage.settings
     for topic in filter(None, (settings.topic_arn, settings.chat_topic_arn)):
         try:
-            name = (look.topic(topic) or {}).get("KmsMasterKeyId")
+            name = look.topic_key(topic)
         except Unavailable as what:
             if topic != settings.topic_arn:  # which is reported already
                 yield Check("topic key", topic, *unavailable(what))
@@ -493,7 +498,7 @@ def _lets_use(policy: Policy, principal: Mapping[str, str]) -> bool:
         for pattern in _list(each.get("Action", []))
     ]
     return all(
-        any(fnmatchcase(action.rstrip("*"), pattern) for pattern in allowed)
+        any(fnmatchcase(action.rstrip("*").lower(), pattern.lower()) for pattern in allowed)
         for action in USE_TOPIC_KEY
     )
 

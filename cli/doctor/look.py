@@ -149,9 +149,12 @@ class Look(Generic[S_co]):
         return found
 
     def one(self, action: str, path: str, region: str | None = None, **given: Any) -> Any:
-        """Return a part of the answer to a call; its name is the action with the first parameter."""
+        """Return a part of the answer to a call.
+
+        Its name is the action with the first parameter, and the Region if one is given.
+        """
         question = partial(self._calls.one, action, path, region, **given)
-        return self.ask(_name(action, given), action, question)
+        return self.ask(_name(action, given, region), action, question)
 
     def all(self, action: str, path: str, **given: Any) -> list[Any]:
         """Return a part of the answers to a call, from all their pages."""
@@ -200,6 +203,14 @@ class Look(Generic[S_co]):
         """Return a topic's attributes."""
         found: Json | None = self.one("sns:GetTopicAttributes", "Attributes", TopicArn=arn)
         return found
+
+    def topic_key(self, topic: str) -> str | None:
+        """Return the ARN of the key that a topic is under, or of its alias; None without a key."""
+        name: str | None = (self.topic(topic) or {}).get("KmsMasterKeyId")
+        if not name or name.startswith("arn:"):
+            return name
+        of_topic = topic.rpartition(":")[0].replace(":sns:", ":kms:")
+        return f"{of_topic}:{name if name.startswith('alias/') else f'key/{name}'}"
 
     @question("cloudwatch:DescribeAlarms")
     def alarms(self) -> Mapping[str, Json | None]:
@@ -386,8 +397,8 @@ def _newest(database: Database, choice: Choice) -> Snapshot | Refused:
         return refused
 
 
-def _name(action: str, given: Mapping[str, Any]) -> str:
-    return " ".join([action, *map(str, [*given.values()][:1])])
+def _name(action: str, given: Mapping[str, Any], region: str | None = None) -> str:
+    return " ".join([action, *map(str, [*given.values()][:1]), *filter(None, [region])])
 
 
 def _asked(action: str, question: Callable[[], T]) -> T:
