@@ -95,8 +95,11 @@ class Account(Calls):
         return sorted(found.difference(alarm_names(self.stage)))
 
     def subscribers(self) -> list[str]:
-        """Return the subscribers of the stage's own topic, confirmed or not."""
-        path = "Subscriptions[].Endpoint"
+        """Return the subscribers of the stage's own topic, confirmed or not.
+
+        SNS lists one that has unsubscribed for up to three days.
+        """
+        path = "Subscriptions[?SubscriptionArn != 'Deleted'][].Endpoint"
         return self.all("sns:ListSubscriptionsByTopic", path, TopicArn=self.topic) or []
 
     def functions(self, names: Iterable[str]) -> list[str]:

@@ -24,7 +24,7 @@ def deletion(api: str) -> str:
 
 
 def invoking(client: Any, stage: str) -> list[str]:
-    """Return the ids of the REST APIs that invoke the stage's function, oldest first.
+    """Return the ids of the REST APIs that invoke the stage's function, by creation time and id.
 
     https://docs.aws.amazon.com/apigateway/latest/api/API_GetResources.html
     """

@@ -2,12 +2,14 @@
 
 import json
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
+from cli import cloudformation
 from cli.cloudformation import Stack
 from cli.stages import StageError
 
@@ -25,11 +27,11 @@ class Cloud:
 
     def __init__(self) -> None:
         keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
-        client = boto3.client("cloudformation", region_name="eu-west-1", **keys)
-        self.stub = Stubber(client)
+        self.client = boto3.client("cloudformation", region_name="eu-west-1", **keys)
+        self.stub = Stubber(self.client)
         self.stub.activate()
         self.said: list[str] = []
-        self.stack = Stack(client, "s", self.said.append)
+        self.stack = Stack(self.client, "s", self.said.append)
 
     def answers(self, operation: str, answer: dict[str, Any]) -> None:
         self.stub.add_response(operation, answer)
@@ -193,3 +195,15 @@ def test_a_creation_asks_that_a_failed_one_leaves_nothing(
         "  created    parameter /one",
         "  created    parameter /two",
     ]
+
+
+def test_a_stage_whose_functions_a_package_deployed_is_refused(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its stack before holds, which says so too if it has parameters."""
+    account = SimpleNamespace(check=lambda: "me", client=lambda _: cloud.client)
+    monkeypatch.setattr(cloudformation, "Account", lambda _: account)
+    stage: Any = SimpleNamespace(name="weekly", account="1", region="eu-west-1")
+    cloud.status("CREATE_COMPLETE")
+    with pytest.raises(StageError, match="'weekly' was deployed from the templates of"):
+        cloudformation.opened(stage, cloud.said.append)
