@@ -46,15 +46,6 @@ class StackTemplate:
     values: Mapping[str, str]
 
     @classmethod
-    def read(cls, body: str | Json, described: Json) -> "StackTemplate":
-        """Return the template of GetTemplate with the values of DescribeStacks; raise StageError."""
-        parameters = described.get("Parameters", [])
-        return cls.of(
-            templates.parsed(body),
-            {each["ParameterKey"]: each["ParameterValue"] for each in parameters},
-        )
-
-    @classmethod
     def of(cls, body: Json, values: Mapping[str, str]) -> "StackTemplate":
         """Evaluate a template."""
         return cls(templates.evaluated(body, values), values)

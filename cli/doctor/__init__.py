@@ -5,7 +5,7 @@ It only reads.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from cli.doctor import acceptance, checks, deployment, production, refresh, temp
 from cli.doctor.checks import Check
 from cli.doctor.look import AcceptanceLook, Look, Unavailable, caller
 from cli.policies import Policy, file_name, policies, with_own_statements
-from cli.stages import AcceptanceStage, Stage, StageError
+from cli.stages import AcceptanceStage, ProductionStage, Stage, StageError
 
 _VERDICTS = 20  # printed at most
 _WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))
@@ -40,34 +40,31 @@ def examine(project: Path, name: str) -> list[Check]:
         *checks.settings(stage, settings.names_of(stage.variables), stages.contradictions(stage)),
         *checks.policy_files(stage.name, files),
     ]
-    default, session = _session(None), _session(stage.region)
-    region = default.region_name if default else None
-    if session is None:
+    try:
+        region, session = boto3.Session().region_name, boto3.Session(region_name=stage.region)
+    except BotoCoreError:
         why = "the AWS profile in use does not exist: see AWS_PROFILE, and aws configure list-profiles"
-        return [*checks.identity(stage, Unavailable("", why), region), *local]
+        return [*checks.identity(stage, Unavailable("", why), None), *local]
     identity, now = caller(session, stage.region)
     first = [*checks.identity(stage, identity, region), *local]
     if isinstance(identity, Unavailable) or identity["Account"] != stage.account:
         return first  # the others would be about another account
     entries = configurations(project, stage)
+    look: Look[AcceptanceStage] | Look[ProductionStage]
     if isinstance(stage, AcceptanceStage):
         look = AcceptanceLook(stage, session, now)
-        return [*first, *_acceptance(look), *_deployment(look, entries, wanted)]
-    sharing = Look(stage, session, now)
-    return [
-        *first,
-        *([] if sharing.is_deployed else deployment.undeployed(name, sharing)),
-        *production.clusters(sharing),
-        *production.share_key(sharing),
-        *_deployment(sharing, entries, wanted),
-    ]
+        own = _acceptance(look)
+    else:
+        look = Look(stage, session, now)
+        own = chain(production.clusters(look), production.share_key(look))
+    undeployed = () if look.is_deployed else deployment.undeployed(name, look)
+    return [*first, *undeployed, *own, *_deployment(look, entries, wanted)]
 
 
 def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
     parameters = acceptance.parameters(look)
     if not look.is_deployed:
         # `aurora-refresh deploy` creates what is missing.
-        yield from deployment.undeployed(look.stage.name, look)
         parameters = (each for each in parameters if each.blind or each.subject in look.values)
     yield from parameters
     yield from acceptance.pipeline(look)
@@ -123,14 +120,6 @@ def lines(done: Sequence[Check]) -> Iterator[str]:
         yield f"no problem was found; could not be looked at: {blind}; {counts}"
     else:
         yield f"healthy; {counts}"
-
-
-def _session(region: str | None) -> boto3.Session | None:
-    """Return a session; None if AWS_PROFILE names a profile that does not exist."""
-    try:
-        return boto3.Session(region_name=region)
-    except BotoCoreError:
-        return None
 
 
 def _policies(

@@ -19,6 +19,7 @@ from cli.doctor.checks import (
     Verdict,
     check,
     disabled,
+    due,
     ok,
     own_key,
     problem,
@@ -89,7 +90,8 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
         return unusable
     value = look.values[name].value
     if value == PLACEHOLDER:
-        at = when(look.stage, look.stage.settings.next_update(look.now))
+        settings = look.stage.settings
+        at = due(look.stage, settings.update_schedule, settings.next_update(look.now))
         return warning(
             f"holds the placeholder {value!r}: no snapshot has been recorded yet",
             f"nothing before the first update: {at}",
@@ -370,12 +372,8 @@ def copy_keys(look: AcceptanceLook) -> Iterator[Check]:
     """Check the keys of copies."""
     for database in look.stage.settings.databases:
         if database.copy_policy:
-            yield from _copy_key(database.copy_policy.key, look, database)
-
-
-@check("copy key")
-def _copy_key(key: str, look: AcceptanceLook, database: Database) -> Verdict:
-    return own_key(look, f"{database.name.upper()}_COPY_KMS_KEY_ID", key)
+            setting = f"{database.name.upper()}_COPY_KMS_KEY_ID"
+            yield from check("copy key")(own_key)(database.copy_policy.key, look, setting)
 
 
 def _key_statement(stage: AcceptanceStage) -> str:

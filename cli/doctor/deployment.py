@@ -23,11 +23,11 @@ from cli.doctor.checks import (
     Verdict,
     check,
     disabled,
+    due,
     ok,
     problem,
     unavailable,
     warning,
-    when,
 )
 from cli.doctor.look import AcceptanceLook, Look, Unavailable, is_absent, known
 from cli.policies import FUNCTIONS, USE_TOPIC_KEY, Policy, file_name
@@ -96,7 +96,7 @@ def functions(look: Look_, wanted: Entries) -> Iterator[Check]:
             denied = Unavailable("kms:Decrypt", settings["Error"].get("Message", ""), denied=True)
             yield Check("function", f"{name} settings", *unavailable(denied))
             continue
-        yield from _function(name, look, wanted.get(function, {}))
+        yield from _function(name, look, wanted[function])
         if configuration is None:
             continue
         yield from _runtime(f"{name} runtime", look, configuration, wanted[function])
@@ -325,17 +325,13 @@ def schedules(look: Look_) -> Iterator[Check]:
 
 def _expressions(look: AcceptanceLook) -> dict[str, tuple[str, str]]:
     """Return each schedule's expression and what it does next, by function."""
-    settings, now = look.stage.settings, look.now
+    stage, settings, now = look.stage, look.stage.settings, look.now
     try:
         hold = hold_today(settings, look.values, now)
-        restore = when(look.stage, settings.next_restore(now, hold))
+        restore = due(stage, settings.restore_schedule, settings.next_restore(now, hold))
     except ValueError:
         restore = "never, while the hold cannot be read"
-    if settings.restore_schedule.is_rate:
-        restore = "unknown, because the rule counts by itself"
-    update = when(look.stage, settings.next_update(now))
-    if settings.update_schedule.is_rate:
-        update = "unknown, because the rule counts by itself"
+    update = due(stage, settings.update_schedule, settings.next_update(now))
     return {
         UPDATE: (str(settings.update_schedule.utc), f"next update {update}"),
         RESTORE: (str(settings.restore_schedule.utc), f"next restore {restore}"),

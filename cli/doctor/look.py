@@ -22,7 +22,7 @@ from chalicelib.usecases.copies import ListOwn, list_own_once
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
-from cli import mainpipeline, restapi, stacks
+from cli import mainpipeline, restapi, stacks, templates
 from cli.account import DENIED
 from cli.calls import Calls
 from cli.mainpipeline import DeployedStack, StackTemplate
@@ -305,7 +305,9 @@ class AcceptanceLook(Look[AcceptanceStage]):
             return None
         given = {"StackName": stack.name, "TemplateStage": "Processed"}
         body = self._calls.one("cloudformation:GetTemplate", "TemplateBody", **given)
-        return StackTemplate.read(body, described) if body else None
+        parameters = described.get("Parameters", [])
+        values = {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
+        return StackTemplate.of(templates.parsed(body), values) if body else None
 
     def places(self, database: Database) -> list[str]:
         """Return STACK or STACK/LOGICAL-ID of the clusters restored from a database's *current*."""

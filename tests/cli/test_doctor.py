@@ -1018,6 +1018,12 @@ def test_the_next_date_is_a_real_one_in_the_window_s_zone_after_the_hold(
     ]
 
 
+def test_the_first_update_at_a_rate_has_no_date() -> None:
+    seen = account({LATEST: "dummyvalue"}, stage_of(UPDATE_SCHEDULE=HOURLY))
+    (latest,) = (check.fix for check in acceptance.parameters(seen.look()) if check.fix)
+    assert latest == ("nothing before the first update: unknown, because the rule counts by itself")
+
+
 # --- how the doctor looks -------------------------------------------------------------------------
 
 
@@ -1314,7 +1320,7 @@ def test_clusters_and_keys_that_can_be_shared_are_ok(cluster_key: Answers) -> No
         ({"cluster": {"Status": "stopped"}}, "orders warning", "nothing if that ends before cron("),
         ({"cluster": DENIED}, "orders warning", "allow service:Look to the identity in use"),
         ({"cluster_key": None}, "of orders problem", "restore the cluster from a snapshot under"),
-        ({"cluster_key": DELETED_KEY}, "of orders problem", checks.enable_key("arn:y")),
+        ({"cluster_key": DELETED_KEY}, "of orders problem", "aws kms enable-key --key-id arn:y"),
         ({"cluster_key": LATER_ON}, "of orders warning", "run the doctor again"),
         ({"share_key": AWS_MANAGED}, "alias/own problem", OTHER_KEY),
         ({"stage": KEYLESS, "cluster_key": AWS_MANAGED}, "of orders problem", OTHER_KEY),
@@ -1335,7 +1341,8 @@ def test_a_production_stage_has_schedules_and_no_retries_to_check() -> None:
         answers[f"lambda:GetFunctionConfiguration {name}"] = None
         answers[f"events:DescribeRule {name}-event"] = None
     look = Look(SHARING_STAGE, Mock(), NOW, answers)
-    found = [*deployment.functions(look, {}), *deployment.schedules(look)]
+    wanted = dict.fromkeys(look.function_names, WOULD_BE)
+    found = [*deployment.functions(look, wanted), *deployment.schedules(look)]
     assert [(check.subject, check.seen, check.fix) for check in found] == [
         *((name, "is not deployed", SHARING_DEPLOY) for name in names),
         ("concurrency of the account", "101 unreserved", None),
