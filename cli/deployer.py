@@ -142,11 +142,11 @@ def deploy(
     """
     with _explained():
         from cli import deploy as deployment
-    if dry_run:
-        with _explained():
+
+        if dry_run:
             deployment.plan(project, name, answers, say)
-        say("this is a dry run; nothing was changed")
-        return
+            say("this is a dry run; nothing was changed")
+            return
     done: list[str] = []
     try:
         with _explained(stopped="Stopped; an operation on a stack continues by itself."):

@@ -131,11 +131,6 @@ def own_topic(stage: Stage) -> str | None:
     return arn if arn and arn.split(":")[3:5] == [stage.region, stage.account] else None
 
 
-def parameters_of(stage: Stage) -> tuple[str, ...]:
-    """Return the names of the stage's parameters."""
-    return stage.settings.promotion_parameters if isinstance(stage, AcceptanceStage) else ()
-
-
 def label(resource: Resource) -> str:
     """Return what people call a resource of the templates."""
     kind, properties = resource["Type"], resource["Properties"]

@@ -83,8 +83,7 @@ def _deployment(
         return
     yield from deployment.own_stacks(look)
     yield from deployment.functions(look, entries)
-    given = {name: arn for name, each in entries.items() if (arn := each["iam_role_arn"])}
-    yield from deployment.roles(look, wanted, given)
+    yield from deployment.roles(look, wanted, entries)
     if isinstance(look, AcceptanceLook):
         yield from deployment.rest_api("REST API", look)
     yield from deployment.schedules(look)

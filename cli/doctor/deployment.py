@@ -216,25 +216,21 @@ def _unreserved(_subject: str, look: Look_) -> Verdict:
 # --- roles ----------------------------------------------------------------------------------------
 
 
-def roles(look: Look_, wanted: Mapping[str, Policy], given: Mapping[str, str]) -> Iterator[Check]:
+def roles(look: Look_, wanted: Mapping[str, Policy], entries: Entries) -> Iterator[Check]:
     """Compare each role's policies with the one that its function needs.
 
-    `given` has the roles that `manage_iam_role: false` gives to functions.
+    A role that `manage_iam_role: false` gives to a function is only compared by its name.
     """
-    runs_as = {
-        function: configuration["Role"]
-        for function, name in look.function_names.items()
-        if (configuration := known(look.function, name))
-    }
-    for function, arn in runs_as.items():
-        if function not in given:
+    for function, name in look.function_names.items():
+        if configuration := known(look.function, name):
+            arn, given = configuration["Role"], entries[function]["iam_role_arn"]
             role = arn.rpartition("/")[2]
+            if given:
+                yield from _given_role(look, function, arn, given)
+                continue
             yield from _role(role, look, wanted[function])
             yield from _attached(f"{role} attached policies", look, role)
             yield from _bounded(f"{role} permissions boundary", look, role)
-    for function, role in given.items():
-        if function in runs_as:
-            yield from _given_role(look, function, runs_as[function], role)
 
 
 @check("role")

@@ -289,7 +289,7 @@ def account(
 
 
 DENIED = Unavailable("service:Look", "AccessDenied: you may not", denied=True)
-WOULD_BE = LAMBDA | {"reserved_concurrency": 1}
+WOULD_BE = LAMBDA | {"reserved_concurrency": 1, "iam_role_arn": None}
 
 
 def judged(seen: Account) -> list[Check]:
@@ -305,7 +305,7 @@ def judged(seen: Account) -> list[Check]:
         *acceptance.copy_keys(look),
         *deployment.own_stacks(look),
         *deployment.functions(look, dict.fromkeys(wanted, WOULD_BE)),
-        *deployment.roles(look, wanted, {}),
+        *deployment.roles(look, wanted, dict.fromkeys(wanted, WOULD_BE)),
         *deployment.rest_api("REST API", look),
         *deployment.schedules(look),
         *deployment.topic(look),
@@ -1180,8 +1180,10 @@ def test_a_role_of_the_company_is_kept_and_only_its_arn_is_checked(project: Path
     assert {each["iam_role_arn"] for each in entries.values()} == {role}
     for runs_as, status in ((role, "warning"), (f"{role}-old", "problem")):
         look = account(configuration=CONFIGURATION | {"Role": runs_as}).look()
-        given = {"db-restore-from-snapshot": role}
-        found = deployment.roles(look, policies(HEALTHY_STAGE), given)
+        wanted = policies(HEALTHY_STAGE)
+        entries = dict.fromkeys(wanted, WOULD_BE)
+        entries["db-restore-from-snapshot"] = WOULD_BE | {"iam_role_arn": role}
+        found = deployment.roles(look, wanted, entries)
         (bad,) = (check for check in found if check.status != "ok")
         assert (bad.check, bad.status, bad.blind) == ("role", status, False)
 
