@@ -10,6 +10,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from cli import cloudformation
+from cli.calls import Calls
 from cli.cloudformation import Stack
 from cli.stages import StageError
 
@@ -26,12 +27,11 @@ class Cloud:
     """CloudFormation, which answers what a test prepares, in that order."""
 
     def __init__(self) -> None:
-        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
-        self.client = boto3.client("cloudformation", region_name="eu-west-1", **keys)
-        self.stub = Stubber(self.client)
+        self.calls: Any = Calls(boto3.Session("a", "b"), "eu-west-1")
+        self.stub = Stubber(self.calls.client("cloudformation"))
         self.stub.activate()
         self.said: list[str] = []
-        self.stack = Stack(self.client, "s", self.said.append)
+        self.stack = Stack(self.calls, "s", self.said.append)
 
     def answers(self, operation: str, answer: dict[str, Any]) -> None:
         self.stub.add_response(operation, answer)
@@ -201,8 +201,8 @@ def test_a_stage_whose_functions_a_package_deployed_is_refused(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever its stack before holds, which says so too if it has parameters."""
-    account = SimpleNamespace(check=lambda: "me", client=lambda _: cloud.client)
-    monkeypatch.setattr(cloudformation, "Account", lambda _: account)
+    cloud.calls.check = lambda: "me"
+    monkeypatch.setattr(cloudformation, "Account", lambda _: cloud.calls)
     stage: Any = SimpleNamespace(name="weekly", account="1", region="eu-west-1")
     cloud.status("CREATE_COMPLETE")
     with pytest.raises(StageError, match="'weekly' was deployed from the templates of"):
