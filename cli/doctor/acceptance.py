@@ -217,27 +217,22 @@ def _readable_share(look: AcceptanceLook, database: Database) -> str | None:
 
 def pipeline(look: AcceptanceLook) -> Iterator[Check]:
     """Check that the main pipeline exists and may be started, its mode and its last run."""
-    stage, values = look.stage, look.values
-    wrong = pipeline_problem(stage.settings, values)
-    named = None if wrong else values[stage.settings.pipeline_parameter].value
-    for name in dict.fromkeys(filter(None, (named, stage.pipeline))):
-        yield from _pipeline(name, look, named)
+    for name in look.pipeline_names:
+        yield from _pipeline(name, look)
     if look.existing_pipeline:
         yield from _last_run("last run", look, look.existing_pipeline[0])
 
 
 @check("pipeline")
-def _pipeline(name: str, look: AcceptanceLook, named: str | None) -> Verdict:
+def _pipeline(name: str, look: AcceptanceLook) -> Verdict:
     stage, body = look.stage, look.pipeline(name)
     own, parameter = stage.pipeline, stage.settings.pipeline_parameter
     holds, put = f"{parameter} holds {name!r}", _put(parameter, own)
     if body is None and name != own:
         return problem(f"does not exist in {stage.region}, but {holds}", put)
     if body is None:
-        source = holds if name == named else "the stage's policies name it"
-        answer = "MAIN_PIPELINE_ARN=… with the ARN of the existing pipeline"
-        fix = to_change(stage.name, answer)
-        return problem(f"does not exist in {stage.region}, but {source}", fix)
+        fix = to_change(stage.name, "MAIN_PIPELINE_ARN=… with the ARN of the existing pipeline")
+        return problem(f"does not exist in {stage.region}, but the stage's policies name it", fix)
     if name != own:
         arn = f"{stage.pipeline_arn.removesuffix(own)}{name}"
         fix = f"{put}; or {to_change(stage.name, f'MAIN_PIPELINE_ARN={arn}')}"

@@ -1,6 +1,6 @@
 """What the doctor looks at: AWS's answers to calls that only read, each made once, when it is needed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
@@ -276,10 +276,15 @@ class AcceptanceLook(Look[AcceptanceStage]):
         return found
 
     @property
-    def existing_pipeline(self) -> tuple[str, Json] | None:
-        """The first that exists of the one that the parameter names and the stage's own."""
+    def pipeline_names(self) -> Iterable[str]:
+        """The pipeline that the parameter names, if it names one, and the stage's own."""
         named = pipeline_name(value_of(self.values, self.stage.settings.pipeline_parameter))
-        for name in dict.fromkeys(filter(None, (named, self.stage.pipeline))):
+        return dict.fromkeys(filter(None, (named, self.stage.pipeline)))
+
+    @property
+    def existing_pipeline(self) -> tuple[str, Json] | None:
+        """The first of these that exists."""
+        for name in self.pipeline_names:
             if body := known(self.pipeline, name):
                 return name, body
         return None

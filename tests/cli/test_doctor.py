@@ -886,9 +886,9 @@ NOTHING = {"newest": Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none")}
 
 def test_before_the_first_deployment_parameters_and_topic_are_made_by_deploying() -> None:
     """Later it would not miss what was deleted from under its stack."""
-    new = account({LATEST: None}, topic=None, before=None)
+    new = account({LATEST: None, CURRENT: None}, topic=None, before=None)
     fixes = {check.subject: check.fix for check in faults(new) if check.status == "problem"}
-    assert fixes == {LATEST: DEPLOY, TOPIC: f"{DEPLOY} EMAIL=…"}
+    assert fixes == {LATEST: DEPLOY, CURRENT: DEPLOY, TOPIC: f"{DEPLOY} EMAIL=…"}
 
 
 def test_what_a_missing_stack_held_is_made_by_deploying() -> None:
