@@ -65,13 +65,14 @@ def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedSta
     found: dict[str, DeployedStack] = {}
     for action in _actions(pipeline or {"stages": []}):
         given, kind = action.get("configuration", {}), action["actionTypeId"]
+        mode = given.get("ActionMode", "")
         is_deploy = (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
-        if not is_deploy or "StackName" not in given:
+        if not is_deploy or "StackName" not in given or mode == "DELETE_ONLY":
             continue
         name, place = given["StackName"], _elsewhere(stage, action)
         # A pipeline may deploy a stack of the same name in several Regions.
         if name not in found or (found[name].elsewhere and not place):
-            found[name] = DeployedStack(name, given.get("ActionMode", ""), place)
+            found[name] = DeployedStack(name, mode, place)
     for database in stage.settings.databases:
         if database.stack:
             found.setdefault(database.stack.stack, DeployedStack(database.stack.stack))

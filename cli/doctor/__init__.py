@@ -40,14 +40,17 @@ def examine(project: Path, name: str) -> list[Check]:
         *checks.settings(stage, settings.names_of(stage.variables), stages.contradictions(stage)),
         *checks.policy_files(stage.name, files),
     ]
+    region = None
     try:
         region, session = boto3.Session().region_name, boto3.Session(region_name=stage.region)
+        identity, now = caller(session, stage.region)
     except BotoCoreError:
         why = "the AWS profile in use does not exist: see AWS_PROFILE, and aws configure list-profiles"
-        return [*checks.identity(stage, Unavailable("", why), None), *local]
-    identity, now = caller(session, stage.region)
+        return [*checks.identity(stage, Unavailable("", why), region), *local]
+    except Unavailable as unavailable:
+        return [*checks.identity(stage, unavailable, region), *local]
     first = [*checks.identity(stage, identity, region), *local]
-    if isinstance(identity, Unavailable) or identity["Account"] != stage.account:
+    if identity["Account"] != stage.account:
         return first  # the others would be about another account
     entries = configurations(project, stage)
     look: Look[AcceptanceStage] | Look[ProductionStage]

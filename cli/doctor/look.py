@@ -62,13 +62,10 @@ class Shares(NamedTuple):
     newest: Snapshot | Refused
 
 
-def caller(session: boto3.Session, region: str) -> tuple[Json | Unavailable, datetime]:
-    """Return who calls AWS, and AWS's time, because this machine's clock may be wrong."""
+def caller(session: boto3.Session, region: str) -> tuple[Json, datetime]:
+    """Return who calls AWS, and AWS's time, as this machine's may be wrong; raise Unavailable."""
     action = "sts:GetCallerIdentity"
-    try:
-        identity: Json = _asked(action, partial(Calls(session, region).one, action, "@"))
-    except Unavailable as unavailable:
-        return unavailable, datetime.now(UTC)
+    identity: Json = _asked(action, partial(Calls(session, region).one, action, "@"))
     date = identity["ResponseMetadata"]["HTTPHeaders"].get("date")
     return identity, parsedate_to_datetime(date) if date else datetime.now(UTC)
 

@@ -362,6 +362,7 @@ ASK = action("Approval", "Ask")
 APPLY = stage_named("Apply", action("Build", "Terraform"))
 ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
 BOTH = stage_named("Deploy", DATABASE, ORDERS)
+DELETION = action("Deploy", "X", configuration={"StackName": "x", "ActionMode": "DELETE_ONLY"})
 REPLACING = {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}}
 SKIPPED = {"beforeEntry": {"conditions": [{"result": "SKIP"}]}}
 
@@ -743,6 +744,9 @@ RIGHT = {
     # What else the pipeline restores is not the stage's business.
     "another database of the pipeline": account(
         pipeline=pipeline_of(BOTH), **{"template of orders": restored_from(OLD.arn)}
+    ),
+    "a stack that the pipeline deletes": account(
+        pipeline=pipeline_of(DATABASE_STAGE, stage_named("Clean", DELETION))
     ),
     "work after a restore": account(stage=PREPARING, cluster=READY),
     "work in progress": account(
