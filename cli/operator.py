@@ -311,6 +311,8 @@ def _confirm_restore(
     found = [
         each for each in target.client.status()["databases"] if database in (None, each["name"])
     ]
+    if snapshot == "latest":
+        found = [each for each in found if each["latest"] != each["deployed"]] or found
     what = " and ".join(
         f"{each['name']} ({view.short(each['deployed'])}"
         f"{' → ' + view.short(each['latest']) if snapshot == 'latest' else ''})"
