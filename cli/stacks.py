@@ -202,7 +202,8 @@ def packaged_before(stage: Stage) -> Template:
     """
     parameters: dict[str, Any] = {}
     resources: dict[str, Resource] = {}
-    current = _current_parameters(stage)
+    databases = stage.settings.databases if isinstance(stage, AcceptanceStage) else ()
+    current = [each.current_parameter for each in databases]
     for name, (value, _) in _wanted_parameters(stage, {}).items():
         first: Any = value
         if name in current:
@@ -264,12 +265,6 @@ def subscribed(template: Template | None) -> str:
         if resource["Type"] == "AWS::SNS::Subscription":
             return str(resource["Properties"]["Endpoint"])
     return ""
-
-
-def _current_parameters(stage: Stage) -> set[str]:
-    if not isinstance(stage, AcceptanceStage):
-        return set()
-    return {database.current_parameter for database in stage.settings.databases}
 
 
 def _wanted_parameters(stage: Stage, initial: Mapping[str, str]) -> dict[str, tuple[str, str]]:

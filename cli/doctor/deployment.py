@@ -400,23 +400,19 @@ def topic(look: Look_) -> Iterator[Check]:
             yield Check("topic", f"{each['Protocol']} {each['Endpoint']}", *silent)
 
 
-def _subscriptions(look: Look_, topic: str) -> list[Json] | None:
-    """Return the topic's subscriptions, confirmed or not; None if there is no topic."""
-    if look.topic(topic) is None:
-        return None
-    found: list[Json] = look.all("sns:ListSubscriptionsByTopic", "Subscriptions[]", TopicArn=topic)
-    return found
+def _subscriptions(look: Look_, topic: str) -> list[Json]:
+    """Return the topic's subscriptions, confirmed or not."""
+    return look.all("sns:ListSubscriptionsByTopic", "Subscriptions[]", TopicArn=topic)
 
 
 @check("topic")
 def _topic(arn: str, look: Look_, subscribe: str) -> Iterator[Verdict]:
-    stage, subscriptions = look.stage, _subscriptions(look, arn)
-    if subscriptions is None:
+    if look.topic(arn) is None:
         create = f"aws sns create-topic --name {arn.rpartition(':')[2]} && {subscribe}"
-        yield problem(
-            "does not exist", f"{to_deploy(stage.name)} EMAIL=…" if look.is_new else create
-        )
+        deploy = f"{to_deploy(look.stage.name)} EMAIL=…"
+        yield problem("does not exist", deploy if look.is_new else create)
         return
+    subscriptions = _subscriptions(look, arn)
     confirmed = sum(each["SubscriptionArn"].startswith("arn:") for each in subscriptions)
     if confirmed:
         yield ok(f"{confirmed} confirmed subscriptions")
