@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import metadata
@@ -29,10 +28,8 @@ from chalicelib.domain.hold import Hold
 from chalicelib.domain.ownership import owned
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, pipeline_name
 from cli.calls import Calls
-from cli.stacks import Template, alarm_names, label, own_topic, parameters_of
+from cli.stacks import Template, alarm_names, label, own_topic
 from cli.stages import AcceptanceStage, Stage, StageError
-
-_PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 Say = Callable[[str], None]
 
@@ -77,7 +74,8 @@ class Account(Calls):
 
     def parameters(self) -> dict[str, str]:
         """Return the values of those of the stage's parameters that exist; raise AwsError."""
-        names = parameters_of(self.stage)
+        stage = self.stage
+        names = stage.settings.promotion_parameters if isinstance(stage, AcceptanceStage) else ()
         found = self.aws.parameters.get(names)
         return {name: found[name].value for name in names if name in found}
 
@@ -95,8 +93,11 @@ class Account(Calls):
         return sorted(found.difference(alarm_names(self.stage)))
 
     def subscribers(self) -> list[str]:
-        """Return the subscribers of the stage's own topic, confirmed or not."""
-        path = "Subscriptions[].Endpoint"
+        """Return the subscribers of the stage's own topic, confirmed or not.
+
+        SNS lists one that has unsubscribed for up to three days.
+        """
+        path = "Subscriptions[?SubscriptionArn != 'Deleted'][].Endpoint"
         return self.all("sns:ListSubscriptionsByTopic", path, TopicArn=self.topic) or []
 
     def functions(self, names: Iterable[str]) -> list[str]:
@@ -168,11 +169,7 @@ def shown(stage: Stage, name: str, value: str) -> str:
 
 def oldest_python() -> str:
     """Return the oldest supported Python, which pyproject.toml states."""
-    if _PYPROJECT.is_file():
-        stated = tomllib.loads(_PYPROJECT.read_text())["project"]["requires-python"]
-    else:
-        stated = metadata("aurora-refresh")["Requires-Python"]
-    return str(stated).removeprefix(">=")
+    return str(metadata("aurora-refresh")["Requires-Python"]).removeprefix(">=")
 
 
 def runtime() -> str:

@@ -57,9 +57,10 @@ class ApiClient:
 
     def identity(self) -> Json:
         """Return the caller's Account and Arn, as STS names them."""
-        with _translated_errors():
-            sts: Any = self._session.create_client("sts")
-            self._identity = self._identity or dict(sts.get_caller_identity())
+        if self._identity is None:
+            with _translated_errors():
+                sts: Any = self._session.create_client("sts")
+                self._identity = dict(sts.get_caller_identity())
         return self._identity
 
     def status(self) -> Json:

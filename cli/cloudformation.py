@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from cli.account import Account, Say
+from cli.calls import Calls
 from cli.stacks import Resource, Template, label, own_stacks, packaged_stacks
 from cli.stages import Stage, StageError
 
@@ -27,10 +28,10 @@ _QUIET = 15.0  # seconds after which a line says that it still goes on
 
 
 class Stack:
-    """The stack of that name in the client's account; it reports to `say` what it does."""
+    """The stack of that name in an account; it reports to `say` what it does."""
 
-    def __init__(self, client: Any, name: str, say: Say) -> None:
-        self._client = client
+    def __init__(self, calls: Calls, name: str, say: Say) -> None:
+        self._calls = calls
         self.name = name
         self._say = say
 
@@ -52,7 +53,7 @@ class Stack:
         elif status:
             self._check_updatable(status)
         known, old = (self._newest_event(), self._template()) if status else ("", None)
-        given = {
+        given: dict[str, Any] = {
             "StackName": self.name,
             "TemplateBody": json.dumps(template, separators=(",", ":")),
             # Otherwise a failed creation would leave parameters that no stack holds.
@@ -60,7 +61,8 @@ class Stack:
         }
         failed, changes = set[str](), [*_changes(old, template)]
         try:
-            made = (self._client.update_stack if status else self._client.create_stack)(**given)
+            action = "UpdateStack" if status else "CreateStack"
+            made = self._calls.call(f"cloudformation:{action}", **given)
         except ClientError as error:
             if "No updates are to be performed" not in str(error):
                 raise
@@ -91,13 +93,13 @@ class Stack:
         return True
 
     def _delete(self) -> None:
-        stack_id = self._client.describe_stacks(StackName=self.name)["Stacks"][0]["StackId"]
+        stack_id = self._look("DescribeStacks", "Stacks[0].StackId", self.name)
         known = self._newest_event()
-        self._client.delete_stack(StackName=stack_id)
+        self._calls.call("cloudformation:DeleteStack", StackName=stack_id)
         self._wait(stack_id, known)
 
     def _template(self) -> Template:
-        body: Any = self._client.get_template(StackName=self.name)["TemplateBody"]
+        body = self._look("GetTemplate", "TemplateBody", self.name)
         template: Template = json.loads(body) if isinstance(body, str) else body
         return template
 
@@ -137,17 +139,15 @@ class Stack:
         return {*failed}
 
     def _status(self, name: str) -> str | None:
-        try:
-            (stack,) = self._client.describe_stacks(StackName=name)["Stacks"]
-        except ClientError as error:
-            if "does not exist" in str(error):  # a ValidationError as any other
-                return None
-            raise
-        return str(stack["StackStatus"])
+        status: str | None = self._look("DescribeStacks", "Stacks[0].StackStatus", name)
+        return status
 
     def _newest_event(self) -> str:
-        page = self._client.describe_stack_events(StackName=self.name)["StackEvents"]
-        return str(page[0]["EventId"]) if page else ""
+        return self._look("DescribeStackEvents", "StackEvents[0].EventId", self.name) or ""
+
+    def _look(self, operation: str, path: str, name: str) -> Any:
+        """Return a part of the answer about a stack; None if that or the stack does not exist."""
+        return self._calls.one(f"cloudformation:{operation}", path, StackName=name)
 
     def _failures(self, stack_id: str, known: str) -> tuple[dict[str, str], str]:
         """Return the failures after the known event, the first one first, and the stack's own reason.
@@ -155,7 +155,8 @@ class Stack:
         Later failures are mostly consequences of the first.
         """
         failures, rolled_back = list[tuple[str, str]](), ""
-        pages = self._client.get_paginator("describe_stack_events").paginate(StackName=stack_id)
+        client = self._calls.client("cloudformation")
+        pages = client.get_paginator("describe_stack_events").paginate(StackName=stack_id)
         for event in pages.search("StackEvents[]"):  # the newest first
             state, reason = event["ResourceStatus"], event.get("ResourceStatusReason", "")
             if event["EventId"] == known:
@@ -190,9 +191,8 @@ def opened(stage: Stage, say: Say) -> tuple[Account, Stack, Stack]:
     """
     account = Account(stage)
     say(f"stage {stage.name}, account {stage.account}, {stage.region}, as {account.check()}")
-    client = account.client("cloudformation")
-    before, after = (Stack(client, each, say) for each in own_stacks(stage))
-    functions = Stack(client, packaged_stacks(stage.name)["sam.json"], say)
+    before, after = (Stack(account, each, say) for each in own_stacks(stage))
+    functions = Stack(account, packaged_stacks(stage.name)["sam.json"], say)
     if functions.exists() or "Parameters" in (before.template() or {}):
         raise StageError(
             f"stage {stage.name!r} was deployed from the templates of aurora-refresh package: use these again, or "

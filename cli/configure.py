@@ -105,7 +105,7 @@ def files(
         policy = wanted.get(function)
         file = folder / file_name(stage, function)
         made[file] = (
-            stages.to_text(with_own_statements(policy, _text(project, file))) if policy else None
+            stages.to_text(with_own_statements(policy, text_of(project, file))) if policy else None
         )
     return made
 
@@ -120,14 +120,14 @@ def _unnamed_stacks(stage: Stage, answers: Mapping[str, str]) -> list[str]:
 
 def changes(project: Path, wanted: Files) -> Files:
     """Return the files that differ from what they should be."""
-    return {file: text for file, text in wanted.items() if _text(project, file) != text}
+    return {file: text for file, text in wanted.items() if text_of(project, file) != text}
 
 
 def diff(project: Path, changed: Files) -> Iterator[str]:
     """Yield the changes, line by line, as `diff -u` prints them."""
     for file, text in changed.items():
         name = file.relative_to(project).as_posix()
-        old = _text(project, file)
+        old = text_of(project, file)
         yield from difflib.unified_diff(
             (old or "").splitlines(),
             (text or "").splitlines(),
@@ -175,7 +175,7 @@ def _move(folder: Path, files: Iterable[Path]) -> None:
             file.unlink(missing_ok=True)
 
 
-def _text(project: Path, file: Path) -> str | None:
+def text_of(project: Path, file: Path) -> str | None:
     """Return the text of the file; None if there is none; raise StageError."""
     if not file.is_file():
         return None

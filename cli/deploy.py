@@ -29,7 +29,7 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done:
 
     say(f"2. chalice deploy --stage {name}")
     if isinstance(stage, AcceptanceStage) and stage.settings.pin_api_enabled:
-        _find_api(project, account, say)
+        find_api(project, account, say)
     chalice(project, stage, "deploy", say)
     done.append("chalice deploy")
 
@@ -66,7 +66,7 @@ def deployable(project: Path, name: str) -> Stage:
     return stage
 
 
-def _find_api(project: Path, account: Account, say: Say) -> None:
+def find_api(project: Path, account: Account, say: Say) -> None:
     """Have Chalice update the stage's REST API even if it has no record of it."""
     name = account.stage.name
     apis = restapi.invoking(account.client("apigateway"), name)
@@ -74,7 +74,8 @@ def _find_api(project: Path, account: Account, say: Say) -> None:
     if apis and known not in apis:
         known = apis[0]
         restapi.record(project, name, known)
-        say(f"  found      REST API {known}, which had no record here: it is used again")
+        chosen = f", the first of {len(apis)} by creation time and id" if len(apis) > 1 else ""
+        say(f"  found      REST API {known}{chosen}, which had no record here: it is used again")
     for other in apis:
         if other != known:
             say(

@@ -43,7 +43,7 @@ def _explained(
     except StageError as error:
         raise failure("\n".join(filter(None, [str(error), after]))) from error
     except (KeyboardInterrupt, click.Abort, EOFError):
-        raise failure("\n".join(filter(None, [stopped, after]))) from None
+        raise Failure("\n".join(filter(None, [stopped, after]))) from None
 
 
 _CREDENTIALS = (options.USE_PROFILE, options.USE_REGION)
@@ -142,11 +142,11 @@ def deploy(
     """
     with _explained():
         from cli import deploy as deployment
-    if dry_run:
-        with _explained():
+
+        if dry_run:
             deployment.plan(project, name, answers, say)
-        say("this is a dry run; nothing was changed")
-        return
+            say("this is a dry run; nothing was changed")
+            return
     done: list[str] = []
     try:
         with _explained(stopped="Stopped; an operation on a stack continues by itself."):

@@ -3,7 +3,8 @@
 It goes on after a failure and names what is left. It is safe to run again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ class Extent(NamedTuple):
 
 
 class Datum(NamedTuple):
-    """A parameter, topic, log group or snapshot; it is kept without `delete`."""
+    """Something that a stage has in its account; it is kept without `delete`."""
 
     what: str
     delete: Callable[[], Any] | None
@@ -50,36 +51,37 @@ def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
     account, before, after = opened(stages.load(project, name), say)
     made, left = _held_by(before), list[str]()
 
-    def attempt(what: str, delete: Callable[[], Any]) -> bool:
+    @contextmanager
+    def note_failure(what: str) -> Iterator[None]:
         try:
             with in_plain_words():
-                existed = delete() is not False
+                yield
         except StageError as error:
             left.append(f"{what}: {error}")
-            return True
-        if existed:
-            say(f"  {'deleted':<10} {what}")
-        return existed
 
-    def step(title: str, *parts: tuple[str, Callable[[], Any]]) -> bool:
+    def step(title: str, data: Iterable[Datum]) -> bool:
+        """Delete or keep each; return whether any exists."""
         say(title)
-        existed = [attempt(*part) for part in parts]
-        if not any(existed):
-            say("  does not exist")
-        return any(existed)
+        any_exists = False
+        with note_failure(title):  # of what lists them
+            for what, delete in data:
+                exists = True
+                with note_failure(what):
+                    exists = delete is None or delete() is not False
+                    if exists:
+                        say(f"  {'deleted' if delete else 'kept':<10} {what}")
+                any_exists |= exists
+            if not any_exists:
+                say("  does not exist")
+        return any_exists
 
     existed = [
-        step(f"1. stack {after.name}", (f"stack {after.name}", after.delete)),
-        step("2. functions, rules, REST API and roles", *_code(account)),
-        step(f"3. stack {before.name}", (f"stack {before.name}", before.delete)),
+        step(f"1. stack {after.name}", [Datum(f"stack {after.name}", after.delete)]),
+        step("2. functions, rules, REST API and roles", _code(account)),
+        step(f"3. stack {before.name}", [Datum(f"stack {before.name}", before.delete)]),
     ]
     (project / restapi.record_of(name)).unlink(missing_ok=True)
-    say("4. data")
-    for datum in _data(account, made, extent):
-        if datum.delete:
-            attempt(datum.what, datum.delete)
-        else:
-            say(f"  {'kept':<10} {datum.what}")
+    step("4. data", _data(account, made, extent))
     if left:
         raise StageError("\n".join([f"stage {name} is not deleted; what is left:", *left]))
     fate = "is deleted" if any(existed) else "did not exist"
@@ -92,24 +94,24 @@ def _held_by(stack: Stack) -> set[str]:
     return {str(resource["Properties"].get("Name")) for resource in resources}
 
 
-def _code(account: Account) -> Iterator[tuple[str, Callable[[], bool]]]:
-    """Yield what `chalice deploy` makes, and how to delete it.
+def _code(account: Account) -> Iterator[Datum]:
+    """Yield what `chalice deploy` makes.
 
     It goes by the exact names, because the record of Chalice may be missing or wrong: git ignores it,
     and a failed deployment has none. Every function that a stage may have is deleted: a setting may
-    have changed since the last deployment.
+    have changed since the last deployment. The REST APIs, which have to be listed, come last.
     """
     stage = account.stage.name
     for function in FUNCTIONS:
         rule, deployed = stacks.rule_name(stage, function), deployed_name(stage, function)
-        yield f"rule {rule}", partial(account.delete_rule, rule)
+        yield Datum(f"rule {rule}", partial(account.delete_rule, rule))
         delete = partial(account.delete, "lambda:DeleteFunction", FunctionName=deployed)
-        yield f"function {deployed}", delete
-    for api in _apis(account):
-        yield f"REST API {api}", partial(account.delete, "apigateway:DeleteRestApi", restApiId=api)
-    for function in FUNCTIONS:
+        yield Datum(f"function {deployed}", delete)
         role = stacks.role_name(stage, function)
-        yield f"role {role}", partial(account.delete_role, role)
+        yield Datum(f"role {role}", partial(account.delete_role, role))
+    for api in _apis(account):
+        delete = partial(account.delete, "apigateway:DeleteRestApi", restApiId=api)
+        yield Datum(f"REST API {api}", delete)
 
 
 def _apis(account: Account) -> list[str]:

@@ -49,8 +49,6 @@ def _places(stage: AcceptanceStage) -> dict[str, list[str]]:
     """Return STACK or STACK/LOGICAL-ID of each cluster, by the parameter that it is restored from."""
     session = boto3.Session(region_name=stage.region)
     identity, now = caller(session, stage.region)
-    if isinstance(identity, Unavailable):
-        raise identity
     account = identity["Account"]
     if account != stage.account:
         why = f"the credentials in use belong to account {account}, not to {stage.account}"
@@ -61,9 +59,8 @@ def _places(stage: AcceptanceStage) -> dict[str, list[str]]:
         raise Unavailable("", f"there is no pipeline {stage.pipeline}")
     found: dict[str, list[str]] = {}
     for stack in mainpipeline.stacks_of(stage, pipeline):
-        if stack.mode in ("", "DELETE_ONLY"):  # the pipeline does not name it, or deletes it
-            continue
-        if template := look.template(stack):
+        # Without a mode, P_STACK_NAME alone names it.
+        if stack.mode and (template := look.template(stack)):
             for parameter, place in mainpipeline.places(stack.name, template):
                 found.setdefault(parameter, []).append(place)
     return found
@@ -80,7 +77,7 @@ def find_topic_keys(note: Note, stage: Stage) -> list[str] | None:
         session = boto3.Session(region_name=stage.region)
         look = Look(stage, session, datetime.now(UTC))
         for topic in filter(None, (stage.settings.topic_arn, stage.settings.chat_topic_arn)):
-            name = (look.topic(topic) or {}).get("KmsMasterKeyId")
+            name = look.topic_key(topic)
             key = look.key(name) if name else None
             if name and key is None:
                 note(f"the keys of the topics stay as they were (there is no key {name})")

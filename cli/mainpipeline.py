@@ -46,15 +46,6 @@ class StackTemplate:
     values: Mapping[str, str]
 
     @classmethod
-    def read(cls, body: str | Json, described: Json) -> "StackTemplate":
-        """Return the template of GetTemplate with the values of DescribeStacks; raise StageError."""
-        parameters = described.get("Parameters", [])
-        return cls.of(
-            templates.parsed(body),
-            {each["ParameterKey"]: each["ParameterValue"] for each in parameters},
-        )
-
-    @classmethod
     def of(cls, body: Json, values: Mapping[str, str]) -> "StackTemplate":
         """Evaluate a template."""
         return cls(templates.evaluated(body, values), values)
@@ -74,13 +65,14 @@ def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedSta
     found: dict[str, DeployedStack] = {}
     for action in _actions(pipeline or {"stages": []}):
         given, kind = action.get("configuration", {}), action["actionTypeId"]
+        mode = given.get("ActionMode", "")
         is_deploy = (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
-        if not is_deploy or "StackName" not in given:
+        if not is_deploy or "StackName" not in given or mode == "DELETE_ONLY":
             continue
         name, place = given["StackName"], _elsewhere(stage, action)
         # A pipeline may deploy a stack of the same name in several Regions.
         if name not in found or (found[name].elsewhere and not place):
-            found[name] = DeployedStack(name, given.get("ActionMode", ""), place)
+            found[name] = DeployedStack(name, mode, place)
     for database in stage.settings.databases:
         if database.stack:
             found.setdefault(database.stack.stack, DeployedStack(database.stack.stack))
@@ -128,7 +120,7 @@ def places(stack: str, template: StackTemplate) -> Iterator[tuple[str, str]]:
 
 
 def _branches(value: Any) -> Iterator[Any]:
-    """Yield the values that a property may have if its condition cannot be told, without AWS::NoValue."""
+    """Yield the values that a property may have if its condition is unknown, without AWS::NoValue."""
     if isinstance(value, dict) and isinstance(value.get("Fn::If"), list):
         for branch in value["Fn::If"][1:]:
             yield from _branches(branch)

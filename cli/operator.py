@@ -9,7 +9,7 @@ import click
 
 from cli import options
 from cli.console import view
-from cli.output import Failure, WrongUsage, confirm, say, say_json, say_table
+from cli.output import Failure, Row, WrongUsage, confirm, say, say_json, say_table
 
 if TYPE_CHECKING:
     from cli.client import ApiClient
@@ -136,12 +136,12 @@ def _who(target: Target) -> list[str]:
     return [*words, identity["Account"], str(target.client.region), who]
 
 
-def _status_row(answer: Json, facts: Json) -> tuple[str, ...]:
+def _status_row(answer: Json, facts: Json) -> Row:
     age, when = facts["age_hours"], answer["schedule"]["next_restore"]
     deployed = view.short(facts["deployed"]) if facts["deployed"] else None
     coming = _local(when) or ("on hold" if answer["hold"] else "none")
     age = None if age is None else view.age(age)
-    return _row(facts["name"], deployed, age, view.verdict(answer, facts), coming)
+    return (facts["name"], deployed, age, view.verdict(answer, facts), coming)
 
 
 def _coming(answer: Json) -> Iterator[str]:
@@ -157,11 +157,6 @@ def _coming(answer: Json) -> Iterator[str]:
         restores = f" · restores {view.brief(run['restores'])}" if run["restores"] else ""
         name = answer["pipeline"]["name"]
         yield f"running  {name} · {place}, {view.span(since)}{waits}{restores}"
-
-
-def _row(*cells: object) -> tuple[str, ...]:
-    """Return the cells of a table's row; a missing one is empty."""
-    return tuple("" if each is None else str(each) for each in cells)
 
 
 def _local(text: str | None) -> str:
@@ -191,12 +186,12 @@ def _show_snapshots(_target: Target, answer: Json, given: Json) -> None:
         say(answer["message"])
 
 
-def _snapshot_row(snapshot: Json) -> tuple[str, ...]:
+def _snapshot_row(snapshot: Json) -> Row:
     verdict = f"{snapshot['reason']}: {snapshot['detail']}"
     if snapshot["eligible"]:
         verdict = "eligible, the newest" if snapshot["chosen"] else "eligible"
     name, taken = view.short(snapshot["arn"]), _local(snapshot["created"])
-    return _row(name, taken, snapshot["cluster"], snapshot["engine_version"], verdict)
+    return (name, taken, snapshot["cluster"], snapshot["engine_version"], verdict)
 
 
 @_command(
@@ -214,11 +209,11 @@ def _show_history(_target: Target, answer: Json, _given: Json) -> None:
     say_table(headings, [_history_row(each) for each in answer["history"]])
 
 
-def _history_row(entry: Json) -> tuple[str, ...]:
+def _history_row(entry: Json) -> Row:
     snapshot, when = view.short(entry["snapshot"]), _local(entry["set"])
     by = view.short(entry["by"]) if entry["by"] else None
     result = "good" if entry["good"] else entry["result"]
-    return _row(entry["version"], snapshot, when, entry["action"], by, entry["why"], result)
+    return (entry["version"], snapshot, when, entry["action"], by, entry["why"], result)
 
 
 @_command(_show_history, options.DATABASE)
@@ -279,7 +274,7 @@ def _is_started(answer: Json) -> bool:
 def _show_refresh(_target: Target, answer: Json, given: Json) -> None:
     dry_run, is_started = given["dry_run"], _is_started(answer)
     if dry_run or not is_started:
-        steps = [(each["step"], each["verdict"], each["detail"] or "") for each in answer["steps"]]
+        steps = [(each["step"], each["verdict"], each["detail"]) for each in answer["steps"]]
         say_table(("step", "verdict", "detail"), steps)
     for each in answer["databases"] if is_started else ():
         move = f"{view.short(each['previous'])} → {view.short(each['current'])}"
@@ -316,6 +311,8 @@ def _confirm_restore(
     found = [
         each for each in target.client.status()["databases"] if database in (None, each["name"])
     ]
+    if snapshot == "latest":
+        found = [each for each in found if each["latest"] != each["deployed"]] or found
     what = " and ".join(
         f"{each['name']} ({view.short(each['deployed'])}"
         f"{' → ' + view.short(each['latest']) if snapshot == 'latest' else ''})"

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import click
 
-Row = Sequence[str]
+Row = Sequence[object]
 
 _TONES = {"good": "green", "stale": "red", "not prepared": "red", "unknown": "red"}
 
@@ -64,21 +64,17 @@ def confirm(question: str, *, yes: bool) -> None:
         raise Failure("Nothing was changed.")
 
 
-def say_table(headings: Row, rows: Sequence[Row]) -> None:
-    """Print a table: with colours on a terminal, as aligned text otherwise."""
-    cells = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        say_styled(headings, cells)
+def say_table(headings: Sequence[str], rows: Sequence[Row]) -> None:
+    """Print a table, in which None is empty: with colours on a terminal, as aligned text otherwise."""
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [[printable(text).replace("\n", " ") for text in row] for row in texts]
+    if not sys.stdout.isatty():
+        lines = [list(headings), *cells]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+            say("  ".join(padded).rstrip())
         return
-    lines = [list(headings), *cells]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        say("  ".join(padded).rstrip())
-
-
-def say_styled(headings: Row, rows: Sequence[Row]) -> None:
-    """Print a table as wide as the terminal."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -87,7 +83,7 @@ def say_styled(headings: Row, rows: Sequence[Row]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     for heading in headings:
         table.add_column(heading.upper(), overflow="fold")
-    for row in rows:
+    for row in cells:
         # A Text is never read as markup.
         table.add_row(*(Text(cell, _TONES.get(cell, "")) for cell in row))
     Console().print(table)

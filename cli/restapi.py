@@ -24,7 +24,7 @@ def deletion(api: str) -> str:
 
 
 def invoking(client: Any, stage: str) -> list[str]:
-    """Return the ids of the REST APIs that invoke the stage's function, oldest first.
+    """Return the ids of the REST APIs that invoke the stage's function, by creation time and id.
 
     https://docs.aws.amazon.com/apigateway/latest/api/API_GetResources.html
     """
@@ -61,14 +61,12 @@ def recorded(project: Path, stage: str) -> str | None:
 
 def record(project: Path, stage: str, api: str) -> None:
     """Record the API, so that Chalice finds it again."""
-    from cli.stages import to_text  # which the operator's commands need not wait for
-
     document = _read(project, stage)
     others = [each for each in document["resources"] if each["resource_type"] != "rest_api"]
     known = {"name": "rest_api", "resource_type": "rest_api", "rest_api_id": api}
     file = project / record_of(stage)
     file.parent.mkdir(exist_ok=True)
-    file.write_text(to_text(document | {"resources": [*others, known]}), encoding="utf-8")
+    file.write_text(json.dumps(document | {"resources": [*others, known]}), encoding="utf-8")
 
 
 def _read(project: Path, stage: str) -> Json:

@@ -131,11 +131,6 @@ def own_topic(stage: Stage) -> str | None:
     return arn if arn and arn.split(":")[3:5] == [stage.region, stage.account] else None
 
 
-def parameters_of(stage: Stage) -> tuple[str, ...]:
-    """Return the names of the stage's parameters."""
-    return stage.settings.promotion_parameters if isinstance(stage, AcceptanceStage) else ()
-
-
 def label(resource: Resource) -> str:
     """Return what people call a resource of the templates."""
     kind, properties = resource["Type"], resource["Properties"]
@@ -207,7 +202,8 @@ def packaged_before(stage: Stage) -> Template:
     """
     parameters: dict[str, Any] = {}
     resources: dict[str, Resource] = {}
-    current = _current_parameters(stage)
+    databases = stage.settings.databases if isinstance(stage, AcceptanceStage) else ()
+    current = [each.current_parameter for each in databases]
     for name, (value, _) in _wanted_parameters(stage, {}).items():
         first: Any = value
         if name in current:
@@ -269,12 +265,6 @@ def subscribed(template: Template | None) -> str:
         if resource["Type"] == "AWS::SNS::Subscription":
             return str(resource["Properties"]["Endpoint"])
     return ""
-
-
-def _current_parameters(stage: Stage) -> set[str]:
-    if not isinstance(stage, AcceptanceStage):
-        return set()
-    return {database.current_parameter for database in stage.settings.databases}
 
 
 def _wanted_parameters(stage: Stage, initial: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -196,7 +196,8 @@ def short(name: str | None) -> str:
     """Return the own name of a snapshot or a person that an ARN names."""
     if name in (None, "", "dummyvalue"):
         return "nothing yet"
-    return brief(name).split(":", 5)[-1].split("/", 1)[-1] if name.startswith("arn:") else name
+    own = brief(name)  # of a snapshot, with its prefix rds: or awsbackup:
+    return own.split(":", 5)[-1].split("/", 1)[-1] if own.startswith("arn:") else own
 
 
 def brief(text: str) -> str:

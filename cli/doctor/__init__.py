@@ -5,7 +5,7 @@ It only reads.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
 from cli import stacks, stages
 from cli.account import oldest_python
+from cli.configure import text_of
 from cli.doctor import acceptance, checks, deployment, production, refresh, template
 from cli.doctor.checks import Check
 from cli.doctor.look import AcceptanceLook, Look, Unavailable, caller
 from cli.policies import Policy, file_name, policies, with_own_statements
-from cli.stages import AcceptanceStage, Stage, StageError
+from cli.stages import AcceptanceStage, ProductionStage, Stage, StageError
 
 _VERDICTS = 20  # printed at most
 _WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))
@@ -39,34 +40,34 @@ def examine(project: Path, name: str) -> list[Check]:
         *checks.settings(stage, settings.names_of(stage.variables), stages.contradictions(stage)),
         *checks.policy_files(stage.name, files),
     ]
-    default, session = _session(None), _session(stage.region)
-    region = default.region_name if default else None
-    if session is None:
+    region = None
+    try:
+        region, session = boto3.Session().region_name, boto3.Session(region_name=stage.region)
+        identity, now = caller(session, stage.region)
+    except BotoCoreError:
         why = "the AWS profile in use does not exist: see AWS_PROFILE, and aws configure list-profiles"
         return [*checks.identity(stage, Unavailable("", why), region), *local]
-    identity, now = caller(session, stage.region)
+    except Unavailable as unavailable:
+        return [*checks.identity(stage, unavailable, region), *local]
     first = [*checks.identity(stage, identity, region), *local]
-    if isinstance(identity, Unavailable) or identity["Account"] != stage.account:
+    if identity["Account"] != stage.account:
         return first  # the others would be about another account
     entries = configurations(project, stage)
+    look: Look[AcceptanceStage] | Look[ProductionStage]
     if isinstance(stage, AcceptanceStage):
         look = AcceptanceLook(stage, session, now)
-        return [*first, *_acceptance(look), *_deployment(look, entries, wanted)]
-    sharing = Look(stage, session, now)
-    return [
-        *first,
-        *([] if sharing.is_deployed else deployment.undeployed(name, sharing)),
-        *production.clusters(sharing),
-        *production.share_key(sharing),
-        *_deployment(sharing, entries, wanted),
-    ]
+        own = _acceptance(look)
+    else:
+        look = Look(stage, session, now)
+        own = chain(production.clusters(look), production.share_key(look))
+    undeployed = () if look.is_deployed else deployment.undeployed(name, look)
+    return [*first, *undeployed, *own, *_deployment(look, entries, wanted)]
 
 
 def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
     parameters = acceptance.parameters(look)
     if not look.is_deployed:
         # `aurora-refresh deploy` creates what is missing.
-        yield from deployment.undeployed(look.stage.name, look)
         parameters = (each for each in parameters if each.blind or each.subject in look.values)
     yield from parameters
     yield from acceptance.pipeline(look)
@@ -85,8 +86,7 @@ def _deployment(
         return
     yield from deployment.own_stacks(look)
     yield from deployment.functions(look, entries)
-    given = {name: arn for name, each in entries.items() if (arn := each["iam_role_arn"])}
-    yield from deployment.roles(look, wanted, given)
+    yield from deployment.roles(look, wanted, entries)
     if isinstance(look, AcceptanceLook):
         yield from deployment.rest_api("REST API", look)
     yield from deployment.schedules(look)
@@ -124,14 +124,6 @@ def lines(done: Sequence[Check]) -> Iterator[str]:
         yield f"healthy; {counts}"
 
 
-def _session(region: str | None) -> boto3.Session | None:
-    """Return a session; None if AWS_PROFILE names a profile that does not exist."""
-    try:
-        return boto3.Session(region_name=region)
-    except BotoCoreError:
-        return None
-
-
 def _policies(
     project: Path, stage: Stage
 ) -> tuple[dict[str, tuple[str | None, str]], dict[str, Policy]]:
@@ -139,8 +131,7 @@ def _policies(
     files, wanted = {}, {}
     for function, policy in policies(stage).items():
         name = file_name(stage.name, function)
-        file = project / ".chalice" / name
-        text = file.read_text(encoding="utf-8") if file.is_file() else None
+        text = text_of(project, project / ".chalice" / name)
         wanted[function] = with_own_statements(policy, text)
         files[name] = (text, stages.to_text(wanted[function]))
     return files, wanted

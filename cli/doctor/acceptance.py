@@ -19,6 +19,7 @@ from cli.doctor.checks import (
     Verdict,
     check,
     disabled,
+    due,
     ok,
     own_key,
     problem,
@@ -89,7 +90,8 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
         return unusable
     value = look.values[name].value
     if value == PLACEHOLDER:
-        at = when(look.stage, look.stage.settings.next_update(look.now))
+        settings = look.stage.settings
+        at = due(look.stage, settings.update_schedule, settings.next_update(look.now))
         return warning(
             f"holds the placeholder {value!r}: no snapshot has been recorded yet",
             f"nothing before the first update: {at}",
@@ -215,27 +217,22 @@ def _readable_share(look: AcceptanceLook, database: Database) -> str | None:
 
 def pipeline(look: AcceptanceLook) -> Iterator[Check]:
     """Check that the main pipeline exists and may be started, its mode and its last run."""
-    stage, values = look.stage, look.values
-    wrong = pipeline_problem(stage.settings, values)
-    named = None if wrong else values[stage.settings.pipeline_parameter].value
-    for name in dict.fromkeys(filter(None, (named, stage.pipeline))):
-        yield from _pipeline(name, look, named)
+    for name in look.pipeline_names:
+        yield from _pipeline(name, look)
     if look.existing_pipeline:
         yield from _last_run("last run", look, look.existing_pipeline[0])
 
 
 @check("pipeline")
-def _pipeline(name: str, look: AcceptanceLook, named: str | None) -> Verdict:
+def _pipeline(name: str, look: AcceptanceLook) -> Verdict:
     stage, body = look.stage, look.pipeline(name)
     own, parameter = stage.pipeline, stage.settings.pipeline_parameter
     holds, put = f"{parameter} holds {name!r}", _put(parameter, own)
     if body is None and name != own:
         return problem(f"does not exist in {stage.region}, but {holds}", put)
     if body is None:
-        source = holds if name == named else "the stage's policies name it"
-        answer = "MAIN_PIPELINE_ARN=… with the ARN of the existing pipeline"
-        fix = to_change(stage.name, answer)
-        return problem(f"does not exist in {stage.region}, but {source}", fix)
+        fix = to_change(stage.name, "MAIN_PIPELINE_ARN=… with the ARN of the existing pipeline")
+        return problem(f"does not exist in {stage.region}, but the stage's policies name it", fix)
     if name != own:
         arn = f"{stage.pipeline_arn.removesuffix(own)}{name}"
         fix = f"{put}; or {to_change(stage.name, f'MAIN_PIPELINE_ARN={arn}')}"
@@ -370,12 +367,8 @@ def copy_keys(look: AcceptanceLook) -> Iterator[Check]:
     """Check the keys of copies."""
     for database in look.stage.settings.databases:
         if database.copy_policy:
-            yield from _copy_key(database.copy_policy.key, look, database)
-
-
-@check("copy key")
-def _copy_key(key: str, look: AcceptanceLook, database: Database) -> Verdict:
-    return own_key(look, f"{database.name.upper()}_COPY_KMS_KEY_ID", key)
+            setting = f"{database.name.upper()}_COPY_KMS_KEY_ID"
+            yield from check("copy key")(own_key)(database.copy_policy.key, look, setting)
 
 
 def _key_statement(stage: AcceptanceStage) -> str:

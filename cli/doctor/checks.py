@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Concatenate, NamedTuple, ParamSpec
 
 from chalicelib.domain.errors import Problem
+from chalicelib.domain.schedule import Expression
 from cli.doctor.look import Look, Unavailable
 from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, to_change
 
@@ -168,15 +169,20 @@ def policy_files(stage: str, files: Mapping[str, tuple[str | None, str]]) -> Ite
             yield Check("policy", name, PROBLEM, seen, to_change(stage))
 
 
-def when(stage: AcceptanceStage, instant: datetime | None) -> str:
+def when(stage: AcceptanceStage, instant: datetime) -> str:
     """Return a time as people in the window's zone say it."""
-    if instant is None:
-        return "never within five years"
     zone = stage.settings.window.zone
     return f"{instant.astimezone(zone):%A %Y-%m-%d %H:%M} {zone.key}"
 
 
-def own_key(look: Look[Stage], setting: str, key: str) -> Verdict:
+def due(stage: AcceptanceStage, schedule: Expression, instant: datetime | None) -> str:
+    """Return when a schedule is due next, at an instant or never; a rate's is unknown."""
+    if schedule.is_rate:
+        return "unknown, because the rule counts by itself"
+    return when(stage, instant) if instant else "never within five years"
+
+
+def own_key(key: str, look: Look[Stage], setting: str) -> Verdict:
     """Judge a key of the stage's own account that a setting names."""
     stage, seen = look.stage, look.key(key)
     other = to_change(stage.name, f"{setting}=…")
@@ -192,9 +198,6 @@ def disabled(key: Json, subject: str = "") -> Verdict | None:
     """Return what is wrong with a key that is not enabled."""
     if key["KeyState"] == "Enabled":
         return None
-    return problem(f"{subject}is {key['KeyState']}", enable_key(key["Arn"]))
-
-
-def enable_key(arn: str) -> str:
-    """Return the command that enables a key."""
-    return f"aws kms enable-key --key-id {arn} (first aws kms cancel-key-deletion, if it is to be deleted)"
+    enable = f"aws kms enable-key --key-id {key['Arn']}"
+    fix = f"{enable} (first aws kms cancel-key-deletion, if it is to be deleted)"
+    return problem(f"{subject}is {key['KeyState']}", fix)

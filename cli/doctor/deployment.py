@@ -23,11 +23,11 @@ from cli.doctor.checks import (
     Verdict,
     check,
     disabled,
+    due,
     ok,
     problem,
     unavailable,
     warning,
-    when,
 )
 from cli.doctor.look import AcceptanceLook, Look, Unavailable, is_absent, known
 from cli.policies import FUNCTIONS, USE_TOPIC_KEY, Policy, file_name
@@ -89,16 +89,14 @@ def _stack(name: str, look: Look_) -> Verdict:
 def functions(look: Look_, wanted: Entries) -> Iterator[Check]:
     """Check the deployed functions; `wanted` has what each would be if it were deployed now."""
     asynchronous = stacks.invocations(look.stage)
-    are_deployed = True
     for function, name in look.function_names.items():
         configuration = known(look.function, name)
-        are_deployed &= configuration is not None
         settings = (configuration or {}).get("Environment", {})
         if "Error" in settings:
             denied = Unavailable("kms:Decrypt", settings["Error"].get("Message", ""), denied=True)
             yield Check("function", f"{name} settings", *unavailable(denied))
             continue
-        yield from _function(name, look, wanted.get(function, {}))
+        yield from _function(name, look, wanted[function])
         if configuration is None:
             continue
         yield from _runtime(f"{name} runtime", look, configuration, wanted[function])
@@ -106,7 +104,7 @@ def functions(look: Look_, wanted: Entries) -> Iterator[Check]:
             yield from _concurrency(f"{name} concurrency", look, function, wanted[function])
         if name in asynchronous:
             yield from _retries(f"{name} retries", look, asynchronous[name])
-    if not are_deployed:  # deployed functions have their reservations
+    if any(is_absent(look.function, name) for name in look.function_names.values()):
         yield from _unreserved("concurrency of the account", look)
 
 
@@ -201,7 +199,11 @@ def _retries(_subject: str, look: Look_, wanted: Json) -> Verdict:
 def _unreserved(_subject: str, look: Look_) -> Verdict:
     path = "AccountLimit.UnreservedConcurrentExecutions"
     seen = look.one("lambda:GetAccountSettings", path)
-    wanted = sum(function in SINGLE for function in look.function_names)
+    # Functions that are deployed have their reservations.
+    wanted = sum(
+        function in SINGLE and is_absent(look.function, name)
+        for function, name in look.function_names.items()
+    )
     if seen >= _KEPT_UNRESERVED + wanted:
         return ok(f"{seen} unreserved")
     return problem(
@@ -214,25 +216,21 @@ def _unreserved(_subject: str, look: Look_) -> Verdict:
 # --- roles ----------------------------------------------------------------------------------------
 
 
-def roles(look: Look_, wanted: Mapping[str, Policy], given: Mapping[str, str]) -> Iterator[Check]:
+def roles(look: Look_, wanted: Mapping[str, Policy], entries: Entries) -> Iterator[Check]:
     """Compare each role's policies with the one that its function needs.
 
-    `given` has the roles that `manage_iam_role: false` gives to functions.
+    A role that `manage_iam_role: false` gives to a function is only compared by its name.
     """
-    runs_as = {
-        function: configuration["Role"]
-        for function, name in look.function_names.items()
-        if (configuration := known(look.function, name))
-    }
-    for function, arn in runs_as.items():
-        if function not in given:
+    for function, name in look.function_names.items():
+        if configuration := known(look.function, name):
+            arn, given = configuration["Role"], entries[function]["iam_role_arn"]
             role = arn.rpartition("/")[2]
+            if given:
+                yield from _given_role(look, function, arn, given)
+                continue
             yield from _role(role, look, wanted[function])
             yield from _attached(f"{role} attached policies", look, role)
             yield from _bounded(f"{role} permissions boundary", look, role)
-    for function, role in given.items():
-        if function in runs_as:
-            yield from _given_role(look, function, runs_as[function], role)
 
 
 @check("role")
@@ -323,17 +321,13 @@ def schedules(look: Look_) -> Iterator[Check]:
 
 def _expressions(look: AcceptanceLook) -> dict[str, tuple[str, str]]:
     """Return each schedule's expression and what it does next, by function."""
-    settings, now = look.stage.settings, look.now
+    stage, settings, now = look.stage, look.stage.settings, look.now
     try:
         hold = hold_today(settings, look.values, now)
-        restore = when(look.stage, settings.next_restore(now, hold))
+        restore = due(stage, settings.restore_schedule, settings.next_restore(now, hold))
     except ValueError:
         restore = "never, while the hold cannot be read"
-    if settings.restore_schedule.is_rate:
-        restore = "unknown, because the rule counts by itself"
-    update = when(look.stage, settings.next_update(now))
-    if settings.update_schedule.is_rate:
-        update = "unknown, because the rule counts by itself"
+    update = due(stage, settings.update_schedule, settings.next_update(now))
     return {
         UPDATE: (str(settings.update_schedule.utc), f"next update {update}"),
         RESTORE: (str(settings.restore_schedule.utc), f"next restore {restore}"),
@@ -395,31 +389,30 @@ def topic(look: Look_) -> Iterator[Check]:
     for each in known(_subscriptions, look, arn) or ():
         if not each["SubscriptionArn"].startswith("arn:"):
             again = subscribe.replace("…", quote(each["Endpoint"]))
-            waits = warning(
+            silent = warning(
                 f"has not confirmed the subscription to {arn}, and receives nothing",
                 "click the link in the message that AWS sent; it is valid for two days, after which "
                 f"{again} sends another",
             )
-            yield Check("topic", f"{each['Protocol']} {each['Endpoint']}", *waits)
+            if each["SubscriptionArn"] == "Deleted":  # listed for up to three days
+                fix = f"nothing if that is meant so; otherwise {again}"
+                silent = warning(f"has unsubscribed from {arn}", fix)
+            yield Check("topic", f"{each['Protocol']} {each['Endpoint']}", *silent)
 
 
-def _subscriptions(look: Look_, topic: str) -> list[Json] | None:
-    """Return the topic's subscriptions, confirmed or not; None if there is no topic."""
-    if look.topic(topic) is None:
-        return None
-    found: list[Json] = look.all("sns:ListSubscriptionsByTopic", "Subscriptions[]", TopicArn=topic)
-    return found
+def _subscriptions(look: Look_, topic: str) -> list[Json]:
+    """Return the topic's subscriptions, confirmed or not."""
+    return look.all("sns:ListSubscriptionsByTopic", "Subscriptions[]", TopicArn=topic)
 
 
 @check("topic")
 def _topic(arn: str, look: Look_, subscribe: str) -> Iterator[Verdict]:
-    stage, subscriptions = look.stage, _subscriptions(look, arn)
-    if subscriptions is None:
+    if look.topic(arn) is None:
         create = f"aws sns create-topic --name {arn.rpartition(':')[2]} && {subscribe}"
-        yield problem(
-            "does not exist", f"{to_deploy(stage.name)} EMAIL=…" if look.is_new else create
-        )
+        deploy = f"{to_deploy(look.stage.name)} EMAIL=…"
+        yield problem("does not exist", deploy if look.is_new else create)
         return
+    subscriptions = _subscriptions(look, arn)
     confirmed = sum(each["SubscriptionArn"].startswith("arn:") for each in subscriptions)
     if confirmed:
         yield ok(f"{confirmed} confirmed subscriptions")
@@ -432,7 +425,7 @@ def topic_keys(look: Look_) -> Iterator[Check]:
     settings = look.stage.settings
     for topic in filter(None, (settings.topic_arn, settings.chat_topic_arn)):
         try:
-            name = (look.topic(topic) or {}).get("KmsMasterKeyId")
+            name = look.topic_key(topic)
         except Unavailable as what:
             if topic != settings.topic_arn:  # which is reported already
                 yield Check("topic key", topic, *unavailable(what))
@@ -493,7 +486,7 @@ def _lets_use(policy: Policy, principal: Mapping[str, str]) -> bool:
         for pattern in _list(each.get("Action", []))
     ]
     return all(
-        any(fnmatchcase(action.rstrip("*"), pattern) for pattern in allowed)
+        any(fnmatchcase(action.rstrip("*").lower(), pattern.lower()) for pattern in allowed)
         for action in USE_TOPIC_KEY
     )
 

@@ -1,6 +1,6 @@
 """What the doctor looks at: AWS's answers to calls that only read, each made once, when it is needed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
@@ -22,7 +22,7 @@ from chalicelib.usecases.copies import ListOwn, list_own_once
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
-from cli import mainpipeline, restapi, stacks
+from cli import mainpipeline, restapi, stacks, templates
 from cli.account import DENIED
 from cli.calls import Calls
 from cli.mainpipeline import DeployedStack, StackTemplate
@@ -62,13 +62,10 @@ class Shares(NamedTuple):
     newest: Snapshot | Refused
 
 
-def caller(session: boto3.Session, region: str) -> tuple[Json | Unavailable, datetime]:
-    """Return who calls AWS, and AWS's time, because this machine's clock may be wrong."""
+def caller(session: boto3.Session, region: str) -> tuple[Json, datetime]:
+    """Return who calls AWS, and AWS's time, as this machine's may be wrong; raise Unavailable."""
     action = "sts:GetCallerIdentity"
-    try:
-        identity: Json = _asked(action, partial(Calls(session, region).one, action, "@"))
-    except Unavailable as unavailable:
-        return unavailable, datetime.now(UTC)
+    identity: Json = _asked(action, partial(Calls(session, region).one, action, "@"))
     date = identity["ResponseMetadata"]["HTTPHeaders"].get("date")
     return identity, parsedate_to_datetime(date) if date else datetime.now(UTC)
 
@@ -149,9 +146,12 @@ class Look(Generic[S_co]):
         return found
 
     def one(self, action: str, path: str, region: str | None = None, **given: Any) -> Any:
-        """Return a part of the answer to a call; its name is the action with the first parameter."""
+        """Return a part of the answer to a call.
+
+        Its name is the action with the first parameter, and the Region if one is given.
+        """
         question = partial(self._calls.one, action, path, region, **given)
-        return self.ask(_name(action, given), action, question)
+        return self.ask(_name(action, given, region), action, question)
 
     def all(self, action: str, path: str, **given: Any) -> list[Any]:
         """Return a part of the answers to a call, from all their pages."""
@@ -200,6 +200,14 @@ class Look(Generic[S_co]):
         """Return a topic's attributes."""
         found: Json | None = self.one("sns:GetTopicAttributes", "Attributes", TopicArn=arn)
         return found
+
+    def topic_key(self, topic: str) -> str | None:
+        """Return the ARN of the key that a topic is under, or of its alias; None without a key."""
+        name: str | None = (self.topic(topic) or {}).get("KmsMasterKeyId")
+        if not name or name.startswith("arn:"):
+            return name
+        of_topic = topic.rpartition(":")[0].replace(":sns:", ":kms:")
+        return f"{of_topic}:{name if name.startswith('alias/') else f'key/{name}'}"
 
     @question("cloudwatch:DescribeAlarms")
     def alarms(self) -> Mapping[str, Json | None]:
@@ -265,10 +273,15 @@ class AcceptanceLook(Look[AcceptanceStage]):
         return found
 
     @property
-    def existing_pipeline(self) -> tuple[str, Json] | None:
-        """The first that exists of the one that the parameter names and the stage's own."""
+    def pipeline_names(self) -> Iterable[str]:
+        """The pipeline that the parameter names, if it names one, and the stage's own."""
         named = pipeline_name(value_of(self.values, self.stage.settings.pipeline_parameter))
-        for name in dict.fromkeys(filter(None, (named, self.stage.pipeline))):
+        return dict.fromkeys(filter(None, (named, self.stage.pipeline)))
+
+    @property
+    def existing_pipeline(self) -> tuple[str, Json] | None:
+        """The first of these that exists."""
+        for name in self.pipeline_names:
             if body := known(self.pipeline, name):
                 return name, body
         return None
@@ -294,7 +307,9 @@ class AcceptanceLook(Look[AcceptanceStage]):
             return None
         given = {"StackName": stack.name, "TemplateStage": "Processed"}
         body = self._calls.one("cloudformation:GetTemplate", "TemplateBody", **given)
-        return StackTemplate.read(body, described) if body else None
+        parameters = described.get("Parameters", [])
+        values = {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
+        return StackTemplate.of(templates.parsed(body), values) if body else None
 
     def places(self, database: Database) -> list[str]:
         """Return STACK or STACK/LOGICAL-ID of the clusters restored from a database's *current*."""
@@ -386,8 +401,8 @@ def _newest(database: Database, choice: Choice) -> Snapshot | Refused:
         return refused
 
 
-def _name(action: str, given: Mapping[str, Any]) -> str:
-    return " ".join([action, *map(str, [*given.values()][:1])])
+def _name(action: str, given: Mapping[str, Any], region: str | None = None) -> str:
+    return " ".join([action, *map(str, [*given.values()][:1]), *filter(None, [region])])
 
 
 def _asked(action: str, question: Callable[[], T]) -> T:

@@ -47,9 +47,4 @@ def _cluster_key(_subject: str, look: Look[ProductionStage], arn: str) -> Verdic
 def share_key(look: Look[ProductionStage]) -> Iterator[Check]:
     """Check the key of copies."""
     if look.stage.settings.key:
-        yield from _share_key(look.stage.settings.key, look)
-
-
-@check("key")
-def _share_key(key: str, look: Look[ProductionStage]) -> Verdict:
-    return own_key(look, "SHARE_KMS_KEY_ID", key)
+        yield from check("key")(own_key)(look.stage.settings.key, look, "SHARE_KMS_KEY_ID")

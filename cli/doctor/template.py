@@ -31,11 +31,11 @@ def reading(look: AcceptanceLook) -> Iterator[Check]:
     latest = {database.latest_parameter for database in stage.settings.databases}
     currents = [database.current_parameter for database in stage.settings.databases]
     unread = [name for name in currents if name not in right]
-    wrong = {
-        each: Check("template", name, *problem(misread, _read_rightly(stage)))
+    wrong = [
+        (each, Check("template", name, *problem(misread, _read_rightly(stage))))
         for name, each in found
         if (misread := _misread(stage, each))
-    }
+    ]
     blind = [one for stack in stacks for one in _unreadable(stack.name, look, stack)]
     for name, each in found:
         if each.parameter is None and not each.wrong:
@@ -45,7 +45,7 @@ def reading(look: AcceptanceLook) -> Iterator[Check]:
         if name in right:
             yield Check("template", name, OK, f"is read at every update by {right[name]}")
     # Other clusters may well be restored in another way, but never from *latest*.
-    yield from (one for each, one in wrong.items() if unread or each.parameter in latest)
+    yield from (one for each, one in wrong if unread or each.parameter in latest)
     yield from blind
     if not wrong and not blind:
         seen = (

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.calls import Calls
 
@@ -198,10 +198,10 @@ def retry(call: Callable[[], T], seconds: float, is_passing: Callable[[Exception
 
 
 def _delete(delete: Callable[[], object]) -> str | None:
-    """Delete something that may be busy for a while; return AWS's refusal."""
+    """Delete something that may be busy for a while; return AWS's refusal, or why there is no answer."""
     try:
         retry(delete, _DELETION_SECONDS, _is_busy)
-    except (StillThere, ClientError) as error:
+    except (StillThere, ClientError, BotoCoreError) as error:
         return str(error)
     return None
 

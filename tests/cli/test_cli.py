@@ -209,6 +209,12 @@ def test_what_replaces_data_asks_first_and_a_script_has_to_say_yes(
     assert [call[0] for call in client.calls] == [verb]
 
 
+def test_what_stays_as_it_is_is_not_said_to_be_replaced(client: FakeClient) -> None:
+    kept = database("billing", 7, latest=nightly("billing", 7))
+    client.answers["status"] = status(database("orders", 7), kept)
+    assert run("refresh").stderr.startswith(f"This replaces the acceptance cluster of {MOVED}")
+
+
 def test_a_dry_run_shows_the_steps_and_asks_nothing(client: FakeClient) -> None:
     client.answers["status"] = NOT_NEEDED
     result = run("refresh", "--dry-run", "--outside-window")

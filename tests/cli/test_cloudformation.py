@@ -2,12 +2,15 @@
 
 import json
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
+from cli import cloudformation
+from cli.calls import Calls
 from cli.cloudformation import Stack
 from cli.stages import StageError
 
@@ -24,12 +27,11 @@ class Cloud:
     """CloudFormation, which answers what a test prepares, in that order."""
 
     def __init__(self) -> None:
-        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
-        client = boto3.client("cloudformation", region_name="eu-west-1", **keys)
-        self.stub = Stubber(client)
+        self.calls: Any = Calls(boto3.Session("a", "b"), "eu-west-1")
+        self.stub = Stubber(self.calls.client("cloudformation"))
         self.stub.activate()
         self.said: list[str] = []
-        self.stack = Stack(client, "s", self.said.append)
+        self.stack = Stack(self.calls, "s", self.said.append)
 
     def answers(self, operation: str, answer: dict[str, Any]) -> None:
         self.stub.add_response(operation, answer)
@@ -193,3 +195,15 @@ def test_a_creation_asks_that_a_failed_one_leaves_nothing(
         "  created    parameter /one",
         "  created    parameter /two",
     ]
+
+
+def test_a_stage_whose_functions_a_package_deployed_is_refused(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its stack before holds, which says so too if it has parameters."""
+    cloud.calls.check = lambda: "me"
+    monkeypatch.setattr(cloudformation, "Account", lambda _: cloud.calls)
+    stage: Any = SimpleNamespace(name="weekly", account="1", region="eu-west-1")
+    cloud.status("CREATE_COMPLETE")
+    with pytest.raises(StageError, match="'weekly' was deployed from the templates of"):
+        cloudformation.opened(stage, cloud.said.append)

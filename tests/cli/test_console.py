@@ -391,3 +391,8 @@ def test_there_is_no_link_to_what_has_no_name() -> None:
 def test_a_duration_is_shown_in_its_largest_unit(duration: timedelta, words: str) -> None:
     assert view.span(duration) == words
     assert view.relative((NOW + duration).isoformat(), NOW.isoformat()) == f"in {words}"
+
+
+def test_an_automated_snapshot_is_named_as_it_can_be_pinned() -> None:
+    name = "rds:orders-2026-01-03-05-07"
+    assert view.short(nightly("orders", 1).rpartition(":")[0] + f":{name}") == name

@@ -6,18 +6,24 @@ tests/e2e/test_deploy_stage.py runs them against an account.
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 from click.testing import CliRunner, Result
 
-from cli import account, deploy
+from cli import account, deploy, destroy, restapi
+from cli.account import Account
 from cli.main import cli
-from cli.stages import CONFIG, load
+from cli.stages import CONFIG, StageError, load
 
 PROJECT = Path(__file__).resolve().parents[2]
 PRODUCTION, ACCEPTANCE = "111111111111", "222222222222"
 CURRENT = "/acceptance/rds/current-snapshot"
+CREDENTIALS = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
 SNAPSHOT = f"arn:aws:rds:eu-west-1:{PRODUCTION}:cluster-snapshot:orders-1"
 
 
@@ -83,6 +89,60 @@ def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
     first, second, *_ = result.stderr.splitlines()
     assert first == "stage 'acceptance' would not work:"
     assert "SOURCE_ACCOUNT" in second
+
+
+@pytest.mark.parametrize(
+    ("recorded", "found"),
+    [
+        ("b2", []),
+        ("gone", ["  found      REST API a1, the first of 2 by creation time and id, "]),
+    ],
+)
+def test_of_several_rest_apis_the_recorded_one_is_used_and_otherwise_the_choice_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str, found: list[str]
+) -> None:
+    (tmp_path / ".chalice").mkdir()
+    restapi.record(tmp_path, "acceptance", recorded)
+    monkeypatch.setattr(restapi, "invoking", lambda *_: ["a1", "b2"])
+    account: Any = Mock(stage=SimpleNamespace(name="acceptance"))
+    said: list[str] = []
+    deploy.find_api(tmp_path, account, said.append)
+    assert restapi.recorded(tmp_path, "acceptance") == ("a1" if found else "b2")
+    *first, other = said
+    assert [line[: len(found[0])] for line in first] == found
+    assert other.startswith(f"  note: REST API {'b2' if found else 'a1'} also invokes")
+
+
+def test_whoever_has_unsubscribed_is_no_subscriber(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SNS lists the address for three days."""
+    client = boto3.client("sns", region_name="eu-west-1", **CREDENTIALS)
+    monkeypatch.setattr(Account, "client", lambda *_: client)
+    found = {"arn:1": "a@b.de", "PendingConfirmation": "b@b.de", "Deleted": "c@b.de"}
+    listed = [{"SubscriptionArn": arn, "Endpoint": each} for arn, each in found.items()]
+    with Stubber(client) as stub:
+        stub.add_response("list_subscriptions_by_topic", {"Subscriptions": listed})
+        assert Account(load(PROJECT, "acceptance")).subscribers() == ["a@b.de", "b@b.de"]
+
+
+def test_what_is_left_is_named_even_if_the_data_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(PROJECT / ".chalice", tmp_path / ".chalice")
+    stack = Mock(delete=Mock(side_effect=StageError("it is stuck")))
+    stack.name = "s"
+    monkeypatch.setattr(destroy, "opened", lambda *_: (Mock(), stack, stack))
+    monkeypatch.setattr(destroy, "_held_by", lambda _: set())
+    monkeypatch.setattr(destroy, "_code", lambda _: iter(()))
+    refused = Mock(side_effect=StageError("no right to list it"))
+    monkeypatch.setattr(destroy, "_data", lambda *_: map(refused, "x"))
+    with pytest.raises(StageError) as caught:
+        destroy.destroy(tmp_path, "acceptance", print, destroy.Extent())
+    assert str(caught.value).splitlines() == [
+        "stage acceptance is not deleted; what is left:",
+        "stack s: it is stuck",
+        "stack s: it is stuck",
+        "4. data: no right to list it",
+    ]
 
 
 def test_an_interrupted_deployment_prints_what_is_completed(

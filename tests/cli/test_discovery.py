@@ -16,7 +16,7 @@ assert isinstance(STAGE, AcceptanceStage)
 
 
 def test_a_topic_s_key_that_does_not_exist_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = SimpleNamespace(topic=lambda _: {"KmsMasterKeyId": "gone"}, key=lambda _: None)
+    found = SimpleNamespace(topic_key=lambda _: "gone", key=lambda _: None)
     monkeypatch.setattr(discovery, "Look", lambda *_: found)
     notes: list[str] = []
     assert discovery.find_topic_keys(notes.append, STAGE) is None

@@ -38,7 +38,7 @@ from cli.main import cli
 from cli.output import printable
 from cli.policies import file_name, policies
 from cli.stages import CONFIG, AcceptanceStage, ProductionStage, StageError
-from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
+from tests.fakes import ACCEPTANCE, PRODUCTION, InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME, TWO
 from tests.stage import STAGE as REQUIRED
 
@@ -96,11 +96,12 @@ def holding(values: Mapping[str, Any]) -> Answers:
 SHARES = Shares(7, (OLD, NEW), Choice(NEW, frozenset({"orders"}), {"engine": 2}), NEW)
 
 
-def sharing(key_arn: Any = KEY, key: Any = CUSTOMERS, **changed: Any) -> Answers:
+def sharing(key_arn: Any = KEY, key: Any = CUSTOMERS, region: str = "", **changed: Any) -> Answers:
     """What AWS answers if production shares other snapshots, or under another key."""
     shares = SHARES._replace(**changed)
     share = shares.newest.arn if isinstance(shares.newest, Snapshot) else ""
-    keys = {f"rds:DescribeDBClusterSnapshots {share}": key_arn, f"kms:DescribeKey {key_arn}": key}
+    asked = {f"rds:DescribeDBClusterSnapshots {share}": key_arn, f"kms:DescribeKey {key_arn}": key}
+    keys = {f"{name} {region}".rstrip(): answer for name, answer in asked.items()}
     return {"shares": {"rds": shares}} | keys
 
 
@@ -288,7 +289,7 @@ def account(
 
 
 DENIED = Unavailable("service:Look", "AccessDenied: you may not", denied=True)
-WOULD_BE = LAMBDA | {"reserved_concurrency": 1}
+WOULD_BE = LAMBDA | {"reserved_concurrency": 1, "iam_role_arn": None}
 
 
 def judged(seen: Account) -> list[Check]:
@@ -304,7 +305,7 @@ def judged(seen: Account) -> list[Check]:
         *acceptance.copy_keys(look),
         *deployment.own_stacks(look),
         *deployment.functions(look, dict.fromkeys(wanted, WOULD_BE)),
-        *deployment.roles(look, wanted, {}),
+        *deployment.roles(look, wanted, dict.fromkeys(wanted, WOULD_BE)),
         *deployment.rest_api("REST API", look),
         *deployment.schedules(look),
         *deployment.topic(look),
@@ -361,6 +362,7 @@ ASK = action("Approval", "Ask")
 APPLY = stage_named("Apply", action("Build", "Terraform"))
 ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
 BOTH = stage_named("Deploy", DATABASE, ORDERS)
+DELETION = action("Deploy", "X", configuration={"StackName": "x", "ActionMode": "DELETE_ONLY"})
 REPLACING = {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}}
 SKIPPED = {"beforeEntry": {"conditions": [{"result": "SKIP"}]}}
 
@@ -458,10 +460,13 @@ def under_key(
     policy: Any = None, topic: str = TOPIC, keys: tuple[str, ...] = (TOPIC_KEY,), **metadata: str
 ) -> Account:
     """The account in which a topic is under a key."""
-    stage = replace(stage_of(CHAT_TOPIC_ARN=CHAT), topic_keys=keys)
-    topics = {f"sns:GetTopicAttributes {each}": {} for each in (TOPIC, CHAT)}
+    chat = CHAT if topic == TOPIC else topic
+    stage = replace(stage_of(CHAT_TOPIC_ARN=chat), topic_keys=keys)
+    topics = {f"sns:GetTopicAttributes {each}": {} for each in (TOPIC, chat)}
     topics[f"sns:GetTopicAttributes {topic}"] = {"KmsMasterKeyId": "alias/topics"}
-    key = {"kms:DescribeKey alias/topics": CUSTOMERS | {"Arn": TOPIC_KEY} | metadata}
+    # The topic's account is the key's, and may be another than the stage's.
+    alias = f"{topic.rpartition(':')[0].replace('sns', 'kms')}:alias/topics"
+    key = {f"kms:DescribeKey {alias}": CUSTOMERS | {"Arn": TOPIC_KEY} | metadata}
     written = policy if isinstance(policy, Unavailable) else json.dumps(policy)
     return account(stage=stage, **topics, **key, **{f"kms:GetKeyPolicy {TOPIC_KEY}": written})
 
@@ -680,9 +685,14 @@ FAULTS: dict[str, list[Row]] = {
         (account(topic=None), "problem", GONE, "aws sns subscribe"),
         (account(subscriptions=[]), "warning", "no subscriptions", "aws sns subscribe"),
     ],
-    "topic email x@y.example": [(account(subscriptions=[WAITING]), "warning", "has not confirmed", "aws sns subscribe")],
-    "topic key gone": [
-        (account(topic={"KmsMasterKeyId": "gone"}, **{"kms:DescribeKey gone": None}), "problem", GONE, "aws sns set-topic-attributes"),
+    "topic email x@y.example": [
+        (account(subscriptions=[WAITING]), "warning", "has not confirmed", "aws sns subscribe"),
+        # SNS lists it for three days.
+        (account(subscriptions=[WAITING | {"SubscriptionArn": "Deleted"}]), "warning", "has unsubscribed", "aws sns subscribe"),
+    ],
+    f"topic key {TOPIC_KEY}-gone": [
+        (account(topic={"KmsMasterKeyId": key}, **{f"kms:DescribeKey {TOPIC_KEY}-gone": None}), "problem", GONE, "aws sns set-topic-attributes")
+        for key in ("topics-gone", f"{TOPIC_KEY}-gone")
     ],
     f"topic key {TOPIC_KEY}": [
         (under_key(letting(ROOT)), "problem", "does not let CloudWatch use it, so that no alarm reaches", USE),
@@ -735,6 +745,9 @@ RIGHT = {
     "another database of the pipeline": account(
         pipeline=pipeline_of(BOTH), **{"template of orders": restored_from(OLD.arn)}
     ),
+    "a stack that the pipeline deletes": account(
+        pipeline=pipeline_of(DATABASE_STAGE, stage_named("Clean", DELETION))
+    ),
     "work after a restore": account(stage=PREPARING, cluster=READY),
     "work in progress": account(
         stage=PREPARING, cluster=READY, preparation=Preparation("RUNNING", "arn:x")
@@ -745,10 +758,13 @@ RIGHT = {
     "a share without a key": account(**sharing(key_arn=None)),
     "copies under an own key": account(stage=COPYING),
     "a newer Python": configured(Runtime="python3.13"),
+    "Lambda's defaults of retries": account(
+        retries={"DestinationConfig": RETRIES["DestinationConfig"]}
+    ),
     "a topic's key for account and CloudWatch": under_key(letting(ROOT, CLOUDWATCH)),
     "a topic's key for everybody": under_key(letting("*")),
     "a topic's key by actions": under_key(
-        letting(ROOT, CLOUDWATCH, action=["kms:Decrypt", "kms:GenerateDataKey"])
+        letting(ROOT, CLOUDWATCH, action=["KMS:Decrypt", "kms:generatedatakey"])
     ),
     "a topic's key by patterns": under_key(
         letting(ROOT, CLOUDWATCH, action=["kms:Decrypt", "kms:GenerateDataKey*"])
@@ -810,10 +826,15 @@ BLIND = [
         for each in all_.split()
     ),
     ("function", account(configuration=CONFIGURATION | ERROR)),
-    ("function", account(configuration=DENIED, unreserved=DENIED)),
+    # A function that is not seen may have its reservation.
+    ("function", account(configuration=DENIED, unreserved=100)),
     ("copy key", account(stage=COPYING, copy_key=DENIED)),
     ("topic key", under_key(DENIED)),
-    ("topic key", account(topic={"KmsMasterKeyId": "key"}, **{"kms:DescribeKey key": DENIED})),
+    ("topic key", under_key(DENIED, topic=CHAT.replace(ACCEPTANCE, PRODUCTION))),
+    (
+        "topic key",
+        account(topic={"KmsMasterKeyId": TOPIC_KEY}, **{f"kms:DescribeKey {TOPIC_KEY}": DENIED}),
+    ),
     (
         "topic key",
         account(stage=stage_of(CHAT_TOPIC_ARN=CHAT), **{f"sns:GetTopicAttributes {CHAT}": DENIED}),
@@ -869,9 +890,9 @@ NOTHING = {"newest": Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none")}
 
 def test_before_the_first_deployment_parameters_and_topic_are_made_by_deploying() -> None:
     """Later it would not miss what was deleted from under its stack."""
-    new = account({LATEST: None}, topic=None, before=None)
+    new = account({LATEST: None, CURRENT: None}, topic=None, before=None)
     fixes = {check.subject: check.fix for check in faults(new) if check.status == "problem"}
-    assert fixes == {LATEST: DEPLOY, TOPIC: f"{DEPLOY} EMAIL=…"}
+    assert fixes == {LATEST: DEPLOY, CURRENT: DEPLOY, TOPIC: f"{DEPLOY} EMAIL=…"}
 
 
 def test_what_a_missing_stack_held_is_made_by_deploying() -> None:
@@ -892,7 +913,7 @@ FOREIGN = (arn("orders-1", "999999999999"), OLD.arn.replace("eu-west-1", "eu-wes
         (None, HEALTHY_STAGE, NO_ACCESS, SHARE_FIRST),
         (None, HEALTHY_STAGE, {"key": AWS_MANAGED}, SHARE_FIRST),
         # A share of another Region can only be copied.
-        (None, ABROAD, {}, SHARE_FIRST),
+        (None, ABROAD, {"region": "us-east-1"}, SHARE_FIRST),
         *(
             (value, HEALTHY_STAGE, NOTHING, SHARE_FIRST)
             for value in (None, BINARY, "dummyvalue", "hunter2", *FOREIGN)
@@ -928,13 +949,20 @@ def test_without_a_stack_s_name_what_is_unknown_is_a_problem_besides() -> None:
     ]
 
 
-@pytest.mark.parametrize(("unreserved", "is_enough"), [(102, False), (103, True)])
-def test_a_first_deployment_needs_executions_to_reserve(
+@pytest.mark.parametrize(("unreserved", "is_enough"), [(100, False), (101, True)])
+def test_a_missing_function_needs_executions_to_reserve(
     unreserved: int, *, is_enough: bool
 ) -> None:
+    """The others have theirs."""
     found = faults(account(configuration=None, unreserved=unreserved))
     fix = "aws service-quotas request-service-quota-increase"
     assert any(str(check.fix).startswith(fix) for check in found) is not is_enough
+
+
+def test_each_stack_that_reads_current_wrongly_is_named() -> None:
+    wrong = restored_from(NEW.arn)
+    seen = account(pipeline=pipeline_of(BOTH), template=wrong, **{"template of orders": wrong})
+    assert [check.subject for check in faults(seen)] == ["main", "orders"]
 
 
 # --- what is said of what is right ----------------------------------------------------------------
@@ -994,6 +1022,12 @@ def test_the_next_date_is_a_real_one_in_the_window_s_zone_after_the_hold(
     ]
 
 
+def test_the_first_update_at_a_rate_has_no_date() -> None:
+    seen = account({LATEST: "dummyvalue"}, stage_of(UPDATE_SCHEDULE=HOURLY))
+    (latest,) = (check.fix for check in acceptance.parameters(seen.look()) if check.fix)
+    assert latest == ("nothing before the first update: unknown, because the rule counts by itself")
+
+
 # --- how the doctor looks -------------------------------------------------------------------------
 
 
@@ -1010,6 +1044,28 @@ def test_a_refusal_of_the_longest_names_is_reported_with_its_reason() -> None:
         Look(HEALTHY_STAGE, Mock(client=Mock(return_value=client)), NOW).key(KEY)
     found = (caught.value.action, caught.value.why, caught.value.denied)
     assert found == ("kms:DescribeKey", f"AccessDeniedException: {message}", True)
+
+
+def test_a_name_is_that_of_another_key_in_another_region() -> None:
+    def client(_: str, region_name: str, **__: Any) -> Mock:
+        return Mock(describe_key=lambda **_: {"KeyMetadata": {"Arn": region_name}})
+
+    look = Look(HEALTHY_STAGE, Mock(client=client), NOW)
+    found = [look.key("alias/own", region) for region in (None, "us-east-1")]
+    assert found == [{"Arn": "eu-west-1"}, {"Arn": "us-east-1"}]
+
+
+def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
+    aws = InMemoryAws(NOW)
+    aws.pipelines.pipelines[PIPELINE] = []
+    aws.parameters.put(CURRENT, OLD.arn, None)
+    aws.pipelines.begin(PIPELINE)
+    aws.pipelines.finish(PIPELINE)
+    seen = account(stage=UNNAMED, runs=aws.pipelines.runs(PIPELINE))
+    del seen.answers["deployment of rds"]
+    look = seen.look()
+    vars(look)["aws"] = aws
+    assert look.deployment(UNNAMED.settings.databases[0]).value == OLD.arn
 
 
 @pytest.mark.parametrize(
@@ -1115,6 +1171,9 @@ def test_a_policy_file_that_was_edited_is_to_be_written_again(project: Path) -> 
     (wrong,) = (check for check in found if check.fix)
     assert (wrong.subject, wrong.status) == (file.name, "problem")
     assert wrong.fix == f"aurora-refresh configure --stage {NAME}, and then {DEPLOY}"
+    file.write_bytes(b"\xff")
+    with pytest.raises(StageError, match=rf"{file.name} is not text"):
+        doctor.examine(project, NAME)
 
 
 def test_a_role_of_the_company_is_kept_and_only_its_arn_is_checked(project: Path) -> None:
@@ -1125,8 +1184,10 @@ def test_a_role_of_the_company_is_kept_and_only_its_arn_is_checked(project: Path
     assert {each["iam_role_arn"] for each in entries.values()} == {role}
     for runs_as, status in ((role, "warning"), (f"{role}-old", "problem")):
         look = account(configuration=CONFIGURATION | {"Role": runs_as}).look()
-        given = {"db-restore-from-snapshot": role}
-        found = deployment.roles(look, policies(HEALTHY_STAGE), given)
+        wanted = policies(HEALTHY_STAGE)
+        entries = dict.fromkeys(wanted, WOULD_BE)
+        entries["db-restore-from-snapshot"] = WOULD_BE | {"iam_role_arn": role}
+        found = deployment.roles(look, wanted, entries)
         (bad,) = (check for check in found if check.status != "ok")
         assert (bad.check, bad.status, bad.blind) == ("role", status, False)
 
@@ -1180,6 +1241,12 @@ def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.M
     assert command("--stage", NAME).exit_code == 1
     del found[1]
     assert command("--stage", NAME).exit_code == 0
+
+
+def test_ctrl_c_is_no_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "examine", Mock(side_effect=KeyboardInterrupt))
+    stopped = command("--stage", NAME)
+    assert (stopped.exit_code, stopped.stderr) == (1, "Stopped.\n")
 
 
 def test_who_reads_only_the_beginning_sees_no_trace() -> None:
@@ -1259,7 +1326,7 @@ def test_clusters_and_keys_that_can_be_shared_are_ok(cluster_key: Answers) -> No
         ({"cluster": {"Status": "stopped"}}, "orders warning", "nothing if that ends before cron("),
         ({"cluster": DENIED}, "orders warning", "allow service:Look to the identity in use"),
         ({"cluster_key": None}, "of orders problem", "restore the cluster from a snapshot under"),
-        ({"cluster_key": DELETED_KEY}, "of orders problem", checks.enable_key("arn:y")),
+        ({"cluster_key": DELETED_KEY}, "of orders problem", "aws kms enable-key --key-id arn:y"),
         ({"cluster_key": LATER_ON}, "of orders warning", "run the doctor again"),
         ({"share_key": AWS_MANAGED}, "alias/own problem", OTHER_KEY),
         ({"stage": KEYLESS, "cluster_key": AWS_MANAGED}, "of orders problem", OTHER_KEY),
@@ -1280,7 +1347,8 @@ def test_a_production_stage_has_schedules_and_no_retries_to_check() -> None:
         answers[f"lambda:GetFunctionConfiguration {name}"] = None
         answers[f"events:DescribeRule {name}-event"] = None
     look = Look(SHARING_STAGE, Mock(), NOW, answers)
-    found = [*deployment.functions(look, {}), *deployment.schedules(look)]
+    wanted = dict.fromkeys(look.function_names, WOULD_BE)
+    found = [*deployment.functions(look, wanted), *deployment.schedules(look)]
     assert [(check.subject, check.seen, check.fix) for check in found] == [
         *((name, "is not deployed", SHARING_DEPLOY) for name in names),
         ("concurrency of the account", "101 unreserved", None),

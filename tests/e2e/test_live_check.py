@@ -10,15 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
+from typing import Any
+from unittest.mock import Mock
 
 import boto3
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from click.testing import Result
 
 from cli import livecheck
 from cli.livecheck import sandbox
 from cli.livecheck.facts import EXPERIMENTS, FACTS
-from cli.livecheck.sandbox import leftovers, new
+from cli.livecheck.sandbox import Sandbox, leftovers, new
 from demo.acceptance import nightly
 from localcloud.client import LocalCloud
 from tests.e2e.conftest import PROJECT, invoke
@@ -175,6 +178,16 @@ def test_what_a_killed_check_left_is_deleted_by_the_next_which_names_what_is_ref
     # Of each check the topic is left, and the marker by which a later one finds it.
     assert len(made(cloud)) == 4
     assert len({*made(cloud)} & {*left}) == 2
+
+
+def test_a_deletion_without_an_answer_is_named_and_stops_no_other() -> None:
+    lost = Mock(side_effect=EndpointConnectionError(endpoint_url="https://x"))
+    done = Mock()
+    box: Any = Mock(_deletions=lambda: [("queue q", lost), ("topic t", done)])
+    assert Sandbox.close(box) == [
+        'queue q: Could not connect to the endpoint URL: "https://x"',
+    ]
+    done.assert_called_once_with()
 
 
 @pytest.mark.live
