@@ -566,7 +566,7 @@ FAULTS: dict[str, list[Row]] = {
         (seen_stack("UPDATE_IN_PROGRESS"), "warning", "is UPDATE_IN_PROGRESS", "run the doctor again"),
         (seen_stack("UPDATE_ROLLBACK_FAILED"), "problem", "continue its rollback", "aws cloudformation continue-update-rollback --stack-name main"),
         (seen_stack("ROLLBACK_FAILED"), "problem", "is ROLLBACK_FAILED", "aws cloudformation delete-stack --stack-name main"),
-        (seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "write one of main/A, main/B", with_stack("main/A or main/B")),
+        (seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in STACK_NAME: main/A, main/B", with_stack("main/A or main/B")),
         (seen_stack("UPDATE_COMPLETE", name="main/Orders"), "problem", "has no DB cluster Orders; it has main/Cluster", with_stack("main/Cluster")),
         (account(cluster=None), "problem", "does not exist any more", "pin another snapshot"),
         (account(deployment=UNKNOWN), "problem", "it cannot be seen what is deployed: current was set", "Correct what is named above"),
