@@ -108,7 +108,7 @@ class Pipelines(Protocol):
     """CodePipeline. Each method raises Refused `pipeline-missing` if there is no such pipeline."""
 
     def runs(self, name: str) -> list[Run]:
-        """Return the most recent runs, newest first, including one older than any in progress."""
+        """Return the runs of the last month, newest first, and never less than the last hundred."""
 
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
         """Return the action executions of a run, or the most recent ones, newest first."""

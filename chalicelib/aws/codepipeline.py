@@ -1,8 +1,8 @@
 """CodePipeline: the main pipeline, which deploys the infrastructure and restores from `current`."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         StageStateTypeDef,
     )
 
+# A run may wait for an approval for days while others begin and end.
+RUNS_LISTED = timedelta(days=30)
 _MOST_PAGES = 10  # of a hundred runs; more would take a function's time
 _CHANGE_SET_PREPARED = "CHANGE_SET_REPLACE"
 _CHANGE_SET_EXECUTED = "CHANGE_SET_EXECUTE"
@@ -34,19 +36,16 @@ class CodePipelines:
     def runs(self, name: str) -> list[Run]:
         """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_ListPipelineExecutions.html"""
         found: list[Run] = []
+        oldest = datetime.now(UTC) - RUNS_LISTED
         with self._translate("ListPipelineExecutions", name):
             pages = self._client.get_paginator("list_pipeline_executions").paginate(
                 pipelineName=name, PaginationConfig={"PageSize": 100}
             )
             for page in islice(pages, _MOST_PAGES):
                 found += map(_to_run, page["pipelineExecutionSummaries"])
-                # The oldest run in progress may have waited for an approval while many others ended.
-                if "nextToken" not in page or self._has_all_in_progress(name, found):
+                if found and found[-1].started < oldest:
                     break
         return found
-
-    def _has_all_in_progress(self, name: str, listed: Iterable[Run]) -> bool:
-        return self.positions(name).keys() <= {run.execution_id for run in listed}
 
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
         """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_ListActionExecutions.html"""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from chalicelib.domain.ledger import (
     CLOCK_TOLERANCE,
     NOTIFIED_LABEL,
+    UNKNOWN_RUN,
     Run,
     Version,
     last_order,
@@ -72,6 +73,10 @@ class Cluster(NamedTuple):
     secret_arn: str | None = None
 
 
+# The status of a preparation that cannot be looked at.
+UNKNOWN = "unknown"
+
+
 class Preparation(NamedTuple):
     """The execution of the state machine that prepares a restored cluster for testers.
 
@@ -85,7 +90,7 @@ class Preparation(NamedTuple):
     @property
     def state(self) -> str:
         """What people call it."""
-        if self.status in ("RUNNING", "PENDING_REDRIVE"):
+        if self.status in ("RUNNING", "PENDING_REDRIVE", UNKNOWN):
             return "preparing"
         return "prepared" if self.status == "SUCCEEDED" else "not-prepared"
 
@@ -162,7 +167,7 @@ class Deployment(NamedTuple):
     def labels(self) -> set[str]:
         """The labels by which the version remembers what it became."""
         cluster = {self.cluster.resource_id} if self.cluster else set()
-        return cluster | {run_label(self.maker or "unknown")}
+        return cluster | {run_label(self.maker or UNKNOWN_RUN)}
 
 
 def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None:
@@ -327,8 +332,16 @@ def verdict(
     deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
 ) -> Verdict | None:
     """Return a database's next correction or notification; None once everything is in line."""
+    found = verdicts(deployment, ledger, runs, now)
+    return next((each for each in found if each.put or each.label not in each.version.labels), None)
+
+
+def verdicts(
+    deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
+) -> list[Verdict]:
+    """Return all that can be said of a database's versions, whether people were notified or not."""
     if not ledger or deployment.is_deploying:
-        return None
+        return []
     if deployment.unknown:
         found = [Verdict(Reason.DEPLOYED_UNKNOWN, ledger[-1])]
     else:
@@ -339,7 +352,7 @@ def verdict(
         ]
     if deployment.held:  # and may be executed whatever current names by then
         found = [each for each in found if not each.put]
-    return next((each for each in found if each.put or each.label not in each.version.labels), None)
+    return found
 
 
 def is_waiting(deployment: Deployment, ledger: Sequence[Version]) -> bool:
@@ -372,12 +385,16 @@ def _of_order(
     run = own_run(order, ledger, runs)
     if run.in_progress if run else may_be_starting(order, now):
         return
-    is_present = order.token == ledger[-1].token
+    present = ledger[-1]
+    # An undo puts back what an earlier order had put, whose run may have failed meanwhile.
+    is_present = order.token == present.token or (
+        present.action == "undo" and order.value == present.value
+    )
     earlier = (each for each in reversed(ledger) if each.number < order.number)
     before = next((each for each in earlier if each.run_id), None)
     if before and before.value == order.value and not is_present:
         return  # it was deployed already, so that nothing was to be restored
-    is_taken_back = ledger[-1].action == "revert" or deployment.value is None
+    is_taken_back = present.action == "revert" or deployment.value is None
     # Once somebody else has moved current on, whether the run restored it before is not known.
     if is_present or is_taken_back or (run and not run.succeeded):
         reason = Reason.NOTHING_RESTORED if run and run.succeeded else Reason.RUN_FAILED

@@ -20,6 +20,7 @@ _ACTOR_LIMIT = 300  # a caller's ARN is shorter
 GOOD = "good"
 NOTIFIED_LABEL = "notified-"
 _RUN_LABEL = "run-"
+UNKNOWN_RUN = "unknown"  # of a cluster that no run of the pipeline was seen to restore
 _CLUSTER_LABEL = "cluster-"  # as every DbClusterResourceId begins
 
 # The clocks of two AWS services differ.
@@ -122,6 +123,11 @@ class Version(NamedTuple):
         """The run that restored it, if that has been seen."""
         runs = (x.removeprefix(_RUN_LABEL) for x in self.labels if x.startswith(_RUN_LABEL))
         return next(runs, None)
+
+    @property
+    def cluster_labels(self) -> set[str]:
+        """The labels of the clusters that were restored from it."""
+        return {each for each in self.labels if each.startswith(_CLUSTER_LABEL)}
 
     @property
     def outcome_labels(self) -> set[str]:
@@ -238,10 +244,12 @@ def may_be_starting(version: Version, now: datetime) -> bool:
 
 
 def last_order(ledger: Sequence[Version]) -> Version | None:
-    """Return the newest version that a run was to restore, unless it was undone."""
+    """Return the newest version that a run was to restore, and that was not undone."""
+    undone_to: str | None = None
     for version in reversed(ledger):
-        if version.action == "undo":
-            return None
+        if undone_to is not None and version.value != undone_to:
+            continue
+        undone_to = version.value if version.action == "undo" else None
         if version.token:
             return version
     return None
@@ -277,6 +285,7 @@ def next_move(
     if (
         present
         and present.token
+        and present.run_id is None
         and (present.value, present.actor) == (value, actor)
         and own_run(present, ledger, runs) is None
     ):

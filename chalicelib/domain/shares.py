@@ -13,6 +13,7 @@ from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
 PREFIX = "aurora-refresh-share-"
 # AWS takes one automated snapshot a day. Taking it may last hours, and the backup window may move.
 OLDEST_AUTOMATED = timedelta(hours=36)
+LATE = timedelta(hours=1)
 
 
 class Cluster(NamedTuple):
@@ -46,6 +47,14 @@ class SharePolicy(NamedTuple):
     def tags(self, taken: datetime) -> dict[str, str]:
         """Return the tags of a snapshot whose data is from `taken`."""
         return ownership.tags(self.made_for, taken)
+
+
+def time_of_data(scheduled: datetime, now: datetime) -> datetime:
+    """Return when the data of a snapshot that is taken now counts as taken.
+
+    That is the scheduled time, also for Lambda's retries. Somebody may send the event again much later.
+    """
+    return scheduled if now - scheduled < LATE else now
 
 
 def managed_shares(

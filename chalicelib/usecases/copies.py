@@ -125,10 +125,12 @@ def expired_copies(
     # Read just before anything is deleted: an operator may have pinned a copy meanwhile.
     ledger = aws.parameters.history(database.current_parameter)
     good = good_version(ledger)
+    restored = next((each for each in reversed(ledger) if each.run_id), None)
     leading = (
         *latest,
         ledger[-1].value if ledger else None,
         earlier_snapshot(ledger),
         good.value if good else None,
+        restored.value if restored else None,
     )
     return expired(copies, policy, kept=[arn for arn in leading if arn])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import Deployment, Position, verdict
+from chalicelib.domain.deployment import Deployment, Position, verdicts
 from chalicelib.domain.errors import (
     AwsError,
     BusyError,
@@ -94,8 +94,7 @@ class Pipeline(NamedTuple):
         Its `current` names a value that the next poll corrects, or perhaps does: what is deployed may
         be unknown. A pin that waits is somebody's wish.
         """
-        found = verdict(deployment, ledger, self.runs, self.aws.now())
-        if found and found.put:
+        if any(each.put for each in verdicts(deployment, ledger, self.runs, self.aws.now())):
             raise BusyError(
                 f"the run would restore {database.name} from {visible(ledger[-1].value)}, which "
                 "db-reconcile is about to correct; try again in some minutes"
@@ -105,6 +104,25 @@ class Pipeline(NamedTuple):
                 f"the run might restore {database.name} from {visible(ledger[-1].value)}: "
                 f"{deployment.unknown}; pin what it is to restore there, and try again"
             )
+
+    def check_others(self, moves: Iterable[Database], databases: Iterable[Database]) -> None:
+        """Raise BusyError if a run would restore more than is moved; `databases` are all.
+
+        Whoever moves another database meanwhile makes no version of these: of two orders that have
+        both put, at least one sees the other here.
+        """
+        ledgers = {
+            each: self.aws.parameters.history(each.current_parameter)
+            for each in databases
+            if each not in moves
+        }
+        if not ledgers:
+            return
+        again = self._listed_again()
+        again.check_idle(ledgers.values())
+        reader = again.deployments()
+        for each, ledger in ledgers.items():
+            again.check_in_line(each, ledger, reader.of(each, ledger))
 
     def put_and_start(
         self, moves: Mapping[Database, Move], note: Note, databases: Sequence[Database]
@@ -120,16 +138,7 @@ class Pipeline(NamedTuple):
             for database, move in moves.items()
             if not move.is_written
         }
-        others = [each for each in databases if each not in moves]
-        if others:
-            # Whoever moves another database meanwhile makes no version of these: of two orders that
-            # have both put, at least one sees the other here.
-            ledgers = {each: self.aws.parameters.history(each.current_parameter) for each in others}
-            again = self._listed_again()
-            again.check_idle(ledgers.values())
-            reader = again.deployments()
-            for each, ledger in ledgers.items():
-                again.check_in_line(each, ledger, reader.of(each, ledger))
+        self.check_others(moves, databases)
         before = {run.execution_id for run in self.runs}
         try:
             started = self.aws.pipelines.start(self.name, note.token)
@@ -267,14 +276,14 @@ def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
 
     Raise AwsError, or Refused `overruled` if somebody else moved `current` in between.
     """
-    number = _put(aws, name, value, note)
+    number = write(aws, name, value, note)
     if number != after + 1:
         ledger = aws.parameters.history(name)
         theirs = next((each for each in reversed(ledger) if each.number < number), None)
         token = note.token if note else None
         if theirs and (theirs.value, theirs.token) != (value, token):
             if ledger[-1].number == number:
-                _put(aws, name, theirs.value, theirs.note)
+                write(aws, name, theirs.value, theirs.note)
             raise Refused(
                 Reason.OVERRULED,
                 f"{theirs.actor} moved {name} to {visible(theirs.value)} in the meantime, which stays",
@@ -282,8 +291,11 @@ def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
     return number
 
 
-def _put(aws: Aws, name: str, value: str, note: Note | None) -> int:
-    """Put a value; look up a lost answer, and let no label block the hundredth version."""
+def write(aws: Aws, name: str, value: str, note: Note | None) -> int:
+    """Put a value whoever comes in between, and return its version's number; raise AwsError.
+
+    A lost answer is looked up, and no label blocks the hundredth version.
+    """
     try:
         return aws.parameters.put(name, value, note)
     except VersionLimitError:
@@ -302,12 +314,12 @@ def _put(aws: Aws, name: str, value: str, note: Note | None) -> int:
 def _free_oldest(aws: Aws, name: str) -> None:
     """Take the labels from the oldest of 100 versions, which Parameter Store would not drop.
 
-    A newer version with the same value inherits them.
+    A newer version with the same value inherits them, unless it has its own.
     https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-versions.html
     """
     oldest, *newer = aws.parameters.history(name)
     heir = newest_of(oldest.value, newer)
-    if heir:
+    if heir and heir.run_id is None:
         aws.parameters.label(name, heir.number, oldest.labels)
     else:
         aws.parameters.unlabel(name, oldest.number, oldest.labels)

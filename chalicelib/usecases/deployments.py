@@ -36,6 +36,16 @@ class Deployments:
         held = self._held(database, ledger)
         return self._deployed(database, ledger)._replace(held=held)
 
+    def is_past(self, database: Database, run: Run) -> bool:
+        """Return whether a run in progress has deployed the database's stack; raise AwsError."""
+        name = database.stack.stack if database.stack else None
+        return any(
+            action.category == "Deploy"
+            and action.status == "Succeeded"
+            and name in (None, action.stack)
+            for action in self._actions(self._pipeline, run.execution_id)
+        )
+
     def _held(self, database: Database, ledger: Sequence[Version]) -> Version | None:
         stack = database.stack.stack if database.stack else None
         found = (

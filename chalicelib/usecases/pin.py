@@ -78,7 +78,7 @@ def rollback(
     target = earlier_snapshot(ledger)
     if pipeline and ledger:
         present = ledger[-1]
-        is_order = present.action == "rollback" and present.token is not None
+        is_order = present.action == "rollback" and present.token and not present.run_id
         if is_order and own_run(present, ledger, pipeline.runs) is None:
             # It was killed before it started its run: one step more would go forward again.
             target = present.value
@@ -130,6 +130,7 @@ def _move(
     if pipeline:
         move = next_move(ledger, arn, pipeline.runs, note.actor, str(uuid.uuid4()))
         pipeline.check_idle([] if move.is_written else [ledger])
+        pipeline.check_others([database], settings.databases)
         versions, execution_id = pipeline.deploy_or_revert(
             {database: move}, note._replace(token=move.token), settings.databases
         )
@@ -137,7 +138,8 @@ def _move(
         return PinResult(arn, move.previous, number, execution_id, None)
     move = Move(arn, None, ledger[-1] if ledger else None)
     number, present = move.after, move.present
-    if not present or present.value != arn or present.token is not None:
+    is_wished = present and present.token is None and not present.is_correction
+    if not present or present.value != arn or not is_wished:
         number = put(aws, database.current_parameter, arn, note, move.after)
     try:
         pipeline = Pipeline.main(settings, aws, values)

@@ -7,9 +7,9 @@ looked at until it has succeeded: a redrive continues the same execution.
 from datetime import timedelta
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import Deployment, Preparation
+from chalicelib.domain.deployment import UNKNOWN, Deployment, Preparation
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.ledger import NOTIFIED_LABEL
+from chalicelib.domain.ledger import NOTIFIED_LABEL, UNKNOWN_RUN
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.usecases.copies import described, list_own_once
@@ -22,9 +22,10 @@ RECORDS_KEPT = timedelta(days=90)
 def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
     """Return the preparation of the deployed cluster, if it has one; raise AwsError."""
     found, version = _recorded(aws, database, deployment), deployment.version
-    if found is None and version and NOT_PREPARED in version.labels:
-        return Preparation("it could not be started")
-    return found
+    if found or database.after_restore is None or version is None or version.is_good:
+        return found
+    is_told = NOT_PREPARED in version.labels
+    return Preparation("it could not be started") if is_told else None
 
 
 def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
@@ -53,15 +54,22 @@ def _recorded(aws: Aws, database: Database, deployment: Deployment) -> Preparati
     found = aws.state_machines.execution(database.after_restore, _name(database, deployment))
     assert cluster is not None  # see _is_restored
     assert version is not None
-    if found or version.is_good or aws.now() - cluster.created < RECORDS_KEPT:
+    if found or version.is_good:
         return found
+    if version.run_id == UNKNOWN_RUN:
+        return Preparation("it is not started, because no run of the pipeline restored the cluster")
+    if aws.now() - cluster.created < RECORDS_KEPT:
+        return None
     # To start it now would repeat the work on a cluster that testers have used for months.
-    return Preparation("no execution is recorded any more")
+    is_told = NOT_PREPARED in version.labels
+    return Preparation("no execution is recorded any more" if is_told else UNKNOWN)
 
 
 def _is_restored(deployment: Deployment) -> bool:
     version = deployment.version
-    return bool(deployment.cluster and version and version.run_id not in (None, "unknown"))
+    if deployment.cluster is None or version is None or version.run_id is None:
+        return False
+    return version.run_id != UNKNOWN_RUN or version.is_ours
 
 
 def _name(database: Database, deployment: Deployment) -> str:

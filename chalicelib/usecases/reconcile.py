@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from chalicelib import notifications
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import Deployment, Verdict, verdict
+from chalicelib.domain.deployment import UNKNOWN, Deployment, Preparation, Verdict, verdict
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_PIPELINE, RECONCILE
 from chalicelib.domain.ledger import GOOD, Note, Run, Version
@@ -90,31 +90,44 @@ def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> R
     results: list[DatabaseResult] = []
     notified: set[tuple[Database, Verdict]] = set()
     while ledgers:
-        looks, uncorrected = run_each(ledgers, lambda each: _correct(pipeline, reader, *each))
+        looks, uncorrected = run_each(
+            ledgers, lambda each: _correct(pipeline, reader, failed, *each)
+        )
         # Parameter Store may not list a label at once.
         to_notify = [look for look in looks if look and (look.database, look.found) not in notified]
         notified |= {(look.database, look.found) for look in to_notify}
         results += _notify(pipeline, function, to_notify)
         ledgers, unlabelled = run_each(to_notify, lambda look: _remember(pipeline, look))
-        failed += [*uncorrected, *unlabelled]
+        failed.extend([*uncorrected, *unlabelled])
     raise_errors(failed)
     return combine(results) if results else Result("ignored", None, "everything is in line")
 
 
 def _correct(
-    pipeline: Pipeline, reader: Deployments, database: Database, ledger: Sequence[Version]
+    pipeline: Pipeline,
+    reader: Deployments,
+    failed: list[tuple[object, AwsError]],
+    database: Database,
+    ledger: Sequence[Version],
 ) -> _Look | None:
-    """Remember what is deployed, correct `current`, and return the verdict to notify people of."""
+    """Remember what is deployed, correct `current`, and return the verdict to notify people of.
+
+    A failure to prepare stops neither; it is added to those that have `failed`.
+    """
     parameters = pipeline.aws.parameters
     for _ in range(_MAX_ROUNDS):
         deployment = reader.of(database, ledger)
         if deployment.is_remembered:
-            preparation = prepare(pipeline.aws, database, deployment)
+            try:
+                preparation = prepare(pipeline.aws, database, deployment)
+            except AwsError as error:
+                failed.append((database, error))
+                preparation = Preparation(UNKNOWN)
             deployment = deployment._replace(preparation=preparation)
         found = verdict(deployment, ledger, pipeline.runs, pipeline.aws.now())
         version = deployment.version
         if version and not deployment.is_remembered:
-            if version.run_id not in (None, deployment.maker or "unknown"):
+            if version.cluster_labels:
                 # Of an earlier cluster, which was restored from the same version.
                 earlier = version.outcome_labels - deployment.labels
                 parameters.unlabel(database.current_parameter, version.number, earlier)

@@ -21,6 +21,7 @@ from chalicelib.domain.shares import (
     kept_and_expired,
     managed_shares,
     newest_automated,
+    time_of_data,
 )
 from chalicelib.domain.snapshots import OwnSnapshot
 from chalicelib.ports import Aws
@@ -110,7 +111,8 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
             )
         made = aws.snapshots.copy(source.arn, identifier, key, policy.tags(source.taken))
     else:
-        made = aws.snapshots.take(name, identifier, policy.tags(scheduled))
+        taken = time_of_data(scheduled, aws.now())
+        made = aws.snapshots.take(name, identifier, policy.tags(taken))
     if made:
         return ClusterResult(name, "asked", snapshots={"snapshot": made.snapshot.arn})
     # Two deliveries may have asked at once. A snapshot without our tags is neither shared nor deleted.

@@ -3,12 +3,12 @@
 Nothing here writes. The answers are drawn from one look at the account, so that they agree.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import Deployment, is_waiting
+from chalicelib.domain.deployment import Deployment, Position, is_waiting
 from chalicelib.domain.errors import AwsError, RefreshError, Refused
 from chalicelib.domain.ledger import Run, Version, earlier_snapshot, in_progress, own_run
 from chalicelib.domain.parameters import (
@@ -29,7 +29,7 @@ from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
 from chalicelib.usecases.copies import described, list_own_once, settled_copies
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
-from chalicelib.usecases.under_way import will_restore
+from chalicelib.usecases.under_way import run_under_way
 from chalicelib.usecases.update_latest import newest
 
 # A Lambda function answers with at most 6 MB.
@@ -122,9 +122,9 @@ class _Look:
                 self.runs = aws.pipelines.runs(self.pipeline_name)
         except RefreshError as error:
             self.error = error
-        reader = Deployments(aws, self.pipeline_name, self.runs)
+        self.reader = Deployments(aws, self.pipeline_name, self.runs)
         self.deployed = {
-            each: _deployed(reader, each, ledger) for each, ledger in self.ledgers.items()
+            each: _deployed(self.reader, each, ledger) for each, ledger in self.ledgers.items()
         }
         self.now = aws.now()
 
@@ -152,7 +152,6 @@ class _Look:
             "previous": earlier_snapshot(ledger),
             "deployed": deployed,
             "deployed_since": _time(deployment.cluster.created) if deployment.cluster else None,
-            "preparation": None,
             "created": None,
             "age_hours": None,
             "version": present.number if present else None,
@@ -166,13 +165,8 @@ class _Look:
         found = [*self._of_value(database)]
         if deployment.unknown and not deployment.is_deploying:
             found.append(f"it cannot be seen what is deployed: {deployment.unknown}.")
+        facts["preparation"] = self._preparation(database, found)
         try:
-            if preparation := preparation_of(self.aws, database, deployment):
-                state, status, execution = preparation.state, *preparation
-                facts["preparation"] = {"state": state, "status": status, "execution": execution}
-                if state == "not-prepared":
-                    next_step = Reason.NOT_PREPARED.next_step
-                    found.append(f"the data is not prepared: {preparation}. {next_step}")
             shown = deployed or current
             snapshot = described(self.aws, self.own, database, shown) if shown else None
             if snapshot and snapshot.created:
@@ -195,6 +189,21 @@ class _Look:
         self.problems += [f"{database.name}: {each}" for each in found]
         return facts
 
+    def _preparation(self, database: Database, found: list[str]) -> Json | None:
+        """Return the preparation of the cluster, and add to `found` what is wrong with it."""
+        try:
+            preparation = preparation_of(self.aws, database, self.deployed[database])
+        except AwsError as error:
+            found.append(_described(error))
+            return None
+        if preparation is None:
+            return None
+        if preparation.state == "not-prepared":
+            next_step = Reason.NOT_PREPARED.next_step
+            found.append(f"the data is not prepared: {preparation}. {next_step}")
+        status, execution = preparation
+        return {"state": preparation.state, "status": status, "execution": execution}
+
     def _of_value(self, database: Database) -> Iterator[str]:
         name = database.current_parameter
         value = value_of(self.values, name)
@@ -211,22 +220,29 @@ class _Look:
 
     def under_way(self) -> Json | None:
         """Return the run in progress, where it is, and what it will restore."""
-        run = in_progress(self.runs)
-        if run is None or self.pipeline_name is None:
+        oldest = in_progress(self.runs)
+        if oldest is None or self.pipeline_name is None:
             return None
-        restores = will_restore(self.ledgers, self.deployed)
+        run, restores = run_under_way(self.reader, self.runs, self.ledgers, self.deployed)
+        assert run is not None  # the oldest one, at least
+        positions: Mapping[str, Position] = {}
         try:
-            position = self.aws.pipelines.positions(self.pipeline_name).get(run.execution_id)
+            positions = self.aws.pipelines.positions(self.pipeline_name)
         except RefreshError as error:
             self.problems.append(f"{error}.")
-            position = None
-        if self.now - run.started > LONG_RUN:
+        if self.now - oldest.started > LONG_RUN:
+            place = positions.get(oldest.execution_id)
             self.problems.append(
-                f"run {run.execution_id} of {self.pipeline_name} is in progress since "
-                f"{_time(run.started)}"
-                + (f", {position}" if position else "")
-                + (f". When it goes on, it restores {restores}." if restores else ".")
+                f"run {oldest.execution_id} of {self.pipeline_name} is in progress since "
+                f"{_time(oldest.started)}"
+                + (f", {place}" if place else "")
+                + (
+                    f". When it goes on, it restores {restores}."
+                    if restores and run is oldest
+                    else "."
+                )
             )
+        position = positions.get(run.execution_id)
         where = position._asdict() if position else {}
         return {
             **_run(run),

@@ -10,6 +10,7 @@ from chalicelib.domain.parameters import visible
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import Pipeline
+from chalicelib.usecases.deployments import Deployments
 
 
 def describe(run: Run, position: Position | None) -> str:
@@ -18,14 +19,27 @@ def describe(run: Run, position: Position | None) -> str:
     return f"run {run.execution_id} is in progress since {run.started:%Y-%m-%d %H:%M} UTC{place}"
 
 
-def will_restore(
-    ledgers: Mapping[Database, Sequence[Version]], deployed: Mapping[Database, Deployment]
-) -> str | None:
-    """Return what the next deploy stage restores, in words; None if it restores nothing."""
-    restored = {each: _next_value(deployed[each], ledger) for each, ledger in ledgers.items()}
-    return (
-        ", ".join(f"{each.name} from {value}" for each, value in restored.items() if value) or None
-    )
+def run_under_way(
+    reader: Deployments,
+    runs: Sequence[Run],
+    ledgers: Mapping[Database, Sequence[Version]],
+    deployed: Mapping[Database, Deployment],
+) -> tuple[Run | None, str | None]:
+    """Return the run in progress that restores a database next, and what, in words; raise AwsError.
+
+    If none restores any, return the oldest one, and None.
+    """
+    under_way = [run for run in reversed(runs) if run.in_progress]
+    values = {each: _next_value(deployed[each], ledger) for each, ledger in ledgers.items()}
+    for run in under_way:
+        restored = [
+            f"{each.name} from {value}"
+            for each, value in values.items()
+            if value and not reader.is_past(each, run)
+        ]
+        if restored:
+            return run, ", ".join(restored)
+    return next(iter(under_way), None), None
 
 
 def _next_value(deployment: Deployment, ledger: Sequence[Version]) -> str | None:
@@ -43,17 +57,15 @@ def under_way(settings: Settings, aws: Aws) -> str | None:
     try:
         values = aws.parameters.get([settings.pipeline_parameter])
         pipeline = Pipeline.main(settings, aws, values)
-        run = in_progress(pipeline.runs)
-        if run is None:
+        if in_progress(pipeline.runs) is None:
             return None
         ledgers = {
             each: aws.parameters.history(each.current_parameter) for each in settings.databases
         }
         reader = pipeline.deployments()
-        restores = will_restore(
-            ledgers, {each: reader.of(each, ledger) for each, ledger in ledgers.items()}
-        )
-        if restores is None:
+        deployed = {each: reader.of(each, ledger) for each, ledger in ledgers.items()}
+        run, restores = run_under_way(reader, pipeline.runs, ledgers, deployed)
+        if run is None or restores is None:
             return None
         return f"{describe(run, pipeline.position_of(run))}: it restores {restores}"
     except RefreshError as error:

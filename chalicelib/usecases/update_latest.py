@@ -4,15 +4,16 @@ Databases are independent here, because nothing is restored from `latest`.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache, partial
+from itertools import pairwise
 
 from chalicelib import notifications
 from chalicelib.domain.copies import COPY_WANTED, managed_copies, newest_copy
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.functions import RECONCILE, UPDATE
-from chalicelib.domain.ledger import Note, Version
+from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, combine, refusal, unmoved
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
@@ -20,7 +21,11 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
 from chalicelib.usecases.copies import ensure_copy, expired_copies, progress
+from chalicelib.usecases.current import write
 from chalicelib.usecases.scheduled import check_week, notify_failures, scheduled_actor
+
+# As long as a function runs at most.
+RECENTLY = timedelta(minutes=15)
 
 
 @notify_failures(UPDATE)
@@ -127,7 +132,8 @@ class _Look:
         policy, name = database.copy_policy, database.latest_parameter
         assert policy is not None
         copies, refused = managed_copies(self.own, policy), None
-        wanted = self.version_that_wants_a_copy(database)
+        versions = self.aws.parameters.history(name)
+        wanted = next((each for each in versions if COPY_WANTED in each.labels), None)
         if wanted:
             try:
                 (choice,) = choose(self.shared(), [database.criteria])
@@ -144,8 +150,10 @@ class _Look:
         entry = self._unchanged(database)._replace(copy=progress(copies, policy))
         entry = self._record(database, newest_copy(copies, policy), entry)
         failed = [copy for copy in copies if copy.snapshot.failed]
-        # A pin of `latest` may have read the value before this moved it, and not put it yet.
-        leading = (entry.latest, entry.previous)
+        # A promotion, or a pin of `latest`, may have read an earlier value, and not put it yet.
+        moved = self.aws.now() - RECENTLY
+        recent = [old.value for old, new in pairwise(versions) if new.modified > moved]
+        leading = (entry.latest, entry.previous, *recent)
         deleted = [*expired_copies(self.aws, database, copies, leading), *failed]
         self.cleanup += [partial(self.aws.snapshots.delete, copy.identifier) for copy in deleted]
         if failed:
@@ -154,11 +162,6 @@ class _Look:
         if refused:
             entry = entry.refused(refused)
         return entry._replace(deleted=tuple(copy.snapshot.arn for copy in deleted))
-
-    def version_that_wants_a_copy(self, database: Database) -> Version | None:
-        """Return the version of `latest` on which the update noted that a copy is to be made."""
-        versions = self.aws.parameters.history(database.latest_parameter)
-        return next((each for each in versions if COPY_WANTED in each.labels), None)
 
     def _unchanged(self, database: Database) -> DatabaseResult:
         entry = unmoved(database, self.values)
@@ -172,6 +175,6 @@ class _Look:
         if found.arn != entry.latest:
             what = "copy" if database.copy_policy else "share"
             note = Note("update", self.actor, f"newest eligible {what}")
-            self.aws.parameters.put(database.latest_parameter, found.arn, note)
+            write(self.aws, database.latest_parameter, found.arn, note)
             entry = entry._replace(outcome="updated", latest=found.arn)
         return entry.with_age(found, self.aws.now())

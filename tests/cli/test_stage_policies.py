@@ -109,9 +109,8 @@ def test_each_function_may_do_what_it_does() -> None:
         | allow("cloudformation", stack, "DescribeStacks", "ListStackResources")
         | allow("rds", own("rds", "cluster:*"), "DescribeDBClusters")
         | allow("codepipeline", PIPELINE, "ListPipelineExecutions", "ListActionExecutions")
-        | allow("codepipeline", PIPELINE, "GetPipelineState")
     )
-    run = allow("codepipeline", PIPELINE, "StartPipelineExecution")
+    run = allow("codepipeline", PIPELINE, "GetPipelineState", "StartPipelineExecution")
     names = (PIPELINE_NAME, LATEST, CURRENT, hold)
     read_all = {grant for name in names for grant in parameter(name, "GetParameters")}
     reconcile = look | MOVE_CURRENT | parameter(PIPELINE_NAME, "GetParameters") | PUBLISH

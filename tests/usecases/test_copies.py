@@ -190,6 +190,57 @@ def test_another_snapshot_than_a_wanted_copy_is_not_promoted(
 # --- what only people can resolve -----------------------------------------------------------------
 
 
+def test_the_wish_for_a_copy_never_blocks_the_hundredth_version_of_latest(night: Night) -> None:
+    """Nobody takes the label away once copies are switched off."""
+    night.configure(RDS_COPY_KMS_KEY_ID="alias/acceptance")
+    fill_quota(night)
+    assert night.update().reason == "copy-quota"
+    night.configure(RDS_COPY_KMS_KEY_ID="")
+    for number in range(100):
+        night.offer(f"newer-{number}", created=night.aws.time + timedelta(minutes=number))
+        assert night.update().outcome == "updated"
+
+
+def copies_of(night: Night) -> list[str]:
+    return [each.arn for each in night.aws.snapshots.all if "aurora-refresh-copy-" in each.arn]
+
+
+def update_with_copy(night: Night, name: str) -> str:
+    """Let production share a snapshot, and return its copy, which is available at once."""
+    night.aws.time += timedelta(hours=1)
+    night.offer(name, created=night.aws.time - timedelta(minutes=5))
+    assert night.update().outcome == "updated"
+    return night.values[LATEST]
+
+
+@pytest.mark.parametrize(("minutes", "is_kept"), [(14, True), (16, False)])
+def test_a_copy_that_latest_named_a_moment_ago_may_still_be_promoted(
+    night: Night, minutes: int, is_kept: bool
+) -> None:
+    night.configure(RDS_COPIES_TO_KEEP="1")
+    night.aws.snapshots.at_once = True
+    copy, newer = update_with_copy(night, "one"), update_with_copy(night, "two")
+    night.aws.time += timedelta(minutes=minutes)
+    night.follow_copies()
+    assert copies_of(night) == [*([copy] if is_kept else []), newer]
+
+
+def test_the_copy_that_is_deployed_is_kept_although_it_is_not_good(night: Night) -> None:
+    night.configure(RDS_COPIES_TO_KEEP="1")
+    night.aws.snapshots.at_once = True
+    copy = update_with_copy(night, "one")
+    night.aws.time = SUNDAY + timedelta(hours=2)
+    night.promote()
+    night.run_ends("Failed", deploys=True)
+    night.polls()
+    for name in ("pinned", "too"):
+        night.offer(name, account=ACCEPTANCE)
+        night.pin(arn(name, ACCEPTANCE))
+    newer = update_with_copy(night, "two")
+    night.polls()
+    assert (night.deployed(), copies_of(night)) == (copy, [copy, newer])
+
+
 def fill_quota(night: Night) -> None:
     """Let others have as many copies made as RDS makes at a time."""
     for number in range(COPIES_UNDER_WAY):

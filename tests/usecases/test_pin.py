@@ -80,6 +80,13 @@ def test_a_value_that_waits_for_its_own_run_is_pinned_by_a_version_of_its_own(ni
     assert night.present().token is None
 
 
+def test_a_pin_of_what_a_revert_wrote_is_a_wish_of_its_own(promoted: Night) -> None:
+    promoted.run_ends("Failed")
+    promoted.polls()
+    assert promoted.pin("old").version == 4
+    assert promoted.ledger[2:] == [("revert", "old"), ("pin", "old")]
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 HOSTILE = arn("hostile", "9" * 12)
@@ -203,6 +210,16 @@ def test_a_rollback_goes_to_the_value_before_and_waits_for_a_run(refreshed: Nigh
     assert refreshed.ask("POST", BACK, {"reason": "regression"}) == expected
     assert refreshed.present().note == Note("rollback", KIM, "regression", None)
     assert refreshed.started == ["run-2"]
+
+
+def test_a_second_rollback_goes_back_although_the_run_of_the_first_is_no_longer_listed(
+    refreshed: Night,
+) -> None:
+    refreshed.rollback()
+    refreshed.run_ends()
+    refreshed.polls()
+    del refreshed.aws.pipelines.pipelines[PIPELINE][:]
+    assert refreshed.rollback().current == NEW
 
 
 def test_one_of_several_databases_goes_back(two: Night) -> None:

@@ -4,6 +4,8 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.errors import AwsError
+from tests.fakes import STACK
 from tests.usecases.night import NEW, OLD, REFRESHED, Night
 
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
@@ -111,6 +113,30 @@ def test_a_missing_state_machine_is_notified_once_and_does_its_work_later(restor
     assert restored.good() == NEW
 
 
+def test_data_that_is_good_stays_so_whatever_step_functions_has_forgotten(restored: Night) -> None:
+    restored.polls()
+    execution_becomes(restored, "FAILED")
+    execution_becomes(restored, "SUCCEEDED")
+    restored.aws.state_machines.statuses.clear()
+    for days in (0, 90):
+        restored.aws.time += timedelta(days=days)
+        restored.polls()
+        assert (restored.good(), shown(restored)[0], len(restored.subjects)) == (NEW, None, 2)
+
+
+def test_work_that_was_done_after_a_run_that_failed_is_not_called_into_question(
+    night: Night,
+) -> None:
+    night.promote()
+    night.run_ends("Failed", deploys=True)
+    night.polls()
+    execution_becomes(night, "SUCCEEDED")
+    night.aws.time += timedelta(days=90)
+    night.aws.state_machines.statuses.clear()
+    night.polls()
+    assert (shown(night)[0]["status"], len(night.subjects)) == ("unknown", 1)
+
+
 def test_the_work_is_not_repeated_once_step_functions_has_forgotten_it(restored: Night) -> None:
     restored.polls()
     execution_becomes(restored, "FAILED")
@@ -121,6 +147,39 @@ def test_the_work_is_not_repeated_once_step_functions_has_forgotten_it(restored:
     assert restored.aws.state_machines.inputs == {}
     assert "the after-restore work: no execution is recorded any more" in shown(restored)[1][0]
     assert (restored.good(), len(restored.subjects)) == (OLD, 1)
+
+
+@pytest.mark.parametrize("operation", ["start", "execution"])
+def test_work_that_cannot_be_looked_at_hinders_no_correction_and_no_other_news(
+    restored: Night, operation: str
+) -> None:
+    restored.aws.refused = [(operation, MACHINE)]
+    restored.offer("third")
+    restored.pin("third", deploy=True)
+    restored.run_ends("Failed")
+    with pytest.raises(AwsError, match=f"^{operation} of {MACHINE} failed"):
+        restored.polls()
+    assert (restored.current, restored.good()) == (NEW, OLD)
+    assert restored.subjects == ["REFRESH FAILED: pipeline run failed, reverted (rds)"]
+
+
+def test_work_that_cannot_be_looked_at_leaves_the_rest_of_the_status(restored: Night) -> None:
+    restored.polls()
+    restored.aws.refused = [("execution", MACHINE)]
+    (found,) = restored.status()["databases"]
+    assert (found["preparation"], found["age_hours"]) == (None, 7.0)
+
+
+def test_a_cluster_that_no_run_has_restored_is_not_prepared_and_people_hear_of_it(
+    night: Night,
+) -> None:
+    night.pin("new")
+    night.aws.time += timedelta(hours=1)
+    night.aws.stacks.deploy(STACK)  # from somebody's machine
+    night.polls(3)
+    assert night.aws.state_machines.inputs == {}
+    assert night.subjects == ["NOT PREPARED: do not use the data yet (rds)"]
+    assert "no run of the pipeline restored the cluster" in shown(night)[1][0]
 
 
 def test_the_cluster_of_a_run_that_failed_afterwards_is_prepared_too(night: Night) -> None:

@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -41,6 +40,7 @@ from tests.usecases.states import (
 )
 
 STEPS = ("week", "window", "hold", "parameters", "snapshot", "new", "idle", "put", "start")
+RDS = {"database": "rds"}
 NOON = at(SUNDAY.replace(hour=12))
 
 
@@ -337,12 +337,26 @@ def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(two: Nigh
     two.run_ends("Failed")
     message = f"the run would restore docs from {arn('docs-new')}, which db-reconcile is about"
     assert message in str(two.refresh(dry_run=True).message)
-    for ask in (two.refresh, two.promote, partial(two.pin, "new", deploy=True)):
+    for ask in (two.refresh, two.promote):
         with pytest.raises(BusyError, match=re.escape(message)):
             ask()
+    status, answer = two.ask("PUT", "/snapshots/current", {"snapshot": NEW, "deploy": True} | RDS)
+    assert (status, message in answer["Message"]) == (409, True)
     assert (two.current, two.values[OTHER_CURRENT]) == (OLD, arn("docs-new"))
     two.polls()
     assert two.promote().outcome == "started"
+
+
+def test_a_value_to_be_reverted_is_seen_although_its_database_is_still_prepared(two: Night) -> None:
+    machine = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
+    two.configure(DOCS_AFTER_RESTORE=machine)
+    two.promote()
+    two.run_ends()
+    two.polls()
+    two.pin("docs-old", deploy=True, index=1)
+    two.run_ends("Failed")
+    with pytest.raises(BusyError, match=r"the run would restore docs from .*docs-old"):
+        two.pin("old", deploy=True)
 
 
 def test_no_run_is_started_beside_an_order_of_which_nobody_knows_what_it_did(two: Night) -> None:

@@ -102,6 +102,33 @@ def test_a_cluster_restored_anew_from_the_same_data_is_a_refresh_of_its_own(
     assert len(promoted.subjects) == 5
 
 
+def test_labels_of_earlier_clusters_go_although_nobody_knows_which_run_restored_them(
+    promoted: Night,
+) -> None:
+    promoted.run_ends()
+    promoted.polls()
+    promoted.aws.stacks.replaces = True
+    for _ in range(2):
+        promoted.aws.time += timedelta(hours=3)
+        promoted.aws.stacks.deploy(STACK)
+        promoted.aws.time += timedelta(hours=1)
+        promoted.polls()
+    assert promoted.present().labels == {"cluster-ID0004", "run-unknown"}
+
+
+def test_the_end_of_an_order_is_notified_although_a_refused_pin_was_undone_on_top_of_it(
+    promoted: Night,
+) -> None:
+    promoted.run_ends("Failed")
+    promoted.offer("third")
+    promoted.aws.refused = [("start", PIPELINE)]
+    with pytest.raises(AwsError):
+        promoted.pin("third", deploy=True)
+    assert promoted.ledger == [*PROMOTED, ("pin", "third"), ("undo", "new")]
+    promoted.polls()
+    assert (promoted.current, promoted.subjects) == (OLD, [RUN_FAILED])
+
+
 ABOUT_RUN_2 = {
     "version": 2,
     "by": SCHEDULE,
@@ -402,6 +429,21 @@ def test_labels_never_block_parameter_stores_hundred_versions(promoted: Night) -
     assert promoted.good() == NEW
     assert len(promoted.aws.parameters.kept[CURRENT]) == 100
     assert promoted.subjects == [REFRESHED]
+
+
+def test_a_version_inherits_no_labels_if_it_has_its_own(refreshed: Night) -> None:
+    """Or nobody could tell which of two runs has restored it."""
+    refreshed.rollback()
+    refreshed.run_ends("Failed", deploys=True)
+    refreshed.polls()
+    (labels,) = [set(each.labels) for each in refreshed.aws.parameters.kept[CURRENT][-1:]]
+    for number in range(98):
+        value, present = arn(f"pinned-{number}"), refreshed.present().number
+        put(refreshed.aws, CURRENT, value, Note("pin", KIM, ""), present)
+    assert [set(each.labels) for each in refreshed.aws.parameters.kept[CURRENT] if each.labels] == [
+        {"cluster-ID0002", "good", "notified-refreshed", "run-run-2"},
+        labels,
+    ]
 
 
 @pytest.mark.parametrize(("hidden", "sent"), [(GOOD, [REFRESHED]), ("run-run-2", [])])

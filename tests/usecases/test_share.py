@@ -5,6 +5,7 @@ Which snapshots are managed, shared and expired is decided in `domain/shares.py`
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ SETTINGS = ProductionSettings.from_environment(
 )
 POLICY = SETTINGS.policy("production")
 
+minutes = partial(timedelta, 0, 0, 0, 0)
 Arrange = Callable[[InMemoryAws], object]
 
 
@@ -280,6 +282,14 @@ def test_the_oldest_goes_once_its_successor_is_shared_and_no_stranger(third: InM
         **{each.arn: ("available", set()) for each in strangers},
     }
     assert subjects(third) == []
+
+
+def test_a_snapshot_that_somebody_asks_for_much_later_is_of_that_time(aws: InMemoryAws) -> None:
+    for late, taken in ((minutes(59), SATURDAY), (minutes(60), SATURDAY + minutes(60))):
+        aws.time, aws.snapshots.all = SATURDAY + late, []
+        usecase.share(SETTINGS, "production", aws, SATURDAY)
+        tags = [each.tags["aurora-refresh:taken"] for each in aws.snapshots.own()]
+        assert tags == [taken.isoformat()] * 2
 
 
 def test_what_is_unshared_by_hand_is_shared_again_unless_it_expired(third: InMemoryAws) -> None:

@@ -9,7 +9,7 @@ from chalicelib.domain.deployment import Position
 from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
-from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE_NAME, STAGE
+from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.night import HIDDEN, HOLD, NEW, OLD, READING, SECRET, SUNDAY, Night, documented
 from tests.usecases.states import (
     Arrange,
@@ -72,6 +72,31 @@ def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted
     assert database(promoted, "current", "deployed", "previous") == [NEW, OLD, OLD]
     assert database(promoted, "created") == ["2025-12-25T13:00:00+00:00"]  # what is deployed
     assert found["problems"] == []
+
+
+def hold(night: Night) -> str | None:
+    """Return which run a hold's answer mentions."""
+    code, answer = night.ask("PUT", "/hold", {"until": "2026-01-10"})
+    assert code == 200
+    under_way: str | None = answer["under_way"]
+    return under_way
+
+
+def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Night) -> None:
+    promoted.aws.time += timedelta(minutes=30)
+    promoted.aws.pipelines.deploy(PIPELINE)
+    promoted.polls()
+    promoted.pin("old")
+    promoted.aws.time += timedelta(hours=3)
+    under_way = promoted.status()["pipeline"]["under_way"]
+    assert (under_way["execution_id"], under_way["restores"]) == ("run-2", None)
+    assert hold(promoted) is None
+    promoted.push()
+    found = promoted.status()
+    under_way = found["pipeline"]["under_way"]
+    assert (under_way["execution_id"], under_way["restores"]) == ("run-3", f"rds from {OLD}")
+    assert f"{LONG}." in found["problems"]
+    assert "run run-3 is in progress" in hold(promoted)
 
 
 def test_an_unreadable_hold_is_one_and_a_problem(night: Night) -> None:
