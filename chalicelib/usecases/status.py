@@ -144,6 +144,9 @@ class _Look:
         latest = snapshot_of(self.values, database.latest_parameter)
         deployed = arn_of(deployment.value)
         current = arn_of(present.value if present else None)
+        found = [*self._of_value(database)]
+        if deployment.unknown and not deployment.is_deploying:
+            found.append(f"it cannot be seen what is deployed: {deployment.unknown}.")
         facts: Json = {
             "name": database.name,
             "stack": database.stack.stack if database.stack else None,
@@ -152,6 +155,7 @@ class _Look:
             "previous": earlier_snapshot(ledger),
             "deployed": deployed,
             "deployed_since": _time(deployment.cluster.created) if deployment.cluster else None,
+            "preparation": self._preparation(database, found),
             "created": None,
             "age_hours": None,
             "version": present.number if present else None,
@@ -162,10 +166,6 @@ class _Look:
             "good": bool(present and present.is_good),
             "waiting": is_waiting(deployment, ledger),
         }
-        found = [*self._of_value(database)]
-        if deployment.unknown and not deployment.is_deploying:
-            found.append(f"it cannot be seen what is deployed: {deployment.unknown}.")
-        facts["preparation"] = self._preparation(database, found)
         try:
             shown = deployed or current
             snapshot = described(self.aws, self.own, database, shown) if shown else None
