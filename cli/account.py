@@ -61,7 +61,7 @@ class Account(Calls):
             found = f"the Region in use is {region}" if region else "no Region is set"
             raise StageError(
                 f"{found}, but stage {stage.name!r} is in {stage.region}: "
-                f"export AWS_DEFAULT_REGION={stage.region}"
+                f"add --region {stage.region}, or export AWS_DEFAULT_REGION={stage.region}"
             )
         who = self.call("sts:GetCallerIdentity")
         if who["Account"] != stage.account:

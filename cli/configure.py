@@ -250,8 +250,8 @@ def _problems(given: Mapping[str, str]) -> Sequence[Problem]:
 
 def _unknown(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    meant = f"; {close[0]} may be meant" if close else ""
-    return f"{name} is no setting{meant}: there are {', '.join(known)}"
+    meant = f" Did you mean {close[0]}?" if close else ""
+    return f"{name} is not a setting.{meant} Settings: {', '.join(known)}"
 
 
 def _functions(stage: str, before: Json, wanted: Mapping[str, Any]) -> Json:

@@ -94,7 +94,7 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
     for name, value in answers.items():
         if name not in (*known, EMAIL):
             problems.append(
-                f"{name} is no answer of deploy: there are {', '.join([EMAIL, *known])}"
+                f"deploy takes no answer {name}. It takes: {', '.join([EMAIL, *known])}"
             )
         elif name != EMAIL and value and not _is_restorable(stage, SnapshotArn.parse(value)):
             production = databases[0].criteria.account

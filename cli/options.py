@@ -63,22 +63,22 @@ REQUIRED_STAGE = _STAGE("--stage", "name", required=True)
 URL = click.option(
     "--url",
     envvar="AURORA_REFRESH_URL",
-    help="The API's address, if it cannot be looked up by the stage. [env: AURORA_REFRESH_URL]",
+    help="The API's address, if it cannot be found by the stage's name. [env: AURORA_REFRESH_URL]",
 )
 PROFILE, REGION = _PROFILE(), _REGION()
 USE_PROFILE = _PROFILE(expose_value=False, callback=_use("AWS_PROFILE", *_KEYS))
 USE_REGION = _REGION(expose_value=False, callback=_use("AWS_DEFAULT_REGION"))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 DATABASE = click.option(
-    "--database", metavar="NAME", help="The database; needed if the stage has several."
+    "--database", metavar="NAME", help="The database; required if the stage has several."
 )
-YES = click.option("--yes", is_flag=True, help="Do not ask.")
-REASON = click.option("--reason", default="", help="Why, for colleagues and the history.")
+YES = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+REASON = click.option("--reason", default="", help="The reason, for colleagues and the history.")
 PROJECT = click.option(
     "--project",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     default=Path(),
-    help="The folder that holds app.py; default: this one.",
+    help="The folder that holds app.py; default: the current one.",
 )
 ANSWERS = click.argument("answers", nargs=-1, metavar="[NAME=VALUE]...", callback=_answers)
 

@@ -146,8 +146,8 @@ def test_snapshots_say_why_one_cannot_be_restored(client: FakeClient) -> None:
     ]
     client.answers["snapshots"] = {"snapshots": [REJECTED] * 32, "omitted": 7, "message": "none"}
     assert run("snapshots").stdout.splitlines()[-3:] == [
-        "and 2 older ones: --all lists them",
-        "7 snapshots more are shared.",
+        "and 2 older ones; use --all to list them",
+        "7 more are shared but not listed.",
         "none",
     ]
     assert len(run("snapshots", "--all").stdout.splitlines()) == 35
@@ -169,20 +169,20 @@ def test_a_pin_waits_for_the_next_run(client: FakeClient) -> None:
     result = run("pin", NEWEST, "--reason", "why", "--database", "orders")
     assert result.exit_code == 0
     assert result.stdout == (
-        f"orders: current is {NEWEST}, version 5, before it {DEPLOYED}.\n"
+        f"orders: current is {NEWEST} (version 5); it was {DEPLOYED}.\n"
         "The pipeline's next run restores it.\n"
-        f"Now: run 1 is in progress: it restores {DEPLOYED}.\n"
+        f"In progress: run 1 is in progress: it restores {DEPLOYED}.\n"
     )
     assert client.calls == [
         ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"})
     ]
 
 
-MOVED = f"orders ({DEPLOYED} → {NEWEST}) and deletes"
+MOVED = f"orders ({DEPLOYED} → {NEWEST}), and deletes"
 RESTORING = [
     (["pin", "latest", "--deploy-now"], "pin", MOVED),
-    (["pin", "orders-9", "--deploy-now"], "pin", f"orders ({DEPLOYED}) by orders-9 and deletes"),
-    (["rollback", "--deploy-now"], "rollback", f"orders ({DEPLOYED}) and deletes"),
+    (["pin", "orders-9", "--deploy-now"], "pin", f"orders ({DEPLOYED}) with orders-9, and deletes"),
+    (["rollback", "--deploy-now"], "rollback", f"orders ({DEPLOYED}), and deletes"),
     (["refresh"], "refresh", MOVED),
 ]
 
@@ -193,11 +193,12 @@ def test_what_replaces_data_asks_first_and_a_script_has_to_say_yes(
 ) -> None:
     nobody = run(*words)
     assert (nobody.exit_code, nobody.stdout) == (2, "")
-    assert nobody.stderr.endswith("Nobody can be asked here: add --yes to go on.\n")
+    assert nobody.stderr.endswith("There is no terminal to ask on: add --yes to continue.\n")
     monkeypatch.setattr("cli.output.is_interactive", lambda: True)
     refused = run(*words, answer="n\n")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert f"This replaces the acceptance cluster of {question} what testers" in refused.stderr
+    assert "what testers changed in it. Continue?" in refused.stderr
     assert refused.stderr.endswith("Nothing was changed.\n")
     assert client.calls == []
 
@@ -286,9 +287,9 @@ def test_what_others_wrote_controls_no_terminal(
 @pytest.mark.parametrize(
     ("words", "exit_code", "message"),
     [
-        ([], 2, "name a stage: --stage acceptance"),
-        (["--url", ""], 2, "name a stage: --stage acceptance"),
-        (["--stage", ""], 2, "name a stage: --stage acceptance"),
+        ([], 2, "name a stage with --stage acceptance"),
+        (["--url", ""], 2, "name a stage with --stage acceptance"),
+        (["--stage", ""], 2, "name a stage with --stage acceptance"),
         (
             ["--stage", "acceptance", "--profile", "none"],
             1,

@@ -191,7 +191,10 @@ def test_statements_that_somebody_added_to_a_policy_are_kept(project: Path) -> N
     ("answers", "message"),
     [
         ({"SOURCE_ACCOUNT": "222222222222"}, "  - SOURCE_ACCOUNT is '222222222222': this is the"),
-        ({"RDS_ENIGNE": "docdb"}, "RDS_ENIGNE is no setting; RDS_ENGINE may be meant: there are"),
+        (
+            {"RDS_ENIGNE": "docdb"},
+            "RDS_ENIGNE is not a setting. Did you mean RDS_ENGINE? Settings: ",
+        ),
         ({"DATABASES": "rds"}, "DATABASES is 'rds': write prefixes of upper-case letters"),
     ],
 )
@@ -292,7 +295,7 @@ def test_the_command_shows_what_it_changes_and_writes_it(project: Path) -> None:
     assert last == "stage acceptance is written; next: aurora-refresh deploy --stage acceptance"
     assert load(project, "acceptance").variables["RDS_ENGINE_VERSION"] == "16"
     again = run(cli, given)
-    assert again.output == "stage acceptance says this already; nothing was written\n"
+    assert again.output == "stage acceptance is already configured this way; nothing was written\n"
 
 
 def test_the_environment_answers_only_if_asked_to_and_the_command_line_wins(project: Path) -> None:

@@ -48,7 +48,7 @@ def test_the_functions_runtime_is_printed_and_that_it_is_not_the_one_tested(
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ("EMIAL=a@b.de", "EMIAL is no answer of deploy: there are EMAIL, "),
+        ("EMIAL=a@b.de", "deploy takes no answer EMIAL. It takes: EMAIL, "),
         ("EMAIL=team", "EMAIL is 'team': write an address such as team@example.com"),
         *(
             (f"{deploy.INITIAL}={value}", f"{deploy.INITIAL} is '{value}': write the ARN of a ")
@@ -157,7 +157,7 @@ def test_an_interrupted_deployment_prints_what_is_completed(
     assert (result.exit_code, result.stderr.splitlines()) == (
         1,
         [
-            "Stopped; an operation on a stack continues by itself.",
+            "Stopped; an operation already started on a stack continues.",
             (
                 "completed: stack aurora-refresh-acceptance-before; once that is fixed, run aurora-refresh "
                 "deploy --stage acceptance again"

@@ -393,7 +393,10 @@ def test_a_dry_run_and_a_question_change_nothing(without_functions: User) -> Non
     status, printed = user.run("destroy")
     assert (status, printed[-2:]) == (
         2,
-        ["This deletes stage acceptance.", "Nobody can be asked here: add --yes to go on."],
+        [
+            "This deletes stage acceptance.",
+            "There is no terminal to ask on: add --yes to continue.",
+        ],
     )
     assert f"  keep       parameter {CURRENT}: dummyvalue" in printed
     assert user.holds() == at_first("dummyvalue")
