@@ -28,20 +28,20 @@ _MISSING = (
 
 
 @contextmanager
-def _explained(
-    after: str = "", stopped: str = "Stopped.", failure: type[Failure] = Failure
-) -> Iterator[None]:
+def _explained(after: str = "", stopped: str = "Stopped.") -> Iterator[None]:
     """Raise a mistake, or a failed call of AWS, as Failure."""
     try:
         from cli.account import in_plain_words
-        from cli.stages import StageError
+        from cli.stages import StageError, UsageError
     except ModuleNotFoundError as error:
         raise Failure(_MISSING.format(error.name)) from error
     try:
         with in_plain_words():
             yield
+    except UsageError as error:
+        raise WrongUsage(str(error)) from error
     except StageError as error:
-        raise failure("\n".join(filter(None, [str(error), after]))) from error
+        raise Failure("\n".join(filter(None, [str(error), after]))) from error
     except (KeyboardInterrupt, click.Abort, EOFError):
         raise Failure("\n".join(filter(None, [stopped, after]))) from None
 
@@ -156,6 +156,8 @@ def deploy(
     try:
         with _explained(stopped="Stopped; an operation already started on a stack continues."):
             deployment.deploy(project, name, answers, say, done)
+    except WrongUsage:
+        raise
     except Failure as failure:
         raise Failure(f"{failure.message}\n{deployment.completed(name, done)}") from failure
     say(f"stage {name} is deployed; next: aurora-refresh doctor --stage {name}")
@@ -171,7 +173,7 @@ def doctor(name: str, project: Path, *, as_json: bool) -> None:
     Exit status: 0 healthy, perhaps with warnings; 1 problems, or something could not be checked;
     2 wrong usage.
     """
-    with _explained(failure=WrongUsage):
+    with _explained():
         from cli import doctor
 
         done = doctor.examine(project, name)
@@ -276,6 +278,8 @@ def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
         from cli.livecheck.sandbox import leftovers
 
         session = boto3.Session()
+        if session.region_name is None:
+            raise WrongUsage("no Region is set: name one with --region or AWS_DEFAULT_REGION")
         left, who = leftovers(session), session.client("sts").get_caller_identity()
         note = partial(click.echo, err=True)
         where = f"account {who['Account']} ({who['Arn']}), Region {session.region_name}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _LISTED = 30  # snapshots, unless all are asked for
-_MALFORMED = 400
+_WRONG_USAGE = {400, 404, "NoRegion"}  # statuses and codes of the API's errors
 
 
 class Target(NamedTuple):
@@ -45,7 +45,7 @@ def connect(stage: str | None, url: str | None, profile: str | None, region: str
         address = url or (lambda: find_api_url(session, stage or ""))
         client = ApiClient(address, session)
     except BotoCoreError as error:
-        raise Failure(f"{error}. Name a profile that exists: --profile or AWS_PROFILE.") from error
+        raise WrongUsage(f"{error}. Name one that exists: --profile or AWS_PROFILE.") from error
     return Target(stage or str(url), client)
 
 
@@ -59,7 +59,8 @@ def refusals() -> Iterator[None]:
     except ApiError as error:
         message = error.message if error.message.endswith(".") else f"{error.message}."
         text = f"{message} {error.next_step}".strip()
-        raise (WrongUsage if error.status == _MALFORMED else Failure)(text) from error
+        is_usage = _WRONG_USAGE.intersection([error.status, error.code])
+        raise (WrongUsage if is_usage else Failure)(text) from error
 
 
 Show = Callable[[Target, Json, Json], None]
@@ -239,9 +240,8 @@ _CHANGE = (options.REASON, options.DATABASE, _DEPLOY, options.YES)
 
 def _show_pinned(_target: Target, answer: Json, given: Json) -> None:
     named = f"{given['database']}: " if given["database"] else ""
-    before = f"; it was {view.short(answer['previous'])}" if answer["previous"] else ""
-    now = f"{view.short(answer['current'])} (version {answer['version']})"
-    say(f"{named}current is {now}{before}.")
+    was = f"; it was {view.short(answer['previous'])}" if answer["previous"] else ""
+    say(f"{named}current is {view.short(answer['current'])} (version {answer['version']}){was}.")
     if answer["execution_id"]:
         say(f"Started run {answer['execution_id']}, which restores it.")
     else:

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -27,6 +29,16 @@ def _use(variable: str, *without: str) -> Callable[[click.Context, click.Paramet
                 os.environ.pop(name, None)  # these would take precedence
 
     return use
+
+
+def _address(_context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
+    """Return the address unchanged; raise WrongUsage if no request can be sent to it."""
+    with suppress(ValueError):
+        parts = urlsplit(url or "")
+        if not url or (parts.scheme in ("http", "https") and parts.hostname and parts.port != 0):
+            return url
+    right = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api"
+    raise WrongUsage(f"--url is {url!r}: {right}")
 
 
 def _answers(
@@ -62,6 +74,7 @@ STAGE = _STAGE("--stage")
 REQUIRED_STAGE = _STAGE("--stage", "name", required=True)
 URL = click.option(
     "--url",
+    callback=_address,
     envvar="AURORA_REFRESH_URL",
     help="The API's address, if it cannot be found by the stage's name. [env: AURORA_REFRESH_URL]",
 )

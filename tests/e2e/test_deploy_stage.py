@@ -295,7 +295,6 @@ REFUSED: dict[str, dict[str, str | None]] = {
     "the Region in use is eu-west-2, but stage 'acceptance' is in eu-west-1: ": {
         "AWS_DEFAULT_REGION": "eu-west-2"
     },
-    "no Region is set, but stage 'acceptance' is in eu-west-1: ": {"AWS_DEFAULT_REGION": None},
     "there are no AWS credentials (": {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
     "the credentials in use are invalid or have expired (": {"AWS_ACCESS_KEY_ID": "AKIANOBODY"},
 }
@@ -303,6 +302,14 @@ REFUSED: dict[str, dict[str, str | None]] = {
 
 def test_credentials_that_are_not_the_stage_s_change_nothing(without_functions: User) -> None:
     user = without_functions
+    status, printed = user.run("deploy", AWS_DEFAULT_REGION=None)
+    assert (status, printed) == (
+        2,
+        [
+            "no Region is set, but stage 'acceptance' is in eu-west-1: add --region eu-west-1, or "
+            "export AWS_DEFAULT_REGION=eu-west-1"
+        ],
+    )
     production = user.cloud.environment(PRODUCTION)
     others = {"the credentials in use belong to account 111111111111 ": production}
     for message, environment in (REFUSED | others).items():
@@ -389,6 +396,7 @@ def test_a_dry_run_and_a_question_change_nothing(without_functions: User) -> Non
     status, printed = user.run("destroy", "--dry-run", "--delete-parameters")
     assert (status, printed[-1]) == (0, dry.format("deleted"))
     assert "  delete     stack aurora-refresh-acceptance-before" in printed
+    assert not [line for line in printed if " role " in line or " rule " in line]  # none was made
     assert f"  delete     parameter {CURRENT}: dummyvalue" in printed
     status, printed = user.run("destroy")
     assert (status, printed[-2:]) == (
