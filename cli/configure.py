@@ -205,8 +205,7 @@ def _answered(
         raise UsageError(str(_problems(common | given)[-1]))  # the one about the two kinds
     known = _known_names(common | given)
     # By now, an answer that makes the other kind of stage is an empty one.
-    unknown = [name for name in answers if name not in (*known, *_KINDS)]
-    if unknown:
+    if unknown := [name for name in answers if name not in (*known, *_KINDS)]:
         raise UsageError("\n".join(_unknown(name, known) for name in unknown))
     if ask:
         given |= _asked(common | given, ask)

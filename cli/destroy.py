@@ -1,6 +1,6 @@
 """Delete a stage: its functions, what invokes and monitors them, and its data if that is asked for.
 
-It goes on after a failure and names what is left. It is safe to run again.
+It continues after a failure, and reports what is left. It is safe to run again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
