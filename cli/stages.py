@@ -266,7 +266,7 @@ def _examples_left(stage: Stage) -> _Wrong:
     elif stage.account in _EXAMPLES:
         yield ACCOUNT, stage.account, f"{stage.account} {right}: ACCOUNT=… REGION=…"
     for name, value in stage.variables.items():
-        if left := _EXAMPLES.intersection(re.split("[:, ]", value)):
+        if name not in OWN_NAMES and (left := _EXAMPLES.intersection(re.split("[:, ]", value))):
             yield name, value, f"{left.pop()} {right}"
 
 
