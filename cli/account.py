@@ -18,6 +18,7 @@ from botocore.exceptions import (
     ClientError,
     NoCredentialsError,
     PartialCredentialsError,
+    ProfileNotFound,
 )
 from chalice.config import Config
 
@@ -29,7 +30,7 @@ from chalicelib.domain.ownership import owned
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, pipeline_name
 from cli.calls import Calls
 from cli.stacks import Template, alarm_names, label, own_topic
-from cli.stages import AcceptanceStage, Stage, StageError
+from cli.stages import AcceptanceStage, Stage, StageError, UsageError
 
 Say = Callable[[str], None]
 
@@ -59,9 +60,9 @@ class Account(Calls):
         stage, region = self.stage, self._session.region_name
         if region != stage.region:
             found = f"the Region in use is {region}" if region else "no Region is set"
-            raise StageError(
+            raise (StageError if region else UsageError)(
                 f"{found}, but stage {stage.name!r} is in {stage.region}: "
-                f"export AWS_DEFAULT_REGION={stage.region}"
+                f"add --region {stage.region}, or export AWS_DEFAULT_REGION={stage.region}"
             )
         who = self.call("sts:GetCallerIdentity")
         if who["Account"] != stage.account:
@@ -220,6 +221,8 @@ def in_plain_words() -> Iterator[None]:
     """Raise a failed call of AWS as StageError."""
     try:
         yield
+    except ProfileNotFound as error:
+        raise UsageError(f"{error}: name one that exists with --profile") from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise StageError(
             f"there are no AWS credentials ({error}): sign in, for example with aws sso login, and "

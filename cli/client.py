@@ -25,10 +25,10 @@ _CURRENT = "/snapshots/current"
 _NEXT_STEPS = {
     "StageNotFound": "Check the stage's name, your profile and your Region.",
     "Unreachable": "Check your network, VPN and proxy, then try again.",
-    "NoRegion": "Set AWS_DEFAULT_REGION to the stage's Region.",
+    "NoRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
     "None": "Sign in, for example with aws sso login, or set AWS_PROFILE.",
-    "403": "Check that your profile is one of the stage's account, and ask its owner for the right "
-    "that is missing. docs/operations.md has a policy. Given --url, no API is looked up.",
+    "403": "Check that your profile is one of the stage's account, and ask its owner for the "
+    "permission that is missing. docs/operations.md has a policy. With --url, no API is looked up.",
     "429": "Wait a moment, then try again.",
     "500": "Check the status, then try again.",
     "504": "Wait a minute, check the status, then try again.",

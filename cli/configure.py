@@ -29,7 +29,11 @@ from cli.stages import (
     Json,
     Stage,
     StageError,
+    UsageError,
 )
+
+# The settings that make a stage one of acceptance or of production.
+_KINDS = (settings.ACCEPTANCE, settings.PRODUCTION)
 
 Files = dict[Path, str | None]
 Ask = Callable[[str], str]
@@ -47,7 +51,7 @@ def answers_in(
     config = stages.read_config(project)
     before = stages.variables_of(config)
     before |= stages.variables_of(stages.stages_of(config).get(stage, {}))
-    decisive = (settings.ACCEPTANCE, settings.PRODUCTION, "DATABASES")
+    decisive = (*_KINDS, "DATABASES")
     chosen = {name: environment[name] for name in decisive if name in environment}
     known = _known_names({**before, **chosen, **given})
     return {name: environment[name] for name in known if name in environment}
@@ -75,7 +79,7 @@ def files(
     )
     if problems := _problems({**common, **variables, **own}):
         listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise StageError(f"stage {stage!r} would not work, so nothing was written:\n{listed}")
+        raise UsageError(f"stage {stage!r} would not work, so nothing was written:\n{listed}")
 
     built = stages.build(stage, common | variables, own, document)
     unnamed = _unnamed_stacks(built, answers)
@@ -197,10 +201,12 @@ def _answered(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the stage's variables, in the order of the documentation, and its own answers."""
     given = {**own, **before, **answers}
+    if all(map((common | given).get, _KINDS)):
+        raise UsageError(str(_problems(common | given)[-1]))  # the one about the two kinds
     known = _known_names(common | given)
-    unknown = [name for name in answers if name not in known]
-    if unknown:
-        raise StageError("\n".join(_unknown(name, known) for name in unknown))
+    # By now, an answer that makes the other kind of stage is an empty one.
+    if unknown := [name for name in answers if name not in (*known, *_KINDS)]:
+        raise UsageError("\n".join(_unknown(name, known) for name in unknown))
     if ask:
         given |= _asked(common | given, ask)
     # Settings of a database that is gone, or of the other kind of stage.
@@ -209,7 +215,7 @@ def _answered(
     # An empty value overrides what all stages have in common; otherwise it means no value.
     variables = {
         name: given[name]
-        for name in (*known, *extra)
+        for name in (*known, *extra, *_KINDS)
         if name not in OWN_NAMES and (given.get(name) or (name in given and name in common))
     }
     return variables, {name: given[name] for name in OWN_NAMES if name in known and given.get(name)}
@@ -220,7 +226,7 @@ def _known_names(variables: Mapping[str, str]) -> list[str]:
     try:
         names = settings.names_of(variables)
     except SettingsError as error:
-        raise StageError("\n".join(map(str, error.problems))) from error
+        raise UsageError("\n".join(map(str, error.problems))) from error
     own = (ACCOUNT, REGION) if variables.get(settings.PRODUCTION) else (PIPELINE,)
     return [*names, *own]
 
@@ -250,8 +256,8 @@ def _problems(given: Mapping[str, str]) -> Sequence[Problem]:
 
 def _unknown(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    meant = f"; {close[0]} may be meant" if close else ""
-    return f"{name} is no setting{meant}: there are {', '.join(known)}"
+    meant = f" Did you mean {close[0]}?" if close else ""
+    return f"{name} is not a setting.{meant} Settings: {', '.join(known)}"
 
 
 def _functions(stage: str, before: Json, wanted: Mapping[str, Any]) -> Json:

@@ -11,7 +11,7 @@ from chalicelib.domain.snapshots import SnapshotArn
 from cli import restapi, stacks, stages
 from cli.account import Account, Say, chalice, runtime, shown
 from cli.cloudformation import Stack, opened
-from cli.stages import AcceptanceStage, Stage, StageError
+from cli.stages import AcceptanceStage, Stage, StageError, UsageError
 
 EMAIL = "EMAIL"
 INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
@@ -94,7 +94,7 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
     for name, value in answers.items():
         if name not in (*known, EMAIL):
             problems.append(
-                f"{name} is no answer of deploy: there are {', '.join([EMAIL, *known])}"
+                f"deploy takes no answer {name}. It takes: {', '.join([EMAIL, *known])}"
             )
         elif name != EMAIL and value and not _is_restorable(stage, SnapshotArn.parse(value)):
             production = databases[0].criteria.account
@@ -106,7 +106,7 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
         elif name != EMAIL and value:
             values[known[name]] = value
     if problems:
-        raise StageError("\n".join(problems))
+        raise UsageError("\n".join(problems))
     return values
 
 
@@ -125,11 +125,11 @@ def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
     if not email:
         return email
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email):
-        raise StageError(f"{EMAIL} is {email!r}: write an address such as team@example.com")
+        raise UsageError(f"{EMAIL} is {email!r}: write an address such as team@example.com")
     if stacks.own_topic(stage) is None:
         topic = stage.settings.topic_arn
         found = f"is {topic}, in another account" if topic else "is not set"
-        raise StageError(
+        raise UsageError(
             f"{EMAIL} is {email!r}: it would receive NOTIFICATION_TOPIC_ARN's messages, which {found}; "
             f"aurora-refresh configure --stage {stage.name} "
             f"NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)} sets it"

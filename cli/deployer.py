@@ -28,20 +28,20 @@ _MISSING = (
 
 
 @contextmanager
-def _explained(
-    after: str = "", stopped: str = "Stopped.", failure: type[Failure] = Failure
-) -> Iterator[None]:
+def _explained(after: str = "", stopped: str = "Stopped.") -> Iterator[None]:
     """Raise a mistake, or a failed call of AWS, as Failure."""
     try:
         from cli.account import in_plain_words
-        from cli.stages import StageError
+        from cli.stages import StageError, UsageError
     except ModuleNotFoundError as error:
         raise Failure(_MISSING.format(error.name)) from error
     try:
         with in_plain_words():
             yield
+    except UsageError as error:
+        raise WrongUsage(str(error)) from error
     except StageError as error:
-        raise failure("\n".join(filter(None, [str(error), after]))) from error
+        raise Failure("\n".join(filter(None, [str(error), after]))) from error
     except (KeyboardInterrupt, click.Abort, EOFError):
         raise Failure("\n".join(filter(None, [stopped, after]))) from None
 
@@ -65,7 +65,11 @@ Examples:
     click.option(
         "--from-environment", is_flag=True, help="Also take answers from environment variables."
     ),
-    click.option("--offline", is_flag=True, help="Call no AWS: do not look for the stack's name."),
+    click.option(
+        "--offline",
+        is_flag=True,
+        help="Do not call AWS: look up neither stack names nor topic keys.",
+    ),
     _DRY_RUN,
     options.PROJECT,
     *_CREDENTIALS,
@@ -79,12 +83,13 @@ def configure(
     offline: bool,
     dry_run: bool,
 ) -> None:
-    """Write a stage and its functions' policies from answers.
+    """Write a stage's settings and its functions' policies.
 
     SOURCE_ACCOUNT makes an acceptance stage, SHARE_WITH_ACCOUNT a production stage. The other
     settings are in docs/settings.md and docs/production.md. An acceptance stage also needs
-    MAIN_PIPELINE_ARN, a production stage ACCOUNT and REGION. Earlier answers are kept, and an empty
-    value removes a setting. Required answers that are missing are asked for on a terminal.
+    MAIN_PIPELINE_ARN, a production stage ACCOUNT and REGION. A setting that you do not name keeps its
+    value, and an empty value removes it. On a terminal, you are asked for required answers that are
+    missing.
     """
     with _explained(stopped="Stopped; nothing was written."):
         from cli import configure, discovery
@@ -104,7 +109,7 @@ def configure(
     for note in notes:
         say(f"note: {note}")
     if not changed:
-        say(f"stage {name} says this already; nothing was written")
+        say(f"stage {name} is already configured this way; nothing was written")
     elif dry_run:
         say("this is a dry run; nothing was written")
     else:
@@ -118,7 +123,7 @@ def _ask(question: str) -> str:
 @click.command(
     epilog="""\b
 Answers, all optional:
-  EMAIL  an address that receives the topic's notifications; empty: none any more
+  EMAIL  the address to subscribe to the topic; empty: remove the subscription
   DATABASE_BACKUP_SNAPSHOT_ID_ARN
          the first value of current in an acceptance stage, if the parameter does not exist;
          with several databases, write the prefix first: ORDERS_DATABASE_BACKUP_…
@@ -149,8 +154,10 @@ def deploy(
             return
     done: list[str] = []
     try:
-        with _explained(stopped="Stopped; an operation on a stack continues by itself."):
+        with _explained(stopped="Stopped; an operation already started on a stack continues."):
             deployment.deploy(project, name, answers, say, done)
+    except WrongUsage:
+        raise
     except Failure as failure:
         raise Failure(f"{failure.message}\n{deployment.completed(name, done)}") from failure
     say(f"stage {name} is deployed; next: aurora-refresh doctor --stage {name}")
@@ -159,14 +166,14 @@ def deploy(
 @click.command()
 @options.together(options.REQUIRED_STAGE, options.JSON, options.PROJECT, *_CREDENTIALS)
 def doctor(name: str, project: Path, *, as_json: bool) -> None:
-    """Check a stage in its account, and name each fault with its fix. It only reads.
+    """Check a stage in its account, and print each fault with its fix. Read-only.
 
-    Needs credentials of the stage's account that may read; what they may not read is a warning.
+    Needs read permissions in the stage's account; what it may not read is reported as a warning.
 
-    Exit status: 0 healthy, perhaps with warnings; 1 problems, or something could not be looked at;
-    2 wrong command.
+    Exit status: 0 healthy, perhaps with warnings; 1 problems, or something could not be checked;
+    2 wrong usage.
     """
-    with _explained(failure=WrongUsage):
+    with _explained():
         from cli import doctor
 
         done = doctor.examine(project, name)
@@ -185,12 +192,12 @@ def doctor(name: str, project: Path, *, as_json: bool) -> None:
     click.option(
         "--out",
         type=click.Path(path_type=Path, file_okay=False),
-        help="The folder for them; default: .chalice/deployments/STAGE.",
+        help="The folder to write to; default: .chalice/deployments/STAGE.",
     ),
     options.PROJECT,
 )
 def package(name: str, out: Path | None, project: Path) -> None:
-    """Write a stage as CloudFormation templates, and its functions' package. It calls no AWS."""
+    """Write a stage as CloudFormation templates, and its functions' package. Makes no AWS calls."""
     folder = out or project / ".chalice/deployments" / name
     with _explained():
         from cli.package import next_steps, package
@@ -226,7 +233,8 @@ def destroy(
 ) -> None:
     """Delete a stage's functions, alarms and dashboard.
 
-    Parameters, topic, logs and snapshots are kept. It goes on after a failure, and names what is left.
+    Parameters, topic, logs and snapshots are kept. It continues after a failure, and reports what is
+    left.
     """
     again = f"once that is fixed, run aurora-refresh destroy --stage {name} again"
     with _explained(again):
@@ -247,7 +255,7 @@ def destroy(
 @click.command("live-check")
 @options.together(
     click.option(
-        "--with-cluster", is_flag=True, help="Also make, copy and restore a small cluster."
+        "--with-cluster", is_flag=True, help="Also create, copy and restore a small cluster."
     ),
     options.JSON,
     options.YES,
@@ -256,11 +264,12 @@ def destroy(
 def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
     """Verify the assumptions about AWS in a sandbox account, fact by fact.
 
-    It makes what it needs, tagged aurora-refresh=live-check, and deletes it at the end, even if it is
-    stopped. What a killed check left is deleted by the next one. Needs an administrator's credentials.
+    It creates what it needs, tagged aurora-refresh=live-check, and deletes it at the end, even if you
+    stop it. The next check deletes what a killed one left behind, two hours after that one began.
+    Needs an administrator's credentials.
 
     Exit status: 0 all as expected, or not to be tried here; 1 something differs or could not be
-    deleted; 2 wrong command.
+    deleted; 2 wrong usage.
     """
     with _explained():
         import boto3
@@ -269,13 +278,15 @@ def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
         from cli.livecheck.sandbox import leftovers
 
         session = boto3.Session()
+        if session.region_name is None:
+            raise WrongUsage("no Region is set: name one with --region or AWS_DEFAULT_REGION")
         left, who = leftovers(session), session.client("sts").get_caller_identity()
         note = partial(click.echo, err=True)
         where = f"account {who['Account']} ({who['Arn']}), Region {session.region_name}"
         note(f"In {where}, this makes {livecheck.cost(with_cluster=with_cluster)}.")
         for box in left:
             note(f"It first deletes {box.name}, left behind by an earlier check.")
-        confirm("Everything made is deleted again.", yes=yes)
+        confirm("Everything that it creates is deleted afterwards.", yes=yes)
         undeleted = [each for box in left for each in box.close()]
         report = livecheck.check(session, note, with_cluster=with_cluster)
         report.left = undeleted + report.left

@@ -1,6 +1,6 @@
 """Delete a stage: its functions, what invokes and monitors them, and its data if that is asked for.
 
-It goes on after a failure and names what is left. It is safe to run again.
+It continues after a failure, and reports what is left. It is safe to run again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,10 +25,11 @@ class Extent(NamedTuple):
 
 
 class Datum(NamedTuple):
-    """Something that a stage has in its account; it is kept without `delete`."""
+    """Something that a stage has, or may have, in its account; it is kept without `delete`."""
 
     what: str
     delete: Callable[[], Any] | None
+    exists: Callable[[], object] = lambda: True
 
 
 def plan(project: Path, name: str, say: Say, extent: Extent) -> None:
@@ -36,9 +37,7 @@ def plan(project: Path, name: str, say: Say, extent: Extent) -> None:
     stages.check_name(name)
     account, before, after = opened(stages.load(project, name), say)
     deleted = [f"stack {stack.name}" for stack in (after, before) if stack.exists()]
-    functions = account.functions(deployed_name(name, each) for each in FUNCTIONS)
-    deleted += [f"function {function}" for function in functions]
-    deleted += [f"REST API {api}" for api in _apis(account)]
+    deleted += [datum.what for datum in _code(account) if datum.exists()]
     for what in deleted:
         say(f"  {'delete':<10} {what}")
     for datum in _data(account, _held_by(before), extent):
@@ -64,7 +63,7 @@ def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
         say(title)
         any_exists = False
         with note_failure(title):  # of what lists them
-            for what, delete in data:
+            for what, delete, _ in data:
                 exists = True
                 with note_failure(what):
                     exists = delete is None or delete() is not False
@@ -104,11 +103,13 @@ def _code(account: Account) -> Iterator[Datum]:
     stage = account.stage.name
     for function in FUNCTIONS:
         rule, deployed = stacks.rule_name(stage, function), deployed_name(stage, function)
-        yield Datum(f"rule {rule}", partial(account.delete_rule, rule))
+        look = partial(account.one, "events:ListTargetsByRule", "@", Rule=rule)
+        yield Datum(f"rule {rule}", partial(account.delete_rule, rule), look)
         delete = partial(account.delete, "lambda:DeleteFunction", FunctionName=deployed)
-        yield Datum(f"function {deployed}", delete)
+        yield Datum(f"function {deployed}", delete, partial(account.functions, [deployed]))
         role = stacks.role_name(stage, function)
-        yield Datum(f"role {role}", partial(account.delete_role, role))
+        look = partial(account.one, "iam:ListRolePolicies", "@", RoleName=role)
+        yield Datum(f"role {role}", partial(account.delete_role, role), look)
     for api in _apis(account):
         delete = partial(account.delete, "apigateway:DeleteRestApi", restApiId=api)
         yield Datum(f"REST API {api}", delete)

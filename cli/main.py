@@ -18,7 +18,7 @@ Examples:
   aurora-refresh refresh --stage acceptance --dry-run
 
 \b
-Exit status: 0 ok, 1 something was found or refused, 2 wrong usage.
+Exit status: 0 ok, 1 problems found or request refused, 2 wrong usage.
 Shell completion: eval "$(_AURORA_REFRESH_COMPLETE=bash_source aurora-refresh)"
 """
 

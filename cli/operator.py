@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _LISTED = 30  # snapshots, unless all are asked for
-_MALFORMED = 400
+_WRONG_USAGE = {400, 404, "NoRegion"}  # statuses and codes of the API's errors
 
 
 class Target(NamedTuple):
@@ -30,7 +30,9 @@ class Target(NamedTuple):
 def connect(stage: str | None, url: str | None, profile: str | None, region: str | None) -> Target:
     """Return the stage and its client, which calls AWS only when it is used; raise Failure."""
     if not (stage or url):
-        raise click.UsageError("name a stage: --stage acceptance; or its API: --url https://…")
+        raise click.UsageError(
+            "name a stage with --stage acceptance, or its API with --url https://…"
+        )
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
@@ -43,7 +45,7 @@ def connect(stage: str | None, url: str | None, profile: str | None, region: str
         address = url or (lambda: find_api_url(session, stage or ""))
         client = ApiClient(address, session)
     except BotoCoreError as error:
-        raise Failure(f"{error}. Name a profile that exists: --profile or AWS_PROFILE.") from error
+        raise WrongUsage(f"{error}. Name one that exists: --profile or AWS_PROFILE.") from error
     return Target(stage or str(url), client)
 
 
@@ -57,7 +59,8 @@ def refusals() -> Iterator[None]:
     except ApiError as error:
         message = error.message if error.message.endswith(".") else f"{error.message}."
         text = f"{message} {error.next_step}".strip()
-        raise (WrongUsage if error.status == _MALFORMED else Failure)(text) from error
+        is_usage = _WRONG_USAGE.intersection([error.status, error.code])
+        raise (WrongUsage if is_usage else Failure)(text) from error
 
 
 Show = Callable[[Target, Json, Json], None]
@@ -179,9 +182,9 @@ def _show_snapshots(_target: Target, answer: Json, given: Json) -> None:
     headings = ("snapshot", "taken", "cluster", "version", "verdict")
     say_table(headings, [_snapshot_row(each) for each in shown])
     if more := len(found) - len(shown):
-        say(f"and {more} older ones: --all lists them")
+        say(f"and {more} older ones; use --all to list them")
     if answer["omitted"]:
-        say(f"{view.count(answer['omitted'], 'snapshot')} more are shared.")
+        say(f"{answer['omitted']} more are shared but not listed.")
     if answer["message"]:
         say(answer["message"])
 
@@ -197,7 +200,12 @@ def _snapshot_row(snapshot: Json) -> Row:
 @_command(
     _show_snapshots,
     options.DATABASE,
-    click.option("--all", "all_of_them", is_flag=True, help="List more than the newest ones."),
+    click.option(
+        "--all",
+        "all_of_them",
+        is_flag=True,
+        help=f"List all snapshots, not only the newest {_LISTED}.",
+    ),
 )
 def snapshots(target: Target, database: str | None, *, all_of_them: bool) -> Json:  # noqa: ARG001
     """List production's shared snapshots, and why each can or cannot be restored."""
@@ -218,24 +226,24 @@ def _history_row(entry: Json) -> Row:
 
 @_command(_show_history, options.DATABASE)
 def history(target: Target, database: str | None) -> Json:
-    """List who moved current, when, why, and how it ended; newest first."""
+    """List who changed current, when and why, and how each change ended, newest first."""
     return target.client.history(database)
 
 
 # --- what is wanted -------------------------------------------------------------------------------
 
 _DEPLOY = click.option(
-    "--deploy-now", "deploy", is_flag=True, help="Start the pipeline; restore at once."
+    "--deploy-now", "deploy", is_flag=True, help="Start the pipeline now, to restore at once."
 )
 _CHANGE = (options.REASON, options.DATABASE, _DEPLOY, options.YES)
 
 
 def _show_pinned(_target: Target, answer: Json, given: Json) -> None:
     named = f"{given['database']}: " if given["database"] else ""
-    before = f", before it {view.short(answer['previous'])}" if answer["previous"] else ""
-    say(f"{named}current is {view.short(answer['current'])}, version {answer['version']}{before}.")
+    was = f"; it was {view.short(answer['previous'])}" if answer["previous"] else ""
+    say(f"{named}current is {view.short(answer['current'])} (version {answer['version']}){was}.")
     if answer["execution_id"]:
-        say(f"Run {answer['execution_id']} was started, and restores it.")
+        say(f"Started run {answer['execution_id']}, which restores it.")
     else:
         say("The pipeline's next run restores it.")
     _say_under_way(answer)
@@ -243,7 +251,7 @@ def _show_pinned(_target: Target, answer: Json, given: Json) -> None:
 
 def _say_under_way(answer: Json) -> None:
     if answer["under_way"]:
-        say(f"Now: {view.brief(answer['under_way'])}.")
+        say(f"In progress: {view.brief(answer['under_way'])}.")
 
 
 @_command(_show_pinned, click.argument("snapshot"), *_CHANGE)
@@ -288,13 +296,15 @@ def _show_refresh(_target: Target, answer: Json, given: Json) -> None:
 @_command(
     _show_refresh,
     click.option("--dry-run", is_flag=True, help="Only show each step's verdict."),
-    click.option("--outside-window", is_flag=True, help="Also outside the maintenance window."),
+    click.option(
+        "--outside-window", is_flag=True, help="Refresh even outside the maintenance window."
+    ),
     options.REASON,
     options.YES,
     is_well=_is_started,
 )
 def refresh(target: Target, *, yes: bool, **wanted: Any) -> Json:
-    """Do now what the schedule would do, whatever the week.
+    """Refresh now as the schedule would, in any week.
 
     Exit status: 0 if a run was started or would be, 1 if the refresh was refused.
     """
@@ -318,11 +328,11 @@ def _confirm_restore(
         f"{' → ' + view.short(each['latest']) if snapshot == 'latest' else ''})"
         for each in found
     )
-    clusters = "cluster" if len(found) == 1 else "clusters"
-    by = f" by {view.short(snapshot)}" if snapshot not in (None, "latest") else ""
+    clusters, it = ("cluster", "it") if len(found) == 1 else ("clusters", "them")
+    by = f" with {view.short(snapshot)}" if snapshot not in (None, "latest") else ""
     confirm(
-        f"This replaces the acceptance {clusters} of {what or database}{by} and deletes what testers "
-        "changed there.",
+        f"This replaces the acceptance {clusters} of {what or database}{by}, and deletes what testers "
+        f"changed in {it}.",
         yes=yes,
     )
 
@@ -361,12 +371,12 @@ def resume(target: Target) -> Json:
 def console(
     stage: str | None, url: str | None, profile: str | None, region: str | None, port: int
 ) -> None:
-    """Serve the stage's console on this machine, for your browser."""
+    """Serve the stage's console on this machine, and print its address."""
     target = connect(stage, url, profile, region)
     try:
         from cli.console.app import serve
     except ModuleNotFoundError as error:
-        missing = "The console needs Flask: pipx inject aurora-refresh flask, or make setup."
+        missing = "The console needs Flask: run pipx inject aurora-refresh flask, or make setup in a clone."
         raise Failure(missing) from error
     serve(target.client, target.name, stage, port)
 

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -27,6 +29,16 @@ def _use(variable: str, *without: str) -> Callable[[click.Context, click.Paramet
                 os.environ.pop(name, None)  # these would take precedence
 
     return use
+
+
+def _address(_context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
+    """Return the address unchanged; raise WrongUsage if no request can be sent to it."""
+    with suppress(ValueError):
+        parts = urlsplit(url or "")
+        if not url or (parts.scheme in ("http", "https") and parts.hostname and parts.port != 0):
+            return url
+    right = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api"
+    raise WrongUsage(f"--url is {url!r}: {right}")
 
 
 def _answers(
@@ -62,23 +74,24 @@ STAGE = _STAGE("--stage")
 REQUIRED_STAGE = _STAGE("--stage", "name", required=True)
 URL = click.option(
     "--url",
+    callback=_address,
     envvar="AURORA_REFRESH_URL",
-    help="The API's address, if it cannot be looked up by the stage. [env: AURORA_REFRESH_URL]",
+    help="The API's address, if it cannot be found by the stage's name. [env: AURORA_REFRESH_URL]",
 )
 PROFILE, REGION = _PROFILE(), _REGION()
 USE_PROFILE = _PROFILE(expose_value=False, callback=_use("AWS_PROFILE", *_KEYS))
 USE_REGION = _REGION(expose_value=False, callback=_use("AWS_DEFAULT_REGION"))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 DATABASE = click.option(
-    "--database", metavar="NAME", help="The database; needed if the stage has several."
+    "--database", metavar="NAME", help="The database; required if the stage has several."
 )
-YES = click.option("--yes", is_flag=True, help="Do not ask.")
-REASON = click.option("--reason", default="", help="Why, for colleagues and the history.")
+YES = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+REASON = click.option("--reason", default="", help="The reason, for colleagues and the history.")
 PROJECT = click.option(
     "--project",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     default=Path(),
-    help="The folder that holds app.py; default: this one.",
+    help="The folder that holds app.py; default: the current one.",
 )
 ANSWERS = click.argument("answers", nargs=-1, metavar="[NAME=VALUE]...", callback=_answers)
 

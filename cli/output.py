@@ -59,7 +59,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not is_interactive():
-        raise WrongUsage(f"{question}\nNobody can be asked here: add --yes to go on.")
+        raise WrongUsage(f"{question}\nThere is no terminal to ask on: add --yes to continue.")
     if not click.confirm(f"{printable(question)} Continue?", default=False, err=True):
         raise Failure("Nothing was changed.")
 

@@ -1,6 +1,6 @@
 """`aurora-refresh package --stage acceptance`: write the stage as three CloudFormation templates.
 
-It calls no AWS. Deploy them in this order: before.json, sam.json with deployment.zip, after.json.
+It makes no AWS calls. Deploy them in this order: before.json, sam.json with deployment.zip, after.json.
 """
 
 import json
@@ -22,14 +22,14 @@ next, with a bucket of your own:
     --capabilities CAPABILITY_IAM
   aws cloudformation deploy --stack-name {after} --template-file {out}/after.json
 {parameters}Remove from before.json what the account already has: a stack cannot take it over, and would fail.
-To delete the stage, but for parameters, topic and logs:
+To delete the stage, except parameters, topic and logs:
 {deletions}
 """
 
 
 _PARAMETERS = """\
-Give the first command, the first time: --parameter-overrides {}
-Without them, later ones keep these values, and overwrite nothing that has changed since.
+The first time, add to the first command: --parameter-overrides {}
+Later deployments without them keep these values, and overwrite nothing that has changed since.
 """
 
 

@@ -47,6 +47,10 @@ class StageError(Exception):
     """A user's mistake; the message says what is wrong, and what would be right."""
 
 
+class UsageError(StageError):
+    """A mistake in the command itself: an option, an answer or a name is missing, unknown or wrong."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Surroundings:
     """What .chalice/config.json says of a stage besides its answers.
@@ -114,7 +118,7 @@ def load(project: Path, name: str) -> Stage:
     body = stages_of(config).get(name)
     if body is None:
         known = ", ".join(stages_of(config)) or "none"
-        raise StageError(
+        raise UsageError(
             f"{CONFIG} has no stage {name!r}, only: {known}. aurora-refresh configure --stage {name} … adds it"
         )
     variables = variables_of(config) | variables_of(body)
@@ -195,7 +199,7 @@ _OWN_VALUES: dict[str, tuple[Callable[[str], object], str]] = {
 def check_name(stage: str) -> None:
     """Raise StageError for a name that roles, rules and stacks cannot have."""
     if not re.fullmatch(f"[A-Za-z0-9][A-Za-z0-9-]{{0,{_LONGEST - 1}}}", stage):
-        raise StageError(
+        raise UsageError(
             f"STAGE is {stage!r}: write a name such as acceptance, of letters, digits and hyphens, at "
             f"most {_LONGEST} characters, because EventBridge limits the names of rules"
         )
@@ -232,13 +236,21 @@ def contradictions(stage: Stage) -> list[Problem]:
 _Wrong = Iterator[tuple[str, str, str]]
 
 
+def _other_account(stage: Stage) -> str:
+    """Return the account that shares with the stage's, or with which the stage's shares."""
+    if isinstance(stage, AcceptanceStage):
+        return stage.settings.databases[0].criteria.account
+    return stage.settings.share_with
+
+
 def _own_account(stage: Stage) -> _Wrong:
     """Yield the setting of the other account if it is the stage's own."""
+    other = _other_account(stage)
     if isinstance(stage, AcceptanceStage):
-        other, name = stage.settings.databases[0].criteria.account, settings.ACCEPTANCE
+        name = settings.ACCEPTANCE
         right = "this is the main pipeline's account, acceptance; write production's"
     else:
-        other, name = stage.settings.share_with, settings.PRODUCTION
+        name = settings.PRODUCTION
         right = "this is the stage's own account, production; write acceptance's"
     if other == stage.account:
         yield name, other, right
@@ -246,12 +258,16 @@ def _own_account(stage: Stage) -> _Wrong:
 
 def _examples_left(stage: Stage) -> _Wrong:
     """Yield each value of an example in a stage that is not the example's."""
-    if stage.account in _EXAMPLES:
+    right = "is an account of the documentation's examples; write your own"
+    if {stage.account, _other_account(stage)} <= _EXAMPLES:
         return
+    if stage.account in _EXAMPLES and isinstance(stage, AcceptanceStage):
+        yield PIPELINE, stage.pipeline_arn, f"{stage.account} {right}"
+    elif stage.account in _EXAMPLES:
+        yield ACCOUNT, stage.account, f"{stage.account} {right}: ACCOUNT=… REGION=…"
     for name, value in stage.variables.items():
-        if left := _EXAMPLES.intersection(re.split("[:, ]", value)):
-            right = f"{left.pop()} is an account of the documentation's examples; write your own"
-            yield name, value, right
+        if name not in OWN_NAMES and (left := _EXAMPLES.intersection(re.split("[:, ]", value))):
+            yield name, value, f"{left.pop()} {right}"
 
 
 def _wrong_versions(stage: AcceptanceStage) -> _Wrong:
@@ -277,7 +293,7 @@ def read_config(project: Path) -> Json:
     """Return the content of `.chalice/config.json`; raise StageError if it cannot be read."""
     file = project / CONFIG
     if not file.is_file():
-        raise StageError(f"there is no {CONFIG} here: name the folder that holds app.py")
+        raise UsageError(f"there is no {CONFIG} here: name the folder that holds app.py")
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -78,6 +78,8 @@ def leave(number: int, _frame: FrameType | None) -> None:
 
 def invite(company: Company) -> None:
     """Print what to try, and wait for Ctrl-C."""
+    first, *others = company.databases
+    named = f" --database {first.source}" if others else ""
     print(
         f"""
 The cloud stays until Ctrl-C. In another shell, in this folder:
@@ -86,8 +88,11 @@ The cloud stays until Ctrl-C. In another shell, in this folder:
 export AURORA_REFRESH_STAGE={STAGE}
 
 {TOOLS}/aurora-refresh status
-{TOOLS}/aurora-refresh refresh --dry-run
+{TOOLS}/aurora-refresh history{named}
+{TOOLS}/aurora-refresh snapshots{named}
 {TOOLS}/aurora-refresh console
+
+With the AWS CLI, which has to be installed:
 
 aws ssm get-parameter-history --name {company.current}
 aws rds describe-db-clusters --query 'DBClusters[].[DBClusterIdentifier,TagList]'

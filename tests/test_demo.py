@@ -71,3 +71,23 @@ def test_a_function_that_fails_is_reported_in_a_few_words() -> None:
     with pytest.raises(Unexpected) as caught:
         fire(company, "db-restore", NIGHT)
     assert str(caught.value) == "found db-restore failed: errorType Denied, errorMessage no"
+
+
+@pytest.mark.parametrize(("others", "named"), [([], ""), (["billing"], " --database orders")])
+def test_what_is_suggested_answers_at_once_and_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    others: list[str],
+    named: str,
+) -> None:
+    monkeypatch.setattr(signal, "pause", lambda: None)
+    databases = [SimpleNamespace(source=name) for name in ("orders", *others)]
+    cloud = SimpleNamespace(endpoint="http://x")
+    company: Any = SimpleNamespace(cloud=cloud, databases=databases, current="/current")
+    demo.invite(company)
+    *_, suggested, ours, needed, aws = capsys.readouterr().out.strip().split("\n\n")
+    assert suggested.endswith("export AURORA_REFRESH_STAGE=local")
+    commands = [line.partition("/aurora-refresh ")[2] for line in ours.splitlines()]
+    assert commands == ["status", f"history{named}", f"snapshots{named}", "console"]
+    assert needed == "With the AWS CLI, which has to be installed:"
+    assert {line.split()[0] for line in aws.splitlines()} == {"aws"}

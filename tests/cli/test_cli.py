@@ -146,8 +146,8 @@ def test_snapshots_say_why_one_cannot_be_restored(client: FakeClient) -> None:
     ]
     client.answers["snapshots"] = {"snapshots": [REJECTED] * 32, "omitted": 7, "message": "none"}
     assert run("snapshots").stdout.splitlines()[-3:] == [
-        "and 2 older ones: --all lists them",
-        "7 snapshots more are shared.",
+        "and 2 older ones; use --all to list them",
+        "7 more are shared but not listed.",
         "none",
     ]
     assert len(run("snapshots", "--all").stdout.splitlines()) == 35
@@ -169,20 +169,20 @@ def test_a_pin_waits_for_the_next_run(client: FakeClient) -> None:
     result = run("pin", NEWEST, "--reason", "why", "--database", "orders")
     assert result.exit_code == 0
     assert result.stdout == (
-        f"orders: current is {NEWEST}, version 5, before it {DEPLOYED}.\n"
+        f"orders: current is {NEWEST} (version 5); it was {DEPLOYED}.\n"
         "The pipeline's next run restores it.\n"
-        f"Now: run 1 is in progress: it restores {DEPLOYED}.\n"
+        f"In progress: run 1 is in progress: it restores {DEPLOYED}.\n"
     )
     assert client.calls == [
         ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"})
     ]
 
 
-MOVED = f"orders ({DEPLOYED} → {NEWEST}) and deletes"
+MOVED = f"orders ({DEPLOYED} → {NEWEST}), and deletes"
 RESTORING = [
     (["pin", "latest", "--deploy-now"], "pin", MOVED),
-    (["pin", "orders-9", "--deploy-now"], "pin", f"orders ({DEPLOYED}) by orders-9 and deletes"),
-    (["rollback", "--deploy-now"], "rollback", f"orders ({DEPLOYED}) and deletes"),
+    (["pin", "orders-9", "--deploy-now"], "pin", f"orders ({DEPLOYED}) with orders-9, and deletes"),
+    (["rollback", "--deploy-now"], "rollback", f"orders ({DEPLOYED}), and deletes"),
     (["refresh"], "refresh", MOVED),
 ]
 
@@ -193,11 +193,12 @@ def test_what_replaces_data_asks_first_and_a_script_has_to_say_yes(
 ) -> None:
     nobody = run(*words)
     assert (nobody.exit_code, nobody.stdout) == (2, "")
-    assert nobody.stderr.endswith("Nobody can be asked here: add --yes to go on.\n")
+    assert nobody.stderr.endswith("There is no terminal to ask on: add --yes to continue.\n")
     monkeypatch.setattr("cli.output.is_interactive", lambda: True)
     refused = run(*words, answer="n\n")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert f"This replaces the acceptance cluster of {question} what testers" in refused.stderr
+    assert "what testers changed in it. Continue?" in refused.stderr
     assert refused.stderr.endswith("Nothing was changed.\n")
     assert client.calls == []
 
@@ -253,6 +254,12 @@ def test_hold_and_resume_say_when_the_next_refresh_is(client: FakeClient) -> Non
     [
         (ApiError(409, "ConflictError", "busy"), 1, "busy.\n"),
         (ApiError(400, "BadRequestError", "database is missing"), 2, "database is missing.\n"),
+        (ApiError(404, "NotFoundError", "no such snapshot"), 2, "no such snapshot.\n"),
+        (
+            ApiError(None, "NoRegion", "You must specify a region."),
+            2,
+            "You must specify a region. Name the stage's Region with --region or AWS_DEFAULT_REGION.\n",
+        ),
         (ApiError(None, "Unreachable", "no route"), 1, "no route. Check your network, VPN"),
     ],
 )
@@ -263,6 +270,62 @@ def test_a_refusal_is_a_sentence(
     result = run("history")
     assert (result.exit_code, result.stdout) == (exit_code, "")
     assert result.stderr.startswith(message)
+
+
+USAGE: dict[str, tuple[int, str]] = {
+    # An option, an answer or a name is missing, unknown or wrong.
+    "status --nosuch": (2, "No such option"),
+    "status --stage": (2, "requires an argument"),
+    "status --url foo": (2, "--url is 'foo'"),
+    "status --database x": (2, "there is no database 'x'"),
+    "history --database x": (2, "no database x"),
+    "pin x --database x": (2, "no database x"),
+    "pin x": (2, "no snapshot x"),
+    "hold Thursday": (2, "write a date"),
+    "refresh": (2, "add --yes"),
+    "configure": (2, "Missing option '--stage'"),
+    "configure --stage acceptance RDS_ENGINE": (2, "write NAME=VALUE"),
+    "configure --stage acceptance FOO=1": (2, "FOO is not a setting"),
+    "configure --stage acceptance RDS_ENGINE=oracle": (2, "RDS_ENGINE is 'oracle'"),
+    "configure --stage a_b": (2, "STAGE is 'a_b'"),
+    "deploy --stage acceptance FOO=1": (2, "deploy takes no answer FOO"),
+    **{
+        f"{command} --stage {stage}": (2, message)
+        for command in ("deploy", "doctor", "package", "destroy", "destroy --dry-run")
+        for stage, message in {"nosuch": "has no stage 'nosuch'", "a_b": "'a_b'"}.items()
+    },
+    "doctor --stage acceptance --project /": (2, "there is no .chalice/config.json"),
+    "live-check": (2, "no Region is set: name one with --region or AWS_DEFAULT_REGION"),
+    # The command is right, and the answer is no.
+    "hold 2026-01-01": (1, "is not in the future"),
+    "rollback": (1, "busy"),
+    "resume": (1, "Check your network"),
+}
+
+
+@pytest.mark.parametrize("words", USAGE)
+def test_a_wrong_command_ends_with_2_and_a_refusal_with_1(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    hold = ApiError(400, "BadRequestError", 'until is "Thursday": write a date such as 2026-01-22')
+    client.answers |= {
+        "history": ApiError(404, "NotFoundError", "there is no database x"),
+        "pin": ApiError(404, "NotFoundError", "there is no snapshot x"),
+        "rollback": ApiError(409, "ConflictError", "busy"),
+        "hold": hold
+        if "Thursday" in words
+        else ApiError(409, "ConflictError", "is not in the future"),
+        "resume": ApiError(None, "Unreachable", "no route"),
+    }
+    if words == "pin x --database x":
+        client.answers["pin"] = client.answers["history"]
+    result = run(*words.split())
+    exit_code, message = USAGE[words]
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert message in result.stderr
 
 
 def test_what_others_wrote_controls_no_terminal(
@@ -283,16 +346,24 @@ def test_what_others_wrote_controls_no_terminal(
     assert run("status").stderr == f"{printable(hostile)}.\n"
 
 
+ADDRESS = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api\n"
+
+
 @pytest.mark.parametrize(
     ("words", "exit_code", "message"),
     [
-        ([], 2, "name a stage: --stage acceptance"),
-        (["--url", ""], 2, "name a stage: --stage acceptance"),
-        (["--stage", ""], 2, "name a stage: --stage acceptance"),
+        ([], 2, "name a stage with --stage acceptance"),
+        (["--url", ""], 2, "name a stage with --stage acceptance"),
+        (["--stage", ""], 2, "name a stage with --stage acceptance"),
+        (["--url", "foo"], 2, f"--url is 'foo': {ADDRESS}"),
+        (["--url", "ftp://x/api"], 2, f"--url is 'ftp://x/api': {ADDRESS}"),
+        (["--url", "https:///api"], 2, f"--url is 'https:///api': {ADDRESS}"),
+        (["--url", "http://[x/api"], 2, f"--url is 'http://[x/api': {ADDRESS}"),
+        (["--url", "http://x:y/api"], 2, f"--url is 'http://x:y/api': {ADDRESS}"),
         (
             ["--stage", "acceptance", "--profile", "none"],
-            1,
-            "The config profile (none) could not be found. Name a profile that exists: --profile or AWS_PROFILE.\n",
+            2,
+            "The config profile (none) could not be found. Name one that exists: --profile or AWS_PROFILE.\n",
         ),
     ],
 )

@@ -20,6 +20,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
 ANSWERS = STAGE | {"MAIN_PIPELINE_ARN": PIPELINE}
 CONFIG = ".chalice/config.json"
+SHARING = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
 
 
 @pytest.fixture
@@ -191,7 +192,10 @@ def test_statements_that_somebody_added_to_a_policy_are_kept(project: Path) -> N
     ("answers", "message"),
     [
         ({"SOURCE_ACCOUNT": "222222222222"}, "  - SOURCE_ACCOUNT is '222222222222': this is the"),
-        ({"RDS_ENIGNE": "docdb"}, "RDS_ENIGNE is no setting; RDS_ENGINE may be meant: there are"),
+        (
+            {"RDS_ENIGNE": "docdb"},
+            "RDS_ENIGNE is not a setting. Did you mean RDS_ENGINE? Settings: ",
+        ),
         ({"DATABASES": "rds"}, "DATABASES is 'rds': write prefixes of upper-case letters"),
     ],
 )
@@ -199,6 +203,76 @@ def test_a_wrong_answer_is_refused_with_what_would_be_right(
     project: Path, answers: dict[str, str], message: str
 ) -> None:
     assert refusal(project, **ANSWERS | answers)[-1].startswith(message)
+
+
+KIND = {"SOURCE_ACCOUNT": "acceptance", "SHARE_WITH_ACCOUNT": "production"}
+REAL = "444444444444"
+
+
+@pytest.mark.parametrize(
+    ("stage", "answers"),
+    [
+        ("acceptance", {"SHARE_WITH_ACCOUNT": REAL, "CLUSTERS": "orders"}),
+        ("production", {"SOURCE_ACCOUNT": REAL, "MAIN_PIPELINE_ARN": PIPELINE}),
+        ("new", dict.fromkeys(KIND, REAL)),
+    ],
+)
+def test_a_stage_of_one_kind_does_not_silently_become_one_of_the_other(
+    project: Path, stage: str, answers: dict[str, str]
+) -> None:
+    assert refusal(project, stage, **answers) == [
+        (
+            "SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both set: set SOURCE_ACCOUNT in an acceptance stage, "
+            "SHARE_WITH_ACCOUNT in a production stage"
+        )
+    ]
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_a_stage_becomes_one_of_the_other_kind_if_the_first_one_is_emptied(
+    project: Path, *, common: bool
+) -> None:
+    config = json.loads((project / CONFIG).read_text())
+    if common:
+        config["environment_variables"] = {"SOURCE_ACCOUNT": "111111111111"}
+        (project / CONFIG).write_text(json.dumps(config))
+    own = {"ACCOUNT": "111111111111", "REGION": "eu-west-1"}
+    configured(project, "acceptance", SOURCE_ACCOUNT="", **SHARING, **own)
+    variables = load(project, "acceptance").variables
+    kept = {"NOTIFICATION_TOPIC_ARN": variables["NOTIFICATION_TOPIC_ARN"]}
+    assert {name: value for name, value in variables.items() if value} == SHARING | kept
+    configured(project, "acceptance", SHARE_WITH_ACCOUNT="", **ANSWERS)
+    assert load(project, "acceptance").variables == STAGE | kept
+
+
+@pytest.mark.parametrize(
+    ("stage", "answers", "wrong"),
+    [
+        (
+            "production",
+            {"SHARE_WITH_ACCOUNT": REAL},
+            (
+                "ACCOUNT is '111111111111': 111111111111 is an account of the documentation's examples; "
+                "write your own: ACCOUNT=… REGION=…"
+            ),
+        ),
+        (
+            "acceptance",
+            {"SOURCE_ACCOUNT": REAL},
+            (
+                f"MAIN_PIPELINE_ARN is '{PIPELINE}': 222222222222 is an account of the documentation's "
+                "examples; write your own"
+            ),
+        ),
+    ],
+)
+def test_the_account_of_the_example_is_not_kept_beside_a_real_one(
+    project: Path, stage: str, answers: dict[str, str], wrong: str
+) -> None:
+    lines = refusal(project, stage, **answers)
+    assert [line for line in lines if line.startswith(f"  - {wrong.split(maxsplit=1)[0]} ")] == [
+        f"  - {wrong}"
+    ]
 
 
 @pytest.mark.parametrize("failing", ["unlink", "write_bytes"])
@@ -226,7 +300,6 @@ def test_a_write_that_fails_half_way_is_undone(
 
 
 NAMES = ["SSM_RDS_LATEST_SNAPSHOT_NAME", "SSM_RDS_CURRENT_SNAPSHOT_NAME"]
-SHARING = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
 
 
 @pytest.mark.parametrize(
@@ -292,7 +365,7 @@ def test_the_command_shows_what_it_changes_and_writes_it(project: Path) -> None:
     assert last == "stage acceptance is written; next: aurora-refresh deploy --stage acceptance"
     assert load(project, "acceptance").variables["RDS_ENGINE_VERSION"] == "16"
     again = run(cli, given)
-    assert again.output == "stage acceptance says this already; nothing was written\n"
+    assert again.output == "stage acceptance is already configured this way; nothing was written\n"
 
 
 def test_the_environment_answers_only_if_asked_to_and_the_command_line_wins(project: Path) -> None:
@@ -308,7 +381,7 @@ def test_the_environment_answers_only_if_asked_to_and_the_command_line_wins(proj
 
 def test_every_mistake_is_printed_at_once(project: Path) -> None:
     printed = CliRunner().invoke(cli, options(project, SOURCE_ACCOUNT="", RDS_ENGINE="oracle"))
-    assert (printed.exit_code, printed.stdout) == (1, "")
+    assert (printed.exit_code, printed.stdout) == (2, "")
     assert printed.stderr == (
         "stage 'acceptance' would not work, so nothing was written:\n"
         "  - SOURCE_ACCOUNT is missing: write production's account id, 12 digits\n"

@@ -52,6 +52,13 @@ def text_of(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
 
 
+def unreadable_hold() -> FakeClient:
+    client = FakeClient(database("orders", 7))
+    client.status_answer["hold"] = {"until": None, "reason": "it is no JSON", "by": "unknown"}
+    client.status_answer["schedule"]["next_restore"] = None
+    return client
+
+
 DELETED = ["deletes data", "orders-2026-11-21"]
 PAGES = [
     (
@@ -73,12 +80,15 @@ PAGES = [
             "Running: Deploy, Database Sat 28 Nov 2026, 13:37 UTC 23 minutes ago",
             "restores orders from orders-2026-11-27",
             "orders restoring",
+            "is being replaced by orders-2026-11-27",
+            "Problems billing",
             "billing stale",
             "Check db-share-snapshot in production.",
             'data-reload="10"',
             '<noscript><meta http-equiv="refresh" content="10"></noscript>',
         ],
     ),
+    (unreadable_hold, "/", ["On hold: the hold cannot be read · Next refresh: none is planned"]),
     (fresh, "/", ["Nothing has been restored yet", "A dry run shows what a refresh would do."]),
     (healthy, "/databases/orders", ["120 shared snapshots", "engine version 16.1, wanted 15"]),
     (healthy, "/refresh", [*DELETED, "orders-2026-11-27", "documents"]),
@@ -127,7 +137,7 @@ def test_a_database_is_judged_in_one_word(facts: dict[str, Any], verdict: str) -
 @pytest.mark.parametrize(
     ("error", "status", "title", "step"),
     [
-        (denied().error, 403, "Access denied", "the right that is missing"),
+        (denied().error, 403, "Access denied", "the permission that is missing"),
         (ApiError(None, "Unreachable", "no route"), 502, "The API cannot be reached", "VPN"),
         (ApiError(None, "NoCredentials", "none"), 502, "You are not signed in", "aws sso login"),
         (ApiError(404, "StageNotFound", "none"), 404, "There is no such stage", "stage&#39;s name"),

@@ -48,7 +48,7 @@ def test_the_functions_runtime_is_printed_and_that_it_is_not_the_one_tested(
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ("EMIAL=a@b.de", "EMIAL is no answer of deploy: there are EMAIL, "),
+        ("EMIAL=a@b.de", "deploy takes no answer EMIAL. It takes: EMAIL, "),
         ("EMAIL=team", "EMAIL is 'team': write an address such as team@example.com"),
         *(
             (f"{deploy.INITIAL}={value}", f"{deploy.INITIAL} is '{value}': write the ARN of a ")
@@ -63,7 +63,7 @@ def test_the_functions_runtime_is_printed_and_that_it_is_not_the_one_tested(
 )
 def test_a_wrong_answer_is_named(answer: str, message: str) -> None:
     result = run("deploy", answer)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.startswith(message)
 
 
@@ -145,6 +145,28 @@ def test_what_is_left_is_named_even_if_the_data_cannot_be_listed(
     ]
 
 
+def test_a_dry_run_of_destroy_lists_the_rules_functions_and_roles_that_exist(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stack = Mock(exists=lambda: False, template=lambda: None)
+    account: Any = Account(load(PROJECT, "production"))
+    restored = "aurora-refresh-production-db-share-snapshot"
+    existing = {f"{restored}-event", restored}
+
+    def one(action: str, path: str, **named: str) -> Any:
+        assert action.split(":")[1].startswith(("Get", "List"))
+        return {"Targets": []} if existing & {*named.values()} else None
+
+    monkeypatch.setattr(account, "one", one)
+    monkeypatch.setattr(account, "functions", lambda names: sorted(existing & {*names}))
+    monkeypatch.setattr(destroy, "opened", lambda *_: (account, stack, stack))
+    monkeypatch.setattr(destroy, "_data", lambda *_: ())
+    said: list[str] = []
+    destroy.plan(PROJECT, "production", said.append, destroy.Extent())
+    kinds = (f"rule {restored}-event", f"function {restored}", f"role {restored}")
+    assert said == [f"  delete     {each}" for each in kinds]
+
+
 def test_an_interrupted_deployment_prints_what_is_completed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -157,7 +179,7 @@ def test_an_interrupted_deployment_prints_what_is_completed(
     assert (result.exit_code, result.stderr.splitlines()) == (
         1,
         [
-            "Stopped; an operation on a stack continues by itself.",
+            "Stopped; an operation already started on a stack continues.",
             (
                 "completed: stack aurora-refresh-acceptance-before; once that is fixed, run aurora-refresh "
                 "deploy --stage acceptance again"

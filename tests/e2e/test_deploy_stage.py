@@ -192,8 +192,14 @@ def a_deployment_that_comes_to_nothing(user: User) -> None:
     audit = iam.create_policy(PolicyName="audit", PolicyDocument=document)["Policy"]["Arn"]
     iam.attach_role_policy(RoleName=other, PolicyArn=audit)
     shutil.rmtree(user.project / ".chalice/deployed", ignore_errors=True)
+    planned = user.run("destroy", "--dry-run")[1]
     status, printed = user.run("destroy", "--yes")
     assert status == 0
+    announced, deleted = (
+        {line[13:] for line in lines if line.startswith(f"  {word} ")}
+        for lines, word in ((planned, "delete"), (printed, "deleted"))
+    )
+    assert announced == deleted
     for what in (f"role {other}", f"function {function}", f"role {function}"):
         assert f"  deleted    {what}" in printed
     assert user.existing() == ([], [], [], [], [])
@@ -295,7 +301,6 @@ REFUSED: dict[str, dict[str, str | None]] = {
     "the Region in use is eu-west-2, but stage 'acceptance' is in eu-west-1: ": {
         "AWS_DEFAULT_REGION": "eu-west-2"
     },
-    "no Region is set, but stage 'acceptance' is in eu-west-1: ": {"AWS_DEFAULT_REGION": None},
     "there are no AWS credentials (": {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
     "the credentials in use are invalid or have expired (": {"AWS_ACCESS_KEY_ID": "AKIANOBODY"},
 }
@@ -303,6 +308,16 @@ REFUSED: dict[str, dict[str, str | None]] = {
 
 def test_credentials_that_are_not_the_stage_s_change_nothing(without_functions: User) -> None:
     user = without_functions
+    status, printed = user.run("deploy", AWS_DEFAULT_REGION=None)
+    assert (status, printed) == (
+        2,
+        [
+            (
+                "no Region is set, but stage 'acceptance' is in eu-west-1: add --region eu-west-1, or "
+                "export AWS_DEFAULT_REGION=eu-west-1"
+            )
+        ],
+    )
     production = user.cloud.environment(PRODUCTION)
     others = {"the credentials in use belong to account 111111111111 ": production}
     for message, environment in (REFUSED | others).items():
@@ -393,7 +408,10 @@ def test_a_dry_run_and_a_question_change_nothing(without_functions: User) -> Non
     status, printed = user.run("destroy")
     assert (status, printed[-2:]) == (
         2,
-        ["This deletes stage acceptance.", "Nobody can be asked here: add --yes to go on."],
+        [
+            "This deletes stage acceptance.",
+            "There is no terminal to ask on: add --yes to continue.",
+        ],
     )
     assert f"  keep       parameter {CURRENT}: dummyvalue" in printed
     assert user.holds() == at_first("dummyvalue")

@@ -268,7 +268,7 @@ def test_each_command_that_is_printed_as_a_fix_mends_its_fault(newcomer: Newcome
     next_run = (
         "the next run of the pipeline, whoever starts it, restores what this writes to current: "
     )
-    put = "aws ssm put-parameter --name {} --type String --value {}"
+    put = "aws ssm put-parameter --name {} --type String --value {} --overwrite"
     deploy, after = f"aurora-refresh deploy --stage {STAGE}", f"{PREFIX}-after"
     remake = (
         f"aws cloudformation delete-stack --stack-name {after} && "
@@ -276,7 +276,7 @@ def test_each_command_that_is_printed_as_a_fix_mends_its_fault(newcomer: Newcome
     )
     assert found == {
         ("parameter", CURRENT, "problem"): next_run + put.format(CURRENT, latest),
-        ("pipeline", "acceptance-mian", "problem"): f"{put.format(NAME, MAIN)} --overwrite",
+        ("pipeline", "acceptance-mian", "problem"): put.format(NAME, MAIN),
         ("function", f"{restore} concurrency", "problem"): (
             f"aws lambda put-function-concurrency --function-name {restore} "
             "--reserved-concurrent-executions 1"
