@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from chalicelib.domain.database import Database
@@ -196,12 +197,22 @@ class Model:
         return value if source and source.age(self.aws.time) <= timedelta(days=14) else None
 
     def leading(self, database: Database) -> set[str | None]:
-        """Return what `latest`, `current`, its value before and its last good version name."""
+        """Return what `latest`, `current`, its value before and its last good version name, and more.
+
+        That is what is deployed as far as was seen, and what `latest` named in the last 15 minutes.
+        """
         versions = self.ledger(database)
         present = [each.value for each in versions[-1:]]
         before = [each.value for each in versions if each.value not in [*present, "dummyvalue"]]
         good = [each.value for each in versions if each.is_good]
-        return {self.latest(database), *present, *before[-1:], *good}
+        seen = [each.value for each in versions if each.run_id]
+        latest = self.aws.parameters.kept.get(database.latest_parameter, [])
+        recent = [
+            old.value
+            for old, new in pairwise(latest)
+            if self.aws.time - new.modified < timedelta(minutes=15)
+        ]
+        return {self.latest(database), *present, *before[-1:], *good, *seen[-1:], *recent}
 
     def is_beyond_number(self, database: Database, copy: str, *, at_least: bool) -> bool:
         """Return whether enough newer copies are available; or at least as new ones."""
