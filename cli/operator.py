@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _LISTED = 30  # snapshots, unless all are asked for
-_WRONG_USAGE = {400, 404, "NoRegion"}  # statuses and codes of the API's errors
+_WRONG_USAGE = {400, "NoRegion"}  # statuses and codes of the API's errors
 
 
 class Target(NamedTuple):
@@ -110,7 +110,7 @@ def _show_status(target: Target, answer: Json, given: Json) -> None:
     database, problems = given["database"], answer["problems"]
     known = [each["name"] for each in answer["databases"]]
     if database and database not in known:
-        raise WrongUsage(f"there is no database {database!r}; known: {', '.join(known)}")
+        raise Failure(f"there is no database {database!r}; known: {', '.join(known)}")
     counted = view.count(len(problems), "problem") if problems else "no problems"
     say(" · ".join([*_who(target), counted]))
     say()

@@ -110,7 +110,7 @@ def test_status_of_one_database(client: FakeClient) -> None:
     client.answers["status"] = status(database("orders", 7), database("billing", 7))
     assert "orders " not in run("status", "--database", "billing").stdout
     unknown = run("status", "--database", "invoices")
-    assert (unknown.exit_code, unknown.stdout) == (2, "")
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
     assert unknown.stderr == "there is no database 'invoices'; known: orders, billing\n"
 
 
@@ -254,7 +254,7 @@ def test_hold_and_resume_say_when_the_next_refresh_is(client: FakeClient) -> Non
     [
         (ApiError(409, "ConflictError", "busy"), 1, "busy.\n"),
         (ApiError(400, "BadRequestError", "database is missing"), 2, "database is missing.\n"),
-        (ApiError(404, "NotFoundError", "no such snapshot"), 2, "no such snapshot.\n"),
+        (ApiError(404, "NotFoundError", "no such snapshot"), 1, "no such snapshot.\n"),
         (
             ApiError(None, "NoRegion", "You must specify a region."),
             2,
@@ -277,10 +277,6 @@ USAGE: dict[str, tuple[int, str]] = {
     "status --nosuch": (2, "No such option"),
     "status --stage": (2, "requires an argument"),
     "status --url foo": (2, "--url is 'foo'"),
-    "status --database x": (2, "there is no database 'x'"),
-    "history --database x": (2, "no database x"),
-    "pin x --database x": (2, "no database x"),
-    "pin x": (2, "no snapshot x"),
     "hold Thursday": (2, "write a date"),
     "refresh": (2, "add --yes"),
     "configure": (2, "Missing option '--stage'"),
@@ -297,6 +293,9 @@ USAGE: dict[str, tuple[int, str]] = {
     "doctor --stage acceptance --project /": (2, "there is no .chalice/config.json"),
     "live-check": (2, "no Region is set: name one with --region or AWS_DEFAULT_REGION"),
     # The command is right, and the answer is no.
+    "status --database x": (1, "there is no database 'x'"),
+    "history --database x": (1, "no database x"),
+    "pin x": (1, "no snapshot x"),
     "hold 2026-01-01": (1, "is not in the future"),
     "rollback": (1, "busy"),
     "resume": (1, "Check your network"),
