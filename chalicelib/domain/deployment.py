@@ -297,7 +297,7 @@ def last_deployed(
         return Deployment(unknown="a deploy action is in progress", is_deploying=True)
     maker = next((action for action in deploys if action.status == "Succeeded"), None)
     if maker is None:
-        seen = next((version for version in reversed(ledger) if version.run_id), None)
+        seen = next((each for each in reversed(ledger) if each.was_restored), None)
         return (
             Deployment(seen.value, seen, seen.run_id, is_remembered=True) if seen else Deployment()
         )
@@ -386,10 +386,7 @@ def _of_order(
     if run.in_progress if run else may_be_starting(order, now):
         return
     present = ledger[-1]
-    # An undo puts back what an earlier order had put, whose run may have failed meanwhile.
-    is_present = order.token == present.token or (
-        present.action == "undo" and order.value == present.value
-    )
+    is_present = _stands_for(present, order)
     earlier = (each for each in reversed(ledger) if each.number < order.number)
     before = next((each for each in earlier if each.run_id), None)
     if before and before.value == order.value and not is_present:
@@ -401,6 +398,12 @@ def _of_order(
         yield Verdict(reason, order, run, put=is_present)
 
 
+def _stands_for(present: Version, order: Version) -> bool:
+    """Return whether it is the order, or an undo that put back what the order had put."""
+    is_undo_to = present.action == "undo" and present.value == order.value
+    return is_undo_to or present.token == order.token
+
+
 def _of_present(
     deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
 ) -> Iterator[Verdict]:
@@ -410,6 +413,8 @@ def _of_present(
     if present.action == "align":
         yield Verdict(Reason.DEPLOYED_DIFFERS, present, put=differs)
     elif differs and not present.waits:
-        run = own_run(present, ledger, runs)
-        if not (run.in_progress if run else may_be_starting(present, now)):
+        order = last_order(ledger)
+        wanted = order if order and _stands_for(present, order) else present
+        run = own_run(wanted, ledger, runs)
+        if not (run.in_progress if run else may_be_starting(wanted, now)):
             yield Verdict(Reason.DEPLOYED_DIFFERS, present, put=True)

@@ -136,6 +136,11 @@ class Version(NamedTuple):
         return {each for each in self.labels if each == GOOD or each.startswith(ours)}
 
     @property
+    def was_restored(self) -> bool:
+        """Whether a cluster was seen to be restored from it, perhaps by the first edition."""
+        return self.run_id is not None or self.is_good
+
+    @property
     def result(self) -> str | None:
         """Its outcome: the code that people were notified of, or `restored`; None if there is none."""
         notified = sorted(
@@ -245,13 +250,15 @@ def may_be_starting(version: Version, now: datetime) -> bool:
 
 def last_order(ledger: Sequence[Version]) -> Version | None:
     """Return the newest version that a run was to restore, and that was not undone."""
-    undone_to: str | None = None
-    for version in reversed(ledger):
-        if undone_to is not None and version.value != undone_to:
-            continue
-        undone_to = version.value if version.action == "undo" else None
+    rest = list(ledger)
+    while rest:
+        version = rest.pop()
         if version.token:
             return version
+        if version.action == "undo":
+            del rest[-1:]  # what it undid
+            while rest and rest[-1].value != version.value:
+                rest.pop()
     return None
 
 

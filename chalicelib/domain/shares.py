@@ -54,7 +54,7 @@ def time_of_data(scheduled: datetime, now: datetime) -> datetime:
 
     That is the scheduled time, also for Lambda's retries. Somebody may send the event again much later.
     """
-    return scheduled if now - scheduled < LATE else now
+    return scheduled if timedelta() <= now - scheduled < LATE else now
 
 
 def managed_shares(

@@ -276,14 +276,14 @@ def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
 
     Raise AwsError, or Refused `overruled` if somebody else moved `current` in between.
     """
-    number = write(aws, name, value, note)
+    number = _put(aws, name, value, note)
     if number != after + 1:
         ledger = aws.parameters.history(name)
         theirs = next((each for each in reversed(ledger) if each.number < number), None)
         token = note.token if note else None
         if theirs and (theirs.value, theirs.token) != (value, token):
             if ledger[-1].number == number:
-                write(aws, name, theirs.value, theirs.note)
+                _put(aws, name, theirs.value, theirs.note)
             raise Refused(
                 Reason.OVERRULED,
                 f"{theirs.actor} moved {name} to {visible(theirs.value)} in the meantime, which stays",
@@ -291,11 +291,8 @@ def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
     return number
 
 
-def write(aws: Aws, name: str, value: str, note: Note | None) -> int:
-    """Put a value whoever comes in between, and return its version's number; raise AwsError.
-
-    A lost answer is looked up, and no label blocks the hundredth version.
-    """
+def _put(aws: Aws, name: str, value: str, note: Note | None) -> int:
+    """Put a value; look up a lost answer, and let no label block the hundredth version."""
     try:
         return aws.parameters.put(name, value, note)
     except VersionLimitError:

@@ -98,7 +98,7 @@ class Deployments:
         Nothing is deployed, unless something was seen there, or a run has deployed since the last
         order: then the stack's name is wrong, and to take `current` back would replace the database.
         """
-        if any(version.run_id for version in ledger) or self._has_deployed(database, ledger):
+        if any(version.was_restored for version in ledger) or self._has_deployed(database, ledger):
             return Deployment(
                 unknown=f"there is no {missing}: it was deleted, renamed, or is in another account "
                 f"or Region; correct {database.setting('STACK_NAME')}"

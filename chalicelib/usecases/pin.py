@@ -12,6 +12,7 @@ from chalicelib.domain.ledger import (
     Version,
     earlier_snapshot,
     in_progress,
+    may_be_starting,
     next_move,
     own_run,
 )
@@ -78,7 +79,7 @@ def rollback(
     target = earlier_snapshot(ledger)
     if pipeline and ledger:
         present = ledger[-1]
-        is_order = present.action == "rollback" and present.token and not present.run_id
+        is_order = present.action == "rollback" and may_be_starting(present, aws.now())
         if is_order and own_run(present, ledger, pipeline.runs) is None:
             # It was killed before it started its run: one step more would go forward again.
             target = present.value

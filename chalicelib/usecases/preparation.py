@@ -14,7 +14,6 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.usecases.copies import described, list_own_once
 
-NOT_PREPARED = f"{NOTIFIED_LABEL}{Reason.NOT_PREPARED}"
 # https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
 RECORDS_KEPT = timedelta(days=90)
 
@@ -22,10 +21,12 @@ RECORDS_KEPT = timedelta(days=90)
 def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
     """Return the preparation of the deployed cluster, if it has one; raise AwsError."""
     found, version = _recorded(aws, database, deployment), deployment.version
-    if found or database.after_restore is None or version is None or version.is_good:
+    if found or version is None or version.is_good:
         return found
-    is_told = NOT_PREPARED in version.labels
-    return Preparation("it could not be started") if is_told else None
+    if database.after_restore is None or not _is_restored(deployment):
+        return None
+    is_told = f"{NOTIFIED_LABEL}{Reason.NOT_PREPARED}" in version.labels
+    return Preparation("it could not be started" if is_told else UNKNOWN)
 
 
 def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
@@ -61,8 +62,7 @@ def _recorded(aws: Aws, database: Database, deployment: Deployment) -> Preparati
     if aws.now() - cluster.created < RECORDS_KEPT:
         return None
     # To start it now would repeat the work on a cluster that testers have used for months.
-    is_told = NOT_PREPARED in version.labels
-    return Preparation("no execution is recorded any more" if is_told else UNKNOWN)
+    return Preparation(UNKNOWN)
 
 
 def _is_restored(deployment: Deployment) -> bool:

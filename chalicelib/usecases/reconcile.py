@@ -48,8 +48,7 @@ class _Look(NamedTuple):
         before = next((each for each in earlier if each.run_id), None)
         if before is None:
             return version.is_ours
-        is_new_cluster = self.deployment.cluster and before.run_id != version.run_id
-        return bool(is_new_cluster) or before.value != version.value
+        return self.deployment.cluster is not None or before.value != version.value
 
     @property
     def before(self) -> Version | None:
@@ -131,7 +130,10 @@ def _correct(
                 # Of an earlier cluster, which was restored from the same version.
                 earlier = version.outcome_labels - deployment.labels
                 parameters.unlabel(database.current_parameter, version.number, earlier)
-            parameters.label(database.current_parameter, version.number, deployment.labels)
+            labels = deployment.labels
+            if version.run_id and deployment.cluster and not version.cluster_labels:
+                labels = {deployment.cluster.resource_id}  # the stage had no stack then
+            parameters.label(database.current_parameter, version.number, labels)
         elif found is None:
             return None
         else:

@@ -3,7 +3,7 @@
 Nothing here writes. The answers are drawn from one look at the account, so that they agree.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -223,25 +223,23 @@ class _Look:
         oldest = in_progress(self.runs)
         if oldest is None or self.pipeline_name is None:
             return None
-        run, restores = run_under_way(self.reader, self.runs, self.ledgers, self.deployed)
-        assert run is not None  # the oldest one, at least
-        positions: Mapping[str, Position] = {}
+        run, restores, positions = oldest, None, dict[str, Position]()
         try:
-            positions = self.aws.pipelines.positions(self.pipeline_name)
+            found, restores = run_under_way(self.reader, self.runs, self.ledgers, self.deployed)
+            run = found or oldest
+            positions |= self.aws.pipelines.positions(self.pipeline_name)
         except RefreshError as error:
             self.problems.append(f"{error}.")
-        if self.now - oldest.started > LONG_RUN:
-            place = positions.get(oldest.execution_id)
-            self.problems.append(
-                f"run {oldest.execution_id} of {self.pipeline_name} is in progress since "
-                f"{_time(oldest.started)}"
-                + (f", {place}" if place else "")
-                + (
-                    f". When it goes on, it restores {restores}."
-                    if restores and run is oldest
-                    else "."
+        for each in self.runs:
+            if each.in_progress and self.now - each.started > LONG_RUN:
+                place = positions.get(each.execution_id)
+                goes_on = f". When it goes on, it restores {restores}." if restores else "."
+                self.problems.append(
+                    f"run {each.execution_id} of {self.pipeline_name} is in progress since "
+                    f"{_time(each.started)}"
+                    + (f", {place}" if place else "")
+                    + (goes_on if each is run else ".")
                 )
-            )
         position = positions.get(run.execution_id)
         where = position._asdict() if position else {}
         return {

@@ -21,7 +21,6 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
 from chalicelib.usecases.copies import ensure_copy, expired_copies, progress
-from chalicelib.usecases.current import write
 from chalicelib.usecases.scheduled import check_week, notify_failures, scheduled_actor
 
 # As long as a function runs at most.
@@ -175,6 +174,6 @@ class _Look:
         if found.arn != entry.latest:
             what = "copy" if database.copy_policy else "share"
             note = Note("update", self.actor, f"newest eligible {what}")
-            write(self.aws, database.latest_parameter, found.arn, note)
+            self.aws.parameters.put(database.latest_parameter, found.arn, note)
             entry = entry._replace(outcome="updated", latest=found.arn)
         return entry.with_age(found, self.aws.now())

@@ -215,6 +215,9 @@ NEXT = version(4, "c", 60, "t2")
         ([*LEDGER, undo(3, "a", 1, action="revert")], ORDER),
         ([*LEDGER, pin(3, "c", 1), by_hand(4, "d", 2)], ORDER),
         ([*LEDGER, undo(3, "a", 1), NEXT], NEXT),
+        # An undo puts back what was there before, perhaps an earlier order, of the same value even.
+        ([*LEDGER, NEXT, undo(5, "b", 61)], ORDER),
+        ([*LEDGER, version(3, "b", 60, "t2"), undo(4, "b", 61)], ORDER),
     ],
 )
 def test_the_last_order_is_the_newest_that_was_not_undone(

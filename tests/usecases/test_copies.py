@@ -190,17 +190,6 @@ def test_another_snapshot_than_a_wanted_copy_is_not_promoted(
 # --- what only people can resolve -----------------------------------------------------------------
 
 
-def test_the_wish_for_a_copy_never_blocks_the_hundredth_version_of_latest(night: Night) -> None:
-    """Nobody takes the label away once copies are switched off."""
-    night.configure(RDS_COPY_KMS_KEY_ID="alias/acceptance")
-    fill_quota(night)
-    assert night.update().reason == "copy-quota"
-    night.configure(RDS_COPY_KMS_KEY_ID="")
-    for number in range(100):
-        night.offer(f"newer-{number}", created=night.aws.time + timedelta(minutes=number))
-        assert night.update().outcome == "updated"
-
-
 def copies_of(night: Night) -> list[str]:
     return [each.arn for each in night.aws.snapshots.all if "aurora-refresh-copy-" in each.arn]
 

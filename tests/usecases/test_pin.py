@@ -4,6 +4,7 @@
 """
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -220,6 +221,17 @@ def test_a_second_rollback_goes_back_although_the_run_of_the_first_is_no_longer_
     refreshed.polls()
     del refreshed.aws.pipelines.pipelines[PIPELINE][:]
     assert refreshed.rollback().current == NEW
+
+
+def test_a_rollback_that_restored_nothing_is_not_repeated_a_month_later(night: Night) -> None:
+    night.pin("new")
+    night.aws.time += timedelta(minutes=5)
+    night.rollback()
+    night.run_ends()
+    night.polls()
+    night.aws.pipelines.pipelines[PIPELINE].clear()
+    night.aws.pipelines.by_token.clear()
+    assert night.rollback().current == NEW
 
 
 def test_one_of_several_databases_goes_back(two: Night) -> None:

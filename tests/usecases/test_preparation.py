@@ -6,6 +6,7 @@ import pytest
 
 from chalicelib.domain.errors import AwsError
 from tests.fakes import STACK
+from tests.stage import PIPELINE, STAGE
 from tests.usecases.night import NEW, OLD, REFRESHED, Night
 
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
@@ -145,8 +146,8 @@ def test_the_work_is_not_repeated_once_step_functions_has_forgotten_it(restored:
     restored.aws.state_machines.inputs.clear()
     restored.polls()
     assert restored.aws.state_machines.inputs == {}
-    assert "the after-restore work: no execution is recorded any more" in shown(restored)[1][0]
-    assert (restored.good(), len(restored.subjects)) == (OLD, 1)
+    assert (shown(restored)[0]["status"], restored.good()) == ("unknown", OLD)
+    assert len(restored.subjects) == 1
 
 
 @pytest.mark.parametrize("operation", ["start", "execution"])
@@ -161,6 +162,24 @@ def test_work_that_cannot_be_looked_at_hinders_no_correction_and_no_other_news(
         restored.polls()
     assert (restored.current, restored.good()) == (NEW, OLD)
     assert restored.subjects == ["REFRESH FAILED: pipeline run failed, reverted (rds)"]
+    if operation == "start":
+        assert shown(restored)[0] == {"state": "preparing", "status": "unknown", "execution": None}
+
+
+def test_a_cluster_that_was_seen_before_the_stage_knew_its_stack_has_one_run(night: Night) -> None:
+    stage, night.stage = night.stage, STAGE
+    night.configure()
+    night.promote()
+    night.run_ends("Failed", deploys=True)
+    night.polls()
+    runs, actions = night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed
+    runs.clear()  # a month later
+    actions.clear()
+    night.stage = stage
+    night.configure()
+    night.polls()
+    assert {"cluster-ID0002", "run-run-2"} <= night.present().labels
+    assert "run-unknown" not in night.present().labels
 
 
 def test_work_that_cannot_be_looked_at_leaves_the_rest_of_the_status(restored: Night) -> None:

@@ -129,6 +129,42 @@ def test_the_end_of_an_order_is_notified_although_a_refused_pin_was_undone_on_to
     assert (promoted.current, promoted.subjects) == (OLD, [RUN_FAILED])
 
 
+def test_a_retry_of_a_failed_run_keeps_its_value_although_a_refused_pin_was_undone_on_top_of_it(
+    promoted: Night,
+) -> None:
+    promoted.run_ends("Failed")
+    promoted.offer("third")
+    promoted.aws.refused = [("start", PIPELINE)]
+    with pytest.raises(AwsError):
+        promoted.pin("third", deploy=True)
+    runs = promoted.aws.pipelines.pipelines[PIPELINE]
+    runs[-1] = runs[-1]._replace(status="InProgress")
+    promoted.polls()
+    assert promoted.current == NEW
+    promoted.run_ends()
+    promoted.polls()
+    assert (promoted.deployed(), promoted.good()) == (NEW, NEW)
+
+
+@pytest.mark.parametrize("stack", ["elsewhere", ""])
+def test_what_the_first_edition_called_good_counts_as_deployed_if_nothing_else_shows_it(
+    promoted: Night, stack: str
+) -> None:
+    """It put no label of a run."""
+    promoted.run_ends()
+    (first, second) = promoted.aws.parameters.kept[CURRENT]
+    good = second._replace(labels=frozenset({GOOD}))
+    promoted.aws.parameters.kept[CURRENT] = [first._replace(labels=frozenset()), good]
+    promoted.aws.pipelines.pipelines[PIPELINE].clear()
+    promoted.aws.pipelines.executed.clear()
+    promoted.configure(RDS_STACK_NAME=stack)
+    promoted.push()
+    promoted.aws.pipelines.deploy(PIPELINE, "Failed")
+    promoted.run_ends("Failed")
+    promoted.polls()
+    assert promoted.current == NEW
+
+
 ABOUT_RUN_2 = {
     "version": 2,
     "by": SCHEDULE,

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.deployment import Position
+from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Position
+from chalicelib.domain.errors import AwsError
 from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
+from tests.interruptions import meanwhile
 from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.night import HIDDEN, HOLD, NEW, OLD, READING, SECRET, SUNDAY, Night, documented
 from tests.usecases.states import (
@@ -96,7 +98,28 @@ def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Nig
     under_way = found["pipeline"]["under_way"]
     assert (under_way["execution_id"], under_way["restores"]) == ("run-3", f"rds from {OLD}")
     assert f"{LONG}." in found["problems"]
+    promoted.aws.time += timedelta(hours=3)
+    long = "run run-3 of acceptance-main is in progress since 2026-01-04T08:00:00+00:00"
+    assert f"{long}. When it goes on, it restores rds from {OLD}." in promoted.status()["problems"]
     assert "run run-3 is in progress" in hold(promoted)
+
+
+def test_actions_that_cannot_be_listed_are_a_problem_and_hide_nothing_else(night: Night) -> None:
+    """The younger run holds a change set, so the older one's actions are looked at the first time."""
+    night.pin("new")
+    night.push()
+    now, younger = night.aws.time, night.push()
+    night.aws.pipelines.executed.append(
+        Action(younger, "Deploy", "Prepare", "Succeeded", now, now, PREPARES_CHANGE_SET, STACK)
+    )
+
+    def fail() -> None:
+        raise AwsError("actions", "it", "ThrottlingException", "no")
+
+    meanwhile(night.aws, "before", "actions", fail, 2)
+    found = night.status()
+    assert found["problems"] == ["actions of it failed: ThrottlingException: no."]
+    assert found["pipeline"]["under_way"]["execution_id"] == "run-2"
 
 
 def test_an_unreadable_hold_is_one_and_a_problem(night: Night) -> None:
