@@ -67,9 +67,12 @@ def _recorded(aws: Aws, database: Database, deployment: Deployment) -> Preparati
 
 def _is_restored(deployment: Deployment) -> bool:
     version = deployment.version
-    if deployment.cluster is None or version is None or version.run_id is None:
-        return False
-    return version.run_id != UNKNOWN_RUN or version.is_ours
+    return bool(
+        deployment.cluster
+        and version
+        and version.run_id
+        and (version.run_id != UNKNOWN_RUN or version.is_ours)
+    )
 
 
 def _name(database: Database, deployment: Deployment) -> str:
