@@ -227,7 +227,7 @@ PLANTED: dict[str, Fault] = {
     ),
     "long runs are not shown": Fault(
         status,
-        "if self.now - run.started > LONG_RUN:",
+        "if each.in_progress and self.now - each.started > LONG_RUN:",
         "if False:",
         history(PUSH, ("time_passes", 1440)),
     ),
@@ -319,7 +319,7 @@ IN_COPIES: dict[str, Fault] = {
     ),
     "retention forgets what a pin of latest has just read": Fault(
         update_latest,
-        "leading = (entry.latest, entry.previous)",
+        "leading = (entry.latest, entry.previous, *recent)",
         "leading = (entry.latest,)",
         with_copies(("operator_pins_latest", 0, "put")),
     ),
@@ -336,7 +336,13 @@ IN_COPIES: dict[str, Fault] = {
         copying,
         "good.value if good else None",
         "None",
-        with_copies(night(), pins(0), pins(1), EVENINGS),
+        with_copies(night(), night("Test"), pins(0), pins(1), EVENINGS),
+    ),
+    "retention forgets what is deployed": Fault(
+        copying,
+        "restored.value if restored else None",
+        "None",
+        with_copies(night(), night("Test"), pins(0), pins(1), EVENINGS),
     ),
     "no retention": Fault(
         copying,
