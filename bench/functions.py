@@ -121,12 +121,8 @@ class Bench:
         milliseconds = 1000 * (time.perf_counter() - began)
         if not outcome.succeeded:
             raise RuntimeError(f"{outcome.payload!r}\n{outcome.log}")
-        peak = (
-            Path(f"/proc/{running.process.pid}/status")
-            .read_text()
-            .partition("VmHWM:")[2]
-            .split()[0]
-        )
+        status = Path(f"/proc/{running.process.pid}/status").read_text()
+        peak = status.partition("VmHWM:")[2].split()[0]
         self.answer, self.peak = json.loads(outcome.payload), int(peak) / 1024
         if not process:
             time.sleep(0.02)  # it may still be reading that its answer was taken
