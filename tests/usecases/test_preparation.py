@@ -185,8 +185,17 @@ def test_a_cluster_that_was_seen_before_the_stage_knew_its_stack_has_one_run(nig
 def test_work_that_cannot_be_looked_at_leaves_the_rest_of_the_status(restored: Night) -> None:
     restored.polls()
     restored.aws.refused = [("execution", MACHINE)]
-    (found,) = restored.status()["databases"]
+    status = restored.status()
+    (found,) = status["databases"]
     assert (found["preparation"], found["age_hours"]) == (None, 7.0)
+    message = f"rds: execution of {MACHINE} failed: AccessDeniedException: no."
+    assert status["problems"] == [message]
+
+
+def test_without_a_state_machine_nothing_is_to_be_prepared(restored: Night) -> None:
+    restored.polls()
+    restored.configure(RDS_AFTER_RESTORE="")
+    assert shown(restored) == (None, [])
 
 
 def test_a_cluster_that_no_run_has_restored_is_not_prepared_and_people_hear_of_it(

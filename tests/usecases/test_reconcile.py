@@ -146,6 +146,19 @@ def test_a_retry_of_a_failed_run_keeps_its_value_although_a_refused_pin_was_undo
     assert (promoted.deployed(), promoted.good()) == (NEW, NEW)
 
 
+def test_a_deploy_of_another_stack_says_nothing_of_one_that_does_not_exist(promoted: Night) -> None:
+    kept, now = promoted.aws.parameters.kept, promoted.aws.time
+    kept[CURRENT] = [each._replace(labels=frozenset()) for each in kept[CURRENT]]
+    promoted.aws.pipelines.executed = [
+        Action("run-2", "Deploy", stack, status, now, now, "Deploy", stack)
+        for stack, status in ((STACK, "Failed"), ("network", "Succeeded"))
+    ]
+    no_stack(promoted)
+    promoted.run_ends("Failed")
+    promoted.polls()
+    assert promoted.current == OLD
+
+
 @pytest.mark.parametrize("stack", ["elsewhere", ""])
 def test_what_the_first_edition_called_good_counts_as_deployed_if_nothing_else_shows_it(
     promoted: Night, stack: str
