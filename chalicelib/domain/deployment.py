@@ -15,6 +15,7 @@ from chalicelib.domain.ledger import (
     Run,
     Version,
     last_order,
+    last_restored,
     may_be_starting,
     newest_of,
     own_run,
@@ -387,8 +388,7 @@ def _of_order(
         return
     present = ledger[-1]
     is_present = _stands_for(present, order)
-    earlier = (each for each in reversed(ledger) if each.number < order.number)
-    before = next((each for each in earlier if each.run_id), None)
+    before = last_restored([each for each in ledger if each.number < order.number])
     if before and before.value == order.value and not is_present:
         return  # it was deployed already, so that nothing was to be restored
     is_taken_back = present.action == "revert" or deployment.value is None

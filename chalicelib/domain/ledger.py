@@ -305,6 +305,11 @@ def good_version(ledger: Iterable[Version]) -> Version | None:
     return next((version for version in ledger if version.is_good), None)
 
 
+def last_restored(versions: Sequence[Version]) -> Version | None:
+    """Return the newest version that a cluster was seen to be restored from."""
+    return next((version for version in reversed(versions) if version.run_id), None)
+
+
 def newest_of(value: str, versions: Sequence[Version]) -> Version | None:
     """Return the newest version with this value."""
     return next((version for version in reversed(versions) if version.value == value), None)

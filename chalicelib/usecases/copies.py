@@ -18,7 +18,7 @@ from chalicelib.domain.copies import (
 )
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.ledger import earlier_snapshot, good_version
+from chalicelib.domain.ledger import earlier_snapshot, good_version, last_restored
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import CopyProgress
 from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
@@ -125,7 +125,7 @@ def expired_copies(
     # Read just before anything is deleted: an operator may have pinned a copy meanwhile.
     ledger = aws.parameters.history(database.current_parameter)
     good = good_version(ledger)
-    restored = next((each for each in reversed(ledger) if each.run_id), None)
+    restored = last_restored(ledger)
     leading = (
         *latest,
         ledger[-1].value if ledger else None,

@@ -9,7 +9,7 @@ from datetime import timedelta
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import UNKNOWN, Deployment, Preparation
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.ledger import NOTIFIED_LABEL, UNKNOWN_RUN
+from chalicelib.domain.ledger import NOTIFIED_LABEL, UNKNOWN_RUN, Version
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.usecases.copies import described, list_own_once
@@ -20,11 +20,12 @@ RECORDS_KEPT = timedelta(days=90)
 
 def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
     """Return the preparation of the deployed cluster, if it has one; raise AwsError."""
-    found, version = _recorded(aws, database, deployment), deployment.version
-    if found or version is None or version.is_good:
-        return found
-    if database.after_restore is None or not _is_restored(deployment):
+    version = deployment.version
+    if version is None or not _has_work(database, deployment):
         return None
+    found = _recorded(aws, database, deployment, version)
+    if found or version.is_good:
+        return found
     is_told = f"{NOTIFIED_LABEL}{Reason.NOT_PREPARED}" in version.labels
     return Preparation("it could not be started" if is_told else UNKNOWN)
 
@@ -35,11 +36,12 @@ def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation
     A cluster that is good needs none, nor does one that was there before this application.
     """
     machine, version = database.after_restore, deployment.version
-    if version and version.is_good:
+    if version is None or version.is_good or not _has_work(database, deployment):
         return None
-    found = _recorded(aws, database, deployment)
-    if found or machine is None or not _is_restored(deployment):
+    found = _recorded(aws, database, deployment, version)
+    if found:
         return found
+    assert machine is not None  # see _has_work
     name, values = _name(database, deployment), _input(aws, database, deployment)
     try:
         aws.state_machines.start(machine, name, values)
@@ -48,43 +50,45 @@ def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation
     return Preparation("RUNNING")
 
 
-def _recorded(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
-    cluster, version = deployment.cluster, deployment.version
-    if database.after_restore is None or not _is_restored(deployment):
-        return None
-    found = aws.state_machines.execution(database.after_restore, _name(database, deployment))
-    assert cluster is not None  # see _is_restored
-    assert version is not None
-    if found or version.is_good:
-        return found
-    if version.run_id == UNKNOWN_RUN:
-        return Preparation("it is not started, because no run of the pipeline restored the cluster")
-    if aws.now() - cluster.created < RECORDS_KEPT:
-        return None
-    # To start it now would repeat the work on a cluster that testers have used for months.
-    return Preparation(UNKNOWN)
-
-
-def _is_restored(deployment: Deployment) -> bool:
+def _has_work(database: Database, deployment: Deployment) -> bool:
+    """Return whether the cluster has to be prepared: not if it was there before this application."""
     version = deployment.version
     return bool(
-        deployment.cluster
+        database.after_restore
+        and deployment.cluster
         and version
         and version.run_id
         and (version.run_id != UNKNOWN_RUN or version.is_ours)
     )
 
 
+def _recorded(
+    aws: Aws, database: Database, deployment: Deployment, version: Version
+) -> Preparation | None:
+    """Return the recorded execution, or why none is to be started; None if one is."""
+    assert database.after_restore is not None  # see _has_work
+    assert deployment.cluster is not None
+    found = aws.state_machines.execution(database.after_restore, _name(database, deployment))
+    if found or version.is_good:
+        return found
+    if version.run_id == UNKNOWN_RUN:
+        return Preparation("it is not started, because no run of the pipeline restored the cluster")
+    if aws.now() - deployment.cluster.created < RECORDS_KEPT:
+        return None
+    # To start it now would repeat the work on a cluster that testers have used for months.
+    return Preparation(UNKNOWN)
+
+
 def _name(database: Database, deployment: Deployment) -> str:
     """Return the execution's name, at most 80 characters, by which it is started only once."""
-    assert deployment.cluster is not None  # see _is_restored
+    assert deployment.cluster is not None  # see _has_work
     suffix = f"-{deployment.cluster.resource_id}"
     return database.name[: 80 - len(suffix)] + suffix
 
 
 def _input(aws: Aws, database: Database, deployment: Deployment) -> dict[str, object]:
     cluster, value = deployment.cluster, deployment.value
-    assert cluster is not None  # see _is_restored
+    assert cluster is not None  # see _has_work
     assert value is not None
     try:
         snapshot = described(aws, list_own_once(aws), database, value)

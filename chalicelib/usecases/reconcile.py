@@ -14,7 +14,7 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import UNKNOWN, Deployment, Preparation, Verdict, verdict
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_PIPELINE, RECONCILE
-from chalicelib.domain.ledger import GOOD, Note, Run, Version
+from chalicelib.domain.ledger import GOOD, Note, Run, Version, last_restored
 from chalicelib.domain.parameters import Values, arn_of, value_of, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, combine, hours
@@ -44,8 +44,7 @@ class _Look(NamedTuple):
         version = self.found.version
         if self.found.reason:
             return self.found.label not in version.labels
-        earlier = (each for each in reversed(self.ledger) if each.number < version.number)
-        before = next((each for each in earlier if each.run_id), None)
+        before = last_restored([each for each in self.ledger if each.number < version.number])
         if before is None:
             return version.is_ours
         return self.deployment.cluster is not None or before.value != version.value

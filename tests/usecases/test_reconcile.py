@@ -116,34 +116,35 @@ def test_labels_of_earlier_clusters_go_although_nobody_knows_which_run_restored_
     assert promoted.present().labels == {"cluster-ID0004", "run-unknown"}
 
 
-def test_the_end_of_an_order_is_notified_although_a_refused_pin_was_undone_on_top_of_it(
-    promoted: Night,
-) -> None:
+@pytest.fixture
+def undone(promoted: Night) -> Night:
+    """Tonight's run has failed, and a person's refused pin was undone on top of its value."""
     promoted.run_ends("Failed")
     promoted.offer("third")
     promoted.aws.refused = [("start", PIPELINE)]
     with pytest.raises(AwsError):
         promoted.pin("third", deploy=True)
     assert promoted.ledger == [*PROMOTED, ("pin", "third"), ("undo", "new")]
-    promoted.polls()
-    assert (promoted.current, promoted.subjects) == (OLD, [RUN_FAILED])
+    return promoted
+
+
+def test_the_end_of_an_order_is_notified_although_a_refused_pin_was_undone_on_top_of_it(
+    undone: Night,
+) -> None:
+    undone.polls()
+    assert (undone.current, undone.subjects) == (OLD, [RUN_FAILED])
 
 
 def test_a_retry_of_a_failed_run_keeps_its_value_although_a_refused_pin_was_undone_on_top_of_it(
-    promoted: Night,
+    undone: Night,
 ) -> None:
-    promoted.run_ends("Failed")
-    promoted.offer("third")
-    promoted.aws.refused = [("start", PIPELINE)]
-    with pytest.raises(AwsError):
-        promoted.pin("third", deploy=True)
-    runs = promoted.aws.pipelines.pipelines[PIPELINE]
+    runs = undone.aws.pipelines.pipelines[PIPELINE]
     runs[-1] = runs[-1]._replace(status="InProgress")
-    promoted.polls()
-    assert promoted.current == NEW
-    promoted.run_ends()
-    promoted.polls()
-    assert (promoted.deployed(), promoted.good()) == (NEW, NEW)
+    undone.polls()
+    assert undone.current == NEW
+    undone.run_ends()
+    undone.polls()
+    assert (undone.deployed(), undone.good()) == (NEW, NEW)
 
 
 def test_a_deploy_of_another_stack_says_nothing_of_one_that_does_not_exist(promoted: Night) -> None:
