@@ -78,7 +78,8 @@ class UncertainError(AwsError):
     @classmethod
     def after(cls, error: AwsError) -> "UncertainError":
         """Return the uncertainty that an unanswered start leaves behind."""
-        return cls(error.operation, error.subject, error.code, error.message, answered=False)
+        message = f"{error.message}; the run may have been started all the same"
+        return cls(error.operation, error.subject, error.code, message, answered=False)
 
 
 class BusyError(RefreshError):

@@ -139,31 +139,15 @@ class Pipeline(NamedTuple):
             if not move.is_written
         }
         self.check_others(moves, databases)
-        before = {run.execution_id for run in self.runs}
         try:
             started = self.aws.pipelines.start(self.name, note.token)
         except AwsError as error:
             if error.answered:
                 raise
-            started = self._find_started(before, error)
-        if started in before:
+            raise UncertainError.after(error) from error
+        if started in {run.execution_id for run in self.runs}:
             raise Refused(Reason.NOTHING_NEW, f"run {started} was started for this before")
         return versions, started
-
-    def _find_started(self, before: set[str], error: AwsError) -> str:
-        """Return the run of a start whose answer was lost."""
-        try:
-            runs = self.aws.pipelines.runs(self.name)
-        except AwsError as unlisted:
-            raise UncertainError.after(error) from unlisted
-        started = [
-            run.execution_id
-            for run in runs
-            if run.execution_id not in before and run.trigger in (None, "StartPipelineExecution")
-        ]
-        if len(started) != 1:  # the list may lag, and another run may be somebody else's
-            raise UncertainError.after(error)
-        return started[0]
 
     def deploy_or_revert(
         self, moves: Mapping[Database, Move], note: Note, databases: Sequence[Database]
