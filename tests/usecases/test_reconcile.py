@@ -12,7 +12,7 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import put
 from chalicelib.usecases.reconcile import follow
 from tests.fakes import STACK, arn
-from tests.interruptions import meanwhile
+from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.night import KIM, NEW, OLD, REFRESHED, SCHEDULE, SUNDAY, Night, about_rds
 from tests.usecases.states import Arrange, holding, stack_in, without
@@ -226,6 +226,41 @@ def test_a_value_without_a_run_is_taken_back_once_no_retry_can_come(night: Night
     assert facts(night) == (REVERTED, OLD, OLD, [RUN_FAILED])
     body = night.aws.notifier.sent[0].body
     assert "no run of pipeline acceptance-main was started for it" in body
+
+
+@pytest.mark.parametrize("disturbed", ["refused", "killed"])
+def test_a_run_that_a_later_delivery_starts_is_its_versions_own(
+    night: Night, disturbed: str
+) -> None:
+    """It is delivered again once the rights are mended, or CodePipeline answers again."""
+    if disturbed == "killed":
+        night.promotion_killed("after", "put", minutes=20)
+    else:
+        refuse(night.aws, "start")
+        with pytest.raises(AwsError):
+            night.promote()
+        calm(night.aws, minutes=20)
+    assert night.promote().execution_id == "run-2"
+    night.polls()
+    assert night.promote().message == "this scheduled time has had its run"
+    night.run_ends()
+    night.polls()
+    assert (night.deployed(), night.good(), night.started) == (NEW, NEW, ["run-2"])
+
+
+def test_a_broken_push_is_not_the_run_that_superseded_another(promoted: Night) -> None:
+    """Tonight's run waits at a disabled transition: only a run that comes so far supersedes it."""
+    promoted.push()
+    promoted.run_ends("Failed")
+    promoted.push()
+    promoted.aws.time += timedelta(minutes=5)
+    runs = promoted.aws.pipelines.pipelines[PIPELINE]
+    runs[1] = runs[1]._replace(status="Superseded", updated=promoted.aws.time)
+    promoted.polls()
+    assert (promoted.current, promoted.subjects) == (NEW, [])
+    promoted.run_ends()
+    promoted.polls()
+    assert (promoted.good(), promoted.subjects[0].partition(" in ")[0]) == (NEW, "refreshed")
 
 
 def test_the_end_of_another_pipelines_run_is_ignored(promoted: Night) -> None:
