@@ -470,6 +470,59 @@ def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_non
     assert night.subjects == [RUN_FAILED]
 
 
+# --- a cluster that is older than the history of `current` ----------------------------------------
+
+
+def months_later(night: Night) -> None:
+    """CodePipeline has forgotten the run that restored the cluster."""
+    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
+    night.aws.time = SUNDAY
+
+
+def fails(night: Night) -> None:
+    night.promote()
+    night.run_ends("Failed")
+    night.polls(3)
+
+
+def test_a_hundred_pins_do_not_hide_what_is_deployed(night: Night) -> None:
+    for number in range(100):
+        put(night.aws, CURRENT, arn(f"pinned-{number}"), Note("pin", KIM, ""), number + 1)
+    months_later(night)
+    fails(night)
+    assert (night.current, night.subjects) == (OLD, [RUN_FAILED])
+
+
+def test_a_hundred_pins_hide_what_is_deployed_if_the_stack_does_not_show_it(night: Night) -> None:
+    for number in range(100):
+        put(night.aws, CURRENT, arn(f"pinned-{number}"), Note("pin", KIM, ""), number + 1)
+    months_later(night)
+    night.aws.stacks.set_status("UPDATE_ROLLBACK_COMPLETE")
+    fails(night)
+    assert (night.current, night.subjects) == (NEW, [UNKNOWN])
+
+
+def test_what_is_deployed_is_seen_although_current_was_created_anew(night: Night) -> None:
+    without(CURRENT)(night)
+    night.set(CURRENT, "dummyvalue")
+    months_later(night)
+    night.polls()
+    found = night.status()
+    assert (found["databases"][0]["deployed"], found["databases"][0]["waiting"]) == (OLD, True)
+    assert f"rds: {CURRENT} was reset to dummyvalue" in found["problems"][0]
+    night.aws.time = SUNDAY.replace(hour=5)
+    fails(night)
+    assert (night.current, night.subjects) == (OLD, [RUN_FAILED])
+
+
+def test_a_first_promotion_beside_an_older_cluster_that_fails_is_notified(night: Night) -> None:
+    without(CURRENT)(night)
+    months_later(night)
+    night.aws.stacks.all[STACK] = night.aws.stacks.all[STACK]._replace(resolved={})
+    fails(night)
+    assert (night.current, night.subjects) == (None, [RUN_FAILED])
+
+
 # --- several databases ----------------------------------------------------------------------------
 
 
