@@ -213,6 +213,8 @@ def restored_from(
         return Deployment(version.value, version, None, cluster)
     read = [(maker, versions_read_by(maker, ledger, runs)) for maker in makers]
     values = {version.value for _, versions in read for version in versions}
+    if resolved and not values:
+        return _from_before_history(ledger, cluster, resolved)
     if resolved in values:
         values = {resolved}
     if len(values) != 1:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from chalicelib.domain.parameters import arn_of
+from chalicelib.domain.reasons import Reason
 
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 DESCRIPTION_LIMIT = 1024
@@ -142,9 +143,13 @@ class Version(NamedTuple):
 
     @property
     def result(self) -> str | None:
-        """Its outcome: the code that people were notified of, or `restored`; None if there is none."""
+        """Its outcome: the code that people were notified of, or `restored`; None if there is none.
+
+        That it could not be seen what is deployed is its outcome only as long as there is no other.
+        """
         notified = sorted(
-            x.removeprefix(NOTIFIED_LABEL) for x in self.labels if x.startswith(NOTIFIED_LABEL)
+            (x.removeprefix(NOTIFIED_LABEL) for x in self.labels if x.startswith(NOTIFIED_LABEL)),
+            key=lambda each: (each == Reason.DEPLOYED_UNKNOWN, each),
         )
         if "refreshed" in notified or self.is_good:
             return "refreshed"

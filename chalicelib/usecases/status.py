@@ -268,6 +268,9 @@ class _Look:
         if hold_today(self.settings, self.values, due):
             return  # it is over, but was not when the refresh was due
         for database, deployment in self.deployed.items():
+            first = next(iter(self.ledgers[database]), None)
+            if first and first.number == 1 and first.modified > due:
+                continue  # the stage did not have this database then
             latest = value_of(self.values, database.latest_parameter)
             is_newest = latest is not None and latest == deployment.value
             if deployment.cluster and deployment.cluster.created < due and not is_newest:

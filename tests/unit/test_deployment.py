@@ -140,7 +140,8 @@ FIRST = by_hand(1, "c", 20)
             (B, "p"),
         ),
         # The history does not go back so far.
-        ([C], "c", [deploy("r", 2)], [RUN], None),
+        ([C], None, [deploy("r", 2)], [RUN], None),
+        ([FIRST], "c", [deploy("r", 2)], [RUN], (FIRST, None)),
     ],
 )
 def test_what_a_cluster_was_restored_from(

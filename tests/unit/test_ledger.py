@@ -119,6 +119,9 @@ def test_a_version_by_others_is_by_unknown() -> None:
         # Its run was retried.
         (["run-r1", "notified-failed-after-restore", "notified-refreshed"], "refreshed", "r1"),
         (["notified-run-failed"], "run-failed", None),
+        # Its stack's roll-back had failed before.
+        (["notified-deployed-unknown", "notified-run-failed"], "run-failed", None),
+        (["notified-deployed-unknown"], "deployed-unknown", None),
     ],
 )
 def test_the_labels_say_what_became_of_a_version(
