@@ -207,10 +207,14 @@ def restored_from(
     if not makers:
         # Made by hand, or longer ago than CodePipeline's and Parameter Store's records go back.
         before = [each for each in ledger if each.modified <= cluster.created]
-        version = newest_of(resolved or "", before) or next(reversed(before), ledger[0])
+        if not before:
+            return _from_before_history(ledger, cluster, resolved)
+        version = newest_of(resolved or "", before) or before[-1]
         return Deployment(version.value, version, None, cluster)
     read = [(maker, versions_read_by(maker, ledger, runs)) for maker in makers]
     values = {version.value for _, versions in read for version in versions}
+    if resolved and not values:
+        return _from_before_history(ledger, cluster, resolved)
     if resolved in values:
         values = {resolved}
     if len(values) != 1:
@@ -221,6 +225,26 @@ def restored_from(
     likeliness = {"Succeeded": 2, "Failed": 0}
     maker, made = max(fitting, key=lambda each: likeliness.get(each[0].status, 1))
     return Deployment(value, made, maker.execution_id, cluster)
+
+
+_OLDER = (
+    "the cluster is older than the history of current, so that only the next restore will show it"
+)
+
+
+def _from_before_history(
+    ledger: Sequence[Version], cluster: Cluster, resolved: str | None
+) -> Deployment:
+    """Return what a cluster was restored from that is older than every version of `current`."""
+    first = ledger[0]
+    if resolved:
+        not_ours = [each for each in ledger if not each.is_ours]
+        return Deployment(resolved, newest_of(resolved, not_ours), None, cluster)
+    if first.number > 1:
+        return Deployment(cluster=cluster, unknown=_OLDER)
+    if first.is_ours:
+        return Deployment(cluster=cluster)  # made without `current`
+    return Deployment(first.value, first, None, cluster)  # which names what was there
 
 
 def _uncertain(action: Action) -> str:

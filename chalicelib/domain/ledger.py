@@ -6,11 +6,12 @@ the Description says who set the version and why, and the labels record its outc
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from chalicelib.domain.parameters import arn_of
+from chalicelib.domain.reasons import Reason
 
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 DESCRIPTION_LIMIT = 1024
@@ -142,9 +143,13 @@ class Version(NamedTuple):
 
     @property
     def result(self) -> str | None:
-        """Its outcome: the code that people were notified of, or `restored`; None if there is none."""
+        """Its outcome: the code that people were notified of, or `restored`; None if there is none.
+
+        That it could not be seen what is deployed is its outcome only as long as there is no other.
+        """
         notified = sorted(
-            x.removeprefix(NOTIFIED_LABEL) for x in self.labels if x.startswith(NOTIFIED_LABEL)
+            (x.removeprefix(NOTIFIED_LABEL) for x in self.labels if x.startswith(NOTIFIED_LABEL)),
+            key=lambda each: (each == Reason.DEPLOYED_UNKNOWN, each),
         )
         if "refreshed" in notified or self.is_good:
             return "refreshed"
@@ -216,30 +221,50 @@ def own_run(version: Version, ledger: Sequence[Version], runs: Sequence[Run]) ->
 
     `runs` are newest first. CodePipeline does not list the token of a run, but no run was seen in
     progress when the version was put: its own run is the first one that was started by
-    StartPipelineExecution since. Clocks differ, so one that seems to have been started just before
-    may be it, or somebody else's that was listed too late: it counts while it is in progress, or if no
-    other was started since. A superseded run hands over to the run that superseded it.
+    StartPipelineExecution since, until it was undone. Clocks differ, so one that seems to have been
+    started just before may be it, or somebody else's that was listed too late: it counts while it is in
+    progress, or if no other was started since. A superseded run hands over to the run that superseded
+    it. A version that is put again with its token has the same run.
     """
     if version.token is None:
         return None
-    first = next(each for each in ledger if each.token == version.token)
-    found = [run for run in reversed(runs) if _may_be_started_for(run, first)]
-    earlier = [run for run in found if run.started <= first.modified]
-    since = next((run for run in found if run.started >= first.modified), None)
+    puts = [index for index, each in enumerate(ledger) if each.token == version.token]
+    return next(filter(None, (_started_for(index, ledger, runs) for index in puts)), None)
+
+
+def _started_for(index: int, ledger: Sequence[Version], runs: Sequence[Run]) -> Run | None:
+    version, undone = ledger[index], next(_undoing(index, ledger), None)
+    found = [run for run in reversed(runs) if _may_be_started_for(run, version, undone)]
+    earlier = [run for run in found if run.started <= version.modified]
+    since = next((run for run in found if run.started >= version.modified), None)
     own = next((run for run in earlier if run.in_progress), since or next(reversed(earlier), None))
     while own and own.status == "Superseded":
-        later = runs[: runs.index(own)]
+        # By a run that began later, and had not ended before.
+        later = [
+            run for run in runs[: runs.index(own)] if run.in_progress or run.updated >= own.updated
+        ]
         own = next((run for run in reversed(later) if not run.is_rollback), None)
     return own
 
 
-def _may_be_started_for(run: Run, version: Version) -> bool:
+def _undoing(index: int, ledger: Sequence[Version]) -> Iterator[Version]:
+    """Yield the later versions that undo one; an undo puts a pin that waited back as it was."""
+    token = ledger[index].token
+    before = [each for each in ledger[:index] if each.token != token][-1:]
+    waited = [(each.value, each.note) for each in before if each.waits]
+    for each in ledger[index + 1 :]:
+        if each.is_correction or (each.value, each.note) in waited:
+            yield each
+
+
+def _may_be_started_for(run: Run, version: Version, undone: Version | None) -> bool:
     return (
         not run.is_rollback
         and run.trigger in (None, "StartPipelineExecution")
         and version.modified <= run.started + CLOCK_TOLERANCE
         and run.started <= version.modified + START_DEADLINE + CLOCK_TOLERANCE
         and (run.in_progress or version.modified <= run.updated)
+        and (undone is None or run.started < undone.modified)
     )
 
 
@@ -270,28 +295,31 @@ def already_ran(ledger: Sequence[Version], actor: str, runs: Sequence[Run]) -> b
     for index, version in enumerate(ledger):
         if not version.is_promoted_by(actor):
             continue
+        # An undo is nobody's move. An order is put back because it wins.
+        undoing = list(_undoing(index, ledger))
         later = [each for each in ledger[index + 1 :] if not each.is_promoted_by(actor)]
-        # An undo puts a pin that waited back as it was. An order is put back because it wins.
-        undone = [(each.value, each.note) for each in ledger[:index][-1:] if each.waits]
-        if any(not each.is_correction and (each.value, each.note) not in undone for each in later):
-            return True
-        run = own_run(version, ledger, runs)
-        if run and not (later and later[0].modified <= run.started):
+        if any(each not in undoing for each in later) or own_run(version, ledger, runs):
             return True
     return False
 
 
 def next_move(
-    ledger: Sequence[Version], value: str, runs: Sequence[Run], actor: str, token: str
+    ledger: Sequence[Version],
+    value: str,
+    runs: Sequence[Run],
+    actor: str,
+    token: str,
+    now: datetime,
 ) -> Move:
     """Return what a promotion to `value` has to put.
 
-    An invocation that was killed after its put continues with the version that it finds.
+    An invocation that was killed after its put continues with the version that it finds, unless that
+    is so old that it counts as one for which no run was started.
     """
     present = ledger[-1] if ledger else None
     if (
         present
-        and present.token
+        and may_be_starting(present, now)
         and present.run_id is None
         and (present.value, present.actor) == (value, actor)
         and own_run(present, ledger, runs) is None

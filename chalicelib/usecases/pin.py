@@ -129,7 +129,8 @@ def _move(
     a pin writes nothing if the value is pinned already.
     """
     if pipeline:
-        move = next_move(ledger, arn, pipeline.runs, note.actor, str(uuid.uuid4()))
+        token = str(uuid.uuid4())
+        move = next_move(ledger, arn, pipeline.runs, note.actor, token, aws.now())
         pipeline.check_idle([] if move.is_written else [ledger])
         pipeline.check_others([database], settings.databases)
         versions, execution_id = pipeline.deploy_or_revert(

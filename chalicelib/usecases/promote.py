@@ -220,7 +220,9 @@ class _Attempt:
             if self.request.is_scheduled and already_ran(ledger, actor, runs):
                 raise Refused(Reason.NOTHING_NEW, "this scheduled time has had its run")
             if deployed[database].unknown or deployed[database].value != snapshot.arn:
-                moves[database] = next_move(ledger, snapshot.arn, runs, actor, token)
+                moves[database] = next_move(
+                    ledger, snapshot.arn, runs, actor, token, self.aws.now()
+                )
         if not moves:
             raise Refused(Reason.NOTHING_NEW, "the newest snapshot of every database is deployed")
         return moves

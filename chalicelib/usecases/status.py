@@ -207,7 +207,8 @@ class _Look:
     def _of_value(self, database: Database) -> Iterator[str]:
         name = database.current_parameter
         value = value_of(self.values, name)
-        if value == PLACEHOLDER and any(arn_of(each.value) for each in self.ledgers[database]):
+        known = [self.deployed[database].value, *(each.value for each in self.ledgers[database])]
+        if value == PLACEHOLDER and any(map(arn_of, known)):
             yield (
                 f"{name} was reset to {PLACEHOLDER}, which the next run of the pipeline would read: "
                 "pin the snapshot that is deployed."
@@ -267,6 +268,9 @@ class _Look:
         if hold_today(self.settings, self.values, due):
             return  # it is over, but was not when the refresh was due
         for database, deployment in self.deployed.items():
+            first = next(iter(self.ledgers[database]), None)
+            if first and first.number == 1 and first.modified > due:
+                continue  # the stage did not have this database then
             latest = value_of(self.values, database.latest_parameter)
             is_newest = latest is not None and latest == deployment.value
             if deployment.cluster and deployment.cluster.created < due and not is_newest:

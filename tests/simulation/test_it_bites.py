@@ -152,7 +152,7 @@ PLANTED: dict[str, Fault] = {
     ),
     "the newest run is everybody's own": Fault(
         ledger,
-        "found = [run for run in reversed(runs) if _may_be_started_for(run, first)]",
+        "found = [run for run in reversed(runs) if _may_be_started_for(run, version, undone)]",
         "found = [*runs[:1]]",
         history(night("beside")),
     ),

@@ -96,6 +96,7 @@ RUN = run("r", 0.1, ended=60)
 R, P = deploy("r", 10), deploy("p", 30)
 NEXT = pin(3, "c", 1.5)  # as an action that begins at minute 2 is about to read
 SAME = pin(3, "b", 1.5)
+FIRST = by_hand(1, "c", 20)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,9 @@ SAME = pin(3, "b", 1.5)
         ([A, B, C], "a", [], [], (A, None)),
         ([A, B, C], "c", [], [], (B, None)),
         ([A, B, C], None, [], [], (B, None)),
-        ([C], None, [], [], (C, None)),
+        # The first value of a new parameter names what was there; the stack knows better.
+        ([FIRST, pin(2, "d", 30)], None, [], [], (FIRST, None)),
+        ([FIRST, undo(2, "a", 30)], "a", [], [], (undo(2, "a", 30), None)),
         ([A, version(2, "b", 5)], None, [], [], (version(2, "b", 5), None)),
         # The deploy action tells the run, and what current held when it began.
         ([A, B, C], "c", [deploy("r", 2)], [RUN], (B, "r")),
@@ -137,7 +140,8 @@ SAME = pin(3, "b", 1.5)
             (B, "p"),
         ),
         # The history does not go back so far.
-        ([C], "c", [deploy("r", 2)], [RUN], None),
+        ([C], None, [deploy("r", 2)], [RUN], None),
+        ([FIRST], "c", [deploy("r", 2)], [RUN], (FIRST, None)),
     ],
 )
 def test_what_a_cluster_was_restored_from(
@@ -154,6 +158,23 @@ def test_what_a_cluster_was_restored_from(
     else:
         assert found == Deployment(cluster=CLUSTER, unknown=found.unknown)
         assert f"action Deploy of run {makers[-1].execution_id}" in str(found.unknown)
+
+
+@pytest.mark.parametrize(
+    ("ledger", "resolved", "expected"),
+    [
+        # A pin or an order does not tell what was there before it.
+        ([pin(1, "c", 20)], None, Deployment(cluster=CLUSTER)),
+        ([pin(1, "c", 20)], "c", Deployment("c", cluster=CLUSTER)),
+        # A hundred versions ago another one was the first.
+        ([C], None, Deployment(cluster=CLUSTER, unknown="…")),
+    ],
+)
+def test_what_a_cluster_was_restored_from_that_is_older_than_the_history(
+    ledger: list[Version], resolved: str | None, expected: Deployment
+) -> None:
+    found = restored_from(ledger, CLUSTER, resolved, [], [])
+    assert found._replace(unknown=found.unknown and "…") == expected
 
 
 def test_a_deploy_action_may_read_what_is_put_within_a_minute() -> None:

@@ -119,6 +119,9 @@ def test_a_version_by_others_is_by_unknown() -> None:
         # Its run was retried.
         (["run-r1", "notified-failed-after-restore", "notified-refreshed"], "refreshed", "r1"),
         (["notified-run-failed"], "run-failed", None),
+        # Its stack's roll-back had failed before.
+        (["notified-deployed-unknown", "notified-run-failed"], "run-failed", None),
+        (["notified-deployed-unknown"], "deployed-unknown", None),
     ],
 )
 def test_the_labels_say_what_became_of_a_version(
@@ -170,11 +173,13 @@ LEDGER = [version(1, "a", -60), ORDER]
         ([run("r", 1, trigger=None)], "r"),
         # The first one, because nobody starts a second one while it is in progress.
         ([run("push", 3, trigger="Webhook"), run("second", 2), run("first", 1)], "first"),
-        # A superseded run hands over to the next run that is not a rollback.
+        # A superseded run hands over to the next run that is not a rollback, and that had not ended.
         ([run("push", 3, trigger="Webhook"), run("r", 1, "Superseded")], "push"),
         ([run("back", 3, is_rollback=True), run("r", 1, "Superseded")], None),
         ([run("c", 5), run("b", 3, "Superseded"), run("a", 1, "Superseded")], "c"),
         ([run("a", 1, "Superseded")], None),
+        ([run("c", 9), run("b", 3, "Failed", ended=5), run("a", 1, "Superseded", ended=12)], "c"),
+        ([run("b", 3, "InProgress", ended=5), run("a", 1, "Superseded", ended=12)], "b"),
     ],
 )
 def test_the_run_of_a_version_is_the_first_that_was_started_for_it(
@@ -192,6 +197,28 @@ def test_a_version_put_back_with_its_token_keeps_its_run() -> None:
     again = version(4, "b", 40, "t")
     ledger = [*LEDGER, undo(3, "a", 39), again]
     assert own_run(again, ledger, [run("later", 41), run("own", 1)]) == run("own", 1)
+
+
+@pytest.mark.parametrize(
+    ("put_back", "expected"),
+    [
+        ([undo(3, "a", 1)], "second"),
+        ([], "first"),
+        # An undo puts a pin that waited back as it was.
+        ([pin(3, "a", 1)], "second"),
+        ([version(3, "b", 0.5, "t"), pin(4, "a", 1)], "second"),
+        ([pin(3, "c", 1)], "first"),
+    ],
+)
+def test_a_version_that_was_undone_has_no_later_run_until_it_is_put_again(
+    put_back: list[Version], expected: str
+) -> None:
+    """The start was refused, and hours later the event is delivered again."""
+    again = version(9, "b", 60, "t")
+    ledger = [pin(1, "a", -60), ORDER, *put_back, again]
+    runs = [run("second", 60.5), run("first", 5)]
+    assert own_run(again, ledger, runs) == own_run(ORDER, ledger, runs)
+    assert own_run(again, ledger, runs).execution_id == expected
 
 
 @pytest.mark.parametrize(("minute", "expected"), [(0, True), (14.9, True), (15, False)])
@@ -243,8 +270,13 @@ def test_the_last_order_is_the_newest_that_was_not_undone(
 def test_a_move_continues_what_was_put_before_a_kill_and_else_puts_the_value(
     ledger: list[Version], runs: list[Run], actor: str, expected: Move
 ) -> None:
-    move = next_move(ledger, "b", runs, actor, "new")
+    move = next_move(ledger, "b", runs, actor, "new", at(14))
     assert (move, move.after) == (expected, len(ledger))
+
+
+def test_a_move_that_was_put_too_long_ago_is_put_again() -> None:
+    """Or the run that is started now would not be recognised as its own."""
+    assert next_move(LEDGER, "b", [], SCHEDULE, "t", at(15)) == Move("b", "t", ORDER)
 
 
 @pytest.mark.parametrize(

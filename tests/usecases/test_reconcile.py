@@ -12,7 +12,7 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import put
 from chalicelib.usecases.reconcile import follow
 from tests.fakes import STACK, arn
-from tests.interruptions import meanwhile
+from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.night import KIM, NEW, OLD, REFRESHED, SCHEDULE, SUNDAY, Night, about_rds
 from tests.usecases.states import Arrange, holding, stack_in, without
@@ -228,6 +228,41 @@ def test_a_value_without_a_run_is_taken_back_once_no_retry_can_come(night: Night
     assert "no run of pipeline acceptance-main was started for it" in body
 
 
+@pytest.mark.parametrize("disturbed", ["refused", "killed"])
+def test_a_run_that_a_later_delivery_starts_is_its_versions_own(
+    night: Night, disturbed: str
+) -> None:
+    """It is delivered again once the rights are mended, or CodePipeline answers again."""
+    if disturbed == "killed":
+        night.promotion_killed("after", "put", minutes=20)
+    else:
+        refuse(night.aws, "start")
+        with pytest.raises(AwsError):
+            night.promote()
+        calm(night.aws, minutes=20)
+    assert night.promote().execution_id == "run-2"
+    night.polls()
+    assert night.promote().message == "this scheduled time has had its run"
+    night.run_ends()
+    night.polls()
+    assert (night.deployed(), night.good(), night.started) == (NEW, NEW, ["run-2"])
+
+
+def test_a_broken_push_is_not_the_run_that_superseded_another(promoted: Night) -> None:
+    """Tonight's run waits at a disabled transition: only a run that comes so far supersedes it."""
+    promoted.push()
+    promoted.run_ends("Failed")
+    promoted.push()
+    promoted.aws.time += timedelta(minutes=5)
+    runs = promoted.aws.pipelines.pipelines[PIPELINE]
+    runs[1] = runs[1]._replace(status="Superseded", updated=promoted.aws.time)
+    promoted.polls()
+    assert (promoted.current, promoted.subjects) == (NEW, [])
+    promoted.run_ends()
+    promoted.polls()
+    assert (promoted.good(), promoted.subjects[0].partition(" in ")[0]) == (NEW, "refreshed")
+
+
 def test_the_end_of_another_pipelines_run_is_ignored(promoted: Night) -> None:
     promoted.run_ends("Failed")
     result = follow(promoted.settings, promoted.aws, "another")
@@ -433,6 +468,62 @@ def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_non
     assert night.current == (values[-1] if values else None)
     assert not values or night.present().note is None  # a value put by hand waits again
     assert night.subjects == [RUN_FAILED]
+
+
+# --- a cluster that is older than the history of `current` ----------------------------------------
+
+
+def months_later(night: Night) -> None:
+    """CodePipeline has forgotten the run that restored the cluster."""
+    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
+    night.aws.time = SUNDAY
+
+
+def fails(night: Night) -> None:
+    night.promote()
+    night.run_ends("Failed")
+    night.polls(3)
+
+
+def test_a_hundred_pins_do_not_hide_what_is_deployed(night: Night) -> None:
+    for number in range(100):
+        put(night.aws, CURRENT, arn(f"pinned-{number}"), Note("pin", KIM, ""), number + 1)
+    months_later(night)
+    fails(night)
+    assert (night.current, night.subjects) == (OLD, [RUN_FAILED])
+
+
+def test_a_hundred_pins_hide_what_is_deployed_if_the_stack_does_not_show_it(night: Night) -> None:
+    for number in range(100):
+        put(night.aws, CURRENT, arn(f"pinned-{number}"), Note("pin", KIM, ""), number + 1)
+    months_later(night)
+    night.aws.stacks.set_status("UPDATE_ROLLBACK_COMPLETE")
+    fails(night)
+    assert (night.current, night.subjects) == (NEW, [UNKNOWN])
+
+
+@pytest.mark.parametrize("passes", [months_later, lambda night: None])
+def test_what_is_deployed_is_seen_although_current_was_created_anew(
+    night: Night, passes: Arrange
+) -> None:
+    without(CURRENT)(night)
+    night.set(CURRENT, "dummyvalue")
+    passes(night)
+    night.polls()
+    found = night.status()
+    assert (found["databases"][0]["deployed"], found["databases"][0]["waiting"]) == (OLD, True)
+    assert f"rds: {CURRENT} was reset to dummyvalue" in found["problems"][0]
+    night.aws.time = SUNDAY.replace(hour=5)
+    fails(night)
+    assert (night.current, night.subjects) == (OLD, [RUN_FAILED])
+
+
+def test_a_first_promotion_beside_an_older_cluster_that_fails_is_notified(night: Night) -> None:
+    without(CURRENT)(night)
+    months_later(night)
+    night.aws.stacks.all[STACK] = night.aws.stacks.all[STACK]._replace(resolved={})
+    fails(night)
+    assert (night.current, night.subjects) == (None, [RUN_FAILED])
 
 
 # --- several databases ----------------------------------------------------------------------------

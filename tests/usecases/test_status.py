@@ -251,6 +251,10 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     ),
     "held": (in_turn(LATE, hold_until("2026-02-01")), []),
     "nothing newer": (in_turn(LATE, holding(LATEST, OLD)), []),
+    "due before there was a current": (
+        in_turn(LATE, without(CURRENT), holding(CURRENT, OLD)),
+        [],
+    ),
     "not missed yet": (in_turn(LATE, Night.push), []),
     "a rate": (in_turn(LATE, lambda night: night.configure(RESTORE_SCHEDULE="rate(1 day)")), []),
 }
