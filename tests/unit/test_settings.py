@@ -169,15 +169,25 @@ def test_a_stage_is_of_the_account_whose_variable_it_has() -> None:
     assert settings.load(TWO).names == ["rds", "docs"]
 
 
-@pytest.mark.parametrize(
-    ("environment", "found"),
-    [(SHARING | STAGE, "are both set"), ({"SOURCE_ACCOUNT": ""}, "are both missing")],
-)
-def test_a_stage_of_both_accounts_or_of_neither_is_refused(
-    environment: dict[str, str], found: str
-) -> None:
-    expected = f"SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT {found}: set SOURCE_ACCOUNT in an acceptance "
-    assert only_problem(environment).startswith(expected)
+def test_a_stage_of_both_accounts_is_refused() -> None:
+    assert only_problem(SHARING | STAGE) == (
+        "SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both set: set SOURCE_ACCOUNT in an acceptance stage, "
+        "SHARE_WITH_ACCOUNT in a production stage"
+    )
+
+
+def test_a_stage_of_neither_account_has_all_its_problems_named_and_a_misspelled_account() -> None:
+    found = problems(STAGE, SOURCE_ACCOUNT=None, SOURCE_ACOUNT=ACCOUNT, RDS_ENGINE="x")
+    assert [each.split()[:3] for each in found] == [
+        ["SOURCE_ACCOUNT", "is", "missing:"],
+        ["RDS_ENGINE", "is", "'x':"],
+        ["SOURCE_ACOUNT", "is", "unknown:"],
+    ]
+    found = problems(SHARING, SHARE_WITH_ACCOUNT="", SHARE_WITH_ACOUNT=ACCOUNT)
+    assert [each.split()[:3] for each in found] == [
+        ["SHARE_WITH_ACCOUNT", "is", "missing:"],
+        ["SHARE_WITH_ACOUNT", "is", "unknown:"],
+    ]
 
 
 def test_the_names_of_a_stage_s_settings_are_those_of_its_kind_and_databases() -> None:
