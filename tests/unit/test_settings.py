@@ -1,6 +1,6 @@
 """The environment variables of an acceptance and of a production stage."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -167,6 +167,30 @@ def test_a_stage_is_of_the_account_whose_variable_it_has() -> None:
     assert settings.load(STAGE) == acceptance()
     assert settings.load(SHARING).names == []
     assert settings.load(TWO).names == ["rds", "docs"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "skipped"),
+    [
+        ({}, None),
+        ({"UPDATE_SCHEDULE": "cron(0 22 ? * SAT *)"}, "2026-01-17T22:00Z"),
+        ({"UPDATE_SCHEDULE": "cron(0 5 * * ? *)"}, "2026-01-17T05:00Z"),
+        # The update is on Saturday at 21:00 there.
+        ({"MAINTENANCE_WINDOW": "00:00-07:00 America/New_York"}, "2026-01-18T02:00Z"),
+        (
+            {"UPDATE_SCHEDULE": "cron(0 22 ? * SAT *)", "REFRESH_ANCHOR_DATE": "2026-01-03"},
+            None,
+        ),
+        ({"UPDATE_SCHEDULE": "cron(0 22 ? * SAT *)", "REFRESH_EVERY_WEEKS": "1"}, None),
+        ({"UPDATE_SCHEDULE": "rate(1 day)"}, None),
+    ],
+)
+def test_an_update_that_is_skipped_just_before_a_refresh_is_found(
+    changes: dict[str, str], skipped: str | None
+) -> None:
+    restore = datetime(2026, 1, 18, 4, 30, tzinfo=UTC)
+    expected = datetime.fromisoformat(skipped) if skipped else None
+    assert acceptance(**changes).skipped_update(restore) == expected
 
 
 def test_a_stage_of_both_accounts_is_refused() -> None:
