@@ -87,8 +87,13 @@ def result_metrics(use_case: str, result: Mapping[str, Any]) -> list[Metric]:
     return metrics
 
 
-def error_metrics(databases: list[str]) -> list[Metric]:
-    """Return what an attempt counts in which an AWS call failed."""
+def error_metrics(use_case: str, databases: list[str]) -> list[Metric]:
+    """Return what an attempt counts in which an AWS call failed.
+
+    A poll fails no refresh: the alarm on its function's errors rings, and the next one tries again.
+    """
+    if use_case == "reconcile":
+        return []
     return [Metric(name, "RefreshFailed", 1, "Count") for name in databases]
 
 

@@ -134,14 +134,14 @@ def test_a_decision_is_one_log_line_with_its_grounds(
     assert line == line | expected
 
 
-def test_what_aws_did_not_do_is_counted_and_raised(
-    load: Load, aws: InMemoryAws, output: Output
+@pytest.mark.parametrize(("function", "counted"), [(RESTORE, [[1.0]]), ("db-reconcile", [])])
+def test_what_aws_did_not_do_is_raised_and_counted_unless_it_was_only_a_poll(
+    load: Load, aws: InMemoryAws, output: Output, function: str, counted: list[list[float]]
 ) -> None:
     refuse(aws, "get")
     with pytest.raises(AwsError):
-        invoke(load(aws), RESTORE, "2026-01-04T04:00:00Z")
-    (line,) = output()
-    assert line["RefreshFailed"] == [1.0]
+        invoke(load(aws), function, "2026-01-04T04:00:00Z")
+    assert [line["RefreshFailed"] for line in output()] == counted
 
 
 def test_the_poll_finishes_copies_as_well(load: Load, aws: InMemoryAws, output: Output) -> None:

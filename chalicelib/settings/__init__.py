@@ -14,18 +14,18 @@ def load(environment: Mapping[str, str]) -> Settings | ProductionSettings:
     """Return the stage's settings; raise SettingsError, naming every problem.
 
     A stage with SOURCE_ACCOUNT is an acceptance stage, one with SHARE_WITH_ACCOUNT a production
-    stage.
+    stage. One with neither misses the variable of the stage that its other settings belong to.
     """
     is_acceptance, is_production = (bool(environment.get(n)) for n in (ACCEPTANCE, PRODUCTION))
-    if is_acceptance == is_production:
-        found = "are both set" if is_acceptance else "are both missing"
+    if is_acceptance and is_production:
         detail = (
-            f"{found}: set {ACCEPTANCE} in an acceptance stage, {PRODUCTION} in a production stage"
+            f"are both set: set {ACCEPTANCE} in an acceptance stage, {PRODUCTION} in a production "
+            "stage"
         )
         raise SettingsError([Problem((ACCEPTANCE, PRODUCTION), detail)])
-    if is_acceptance:
-        return Settings.from_environment(environment)
-    return ProductionSettings.from_environment(environment)
+    if is_production or (environment.get("CLUSTERS") and not is_acceptance):
+        return ProductionSettings.from_environment(environment)
+    return Settings.from_environment(environment)
 
 
 def names_of(environment: Mapping[str, str]) -> list[str]:

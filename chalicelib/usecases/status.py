@@ -271,9 +271,9 @@ class _Look:
             first = next(iter(self.ledgers[database]), None)
             if first and first.number == 1 and first.modified > due:
                 continue  # the stage did not have this database then
-            latest = value_of(self.values, database.latest_parameter)
-            is_newest = latest is not None and latest == deployment.value
-            if deployment.cluster and deployment.cluster.created < due and not is_newest:
+            latest = snapshot_of(self.values, database.latest_parameter)
+            is_newer = latest not in (None, deployment.value)  # a new stage has recorded none yet
+            if deployment.cluster and deployment.cluster.created < due and is_newer:
                 yield (
                     f"{database.name}: the refresh that was due at {_time(due)} did not happen. Look "
                     "at the notifications and at the log of db-restore-from-snapshot."

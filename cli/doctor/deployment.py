@@ -19,6 +19,7 @@ from chalicelib.domain.functions import (
 from chalicelib.usecases.checks import hold_today
 from cli import restapi, stacks
 from cli.doctor.checks import (
+    WARNING,
     Check,
     Verdict,
     check,
@@ -28,6 +29,7 @@ from cli.doctor.checks import (
     problem,
     unavailable,
     warning,
+    when,
 )
 from cli.doctor.look import AcceptanceLook, Look, Unavailable, is_absent, known
 from cli.policies import FUNCTIONS, USE_TOPIC_KEY, Policy, file_name
@@ -317,6 +319,21 @@ def schedules(look: Look_) -> Iterator[Check]:
     for function, rule in stacks.rule_names(look.stage).items():
         name = look.function_names[function]
         yield from _rule(rule, look, name, *expressions.get(function, ("", "")))
+    if isinstance(look, AcceptanceLook):
+        yield from _skipped_update(look)
+
+
+def _skipped_update(look: AcceptanceLook) -> Iterator[Check]:
+    stage, settings = look.stage, look.stage.settings
+    restore = settings.next_restore(look.now, None)
+    update = settings.skipped_update(restore) if restore else None
+    if restore and update:
+        seen = (
+            f"the update of {when(stage, update)} is in an off-week, and so is skipped: the refresh of "
+            f"{when(stage, restore)} restores what an earlier one has recorded"
+        )
+        anchor = f"REFRESH_ANCHOR_DATE={settings.window.date_of(update)}"
+        yield Check("schedule", "UPDATE_SCHEDULE", WARNING, seen, to_change(stage.name, anchor))
 
 
 def _expressions(look: AcceptanceLook) -> dict[str, tuple[str, str]]:

@@ -1002,6 +1002,20 @@ def test_the_next_date_is_a_real_one_in_the_window_s_zone_after_the_hold(
     ]
 
 
+def test_an_update_that_is_skipped_just_before_a_refresh_is_a_warning() -> None:
+    stage = stage_of(UPDATE_SCHEDULE="cron(0 22 ? * SAT *)")
+    *_, found = deployment.schedules(account({}, stage).look())
+    assert found == Check(
+        "schedule",
+        "UPDATE_SCHEDULE",
+        "warning",
+        "the update of Saturday 2026-01-03 22:00 UTC is in an off-week, and so is skipped: the refresh "
+        "of Sunday 2026-01-04 04:00 UTC restores what an earlier one has recorded",
+        "aurora-refresh configure --stage acceptance REFRESH_ANCHOR_DATE=2026-01-03, and then "
+        "aurora-refresh deploy --stage acceptance",
+    )
+
+
 def test_the_first_update_at_a_rate_has_no_date() -> None:
     seen = account({LATEST: "dummyvalue"}, stage_of(UPDATE_SCHEDULE=HOURLY))
     (latest,) = (check.fix for check in acceptance.parameters(seen.look()) if check.fix)

@@ -128,6 +128,9 @@ def test_one_databases_failure_is_not_anothers() -> None:
     assert found == [count("RefreshFailed")]
 
 
-def test_a_failed_attempt_counts_for_every_database() -> None:
+def test_a_failed_attempt_counts_for_every_database_but_a_failed_poll_is_no_failed_refresh() -> (
+    None
+):
     expected = [count("RefreshFailed"), count("RefreshFailed", "docs")]
-    assert observability.error_metrics(["rds", "docs"]) == expected
+    assert observability.error_metrics("update", ["rds", "docs"]) == expected
+    assert observability.error_metrics("reconcile", ["rds", "docs"]) == []

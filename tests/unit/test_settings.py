@@ -1,6 +1,6 @@
 """The environment variables of an acceptance and of a production stage."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -170,14 +170,48 @@ def test_a_stage_is_of_the_account_whose_variable_it_has() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "found"),
-    [(SHARING | STAGE, "are both set"), ({"SOURCE_ACCOUNT": ""}, "are both missing")],
+    ("changes", "skipped"),
+    [
+        ({}, None),
+        ({"UPDATE_SCHEDULE": "cron(0 22 ? * SAT *)"}, "2026-01-17T22:00Z"),
+        ({"UPDATE_SCHEDULE": "cron(0 5 * * ? *)"}, "2026-01-17T05:00Z"),
+        # The update is on Saturday at 21:00 there.
+        ({"MAINTENANCE_WINDOW": "00:00-07:00 America/New_York"}, "2026-01-18T02:00Z"),
+        (
+            {"UPDATE_SCHEDULE": "cron(0 22 ? * SAT *)", "REFRESH_ANCHOR_DATE": "2026-01-03"},
+            None,
+        ),
+        ({"UPDATE_SCHEDULE": "cron(0 22 ? * SAT *)", "REFRESH_EVERY_WEEKS": "1"}, None),
+        ({"UPDATE_SCHEDULE": "rate(1 day)"}, None),
+    ],
 )
-def test_a_stage_of_both_accounts_or_of_neither_is_refused(
-    environment: dict[str, str], found: str
+def test_an_update_that_is_skipped_just_before_a_refresh_is_found(
+    changes: dict[str, str], skipped: str | None
 ) -> None:
-    expected = f"SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT {found}: set SOURCE_ACCOUNT in an acceptance "
-    assert only_problem(environment).startswith(expected)
+    restore = datetime(2026, 1, 18, 4, 30, tzinfo=UTC)
+    expected = datetime.fromisoformat(skipped) if skipped else None
+    assert acceptance(**changes).skipped_update(restore) == expected
+
+
+def test_a_stage_of_both_accounts_is_refused() -> None:
+    assert only_problem(SHARING | STAGE) == (
+        "SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both set: set SOURCE_ACCOUNT in an acceptance stage, "
+        "SHARE_WITH_ACCOUNT in a production stage"
+    )
+
+
+def test_a_stage_of_neither_account_has_all_its_problems_named_and_a_misspelled_account() -> None:
+    found = problems(STAGE, SOURCE_ACCOUNT=None, SOURCE_ACOUNT=ACCOUNT, RDS_ENGINE="x")
+    assert [each.split()[:3] for each in found] == [
+        ["SOURCE_ACCOUNT", "is", "missing:"],
+        ["RDS_ENGINE", "is", "'x':"],
+        ["SOURCE_ACOUNT", "is", "unknown:"],
+    ]
+    found = problems(SHARING, SHARE_WITH_ACCOUNT="", SHARE_WITH_ACOUNT=ACCOUNT)
+    assert [each.split()[:3] for each in found] == [
+        ["SHARE_WITH_ACCOUNT", "is", "missing:"],
+        ["SHARE_WITH_ACOUNT", "is", "unknown:"],
+    ]
 
 
 def test_the_names_of_a_stage_s_settings_are_those_of_its_kind_and_databases() -> None:

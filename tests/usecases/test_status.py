@@ -202,6 +202,10 @@ MISSED = (
     "rds: the refresh that was due at 2026-01-04T04:00:00+00:00 did not happen. Look at the "
     "notifications and at the log of db-restore-from-snapshot."
 )
+NO_UPDATE = (
+    f"{LATEST} holds 'dummyvalue', {NO_ARN}. Check why db-update-latest-snapshot-id has not recorded a "
+    "snapshot."
+)
 LONG = "run run-2 of acceptance-main is in progress since 2026-01-04T04:00:00+00:00"
 WAITS = f"{LONG}, waiting for an approval in stage Approve. When it goes on, it restores rds from {NEW}."
 TWO_HOURS = promotion_that("InProgress", hours=2)
@@ -255,6 +259,7 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
         in_turn(LATE, without(CURRENT), holding(CURRENT, OLD)),
         [],
     ),
+    "before the first update": (in_turn(LATE, holding(LATEST, "dummyvalue")), [NO_UPDATE]),
     "not missed yet": (in_turn(LATE, Night.push), []),
     "a rate": (in_turn(LATE, lambda night: night.configure(RESTORE_SCHEDULE="rate(1 day)")), []),
 }
