@@ -263,9 +263,9 @@ class InMemoryParameters:
     @_call
     def get(self, names: Sequence[str]) -> Mapping[str, Parameter]:
         return {
-            name: Parameter(self.kept[name][-1].value, self.kept[name][-1].number)
+            name: Parameter(present.value, present.number, present.modified)
             for name in names
-            if name in self.kept
+            if name in self.kept and (present := self.kept[name][-1])
         }
 
     @_call

@@ -26,7 +26,7 @@ class SsmParameters:
 
     def get(self, names: Sequence[str]) -> Mapping[str, Parameter]:
         return {
-            name: Parameter(found["Value"], found["Version"])
+            name: Parameter(found["Value"], found["Version"], found["LastModifiedDate"])
             for name, found in self.read(names).items()
         }
 

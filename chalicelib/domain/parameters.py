@@ -6,6 +6,7 @@ logged or shown.
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from chalicelib.domain.snapshots import SnapshotArn
@@ -18,10 +19,11 @@ _PIPELINE_NAME = re.compile(r"[A-Za-z0-9.@_-]{1,100}")
 
 
 class Parameter(NamedTuple):
-    """A parameter's value and the number of its version."""
+    """A parameter's value, with the number and the time of its version."""
 
     value: str
     version: int
+    modified: datetime
 
 
 Values = Mapping[str, Parameter]

@@ -6,6 +6,7 @@ from chalicelib.domain.errors import Problem, SettingsError
 from chalicelib.settings import acceptance, production
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
+from chalicelib.settings.variables import probable_typos
 
 ACCEPTANCE, PRODUCTION = "SOURCE_ACCOUNT", "SHARE_WITH_ACCOUNT"
 
@@ -14,18 +15,19 @@ def load(environment: Mapping[str, str]) -> Settings | ProductionSettings:
     """Return the stage's settings; raise SettingsError, naming every problem.
 
     A stage with SOURCE_ACCOUNT is an acceptance stage, one with SHARE_WITH_ACCOUNT a production
-    stage. One with neither misses the variable of the stage that its other settings belong to.
+    stage.
     """
     is_acceptance, is_production = (bool(environment.get(n)) for n in (ACCEPTANCE, PRODUCTION))
-    if is_acceptance and is_production:
+    if is_acceptance == is_production:
+        found = "are both set" if is_acceptance else "are both missing"
         detail = (
-            f"are both set: set {ACCEPTANCE} in an acceptance stage, {PRODUCTION} in a production "
-            "stage"
+            f"{found}: set {ACCEPTANCE} in an acceptance stage, {PRODUCTION} in a production stage"
         )
-        raise SettingsError([Problem((ACCEPTANCE, PRODUCTION), detail)])
-    if is_production or (environment.get("CLUSTERS") and not is_acceptance):
-        return ProductionSettings.from_environment(environment)
-    return Settings.from_environment(environment)
+        names = (ACCEPTANCE, PRODUCTION)
+        raise SettingsError([Problem(names, detail), *probable_typos(environment, names, ())])
+    if is_acceptance:
+        return Settings.from_environment(environment)
+    return ProductionSettings.from_environment(environment)
 
 
 def names_of(environment: Mapping[str, str]) -> list[str]:

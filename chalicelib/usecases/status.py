@@ -268,12 +268,10 @@ class _Look:
         if hold_today(self.settings, self.values, due):
             return  # it is over, but was not when the refresh was due
         for database, deployment in self.deployed.items():
-            first = next(iter(self.ledgers[database]), None)
-            if first and first.number == 1 and first.modified > due:
-                continue  # the stage did not have this database then
-            latest = snapshot_of(self.values, database.latest_parameter)
-            is_newer = latest not in (None, deployment.value)  # a new stage has recorded none yet
-            if deployment.cluster and deployment.cluster.created < due and is_newer:
+            latest = self.values.get(database.latest_parameter)
+            was_wanted = latest and arn_of(latest.value) and latest.modified < due
+            is_older = deployment.cluster and deployment.cluster.created < due
+            if latest and was_wanted and is_older and latest.value != deployment.value:
                 yield (
                     f"{database.name}: the refresh that was due at {_time(due)} did not happen. Look "
                     "at the notifications and at the log of db-restore-from-snapshot."

@@ -248,7 +248,10 @@ class AcceptanceLook(Look[AcceptanceStage]):
     def values(self) -> dict[str, Parameter]:
         """The parameters' values, as the use cases read them; none if they cannot be read."""
         found = known(self.parameters) or {}
-        return {name: Parameter(each["Value"], each["Version"]) for name, each in found.items()}
+        return {
+            name: Parameter(each["Value"], each["Version"], each["LastModifiedDate"])
+            for name, each in found.items()
+        }
 
     @question(_LIST_SNAPSHOTS)
     def candidate(self, database: Database) -> Snapshot | Refused:

@@ -46,6 +46,7 @@ from tests.stage import STAGE as REQUIRED
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 1, 4, 1, tzinfo=UTC)
+A_STRING = {"Version": 1, "Type": "String", "LastModifiedDate": NOW}
 NEW, OLD = snapshot("orders-2"), snapshot("orders-1", created=NOW - timedelta(days=14))
 NAME = "acceptance"
 DEPLOY = f"aurora-refresh deploy --stage {NAME}"
@@ -84,7 +85,7 @@ def holding(values: Mapping[str, Any]) -> Answers:
     """The parameters, some with other values; None takes one away."""
     healthy = {PIPELINE_NAME: PIPELINE, LATEST: NEW.arn, CURRENT: OLD.arn, HOLD: "dummyvalue"}
     return {
-        name: {"Value": value, "Version": 1, "Type": "String"} if isinstance(value, str) else value
+        name: {"Value": value, **A_STRING} if isinstance(value, str) else value
         for name, value in (healthy | values).items()
         if value
     }
@@ -337,7 +338,7 @@ def with_stack(name: str) -> str:
 
 
 WRITE_CURRENT = f"{NEXT_RUN}: {put(CURRENT, NEW.arn)}"
-BINARY = {"Value": "hunter2", "Version": 1, "Type": "SecureString"}
+BINARY = {"Value": "hunter2", **A_STRING, "Type": "SecureString"}
 ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
 
 

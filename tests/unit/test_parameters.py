@@ -1,5 +1,7 @@
 """What the parameters hold, and how much of it is shown."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 from chalicelib.domain.parameters import Parameter, pipeline_name, shown, snapshot_of, value_of
 from tests.fakes import arn
 
-VALUES = {"/latest": Parameter(arn("a"), 3), "/current": Parameter("dummyvalue", 1)}
+NOW = datetime(2026, 1, 4, tzinfo=UTC)
+VALUES = {"/latest": Parameter(arn("a"), 3, NOW), "/current": Parameter("dummyvalue", 1, NOW)}
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,9 @@ class Night:
         aws.snapshots.all = [snapshot("new"), snapshot("old", created=aws.time - timedelta(days=9))]
         self.stage = ONE
         self._deployed_on(ONE)
+        aws.time = TWO_O_CLOCK
         self.set(LATEST, NEW)
+        aws.time = SUNDAY
         self.configure(**changes)
 
     @classmethod

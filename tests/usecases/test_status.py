@@ -12,7 +12,18 @@ from chalicelib.settings.acceptance import Settings
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
 from tests.interruptions import meanwhile
 from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE, PIPELINE_NAME, STAGE
-from tests.usecases.night import HIDDEN, HOLD, NEW, OLD, READING, SECRET, SUNDAY, Night, documented
+from tests.usecases.night import (
+    HIDDEN,
+    HOLD,
+    NEW,
+    OLD,
+    READING,
+    SECRET,
+    SUNDAY,
+    TWO_O_CLOCK,
+    Night,
+    documented,
+)
 from tests.usecases.states import (
     Arrange,
     at,
@@ -183,7 +194,7 @@ def in_turn(*arranged: Arrange) -> Arrange:
 
 
 DENIED = "AccessDeniedException: no."
-LATE = at(SUNDAY + timedelta(hours=2))
+EARLY, LATE = at(TWO_O_CLOCK), at(SUNDAY + timedelta(hours=2))
 UNSEEN = "rds: it cannot be seen what is deployed: "
 TO_CONTINUE = f"{UNSEEN}stack acceptance-data is UPDATE_ROLLBACK_FAILED: continue its rollback."
 RESET = (
@@ -254,12 +265,9 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
         [],
     ),
     "held": (in_turn(LATE, hold_until("2026-02-01")), []),
-    "nothing newer": (in_turn(LATE, holding(LATEST, OLD)), []),
-    "due before there was a current": (
-        in_turn(LATE, without(CURRENT), holding(CURRENT, OLD)),
-        [],
-    ),
-    "before the first update": (in_turn(LATE, holding(LATEST, "dummyvalue")), [NO_UPDATE]),
+    "nothing newer": (in_turn(EARLY, holding(LATEST, OLD), LATE), []),
+    "newer only since": (in_turn(LATE, holding(LATEST, NEW)), []),
+    "before the first update": (in_turn(EARLY, holding(LATEST, "dummyvalue"), LATE), [NO_UPDATE]),
     "not missed yet": (in_turn(LATE, Night.push), []),
     "a rate": (in_turn(LATE, lambda night: night.configure(RESTORE_SCHEDULE="rate(1 day)")), []),
 }
