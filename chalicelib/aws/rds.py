@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.errors import translate_errors
+from chalicelib.aws.errors import code_and_message, translate_errors
 from chalicelib.domain.deployment import Cluster
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.reasons import Reason
@@ -249,8 +249,7 @@ def _refusals(
         try:
             yield
         except ClientError as error:
-            details = error.response["Error"]
-            if details["Code"] not in reasons:
+            code, message = code_and_message(error)
+            if code not in reasons:
                 raise
-            message = f"RDS refused to {action}: {details['Message']}"
-            raise Refused(reasons[details["Code"]], message) from error
+            raise Refused(reasons[code], f"RDS refused to {action}: {message}") from error

@@ -1,5 +1,6 @@
 """What only the real adapters do: rare answers of AWS, errors, retries, other Regions, topics."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,8 +10,10 @@ from typing import Any
 import boto3
 import botocore.session
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.stub import Stubber
+from urllib3 import HTTPResponse
 
 from chalicelib.aws.clients import BotoAws
 from chalicelib.aws.cloudformation import CloudFormationStacks
@@ -96,6 +99,40 @@ def test_a_server_error_does_not_prove_that_the_call_had_no_effect(
     with pytest.raises(AwsError, match="because") as caught:
         CodePipelines(client_of("codepipeline", call)).start("m", "token-1")
     assert caught.value.answered is answered
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "answered"),
+    [
+        (503, "Service Unavailable", "ResponseParserError", False),
+        (200, "<html>", "ResponseParserError", False),
+        (400, "<ErrorResponse><RequestId>1</RequestId></ErrorResponse>", "Unknown", True),
+        (400, "<ErrorResponse><Error><Code/></Error></ErrorResponse>", "Unknown", True),
+        (400, "<ErrorResponse><Error><Code>No</Code></Error></ErrorResponse>", "No", True),
+    ],
+)
+@pytest.mark.parametrize(
+    ("service", "ask"),
+    [
+        ("rds", lambda client: RdsSnapshots(client).copy("it", "name", "key", {})),
+        ("cloudformation", lambda client: CloudFormationStacks(client).find("it")),
+    ],
+)
+def test_an_answer_that_says_nothing_is_an_error_too(
+    service: str, ask: Callable[[Any], object], status: int, body: str, code: str, answered: bool
+) -> None:
+    """What a proxy, or a service in trouble, answers."""
+    once = Config(retries={"total_max_attempts": 1})
+    client = boto3.client(service, "eu-west-1", config=once, **KEYS)
+
+    def answer(**_: Any) -> AWSResponse:
+        raw = HTTPResponse(io.BytesIO(body.encode()), preload_content=False)
+        return AWSResponse("https://aws", status, {}, raw)
+
+    client.meta.events.register("before-send", answer)
+    with pytest.raises(AwsError, match=rf"\bit failed: {code}: .") as caught:
+        ask(client)
+    assert (caught.value.code, caught.value.answered) == (code, answered)
 
 
 def test_no_answer_at_all_is_an_error_too() -> None:
