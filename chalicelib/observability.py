@@ -87,8 +87,13 @@ def result_metrics(use_case: str, result: Mapping[str, Any]) -> list[Metric]:
     return metrics
 
 
-def error_metrics(databases: list[str]) -> list[Metric]:
-    """Return what an attempt counts in which an AWS call failed."""
+def error_metrics(use_case: str, databases: list[str]) -> list[Metric]:
+    """Return what an attempt counts in which an AWS call failed.
+
+    A look at what is deployed that fails is no refresh that failed: the next poll looks again.
+    """
+    if use_case == "reconcile":
+        return []
     return [Metric(name, "RefreshFailed", 1, "Count") for name in databases]
 
 

@@ -64,7 +64,7 @@ def report(use_case: str, event: CloudWatchEvent, call: Callable[[], ToJson]) ->
     try:
         result = call()
     except RefreshError:
-        _emit(observability.error_metrics(stage.names))
+        _emit(observability.error_metrics(use_case, stage.names))
         raise
     answer = result.to_json()
     grounds = {"use_case": use_case, "event": event.to_dict(), "answer": answer}
