@@ -21,7 +21,7 @@ from chalicelib.aws.codepipeline import CodePipelines
 from chalicelib.aws.rds import RdsClusters, RdsSnapshots
 from chalicelib.aws.sns import SnsNotifier
 from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Cluster, Position, Stack
-from chalicelib.domain.errors import AwsError
+from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.ledger import Run
 from chalicelib.domain.parameters import Parameter
 from chalicelib.notifications import Notification
@@ -55,6 +55,21 @@ def client_of() -> Iterator[MakeClient]:
             return stub.client
 
         yield make
+
+
+def answered_by(service: str, *answers: tuple[int, str]) -> Any:
+    """Make a client that gets these answers, as statuses and texts, one an attempt."""
+    retries = {"mode": "standard", "total_max_attempts": len(answers)}
+    client = boto3.client(service, "eu-west-1", config=Config(retries=retries), **KEYS)
+    left = iter(answers)
+
+    def answer(**_: Any) -> AWSResponse:
+        status, text = next(left)
+        raw = HTTPResponse(io.BytesIO(text.encode()), preload_content=False)
+        return AWSResponse("https://aws", status, {}, raw)
+
+    client.meta.events.register("before-send", answer)
+    return client
 
 
 @pytest.fixture
@@ -122,14 +137,7 @@ def test_an_answer_that_says_nothing_is_an_error_too(
     service: str, ask: Callable[[Any], object], status: int, body: str, code: str, answered: bool
 ) -> None:
     """What a proxy, or a service in trouble, answers."""
-    once = Config(retries={"total_max_attempts": 1})
-    client = boto3.client(service, "eu-west-1", config=once, **KEYS)
-
-    def answer(**_: Any) -> AWSResponse:
-        raw = HTTPResponse(io.BytesIO(body.encode()), preload_content=False)
-        return AWSResponse("https://aws", status, {}, raw)
-
-    client.meta.events.register("before-send", answer)
+    client = answered_by(service, (status, body))
     with pytest.raises(AwsError, match=rf"\bit failed: {code}: .") as caught:
         ask(client)
     assert (caught.value.code, caught.value.answered) == (code, answered)
@@ -226,6 +234,35 @@ def test_a_snapshot_is_own_if_its_type_is_known_to_be(
 @pytest.mark.parametrize("text", [ELSEWHERE, "dummyvalue"])
 def test_what_cannot_be_in_this_region_is_not_looked_up(client_of: MakeClient, text: str) -> None:
     assert RdsSnapshots(client_of("rds")).find(text) is None
+
+
+DESCRIBED = (
+    "<DescribeDBClusterSnapshotsResponse><DescribeDBClusterSnapshotsResult><DBClusterSnapshots>{}"
+    "</DBClusterSnapshots></DescribeDBClusterSnapshotsResult></DescribeDBClusterSnapshotsResponse>"
+)
+ONE = "<DBClusterSnapshot><DBClusterSnapshotArn>{}</DBClusterSnapshotArn></DBClusterSnapshot>"
+
+
+@pytest.mark.parametrize(
+    ("code", "make"),
+    [
+        ("SnapshotQuotaExceeded", lambda rds: rds.copy(arn("one"), "name", "key", {})),
+        ("InvalidDBClusterStateFault", lambda rds: rds.take("orders", "name", {})),
+    ],
+)
+def test_a_repeated_call_is_not_refused_what_its_lost_attempt_was_given(
+    monkeypatch: pytest.MonkeyPatch, code: str, make: Callable[[RdsSnapshots], object]
+) -> None:
+    """The copy that was started may be the fifth, and a cluster is busy while a snapshot is taken."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    refused = f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>"
+    lost, no = (500, ""), (400, refused)
+    begun, absent = ((200, DESCRIBED.format(text)) for text in (ONE.format(arn("name")), ""))
+    assert make(RdsSnapshots(answered_by("rds", lost, no, begun))) is None
+    with pytest.raises(Refused):
+        make(RdsSnapshots(answered_by("rds", lost, no, absent)))
+    with pytest.raises(Refused):
+        make(RdsSnapshots(answered_by("rds", no)))
 
 
 @pytest.mark.parametrize(
