@@ -164,18 +164,18 @@ def of_run(
 
 def _fate(entry: DatabaseResult) -> str:
     because = f"set by {entry.by}" + (f" because: {entry.why}" if entry.why else "")
+    current, previous = (each or "no snapshot" for each in (entry.current, entry.previous))
     if entry.reason in (None, Reason.FAILED_AFTER_RESTORE):
         age = f", data {entry.age_hours} hours old" if entry.age_hours is not None else ""
         since = ""
         if entry.current != entry.previous:
-            since = f"; current has since been set to {entry.current}, which the next run restores"
-        return f"{entry.name}: now on {entry.previous}{age}, {because}{since}"
+            since = f"; current has since been set to {current}, which the next run restores"
+        return f"{entry.name}: now on {previous}{age}, {because}{since}"
     if entry.taken_back:
-        back = entry.current or "no snapshot"
-        return f"{entry.name}: reverted from {entry.previous} to {back}, {because}"
+        return f"{entry.name}: reverted from {previous} to {current}, {because}"
     if entry.current != entry.previous:
-        return f"{entry.name}: {entry.previous} was {because}; current is now {entry.current}"
-    return f"{entry.name}: current is {entry.current}, {because}"
+        return f"{entry.name}: {previous} was {because}; current is now {current}"
+    return f"{entry.name}: current is {current}, {because}"
 
 
 def _names(databases: Iterable[DatabaseResult]) -> str:

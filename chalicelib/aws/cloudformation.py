@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.errors import translate_errors
+from chalicelib.aws.errors import code_and_message, translate_errors
 from chalicelib.domain.deployment import Stack
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class CloudFormationStacks:
                 (stack,) = self._client.describe_stacks(StackName=name)["Stacks"]
             except ClientError as error:
                 # A ValidationError whose message is the only sign of a missing stack.
-                if "does not exist" not in error.response["Error"].get("Message", ""):
+                if "does not exist" not in code_and_message(error)[1]:
                     raise
                 return None
         pages = self._client.get_paginator("list_stack_resources").paginate(StackName=name)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from chalicelib.domain.errors import AwsError
 
@@ -17,15 +18,19 @@ def translate_errors(operation: str, subject: str, *, ignored: str | None = None
     try:
         yield
     except ClientError as error:
-        details = error.response["Error"]
-        if details["Code"] == ignored:
+        code, message = code_and_message(error)
+        if code == ignored:
             return
         # A server error (5xx) does not prove that the call had no effect.
         answered = error.response["ResponseMetadata"]["HTTPStatusCode"] < 500
-        raise AwsError(
-            operation, subject, details["Code"], details["Message"], answered=answered
-        ) from error
-    except BotoCoreError as error:
+        raise AwsError(operation, subject, code, message, answered=answered) from error
+    except (BotoCoreError, ResponseParserError) as error:
         raise AwsError(
             operation, subject, type(error).__name__, str(error), answered=False
         ) from error
+
+
+def code_and_message(error: ClientError) -> tuple[str, str]:
+    """Return AWS's own code and message, which a service in trouble may leave out."""
+    details = error.response.get("Error", {})
+    return details.get("Code") or "Unknown", details.get("Message") or "no message"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.errors import translate_errors
+from chalicelib.aws.errors import code_and_message, translate_errors
 from chalicelib.domain.deployment import Cluster
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.reasons import Reason
@@ -93,7 +93,8 @@ class RdsSnapshots:
             if parsed and parsed.region != self._client.meta.region_name
             else {}
         )
-        with _refusals("CopyDBClusterSnapshot", source, f"copy {source}", _COPY_REFUSALS):
+        action = f"copy {source}"
+        with self._refusals("CopyDBClusterSnapshot", source, name, action, _COPY_REFUSALS):
             copied = self._client.copy_db_cluster_snapshot(
                 SourceDBClusterSnapshotIdentifier=source,
                 TargetDBClusterSnapshotIdentifier=name,
@@ -107,7 +108,7 @@ class RdsSnapshots:
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html"""
         action = f"take a snapshot of {cluster}"
-        with _refusals("CreateDBClusterSnapshot", cluster, action, _TAKE_REFUSALS):
+        with self._refusals("CreateDBClusterSnapshot", cluster, name, action, _TAKE_REFUSALS):
             taken = self._client.create_db_cluster_snapshot(
                 DBClusterIdentifier=cluster,
                 DBClusterSnapshotIdentifier=name,
@@ -144,6 +145,24 @@ class RdsSnapshots:
             self._client.modify_db_cluster_snapshot_attribute(
                 DBClusterSnapshotIdentifier=identifier, AttributeName=_RESTORE_ATTRIBUTE, **values
             )
+
+    @contextmanager
+    def _refusals(
+        self, operation: str, subject: str, name: str, action: str, reasons: Mapping[str, Reason]
+    ) -> Iterator[None]:
+        """Raise Refused for a code that only a person can resolve; end the block if the name exists."""
+        with translate_errors(operation, subject, ignored="DBClusterSnapshotAlreadyExistsFault"):
+            try:
+                yield
+            except ClientError as error:
+                code, message = code_and_message(error)
+                if code not in reasons:
+                    raise
+                # An attempt whose answer was lost may have begun what its repetition is refused.
+                is_repeated = error.response["ResponseMetadata"].get("RetryAttempts")
+                if is_repeated and self._describe(self._client, name):
+                    return
+                raise Refused(reasons[code], f"RDS refused to {action}: {message}") from error
 
     def _list(
         self, subject: str, client: "RDSClient", **arguments: Any
@@ -238,19 +257,3 @@ def _to_own_snapshot(listed: "DBClusterSnapshotTypeDef", tags: Mapping[str, str]
 
 def _to_tags(tags: Mapping[str, str]) -> "list[TagTypeDef]":
     return [{"Key": name, "Value": value} for name, value in tags.items()]
-
-
-@contextmanager
-def _refusals(
-    operation: str, subject: str, action: str, reasons: Mapping[str, Reason]
-) -> Iterator[None]:
-    """Raise Refused for a code that only a person can resolve; end the block if the name exists."""
-    with translate_errors(operation, subject, ignored="DBClusterSnapshotAlreadyExistsFault"):
-        try:
-            yield
-        except ClientError as error:
-            details = error.response["Error"]
-            if details["Code"] not in reasons:
-                raise
-            message = f"RDS refused to {action}: {details['Message']}"
-            raise Refused(reasons[details["Code"]], message) from error

@@ -18,7 +18,7 @@ from chalicelib.domain.copies import (
 )
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.ledger import earlier_snapshot, good_version, last_restored
+from chalicelib.domain.ledger import earlier_snapshot, good_version, last_order, last_restored
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import CopyProgress
 from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
@@ -126,11 +126,11 @@ def expired_copies(
     ledger = aws.parameters.history(database.current_parameter)
     good = good_version(ledger)
     restored = last_restored(ledger)
+    ordered = last_order(ledger)  # its run may be restoring it whatever current names by now
     leading = (
         *latest,
         ledger[-1].value if ledger else None,
         earlier_snapshot(ledger),
-        good.value if good else None,
-        restored.value if restored else None,
+        *(each.value for each in (good, restored, ordered) if each),
     )
     return expired(copies, policy, kept=[arn for arn in leading if arn])

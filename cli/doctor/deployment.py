@@ -180,14 +180,13 @@ def _concurrency(
 
 @check("function")
 def _retries(_subject: str, look: Look_, wanted: Json) -> Verdict:
-    topic, remake = look.stage.settings.topic_arn, _remake(look)
+    topic, remake = _topic_of_lost_events(wanted), _remake(look)
     given = {"FunctionName": wanted["FunctionName"], "Qualifier": "$LATEST"}
     found = look.one("lambda:GetFunctionEventInvokeConfig", "@", **given)
     if found is None:
         seen = "Lambda's defaults: events up to six hours old, and no notification of lost events"
         return warning(seen, remake)
-    destination = found.get("DestinationConfig", {}).get("OnFailure", {})
-    if topic and destination.get("Destination") != topic:
+    if topic and _topic_of_lost_events(found) != topic:
         return warning("does not notify the topic of events that failed for good", remake)
     seen, right = (
         f"{each.get('MaximumRetryAttempts', 2)} retries, of events up to "
@@ -195,6 +194,11 @@ def _retries(_subject: str, look: Look_, wanted: Json) -> Verdict:
         for each in (found, wanted)
     )
     return ok(seen) if seen == right else warning(f"{seen}, instead of {right}", remake)
+
+
+def _topic_of_lost_events(given: Json) -> str | None:
+    topic: str | None = given.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+    return topic
 
 
 @check("function")

@@ -23,6 +23,15 @@ def test_a_template_is_cfn_lint_clean(file: Path) -> None:
     assert cfnlint.lint(file.read_text(), regions=["us-east-1", "eu-west-1"]) == []
 
 
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_names_no_partition(file: Path) -> None:
+    """Step Functions refuses a task of another partition than its own only when it is executed.
+
+    https://github.com/aws/aws-cdk/issues/4597
+    """
+    assert "arn:aws:" not in file.read_text()
+
+
 def test_cfn_lint_would_tell() -> None:
     text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
     broken = text.replace("EngineVersion: !Ref Eng", "EnginVersion: !Ref Eng")

@@ -1,5 +1,6 @@
 """What only the real adapters do: rare answers of AWS, errors, retries, other Regions, topics."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,8 +10,10 @@ from typing import Any
 import boto3
 import botocore.session
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.stub import Stubber
+from urllib3 import HTTPResponse
 
 from chalicelib.aws.clients import BotoAws
 from chalicelib.aws.cloudformation import CloudFormationStacks
@@ -18,7 +21,7 @@ from chalicelib.aws.codepipeline import CodePipelines
 from chalicelib.aws.rds import RdsClusters, RdsSnapshots
 from chalicelib.aws.sns import SnsNotifier
 from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Cluster, Position, Stack
-from chalicelib.domain.errors import AwsError
+from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.ledger import Run
 from chalicelib.notifications import Notification
 from demo.acceptance import nightly
@@ -51,6 +54,21 @@ def client_of() -> Iterator[MakeClient]:
             return stub.client
 
         yield make
+
+
+def answered_by(service: str, *answers: tuple[int, str]) -> Any:
+    """Make a client that gets these answers, as statuses and texts, one an attempt."""
+    retries = {"mode": "standard", "total_max_attempts": len(answers)}
+    client = boto3.client(service, "eu-west-1", config=Config(retries=retries), **KEYS)
+    left = iter(answers)
+
+    def answer(**_: Any) -> AWSResponse:
+        status, text = next(left)
+        raw = HTTPResponse(io.BytesIO(text.encode()), preload_content=False)
+        return AWSResponse("https://aws", status, {}, raw)
+
+    client.meta.events.register("before-send", answer)
+    return client
 
 
 @pytest.fixture
@@ -95,6 +113,33 @@ def test_a_server_error_does_not_prove_that_the_call_had_no_effect(
     with pytest.raises(AwsError, match="because") as caught:
         CodePipelines(client_of("codepipeline", call)).start("m", "token-1")
     assert caught.value.answered is answered
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "answered"),
+    [
+        (503, "Service Unavailable", "ResponseParserError", False),
+        (200, "<html>", "ResponseParserError", False),
+        (400, "<ErrorResponse><RequestId>1</RequestId></ErrorResponse>", "Unknown", True),
+        (400, "<ErrorResponse><Error><Code/></Error></ErrorResponse>", "Unknown", True),
+        (400, "<ErrorResponse><Error><Code>No</Code></Error></ErrorResponse>", "No", True),
+    ],
+)
+@pytest.mark.parametrize(
+    ("service", "ask"),
+    [
+        ("rds", lambda client: RdsSnapshots(client).copy("it", "name", "key", {})),
+        ("cloudformation", lambda client: CloudFormationStacks(client).find("it")),
+    ],
+)
+def test_an_answer_that_says_nothing_is_an_error_too(
+    service: str, ask: Callable[[Any], object], status: int, body: str, code: str, answered: bool
+) -> None:
+    """What a proxy, or a service in trouble, answers."""
+    client = answered_by(service, (status, body))
+    with pytest.raises(AwsError, match=rf"\bit failed: {code}: .") as caught:
+        ask(client)
+    assert (caught.value.code, caught.value.answered) == (code, answered)
 
 
 def test_no_answer_at_all_is_an_error_too() -> None:
@@ -188,6 +233,35 @@ def test_a_snapshot_is_own_if_its_type_is_known_to_be(
 @pytest.mark.parametrize("text", [ELSEWHERE, "dummyvalue"])
 def test_what_cannot_be_in_this_region_is_not_looked_up(client_of: MakeClient, text: str) -> None:
     assert RdsSnapshots(client_of("rds")).find(text) is None
+
+
+DESCRIBED = (
+    "<DescribeDBClusterSnapshotsResponse><DescribeDBClusterSnapshotsResult><DBClusterSnapshots>{}"
+    "</DBClusterSnapshots></DescribeDBClusterSnapshotsResult></DescribeDBClusterSnapshotsResponse>"
+)
+ONE = "<DBClusterSnapshot><DBClusterSnapshotArn>{}</DBClusterSnapshotArn></DBClusterSnapshot>"
+
+
+@pytest.mark.parametrize(
+    ("code", "make"),
+    [
+        ("SnapshotQuotaExceeded", lambda rds: rds.copy(arn("one"), "name", "key", {})),
+        ("InvalidDBClusterStateFault", lambda rds: rds.take("orders", "name", {})),
+    ],
+)
+def test_a_repeated_call_is_not_refused_what_its_lost_attempt_was_given(
+    monkeypatch: pytest.MonkeyPatch, code: str, make: Callable[[RdsSnapshots], object]
+) -> None:
+    """The copy that was started may be the fifth, and a cluster is busy while a snapshot is taken."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    refused = f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>"
+    lost, no = (500, ""), (400, refused)
+    begun, absent = ((200, DESCRIBED.format(text)) for text in (ONE.format(arn("name")), ""))
+    assert make(RdsSnapshots(answered_by("rds", lost, no, begun))) is None
+    with pytest.raises(Refused):
+        make(RdsSnapshots(answered_by("rds", lost, no, absent)))
+    with pytest.raises(Refused):
+        make(RdsSnapshots(answered_by("rds", no)))
 
 
 @pytest.mark.parametrize(

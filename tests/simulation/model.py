@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.ledger import Note, Version
+from chalicelib.domain.ledger import Note, Version, last_order
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.status import status
@@ -199,20 +199,23 @@ class Model:
     def leading(self, database: Database) -> set[str | None]:
         """Return what `latest`, `current`, its value before and its last good version name, and more.
 
-        That is what is deployed as far as was seen, and what `latest` named in the last 15 minutes.
+        That is what is deployed as far as was seen, what a run was last started for, and what
+        `latest` named in the last 15 minutes.
         """
         versions = self.ledger(database)
         present = [each.value for each in versions[-1:]]
         before = [each.value for each in versions if each.value not in [*present, "dummyvalue"]]
         good = [each.value for each in versions if each.is_good]
         seen = [each.value for each in versions if each.run_id]
+        order = last_order(versions)
+        ordered = [order.value] if order else []
         latest = self.aws.parameters.kept.get(database.latest_parameter, [])
         recent = [
             old.value
             for old, new in pairwise(latest)
             if self.aws.time - new.modified < timedelta(minutes=15)
         ]
-        return {self.latest(database), *present, *before[-1:], *good, *seen[-1:], *recent}
+        return {self.latest(database), *present, *before[-1:], *good, *seen[-1:], *ordered, *recent}
 
     def is_beyond_number(self, database: Database, copy: str, *, at_least: bool) -> bool:
         """Return whether enough newer copies are available; or at least as new ones."""

@@ -334,15 +334,21 @@ IN_COPIES: dict[str, Fault] = {
     ),
     "retention forgets good": Fault(
         copying,
-        "good.value if good else None",
-        "None",
+        "(good, restored, ordered)",
+        "(restored, ordered)",
         with_copies(night(), night("Test"), pins(0), pins(1), EVENINGS),
     ),
     "retention forgets what is deployed": Fault(
         copying,
-        "restored.value if restored else None",
-        "None",
-        with_copies(night(), night("Test"), pins(0), pins(1), EVENINGS),
+        "(good, restored, ordered)",
+        "(good, ordered)",
+        with_copies(night(), night("Test"), night("Build"), pins(0), pins(1), EVENINGS),
+    ),
+    "retention forgets what a run was started for": Fault(
+        copying,
+        "(good, restored, ordered)",
+        "(good, restored)",
+        with_copies(night(), night("Build"), pins(0), pins(1), EVENINGS),
     ),
     "no retention": Fault(
         copying,

@@ -140,6 +140,8 @@ def test_a_refresh_without_its_data_s_age_says_nothing_of_it() -> None:
 
 TO_OLD = {"current": "arn:old", "taken_back": True}
 TO_NONE = {"current": None, "taken_back": True}
+NEVER_SET = {"current": None, "previous": None}
+PUT_BY_HAND = {"current": None, "taken_back": False}  # to what is no snapshot
 ON_A_PIN = {"current": "arn:pin", "taken_back": False}
 FAILED, NOTHING = "REFRESH FAILED: pipeline run failed", "REFRESH FAILED: the run restored nothing"
 LATE = "restored, but the pipeline run failed afterwards"
@@ -162,6 +164,12 @@ LATE = "restored, but the pipeline run failed afterwards"
             f"arn:new was {BECAUSE}; current is now",
         ),
         (
+            Reason.RUN_FAILED,
+            PUT_BY_HAND,
+            f"{FAILED}, current stays",
+            f"arn:new was {BECAUSE}; current is now no snapshot",
+        ),
+        (
             Reason.FAILED_AFTER_RESTORE,
             {"why": ""},
             LATE,
@@ -181,6 +189,12 @@ LATE = "restored, but the pipeline run failed afterwards"
             "current is arn:new",
         ),
         (Reason.DEPLOYED_UNKNOWN, {}, "cannot see what is deployed", "current is arn:new, set by"),
+        (
+            Reason.DEPLOYED_UNKNOWN,
+            NEVER_SET,
+            "cannot see what is deployed",
+            "current is no snapshot, set by",
+        ),
     ],
 )
 def test_every_other_end_says_what_became_of_current_and_what_to_do(

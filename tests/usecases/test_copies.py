@@ -230,6 +230,22 @@ def test_the_copy_that_is_deployed_is_kept_although_it_is_not_good(night: Night)
     assert (night.deployed(), copies_of(night)) == (copy, [copy, newer])
 
 
+def test_the_copy_that_a_run_has_yet_to_restore_is_kept_whatever_is_pinned(night: Night) -> None:
+    """A change set that waits for an approval holds it."""
+    night.configure(RDS_COPIES_TO_KEEP="1")
+    night.aws.snapshots.at_once = True
+    copy = update_with_copy(night, "one")
+    night.aws.time = SUNDAY + timedelta(hours=2)
+    night.promote()
+    for name in ("pinned", "too"):
+        night.offer(name, account=ACCEPTANCE)
+        night.pin(arn(name, ACCEPTANCE))
+    newer = update_with_copy(night, "two")
+    night.aws.time += timedelta(minutes=16)
+    night.polls()
+    assert copies_of(night) == [copy, newer]
+
+
 def fill_quota(night: Night) -> None:
     """Let others have as many copies made as RDS makes at a time."""
     for number in range(COPIES_UNDER_WAY):
