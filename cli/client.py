@@ -4,7 +4,6 @@ Importing boto3 as well would take half as long as the whole answer.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,11 +21,23 @@ Json = dict[str, Any]
 _TIMEOUT: Any = (5, 35)  # seconds to connect and to read: API Gateway gives up after 29
 _CURRENT = "/snapshots/current"
 
+# The codes of AWS's services for credentials that are invalid or have expired.
+INVALID_CREDENTIALS = {
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+_SIGN_IN = "Sign in, for example with aws sso login, or set AWS_PROFILE."
+
 _NEXT_STEPS = {
     "StageNotFound": "Check the stage's name, your profile and your Region.",
     "Unreachable": "Check your network, VPN and proxy, then try again.",
     "NoRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
-    "None": "Sign in, for example with aws sso login, or set AWS_PROFILE.",
+    **dict.fromkeys(INVALID_CREDENTIALS, _SIGN_IN),
+    "None": _SIGN_IN,
     "403": "Check that your profile is one of the stage's account, and ask its owner for the "
     "permission that is missing. docs/operations.md has a policy. With --url, no API is looked up.",
     "429": "Wait a moment, then try again.",
@@ -112,13 +123,15 @@ class ApiClient:
                 raise exceptions.NoRegionError
             frozen = credentials.get_frozen_credentials()
             SigV4Auth(frozen, "execute-api", self.region).add_auth(request)
-            verify: Any = os.environ.get("AWS_CA_BUNDLE") or True
+            verify: Any = self._session.get_config_variable("ca_bundle") or True
             http = URLLib3Session(verify, get_environ_proxies(url), _TIMEOUT)
             response = http.send(request.prepare())
         try:
-            answer: Json = json.loads(response.content)
+            answer: Any = json.loads(response.content)
         except ValueError:
-            answer = {"Code": "NoJson", "Message": f"{url} did not answer JSON."}
+            answer = None
+        if not isinstance(answer, dict):
+            answer = {"Code": "NoJson", "Message": f"{url} did not answer with a JSON object."}
         if response.status_code == 200 and "Code" not in answer:
             return answer
         code = answer.get("Code") or response.headers.get("x-amzn-ErrorType") or "Error"
@@ -142,10 +155,11 @@ def find_api_url(session: Session, stage: str) -> str:
         message = f"Stage {stage!r} has several APIs: {', '.join(found)}. Name one with --url."
         raise ApiError(409, "AmbiguousStage", message)
     endpoint = client.meta.endpoint_url
-    scheme, host = urlsplit(endpoint)[:2]
-    if not host.startswith("apigateway."):  # an emulator of AWS, which AWS_ENDPOINT_URL names
+    service, _, domain = urlsplit(endpoint).netloc.partition(".")
+    if service not in ("apigateway", "apigateway-fips"):
+        # An emulator of AWS, which AWS_ENDPOINT_URL names.
         return f"{endpoint}/_aws/execute-api/{found[0]}/api"
-    return f"{scheme}://{found[0]}.execute-api.{host.removeprefix('apigateway.')}/api"
+    return f"https://{found[0]}.execute-api.{domain}/api"
 
 
 @contextmanager

@@ -61,6 +61,11 @@ def refusals() -> Iterator[None]:
         text = f"{message} {error.next_step}".strip()
         is_usage = _WRONG_USAGE.intersection([error.status, error.code])
         raise (WrongUsage if is_usage else Failure)(text) from error
+    except KeyError as error:
+        raise Failure(
+            f"The answer has no {error}: the address may be another API's, or the stage's version differs "
+            "from that of this command."
+        ) from error
 
 
 Show = Callable[[Target, Json, Json], None]
@@ -93,7 +98,8 @@ def _command(
                     say_json(answer)
                 else:
                     show(target, answer, given)
-            if not is_well(answer):
+                well = is_well(answer)
+            if not well:
                 click.get_current_context().exit(1)
 
         common = (options.STAGE, options.URL, options.PROFILE, options.REGION)

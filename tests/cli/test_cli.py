@@ -272,6 +272,18 @@ def test_a_refusal_is_a_sentence(
     assert result.stderr.startswith(message)
 
 
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_another_api_s_answer_is_a_failure_in_one_sentence(
+    client: FakeClient, words: list[str]
+) -> None:
+    client.answers["status"] = {"status": "ok"}
+    result = run("status", *words)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        "The answer has no 'problems': the address may be another API's"
+    )
+
+
 USAGE: dict[str, tuple[int, str]] = {
     # An option, an answer or a name is missing, unknown or wrong.
     "status --nosuch": (2, "No such option"),

@@ -4,10 +4,12 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from botocore.session import Session
 
 from cli.client import ApiClient, ApiError, find_api_url
@@ -46,6 +48,10 @@ EXECUTE = "https://b.execute-api.{}/api"
         *(
             (AWS.format(region), EXECUTE.format(region))
             for region in ("eu-west-1.amazonaws.com", "cn-north-1.amazonaws.com.cn")
+        ),
+        (
+            AWS.format("us-gov-west-1.amazonaws.com").replace("y.", "y-fips."),
+            EXECUTE.format("us-gov-west-1.amazonaws.com"),
         ),
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000/_aws/execute-api/b/api"),
     ],
@@ -124,13 +130,16 @@ def test_a_request_is_signed_with_temporary_credentials(api: Any) -> None:
             {"message": "Forbidden"},
             (403, "ForbiddenException", "Forbidden"),
         ),
-        (200, {}, None, (502, "NoJson", "did not answer JSON.")),
+        *(
+            (200, {}, body, (502, "NoJson", "did not answer with a JSON object."))
+            for body in ("", [], ["a"], "text", 7)
+        ),
     ],
 )
 def test_a_refusal_has_a_status_a_code_and_a_message(
     api: Any, status: int, headers: Any, body: Any, error: tuple[int, str, str]
 ) -> None:
-    api.answer = status, headers, json.dumps(body).encode() if body else b"<html>"
+    api.answer = status, headers, json.dumps(body).encode() if body != "" else b"<html>"
     with pytest.raises(ApiError) as raised:
         client_of(api).hold("2026-12-03")
     assert (raised.value.status, raised.value.code) == error[:2]
@@ -143,3 +152,30 @@ def test_without_an_answer_there_is_no_status_but_a_next_step() -> None:
         ApiClient("http://127.0.0.1:9", session).status()
     assert (raised.value.status, raised.value.code) == (None, "Unreachable")
     assert raised.value.next_step == "Check your network, VPN and proxy, then try again."
+
+
+def test_credentials_that_have_expired_are_no_missing_permission(api: Any) -> None:
+    message = "The security token included in the request is expired"
+    body = json.dumps({"message": message}).encode()
+    api.answer = 403, {"x-amzn-ErrorType": "ExpiredTokenException"}, body
+    with pytest.raises(ApiError, match=message) as raised:
+        client_of(api).hold("2026-12-03")
+    assert raised.value.next_step.startswith("Sign in, for example with aws sso login")
+
+
+def test_a_profile_s_certificates_are_used_for_the_api_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("[default]\nca_bundle = company.pem\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    used = []
+
+    def http(verify: object, *_: object) -> Any:
+        used.append(verify)
+        raise EndpointConnectionError(endpoint_url="https://a")
+
+    monkeypatch.setattr("cli.client.URLLib3Session", http)
+    with pytest.raises(ApiError, match="Could not connect"):
+        ApiClient("https://a", session_of("AKIAX", "secret")).status()
+    assert used == ["company.pem"]
