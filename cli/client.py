@@ -127,7 +127,7 @@ class ApiClient:
             http = URLLib3Session(verify, get_environ_proxies(url), _TIMEOUT)
             response = http.send(request.prepare())
         try:
-            answer: Any = json.loads(response.content)
+            answer: Json | None = json.loads(response.content)
         except ValueError:
             answer = None
         if not isinstance(answer, dict):

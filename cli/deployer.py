@@ -40,13 +40,13 @@ def _explained(after: str = "", stopped: str = "Stopped.") -> Iterator[None]:
             yield
     except UsageError as error:
         raise WrongUsage(str(error)) from error
-    except StageError as error:
+    except (StageError, OSError) as error:
         raise Failure("\n".join(filter(None, [str(error), after]))) from error
     except (KeyboardInterrupt, click.Abort, EOFError):
         raise Failure("\n".join(filter(None, [stopped, after]))) from None
 
 
-_CREDENTIALS = (options.USE_PROFILE, options.USE_REGION)
+_CREDENTIALS = (options.PROFILE, options.REGION)
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would change.")
 
 

@@ -6,7 +6,6 @@ loopback address, every request must name that address, and a form must come fro
 
 import logging
 import secrets
-import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -18,6 +17,7 @@ from werkzeug.serving import make_server
 
 from cli.client import ApiClient, ApiError, Json
 from cli.console import view
+from cli.output import printable, say
 
 LOOPBACK = "127.0.0.1"
 _HEADERS = {
@@ -31,16 +31,14 @@ _HEADERS = {
 }
 _TEXTS = ("snapshot", "until", "database", "reason")
 _FLAGS = {"deploy", "dry_run", "outside_window"}
-# Control characters, invisible ones such as bidirectional overrides, and line ends of Unicode.
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def serve(client: ApiClient, name: str, stage: str | None, port: int = 0) -> None:
     """Serve the console until it is interrupted; print its address first."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # pages reload every few seconds
     server = make_server(LOOPBACK, port, create_app(client, name, stage), threaded=True)
-    print(f"http://{LOOPBACK}:{server.server_port}/")  # noqa: T201
-    print(f"The console of {name}. Press Ctrl-C to stop it.", flush=True)  # noqa: T201
+    say(f"http://{LOOPBACK}:{server.server_port}/")
+    say(f"The console of {name}. Press Ctrl-C to stop it.")
     server.serve_forever()  # which returns when it is interrupted
 
 
@@ -174,7 +172,5 @@ def _message(action: str, form: Any, answer: Json) -> tuple[str, str]:
 
 
 def _visible(value: Any) -> Any:
-    """Replace characters that are not seen but change what is; Jinja escapes all others."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return "".join("\ufffd" if unicodedata.category(x) in _INVISIBLE else x for x in value)
+    """Make a text printable; Jinja escapes the rest, and markup is of our own making."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else printable(value)
