@@ -7,7 +7,6 @@ loopback address, every request must name that address, and a form must come fro
 import logging
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 
 from flask import Flask, Response, flash, redirect, render_template, request
@@ -60,7 +59,8 @@ def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
     @app.before_request
     def check_origin() -> Response | None:
         port, given = request.environ["SERVER_PORT"], request.form.get("token", "").encode()
-        hosts = [f"{name}:{port}" for name in (LOOPBACK, "localhost", "[::1]")]
+        # Browsers leave out the port 80.
+        hosts = [f"{name}:{port}".removesuffix(":80") for name in (LOOPBACK, "localhost", "[::1]")]
         is_ours = request.headers.get("Host") in hosts
         if request.method not in ("GET", "HEAD"):
             is_ours &= request.headers.get("Origin") in [f"http://{host}" for host in hosts]
@@ -111,10 +111,7 @@ class _Console:
         return render_template("overview.html", status=status, rows=rows, **context)
 
     def database(self, name: str) -> str:
-        status = self._client.status()
-        facts = next((each for each in status["databases"] if each["name"] == name), None)
-        if facts is None:
-            raise ApiError(404, "NotFoundError", f"There is no database {name}.")
+        facts = _facts(self._client.status(), name)
         snapshots = self._pool.submit(self._client.snapshots, name)
         context = self._client.history(name) | {"snapshots": snapshots.result()}
         return render_template("database.html", facts=facts, **context)
@@ -134,10 +131,11 @@ class _Console:
         return redirect("/", 303)
 
     def form(self, action: str, error: ApiError | None = None) -> ResponseReturnValue:
-        status, name = self._client.status(), request.values.get("database")
-        databases = [each for each in status["databases"] if name in (None, each["name"])]
-        tomorrow = (view.time(status["schedule"]["now"]) + timedelta(days=1)).date()
-        context = {"status": status, "databases": databases, "tomorrow": tomorrow, "error": error}
+        status = self._client.status()
+        databases = status["databases"]
+        if action in ("pin", "rollback"):
+            databases = [_facts(status, request.values.get("database"))]
+        context = {"status": status, "databases": databases, "error": error}
         page = render_template("form.html", action=action, values=request.values, **context)
         return page, (error and error.status) or 200
 
@@ -153,6 +151,15 @@ class _Console:
         except ApiError:
             return []  # the status names the problem, and only the chart is missing
         return history
+
+
+def _facts(status: Json, name: str | None) -> Json:
+    """Return what the status says of a database; raise ApiError."""
+    found: Json
+    for found in status["databases"]:
+        if found["name"] == name:
+            return found
+    raise ApiError(404, "NotFoundError", f"There is no database {name}.")
 
 
 def _message(action: str, form: Any, answer: Json) -> tuple[str, str]:
