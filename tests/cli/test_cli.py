@@ -303,6 +303,7 @@ USAGE: dict[str, tuple[int, str]] = {
     "configure --stage acceptance FOO=1": (2, "FOO is not a setting"),
     "configure --stage acceptance RDS_ENGINE=oracle": (2, "RDS_ENGINE is 'oracle'"),
     "configure --stage a_b": (2, "STAGE is 'a_b'"),
+    "configure --stage acceptance-before": (2, "STAGE is 'acceptance-before'"),
     "deploy --stage acceptance FOO=1": (2, "deploy takes no answer FOO"),
     **{
         f"{command} --stage {stage}": (2, message)
