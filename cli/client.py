@@ -145,7 +145,7 @@ def find_api_url(session: Session, stage: str) -> str:
     from cli import restapi  # not needed with --url
 
     with _translated_errors():
-        client = session.create_client("apigateway")
+        client: Any = session.create_client("apigateway")
         found = restapi.invoking(client, stage)
     if not found:
         region = client.meta.region_name
@@ -154,12 +154,16 @@ def find_api_url(session: Session, stage: str) -> str:
     if len(found) > 1:
         message = f"Stage {stage!r} has several APIs: {', '.join(found)}. Name one with --url."
         raise ApiError(409, "AmbiguousStage", message)
+    with _translated_errors():
+        # Its own stage is named by api_gateway_stage in Chalice's configuration.
+        stages = client.get_stages(restApiId=found[0])["item"]
+    path = stages[0]["stageName"] if stages else "api"
     endpoint = client.meta.endpoint_url
     service, _, domain = urlsplit(endpoint).netloc.partition(".")
     if service not in ("apigateway", "apigateway-fips"):
         # An emulator of AWS, which AWS_ENDPOINT_URL names.
-        return f"{endpoint}/_aws/execute-api/{found[0]}/api"
-    return f"https://{found[0]}.execute-api.{domain}/api"
+        return f"{endpoint}/_aws/execute-api/{found[0]}/{path}"
+    return f"https://{found[0]}.execute-api.{domain}/{path}"
 
 
 @contextmanager

@@ -24,6 +24,9 @@ class Gateway:
         self.meta = SimpleNamespace(endpoint_url=endpoint, region_name="eu-west-1")
         self._apis = apis
 
+    def get_stages(self, restApiId: str) -> Any:  # noqa: N803
+        return {"item": [{"stageName": f"stage-of-{restApiId}"}]}
+
     def get_paginator(self, operation: str) -> Any:
         return SimpleNamespace(paginate=getattr(self, operation))
 
@@ -39,7 +42,7 @@ class Gateway:
 
 
 AWS = "https://apigateway.{}"
-EXECUTE = "https://b.execute-api.{}/api"
+EXECUTE = "https://b.execute-api.{}/stage-of-b"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +56,7 @@ EXECUTE = "https://b.execute-api.{}/api"
             AWS.format("us-gov-west-1.amazonaws.com").replace("y.", "y-fips."),
             EXECUTE.format("us-gov-west-1.amazonaws.com"),
         ),
-        ("http://127.0.0.1:5000", "http://127.0.0.1:5000/_aws/execute-api/b/api"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000/_aws/execute-api/b/stage-of-b"),
     ],
 )
 def test_the_api_is_found_by_the_stage_in_every_partition(endpoint: str, url: str) -> None:
