@@ -35,7 +35,11 @@ _SIGN_IN = "Sign in, for example with aws sso login, or set AWS_PROFILE."
 _NEXT_STEPS = {
     "StageNotFound": "Check the stage's name, your profile and your Region.",
     "Unreachable": "Check your network, VPN and proxy, then try again.",
-    "NoRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
+    **dict.fromkeys(
+        ("NoRegion", "InvalidRegion"),
+        "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
+    ),
+    "Malformed": "Check the command, and the variables whose names begin with AWS_.",
     **dict.fromkeys(INVALID_CREDENTIALS, _SIGN_IN),
     "None": _SIGN_IN,
     "403": "Check that your profile is one of the stage's account, and ask its owner for the "
@@ -109,6 +113,8 @@ class ApiClient:
     def _call(
         self, method: str, path: str, body: Json | None = None, database: str | None = None
     ) -> Json:
+        if not self.region:
+            raise ApiError(None, "NoRegion", str(exceptions.NoRegionError()))
         if callable(self._url):
             self._url = self._url()
         url = self._url.rstrip("/") + path
@@ -119,8 +125,6 @@ class ApiClient:
             credentials = self._session.get_credentials()
             if credentials is None:
                 raise exceptions.NoCredentialsError
-            if self.region is None:
-                raise exceptions.NoRegionError
             frozen = credentials.get_frozen_credentials()
             SigV4Auth(frozen, "execute-api", self.region).add_auth(request)
             verify: Any = self._session.get_config_variable("ca_bundle") or True
@@ -177,3 +181,5 @@ def _translated_errors() -> Iterator[None]:
         raise ApiError(None, "Unreachable", str(error)) from error
     except exceptions.BotoCoreError as error:
         raise ApiError(None, type(error).__name__.removesuffix("Error"), str(error)) from error
+    except ValueError as error:  # such as an address that is none, or a text that is not UTF-8
+        raise ApiError(None, "Malformed", str(error)) from error

@@ -278,7 +278,7 @@ def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
         from cli.livecheck.sandbox import leftovers
 
         session = boto3.Session()
-        if session.region_name is None:
+        if not session.region_name:
             raise WrongUsage("no Region is set: name one with --region or AWS_DEFAULT_REGION")
         left, who = leftovers(session), session.client("sts").get_caller_identity()
         note = partial(click.echo, err=True)

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _LISTED = 30  # snapshots, unless all are asked for
-_WRONG_USAGE = {400, "NoRegion"}  # statuses and codes of the API's errors
+_WRONG_USAGE = {
+    400,
+    "NoRegion",
+    "InvalidRegion",
+    "Malformed",
+}  # statuses and codes of the API's errors
 
 
 class Target(NamedTuple):

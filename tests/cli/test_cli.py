@@ -326,8 +326,8 @@ USAGE: dict[str, tuple[int, str]] = {
 def test_a_wrong_command_ends_with_2_and_a_refusal_with_1(
     client: FakeClient, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
-    for name in ("AWS_DEFAULT_REGION", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     hold = ApiError(400, "BadRequestError", 'until is "Thursday": write a date such as 2026-01-22')
     client.answers |= {

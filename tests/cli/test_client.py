@@ -182,3 +182,28 @@ def test_a_profile_s_certificates_are_used_for_the_api_too(
     with pytest.raises(ApiError, match="Could not connect"):
         ApiClient("https://a", session_of("AKIAX", "secret")).status()
     assert used == ["company.pem"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "code", "step"),
+    [
+        ("AWS_DEFAULT_REGION", "", "NoRegion", "Name the stage's Region"),
+        ("AWS_DEFAULT_REGION", "eu west", "InvalidRegion", "Name the stage's Region"),
+        ("AWS_ENDPOINT_URL", "foo", "Malformed", "Check the command, and the variables"),
+        ("AWS_SECRET_ACCESS_KEY", "\udcff", "Malformed", "Check the command, and the variables"),
+    ],
+)
+def test_a_malformed_variable_is_no_missing_credential(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, code: str, step: str
+) -> None:
+    given = {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }
+    for name, text in {**given, variable: value}.items():
+        monkeypatch.setenv(name, text)
+    session = Session()
+    with pytest.raises(ApiError) as raised:
+        ApiClient(lambda: find_api_url(session, "acceptance"), session).status()
+    assert (raised.value.code, raised.value.next_step[: len(step)]) == (code, step)
