@@ -318,9 +318,10 @@ def refresh(target: Target, *, yes: bool, **wanted: Any) -> Json:
 def _confirm_restore(
     target: Target, database: str | None, snapshot: str | None, *, yes: bool
 ) -> None:
-    """Ask before a cluster is replaced, and say which one."""
+    """Ask before a cluster is replaced, and say which one by what; without a snapshot, by the one before."""
     if yes:
         return
+    field = {"latest": "latest", None: "previous"}.get(snapshot)
     found = [
         each for each in target.client.status()["databases"] if database in (None, each["name"])
     ]
@@ -328,11 +329,11 @@ def _confirm_restore(
         found = [each for each in found if each["latest"] != each["deployed"]] or found
     what = " and ".join(
         f"{each['name']} ({view.short(each['deployed'])}"
-        f"{' → ' + view.short(each['latest']) if snapshot == 'latest' else ''})"
+        f"{' → ' + view.short(each[field]) if field else ''})"
         for each in found
     )
     clusters, it = ("cluster", "it") if len(found) == 1 else ("clusters", "them")
-    by = f" with {view.short(snapshot)}" if snapshot not in (None, "latest") else ""
+    by = "" if field else f" with {view.short(snapshot)}"
     confirm(
         f"This replaces the acceptance {clusters} of {what or database}{by}, and deletes what testers "
         f"changed in {it}.",

@@ -189,7 +189,11 @@ MOVED = f"orders ({DEPLOYED} → {NEWEST}), and deletes"
 RESTORING = [
     (["pin", "latest", "--deploy-now"], "pin", MOVED),
     (["pin", "orders-9", "--deploy-now"], "pin", f"orders ({DEPLOYED}) with orders-9, and deletes"),
-    (["rollback", "--deploy-now"], "rollback", f"orders ({DEPLOYED}), and deletes"),
+    (
+        ["rollback", "--deploy-now"],
+        "rollback",
+        f"orders ({DEPLOYED} → orders-2026-11-07), and deletes",
+    ),
     (["refresh"], "refresh", MOVED),
 ]
 
