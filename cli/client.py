@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from botocore import exceptions
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
@@ -19,6 +20,8 @@ from botocore.utils import get_environ_proxies
 Json = dict[str, Any]
 
 _TIMEOUT: Any = (5, 35)  # seconds to connect and to read: API Gateway gives up after 29
+# Botocore's own would have a person wait for five minutes where a service cannot be reached.
+_CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
 _CURRENT = "/snapshots/current"
 
 # The codes of AWS's services for credentials that are invalid or have expired.
@@ -74,7 +77,7 @@ class ApiClient:
         """Return the caller's Account and Arn, as STS names them."""
         if self._identity is None:
             with _translated_errors():
-                sts: Any = self._session.create_client("sts")
+                sts: Any = self._session.create_client("sts", config=_CONFIG)
                 self._identity = dict(sts.get_caller_identity())
         return self._identity
 
@@ -149,7 +152,7 @@ def find_api_url(session: Session, stage: str) -> str:
     from cli import restapi  # not needed with --url
 
     with _translated_errors():
-        client: Any = session.create_client("apigateway")
+        client: Any = session.create_client("apigateway", config=_CONFIG)
         found = restapi.invoking(client, stage)
     if not found:
         region = client.meta.region_name

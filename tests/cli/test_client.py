@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from botocore.session import Session
 
 from cli.client import ApiClient, ApiError, find_api_url
@@ -61,7 +62,7 @@ EXECUTE = "https://b.execute-api.{}/stage-of-b"
 )
 def test_the_api_is_found_by_the_stage_in_every_partition(endpoint: str, url: str) -> None:
     gateway = Gateway(endpoint, a="aurora-refresh-acceptance-2", b="aurora-refresh-acceptance")
-    session: Any = SimpleNamespace(create_client=lambda _: gateway)
+    session: Any = SimpleNamespace(create_client=lambda _, config: gateway)
     assert find_api_url(session, "acceptance") == url
     with pytest.raises(ApiError, match="There is no API of stage 'test' in Region eu-west-1"):
         find_api_url(session, "test")
@@ -69,7 +70,9 @@ def test_the_api_is_found_by_the_stage_in_every_partition(endpoint: str, url: st
 
 def test_a_stage_with_two_apis_is_ambiguous() -> None:
     name = "aurora-refresh-acceptance"
-    session: Any = SimpleNamespace(create_client=lambda _: Gateway("https://x", a=name, b=name))
+    session: Any = SimpleNamespace(
+        create_client=lambda _, config: Gateway("https://x", a=name, b=name)
+    )
     with pytest.raises(ApiError, match=r"has several APIs: a, b\. Name one with --url\."):
         find_api_url(session, "acceptance")
 
@@ -147,6 +150,22 @@ def test_a_refusal_has_a_status_a_code_and_a_message(
         client_of(api).hold("2026-12-03")
     assert (raised.value.status, raised.value.code) == error[:2]
     assert raised.value.message.endswith(error[2])
+
+
+def test_who_the_caller_is_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+
+    def create_client(_: str, config: Config) -> Any:
+        used.append(
+            (config.connect_timeout + config.read_timeout) * config.retries["total_max_attempts"]
+        )
+        raise NoCredentialsError
+
+    session = session_of("AKIAX", "secret")
+    monkeypatch.setattr(session, "create_client", create_client)
+    with pytest.raises(ApiError):
+        ApiClient("https://a", session).identity()
+    assert used == [30]
 
 
 def test_without_an_answer_there_is_no_status_but_a_next_step() -> None:
