@@ -29,20 +29,12 @@ from chalicelib.domain.hold import Hold
 from chalicelib.domain.ownership import owned
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, pipeline_name
 from cli.calls import Calls
+from cli.client import INVALID_CREDENTIALS
 from cli.stacks import Template, alarm_names, label, own_topic
 from cli.stages import AcceptanceStage, Stage, StageError, UsageError
 
 Say = Callable[[str], None]
 
-
-_INVALID = {
-    "AuthFailure",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidClientTokenId",
-    "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
-}
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 
 
@@ -239,7 +231,7 @@ def in_plain_words() -> Iterator[None]:
 
 
 def _explained(operation: str, code: str, message: str) -> str:
-    if code in _INVALID:
+    if code in INVALID_CREDENTIALS:
         return (
             f"the credentials in use are invalid or have expired ({code}: {message}): sign in again"
         )

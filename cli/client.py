@@ -4,7 +4,6 @@ Importing boto3 as well would take half as long as the whole answer.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from botocore import exceptions
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
@@ -20,13 +20,31 @@ from botocore.utils import get_environ_proxies
 Json = dict[str, Any]
 
 _TIMEOUT: Any = (5, 35)  # seconds to connect and to read: API Gateway gives up after 29
+# Botocore's own would have a person wait for five minutes where a service cannot be reached.
+_CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
 _CURRENT = "/snapshots/current"
+
+# The codes of AWS's services for credentials that are invalid or have expired.
+INVALID_CREDENTIALS = {
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+_SIGN_IN = "Sign in, for example with aws sso login, or set AWS_PROFILE."
 
 _NEXT_STEPS = {
     "StageNotFound": "Check the stage's name, your profile and your Region.",
     "Unreachable": "Check your network, VPN and proxy, then try again.",
-    "NoRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
-    "None": "Sign in, for example with aws sso login, or set AWS_PROFILE.",
+    **dict.fromkeys(
+        ("NoRegion", "InvalidRegion"),
+        "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
+    ),
+    "Malformed": "Check the command, and the variables whose names begin with AWS_.",
+    **dict.fromkeys(INVALID_CREDENTIALS, _SIGN_IN),
+    "None": _SIGN_IN,
     "403": "Check that your profile is one of the stage's account, and ask its owner for the "
     "permission that is missing. docs/operations.md has a policy. With --url, no API is looked up.",
     "429": "Wait a moment, then try again.",
@@ -59,7 +77,7 @@ class ApiClient:
         """Return the caller's Account and Arn, as STS names them."""
         if self._identity is None:
             with _translated_errors():
-                sts: Any = self._session.create_client("sts")
+                sts: Any = self._session.create_client("sts", config=_CONFIG)
                 self._identity = dict(sts.get_caller_identity())
         return self._identity
 
@@ -98,6 +116,8 @@ class ApiClient:
     def _call(
         self, method: str, path: str, body: Json | None = None, database: str | None = None
     ) -> Json:
+        if not self.region:
+            raise ApiError(None, "NoRegion", str(exceptions.NoRegionError()))
         if callable(self._url):
             self._url = self._url()
         url = self._url.rstrip("/") + path
@@ -108,17 +128,17 @@ class ApiClient:
             credentials = self._session.get_credentials()
             if credentials is None:
                 raise exceptions.NoCredentialsError
-            if self.region is None:
-                raise exceptions.NoRegionError
             frozen = credentials.get_frozen_credentials()
             SigV4Auth(frozen, "execute-api", self.region).add_auth(request)
-            verify: Any = os.environ.get("AWS_CA_BUNDLE") or True
+            verify: Any = self._session.get_config_variable("ca_bundle") or True
             http = URLLib3Session(verify, get_environ_proxies(url), _TIMEOUT)
             response = http.send(request.prepare())
         try:
-            answer: Json = json.loads(response.content)
+            answer: Json | None = json.loads(response.content)
         except ValueError:
-            answer = {"Code": "NoJson", "Message": f"{url} did not answer JSON."}
+            answer = None
+        if not isinstance(answer, dict):
+            answer = {"Code": "NoJson", "Message": f"{url} did not answer with a JSON object."}
         if response.status_code == 200 and "Code" not in answer:
             return answer
         code = answer.get("Code") or response.headers.get("x-amzn-ErrorType") or "Error"
@@ -132,7 +152,7 @@ def find_api_url(session: Session, stage: str) -> str:
     from cli import restapi  # not needed with --url
 
     with _translated_errors():
-        client = session.create_client("apigateway")
+        client: Any = session.create_client("apigateway", config=_CONFIG)
         found = restapi.invoking(client, stage)
     if not found:
         region = client.meta.region_name
@@ -141,11 +161,16 @@ def find_api_url(session: Session, stage: str) -> str:
     if len(found) > 1:
         message = f"Stage {stage!r} has several APIs: {', '.join(found)}. Name one with --url."
         raise ApiError(409, "AmbiguousStage", message)
+    with _translated_errors():
+        # Its own stage is named by api_gateway_stage in Chalice's configuration.
+        stages = client.get_stages(restApiId=found[0])["item"]
+    path = stages[0]["stageName"] if stages else "api"
     endpoint = client.meta.endpoint_url
-    scheme, host = urlsplit(endpoint)[:2]
-    if not host.startswith("apigateway."):  # an emulator of AWS, which AWS_ENDPOINT_URL names
-        return f"{endpoint}/_aws/execute-api/{found[0]}/api"
-    return f"{scheme}://{found[0]}.execute-api.{host.removeprefix('apigateway.')}/api"
+    service, _, domain = urlsplit(endpoint).netloc.partition(".")
+    if service not in ("apigateway", "apigateway-fips"):
+        # An emulator of AWS, which AWS_ENDPOINT_URL names.
+        return f"{endpoint}/_aws/execute-api/{found[0]}/{path}"
+    return f"https://{found[0]}.execute-api.{domain}/{path}"
 
 
 @contextmanager
@@ -159,3 +184,5 @@ def _translated_errors() -> Iterator[None]:
         raise ApiError(None, "Unreachable", str(error)) from error
     except exceptions.BotoCoreError as error:
         raise ApiError(None, type(error).__name__.removesuffix("Error"), str(error)) from error
+    except ValueError as error:  # such as an address that is none, or a text that is not UTF-8
+        raise ApiError(None, "Malformed", str(error)) from error

@@ -17,6 +17,7 @@ from chalicelib import settings
 from chalicelib.domain.errors import Problem, SettingsError
 from cli import stages
 from cli.policies import FUNCTIONS, file_name, policies, with_own_statements
+from cli.stacks import AFTER, BEFORE
 from cli.stages import (
     ACCOUNT,
     CONFIG,
@@ -71,6 +72,11 @@ def files(
     `look`, the keys of the topics with `find_keys`.
     """
     stages.check_name(stage)
+    if stage.endswith((f"-{BEFORE}", f"-{AFTER}")):
+        raise UsageError(
+            f"STAGE is {stage!r}: its stack would have the name of another stage's; write a name that does "
+            f"not end in -{BEFORE} or -{AFTER}"
+        )
     document = stages.read_config(project)
     before = stages.stages_of(document).get(stage, {})
     common = stages.variables_of(document)

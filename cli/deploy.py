@@ -28,6 +28,10 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done:
     done.append(f"stack {before.name}")
 
     say(f"2. chalice deploy --stage {name}")
+    if restapi.delete_malformed_record(project, name):
+        say(
+            f"  deleted    {restapi.record_of(name)}, which an interrupted deployment left malformed"
+        )
     if isinstance(stage, AcceptanceStage) and stage.settings.pin_api_enabled:
         find_api(project, account, say)
     chalice(project, stage, "deploy", say)

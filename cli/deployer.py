@@ -40,13 +40,13 @@ def _explained(after: str = "", stopped: str = "Stopped.") -> Iterator[None]:
             yield
     except UsageError as error:
         raise WrongUsage(str(error)) from error
-    except StageError as error:
+    except (StageError, OSError) as error:
         raise Failure("\n".join(filter(None, [str(error), after]))) from error
     except (KeyboardInterrupt, click.Abort, EOFError):
         raise Failure("\n".join(filter(None, [stopped, after]))) from None
 
 
-_CREDENTIALS = (options.USE_PROFILE, options.USE_REGION)
+_CREDENTIALS = (options.PROFILE, options.REGION)
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would change.")
 
 
@@ -278,7 +278,7 @@ def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
         from cli.livecheck.sandbox import leftovers
 
         session = boto3.Session()
-        if session.region_name is None:
+        if not session.region_name:
             raise WrongUsage("no Region is set: name one with --region or AWS_DEFAULT_REGION")
         left, who = leftovers(session), session.client("sts").get_caller_identity()
         note = partial(click.echo, err=True)

@@ -3,6 +3,7 @@
 Each command imports what it needs when it runs. A tester's installation has no Chalice and no Flask.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -34,6 +35,8 @@ class _Group(click.Group):
             return super().invoke(context)
         except (KeyboardInterrupt, click.Abort, EOFError):
             raise Failure("Stopped.") from None
+        except OSError as error:  # such as a full disk
+            raise Failure(str(error)) from error
 
 
 @click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,6 +51,10 @@ for command in (*operator.COMMANDS, *deployer.COMMANDS):
 
 def main() -> None:
     """Run the command line."""
+    # Whoever starts this may have closed its streams.
+    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     cli(prog_name="aurora-refresh")

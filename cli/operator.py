@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _LISTED = 30  # snapshots, unless all are asked for
-_WRONG_USAGE = {400, "NoRegion"}  # statuses and codes of the API's errors
+_WRONG_USAGE = {
+    400,
+    "NoRegion",
+    "InvalidRegion",
+    "Malformed",
+}  # statuses and codes of the API's errors
 
 
 class Target(NamedTuple):
@@ -27,25 +32,24 @@ class Target(NamedTuple):
     client: "ApiClient"
 
 
-def connect(stage: str | None, url: str | None, profile: str | None, region: str | None) -> Target:
+def connect(stage: str | None, url: str | None) -> Target:
     """Return the stage and its client, which calls AWS only when it is used; raise Failure."""
     if not (stage or url):
         raise click.UsageError(
             "name a stage with --stage acceptance, or its API with --url https://…"
         )
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, ProfileNotFound
     from botocore.session import Session
 
     from cli.client import ApiClient, find_api_url
 
     try:
-        session = Session(profile=profile)
-        if region:
-            session.set_config_variable("region", region)
-        address = url or (lambda: find_api_url(session, stage or ""))
-        client = ApiClient(address, session)
-    except BotoCoreError as error:
+        session = Session()
+        client = ApiClient(url or (lambda: find_api_url(session, stage or "")), session)
+    except ProfileNotFound as error:
         raise WrongUsage(f"{error}. Name one that exists: --profile or AWS_PROFILE.") from error
+    except BotoCoreError as error:
+        raise Failure(str(error)) from error
     return Target(stage or str(url), client)
 
 
@@ -61,8 +65,14 @@ def refusals() -> Iterator[None]:
         text = f"{message} {error.next_step}".strip()
         is_usage = _WRONG_USAGE.intersection([error.status, error.code])
         raise (WrongUsage if is_usage else Failure)(text) from error
+    except KeyError as error:
+        raise Failure(
+            f"The answer has no {error}: the address may be another API's, or the stage's version differs "
+            "from that of this command."
+        ) from error
 
 
+_API = (options.STAGE, options.URL, options.PROFILE, options.REGION)
 Show = Callable[[Target, Json, Json], None]
 
 
@@ -77,27 +87,19 @@ def _command(
 
     def decorate(function: Callable[..., Json]) -> click.Command:
         @functools.wraps(function)
-        def run(
-            stage: str | None,
-            url: str | None,
-            profile: str | None,
-            region: str | None,
-            *,
-            as_json: bool,
-            **given: Any,
-        ) -> None:
-            target = connect(stage, url, profile, region)
+        def run(stage: str | None, url: str | None, *, as_json: bool, **given: Any) -> None:
+            target = connect(stage, url)
             with refusals():
                 answer = function(target, **given)
                 if as_json:
                     say_json(answer)
                 else:
                     show(target, answer, given)
-            if not is_well(answer):
+                well = is_well(answer)
+            if not well:
                 click.get_current_context().exit(1)
 
-        common = (options.STAGE, options.URL, options.PROFILE, options.REGION)
-        decorated = options.together(*common, *parameters, options.JSON)(run)
+        decorated = options.together(*_API, *parameters, options.JSON)(run)
         return click.command(function.__name__)(decorated)
 
     return decorate
@@ -106,17 +108,13 @@ def _command(
 # --- what is --------------------------------------------------------------------------------------
 
 
-def _show_status(target: Target, answer: Json, given: Json) -> None:
-    database, problems = given["database"], answer["problems"]
-    known = [each["name"] for each in answer["databases"]]
-    if database and database not in known:
-        raise Failure(f"there is no database {database!r}; known: {', '.join(known)}")
+def _show_status(target: Target, answer: Json, _given: Json) -> None:
+    problems = answer["problems"]
     counted = view.count(len(problems), "problem") if problems else "no problems"
     say(" · ".join([*_who(target), counted]))
     say()
     headings = ("database", "deployed", "age", "state", "next refresh")
-    shown = [each for each in answer["databases"] if database in (None, each["name"])]
-    say_table(headings, [_status_row(answer, each) for each in shown])
+    say_table(headings, [_status_row(answer, each) for each in answer["databases"]])
     for line in _coming(answer):
         say(line)
     if problems:
@@ -168,12 +166,17 @@ def _local(text: str | None) -> str:
 
 
 @_command(_show_status, options.DATABASE, is_well=lambda answer: not answer["problems"])
-def status(target: Target, database: str | None) -> Json:  # noqa: ARG001 (of what is shown)
+def status(target: Target, database: str | None) -> Json:
     """Show which data is deployed, how old it is, and what comes next.
 
     Exit status: 0 if all is well, 1 if there are problems.
     """
-    return target.client.status()
+    answer = target.client.status()
+    known = [each["name"] for each in answer["databases"]]
+    if database and database not in known:
+        raise Failure(f"there is no database {database!r}; known: {', '.join(known)}")
+    shown = [each for each in answer["databases"] if database in (None, each["name"])]
+    return {**answer, "databases": shown}
 
 
 def _show_snapshots(_target: Target, answer: Json, given: Json) -> None:
@@ -315,9 +318,10 @@ def refresh(target: Target, *, yes: bool, **wanted: Any) -> Json:
 def _confirm_restore(
     target: Target, database: str | None, snapshot: str | None, *, yes: bool
 ) -> None:
-    """Ask before a cluster is replaced, and say which one."""
+    """Ask before a cluster is replaced, and say which one by what; without a snapshot, by the one before."""
     if yes:
         return
+    field = {"latest": "latest", None: "previous"}.get(snapshot)
     found = [
         each for each in target.client.status()["databases"] if database in (None, each["name"])
     ]
@@ -325,11 +329,11 @@ def _confirm_restore(
         found = [each for each in found if each["latest"] != each["deployed"]] or found
     what = " and ".join(
         f"{each['name']} ({view.short(each['deployed'])}"
-        f"{' → ' + view.short(each['latest']) if snapshot == 'latest' else ''})"
+        f"{' → ' + view.short(each[field]) if field else ''})"
         for each in found
     )
     clusters, it = ("cluster", "it") if len(found) == 1 else ("clusters", "them")
-    by = f" with {view.short(snapshot)}" if snapshot not in (None, "latest") else ""
+    by = "" if field else f" with {view.short(snapshot)}"
     confirm(
         f"This replaces the acceptance {clusters} of {what or database}{by}, and deletes what testers "
         f"changed in {it}.",
@@ -360,19 +364,14 @@ def resume(target: Target) -> Json:
 
 @click.command()
 @options.together(
-    options.STAGE,
-    options.URL,
-    options.PROFILE,
-    options.REGION,
+    *_API,
     click.option(
         "--port", type=click.IntRange(0, 65535), default=0, help="The port; default: a free one."
     ),
 )
-def console(
-    stage: str | None, url: str | None, profile: str | None, region: str | None, port: int
-) -> None:
+def console(stage: str | None, url: str | None, port: int) -> None:
     """Serve the stage's console on this machine, and print its address."""
-    target = connect(stage, url, profile, region)
+    target = connect(stage, url)
     try:
         from cli.console.app import serve
     except ModuleNotFoundError as error:

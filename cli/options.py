@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
 from cli.output import WrongUsage
 
@@ -16,7 +17,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
 
 
-_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+# Botocore prefers these to the profile that AWS_PROFILE names.
+_PREFERRED = (
+    "AWS_DEFAULT_PROFILE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
 
 
 def _use(variable: str, *without: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -26,13 +34,19 @@ def _use(variable: str, *without: str) -> Callable[[click.Context, click.Paramet
         if value:
             os.environ[variable] = value
             for name in without:
-                os.environ.pop(name, None)  # these would take precedence
+                os.environ.pop(name, None)
 
     return use
 
 
-def _address(_context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
-    """Return the address unchanged; raise WrongUsage if no request can be sent to it."""
+def _address(context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
+    """Return the address; None if it is the environment's and the command names a stage.
+
+    Raise WrongUsage if no request can be sent to it.
+    """
+    sources = [context.get_parameter_source(name) for name in ("url", "stage")]
+    if sources == [ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE]:
+        return None
     with suppress(ValueError):
         parts = urlsplit(url or "")
         if not url or (parts.scheme in ("http", "https") and parts.hostname and parts.port != 0):
@@ -60,15 +74,6 @@ _STAGE = partial(
     envvar="AURORA_REFRESH_STAGE",
     help="The stage, such as acceptance. [env: AURORA_REFRESH_STAGE]",
 )
-_PROFILE = partial(
-    click.option, "--profile", metavar="NAME", help="The AWS profile; default: AWS_PROFILE."
-)
-_REGION = partial(
-    click.option,
-    "--region",
-    metavar="NAME",
-    help="The AWS Region; default: AWS_DEFAULT_REGION or the profile's.",
-)
 
 STAGE = _STAGE("--stage")
 REQUIRED_STAGE = _STAGE("--stage", "name", required=True)
@@ -78,9 +83,20 @@ URL = click.option(
     envvar="AURORA_REFRESH_URL",
     help="The API's address, if it cannot be found by the stage's name. [env: AURORA_REFRESH_URL]",
 )
-PROFILE, REGION = _PROFILE(), _REGION()
-USE_PROFILE = _PROFILE(expose_value=False, callback=_use("AWS_PROFILE", *_KEYS))
-USE_REGION = _REGION(expose_value=False, callback=_use("AWS_DEFAULT_REGION"))
+PROFILE = click.option(
+    "--profile",
+    metavar="NAME",
+    help="The AWS profile; default: AWS_PROFILE.",
+    expose_value=False,
+    callback=_use("AWS_PROFILE", *_PREFERRED),
+)
+REGION = click.option(
+    "--region",
+    metavar="NAME",
+    help="The AWS Region; default: AWS_DEFAULT_REGION or the profile's.",
+    expose_value=False,
+    callback=_use("AWS_DEFAULT_REGION"),
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 DATABASE = click.option(
     "--database", metavar="NAME", help="The database; required if the stage has several."

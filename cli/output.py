@@ -6,6 +6,7 @@ Others wrote some of the text. Nothing in it may control the terminal.
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Sequence
 from typing import IO, Any
 
@@ -13,6 +14,8 @@ import click
 
 Row = Sequence[object]
 
+# Control characters, invisible ones such as bidirectional overrides, and line ends of Unicode.
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _TONES = {"good": "green", "stale": "red", "not prepared": "red", "unknown": "red"}
 
 
@@ -31,8 +34,10 @@ class WrongUsage(Failure):
 
 
 def printable(text: str) -> str:
-    """Replace control characters and invisible ones, but for line ends."""
-    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
+    """Replace characters that are not seen but change what is, except line ends."""
+    return "".join(
+        "?" if unicodedata.category(each) in _INVISIBLE and each != "\n" else each for each in text
+    )
 
 
 def say(text: str = "") -> None:
@@ -45,8 +50,8 @@ def say(text: str = "") -> None:
 
 
 def say_json(document: Any) -> None:
-    """Print a document for machines."""
-    say(json.dumps(document, indent=2, ensure_ascii=not sys.stdout.encoding.startswith("utf")))
+    """Print a document for machines, with every character but ASCII's escaped."""
+    say(json.dumps(document, indent=2))
 
 
 def is_interactive() -> bool:

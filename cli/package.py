@@ -4,6 +4,7 @@ It makes no AWS calls. Deploy them in this order: before.json, sam.json with dep
 """
 
 import json
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ def next_steps(name: str, out: Path, parameters: Sequence[str]) -> str:
     before, functions, after = stacks.packaged_stacks(name).values()
     given = " ".join(f"{each}=…" for each in parameters)
     return _NEXT.format(
-        out=out,
+        out=shlex.quote(str(out)),
         before=before,
         functions=functions,
         after=after,

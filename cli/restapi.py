@@ -51,6 +51,16 @@ def _invokes(client: Any, api: str, function: str) -> bool:
         return False  # deleted since it was listed
 
 
+def delete_malformed_record(project: Path, stage: str) -> bool:
+    """Delete a record that Chalice had not written to the end when it was killed, and could not read."""
+    try:
+        _read(project, stage)
+    except ValueError:
+        (project / record_of(stage)).unlink()
+        return True
+    return False
+
+
 def recorded(project: Path, stage: str) -> str | None:
     """Return the id of the API in Chalice's record."""
     for resource in _read(project, stage)["resources"]:

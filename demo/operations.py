@@ -151,8 +151,8 @@ class _Stage:
         self._base = base_of(company)
         self._folder = tempfile.TemporaryDirectory(prefix="demo-of-aurora-refresh-")
         self._shell = _Shell(Path(self._folder.name), self._base, company.cloud.endpoint)
-        # The command as it is in this folder, whichever is installed.
-        self._shell.run('aurora-refresh() { python -m cli.main "$@"; }')
+        # The command as it is in this folder, whichever is installed; the documented stage has another name.
+        self._shell.run('aurora-refresh() { python -m cli.main "$@" --url "$API"; }')
         self._directions: dict[str, Callable[[str, str], object]] = {
             "policy": lambda _rest, _block: None,
             "file": self._write,
@@ -262,7 +262,6 @@ class _Shell:
                 "AWS_DEFAULT_REGION": LocalCloud.region,
                 "AWS_EC2_METADATA_DISABLED": "true",
                 "AWS_ENDPOINT_URL": endpoint,
-                "AURORA_REFRESH_URL": base,
                 "API": base,
                 "TZ": "UTC",
                 "PYTHONPATH": str(PROJECT),

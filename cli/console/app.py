@@ -6,9 +6,7 @@ loopback address, every request must name that address, and a form must come fro
 
 import logging
 import secrets
-import unicodedata
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 
 from flask import Flask, Response, flash, redirect, render_template, request
@@ -18,6 +16,7 @@ from werkzeug.serving import make_server
 
 from cli.client import ApiClient, ApiError, Json
 from cli.console import view
+from cli.output import printable, say
 
 LOOPBACK = "127.0.0.1"
 _HEADERS = {
@@ -31,16 +30,14 @@ _HEADERS = {
 }
 _TEXTS = ("snapshot", "until", "database", "reason")
 _FLAGS = {"deploy", "dry_run", "outside_window"}
-# Control characters, invisible ones such as bidirectional overrides, and line ends of Unicode.
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def serve(client: ApiClient, name: str, stage: str | None, port: int = 0) -> None:
     """Serve the console until it is interrupted; print its address first."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # pages reload every few seconds
     server = make_server(LOOPBACK, port, create_app(client, name, stage), threaded=True)
-    print(f"http://{LOOPBACK}:{server.server_port}/")  # noqa: T201
-    print(f"The console of {name}. Press Ctrl-C to stop it.", flush=True)  # noqa: T201
+    say(f"http://{LOOPBACK}:{server.server_port}/")
+    say(f"The console of {name}. Press Ctrl-C to stop it.")
     server.serve_forever()  # which returns when it is interrupted
 
 
@@ -62,7 +59,8 @@ def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
     @app.before_request
     def check_origin() -> Response | None:
         port, given = request.environ["SERVER_PORT"], request.form.get("token", "").encode()
-        hosts = [f"{name}:{port}" for name in (LOOPBACK, "localhost", "[::1]")]
+        # Browsers leave out the port 80.
+        hosts = [f"{name}:{port}".removesuffix(":80") for name in (LOOPBACK, "localhost", "[::1]")]
         is_ours = request.headers.get("Host") in hosts
         if request.method not in ("GET", "HEAD"):
             is_ours &= request.headers.get("Origin") in [f"http://{host}" for host in hosts]
@@ -113,10 +111,7 @@ class _Console:
         return render_template("overview.html", status=status, rows=rows, **context)
 
     def database(self, name: str) -> str:
-        status = self._client.status()
-        facts = next((each for each in status["databases"] if each["name"] == name), None)
-        if facts is None:
-            raise ApiError(404, "NotFoundError", f"There is no database {name}.")
+        facts = _facts(self._client.status(), name)
         snapshots = self._pool.submit(self._client.snapshots, name)
         context = self._client.history(name) | {"snapshots": snapshots.result()}
         return render_template("database.html", facts=facts, **context)
@@ -136,10 +131,11 @@ class _Console:
         return redirect("/", 303)
 
     def form(self, action: str, error: ApiError | None = None) -> ResponseReturnValue:
-        status, name = self._client.status(), request.values.get("database")
-        databases = [each for each in status["databases"] if name in (None, each["name"])]
-        tomorrow = (view.time(status["schedule"]["now"]) + timedelta(days=1)).date()
-        context = {"status": status, "databases": databases, "tomorrow": tomorrow, "error": error}
+        status = self._client.status()
+        databases = status["databases"]
+        if action in ("pin", "rollback"):
+            databases = [_facts(status, request.values.get("database"))]
+        context = {"status": status, "databases": databases, "error": error}
         page = render_template("form.html", action=action, values=request.values, **context)
         return page, (error and error.status) or 200
 
@@ -155,6 +151,15 @@ class _Console:
         except ApiError:
             return []  # the status names the problem, and only the chart is missing
         return history
+
+
+def _facts(status: Json, name: str | None) -> Json:
+    """Return what the status says of a database; raise ApiError."""
+    found: Json
+    for found in status["databases"]:
+        if found["name"] == name:
+            return found
+    raise ApiError(404, "NotFoundError", f"There is no database {name}.")
 
 
 def _message(action: str, form: Any, answer: Json) -> tuple[str, str]:
@@ -174,7 +179,5 @@ def _message(action: str, form: Any, answer: Json) -> tuple[str, str]:
 
 
 def _visible(value: Any) -> Any:
-    """Replace characters that are not seen but change what is; Jinja escapes all others."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return "".join("\ufffd" if unicodedata.category(x) in _INVISIBLE else x for x in value)
+    """Make a text printable; Jinja escapes the rest, and markup is of our own making."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else printable(value)

@@ -194,7 +194,7 @@ def relative(text: str, now: str) -> str:
 
 def short(name: str | None) -> str:
     """Return the own name of a snapshot or a person that an ARN names."""
-    if name in (None, "", "dummyvalue"):
+    if not name or name == "dummyvalue":
         return "nothing yet"
     own = brief(name)  # of a snapshot, with its prefix rds: or awsbackup:
     return own.split(":", 5)[-1].split("/", 1)[-1] if own.startswith("arn:") else own

@@ -82,7 +82,6 @@ def check(session: boto3.Session, say: Callable[[str], None], *, with_cluster: b
     with _stoppable() as ignore_further:
         try:
             box.open()
-            box.queue()
             for experiment in EXPERIMENTS:
                 say(f"trying {experiment.__name__.replace('_', ' ')}")
                 report.findings.extend(_findings(experiment, box))

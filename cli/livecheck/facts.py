@@ -282,6 +282,7 @@ def _once_assumable(create: Callable[[], Any]) -> Any:
 
 
 def _send_to_queue(box: Sandbox, rule: str) -> None:
+    box.queue()
     target = {"Id": "queue", "Arn": box.arn("sqs", box.name)}
     box.client("events").put_targets(Rule=rule, Targets=[target])
 

@@ -78,8 +78,10 @@ class Sandbox(Calls):
             )
         return str(role["Role"]["Arn"])
 
-    def queue(self) -> str:
-        """Create a queue that EventBridge may send to; return its URL."""
+    def queue(self) -> None:
+        """Create a queue that EventBridge may send to, unless there is one."""
+        if self.one("sqs:GetQueueUrl", "@", QueueName=self.name):
+            return
         arn = self.arn("sqs", self.name)
         send = {
             "Effect": "Allow",
@@ -88,12 +90,11 @@ class Sandbox(Calls):
             "Resource": arn,
             "Condition": {"ArnLike": {"aws:SourceArn": self.arn("events", f"rule/{self.name}*")}},
         }
-        created = self.client("sqs").create_queue(
+        self.client("sqs").create_queue(
             QueueName=self.name,
             Attributes={"Policy": _policy(send)},
             tags={each["Key"]: each["Value"] for each in self.tags},
         )
-        return str(created["QueueUrl"])
 
     def wait(self, service: str, waiter: str, seconds: float, **named: str) -> None:
         """Wait as boto3's waiters do; raise WaiterError."""

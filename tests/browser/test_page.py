@@ -85,6 +85,14 @@ def test_a_destructive_action_asks_in_a_dialog_which_the_keyboard_can_leave(show
     assert client.calls == []
 
 
+def test_a_dialog_that_cannot_be_fetched_becomes_a_page(show: Show) -> None:
+    with show(healthy()) as page:
+        page.evaluate("() => { window.fetch = async () => { throw new TypeError(); }; }")
+        page.get_by_role("link", name="Refresh now…").click()
+        page.wait_for_url("**/refresh")
+        expect(page.get_by_text("This deletes data")).to_be_visible()
+
+
 @pytest.mark.parametrize("script", [True, False])
 def test_a_snapshot_is_pinned_and_the_page_says_so(show: Show, script: bool) -> None:
     client = healthy()

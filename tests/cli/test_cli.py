@@ -2,9 +2,14 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from botocore.session import Session
 from click.testing import CliRunner, Result
 
 from cli import operator
@@ -109,6 +114,8 @@ def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient
 def test_status_of_one_database(client: FakeClient) -> None:
     client.answers["status"] = status(database("orders", 7), database("billing", 7))
     assert "orders " not in run("status", "--database", "billing").stdout
+    (shown,) = json.loads(run("status", "--database", "billing", "--json").stdout)["databases"]
+    assert shown["name"] == "billing"
     unknown = run("status", "--database", "invoices")
     assert (unknown.exit_code, unknown.stdout) == (1, "")
     assert unknown.stderr == "there is no database 'invoices'; known: orders, billing\n"
@@ -182,7 +189,11 @@ MOVED = f"orders ({DEPLOYED} → {NEWEST}), and deletes"
 RESTORING = [
     (["pin", "latest", "--deploy-now"], "pin", MOVED),
     (["pin", "orders-9", "--deploy-now"], "pin", f"orders ({DEPLOYED}) with orders-9, and deletes"),
-    (["rollback", "--deploy-now"], "rollback", f"orders ({DEPLOYED}), and deletes"),
+    (
+        ["rollback", "--deploy-now"],
+        "rollback",
+        f"orders ({DEPLOYED} → orders-2026-11-07), and deletes",
+    ),
     (["refresh"], "refresh", MOVED),
 ]
 
@@ -272,6 +283,18 @@ def test_a_refusal_is_a_sentence(
     assert result.stderr.startswith(message)
 
 
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_another_api_s_answer_is_a_failure_in_one_sentence(
+    client: FakeClient, words: list[str]
+) -> None:
+    client.answers["status"] = {"status": "ok"}
+    result = run("status", *words)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        "The answer has no 'databases': the address may be another API's"
+    )
+
+
 USAGE: dict[str, tuple[int, str]] = {
     # An option, an answer or a name is missing, unknown or wrong.
     "status --nosuch": (2, "No such option"),
@@ -284,6 +307,7 @@ USAGE: dict[str, tuple[int, str]] = {
     "configure --stage acceptance FOO=1": (2, "FOO is not a setting"),
     "configure --stage acceptance RDS_ENGINE=oracle": (2, "RDS_ENGINE is 'oracle'"),
     "configure --stage a_b": (2, "STAGE is 'a_b'"),
+    "configure --stage acceptance-before": (2, "STAGE is 'acceptance-before'"),
     "deploy --stage acceptance FOO=1": (2, "deploy takes no answer FOO"),
     **{
         f"{command} --stage {stage}": (2, message)
@@ -306,8 +330,8 @@ USAGE: dict[str, tuple[int, str]] = {
 def test_a_wrong_command_ends_with_2_and_a_refusal_with_1(
     client: FakeClient, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
-    for name in ("AWS_DEFAULT_REGION", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     hold = ApiError(400, "BadRequestError", 'until is "Thursday": write a date such as 2026-01-22')
     client.answers |= {
@@ -325,6 +349,14 @@ def test_a_wrong_command_ends_with_2_and_a_refusal_with_1(
     exit_code, message = USAGE[words]
     assert (result.exit_code, result.stdout) == (exit_code, "")
     assert message in result.stderr
+
+
+def test_a_text_that_is_harmless_is_printed_as_it_was_written(client: FakeClient) -> None:
+    """A French colon follows a no-break space; a zero-width joiner makes an emoji of several."""
+    why = "comparer\u00a0: décembre \U0001f468\u200d\U0001f4bb"
+    client.answers["history"] = {"history": [VERSION | {"why": why}]}
+    assert "comparer\u00a0: décembre " in run("history").stdout
+    assert json.loads(run("history", "--json").stdout)["history"][0]["why"] == why
 
 
 def test_what_others_wrote_controls_no_terminal(
@@ -367,11 +399,68 @@ ADDRESS = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.c
     ],
 )
 def test_without_a_stage_or_a_profile_that_exists_nothing_is_asked(
-    words: list[str], exit_code: int, message: str
+    monkeypatch: pytest.MonkeyPatch, words: list[str], exit_code: int, message: str
 ) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "default")  # which the option overwrites
     result = run("status", *words)
     assert (result.exit_code, result.stdout) == (exit_code, "")
     assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "expected"),
+    [
+        (["--stage", "test"], {"AURORA_REFRESH_URL": "https://a"}, ("test", None)),
+        (["--stage", "test", "--url", "https://a"], {}, ("test", "https://a")),
+        ([], {"AURORA_REFRESH_URL": "https://a"}, (None, "https://a")),
+        (["--url", "https://a"], {"AURORA_REFRESH_STAGE": "test"}, ("test", "https://a")),
+    ],
+)
+def test_a_stage_that_the_command_names_is_not_replaced_by_the_environment_s_address(
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    environment: dict[str, str],
+    expected: tuple[str | None, str | None],
+) -> None:
+    connected = []
+
+    def connect(stage: str | None, url: str | None) -> Target:
+        connected.append((stage, url))
+        return Target("test", FakeClient(database("orders", 7)))
+
+    monkeypatch.setattr(operator, "connect", connect)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    run("status", *words)
+    assert connected == [expected]
+
+
+def test_a_named_profile_is_used_whatever_else_the_environment_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    profile = "[profile {0}]\naws_access_key_id = {0}\naws_secret_access_key = x\n"
+    (tmp_path / "config").write_text(profile.format("wanted") + profile.format("other"))
+    environment = {
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+        "AWS_PROFILE": "other",
+        "AWS_DEFAULT_PROFILE": "other",
+        "AWS_ACCESS_KEY_ID": "other",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_SESSION_TOKEN": "x",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
+        "AWS_ROLE_ARN": "arn:aws:iam::222222222222:role/other",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    used = []
+
+    def connect(*_: object) -> Target:
+        used.append(Session().get_credentials().access_key)
+        return Target("test", FakeClient(database("orders", 7)))
+
+    monkeypatch.setattr(operator, "connect", connect)
+    run("status", "--stage", "test", "--profile", "wanted")
+    assert used == ["wanted"]
 
 
 def test_ctrl_c_ends_with_a_word(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,6 +470,25 @@ def test_ctrl_c_ends_with_a_word(client: FakeClient, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(client, "status", interrupt, raising=False)
     result = run("status")
     assert (result.exit_code, result.stderr) == (1, "Stopped.\n")
+
+
+CONFIGURE = f"{sys.executable} -m cli.main configure --stage acceptance --offline --dry-run"
+
+
+def test_a_command_works_without_any_of_its_streams() -> None:
+    shell = f"{CONFIGURE} 0<&- && {CONFIGURE} 1>&- && {CONFIGURE} 2>&-"
+    subprocess.run(["bash", "-c", shell], check=True, capture_output=True)
+
+
+def test_a_full_disk_ends_with_a_sentence(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = subprocess.run(
+        ["bash", "-c", f"{CONFIGURE} >/dev/full"], check=False, capture_output=True
+    )
+    assert (full.returncode, full.stderr) == (1, b"[Errno 28] No space left on device\n")
+    monkeypatch.setattr("cli.operator.say", Mock(side_effect=OSError(28, "no space")))
+    assert run("status").stderr == "[Errno 28] no space\n"
 
 
 def test_every_command_explains_itself() -> None:

@@ -4,10 +4,13 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from botocore.session import Session
 
 from cli.client import ApiClient, ApiError, find_api_url
@@ -21,6 +24,9 @@ class Gateway:
     def __init__(self, endpoint: str, **apis: str) -> None:
         self.meta = SimpleNamespace(endpoint_url=endpoint, region_name="eu-west-1")
         self._apis = apis
+
+    def get_stages(self, restApiId: str) -> Any:  # noqa: N803
+        return {"item": [{"stageName": f"stage-of-{restApiId}"}]}
 
     def get_paginator(self, operation: str) -> Any:
         return SimpleNamespace(paginate=getattr(self, operation))
@@ -37,7 +43,7 @@ class Gateway:
 
 
 AWS = "https://apigateway.{}"
-EXECUTE = "https://b.execute-api.{}/api"
+EXECUTE = "https://b.execute-api.{}/stage-of-b"
 
 
 @pytest.mark.parametrize(
@@ -47,12 +53,16 @@ EXECUTE = "https://b.execute-api.{}/api"
             (AWS.format(region), EXECUTE.format(region))
             for region in ("eu-west-1.amazonaws.com", "cn-north-1.amazonaws.com.cn")
         ),
-        ("http://127.0.0.1:5000", "http://127.0.0.1:5000/_aws/execute-api/b/api"),
+        (
+            AWS.format("us-gov-west-1.amazonaws.com").replace("y.", "y-fips."),
+            EXECUTE.format("us-gov-west-1.amazonaws.com"),
+        ),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000/_aws/execute-api/b/stage-of-b"),
     ],
 )
 def test_the_api_is_found_by_the_stage_in_every_partition(endpoint: str, url: str) -> None:
     gateway = Gateway(endpoint, a="aurora-refresh-acceptance-2", b="aurora-refresh-acceptance")
-    session: Any = SimpleNamespace(create_client=lambda _: gateway)
+    session: Any = SimpleNamespace(create_client=lambda _, config: gateway)
     assert find_api_url(session, "acceptance") == url
     with pytest.raises(ApiError, match="There is no API of stage 'test' in Region eu-west-1"):
         find_api_url(session, "test")
@@ -60,7 +70,9 @@ def test_the_api_is_found_by_the_stage_in_every_partition(endpoint: str, url: st
 
 def test_a_stage_with_two_apis_is_ambiguous() -> None:
     name = "aurora-refresh-acceptance"
-    session: Any = SimpleNamespace(create_client=lambda _: Gateway("https://x", a=name, b=name))
+    session: Any = SimpleNamespace(
+        create_client=lambda _, config: Gateway("https://x", a=name, b=name)
+    )
     with pytest.raises(ApiError, match=r"has several APIs: a, b\. Name one with --url\."):
         find_api_url(session, "acceptance")
 
@@ -124,17 +136,36 @@ def test_a_request_is_signed_with_temporary_credentials(api: Any) -> None:
             {"message": "Forbidden"},
             (403, "ForbiddenException", "Forbidden"),
         ),
-        (200, {}, None, (502, "NoJson", "did not answer JSON.")),
+        *(
+            (200, {}, body, (502, "NoJson", "did not answer with a JSON object."))
+            for body in ("", [], ["a"], "text", 7)
+        ),
     ],
 )
 def test_a_refusal_has_a_status_a_code_and_a_message(
     api: Any, status: int, headers: Any, body: Any, error: tuple[int, str, str]
 ) -> None:
-    api.answer = status, headers, json.dumps(body).encode() if body else b"<html>"
+    api.answer = status, headers, json.dumps(body).encode() if body != "" else b"<html>"
     with pytest.raises(ApiError) as raised:
         client_of(api).hold("2026-12-03")
     assert (raised.value.status, raised.value.code) == error[:2]
     assert raised.value.message.endswith(error[2])
+
+
+def test_who_the_caller_is_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+
+    def create_client(_: str, config: Config) -> Any:
+        used.append(
+            (config.connect_timeout + config.read_timeout) * config.retries["total_max_attempts"]
+        )
+        raise NoCredentialsError
+
+    session = session_of("AKIAX", "secret")
+    monkeypatch.setattr(session, "create_client", create_client)
+    with pytest.raises(ApiError):
+        ApiClient("https://a", session).identity()
+    assert used == [30]
 
 
 def test_without_an_answer_there_is_no_status_but_a_next_step() -> None:
@@ -143,3 +174,55 @@ def test_without_an_answer_there_is_no_status_but_a_next_step() -> None:
         ApiClient("http://127.0.0.1:9", session).status()
     assert (raised.value.status, raised.value.code) == (None, "Unreachable")
     assert raised.value.next_step == "Check your network, VPN and proxy, then try again."
+
+
+def test_credentials_that_have_expired_are_no_missing_permission(api: Any) -> None:
+    message = "The security token included in the request is expired"
+    body = json.dumps({"message": message}).encode()
+    api.answer = 403, {"x-amzn-ErrorType": "ExpiredTokenException"}, body
+    with pytest.raises(ApiError, match=message) as raised:
+        client_of(api).hold("2026-12-03")
+    assert raised.value.next_step.startswith("Sign in, for example with aws sso login")
+
+
+def test_a_profile_s_certificates_are_used_for_the_api_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("[default]\nca_bundle = company.pem\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    used = []
+
+    def http(verify: object, *_: object) -> Any:
+        used.append(verify)
+        raise EndpointConnectionError(endpoint_url="https://a")
+
+    monkeypatch.setattr("cli.client.URLLib3Session", http)
+    with pytest.raises(ApiError, match="Could not connect"):
+        ApiClient("https://a", session_of("AKIAX", "secret")).status()
+    assert used == ["company.pem"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "code", "step"),
+    [
+        ("AWS_DEFAULT_REGION", "", "NoRegion", "Name the stage's Region"),
+        ("AWS_DEFAULT_REGION", "eu west", "InvalidRegion", "Name the stage's Region"),
+        ("AWS_ENDPOINT_URL", "foo", "Malformed", "Check the command, and the variables"),
+        ("AWS_SECRET_ACCESS_KEY", "\udcff", "Malformed", "Check the command, and the variables"),
+    ],
+)
+def test_a_malformed_variable_is_no_missing_credential(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, code: str, step: str
+) -> None:
+    given = {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }
+    for name, text in {**given, variable: value}.items():
+        monkeypatch.setenv(name, text)
+    session = Session()
+    with pytest.raises(ApiError) as raised:
+        ApiClient(lambda: find_api_url(session, "acceptance"), session).status()
+    assert (raised.value.code, raised.value.next_step[: len(step)]) == (code, step)

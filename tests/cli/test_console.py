@@ -94,7 +94,7 @@ PAGES = [
     (healthy, "/refresh", [*DELETED, "orders-2026-11-27", "documents"]),
     (healthy, f"/pin?database=orders&snapshot={nightly('orders', 3)}", [*DELETED, "2026-11-25"]),
     (healthy, "/rollback?database=orders", [*DELETED, "orders-2026-11-07"]),
-    (healthy, "/hold", ['min="2026-11-29"']),
+    (healthy, "/hold", ["Until that day the schedule restores nothing."]),
 ]
 
 
@@ -111,6 +111,24 @@ def test_only_eligible_shares_can_be_pinned() -> None:
     assert "not eligible" in page
     assert page.count('<a class="button" href="/pin?') == 119
     assert Browser(healthy()).get("/databases/none").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "databases"),
+    [
+        ("/rollback", 404, []),
+        ("/pin?database=none&snapshot=a", 404, []),
+        ("/pin?database=orders", 200, ["orders"]),
+        # A refresh takes them all.
+        ("/refresh?database=orders", 200, ["orders", "billing", "documents"]),
+    ],
+)
+def test_a_form_names_the_databases_that_it_is_about(
+    path: str, status: int, databases: list[str]
+) -> None:
+    response = Browser(healthy()).get(path)
+    assert response.status_code == status
+    assert re.findall("<li><b>(.*?)</b>", response.text) == databases
 
 
 @pytest.mark.parametrize(
@@ -284,6 +302,12 @@ def test_only_the_loopback_address_is_answered_by_each_of_its_names(host: str) -
     response = Browser(healthy()).get("/", Host=host)
     expected = (200, True) if host in OURS else (403, False)
     assert (response.status_code, "orders" in response.text) == expected
+
+
+def test_on_port_80_the_address_has_no_port() -> None:
+    http = create_app(healthy(), "acceptance", None).test_client()
+    assert http.get("/", base_url="http://127.0.0.1").status_code == 200
+    assert http.get("/", base_url="http://example.com").status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ tests/e2e/test_deploy_stage.py runs them against an account.
 """
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from click.testing import CliRunner, Result
 from cli import account, deploy, destroy, restapi
 from cli.account import Account
 from cli.main import cli
+from cli.package import next_steps
 from cli.stages import CONFIG, StageError, load
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -113,6 +115,21 @@ def test_of_several_rest_apis_the_recorded_one_is_used_and_otherwise_the_choice_
     assert other.startswith(f"  note: REST API {'b2' if found else 'a1'} also invokes")
 
 
+@pytest.mark.parametrize(
+    ("text", "is_deleted"), [("", True), ('{"resources": [', True), ("{}", False)]
+)
+def test_a_record_of_chalice_that_was_not_written_to_the_end_is_deleted(
+    tmp_path: Path, text: str, is_deleted: bool
+) -> None:
+    record = tmp_path / restapi.record_of("acceptance")
+    record.parent.mkdir(parents=True)
+    record.write_text(text)
+    assert restapi.delete_malformed_record(tmp_path, "acceptance") == is_deleted
+    assert record.exists() != is_deleted
+    record.unlink(missing_ok=True)
+    assert not restapi.delete_malformed_record(tmp_path, "acceptance")
+
+
 def test_whoever_has_unsubscribed_is_no_subscriber(monkeypatch: pytest.MonkeyPatch) -> None:
     """SNS lists the address for three days."""
     client = boto3.client("sns", region_name="eu-west-1", **CREDENTIALS)
@@ -186,3 +203,9 @@ def test_an_interrupted_deployment_prints_what_is_completed(
             ),
         ],
     )
+
+
+def test_a_package_s_commands_run_in_a_folder_of_any_name() -> None:
+    printed = next_steps("acceptance", Path("my folder"), ["Email"])
+    (first, *_) = (line for line in printed.splitlines() if "before.json" in line)
+    assert shlex.split(first)[-1] == "my folder/before.json"

@@ -165,7 +165,7 @@ def test_what_a_killed_check_left_is_deleted_by_the_next_which_names_what_is_ref
     interrupted(cloud, signal.SIGKILL)
     left = made(cloud)
     assert len(left) > 5
-    denied = ("sns:DeleteTopic", "events:PutRule")
+    denied = ("sns:DeleteTopic", "events:PutRule", "sqs:CreateQueue")
     cloud.set_faults([{"operation": each, "kind": "deny", "times": 0} for each in denied])
     ended = run(cloud, "--yes", "--json")
     report = json.loads(ended.stdout)

@@ -10,7 +10,8 @@ function localize(root) {
 }
 
 async function ask(address) {
-  const text = await (await fetch(address)).text();
+  const answer = await fetch(address).catch(() => null);
+  const text = (await answer?.text()) ?? "";
   const panel = new DOMParser().parseFromString(text, "text/html").querySelector("#panel");
   if (!panel) return location.assign(address);
   localize(panel);
