@@ -100,8 +100,7 @@ def functions(look: Look_, wanted: Entries) -> Iterator[Check]:
         if configuration is None:
             continue
         yield from _runtime(f"{name} runtime", look, configuration, wanted[function])
-        if function == API or function in SINGLE:
-            yield from _concurrency(f"{name} concurrency", look, function, wanted[function])
+        yield from _concurrency(f"{name} concurrency", look, function, wanted[function])
         if name in asynchronous:
             yield from _retries(f"{name} retries", look, asynchronous[name])
     if any(is_absent(look.function, name) for name in look.function_names.values()):
@@ -162,7 +161,8 @@ def _concurrency(
     if reserved == 0:  # which only people make
         seen = "was stopped by hand: its reserved concurrency is 0, so it never runs"
         free = f"aws lambda delete-function-concurrency --function-name {name}"
-        judge, start = (problem, reserve) if function in SINGLE else (warning, free)
+        judge = warning if function == API else problem
+        start = reserve if function in SINGLE else free
         yield judge(seen, f"nothing, if that is still wanted; otherwise {start}")
     elif function not in SINGLE:
         return

@@ -53,6 +53,7 @@ PIPELINE_ARN = f"arn:aws:codepipeline:eu-west-1:{ACCEPTANCE}:{PIPELINE}"
 TOPIC = f"arn:aws:sns:eu-west-1:{ACCEPTANCE}:aurora-refresh"
 HOLD = "/acceptance/refresh/hold"
 RESTORE = f"{APP}-{NAME}-db-restore-from-snapshot"
+UPDATE = f"{APP}-{NAME}-db-update-latest-snapshot-id"
 RULE, FOLLOW_RULE = f"{RESTORE}-event", f"{APP}-{NAME}-db-follow-pipeline-event"
 BEFORE, AFTER = f"{APP}-{NAME}-before", f"{APP}-{NAME}-after"
 # The keys of production's shares, of acceptance's copies and of its topics.
@@ -249,6 +250,7 @@ QUESTIONS: dict[str, tuple[str, Any]] = {
 SINGLE = {
     "configuration": f"lambda:GetFunctionConfiguration {RESTORE}",
     "concurrency": f"lambda:GetFunctionConcurrency {RESTORE}",
+    "update_concurrency": f"lambda:GetFunctionConcurrency {UPDATE}",
     "api_concurrency": f"lambda:GetFunctionConcurrency {APP}-{NAME}",
     "retries": f"lambda:GetFunctionEventInvokeConfig {RESTORE}",
     "invokers": f"lambda:GetPolicy {RESTORE}",
@@ -423,7 +425,7 @@ REMAKE = (
     f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
 )
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
-FREE = f"delete-function-concurrency --function-name {APP}-{NAME}"
+FREE = "delete-function-concurrency --function-name"
 POLICY = policies(HEALTHY_STAGE)["db-restore-from-snapshot"]
 FIRST, *OTHERS = POLICY["Statement"]
 LESS = {"Statement": [each for each in POLICY["Statement"] if each["Sid"] != "MoveCurrent"]}
@@ -630,7 +632,8 @@ FAULTS: dict[str, list[Row]] = {
         (account(concurrency=None), "problem", "is none, so two may run at once", RESERVE),
         (account(concurrency=0), "problem", "was stopped by hand", RESERVE),
     ],
-    f"function {APP}-{NAME} concurrency": [(account(api_concurrency=0), "warning", "was stopped by hand", FREE)],
+    f"function {UPDATE} concurrency": [(account(update_concurrency=0), "problem", "was stopped by hand", f"{FREE} {UPDATE}")],
+    f"function {APP}-{NAME} concurrency": [(account(api_concurrency=0), "warning", "was stopped by hand", f"{FREE} {APP}-{NAME}")],
     f"stack {AFTER}": [
         (account(after={"StackStatus": "ROLLBACK_COMPLETE"}), "problem", "ROLLBACK_COMPLETE", DEPLOY),
         (account(after={"StackStatus": "UPDATE_IN_PROGRESS"}), "warning", "UPDATE_IN_PROGRESS", "run the doctor again"),
