@@ -225,10 +225,14 @@ def contradictions(stage: Stage) -> list[Problem]:
         if region and partition_of(region) != own:
             right = f"write a Region of the partition {own}, the stage's"
             wrong.append(("SOURCE_REGION", region, right))
-    topic = stage.settings.topic_arn
-    if topic and topic.split(":")[1:4:2] != [stage.partition, stage.region]:
-        right = f"functions cannot publish to another Region; write a topic in {stage.region}"
-        wrong.append(("NOTIFICATION_TOPIC_ARN", topic, right))
+    topics = {
+        "NOTIFICATION_TOPIC_ARN": stage.settings.topic_arn,
+        "CHAT_TOPIC_ARN": stage.settings.chat_topic_arn,
+    }
+    for name, topic in topics.items():
+        if topic and topic.split(":")[1:4:2] != [stage.partition, stage.region]:
+            right = f"functions cannot publish to another Region; write a topic in {stage.region}"
+            wrong.append((name, topic, right))
     return [Problem((name,), f"is {value!r}: {right}") for name, value, right in wrong]
 
 

@@ -91,6 +91,7 @@ def _deployment(
         yield from deployment.rest_api("REST API", look)
     yield from deployment.schedules(look)
     yield from deployment.topic(look)
+    yield from deployment.chat_topic(look)
     yield from deployment.topic_keys(look)
     yield from deployment.alarms(look)
 

@@ -62,6 +62,7 @@ def needed(look: Look_) -> Iterator[Check]:
     arn = stacks.own_topic(look.stage)
     if arn is None or not is_absent(look.topic, arn):
         yield from topic(look)
+    yield from chat_topic(look)
 
 
 def own_stacks(look: Look_) -> Iterator[Check]:
@@ -385,14 +386,29 @@ def topic(look: Look_) -> Iterator[Check]:
         yield Check("topic", "NOTIFICATION_TOPIC_ARN", *unset)
         return
     subscribe = f"aws sns subscribe --topic-arn {arn} --protocol email --notification-endpoint …"
-    yield from _topic(arn, look, subscribe)
+    deploy = f"{to_deploy(stage.name)} EMAIL=…" if look.is_new else ""
+    yield from _topic_and_subscribers(arn, look, subscribe, deploy)
+
+
+def chat_topic(look: Look_) -> Iterator[Check]:
+    """Check whether notifications reach a chat."""
+    if arn := look.stage.settings.chat_topic_arn:
+        select = f"select {arn} in the channel's configuration in Amazon Q Developer"
+        yield from _topic_and_subscribers(arn, look, select)
+
+
+def _topic_and_subscribers(
+    arn: str, look: Look_, subscribe: str, deploy: str = ""
+) -> Iterator[Check]:
+    """Check a topic; `deploy` creates it with its subscription."""
+    yield from _topic(arn, look, subscribe, deploy)
     for each in known(_subscriptions, look, arn) or ():
         if not each["SubscriptionArn"].startswith("arn:"):
             again = subscribe.replace("…", quote(each["Endpoint"]))
             silent = warning(
                 f"has not confirmed the subscription to {arn}, and receives nothing",
                 "click the link in the message that AWS sent; it is valid for two days, after which "
-                f"{again} sends another",
+                f"this sends another: {again}",
             )
             if each["SubscriptionArn"] == "Deleted":  # listed for up to three days
                 fix = f"nothing if that is meant so; otherwise {again}"
@@ -406,11 +422,10 @@ def _subscriptions(look: Look_, topic: str) -> list[Json]:
 
 
 @check("topic")
-def _topic(arn: str, look: Look_, subscribe: str) -> Iterator[Verdict]:
+def _topic(arn: str, look: Look_, subscribe: str, deploy: str) -> Iterator[Verdict]:
     if look.topic(arn) is None:
-        create = f"aws sns create-topic --name {arn.rpartition(':')[2]} && {subscribe}"
-        deploy = f"{to_deploy(look.stage.name)} EMAIL=…"
-        yield problem("does not exist", deploy if look.is_new else create)
+        create = f"aws sns create-topic --name {arn.rpartition(':')[2]}"
+        yield problem("does not exist", deploy or f"{create}, and then {subscribe}")
         return
     subscriptions = _subscriptions(look, arn)
     confirmed = sum(each["SubscriptionArn"].startswith("arn:") for each in subscriptions)
@@ -424,13 +439,7 @@ def topic_keys(look: Look_) -> Iterator[Check]:
     """Check that functions and alarms may use the keys that the topics are under."""
     settings = look.stage.settings
     for topic in filter(None, (settings.topic_arn, settings.chat_topic_arn)):
-        try:
-            name = look.topic_key(topic)
-        except Unavailable as what:
-            if topic != settings.topic_arn:  # which is reported already
-                yield Check("topic key", topic, *unavailable(what))
-            continue
-        if name:
+        if name := known(look.topic_key, topic):  # a topic that is not seen is reported already
             key = known(look.key, name)
             yield from _topic_key(key["Arn"] if key else name, look, topic, name)
 

@@ -307,6 +307,7 @@ def judged(seen: Account) -> list[Check]:
         *deployment.rest_api("REST API", look),
         *deployment.schedules(look),
         *deployment.topic(look),
+        *deployment.chat_topic(look),
         *deployment.topic_keys(look),
         *deployment.alarms(look),
     ]
@@ -449,6 +450,16 @@ USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
 NO_RIGHTS = "does not let the account's roles use it"
 
 
+SELECT = f"select {CHAT} in the channel's configuration"
+
+
+def with_chat(topic: Any, subscriptions: Any = None) -> Account:
+    """The account of a stage that notifies a chat as well."""
+    asked = {"GetTopicAttributes": topic, "ListSubscriptionsByTopic": subscriptions}
+    answers = {f"sns:{action} {CHAT}": answer for action, answer in asked.items()}
+    return account(stage=stage_of(CHAT_TOPIC_ARN=CHAT), **answers)
+
+
 def letting(*principals: Any, action: Any = "kms:*") -> Answers:
     statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
     return {"Statement": [statement | {"Principal": each} for each in principals]}
@@ -460,7 +471,8 @@ def under_key(
     """The account in which a topic is under a key."""
     chat = CHAT if topic == TOPIC else topic
     stage = replace(stage_of(CHAT_TOPIC_ARN=chat), topic_keys=keys)
-    topics = {f"sns:GetTopicAttributes {each}": {} for each in (TOPIC, chat)}
+    topics: Answers = {f"sns:GetTopicAttributes {each}": {} for each in (TOPIC, chat)}
+    topics[f"sns:ListSubscriptionsByTopic {chat}"] = [EMAIL]
     topics[f"sns:GetTopicAttributes {topic}"] = {"KmsMasterKeyId": "alias/topics"}
     # The topic's account is the key's, and may be another than the stage's.
     alias = f"{topic.rpartition(':')[0].replace('sns', 'kms')}:alias/topics"
@@ -673,6 +685,10 @@ FAULTS: dict[str, list[Row]] = {
         # SNS lists it for three days.
         (account(subscriptions=[WAITING | {"SubscriptionArn": "Deleted"}]), "warning", "has unsubscribed", "aws sns subscribe"),
     ],
+    f"topic {CHAT}": [
+        (with_chat(None), "problem", GONE, f"aws sns create-topic --name aurora-refresh-chat, and then {SELECT}"),
+        (with_chat({}, []), "warning", "has no subscriptions", SELECT),
+    ],
     f"topic key {TOPIC_KEY}-gone": [
         (account(topic={"KmsMasterKeyId": key}, **{f"kms:DescribeKey {TOPIC_KEY}-gone": None}), "problem", GONE, "aws sns set-topic-attributes")
         for key in ("topics-gone", f"{TOPIC_KEY}-gone")
@@ -816,10 +832,7 @@ BLIND = [
         "topic key",
         account(topic={"KmsMasterKeyId": TOPIC_KEY}, **{f"kms:DescribeKey {TOPIC_KEY}": DENIED}),
     ),
-    (
-        "topic key",
-        account(stage=stage_of(CHAT_TOPIC_ARN=CHAT), **{f"sns:GetTopicAttributes {CHAT}": DENIED}),
-    ),
+    ("topic", with_chat(DENIED, DENIED)),
 ]
 
 

@@ -184,6 +184,7 @@ REAL = PIPELINE.replace("222222222222", "333333333333")
             "NOTIFICATION_TOPIC_ARN",
             "a topic in eu-west-1",
         ),
+        ({"CHAT_TOPIC_ARN": TOPIC.format("us-east-1")}, "CHAT_TOPIC_ARN", "a topic in eu-west-1"),
         ({"RDS_ENGINE_VERSION": "9.6"}, "RDS_ENGINE_VERSION", "write one of PostgreSQL's"),
         (
             {"RDS_ENGINE": "aurora-mysql", "RDS_ENGINE_VERSION": "10"},
