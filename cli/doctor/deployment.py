@@ -1,7 +1,7 @@
 """Check what `aurora-refresh deploy` makes: functions and roles, schedules, the topic, alarms."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from shlex import quote
 from typing import Any
@@ -44,6 +44,8 @@ _PATTERN = {
     "detail-type": ["CodePipeline Pipeline Execution State Change"],
     "detail": {"state": list(FINAL_STATES)},
 }
+
+_ALARMS = "cloudwatch.amazonaws.com"
 
 Look_ = Look[Stage]
 Entries = Mapping[str, Mapping[str, Any]]
@@ -464,40 +466,63 @@ def _topic_key(arn: str, look: Look_, topic: str, name: str) -> Verdict:
     if arn not in stage.topic_keys:
         return problem(f"the functions' roles may not use it for {topic}", to_change(stage.name))
     text = look.one("kms:GetKeyPolicy", "Policy", KeyId=arn, PolicyName="default")
-    policy, root = json.loads(text or "{}"), f"arn:{stage.partition}:iam::{stage.account}:root"
-    users = [("the account's roles", "notification", {"AWS": root})]
+    policy: Policy = json.loads(text or "{}")
+    root = f"arn:{stage.partition}:iam::{stage.account}:root"
+    # A policy names the account or each role.
+    deployed = (
+        known(look.function, look.function_names[each]) for each in stacks.rule_names(stage)
+    )
+    roles = {each["Role"] for each in deployed if each} or {root}
+    users = [
+        ("the account's roles", "notification", "AWS", {root, stage.account, each})
+        for each in sorted(roles)
+    ]
     if has_alarms:
-        users.append(("CloudWatch", "alarm", {"Service": "cloudwatch.amazonaws.com"}))
-    for who, what, principal in users:
-        if not _lets_use(policy, principal):
+        users.append(("CloudWatch", "alarm", "Service", {_ALARMS}))
+    for who, what, kind, names in users:
+        may = _may_use(policy, kind, names)
+        if may is None:
+            return warning(
+                f"conditions in its policy decide whether {who} may use it: whether each {what} reaches {topic} is "
+                "not checked",
+                f"compare them: aws kms get-key-policy --key-id {arn} --policy-name default",
+            )
+        if not may:
+            principal = {kind: root if kind == "AWS" else _ALARMS}
             statement = {"Effect": "Allow", "Principal": principal}
             statement |= {"Action": USE_TOPIC_KEY, "Resource": "*"}
             return problem(
                 f"does not let {who} use it, so that no {what} reaches {topic}",
-                f"add to the key's policy: {json.dumps(statement)}",
+                f"remove what denies it from the key's policy, and add: {json.dumps(statement)}",
             )
-    may = "functions and alarms" if has_alarms else "functions"
-    return ok(f"{may} may use it for {topic}")
+    return ok(f"{'functions and alarms' if has_alarms else 'functions'} may use it for {topic}")
 
 
-def _lets_use(policy: Policy, principal: Mapping[str, str]) -> bool:
-    """Return whether the key's policy lets the principal publish; conditions are not looked at."""
-    ((kind, name),) = principal.items()
+def _may_use(policy: Policy, kind: str, names: Collection[str]) -> bool | None:
+    """Return whether a key's policy lets a principal publish; None if its conditions decide."""
 
     def is_meant(statement: Json) -> bool:
         named = statement.get("Principal", {})
-        return named == "*" or bool({name, "*"} & {*_list(named.get(kind, []))})
+        listed = {named} if isinstance(named, str) else {*_list(named.get(kind, []))}
+        return "NotPrincipal" in statement or bool(listed & {"*", *names})
 
-    allowed = [
-        pattern
-        for each in _list(policy.get("Statement", []))
-        if each["Effect"] == "Allow" and is_meant(each)
-        for pattern in _list(each.get("Action", []))
-    ]
-    return all(
-        any(fnmatchcase(action.rstrip("*").lower(), pattern.lower()) for pattern in allowed)
-        for action in USE_TOPIC_KEY
-    )
+    def is_about(statement: Json, action: str) -> bool:
+        patterns = _list(statement.get("Action", statement.get("NotAction")))
+        matches = any(fnmatchcase(action, each.lower()) for each in patterns)
+        return matches is ("Action" in statement)
+
+    statements = [each for each in _list(policy.get("Statement", [])) if is_meant(each)]
+    is_certain = []
+    for action in USE_TOPIC_KEY:
+        about = [each for each in statements if is_about(each, action.rstrip("*").lower())]
+        effects = {each["Effect"] for each in about}
+        certain = {
+            each["Effect"] for each in about if not {"Condition", "NotPrincipal"} & each.keys()
+        }
+        if "Deny" in certain or "Allow" not in effects:
+            return False
+        is_certain.append("Allow" in certain and "Deny" not in effects)
+    return all(is_certain) or None
 
 
 def alarms(look: Look_) -> Iterator[Check]:

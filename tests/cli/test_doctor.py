@@ -460,9 +460,25 @@ def with_chat(topic: Any, subscriptions: Any = None) -> Account:
     return account(stage=stage_of(CHAT_TOPIC_ARN=CHAT), **answers)
 
 
-def letting(*principals: Any, action: Any = "kms:*") -> Answers:
+ROLES = {
+    "AWS": [
+        DEPLOYED[f"lambda:GetFunctionConfiguration {APP}-{NAME}-{each}"]["Role"] for each in FIRES
+    ]
+}
+TO_OTHERS = {
+    "Effect": "Deny",
+    "Principal": "*",
+    "Condition": {"Bool": {"aws:PrincipalIsAWSService": "false"}},
+}
+OTHERWISE = {"Effect": "Deny", "Principal": "*", "NotAction": "kms:*"}
+NOT_CHECKED = f"aws kms get-key-policy --key-id {TOPIC_KEY} --policy-name default"
+
+
+def letting(*principals: Any, action: Any = "kms:*", **more: Any) -> Answers:
+    """A key's policy that allows them this, with another last statement."""
     statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
-    return {"Statement": [statement | {"Principal": each} for each in principals]}
+    statements = [statement | {"Principal": each} for each in principals]
+    return {"Statement": [*statements, statement | more] if more else statements}
 
 
 def under_key(
@@ -697,6 +713,11 @@ FAULTS: dict[str, list[Row]] = {
         (under_key(letting(ROOT)), "problem", "does not let CloudWatch use it, so that no alarm reaches", USE),
         (under_key(letting(ROOT, CLOUDWATCH, action="kms:Decrypt")), "problem", NO_RIGHTS, USE),
         (under_key(letting(CLOUDWATCH)), "problem", NO_RIGHTS, USE),
+        (under_key(letting(ROOT, CLOUDWATCH, Effect="Deny", Principal=CLOUDWATCH)), "problem", "does not let CloudWatch", "remove what denies it"),
+        (under_key(letting({"AWS": ROLES["AWS"][1:]}, CLOUDWATCH)), "problem", NO_RIGHTS, USE),
+        (under_key(letting(ROOT, Principal=CLOUDWATCH, Condition={"x": {}})), "warning", "whether each alarm reaches", NOT_CHECKED),
+        (under_key(letting(CLOUDWATCH, NotPrincipal={"AWS": "arn:x"})), "warning", "whether each notification reaches", NOT_CHECKED),
+        (under_key(letting(ROOT, CLOUDWATCH, **TO_OTHERS)), "warning", "conditions in its policy decide", NOT_CHECKED),
         (under_key(letting("*"), keys=()), "problem", "roles may not use it", f"aurora-refresh configure --stage {NAME}"),
         (under_key(letting("*"), KeyState="Disabled"), "problem", "is Disabled", "aws kms enable-key"),
         (under_key(KeyManager="AWS"), "problem", "so that no alarm reaches", "aws sns set-topic-attributes"),
@@ -769,6 +790,10 @@ RIGHT = {
     "a topic's key for everybody": under_key(letting("*")),
     "a topic's key by actions": under_key(
         letting(ROOT, CLOUDWATCH, action=["KMS:Decrypt", "kms:generatedatakey"])
+    ),
+    "a topic's key for each role": under_key(letting(ROLES, CLOUDWATCH)),
+    "a topic's key with a denial of something else": under_key(
+        {"Statement": [*letting("*")["Statement"], OTHERWISE]}
     ),
     # Alarms do not notify the topic for chat.
     "AWS's key of the topic for chat": under_key(KeyManager="AWS", topic=CHAT),
