@@ -18,6 +18,7 @@ from chalicelib.domain.functions import (
 )
 from chalicelib.usecases.checks import hold_today
 from cli import restapi, stacks
+from cli.cloudformation import LEFT_OVER, UPDATABLE, way_out
 from cli.doctor.checks import (
     Check,
     Verdict,
@@ -38,7 +39,6 @@ SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrenc
 # AWS keeps this many concurrent executions for functions that reserve none.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 _KEPT_UNRESERVED = 100
-_SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
 _PATTERN = {
     "source": ["aws.codepipeline"],
     "detail-type": ["CodePipeline Pipeline Execution State Change"],
@@ -79,11 +79,13 @@ def _stack(name: str, look: Look_) -> Verdict:
     if found is None:
         return warning("does not exist, which is right only if it would be empty", deploy)
     status = found["StackStatus"]
-    if status in _SETTLED:
+    if status in UPDATABLE:
         return ok(f"is {status}")
+    if status in LEFT_OVER:
+        return problem(f"is {status}", deploy)
     if status.endswith("_IN_PROGRESS"):
         return warning(f"is {status}", "run the doctor again once that operation has ended")
-    return problem(f"is {status}", deploy)
+    return problem(f"is {status}", f"{way_out(name, status)} && {deploy}")
 
 
 # --- functions ------------------------------------------------------------------------------------
@@ -563,11 +565,7 @@ def _remake(look: Look_) -> str:
     deploy, after = to_deploy(look.stage.name), stacks.stack_name(look.stage.name, stacks.AFTER)
     if not known(look.stack, after):
         return deploy
-    deleted = " && ".join(
-        f"aws cloudformation {each} --stack-name {after}"
-        for each in ("delete-stack", "wait stack-delete-complete")
-    )
-    return f"{deleted} && {deploy}"
+    return f"{way_out(after, '')} && {deploy}"
 
 
 def _list(value: Any) -> list[Any]:

@@ -425,6 +425,10 @@ REMAKE = (
     f"aws cloudformation delete-stack --stack-name {AFTER} && aws cloudformation wait "
     f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
 )
+GO_ON = (
+    f"aws cloudformation continue-update-rollback --stack-name {AFTER} && aws cloudformation wait "
+    f"stack-rollback-complete --stack-name {AFTER} && {DEPLOY}"
+)
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
 FREE = "delete-function-concurrency --function-name"
 POLICY = policies(HEALTHY_STAGE)["db-restore-from-snapshot"]
@@ -664,6 +668,9 @@ FAULTS: dict[str, list[Row]] = {
     f"function {APP}-{NAME} concurrency": [(account(api_concurrency=0), "warning", "was stopped by hand", f"{FREE} {APP}-{NAME}")],
     f"stack {AFTER}": [
         (account(after={"StackStatus": "ROLLBACK_COMPLETE"}), "problem", "ROLLBACK_COMPLETE", DEPLOY),
+        (account(after={"StackStatus": "REVIEW_IN_PROGRESS"}), "problem", "REVIEW_IN_PROGRESS", DEPLOY),
+        (account(after={"StackStatus": "DELETE_FAILED"}), "problem", "DELETE_FAILED", REMAKE),
+        (account(after={"StackStatus": "UPDATE_ROLLBACK_FAILED"}), "problem", "UPDATE_ROLLBACK_FAILED", GO_ON),
         (account(after={"StackStatus": "UPDATE_IN_PROGRESS"}), "warning", "UPDATE_IN_PROGRESS", "run the doctor again"),
         (account(after=None), "warning", GONE, DEPLOY),
     ],
@@ -798,6 +805,7 @@ RIGHT = {
     # Alarms do not notify the topic for chat.
     "AWS's key of the topic for chat": under_key(KeyManager="AWS", topic=CHAT),
     "a key of the topic for chat": under_key(letting(ROOT), topic=CHAT),
+    "a stack whose import failed": account(after={"StackStatus": "IMPORT_ROLLBACK_COMPLETE"}),
     "a silent alarm": with_alarm(f"{APP}-{NAME}-{stacks.NOTIFICATION_ALARM}", AlarmActions=[]),
     "no API": account(stage=WITHOUT_API, rest_apis=[]),
     "the other environment's cluster": account(
