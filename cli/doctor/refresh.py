@@ -34,7 +34,7 @@ def obstacles(look: AcceptanceLook) -> Iterator[Check]:
     """Check what delays a run on its way to the stage that deploys, or makes that stage unreliable.
 
     That is the last stage that deploys a stack of P_STACK_NAME. Without such a stack it is the last
-    with a deploy action; without such an action any stage may deploy.
+    with a deploy action; without such an action, as with Terraform, any action may deploy.
     """
     if look.existing_pipeline is None:
         return  # reported already
@@ -47,14 +47,16 @@ def obstacles(look: AcceptanceLook) -> Iterator[Check]:
     inbound = {each["stageName"]: each.get("inboundTransitionState", {}) for each in states}
     references = [each.stack for each in look.stage.settings.databases if each.stack]
     deployed = {each.stack for each in references if mainpipeline.deploys(body, each.stack)}
-    orders = [_deploys_at(stage, deployed) for stage in body["stages"]]
-    deploying = [number for number, order in enumerate(orders) if order]
-    last = max(deploying, default=len(orders) - 1)
+    categories: Collection[str] = ("Deploy",)
+    if not any(_deploys_at(stage, categories, deployed) for stage in body["stages"]):
+        categories = ("Build", "Test", "Invoke", "Compute")
+    orders = [_deploys_at(stage, categories, deployed) for stage in body["stages"]]
+    last = max((number for number, order in enumerate(orders) if order), default=-1)
     for number, stage in enumerate(body["stages"][: last + 1]):
         own, order = stage["name"], orders[number]
         subject = f"stage {own} of {name}"
         yield from _transition(subject, name, own, inbound.get(own, {}))
-        yield from _approvals(subject, stage, (order or 0) if number == last else None)
+        yield from _approvals(subject, stage, order if number == last else None)
         yield from _conditions(subject, stage, deploys=bool(order))
 
 
@@ -100,13 +102,13 @@ def _conditions(_subject: str, stage: Json, *, deploys: bool) -> Iterator[Verdic
         )
 
 
-def _deploys_at(stage: Json, stacks: Collection[str]) -> int | None:
+def _deploys_at(stage: Json, categories: Collection[str], stacks: Collection[str]) -> int | None:
     """Return the last position at which a stage deploys one of the stacks; None if it deploys none."""
     return max(
         (
             action.get("runOrder", 1)
             for action in stage["actions"]
-            if action["actionTypeId"]["category"] == "Deploy"
+            if action["actionTypeId"]["category"] in categories
             and (not stacks or action.get("configuration", {}).get("StackName") in stacks)
         ),
         default=None,

@@ -358,7 +358,8 @@ READ_RIGHTLY = (
 ROLE = "arn:aws:iam::{}:role/deployer"
 DATABASE_STAGE = stage_named("Deploy", DATABASE)
 ASK = action("Approval", "Ask")
-APPLY = stage_named("Apply", action("Build", "Terraform"))
+TERRAFORM = action("Build", "Terraform", runOrder=2)
+APPLY = stage_named("Apply", TERRAFORM)
 ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
 BOTH = stage_named("Deploy", DATABASE, ORDERS)
 DELETION = action("Deploy", "X", configuration={"StackName": "x", "ActionMode": "DELETE_ONLY"})
@@ -610,6 +611,10 @@ FAULTS: dict[str, list[Row]] = {
         (account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
         (account(pipeline=pipeline_of(BUILD, stage_named("Review", ASK), APPLY)), "warning", "Ask waits for an approval", "move Ask behind the action"),
     ],
+    f"deployment stage Apply of {PIPELINE}": [
+        (account(pipeline=pipeline_of(stage_named("Apply", ASK, TERRAFORM))), "warning", "Ask waits for an approval", "move Ask behind the action"),
+        (account(pipeline=pipeline_of(APPLY | {"onFailure": {"result": "ROLLBACK"}})), "warning", "rolls back automatically", "remove the result ROLLBACK"),
+    ],
     f"deployment stage Deploy of {PIPELINE}": [
         (account(pipeline=pipeline_of(stage_named("Deploy", ASK, DATABASE))), "warning", "Ask waits for an approval", "move Ask behind the action"),
         (account(transitions=TRANSITIONS), "warning", "is disabled (release)", ENABLE),
@@ -777,6 +782,8 @@ RIGHT = {
         pipeline=pipeline_of(DATABASE_STAGE, stage_named("Next", ASK, ORDERS | {"runOrder": 2})),
         **{"template of orders": stack_of({})},
     ),
+    "an approval after Terraform": account(pipeline=pipeline_of(APPLY, VERIFY)),
+    "a pipeline that only waits": account(pipeline=pipeline_of(VERIFY)),
     "a stack that the pipeline deletes": account(
         pipeline=pipeline_of(DATABASE_STAGE, stage_named("Clean", DELETION))
     ),
