@@ -309,7 +309,10 @@ class AcceptanceLook(Look[AcceptanceStage]):
         body = self._calls.one("cloudformation:GetTemplate", "TemplateBody", **given)
         parameters = described.get("Parameters", [])
         values = {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
-        return StackTemplate.of(templates.parsed(body), values) if body else None
+        if not body:
+            return None
+        is_nested = "ParentId" in described
+        return StackTemplate.of(templates.parsed(body), values, is_nested=is_nested)
 
     def places(self, database: Database) -> list[str]:
         """Return STACK or STACK/LOGICAL-ID of the clusters restored from a database's *current*."""

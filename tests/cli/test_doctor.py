@@ -1105,6 +1105,27 @@ def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("nested", "status", "message"),
+    [
+        ({}, "problem", "parameter Snapshot of type String, which is the text itself"),
+        ({"ParentId": "arn:x"}, "warning", "source of Cluster's SnapshotIdentifier is unknown"),
+    ],
+)
+def test_a_nested_stack_s_parameters_are_given_by_another_template(
+    nested: Answers, status: str, message: str
+) -> None:
+    text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
+    text = text.replace("AWS::SSM::Parameter::Value<String>", "String")
+    values = [{"ParameterKey": "Snapshot", "ParameterValue": OLD.arn}]
+    seen = account(**{"cloudformation:DescribeStacks main": {"Parameters": values, **nested}})
+    del seen.answers["template of main"]
+    client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
+    look = AcceptanceLook(seen.stage, Mock(client=lambda *_, **__: client), NOW, seen.answers)
+    (found,) = (check for check in template_checks.reading(look) if check.status != "ok")
+    assert (found.status, message in found.seen) == (status, True)
+
+
+@pytest.mark.parametrize(
     ("text", "message"), [("- no template", "not a mapping"), ("a: [", "cannot be read")]
 )
 def test_what_is_no_template_is_an_error(text: str, message: str) -> None:
