@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from shlex import quote
 
 from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, snapshot_of
 from chalicelib.domain.reasons import Reason
@@ -110,31 +111,46 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
 
 @check("parameter")
 def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    stage, newest = look.stage, _restorable(look, database)
-    if unusable := _unusable(look, name, newest or PLACEHOLDER):
+    stage, newest, deployed = look.stage, _restorable(look, database), _deployed(look, database)
+    wanted = deployed or newest
+    if unusable := _unusable(look, name, wanted or PLACEHOLDER):
         if name not in look.values and look.is_new:
             return unusable  # `aurora-refresh deploy` creates it
-        return unusable._replace(fix=_moving(unusable.fix if newest else None))
+        return unusable._replace(fix=_moving(wanted, deployed, unusable.fix))
     value = look.values[name].value
-    fix = _moving(_put(name, newest) if newest else None)
-    if newest:
+    if value == deployed:
+        wanted = newest
+    fix = _moving(wanted, deployed, _put(name, str(wanted)))
+    if wanted and wanted != deployed:
         fix = f"pin one of production's snapshots, in aurora-refresh console --stage {stage.name} or by hand; {fix}"
     if value == PLACEHOLDER:
-        return warning(
-            f"holds the placeholder {value!r}, which the main pipeline cannot restore",
-            f"nothing if the pipeline does not run before the first refresh; otherwise {fix}",
-        )
+        seen = f"holds the placeholder {value!r}, which the main pipeline cannot restore"
+        if deployed:
+            return problem(seen, fix)
+        before = "nothing if the pipeline does not run before the first refresh"
+        return warning(seen, f"{before}; otherwise {fix}")
     if foreign := _foreign(stage, database, value):
         return problem(foreign, fix)
-    found = look.present(database, value)
-    if found is None:
+    snapshot = look.present(database, value)
+    if snapshot is None:
         return warning(
             f"{value} no longer exists, or is no longer shared: it cannot be restored again",
             f"nothing if a refresh comes before the next change of the pipeline's template; otherwise {fix}",
         )
-    if broken := pin_rejection(found, database.criteria):
+    if broken := pin_rejection(snapshot, database.criteria):
         return problem(f"{value}: {broken.detail}", fix)
-    return ok(f"{value}, {hours(found.age(look.now))} hours old")
+    return ok(f"{value}, {hours(snapshot.age(look.now))} hours old")
+
+
+def _deployed(look: AcceptanceLook, database: Database) -> str | None:
+    """Return what is deployed, as far as that can be seen; without *current*, its stack still tells."""
+    deployment = known(look.deployment, database) or Deployment()
+    if deployment.unknown or deployment.value:
+        return arn_of(deployment.value)
+    stack = known(look.deployed_stack, database)
+    if stack is None or "ROLLBACK" in stack.status:  # after which it is not documented
+        return None
+    return arn_of(stack.resolved.get(database.current_parameter))
 
 
 def _foreign(stage: AcceptanceStage, database: Database, value: str) -> str | None:
@@ -169,14 +185,16 @@ def _hold(name: str, look: AcceptanceLook) -> Verdict:
     return ok("no hold")
 
 
-def _moving(command: str | None) -> str:
-    """Return how to fix *current* by a command that writes it; None if nothing can be restored."""
-    if command is None:
+def _moving(wanted: str | None, deployed: str | None, command: str | None) -> str:
+    """Return how to fix *current* by a command that writes the wanted value, if there is one."""
+    if wanted is None:
         # Not the placeholder, which would fail the pipeline's next run.
         return (
             "have production share a snapshot that can be restored here first (see share and key), and run the "
             "doctor again"
         )
+    if wanted == deployed:
+        return f"this writes what is deployed to current, so that nothing is restored: {command}"
     restores = (
         "the next run of the pipeline, whoever starts it, restores what this writes to current"
     )

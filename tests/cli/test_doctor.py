@@ -340,6 +340,11 @@ def with_stack(name: str) -> str:
 
 
 WRITE_CURRENT = f"{NEXT_RUN}: {put(CURRENT, NEW.arn)}"
+KEEPS = "this writes what is deployed to current, so that nothing is restored"
+KEEP_CURRENT = f"{KEEPS}: {put(CURRENT, OLD.arn)}"
+RECREATE_CURRENT = f"{KEEPS}: aws ssm delete-parameter --name {CURRENT} && {put(CURRENT, OLD.arn)}"
+RESOLVED = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {CURRENT: OLD.arn})
+ROLLED_BACK = RESOLVED._replace(status="UPDATE_ROLLBACK_COMPLETE")
 BINARY = {"Value": "hunter2", "Version": 1, "Type": "SecureString"}
 ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
 
@@ -520,11 +525,16 @@ FAULTS: dict[str, list[Row]] = {
         (account(stage=COPYING, **refused(Reason.COPY_PENDING, "40 % done")), "warning", "40 % done", Reason.COPY_PENDING.next_step),
     ],
     f"parameter {CURRENT}": [
-        (account({CURRENT: "dummyvalue"}), "warning", "placeholder", WRITE_CURRENT),
-        (account({CURRENT: "hunter2"}), "problem", "not the ARN", WRITE_CURRENT),
-        (account({CURRENT: arn("orders-1", "999999999999")}), "problem", "a stranger's data", WRITE_CURRENT),
-        (account({CURRENT: OLD.arn.replace("eu-west-1", "eu-west-2")}), "problem", "is in eu-west-2", WRITE_CURRENT),
-        (account({CURRENT: arn("orders-0")}, present=None), "warning", "no longer exists", WRITE_CURRENT),
+        (account({CURRENT: "dummyvalue"}, deployment=Deployment()), "warning", "placeholder", WRITE_CURRENT),
+        (account({CURRENT: "dummyvalue"}), "problem", "placeholder", KEEP_CURRENT),
+        (account({CURRENT: "hunter2"}), "problem", "not the ARN", KEEP_CURRENT),
+        (account({CURRENT: "hunter2"}, deployment=Deployment("hunter2")), "problem", "not the ARN", WRITE_CURRENT),
+        (account({CURRENT: BINARY | {"Value": OLD.arn}}), "problem", "SecureString", RECREATE_CURRENT),
+        (account({CURRENT: None}, deployment=Deployment(), stack=RESOLVED), "problem", GONE, KEEP_CURRENT),
+        (account({CURRENT: None}, deployment=Deployment(), stack=ROLLED_BACK), "problem", GONE, WRITE_CURRENT),
+        (account({CURRENT: arn("orders-1", "999999999999")}), "problem", "a stranger's data", KEEP_CURRENT),
+        (account({CURRENT: OLD.arn.replace("eu-west-1", "eu-west-2")}), "problem", "is in eu-west-2", KEEP_CURRENT),
+        (account({CURRENT: arn("orders-0")}, present=None), "warning", "no longer exists", KEEP_CURRENT),
         (account(present=OLD._replace(engine="docdb")), "problem", "docdb", WRITE_CURRENT),
     ],
     f"parameter {HOLD}": [
@@ -960,7 +970,8 @@ def test_neither_the_placeholder_nor_what_cannot_be_restored_is_proposed_for_cur
     value: Any, stage: AcceptanceStage, shares: dict[str, Any], fix: str
 ) -> None:
     """The next run of the pipeline would read it, and fail."""
-    seen = account({CURRENT: value, LATEST: "dummyvalue"}, stage, **sharing(**shares))
+    given = sharing(**shares) | {"deployment": Deployment()}
+    seen = account({CURRENT: value, LATEST: "dummyvalue"}, stage, **given)
     (proposed,) = (str(check.fix) for check in faults(seen) if check.subject == CURRENT)
     assert proposed.endswith(fix)
     assert ("put-parameter" in proposed) is (fix == FIRST_VALUE)
@@ -968,7 +979,9 @@ def test_neither_the_placeholder_nor_what_cannot_be_restored_is_proposed_for_cur
 
 def test_each_database_has_its_own_parameters_checked() -> None:
     others = {LATEST: "hunter2", OTHER_LATEST: "dummyvalue", OTHER_CURRENT: "dummyvalue"}
-    seen = account(others, stage_of(**TWO), shares={"rds": SHARES, "docs": SHARES})
+    nothing = {"deployment": Deployment(), "deployment of docs": Deployment()}
+    answers = {"shares": {"rds": SHARES, "docs": SHARES}} | nothing
+    seen = account(others, stage_of(**TWO), **answers)
     found = [check for check in acceptance.parameters(seen.look()) if check.fix]
     assert [(check.subject, check.status) for check in found] == [
         (LATEST, "problem"),
