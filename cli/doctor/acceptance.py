@@ -13,6 +13,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection, rejection
 from chalicelib.usecases.checks import hold_today, pipeline_problem
+from chalicelib.usecases.status import LONG_RUN
 from cli.doctor.checks import (
     OK,
     VERDICT,
@@ -234,11 +235,11 @@ def _readable_share(look: AcceptanceLook, database: Database) -> str | None:
 
 
 def pipeline(look: AcceptanceLook) -> Iterator[Check]:
-    """Check that the main pipeline exists and may be started, its mode and its last run."""
+    """Check that the main pipeline exists and may be started, its mode and its runs."""
     for name in look.pipeline_names:
         yield from _pipeline(name, look)
     if look.existing_pipeline:
-        yield from _last_run("last run", look, look.existing_pipeline[0])
+        yield from _runs("runs", look, look.existing_pipeline[0])
 
 
 @check("pipeline")
@@ -267,19 +268,26 @@ def _pipeline(name: str, look: AcceptanceLook) -> Verdict:
 
 
 @check("pipeline")
-def _last_run(_subject: str, look: AcceptanceLook, name: str) -> Verdict:
+def _runs(_subject: str, look: AcceptanceLook, name: str) -> Iterator[Verdict]:
+    """Judge the last run, and earlier ones that are in progress for long: no refresh starts beside them."""
     runs = look.runs()
     if not runs:
-        return ok("none yet")
-    run = runs[0]
-    seen = f"{run.execution_id}: {run.status} since {when(look.stage, run.updated)}"
-    if run.status in ("Failed", "Stopped", "Cancelled"):
-        return warning(
-            seen,
-            f"see why: aws codepipeline list-action-executions --pipeline-name {name} --filter "
-            f"pipelineExecutionId={run.execution_id}",
-        )
-    return ok(seen)
+        yield ok("none yet")
+    for run in runs:
+        since = run.started if run.in_progress else run.updated
+        seen = f"{run.execution_id}: {run.status} since {when(look.stage, since)}"
+        if run.in_progress and look.now - run.started > LONG_RUN:
+            yield warning(
+                seen, f"see where it waits: aws codepipeline get-pipeline-state --name {name}"
+            )
+        elif run == runs[0] and run.status in ("Failed", "Stopped", "Cancelled"):
+            yield warning(
+                seen,
+                f"see why: aws codepipeline list-action-executions --pipeline-name {name} --filter "
+                f"pipelineExecutionId={run.execution_id}",
+            )
+        elif run == runs[0]:
+            yield ok(seen)
 
 
 # --- shares and keys ------------------------------------------------------------------------------

@@ -392,6 +392,10 @@ READY = CLUSTER | {"HttpEndpointEnabled": True, "MasterUserSecret": {"SecretArn"
 UNKNOWN = Deployment(unknown="current was set at about the time")
 
 
+BEGUN = NOW - timedelta(hours=2, minutes=1)
+DONE, LONG = Run("2", "Succeeded", NOW, NOW), Run("1", "InProgress", BEGUN, NOW)
+
+
 def seen_stack(status: str, *clusters: str, name: str = "main") -> Account:
     """The account whose stack is seen like that."""
     stack = SeenStack(status, dict.fromkeys(clusters or ["Cluster"], "main-cluster-1"), {})
@@ -550,8 +554,9 @@ FAULTS: dict[str, list[Row]] = {
         (account(pipeline=None), "problem", GONE, f"aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN="),
         (account(pipeline=pipeline_of(executionMode="PARALLEL")), "problem", "two runs may restore at once", "aws codepipeline update-pipeline"),
     ],
-    "pipeline last run": [
-        (account(runs=[Run("2", each, NOW, NOW)]), "warning", each, "pipelineExecutionId=2") for each in ("Failed", "Stopped", "Cancelled")
+    "pipeline runs": [
+        *((account(runs=[Run("2", each, NOW, NOW)]), "warning", each, "pipelineExecutionId=2") for each in ("Failed", "Stopped", "Cancelled")),
+        (account(runs=[DONE, LONG]), "warning", "1: InProgress since Saturday 2026-01-03 22:59 UTC", f"get-pipeline-state --name {PIPELINE}"),
     ],
     f"template {CURRENT}": [
         (account(template=stack_of({}), pipeline=pipeline_of(BUILD)), "warning", "nothing was found that reads it", BY_HAND),
@@ -778,6 +783,9 @@ def test_each_fault_is_named_with_its_fix_and_nothing_else_is(
 
 RIGHT = {
     "everything": account(),
+    "no run yet": account(runs=[]),
+    "a run in progress": account(runs=[LONG._replace(started=NOW - timedelta(hours=2))]),
+    "an earlier run that failed": account(runs=[DONE, LONG._replace(status="Failed")]),
     "no parameter of the hold": account({HOLD: None}),
     "a role of this account": account(pipeline=deploying(roleArn=ROLE.format(ACCEPTANCE))),
     "this Region": account(pipeline=deploying(region="eu-west-1")),
