@@ -39,6 +39,7 @@ SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrenc
 # AWS keeps this many concurrent executions for functions that reserve none.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 _KEPT_UNRESERVED = 100
+_DEFAULT_QUOTA = 1000  # of which a new account may have less
 _PATTERN = {
     "source": ["aws.codepipeline"],
     "detail-type": ["CodePipeline Pipeline Execution State Change"],
@@ -118,19 +119,35 @@ def _function(name: str, look: Look_, wanted: Mapping[str, Any]) -> Iterator[Ver
     if found is None:
         yield problem("is not deployed", deploy)
         return
-    wrong = [*_wrong(look.stage, found, wanted)]
-    yield from (problem(each, deploy) for each in wrong)
+    wrong = [*_unready(name, found, deploy)]
+    wrong += [problem(each, deploy) for each in _wrong(look.stage, found, wanted)]
+    yield from wrong
     if not wrong:
         facts = f"{found['Runtime']}, {found['MemorySize']} MB, {found['Timeout']} s"
         yield ok(f"is active, with the stage's settings: {facts}")
 
 
-def _wrong(stage: Stage, found: Json, wanted: Mapping[str, Any]) -> Iterator[str]:
-    if found["State"] != "Active":
-        yield f"is {found['State']}: {found.get('StateReason', 'no reason given')}"
-    if found.get("LastUpdateStatus", "Successful") != "Successful":
+def _unready(name: str, found: Json, deploy: str) -> Iterator[Verdict]:
+    """Yield why Lambda would not run a function.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+    """
+    state, update = found["State"], found.get("LastUpdateStatus", "Successful")
+    if state == "Pending" or update == "InProgress":
+        yield warning("is still being changed", "run the doctor again once that has ended")
+    elif found.get("StateReasonCode") == "Idle":
+        yield warning(
+            "is Inactive, because it was idle in a VPC: its next invocation fails, and activates it",
+            f"aws lambda invoke --function-name {name} /dev/null, which fails and activates it",
+        )
+    elif state != "Active":
+        yield problem(f"is {state}: {found.get('StateReason', 'no reason given')}", deploy)
+    elif update != "Successful":
         reason = found.get("LastUpdateStatusReason", "no reason given")
-        yield f"its last update is {found['LastUpdateStatus']}: {reason}"
+        yield problem(f"its last update is {update}: {reason}", deploy)
+
+
+def _wrong(stage: Stage, found: Json, wanted: Mapping[str, Any]) -> Iterator[str]:
     variables = {name: value for name, value in stage.variables.items() if value}
     there = found.get("Environment", {}).get("Variables", {})
     there = {name: value for name, value in there.items() if value}
@@ -202,19 +219,21 @@ def _retries(_subject: str, look: Look_, wanted: Json) -> Verdict:
 
 @check("function")
 def _unreserved(_subject: str, look: Look_) -> Verdict:
-    path = "AccountLimit.UnreservedConcurrentExecutions"
-    seen = look.one("lambda:GetAccountSettings", path)
+    limit = look.one("lambda:GetAccountSettings", "AccountLimit")
+    seen = limit["UnreservedConcurrentExecutions"]
     # Functions that are deployed have their reservations.
     wanted = sum(
         function in SINGLE and is_absent(look.function, name)
         for function, name in look.function_names.items()
     )
-    if seen >= _KEPT_UNRESERVED + wanted:
+    lacking = _KEPT_UNRESERVED + wanted - seen
+    if lacking <= 0:
         return ok(f"{seen} unreserved")
+    quota = max(_DEFAULT_QUOTA, limit["ConcurrentExecutions"] + lacking)
     return problem(
         f"{seen} executions are unreserved: {wanted} cannot be reserved, as AWS keeps {_KEPT_UNRESERVED}",
         "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 "
-        "--desired-value 1000",
+        f"--desired-value {quota}",
     )
 
 

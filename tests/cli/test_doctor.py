@@ -220,6 +220,10 @@ def deployed(stage: AcceptanceStage) -> Answers:
     return answers
 
 
+def unreserved(number: int, quota: int = 1000) -> Answers:
+    return {"UnreservedConcurrentExecutions": number, "ConcurrentExecutions": quota}
+
+
 DEPLOYED = deployed(HEALTHY_STAGE)
 # The questions about the rest by their short names, and the healthy answers.
 QUESTIONS: dict[str, tuple[str, Any]] = {
@@ -244,7 +248,7 @@ QUESTIONS: dict[str, tuple[str, Any]] = {
     "topic": (f"sns:GetTopicAttributes {TOPIC}", {}),
     "subscriptions": (f"sns:ListSubscriptionsByTopic {TOPIC}", [EMAIL]),
     "rest_apis": ("rest_apis", ["a1b2c3"]),
-    "unreserved": ("lambda:GetAccountSettings", 900),
+    "unreserved": ("lambda:GetAccountSettings", unreserved(900)),
 }
 # Those about single things of `deployed`.
 SINGLE = {
@@ -413,6 +417,7 @@ STALE = OLD._replace(created=NOW - timedelta(days=15))
 COPYING = stage_of(RDS_COPY_KMS_KEY_ID=COPY_KEY)
 CHANGE_COPY_KEY = configure_with("RDS_COPY_KMS_KEY_ID=…")
 DELETED_KEY = {"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": "arn:y"}
+UNDELETE = "aws kms cancel-key-deletion --key-id arn:y && aws kms enable-key --key-id arn:y"
 OPEN_KEY = f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'
 ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
 
@@ -659,13 +664,17 @@ FAULTS: dict[str, list[Row]] = {
     f"copy key {COPY_KEY}": [
         (account(stage=COPYING, copy_key=None), "problem", f"RDS_COPY_KMS_KEY_ID names it, but it does not exist in {ACCEPTANCE}, eu-west-1", CHANGE_COPY_KEY),
         (account(stage=COPYING, copy_key=AWS_MANAGED), "problem", "is managed by AWS; a customer-managed one is needed", CHANGE_COPY_KEY),
-        (account(stage=COPYING, copy_key=DELETED_KEY), "problem", "is PendingDeletion", "aws kms enable-key --key-id arn:y"),
+        (account(stage=COPYING, copy_key=DELETED_KEY), "problem", "is PendingDeletion", UNDELETE),
+        (account(stage=COPYING, copy_key=DELETED_KEY | {"KeyState": "PendingImport"}), "problem", "is PendingImport", "see https://docs.aws"),
     ],
     f"function {RESTORE}": [
         (account(configuration=None), "problem", "is not deployed", DEPLOY),
         (configured(Environment=OTHER_SETTINGS), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, TOKEN", DEPLOY),
         (configured(Environment={}), "problem", "other settings", DEPLOY),
         (configured(State="Inactive"), "problem", "is Inactive", DEPLOY),
+        (configured(State="Inactive", StateReasonCode="Idle"), "warning", "because it was idle", f"aws lambda invoke --function-name {RESTORE}"),
+        (configured(State="Pending"), "warning", "is still being changed", "run the doctor again"),
+        (configured(LastUpdateStatus="InProgress"), "warning", "is still being changed", "run the doctor again"),
         (configured(LastUpdateStatus="Failed"), "problem", "its last update is Failed", DEPLOY),
         (configured(Architectures=["arm64"]), "problem", "its Architectures is arm64 instead of x86_64", DEPLOY),
         (configured(MemorySize=128), "problem", "its MemorySize is 128 instead of 256", DEPLOY),
@@ -882,7 +891,7 @@ BLIND = [
     ),
     ("function", account(configuration=CONFIGURATION | ERROR)),
     # A function that is not seen may have its reservation.
-    ("function", account(configuration=DENIED, unreserved=100)),
+    ("function", account(configuration=DENIED, unreserved=unreserved(100))),
     ("copy key", account(stage=COPYING, copy_key=DENIED)),
     ("topic key", under_key(DENIED)),
     ("topic key", under_key(DENIED, topic=CHAT.replace(ACCEPTANCE, PRODUCTION))),
@@ -1006,14 +1015,16 @@ def test_without_a_stack_s_name_what_is_unknown_is_a_problem_besides() -> None:
     ]
 
 
-@pytest.mark.parametrize(("unreserved", "is_enough"), [(100, False), (101, True)])
-def test_a_missing_function_needs_executions_to_reserve(
-    unreserved: int, *, is_enough: bool
-) -> None:
+@pytest.mark.parametrize(
+    ("limit", "quota"),
+    [(unreserved(101), []), (unreserved(100), [1001]), (unreserved(10, quota=10), [1000])],
+)
+def test_a_missing_function_needs_executions_to_reserve(limit: Answers, quota: list[int]) -> None:
     """The others have theirs."""
-    found = faults(account(configuration=None, unreserved=unreserved))
-    fix = "aws service-quotas request-service-quota-increase"
-    assert any(str(check.fix).startswith(fix) for check in found) is not is_enough
+    fixes = [str(each.fix) for each in faults(account(configuration=None, unreserved=limit))]
+    asked = "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384"
+    wanted = [f"{asked} --desired-value {each}" for each in quota]
+    assert [fix for fix in fixes if fix.startswith("aws service-quotas")] == wanted
 
 
 def test_each_stack_that_reads_current_wrongly_is_named() -> None:
@@ -1413,7 +1424,7 @@ def test_clusters_and_keys_that_can_be_shared_are_ok(cluster_key: Answers) -> No
         ({"cluster": {"Status": "stopped"}}, "orders warning", "nothing if that ends before cron("),
         ({"cluster": DENIED}, "orders warning", "allow service:Look to the identity in use"),
         ({"cluster_key": None}, "of orders problem", "restore the cluster from a snapshot under"),
-        ({"cluster_key": DELETED_KEY}, "of orders problem", "aws kms enable-key --key-id arn:y"),
+        ({"cluster_key": DELETED_KEY}, "of orders problem", UNDELETE),
         ({"cluster_key": LATER_ON}, "of orders warning", "run the doctor again"),
         ({"share_key": AWS_MANAGED}, "alias/own problem", OTHER_KEY),
         ({"stage": KEYLESS, "cluster_key": AWS_MANAGED}, "of orders problem", OTHER_KEY),
@@ -1429,7 +1440,7 @@ def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
 
 def test_a_production_stage_has_schedules_and_no_retries_to_check() -> None:
     names = stacks.function_names(SHARING_STAGE).values()
-    answers: Answers = {"lambda:GetAccountSettings": 101}
+    answers: Answers = {"lambda:GetAccountSettings": unreserved(101)}
     for name in names:
         answers[f"lambda:GetFunctionConfiguration {name}"] = None
         answers[f"events:DescribeRule {name}-event"] = None
