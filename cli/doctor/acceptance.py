@@ -30,7 +30,7 @@ from cli.doctor.checks import (
     when,
 )
 from cli.doctor.look import AcceptanceLook, Shares, Unavailable, known
-from cli.stages import AcceptanceStage, to_change, to_deploy
+from cli.stages import AcceptanceStage, to_change
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-share-snapshot.html
 _KEY_ACTIONS = [
@@ -66,7 +66,7 @@ def _unusable(look: AcceptanceLook, name: str, value: str) -> Verdict | None:
     found, create = look.parameters().get(name), _put(name, value, overwrite=value != PLACEHOLDER)
     if found is None:
         # Deploying does not recreate a parameter that was deleted from its stack.
-        fix = to_deploy(look.stage.name) if look.is_new else create
+        fix = look.deploy if look.is_new else create
         return problem("does not exist", fix)
     if found["Type"] == "String":
         return None

@@ -32,7 +32,7 @@ from cli.doctor.checks import (
 )
 from cli.doctor.look import AcceptanceLook, Look, Unavailable, is_absent, known
 from cli.policies import FUNCTIONS, USE_TOPIC_KEY, Policy, file_name
-from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, to_change, to_deploy
+from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, to_change
 
 # Only one invocation at a time may move *current*, or share and delete.
 SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrency" in entry)
@@ -56,7 +56,7 @@ Entries = Mapping[str, Mapping[str, Any]]
 def undeployed(_name: str, look: Look_) -> Verdict:
     """Report a stage of which nothing is in the account."""
     seen = "has not been deployed: no function and no stack of it is in the account"
-    return problem(seen, to_deploy(look.stage.name))
+    return problem(seen, look.deploy)
 
 
 def needed(look: Look_) -> Iterator[Check]:
@@ -70,13 +70,14 @@ def needed(look: Look_) -> Iterator[Check]:
 
 def own_stacks(look: Look_) -> Iterator[Check]:
     """Check the stacks around the functions; their resources are checked one by one."""
-    for name in stacks.own_stacks(look.stage):
+    packaged = [look.packaged_stack] if look.is_packaged else []
+    for name in [*stacks.own_stacks(look.stage), *packaged]:
         yield from _stack(name, look)
 
 
 @check("stack")
 def _stack(name: str, look: Look_) -> Verdict:
-    found, deploy = look.stack(name), to_deploy(look.stage.name)
+    found, deploy = look.stack(name), look.deploy
     if found is None:
         return warning("does not exist, which is right only if it would be empty", deploy)
     status = found["StackStatus"]
@@ -115,7 +116,7 @@ def functions(look: Look_, wanted: Entries) -> Iterator[Check]:
 
 @check("function")
 def _function(name: str, look: Look_, wanted: Mapping[str, Any]) -> Iterator[Verdict]:
-    found, deploy = look.function(name), to_deploy(look.stage.name)
+    found, deploy = look.function(name), look.deploy
     if found is None:
         yield problem("is not deployed", deploy)
         return
@@ -168,7 +169,7 @@ def _runtime(
     runtimes = (found["Runtime"], wanted["Runtime"])
     is_, oldest = ([*map(int, each.removeprefix("python").split("."))] for each in runtimes)
     if is_ < oldest:
-        fix = f"with {runtimes[1]} or newer: make setup, and then {to_deploy(look.stage.name)}"
+        fix = f"with {runtimes[1]} or newer: make setup, and then {look.deploy}"
         yield warning(f"its Runtime is {runtimes[0]}, older than {runtimes[1]}", fix)
 
 
@@ -194,7 +195,7 @@ def _concurrency(
         seen = f"reserved concurrency is {reserved or 'none'}, so two may run at once"
         entry = f'"reserved_concurrency": 1 for {function} in .chalice/config.json'
         is_wanted = wanted["reserved_concurrency"] == 1
-        fix = reserve if is_wanted else f"set {entry}, and then {to_deploy(look.stage.name)}"
+        fix = reserve if is_wanted else f"set {entry}, and then {look.deploy}"
         yield problem(seen, fix)
 
 
@@ -259,7 +260,7 @@ def roles(look: Look_, wanted: Mapping[str, Policy], entries: Entries) -> Iterat
 
 @check("role")
 def _role(name: str, look: Look_, wanted: Policy) -> Verdict:
-    deploy, inline = to_deploy(look.stage.name), look.policies(name)
+    deploy, inline = look.deploy, look.policies(name)
     statements = [each for policy in inline for each in _list(policy["Statement"])]
     lacking = [each["Sid"] for each in wanted["Statement"] if each not in statements]
     if lacking:
@@ -294,7 +295,7 @@ def _bounded(_subject: str, look: Look_, role: str) -> Iterator[Verdict]:
 def _given_role(look: Look_, function: str, runs_as: str, role: str) -> Iterator[Check]:
     if runs_as != role:
         seen = f"runs as {runs_as}, but .chalice/config.json says {role}"
-        wrong = problem(seen, to_deploy(look.stage.name))
+        wrong = problem(seen, look.deploy)
         yield Check("role", look.function_names[function], *wrong)
     else:
         seen = f"is your own: whether it allows what {function} needs is not checked"
@@ -314,7 +315,7 @@ def rest_api(_subject: str, look: AcceptanceLook) -> Iterator[Verdict]:
             seen = f"{api} exists although PIN_API_ENABLED is false"
             yield warning(seen, restapi.deletion(api))
     elif not apis:
-        yield problem("is not deployed", to_deploy(stage.name))
+        yield problem("is not deployed", look.deploy)
     elif len(apis) == 1:
         yield ok(f"only {apis[0]} invokes the stage's function")
     else:
@@ -361,7 +362,7 @@ def _expressions(look: AcceptanceLook) -> dict[str, tuple[str, str]]:
 
 @check("schedule")
 def _rule(name: str, look: Look_, function: str, expression: str, purpose: str) -> Verdict:
-    deploy = to_deploy(look.stage.name)
+    deploy = look.deploy
     body = look.one("events:DescribeRule", "@", Name=name)
     if body is None:
         return problem("does not exist", deploy)
@@ -409,7 +410,7 @@ def topic(look: Look_) -> Iterator[Check]:
         yield Check("topic", "NOTIFICATION_TOPIC_ARN", *unset)
         return
     subscribe = f"aws sns subscribe --topic-arn {arn} --protocol email --notification-endpoint …"
-    deploy = f"{to_deploy(stage.name)} EMAIL=…" if look.is_new else ""
+    deploy = f"{look.deploy} EMAIL=…" if look.is_new else ""
     yield from _topic_and_subscribers(arn, look, subscribe, deploy)
 
 
@@ -581,7 +582,7 @@ def _alarm(name: str, look: Look_, alarm: Json | None) -> Verdict:
 
 def _remake(look: Look_) -> str:
     """Return how to restore what the stack holds: CloudFormation does not notice changes by others."""
-    deploy, after = to_deploy(look.stage.name), stacks.stack_name(look.stage.name, stacks.AFTER)
+    deploy, after = look.deploy, stacks.stack_name(look.stage.name, stacks.AFTER)
     if not known(look.stack, after):
         return deploy
     return f"{way_out(after, '')} && {deploy}"

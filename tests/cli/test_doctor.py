@@ -245,6 +245,7 @@ QUESTIONS: dict[str, tuple[str, Any]] = {
     "copy_key": (f"kms:DescribeKey {COPY_KEY}", CUSTOMERS),
     "before": (f"cloudformation:DescribeStacks {BEFORE}", {"StackStatus": "CREATE_COMPLETE"}),
     "after": (f"cloudformation:DescribeStacks {AFTER}", {"StackStatus": "CREATE_COMPLETE"}),
+    "packaged": (f"cloudformation:DescribeStacks {APP}-{NAME}", None),
     "topic": (f"sns:GetTopicAttributes {TOPIC}", {}),
     "subscriptions": (f"sns:ListSubscriptionsByTopic {TOPIC}", [EMAIL]),
     "rest_apis": ("rest_apis", ["a1b2c3"]),
@@ -440,6 +441,7 @@ REMAKE = (
     f"aws cloudformation delete-stack --stack-name {AFTER} && aws cloudformation wait "
     f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
 )
+PACKAGE = f" && aurora-refresh package --stage {NAME}, and then deploy its templates"
 GO_ON = (
     f"aws cloudformation continue-update-rollback --stack-name {AFTER} && aws cloudformation wait "
     f"stack-rollback-complete --stack-name {AFTER} && {DEPLOY}"
@@ -685,9 +687,14 @@ FAULTS: dict[str, list[Row]] = {
     ],
     f"function {RESTORE} retries": [
         (account(retries=None), "warning", "Lambda's defaults", REMAKE),
+        # aurora-refresh deploy refuses such a stage.
+        (account(packaged={"StackStatus": "CREATE_COMPLETE"}, retries=None), "warning", "Lambda's defaults", PACKAGE),
         (account(retries=RETRIES | {"DestinationConfig": {}}), "warning", "does not notify the topic", REMAKE),
         (account(retries=RETRIES | {"MaximumRetryAttempts": 0}), "warning", "0 retries", REMAKE),
         (account(retries=RETRIES | {"MaximumEventAgeInSeconds": 60}), "warning", "up to 60 s old", REMAKE),
+    ],
+    f"stack {APP}-{NAME}": [
+        (account(packaged={"StackStatus": "UPDATE_ROLLBACK_FAILED"}), "problem", "UPDATE_ROLLBACK_FAILED", PACKAGE),
     ],
     f"function {RESTORE} concurrency": [
         (account(concurrency=None), "problem", "is none, so two may run at once", RESERVE),
