@@ -104,15 +104,16 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
     if isinstance(found, Snapshot):
         return ok(f"{value}, {hours(found.age(look.now))} hours old")
     newest, fix = _restorable(look, database), found.reason.next_step
-    if newest not in (None, value) and not database.copy_policy:
-        fix = _put(name, str(newest))
+    if newest and newest.arn != value and not database.copy_policy and not _is_stale(look, newest):
+        fix = _put(name, newest.arn)
     judge = warning if found.reason == Reason.COPY_PENDING else problem
     return judge(f"the schedule would not promote it: {found}", fix)
 
 
 @check("parameter")
 def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    stage, newest, deployed = look.stage, _restorable(look, database), _deployed(look, database)
+    stage, share, deployed = look.stage, _restorable(look, database), _deployed(look, database)
+    newest = share.arn if share else None
     wanted = deployed or newest
     if unusable := _unusable(look, name, wanted or PLACEHOLDER):
         if name not in look.values and look.is_new:
@@ -211,24 +212,29 @@ def _no_arn(value: str) -> str:
     return f"holds {hidden(value)}, not the ARN of a DB cluster snapshot"
 
 
-def _restorable(look: AcceptanceLook, database: Database) -> str | None:
+def _restorable(look: AcceptanceLook, database: Database) -> Snapshot | None:
     """Return a snapshot to replace a wrong one: what *latest* names, or the newest readable share."""
     if snapshot_of(look.values, database.latest_parameter):
         candidate = known(look.candidate, database)
         if isinstance(candidate, Snapshot):
-            return candidate.arn
+            return candidate
     if look.stage.settings.source_region:
         return None  # a share of another Region can only be copied
     return known(_readable_share, look, database)
 
 
-def _readable_share(look: AcceptanceLook, database: Database) -> str | None:
+def _readable_share(look: AcceptanceLook, database: Database) -> Snapshot | None:
     newest = look.shares()[database.name].newest
     if isinstance(newest, Refused):
         return None
     arn = look.share_key(newest)
     key = look.key(arn) if arn else None
-    return newest.arn if arn is None or (key and key["KeyManager"] != "AWS") else None
+    return newest if arn is None or (key and key["KeyManager"] != "AWS") else None
+
+
+def _is_stale(look: AcceptanceLook, snapshot: Snapshot) -> bool:
+    limit = look.stage.settings.max_age
+    return limit is not None and snapshot.age(look.now) > limit
 
 
 # --- the main pipeline ----------------------------------------------------------------------------
@@ -326,9 +332,9 @@ def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
     summary = f"{eligible} of {seen.total} shares are eligible; rejected: {counts or 'none'}"
     if isinstance(seen.newest, Refused):
         return problem(f"{seen.newest} ({summary})", _share(look.stage, database, seen))
-    age = seen.newest.age(look.now)
-    summary = f"{seen.newest.arn}, {hours(age)} hours old, is the newest; {summary}"
-    if limit and age > limit:
+    age = hours(seen.newest.age(look.now))
+    summary = f"{seen.newest.arn}, {age} hours old, is the newest; {summary}"
+    if limit and _is_stale(look, seen.newest):
         stale = f"{summary}; the schedule promotes nothing older than {limit.days} days"
         return problem(stale, Reason.SNAPSHOT_STALE.next_step)
     return ok(summary)
@@ -386,7 +392,8 @@ def _key(arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
         return problem(default, again)
     if wrong := disabled({**key, "Arn": arn}, f"{encrypts} "):
         return wrong._replace(fix=f"{in_production}: {wrong.fix}")
-    return ok(f"encrypts {newest.arn}; customer-managed, enabled, and open to this account")
+    may = "this account may describe it; whether it may use it shows only at a restore or copy"
+    return ok(f"encrypts {newest.arn}; customer-managed and enabled; {may}")
 
 
 def copy_keys(look: AcceptanceLook) -> Iterator[Check]:

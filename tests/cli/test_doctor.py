@@ -1014,6 +1014,14 @@ def test_each_database_has_its_own_parameters_checked() -> None:
     ]
 
 
+def test_a_share_that_is_too_old_itself_is_not_proposed_for_latest() -> None:
+    old = account(
+        {LATEST: arn("orders-0")}, **refused(Reason.SNAPSHOT_STALE), **sharing(newest=STALE)
+    )
+    latest, _ = faults(old)
+    assert (latest.subject, latest.fix) == (LATEST, Reason.SNAPSHOT_STALE.next_step)
+
+
 def test_without_a_stack_s_name_what_is_unknown_is_a_problem_besides() -> None:
     found = faults(account(stage=UNNAMED, deployment=UNKNOWN))
     assert [(check.subject, check.status) for check in found] == [
