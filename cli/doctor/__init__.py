@@ -152,6 +152,7 @@ def configurations(project: Path, stage: Stage) -> dict[str, dict[str, Any]]:
             "Architectures": [tuned.get("lambda_architecture", "x86_64")],
             "MemorySize": tuned.get("lambda_memory_size", 128),
             "Timeout": tuned.get("lambda_timeout", 60),
+            "Variables": {**stage.variables, **stages.variables_of(tuned)},
             "reserved_concurrency": tuned.get("reserved_concurrency"),
             "iam_role_arn": None
             if tuned.get("manage_iam_role", True)

@@ -121,7 +121,7 @@ def _function(name: str, look: Look_, wanted: Mapping[str, Any]) -> Iterator[Ver
         yield problem("is not deployed", deploy)
         return
     wrong = [*_unready(name, found, deploy)]
-    wrong += [problem(each, deploy) for each in _wrong(look.stage, found, wanted)]
+    wrong += [problem(each, deploy) for each in _wrong(found, wanted)]
     yield from wrong
     if not wrong:
         facts = f"{found['Runtime']}, {found['MemorySize']} MB, {found['Timeout']} s"
@@ -148,13 +148,12 @@ def _unready(name: str, found: Json, deploy: str) -> Iterator[Verdict]:
         yield problem(f"its last update is {update}: {reason}", deploy)
 
 
-def _wrong(stage: Stage, found: Json, wanted: Mapping[str, Any]) -> Iterator[str]:
-    variables = {name: value for name, value in stage.variables.items() if value}
+def _wrong(found: Json, wanted: Mapping[str, Any]) -> Iterator[str]:
     there = found.get("Environment", {}).get("Variables", {})
-    there = {name: value for name, value in there.items() if value}
-    # Names only: somebody may have put a secret into a value.
-    if differing := sorted({name for name, _ in variables.items() ^ there.items()}):
-        yield f"was deployed with other settings than the stage's: {', '.join(differing)}"
+    differing = wanted["Variables"].items() ^ there.items()
+    # Names only: somebody may have put a secret into a value. An empty one counts as not set.
+    if names := sorted({name for name, value in differing if value}):
+        yield f"was deployed with other settings than the stage's: {', '.join(names)}"
     for name in ("Architectures", "MemorySize", "Timeout"):
         if found[name] != wanted[name]:
             is_, should = (", ".join(map(str, _list(each[name]))) for each in (found, wanted))

@@ -298,6 +298,7 @@ WOULD_BE = LAMBDA | {"reserved_concurrency": 1, "iam_role_arn": None}
 def judged(seen: Account) -> list[Check]:
     """Every check of what is in the account."""
     look, wanted = seen.look(), policies(seen.stage)
+    entries = dict.fromkeys(wanted, WOULD_BE | {"Variables": seen.stage.variables})
     return [
         *acceptance.parameters(look),
         *acceptance.pipeline(look),
@@ -307,8 +308,8 @@ def judged(seen: Account) -> list[Check]:
         *acceptance.shares(look),
         *acceptance.copy_keys(look),
         *deployment.own_stacks(look),
-        *deployment.functions(look, dict.fromkeys(wanted, WOULD_BE)),
-        *deployment.roles(look, wanted, dict.fromkeys(wanted, WOULD_BE)),
+        *deployment.functions(look, entries),
+        *deployment.roles(look, wanted, entries),
         *deployment.rest_api("REST API", look),
         *deployment.schedules(look),
         *deployment.topic(look),
@@ -1313,6 +1314,15 @@ def test_what_python_is_stated_does_not_depend_on_the_one_in_use(
     assert {each["Runtime"] for each in wanted.values()} == {"python3.11"}
 
 
+def test_a_function_s_own_variables_are_added_to_the_stage_s(project: Path) -> None:
+    """As Chalice adds them."""
+    own = {"db-reconcile": {"environment_variables": {"LOG": "DEBUG"}}}
+    edit(project, lambda_functions=own)
+    found = doctor.configurations(project, HEALTHY_STAGE)
+    added = {name: each["Variables"].keys() - VARIABLES.keys() for name, each in found.items()}
+    assert {name: each for name, each in added.items() if each} == {"db-reconcile": {"LOG"}}
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 
@@ -1356,12 +1366,6 @@ def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.M
     assert command("--stage", NAME).exit_code == 0
 
 
-def test_ctrl_c_is_no_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "examine", Mock(side_effect=KeyboardInterrupt))
-    stopped = command("--stage", NAME)
-    assert (stopped.exit_code, stopped.stderr) == (1, "Stopped.\n")
-
-
 def test_who_reads_only_the_beginning_sees_no_trace() -> None:
     script = (
         "from cli.main import cli; from cli import doctor; from cli.doctor.checks import Check; "
@@ -1381,13 +1385,6 @@ def test_a_stage_that_is_set_wrongly_is_reported_setting_by_setting(project: Pat
         ("problem", "SOURCE_ACCOUNT"),
         ("problem", "RDS_ENGINE"),
     ]
-
-
-def test_a_stage_that_is_not_there_is_a_wrong_question(project: Path) -> None:
-    found = command("--stage", "acceptence", "--project", str(project))
-    assert found.exit_code == 2
-    assert (found.stdout, found.stderr.count("\n")) == ("", 1)
-    assert "has no stage 'acceptence', only: acceptance" in found.stderr
 
 
 # --- production -----------------------------------------------------------------------------------
