@@ -223,9 +223,14 @@ def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iter
 def _machine(arn: str, look: AcceptanceLook, database: Database) -> Verdict:
     setting = f"{database.name.upper()}_AFTER_RESTORE"
     change = to_change(look.stage.name, f"{setting}=…")
-    status = look.one("states:DescribeStateMachine", "status", stateMachineArn=arn)
-    if status is None:
+    machine = look.one("states:DescribeStateMachine", "@", stateMachineArn=arn)
+    if machine is None:
         return problem(f"{setting} names it, but it does not exist", change)
+    if machine["type"] == "EXPRESS":
+        # https://docs.aws.amazon.com/step-functions/latest/dg/express-at-least-once-execution.html
+        unseen = "its executions cannot be looked at, and each poll would start another one"
+        return problem(f"is EXPRESS, not STANDARD: {unseen}", change)
+    status = machine["status"]
     return ok("is ACTIVE") if status == "ACTIVE" else problem(f"is {status}", change)
 
 
@@ -233,8 +238,7 @@ def _machine(arn: str, look: AcceptanceLook, database: Database) -> Verdict:
 def _preparation(_subject: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
     found = look.preparation(database)
     if found and found.state == "not-prepared":
-        seen = f"the data is not prepared: {found.execution_arn} is {found.status}"
-        yield problem(seen, Reason.NOT_PREPARED.next_step)
+        yield problem(f"the data is not prepared: {found}", Reason.NOT_PREPARED.next_step)
 
 
 @check("deployment")

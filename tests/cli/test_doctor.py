@@ -62,6 +62,7 @@ COPY_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
 TOPIC_KEY = f"arn:aws:kms:eu-west-1:{ACCEPTANCE}:key/topics"
 CUSTOMERS = {"KeyManager": "CUSTOMER", "KeyState": "Enabled"}
 AWS_MANAGED = CUSTOMERS | {"KeyManager": "AWS"}
+STANDARD = {"status": "ACTIVE", "type": "STANDARD"}
 MACHINE = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:stateMachine:mask"
 VARIABLES = REQUIRED | {
     "NOTIFICATION_TOPIC_ARN": TOPIC,
@@ -239,7 +240,7 @@ QUESTIONS: dict[str, tuple[str, Any]] = {
         SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {}),
     ),
     "cluster": ("rds:DescribeDBClusters main-cluster-1", CLUSTER),
-    "machine": (f"states:DescribeStateMachine {MACHINE}", "ACTIVE"),
+    "machine": (f"states:DescribeStateMachine {MACHINE}", STANDARD),
     "preparation": ("preparation of rds", None),
     "share_key": (f"rds:DescribeDBClusterSnapshots {NEW.arn}", KEY),
     "copy_key": (f"kms:DescribeKey {COPY_KEY}", CUSTOMERS),
@@ -620,7 +621,8 @@ FAULTS: dict[str, list[Row]] = {
     ],
     f"deployment {MACHINE}": [
         (account(stage=PREPARING, cluster=READY, machine=None), "problem", GONE, configure_with("RDS_AFTER_RESTORE=…")),
-        (account(stage=PREPARING, cluster=READY, machine="DELETING"), "problem", "is DELETING", configure_with("RDS_AFTER_RESTORE=…")),
+        (account(stage=PREPARING, cluster=READY, machine=STANDARD | {"status": "DELETING"}), "problem", "is DELETING", configure_with("RDS_AFTER_RESTORE=…")),
+        (account(stage=PREPARING, cluster=READY, machine=STANDARD | {"type": "EXPRESS"}), "problem", "is EXPRESS", configure_with("RDS_AFTER_RESTORE=…")),
     ],
     "deployment cluster main-cluster-1": [
         (account(stage=PREPARING, cluster=READY | {"HttpEndpointEnabled": False}), "warning", "Data API is not enabled", "write EnableHttpEndpoint: true"),
@@ -628,7 +630,9 @@ FAULTS: dict[str, list[Row]] = {
     ],
     "deployment preparation of rds": [
         (account(stage=PREPARING, cluster=READY, preparation=Preparation("FAILED", "arn:x")),
-         "problem", "the data is not prepared: arn:x is FAILED", Reason.NOT_PREPARED.next_step),
+         "problem", "the data is not prepared: arn:x: FAILED", Reason.NOT_PREPARED.next_step),
+        (account(stage=PREPARING, cluster=READY, preparation=Preparation("it could not be started")),
+         "problem", "the data is not prepared: the after-restore work: it could not be started", Reason.NOT_PREPARED.next_step),
     ],
     f"deployment stage Review of {PIPELINE}": [
         (account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
