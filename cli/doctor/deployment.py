@@ -405,7 +405,8 @@ def topic(look: Look_) -> Iterator[Check]:
     stage, arn = look.stage, look.stage.settings.topic_arn
     if arn is None:
         fix = to_change(stage.name, f"NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)}")
-        unset = warning("is not set: failures notify nobody", f"{fix} EMAIL=…")
+        lost = "alarms" if stage.settings.chat_topic_arn else "failures and alarms"
+        unset = warning(f"is not set: {lost} notify nobody", f"{fix} EMAIL=…")
         yield Check("topic", "NOTIFICATION_TOPIC_ARN", *unset)
         return
     subscribe = f"aws sns subscribe --topic-arn {arn} --protocol email --notification-endpoint …"

@@ -476,11 +476,11 @@ NO_RIGHTS = "does not let the account's roles use it"
 SELECT = f"select {CHAT} in the channel's configuration"
 
 
-def with_chat(topic: Any, subscriptions: Any = None) -> Account:
+def with_chat(topic: Any, subscriptions: Any, own: str = TOPIC) -> Account:
     """The account of a stage that notifies a chat as well."""
     asked = {"GetTopicAttributes": topic, "ListSubscriptionsByTopic": subscriptions}
     answers = {f"sns:{action} {CHAT}": answer for action, answer in asked.items()}
-    return account(stage=stage_of(CHAT_TOPIC_ARN=CHAT), **answers)
+    return account(stage=stage_of(CHAT_TOPIC_ARN=CHAT, NOTIFICATION_TOPIC_ARN=own), **answers)
 
 
 ROLES = {
@@ -738,7 +738,8 @@ FAULTS: dict[str, list[Row]] = {
         (account(follow_rule={"State": "ENABLED", "EventPattern": "{}"}), "problem", "does not match exactly the ends", DEPLOY),
     ],
     "topic NOTIFICATION_TOPIC_ARN": [
-        (account(stage=stage_of(NOTIFICATION_TOPIC_ARN="")), "warning", "failures notify nobody", f"{configure_with(f'NOTIFICATION_TOPIC_ARN={TOPIC}')} EMAIL=…"),
+        (account(stage=stage_of(NOTIFICATION_TOPIC_ARN="")), "warning", "failures and alarms notify nobody", f"{configure_with(f'NOTIFICATION_TOPIC_ARN={TOPIC}')} EMAIL=…"),
+        (with_chat({}, [EMAIL], own=""), "warning", "is not set: alarms notify nobody", "NOTIFICATION_TOPIC_ARN="),
     ],
     f"topic {TOPIC}": [
         (account(topic=None), "problem", GONE, "aws sns subscribe"),
@@ -750,7 +751,7 @@ FAULTS: dict[str, list[Row]] = {
         (account(subscriptions=[WAITING | {"SubscriptionArn": "Deleted"}]), "warning", "has unsubscribed", "aws sns subscribe"),
     ],
     f"topic {CHAT}": [
-        (with_chat(None), "problem", GONE, f"aws sns create-topic --name aurora-refresh-chat, and then {SELECT}"),
+        (with_chat(None, []), "problem", GONE, f"aws sns create-topic --name aurora-refresh-chat, and then {SELECT}"),
         (with_chat({}, []), "warning", "has no subscriptions", SELECT),
     ],
     f"topic key {TOPIC_KEY}-gone": [
