@@ -342,10 +342,9 @@ def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
 
 def _share(stage: AcceptanceStage, database: Database, seen: Shares) -> str:
     """Return how to make one of the shares eligible."""
-    prefix = database.name.upper()
     if seen.choice.ambiguous:
         cluster, *others = sorted(seen.choice.clusters)
-        answer = f"{prefix}_SOURCE_CLUSTER={cluster} (or {', '.join(others)})"
+        answer = f"{database.setting('SOURCE_CLUSTER')}={cluster} (or {', '.join(others)})"
         return to_change(stage.name, answer)
     if seen.total == seen.choice.rejected.get("account", 0):
         return (
@@ -357,7 +356,7 @@ def _share(stage: AcceptanceStage, database: Database, seen: Shares) -> str:
     wrong = [name for reason, name in settings.items() if reason in seen.choice.rejected]
     if not wrong:
         return Reason.NO_ELIGIBLE_SNAPSHOT.next_step
-    change = to_change(stage.name, " ".join(f"{prefix}_{name}=…" for name in wrong))
+    change = to_change(stage.name, " ".join(f"{database.setting(name)}=…" for name in wrong))
     return f"if the stage's settings are wrong: {change}; otherwise share the right ones"
 
 
@@ -400,7 +399,7 @@ def copy_keys(look: AcceptanceLook) -> Iterator[Check]:
     """Check the keys of copies."""
     for database in look.stage.settings.databases:
         if database.copy_policy:
-            setting = f"{database.name.upper()}_COPY_KMS_KEY_ID"
+            setting = database.setting("COPY_KMS_KEY_ID")
             yield from check("copy key")(own_key)(database.copy_policy.key, look, setting)
 
 

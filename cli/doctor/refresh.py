@@ -211,7 +211,7 @@ def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iter
         seen = f"its cluster is not seen: {place}. The refresh goes by {alone}"
         yield warning(seen, compare, blind=True)
     else:
-        setting = f"{database.name.upper()}_STACK_NAME"
+        setting = database.setting("STACK_NAME")
         seen = f"the refresh goes by {alone}, and cannot tell whether that restored anything"
         yield warning(f"{setting} is not set: {seen}", _propose(look, database))
     deployment = look.deployment(database)
@@ -221,7 +221,7 @@ def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iter
 
 @check("deployment")
 def _machine(arn: str, look: AcceptanceLook, database: Database) -> Verdict:
-    setting = f"{database.name.upper()}_AFTER_RESTORE"
+    setting = database.setting("AFTER_RESTORE")
     change = to_change(look.stage.name, f"{setting}=…")
     machine = look.one("states:DescribeStateMachine", "@", stateMachineArn=arn)
     if machine is None:
@@ -271,4 +271,4 @@ def _propose(look: AcceptanceLook, database: Database) -> str:
 
 
 def _set(stage: AcceptanceStage, database: Database, value: str) -> str:
-    return to_change(stage.name, f"{database.name.upper()}_STACK_NAME={value}")
+    return to_change(stage.name, f"{database.setting('STACK_NAME')}={value}")
