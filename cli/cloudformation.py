@@ -22,6 +22,7 @@ UPDATABLE = {
 _GOOD = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"}
 # Left by a creation that failed: it holds nothing and cannot be updated.
 LEFT_OVER = {"ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"}
+_NEXT_LINE = " && \\\n    "  # of a command
 _DONE = {"create": "created", "change": "changed", "delete": "deleted", "keep": "kept"}
 _FIRST_LOOK, _SLOWEST_LOOK = 0.2, 5.0  # seconds
 _QUIET = 15.0  # seconds after which a line says that it still goes on
@@ -202,16 +203,20 @@ def opened(stage: Stage, say: Say) -> tuple[Account, Stack, Stack]:
 def way_out(stack: str, status: str) -> str:
     """Return the command that ends a failed state in which a stack cannot be updated."""
     if status == "UPDATE_ROLLBACK_FAILED":
-        words = "continue-update-rollback", "wait stack-rollback-complete"
-    else:
-        words = "delete-stack", "wait stack-delete-complete"
-    return " && ".join(f"aws cloudformation {each} --stack-name {stack}" for each in words)
+        return _commands(stack, "continue-update-rollback", "wait stack-rollback-complete")
+    return deletion(stack)
+
+
+def deletion(stack: str, then: str = " && ") -> str:
+    """Return the command that deletes a stack and waits."""
+    return _commands(stack, "delete-stack", "wait stack-delete-complete", then=then)
+
+
+def _commands(stack: str, *words: str, then: str = " && ") -> str:
+    return then.join(f"aws cloudformation {each} --stack-name {stack}" for each in words)
 
 
 def deletions(stage: str) -> list[str]:
     """Return the commands that delete the stacks of a packaged stage, in order."""
-    return [
-        f"  aws cloudformation delete-stack --stack-name {stack} && \\\n"
-        f"    aws cloudformation wait stack-delete-complete --stack-name {stack}"
-        for stack in reversed(packaged_stacks(stage).values())
-    ]
+    stacks = reversed(packaged_stacks(stage).values())
+    return [f"  {deletion(stack, then=_NEXT_LINE)}" for stack in stacks]

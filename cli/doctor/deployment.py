@@ -18,7 +18,7 @@ from chalicelib.domain.functions import (
 )
 from chalicelib.usecases.checks import hold_today
 from cli import restapi, stacks
-from cli.cloudformation import LEFT_OVER, UPDATABLE, way_out
+from cli.cloudformation import LEFT_OVER, UPDATABLE, deletion, way_out
 from cli.doctor.checks import (
     Check,
     Verdict,
@@ -585,7 +585,7 @@ def _remake(look: Look_) -> str:
     deploy, after = look.deploy, stacks.stack_name(look.stage.name, stacks.AFTER)
     if not known(look.stack, after):
         return deploy
-    return f"{way_out(after, '')} && {deploy}"
+    return f"{deletion(after)} && {deploy}"
 
 
 def _list(value: Any) -> list[Any]:
