@@ -207,7 +207,7 @@ class _Look:
     def _of_value(self, database: Database) -> Iterator[str]:
         name = database.current_parameter
         value = value_of(self.values, name)
-        if value == PLACEHOLDER and any(arn_of(each.value) for each in self.ledgers[database]):
+        if value == PLACEHOLDER and arn_of(self.deployed[database].value):
             yield (
                 f"{name} was reset to {PLACEHOLDER}, which the next run of the pipeline would read: "
                 "pin the snapshot that is deployed."
