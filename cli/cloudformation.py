@@ -12,7 +12,7 @@ from cli.calls import Calls
 from cli.stacks import Resource, Template, label, own_stacks, packaged_stacks
 from cli.stages import Stage, StageError
 
-_UPDATABLE = {
+UPDATABLE = {
     "CREATE_COMPLETE",
     "UPDATE_COMPLETE",
     "UPDATE_ROLLBACK_COMPLETE",
@@ -21,7 +21,8 @@ _UPDATABLE = {
 }
 _GOOD = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"}
 # Left by a creation that failed: it holds nothing and cannot be updated.
-_LEFT_OVER = {"ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"}
+LEFT_OVER = {"ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"}
+_NEXT_LINE = " && \\\n    "  # of a command
 _DONE = {"create": "created", "change": "changed", "delete": "deleted", "keep": "kept"}
 _FIRST_LOOK, _SLOWEST_LOOK = 0.2, 5.0  # seconds
 _QUIET = 15.0  # seconds after which a line says that it still goes on
@@ -41,12 +42,12 @@ class Stack:
 
     def exists(self) -> bool:
         """Return whether the stack exists, and not only a failed creation."""
-        return self._status(self.name) not in {None, *_LEFT_OVER}
+        return self._status(self.name) not in {None, *LEFT_OVER}
 
     def deploy(self, template: Template) -> None:
         """Create or update it and wait; raise StageError with the first failed resource's reason."""
         status = self._status(self.name)
-        if status in _LEFT_OVER:
+        if status in LEFT_OVER:
             self._say(f"  {self.name} is {status}, left by a failed creation: creating it again")
             self._delete()
             status = None
@@ -83,9 +84,9 @@ class Stack:
         status = self._status(self.name)
         if status is None:
             return False
-        if status.endswith("_IN_PROGRESS") and status not in _LEFT_OVER:
+        if status.endswith("_IN_PROGRESS") and status not in LEFT_OVER:
             self._check_updatable(status)
-        old = None if status in _LEFT_OVER else self._template()
+        old = None if status in LEFT_OVER else self._template()
         self._delete()
         for _, change, resource in _changes(old, {"Resources": {}}):
             if change == "delete":  # `aurora-refresh destroy` reports what is kept, with its value
@@ -104,19 +105,16 @@ class Stack:
         return template
 
     def _check_updatable(self, status: str) -> None:
-        if status in _UPDATABLE:
+        if status in UPDATABLE:
             return
         if status.endswith("_IN_PROGRESS"):
             raise StageError(
                 f"the stack {self.name} is {status}: wait until that operation has ended, and run this "
                 "again"
             )
-        way_out = f"delete-stack --stack-name {self.name}, which keeps parameters and topic"
-        if status == "UPDATE_ROLLBACK_FAILED":
-            way_out = f"continue-update-rollback --stack-name {self.name}"
         raise StageError(
-            f"the stack {self.name} is {status} and cannot be updated: aws cloudformation {way_out}, "
-            "and then run this again"
+            f"the stack {self.name} is {status} and cannot be updated: {way_out(self.name, status)} (this keeps "
+            "parameters and topic), and then run this again"
         )
 
     def _wait(self, stack_id: str, known: str) -> set[str]:
@@ -202,10 +200,23 @@ def opened(stage: Stage, say: Say) -> tuple[Account, Stack, Stack]:
     return account, before, after
 
 
+def way_out(stack: str, status: str) -> str:
+    """Return the command that ends a failed state in which a stack cannot be updated."""
+    if status == "UPDATE_ROLLBACK_FAILED":
+        return _commands(stack, "continue-update-rollback", "wait stack-rollback-complete")
+    return deletion(stack)
+
+
+def deletion(stack: str, then: str = " && ") -> str:
+    """Return the command that deletes a stack and waits."""
+    return _commands(stack, "delete-stack", "wait stack-delete-complete", then=then)
+
+
+def _commands(stack: str, *words: str, then: str = " && ") -> str:
+    return then.join(f"aws cloudformation {each} --stack-name {stack}" for each in words)
+
+
 def deletions(stage: str) -> list[str]:
     """Return the commands that delete the stacks of a packaged stage, in order."""
-    return [
-        f"  aws cloudformation delete-stack --stack-name {stack} && \\\n"
-        f"    aws cloudformation wait stack-delete-complete --stack-name {stack}"
-        for stack in reversed(packaged_stacks(stage).values())
-    ]
+    stacks = reversed(packaged_stacks(stage).values())
+    return [f"  {deletion(stack, then=_NEXT_LINE)}" for stack in stacks]

@@ -25,7 +25,7 @@ def find_stack_names(note: Note, stage: AcceptanceStage, names: Sequence[str]) -
     except (BotoCoreError, Unavailable) as error:
         why = str(error)
     for database in stage.settings.databases:
-        name, current = f"{database.name.upper()}_STACK_NAME", database.current_parameter
+        name, current = database.setting("STACK_NAME"), database.current_parameter
         if name not in names:
             continue
         places = by_parameter.get(current, [])

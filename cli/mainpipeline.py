@@ -40,15 +40,21 @@ class DeployedStack(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StackTemplate:
-    """A stack's template as the values of its parameters evaluate it."""
+    """A stack's template as the values of its parameters evaluate it.
+
+    A nested stack's values are given by another template, at each of its updates.
+    """
 
     body: Json
     values: Mapping[str, str]
+    is_nested: bool = False
 
     @classmethod
-    def of(cls, body: Json, values: Mapping[str, str]) -> "StackTemplate":
+    def of(
+        cls, body: Json, values: Mapping[str, str], *, is_nested: bool = False
+    ) -> "StackTemplate":
         """Evaluate a template."""
-        return cls(templates.evaluated(body, values), values)
+        return cls(templates.evaluated(body, values), values, is_nested)
 
     def resources(self, types: Sequence[str]) -> dict[str, Json]:
         """Return the resources of some types by their logical ids."""
@@ -139,10 +145,10 @@ def _source(value: Any, template: StackTemplate) -> tuple[str | None, str]:
         return None, "has a constant snapshot in the template: it is never restored again"
     name = str(value["Ref"]) if isinstance(value, dict) and value.keys() == {"Ref"} else ""
     parameter = template.body.get("Parameters", {}).get(name)
-    if not isinstance(parameter, dict):
-        return None, ""
-    if parameter["Type"] == READS_AT_EVERY_UPDATE:
+    if isinstance(parameter, dict) and parameter["Type"] == READS_AT_EVERY_UPDATE:
         return template.values.get(name, str(parameter.get("Default", ""))), ""
+    if not isinstance(parameter, dict) or template.is_nested:
+        return None, ""
     kind = f"the template's parameter {name} of type {parameter['Type']}"
     text = "which is the text itself, not the value in Parameter Store"
     return None, f"takes its snapshot from {kind}, {text}"

@@ -220,15 +220,19 @@ def contradictions(stage: Stage) -> list[Problem]:
     """Return settings that are right by themselves but would make every run fail."""
     wrong = [*_own_account(stage), *_examples_left(stage)]
     if isinstance(stage, AcceptanceStage):
-        wrong += _wrong_versions(stage)
+        wrong += [*_wrong_versions(stage), *_machines_elsewhere(stage)]
         region, own = stage.settings.source_region, stage.partition
         if region and partition_of(region) != own:
             right = f"write a Region of the partition {own}, the stage's"
             wrong.append(("SOURCE_REGION", region, right))
-    topic = stage.settings.topic_arn
-    if topic and topic.split(":")[1:4:2] != [stage.partition, stage.region]:
-        right = f"functions cannot publish to another Region; write a topic in {stage.region}"
-        wrong.append(("NOTIFICATION_TOPIC_ARN", topic, right))
+    topics = {
+        "NOTIFICATION_TOPIC_ARN": stage.settings.topic_arn,
+        "CHAT_TOPIC_ARN": stage.settings.chat_topic_arn,
+    }
+    for name, topic in topics.items():
+        if topic and topic.split(":")[1:4:2] != [stage.partition, stage.region]:
+            right = f"functions cannot publish to another Region; write a topic in {stage.region}"
+            wrong.append((name, topic, right))
     return [Problem((name,), f"is {value!r}: {right}") for name, value, right in wrong]
 
 
@@ -281,6 +285,15 @@ def _wrong_versions(stage: AcceptanceStage) -> _Wrong:
             yield name, version, "the version is PostgreSQL's; write one of MySQL's, such as 8.0"
         elif criteria.engine == "aurora-postgresql" and is_mysql:
             yield name, version, "the version is MySQL's; write one of PostgreSQL's, such as 16"
+
+
+def _machines_elsewhere(stage: AcceptanceStage) -> _Wrong:
+    """Yield each state machine that the functions cannot start."""
+    for database in stage.settings.databases:
+        machine = database.after_restore
+        if machine and machine.split(":")[3:5] != [stage.region, stage.account]:
+            right = f"functions cannot start it there; write one in {stage.account}, {stage.region}"
+            yield database.setting("AFTER_RESTORE"), machine, right
 
 
 def own_answers(body: Json) -> dict[str, str]:

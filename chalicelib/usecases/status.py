@@ -207,7 +207,8 @@ class _Look:
     def _of_value(self, database: Database) -> Iterator[str]:
         name = database.current_parameter
         value = value_of(self.values, name)
-        known = [self.deployed[database].value, *(each.value for each in self.ledgers[database])]
+        deployment, ledger = self.deployed[database], self.ledgers[database]
+        known = [each.value for each in ledger] if deployment.unknown else [deployment.value]
         if value == PLACEHOLDER and any(map(arn_of, known)):
             yield (
                 f"{name} was reset to {PLACEHOLDER}, which the next run of the pipeline would read: "

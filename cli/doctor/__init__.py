@@ -91,6 +91,7 @@ def _deployment(
         yield from deployment.rest_api("REST API", look)
     yield from deployment.schedules(look)
     yield from deployment.topic(look)
+    yield from deployment.chat_topic(look)
     yield from deployment.topic_keys(look)
     yield from deployment.alarms(look)
 
@@ -151,6 +152,7 @@ def configurations(project: Path, stage: Stage) -> dict[str, dict[str, Any]]:
             "Architectures": [tuned.get("lambda_architecture", "x86_64")],
             "MemorySize": tuned.get("lambda_memory_size", 128),
             "Timeout": tuned.get("lambda_timeout", 60),
+            "Variables": {**stage.variables, **stages.variables_of(tuned)},
             "reserved_concurrency": tuned.get("reserved_concurrency"),
             "iam_role_arn": None
             if tuned.get("manage_iam_role", True)

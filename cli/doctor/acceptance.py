@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from shlex import quote
 
 from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection, rejection
 from chalicelib.usecases.checks import hold_today, pipeline_problem
+from chalicelib.usecases.status import LONG_RUN
 from cli.doctor.checks import (
     OK,
     VERDICT,
@@ -28,7 +30,7 @@ from cli.doctor.checks import (
     when,
 )
 from cli.doctor.look import AcceptanceLook, Shares, Unavailable, known
-from cli.stages import AcceptanceStage, to_change, to_deploy
+from cli.stages import AcceptanceStage, to_change
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-share-snapshot.html
 _KEY_ACTIONS = [
@@ -64,7 +66,7 @@ def _unusable(look: AcceptanceLook, name: str, value: str) -> Verdict | None:
     found, create = look.parameters().get(name), _put(name, value, overwrite=value != PLACEHOLDER)
     if found is None:
         # Deploying does not recreate a parameter that was deleted from its stack.
-        fix = to_deploy(look.stage.name) if look.is_new else create
+        fix = look.deploy if look.is_new else create
         return problem("does not exist", fix)
     if found["Type"] == "String":
         return None
@@ -102,39 +104,55 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
     if isinstance(found, Snapshot):
         return ok(f"{value}, {hours(found.age(look.now))} hours old")
     newest, fix = _restorable(look, database), found.reason.next_step
-    if newest not in (None, value) and not database.copy_policy:
-        fix = _put(name, str(newest))
+    if newest and newest.arn != value and not database.copy_policy and not _is_stale(look, newest):
+        fix = _put(name, newest.arn)
     judge = warning if found.reason == Reason.COPY_PENDING else problem
     return judge(f"the schedule would not promote it: {found}", fix)
 
 
 @check("parameter")
 def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    stage, newest = look.stage, _restorable(look, database)
-    if unusable := _unusable(look, name, newest or PLACEHOLDER):
+    stage, share, deployed = look.stage, _restorable(look, database), _deployed(look, database)
+    newest = share.arn if share else None
+    wanted = deployed or newest
+    if unusable := _unusable(look, name, wanted or PLACEHOLDER):
         if name not in look.values and look.is_new:
             return unusable  # `aurora-refresh deploy` creates it
-        return unusable._replace(fix=_moving(unusable.fix if newest else None))
+        return unusable._replace(fix=_moving(wanted, deployed, unusable.fix))
     value = look.values[name].value
-    fix = _moving(_put(name, newest) if newest else None)
-    if newest:
+    if value == deployed:
+        wanted = newest
+    fix = _moving(wanted, deployed, _put(name, str(wanted)))
+    if wanted and wanted != deployed:
         fix = f"pin one of production's snapshots, in aurora-refresh console --stage {stage.name} or by hand; {fix}"
     if value == PLACEHOLDER:
-        return warning(
-            f"holds the placeholder {value!r}, which the main pipeline cannot restore",
-            f"nothing if the pipeline does not run before the first refresh; otherwise {fix}",
-        )
+        seen = f"holds the placeholder {value!r}, which the main pipeline cannot restore"
+        if deployed:
+            return problem(seen, fix)
+        before = "nothing if the pipeline does not run before the first refresh"
+        return warning(seen, f"{before}; otherwise {fix}")
     if foreign := _foreign(stage, database, value):
         return problem(foreign, fix)
-    found = look.present(database, value)
-    if found is None:
+    snapshot = look.present(database, value)
+    if snapshot is None:
         return warning(
             f"{value} no longer exists, or is no longer shared: it cannot be restored again",
             f"nothing if a refresh comes before the next change of the pipeline's template; otherwise {fix}",
         )
-    if broken := pin_rejection(found, database.criteria):
+    if broken := pin_rejection(snapshot, database.criteria):
         return problem(f"{value}: {broken.detail}", fix)
-    return ok(f"{value}, {hours(found.age(look.now))} hours old")
+    return ok(f"{value}, {hours(snapshot.age(look.now))} hours old")
+
+
+def _deployed(look: AcceptanceLook, database: Database) -> str | None:
+    """Return what is deployed, as far as that can be seen; without *current*, its stack still tells."""
+    deployment = known(look.deployment, database) or Deployment()
+    if deployment.unknown or deployment.value:
+        return arn_of(deployment.value)
+    stack = known(look.deployed_stack, database)
+    if stack is None or "ROLLBACK" in stack.status:  # after which it is not documented
+        return None
+    return arn_of(stack.resolved.get(database.current_parameter))
 
 
 def _foreign(stage: AcceptanceStage, database: Database, value: str) -> str | None:
@@ -169,14 +187,16 @@ def _hold(name: str, look: AcceptanceLook) -> Verdict:
     return ok("no hold")
 
 
-def _moving(command: str | None) -> str:
-    """Return how to fix *current* by a command that writes it; None if nothing can be restored."""
-    if command is None:
+def _moving(wanted: str | None, deployed: str | None, command: str | None) -> str:
+    """Return how to fix *current* by a command that writes the wanted value, if there is one."""
+    if wanted is None:
         # Not the placeholder, which would fail the pipeline's next run.
         return (
             "have production share a snapshot that can be restored here first (see share and key), and run the "
             "doctor again"
         )
+    if wanted == deployed:
+        return f"this writes what is deployed to current, so that nothing is restored: {command}"
     restores = (
         "the next run of the pipeline, whoever starts it, restores what this writes to current"
     )
@@ -192,35 +212,40 @@ def _no_arn(value: str) -> str:
     return f"holds {hidden(value)}, not the ARN of a DB cluster snapshot"
 
 
-def _restorable(look: AcceptanceLook, database: Database) -> str | None:
+def _restorable(look: AcceptanceLook, database: Database) -> Snapshot | None:
     """Return a snapshot to replace a wrong one: what *latest* names, or the newest readable share."""
     if snapshot_of(look.values, database.latest_parameter):
         candidate = known(look.candidate, database)
         if isinstance(candidate, Snapshot):
-            return candidate.arn
+            return candidate
     if look.stage.settings.source_region:
         return None  # a share of another Region can only be copied
     return known(_readable_share, look, database)
 
 
-def _readable_share(look: AcceptanceLook, database: Database) -> str | None:
+def _readable_share(look: AcceptanceLook, database: Database) -> Snapshot | None:
     newest = look.shares()[database.name].newest
     if isinstance(newest, Refused):
         return None
     arn = look.share_key(newest)
     key = look.key(arn) if arn else None
-    return newest.arn if arn is None or (key and key["KeyManager"] != "AWS") else None
+    return newest if arn is None or (key and key["KeyManager"] != "AWS") else None
+
+
+def _is_stale(look: AcceptanceLook, snapshot: Snapshot) -> bool:
+    limit = look.stage.settings.max_age
+    return limit is not None and snapshot.age(look.now) > limit
 
 
 # --- the main pipeline ----------------------------------------------------------------------------
 
 
 def pipeline(look: AcceptanceLook) -> Iterator[Check]:
-    """Check that the main pipeline exists and may be started, its mode and its last run."""
+    """Check that the main pipeline exists and may be started, its mode and its runs."""
     for name in look.pipeline_names:
         yield from _pipeline(name, look)
     if look.existing_pipeline:
-        yield from _last_run("last run", look, look.existing_pipeline[0])
+        yield from _runs("runs", look, look.existing_pipeline[0])
 
 
 @check("pipeline")
@@ -249,19 +274,26 @@ def _pipeline(name: str, look: AcceptanceLook) -> Verdict:
 
 
 @check("pipeline")
-def _last_run(_subject: str, look: AcceptanceLook, name: str) -> Verdict:
+def _runs(_subject: str, look: AcceptanceLook, name: str) -> Iterator[Verdict]:
+    """Judge the last run, and earlier ones that are in progress for long: no refresh starts beside them."""
     runs = look.runs()
     if not runs:
-        return ok("none yet")
-    run = runs[0]
-    seen = f"{run.execution_id}: {run.status} since {when(look.stage, run.updated)}"
-    if run.status in ("Failed", "Stopped", "Cancelled"):
-        return warning(
-            seen,
-            f"see why: aws codepipeline list-action-executions --pipeline-name {name} --filter "
-            f"pipelineExecutionId={run.execution_id}",
-        )
-    return ok(seen)
+        yield ok("none yet")
+    for run in runs:
+        since = run.started if run.in_progress else run.updated
+        seen = f"{run.execution_id}: {run.status} since {when(look.stage, since)}"
+        if run.in_progress and look.now - run.started > LONG_RUN:
+            yield warning(
+                seen, f"see where it waits: aws codepipeline get-pipeline-state --name {name}"
+            )
+        elif run == runs[0] and run.status in ("Failed", "Stopped", "Cancelled"):
+            yield warning(
+                seen,
+                f"see why: aws codepipeline list-action-executions --pipeline-name {name} --filter "
+                f"pipelineExecutionId={run.execution_id}",
+            )
+        elif run == runs[0]:
+            yield ok(seen)
 
 
 # --- shares and keys ------------------------------------------------------------------------------
@@ -300,9 +332,9 @@ def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
     summary = f"{eligible} of {seen.total} shares are eligible; rejected: {counts or 'none'}"
     if isinstance(seen.newest, Refused):
         return problem(f"{seen.newest} ({summary})", _share(look.stage, database, seen))
-    age = seen.newest.age(look.now)
-    summary = f"{seen.newest.arn}, {hours(age)} hours old, is the newest; {summary}"
-    if limit and age > limit:
+    age = hours(seen.newest.age(look.now))
+    summary = f"{seen.newest.arn}, {age} hours old, is the newest; {summary}"
+    if limit and _is_stale(look, seen.newest):
         stale = f"{summary}; the schedule promotes nothing older than {limit.days} days"
         return problem(stale, Reason.SNAPSHOT_STALE.next_step)
     return ok(summary)
@@ -310,10 +342,9 @@ def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
 
 def _share(stage: AcceptanceStage, database: Database, seen: Shares) -> str:
     """Return how to make one of the shares eligible."""
-    prefix = database.name.upper()
     if seen.choice.ambiguous:
         cluster, *others = sorted(seen.choice.clusters)
-        answer = f"{prefix}_SOURCE_CLUSTER={cluster} (or {', '.join(others)})"
+        answer = f"{database.setting('SOURCE_CLUSTER')}={cluster} (or {', '.join(others)})"
         return to_change(stage.name, answer)
     if seen.total == seen.choice.rejected.get("account", 0):
         return (
@@ -325,7 +356,7 @@ def _share(stage: AcceptanceStage, database: Database, seen: Shares) -> str:
     wrong = [name for reason, name in settings.items() if reason in seen.choice.rejected]
     if not wrong:
         return Reason.NO_ELIGIBLE_SNAPSHOT.next_step
-    change = to_change(stage.name, " ".join(f"{prefix}_{name}=…" for name in wrong))
+    change = to_change(stage.name, " ".join(f"{database.setting(name)}=…" for name in wrong))
     return f"if the stage's settings are wrong: {change}; otherwise share the right ones"
 
 
@@ -360,14 +391,15 @@ def _key(arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
         return problem(default, again)
     if wrong := disabled({**key, "Arn": arn}, f"{encrypts} "):
         return wrong._replace(fix=f"{in_production}: {wrong.fix}")
-    return ok(f"encrypts {newest.arn}; customer-managed, enabled, and open to this account")
+    may = "this account may describe it; whether it may use it shows only at a restore or copy"
+    return ok(f"encrypts {newest.arn}; customer-managed and enabled; {may}")
 
 
 def copy_keys(look: AcceptanceLook) -> Iterator[Check]:
     """Check the keys of copies."""
     for database in look.stage.settings.databases:
         if database.copy_policy:
-            setting = f"{database.name.upper()}_COPY_KMS_KEY_ID"
+            setting = database.setting("COPY_KMS_KEY_ID")
             yield from check("copy key")(own_key)(database.copy_policy.key, look, setting)
 
 

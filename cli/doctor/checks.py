@@ -196,8 +196,13 @@ def own_key(key: str, look: Look[Stage], setting: str) -> Verdict:
 
 def disabled(key: Json, subject: str = "") -> Verdict | None:
     """Return what is wrong with a key that is not enabled."""
-    if key["KeyState"] == "Enabled":
+    if (state := key["KeyState"]) == "Enabled":
         return None
-    enable = f"aws kms enable-key --key-id {key['Arn']}"
-    fix = f"{enable} (first aws kms cancel-key-deletion, if it is to be deleted)"
-    return problem(f"{subject}is {key['KeyState']}", fix)
+    arn = key["Arn"]
+    enable = f"aws kms enable-key --key-id {arn}"
+    fixes = {
+        "Disabled": enable,
+        "PendingDeletion": f"aws kms cancel-key-deletion --key-id {arn} && {enable}",
+    }
+    other = "see https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html"
+    return problem(f"{subject}is {state}", fixes.get(state, other))

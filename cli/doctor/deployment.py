@@ -1,7 +1,7 @@
 """Check what `aurora-refresh deploy` makes: functions and roles, schedules, the topic, alarms."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from shlex import quote
 from typing import Any
@@ -18,6 +18,7 @@ from chalicelib.domain.functions import (
 )
 from chalicelib.usecases.checks import hold_today
 from cli import restapi, stacks
+from cli.cloudformation import LEFT_OVER, UPDATABLE, deletion, way_out
 from cli.doctor.checks import (
     WARNING,
     Check,
@@ -33,19 +34,21 @@ from cli.doctor.checks import (
 )
 from cli.doctor.look import AcceptanceLook, Look, Unavailable, is_absent, known
 from cli.policies import FUNCTIONS, USE_TOPIC_KEY, Policy, file_name
-from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, to_change, to_deploy
+from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, to_change
 
 # Only one invocation at a time may move *current*, or share and delete.
 SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrency" in entry)
 # AWS keeps this many concurrent executions for functions that reserve none.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 _KEPT_UNRESERVED = 100
-_SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
+_DEFAULT_QUOTA = 1000  # of which a new account may have less
 _PATTERN = {
     "source": ["aws.codepipeline"],
     "detail-type": ["CodePipeline Pipeline Execution State Change"],
     "detail": {"state": list(FINAL_STATES)},
 }
+
+_ALARMS = "cloudwatch.amazonaws.com"
 
 Look_ = Look[Stage]
 Entries = Mapping[str, Mapping[str, Any]]
@@ -55,7 +58,7 @@ Entries = Mapping[str, Mapping[str, Any]]
 def undeployed(_name: str, look: Look_) -> Verdict:
     """Report a stage of which nothing is in the account."""
     seen = "has not been deployed: no function and no stack of it is in the account"
-    return problem(seen, to_deploy(look.stage.name))
+    return problem(seen, look.deploy)
 
 
 def needed(look: Look_) -> Iterator[Check]:
@@ -64,25 +67,29 @@ def needed(look: Look_) -> Iterator[Check]:
     arn = stacks.own_topic(look.stage)
     if arn is None or not is_absent(look.topic, arn):
         yield from topic(look)
+    yield from chat_topic(look)
 
 
 def own_stacks(look: Look_) -> Iterator[Check]:
     """Check the stacks around the functions; their resources are checked one by one."""
-    for name in stacks.own_stacks(look.stage):
+    packaged = [look.packaged_stack] if look.is_packaged else []
+    for name in [*stacks.own_stacks(look.stage), *packaged]:
         yield from _stack(name, look)
 
 
 @check("stack")
 def _stack(name: str, look: Look_) -> Verdict:
-    found, deploy = look.stack(name), to_deploy(look.stage.name)
+    found, deploy = look.stack(name), look.deploy
     if found is None:
         return warning("does not exist, which is right only if it would be empty", deploy)
     status = found["StackStatus"]
-    if status in _SETTLED:
+    if status in UPDATABLE:
         return ok(f"is {status}")
+    if status in LEFT_OVER:
+        return problem(f"is {status}", deploy)
     if status.endswith("_IN_PROGRESS"):
         return warning(f"is {status}", "run the doctor again once that operation has ended")
-    return problem(f"is {status}", deploy)
+    return problem(f"is {status}", f"{way_out(name, status)} && {deploy}")
 
 
 # --- functions ------------------------------------------------------------------------------------
@@ -102,8 +109,7 @@ def functions(look: Look_, wanted: Entries) -> Iterator[Check]:
         if configuration is None:
             continue
         yield from _runtime(f"{name} runtime", look, configuration, wanted[function])
-        if function == API or function in SINGLE:
-            yield from _concurrency(f"{name} concurrency", look, function, wanted[function])
+        yield from _concurrency(f"{name} concurrency", look, function, wanted[function])
         if name in asynchronous:
             yield from _retries(f"{name} retries", look, asynchronous[name])
     if any(is_absent(look.function, name) for name in look.function_names.values()):
@@ -112,29 +118,44 @@ def functions(look: Look_, wanted: Entries) -> Iterator[Check]:
 
 @check("function")
 def _function(name: str, look: Look_, wanted: Mapping[str, Any]) -> Iterator[Verdict]:
-    found, deploy = look.function(name), to_deploy(look.stage.name)
+    found, deploy = look.function(name), look.deploy
     if found is None:
         yield problem("is not deployed", deploy)
         return
-    wrong = [*_wrong(look.stage, found, wanted)]
-    yield from (problem(each, deploy) for each in wrong)
+    wrong = [*_unready(name, found, deploy)]
+    wrong += [problem(each, deploy) for each in _wrong(found, wanted)]
+    yield from wrong
     if not wrong:
         facts = f"{found['Runtime']}, {found['MemorySize']} MB, {found['Timeout']} s"
         yield ok(f"is active, with the stage's settings: {facts}")
 
 
-def _wrong(stage: Stage, found: Json, wanted: Mapping[str, Any]) -> Iterator[str]:
-    if found["State"] != "Active":
-        yield f"is {found['State']}: {found.get('StateReason', 'no reason given')}"
-    if found.get("LastUpdateStatus", "Successful") != "Successful":
+def _unready(name: str, found: Json, deploy: str) -> Iterator[Verdict]:
+    """Yield why Lambda would not run a function.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+    """
+    state, update = found["State"], found.get("LastUpdateStatus", "Successful")
+    if state == "Pending" or update == "InProgress":
+        yield warning("is still being changed", "run the doctor again once that has ended")
+    elif found.get("StateReasonCode") == "Idle":
+        yield warning(
+            "is Inactive, because it was idle in a VPC: its next invocation fails, and activates it",
+            f"aws lambda invoke --function-name {name} /dev/null, which fails and activates it",
+        )
+    elif state != "Active":
+        yield problem(f"is {state}: {found.get('StateReason', 'no reason given')}", deploy)
+    elif update != "Successful":
         reason = found.get("LastUpdateStatusReason", "no reason given")
-        yield f"its last update is {found['LastUpdateStatus']}: {reason}"
-    variables = {name: value for name, value in stage.variables.items() if value}
+        yield problem(f"its last update is {update}: {reason}", deploy)
+
+
+def _wrong(found: Json, wanted: Mapping[str, Any]) -> Iterator[str]:
     there = found.get("Environment", {}).get("Variables", {})
-    there = {name: value for name, value in there.items() if value}
-    # Names only: somebody may have put a secret into a value.
-    if differing := sorted({name for name, _ in variables.items() ^ there.items()}):
-        yield f"was deployed with other settings than the stage's: {', '.join(differing)}"
+    differing = wanted["Variables"].items() ^ there.items()
+    # Names only: somebody may have put a secret into a value. An empty one counts as not set.
+    if names := sorted({name for name, value in differing if value}):
+        yield f"was deployed with other settings than the stage's: {', '.join(names)}"
     for name in ("Architectures", "MemorySize", "Timeout"):
         if found[name] != wanted[name]:
             is_, should = (", ".join(map(str, _list(each[name]))) for each in (found, wanted))
@@ -149,7 +170,7 @@ def _runtime(
     runtimes = (found["Runtime"], wanted["Runtime"])
     is_, oldest = ([*map(int, each.removeprefix("python").split("."))] for each in runtimes)
     if is_ < oldest:
-        fix = f"with {runtimes[1]} or newer: make setup, and then {to_deploy(look.stage.name)}"
+        fix = f"with {runtimes[1]} or newer: make setup, and then {look.deploy}"
         yield warning(f"its Runtime is {runtimes[0]}, older than {runtimes[1]}", fix)
 
 
@@ -164,7 +185,8 @@ def _concurrency(
     if reserved == 0:  # which only people make
         seen = "was stopped by hand: its reserved concurrency is 0, so it never runs"
         free = f"aws lambda delete-function-concurrency --function-name {name}"
-        judge, start = (problem, reserve) if function in SINGLE else (warning, free)
+        judge = warning if function == API else problem
+        start = reserve if function in SINGLE else free
         yield judge(seen, f"nothing, if that is still wanted; otherwise {start}")
     elif function not in SINGLE:
         return
@@ -174,7 +196,7 @@ def _concurrency(
         seen = f"reserved concurrency is {reserved or 'none'}, so two may run at once"
         entry = f'"reserved_concurrency": 1 for {function} in .chalice/config.json'
         is_wanted = wanted["reserved_concurrency"] == 1
-        fix = reserve if is_wanted else f"set {entry}, and then {to_deploy(look.stage.name)}"
+        fix = reserve if is_wanted else f"set {entry}, and then {look.deploy}"
         yield problem(seen, fix)
 
 
@@ -203,19 +225,21 @@ def _topic_of_lost_events(given: Json) -> str | None:
 
 @check("function")
 def _unreserved(_subject: str, look: Look_) -> Verdict:
-    path = "AccountLimit.UnreservedConcurrentExecutions"
-    seen = look.one("lambda:GetAccountSettings", path)
+    limit = look.one("lambda:GetAccountSettings", "AccountLimit")
+    seen = limit["UnreservedConcurrentExecutions"]
     # Functions that are deployed have their reservations.
     wanted = sum(
         function in SINGLE and is_absent(look.function, name)
         for function, name in look.function_names.items()
     )
-    if seen >= _KEPT_UNRESERVED + wanted:
+    lacking = _KEPT_UNRESERVED + wanted - seen
+    if lacking <= 0:
         return ok(f"{seen} unreserved")
+    quota = max(_DEFAULT_QUOTA, limit["ConcurrentExecutions"] + lacking)
     return problem(
         f"{seen} executions are unreserved: {wanted} cannot be reserved, as AWS keeps {_KEPT_UNRESERVED}",
         "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 "
-        "--desired-value 1000",
+        f"--desired-value {quota}",
     )
 
 
@@ -241,7 +265,7 @@ def roles(look: Look_, wanted: Mapping[str, Policy], entries: Entries) -> Iterat
 
 @check("role")
 def _role(name: str, look: Look_, wanted: Policy) -> Verdict:
-    deploy, inline = to_deploy(look.stage.name), look.policies(name)
+    deploy, inline = look.deploy, look.policies(name)
     statements = [each for policy in inline for each in _list(policy["Statement"])]
     lacking = [each["Sid"] for each in wanted["Statement"] if each not in statements]
     if lacking:
@@ -276,7 +300,7 @@ def _bounded(_subject: str, look: Look_, role: str) -> Iterator[Verdict]:
 def _given_role(look: Look_, function: str, runs_as: str, role: str) -> Iterator[Check]:
     if runs_as != role:
         seen = f"runs as {runs_as}, but .chalice/config.json says {role}"
-        wrong = problem(seen, to_deploy(look.stage.name))
+        wrong = problem(seen, look.deploy)
         yield Check("role", look.function_names[function], *wrong)
     else:
         seen = f"is your own: whether it allows what {function} needs is not checked"
@@ -296,7 +320,7 @@ def rest_api(_subject: str, look: AcceptanceLook) -> Iterator[Verdict]:
             seen = f"{api} exists although PIN_API_ENABLED is false"
             yield warning(seen, restapi.deletion(api))
     elif not apis:
-        yield problem("is not deployed", to_deploy(stage.name))
+        yield problem("is not deployed", look.deploy)
     elif len(apis) == 1:
         yield ok(f"only {apis[0]} invokes the stage's function")
     else:
@@ -358,7 +382,7 @@ def _expressions(look: AcceptanceLook) -> dict[str, tuple[str, str]]:
 
 @check("schedule")
 def _rule(name: str, look: Look_, function: str, expression: str, purpose: str) -> Verdict:
-    deploy = to_deploy(look.stage.name)
+    deploy = look.deploy
     body = look.one("events:DescribeRule", "@", Name=name)
     if body is None:
         return problem("does not exist", deploy)
@@ -402,18 +426,34 @@ def topic(look: Look_) -> Iterator[Check]:
     stage, arn = look.stage, look.stage.settings.topic_arn
     if arn is None:
         fix = to_change(stage.name, f"NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)}")
-        unset = warning("is not set: failures notify nobody", f"{fix} EMAIL=…")
+        lost = "alarms" if stage.settings.chat_topic_arn else "failures and alarms"
+        unset = warning(f"is not set: {lost} notify nobody", f"{fix} EMAIL=…")
         yield Check("topic", "NOTIFICATION_TOPIC_ARN", *unset)
         return
     subscribe = f"aws sns subscribe --topic-arn {arn} --protocol email --notification-endpoint …"
-    yield from _topic(arn, look, subscribe)
+    deploy = f"{look.deploy} EMAIL=…" if look.is_new else ""
+    yield from _topic_and_subscribers(arn, look, subscribe, deploy)
+
+
+def chat_topic(look: Look_) -> Iterator[Check]:
+    """Check whether notifications reach a chat."""
+    if arn := look.stage.settings.chat_topic_arn:
+        select = f"select {arn} in the channel's configuration in Amazon Q Developer"
+        yield from _topic_and_subscribers(arn, look, select)
+
+
+def _topic_and_subscribers(
+    arn: str, look: Look_, subscribe: str, deploy: str = ""
+) -> Iterator[Check]:
+    """Check a topic; `deploy` creates it with its subscription."""
+    yield from _topic(arn, look, subscribe, deploy)
     for each in known(_subscriptions, look, arn) or ():
         if not each["SubscriptionArn"].startswith("arn:"):
             again = subscribe.replace("…", quote(each["Endpoint"]))
             silent = warning(
                 f"has not confirmed the subscription to {arn}, and receives nothing",
                 "click the link in the message that AWS sent; it is valid for two days, after which "
-                f"{again} sends another",
+                f"this sends another: {again}",
             )
             if each["SubscriptionArn"] == "Deleted":  # listed for up to three days
                 fix = f"nothing if that is meant so; otherwise {again}"
@@ -427,11 +467,10 @@ def _subscriptions(look: Look_, topic: str) -> list[Json]:
 
 
 @check("topic")
-def _topic(arn: str, look: Look_, subscribe: str) -> Iterator[Verdict]:
+def _topic(arn: str, look: Look_, subscribe: str, deploy: str) -> Iterator[Verdict]:
     if look.topic(arn) is None:
-        create = f"aws sns create-topic --name {arn.rpartition(':')[2]} && {subscribe}"
-        deploy = f"{to_deploy(look.stage.name)} EMAIL=…"
-        yield problem("does not exist", deploy if look.is_new else create)
+        create = f"aws sns create-topic --name {arn.rpartition(':')[2]}"
+        yield problem("does not exist", deploy or f"{create}, and then {subscribe}")
         return
     subscriptions = _subscriptions(look, arn)
     confirmed = sum(each["SubscriptionArn"].startswith("arn:") for each in subscriptions)
@@ -445,13 +484,7 @@ def topic_keys(look: Look_) -> Iterator[Check]:
     """Check that functions and alarms may use the keys that the topics are under."""
     settings = look.stage.settings
     for topic in filter(None, (settings.topic_arn, settings.chat_topic_arn)):
-        try:
-            name = look.topic_key(topic)
-        except Unavailable as what:
-            if topic != settings.topic_arn:  # which is reported already
-                yield Check("topic key", topic, *unavailable(what))
-            continue
-        if name:
+        if name := known(look.topic_key, topic):  # a topic that is not seen is reported already
             key = known(look.key, name)
             yield from _topic_key(key["Arn"] if key else name, look, topic, name)
 
@@ -476,40 +509,63 @@ def _topic_key(arn: str, look: Look_, topic: str, name: str) -> Verdict:
     if arn not in stage.topic_keys:
         return problem(f"the functions' roles may not use it for {topic}", to_change(stage.name))
     text = look.one("kms:GetKeyPolicy", "Policy", KeyId=arn, PolicyName="default")
-    policy, root = json.loads(text or "{}"), f"arn:{stage.partition}:iam::{stage.account}:root"
-    users = [("the account's roles", "notification", {"AWS": root})]
+    policy: Policy = json.loads(text or "{}")
+    root = f"arn:{stage.partition}:iam::{stage.account}:root"
+    # A policy names the account or each role.
+    deployed = (
+        known(look.function, look.function_names[each]) for each in stacks.rule_names(stage)
+    )
+    roles = {each["Role"] for each in deployed if each} or {root}
+    users = [
+        ("the account's roles", "notification", "AWS", {root, stage.account, each})
+        for each in sorted(roles)
+    ]
     if has_alarms:
-        users.append(("CloudWatch", "alarm", {"Service": "cloudwatch.amazonaws.com"}))
-    for who, what, principal in users:
-        if not _lets_use(policy, principal):
+        users.append(("CloudWatch", "alarm", "Service", {_ALARMS}))
+    for who, what, kind, names in users:
+        may = _may_use(policy, kind, names)
+        if may is None:
+            return warning(
+                f"conditions in its policy decide whether {who} may use it: whether each {what} reaches {topic} is "
+                "not checked",
+                f"compare them: aws kms get-key-policy --key-id {arn} --policy-name default",
+            )
+        if not may:
+            principal = {kind: root if kind == "AWS" else _ALARMS}
             statement = {"Effect": "Allow", "Principal": principal}
             statement |= {"Action": USE_TOPIC_KEY, "Resource": "*"}
             return problem(
                 f"does not let {who} use it, so that no {what} reaches {topic}",
-                f"add to the key's policy: {json.dumps(statement)}",
+                f"remove what denies it from the key's policy, and add: {json.dumps(statement)}",
             )
-    may = "functions and alarms" if has_alarms else "functions"
-    return ok(f"{may} may use it for {topic}")
+    return ok(f"{'functions and alarms' if has_alarms else 'functions'} may use it for {topic}")
 
 
-def _lets_use(policy: Policy, principal: Mapping[str, str]) -> bool:
-    """Return whether the key's policy lets the principal publish; conditions are not looked at."""
-    ((kind, name),) = principal.items()
+def _may_use(policy: Policy, kind: str, names: Collection[str]) -> bool | None:
+    """Return whether a key's policy lets a principal publish; None if its conditions decide."""
 
     def is_meant(statement: Json) -> bool:
         named = statement.get("Principal", {})
-        return named == "*" or bool({name, "*"} & {*_list(named.get(kind, []))})
+        listed = {named} if isinstance(named, str) else {*_list(named.get(kind, []))}
+        return "NotPrincipal" in statement or bool(listed & {"*", *names})
 
-    allowed = [
-        pattern
-        for each in _list(policy.get("Statement", []))
-        if each["Effect"] == "Allow" and is_meant(each)
-        for pattern in _list(each.get("Action", []))
-    ]
-    return all(
-        any(fnmatchcase(action.rstrip("*").lower(), pattern.lower()) for pattern in allowed)
-        for action in USE_TOPIC_KEY
-    )
+    def is_about(statement: Json, action: str) -> bool:
+        patterns = _list(statement.get("Action", statement.get("NotAction")))
+        matches = any(fnmatchcase(action, each.lower()) for each in patterns)
+        return matches is ("Action" in statement)
+
+    statements = [each for each in _list(policy.get("Statement", [])) if is_meant(each)]
+    is_certain = []
+    for action in USE_TOPIC_KEY:
+        about = [each for each in statements if is_about(each, action.rstrip("*").lower())]
+        effects = {each["Effect"] for each in about}
+        certain = {
+            each["Effect"] for each in about if not {"Condition", "NotPrincipal"} & each.keys()
+        }
+        if "Deny" in certain or "Allow" not in effects:
+            return False
+        is_certain.append("Allow" in certain and "Deny" not in effects)
+    return all(is_certain) or None
 
 
 def alarms(look: Look_) -> Iterator[Check]:
@@ -547,14 +603,10 @@ def _alarm(name: str, look: Look_, alarm: Json | None) -> Verdict:
 
 def _remake(look: Look_) -> str:
     """Return how to restore what the stack holds: CloudFormation does not notice changes by others."""
-    deploy, after = to_deploy(look.stage.name), stacks.stack_name(look.stage.name, stacks.AFTER)
+    deploy, after = look.deploy, stacks.stack_name(look.stage.name, stacks.AFTER)
     if not known(look.stack, after):
         return deploy
-    deleted = " && ".join(
-        f"aws cloudformation {each} --stack-name {after}"
-        for each in ("delete-stack", "wait stack-delete-complete")
-    )
-    return f"{deleted} && {deploy}"
+    return f"{deletion(after)} && {deploy}"
 
 
 def _list(value: Any) -> list[Any]:

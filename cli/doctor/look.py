@@ -27,7 +27,7 @@ from cli.account import DENIED
 from cli.calls import Calls
 from cli.mainpipeline import DeployedStack, StackTemplate
 from cli.policies import Policy
-from cli.stages import AcceptanceStage, Json, Stage, StageError
+from cli.stages import AcceptanceStage, Json, Stage, StageError, to_deploy
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -174,6 +174,25 @@ class Look(Generic[S_co]):
         """Whether the stage has never been deployed."""
         return is_absent(self.stack, stacks.stack_name(self.stage.name, stacks.BEFORE))
 
+    @property
+    def packaged_stack(self) -> str:
+        """The stack of the functions, if the templates of `aurora-refresh package` were deployed."""
+        return stacks.packaged_stacks(self.stage.name)["sam.json"]
+
+    @property
+    def is_packaged(self) -> bool:
+        """Whether they were, so that `aurora-refresh deploy` refuses the stage."""
+        return known(self.stack, self.packaged_stack) is not None
+
+    @property
+    def deploy(self) -> str:
+        """The command that deploys the stage in the way in which it was deployed before."""
+        if self.is_packaged:
+            return (
+                f"aurora-refresh package --stage {self.stage.name}, and then deploy its templates"
+            )
+        return to_deploy(self.stage.name)
+
     @cached_property
     def function_names(self) -> dict[str, str]:
         """Lambda's names of the functions, by Chalice's."""
@@ -312,7 +331,10 @@ class AcceptanceLook(Look[AcceptanceStage]):
         body = self._calls.one("cloudformation:GetTemplate", "TemplateBody", **given)
         parameters = described.get("Parameters", [])
         values = {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
-        return StackTemplate.of(templates.parsed(body), values) if body else None
+        if not body:
+            return None
+        is_nested = "ParentId" in described
+        return StackTemplate.of(templates.parsed(body), values, is_nested=is_nested)
 
     def places(self, database: Database) -> list[str]:
         """Return STACK or STACK/LOGICAL-ID of the clusters restored from a database's *current*."""

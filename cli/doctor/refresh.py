@@ -34,7 +34,7 @@ def obstacles(look: AcceptanceLook) -> Iterator[Check]:
     """Check what delays a run on its way to the stage that deploys, or makes that stage unreliable.
 
     That is the last stage that deploys a stack of P_STACK_NAME. Without such a stack it is the last
-    with a deploy action; without such an action any stage may deploy.
+    with a deploy action; without such an action, as with Terraform, any action may deploy.
     """
     if look.existing_pipeline is None:
         return  # reported already
@@ -47,14 +47,16 @@ def obstacles(look: AcceptanceLook) -> Iterator[Check]:
     inbound = {each["stageName"]: each.get("inboundTransitionState", {}) for each in states}
     references = [each.stack for each in look.stage.settings.databases if each.stack]
     deployed = {each.stack for each in references if mainpipeline.deploys(body, each.stack)}
-    orders = [_deploys_at(stage, deployed) for stage in body["stages"]]
-    deploying = [number for number, order in enumerate(orders) if order]
-    last = max(deploying, default=len(orders) - 1)
+    categories: Collection[str] = ("Deploy",)
+    if not any(_deploys_at(stage, categories, deployed) for stage in body["stages"]):
+        categories = ("Build", "Test", "Invoke", "Compute")
+    orders = [_deploys_at(stage, categories, deployed) for stage in body["stages"]]
+    last = max((number for number, order in enumerate(orders) if order), default=-1)
     for number, stage in enumerate(body["stages"][: last + 1]):
         own, order = stage["name"], orders[number]
         subject = f"stage {own} of {name}"
         yield from _transition(subject, name, own, inbound.get(own, {}))
-        yield from _approvals(subject, stage, (order or 0) if number == last else None)
+        yield from _approvals(subject, stage, order if number == last else None)
         yield from _conditions(subject, stage, deploys=bool(order))
 
 
@@ -100,13 +102,13 @@ def _conditions(_subject: str, stage: Json, *, deploys: bool) -> Iterator[Verdic
         )
 
 
-def _deploys_at(stage: Json, stacks: Collection[str]) -> int | None:
+def _deploys_at(stage: Json, categories: Collection[str], stacks: Collection[str]) -> int | None:
     """Return the last position at which a stage deploys one of the stacks; None if it deploys none."""
     return max(
         (
             action.get("runOrder", 1)
             for action in stage["actions"]
-            if action["actionTypeId"]["category"] == "Deploy"
+            if action["actionTypeId"]["category"] in categories
             and (not stacks or action.get("configuration", {}).get("StackName") in stacks)
         ),
         default=None,
@@ -209,7 +211,7 @@ def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iter
         seen = f"its cluster is not seen: {place}. The refresh goes by {alone}"
         yield warning(seen, compare, blind=True)
     else:
-        setting = f"{database.name.upper()}_STACK_NAME"
+        setting = database.setting("STACK_NAME")
         seen = f"the refresh goes by {alone}, and cannot tell whether that restored anything"
         yield warning(f"{setting} is not set: {seen}", _propose(look, database))
     deployment = look.deployment(database)
@@ -219,11 +221,16 @@ def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iter
 
 @check("deployment")
 def _machine(arn: str, look: AcceptanceLook, database: Database) -> Verdict:
-    setting = f"{database.name.upper()}_AFTER_RESTORE"
+    setting = database.setting("AFTER_RESTORE")
     change = to_change(look.stage.name, f"{setting}=…")
-    status = look.one("states:DescribeStateMachine", "status", stateMachineArn=arn)
-    if status is None:
+    machine = look.one("states:DescribeStateMachine", "@", stateMachineArn=arn)
+    if machine is None:
         return problem(f"{setting} names it, but it does not exist", change)
+    if machine["type"] == "EXPRESS":
+        # https://docs.aws.amazon.com/step-functions/latest/dg/express-at-least-once-execution.html
+        unseen = "its executions cannot be looked at, and each poll would start another one"
+        return problem(f"is EXPRESS, not STANDARD: {unseen}", change)
+    status = machine["status"]
     return ok("is ACTIVE") if status == "ACTIVE" else problem(f"is {status}", change)
 
 
@@ -231,8 +238,7 @@ def _machine(arn: str, look: AcceptanceLook, database: Database) -> Verdict:
 def _preparation(_subject: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
     found = look.preparation(database)
     if found and found.state == "not-prepared":
-        seen = f"the data is not prepared: {found.execution_arn} is {found.status}"
-        yield problem(seen, Reason.NOT_PREPARED.next_step)
+        yield problem(f"the data is not prepared: {found}", Reason.NOT_PREPARED.next_step)
 
 
 @check("deployment")
@@ -265,4 +271,4 @@ def _propose(look: AcceptanceLook, database: Database) -> str:
 
 
 def _set(stage: AcceptanceStage, database: Database, value: str) -> str:
-    return to_change(stage.name, f"{database.name.upper()}_STACK_NAME={value}")
+    return to_change(stage.name, f"{database.setting('STACK_NAME')}={value}")

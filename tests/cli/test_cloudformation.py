@@ -81,11 +81,17 @@ def refusal(cloud: Cloud) -> str:
         ("UPDATE_IN_PROGRESS", ": wait until that operation has ended, and run this again"),
         (
             "UPDATE_ROLLBACK_FAILED",
-            " and cannot be updated: aws cloudformation continue-update-rollback --stack-name s, and then run this again",
+            (
+                " and cannot be updated: aws cloudformation continue-update-rollback --stack-name s && aws cloudformation wait "
+                "stack-rollback-complete --stack-name s (this keeps parameters and topic), and then run this again"
+            ),
         ),
         (
             "DELETE_FAILED",
-            " and cannot be updated: aws cloudformation delete-stack --stack-name s, which keeps parameters and topic, and then run this again",
+            (
+                " and cannot be updated: aws cloudformation delete-stack --stack-name s && aws cloudformation wait "
+                "stack-delete-complete --stack-name s (this keeps parameters and topic), and then run this again"
+            ),
         ),
     ],
 )

@@ -54,6 +54,7 @@ PIPELINE_ARN = f"arn:aws:codepipeline:eu-west-1:{ACCEPTANCE}:{PIPELINE}"
 TOPIC = f"arn:aws:sns:eu-west-1:{ACCEPTANCE}:aurora-refresh"
 HOLD = "/acceptance/refresh/hold"
 RESTORE = f"{APP}-{NAME}-db-restore-from-snapshot"
+UPDATE = f"{APP}-{NAME}-db-update-latest-snapshot-id"
 RULE, FOLLOW_RULE = f"{RESTORE}-event", f"{APP}-{NAME}-db-follow-pipeline-event"
 BEFORE, AFTER = f"{APP}-{NAME}-before", f"{APP}-{NAME}-after"
 # The keys of production's shares, of acceptance's copies and of its topics.
@@ -62,6 +63,7 @@ COPY_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
 TOPIC_KEY = f"arn:aws:kms:eu-west-1:{ACCEPTANCE}:key/topics"
 CUSTOMERS = {"KeyManager": "CUSTOMER", "KeyState": "Enabled"}
 AWS_MANAGED = CUSTOMERS | {"KeyManager": "AWS"}
+STANDARD = {"status": "ACTIVE", "type": "STANDARD"}
 MACHINE = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:stateMachine:mask"
 VARIABLES = REQUIRED | {
     "NOTIFICATION_TOPIC_ARN": TOPIC,
@@ -220,6 +222,10 @@ def deployed(stage: AcceptanceStage) -> Answers:
     return answers
 
 
+def unreserved(number: int, quota: int = 1000) -> Answers:
+    return {"UnreservedConcurrentExecutions": number, "ConcurrentExecutions": quota}
+
+
 DEPLOYED = deployed(HEALTHY_STAGE)
 # The questions about the rest by their short names, and the healthy answers.
 QUESTIONS: dict[str, tuple[str, Any]] = {
@@ -235,21 +241,23 @@ QUESTIONS: dict[str, tuple[str, Any]] = {
         SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {}),
     ),
     "cluster": ("rds:DescribeDBClusters main-cluster-1", CLUSTER),
-    "machine": (f"states:DescribeStateMachine {MACHINE}", "ACTIVE"),
+    "machine": (f"states:DescribeStateMachine {MACHINE}", STANDARD),
     "preparation": ("preparation of rds", None),
     "share_key": (f"rds:DescribeDBClusterSnapshots {NEW.arn}", KEY),
     "copy_key": (f"kms:DescribeKey {COPY_KEY}", CUSTOMERS),
     "before": (f"cloudformation:DescribeStacks {BEFORE}", {"StackStatus": "CREATE_COMPLETE"}),
     "after": (f"cloudformation:DescribeStacks {AFTER}", {"StackStatus": "CREATE_COMPLETE"}),
+    "packaged": (f"cloudformation:DescribeStacks {APP}-{NAME}", None),
     "topic": (f"sns:GetTopicAttributes {TOPIC}", {}),
     "subscriptions": (f"sns:ListSubscriptionsByTopic {TOPIC}", [EMAIL]),
     "rest_apis": ("rest_apis", ["a1b2c3"]),
-    "unreserved": ("lambda:GetAccountSettings", 900),
+    "unreserved": ("lambda:GetAccountSettings", unreserved(900)),
 }
 # Those about single things of `deployed`.
 SINGLE = {
     "configuration": f"lambda:GetFunctionConfiguration {RESTORE}",
     "concurrency": f"lambda:GetFunctionConcurrency {RESTORE}",
+    "update_concurrency": f"lambda:GetFunctionConcurrency {UPDATE}",
     "api_concurrency": f"lambda:GetFunctionConcurrency {APP}-{NAME}",
     "retries": f"lambda:GetFunctionEventInvokeConfig {RESTORE}",
     "invokers": f"lambda:GetPolicy {RESTORE}",
@@ -292,6 +300,7 @@ WOULD_BE = LAMBDA | {"reserved_concurrency": 1, "iam_role_arn": None}
 def judged(seen: Account) -> list[Check]:
     """Every check of what is in the account."""
     look, wanted = seen.look(), policies(seen.stage)
+    entries = dict.fromkeys(wanted, WOULD_BE | {"Variables": seen.stage.variables})
     return [
         *acceptance.parameters(look),
         *acceptance.pipeline(look),
@@ -301,11 +310,12 @@ def judged(seen: Account) -> list[Check]:
         *acceptance.shares(look),
         *acceptance.copy_keys(look),
         *deployment.own_stacks(look),
-        *deployment.functions(look, dict.fromkeys(wanted, WOULD_BE)),
-        *deployment.roles(look, wanted, dict.fromkeys(wanted, WOULD_BE)),
+        *deployment.functions(look, entries),
+        *deployment.roles(look, wanted, entries),
         *deployment.rest_api("REST API", look),
         *deployment.schedules(look),
         *deployment.topic(look),
+        *deployment.chat_topic(look),
         *deployment.topic_keys(look),
         *deployment.alarms(look),
     ]
@@ -338,6 +348,11 @@ def with_stack(name: str) -> str:
 
 
 WRITE_CURRENT = f"{NEXT_RUN}: {put(CURRENT, NEW.arn)}"
+KEEPS = "this writes what is deployed to current, so that nothing is restored"
+KEEP_CURRENT = f"{KEEPS}: {put(CURRENT, OLD.arn)}"
+RECREATE_CURRENT = f"{KEEPS}: aws ssm delete-parameter --name {CURRENT} && {put(CURRENT, OLD.arn)}"
+RESOLVED = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {CURRENT: OLD.arn})
+ROLLED_BACK = RESOLVED._replace(status="UPDATE_ROLLBACK_COMPLETE")
 BINARY = {"Value": "hunter2", **A_STRING, "Type": "SecureString"}
 ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
 
@@ -356,7 +371,8 @@ READ_RIGHTLY = (
 ROLE = "arn:aws:iam::{}:role/deployer"
 DATABASE_STAGE = stage_named("Deploy", DATABASE)
 ASK = action("Approval", "Ask")
-APPLY = stage_named("Apply", action("Build", "Terraform"))
+TERRAFORM = action("Build", "Terraform", runOrder=2)
+APPLY = stage_named("Apply", TERRAFORM)
 ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
 BOTH = stage_named("Deploy", DATABASE, ORDERS)
 DELETION = action("Deploy", "X", configuration={"StackName": "x", "ActionMode": "DELETE_ONLY"})
@@ -384,6 +400,10 @@ READY = CLUSTER | {"HttpEndpointEnabled": True, "MasterUserSecret": {"SecretArn"
 UNKNOWN = Deployment(unknown="current was set at about the time")
 
 
+BEGUN = NOW - timedelta(hours=2, minutes=1)
+DONE, LONG = Run("2", "Succeeded", NOW, NOW), Run("1", "InProgress", BEGUN, NOW)
+
+
 def seen_stack(status: str, *clusters: str, name: str = "main") -> Account:
     """The account whose stack is seen like that."""
     stack = SeenStack(status, dict.fromkeys(clusters or ["Cluster"], "main-cluster-1"), {})
@@ -401,6 +421,7 @@ STALE = OLD._replace(created=NOW - timedelta(days=15))
 COPYING = stage_of(RDS_COPY_KMS_KEY_ID=COPY_KEY)
 CHANGE_COPY_KEY = configure_with("RDS_COPY_KMS_KEY_ID=…")
 DELETED_KEY = {"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": "arn:y"}
+UNDELETE = "aws kms cancel-key-deletion --key-id arn:y && aws kms enable-key --key-id arn:y"
 OPEN_KEY = f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'
 ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
 
@@ -423,8 +444,13 @@ REMAKE = (
     f"aws cloudformation delete-stack --stack-name {AFTER} && aws cloudformation wait "
     f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
 )
+PACKAGE = f" && aurora-refresh package --stage {NAME}, and then deploy its templates"
+GO_ON = (
+    f"aws cloudformation continue-update-rollback --stack-name {AFTER} && aws cloudformation wait "
+    f"stack-rollback-complete --stack-name {AFTER} && {DEPLOY}"
+)
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
-FREE = f"delete-function-concurrency --function-name {APP}-{NAME}"
+FREE = "delete-function-concurrency --function-name"
 POLICY = policies(HEALTHY_STAGE)["db-restore-from-snapshot"]
 FIRST, *OTHERS = POLICY["Statement"]
 LESS = {"Statement": [each for each in POLICY["Statement"] if each["Sid"] != "MoveCurrent"]}
@@ -448,9 +474,35 @@ USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
 NO_RIGHTS = "does not let the account's roles use it"
 
 
-def letting(*principals: Any, action: Any = "kms:*") -> Answers:
+SELECT = f"select {CHAT} in the channel's configuration"
+
+
+def with_chat(topic: Any, subscriptions: Any, own: str = TOPIC) -> Account:
+    """The account of a stage that notifies a chat as well."""
+    asked = {"GetTopicAttributes": topic, "ListSubscriptionsByTopic": subscriptions}
+    answers = {f"sns:{action} {CHAT}": answer for action, answer in asked.items()}
+    return account(stage=stage_of(CHAT_TOPIC_ARN=CHAT, NOTIFICATION_TOPIC_ARN=own), **answers)
+
+
+ROLES = {
+    "AWS": [
+        DEPLOYED[f"lambda:GetFunctionConfiguration {APP}-{NAME}-{each}"]["Role"] for each in FIRES
+    ]
+}
+TO_OTHERS = {
+    "Effect": "Deny",
+    "Principal": "*",
+    "Condition": {"Bool": {"aws:PrincipalIsAWSService": "false"}},
+}
+OTHERWISE = {"Effect": "Deny", "Principal": "*", "NotAction": "kms:*"}
+NOT_CHECKED = f"aws kms get-key-policy --key-id {TOPIC_KEY} --policy-name default"
+
+
+def letting(*principals: Any, action: Any = "kms:*", **more: Any) -> Answers:
+    """A key's policy that allows them this, with another last statement."""
     statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
-    return {"Statement": [statement | {"Principal": each} for each in principals]}
+    statements = [statement | {"Principal": each} for each in principals]
+    return {"Statement": [*statements, statement | more] if more else statements}
 
 
 def under_key(
@@ -459,7 +511,8 @@ def under_key(
     """The account in which a topic is under a key."""
     chat = CHAT if topic == TOPIC else topic
     stage = replace(stage_of(CHAT_TOPIC_ARN=chat), topic_keys=keys)
-    topics = {f"sns:GetTopicAttributes {each}": {} for each in (TOPIC, chat)}
+    topics: Answers = {f"sns:GetTopicAttributes {each}": {} for each in (TOPIC, chat)}
+    topics[f"sns:ListSubscriptionsByTopic {chat}"] = [EMAIL]
     topics[f"sns:GetTopicAttributes {topic}"] = {"KmsMasterKeyId": "alias/topics"}
     # The topic's account is the key's, and may be another than the stage's.
     alias = f"{topic.rpartition(':')[0].replace('sns', 'kms')}:alias/topics"
@@ -486,11 +539,16 @@ FAULTS: dict[str, list[Row]] = {
         (account(stage=COPYING, **refused(Reason.COPY_PENDING, "40 % done")), "warning", "40 % done", Reason.COPY_PENDING.next_step),
     ],
     f"parameter {CURRENT}": [
-        (account({CURRENT: "dummyvalue"}), "warning", "placeholder", WRITE_CURRENT),
-        (account({CURRENT: "hunter2"}), "problem", "not the ARN", WRITE_CURRENT),
-        (account({CURRENT: arn("orders-1", "999999999999")}), "problem", "a stranger's data", WRITE_CURRENT),
-        (account({CURRENT: OLD.arn.replace("eu-west-1", "eu-west-2")}), "problem", "is in eu-west-2", WRITE_CURRENT),
-        (account({CURRENT: arn("orders-0")}, present=None), "warning", "no longer exists", WRITE_CURRENT),
+        (account({CURRENT: "dummyvalue"}, deployment=Deployment()), "warning", "placeholder", WRITE_CURRENT),
+        (account({CURRENT: "dummyvalue"}), "problem", "placeholder", KEEP_CURRENT),
+        (account({CURRENT: "hunter2"}), "problem", "not the ARN", KEEP_CURRENT),
+        (account({CURRENT: "hunter2"}, deployment=Deployment("hunter2")), "problem", "not the ARN", WRITE_CURRENT),
+        (account({CURRENT: BINARY | {"Value": OLD.arn}}), "problem", "SecureString", RECREATE_CURRENT),
+        (account({CURRENT: None}, deployment=Deployment(), stack=RESOLVED), "problem", GONE, KEEP_CURRENT),
+        (account({CURRENT: None}, deployment=Deployment(), stack=ROLLED_BACK), "problem", GONE, WRITE_CURRENT),
+        (account({CURRENT: arn("orders-1", "999999999999")}), "problem", "a stranger's data", KEEP_CURRENT),
+        (account({CURRENT: OLD.arn.replace("eu-west-1", "eu-west-2")}), "problem", "is in eu-west-2", KEEP_CURRENT),
+        (account({CURRENT: arn("orders-0")}, present=None), "warning", "no longer exists", KEEP_CURRENT),
         (account(present=OLD._replace(engine="docdb")), "problem", "docdb", WRITE_CURRENT),
     ],
     f"parameter {HOLD}": [
@@ -506,8 +564,9 @@ FAULTS: dict[str, list[Row]] = {
         (account(pipeline=None), "problem", GONE, f"aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN="),
         (account(pipeline=pipeline_of(executionMode="PARALLEL")), "problem", "two runs may restore at once", "aws codepipeline update-pipeline"),
     ],
-    "pipeline last run": [
-        (account(runs=[Run("2", each, NOW, NOW)]), "warning", each, "pipelineExecutionId=2") for each in ("Failed", "Stopped", "Cancelled")
+    "pipeline runs": [
+        *((account(runs=[Run("2", each, NOW, NOW)]), "warning", each, "pipelineExecutionId=2") for each in ("Failed", "Stopped", "Cancelled")),
+        (account(runs=[DONE, LONG]), "warning", "1: InProgress since Saturday 2026-01-03 22:59 UTC", f"get-pipeline-state --name {PIPELINE}"),
     ],
     f"template {CURRENT}": [
         (account(template=stack_of({}), pipeline=pipeline_of(BUILD)), "warning", "nothing was found that reads it", BY_HAND),
@@ -563,7 +622,8 @@ FAULTS: dict[str, list[Row]] = {
     ],
     f"deployment {MACHINE}": [
         (account(stage=PREPARING, cluster=READY, machine=None), "problem", GONE, configure_with("RDS_AFTER_RESTORE=…")),
-        (account(stage=PREPARING, cluster=READY, machine="DELETING"), "problem", "is DELETING", configure_with("RDS_AFTER_RESTORE=…")),
+        (account(stage=PREPARING, cluster=READY, machine=STANDARD | {"status": "DELETING"}), "problem", "is DELETING", configure_with("RDS_AFTER_RESTORE=…")),
+        (account(stage=PREPARING, cluster=READY, machine=STANDARD | {"type": "EXPRESS"}), "problem", "is EXPRESS", configure_with("RDS_AFTER_RESTORE=…")),
     ],
     "deployment cluster main-cluster-1": [
         (account(stage=PREPARING, cluster=READY | {"HttpEndpointEnabled": False}), "warning", "Data API is not enabled", "write EnableHttpEndpoint: true"),
@@ -571,11 +631,17 @@ FAULTS: dict[str, list[Row]] = {
     ],
     "deployment preparation of rds": [
         (account(stage=PREPARING, cluster=READY, preparation=Preparation("FAILED", "arn:x")),
-         "problem", "the data is not prepared: arn:x is FAILED", Reason.NOT_PREPARED.next_step),
+         "problem", "the data is not prepared: arn:x: FAILED", Reason.NOT_PREPARED.next_step),
+        (account(stage=PREPARING, cluster=READY, preparation=Preparation("it could not be started")),
+         "problem", "the data is not prepared: the after-restore work: it could not be started", Reason.NOT_PREPARED.next_step),
     ],
     f"deployment stage Review of {PIPELINE}": [
         (account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
         (account(pipeline=pipeline_of(BUILD, stage_named("Review", ASK), APPLY)), "warning", "Ask waits for an approval", "move Ask behind the action"),
+    ],
+    f"deployment stage Apply of {PIPELINE}": [
+        (account(pipeline=pipeline_of(stage_named("Apply", ASK, TERRAFORM))), "warning", "Ask waits for an approval", "move Ask behind the action"),
+        (account(pipeline=pipeline_of(APPLY | {"onFailure": {"result": "ROLLBACK"}})), "warning", "rolls back automatically", "remove the result ROLLBACK"),
     ],
     f"deployment stage Deploy of {PIPELINE}": [
         (account(pipeline=pipeline_of(stage_named("Deploy", ASK, DATABASE))), "warning", "Ask waits for an approval", "move Ask behind the action"),
@@ -606,13 +672,17 @@ FAULTS: dict[str, list[Row]] = {
     f"copy key {COPY_KEY}": [
         (account(stage=COPYING, copy_key=None), "problem", f"RDS_COPY_KMS_KEY_ID names it, but it does not exist in {ACCEPTANCE}, eu-west-1", CHANGE_COPY_KEY),
         (account(stage=COPYING, copy_key=AWS_MANAGED), "problem", "is managed by AWS; a customer-managed one is needed", CHANGE_COPY_KEY),
-        (account(stage=COPYING, copy_key=DELETED_KEY), "problem", "is PendingDeletion", "aws kms enable-key --key-id arn:y"),
+        (account(stage=COPYING, copy_key=DELETED_KEY), "problem", "is PendingDeletion", UNDELETE),
+        (account(stage=COPYING, copy_key=DELETED_KEY | {"KeyState": "PendingImport"}), "problem", "is PendingImport", "see https://docs.aws"),
     ],
     f"function {RESTORE}": [
         (account(configuration=None), "problem", "is not deployed", DEPLOY),
         (configured(Environment=OTHER_SETTINGS), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, TOKEN", DEPLOY),
         (configured(Environment={}), "problem", "other settings", DEPLOY),
         (configured(State="Inactive"), "problem", "is Inactive", DEPLOY),
+        (configured(State="Inactive", StateReasonCode="Idle"), "warning", "because it was idle", f"aws lambda invoke --function-name {RESTORE}"),
+        (configured(State="Pending"), "warning", "is still being changed", "run the doctor again"),
+        (configured(LastUpdateStatus="InProgress"), "warning", "is still being changed", "run the doctor again"),
         (configured(LastUpdateStatus="Failed"), "problem", "its last update is Failed", DEPLOY),
         (configured(Architectures=["arm64"]), "problem", "its Architectures is arm64 instead of x86_64", DEPLOY),
         (configured(MemorySize=128), "problem", "its MemorySize is 128 instead of 256", DEPLOY),
@@ -623,17 +693,26 @@ FAULTS: dict[str, list[Row]] = {
     ],
     f"function {RESTORE} retries": [
         (account(retries=None), "warning", "Lambda's defaults", REMAKE),
+        # aurora-refresh deploy refuses such a stage.
+        (account(packaged={"StackStatus": "CREATE_COMPLETE"}, retries=None), "warning", "Lambda's defaults", PACKAGE),
         (account(retries=RETRIES | {"DestinationConfig": {}}), "warning", "does not notify the topic", REMAKE),
         (account(retries=RETRIES | {"MaximumRetryAttempts": 0}), "warning", "0 retries", REMAKE),
         (account(retries=RETRIES | {"MaximumEventAgeInSeconds": 60}), "warning", "up to 60 s old", REMAKE),
+    ],
+    f"stack {APP}-{NAME}": [
+        (account(packaged={"StackStatus": "UPDATE_ROLLBACK_FAILED"}), "problem", "UPDATE_ROLLBACK_FAILED", PACKAGE),
     ],
     f"function {RESTORE} concurrency": [
         (account(concurrency=None), "problem", "is none, so two may run at once", RESERVE),
         (account(concurrency=0), "problem", "was stopped by hand", RESERVE),
     ],
-    f"function {APP}-{NAME} concurrency": [(account(api_concurrency=0), "warning", "was stopped by hand", FREE)],
+    f"function {UPDATE} concurrency": [(account(update_concurrency=0), "problem", "was stopped by hand", f"{FREE} {UPDATE}")],
+    f"function {APP}-{NAME} concurrency": [(account(api_concurrency=0), "warning", "was stopped by hand", f"{FREE} {APP}-{NAME}")],
     f"stack {AFTER}": [
         (account(after={"StackStatus": "ROLLBACK_COMPLETE"}), "problem", "ROLLBACK_COMPLETE", DEPLOY),
+        (account(after={"StackStatus": "REVIEW_IN_PROGRESS"}), "problem", "REVIEW_IN_PROGRESS", DEPLOY),
+        (account(after={"StackStatus": "DELETE_FAILED"}), "problem", "DELETE_FAILED", REMAKE),
+        (account(after={"StackStatus": "UPDATE_ROLLBACK_FAILED"}), "problem", "UPDATE_ROLLBACK_FAILED", GO_ON),
         (account(after={"StackStatus": "UPDATE_IN_PROGRESS"}), "warning", "UPDATE_IN_PROGRESS", "run the doctor again"),
         (account(after=None), "warning", GONE, DEPLOY),
     ],
@@ -660,7 +739,8 @@ FAULTS: dict[str, list[Row]] = {
         (account(follow_rule={"State": "ENABLED", "EventPattern": "{}"}), "problem", "does not match exactly the ends", DEPLOY),
     ],
     "topic NOTIFICATION_TOPIC_ARN": [
-        (account(stage=stage_of(NOTIFICATION_TOPIC_ARN="")), "warning", "failures notify nobody", f"{configure_with(f'NOTIFICATION_TOPIC_ARN={TOPIC}')} EMAIL=…"),
+        (account(stage=stage_of(NOTIFICATION_TOPIC_ARN="")), "warning", "failures and alarms notify nobody", f"{configure_with(f'NOTIFICATION_TOPIC_ARN={TOPIC}')} EMAIL=…"),
+        (with_chat({}, [EMAIL], own=""), "warning", "is not set: alarms notify nobody", "NOTIFICATION_TOPIC_ARN="),
     ],
     f"topic {TOPIC}": [
         (account(topic=None), "problem", GONE, "aws sns subscribe"),
@@ -671,6 +751,10 @@ FAULTS: dict[str, list[Row]] = {
         # SNS lists it for three days.
         (account(subscriptions=[WAITING | {"SubscriptionArn": "Deleted"}]), "warning", "has unsubscribed", "aws sns subscribe"),
     ],
+    f"topic {CHAT}": [
+        (with_chat(None, []), "problem", GONE, f"aws sns create-topic --name aurora-refresh-chat, and then {SELECT}"),
+        (with_chat({}, []), "warning", "has no subscriptions", SELECT),
+    ],
     f"topic key {TOPIC_KEY}-gone": [
         (account(topic={"KmsMasterKeyId": key}, **{f"kms:DescribeKey {TOPIC_KEY}-gone": None}), "problem", GONE, "aws sns set-topic-attributes")
         for key in ("topics-gone", f"{TOPIC_KEY}-gone")
@@ -679,6 +763,11 @@ FAULTS: dict[str, list[Row]] = {
         (under_key(letting(ROOT)), "problem", "does not let CloudWatch use it, so that no alarm reaches", USE),
         (under_key(letting(ROOT, CLOUDWATCH, action="kms:Decrypt")), "problem", NO_RIGHTS, USE),
         (under_key(letting(CLOUDWATCH)), "problem", NO_RIGHTS, USE),
+        (under_key(letting(ROOT, CLOUDWATCH, Effect="Deny", Principal=CLOUDWATCH)), "problem", "does not let CloudWatch", "remove what denies it"),
+        (under_key(letting({"AWS": ROLES["AWS"][1:]}, CLOUDWATCH)), "problem", NO_RIGHTS, USE),
+        (under_key(letting(ROOT, Principal=CLOUDWATCH, Condition={"x": {}})), "warning", "whether each alarm reaches", NOT_CHECKED),
+        (under_key(letting(CLOUDWATCH, NotPrincipal={"AWS": "arn:x"})), "warning", "whether each notification reaches", NOT_CHECKED),
+        (under_key(letting(ROOT, CLOUDWATCH, **TO_OTHERS)), "warning", "conditions in its policy decide", NOT_CHECKED),
         (under_key(letting("*"), keys=()), "problem", "roles may not use it", f"aurora-refresh configure --stage {NAME}"),
         (under_key(letting("*"), KeyState="Disabled"), "problem", "is Disabled", "aws kms enable-key"),
         (under_key(KeyManager="AWS"), "problem", "so that no alarm reaches", "aws sns set-topic-attributes"),
@@ -717,6 +806,9 @@ def test_each_fault_is_named_with_its_fix_and_nothing_else_is(
 
 RIGHT = {
     "everything": account(),
+    "no run yet": account(runs=[]),
+    "a run in progress": account(runs=[LONG._replace(started=NOW - timedelta(hours=2))]),
+    "an earlier run that failed": account(runs=[DONE, LONG._replace(status="Failed")]),
     "no parameter of the hold": account({HOLD: None}),
     "a role of this account": account(pipeline=deploying(roleArn=ROLE.format(ACCEPTANCE))),
     "this Region": account(pipeline=deploying(region="eu-west-1")),
@@ -731,6 +823,8 @@ RIGHT = {
         pipeline=pipeline_of(DATABASE_STAGE, stage_named("Next", ASK, ORDERS | {"runOrder": 2})),
         **{"template of orders": stack_of({})},
     ),
+    "an approval after Terraform": account(pipeline=pipeline_of(APPLY, VERIFY)),
+    "a pipeline that only waits": account(pipeline=pipeline_of(VERIFY)),
     "a stack that the pipeline deletes": account(
         pipeline=pipeline_of(DATABASE_STAGE, stage_named("Clean", DELETION))
     ),
@@ -752,9 +846,14 @@ RIGHT = {
     "a topic's key by actions": under_key(
         letting(ROOT, CLOUDWATCH, action=["KMS:Decrypt", "kms:generatedatakey"])
     ),
+    "a topic's key for each role": under_key(letting(ROLES, CLOUDWATCH)),
+    "a topic's key with a denial of something else": under_key(
+        {"Statement": [*letting("*")["Statement"], OTHERWISE]}
+    ),
     # Alarms do not notify the topic for chat.
     "AWS's key of the topic for chat": under_key(KeyManager="AWS", topic=CHAT),
     "a key of the topic for chat": under_key(letting(ROOT), topic=CHAT),
+    "a stack whose import failed": account(after={"StackStatus": "IMPORT_ROLLBACK_COMPLETE"}),
     "a silent alarm": with_alarm(f"{APP}-{NAME}-{stacks.NOTIFICATION_ALARM}", AlarmActions=[]),
     "no API": account(stage=WITHOUT_API, rest_apis=[]),
     "the other environment's cluster": account(
@@ -806,7 +905,7 @@ BLIND = [
     ),
     ("function", account(configuration=CONFIGURATION | ERROR)),
     # A function that is not seen may have its reservation.
-    ("function", account(configuration=DENIED, unreserved=100)),
+    ("function", account(configuration=DENIED, unreserved=unreserved(100))),
     ("copy key", account(stage=COPYING, copy_key=DENIED)),
     ("topic key", under_key(DENIED)),
     ("topic key", under_key(DENIED, topic=CHAT.replace(ACCEPTANCE, PRODUCTION))),
@@ -814,10 +913,7 @@ BLIND = [
         "topic key",
         account(topic={"KmsMasterKeyId": TOPIC_KEY}, **{f"kms:DescribeKey {TOPIC_KEY}": DENIED}),
     ),
-    (
-        "topic key",
-        account(stage=stage_of(CHAT_TOPIC_ARN=CHAT), **{f"sns:GetTopicAttributes {CHAT}": DENIED}),
-    ),
+    ("topic", with_chat(DENIED, DENIED)),
 ]
 
 
@@ -905,7 +1001,8 @@ def test_neither_the_placeholder_nor_what_cannot_be_restored_is_proposed_for_cur
     value: Any, stage: AcceptanceStage, shares: dict[str, Any], fix: str
 ) -> None:
     """The next run of the pipeline would read it, and fail."""
-    seen = account({CURRENT: value, LATEST: "dummyvalue"}, stage, **sharing(**shares))
+    given = sharing(**shares) | {"deployment": Deployment()}
+    seen = account({CURRENT: value, LATEST: "dummyvalue"}, stage, **given)
     (proposed,) = (str(check.fix) for check in faults(seen) if check.subject == CURRENT)
     assert proposed.endswith(fix)
     assert ("put-parameter" in proposed) is (fix == FIRST_VALUE)
@@ -913,13 +1010,23 @@ def test_neither_the_placeholder_nor_what_cannot_be_restored_is_proposed_for_cur
 
 def test_each_database_has_its_own_parameters_checked() -> None:
     others = {LATEST: "hunter2", OTHER_LATEST: "dummyvalue", OTHER_CURRENT: "dummyvalue"}
-    seen = account(others, stage_of(**TWO), shares={"rds": SHARES, "docs": SHARES})
+    nothing = {"deployment": Deployment(), "deployment of docs": Deployment()}
+    answers = {"shares": {"rds": SHARES, "docs": SHARES}} | nothing
+    seen = account(others, stage_of(**TWO), **answers)
     found = [check for check in acceptance.parameters(seen.look()) if check.fix]
     assert [(check.subject, check.status) for check in found] == [
         (LATEST, "problem"),
         (OTHER_LATEST, "warning"),
         (OTHER_CURRENT, "warning"),
     ]
+
+
+def test_a_share_that_is_too_old_itself_is_not_proposed_for_latest() -> None:
+    old = account(
+        {LATEST: arn("orders-0")}, **refused(Reason.SNAPSHOT_STALE), **sharing(newest=STALE)
+    )
+    latest, _ = faults(old)
+    assert (latest.subject, latest.fix) == (LATEST, Reason.SNAPSHOT_STALE.next_step)
 
 
 def test_without_a_stack_s_name_what_is_unknown_is_a_problem_besides() -> None:
@@ -930,14 +1037,16 @@ def test_without_a_stack_s_name_what_is_unknown_is_a_problem_besides() -> None:
     ]
 
 
-@pytest.mark.parametrize(("unreserved", "is_enough"), [(100, False), (101, True)])
-def test_a_missing_function_needs_executions_to_reserve(
-    unreserved: int, *, is_enough: bool
-) -> None:
+@pytest.mark.parametrize(
+    ("limit", "quota"),
+    [(unreserved(101), []), (unreserved(100), [1001]), (unreserved(10, quota=10), [1000])],
+)
+def test_a_missing_function_needs_executions_to_reserve(limit: Answers, quota: list[int]) -> None:
     """The others have theirs."""
-    found = faults(account(configuration=None, unreserved=unreserved))
-    fix = "aws service-quotas request-service-quota-increase"
-    assert any(str(check.fix).startswith(fix) for check in found) is not is_enough
+    fixes = [str(each.fix) for each in faults(account(configuration=None, unreserved=limit))]
+    asked = "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384"
+    wanted = [f"{asked} --desired-value {each}" for each in quota]
+    assert [fix for fix in fixes if fix.startswith("aws service-quotas")] == wanted
 
 
 def test_each_stack_that_reads_current_wrongly_is_named() -> None:
@@ -1061,6 +1170,27 @@ def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
     look = seen.look()
     vars(look)["aws"] = aws
     assert look.deployment(UNNAMED.settings.databases[0]).value == OLD.arn
+
+
+@pytest.mark.parametrize(
+    ("nested", "status", "message"),
+    [
+        ({}, "problem", "parameter Snapshot of type String, which is the text itself"),
+        ({"ParentId": "arn:x"}, "warning", "source of Cluster's SnapshotIdentifier is unknown"),
+    ],
+)
+def test_a_nested_stack_s_parameters_are_given_by_another_template(
+    nested: Answers, status: str, message: str
+) -> None:
+    text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
+    text = text.replace("AWS::SSM::Parameter::Value<String>", "String")
+    values = [{"ParameterKey": "Snapshot", "ParameterValue": OLD.arn}]
+    seen = account(**{"cloudformation:DescribeStacks main": {"Parameters": values, **nested}})
+    del seen.answers["template of main"]
+    client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
+    look = AcceptanceLook(seen.stage, Mock(client=lambda *_, **__: client), NOW, seen.answers)
+    (found,) = (check for check in template_checks.reading(look) if check.status != "ok")
+    assert (found.status, message in found.seen) == (status, True)
 
 
 @pytest.mark.parametrize(
@@ -1204,6 +1334,15 @@ def test_what_python_is_stated_does_not_depend_on_the_one_in_use(
     assert {each["Runtime"] for each in wanted.values()} == {"python3.11"}
 
 
+def test_a_function_s_own_variables_are_added_to_the_stage_s(project: Path) -> None:
+    """As Chalice adds them."""
+    own = {"db-reconcile": {"environment_variables": {"LOG": "DEBUG"}}}
+    edit(project, lambda_functions=own)
+    found = doctor.configurations(project, HEALTHY_STAGE)
+    added = {name: each["Variables"].keys() - VARIABLES.keys() for name, each in found.items()}
+    assert {name: each for name, each in added.items() if each} == {"db-reconcile": {"LOG"}}
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 
@@ -1247,12 +1386,6 @@ def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.M
     assert command("--stage", NAME).exit_code == 0
 
 
-def test_ctrl_c_is_no_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "examine", Mock(side_effect=KeyboardInterrupt))
-    stopped = command("--stage", NAME)
-    assert (stopped.exit_code, stopped.stderr) == (1, "Stopped.\n")
-
-
 def test_who_reads_only_the_beginning_sees_no_trace() -> None:
     script = (
         "from cli.main import cli; from cli import doctor; from cli.doctor.checks import Check; "
@@ -1272,13 +1405,6 @@ def test_a_stage_that_is_set_wrongly_is_reported_setting_by_setting(project: Pat
         ("problem", "SOURCE_ACCOUNT"),
         ("problem", "RDS_ENGINE"),
     ]
-
-
-def test_a_stage_that_is_not_there_is_a_wrong_question(project: Path) -> None:
-    found = command("--stage", "acceptence", "--project", str(project))
-    assert found.exit_code == 2
-    assert (found.stdout, found.stderr.count("\n")) == ("", 1)
-    assert "has no stage 'acceptence', only: acceptance" in found.stderr
 
 
 # --- production -----------------------------------------------------------------------------------
@@ -1330,7 +1456,7 @@ def test_clusters_and_keys_that_can_be_shared_are_ok(cluster_key: Answers) -> No
         ({"cluster": {"Status": "stopped"}}, "orders warning", "nothing if that ends before cron("),
         ({"cluster": DENIED}, "orders warning", "allow service:Look to the identity in use"),
         ({"cluster_key": None}, "of orders problem", "restore the cluster from a snapshot under"),
-        ({"cluster_key": DELETED_KEY}, "of orders problem", "aws kms enable-key --key-id arn:y"),
+        ({"cluster_key": DELETED_KEY}, "of orders problem", UNDELETE),
         ({"cluster_key": LATER_ON}, "of orders warning", "run the doctor again"),
         ({"share_key": AWS_MANAGED}, "alias/own problem", OTHER_KEY),
         ({"stage": KEYLESS, "cluster_key": AWS_MANAGED}, "of orders problem", OTHER_KEY),
@@ -1346,7 +1472,7 @@ def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
 
 def test_a_production_stage_has_schedules_and_no_retries_to_check() -> None:
     names = stacks.function_names(SHARING_STAGE).values()
-    answers: Answers = {"lambda:GetAccountSettings": 101}
+    answers: Answers = {"lambda:GetAccountSettings": unreserved(101)}
     for name in names:
         answers[f"lambda:GetFunctionConfiguration {name}"] = None
         answers[f"events:DescribeRule {name}-event"] = None

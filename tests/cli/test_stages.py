@@ -173,6 +173,11 @@ TOPIC = "arn:aws:sns:{}:222222222222:t"
 REAL = PIPELINE.replace("222222222222", "333333333333")
 
 
+def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[str, str]:
+    machine = f"arn:aws:states:{region}:{account}:stateMachine:mask"
+    return {"RDS_AFTER_RESTORE": machine, "RDS_STACK_NAME": "main"}
+
+
 @pytest.mark.parametrize(
     ("variables", "name", "message"),
     [
@@ -184,6 +189,10 @@ REAL = PIPELINE.replace("222222222222", "333333333333")
             "NOTIFICATION_TOPIC_ARN",
             "a topic in eu-west-1",
         ),
+        ({"CHAT_TOPIC_ARN": TOPIC.format("us-east-1")}, "CHAT_TOPIC_ARN", "a topic in eu-west-1"),
+        (preparing(region="us-east-1"), "RDS_AFTER_RESTORE", "one in 222222222222, eu-west-1"),
+        (preparing(account="444444444444"), "RDS_AFTER_RESTORE", "functions cannot start it there"),
+        (preparing(), None, ""),
         ({"RDS_ENGINE_VERSION": "9.6"}, "RDS_ENGINE_VERSION", "write one of PostgreSQL's"),
         (
             {"RDS_ENGINE": "aurora-mysql", "RDS_ENGINE_VERSION": "10"},

@@ -265,9 +265,7 @@ def test_each_command_that_is_printed_as_a_fix_mends_its_fault(newcomer: Newcome
     iam.put_role_policy(**role, PolicyDocument=less)
 
     found = examined(newcomer)
-    next_run = (
-        "the next run of the pipeline, whoever starts it, restores what this writes to current: "
-    )
+    keeps = "this writes what is deployed to current, so that nothing is restored: "
     put = "aws ssm put-parameter --name {} --type String --value {} --overwrite"
     deploy, after = f"aurora-refresh deploy --stage {STAGE}", f"{PREFIX}-after"
     remake = (
@@ -275,7 +273,7 @@ def test_each_command_that_is_printed_as_a_fix_mends_its_fault(newcomer: Newcome
         f"aws cloudformation wait stack-delete-complete --stack-name {after} && {deploy}"
     )
     assert found == {
-        ("parameter", CURRENT, "problem"): next_run + put.format(CURRENT, latest),
+        ("parameter", CURRENT, "problem"): keeps + put.format(CURRENT, latest),
         ("pipeline", "acceptance-mian", "problem"): put.format(NAME, MAIN),
         ("function", f"{restore} concurrency", "problem"): (
             f"aws lambda put-function-concurrency --function-name {restore} "
@@ -293,7 +291,7 @@ def test_each_command_that_is_printed_as_a_fix_mends_its_fault(newcomer: Newcome
     }
     for fix in dict.fromkeys(found.values()):
         if fix != deploy:  # with which making the stack again ends
-            apply_fix(newcomer, fix.removeprefix(next_run))
+            apply_fix(newcomer, fix.removeprefix(keeps))
     assert examined(newcomer) == {}
 
 

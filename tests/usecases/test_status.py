@@ -241,6 +241,14 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
         ),
         [],
     ),
+    "a first refresh that failed": (
+        in_turn(
+            without(CURRENT),
+            *(holding(CURRENT, each) for each in ("dummyvalue", OLD, "dummyvalue")),
+            lambda night: night.aws.stacks.all.clear(),
+        ),
+        [],
+    ),
     "as old as allowed": (old_is_from(days=14), []),
     "older": (old_is_from(days=15), [TOO_OLD]),
     "rollback failed": (stack_in("UPDATE_ROLLBACK_FAILED"), [TO_CONTINUE]),
