@@ -207,9 +207,9 @@ def restored_from(
     if not makers:
         # Made by hand, or longer ago than CodePipeline's and Parameter Store's records go back.
         before = [each for each in ledger if each.modified <= cluster.created]
-        if not before:
+        if not before and ledger[0].modified > cluster.created + CLOCK_TOLERANCE:
             return _from_before_history(ledger, cluster, resolved)
-        version = newest_of(resolved or "", before) or before[-1]
+        version = newest_of(resolved or "", before) or next(reversed(before), ledger[0])
         return Deployment(version.value, version, None, cluster)
     read = [(maker, versions_read_by(maker, ledger, runs)) for maker in makers]
     values = {version.value for _, versions in read for version in versions}

@@ -106,6 +106,8 @@ FIRST = by_hand(1, "c", 20)
         ([A, B, C], "a", [], [], (A, None)),
         ([A, B, C], "c", [], [], (B, None)),
         ([A, B, C], None, [], [], (B, None)),
+        # Parameter Store's clock may be ahead.
+        ([pin(1, "c", 5.9)], None, [], [], (pin(1, "c", 5.9), None)),
         # The first value of a new parameter names what was there; the stack knows better.
         ([FIRST, pin(2, "d", 30)], None, [], [], (FIRST, None)),
         ([FIRST, undo(2, "a", 30)], "a", [], [], (undo(2, "a", 30), None)),
