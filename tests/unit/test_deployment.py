@@ -317,6 +317,7 @@ B_UNPREPARED = notified(B, "not-prepared")
         # Somebody has moved on: whether a run that succeeded restored it before is not known.
         (OLD, [GOOD, B, C], [SUCCEEDED], None),
         (OLD, [GOOD, B, C], [FAILED], Verdict(Reason.RUN_FAILED, B, FAILED)),
+        (OLD, [GOOD, B, pin(3, "b", 40)], [FAILED], Verdict(Reason.RUN_FAILED, B, FAILED)),
         (OLD, [GOOD, version(2, "b", 0, "t", "run-r"), C], [FAILED], None),
         # What was to be restored had been deployed already: that its run failed is no news any more.
         (PINNED, [GOOD, version(2, "a", 0, "t"), C], [FAILED], None),

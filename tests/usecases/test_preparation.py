@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.domain.errors import AwsError
 from tests.fakes import STACK
-from tests.stage import PIPELINE, STAGE
+from tests.stage import CURRENT, PIPELINE, STAGE
 from tests.usecases.night import NEW, OLD, REFRESHED, Night
 
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
@@ -75,6 +75,14 @@ def test_a_cluster_restored_anew_from_the_same_data_is_prepared_anew(restored: N
     restored.polls()
     assert (restored.good(), shown(restored)[0]["state"]) == (None, "preparing")
     assert list(restored.aws.state_machines.inputs) == [EXECUTION, "rds-cluster-ID0003"]
+
+
+def test_what_somebody_put_by_hand_is_prepared_once_a_run_has_restored_it(night: Night) -> None:
+    night.set(CURRENT, NEW)
+    night.push()
+    night.run_ends()
+    night.polls()
+    assert list(night.aws.state_machines.inputs) == [EXECUTION]
 
 
 def test_an_execution_s_name_is_as_long_as_step_functions_takes(restored: Night) -> None:

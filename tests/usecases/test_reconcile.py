@@ -7,7 +7,7 @@ import pytest
 
 from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Stack
 from chalicelib.domain.errors import AwsError
-from chalicelib.domain.ledger import GOOD, Note
+from chalicelib.domain.ledger import GOOD, Note, Run
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import put
 from chalicelib.usecases.reconcile import follow
@@ -100,6 +100,29 @@ def test_a_cluster_restored_anew_from_the_same_data_is_a_refresh_of_its_own(
     labels = {"cluster-ID0006", "run-run-6", "notified-refreshed", "good"}
     assert promoted.present().labels == labels
     assert len(promoted.subjects) == 5
+
+
+def test_a_first_refresh_of_all_is_notified(night: Night) -> None:
+    without(CURRENT)(night)
+    night.aws.stacks.all[STACK] = Stack("CREATE_COMPLETE", {}, {})
+    night.promote()
+    night.run_ends()
+    night.polls()
+    assert facts(night) == ([("promote", "new")], NEW, NEW, [REFRESHED])
+
+
+def test_without_a_stack_a_deploy_of_the_same_data_is_no_refresh(night: Night) -> None:
+    """It replaces no cluster, as far as can be seen."""
+    night.configure(RDS_STACK_NAME="")
+    night.pin("old", deploy=True)
+    night.run_ends()
+    night.polls()
+    assert (night.good(), night.subjects) == (OLD, [])
+    night.promote()
+    night.run_ends()
+    night.polls()
+    subjects = [each.partition(",")[0] for each in night.subjects]
+    assert (night.good(), subjects) == (NEW, ["refreshed in 30 min"])
 
 
 def test_labels_of_earlier_clusters_go_although_nobody_knows_which_run_restored_them(
@@ -453,9 +476,14 @@ def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night:
 def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_none(
     night: Night, values: list[str], stack: str
 ) -> None:
+    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
     if stack == "not named":
         night.settings = Settings.from_environment(STAGE)
-    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
+    else:  # the network was deployed long before
+        then = night.aws.time - timedelta(hours=2)
+        network = Action("run-0", "Deploy", "Network", "Succeeded", then, then, "Deploy", "network")
+        night.aws.pipelines.pipelines[PIPELINE].append(Run("run-0", "Succeeded", then, then))
+        night.aws.pipelines.executed.append(network)
     night.aws.stacks.all = {STACK: Stack("CREATE_COMPLETE", {}, {})} if stack != "none yet" else {}
     without(CURRENT)(night)
     night.aws.time -= timedelta(hours=1)
