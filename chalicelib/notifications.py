@@ -146,8 +146,10 @@ def of_run(
         subject += f", data {max(ages):.0f} h old" if ages else ""
         next_step = "Nothing to do. The cluster's endpoint may have changed."
     else:
-        moved = [each.taken_back for each in databases if each.taken_back is not None]
-        fate = f", {'reverted' if any(moved) else 'current stays'}" if moved else ""
+        reverted = [each.taken_back for each in databases if each.taken_back is not None]
+        fate = ", current stays" if reverted else ""
+        if any(reverted):  # somebody may have moved one of them on meanwhile
+            fate = ", reverted" if all(reverted) else ", partly reverted"
         subject = f"{_SUBJECTS[reason]}{fate}"
         next_step = reason.next_step
     cause = f"run {run.execution_id} of pipeline {pipeline}" if run else f"pipeline {pipeline}"

@@ -23,6 +23,7 @@ from botocore.exceptions import (
 from chalice.config import Config
 
 from chalicelib.aws.clients import BotoAws
+from chalicelib.aws.errors import code_and_message
 from chalicelib.domain import copies, shares
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.hold import Hold
@@ -221,9 +222,7 @@ def in_plain_words() -> Iterator[None]:
             "name the profile in AWS_PROFILE"
         ) from error
     except ClientError as error:
-        details: Mapping[str, Any] = error.response.get("Error", {})
-        code, message = details.get("Code", ""), details.get("Message", "")
-        raise StageError(_explained(error.operation_name, code, message)) from error
+        raise StageError(_explained(error.operation_name, *code_and_message(error))) from error
     except AwsError as error:
         raise StageError(_explained(error.operation, error.code, error.message)) from error
     except BotoCoreError as error:

@@ -8,6 +8,8 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from chalicelib.aws.errors import code_and_message
+
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5)
 # The services that IAM names otherwise than boto3.
 _SERVICES = {"states": "stepfunctions"}
@@ -98,7 +100,7 @@ class Calls:
 
 
 def _is_absent(action: str, error: ClientError) -> bool:
-    details = error.response["Error"]
+    code, message = code_and_message(error)
     # CloudFormation has no code of its own for it.
-    is_stack = action.startswith("cloudformation:") and "does not exist" in details["Message"]
-    return details["Code"] in _ABSENT or (is_stack and details["Code"] == "ValidationError")
+    is_stack = action.startswith("cloudformation:") and "does not exist" in message
+    return code in _ABSENT or (is_stack and code == "ValidationError")

@@ -179,7 +179,8 @@ def _translated_errors() -> Iterator[None]:
         yield
     except exceptions.ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        raise ApiError(status, error.response["Error"]["Code"], str(error)) from error
+        code = error.response.get("Error", {}).get("Code", "Unknown")
+        raise ApiError(status, code, str(error)) from error
     except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
         raise ApiError(None, "Unreachable", str(error)) from error
     except exceptions.BotoCoreError as error:

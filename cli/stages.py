@@ -162,7 +162,10 @@ def build(
         if all(tuned(config or {}, name, function).get(each) for each in _VPC)
     )
     body = stages_of(config or {}).get(name, {})
-    more: Json = {"in_vpc": in_vpc, "topic_keys": (*body.get(OWN_KEY, {}).get(TOPIC_KEYS, ()),)}
+    keys = body.get(OWN_KEY, {}).get(TOPIC_KEYS, [])
+    if not isinstance(keys, list) or not all(isinstance(each, str) for each in keys):
+        raise StageError(f"{CONFIG}: {TOPIC_KEYS} is {json.dumps(keys)}, not a list of ARNs")
+    more: Json = {"in_vpc": in_vpc, "topic_keys": (*keys,)}
     if isinstance(parsed, Settings):
         return AcceptanceStage(name, variables, parsed, own[PIPELINE], **more)
     return ProductionStage(name, variables, parsed, own[ACCOUNT], own[REGION], **more)

@@ -127,9 +127,9 @@ def unreadable_stack(reference: StackReference, stack: Stack) -> Deployment | No
     if stack.is_deploying:
         return Deployment(unknown=f"stack {reference.stack} is {stack.status}", is_deploying=True)
     if stack.status.endswith("ROLLBACK_FAILED"):
-        return Deployment(
-            unknown=f"stack {reference.stack} is {stack.status}: continue its rollback"
-        )
+        # What a failed creation has left cannot be rolled back further.
+        todo = "delete it" if stack.status == "ROLLBACK_FAILED" else "continue its rollback"
+        return Deployment(unknown=f"stack {reference.stack} is {stack.status}: {todo}")
     if reference.logical_id is None and len(stack.clusters) > 1:
         names = ", ".join(f"{reference.stack}/{each}" for each in sorted(stack.clusters))
         return Deployment(

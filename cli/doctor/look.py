@@ -10,6 +10,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws.clients import BotoAws
+from chalicelib.aws.errors import code_and_message
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Preparation
 from chalicelib.domain.deployment import Stack as SeenStack
@@ -435,8 +436,7 @@ def _asked(action: str, question: Callable[[], T]) -> T:
     try:
         return question()
     except ClientError as error:
-        details = error.response["Error"]
-        raise _unavailable(action, details["Code"], details["Message"]) from error
+        raise _unavailable(action, *code_and_message(error)) from error
     except AwsError as error:
         service = _SERVICES.get(error.operation)
         needed = f"{service}:{error.operation}" if service else action

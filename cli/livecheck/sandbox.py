@@ -16,6 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.aws.errors import code_and_message
 from cli.calls import Calls
 
 T = TypeVar("T")
@@ -208,7 +209,7 @@ def _delete(delete: Callable[[], object]) -> str | None:
 
 
 def _is_busy(error: Exception) -> bool:
-    return not isinstance(error, ClientError) or error.response["Error"]["Code"] in _BUSY
+    return not isinstance(error, ClientError) or code_and_message(error)[0] in _BUSY
 
 
 def _policy(*statements: dict[str, Any]) -> str:

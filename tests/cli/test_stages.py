@@ -85,6 +85,19 @@ def test_a_wrong_file_is_refused(project: Path, text: str, message: str) -> None
     assert refusal(project).startswith(f".chalice/config.json{message}")
 
 
+@pytest.mark.parametrize(
+    ("keys", "shown"), [("alias/x", '"alias/x"'), (None, "null"), ([1], "[1]")]
+)
+def test_keys_of_topics_are_a_list(project: Path, keys: Any, shown: str) -> None:
+    rewrite(
+        project,
+        environment_variables=STAGE,
+        **{OWN_KEY: {"main_pipeline_arn": PIPELINE, "topic_kms_key_arns": keys}},
+    )
+    expected = f".chalice/config.json: topic_kms_key_arns is {shown}, not a list of ARNs"
+    assert refusal(project) == expected
+
+
 def test_a_folder_without_a_project_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path).startswith("there is no .chalice/config.json here: name the folder")
 

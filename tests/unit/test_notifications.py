@@ -208,6 +208,13 @@ def test_every_other_end_says_what_became_of_current_and_what_to_do(
     assert found.attributes["reason"] == reason
 
 
+def test_one_database_that_somebody_has_moved_on_was_not_reverted() -> None:
+    failed = REFRESHED._replace(outcome="failed", reason=Reason.RUN_FAILED)
+    entries = [failed._replace(**TO_OLD), failed._replace(name="docs", **ON_A_PIN)]
+    found = notifications.of_run("f", "main", run("r", 0), entries)
+    assert found.subject == f"aurora-refresh: {FAILED}, partly reverted (rds,docs)"
+
+
 def test_a_chat_message_has_the_custom_format_and_a_thread() -> None:
     """https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html"""
     found = of_result(STALE)

@@ -385,6 +385,10 @@ UNCERTAIN = (
             stack_in("UPDATE_ROLLBACK_FAILED"),
             "stack acceptance-data is UPDATE_ROLLBACK_FAILED: continue its rollback",
         ),
+        (
+            stack_in("ROLLBACK_FAILED"),
+            "stack acceptance-data is ROLLBACK_FAILED: delete it",
+        ),
         (no_stack, f"there is no stack acceptance-data: {GONE}"),
         (clusters(), f"there is no cluster in stack acceptance-data: {GONE}"),
         (
@@ -393,7 +397,7 @@ UNCERTAIN = (
         ),
         (ambiguous, UNCERTAIN),
     ],
-    ids=["in progress", "rollback failed", "no stack", "no cluster", "two clusters", "ambiguous"],
+    ids=["in progress", "failed", "left over", "no stack", "no cluster", "two", "ambiguous"],
 )
 def test_what_cannot_be_seen_moves_nothing_and_is_notified_once_if_it_will_not_settle(
     promoted: Night, spoil: Arrange, message: str | None
