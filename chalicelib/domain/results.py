@@ -58,7 +58,7 @@ class DatabaseResult(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return what is known, and always the three snapshots."""
-        always = {"name", "latest", "current", "previous"}
+        always = {"latest", "current", "previous"}
         fields = {k: v for k, v in self._asdict().items() if v is not None or k in always}
         if self.created:
             fields["created"] = self.created.isoformat()

@@ -181,7 +181,7 @@ def _what_another_region_forbids(
                 f"{region}; deploy this database in that Region, or share it in the stage's own"
             )
             yield Problem((f"{prefix}_ENGINE",), detail)
-        elif "{}_COPY_KMS_KEY_ID" in values and values["{}_COPY_KMS_KEY_ID"] is None:
+        elif values.get("{}_COPY_KMS_KEY_ID", "") is None:
             detail = (
                 f"is missing: what production shares in another Region, {region}, has to be copied; "
                 "write the id, ARN or alias of acceptance's own customer-managed key"

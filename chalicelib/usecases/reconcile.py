@@ -51,10 +51,8 @@ class _Look(NamedTuple):
 
     @property
     def before(self) -> Version | None:
-        """The newest earlier version that is not one more order without a restore."""
-        number = self.found.version.number
-        earlier = (each for each in reversed(self.ledger) if each.number < number)
-        return next((each for each in earlier if each.waits or each.run_id), None)
+        """The newest version that is no order without a restore."""
+        return next((each for each in reversed(self.ledger) if each.waits or each.run_id), None)
 
 
 def follow(settings: Settings, aws: Aws, pipeline: str) -> Result:

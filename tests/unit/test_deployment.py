@@ -114,6 +114,8 @@ FIRST = by_hand(1, "c", 20)
         ([A, version(2, "b", 5)], None, [], [], (version(2, "b", 5), None)),
         # The deploy action tells the run, and what current held when it began.
         ([A, B, C], "c", [deploy("r", 2)], [RUN], (B, "r")),
+        # If somebody moved current on before the action began, it read the later version.
+        ([A, B, pin(3, "c", 0.5)], None, [deploy("r", 2)], [RUN], (pin(3, "c", 0.5), "r")),
         # The same value twice is one value, and its newest version is what was restored.
         ([A, B, SAME], None, [deploy("r", 2)], [RUN], (SAME, "r")),
         # Of several values the stack decides, if its last update was not rolled back.
@@ -257,6 +259,7 @@ GOOD = by_hand(1, "a", -60, "cluster-OLD", "run-old", "good")
 OLD = Deployment("a", GOOD, "old", Cluster("cluster-OLD", at(-50)), is_remembered=True)
 NEW = Deployment("b", B, "r", CLUSTER, is_remembered=True)
 PINNED = Deployment("c", C, "push", CLUSTER)
+B_GOOD = version(2, "b", 0, "t", "good")
 REVERT = undo(3, "a", 40, action="revert")
 ALIGN = undo(4, "b", 60, action="align")
 ORDER = version(4, "b", 30, "t")
@@ -284,6 +287,8 @@ B_UNPREPARED = notified(B, "not-prepared")
         (NEW, [GOOD, B], [SUCCEEDED], Verdict(None, B, SUCCEEDED)),
         (NEW, [GOOD, B], [FAILED], Verdict(Reason.FAILED_AFTER_RESTORE, B, FAILED)),
         (NEW, [GOOD, B], [IN_PROGRESS], None),
+        # The first edition called it good, and put no other label.
+        (NEW._replace(version=B_GOOD), [GOOD, B_GOOD], [SUCCEEDED], None),
         (NEW, [GOOD, B_FAILED_AFTER], [FAILED], None),
         # Once it is restored it is prepared, if it has to be: only then is it refreshed.
         (preparing("RUNNING"), [GOOD, B], [SUCCEEDED], None),

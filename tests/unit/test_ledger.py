@@ -173,6 +173,7 @@ LEDGER = [version(1, "a", -60), ORDER]
         ([run("r", 1, trigger=None)], "r"),
         # The first one, because nobody starts a second one while it is in progress.
         ([run("push", 3, trigger="Webhook"), run("second", 2), run("first", 1)], "first"),
+        ([run("second", 9, "InProgress"), run("first", 1, "Failed", ended=5)], "first"),
         # A superseded run hands over to the next run that is not a rollback, and that had not ended.
         ([run("push", 3, trigger="Webhook"), run("r", 1, "Superseded")], "push"),
         ([run("back", 3, is_rollback=True), run("r", 1, "Superseded")], None),

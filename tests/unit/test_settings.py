@@ -454,6 +454,7 @@ def test_a_restore_that_never_falls_inside_the_window_is_refused() -> None:
 def test_an_update_may_run_outside_the_window_and_a_rate_cannot_be_checked() -> None:
     acceptance(UPDATE_SCHEDULE="cron(0 12 ? * SUN *)")
     acceptance(RESTORE_SCHEDULE="rate(7 days)", MAINTENANCE_WINDOW="08:00-17:00 UTC")
+    production(SHARE_SCHEDULE="rate(7 days)")
 
 
 # --- probable typos -------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from chalicelib.domain.results import CopyProgress, Result
 from chalicelib.usecases.poll import poll
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
-from tests.stage import LATEST, OTHER_CURRENT, OTHER_LATEST
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST
 from tests.usecases.night import NEW, OLD, SUNDAY, Night, about_rds
 from tests.usecases.states import Arrange, without
 
@@ -212,6 +212,29 @@ def test_a_copy_that_latest_named_a_moment_ago_may_still_be_promoted(
     night.aws.time += timedelta(minutes=minutes)
     night.follow_copies()
     assert copies_of(night) == [*([copy] if is_kept else []), newer]
+
+
+def test_a_copy_that_waits_in_current_is_kept(night: Night) -> None:
+    night.configure(RDS_COPIES_TO_KEEP="1")
+    night.aws.snapshots.at_once = True
+    pinned, newer = update_with_copy(night, "one"), update_with_copy(night, "two")
+    night.set(CURRENT, pinned)
+    night.aws.time += timedelta(minutes=16)
+    night.follow_copies()
+    assert copies_of(night) == [pinned, newer]
+
+
+def test_the_copy_that_latest_names_until_the_poll_moves_it_is_kept(night: Night) -> None:
+    night.configure(RDS_COPIES_TO_KEEP="1")
+    night.aws.snapshots.at_once = True
+    copy = update_with_copy(night, "one")
+    night.aws.snapshots.at_once = False
+    night.offer("two", created=night.aws.time - timedelta(minutes=5))
+    night.update()
+    night.aws.time += timedelta(minutes=16)
+    night.aws.snapshots.settle()
+    (entry,) = night.follow_copies().databases
+    assert (entry.previous, copies_of(night)) == (copy, [copy, entry.latest])
 
 
 def test_the_copy_that_is_deployed_is_kept_although_it_is_not_good(night: Night) -> None:

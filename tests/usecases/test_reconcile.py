@@ -130,13 +130,14 @@ def test_labels_of_earlier_clusters_go_although_nobody_knows_which_run_restored_
 ) -> None:
     promoted.run_ends()
     promoted.polls()
+    promoted.aws.parameters.label(CURRENT, 2, {"somebodys"})
     promoted.aws.stacks.replaces = True
     for _ in range(2):
         promoted.aws.time += timedelta(hours=3)
         promoted.aws.stacks.deploy(STACK)
         promoted.aws.time += timedelta(hours=1)
         promoted.polls()
-    assert promoted.present().labels == {"cluster-ID0004", "run-unknown"}
+    assert promoted.present().labels == {"cluster-ID0004", "run-unknown", "somebodys"}
 
 
 @pytest.fixture
@@ -498,6 +499,8 @@ def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_non
     night.run_ends("Failed")
     night.polls(3)
     assert night.current == (values[-1] if values else None)
+    if OLD not in values:
+        assert f"reverted from {NEW} to no snapshot" in night.aws.notifier.sent[0].body
     assert not values or night.present().note is None  # a value put by hand waits again
     assert night.subjects == [RUN_FAILED]
 

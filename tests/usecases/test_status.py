@@ -84,6 +84,7 @@ def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted
     }
     assert database(promoted, "current", "deployed", "previous") == [NEW, OLD, OLD]
     assert database(promoted, "created") == ["2025-12-25T13:00:00+00:00"]  # what is deployed
+    assert database(promoted, "good") == [False]  # of what current holds
     assert found["problems"] == []
 
 
@@ -247,6 +248,17 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
             *(holding(CURRENT, each) for each in ("dummyvalue", OLD, "dummyvalue")),
             lambda night: night.aws.stacks.all.clear(),
         ),
+        [],
+    ),
+    "what is deployed is no longer shared": (in_turn(holding(LATEST, OLD), listing()), []),
+    "old, and not deployed": (
+        in_turn(
+            old_is_from(days=15), lambda night: night.aws.stacks.set_status("UPDATE_IN_PROGRESS")
+        ),
+        [],
+    ),
+    "old, without a limit": (
+        in_turn(old_is_from(days=99), lambda night: night.configure(MAX_SNAPSHOT_AGE_DAYS="0")),
         [],
     ),
     "as old as allowed": (old_is_from(days=14), []),
