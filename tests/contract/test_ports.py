@@ -9,6 +9,7 @@ import pytest
 from chalicelib.domain.deployment import Action, Cluster, Stack
 from chalicelib.domain.errors import AwsError, Refused, VersionLimitError
 from chalicelib.domain.ledger import Note, Version
+from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.shares import Cluster as SourceCluster
 from chalicelib.domain.snapshots import OwnSnapshot
 from tests.contract.stages import CURRENT, MACHINE, NOW, PIPELINE, Stage, cloud_stage, fake_stage
@@ -177,9 +178,8 @@ def test_a_deleted_snapshot_is_gone_with_its_tags_and_no_share_is_deleted(
 
 def test_a_put_makes_a_version_and_only_parameters_that_exist_are_returned(stage: Stage) -> None:
     assert [stage.aws.parameters.put("/a", value, NOTE) for value in "12"] == [1, 2]
-    (found,) = stage.aws.parameters.get(["/a", "/b"]).values()
-    assert (found.value, found.version) == ("2", 2)
-    assert found.modified == stage.aws.parameters.history("/a")[-1].modified
+    modified = stage.aws.parameters.history("/a")[-1].modified
+    assert stage.aws.parameters.get(["/a", "/b"]) == {"/a": Parameter("2", 2, modified)}
     assert stage.aws.parameters.get([]) == {}
     assert stage.aws.parameters.history("/b") == []
 
@@ -188,10 +188,8 @@ def test_more_parameters_than_one_call_takes_are_all_returned(stage: Stage) -> N
     names = [f"/p{number}" for number in range(23)]
     for name in names:
         stage.aws.parameters.put(name, name, NOTE)
-    found = stage.aws.parameters.get(names).items()
-    assert {name: parameter.value for name, parameter in found} == dict(
-        zip(names, names, strict=True)
-    )
+    found = stage.aws.parameters.get(names)
+    assert {name: each[:2] for name, each in found.items()} == {name: (name, 1) for name in names}
 
 
 def versions(stage: Stage) -> list[Version]:

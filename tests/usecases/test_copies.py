@@ -202,71 +202,78 @@ def update_with_copy(night: Night, name: str) -> str:
     return night.values[LATEST]
 
 
+@pytest.fixture
+def keeping_one(night: Night) -> Night:
+    """Only the newest copy is kept, unless something leads to another; each is available at once."""
+    night.configure(RDS_COPIES_TO_KEEP="1")
+    night.aws.snapshots.at_once = True
+    return night
+
+
+def promoted_copy(night: Night) -> str:
+    """Return the copy that a run was started for."""
+    copy = update_with_copy(night, "one")
+    night.aws.time = SUNDAY + timedelta(hours=2)
+    night.promote()
+    return copy
+
+
+def pin_two_others(night: Night) -> None:
+    """Let neither *current* nor the snapshot before it be a copy."""
+    for name in ("pinned", "too"):
+        night.offer(name, account=ACCEPTANCE)
+        night.pin(arn(name, ACCEPTANCE))
+
+
 @pytest.mark.parametrize(("minutes", "is_kept"), [(14, True), (16, False)])
 def test_a_copy_that_latest_named_a_moment_ago_may_still_be_promoted(
-    night: Night, minutes: int, is_kept: bool
+    keeping_one: Night, minutes: int, is_kept: bool
 ) -> None:
-    night.configure(RDS_COPIES_TO_KEEP="1")
-    night.aws.snapshots.at_once = True
-    copy, newer = update_with_copy(night, "one"), update_with_copy(night, "two")
-    night.aws.time += timedelta(minutes=minutes)
-    night.follow_copies()
-    assert copies_of(night) == [*([copy] if is_kept else []), newer]
+    copy, newer = update_with_copy(keeping_one, "one"), update_with_copy(keeping_one, "two")
+    keeping_one.aws.time += timedelta(minutes=minutes)
+    keeping_one.follow_copies()
+    assert copies_of(keeping_one) == [*([copy] if is_kept else []), newer]
 
 
-def test_a_copy_that_waits_in_current_is_kept(night: Night) -> None:
-    night.configure(RDS_COPIES_TO_KEEP="1")
-    night.aws.snapshots.at_once = True
-    pinned, newer = update_with_copy(night, "one"), update_with_copy(night, "two")
-    night.set(CURRENT, pinned)
-    night.aws.time += timedelta(minutes=16)
-    night.follow_copies()
-    assert copies_of(night) == [pinned, newer]
+def test_a_copy_that_waits_in_current_is_kept(keeping_one: Night) -> None:
+    pinned, newer = update_with_copy(keeping_one, "one"), update_with_copy(keeping_one, "two")
+    keeping_one.set(CURRENT, pinned)
+    keeping_one.aws.time += timedelta(minutes=16)
+    keeping_one.follow_copies()
+    assert copies_of(keeping_one) == [pinned, newer]
 
 
-def test_the_copy_that_latest_names_until_the_poll_moves_it_is_kept(night: Night) -> None:
-    night.configure(RDS_COPIES_TO_KEEP="1")
-    night.aws.snapshots.at_once = True
-    copy = update_with_copy(night, "one")
-    night.aws.snapshots.at_once = False
-    night.offer("two", created=night.aws.time - timedelta(minutes=5))
-    night.update()
-    night.aws.time += timedelta(minutes=16)
-    night.aws.snapshots.settle()
-    (entry,) = night.follow_copies().databases
-    assert (entry.previous, copies_of(night)) == (copy, [copy, entry.latest])
+def test_the_copy_that_latest_names_until_the_poll_moves_it_is_kept(keeping_one: Night) -> None:
+    copy = update_with_copy(keeping_one, "one")
+    keeping_one.aws.snapshots.at_once = False
+    keeping_one.offer("two", created=keeping_one.aws.time - timedelta(minutes=5))
+    keeping_one.update()
+    keeping_one.aws.time += timedelta(minutes=16)
+    keeping_one.aws.snapshots.settle()
+    (entry,) = keeping_one.follow_copies().databases
+    assert (entry.previous, copies_of(keeping_one)) == (copy, [copy, entry.latest])
 
 
-def test_the_copy_that_is_deployed_is_kept_although_it_is_not_good(night: Night) -> None:
-    night.configure(RDS_COPIES_TO_KEEP="1")
-    night.aws.snapshots.at_once = True
-    copy = update_with_copy(night, "one")
-    night.aws.time = SUNDAY + timedelta(hours=2)
-    night.promote()
-    night.run_ends("Failed", deploys=True)
-    night.polls()
-    for name in ("pinned", "too"):
-        night.offer(name, account=ACCEPTANCE)
-        night.pin(arn(name, ACCEPTANCE))
-    newer = update_with_copy(night, "two")
-    night.polls()
-    assert (night.deployed(), copies_of(night)) == (copy, [copy, newer])
+def test_the_copy_that_is_deployed_is_kept_although_it_is_not_good(keeping_one: Night) -> None:
+    copy = promoted_copy(keeping_one)
+    keeping_one.run_ends("Failed", deploys=True)
+    keeping_one.polls()
+    pin_two_others(keeping_one)
+    newer = update_with_copy(keeping_one, "two")
+    keeping_one.polls()
+    assert (keeping_one.deployed(), copies_of(keeping_one)) == (copy, [copy, newer])
 
 
-def test_the_copy_that_a_run_has_yet_to_restore_is_kept_whatever_is_pinned(night: Night) -> None:
+def test_the_copy_that_a_run_has_yet_to_restore_is_kept_whatever_is_pinned(
+    keeping_one: Night,
+) -> None:
     """A change set that waits for an approval holds it."""
-    night.configure(RDS_COPIES_TO_KEEP="1")
-    night.aws.snapshots.at_once = True
-    copy = update_with_copy(night, "one")
-    night.aws.time = SUNDAY + timedelta(hours=2)
-    night.promote()
-    for name in ("pinned", "too"):
-        night.offer(name, account=ACCEPTANCE)
-        night.pin(arn(name, ACCEPTANCE))
-    newer = update_with_copy(night, "two")
-    night.aws.time += timedelta(minutes=16)
-    night.polls()
-    assert copies_of(night) == [copy, newer]
+    copy = promoted_copy(keeping_one)
+    pin_two_others(keeping_one)
+    newer = update_with_copy(keeping_one, "two")
+    keeping_one.aws.time += timedelta(minutes=16)
+    keeping_one.polls()
+    assert copies_of(keeping_one) == [copy, newer]
 
 
 def fill_quota(night: Night) -> None:
