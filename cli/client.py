@@ -17,6 +17,8 @@ from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
+from chalicelib.aws.errors import code_and_message
+
 Json = dict[str, Any]
 
 _TIMEOUT: Any = (5, 35)  # seconds to connect and to read: API Gateway gives up after 29
@@ -179,8 +181,7 @@ def _translated_errors() -> Iterator[None]:
         yield
     except exceptions.ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        code = error.response.get("Error", {}).get("Code", "Unknown")
-        raise ApiError(status, code, str(error)) from error
+        raise ApiError(status, code_and_message(error)[0], str(error)) from error
     except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
         raise ApiError(None, "Unreachable", str(error)) from error
     except exceptions.BotoCoreError as error:

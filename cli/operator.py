@@ -17,12 +17,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _LISTED = 30  # snapshots, unless all are asked for
-_WRONG_USAGE = {
-    400,
-    "NoRegion",
-    "InvalidRegion",
-    "Malformed",
-}  # statuses and codes of the API's errors
+# Statuses and codes of the API's errors.
+_WRONG_USAGE = {400, "NoRegion", "InvalidRegion", "Malformed"}
 
 
 class Target(NamedTuple):

@@ -1,7 +1,7 @@
 """Parameter Store, whose history of each parameter is the ledger of the refresh."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.aws.errors import translate_errors
 from chalicelib.domain.errors import AwsError, VersionLimitError
@@ -25,10 +25,7 @@ class SsmParameters:
         self._client = client
 
     def get(self, names: Sequence[str]) -> Mapping[str, Parameter]:
-        return {
-            name: Parameter(found["Value"], found["Version"], found["LastModifiedDate"])
-            for name, found in self.read(names).items()
-        }
+        return {name: to_parameter(found) for name, found in self.read(names).items()}
 
     def read(self, names: Sequence[str]) -> "Mapping[str, ParameterTypeDef]":
         """Return AWS's own records of those of the parameters that exist; raise AwsError."""
@@ -93,3 +90,8 @@ class SsmParameters:
                 for version in page["Parameters"]
             ]
         return []
+
+
+def to_parameter(found: "Mapping[str, Any] | ParameterTypeDef") -> Parameter:
+    """Return AWS's own record of a parameter in the domain's words."""
+    return Parameter(found["Value"], found["Version"], found["LastModifiedDate"])

@@ -55,6 +55,11 @@ class Stack(NamedTuple):
     clusters: dict[str, str]
     resolved: dict[str, str]
 
+    def value_of(self, parameter: str) -> str | None:
+        """Return an SSM parameter's value at the last update; None if it is unknown."""
+        # What is resolved after a roll-back is not documented.
+        return None if "ROLLBACK" in self.status else self.resolved.get(parameter)
+
     @property
     def is_deploying(self) -> bool:
         """Whether an update is in progress."""
@@ -227,11 +232,6 @@ def restored_from(
     return Deployment(value, made, maker.execution_id, cluster)
 
 
-_OLDER = (
-    "the cluster is older than the history of current, so that only the next restore will show it"
-)
-
-
 def _from_before_history(
     ledger: Sequence[Version], cluster: Cluster, resolved: str | None
 ) -> Deployment:
@@ -241,7 +241,10 @@ def _from_before_history(
         not_ours = [each for each in ledger if not each.is_ours]
         return Deployment(resolved, newest_of(resolved, not_ours), None, cluster)
     if first.number > 1:
-        return Deployment(cluster=cluster, unknown=_OLDER)
+        older = "the cluster is older than the history of current"
+        return Deployment(
+            cluster=cluster, unknown=f"{older}, so that only the next restore will show it"
+        )
     if first.is_ours:
         return Deployment(cluster=cluster)  # made without `current`
     return Deployment(first.value, first, None, cluster)  # which names what was there

@@ -70,9 +70,7 @@ class Deployments:
         cluster = self._cluster(identifier) if identifier else None
         if cluster is None:
             return self._nothing(database, f"cluster in stack {reference}", ledger)
-        # What is resolved after a roll-back is not documented.
-        is_sure = "ROLLBACK" not in stack.status
-        resolved = stack.resolved.get(database.current_parameter) if is_sure else None
+        resolved = stack.value_of(database.current_parameter)
         return remembered(ledger, cluster) or self._first_seen(
             reference.stack, cluster, resolved, ledger
         )

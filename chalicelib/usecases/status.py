@@ -269,10 +269,10 @@ class _Look:
         if hold_today(self.settings, self.values, due):
             return  # it is over, but was not when the refresh was due
         for database, deployment in self.deployed.items():
-            latest = self.values.get(database.latest_parameter)
-            was_wanted = latest and arn_of(latest.value) and latest.modified < due
-            is_older = deployment.cluster and deployment.cluster.created < due
-            if latest and was_wanted and is_older and latest.value != deployment.value:
+            latest, cluster = self.values.get(database.latest_parameter), deployment.cluster
+            if latest is None or cluster is None or max(latest.modified, cluster.created) >= due:
+                continue  # nothing was to be restored when it was due, or something was since
+            if arn_of(latest.value) not in (None, deployment.value):
                 yield (
                     f"{database.name}: the refresh that was due at {_time(due)} did not happen. Look "
                     "at the notifications and at the log of db-restore-from-snapshot."

@@ -150,9 +150,7 @@ def _deployed(look: AcceptanceLook, database: Database) -> str | None:
     if deployment.unknown or deployment.value:
         return arn_of(deployment.value)
     stack = known(look.deployed_stack, database)
-    if stack is None or "ROLLBACK" in stack.status:  # after which it is not documented
-        return None
-    return arn_of(stack.resolved.get(database.current_parameter))
+    return arn_of(stack.value_of(database.current_parameter)) if stack else None
 
 
 def _foreign(stage: AcceptanceStage, database: Database, value: str) -> str | None:

@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws.clients import BotoAws
 from chalicelib.aws.errors import code_and_message
+from chalicelib.aws.ssm import to_parameter
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Preparation
 from chalicelib.domain.deployment import Stack as SeenStack
@@ -268,10 +269,7 @@ class AcceptanceLook(Look[AcceptanceStage]):
     def values(self) -> dict[str, Parameter]:
         """The parameters' values, as the use cases read them; none if they cannot be read."""
         found = known(self.parameters) or {}
-        return {
-            name: Parameter(each["Value"], each["Version"], each["LastModifiedDate"])
-            for name, each in found.items()
-        }
+        return {name: to_parameter(each) for name, each in found.items()}
 
     @question(_LIST_SNAPSHOTS)
     def candidate(self, database: Database) -> Snapshot | Refused:
