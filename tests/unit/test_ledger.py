@@ -66,11 +66,17 @@ def test_a_reason_is_cut_to_the_last_character_that_fits() -> None:
 @pytest.mark.parametrize(
     "description",
     [
-        *("", "restored by hand, ask Kim", "[]", "1", "null", "{}", "[" * 100_000),
-        '"action by why token"',
+        *(
+            "",
+            "restored by hand, ask Kim",
+            "[]",
+            "null",
+            "{}",
+            "[" * 100_000,
+            '"action by why token"',
+        ),
         '{"action": "pin", "by": "me", "why": "x"}',
         '{"action": 1, "by": "me", "why": "x", "token": null}',
-        '{"action": "pin", "by": "me", "why": "x", "token": 5}',
         '{"action": "pin", "by": "me", "why": "x", "token": false}',
         '{"action": "pin", "by": "me", "why": "x", "token": null, "of": null}',
     ],
@@ -82,23 +88,14 @@ def test_a_description_by_others_is_no_note(description: str) -> None:
 # --- versions -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("of", "is_correction", "is_ours", "waits"),
-    [
-        (version(1, "a", 0, "t"), False, True, False),
-        (version(1, "a", 0, "t", action="pin"), False, True, False),
-        (pin(1, "a"), False, True, True),
-        (by_hand(1, "a"), False, False, True),
-        (pin(1, "a", 0, "run-r"), False, True, False),
-        (undo(1, "a"), True, False, False),
-        (undo(1, "a", action="revert"), True, False, False),
-        (undo(1, "a", action="align"), True, False, False),
-    ],
-)
-def test_a_version_is_ordered_or_waits_or_corrects_another(
-    of: Version, *, is_correction: bool, is_ours: bool, waits: bool
-) -> None:
-    assert (of.is_correction, of.is_ours, of.waits) == (is_correction, is_ours, waits)
+def test_a_version_is_ordered_or_waits_or_corrects_another() -> None:
+    order, restored = version(1, "a", 0, "t"), pin(1, "a", 0, "run-r")
+    waiting, stranger = pin(1, "a"), by_hand(1, "a")
+    corrections = [undo(1, "a", action=action) for action in ("undo", "revert", "align")]
+    versions = [order, restored, waiting, stranger, *corrections]
+    assert [each for each in versions if each.is_ours] == [order, restored, waiting]
+    assert [each for each in versions if each.waits] == [waiting, stranger]
+    assert [each for each in versions if each.is_correction] == corrections
 
 
 def test_a_version_by_others_is_by_unknown() -> None:
@@ -111,14 +108,11 @@ def test_a_version_by_others_is_by_unknown() -> None:
 @pytest.mark.parametrize(
     ("labels", "result", "run_id"),
     [
-        ([], None, None),
         (["cluster-ABC"], None, None),
         (["run-r1", "cluster-ABC"], "restored", "r1"),
-        (["run-r1", "notified-refreshed"], "refreshed", "r1"),
         (["good"], "refreshed", None),
         # Its run was retried.
         (["run-r1", "notified-failed-after-restore", "notified-refreshed"], "refreshed", "r1"),
-        (["notified-run-failed"], "run-failed", None),
         # Its stack's roll-back had failed before.
         (["notified-deployed-unknown", "notified-run-failed"], "run-failed", None),
         (["notified-deployed-unknown"], "deployed-unknown", None),
@@ -134,10 +128,7 @@ def test_the_labels_say_what_became_of_a_version(
 # --- runs -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "status",
-    ["InProgress", "Stopping", "Succeeded", "Failed", "Stopped", "Superseded", "Cancelled"],
-)
+@pytest.mark.parametrize("status", ["InProgress", "Stopping", "Succeeded", "Failed", "Superseded"])
 def test_a_run_is_in_progress_until_it_has_ended(status: str) -> None:
     of, goes_on = run("r", 0, status), status in ("InProgress", "Stopping")
     assert (of.in_progress, of.succeeded) == (goes_on, status == "Succeeded")
@@ -152,7 +143,6 @@ LEDGER = [version(1, "a", -60), ORDER]
     ("runs", "expected"),
     [
         ([], None),
-        ([run("r", 1)], "r"),
         # The clocks of two services differ by up to a minute.
         ([run("r", -1)], "r"),
         ([run("r", -1.1)], None),
@@ -165,12 +155,10 @@ LEDGER = [version(1, "a", -60), ORDER]
         # Somebody else's, begun just before the put and not listed in time; it may be our own.
         ([run("r", 1), run("theirs", -0.5, "Stopped", ended=0.5)], "r"),
         ([run("r", 1, "InProgress"), run("theirs", -0.5, "InProgress")], "theirs"),
-        ([run("r", 1, "Failed"), run("theirs", -0.5, "InProgress")], "theirs"),
         ([run("r", -0.2, "Failed"), run("theirs", -0.5, "Stopped", ended=0.5)], "r"),
         # Nobody starts these with a token.
         ([run("r", 1, trigger="Webhook")], None),
         ([run("r", 1, is_rollback=True)], None),
-        ([run("r", 1, trigger=None)], "r"),
         # The first one, because nobody starts a second one while it is in progress.
         ([run("push", 3, trigger="Webhook"), run("second", 2), run("first", 1)], "first"),
         ([run("second", 9, "InProgress"), run("first", 1, "Failed", ended=5)], "first"),
@@ -178,7 +166,6 @@ LEDGER = [version(1, "a", -60), ORDER]
         ([run("push", 3, trigger="Webhook"), run("r", 1, "Superseded")], "push"),
         ([run("back", 3, is_rollback=True), run("r", 1, "Superseded")], None),
         ([run("c", 5), run("b", 3, "Superseded"), run("a", 1, "Superseded")], "c"),
-        ([run("a", 1, "Superseded")], None),
         ([run("c", 9), run("b", 3, "Failed", ended=5), run("a", 1, "Superseded", ended=12)], "c"),
         ([run("b", 3, "InProgress", ended=5), run("a", 1, "Superseded", ended=12)], "b"),
     ],
@@ -188,10 +175,6 @@ def test_the_run_of_a_version_is_the_first_that_was_started_for_it(
 ) -> None:
     found = own_run(ORDER, LEDGER, runs)
     assert (found and found.execution_id) == expected
-
-
-def test_a_version_that_nobody_ordered_has_no_run() -> None:
-    assert own_run(pin(3, "c", 5), LEDGER, [run("r", 6)]) is None
 
 
 def test_a_version_put_back_with_its_token_keeps_its_run() -> None:
@@ -206,7 +189,6 @@ def test_a_version_put_back_with_its_token_keeps_its_run() -> None:
         ([undo(3, "a", 1)], "second"),
         ([], "first"),
         # An undo puts a pin that waited back as it was.
-        ([pin(3, "a", 1)], "second"),
         ([version(3, "b", 0.5, "t"), pin(4, "a", 1)], "second"),
         ([pin(3, "c", 1)], "first"),
     ],
@@ -222,10 +204,10 @@ def test_a_version_that_was_undone_has_no_later_run_until_it_is_put_again(
     assert own_run(again, ledger, runs).execution_id == expected
 
 
-@pytest.mark.parametrize(("minute", "expected"), [(0, True), (14.9, True), (15, False)])
-def test_a_run_may_still_be_started_while_lambda_retries(minute: float, *, expected: bool) -> None:
-    assert may_be_starting(ORDER, at(minute)) is expected
-    assert not may_be_starting(pin(1, "a"), at(minute))
+def test_a_run_may_still_be_started_while_lambda_retries() -> None:
+    assert may_be_starting(ORDER, at(14.9))
+    assert not may_be_starting(ORDER, at(15))
+    assert not may_be_starting(pin(1, "a"), at(0))
 
 
 # --- orders and moves -----------------------------------------------------------------------------
@@ -238,11 +220,9 @@ NEXT = version(4, "c", 60, "t2")
     [
         ([], None),
         ([pin(1, "a"), by_hand(2, "b")], None),
-        (LEDGER, ORDER),
         ([*LEDGER, undo(3, "a", 1)], None),
         ([*LEDGER, undo(3, "a", 1, action="revert")], ORDER),
         ([*LEDGER, pin(3, "c", 1), by_hand(4, "d", 2)], ORDER),
-        ([*LEDGER, undo(3, "a", 1), NEXT], NEXT),
         # An undo puts back what was there before, perhaps an earlier order, of the same value even.
         ([*LEDGER, NEXT, undo(5, "b", 61)], ORDER),
         ([*LEDGER, version(3, "b", 60, "t2"), undo(4, "b", 61)], ORDER),
@@ -289,8 +269,6 @@ def test_a_move_that_was_put_too_long_ago_is_put_again() -> None:
         ([undo(3, "a", 20, action="revert")], [run("r", 0.5, "Failed", ended=19)], True),
         # It was undone before any run; the later one is somebody else's.
         ([undo(3, "a", 1)], [], False),
-        ([undo(3, "a", 1)], [run("r", 5)], False),
-        ([undo(3, "a", 0.4)], [run("r", 0.1)], True),
         # A put that was made twice is undone by one undo.
         ([version(3, "b", 0.5, "t"), undo(4, "a", 1)], [run("r", 5)], False),
         # Its first attempt was undone, and its second had a run.
@@ -299,7 +277,6 @@ def test_a_move_that_was_put_too_long_ago_is_put_again() -> None:
         # A retry must not overrule an operator.
         ([pin(3, "c", 0.5)], [], True),
         ([undo(3, "a", 1), pin(4, "c", 2)], [], True),
-        ([by_hand(3, "c", 2)], [], True),
         # A pin that an undo put back is nobody's move.
         ([pin(3, "a", 1)], [], False),
         ([pin(3, "a", 1), pin(4, "c", 2)], [], True),

@@ -23,9 +23,8 @@ def test_a_parameter_holds_a_snapshot_only_as_an_arn(
     assert (value_of(VALUES, name), snapshot_of(VALUES, name)) == (value, snapshot)
 
 
-@pytest.mark.parametrize("name", ["acceptance-main", "A.b@c_1", "x" * 100])
-def test_a_pipelines_name_is_one_that_codepipeline_accepts(name: str) -> None:
-    assert pipeline_name(name) == name
+def test_a_pipelines_name_is_one_that_codepipeline_accepts() -> None:
+    assert pipeline_name("A.b@c_1-" + "x" * 92) == "A.b@c_1-" + "x" * 92
 
 
 @pytest.mark.parametrize("value", ["x" * 101, "a name", "main\n", "dummyvalue", "", None])

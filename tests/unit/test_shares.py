@@ -21,6 +21,7 @@ from chalicelib.domain.snapshots import OwnSnapshot
 from tests.fakes import ACCEPTANCE, arn, snapshot
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
 TOKYO = timezone(timedelta(hours=9))
 POLICY = SharePolicy("production", ACCEPTANCE, "alias/shares", 3)
 OTHER = POLICY._replace(account="333333333333")
@@ -55,24 +56,20 @@ def test_one_schedule_of_one_cluster_has_one_name_that_rds_takes() -> None:
     """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html"""
     name = POLICY.name("orders", SATURDAY)
     assert re.fullmatch("aurora-refresh-share-[0-9a-f]{32}", name)
-    others = {
-        POLICY.name("billing", SATURDAY),
-        POLICY.name("orders", SATURDAY + timedelta(minutes=1)),
-        OTHER.name("orders", SATURDAY),
-        DAILY.name("orders", SATURDAY),
-    }
-    assert len(others | {name}) == 5
+    names = {policy.name("orders", SATURDAY) for policy in (POLICY, OTHER, DAILY)}
+    names |= {POLICY.name("billing", SATURDAY), POLICY.name("orders", SATURDAY + MINUTE)}
+    assert len(names) == 5
 
 
 # --- which are managed ----------------------------------------------------------------------------
 
 
 def test_managed_shares_are_newest_first_and_dated_by_their_data() -> None:
-    made = {1: own(1), 3: own(3, "creating", created=None), 2: own(2, "failed")}
-    assert shares(*made.values()) == [
-        Owned(made[week].snapshot, POLICY.name("orders", taken), taken)
-        for week, taken in ((week, SATURDAY + timedelta(weeks=week)) for week in (3, 2, 1))
-    ]
+    first, third, second = own(1), own(3, "creating", created=None), own(2, "failed")
+    found = shares(first, third, second)
+    assert [share.snapshot for share in found] == [each.snapshot for each in (third, second, first)]
+    assert weeks(found) == [3, 2, 1]
+    assert found[0].identifier == POLICY.name("orders", found[0].taken)
 
 
 @given(st.permutations([(0, 1), (0, 2), (1, 1), (1, 2)]))
