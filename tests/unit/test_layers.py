@@ -4,8 +4,6 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYED = sorted([ROOT / "app.py", *(ROOT / "chalicelib").rglob("*.py")])
 AWS_SDK = {"boto3", "botocore"}
@@ -76,16 +74,13 @@ def test_the_local_cloud_knows_nothing_of_the_application() -> None:
     assert [each for each in names if is_within(each, APPLICATION)] == []
 
 
-@pytest.mark.parametrize(
-    ("module", "source"),
-    [
-        ("chalicelib.domain.ledger", "from chalicelib import notifications"),
-        ("chalicelib.usecases.promote", "from chalicelib.aws import ssm"),
-        ("chalicelib.usecases.promote", "def f():\n    import boto3"),
-        ("chalicelib.aws.ssm", "from chalicelib.usecases.current import put"),
-        ("chalicelib.triggers.api", "import html"),
-        ("app", "import demo"),
-    ],
-)
-def test_an_import_that_points_the_wrong_way_is_found(module: str, source: str) -> None:
-    assert len(violations({module: source})) == 1
+def test_an_import_that_points_the_wrong_way_is_found() -> None:
+    wrong = {
+        "chalicelib.domain.ledger": "from chalicelib import notifications",
+        "chalicelib.usecases.promote": "from chalicelib.aws import ssm",
+        "chalicelib.usecases.pin": "def f():\n    import boto3",
+        "chalicelib.aws.ssm": "from chalicelib.usecases.current import put",
+        "chalicelib.triggers.api": "import html",
+        "app": "import demo",
+    }
+    assert [module for module, _ in violations(wrong)] == list(wrong)

@@ -43,7 +43,7 @@ def test_every_code_leads_to_a_failure_unless_nothing_was_to_be_done() -> None:
     }
 
 
-# The last two lines are what only a person's request meets with, whose answer says what to do.
+# The second line is what only a person's request meets with, whose answer says what to do.
 SILENT = """
 off-week nothing-new
 ambiguous-name database-unknown hold-over no-hold-parameter nothing-earlier overruled

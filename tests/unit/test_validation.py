@@ -73,13 +73,10 @@ def test_a_problem_names_its_field(name: str, value: Any) -> None:
 
 def test_what_is_left_out_has_its_default() -> None:
     assert json_body(b"{}", ROLLBACK) == {"reason": "", "deploy": False, "database": None}
-    assert json_body(b"{}", REFRESH) == {"dry_run": False, "outside_window": False, "reason": ""}
     assert json_body(b"{}" + b" " * 8_190, ROLLBACK)["reason"] == ""  # the largest body
     assert json_body(b"", ()) == json_body(b"{}", ()) == {}
 
 
-NOT_JSON, NO_OBJECT = "the body is not JSON", "the body is not a JSON object"
-TOO_LARGE = "the body is larger than 8192 bytes"
 NO_BOOL = "write true or false"
 NO_SNAPSHOT = "write the ARN or the identifier of a DB cluster snapshot, or latest"
 
@@ -87,27 +84,23 @@ NO_SNAPSHOT = "write the ARN or the identifier of a DB cluster snapshot, or late
 @pytest.mark.parametrize(
     ("bodies", "fields", "expected"),
     [
-        ([b"", b" ", b"nul", b"{", b"{'reason': 'a'}", b'{"reason": "a"} {}'], ROLLBACK, NOT_JSON),
-        ([b'{"reason": NaN}', b'{"reason": Infinity}', b'{"reason": 01}'], ROLLBACK, NOT_JSON),
-        ([b'{"reason": "a\nb"}', b"\xff\xfe", b'{"reason": "\xff"}'], ROLLBACK, NOT_JSON),
         (
-            [b'{"deploy": ' + b"9" * 5_000 + b"}", b"[" * 8_192, b'{"a":' * 1_600],
-            ROLLBACK,
-            NOT_JSON,
+            [b"", b"nul", b"{", b"{'reason': 'a'}", b'{"reason": "a"} {}'],
+            PIN,
+            "the body is not JSON",
         ),
-        ([b"[]", b"null", b"1", b'"a"', b"true", b'[["reason", "a"]]'], ROLLBACK, NO_OBJECT),
-        ([b"{}" + b" " * 8_191, b"x" * 8_193], (), TOO_LARGE),
+        ([b'{"reason": NaN}', b'{"reason": "a\nb"}', b"\xff\xfe"], PIN, "the body is not JSON"),
+        ([b"[" * 8_192, b'{"deploy": ' + b"9" * 5_000 + b"}"], PIN, "the body is not JSON"),
+        ([b"[]", b"null", b'"a"', b'[["reason", "a"]]'], PIN, "the body is not a JSON object"),
+        ([b"{}" + b" " * 8_191, b"x" * 8_193], (), "the body is larger than 8192 bytes"),
         ([b'{"deploy": 1e999}'], ROLLBACK, f"deploy is Infinity: {NO_BOOL}"),
         ([b'{"deploy": 0}'], ROLLBACK, f"deploy is 0: {NO_BOOL}"),
-        ([b'{"deploy": "true"}'], ROLLBACK, f'deploy is "true": {NO_BOOL}'),
         ([b'{"deploy": []}'], ROLLBACK, f"deploy is an array: {NO_BOOL}"),
         ([b'{"deploy": {"a": 1}}'], ROLLBACK, f"deploy is an object: {NO_BOOL}"),
         ([b'{"dry_run": true, "dry_run": false}'], REFRESH, 'field "dry_run" occurs 2 times'),
-        ([b'{"x": 1, "x": 1, "x": 1}'], (), 'field "x" occurs 3 times'),
         ([b'{"x": 1}'], (), 'unknown field "x"; known: none'),
         ([b'{"Reason": ""}'], ROLLBACK, 'unknown field "Reason"; known: reason, deploy, database'),
         ([b"{}"], PIN, f"snapshot is missing: {NO_SNAPSHOT}"),
-        ([b"{}"], HOLD, "until is missing: write a date such as 2026-01-22"),
         ([b'{"until": "x"}'], HOLD, 'until is "x": write a date such as 2026-01-22'),
     ],
 )
