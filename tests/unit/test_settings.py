@@ -32,10 +32,6 @@ def acceptance(**changes: str) -> Settings:
     return Settings.from_environment(STAGE | changes)
 
 
-def production(**changes: str) -> ProductionSettings:
-    return ProductionSettings.from_environment(SHARING | changes)
-
-
 def problems(environment: dict[str, str], **changes: str | None) -> list[str]:
     """Return the problems of the stage after these changes; None removes a variable."""
     changed = {name: value for name, value in (environment | changes).items() if value is not None}
@@ -50,23 +46,6 @@ def only_problem(environment: dict[str, str], **changes: str | None) -> str:
 
 
 # --- what is read ---------------------------------------------------------------------------------
-
-
-def test_an_acceptance_stage_of_required_variables_gets_the_documented_defaults() -> None:
-    criteria = Criteria(ACCOUNT, "aurora-postgresql", "15")
-    assert settings.load(STAGE) == Settings(
-        pipeline_parameter=PIPELINE_NAME,
-        databases=(Database("rds", LATEST, CURRENT, criteria),),
-        update_schedule=Expression.parse("cron(0 2 ? * SUN *)"),
-        restore_schedule=Expression.parse("cron(0 4 ? * SUN *)"),
-        cadence=Cadence(2, date(2026, 1, 4)),
-        window=Window.parse("00:00-07:00 UTC"),
-        max_age=timedelta(days=14),
-        topic_arn=None,
-        chat_topic_arn=None,
-        hold_parameter=None,
-        pin_api_enabled=True,
-    )
 
 
 def test_every_variable_of_an_acceptance_stage_is_read() -> None:
@@ -131,44 +110,32 @@ def test_several_databases_are_those_that_are_listed_each_with_its_own_variables
     assert settings.load(TWO | {"DATABASES": ""}) == acceptance()
 
 
-def test_every_variable_of_a_production_stage_is_read_or_has_its_default() -> None:
-    every_saturday, every_night = "cron(0 22 ? * SAT *)", "cron(0 1 * * ? *)"
-    assert settings.load(SHARING) == ProductionSettings(
-        ("orders",), "222222222222", None, 3, Expression.parse(every_saturday), None
+def test_every_variable_of_a_production_stage_is_read() -> None:
+    found = settings.load(
+        {
+            "SHARE_WITH_ACCOUNT": "222222222222",
+            "CLUSTERS": "Orders, billing",
+            "SHARE_KMS_KEY_ID": KEY_ID,
+            "SHARES_TO_KEEP": "5",
+            "SHARE_SCHEDULE": "cron(0 1 * * ? *)",
+            "NOTIFICATION_TOPIC_ARN": TOPIC,
+        }
     )
-    found = production(
-        CLUSTERS="Orders, billing",
-        SHARE_KMS_KEY_ID=KEY_ID,
-        SHARES_TO_KEEP="5",
-        SHARE_SCHEDULE=every_night,
-        NOTIFICATION_TOPIC_ARN=TOPIC,
-    )
-    clusters, schedule = ("orders", "billing"), Expression.parse(every_night)
+    clusters, schedule = ("orders", "billing"), Expression.parse("cron(0 1 * * ? *)")
     assert found == ProductionSettings(clusters, "222222222222", KEY_ID, 5, schedule, TOPIC)
     assert found.policy("daily") == SharePolicy("daily", "222222222222", KEY_ID, 5)
     assert found.names == []
 
 
-@pytest.mark.parametrize(
-    ("changes", "skipped"),
-    [
-        ({}, None),
-        ({"UPDATE_SCHEDULE": "cron(0 22 ? * SAT *)"}, "2026-01-17T22:00Z"),
-        # The update is on Saturday at 21:00 there.
-        ({"MAINTENANCE_WINDOW": "00:00-07:00 America/New_York"}, "2026-01-18T02:00Z"),
-        (
-            {"UPDATE_SCHEDULE": "cron(0 22 ? * SAT *)", "REFRESH_ANCHOR_DATE": "2026-01-03"},
-            None,
-        ),
-        ({"UPDATE_SCHEDULE": "rate(1 day)"}, None),
-    ],
-)
-def test_an_update_that_is_skipped_just_before_a_refresh_is_found(
-    changes: dict[str, str], skipped: str | None
-) -> None:
+def test_an_update_that_is_skipped_just_before_a_refresh_is_found() -> None:
     restore = datetime(2026, 1, 18, 4, 30, tzinfo=UTC)
-    expected = datetime.fromisoformat(skipped) if skipped else None
-    assert acceptance(**changes).skipped_update(restore) == expected
+    assert acceptance().skipped_update(restore) is None
+    on_saturday = acceptance(UPDATE_SCHEDULE="cron(0 22 ? * SAT *)")
+    assert on_saturday.skipped_update(restore) == datetime(2026, 1, 17, 22, tzinfo=UTC)
+    # When it is 02:00 in UTC, it is still Saturday there.
+    elsewhere = acceptance(MAINTENANCE_WINDOW="00:00-07:00 America/New_York")
+    assert elsewhere.skipped_update(restore) == datetime(2026, 1, 18, 2, tzinfo=UTC)
+    assert acceptance(UPDATE_SCHEDULE="rate(1 day)").skipped_update(restore) is None
 
 
 def test_the_names_of_a_stage_s_settings_are_those_of_its_kind_and_databases() -> None:
@@ -209,27 +176,15 @@ def test_a_value_at_its_limit_is_accepted(name: str, value: str) -> None:
 # --- what is refused ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("kind", "required"),
-    [
-        (
-            Settings,
-            [
-                *("SOURCE_ACCOUNT", "SSM_MAIN_CICD_NAME", LATEST_NAME, CURRENT_NAME),
-                *("RDS_ENGINE", "RDS_ENGINE_VERSION"),
-            ],
-        ),
-        (ProductionSettings, ["SHARE_WITH_ACCOUNT", "CLUSTERS"]),
-    ],
-)
-def test_every_problem_of_an_empty_stage_is_reported_at_once(
-    kind: type[Settings | ProductionSettings], required: list[str]
-) -> None:
+def test_every_problem_of_an_empty_stage_is_reported_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
-        kind.from_environment({})
-    assert [problem.names for problem in caught.value.problems] == [(name,) for name in required]
-    assert all(problem.missing for problem in caught.value.problems)
-    assert f"wrong:\n  - {required[0]} is missing: write " in str(caught.value)
+        Settings.from_environment({})
+    found = caught.value.problems
+    account, pipeline, *names = [name for problem in found for name in problem.names]
+    assert [account, pipeline] == ["SOURCE_ACCOUNT", "SSM_MAIN_CICD_NAME"]
+    assert names == [LATEST_NAME, CURRENT_NAME, "RDS_ENGINE", "RDS_ENGINE_VERSION"]
+    assert all(problem.missing for problem in found)
+    assert "wrong:\n  - SOURCE_ACCOUNT is missing: write " in str(caught.value)
 
 
 def test_a_stage_of_both_accounts_or_of_neither_is_refused() -> None:
@@ -431,11 +386,10 @@ def test_a_deployed_function_does_not_look_for_typos() -> None:
 
 # Those that come nearest to a setting's name.
 SURROUNDINGS = """
-AWS_DEFAULT_REGION AWS_LAMBDA_RUNTIME_API AWS_CONTAINER_CREDENTIALS_FULL_URI LAMBDA_TASK_ROOT
-CHALICE_TEST CI_PIPELINE_SOURCE CODEBUILD_BUILD_ID GITHUB_REPOSITORY PIP_NO_INDEX STAGE PARAMETERS
-SOURCE_DATE_EPOCH SOURCE_VERSION RDS_HOSTNAME RDS_PORT RDS_DB_NAME RDS_USERNAME RDS_PASSWORD
-DATABASE_URL MAX_JOBS DOCKER_HOST CONTAINER_ENGINE POWERTOOLS_SERVICE_NAME OPERATOR_ARN
-DATABASE_BACKUP_SNAPSHOT_ID_ARN RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN MAIN_PIPELINE_ARN
+AWS_DEFAULT_REGION LAMBDA_TASK_ROOT CI_PIPELINE_SOURCE CODEBUILD_BUILD_ID SOURCE_DATE_EPOCH
+SOURCE_VERSION RDS_HOSTNAME RDS_PORT RDS_DB_NAME RDS_USERNAME RDS_PASSWORD DATABASE_URL MAX_JOBS
+CONTAINER_ENGINE OPERATOR_ARN DATABASE_BACKUP_SNAPSHOT_ID_ARN MAIN_PIPELINE_ARN
+RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN
 """
 
 
