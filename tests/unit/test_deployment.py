@@ -92,7 +92,8 @@ SAME = pin(3, "b", 1.5)
 SOON = pin(3, "c", 0.5)
 FIRST = by_hand(1, "c", 20)
 CORRECTED = undo(2, "a", 30)
-LATE_CLOCK = pin(1, "c", 5.9)
+LATE_CLOCK = pin(1, "c", 6)
+IN_TIME = version(2, "b", 5)
 
 
 def made(of: Version, maker: str | None = None) -> Deployment:
@@ -107,7 +108,7 @@ UNSEEN = Deployment(cluster=CLUSTER, unknown="…")
     [
         # No deploy action: what the stack says, if current held it then, else what current held.
         ([A, B, C], "a", [], [], made(A)),
-        ([A, B, C], "c", [], [], made(B)),
+        ([A, IN_TIME, C], "c", [], [], made(IN_TIME)),
         # Parameter Store's clock may be ahead.
         ([LATE_CLOCK], None, [], [], made(LATE_CLOCK)),
         # The first value of a new parameter names what was there; the stack knows better.
