@@ -164,6 +164,7 @@ def reads(field: validation.Field, text: str) -> bool:
 
 ARN = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:"
 LONGEST = "a" * (validation.ARN_LIMIT - len(ARN))
+LONGEST_NAME = "a" * validation.IDENTIFIER_LIMIT
 FACE = "\U0001f600"
 LIMITS = {
     "snapshot": (validation.SNAPSHOT, SCHEMAS["PinRequest"]["properties"]["snapshot"]),
@@ -172,20 +173,8 @@ LIMITS = {
 }
 TEXTS = [
     *("", "latest", "1a", "A1", "-a", "a--b", "a-", "a_b", "a b", "a\x00", "a\n", "a:b", "rds:"),
-    *(
-        "rds:a-2026-01-01",
-        "a" * validation.IDENTIFIER_LIMIT,
-        "a" * (validation.IDENTIFIER_LIMIT + 1),
-    ),
-    *(
-        ARN,
-        f"{ARN}a",
-        f"{ARN}a\n",
-        f"{ARN}rds:a--b-",
-        f"{ARN}1",
-        f"{ARN}{LONGEST}",
-        f"{ARN}{LONGEST}a",
-    ),
+    *("rds:a-2026-01-01", LONGEST_NAME, f"{LONGEST_NAME}a"),
+    *(f"{ARN}{each}" for each in ("", "a", "a\n", "rds:a--b-", "1", LONGEST, f"{LONGEST}a")),
     *(f"{ARN}a".replace("aws", "aws-cn"), f"{ARN}a".replace("cluster-snapshot", "snapshot")),
     *(f"{ARN}a".replace("111111111111", account) for account in ("1", "٣" * 12)),
     *(FACE * validation.REASON_LIMIT, FACE * (validation.REASON_LIMIT + 1)),
