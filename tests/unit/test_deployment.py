@@ -326,6 +326,14 @@ def test_a_stack_is_deploying_while_an_update_is_in_progress() -> None:
     assert not Stack("REVIEW_IN_PROGRESS", {}, {}).is_deploying
 
 
+def test_references_overlap_if_they_may_name_the_same_cluster() -> None:
+    orders = StackReference("data", "Orders")
+    assert orders.overlaps(orders)
+    assert orders.overlaps(StackReference("data"))
+    assert not orders.overlaps(StackReference("data", "Billing"))
+    assert not orders.overlaps(StackReference("other"))
+
+
 def test_what_people_read_is_in_words() -> None:
     assert str(StackReference("data", "Orders")) == "data/Orders"
     assert str(Position("Deploy", waits_for="a lock")) == "waiting for a lock in stage Deploy"
