@@ -61,27 +61,21 @@ def test_a_cluster_is_remembered_by_its_label() -> None:
     assert Deployment("b", B).labels == {"run-unknown"}
 
 
-@pytest.mark.parametrize(
-    ("actions", "makers"),
-    [
-        # Not while the cluster was created, which was at minute 5.
-        ([deploy("r", 6.1)], []),
-        ([deploy("r", -7, 3.9)], []),
-        # The clocks of two services differ by up to a minute.
-        ([deploy("r", 6)], ["r"]),
-        ([deploy("r", -7, 4)], ["r"]),
-        ([deploy("r", -7, 0, "InProgress")], ["r"]),
-        # Side by side: the one that deploys the stack, or deploys at all.
-        ([deploy("r", 0), deploy("network", 1, stack="network")], ["r"]),
-        ([deploy("r", 0, stack=None), deploy("test", 1, stack=None, category="Test")], ["r"]),
-        # One after the other: either of them.
-        ([deploy("late", 5.5), deploy("early", 0, 4.5)], ["early", "late"]),
-    ],
-)
-def test_the_makers_are_the_deploy_actions_during_which_the_cluster_was_created(
-    actions: list[Action], makers: list[str]
-) -> None:
-    assert [each.execution_id for each in makers_of(CLUSTER, actions, STACK)] == makers
+def makers(*actions: Action) -> list[str]:
+    return [each.execution_id for each in makers_of(CLUSTER, actions, STACK)]
+
+
+def test_the_makers_are_the_deploy_actions_during_which_the_cluster_was_created() -> None:
+    """It was created at minute 5; the clocks of two services differ by up to a minute."""
+    assert makers(deploy("r", 6)) == makers(deploy("r", -7, 4)) == ["r"]
+    assert makers(deploy("r", 6.1)) == makers(deploy("r", -7, 3.9)) == []
+    assert makers(deploy("r", -7, 0, "InProgress")) == ["r"]
+    # Side by side: the one that deploys the stack, or deploys at all.
+    assert makers(deploy("r", 0), deploy("network", 1, stack="network")) == ["r"]
+    testing = deploy("test", 1, stack=None, category="Test")
+    assert makers(deploy("r", 0, stack=None), testing) == ["r"]
+    # One after the other: either of them.
+    assert makers(deploy("late", 5.5), deploy("early", 0, 4.5)) == ["early", "late"]
 
 
 RUN = run("r", 0.1, ended=60)
@@ -190,31 +184,25 @@ PREPARED = deploy("r", 2, category=PREPARES_CHANGE_SET)
 EXECUTING = deploy("r", 9, status="InProgress", reads_since=2)
 
 
-@pytest.mark.parametrize(
-    ("actions", "expected"),
-    [
-        ([PREPARED], B),
-        # Executed, but CloudFormation may not have begun.
-        ([EXECUTING, PREPARED], B),
-        ([EXECUTING._replace(status="Succeeded"), PREPARED], None),
-        ([deploy("r", 30, category=PREPARES_CHANGE_SET), EXECUTING, PREPARED], C),
-        # A deploy in one action is seen by the stack's status.
-        ([deploy("r", 2, status="InProgress")], None),
-        ([deploy("r", 2, status="InProgress", reads_since=2)], None),
-        # Of another stack, or of none.
-        ([PREPARED._replace(stack="network")], None),
-        ([deploy("r", 30, stack="network"), PREPARED], B),
-        ([deploy("r", 30, stack=None, category="Approval"), PREPARED], B),
-    ],
-)
-def test_a_change_set_holds_what_current_was_until_it_is_executed(
-    actions: list[Action], expected: Version | None
-) -> None:
-    assert held_by(actions, STACK, [A, B, C], [IN_PROGRESS]) == expected
+def held(*actions: Action, stack: str | None = STACK) -> Version | None:
+    return held_by(actions, stack, [A, B, C], [IN_PROGRESS])
 
 
-def test_a_change_set_of_any_stack_or_from_before_the_history_is_held_all_the_same() -> None:
-    assert held_by([PREPARED], None, [A, B, C], [IN_PROGRESS]) == B
+def test_a_change_set_holds_what_current_was_until_it_is_executed() -> None:
+    assert held(PREPARED) == B
+    # Executed, but CloudFormation may not have begun.
+    assert held(EXECUTING, PREPARED) == B
+    assert held(EXECUTING._replace(status="Succeeded"), PREPARED) is None
+    prepared_again = deploy("r", 30, category=PREPARES_CHANGE_SET)
+    assert held(prepared_again, EXECUTING, PREPARED) == C
+    # A deploy in one action is seen by the stack's status.
+    assert held(deploy("r", 2, status="InProgress")) is None
+    assert held(deploy("r", 2, status="InProgress", reads_since=2)) is None
+    # Of another stack, or of none, or of any if the setting names none.
+    assert held(PREPARED._replace(stack="network")) is None
+    assert held(deploy("r", 30, stack=None, category="Approval"), PREPARED) == B
+    assert held(PREPARED, stack=None) == B
+    # The history does not go back so far.
     assert held_by([PREPARED], STACK, [C], []) == C
 
 

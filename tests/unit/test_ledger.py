@@ -97,21 +97,18 @@ def test_a_version_by_others_is_by_unknown() -> None:
     assert not stranger.is_promoted_by(SCHEDULE)
 
 
-@pytest.mark.parametrize(
-    ("labels", "result"),
-    [
-        ("cluster-ABC", None),
-        ("run-r1 cluster-ABC", "restored"),
-        ("good", "refreshed"),
-        # Its run was retried.
-        ("run-r1 notified-failed-after-restore notified-refreshed", "refreshed"),
-        # Its stack's roll-back had failed before.
-        ("notified-deployed-unknown notified-run-failed", "run-failed"),
-    ],
-)
-def test_the_labels_say_what_became_of_a_version(labels: str, result: str | None) -> None:
-    labelled = version(1, "a", 0, "t", *labels.split())
-    assert (labelled.result, labelled.run_id) == (result, "r1" if "run-r1" in labels else None)
+def test_the_labels_say_what_became_of_a_version() -> None:
+    def result(*labels: str) -> str | None:
+        return version(1, "a", 0, "t", *labels).result
+
+    assert version(1, "a", 0, "t", "run-r1", "cluster-ABC").run_id == "r1"
+    assert result("cluster-ABC") is None
+    assert result("run-r1", "cluster-ABC") == "restored"
+    assert result("good") == "refreshed"
+    # Its run was retried.
+    assert result("notified-failed-after-restore", "notified-refreshed") == "refreshed"
+    # Its stack's roll-back had failed before.
+    assert result("notified-deployed-unknown", "notified-run-failed") == "run-failed"
 
 
 # --- runs -----------------------------------------------------------------------------------------
@@ -201,48 +198,35 @@ def test_a_run_may_still_be_started_while_lambda_retries() -> None:
 NEXT = version(4, "c", 60, "t2")
 
 
-@pytest.mark.parametrize(
-    ("ledger", "expected"),
-    [
-        ([pin(1, "a"), by_hand(2, "b")], None),
-        ([*LEDGER, undo(3, "a", 1)], None),
-        ([*LEDGER, undo(3, "a", 1, action="revert")], ORDER),
-        ([*LEDGER, pin(3, "c", 1), by_hand(4, "d", 2)], ORDER),
-        # An undo puts back what was there before, perhaps an earlier order, of the same value even.
-        ([*LEDGER, NEXT, undo(5, "b", 61)], ORDER),
-        ([*LEDGER, version(3, "b", 60, "t2"), undo(4, "b", 61)], ORDER),
-    ],
-)
-def test_the_last_order_is_the_newest_that_was_not_undone(
-    ledger: list[Version], expected: Version | None
-) -> None:
-    assert last_order(ledger) == expected
+def test_the_last_order_is_the_newest_that_was_not_undone() -> None:
+    assert last_order([pin(1, "a"), by_hand(2, "b")]) is None
+    assert last_order([*LEDGER, pin(3, "c", 1), by_hand(4, "d", 2)]) == ORDER
+    assert last_order([*LEDGER, undo(3, "a", 1)]) is None
+    assert last_order([*LEDGER, undo(3, "a", 1, action="revert")]) == ORDER
+    # An undo puts back what was there before, perhaps an earlier order, of the same value even.
+    assert last_order([*LEDGER, NEXT, undo(5, "b", 61)]) == ORDER
+    assert last_order([*LEDGER, version(3, "b", 60, "t2"), undo(4, "b", 61)]) == ORDER
 
 
-@pytest.mark.parametrize(
-    ("ledger", "runs", "actor", "expected"),
-    [
-        ([], [], SCHEDULE, Move("b", "new", None)),
-        (LEDGER[:1], [], SCHEDULE, Move("b", "new", LEDGER[0])),
-        # Killed before the start: the next attempt continues with the same token.
-        (LEDGER, [], SCHEDULE, Move("b", "t", ORDER, is_written=True)),
-        # Another scheduled time or person puts it again: the ledger has to know who did.
-        (LEDGER, [], "another time", Move("b", "new", ORDER)),
-        # Its run has restored nothing, or somebody else has put the value.
-        (LEDGER, [run("r", 1, "Failed")], SCHEDULE, Move("b", "new", ORDER)),
-        ([by_hand(1, "b")], [], "unknown", Move("b", "new", by_hand(1, "b"))),
-    ],
-)
-def test_a_move_continues_what_was_put_before_a_kill_and_else_puts_the_value(
-    ledger: list[Version], runs: list[Run], actor: str, expected: Move
-) -> None:
-    move = next_move(ledger, "b", runs, actor, "new", at(14))
-    assert (move, move.after) == (expected, len(ledger))
+def move(ledger: list[Version], *runs: Run, actor: str = SCHEDULE, minute: float = 14) -> Move:
+    return next_move(ledger, "b", runs, actor, "new", at(minute))
 
 
-def test_a_move_that_was_put_too_long_ago_is_put_again() -> None:
-    """Or the run that is started now would not be recognised as its own."""
-    assert next_move(LEDGER, "b", [], SCHEDULE, "t", at(15)) == Move("b", "t", ORDER)
+def test_a_move_continues_what_was_put_before_a_kill_and_else_puts_the_value() -> None:
+    assert move([]) == Move("b", "new", None)
+    assert move(LEDGER[:1]) == Move("b", "new", LEDGER[0])
+    assert (move([]).after, move(LEDGER).after) == (0, 2)
+    # Killed before the start: the next attempt continues with the same token.
+    assert move(LEDGER) == Move("b", "t", ORDER, is_written=True)
+    put_again = Move("b", "new", ORDER)
+    # Another scheduled time or person puts it again: the ledger has to know who did.
+    assert move(LEDGER, actor="another time") == put_again
+    # Its run has restored nothing.
+    assert move(LEDGER, run("r", 1, "Failed")) == put_again
+    # The run that is started now would not be recognised as its own.
+    assert move(LEDGER, minute=15) == put_again
+    # Somebody else has put the value.
+    assert move([by_hand(1, "b")], actor="unknown") == Move("b", "new", by_hand(1, "b"))
 
 
 @pytest.mark.parametrize(
