@@ -3,6 +3,7 @@
 Whether what is seen is true in any history is what the simulation asks.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -152,32 +153,30 @@ def test_a_deploy_action_may_read_what_is_put_within_a_minute() -> None:
     assert versions_read_by(deploy("r", 0), ledger, []) == ledger[1:4]
 
 
-BUILD = deploy("r", 2, category="Build")
-KNOWN = version(1, "a", -60, None, "run-q")
+def deployed(
+    *actions: Action, runs: Sequence[Run] = (), ledger: Sequence[Version] = (A, B, C)
+) -> Deployment:
+    return without_words(last_deployed(ledger, actions, runs))
 
 
-@pytest.mark.parametrize(
-    ("ledger", "actions", "runs", "expected"),
-    [
-        ([A, B, C], [], [], NOTHING),
-        ([A, B, C], [deploy("q", 30, status="Failed"), R], [], Deployment("b", B, "r")),
-        ([A, B, C], [P, R], [], Deployment("c", C, "p")),
-        ([A, B, C], [deploy("r", -70)], [], UNKNOWN),
-        ([A, B, C], [deploy("r", 19.5)], [], UNKNOWN),
-        ([A], [deploy("r", 2, status="InProgress"), deploy("q", 1)], [], BUSY),
-        # A pipeline without a deploy action may deploy at any time of a run.
-        ([A, B, C], [BUILD], [], NOTHING),
-        ([A, B, C], [BUILD], [PUSH, run("r", 1, ended=10)], Deployment("b", B, "r")),
-        ([A, B, C], [BUILD], [run("r", 5)], UNKNOWN),
-        # It is remembered, for CodePipeline's records end one day.
-        ([KNOWN, B], [deploy("q", -9)], [], Deployment("a", KNOWN, "q", is_remembered=True)),
-        ([KNOWN, B], [], [], Deployment("a", KNOWN, "q", is_remembered=True)),
-    ],
-)
-def test_without_a_stack_the_newest_successful_deploy_action_decides(
-    ledger: list[Version], actions: list[Action], runs: list[Run], expected: Deployment
-) -> None:
-    assert without_words(last_deployed(ledger, actions, runs)) == expected
+def test_without_a_stack_the_newest_successful_deploy_action_decides() -> None:
+    assert deployed() == NOTHING
+    assert deployed(P, R) == Deployment("c", C, "p")
+    assert deployed(deploy("q", 30, status="Failed"), R) == Deployment("b", B, "r")
+    assert deployed(deploy("q", 30, status="InProgress"), R) == BUSY
+    # From before the history, or at the time of a put.
+    assert deployed(deploy("r", -70)) == deployed(deploy("r", 19.5)) == UNKNOWN
+    # It is remembered, for CodePipeline's records end one day.
+    known = version(1, "a", -60, None, "run-q")
+    found = Deployment("a", known, "q", is_remembered=True)
+    assert deployed(deploy("q", -9), ledger=[known, B]) == deployed(ledger=[known, B]) == found
+
+
+def test_a_pipeline_without_a_deploy_action_may_deploy_at_any_time_of_a_run() -> None:
+    build = deploy("r", 2, category="Build")
+    assert deployed(build) == NOTHING
+    assert deployed(build, runs=[PUSH, run("r", 1, ended=10)]) == Deployment("b", B, "r")
+    assert deployed(build, runs=[run("r", 5)]) == UNKNOWN
 
 
 PREPARED = deploy("r", 2, category=PREPARES_CHANGE_SET)

@@ -1,6 +1,7 @@
 """The history of `current`, and what a promotion has left to do."""
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -125,46 +126,50 @@ ORDER = version(2, "b", 0, "t")
 LEDGER = [version(1, "a", -60), ORDER]
 
 
-@pytest.mark.parametrize(
-    ("runs", "expected"),
-    [
-        # The clocks of two services differ by up to a minute.
-        ([run("r", -1)], "r"),
-        ([run("r", -1.1)], None),
-        # Lambda's attempts are over after a quarter of an hour.
-        ([run("r", 16)], "r"),
-        ([run("r", 16.1)], None),
-        # A short run that had ended before the put.
-        ([run("r", -0.9, "Failed", ended=-0.1)], None),
-        ([run("r", -0.9, "InProgress", ended=-0.1)], "r"),
-        # Somebody else's, begun just before the put and not listed in time; it may be our own.
-        ([run("r", 1), run("theirs", -0.5, "Stopped", ended=0.5)], "r"),
-        ([run("r", 1, "InProgress"), run("theirs", -0.5, "InProgress")], "theirs"),
-        ([run("r", -0.2, "Failed"), run("theirs", -0.5, "Stopped", ended=0.5)], "r"),
-        # Nobody starts these with a token.
-        ([run("r", 1, trigger="Webhook")], None),
-        ([run("r", 1, is_rollback=True)], None),
-        # The first one, because nobody starts a second one while it is in progress.
-        ([run("push", 3, trigger="Webhook"), run("second", 2), run("first", 1)], "first"),
-        # A superseded run hands over to the next run that is not a rollback, and that had not ended.
-        ([run("push", 3, trigger="Webhook"), run("r", 1, "Superseded")], "push"),
-        ([run("back", 3, is_rollback=True), run("r", 1, "Superseded")], None),
-        ([run("c", 5), run("b", 3, "Superseded"), run("a", 1, "Superseded")], "c"),
-        ([run("c", 9), run("b", 3, "Failed", ended=5), run("a", 1, "Superseded", ended=12)], "c"),
-        ([run("b", 3, "InProgress", ended=5), run("a", 1, "Superseded", ended=12)], "b"),
-    ],
-)
-def test_the_run_of_a_version_is_the_first_that_was_started_for_it(
-    runs: list[Run], expected: str | None
-) -> None:
-    found = own_run(ORDER, LEDGER, runs)
-    assert (found and found.execution_id) == expected
+def started(*runs: Run, of: Version = ORDER, ledger: Sequence[Version] = LEDGER) -> str | None:
+    """Return the id of the version's own run, of these newest first."""
+    found = own_run(of, ledger, runs)
+    return found and found.execution_id
+
+
+def test_the_run_of_a_version_is_the_first_that_was_started_for_it() -> None:
+    # The clocks of two services differ by up to a minute.
+    assert started(run("r", -1)) == "r"
+    assert started(run("r", -1.1)) is None
+    # Lambda's attempts are over after a quarter of an hour.
+    assert started(run("r", 16)) == "r"
+    assert started(run("r", 16.1)) is None
+    # A short run that had ended before the put.
+    assert started(run("r", -0.9, "Failed", ended=-0.1)) is None
+    assert started(run("r", -0.9, "InProgress", ended=-0.1)) == "r"
+    # Nobody starts these with a token.
+    assert started(run("r", 1, trigger="Webhook")) is None
+    assert started(run("r", 1, is_rollback=True)) is None
+    # The first one, because nobody starts a second one while it is in progress.
+    assert started(run("push", 3, trigger="Webhook"), run("second", 2), run("first", 1)) == "first"
+
+
+def test_a_run_begun_just_before_the_put_is_somebody_else_s_unless_no_other_was_started() -> None:
+    """It was not listed in time."""
+    theirs, theirs_goes_on = run("x", -0.5, "Stopped", ended=0.5), run("x", -0.5, "InProgress")
+    assert started(run("r", 1), theirs) == "r"
+    assert started(run("r", 1, "InProgress"), theirs_goes_on) == "x"
+    assert started(run("r", -0.2, "Failed"), theirs) == "r"
+
+
+def test_a_superseded_run_hands_over_to_the_next_that_is_no_rollback_and_had_not_ended() -> None:
+    assert started(run("push", 3, trigger="Webhook"), run("r", 1, "Superseded")) == "push"
+    assert started(run("back", 3, is_rollback=True), run("r", 1, "Superseded")) is None
+    assert started(run("c", 5), run("b", 3, "Superseded"), run("a", 1, "Superseded")) == "c"
+    late = run("a", 1, "Superseded", ended=12)
+    assert started(run("c", 9), run("b", 3, "Failed", ended=5), late) == "c"
+    assert started(run("b", 3, "InProgress", ended=5), late) == "b"
 
 
 def test_a_version_put_back_with_its_token_keeps_its_run() -> None:
     again = version(4, "b", 40, "t")
     ledger = [*LEDGER, undo(3, "a", 39), again]
-    assert own_run(again, ledger, [run("later", 41), run("own", 1)]) == run("own", 1)
+    assert started(run("later", 41), run("own", 1), of=again, ledger=ledger) == "own"
 
 
 @pytest.mark.parametrize(
@@ -182,9 +187,8 @@ def test_a_version_that_was_undone_has_no_later_run_until_it_is_put_again(
     """The start was refused, and hours later the event is delivered again."""
     again = version(9, "b", 60, "t")
     ledger = [pin(1, "a", -60), ORDER, *put_back, again]
-    runs = [run("second", 60.5), run("first", 5)]
-    assert own_run(again, ledger, runs) == own_run(ORDER, ledger, runs)
-    assert own_run(again, ledger, runs).execution_id == expected
+    for of in (ORDER, again):
+        assert started(run("second", 60.5), run("first", 5), of=of, ledger=ledger) == expected
 
 
 def test_a_run_may_still_be_started_while_lambda_retries() -> None:
@@ -229,30 +233,25 @@ def test_a_move_continues_what_was_put_before_a_kill_and_else_puts_the_value() -
     assert move([by_hand(1, "b")], actor="unknown") == Move("b", "new", by_hand(1, "b"))
 
 
-@pytest.mark.parametrize(
-    ("later", "runs", "expected"),
-    [
-        ([], [], False),
-        ([], [run("r", 0.5)], True),
-        # It failed and was taken back: a late delivery must not start over.
-        ([undo(3, "a", 20, action="revert")], [run("r", 0.5, "Failed", ended=19)], True),
-        # A put that was made twice is undone by one undo.
-        ([version(3, "b", 0.5, "t"), undo(4, "a", 1)], [run("r", 5)], False),
-        # Its first attempt was undone, and its second had a run.
-        ([undo(3, "a", 1), version(4, "b", 3, "t4")], [run("r", 4)], True),
-        # A retry must not overrule an operator.
-        ([pin(3, "c", 0.5)], [], True),
-        # A pin that an undo put back is nobody's move.
-        ([pin(3, "a", 1)], [], False),
-        ([pin(3, "a", 1), pin(4, "c", 2)], [], True),
-    ],
-)
-def test_a_scheduled_time_acts_until_it_had_its_run_or_somebody_moved_on(
-    later: list[Version], runs: list[Run], *, expected: bool
-) -> None:
-    ledger = [pin(1, "a", -60), ORDER, *later]
-    assert already_ran(ledger, SCHEDULE, runs) is expected
-    assert not already_ran(ledger, "another time", runs)
+def ran(*later: Version, runs: Sequence[Run] = (), actor: str = SCHEDULE) -> bool:
+    return already_ran([pin(1, "a", -60), ORDER, *later], actor, runs)
+
+
+def test_a_scheduled_time_acts_until_it_had_its_run_or_somebody_moved_on() -> None:
+    assert not ran()
+    assert ran(runs=[run("r", 0.5)])
+    assert not ran(runs=[run("r", 0.5)], actor="another time")
+    # It failed and was taken back: a late delivery must not start over.
+    assert ran(undo(3, "a", 20, action="revert"), runs=[run("r", 0.5, "Failed", ended=19)])
+    # A put that was made twice is undone by one undo.
+    assert not ran(version(3, "b", 0.5, "t"), undo(4, "a", 1), runs=[run("r", 5)])
+    # Its first attempt was undone, and its second had a run.
+    assert ran(undo(3, "a", 1), version(4, "b", 3, "t4"), runs=[run("r", 4)])
+    # A retry must not overrule an operator.
+    assert ran(pin(3, "c", 0.5))
+    # A pin that an undo put back is nobody's move.
+    assert not ran(pin(3, "a", 1))
+    assert ran(pin(3, "a", 1), pin(4, "c", 2))
 
 
 def test_a_scheduled_time_does_not_overrule_an_order_that_came_just_before_its_put() -> None:
