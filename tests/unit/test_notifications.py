@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-import pytest
-
 from chalicelib import notifications
 from chalicelib.domain.errors import AwsError, BusyError
 from chalicelib.domain.reasons import Reason
@@ -131,55 +129,49 @@ def test_a_refresh_without_its_data_s_age_says_nothing_of_it() -> None:
     assert "execution_id" not in found.attributes
 
 
-TO_OLD = {"current": "arn:old", "taken_back": True}
-TO_NONE = {"current": None, "taken_back": True}
-NEVER_SET = {"current": None, "previous": None}
-PUT_BY_HAND = {"current": None, "taken_back": False}  # to what is no snapshot
-FAILED, NOTHING = "REFRESH FAILED: pipeline run failed", "REFRESH FAILED: the run restored nothing"
-LATE = "restored, but the pipeline run failed afterwards"
-DIFFERS = "the deployed data is not what was expected"
-UNSEEN = "cannot see what is deployed"
-
-
-@pytest.mark.parametrize(
-    ("reason", "changes", "subject", "fate"),
-    [
-        (Reason.RUN_FAILED, TO_OLD, f"{FAILED}, reverted", "reverted from arn:new to arn:old"),
-        (Reason.NOTHING_RESTORED, TO_NONE, f"{NOTHING}, reverted", "reverted from arn:new to no "),
-        (
-            Reason.RUN_FAILED,
-            PUT_BY_HAND,
-            f"{FAILED}, current stays",
-            f"arn:new was {BECAUSE}; curr",
-        ),
-        (Reason.FAILED_AFTER_RESTORE, {"why": ""}, LATE, "now on arn:new, data 6.5 hours old, set"),
-        (
-            Reason.NOT_PREPARED,
-            {},
-            "NOT PREPARED: do not use the data yet",
-            "current is arn:new, set",
-        ),
-        (Reason.DEPLOYED_DIFFERS, {}, DIFFERS, "current is arn:new"),
-        (Reason.DEPLOYED_UNKNOWN, NEVER_SET, UNSEEN, "current is no snapshot, set by"),
-    ],
-)
-def test_every_other_end_says_what_became_of_current_and_what_to_do(
-    reason: Reason, changes: dict[str, Any], subject: str, fate: str
-) -> None:
+def ended(reason: Reason, **changes: Any) -> tuple[str, str]:
+    """Return the subject about a run that ended so, and what the body says of the database."""
     entry = REFRESHED._replace(outcome=reason.outcome, reason=reason, **changes)
     found = notifications.of_run("f", "main", run("r", 0, "Failed"), [entry])
-    assert found.subject == f"aurora-refresh: {subject} (rds)"
-    assert f"Databases:\n  rds: {fate}" in found.body
     assert found.body.endswith(f"What to do:\n  {reason.next_step}")
     assert found.attributes["reason"] == reason
+    return found.subject, found.body.partition("\n  rds: ")[2].partition("\n")[0]
+
+
+def test_every_other_end_says_what_became_of_current_and_what_to_do() -> None:
+    assert ended(Reason.RUN_FAILED, current="arn:old", taken_back=True) == (
+        "aurora-refresh: REFRESH FAILED: pipeline run failed, reverted (rds)",
+        f"reverted from arn:new to arn:old, {BECAUSE}",
+    )
+    assert ended(Reason.NOTHING_RESTORED, current=None, taken_back=False) == (
+        "aurora-refresh: REFRESH FAILED: the run restored nothing, current stays (rds)",
+        f"arn:new was {BECAUSE}; current is now no snapshot",
+    )
+    assert ended(Reason.FAILED_AFTER_RESTORE, why="") == (
+        "aurora-refresh: restored, but the pipeline run failed afterwards (rds)",
+        "now on arn:new, data 6.5 hours old, set by the schedule",
+    )
+    assert ended(Reason.NOT_PREPARED) == (
+        "aurora-refresh: NOT PREPARED: do not use the data yet (rds)",
+        f"current is arn:new, {BECAUSE}",
+    )
+    subject, _ = ended(Reason.DEPLOYED_DIFFERS)
+    assert subject == "aurora-refresh: the deployed data is not what was expected (rds)"
+    assert ended(Reason.DEPLOYED_UNKNOWN, current=None, previous=None) == (
+        "aurora-refresh: cannot see what is deployed (rds)",
+        f"current is no snapshot, {BECAUSE}",
+    )
 
 
 def test_one_database_that_somebody_has_moved_on_was_not_reverted() -> None:
     failed = REFRESHED._replace(outcome="failed", reason=Reason.RUN_FAILED)
+    reverted = failed._replace(current=None, taken_back=True)
     moved_on = failed._replace(name="docs", current="arn:pin", taken_back=False)
-    found = notifications.of_run("f", "main", run("r", 0), [failed._replace(**TO_OLD), moved_on])
-    assert found.subject == f"aurora-refresh: {FAILED}, partly reverted (rds,docs)"
-    assert found.body.count(f"  docs: arn:new was {BECAUSE}; current is now arn:pin\n") == 1
+    found = notifications.of_run("f", "main", run("r", 0), [reverted, moved_on])
+    subject = "aurora-refresh: REFRESH FAILED: pipeline run failed, partly reverted (rds,docs)"
+    assert found.subject == subject
+    assert f"  rds: reverted from arn:new to no snapshot, {BECAUSE}\n" in found.body
+    assert f"  docs: arn:new was {BECAUSE}; current is now arn:pin\n" in found.body
 
 
 def test_a_chat_message_has_the_custom_format_and_a_thread() -> None:
