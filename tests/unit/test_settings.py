@@ -53,7 +53,7 @@ def test_every_variable_of_an_acceptance_stage_is_read() -> None:
         {
             "AWS_DEFAULT_REGION": "eu-west-1",
             "SOURCE_ACCOUNT": "333333333333",
-            "SOURCE_REGION": "us-east-1",
+            "SOURCE_REGION": "us-gov-east-1",
             "SSM_MAIN_CICD_NAME": "/" + "a" * 1010,
             "DATABASES": "ORDERS",
             "UPDATE_SCHEDULE": "cron(30 1 ? * MON *)",
@@ -93,7 +93,7 @@ def test_every_variable_of_an_acceptance_stage_is_read() -> None:
         chat_topic_arn=f"{TOPIC}-chat",
         hold_parameter="/a/hold",
         pin_api_enabled=False,
-        source_region="us-east-1",
+        source_region="us-gov-east-1",
     )
 
 
