@@ -13,7 +13,7 @@ from chalicelib.observability import JsonFormatter
 from tests.fakes import arn
 from tests.stage import CURRENT
 from tests.usecases.night import HOLD, KIM, Night, malformed
-from tests.usecases.states import hold_until
+from tests.usecases.states import denied, hold_until
 
 ROUTES: list[tuple[str, str, dict[str, Any] | None, str]] = [
     ("GET", "/status", None, "none"),
@@ -84,7 +84,13 @@ def test_each_action_is_one_log_line_with_its_grounds_and_looking_is_none(
     _, answer = night.ask("PUT", "/snapshots/current", asked)
     _, refusal = night.ask("PUT", "/snapshots/current", asked | {"database": "x"})
     night.ask("GET", "/status")
-    done, refused = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    denied("put")(night)
+    status, failure = night.ask("PUT", "/hold", {"until": "2026-01-22"})
+    done, refused, failed = [
+        json.loads(JsonFormatter().format(record)) for record in caplog.records
+    ]
     assert (done["caller"], done["request"], done["answer"]) == (KIM, asked, answer)
     assert (refused["caller"], refused["request"]) == (KIM, asked | {"database": "x"})
     assert refused["refusal"] == refusal["Message"] == 'there is no database "x"; known: rds'
+    assert failed["refusal"] == failure["Message"] == "put of it failed: AccessDeniedException: no"
+    assert status == 500
