@@ -78,41 +78,15 @@ def test_the_document_is_valid_openapi() -> None:
     validate(DOCUMENT)
 
 
-def test_every_operation_says_who_is_refused_and_what_else_may_go_wrong() -> None:
-    for operation in OPERATIONS.values():
-        assert operation["summary"]
-        assert {"200", "400", "403", "415", "500"} <= set(operation["responses"])
-
-
 def test_an_object_holds_what_is_written_and_an_answer_all_of_it() -> None:
-    objects = [
-        (where, part)
-        for where, part in parts(SCHEMAS)
-        if part.get("type") == "object" or "properties" in part
-    ]
+    optional = {"execution_id", "created", "age_hours"}  # of a refresh
+    objects = [(where, part) for where, part in parts(SCHEMAS) if part.get("type") == "object"]
     assert len(objects) > 20
     for where, part in objects:
         assert part["additionalProperties"] is False, where
         assert set(part.get("required", [])) <= part["properties"].keys(), where
-    optional = {
-        (where, name)
-        for where, part in objects
-        if not where.endswith("Request")
-        for name in part["properties"].keys() - part.get("required", [])
-    }
-    assert optional == {
-        ("#/Refresh", "execution_id"),
-        ("#/RefreshedDatabase", "created"),
-        ("#/RefreshedDatabase", "age_hours"),
-    }
-
-
-def test_every_component_is_used() -> None:
-    refs = {part["$ref"] for _, part in parts(DOCUMENT) if isinstance(part.get("$ref"), str)}
-    kinds = ("schemas", "responses", "parameters")
-    assert refs == {
-        f"#/components/{kind}/{name}" for kind in kinds for name in DOCUMENT["components"][kind]
-    }
+        left_out = part["properties"].keys() - part.get("required", [])
+        assert left_out <= optional or where.endswith("Request"), where
 
 
 def test_every_body_and_every_answer_has_an_example_which_is_one() -> None:
@@ -190,6 +164,7 @@ def reads(field: validation.Field, text: str) -> bool:
 
 ARN = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:"
 LONGEST = "a" * (validation.ARN_LIMIT - len(ARN))
+LONGEST_NAME = "a" * validation.IDENTIFIER_LIMIT
 FACE = "\U0001f600"
 LIMITS = {
     "snapshot": (validation.SNAPSHOT, SCHEMAS["PinRequest"]["properties"]["snapshot"]),
@@ -197,16 +172,11 @@ LIMITS = {
     "until": (validation.UNTIL, SCHEMAS["Day"]),
 }
 TEXTS = [
-    *("", "latest", "a", "1a", "A1", "-a", "a--b", "a-", "a_b", "a b", "a\x00", "a\n", "a:b"),
-    *("rds:", "rds:a-2026-01-01", "../../a", "*", "%41", "because\n"),
-    *("a" * validation.IDENTIFIER_LIMIT, "a" * (validation.IDENTIFIER_LIMIT + 1), "a" * 600),
-    *(ARN, f"{ARN}a", f"{ARN}a\n", f"{ARN}rds:a--b-", f"{ARN}1"),
-    *(f"{ARN}{LONGEST}", f"{ARN}{LONGEST}a"),
-    ARN.replace("aws", "aws-cn") + "a",
-    ARN.replace("cluster-snapshot", "snapshot") + "a",
-    ARN.replace("111111111111", "1") + "a",
-    ARN.replace("111111111111", "٣" * 12) + "a",
-    "é" * validation.REASON_LIMIT,
+    *("", "latest", "1a", "A1", "-a", "a--b", "a-", "a_b", "a b", "a\x00", "a\n", "a:b", "rds:"),
+    *("rds:a-2026-01-01", LONGEST_NAME, f"{LONGEST_NAME}a"),
+    *(f"{ARN}{each}" for each in ("", "a", "a\n", "rds:a--b-", "1", LONGEST, f"{LONGEST}a")),
+    *(f"{ARN}a".replace("aws", "aws-cn"), f"{ARN}a".replace("cluster-snapshot", "snapshot")),
+    *(f"{ARN}a".replace("111111111111", account) for account in ("1", "٣" * 12)),
     *(FACE * validation.REASON_LIMIT, FACE * (validation.REASON_LIMIT + 1)),
     *("2026-01-22", "2026-01-22\n", "2026-1-22", "2026-02-30", "20260122", "2026-W04-4"),
     *("0000-01-01", "9999-12-31", "2026-01-22T00:00:00", "٢٠٢٦-01-22"),

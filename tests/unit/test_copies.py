@@ -21,7 +21,7 @@ from chalicelib.domain.copies import (
     pending_copy,
 )
 from chalicelib.domain.ownership import MADE_FOR, TAKEN
-from chalicelib.domain.snapshots import Criteria, OwnSnapshot, SnapshotArn
+from chalicelib.domain.snapshots import Criteria, OwnSnapshot, Rejection, SnapshotArn
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 
 MIDNIGHT = datetime(2026, 1, 4, tzinfo=UTC)
@@ -51,10 +51,9 @@ def own(
     return OwnSnapshot(copied, tagged, progress, share.arn)
 
 
-def name_of(share: str, made: CopyPolicy = POLICY) -> str:
-    """The name of the copy of the share of a night, ``orders-1`` or another."""
-    night = int(share.removeprefix("orders-"))
-    return made.name(arn(share), MIDNIGHT + timedelta(days=night))
+def name_of(night: int) -> str:
+    """The name of the copy of the share of that night."""
+    return POLICY.name(arn(f"orders-{night}"), MIDNIGHT + timedelta(days=night))
 
 
 def copies(*made: OwnSnapshot) -> list[Copy]:
@@ -83,10 +82,12 @@ def test_a_name_is_one_that_rds_takes_and_the_same_in_every_process() -> None:
 
 def test_another_snapshot_key_or_database_has_another_name() -> None:
     """Production may delete a snapshot, and share another one under its name."""
-    other_key = POLICY._replace(key="alias/acceptance2")
-    other_database = POLICY._replace(made_for="/acceptance/docs/latest")
-    other_parts = POLICY._replace(made_for=f"{POLICY.made_for}\nalias", key="acceptance")
-    policies = (POLICY, other_key, other_database, other_parts)
+    policies = [
+        POLICY,
+        POLICY._replace(key="alias/acceptance2"),
+        POLICY._replace(made_for="/acceptance/docs/latest"),
+        POLICY._replace(made_for=f"{POLICY.made_for}\nalias", key="acceptance"),
+    ]
     names = {policy.name(arn("orders"), MIDNIGHT) for policy in policies}
     names |= {POLICY.name(arn("billing"), MIDNIGHT), POLICY.name(arn("orders"), MIDNIGHT + WEEK)}
     assert len(names) == 6
@@ -116,39 +117,35 @@ def test_the_time_of_the_data_survives_its_tag(created: datetime) -> None:
 
 def test_a_copy_is_read_from_its_tags() -> None:
     (copy,) = copies(own(1, "copying", progress=40))
-    name, taken = name_of("orders-1"), MIDNIGHT + timedelta(days=1)
+    name, taken = name_of(1), MIDNIGHT + timedelta(days=1)
     source = SnapshotArn(arn("orders-1"), "eu-west-1", PRODUCTION, "orders-1")
     expected = snapshot(name, ACCEPTANCE, status="copying", created=taken)
     assert copy == Copy(expected, name, source, progress=40)
 
 
 LATER = (MIDNIGHT + timedelta(days=100, seconds=1)).isoformat()
-INSTANCE = "arn:aws:rds:eu-west-1:111111111111:snapshot:orders-1"
 
 
 @pytest.mark.parametrize(
-    ("lacking", "made"),
+    "made",
     [
-        ("the name alone", own()._replace(tags={})),
-        ("no made-for", own(tags={MADE_FOR: None})),
-        ("no source", own(tags={SOURCE: None})),
-        ("no time", own(tags={TAKEN: None})),
-        ("the tags alone", own(arn=arn("before-the-upgrade", ACCEPTANCE))),
-        ("a name that ends as a copy's", own(arn=arn("x-" + name_of("orders-1"), ACCEPTANCE))),
-        ("a name in capitals", own(arn=arn(name_of("orders-1").upper(), ACCEPTANCE))),
-        ("a name nearly a copy's", own(arn=arn("aurora-refresh-copies-1", ACCEPTANCE))),
-        ("no ARN", own(arn="no ARN")),
-        ("another database's", own(tags={MADE_FOR: "/acceptance/docs/latest"})),
-        ("another parameter's: names know case", own(tags={MADE_FOR: POLICY.made_for.upper()})),
-        ("a source without an account", own(tags={SOURCE: "orders-1"})),
-        ("an instance's snapshot", own(tags={SOURCE: INSTANCE})),
-        ("an unreadable time", own(tags={TAKEN: "yesterday"})),
-        ("a time of no zone", own(tags={TAKEN: "2026-01-04T00:00:00"})),
-        ("data newer than its copy", own(tags={TAKEN: LATER})),
-        ("a copy of another one, as RDS says", own()._replace(source=arn("orders-1", STRANGER))),
+        own()._replace(tags={}),
+        own(tags={MADE_FOR: None}),
+        own(tags={SOURCE: None}),
+        own(tags={TAKEN: None}),
+        own(arn=arn("before-the-upgrade", ACCEPTANCE)),
+        own(arn=arn("x-" + name_of(1), ACCEPTANCE)),
+        own(arn="no ARN"),
+        own(tags={MADE_FOR: "/acceptance/docs/latest"}),
+        own(tags={MADE_FOR: POLICY.made_for.upper()}),
+        own(tags={SOURCE: "orders-1"}),
+        own(tags={TAKEN: "yesterday"}),
+        own(tags={TAKEN: "2026-01-04T00:00:00"}),  # in which zone?
+        own(tags={TAKEN: LATER}),  # no data is newer than its copy
+        own()._replace(source=arn("orders-1", STRANGER)),  # as RDS says
     ],
 )
-def test_a_copy_that_lacks_anything_is_not_managed(lacking: str, made: OwnSnapshot) -> None:
+def test_a_copy_that_lacks_anything_is_not_managed(made: OwnSnapshot) -> None:
     assert copies(own()) != []
     assert copies(made) == []
 
@@ -171,92 +168,52 @@ def test_managed_copies_are_newest_data_first_and_a_tie_goes_to_the_greater_sour
 
 # --- which is eligible ----------------------------------------------------------------------------
 
-STRANGERS = own(1, source=arn("orders-1", STRANGER))
+
+def test_a_copy_is_rejected_by_the_rules_of_a_share_and_for_its_key() -> None:
+    def rejected(made: OwnSnapshot) -> Rejection | None:
+        (copy,) = copies(made)
+        return copy_rejection(copy, POLICY)
+
+    other_key = Rejection("key", "a copy under another key than alias/acceptance")
+    assert rejected(own(made=OLD_KEY)) == other_key
+    # Its tags may have been copied with it, so its key is unknown.
+    assert rejected(own(arn=arn(f"{PREFIX}mine", ACCEPTANCE))) == other_key
+    stranger = Rejection("account", "account 999999999999, expected 111111111111")
+    assert rejected(own(source=arn("x", STRANGER))) == stranger
+    assert rejected(own(1, "copying")) == Rejection("status", "status copying, expected available")
+    assert rejected(own()) is None
 
 
-@pytest.mark.parametrize(
-    ("made", "reason", "detail"),
-    [
-        (own(1, made=OLD_KEY), "key", "a copy under another key than alias/acceptance"),
-        # Its tags may have been copied with it, so its key is unknown.
-        (own(1, arn=arn(f"{PREFIX}mine", ACCEPTANCE)), "key", "a copy under another key than"),
-        (STRANGERS, "account", "account 999999999999, expected 111111111111"),
-        (own(1, source=arn("orders-1", ACCEPTANCE)), "account", "account 222222222222, expected"),
-        (own(1, "copying"), "status", "status copying, expected available"),
-        (own(1, engine="docdb"), "engine", "engine docdb, expected aurora-postgresql"),
-        (own(1, engine_version="150.1"), "version", "engine version 150.1, expected 15"),
-    ],
-)
-def test_a_copy_is_rejected_by_the_rules_of_a_share_and_for_its_key(
-    made: OwnSnapshot, reason: str, detail: str
+STATUSES = st.sampled_from(["available", "copying", "creating", "failed", "deleting"])
+# Under an old key, or made before the criteria changed: it will never be promoted.
+USELESS: list[dict[str, Any]] = [{"made": OLD_KEY}, {"engine_version": "14.9"}]
+
+
+@given(st.dictionaries(st.integers(1, 5), st.tuples(STATUSES, st.sampled_from([{}, {}, *USELESS]))))
+def test_the_newest_copy_the_one_to_wait_for_and_the_share_to_copy(
+    made: dict[int, tuple[str, dict[str, Any]]],
 ) -> None:
-    (copy,) = copies(made)
-    found = copy_rejection(copy, POLICY)
-    assert (found.reason, found.detail[: len(detail)]) == (reason, detail)
-    assert newest_copy([copy], POLICY) is None
+    found = copies(*(own(night, status, **facts) for night, (status, facts) in made.items()))
+    useful = {night: status for night, (status, facts) in made.items() if not facts}
+    available = [night for night in useful if useful[night] == "available"]
+    coming = [night for night in useful if useful[night] in ("copying", "creating")]
+    newest, last = max(available, default=0), max(coming, default=0)
+
+    chosen, awaited = newest_copy(found, POLICY), pending_copy(found, POLICY)
+    assert (chosen and chosen.arn) == (arn(name_of(newest), ACCEPTANCE) if newest else None)
+    assert (awaited and awaited.identifier) == (name_of(last) if last > newest else None)
+    # A share is copied once, even if that failed, and only if it is newer.
+    has_copy = 3 in made and "made" not in made[3][1]
+    share = snapshot("orders-3", created=MIDNIGHT + timedelta(days=3))
+    assert needs_copy(share, found, POLICY) is (not has_copy and max(newest, last) < 3)
 
 
-@pytest.mark.parametrize(
-    ("made", "newest", "pending"),
-    [
-        ((), None, None),
-        ((own(1),), "orders-1", None),
-        ((own(1), own(2)), "orders-2", None),
-        ((own(1, "copying"),), None, "orders-1"),
-        ((own(1, "creating"),), None, "orders-1"),
-        ((own(1), own(2, "copying")), "orders-1", "orders-2"),
-        ((own(1), own(2, "copying"), own(3, "copying")), "orders-1", "orders-3"),
-        # Older than an available one: nobody waits for it.
-        ((own(1, "copying"), own(2)), "orders-2", None),
-        # One that failed or is being deleted does not hide one in progress.
-        ((own(1, "copying"), own(2, "failed")), None, "orders-1"),
-        ((own(1, "copying"), own(2, "deleting")), None, "orders-1"),
-        ((own(1), own(2, "failed")), "orders-1", None),
-        # Under an old key, or not eligible any more: it will never be promoted.
-        ((own(1), own(2, made=OLD_KEY)), "orders-1", None),
-        ((own(1), own(2, "copying", made=OLD_KEY)), "orders-1", None),
-        ((own(1), own(2, "copying", engine="docdb")), "orders-1", None),
-        ((own(1, "copying"), own(2, made=OLD_KEY)), None, "orders-1"),
-    ],
-)
-def test_the_newest_copy_and_the_one_to_wait_for(
-    made: tuple[OwnSnapshot, ...], newest: str | None, pending: str | None
+@pytest.mark.parametrize(("source", "needed"), [("a", True), ("z", False)])
+def test_of_shares_of_the_same_time_the_one_with_the_greater_arn_is_copied(
+    source: str, *, needed: bool
 ) -> None:
-    found = copies(*made)
-    chosen = newest_copy(found, POLICY)
-    assert (chosen and chosen.arn) == (newest and arn(name_of(newest), ACCEPTANCE))
-    awaited = pending_copy(found, POLICY)
-    assert (awaited and awaited.source.identifier) == pending
-
-
-@pytest.mark.parametrize(
-    ("made", "needed"),
-    [
-        ((), True),
-        ((own(1),), True),
-        ((own(2),), False),
-        ((own(2, "copying"),), False),
-        ((own(2, "failed"),), False),  # it is deleted first, and people are notified
-        ((own(3),), False),
-        ((own(3, "copying"),), False),
-        ((own(3, "failed"),), True),
-        ((own(2, made=OLD_KEY),), True),
-        ((own(3, made=OLD_KEY),), True),
-        # The criteria have changed since it was made, and it cannot become latest.
-        ((own(3, cluster="billing"),), True),
-        ((own(3, engine_version="14.9"),), True),
-        ((own(3, source=arn("x", STRANGER)),), True),
-        # A tie goes to the greater ARN, as among shares.
-        ((own(2, source=arn("a")),), True),
-        ((own(2, source=arn("z")),), False),
-    ],
-)
-def test_a_share_is_copied_once_and_only_if_it_is_newer(
-    made: tuple[OwnSnapshot, ...], *, needed: bool
-) -> None:
-    policy = POLICY._replace(criteria=WANTED._replace(cluster="orders"))
-    share = snapshot("orders-2", created=MIDNIGHT + timedelta(days=2))
-    assert needs_copy(share, copies(*made), policy) is needed
+    share = snapshot("orders-1", created=MIDNIGHT + timedelta(days=1))
+    assert needs_copy(share, copies(own(1, source=arn(source))), POLICY) is needed
 
 
 # --- which are expired ----------------------------------------------------------------------------
@@ -271,7 +228,7 @@ def test_the_oldest_beyond_the_number_to_keep_are_expired_unless_a_parameter_nam
     states: dict[int, str], keep: int, named: set[int]
 ) -> None:
     made = [own(night, status) for night, status in states.items()]
-    kept = [arn(name_of(f"orders-{night}"), ACCEPTANCE) for night in named]
+    kept = [arn(name_of(night), ACCEPTANCE) for night in named]
     available = sorted((night for night in states if states[night] == "available"), reverse=True)
     going = [f"orders-{night}" for night in available[keep:] if night not in named]
     assert nights(expired(copies(*made), POLICY._replace(keep=keep), kept)) == going

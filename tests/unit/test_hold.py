@@ -14,19 +14,15 @@ UNTIL = date(2026, 1, 22)
 def test_a_hold_is_written_as_people_read_it() -> None:
     hold = Hold(UNTIL, "Größe 🚀", "kim")
     assert hold.write() == '{"until": "2026-01-22", "reason": "Größe 🚀", "by": "kim"}'
-
-
-def test_the_placeholder_is_no_hold() -> None:
     assert Hold.read("dummyvalue") is None
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        *(" ", "until thursday", "2026-01-22", "null", "{}", "[" * 100_000),
+        *("until thursday", "null", "[" * 100_000, '{"until": "2026-01-22"}'),
         '{"until": "thursday", "reason": "", "by": ""}',
         '{"until": 20260122, "reason": "", "by": ""}',
-        '{"until": "2026-01-22"}',
     ],
 )
 def test_anything_unreadable_is_an_error_that_shows_what_is_right(text: str) -> None:

@@ -3,10 +3,8 @@
 import json
 from typing import Any
 
-import pytest
-
 from chalicelib import notifications
-from chalicelib.domain.errors import AwsError, BusyError, RefreshError
+from chalicelib.domain.errors import AwsError, BusyError
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result
 from chalicelib.notifications import Notification
@@ -55,37 +53,30 @@ def test_only_the_databases_that_failed_are_named_each_with_its_reason() -> None
     assert found.attributes["databases"] == "docs,pay"
 
 
-def test_a_skip_is_no_failure() -> None:
+def test_a_skip_is_no_failure_and_nobody_is_notified_that_all_is_well() -> None:
     found = of_result(Result("skipped", Reason.ON_HOLD, "on hold until 2026-01-22", (ENTRY,)))
     assert found.subject == "aurora-refresh: refresh skipped: on-hold (rds)"
+    assert of_result(Result("started", databases=(ENTRY,))) is None
 
 
-@pytest.mark.parametrize("outcome", ["started", "updated", "unchanged"])
-def test_nobody_is_notified_that_all_is_well(outcome: str) -> None:
-    assert of_result(Result(outcome, databases=(ENTRY,))) is None
-
-
-@pytest.mark.parametrize(
-    ("error", "subject", "attributes"),
-    [
-        (
-            AwsError("PutParameter", "/a", "ThrottlingException", "Rate exceeded"),
-            "PutParameter ThrottlingException (rds,docs)",
-            {"reason": "ThrottlingException", "operation": "PutParameter"},
-        ),
-        (BusyError("pipeline main is busy"), "pipeline busy (rds,docs)", {"reason": "busy"}),
-    ],
-)
-def test_a_failed_attempt_says_that_it_is_repeated(
-    error: RefreshError, subject: str, attributes: dict[str, str]
-) -> None:
+def test_a_failed_attempt_says_that_it_is_repeated() -> None:
+    error = AwsError("PutParameter", "/a", "ThrottlingException", "Rate exceeded")
     error.add_note("current could not be put back")
     found = notifications.of_error("f", SCHEDULE, ["rds", "docs"], error)
-    assert found.subject == f"aurora-refresh: REFRESH FAILED: {subject}"
+    subject = "aurora-refresh: REFRESH FAILED: PutParameter ThrottlingException (rds,docs)"
+    assert found.subject == subject
     assert f"  f could not continue: {error}.\n  current could not be put back.\n" in found.body
     assert "What to do:\n  Lambda retries twice" in found.body
-    always = {"function": "f", "outcome": "error", "databases": "rds,docs"}
-    assert found.attributes == always | attributes
+    assert found.attributes == {
+        "function": "f",
+        "outcome": "error",
+        "databases": "rds,docs",
+        "reason": "ThrottlingException",
+        "operation": "PutParameter",
+    }
+    busy = notifications.of_error("f", SCHEDULE, ["rds"], BusyError("pipeline main is busy"))
+    assert busy.subject == "aurora-refresh: REFRESH FAILED: pipeline busy (rds)"
+    assert busy.attributes["reason"] == "busy"
 
 
 REFRESHED = DatabaseResult(
@@ -138,92 +129,56 @@ def test_a_refresh_without_its_data_s_age_says_nothing_of_it() -> None:
     assert "execution_id" not in found.attributes
 
 
-TO_OLD = {"current": "arn:old", "taken_back": True}
-TO_NONE = {"current": None, "taken_back": True}
-NEVER_SET = {"current": None, "previous": None}
-PUT_BY_HAND = {"current": None, "taken_back": False}  # to what is no snapshot
-ON_A_PIN = {"current": "arn:pin", "taken_back": False}
-FAILED, NOTHING = "REFRESH FAILED: pipeline run failed", "REFRESH FAILED: the run restored nothing"
-LATE = "restored, but the pipeline run failed afterwards"
-
-
-@pytest.mark.parametrize(
-    ("reason", "changes", "subject", "fate"),
-    [
-        (Reason.RUN_FAILED, TO_OLD, f"{FAILED}, reverted", "reverted from arn:new to arn:old"),
-        (
-            Reason.NOTHING_RESTORED,
-            TO_NONE,
-            f"{NOTHING}, reverted",
-            "reverted from arn:new to no snapshot",
-        ),
-        (
-            Reason.RUN_FAILED,
-            ON_A_PIN,
-            f"{FAILED}, current stays",
-            f"arn:new was {BECAUSE}; current is now",
-        ),
-        (
-            Reason.RUN_FAILED,
-            PUT_BY_HAND,
-            f"{FAILED}, current stays",
-            f"arn:new was {BECAUSE}; current is now no snapshot",
-        ),
-        (
-            Reason.FAILED_AFTER_RESTORE,
-            {"why": ""},
-            LATE,
-            "now on arn:new, data 6.5 hours old, set by the schedule\n",
-        ),
-        (Reason.FAILED_AFTER_RESTORE, {}, LATE, f"now on arn:new, data 6.5 hours old, {BECAUSE}"),
-        (
-            Reason.NOT_PREPARED,
-            {},
-            "NOT PREPARED: do not use the data yet",
-            "current is arn:new, set",
-        ),
-        (
-            Reason.DEPLOYED_DIFFERS,
-            {},
-            "the deployed data is not what was expected",
-            "current is arn:new",
-        ),
-        (Reason.DEPLOYED_UNKNOWN, {}, "cannot see what is deployed", "current is arn:new, set by"),
-        (
-            Reason.DEPLOYED_UNKNOWN,
-            NEVER_SET,
-            "cannot see what is deployed",
-            "current is no snapshot, set by",
-        ),
-    ],
-)
-def test_every_other_end_says_what_became_of_current_and_what_to_do(
-    reason: Reason, changes: dict[str, Any], subject: str, fate: str
-) -> None:
+def ended(reason: Reason, **changes: Any) -> tuple[str, str]:
+    """Return the subject about a run that ended so, and what the body says of the database."""
     entry = REFRESHED._replace(outcome=reason.outcome, reason=reason, **changes)
     found = notifications.of_run("f", "main", run("r", 0, "Failed"), [entry])
-    assert found.subject == f"aurora-refresh: {subject} (rds)"
-    assert f"Databases:\n  rds: {fate}" in found.body
     assert found.body.endswith(f"What to do:\n  {reason.next_step}")
     assert found.attributes["reason"] == reason
+    return found.subject, found.body.partition("\n  rds: ")[2].partition("\n")[0]
+
+
+def test_every_other_end_says_what_became_of_current_and_what_to_do() -> None:
+    assert ended(Reason.RUN_FAILED, current="arn:old", taken_back=True) == (
+        "aurora-refresh: REFRESH FAILED: pipeline run failed, reverted (rds)",
+        f"reverted from arn:new to arn:old, {BECAUSE}",
+    )
+    assert ended(Reason.NOTHING_RESTORED, current=None, taken_back=False) == (
+        "aurora-refresh: REFRESH FAILED: the run restored nothing, current stays (rds)",
+        f"arn:new was {BECAUSE}; current is now no snapshot",
+    )
+    assert ended(Reason.FAILED_AFTER_RESTORE, why="") == (
+        "aurora-refresh: restored, but the pipeline run failed afterwards (rds)",
+        "now on arn:new, data 6.5 hours old, set by the schedule",
+    )
+    assert ended(Reason.NOT_PREPARED) == (
+        "aurora-refresh: NOT PREPARED: do not use the data yet (rds)",
+        f"current is arn:new, {BECAUSE}",
+    )
+    subject, _ = ended(Reason.DEPLOYED_DIFFERS)
+    assert subject == "aurora-refresh: the deployed data is not what was expected (rds)"
+    assert ended(Reason.DEPLOYED_UNKNOWN, current=None, previous=None) == (
+        "aurora-refresh: cannot see what is deployed (rds)",
+        f"current is no snapshot, {BECAUSE}",
+    )
 
 
 def test_one_database_that_somebody_has_moved_on_was_not_reverted() -> None:
     failed = REFRESHED._replace(outcome="failed", reason=Reason.RUN_FAILED)
-    entries = [failed._replace(**TO_OLD), failed._replace(name="docs", **ON_A_PIN)]
-    found = notifications.of_run("f", "main", run("r", 0), entries)
-    assert found.subject == f"aurora-refresh: {FAILED}, partly reverted (rds,docs)"
+    reverted = failed._replace(current=None, taken_back=True)
+    moved_on = failed._replace(name="docs", current="arn:pin", taken_back=False)
+    found = notifications.of_run("f", "main", run("r", 0), [reverted, moved_on])
+    subject = "aurora-refresh: REFRESH FAILED: pipeline run failed, partly reverted (rds,docs)"
+    assert found.subject == subject
+    assert f"  rds: reverted from arn:new to no snapshot, {BECAUSE}\n" in found.body
+    assert f"  docs: arn:new was {BECAUSE}; current is now arn:pin\n" in found.body
 
 
 def test_a_chat_message_has_the_custom_format_and_a_thread() -> None:
     """https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html"""
     found = of_result(STALE)
-    metadata = {
-        "summary": found.subject,
-        "eventType": "snapshot-stale",
-        "additionalContext": found.attributes,
-    }
-    expected = {
+    assert "threadId" not in json.loads(found.to_chat())["metadata"]
+    assert json.loads(found._replace(thread="token-1").to_chat()) == {
         "version": "1.0",
         "source": "custom",
         "content": {
@@ -232,11 +187,13 @@ def test_a_chat_message_has_the_custom_format_and_a_thread() -> None:
             "description": found.body.partition("\nWhat to do")[0],
             "nextSteps": [Reason.SNAPSHOT_STALE.next_step],
         },
-        "metadata": metadata,
+        "metadata": {
+            "summary": found.subject,
+            "eventType": "snapshot-stale",
+            "additionalContext": found.attributes,
+            "threadId": "token-1",
+        },
     }
-    assert json.loads(found.to_chat()) == expected
-    threaded = found._replace(thread="token-1").to_chat()
-    assert json.loads(threaded) == expected | {"metadata": metadata | {"threadId": "token-1"}}
 
 
 def test_a_person_s_reason_mentions_nobody_in_chat_and_disguises_no_link() -> None:

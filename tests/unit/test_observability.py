@@ -42,8 +42,7 @@ def test_a_line_is_one_line_of_ascii_whatever_it_says() -> None:
 
 
 def test_an_exception_is_logged_with_its_traceback() -> None:
-    error = ValueError("no")
-    line = written(msg="failed", exc_info=(ValueError, error, None))
+    line = written(msg="failed", exc_info=(ValueError, ValueError("no"), None))
     assert json.loads(line)["exception"] == "ValueError: no"
 
 
@@ -78,47 +77,38 @@ def test_a_metric_is_a_line_in_cloudwatch_s_embedded_format(
     }
 
 
-COPYING = CopyProgress("c", "s", "copying", 40)
-OLD = {"age_hours": 6.5}
-AGE = Metric("rds", "SnapshotAgeHours", 6.5, "None")
-DURATION = Metric("rds", "RefreshDurationMinutes", 30.0, "None")
-
-
 def count(name: str, database: str = "rds") -> Metric:
     return Metric(database, name, 1, "Count")
 
 
-@pytest.mark.parametrize(
-    ("use_case", "outcome", "reason", "facts", "expected"),
-    [
-        # An outcome is counted if it is one of a refresh.
-        ("promote", "started", None, {}, [count("RefreshStarted")]),
-        ("promote", "skipped", Reason.ON_HOLD, {}, [count("RefreshSkipped")]),
-        ("promote", "failed", Reason.NO_LATEST, {}, [count("RefreshFailed")]),
-        ("update", "failed", Reason.NO_ELIGIBLE_SNAPSHOT, {}, [count("RefreshFailed")]),
-        ("reconcile", "failed", Reason.RUN_FAILED, {}, [count("RefreshFailed")]),
-        ("reconcile", "succeeded", None, {}, [count("RefreshSucceeded")]),
-        ("promote", "skipped", Reason.OFF_WEEK, {}, []),
-        ("update", "updated", None, {}, []),
-        ("reconcile", "ignored", Reason.OTHER_PIPELINE, {}, []),
-        # The age of the data and the duration are measured.
-        ("update", "unchanged", None, OLD, [AGE]),
-        ("reconcile", "updated", None, OLD | {"duration_minutes": 30.0}, [AGE, DURATION]),
-        # The copy in progress is newer: an alarm would ring every time it takes a while.
-        ("update", "unchanged", None, OLD | {"copy": COPYING}, []),
-        # It grows by a quarter of an hour at each poll.
-        ("reconcile", "unchanged", None, OLD, []),
-    ],
-)
-def test_a_result_counts_and_measures_its_refresh(
-    use_case: str,
-    outcome: str,
-    reason: Reason | None,
-    facts: dict[str, Any],
-    expected: list[Metric],
-) -> None:
+def metrics(
+    use_case: str, outcome: str, reason: Reason | None = None, **facts: Any
+) -> list[Metric]:
     result = Result(outcome, reason, None, (DatabaseResult("rds", **facts),))
-    assert observability.result_metrics(use_case, result.to_json()) == expected
+    return observability.result_metrics(use_case, result.to_json())
+
+
+def test_an_outcome_is_counted_if_it_is_one_of_a_refresh() -> None:
+    assert metrics("promote", "started") == [count("RefreshStarted")]
+    assert metrics("promote", "skipped", Reason.ON_HOLD) == [count("RefreshSkipped")]
+    assert metrics("promote", "failed", Reason.NO_LATEST) == [count("RefreshFailed")]
+    assert metrics("update", "failed", Reason.NO_ELIGIBLE_SNAPSHOT) == [count("RefreshFailed")]
+    assert metrics("reconcile", "failed", Reason.RUN_FAILED) == [count("RefreshFailed")]
+    assert metrics("reconcile", "succeeded") == [count("RefreshSucceeded")]
+    assert metrics("promote", "skipped", Reason.OFF_WEEK) == []
+
+
+def test_the_age_of_the_data_and_the_duration_are_measured() -> None:
+    age = Metric("rds", "SnapshotAgeHours", 6.5, "None")
+    duration = Metric("rds", "RefreshDurationMinutes", 30.0, "None")
+    assert metrics("update", "updated", age_hours=6.5) == [age]
+    measured = metrics("reconcile", "updated", age_hours=6.5, duration_minutes=30.0)
+    assert measured == [age, duration]
+    # The copy in progress is newer: an alarm would ring every time it takes a while.
+    copying = CopyProgress("c", "s", "copying", 40)
+    assert metrics("update", "unchanged", age_hours=6.5, copy=copying) == []
+    # It grows by a quarter of an hour at each poll.
+    assert metrics("reconcile", "unchanged", age_hours=6.5) == []
 
 
 def test_one_databases_failure_is_not_anothers() -> None:
@@ -128,11 +118,8 @@ def test_one_databases_failure_is_not_anothers() -> None:
     assert found == [count("RefreshFailed")]
 
 
-def test_a_failed_attempt_counts_for_every_database() -> None:
+def test_a_failed_attempt_counts_for_every_database_unless_it_was_only_a_poll() -> None:
+    """The alarm of a failed poll would ring at each one, although the data is as it was."""
     expected = [count("RefreshFailed"), count("RefreshFailed", "docs")]
     assert observability.error_metrics("update", ["rds", "docs"]) == expected
-
-
-def test_a_failed_poll_is_no_failed_refresh() -> None:
-    """Its alarm would ring at each poll, although the data is as it was."""
     assert observability.error_metrics("reconcile", ["rds"]) == []

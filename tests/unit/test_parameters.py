@@ -13,19 +13,14 @@ NOW = datetime(2026, 1, 4, tzinfo=UTC)
 VALUES = {"/latest": Parameter(arn("a"), 3, NOW), "/current": Parameter("dummyvalue", 1, NOW)}
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "snapshot"),
-    [("/latest", arn("a"), arn("a")), ("/current", "dummyvalue", None), ("/none", None, None)],
-)
-def test_a_parameter_holds_a_snapshot_only_as_an_arn(
-    name: str, value: str | None, snapshot: str | None
-) -> None:
-    assert (value_of(VALUES, name), snapshot_of(VALUES, name)) == (value, snapshot)
+def test_a_parameter_holds_a_snapshot_only_as_an_arn() -> None:
+    assert (value_of(VALUES, "/latest"), snapshot_of(VALUES, "/latest")) == (arn("a"), arn("a"))
+    assert (value_of(VALUES, "/current"), snapshot_of(VALUES, "/current")) == ("dummyvalue", None)
+    assert (value_of(VALUES, "/none"), snapshot_of(VALUES, "/none")) == (None, None)
 
 
-@pytest.mark.parametrize("name", ["acceptance-main", "A.b@c_1", "x" * 100])
-def test_a_pipelines_name_is_one_that_codepipeline_accepts(name: str) -> None:
-    assert pipeline_name(name) == name
+def test_a_pipelines_name_is_one_that_codepipeline_accepts() -> None:
+    assert pipeline_name("A.b@c_1-" + "x" * 92) == "A.b@c_1-" + "x" * 92
 
 
 @pytest.mark.parametrize("value", ["x" * 101, "a name", "main\n", "dummyvalue", "", None])

@@ -45,30 +45,27 @@ def utc(text: str) -> datetime:
 # --- what is refused ------------------------------------------------------------------------------
 
 WRONG_WINDOWS = (
-    "|always|00:00|0:00-7:00 UTC|00:00-07:60 UTC|00:60-07:00 UTC|24:00-07:00 UTC|00:00-24:01 UTC|"
-    "00:00-25:00 UTC|00:00-07:00 UTC |00:00-07:00UTC|00:00-07:00 UTC UTC|00:00-07:00 UTC\n|"
-    "\N{ARABIC-INDIC DIGIT ZERO}0:00-07:00 UTC"
+    "|always|0:00-7:00 UTC|00:00-07:60 UTC|00:60-07:00 UTC|24:00-07:00 UTC|00:00-24:01 UTC|"
+    "00:00-07:00 UTC |00:00-07:00UTC|00:00-07:00 UTC\n|\N{ARABIC-INDIC DIGIT ZERO}0:00-07:00 UTC"
 )
 # The second line is what the machine that deploys may have, and Lambda has not. "Factory" stands in
 # the package for "nobody has set the clock".
 WRONG_ZONES = (
     "Amsterdam|Europe|/etc/localtime|../UTC|zones|Factory|"
-    "right/Europe/Amsterdam|posix/Europe/Amsterdam|localtime|posixrules|europe/amsterdam|utc"
+    "right/Europe/Amsterdam|localtime|europe/amsterdam|utc"
 )
 WRONG_RATES = (
     "rate(1 days)|rate(14 day)|rate(0 days)|rate(-1 days)|rate(01 day)|rate(1.5 days)|rate(2 weeks)|"
-    "rate(days)|rate(14days)|rate(14  days)|rate(100000 days)|rate(14 days"
+    "rate(14days)|rate(100000 days)|rate(14 days"
 )
 NO_EXPRESSIONS = "|0 2 ? * SUN *|cron(0 2 ? * SUN *|at(2026-11-23T00:00:00)|CRON(* * ?)"
 # Python reads a long s as an S, and many a character as a space; EventBridge does not.
 NOT_ASCII = (
     "cron(0 2 ? * \N{LATIN SMALL LETTER LONG S}UN *)|cron(0 2 ? * SUN\N{NO-BREAK SPACE}*)|"
-    "cron(\N{ARABIC-INDIC DIGIT FIVE} 2 * * ? *)|cron(0 2 ? *\tSUN *)|cron(0 2 ? *\nSUN *)|"
-    "cron(0 2 ? *\x1fSUN *)|cron(0 2 ? * SUN *)\n|rate(14\N{NO-BREAK SPACE}days)"
+    "cron(\N{ARABIC-INDIC DIGIT FIVE} 2 * * ? *)|cron(0 2 ? *\tSUN *)|cron(0 2 ? * SUN *)\n"
 )
 NOT_WEEKLY = (
-    "rate(7 days)|cron(0 4 1 * ? *)|cron(0 4 L * ? *)|cron(0 4 LW * ? *)|cron(0 4 15W * ? *)|"
-    "cron(0 4 1-31 * ? *)|cron(0 4 ? * L *)|cron(0 4 ? * SUNL *)|cron(0 4 ? * SUN#1 *)"
+    "rate(7 days)|cron(0 4 1-31 * ? *)|cron(0 4 L * ? *)|cron(0 4 ? * L *)|cron(0 4 ? * SUN#1 *)"
 )
 
 Parse = Callable[[str], object]
@@ -81,9 +78,10 @@ REFUSED: list[tuple[Parse, str, str, str]] = [
     (Expression.parse, "{}", WRONG_RATES, '"{}" is not a rate'),
     (Expression.parse, "{}", NO_EXPRESSIONS, '"{}" is not a schedule expression'),
     (Expression.parse, "{}", NOT_ASCII, "{!a} has a character that is no plain ASCII"),
-    (Expression.parse, "cron({})", "", '"cron({})" has 0 fields'),
     (Expression.parse, "cron({})", "0 2 * * SUN", '"cron({})" has 5 fields'),
     (Expression.parse, "cron({})", "0 0 2 ? * SUN *", '"cron({})" has 7 fields'),
+    (Expression.parse, "cron(0 2 {} * * *)", "*|1", 'day-of-month "{}" and day-of-week "*" do not'),
+    (Expression.parse, "cron(0 2 ? * {} *)", "?", 'day-of-month "?" and day-of-week "{}" do not'),
 ]
 
 
@@ -98,23 +96,13 @@ def test_a_wrong_text_is_refused_with_what_would_be_right(
         parse(template.format(text))
 
 
-@pytest.mark.parametrize("days", ["* *", "? ?", "1 SUN", "* 1"])
-def test_exactly_one_of_the_day_fields_is_a_question_mark(days: str) -> None:
-    in_month, in_week = days.split()
-    problem = f'day-of-month "{in_month}" and day-of-week "{in_week}" do not go together; write "?"'
-    with pytest.raises(ValueError, match=re.escape(problem)):
-        Expression.parse(f"cron(0 2 {in_month} * {in_week} *)")
-
-
 # Each field's wrong texts, in each of which the part after = is what is wrong, if it is not all.
 WRONG_FIELDS = [
-    ("minutes", "{} 2 * * ? *", "60 -1 ? L MON 0,61=61 0,= 5-61=61 *-5=* 5-*=* 1-2-3 /5 */ */0"),
-    ("minutes", "{} 2 * * ? *", "*/60 0/X 0/5/5 99999"),
+    ("minutes", "{} 2 * * ? *", "60 -1 MON 0,61=61 0,= *-5=* 1-2-3 */ */0 */60 0/X 99999"),
     ("hours", "0 {} * * ? *", "24 */24"),
     ("day-of-month", "0 2 {} * ? *", "0 32 32W=32 W 1W,15W=1W L,1=L 1-5W=5W L-3=L SUN"),
     ("month", "0 2 * {} ? *", "0 13 JANUARY"),
-    ("day-of-week", "0 2 ? * {} *", "0 8 JAN SUNDAY 8L=8 MON,6L=6L 8#1=8 2#0 2#6 3#1,6#3=3#1"),
-    ("day-of-week", "0 2 ? * {} *", "2W */2 MON-FRI/2"),
+    ("day-of-week", "0 2 ? * {} *", "0 8 SUNDAY 8L=8 MON,6L=6L 8#1=8 2#0 2#6 3#1,6#3=3#1 2W */2"),
     ("year", "0 2 ? * SUN {}", "1969 2200 26 2028-2026 ?"),
 ]
 
@@ -147,58 +135,33 @@ def test_every_window_is_read_back_from_its_text(window: Window) -> None:
     assert Window.parse(str(window)) == window
 
 
-def test_the_text_of_a_window_is_canonical() -> None:
+def test_a_window_without_a_zone_is_in_utc() -> None:
     assert str(Window.parse("09:05-24:00")) == "09:05-24:00 UTC"
-    assert Window.parse("09:05-24:00   UTC") == Window.parse("09:05-24:00")
 
 
-@given(windows, instants, st.sampled_from(ZONES).map(ZoneInfo))
+@given(windows, instants)
 def test_a_window_holds_the_minutes_walked_through_from_its_start_to_its_end(
-    window: Window, instant: datetime, elsewhere: ZoneInfo
+    window: Window, instant: datetime
 ) -> None:
     """By the clocks of its zone: twice where they are set back, never where they skip."""
     length = (window.end - window.start) % (24 * 60) or 24 * 60
     walked = {(window.start + minute) % (24 * 60) for minute in range(length)}
-    local = instant.astimezone(window.zone)
-    assert window.contains(instant.astimezone(elsewhere)) is (
-        local.hour * 60 + local.minute in walked
-    )
-    assert window.date_of(instant.astimezone(elsewhere)) == local.date()
+    day = [instant + timedelta(minutes=minute) for minute in range(24 * 60)]
+    clocks = [each.astimezone(window.zone) for each in day]
+    inside = [clock.hour * 60 + clock.minute in walked for clock in clocks]
+    assert [window.contains(each) for each in day] == inside
+    assert window.date_of(instant) == clocks[0].date()
     assert window.whole_day() == Window(0, 24 * 60, window.zone)
-
-
-@pytest.mark.parametrize(
-    ("window", "instant", "inside"),
-    [
-        ("00:00-07:00", "2026-11-22T00:00:00", True),
-        ("00:00-07:00", "2026-11-22T06:59:59", True),
-        ("00:00-07:00", "2026-11-22T07:00:00", False),
-        ("22:00-05:00", "2026-11-22T21:59:59", False),
-        ("22:00-05:00", "2026-11-22T22:00:00", True),
-        ("22:00-05:00", "2026-11-22T05:00:00", False),
-        ("22:00-00:00", "2026-11-23T00:00:00", False),
-    ],
-)
-def test_a_window_includes_its_start_and_excludes_its_end(
-    window: str, instant: str, *, inside: bool
-) -> None:
-    assert Window.parse(window).contains(utc(instant)) is inside
 
 
 # --- the cadence ----------------------------------------------------------------------------------
 
 
-def test_every_second_week_from_the_anchor_is_on_whatever_number_a_year_gives_it() -> None:
-    """2026 has 53 ISO weeks: 20 December lies in week 51, 3 January in week 53."""
-    on = [date(2026, 1, 4), date(2026, 1, 10), date(2026, 12, 20), date(2027, 1, 3)]
-    off = [date(2026, 1, 3), date(2026, 1, 11), date(2026, 12, 27)]
-    assert [day for day in on + off if FORTNIGHTLY.is_on_week(day)] == on
-
-
 @given(st.integers(1, 60), dates, dates)
-def test_on_weeks_are_whole_weeks_that_come_back_at_their_interval(
+def test_on_weeks_come_back_at_their_interval_whatever_number_a_year_gives_them(
     weeks: int, anchor: date, day: date
 ) -> None:
+    """The parity of ISO weeks does not: 2026 has 53 of them."""
     since_an_on_week = (day - anchor) % timedelta(weeks=weeks)
     assert Cadence(weeks, anchor).is_on_week(day) is (since_an_on_week < timedelta(weeks=1))
 
@@ -212,11 +175,7 @@ def test_on_weeks_are_whole_weeks_that_come_back_at_their_interval(
         # Examples of the EventBridge user guide.
         ("cron(0 18 ? * MON-FRI *)", ["Mon 23 18:00", "Tue 24 18:00", "Wed 25 18:00"]),
         ("cron(0/5 8-17 ? * MON-FRI *)", ["Mon 23 08:00", "Mon 23 08:05", "Mon 23 08:10"]),
-        ("cron(5,35 14 * * ? *)", ["Mon 23 14:05", "Mon 23 14:35", "Tue 24 14:05"]),
         ("cron(15 10 ? * 6L 2026-2027)", ["Fri 27 10:15", "Fri 25 10:15", "Fri 29 10:15"]),
-        ("cron(15 10 ? * 6L 2019-2022)", []),
-        # Its text: "every tenth minute, starting from the first minute of the hour".
-        ("cron(1/10 * * * ? *)", ["Mon 23 00:01", "Mon 23 00:11", "Mon 23 00:21"]),
         # Its wildcards: "3#2 would be the second Tuesday", "3W the weekday closest to the third".
         ("cron(0 0 ? * 3#2 *)", ["Tue 08 00:00", "Tue 12 00:00", "Tue 09 00:00"]),
         ("cron(0 0 ? * MON#5 *)", ["Mon 30 00:00", "Mon 29 00:00", "Mon 31 00:00"]),
@@ -229,22 +188,17 @@ def test_on_weeks_are_whole_weeks_that_come_back_at_their_interval(
         # A month without a 31st is passed over: https://github.com/winebarrel/cronplan/issues/106
         ("cron(5 10 31W * ? *)", ["Thu 31 10:05", "Fri 29 10:05", "Wed 31 10:05"]),
         # Ranges may go round; a night's hours pass midnight, but the day stays the date itself.
-        ("cron(0 0 1 NOV-JAN ? *)", ["Tue 01 00:00", "Fri 01 00:00", "Mon 01 00:00"]),
         ("cron(30 20-2 ? * MON *)", ["Mon 23 00:30", "Mon 23 01:30", "Mon 23 02:30"]),
         ("cron(7 22-4/3 * * ? *)", ["Mon 23 01:07", "Mon 23 04:07", "Mon 23 22:07"]),
         ("cron(7 23,3,5-9/4 * * ? *)", ["Mon 23 03:07", "Mon 23 05:07", "Mon 23 09:07"]),
         ("cron(0 0 ? * FRI-SUN *)", ["Fri 27 00:00", "Sat 28 00:00", "Sun 29 00:00"]),
-        # The defaults of this app, in other spellings.
-        ("cron(0 2 ? * 1 *)", ["Sun 29 02:00", "Sun 06 02:00", "Sun 13 02:00"]),
+        # A default of this app, in another spelling.
         ("cron(00  02 ?   * sun *)", ["Sun 29 02:00", "Sun 06 02:00", "Sun 13 02:00"]),
         # What is rare, or never comes.
         ("cron(0 0 29 Feb ? *)", ["Tue 29 00:00", "Sun 29 00:00", "Fri 29 00:00"]),
-        ("cron(0 0 30 2 ? *)", []),
-        ("cron(0 0 1 1 ? */7)", ["Sat 01 00:00", "Sun 01 00:00", "Tue 01 00:00"]),
         ("cron(0 0 1 1 ? 2027/2)", ["Fri 01 00:00", "Mon 01 00:00", "Wed 01 00:00"]),
         ("cron(59 23 23 11 ? 2026)", ["Mon 23 23:59"]),
         # The phase of a rate is not guessed.
-        ("rate(1 minute)", []),
         ("rate(99999 days)", []),
     ],
 )
@@ -270,10 +224,8 @@ def test_the_next_instant_is_strictly_later_and_in_utc() -> None:
 # --- expressions in a time zone -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "rule"),
-    [
-        ("cron(0 4 ? * SUN *) Europe/Amsterdam", "cron(0 2,3 ? * SUN *)"),
+def test_the_rule_fires_in_utc_at_each_time_that_the_offsets_make() -> None:
+    for text, rule in (
         # The day shifts with the hour, for one of the offsets or for both.
         ("cron(30 1 ? * 1 *) Europe/Amsterdam", "cron(30 0,23 ? * SUN,SAT *)"),
         ("cron(15 0 ? * TUE-SAT *) Asia/Kolkata", "cron(45 18 ? * MON,TUE,WED,THU,FRI *)"),
@@ -282,13 +234,10 @@ def test_the_next_instant_is_strictly_later_and_in_utc() -> None:
         ("cron(0 4 * JAN ? 2027) Africa/Casablanca", "cron(0 3,4 ? * * *)"),
         ("cron(* * ? * * *) Europe/Amsterdam", "cron(* * ? * * *)"),
         ("cron(0 4 L * ? *) UTC", "cron(0 4 L * ? *)"),
-        ("rate(7 days) UTC", "rate(7 days)"),
-    ],
-)
-def test_the_rule_fires_in_utc_at_each_time_that_the_offsets_make(text: str, rule: str) -> None:
-    expression = Expression.parse(text)
-    assert str(expression.utc) == rule
-    assert str(expression) == text.removesuffix(" UTC")
+    ):
+        expression = Expression.parse(text)
+        assert str(expression.utc) == rule
+        assert str(expression) == text.removesuffix(" UTC")
 
 
 def test_a_year_ends_by_the_clocks_of_the_zone() -> None:
@@ -368,12 +317,9 @@ def test_times_in_a_zone_are_those_that_a_watch_of_its_clocks_finds(
     assert len(str(expression.utc)) <= 256
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["2026-01-04T04:00:00Z", "2026-01-04T04:00:59.000007+00:00", "2026-01-04T05:00:00+01:00"],
-)
-def test_an_event_is_for_a_minute_in_utc(text: str) -> None:
-    assert scheduled_minute(text).isoformat() == "2026-01-04T04:00:00+00:00"
+def test_an_event_is_for_a_minute_in_utc() -> None:
+    for text in ("2026-01-04T04:00:59.000007Z", "2026-01-04T05:00:00+01:00"):
+        assert scheduled_minute(text).isoformat() == "2026-01-04T04:00:00+00:00"
 
 
 @pytest.mark.parametrize("text", ["2026-01-04T04:00:00", "0001-01-01T00:00:00+14:00", "yesterday"])
@@ -404,16 +350,6 @@ def test_the_runs_nearest_to_now_are_firings_that_meet_every_condition(
     assert found == coming[0] if coming else (found is None or found > fires[-1])
 
 
-@pytest.mark.parametrize("until", [date(2032, 1, 1), date.max])
-def test_the_search_ends_after_five_years_however_long_a_hold_is(
-    monkeypatch: pytest.MonkeyPatch, until: date
-) -> None:
-    """Without a look at every firing: a dense schedule fires two million times within the limit."""
-    monkeypatch.delattr(Expression, "fires_on")
-    every_minute = Expression.parse("cron(* * * * ? *)")
-    assert next_run(every_minute, FORTNIGHTLY, ALWAYS, MONDAY, until) is None
-
-
 def test_the_search_for_the_next_run_ends_at_its_limit() -> None:
     once, fire = Expression.parse("cron(0 4 1 1 ? 2050)"), utc("2050-01-01T04:00")
     early, weekly = fire - SEARCH_LIMIT, Cadence(1, date(2026, 1, 4))
@@ -421,27 +357,29 @@ def test_the_search_for_the_next_run_ends_at_its_limit() -> None:
     assert next_run(once, weekly, ALWAYS, early - timedelta(seconds=1)) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "cadence", "window", "ever"),
-    [
-        ("cron(0 4 ? * SUN *)", FORTNIGHTLY, "00:00-07:00", True),
-        # 04:00 UTC is never inside it in New York, and only in winter in Amsterdam.
-        ("cron(0 4 ? * SUN *)", FORTNIGHTLY, "02:00-03:00 America/New_York", False),
-        ("cron(0 4 ? * SUN *)", FORTNIGHTLY, "00:00-06:00 Europe/Amsterdam", True),
-        # The years: past, and long after the anchor.
-        ("cron(0 4 ? * SUN 2025)", FORTNIGHTLY, "00:00-24:00", False),
-        ("cron(0 4 ? * SUN 2040)", FORTNIGHTLY, "00:00-24:00", True),
-        ("cron(0 4 ? * SUN 2027)", Cadence(2, date(1960, 1, 3)), "00:00-24:00", True),
-        # The one firing lies in an off-week, or in an on-week, or is the anchor's first minute.
-        ("cron(0 4 11 1 ? 2026)", FORTNIGHTLY, "00:00-24:00", False),
-        ("cron(0 4 18 1 ? 2026)", FORTNIGHTLY, "00:00-24:00", True),
-        ("cron(1 0 4 1 ? 2026)", FORTNIGHTLY, "00:00-24:00", True),
-        ("cron(0 4 ? * SUN *)", Cadence(1, date.max), "00:00-24:00", False),
-        ("cron(0 4 ? * SUN *)", Cadence(9999, date(2026, 1, 4)), "00:00-24:00", True),
-        ("rate(7 days)", FORTNIGHTLY, "08:00-08:01", True),
-    ],
-)
-def test_whether_it_ever_runs_does_not_depend_on_the_clock(
-    text: str, cadence: Cadence, window: str, ever: bool
+def test_a_search_under_a_long_hold_does_not_look_at_every_firing(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert ever_runs(Expression.parse(text), cadence, Window.parse(window)) is ever
+    """A dense schedule fires two million times within the limit."""
+    monkeypatch.delattr(Expression, "fires_on")
+    every_minute = Expression.parse("cron(* * * * ? *)")
+    assert next_run(every_minute, FORTNIGHTLY, ALWAYS, MONDAY, date.max) is None
+
+
+def ever(text: str, cadence: Cadence = FORTNIGHTLY, window: str = "00:00-24:00") -> bool:
+    return ever_runs(Expression.parse(text), cadence, Window.parse(window))
+
+
+def test_whether_it_ever_runs_does_not_depend_on_the_clock() -> None:
+    # 04:00 UTC is never inside it in New York, and only in winter in Amsterdam.
+    assert not ever("cron(0 4 ? * SUN *)", window="02:00-03:00 America/New_York")
+    assert ever("cron(0 4 ? * SUN *)", window="00:00-06:00 Europe/Amsterdam")
+    # The years: past, and long after the anchor.
+    assert not ever("cron(0 4 ? * SUN 2025)")
+    assert ever("cron(0 4 ? * SUN 2027)", Cadence(2, date(1960, 1, 3)))
+    assert not ever("cron(0 4 ? * SUN *)", Cadence(1, date.max))
+    # The one firing lies in an off-week, or is the anchor's first minute.
+    assert not ever("cron(0 4 11 1 ? 2026)")
+    assert ever("cron(1 0 4 1 ? 2026)")
+    # What is not known of a rate is taken for granted.
+    assert ever("rate(7 days)", window="08:00-08:01")

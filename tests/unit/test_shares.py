@@ -1,6 +1,7 @@
 """Which of production's snapshots are managed, shared and expired."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -21,6 +22,7 @@ from chalicelib.domain.snapshots import OwnSnapshot
 from tests.fakes import ACCEPTANCE, arn, snapshot
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
 TOKYO = timezone(timedelta(hours=9))
 POLICY = SharePolicy("production", ACCEPTANCE, "alias/shares", 3)
 OTHER = POLICY._replace(account="333333333333")
@@ -32,7 +34,7 @@ def own(
     status: str = "available",
     *,
     made: SharePolicy = POLICY,
-    tags: dict[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
     **facts: Any,
 ) -> OwnSnapshot:
     """What was asked for in that week, as RDS lists it: dated by its own making."""
@@ -40,7 +42,7 @@ def own(
     made_later = {"status": status, "created": SATURDAY + timedelta(weeks=99)}
     name = made.name(facts.get("cluster", "orders"), scheduled)
     taken = snapshot(name, **{"own": True, **made_later, **facts})
-    return OwnSnapshot(taken, made.tags(scheduled) | (tags or {}), 100)
+    return OwnSnapshot(taken, {**made.tags(scheduled), **(tags or {})}, 100)
 
 
 def shares(*made: OwnSnapshot) -> list[Owned]:
@@ -55,37 +57,26 @@ def test_one_schedule_of_one_cluster_has_one_name_that_rds_takes() -> None:
     """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html"""
     name = POLICY.name("orders", SATURDAY)
     assert re.fullmatch("aurora-refresh-share-[0-9a-f]{32}", name)
-    others = {
-        POLICY.name("billing", SATURDAY),
-        POLICY.name("orders", SATURDAY + timedelta(minutes=1)),
-        OTHER.name("orders", SATURDAY),
-        DAILY.name("orders", SATURDAY),
-    }
-    assert len(others | {name}) == 5
+    names = {policy.name("orders", SATURDAY) for policy in (POLICY, OTHER, DAILY)}
+    names |= {POLICY.name("billing", SATURDAY), POLICY.name("orders", SATURDAY + MINUTE)}
+    assert len(names) == 5
 
 
 # --- which are managed ----------------------------------------------------------------------------
-
-
-def test_managed_shares_are_newest_first_and_dated_by_their_data() -> None:
-    made = {1: own(1), 3: own(3, "creating", created=None), 2: own(2, "failed")}
-    assert shares(*made.values()) == [
-        Owned(made[week].snapshot, POLICY.name("orders", taken), taken)
-        for week, taken in ((week, SATURDAY + timedelta(weeks=week)) for week in (3, 2, 1))
-    ]
 
 
 @given(st.permutations([(0, 1), (0, 2), (1, 1), (1, 2)]))
 def test_of_the_same_data_the_one_made_later_comes_first_and_else_the_greater_name(
     order: list[tuple[int, int]],
 ) -> None:
+    """One that is being made has no time yet, and counts as made when its data was taken."""
     made = [
-        own(week, created=SATURDAY + timedelta(days=days), tags=dict(own().tags))
+        own(week, tags=own().tags, created=SATURDAY + timedelta(days=days) if days else None)
         for days, week in order
     ]
-    ordered = [(share.snapshot.created, share.identifier) for share in shares(*made)]
+    ordered = [(share.snapshot.created or share.taken, share.identifier) for share in shares(*made)]
     assert len(ordered) == len(order)
-    assert ordered == sorted(ordered, key=lambda each: (each[0] or SATURDAY, each[1]), reverse=True)
+    assert ordered == sorted(ordered, reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -103,14 +94,10 @@ def test_neither_the_name_nor_the_tags_alone_make_a_snapshot_managed(stranger: O
     assert shares(stranger) == []
 
 
-@pytest.mark.parametrize(
-    ("status", "found"), [("available", True), ("copying", True), ("failed", False)]
-)
-def test_the_same_data_is_found_unless_its_snapshot_failed(status: str, *, found: bool) -> None:
-    made = shares(own(1, status), own(2))
-    same = find_by_data(SATURDAY + timedelta(weeks=1), made)
-    assert same == (made[1] if found else None)
-    assert find_by_data(SATURDAY, made) is None
+def test_the_same_data_is_found_unless_its_snapshot_failed() -> None:
+    (copying,) = shares(own(1, "copying"))
+    assert find_by_data(copying.taken, [copying]) == copying
+    assert find_by_data(copying.taken, shares(own(1, "failed"), own(2))) is None
 
 
 # --- which are shared, and which expire -----------------------------------------------------------

@@ -16,6 +16,7 @@ from chalicelib.domain.snapshots import (
     choose,
     pin_rejection,
     rejection,
+    version_matches,
 )
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 
@@ -23,10 +24,9 @@ WANTED = Criteria(PRODUCTION, "aurora-postgresql", "15", "orders")
 MIDNIGHT = datetime(2026, 1, 4, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("name", ["orders-1", "rds:orders-2026-01-03-22-00"])
-def test_an_arn_is_read_by_its_parts(name: str) -> None:
-    expected = SnapshotArn(arn(name), "eu-west-1", PRODUCTION, name)
-    assert SnapshotArn.parse(arn(name)) == expected
+def test_an_arn_is_read_by_its_parts() -> None:
+    text, name = arn("rds:orders-2026-01-03-22-00"), "rds:orders-2026-01-03-22-00"
+    assert SnapshotArn.parse(text) == SnapshotArn(text, "eu-west-1", PRODUCTION, name)
 
 
 @pytest.mark.parametrize(
@@ -41,64 +41,31 @@ def test_any_other_text_is_no_cluster_snapshots_arn(text: str) -> None:
     assert SnapshotArn.parse(text) is None
 
 
-@pytest.mark.parametrize(
-    ("facts", "reason", "detail"),
-    [
-        ({"account": "111111111112"}, "account", "account 111111111112, expected 111111111111"),
-        ({"account": ""}, "account", "account , expected 111111111111"),
-        ({"status": "creating"}, "status", "status creating, expected available"),
-        ({"engine": "docdb"}, "engine", "engine docdb, expected aurora-postgresql"),
-        ({"engine_version": "16.1"}, "version", "engine version 16.1, expected 15"),
-        ({"cluster": "billing"}, "cluster", "cluster billing, expected orders"),
-        ({"created": None}, "no-create-time", "no creation time yet"),
-    ],
-)
-def test_a_snapshot_is_rejected_for_the_rule_it_breaks(
-    facts: dict[str, str], reason: str, detail: str
-) -> None:
-    assert rejection(snapshot(), WANTED) is None
-    assert rejection(snapshot(**facts), WANTED) == Rejection(reason, detail)
-
-
 def test_only_the_first_broken_rule_is_reported() -> None:
     """Break the rules one by one from the last to the first: each hides those after it."""
-    reasons = []
     broken = snapshot()
-    for change in (
-        {"created": None},
-        {"cluster": "billing"},
-        {"engine_version": "16.1"},
-        {"engine": "docdb"},
-        {"status": "copying"},
-        {"account": "999999999999"},
+    assert rejection(broken, WANTED) is None
+    for change, reason, detail in (
+        ({"created": None}, "no-create-time", "no creation time yet"),
+        ({"cluster": "billing"}, "cluster", "cluster billing, expected orders"),
+        ({"engine_version": "16.1"}, "version", "engine version 16.1, expected 15"),
+        ({"engine": "docdb"}, "engine", "engine docdb, expected aurora-postgresql"),
+        ({"status": "copying"}, "status", "status copying, expected available"),
+        ({"account": ""}, "account", "account , expected 111111111111"),
     ):
         broken = broken._replace(**change)
-        found = rejection(broken, WANTED)
-        reasons.append(found.reason if found else None)
-    assert reasons == ["no-create-time", "cluster", "version", "engine", "status", "account"]
+        assert rejection(broken, WANTED) == Rejection(reason, detail)
 
 
-@pytest.mark.parametrize(
-    ("version", "wanted", "matches"),
-    [
-        ("15.4", "15", True),
-        ("15.4", "15.4", True),
-        ("15.40", "15.4", False),
-        ("150.1", "15", False),
-        ("15", "15.4", False),
-        ("", "15", False),
-        ("8.0.mysql_aurora.3.04.0", "8.0.mysql_aurora.3", True),
-        ("8.0.mysql_aurora.3.04.0", "8.0.mysql_aurora.3.0", False),
-        ("16.6-limitless", "16", False),
-        ("16.6-limitless", "16.6", False),
-        ("16.6-limitless", "16.6-limitless", True),
-        ("10.serverless_7", "10", True),
-        ("10.serverless_7", "10.7", False),
-    ],
-)
-def test_versions_match_by_whole_dotted_parts(version: str, wanted: str, matches: bool) -> None:
-    found = rejection(snapshot(engine_version=version), WANTED._replace(engine_version=wanted))
-    assert (found is None) == matches
+def test_versions_match_by_whole_dotted_parts() -> None:
+    assert version_matches("15.4", "15")
+    assert version_matches("15.4", "15.4")
+    assert version_matches("8.0.mysql_aurora.3.04.0", "8.0.mysql_aurora.3")
+    assert version_matches("16.6-limitless", "16.6-limitless")
+    assert not version_matches("15.40", "15.4")
+    assert not version_matches("150.1", "15")
+    assert not version_matches("15", "15.4")
+    assert not version_matches("16.6-limitless", "16.6")
 
 
 def test_an_own_snapshot_may_be_pinned_whatever_its_cluster_but_of_no_other_engine() -> None:
