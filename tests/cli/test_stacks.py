@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import cfnlint
 import pytest
@@ -88,21 +87,16 @@ def test_what_exists_outside_the_stack_is_left_alone() -> None:
     assert before(stage(), existing=all_there(stage()))["Resources"] == {}
 
 
-def test_what_the_stack_holds_is_taken_over_to_the_letter() -> None:
+def test_what_the_stack_holds_is_taken_over_to_the_letter_except_the_pipeline_s_name() -> None:
     first = before(stage(), initial={CURRENT: SNAPSHOT})
     # An earlier version of this may have written it otherwise.
     for each in first["Resources"].values():
         each["Properties"]["Description"] = "of old"
-    again = before(stage(), first, all_there(stage()), initial={CURRENT: f"{SNAPSHOT}-other"})
-    assert again == first
-
-
-def test_the_pipeline_s_name_follows_the_stage_if_the_stack_made_the_parameter() -> None:
-    first = before(stage())
-    moved = replace(stage(), pipeline_arn=f"{PIPELINE}-new")
-    changed = before(moved, first, all_there(stage()))
-    assert values(changed) == values(first) | {PIPELINE_NAME: "acceptance-main-new"}
-    assert changed["Resources"].keys() == first["Resources"].keys()
+    there, other = all_there(stage()), {CURRENT: f"{SNAPSHOT}-other"}
+    assert before(stage(), first, there, initial=other) == first
+    moved = before(replace(stage(), pipeline_arn=f"{PIPELINE}-new"), first, there)
+    assert values(moved) == values(first) | {PIPELINE_NAME: "acceptance-main-new"}
+    assert moved["Resources"].keys() == first["Resources"].keys()
 
 
 def test_what_was_deleted_behind_the_stack_s_back_is_made_anew_under_another_logical_name() -> None:
@@ -125,12 +119,7 @@ def test_a_database_that_is_no_more_leaves_the_template_and_the_others_stay() ->
     assert second["Resources"].items() <= first["Resources"].items()
 
 
-def test_names_that_differ_in_punctuation_alone_have_logical_names_of_their_own() -> None:
-    names = {"SSM_RDS_LATEST_SNAPSHOT_NAME": "/a/bc", "SSM_RDS_CURRENT_SNAPSHOT_NAME": "/a-b/c"}
-    assert len(before(stage(STAGE, **names))["Resources"]) == 3
-
-
-@pytest.mark.parametrize("topic", ["", ELSEWHERE, TOPIC.replace("eu-west-1", "eu-west-2")])
+@pytest.mark.parametrize("topic", [ELSEWHERE, TOPIC.replace("eu-west-1", "eu-west-2")])
 def test_a_topic_that_is_not_the_account_s_own_is_not_made(topic: str) -> None:
     made = stage(FULL, NOTIFICATION_TOPIC_ARN=topic)
     assert stacks.own_topic(made) is None
@@ -147,17 +136,11 @@ def test_an_email_stays_until_another_or_none_is_answered() -> None:
 def test_whoever_unsubscribed_is_subscribed_again_only_if_the_address_is_answered_anew() -> None:
     names, there, email = [], all_there(stage()), "a@b.de"
     template = before(stage(), email=email)
-    for existing, answer in (
-        (there, None),  # whoever has unsubscribed is not bothered unasked
-        ((*there, email), email),
-        (there, email),
-        ((*there, email), email),
-        (there, None),
-        (there, email),
-    ):
+    subscribed = (*there, email)
+    for existing, answer in ((there, None), (there, email), (subscribed, email), (there, email)):
         template = before(stage(), template, existing, email=answer)
         names += [name for name in template["Resources"] if name.startswith("Email")]
-    assert names == ["Email", "Email", "EmailAgain", "EmailAgain", "EmailAgain", "Email"]
+    assert names == ["Email", "EmailAgain", "EmailAgain", "Email"]
 
 
 def test_a_topic_that_exists_outside_is_subscribed_to_all_the_same() -> None:
@@ -174,19 +157,19 @@ def test_a_topic_that_exists_outside_is_subscribed_to_all_the_same() -> None:
 
 
 def test_a_packaged_stage_has_what_a_deployed_one_has_and_its_logs_all_retained() -> None:
-    template = stacks.packaged_before(stage())
+    """Under other logical names, so that an update of the other stack fails."""
+    template, deployed = stacks.packaged_before(stage()), before(stage(), email="a@b.de")
     kinds = [each["Type"].rsplit("::")[-1] for each in template["Resources"].values()]
     assert kinds == [*["Parameter"] * 4, *["LogGroup"] * 5, "Topic", "Subscription"]
-    first = {"Ref": "FirstAcceptanceRdsCurrentSnapshotc694c8"}
-    assert values(template) == values(before(stage())) | {CURRENT: first}
-    groups = [each["Properties"] for each in template["Resources"].values()][4:9]
-    assert groups == [
-        {"LogGroupName": group, "RetentionInDays": 90} for group in stacks.log_groups(stage())
-    ]
+    assert not deployed["Resources"].keys() & template["Resources"].keys()
+    first = "FirstAcceptanceRdsCurrentSnapshotc694c8"
+    assert values(template) == values(deployed) | {CURRENT: {"Ref": first}}
     retained = [each.get("DeletionPolicy") for each in template["Resources"].values()]
     assert retained == [*["Retain"] * 10, None]
     defaults = {name: each["Default"] for name, each in template["Parameters"].items()}
-    assert defaults == {first["Ref"]: "dummyvalue", "Email": ""}
+    assert defaults == {first: "dummyvalue", "Email": ""}
+    without_topic = stacks.packaged_before(stage(FULL, NOTIFICATION_TOPIC_ARN=ELSEWHERE))
+    assert ("Conditions" in without_topic, [*without_topic["Parameters"]]) == (False, [first])
 
 
 def test_what_a_package_says_of_a_moving_parameter_depends_on_nothing_but_its_name() -> None:
@@ -194,17 +177,6 @@ def test_what_a_package_says_of_a_moving_parameter_depends_on_nothing_but_its_na
     orders = {name.replace("RDS", "ORDERS"): value for name, value in FULL.items()}
     other = {"DATABASES": "ORDERS", "ORDERS_ENGINE_VERSION": "16", "MAX_SNAPSHOT_AGE_DAYS": "3"}
     assert stacks.packaged_before(stage(orders, **other)) == stacks.packaged_before(stage())
-
-
-def test_what_is_packaged_shares_no_logical_name_with_what_is_deployed() -> None:
-    deployed = before(stage(), email="a@b.de")["Resources"].keys()
-    assert not deployed & stacks.packaged_before(stage())["Resources"].keys()
-
-
-def test_a_packaged_stage_without_a_topic_of_its_own_has_no_address() -> None:
-    template = stacks.packaged_before(stage(FULL, NOTIFICATION_TOPIC_ARN=ELSEWHERE))
-    assert "Conditions" not in template
-    assert list(template["Parameters"]) == ["FirstAcceptanceRdsCurrentSnapshotc694c8"]
 
 
 # --- after: alarms --------------------------------------------------------------------------------
@@ -314,15 +286,11 @@ def test_what_a_stage_leaves_out_has_no_alarm_and_that_is_said() -> None:
 @pytest.mark.parametrize(
     ("schedule", "rings"),
     [
-        ("cron(0 4 ? * SUN *)", True),
-        ("cron(0 4 ? * MON-FRI *)", True),
         # An hour more than seven days pass in autumn, but the rule fires at both times in UTC.
         ("cron(0 4 ? * SUN *) Europe/Amsterdam", True),
         ("rate(7 days)", True),
-        ("rate(168 hours)", True),
         ("rate(8 days)", False),
         ("cron(0 4 1 * ? *)", False),
-        ("cron(0 4 ? * SUN#1 *)", False),
         ("cron(0 4 ? JAN-OCT SUN *)", False),
         ("cron(0 4 ? * SUN 2026)", False),  # no more after that
         ("cron(0 4 ? * SUN 2030-2199)", True),  # from then on
@@ -342,21 +310,13 @@ def test_an_overdue_refresh_has_an_alarm_only_where_every_week_has_one(
 
 def test_events_are_retried_twice_and_failures_go_to_the_topic_except_a_poll_s() -> None:
     """The next poll does the same, and a poll that always fails has its alarm."""
-
-    def settled(function: str, seconds: int) -> dict[str, Any]:
-        return {
-            "FunctionName": f"aurora-refresh-acceptance-{function}",
-            "Qualifier": "$LATEST",
-            "MaximumRetryAttempts": 2,
-            "MaximumEventAgeInSeconds": seconds,
-        }
-
-    to_topic = {"DestinationConfig": {"OnFailure": {"Destination": TOPIC}}}
-    assert list(stacks.invocations(stage()).values()) == [
-        settled(UPDATE, 6 * 3600) | to_topic,
-        settled(RESTORE, 6 * 3600) | to_topic,
-        settled(FOLLOW, 6 * 3600) | to_topic,
-        settled(RECONCILE, 900),
+    notified = {"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": 6 * 3600}
+    notified |= {"DestinationConfig": {"OnFailure": {"Destination": TOPIC}}}
+    poll = {"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": 900}
+    expected = dict.fromkeys((UPDATE, RESTORE, FOLLOW), notified) | {RECONCILE: poll}
+    assert [*stacks.invocations(stage()).values()] == [
+        {"FunctionName": f"aurora-refresh-acceptance-{name}", "Qualifier": "$LATEST", **settings}
+        for name, settings in expected.items()
     ]
     for properties in stacks.invocations(stage(STAGE)).values():
         assert "DestinationConfig" not in properties
@@ -374,11 +334,11 @@ def test_the_dashboard_shows_the_stage_s_refreshes_and_every_function() -> None:
     assert {metric[3] for metric in shown if metric[0] == "AWS/Lambda"} == {
         *stacks.function_names(stage(TWO)).values()
     }
-    assert {tuple(metric[1:4:2]) for metric in shown if metric[0] == "AuroraRefresh"} == {
-        ("RefreshStarted", "acceptance"),
-        ("RefreshSucceeded", "acceptance"),
-        ("RefreshFailed", "acceptance"),
-        ("RefreshSkipped", "acceptance"),
+    assert {(metric[1], metric[3]) for metric in shown if metric[0] == "AuroraRefresh"} == {
+        *(
+            (f"Refresh{each}", "acceptance")
+            for each in ("Started", "Succeeded", "Failed", "Skipped")
+        ),
         ("SnapshotAgeHours", "acceptance"),
         ("RefreshDurationMinutes", "acceptance"),
         ("NotificationFailed", "acceptance"),
@@ -398,10 +358,7 @@ def sharing(**changes: str) -> ProductionStage:
 
 def test_a_production_stage_has_a_topic_and_no_parameters() -> None:
     template = stacks.before(sharing(), None, [], {}, "a@b.de")
-    assert [each["Type"] for each in template["Resources"].values()] == [
-        "AWS::SNS::Topic",
-        "AWS::SNS::Subscription",
-    ]
+    assert labels(template) == ["topic aurora-refresh", "e-mail subscription of a@b.de"]
     without = stacks.before(sharing(NOTIFICATION_TOPIC_ARN=""), None, [], {}, None)
     assert without["Resources"] == {}
 
