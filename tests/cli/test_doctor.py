@@ -384,6 +384,8 @@ ASK = action("Approval", "Ask")
 TERRAFORM = action("Build", "Terraform", runOrder=2)
 ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
 BOTH = stage_named("Deploy", DATABASE, ORDERS)
+VARIABLE = "#{Build.STACK}"
+ANY = action("Deploy", "Any", configuration={"StackName": VARIABLE})
 DELETION = action("Deploy", "X", configuration={"StackName": "x", "ActionMode": "DELETE_ONLY"})
 REPLACING = {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}}
 SKIPPED = {"beforeEntry": {"conditions": [{"result": "SKIP"}]}}
@@ -533,6 +535,7 @@ FAULTS: dict[str, list[Row]] = {
         ("main", account(template=stack_of(TEMPLATE, Snapshot=LATEST)), "problem", "would restore by accident", READ_RIGHTLY),
         ("main", account(template=stack_of(TEMPLATE, Snapshot="/x")), "problem", "Cluster reads /x, which is not a parameter of this stage", READ_RIGHTLY),
         ("main", account(template=None), "warning", "has not been deployed yet", BY_HAND),
+        (VARIABLE, account(pipeline=pipeline_of(DATABASE_STAGE, stage_named("Any", ANY))), "warning", "under a name that only the run knows", BY_HAND),
         *(("main", account(template=with_resource("Cluster", f"{name}: {value}")), status, name, name) for name, value, status in [
             ("DBClusterIdentifier", "acceptance", "problem"),
             ("DeletionProtection", "'true'", "warning"),
@@ -714,6 +717,11 @@ RIGHT = {
     "an approval after Terraform": account(
         pipeline=pipeline_of(stage_named("Apply", TERRAFORM), VERIFY)
     ),
+    "a stack of the same name in another Region": account(
+        pipeline=pipeline_of(
+            stage_named("There", DATABASE | {"region": "us-east-1"}), DATABASE_STAGE
+        )
+    ),
     "a stack that the pipeline deletes": account(
         pipeline=pipeline_of(DATABASE_STAGE, stage_named("Clean", DELETION))
     ),
@@ -797,15 +805,6 @@ def test_a_stack_elsewhere_is_not_seen_and_no_problem(
         ("deployment", "warning", True),
     ]
     assert all(place in check.seen for check in found)
-
-
-def test_a_stack_of_the_same_name_here_is_preferred_and_a_variable_one_is_not_seen() -> None:
-    there = stage_named("There", DATABASE | {"region": "us-east-1"})
-    variable = action("Deploy", "Any", configuration={"StackName": "#{Build.STACK}"})
-    body = pipeline_of(there, DATABASE_STAGE, stage_named("Any", variable))
-    here, unknown = mainpipeline.stacks_of(HEALTHY_STAGE, body)
-    assert here == mainpipeline.DeployedStack("main")
-    assert unknown.elsewhere == "under a name that only the run knows"
 
 
 # --- verdicts that depend on more than one thing --------------------------------------------------
@@ -1159,49 +1158,42 @@ def test_a_stage_that_is_set_wrongly_is_reported_setting_by_setting(project: Pat
 # --- production -----------------------------------------------------------------------------------
 
 SHARING = {"SHARE_WITH_ACCOUNT": ACCEPTANCE, "CLUSTERS": "orders", "SHARE_KMS_KEY_ID": "alias/own"}
-SHARING_STAGE = ProductionStage(
+WITH_KEY = ProductionStage(
     "production", SHARING, ProductionSettings.from_environment(SHARING), PRODUCTION, "eu-west-1"
 )
-KEYLESS = replace(SHARING_STAGE, settings=SHARING_STAGE.settings._replace(key=None))
+KEYLESS = replace(WITH_KEY, settings=WITH_KEY.settings._replace(key=None))
 OTHER_CLUSTERS, OTHER_KEY = (
     f"aurora-refresh configure --stage production {name}=…, and then aurora-refresh deploy --stage production"
     for name in ("CLUSTERS", "SHARE_KMS_KEY_ID")
 )
-AVAILABLE = {"Status": "available", "StorageEncrypted": True, "KmsKeyId": "key"}
+SOURCE = "rds:DescribeDBClusters orders"
+ITS_KEY, OWN_KEY = "kms:DescribeKey key", "kms:DescribeKey alias/own"
+# AWS's key of a cluster is right if copies are shared under another one.
+SHARED_ANSWERS: Answers = {
+    SOURCE: {"Status": "available", "StorageEncrypted": True, "KmsKeyId": "key"},
+    ITS_KEY: AWS_MANAGED,
+    OWN_KEY: CUSTOMERS,
+}
 THROTTLED = Unavailable("kms:DescribeKey", "throttled")
 
 
 @pytest.mark.parametrize(
-    ("changed", "what", "fix"),
+    ("stage", "changed", "what", "fix"),
     [
-        ({"cluster": None}, "orders problem", OTHER_CLUSTERS),
-        ({"cluster": {"Status": "stopped"}}, "orders warning", "nothing if that ends before cron("),
-        ({"cluster_key": None}, "of orders problem", "restore the cluster from a snapshot under"),
-        ({"cluster_key": DELETED_KEY}, "of orders problem", UNDELETE),
-        ({"cluster_key": THROTTLED}, "of orders warning", "run the doctor again"),
-        ({"own_key": AWS_MANAGED}, "alias/own problem", OTHER_KEY),
-        ({"stage": KEYLESS}, "of orders problem", OTHER_KEY),
+        (WITH_KEY, {SOURCE: None}, "orders problem", OTHER_CLUSTERS),
+        (WITH_KEY, {SOURCE: {"Status": "stopped"}}, "orders warning", "nothing if that ends"),
+        (WITH_KEY, {ITS_KEY: None}, "of orders problem", "restore the cluster from a snapshot"),
+        (WITH_KEY, {ITS_KEY: DELETED_KEY}, "of orders problem", UNDELETE),
+        (WITH_KEY, {ITS_KEY: THROTTLED}, "of orders warning", "run the doctor again"),
+        (WITH_KEY, {OWN_KEY: AWS_MANAGED}, "alias/own problem", OTHER_KEY),
+        (KEYLESS, {}, "of orders problem", OTHER_KEY),
     ],
 )
 def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
-    changed: Answers, what: str, fix: str
+    stage: ProductionStage, changed: Answers, what: str, fix: str
 ) -> None:
-    """A cluster's key may be AWS's if copies are shared under another one."""
-
-    def checked(
-        stage: ProductionStage = SHARING_STAGE,
-        cluster: Any = AVAILABLE,
-        cluster_key: Any = AWS_MANAGED,
-        own_key: Any = CUSTOMERS,
-    ) -> list[Check]:
-        answers = {
-            "rds:DescribeDBClusters orders": cluster,
-            "kms:DescribeKey key": cluster_key,
-            "kms:DescribeKey alias/own": own_key,
-        }
-        look = Look(stage, Mock(), NOW, answers)
-        return [*production.clusters(look), *production.share_key(look)]
-
-    (bad,) = (check for check in checked(**changed) if check.status != "ok")
+    look = Look(stage, Mock(), NOW, SHARED_ANSWERS | changed)
+    found = [*production.clusters(look), *production.share_key(look)]
+    (bad,) = (check for check in found if check.status != "ok")
     assert f"{bad.subject} {bad.status}" == what
     assert str(bad.fix).startswith(fix)
