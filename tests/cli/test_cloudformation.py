@@ -158,17 +158,6 @@ def test_an_update_that_takes_long_reports_progress_and_then_each_outcome(
     ]
 
 
-def test_an_update_without_changes_leaves_everything_unchanged(cloud: Cloud) -> None:
-    cloud.status("CREATE_COMPLETE")
-    cloud.events(("s", "CREATE_COMPLETE", ""))
-    # A policy alone is no update.
-    kept = {name: {**each, "DeletionPolicy": "Retain"} for name, each in RESOURCES.items()}
-    cloud.answers("get_template", {"TemplateBody": json.dumps({"Resources": kept})})
-    cloud.refuses("update_stack", "No updates are to be performed.")
-    cloud.stack.deploy(TEMPLATE)
-    assert cloud.said == ["  unchanged  parameter /one", "  unchanged  parameter /two"]
-
-
 def test_a_creation_deletes_what_a_failed_one_left_and_asks_that_it_leaves_nothing(
     cloud: Cloud,
 ) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -437,10 +438,7 @@ OPEN_KEY = f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'
 ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
 
 
-def hidden_key(why: str) -> AcceptanceLook:
-    return account(key=Unavailable("kms:DescribeKey", why, denied=True))
-
-
+hidden = partial(Unavailable, "kms:DescribeKey", denied=True)
 CONFIGURATION, FIRING = HEALTHY[SINGLE["configuration"]], HEALTHY[SINGLE["rule"]]
 
 
@@ -532,6 +530,8 @@ FAULTS: dict[str, list[Row]] = {
             "!FindInMap [Environments, !Ref AWS::AccountId, snapshot]",
             "!Sub '${AWS::StackName}-snapshot'",
         ]),
+        # A nested stack's parameters are given by another template.
+        ("main", account(template=replace(restored_from("!Ref Text"), is_nested=True)), "warning", "source of Cluster's", BY_HAND),
         ("main", account(template=stack_of(TEMPLATE, Snapshot=LATEST)), "problem", "would restore by accident", READ_RIGHTLY),
         ("main", account(template=stack_of(TEMPLATE, Snapshot="/x")), "problem", "Cluster reads /x, which is not a parameter of this stage", READ_RIGHTLY),
         ("main", account(template=None), "warning", "has not been deployed yet", BY_HAND),
@@ -584,9 +584,9 @@ FAULTS: dict[str, list[Row]] = {
         (KEY, account(key=AWS_MANAGED), "problem", "no other account can use", COPY_AGAIN),
         (KEY, account(key=None), "problem", "no longer exists", COPY_AGAIN),
         (KEY, account(key=CUSTOMERS | {"KeyState": "Disabled"}), "problem", "is Disabled", "enable-key"),
-        (KEY, hidden_key("no resource-based policy allows it"), "problem", "does not let account", OPEN_KEY),
+        (KEY, account(key=hidden("no resource-based policy allows it")), "problem", "does not let account", OPEN_KEY),
         # A refusal by one's own policies says nothing about the key.
-        *((KEY, hidden_key(f"with an explicit deny in {each}"), "warning", "could not be looked at", ALLOW_KEY)
+        *((KEY, account(key=hidden(f"with an explicit deny in {each}")), "warning", "could not be looked at", ALLOW_KEY)
           for each in ("an identity-based policy", "a permissions boundary", "a session policy")),
     ],
     "share": [
@@ -885,12 +885,6 @@ def test_a_missing_function_needs_executions_to_reserve(limit: Answers, quota: l
     assert [fix for fix in fixes if fix.startswith("aws service-quotas")] == wanted
 
 
-def test_each_stack_that_reads_current_wrongly_is_named() -> None:
-    wrong = restored_from(NEW.arn)
-    seen = account(pipeline=pipeline_of(BOTH), template=wrong, **{"template of orders": wrong})
-    assert [check.subject for check in faults(seen)] == ["main", "orders"]
-
-
 # --- what is said of what is right ----------------------------------------------------------------
 
 
@@ -964,26 +958,6 @@ def test_a_refusal_of_the_longest_names_is_reported_with_its_reason() -> None:
         Look(HEALTHY_STAGE, Mock(client=Mock(return_value=client)), NOW).key(KEY)
     found = (caught.value.action, caught.value.why, caught.value.denied)
     assert found == ("kms:DescribeKey", f"AccessDeniedException: {message}", True)
-
-
-def test_a_name_is_that_of_another_key_in_another_region() -> None:
-    def client(_: str, region_name: str, **__: Any) -> Mock:
-        return Mock(describe_key=lambda **_: {"KeyMetadata": {"Arn": region_name}})
-
-    look = Look(HEALTHY_STAGE, Mock(client=client), NOW)
-    found = [look.key("alias/own", region) for region in (None, "us-east-1")]
-    assert found == [{"Arn": "eu-west-1"}, {"Arn": "us-east-1"}]
-
-
-def test_a_nested_stack_s_parameters_are_given_by_another_template() -> None:
-    text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
-    text = text.replace("AWS::SSM::Parameter::Value<String>", "String")
-    client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
-    answers = HEALTHY | {"cloudformation:DescribeStacks main": {"ParentId": "arn:x"}}
-    del answers[NAMES["template"]]
-    look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), NOW, answers)
-    (found,) = (check for check in template_checks.reading(look) if check.status != "ok")
-    assert found.seen == "the source of Cluster's SnapshotIdentifier is unknown"
 
 
 # --- what a stage's files say ---------------------------------------------------------------------

@@ -112,13 +112,6 @@ def test_what_was_deleted_behind_the_stack_s_back_is_made_anew_under_another_log
     assert third["Resources"].keys() == first["Resources"].keys()
 
 
-def test_a_database_that_is_no_more_leaves_the_template_and_the_others_stay() -> None:
-    first = before(stage(TWO))
-    second = before(stage(STAGE), first, all_there(stage(TWO)))
-    assert labels(second) == [f"parameter {name}" for name in (PIPELINE_NAME, LATEST, CURRENT)]
-    assert second["Resources"].items() <= first["Resources"].items()
-
-
 @pytest.mark.parametrize("topic", [ELSEWHERE, TOPIC.replace("eu-west-1", "eu-west-2")])
 def test_a_topic_that_is_not_the_account_s_own_is_not_made(topic: str) -> None:
     made = stage(FULL, NOTIFICATION_TOPIC_ARN=topic)
@@ -182,38 +175,18 @@ def test_what_a_package_says_of_a_moving_parameter_depends_on_nothing_but_its_na
 # --- after: alarms --------------------------------------------------------------------------------
 
 
-def test_what_monitors_a_stage_keeps_the_logical_names_of_stages_deployed_earlier() -> None:
-    """CloudFormation would refuse to create an alarm of the same name under another one."""
-    assert list(stacks.after(stage())["Resources"]) == [
-        "AlarmErrorsDbUpdateLatestSnapshotId4692d1",
-        "AlarmErrorsDbRestoreFromSnapshotd43dec",
-        "AlarmErrorsDbFollowPipeline32822b",
-        "AlarmErrorsDbReconcile390ad9",
-        "AlarmErrorsApiHandler3fbafd",
-        "AlarmReconcileOverdue3b7136",
-        "AlarmRefreshOverduebab115",
-        "AlarmNotificationFailed65af4f",
-        "AlarmRefreshFailed972c14",
-        "AlarmDataTooOld93f586",
-        "InvocationDbUpdateLatestSnapshotIdd29e46",
-        "InvocationDbRestoreFromSnapshotd9700d",
-        "InvocationDbFollowPipeline953377",
-        "InvocationDbReconcilebfe1ab",
-        "Dashboard",
-    ]
-
-
 def alarms(made: stages.Stage) -> dict[str, str]:
-    """What each alarm watches, in a line, by the rest of its name."""
+    """What each alarm watches, in a line, by its logical name."""
     found = {}
-    for each in stacks.after(made)["Resources"].values():
+    for logical, each in stacks.after(made)["Resources"].items():
         if each["Type"] == "AWS::CloudWatch::Alarm":
             alarm = each["Properties"]
             assert alarm["AlarmDescription"]
             (dimension,) = alarm["Dimensions"]
             periods = alarm["EvaluationPeriods"]
             assert alarm.get("DatapointsToAlarm", 1) == periods
-            found[alarm["AlarmName"].removeprefix(f"aurora-refresh-{made.name}-")] = (
+            found[logical] = (
+                f"{alarm['AlarmName'].removeprefix(f'aurora-refresh-{made.name}-')}: "
                 f"{alarm['Namespace']} {alarm['Statistic']} {alarm['MetricName']} of "
                 f"{dimension['Name']} {dimension['Value']} "
                 f"{alarm['ComparisonOperator']} {alarm['Threshold']} in "
@@ -223,60 +196,70 @@ def alarms(made: stages.Stage) -> dict[str, str]:
     return found
 
 
+NOTIFICATION = "AlarmNotificationFailed65af4f"
 LEAST, LESS = "GreaterThanOrEqualToThreshold 1", "LessThanThreshold 1"
 
 
-def errors(function: str, seconds: int = 300, topic: str = TOPIC) -> str:
+def errors(name: str, function: str, seconds: int = 300, topic: str = TOPIC) -> str:
     watched = f"AWS/Lambda Sum Errors of FunctionName {function} {LEAST} in 1 x {seconds} s"
-    return f"{watched}, missing is notBreaching, notifies {topic}"
+    return f"errors-{name}: {watched}, missing is notBreaching, notifies {topic}"
 
 
-def overdue(function: str, periods: str = "4 x 900 s", topic: str = TOPIC) -> str:
+def overdue(name: str, function: str, periods: str = "4 x 900 s", topic: str = TOPIC) -> str:
     watched = f"AWS/Lambda Sum Invocations of FunctionName {function} {LESS} in {periods}"
-    return f"{watched}, missing is breaching, notifies {topic}"
+    return f"{name}-overdue: {watched}, missing is breaching, notifies {topic}"
 
 
-def counted(metric: str, stage_: str, topic: str = TOPIC) -> str:
+def counted(name: str, metric: str, stage_: str, topic: str = TOPIC) -> str:
     watched = f"AuroraRefresh Sum {metric} of stage {stage_} {LEAST} in 1 x 300 s"
-    return f"{watched}, missing is notBreaching, notifies {topic}"
+    return f"{name}: {watched}, missing is notBreaching, notifies {topic}"
 
 
 def test_each_alarm_watches_its_metric_and_notifies_the_topic() -> None:
+    """Under the logical names of stages deployed earlier, which cannot have another one."""
     made, app = stage(MAX_SNAPSHOT_AGE_DAYS="3"), "aurora-refresh-acceptance"
     assert alarms(made) == {
-        f"errors-{UPDATE}": errors(f"{app}-{UPDATE}"),
-        f"errors-{RESTORE}": errors(f"{app}-{RESTORE}"),
-        f"errors-{FOLLOW}": errors(f"{app}-{FOLLOW}"),
+        "AlarmErrorsDbUpdateLatestSnapshotId4692d1": errors(UPDATE, f"{app}-{UPDATE}"),
+        "AlarmErrorsDbRestoreFromSnapshotd43dec": errors(RESTORE, f"{app}-{RESTORE}"),
+        "AlarmErrorsDbFollowPipeline32822b": errors(FOLLOW, f"{app}-{FOLLOW}"),
         # A poll that always fails is one lasting alarm.
-        f"errors-{RECONCILE}": errors(f"{app}-{RECONCILE}", 900),
-        "errors-api-handler": errors(app),
-        "reconcile-overdue": overdue(f"{app}-{RECONCILE}"),
-        "refresh-overdue": overdue(f"{app}-{RESTORE}", "7 x 86400 s"),
+        "AlarmErrorsDbReconcile390ad9": errors(RECONCILE, f"{app}-{RECONCILE}", 900),
+        "AlarmErrorsApiHandler3fbafd": errors("api-handler", app),
+        "AlarmReconcileOverdue3b7136": overdue("reconcile", f"{app}-{RECONCILE}"),
+        "AlarmRefreshOverduebab115": overdue("refresh", f"{app}-{RESTORE}", "7 x 86400 s"),
         # The topic may be what fails.
-        "notification-failed": counted("NotificationFailed", "acceptance", "nobody"),
-        "refresh-failed": counted("RefreshFailed", "acceptance"),
+        NOTIFICATION: counted("notification-failed", "NotificationFailed", "acceptance", "nobody"),
+        "AlarmRefreshFailed972c14": counted("refresh-failed", "RefreshFailed", "acceptance"),
         # There is one value a night, which holds until the next one.
-        "data-too-old": (
-            "AuroraRefresh Maximum SnapshotAgeHours of stage acceptance GreaterThanThreshold "
-            f"72 in 1 x 300 s, missing is ignore, notifies {TOPIC}"
+        "AlarmDataTooOld93f586": (
+            "data-too-old: AuroraRefresh Maximum SnapshotAgeHours of stage acceptance "
+            f"GreaterThanThreshold 72 in 1 x 300 s, missing is ignore, notifies {TOPIC}"
         ),
     }
-    assert stacks.alarm_names(made) == [f"{app}-{name}" for name in alarms(made)]
+    names = [watched.partition(":")[0] for watched in alarms(made).values()]
+    assert stacks.alarm_names(made) == [f"{app}-{name}" for name in names]
     assert stacks.missing_alarms(made) == []
+    assert stacks.after(made)["Resources"].keys() - alarms(made) == {
+        "InvocationDbUpdateLatestSnapshotIdd29e46",
+        "InvocationDbRestoreFromSnapshotd9700d",
+        "InvocationDbFollowPipeline953377",
+        "InvocationDbReconcilebfe1ab",
+        "Dashboard",
+    }
 
 
 def test_what_a_stage_leaves_out_has_no_alarm_and_that_is_said() -> None:
     every = alarms(stage()).keys()
     without_api = stage(PIN_API_ENABLED="false")
-    assert every - alarms(without_api).keys() == {"errors-api-handler"}
+    assert every - alarms(without_api).keys() == {"AlarmErrorsApiHandler3fbafd"}
 
     unlimited = stage(MAX_SNAPSHOT_AGE_DAYS="0")
-    assert every - alarms(unlimited).keys() == {"data-too-old"}
+    assert every - alarms(unlimited).keys() == {"AlarmDataTooOld93f586"}
     (reason,) = stacks.missing_alarms(unlimited)
     assert reason.startswith("no alarm on old data: ")
 
     quiet = stage(STAGE)
-    assert every - alarms(quiet).keys() == {"notification-failed"}
+    assert every - alarms(quiet).keys() == {NOTIFICATION}
     assert all(each.endswith(" nobody") for each in alarms(quiet).values())
     (reason,) = stacks.missing_alarms(quiet)
     assert reason.startswith("alarms notify nobody: NOTIFICATION_TOPIC_ARN is not set")
@@ -300,7 +283,7 @@ def test_an_overdue_refresh_has_an_alarm_only_where_every_week_has_one(
     schedule: str, *, rings: bool
 ) -> None:
     made = stage(RESTORE_SCHEDULE=schedule)
-    assert ("refresh-overdue" in alarms(made)) is rings
+    assert ("aurora-refresh-acceptance-refresh-overdue" in stacks.alarm_names(made)) is rings
     reasons = [reason.split(":")[0] for reason in stacks.missing_alarms(made)]
     assert reasons == ([] if rings else ["no alarm on an overdue refresh"])
 
@@ -368,12 +351,12 @@ def test_a_production_stage_has_alarms_on_errors_and_on_polls_that_stop() -> Non
     share, follow = (
         f"aurora-refresh-weekly-db-{each}" for each in ("share-snapshot", "follow-shares")
     )
-    assert alarms(sharing()) == {
-        "errors-db-share-snapshot": errors(share, topic=topic),
-        "errors-db-follow-shares": errors(follow, 900, topic),
-        "follow-overdue": overdue(follow, topic=topic),
-        "notification-failed": counted("NotificationFailed", "weekly", "nobody"),
-    }
+    assert [*alarms(sharing()).values()] == [
+        errors("db-share-snapshot", share, topic=topic),
+        errors("db-follow-shares", follow, 900, topic),
+        overdue("follow", follow, topic=topic),
+        counted("notification-failed", "NotificationFailed", "weekly", "nobody"),
+    ]
 
 
 # --- all ------------------------------------------------------------------------------------------

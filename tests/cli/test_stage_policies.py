@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cfnlint import ManualArgs, lint
 
-from chalicelib.domain.functions import API, FOLLOW_SHARES, RECONCILE, RESTORE, SHARE, UPDATE
+from chalicelib.domain.functions import API, RECONCILE, RESTORE, SHARE, UPDATE
 from chalicelib.domain.functions import FOLLOW_PIPELINE as FOLLOW
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
@@ -66,15 +66,9 @@ def grants_of(policy: Policy) -> set[Grant]:
     }
 
 
-def logs(deployed: str, account: str = "222222222222") -> set[Grant]:
-    group = own("logs", f"log-group:/aws/lambda/aurora-refresh-{deployed}:*", account)
+def logs(deployed: str) -> set[Grant]:
+    group = own("logs", f"log-group:/aws/lambda/aurora-refresh-{deployed}:*")
     return allow("logs", group, "CreateLogGroup", "CreateLogStream", "PutLogEvents")
-
-
-def checked_in(stage: str, functions: Iterable[str]) -> Granted:
-    """What the checked-in policies of a stage grant."""
-    files = {function: CHALICE / file_name(stage, function) for function in functions}
-    return {name: grants_of(json.loads(file.read_text())) for name, file in files.items()}
 
 
 # --- acceptance -----------------------------------------------------------------------------------
@@ -126,7 +120,8 @@ def test_each_function_may_do_what_it_does() -> None:
     }
     # Chalice names the REST API's function after the app and the stage alone.
     deployed = {name: f"acceptance-{name}" for name in expected} | {API: "acceptance"}
-    assert checked_in("acceptance", FUNCTIONS) == {
+    files = {name: CHALICE / file_name("acceptance", name) for name in expected}
+    assert {name: grants_of(json.loads(file.read_text())) for name, file in files.items()} == {
         name: grants | logs(deployed[name]) for name, grants in expected.items()
     }
 
@@ -134,20 +129,14 @@ def test_each_function_may_do_what_it_does() -> None:
 MACHINE = own("states", "stateMachine:after-restore")
 LOOK_AT_IT = allow("states", own("states", "execution:after-restore:*"), "DescribeExecution")
 PREPARE = LOOK_AT_IT | allow("states", MACHINE, "StartExecution")
-READ_HOLD = parameter("/acceptance/hold", "GetParameters")
 TOPIC_KEY = own("kms", "key/1")
 USE_TOPIC_KEY = allow("kms", TOPIC_KEY, "Decrypt", "GenerateDataKey*", condition=through("sns"))
 JOIN_VPC = ("CreateNetworkInterface", "DescribeNetworkInterfaces", "DeleteNetworkInterface")
 READ_OTHERS = parameter(OTHER_LATEST, "GetParameters") | parameter(OTHER_CURRENT, "GetParameters")
 MOVE_OTHER = parameter(OTHER_CURRENT, *MOVE, "UnlabelParameterVersion")
 ADDED: dict[str, tuple[dict[str, Any], Granted]] = {
-    "topic": ({"NOTIFICATION_TOPIC_ARN": TOPIC}, dict.fromkeys(NOTIFYING, PUBLISH)),
     "chat topic": ({"CHAT_TOPIC_ARN": TOPIC}, dict.fromkeys(NOTIFYING, PUBLISH)),
     "key of a topic": ({"topic_keys": (TOPIC_KEY,)}, dict.fromkeys(NOTIFYING, USE_TOPIC_KEY)),
-    "hold": (
-        {"SSM_REFRESH_HOLD_NAME": "/acceptance/hold"},
-        {RESTORE: READ_HOLD, API: READ_HOLD | parameter("/acceptance/hold", "PutParameter")},
-    ),
     "after-restore work": (
         {"RDS_AFTER_RESTORE": MACHINE},
         {FOLLOW: PREPARE, RECONCILE: PREPARE, API: LOOK_AT_IT},
@@ -251,7 +240,6 @@ CLUSTERS = ("billing", "documents", "orders")
 PRODUCTION = "111111111111"
 OWN_SHARES = own("rds", "cluster-snapshot:aurora-refresh-share-*", PRODUCTION)
 PRODUCTIONS_TOPIC = own("sns", "aurora-refresh", PRODUCTION)
-PRODUCTIONS_KEY, ALL_KEYS = own("kms", f"key/{KEY}", PRODUCTION), own("kms", "key/*", PRODUCTION)
 
 
 def sharing(**variables: str) -> dict[str, Policy]:
@@ -261,35 +249,14 @@ def sharing(**variables: str) -> dict[str, Policy]:
     return policies(ProductionStage("weekly", given, settings, PRODUCTION, "eu-west-1"))
 
 
-# The other forms of a key's name are read as for copies.
-@pytest.mark.parametrize(
-    ("key", "resource", "condition"),
-    [("", "", {}), (KEY, PRODUCTIONS_KEY, {}), ("alias/own", ALL_KEYS, BY_ALIAS)],
-)
-def test_production_s_functions_may_touch_these_clusters_and_their_own_snapshots_only(
-    key: str, resource: str, condition: dict[str, Any]
-) -> None:
-    """With a key, automated snapshots are copied under it."""
-    share = allow("rds", "*", "DescribeDBClusters") | allow("kms", ALL_KEYS, "DescribeKey")
-    share |= allow("rds", OWN_SHARES, "CreateDBClusterSnapshot", "AddTagsToResource")
-    for cluster in CLUSTERS:
-        arn = own("rds", f"cluster:{cluster}", PRODUCTION)
-        share |= allow("rds", arn, "CreateDBClusterSnapshot")
-    if key:
-        share |= allow("kms", resource, "CreateGrant", condition=through("rds") | condition)
-        automated = [f"cluster-snapshot:rds:{name}-????-??-??-??-??" for name in CLUSTERS]
-        for arn in (OWN_SHARES, *(own("rds", name, PRODUCTION) for name in automated)):
-            share |= allow("rds", arn, "CopyDBClusterSnapshot")
-    attributes = ("DescribeDBClusterSnapshotAttributes", "ModifyDBClusterSnapshotAttribute")
-    expected = {
-        SHARE: share,
-        FOLLOW_SHARES: allow("rds", OWN_SHARES, *attributes, "DeleteDBClusterSnapshot"),
-    }
-    found = sharing(SHARE_KMS_KEY_ID=key) if key else sharing()
-    assert {name: grants_of(policy) for name, policy in found.items()} == {
-        name: grants | LIST_SNAPSHOTS | logs(f"weekly-{name}", PRODUCTION)
-        for name, grants in expected.items()
-    }
+def test_with_a_key_automated_snapshots_are_copied_under_it() -> None:
+    """The checked-in stage of production has the rest, with a key that is named by its alias."""
+    key = own("kms", f"key/{KEY}", PRODUCTION)
+    added = allow("kms", key, "CreateGrant", condition=through("rds"))
+    automated = [f"cluster-snapshot:rds:{name}-????-??-??-??-??" for name in CLUSTERS]
+    for arn in (OWN_SHARES, *(own("rds", name, PRODUCTION) for name in automated)):
+        added |= allow("rds", arn, "CopyDBClusterSnapshot")
+    compare(sharing(), sharing(SHARE_KMS_KEY_ID=KEY), {SHARE: added})
 
 
 def test_automated_snapshots_of_similarly_named_clusters_cannot_be_copied() -> None:

@@ -77,17 +77,6 @@ def test_a_wrong_file_is_refused(project: Path, text: str, message: str) -> None
     assert refusal(project).startswith(f".chalice/config.json{message}")
 
 
-def test_keys_of_topics_are_a_list(project: Path) -> None:
-    keys = {"main_pipeline_arn": PIPELINE, "topic_kms_key_arns": "alias/x"}
-    rewrite(project, **{OWN_KEY: keys})
-    expected = '.chalice/config.json: topic_kms_key_arns is "alias/x", not a list of ARNs'
-    assert refusal(project) == expected
-
-
-def test_a_folder_without_a_project_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path).startswith("there is no .chalice/config.json here: name the folder")
-
-
 @pytest.mark.parametrize(
     ("own", "variables", "wrong"),
     [
@@ -99,11 +88,6 @@ def test_a_folder_without_a_project_is_refused(tmp_path: Path) -> None:
             ["SOURCE_ACCOUNT is '1'", "RDS_ENGINE is 'oracle'"],
         ),
         ({"account": "1"}, SHARING, ["ACCOUNT is '1'", "REGION is missing"]),
-        (
-            {"account": "111111111111", "region": "eu-west-1"},
-            STAGE | SHARING,
-            ["SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both set"],
-        ),
     ],
 )
 def test_every_problem_of_the_settings_is_reported(
@@ -180,7 +164,6 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
             "RDS_ENGINE_VERSION",
             "write one of MySQL's",
         ),
-        ({"pipeline": REAL}, "SOURCE_ACCOUNT", "of the documentation's examples"),
         (preparing() | COPIED | {"SOURCE_REGION": "us-east-1"}, None, ""),
         ({"CHAT_TOPIC_ARN": TOPIC.format("eu-west-1")}, None, ""),
         ({"pipeline": REAL, "SOURCE_ACCOUNT": "444444444444"}, None, ""),
