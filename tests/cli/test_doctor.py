@@ -983,43 +983,37 @@ def edit(project: Path, **changes: Any) -> None:
     (project / CONFIG).write_text(stages.to_text(config))
 
 
-REMOVE = f"correct its name, or remove it: aurora-refresh configure --stage {NAME}"
-WITHOUT_ACCOUNT = {"identity", "setting", "policy"}
-
-
-def test_without_credentials_the_settings_and_the_policy_files_are_checked(
+def test_without_the_account_s_credentials_only_settings_and_policy_files_are_checked(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = {"RDS_ENGINE_VERSION": "9.6", "TOKEN": "x"}
     edit(project, environment_variables=VARIABLES | wrong)
     file = project / ".chalice" / file_name(NAME, "db-follow-pipeline")
     file.write_text(file.read_text().replace("ssm:PutParameter", "ssm:*"))
-    found = doctor.examine(project, NAME)
-    assert {check.check for check in found} == WITHOUT_ACCOUNT
+    none, *found = doctor.examine(project, NAME)
+    assert {check.check for check in found} == {"identity", "setting", "policy"}
     assert Check("setting", "RDS_ENGINE", "ok", "aurora-postgresql") in found
-    credentials, region, *local = (check for check in found if check.fix)
-    assert (credentials.subject, credentials.status) == ("credentials", "problem")
-    assert (region.status, region.fix) == ("problem", "export AWS_DEFAULT_REGION=eu-west-1")
-    assert [(check.subject, check.status, check.fix) for check in local] == [
+    remove = f"correct its name, or remove it: aurora-refresh configure --stage {NAME}"
+    assert [(check.subject, check.status, check.fix) for check in found if check.fix] == [
+        ("Region", "problem", "export AWS_DEFAULT_REGION=eu-west-1"),
         ("RDS_ENGINE_VERSION", "problem", configure_with("RDS_ENGINE_VERSION=…")),
-        ("TOKEN", "warning", f"{REMOVE} TOKEN="),
+        ("TOKEN", "warning", f"{remove} TOKEN="),
         (file.name, "problem", f"aurora-refresh configure --stage {NAME}, and then {DEPLOY}"),
     ]
-    monkeypatch.setenv("AWS_PROFILE", "acceptence")
-    credentials, *others = doctor.examine(project, NAME)
-    assert (credentials.status, others) == ("problem", found[1:])
-    assert "the AWS profile in use does not exist" in credentials.seen
-
-
-def test_with_another_account_s_credentials_only_what_needs_none_is_checked(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     other = {"Account": PRODUCTION, "Arn": "me"}
-    monkeypatch.setattr(doctor, "caller", lambda *_: (other, NOW))
-    credentials, *others = doctor.examine(project, NAME)
-    assert {check.check for check in others} == WITHOUT_ACCOUNT
-    assert (credentials.subject, credentials.status) == ("credentials", "problem")
-    assert str(credentials.fix).startswith(f"use credentials of account {ACCEPTANCE}")
+    with monkeypatch.context() as patched:
+        patched.setattr(doctor, "caller", lambda *_: (other, NOW))
+        another_s, *again = doctor.examine(project, NAME)
+        assert again == found
+    monkeypatch.setenv("AWS_PROFILE", "acceptence")
+    misspelt, *again = doctor.examine(project, NAME)
+    assert again == found
+    assert {(each.subject, each.status) for each in (none, another_s, misspelt)} == {
+        ("credentials", "problem")
+    }
+    assert str(none.fix).startswith(f"sign in to account {ACCEPTANCE}")
+    assert str(another_s.fix).startswith(f"use credentials of account {ACCEPTANCE}")
+    assert "the AWS profile in use does not exist" in misspelt.seen
 
 
 @pytest.mark.parametrize(("topic", "besides"), [(None, []), ({}, [TOPIC])])
