@@ -7,8 +7,8 @@ from dataclasses import replace
 import cfnlint
 import pytest
 
+from chalicelib.domain.functions import API, FOLLOW_SHARES, RECONCILE, RESTORE, SHARE, UPDATE
 from chalicelib.domain.functions import FOLLOW_PIPELINE as FOLLOW
-from chalicelib.domain.functions import RECONCILE, RESTORE, UPDATE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from cli import stacks, stages
@@ -28,6 +28,14 @@ def stage(
 ) -> AcceptanceStage:
     given = {**variables, **more}
     return AcceptanceStage(name, given, Settings.from_environment(given), PIPELINE)
+
+
+def sharing(**changes: str) -> ProductionStage:
+    own_topic = TOPIC.replace("222222222222", "111111111111")
+    given = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
+    given |= {"NOTIFICATION_TOPIC_ARN": own_topic} | changes
+    settings = ProductionSettings.from_environment(given)
+    return ProductionStage("weekly", given, settings, "111111111111", "eu-west-1")
 
 
 def before(
@@ -175,77 +183,78 @@ def test_what_a_package_says_of_a_moving_parameter_depends_on_nothing_but_its_na
 # --- after: alarms --------------------------------------------------------------------------------
 
 
-def alarms(made: stages.Stage) -> dict[str, str]:
-    """What each alarm watches, in a line, by its logical name."""
-    found = {}
-    for logical, each in stacks.after(made)["Resources"].items():
-        if each["Type"] == "AWS::CloudWatch::Alarm":
-            alarm = each["Properties"]
-            assert alarm["AlarmDescription"]
-            (dimension,) = alarm["Dimensions"]
-            periods = alarm["EvaluationPeriods"]
-            assert alarm.get("DatapointsToAlarm", 1) == periods
-            found[logical] = (
-                f"{alarm['AlarmName'].removeprefix(f'aurora-refresh-{made.name}-')}: "
-                f"{alarm['Namespace']} {alarm['Statistic']} {alarm['MetricName']} of "
-                f"{dimension['Name']} {dimension['Value']} "
-                f"{alarm['ComparisonOperator']} {alarm['Threshold']} in "
-                f"{periods} x {alarm['Period']} s, missing is {alarm['TreatMissingData']}, "
-                f"notifies {', '.join(alarm.get('AlarmActions', ['nobody']))}"
-            )
-    return found
+def alarms(made: stages.Stage) -> dict[str, stacks.Resource]:
+    """The properties of each alarm by its logical name."""
+    return {
+        logical: each["Properties"]
+        for logical, each in stacks.after(made)["Resources"].items()
+        if each["Type"] == "AWS::CloudWatch::Alarm"
+    }
 
 
+# When an alarm on a metric is on, and what a missing value means.
+CONDITIONS = {
+    "Errors": "AWS/Lambda FunctionName Sum GreaterThanOrEqualToThreshold 1 notBreaching",
+    "Invocations": "AWS/Lambda FunctionName Sum LessThanThreshold 1 breaching",
+    "NotificationFailed": "AuroraRefresh stage Sum GreaterThanOrEqualToThreshold 1 notBreaching",
+    "RefreshFailed": "AuroraRefresh stage Sum GreaterThanOrEqualToThreshold 1 notBreaching",
+    # There is one value a night, which holds until the next one.
+    "SnapshotAgeHours": "AuroraRefresh stage Maximum GreaterThanThreshold 72 ignore",
+}
+SHORT, LASTING, HOUR, WEEK = "1 x 300 s", "1 x 900 s", "4 x 900 s", "7 x 86400 s"
 NOTIFICATION = "AlarmNotificationFailed65af4f"
-LEAST, LESS = "GreaterThanOrEqualToThreshold 1", "LessThanThreshold 1"
+# By logical names, which deployed stages have: the name, the metric, of which function or stage, and for
+# how long. A poll that always fails is one lasting alarm.
+ALARMS = {
+    "AlarmErrorsDbUpdateLatestSnapshotId4692d1": (f"errors-{UPDATE}", "Errors", UPDATE, SHORT),
+    "AlarmErrorsDbRestoreFromSnapshotd43dec": (f"errors-{RESTORE}", "Errors", RESTORE, SHORT),
+    "AlarmErrorsDbFollowPipeline32822b": (f"errors-{FOLLOW}", "Errors", FOLLOW, SHORT),
+    "AlarmErrorsDbReconcile390ad9": (f"errors-{RECONCILE}", "Errors", RECONCILE, LASTING),
+    "AlarmErrorsApiHandler3fbafd": ("errors-api-handler", "Errors", API, SHORT),
+    "AlarmReconcileOverdue3b7136": ("reconcile-overdue", "Invocations", RECONCILE, HOUR),
+    "AlarmRefreshOverduebab115": ("refresh-overdue", "Invocations", RESTORE, WEEK),
+    NOTIFICATION: ("notification-failed", "NotificationFailed", "acceptance", SHORT),
+    "AlarmRefreshFailed972c14": ("refresh-failed", "RefreshFailed", "acceptance", SHORT),
+    "AlarmDataTooOld93f586": ("data-too-old", "SnapshotAgeHours", "acceptance", SHORT),
+}
+PRODUCTIONS_ALARMS = {
+    "AlarmErrorsDbShareSnapshote2d426": (f"errors-{SHARE}", "Errors", SHARE, SHORT),
+    "AlarmErrorsDbFollowSharesd7ea73": (
+        f"errors-{FOLLOW_SHARES}",
+        "Errors",
+        FOLLOW_SHARES,
+        LASTING,
+    ),
+    "AlarmFollowOverdue5feca4": ("follow-overdue", "Invocations", FOLLOW_SHARES, HOUR),
+    NOTIFICATION: ("notification-failed", "NotificationFailed", "weekly", SHORT),
+}
 
 
-def errors(name: str, function: str, seconds: int = 300, topic: str = TOPIC) -> str:
-    watched = f"AWS/Lambda Sum Errors of FunctionName {function} {LEAST} in 1 x {seconds} s"
-    return f"errors-{name}: {watched}, missing is notBreaching, notifies {topic}"
-
-
-def overdue(name: str, function: str, periods: str = "4 x 900 s", topic: str = TOPIC) -> str:
-    watched = f"AWS/Lambda Sum Invocations of FunctionName {function} {LESS} in {periods}"
-    return f"{name}-overdue: {watched}, missing is breaching, notifies {topic}"
-
-
-def counted(name: str, metric: str, stage_: str, topic: str = TOPIC) -> str:
-    watched = f"AuroraRefresh Sum {metric} of stage {stage_} {LEAST} in 1 x 300 s"
-    return f"{name}: {watched}, missing is notBreaching, notifies {topic}"
-
-
-def test_each_alarm_watches_its_metric_and_notifies_the_topic() -> None:
-    """Under the logical names of stages deployed earlier, which cannot have another one."""
-    made, app = stage(MAX_SNAPSHOT_AGE_DAYS="3"), "aurora-refresh-acceptance"
-    assert alarms(made) == {
-        "AlarmErrorsDbUpdateLatestSnapshotId4692d1": errors(UPDATE, f"{app}-{UPDATE}"),
-        "AlarmErrorsDbRestoreFromSnapshotd43dec": errors(RESTORE, f"{app}-{RESTORE}"),
-        "AlarmErrorsDbFollowPipeline32822b": errors(FOLLOW, f"{app}-{FOLLOW}"),
-        # A poll that always fails is one lasting alarm.
-        "AlarmErrorsDbReconcile390ad9": errors(RECONCILE, f"{app}-{RECONCILE}", 900),
-        "AlarmErrorsApiHandler3fbafd": errors("api-handler", app),
-        "AlarmReconcileOverdue3b7136": overdue("reconcile", f"{app}-{RECONCILE}"),
-        "AlarmRefreshOverduebab115": overdue("refresh", f"{app}-{RESTORE}", "7 x 86400 s"),
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [(stage(MAX_SNAPSHOT_AGE_DAYS="3"), ALARMS), (sharing(), PRODUCTIONS_ALARMS)],
+)
+def test_each_alarm_watches_its_metric_and_notifies_the_topic(
+    made: stages.Stage, expected: dict[str, tuple[str, str, str, str]]
+) -> None:
+    watched, functions = {}, stacks.function_names(made)
+    for logical, alarm in alarms(made).items():
+        metric, (dimension,) = alarm["MetricName"], alarm["Dimensions"]
+        periods = f"{alarm['EvaluationPeriods']} x {alarm['Period']} s"
+        watched[logical] = (alarm["AlarmName"], metric, dimension["Value"], periods)
+        keys = ("Statistic", "ComparisonOperator", "Threshold", "TreatMissingData")
+        facts = [alarm["Namespace"], dimension["Name"], *(alarm[key] for key in keys)]
+        assert " ".join(map(str, facts)) == CONDITIONS[metric]
+        assert alarm.get("DatapointsToAlarm", 1) == alarm["EvaluationPeriods"]
         # The topic may be what fails.
-        NOTIFICATION: counted("notification-failed", "NotificationFailed", "acceptance", "nobody"),
-        "AlarmRefreshFailed972c14": counted("refresh-failed", "RefreshFailed", "acceptance"),
-        # There is one value a night, which holds until the next one.
-        "AlarmDataTooOld93f586": (
-            "data-too-old: AuroraRefresh Maximum SnapshotAgeHours of stage acceptance "
-            f"GreaterThanThreshold 72 in 1 x 300 s, missing is ignore, notifies {TOPIC}"
-        ),
+        notified = [] if logical == NOTIFICATION else [made.settings.topic_arn]
+        assert alarm.get("AlarmActions", []) == notified
+    assert watched == {
+        logical: (f"aurora-refresh-{made.name}-{name}", metric, functions.get(of, of), periods)
+        for logical, (name, metric, of, periods) in expected.items()
     }
-    names = [watched.partition(":")[0] for watched in alarms(made).values()]
-    assert stacks.alarm_names(made) == [f"{app}-{name}" for name in names]
+    assert stacks.alarm_names(made) == [name for name, *_ in watched.values()]
     assert stacks.missing_alarms(made) == []
-    assert stacks.after(made)["Resources"].keys() - alarms(made) == {
-        "InvocationDbUpdateLatestSnapshotIdd29e46",
-        "InvocationDbRestoreFromSnapshotd9700d",
-        "InvocationDbFollowPipeline953377",
-        "InvocationDbReconcilebfe1ab",
-        "Dashboard",
-    }
 
 
 def test_what_a_stage_leaves_out_has_no_alarm_and_that_is_said() -> None:
@@ -260,7 +269,7 @@ def test_what_a_stage_leaves_out_has_no_alarm_and_that_is_said() -> None:
 
     quiet = stage(STAGE)
     assert every - alarms(quiet).keys() == {NOTIFICATION}
-    assert all(each.endswith(" nobody") for each in alarms(quiet).values())
+    assert not any("AlarmActions" in each for each in alarms(quiet).values())
     (reason,) = stacks.missing_alarms(quiet)
     assert reason.startswith("alarms notify nobody: NOTIFICATION_TOPIC_ARN is not set")
     assert f"NOTIFICATION_TOPIC_ARN={TOPIC}" in reason
@@ -297,6 +306,15 @@ def test_events_are_retried_twice_and_failures_go_to_the_topic_except_a_poll_s()
     notified |= {"DestinationConfig": {"OnFailure": {"Destination": TOPIC}}}
     poll = {"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": 900}
     expected = dict.fromkeys((UPDATE, RESTORE, FOLLOW), notified) | {RECONCILE: poll}
+    # By logical names, which deployed stages have.
+    resources = stacks.after(stage())["Resources"]
+    assert resources.keys() - alarms(stage()) == {
+        "InvocationDbUpdateLatestSnapshotIdd29e46",
+        "InvocationDbRestoreFromSnapshotd9700d",
+        "InvocationDbFollowPipeline953377",
+        "InvocationDbReconcilebfe1ab",
+        "Dashboard",
+    }
     assert [*stacks.invocations(stage()).values()] == [
         {"FunctionName": f"aurora-refresh-acceptance-{name}", "Qualifier": "$LATEST", **settings}
         for name, settings in expected.items()
@@ -326,32 +344,11 @@ def test_the_dashboard_shows_the_stage_s_refreshes_and_every_function() -> None:
 # --- production -----------------------------------------------------------------------------------
 
 
-def sharing(**changes: str) -> ProductionStage:
-    own_topic = TOPIC.replace("222222222222", "111111111111")
-    given = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
-    given |= {"NOTIFICATION_TOPIC_ARN": own_topic} | changes
-    settings = ProductionSettings.from_environment(given)
-    return ProductionStage("weekly", given, settings, "111111111111", "eu-west-1")
-
-
 def test_a_production_stage_has_a_topic_and_no_parameters() -> None:
     template = stacks.before(sharing(), None, [], {}, "a@b.de")
     assert labels(template) == ["topic aurora-refresh", "e-mail subscription of a@b.de"]
     without = stacks.before(sharing(NOTIFICATION_TOPIC_ARN=""), None, [], {}, None)
     assert without["Resources"] == {}
-
-
-def test_a_production_stage_has_alarms_on_errors_and_on_polls_that_stop() -> None:
-    topic = str(sharing().settings.topic_arn)
-    share, follow = (
-        f"aurora-refresh-weekly-db-{each}" for each in ("share-snapshot", "follow-shares")
-    )
-    assert [*alarms(sharing()).values()] == [
-        errors("db-share-snapshot", share, topic=topic),
-        errors("db-follow-shares", follow, 900, topic),
-        overdue("follow", follow, topic=topic),
-        counted("notification-failed", "NotificationFailed", "weekly", "nobody"),
-    ]
 
 
 # --- all ------------------------------------------------------------------------------------------
