@@ -166,6 +166,7 @@ CLUSTER = {
     "Engine": "aurora-postgresql",
     "HttpEndpointEnabled": True,
 }
+STACK = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {})
 READY = CLUSTER | {"MasterUserSecret": {"SecretArn": "x"}}
 EMAIL = {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
 LAMBDA = {"Runtime": "python3.11", "Architectures": ["x86_64"], "MemorySize": 256, "Timeout": 120}
@@ -249,10 +250,7 @@ QUESTIONS: dict[str, tuple[str, Any]] = {
     "candidate": ("candidate of rds", NEW),
     "present": ("present of rds", OLD),
     "deployment": ("deployment of rds", Deployment(OLD.arn)),
-    "stack": (
-        "deployed_stack of rds",
-        SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {}),
-    ),
+    "stack": ("deployed_stack of rds", STACK),
     "cluster": ("rds:DescribeDBClusters main-cluster-1", READY),
     "machine": (f"states:DescribeStateMachine {MACHINE}", STANDARD),
     "preparation": ("preparation of rds", None),
@@ -291,8 +289,6 @@ SINGLE = {
     "follow_rule": f"events:DescribeRule {FOLLOW_RULE}",
 }
 NAMES = SINGLE | {name: question for name, (question, _) in QUESTIONS.items()}
-
-
 HEALTHY = deployed() | {"parameters": holding({})} | dict(QUESTIONS.values())
 
 
@@ -356,7 +352,7 @@ WRITE_CURRENT = f"{NEXT_RUN}: {put(CURRENT, NEW.arn)}"
 KEEPS = "this writes what is deployed to current, so that nothing is restored"
 KEEP_CURRENT = f"{KEEPS}: {put(CURRENT, OLD.arn)}"
 RECREATE_CURRENT = f"{KEEPS}: aws ssm delete-parameter --name {CURRENT} && {put(CURRENT, OLD.arn)}"
-RESOLVED = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {CURRENT: OLD.arn})
+RESOLVED = STACK._replace(resolved={CURRENT: OLD.arn})
 ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
 
 
@@ -428,9 +424,7 @@ DELETED_KEY = {"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": "
 UNDELETE = "aws kms cancel-key-deletion --key-id arn:y && aws kms enable-key --key-id arn:y"
 OPEN_KEY = f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'
 ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
-
-
-hidden = partial(Unavailable, "kms:DescribeKey", denied=True)
+hidden_key = partial(Unavailable, "kms:DescribeKey", denied=True)
 CONFIGURATION, FIRING = HEALTHY[SINGLE["configuration"]], HEALTHY[SINGLE["rule"]]
 
 
@@ -457,7 +451,7 @@ WITHOUT_API = stage_of(PIN_API_ENABLED="false")
 
 
 def with_alarm(name: str, alarm: Answers | None) -> AcceptanceLook:
-    return account(alarms=QUESTIONS["alarms"][1] | {name: alarm})
+    return account(alarms=HEALTHY["alarms"] | {name: alarm})
 
 
 def under_policy(*statements: Answers, **answers: Any) -> AcceptanceLook:
@@ -573,9 +567,9 @@ FAULTS: dict[str, list[Row]] = {
         (KEY, account(key=AWS_MANAGED), "problem", "no other account can use", COPY_AGAIN),
         (KEY, account(key=None), "problem", "no longer exists", COPY_AGAIN),
         (KEY, account(key=CUSTOMERS | {"KeyState": "Disabled"}), "problem", "is Disabled", "enable-key"),
-        (KEY, account(key=hidden("no resource-based policy allows it")), "problem", "does not let account", OPEN_KEY),
+        (KEY, account(key=hidden_key("no resource-based policy allows it")), "problem", "does not let account", OPEN_KEY),
         # A refusal by one's own policies says nothing about the key.
-        *((KEY, account(key=hidden(f"with an explicit deny in {each}")), "warning", "could not be looked at", ALLOW_KEY)
+        *((KEY, account(key=hidden_key(f"with an explicit deny in {each}")), "warning", "could not be looked at", ALLOW_KEY)
           for each in ("an identity-based policy", "a permissions boundary", "a session policy")),
     ],
     "share": [
