@@ -30,11 +30,9 @@ class Cloud:
         self.calls: Any = Calls(boto3.Session("a", "b"), "eu-west-1")
         self.stub = Stubber(self.calls.client("cloudformation"))
         self.stub.activate()
+        self.answers = self.stub.add_response
         self.said: list[str] = []
         self.stack = Stack(self.calls, "s", self.said.append)
-
-    def answers(self, operation: str, answer: dict[str, Any]) -> None:
-        self.stub.add_response(operation, answer)
 
     def status(self, status: str) -> None:
         described = {"StackName": "s", "StackId": ID, "CreationTime": WHEN, "StackStatus": status}
@@ -156,6 +154,17 @@ def test_an_update_that_takes_long_reports_progress_and_then_each_outcome(
         "  created    parameter /one",
         "  changed    parameter /two",
     ]
+
+
+def test_an_update_without_changes_leaves_everything_unchanged(cloud: Cloud) -> None:
+    cloud.status("CREATE_COMPLETE")
+    cloud.events(("s", "CREATE_COMPLETE", ""))
+    # A policy alone is no update.
+    kept = {name: {**each, "DeletionPolicy": "Retain"} for name, each in RESOURCES.items()}
+    cloud.answers("get_template", {"TemplateBody": json.dumps({"Resources": kept})})
+    cloud.refuses("update_stack", "No updates are to be performed.")
+    cloud.stack.deploy(TEMPLATE)
+    assert cloud.said == ["  unchanged  parameter /one", "  unchanged  parameter /two"]
 
 
 def test_a_creation_deletes_what_a_failed_one_left_and_asks_that_it_leaves_nothing(

@@ -513,8 +513,6 @@ FAULTS: dict[str, list[Row]] = {
             "!FindInMap [Environments, !Ref AWS::AccountId, snapshot]",
             "!Sub '${AWS::StackName}-snapshot'",
         ]),
-        # A nested stack's parameters are given by another template.
-        ("main", account(template=replace(restored_from("!Ref Text"), is_nested=True)), "warning", "source of Cluster's", BY_HAND),
         ("main", account(template=stack_of(TEMPLATE, Snapshot=LATEST)), "problem", "would restore by accident", READ_RIGHTLY),
         ("main", account(template=stack_of(TEMPLATE, Snapshot="/x")), "problem", "Cluster reads /x, which is not a parameter of this stage", READ_RIGHTLY),
         ("main", account(template=None), "warning", "has not been deployed yet", BY_HAND),
@@ -937,6 +935,17 @@ def test_a_refusal_of_the_longest_names_is_reported_with_its_reason() -> None:
         Look(HEALTHY_STAGE, Mock(client=Mock(return_value=client)), NOW).key(KEY)
     found = (caught.value.action, caught.value.why, caught.value.denied)
     assert found == ("kms:DescribeKey", f"AccessDeniedException: {message}", True)
+
+
+def test_a_nested_stack_s_parameters_are_given_by_another_template() -> None:
+    text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
+    text = text.replace("AWS::SSM::Parameter::Value<String>", "String")
+    client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
+    answers = HEALTHY | {"cloudformation:DescribeStacks main": {"ParentId": "arn:x"}}
+    del answers[NAMES["template"]]
+    look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), NOW, answers)
+    (found,) = (check for check in template_checks.reading(look) if check.status != "ok")
+    assert found.seen == "the source of Cluster's SnapshotIdentifier is unknown"
 
 
 def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:

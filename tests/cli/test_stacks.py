@@ -162,6 +162,9 @@ def test_a_packaged_stage_has_what_a_deployed_one_has_and_its_logs_all_retained(
     template, deployed = stacks.packaged_before(stage()), before(stage(), email="a@b.de")
     kinds = [each["Type"].rsplit("::")[-1] for each in template["Resources"].values()]
     assert kinds == [*["Parameter"] * 4, *["LogGroup"] * 5, "Topic", "Subscription"]
+    assert [each["Properties"] for each in template["Resources"].values()][4:9] == [
+        {"LogGroupName": group, "RetentionInDays": 90} for group in stacks.log_groups(stage())
+    ]
     assert not deployed["Resources"].keys() & template["Resources"].keys()
     first = "FirstAcceptanceRdsCurrentSnapshotc694c8"
     assert values(template) == values(deployed) | {CURRENT: {"Ref": first}}

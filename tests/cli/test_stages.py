@@ -77,6 +77,12 @@ def test_a_wrong_file_is_refused(project: Path, text: str, message: str) -> None
     assert refusal(project).startswith(f".chalice/config.json{message}")
 
 
+def test_keys_of_topics_are_a_list(project: Path) -> None:
+    rewrite(project, **{OWN_KEY: {"main_pipeline_arn": PIPELINE, "topic_kms_key_arns": [1]}})
+    expected = ".chalice/config.json: topic_kms_key_arns is [1], not a list of ARNs"
+    assert refusal(project) == expected
+
+
 @pytest.mark.parametrize(
     ("own", "variables", "wrong"),
     [
