@@ -183,10 +183,6 @@ FIRES = {
 }
 
 
-def role_of(function: str) -> str:
-    return f"arn:aws:iam::{ACCEPTANCE}:role/{APP}-{NAME}-{function}"
-
-
 POLICIES, RETRIES = policies(HEALTHY_STAGE), stacks.invocations(HEALTHY_STAGE)
 
 
@@ -198,7 +194,7 @@ def deployed() -> Answers:
         configuration = {
             **LAMBDA,
             "FunctionArn": f"arn:of:{name}",
-            "Role": role_of(function),
+            "Role": f"arn:aws:iam::{ACCEPTANCE}:role/{role}",
             "State": "Active",
             "LastUpdateStatus": "Successful",
             "Environment": {"Variables": VARIABLES},
@@ -363,11 +359,9 @@ def refused(reason: Reason, why: str = "it would not do") -> dict[str, Any]:
 
 OTHER = "codepipeline:GetPipeline main"
 BY_HAND = "compare its template with docs/main-pipeline.md"
-READ_RIGHTLY = (
-    f"give the template a parameter of Type: AWS::SSM::Parameter::Value<String> with Default: {CURRENT}, "
-    "and write SnapshotIdentifier: !Ref for it, as infrastructure/main-pipeline.yaml does"
-)
+READ_RIGHTLY = f"Default: {CURRENT}, and write SnapshotIdentifier: !Ref for it"
 ROLE = "arn:aws:iam::{}:role/deployer"
+HERE = {"roleArn": ROLE.format(ACCEPTANCE), "region": "eu-west-1"}
 DATABASE_STAGE = stage_named("Deploy", DATABASE)
 ASK = action("Approval", "Ask")
 TERRAFORM = action("Build", "Terraform", runOrder=2)
@@ -380,16 +374,8 @@ REPLACING = {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FA
 SKIPPED = {"beforeEntry": {"conditions": [{"result": "SKIP"}]}}
 
 
-def deploying(**changed: Any) -> Answers:
-    """The pipeline that deploys the database in another way."""
-    return pipeline_of(stage_named("Deploy", DATABASE | changed))
-
-
 OFF = {"enabled": False, "disabledReason": "release"}
-TRANSITIONS = [
-    {"stageName": "Build", "inboundTransitionState": {"enabled": True}},
-    *({"stageName": each, "inboundTransitionState": OFF} for each in ("Deploy", "Verify")),
-]
+TRANSITIONS = [{"stageName": each, "inboundTransitionState": OFF} for each in ("Deploy", "Verify")]
 ENABLE = f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"
 UNNAMED = stage_of(RDS_STACK_NAME="", RDS_AFTER_RESTORE="")
 ELSEWHERE = stage_of(RDS_STACK_NAME="gone")
@@ -433,10 +419,7 @@ def configured(**changed: Any) -> AcceptanceLook:
 
 
 OTHER_SETTINGS = {"Variables": {**VARIABLES, "RDS_ENGINE_VERSION": "hunter2", "TOKEN": "hunter2"}}
-REMAKE = (
-    f"aws cloudformation delete-stack --stack-name {AFTER} && aws cloudformation wait "
-    f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
-)
+REMAKE = f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
 PACKAGE = f" && aurora-refresh package --stage {NAME}, and then deploy its templates"
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
 FREE = f"delete-function-concurrency --function-name {APP}-{NAME}"
@@ -459,7 +442,9 @@ def under_policy(*statements: Answers, **answers: Any) -> AcceptanceLook:
     return account(key_policy=json.dumps({"Statement": statements}), **answers)
 
 
-EACH_ROLE = [role_of(function) for function in FIRES]
+EACH_ROLE = [
+    HEALTHY[f"lambda:GetFunctionConfiguration {APP}-{NAME}-{each}"]["Role"] for each in FIRES
+]
 USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
 NO_RIGHTS = "does not let the account's roles use it"
 NOT_CHECKED = f"aws kms get-key-policy --key-id {TOPIC_KEY} --policy-name default"
@@ -529,7 +514,7 @@ FAULTS: dict[str, list[Row]] = {
          "warning", "one more snapshot", "write UpdateReplacePolicy: Delete for Cluster"),
         ("main", account(template=with_resource("Writer", "DBInstanceIdentifier: x")),
          "problem", "every refresh fails", "remove DBInstanceIdentifier from Writer"),
-        ("main", account(pipeline=deploying(**REPLACING)), "warning", "is deleted", "write ActionMode: CREATE_UPDATE"),
+        ("main", account(pipeline=pipeline_of(stage_named("Deploy", DATABASE | REPLACING))), "warning", "is deleted", "write ActionMode: CREATE_UPDATE"),
     ],
     "deployment": [
         ("rds", account(stage=ELSEWHERE, **NO_STACK), "problem", "does not exist in account", configure_with("RDS_STACK_NAME=main")),
@@ -681,7 +666,7 @@ RIGHT = {
     "an earlier run that failed": account(runs=[DONE, LONG._replace(status="Failed")]),
     "no parameter of the hold": account({HOLD: None}),
     "a role of this account, and this Region": account(
-        pipeline=deploying(roleArn=ROLE.format(ACCEPTANCE), region="eu-west-1")
+        pipeline=pipeline_of(stage_named("Deploy", DATABASE | HERE))
     ),
     # What else the pipeline restores is not the stage's business.
     "another database of the pipeline": account(
@@ -776,7 +761,8 @@ def test_a_function_that_is_not_seen_may_have_its_reservation_and_its_settings()
 def test_a_stack_elsewhere_is_not_seen_and_no_problem(
     where: dict[str, str], place: str, stage: AcceptanceStage
 ) -> None:
-    found = faults(account(stage=stage, pipeline=deploying(**where), template=None, stack=None))
+    deploys = pipeline_of(stage_named("Deploy", DATABASE | where))
+    found = faults(account(stage=stage, pipeline=deploys, template=None, stack=None))
     assert [(check.check, check.status, check.blind) for check in found] == [
         ("template", "warning", True),
         ("deployment", "warning", True),
