@@ -47,6 +47,7 @@ def test_the_functions_runtime_is_printed_and_that_it_is_not_the_one_tested(
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
+        ("EMIAL=a@b.de", "deploy takes no answer EMIAL. It takes: EMAIL, "),
         ("EMAIL=team", "EMAIL is 'team': write an address such as team@example.com"),
         *(
             (f"{deploy.INITIAL}={value}", f"{deploy.INITIAL} is '{value}': write the ARN of a ")

@@ -1151,3 +1151,13 @@ def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
     (bad,) = (check for check in found if check.status != "ok")
     assert f"{bad.subject} {bad.status}" == what
     assert str(bad.fix).startswith(fix)
+
+
+def test_a_production_stage_s_rules_fire_when_its_settings_say() -> None:
+    fires = {"State": "ENABLED", "ScheduleExpression": "rate(9 days)"}
+    rules = [f"events:DescribeRule {rule}" for rule in stacks.rule_names(WITH_KEY).values()]
+    look = Look(WITH_KEY, Mock(), NOW, dict.fromkeys(rules, fires))
+    assert [check.seen for check in deployment.schedules(look)] == [
+        "fires at rate(9 days) instead of cron(0 22 ? * SAT *)",
+        "fires at rate(9 days) instead of rate(15 minutes)",
+    ]

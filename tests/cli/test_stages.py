@@ -9,15 +9,8 @@ import pytest
 from chalicelib.domain.functions import API, NAMES, RESTORE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
-from cli.stages import (
-    OWN_KEY,
-    AcceptanceStage,
-    ProductionStage,
-    StageError,
-    check_name,
-    contradictions,
-    load,
-)
+from cli import stages
+from cli.stages import OWN_KEY, AcceptanceStage, ProductionStage, StageError
 from tests.stage import STAGE
 
 PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
@@ -40,7 +33,7 @@ def rewrite(project: Path, common: dict[str, Any] | None = None, **body: Any) ->
 
 def refusal(project: Path, stage: str = "acceptance") -> str:
     with pytest.raises(StageError) as caught:
-        load(project, stage)
+        stages.load(project, stage)
     return str(caught.value)
 
 
@@ -48,7 +41,7 @@ def test_a_stage_is_its_variables_their_meaning_and_where_its_pipeline_is(projec
     """As Chalice has it, it has the variables of all stages too, and its own go before."""
     common = {"MAX_SNAPSHOT_AGE_DAYS": "7", "RDS_ENGINE_VERSION": "14"}
     rewrite(project, {"environment_variables": common})
-    stage, given = load(project, "acceptance"), STAGE | {"MAX_SNAPSHOT_AGE_DAYS": "7"}
+    stage, given = stages.load(project, "acceptance"), STAGE | {"MAX_SNAPSHOT_AGE_DAYS": "7"}
     assert stage == AcceptanceStage("acceptance", given, Settings.from_environment(given), PIPELINE)
     assert (stage.partition, stage.region, stage.account) == ("aws", "eu-west-1", "222222222222")
 
@@ -122,13 +115,13 @@ def test_a_function_with_subnets_and_security_groups_is_in_a_vpc(
     project: Path, common: dict[str, Any], body: dict[str, Any], in_vpc: set[str]
 ) -> None:
     rewrite(project, common, **body)
-    assert load(project, "acceptance").in_vpc == in_vpc
+    assert stages.load(project, "acceptance").in_vpc == in_vpc
 
 
 def test_a_production_stage_says_where_it_is(project: Path) -> None:
     own = {"account": "111111111111", "region": "us-gov-west-1"}
     rewrite(project, environment_variables=SHARING, **{OWN_KEY: own})
-    stage = load(project, "acceptance")
+    stage = stages.load(project, "acceptance")
     settings = ProductionSettings.from_environment(SHARING)
     assert stage == ProductionStage("acceptance", SHARING, settings, *own.values())
     assert stage.partition == "aws-us-gov"
@@ -136,14 +129,14 @@ def test_a_production_stage_says_where_it_is(project: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a", "Test-2", "a" * 14])
 def test_a_name_that_every_resource_can_bear_is_taken(name: str) -> None:
-    check_name(name)
+    stages.check_name(name)
     assert len(f"aurora-refresh-{name}-db-update-latest-snapshot-id-event") <= 64
 
 
 @pytest.mark.parametrize("name", ["", "a" * 15, "../x", "-a", "a\n"])
 def test_a_name_that_some_resource_cannot_bear_is_refused(name: str) -> None:
     with pytest.raises(StageError, match="STAGE is "):
-        check_name(name)
+        stages.check_name(name)
 
 
 COPIED = {"RDS_COPY_KMS_KEY_ID": "alias/copies"}
@@ -181,7 +174,7 @@ def test_a_setting_that_contradicts_the_stage_is_named(
     given = STAGE | {each: value for each, value in variables.items() if each != "pipeline"}
     pipeline = variables.get("pipeline", PIPELINE)
     stage = AcceptanceStage("a", given, Settings.from_environment(given), pipeline)
-    found = contradictions(stage)
+    found = stages.contradictions(stage)
     assert [problem.names for problem in found] == ([(name,)] if name else [])
     assert all(message in problem.detail for problem in found)
 
@@ -189,5 +182,5 @@ def test_a_setting_that_contradicts_the_stage_is_named(
 def test_production_does_not_share_with_itself() -> None:
     settings = ProductionSettings.from_environment(SHARING)
     stage = ProductionStage("p", SHARING, settings, "222222222222", "eu-west-1")
-    (problem,) = contradictions(stage)
+    (problem,) = stages.contradictions(stage)
     assert problem.names == ("SHARE_WITH_ACCOUNT",)
