@@ -204,7 +204,7 @@ CONDITIONS = {
     # There is one value a night, which holds until the next one.
     "SnapshotAgeHours": "AuroraRefresh stage Maximum GreaterThanThreshold 72 ignore",
 }
-SHORT, LASTING, HOUR, WEEK = "1 x 300 s", "1 x 900 s", "4 x 900 s", "7 x 86400 s"
+SHORT, LONG, HOUR, WEEK = "1 x 300 s", "1 x 900 s", "4 x 900 s", "7 x 86400 s"
 NOTIFICATION = "AlarmNotificationFailed65af4f"
 # By logical names, which deployed stages have: the name, the metric, of which function or stage, and for
 # how long. A poll that always fails is one lasting alarm.
@@ -212,7 +212,7 @@ ALARMS = {
     "AlarmErrorsDbUpdateLatestSnapshotId4692d1": (f"errors-{UPDATE}", "Errors", UPDATE, SHORT),
     "AlarmErrorsDbRestoreFromSnapshotd43dec": (f"errors-{RESTORE}", "Errors", RESTORE, SHORT),
     "AlarmErrorsDbFollowPipeline32822b": (f"errors-{FOLLOW}", "Errors", FOLLOW, SHORT),
-    "AlarmErrorsDbReconcile390ad9": (f"errors-{RECONCILE}", "Errors", RECONCILE, LASTING),
+    "AlarmErrorsDbReconcile390ad9": (f"errors-{RECONCILE}", "Errors", RECONCILE, LONG),
     "AlarmErrorsApiHandler3fbafd": ("errors-api-handler", "Errors", API, SHORT),
     "AlarmReconcileOverdue3b7136": ("reconcile-overdue", "Invocations", RECONCILE, HOUR),
     "AlarmRefreshOverduebab115": ("refresh-overdue", "Invocations", RESTORE, WEEK),
@@ -222,12 +222,7 @@ ALARMS = {
 }
 PRODUCTIONS_ALARMS = {
     "AlarmErrorsDbShareSnapshote2d426": (f"errors-{SHARE}", "Errors", SHARE, SHORT),
-    "AlarmErrorsDbFollowSharesd7ea73": (
-        f"errors-{FOLLOW_SHARES}",
-        "Errors",
-        FOLLOW_SHARES,
-        LASTING,
-    ),
+    "AlarmErrorsDbFollowSharesd7ea73": (f"errors-{FOLLOW_SHARES}", "Errors", FOLLOW_SHARES, LONG),
     "AlarmFollowOverdue5feca4": ("follow-overdue", "Invocations", FOLLOW_SHARES, HOUR),
     NOTIFICATION: ("notification-failed", "NotificationFailed", "weekly", SHORT),
 }
@@ -248,6 +243,7 @@ def test_each_alarm_watches_its_metric_and_notifies_the_topic(
         keys = ("Statistic", "ComparisonOperator", "Threshold", "TreatMissingData")
         facts = [alarm["Namespace"], dimension["Name"], *(alarm[key] for key in keys)]
         assert " ".join(map(str, facts)) == CONDITIONS[metric]
+        assert alarm["AlarmDescription"]
         assert alarm.get("DatapointsToAlarm", 1) == alarm["EvaluationPeriods"]
         # The topic may be what fails.
         notified = [] if logical == NOTIFICATION else [made.settings.topic_arn]
