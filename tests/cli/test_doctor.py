@@ -662,18 +662,14 @@ def test_each_fault_is_named_with_its_fix_and_nothing_else_is(
 
 RIGHT = {
     "everything": account(),
-    "a run in progress": account(runs=[LONG._replace(started=NOW - timedelta(hours=2))]),
-    "an earlier run that failed": account(runs=[DONE, LONG._replace(status="Failed")]),
+    "a short run, and an earlier one that failed": account(
+        runs=[LONG._replace(started=NOW - timedelta(hours=2)), LONG._replace(status="Failed")]
+    ),
     "no parameter of the hold": account({HOLD: None}),
-    "a role of this account, and this Region": account(
-        pipeline=pipeline_of(stage_named("Deploy", DATABASE | HERE))
-    ),
     # What else the pipeline restores is not the stage's business.
-    "another database of the pipeline": account(
-        pipeline=pipeline_of(BOTH), **{"template of orders": restored_from(OLD.arn)}
-    ),
-    "an approval beside the database": account(
-        pipeline=pipeline_of(stage_named("Deploy", ASK | {"runOrder": 2}, DATABASE))
+    "another database and an approval beside it, and a role of this account": account(
+        pipeline=pipeline_of(stage_named("Deploy", ASK | {"runOrder": 2}, DATABASE | HERE, ORDERS)),
+        **{"template of orders": restored_from(OLD.arn)},
     ),
     "an approval before another stack": account(
         pipeline=pipeline_of(DATABASE_STAGE, stage_named("Next", ASK, ORDERS | {"runOrder": 2})),
