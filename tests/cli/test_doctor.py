@@ -1118,7 +1118,7 @@ OTHER_CLUSTERS, OTHER_KEY = (
 )
 SOURCE = "rds:DescribeDBClusters orders"
 ITS_KEY, OWN_KEY = "kms:DescribeKey key", "kms:DescribeKey alias/own"
-# AWS's key of a cluster is right if copies are shared under another one.
+# AWS's key of a cluster is right if copies are shared under another one, and so is a customer's.
 SHARED_ANSWERS: Answers = {
     SOURCE: {"Status": "available", "StorageEncrypted": True, "KmsKeyId": "key"},
     ITS_KEY: AWS_MANAGED,
@@ -1135,7 +1135,7 @@ THROTTLED = Unavailable("kms:DescribeKey", "throttled")
         (WITH_KEY, {ITS_KEY: None}, "of orders problem", "restore the cluster from a snapshot"),
         (WITH_KEY, {ITS_KEY: DELETED_KEY}, "of orders problem", UNDELETE),
         (WITH_KEY, {ITS_KEY: THROTTLED}, "of orders warning", "run the doctor again"),
-        (WITH_KEY, {OWN_KEY: AWS_MANAGED}, "alias/own problem", OTHER_KEY),
+        (WITH_KEY, {ITS_KEY: CUSTOMERS, OWN_KEY: AWS_MANAGED}, "alias/own problem", OTHER_KEY),
         (KEYLESS, {}, "of orders problem", OTHER_KEY),
     ],
 )
