@@ -37,7 +37,7 @@ from cli.doctor.look import AcceptanceLook, Look, Shares, Unavailable
 from cli.main import cli
 from cli.output import printable
 from cli.policies import file_name, policies
-from cli.stages import CONFIG, AcceptanceStage, ProductionStage
+from cli.stages import CONFIG, AcceptanceStage, ProductionStage, StageError
 from tests.fakes import ACCEPTANCE, PRODUCTION, InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME, TWO
 from tests.stage import STAGE as REQUIRED
@@ -481,7 +481,7 @@ FAULTS: dict[str, list[Row]] = {
          "problem", f"may start only {PIPELINE}", configure_with(f"MAIN_PIPELINE_ARN={PIPELINE_ARN.removesuffix(PIPELINE)}main")),
         (PIPELINE, account(pipeline=None), "problem", GONE, f"aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN="),
         (PIPELINE, account(pipeline=pipeline_of(executionMode="PARALLEL")), "problem", "two runs may restore at once", "aws codepipeline update-pipeline"),
-        ("runs", account(runs=[DONE._replace(status="Failed")]), "warning", "Failed", "pipelineExecutionId=2"),
+        *(("runs", account(runs=[DONE._replace(status=each)]), "warning", each, "pipelineExecutionId=2") for each in ("Failed", "Stopped", "Cancelled")),
         ("runs", account(runs=[DONE, LONG]), "warning", "1: InProgress since Saturday 2026-01-03 22:59 UTC", f"get-pipeline-state --name {PIPELINE}"),
     ],
     "template": [
@@ -565,12 +565,14 @@ FAULTS: dict[str, list[Row]] = {
         (COPY_KEY, account(copy_key=None), "problem", f"RDS_COPY_KMS_KEY_ID names it, but it does not exist in {ACCEPTANCE}, eu-west-1", CHANGE_COPY_KEY),
         (COPY_KEY, account(copy_key=AWS_MANAGED), "problem", "is managed by AWS; a customer-managed one is needed", CHANGE_COPY_KEY),
         (COPY_KEY, account(copy_key=DELETED_KEY), "problem", "is PendingDeletion", UNDELETE),
+        (COPY_KEY, account(copy_key=DELETED_KEY | {"KeyState": "PendingImport"}), "problem", "is PendingImport", "see https://docs.aws"),
     ],
     "function": [
         (RESTORE, account(configuration=None), "problem", "is not deployed", DEPLOY),
         (RESTORE, configured(Environment=OTHER_SETTINGS), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, TOKEN", DEPLOY),
         (RESTORE, configured(State="Inactive"), "problem", "is Inactive", DEPLOY),
         (RESTORE, configured(State="Inactive", StateReasonCode="Idle"), "warning", "because it was idle", f"aws lambda invoke --function-name {RESTORE}"),
+        (RESTORE, configured(State="Pending"), "warning", "is still being changed", "run the doctor again"),
         (RESTORE, configured(LastUpdateStatus="InProgress"), "warning", "is still being changed", "run the doctor again"),
         (RESTORE, configured(LastUpdateStatus="Failed"), "problem", "last update is Failed", DEPLOY),
         (RESTORE, configured(Architectures=["arm64"]), "problem", "its Architectures is arm64 instead of x86_64", DEPLOY),
@@ -624,6 +626,7 @@ FAULTS: dict[str, list[Row]] = {
         (TOPIC_KEY, under_policy(allowing({"AWS": EACH_ROLE[1:]}), allowing(CLOUDWATCH)), "problem", NO_RIGHTS, USE),
         (TOPIC_KEY, under_policy(allowing("*"), allowing(CLOUDWATCH, Effect="Deny")), "problem", "does not let CloudWatch", "remove what denies it"),
         (TOPIC_KEY, under_policy(allowing(ROOT), allowing(CLOUDWATCH, Condition={"x": {}})), "warning", "whether each alarm reaches", NOT_CHECKED),
+        (TOPIC_KEY, under_policy(allowing({}, NotPrincipal={"AWS": "arn:x"}), allowing(CLOUDWATCH)), "warning", "whether each notification", NOT_CHECKED),
         (TOPIC_KEY, under_policy(allowing("*"), allowing("*", Effect="Deny", Condition={"x": {}})), "warning", "conditions in its policy decide", NOT_CHECKED),
         (TOPIC_KEY, account(stage=replace(HEALTHY_STAGE, topic_keys=())), "problem", "roles may not use it", f"aurora-refresh configure --stage {NAME}"),
         (TOPIC_KEY, account(topic_key=AWS_MANAGED), "problem", "so that no alarm reaches", "aws sns set-topic-attributes"),
@@ -678,6 +681,7 @@ RIGHT = {
     "an approval after Terraform": account(
         pipeline=pipeline_of(stage_named("Apply", TERRAFORM), VERIFY)
     ),
+    "a pipeline that only waits": account(pipeline=pipeline_of(VERIFY)),
     "a stack of the same name in another Region": account(
         pipeline=pipeline_of(
             stage_named("There", DATABASE | {"region": "us-east-1"}), DATABASE_STAGE
@@ -692,11 +696,22 @@ RIGHT = {
     ),
     "a share without a key": account(share_key=None),
     "a newer Python": configured(Runtime="python3.13"),
-    "a topic's key by actions": under_policy(allowing("*", ["KMS:Decrypt", "kms:generatedatakey"])),
+    "Lambda's defaults of retries": account(
+        retries={"DestinationConfig": RETRIES[RESTORE]["DestinationConfig"]}
+    ),
+    "a topic's key by actions": under_policy(
+        allowing("*", ["KMS:Decrypt", "kms:generatedatakey"]),
+        {"Effect": "Deny", "Principal": "*", "NotAction": "kms:*"},
+    ),
     "a topic's key for each role": under_policy(allowing({"AWS": EACH_ROLE}), allowing(CLOUDWATCH)),
     # Alarms do not notify the topic for chat.
     "AWS's key of the topic for chat": account(topic={}, chat=UNDER_KEY, topic_key=AWS_MANAGED),
-    "a key of the topic for chat": under_policy(allowing(ROOT), topic={}, chat=UNDER_KEY),
+    "a key of the topic for chat": under_policy(
+        allowing(ROOT),
+        topic={},
+        chat={"KmsMasterKeyId": TOPIC_KEY},
+        **{f"kms:DescribeKey {TOPIC_KEY}": CUSTOMERS},
+    ),
     "a silent alarm": with_alarm(
         f"{APP}-{NAME}-{stacks.NOTIFICATION_ALARM}", ALARM | {"AlarmActions": []}
     ),
@@ -919,6 +934,15 @@ def test_a_refusal_of_the_longest_names_is_reported_with_its_reason() -> None:
     assert found == ("kms:DescribeKey", f"AccessDeniedException: {message}", True)
 
 
+def test_a_name_is_that_of_another_key_in_another_region() -> None:
+    def client(_: str, region_name: str, **__: Any) -> Mock:
+        return Mock(describe_key=lambda **_: {"KeyMetadata": {"Arn": region_name}})
+
+    look = Look(HEALTHY_STAGE, Mock(client=client), NOW)
+    found = [look.key("alias/own", region) for region in (None, "us-east-1")]
+    assert found == [{"Arn": "eu-west-1"}, {"Arn": "us-east-1"}]
+
+
 def test_a_nested_stack_s_parameters_are_given_by_another_template() -> None:
     text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
     text = text.replace("AWS::SSM::Parameter::Value<String>", "String")
@@ -999,6 +1023,9 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
     assert str(none.fix).startswith(f"sign in to account {ACCEPTANCE}")
     assert str(another_s.fix).startswith(f"use credentials of account {ACCEPTANCE}")
     assert "the AWS profile in use does not exist" in misspelt.seen
+    file.write_bytes(b"\xff")
+    with pytest.raises(StageError, match=f"{file.name} is not text"):
+        doctor.examine(project, NAME)
 
 
 @pytest.mark.parametrize(("topic", "besides"), [(None, []), ({}, [TOPIC])])
@@ -1081,7 +1108,10 @@ def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.M
     monkeypatch.setattr(doctor, "examine", lambda *_: found)
     assert command().exit_code == 1
     del found[1]
-    assert command().exit_code == 0
+    healthy = command("--json")
+    assert healthy.exit_code == 0
+    seen = {"check": "topic", "subject": "one", "status": "ok", "seen": "1 confirmed", "fix": None}
+    assert json.loads(healthy.stdout) == [seen]
 
 
 def test_who_reads_only_the_beginning_sees_no_trace() -> None:

@@ -154,7 +154,10 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
     [
         ({"SOURCE_ACCOUNT": "222222222222"}, "SOURCE_ACCOUNT", "main pipeline's account"),
         (COPIED | {"SOURCE_REGION": "us-gov-east-1"}, "SOURCE_REGION", "of the partition aws"),
-        ({"CHAT_TOPIC_ARN": TOPIC.format("us-east-1")}, "CHAT_TOPIC_ARN", "a topic in eu-west-1"),
+        *(
+            ({name: TOPIC.format("us-east-1")}, name, "a topic in eu-west-1")
+            for name in ("NOTIFICATION_TOPIC_ARN", "CHAT_TOPIC_ARN")
+        ),
         (preparing(region="us-east-1"), "RDS_AFTER_RESTORE", "one in 222222222222, eu-west-1"),
         (preparing(account="444444444444"), "RDS_AFTER_RESTORE", "functions cannot start it there"),
         ({"RDS_ENGINE_VERSION": "9.6"}, "RDS_ENGINE_VERSION", "write one of PostgreSQL's"),
