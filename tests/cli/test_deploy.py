@@ -4,6 +4,7 @@ tests/e2e/test_deploy_stage.py runs them against an account.
 """
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 from cli import account, deploy, destroy, restapi
 from cli.account import Account
 from cli.main import cli
+from cli.package import next_steps
 from cli.stages import CONFIG, StageError, load
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -185,3 +187,9 @@ def test_an_interrupted_deployment_prints_what_is_completed(
         "Stopped; an operation already started on a stack continues.",
         f"{completed}aurora-refresh deploy --stage acceptance again",
     ]
+
+
+def test_a_package_s_commands_run_in_a_folder_of_any_name() -> None:
+    printed = next_steps("acceptance", Path("my folder"), ["Email"])
+    (first, *_) = (line for line in printed.splitlines() if "before.json" in line)
+    assert shlex.split(first)[-1] == "my folder/before.json"

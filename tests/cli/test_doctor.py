@@ -489,6 +489,7 @@ FAULTS: dict[str, list[Row]] = {
         *(("main", account(template=restored_from(snapshot)), "problem", message, READ_RIGHTLY) for snapshot, message in [
             (f"'{{{{resolve:ssm:{CURRENT}}}}}'", f"reads {CURRENT} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as text"),
             ("!Sub '{{resolve:ssm:${Path}}}'", f"reads {CURRENT} as"),
+            ("!Sub ['{{resolve:ssm:${Own}}}', {Own: !Ref Path}]", f"reads {CURRENT} as"),
             ("!Join ['', ['{{resolve:ssm:', !Ref Path, '}}']]", f"reads {CURRENT} as"),
             ("!FindInMap [Environments, !Ref Environment, snapshot]", "a constant snapshot in the template: it is never restored again"),
             ("!If [Unknown, !Ref Text, !Ref AWS::NoValue]", "the template's parameter Text of type String, which is the text itself"),
@@ -629,6 +630,7 @@ FAULTS: dict[str, list[Row]] = {
         (TOPIC_KEY, under_policy(allowing({}, NotPrincipal={"AWS": "arn:x"}), allowing(CLOUDWATCH)), "warning", "whether each notification", NOT_CHECKED),
         (TOPIC_KEY, under_policy(allowing("*"), allowing("*", Effect="Deny", Condition={"x": {}})), "warning", "conditions in its policy decide", NOT_CHECKED),
         (TOPIC_KEY, account(stage=replace(HEALTHY_STAGE, topic_keys=())), "problem", "roles may not use it", f"aurora-refresh configure --stage {NAME}"),
+        (TOPIC_KEY, account(topic_key=CUSTOMERS | {"KeyState": "Disabled"}), "problem", "is Disabled", "aws kms enable-key"),
         (TOPIC_KEY, account(topic_key=AWS_MANAGED), "problem", "so that no alarm reaches", "aws sns set-topic-attributes"),
     ],
     "alarm": [
@@ -665,6 +667,7 @@ def test_each_fault_is_named_with_its_fix_and_nothing_else_is(
 
 RIGHT = {
     "everything": account(),
+    "no run yet": account(runs=[]),
     "a short run, and an earlier one that failed": account(
         runs=[LONG._replace(started=NOW - timedelta(hours=2)), LONG._replace(status="Failed")]
     ),
@@ -947,7 +950,8 @@ def test_a_nested_stack_s_parameters_are_given_by_another_template() -> None:
     text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
     text = text.replace("AWS::SSM::Parameter::Value<String>", "String")
     client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
-    answers = HEALTHY | {"cloudformation:DescribeStacks main": {"ParentId": "arn:x"}}
+    described = {"ParentId": "arn:x", "Parameters": [{"ParameterKey": "A", "ParameterValue": "b"}]}
+    answers = HEALTHY | {"cloudformation:DescribeStacks main": described}
     del answers[NAMES["template"]]
     look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), NOW, answers)
     (found,) = (check for check in template_checks.reading(look) if check.status != "ok")
@@ -1146,11 +1150,13 @@ OTHER_CLUSTERS, OTHER_KEY = (
     f"aurora-refresh configure --stage production {name}=…, and then aurora-refresh deploy --stage production"
     for name in ("CLUSTERS", "SHARE_KMS_KEY_ID")
 )
+AVAILABLE = {"Status": "available", "StorageEncrypted": True, "KmsKeyId": "key"}
+STOPPED = AVAILABLE | {"Status": "stopped"}
 SOURCE = "rds:DescribeDBClusters orders"
 ITS_KEY, OWN_KEY = "kms:DescribeKey key", "kms:DescribeKey alias/own"
 # AWS's key of a cluster is right if copies are shared under another one, and so is a customer's.
 SHARED_ANSWERS: Answers = {
-    SOURCE: {"Status": "available", "StorageEncrypted": True, "KmsKeyId": "key"},
+    SOURCE: AVAILABLE,
     ITS_KEY: AWS_MANAGED,
     OWN_KEY: CUSTOMERS,
 }
@@ -1161,7 +1167,7 @@ THROTTLED = Unavailable("kms:DescribeKey", "throttled")
     ("stage", "changed", "what", "fix"),
     [
         (WITH_KEY, {SOURCE: None}, "orders problem", OTHER_CLUSTERS),
-        (WITH_KEY, {SOURCE: {"Status": "stopped"}}, "orders warning", "nothing if that ends"),
+        (WITH_KEY, {SOURCE: STOPPED}, "orders warning", "nothing if that ends"),
         (WITH_KEY, {ITS_KEY: None}, "of orders problem", "restore the cluster from a snapshot"),
         (WITH_KEY, {ITS_KEY: DELETED_KEY}, "of orders problem", UNDELETE),
         (WITH_KEY, {ITS_KEY: THROTTLED}, "of orders warning", "run the doctor again"),

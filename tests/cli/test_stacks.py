@@ -93,6 +93,8 @@ def test_what_exists_outside_the_stack_is_left_alone() -> None:
     template = before(stage(), existing=(PIPELINE_NAME, CURRENT, TOPIC))
     assert labels(template) == [f"parameter {LATEST}", f"parameter {HOLD}"]
     assert before(stage(), existing=all_there(stage()))["Resources"] == {}
+    without_hold = [f"parameter {name}" for name in (PIPELINE_NAME, LATEST, CURRENT)]
+    assert labels(before(stage(STAGE))) == without_hold
 
 
 def test_what_the_stack_holds_is_taken_over_to_the_letter_except_the_pipeline_s_name() -> None:

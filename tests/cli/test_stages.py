@@ -166,6 +166,7 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
             "RDS_ENGINE_VERSION",
             "write one of MySQL's",
         ),
+        ({"pipeline": REAL}, "SOURCE_ACCOUNT", "of the documentation's examples"),
         (preparing() | COPIED | {"SOURCE_REGION": "us-east-1"}, None, ""),
         ({"CHAT_TOPIC_ARN": TOPIC.format("eu-west-1")}, None, ""),
         ({"pipeline": REAL, "SOURCE_ACCOUNT": "444444444444"}, None, ""),
