@@ -1,4 +1,4 @@
-"""The doctor's verdicts: each fault that can be seen of a stage, named with its fix, and nothing else.
+"""The doctor's verdicts: each visible fault of a stage, named with its fix, and nothing else.
 
 Most tests change one thing of a healthy account and compare all that the doctor says.
 """
@@ -64,6 +64,7 @@ COPY_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
 ACCEPTANCES_KEYS = f"arn:aws:kms:eu-west-1:{ACCEPTANCE}"
 TOPIC_KEY = f"{ACCEPTANCES_KEYS}:key/topics"
 CUSTOMERS = {"KeyManager": "CUSTOMER", "KeyState": "Enabled", "Arn": TOPIC_KEY}
+DISABLED = CUSTOMERS | {"KeyState": "Disabled"}
 AWS_MANAGED = CUSTOMERS | {"KeyManager": "AWS"}
 UNDER_KEY = {"KmsMasterKeyId": "alias/topics"}
 STANDARD = {"status": "ACTIVE", "type": "STANDARD"}
@@ -147,7 +148,7 @@ def stack_of(template: Answers, **values: str) -> mainpipeline.StackTemplate:
 
 
 def with_resource(name: str, text: str, **changed: Any) -> mainpipeline.StackTemplate:
-    """Acceptance's stack of the template in which a resource has other properties, given as YAML."""
+    """Acceptance's stack in whose template a resource has other properties, given as YAML."""
     resource = {**TEMPLATE["Resources"].get(name, TEMPLATE["Resources"]["Cluster"]), **changed}
     properties = resource["Properties"] | templates.parsed(text)
     given = {key: value for key, value in properties.items() if value is not None}
@@ -550,7 +551,7 @@ FAULTS: dict[str, list[Row]] = {
         (f"arn:aws:kms:x:{PRODUCTION}:alias/aws/rds", account(share_key=f"arn:aws:kms:x:{PRODUCTION}:alias/aws/rds"), "problem", "no other account can use", COPY_AGAIN),
         (KEY, account(key=AWS_MANAGED), "problem", "no other account can use", COPY_AGAIN),
         (KEY, account(key=None), "problem", "no longer exists", COPY_AGAIN),
-        (KEY, account(key=CUSTOMERS | {"KeyState": "Disabled"}), "problem", "is Disabled", "enable-key"),
+        (KEY, account(key=DISABLED), "problem", "is Disabled", "enable-key"),
         (KEY, account(key=hidden_key("no resource-based policy allows it")), "problem", "does not let account", OPEN_KEY),
         # A refusal by one's own policies says nothing about the key.
         *((KEY, account(key=hidden_key(f"with an explicit deny in {each}")), "warning", "could not be looked at", ALLOW_KEY)
@@ -575,7 +576,7 @@ FAULTS: dict[str, list[Row]] = {
         (RESTORE, configured(State="Inactive", StateReasonCode="Idle"), "warning", "because it was idle", f"aws lambda invoke --function-name {RESTORE}"),
         (RESTORE, configured(State="Pending"), "warning", "is still being changed", "run the doctor again"),
         (RESTORE, configured(LastUpdateStatus="InProgress"), "warning", "is still being changed", "run the doctor again"),
-        (RESTORE, configured(LastUpdateStatus="Failed"), "problem", "last update is Failed", DEPLOY),
+        (RESTORE, configured(LastUpdateStatus="Failed"), "problem", "update is Failed", DEPLOY),
         (RESTORE, configured(Architectures=["arm64"]), "problem", "its Architectures is arm64 instead of x86_64", DEPLOY),
         (RESTORE, configured(MemorySize=128), "problem", "its MemorySize is 128 instead of 256", DEPLOY),
         (RESTORE, configured(Timeout=3), "problem", "its Timeout is 3 instead of 120", DEPLOY),
@@ -585,7 +586,7 @@ FAULTS: dict[str, list[Row]] = {
         (f"{RESTORE} retries", account(retries=RETRIES[RESTORE] | {"MaximumRetryAttempts": 0}), "warning", "0 retries", REMAKE),
         (f"{RESTORE} concurrency", account(concurrency=None), "problem", "is none, so two may run at once", RESERVE),
         (f"{RESTORE} concurrency", account(concurrency=0), "problem", "stopped by hand", RESERVE),
-        (f"{APP}-{NAME} concurrency", account(api_concurrency=0), "warning", "stopped by hand", FREE),
+        (f"{APP}-{NAME} concurrency", account(api_concurrency=0), "warning", "by hand", FREE),
     ],
     "stack": [
         (f"{APP}-{NAME}", account(packaged={"StackStatus": "UPDATE_ROLLBACK_FAILED"}), "problem", "UPDATE_ROLLBACK_FAILED", PACKAGE),
@@ -630,7 +631,7 @@ FAULTS: dict[str, list[Row]] = {
         (TOPIC_KEY, under_policy(allowing({}, NotPrincipal={"AWS": "arn:x"}), allowing(CLOUDWATCH)), "warning", "whether each notification", NOT_CHECKED),
         (TOPIC_KEY, under_policy(allowing("*"), allowing("*", Effect="Deny", Condition={"x": {}})), "warning", "conditions in its policy decide", NOT_CHECKED),
         (TOPIC_KEY, account(stage=replace(HEALTHY_STAGE, topic_keys=())), "problem", "roles may not use it", f"aurora-refresh configure --stage {NAME}"),
-        (TOPIC_KEY, account(topic_key=CUSTOMERS | {"KeyState": "Disabled"}), "problem", "is Disabled", "aws kms enable-key"),
+        (TOPIC_KEY, account(topic_key=DISABLED), "problem", "is Disabled", "aws kms enable-key"),
         (TOPIC_KEY, account(topic_key=AWS_MANAGED), "problem", "so that no alarm reaches", "aws sns set-topic-attributes"),
     ],
     "alarm": [
