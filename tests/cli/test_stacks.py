@@ -208,8 +208,8 @@ CONDITIONS = {
 }
 SHORT, LONG, HOUR, WEEK = "1 x 300 s", "1 x 900 s", "4 x 900 s", "7 x 86400 s"
 NOTIFICATION = "AlarmNotificationFailed65af4f"
-# By logical names, which deployed stages have: the name, the metric, of which function or stage, and
-# for how long. A poll that always fails is one lasting alarm.
+# By logical names, which deployed stages have: the name, the metric, of which function or stage,
+# and for how long. A poll that always fails is one lasting alarm.
 ALARMS = {
     "AlarmErrorsDbUpdateLatestSnapshotId4692d1": (f"errors-{UPDATE}", "Errors", UPDATE, SHORT),
     "AlarmErrorsDbRestoreFromSnapshotd43dec": (f"errors-{RESTORE}", "Errors", RESTORE, SHORT),
