@@ -1,4 +1,4 @@
-"""The doctor's verdicts: each fault that can be seen of a stage, named with its fix, and nothing else.
+"""The doctor's verdicts: each visible fault of a stage, named with its fix, and nothing else.
 
 Most tests change one thing of a healthy account and compare all that the doctor says.
 """
@@ -10,22 +10,22 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 
-from chalicelib import settings
 from chalicelib.domain.deployment import Deployment, Preparation, StackReference
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.functions import APP
 from chalicelib.domain.ledger import Run
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.snapshots import Choice, Snapshot
+from chalicelib.domain.snapshots import Choice
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
@@ -46,29 +46,35 @@ from tests.stage import STAGE as REQUIRED
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 1, 4, 1, tzinfo=UTC)
-A_STRING = {"Version": 1, "Type": "String", "LastModifiedDate": NOW}
 NEW, OLD = snapshot("orders-2"), snapshot("orders-1", created=NOW - timedelta(days=14))
 NAME = "acceptance"
 DEPLOY = f"aurora-refresh deploy --stage {NAME}"
 PIPELINE_ARN = f"arn:aws:codepipeline:eu-west-1:{ACCEPTANCE}:{PIPELINE}"
 TOPIC = f"arn:aws:sns:eu-west-1:{ACCEPTANCE}:aurora-refresh"
+CHAT = f"{TOPIC}-chat"
 HOLD = "/acceptance/refresh/hold"
+MACHINE = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:stateMachine:mask"
 RESTORE = f"{APP}-{NAME}-db-restore-from-snapshot"
-UPDATE = f"{APP}-{NAME}-db-update-latest-snapshot-id"
 RULE, FOLLOW_RULE = f"{RESTORE}-event", f"{APP}-{NAME}-db-follow-pipeline-event"
+UPDATE_RULE = f"{APP}-{NAME}-db-update-latest-snapshot-id-event"
 BEFORE, AFTER = f"{APP}-{NAME}-before", f"{APP}-{NAME}-after"
-# The keys of production's shares, of acceptance's copies and of its topics.
+# The keys of production's shares, of acceptance's copies and of its topic.
 KEY = f"arn:aws:kms:eu-west-1:{PRODUCTION}:key/1234"
 COPY_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
-TOPIC_KEY = f"arn:aws:kms:eu-west-1:{ACCEPTANCE}:key/topics"
-CUSTOMERS = {"KeyManager": "CUSTOMER", "KeyState": "Enabled"}
+ACCEPTANCES_KEYS = f"arn:aws:kms:eu-west-1:{ACCEPTANCE}"
+TOPIC_KEY = f"{ACCEPTANCES_KEYS}:key/topics"
+CUSTOMERS = {"KeyManager": "CUSTOMER", "KeyState": "Enabled", "Arn": TOPIC_KEY}
+DISABLED = CUSTOMERS | {"KeyState": "Disabled"}
 AWS_MANAGED = CUSTOMERS | {"KeyManager": "AWS"}
+UNDER_KEY = {"KmsMasterKeyId": "alias/topics"}
 STANDARD = {"status": "ACTIVE", "type": "STANDARD"}
-MACHINE = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:stateMachine:mask"
 VARIABLES = REQUIRED | {
     "NOTIFICATION_TOPIC_ARN": TOPIC,
+    "CHAT_TOPIC_ARN": CHAT,
     "SSM_REFRESH_HOLD_NAME": HOLD,
     "RDS_STACK_NAME": "main",
+    "RDS_AFTER_RESTORE": MACHINE,
+    "RDS_COPY_KMS_KEY_ID": COPY_KEY,
 }
 
 Answers = dict[str, Any]
@@ -77,7 +83,8 @@ Answers = dict[str, Any]
 def stage_of(**variables: str) -> AcceptanceStage:
     """The stage with other variables; "" takes one away."""
     given = {name: value for name, value in (VARIABLES | variables).items() if value}
-    return AcceptanceStage(NAME, given, Settings.from_environment(given), PIPELINE_ARN)
+    settings = Settings.from_environment(given)
+    return AcceptanceStage(NAME, given, settings, PIPELINE_ARN, topic_keys=(TOPIC_KEY,))
 
 
 HEALTHY_STAGE = stage_of()
@@ -86,23 +93,15 @@ HEALTHY_STAGE = stage_of()
 def holding(values: Mapping[str, Any]) -> Answers:
     """The parameters, some with other values; None takes one away."""
     healthy = {PIPELINE_NAME: PIPELINE, LATEST: NEW.arn, CURRENT: OLD.arn, HOLD: "dummyvalue"}
+    described = {"Version": 1, "Type": "String", "LastModifiedDate": NOW}
     return {
-        name: {"Value": value, **A_STRING} if isinstance(value, str) else value
+        name: described | ({"Value": value} if isinstance(value, str) else value)
         for name, value in (healthy | values).items()
         if value
     }
 
 
 SHARES = Shares(7, (OLD, NEW), Choice(NEW, frozenset({"orders"}), {"engine": 2}), NEW)
-
-
-def sharing(key_arn: Any = KEY, key: Any = CUSTOMERS, region: str = "", **changed: Any) -> Answers:
-    """What AWS answers if production shares other snapshots, or under another key."""
-    shares = SHARES._replace(**changed)
-    share = shares.newest.arn if isinstance(shares.newest, Snapshot) else ""
-    asked = {f"rds:DescribeDBClusterSnapshots {share}": key_arn, f"kms:DescribeKey {key_arn}": key}
-    keys = {f"{name} {region}".rstrip(): answer for name, answer in asked.items()}
-    return {"shares": {"rds": shares}} | keys
 
 
 def action(category: str, name: str, **more: Any) -> Answers:
@@ -149,7 +148,7 @@ def stack_of(template: Answers, **values: str) -> mainpipeline.StackTemplate:
 
 
 def with_resource(name: str, text: str, **changed: Any) -> mainpipeline.StackTemplate:
-    """Acceptance's stack of the template in which a resource has other properties, given as YAML."""
+    """Acceptance's stack in whose template a resource has other properties, given as YAML."""
     resource = {**TEMPLATE["Resources"].get(name, TEMPLATE["Resources"]["Cluster"]), **changed}
     properties = resource["Properties"] | templates.parsed(text)
     given = {key: value for key, value in properties.items() if value is not None}
@@ -166,7 +165,10 @@ CLUSTER = {
     "DBClusterIdentifier": "main-cluster-1",
     "ClusterCreateTime": NOW,
     "Engine": "aurora-postgresql",
+    "HttpEndpointEnabled": True,
 }
+STACK = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {})
+READY = CLUSTER | {"MasterUserSecret": {"SecretArn": "x"}}
 EMAIL = {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
 LAMBDA = {"Runtime": "python3.11", "Architectures": ["x86_64"], "MemorySize": 256, "Timeout": 120}
 ENDS = {
@@ -182,43 +184,43 @@ FIRES = {
 }
 
 
-def alarm_of(**changed: Any) -> Answers:
-    return {"StateValue": "OK", "ActionsEnabled": True, "AlarmActions": [TOPIC]} | changed
+POLICIES, RETRIES = policies(HEALTHY_STAGE), stacks.invocations(HEALTHY_STAGE)
 
 
-def deployed(stage: AcceptanceStage) -> Answers:
-    """What AWS answers about the alarms, the functions, their roles and their rules."""
-    answers: Answers = {"alarms": {name: alarm_of() for name in stacks.alarm_names(stage)}}
-    invocations, wanted = stacks.invocations(stage), policies(stage)
-    for function, name in stacks.function_names(stage).items():
+def deployed() -> Answers:
+    """What AWS answers about the functions, their roles and their rules."""
+    answers: Answers = {}
+    for function, name in stacks.function_names(HEALTHY_STAGE).items():
         role, rule = f"{APP}-{NAME}-{function}", f"{name}-event"
-        arn_, rule_arn = f"arn:of:{name}", f"arn:of:{rule}"
+        configuration = {
+            **LAMBDA,
+            "FunctionArn": f"arn:of:{name}",
+            "Role": f"arn:aws:iam::{ACCEPTANCE}:role/{role}",
+            "State": "Active",
+            "LastUpdateStatus": "Successful",
+            "Environment": {"Variables": VARIABLES},
+        }
         invoker = {
             "Effect": "Allow",
             "Principal": {"Service": "events.amazonaws.com"},
             "Action": "lambda:InvokeFunction",
-            "Condition": {"ArnLike": {"AWS:SourceArn": rule_arn}},
+            "Condition": {"ArnLike": {"AWS:SourceArn": f"arn:of:{rule}"}},
         }
-        configuration = {
-            **LAMBDA,
-            "FunctionArn": arn_,
-            "Role": f"arn:aws:iam::{ACCEPTANCE}:role/{role}",
-            "State": "Active",
-            "LastUpdateStatus": "Successful",
-            "Environment": {"Variables": dict(stage.variables)},
-        }
-        fires = FIRES.get(function, {})
         answers |= {
             f"lambda:GetFunctionConfiguration {name}": configuration,
             f"lambda:GetFunctionConcurrency {name}": 1,
-            f"lambda:GetFunctionEventInvokeConfig {name}": invocations.get(name),
-            f"lambda:GetPolicy {name}": json.dumps({"Statement": [invoker]}),
-            f"policies of {role}": [wanted[function]],
+            f"policies of {role}": [POLICIES[function]],
             f"iam:ListAttachedRolePolicies {role}": [],
             f"iam:GetRole {role}": None,
-            f"events:DescribeRule {rule}": {"State": "ENABLED", "Arn": rule_arn, **fires},
-            f"events:ListTargetsByRule {rule}": [arn_],
         }
+        if function in FIRES:
+            fires = {"State": "ENABLED", "Arn": f"arn:of:{rule}", **FIRES[function]}
+            answers |= {
+                f"lambda:GetFunctionEventInvokeConfig {name}": RETRIES[name],
+                f"lambda:GetPolicy {name}": json.dumps({"Statement": [invoker]}),
+                f"events:DescribeRule {rule}": fires,
+                f"events:ListTargetsByRule {rule}": [f"arn:of:{name}"],
+            }
     return answers
 
 
@@ -226,7 +228,16 @@ def unreserved(number: int, quota: int = 1000) -> Answers:
     return {"UnreservedConcurrentExecutions": number, "ConcurrentExecutions": quota}
 
 
-DEPLOYED = deployed(HEALTHY_STAGE)
+def allowing(principal: Any, action: Any = "kms:*", **more: Any) -> Answers:
+    """A statement of a key's policy."""
+    statement = {"Effect": "Allow", "Principal": principal, "Action": action, "Resource": "*"}
+    return statement | more
+
+
+ROOT = {"AWS": f"arn:aws:iam::{ACCEPTANCE}:root"}
+CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
+CREATED = {"StackStatus": "CREATE_COMPLETE"}
+ALARM = {"StateValue": "OK", "ActionsEnabled": True, "AlarmActions": [TOPIC]}
 # The questions about the rest by their short names, and the healthy answers.
 QUESTIONS: dict[str, tuple[str, Any]] = {
     "pipeline": (f"codepipeline:GetPipeline {PIPELINE}", pipeline_of()),
@@ -236,20 +247,27 @@ QUESTIONS: dict[str, tuple[str, Any]] = {
     "candidate": ("candidate of rds", NEW),
     "present": ("present of rds", OLD),
     "deployment": ("deployment of rds", Deployment(OLD.arn)),
-    "stack": (
-        "deployed_stack of rds",
-        SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {}),
-    ),
-    "cluster": ("rds:DescribeDBClusters main-cluster-1", CLUSTER),
+    "stack": ("deployed_stack of rds", STACK),
+    "cluster": ("rds:DescribeDBClusters main-cluster-1", READY),
     "machine": (f"states:DescribeStateMachine {MACHINE}", STANDARD),
     "preparation": ("preparation of rds", None),
+    "shares": ("shares", {"rds": SHARES}),
     "share_key": (f"rds:DescribeDBClusterSnapshots {NEW.arn}", KEY),
+    "key": (f"kms:DescribeKey {KEY}", CUSTOMERS),
     "copy_key": (f"kms:DescribeKey {COPY_KEY}", CUSTOMERS),
-    "before": (f"cloudformation:DescribeStacks {BEFORE}", {"StackStatus": "CREATE_COMPLETE"}),
-    "after": (f"cloudformation:DescribeStacks {AFTER}", {"StackStatus": "CREATE_COMPLETE"}),
+    "before": (f"cloudformation:DescribeStacks {BEFORE}", CREATED),
+    "after": (f"cloudformation:DescribeStacks {AFTER}", CREATED),
     "packaged": (f"cloudformation:DescribeStacks {APP}-{NAME}", None),
-    "topic": (f"sns:GetTopicAttributes {TOPIC}", {}),
+    "topic": (f"sns:GetTopicAttributes {TOPIC}", UNDER_KEY),
     "subscriptions": (f"sns:ListSubscriptionsByTopic {TOPIC}", [EMAIL]),
+    "topic_key": (f"kms:DescribeKey {ACCEPTANCES_KEYS}:alias/topics", CUSTOMERS),
+    "key_policy": (
+        f"kms:GetKeyPolicy {TOPIC_KEY}",
+        json.dumps({"Statement": [allowing(ROOT), allowing(CLOUDWATCH)]}),
+    ),
+    "chat": (f"sns:GetTopicAttributes {CHAT}", {}),
+    "chats_subscriptions": (f"sns:ListSubscriptionsByTopic {CHAT}", [EMAIL]),
+    "alarms": ("alarms", dict.fromkeys(stacks.alarm_names(HEALTHY_STAGE), ALARM)),
     "rest_apis": ("rest_apis", ["a1b2c3"]),
     "unreserved": ("lambda:GetAccountSettings", unreserved(900)),
 }
@@ -257,7 +275,6 @@ QUESTIONS: dict[str, tuple[str, Any]] = {
 SINGLE = {
     "configuration": f"lambda:GetFunctionConfiguration {RESTORE}",
     "concurrency": f"lambda:GetFunctionConcurrency {RESTORE}",
-    "update_concurrency": f"lambda:GetFunctionConcurrency {UPDATE}",
     "api_concurrency": f"lambda:GetFunctionConcurrency {APP}-{NAME}",
     "retries": f"lambda:GetFunctionEventInvokeConfig {RESTORE}",
     "invokers": f"lambda:GetPolicy {RESTORE}",
@@ -269,39 +286,29 @@ SINGLE = {
     "follow_rule": f"events:DescribeRule {FOLLOW_RULE}",
 }
 NAMES = SINGLE | {name: question for name, (question, _) in QUESTIONS.items()}
-
-
-class Account(NamedTuple):
-    """A stage, and what AWS answers about it."""
-
-    stage: AcceptanceStage
-    answers: Answers
-
-    def look(self) -> AcceptanceLook:
-        """A look at the account, in which no other question may be asked."""
-        nothing = Mock(client=Mock(side_effect=AssertionError("not known")))
-        return AcceptanceLook(self.stage, nothing, NOW, self.answers)
+HEALTHY = deployed() | {"parameters": holding({})} | dict(QUESTIONS.values())
 
 
 def account(
     values: Mapping[str, Any] | None = None, stage: AcceptanceStage = HEALTHY_STAGE, **answers: Any
-) -> Account:
-    """The healthy account with other values of parameters, and with other answers."""
-    healthy = {"parameters": holding(values or {})} | dict(QUESTIONS.values())
+) -> AcceptanceLook:
+    """A look at the healthy account with other values of parameters, and with other answers.
+
+    No other question may be asked.
+    """
+    held = {"parameters": holding(values or {})}
     changed = {NAMES.get(name, name): answer for name, answer in answers.items()}
-    own = DEPLOYED if stage is HEALTHY_STAGE else deployed(stage)
-    return Account(stage, own | sharing() | healthy | changed)
+    nothing = Mock(client=Mock(side_effect=AssertionError("not known")))
+    return AcceptanceLook(stage, nothing, NOW, HEALTHY | held | changed)
 
 
-DENIED = Unavailable("service:Look", "AccessDenied: you may not", denied=True)
-WOULD_BE = LAMBDA | {"reserved_concurrency": 1, "iam_role_arn": None}
+WOULD_BE = LAMBDA | {"Variables": VARIABLES, "reserved_concurrency": 1, "iam_role_arn": None}
 
 
-def judged(seen: Account) -> list[Check]:
-    """Every check of what is in the account."""
-    look, wanted = seen.look(), policies(seen.stage)
-    entries = dict.fromkeys(wanted, WOULD_BE | {"Variables": seen.stage.variables})
-    return [
+def faults(look: AcceptanceLook) -> list[Check]:
+    """What is not ok in the account, each with its fix."""
+    entries = dict.fromkeys(POLICIES, WOULD_BE)
+    found = [
         *acceptance.parameters(look),
         *acceptance.pipeline(look),
         *template_checks.reading(look),
@@ -311,7 +318,7 @@ def judged(seen: Account) -> list[Check]:
         *acceptance.copy_keys(look),
         *deployment.own_stacks(look),
         *deployment.functions(look, entries),
-        *deployment.roles(look, wanted, entries),
+        *deployment.roles(look, POLICIES, entries),
         *deployment.rest_api("REST API", look),
         *deployment.schedules(look),
         *deployment.topic(look),
@@ -319,11 +326,6 @@ def judged(seen: Account) -> list[Check]:
         *deployment.topic_keys(look),
         *deployment.alarms(look),
     ]
-
-
-def faults(seen: Account) -> list[Check]:
-    """What is not ok, each with its fix."""
-    found = judged(seen)
     assert [check for check in found if bool(check.fix) == (check.status == "ok")] == []
     return [check for check in found if check.status != "ok"]
 
@@ -335,25 +337,19 @@ NEXT_RUN = "the next run of the pipeline, whoever starts it, restores what this 
 GONE = "does not exist"
 
 
-def put(name: str, value: str, over: str = " --overwrite") -> str:
-    return f"aws ssm put-parameter --name {name} --type String --value {value}{over}"
+def put(name: str, value: str) -> str:
+    return f"aws ssm put-parameter --name {name} --type String --value {value} --overwrite"
 
 
 def configure_with(answer: str) -> str:
     return f"aurora-refresh configure --stage {NAME} {answer}, and then {DEPLOY}"
 
 
-def with_stack(name: str) -> str:
-    return configure_with(f"RDS_STACK_NAME={name}")
-
-
 WRITE_CURRENT = f"{NEXT_RUN}: {put(CURRENT, NEW.arn)}"
 KEEPS = "this writes what is deployed to current, so that nothing is restored"
 KEEP_CURRENT = f"{KEEPS}: {put(CURRENT, OLD.arn)}"
 RECREATE_CURRENT = f"{KEEPS}: aws ssm delete-parameter --name {CURRENT} && {put(CURRENT, OLD.arn)}"
-RESOLVED = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {CURRENT: OLD.arn})
-ROLLED_BACK = RESOLVED._replace(status="UPDATE_ROLLBACK_COMPLETE")
-BINARY = {"Value": "hunter2", **A_STRING, "Type": "SecureString"}
+RESOLVED = STACK._replace(resolved={CURRENT: OLD.arn})
 ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
 
 
@@ -364,234 +360,151 @@ def refused(reason: Reason, why: str = "it would not do") -> dict[str, Any]:
 
 OTHER = "codepipeline:GetPipeline main"
 BY_HAND = "compare its template with docs/main-pipeline.md"
-READ_RIGHTLY = (
-    f"give the template a parameter of Type: AWS::SSM::Parameter::Value<String> with Default: {CURRENT}, "
-    "and write SnapshotIdentifier: !Ref for it, as infrastructure/main-pipeline.yaml does"
-)
+READ_RIGHTLY = f"Default: {CURRENT}, and write SnapshotIdentifier: !Ref for it"
 ROLE = "arn:aws:iam::{}:role/deployer"
+HERE = {"roleArn": ROLE.format(ACCEPTANCE), "region": "eu-west-1"}
 DATABASE_STAGE = stage_named("Deploy", DATABASE)
 ASK = action("Approval", "Ask")
 TERRAFORM = action("Build", "Terraform", runOrder=2)
-APPLY = stage_named("Apply", TERRAFORM)
 ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
 BOTH = stage_named("Deploy", DATABASE, ORDERS)
+VARIABLE = "#{Build.STACK}"
+ANY = action("Deploy", "Any", configuration={"StackName": VARIABLE})
 DELETION = action("Deploy", "X", configuration={"StackName": "x", "ActionMode": "DELETE_ONLY"})
 REPLACING = {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}}
 SKIPPED = {"beforeEntry": {"conditions": [{"result": "SKIP"}]}}
 
 
-def deploying(**changed: Any) -> Answers:
-    """The pipeline that deploys the database in another way."""
-    return pipeline_of(stage_named("Deploy", DATABASE | changed))
-
-
 OFF = {"enabled": False, "disabledReason": "release"}
-TRANSITIONS = [
-    {"stageName": "Source"},
-    {"stageName": "Build", "inboundTransitionState": {"enabled": True}},
-    {"stageName": "Deploy", "inboundTransitionState": OFF},
-    {"stageName": "Verify", "inboundTransitionState": OFF},
-]
+TRANSITIONS = [{"stageName": each, "inboundTransitionState": OFF} for each in ("Deploy", "Verify")]
 ENABLE = f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"
-UNNAMED, ELSEWHERE = stage_of(RDS_STACK_NAME=""), stage_of(RDS_STACK_NAME="gone")
+UNNAMED = stage_of(RDS_STACK_NAME="", RDS_AFTER_RESTORE="")
+ELSEWHERE = stage_of(RDS_STACK_NAME="gone")
 NO_STACK = {"template of gone": stack_of({}), "stack": None}
-PREPARING = stage_of(RDS_AFTER_RESTORE=MACHINE)
-READY = CLUSTER | {"HttpEndpointEnabled": True, "MasterUserSecret": {"SecretArn": "x"}}
 UNKNOWN = Deployment(unknown="current was set at about the time")
+DONE = Run("2", "Succeeded", NOW, NOW)
+LONG = Run("1", "InProgress", NOW - timedelta(hours=2, minutes=1), NOW)
 
 
-BEGUN = NOW - timedelta(hours=2, minutes=1)
-DONE, LONG = Run("2", "Succeeded", NOW, NOW), Run("1", "InProgress", BEGUN, NOW)
-
-
-def seen_stack(status: str, *clusters: str, name: str = "main") -> Account:
+def seen_stack(status: str, *clusters: str, name: str = "main") -> AcceptanceLook:
     """The account whose stack is seen like that."""
     stack = SeenStack(status, dict.fromkeys(clusters or ["Cluster"], "main-cluster-1"), {})
     seen = unreadable_stack(StackReference("main"), stack) or Deployment()
     return account(stage=stage_of(RDS_STACK_NAME=name), stack=stack, deployment=seen)
 
 
-def choosing(reason: Reason, rejected: Mapping[str, int], *clusters: str) -> Account:
+def sharing(**changed: Any) -> dict[str, Any]:
+    """What the rules say of other shares."""
+    return {"shares": {"rds": SHARES._replace(**changed)}}
+
+
+def choosing(reason: Reason, rejected: Mapping[str, int], *clusters: str) -> AcceptanceLook:
     """The account with shares of which none can be chosen."""
     choice = Choice(None, frozenset(clusters), rejected)
     return account(**sharing(choice=choice, newest=Refused(reason, "none can be chosen")))
 
 
-STALE = OLD._replace(created=NOW - timedelta(days=15))
-COPYING = stage_of(RDS_COPY_KMS_KEY_ID=COPY_KEY)
+STALE = NEW._replace(created=NOW - timedelta(days=15))
+WITHOUT_COPIES = stage_of(RDS_COPY_KMS_KEY_ID="")
 CHANGE_COPY_KEY = configure_with("RDS_COPY_KMS_KEY_ID=…")
 DELETED_KEY = {"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": "arn:y"}
 UNDELETE = "aws kms cancel-key-deletion --key-id arn:y && aws kms enable-key --key-id arn:y"
 OPEN_KEY = f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'
 ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
+hidden_key = partial(Unavailable, "kms:DescribeKey", denied=True)
+CONFIGURATION, FIRING = HEALTHY[SINGLE["configuration"]], HEALTHY[SINGLE["rule"]]
 
 
-def hidden_key(why: str) -> Account:
-    return account(**sharing(key=Unavailable("kms:DescribeKey", why, denied=True)))
-
-
-CONFIGURATION, FIRING = DEPLOYED[SINGLE["configuration"]], DEPLOYED[SINGLE["rule"]]
-
-
-def configured(**changed: Any) -> Account:
+def configured(**changed: Any) -> AcceptanceLook:
     return account(configuration=CONFIGURATION | changed)
 
 
-VARIABLES_ = HEALTHY_STAGE.variables
-OTHER_SETTINGS = {"Variables": {**VARIABLES_, "RDS_ENGINE_VERSION": "hunter2", "TOKEN": "hunter2"}}
-RETRIES = stacks.invocations(HEALTHY_STAGE)[RESTORE]
-REMAKE = (
-    f"aws cloudformation delete-stack --stack-name {AFTER} && aws cloudformation wait "
-    f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
-)
+OTHER_SETTINGS = {"Variables": {**VARIABLES, "RDS_ENGINE_VERSION": "hunter2", "TOKEN": "hunter2"}}
+REMAKE = f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
 PACKAGE = f" && aurora-refresh package --stage {NAME}, and then deploy its templates"
-GO_ON = (
-    f"aws cloudformation continue-update-rollback --stack-name {AFTER} && aws cloudformation wait "
-    f"stack-rollback-complete --stack-name {AFTER} && {DEPLOY}"
-)
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
-FREE = "delete-function-concurrency --function-name"
-POLICY = policies(HEALTHY_STAGE)["db-restore-from-snapshot"]
-FIRST, *OTHERS = POLICY["Statement"]
-LESS = {"Statement": [each for each in POLICY["Statement"] if each["Sid"] != "MoveCurrent"]}
+FREE = f"delete-function-concurrency --function-name {APP}-{NAME}"
+FIRST, *OTHERS = POLICIES["db-restore-from-snapshot"]["Statement"]
+LESS = {"Statement": [each for each in (FIRST, *OTHERS) if each["Sid"] != "MoveCurrent"]}
 ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 # What aws lambda add-permission --principal "*" writes.
 ANYBODY = {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl"}
 WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
-ALARMS = DEPLOYED["alarms"]
 ERRORS, OVERDUE = stacks.alarm_names(HEALTHY_STAGE)[0], f"{APP}-{NAME}-refresh-overdue"
 WITHOUT_API = stage_of(PIN_API_ENABLED="false")
 
 
-def with_alarm(name: str, **changed: Any) -> Account:
-    return account(alarms=ALARMS | {name: alarm_of(**changed)})
+def with_alarm(name: str, alarm: Answers | None) -> AcceptanceLook:
+    return account(alarms=HEALTHY["alarms"] | {name: alarm})
 
 
-ROOT = {"AWS": f"arn:aws:iam::{ACCEPTANCE}:root"}
-CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
-CHAT = f"{TOPIC}-chat"
+def under_policy(*statements: Answers, **answers: Any) -> AcceptanceLook:
+    """The account in which the topic's key has this policy."""
+    return account(key_policy=json.dumps({"Statement": statements}), **answers)
+
+
+EACH_ROLE = [
+    HEALTHY[f"lambda:GetFunctionConfiguration {APP}-{NAME}-{each}"]["Role"] for each in FIRES
+]
 USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
 NO_RIGHTS = "does not let the account's roles use it"
-
-
-SELECT = f"select {CHAT} in the channel's configuration"
-
-
-def with_chat(topic: Any, subscriptions: Any, own: str = TOPIC) -> Account:
-    """The account of a stage that notifies a chat as well."""
-    asked = {"GetTopicAttributes": topic, "ListSubscriptionsByTopic": subscriptions}
-    answers = {f"sns:{action} {CHAT}": answer for action, answer in asked.items()}
-    return account(stage=stage_of(CHAT_TOPIC_ARN=CHAT, NOTIFICATION_TOPIC_ARN=own), **answers)
-
-
-ROLES = {
-    "AWS": [
-        DEPLOYED[f"lambda:GetFunctionConfiguration {APP}-{NAME}-{each}"]["Role"] for each in FIRES
-    ]
-}
-TO_OTHERS = {
-    "Effect": "Deny",
-    "Principal": "*",
-    "Condition": {"Bool": {"aws:PrincipalIsAWSService": "false"}},
-}
-OTHERWISE = {"Effect": "Deny", "Principal": "*", "NotAction": "kms:*"}
 NOT_CHECKED = f"aws kms get-key-policy --key-id {TOPIC_KEY} --policy-name default"
 
-
-def letting(*principals: Any, action: Any = "kms:*", **more: Any) -> Answers:
-    """A key's policy that allows them this, with another last statement."""
-    statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
-    statements = [statement | {"Principal": each} for each in principals]
-    return {"Statement": [*statements, statement | more] if more else statements}
-
-
-def under_key(
-    policy: Any = None, topic: str = TOPIC, keys: tuple[str, ...] = (TOPIC_KEY,), **metadata: str
-) -> Account:
-    """The account in which a topic is under a key."""
-    chat = CHAT if topic == TOPIC else topic
-    stage = replace(stage_of(CHAT_TOPIC_ARN=chat), topic_keys=keys)
-    topics: Answers = {f"sns:GetTopicAttributes {each}": {} for each in (TOPIC, chat)}
-    topics[f"sns:ListSubscriptionsByTopic {chat}"] = [EMAIL]
-    topics[f"sns:GetTopicAttributes {topic}"] = {"KmsMasterKeyId": "alias/topics"}
-    # The topic's account is the key's, and may be another than the stage's.
-    alias = f"{topic.rpartition(':')[0].replace('sns', 'kms')}:alias/topics"
-    key = {f"kms:DescribeKey {alias}": CUSTOMERS | {"Arn": TOPIC_KEY} | metadata}
-    written = policy if isinstance(policy, Unavailable) else json.dumps(policy)
-    return account(stage=stage, **topics, **key, **{f"kms:GetKeyPolicy {TOPIC_KEY}": written})
-
-
-# Of each check and its subject: what is in the account, how bad that is, what is said, and the fix.
-Row = tuple[Account, str, str, str]
+# By the check: its subject, what is in the account, how bad that is, what is said, and the fix.
+Row = tuple[str, AcceptanceLook, str, str, str]
 # fmt: off
 FAULTS: dict[str, list[Row]] = {
-    f"parameter {PIPELINE_NAME}": [
-        (account({PIPELINE_NAME: None}), "problem", GONE, put(PIPELINE_NAME, PIPELINE, "")),
-        (account({PIPELINE_NAME: "the main one"}), "problem", "not a pipeline's name", put(PIPELINE_NAME, PIPELINE)),
-    ],
-    f"parameter {LATEST}": [
-        (account({LATEST: BINARY}), "problem", "SecureString", put(LATEST, "dummyvalue", "")),
-        (account({LATEST: "dummyvalue"}), "warning", "placeholder", "nothing before the first update: Sunday 2026-01-04 02:00 UTC"),
-        (account({LATEST: "hunter2"}), "problem", "not the ARN", put(LATEST, "dummyvalue")),
-        (account({LATEST: OLD.arn}, **refused(Reason.SNAPSHOT_GONE)), "problem", "not promote it", put(LATEST, NEW.arn)),
-        (account(**refused(Reason.SNAPSHOT_STALE)), "problem", "not promote it", Reason.SNAPSHOT_STALE.next_step),
+    "parameter": [
+        (PIPELINE_NAME, account({PIPELINE_NAME: None}), "problem", GONE, put(PIPELINE_NAME, PIPELINE)),
+        (PIPELINE_NAME, account({PIPELINE_NAME: "the main one"}), "problem", "not a pipeline's name", put(PIPELINE_NAME, PIPELINE)),
+        (LATEST, account({LATEST: "dummyvalue"}), "warning", "placeholder", "nothing before the first update: Sunday 2026-01-04 02:00 UTC"),
+        (LATEST, account({LATEST: "hunter2"}), "problem", "not the ARN", put(LATEST, "dummyvalue")),
+        (LATEST, account({LATEST: OLD.arn}, WITHOUT_COPIES, **refused(Reason.SNAPSHOT_GONE)), "problem", "not promote it", put(LATEST, NEW.arn)),
+        (LATEST, account(stage=WITHOUT_COPIES, **refused(Reason.SNAPSHOT_STALE)), "problem", "not promote it", Reason.SNAPSHOT_STALE.next_step),
         # Where copies are asked for, a share itself is never proposed.
-        (account(stage=COPYING, **refused(Reason.COPY_PENDING, "40 % done")), "warning", "40 % done", Reason.COPY_PENDING.next_step),
+        (LATEST, account(**refused(Reason.COPY_PENDING, "40 % done")), "warning", "40 % done", Reason.COPY_PENDING.next_step),
+        (CURRENT, account({CURRENT: "dummyvalue"}, deployment=Deployment()), "warning", "placeholder", WRITE_CURRENT),
+        (CURRENT, account({CURRENT: "dummyvalue"}), "problem", "placeholder", KEEP_CURRENT),
+        (CURRENT, account({CURRENT: "hunter2"}), "problem", "not the ARN", KEEP_CURRENT),
+        (CURRENT, account({CURRENT: "hunter2"}, deployment=Deployment("hunter2")), "problem", "not the ARN", WRITE_CURRENT),
+        (CURRENT, account({CURRENT: {"Value": OLD.arn, "Type": "SecureString"}}), "problem", "SecureString", RECREATE_CURRENT),
+        (CURRENT, account({CURRENT: None}, deployment=Deployment(), stack=RESOLVED), "problem", GONE, KEEP_CURRENT),
+        (CURRENT, account({CURRENT: arn("orders-1", "999999999999")}), "problem", "a stranger's data", KEEP_CURRENT),
+        (CURRENT, account({CURRENT: OLD.arn.replace("eu-west-1", "eu-west-2")}), "problem", "is in eu-west-2", KEEP_CURRENT),
+        (CURRENT, account({CURRENT: arn("orders-0")}, present=None), "warning", "no longer exists", KEEP_CURRENT),
+        (CURRENT, account(present=OLD._replace(engine="docdb")), "problem", "docdb", WRITE_CURRENT),
+        (HOLD, account({HOLD: "until Thursday"}), "problem", "counts as a hold", put(HOLD, "dummyvalue")),
+        (HOLD, account({HOLD: ON_HOLD}), "warning", "on hold until 2026-01-19 by Kim: release", put(HOLD, "dummyvalue")),
     ],
-    f"parameter {CURRENT}": [
-        (account({CURRENT: "dummyvalue"}, deployment=Deployment()), "warning", "placeholder", WRITE_CURRENT),
-        (account({CURRENT: "dummyvalue"}), "problem", "placeholder", KEEP_CURRENT),
-        (account({CURRENT: "hunter2"}), "problem", "not the ARN", KEEP_CURRENT),
-        (account({CURRENT: "hunter2"}, deployment=Deployment("hunter2")), "problem", "not the ARN", WRITE_CURRENT),
-        (account({CURRENT: BINARY | {"Value": OLD.arn}}), "problem", "SecureString", RECREATE_CURRENT),
-        (account({CURRENT: None}, deployment=Deployment(), stack=RESOLVED), "problem", GONE, KEEP_CURRENT),
-        (account({CURRENT: None}, deployment=Deployment(), stack=ROLLED_BACK), "problem", GONE, WRITE_CURRENT),
-        (account({CURRENT: arn("orders-1", "999999999999")}), "problem", "a stranger's data", KEEP_CURRENT),
-        (account({CURRENT: OLD.arn.replace("eu-west-1", "eu-west-2")}), "problem", "is in eu-west-2", KEEP_CURRENT),
-        (account({CURRENT: arn("orders-0")}, present=None), "warning", "no longer exists", KEEP_CURRENT),
-        (account(present=OLD._replace(engine="docdb")), "problem", "docdb", WRITE_CURRENT),
-    ],
-    f"parameter {HOLD}": [
-        (account({HOLD: "until Thursday"}), "problem", "counts as a hold", put(HOLD, "dummyvalue")),
-        (account({HOLD: ON_HOLD}), "warning", "on hold until 2026-01-19 by Kim: release", put(HOLD, "dummyvalue")),
-    ],
-    "pipeline main": [
-        (account({PIPELINE_NAME: "main"}, **{OTHER: None}), "problem", GONE, put(PIPELINE_NAME, PIPELINE)),
-        (account({PIPELINE_NAME: "main"}, **{OTHER: pipeline_of(), "codepipeline:GetPipelineState main": []}),
+    "pipeline": [
+        ("main", account({PIPELINE_NAME: "main"}, **{OTHER: None}), "problem", GONE, put(PIPELINE_NAME, PIPELINE)),
+        ("main", account({PIPELINE_NAME: "main"}, **{OTHER: pipeline_of(), "codepipeline:GetPipelineState main": []}),
          "problem", f"may start only {PIPELINE}", configure_with(f"MAIN_PIPELINE_ARN={PIPELINE_ARN.removesuffix(PIPELINE)}main")),
+        (PIPELINE, account(pipeline=None), "problem", GONE, f"aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN="),
+        (PIPELINE, account(pipeline=pipeline_of(executionMode="PARALLEL")), "problem", "two runs may restore at once", "aws codepipeline update-pipeline"),
+        *(("runs", account(runs=[DONE._replace(status=each)]), "warning", each, "pipelineExecutionId=2") for each in ("Failed", "Stopped", "Cancelled")),
+        ("runs", account(runs=[DONE, LONG]), "warning", "1: InProgress since Saturday 2026-01-03 22:59 UTC", f"get-pipeline-state --name {PIPELINE}"),
     ],
-    f"pipeline {PIPELINE}": [
-        (account(pipeline=None), "problem", GONE, f"aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN="),
-        (account(pipeline=pipeline_of(executionMode="PARALLEL")), "problem", "two runs may restore at once", "aws codepipeline update-pipeline"),
-    ],
-    "pipeline runs": [
-        *((account(runs=[Run("2", each, NOW, NOW)]), "warning", each, "pipelineExecutionId=2") for each in ("Failed", "Stopped", "Cancelled")),
-        (account(runs=[DONE, LONG]), "warning", "1: InProgress since Saturday 2026-01-03 22:59 UTC", f"get-pipeline-state --name {PIPELINE}"),
-    ],
-    f"template {CURRENT}": [
-        (account(template=stack_of({}), pipeline=pipeline_of(BUILD)), "warning", "nothing was found that reads it", BY_HAND),
-    ],
-    "template main": [
-        *((account(template=restored_from(snapshot)), "problem", message, READ_RIGHTLY) for snapshot, message in [
+    "template": [
+        (CURRENT, account(template=stack_of({}), pipeline=pipeline_of(BUILD)), "warning", "nothing was found that reads it", BY_HAND),
+        *(("main", account(template=restored_from(snapshot)), "problem", message, READ_RIGHTLY) for snapshot, message in [
             (f"'{{{{resolve:ssm:{CURRENT}}}}}'", f"reads {CURRENT} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as text"),
-            (f"'{{{{resolve:ssm:{CURRENT}:3}}}}'", "never restored again"),
             ("!Sub '{{resolve:ssm:${Path}}}'", f"reads {CURRENT} as"),
             ("!Sub ['{{resolve:ssm:${Own}}}', {Own: !Ref Path}]", f"reads {CURRENT} as"),
             ("!Join ['', ['{{resolve:ssm:', !Ref Path, '}}']]", f"reads {CURRENT} as"),
-            ("!Join ['', ['{{resolve:ssm:', !GetAtt Stored.Value, '}}']]", "reads a parameter as"),
             ("!FindInMap [Environments, !Ref Environment, snapshot]", "a constant snapshot in the template: it is never restored again"),
             ("!If [Unknown, !Ref Text, !Ref AWS::NoValue]", "the template's parameter Text of type String, which is the text itself"),
         ]),
-        *((account(template=restored_from(snapshot)), "warning", "source of Cluster's SnapshotIdentifier is unknown", BY_HAND) for snapshot in [
+        *(("main", account(template=restored_from(snapshot)), "warning", "source of Cluster's SnapshotIdentifier is unknown", BY_HAND) for snapshot in [
             "!GetAtt Chooser.Arn",
             "!FindInMap [Environments, !Ref AWS::AccountId, snapshot]",
-            "!Join [':', [arn, !GetAtt Chooser.Arn]]",
             "!Sub '${AWS::StackName}-snapshot'",
         ]),
-        (account(template=stack_of(TEMPLATE, Snapshot=LATEST)), "problem", "would restore by accident", READ_RIGHTLY),
-        (account(template=stack_of(TEMPLATE, Snapshot="/x")), "problem", "Cluster reads /x, which is not a parameter of this stage", READ_RIGHTLY),
-        (account(template=None), "warning", "has not been deployed yet", BY_HAND),
-        *((account(template=with_resource("Cluster", f"{name}: {value}")), status, name, name) for name, value, status in [
+        ("main", account(template=stack_of(TEMPLATE, Snapshot=LATEST)), "problem", "would restore by accident", READ_RIGHTLY),
+        ("main", account(template=stack_of(TEMPLATE, Snapshot="/x")), "problem", "Cluster reads /x, which is not a parameter of this stage", READ_RIGHTLY),
+        ("main", account(template=None), "warning", "has not been deployed yet", BY_HAND),
+        (VARIABLE, account(pipeline=pipeline_of(DATABASE_STAGE, stage_named("Any", ANY))), "warning", "under a name that only the run knows", BY_HAND),
+        *(("main", account(template=with_resource("Cluster", f"{name}: {value}")), status, name, name) for name, value, status in [
             ("DBClusterIdentifier", "acceptance", "problem"),
             ("DeletionProtection", "'true'", "warning"),
             ("ManageMasterUserPassword", "false", "warning"),
@@ -599,262 +512,213 @@ FAULTS: dict[str, list[Row]] = {
             ("KmsKeyId", "null", "warning"),
             ("MasterUsername", "admin", "warning"),
         ]),
-        (account(template=with_resource("Cluster", "{}", UpdateReplacePolicy="Snapshot")),
+        ("main", account(template=with_resource("Cluster", "{}", UpdateReplacePolicy="Snapshot")),
          "warning", "one more snapshot", "write UpdateReplacePolicy: Delete for Cluster"),
-        (account(template=with_resource("Writer", "DBInstanceIdentifier: x")),
+        ("main", account(template=with_resource("Writer", "DBInstanceIdentifier: x")),
          "problem", "every refresh fails", "remove DBInstanceIdentifier from Writer"),
-        (account(pipeline=deploying(**REPLACING)), "warning", "is deleted", "write ActionMode: CREATE_UPDATE"),
+        ("main", account(pipeline=pipeline_of(stage_named("Deploy", DATABASE | REPLACING))), "warning", "is deleted", "write ActionMode: CREATE_UPDATE"),
     ],
-    "deployment rds": [
-        (account(stage=ELSEWHERE, **NO_STACK), "problem", "does not exist in account", with_stack("main")),
-        (account(stage=ELSEWHERE, **NO_STACK, deployment=Deployment(unknown="no stack")), "problem", "no stack", with_stack("main")),
-        (account(stack=None), "warning", "not been deployed", "nothing before the pipeline's first run"),
-        (seen_stack("UPDATE_IN_PROGRESS"), "warning", "is UPDATE_IN_PROGRESS", "run the doctor again"),
-        (seen_stack("UPDATE_ROLLBACK_FAILED"), "problem", "continue its rollback", "aws cloudformation continue-update-rollback --stack-name main"),
-        (seen_stack("ROLLBACK_FAILED"), "problem", "is ROLLBACK_FAILED", "aws cloudformation delete-stack --stack-name main"),
-        (seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in STACK_NAME: main/A, main/B", with_stack("main/A or main/B")),
-        (seen_stack("UPDATE_COMPLETE", name="main/Orders"), "problem", "has no DB cluster Orders; it has main/Cluster", with_stack("main/Cluster")),
-        (account(cluster=None), "problem", "does not exist any more", "pin another snapshot"),
-        (account(deployment=UNKNOWN), "problem", "it cannot be seen what is deployed: current was set", "Correct what is named above"),
-        (account(stage=UNNAMED), "warning", "goes by the newest successful deploy action alone", with_stack("main")),
-        (account(pipeline=pipeline_of(BOTH), template=stack_of(TEMPLATE, Snapshot="/x"), **{"template of orders": stack_of(TEMPLATE)}),
-         "problem", f"is restored from /x, not from {CURRENT}", with_stack("orders")),
-    ],
-    f"deployment {MACHINE}": [
-        (account(stage=PREPARING, cluster=READY, machine=None), "problem", GONE, configure_with("RDS_AFTER_RESTORE=…")),
-        (account(stage=PREPARING, cluster=READY, machine=STANDARD | {"status": "DELETING"}), "problem", "is DELETING", configure_with("RDS_AFTER_RESTORE=…")),
-        (account(stage=PREPARING, cluster=READY, machine=STANDARD | {"type": "EXPRESS"}), "problem", "is EXPRESS", configure_with("RDS_AFTER_RESTORE=…")),
-    ],
-    "deployment cluster main-cluster-1": [
-        (account(stage=PREPARING, cluster=READY | {"HttpEndpointEnabled": False}), "warning", "Data API is not enabled", "write EnableHttpEndpoint: true"),
-        (account(stage=PREPARING, cluster=CLUSTER | {"HttpEndpointEnabled": True}), "warning", "no secret", "write ManageMasterUserPassword: true"),
-    ],
-    "deployment preparation of rds": [
-        (account(stage=PREPARING, cluster=READY, preparation=Preparation("FAILED", "arn:x")),
+    "deployment": [
+        ("rds", account(stage=ELSEWHERE, **NO_STACK), "problem", "does not exist in account", configure_with("RDS_STACK_NAME=main")),
+        ("rds", account(stage=ELSEWHERE, **NO_STACK, deployment=Deployment(unknown="no stack")), "problem", "no stack", configure_with("RDS_STACK_NAME=main")),
+        ("rds", account(stack=None), "warning", "not been deployed", "nothing before the pipeline's first run"),
+        ("rds", seen_stack("UPDATE_IN_PROGRESS"), "warning", "is UPDATE_IN_PROGRESS", "run the doctor again"),
+        ("rds", seen_stack("UPDATE_ROLLBACK_FAILED"), "problem", "continue its rollback", "aws cloudformation continue-update-rollback --stack-name main"),
+        ("rds", seen_stack("ROLLBACK_FAILED"), "problem", "is ROLLBACK_FAILED", "aws cloudformation delete-stack --stack-name main"),
+        ("rds", seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in STACK_NAME: main/A, main/B", configure_with("RDS_STACK_NAME=main/A or main/B")),
+        ("rds", seen_stack("UPDATE_COMPLETE", name="main/Orders"), "problem", "has no DB cluster Orders; it has main/Cluster", configure_with("RDS_STACK_NAME=main/Cluster")),
+        ("rds", account(cluster=None), "problem", "does not exist any more", "pin another"),
+        ("rds", account(deployment=UNKNOWN), "problem", "it cannot be seen what is deployed: current was set", "Correct what is named above"),
+        ("rds", account(stage=UNNAMED), "warning", "goes by the newest successful deploy action alone", configure_with("RDS_STACK_NAME=main")),
+        ("rds", account(pipeline=pipeline_of(BOTH), template=stack_of(TEMPLATE, Snapshot="/x"), **{"template of orders": stack_of(TEMPLATE)}),
+         "problem", f"is restored from /x, not from {CURRENT}", configure_with("RDS_STACK_NAME=orders")),
+        (MACHINE, account(machine=None), "problem", GONE, configure_with("RDS_AFTER_RESTORE=…")),
+        (MACHINE, account(machine=STANDARD | {"status": "DELETING"}), "problem", "is DELETING", configure_with("RDS_AFTER_RESTORE=…")),
+        (MACHINE, account(machine=STANDARD | {"type": "EXPRESS"}), "problem", "is EXPRESS", configure_with("RDS_AFTER_RESTORE=…")),
+        ("cluster main-cluster-1", account(cluster=READY | {"HttpEndpointEnabled": False}), "warning", "Data API is not enabled", "write EnableHttpEndpoint: true"),
+        ("cluster main-cluster-1", account(cluster=CLUSTER), "warning", "no secret", "write ManageMasterUserPassword: true"),
+        ("preparation of rds", account(preparation=Preparation("FAILED", "arn:x")),
          "problem", "the data is not prepared: arn:x: FAILED", Reason.NOT_PREPARED.next_step),
-        (account(stage=PREPARING, cluster=READY, preparation=Preparation("it could not be started")),
-         "problem", "the data is not prepared: the after-restore work: it could not be started", Reason.NOT_PREPARED.next_step),
-    ],
-    f"deployment stage Review of {PIPELINE}": [
-        (account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
-        (account(pipeline=pipeline_of(BUILD, stage_named("Review", ASK), APPLY)), "warning", "Ask waits for an approval", "move Ask behind the action"),
-    ],
-    f"deployment stage Apply of {PIPELINE}": [
-        (account(pipeline=pipeline_of(stage_named("Apply", ASK, TERRAFORM))), "warning", "Ask waits for an approval", "move Ask behind the action"),
-        (account(pipeline=pipeline_of(APPLY | {"onFailure": {"result": "ROLLBACK"}})), "warning", "rolls back automatically", "remove the result ROLLBACK"),
-    ],
-    f"deployment stage Deploy of {PIPELINE}": [
-        (account(pipeline=pipeline_of(stage_named("Deploy", ASK, DATABASE))), "warning", "Ask waits for an approval", "move Ask behind the action"),
-        (account(transitions=TRANSITIONS), "warning", "is disabled (release)", ENABLE),
-        (account(pipeline=pipeline_of(DATABASE_STAGE | SKIPPED)), "warning", "a condition may skip it", "the result FAIL"),
-        (account(pipeline=pipeline_of(DATABASE_STAGE | {"onFailure": {"result": "ROLLBACK"}})),
+        (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
+        (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Apply", ASK, TERRAFORM))), "warning", "Ask waits for an approval", "move Ask behind the action"),
+        (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Deploy", ASK, DATABASE))), "warning", "Ask waits for an approval", "move Ask behind the action"),
+        (f"stage Deploy of {PIPELINE}", account(transitions=TRANSITIONS), "warning", "is disabled (release)", ENABLE),
+        (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | SKIPPED)), "warning", "a condition may skip it", "the result FAIL"),
+        (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"onFailure": {"result": "ROLLBACK"}})),
          "warning", "it rolls back automatically", "remove the result ROLLBACK"),
     ],
-    f"key arn:aws:kms:x:{PRODUCTION}:alias/aws/rds": [
-        (account(**sharing(key_arn=f"arn:aws:kms:x:{PRODUCTION}:alias/aws/rds")), "problem", "no other account can use", COPY_AGAIN),
-    ],
-    f"key {KEY}": [
-        (account(**sharing(key=AWS_MANAGED)), "problem", "no other account can use", COPY_AGAIN),
-        (account(**sharing(key=None)), "problem", "no longer exists", COPY_AGAIN),
-        (account(**sharing(key=CUSTOMERS | {"KeyState": "Disabled"})), "problem", "is Disabled", "enable-key"),
-        *((hidden_key(why), "problem", "does not let account", OPEN_KEY)
-          for why in ("no resource-based policy allows it", "AccessDeniedException: no")),
+    "key": [
+        (f"arn:aws:kms:x:{PRODUCTION}:alias/aws/rds", account(share_key=f"arn:aws:kms:x:{PRODUCTION}:alias/aws/rds"), "problem", "no other account can use", COPY_AGAIN),
+        (KEY, account(key=AWS_MANAGED), "problem", "no other account can use", COPY_AGAIN),
+        (KEY, account(key=None), "problem", "no longer exists", COPY_AGAIN),
+        (KEY, account(key=DISABLED), "problem", "is Disabled", "enable-key"),
+        (KEY, account(key=hidden_key("no resource-based policy allows it")), "problem", "does not let account", OPEN_KEY),
         # A refusal by one's own policies says nothing about the key.
-        *((hidden_key(f"with an explicit deny in {each}"), "warning", "could not be looked at", ALLOW_KEY)
+        *((KEY, account(key=hidden_key(f"with an explicit deny in {each}")), "warning", "could not be looked at", ALLOW_KEY)
           for each in ("an identity-based policy", "a permissions boundary", "a session policy")),
     ],
-    "share rds": [
-        (choosing(Reason.NO_ELIGIBLE_SNAPSHOT, {"account": 7}), "problem", "none can be chosen", f"in production ({PRODUCTION}): aws rds modify-db-cluster-snapshot-attribute"),
-        (choosing(Reason.NO_ELIGIBLE_SNAPSHOT, {"version": 7}), "problem", "7 for version", configure_with("RDS_ENGINE_VERSION=…")),
-        (choosing(Reason.AMBIGUOUS_CLUSTER, {}, "orders", "billing"), "problem", "none can be chosen", configure_with("RDS_SOURCE_CLUSTER=billing (or orders)")),
-        (account(**sharing(newest=STALE)), "problem", "nothing older than 14 days", Reason.SNAPSHOT_STALE.next_step),
+    "share": [
+        ("rds", choosing(Reason.NO_ELIGIBLE_SNAPSHOT, {"account": 7}), "problem", "none can be chosen", f"in production ({PRODUCTION}): aws rds modify-db-cluster-snapshot-attribute"),
+        ("rds", choosing(Reason.NO_ELIGIBLE_SNAPSHOT, {"version": 7}), "problem", "7 for version", configure_with("RDS_ENGINE_VERSION=…")),
+        ("rds", choosing(Reason.AMBIGUOUS_CLUSTER, {}, "orders", "billing"), "problem", "none can be chosen", configure_with("RDS_SOURCE_CLUSTER=billing (or orders)")),
+        ("rds", account(**sharing(newest=STALE)), "problem", "nothing older than 14 days", Reason.SNAPSHOT_STALE.next_step),
     ],
-    f"copy key {COPY_KEY}": [
-        (account(stage=COPYING, copy_key=None), "problem", f"RDS_COPY_KMS_KEY_ID names it, but it does not exist in {ACCEPTANCE}, eu-west-1", CHANGE_COPY_KEY),
-        (account(stage=COPYING, copy_key=AWS_MANAGED), "problem", "is managed by AWS; a customer-managed one is needed", CHANGE_COPY_KEY),
-        (account(stage=COPYING, copy_key=DELETED_KEY), "problem", "is PendingDeletion", UNDELETE),
-        (account(stage=COPYING, copy_key=DELETED_KEY | {"KeyState": "PendingImport"}), "problem", "is PendingImport", "see https://docs.aws"),
+    "copy key": [
+        (COPY_KEY, account(copy_key=None), "problem", f"RDS_COPY_KMS_KEY_ID names it, but it does not exist in {ACCEPTANCE}, eu-west-1", CHANGE_COPY_KEY),
+        (COPY_KEY, account(copy_key=AWS_MANAGED), "problem", "is managed by AWS; a customer-managed one is needed", CHANGE_COPY_KEY),
+        (COPY_KEY, account(copy_key=DELETED_KEY), "problem", "is PendingDeletion", UNDELETE),
+        (COPY_KEY, account(copy_key=DELETED_KEY | {"KeyState": "PendingImport"}), "problem", "is PendingImport", "see https://docs.aws"),
     ],
-    f"function {RESTORE}": [
-        (account(configuration=None), "problem", "is not deployed", DEPLOY),
-        (configured(Environment=OTHER_SETTINGS), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, TOKEN", DEPLOY),
-        (configured(Environment={}), "problem", "other settings", DEPLOY),
-        (configured(State="Inactive"), "problem", "is Inactive", DEPLOY),
-        (configured(State="Inactive", StateReasonCode="Idle"), "warning", "because it was idle", f"aws lambda invoke --function-name {RESTORE}"),
-        (configured(State="Pending"), "warning", "is still being changed", "run the doctor again"),
-        (configured(LastUpdateStatus="InProgress"), "warning", "is still being changed", "run the doctor again"),
-        (configured(LastUpdateStatus="Failed"), "problem", "its last update is Failed", DEPLOY),
-        (configured(Architectures=["arm64"]), "problem", "its Architectures is arm64 instead of x86_64", DEPLOY),
-        (configured(MemorySize=128), "problem", "its MemorySize is 128 instead of 256", DEPLOY),
-        (configured(Timeout=3), "problem", "its Timeout is 3 instead of 120", DEPLOY),
+    "function": [
+        (RESTORE, account(configuration=None), "problem", "is not deployed", DEPLOY),
+        (RESTORE, configured(Environment=OTHER_SETTINGS), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, TOKEN", DEPLOY),
+        (RESTORE, configured(State="Inactive"), "problem", "is Inactive", DEPLOY),
+        (RESTORE, configured(State="Inactive", StateReasonCode="Idle"), "warning", "because it was idle", f"aws lambda invoke --function-name {RESTORE}"),
+        (RESTORE, configured(State="Pending"), "warning", "is still being changed", "run the doctor again"),
+        (RESTORE, configured(LastUpdateStatus="InProgress"), "warning", "is still being changed", "run the doctor again"),
+        (RESTORE, configured(LastUpdateStatus="Failed"), "problem", "update is Failed", DEPLOY),
+        (RESTORE, configured(Architectures=["arm64"]), "problem", "its Architectures is arm64 instead of x86_64", DEPLOY),
+        (RESTORE, configured(MemorySize=128), "problem", "its MemorySize is 128 instead of 256", DEPLOY),
+        (RESTORE, configured(Timeout=3), "problem", "its Timeout is 3 instead of 120", DEPLOY),
+        (f"{RESTORE} runtime", configured(Runtime="python3.9"), "warning", "older than python3.11", f"with python3.11 or newer: make setup, and then {DEPLOY}"),
+        (f"{RESTORE} retries", account(retries=None), "warning", "Lambda's defaults", REMAKE),
+        (f"{RESTORE} retries", account(retries=RETRIES[RESTORE] | {"DestinationConfig": {}}), "warning", "does not notify the topic", REMAKE),
+        (f"{RESTORE} retries", account(retries=RETRIES[RESTORE] | {"MaximumRetryAttempts": 0}), "warning", "0 retries", REMAKE),
+        (f"{RESTORE} concurrency", account(concurrency=None), "problem", "is none, so two may run at once", RESERVE),
+        (f"{RESTORE} concurrency", account(concurrency=0), "problem", "stopped by hand", RESERVE),
+        (f"{APP}-{NAME} concurrency", account(api_concurrency=0), "warning", "by hand", FREE),
     ],
-    f"function {RESTORE} runtime": [
-        (configured(Runtime="python3.9"), "warning", "older than python3.11", f"with python3.11 or newer: make setup, and then {DEPLOY}"),
+    "stack": [
+        (f"{APP}-{NAME}", account(packaged={"StackStatus": "UPDATE_ROLLBACK_FAILED"}), "problem", "UPDATE_ROLLBACK_FAILED", PACKAGE),
+        (AFTER, account(after={"StackStatus": "REVIEW_IN_PROGRESS"}), "problem", "REVIEW_IN_PROGRESS", DEPLOY),
+        (AFTER, account(after={"StackStatus": "DELETE_FAILED"}), "problem", "DELETE_FAILED", REMAKE),
+        (AFTER, account(after={"StackStatus": "UPDATE_IN_PROGRESS"}), "warning", "UPDATE_IN_PROGRESS", "run the doctor again"),
+        (AFTER, account(after=None), "warning", GONE, DEPLOY),
     ],
-    f"function {RESTORE} retries": [
-        (account(retries=None), "warning", "Lambda's defaults", REMAKE),
-        # aurora-refresh deploy refuses such a stage.
-        (account(packaged={"StackStatus": "CREATE_COMPLETE"}, retries=None), "warning", "Lambda's defaults", PACKAGE),
-        (account(retries=RETRIES | {"DestinationConfig": {}}), "warning", "does not notify the topic", REMAKE),
-        (account(retries=RETRIES | {"MaximumRetryAttempts": 0}), "warning", "0 retries", REMAKE),
-        (account(retries=RETRIES | {"MaximumEventAgeInSeconds": 60}), "warning", "up to 60 s old", REMAKE),
-    ],
-    f"stack {APP}-{NAME}": [
-        (account(packaged={"StackStatus": "UPDATE_ROLLBACK_FAILED"}), "problem", "UPDATE_ROLLBACK_FAILED", PACKAGE),
-    ],
-    f"function {RESTORE} concurrency": [
-        (account(concurrency=None), "problem", "is none, so two may run at once", RESERVE),
-        (account(concurrency=0), "problem", "was stopped by hand", RESERVE),
-    ],
-    f"function {UPDATE} concurrency": [(account(update_concurrency=0), "problem", "was stopped by hand", f"{FREE} {UPDATE}")],
-    f"function {APP}-{NAME} concurrency": [(account(api_concurrency=0), "warning", "was stopped by hand", f"{FREE} {APP}-{NAME}")],
-    f"stack {AFTER}": [
-        (account(after={"StackStatus": "ROLLBACK_COMPLETE"}), "problem", "ROLLBACK_COMPLETE", DEPLOY),
-        (account(after={"StackStatus": "REVIEW_IN_PROGRESS"}), "problem", "REVIEW_IN_PROGRESS", DEPLOY),
-        (account(after={"StackStatus": "DELETE_FAILED"}), "problem", "DELETE_FAILED", REMAKE),
-        (account(after={"StackStatus": "UPDATE_ROLLBACK_FAILED"}), "problem", "UPDATE_ROLLBACK_FAILED", GO_ON),
-        (account(after={"StackStatus": "UPDATE_IN_PROGRESS"}), "warning", "UPDATE_IN_PROGRESS", "run the doctor again"),
-        (account(after=None), "warning", GONE, DEPLOY),
-    ],
-    f"role {RESTORE}": [
-        (account(inline=[LESS]), "problem", "lacks statements that its function needs: MoveCurrent", DEPLOY),
+    "role": [
+        (RESTORE, account(inline=[LESS]), "problem", "lacks statements that its function needs: MoveCurrent", DEPLOY),
         # A role's rights may be in several policies.
-        (account(inline=[{"Statement": FIRST}, {"Statement": OTHERS}]), "warning", "have more than", "aws iam list-role-policies"),
+        (RESTORE, account(inline=[{"Statement": FIRST}, {"Statement": OTHERS}]), "warning", "have more than", "aws iam list-role-policies"),
+        (f"{RESTORE} attached policies", account(attached=[ADMIN]), "warning", ADMIN, f"aws iam detach-role-policy --role-name {RESTORE} --policy-arn {ADMIN}"),
+        (f"{RESTORE} permissions boundary", account(boundary=ADMIN), "warning", f"{ADMIN} limits the role", "compare that policy with"),
     ],
-    f"role {RESTORE} attached policies": [
-        (account(attached=[ADMIN]), "warning", ADMIN, f"aws iam detach-role-policy --role-name {RESTORE} --policy-arn {ADMIN}"),
+    "schedule": [
+        (RULE, account(rule=None), "problem", GONE, DEPLOY),
+        (RULE, account(rule=FIRING | {"State": "DISABLED"}), "problem", "is disabled", f"aws events enable-rule --name {RULE}"),
+        (RULE, account(rule=FIRING | {"ScheduleExpression": "cron(0 12 ? * SUN *)"}), "problem", "fires at cron(0 12", DEPLOY),
+        (RULE, account(targets=[]), "problem", "invokes nothing", DEPLOY),
+        (RULE, account(invokers=None), "problem", "not allowed to invoke", DEPLOY),
+        (RULE, account(invokers=json.dumps({"Statement": [ANYBODY]})), "problem", "not allowed to invoke", DEPLOY),
+        (FOLLOW_RULE, account(follow_rule={"State": "ENABLED", "EventPattern": "{}"}), "problem", "does not match exactly the ends", DEPLOY),
     ],
-    f"role {RESTORE} permissions boundary": [
-        (account(boundary=ADMIN), "warning", f"{ADMIN} limits the role", "compare that policy with"),
-    ],
-    f"schedule {RULE}": [
-        (account(rule=None), "problem", GONE, DEPLOY),
-        (account(rule=FIRING | {"State": "DISABLED"}), "problem", "is disabled", f"aws events enable-rule --name {RULE}"),
-        (account(rule=FIRING | {"ScheduleExpression": "cron(0 12 ? * SUN *)"}), "problem", "fires at cron(0 12", DEPLOY),
-        (account(targets=[]), "problem", "invokes nothing", DEPLOY),
-        (account(invokers=None), "problem", "not allowed to invoke", DEPLOY),
-        (account(invokers=json.dumps({"Statement": [ANYBODY]})), "problem", "not allowed to invoke", DEPLOY),
-    ],
-    f"schedule {FOLLOW_RULE}": [
-        (account(follow_rule={"State": "ENABLED", "EventPattern": "{}"}), "problem", "does not match exactly the ends", DEPLOY),
-    ],
-    "topic NOTIFICATION_TOPIC_ARN": [
-        (account(stage=stage_of(NOTIFICATION_TOPIC_ARN="")), "warning", "failures and alarms notify nobody", f"{configure_with(f'NOTIFICATION_TOPIC_ARN={TOPIC}')} EMAIL=…"),
-        (with_chat({}, [EMAIL], own=""), "warning", "is not set: alarms notify nobody", "NOTIFICATION_TOPIC_ARN="),
-    ],
-    f"topic {TOPIC}": [
-        (account(topic=None), "problem", GONE, "aws sns subscribe"),
-        (account(subscriptions=[]), "warning", "no subscriptions", "aws sns subscribe"),
-    ],
-    "topic email x@y.example": [
-        (account(subscriptions=[WAITING]), "warning", "has not confirmed", "aws sns subscribe"),
+    "topic": [
+        ("NOTIFICATION_TOPIC_ARN", account(stage=stage_of(NOTIFICATION_TOPIC_ARN="", CHAT_TOPIC_ARN="")), "warning", "failures and alarms notify nobody", f"{configure_with(f'NOTIFICATION_TOPIC_ARN={TOPIC}')} EMAIL=…"),
+        ("NOTIFICATION_TOPIC_ARN", account(stage=stage_of(NOTIFICATION_TOPIC_ARN="")), "warning", "is not set: alarms notify nobody", "NOTIFICATION_TOPIC_ARN="),
+        (TOPIC, account(topic=None), "problem", GONE, "aws sns subscribe"),
+        (TOPIC, account(subscriptions=[]), "warning", "no subscriptions", "aws sns subscribe"),
+        ("email x@y.example", account(subscriptions=[WAITING]), "warning", "has not confirmed", "aws sns subscribe"),
         # SNS lists it for three days.
-        (account(subscriptions=[WAITING | {"SubscriptionArn": "Deleted"}]), "warning", "has unsubscribed", "aws sns subscribe"),
+        ("email x@y.example", account(subscriptions=[WAITING | {"SubscriptionArn": "Deleted"}]), "warning", "has unsubscribed", "aws sns subscribe"),
+        (CHAT, account(chat=None), "problem", GONE, f"aws sns create-topic --name aurora-refresh-chat, and then select {CHAT} in the channel's configuration"),
     ],
-    f"topic {CHAT}": [
-        (with_chat(None, []), "problem", GONE, f"aws sns create-topic --name aurora-refresh-chat, and then {SELECT}"),
-        (with_chat({}, []), "warning", "has no subscriptions", SELECT),
+    "topic key": [
+        (f"{ACCEPTANCES_KEYS}:key/gone", account(topic={"KmsMasterKeyId": "gone"}, **{f"kms:DescribeKey {ACCEPTANCES_KEYS}:key/gone": None}), "problem", GONE, "aws sns set-topic-attributes"),
+        (TOPIC_KEY, under_policy(allowing(ROOT)), "problem", "does not let CloudWatch use it, so that no alarm reaches", USE),
+        (TOPIC_KEY, under_policy(allowing(ROOT, "kms:Decrypt"), allowing(CLOUDWATCH)), "problem", NO_RIGHTS, USE),
+        (TOPIC_KEY, under_policy(allowing({"AWS": EACH_ROLE[1:]}), allowing(CLOUDWATCH)), "problem", NO_RIGHTS, USE),
+        (TOPIC_KEY, under_policy(allowing("*"), allowing(CLOUDWATCH, Effect="Deny")), "problem", "does not let CloudWatch", "remove what denies it"),
+        (TOPIC_KEY, under_policy(allowing(ROOT), allowing(CLOUDWATCH, Condition={"x": {}})), "warning", "whether each alarm reaches", NOT_CHECKED),
+        (TOPIC_KEY, under_policy(allowing({}, NotPrincipal={"AWS": "arn:x"}), allowing(CLOUDWATCH)), "warning", "whether each notification", NOT_CHECKED),
+        (TOPIC_KEY, under_policy(allowing("*"), allowing("*", Effect="Deny", Condition={"x": {}})), "warning", "conditions in its policy decide", NOT_CHECKED),
+        (TOPIC_KEY, account(stage=replace(HEALTHY_STAGE, topic_keys=())), "problem", "roles may not use it", f"aurora-refresh configure --stage {NAME}"),
+        (TOPIC_KEY, account(topic_key=DISABLED), "problem", "is Disabled", "aws kms enable-key"),
+        (TOPIC_KEY, account(topic_key=AWS_MANAGED), "problem", "so that no alarm reaches", "aws sns set-topic-attributes"),
     ],
-    f"topic key {TOPIC_KEY}-gone": [
-        (account(topic={"KmsMasterKeyId": key}, **{f"kms:DescribeKey {TOPIC_KEY}-gone": None}), "problem", GONE, "aws sns set-topic-attributes")
-        for key in ("topics-gone", f"{TOPIC_KEY}-gone")
+    "alarm": [
+        (ERRORS, with_alarm(ERRORS, None), "problem", GONE, REMAKE),
+        (ERRORS, with_alarm(ERRORS, ALARM | {"StateValue": "ALARM", "StateReason": "1 error"}), "problem", "is on: 1 error", "see what happened: "),
+        (ERRORS, with_alarm(ERRORS, ALARM | {"ActionsEnabled": False}), "warning", "disabled", "aws cloudwatch enable-alarm-actions "),
+        (ERRORS, with_alarm(ERRORS, ALARM | {"AlarmActions": []}), "warning", "not notify", REMAKE),
+        (OVERDUE, with_alarm(OVERDUE, ALARM | {"StateValue": "ALARM"}), "warning", "is on", "nothing before the first scheduled run"),
     ],
-    f"topic key {TOPIC_KEY}": [
-        (under_key(letting(ROOT)), "problem", "does not let CloudWatch use it, so that no alarm reaches", USE),
-        (under_key(letting(ROOT, CLOUDWATCH, action="kms:Decrypt")), "problem", NO_RIGHTS, USE),
-        (under_key(letting(CLOUDWATCH)), "problem", NO_RIGHTS, USE),
-        (under_key(letting(ROOT, CLOUDWATCH, Effect="Deny", Principal=CLOUDWATCH)), "problem", "does not let CloudWatch", "remove what denies it"),
-        (under_key(letting({"AWS": ROLES["AWS"][1:]}, CLOUDWATCH)), "problem", NO_RIGHTS, USE),
-        (under_key(letting(ROOT, Principal=CLOUDWATCH, Condition={"x": {}})), "warning", "whether each alarm reaches", NOT_CHECKED),
-        (under_key(letting(CLOUDWATCH, NotPrincipal={"AWS": "arn:x"})), "warning", "whether each notification reaches", NOT_CHECKED),
-        (under_key(letting(ROOT, CLOUDWATCH, **TO_OTHERS)), "warning", "conditions in its policy decide", NOT_CHECKED),
-        (under_key(letting("*"), keys=()), "problem", "roles may not use it", f"aurora-refresh configure --stage {NAME}"),
-        (under_key(letting("*"), KeyState="Disabled"), "problem", "is Disabled", "aws kms enable-key"),
-        (under_key(KeyManager="AWS"), "problem", "so that no alarm reaches", "aws sns set-topic-attributes"),
-    ],
-    f"alarm {ERRORS}": [
-        (account(alarms=ALARMS | {ERRORS: None}), "problem", GONE, REMAKE),
-        (with_alarm(ERRORS, StateValue="ALARM", StateReason="1 error"), "problem", "is on: 1 error", "see what happened: "),
-        (with_alarm(ERRORS, ActionsEnabled=False), "warning", "disabled", "aws cloudwatch enable-alarm-actions "),
-        (with_alarm(ERRORS, AlarmActions=[]), "warning", "not notify", REMAKE),
-    ],
-    f"alarm {OVERDUE}": [(with_alarm(OVERDUE, StateValue="ALARM"), "warning", "is on", "nothing before the first scheduled run")],
-    "API REST API": [
-        (account(rest_apis=[]), "problem", "is not deployed", DEPLOY),
-        (account(rest_apis=["a1", "b2"]), "warning", "a1, b2 all invoke the stage's function", "aws apigateway delete-rest-api"),
-        (account(stage=WITHOUT_API), "warning", "a1b2c3 exists although", "aws apigateway delete-rest-api --rest-api-id a1b2c3"),
+    "API": [
+        ("REST API", account(rest_apis=[]), "problem", "is not deployed", DEPLOY),
+        ("REST API", account(rest_apis=["a1", "b2"]), "warning", "a1, b2 all invoke the stage's function", "aws apigateway delete-rest-api"),
+        ("REST API", account(stage=WITHOUT_API), "warning", "a1b2c3 exists although", "aws apigateway delete-rest-api --rest-api-id a1b2c3"),
     ],
 }
 # fmt: on
-ROWS = [(row[0], f"{what} {row[1]}", *row[2:]) for what, rows in FAULTS.items() for row in rows]
+ROWS = [(check, *row) for check, rows in FAULTS.items() for row in rows]
 
 
 @pytest.mark.parametrize(
-    ("seen", "what", "message", "fix"),
+    ("check", "subject", "seen", "status", "message", "fix"),
     ROWS,
-    ids=[f"{number}-{row[1]}" for number, row in enumerate(ROWS)],
+    ids=[f"{number}-{row[0]} {row[1]} {row[3]}" for number, row in enumerate(ROWS)],
 )
 def test_each_fault_is_named_with_its_fix_and_nothing_else_is(
-    seen: Account, what: str, message: str, fix: str
+    check: str, subject: str, seen: AcceptanceLook, status: str, message: str, fix: str
 ) -> None:
-    (check,) = faults(seen)
-    assert f"{check.check} {check.subject} {check.status}" == what
-    assert message in check.seen
-    assert fix in str(check.fix)
-    assert "hunter2" not in f"{check.seen}{check.fix}"
+    (found,) = faults(seen)
+    assert (found.check, found.subject, found.status) == (check, subject, status)
+    assert message in found.seen
+    assert fix in str(found.fix)
+    assert "hunter2" not in f"{found.seen}{found.fix}"
 
 
 RIGHT = {
     "everything": account(),
     "no run yet": account(runs=[]),
-    "a run in progress": account(runs=[LONG._replace(started=NOW - timedelta(hours=2))]),
-    "an earlier run that failed": account(runs=[DONE, LONG._replace(status="Failed")]),
-    "no parameter of the hold": account({HOLD: None}),
-    "a role of this account": account(pipeline=deploying(roleArn=ROLE.format(ACCEPTANCE))),
-    "this Region": account(pipeline=deploying(region="eu-west-1")),
-    # What else the pipeline restores is not the stage's business.
-    "another database of the pipeline": account(
-        pipeline=pipeline_of(BOTH), **{"template of orders": restored_from(OLD.arn)}
+    "a short run, and an earlier one that failed": account(
+        runs=[LONG._replace(started=NOW - timedelta(hours=2)), LONG._replace(status="Failed")]
     ),
-    "an approval beside the database": account(
-        pipeline=pipeline_of(stage_named("Deploy", ASK | {"runOrder": 2}, DATABASE))
+    "no parameter of the hold": account({HOLD: None}),
+    # What else the pipeline restores is not the stage's business.
+    "another database and an approval beside it, and a role of this account": account(
+        pipeline=pipeline_of(stage_named("Deploy", ASK | {"runOrder": 2}, DATABASE | HERE, ORDERS)),
+        **{"template of orders": restored_from(OLD.arn)},
     ),
     "an approval before another stack": account(
         pipeline=pipeline_of(DATABASE_STAGE, stage_named("Next", ASK, ORDERS | {"runOrder": 2})),
         **{"template of orders": stack_of({})},
     ),
-    "an approval after Terraform": account(pipeline=pipeline_of(APPLY, VERIFY)),
+    "an approval after Terraform": account(
+        pipeline=pipeline_of(stage_named("Apply", TERRAFORM), VERIFY)
+    ),
     "a pipeline that only waits": account(pipeline=pipeline_of(VERIFY)),
+    "a stack of the same name in another Region": account(
+        pipeline=pipeline_of(
+            stage_named("There", DATABASE | {"region": "us-east-1"}), DATABASE_STAGE
+        )
+    ),
     "a stack that the pipeline deletes": account(
         pipeline=pipeline_of(DATABASE_STAGE, stage_named("Clean", DELETION))
     ),
-    "work after a restore": account(stage=PREPARING, cluster=READY),
-    "work in progress": account(
-        stage=PREPARING, cluster=READY, preparation=Preparation("RUNNING", "arn:x")
-    ),
+    "work in progress": account(preparation=Preparation("RUNNING", "arn:x")),
     "DocumentDB has no Data API": account(
-        stage=PREPARING, cluster=READY | {"Engine": "docdb", "HttpEndpointEnabled": False}
+        cluster=READY | {"Engine": "docdb", "HttpEndpointEnabled": False}
     ),
-    "a share without a key": account(**sharing(key_arn=None)),
-    "copies under an own key": account(stage=COPYING),
+    "a share without a key": account(share_key=None),
     "a newer Python": configured(Runtime="python3.13"),
     "Lambda's defaults of retries": account(
-        retries={"DestinationConfig": RETRIES["DestinationConfig"]}
+        retries={"DestinationConfig": RETRIES[RESTORE]["DestinationConfig"]}
     ),
-    "a topic's key for account and CloudWatch": under_key(letting(ROOT, CLOUDWATCH)),
-    "a topic's key for everybody": under_key(letting("*")),
-    "a topic's key by actions": under_key(
-        letting(ROOT, CLOUDWATCH, action=["KMS:Decrypt", "kms:generatedatakey"])
+    "a topic's key by actions": under_policy(
+        allowing("*", ["KMS:Decrypt", "kms:generatedatakey"]),
+        {"Effect": "Deny", "Principal": "*", "NotAction": "kms:*"},
     ),
-    "a topic's key for each role": under_key(letting(ROLES, CLOUDWATCH)),
-    "a topic's key with a denial of something else": under_key(
-        {"Statement": [*letting("*")["Statement"], OTHERWISE]}
-    ),
+    "a topic's key for each role": under_policy(allowing({"AWS": EACH_ROLE}), allowing(CLOUDWATCH)),
     # Alarms do not notify the topic for chat.
-    "AWS's key of the topic for chat": under_key(KeyManager="AWS", topic=CHAT),
-    "a key of the topic for chat": under_key(letting(ROOT), topic=CHAT),
-    "a stack whose import failed": account(after={"StackStatus": "IMPORT_ROLLBACK_COMPLETE"}),
-    "a silent alarm": with_alarm(f"{APP}-{NAME}-{stacks.NOTIFICATION_ALARM}", AlarmActions=[]),
+    "AWS's key of the topic for chat": account(topic={}, chat=UNDER_KEY, topic_key=AWS_MANAGED),
+    "a key of the topic for chat": under_policy(
+        allowing(ROOT),
+        topic={},
+        chat={"KmsMasterKeyId": TOPIC_KEY},
+        **{f"kms:DescribeKey {TOPIC_KEY}": CUSTOMERS},
+    ),
+    "a silent alarm": with_alarm(
+        f"{APP}-{NAME}-{stacks.NOTIFICATION_ALARM}", ALARM | {"AlarmActions": []}
+    ),
     "no API": account(stage=WITHOUT_API, rest_apis=[]),
     "the other environment's cluster": account(
         template=with_resource("X", f"SnapshotIdentifier: {OLD.arn}", Condition="IsProduction")
@@ -874,58 +738,31 @@ RIGHT |= {
 
 
 @pytest.mark.parametrize("seen", RIGHT.values(), ids=RIGHT)
-def test_what_is_right_in_its_own_way_is_ok(seen: Account) -> None:
+def test_what_is_right_in_its_own_way_is_ok(seen: AcceptanceLook) -> None:
     assert faults(seen) == []
 
 
 # --- what cannot be looked at ---------------------------------------------------------------------
 
-# Questions by the check that asks each of them first.
-HIDDEN = {
-    "parameter": "parameters candidate present",
-    "pipeline": "pipeline runs",
-    "template": "template",
-    "deployment": "transitions stack cluster deployment",
-    "share": "shares",
-    "key": "share_key",
-    "stack": "after",
-    "function": "configuration concurrency retries",
-    "role": "inline attached boundary",
-    "schedule": "invokers targets",
-    "topic": "topic subscriptions",
-    "API": "rest_apis",
-    "alarm": "alarms",
-}
-ERROR = {"Environment": {"Error": {"Message": "service:Look"}}}
-BLIND = [
-    *(
-        (group, account(**{each: DENIED}))
-        for group, all_ in HIDDEN.items()
-        for each in all_.split()
-    ),
-    ("function", account(configuration=CONFIGURATION | ERROR)),
-    # A function that is not seen may have its reservation.
-    ("function", account(configuration=DENIED, unreserved=unreserved(100))),
-    ("copy key", account(stage=COPYING, copy_key=DENIED)),
-    ("topic key", under_key(DENIED)),
-    ("topic key", under_key(DENIED, topic=CHAT.replace(ACCEPTANCE, PRODUCTION))),
-    (
-        "topic key",
-        account(topic={"KmsMasterKeyId": TOPIC_KEY}, **{f"kms:DescribeKey {TOPIC_KEY}": DENIED}),
-    ),
-    ("topic", with_chat(DENIED, DENIED)),
-]
+DENIED = Unavailable("service:Look", "no identity-based policy allows it", denied=True)
+# What a healthy stage is not asked, and what only decides how a fix is worded.
+UNASKED = {NAMES[name] for name in ("unreserved", "packaged", "before")}
 
 
-@pytest.mark.parametrize(("group", "seen"), BLIND)
-def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(
-    group: str, seen: Account
-) -> None:
-    found = faults(seen)
+@pytest.mark.parametrize("question", sorted(HEALTHY.keys() - UNASKED))
+def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(question: str) -> None:
+    found = faults(account(**{question: DENIED}))
     assert {check.status for check in found} == {"warning"}
-    assert found[0].check == group
-    assert all("service:Look" in check.seen for check in found if check.check == group)
+    assert all("service:Look" in check.seen for check in found if check.blind)
     assert not doctor.is_healthy(found)
+
+
+def test_a_function_that_is_not_seen_may_have_its_reservation_and_its_settings() -> None:
+    (unseen,) = faults(account(configuration=DENIED, unreserved=unreserved(100)))
+    assert (unseen.subject, unseen.blind) == (RESTORE, True)
+    error = {"Environment": {"Error": {"Message": "no right to decrypt"}}}
+    (unreadable,) = faults(configured(**error))
+    assert (unreadable.subject, unreadable.blind) == (f"{RESTORE} settings", True)
 
 
 @pytest.mark.parametrize(
@@ -935,85 +772,64 @@ def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(
         ({"roleArn": ROLE.format("333333333333")}, "in account 333333333333, eu-west-1"),
     ],
 )
-@pytest.mark.parametrize("stack", ["main", ""])
+@pytest.mark.parametrize("stage", [HEALTHY_STAGE, UNNAMED])
 def test_a_stack_elsewhere_is_not_seen_and_no_problem(
-    where: dict[str, str], place: str, stack: str
+    where: dict[str, str], place: str, stage: AcceptanceStage
 ) -> None:
-    seen = account(
-        stage=stage_of(RDS_STACK_NAME=stack), pipeline=deploying(**where), template=None, stack=None
-    )
-    assert [(check.check, check.status, check.blind) for check in faults(seen)] == [
+    deploys = pipeline_of(stage_named("Deploy", DATABASE | where))
+    found = faults(account(stage=stage, pipeline=deploys, template=None, stack=None))
+    assert [(check.check, check.status, check.blind) for check in found] == [
         ("template", "warning", True),
         ("deployment", "warning", True),
     ]
-    assert all(place in check.seen for check in faults(seen))
-
-
-def test_a_stack_of_the_same_name_here_is_preferred_and_a_variable_one_is_not_seen() -> None:
-    there = stage_named("There", DATABASE | {"region": "us-east-1"})
-    variable = action("Deploy", "Any", configuration={"StackName": "#{Build.STACK}"})
-    body = pipeline_of(there, DATABASE_STAGE, stage_named("Any", variable))
-    here, unknown = mainpipeline.stacks_of(HEALTHY_STAGE, body)
-    assert here == mainpipeline.DeployedStack("main")
-    assert unknown.elsewhere == "under a name that only the run knows"
+    assert all(place in check.seen for check in found)
 
 
 # --- verdicts that depend on more than one thing --------------------------------------------------
 
-NOTHING = {"newest": Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none")}
 
-
-def test_before_the_first_deployment_parameters_and_topic_are_made_by_deploying() -> None:
-    """Later it would not miss what was deleted from under its stack."""
+def test_what_a_stack_is_to_hold_is_made_by_deploying_where_there_is_none() -> None:
+    """Later a deployment would not miss what was deleted from under its stack."""
     new = account({LATEST: None, CURRENT: None}, topic=None, before=None)
     fixes = {check.subject: check.fix for check in faults(new) if check.status == "problem"}
     assert fixes == {LATEST: DEPLOY, CURRENT: DEPLOY, TOPIC: f"{DEPLOY} EMAIL=…"}
-
-
-def test_what_a_missing_stack_held_is_made_by_deploying() -> None:
     assert {check.fix for check in faults(account(retries=None, after=None))} == {DEPLOY}
 
 
-FIRST_VALUE = (
-    WRITE_CURRENT  # overwriting the placeholder, which a deployment may have put meanwhile
-)
-NO_ACCESS = {"key": Unavailable("kms:DescribeKey", "", denied=True)}
-ABROAD = stage_of(SOURCE_REGION="us-east-1", RDS_COPY_KMS_KEY_ID=COPY_KEY)
-FOREIGN = (arn("orders-1", "999999999999"), OLD.arn.replace("eu-west-1", "eu-west-2"))
+NOTHING = sharing(newest=Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none"))
 
 
 @pytest.mark.parametrize(
-    ("value", "stage", "shares", "fix"),
+    ("value", "stage", "seen", "fix"),
     [
-        (None, HEALTHY_STAGE, {}, FIRST_VALUE),
-        (None, HEALTHY_STAGE, {"key_arn": None}, FIRST_VALUE),
-        (None, HEALTHY_STAGE, NO_ACCESS, SHARE_FIRST),
+        # Over the placeholder, which a deployment may have put meanwhile.
+        (None, HEALTHY_STAGE, {}, WRITE_CURRENT),
+        (None, HEALTHY_STAGE, {"share_key": None}, WRITE_CURRENT),
+        (None, HEALTHY_STAGE, {"key": DENIED}, SHARE_FIRST),
         (None, HEALTHY_STAGE, {"key": AWS_MANAGED}, SHARE_FIRST),
         # A share of another Region can only be copied.
-        (None, ABROAD, {"region": "us-east-1"}, SHARE_FIRST),
-        *(
-            (value, HEALTHY_STAGE, NOTHING, SHARE_FIRST)
-            for value in (None, BINARY, "dummyvalue", "hunter2", *FOREIGN)
-        ),
+        (None, stage_of(SOURCE_REGION="us-east-1"), {}, SHARE_FIRST),
+        (None, HEALTHY_STAGE, NOTHING, SHARE_FIRST),
+        ("dummyvalue", HEALTHY_STAGE, NOTHING, SHARE_FIRST),
     ],
 )
 def test_neither_the_placeholder_nor_what_cannot_be_restored_is_proposed_for_current(
-    value: Any, stage: AcceptanceStage, shares: dict[str, Any], fix: str
+    value: str | None, stage: AcceptanceStage, seen: dict[str, Any], fix: str
 ) -> None:
     """The next run of the pipeline would read it, and fail."""
-    given = sharing(**shares) | {"deployment": Deployment()}
-    seen = account({CURRENT: value, LATEST: "dummyvalue"}, stage, **given)
-    (proposed,) = (str(check.fix) for check in faults(seen) if check.subject == CURRENT)
+    values = {CURRENT: value, LATEST: "dummyvalue"}
+    look = account(values, stage, deployment=Deployment(), **seen)
+    (found,) = (check for check in acceptance.parameters(look) if check.subject == CURRENT)
+    proposed = str(found.fix)
     assert proposed.endswith(fix)
-    assert ("put-parameter" in proposed) is (fix == FIRST_VALUE)
+    assert ("put-parameter" in proposed) is (fix == WRITE_CURRENT)
 
 
 def test_each_database_has_its_own_parameters_checked() -> None:
     others = {LATEST: "hunter2", OTHER_LATEST: "dummyvalue", OTHER_CURRENT: "dummyvalue"}
-    nothing = {"deployment": Deployment(), "deployment of docs": Deployment()}
-    answers = {"shares": {"rds": SHARES, "docs": SHARES}} | nothing
-    seen = account(others, stage_of(**TWO), **answers)
-    found = [check for check in acceptance.parameters(seen.look()) if check.fix]
+    shares = {"shares": {"rds": SHARES, "docs": SHARES}}
+    seen = account(others, stage_of(**TWO), **shares, **{"deployment of docs": Deployment()})
+    found = [check for check in acceptance.parameters(seen) if check.fix]
     assert [(check.subject, check.status) for check in found] == [
         (LATEST, "problem"),
         (OTHER_LATEST, "warning"),
@@ -1022,10 +838,8 @@ def test_each_database_has_its_own_parameters_checked() -> None:
 
 
 def test_a_share_that_is_too_old_itself_is_not_proposed_for_latest() -> None:
-    old = account(
-        {LATEST: arn("orders-0")}, **refused(Reason.SNAPSHOT_STALE), **sharing(newest=STALE)
-    )
-    latest, _ = faults(old)
+    stale = refused(Reason.SNAPSHOT_STALE) | sharing(newest=STALE)
+    latest, _ = faults(account({LATEST: arn("orders-0")}, WITHOUT_COPIES, **stale))
     assert (latest.subject, latest.fix) == (LATEST, Reason.SNAPSHOT_STALE.next_step)
 
 
@@ -1049,64 +863,50 @@ def test_a_missing_function_needs_executions_to_reserve(limit: Answers, quota: l
     assert [fix for fix in fixes if fix.startswith("aws service-quotas")] == wanted
 
 
-def test_each_stack_that_reads_current_wrongly_is_named() -> None:
-    wrong = restored_from(NEW.arn)
-    seen = account(pipeline=pipeline_of(BOTH), template=wrong, **{"template of orders": wrong})
-    assert [check.subject for check in faults(seen)] == ["main", "orders"]
-
-
 # --- what is said of what is right ----------------------------------------------------------------
 
 
 def test_what_is_deployed_is_shown_and_unmasked_data_is_only_mentioned() -> None:
     cluster = "cluster main-cluster-1 of stack main, created Sunday 2026-01-04 01:00 UTC"
     unmasked = "is not set for any database: production's personal data arrives unmasked"
-    assert [*refresh.databases(account().look())] == [
+    look = account(stage=stage_of(RDS_AFTER_RESTORE=""))
+    assert [*refresh.databases(look)] == [
         Check("deployment", "rds", "ok", f"{cluster}, restored from {OLD.arn}"),
         Check("deployment", "P_AFTER_RESTORE", "ok", unmasked),
     ]
 
 
 def test_the_shares_are_counted_and_each_has_its_verdict_the_newest_first() -> None:
-    shares = [
-        OLD,
-        snapshot("mysql", engine="aurora-mysql"),
-        snapshot("making", created=None),
-        NEW,
-        snapshot("created", status="creating", created=NOW),
-    ]
-    choice, _, *verdicts = acceptance.shares(account(**sharing(productions=shares)).look())
+    mysql, making = snapshot("mysql", engine="aurora-mysql"), snapshot("making", created=None)
+    seen = account(**sharing(productions=[OLD, mysql, making, NEW]))
+    choice, _, *verdicts = acceptance.shares(seen)
     chosen = "3.0 hours old, is the newest; 5 of 7 shares are eligible; rejected: 2 for engine"
     assert choice == Check("share", "rds", "ok", f"{NEW.arn}, {chosen}")
     assert [(check.subject, check.seen.removeprefix("for rds: ")) for check in verdicts] == [
-        (arn("making"), "rejected: no creation time yet"),
-        (arn("created"), "rejected: status creating, expected available"),
+        (making.arn, "rejected: no creation time yet"),
         (NEW.arn, "eligible, and the newest"),
-        (arn("mysql"), "rejected: engine aurora-mysql, expected aurora-postgresql"),
+        (mysql.arn, "rejected: engine aurora-mysql, expected aurora-postgresql"),
         (OLD.arn, "eligible"),
     ]
 
 
-AMSTERDAM = {"MAINTENANCE_WINDOW": "00:00-07:00 Europe/Amsterdam"}
-LATER = {"RESTORE_SCHEDULE": "cron(0 4 ? * SUN *) Europe/Amsterdam"}
-HOURLY = "rate(1 hour)"
-
-
-@pytest.mark.parametrize(
-    ("variables", "fires_at", "next_restore"),
-    [
-        (AMSTERDAM, "cron(0 4 ? * SUN *)", "Sunday 2026-02-01 05:00 Europe/Amsterdam"),
-        (AMSTERDAM | LATER, "cron(0 2,3 ? * SUN *)", "Sunday 2026-02-01 04:00 Europe/Amsterdam"),
-        ({"RESTORE_SCHEDULE": HOURLY}, HOURLY, "unknown, because the rule counts by itself"),
-    ],
-)
-def test_the_next_date_is_a_real_one_in_the_window_s_zone_after_the_hold(
-    variables: dict[str, str], fires_at: str, next_restore: str
-) -> None:
-    rule = FIRING | {"ScheduleExpression": fires_at}
-    seen = account({HOLD: ON_HOLD}, stage_of(**variables), rule=rule)
-    assert [check.seen for check in deployment.schedules(seen.look())][1:] == [
-        f"enabled, {fires_at}; next restore {next_restore}",
+def test_the_next_date_is_a_real_one_in_the_window_s_zone_after_the_hold() -> None:
+    hourly, twice = "rate(1 hour)", "cron(0 2,3 ? * SUN *)"
+    stage = stage_of(
+        MAINTENANCE_WINDOW="00:00-07:00 Europe/Amsterdam",
+        RESTORE_SCHEDULE="cron(0 4 ? * SUN *) Europe/Amsterdam",
+        UPDATE_SCHEDULE=hourly,
+    )
+    rules = {RULE: twice, UPDATE_RULE: hourly}
+    answers = {
+        question: HEALTHY[question] | {"ScheduleExpression": fires_at}
+        for rule, fires_at in rules.items()
+        for question in [f"events:DescribeRule {rule}"]
+    }
+    found = deployment.schedules(account({HOLD: ON_HOLD}, stage, **answers))
+    assert [check.seen for check in found if check.check == "schedule"] == [
+        f"enabled, {hourly}; next update unknown, because the rule counts by itself",
+        f"enabled, {twice}; next restore Sunday 2026-02-01 04:00 Europe/Amsterdam",
         "enabled, for the ends of runs",
         "enabled, rate(15 minutes); looks at what is deployed",
     ]
@@ -1114,34 +914,22 @@ def test_the_next_date_is_a_real_one_in_the_window_s_zone_after_the_hold(
 
 def test_an_update_that_is_skipped_just_before_a_refresh_is_a_warning() -> None:
     stage = stage_of(UPDATE_SCHEDULE="cron(0 22 ? * SAT *)")
-    *_, found = deployment.schedules(account({}, stage).look())
+    *_, found = deployment.schedules(account({}, stage))
     assert found == Check(
         "schedule",
         "UPDATE_SCHEDULE",
         "warning",
         "the update of Saturday 2026-01-03 22:00 UTC is in an off-week, and so is skipped: the refresh "
         "of Sunday 2026-01-04 04:00 UTC restores what an earlier one has recorded",
-        "aurora-refresh configure --stage acceptance REFRESH_ANCHOR_DATE=2026-01-03, and then "
-        "aurora-refresh deploy --stage acceptance",
+        configure_with("REFRESH_ANCHOR_DATE=2026-01-03"),
     )
-
-
-def test_the_first_update_at_a_rate_has_no_date() -> None:
-    seen = account({LATEST: "dummyvalue"}, stage_of(UPDATE_SCHEDULE=HOURLY))
-    (latest,) = (check.fix for check in acceptance.parameters(seen.look()) if check.fix)
-    assert latest == ("nothing before the first update: unknown, because the rule counts by itself")
 
 
 # --- how the doctor looks -------------------------------------------------------------------------
 
 
 def test_a_refusal_of_the_longest_names_is_reported_with_its_reason() -> None:
-    role = f"arn:aws:sts::{ACCEPTANCE}:assumed-role/{'r' * 64}/{'s' * 64}"
-    key = f"arn:aws:kms:ap-southeast-1:{PRODUCTION}:key/11111111-1111-1111-1111-111111111111"
-    message = (
-        f"User: {role} is not authorized to perform: kms:DescribeKey on resource: {key} "
-        "because no identity-based policy allows the kms:DescribeKey action"
-    )
+    message = f"User: arn:aws:{'a' * 400} is not authorized: no identity-based policy allows it"
     denied = ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "x")
     client = Mock(describe_key=Mock(side_effect=denied))
     with pytest.raises(Unavailable) as caught:
@@ -1159,82 +947,46 @@ def test_a_name_is_that_of_another_key_in_another_region() -> None:
     assert found == [{"Arn": "eu-west-1"}, {"Arn": "us-east-1"}]
 
 
+def test_a_nested_stack_s_parameters_are_given_by_another_template() -> None:
+    text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
+    text = text.replace("AWS::SSM::Parameter::Value<String>", "String")
+    client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
+    described = {"ParentId": "arn:x", "Parameters": [{"ParameterKey": "A", "ParameterValue": "b"}]}
+    answers = HEALTHY | {"cloudformation:DescribeStacks main": described}
+    del answers[NAMES["template"]]
+    look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), NOW, answers)
+    (found,) = (check for check in template_checks.reading(look) if check.status != "ok")
+    assert found.seen == "the source of Cluster's SnapshotIdentifier is unknown"
+
+
 def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
     aws = InMemoryAws(NOW)
     aws.pipelines.pipelines[PIPELINE] = []
     aws.parameters.put(CURRENT, OLD.arn, None)
     aws.pipelines.begin(PIPELINE)
     aws.pipelines.finish(PIPELINE)
-    seen = account(stage=UNNAMED, runs=aws.pipelines.runs(PIPELINE))
-    del seen.answers["deployment of rds"]
-    look = seen.look()
+    answers = HEALTHY | {"runs": aws.pipelines.runs(PIPELINE)}
+    del answers[NAMES["deployment"]]
+    look = AcceptanceLook(UNNAMED, Mock(), NOW, answers)
     vars(look)["aws"] = aws
     assert look.deployment(UNNAMED.settings.databases[0]).value == OLD.arn
-
-
-@pytest.mark.parametrize(
-    ("nested", "status", "message"),
-    [
-        ({}, "problem", "parameter Snapshot of type String, which is the text itself"),
-        ({"ParentId": "arn:x"}, "warning", "source of Cluster's SnapshotIdentifier is unknown"),
-    ],
-)
-def test_a_nested_stack_s_parameters_are_given_by_another_template(
-    nested: Answers, status: str, message: str
-) -> None:
-    text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
-    text = text.replace("AWS::SSM::Parameter::Value<String>", "String")
-    values = [{"ParameterKey": "Snapshot", "ParameterValue": OLD.arn}]
-    seen = account(**{"cloudformation:DescribeStacks main": {"Parameters": values, **nested}})
-    del seen.answers["template of main"]
-    client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
-    look = AcceptanceLook(seen.stage, Mock(client=lambda *_, **__: client), NOW, seen.answers)
-    (found,) = (check for check in template_checks.reading(look) if check.status != "ok")
-    assert (found.status, message in found.seen) == (status, True)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"), [("- no template", "not a mapping"), ("a: [", "cannot be read")]
-)
-def test_what_is_no_template_is_an_error(text: str, message: str) -> None:
-    with pytest.raises(StageError, match=message):
-        templates.parsed(text)
 
 
 # --- what a stage's files say ---------------------------------------------------------------------
 
 
-def test_credentials_and_region_are_those_of_the_stage() -> None:
-    def identity(account_: str, region: str | None) -> list[Check]:
-        me = {"Account": account_, "Arn": f"arn:aws:iam::{account_}:user/me"}
-        return [*checks.identity(HEALTHY_STAGE, me, region)]
-
-    assert [check.status for check in identity(ACCEPTANCE, "eu-west-1")] == ["ok", "ok"]
-    credentials, region = identity(PRODUCTION, None)
-    assert (credentials.status, region.status) == ("problem", "problem")
-    assert str(credentials.fix).startswith(f"use credentials of account {ACCEPTANCE}")
-    assert region.fix == "export AWS_DEFAULT_REGION=eu-west-1"
-
-
-def test_each_setting_is_listed_and_a_typo_or_a_contradiction_is_named() -> None:
-    stage = stage_of(SOURCE_ACCOUNT=ACCEPTANCE)
-    stage = replace(stage, variables={**stage.variables, "RDS_SOURCE_CLUSTR": "orders"})
-    names = settings.names_of(stage.variables)
-    found = [*checks.settings(stage, names, stages.contradictions(stage))]
-    assert Check("setting", "RDS_ENGINE", "ok", "aurora-postgresql") in found
-    contradiction, typo = (check for check in found if check.status != "ok")
-    assert (contradiction.subject, contradiction.status) == ("SOURCE_ACCOUNT", "problem")
-    assert contradiction.fix == configure_with("SOURCE_ACCOUNT=…")
-    assert (typo.subject, typo.status) == ("RDS_SOURCE_CLUSTR", "warning")
-
-
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A project with the healthy stage."""
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with the healthy stage, without credentials and nowhere to look for some."""
     (tmp_path / ".chalice").mkdir()
     (tmp_path / CONFIG).write_text('{"app_name": "aurora-refresh", "stages": {}}')
     answers = {**VARIABLES, "MAIN_PIPELINE_ARN": PIPELINE_ARN}
     configure.write(configure.files(tmp_path, NAME, answers))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     return tmp_path
 
 
@@ -1245,43 +997,45 @@ def edit(project: Path, **changes: Any) -> None:
     (project / CONFIG).write_text(stages.to_text(config))
 
 
-@pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No credentials, and nowhere to look for some."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-@pytest.mark.usefixtures("nobody")
-@pytest.mark.parametrize("profile", [None, "acceptence"])
-def test_without_credentials_or_with_a_wrong_profile_only_what_needs_none_is_checked(
-    project: Path, profile: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if profile:
-        monkeypatch.setenv("AWS_PROFILE", profile)
-    done = command("--stage", NAME, "--project", str(project), "--json")
-    assert done.exit_code == 1
-    found = json.loads(done.stdout)
-    problems = [check["subject"] for check in found if check["status"] == "problem"]
-    assert problems == ["credentials", "Region"]
-    assert {check["check"] for check in found} == {"identity", "setting", "policy"}
-
-
-def test_with_another_account_s_credentials_only_what_needs_none_is_checked(
+def test_without_the_account_s_credentials_only_settings_and_policy_files_are_checked(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = {"Account": PRODUCTION, "Arn": "me"}
-    monkeypatch.setattr(doctor, "caller", lambda *_: (other, NOW))
-    found = doctor.examine(project, NAME)
+    wrong = {"RDS_ENGINE_VERSION": "9.6", "TOKEN": "x"}
+    edit(project, environment_variables=VARIABLES | wrong)
+    file = project / ".chalice" / file_name(NAME, "db-follow-pipeline")
+    file.write_text(file.read_text().replace("ssm:PutParameter", "ssm:*"))
+    none, *found = doctor.examine(project, NAME)
     assert {check.check for check in found} == {"identity", "setting", "policy"}
+    assert Check("setting", "RDS_ENGINE", "ok", "aurora-postgresql") in found
+    remove = f"correct its name, or remove it: aurora-refresh configure --stage {NAME}"
+    assert [(check.subject, check.status, check.fix) for check in found if check.fix] == [
+        ("Region", "problem", "export AWS_DEFAULT_REGION=eu-west-1"),
+        ("RDS_ENGINE_VERSION", "problem", configure_with("RDS_ENGINE_VERSION=…")),
+        ("TOKEN", "warning", f"{remove} TOKEN="),
+        (file.name, "problem", f"aurora-refresh configure --stage {NAME}, and then {DEPLOY}"),
+    ]
+    other = {"Account": PRODUCTION, "Arn": "me"}
+    with monkeypatch.context() as patched:
+        patched.setattr(doctor, "caller", lambda *_: (other, NOW))
+        another_s, *again = doctor.examine(project, NAME)
+        assert again == found
+    monkeypatch.setenv("AWS_PROFILE", "acceptence")
+    misspelt, *again = doctor.examine(project, NAME)
+    assert again == found
+    assert {(each.subject, each.status) for each in (none, another_s, misspelt)} == {
+        ("credentials", "problem")
+    }
+    assert str(none.fix).startswith(f"sign in to account {ACCEPTANCE}")
+    assert str(another_s.fix).startswith(f"use credentials of account {ACCEPTANCE}")
+    assert "the AWS profile in use does not exist" in misspelt.seen
+    file.write_bytes(b"\xff")
+    with pytest.raises(StageError, match=f"{file.name} is not text"):
+        doctor.examine(project, NAME)
 
 
-@pytest.mark.parametrize("topic", [None, {}])
+@pytest.mark.parametrize(("topic", "besides"), [(None, []), ({}, [TOPIC])])
 def test_a_stage_that_was_never_deployed_is_one_problem(
-    topic: Any, monkeypatch: pytest.MonkeyPatch, project: Path
+    topic: Answers | None, besides: list[str], monkeypatch: pytest.MonkeyPatch, project: Path
 ) -> None:
     functions = stacks.function_names(HEALTHY_STAGE).values()
     nothing = {f"lambda:GetFunctionConfiguration {name}": None for name in functions}
@@ -1289,89 +1043,65 @@ def test_a_stage_that_was_never_deployed_is_one_problem(
     seen = account({LATEST: None, CURRENT: None, HOLD: None}, **nothing)
     me = {"Account": ACCEPTANCE, "Arn": "me"}
     monkeypatch.setattr(doctor, "caller", lambda *_: (me, NOW))
-    monkeypatch.setattr(doctor, "AcceptanceLook", lambda *_: seen.look())
+    monkeypatch.setattr(doctor, "AcceptanceLook", lambda *_: seen)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     first, *rest = [check for check in doctor.examine(project, NAME) if check.status != "ok"]
     assert (first.subject, first.status, first.fix) == (NAME, "problem", DEPLOY)
-    without_subscriptions = [] if topic is None else [(TOPIC, "warning")]
-    assert [(check.subject, check.status) for check in rest] == without_subscriptions
+    assert [check.subject for check in rest] == besides
 
 
-@pytest.mark.usefixtures("nobody")
-def test_a_policy_file_that_was_edited_is_to_be_written_again(project: Path) -> None:
-    file = project / ".chalice" / file_name(NAME, "db-follow-pipeline")
-    file.write_text(file.read_text().replace("ssm:PutParameter", "ssm:*"))
-    found = [check for check in doctor.examine(project, NAME) if check.check == "policy"]
-    (wrong,) = (check for check in found if check.fix)
-    assert (wrong.subject, wrong.status) == (file.name, "problem")
-    assert wrong.fix == f"aurora-refresh configure --stage {NAME}, and then {DEPLOY}"
-    file.write_bytes(b"\xff")
-    with pytest.raises(StageError, match=rf"{file.name} is not text"):
-        doctor.examine(project, NAME)
-
-
-def test_a_role_of_the_company_is_kept_and_only_its_arn_is_checked(project: Path) -> None:
-    role = ROLE.format(ACCEPTANCE)
-    edit(project, manage_iam_role=False, iam_role_arn=role)
-    configure.write(configure.files(project, NAME, {}))
-    entries = doctor.configurations(project, HEALTHY_STAGE)
-    assert {each["iam_role_arn"] for each in entries.values()} == {role}
-    for runs_as, status in ((role, "warning"), (f"{role}-old", "problem")):
-        look = account(configuration=CONFIGURATION | {"Role": runs_as}).look()
-        wanted = policies(HEALTHY_STAGE)
-        entries = dict.fromkeys(wanted, WOULD_BE)
-        entries["db-restore-from-snapshot"] = WOULD_BE | {"iam_role_arn": role}
-        found = deployment.roles(look, wanted, entries)
-        (bad,) = (check for check in found if check.status != "ok")
-        assert (bad.check, bad.status, bad.blind) == ("role", status, False)
-
-
-def test_what_python_is_stated_does_not_depend_on_the_one_in_use(
+def test_a_function_is_wanted_as_chalice_would_deploy_it(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its own entries count before the stage's, and the Python in use does not count."""
+    role = ROLE.format(ACCEPTANCE)
+    own = {"db-reconcile": {"environment_variables": {"LOG": "DEBUG"}, "lambda_timeout": 90}}
+    edit(project, manage_iam_role=False, iam_role_arn=role, lambda_functions=own)
     monkeypatch.setattr(sys, "version_info", (3, 14, 0))
     wanted = doctor.configurations(project, HEALTHY_STAGE)
-    assert {each["Runtime"] for each in wanted.values()} == {"python3.11"}
+    assert {each["iam_role_arn"] for each in wanted.values()} == {role}
+    assert wanted["db-reconcile"] == {
+        **LAMBDA,
+        "MemorySize": 128,
+        "Timeout": 90,
+        "Variables": VARIABLES | {"LOG": "DEBUG"},
+        "reserved_concurrency": None,
+        "iam_role_arn": role,
+    }
 
 
-def test_a_function_s_own_variables_are_added_to_the_stage_s(project: Path) -> None:
-    """As Chalice adds them."""
-    own = {"db-reconcile": {"environment_variables": {"LOG": "DEBUG"}}}
-    edit(project, lambda_functions=own)
-    found = doctor.configurations(project, HEALTHY_STAGE)
-    added = {name: each["Variables"].keys() - VARIABLES.keys() for name, each in found.items()}
-    assert {name: each for name, each in added.items() if each} == {"db-reconcile": {"LOG"}}
+@pytest.mark.parametrize(("suffix", "status"), [("", "warning"), ("-old", "problem")])
+def test_of_a_role_of_the_company_only_its_arn_is_checked(suffix: str, status: str) -> None:
+    role, entries = ROLE.format(ACCEPTANCE), dict.fromkeys(POLICIES, WOULD_BE)
+    look = configured(Role=f"{role}{suffix}")
+    entries["db-restore-from-snapshot"] = WOULD_BE | {"iam_role_arn": role}
+    (bad,) = (check for check in deployment.roles(look, POLICIES, entries) if check.status != "ok")
+    assert (bad.check, bad.status, bad.blind) == ("role", status, False)
 
 
 # --- the command ----------------------------------------------------------------------------------
 
 
 def command(*words: str) -> Result:
-    return CliRunner().invoke(cli, ["doctor", *words])
+    return CliRunner().invoke(cli, ["doctor", "--stage", NAME, *words])
 
 
 GOOD = Check("topic", "one", "ok", "1 confirmed")
 
 
-def test_people_read_groups_and_a_sum_and_no_control_characters() -> None:
-    found = [GOOD, Check("alarm", "two", "problem", "rings: \x1b[2J", "look")]
+def test_people_read_groups_and_a_sum_no_control_characters_and_twenty_verdicts() -> None:
+    verdicts = [Check("verdict", f"share-{number}", "ok", "eligible") for number in range(23)]
+    found = [GOOD, Check("alarm", "two", "problem", "rings: \x1b[2J", "look"), *verdicts]
     assert [printable(line) for line in doctor.lines(found)] == [
         "topic",
         "  ok       one: 1 confirmed",
         "alarm",
         "  problem  two: rings: ?[2J",
         "           fix: look",
-        "not healthy; problems: 1, warnings: 0, ok: 1",
-    ]
-
-
-def test_people_are_shown_twenty_verdicts() -> None:
-    verdicts = [Check("verdict", f"share-{number}", "ok", "eligible") for number in range(23)]
-    assert [*doctor.lines(verdicts)] == [
         "verdict",
         *(f"  ok       share-{number}: eligible" for number in range(20)),
         "           and 3 older ones: see --json",
-        "healthy; problems: 0, warnings: 0, ok: 23",
+        "not healthy; problems: 1, warnings: 0, ok: 24",
     ]
 
 
@@ -1381,9 +1111,12 @@ def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.M
         "no problem was found; could not be looked at: 1; problems: 0, warnings: 1, ok: 1"
     )
     monkeypatch.setattr(doctor, "examine", lambda *_: found)
-    assert command("--stage", NAME).exit_code == 1
+    assert command().exit_code == 1
     del found[1]
-    assert command("--stage", NAME).exit_code == 0
+    healthy = command("--json")
+    assert healthy.exit_code == 0
+    seen = {"check": "topic", "subject": "one", "status": "ok", "seen": "1 confirmed", "fix": None}
+    assert json.loads(healthy.stdout) == [seen]
 
 
 def test_who_reads_only_the_beginning_sees_no_trace() -> None:
@@ -1399,7 +1132,7 @@ def test_who_reads_only_the_beginning_sees_no_trace() -> None:
 
 def test_a_stage_that_is_set_wrongly_is_reported_setting_by_setting(project: Path) -> None:
     edit(project, environment_variables=VARIABLES | {"SOURCE_ACCOUNT": "1", "RDS_ENGINE": "no"})
-    done = command("--stage", NAME, "--project", str(project))
+    done = command("--project", str(project))
     assert done.exit_code == 1
     assert re.findall(r"^  (\w+) +(\w+): ", done.stdout, re.MULTILINE) == [
         ("problem", "SOURCE_ACCOUNT"),
@@ -1410,77 +1143,54 @@ def test_a_stage_that_is_set_wrongly_is_reported_setting_by_setting(project: Pat
 # --- production -----------------------------------------------------------------------------------
 
 SHARING = {"SHARE_WITH_ACCOUNT": ACCEPTANCE, "CLUSTERS": "orders", "SHARE_KMS_KEY_ID": "alias/own"}
-SHARING_STAGE = ProductionStage(
+WITH_KEY = ProductionStage(
     "production", SHARING, ProductionSettings.from_environment(SHARING), PRODUCTION, "eu-west-1"
 )
-KEYLESS = replace(SHARING_STAGE, settings=SHARING_STAGE.settings._replace(key=None))
-SHARING_DEPLOY = "aurora-refresh deploy --stage production"
+KEYLESS = replace(WITH_KEY, settings=WITH_KEY.settings._replace(key=None))
 OTHER_CLUSTERS, OTHER_KEY = (
-    f"aurora-refresh configure --stage production {name}=…, and then {SHARING_DEPLOY}"
+    f"aurora-refresh configure --stage production {name}=…, and then aurora-refresh deploy --stage production"
     for name in ("CLUSTERS", "SHARE_KMS_KEY_ID")
 )
 AVAILABLE = {"Status": "available", "StorageEncrypted": True, "KmsKeyId": "key"}
-ENABLED = CUSTOMERS | {"Arn": KEY}
-LATER_ON = Unavailable("kms:DescribeKey", "throttled")
-
-
-def sharing_checks(
-    stage: ProductionStage = SHARING_STAGE,
-    cluster: Any = AVAILABLE,
-    cluster_key: Any = ENABLED,
-    share_key: Any = ENABLED,
-) -> list[Check]:
-    answers = {
-        "rds:DescribeDBClusters orders": cluster,
-        "kms:DescribeKey key": cluster_key,
-        "kms:DescribeKey alias/own": share_key,
-    }
-    look = Look(stage, Mock(), NOW, answers)
-    return [*production.clusters(look), *production.share_key(look)]
-
-
-@pytest.mark.parametrize("cluster_key", [ENABLED, AWS_MANAGED])
-def test_clusters_and_keys_that_can_be_shared_are_ok(cluster_key: Answers) -> None:
-    found = sharing_checks(cluster_key=cluster_key)
-    assert [(check.subject, check.status) for check in found] == [
-        ("orders", "ok"),
-        ("of orders", "ok"),
-        ("alias/own", "ok"),
-    ]
+STOPPED = AVAILABLE | {"Status": "stopped"}
+SOURCE = "rds:DescribeDBClusters orders"
+ITS_KEY, OWN_KEY = "kms:DescribeKey key", "kms:DescribeKey alias/own"
+# AWS's key of a cluster is right if copies are shared under another one, and so is a customer's.
+SHARED_ANSWERS: Answers = {
+    SOURCE: AVAILABLE,
+    ITS_KEY: AWS_MANAGED,
+    OWN_KEY: CUSTOMERS,
+}
+THROTTLED = Unavailable("kms:DescribeKey", "throttled")
 
 
 @pytest.mark.parametrize(
-    ("changed", "what", "fix"),
+    ("stage", "changed", "what", "fix"),
     [
-        ({"cluster": None}, "orders problem", OTHER_CLUSTERS),
-        ({"cluster": {"Status": "stopped"}}, "orders warning", "nothing if that ends before cron("),
-        ({"cluster": DENIED}, "orders warning", "allow service:Look to the identity in use"),
-        ({"cluster_key": None}, "of orders problem", "restore the cluster from a snapshot under"),
-        ({"cluster_key": DELETED_KEY}, "of orders problem", UNDELETE),
-        ({"cluster_key": LATER_ON}, "of orders warning", "run the doctor again"),
-        ({"share_key": AWS_MANAGED}, "alias/own problem", OTHER_KEY),
-        ({"stage": KEYLESS, "cluster_key": AWS_MANAGED}, "of orders problem", OTHER_KEY),
+        (WITH_KEY, {SOURCE: None}, "orders problem", OTHER_CLUSTERS),
+        (WITH_KEY, {SOURCE: STOPPED}, "orders warning", "nothing if that ends"),
+        (WITH_KEY, {ITS_KEY: None}, "of orders problem", "restore the cluster from a snapshot"),
+        (WITH_KEY, {ITS_KEY: DELETED_KEY}, "of orders problem", UNDELETE),
+        (WITH_KEY, {ITS_KEY: THROTTLED}, "of orders warning", "run the doctor again"),
+        (WITH_KEY, {ITS_KEY: CUSTOMERS, OWN_KEY: AWS_MANAGED}, "alias/own problem", OTHER_KEY),
+        (KEYLESS, {}, "of orders problem", OTHER_KEY),
     ],
 )
 def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
-    changed: dict[str, Any], what: str, fix: str
+    stage: ProductionStage, changed: Answers, what: str, fix: str
 ) -> None:
-    (bad,) = (check for check in sharing_checks(**changed) if check.status != "ok")
+    look = Look(stage, Mock(), NOW, SHARED_ANSWERS | changed)
+    found = [*production.clusters(look), *production.share_key(look)]
+    (bad,) = (check for check in found if check.status != "ok")
     assert f"{bad.subject} {bad.status}" == what
     assert str(bad.fix).startswith(fix)
 
 
-def test_a_production_stage_has_schedules_and_no_retries_to_check() -> None:
-    names = stacks.function_names(SHARING_STAGE).values()
-    answers: Answers = {"lambda:GetAccountSettings": unreserved(101)}
-    for name in names:
-        answers[f"lambda:GetFunctionConfiguration {name}"] = None
-        answers[f"events:DescribeRule {name}-event"] = None
-    look = Look(SHARING_STAGE, Mock(), NOW, answers)
-    wanted = dict.fromkeys(look.function_names, WOULD_BE)
-    found = [*deployment.functions(look, wanted), *deployment.schedules(look)]
-    assert [(check.subject, check.seen, check.fix) for check in found] == [
-        *((name, "is not deployed", SHARING_DEPLOY) for name in names),
-        ("concurrency of the account", "101 unreserved", None),
-        *((f"{name}-event", "does not exist", SHARING_DEPLOY) for name in names),
+def test_a_production_stage_s_rules_fire_when_its_settings_say() -> None:
+    fires = {"State": "ENABLED", "ScheduleExpression": "rate(9 days)"}
+    rules = [f"events:DescribeRule {rule}" for rule in stacks.rule_names(WITH_KEY).values()]
+    look = Look(WITH_KEY, Mock(), NOW, dict.fromkeys(rules, fires))
+    assert [check.seen for check in deployment.schedules(look)] == [
+        "fires at rate(9 days) instead of cron(0 22 ? * SAT *)",
+        "fires at rate(9 days) instead of rate(15 minutes)",
     ]

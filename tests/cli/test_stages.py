@@ -9,15 +9,8 @@ import pytest
 from chalicelib.domain.functions import API, NAMES, RESTORE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
-from cli.stages import (
-    OWN_KEY,
-    AcceptanceStage,
-    ProductionStage,
-    StageError,
-    check_name,
-    contradictions,
-    load,
-)
+from cli import stages
+from cli.stages import OWN_KEY, AcceptanceStage, ProductionStage, StageError
 from tests.stage import STAGE
 
 PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
@@ -40,23 +33,17 @@ def rewrite(project: Path, common: dict[str, Any] | None = None, **body: Any) ->
 
 def refusal(project: Path, stage: str = "acceptance") -> str:
     with pytest.raises(StageError) as caught:
-        load(project, stage)
+        stages.load(project, stage)
     return str(caught.value)
 
 
 def test_a_stage_is_its_variables_their_meaning_and_where_its_pipeline_is(project: Path) -> None:
-    stage = load(project, "acceptance")
-    assert stage == AcceptanceStage("acceptance", STAGE, Settings.from_environment(STAGE), PIPELINE)
-    assert (stage.partition, stage.region, stage.account) == ("aws", "eu-west-1", "222222222222")
-
-
-def test_a_stage_has_the_variables_of_all_stages_too(project: Path) -> None:
-    """As Chalice has it: the stage's own go before."""
+    """As Chalice has it, it has the variables of all stages too, and its own go before."""
     common = {"MAX_SNAPSHOT_AGE_DAYS": "7", "RDS_ENGINE_VERSION": "14"}
     rewrite(project, {"environment_variables": common})
-    stage = load(project, "acceptance")
-    assert stage.variables == STAGE | {"MAX_SNAPSHOT_AGE_DAYS": "7"}
-    assert stage.settings == Settings.from_environment(stage.variables)
+    stage, given = stages.load(project, "acceptance"), STAGE | {"MAX_SNAPSHOT_AGE_DAYS": "7"}
+    assert stage == AcceptanceStage("acceptance", given, Settings.from_environment(given), PIPELINE)
+    assert (stage.partition, stage.region, stage.account) == ("aws", "eu-west-1", "222222222222")
 
 
 def test_an_unknown_stage_is_refused_with_those_that_exist(project: Path) -> None:
@@ -70,9 +57,7 @@ def test_an_unknown_stage_is_refused_with_those_that_exist(project: Path) -> Non
     ("text", "message"),
     [
         ("{", " is not JSON: "),
-        ("\xff", " is not JSON: "),
         ("[]", " is not a JSON object"),
-        ('{"stages": []}', ": stages is [], not an object"),
         ('{"stages": {"acceptance": 1}}', ": the stage acceptance is 1, not an object"),
         (
             '{"environment_variables": {"N": 2}, "stages": {"acceptance": {}}}',
@@ -81,49 +66,27 @@ def test_an_unknown_stage_is_refused_with_those_that_exist(project: Path) -> Non
     ],
 )
 def test_a_wrong_file_is_refused(project: Path, text: str, message: str) -> None:
-    (project / ".chalice/config.json").write_bytes(text.encode("latin-1"))
+    (project / ".chalice/config.json").write_text(text)
     assert refusal(project).startswith(f".chalice/config.json{message}")
 
 
-@pytest.mark.parametrize(
-    ("keys", "shown"), [("alias/x", '"alias/x"'), (None, "null"), ([1], "[1]")]
-)
-def test_keys_of_topics_are_a_list(project: Path, keys: Any, shown: str) -> None:
-    rewrite(
-        project,
-        environment_variables=STAGE,
-        **{OWN_KEY: {"main_pipeline_arn": PIPELINE, "topic_kms_key_arns": keys}},
-    )
-    expected = f".chalice/config.json: topic_kms_key_arns is {shown}, not a list of ARNs"
+def test_keys_of_topics_are_a_list(project: Path) -> None:
+    rewrite(project, **{OWN_KEY: {"main_pipeline_arn": PIPELINE, "topic_kms_key_arns": [1]}})
+    expected = ".chalice/config.json: topic_kms_key_arns is [1], not a list of ARNs"
     assert refusal(project) == expected
-
-
-def test_a_folder_without_a_project_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path).startswith("there is no .chalice/config.json here: name the folder")
 
 
 @pytest.mark.parametrize(
     ("own", "variables", "wrong"),
     [
         ({}, STAGE, ["MAIN_PIPELINE_ARN is missing"]),
-        ({"main_pipeline_arn": ""}, STAGE, ["MAIN_PIPELINE_ARN is missing"]),
         ({"main_pipeline_arn": "main"}, STAGE, ["MAIN_PIPELINE_ARN is 'main'"]),
-        (
-            {"main_pipeline_arn": f"{PIPELINE}\n"},
-            STAGE,
-            [f"MAIN_PIPELINE_ARN is '{PIPELINE}\\n'"],
-        ),
         (
             {"main_pipeline_arn": PIPELINE},
             STAGE | {"SOURCE_ACCOUNT": "1", "RDS_ENGINE": "oracle"},
             ["SOURCE_ACCOUNT is '1'", "RDS_ENGINE is 'oracle'"],
         ),
         ({"account": "1"}, SHARING, ["ACCOUNT is '1'", "REGION is missing"]),
-        (
-            {"account": "111111111111", "region": "eu-west-1"},
-            STAGE | SHARING,
-            ["SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both set"],
-        ),
     ],
 )
 def test_every_problem_of_the_settings_is_reported(
@@ -142,9 +105,8 @@ ALL = {*NAMES, API}
 @pytest.mark.parametrize(
     ("common", "body", "in_vpc"),
     [
-        ({}, {}, set()),
+        ({}, VPC | {"subnet_ids": []}, set()),
         (VPC, {}, ALL),
-        ({}, VPC, ALL),
         ({}, {"lambda_functions": {RESTORE: VPC}}, {RESTORE}),
         ({}, VPC | {"lambda_functions": {RESTORE: {"subnet_ids": []}}}, ALL - {RESTORE}),
     ],
@@ -153,32 +115,28 @@ def test_a_function_with_subnets_and_security_groups_is_in_a_vpc(
     project: Path, common: dict[str, Any], body: dict[str, Any], in_vpc: set[str]
 ) -> None:
     rewrite(project, common, **body)
-    assert load(project, "acceptance").in_vpc == in_vpc
+    assert stages.load(project, "acceptance").in_vpc == in_vpc
 
 
-@pytest.mark.parametrize(
-    ("region", "partition"),
-    [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")],
-)
-def test_a_production_stage_says_where_it_is(project: Path, region: str, partition: str) -> None:
-    own = {"account": "111111111111", "region": region}
+def test_a_production_stage_says_where_it_is(project: Path) -> None:
+    own = {"account": "111111111111", "region": "us-gov-west-1"}
     rewrite(project, environment_variables=SHARING, **{OWN_KEY: own})
-    stage = load(project, "acceptance")
+    stage = stages.load(project, "acceptance")
     settings = ProductionSettings.from_environment(SHARING)
-    assert stage == ProductionStage("acceptance", SHARING, settings, "111111111111", region)
-    assert stage.partition == partition
+    assert stage == ProductionStage("acceptance", SHARING, settings, *own.values())
+    assert stage.partition == "aws-us-gov"
 
 
-@pytest.mark.parametrize("name", ["acceptance", "a", "Test-2", "a" * 14])
+@pytest.mark.parametrize("name", ["a", "Test-2", "a" * 14])
 def test_a_name_that_every_resource_can_bear_is_taken(name: str) -> None:
-    check_name(name)
+    stages.check_name(name)
     assert len(f"aurora-refresh-{name}-db-update-latest-snapshot-id-event") <= 64
 
 
-@pytest.mark.parametrize("name", ["", "a" * 15, "../x", "a_b", "-a", "a b", "a\n"])
+@pytest.mark.parametrize("name", ["", "a" * 15, "../x", "-a", "a\n"])
 def test_a_name_that_some_resource_cannot_bear_is_refused(name: str) -> None:
     with pytest.raises(StageError, match="STAGE is "):
-        check_name(name)
+        stages.check_name(name)
 
 
 COPIED = {"RDS_COPY_KMS_KEY_ID": "alias/copies"}
@@ -196,16 +154,12 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
     [
         ({"SOURCE_ACCOUNT": "222222222222"}, "SOURCE_ACCOUNT", "main pipeline's account"),
         (COPIED | {"SOURCE_REGION": "us-gov-east-1"}, "SOURCE_REGION", "of the partition aws"),
-        (COPIED | {"SOURCE_REGION": "nw-nowhere-1"}, "SOURCE_REGION", "of the partition aws"),
-        (
-            {"NOTIFICATION_TOPIC_ARN": TOPIC.format("us-east-1")},
-            "NOTIFICATION_TOPIC_ARN",
-            "a topic in eu-west-1",
+        *(
+            ({name: TOPIC.format("us-east-1")}, name, "a topic in eu-west-1")
+            for name in ("NOTIFICATION_TOPIC_ARN", "CHAT_TOPIC_ARN")
         ),
-        ({"CHAT_TOPIC_ARN": TOPIC.format("us-east-1")}, "CHAT_TOPIC_ARN", "a topic in eu-west-1"),
         (preparing(region="us-east-1"), "RDS_AFTER_RESTORE", "one in 222222222222, eu-west-1"),
         (preparing(account="444444444444"), "RDS_AFTER_RESTORE", "functions cannot start it there"),
-        (preparing(), None, ""),
         ({"RDS_ENGINE_VERSION": "9.6"}, "RDS_ENGINE_VERSION", "write one of PostgreSQL's"),
         (
             {"RDS_ENGINE": "aurora-mysql", "RDS_ENGINE_VERSION": "10"},
@@ -213,9 +167,8 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
             "write one of MySQL's",
         ),
         ({"pipeline": REAL}, "SOURCE_ACCOUNT", "of the documentation's examples"),
-        ({}, None, ""),
-        ({"NOTIFICATION_TOPIC_ARN": TOPIC.format("eu-west-1")}, None, ""),
-        (COPIED | {"SOURCE_REGION": "us-east-1"}, None, ""),
+        (preparing() | COPIED | {"SOURCE_REGION": "us-east-1"}, None, ""),
+        ({"CHAT_TOPIC_ARN": TOPIC.format("eu-west-1")}, None, ""),
         ({"pipeline": REAL, "SOURCE_ACCOUNT": "444444444444"}, None, ""),
     ],
 )
@@ -225,7 +178,7 @@ def test_a_setting_that_contradicts_the_stage_is_named(
     given = STAGE | {each: value for each, value in variables.items() if each != "pipeline"}
     pipeline = variables.get("pipeline", PIPELINE)
     stage = AcceptanceStage("a", given, Settings.from_environment(given), pipeline)
-    found = contradictions(stage)
+    found = stages.contradictions(stage)
     assert [problem.names for problem in found] == ([(name,)] if name else [])
     assert all(message in problem.detail for problem in found)
 
@@ -233,5 +186,5 @@ def test_a_setting_that_contradicts_the_stage_is_named(
 def test_production_does_not_share_with_itself() -> None:
     settings = ProductionSettings.from_environment(SHARING)
     stage = ProductionStage("p", SHARING, settings, "222222222222", "eu-west-1")
-    (problem,) = contradictions(stage)
+    (problem,) = stages.contradictions(stage)
     assert problem.names == ("SHARE_WITH_ACCOUNT",)

@@ -1,8 +1,9 @@
-"""Conditions of templates: what is not known is neither met nor unmet."""
+"""Templates: what is not known is neither met nor unmet, and what is no template is an error."""
 
 import pytest
 
 from cli import templates
+from cli.stages import StageError
 
 CONDITIONS = """
 Parameters:
@@ -34,3 +35,11 @@ UNKNOWN = {"Fn::If": ["Tried", "met", "unmet"]}
 def test_a_condition_is_met_unmet_or_unknown(condition: str, name: object) -> None:
     template = templates.evaluated(templates.parsed(CONDITIONS % condition), {})
     assert template["Resources"]["Topic"]["Properties"] == {"TopicName": name}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("- no template", "not a mapping"), ("a: [", "cannot be read")]
+)
+def test_what_is_no_template_is_an_error(text: str, message: str) -> None:
+    with pytest.raises(StageError, match=message):
+        templates.parsed(text)
