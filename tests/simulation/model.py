@@ -13,8 +13,8 @@ from chalicelib.domain.snapshots import Snapshot
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.status import status
 from tests import stage
-from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, PRODUCTION, arn, snapshot
-from tests.simulation.account import DEPLOY, Execution, Made, SimulatedAws
+from tests.fakes import PRODUCTION, arn, snapshot
+from tests.simulation.account import DEPLOY, SimulatedAws
 from tests.stage import PIPELINE, PIPELINE_NAME
 
 HOLD = "/acceptance/hold"
@@ -129,7 +129,8 @@ class Model:
         return self.aws.values().get(database.latest_parameter)
 
     def truth(self, database: Database) -> str | None:
-        return self.aws.truth(database.current_parameter)
+        """Return what the database's cluster was restored from."""
+        return self.aws.stacks.restored_from(database.current_parameter)
 
     # --- snapshots ---
 
@@ -152,8 +153,11 @@ class Model:
         )
 
     def copies(self, database: Database, *statuses: str) -> list[Snapshot]:
-        """Return the database's copies in one of these states, whatever their key, newest first."""
-        made = self.aws.snapshots.requested
+        """Return the database's copies in one of these states, whatever their key, newest first.
+
+        A copy is known because RDS was asked to make it, and never by its name or its tags.
+        """
+        made = self.aws.snapshots.copies
         found = [
             each
             for each in self.aws.snapshots.all
@@ -165,7 +169,7 @@ class Model:
 
     def usable(self, database: Database, *statuses: str) -> list[Snapshot]:
         """Return those under the key that is set, of eligible shares."""
-        made, key = self.aws.snapshots.requested, database.copy_policy.key
+        made, key = self.aws.snapshots.copies, database.copy_policy.key
         return [
             each
             for each in self.copies(database, *statuses)
@@ -177,24 +181,26 @@ class Model:
         newest = next(iter(self.usable(database, "available", "copying")), None)
         return newest.arn if newest and newest.in_progress else None
 
-    def newest(self, database: Database) -> str | None:
-        """Return what `latest` should name."""
+    def candidates(self, database: Database) -> list[str]:
+        """Return what `latest` may name, newest first."""
         copied = database.copy_policy is not None
         found = self.usable(database, "available") if copied else self.shares(database)
-        return found[0].arn if found else None
+        return [each.arn for each in found]
 
     def promotable(self, database: Database) -> str | None:
         """Return what a promotion may put now, if anything."""
-        latest = self.latest(database)
-        if latest in (None, "dummyvalue"):
+        latest, candidates = self.latest(database), self.candidates(database)
+        if latest in (None, "dummyvalue") or not candidates:
             return None
         if database.copy_policy:
-            value = None if self.pending(database) else self.newest(database)
-            source = self.aws.snapshots.made[value].source if value else None
+            value = candidates[0]
+            source = self.aws.snapshots.copies[value].source
+            is_allowed = not self.pending(database)
         else:
-            source = next((each for each in self.shares(database) if each.arn == latest), None)
-            value = latest
-        return value if source and source.age(self.aws.time) <= timedelta(days=14) else None
+            value, source = latest, self.aws.snapshots.get(latest)
+            is_allowed = latest in candidates
+        is_allowed = is_allowed and source.age(self.aws.time) <= timedelta(days=14)
+        return value if is_allowed else None
 
     def leading(self, database: Database) -> set[str | None]:
         """Return what `latest`, `current`, its value before and its last good version name, and more.
@@ -217,57 +223,26 @@ class Model:
         ]
         return {self.latest(database), *present, *before[-1:], *good, *seen[-1:], *ordered, *recent}
 
-    def is_beyond_number(self, database: Database, copy: str, *, at_least: bool) -> bool:
-        """Return whether enough newer copies are available; or at least as new ones."""
-        made = self.aws.snapshots.requested
+    def has_newer(self, database: Database, copy: str) -> bool:
+        """Return whether as many other copies as are kept are available and at least as new."""
+        made = self.aws.snapshots.copies
         newer = [
             each.arn
             for each in self.copies(database, "available")
-            if made[each.arn].recency > made[copy].recency
-            or (at_least and each.arn != copy and made[each.arn].recency == made[copy].recency)
+            if each.arn != copy and made[each.arn].recency >= made[copy].recency
         ]
         return len(newer) >= database.copy_policy.keep
 
-    def why_no_copy(self, database: Database) -> str | None:
-        """Return why the newest share has no copy; None if it has one or needs none."""
-        share = next(iter(self.shares(database)), None)
-        if share is None:
-            return "no-eligible-snapshot"
-        snapshots, wanted = self.aws.snapshots, Made(share, database.copy_policy.key)
-        made = snapshots.made
-        if any(
-            (made[each.arn].recency, made[each.arn].key) == (wanted.recency, wanted.key)
-            for each in self.copies(database, "failed")
-        ):
-            return "copy-failed"
-        newest = self.usable(database, "available", "copying")[:1]
-        if newest and made[newest[0].arn].recency >= wanted.recency:
-            return None
-        if snapshots.get(arn(database.copy_policy.name_for(share), ACCEPTANCE)):
-            return "copy-name-taken"
-        in_progress = [each for each in snapshots.all if each.status == "copying"]
-        return "copy-quota" if len(in_progress) >= COPIES_UNDER_WAY else "not asked for"
-
-    def is_updated(self, database: Database, before: str | None) -> bool:
-        """Return whether an update has done what it can; `latest` held `before`."""
-        why = self.why_no_copy(database) if database.copy_policy else None
-        if why:
-            return why != "not asked for" and self.latest(database) == before
-        return self.latest(database) == (self.newest(database) or before)
-
-    def is_polled(self, database: Database, before: str | None) -> bool:
-        """Return whether a poll has done what it can."""
-        if database.copy_policy is None:
-            return self.latest(database) == before
-        leading = self.leading(database) | {before}
-        return (
-            self.latest(database) == (self.newest(database) or before)
-            and not self.copies(database, "failed")
-            and all(
-                each.arn in leading or not self.is_beyond_number(database, each.arn, at_least=False)
-                for each in self.copies(database, "available")
-            )
-        )
+    def check_copies(self) -> None:
+        """Once copies and polls are done, `latest` names the newest, and no other is left over."""
+        for database in self.settings.databases:
+            if database.copy_policy:
+                newest = self.candidates(database)[:1] or [self.latest(database)]
+                assert [self.latest(database)] == newest, f"{newest} is newer"
+                assert not self.copies(database, "failed"), "a failed copy stays"
+                available = {each.arn for each in self.copies(database, "available")}
+                unneeded = available - self.leading(database)
+                assert len(unneeded) <= database.copy_policy.keep, f"{unneeded} stay"
 
     # --- the hold ---
 
@@ -413,7 +388,7 @@ class Model:
             )
         return len(self.aws.replaced)
 
-    def check_ordered(self, run: Execution, by_hand: Collection[tuple[str, int]]) -> None:
+    def check_ordered(self, run: str, by_hand: Collection[tuple[str, int]]) -> None:
         """A run of ours restores what it was ordered for, what somebody waits for, or nothing.
 
         The versions `by_hand` only look like a correction.
@@ -426,18 +401,25 @@ class Model:
                 assert (
                     waits
                     or present.value in (self.truth(database), None)
-                    or self.aws.own_run(present.token) is run
+                    or self.aws.pipelines.by_token.get(present.token or "") == run
                     or not self.is_seen(database)
-                ), f"{run.execution_id} will restore {present} of {database.name}"
+                ), f"{run} will restore {present} of {database.name}"
 
     def check_good(self) -> None:
-        """`good` is on one version at most, whose value a run restored that succeeded."""
+        """`good` is on one version at most, whose value a successful run deployed, and prepared."""
         for database in self.settings.databases:
-            good = [each for each in self.ledger(database) if each.is_good]
+            name = database.current_parameter
+            good = [each.value for each in self.ledger(database) if each.is_good]
+            deployed = {
+                update.read[name].value
+                for update in self.aws.updates
+                if update.has_succeeded
+                and update.execution.status == "Succeeded"
+                and name in update.read
+            }
             assert len(good) <= 1
-            assert not good or good[0].value in self._proven(database), (
-                f"{database.name}: no successful run has restored {good[0].value}"
-            )
+            assert deployed.issuperset(good), f"{database.name}: no successful run deployed {good}"
+            assert all(self.has_been_prepared(database, each) for each in good)
 
     def is_prepared(self, database: Database) -> bool:
         """Return whether the deployed cluster's after-restore work has succeeded, if it has any."""
@@ -453,27 +435,6 @@ class Model:
             if (given["database"], given["snapshot"]) == (database.name, value)
         )
 
-    def _proven(self, database: Database) -> set[str]:
-        """Without a stack to look at, a deploy that found nothing to restore counts as well."""
-
-        def has_succeeded(run: Execution) -> bool:
-            return any(status == "Succeeded" for _, status in run.statuses)
-
-        name = database.current_parameter
-        if database.stack is None:
-            return {
-                update.read[name].value
-                for update in self.aws.updates
-                if update.has_succeeded and has_succeeded(update.execution)
-            }
-        return {
-            each.version.value
-            for each in self.aws.replaced
-            if each.parameter == name
-            and has_succeeded(each.execution)
-            and self.has_been_prepared(database, each.version.value)
-        }
-
     def settle(self, poll: Callable[[], object], prepared: str = "SUCCEEDED") -> None:
         """Let all runs and copies end and four polls pass; after-restore work ends as `prepared`."""
         self.aws.disabled.clear()
@@ -488,7 +449,7 @@ class Model:
         self.aws.state_machines.missing.clear()
         for _ in range(4):
             self.aws.time += POLL
-            self.aws.snapshots.end_copies()
+            self.aws.snapshots.settle()
             poll()
             statuses = self.aws.state_machines.statuses
             statuses |= {name: prepared for name in statuses if statuses[name] == "RUNNING"}
