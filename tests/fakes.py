@@ -21,7 +21,6 @@ ACCEPTANCE = "222222222222"
 VERSIONS_KEPT = 100
 LABELS_PER_VERSION = 10
 COPIES_UNDER_WAY = 5
-MANUAL_SNAPSHOTS = 100
 STACK = "acceptance-data"
 _LABEL = re.compile(r"(?!aws|ssm|[0-9])[A-Za-z0-9._-]{1,100}")
 
@@ -193,14 +192,12 @@ class InMemorySnapshots:
     @_call
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         taken = arn(name, self.aws.account)
-        refused = f"RDS refused to take a snapshot of {cluster}"
         # Which of these RDS checks first is not documented: the busy cluster is harder on a caller.
         if cluster in self.aws.clusters.busy:
-            raise Refused(Reason.CLUSTER_BUSY, f"{refused}: it is busy")
+            message = f"RDS refused to take a snapshot of {cluster}: it is busy"
+            raise Refused(Reason.CLUSTER_BUSY, message)
         if any(each.arn == taken for each in self.all):
             return None
-        if sum(each.own and not _is_automated(each) for each in self.all) >= MANUAL_SNAPSHOTS:
-            raise Refused(Reason.SNAPSHOT_QUOTA, f"{refused}: too many")
         facts = {"own": True, "status": "creating", "created": self.aws.time}
         made = snapshot(name, self.aws.account, cluster=cluster, **facts)
         self.all.append(made)
@@ -449,13 +446,17 @@ class InMemoryStacks:
         """Change the status of a stack."""
         self.all[name] = self.all[name]._replace(status=status)
 
-    def restored_from(self, parameter: str) -> str | None:
-        """Return what the cluster of a parameter was really restored from."""
+    def cluster(self, parameter: str) -> str | None:
+        """Return the identifier of the cluster of a parameter."""
         for name, stack in self.all.items():
             for logical_id, identifier in stack.clusters.items():
                 if self.deploys[name][logical_id] == parameter:
-                    return self.aws.clusters.restored_from[identifier]
+                    return identifier
         return None
+
+    def restored_from(self, parameter: str) -> str | None:
+        """Return what the cluster of a parameter was really restored from."""
+        return self.aws.clusters.restored_from.get(self.cluster(parameter) or "")
 
 
 class InMemoryNotifier:

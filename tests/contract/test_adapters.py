@@ -128,11 +128,6 @@ def test_whatever_is_answered_is_an_error_that_may_prove_that_the_call_had_no_ef
     assert (caught.value.code, caught.value.answered) == (code, answered)
 
 
-def test_a_stack_is_an_error_unless_the_answer_says_that_there_is_none() -> None:
-    with pytest.raises(AwsError, match=r"\bit failed: ResponseParserError: ."):
-        CloudFormationStacks(answered_by("cloudformation", (200, "<html>"))).find("it")
-
-
 def test_no_answer_at_all_is_an_error_too() -> None:
     make = botocore.session.get_session().create_client
 
@@ -209,24 +204,28 @@ ONE = "<DBClusterSnapshot><DBClusterSnapshotArn>{}</DBClusterSnapshotArn></DBClu
 
 
 @pytest.mark.parametrize(
-    ("code", "make"),
+    ("code", "reason", "make"),
     [
-        ("SnapshotQuotaExceeded", lambda rds: rds.copy(arn("one"), "name", "key", {})),
-        ("InvalidDBClusterStateFault", lambda rds: rds.take("orders", "name", {})),
+        ("SnapshotQuotaExceeded", "copy-quota", lambda rds: rds.copy(arn("a"), "name", "key", {})),
+        ("InvalidDBClusterStateFault", "cluster-busy", lambda rds: rds.take("a", "name", {})),
+        ("SnapshotQuotaExceeded", "snapshot-quota", lambda rds: rds.take("a", "name", {})),
     ],
 )
 def test_a_repeated_call_is_not_refused_what_its_lost_attempt_was_given(
-    monkeypatch: pytest.MonkeyPatch, code: str, make: Callable[[RdsSnapshots], object]
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    reason: str,
+    make: Callable[[RdsSnapshots], object],
 ) -> None:
     """The copy that was started may be the fifth, and a cluster is busy while a snapshot is taken."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     lost, no = (500, ""), (400, ERROR.format(code))
     begun, absent = ((200, DESCRIBED.format(text)) for text in (ONE.format(arn("name")), ""))
     assert make(RdsSnapshots(answered_by("rds", lost, no, begun))) is None
-    with pytest.raises(Refused):
-        make(RdsSnapshots(answered_by("rds", lost, no, absent)))
-    with pytest.raises(Refused):
-        make(RdsSnapshots(answered_by("rds", no)))
+    for answers in ([lost, no, absent], [no]):
+        with pytest.raises(Refused) as caught:
+            make(RdsSnapshots(answered_by("rds", *answers)))
+        assert caught.value.reason == reason
 
 
 def test_a_copy_from_another_region_is_started_with_its_key_and_tags(

@@ -182,15 +182,6 @@ class SimulatedAws(InMemoryAws):
         started = self.pipelines.by_token.get(token or "")
         return next((each for each in self.executions if each.execution_id == started), None)
 
-    def cluster(self, parameter: str) -> str:
-        """Return the resource id of the database's cluster."""
-        return next(
-            self.clusters.restored[stack.clusters[logical_id]].resource_id
-            for name, stack in self.stacks.all.items()
-            for logical_id, each in self.stacks.deploys[name].items()
-            if each == parameter
-        )
-
     def go_on(self, process: Execution | Update, fate: str | None = "ok") -> None:
         """Take the next step of a run or a stack update, unless it has to wait."""
         try:

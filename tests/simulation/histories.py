@@ -141,7 +141,7 @@ class Histories(RuleBasedStateMachine):
         self.stage, self.copied = stage, stage["copied"]
         self.aws = SimulatedAws(START, behaviour)
         self.aws.snapshots.judge = self._may_be_deleted
-        self._configure(KEYS[0])
+        self.the_stage_is_deployed_with(KEYS[0])
         is_known = stage["stacks"] != "unknown"
         bootstrap(self.settings, self.aws, stage["stacks"], history if is_known else "deployed")
         self.shares = self.judged = 0
@@ -153,14 +153,10 @@ class Histories(RuleBasedStateMachine):
         self.by_hand: set[tuple[str, int]] = set()
         self.like_ours: set[tuple[str, int]] = set()  # put by hand as well
         self.their_runs: set[str] = set()
-        self.notified: set[tuple[Any, ...]] = set()
+        self.notified: set[Any] = set()
         self.next_poll = START
         self.error: RefreshError | None = None
         self.outside_window = self.is_forged = False
-
-    def _configure(self, key: str | None) -> None:
-        self.settings = StageSettings.from_environment(variables(**self.stage, key=key))
-        self.model = Model(self.settings, self.aws)
 
     def _database(self, index: int) -> Database:
         return self.settings.databases[index % len(self.settings.databases)]
@@ -263,7 +259,7 @@ class Histories(RuleBasedStateMachine):
             assert self.started <= {result.execution_id}, f"{verb} says {result.execution_id}"
         elif ending == "raised":
             assert not self.started or not getattr(self.error, "answered", True), "an unsaid run"
-        self._pass_time(2)  # whoever acts within the difference of two clocks may be misjudged
+        self.time_passes(2)  # whoever acts within the difference of two clocks may be misjudged
         return result, ending
 
     @rule(index=INDEX, which=WHICH, inherits=st.booleans())
@@ -341,24 +337,13 @@ class Histories(RuleBasedStateMachine):
         attempts: Attempts = (),
     ) -> None:
         process = self.aws.live[which % len(self.aws.live)]
-        self.aws.moment = lambda: self._intrude(moment, which)
-        self._step(process, fate, minutes, event, attempts)
-        self.aws.moment = lambda: None
-
-    def _step(
-        self,
-        process: Execution | Update,
-        fate: str,
-        minutes: int,
-        event: str = "heard",
-        attempts: Attempts = (),
-    ) -> None:
-        self.who = "a run"
+        self.who, self.aws.moment = "a run", lambda: self._intrude(moment, which)
         self.aws.go_on(process, fate)
+        self.aws.moment = lambda: None
         self._audit(None)
-        self._pass_time(minutes)
+        self.time_passes(minutes)
         if isinstance(process, Execution) and not process.is_live and event == "heard":
-            self._pass_time(2)  # by then the run is listed as ended
+            self.time_passes(2)  # by then the run is listed as ended
             self.an_event_of_the_pipeline_arrives(attempts)
 
     @precondition(lambda self: any(not each.is_live for each in self.aws.executions))
@@ -386,7 +371,7 @@ class Histories(RuleBasedStateMachine):
             self.aws.stop(
                 run, "Cancelled" if how == "cancel" and abandons else "Stopped", abandons=abandons
             )
-        self._pass_time(2)
+        self.time_passes(2)
 
     @rule(what=st.sampled_from(["Approval", "Deploy", "Test", "roll-back", "state machine"]))
     def somebody_changes_the_account(self, what: str) -> None:
@@ -416,6 +401,11 @@ class Histories(RuleBasedStateMachine):
         """The newest run goes on to its end, or to an approval that nobody gives."""
         if ends is None or not self.aws.executions:
             return
+
+        def goes_on(process: Execution | Update, fate: str) -> None:
+            which = self.aws.live.index(process)
+            self.the_pipeline_goes_on(which, fate, minutes=5, event="heard")
+
         run = self.aws.executions[-1]
         for _ in range(24):
             process = next((each for each in self.aws.updates if each.is_live), run)
@@ -424,18 +414,19 @@ class Histories(RuleBasedStateMachine):
             if not run.is_live or (ends == "wait" and inside and stage == "Approval"):
                 break
             if ends == "beside" and inside and stage == "Approval":
-                push, ends = self.aws.begin(), "succeed"
-                self._step(push, "fail", 5)
+                goes_on(self.aws.begin(), "fail")
+                ends = "succeed"
             fails = inside and stage == ends and (stage != "Deploy" or process is not run)
             fate = "skip" if ends == "skip" and stage == "Deploy" else "fail" if fails else "ok"
-            self._step(process, fate, 5)
+            goes_on(process, fate)
 
     # --- copies ---
 
     @of_copies(key=st.sampled_from([*KEYS, *KEYS, None]))
     def the_stage_is_deployed_with(self, key: str | None) -> None:
         """Another key; or none, and shares are promoted again."""
-        self._configure(key)
+        self.settings = StageSettings.from_environment(variables(**self.stage, key=key))
+        self.model = Model(self.settings, self.aws)
 
     @of_copies(index=INDEX)
     def only_older_shares_are_left(self, index: int) -> None:
@@ -484,6 +475,7 @@ class Histories(RuleBasedStateMachine):
         self.some_nights_pass_without_a_promotion(1)
         self.an_evening_comes(polls=False)
         database = self._database(index)
+        self.wished |= {self.model.latest(database), *self.model.candidates(database)}
         ask = partial(self._pin, database, "latest")
         self._attempt("pin latest", ask, ("poll", "before", call, 1))
 
@@ -530,7 +522,7 @@ class Histories(RuleBasedStateMachine):
             assert getattr(result, "outcome", None) == "started", f"not promoted: {result}"
         self._its_run_ends(ends)
         if again:
-            self._pass_time(1)
+            self.time_passes(1)
             self._deliver("promote", self.fired[-1][1], ())
 
     @rule(fault=FAULTS, late=st.sampled_from([0, 179]), once=st.booleans(), ends=ENDS)
@@ -554,8 +546,14 @@ class Histories(RuleBasedStateMachine):
         self.operator_holds(-1)
         self.a_schedule_fires("update")
         self.aws.snapshots.settle()
-        if self.copied and polls:
+        if polls:
             self.a_poll_comes()
+            for database in self.settings.databases:
+                latest = self.model.latest(database)
+                copy = self.aws.snapshots.copies.get(latest)
+                source = copy.source if copy else self.aws.snapshots.get(latest)
+                is_newest = source.created >= self.model.shares(database)[0].created
+                assert is_newest or self.is_forged, f"{latest} is recorded"
 
     def _to_an_on_week(self) -> None:
         if not self.settings.cadence.is_on_week(self._next_sunday(2).date()):
@@ -596,7 +594,7 @@ class Histories(RuleBasedStateMachine):
     @rule(which=st.integers(0, 5), attempts=ATTEMPTS)
     def a_schedules_event_arrives_again(self, which: int, attempts: list[Any]) -> None:
         events = self._deliverable()
-        self._pass_time(1)  # by then a run that has just been started is listed
+        self.time_passes(1)  # by then a run that has just been started is listed
         self._deliver(*events[-1 - which % len(events)], attempts)
 
     def _deliver(self, function: str, scheduled: datetime, attempts: Attempts) -> Result | None:
@@ -615,9 +613,6 @@ class Histories(RuleBasedStateMachine):
 
     @rule(minutes=st.sampled_from([1, 5, 30, 240, 1440]))
     def time_passes(self, minutes: int) -> None:
-        self._pass_time(minutes)
-
-    def _pass_time(self, minutes: float) -> None:
         self._pass_until(self.aws.time + timedelta(minutes=minutes))
 
     def _pass_until(self, end: datetime) -> None:
@@ -750,20 +745,18 @@ class Histories(RuleBasedStateMachine):
         assert share, f"{name} does not exist"
         if version.action in ("pin", "rollback"):
             assert pin_rejection(share, database.criteria) is None, f"{name} is not eligible"
-            latest = {each.value for each in self.aws.parameters.kept[database.latest_parameter]}
-            wished = self.wished | (latest if self.who == "pin latest" else set())
-            assert version.value in wished or self.who == "rollback", f"nobody asked for {name}"
+            is_wished = version.value in self.wished or self.who == "rollback"
+            assert is_wished, f"nobody asked for {name}"
             return
         assert version.action in ("promote", "refresh"), name
         assert version.value == self.promotable[database], f"{name} is not promotable"
         window = self.settings.window
-        assert version.action == "refresh" or self._is_on_week(scheduled), f"{name}: off-week"
+        if version.action == "promote":
+            day = window.date_of(scheduled)
+            assert self.settings.cadence.is_on_week(day), f"{name}: off-week"
         ignores = version.action == "refresh" and self.outside_window
         assert ignores or window.contains(self.aws.time), f"{name}: outside the window"
         assert not self.model.hold(), f"{name}: on hold"
-
-    def _is_on_week(self, scheduled: datetime | None) -> bool:
-        return self.settings.cadence.is_on_week(self.settings.window.date_of(scheduled))
 
     def _may_correct(
         self, database: Database, version: Version, corrected: Version, name: str

@@ -132,6 +132,11 @@ class Model:
         """Return what the database's cluster was restored from."""
         return self.aws.stacks.restored_from(database.current_parameter)
 
+    def cluster(self, database: Database) -> str:
+        """Return the resource id of the deployed cluster."""
+        clusters = self.aws.clusters.restored
+        return clusters[self.aws.stacks.cluster(database.current_parameter)].resource_id
+
     # --- snapshots ---
 
     @property
@@ -349,7 +354,7 @@ class Model:
             replaced = [each for each in self.aws.replaced if each.parameter == name]
             if not replaced or database.stack is None or replaced[-1].execution.is_abandoned:
                 continue  # nobody can see what an abandoned action goes on to do
-            run, cluster = replaced[-1].execution, self.aws.cluster(name)
+            run, cluster = replaced[-1].execution, self.cluster(database)
             labelled = [each for each in self.ledger(database) if cluster in each.labels]
             assert len(labelled) == 1, f"{cluster} is the label of {len(labelled)} versions"
             (version,) = labelled
@@ -423,7 +428,7 @@ class Model:
 
     def is_prepared(self, database: Database) -> bool:
         """Return whether the deployed cluster's after-restore work has succeeded, if it has any."""
-        name = f"{database.name}-{self.aws.cluster(database.current_parameter)}"
+        name = f"{database.name}-{self.cluster(database)}"
         return not database.after_restore or self.aws.state_machines.statuses[name] == "SUCCEEDED"
 
     def has_been_prepared(self, database: Database, value: str) -> bool:
