@@ -251,17 +251,17 @@ class Model:
 
     # --- the hold ---
 
-    def hold(self) -> Any:
-        """Return what holds promotion today: the parameter's JSON, `UNREADABLE`, or None."""
+    def hold(self) -> str | None:
+        """Return until when promotion is held today, perhaps `UNREADABLE`; None if it is not."""
         text = self.aws.values().get(HOLD, "dummyvalue")
         if text == "dummyvalue":
             return None
         try:
-            hold = json.loads(text)
-            is_over = self.aws.time.date() >= date.fromisoformat(hold["until"])
+            until = json.loads(text)["until"]
+            is_over = self.aws.time.date() >= date.fromisoformat(until)
         except (ValueError, TypeError):
             return UNREADABLE
-        return None if is_over else hold
+        return None if is_over else until
 
     # --- guarantees ---
 
