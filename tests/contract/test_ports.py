@@ -12,7 +12,7 @@ from chalicelib.domain.ledger import Note, Version
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.shares import Cluster as SourceCluster
 from chalicelib.domain.snapshots import OwnSnapshot
-from tests.contract.stages import CURRENT, MACHINE, NOW, PIPELINE, Stage, cloud_stage, fake_stage
+from tests.contract.stages import CURRENT, MACHINE, NOW, PIPELINE, CloudStage, FakeStage, Stage
 from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, arn, snapshot
 
 STRANGER = "999999999999"
@@ -22,8 +22,8 @@ SECONDS = timedelta(minutes=1)
 
 def stage_of(account: str, request: pytest.FixtureRequest) -> Stage:
     if request.param == "fake":
-        return fake_stage(account)
-    return cloud_stage(request.getfixturevalue("cloud"), account)
+        return FakeStage(account)
+    return CloudStage(request.getfixturevalue("cloud"), account)
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -85,7 +85,7 @@ TAGS = {"aurora-refresh:made-for": "/a/latest", "aurora-refresh:source": arn("on
 
 def test_a_copy_is_an_own_snapshot_with_its_tags(stage: Stage) -> None:
     stage.have("one")
-    asked = stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+    asked = stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key, TAGS)
     assert timedelta() <= asked.snapshot.created - NOW < SECONDS
     made = snapshot("copy-1", ACCEPTANCE, status="copying", created=asked.snapshot.created)
     assert asked == OwnSnapshot(made, TAGS, 0, arn("one"))
@@ -102,7 +102,7 @@ def test_a_copy_is_an_own_snapshot_with_its_tags(stage: Stage) -> None:
 def test_a_name_is_copied_to_once_until_that_copy_is_deleted(stage: Stage) -> None:
     for name, account in (("one", PRODUCTION), ("two", PRODUCTION), ("mine", ACCEPTANCE)):
         stage.have(name, account)
-    key, snapshots = stage.key(), stage.aws.snapshots
+    key, snapshots = stage.key, stage.aws.snapshots
     snapshots.copy(arn("one"), "copy-1", key, TAGS)
     assert snapshots.copy(arn("two"), "copy-1", key, {}) is None
     assert snapshots.copy(arn("two"), "mine", key, TAGS) is None
@@ -121,7 +121,7 @@ def test_a_name_is_copied_to_once_until_that_copy_is_deleted(stage: Stage) -> No
 
 def have_five_copies_under_way(stage: Stage) -> None:
     stage.have("one")
-    key = stage.key()
+    key = stage.key
     for number in range(5):
         stage.aws.snapshots.copy(arn("one"), f"under-way-{number}", key, TAGS)
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_copied_is_a_decision(
 ) -> None:
     stage.have("another")
     spoil(stage)
-    key = stage.denied_key() if reason == "copy-key-denied" else stage.key()
+    key = stage.denied_key if reason == "copy-key-denied" else stage.key
     with pytest.raises(Refused, match=f"^RDS refused to copy {arn('one')}: .") as caught:
         stage.aws.snapshots.copy(arn("one"), "copy-1", key, TAGS)
     assert caught.value.reason == reason
@@ -314,7 +314,6 @@ def test_a_run_leaves_records_of_its_actions_and_a_stack_with_its_cluster(stage:
 
 
 def test_an_execution_is_started_once_for_each_name_of_a_machine_that_exists(stage: Stage) -> None:
-    stage.state_machine()
     machines = stage.aws.state_machines
     assert machines.execution(MACHINE, "rds-1") is None
     machines.start(MACHINE, "rds-1", {"database": "rds"})
@@ -331,7 +330,7 @@ def test_an_execution_is_started_once_for_each_name_of_a_machine_that_exists(sta
 
 
 def test_a_cluster_has_its_key_which_aws_may_manage(production: Stage) -> None:
-    key, default = production.key(), production.default_key()
+    key, default = production.key, production.default_key
     production.cluster("plain")
     production.cluster("secret", key)
     clusters, keys = production.aws.clusters, production.aws.keys
@@ -366,7 +365,7 @@ def test_automated_snapshots_are_listed_by_their_cluster_and_copied(production: 
     found = {each.arn: each for each in production.aws.snapshots.automated("orders")}
     assert found[arn("rds:orders-a")] == snapshot("rds:orders-a", own=True)
     assert found.keys().isdisjoint({arn("rds:billing-a"), arn("orders-by-hand")})
-    made = production.aws.snapshots.copy(arn("rds:orders-a"), "share-1", production.key(), TAGS)
+    made = production.aws.snapshots.copy(arn("rds:orders-a"), "share-1", production.key, TAGS)
     listed = own(production)["share-1"]
     assert (made.source, listed.source, listed.tags) == (*[arn("rds:orders-a")] * 2, TAGS)
 
