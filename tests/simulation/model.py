@@ -1,7 +1,7 @@
 """What must be so in an account, judged by the account's truth without the product's own functions."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -13,7 +13,7 @@ from chalicelib.domain.snapshots import Snapshot
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.status import status
 from tests import stage
-from tests.fakes import PRODUCTION, arn, snapshot
+from tests.fakes import PRODUCTION, snapshot
 from tests.simulation.account import DEPLOY, SimulatedAws
 from tests.stage import PIPELINE, PIPELINE_NAME
 
@@ -25,19 +25,10 @@ CORRECTIONS = ("undo", "revert", "align")
 UNREADABLE = "unreadable"
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 
-ONE = stage.STAGE | {"SSM_REFRESH_HOLD_NAME": HOLD}
-TWO = stage.TWO | {"SSM_REFRESH_HOLD_NAME": HOLD}
-# What the stage says of the stacks, and where the pipeline deploys each database.
-STACKS: Mapping[str, tuple[Mapping[str, str], Mapping[str, tuple[str, str]]]] = {
-    "unknown": ({}, {"rds": ("data", "Orders"), "docs": ("data", "Docs")}),
-    "one": (
-        {"RDS_STACK_NAME": "data/Orders", "DOCS_STACK_NAME": "data/Docs"},
-        {"rds": ("data", "Orders"), "docs": ("data", "Docs")},
-    ),
-    "two": (
-        {"RDS_STACK_NAME": "orders", "DOCS_STACK_NAME": "docs"},
-        {"rds": ("orders", "Cluster"), "docs": ("docs", "Cluster")},
-    ),
+# Where the pipeline deploys each database: a stack, and its cluster unless that is the only one.
+STACKS = {
+    "one": {"rds": "data/Orders", "docs": "data/Docs"},
+    "two": {"rds": "orders", "docs": "docs"},
 }
 
 
@@ -59,24 +50,19 @@ def variables(
     key: str | None = None,
     keep: str = "1",
 ) -> dict[str, str]:
-    """Return a stage of one or two databases, in the stacks that it knows of.
+    """Return a stage of one or two databases, which knows its stacks unless these are `unknown`.
 
     The first is prepared if `prepares`; those in `copied` are copied if there is a key.
     """
-    found = (TWO if two else ONE) | {
-        name: value for name, value in STACKS[stacks][0].items() if two or name.startswith("RDS")
-    }
-    if prepares and stacks != "unknown":
+    found = (stage.TWO if two else stage.STAGE) | {"SSM_REFRESH_HOLD_NAME": HOLD}
+    if prepares and stacks in STACKS:
         found |= {"RDS_AFTER_RESTORE": MACHINE}
-    for name in copied if two else copied[:1]:
-        if key:
-            found |= {f"{name}_COPY_KMS_KEY_ID": str(key), f"{name}_COPIES_TO_KEEP": keep}
+    for name in ("RDS", "DOCS") if two else ("RDS",):
+        if stacks in STACKS:
+            found |= {f"{name}_STACK_NAME": STACKS[stacks][name.lower()]}
+        if key and name in copied:
+            found |= {f"{name}_COPY_KMS_KEY_ID": key, f"{name}_COPIES_TO_KEEP": keep}
     return found
-
-
-def first(database: Database) -> str:
-    """Return the snapshot that a database was restored from before everything."""
-    return arn(f"first-{database.name}")
 
 
 def bootstrap(
@@ -86,14 +72,15 @@ def bootstrap(
     aws.time = START - timedelta(days=3)
     aws.parameters.put(PIPELINE_NAME, PIPELINE, Note("bootstrap", "setup", ""))
     for database in settings.databases:
-        offer(aws, database, f"first-{database.name}", aws.time)
-        name, logical_id = STACKS[stacks][1][database.name]
+        first = offer(aws, database, f"first-{database.name}", aws.time)
+        name, _, cluster = STACKS.get(stacks, STACKS["one"])[database.name].partition("/")
+        logical_id = cluster or "Cluster"
         aws.stacks.deploys.setdefault(name, {})[logical_id] = database.current_parameter
         if history == "deployed":
             aws.stacks.add(database.current_parameter, name, logical_id)
         aws.parameters.put(database.latest_parameter, "dummyvalue", Note("bootstrap", "setup", ""))
         if history != "no parameter":
-            value = "dummyvalue" if history == "placeholder" else first(database)
+            value = "dummyvalue" if history == "placeholder" else first.arn
             aws.parameters.put(database.current_parameter, value, Note("bootstrap", "setup", ""))
     for name in aws.stacks.all:
         aws.stacks.deploy(name)
