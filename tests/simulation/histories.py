@@ -491,11 +491,10 @@ class Histories(RuleBasedStateMachine):
     # --- the schedules ---
 
     @rule(
-        late=st.just(0) | st.sampled_from([0, 2, 178, 179, 400]),
-        attempts=st.just([]) | ATTEMPTS,
-        meanwhile=st.none()
-        | st.sampled_from(["broken", "busy", "pin", "pin and deploy", "rollback"])
-        | st.sampled_from(["refresh", "killed", "hold"]),
+        late=st.sampled_from([0, 0, 2, 178, 179, 400]),
+        attempts=ATTEMPTS,
+        meanwhile=st.sampled_from([None, None, "broken", "busy", "pin", "pin and deploy"])
+        | st.sampled_from(["rollback", "refresh", "killed", "hold"]),
         ends=ENDS,
         again=st.booleans(),
     )
@@ -530,6 +529,16 @@ class Histories(RuleBasedStateMachine):
         if again:
             self.time_passes(1)
             self._deliver("promote", self.fired[-1][1], ())
+
+    @rule(fault=FAULTS, late=st.sampled_from([0, 179]), once=st.booleans(), ends=ENDS)
+    def a_bad_night_passes(self, fault: Any, late: int, once: bool, ends: str | None) -> None:
+        """The same goes wrong in every attempt, or in the first."""
+        self.a_night_passes(late, [fault] if once else [fault] * 3, ends=ends)
+
+    @rule(ends=st.sampled_from(["succeed", "Test", "Deploy", "skip", "Build"]))
+    def a_quiet_night_passes(self, ends: str) -> None:
+        """Rules are drawn equally often: this one lets histories come to pins, failures and copies."""
+        self.a_night_passes(ends=ends)
 
     def an_evening_comes(self, *, polls: bool = True) -> None:
         """Before an on-week's promotion: the pipeline idle, no hold, new data, and recorded."""

@@ -154,6 +154,17 @@ IN_COPIES: dict[str, Fault] = {
         "None",
         with_copies(step("an_evening_comes"), step("operator_pins", -1), EVENINGS),
     ),
+    "retention forgets the value before": Fault(
+        copying,
+        "        earlier_snapshot(ledger),\n",
+        "",
+        with_copies(
+            step("an_evening_comes"),
+            step("operator_pins", -1),
+            step("operator_pins", 0),
+            EVENINGS,
+        ),
+    ),
     "no retention": Fault(
         copying,
         "if not expired(copies, policy, kept=()):",
