@@ -170,6 +170,8 @@ class SimulatedAws(InMemoryAws):
         self.updates: list[Update] = []
         self.replaced: list[Replacement] = []
         self.disabled: set[str] = set()
+        # Versions that somebody put by hand, with a Description as only the application writes it.
+        self.like_ours: set[tuple[str, int]] = set()
         self.moment: Callable[[], None] = lambda: None  # between an action's start and its read
 
     @property

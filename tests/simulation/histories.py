@@ -156,7 +156,6 @@ class Histories(RuleBasedStateMachine):
         self.audited = self._versions()
         self.by_others: set[tuple[str, int]] = set()  # versions and runs of people in between
         self.by_hand: set[tuple[str, int]] = set()
-        self.like_ours: set[tuple[str, int]] = set()  # put by hand as well
         self.their_runs: set[str] = set()
         self.notified: set[Any] = set()
         self.next_poll = START
@@ -282,7 +281,7 @@ class Histories(RuleBasedStateMachine):
             is_like_ours = inherits and any(
                 each.value == put.value and each.note for each in earlier
             )
-            (self.like_ours if is_like_ours else self.by_hand).add((name, number))
+            (self.aws.like_ours if is_like_ours else self.by_hand).add((name, number))
 
     def _intrude(self, who: str, which: int) -> None:
         """Somebody acts between two calls of another's invocation."""
@@ -685,7 +684,7 @@ class Histories(RuleBasedStateMachine):
         assert not (self.started and busy), f"{who} started a run beside {busy}"
         assert not self.started or who in MOVERS, f"{who} started a run"
         for each in self.started:
-            self.model.check_ordered(each, self.like_ours)
+            self.model.check_ordered(each)
         if scheduled and who == "promote":
             minute = scheduled.replace(second=0)
             self.runs_of.setdefault(minute, set()).update(self.started)
@@ -798,7 +797,7 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def the_guarantees_hold(self) -> None:
         self.model.check_status()
-        self.judged = self.model.check_replacements(self.judged, self.like_ours)
+        self.judged = self.model.check_replacements(self.judged)
         self.model.check_good()
         for scheduled, started in self.runs_of.items():
             assert len(started) <= 1, f"{scheduled} started {started}"

@@ -1,7 +1,7 @@
 """What must be so in an account, judged by the account's truth without the product's own functions."""
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -265,9 +265,7 @@ class Model:
                 assert entry["deployed"] is None, f"{entry['deployed']} during an update"
                 continue
             has_failed = self.stack_status(database).endswith("ROLLBACK_FAILED")
-            assert not has_failed or "cannot be seen" in problems, (
-                "a failed roll-back is no problem"
-            )
+            assert not has_failed or "cannot be seen" in problems, "a failed roll-back is hidden"
             if "cannot be seen" in problems:
                 assert self.may_be_unknown(database), problems
                 assert (entry["deployed"], entry["waiting"]) == (None, False)
@@ -279,9 +277,6 @@ class Model:
                 f"the next run replaces {truth} by {current}, and the status does not say so"
             )
             assert not entry["waiting"] or current != truth, "nothing waits, but the status says so"
-        listed = [each for each in self.aws.pipelines.listed(PIPELINE) if each.in_progress]
-        if listed and self.aws.time - listed[-1].started > timedelta(hours=2, minutes=1):
-            assert any("is in progress since" in each for each in shown["problems"])
 
     def stack_status(self, database: Database) -> str:
         """Return the status of the database's stack; empty if the stage knows none."""
@@ -356,40 +351,36 @@ class Model:
                     f"nobody knows how {run.execution_id} ended: {end}"
                 )
 
-    def check_replacements(self, since: int, by_hand: Collection[tuple[str, int]] = ()) -> int:
+    def is_correction(self, database: Database, version: Version) -> bool:
+        """Return whether the application put it to correct another, and it does not only look so."""
+        key = (database.current_parameter, version.number)
+        return version.action in CORRECTIONS and key not in self.aws.like_ours
+
+    def check_replacements(self, since: int) -> int:
         """No database is replaced because of a correction; return how many there were so far.
 
-        The versions `by_hand` only look like one. An undo that went back to what a failed order still
-        wanted restores nothing that the order alone would not have.
+        An undo that went back to what a failed order still wanted restores nothing that the order
+        alone would not have.
         """
+        databases = {each.current_parameter: each for each in self.settings.databases}
         for replaced in self.aws.replaced[since:]:
-            name, version = replaced.parameter, replaced.version
-            order = [
-                each
-                for each in self.aws.parameters.kept.get(name, [])
-                if each.number == version.number - 2 and each.value == version.value
-            ]
-            is_correction = (
-                version.action in CORRECTIONS
-                and (name, version.number) not in by_hand
-                and not (version.action == "undo" and order and order[0].is_ours)
+            database, version = databases[replaced.parameter], replaced.version
+            is_ordered = version.action == "undo" and any(
+                each.number == version.number - 2 and each.value == version.value and each.is_ours
+                for each in self.ledger(database)
             )
+            is_correction = self.is_correction(database, version) and not is_ordered
             assert replaced.before in (None, version.value) or not is_correction, (
-                f"the {replaced.version.action} of {replaced.parameter} to "
-                f"{replaced.version.value} replaced {replaced.before}"
+                f"the {version.action} of {database.name} to {version.value} replaced "
+                f"{replaced.before}"
             )
         return len(self.aws.replaced)
 
-    def check_ordered(self, run: str, by_hand: Collection[tuple[str, int]]) -> None:
-        """A run of ours restores what it was ordered for, what somebody waits for, or nothing.
-
-        The versions `by_hand` only look like a correction.
-        """
+    def check_ordered(self, run: str) -> None:
+        """A run of ours restores what it was ordered for, what somebody waits for, or nothing."""
         for database in self.settings.databases:
             for present in self.ledger(database)[-1:]:
-                is_correction = present.action in CORRECTIONS
-                is_by_hand = (database.current_parameter, present.number) in by_hand
-                waits = present.token is None and (is_by_hand or not is_correction)
+                waits = present.token is None and not self.is_correction(database, present)
                 assert (
                     waits
                     or present.value in (self.truth(database), None)
