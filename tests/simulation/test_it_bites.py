@@ -25,12 +25,15 @@ from tests.simulation.histories import KEYS, Histories
 Step = Callable[[Histories], object]
 
 NIGHT = step("a_night_passes")
+FAILS_LATE = step("a_night_passes", ends="Test")
+FAILS_EARLY = step("a_night_passes", ends="Build")
 EVENING = step("an_evening_comes")
 EVENINGS = step("some_nights_pass_without_a_promotion", 2)
 SHARE = step("production_shares")
 UPDATE = step("a_schedule_fires", "update")
 PROMOTE = step("a_schedule_fires", "promote")
 POLL = step("time_passes", 30)
+PINS = (step("operator_pins", 0), step("operator_pins", 1))
 
 
 def history(*steps: Step, **facts: Any) -> Callable[[], None]:
@@ -101,7 +104,7 @@ PLANTED: dict[str, Fault] = {
     "no notification is remembered": Fault(
         "usecases.reconcile._remember",
         lambda _, look: (look.database, look.ledger),
-        history(step("a_night_passes", ends="Test")),
+        history(FAILS_LATE),
     ),
     "no polls": Fault(
         "usecases.poll.reconcile",
@@ -157,6 +160,17 @@ IN_COPIES: dict[str, Fault] = {
         "usecases.copies.earlier_snapshot",
         nothing,
         with_copies(EVENING, step("operator_pins", -1), step("operator_pins", 0), EVENINGS),
+    ),
+    "retention forgets good": Fault(
+        "usecases.copies.good_version", nothing, with_copies(NIGHT, FAILS_LATE, *PINS, EVENINGS)
+    ),
+    "retention forgets what is deployed": Fault(
+        "usecases.copies.last_restored",
+        nothing,
+        with_copies(NIGHT, FAILS_LATE, FAILS_EARLY, *PINS, EVENINGS),
+    ),
+    "retention forgets what a run was started for": Fault(
+        "usecases.copies.last_order", nothing, with_copies(NIGHT, FAILS_EARLY, *PINS, EVENINGS)
     ),
     "no retention": Fault(
         "usecases.update_latest.expired_copies", lambda *_: [], with_copies(EVENINGS, EVENINGS)
