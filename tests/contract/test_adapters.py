@@ -114,7 +114,6 @@ def test_a_refused_call_is_an_error_that_names_operation_subject_and_code(
         (400, "<ErrorResponse><RequestId>1</RequestId></ErrorResponse>", "Unknown", True),
         (400, ERROR.format(""), "Unknown", True),
         (400, ERROR.format("No"), "No", True),
-        (499, ERROR.format("No"), "No", True),
         (500, ERROR.format("No"), "No", False),
     ],
 )
