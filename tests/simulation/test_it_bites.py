@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from chalicelib.domain.copies import Copy, CopyPolicy, expired
 from chalicelib.domain.ledger import Run
 from chalicelib.domain.ownership import Owned, owned
 from chalicelib.domain.results import Result
@@ -20,7 +19,7 @@ from chalicelib.ports import Aws
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.deployments import Deployments
 from tests.simulation.account import Behaviour
-from tests.simulation.histories import KEYS, Histories
+from tests.simulation.histories import Histories
 
 Step = Callable[[Histories], object]
 
@@ -71,10 +70,6 @@ put_and_start = Pipeline.put_and_start
 
 def of_the_first(self: Pipeline, moves: dict[Any, Any], *given: Any) -> Any:
     return put_and_start(self, dict([*moves.items()][:1]), *given)
-
-
-def needed_or_not(copies: Sequence[Copy], policy: CopyPolicy, kept: object) -> list[Copy]:
-    return expired(copies, policy, kept=())
 
 
 def whatever_its_name(own: OwnSnapshot, _: str, made_for: str) -> Owned | None:
@@ -151,11 +146,6 @@ PLANTED: dict[str, Fault] = {
 
 IN_COPIES: dict[str, Fault] = {
     # Which copies stay.
-    "retention forgets what is needed": Fault(
-        "usecases.copies.expired",
-        needed_or_not,
-        with_copies(EVENING, step("operator_pins", -1), EVENINGS),
-    ),
     "retention forgets the value before": Fault(
         "usecases.copies.earlier_snapshot",
         nothing,
@@ -168,9 +158,6 @@ IN_COPIES: dict[str, Fault] = {
         "usecases.copies.last_restored",
         nothing,
         with_copies(NIGHT, FAILS_LATE, FAILS_EARLY, *PINS, EVENINGS),
-    ),
-    "retention forgets what a run was started for": Fault(
-        "usecases.copies.last_order", nothing, with_copies(NIGHT, FAILS_EARLY, *PINS, EVENINGS)
     ),
     "no retention": Fault(
         "usecases.update_latest.expired_copies", lambda *_: [], with_copies(EVENINGS, EVENINGS)
@@ -191,11 +178,6 @@ IN_COPIES: dict[str, Fault] = {
     ),
     "a copy in progress is ignored": Fault(
         "usecases.copies.pending_copy", nothing, with_copies(EVENING, SHARE, UPDATE, PROMOTE)
-    ),
-    "no second look at the copy": Fault(
-        "domain.copies.copy_rejection",
-        nothing,
-        with_copies(EVENING, step("the_stage_is_deployed_with", KEYS[1]), PROMOTE),
     ),
 }
 
