@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib.domain.deployment import Action, Cluster, Position, Preparation, Stack
 from chalicelib.domain.errors import AwsError, Refused, VersionLimitError
@@ -21,7 +21,6 @@ ACCEPTANCE = "222222222222"
 VERSIONS_KEPT = 100
 LABELS_PER_VERSION = 10
 COPIES_UNDER_WAY = 5
-MANUAL_SNAPSHOTS = 100
 STACK = "acceptance-data"
 _LABEL = re.compile(r"(?!aws|ssm|[0-9])[A-Za-z0-9._-]{1,100}")
 
@@ -98,6 +97,17 @@ class InMemoryAws:
         return {name: kept[-1].value for name, kept in self.parameters.kept.items()}
 
 
+class Request(NamedTuple):
+    """What RDS was asked to copy: which snapshot, as it was then, and under which key."""
+
+    source: Snapshot
+    key: str
+
+    @property
+    def recency(self) -> tuple[datetime, str]:
+        return self.source.taken, self.source.arn
+
+
 class InMemorySnapshots:
     def __init__(self, aws: InMemoryAws) -> None:
         self.aws = aws
@@ -105,7 +115,7 @@ class InMemorySnapshots:
         self.tags: dict[str, dict[str, str]] = {}
         self.denied: set[str] = set()
         self.unencrypted: set[str] = set()
-        self.sources: dict[str, str] = {}
+        self.copies: dict[str, Request] = {}
         # AWS's samples show copies that are dated as their source and available at once.
         self.keeps_date = self.at_once = False
         self.read_by: dict[str, set[str]] = {}
@@ -131,7 +141,7 @@ class InMemorySnapshots:
                     each,
                     self.tags.get(each.arn, {}),
                     100 if each.status == "available" else 40,
-                    self.sources.get(each.arn),
+                    self.copies[each.arn].source.arn if each.arn in self.copies else None,
                 )
                 for each in self.all
                 if each.own and not _is_automated(each)
@@ -163,14 +173,17 @@ class InMemorySnapshots:
         )
         self.all.append(made)
         self.tags[copied] = dict(tags)
-        self.sources[copied] = source
+        self.copies[copied] = Request(found, key)
         return OwnSnapshot(made, dict(tags), 100 if self.at_once else 0, source)
 
     @_call
     def delete(self, identifier: str) -> None:
-        deleted = arn(identifier, self.aws.account)
-        self.all = [each for each in self.all if each.arn != deleted]
-        self.tags.pop(deleted, None)
+        self.remove(arn(identifier, self.aws.account))
+
+    def remove(self, arn: str) -> None:
+        self.all = [each for each in self.all if each.arn != arn]
+        self.tags.pop(arn, None)
+        self.copies.pop(arn, None)
 
     @_call
     def automated(self, cluster: str) -> Iterator[Snapshot]:
@@ -179,14 +192,12 @@ class InMemorySnapshots:
     @_call
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
         taken = arn(name, self.aws.account)
-        refused = f"RDS refused to take a snapshot of {cluster}"
         # Which of these RDS checks first is not documented: the busy cluster is harder on a caller.
         if cluster in self.aws.clusters.busy:
-            raise Refused(Reason.CLUSTER_BUSY, f"{refused}: it is busy")
+            message = f"RDS refused to take a snapshot of {cluster}: it is busy"
+            raise Refused(Reason.CLUSTER_BUSY, message)
         if any(each.arn == taken for each in self.all):
             return None
-        if sum(each.own and not _is_automated(each) for each in self.all) >= MANUAL_SNAPSHOTS:
-            raise Refused(Reason.SNAPSHOT_QUOTA, f"{refused}: too many")
         facts = {"own": True, "status": "creating", "created": self.aws.time}
         made = snapshot(name, self.aws.account, cluster=cluster, **facts)
         self.all.append(made)
@@ -406,29 +417,46 @@ class InMemoryStacks:
         self.all.setdefault(name, Stack("CREATE_COMPLETE", {}, {}))
         self.deploys.setdefault(name, {})[logical_id] = parameter
 
-    def deploy(self, name: str) -> None:
-        """Update a stack: replace each cluster whose parameter holds another value."""
-        values = self.aws.values()
+    def to_restore(self, name: str, values: Mapping[str, str]) -> dict[str, str]:
+        """Return the clusters that an update with these values replaces, with their parameters."""
+        return {
+            logical_id: parameter
+            for logical_id, parameter in self.deploys[name].items()
+            if parameter in values
+            and (self.replaces or self.restored_from(parameter) != values[parameter])
+        }
+
+    def deploy(
+        self,
+        name: str,
+        values: Mapping[str, str] | None = None,
+        created: datetime | None = None,
+        status: str = "UPDATE_COMPLETE",
+    ) -> None:
+        """Update a stack with the values of its parameters, today's unless others are given."""
+        values = self.aws.values() if values is None else values
         clusters = dict(self.all[name].clusters)
+        for logical_id, parameter in self.to_restore(name, values).items():
+            self.aws.clusters.restored.pop(clusters.get(logical_id, ""), None)
+            clusters[logical_id] = self.aws.clusters.restore(values[parameter], created)
         resolved = {each: values[each] for each in self.deploys[name].values() if each in values}
-        for logical_id, parameter in self.deploys[name].items():
-            has_changed = self.restored_from(parameter) != resolved.get(parameter)
-            if parameter in resolved and (has_changed or self.replaces):
-                self.aws.clusters.restored.pop(clusters.get(logical_id, ""), None)
-                clusters[logical_id] = self.aws.clusters.restore(resolved[parameter])
-        self.all[name] = Stack("UPDATE_COMPLETE", clusters, resolved)
+        self.all[name] = Stack(status, clusters, resolved)
 
     def set_status(self, status: str, name: str = STACK) -> None:
         """Change the status of a stack."""
         self.all[name] = self.all[name]._replace(status=status)
 
-    def restored_from(self, parameter: str) -> str | None:
-        """Return what the cluster of a parameter was really restored from."""
+    def cluster(self, parameter: str) -> str | None:
+        """Return the identifier of the cluster of a parameter."""
         for name, stack in self.all.items():
             for logical_id, identifier in stack.clusters.items():
                 if self.deploys[name][logical_id] == parameter:
-                    return self.aws.clusters.restored_from[identifier]
+                    return identifier
         return None
+
+    def restored_from(self, parameter: str) -> str | None:
+        """Return what the cluster of a parameter was really restored from."""
+        return self.aws.clusters.restored_from.get(self.cluster(parameter) or "")
 
 
 class InMemoryNotifier:

@@ -3,7 +3,6 @@
 import functools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -24,9 +23,31 @@ CURRENT = "/current"
 MACHINE = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:stateMachine:prepare"
 
 
-@dataclass
+def clients_of(cloud: LocalCloud, account: str = ACCEPTANCE) -> Callable[..., Any]:
+    """Return a factory of clients with a deployed function's credentials and endpoint."""
+    environment = cloud.environment(account)
+    return functools.partial(
+        botocore.session.get_session().create_client,
+        region_name=environment["AWS_REGION"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+    )
+
+
+@functools.cache  # a client takes longer to make than most tests take to run
+def boto_aws(cloud: LocalCloud, account: str = ACCEPTANCE) -> BotoAws:
+    return BotoAws(clients_of(cloud, account), None)
+
+
 class FakeStage:
-    aws: InMemoryAws
+    key, denied_key, default_key = "alias/acceptance", "alias/denied", "key/default"
+
+    def __init__(self, account: str) -> None:
+        self.aws = InMemoryAws(NOW, account)
+        self.aws.snapshots.denied.add(self.denied_key)
+        self.aws.keys.default.add(self.default_key)
+        self.aws.state_machines.missing.add(f"{MACHINE}-missing")
 
     def have(
         self, name: str, account: str = PRODUCTION, *, encrypted: bool = True, **facts: Any
@@ -39,17 +60,6 @@ class FakeStage:
 
     def end_copies(self, status: str = "available") -> None:
         self.aws.snapshots.settle(status)
-
-    def key(self) -> str:
-        return "alias/acceptance"
-
-    def denied_key(self) -> str:
-        self.aws.snapshots.denied.add("alias/denied")
-        return "alias/denied"
-
-    def default_key(self) -> str:
-        self.aws.keys.default.add("key/default")
-        return "key/default"
 
     def pipeline(self, **_: Any) -> None:
         """Create the main pipeline, which deploys a cluster from `current`."""
@@ -64,9 +74,6 @@ class FakeStage:
         self.aws.pipelines.finish(PIPELINE, status)
         return started
 
-    def state_machine(self) -> None:
-        self.aws.state_machines.missing.add(f"{MACHINE}-missing")
-
     def cluster(self, name: str, key: str | None = None) -> None:
         self.aws.clusters.all[name] = Cluster(name, key)
 
@@ -74,11 +81,23 @@ class FakeStage:
         self.aws.clusters.busy.add(name)
 
 
-@dataclass
 class CloudStage:
-    aws: BotoAws
-    cloud: LocalCloud
-    account: str
+    denied_key = "00000000-0000-0000-0000-000000000000"  # which nobody has made
+
+    def __init__(self, cloud: LocalCloud, account: str) -> None:
+        """Arrange an empty cloud whose copies take longer than any test."""
+        self.aws, self.cloud, self.account = boto_aws(cloud, account), cloud, account
+        cloud.set_clock(NOW)
+        cloud.set_seconds(copy=3600)
+        kms = cloud.client("kms", account)
+        self.key = kms.create_key()["KeyMetadata"]["Arn"]
+        wait = {"Type": "Wait", "Seconds": 600, "End": True}
+        cloud.client("stepfunctions").create_state_machine(
+            name="prepare",
+            definition=json.dumps({"StartAt": "Wait", "States": {"Wait": wait}}),
+            roleArn=f"arn:aws:iam::{ACCEPTANCE}:role/prepare",
+        )
+        self.default_key = kms.describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
 
     def have(
         self, name: str, account: str = PRODUCTION, *, encrypted: bool = True, **facts: Any
@@ -100,18 +119,6 @@ class CloudStage:
             if each.snapshot.status == "copying":
                 self.cloud.patch_snapshot(each.snapshot.arn, status=status)
 
-    def key(self) -> str:
-        made: str = self.cloud.client("kms", self.account).create_key()["KeyMetadata"]["Arn"]
-        return made
-
-    def denied_key(self) -> str:
-        return "00000000-0000-0000-0000-000000000000"  # which nobody has made
-
-    def default_key(self) -> str:
-        kms = self.cloud.client("kms", self.account)
-        made: str = kms.describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
-        return made
-
     def pipeline(self, **behaviour: Any) -> None:
         database = {"parameter": CURRENT, "cluster": "orders"}
         create_pipeline(self.cloud, PIPELINE, [database], stack=STACK, run_seconds=0, **behaviour)
@@ -122,14 +129,6 @@ class CloudStage:
         started = self.aws.pipelines.start(PIPELINE, str(uuid4()))
         assert self.cloud.wait_for_run(started, PIPELINE) == status
         return started
-
-    def state_machine(self) -> None:
-        wait = {"Type": "Wait", "Seconds": 600, "End": True}
-        self.cloud.client("stepfunctions").create_state_machine(
-            name="prepare",
-            definition=json.dumps({"StartAt": "Wait", "States": {"Wait": wait}}),
-            roleArn=f"arn:aws:iam::{ACCEPTANCE}:role/prepare",
-        )
 
     def cluster(self, name: str, key: str | None = None) -> None:
         self.cloud.client("rds", self.account).create_db_cluster(
@@ -148,31 +147,3 @@ class CloudStage:
 
 
 Stage = FakeStage | CloudStage
-
-
-def clients_of(cloud: LocalCloud, account: str = ACCEPTANCE) -> Callable[..., Any]:
-    """Return a factory of clients with a deployed function's credentials and endpoint."""
-    environment = cloud.environment(account)
-    return functools.partial(
-        botocore.session.get_session().create_client,
-        region_name=environment["AWS_REGION"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-    )
-
-
-@functools.cache  # a client takes longer to make than most tests take to run
-def boto_aws(cloud: LocalCloud, account: str = ACCEPTANCE) -> BotoAws:
-    return BotoAws(clients_of(cloud, account), None)
-
-
-def fake_stage(account: str) -> FakeStage:
-    return FakeStage(InMemoryAws(NOW, account))
-
-
-def cloud_stage(cloud: LocalCloud, account: str) -> CloudStage:
-    """Return the stage on an empty cloud whose copies take longer than any test."""
-    cloud.set_clock(NOW)
-    cloud.set_seconds(copy=3600)
-    return CloudStage(boto_aws(cloud, account), cloud, account)

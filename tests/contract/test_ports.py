@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.deployment import Action, Cluster, Stack
+from chalicelib.domain.deployment import Action
 from chalicelib.domain.errors import AwsError, Refused, VersionLimitError
 from chalicelib.domain.ledger import Note, Version
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.shares import Cluster as SourceCluster
 from chalicelib.domain.snapshots import OwnSnapshot
-from tests.contract.stages import CURRENT, MACHINE, NOW, PIPELINE, Stage, cloud_stage, fake_stage
-from tests.fakes import ACCEPTANCE, MANUAL_SNAPSHOTS, PRODUCTION, STACK, arn, snapshot
+from tests.contract.stages import CURRENT, MACHINE, NOW, PIPELINE, CloudStage, FakeStage, Stage
+from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, arn, snapshot
 
 STRANGER = "999999999999"
 NOTE = Note("pin", "kim", "because", "token-1")
@@ -22,8 +22,8 @@ SECONDS = timedelta(minutes=1)
 
 def stage_of(account: str, request: pytest.FixtureRequest) -> Stage:
     if request.param == "fake":
-        return fake_stage(account)
-    return cloud_stage(request.getfixturevalue("cloud"), account)
+        return FakeStage(account)
+    return CloudStage(request.getfixturevalue("cloud"), account)
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -44,51 +44,38 @@ def own(stage: Stage) -> dict[str, OwnSnapshot]:
     return {each.snapshot.arn.rsplit(":", 1)[1]: each for each in stage.aws.snapshots.own()}
 
 
-def test_shares_and_own_manual_snapshots_are_listed_apart(stage: Stage) -> None:
-    stage.have("one")
-    stage.have("two", STRANGER, engine="docdb", engine_version="5.0.0")
+def test_shares_and_own_snapshots_are_listed_apart_and_found_by_arn_and_name(stage: Stage) -> None:
+    for name in ("both", "one"):
+        stage.have(name)
+    for name in ("both", "mine", "rds:orders-1"):
+        stage.have(name, ACCEPTANCE)
+    stage.have("strange", STRANGER, engine="docdb", engine_version="5.0.0")
     stage.have("made", status="creating", created=None)
-    stage.have("mine", ACCEPTANCE)
-    stage.have("rds:orders-2026-01-04", ACCEPTANCE)
-    assert sorted(stage.aws.snapshots.shared(), key=lambda each: each.arn) == [
+    shared = [
+        snapshot("both"),
         snapshot("made", status="creating", created=None),
         snapshot("one"),
-        snapshot("two", STRANGER, engine="docdb", engine_version="5.0.0"),
+        snapshot("strange", STRANGER, engine="docdb", engine_version="5.0.0"),
     ]
-    assert {name: (each.snapshot, each.tags) for name, each in own(stage).items()} == {
-        "mine": (snapshot("mine", ACCEPTANCE), {})
+    snapshots, mine = stage.aws.snapshots, snapshot("mine", ACCEPTANCE)
+    assert sorted(snapshots.shared(), key=lambda each: each.arn) == sorted(shared)
+    assert {name: each[:2] for name, each in own(stage).items()} == {
+        "both": (snapshot("both", ACCEPTANCE), {}),
+        "mine": (mine, {}),
     }
-
-
-def test_a_snapshot_is_found_by_its_arn_in_this_region(stage: Stage) -> None:
-    stage.have("one")
-    stage.have("mine", ACCEPTANCE)
-    for each in (snapshot("one"), snapshot("mine", ACCEPTANCE)):
-        assert stage.aws.snapshots.find(each.arn) == each
+    assert [snapshots.find(each.arn) for each in (*shared, mine)] == [*shared, mine]
     elsewhere = arn("one").replace("eu-west-1", "us-east-1")
-    for text in (arn("none"), arn("none", ACCEPTANCE), elsewhere):
-        assert stage.aws.snapshots.find(text) is None
-
-
-def test_names_are_looked_up_here_and_in_the_other_account(stage: Stage) -> None:
-    for name, account in (
-        ("both", PRODUCTION),
-        ("both", ACCEPTANCE),
-        ("mine", ACCEPTANCE),
-        ("one", PRODUCTION),
-        ("strange", STRANGER),
-        ("rds:orders-1", ACCEPTANCE),
-    ):
-        stage.have(name, account)
-
-    def named(name: str) -> list[str]:
-        return sorted(each.arn for each in stage.aws.snapshots.named(name, PRODUCTION))
-
-    assert named("both") == [arn("both"), arn("both", ACCEPTANCE)]
-    assert named("mine") == [arn("mine", ACCEPTANCE)]
-    assert named("one") == [arn("one")]
-    assert named("strange") == []
-    assert named("rds:orders-1") == [arn("rds:orders-1", ACCEPTANCE)]
+    for text in (arn("none"), arn("none", ACCEPTANCE), elsewhere, "dummyvalue"):
+        assert snapshots.find(text) is None
+    for name, accounts in {
+        "both": [PRODUCTION, ACCEPTANCE],
+        "mine": [ACCEPTANCE],
+        "one": [PRODUCTION],
+        "strange": [],
+        "rds:orders-1": [ACCEPTANCE],
+    }.items():
+        found = sorted(each.arn for each in snapshots.named(name, PRODUCTION))
+        assert found == [arn(name, account) for account in accounts]
 
 
 # --- copies ---------------------------------------------------------------------------------------
@@ -98,7 +85,7 @@ TAGS = {"aurora-refresh:made-for": "/a/latest", "aurora-refresh:source": arn("on
 
 def test_a_copy_is_an_own_snapshot_with_its_tags(stage: Stage) -> None:
     stage.have("one")
-    asked = stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key(), TAGS)
+    asked = stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key, TAGS)
     assert timedelta() <= asked.snapshot.created - NOW < SECONDS
     made = snapshot("copy-1", ACCEPTANCE, status="copying", created=asked.snapshot.created)
     assert asked == OwnSnapshot(made, TAGS, 0, arn("one"))
@@ -112,24 +99,29 @@ def test_a_copy_is_an_own_snapshot_with_its_tags(stage: Stage) -> None:
     assert list(stage.aws.snapshots.shared()) == [snapshot("one")]
 
 
-def test_a_name_is_copied_to_once_even_if_that_failed(stage: Stage) -> None:
-    stage.have("one")
-    stage.have("two")
-    stage.have("mine", ACCEPTANCE)
-    key = stage.key()
-    stage.aws.snapshots.copy(arn("one"), "copy-1", key, TAGS)
-    assert stage.aws.snapshots.copy(arn("two"), "copy-1", key, {}) is None
-    assert stage.aws.snapshots.copy(arn("two"), "mine", key, TAGS) is None
+def test_a_name_is_copied_to_once_until_that_copy_is_deleted(stage: Stage) -> None:
+    for name, account in (("one", PRODUCTION), ("two", PRODUCTION), ("mine", ACCEPTANCE)):
+        stage.have(name, account)
+    key, snapshots = stage.key, stage.aws.snapshots
+    snapshots.copy(arn("one"), "copy-1", key, TAGS)
+    assert snapshots.copy(arn("two"), "copy-1", key, {}) is None
+    assert snapshots.copy(arn("two"), "mine", key, TAGS) is None
     stage.end_copies("failed")
-    assert stage.aws.snapshots.copy(arn("one"), "copy-1", key, TAGS) is None
+    assert snapshots.copy(arn("one"), "copy-1", key, TAGS) is None
     found = own(stage)
     assert {name: each.tags for name, each in found.items()} == {"copy-1": TAGS, "mine": {}}
     assert found["copy-1"].snapshot.status == "failed"
+    for name in ("copy-1", "copy-1", "one"):  # of which the last is a share
+        snapshots.delete(name)
+    assert list(own(stage)) == ["mine"]
+    assert {each.arn for each in snapshots.shared()} == {arn("one"), arn("two")}
+    snapshots.copy(arn("one"), "copy-1", key, {})
+    assert own(stage)["copy-1"].tags == {}
 
 
 def have_five_copies_under_way(stage: Stage) -> None:
     stage.have("one")
-    key = stage.key()
+    key = stage.key
     for number in range(5):
         stage.aws.snapshots.copy(arn("one"), f"under-way-{number}", key, TAGS)
 
@@ -150,46 +142,23 @@ def test_what_cannot_be_copied_is_a_decision(
 ) -> None:
     stage.have("another")
     spoil(stage)
-    key = stage.denied_key() if reason == "copy-key-denied" else stage.key()
+    key = stage.denied_key if reason == "copy-key-denied" else stage.key
     with pytest.raises(Refused, match=f"^RDS refused to copy {arn('one')}: .") as caught:
         stage.aws.snapshots.copy(arn("one"), "copy-1", key, TAGS)
     assert caught.value.reason == reason
     assert "copy-1" not in own(stage)
 
 
-@pytest.mark.parametrize("status", ["available", "failed"])
-def test_a_deleted_snapshot_is_gone_with_its_tags_and_no_share_is_deleted(
-    stage: Stage, status: str
-) -> None:
-    stage.have("one")
-    key = stage.key()
-    stage.aws.snapshots.copy(arn("one"), "copy-1", key, TAGS)
-    stage.end_copies(status)
-    for name in ("copy-1", "copy-1", "one"):
-        stage.aws.snapshots.delete(name)
-    assert own(stage) == {}
-    assert list(stage.aws.snapshots.shared()) == [snapshot("one")]
-    stage.aws.snapshots.copy(arn("one"), "copy-1", key, {})
-    assert own(stage)["copy-1"].tags == {}
-
-
 # --- parameters -----------------------------------------------------------------------------------
-
-
-def test_a_put_makes_a_version_and_only_parameters_that_exist_are_returned(stage: Stage) -> None:
-    assert [stage.aws.parameters.put("/a", value, NOTE) for value in "12"] == [1, 2]
-    modified = stage.aws.parameters.history("/a")[-1].modified
-    assert stage.aws.parameters.get(["/a", "/b"]) == {"/a": Parameter("2", 2, modified)}
-    assert stage.aws.parameters.get([]) == {}
-    assert stage.aws.parameters.history("/b") == []
 
 
 def test_more_parameters_than_one_call_takes_are_all_returned(stage: Stage) -> None:
     names = [f"/p{number}" for number in range(23)]
     for name in names:
         stage.aws.parameters.put(name, name, NOTE)
-    found = stage.aws.parameters.get(names)
+    found = stage.aws.parameters.get([*names, "/none"])
     assert {name: each[:2] for name, each in found.items()} == {name: (name, 1) for name in names}
+    assert stage.aws.parameters.get([]) == {}
 
 
 def versions(stage: Stage) -> list[Version]:
@@ -203,16 +172,21 @@ def labels(stage: Stage) -> list[set[str]]:
     return [set(each.labels) for each in versions(stage)]
 
 
-def test_the_history_is_the_ledger_oldest_first(stage: Stage) -> None:
+def test_the_history_is_the_ledger_oldest_first_until_it_is_deleted(stage: Stage) -> None:
     """A put without a note has none, although the version before has one."""
-    later = Note("undo", "kim", "it failed")
-    for value, note in (("1", NOTE), ("2", None), ("3", later)):
-        stage.aws.parameters.put("/a", value, note)
+    parameters, later = stage.aws.parameters, Note("undo", "kim", "it failed")
+    puts = (("1", NOTE), ("2", None), ("3", later))
+    assert [parameters.put("/a", value, note) for value, note in puts] == [1, 2, 3]
     assert versions(stage) == [
         Version(1, "1", NOW, NOTE),
         Version(2, "2", NOW, None),
         Version(3, "3", NOW, later),
     ]
+    modified = parameters.history("/a")[-1].modified
+    assert parameters.get(["/a"]) == {"/a": Parameter("3", 3, modified)}
+    parameters.delete("/a")
+    parameters.delete("/a")
+    assert (parameters.get(["/a"]), parameters.history("/a")) == ({}, [])
 
 
 def test_a_label_is_on_one_version_and_moves(stage: Stage) -> None:
@@ -259,14 +233,6 @@ def test_the_oldest_of_a_hundred_versions_is_dropped_unless_it_bears_a_label(sta
     assert stage.aws.parameters.put("/a", "102", NOTE) == 102
 
 
-def test_a_deleted_parameter_is_gone_with_its_history(stage: Stage) -> None:
-    stage.aws.parameters.put("/a", "1", NOTE)
-    stage.aws.parameters.delete("/a")
-    stage.aws.parameters.delete("/a")
-    assert stage.aws.parameters.get(["/a"]) == {}
-    assert stage.aws.parameters.history("/a") == []
-
-
 # --- the pipeline ---------------------------------------------------------------------------------
 
 
@@ -282,29 +248,6 @@ def test_a_token_starts_one_run_and_runs_are_listed_newest_first(stage: Stage) -
         assert not each.is_rollback
         assert timedelta() <= each.started - NOW < SECONDS
         assert each.updated >= each.started
-
-
-def test_a_run_has_records_of_its_actions(stage: Stage) -> None:
-    stage.pipeline()
-    stage.have("one")
-    stage.aws.parameters.put(CURRENT, arn("one"), NOTE)
-    assert stage.aws.pipelines.actions(PIPELINE) == []
-    runs = [stage.run(), stage.run("Failed")]
-    assert [each.status for each in stage.aws.pipelines.runs(PIPELINE)] == ["Failed", "Succeeded"]
-    assert stage.aws.pipelines.positions(PIPELINE) == {}
-
-    def deploys(run: str | None = None) -> list[Action]:
-        found = stage.aws.pipelines.actions(PIPELINE, run)
-        assert all(each.started <= each.updated and each.covers(NOW) for each in found)
-        deploying = [each for each in found if each.category == "Deploy"]
-        return [each._replace(started=NOW, updated=NOW, reads_since=None) for each in deploying]
-
-    succeeded, failed = (
-        Action(run, "Deploy", "Deploy", status, NOW, NOW, "Deploy", STACK)
-        for run, status in zip(runs, ["Succeeded", "Failed"], strict=True)
-    )
-    assert deploys() == [failed, succeeded]
-    assert deploys(runs[0]) == [succeeded]
 
 
 @pytest.mark.parametrize(
@@ -324,40 +267,53 @@ def test_a_missing_pipeline_is_a_decision(stage: Stage, ask: Callable[[Any], obj
     assert caught.value.reason == "pipeline-missing"
 
 
-# --- what is deployed -----------------------------------------------------------------------------
-
-
-def test_a_stack_shows_its_cluster_which_each_restore_replaces(stage: Stage) -> None:
+def test_a_run_leaves_records_of_its_actions_and_a_stack_with_its_cluster(stage: Stage) -> None:
     stage.pipeline()
     stage.have("one")
     stage.have("two")
-    assert stage.aws.stacks.find("none") is None
-    assert stage.aws.clusters.deployed("none") is None
+    pipelines, stacks, clusters = stage.aws.pipelines, stage.aws.stacks, stage.aws.clusters
+    assert (stacks.find("none"), clusters.deployed("none")) == (None, None)
+    assert pipelines.actions(PIPELINE) == []
 
-    def deployed(value: str, outcome: str = "Succeeded") -> tuple[Stack, Cluster]:
-        """Return the stack and its cluster after a run."""
+    def deploy(value: str, status: str) -> Action:
+        """Return the deploy action of a run, at another time."""
         stage.aws.parameters.put(CURRENT, value, NOTE)
-        stage.run(outcome)
-        stack = stage.aws.stacks.find(STACK)
-        assert not stack.is_deploying
-        cluster = stage.aws.clusters.deployed(stack.clusters["Orders"])
-        assert timedelta() <= cluster.created - NOW < SECONDS
-        return stack, cluster
+        return Action(stage.run(status), "Deploy", "Deploy", status, NOW, NOW, "Deploy", STACK)
 
-    stack, first = deployed(arn("one"))
-    assert (list(stack.clusters), stack.resolved) == (["Orders"], {CURRENT: arn("one")})
-    assert deployed(arn("one"))[1] == first
-    assert deployed(arn("two"), "Failed")[1] == first
-    stack, second = deployed(arn("two"))
-    assert (list(stack.clusters), stack.resolved) == (["Orders"], {CURRENT: arn("two")})
-    assert second.resource_id != first.resource_id
+    def deploys(run: str | None = None) -> list[Action]:
+        found = pipelines.actions(PIPELINE, run)
+        assert all(each.started <= each.updated and each.covers(NOW) for each in found)
+        deploying = [each for each in found if each.category == "Deploy"]
+        return [each._replace(started=NOW, updated=NOW, reads_since=None) for each in deploying]
+
+    def deployed() -> tuple[dict[str, str], str]:
+        """Return what its stack has resolved, and the identity of its cluster."""
+        stack = stacks.find(STACK)
+        assert (stack.is_deploying, list(stack.clusters)) == (False, ["Orders"])
+        cluster = clusters.deployed(stack.clusters["Orders"])
+        assert timedelta() <= cluster.created - NOW < SECONDS
+        return stack.resolved, cluster.resource_id
+
+    first = deploy(arn("one"), "Succeeded")
+    resolved, made = deployed()
+    assert resolved == {CURRENT: arn("one")}
+    again = deploy(arn("one"), "Succeeded")
+    assert deployed() == (resolved, made)
+    failed = deploy(arn("two"), "Failed")
+    assert deployed()[1] == made
+    last = deploy(arn("two"), "Succeeded")
+    resolved, replaced = deployed()
+    assert (resolved, replaced == made) == ({CURRENT: arn("two")}, False)
+    assert deploys() == [last, failed, again, first]
+    assert deploys(failed.execution_id) == [failed]
+    assert [each.status for each in pipelines.runs(PIPELINE)[:2]] == ["Succeeded", "Failed"]
+    assert pipelines.positions(PIPELINE) == {}
 
 
 # --- after-restore work ---------------------------------------------------------------------------
 
 
 def test_an_execution_is_started_once_for_each_name_of_a_machine_that_exists(stage: Stage) -> None:
-    stage.state_machine()
     machines = stage.aws.state_machines
     assert machines.execution(MACHINE, "rds-1") is None
     machines.start(MACHINE, "rds-1", {"database": "rds"})
@@ -373,56 +329,32 @@ def test_an_execution_is_started_once_for_each_name_of_a_machine_that_exists(sta
 # --- in production --------------------------------------------------------------------------------
 
 
-def test_a_cluster_has_its_key(production: Stage) -> None:
-    key = production.key()
+def test_a_cluster_has_its_key_which_aws_may_manage(production: Stage) -> None:
+    key, default = production.key, production.default_key
     production.cluster("plain")
     production.cluster("secret", key)
-    clusters = production.aws.clusters
+    clusters, keys = production.aws.clusters, production.aws.keys
     assert clusters.find("plain") == SourceCluster("plain", None)
     assert clusters.find("secret") == SourceCluster("secret", key)
     assert clusters.find("none") is None
-
-
-def test_only_a_default_key_is_managed_by_aws(production: Stage) -> None:
-    keys = production.aws.keys
-    assert keys.is_aws_managed(production.default_key())
-    assert not keys.is_aws_managed(production.key())
-    assert not keys.is_aws_managed("alias/none")  # RDS reports it to whoever uses it
+    managed = [keys.is_aws_managed(each) for each in (default, key, "alias/none")]
+    assert managed == [True, False, False]  # RDS reports a missing one to whoever uses it
 
 
 def test_a_snapshot_of_a_cluster_is_started_once_with_its_tags(production: Stage) -> None:
     production.cluster("orders")
-    made = production.aws.snapshots.take("orders", "share-1", TAGS)
+    snapshots = production.aws.snapshots
+    made = snapshots.take("orders", "share-1", TAGS)
     assert timedelta() <= made.snapshot.created - NOW < SECONDS
     expected = snapshot("share-1", own=True, status="creating", created=made.snapshot.created)
     assert made == OwnSnapshot(expected, TAGS, 0)
-    assert production.aws.snapshots.take("orders", "share-1", {"other": "tags"}) is None
+    assert snapshots.take("orders", "share-1", {"other": "tags"}) is None
+    production.stop("orders")
+    with pytest.raises(Refused, match=r"^RDS refused to take a snapshot of orders: ") as caught:
+        snapshots.take("orders", "share-2", TAGS)
+    assert caught.value.reason == "cluster-busy"
     listed = own(production)
     assert listed == {"share-1": OwnSnapshot(expected, TAGS, listed["share-1"].progress)}
-
-
-def have_too_many(production: Stage) -> None:
-    for number in range(MANUAL_SNAPSHOTS):
-        production.have(f"n{number}")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (have_too_many, "snapshot-quota"),
-        (lambda production: production.stop("orders"), "cluster-busy"),
-    ],
-    ids=["quota", "stopped"],
-)
-def test_a_snapshot_that_cannot_be_taken_is_a_decision(
-    production: Stage, spoil: Callable[[Stage], None], reason: str
-) -> None:
-    production.cluster("orders")
-    spoil(production)
-    with pytest.raises(Refused, match=r"^RDS refused to take a snapshot of orders: ") as caught:
-        production.aws.snapshots.take("orders", "share-1", TAGS)
-    assert caught.value.reason == reason
-    assert "share-1" not in own(production)
 
 
 def test_automated_snapshots_are_listed_by_their_cluster_and_copied(production: Stage) -> None:
@@ -433,26 +365,19 @@ def test_automated_snapshots_are_listed_by_their_cluster_and_copied(production: 
     found = {each.arn: each for each in production.aws.snapshots.automated("orders")}
     assert found[arn("rds:orders-a")] == snapshot("rds:orders-a", own=True)
     assert found.keys().isdisjoint({arn("rds:billing-a"), arn("orders-by-hand")})
-    made = production.aws.snapshots.copy(arn("rds:orders-a"), "share-1", production.key(), TAGS)
-    copied = snapshot("share-1", own=True, status="copying", created=made.snapshot.created)
-    assert made == OwnSnapshot(copied, TAGS, 0, arn("rds:orders-a"))
-    assert own(production)["share-1"].tags == TAGS
+    made = production.aws.snapshots.copy(arn("rds:orders-a"), "share-1", production.key, TAGS)
+    listed = own(production)["share-1"]
+    assert (made.source, listed.source, listed.tags) == (*[arn("rds:orders-a")] * 2, TAGS)
 
 
-@pytest.mark.parametrize("status", ["creating", "copying", "failed"])
-def test_only_an_available_snapshot_can_be_shared(production: Stage, status: str) -> None:
+def test_an_available_snapshot_is_shared_and_unshared(production: Stage) -> None:
     """InvalidDBClusterSnapshotStateFault of ModifyDBClusterSnapshotAttribute's model."""
-    production.have("share-1", status=status)
-    with pytest.raises(AwsError) as caught:
-        production.aws.snapshots.share("share-1", ACCEPTANCE)
-    assert caught.value.code == "InvalidDBClusterSnapshotStateFault"
-    assert set(production.aws.snapshots.shared_with("share-1")) == set()
-
-
-def test_a_snapshot_is_shared_and_unshared(production: Stage) -> None:
     production.have("share-1")
-    production.have("share-2")
+    production.have("share-2", status="creating")
     snapshots = production.aws.snapshots
+    with pytest.raises(AwsError) as caught:
+        snapshots.share("share-2", ACCEPTANCE)
+    assert caught.value.code == "InvalidDBClusterSnapshotStateFault"
     assert set(snapshots.shared_with("share-1")) == set()
     snapshots.share("share-1", ACCEPTANCE)
     snapshots.share("share-1", ACCEPTANCE)

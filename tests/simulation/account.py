@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Position, Stack
+from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Stack
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import Run, Version
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
+from chalicelib.domain.snapshots import Snapshot
 from tests.fakes import ACCEPTANCE, InMemoryAws, InMemoryPipelines, InMemorySnapshots, arn
 from tests.stage import PIPELINE
 
@@ -93,73 +93,30 @@ class Update:
         return self.has_succeeded is None
 
 
-class Made(NamedTuple):
-    """A copy as RDS was asked for it: of which share, as it was then, and under which key."""
-
-    source: Snapshot
-    key: str
-
-    @property
-    def recency(self) -> tuple[datetime, str]:
-        return self.source.taken, self.source.arn
-
-
 class SimulatedSnapshots(InMemorySnapshots):
-    """Remembers which copies were requested; `judge` is asked before a snapshot is deleted.
+    """Snapshots that people change; `judge` is asked before the application deletes one."""
 
-    A copy is known because RDS was asked to make it, and never by its name or its tags.
-    """
-
-    def __init__(self, aws: InMemoryAws, behaviour: Behaviour) -> None:
-        super().__init__(aws)
-        self.keeps_date, self.at_once = behaviour.copies_keep_date, behaviour.copies_at_once
-        self.requested: dict[str, Made] = {}
-        self.judge: Callable[[str], None] = lambda deleted: None
-        # The clusters for which there were too many copies, until a poll has asked again.
-        self.postponed: set[str] = set()
-
-    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
-        share, copied = self.get(source), arn(name, ACCEPTANCE)
-        existed = self.get(copied)
-        try:
-            return super().copy(source, name, key, tags)
-        except Refused as refused:
-            if share and refused.reason is Reason.COPY_QUOTA:
-                self.postponed.add(share.cluster)
-            raise
-        finally:  # the process may be killed before it hears of its copy
-            if share and not existed and self.get(copied):
-                self.requested[copied] = Made(share, key)
+    judge: Callable[[str], None]
 
     def delete(self, identifier: str) -> None:
         if self.get(arn(identifier, ACCEPTANCE)):  # or another delivery was faster
             self.judge(arn(identifier, ACCEPTANCE))
         super().delete(identifier)
 
-    @property
-    def made(self) -> dict[str, Made]:
-        """The copies that still exist."""
-        exist = {each.arn for each in self.all}
-        return {copy: made for copy, made in self.requested.items() if copy in exist}
-
     def get(self, value: str) -> Snapshot | None:
         return next((each for each in self.all if each.arn == value), None)
 
     def change(self, value: str, status: str) -> None:
         """Give a snapshot another status; `deleted` also fails its copies in progress."""
-        for index, each in reversed([*enumerate(self.all)]):
-            made = self.requested.get(each.arn)
-            if each.arn == value and status == "deleted":
-                del self.all[index]
-            elif each.arn == value:
-                self.all[index] = each._replace(status=status)
-            elif status == "deleted" and each.in_progress and made and made.source.arn == value:
-                self.all[index] = each._replace(status="failed")
-
-    def end_copies(self) -> None:
-        """Let every copy in progress succeed, whoever makes it."""
-        for each in [each for each in self.all if each.status == "copying"]:
-            self.change(each.arn, "available")
+        if status != "deleted":
+            self.all = [
+                each._replace(status=status) if each.arn == value else each for each in self.all
+            ]
+            return
+        self.remove(value)
+        for each in [each for each in self.all if each.in_progress and each.arn in self.copies]:
+            if self.copies[each.arn].source.arn == value:
+                self.change(each.arn, "failed")
 
 
 class SimulatedPipelines(InMemoryPipelines):
@@ -204,12 +161,17 @@ class SimulatedAws(InMemoryAws):
         super().__init__(now)
         self.behaviour = behaviour
         self.pipelines = SimulatedPipelines(self)
-        self.snapshots = SimulatedSnapshots(self, behaviour)
+        self.snapshots = SimulatedSnapshots(self)
+        self.snapshots.keeps_date = behaviour.copies_keep_date
+        self.snapshots.at_once = behaviour.copies_at_once
         self.parameters.clock = behaviour.ssm_clock
+        self.stacks.replaces = behaviour.replaces
         self.executions: list[Execution] = []
         self.updates: list[Update] = []
         self.replaced: list[Replacement] = []
         self.disabled: set[str] = set()
+        # Versions that somebody put by hand, with a Description as only the application writes it.
+        self.like_ours: set[tuple[str, int]] = set()
         self.moment: Callable[[], None] = lambda: None  # between an action's start and its read
 
     @property
@@ -217,23 +179,10 @@ class SimulatedAws(InMemoryAws):
         """Everything that may go on."""
         return [each for each in (*self.executions, *self.updates) if each.is_live]
 
-    def truth(self, parameter: str) -> str | None:
-        """Return what the database's cluster was restored from."""
-        return self.stacks.restored_from(parameter)
-
     def own_run(self, token: str | None) -> Execution | None:
         """Return the run that the application has started with this token."""
         started = self.pipelines.by_token.get(token or "")
         return next((each for each in self.executions if each.execution_id == started), None)
-
-    def cluster(self, parameter: str) -> str:
-        """Return the resource id of the database's cluster."""
-        return next(
-            self.clusters.restored[stack.clusters[logical_id]].resource_id
-            for name, stack in self.stacks.all.items()
-            for logical_id, each in self.stacks.deploys[name].items()
-            if each == parameter
-        )
 
     def go_on(self, process: Execution | Update, fate: str | None = "ok") -> None:
         """Take the next step of a run or a stack update, unless it has to wait."""
@@ -244,7 +193,6 @@ class SimulatedAws(InMemoryAws):
                 process.has_succeeded = end.value
             elif process.is_live:
                 self._end(process, "Succeeded" if end.value else "Failed")
-        self._show_positions()
 
     # --- what people and pushes do ---
 
@@ -286,7 +234,6 @@ class SimulatedAws(InMemoryAws):
             if (action.execution_id, action.status) == (run.execution_id, "InProgress"):
                 self._end_action(index, "Abandoned")
         self._end(run, status)
-        self._show_positions()
 
     def continue_rollback(self) -> None:
         """Somebody repairs every stack whose roll-back failed."""
@@ -348,21 +295,6 @@ class SimulatedAws(InMemoryAws):
     def _end(self, run: Execution, status: str) -> None:
         run.statuses.append((self.time, status))
         run.is_inside = run.is_stopping = False
-
-    def _show_positions(self) -> None:
-        self.pipelines.waiting = {
-            each.execution_id: self._position(each) for each in self.executions if each.is_live
-        }
-
-    def _position(self, run: Execution) -> Position:
-        if run.is_inside:
-            waits_for = "approval" if run.stage == "Approval" else None
-            return Position(run.stage, run.stage, run.since, waits_for)
-        is_closed = run.stage in self.disabled
-        return Position(
-            run.stage,
-            waits_for="its disabled transition to be enabled" if is_closed else "the run before it",
-        )
 
     def _deploy(self, run: Execution) -> Steps:
         for stack in self.stacks.deploys:
@@ -427,25 +359,19 @@ class SimulatedAws(InMemoryAws):
 
     def _update(self, update: Update) -> Steps:
         """Restore what has changed, which takes minutes to hours, or roll back."""
-        name = update.stack
-        before = self.stacks.all.get(name)
+        name, before = update.stack, self.stacks.all.get(update.stack)
         exists = before is not None and before.status != "ROLLBACK_COMPLETE"
-        action = "UPDATE" if exists else "CREATE"
+        action, prefix = ("UPDATE", "UPDATE_") if exists else ("CREATE", "")
         before = before or Stack("", {}, {})
         self.stacks.all[name] = before._replace(status=f"{action}_IN_PROGRESS")
         if self.behaviour.replaces:
             self.time += timedelta(minutes=2)  # or nobody could tell which of two updates made it
         begun = self.time
         resolved = {parameter: version.value for parameter, version in update.read.items()}
-        to_restore = {
-            logical_id: parameter
-            for logical_id, parameter in self.stacks.deploys[name].items()
-            if self.behaviour.replaces or self.truth(parameter) != resolved[parameter]
-        }
+        to_restore = self.stacks.to_restore(name, resolved).values()
         fate = yield
         exist = {each.arn for each in self.snapshots.all if each.status == "available"}
-        if fate == "fail" or any(resolved[each] not in exist for each in to_restore.values()):
-            prefix = "UPDATE_" if exists else ""
+        if fate == "fail" or any(resolved[each] not in exist for each in to_restore):
             self.stacks.set_status(f"{prefix}ROLLBACK_IN_PROGRESS", name)
             fate = yield
             lies = exists and self.behaviour.resolved_after_rollback == "new"
@@ -454,16 +380,10 @@ class SimulatedAws(InMemoryAws):
                 f"{prefix}ROLLBACK_{status}", before.clusters, resolved if lies else before.resolved
             )
             return False
+        for each in to_restore:
+            was = self.stacks.restored_from(each)
+            self.replaced.append(Replacement(each, was, update.read[each], update.execution))
         created = self.time if self.behaviour.creates_late else begun + timedelta(seconds=5)
         created += self.behaviour.rds_clock
-        clusters = dict(before.clusters)
-        for logical_id, parameter in to_restore.items():
-            self.replaced.append(
-                Replacement(
-                    parameter, self.truth(parameter), update.read[parameter], update.execution
-                )
-            )
-            self.clusters.restored.pop(clusters.get(logical_id, ""), None)
-            clusters[logical_id] = self.clusters.restore(resolved[parameter], created)
-        self.stacks.all[name] = Stack(f"{action}_COMPLETE", clusters, resolved)
+        self.stacks.deploy(name, resolved, created, f"{action}_COMPLETE")
         return True

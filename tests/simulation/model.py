@@ -1,7 +1,7 @@
 """What must be so in an account, judged by the account's truth without the product's own functions."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -13,8 +13,8 @@ from chalicelib.domain.snapshots import Snapshot
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.status import status
 from tests import stage
-from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, PRODUCTION, arn, snapshot
-from tests.simulation.account import DEPLOY, Execution, Made, SimulatedAws
+from tests.fakes import PRODUCTION, snapshot
+from tests.simulation.account import DEPLOY, SimulatedAws
 from tests.stage import PIPELINE, PIPELINE_NAME
 
 HOLD = "/acceptance/hold"
@@ -25,19 +25,10 @@ CORRECTIONS = ("undo", "revert", "align")
 UNREADABLE = "unreadable"
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 
-ONE = stage.STAGE | {"SSM_REFRESH_HOLD_NAME": HOLD}
-TWO = stage.TWO | {"SSM_REFRESH_HOLD_NAME": HOLD}
-# What the stage says of the stacks, and where the pipeline deploys each database.
-STACKS: Mapping[str, tuple[Mapping[str, str], Mapping[str, tuple[str, str]]]] = {
-    "unknown": ({}, {"rds": ("data", "Orders"), "docs": ("data", "Docs")}),
-    "one": (
-        {"RDS_STACK_NAME": "data/Orders", "DOCS_STACK_NAME": "data/Docs"},
-        {"rds": ("data", "Orders"), "docs": ("data", "Docs")},
-    ),
-    "two": (
-        {"RDS_STACK_NAME": "orders", "DOCS_STACK_NAME": "docs"},
-        {"rds": ("orders", "Cluster"), "docs": ("docs", "Cluster")},
-    ),
+# Where the pipeline deploys each database: a stack, and its cluster unless that is the only one.
+STACKS = {
+    "one": {"rds": "data/Orders", "docs": "data/Docs"},
+    "two": {"rds": "orders", "docs": "docs"},
 }
 
 
@@ -59,24 +50,19 @@ def variables(
     key: str | None = None,
     keep: str = "1",
 ) -> dict[str, str]:
-    """Return a stage of one or two databases, in the stacks that it knows of.
+    """Return a stage of one or two databases, which knows its stacks unless these are `unknown`.
 
     The first is prepared if `prepares`; those in `copied` are copied if there is a key.
     """
-    found = (TWO if two else ONE) | {
-        name: value for name, value in STACKS[stacks][0].items() if two or name.startswith("RDS")
-    }
-    if prepares and stacks != "unknown":
+    found = (stage.TWO if two else stage.STAGE) | {"SSM_REFRESH_HOLD_NAME": HOLD}
+    if prepares and stacks in STACKS:
         found |= {"RDS_AFTER_RESTORE": MACHINE}
-    for name in copied if two else copied[:1]:
-        if key:
-            found |= {f"{name}_COPY_KMS_KEY_ID": str(key), f"{name}_COPIES_TO_KEEP": keep}
+    for name in ("RDS", "DOCS") if two else ("RDS",):
+        if stacks in STACKS:
+            found |= {f"{name}_STACK_NAME": STACKS[stacks][name.lower()]}
+        if key and name in copied:
+            found |= {f"{name}_COPY_KMS_KEY_ID": key, f"{name}_COPIES_TO_KEEP": keep}
     return found
-
-
-def first(database: Database) -> str:
-    """Return the snapshot that a database was restored from before everything."""
-    return arn(f"first-{database.name}")
 
 
 def bootstrap(
@@ -86,14 +72,15 @@ def bootstrap(
     aws.time = START - timedelta(days=3)
     aws.parameters.put(PIPELINE_NAME, PIPELINE, Note("bootstrap", "setup", ""))
     for database in settings.databases:
-        offer(aws, database, f"first-{database.name}", aws.time)
-        name, logical_id = STACKS[stacks][1][database.name]
+        first = offer(aws, database, f"first-{database.name}", aws.time)
+        name, _, cluster = STACKS.get(stacks, STACKS["one"])[database.name].partition("/")
+        logical_id = cluster or "Cluster"
         aws.stacks.deploys.setdefault(name, {})[logical_id] = database.current_parameter
         if history == "deployed":
             aws.stacks.add(database.current_parameter, name, logical_id)
         aws.parameters.put(database.latest_parameter, "dummyvalue", Note("bootstrap", "setup", ""))
         if history != "no parameter":
-            value = "dummyvalue" if history == "placeholder" else first(database)
+            value = "dummyvalue" if history == "placeholder" else first.arn
             aws.parameters.put(database.current_parameter, value, Note("bootstrap", "setup", ""))
     for name in aws.stacks.all:
         aws.stacks.deploy(name)
@@ -129,7 +116,13 @@ class Model:
         return self.aws.values().get(database.latest_parameter)
 
     def truth(self, database: Database) -> str | None:
-        return self.aws.truth(database.current_parameter)
+        """Return what the database's cluster was restored from."""
+        return self.aws.stacks.restored_from(database.current_parameter)
+
+    def cluster(self, database: Database) -> str:
+        """Return the resource id of the deployed cluster."""
+        clusters = self.aws.clusters.restored
+        return clusters[self.aws.stacks.cluster(database.current_parameter)].resource_id
 
     # --- snapshots ---
 
@@ -152,8 +145,11 @@ class Model:
         )
 
     def copies(self, database: Database, *statuses: str) -> list[Snapshot]:
-        """Return the database's copies in one of these states, whatever their key, newest first."""
-        made = self.aws.snapshots.requested
+        """Return the database's copies in one of these states, whatever their key, newest first.
+
+        A copy is known because RDS was asked to make it, and never by its name or its tags.
+        """
+        made = self.aws.snapshots.copies
         found = [
             each
             for each in self.aws.snapshots.all
@@ -165,7 +161,7 @@ class Model:
 
     def usable(self, database: Database, *statuses: str) -> list[Snapshot]:
         """Return those under the key that is set, of eligible shares."""
-        made, key = self.aws.snapshots.requested, database.copy_policy.key
+        made, key = self.aws.snapshots.copies, database.copy_policy.key
         return [
             each
             for each in self.copies(database, *statuses)
@@ -177,24 +173,26 @@ class Model:
         newest = next(iter(self.usable(database, "available", "copying")), None)
         return newest.arn if newest and newest.in_progress else None
 
-    def newest(self, database: Database) -> str | None:
-        """Return what `latest` should name."""
+    def candidates(self, database: Database) -> list[str]:
+        """Return what `latest` may name, newest first."""
         copied = database.copy_policy is not None
         found = self.usable(database, "available") if copied else self.shares(database)
-        return found[0].arn if found else None
+        return [each.arn for each in found]
 
     def promotable(self, database: Database) -> str | None:
         """Return what a promotion may put now, if anything."""
-        latest = self.latest(database)
-        if latest in (None, "dummyvalue"):
+        latest, candidates = self.latest(database), self.candidates(database)
+        if latest in (None, "dummyvalue") or not candidates:
             return None
         if database.copy_policy:
-            value = None if self.pending(database) else self.newest(database)
-            source = self.aws.snapshots.made[value].source if value else None
+            value = candidates[0]
+            source = self.aws.snapshots.copies[value].source
+            is_allowed = not self.pending(database)
         else:
-            source = next((each for each in self.shares(database) if each.arn == latest), None)
-            value = latest
-        return value if source and source.age(self.aws.time) <= timedelta(days=14) else None
+            value, source = latest, self.aws.snapshots.get(latest)
+            is_allowed = latest in candidates
+        is_allowed = is_allowed and source.age(self.aws.time) <= timedelta(days=14)
+        return value if is_allowed else None
 
     def leading(self, database: Database) -> set[str | None]:
         """Return what `latest`, `current`, its value before and its last good version name, and more.
@@ -217,71 +215,40 @@ class Model:
         ]
         return {self.latest(database), *present, *before[-1:], *good, *seen[-1:], *ordered, *recent}
 
-    def is_beyond_number(self, database: Database, copy: str, *, at_least: bool) -> bool:
-        """Return whether enough newer copies are available; or at least as new ones."""
-        made = self.aws.snapshots.requested
+    def has_newer(self, database: Database, copy: str) -> bool:
+        """Return whether as many other copies as are kept are available and at least as new."""
+        made = self.aws.snapshots.copies
         newer = [
             each.arn
             for each in self.copies(database, "available")
-            if made[each.arn].recency > made[copy].recency
-            or (at_least and each.arn != copy and made[each.arn].recency == made[copy].recency)
+            if each.arn != copy and made[each.arn].recency >= made[copy].recency
         ]
         return len(newer) >= database.copy_policy.keep
 
-    def why_no_copy(self, database: Database) -> str | None:
-        """Return why the newest share has no copy; None if it has one or needs none."""
-        share = next(iter(self.shares(database)), None)
-        if share is None:
-            return "no-eligible-snapshot"
-        snapshots, wanted = self.aws.snapshots, Made(share, database.copy_policy.key)
-        made = snapshots.made
-        if any(
-            (made[each.arn].recency, made[each.arn].key) == (wanted.recency, wanted.key)
-            for each in self.copies(database, "failed")
-        ):
-            return "copy-failed"
-        newest = self.usable(database, "available", "copying")[:1]
-        if newest and made[newest[0].arn].recency >= wanted.recency:
-            return None
-        if snapshots.get(arn(database.copy_policy.name_for(share), ACCEPTANCE)):
-            return "copy-name-taken"
-        in_progress = [each for each in snapshots.all if each.status == "copying"]
-        return "copy-quota" if len(in_progress) >= COPIES_UNDER_WAY else "not asked for"
-
-    def is_updated(self, database: Database, before: str | None) -> bool:
-        """Return whether an update has done what it can; `latest` held `before`."""
-        why = self.why_no_copy(database) if database.copy_policy else None
-        if why:
-            return why != "not asked for" and self.latest(database) == before
-        return self.latest(database) == (self.newest(database) or before)
-
-    def is_polled(self, database: Database, before: str | None) -> bool:
-        """Return whether a poll has done what it can."""
-        if database.copy_policy is None:
-            return self.latest(database) == before
-        leading = self.leading(database) | {before}
-        return (
-            self.latest(database) == (self.newest(database) or before)
-            and not self.copies(database, "failed")
-            and all(
-                each.arn in leading or not self.is_beyond_number(database, each.arn, at_least=False)
-                for each in self.copies(database, "available")
-            )
-        )
+    def check_copies(self) -> None:
+        """Once copies and polls are done, `latest` names the newest, and no other is left over."""
+        for database in self.settings.databases:
+            if database.copy_policy:
+                newest = self.candidates(database)[:1] or [self.latest(database)]
+                assert [self.latest(database)] == newest, f"{newest} is newer"
+                assert not self.copies(database, "failed"), "a failed copy stays"
+                available = {each.arn for each in self.copies(database, "available")}
+                unneeded = available - self.leading(database)
+                assert len(unneeded) <= database.copy_policy.keep, f"{unneeded} stay"
 
     # --- the hold ---
 
-    def hold(self) -> Any:
-        """Return what holds promotion today: the parameter's JSON, `UNREADABLE`, or None."""
+    def hold(self) -> str | None:
+        """Return until when promotion is held today, perhaps `UNREADABLE`; None if it is not."""
         text = self.aws.values().get(HOLD, "dummyvalue")
         if text == "dummyvalue":
             return None
         try:
-            hold = json.loads(text)
-            is_over = self.aws.time.date() >= date.fromisoformat(hold["until"])
+            until = json.loads(text)["until"]
+            is_over = self.aws.time.date() >= date.fromisoformat(until)
         except (ValueError, TypeError):
             return UNREADABLE
-        return None if is_over else hold
+        return None if is_over else until
 
     # --- guarantees ---
 
@@ -298,9 +265,7 @@ class Model:
                 assert entry["deployed"] is None, f"{entry['deployed']} during an update"
                 continue
             has_failed = self.stack_status(database).endswith("ROLLBACK_FAILED")
-            assert not has_failed or "cannot be seen" in problems, (
-                "a failed roll-back is no problem"
-            )
+            assert not has_failed or "cannot be seen" in problems, "a failed roll-back is hidden"
             if "cannot be seen" in problems:
                 assert self.may_be_unknown(database), problems
                 assert (entry["deployed"], entry["waiting"]) == (None, False)
@@ -312,9 +277,6 @@ class Model:
                 f"the next run replaces {truth} by {current}, and the status does not say so"
             )
             assert not entry["waiting"] or current != truth, "nothing waits, but the status says so"
-        listed = [each for each in self.aws.pipelines.listed(PIPELINE) if each.in_progress]
-        if listed and self.aws.time - listed[-1].started > timedelta(hours=2, minutes=1):
-            assert any("is in progress since" in each for each in shown["problems"])
 
     def stack_status(self, database: Database) -> str:
         """Return the status of the database's stack; empty if the stage knows none."""
@@ -374,7 +336,7 @@ class Model:
             replaced = [each for each in self.aws.replaced if each.parameter == name]
             if not replaced or database.stack is None or replaced[-1].execution.is_abandoned:
                 continue  # nobody can see what an abandoned action goes on to do
-            run, cluster = replaced[-1].execution, self.aws.cluster(name)
+            run, cluster = replaced[-1].execution, self.cluster(database)
             labelled = [each for each in self.ledger(database) if cluster in each.labels]
             assert len(labelled) == 1, f"{cluster} is the label of {len(labelled)} versions"
             (version,) = labelled
@@ -389,59 +351,62 @@ class Model:
                     f"nobody knows how {run.execution_id} ended: {end}"
                 )
 
-    def check_replacements(self, since: int, by_hand: Collection[tuple[str, int]] = ()) -> int:
+    def is_correction(self, database: Database, version: Version) -> bool:
+        """Return whether the application put it to correct another, and it does not only look so."""
+        key = (database.current_parameter, version.number)
+        return version.action in CORRECTIONS and key not in self.aws.like_ours
+
+    def check_replacements(self, since: int) -> int:
         """No database is replaced because of a correction; return how many there were so far.
 
-        The versions `by_hand` only look like one. An undo that went back to what a failed order still
-        wanted restores nothing that the order alone would not have.
+        An undo that went back to what a failed order still wanted restores nothing that the order
+        alone would not have.
         """
+        databases = {each.current_parameter: each for each in self.settings.databases}
         for replaced in self.aws.replaced[since:]:
-            name, version = replaced.parameter, replaced.version
-            order = [
-                each
-                for each in self.aws.parameters.kept.get(name, [])
-                if each.number == version.number - 2 and each.value == version.value
-            ]
-            is_correction = (
-                version.action in CORRECTIONS
-                and (name, version.number) not in by_hand
-                and not (version.action == "undo" and order and order[0].is_ours)
+            database, version = databases[replaced.parameter], replaced.version
+            is_ordered = version.action == "undo" and any(
+                each.number == version.number - 2 and each.value == version.value and each.is_ours
+                for each in self.ledger(database)
             )
+            is_correction = self.is_correction(database, version) and not is_ordered
             assert replaced.before in (None, version.value) or not is_correction, (
-                f"the {replaced.version.action} of {replaced.parameter} to "
-                f"{replaced.version.value} replaced {replaced.before}"
+                f"the {version.action} of {database.name} to {version.value} replaced "
+                f"{replaced.before}"
             )
         return len(self.aws.replaced)
 
-    def check_ordered(self, run: Execution, by_hand: Collection[tuple[str, int]]) -> None:
-        """A run of ours restores what it was ordered for, what somebody waits for, or nothing.
-
-        The versions `by_hand` only look like a correction.
-        """
+    def check_ordered(self, run: str) -> None:
+        """A run of ours restores what it was ordered for, what somebody waits for, or nothing."""
         for database in self.settings.databases:
             for present in self.ledger(database)[-1:]:
-                is_correction = present.action in CORRECTIONS
-                is_by_hand = (database.current_parameter, present.number) in by_hand
-                waits = present.token is None and (is_by_hand or not is_correction)
+                waits = present.token is None and not self.is_correction(database, present)
                 assert (
                     waits
                     or present.value in (self.truth(database), None)
-                    or self.aws.own_run(present.token) is run
+                    or self.aws.pipelines.by_token.get(present.token or "") == run
                     or not self.is_seen(database)
-                ), f"{run.execution_id} will restore {present} of {database.name}"
+                ), f"{run} will restore {present} of {database.name}"
 
     def check_good(self) -> None:
-        """`good` is on one version at most, whose value a run restored that succeeded."""
+        """`good` is on one version at most, whose value a successful run deployed, and prepared."""
         for database in self.settings.databases:
-            good = [each for each in self.ledger(database) if each.is_good]
+            name = database.current_parameter
+            good = [each.value for each in self.ledger(database) if each.is_good]
+            deployed = {
+                update.read[name].value
+                for update in self.aws.updates
+                if update.has_succeeded
+                and update.execution.status == "Succeeded"
+                and name in update.read
+            }
             assert len(good) <= 1
-            assert not good or good[0].value in self._proven(database), (
-                f"{database.name}: no successful run has restored {good[0].value}"
-            )
+            assert deployed.issuperset(good), f"{database.name}: no successful run deployed {good}"
+            assert all(self.has_been_prepared(database, each) for each in good)
 
     def is_prepared(self, database: Database) -> bool:
         """Return whether the deployed cluster's after-restore work has succeeded, if it has any."""
-        name = f"{database.name}-{self.aws.cluster(database.current_parameter)}"
+        name = f"{database.name}-{self.cluster(database)}"
         return not database.after_restore or self.aws.state_machines.statuses[name] == "SUCCEEDED"
 
     def has_been_prepared(self, database: Database, value: str) -> bool:
@@ -452,27 +417,6 @@ class Model:
             for name, given in machines.inputs.items()
             if (given["database"], given["snapshot"]) == (database.name, value)
         )
-
-    def _proven(self, database: Database) -> set[str]:
-        """Without a stack to look at, a deploy that found nothing to restore counts as well."""
-
-        def has_succeeded(run: Execution) -> bool:
-            return any(status == "Succeeded" for _, status in run.statuses)
-
-        name = database.current_parameter
-        if database.stack is None:
-            return {
-                update.read[name].value
-                for update in self.aws.updates
-                if update.has_succeeded and has_succeeded(update.execution)
-            }
-        return {
-            each.version.value
-            for each in self.aws.replaced
-            if each.parameter == name
-            and has_succeeded(each.execution)
-            and self.has_been_prepared(database, each.version.value)
-        }
 
     def settle(self, poll: Callable[[], object], prepared: str = "SUCCEEDED") -> None:
         """Let all runs and copies end and four polls pass; after-restore work ends as `prepared`."""
@@ -488,7 +432,7 @@ class Model:
         self.aws.state_machines.missing.clear()
         for _ in range(4):
             self.aws.time += POLL
-            self.aws.snapshots.end_copies()
+            self.aws.snapshots.settle()
             poll()
             statuses = self.aws.state_machines.statuses
             statuses |= {name: prepared for name in statuses if statuses[name] == "RUNNING"}
