@@ -306,11 +306,6 @@ WRONG = {
         "The config profile (none) could not be found. Name one that exists: --profile or AWS_PROFILE.\n"
     ),
     "configure": "Missing option '--stage'",
-    "configure --stage acceptance RDS_ENGINE": (
-        "'RDS_ENGINE': write NAME=VALUE, such as RDS_ENGINE_VERSION=15\n"
-    ),
-    "configure --stage a_b": "STAGE is 'a_b'",
-    "configure --stage acceptance-before": "STAGE is 'acceptance-before'",
     "deploy --stage acceptance FOO=1": "deploy takes no answer FOO",
     **{
         f"{command} --stage nosuch": "has no stage 'nosuch'"
