@@ -18,13 +18,19 @@ def at(**before: float) -> str:
     return (NOW - timedelta(**before)).isoformat(timespec="seconds")
 
 
-def arn(name: str) -> str:
-    return f"arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:{name}"
+SCHEDULE = {
+    "now": NOW.isoformat(),
+    "window": "00:00-07:00 UTC",
+    "next_update": at(hours=-12),
+    "next_restore": at(hours=-14),
+    "max_age_days": 14,
+}
 
 
 def nightly(database: str, days: float) -> str:
     """The ARN of the snapshot that was taken so many nights ago."""
-    return arn(f"{database}-{NOW - timedelta(days=days):%Y-%m-%d}")
+    name = f"{database}-{NOW - timedelta(days=days):%Y-%m-%d}"
+    return f"arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:{name}"
 
 
 def database(name: str, days: int, **facts: Any) -> Json:
@@ -100,23 +106,15 @@ class FakeClient:
     """Answers as the API does in one state, and records what it is asked to change."""
 
     region = "eu-west-1"
-    nights = 120  # of which there are shares
 
     def __init__(self, *databases: Json, **status: Any) -> None:
         self.calls: list[Any] = []
         self.error: ApiError | None = None
-        self.answer: Json = {}  # to every action
-        self.answers: dict[str, Json | ApiError] = {}  # instead of the state's, by the call's name
+        self.answers: dict[str, Json | ApiError] = {}  # by the call's name; else the state's
         self.status_answer: Json = {
             "databases": list(databases),
             "hold": None,
-            "schedule": {
-                "now": NOW.isoformat(),
-                "window": "00:00-07:00 UTC",
-                "next_update": at(hours=-12),
-                "next_restore": at(hours=-14),
-                "max_age_days": 14,
-            },
+            "schedule": SCHEDULE,
             "pipeline": pipeline(run("Succeeded", at(days=13.4), at(days=13.37))),
             "problems": [],
             **status,
@@ -148,7 +146,7 @@ class FakeClient:
         self._check()
         return self._prepared("snapshots") or {
             "snapshots": [
-                *(share(name, days) for days in range(1, self.nights)),
+                *(share(name, days) for days in range(1, 8)),
                 share(f"{name}-next", 1, eligible=False, detail="engine version 16.1, wanted 15"),
             ],
             "omitted": 0,
@@ -163,7 +161,7 @@ class FakeClient:
         def act(*arguments: Any, **named: Any) -> Json:
             self.calls.append((name, *arguments, named))
             self._check()
-            return self._prepared(name) or self.answer
+            return self._prepared(name) or {}
 
         return act
 

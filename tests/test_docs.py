@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.schedule import Expression
 from chalicelib.settings import acceptance, production
 from cli.main import cli
-from cli.stages import AcceptanceStage, load
+from cli.stages import AcceptanceStage, load, own_answers
 from demo.production import ACCEPTANCE_RESTORES
 from tests.simulation import test_it_bites
 
@@ -136,24 +135,27 @@ def test_four_commands_lead_from_a_clone_to_a_stage_that_the_doctor_checks() -> 
     assert commands[:4] == ["setup", "configure", "deploy", "doctor"]
 
 
+def commands(document: str) -> list[list[str]]:
+    """Return the words of each `aurora-refresh` command that a document prints."""
+    text = TEXTS[document].replace("\\\n", " ")
+    lines = re.findall(r"^(?: +(?:\$ )?|\$ )aurora-refresh (.*)", text, re.MULTILINE)
+    return [shlex.split(line.split(" | ")[0], comments=True) for line in lines]
+
+
 @every_document
 def test_every_printed_command_is_one_that_the_command_line_takes(document: Path) -> None:
-    text = document.read_text().replace("\\\n", " ")
-    for line in re.findall(r"^(?: +(?:\$ )?|\$ )(aurora-refresh .*)", text, re.MULTILINE):
-        name, *words = shlex.split(line.split(" | ")[0], comments=True)[1:]
+    for name, *words in commands(document.name):
         try:
             cli.commands[name].make_context(name, words)
         except click.UsageError as error:
-            pytest.fail(f"{line}: {error.format_message()}")
+            pytest.fail(f"{name} {shlex.join(words)}: {error.format_message()}")
 
 
 def test_the_example_with_two_databases_is_a_stage(tmp_path: Path) -> None:
-    text = TEXTS["settings.md"].replace("\\\n", " ")
-    (line,) = re.findall(r"^ +aurora-refresh (configure .*DATABASES=.*)", text, re.MULTILINE)
+    (words,) = [each for each in commands("settings.md") if "DATABASES=ORDERS,DOCS" in each]
     (tmp_path / ".chalice").mkdir()
     (tmp_path / ".chalice/config.json").write_text('{"app_name": "aurora-refresh", "stages": {}}')
-    words = [*shlex.split(line), "--offline", "--project", str(tmp_path)]
-    done = CliRunner().invoke(cli, words)
+    done = CliRunner().invoke(cli, [*words, "--offline", "--project", str(tmp_path)])
     assert (done.exit_code, done.stderr) == (0, "")
     stage = load(tmp_path, "acceptance")
     assert isinstance(stage, AcceptanceStage)
@@ -165,43 +167,15 @@ def test_the_example_with_two_databases_is_a_stage(tmp_path: Path) -> None:
     [("README.md", "acceptance"), ("deploying.md", "acceptance"), ("production.md", "production")],
 )
 def test_the_first_command_leaves_only_parameter_names_of_the_example(
-    document: str, name: str, tmp_path: Path
+    document: str, name: str
 ) -> None:
-    text = TEXTS[document].replace("\\\n", " ")
-    pattern = rf"^ +aurora-refresh (configure --stage {name} .*=….*)"
-    line, *_ = re.findall(pattern, text, re.MULTILINE)
-    words = [OWN.get(word, word) for word in shlex.split(line)]
-    assert [word for word in words if "…" in word] == []
-    shutil.copytree(PROJECT / ".chalice", tmp_path / ".chalice", ignore=lambda *_: ["deployed"])
-    before = values_of(tmp_path, name)
-    done = CliRunner().invoke(cli, [*words, "--offline", "--project", str(tmp_path)])
-    assert (done.exit_code, done.stderr) == (0, "")
-    after = values_of(tmp_path, name)
-    kept = {each for each, value in before.items() if after.get(each) == value}
-    names = {each for each in before if each.startswith("SSM_")}
-    assert kept == names | ({"DATABASES"} if names else set())
-
-
-# What a newcomer writes for each `…`.
-OWN = {
-    "MAIN_PIPELINE_ARN=…": "MAIN_PIPELINE_ARN=arn:aws:codepipeline:eu-central-1:333333333333:main",
-    "NOTIFICATION_TOPIC_ARN=…": "NOTIFICATION_TOPIC_ARN=arn:aws:sns:eu-central-1:333333333333:team",
-    "SOURCE_ACCOUNT=…": "SOURCE_ACCOUNT=444444444444",
-    "RDS_ENGINE=…": "RDS_ENGINE=aurora-mysql",
-    "RDS_ENGINE_VERSION=…": "RDS_ENGINE_VERSION=8.0",
-    "RDS_SOURCE_CLUSTER=…": "RDS_SOURCE_CLUSTER=shop",
-    "RDS_STACK_NAME=…": "RDS_STACK_NAME=shop-data",
-    "ACCOUNT=…": "ACCOUNT=333333333333",
-    "REGION=…": "REGION=eu-central-1",
-    "SHARE_WITH_ACCOUNT=…": "SHARE_WITH_ACCOUNT=444444444444",
-    "SHARE_KMS_KEY_ID=…": "SHARE_KMS_KEY_ID=",
-}
-
-
-def values_of(project: Path, stage: str) -> dict[str, str]:
-    """Return the stage's variables and its own answers."""
-    body = json.loads((project / ".chalice/config.json").read_text())["stages"][stage]
-    return {**body["environment_variables"], **body["aurora_refresh"]}
+    words = next(each for each in commands(document) if any(word.endswith("=…") for word in each))
+    assert words[:3] == ["configure", "--stage", name]
+    given = {word.partition("=")[0] for word in words[3:]}
+    body = json.loads((PROJECT / ".chalice/config.json").read_text())["stages"][name]
+    example = body["environment_variables"].keys() | own_answers(body).keys()
+    kept = {each for each in example if re.match("SSM_|DATABASES", each)}
+    assert given == example - kept
 
 
 # --- what the code does ---------------------------------------------------------------------------

@@ -143,14 +143,16 @@ def test_an_upgrade_pins_with_hashes_what_is_older_than_a_week() -> None:
 
 
 def test_nothing_is_developed_with_that_is_under_the_agpl() -> None:
-    def licence(distribution: importlib.metadata.Distribution) -> str:
-        said = distribution.metadata
-        fields = ("License", "License-Expression", "Classifier")
-        return "\n".join(str(each)[:200] for field in fields for each in said.get_all(field, []))
-
-    licences = {each.name: licence(each) for each in importlib.metadata.distributions()}
+    licences = {
+        each.name: [
+            text[:200]
+            for field in ("License", "License-Expression", "Classifier")
+            for text in each.metadata.get_all(field, [])
+        ]
+        for each in importlib.metadata.distributions()
+    }
     assert len(licences) > 20
-    assert [name for name, text in licences.items() if re.search("AGPL|Affero", text)] == []
+    assert [name for name, texts in licences.items() if re.search("AGPL|Affero", str(texts))] == []
 
 
 def closure(lines: Iterable[str], extra: str = "") -> Iterator[importlib.metadata.Distribution]:
@@ -166,23 +168,12 @@ def closure(lines: Iterable[str], extra: str = "") -> Iterator[importlib.metadat
 def test_the_demo_and_a_deployment_need_less_than_300_mb() -> None:
     (installed,) = re.findall(r"--editable '\.\[(.*demo.*)\]'", (PROJECT / "Makefile").read_text())
     lines = [line for extra in installed.split(",") for line in EXTRAS[extra]]
-    paths = {
-        each.name: [Path(str(file.locate())) for file in each.files or ()]
-        for each in closure(lines)
-    }
-    sizes = {
-        name: sum(path.stat().st_size for path in files if path.exists())
-        for name, files in paths.items()
-    }
-    assert {"moto", "chalice", "botocore", "antlr4-python3-runtime"} <= sizes.keys()
-    assert sizes.keys() & {"cfn-lint", "matplotlib", "playwright", "pytest"} == set()
-    assert 150e6 < sum(sizes.values()) < 270e6  # pip and setuptools are another 30
-
-
-def test_development_stays_in_ranges() -> None:
-    lines = EXTRAS["demo"] + EXTRAS["dev"]
-    operators = {each.operator for line in lines for each in Requirement(line).specifier}
-    assert operators == {"~="}
+    files = {each.name: each.files or [] for each in closure(lines)}
+    assert {"moto", "chalice", "botocore", "antlr4-python3-runtime"} <= files.keys()
+    assert files.keys() & {"cfn-lint", "matplotlib", "playwright", "pytest"} == set()
+    paths = [Path(str(file.locate())) for listed in files.values() for file in listed]
+    size = sum(path.stat().st_size for path in paths if path.exists())
+    assert 150e6 < size < 270e6  # pip and setuptools are another 30
 
 
 def test_the_workflow_runs_the_contributor_s_command_with_pinned_actions() -> None:
@@ -191,12 +182,6 @@ def test_the_workflow_runs_the_contributor_s_command_with_pinned_actions() -> No
     actions = [step for step in job["steps"] if "uses" in step]
     assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", step["uses"]) for step in actions)
     assert STATED in [step["with"].get("python-version") for step in actions]
-
-
-def test_the_forge_s_files_are_yaml() -> None:
-    files = [*(PROJECT / ".github").rglob("*.yml"), PROJECT / ".pre-commit-config.yaml"]
-    assert len(files) > 4
-    assert all(isinstance(yaml.safe_load(each.read_text()), dict) for each in files)
 
 
 # --- What it runs on ------------------------------------------------------------------------------
@@ -245,9 +230,7 @@ def test_an_older_python_is_refused_and_another_one_is_noticed(
     assert ("setting up" in done.stdout) is (version != "3.9")
 
 
-@pytest.mark.parametrize(
-    ("target", "name"), [("demo", "SCENARIO"), ("simulate", "N"), ("simulate", "SEED")]
-)
+@pytest.mark.parametrize(("target", "name"), [("demo", "SCENARIO"), ("simulate", "N")])
 def test_nothing_runs_inside_a_variable_of_make(tmp_path: Path, target: str, name: str) -> None:
     """Be it in double quotes or in none."""
     made = tmp_path / "made"
