@@ -58,13 +58,7 @@ def database(name: str, days: int, **facts: Any) -> Json:
 
 
 def run(status: str, started: str, updated: str, **facts: Any) -> Json:
-    return {
-        "execution_id": RUN,
-        "status": status,
-        "started": started,
-        "updated": updated,
-        **facts,
-    }
+    return {"execution_id": RUN, "status": status, "started": started, "updated": updated, **facts}
 
 
 def pipeline(last_run: Json | None, under_way: Json | None = None) -> Json:
@@ -109,7 +103,6 @@ class FakeClient:
 
     def __init__(self, *databases: Json, **status: Any) -> None:
         self.calls: list[Any] = []
-        self.error: ApiError | None = None
         self.answers: dict[str, Json | ApiError] = {}  # by the call's name; else the state's
         self.status_answer: Json = {
             "databases": list(databases),
@@ -124,11 +117,9 @@ class FakeClient:
         return self._prepared("identity") or {"Account": "222222222222", "Arn": OMAR}
 
     def status(self) -> Json:
-        self._check()
         return self._prepared("status") or deepcopy(self.status_answer)
 
     def history(self, name: str | None) -> Json:
-        self._check()
         if prepared := self._prepared("history"):
             return prepared
         (facts,) = (each for each in self.status_answer["databases"] if each["name"] == name)
@@ -143,7 +134,6 @@ class FakeClient:
         return {"history": versions}
 
     def snapshots(self, name: str | None) -> Json:
-        self._check()
         return self._prepared("snapshots") or {
             "snapshots": [
                 *(share(name, days) for days in range(1, 8)),
@@ -153,14 +143,9 @@ class FakeClient:
             "message": None,
         }
 
-    def _check(self) -> None:
-        if self.error:
-            raise self.error
-
     def __getattr__(self, name: str) -> Any:
         def act(*arguments: Any, **named: Any) -> Json:
             self.calls.append((name, *arguments, named))
-            self._check()
             return self._prepared(name) or {}
 
         return act
@@ -207,13 +192,15 @@ def fresh() -> FakeClient:
     return client
 
 
+DENIED = ApiError(
+    403,
+    "AccessDeniedException",
+    f"User: {OMAR} is not authorized to perform: execute-api:Invoke on resource: "
+    "arn:aws:execute-api:eu-west-1:********2222:a1b2c3d4e5/api/GET/status",
+)
+
+
 def denied() -> FakeClient:
     client = healthy()
-    client.error = ApiError(
-        403,
-        "AccessDeniedException",
-        f"User: {OMAR} is not authorized to "
-        "perform: execute-api:Invoke on resource: arn:aws:execute-api:eu-west-1:********2222:"
-        "a1b2c3d4e5/api/GET/status",
-    )
+    client.answers["status"] = DENIED
     return client

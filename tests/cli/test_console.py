@@ -14,13 +14,13 @@ from cli.client import ApiError
 from cli.console import view
 from cli.console.app import create_app
 from tests.console_states import (
+    DENIED,
     RUN,
     SCHEDULE,
     FakeClient,
     at,
     attention,
     database,
-    denied,
     fresh,
     healthy,
     nightly,
@@ -150,7 +150,7 @@ def test_a_database_is_judged_in_a_word_or_two(facts: dict[str, Any], verdict: s
 @pytest.mark.parametrize(
     ("error", "status", "title", "step"),
     [
-        (denied().error, 403, "Access denied", "the permission that is missing"),
+        (DENIED, 403, "Access denied", "the permission that is missing"),
         (ApiError(None, "Unreachable", "no route"), 502, "The API cannot be reached", "VPN"),
         (ApiError(None, "NoCredentials", "none"), 502, "You are not signed in", "aws sso login"),
         (ApiError(404, "StageNotFound", "none"), 404, "There is no such stage", "stage&#39;s name"),
@@ -161,7 +161,7 @@ def test_an_error_is_a_page_with_the_next_step(
     error: ApiError, status: int, title: str, step: str
 ) -> None:
     client = healthy()
-    client.error = error
+    client.answers["status"] = error
     response = Browser(client).get("/")
     assert response.status_code == status
     assert f">{title}</h1>" in response.text
