@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,9 @@ import yaml
 from chalice.cli.factory import CLIFactory
 from chalice.deploy.packager import DependencyBuilder, PackageDownloadError
 from chalice.utils import OSUtils
-from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
-EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 STATED = PYPROJECT["project"]["requires-python"].removeprefix(">=")
 PINNED = {"lambda": PROJECT / "requirements.txt", "deploy": PROJECT / "requirements-chalice.txt"}
 WHEELS = Path(sys.prefix) / "wheels"
@@ -153,27 +150,6 @@ def test_nothing_is_developed_with_that_is_under_the_agpl() -> None:
     }
     assert len(licences) > 20
     assert [name for name, texts in licences.items() if re.search("AGPL|Affero", str(texts))] == []
-
-
-def closure(lines: Iterable[str], extra: str = "") -> Iterator[importlib.metadata.Distribution]:
-    """Yield the installed distributions that the requirements of an extra need."""
-    for each in map(Requirement, lines):
-        if each.marker is None or each.marker.evaluate({"extra": extra}):
-            found = importlib.metadata.distribution(each.name)
-            yield found
-            for wanted in each.extras or {""}:
-                yield from closure(found.requires or (), wanted)
-
-
-def test_the_demo_and_a_deployment_need_less_than_300_mb() -> None:
-    (installed,) = re.findall(r"--editable '\.\[(.*demo.*)\]'", (PROJECT / "Makefile").read_text())
-    lines = [line for extra in installed.split(",") for line in EXTRAS[extra]]
-    files = {each.name: each.files or [] for each in closure(lines)}
-    assert {"moto", "chalice", "botocore", "antlr4-python3-runtime"} <= files.keys()
-    assert files.keys() & {"cfn-lint", "matplotlib", "playwright", "pytest"} == set()
-    paths = [Path(str(file.locate())) for listed in files.values() for file in listed]
-    size = sum(path.stat().st_size for path in paths if path.exists())
-    assert 150e6 < size < 270e6  # pip and setuptools are another 30
 
 
 def test_the_workflow_runs_the_contributor_s_command_with_pinned_actions() -> None:

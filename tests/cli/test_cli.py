@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -58,15 +59,12 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
         "resume": RESUMED,
     }
     monkeypatch.setattr(operator, "connect", lambda *_: Target("acceptance", fake))
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
     return fake
 
 
-UNCONFIGURED = {
-    "TZ": "UTC",
-    "AWS_CONFIG_FILE": "/dev/null",
-    "AWS_DEFAULT_REGION": None,
-    "AWS_PROFILE": None,
-}
+UNCONFIGURED = {"AWS_CONFIG_FILE": "/dev/null", "AWS_DEFAULT_REGION": None, "AWS_PROFILE": None}
 
 
 def run(*words: str, answer: str = "", **environment: str) -> Result:
