@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -26,9 +27,9 @@ TEXTS = {path.name: path.read_text() for path in DOCUMENTS}
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
 ACCEPTANCE = (*acceptance._STAGE, *acceptance._PER_DATABASE)  # noqa: SLF001
-TESTS = [path.relative_to(PROJECT).as_posix() for path in (PROJECT / "tests").rglob("test_*.py")]
+# Files, with or without one of their tests.
 NAMED = re.findall(
-    r"`((?:tests/[\w/]*)?test_\w+\.py)(?:::(\w+))?`", TEXTS["guarantees.md"] + TEXTS["SECURITY.md"]
+    r"`([\w/.-]+\.(?:py|txt|yaml))(?:::(\w+))?`", TEXTS["guarantees.md"] + TEXTS["SECURITY.md"]
 )
 
 
@@ -45,28 +46,30 @@ def codes_in_rows(text: str, pattern: str) -> set[str]:
 # --- names and links ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("named", sorted(set(NAMED)))
-def test_every_test_that_is_named_exists(named: tuple[str, str]) -> None:
-    file, function = named
-    paths = [PROJECT / path for path in TESTS if f"/{path}".endswith(f"/{file}")]
-    holding = [path for path in paths if not function or f"def {function}(" in path.read_text()]
-    assert len(holding) == 1
-
-
-def test_every_file_that_security_names_exists() -> None:
-    named = re.findall(r"`([\w-]+(?:/[\w.-]+)*\.(?:py|txt|yaml))`", TEXTS["SECURITY.md"])
-    here = [name for name in named if not name.startswith("test_")]
-    assert len(here) > 5
-    assert [name for name in here if not (PROJECT / name).exists()] == []
+@pytest.mark.parametrize(("file", "function"), sorted(set(NAMED)))
+def test_every_file_and_test_that_is_named_exists(file: str, function: str) -> None:
+    paths = [*PROJECT.glob(file), *PROJECT.glob(f"tests/**/{file}")]
+    wanted = f"def {function}(" if function else ""
+    assert len([path for path in paths if wanted in path.read_text()]) == 1
 
 
 @every_document
 def test_every_link_leads_to_a_file_and_its_heading(document: Path) -> None:
+    for target, heading in links(document):
+        assert target.exists(), target
+        assert not heading or heading in anchors(target), f"{target}#{heading}"
+
+
+def test_every_document_is_linked_from_another_one() -> None:
+    linked = {target for each in DOCUMENTS for target, _ in links(each) if target != each}
+    assert {*DOCUMENTS} - linked <= {PROJECT / "README.md"}
+
+
+def links(document: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the file to which each link leads, and the heading or ""."""
     text = without_code(document.read_text())
     for file, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text):
-        target = document.parent / file if file else document
-        assert target.exists(), file
-        assert not heading or heading in anchors(target), f"{file}#{heading}"
+        yield (document.parent / file).resolve() if file else document, heading
 
 
 def anchors(document: Path) -> list[str]:
@@ -78,16 +81,6 @@ def anchors(document: Path) -> list[str]:
 def without_code(text: str) -> str:
     """Return the document without its code blocks."""
     return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def test_every_document_is_reachable_from_the_readme() -> None:
-    reached, waiting = set[Path](), [PROJECT / "README.md"]
-    while waiting:
-        document = waiting.pop()
-        reached.add(document)
-        linked = re.findall(r"\]\(([^)#:\s]+\.md)(?:#[^)]*)?\)", document.read_text())
-        waiting += {(document.parent / file).resolve() for file in linked} - reached
-    assert [path.name for path in DOCUMENTS if path not in reached] == []
 
 
 # --- settings and commands ------------------------------------------------------------------------
@@ -126,13 +119,6 @@ def test_every_make_target_of_the_readme_exists() -> None:
     named = set(re.findall(r"(?:`|^    )make (\w+)", TEXTS["README.md"], re.MULTILINE))
     targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "test", "setup"} <= named <= targets
-
-
-def test_four_commands_lead_from_a_clone_to_a_stage_that_the_doctor_checks() -> None:
-    """tests/e2e/test_newcomer.py runs the last three of them."""
-    lines = section("README.md", "Deploy it")
-    commands = re.findall(r"^    (?:aurora-refresh|make) (\w+)", lines, re.MULTILINE)
-    assert commands[:4] == ["setup", "configure", "deploy", "doctor"]
 
 
 def commands(document: str) -> list[list[str]]:
@@ -228,9 +214,3 @@ def test_the_key_policy_is_the_one_that_the_local_clouds_production_has() -> Non
 def test_the_documents_say_how_many_faults_are_planted() -> None:
     planted = len(test_it_bites.PLANTED | test_it_bites.IN_COPIES)
     assert f"plants {planted} faults" in " ".join(TEXTS["guarantees.md"].split())
-
-
-def test_the_bill_of_a_month_counts_every_alarm() -> None:
-    template = (PROJECT / "infrastructure/monitoring-acceptance.yaml").read_text()
-    alarms = template.count("Type: AWS::CloudWatch::Alarm\n")
-    assert f"| CloudWatch alarms | {alarms} × $0.10 |" in TEXTS["benchmarks.md"]
