@@ -375,3 +375,8 @@ def test_a_full_disk_ends_with_a_sentence(
     monkeypatch.setattr("cli.operator.say", Mock(side_effect=OSError(28, "no space")))
     result = run("status")
     assert (result.exit_code, result.stderr) == (1, "[Errno 28] no space\n")
+
+
+def test_help_lists_the_commands_in_the_order_in_which_people_meet_them() -> None:
+    listed = re.findall(r"^  ([a-z][a-z-]+)  ", run("--help").stdout, re.MULTILINE)
+    assert listed == [*cli.commands]
