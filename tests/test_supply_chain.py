@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import json
 import os
 import re
 import shlex
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from chalice.cli.factory import CLIFactory
 from chalice.deploy.packager import DependencyBuilder, PackageDownloadError
 from chalice.utils import OSUtils
 
@@ -38,8 +36,7 @@ def pins(file: Path) -> dict[str, tuple[str, list[str]]]:
     }
 
 
-def make(*arguments: str, folder: Path = PROJECT) -> subprocess.CompletedProcess[str]:
-    command = ["make", *arguments]
+def run(*command: str, folder: Path = PROJECT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -90,15 +87,13 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_make_setup_installs_only_what_has_its_hash(
     tmp_path: Path, pinned: str, error: str
 ) -> None:
-    recipe = make("--dry-run", "--what-if=requirements.txt", "setup").stdout.splitlines()
+    recipe = run("make", "--dry-run", "--what-if=requirements.txt", "setup").stdout.splitlines()
     (install,) = [line for line in recipe if f"-r {PINNED['lambda'].name} -r " in line]
     (tmp_path / ".venv").symlink_to(sys.prefix)
     (tmp_path / PINNED["lambda"].name).write_text(pinned)
     (tmp_path / PINNED["deploy"].name).touch()
     command = f"{install} --dry-run --ignore-installed"  # or it would look at no file
-    done = subprocess.run(
-        shlex.split(command), cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = run(*shlex.split(command), folder=tmp_path)
     assert (done.returncode != 0) is bool(error)
     assert error in done.stderr
 
@@ -127,7 +122,7 @@ def test_chalice_packs_only_what_has_its_hash(tmp_path: Path) -> None:
 
 
 def test_an_upgrade_pins_with_hashes_what_is_older_than_a_week() -> None:
-    said = make("--dry-run", *SET_UP, "upgrade").stdout.splitlines()
+    said = run("make", "--dry-run", *SET_UP, "upgrade").stdout.splitlines()
     commands = [line for line in said if "uv pip compile" in line]
     for group, command in zip(PINNED, commands, strict=True):
         assert f"--group {group} " in command
@@ -169,14 +164,6 @@ def test_every_place_that_states_a_python_states_the_same() -> None:
     assert f"Python {STATED} or newer" in (PROJECT / "README.md").read_text()
 
 
-def test_every_stage_has_the_stated_architecture_and_the_runtime_of_the_python_at_hand() -> None:
-    config = json.loads((PROJECT / ".chalice/config.json").read_text())
-    for stage in config["stages"]:
-        made = CLIFactory(str(PROJECT), environ={}).create_config_obj(chalice_stage_name=stage)
-        assert made.lambda_architecture == config["lambda_architecture"] == "x86_64"
-        assert made.lambda_python_version == "python{}.{}".format(*sys.version_info)
-
-
 @pytest.mark.parametrize(
     ("version", "printed"),
     [
@@ -197,7 +184,7 @@ def test_an_older_python_is_refused_and_another_one_is_noticed(
         f"sys.version_info = ({version.replace('.', ', ')}, 0, 'final', 0)\nexec(sys.argv[2])\n"
     )
     python.chmod(0o755)
-    done = make("setup", f"PYTHON={python}", folder=tmp_path)
+    done = run("make", "setup", f"PYTHON={python}", folder=tmp_path)
     assert done.returncode == 2
     assert re.match(printed, done.stdout)
     assert ("setting up" in done.stdout) is (version != "3.9")
@@ -207,6 +194,6 @@ def test_an_older_python_is_refused_and_another_one_is_noticed(
 def test_nothing_runs_inside_a_variable_of_make(tmp_path: Path, target: str, name: str) -> None:
     """Be it in double quotes or in none."""
     made = tmp_path / "made"
-    done = make(*SET_UP, target, f'{name}=x"; touch {made}; "$$(touch {made}); touch {made}')
+    done = run("make", *SET_UP, target, f'{name}=x"; touch {made}; "$$(touch {made}); touch {made}')
     assert done.returncode != 0, done.stdout
     assert not made.exists()
