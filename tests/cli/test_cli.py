@@ -76,20 +76,26 @@ def run(*words: str, answer: str = "", **environment: str) -> Result:
 # --- what is --------------------------------------------------------------------------------------
 
 
-def test_status_shows_each_database_in_a_line(client: FakeClient) -> None:
-    result = run("status")
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == (
-        "acceptance · 222222222222 · eu-west-1 · as omar (refresh-operator) · no problems\n"
+def test_status_of_one_database(client: FakeClient) -> None:
+    client.answers["identity"] = ApiError(403, "AccessDenied", "you may not know who you are")
+    client.answers["status"] = status(database("orders", 7), database("billing", 7))
+    billing = run("status", "--database", "billing")
+    assert (billing.exit_code, billing.stderr) == (0, "")
+    assert billing.stdout == (
+        "acceptance · eu-west-1 · no problems\n"
         "\n"
-        "database  deployed           age     state  next refresh\n"
-        "orders    orders-2026-11-21  7 days  good   Sun 29 Nov 2026 04:00 UTC\n"
+        "database  deployed            age     state  next refresh\n"
+        "billing   billing-2026-11-21  7 days  good   Sun 29 Nov 2026 04:00 UTC\n"
     )
+    (shown,) = json.loads(run("status", "--database", "billing", "--json").stdout)["databases"]
+    assert shown["name"] == "billing"
+    unknown = run("status", "--database", "invoices")
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert unknown.stderr == "there is no database 'invoices'; known: orders, billing\n"
 
 
 def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient) -> None:
     waiting = {"stage": "Approve", "waits_for": "an approval", "restores": f"orders from {NEW}"}
-    client.answers["identity"] = ApiError(403, "AccessDenied", "no")
     client.answers["status"] = status(
         database("orders", 17),
         database("documents", 7, deployed=None, age_hours=None),
@@ -100,7 +106,7 @@ def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient
     result = run("status")
     assert (result.exit_code, result.stderr) == (1, "")
     assert result.stdout == (
-        "acceptance · eu-west-1 · 1 problem\n"
+        "acceptance · 222222222222 · eu-west-1 · as omar (refresh-operator) · 1 problem\n"
         "\n"
         "database   deployed           age      state      next refresh\n"
         "orders     orders-2026-11-11  17 days  stale      Sun 29 Nov 2026 04:00 UTC\n"
@@ -111,16 +117,6 @@ def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient
         "\n"
         "✗ billing: orders-2026-11-27 is not prepared. Look.\n"
     )
-
-
-def test_status_of_one_database(client: FakeClient) -> None:
-    client.answers["status"] = status(database("orders", 7), database("billing", 7))
-    assert "orders " not in run("status", "--database", "billing").stdout
-    (shown,) = json.loads(run("status", "--database", "billing", "--json").stdout)["databases"]
-    assert shown["name"] == "billing"
-    unknown = run("status", "--database", "invoices")
-    assert (unknown.exit_code, unknown.stdout) == (1, "")
-    assert unknown.stderr == "there is no database 'invoices'; known: orders, billing\n"
 
 
 def test_snapshots_say_why_one_cannot_be_restored(client: FakeClient) -> None:

@@ -226,17 +226,11 @@ NAMES = ["SSM_RDS_LATEST_SNAPSHOT_NAME", "SSM_RDS_CURRENT_SNAPSHOT_NAME"]
 def test_what_is_missing_is_asked_until_it_is_right(
     project: Path, spoken: list[str], asked: list[str]
 ) -> None:
-    questions: list[str] = []
-
-    def ask(question: str) -> str:
-        questions.append(question)
-        return spoken[len(questions) - 1]
-
+    ask = Mock(side_effect=spoken)
     given = {name: value for name, value in ANSWERS.items() if name not in asked}
     write(changes(project, files(project, "new", given, ask)))
-    assert [question.rsplit("\n", 1)[1] for question in questions] == [
-        f"{each} = " for each in asked
-    ]
+    questions = [call.args[0].rpartition("\n")[2] for call in ask.call_args_list]
+    assert questions == [f"{each} = " for each in asked]
     assert load(project, "new").variables == STAGE
     assert own_answers(body(project)) == {"MAIN_PIPELINE_ARN": PIPELINE}
 
