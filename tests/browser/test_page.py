@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SIZES, Show
-from tests.console_states import DENIED, RUN, attention, denied, fresh, healthy
+from tests.console_states import DENIED, RUN, attention, denied, fresh, healthy, nightly
 
 PAGES = {
     "healthy": (healthy, "/"),
@@ -95,8 +95,8 @@ def test_a_snapshot_is_pinned_and_the_page_says_so(show: Show, script: bool) -> 
         page.get_by_label("Reason").fill("compare")
         page.get_by_role("button", name="Replace the cluster now").click()
         expect(page.get_by_role("status")).to_contain_text(f"now, in run {RUN}")
-    (call,) = client.calls
-    assert call[1]["deploy"] is True
+    asked = {"snapshot": nightly("orders", 3), "database": "orders", "reason": "compare"}
+    assert client.calls == [("pin", asked | {"deploy": True})]
 
 
 def test_the_page_reloads_itself_while_a_run_is_under_way(show: Show) -> None:
