@@ -371,19 +371,17 @@ def test_links_lead_to_the_console_of_the_partition(partition: str, domain: str)
     status["databases"][0]["preparation"] = {"state": "preparing", "execution": execution}
     links = view.links(f"arn:{partition}:sts::1:x", "eu-west-1", "acceptance", status)
     log = "$252Faws$252Flambda$252Faurora-refresh-acceptance-db-restore-from-snapshot"
+    region, pipeline = "?region=eu-west-1", "codesuite/codepipeline/pipelines/acceptance-main"
     pages = {
-        "Log": f"cloudwatch/home?region=eu-west-1#logsV2:log-groups/log-group/{log}",
+        "Log": f"cloudwatch/home{region}#logsV2:log-groups/log-group/{log}",
         "Stack acceptance-data": (
-            "cloudformation/home?region=eu-west-1#/stacks?filteringText=acceptance-data"
+            f"cloudformation/home{region}#/stacks?filteringText=acceptance-data"
         ),
         "Preparation of orders": (
-            f"states/home?region=eu-west-1#/v2/executions/details/{execution.replace(':', '%3A')}"
+            f"states/home{region}#/v2/executions/details/{execution.replace(':', '%3A')}"
         ),
-        "Pipeline": "codesuite/codepipeline/pipelines/acceptance-main/view?region=eu-west-1",
-        "Run": (
-            "codesuite/codepipeline/pipelines/acceptance-main"
-            f"/executions/{RUN}/timeline?region=eu-west-1"
-        ),
+        "Pipeline": f"{pipeline}/view{region}",
+        "Run": f"{pipeline}/executions/{RUN}/timeline{region}",
     }
     assert links == {label: f"https://eu-west-1.{domain}/{page}" for label, page in pages.items()}
 
@@ -406,3 +404,4 @@ def test_a_duration_is_shown_in_its_largest_unit() -> None:
 def test_an_automated_snapshot_is_named_as_it_can_be_pinned() -> None:
     name = "rds:orders-2026-01-03-05-07"
     assert view.short(nightly("orders", 1).rpartition(":")[0] + f":{name}") == name
+    assert view.short(None) == view.short("dummyvalue") == "nothing yet"
