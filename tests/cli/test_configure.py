@@ -14,7 +14,7 @@ from cli.main import cli
 from cli.mainpipeline import StackTemplate, places
 from cli.policies import with_own_statements
 from cli.stages import StageError, load, own_answers, to_text
-from tests.stage import STAGE, TWO
+from tests.stage import STAGE
 
 PROJECT = Path(__file__).resolve().parents[2]
 PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
@@ -59,12 +59,6 @@ def run(project: Path, words: str, *options: str) -> Result:
     return CliRunner().invoke(cli, [*given, *words.split()])
 
 
-def common(project: Path, **variables: str) -> None:
-    """Give every stage the variables."""
-    config = json.loads((project / CONFIG).read_text())
-    (project / CONFIG).write_text(to_text(config | {"environment_variables": variables}))
-
-
 # --- what is written ------------------------------------------------------------------------------
 
 
@@ -101,14 +95,6 @@ def test_the_same_answers_give_the_same_bytes_by_whatever_way(project: Path) -> 
     assert configured(project, **back) == at_once
 
 
-def test_another_database_takes_the_settings_of_the_one_before_away(project: Path) -> None:
-    configured(project, **ANSWERS)
-    docs = {name: value for name, value in TWO.items() if "DOCS" in name and name != "DATABASES"}
-    configured(project, **docs, DATABASES="DOCS")
-    general = {name: STAGE[name] for name in ("SOURCE_ACCOUNT", "SSM_MAIN_CICD_NAME")}
-    assert load(project, "new").variables == general | docs | {"DATABASES": "DOCS"}
-
-
 def test_what_was_tuned_by_hand_stays(project: Path) -> None:
     config = json.loads((project / CONFIG).read_text())
     stage = config["stages"]["acceptance"]
@@ -123,14 +109,6 @@ def test_what_was_tuned_by_hand_stays(project: Path) -> None:
     file.write_text(to_text(policy))
     before = snapshot(project)
     assert configured(project, "acceptance") == before
-
-
-def test_what_all_stages_have_in_common_is_taken_away_by_an_empty_value(project: Path) -> None:
-    common(project, MAX_SNAPSHOT_AGE_DAYS="7")
-    configured(project, **ANSWERS)
-    assert "MAX_SNAPSHOT_AGE_DAYS" not in body(project)["environment_variables"]
-    configured(project, MAX_SNAPSHOT_AGE_DAYS="")
-    assert load(project, "new").variables["MAX_SNAPSHOT_AGE_DAYS"] == ""
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"Statement": 1}', '{"Statement": [1]}'])
@@ -179,7 +157,9 @@ def test_a_wrong_answer_is_refused_with_what_would_be_right(project: Path, words
 
 
 def test_a_stage_becomes_one_of_the_other_kind_if_the_first_one_is_emptied(project: Path) -> None:
-    common(project, SOURCE_ACCOUNT="111111111111")
+    config = json.loads((project / CONFIG).read_text())
+    common = {"environment_variables": {"SOURCE_ACCOUNT": "111111111111"}}
+    (project / CONFIG).write_text(json.dumps(config | common))
     sharing = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
     place = {"ACCOUNT": "111111111111", "REGION": "eu-west-1"}
     configured(project, "acceptance", SOURCE_ACCOUNT="", **sharing, **place)
