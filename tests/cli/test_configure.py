@@ -158,16 +158,17 @@ def test_a_wrong_answer_is_refused_with_what_would_be_right(project: Path, words
 
 def test_a_stage_becomes_one_of_the_other_kind_if_the_first_one_is_emptied(project: Path) -> None:
     config = json.loads((project / CONFIG).read_text())
-    common = {"environment_variables": {"SOURCE_ACCOUNT": "111111111111"}}
-    (project / CONFIG).write_text(json.dumps(config | common))
+    common = {"SOURCE_ACCOUNT": "111111111111", "MAX_SNAPSHOT_AGE_DAYS": "7"}
+    (project / CONFIG).write_text(json.dumps(config | {"environment_variables": common}))
     sharing = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
     place = {"ACCOUNT": "111111111111", "REGION": "eu-west-1"}
     configured(project, "acceptance", SOURCE_ACCOUNT="", **sharing, **place)
-    variables = load(project, "acceptance").variables
+    variables = body(project, "acceptance")["environment_variables"]
     kept = {"NOTIFICATION_TOPIC_ARN": variables["NOTIFICATION_TOPIC_ARN"]}
+    # An empty value, where all stages have another one.
     assert variables == sharing | kept | {"SOURCE_ACCOUNT": ""}
     configured(project, "acceptance", SHARE_WITH_ACCOUNT="", **ANSWERS)
-    assert load(project, "acceptance").variables == STAGE | kept
+    assert body(project, "acceptance")["environment_variables"] == STAGE | kept
 
 
 def test_a_write_that_fails_half_way_is_undone(
