@@ -123,8 +123,6 @@ class FakeClient:
         if prepared := self._prepared("history"):
             return prepared
         (facts,) = (each for each in self.status_answer["databases"] if each["name"] == name)
-        if not facts["version"]:
-            return {"history": []}
         days = round(facts["age_hours"] / 24)
         versions = [
             version(5, nightly(name, days), days - 0.6, good=facts["good"]),
@@ -188,7 +186,8 @@ def fresh() -> FakeClient:
     )
     unset = dict.fromkeys(["version", "since", "action", "by", "why"])
     client = FakeClient(database("orders", 1, **nothing, **unset, good=False))
-    client.status_answer["pipeline"]["last_run"] = None
+    client.status_answer["pipeline"] = pipeline(None)
+    client.answers["history"] = {"history": []}
     return client
 
 
