@@ -67,6 +67,7 @@ UNCONFIGURED = {"AWS_CONFIG_FILE": "/dev/null", "AWS_DEFAULT_REGION": None, "AWS
 
 
 def run(*words: str, answer: str = "", **environment: str) -> Result:
+    """Run the command line where AWS is not configured but for the environment."""
     runner = CliRunner(env=UNCONFIGURED | environment)
     result = runner.invoke(cli, [*words], input=answer)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
