@@ -18,13 +18,19 @@ def at(**before: float) -> str:
     return (NOW - timedelta(**before)).isoformat(timespec="seconds")
 
 
-def arn(name: str) -> str:
-    return f"arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:{name}"
+SCHEDULE = {
+    "now": NOW.isoformat(),
+    "window": "00:00-07:00 UTC",
+    "next_update": at(hours=-12),
+    "next_restore": at(hours=-14),
+    "max_age_days": 14,
+}
 
 
 def nightly(database: str, days: float) -> str:
     """The ARN of the snapshot that was taken so many nights ago."""
-    return arn(f"{database}-{NOW - timedelta(days=days):%Y-%m-%d}")
+    name = f"{database}-{NOW - timedelta(days=days):%Y-%m-%d}"
+    return f"arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:{name}"
 
 
 def database(name: str, days: int, **facts: Any) -> Json:
@@ -52,13 +58,7 @@ def database(name: str, days: int, **facts: Any) -> Json:
 
 
 def run(status: str, started: str, updated: str, **facts: Any) -> Json:
-    return {
-        "execution_id": RUN,
-        "status": status,
-        "started": started,
-        "updated": updated,
-        **facts,
-    }
+    return {"execution_id": RUN, "status": status, "started": started, "updated": updated, **facts}
 
 
 def pipeline(last_run: Json | None, under_way: Json | None = None) -> Json:
@@ -100,23 +100,14 @@ class FakeClient:
     """Answers as the API does in one state, and records what it is asked to change."""
 
     region = "eu-west-1"
-    nights = 120  # of which there are shares
 
     def __init__(self, *databases: Json, **status: Any) -> None:
         self.calls: list[Any] = []
-        self.error: ApiError | None = None
-        self.answer: Json = {}  # to every action
-        self.answers: dict[str, Json | ApiError] = {}  # instead of the state's, by the call's name
+        self.answers: dict[str, Json | ApiError] = {}  # by the call's name; else the state's
         self.status_answer: Json = {
             "databases": list(databases),
             "hold": None,
-            "schedule": {
-                "now": NOW.isoformat(),
-                "window": "00:00-07:00 UTC",
-                "next_update": at(hours=-12),
-                "next_restore": at(hours=-14),
-                "max_age_days": 14,
-            },
+            "schedule": SCHEDULE,
             "pipeline": pipeline(run("Succeeded", at(days=13.4), at(days=13.37))),
             "problems": [],
             **status,
@@ -126,16 +117,12 @@ class FakeClient:
         return self._prepared("identity") or {"Account": "222222222222", "Arn": OMAR}
 
     def status(self) -> Json:
-        self._check()
         return self._prepared("status") or deepcopy(self.status_answer)
 
     def history(self, name: str | None) -> Json:
-        self._check()
         if prepared := self._prepared("history"):
             return prepared
         (facts,) = (each for each in self.status_answer["databases"] if each["name"] == name)
-        if not facts["version"]:
-            return {"history": []}
         days = round(facts["age_hours"] / 24)
         versions = [
             version(5, nightly(name, days), days - 0.6, good=facts["good"]),
@@ -145,25 +132,19 @@ class FakeClient:
         return {"history": versions}
 
     def snapshots(self, name: str | None) -> Json:
-        self._check()
         return self._prepared("snapshots") or {
             "snapshots": [
-                *(share(name, days) for days in range(1, self.nights)),
+                *(share(name, days) for days in range(1, 8)),
                 share(f"{name}-next", 1, eligible=False, detail="engine version 16.1, wanted 15"),
             ],
             "omitted": 0,
             "message": None,
         }
 
-    def _check(self) -> None:
-        if self.error:
-            raise self.error
-
     def __getattr__(self, name: str) -> Any:
         def act(*arguments: Any, **named: Any) -> Json:
             self.calls.append((name, *arguments, named))
-            self._check()
-            return self._prepared(name) or self.answer
+            return self._prepared(name) or {}
 
         return act
 
@@ -205,17 +186,20 @@ def fresh() -> FakeClient:
     )
     unset = dict.fromkeys(["version", "since", "action", "by", "why"])
     client = FakeClient(database("orders", 1, **nothing, **unset, good=False))
-    client.status_answer["pipeline"]["last_run"] = None
+    client.status_answer["pipeline"] = pipeline(None)
+    client.answers["history"] = {"history": []}
     return client
+
+
+DENIED = ApiError(
+    403,
+    "AccessDeniedException",
+    f"User: {OMAR} is not authorized to perform: execute-api:Invoke on resource: "
+    "arn:aws:execute-api:eu-west-1:********2222:a1b2c3d4e5/api/GET/status",
+)
 
 
 def denied() -> FakeClient:
     client = healthy()
-    client.error = ApiError(
-        403,
-        "AccessDeniedException",
-        f"User: {OMAR} is not authorized to "
-        "perform: execute-api:Invoke on resource: arn:aws:execute-api:eu-west-1:********2222:"
-        "a1b2c3d4e5/api/GET/status",
-    )
+    client.answers["status"] = DENIED
     return client

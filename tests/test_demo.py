@@ -2,10 +2,10 @@
 
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import WaiterError
@@ -13,30 +13,6 @@ from botocore.exceptions import WaiterError
 from demo import __main__ as demo
 from demo.orders import NIGHT
 from demo.output import Unexpected, fire
-
-Run = Callable[..., int]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the demo on no cloud, with a scenario that ends so; return its exit status."""
-
-    def run_demo(end: BaseException | None, *arguments: str) -> int:
-        def raising(error: BaseException | None) -> Callable[..., None]:
-            def play(*_: Any) -> None:
-                if error is not None:
-                    raise error
-
-            return play
-
-        monkeypatch.setattr(sys, "argv", ["demo", *arguments])
-        monkeypatch.setattr(signal, "signal", lambda *_: None)
-        monkeypatch.setattr(demo, "LocalCloud", SimpleNamespace(start=lambda: nullcontext(None)))
-        monkeypatch.setitem(demo.SCENARIOS, "orders", raising(end))
-        monkeypatch.setattr(demo, "invite", raising(KeyboardInterrupt()))
-        return demo.main()
-
-    return run_demo
 
 
 @pytest.mark.parametrize(
@@ -51,43 +27,43 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     ],
 )
 def test_an_end_has_its_status_and_a_failure_its_line(
-    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     end: BaseException | None,
     arguments: tuple[str, ...],
     status: int,
 ) -> None:
-    assert run(end, *arguments) == status
+    monkeypatch.setattr(sys, "argv", ["demo", *arguments])
+    monkeypatch.setattr(signal, "signal", Mock())
+    monkeypatch.setattr(demo, "LocalCloud", Mock(start=nullcontext))
+    monkeypatch.setitem(demo.SCENARIOS, "orders", Mock(side_effect=end))
+    monkeypatch.setattr(demo, "invite", Mock(side_effect=KeyboardInterrupt))
+    assert demo.main() == status
     errors = capsys.readouterr().err.strip().splitlines()
     assert [line.endswith(str(end)) for line in errors] == [True] * (status == 1)
 
 
 def test_a_function_that_fails_is_reported_in_a_few_words() -> None:
     error = {"errorType": "Denied", "errorMessage": "no", "stackTrace": ["x" * 10_000]}
-    record = {"status": "failed", "error": error}
-    company: Any = SimpleNamespace(
-        cloud=SimpleNamespace(set_clock=lambda _: None, fire=lambda *_: [record])
-    )
+    company = Mock()
+    company.cloud.fire.return_value = [{"status": "failed", "error": error}]
     with pytest.raises(Unexpected) as caught:
         fire(company, "db-restore", NIGHT)
     assert str(caught.value) == "found db-restore failed: errorType Denied, errorMessage no"
 
 
-@pytest.mark.parametrize(("others", "named"), [([], ""), (["billing"], " --database orders")])
 def test_what_is_suggested_answers_at_once_and_says_what_it_needs(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    others: list[str],
-    named: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(signal, "pause", lambda: None)
-    databases = [SimpleNamespace(source=name) for name in ("orders", *others)]
+    monkeypatch.setattr(signal, "pause", Mock())
     cloud = SimpleNamespace(endpoint="http://x")
+    databases = [SimpleNamespace(source=name) for name in ("orders", "billing")]
     company: Any = SimpleNamespace(cloud=cloud, databases=databases, current="/current")
     demo.invite(company)
     *_, suggested, ours, needed, aws = capsys.readouterr().out.strip().split("\n\n")
     assert suggested.endswith("export AURORA_REFRESH_STAGE=local")
     commands = [line.partition("/aurora-refresh ")[2] for line in ours.splitlines()]
-    assert commands == ["status", f"history{named}", f"snapshots{named}", "console"]
+    named = "--database orders"
+    assert commands == ["status", f"history {named}", f"snapshots {named}", "console"]
     assert needed == "With the AWS CLI, which has to be installed:"
     assert {line.split()[0] for line in aws.splitlines()} == {"aws"}

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-import shutil
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.schedule import Expression
 from chalicelib.settings import acceptance, production
 from cli.main import cli
-from cli.stages import AcceptanceStage, load
+from cli.stages import AcceptanceStage, load, own_answers
 from demo.production import ACCEPTANCE_RESTORES
 from tests.simulation import test_it_bites
 
@@ -27,9 +27,9 @@ TEXTS = {path.name: path.read_text() for path in DOCUMENTS}
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
 ACCEPTANCE = (*acceptance._STAGE, *acceptance._PER_DATABASE)  # noqa: SLF001
-TESTS = [path.relative_to(PROJECT).as_posix() for path in (PROJECT / "tests").rglob("test_*.py")]
+# Files, with or without one of their tests.
 NAMED = re.findall(
-    r"`((?:tests/[\w/]*)?test_\w+\.py)(?:::(\w+))?`", TEXTS["guarantees.md"] + TEXTS["SECURITY.md"]
+    r"`([\w/.-]+\.(?:py|txt|yaml))(?:::(\w+))?`", TEXTS["guarantees.md"] + TEXTS["SECURITY.md"]
 )
 
 
@@ -46,28 +46,30 @@ def codes_in_rows(text: str, pattern: str) -> set[str]:
 # --- names and links ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("named", sorted(set(NAMED)))
-def test_every_test_that_is_named_exists(named: tuple[str, str]) -> None:
-    file, function = named
-    paths = [PROJECT / path for path in TESTS if f"/{path}".endswith(f"/{file}")]
-    holding = [path for path in paths if not function or f"def {function}(" in path.read_text()]
-    assert len(holding) == 1
-
-
-def test_every_file_that_security_names_exists() -> None:
-    named = re.findall(r"`([\w-]+(?:/[\w.-]+)*\.(?:py|txt|yaml))`", TEXTS["SECURITY.md"])
-    here = [name for name in named if not name.startswith("test_")]
-    assert len(here) > 5
-    assert [name for name in here if not (PROJECT / name).exists()] == []
+@pytest.mark.parametrize(("file", "function"), sorted(set(NAMED)))
+def test_every_file_and_test_that_is_named_exists(file: str, function: str) -> None:
+    paths = [*PROJECT.glob(file), *PROJECT.glob(f"tests/**/{file}")]
+    wanted = f"def {function}(" if function else ""
+    assert len([path for path in paths if wanted in path.read_text()]) == 1
 
 
 @every_document
 def test_every_link_leads_to_a_file_and_its_heading(document: Path) -> None:
+    for target, heading in links(document):
+        assert target.exists(), target
+        assert not heading or heading in anchors(target), f"{target}#{heading}"
+
+
+def test_every_document_is_linked_from_another_one() -> None:
+    linked = {target for each in DOCUMENTS for target, _ in links(each) if target != each}
+    assert {*DOCUMENTS} - linked <= {PROJECT / "README.md"}
+
+
+def links(document: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the file to which each link leads, and the heading or ""."""
     text = without_code(document.read_text())
     for file, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text):
-        target = document.parent / file if file else document
-        assert target.exists(), file
-        assert not heading or heading in anchors(target), f"{file}#{heading}"
+        yield (document.parent / file).resolve() if file else document, heading
 
 
 def anchors(document: Path) -> list[str]:
@@ -79,16 +81,6 @@ def anchors(document: Path) -> list[str]:
 def without_code(text: str) -> str:
     """Return the document without its code blocks."""
     return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def test_every_document_is_reachable_from_the_readme() -> None:
-    reached, waiting = set[Path](), [PROJECT / "README.md"]
-    while waiting:
-        document = waiting.pop()
-        reached.add(document)
-        linked = re.findall(r"\]\(([^)#:\s]+\.md)(?:#[^)]*)?\)", document.read_text())
-        waiting += {(document.parent / file).resolve() for file in linked} - reached
-    assert [path.name for path in DOCUMENTS if path not in reached] == []
 
 
 # --- settings and commands ------------------------------------------------------------------------
@@ -129,31 +121,27 @@ def test_every_make_target_of_the_readme_exists() -> None:
     assert {"demo", "test", "setup"} <= named <= targets
 
 
-def test_four_commands_lead_from_a_clone_to_a_stage_that_the_doctor_checks() -> None:
-    """tests/e2e/test_newcomer.py runs the last three of them."""
-    lines = section("README.md", "Deploy it")
-    commands = re.findall(r"^    (?:aurora-refresh|make) (\w+)", lines, re.MULTILINE)
-    assert commands[:4] == ["setup", "configure", "deploy", "doctor"]
+def commands(document: str) -> list[list[str]]:
+    """Return the words of each `aurora-refresh` command that a document prints."""
+    text = TEXTS[document].replace("\\\n", " ")
+    lines = re.findall(r"^(?: +(?:\$ )?|\$ )aurora-refresh (.*)", text, re.MULTILINE)
+    return [shlex.split(line.split(" | ")[0], comments=True) for line in lines]
 
 
 @every_document
 def test_every_printed_command_is_one_that_the_command_line_takes(document: Path) -> None:
-    text = document.read_text().replace("\\\n", " ")
-    for line in re.findall(r"^(?: +(?:\$ )?|\$ )(aurora-refresh .*)", text, re.MULTILINE):
-        name, *words = shlex.split(line.split(" | ")[0], comments=True)[1:]
+    for name, *words in commands(document.name):
         try:
             cli.commands[name].make_context(name, words)
         except click.UsageError as error:
-            pytest.fail(f"{line}: {error.format_message()}")
+            pytest.fail(f"{name} {shlex.join(words)}: {error.format_message()}")
 
 
 def test_the_example_with_two_databases_is_a_stage(tmp_path: Path) -> None:
-    text = TEXTS["settings.md"].replace("\\\n", " ")
-    (line,) = re.findall(r"^ +aurora-refresh (configure .*DATABASES=.*)", text, re.MULTILINE)
+    (words,) = [each for each in commands("settings.md") if "DATABASES=ORDERS,DOCS" in each]
     (tmp_path / ".chalice").mkdir()
     (tmp_path / ".chalice/config.json").write_text('{"app_name": "aurora-refresh", "stages": {}}')
-    words = [*shlex.split(line), "--offline", "--project", str(tmp_path)]
-    done = CliRunner().invoke(cli, words)
+    done = CliRunner().invoke(cli, [*words, "--offline", "--project", str(tmp_path)])
     assert (done.exit_code, done.stderr) == (0, "")
     stage = load(tmp_path, "acceptance")
     assert isinstance(stage, AcceptanceStage)
@@ -165,43 +153,15 @@ def test_the_example_with_two_databases_is_a_stage(tmp_path: Path) -> None:
     [("README.md", "acceptance"), ("deploying.md", "acceptance"), ("production.md", "production")],
 )
 def test_the_first_command_leaves_only_parameter_names_of_the_example(
-    document: str, name: str, tmp_path: Path
+    document: str, name: str
 ) -> None:
-    text = TEXTS[document].replace("\\\n", " ")
-    pattern = rf"^ +aurora-refresh (configure --stage {name} .*=….*)"
-    line, *_ = re.findall(pattern, text, re.MULTILINE)
-    words = [OWN.get(word, word) for word in shlex.split(line)]
-    assert [word for word in words if "…" in word] == []
-    shutil.copytree(PROJECT / ".chalice", tmp_path / ".chalice", ignore=lambda *_: ["deployed"])
-    before = values_of(tmp_path, name)
-    done = CliRunner().invoke(cli, [*words, "--offline", "--project", str(tmp_path)])
-    assert (done.exit_code, done.stderr) == (0, "")
-    after = values_of(tmp_path, name)
-    kept = {each for each, value in before.items() if after.get(each) == value}
-    names = {each for each in before if each.startswith("SSM_")}
-    assert kept == names | ({"DATABASES"} if names else set())
-
-
-# What a newcomer writes for each `…`.
-OWN = {
-    "MAIN_PIPELINE_ARN=…": "MAIN_PIPELINE_ARN=arn:aws:codepipeline:eu-central-1:333333333333:main",
-    "NOTIFICATION_TOPIC_ARN=…": "NOTIFICATION_TOPIC_ARN=arn:aws:sns:eu-central-1:333333333333:team",
-    "SOURCE_ACCOUNT=…": "SOURCE_ACCOUNT=444444444444",
-    "RDS_ENGINE=…": "RDS_ENGINE=aurora-mysql",
-    "RDS_ENGINE_VERSION=…": "RDS_ENGINE_VERSION=8.0",
-    "RDS_SOURCE_CLUSTER=…": "RDS_SOURCE_CLUSTER=shop",
-    "RDS_STACK_NAME=…": "RDS_STACK_NAME=shop-data",
-    "ACCOUNT=…": "ACCOUNT=333333333333",
-    "REGION=…": "REGION=eu-central-1",
-    "SHARE_WITH_ACCOUNT=…": "SHARE_WITH_ACCOUNT=444444444444",
-    "SHARE_KMS_KEY_ID=…": "SHARE_KMS_KEY_ID=",
-}
-
-
-def values_of(project: Path, stage: str) -> dict[str, str]:
-    """Return the stage's variables and its own answers."""
-    body = json.loads((project / ".chalice/config.json").read_text())["stages"][stage]
-    return {**body["environment_variables"], **body["aurora_refresh"]}
+    words = next(each for each in commands(document) if any(word.endswith("=…") for word in each))
+    assert words[:3] == ["configure", "--stage", name]
+    given = {word.partition("=")[0] for word in words[3:]}
+    body = json.loads((PROJECT / ".chalice/config.json").read_text())["stages"][name]
+    example = body["environment_variables"].keys() | own_answers(body).keys()
+    kept = {each for each in example if re.match("SSM_|DATABASES", each)}
+    assert given == example - kept
 
 
 # --- what the code does ---------------------------------------------------------------------------
@@ -254,9 +214,3 @@ def test_the_key_policy_is_the_one_that_the_local_clouds_production_has() -> Non
 def test_the_documents_say_how_many_faults_are_planted() -> None:
     planted = len(test_it_bites.PLANTED | test_it_bites.IN_COPIES)
     assert f"plants {planted} faults" in " ".join(TEXTS["guarantees.md"].split())
-
-
-def test_the_bill_of_a_month_counts_every_alarm() -> None:
-    template = (PROJECT / "infrastructure/monitoring-acceptance.yaml").read_text()
-    alarms = template.count("Type: AWS::CloudWatch::Alarm\n")
-    assert f"| CloudWatch alarms | {alarms} × $0.10 |" in TEXTS["benchmarks.md"]

@@ -1,10 +1,8 @@
 """``make screenshots``: the pictures in docs/."""
 
 import io
-import os
 import re
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,9 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
+from cli import operator
+from cli.main import cli
+from cli.operator import Target
 from tests.browser.conftest import Show
 from tests.console_states import FakeClient, attention, denied, healthy
 
@@ -35,31 +36,21 @@ def test_screenshot(show: Show, name: str, client: Callable[[], FakeClient], siz
 
 COMMAND = "aurora-refresh status --stage acceptance"
 COLUMNS = 118
-# The command itself, on what it takes for a terminal, over a client that answers as the API does.
-PROGRAM = f"""
-import sys
-from cli import operator
-from cli.main import cli
-from tests.console_states import attention
-sys.stdout.isatty = lambda: True
-operator.connect = lambda *_: operator.Target("acceptance", attention())
-cli({COMMAND.split()[1:]})
-"""
 
 
-def test_terminal() -> None:
+def test_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command itself, on what it takes for a terminal, over a client that answers as the API does."""
+    monkeypatch.setattr(operator, "connect", lambda *_: Target("acceptance", attention()))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     terminal = {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color", "TZ": "Europe/Amsterdam"}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        cwd=DOCS.parent,
-        env=os.environ | terminal,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    for name, value in terminal.items():
+        monkeypatch.setenv(name, value)
+    time.tzset()
+    with pytest.raises(SystemExit):  # as one database needs attention
+        cli(COMMAND.split()[1:])
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text(f"$ {COMMAND}"))
-    console.print(Text.from_ansi(done.stdout))
+    console.print(Text.from_ansi(capsys.readouterr().out))
     # Without the fonts that it would load from the internet.
     template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     console.save_svg(

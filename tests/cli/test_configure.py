@@ -2,25 +2,24 @@
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from cli.configure import changes, files, write
 from cli.main import cli
 from cli.mainpipeline import StackTemplate, places
 from cli.policies import with_own_statements
-from cli.stages import AcceptanceStage, StageError, load, own_answers, to_text
-from tests.stage import STAGE, TWO
+from cli.stages import StageError, load, own_answers, to_text
+from tests.stage import STAGE
 
 PROJECT = Path(__file__).resolve().parents[2]
 PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
 ANSWERS = STAGE | {"MAIN_PIPELINE_ARN": PIPELINE}
 CONFIG = ".chalice/config.json"
-SHARING = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
 
 
 @pytest.fixture
@@ -54,18 +53,10 @@ def body(project: Path, stage: str = "new") -> dict[str, Any]:
     return found
 
 
-def own(project: Path, stage: str) -> dict[str, str]:
-    """The stage's answers that are no settings."""
-    return own_answers(body(project, stage))
-
-
-def refusal(project: Path, stage: str = "new", **answers: str) -> list[str]:
-    """What is said to the answers, line by line; nothing has been written by then."""
-    before = snapshot(project)
-    with pytest.raises(StageError) as caught:
-        configured(project, stage, **answers)
-    assert snapshot(project) == before
-    return str(caught.value).splitlines()
+def run(project: Path, words: str, *options: str) -> Result:
+    """Run the command offline with a stage's name and its answers."""
+    given = ["configure", "--offline", "--project", str(project), *options, "--stage"]
+    return CliRunner().invoke(cli, [*given, *words.split()])
 
 
 # --- what is written ------------------------------------------------------------------------------
@@ -74,7 +65,7 @@ def refusal(project: Path, stage: str = "new", **answers: str) -> list[str]:
 @pytest.mark.parametrize("stage", ["acceptance", "production"])
 def test_the_checked_in_stages_are_what_configure_writes(project: Path, stage: str) -> None:
     checked_in = snapshot(project)
-    answers = {**load(project, stage).variables, **own(project, stage)}
+    answers = {**load(project, stage).variables, **own_answers(body(project, stage))}
     config = json.loads(checked_in[CONFIG])
     others = {name: each for name, each in config["stages"].items() if name != stage}
     (project / CONFIG).write_text(json.dumps({**config, "stages": others}))
@@ -83,28 +74,9 @@ def test_the_checked_in_stages_are_what_configure_writes(project: Path, stage: s
 
     made = configured(project, stage, **answers)
 
-    # The stage comes last now.
-    assert json.loads(made[CONFIG]) == config
-    assert json.dumps(body(project, stage)) == json.dumps(config["stages"][stage])
-    assert made | {CONFIG: b""} == checked_in | {CONFIG: b""}
+    added = {**config, "stages": {**others, stage: config["stages"][stage]}}
+    assert made == checked_in | {CONFIG: to_text(added).encode()}
     assert changes(project, files(project, stage, {})) == {}
-
-
-def test_a_new_stage_leaves_the_others_as_they_are(project: Path) -> None:
-    before = snapshot(project)
-    made = configured(project, **ANSWERS)
-    assert {name for name in made if made[name] != before.get(name)} == {
-        CONFIG,
-        ".chalice/policy-new-db-update-latest-snapshot-id.json",
-        ".chalice/policy-new-db-restore-from-snapshot.json",
-        ".chalice/policy-new-db-follow-pipeline.json",
-        ".chalice/policy-new-db-reconcile.json",
-        ".chalice/policy-new-api-handler.json",
-    }
-    text = made[CONFIG].decode()
-    # Byte for byte: all that was there, and the new stage behind it.
-    assert text.startswith(before[CONFIG].decode().rstrip("}\n "))
-    assert load(project, "new").variables == STAGE
 
 
 def test_the_same_answers_give_the_same_bytes_by_whatever_way(project: Path) -> None:
@@ -116,35 +88,11 @@ def test_the_same_answers_give_the_same_bytes_by_whatever_way(project: Path) -> 
         "MAX_SNAPSHOT_AGE_DAYS": "3",
         "PIN_API_ENABLED": "false",
     }
-    configured(project, **detour)
-    assert (
-        configured(project, **final | {"MAX_SNAPSHOT_AGE_DAYS": "", "PIN_API_ENABLED": ""})
-        == at_once
-    )
-
-
-def test_an_empty_answer_removes_a_setting_and_what_its_policies_grant(project: Path) -> None:
-    made = configured(project, "acceptance", SSM_REFRESH_HOLD_NAME="", NOTIFICATION_TOPIC_ARN="")
-    variables = load(project, "acceptance").variables
-    assert not {"SSM_REFRESH_HOLD_NAME", "NOTIFICATION_TOPIC_ARN"} & variables.keys()
-    policies = b"".join(text for name, text in made.items() if "policy-acceptance-" in name)
-    assert (b"hold" in policies.lower(), b"sns" in policies) == (False, False)
-
-
-def test_without_the_pin_api_its_policy_goes_and_comes_back(project: Path) -> None:
-    before = snapshot(project)
-    after = configured(project, "acceptance", PIN_API_ENABLED="false")
-    assert before.keys() - after.keys() == {".chalice/policy-acceptance-api-handler.json"}
-    assert "api_handler" not in body(project, "acceptance")["lambda_functions"]
-    assert configured(project, "acceptance", PIN_API_ENABLED="") == before
-
-
-def test_another_database_takes_the_settings_of_the_one_before_away(project: Path) -> None:
-    configured(project, **ANSWERS)
-    docs = {name: value for name, value in TWO.items() if "DOCS" in name and name != "DATABASES"}
-    configured(project, **docs, DATABASES="DOCS")
-    general = {name: STAGE[name] for name in ("SOURCE_ACCOUNT", "SSM_MAIN_CICD_NAME")}
-    assert load(project, "new").variables == general | docs | {"DATABASES": "DOCS"}
+    without = configured(project, **detour)
+    assert at_once.keys() - without.keys() == {".chalice/policy-new-api-handler.json"}
+    assert "api_handler" not in body(project)["lambda_functions"]
+    back = final | {"MAX_SNAPSHOT_AGE_DAYS": "", "PIN_API_ENABLED": ""}
+    assert configured(project, **back) == at_once
 
 
 def test_what_was_tuned_by_hand_stays(project: Path) -> None:
@@ -154,20 +102,13 @@ def test_what_was_tuned_by_hand_stays(project: Path) -> None:
     stage["lambda_functions"]["other"] = {"lambda_timeout": 1}
     stage["environment_variables"]["POWERTOOLS_LOG_LEVEL"] = "DEBUG"
     stage["tags"] = {"owner": "Zoë"}
-    (project / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    (project / CONFIG).write_text(to_text(config))
+    file = project / ".chalice/policy-acceptance-db-reconcile.json"
+    policy = json.loads(file.read_text())
+    policy["Statement"].append({"Sid": "OwnBoundary", "Effect": "Deny", "Action": "s3:*"})
+    file.write_text(to_text(policy))
     before = snapshot(project)
     assert configured(project, "acceptance") == before
-
-
-def test_what_all_stages_have_in_common_is_taken_away_by_an_empty_value(project: Path) -> None:
-    config = json.loads((project / CONFIG).read_text())
-    config["environment_variables"] = {"MAX_SNAPSHOT_AGE_DAYS": "7"}
-    (project / CONFIG).write_text(json.dumps(config))
-    configured(project, **ANSWERS)
-    assert "MAX_SNAPSHOT_AGE_DAYS" not in body(project)["environment_variables"]
-    configured(project, MAX_SNAPSHOT_AGE_DAYS="")
-    assert body(project)["environment_variables"]["MAX_SNAPSHOT_AGE_DAYS"] == ""
-    assert load(project, "new").variables["MAX_SNAPSHOT_AGE_DAYS"] == ""
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"Statement": 1}', '{"Statement": [1]}'])
@@ -175,122 +116,69 @@ def test_a_policy_file_that_cannot_be_read_is_written_anew(text: str | None) -> 
     assert with_own_statements({"Statement": []}, text) == {"Statement": []}
 
 
-def test_statements_that_somebody_added_to_a_policy_are_kept(project: Path) -> None:
-    file = project / ".chalice/policy-acceptance-db-reconcile.json"
-    policy = json.loads(file.read_text())
-    policy["Statement"].append({"Sid": "OwnBoundary", "Effect": "Deny", "Action": "s3:*"})
-    file.write_text(to_text(policy))
-    assert configured(project, "acceptance")[file.relative_to(project).as_posix()] == (
-        to_text(policy).encode()
-    )
-
-
 # --- mistakes -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("answers", "message"),
-    [
-        ({"SOURCE_ACCOUNT": "222222222222"}, "  - SOURCE_ACCOUNT is '222222222222': this is the"),
-        (
-            {"RDS_ENIGNE": "docdb"},
-            "RDS_ENIGNE is not a setting. Did you mean RDS_ENGINE? Settings: ",
-        ),
-        ({"DATABASES": "rds"}, "DATABASES is 'rds': write prefixes of upper-case letters"),
-    ],
-)
-def test_a_wrong_answer_is_refused_with_what_would_be_right(
-    project: Path, answers: dict[str, str], message: str
-) -> None:
-    assert refusal(project, **ANSWERS | answers)[-1].startswith(message)
+BOTH = "SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both set: set SOURCE_ACCOUNT in an acceptance"
+EXAMPLE = "is an account of the documentation's examples; write your own"
+WRONG = {
+    "a_b": "STAGE is 'a_b': write a name such as acceptance",
+    "team-before": "STAGE is 'team-before': its stack would have the name of another",
+    "acceptance RDS_ENGINE": "'RDS_ENGINE': write NAME=VALUE, such as RDS_ENGINE_VERSION=15\n",
+    "acceptance RDS_ENIGNE=docdb": "RDS_ENIGNE is not a setting. Did you mean RDS_ENGINE? ",
+    "acceptance DATABASES=rds": "DATABASES is 'rds': write prefixes of upper-case letters",
+    "acceptance SHARE_WITH_ACCOUNT=444444444444 CLUSTERS=orders": BOTH,
+    "production SOURCE_ACCOUNT=444444444444": BOTH,
+    # Every problem is named.
+    "acceptance SOURCE_ACCOUNT= RDS_ENGINE=oracle": (
+        "stage 'acceptance' would not work, so nothing was written:\n"
+        "  - SOURCE_ACCOUNT is missing: write production's account id, 12 digits\n"
+        "  - RDS_ENGINE is 'oracle': write one of aurora-postgresql, aurora-mysql, docdb, neptune\n"
+    ),
+    # What is left of the example in a stage that is not the example's.
+    "acceptance SOURCE_ACCOUNT=444444444444": (
+        "stage 'acceptance' would not work, so nothing was written:\n"
+        f"  - MAIN_PIPELINE_ARN is '{PIPELINE}': 222222222222 {EXAMPLE}\n"
+    ),
+    "production SHARE_WITH_ACCOUNT=444444444444": (
+        "stage 'production' would not work, so nothing was written:\n"
+        f"  - ACCOUNT is '111111111111': 111111111111 {EXAMPLE}: ACCOUNT=… REGION=…\n"
+    ),
+}
 
 
-KIND = {"SOURCE_ACCOUNT": "acceptance", "SHARE_WITH_ACCOUNT": "production"}
-REAL = "444444444444"
+@pytest.mark.parametrize("words", WRONG)
+def test_a_wrong_answer_is_refused_with_what_would_be_right(project: Path, words: str) -> None:
+    before = snapshot(project)
+    printed = run(project, words)
+    assert (printed.exit_code, printed.stdout) == (2, "")
+    assert printed.stderr.startswith(WRONG[words])
+    assert snapshot(project) == before
 
 
-@pytest.mark.parametrize(
-    ("stage", "answers"),
-    [
-        ("acceptance", {"SHARE_WITH_ACCOUNT": REAL, "CLUSTERS": "orders"}),
-        ("production", {"SOURCE_ACCOUNT": REAL, "MAIN_PIPELINE_ARN": PIPELINE}),
-        ("new", dict.fromkeys(KIND, REAL)),
-    ],
-)
-def test_a_stage_of_one_kind_does_not_silently_become_one_of_the_other(
-    project: Path, stage: str, answers: dict[str, str]
-) -> None:
-    assert refusal(project, stage, **answers) == [
-        (
-            "SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both set: set SOURCE_ACCOUNT in an acceptance stage, "
-            "SHARE_WITH_ACCOUNT in a production stage"
-        )
-    ]
-
-
-@pytest.mark.parametrize("common", [False, True])
-def test_a_stage_becomes_one_of_the_other_kind_if_the_first_one_is_emptied(
-    project: Path, *, common: bool
-) -> None:
+def test_a_stage_becomes_one_of_the_other_kind_if_the_first_one_is_emptied(project: Path) -> None:
     config = json.loads((project / CONFIG).read_text())
-    if common:
-        config["environment_variables"] = {"SOURCE_ACCOUNT": "111111111111"}
-        (project / CONFIG).write_text(json.dumps(config))
-    own = {"ACCOUNT": "111111111111", "REGION": "eu-west-1"}
-    configured(project, "acceptance", SOURCE_ACCOUNT="", **SHARING, **own)
-    variables = load(project, "acceptance").variables
+    common = {"SOURCE_ACCOUNT": "111111111111", "MAX_SNAPSHOT_AGE_DAYS": "7"}
+    (project / CONFIG).write_text(json.dumps(config | {"environment_variables": common}))
+    sharing = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
+    place = {"ACCOUNT": "111111111111", "REGION": "eu-west-1"}
+    configured(project, "acceptance", SOURCE_ACCOUNT="", **sharing, **place)
+    variables = body(project, "acceptance")["environment_variables"]
     kept = {"NOTIFICATION_TOPIC_ARN": variables["NOTIFICATION_TOPIC_ARN"]}
-    assert {name: value for name, value in variables.items() if value} == SHARING | kept
+    # An empty value, where all stages have another one.
+    assert variables == sharing | kept | {"SOURCE_ACCOUNT": ""}
     configured(project, "acceptance", SHARE_WITH_ACCOUNT="", **ANSWERS)
-    assert load(project, "acceptance").variables == STAGE | kept
+    assert body(project, "acceptance")["environment_variables"] == STAGE | kept
 
 
-@pytest.mark.parametrize(
-    ("stage", "answers", "wrong"),
-    [
-        (
-            "production",
-            {"SHARE_WITH_ACCOUNT": REAL},
-            (
-                "ACCOUNT is '111111111111': 111111111111 is an account of the documentation's examples; "
-                "write your own: ACCOUNT=… REGION=…"
-            ),
-        ),
-        (
-            "acceptance",
-            {"SOURCE_ACCOUNT": REAL},
-            (
-                f"MAIN_PIPELINE_ARN is '{PIPELINE}': 222222222222 is an account of the documentation's "
-                "examples; write your own"
-            ),
-        ),
-    ],
-)
-def test_the_account_of_the_example_is_not_kept_beside_a_real_one(
-    project: Path, stage: str, answers: dict[str, str], wrong: str
-) -> None:
-    lines = refusal(project, stage, **answers)
-    assert [line for line in lines if line.startswith(f"  - {wrong.split(maxsplit=1)[0]} ")] == [
-        f"  - {wrong}"
-    ]
-
-
-@pytest.mark.parametrize("failing", ["unlink", "write_bytes"])
 def test_a_write_that_fails_half_way_is_undone(
-    project: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+    project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = snapshot(project)
-    answers = {"PIN_API_ENABLED": "false", "RDS_ENGINE_VERSION": "17"}
-    changed = changes(project, files(project, "acceptance", answers))
-    assert len(changed) == 2
-    real = getattr(Path, failing)
-
-    def denied(file: Path, *arguments: Any, **options: Any) -> Any:
-        if file.name in ("policy-acceptance-api-handler.json", "config.json"):
-            raise OSError("no")
-        return real(file, *arguments, **options)
-
-    monkeypatch.setattr(Path, failing, denied)
+    changed = changes(project, files(project, "acceptance", {"PIN_API_ENABLED": "false"}))
+    config, deleted = changed
+    assert (config.name, changed[deleted]) == ("config.json", None)
+    monkeypatch.setattr(Path, "unlink", Mock(side_effect=OSError("no")))
     with pytest.raises(StageError, match="nothing was written: no"):
         write(changed)
     assert snapshot(project) == before
@@ -319,41 +207,22 @@ NAMES = ["SSM_RDS_LATEST_SNAPSHOT_NAME", "SSM_RDS_CURRENT_SNAPSHOT_NAME"]
 def test_what_is_missing_is_asked_until_it_is_right(
     project: Path, spoken: list[str], asked: list[str]
 ) -> None:
-    questions: list[str] = []
-
-    def ask(question: str) -> str:
-        questions.append(question)
-        return spoken[len(questions) - 1]
-
+    ask = Mock(side_effect=spoken)
     given = {name: value for name, value in ANSWERS.items() if name not in asked}
     write(changes(project, files(project, "new", given, ask)))
-    assert [question.rsplit("\n", 1)[1] for question in questions] == [
-        f"{each} = " for each in asked
-    ]
+    questions = [call.args[0].rpartition("\n")[2] for call in ask.call_args_list]
+    assert questions == [f"{each} = " for each in asked]
     assert load(project, "new").variables == STAGE
-    assert own(project, "new") == {"MAIN_PIPELINE_ARN": PIPELINE}
-
-
-def test_what_a_production_stage_lacks_is_asked_for(project: Path) -> None:
-    answers = {"ACCOUNT": "111111111111", "REGION": "eu-west-1"}
-    spoken = iter(answers.values())
-    write(changes(project, files(project, "new", SHARING, lambda _: next(spoken))))
-    assert own(project, "new") == answers
-
-
-def options(project: Path, **answers: str) -> list[str]:
-    asked = [f"{name}={value}" for name, value in answers.items()]
-    return ["configure", "--project", str(project), "--stage", "acceptance", "--offline", *asked]
+    assert own_answers(body(project)) == {"MAIN_PIPELINE_ARN": PIPELINE}
 
 
 def test_the_command_shows_what_it_changes_and_writes_it(project: Path) -> None:
-    run = CliRunner().invoke
     before = snapshot(project)
-    given = options(project, RDS_ENGINE_VERSION="16")
-    dry = run(cli, [*given, "--dry-run"])
+    given = "acceptance RDS_ENGINE_VERSION=16"
+    dry = run(project, given, "--dry-run")
     assert dry.output.splitlines()[-1] == "this is a dry run; nothing was written"
     assert snapshot(project) == before
-    printed = run(cli, given)
+    printed = run(project, given)
     assert (printed.exit_code, printed.stderr) == (0, "")
     *diff, last = printed.stdout.splitlines()
     assert diff == dry.output.splitlines()[:-1]
@@ -364,67 +233,46 @@ def test_the_command_shows_what_it_changes_and_writes_it(project: Path) -> None:
     ]
     assert last == "stage acceptance is written; next: aurora-refresh deploy --stage acceptance"
     assert load(project, "acceptance").variables["RDS_ENGINE_VERSION"] == "16"
-    again = run(cli, given)
+    again = run(project, given)
     assert again.output == "stage acceptance is already configured this way; nothing was written\n"
 
 
-def test_the_environment_answers_only_if_asked_to_and_the_command_line_wins(project: Path) -> None:
-    environment = {"RDS_ENGINE_VERSION": "16", "RDS_SOURCE_CLUSTER": "billing", "PATH": "/bin"}
-    given = options(project, RDS_SOURCE_CLUSTER="invoices")
-    run = CliRunner(env=environment).invoke
-    assert run(cli, given).exit_code == 0
+def test_the_environment_answers_only_if_asked_to_and_the_command_line_wins(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RDS_ENGINE_VERSION", "16")
+    monkeypatch.setenv("RDS_SOURCE_CLUSTER", "billing")
+    given = "acceptance RDS_SOURCE_CLUSTER=invoices"
+    assert run(project, given).exit_code == 0
     assert load(project, "acceptance").variables["RDS_ENGINE_VERSION"] == "15"
-    assert run(cli, [*given, "--from-environment"]).exit_code == 0
+    assert run(project, given, "--from-environment").exit_code == 0
     variables = load(project, "acceptance").variables
     assert (variables["RDS_ENGINE_VERSION"], variables["RDS_SOURCE_CLUSTER"]) == ("16", "invoices")
 
 
-def test_every_mistake_is_printed_at_once(project: Path) -> None:
-    printed = CliRunner().invoke(cli, options(project, SOURCE_ACCOUNT="", RDS_ENGINE="oracle"))
-    assert (printed.exit_code, printed.stdout) == (2, "")
-    assert printed.stderr == (
-        "stage 'acceptance' would not work, so nothing was written:\n"
-        "  - SOURCE_ACCOUNT is missing: write production's account id, 12 digits\n"
-        "  - RDS_ENGINE is 'oracle': write one of aurora-postgresql, aurora-mysql, docdb, neptune\n"
-    )
-    wrong = CliRunner().invoke(cli, [*options(project), "RDS_ENGINE"])
-    assert (wrong.exit_code, wrong.stdout) == (2, "")
-    assert wrong.stderr == "'RDS_ENGINE': write NAME=VALUE, such as RDS_ENGINE_VERSION=15\n"
-
-
-@pytest.mark.parametrize("leaving", [EOFError, KeyboardInterrupt])
 def test_whoever_leaves_while_asked_finds_everything_as_it_was(
-    project: Path, monkeypatch: pytest.MonkeyPatch, leaving: type[BaseException]
+    project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def leave(question: str) -> str:
-        raise leaving
-
     monkeypatch.setattr("cli.deployer.is_interactive", lambda: True)
-    monkeypatch.setattr("builtins.input", leave)
+    monkeypatch.setattr("builtins.input", Mock(side_effect=KeyboardInterrupt))
     before = snapshot(project)
-    printed = CliRunner().invoke(cli, options(project, SOURCE_ACCOUNT=""))
+    printed = run(project, "acceptance SOURCE_ACCOUNT=")
     assert (printed.exit_code, printed.stderr) == (1, "Stopped; nothing was written.\n")
     assert snapshot(project) == before
 
 
 def test_stacks_are_looked_for_unless_named_or_emptied(project: Path) -> None:
-    asked: list[list[str]] = []
-
-    def look(stage: AcceptanceStage, names: Sequence[str]) -> dict[str, str]:
-        asked.append([*names])
-        return dict.fromkeys(names, "acceptance-data")
-
+    look = Mock(return_value={"RDS_STACK_NAME": "acceptance-data"})
     for stack in ("", "own"):
         files(project, "new", ANSWERS | {"RDS_STACK_NAME": stack}, look=look)
-    assert asked == []
+    look.assert_not_called()
     answers = ANSWERS | {"MAX_SNAPSHOT_AGE_DAYS": "3"}
     write(changes(project, files(project, "new", answers, look=look)))
-    assert asked == [["RDS_STACK_NAME"]]
+    assert look.call_args.args[1] == ["RDS_STACK_NAME"]
     # In the order of the documentation.
-    assert [*load(project, "new").variables][-3:] == [
-        "RDS_ENGINE_VERSION",
-        "RDS_STACK_NAME",
-        "MAX_SNAPSHOT_AGE_DAYS",
+    assert [*load(project, "new").variables.items()][-2:] == [
+        ("RDS_STACK_NAME", "acceptance-data"),
+        ("MAX_SNAPSHOT_AGE_DAYS", "3"),
     ]
 
 
@@ -439,22 +287,20 @@ def test_the_keys_of_the_topics_are_kept_until_they_can_be_looked_at(project: Pa
 
 
 def test_a_cluster_among_several_is_named_by_its_logical_id() -> None:
-    def cluster(parameter: str, **more: Any) -> dict[str, Any]:
-        properties = {"SnapshotIdentifier": {"Ref": parameter}}
-        return {"Type": "AWS::RDS::DBCluster", "Properties": properties, **more}
-
-    read = {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/default"}
-
-    def found(**clusters: Any) -> list[tuple[str, str]]:
-        conditions = {"Never": {"Fn::Equals": ["a", "b"]}}
+    def found(**parameters: str) -> list[tuple[str, str]]:
+        clusters = {
+            name: {
+                "Type": "AWS::RDS::DBCluster",
+                "Properties": {"SnapshotIdentifier": {"Ref": parameter}},
+            }
+            for name, parameter in parameters.items()
+        }
+        read = {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/default"}
         template = {"Parameters": {"One": read, "Two": read}, "Resources": clusters}
-        stack = StackTemplate.of(template | {"Conditions": conditions}, {"Two": "/two"})
-        return [*places("data", stack)]
+        return [*places("data", StackTemplate.of(template, {"Two": "/two"}))]
 
-    assert found(Orders=cluster("One")) == [("/default", "data")]
-    assert found(Orders=cluster("One"), Billing=cluster("Two")) == [
+    assert found(Orders="One") == [("/default", "data")]
+    assert found(Orders="One", Billing="Two") == [
         ("/default", "data/Orders"),
         ("/two", "data/Billing"),
     ]
-    not_deployed = cluster("Two", Condition="Never")
-    assert found(Orders=cluster("One"), Billing=not_deployed) == [("/default", "data")]
