@@ -16,7 +16,7 @@ from typing import Any
 from chalicelib import settings
 from chalicelib.domain.errors import Problem, SettingsError
 from cli import stages
-from cli.policies import FUNCTIONS, file_name, policies, with_own_statements
+from cli.policies import FUNCTIONS, Policy, file_name, policies, with_own_statements
 from cli.stacks import AFTER, BEFORE
 from cli.stages import (
     ACCOUNT,
@@ -114,10 +114,18 @@ def files(
     for function in FUNCTIONS:
         policy = wanted.get(function)
         file = folder / file_name(stage, function)
-        made[file] = (
-            stages.to_text(with_own_statements(policy, text_of(project, file))) if policy else None
-        )
+        made[file] = _policy_text(project, file, policy) if policy else None
     return made
+
+
+def _policy_text(project: Path, file: Path, policy: Policy) -> str:
+    try:
+        return stages.to_text(with_own_statements(policy, text_of(project, file)))
+    except ValueError as error:
+        raise StageError(
+            f"{file.relative_to(project).as_posix()} cannot be read, and may have statements of your own "
+            f"({error}): correct it, or delete it to have it written anew"
+        ) from error
 
 
 def _unnamed_stacks(stage: Stage, answers: Mapping[str, str]) -> list[str]:

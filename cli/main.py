@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from cli import deployer, operator
-from cli.output import Failure
+from cli import deployer, operator, options
+from cli.output import Failure, WrongUsage
 
 _EPILOG = """\b
 Examples:
@@ -31,6 +31,11 @@ class _Group(click.Group):
         return list(self.commands)
 
     def invoke(self, context: click.Context) -> Any:
+        for name, value in os.environ.items():
+            # Botocore ends with a traceback.
+            if name.startswith("AWS_ENDPOINT_URL") and value and not options.is_address(value):
+                right = "write an address such as http://127.0.0.1:5000, or unset it"
+                raise WrongUsage(f"{name} is {value!r}: {right}")
         try:
             return super().invoke(context)
         except (KeyboardInterrupt, click.Abort, EOFError):

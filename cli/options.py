@@ -47,12 +47,18 @@ def _address(context: click.Context, _option: click.Parameter, url: str | None) 
     sources = [context.get_parameter_source(name) for name in ("url", "stage")]
     if sources == [ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE]:
         return None
-    with suppress(ValueError):
-        parts = urlsplit(url or "")
-        if not url or (parts.scheme in ("http", "https") and parts.hostname and parts.port != 0):
-            return url
+    if not url or is_address(url):
+        return url
     right = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api"
     raise WrongUsage(f"--url is {url!r}: {right}")
+
+
+def is_address(url: str) -> bool:
+    """Return whether requests can be sent to a URL."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    return False
 
 
 def _answers(

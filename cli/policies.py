@@ -204,10 +204,13 @@ def file_name(stage: str, function: str) -> str:
 
 
 def with_own_statements(policy: Policy, text: str | None) -> Policy:
-    """Return the policy with the statements that somebody added to its file, whose Sid begins with Own."""
+    """Return the policy with the statements that somebody added to its file, whose Sid begins with Own.
+
+    Raise ValueError if the file holds no policy.
+    """
     try:
         listed = json.loads(text or "{}").get("Statement", [])
         own = [each for each in listed if each.get("Sid", "").startswith("Own")]
-    except (AttributeError, TypeError, ValueError):
-        return policy  # the file is written again
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"no policy: {error}") from error
     return {**policy, "Statement": [*policy["Statement"], *own]}

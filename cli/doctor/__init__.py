@@ -133,7 +133,10 @@ def _policies(
     for function, policy in policies(stage).items():
         name = file_name(stage.name, function)
         text = text_of(project, project / ".chalice" / name)
-        wanted[function] = with_own_statements(policy, text)
+        try:
+            wanted[function] = with_own_statements(policy, text)
+        except ValueError:
+            wanted[function] = policy  # `aurora-refresh configure` says what is wrong with the file
         files[name] = (text, stages.to_text(wanted[function]))
     return files, wanted
 
