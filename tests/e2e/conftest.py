@@ -12,16 +12,13 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from click.testing import CliRunner, Result
 
+from chalicelib.domain.functions import RECONCILE, RESTORE, UPDATE
 from cli.main import cli
 from demo.acceptance import PIPELINE, STAGE, Company, arn_of, configure, copy_project, nightly
 from localcloud.accounts import REGION, Key
 from localcloud.client import LocalCloud
 
 PROJECT = Path(__file__).resolve().parents[2]
-UPDATE = "db-update-latest-snapshot-id"
-RESTORE = "db-restore-from-snapshot"
-FOLLOW = "db-follow-pipeline"
-RECONCILE = "db-reconcile"
 
 
 def invoke(*words: str, environment: Mapping[str, str | None]) -> Result:

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.functions import RECONCILE, RESTORE, UPDATE
 from demo import company as demo
 from demo.acceptance import PIPELINE, STAGE, Company, Database
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
-from tests.e2e.conftest import RECONCILE, RESTORE, UPDATE, answer_of, invoke
+from tests.e2e.conftest import answer_of, invoke
 from tests.e2e.test_permissions import calls_of, permits, policy_of, unused
 
 ELSEWHERE = "us-east-1"

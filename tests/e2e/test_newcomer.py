@@ -19,12 +19,13 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from chalicelib.domain.functions import RESTORE, UPDATE
 from demo import acceptance
 from demo.acceptance import Project, arn_of, nightly
 from demo.pipeline import create_pipeline
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from tests.e2e.conftest import PROJECT, RESTORE, UPDATE, answer_of
+from tests.e2e.conftest import PROJECT, answer_of
 
 STAGE = "acceptance"
 MAIN = "acceptance-main"

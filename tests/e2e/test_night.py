@@ -7,7 +7,8 @@ import uuid
 
 import pytest
 
-from tests.e2e.conftest import RESTORE, Night
+from chalicelib.domain.functions import RESTORE
+from tests.e2e.conftest import Night
 
 START = "codepipeline:StartPipelineExecution"
 
