@@ -22,7 +22,6 @@ LATEST = "/acceptance/rds/latest-snapshot"
 CURRENT = "/acceptance/rds/current-snapshot"
 PRODUCTIONS_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-2222-3333-4444-555555555555"
 CLOSED_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/22222222-2222-3333-4444-555555555555"
-READS_CURRENT = "      SnapshotIdentifier: !Ref Snapshot\n"
 
 
 def changed(old: str, new: str) -> str:
@@ -73,53 +72,46 @@ class Acceptance:
         why: str = answer["pipelineExecution"].get("statusSummary", "")
         return f"{status}: {why}" if why else status
 
-    def described(self) -> list[dict[str, Any]]:
+    def clusters(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.cloud.client("rds").describe_db_clusters()["DBClusters"]
         return found
-
-    def sources(self) -> dict[str, str]:
-        """Each cluster's identifier, with the snapshot that it was restored from; "" where empty."""
-        return {
-            cluster["DBClusterIdentifier"]: next(
-                (tag["Value"] for tag in cluster["TagList"] if tag["Key"] == RESTORED_FROM), ""
-            )
-            for cluster in self.described()
-        }
-
-    def state(self) -> dict[str, Any]:
-        """All that a refresh changes."""
-        instances = self.cloud.client("rds").describe_db_instances()["DBInstances"]
-        listed = self.cloud.client("ssm").get_parameters_by_path(Path="/acceptance/orders")
-        return {
-            "clusters": self.sources(),
-            "instances": [instance["DBClusterIdentifier"] for instance in instances],
-            "parameters": {each["Name"]: each["Value"] for each in listed["Parameters"]},
-            "outputs": {each["OutputKey"]: each["OutputValue"] for each in self.stack()["Outputs"]},
-        }
 
     def stack(self) -> dict[str, Any]:
         (stack,) = self.cloud.client("cloudformation").describe_stacks(StackName=MAIN)["Stacks"]
         found: dict[str, Any] = stack
         return found
 
+    def state(self) -> dict[str, Any]:
+        """All that a refresh changes."""
+        instances = self.cloud.client("rds").describe_db_instances()["DBInstances"]
+        listed = self.cloud.client("ssm").get_parameters_by_path(Path="/acceptance/orders")
+        return {
+            "clusters": [each["DBClusterIdentifier"] for each in self.clusters()],
+            "instances": [each["DBClusterIdentifier"] for each in instances],
+            "parameters": {each["Name"]: each["Value"] for each in listed["Parameters"]},
+            "outputs": {each["OutputKey"]: each["OutputValue"] for each in self.stack()["Outputs"]},
+        }
 
-def state_of(cluster: dict[str, Any], source: str) -> dict[str, Any]:
-    """The state in which consumers find the cluster's endpoint and password where they always are."""
-    name, secret = cluster["DBClusterIdentifier"], cluster["MasterUserSecret"]["SecretArn"]
-    return {
-        "clusters": {name: source},
-        "instances": [name],
-        "parameters": {
-            "/acceptance/orders/endpoint": cluster["Endpoint"],
-            "/acceptance/orders/secret-arn": secret,
-        },
-        "outputs": {
-            "ClusterIdentifier": name,
-            "Endpoint": cluster["Endpoint"],
-            "SecretArn": secret,
-            "RestoredFrom": source,
-        },
-    }
+    def restored(self) -> str:
+        """Return what the only cluster was restored from; applications find it where they always do."""
+        (cluster,) = self.clusters()
+        (source,) = [each["Value"] for each in cluster["TagList"] if each["Key"] == RESTORED_FROM]
+        name, secret = cluster["DBClusterIdentifier"], cluster["MasterUserSecret"]["SecretArn"]
+        assert self.state() == {
+            "clusters": [name],
+            "instances": [name],
+            "parameters": {
+                "/acceptance/orders/endpoint": cluster["Endpoint"],
+                "/acceptance/orders/secret-arn": secret,
+            },
+            "outputs": {
+                "ClusterIdentifier": name,
+                "Endpoint": cluster["Endpoint"],
+                "SecretArn": secret,
+                "RestoredFrom": source,
+            },
+        }
+        return str(source)
 
 
 @pytest.fixture(scope="module")
@@ -136,27 +128,24 @@ def test_a_run_restores_when_current_has_moved_and_no_other_run_does(
     deployed: Acceptance,
 ) -> None:
     before = deployed.state()
-    (cluster,) = deployed.described()
-    assert list(before["clusters"].values()) == [deployed.first]
+    (cluster,) = deployed.clusters()
+    assert deployed.restored() == deployed.first
     assert (cluster["EngineVersion"], cluster["DeletionProtection"]) == ("15.4", False)
 
     # Runs for any other reason: nothing new, a moved latest, a change elsewhere in the template.
     assert deployed.run() == "Succeeded"
     deployed.put(LATEST, deployed.second)
     assert deployed.run() == "Succeeded"
-    edited = changed("BackupRetentionPeriod: 1", "BackupRetentionPeriod: 2")
-    deployed.commit(edited)
+    deployed.commit(changed("BackupRetentionPeriod: 1", "BackupRetentionPeriod: 2"))
     assert deployed.run() == "Succeeded"
     assert deployed.state() == before
-    assert [cluster["BackupRetentionPeriod"] for cluster in deployed.described()] == [2]
+    assert [cluster["BackupRetentionPeriod"] for cluster in deployed.clusters()] == [2]
 
     deployed.put(CURRENT, deployed.second)
     assert deployed.run() == "Succeeded"
     after = deployed.state()
-    (restored,) = deployed.described()
-    assert restored["DBClusterIdentifier"] != cluster["DBClusterIdentifier"]
-    assert after == state_of(restored, deployed.second)
-    assert before == state_of(cluster, deployed.first)
+    assert deployed.restored() == deployed.second
+    assert after["clusters"] != before["clusters"]
 
     assert deployed.run() == "Succeeded"
     assert deployed.state() == after
@@ -167,7 +156,7 @@ def test_a_run_restores_when_current_has_moved_and_no_other_run_does(
 def test_neither_productions_password_nor_its_key_is_of_use_in_acceptance(
     deployed: Acceptance,
 ) -> None:
-    (cluster,) = deployed.described()
+    (cluster,) = deployed.clusters()
     assert cluster["MasterUserSecret"]["KmsKeyId"] == deployed.key
     assert (cluster["KmsKeyId"], cluster["StorageEncrypted"]) == (deployed.key, True)
 
@@ -192,7 +181,7 @@ def test_what_cannot_be_restored_rolls_back_and_a_later_run_restores(
     after = deployed.share(f"after-{source.rpartition(':')[2]}")
     deployed.put(CURRENT, after)
     assert deployed.run() == "Succeeded"
-    assert list(deployed.sources().values()) == [after]
+    assert deployed.restored() == after
 
 
 def test_a_snapshot_identifier_removed_from_the_right_template_changes_nothing(
@@ -200,7 +189,7 @@ def test_a_snapshot_identifier_removed_from_the_right_template_changes_nothing(
 ) -> None:
     """It names no master user, so that there is nothing to make an empty cluster with."""
     before = deployed.state()
-    deployed.commit(changed(READS_CURRENT, ""))
+    deployed.commit(changed("      SnapshotIdentifier: !Ref Snapshot\n", ""))
     assert "MasterUsername" in deployed.run()
     assert deployed.state() == before
 
@@ -214,7 +203,7 @@ def test_a_first_deployment_that_fails_leaves_nothing_but_a_stack_to_delete(
     acceptance.commit(RIGHT)
 
     assert acceptance.run().startswith("Failed: ")
-    assert acceptance.sources() == {}
+    assert acceptance.clusters() == []
     assert acceptance.stack()["StackStatus"] == "ROLLBACK_COMPLETE"
     acceptance.put(CURRENT, acceptance.first)
     assert "ROLLBACK_COMPLETE state and can not be updated" in acceptance.run()
