@@ -83,22 +83,19 @@ def test_a_tester_s_installation_is_small_and_operates_a_stage(
 ) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [installed / "bin/aurora-refresh", *words],
+            [installed / "bin/aurora-refresh", *words, "--stage", STAGE],
             env=deployed.environment() | {"TZ": "Europe/Berlin"},
             capture_output=True,
             text=True,
             check=False,
         )
 
-    shown = run("--help")
-    assert (shown.returncode, "aurora-refresh status" in shown.stdout) == (0, True)
-    status = run("status", "--stage", STAGE)
+    status = run("status")
     assert (status.returncode, status.stderr) == (0, "")
-    head, _, _, row, *_ = status.stdout.splitlines()
-    assert head == "local · 222222222222 · eu-west-1 · as admin · no problems"
+    _, _, _, row, *_ = status.stdout.splitlines()
     assert row.split()[1] == refreshed.new.rsplit(":", 1)[1]
     assert row.split()[-1] in ("CET", "CEST")
-    doctor = run("doctor", "--stage", STAGE)
+    doctor = run("doctor")
     assert (doctor.returncode, doctor.stdout) == (1, "")
     assert doctor.stderr.startswith("This command needs a clone of the project")
 

@@ -21,7 +21,7 @@ from click.testing import Result
 from cli import livecheck
 from cli.livecheck import sandbox
 from cli.livecheck.facts import EXPERIMENTS, FACTS
-from cli.livecheck.sandbox import Sandbox, leftovers, new
+from cli.livecheck.sandbox import Sandbox, new
 from demo.acceptance import nightly
 from localcloud.client import LocalCloud
 from tests.e2e.conftest import PROJECT, invoke
@@ -117,7 +117,6 @@ def test_without_an_answer_nothing_is_made(cloud: LocalCloud) -> None:
     ended = run(cloud)
     assert (ended.exit_code, ended.stdout, made(cloud)) == (2, "", [])
     assert "account 222222222222 (arn:aws:iam::222222222222:user/admin)" in ended.stderr
-    assert "costs less than 0.01 USD" in ended.stderr
 
 
 def interrupted(cloud: LocalCloud, number: int) -> tuple[int, str]:
@@ -143,41 +142,32 @@ def test_a_check_that_is_stopped_deletes_what_it_made(cloud: LocalCloud) -> None
     assert errors.endswith("Stopped.\n")
 
 
-def test_a_check_of_the_last_two_hours_may_still_run(
+def test_what_a_killed_check_left_is_deleted_two_hours_later_and_what_is_refused_is_named(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in cloud.environment().items():
         monkeypatch.setenv(name, value)
-    session, now = boto3.Session(), datetime.now(UTC)
-    opened = []
-    for hours in (1, 3):
-        cloud.set_clock(now - timedelta(hours=hours))
-        opened.append(new(session, with_cluster=False))
-        opened[-1].open()
-    (found,) = leftovers(session)
-    assert found.name == opened[1].name
-
-
-def test_what_a_killed_check_left_is_deleted_by_the_next_which_names_what_is_refused(
-    cloud: LocalCloud,
-) -> None:
     cloud.set_clock(datetime.now(UTC) - timedelta(hours=3))
     interrupted(cloud, signal.SIGKILL)
     left = made(cloud)
     assert len(left) > 5
+    cloud.set_clock(datetime.now(UTC) - timedelta(hours=1))
+    running = new(boto3.Session(), with_cluster=False)
+    running.open()
     denied = ("sns:DeleteTopic", "events:PutRule", "sqs:CreateQueue")
     cloud.set_faults([{"operation": each, "kind": "deny", "times": 0} for each in denied])
     ended = run(cloud, "--yes", "--json")
     report = json.loads(ended.stdout)
-    assert (ended.exit_code, "left behind by an earlier check" in ended.stderr) == (1, True)
+    assert (ended.exit_code, ended.stderr.count("left behind by an earlier check")) == (1, 1)
     found = {each["fact"]: (each["verdict"], each["found"]) for each in report["findings"]}
     verdict, reason = found["rule-state"]
     assert (verdict, "AccessDeniedException" in reason) == ("not tried", True)
     assert found["copy-date"][1].endswith("needs --with-cluster")
     assert [each for each in report["left"] if "DeleteTopic" not in each] == []
     # Of each check the topic is left, and the marker by which a later one finds it.
-    assert len(made(cloud)) == 4
-    assert len({*made(cloud)} & {*left}) == 2
+    kept = [each for each in made(cloud) if running.name not in each]
+    assert (len(kept), len({*kept} & {*left})) == (4, 2)
+    assert len(made(cloud)) == 5
 
 
 def test_a_deletion_without_an_answer_is_named_and_stops_no_other() -> None:

@@ -19,7 +19,7 @@ from tests.e2e.conftest import PROJECT, Night
 ADMIN = f"arn:aws:iam::{ACCEPTANCE}:user/admin"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def address(deployed: Company) -> Iterator[str]:
     """Where the console of the deployed stage is, while it runs."""
     with subprocess.Popen(
@@ -35,37 +35,23 @@ def address(deployed: Company) -> Iterator[str]:
         process.terminate()
 
 
-def get(address: str) -> tuple[int, str]:
-    return send("GET", f"{address}/", None, {})
-
-
-def submit(address: str, action: str, **fields: str) -> tuple[int, str]:
-    """Send a form as a browser does that is on the console's own page."""
-    token = re.search(r'name="token" value="([^"]+)"', get(address)[1])
-    assert token
-    body = urllib.parse.urlencode(fields | {"token": token[1]}).encode()
-    headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": address}
-    return send("POST", f"{address}/{action}", body, headers)
-
-
-def test_the_page_shows_the_stage_its_account_and_its_data(address: str, night: Night) -> None:
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
-    status, text = get(address)
-    assert status == 200
-    assert f">{STAGE}</b>" in text
-    assert f">{ACCEPTANCE}</span>" in text
-    assert ADMIN in text
-    assert night.old in text
-
-
-def test_what_a_form_asks_for_is_done_in_the_operators_name(
-    address: str, deployed: Company
+def test_the_page_shows_the_stage_and_its_form_acts_in_the_operators_name(
+    address: str, night: Night
 ) -> None:
-    hold = deployed.variables["SSM_REFRESH_HOLD_NAME"]
-    assert submit(address, "hold", until="2099-02-01", reason="tests run")[0] == 303
-    assert deployed.parameter(hold) == (
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+    status, page = send("GET", f"{address}/", None, {})
+    assert status == 200
+    for shown in (f">{STAGE}</b>", f">{ACCEPTANCE}</span>", ADMIN, night.old):
+        assert shown in page
+
+    token = re.search(r'name="token" value="([^"]+)"', page)
+    assert token
+    form = {"until": "2099-02-01", "reason": "tests run", "token": token[1]}
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": address}
+    status, _ = send("POST", f"{address}/hold", urllib.parse.urlencode(form).encode(), headers)
+    assert status == 303
+    hold = night.company.variables["SSM_REFRESH_HOLD_NAME"]
+    assert night.company.parameter(hold) == (
         f'{{"until": "2099-02-01", "reason": "tests run", "by": "{ADMIN}"}}'
     )
-    assert "tests run" in get(address)[1]
-    assert submit(address, "resume")[0] == 303
-    assert deployed.parameter(hold) == "dummyvalue"
+    night.company.put(hold, "dummyvalue")
