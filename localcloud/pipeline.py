@@ -41,19 +41,6 @@ class RunningCodePipelineResponse(CodePipelineResponse):
             run.start(pipeline.pipeline["stages"])
         return _execution(run.pipeline_execution_id)
 
-    def stop_pipeline_execution(self) -> str:
-        """StopPipelineExecution, when the action in progress has completed."""
-        pipeline = self._pipeline()
-        name, wanted = pipeline.pipeline["name"], self._get_param("pipelineExecutionId")
-        run: Any = self.codepipeline_backend.get_pipeline_execution(name, wanted)
-        with pipeline.changed:
-            if run.ended:
-                raise JsonRESTError("PipelineExecutionNotStoppableException", f"It is {run.status}")
-            if run.status == "Stopping":
-                raise JsonRESTError("DuplicatedStopRequestException", "It is stopping")
-            run.change("Stopping")
-        return _execution(run.pipeline_execution_id)
-
     def retry_stage_execution(self) -> str:
         """RetryStageExecution: the stage in which a run failed, and what follows."""
         pipeline = self._pipeline()
@@ -151,10 +138,7 @@ def _stage_state(pipeline: Pipeline, stage: Json) -> Json:
         ],
     }
     if run:
-        # A run is stopped in the stage that it is in.
-        status = run.stages[name]
-        status = run.status if (status, run.status) == ("InProgress", "Stopping") else status
-        state["latestExecution"] = _stage_execution(run, status)
+        state["latestExecution"] = _stage_execution(run, run.stages[name])
     return state
 
 

@@ -7,7 +7,6 @@ The sources are the CodePipeline User Guide (*How pipeline executions work*, *Co
   run that arrives there (mode SUPERSEDED, the only one here);
 - a CloudFormation action deploys its stack (``stacks.py``) from the revision that was current when the run began;
   the stack reads Parameter Store when the action runs;
-- *stop and wait* lets the action in progress complete;
 - a retry continues the same run, here with all actions of the stage; an automatic rollback is a new run of one
   stage, from the revision of an earlier run;
 - every change of a run's state is an event.
@@ -98,7 +97,7 @@ class Run(PipelineExecution):
     @property
     def ended(self) -> bool:
         """Whether nothing more happens to it unless it is retried."""
-        return self.status not in ("InProgress", "Stopping")
+        return self.status != "InProgress"
 
     def start(self, stages: Sequence[Json]) -> None:
         """Let a new run arrive at its first stage, and carry it out."""
@@ -190,8 +189,7 @@ class Run(PipelineExecution):
         with self.pipeline.changed:
             if self.ended:
                 return
-            ended = "Failed" if problem else SUCCEEDED
-            self.change("Stopped" if self.status == "Stopping" else ended, problem)
+            self.change("Failed" if problem else SUCCEEDED, problem)
         automatic = stage.get("onFailure", {}).get("result") == "ROLLBACK" and not self.target
         targets = [each for each in self.pipeline.runs if each.is_target(stage["name"])]
         if self.status == "Failed" and automatic and targets:
@@ -255,7 +253,7 @@ class Run(PipelineExecution):
         with self.pipeline.changed:
             if self.is_in(name):
                 ended = "Failed" if problem else "Skipped" if is_skipped else SUCCEEDED
-                self._leave(name, "Stopped" if self.status == "Stopping" else ended)
+                self._leave(name, ended)
         return problem
 
 

@@ -115,7 +115,7 @@ class Night:
     def settle(self) -> str:
         """Wait until no run is in progress, have *current* hold what is deployed, and return that."""
         for run in self.listed_runs():
-            if run["status"] in ("InProgress", "Stopping"):
+            if run["status"] == "InProgress":
                 self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
         self.cloud.wait_until_idle()
         (deployed,) = self.company.clusters().values()

@@ -41,19 +41,6 @@ def test_a_function_runs_in_lambdas_environment_with_its_own_roles_credentials(
     assert [call["operation"] for call in cloud.calls("probe")] == ["sts:GetCallerIdentity"]
 
 
-def test_a_warm_environment_is_used_again_until_the_configuration_changes(
-    cloud: LocalCloud,
-) -> None:
-    create_function(
-        cloud, "import os\ndef handler(event, context): print(event); return os.getpid()"
-    )
-    first, second = invoke(cloud, "one")[1], invoke(cloud, "two")[1]
-    cloud.client("lambda").update_function_configuration(FunctionName="probe", Timeout=7)
-    third = invoke(cloud, "three")[1]
-    assert first == second != third
-    assert [each["log"] for each in cloud.invocations("probe")] == ["one\n", "two\n", "three\n"]
-
-
 SLOW = """
 import os, time
 def handler(event, context):
@@ -74,23 +61,6 @@ def test_an_event_waits_for_reserved_concurrency_and_uses_up_no_attempt(cloud: L
     first, second = cloud.invocations()
     assert first["log"] == second["log"]
     assert {(each["attempt"], each["status"]) for each in (first, second)} == {(1, "succeeded")}
-
-
-@pytest.mark.parametrize(("configured", "attempts"), [({}, 3), ({"MaximumRetryAttempts": 0}, 1)])
-def test_a_failed_event_is_tried_again_as_it_was(
-    cloud: LocalCloud, configured: dict[str, int], attempts: int
-) -> None:
-    """*Invoking a function asynchronously*: twice more, or as often as the function's configuration says."""
-    create_function(cloud, "def handler(event, context): 1 / 0")
-    cloud.set_seconds(retry=0.1)
-    functions = cloud.client("lambda")
-    functions.put_function_event_invoke_config(FunctionName="probe", **configured)
-    functions.invoke(FunctionName="probe", InvocationType="Event", Payload='{"b": 1}')
-    cloud.wait_until_idle()
-    records = cloud.invocations("probe")
-    assert [record["attempt"] for record in records] == [*range(1, attempts + 1)]
-    assert [record["event"] for record in records] == [{"b": 1}] * attempts
-    assert len({record["request_id"] for record in records}) == 1
 
 
 @pytest.fixture
