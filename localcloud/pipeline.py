@@ -54,8 +54,7 @@ class RunningCodePipelineResponse(CodePipelineResponse):
             if run.stages[stage["name"]] != "Failed":
                 reason = "The stage contains no failed actions"
                 raise JsonRESTError("StageNotRetryableException", reason)
-            # A rollback is of one stage.
-            run.retry(stages[position : position + 1 if run.target else None])
+            run.retry(stages[position:])
         return _execution(run.pipeline_execution_id)
 
     def put_approval_result(self) -> str:
@@ -170,7 +169,7 @@ def patch_pipeline(
     """Change how a pipeline's runs go.
 
     - ``run_seconds``: half of it in each Build and half in each Deploy action;
-    - ``next_outcomes`` of the next runs, retries and roll-backs: Succeeded, ``Failed in NAME`` (a stage or an
+    - ``next_outcomes`` of the next runs, retries: Succeeded, ``Failed in NAME`` (a stage or an
       action), ``Skip STAGE``;
     - ``hold``: where runs wait until this is changed: at the start of an action, ``NAME`` (a stage or an action), or
       while the new clusters of one that deploys are being made, ``NAME:restoring``;

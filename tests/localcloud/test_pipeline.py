@@ -1,7 +1,6 @@
 """The main pipeline's runs, held to botocore's service model and the CodePipeline User Guide (the guide).
 
-Tokens are in tests/contract, approvals, retries, roll-backs and skipped stages in
-tests/e2e/test_reconcile.py.
+Tokens are in tests/contract, approvals, retries and skipped stages in tests/e2e/test_reconcile.py.
 """
 
 from datetime import UTC, datetime, timedelta
