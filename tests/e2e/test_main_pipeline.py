@@ -67,6 +67,11 @@ class Acceptance(Company):
         (found,) = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
         return found
 
+    def kept(self) -> list[Any]:
+        """The snapshots that deleted clusters have left."""
+        found = self.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
+        return list(found["DBClusterSnapshots"])
+
     def state(self) -> dict[str, Any]:
         """All that a refresh changes."""
         instances = self.client("rds").describe_db_instances()["DBInstances"]
@@ -130,8 +135,7 @@ def test_a_run_restores_when_current_has_moved_and_no_other_run_does(
 
     assert deployed.run() == "Succeeded: "
     assert deployed.state() == after
-    own = deployed.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
-    assert own["DBClusterSnapshots"] == []
+    assert deployed.kept() == []
 
 
 def test_neither_productions_password_nor_its_key_is_of_use_in_acceptance(
@@ -190,6 +194,7 @@ def test_a_first_deployment_that_fails_leaves_nothing_but_a_stack_to_delete(
         )
 
     delete_stack()
+    assert len(deployed.kept()) == 1  # the cluster's DeletionPolicy
     deployed.commit("BackupRetentionPeriod: 1", "BackupRetentionPeriod: 2")
     deployed.put(deployed.current, "dummyvalue")
     assert deployed.run().startswith("Failed: ")

@@ -11,7 +11,7 @@ from localcloud import environments
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
 from localcloud.environments import Environment
-from tests.localcloud.probe import create_function, invoke
+from tests.localcloud.probe import create_function
 
 
 def test_a_function_runs_in_lambdas_environment_with_its_own_roles_credentials(
@@ -32,7 +32,9 @@ def test_a_function_runs_in_lambdas_environment_with_its_own_roles_credentials(
         """,
         Environment={"Variables": {"SOURCE_ACCOUNT": "111111111111"}},
     )
-    _, seen = invoke(cloud, ["app", "boto3", "awslambdaric", "chalice", "moto", "pytest"])
+    modules = ["app", "boto3", "awslambdaric", "chalice", "moto", "pytest"]
+    answer = cloud.client("lambda").invoke(FunctionName="probe", Payload=json.dumps(modules))
+    seen = json.loads(answer["Payload"].read())
     assert seen["importable"] == ["app", "boto3", "awslambdaric"]
     assert seen["name"] == "probe"
     assert seen["variables"]["SOURCE_ACCOUNT"] == "111111111111"

@@ -4,6 +4,7 @@ What snapshots and restores carry is shown by `make demo SCENARIO=rows`, what th
 tests/e2e/test_after_restore.py.
 """
 
+import json
 import os
 import signal
 import socket
@@ -14,7 +15,6 @@ from botocore.exceptions import ClientError
 
 from localcloud import postgres
 from localcloud.client import LocalCloud, wait_until
-from tests.localcloud.probe import allow
 
 
 def create(cloud: LocalCloud) -> dict[str, str]:
@@ -37,7 +37,8 @@ def test_the_data_api_needs_an_enabled_endpoint_and_rights_on_cluster_and_secret
     with pytest.raises(ClientError, match="HttpEndpointNotEnabledException"):
         cloud.client("rds-data").begin_transaction(**arguments)
     cloud.client("rds").enable_http_endpoint(ResourceArn=arguments["resourceArn"])
-    policy = allow("rds-data:*", arguments["resourceArn"])
+    own = {"Effect": "Allow", "Action": "rds-data:*", "Resource": arguments["resourceArn"]}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [own]})
     for needed in ("rds-data:BeginTransaction", "secretsmanager:GetSecretValue"):
         with pytest.raises(ClientError, match=f"not authorized to perform: {needed}"):
             visitor.begin_transaction(**arguments)

@@ -16,10 +16,10 @@ def test_an_enabled_schedule_delivers_the_documented_event_if_the_function_permi
 ) -> None:
     """*Creating a rule that runs on a schedule*; *Resource-based policies for EventBridge*."""
     rule = create_rule(cloud, ScheduleExpression="rate(7 days)")
-    permit(cloud, "events", f"{rule}-of-another-name")
+    permit(cloud, f"{rule}-of-another-name")
     with pytest.raises(ValueError, match=REFUSED):
         cloud.fire("probe", NIGHT)
-    permit(cloud, "events", rule)
+    permit(cloud, rule)
     event_id = "89d1a02d-5ec7-412e-82f5-13505f849b41"
     [record] = cloud.fire("probe", NIGHT, event_id=event_id)
     assert record["payload"] == {

@@ -97,22 +97,6 @@ def test_what_is_new_comes_first_and_what_is_old_goes_last(cloud: LocalCloud) ->
     ]
 
 
-def test_a_removed_cluster_leaves_a_snapshot_unless_its_policy_says_otherwise(
-    cloud: LocalCloud,
-) -> None:
-    """*DeletionPolicy*: "For resources that don't specify …, the default is Snapshot" of a cluster."""
-    rest, rds = {"Rest": note("/rest")}, cloud.client("rds")
-    kept = cluster(DBClusterIdentifier="kept")
-    resources = rest | {"Kept": kept, "Gone": cluster() | {"DeletionPolicy": "Delete"}}
-    deploy_stack(cloud, "create", resources)
-
-    assert deploy_stack(cloud, "update", rest) == "UPDATE_COMPLETE"
-
-    assert rds.describe_db_clusters()["DBClusters"] == []
-    (left,) = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
-    assert left["DBClusterIdentifier"] == "kept"
-
-
 def test_what_is_there_already_is_not_taken_over_and_what_cannot_be_undone_is_left(
     cloud: LocalCloud,
 ) -> None:
