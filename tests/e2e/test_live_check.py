@@ -117,6 +117,7 @@ def test_without_an_answer_nothing_is_made(cloud: LocalCloud) -> None:
     ended = run(cloud)
     assert (ended.exit_code, ended.stdout, made(cloud)) == (2, "", [])
     assert "account 222222222222 (arn:aws:iam::222222222222:user/admin)" in ended.stderr
+    assert "costs less than 0.01 USD" in ended.stderr
 
 
 def interrupted(cloud: LocalCloud, number: int) -> tuple[int, str]:
