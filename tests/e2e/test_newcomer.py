@@ -33,13 +33,8 @@ PERSON = "team@example.com"
 PREFIX = f"aurora-refresh-{STAGE}"
 KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-2222-3333-4444-555555555555"
 CURRENT = "/team/orders/current"
-ANSWERS = acceptance.ANSWERS | {
-    "SSM_MAIN_CICD_NAME": "/team/main-pipeline",
-    "SSM_RDS_LATEST_SNAPSHOT_NAME": "/team/orders/latest",
-    "SSM_RDS_CURRENT_SNAPSHOT_NAME": CURRENT,
-    "SSM_REFRESH_HOLD_NAME": "/team/refresh-hold",
-    "RDS_STACK_NAME": MAIN,
-}
+OWN = {"SSM_RDS_CURRENT_SNAPSHOT_NAME": CURRENT, "RDS_STACK_NAME": MAIN}
+ANSWERS = acceptance.ANSWERS | OWN
 TEMPLATE = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
 TWO = datetime(2026, 1, 4, 2, tzinfo=UTC)
 FOUR = TWO + timedelta(hours=2)
@@ -53,25 +48,12 @@ class Newcomer(Project):
     def __init__(self, cloud: LocalCloud, clone: Path) -> None:
         super().__init__(cloud, clone)
         self.calls: set[str] = set()  # of the commands that succeeded
-        self.key = self.own_key()
-        cloud.client("sns").create_topic(
-            Name="aurora-refresh", Attributes={"KmsMasterKeyId": self.key}
-        )
-
-    def own_key(self) -> str:
-        """Create acceptance's key, which CloudWatch may use for the topic."""
-        kms = self.cloud.client("kms")
-        arn: str = kms.create_key()["KeyMetadata"]["Arn"]
-        policy = json.loads(kms.get_key_policy(KeyId=arn, PolicyName="default")["Policy"])
-        alarms = {
-            "Effect": "Allow",
-            "Principal": {"Service": "cloudwatch.amazonaws.com"},
-            "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
-            "Resource": "*",
-        }
-        policy["Statement"].append(alarms)
-        kms.put_key_policy(KeyId=arn, PolicyName="default", Policy=json.dumps(policy))
-        return arn
+        principals = {"AWS": ACCEPTANCE, "Service": "cloudwatch.amazonaws.com"}  # for the alarms
+        all_of = {"Effect": "Allow", "Principal": principals, "Action": "kms:*", "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [all_of]})
+        self.key = cloud.client("kms").create_key(Policy=policy)["KeyMetadata"]["Arn"]
+        topic = {"KmsMasterKeyId": self.key}
+        cloud.client("sns").create_topic(Name="aurora-refresh", Attributes=topic)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command line as somebody does who is not at a terminal."""
