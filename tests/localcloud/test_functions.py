@@ -1,7 +1,6 @@
 """Compared with the Lambda Developer Guide."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,9 +64,10 @@ def test_an_event_waits_for_reserved_concurrency_and_uses_up_no_attempt(cloud: L
     assert {(each["attempt"], each["status"]) for each in (first, second)} == {(1, "succeeded")}
 
 
-@pytest.fixture
-def plain(tmp_path: Path) -> Iterator[Environment]:
-    """An environment without awslambdaric, as on a machine that it has no wheel for."""
+def test_without_awslambdaric_a_plain_loop_runs_the_package_until_it_is_out_of_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """*Understanding the Lambda execution environment lifecycle*; on a machine without a wheel of awslambdaric."""
     source = "import time\ndef handler(event, context): return [time.sleep(event), 1 / (1 - event)]"
     (tmp_path / "app.py").write_text(source)
     configuration = {
@@ -78,21 +78,12 @@ def plain(tmp_path: Path) -> Iterator[Environment]:
         "Timeout": 2,
         "MemorySize": 128,
     }
-    keys = Credentials("A", "B", "C")
-    environment = Environment(
-        configuration, tmp_path, tmp_path / "none", keys, "http://none", tmp_path
-    )
-    yield environment
-    environment.end()
-
-
-def test_without_awslambdaric_a_plain_loop_runs_the_package_until_it_is_out_of_time(
-    plain: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """*Understanding the Lambda execution environment lifecycle*."""
+    keys, none = Credentials("A", "B", "C"), tmp_path / "none"
+    plain = Environment(configuration, tmp_path, none, keys, "http://none", tmp_path)
     good, bad = plain.invoke("one", b"0"), plain.invoke("two", b"1")
     assert (good.succeeded, json.loads(good.payload)) == (True, [None, 1.0])
     assert (bad.succeeded, json.loads(bad.payload)["errorType"]) == (False, "ZeroDivisionError")
     monkeypatch.setattr(environments, "_INIT_SECONDS", 1000)  # which a warm one does not need
     late = plain.invoke("three", b"5")
     assert (json.loads(late.payload)["errorType"], plain.alive) == ("Sandbox.Timedout", False)
+    plain.end()

@@ -40,17 +40,15 @@ def cluster(**properties: Any) -> dict[str, Any]:
 def deploy_stack(cloud: LocalCloud, operation: str, resources: dict[str, Any], **given: str) -> str:
     """Create or update a stack; the status in which it ends."""
     cloud.set_seconds(stack=0)
-    getattr(cloud.client("cloudformation"), f"{operation}_stack")(
+    cloudformation = cloud.client("cloudformation")
+    getattr(cloudformation, f"{operation}_stack")(
         StackName="stack",
         TemplateBody=json.dumps({"Resources": resources}),
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
     )
-    return wait_for_stack(cloud, "stack")
 
-
-def wait_for_stack(cloud: LocalCloud, name: str) -> str:
     def ended() -> str | None:
-        (stack,) = cloud.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+        (stack,) = cloudformation.describe_stacks(StackName="stack")["Stacks"]
         status = str(stack["StackStatus"])
         return None if status.endswith("_IN_PROGRESS") else status
 
@@ -106,20 +104,6 @@ def test_what_is_there_already_is_not_taken_over_and_what_cannot_be_undone_is_le
     protected = cluster(DeletionProtection=True)
     assert deploy_stack(cloud, "create", {"T": topic, "C": protected}) == "ROLLBACK_FAILED"
     assert len(cloud.client("sns").list_topics()["Topics"]) == 1
-
-
-def test_what_cannot_be_deleted_stays_until_it_can(cloud: LocalCloud) -> None:
-    """*Stack status codes*: DELETE_FAILED, "one or more resources"; it can be deleted again."""
-    cloudformation, rds = cloud.client("cloudformation"), cloud.client("rds")
-    protected = cluster(DBClusterIdentifier="protected", DeletionProtection=True)
-    deploy_stack(cloud, "create", {"Rest": note("/rest"), "C": protected})
-    (stack,) = cloudformation.describe_stacks(StackName="stack")["Stacks"]
-    cloudformation.delete_stack(StackName="stack")
-    assert wait_for_stack(cloud, "stack") == "DELETE_FAILED"
-    rds.modify_db_cluster(DBClusterIdentifier="protected", DeletionProtection=False)
-    cloudformation.delete_stack(StackName="stack")
-    assert wait_for_stack(cloud, stack["StackId"]) == "DELETE_COMPLETE"
-    assert rds.describe_db_clusters()["DBClusters"] == []
 
 
 def test_parameters_that_the_template_does_not_declare_are_refused(cloud: LocalCloud) -> None:
