@@ -14,11 +14,11 @@ import pytest
 
 from chalicelib.domain.functions import RECONCILE, RESTORE, UPDATE, deployed_name
 from demo import company as demo
-from demo.acceptance import PIPELINE, STAGE, Company, Database, configure
+from demo.acceptance import PIPELINE, STAGE, Company, configure
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
-from tests.e2e.conftest import answer_of, found_company, invoke
+from tests.e2e.conftest import answer_of, invoke
 from tests.e2e.test_permissions import calls_of, permits, policy_of, unused
 
 ELSEWHERE = "us-east-1"
@@ -33,22 +33,15 @@ COPIED = {
 }
 
 
-class Copying:
-    """The company's cloud, in which a copy takes for ever unless a test ends it."""
+class Copying(Company):
+    """The company, in whose cloud a copy takes for ever unless a test ends it."""
 
-    def __init__(self, company: Company) -> None:
-        self.company = company
-        self.cloud = company.cloud
-        self.rds = company.cloud.client("rds")
-        self.orders, self.billing = company.databases
-
-    def share(self, night: datetime) -> dict[str, str]:
+    def share_both(self, night: datetime) -> dict[str, str]:
         """Production shares a snapshot of each cluster; their ARNs."""
         facts = {"region": ELSEWHERE, "kms_key_id": PRODUCTIONS_KEY, "kms_granted_to": [ACCEPTANCE]}
-        databases = self.company.databases
-        taken = [each.nightly(night - timedelta(hours=6), **facts) for each in databases]
+        taken = [each.nightly(night - timedelta(hours=6), **facts) for each in self.databases]
         arns = self.cloud.seed_snapshots(taken)["arns"]
-        return {each.source: arn for each, arn in zip(databases, arns, strict=True)}
+        return {each.source: arn for each, arn in zip(self.databases, arns, strict=True)}
 
     def fire(self, function: str, time: datetime) -> Any:
         self.cloud.set_clock(time)
@@ -56,18 +49,18 @@ class Copying:
 
     def own(self) -> dict[str, dict[str, Any]]:
         """Acceptance's manual snapshots, by ARN."""
-        listed = self.rds.describe_db_cluster_snapshots(SnapshotType="manual")
+        listed = self.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
         return {each["DBClusterSnapshotArn"]: each for each in listed["DBClusterSnapshots"]}
 
-    def copies_of(self, database: Database) -> list[str]:
+    def copies_of(self, source: str) -> list[str]:
         return [
             arn
             for arn, each in self.own().items()
-            if each["DBClusterIdentifier"] == database.source and each["TagList"]
+            if each["DBClusterIdentifier"] == source and each["TagList"]
         ]
 
     def copy_by_hand(self, source: str, name: str) -> None:
-        self.rds.copy_db_cluster_snapshot(
+        self.client("rds").copy_db_cluster_snapshot(
             SourceDBClusterSnapshotIdentifier=source, TargetDBClusterSnapshotIdentifier=name
         )
 
@@ -78,10 +71,7 @@ class Copying:
                 self.cloud.patch_snapshot(arn, status="available")
 
     def parameters(self, which: str) -> dict[str, str]:
-        return {
-            each.source: self.company.parameter(getattr(each, which))
-            for each in self.company.databases
-        }
+        return {each.source: self.parameter(getattr(each, which)) for each in self.databases}
 
     def sources(self, which: str) -> dict[str, str]:
         """What the copies that the parameters hold were copied from."""
@@ -101,16 +91,17 @@ def copying(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Copyi
     answers = demo.answers({"ORDERS": key, "BILLING": "alias/billing"}) | COPIED
     project = new_project()
     configure(project, **{name: answers[name] for name in answers if "DOCUMENTS" not in name})
-    company = found_company(running_cloud, project)
-    company.chalice("deploy", "--stage", STAGE)
-    company.cloud.set_seconds(copy=NEVER)
-    return Copying(company)
+    copying = Copying(running_cloud, project, run_seconds=0.1)
+    copying.found(SUNDAY - timedelta(hours=14))
+    copying.chalice("deploy", "--stage", STAGE)
+    running_cloud.set_seconds(copy=NEVER)
+    return copying
 
 
 def test_a_night_with_copies(copying: Copying) -> None:
     """The restore is at five o'clock in Amsterdam, which is 04:00 UTC in winter."""
     before = copying.parameters("current")
-    shared = copying.share(SUNDAY)
+    shared = copying.share_both(SUNDAY)
 
     copying.fire(UPDATE, SUNDAY)
 
@@ -122,20 +113,20 @@ def test_a_night_with_copies(copying: Copying) -> None:
 
     copying.finish()
     copying.fire(RECONCILE, SUNDAY + timedelta(hours=2, minutes=30))
-    status, started = copying.company.signed("POST", "/refresh", {"reason": "the copy took long"})
+    status, started = copying.signed("POST", "/refresh", {"reason": "the copy took long"})
     assert (status, started["outcome"]) == (200, "started")
-    assert copying.company.followed(started["execution_id"]) == "Succeeded"
+    assert copying.followed(started["execution_id"]) == "Succeeded"
     current = copying.parameters("current")
     assert copying.parameters("latest") == current
-    assert set(copying.company.clusters().values()) == set(current.values())
+    assert set(copying.clusters().values()) == set(current.values())
     assert copying.sources("current") == shared
-    key = f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/{copying.company.variables['ORDERS_COPY_KMS_KEY_ID']}"
+    key = f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/{copying.variables['ORDERS_COPY_KMS_KEY_ID']}"
     assert {copying.own()[arn]["KmsKeyId"] for arn in current.values()} == {key}
 
 
 def test_the_doctor_looks_at_shares_and_their_key_where_they_are(copying: Copying) -> None:
-    words = ("doctor", "--stage", STAGE, "--json", "--project", str(copying.company.project))
-    doctor = invoke(*words, environment=copying.company.environment())
+    words = ("doctor", "--stage", STAGE, "--json", "--project", str(copying.project))
+    doctor = invoke(*words, environment=copying.environment())
     seen = {(each["check"], each["status"]) for each in json.loads(doctor.stdout)}
     wanted = ("share", "key", "copy key", "role", "policy", "schedule")
     assert {each for each in seen if each[0] in wanted} == {(name, "ok") for name in wanted}
@@ -148,13 +139,13 @@ def test_copies_are_kept_within_their_number(copying: Copying) -> None:
     many as RDS can, so a poll starts ours.
     """
     copying.cloud.patch_pipeline(PIPELINE, loses_events=True)
-    (first,) = copying.copies_of(copying.orders)
+    (first,) = copying.copies_of("orders")
     copying.copy_by_hand(first, "aurora-refresh-copy-of-somebody-s")
     for weeks, reason in ((2, None), (4, "copy-quota")):
         night = SUNDAY + timedelta(weeks=weeks)
         for number in range(COPIES_IN_PROGRESS_PER_REGION if reason else 0):
             copying.copy_by_hand(first, f"somebody-s-{number}")
-        shared = copying.share(night)
+        shared = copying.share_both(night)
         asked = copying.fire(UPDATE, night)
         assert [each.get("reason") for each in asked["databases"]] == [reason, reason]
         copying.finish()
@@ -167,10 +158,10 @@ def test_copies_are_kept_within_their_number(copying: Copying) -> None:
         copying.fire(RECONCILE, night + timedelta(hours=3))
 
     # One copy is kept, and the one before it, to which a rollback would lead.
-    kept = copying.copies_of(copying.orders)
+    kept = copying.copies_of("orders")
     assert (len(kept), first in kept) == (2, False)
     assert copying.parameters("current")["orders"] in kept
-    assert len(copying.copies_of(copying.billing)) == 3
+    assert len(copying.copies_of("billing")) == 3
     assert [arn for arn in copying.own() if arn.endswith("-of-somebody-s")] != []
 
 

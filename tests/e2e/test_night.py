@@ -18,7 +18,6 @@ START = "codepipeline:StartPipelineExecution"
     [
         ("ssm:PutParameter", "throttle", 2, "succeeded"),
         (START, "timeout-after", 1, "succeeded"),
-        (START, "deny", 1, "failed"),
         # A real SIGKILL of the runtime client's process.
         ("ssm:PutParameter", "kill-after", 1, "failed"),
         (START, "kill-after", 1, "failed"),
