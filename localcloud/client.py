@@ -138,7 +138,7 @@ class LocalCloud:
         def ended() -> str | None:
             run = {"pipelineName": pipeline, "pipelineExecutionId": execution_id}
             status: str = codepipeline.get_pipeline_execution(**run)["pipelineExecution"]["status"]
-            return None if status in ("InProgress", "Stopping") else status
+            return None if status == "InProgress" else status
 
         return wait_until(ended, f"run {execution_id} of {pipeline} to end")
 

@@ -41,19 +41,6 @@ class RunningCodePipelineResponse(CodePipelineResponse):
             run.start(pipeline.pipeline["stages"])
         return _execution(run.pipeline_execution_id)
 
-    def stop_pipeline_execution(self) -> str:
-        """StopPipelineExecution, when the action in progress has completed."""
-        pipeline = self._pipeline()
-        name, wanted = pipeline.pipeline["name"], self._get_param("pipelineExecutionId")
-        run: Any = self.codepipeline_backend.get_pipeline_execution(name, wanted)
-        with pipeline.changed:
-            if run.ended:
-                raise JsonRESTError("PipelineExecutionNotStoppableException", f"It is {run.status}")
-            if run.status == "Stopping":
-                raise JsonRESTError("DuplicatedStopRequestException", "It is stopping")
-            run.change("Stopping")
-        return _execution(run.pipeline_execution_id)
-
     def retry_stage_execution(self) -> str:
         """RetryStageExecution: the stage in which a run failed, and what follows."""
         pipeline = self._pipeline()
@@ -67,8 +54,7 @@ class RunningCodePipelineResponse(CodePipelineResponse):
             if run.stages[stage["name"]] != "Failed":
                 reason = "The stage contains no failed actions"
                 raise JsonRESTError("StageNotRetryableException", reason)
-            # A rollback is of one stage.
-            run.retry(stages[position : position + 1 if run.target else None])
+            run.retry(stages[position:])
         return _execution(run.pipeline_execution_id)
 
     def put_approval_result(self) -> str:
@@ -151,10 +137,7 @@ def _stage_state(pipeline: Pipeline, stage: Json) -> Json:
         ],
     }
     if run:
-        # A run is stopped in the stage that it is in.
-        status = run.stages[name]
-        status = run.status if (status, run.status) == ("InProgress", "Stopping") else status
-        state["latestExecution"] = _stage_execution(run, status)
+        state["latestExecution"] = _stage_execution(run, run.stages[name])
     return state
 
 
@@ -186,7 +169,7 @@ def patch_pipeline(
     """Change how a pipeline's runs go.
 
     - ``run_seconds``: half of it in each Build and half in each Deploy action;
-    - ``next_outcomes`` of the next runs, retries and roll-backs: Succeeded, ``Failed in NAME`` (a stage or an
+    - ``next_outcomes`` of the next runs, retries: Succeeded, ``Failed in NAME`` (a stage or an
       action), ``Skip STAGE``;
     - ``hold``: where runs wait until this is changed: at the start of an action, ``NAME`` (a stage or an action), or
       while the new clusters of one that deploys are being made, ``NAME:restoring``;

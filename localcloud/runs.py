@@ -1,15 +1,13 @@
 """A pipeline's runs, which pass its stages and actions as CodePipeline's do.
 
 The sources are the CodePipeline User Guide (*How pipeline executions work*, *Configuring stage retry*,
-*Configuring stage rollback*, *Add a manual approval action*) and botocore's ``codepipeline`` model:
+*Add a manual approval action*) and botocore's ``codepipeline`` model:
 
 - a stage holds one run at a time. A run that finds it locked waits in front of it, and is superseded by a newer
   run that arrives there (mode SUPERSEDED, the only one here);
 - a CloudFormation action deploys its stack (``stacks.py``) from the revision that was current when the run began;
   the stack reads Parameter Store when the action runs;
-- *stop and wait* lets the action in progress complete;
-- a retry continues the same run, here with all actions of the stage; an automatic rollback is a new run of one
-  stage, from the revision of an earlier run;
+- a retry continues the same run, here with all actions of the stage;
 - every change of a run's state is an event.
 
 Actions of one stage run one after the other, in the order of ``runOrder``.
@@ -83,13 +81,12 @@ class Pipeline(CodePipeline):
 class Run(PipelineExecution):
     """A pipeline execution, in a thread of its own; ``stages`` has the status of each stage that it entered."""
 
-    def __init__(self, pipeline: Pipeline, trigger: str, target: "Run | None" = None) -> None:
+    def __init__(self, pipeline: Pipeline, trigger: str) -> None:
         definition = pipeline.pipeline
         super().__init__(definition["name"], definition["version"], None)
         self.status = "InProgress"
         self.pipeline = pipeline
-        self.target = target
-        self.revision: Any = target.revision if target else pipeline.revision
+        self.revision = pipeline.revision
         self.stages: dict[str, str] = {}
         self.held_at: str | None = None
         self.thread: threading.Thread | None = None
@@ -98,7 +95,7 @@ class Run(PipelineExecution):
     @property
     def ended(self) -> bool:
         """Whether nothing more happens to it unless it is retried."""
-        return self.status not in ("InProgress", "Stopping")
+        return self.status != "InProgress"
 
     def start(self, stages: Sequence[Json]) -> None:
         """Let a new run arrive at its first stage, and carry it out."""
@@ -135,11 +132,6 @@ class Run(PipelineExecution):
         """Return whether the run holds the stage."""
         return self.stages.get(stage) == "InProgress"
 
-    def is_target(self, stage: str) -> bool:
-        """Return whether the stage can be rolled back to this run."""
-        is_of_version = self.pipeline_version == self.pipeline.pipeline["version"]
-        return is_of_version and self.target is None and self.stages.get(stage) == SUCCEEDED
-
     def to_dict(self) -> Json:
         """Return GetPipelineExecution's answer."""
         return super().to_dict() | self._details()
@@ -151,8 +143,8 @@ class Run(PipelineExecution):
         return super().to_summary_dict() | self._details() | times
 
     def _details(self) -> Json:
-        kind = {"executionType": "ROLLBACK" if self.target else "STANDARD"}
-        return {"trigger": {"triggerType": self._trigger}, "executionMode": "SUPERSEDED", **kind}
+        modes = {"executionMode": "SUPERSEDED", "executionType": "STANDARD"}
+        return {"trigger": {"triggerType": self._trigger}, **modes}
 
     def _announce(self, state: str) -> None:
         """Put the run's state on the account's bus, unless it is to be lost."""
@@ -190,24 +182,14 @@ class Run(PipelineExecution):
         with self.pipeline.changed:
             if self.ended:
                 return
-            ended = "Failed" if problem else SUCCEEDED
-            self.change("Stopped" if self.status == "Stopping" else ended, problem)
-        automatic = stage.get("onFailure", {}).get("result") == "ROLLBACK" and not self.target
-        targets = [each for each in self.pipeline.runs if each.is_target(stage["name"])]
-        if self.status == "Failed" and automatic and targets:
-            Run(self.pipeline, "AutomatedRollback", targets[-1]).start([stage])
+            self.change("Failed" if problem else SUCCEEDED, problem)
 
     def _arrive(self, stage: str) -> None:
-        """Let the run wait for the stage, or enter it at once; older runs that wait are superseded.
-
-        Whether a rollback supersedes, or is superseded, is undocumented: here it does neither.
-        """
+        """Let the run wait for the stage, or enter it at once; older runs that wait are superseded."""
         queue = self.pipeline.queues.setdefault(stage, [])
         if self in queue:
             return
-        for older in [
-            each for each in queue if not (each.is_in(stage) or self.target or each.target)
-        ]:
+        for older in [each for each in queue if not each.is_in(stage)]:
             queue.remove(older)
             older.change("Superseded")
         queue.append(self)
@@ -255,7 +237,7 @@ class Run(PipelineExecution):
         with self.pipeline.changed:
             if self.is_in(name):
                 ended = "Failed" if problem else "Skipped" if is_skipped else SUCCEEDED
-                self._leave(name, "Stopped" if self.status == "Stopping" else ended)
+                self._leave(name, ended)
         return problem
 
 

@@ -2,12 +2,11 @@
 
 moto's stacks are complete at once, never replace, do not roll back, and know neither a DeletionPolicy nor
 ``AWS::RDS::DBCluster``. What is restored here, from the CloudFormation User Guide (*Update behaviors of stack
-resources*, *Stack status codes*, *CloudFormation-supplied parameter types*, *Dynamic references*, *DeletionPolicy*,
-*UpdateReplacePolicy*) and the API reference:
+resources*, *Stack status codes*, *CloudFormation-supplied parameter types*, *DeletionPolicy*, *UpdateReplacePolicy*) and
+the API reference:
 
 - an operation is ``…_IN_PROGRESS`` first, and until it has ended another one is refused;
 - a parameter of a type ``AWS::SSM::Parameter::Value<…>`` is resolved at every update, also with unchanged input;
-- ``{{resolve:ssm:…}}`` is compared as it is written and resolved only when its resource is made or modified;
 - a changed property that can only be given on creation replaces the resource: the new one is made first, what
   refers to it follows, and the old one goes last, as its UpdateReplacePolicy says. What cannot be deleted
   by then stays behind; the update has been completed all the same;
@@ -15,11 +14,9 @@ resources*, *Stack status codes*, *CloudFormation-supplied parameter types*, *Dy
 - "No updates are to be performed." is an error.
 
 Stacks are deployed by the pipeline's runs (``pipeline.py``) and through the API. moto reads the templates and
-evaluates their functions. Change sets are not known.
+evaluates their functions. Change sets and dynamic references are not known.
 """
 
-import json
-import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,7 +35,6 @@ from moto.ssm.models import ssm_backends
 from localcloud import clock
 from localcloud.resources import KINDS, Api, Failed, Kind, Properties
 
-_DYNAMIC = re.compile(r"\{\{resolve:ssm:([^}]+)\}\}")
 _STORED = "AWS::SSM::Parameter::Value"
 _UPDATABLE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 _begun: list[threading.Timer] = []  # the operations of the API
@@ -46,7 +42,7 @@ _begun: list[threading.Timer] = []  # the operations of the API
 
 @dataclass
 class Resource:
-    """A resource as it is deployed; ``properties`` are resolved except for dynamic references."""
+    """A resource as it is deployed, with its resolved properties."""
 
     logical_resource_id: str
     cf_resource_type: str
@@ -284,11 +280,11 @@ class _Update(ResourceMap):
             if old is None or replaced:
                 name = f"{stack.name}-{wanted.logical_resource_id}".lower()[:51]
                 wanted.physical_resource_id = kind.create(
-                    self._api, f"{name}-{uuid4().hex[:12]}", self._final(wanted)
+                    self._api, f"{name}-{uuid4().hex[:12]}", wanted.properties
                 )
                 self._undo.append(lambda anyway: self._discard(wanted, anyway))
             else:
-                name, values = wanted.physical_resource_id, (self._final(old), self._final(wanted))
+                name, values = wanted.physical_resource_id, (old.properties, wanted.properties)
                 self._undo.append(lambda _: kind.change(self._api, name, *reversed(values)))
                 kind.change(self._api, name, *values)
         except Exception as error:
@@ -296,12 +292,6 @@ class _Update(ResourceMap):
             raise
         stack.note(wanted, f"{'UPDATE' if old else 'CREATE'}_COMPLETE")
         return wanted
-
-    def _final(self, resource: Resource) -> Properties:
-        """Return the properties with their dynamic references resolved."""
-        text = _DYNAMIC.sub(lambda match: self._held(match[1]), json.dumps(resource.properties))
-        final: Properties = json.loads(text)
-        return final
 
     def _discard(self, resource: Resource, anyway: bool) -> None:
         retained = resource.on_delete == "Retain" and not anyway

@@ -12,16 +12,13 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from click.testing import CliRunner, Result
 
+from chalicelib.domain.functions import RECONCILE, RESTORE, UPDATE
 from cli.main import cli
-from demo.acceptance import PIPELINE, STAGE, Company, arn_of, configure, copy_project, nightly
+from demo.acceptance import PIPELINE, STAGE, Company, arn_of, copy_project, nightly
 from localcloud.accounts import REGION, Key
 from localcloud.client import LocalCloud
 
 PROJECT = Path(__file__).resolve().parents[2]
-UPDATE = "db-update-latest-snapshot-id"
-RESTORE = "db-restore-from-snapshot"
-FOLLOW = "db-follow-pipeline"
-RECONCILE = "db-reconcile"
 
 
 def invoke(*words: str, environment: Mapping[str, str | None]) -> Result:
@@ -69,24 +66,10 @@ def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
 
 
 def found_company(cloud: LocalCloud, project: Path) -> Company:
+    """Create the state before the first night, for a stage that is configured in the project."""
     company = Company(cloud, project, run_seconds=0.1)
     company.found(datetime(2026, 1, 3, 12, tzinfo=UTC))
     return company
-
-
-@pytest.fixture(scope="module")
-def new_company(
-    running_cloud: LocalCloud, new_project: Callable[[], Path]
-) -> Callable[..., Company]:
-    """Founds a company in a cloud that is as at its start, its stage configured with more answers."""
-
-    def found(answers: Callable[[LocalCloud], dict[str, str]] = lambda _: {}) -> Company:
-        running_cloud.reset()
-        project = new_project()
-        configure(project, **answers(running_cloud))
-        return found_company(running_cloud, project)
-
-    return found
 
 
 @pytest.fixture(scope="session")
@@ -105,17 +88,16 @@ class Night:
     """An on-week Sunday in the life of a deployed company, with a new snapshot to restore, and one to pin.
 
     Nights follow each other and leave their history behind, as they do in a real account, but no run and
-    no pin that waits. Without ``events``, EventBridge loses those of the pipeline.
+    no pin that waits.
     """
 
-    def __init__(self, company: Company, *, events: bool = True) -> None:
+    def __init__(self, company: Company) -> None:
         self.company = company
         self.cloud = company.cloud
-        self.events = events
         self.pipelines = self.cloud.client("codepipeline")
         self.cloud.set_faults([])
         self.cloud.set_seconds(retry=0.05)
-        self.cloud.patch_pipeline(PIPELINE, loses_events=not events, next_outcomes=[], hold=[])
+        self.cloud.patch_pipeline(PIPELINE, loses_events=False, next_outcomes=[], hold=[])
         self.old = self.settle()
         company.notifications()  # by the clock of the night before: a queue forgets
         self.two = datetime.fromordinal(next(_SUNDAYS)).replace(hour=2, tzinfo=UTC)
@@ -133,7 +115,7 @@ class Night:
     def settle(self) -> str:
         """Wait until no run is in progress, have *current* hold what is deployed, and return that."""
         for run in self.listed_runs():
-            if run["status"] in ("InProgress", "Stopping"):
+            if run["status"] == "InProgress":
                 self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
         self.cloud.wait_until_idle()
         (deployed,) = self.company.clusters().values()
@@ -177,15 +159,8 @@ class Night:
         """The pipeline's runs that this night started, once they have ended."""
         tonight = [run for run in self.listed_runs() if run["startTime"] >= self.two]
         for run in tonight:
-            execution_id = run["pipelineExecutionId"]
-            run["status"] = self.cloud.wait_for_run(execution_id, PIPELINE)
-            if self.events:
-                self.company.followed(execution_id)
+            run["status"] = self.company.followed(run["pipelineExecutionId"])
         return tonight
-
-    def subjects(self) -> list[str]:
-        """Return the subjects of this night's notifications."""
-        return [message["Subject"] for message in self.company.notifications()]
 
     def current(self) -> str:
         return self.company.parameter(self.company.current)

@@ -5,27 +5,24 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
 from cfnlint.decode.cfn_yaml import loads
 
-from demo.rows import BUILDS, TESTERS, deploy_preparation, documented_files, upload
+from demo.rows import BUILDS, SHOP, TESTERS, deploy_preparation, documented_files, upload
 from localcloud import postgres
 from localcloud.client import LocalCloud
 
 TEMPLATE = Path(__file__).parents[2] / "infrastructure/after-restore.yaml"
 CLUSTER = "acceptance-cluster-1a2b"
 ROWS = """
-CREATE TABLE customers (id int PRIMARY KEY, name text, email text UNIQUE);
-CREATE TABLE newsletter (email text REFERENCES customers (email), topic text);
-INSERT INTO customers VALUES (1, 'Anna', 'anna@example.nl'), (2, 'Bo', 'bo@example.nl');
-INSERT INTO newsletter VALUES ('anna@example.nl', 'sale');
-CREATE TABLE outgoing_mail AS SELECT 'Dear Anna' AS text;
-CREATE TABLE webhooks AS SELECT true AS active;
-CREATE ROLE app LOGIN;
+INSERT INTO customers VALUES (2, 'Bo', 'bo@example.nl');
+INSERT INTO outgoing_mail VALUES ('Dear Anna');
 CREATE ROLE report LOGIN PASSWORD 'of production';
 """
+NAMES = "SELECT name FROM customers ORDER BY id"
 
 
 class Preparation:
@@ -43,12 +40,8 @@ class Preparation:
             EnableHttpEndpoint=True,
             VpcSecurityGroupIds=[BUILDS],
         )["DBCluster"]
-        cloud.sql(CLUSTER, ROWS)
+        cloud.sql(CLUSTER, SHOP + ROWS)
         self.machine = deploy_preparation(cloud)
-
-    def put(self, **files: str) -> None:
-        """Put files into the folder of the database."""
-        upload(self.cloud, files)
 
     def run(self) -> dict[str, Any]:
         """Start it as reconcile does, and describe how it ended."""
@@ -65,7 +58,7 @@ class Preparation:
             "run": "a-run",
         }
         arn = self.cloud.client("stepfunctions").start_execution(
-            stateMachineArn=self.machine, name="rds-1", input=json.dumps(given)
+            stateMachineArn=self.machine, name=str(uuid4()), input=json.dumps(given)
         )["executionArn"]
         return self.cloud.wait_for_execution(arn)
 
@@ -86,79 +79,55 @@ def preparation(cloud: LocalCloud) -> Preparation:
     return Preparation(cloud)
 
 
-def test_the_documented_files_mask_every_row_and_let_the_testers_in(
-    preparation: Preparation,
-) -> None:
-    preparation.put(**documented_files())
-
-    ended = preparation.run()
-
-    assert ended["status"] == "SUCCEEDED", ended
-    emails = preparation.column("SELECT email FROM customers ORDER BY id")
-    assert all(email.endswith("@masked.invalid") for email in emails)
-    assert len(set(emails)) == 2
-    assert preparation.column("SELECT email FROM newsletter") == emails[:1]
-    assert preparation.column("SELECT name FROM customers ORDER BY id") == [
-        "Customer 1",
-        "Customer 2",
-    ]
-    assert preparation.column("SELECT rolname FROM pg_roles WHERE rolname = 'app' AND rolcanlogin")
-    assert not preparation.column("SELECT 1 FROM pg_roles WHERE rolname = 'report' AND rolcanlogin")
-    assert preparation.column("SELECT count(*) FROM outgoing_mail") == [0]
-    assert preparation.groups() == [TESTERS]
+BROKEN = """
+UPDATE customers SET name = 'half; done'; -- not ; here
+DO $$ BEGIN PERFORM 1; END $$;
+INSERT INTO customers VALUES (1, 'twice', 'private@example.nl');
+"""
 
 
-def test_a_file_that_fails_is_undone_keeps_testers_out_and_is_where_a_redrive_goes_on(
+def test_the_documented_files_mask_every_row_and_one_that_fails_keeps_testers_out_until_a_redrive(
     preparation: Preparation,
 ) -> None:
     none = preparation.run()
     assert none["status"] == "FAILED"
     assert "there are no *.sql in s3://acceptance-scripts/after-restore/rds/" in none["cause"]
-    preparation.put(
-        first="UPDATE customers SET name = name || '!'; -- not ; here",
-        second="""
-            UPDATE customers SET name = 'half; done';
-            DO $$ BEGIN PERFORM 1; END $$;
-            INSERT INTO customers VALUES (1, 'twice', 'private@example.nl');
-        """,
-        third="DELETE FROM newsletter",
-    )
+    upload(preparation.cloud, documented_files() | {"20-users": BROKEN})
 
     failed = preparation.redrive(none["executionArn"])
 
     assert (failed["status"], failed["error"]) == ("FAILED", "Failed")
-    assert "rds/second.sql, statement 3: " in failed["cause"]
+    assert "rds/20-users.sql, statement 3: " in failed["cause"]
     assert "violates unique constraint" in failed["cause"]
     assert "private@" not in failed["cause"]
-    names = "SELECT name FROM customers ORDER BY id"
-    assert preparation.column(names) == ["Anna!", "Bo!"]
-    assert preparation.column("SELECT count(*) FROM newsletter") == [1]
+    assert preparation.column(NAMES) == ["Customer 1", "Customer 2"]
+    assert preparation.column("SELECT count(*) FROM outgoing_mail") == [1]
     assert preparation.groups() == [BUILDS]
 
-    preparation.put(second="UPDATE customers SET name = 'done'")
+    upload(preparation.cloud, documented_files())
     redriven = preparation.redrive(failed["executionArn"])
 
     assert redriven["status"] == "SUCCEEDED"
-    assert preparation.column(names) == ["done", "done"]
-    assert preparation.column("SELECT count(*) FROM newsletter") == [0]
+    emails = preparation.column("SELECT email FROM customers ORDER BY id")
+    assert all(email.endswith("@masked.invalid") for email in emails)
+    assert len(set(emails)) == 2
+    assert preparation.column("SELECT email FROM newsletter") == emails[:1]
+    assert preparation.column(NAMES) == ["Customer 1", "Customer 2"]
+    logins = "SELECT rolname FROM pg_roles WHERE rolname IN ('app', 'report') AND rolcanlogin"
+    assert preparation.column(logins) == ["app"]
+    assert preparation.column("SELECT count(*) FROM outgoing_mail") == [0]
     assert preparation.groups() == [TESTERS]
 
 
-def test_a_long_file_is_a_build_that_is_told_where_the_database_is(
+def test_a_long_file_is_a_build_and_the_work_may_do_what_its_role_may(
     preparation: Preparation,
 ) -> None:
-    """moto completes a build without running anything."""
-    preparation.put(**{"a.long": "x"})
-
+    """moto completes a build without running anything. *IAM policies for integrated services*."""
+    upload(preparation.cloud, {"a.long": "x"})
     assert preparation.run()["status"] == "SUCCEEDED"
-
     (build,) = preparation.cloud.client("codebuild").list_builds()["ids"]
     assert build.startswith("after-restore-project-")
 
-
-def test_the_work_may_do_what_its_role_may_and_nothing_else(preparation: Preparation) -> None:
-    """*IAM policies for integrated services*, Step Functions Developer Guide."""
-    preparation.put(first="SELECT 1")
     described = preparation.cloud.client("stepfunctions").describe_state_machine(
         stateMachineArn=preparation.machine
     )
@@ -175,8 +144,9 @@ def test_the_builds_script_runs_a_file_in_one_transaction(
 ) -> None:
     """The buildspec's own lines, with psql of the wheel, and stand-ins for aws and jq."""
     address = preparation.cloud.database_address(CLUSTER)
+    file = tmp_path / "file.sql"
     stand_ins = {
-        "aws": 'case $1 in s3) cp "$FILE" "$5";; *) echo secret;; esac',
+        "aws": f'case $1 in s3) cp {file} "$5";; *) echo secret;; esac',
         "jq": "case $2 in .username) echo owner;; *) echo password;; esac",
         # The local database has no certificate.
         "psql": f'PGSSLMODE=prefer exec {postgres.package()}/pginstall18/bin/psql "$@"',
@@ -188,33 +158,27 @@ def test_the_builds_script_runs_a_file_in_one_transaction(
     template = loads(TEMPLATE.read_text())
     spec = yaml.safe_load(template["Resources"]["Project"]["Properties"]["Source"]["BuildSpec"])
     (line,) = spec["phases"]["build"]["commands"]
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "ENGINE": "aurora-postgresql",
+        "ENDPOINT": address["host"],
+        "PORT": str(address["port"]),
+        "DATABASE_NAME": address["dbname"],
+        "BUCKET": "scripts",
+        "KEY": "a.long.sql",
+        "SECRET_ARN": "arn",
+    }
 
-    def build(text: str) -> subprocess.CompletedProcess[str]:
-        file = tmp_path / "file.sql"
+    def build(text: str) -> tuple[bool, str]:
         file.write_text(text)
-        return subprocess.run(
-            ["bash", "-c", re.sub(r"\S+/script\b", str(tmp_path / "script"), line)],
-            env={
-                "PATH": f"{tmp_path}:/usr/bin:/bin",
-                "FILE": str(file),
-                "ENGINE": "aurora-postgresql",
-                "ENDPOINT": address["host"],
-                "PORT": str(address["port"]),
-                "DATABASE_NAME": address["dbname"],
-                "BUCKET": "scripts",
-                "KEY": "a.long.sql",
-                "SECRET_ARN": "arn",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = ["bash", "-c", re.sub(r"\S+/script\b", str(tmp_path / "script"), line)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode == 0, done.stderr
 
-    names = "SELECT name FROM customers ORDER BY id"
-    broken = build("UPDATE customers SET name = 'x'; INSERT INTO customers VALUES (1, 'x', 'x@y');")
-    assert broken.returncode != 0
-    assert "violates unique constraint" in broken.stderr
-    assert "x@y" not in broken.stderr
-    assert preparation.column(names) == ["Anna", "Bo"]
-    assert build("UPDATE customers SET name = 'x'").returncode == 0
-    assert preparation.column(names) == ["x", "x"]
+    succeeded, errors = build(BROKEN)
+    assert not succeeded
+    assert "violates unique constraint" in errors
+    assert "private@" not in errors
+    assert preparation.column(NAMES) == ["Anna", "Bo"]
+    assert build("UPDATE customers SET name = 'x'")[0]
+    assert preparation.column(NAMES) == ["x", "x"]

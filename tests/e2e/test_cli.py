@@ -1,20 +1,30 @@
-"""`aurora-refresh` over a deployed API, and as it is installed for a tester."""
+"""`aurora-refresh` over a deployed API: its commands, its console, and as it is installed for a tester.
+
+What the console refuses is decided by tests/cli/test_console.py.
+"""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
 from demo.acceptance import STAGE, Company
+from localcloud.accounts import ACCEPTANCE
+from localcloud.client import send
 from tests.e2e.conftest import PROJECT, Night, invoke
 
+ADMIN = f"arn:aws:iam::{ACCEPTANCE}:user/admin"
 
-def ask(company: Company, *words: str, stage: str = STAGE) -> Result:
-    return invoke(*words, "--stage", stage, environment=company.environment())
+
+def ask(company: Company, *words: str) -> Result:
+    return invoke(*words, "--stage", STAGE, environment=company.environment())
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +50,6 @@ def test_a_tester_sees_the_data_pins_holds_and_tries_a_refresh(
 
     pinned = ask(deployed, "pin", newest, "--reason", "keep it", "--json")
     assert (pinned.exit_code, json.loads(pinned.stdout)["current"]) == (0, refreshed.new)
-    missing = ask(deployed, "pin", "orders-1999-01-01")
-    assert (missing.exit_code, missing.stdout) == (1, "")
-    assert missing.stderr.startswith("there is no snapshot orders-1999-01-01")
-    unknown = ask(deployed, "status", stage="none")
-    assert (unknown.exit_code, unknown.stdout) == (1, "")
-    nowhere = "There is no API of stage 'none' in Region eu-west-1. Check the stage's name, your "
-    assert unknown.stderr == f"{nowhere}profile and your Region.\n"
     held = ask(deployed, "hold", "2099-01-01", "--reason", "load test")
     assert held.stdout.startswith("Scheduled refreshes are on hold until 2099-01-01.")
     assert ask(deployed, "resume").stdout.startswith("There is no hold. Next refresh: ")
@@ -54,6 +57,44 @@ def test_a_tester_sees_the_data_pins_holds_and_tries_a_refresh(
     assert (tried.exit_code, "nothing-new" in tried.stdout) == (1, True)
     assert newest in ask(deployed, "history").stdout.splitlines()[1]
     assert f"{newest}  " in ask(deployed, "snapshots").stdout
+
+
+@pytest.fixture
+def address(deployed: Company) -> Iterator[str]:
+    """Where the console of the deployed stage is, while it runs."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "console", "--stage", STAGE],
+        cwd=PROJECT,
+        env=deployed.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip().removesuffix("/")
+        process.terminate()
+
+
+def test_the_page_shows_the_stage_and_its_form_acts_in_the_operators_name(
+    address: str, refreshed: Night
+) -> None:
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+    status, page = send("GET", f"{address}/", None, {})
+    assert status == 200
+    for shown in (f">{STAGE}</b>", f">{ACCEPTANCE}</span>", ADMIN, refreshed.new):
+        assert shown in page
+
+    token = re.search(r'name="token" value="([^"]+)"', page)
+    assert token
+    form = {"until": "2099-02-01", "reason": "tests run", "token": token[1]}
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": address}
+    status, _ = send("POST", f"{address}/hold", urllib.parse.urlencode(form).encode(), headers)
+    assert status == 303
+    hold = refreshed.company.variables["SSM_REFRESH_HOLD_NAME"]
+    assert refreshed.company.parameter(hold) == (
+        f'{{"until": "2099-02-01", "reason": "tests run", "by": "{ADMIN}"}}'
+    )
+    refreshed.company.put(hold, "dummyvalue")
 
 
 @pytest.fixture(scope="module")
@@ -83,22 +124,19 @@ def test_a_tester_s_installation_is_small_and_operates_a_stage(
 ) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [installed / "bin/aurora-refresh", *words],
+            [installed / "bin/aurora-refresh", *words, "--stage", STAGE],
             env=deployed.environment() | {"TZ": "Europe/Berlin"},
             capture_output=True,
             text=True,
             check=False,
         )
 
-    shown = run("--help")
-    assert (shown.returncode, "aurora-refresh status" in shown.stdout) == (0, True)
-    status = run("status", "--stage", STAGE)
+    status = run("status")
     assert (status.returncode, status.stderr) == (0, "")
-    head, _, _, row, *_ = status.stdout.splitlines()
-    assert head == "local · 222222222222 · eu-west-1 · as admin · no problems"
+    _, _, _, row, *_ = status.stdout.splitlines()
     assert row.split()[1] == refreshed.new.rsplit(":", 1)[1]
     assert row.split()[-1] in ("CET", "CEST")
-    doctor = run("doctor", "--stage", STAGE)
+    doctor = run("doctor")
     assert (doctor.returncode, doctor.stdout) == (1, "")
     assert doctor.stderr.startswith("This command needs a clone of the project")
 

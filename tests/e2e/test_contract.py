@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import requests
 
-from demo.acceptance import PIPELINE, STAGE, Company
+from demo.acceptance import PIPELINE, STAGE
 from localcloud.accounts import ACCEPTANCE, Key, key_of
 from tests.e2e.conftest import Night, signed
 from tests.test_openapi import OPERATIONS, resolved, validator_of
@@ -19,8 +19,10 @@ from tests.test_openapi import OPERATIONS, resolved, validator_of
 API = f"aurora-refresh-{STAGE}"
 ADMIN, VISITOR = key_of(ACCEPTANCE), key_of(ACCEPTANCE, "visitor")
 
+Route = tuple[str, str]
+
 # A request that is in order, and one for what is unknown.
-GOOD: dict[tuple[str, str], dict[str, Any]] = {
+GOOD: dict[Route, dict[str, Any]] = {
     ("GET", "/status"): {},
     ("GET", "/snapshots"): {"query": {"database": "rds"}},
     ("GET", "/snapshots/current/history"): {},
@@ -30,7 +32,7 @@ GOOD: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/hold"): {"body": {"until": "2099-01-22"}},
     ("DELETE", "/hold"): {},
 }
-UNKNOWN: dict[tuple[str, str], dict[str, Any]] = {
+UNKNOWN: dict[Route, dict[str, Any]] = {
     ("GET", "/snapshots"): {"query": {"database": "nowhere"}},
     ("GET", "/snapshots/current/history"): {"query": {"database": "nowhere"}},
     ("PUT", "/snapshots/current"): {"body": {"snapshot": "no-such-snapshot"}},
@@ -40,22 +42,18 @@ HOLDS = [route for route in GOOD if route[1] == "/hold"]
 STARTS = [route for route in GOOD if route[0] != "GET" and route not in HOLDS]
 
 
-class Asker:
-    """Asks the deployed API, each of whose answers is as documented, and notes their statuses."""
-
-    def __init__(self, company: Company) -> None:
-        self.base = company.rest_url()
-        self.had = defaultdict[tuple[str, str], set[str]](set)
+def test_every_documented_answer_can_be_had(night: Night) -> None:
+    company, base = night.company, night.company.rest_url()
+    had = defaultdict[Route, set[str]](set)
 
     def ask(
-        self,
-        route: tuple[str, str],
+        route: Route,
         request: dict[str, Any],
         key: Key | None = ADMIN,
         media: str = "application/json",
     ) -> None:
         method, path = route
-        url = f"{self.base}{path}?{urlencode(request.get('query', {}))}"
+        url = f"{base}{path}?{urlencode(request.get('query', {}))}"
         body = json.dumps(request["body"]).encode() if "body" in request else None
         headers = signed(method, url, body, key, media) if key else {"Content-Type": media}
         answer = requests.request(method, url, data=body, headers=headers, timeout=60)
@@ -64,30 +62,27 @@ class Asker:
         schema = resolved(documented[status])["content"][answer.headers["Content-Type"]]["schema"]
         assert [each.message for each in validator_of(schema).iter_errors(answer.json())] == []
         assert "Traceback" not in answer.text
-        self.had[route].add(status)
+        had[route].add(status)
 
-
-def test_every_documented_answer_can_be_had(night: Night) -> None:
-    company, asker = night.company, Asker(night.company)
     company.put(company.latest, night.new)
     company.put(company.current, night.pinned)  # so that there is something to roll back to
     for route, good in GOOD.items():
-        asker.ask(route, {**good, "query": {"unknown": "1"}})
-        asker.ask(route, good, key=None)
-        asker.ask(route, good, key=VISITOR)
-        asker.ask(route, good, media="text/plain")
+        ask(route, {**good, "query": {"unknown": "1"}})
+        ask(route, good, key=None)
+        ask(route, good, key=VISITOR)
+        ask(route, good, media="text/plain")
     for route, request in UNKNOWN.items():
-        asker.ask(route, request)
+        ask(route, request)
 
     night.cloud.set_faults([{"operation": "*", "kind": "deny", "function": API, "times": 0}])
     for route, good in GOOD.items():
-        asker.ask(route, good)
+        ask(route, good)
     night.cloud.set_faults([])
 
     night.cloud.patch_pipeline(PIPELINE, hold=["Build"])
     night.push()
     for route in STARTS:
-        asker.ask(route, GOOD[route])
+        ask(route, GOOD[route])
     night.cloud.patch_pipeline(PIPELINE, hold=[])
 
     functions = night.cloud.client("lambda")
@@ -95,10 +90,10 @@ def test_every_documented_answer_can_be_had(night: Night) -> None:
     less = {name: value for name, value in stage.items() if name != "SSM_REFRESH_HOLD_NAME"}
     functions.update_function_configuration(FunctionName=API, Environment={"Variables": less})
     for route in HOLDS:
-        asker.ask(route, GOOD[route])
+        ask(route, GOOD[route])
     functions.update_function_configuration(FunctionName=API, Environment={"Variables": stage})
 
     for route, good in GOOD.items():
         night.settle()
-        asker.ask(route, good)
-    assert asker.had == {each: found["responses"].keys() for each, found in OPERATIONS.items()}
+        ask(route, good)
+    assert had == {each: found["responses"].keys() for each, found in OPERATIONS.items()}

@@ -1,7 +1,7 @@
 """``aurora-refresh deploy``, ``package`` and ``destroy``, the local cloud being the account."""
 
 import json
-import shutil
+import re
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,6 +11,7 @@ from typing import Any
 import botocore.loaders
 import botocore.session
 import cfnlint
+import jmespath  # type: ignore[import-untyped]
 import pytest
 
 from chalicelib.domain import ownership
@@ -34,9 +35,7 @@ MOVED = {
     CURRENT: f"{SNAPSHOT}new",
     HOLD: json.dumps({"until": "2026-02-01", "reason": "tests", "by": "anne"}),
 }
-NOTHING_DONE = (
-    "no step was completed; once that is fixed, run aurora-refresh deploy --stage acceptance again"
-)
+AGAIN = "once that is fixed, run aurora-refresh deploy --stage acceptance again"
 
 
 class User(Project):
@@ -59,10 +58,6 @@ class User(Project):
             for each in page["Parameters"]
         }
 
-    def put_each(self, values: dict[str, str]) -> None:
-        for name, value in values.items():
-            self.put(name, value)
-
     def existing(self) -> tuple[list[str], list[str], list[str], list[str], list[str]]:
         """The functions, the application's roles, the rules, the alarms and the REST APIs."""
         roles = self.client("iam").list_roles()["Roles"]
@@ -74,26 +69,14 @@ class User(Project):
             names(self.client("apigateway").get_rest_apis()["items"], "id"),
         )
 
-    def subscribers(self) -> list[str]:
+    def subscriptions(self) -> list[tuple[str, str]]:
+        """Each address that the topic notifies, and its subscription."""
         found = self.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
-        return names(found, "Endpoint")
+        return [(each["Endpoint"], each["SubscriptionArn"]) for each in found]
 
     def forget_api(self) -> None:
         """Delete Chalice's record of it, as in another clone of the project."""
         (self.project / ".chalice/deployed/acceptance.json").unlink()
-
-    def make_snapshots(self, made_for: dict[str, str]) -> None:
-        """Make snapshots that look like copies for a parameter."""
-        for name, parameter in made_for.items():
-            own = nightly("orders", TAKEN, account=ACCEPTANCE, identifier=name)
-            (arn,) = self.cloud.seed_snapshots([own])["arns"]
-            tags = ownership.tags(parameter, TAKEN)
-            listed = [{"Key": key, "Value": value} for key, value in tags.items()]
-            self.client("rds").add_tags_to_resource(ResourceName=arn, Tags=listed)
-
-    def snapshots(self) -> list[str]:
-        found = self.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
-        return names(found["DBClusterSnapshots"], "DBClusterSnapshotIdentifier")
 
     def log_days(self) -> dict[str, int]:
         found = self.client("logs").describe_log_groups()["logGroups"]
@@ -102,12 +85,8 @@ class User(Project):
 
 def at_first(current: str) -> dict[str, str]:
     """Return what the parameters of a new stage hold."""
-    return {
-        PIPELINE_NAME: "acceptance-main",
-        LATEST: "dummyvalue",
-        CURRENT: current,
-        HOLD: "dummyvalue",
-    }
+    rest = dict.fromkeys((LATEST, HOLD), "dummyvalue")
+    return rest | {PIPELINE_NAME: "acceptance-main", CURRENT: current}
 
 
 def names(listed: list[dict[str, Any]], key: str) -> list[str]:
@@ -128,49 +107,20 @@ def user(
 
 def test_the_life_of_a_stage(user: User) -> None:
     """Deployed, deployed again from another clone, and destroyed, with failures in between."""
-    user.put_each({CURRENT: f"{SNAPSHOT}before"})
-    a_deployment_that_comes_to_nothing(user)
-    a_deployment(user)
+    user.put(CURRENT, f"{SNAPSHOT}before")
+    a_deployment_that_fails_half_way_is_completed_by_the_next(user)
     moved = another_deployment_resets_no_value(user)
-    others = neighbours(user)
-    function = f"aurora-refresh-acceptance-{UPDATE}"
-
-    # What cannot be deleted is named, and goes the next time.
-    user.cloud.set_faults([{"operation": "lambda:DeleteFunction", "kind": "deny", "times": 1}])
-    status, printed = user.run("destroy", "--yes")
-    left = printed.index("stage acceptance is not deleted; what is left:") + 1
-    denied = f"function {function}: these credentials are not allowed to call"
-    assert (status, printed[left].startswith(denied)) == (1, True)
-    assert printed[-1] == (
-        "once that is fixed, run aurora-refresh destroy --stage acceptance again"
-    )
-    for name, value in moved.items():
-        assert f"  kept       parameter {name}: {value}" in printed
-    assert f"  kept       topic {TOPIC}" in printed
-    assert user.existing() == ([function], *others, [], [])
-    assert user.run("destroy", "--yes")[0] == 0
-    assert user.existing() == ([], *others, [], [])
-    groups = {*stacks.log_groups(load(user.project, "acceptance"))}
-    assert (user.holds(), user.log_days().keys()) == (moved, groups)
-    status, printed = user.run("destroy", "--yes")
-    assert (status, printed[-1]) == (
-        0,
-        "stage acceptance did not exist; aurora-refresh deploy --stage acceptance uses what was kept",
-    )
+    a_destruction_that_fails_half_way_is_completed_by_the_next(user, moved)
     everything_that_only_the_stage_uses_is_destroyed(user)
 
 
-def a_deployment_that_comes_to_nothing(user: User) -> None:
-    """A stack is not allowed; then Chalice fails in the middle, and what it has made is destroyed."""
-    denied = {"operation": "cloudformation:CreateStack", "kind": "deny"}
-    user.cloud.set_faults([denied])
-    status, printed = user.run("deploy")
-    assert (status, printed[-2:]) == (
-        1,
-        ["use other credentials, or have that action allowed", NOTHING_DONE],
-    )
-    assert printed[-3].startswith("these credentials are not allowed to call CreateStack: ")
-
+def a_deployment_that_fails_half_way_is_completed_by_the_next(user: User) -> None:
+    """In test_newcomer.py the doctor looks at functions, alarms and what else such a stage has."""
+    logs = user.client("logs")
+    longer, shorter, *others = stacks.log_groups(load(user.project, "acceptance"))
+    for name, days in ((longer, 365), (shorter, 7)):
+        logs.create_log_group(logGroupName=name)
+        logs.put_retention_policy(logGroupName=name, retentionInDays=days)
     denied = {"operation": "lambda:CreateFunction", "kind": "deny", "nth": 2, "times": 0}
     user.cloud.set_faults([denied])
     status, printed = user.run("deploy")
@@ -178,45 +128,15 @@ def a_deployment_that_comes_to_nothing(user: User) -> None:
     failed = "chalice deploy --stage acceptance ended with status 2: "
     assert any(line.startswith(failed) and "ERROR - While send" in line for line in printed)
     assert f"  unchanged  parameter {CURRENT}, which exists: {SNAPSHOT}before" in printed
-    assert printed[-1] == (
-        "completed: stack aurora-refresh-acceptance-before; once that is fixed, run aurora-refresh deploy "
-        "--stage acceptance again"
-    )
+    assert printed[-1] == f"completed: stack aurora-refresh-acceptance-before; {AGAIN}"
+
     user.cloud.set_faults([])
-    function, other = (f"aurora-refresh-acceptance-{name}" for name in (UPDATE, RESTORE))
-    assert user.existing()[:2] == ([function], [other, function])
-
-    iam = user.client("iam")
-    allow = {"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-    audit = iam.create_policy(PolicyName="audit", PolicyDocument=document)["Policy"]["Arn"]
-    iam.attach_role_policy(RoleName=other, PolicyArn=audit)
-    shutil.rmtree(user.project / ".chalice/deployed", ignore_errors=True)
-    planned = user.run("destroy", "--dry-run")[1]
-    status, printed = user.run("destroy", "--yes")
-    assert status == 0
-    announced, deleted = (
-        {line[13:] for line in lines if line.startswith(f"  {word} ")}
-        for lines, word in ((planned, "delete"), (printed, "deleted"))
-    )
-    assert announced == deleted
-    for what in (f"role {other}", f"function {function}", f"role {function}"):
-        assert f"  deleted    {what}" in printed
-    assert user.existing() == ([], [], [], [], [])
-    assert iam.get_policy(PolicyArn=audit)["Policy"]["AttachmentCount"] == 0
-
-
-def a_deployment(user: User) -> None:
-    """In test_newcomer.py the doctor looks at functions, alarms and what else such a stage has."""
-    stage = load(user.project, "acceptance")
     status, printed = user.run("deploy", "EMAIL=team@example.com")
-    assert (status, printed[-1]) == (
-        0,
-        "stage acceptance is deployed; next: aurora-refresh doctor --stage acceptance",
-    )
+    deployed = "stage acceptance is deployed; next: aurora-refresh doctor --stage acceptance"
+    assert (status, printed[-1]) == (0, deployed)
     assert account.runtime() in printed
-    assert user.log_days() == dict.fromkeys(stacks.log_groups(stage), 90)
-    assert user.subscribers() == ["team@example.com"]
+    assert user.log_days() == {longer: 365} | dict.fromkeys([shorter, *others], 90)
+    assert user.subscriptions() == [("team@example.com", "PendingConfirmation")]
     assert user.holds() == at_first(f"{SNAPSHOT}before")
 
 
@@ -225,7 +145,8 @@ def another_deployment_resets_no_value(user: User) -> dict[str, str]:
 
     In this clone Chalice has noted nothing of the API, which stays what it is; another one is named.
     """
-    user.put_each(MOVED)
+    for name, value in MOVED.items():
+        user.put(name, value)
     address, (api,) = user.rest_url(), user.existing()[-1]
     user.forget_api()
     user.cloud.set_clock(user.cloud.now() + timedelta(minutes=1))
@@ -245,17 +166,41 @@ def another_deployment_resets_no_value(user: User) -> dict[str, str]:
     return moved
 
 
-def neighbours(user: User) -> tuple[list[str], list[str]]:
-    """Roles and rules whose names begin or end like the stage's, and are others', and no note."""
+def a_destruction_that_fails_half_way_is_completed_by_the_next(
+    user: User, moved: dict[str, str]
+) -> None:
+    """Without Chalice's record, and beside what has a similar name and is others'."""
     user.forget_api()
-    iam, events = user.client("iam"), user.client("events")
     roles = ["aurora-refresh-acceptance", "aurora-refresh-acceptance2-db-follow-pipeline"]
     rules = ["aurora-refresh-acceptance-db-follow-pipeline", "db-follow-pipeline-event"]
     for role in roles:
-        iam.create_role(RoleName=role, AssumeRolePolicyDocument="{}")
+        user.client("iam").create_role(RoleName=role, AssumeRolePolicyDocument="{}")
     for rule in rules:
-        events.put_rule(Name=rule, ScheduleExpression="rate(1 day)")
-    return roles, rules
+        user.client("events").put_rule(Name=rule, ScheduleExpression="rate(1 day)")
+    function = f"aurora-refresh-acceptance-{UPDATE}"
+
+    planned = user.run("destroy", "--dry-run")[1]
+    user.cloud.set_faults([{"operation": "lambda:DeleteFunction", "kind": "deny", "times": 1}])
+    status, printed = user.run("destroy", "--yes")
+    left = printed.index("stage acceptance is not deleted; what is left:") + 1
+    denied = f"function {function}: these credentials are not allowed to call"
+    assert (status, printed[left].startswith(denied)) == (1, True)
+    assert printed[-1] == AGAIN.replace("deploy", "destroy")
+    code = re.compile(r"  deleted? +((?:stack|rule|function|role|REST API) .*)")
+    announced, deleted = ({*code.findall("\n".join(lines))} for lines in (planned, printed))
+    assert announced == deleted | {f"function {function}"}
+    for name, value in moved.items():
+        assert f"  kept       parameter {name}: {value}" in printed
+    assert f"  kept       topic {TOPIC}" in printed
+    assert user.existing() == ([function], roles, rules, [], [])
+
+    assert user.run("destroy", "--yes")[0] == 0
+    assert user.existing() == ([], roles, rules, [], [])
+    groups = {*stacks.log_groups(load(user.project, "acceptance"))}
+    assert (user.holds(), user.log_days().keys()) == (moved, groups)
+    status, printed = user.run("destroy", "--yes")
+    nothing = "stage acceptance did not exist; aurora-refresh deploy --stage acceptance uses what"
+    assert (status, printed[-1]) == (0, f"{nothing} was kept")
 
 
 def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
@@ -263,20 +208,28 @@ def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
 
     Nobody knows any more that the stage has made that parameter.
     """
-    ours, others = "aurora-refresh-copy-1", "aurora-refresh-copy-2"
-    user.make_snapshots({ours: LATEST, others: "/other/latest", "by-hand": LATEST})
-    alarm = {
-        "AlarmName": "others",
-        "Namespace": "Others",
-        "MetricName": "Errors",
-        "Statistic": "Sum",
-        "ComparisonOperator": "GreaterThanThreshold",
-    }
-    numbers = {"Period": 60, "EvaluationPeriods": 1, "Threshold": 1}
+    rds, ours, others = user.client("rds"), "aurora-refresh-copy-1", "aurora-refresh-copy-2"
+    for name, parameter in {ours: LATEST, others: "/other/latest", "by-hand": LATEST}.items():
+        own = nightly("orders", TAKEN, account=ACCEPTANCE, identifier=name)
+        (arn,) = user.cloud.seed_snapshots([own])["arns"]
+        tags = ownership.tags(parameter, TAKEN)
+        listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+        rds.add_tags_to_resource(ResourceName=arn, Tags=listed)
     cloudwatch = user.client("cloudwatch")
-    cloudwatch.put_metric_alarm(**alarm, **numbers, AlarmActions=[TOPIC])
+    cloudwatch.put_metric_alarm(
+        AlarmName="others",
+        Namespace="Others",
+        MetricName="Errors",
+        Statistic="Sum",
+        ComparisonOperator="GreaterThanThreshold",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        AlarmActions=[TOPIC],
+    )
     status, printed = user.run("destroy", "--yes", "--everything")
-    assert (status, user.snapshots()) == (0, [others, "by-hand"])
+    found = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
+    assert (status, names(found, "DBClusterSnapshotIdentifier")) == (0, [others, "by-hand"])
     assert f"  kept       topic {TOPIC}, which notifies others of others" in printed
     assert (user.holds(), user.log_days()) == ({PIPELINE_NAME: "acceptance-main"}, {})
     cloudwatch.delete_alarms(AlarmNames=["others"])
@@ -297,6 +250,10 @@ def without_functions(user: User, monkeypatch: pytest.MonkeyPatch) -> User:
     return user
 
 
+NO_REGION = (
+    "no Region is set, but stage 'acceptance' is in eu-west-1: add --region eu-west-1, or "
+    "export AWS_DEFAULT_REGION=eu-west-1"
+)
 REFUSED: dict[str, dict[str, str | None]] = {
     "the Region in use is eu-west-2, but stage 'acceptance' is in eu-west-1: ": {
         "AWS_DEFAULT_REGION": "eu-west-2"
@@ -308,21 +265,13 @@ REFUSED: dict[str, dict[str, str | None]] = {
 
 def test_credentials_that_are_not_the_stage_s_change_nothing(without_functions: User) -> None:
     user = without_functions
-    status, printed = user.run("deploy", AWS_DEFAULT_REGION=None)
-    assert (status, printed) == (
-        2,
-        [
-            (
-                "no Region is set, but stage 'acceptance' is in eu-west-1: add --region eu-west-1, or "
-                "export AWS_DEFAULT_REGION=eu-west-1"
-            )
-        ],
-    )
+    assert user.run("deploy", AWS_DEFAULT_REGION=None) == (2, [NO_REGION])
     production = user.cloud.environment(PRODUCTION)
     others = {"the credentials in use belong to account 111111111111 ": production}
     for message, environment in (REFUSED | others).items():
         status, printed = user.run("deploy", **environment)
-        assert (status, printed[1:], user.holds()) == (1, [NOTHING_DONE], {})
+        nothing_done = f"no step was completed; {AGAIN}"
+        assert (status, printed[1:], user.holds()) == (1, [nothing_done], {})
         assert printed[0].startswith(message)
 
 
@@ -331,7 +280,8 @@ def test_what_the_parameters_hold_is_left_alone_and_a_secret_in_them_is_not_prin
 ) -> None:
     user, secret = without_functions, "Geheim!\x1b[2J"
     held = dict.fromkeys((PIPELINE_NAME, LATEST, CURRENT, HOLD), secret)
-    user.put_each(held)
+    for name in held:
+        user.put(name, secret)
     _, deployed = user.run("deploy", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first")
     _, destroyed = user.run("destroy", "--yes")
     hidden = f"something else, {len(secret)} characters long"
@@ -346,18 +296,13 @@ def test_what_the_parameters_hold_is_left_alone_and_a_secret_in_them_is_not_prin
     ) in deployed
 
 
-def test_a_deleted_alarm_or_dashboard_is_recreated_and_logs_kept_for_longer_are_not_shortened(
+def test_a_deleted_alarm_or_dashboard_is_recreated_and_who_unsubscribed_is_only_named(
     without_functions: User,
 ) -> None:
     user = without_functions
-    cloudwatch, logs = user.client("cloudwatch"), user.client("logs")
-    longer, shorter, *others = stacks.log_groups(load(user.project, "acceptance"))
-    for name, days in ((longer, 365), (shorter, 7)):
-        logs.create_log_group(logGroupName=name)
-        logs.put_retention_policy(logGroupName=name, retentionInDays=days)
+    cloudwatch, sns = user.client("cloudwatch"), user.client("sns")
     cloudwatch.put_dashboard(DashboardName="aurora-refresh-acceptance-2", DashboardBody="{}")
-    assert user.run("deploy")[0] == 0
-    assert user.log_days() == {longer: 365, shorter: 90} | dict.fromkeys(others, 90)
+    assert user.run("deploy", "EMAIL=a@b.de")[0] == 0
 
     def monitoring() -> tuple[list[str], list[str]]:
         dashboards = cloudwatch.list_dashboards()["DashboardEntries"]
@@ -366,28 +311,19 @@ def test_a_deleted_alarm_or_dashboard_is_recreated_and_logs_kept_for_longer_are_
     alarms, dashboards = monitoring()
     cloudwatch.delete_alarms(AlarmNames=alarms[:1])
     cloudwatch.delete_dashboards(DashboardNames=dashboards[:1])
+    sns.delete_topic(TopicArn=TOPIC)  # which takes a pending subscription with it
+    sns.create_topic(Name="aurora-refresh")
     status, printed = user.run("deploy")
-    assert (status, monitoring()) == (0, (alarms, dashboards))
+    assert (status, monitoring(), user.subscriptions()) == (0, (alarms, dashboards), [])
     assert [line for line in printed if line.startswith("  missing ")] == [
         f"  missing    {deleted}, which was deleted outside the stack"
         for deleted in (f"alarm {alarms[0]}", "dashboard aurora-refresh-acceptance")
     ]
-
-
-def test_somebody_who_unsubscribed_is_subscribed_again_only_when_answered(
-    without_functions: User,
-) -> None:
-    user = without_functions
-    user.run("deploy", "EMAIL=a@b.de")
-    sns = user.client("sns")
-    sns.delete_topic(TopicArn=TOPIC)  # which takes a pending subscription with it
-    sns.create_topic(Name="aurora-refresh")
     again = "aurora-refresh deploy --stage acceptance EMAIL=a@b.de subscribes it again"
-    assert f"  note: a@b.de has unsubscribed; {again}" in user.run("deploy")[1]
-    assert user.subscribers() == []
+    assert f"  note: a@b.de has unsubscribed; {again}" in printed
     sent = "AWS has sent a@b.de an e-mail; notifications start once its link is clicked"
     assert f"  note: {sent}" in user.run("deploy", "EMAIL=a@b.de")[1]
-    assert user.subscribers() == ["a@b.de"]
+    assert len(user.subscriptions()) == 1
 
 
 def test_a_dry_run_and_a_question_change_nothing(without_functions: User) -> None:
@@ -403,16 +339,10 @@ def test_a_dry_run_and_a_question_change_nothing(without_functions: User) -> Non
     assert f"  unchanged  parameter {CURRENT}" in user.run("deploy", "--dry-run")[1]
     status, printed = user.run("destroy", "--dry-run", "--delete-parameters")
     assert (status, printed[-1]) == (0, dry.format("deleted"))
-    assert "  delete     stack aurora-refresh-acceptance-before" in printed
     assert f"  delete     parameter {CURRENT}: dummyvalue" in printed
     status, printed = user.run("destroy")
-    assert (status, printed[-2:]) == (
-        2,
-        [
-            "This deletes stage acceptance.",
-            "There is no terminal to ask on: add --yes to continue.",
-        ],
-    )
+    question = "There is no terminal to ask on: add --yes to continue."
+    assert (status, printed[-2:]) == (2, ["This deletes stage acceptance.", question])
     assert f"  keep       parameter {CURRENT}: dummyvalue" in printed
     assert user.holds() == at_first("dummyvalue")
     assert [call for call in user.cloud.calls() if ":Delete" in call["operation"]] == []
@@ -421,6 +351,7 @@ def test_a_dry_run_and_a_question_change_nothing(without_functions: User) -> Non
 # --- as templates ---------------------------------------------------------------------------------
 
 FIRST = "FirstAcceptanceRdsCurrentSnapshotc694c8"
+FUNCTIONS = "Resources.* | [?Type == 'AWS::Serverless::Function'].Properties"
 PACKAGED = [f"aurora-refresh-acceptance{which}" for which in ("-before", "", "-after")]
 
 
@@ -442,12 +373,10 @@ def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_valu
     assert own == {"app.py", "chalice", "chalicelib", "tzdata"}
     functions = (out / "sam.json").read_text()  # test_stacks.py lints the others
     assert cfnlint.lint(functions, regions=["eu-west-1"]) == []
-    resources = json.loads(functions)["Resources"].values()
     stage = load(user.project, "acceptance")
     rules = {
-        each["Properties"]["FunctionName"]: rules_of(each)
-        for each in resources
-        if each["Type"] == "AWS::Serverless::Function"
+        each["FunctionName"]: re.findall(r'Name": "(.+?)"', json.dumps(each.get("Events")))
+        for each in jmespath.search(FUNCTIONS, json.loads(functions))
     }
     assert rules == {
         deployed: [] if function == API else [stacks.rule_name("acceptance", function)]
@@ -459,32 +388,27 @@ def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_valu
     apply(user, "create", before, given)
     first = at_first(f"{SNAPSHOT}first")
     assert user.holds() == first
-    user.put_each(MOVED)
-    for command in ("deploy", "destroy"):
-        status, printed = user.run(command, *(["--yes"] if command == "destroy" else []))
+    for name, value in MOVED.items():
+        user.put(name, value)
+    refused = (
+        "stage 'acceptance' was deployed from the templates of aurora-refresh package: use these again, or "
+        "delete its stacks, which keeps parameters, topic and logs:"
+    )
+    for command in (["deploy"], ["destroy", "--yes"]):
+        status, printed = user.run(*command)
         assert (status, deletions(printed)) == (1, PACKAGED[::-1])
-        assert printed[-8] == (
-            "stage 'acceptance' was deployed from the templates of aurora-refresh package: use these again, or "
-            "delete its stacks, which keeps parameters, topic and logs:"
-        )
+        assert printed[-8] == refused
     # Another pipeline, so that there is something to update at all.
     other = before.replace('"acceptance-main"', '"acceptance-other"')
     apply(user, "update", other, {name: {"UsePreviousValue": True} for name in given})
     assert user.holds() == first | MOVED | {PIPELINE_NAME: "acceptance-other"}
-    assert user.subscribers() == ["a@b.de"]
+    assert [endpoint for endpoint, _ in user.subscriptions()] == ["a@b.de"]
     assert user.log_days() == dict.fromkeys(stacks.log_groups(stage), 90)
 
 
 def deletions(printed: list[str]) -> list[str]:
     """The stacks that the printed commands delete."""
     return [line.split()[4] for line in printed if "delete-stack" in line]
-
-
-def rules_of(function: dict[str, Any]) -> list[str]:
-    """The names of the rules that SAM makes of a function's events, one way for each type."""
-    named = {"Schedule": "Name", "EventBridgeRule": "RuleName"}
-    events = function["Properties"].get("Events", {}).values()
-    return [each["Properties"][named[each["Type"]]] for each in events]
 
 
 def apply(user: User, operation: str, template: str, parameters: dict[str, Any]) -> None:

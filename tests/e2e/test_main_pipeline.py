@@ -5,169 +5,145 @@ A run of the simulated pipeline creates or updates the stack; the result is read
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from demo.acceptance import arn_of, nightly
-from demo.pipeline import create_pipeline
+from demo.acceptance import PIPELINE, STACK, Company, arn_of, nightly
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from localcloud.shares import RESTORED_FROM
 from tests.e2e.conftest import PROJECT
 
-RIGHT = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
-MAIN = "acceptance-main"
-LATEST = "/acceptance/rds/latest-snapshot"
-CURRENT = "/acceptance/rds/current-snapshot"
-PRODUCTIONS_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-2222-3333-4444-555555555555"
+TEMPLATE = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
+TODAY = datetime(2026, 1, 4, 1, tzinfo=UTC)
+KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-2222-3333-4444-555555555555"
 CLOSED_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/22222222-2222-3333-4444-555555555555"
-READS_CURRENT = "      SnapshotIdentifier: !Ref Snapshot\n"
 
 
-def changed(old: str, new: str) -> str:
-    """The template with one line changed."""
-    assert RIGHT.count(old) == 1, old
-    return RIGHT.replace(old, new)
+class Acceptance(Company):
+    """The company's acceptance account, whose pipeline deploys the reference template."""
 
-
-class Acceptance:
-    """An acceptance account whose pipeline deploys one template."""
-
-    def __init__(self, cloud: LocalCloud) -> None:
-        self.cloud = cloud
+    def __init__(self, cloud: LocalCloud, project: Path) -> None:
+        super().__init__(cloud, project, run_seconds=0)
         self.key = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
-        create_pipeline(cloud, MAIN, [], run_seconds=0)
-        self.first, self.second = self.share("orders-1"), self.share("orders-2")
-        self.put(CURRENT, self.first)
-        self.put(LATEST, self.first)
-
-    def share(self, name: str, **facts: Any) -> str:
-        """Let production share a snapshot, encrypted under a key that acceptance may use."""
-        key = {"kms_key_id": PRODUCTIONS_KEY, "kms_granted_to": [ACCEPTANCE]}
-        taken = datetime(2026, 1, 4, 1, tzinfo=UTC)
-        snapshot = nightly("orders", taken, **{"identifier": name, **key, **facts})
-        self.cloud.seed_snapshots([snapshot])
-        return arn_of(snapshot)
-
-    def put(self, name: str, value: str) -> None:
-        ssm = self.cloud.client("ssm")
-        ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
-
-    def commit(self, template: str) -> None:
-        """Change what the pipeline deploys."""
-        given = {
+        self.parameters = {
+            "Snapshot": self.current,
             "EngineVersion": "15.4",
             "KmsKeyArn": self.key,
             "SubnetGroupName": "private",
             "SecurityGroupIds": "sg-0123456789abcdef0",
         }
-        self.cloud.patch_pipeline(MAIN, template=template, parameters=given)
+        self.found(TODAY, template=TEMPLATE, parameters=self.parameters)
+
+    def shared(self, name: str, **facts: Any) -> str:
+        """Let production share a snapshot, encrypted under a key that acceptance may use."""
+        key = {"kms_key_id": KEY, "kms_granted_to": [ACCEPTANCE]}
+        snapshot = nightly("orders", TODAY, **{"identifier": name, **key, **facts})
+        self.cloud.seed_snapshots([snapshot])
+        return arn_of(snapshot)
+
+    def commit(self, old: str, new: str) -> None:
+        """Have the pipeline deploy the template with one line changed."""
+        assert TEMPLATE.count(old) == 1, old
+        template = TEMPLATE.replace(old, new)
+        self.cloud.patch_pipeline(PIPELINE, template=template, parameters=self.parameters)
 
     def run(self) -> str:
         """One run of the pipeline, whoever started it; how it ended, and why if it failed."""
-        codepipeline = self.cloud.client("codepipeline")
-        run = codepipeline.start_pipeline_execution(name=MAIN)["pipelineExecutionId"]
-        status = self.cloud.wait_for_run(run, MAIN)
-        answer = codepipeline.get_pipeline_execution(pipelineName=MAIN, pipelineExecutionId=run)
-        why: str = answer["pipelineExecution"].get("statusSummary", "")
-        return f"{status}: {why}" if why else status
+        codepipeline = self.client("codepipeline")
+        run = codepipeline.start_pipeline_execution(name=PIPELINE)["pipelineExecutionId"]
+        status = self.cloud.wait_for_run(run, PIPELINE)
+        answer = codepipeline.get_pipeline_execution(pipelineName=PIPELINE, pipelineExecutionId=run)
+        return f"{status}: {answer['pipelineExecution'].get('statusSummary', '')}"
 
-    def described(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.cloud.client("rds").describe_db_clusters()["DBClusters"]
+    def cluster(self) -> dict[str, Any]:
+        found: dict[str, Any]
+        (found,) = self.client("rds").describe_db_clusters()["DBClusters"]
         return found
 
-    def sources(self) -> dict[str, str]:
-        """Each cluster's identifier, with the snapshot that it was restored from; "" where empty."""
-        return {
-            cluster["DBClusterIdentifier"]: next(
-                (tag["Value"] for tag in cluster["TagList"] if tag["Key"] == RESTORED_FROM), ""
-            )
-            for cluster in self.described()
-        }
+    def stack(self) -> dict[str, Any]:
+        found: dict[str, Any]
+        (found,) = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+        return found
+
+    def kept(self) -> list[Any]:
+        """The snapshots that deleted clusters have left."""
+        found = self.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
+        return list(found["DBClusterSnapshots"])
 
     def state(self) -> dict[str, Any]:
         """All that a refresh changes."""
-        instances = self.cloud.client("rds").describe_db_instances()["DBInstances"]
-        listed = self.cloud.client("ssm").get_parameters_by_path(Path="/acceptance/orders")
+        instances = self.client("rds").describe_db_instances()["DBInstances"]
+        listed = self.client("ssm").get_parameters_by_path(Path="/acceptance/orders")
         return {
-            "clusters": self.sources(),
-            "instances": [instance["DBClusterIdentifier"] for instance in instances],
+            "clusters": self.clusters(),
+            "instances": [each["DBClusterIdentifier"] for each in instances],
             "parameters": {each["Name"]: each["Value"] for each in listed["Parameters"]},
             "outputs": {each["OutputKey"]: each["OutputValue"] for each in self.stack()["Outputs"]},
         }
 
-    def stack(self) -> dict[str, Any]:
-        (stack,) = self.cloud.client("cloudformation").describe_stacks(StackName=MAIN)["Stacks"]
-        found: dict[str, Any] = stack
-        return found
-
-
-def state_of(cluster: dict[str, Any], source: str) -> dict[str, Any]:
-    """The state in which consumers find the cluster's endpoint and password where they always are."""
-    name, secret = cluster["DBClusterIdentifier"], cluster["MasterUserSecret"]["SecretArn"]
-    return {
-        "clusters": {name: source},
-        "instances": [name],
-        "parameters": {
-            "/acceptance/orders/endpoint": cluster["Endpoint"],
-            "/acceptance/orders/secret-arn": secret,
-        },
-        "outputs": {
-            "ClusterIdentifier": name,
-            "Endpoint": cluster["Endpoint"],
-            "SecretArn": secret,
-            "RestoredFrom": source,
-        },
-    }
+    def restored(self, source: str) -> dict[str, Any]:
+        """Return the state after a restore: applications find cluster and password where they always do."""
+        cluster = self.cluster()
+        name, secret = cluster["DBClusterIdentifier"], cluster["MasterUserSecret"]["SecretArn"]
+        return {
+            "clusters": {name: source},
+            "instances": [name],
+            "parameters": {
+                "/acceptance/orders/endpoint": cluster["Endpoint"],
+                "/acceptance/orders/secret-arn": secret,
+            },
+            "outputs": {
+                "ClusterIdentifier": name,
+                "Endpoint": cluster["Endpoint"],
+                "SecretArn": secret,
+                "RestoredFrom": source,
+            },
+        }
 
 
 @pytest.fixture(scope="module")
-def deployed(running_cloud: LocalCloud) -> Acceptance:
+def deployed(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Acceptance:
     """Acceptance after the first deployment of the template, for all refreshes."""
     running_cloud.reset()
-    acceptance = Acceptance(running_cloud)
-    acceptance.commit(RIGHT)
-    assert acceptance.run() == "Succeeded"
-    return acceptance
+    return Acceptance(running_cloud, new_project())
 
 
 def test_a_run_restores_when_current_has_moved_and_no_other_run_does(
     deployed: Acceptance,
 ) -> None:
-    before = deployed.state()
-    (cluster,) = deployed.described()
-    assert list(before["clusters"].values()) == [deployed.first]
+    before, cluster = deployed.state(), deployed.cluster()
+    assert before == deployed.restored(deployed.parameter(deployed.current))
     assert (cluster["EngineVersion"], cluster["DeletionProtection"]) == ("15.4", False)
 
     # Runs for any other reason: nothing new, a moved latest, a change elsewhere in the template.
-    assert deployed.run() == "Succeeded"
-    deployed.put(LATEST, deployed.second)
-    assert deployed.run() == "Succeeded"
-    edited = changed("BackupRetentionPeriod: 1", "BackupRetentionPeriod: 2")
-    deployed.commit(edited)
-    assert deployed.run() == "Succeeded"
+    second = deployed.shared("second")
+    assert deployed.run() == "Succeeded: "
+    deployed.put(deployed.latest, second)
+    assert deployed.run() == "Succeeded: "
+    deployed.commit("BackupRetentionPeriod: 1", "BackupRetentionPeriod: 2")
+    assert deployed.run() == "Succeeded: "
     assert deployed.state() == before
-    assert [cluster["BackupRetentionPeriod"] for cluster in deployed.described()] == [2]
+    assert deployed.cluster()["BackupRetentionPeriod"] == 2
 
-    deployed.put(CURRENT, deployed.second)
-    assert deployed.run() == "Succeeded"
+    deployed.put(deployed.current, second)
+    assert deployed.run() == "Succeeded: "
     after = deployed.state()
-    (restored,) = deployed.described()
-    assert restored["DBClusterIdentifier"] != cluster["DBClusterIdentifier"]
-    assert after == state_of(restored, deployed.second)
-    assert before == state_of(cluster, deployed.first)
+    assert after == deployed.restored(second)
+    assert after["instances"] != before["instances"]
 
-    assert deployed.run() == "Succeeded"
+    assert deployed.run() == "Succeeded: "
     assert deployed.state() == after
-    own = deployed.cloud.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
-    assert own["DBClusterSnapshots"] == []
+    assert deployed.kept() == []
 
 
 def test_neither_productions_password_nor_its_key_is_of_use_in_acceptance(
     deployed: Acceptance,
 ) -> None:
-    (cluster,) = deployed.described()
+    deployed.put(deployed.current, deployed.shared("encrypted"))
+    assert deployed.run() == "Succeeded: "
+    cluster = deployed.cluster()
     assert cluster["MasterUserSecret"]["KmsKeyId"] == deployed.key
     assert (cluster["KmsKeyId"], cluster["StorageEncrypted"]) == (deployed.key, True)
 
@@ -175,9 +151,9 @@ def test_neither_productions_password_nor_its_key_is_of_use_in_acceptance(
 @pytest.mark.parametrize(
     "unusable",
     [
-        lambda deployed: deployed.second.replace("orders-2", "no-such"),
-        lambda deployed: deployed.share("no-key", kms_key_id=CLOSED_KEY, kms_granted_to=[]),
-        lambda deployed: deployed.share("newer", engine_version="16.1"),
+        lambda deployed: deployed.shared("gone").replace("gone", "no-such"),
+        lambda deployed: deployed.shared("no-key", kms_key_id=CLOSED_KEY, kms_granted_to=[]),
+        lambda deployed: deployed.shared("newer", engine_version="16.1"),
     ],
     ids=["gone", "no-key", "older-engine"],
 )
@@ -185,14 +161,14 @@ def test_what_cannot_be_restored_rolls_back_and_a_later_run_restores(
     deployed: Acceptance, unusable: Callable[[Acceptance], str]
 ) -> None:
     before, source = deployed.state(), unusable(deployed)
-    deployed.put(CURRENT, source)
+    deployed.put(deployed.current, source)
     assert deployed.run().startswith("Failed: ")
     assert deployed.state() == before
     assert deployed.stack()["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
-    after = deployed.share(f"after-{source.rpartition(':')[2]}")
-    deployed.put(CURRENT, after)
-    assert deployed.run() == "Succeeded"
-    assert list(deployed.sources().values()) == [after]
+    after = deployed.shared(f"after-{source.rpartition(':')[2]}")
+    deployed.put(deployed.current, after)
+    assert deployed.run() == "Succeeded: "
+    assert deployed.state() == deployed.restored(after)
 
 
 def test_a_snapshot_identifier_removed_from_the_right_template_changes_nothing(
@@ -200,28 +176,32 @@ def test_a_snapshot_identifier_removed_from_the_right_template_changes_nothing(
 ) -> None:
     """It names no master user, so that there is nothing to make an empty cluster with."""
     before = deployed.state()
-    deployed.commit(changed(READS_CURRENT, ""))
+    deployed.commit("      SnapshotIdentifier: !Ref Snapshot\n", "")
     assert "MasterUsername" in deployed.run()
     assert deployed.state() == before
 
 
-# The last one: it resets the cloud.
+# The last one: it deletes the stack.
 def test_a_first_deployment_that_fails_leaves_nothing_but_a_stack_to_delete(
-    cloud: LocalCloud,
+    deployed: Acceptance,
 ) -> None:
-    acceptance = Acceptance(cloud)
-    acceptance.put(CURRENT, "dummyvalue")
-    acceptance.commit(RIGHT)
+    cloudformation, current = deployed.client("cloudformation"), deployed.shared("first")
 
-    assert acceptance.run().startswith("Failed: ")
-    assert acceptance.sources() == {}
-    assert acceptance.stack()["StackStatus"] == "ROLLBACK_COMPLETE"
-    acceptance.put(CURRENT, acceptance.first)
-    assert "ROLLBACK_COMPLETE state and can not be updated" in acceptance.run()
+    def delete_stack() -> None:
+        cloudformation.delete_stack(StackName=STACK)
+        cloudformation.get_waiter("stack_delete_complete").wait(
+            StackName=STACK, WaiterConfig={"Delay": 0.05, "MaxAttempts": 100}
+        )
 
-    cloudformation = cloud.client("cloudformation")
-    cloudformation.delete_stack(StackName=MAIN)
-    cloudformation.get_waiter("stack_delete_complete").wait(
-        StackName=MAIN, WaiterConfig={"Delay": 0.05, "MaxAttempts": 100}
-    )
-    assert acceptance.run() == "Succeeded"
+    delete_stack()
+    assert len(deployed.kept()) == 1  # the cluster's DeletionPolicy
+    deployed.commit("BackupRetentionPeriod: 1", "BackupRetentionPeriod: 2")
+    deployed.put(deployed.current, "dummyvalue")
+    assert deployed.run().startswith("Failed: ")
+    assert deployed.clusters() == {}
+    assert deployed.stack()["StackStatus"] == "ROLLBACK_COMPLETE"
+    deployed.put(deployed.current, current)
+    assert "ROLLBACK_COMPLETE state and can not be updated" in deployed.run()
+
+    delete_stack()
+    assert deployed.run() == "Succeeded: "

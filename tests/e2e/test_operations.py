@@ -3,12 +3,15 @@
 import re
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from botocore.credentials import Credentials
 
 from demo import operations
 from demo.acceptance import STAGE, Company
+from localcloud.client import LocalCloud
+from tests.e2e.conftest import found_company
 from tests.test_openapi import OPERATIONS
 
 TEXT = operations.DOCUMENT.read_text()
@@ -16,8 +19,10 @@ POLICIES = operations.policies(TEXT)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl to be tried")
-def test_every_command_prints_what_the_document_says(new_company: Callable[..., Company]) -> None:
-    company = new_company()
+def test_every_command_prints_what_the_document_says(
+    cloud: LocalCloud, new_project: Callable[[], Path]
+) -> None:
+    company = found_company(cloud, new_project())
     company.chalice("deploy", "--stage", STAGE)
     performed = operations.perform(company, TEXT)
     assert operations.normal(performed).splitlines() == operations.normal(TEXT).splitlines()

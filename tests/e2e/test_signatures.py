@@ -5,7 +5,7 @@ import json
 import pytest
 
 from demo.acceptance import STAGE, Company
-from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER, Key, key_of
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, Key, key_of
 from localcloud.client import send
 from tests.e2e.conftest import signed
 from tests.test_openapi import OPERATIONS
@@ -14,12 +14,6 @@ ADMIN = key_of(ACCEPTANCE)
 UNKNOWN = Key(ACCEPTANCE, "admin", "AKIA" + "X" * 16, ADMIN.secret_access_key)
 API = f"aurora-refresh-{STAGE}"
 JSON = {"Content-Type": "application/json"}
-
-
-def altered(headers: dict[str, str]) -> dict[str, str]:
-    """Return the headers with another last character of the signature."""
-    signature = headers["Authorization"]
-    return headers | {"Authorization": signature[:-1] + ("1" if signature[-1] == "0" else "0")}
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
@@ -33,7 +27,6 @@ def test_a_wrong_caller_is_refused_and_never_reaches_the_function(
     wrong: dict[str, dict[str, str]] = {
         "unsigned": JSON,
         "a password": JSON | {"Authorization": "Basic YWRtaW46eA=="},
-        "altered signature": altered(right),
         "unknown key": signed(method, url, body, UNKNOWN),
         "for another service": signed(method, url, body, ADMIN, service="ssm"),
         "for another method": signed("PATCH", url, body, ADMIN),
@@ -42,7 +35,6 @@ def test_a_wrong_caller_is_refused_and_never_reaches_the_function(
         "for another body": signed(method, url, body + b" ", ADMIN),
         "without permission": signed(method, url, body, key_of(ACCEPTANCE, "visitor")),
         "production's": signed(method, url, body, key_of(PRODUCTION)),
-        "a stranger's": signed(method, url, body, key_of(STRANGER)),
     }
     ran = len(deployed.cloud.invocations(API))
     deployed.cloud.clear_calls()

@@ -1,199 +1,49 @@
-"""The main pipeline's runs, held to botocore's service model and the CodePipeline User Guide (the guide).
+"""The main pipeline's runs, held to the CodePipeline User Guide (the guide).
 
-Tokens are in tests/contract, approvals, retries, roll-backs and skipped stages in
-tests/e2e/test_reconcile.py.
+Tokens are in tests/contract, approvals, retries and skipped stages in tests/e2e/test_reconcile.py, what is restored in
+tests/e2e/test_main_pipeline.py.
 """
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-from botocore.exceptions import ClientError
-
-from demo.acceptance import arn_of, nightly
 from demo.pipeline import create_pipeline
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud, wait_until
-from localcloud.shares import RESTORED_FROM
 from tests.localcloud.probe import create_rule, permit
 
 NAME = "main"
-UNKNOWN = "00000000-0000-0000-0000-000000000000"
-NOON = datetime(2026, 1, 4, 12, tzinfo=UTC)
 
 
-class Pipeline:
-    """A pipeline that restores *current*."""
-
-    def __init__(self, cloud: LocalCloud) -> None:
-        self.cloud = cloud
-        self.api = cloud.client("codepipeline")
-        database = {"parameter": "/current", "cluster": "orders"}
-        create_pipeline(cloud, NAME, [database], run_seconds=0)
-
-    def start(self, hold: str = "") -> str:
-        """Start a run, and return it once it is held, if it is to be."""
-        if hold:
-            self.cloud.patch_pipeline(NAME, hold=[hold])
-        answer = self.api.start_pipeline_execution(name=NAME)
-        if hold:
-            self.cloud.wait_until_held(NAME, hold)
-        return str(answer["pipelineExecutionId"])
-
-    def go_on(self) -> None:
-        self.cloud.patch_pipeline(NAME, hold=[])
-
-    def ended(self, run: str) -> str:
-        return self.cloud.wait_for_run(run, NAME)
-
-    def stop(self, run: str) -> None:
-        self.api.stop_pipeline_execution(pipelineName=NAME, pipelineExecutionId=run)
-
-    def update(self) -> None:
-        self.api.update_pipeline(pipeline=self.api.get_pipeline(name=NAME)["pipeline"])
-
-    def supersede(self) -> tuple[str, str, str]:
-        """Start three runs: one holds Deploy, one waits for it, and the last one arrives there."""
-        first, second = self.start(hold="Deploy"), self.start()
-
-        def waits() -> bool:
-            (deploy,) = (
-                stage
-                for stage in self.api.get_pipeline_state(name=NAME)["stageStates"]
-                if stage["stageName"] == "Deploy"
-            )
-            return bool(deploy["inboundExecutions"])
-
-        wait_until(waits, "a run to wait for Deploy")
-        return first, second, self.start()
-
-    def share(self, identifier: str) -> str:
-        """Let production share a snapshot, and write it to *current*."""
-        snapshot = nightly("orders", NOON - timedelta(days=1), identifier=identifier)
-        self.cloud.seed_snapshots([snapshot])
-        self.cloud.client("ssm").put_parameter(
-            Name="/current", Value=arn_of(snapshot), Type="String", Overwrite=True
-        )
-        return arn_of(snapshot)
-
-
-@pytest.fixture
-def pipeline(cloud: LocalCloud) -> Pipeline:
-    return Pipeline(cloud)
-
-
-def test_a_run_is_superseded_only_while_it_waits_for_a_stage(pipeline: Pipeline) -> None:
-    """The guide, "How executions are processed in SUPERSEDED mode": a stage is locked by one execution, and
-    the one that waits for it gives way to a newer one that arrives."""
-    pipeline.share("first")
-    first, second, third = pipeline.supersede()
-    assert pipeline.ended(second) == "Superseded"
-    pipeline.go_on()
-    assert (pipeline.ended(third), pipeline.ended(first)) == ("Succeeded", "Succeeded")
-
-
-def test_a_cluster_is_made_while_its_action_runs_from_what_the_parameter_holds_then(
-    pipeline: Pipeline,
+def test_a_run_that_waits_for_a_stage_is_superseded_and_each_change_of_state_is_an_event(
+    cloud: LocalCloud,
 ) -> None:
-    """CloudFormation's guide, "Systems Manager parameter types": the value is fetched when the stack is
-    updated, however long ago the run began. All times are the cloud's clock's."""
-    cloud = pipeline.cloud
-    cloud.set_clock(NOON)
-    pipeline.share("first")
-    run = pipeline.start(hold="Deploy")
-    cloud.set_clock(NOON + timedelta(hours=1))
-    second = pipeline.share("second")
-    pipeline.go_on()
-    pipeline.ended(run)
+    """The guide, *How executions are processed in SUPERSEDED mode* and "Pipeline-level state change events"."""
+    codepipeline = cloud.client("codepipeline")
+    create_pipeline(cloud, NAME, [], run_seconds=0, hold=["Build"])
+    permit(cloud, create_rule(cloud, EventPattern='{"source": ["aws.codepipeline"]}'))
 
-    (cluster,) = cloud.client("rds").describe_db_clusters()["DBClusters"]
-    actions = pipeline.api.list_action_executions(pipelineName=NAME)["actionExecutionDetails"]
-    deploy = next(each for each in actions if each["actionName"] == "Deploy")
-    written = cloud.client("ssm").get_parameter(Name="/current")["Parameter"]["LastModifiedDate"]
-    assert {"Key": RESTORED_FROM, "Value": second} in cluster["TagList"]
-    assert deploy["startTime"] < written <= cluster["ClusterCreateTime"] <= deploy["lastUpdateTime"]
+    def start() -> str:
+        return str(codepipeline.start_pipeline_execution(name=NAME)["pipelineExecutionId"])
 
+    def waits() -> bool:
+        _, build, *_ = codepipeline.get_pipeline_state(name=NAME)["stageStates"]
+        return bool(build["inboundExecutions"])
 
-def failed(pipeline: Pipeline) -> str:
-    """A run that has failed in Build."""
-    pipeline.cloud.patch_pipeline(NAME, next_outcomes=["Failed in Build"])
-    run = pipeline.start()
-    pipeline.ended(run)
-    return run
-
-
-def running(pipeline: Pipeline) -> str:
-    return pipeline.start(hold="Build")
-
-
-def stopping(pipeline: Pipeline) -> str:
-    run = running(pipeline)
-    pipeline.stop(run)
-    return run
-
-
-def cancelled(pipeline: Pipeline) -> str:
-    """ "The structure of the pipeline was updated" while it ran."""
-    run = running(pipeline)
-    pipeline.update()
-    return run
-
-
-RETRY, STOP = "retry_stage_execution", "stop_pipeline_execution"
-
-
-@pytest.mark.parametrize(
-    ("state", "operation", "change", "code"),
-    [
-        (failed, RETRY, {"stageName": "None"}, "StageNotFoundException"),
-        (failed, RETRY, {"pipelineExecutionId": UNKNOWN}, "NotLatestPipelineExecutionException"),
-        (failed, RETRY, {"stageName": "Source"}, "StageNotRetryableException"),
-        (failed, STOP, {}, "PipelineExecutionNotStoppableException"),
-        (running, RETRY, {}, "StageNotRetryableException"),
-        (stopping, STOP, {}, "DuplicatedStopRequestException"),
-    ],
-)  # fmt: skip
-def test_an_operation_that_the_state_of_a_run_does_not_permit_is_refused(
-    pipeline: Pipeline,
-    state: Callable[[Pipeline], str],
-    operation: str,
-    change: dict[str, str],
-    code: str,
-) -> None:
-    """The errors of the operations' models."""
-    usual = {"pipelineName": NAME, "pipelineExecutionId": state(pipeline)}
-    if operation == RETRY:
-        usual |= {"stageName": "Build", "retryMode": "ALL_ACTIONS"}
-    with pytest.raises(ClientError, match=code):
-        getattr(pipeline.api, operation)(**usual | change)
-
-
-@pytest.mark.parametrize(
-    ("deed", "states"),
-    [
-        (lambda pipeline: pipeline.supersede()[1], ["STARTED", "SUPERSEDED"]),
-        (stopping, ["STARTED", "STOPPED", "STOPPING"]),
-        (cancelled, ["CANCELED", "STARTED"]),
-    ],
-    ids=["superseded", "stopped", "cancelled"],
-)
-def test_each_change_of_state_is_an_event(
-    pipeline: Pipeline, deed: Callable[[Pipeline], str], states: list[str]
-) -> None:
-    """The guide, "Pipeline-level state change events"; they are delivered in no promised order."""
-    cloud = pipeline.cloud
-    permit(cloud, "events", create_rule(cloud, EventPattern='{"source": ["aws.codepipeline"]}'))
-    run = deed(pipeline)
-    pipeline.go_on()
-    pipeline.ended(run)
+    start()
+    cloud.wait_until_held(NAME, "Build")
+    run = start()
+    wait_until(waits, "a run to wait for Build")
+    start()
+    assert cloud.wait_for_run(run, NAME) == "Superseded"
+    cloud.patch_pipeline(NAME, hold=[])
 
     def events() -> list[dict[str, Any]]:
         received = [record["event"] for record in cloud.invocations("probe")]
         return [each for each in received if each["detail"]["execution-id"] == run]
 
-    wait_until(lambda: len(events()) >= len(states), f"{states} to be delivered")
-    assert sorted(each["detail"]["state"] for each in events()) == states
+    wait_until(lambda: len(events()) == 2, "both events to be delivered")
+    # In no promised order.
+    assert sorted(each["detail"]["state"] for each in events()) == ["STARTED", "SUPERSEDED"]
     first = events()[0]
     assert first["detail"].pop("start-time").endswith("Z")
     assert first["resources"] == [f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:{NAME}"]

@@ -1,9 +1,7 @@
 """How the local cloud ends."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,6 @@ import pytest
 from localcloud.client import LocalCloud
 from tests.localcloud.probe import create_function
 
-PROJECT = Path(__file__).parents[2]
 SLOW = "import time\ndef handler(event, context): time.sleep(50)"
 
 
@@ -31,27 +28,23 @@ def close_stdin(server: subprocess.Popen[str]) -> None:
 
 @pytest.mark.parametrize("end", [interrupt, close_stdin])
 def test_a_cloud_ends_and_leaves_neither_a_process_nor_a_file_behind(
-    tmp_path: Path, end: Callable[[subprocess.Popen[str]], None]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Callable[[subprocess.Popen[str]], None],
 ) -> None:
-    server = subprocess.Popen(
-        [sys.executable, "-m", "localcloud", "--until-eof"],
-        cwd=PROJECT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    cloud = LocalCloud.start(log=tmp_path / "log")
+    server = cloud._process  # noqa: SLF001
+    assert server is not None
     with server:
-        assert server.stdout is not None
-        assert server.stderr is not None
-        cloud = LocalCloud(server.stdout.readline().strip())
         create_function(cloud, SLOW, Timeout=60)
         cloud.client("lambda").invoke(FunctionName="probe", InvocationType="Event", Payload="1")
         while not (processes := children(server.pid)):
             time.sleep(0.02)
         end(server)
-        assert (server.wait(60), server.stderr.read(), [*tmp_path.iterdir()]) == (0, "", [])
+        assert (server.wait(60), (tmp_path / "log").read_text()) == (0, "")
+    assert [*(tmp_path / "temporary").iterdir()] == []
     while any(Path(f"/proc/{pid}").exists() for pid in processes):
         time.sleep(0.02)
 

@@ -9,28 +9,18 @@ from localcloud import variables
 from localcloud.accounts import ACCEPTANCE, key_of
 from localcloud.client import LocalCloud
 
-THE_USERS_OWN = {
-    "AWS_PROFILE": "production",
-    "AWS_DEFAULT_PROFILE": "production",
-    "AWS_SESSION_TOKEN": "token",
-    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
-    "AWS_ENDPOINT_URL_LAMBDA": "http://192.0.2.1",
-    "http_proxy": "http://192.0.2.1",
-    "HTTPS_PROXY": "http://192.0.2.1",
-    "no_proxy": "example.org",
-}
-
 
 @pytest.fixture(autouse=True)
 def _somebody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user with accounts and a proxy."""
-    for name, value in THE_USERS_OWN.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://192.0.2.1")
+    monkeypatch.setenv("http_proxy", "http://192.0.2.1")
 
 
 def test_an_environment_is_cleared_of_the_users_settings() -> None:
     cleared = variables.cleared(os.environ)
-    assert not {name for name in cleared if name in THE_USERS_OWN or name.startswith("AWS_")}
+    assert not [name for name in cleared if name.startswith("AWS_") or "proxy" in name.lower()]
     assert cleared["PATH"] == os.environ["PATH"]
 
 
