@@ -300,6 +300,14 @@ def test_a_wrong_command_ends_with_2_and_says_what_would_be_right(words: str) ->
     assert WRONG[words] in result.stderr
 
 
+@pytest.mark.parametrize("words", ["status --stage acceptance", "live-check"])
+def test_a_variable_that_is_no_address_is_named_by_every_command(words: str) -> None:
+    result = run(*words.split(), AWS_ENDPOINT_URL_STS="127.0.0.1:5000")
+    right = "write an address such as http://127.0.0.1:5000, or unset it\n"
+    assert result.exit_code == 2
+    assert result.stderr == f"AWS_ENDPOINT_URL_STS is '127.0.0.1:5000': {right}"
+
+
 @pytest.mark.parametrize(
     ("words", "environment", "target"),
     [

@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 from cli.configure import changes, files, write
 from cli.main import cli
 from cli.mainpipeline import StackTemplate, places
-from cli.policies import with_own_statements
 from cli.stages import StageError, load, own_answers, to_text
 from tests.stage import STAGE
 
@@ -111,9 +110,18 @@ def test_what_was_tuned_by_hand_stays(project: Path) -> None:
     assert configured(project, "acceptance") == before
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"Statement": 1}', '{"Statement": [1]}'])
-def test_a_policy_file_that_cannot_be_read_is_written_anew(text: str | None) -> None:
-    assert with_own_statements({"Statement": []}, text) == {"Statement": []}
+@pytest.mark.parametrize("text", ["{", "[]", '{"Statement": 1}', '{"Statement": [1]}'])
+def test_a_policy_file_that_cannot_be_read_is_kept(project: Path, text: str) -> None:
+    """Nobody's own statements are lost by a comma too many."""
+    file = ".chalice/policy-acceptance-db-reconcile.json"
+    (project / file).write_text(text)
+    before = snapshot(project)
+    printed = run(project, "acceptance")
+    assert (printed.exit_code, printed.stdout) == (1, "")
+    assert printed.stderr.startswith(f"{file} cannot be read, and may have statements of your own")
+    assert snapshot(project) == before
+    (project / file).write_text("")  # an empty one is written anew
+    assert json.loads(configured(project, "acceptance")[file])["Statement"]
 
 
 # --- mistakes -------------------------------------------------------------------------------------

@@ -1028,6 +1028,8 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
     assert str(none.fix).startswith(f"sign in to account {ACCEPTANCE}")
     assert str(another_s.fix).startswith(f"use credentials of account {ACCEPTANCE}")
     assert "the AWS profile in use does not exist" in misspelt.seen
+    file.write_text("{")
+    assert doctor.examine(project, NAME)[1:] == found
     file.write_bytes(b"\xff")
     with pytest.raises(StageError, match=f"{file.name} is not text"):
         doctor.examine(project, NAME)
