@@ -5,17 +5,17 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Stack
+from chalicelib.domain.deployment import Action, Stack
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import GOOD, Note, Run
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import put
 from chalicelib.usecases.reconcile import follow
 from tests.fakes import STACK, arn
-from tests.interruptions import calm, meanwhile, refuse
+from tests.interruptions import meanwhile
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.night import KIM, NEW, OLD, REFRESHED, SCHEDULE, SUNDAY, Night, about_rds
-from tests.usecases.states import Arrange, holding, stack_in, without
+from tests.usecases.states import Arrange, holding, in_turn, prepare_change_set, stack_in, without
 
 RUN_FAILED = "REFRESH FAILED: pipeline run failed, reverted (rds)"
 NOTHING_RESTORED = "REFRESH FAILED: the run restored nothing, reverted (rds)"
@@ -27,31 +27,16 @@ BEFORE = ("unknown", "old")
 PROMOTED = [BEFORE, ("promote", "new")]
 REVERTED = [*PROMOTED, ("revert", "old")]
 
-Learn = Callable[[], object]
+Learn = Callable[[Night], object]
 
 
-@pytest.fixture(params=["by its event", "by a poll alone"])
-def learn(request: pytest.FixtureRequest, night: Night) -> Learn:
-    """Learn of the end of the newest run: from its event, or after the event was lost."""
-
-    def learn() -> None:
-        if request.param == "by its event":
-            follow(night.settings, night.aws, PIPELINE)
-        night.polls(1)
-
-    return learn
+def by_event(night: Night) -> None:
+    follow(night.settings, night.aws, PIPELINE)
 
 
 def facts(night: Night) -> tuple[object, ...]:
     """Return the ledger, what is deployed, what is good, and the notifications."""
     return night.ledger, night.deployed(), night.good(), night.subjects
-
-
-def prepares_change_set(night: Night, run: str) -> None:
-    """Let a run prepare a change set, and wait for an approval."""
-    now = night.aws.time
-    action = Action(run, "Deploy", "Prepare", "Succeeded", now, now, PREPARES_CHANGE_SET, STACK)
-    night.aws.pipelines.executed.append(action)
 
 
 # --- the table: how the run ended, and whether it restored ----------------------------------------
@@ -66,40 +51,32 @@ def prepares_change_set(night: Night, run: str) -> None:
         ("Stopped", False, (REVERTED, OLD, OLD, [RUN_FAILED])),
     ],
 )
+@pytest.mark.parametrize("learn", [by_event, Night.polls], ids=["event", "poll alone"])
 def test_a_run_is_judged_by_its_end_and_by_what_is_deployed(
-    learn: Learn, promoted: Night, ended: str, restored: bool, expected: tuple[object, ...]
+    promoted: Night, ended: str, restored: bool, expected: tuple[object, ...], learn: Learn
 ) -> None:
     promoted.run_ends(ended, deploys=restored)
-    learn()
-    assert facts(promoted) == expected
-    learn()
-    assert facts(promoted) == expected
-
-
-def test_a_rollback_to_the_last_good_data_is_a_refresh_as_well(
-    learn: Learn, promoted: Night
-) -> None:
-    promoted.run_ends("Failed", deploys=True)
-    learn()
-    promoted.rollback()
-    promoted.run_ends()
-    learn()
-    assert (promoted.good(), promoted.deployed()) == (OLD, OLD)
-    assert promoted.subjects == [FAILED_AFTER, REFRESHED.replace("6 h", "232 h")]
+    for _ in range(2):
+        learn(promoted)
+        assert facts(promoted) == expected
 
 
 def test_a_cluster_restored_anew_from_the_same_data_is_a_refresh_of_its_own(
-    learn: Learn, promoted: Night
+    promoted: Night,
 ) -> None:
     """However often that happens, its version bears the labels of the newest cluster alone."""
     promoted.aws.stacks.replaces = True
     for _ in range(5):
         promoted.run_ends()
-        learn()
+        promoted.polls()
         promoted.push()
     labels = {"cluster-ID0006", "run-run-6", "notified-refreshed", "good"}
     assert promoted.present().labels == labels
     assert len(promoted.subjects) == 5
+    promoted.aws.parameters.label(CURRENT, 2, {"somebodys"})
+    promoted.aws.stacks.deploy(STACK)  # from somebody's machine
+    promoted.polls()
+    assert promoted.present().labels == {"cluster-ID0007", "run-unknown", "somebodys"}
 
 
 def test_a_first_refresh_of_all_is_notified(night: Night) -> None:
@@ -125,50 +102,22 @@ def test_without_a_stack_a_deploy_of_the_same_data_is_no_refresh(night: Night) -
     assert (night.good(), subjects) == (NEW, ["refreshed in 30 min"])
 
 
-def test_labels_of_earlier_clusters_go_although_nobody_knows_which_run_restored_them(
+def test_the_end_of_an_order_is_seen_although_a_refused_pin_was_undone_on_top_of_it(
     promoted: Night,
 ) -> None:
-    promoted.run_ends()
-    promoted.polls()
-    promoted.aws.parameters.label(CURRENT, 2, {"somebodys"})
-    promoted.aws.stacks.replaces = True
-    for _ in range(2):
-        promoted.aws.time += timedelta(hours=3)
-        promoted.aws.stacks.deploy(STACK)
-        promoted.aws.time += timedelta(hours=1)
-        promoted.polls()
-    assert promoted.present().labels == {"cluster-ID0004", "run-unknown", "somebodys"}
-
-
-@pytest.fixture
-def undone(promoted: Night) -> Night:
-    """Tonight's run has failed, and a person's refused pin was undone on top of its value."""
     promoted.run_ends("Failed")
     promoted.offer("third")
     promoted.aws.refused = [("start", PIPELINE)]
     with pytest.raises(AwsError):
         promoted.pin("third", deploy=True)
     assert promoted.ledger == [*PROMOTED, ("pin", "third"), ("undo", "new")]
-    return promoted
-
-
-def test_the_end_of_an_order_is_notified_although_a_refused_pin_was_undone_on_top_of_it(
-    undone: Night,
-) -> None:
-    undone.polls()
-    assert (undone.current, undone.subjects) == (OLD, [RUN_FAILED])
-
-
-def test_a_retry_of_a_failed_run_keeps_its_value_although_a_refused_pin_was_undone_on_top_of_it(
-    undone: Night,
-) -> None:
-    runs = undone.aws.pipelines.pipelines[PIPELINE]
-    runs[-1] = runs[-1]._replace(status="InProgress")
-    undone.polls()
-    assert undone.current == NEW
-    undone.run_ends()
-    undone.polls()
-    assert (undone.deployed(), undone.good()) == (NEW, NEW)
+    runs = promoted.aws.pipelines.pipelines[PIPELINE]
+    runs[-1] = runs[-1]._replace(status="InProgress")  # somebody retries the failed actions
+    promoted.polls()
+    assert promoted.current == NEW
+    promoted.run_ends("Failed")
+    promoted.polls()
+    assert (promoted.current, promoted.subjects) == (OLD, [RUN_FAILED])
 
 
 def test_a_deploy_of_another_stack_says_nothing_of_one_that_does_not_exist(promoted: Night) -> None:
@@ -182,25 +131,6 @@ def test_a_deploy_of_another_stack_says_nothing_of_one_that_does_not_exist(promo
     promoted.run_ends("Failed")
     promoted.polls()
     assert promoted.current == OLD
-
-
-@pytest.mark.parametrize("stack", ["elsewhere", ""])
-def test_what_the_first_edition_called_good_counts_as_deployed_if_nothing_else_shows_it(
-    promoted: Night, stack: str
-) -> None:
-    """It put no label of a run."""
-    promoted.run_ends()
-    (first, second) = promoted.aws.parameters.kept[CURRENT]
-    good = second._replace(labels=frozenset({GOOD}))
-    promoted.aws.parameters.kept[CURRENT] = [first._replace(labels=frozenset()), good]
-    promoted.aws.pipelines.pipelines[PIPELINE].clear()
-    promoted.aws.pipelines.executed.clear()
-    promoted.configure(RDS_STACK_NAME=stack)
-    promoted.push()
-    promoted.aws.pipelines.deploy(PIPELINE, "Failed")
-    promoted.run_ends("Failed")
-    promoted.polls()
-    assert promoted.current == NEW
 
 
 ABOUT_RUN_2 = {
@@ -252,41 +182,6 @@ def test_a_value_without_a_run_is_taken_back_once_no_retry_can_come(night: Night
     assert "no run of pipeline acceptance-main was started for it" in body
 
 
-@pytest.mark.parametrize("disturbed", ["refused", "killed"])
-def test_a_run_that_a_later_delivery_starts_is_its_versions_own(
-    night: Night, disturbed: str
-) -> None:
-    """It is delivered again once the rights are mended, or CodePipeline answers again."""
-    if disturbed == "killed":
-        night.promotion_killed("after", "put", minutes=20)
-    else:
-        refuse(night.aws, "start")
-        with pytest.raises(AwsError):
-            night.promote()
-        calm(night.aws, minutes=20)
-    assert night.promote().execution_id == "run-2"
-    night.polls()
-    assert night.promote().message == "this scheduled time has had its run"
-    night.run_ends()
-    night.polls()
-    assert (night.deployed(), night.good(), night.started) == (NEW, NEW, ["run-2"])
-
-
-def test_a_broken_push_is_not_the_run_that_superseded_another(promoted: Night) -> None:
-    """Tonight's run waits at a disabled transition: only a run that comes so far supersedes it."""
-    promoted.push()
-    promoted.run_ends("Failed")
-    promoted.push()
-    promoted.aws.time += timedelta(minutes=5)
-    runs = promoted.aws.pipelines.pipelines[PIPELINE]
-    runs[1] = runs[1]._replace(status="Superseded", updated=promoted.aws.time)
-    promoted.polls()
-    assert (promoted.current, promoted.subjects) == (NEW, [])
-    promoted.run_ends()
-    promoted.polls()
-    assert (promoted.good(), promoted.subjects[0].partition(" in ")[0]) == (NEW, "refreshed")
-
-
 def test_the_end_of_another_pipelines_run_is_ignored(promoted: Night) -> None:
     promoted.run_ends("Failed")
     result = follow(promoted.settings, promoted.aws, "another")
@@ -313,29 +208,25 @@ def test_without_the_pipeline_nothing_is_moved(
     assert promoted.everything() == before
 
 
-def test_a_value_that_somebody_puts_by_hand_is_notified_once_it_is_restored(
-    learn: Learn, night: Night
-) -> None:
+def test_a_value_that_somebody_puts_by_hand_is_notified_once_it_is_restored(night: Night) -> None:
     night.set(CURRENT, NEW)
     night.push()
     night.run_ends()
-    learn()
+    night.polls()
     assert facts(night) == ([BEFORE, ("unknown", "new")], NEW, NEW, [REFRESHED])
     assert "set by unknown because: unknown" in night.aws.notifier.sent[0].body
     assert night.aws.notifier.sent[0].thread == "unknown"
 
 
 def test_current_is_set_to_what_is_deployed_if_nobody_waits_for_what_it_holds(
-    learn: Learn, promoted: Night
+    promoted: Night,
 ) -> None:
     """A run that had read the value before it was taken back has restored it."""
     promoted.run_ends("Failed")
-    learn()
-    promoted.aws.time += timedelta(minutes=1)
-    clusters = {"Cluster": promoted.aws.clusters.restore(NEW)}
-    promoted.aws.stacks.all[STACK] = Stack("UPDATE_COMPLETE", clusters, {CURRENT: NEW})
-    for _ in range(3):
-        learn()
+    promoted.polls()
+    restored = {"Cluster": promoted.aws.clusters.restore(NEW)}
+    promoted.aws.stacks.all[STACK] = Stack("UPDATE_COMPLETE", restored, {CURRENT: NEW})
+    promoted.polls(3)
     assert facts(promoted) == ([*REVERTED, ("align", "new")], NEW, OLD, [RUN_FAILED, DIFFERS])
     why = f"{NEW} is deployed, which is not what current named"
     assert promoted.present().reason == why
@@ -367,6 +258,7 @@ def ambiguous(night: Night) -> None:
     night.aws.stacks.set_status("UPDATE_ROLLBACK_COMPLETE")
 
 
+IT_IS = "stack acceptance-data is"
 SEVERAL = (
     "stack acceptance-data has several clusters; name one in STACK_NAME: acceptance-data/A, "
     "acceptance-data/B"
@@ -384,18 +276,12 @@ UNCERTAIN = (
         (stack_in("UPDATE_ROLLBACK_IN_PROGRESS"), None),
         (
             stack_in("UPDATE_ROLLBACK_FAILED"),
-            "stack acceptance-data is UPDATE_ROLLBACK_FAILED: continue its rollback",
+            f"{IT_IS} UPDATE_ROLLBACK_FAILED: continue its rollback",
         ),
-        (
-            stack_in("ROLLBACK_FAILED"),
-            "stack acceptance-data is ROLLBACK_FAILED: delete it",
-        ),
+        (stack_in("ROLLBACK_FAILED"), f"{IT_IS} ROLLBACK_FAILED: delete it"),
         (no_stack, f"there is no stack acceptance-data: {GONE}"),
         (clusters(), f"there is no cluster in stack acceptance-data: {GONE}"),
-        (
-            clusters(A=OLD, B=NEW),
-            SEVERAL,
-        ),
+        (clusters(A=OLD, B=NEW), SEVERAL),
         (ambiguous, UNCERTAIN),
     ],
     ids=["in progress", "failed", "left over", "no stack", "no cluster", "two", "ambiguous"],
@@ -419,6 +305,17 @@ def test_what_cannot_be_seen_moves_nothing_and_is_notified_once_if_it_will_not_s
     assert promoted.subjects[-1] == FAILED_AFTER
 
 
+def test_what_the_first_edition_called_good_was_deployed(promoted: Night) -> None:
+    """It put no label of a run."""
+    first, second = promoted.aws.parameters.kept[CURRENT]
+    called_good = first._replace(labels=frozenset({GOOD}))
+    promoted.aws.parameters.kept[CURRENT] = [called_good, second]
+    promoted.run_ends("Failed")
+    no_stack(promoted)
+    promoted.polls()
+    assert (promoted.current, promoted.subjects) == (NEW, [UNKNOWN])
+
+
 @pytest.mark.parametrize("ended", ["Succeeded", "Failed"])
 @pytest.mark.parametrize("name", ["acceptance-typo", f"{STACK}/Typo"])
 def test_with_a_wrong_stack_name_nothing_is_taken_back_that_a_run_has_deployed(
@@ -436,16 +333,6 @@ def test_with_a_wrong_stack_name_nothing_is_taken_back_that_a_run_has_deployed(
     assert facts(night) == (PROMOTED, NEW, None, [UNKNOWN])
 
 
-def test_of_two_values_the_stack_decides_unless_its_last_update_was_rolled_back(
-    promoted: Night,
-) -> None:
-    promoted.run_ends("Failed", deploys=True)
-    ambiguous(promoted)
-    promoted.aws.stacks.set_status("UPDATE_COMPLETE")
-    promoted.reconcile()
-    assert promoted.subjects == [FAILED_AFTER]
-
-
 # --- a deploy that begins -------------------------------------------------------------------------
 
 
@@ -456,7 +343,7 @@ def test_a_change_set_that_is_prepared_between_the_look_and_the_put_has_the_valu
     promoted.run_ends("Failed")
     promoted.aws.time += timedelta(minutes=2)
     run = promoted.push()
-    meanwhile(promoted.aws, "before", "put", lambda: prepares_change_set(promoted, run))
+    meanwhile(promoted.aws, "before", "put", lambda: prepare_change_set(promoted, run))
     promoted.polls()
     assert (promoted.ledger, promoted.subjects) == ([*REVERTED, ("promote", "new")], [])
     assert promoted.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
@@ -467,7 +354,7 @@ def test_a_change_set_that_is_prepared_between_the_look_and_the_put_has_the_valu
 
 
 def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night: Night) -> None:
-    prepares_change_set(night, night.push())
+    prepare_change_set(night, night.push())
     night.aws.time += timedelta(minutes=2)
     night.pin("new")
     found = night.status()
@@ -510,59 +397,48 @@ def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_non
 # --- a cluster that is older than the history of `current` ----------------------------------------
 
 
-def months_later(night: Night) -> None:
-    """CodePipeline has forgotten the run that restored the cluster."""
-    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
-    night.aws.time = SUNDAY
+def a_hundred_pins(night: Night) -> None:
+    for number in range(100):
+        put(night.aws, CURRENT, arn(f"pinned-{number}"), Note("pin", KIM, ""), number + 1)
 
 
-def fails(night: Night) -> None:
-    night.promote()
-    night.run_ends("Failed")
-    night.polls(3)
+def unresolved(night: Night) -> None:
+    night.aws.stacks.all[STACK] = night.aws.stacks.all[STACK]._replace(resolved={})
 
 
 @pytest.mark.parametrize(
-    ("status", "current", "sent"),
+    ("arrange", "current", "sent"),
     [
-        ("UPDATE_COMPLETE", OLD, [RUN_FAILED]),
+        (a_hundred_pins, OLD, RUN_FAILED),
         # The stack does not show it either.
-        ("UPDATE_ROLLBACK_COMPLETE", NEW, [UNKNOWN]),
+        (in_turn(a_hundred_pins, stack_in("UPDATE_ROLLBACK_COMPLETE")), NEW, UNKNOWN),
+        (in_turn(without(CURRENT), holding(CURRENT, "dummyvalue")), OLD, RUN_FAILED),
+        (in_turn(without(CURRENT), unresolved), None, RUN_FAILED),
     ],
+    ids=["a hundred pins", "and a rollback", "created anew", "created by the promotion"],
 )
-def test_what_is_deployed_is_seen_after_a_hundred_pins_if_the_stack_shows_it(
-    night: Night, status: str, current: str, sent: list[str]
+def test_a_promotion_that_fails_goes_back_to_what_the_stack_shows(
+    night: Night, arrange: Arrange, current: str | None, sent: str
 ) -> None:
-    for number in range(100):
-        put(night.aws, CURRENT, arn(f"pinned-{number}"), Note("pin", KIM, ""), number + 1)
-    months_later(night)
-    night.aws.stacks.set_status(status)
-    fails(night)
-    assert (night.current, night.subjects) == (current, sent)
+    """CodePipeline has forgotten the run that restored the cluster."""
+    arrange(night)
+    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
+    night.promote()
+    night.run_ends("Failed")
+    night.polls(3)
+    assert (night.current, night.subjects) == (current, [sent])
 
 
-@pytest.mark.parametrize("passes", [months_later, lambda night: None])
-def test_what_is_deployed_is_seen_although_current_was_created_anew(
-    night: Night, passes: Arrange
-) -> None:
-    without(CURRENT)(night)
-    night.set(CURRENT, "dummyvalue")
-    passes(night)
+def test_a_cluster_that_was_seen_before_the_stage_knew_its_stack_has_one_run(night: Night) -> None:
+    night.configure(RDS_STACK_NAME="")
+    night.promote()
+    night.run_ends("Failed", deploys=True)
     night.polls()
-    found = night.status()
-    assert (found["databases"][0]["deployed"], found["databases"][0]["waiting"]) == (OLD, True)
-    assert f"rds: {CURRENT} was reset to dummyvalue" in found["problems"][0]
-    night.aws.time = SUNDAY.replace(hour=5)
-    fails(night)
-    assert (night.current, night.subjects) == (OLD, [RUN_FAILED])
-
-
-def test_a_first_promotion_beside_an_older_cluster_that_fails_is_notified(night: Night) -> None:
-    without(CURRENT)(night)
-    months_later(night)
-    night.aws.stacks.all[STACK] = night.aws.stacks.all[STACK]._replace(resolved={})
-    fails(night)
-    assert (night.current, night.subjects) == (None, [RUN_FAILED])
+    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
+    night.configure(RDS_STACK_NAME=STACK)
+    night.polls()
+    assert {"cluster-ID0002", "run-run-2"} <= night.present().labels
+    assert "run-unknown" not in night.present().labels
 
 
 # --- several databases ----------------------------------------------------------------------------

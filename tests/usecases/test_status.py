@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Position
+from chalicelib.domain.deployment import Position
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
@@ -30,7 +30,9 @@ from tests.usecases.states import (
     denied,
     hold_until,
     holding,
+    in_turn,
     listing,
+    prepare_change_set,
     stack_in,
     without,
 )
@@ -120,10 +122,7 @@ def test_actions_that_cannot_be_listed_are_a_problem_and_hide_nothing_else(night
     """The younger run holds a change set, so the older one's actions are looked at the first time."""
     night.pin("new")
     night.push()
-    now, younger = night.aws.time, night.push()
-    night.aws.pipelines.executed.append(
-        Action(younger, "Deploy", "Prepare", "Succeeded", now, now, PREPARES_CHANGE_SET, STACK)
-    )
+    prepare_change_set(night, night.push())
 
     def fail() -> None:
         raise AwsError("actions", "it", "ThrottlingException", "no")
@@ -188,10 +187,6 @@ def promotion_that(status: str, **after: float) -> Arrange:
         night.aws.time += timedelta(**after)
 
     return arrange
-
-
-def in_turn(*arranged: Arrange) -> Arrange:
-    return lambda night: [arrange(night) for arrange in arranged]
 
 
 DENIED = "AccessDeniedException: no."
