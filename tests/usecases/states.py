@@ -17,6 +17,10 @@ def in_turn(*arranged: Arrange) -> Arrange:
     return lambda night: [arrange(night) for arrange in arranged]
 
 
+def configured(**changes: str) -> Arrange:
+    return lambda night: night.configure(**changes)
+
+
 def holding(name: str, value: str) -> Arrange:
     return lambda night: night.set(name, value)
 
