@@ -4,7 +4,6 @@
 """
 
 import re
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -105,7 +104,6 @@ def cannot_be_pinned(value: str, why: str) -> tuple[int, dict[str, str]]:
 ROLLBACK = None
 
 
-@pytest.mark.parametrize("deploy", [False, True])
 @pytest.mark.parametrize(
     ("asked", "arrange", "expected"),
     [
@@ -145,10 +143,10 @@ ROLLBACK = None
     ],
 )
 def test_a_refused_pin_or_rollback_says_why_and_writes_nothing(
-    refreshed: Night, asked: str | None, arrange: Arrange, expected: Any, deploy: bool
+    refreshed: Night, asked: str | None, arrange: Arrange, expected: Any
 ) -> None:
     arrange(refreshed)
-    body = {"deploy": deploy}
+    body = {"deploy": True}
     if asked is ROLLBACK:
         assert refreshed.ask("POST", BACK, body) == expected
     else:
@@ -221,17 +219,6 @@ def test_a_second_rollback_goes_back_although_the_run_of_the_first_is_no_longer_
     refreshed.polls()
     del refreshed.aws.pipelines.pipelines[PIPELINE][:]
     assert refreshed.rollback().current == NEW
-
-
-def test_a_rollback_that_restored_nothing_is_not_repeated_a_month_later(night: Night) -> None:
-    night.pin("new")
-    night.aws.time += timedelta(minutes=5)
-    night.rollback()
-    night.run_ends()
-    night.polls()
-    night.aws.pipelines.pipelines[PIPELINE].clear()
-    night.aws.pipelines.by_token.clear()
-    assert night.rollback().current == NEW
 
 
 def test_one_of_several_databases_goes_back(two: Night) -> None:
