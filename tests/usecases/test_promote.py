@@ -61,7 +61,10 @@ def verdicts(answer: Any) -> list[str]:
 
 
 def test_latest_becomes_current_and_the_pipeline_is_started(night: Night) -> None:
-    expected = documented("refresh")  # a person's dry run
+    before, expected = night.everything(), documented("refresh")
+    assert ask(night, "as a dry run") == expected
+    assert night.everything() == before
+    assert set(night.aws.calls) <= READING
     del expected["dry_run"]
     expected["steps"][0]["detail"] = None
     for step in expected["steps"][7:]:
@@ -76,14 +79,12 @@ def test_latest_becomes_current_and_the_pipeline_is_started(night: Night) -> Non
 @pytest.mark.parametrize(
     ("arrange", "setting"),
     [
-        (hold_until("2026-01-04"), {}),
-        (holding(HOLD, "dummyvalue"), {}),
         (listing(snapshot("new", created=SUNDAY - timedelta(days=14))), {}),
         (listing(snapshot("new", created=SUNDAY.replace(year=2))), {"MAX_SNAPSHOT_AGE_DAYS": "0"}),
         (without(CURRENT), {}),
         (stack_in("UPDATE_ROLLBACK_FAILED"), {}),
     ],
-    ids=["hold is over", "no hold", "greatest age", "no limit", "no current", "cannot be seen"],
+    ids=["greatest age", "no limit", "no current", "cannot be seen"],
 )
 def test_what_is_within_the_limits_is_promoted(
     night: Night, arrange: Arrange, setting: dict[str, str]
@@ -368,23 +369,19 @@ def test_every_database_is_tried_when_putting_one_back_fails(two: Night) -> None
 # --- because a person asks ------------------------------------------------------------------------
 
 
-def test_a_refresh_promotes_latest_in_any_week_and_says_who_asked_and_why(night: Night) -> None:
-    night.aws.time = SUNDAY + timedelta(days=7)
-    status, answer = night.ask("POST", "/refresh", {"reason": "release"})
+def test_a_person_may_refresh_in_any_week_and_at_any_time_and_is_named(night: Night) -> None:
+    night.aws.time = SUNDAY + timedelta(days=7, hours=12)
+    body = {"reason": "release", "outside_window": True}
+    status, answer = night.ask("POST", "/refresh", body)
     assert (status, answer["outcome"], answer["dry_run"]) == (200, "started", False)
     assert answer["execution_id"] == "run-2"
     assert verdicts(answer) == ["passed"] * 7 + ["done"] * 2
-    assert answer["steps"][0]["detail"] == "not checked: requested by a person"
+    week, window, *_ = answer["steps"]
+    assert week["detail"] == "not checked: requested by a person"
+    assert window["detail"] == "not checked: 00:00-07:00 UTC"
     token = night.present().token
     assert night.present().note == Note("refresh", KIM, "release", token)
     assert night.aws.pipelines.start(PIPELINE, str(token)) == "run-2"
-
-
-def test_outside_the_window_it_must_be_asked_for(night: Night) -> None:
-    NOON(night)
-    answer = night.ask("POST", "/refresh", {"outside_window": True})[1]
-    assert answer["outcome"] == "started"
-    assert answer["steps"][1]["detail"] == "not checked: 00:00-07:00 UTC"
 
 
 def test_week_and_hold_go_by_the_date_in_the_windows_zone(night: Night) -> None:
@@ -394,14 +391,6 @@ def test_week_and_hold_go_by_the_date_in_the_windows_zone(night: Night) -> None:
     night.aws.time = datetime(2026, 1, 17, 23, 30, tzinfo=UTC)
     listing(snapshot("new", created=night.aws.time))(night)
     assert night.promote(night.aws.time).outcome == "started"
-
-
-def test_a_dry_run_says_what_would_be_done_and_writes_nothing(night: Night) -> None:
-    before = night.everything()
-    answer = ask(night, "as a dry run")
-    assert answer == documented("refresh")
-    assert night.everything() == before
-    assert set(night.aws.calls) <= READING
 
 
 def test_a_dry_run_looks_at_everything_and_answers_with_the_first_refusal(night: Night) -> None:
