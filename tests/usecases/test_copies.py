@@ -171,9 +171,7 @@ def test_another_snapshot_than_a_wanted_copy_is_not_promoted(
 # --- which copies stay ----------------------------------------------------------------------------
 
 
-def test_of_the_copies_beyond_the_number_to_keep_those_stay_that_something_may_lead_to(
-    night: Night,
-) -> None:
+def test_a_copy_that_something_may_lead_to_is_kept_whatever_the_number(night: Night) -> None:
     """The number to keep is one, that of the newest; each of the others is older than the last."""
     night.configure(RDS_COPIES_TO_KEEP="1")
     names = ("newest", "latest", "recent", "unnamed", "present", "earlier", "ordered", "deployed")
@@ -306,9 +304,7 @@ def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal() -> None:
     assert f"RDS refused to copy {docs}: it is not encrypted." in body
 
 
-def test_the_poll_notifies_once_why_it_cannot_start_a_copy_either_and_gives_up(
-    night: Night,
-) -> None:
+def test_the_poll_notifies_once_why_it_cannot_start_a_copy_either(night: Night) -> None:
     fill_quota(night)
     night.update()
     assert night.follow_copies().outcome == "unchanged"  # no room yet, as people know

@@ -211,9 +211,7 @@ def test_a_rollback_goes_to_the_value_before_and_waits_for_a_run(refreshed: Nigh
     assert refreshed.started == ["run-2"]
 
 
-def test_a_second_rollback_goes_back_although_the_run_of_the_first_is_no_longer_listed(
-    refreshed: Night,
-) -> None:
+def test_a_second_rollback_goes_back_once_the_first_run_is_forgotten(refreshed: Night) -> None:
     refreshed.rollback()
     refreshed.run_ends()
     refreshed.polls()

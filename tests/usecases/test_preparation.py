@@ -79,9 +79,7 @@ def test_a_cluster_restored_anew_from_the_same_data_is_prepared_anew(restored: N
     assert list(restored.aws.state_machines.inputs) == [EXECUTION, "rds-cluster-ID0003"]
 
 
-def test_what_somebody_put_by_hand_is_prepared_even_if_its_age_cannot_be_looked_up(
-    night: Night,
-) -> None:
+def test_what_was_put_by_hand_is_prepared_even_if_its_age_is_unknown(night: Night) -> None:
     night.aws.refused.append(("find", NEW))
     night.set(CURRENT, NEW)
     night.push()
@@ -98,9 +96,7 @@ def test_an_execution_s_name_is_as_long_as_step_functions_takes(restored: Night)
     assert list(restored.aws.state_machines.inputs) == ["a" * 65 + "-cluster-ID0002"]
 
 
-def test_work_that_fails_is_notified_once_and_loudly_and_a_redrive_completes_it(
-    restored: Night,
-) -> None:
+def test_work_that_fails_is_notified_once_and_completed_by_a_redrive(restored: Night) -> None:
     restored.polls()
     execution_becomes(restored, "FAILED", polls=3)
     assert (restored.current, restored.good(), len(restored.subjects)) == (NEW, OLD, 1)
@@ -176,9 +172,7 @@ def test_work_that_cannot_be_looked_at_hinders_no_correction_and_no_other_news(
         assert message in status["problems"]
 
 
-def test_a_cluster_that_no_run_has_restored_is_not_prepared_and_people_hear_of_it(
-    night: Night,
-) -> None:
+def test_a_cluster_that_no_run_has_restored_is_notified_and_not_prepared(night: Night) -> None:
     night.pin("new")
     night.aws.time += timedelta(hours=1)
     night.aws.stacks.deploy(STACK)  # from somebody's machine

@@ -61,9 +61,7 @@ def test_a_run_is_judged_by_its_end_and_by_what_is_deployed(
         assert facts(promoted) == expected
 
 
-def test_a_cluster_restored_anew_from_the_same_data_is_a_refresh_of_its_own(
-    promoted: Night,
-) -> None:
+def test_the_same_data_restored_anew_is_a_refresh_of_its_own(promoted: Night) -> None:
     """However often that happens, its version bears the labels of the newest cluster alone."""
     promoted.aws.stacks.replaces = True
     for _ in range(5):
@@ -102,9 +100,7 @@ def test_without_a_stack_a_deploy_of_the_same_data_is_no_refresh(night: Night) -
     assert (night.good(), subjects) == (NEW, ["refreshed in 30 min"])
 
 
-def test_the_end_of_an_order_is_seen_although_a_refused_pin_was_undone_on_top_of_it(
-    promoted: Night,
-) -> None:
+def test_an_order_is_judged_beneath_a_refused_pin_that_was_undone(promoted: Night) -> None:
     promoted.run_ends("Failed")
     promoted.offer("third")
     promoted.aws.refused = [("start", PIPELINE)]
@@ -218,9 +214,7 @@ def test_a_value_that_somebody_puts_by_hand_is_notified_once_it_is_restored(nigh
     assert night.aws.notifier.sent[0].thread == "unknown"
 
 
-def test_current_is_set_to_what_is_deployed_if_nobody_waits_for_what_it_holds(
-    promoted: Night,
-) -> None:
+def test_current_is_aligned_with_what_is_deployed_if_nobody_waits(promoted: Night) -> None:
     """A run that had read the value before it was taken back has restored it."""
     promoted.run_ends("Failed")
     promoted.polls()
@@ -336,9 +330,7 @@ def test_with_a_wrong_stack_name_nothing_is_taken_back_that_a_run_has_deployed(
 # --- a deploy that begins -------------------------------------------------------------------------
 
 
-def test_a_change_set_that_is_prepared_between_the_look_and_the_put_has_the_value_put_again(
-    promoted: Night,
-) -> None:
+def test_a_change_set_prepared_before_the_put_has_the_value_put_again(promoted: Night) -> None:
     """See test_interleavings.py for an update of the stack that begins there."""
     promoted.run_ends("Failed")
     promoted.aws.time += timedelta(minutes=2)

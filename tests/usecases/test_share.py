@@ -219,9 +219,7 @@ def test_what_only_people_can_resolve_is_refused_notified_and_stops_no_other_clu
     assert aws.notifier.sent == [expected]
 
 
-def test_an_error_stops_no_other_cluster_and_hides_neither_error_nor_refusal(
-    aws: InMemoryAws,
-) -> None:
+def test_an_error_stops_no_other_cluster_and_hides_nothing(aws: InMemoryAws) -> None:
     aws.clusters.all["pay"] = Cluster("pay", None)
     aws.refused = [("take", "orders"), ("take", "pay")]
     with pytest.raises(AwsError, match="take of orders failed"):
@@ -313,9 +311,7 @@ def add_failed(aws: InMemoryAws, cluster: str, week: int) -> str:
     return identifier
 
 
-def test_what_cannot_be_shared_or_deleted_keeps_no_other_from_going_and_hides_no_error(
-    third: InMemoryAws,
-) -> None:
+def test_what_cannot_be_shared_or_deleted_stops_no_other(third: InMemoryAws) -> None:
     """RDS's model has only what is available deleted: it may refuse what failed."""
     stuck, gone = add_failed(third, "billing", 3), add_failed(third, "billing", 4)
     newest = POLICY.name("orders", SATURDAY + 2 * WEEK)
