@@ -114,8 +114,7 @@ def test_a_copy_is_promoted_without_its_source_and_is_as_old_as_its_data(night: 
     poll(night.settings, night.aws)
     (entry,) = night.promote().databases
     assert (entry.latest, entry.current, entry.age_hours) == (older, older, 120.0)
-    night.run_ends(minutes=60)
-    night.polls()
+    night.run_is_over(minutes=60)
     assert night.subjects == ["refreshed in 60 min, data 121 h old (rds)"]
     (shown,) = night.status()["databases"]
     assert (shown["deployed"], shown["created"]) == (older, "2025-12-30T04:00:00+00:00")

@@ -238,6 +238,5 @@ def test_a_put_whose_answer_was_lost_and_that_the_client_made_twice_is_one_order
     put = night.aws.parameters.put
     monkeypatch.setattr(night.aws.parameters, "put", lambda *given: put(*given) and put(*given))
     night.promote()
-    night.run_ends()
-    night.polls()
+    night.run_is_over()
     assert night.deployed() == night.current == NEW

@@ -81,8 +81,7 @@ def test_a_value_that_waits_for_its_own_run_is_pinned_by_a_version_of_its_own(ni
 
 
 def test_a_pin_of_what_a_revert_wrote_is_a_wish_of_its_own(promoted: Night) -> None:
-    promoted.run_ends("Failed")
-    promoted.polls()
+    promoted.run_is_over("Failed")
     assert promoted.pin("old").version == 4
     assert promoted.ledger[2:] == [("revert", "old"), ("pin", "old")]
 
@@ -213,8 +212,7 @@ def test_a_rollback_goes_to_the_value_before_and_waits_for_a_run(refreshed: Nigh
 
 def test_a_second_rollback_goes_back_once_the_first_run_is_forgotten(refreshed: Night) -> None:
     refreshed.rollback()
-    refreshed.run_ends()
-    refreshed.polls()
+    refreshed.run_is_over()
     del refreshed.aws.pipelines.pipelines[PIPELINE][:]
     assert refreshed.rollback().current == NEW
 

@@ -73,8 +73,7 @@ def test_a_cluster_restored_anew_from_the_same_data_is_prepared_anew(restored: N
     execution_becomes(restored, "SUCCEEDED")
     restored.aws.stacks.replaces = True
     restored.push()
-    restored.run_ends()
-    restored.polls()
+    restored.run_is_over()
     assert (restored.good(), shown(restored)[0]["state"]) == (None, "preparing")
     assert list(restored.aws.state_machines.inputs) == [EXECUTION, "rds-cluster-ID0003"]
 
@@ -83,8 +82,7 @@ def test_what_was_put_by_hand_is_prepared_even_if_its_age_is_unknown(night: Nigh
     night.aws.refused.append(("find", NEW))
     night.set(CURRENT, NEW)
     night.push()
-    night.run_ends()
-    night.polls()
+    night.run_is_over()
     assert night.aws.state_machines.inputs[EXECUTION]["taken"] is None
 
 
@@ -137,8 +135,7 @@ def test_work_is_neither_repeated_nor_called_into_question_once_step_functions_h
     night: Night, run: str, work: list[str], good: str, preparation: object
 ) -> None:
     night.promote()
-    night.run_ends(run, deploys=True)
-    night.polls()
+    night.run_is_over(run, deploys=True)
     for status in work:
         execution_becomes(night, status)
     subjects = night.subjects

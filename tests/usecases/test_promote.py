@@ -216,8 +216,7 @@ def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(
 ) -> None:
     night.promote()
     if ended:
-        night.run_ends(ended)
-        night.polls()
+        night.run_is_over(ended)
     values, result = night.values, night.promote()
     assert (result.reason, result.message) == ("nothing-new", "this scheduled time has had its run")
     assert (night.started, night.values) == (["run-2"], values)
@@ -333,8 +332,7 @@ def test_a_value_to_be_reverted_is_seen_although_its_database_is_still_prepared(
     machine = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
     two.configure(DOCS_AFTER_RESTORE=machine)
     two.promote()
-    two.run_ends()
-    two.polls()
+    two.run_is_over()
     two.pin("docs-old", deploy=True, index=1)
     two.run_ends("Failed")
     with pytest.raises(BusyError, match=r"the run would restore docs from .*docs-old"):
@@ -345,8 +343,7 @@ def test_no_run_is_started_beside_an_order_of_which_nobody_knows_what_it_did(two
     """A pin that waits is somebody's wish, and a value once restored is restored already."""
     two.aws.stacks.set_status("UPDATE_ROLLBACK_FAILED")
     assert two.pin("docs-new", deploy=True, index=1).execution_id == "run-3"
-    two.run_ends("Failed")
-    two.polls()
+    two.run_is_over("Failed")
     with pytest.raises(BusyError, match="the run might restore docs from"):
         two.pin("new", deploy=True)
     two.pin("docs-new", index=1)

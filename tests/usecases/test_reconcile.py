@@ -65,8 +65,7 @@ def test_the_same_data_restored_anew_is_a_refresh_of_its_own(promoted: Night) ->
     """However often that happens, its version bears the labels of the newest cluster alone."""
     promoted.aws.stacks.replaces = True
     for _ in range(5):
-        promoted.run_ends()
-        promoted.polls()
+        promoted.run_is_over()
         promoted.push()
     labels = {"cluster-ID0006", "run-run-6", "notified-refreshed", "good"}
     assert promoted.present().labels == labels
@@ -81,8 +80,7 @@ def test_a_first_refresh_of_all_is_notified(night: Night) -> None:
     without(CURRENT)(night)
     night.aws.stacks.all[STACK] = Stack("CREATE_COMPLETE", {}, {})
     night.promote()
-    night.run_ends()
-    night.polls()
+    night.run_is_over()
     assert facts(night) == ([("promote", "new")], NEW, NEW, [REFRESHED])
 
 
@@ -90,12 +88,10 @@ def test_without_a_stack_a_deploy_of_the_same_data_is_no_refresh(night: Night) -
     """It replaces no cluster, as far as can be seen."""
     night.configure(RDS_STACK_NAME="")
     night.pin("old", deploy=True)
-    night.run_ends()
-    night.polls()
+    night.run_is_over()
     assert (night.good(), night.subjects) == (OLD, [])
     night.promote()
-    night.run_ends()
-    night.polls()
+    night.run_is_over()
     subjects = [each.partition(",")[0] for each in night.subjects]
     assert (night.good(), subjects) == (NEW, ["refreshed in 30 min"])
 
@@ -111,8 +107,7 @@ def test_an_order_is_judged_beneath_a_refused_pin_that_was_undone(promoted: Nigh
     runs[-1] = runs[-1]._replace(status="InProgress")  # somebody retries the failed actions
     promoted.polls()
     assert promoted.current == NEW
-    promoted.run_ends("Failed")
-    promoted.polls()
+    promoted.run_is_over("Failed")
     assert (promoted.current, promoted.subjects) == (OLD, [RUN_FAILED])
 
 
@@ -124,8 +119,7 @@ def test_a_deploy_of_another_stack_says_nothing_of_one_that_does_not_exist(promo
         for stack, status in ((STACK, "Failed"), ("network", "Succeeded"))
     ]
     no_stack(promoted)
-    promoted.run_ends("Failed")
-    promoted.polls()
+    promoted.run_is_over("Failed")
     assert promoted.current == OLD
 
 
@@ -207,8 +201,7 @@ def test_without_the_pipeline_nothing_is_moved(
 def test_a_value_that_somebody_puts_by_hand_is_notified_once_it_is_restored(night: Night) -> None:
     night.set(CURRENT, NEW)
     night.push()
-    night.run_ends()
-    night.polls()
+    night.run_is_over()
     assert facts(night) == ([BEFORE, ("unknown", "new")], NEW, NEW, [REFRESHED])
     assert "set by unknown because: unknown" in night.aws.notifier.sent[0].body
     assert night.aws.notifier.sent[0].thread == "unknown"
@@ -216,8 +209,7 @@ def test_a_value_that_somebody_puts_by_hand_is_notified_once_it_is_restored(nigh
 
 def test_current_is_aligned_with_what_is_deployed_if_nobody_waits(promoted: Night) -> None:
     """A run that had read the value before it was taken back has restored it."""
-    promoted.run_ends("Failed")
-    promoted.polls()
+    promoted.run_is_over("Failed")
     restored = {"Cluster": promoted.aws.clusters.restore(NEW)}
     promoted.aws.stacks.all[STACK] = Stack("UPDATE_COMPLETE", restored, {CURRENT: NEW})
     promoted.polls(3)
@@ -424,8 +416,7 @@ def test_a_promotion_that_fails_goes_back_to_what_the_stack_shows(
 def test_a_cluster_that_was_seen_before_the_stage_knew_its_stack_has_one_run(night: Night) -> None:
     night.configure(RDS_STACK_NAME="")
     night.promote()
-    night.run_ends("Failed", deploys=True)
-    night.polls()
+    night.run_is_over("Failed", deploys=True)
     night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
     night.configure(RDS_STACK_NAME=STACK)
     night.polls()
@@ -447,8 +438,7 @@ def test_databases_in_one_stack_share_their_run_and_one_notification(
     two: Night, ended: str, value: str, sent: str
 ) -> None:
     two.promote()
-    two.run_ends(ended)
-    two.polls()
+    two.run_is_over(ended)
     assert two.values[OTHER_CURRENT] == two.deployed(OTHER_CURRENT) == arn(value)
     assert two.subjects == [sent]
 
@@ -466,8 +456,7 @@ def test_what_aws_denies_for_one_database_hinders_no_other(two: Night) -> None:
 
 
 def test_labels_never_block_parameter_stores_hundred_versions(promoted: Night) -> None:
-    promoted.run_ends()
-    promoted.polls()
+    promoted.run_is_over()
     for number in range(250):
         value = NEW if number % 60 == 0 else arn(f"pinned-{number}")
         present = promoted.present().number
@@ -482,8 +471,7 @@ def test_labels_never_block_parameter_stores_hundred_versions(promoted: Night) -
 def test_a_version_inherits_no_labels_if_it_has_its_own(refreshed: Night) -> None:
     """Or nobody could tell which of two runs has restored it."""
     refreshed.rollback()
-    refreshed.run_ends("Failed", deploys=True)
-    refreshed.polls()
+    refreshed.run_is_over("Failed", deploys=True)
     (labels,) = [set(each.labels) for each in refreshed.aws.parameters.kept[CURRENT][-1:]]
     for number in range(98):
         value, present = arn(f"pinned-{number}"), refreshed.present().number

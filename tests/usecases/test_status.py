@@ -173,8 +173,7 @@ def promotion_that(status: str, **after: float) -> Arrange:
         night.promote()
         night.aws.pipelines.waiting["run-2"] = Position("Approve", waits_for="an approval")
         if status != "InProgress":
-            night.run_ends(status)
-            night.polls()
+            night.run_is_over(status)
         night.aws.time += timedelta(**after)
 
     return arrange
