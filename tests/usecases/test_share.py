@@ -257,9 +257,14 @@ def test_the_oldest_goes_once_its_successor_is_shared_and_no_stranger(third: InM
         snapshot(each, own=True) for each in ("nightly", f"aurora-refresh-share-{'0' * 32}")
     ]
     third.snapshots.all += strangers
-    answer = follow_shares(third)
-    assert [each["deleted"] for each in answer["clusters"]] == [[name("orders")], [name("billing")]]
-    assert third.snapshots.read_by[name("orders")] == set()  # first it is unshared
+    for week in (0, 1):  # somebody has unshared two by hand, and one of them has expired
+        third.snapshots.unshare(POLICY.name("orders", SATURDAY + week * WEEK), ACCEPTANCE)
+    third.calls.clear()
+    (orders, billing) = follow_shares(third)["clusters"]
+    assert sorted(orders["shared"]) == sorted([name("orders", 1), name("orders", 2)])
+    assert (orders["deleted"], billing["deleted"]) == ([name("orders")], [name("billing")])
+    assert third.snapshots.read_by[name("billing")] == set()  # first it is unshared
+    assert third.calls.count("unshare") == 1
     expected = {name(cluster, week) for cluster in ("orders", "billing") for week in (1, 2)}
     assert states(third) == {
         **dict.fromkeys(expected, ("available", {ACCEPTANCE})),
@@ -274,18 +279,6 @@ def test_a_snapshot_that_somebody_asks_for_much_later_is_of_that_time(aws: InMem
         usecase.share(SETTINGS, "production", aws, SATURDAY)
         tags = [each.tags["aurora-refresh:taken"] for each in aws.snapshots.own()]
         assert tags == [taken.isoformat()] * 2
-
-
-def test_what_is_unshared_by_hand_is_shared_again_unless_it_expired(third: InMemoryAws) -> None:
-    for week in (0, 1):
-        third.snapshots.unshare(POLICY.name("orders", SATURDAY + week * WEEK), ACCEPTANCE)
-    third.snapshots.delete(POLICY.name("billing", SATURDAY + 2 * WEEK))
-    third.calls.clear()
-    (orders, billing) = follow_shares(third)["clusters"]
-    assert sorted(orders["shared"]) == sorted([name("orders", 1), name("orders", 2)])
-    assert orders["deleted"] == [name("orders")]
-    assert billing == polled("billing", "unchanged")
-    assert "unshare" not in third.calls
 
 
 def test_one_that_failed_is_notified_once_deleted_and_can_be_asked_again(aws: InMemoryAws) -> None:
