@@ -352,7 +352,7 @@ def test_if_none_can_be_chosen_it_says_why(
     assert not any(each["chosen"] for each in answer["snapshots"])
 
 
-@pytest.mark.parametrize(("hostile", "omitted"), [(1_998, 0), (1_999, 1)])
+@pytest.mark.parametrize(("hostile", "omitted"), [(1_998, 0), (2_000, 1)])
 def test_no_more_are_listed_than_an_answer_can_hold_but_always_the_one_that_is_chosen(
     night: Night, hostile: int, omitted: int
 ) -> None:
