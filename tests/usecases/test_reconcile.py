@@ -123,36 +123,25 @@ def test_a_deploy_of_another_stack_says_nothing_of_one_that_does_not_exist(promo
     assert promoted.current == OLD
 
 
-ABOUT_RUN_2 = {
-    "version": 2,
-    "by": SCHEDULE,
-    "why": "newest eligible share",
-    "execution_id": "run-2",
-}
-
-
 def test_a_success_is_returned_with_its_duration_and_the_age_of_the_data(promoted: Night) -> None:
     promoted.run_ends()
     message = "run run-2 of pipeline acceptance-main succeeded"
+    about = {"version": 2, "by": SCHEDULE, "why": "newest eligible share", "execution_id": "run-2"}
     values = {"latest": None, "current": NEW, "previous": NEW}
-    succeeded = {"outcome": "succeeded", "message": message, **ABOUT_RUN_2}
     timed = {"duration_minutes": 30.0, "age_hours": 6.5}
-    assert follow(promoted.settings, promoted.aws, PIPELINE).to_json() == about_rds(
-        "succeeded", None, message, **values, **succeeded, **timed
-    )
-    labels = {"cluster-ID0002", "run-run-2", "notified-refreshed", "good"}
-    assert promoted.present().labels == labels
+    succeeded = {"outcome": "succeeded", "message": message, **about, **values, **timed}
+    result = follow(promoted.settings, promoted.aws, PIPELINE)
+    assert result.to_json() == about_rds("succeeded", None, message, **succeeded)
 
 
 def test_a_failure_is_returned_with_its_action_and_written_into_the_ledger(promoted: Night) -> None:
     promoted.aws.pipelines.deploy(PIPELINE, "Failed")
     promoted.run_ends("Failed")
     message = "run run-2 of pipeline acceptance-main restored nothing, and ended as Failed"
-    where = f"{message}, in stage Deploy, action Deploy"
-    values = {"latest": None, "current": OLD, "previous": NEW, "taken_back": True}
-    failed = {"outcome": "failed", "reason": "run-failed", "message": where, **ABOUT_RUN_2}
-    expected = about_rds("failed", "run-failed", where, **values, **failed)
-    assert promoted.reconcile().to_json() == expected
+    (entry,) = promoted.reconcile().databases
+    assert (entry.outcome, entry.reason) == ("failed", "run-failed")
+    assert entry.message == f"{message}, in stage Deploy, action Deploy"
+    assert (entry.current, entry.previous, entry.taken_back) == (OLD, NEW, True)
     assert promoted.present().note == Note("revert", "db-reconcile", message)
     (notification,) = promoted.aws.notifier.sent
     assert f"rds: reverted from {NEW} to {OLD}" in notification.body
@@ -381,9 +370,10 @@ def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_non
 # --- a cluster that is older than the history of `current` ----------------------------------------
 
 
-def a_hundred_pins(night: Night) -> None:
-    for number in range(100):
-        put(night.aws, CURRENT, arn(f"pinned-{number}"), Note("pin", KIM, ""), number + 1)
+def pin_often(night: Night, times: int = 100) -> None:
+    for number in range(times):
+        present = night.present().number
+        put(night.aws, CURRENT, arn(f"pinned-{number}"), Note("pin", KIM, ""), present)
 
 
 def unresolved(night: Night) -> None:
@@ -393,9 +383,9 @@ def unresolved(night: Night) -> None:
 @pytest.mark.parametrize(
     ("arrange", "current", "sent"),
     [
-        (a_hundred_pins, OLD, RUN_FAILED),
+        (pin_often, OLD, RUN_FAILED),
         # The stack does not show it either.
-        (in_turn(a_hundred_pins, stack_in("UPDATE_ROLLBACK_COMPLETE")), NEW, UNKNOWN),
+        (in_turn(pin_often, stack_in("UPDATE_ROLLBACK_COMPLETE")), NEW, UNKNOWN),
         (in_turn(without(CURRENT), holding(CURRENT, "dummyvalue")), OLD, RUN_FAILED),
         (in_turn(without(CURRENT), unresolved), None, RUN_FAILED),
     ],
@@ -473,9 +463,7 @@ def test_a_version_inherits_no_labels_if_it_has_its_own(refreshed: Night) -> Non
     refreshed.rollback()
     refreshed.run_is_over("Failed", deploys=True)
     (labels,) = [set(each.labels) for each in refreshed.aws.parameters.kept[CURRENT][-1:]]
-    for number in range(98):
-        value, present = arn(f"pinned-{number}"), refreshed.present().number
-        put(refreshed.aws, CURRENT, value, Note("pin", KIM, ""), present)
+    pin_often(refreshed, 98)
     assert [set(each.labels) for each in refreshed.aws.parameters.kept[CURRENT] if each.labels] == [
         {"cluster-ID0002", "good", "notified-refreshed", "run-run-2"},
         labels,
