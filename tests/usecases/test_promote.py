@@ -302,15 +302,6 @@ def test_all_databases_are_promoted_by_one_run_or_none_is(two: Night) -> None:
     assert two.started == ["run-3"]
 
 
-def test_one_database_that_has_nothing_new_waits_for_the_next_time(two: Night) -> None:
-    two.set(LATEST, OLD)
-    moves = [(each.previous, each.current) for each in two.promote().databases]
-    assert moves == [(OLD, OLD), (arn("docs-old"), arn("docs-new"))]
-    two.run_ends()
-    two.set(LATEST, NEW)
-    assert two.promote().reason == "nothing-new"
-
-
 def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(two: Night) -> None:
     """The run would restore it, although its own run has failed."""
     two.set(OTHER_LATEST, arn("docs-old"))  # which is deployed, so that a promotion moves rds alone

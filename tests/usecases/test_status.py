@@ -284,11 +284,6 @@ def test_whatever_would_fail_a_promotion_is_a_problem_with_what_to_do(
     assert night.status()["problems"] == [f"{what}{message}. {Reason(reason).next_step}"]
 
 
-def test_a_snapshot_that_is_gone_has_no_age(night: Night) -> None:
-    listing(snapshot("new"))(night)
-    assert database(night, "deployed", "created", "age_hours") == [OLD, None, None]
-
-
 def test_without_a_stack_the_runs_are_needed_to_see_what_is_deployed(night: Night) -> None:
     night.settings = Settings.from_environment(STAGE)
     denied("find")(night)
@@ -383,9 +378,8 @@ def test_the_ledger_newest_first_with_what_became_of_each_version(refreshed: Nig
             in_turn(holding(CURRENT, SECRET), holding(PIPELINE_NAME, "elsewhere")),
             [(HIDDEN, None), (OLD, None)],
         ),
-        (in_turn(without(CURRENT), holding(CURRENT, "dummyvalue")), [("dummyvalue", None)]),
     ],
-    ids=["no parameter", "no pipeline", "a placeholder"],
+    ids=["no parameter", "no pipeline"],
 )
 def test_a_history_without_a_parameter_or_a_pipeline(
     night: Night, arrange: Arrange, expected: list[tuple[str, None]]
