@@ -27,6 +27,5 @@ def promoted(night: Night) -> Night:
 @pytest.fixture
 def refreshed(promoted: Night) -> Night:
     """The run has restored the database, and a poll has seen it."""
-    promoted.run_ends()
-    promoted.polls()
+    promoted.run_is_over()
     return promoted

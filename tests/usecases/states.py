@@ -5,11 +5,20 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain.deployment import Position
+from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Position
+from tests.fakes import STACK
 from tests.interruptions import refuse
 from tests.usecases.night import HOLD, Night
 
 Arrange = Callable[[Night], object]
+
+
+def in_turn(*arranged: Arrange) -> Arrange:
+    return lambda night: [arrange(night) for arrange in arranged]
+
+
+def configured(**changes: str) -> Arrange:
+    return lambda night: night.configure(**changes)
 
 
 def holding(name: str, value: str) -> Arrange:
@@ -43,3 +52,10 @@ def denied(operation: str) -> Arrange:
 def run_that_waits(night: Night) -> None:
     """A push has started a run, which waits for an approval."""
     night.aws.pipelines.waiting[night.push()] = Position("Approve", waits_for="an approval")
+
+
+def prepare_change_set(night: Night, run: str) -> None:
+    """Let a run prepare a change set, and wait for an approval."""
+    now = night.aws.time
+    action = Action(run, "Deploy", "Prepare", "Succeeded", now, now, PREPARES_CHANGE_SET, STACK)
+    night.aws.pipelines.executed.append(action)

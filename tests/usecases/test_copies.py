@@ -8,19 +8,18 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.copies import SOURCE
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.results import CopyProgress, Result
 from chalicelib.usecases.poll import poll
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
+from tests.ledgers import by_hand, pin, version
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST
 from tests.usecases.night import NEW, OLD, SUNDAY, Night, about_rds
 from tests.usecases.states import Arrange, without
 
 KEY = "alias/acceptance"
-DAYS = {"a": 11, "b": 10, "c": 9, "d": 8, "e": 7, "f": 6, "older": 5}
 
 
 @pytest.fixture
@@ -36,34 +35,22 @@ def first_night(**changes: str) -> Night:
     return night
 
 
-@pytest.fixture
-def both() -> Night:
-    """Two databases, each of which is to be copied."""
-    two = Night.of_two(RDS_COPY_KMS_KEY_ID=KEY, DOCS_COPY_KMS_KEY_ID=KEY)
-    two.set(OTHER_LATEST, "dummyvalue")
-    two.aws.snapshots.all = [each for each in two.aws.snapshots.all if each.arn != arn("docs-old")]
-    two.aws.calls.clear()
-    return two
+def copy_of(night: Night, name: str, days: float = 0.25) -> str:
+    """Return the ARN of the copy of production's snapshot of that name, which is some days old."""
+    return arn(policy_of(night).name_for(share_of(name, days)), ACCEPTANCE)
 
 
-def share_of(name: str) -> Any:
-    """Return production's snapshot of that name, which may be one of DAYS."""
-    facts = {"created": SUNDAY - timedelta(days=DAYS[name])} if name in DAYS else {}
-    return snapshot(name, **facts)
+def share_of(name: str, days: float) -> Any:
+    return snapshot(name, created=SUNDAY - timedelta(days=days))
 
 
 def policy_of(night: Night) -> Any:
     return night.settings.databases[0].copy_policy
 
 
-def copy_of(night: Night, name: str) -> str:
-    """Return the ARN of the copy of production's snapshot of that name."""
-    return arn(policy_of(night).name_for(share_of(name)), ACCEPTANCE)
-
-
-def add_copy(night: Night, name: str) -> str:
+def add_copy(night: Night, name: str = "older", days: float = 5) -> str:
     """Add a copy that was made today of a share that is gone; return its ARN."""
-    made, share = copy_of(night, name), share_of(name)
+    made, share = copy_of(night, name, days), share_of(name, days)
     copied = share._replace(arn=made, own=True, account=ACCEPTANCE, created=night.aws.time)
     night.aws.snapshots.all.append(copied)
     night.aws.snapshots.tags[made] = policy_of(night).tags(share)
@@ -72,12 +59,6 @@ def add_copy(night: Night, name: str) -> str:
 
 def own(night: Night) -> list[str]:
     return sorted(each.arn for each in night.aws.snapshots.all if each.own)
-
-
-def copied(night: Night) -> list[str]:
-    """Return what was copied by this stage."""
-    tags = night.aws.snapshots.tags
-    return [tags[each][SOURCE] for each in own(night) if each in tags]
 
 
 def decision(result: Result) -> tuple[str, str | None, str | None]:
@@ -128,13 +109,12 @@ def test_the_poll_records_the_copy_once_it_is_available(night: Night) -> None:
 
 
 def test_a_copy_is_promoted_without_its_source_and_is_as_old_as_its_data(night: Night) -> None:
-    older = add_copy(night, "older")
+    older = add_copy(night)
     night.aws.snapshots.all = [each for each in night.aws.snapshots.all if each.own]
     poll(night.settings, night.aws)
     (entry,) = night.promote().databases
     assert (entry.latest, entry.current, entry.age_hours) == (older, older, 120.0)
-    night.run_ends(minutes=60)
-    night.polls()
+    night.run_is_over(minutes=60)
     assert night.subjects == ["refreshed in 60 min, data 121 h old (rds)"]
     (shown,) = night.status()["databases"]
     assert (shown["deployed"], shown["created"]) == (older, "2025-12-30T04:00:00+00:00")
@@ -146,7 +126,7 @@ def test_a_copy_is_promoted_without_its_source_and_is_as_old_as_its_data(night: 
 
 @pytest.mark.parametrize("latest", ["dummyvalue", "an older copy", NEW])
 def test_nobody_promotes_while_a_newer_copy_is_made(night: Night, latest: str) -> None:
-    older = add_copy(night, "older")
+    older = add_copy(night)
     night.update()
     night.set(LATEST, older if latest == "an older copy" else latest)
     expected = ("failed", "copy-pending", f"the copy of {NEW} is copying, 40 % done")
@@ -180,100 +160,38 @@ def test_the_first_copy_is_waited_for_until_a_poll_has_recorded_it(night: Night)
 def test_another_snapshot_than_a_wanted_copy_is_not_promoted(
     night: Night, key: str, why: str
 ) -> None:
-    night.set(LATEST, older := add_copy(night, "older"))
+    night.set(LATEST, older := add_copy(night))
     night.configure(RDS_COPY_KMS_KEY_ID=key)
     if key == KEY:
         del night.aws.snapshots.tags[older]
     assert decision(night.promote()) == ("failed", "not-eligible", f"{older}{why}")
 
 
-# --- what only people can resolve -----------------------------------------------------------------
+# --- which copies stay ----------------------------------------------------------------------------
 
 
-def copies_of(night: Night) -> list[str]:
-    return [each.arn for each in night.aws.snapshots.all if "aurora-refresh-copy-" in each.arn]
-
-
-def update_with_copy(night: Night, name: str) -> str:
-    """Let production share a snapshot, and return its copy, which is available at once."""
-    night.aws.time += timedelta(hours=1)
-    night.offer(name, created=night.aws.time - timedelta(minutes=5))
-    assert night.update().outcome == "updated"
-    return night.values[LATEST]
-
-
-@pytest.fixture
-def keeping_one(night: Night) -> Night:
-    """Only the newest copy is kept, unless something leads to another; each is available at once."""
+def test_a_copy_that_something_may_lead_to_is_kept_whatever_the_number(night: Night) -> None:
+    """The number to keep is one, that of the newest; each of the others is older than the last."""
     night.configure(RDS_COPIES_TO_KEEP="1")
-    night.aws.snapshots.at_once = True
-    return night
+    names = ("newest", "latest", "recent", "unnamed", "present", "earlier", "ordered", "deployed")
+    copies = {name: add_copy(night, name, days) for days, name in enumerate([*names, "good"], 1)}
+    night.aws.parameters.kept[LATEST] = [
+        by_hand(1, copies["unnamed"], -60),
+        by_hand(2, copies["recent"], -15),
+        by_hand(3, copies["latest"], -14),  # a promotion may have read the one before this
+    ]
+    night.aws.parameters.kept[CURRENT] = [
+        pin(1, copies["good"], -60, "run-1", "good"),
+        pin(2, copies["deployed"], -50, "run-2"),
+        version(3, copies["ordered"], -40, "token"),  # its change set may wait for an approval
+        pin(4, copies["earlier"], -30),
+        pin(5, copies["present"], -20),
+    ]
+    assert night.follow_copies().databases[0].latest == copies["newest"]
+    assert set(copies.values()) - set(own(night)) == {copies["unnamed"]}
 
 
-def promoted_copy(night: Night) -> str:
-    """Return the copy that a run was started for."""
-    copy = update_with_copy(night, "one")
-    night.aws.time = SUNDAY + timedelta(hours=2)
-    night.promote()
-    return copy
-
-
-def pin_two_others(night: Night) -> None:
-    """Let neither *current* nor the snapshot before it be a copy."""
-    for name in ("pinned", "too"):
-        night.offer(name, account=ACCEPTANCE)
-        night.pin(arn(name, ACCEPTANCE))
-
-
-@pytest.mark.parametrize(("minutes", "is_kept"), [(14, True), (16, False)])
-def test_a_copy_that_latest_named_a_moment_ago_may_still_be_promoted(
-    keeping_one: Night, minutes: int, is_kept: bool
-) -> None:
-    copy, newer = update_with_copy(keeping_one, "one"), update_with_copy(keeping_one, "two")
-    keeping_one.aws.time += timedelta(minutes=minutes)
-    keeping_one.follow_copies()
-    assert copies_of(keeping_one) == [*([copy] if is_kept else []), newer]
-
-
-def test_a_copy_that_waits_in_current_is_kept(keeping_one: Night) -> None:
-    pinned, newer = update_with_copy(keeping_one, "one"), update_with_copy(keeping_one, "two")
-    keeping_one.set(CURRENT, pinned)
-    keeping_one.aws.time += timedelta(minutes=16)
-    keeping_one.follow_copies()
-    assert copies_of(keeping_one) == [pinned, newer]
-
-
-def test_the_copy_that_latest_names_until_the_poll_moves_it_is_kept(keeping_one: Night) -> None:
-    copy = update_with_copy(keeping_one, "one")
-    keeping_one.aws.snapshots.at_once = False
-    keeping_one.offer("two", created=keeping_one.aws.time - timedelta(minutes=5))
-    keeping_one.update()
-    keeping_one.aws.time += timedelta(minutes=16)
-    keeping_one.aws.snapshots.settle()
-    (entry,) = keeping_one.follow_copies().databases
-    assert (entry.previous, copies_of(keeping_one)) == (copy, [copy, entry.latest])
-
-
-def test_the_copy_that_is_deployed_is_kept_although_it_is_not_good(keeping_one: Night) -> None:
-    copy = promoted_copy(keeping_one)
-    keeping_one.run_ends("Failed", deploys=True)
-    keeping_one.polls()
-    pin_two_others(keeping_one)
-    newer = update_with_copy(keeping_one, "two")
-    keeping_one.polls()
-    assert (keeping_one.deployed(), copies_of(keeping_one)) == (copy, [copy, newer])
-
-
-def test_the_copy_that_a_run_has_yet_to_restore_is_kept_whatever_is_pinned(
-    keeping_one: Night,
-) -> None:
-    """A change set that waits for an approval holds it."""
-    copy = promoted_copy(keeping_one)
-    pin_two_others(keeping_one)
-    newer = update_with_copy(keeping_one, "two")
-    keeping_one.aws.time += timedelta(minutes=16)
-    keeping_one.polls()
-    assert copies_of(keeping_one) == [copy, newer]
+# --- what only people can resolve -----------------------------------------------------------------
 
 
 def fill_quota(night: Night) -> None:
@@ -312,7 +230,7 @@ TAKEN = f"snapshot {NAME} exists, but was not made by this application"
 def test_what_cannot_be_copied_is_notified_and_leaves_the_copy_that_is_there(
     night: Night, happens: Arrange, reason: str, message: str
 ) -> None:
-    older = add_copy(night, "older")
+    older = add_copy(night)
     happens(night)
     before = night.values
     assert decision(night.update()) == ("failed", reason, message)
@@ -338,7 +256,7 @@ def test_a_copy_that_failed_is_notified_once_deleted_and_started_anew(night: Nig
 
 
 def test_a_poll_reconciles_and_records_copies_each_without_the_other(night: Night) -> None:
-    older = add_copy(night, "older")
+    older = add_copy(night)
     refuse(night.aws, "runs")
     with pytest.raises(AwsError, match="runs of it failed"):
         poll(night.settings, night.aws)
@@ -369,42 +287,31 @@ def test_only_the_database_that_has_copies_waits_for_one() -> None:
     assert two.promote().reason == "no-latest"
 
 
-def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal(both: Night) -> None:
-    both.aws.refused.append(("copy", NEW))
+def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal() -> None:
+    two = Night.of_two(RDS_COPY_KMS_KEY_ID=KEY, DOCS_COPY_KMS_KEY_ID=KEY)
+    snapshots, docs = two.aws.snapshots, arn("docs-old")
+    two.aws.refused.append(("copy", NEW))
     with pytest.raises(AwsError, match=f"copy of {NEW} failed"):
-        both.update()
-    assert copied(both) == [arn("docs-new")]
-    both.aws.snapshots.all = [each for each in both.aws.snapshots.all if not each.own]
-    both.aws.snapshots.unencrypted.add(arn("docs-new"))
+        two.update()
+    assert list(snapshots.sources.values()) == [docs]
+    snapshots.all = [each for each in snapshots.all if not each.own]
+    snapshots.unencrypted.add(docs)
     with pytest.raises(AwsError):
-        both.update()
-    body = both.aws.notifier.sent[-1].body
+        two.update()
+    body = two.aws.notifier.sent[-1].body
     assert f"copy of {NEW} failed" in body
-    assert f"RDS refused to copy {arn('docs-new')}: it is not encrypted." in body
+    assert f"RDS refused to copy {docs}: it is not encrypted." in body
 
 
-@pytest.mark.parametrize(
-    ("happens", "reason"),
-    [
-        (deny_key, "copy-key-denied"),
-        (lambda night: night.aws.snapshots.all.clear(), "no-eligible-snapshot"),
-    ],
-)
-def test_the_poll_notifies_once_why_it_cannot_start_a_copy_either_and_gives_up(
-    night: Night, happens: Arrange, reason: str
-) -> None:
+def test_the_poll_notifies_once_why_it_cannot_start_a_copy_either(night: Night) -> None:
     fill_quota(night)
     night.update()
     assert night.follow_copies().outcome == "unchanged"  # no room yet, as people know
     night.aws.snapshots.settle()
-    happens(night)
-    refuse(night.aws, "unlabel")
-    with pytest.raises(AwsError):  # people know before the poll forgets
-        night.follow_copies()
-    calm(night.aws)
-    assert night.follow_copies().reason == reason
+    deny_key(night)
+    assert night.follow_copies().reason == "copy-key-denied"
     assert night.follow_copies().outcome == "unchanged"
-    failures = ["copy-quota", reason, reason]
+    failures = ["copy-quota", "copy-key-denied"]
     assert night.subjects == [f"REFRESH FAILED: {each} (rds)" for each in failures]
 
 

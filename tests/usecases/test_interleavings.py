@@ -163,32 +163,28 @@ def test_whoever_comes_in_between_wins(mover: str, actor: str, history: str, fai
 # --- what the table does not arrange --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mover", ["promote", "pin"])
-def test_two_orders_of_different_databases_at_once_have_one_run(mover: str) -> None:
-    def promoting(two: Night) -> None:
-        with suppress(RefreshError):
-            two.promote()
-
-    def pinning(two: Night) -> None:
-        with suppress(RefreshError):
-            two.pin(arn("docs-new"), deploy=True, index=1)
-
-    act, other = (promoting, pinning) if mover == "promote" else (pinning, promoting)
-
+@pytest.mark.parametrize(("mover", "other"), [("promote", "pin"), ("pin", "promote")])
+def test_two_orders_of_different_databases_at_once_have_one_run(mover: str, other: str) -> None:
     def night() -> Night:
         two = Night.of_two()
         two.set(OTHER_LATEST, arn("docs-old"))  # nobody promotes it
         return two
 
+    def act(two: Night, who: str) -> None:
+        with suppress(RefreshError):
+            if who == "promote":
+                two.promote()
+            else:
+                two.pin(arn("docs-new"), deploy=True, index=1)
+
     undisturbed = night()
-    act(undisturbed)
+    act(undisturbed, mover)
     for index, operation in enumerate(undisturbed.aws.calls):
         two, nth = night(), undisturbed.aws.calls[: index + 1].count(operation)
-        meanwhile(two.aws, "before", operation, partial(other, two), nth)
-        act(two)
+        meanwhile(two.aws, "before", operation, partial(act, two, other), nth)
+        act(two, mover)
         assert (operation, nth, len(two.started)) == (operation, nth, 1)
-        two.run_ends()
-        two.polls(3)
+        two.run_is_over()
         for name in (CURRENT, OTHER_CURRENT):
             assert two.values[name] == two.deployed(name), (operation, nth)
 
@@ -238,6 +234,5 @@ def test_a_put_whose_answer_was_lost_and_that_the_client_made_twice_is_one_order
     put = night.aws.parameters.put
     monkeypatch.setattr(night.aws.parameters, "put", lambda *given: put(*given) and put(*given))
     night.promote()
-    night.run_ends()
-    night.polls()
+    night.run_is_over()
     assert night.deployed() == night.current == NEW

@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.domain.errors import AwsError
 from tests.fakes import STACK
-from tests.stage import CURRENT, PIPELINE, STAGE
+from tests.stage import CURRENT
 from tests.usecases.night import NEW, OLD, REFRESHED, Night
 
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
@@ -64,6 +64,8 @@ def test_the_work_is_started_once_and_the_data_is_good_once_it_is_done(restored:
     assert shown(restored) == (preparing, [])
     execution_becomes(restored, "SUCCEEDED", polls=3)
     assert (restored.good(), restored.subjects) == (NEW, [REFRESHED])
+    restored.configure(RDS_AFTER_RESTORE="")
+    assert shown(restored) == (None, [])
 
 
 def test_a_cluster_restored_anew_from_the_same_data_is_prepared_anew(restored: Night) -> None:
@@ -71,18 +73,17 @@ def test_a_cluster_restored_anew_from_the_same_data_is_prepared_anew(restored: N
     execution_becomes(restored, "SUCCEEDED")
     restored.aws.stacks.replaces = True
     restored.push()
-    restored.run_ends()
-    restored.polls()
+    restored.run_is_over()
     assert (restored.good(), shown(restored)[0]["state"]) == (None, "preparing")
     assert list(restored.aws.state_machines.inputs) == [EXECUTION, "rds-cluster-ID0003"]
 
 
-def test_what_somebody_put_by_hand_is_prepared_once_a_run_has_restored_it(night: Night) -> None:
+def test_what_was_put_by_hand_is_prepared_even_if_its_age_is_unknown(night: Night) -> None:
+    night.aws.refused.append(("find", NEW))
     night.set(CURRENT, NEW)
     night.push()
-    night.run_ends()
-    night.polls()
-    assert list(night.aws.state_machines.inputs) == [EXECUTION]
+    night.run_is_over()
+    assert night.aws.state_machines.inputs[EXECUTION]["taken"] is None
 
 
 def test_an_execution_s_name_is_as_long_as_step_functions_takes(restored: Night) -> None:
@@ -93,17 +94,14 @@ def test_an_execution_s_name_is_as_long_as_step_functions_takes(restored: Night)
     assert list(restored.aws.state_machines.inputs) == ["a" * 65 + "-cluster-ID0002"]
 
 
-@pytest.mark.parametrize("ended", ["FAILED", "TIMED_OUT", "ABORTED"])
-def test_work_that_fails_is_notified_once_and_loudly_and_a_redrive_completes_it(
-    restored: Night, ended: str
-) -> None:
+def test_work_that_fails_is_notified_once_and_completed_by_a_redrive(restored: Night) -> None:
     restored.polls()
-    execution_becomes(restored, ended, polls=3)
+    execution_becomes(restored, "FAILED", polls=3)
     assert (restored.current, restored.good(), len(restored.subjects)) == (NEW, OLD, 1)
-    message = f"the data is NOT prepared: execution {EXECUTION}: {ended}"
+    message = f"the data is NOT prepared: execution {EXECUTION}: FAILED"
     assert message in restored.aws.notifier.sent[0].body
     (problem,) = shown(restored)[1]
-    assert problem.startswith(f"rds: the data is not prepared: execution {EXECUTION}: {ended}. ")
+    assert problem.startswith(f"rds: the data is not prepared: execution {EXECUTION}: FAILED. ")
     for state in ("PENDING_REDRIVE", "RUNNING", "SUCCEEDED"):
         execution_becomes(restored, state)
     assert (restored.good(), restored.subjects[1:]) == (NEW, [REFRESHED])
@@ -122,40 +120,31 @@ def test_a_missing_state_machine_is_notified_once_and_does_its_work_later(restor
     assert restored.good() == NEW
 
 
-def test_data_that_is_good_stays_so_whatever_step_functions_has_forgotten(restored: Night) -> None:
-    restored.polls()
-    execution_becomes(restored, "FAILED")
-    execution_becomes(restored, "SUCCEEDED")
-    restored.aws.state_machines.statuses.clear()
-    for days in (0, 90):
-        restored.aws.time += timedelta(days=days)
-        restored.polls()
-        assert (restored.good(), shown(restored)[0], len(restored.subjects)) == (NEW, None, 2)
+UNKNOWN = {"state": "preparing", "status": "unknown", "execution": None}
 
 
-def test_work_that_was_done_after_a_run_that_failed_is_not_called_into_question(
-    night: Night,
+@pytest.mark.parametrize(
+    ("run", "work", "good", "preparation"),
+    [
+        ("Succeeded", ["FAILED", "SUCCEEDED"], NEW, None),
+        ("Succeeded", ["FAILED"], OLD, UNKNOWN),
+        ("Failed", ["SUCCEEDED"], OLD, UNKNOWN),
+    ],
+)
+def test_work_is_neither_repeated_nor_called_into_question_once_step_functions_has_forgotten_it(
+    night: Night, run: str, work: list[str], good: str, preparation: object
 ) -> None:
     night.promote()
-    night.run_ends("Failed", deploys=True)
-    night.polls()
-    execution_becomes(night, "SUCCEEDED")
+    night.run_is_over(run, deploys=True)
+    for status in work:
+        execution_becomes(night, status)
+    subjects = night.subjects
     night.aws.time += timedelta(days=90)
     night.aws.state_machines.statuses.clear()
+    night.aws.state_machines.inputs.clear()
     night.polls()
-    assert (shown(night)[0]["status"], len(night.subjects)) == ("unknown", 1)
-
-
-def test_the_work_is_not_repeated_once_step_functions_has_forgotten_it(restored: Night) -> None:
-    restored.polls()
-    execution_becomes(restored, "FAILED")
-    restored.aws.time += timedelta(days=90)
-    restored.aws.state_machines.statuses.clear()
-    restored.aws.state_machines.inputs.clear()
-    restored.polls()
-    assert restored.aws.state_machines.inputs == {}
-    assert (shown(restored)[0]["status"], restored.good()) == ("unknown", OLD)
-    assert len(restored.subjects) == 1
+    assert night.aws.state_machines.inputs == {}
+    assert (night.good(), shown(night)[0], night.subjects) == (good, preparation, subjects)
 
 
 @pytest.mark.parametrize("operation", ["start", "execution"])
@@ -170,45 +159,17 @@ def test_work_that_cannot_be_looked_at_hinders_no_correction_and_no_other_news(
         restored.polls()
     assert (restored.current, restored.good()) == (NEW, OLD)
     assert restored.subjects == ["REFRESH FAILED: pipeline run failed, reverted (rds)"]
-    if operation == "start":
-        assert shown(restored)[0] == {"state": "preparing", "status": "unknown", "execution": None}
-
-
-def test_a_cluster_that_was_seen_before_the_stage_knew_its_stack_has_one_run(night: Night) -> None:
-    stage, night.stage = night.stage, STAGE
-    night.configure()
-    night.promote()
-    night.run_ends("Failed", deploys=True)
-    night.polls()
-    runs, actions = night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed
-    runs.clear()  # a month later
-    actions.clear()
-    night.stage = stage
-    night.configure()
-    night.polls()
-    assert {"cluster-ID0002", "run-run-2"} <= night.present().labels
-    assert "run-unknown" not in night.present().labels
-
-
-def test_work_that_cannot_be_looked_at_leaves_the_rest_of_the_status(restored: Night) -> None:
-    restored.polls()
-    restored.aws.refused = [("execution", MACHINE)]
     status = restored.status()
     (found,) = status["databases"]
-    assert (found["preparation"], found["age_hours"]) == (None, 7.0)
-    message = f"rds: execution of {MACHINE} failed: AccessDeniedException: no."
-    assert status["problems"] == [message]
+    if operation == "start":
+        assert found["preparation"] == UNKNOWN
+    else:  # the rest of the status is there
+        assert (found["preparation"], found["age_hours"]) == (None, 7.3)
+        message = f"rds: execution of {MACHINE} failed: AccessDeniedException: no."
+        assert message in status["problems"]
 
 
-def test_without_a_state_machine_nothing_is_to_be_prepared(restored: Night) -> None:
-    restored.polls()
-    restored.configure(RDS_AFTER_RESTORE="")
-    assert shown(restored) == (None, [])
-
-
-def test_a_cluster_that_no_run_has_restored_is_not_prepared_and_people_hear_of_it(
-    night: Night,
-) -> None:
+def test_a_cluster_that_no_run_has_restored_is_notified_and_not_prepared(night: Night) -> None:
     night.pin("new")
     night.aws.time += timedelta(hours=1)
     night.aws.stacks.deploy(STACK)  # from somebody's machine
@@ -216,18 +177,3 @@ def test_a_cluster_that_no_run_has_restored_is_not_prepared_and_people_hear_of_i
     assert night.aws.state_machines.inputs == {}
     assert night.subjects == ["NOT PREPARED: do not use the data yet (rds)"]
     assert "no run of the pipeline restored the cluster" in shown(night)[1][0]
-
-
-def test_the_cluster_of_a_run_that_failed_afterwards_is_prepared_too(night: Night) -> None:
-    night.promote()
-    night.run_ends("Failed", deploys=True)
-    night.polls()
-    assert list(night.aws.state_machines.inputs) == [EXECUTION]
-
-
-def test_the_work_starts_without_the_age_of_a_snapshot_that_cannot_be_looked_up(
-    restored: Night,
-) -> None:
-    restored.aws.refused.append(("find", NEW))
-    restored.polls()
-    assert restored.aws.state_machines.inputs[EXECUTION]["taken"] is None

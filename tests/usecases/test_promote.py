@@ -9,7 +9,6 @@ import pytest
 from chalicelib.domain.errors import AwsError, BusyError, Refused
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.schedule import scheduled_minute
 from tests.fakes import arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
@@ -62,7 +61,10 @@ def verdicts(answer: Any) -> list[str]:
 
 
 def test_latest_becomes_current_and_the_pipeline_is_started(night: Night) -> None:
-    expected = documented("refresh")  # a person's dry run
+    before, expected = night.everything(), documented("refresh")
+    assert ask(night, "as a dry run") == expected
+    assert night.everything() == before
+    assert set(night.aws.calls) <= READING
     del expected["dry_run"]
     expected["steps"][0]["detail"] = None
     for step in expected["steps"][7:]:
@@ -77,14 +79,12 @@ def test_latest_becomes_current_and_the_pipeline_is_started(night: Night) -> Non
 @pytest.mark.parametrize(
     ("arrange", "setting"),
     [
-        (hold_until("2026-01-04"), {}),
-        (holding(HOLD, "dummyvalue"), {}),
         (listing(snapshot("new", created=SUNDAY - timedelta(days=14))), {}),
         (listing(snapshot("new", created=SUNDAY.replace(year=2))), {"MAX_SNAPSHOT_AGE_DAYS": "0"}),
         (without(CURRENT), {}),
         (stack_in("UPDATE_ROLLBACK_FAILED"), {}),
     ],
-    ids=["hold is over", "no hold", "greatest age", "no limit", "no current", "cannot be seen"],
+    ids=["greatest age", "no limit", "no current", "cannot be seen"],
 )
 def test_what_is_within_the_limits_is_promoted(
     night: Night, arrange: Arrange, setting: dict[str, str]
@@ -116,7 +116,6 @@ WHY_NOT: dict[str, list[tuple[Arrange, str, str]]] = {
     "parameters": [
         (without(LATEST), "parameter-missing", f"no parameter {LATEST}"),
         (without(PIPELINE_NAME), "parameter-missing", f"no parameter {PIPELINE_NAME}"),
-        (holding(LATEST, "dummyvalue"), "no-latest", f"{LATEST} holds 'dummyvalue', {NO_ARN}"),
         (holding(LATEST, SECRET), "no-latest", f"{LATEST} holds {HIDDEN}, {NO_ARN}"),
         (
             holding(PIPELINE_NAME, "dummyvalue"),
@@ -211,17 +210,14 @@ def test_whatever_is_busy_is_named_and_raised_so_that_lambda_tries_again(
 # --- exactly once ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("again", ["04:00:00+00:00", "04:00:59.000007+00:00", "05:00:00+01:00"])
 @pytest.mark.parametrize("ended", [None, "Succeeded", "Failed"])
 def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(
-    night: Night, again: str, ended: str | None
+    night: Night, ended: str | None
 ) -> None:
     night.promote()
     if ended:
-        night.run_ends(ended)
-        night.polls()
-    values = night.values
-    result = night.promote(scheduled_minute(f"2026-01-04T{again}"))
+        night.run_is_over(ended)
+    values, result = night.values, night.promote()
     assert (result.reason, result.message) == ("nothing-new", "this scheduled time has had its run")
     assert (night.started, night.values) == (["run-2"], values)
 
@@ -242,8 +238,6 @@ def test_a_token_that_has_had_its_run_starts_nothing_and_is_undone(night: Night)
     ("happens", "reason", "undone", "stays"),
     [
         (at(SEVEN), "outside-window", OLD, NEW),
-        (hold_until("2026-02-01"), "on-hold", OLD, NEW),
-        (listing(), "snapshot-gone", OLD, NEW),
         (without(LATEST), "parameter-missing", OLD, NEW),
         # Whether a run was started for it cannot be known.
         (without(PIPELINE_NAME), "parameter-missing", NEW, NEW),
@@ -297,27 +291,15 @@ def test_a_pin_that_waited_waits_again_after_an_undo(night: Night) -> None:
 # --- several databases, all or nothing ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("asked", ["by the schedule", "by a person"])
-def test_all_databases_are_promoted_by_one_run(two: Night, asked: str) -> None:
-    assert ask(two, asked)["execution_id"] == "run-3"
+def test_all_databases_are_promoted_by_one_run_or_none_is(two: Night) -> None:
+    snapshots, before = two.aws.snapshots.all, two.values
+    listing(snapshot("new"))(two)
+    assert (two.promote().reason, two.values) == ("snapshot-gone", before)
+    listing(*snapshots)(two)
+    assert two.promote().execution_id == "run-3"
     assert (two.values[CURRENT], two.values[OTHER_CURRENT]) == (NEW, arn("docs-new"))
     assert two.present().token == two.present(OTHER_CURRENT).token
     assert two.started == ["run-3"]
-
-
-def test_one_database_that_cannot_be_promoted_stops_all(two: Night) -> None:
-    listing(snapshot("new"))(two)
-    before = two.values
-    assert (two.promote().reason, two.values) == ("snapshot-gone", before)
-
-
-def test_one_database_that_has_nothing_new_waits_for_the_next_time(two: Night) -> None:
-    two.set(LATEST, OLD)
-    moves = [(each.previous, each.current) for each in two.promote().databases]
-    assert moves == [(OLD, OLD), (arn("docs-old"), arn("docs-new"))]
-    two.run_ends()
-    two.set(LATEST, NEW)
-    assert two.promote().reason == "nothing-new"
 
 
 def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(two: Night) -> None:
@@ -341,8 +323,7 @@ def test_a_value_to_be_reverted_is_seen_although_its_database_is_still_prepared(
     machine = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
     two.configure(DOCS_AFTER_RESTORE=machine)
     two.promote()
-    two.run_ends()
-    two.polls()
+    two.run_is_over()
     two.pin("docs-old", deploy=True, index=1)
     two.run_ends("Failed")
     with pytest.raises(BusyError, match=r"the run would restore docs from .*docs-old"):
@@ -353,8 +334,7 @@ def test_no_run_is_started_beside_an_order_of_which_nobody_knows_what_it_did(two
     """A pin that waits is somebody's wish, and a value once restored is restored already."""
     two.aws.stacks.set_status("UPDATE_ROLLBACK_FAILED")
     assert two.pin("docs-new", deploy=True, index=1).execution_id == "run-3"
-    two.run_ends("Failed")
-    two.polls()
+    two.run_is_over("Failed")
     with pytest.raises(BusyError, match="the run might restore docs from"):
         two.pin("new", deploy=True)
     two.pin("docs-new", index=1)
@@ -377,23 +357,19 @@ def test_every_database_is_tried_when_putting_one_back_fails(two: Night) -> None
 # --- because a person asks ------------------------------------------------------------------------
 
 
-def test_a_refresh_promotes_latest_in_any_week_and_says_who_asked_and_why(night: Night) -> None:
-    night.aws.time = SUNDAY + timedelta(days=7)
-    status, answer = night.ask("POST", "/refresh", {"reason": "release"})
+def test_a_person_may_refresh_in_any_week_and_at_any_time_and_is_named(night: Night) -> None:
+    night.aws.time = SUNDAY + timedelta(days=7, hours=12)
+    body = {"reason": "release", "outside_window": True}
+    status, answer = night.ask("POST", "/refresh", body)
     assert (status, answer["outcome"], answer["dry_run"]) == (200, "started", False)
     assert answer["execution_id"] == "run-2"
     assert verdicts(answer) == ["passed"] * 7 + ["done"] * 2
-    assert answer["steps"][0]["detail"] == "not checked: requested by a person"
+    week, window, *_ = answer["steps"]
+    assert week["detail"] == "not checked: requested by a person"
+    assert window["detail"] == "not checked: 00:00-07:00 UTC"
     token = night.present().token
     assert night.present().note == Note("refresh", KIM, "release", token)
     assert night.aws.pipelines.start(PIPELINE, str(token)) == "run-2"
-
-
-def test_outside_the_window_it_must_be_asked_for(night: Night) -> None:
-    NOON(night)
-    answer = night.ask("POST", "/refresh", {"outside_window": True})[1]
-    assert answer["outcome"] == "started"
-    assert answer["steps"][1]["detail"] == "not checked: 00:00-07:00 UTC"
 
 
 def test_week_and_hold_go_by_the_date_in_the_windows_zone(night: Night) -> None:
@@ -403,14 +379,6 @@ def test_week_and_hold_go_by_the_date_in_the_windows_zone(night: Night) -> None:
     night.aws.time = datetime(2026, 1, 17, 23, 30, tzinfo=UTC)
     listing(snapshot("new", created=night.aws.time))(night)
     assert night.promote(night.aws.time).outcome == "started"
-
-
-def test_a_dry_run_says_what_would_be_done_and_writes_nothing(night: Night) -> None:
-    before = night.everything()
-    answer = ask(night, "as a dry run")
-    assert answer == documented("refresh")
-    assert night.everything() == before
-    assert set(night.aws.calls) <= READING
 
 
 def test_a_dry_run_looks_at_everything_and_answers_with_the_first_refusal(night: Night) -> None:

@@ -5,17 +5,17 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Stack
+from chalicelib.domain.deployment import Action, Stack
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import GOOD, Note, Run
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import put
 from chalicelib.usecases.reconcile import follow
 from tests.fakes import STACK, arn
-from tests.interruptions import calm, meanwhile, refuse
+from tests.interruptions import meanwhile
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.night import KIM, NEW, OLD, REFRESHED, SCHEDULE, SUNDAY, Night, about_rds
-from tests.usecases.states import Arrange, holding, stack_in, without
+from tests.usecases.states import Arrange, holding, in_turn, prepare_change_set, stack_in, without
 
 RUN_FAILED = "REFRESH FAILED: pipeline run failed, reverted (rds)"
 NOTHING_RESTORED = "REFRESH FAILED: the run restored nothing, reverted (rds)"
@@ -27,31 +27,16 @@ BEFORE = ("unknown", "old")
 PROMOTED = [BEFORE, ("promote", "new")]
 REVERTED = [*PROMOTED, ("revert", "old")]
 
-Learn = Callable[[], object]
+Learn = Callable[[Night], object]
 
 
-@pytest.fixture(params=["by its event", "by a poll alone"])
-def learn(request: pytest.FixtureRequest, night: Night) -> Learn:
-    """Learn of the end of the newest run: from its event, or after the event was lost."""
-
-    def learn() -> None:
-        if request.param == "by its event":
-            follow(night.settings, night.aws, PIPELINE)
-        night.polls(1)
-
-    return learn
+def by_event(night: Night) -> None:
+    follow(night.settings, night.aws, PIPELINE)
 
 
 def facts(night: Night) -> tuple[object, ...]:
     """Return the ledger, what is deployed, what is good, and the notifications."""
     return night.ledger, night.deployed(), night.good(), night.subjects
-
-
-def prepares_change_set(night: Night, run: str) -> None:
-    """Let a run prepare a change set, and wait for an approval."""
-    now = night.aws.time
-    action = Action(run, "Deploy", "Prepare", "Succeeded", now, now, PREPARES_CHANGE_SET, STACK)
-    night.aws.pipelines.executed.append(action)
 
 
 # --- the table: how the run ended, and whether it restored ----------------------------------------
@@ -66,48 +51,36 @@ def prepares_change_set(night: Night, run: str) -> None:
         ("Stopped", False, (REVERTED, OLD, OLD, [RUN_FAILED])),
     ],
 )
+@pytest.mark.parametrize("learn", [by_event, Night.polls], ids=["event", "poll alone"])
 def test_a_run_is_judged_by_its_end_and_by_what_is_deployed(
-    learn: Learn, promoted: Night, ended: str, restored: bool, expected: tuple[object, ...]
+    promoted: Night, ended: str, restored: bool, expected: tuple[object, ...], learn: Learn
 ) -> None:
     promoted.run_ends(ended, deploys=restored)
-    learn()
-    assert facts(promoted) == expected
-    learn()
-    assert facts(promoted) == expected
+    for _ in range(2):
+        learn(promoted)
+        assert facts(promoted) == expected
 
 
-def test_a_rollback_to_the_last_good_data_is_a_refresh_as_well(
-    learn: Learn, promoted: Night
-) -> None:
-    promoted.run_ends("Failed", deploys=True)
-    learn()
-    promoted.rollback()
-    promoted.run_ends()
-    learn()
-    assert (promoted.good(), promoted.deployed()) == (OLD, OLD)
-    assert promoted.subjects == [FAILED_AFTER, REFRESHED.replace("6 h", "232 h")]
-
-
-def test_a_cluster_restored_anew_from_the_same_data_is_a_refresh_of_its_own(
-    learn: Learn, promoted: Night
-) -> None:
+def test_the_same_data_restored_anew_is_a_refresh_of_its_own(promoted: Night) -> None:
     """However often that happens, its version bears the labels of the newest cluster alone."""
     promoted.aws.stacks.replaces = True
     for _ in range(5):
-        promoted.run_ends()
-        learn()
+        promoted.run_is_over()
         promoted.push()
     labels = {"cluster-ID0006", "run-run-6", "notified-refreshed", "good"}
     assert promoted.present().labels == labels
     assert len(promoted.subjects) == 5
+    promoted.aws.parameters.label(CURRENT, 2, {"somebodys"})
+    promoted.aws.stacks.deploy(STACK)  # from somebody's machine
+    promoted.polls()
+    assert promoted.present().labels == {"cluster-ID0007", "run-unknown", "somebodys"}
 
 
 def test_a_first_refresh_of_all_is_notified(night: Night) -> None:
     without(CURRENT)(night)
     night.aws.stacks.all[STACK] = Stack("CREATE_COMPLETE", {}, {})
     night.promote()
-    night.run_ends()
-    night.polls()
+    night.run_is_over()
     assert facts(night) == ([("promote", "new")], NEW, NEW, [REFRESHED])
 
 
@@ -115,60 +88,27 @@ def test_without_a_stack_a_deploy_of_the_same_data_is_no_refresh(night: Night) -
     """It replaces no cluster, as far as can be seen."""
     night.configure(RDS_STACK_NAME="")
     night.pin("old", deploy=True)
-    night.run_ends()
-    night.polls()
+    night.run_is_over()
     assert (night.good(), night.subjects) == (OLD, [])
     night.promote()
-    night.run_ends()
-    night.polls()
+    night.run_is_over()
     subjects = [each.partition(",")[0] for each in night.subjects]
     assert (night.good(), subjects) == (NEW, ["refreshed in 30 min"])
 
 
-def test_labels_of_earlier_clusters_go_although_nobody_knows_which_run_restored_them(
-    promoted: Night,
-) -> None:
-    promoted.run_ends()
-    promoted.polls()
-    promoted.aws.parameters.label(CURRENT, 2, {"somebodys"})
-    promoted.aws.stacks.replaces = True
-    for _ in range(2):
-        promoted.aws.time += timedelta(hours=3)
-        promoted.aws.stacks.deploy(STACK)
-        promoted.aws.time += timedelta(hours=1)
-        promoted.polls()
-    assert promoted.present().labels == {"cluster-ID0004", "run-unknown", "somebodys"}
-
-
-@pytest.fixture
-def undone(promoted: Night) -> Night:
-    """Tonight's run has failed, and a person's refused pin was undone on top of its value."""
+def test_an_order_is_judged_beneath_a_refused_pin_that_was_undone(promoted: Night) -> None:
     promoted.run_ends("Failed")
     promoted.offer("third")
     promoted.aws.refused = [("start", PIPELINE)]
     with pytest.raises(AwsError):
         promoted.pin("third", deploy=True)
     assert promoted.ledger == [*PROMOTED, ("pin", "third"), ("undo", "new")]
-    return promoted
-
-
-def test_the_end_of_an_order_is_notified_although_a_refused_pin_was_undone_on_top_of_it(
-    undone: Night,
-) -> None:
-    undone.polls()
-    assert (undone.current, undone.subjects) == (OLD, [RUN_FAILED])
-
-
-def test_a_retry_of_a_failed_run_keeps_its_value_although_a_refused_pin_was_undone_on_top_of_it(
-    undone: Night,
-) -> None:
-    runs = undone.aws.pipelines.pipelines[PIPELINE]
-    runs[-1] = runs[-1]._replace(status="InProgress")
-    undone.polls()
-    assert undone.current == NEW
-    undone.run_ends()
-    undone.polls()
-    assert (undone.deployed(), undone.good()) == (NEW, NEW)
+    runs = promoted.aws.pipelines.pipelines[PIPELINE]
+    runs[-1] = runs[-1]._replace(status="InProgress")  # somebody retries the failed actions
+    promoted.polls()
+    assert promoted.current == NEW
+    promoted.run_is_over("Failed")
+    assert (promoted.current, promoted.subjects) == (OLD, [RUN_FAILED])
 
 
 def test_a_deploy_of_another_stack_says_nothing_of_one_that_does_not_exist(promoted: Night) -> None:
@@ -179,60 +119,29 @@ def test_a_deploy_of_another_stack_says_nothing_of_one_that_does_not_exist(promo
         for stack, status in ((STACK, "Failed"), ("network", "Succeeded"))
     ]
     no_stack(promoted)
-    promoted.run_ends("Failed")
-    promoted.polls()
+    promoted.run_is_over("Failed")
     assert promoted.current == OLD
-
-
-@pytest.mark.parametrize("stack", ["elsewhere", ""])
-def test_what_the_first_edition_called_good_counts_as_deployed_if_nothing_else_shows_it(
-    promoted: Night, stack: str
-) -> None:
-    """It put no label of a run."""
-    promoted.run_ends()
-    (first, second) = promoted.aws.parameters.kept[CURRENT]
-    good = second._replace(labels=frozenset({GOOD}))
-    promoted.aws.parameters.kept[CURRENT] = [first._replace(labels=frozenset()), good]
-    promoted.aws.pipelines.pipelines[PIPELINE].clear()
-    promoted.aws.pipelines.executed.clear()
-    promoted.configure(RDS_STACK_NAME=stack)
-    promoted.push()
-    promoted.aws.pipelines.deploy(PIPELINE, "Failed")
-    promoted.run_ends("Failed")
-    promoted.polls()
-    assert promoted.current == NEW
-
-
-ABOUT_RUN_2 = {
-    "version": 2,
-    "by": SCHEDULE,
-    "why": "newest eligible share",
-    "execution_id": "run-2",
-}
 
 
 def test_a_success_is_returned_with_its_duration_and_the_age_of_the_data(promoted: Night) -> None:
     promoted.run_ends()
     message = "run run-2 of pipeline acceptance-main succeeded"
+    about = {"version": 2, "by": SCHEDULE, "why": "newest eligible share", "execution_id": "run-2"}
     values = {"latest": None, "current": NEW, "previous": NEW}
-    succeeded = {"outcome": "succeeded", "message": message, **ABOUT_RUN_2}
     timed = {"duration_minutes": 30.0, "age_hours": 6.5}
-    assert follow(promoted.settings, promoted.aws, PIPELINE).to_json() == about_rds(
-        "succeeded", None, message, **values, **succeeded, **timed
-    )
-    labels = {"cluster-ID0002", "run-run-2", "notified-refreshed", "good"}
-    assert promoted.present().labels == labels
+    succeeded = {"outcome": "succeeded", "message": message, **about, **values, **timed}
+    result = follow(promoted.settings, promoted.aws, PIPELINE)
+    assert result.to_json() == about_rds("succeeded", None, message, **succeeded)
 
 
 def test_a_failure_is_returned_with_its_action_and_written_into_the_ledger(promoted: Night) -> None:
     promoted.aws.pipelines.deploy(PIPELINE, "Failed")
     promoted.run_ends("Failed")
     message = "run run-2 of pipeline acceptance-main restored nothing, and ended as Failed"
-    where = f"{message}, in stage Deploy, action Deploy"
-    values = {"latest": None, "current": OLD, "previous": NEW, "taken_back": True}
-    failed = {"outcome": "failed", "reason": "run-failed", "message": where, **ABOUT_RUN_2}
-    expected = about_rds("failed", "run-failed", where, **values, **failed)
-    assert promoted.reconcile().to_json() == expected
+    (entry,) = promoted.reconcile().databases
+    assert (entry.outcome, entry.reason) == ("failed", "run-failed")
+    assert entry.message == f"{message}, in stage Deploy, action Deploy"
+    assert (entry.current, entry.previous, entry.taken_back) == (OLD, NEW, True)
     assert promoted.present().note == Note("revert", "db-reconcile", message)
     (notification,) = promoted.aws.notifier.sent
     assert f"rds: reverted from {NEW} to {OLD}" in notification.body
@@ -250,41 +159,6 @@ def test_a_value_without_a_run_is_taken_back_once_no_retry_can_come(night: Night
     assert facts(night) == (REVERTED, OLD, OLD, [RUN_FAILED])
     body = night.aws.notifier.sent[0].body
     assert "no run of pipeline acceptance-main was started for it" in body
-
-
-@pytest.mark.parametrize("disturbed", ["refused", "killed"])
-def test_a_run_that_a_later_delivery_starts_is_its_versions_own(
-    night: Night, disturbed: str
-) -> None:
-    """It is delivered again once the rights are mended, or CodePipeline answers again."""
-    if disturbed == "killed":
-        night.promotion_killed("after", "put", minutes=20)
-    else:
-        refuse(night.aws, "start")
-        with pytest.raises(AwsError):
-            night.promote()
-        calm(night.aws, minutes=20)
-    assert night.promote().execution_id == "run-2"
-    night.polls()
-    assert night.promote().message == "this scheduled time has had its run"
-    night.run_ends()
-    night.polls()
-    assert (night.deployed(), night.good(), night.started) == (NEW, NEW, ["run-2"])
-
-
-def test_a_broken_push_is_not_the_run_that_superseded_another(promoted: Night) -> None:
-    """Tonight's run waits at a disabled transition: only a run that comes so far supersedes it."""
-    promoted.push()
-    promoted.run_ends("Failed")
-    promoted.push()
-    promoted.aws.time += timedelta(minutes=5)
-    runs = promoted.aws.pipelines.pipelines[PIPELINE]
-    runs[1] = runs[1]._replace(status="Superseded", updated=promoted.aws.time)
-    promoted.polls()
-    assert (promoted.current, promoted.subjects) == (NEW, [])
-    promoted.run_ends()
-    promoted.polls()
-    assert (promoted.good(), promoted.subjects[0].partition(" in ")[0]) == (NEW, "refreshed")
 
 
 def test_the_end_of_another_pipelines_run_is_ignored(promoted: Night) -> None:
@@ -313,29 +187,21 @@ def test_without_the_pipeline_nothing_is_moved(
     assert promoted.everything() == before
 
 
-def test_a_value_that_somebody_puts_by_hand_is_notified_once_it_is_restored(
-    learn: Learn, night: Night
-) -> None:
+def test_a_value_that_somebody_puts_by_hand_is_notified_once_it_is_restored(night: Night) -> None:
     night.set(CURRENT, NEW)
     night.push()
-    night.run_ends()
-    learn()
+    night.run_is_over()
     assert facts(night) == ([BEFORE, ("unknown", "new")], NEW, NEW, [REFRESHED])
     assert "set by unknown because: unknown" in night.aws.notifier.sent[0].body
     assert night.aws.notifier.sent[0].thread == "unknown"
 
 
-def test_current_is_set_to_what_is_deployed_if_nobody_waits_for_what_it_holds(
-    learn: Learn, promoted: Night
-) -> None:
+def test_current_is_aligned_with_what_is_deployed_if_nobody_waits(promoted: Night) -> None:
     """A run that had read the value before it was taken back has restored it."""
-    promoted.run_ends("Failed")
-    learn()
-    promoted.aws.time += timedelta(minutes=1)
-    clusters = {"Cluster": promoted.aws.clusters.restore(NEW)}
-    promoted.aws.stacks.all[STACK] = Stack("UPDATE_COMPLETE", clusters, {CURRENT: NEW})
-    for _ in range(3):
-        learn()
+    promoted.run_is_over("Failed")
+    restored = {"Cluster": promoted.aws.clusters.restore(NEW)}
+    promoted.aws.stacks.all[STACK] = Stack("UPDATE_COMPLETE", restored, {CURRENT: NEW})
+    promoted.polls(3)
     assert facts(promoted) == ([*REVERTED, ("align", "new")], NEW, OLD, [RUN_FAILED, DIFFERS])
     why = f"{NEW} is deployed, which is not what current named"
     assert promoted.present().reason == why
@@ -367,6 +233,7 @@ def ambiguous(night: Night) -> None:
     night.aws.stacks.set_status("UPDATE_ROLLBACK_COMPLETE")
 
 
+IT_IS = "stack acceptance-data is"
 SEVERAL = (
     "stack acceptance-data has several clusters; name one in STACK_NAME: acceptance-data/A, "
     "acceptance-data/B"
@@ -384,18 +251,12 @@ UNCERTAIN = (
         (stack_in("UPDATE_ROLLBACK_IN_PROGRESS"), None),
         (
             stack_in("UPDATE_ROLLBACK_FAILED"),
-            "stack acceptance-data is UPDATE_ROLLBACK_FAILED: continue its rollback",
+            f"{IT_IS} UPDATE_ROLLBACK_FAILED: continue its rollback",
         ),
-        (
-            stack_in("ROLLBACK_FAILED"),
-            "stack acceptance-data is ROLLBACK_FAILED: delete it",
-        ),
+        (stack_in("ROLLBACK_FAILED"), f"{IT_IS} ROLLBACK_FAILED: delete it"),
         (no_stack, f"there is no stack acceptance-data: {GONE}"),
         (clusters(), f"there is no cluster in stack acceptance-data: {GONE}"),
-        (
-            clusters(A=OLD, B=NEW),
-            SEVERAL,
-        ),
+        (clusters(A=OLD, B=NEW), SEVERAL),
         (ambiguous, UNCERTAIN),
     ],
     ids=["in progress", "failed", "left over", "no stack", "no cluster", "two", "ambiguous"],
@@ -419,6 +280,17 @@ def test_what_cannot_be_seen_moves_nothing_and_is_notified_once_if_it_will_not_s
     assert promoted.subjects[-1] == FAILED_AFTER
 
 
+def test_what_the_first_edition_called_good_was_deployed(promoted: Night) -> None:
+    """It put no label of a run."""
+    first, second = promoted.aws.parameters.kept[CURRENT]
+    called_good = first._replace(labels=frozenset({GOOD}))
+    promoted.aws.parameters.kept[CURRENT] = [called_good, second]
+    promoted.run_ends("Failed")
+    no_stack(promoted)
+    promoted.polls()
+    assert (promoted.current, promoted.subjects) == (NEW, [UNKNOWN])
+
+
 @pytest.mark.parametrize("ended", ["Succeeded", "Failed"])
 @pytest.mark.parametrize("name", ["acceptance-typo", f"{STACK}/Typo"])
 def test_with_a_wrong_stack_name_nothing_is_taken_back_that_a_run_has_deployed(
@@ -436,27 +308,15 @@ def test_with_a_wrong_stack_name_nothing_is_taken_back_that_a_run_has_deployed(
     assert facts(night) == (PROMOTED, NEW, None, [UNKNOWN])
 
 
-def test_of_two_values_the_stack_decides_unless_its_last_update_was_rolled_back(
-    promoted: Night,
-) -> None:
-    promoted.run_ends("Failed", deploys=True)
-    ambiguous(promoted)
-    promoted.aws.stacks.set_status("UPDATE_COMPLETE")
-    promoted.reconcile()
-    assert promoted.subjects == [FAILED_AFTER]
-
-
 # --- a deploy that begins -------------------------------------------------------------------------
 
 
-def test_a_change_set_that_is_prepared_between_the_look_and_the_put_has_the_value_put_again(
-    promoted: Night,
-) -> None:
+def test_a_change_set_prepared_before_the_put_has_the_value_put_again(promoted: Night) -> None:
     """See test_interleavings.py for an update of the stack that begins there."""
     promoted.run_ends("Failed")
     promoted.aws.time += timedelta(minutes=2)
     run = promoted.push()
-    meanwhile(promoted.aws, "before", "put", lambda: prepares_change_set(promoted, run))
+    meanwhile(promoted.aws, "before", "put", lambda: prepare_change_set(promoted, run))
     promoted.polls()
     assert (promoted.ledger, promoted.subjects) == ([*REVERTED, ("promote", "new")], [])
     assert promoted.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
@@ -467,7 +327,7 @@ def test_a_change_set_that_is_prepared_between_the_look_and_the_put_has_the_valu
 
 
 def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night: Night) -> None:
-    prepares_change_set(night, night.push())
+    prepare_change_set(night, night.push())
     night.aws.time += timedelta(minutes=2)
     night.pin("new")
     found = night.status()
@@ -510,59 +370,48 @@ def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_non
 # --- a cluster that is older than the history of `current` ----------------------------------------
 
 
-def months_later(night: Night) -> None:
-    """CodePipeline has forgotten the run that restored the cluster."""
-    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
-    night.aws.time = SUNDAY
+def pin_often(night: Night, times: int = 100) -> None:
+    for number in range(times):
+        present = night.present().number
+        put(night.aws, CURRENT, arn(f"pinned-{number}"), Note("pin", KIM, ""), present)
 
 
-def fails(night: Night) -> None:
-    night.promote()
-    night.run_ends("Failed")
-    night.polls(3)
+def unresolved(night: Night) -> None:
+    night.aws.stacks.all[STACK] = night.aws.stacks.all[STACK]._replace(resolved={})
 
 
 @pytest.mark.parametrize(
-    ("status", "current", "sent"),
+    ("arrange", "current", "sent"),
     [
-        ("UPDATE_COMPLETE", OLD, [RUN_FAILED]),
+        (pin_often, OLD, RUN_FAILED),
         # The stack does not show it either.
-        ("UPDATE_ROLLBACK_COMPLETE", NEW, [UNKNOWN]),
+        (in_turn(pin_often, stack_in("UPDATE_ROLLBACK_COMPLETE")), NEW, UNKNOWN),
+        (in_turn(without(CURRENT), holding(CURRENT, "dummyvalue")), OLD, RUN_FAILED),
+        (in_turn(without(CURRENT), unresolved), None, RUN_FAILED),
     ],
+    ids=["a hundred pins", "and a rollback", "created anew", "created by the promotion"],
 )
-def test_what_is_deployed_is_seen_after_a_hundred_pins_if_the_stack_shows_it(
-    night: Night, status: str, current: str, sent: list[str]
+def test_a_promotion_that_fails_goes_back_to_what_the_stack_shows(
+    night: Night, arrange: Arrange, current: str | None, sent: str
 ) -> None:
-    for number in range(100):
-        put(night.aws, CURRENT, arn(f"pinned-{number}"), Note("pin", KIM, ""), number + 1)
-    months_later(night)
-    night.aws.stacks.set_status(status)
-    fails(night)
-    assert (night.current, night.subjects) == (current, sent)
+    """CodePipeline has forgotten the run that restored the cluster."""
+    arrange(night)
+    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
+    night.promote()
+    night.run_ends("Failed")
+    night.polls(3)
+    assert (night.current, night.subjects) == (current, [sent])
 
 
-@pytest.mark.parametrize("passes", [months_later, lambda night: None])
-def test_what_is_deployed_is_seen_although_current_was_created_anew(
-    night: Night, passes: Arrange
-) -> None:
-    without(CURRENT)(night)
-    night.set(CURRENT, "dummyvalue")
-    passes(night)
+def test_a_cluster_that_was_seen_before_the_stage_knew_its_stack_has_one_run(night: Night) -> None:
+    night.configure(RDS_STACK_NAME="")
+    night.promote()
+    night.run_is_over("Failed", deploys=True)
+    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
+    night.configure(RDS_STACK_NAME=STACK)
     night.polls()
-    found = night.status()
-    assert (found["databases"][0]["deployed"], found["databases"][0]["waiting"]) == (OLD, True)
-    assert f"rds: {CURRENT} was reset to dummyvalue" in found["problems"][0]
-    night.aws.time = SUNDAY.replace(hour=5)
-    fails(night)
-    assert (night.current, night.subjects) == (OLD, [RUN_FAILED])
-
-
-def test_a_first_promotion_beside_an_older_cluster_that_fails_is_notified(night: Night) -> None:
-    without(CURRENT)(night)
-    months_later(night)
-    night.aws.stacks.all[STACK] = night.aws.stacks.all[STACK]._replace(resolved={})
-    fails(night)
-    assert (night.current, night.subjects) == (None, [RUN_FAILED])
+    assert {"cluster-ID0002", "run-run-2"} <= night.present().labels
+    assert "run-unknown" not in night.present().labels
 
 
 # --- several databases ----------------------------------------------------------------------------
@@ -579,8 +428,7 @@ def test_databases_in_one_stack_share_their_run_and_one_notification(
     two: Night, ended: str, value: str, sent: str
 ) -> None:
     two.promote()
-    two.run_ends(ended)
-    two.polls()
+    two.run_is_over(ended)
     assert two.values[OTHER_CURRENT] == two.deployed(OTHER_CURRENT) == arn(value)
     assert two.subjects == [sent]
 
@@ -598,8 +446,7 @@ def test_what_aws_denies_for_one_database_hinders_no_other(two: Night) -> None:
 
 
 def test_labels_never_block_parameter_stores_hundred_versions(promoted: Night) -> None:
-    promoted.run_ends()
-    promoted.polls()
+    promoted.run_is_over()
     for number in range(250):
         value = NEW if number % 60 == 0 else arn(f"pinned-{number}")
         present = promoted.present().number
@@ -614,12 +461,9 @@ def test_labels_never_block_parameter_stores_hundred_versions(promoted: Night) -
 def test_a_version_inherits_no_labels_if_it_has_its_own(refreshed: Night) -> None:
     """Or nobody could tell which of two runs has restored it."""
     refreshed.rollback()
-    refreshed.run_ends("Failed", deploys=True)
-    refreshed.polls()
+    refreshed.run_is_over("Failed", deploys=True)
     (labels,) = [set(each.labels) for each in refreshed.aws.parameters.kept[CURRENT][-1:]]
-    for number in range(98):
-        value, present = arn(f"pinned-{number}"), refreshed.present().number
-        put(refreshed.aws, CURRENT, value, Note("pin", KIM, ""), present)
+    pin_often(refreshed, 98)
     assert [set(each.labels) for each in refreshed.aws.parameters.kept[CURRENT] if each.labels] == [
         {"cluster-ID0002", "good", "notified-refreshed", "run-run-2"},
         labels,

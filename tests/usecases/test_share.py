@@ -5,12 +5,12 @@ Which snapshots are managed, shared and expired is decided in `domain/shares.py`
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
 
 from chalicelib.domain.errors import AwsError
+from chalicelib.domain.reasons import Reason
 from chalicelib.domain.shares import Cluster
 from chalicelib.notifications import Notification
 from chalicelib.settings.production import ProductionSettings
@@ -20,6 +20,7 @@ from tests.interruptions import meanwhile
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
 WEEK = timedelta(weeks=1)
+OWN = "key/own"
 SETTINGS = ProductionSettings.from_environment(
     {
         "SHARE_WITH_ACCOUNT": ACCEPTANCE,
@@ -30,14 +31,13 @@ SETTINGS = ProductionSettings.from_environment(
 )
 POLICY = SETTINGS.policy("production")
 
-minutes = partial(timedelta, 0, 0, 0, 0)
 Arrange = Callable[[InMemoryAws], object]
 
 
 def company() -> InMemoryAws:
     """*orders* is not encrypted, *billing* is under a key of the company's own."""
     aws = InMemoryAws(SATURDAY, PRODUCTION)
-    aws.clusters.all = {"orders": Cluster("orders", None), "billing": Cluster("billing", "key/own")}
+    aws.clusters.all = {"orders": Cluster("orders", None), "billing": Cluster("billing", OWN)}
     aws.keys.default.add("key/default")
     return aws
 
@@ -45,17 +45,6 @@ def company() -> InMemoryAws:
 @pytest.fixture
 def aws() -> InMemoryAws:
     return company()
-
-
-@pytest.fixture
-def default(aws: InMemoryAws) -> InMemoryAws:
-    """*billing* is under the default key; RDS took two snapshots of it by itself, and is at a third."""
-    default_key(aws)
-    for number, hours, status in ((1, 42, "available"), (2, 18, "available"), (3, 0, "creating")):
-        facts = {"created": SATURDAY - timedelta(hours=hours), "status": status}
-        backup = snapshot(f"rds:billing-{number}", own=True, cluster="billing", **facts)
-        aws.snapshots.all.append(backup)
-    return aws
 
 
 @pytest.fixture
@@ -69,6 +58,19 @@ def third(aws: InMemoryAws) -> InMemoryAws:
     aws.snapshots.settle()
     aws.calls.clear()
     return aws
+
+
+def default_key(aws: InMemoryAws) -> None:
+    aws.clusters.all["billing"] = Cluster("billing", "key/default")
+
+
+def backed_up(aws: InMemoryAws) -> None:
+    """*billing* is under the default key; RDS took two snapshots of it by itself, and is at a third."""
+    default_key(aws)
+    for number, hours, status in ((1, 42, "available"), (2, 18, "available"), (3, 0, "creating")):
+        facts = {"created": SATURDAY - timedelta(hours=hours), "status": status}
+        backup = snapshot(f"rds:billing-{number}", own=True, cluster="billing", **facts)
+        aws.snapshots.all.append(backup)
 
 
 def share(aws: InMemoryAws, week: int = 0, **changes: Any) -> Any:
@@ -130,13 +132,14 @@ def test_a_snapshot_of_each_cluster_is_asked_for_once_and_nobody_waits(aws: InMe
     assert subjects(aws) == []
 
 
-def test_a_second_delivery_is_not_refused_what_the_first_was_given(default: InMemoryAws) -> None:
-    share(default)
-    before = states(default)
-    default.clusters.busy.add("orders")  # as one is while it is being backed up
-    default.time += timedelta(days=2)  # by then the automated snapshot is too old
-    assert share(default)["outcome"] == "unchanged"
-    assert states(default) == before
+def test_a_second_delivery_is_not_refused_what_the_first_was_given(aws: InMemoryAws) -> None:
+    backed_up(aws)
+    share(aws)
+    before = states(aws)
+    aws.clusters.busy.add("orders")  # as one is while it is being backed up
+    aws.time += timedelta(days=2)  # by then the automated snapshot is too old
+    assert share(aws)["outcome"] == "unchanged"
+    assert states(aws) == before
 
 
 def test_of_two_deliveries_at_once_one_asks_and_both_find_it(aws: InMemoryAws) -> None:
@@ -146,57 +149,17 @@ def test_of_two_deliveries_at_once_one_asks_and_both_find_it(aws: InMemoryAws) -
     assert set(states(aws)) == {name("orders"), name("billing")}
 
 
-def test_under_the_default_key_the_newest_backup_is_copied_once(default: InMemoryAws) -> None:
-    assert share(default)["clusters"][1] == taken("billing", "asked")
-    (copy,) = [each for each in default.snapshots.own() if each.snapshot.arn == name("billing")]
+def test_under_the_default_key_the_newest_backup_is_copied_once(aws: InMemoryAws) -> None:
+    backed_up(aws)
+    assert share(aws)["clusters"][1] == taken("billing", "asked")
+    (copy,) = [each for each in aws.snapshots.own() if each.snapshot.arn == name("billing")]
     assert (copy.snapshot.status, copy.snapshot.cluster) == ("copying", "billing")
     assert copy.tags["aurora-refresh:taken"] == "2026-01-03T04:00:00+00:00"
     # A week later RDS has taken none since.
-    default.snapshots.settle()
-    default.snapshots.all = [each for each in default.snapshots.all if "billing-3" not in each.arn]
-    assert share(default, week=1)["clusters"][1] == taken("billing", "unchanged")
-    assert set(states(default)) == {name("orders"), name("orders", week=1), name("billing")}
-
-
-UNUSABLE = {
-    None: (
-        "billing is encrypted under this account's default key aws/rds, which no other account can "
-        "use, and SHARE_KMS_KEY_ID is not set"
-    ),
-    "key/default": (
-        "SHARE_KMS_KEY_ID is key/default, a key that AWS manages, so no other account could use a "
-        "copy of billing under it"
-    ),
-}
-
-
-@pytest.mark.parametrize(("key", "message"), UNUSABLE.items())
-def test_a_cluster_that_acceptance_could_not_read_is_refused_and_stops_no_other(
-    default: InMemoryAws, key: str | None, message: str
-) -> None:
-    refused = {"reason": "default-key", "message": message}
-    assert share(default, key=key) == answered(
-        "failed", taken("orders", "asked"), entry("billing", "failed", **refused), **refused
-    )
-    assert set(states(default)) == {name("orders")}
-    assert default.notifier.sent == [
-        Notification(
-            "aurora-refresh: SHARING FAILED: default-key (billing)",
-            "What happened:\n"
-            f"  db-share-snapshot: {message}.\n"
-            "Cause:\n"
-            "  the schedule of 2026-01-03 22:00 UTC\n"
-            "What to do:\n"
-            "  Set SHARE_KMS_KEY_ID to a customer-managed key that acceptance may use, and deploy.\n"
-            "  Then run db-share-snapshot again with the event of its schedule (docs/production.md).",
-            {
-                "function": "db-share-snapshot",
-                "outcome": "failed",
-                "reason": "default-key",
-                "clusters": "billing",
-            },
-        )
-    ]
+    aws.snapshots.settle()
+    aws.snapshots.all = [each for each in aws.snapshots.all if "billing-3" not in each.arn]
+    assert share(aws, week=1)["clusters"][1] == taken("billing", "unchanged")
+    assert set(states(aws)) == {name("orders"), name("orders", week=1), name("billing")}
 
 
 def test_the_key_is_looked_at_only_where_a_copy_is_to_be_made(aws: InMemoryAws) -> None:
@@ -204,38 +167,59 @@ def test_the_key_is_looked_at_only_where_a_copy_is_to_be_made(aws: InMemoryAws) 
     assert aws.calls.count("is_aws_managed") == 1  # of billing's own key
 
 
-def default_key(aws: InMemoryAws) -> None:
-    aws.clusters.all["billing"] = Cluster("billing", "key/default")
+IDENTIFIER = POLICY.name("billing", SATURDAY)
+MISSING = "there is no DB cluster billing in this account"
+BUSY = "RDS refused to take a snapshot of billing: it is busy"
+NO_BACKUP = "billing has no available automated snapshot to copy"
+TAKEN = f"there is a snapshot {IDENTIFIER} without the tags of this application"
+NO_KEY = (
+    "billing is encrypted under this account's default key aws/rds, which no other account can use, "
+    "and SHARE_KMS_KEY_ID is not set"
+)
+DEFAULT_KEY = (
+    "SHARE_KMS_KEY_ID is key/default, a key that AWS manages, so no other account could use a copy "
+    "of billing under it"
+)
 
 
-def taken_name(aws: InMemoryAws) -> None:
-    aws.snapshots.all = [snapshot(POLICY.name("billing", SATURDAY), own=True)]
+def take_name(aws: InMemoryAws) -> None:
+    aws.snapshots.all = [snapshot(IDENTIFIER, own=True, cluster="theirs")]
 
 
 @pytest.mark.parametrize(
-    ("arrange", "reason"),
+    ("arrange", "key", "reason", "message"),
     [
-        (lambda aws: aws.clusters.all.pop("billing"), "cluster-missing"),
-        (lambda aws: aws.clusters.busy.add("billing"), "cluster-busy"),
-        (default_key, "no-automated-snapshot"),
-        (taken_name, "name-taken"),
+        (lambda aws: aws.clusters.all.pop("billing"), OWN, "cluster-missing", MISSING),
+        (lambda aws: aws.clusters.busy.add("billing"), OWN, "cluster-busy", BUSY),
+        (default_key, OWN, "no-automated-snapshot", NO_BACKUP),
+        (take_name, OWN, "name-taken", TAKEN),
+        # What is encrypted under a default key nobody else could read.
+        (backed_up, None, "default-key", NO_KEY),
+        (backed_up, "key/default", "default-key", DEFAULT_KEY),
     ],
 )
-def test_what_only_people_can_mend_is_refused_notified_and_stops_no_other_cluster(
-    aws: InMemoryAws, arrange: Arrange, reason: str
+def test_what_only_people_can_resolve_is_refused_notified_and_stops_no_other_cluster(
+    aws: InMemoryAws, arrange: Arrange, key: str | None, reason: str, message: str
 ) -> None:
     arrange(aws)
     before = set(states(aws))
-    answer = share(aws)
-    assert (answer["outcome"], answer["reason"]) == ("failed", reason)
-    assert [each["outcome"] for each in answer["clusters"]] == ["asked", "failed"]
+    refused = {"reason": reason, "message": message}
+    assert share(aws, key=key) == answered(
+        "failed", taken("orders", "asked"), entry("billing", "failed", **refused), **refused
+    )
     assert set(states(aws)) - before == {name("orders")}
-    assert subjects(aws) == [f"SHARING FAILED: {reason} (billing)"]
+    lines = [
+        *("What happened:", f"  db-share-snapshot: {message}."),
+        *("Cause:", "  the schedule of 2026-01-03 22:00 UTC"),
+        *("What to do:", f"  {Reason(reason).next_step}", f"  {usecase.TRY_AGAIN}"),
+    ]
+    facts = {"function": "db-share-snapshot", "outcome": "failed", "reason": reason}
+    subject = f"aurora-refresh: SHARING FAILED: {reason} (billing)"
+    expected = Notification(subject, "\n".join(lines), facts | {"clusters": "billing"})
+    assert aws.notifier.sent == [expected]
 
 
-def test_an_error_stops_no_other_cluster_and_hides_neither_error_nor_refusal(
-    aws: InMemoryAws,
-) -> None:
+def test_an_error_stops_no_other_cluster_and_hides_nothing(aws: InMemoryAws) -> None:
     aws.clusters.all["pay"] = Cluster("pay", None)
     aws.refused = [("take", "orders"), ("take", "pay")]
     with pytest.raises(AwsError, match="take of orders failed"):
@@ -273,9 +257,14 @@ def test_the_oldest_goes_once_its_successor_is_shared_and_no_stranger(third: InM
         snapshot(each, own=True) for each in ("nightly", f"aurora-refresh-share-{'0' * 32}")
     ]
     third.snapshots.all += strangers
-    answer = follow_shares(third)
-    assert [each["deleted"] for each in answer["clusters"]] == [[name("orders")], [name("billing")]]
-    assert third.snapshots.read_by[name("orders")] == set()  # first it is unshared
+    for week in (0, 1):  # somebody has unshared two by hand, and one of them has expired
+        third.snapshots.unshare(POLICY.name("orders", SATURDAY + week * WEEK), ACCEPTANCE)
+    third.calls.clear()
+    (orders, billing) = follow_shares(third)["clusters"]
+    assert sorted(orders["shared"]) == sorted([name("orders", 1), name("orders", 2)])
+    assert (orders["deleted"], billing["deleted"]) == ([name("orders")], [name("billing")])
+    assert third.snapshots.read_by[name("billing")] == set()  # first it is unshared
+    assert third.calls.count("unshare") == 1
     expected = {name(cluster, week) for cluster in ("orders", "billing") for week in (1, 2)}
     assert states(third) == {
         **dict.fromkeys(expected, ("available", {ACCEPTANCE})),
@@ -285,23 +274,11 @@ def test_the_oldest_goes_once_its_successor_is_shared_and_no_stranger(third: InM
 
 
 def test_a_snapshot_that_somebody_asks_for_much_later_is_of_that_time(aws: InMemoryAws) -> None:
-    for late, taken in ((minutes(59), SATURDAY), (minutes(60), SATURDAY + minutes(60))):
-        aws.time, aws.snapshots.all = SATURDAY + late, []
+    for late, taken in ((59, SATURDAY), (60, SATURDAY + timedelta(hours=1))):
+        aws.time, aws.snapshots.all = SATURDAY + timedelta(minutes=late), []
         usecase.share(SETTINGS, "production", aws, SATURDAY)
         tags = [each.tags["aurora-refresh:taken"] for each in aws.snapshots.own()]
         assert tags == [taken.isoformat()] * 2
-
-
-def test_what_is_unshared_by_hand_is_shared_again_unless_it_expired(third: InMemoryAws) -> None:
-    for week in (0, 1):
-        third.snapshots.unshare(POLICY.name("orders", SATURDAY + week * WEEK), ACCEPTANCE)
-    third.snapshots.delete(POLICY.name("billing", SATURDAY + 2 * WEEK))
-    third.calls.clear()
-    (orders, billing) = follow_shares(third)["clusters"]
-    assert sorted(orders["shared"]) == sorted([name("orders", 1), name("orders", 2)])
-    assert orders["deleted"] == [name("orders")]
-    assert billing == polled("billing", "unchanged")
-    assert "unshare" not in third.calls
 
 
 def test_one_that_failed_is_notified_once_deleted_and_can_be_asked_again(aws: InMemoryAws) -> None:
@@ -327,9 +304,7 @@ def add_failed(aws: InMemoryAws, cluster: str, week: int) -> str:
     return identifier
 
 
-def test_what_cannot_be_shared_or_deleted_keeps_no_other_from_going_and_hides_no_error(
-    third: InMemoryAws,
-) -> None:
+def test_what_cannot_be_shared_or_deleted_stops_no_other(third: InMemoryAws) -> None:
     """RDS's model has only what is available deleted: it may refuse what failed."""
     stuck, gone = add_failed(third, "billing", 3), add_failed(third, "billing", 4)
     newest = POLICY.name("orders", SATURDAY + 2 * WEEK)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Position
+from chalicelib.domain.deployment import Position
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
@@ -27,10 +27,13 @@ from tests.usecases.night import (
 from tests.usecases.states import (
     Arrange,
     at,
+    configured,
     denied,
     hold_until,
     holding,
+    in_turn,
     listing,
+    prepare_change_set,
     stack_in,
     without,
 )
@@ -88,14 +91,6 @@ def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted
     assert found["problems"] == []
 
 
-def hold(night: Night) -> str | None:
-    """Return which run a hold's answer mentions."""
-    code, answer = night.ask("PUT", "/hold", {"until": "2026-01-10"})
-    assert code == 200
-    under_way: str | None = answer["under_way"]
-    return under_way
-
-
 def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Night) -> None:
     promoted.aws.time += timedelta(minutes=30)
     promoted.aws.pipelines.deploy(PIPELINE)
@@ -104,7 +99,6 @@ def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Nig
     promoted.aws.time += timedelta(hours=3)
     under_way = promoted.status()["pipeline"]["under_way"]
     assert (under_way["execution_id"], under_way["restores"]) == ("run-2", None)
-    assert hold(promoted) is None
     promoted.push()
     found = promoted.status()
     under_way = found["pipeline"]["under_way"]
@@ -113,17 +107,13 @@ def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Nig
     promoted.aws.time += timedelta(hours=3)
     long = "run run-3 of acceptance-main is in progress since 2026-01-04T08:00:00+00:00"
     assert f"{long}. When it goes on, it restores rds from {OLD}." in promoted.status()["problems"]
-    assert "run run-3 is in progress" in hold(promoted)
 
 
 def test_actions_that_cannot_be_listed_are_a_problem_and_hide_nothing_else(night: Night) -> None:
     """The younger run holds a change set, so the older one's actions are looked at the first time."""
     night.pin("new")
     night.push()
-    now, younger = night.aws.time, night.push()
-    night.aws.pipelines.executed.append(
-        Action(younger, "Deploy", "Prepare", "Succeeded", now, now, PREPARES_CHANGE_SET, STACK)
-    )
+    prepare_change_set(night, night.push())
 
     def fail() -> None:
         raise AwsError("actions", "it", "ThrottlingException", "no")
@@ -183,15 +173,10 @@ def promotion_that(status: str, **after: float) -> Arrange:
         night.promote()
         night.aws.pipelines.waiting["run-2"] = Position("Approve", waits_for="an approval")
         if status != "InProgress":
-            night.run_ends(status)
-            night.polls()
+            night.run_is_over(status)
         night.aws.time += timedelta(**after)
 
     return arrange
-
-
-def in_turn(*arranged: Arrange) -> Arrange:
-    return lambda night: [arrange(night) for arrange in arranged]
 
 
 DENIED = "AccessDeniedException: no."
@@ -236,12 +221,6 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "cluster denied": (denied("deployed"), [f"{UNSEEN}deployed of it failed: {DENIED}"]),
     "reset": (holding(CURRENT, "dummyvalue"), [RESET]),
     "no snapshot": (holding(CURRENT, SECRET), [WRONG]),
-    "nothing deployed yet": (
-        in_turn(
-            without(CURRENT), holding(CURRENT, OLD), lambda night: night.aws.stacks.all.clear()
-        ),
-        [],
-    ),
     "a first refresh that failed": (
         in_turn(
             without(CURRENT),
@@ -252,26 +231,18 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     ),
     "what is deployed is no longer shared": (in_turn(holding(LATEST, OLD), listing()), []),
     "old, and not deployed": (
-        in_turn(
-            old_is_from(days=15), lambda night: night.aws.stacks.set_status("UPDATE_IN_PROGRESS")
-        ),
+        in_turn(old_is_from(days=15), stack_in("UPDATE_IN_PROGRESS")),
         [],
     ),
     "old, without a limit": (
-        in_turn(old_is_from(days=99), lambda night: night.configure(MAX_SNAPSHOT_AGE_DAYS="0")),
+        in_turn(old_is_from(days=99), configured(MAX_SNAPSHOT_AGE_DAYS="0")),
         [],
     ),
     "as old as allowed": (old_is_from(days=14), []),
     "older": (old_is_from(days=15), [TOO_OLD]),
     "rollback failed": (stack_in("UPDATE_ROLLBACK_FAILED"), [TO_CONTINUE]),
-    "import failed": (
-        stack_in("IMPORT_ROLLBACK_FAILED"),
-        [TO_CONTINUE.replace("UPDATE", "IMPORT")],
-    ),
-    "a deploy": (stack_in("UPDATE_IN_PROGRESS"), []),
     "two hours": (TWO_HOURS, []),
-    "longer": (LONGER, [WAITS]),
-    "longer, and a push behind it": (in_turn(LONGER, Night.push), [WAITS]),
+    "longer, with a push behind it": (in_turn(LONGER, Night.push), [WAITS]),
     "longer, and nobody knows where": (
         in_turn(LONGER, holding(CURRENT, OLD), denied("positions")),
         [f"positions of it failed: {DENIED}", f"{LONG}."],
@@ -289,7 +260,7 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "newer only since": (in_turn(LATE, holding(LATEST, NEW)), []),
     "before the first update": (in_turn(EARLY, holding(LATEST, "dummyvalue"), LATE), [NO_UPDATE]),
     "not missed yet": (in_turn(LATE, Night.push), []),
-    "a rate": (in_turn(LATE, lambda night: night.configure(RESTORE_SCHEDULE="rate(1 day)")), []),
+    "a rate": (in_turn(LATE, configured(RESTORE_SCHEDULE="rate(1 day)")), []),
 }
 
 
@@ -311,11 +282,6 @@ def test_whatever_would_fail_a_promotion_is_a_problem_with_what_to_do(
     arrange(night)
     what = "rds: latest would not be promoted: " if step == "snapshot" else ""
     assert night.status()["problems"] == [f"{what}{message}. {Reason(reason).next_step}"]
-
-
-def test_a_snapshot_that_is_gone_has_no_age(night: Night) -> None:
-    listing(snapshot("new"))(night)
-    assert database(night, "deployed", "created", "age_hours") == [OLD, None, None]
 
 
 def test_without_a_stack_the_runs_are_needed_to_see_what_is_deployed(night: Night) -> None:
@@ -381,7 +347,7 @@ def test_if_none_can_be_chosen_it_says_why(
     assert not any(each["chosen"] for each in answer["snapshots"])
 
 
-@pytest.mark.parametrize(("hostile", "omitted"), [(1_998, 0), (1_999, 1), (2_500, 501)])
+@pytest.mark.parametrize(("hostile", "omitted"), [(1_998, 0), (2_000, 1)])
 def test_no_more_are_listed_than_an_answer_can_hold_but_always_the_one_that_is_chosen(
     night: Night, hostile: int, omitted: int
 ) -> None:
@@ -412,9 +378,8 @@ def test_the_ledger_newest_first_with_what_became_of_each_version(refreshed: Nig
             in_turn(holding(CURRENT, SECRET), holding(PIPELINE_NAME, "elsewhere")),
             [(HIDDEN, None), (OLD, None)],
         ),
-        (in_turn(without(CURRENT), holding(CURRENT, "dummyvalue")), [("dummyvalue", None)]),
     ],
-    ids=["no parameter", "no pipeline", "a placeholder"],
+    ids=["no parameter", "no pipeline"],
 )
 def test_a_history_without_a_parameter_or_a_pipeline(
     night: Night, arrange: Arrange, expected: list[tuple[str, None]]

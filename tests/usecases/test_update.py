@@ -35,10 +35,9 @@ def test_the_newest_eligible_share_becomes_latest(night: Night) -> None:
     [
         (holding(LATEST, NEW), "unchanged", NEW),
         (without(LATEST), "updated", NEW),
-        (holding(LATEST, "dummyvalue"), "updated", NEW),
         (listing(snapshot("old")), "updated", OLD),
     ],
-    ids=["right", "missing", "placeholder", "the newest is gone"],
+    ids=["right", "missing", "the newest is gone"],
 )
 def test_latest_is_moved_from_whatever_it_holds_and_not_written_again_if_it_is_right(
     night: Night, arrange: Arrange, outcome: str, latest: str
