@@ -24,7 +24,7 @@ def test_of_independent_databases_the_worst_outcome_is_the_result(
 
 
 def test_an_age_is_given_in_hours_to_one_decimal() -> None:
-    assert [hours(timedelta(minutes=each)) for each in (2, 90)] == [0.0, 1.5]
+    assert [hours(timedelta(minutes=each)) for each in (2, 14 * 1440)] == [0.0, 336.0]
 
 
 # --- the reason codes: what others rely on --------------------------------------------------------
