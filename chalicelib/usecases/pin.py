@@ -101,7 +101,7 @@ def _values(settings: Settings, aws: Aws, database: Database) -> Values:
 def _check(settings: Settings, snapshot: Snapshot, database: Database) -> None:
     arn = SnapshotArn.parse(snapshot.arn)
     broken = pin_rejection(snapshot, database.criteria)
-    if settings.source_region and arn and arn.region == settings.source_region:
+    if arn and arn.region == settings.source_region:
         problem = (
             f"it is in {arn.region}, and the pipeline restores what is in this Region; pin latest or "
             "another copy of this account's"

@@ -45,7 +45,7 @@ def run_under_way(
 def _next_value(deployment: Deployment, ledger: Sequence[Version]) -> str | None:
     if deployment.held and not deployment.is_deploying:
         return visible(deployment.held.value) if deployment.held.value != deployment.value else None
-    is_next = is_waiting(deployment, ledger) or (ledger and deployment.is_deploying)
+    is_next = is_waiting(deployment, ledger) or deployment.is_deploying
     return visible(ledger[-1].value) if is_next else None
 
 

@@ -46,6 +46,11 @@ def test_a_pin_with_deploy_starts_the_run_that_restores_it(
     assert night.aws.pipelines.start(PIPELINE, str(night.present().token)) == "run-2"
 
 
+def test_an_order_is_accepted_as_soon_as_the_run_of_the_last_one_is_over(promoted: Night) -> None:
+    promoted.run_ends(minutes=5)
+    assert promoted.pin("old", deploy=True).execution_id == "run-3"
+
+
 @pytest.mark.parametrize(
     ("asked", "current"),
     [
