@@ -162,6 +162,7 @@ def write(changed: Files) -> None:
     """
     if not changed:
         return
+    changed = {file.resolve(): text for file, text in changed.items()}  # not to replace a link
     place = next(iter(changed)).parent
     try:
         with tempfile.TemporaryDirectory(prefix=".configure-", dir=place) as folder:

@@ -94,6 +94,15 @@ def test_the_same_answers_give_the_same_bytes_by_whatever_way(project: Path) -> 
     assert configured(project, **back) == at_once
 
 
+def test_a_linked_file_stays_a_link(project: Path) -> None:
+    config = project / CONFIG
+    elsewhere = config.rename(project / "shared.json")
+    config.symlink_to(elsewhere)
+    configured(project, **ANSWERS)
+    assert config.readlink() == elsewhere
+    assert "new" in json.loads(elsewhere.read_text())["stages"]
+
+
 def test_what_was_tuned_by_hand_stays(project: Path) -> None:
     config = json.loads((project / CONFIG).read_text())
     stage = config["stages"]["acceptance"]
