@@ -176,6 +176,11 @@ def test_a_pin_waits_for_the_next_run(client: FakeClient) -> None:
     ]
 
 
+def test_a_rollback_that_waits_for_the_next_run_asks_nothing(client: FakeClient) -> None:
+    assert run("rollback").exit_code == 0
+    assert client.calls == [("rollback", {"reason": "", "deploy": False})]
+
+
 @pytest.mark.parametrize(
     ("words", "replaced"),
     [

@@ -70,9 +70,11 @@ def test_a_wrong_file_is_refused(project: Path, text: str, message: str) -> None
     assert refusal(project).startswith(f".chalice/config.json{message}")
 
 
-def test_keys_of_topics_are_a_list(project: Path) -> None:
-    rewrite(project, **{OWN_KEY: {"main_pipeline_arn": PIPELINE, "topic_kms_key_arns": [1]}})
-    expected = ".chalice/config.json: topic_kms_key_arns is [1], not a list of ARNs"
+@pytest.mark.parametrize("keys", ["alias/x", [1]])
+def test_keys_of_topics_are_a_list(project: Path, keys: Any) -> None:
+    rewrite(project, **{OWN_KEY: {"main_pipeline_arn": PIPELINE, "topic_kms_key_arns": keys}})
+    shown = json.dumps(keys)
+    expected = f".chalice/config.json: topic_kms_key_arns is {shown}, not a list of ARNs"
     assert refusal(project) == expected
 
 
@@ -169,6 +171,7 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
         ({"pipeline": REAL}, "SOURCE_ACCOUNT", "of the documentation's examples"),
         (preparing() | COPIED | {"SOURCE_REGION": "us-east-1"}, None, ""),
         ({"CHAT_TOPIC_ARN": TOPIC.format("eu-west-1")}, None, ""),
+        ({"RDS_ENGINE": "docdb", "RDS_ENGINE_VERSION": "5.0.0"}, None, ""),
         ({"pipeline": REAL, "SOURCE_ACCOUNT": "444444444444"}, None, ""),
     ],
 )
