@@ -202,6 +202,8 @@ def test_a_share_of_another_region_is_not_pinned(night: Night) -> None:
         "copy of this account's"
     )
     assert night.ask("PUT", ROUTE, {"snapshot": share}) == cannot_be_pinned(share, why)
+    night.offer("here", account=ACCEPTANCE)
+    assert night.pin("here").current == arn("here", ACCEPTANCE)
 
 
 # --- back to the snapshot before ------------------------------------------------------------------
@@ -218,6 +220,12 @@ def test_a_second_rollback_goes_back_once_the_first_run_is_forgotten(refreshed: 
     refreshed.rollback()
     refreshed.run_is_over()
     del refreshed.aws.pipelines.pipelines[PIPELINE][:]
+    assert refreshed.rollback().current == NEW
+
+
+def test_a_rollback_soon_after_one_that_had_its_run_goes_one_step_further(refreshed: Night) -> None:
+    refreshed.rollback()
+    refreshed.run_ends(minutes=5)
     assert refreshed.rollback().current == NEW
 
 

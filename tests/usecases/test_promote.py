@@ -10,7 +10,7 @@ from chalicelib.domain.errors import AwsError, BusyError, Refused
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
 from tests.fakes import arn, snapshot
-from tests.interruptions import calm, meanwhile, refuse
+from tests.interruptions import Killed, calm, kill, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
 from tests.usecases.night import (
     BUSY,
@@ -398,6 +398,17 @@ def test_a_refresh_waits_for_a_killed_order_of_somebody_else(night: Night) -> No
         "start; try again in some minutes"
     )
     assert night.promote().execution_id == "run-2"
+
+
+def test_a_refresh_that_was_killed_and_is_asked_for_again_has_one_run(night: Night) -> None:
+    kill(night.aws, "before", "start")
+    with pytest.raises(Killed):
+        night.refresh()
+    calm(night.aws)
+    assert night.refresh().execution_id == "run-2"
+    assert night.ledger[1:] == [("refresh", "new")]
+    # It was asked for with the token that the killed request had written.
+    assert night.aws.pipelines.start(PIPELINE, str(night.present().token)) == "run-2"
 
 
 # --- somebody else moves it in between (see test_interleavings.py), and what is said of it ---------

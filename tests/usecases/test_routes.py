@@ -11,6 +11,7 @@ import pytest
 
 from chalicelib.observability import JsonFormatter
 from tests.fakes import arn
+from tests.interruptions import refuse
 from tests.stage import CURRENT
 from tests.usecases.night import HOLD, KIM, Night, malformed
 from tests.usecases.states import denied, hold_until
@@ -94,3 +95,11 @@ def test_each_action_is_one_log_line_with_its_grounds_and_looking_is_none(
     assert refused["refusal"] == refusal["Message"] == 'there is no database "x"; known: rds'
     assert failed["refusal"] == failure["Message"] == "put of it failed: AccessDeniedException: no"
     assert status == 500
+
+
+def test_what_could_not_be_undone_is_part_of_the_answer(night: Night) -> None:
+    refuse(night.aws, "start", then="put")
+    status, answer = night.ask("PUT", "/snapshots/current", {"snapshot": "new", "deploy": True})
+    denied_call = "of it failed: AccessDeniedException: no"
+    undone = f"current could not be put back: put {denied_call}"
+    assert (status, answer["Message"]) == (500, f"start {denied_call}; {undone}")
