@@ -85,3 +85,15 @@ def test_a_stage_without_the_parameter_learns_which_setting_to_add(
         "this stage has no parameter for a hold: set SSM_REFRESH_HOLD_NAME, and configure and deploy "
         "the stage again"
     )
+
+
+def test_the_longest_reason_fits_the_parameter(night: Night) -> None:
+    """Parameter Store takes 4 KB in a value."""
+    assert night.ask("PUT", "/hold", UNTIL | {"reason": "🚀" * 256})[0] == 200
+    assert len(night.values[HOLD].encode()) <= 4_096
+    assert night.status()["hold"]["reason"] == "🚀" * 256
+
+
+def test_without_a_hold_nothing_is_lifted(night: Night) -> None:
+    assert night.ask("DELETE", "/hold") == (200, documented("resume"))
+    assert HOLD not in night.values
