@@ -32,7 +32,7 @@ class _Group(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         for name, value in os.environ.items():
-            # Botocore ends with a traceback.
+            # Botocore would raise a bare ValueError for it, wherever a client is made.
             if name.startswith("AWS_ENDPOINT_URL") and value and not options.is_address(value):
                 right = "write an address such as http://127.0.0.1:5000, or unset it"
                 raise WrongUsage(f"{name} is {value!r}: {right}")

@@ -212,5 +212,5 @@ def with_own_statements(policy: Policy, text: str | None) -> Policy:
         listed = json.loads(text or "{}").get("Statement", [])
         own = [each for each in listed if each.get("Sid", "").startswith("Own")]
     except (AttributeError, TypeError) as error:
-        raise ValueError(f"no policy: {error}") from error
+        raise ValueError("it holds no policy") from error
     return {**policy, "Statement": [*policy["Statement"], *own]}

@@ -169,8 +169,8 @@ def patch_pipeline(
     """Change how a pipeline's runs go.
 
     - ``run_seconds``: half of it in each Build and half in each Deploy action;
-    - ``next_outcomes`` of the next runs, retries: Succeeded, ``Failed in NAME`` (a stage or an
-      action), ``Skip STAGE``;
+    - ``next_outcomes`` of the next runs and retries: Succeeded, ``Failed in NAME`` (a stage or an action),
+      ``Skip STAGE``;
     - ``hold``: where runs wait until this is changed: at the start of an action, ``NAME`` (a stage or an action), or
       while the new clusters of one that deploys are being made, ``NAME:restoring``;
     - ``loses_events``: whether EventBridge delivers none of the events;
