@@ -154,6 +154,8 @@ def state_machines(box: Sandbox) -> Iterator[Found]:
 
     yield "equal-name", _answer(again)
     states.stop_execution(executionArn=execution)
+    stopped = {"executionArn": execution}  # it may go on for a moment
+    wait_for(lambda: states.describe_execution(**stopped)["status"] != "RUNNING", _RUN_SECONDS)
     yield "old-name", _answer(again)
 
 
