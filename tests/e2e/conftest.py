@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from chalicelib.domain.functions import RECONCILE, RESTORE, UPDATE
 from cli.main import cli
-from demo.acceptance import PIPELINE, STAGE, Company, arn_of, copy_project, nightly
+from demo.acceptance import PIPELINE, STAGE, Company, Project, arn_of, copy_project, nightly
 from localcloud.accounts import REGION, Key
 from localcloud.client import LocalCloud
 
@@ -27,6 +27,12 @@ def invoke(*words: str, environment: Mapping[str, str | None]) -> Result:
     done = CliRunner(env=shell).invoke(cli, words)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done
+
+
+def run(project: Project, command: str, *words: str, **environment: str | None) -> Result:
+    """Run a command on the project's stage."""
+    where = ("--stage", project.stage, "--project", str(project.project))
+    return invoke(command, *where, *words, environment=project.environment() | environment)
 
 
 def answer_of(records: list[dict[str, Any]]) -> dict[str, Any]:
