@@ -20,13 +20,8 @@ def interrupt(server: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-def close_stdin(server: subprocess.Popen[str]) -> None:
-    """As the end of the process that holds it does, however that ends."""
-    assert server.stdin is not None
-    server.stdin.close()
-
-
-@pytest.mark.parametrize("end", [interrupt, close_stdin])
+# As the end of the process that holds its input does, however that ends.
+@pytest.mark.parametrize("end", [interrupt, lambda server: server.stdin.close()])
 def test_a_cloud_ends_and_leaves_neither_a_process_nor_a_file_behind(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -17,7 +17,6 @@ from cli.templates import parsed
 from localcloud.accounts import REGION
 from localcloud.client import LocalCloud, wait_until
 from localcloud.resources import KINDS
-from tests.localcloud.probe import ECHO, create_function
 
 TEMPLATES = Path(__file__).parents[2] / "infrastructure"
 
@@ -110,16 +109,3 @@ def test_parameters_that_the_template_does_not_declare_are_refused(cloud: LocalC
     """Reported: deep-security/cloudformation #29."""
     with pytest.raises(ClientError, match=r"Parameters: \[Unknown\] do not exist in the template"):
         deploy_stack(cloud, "create", {"N": note("/n")}, Unknown="2")
-
-
-def test_a_function_s_own_role_must_be_allowed_to_publish_its_failures(cloud: LocalCloud) -> None:
-    """*Adding a destination*, Lambda Developer Guide: the execution role needs ``sns:Publish``."""
-    create_function(cloud, ECHO)
-    topic = cloud.client("sns").create_topic(Name="people")["TopicArn"]
-    properties = {
-        "FunctionName": "probe",
-        "Qualifier": "$LATEST",
-        "DestinationConfig": {"OnFailure": {"Destination": topic}},
-    }
-    resources = {"A": {"Type": "AWS::Lambda::EventInvokeConfig", "Properties": properties}}
-    assert deploy_stack(cloud, "create", resources) == "ROLLBACK_COMPLETE"
