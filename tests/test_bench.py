@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from bench.functions import FUNCTIONS, MANY, UPDATE, Bench
+from bench.functions import FUNCTIONS, Bench
 from bench.measures import EXACT, Measure, calls, memory
 from bench.report import table
 from localcloud.client import LocalCloud
@@ -28,20 +28,6 @@ def test_the_package_makes_the_calls_of_the_floor_and_no_others(
         bench.run(who, function)
         made.append(sorted(bench.aws.calls))
     assert made[0] == made[1]
-
-
-def test_a_throttled_update_calls_once_for_each_page_and_twice_more_and_loses_nothing(
-    bench: Bench,
-) -> None:
-    answers = []
-    for rate in (1000, 20):
-        bench.run("package", UPDATE, MANY, rate)
-        answers.append(bench.answer)
-        once = ["GetParameters", "PutParameter"]
-        assert bench.aws.calls == ["DescribeDBClusterSnapshots"] * 20 + once
-    assert answers[0] == answers[1]
-    (found,) = answers[0]["databases"]
-    assert found["latest"].endswith(f":share-{MANY - 1}")
 
 
 def test_the_package_is_small_and_no_handler_imports_more_than_its_budget(bench: Bench) -> None:
