@@ -57,20 +57,19 @@ class Acceptance(Company):
         answer = codepipeline.get_pipeline_execution(pipelineName=PIPELINE, pipelineExecutionId=run)
         return f"{status}: {answer['pipelineExecution'].get('statusSummary', '')}"
 
-    def cluster(self) -> dict[str, Any]:
-        found: dict[str, Any]
+    def cluster(self) -> Any:
         (found,) = self.client("rds").describe_db_clusters()["DBClusters"]
         return found
 
-    def stack(self) -> dict[str, Any]:
-        found: dict[str, Any]
+    def status(self) -> Any:
+        """The stack's."""
         (found,) = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
-        return found
+        return found["StackStatus"]
 
-    def kept(self) -> list[Any]:
+    def kept(self) -> Any:
         """The snapshots that deleted clusters have left."""
         found = self.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
-        return list(found["DBClusterSnapshots"])
+        return found["DBClusterSnapshots"]
 
     def state(self) -> dict[str, Any]:
         """All that a refresh changes."""
@@ -80,25 +79,18 @@ class Acceptance(Company):
             "clusters": self.clusters(),
             "instances": [each["DBClusterIdentifier"] for each in instances],
             "parameters": {each["Name"]: each["Value"] for each in listed["Parameters"]},
-            "outputs": {each["OutputKey"]: each["OutputValue"] for each in self.stack()["Outputs"]},
         }
 
     def restored(self, source: str) -> dict[str, Any]:
         """Return the state after a restore: applications find cluster and password where they always do."""
         cluster = self.cluster()
-        name, secret = cluster["DBClusterIdentifier"], cluster["MasterUserSecret"]["SecretArn"]
+        name = cluster["DBClusterIdentifier"]
         return {
             "clusters": {name: source},
             "instances": [name],
             "parameters": {
                 "/acceptance/orders/endpoint": cluster["Endpoint"],
-                "/acceptance/orders/secret-arn": secret,
-            },
-            "outputs": {
-                "ClusterIdentifier": name,
-                "Endpoint": cluster["Endpoint"],
-                "SecretArn": secret,
-                "RestoredFrom": source,
+                "/acceptance/orders/secret-arn": cluster["MasterUserSecret"]["SecretArn"],
             },
         }
 
@@ -157,7 +149,7 @@ def test_what_cannot_be_restored_rolls_back_and_a_later_run_restores(deployed: A
     ):
         deployed.put(deployed.current, unusable)
         assert deployed.run().startswith("Failed: ")
-        assert deployed.stack()["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+        assert deployed.status() == "UPDATE_ROLLBACK_COMPLETE"
         assert deployed.state() == before
     after = deployed.shared("after")
     deployed.put(deployed.current, after)
@@ -193,7 +185,7 @@ def test_a_first_deployment_that_fails_leaves_nothing_but_a_stack_to_delete(
     deployed.put(deployed.current, "dummyvalue")
     assert deployed.run().startswith("Failed: ")
     assert deployed.clusters() == {}
-    assert deployed.stack()["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert deployed.status() == "ROLLBACK_COMPLETE"
     deployed.put(deployed.current, current)
     assert "ROLLBACK_COMPLETE state and can not be updated" in deployed.run()
 

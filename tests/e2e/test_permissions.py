@@ -39,12 +39,11 @@ def calls_of(journal: Sequence[Mapping[str, Any]], function: str) -> set[Grant]:
     }
 
 
-def policy_of(iam: Any, role: str) -> dict[str, Any]:
+def policy_of(iam: Any, role: str) -> Any:
     """Return the only policy of a role."""
     assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
     (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
-    found: dict[str, Any] = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-    return found
+    return iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
 
 
 def unused(policy: dict[str, Any], calls: set[Grant]) -> set[Grant]:

@@ -31,7 +31,7 @@ def begin(production: Production, saturday: datetime) -> None:
     production.cloud.set_clock(saturday)
 
 
-def follow(production: Production, saturday: datetime, status: str) -> dict[str, Any]:
+def follow(production: Production, saturday: datetime, status: str) -> Any:
     """Let RDS come to an end with what it was asked for, and a poll see that."""
     for each in snapshots(production.client("rds"), "manual"):
         if each["Status"] in ("creating", "copying"):

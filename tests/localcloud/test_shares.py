@@ -23,13 +23,10 @@ def share(cloud: LocalCloud, identifier: str, **facts: Any) -> str:
     return str(arn)
 
 
-def copy(cloud: LocalCloud, source: str, **parameters: Any) -> dict[str, Any]:
-    answer: dict[str, Any] = cloud.client("rds").copy_db_cluster_snapshot(
-        SourceDBClusterSnapshotIdentifier=source,
-        TargetDBClusterSnapshotIdentifier="copy",
-        **parameters,
+def copy(cloud: LocalCloud, source: str, **key: str) -> Any:
+    return cloud.client("rds").copy_db_cluster_snapshot(
+        SourceDBClusterSnapshotIdentifier=source, TargetDBClusterSnapshotIdentifier="copy", **key
     )["DBClusterSnapshot"]
-    return answer
 
 
 def test_a_share_is_found_by_its_arn_and_only_if_shared_ones_are_asked_for(
