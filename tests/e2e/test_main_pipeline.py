@@ -124,20 +124,13 @@ def test_a_run_restores_when_current_has_moved_and_no_other_run_does(
     after = deployed.state()
     assert after == deployed.restored(second)
     assert after["instances"] != before["instances"]
+    # Neither production's password nor its key is of use here.
+    cluster = deployed.cluster()
+    assert cluster["MasterUserSecret"]["KmsKeyId"] == cluster["KmsKeyId"] == deployed.key
 
     assert deployed.run() == "Succeeded: "
     assert deployed.state() == after
     assert deployed.kept() == []
-
-
-def test_neither_productions_password_nor_its_key_is_of_use_in_acceptance(
-    deployed: Acceptance,
-) -> None:
-    deployed.put(deployed.current, deployed.shared("encrypted"))
-    assert deployed.run() == "Succeeded: "
-    cluster = deployed.cluster()
-    assert cluster["MasterUserSecret"]["KmsKeyId"] == deployed.key
-    assert (cluster["KmsKeyId"], cluster["StorageEncrypted"]) == (deployed.key, True)
 
 
 def test_what_cannot_be_restored_rolls_back_and_a_later_run_restores(deployed: Acceptance) -> None:
