@@ -44,18 +44,15 @@ class Preparation:
         self.machine = deploy_preparation(cloud)
 
     def run(self) -> Any:
-        """Start it as reconcile does, and describe how it ended."""
+        """Start it as reconcile does, with what the template reads, and describe how it ended."""
         given = {
             "database": "rds",
-            "snapshot": "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:monday",
             "cluster": CLUSTER,
             "cluster_arn": self.cluster["DBClusterArn"],
             "endpoint": self.cluster["Endpoint"],
             "port": self.cluster["Port"],
             "engine": "aurora-postgresql",
             "secret_arn": self.cluster["MasterUserSecret"]["SecretArn"],
-            "taken": "2026-01-04T01:00:00+00:00",
-            "run": "a-run",
         }
         arn = self.cloud.client("stepfunctions").start_execution(
             stateMachineArn=self.machine, name=str(uuid4()), input=json.dumps(given)
@@ -112,24 +109,12 @@ def test_a_file_that_fails_is_named_without_its_data_and_a_redrive_masks_every_r
     assert preparation.column("SELECT count(*) FROM outgoing_mail") == [0]
 
 
-def test_a_long_file_is_a_build_and_the_work_may_do_what_its_role_may(
-    preparation: Preparation,
-) -> None:
-    """moto completes a build without running anything. *IAM policies for integrated services*."""
+def test_a_long_file_is_a_build(preparation: Preparation) -> None:
+    """moto completes a build without running anything."""
     upload(preparation.cloud, {"a.long": "x"})
     assert preparation.run()["status"] == "SUCCEEDED"
     (build,) = preparation.cloud.client("codebuild").list_builds()["ids"]
     assert build.startswith("after-restore-project-")
-
-    described = preparation.cloud.client("stepfunctions").describe_state_machine(
-        stateMachineArn=preparation.machine
-    )
-    role = described["roleArn"].rpartition("/")[2]
-    preparation.cloud.client("iam").delete_role_policy(RoleName=role, PolicyName="after-restore")
-    failed = preparation.run()
-    assert failed["status"] == "FAILED"
-    assert f"assumed-role/{role}/" in failed["cause"]
-    assert "is not authorized to perform: lambda:InvokeFunction" in failed["cause"]
 
 
 def test_the_builds_script_runs_a_file_in_one_transaction(
