@@ -1,4 +1,4 @@
-"""How the local cloud ends; its databases are in test_rows.py."""
+"""How the local cloud ends."""
 
 import subprocess
 import time

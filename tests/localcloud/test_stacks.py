@@ -27,15 +27,6 @@ def note(name: str, value: str = "1") -> dict[str, Any]:
     return {"Type": "AWS::SSM::Parameter", "Properties": properties}
 
 
-def cluster(**properties: Any) -> dict[str, Any]:
-    needed = {
-        "Engine": "aurora-postgresql",
-        "ManageMasterUserPassword": True,
-        "MasterUsername": "owner",
-    }
-    return {"Type": "AWS::RDS::DBCluster", "Properties": needed | properties}
-
-
 def deploy_stack(cloud: LocalCloud, operation: str, resources: dict[str, Any], **given: str) -> str:
     """Create or update a stack; the status in which it ends."""
     cloud.set_seconds(stack=0)
@@ -100,7 +91,9 @@ def test_what_is_there_already_is_not_taken_over_and_what_cannot_be_undone_is_le
     """Create handlers return AlreadyExists, CloudFormation CLI User Guide; *Stack status codes*."""
     cloud.client("sns").create_topic(Name="taken")
     topic = {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "taken"}, "DependsOn": "C"}
-    protected = cluster(DeletionProtection=True)
+    owner = {"MasterUsername": "owner", "ManageMasterUserPassword": True}
+    properties = {"Engine": "aurora-postgresql", "DeletionProtection": True, **owner}
+    protected = {"Type": "AWS::RDS::DBCluster", "Properties": properties}
     assert deploy_stack(cloud, "create", {"T": topic, "C": protected}) == "ROLLBACK_FAILED"
     assert len(cloud.client("sns").list_topics()["Topics"]) == 1
 
