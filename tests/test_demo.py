@@ -1,11 +1,8 @@
 """How the demo ends if something goes wrong; tests/test_readme.py is about its transcript."""
 
-import re
 import signal
 import sys
 from contextlib import nullcontext
-from types import SimpleNamespace
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -39,17 +36,3 @@ def test_an_end_has_its_status_and_a_failure_its_line(
     assert demo.main() == status
     errors = capsys.readouterr().err.strip().splitlines()
     assert [line.endswith(str(end)) for line in errors] == [True] * (status == 1)
-
-
-def test_what_is_suggested_names_stage_and_database(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(signal, "pause", Mock())
-    cloud = SimpleNamespace(endpoint="http://x")
-    databases = [SimpleNamespace(source=name) for name in ("orders", "billing")]
-    company: Any = SimpleNamespace(cloud=cloud, databases=databases, current="/current")
-    demo.invite(company)
-    printed = capsys.readouterr().out
-    assert "export AURORA_REFRESH_STAGE=local\n" in printed
-    commands, named = re.findall("/aurora-refresh (.*)", printed), "--database orders"
-    assert commands == ["status", f"history {named}", f"snapshots {named}", "console"]

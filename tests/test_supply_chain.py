@@ -131,22 +131,6 @@ def test_an_upgrade_pins_with_hashes_what_is_older_than_a_week() -> None:
             assert option in command
 
 
-# --- What is developed with -----------------------------------------------------------------------
-
-
-def test_nothing_is_developed_with_that_is_under_the_agpl() -> None:
-    licences = {
-        each.name: [
-            text[:200]
-            for field in ("License", "License-Expression", "Classifier")
-            for text in each.metadata.get_all(field, [])
-        ]
-        for each in importlib.metadata.distributions()
-    }
-    assert len(licences) > 20
-    assert [name for name, texts in licences.items() if re.search("AGPL|Affero", str(texts))] == []
-
-
 def test_the_workflow_runs_the_contributor_s_command_with_pinned_actions() -> None:
     (job,) = yaml.safe_load((PROJECT / ".github/workflows/test.yml").read_text())["jobs"].values()
     assert [step["run"] for step in job["steps"] if "run" in step] == ["make test"]
