@@ -43,16 +43,11 @@ def answer_of(records: list[dict[str, Any]]) -> Any:
 
 
 def signed(
-    method: str,
-    url: str,
-    body: bytes | None,
-    key: Key,
-    media: str = "application/json",
-    service: str = "execute-api",
+    method: str, url: str, body: bytes | None, key: Key, media: str = "application/json"
 ) -> dict[str, str]:
     """Return the headers of a request, with its signature."""
     request = AWSRequest(method, url, {"Content-Type": media}, body)
-    SigV4Auth(key.credentials(), service, REGION).add_auth(request)
+    SigV4Auth(key.credentials(), "execute-api", REGION).add_auth(request)
     return dict(request.headers)
 
 

@@ -60,11 +60,6 @@ class Copying(Company):
             if each["DBClusterIdentifier"] == source and each["TagList"]
         }
 
-    def copy_by_hand(self, source: str, name: str) -> None:
-        self.client("rds").copy_db_cluster_snapshot(
-            SourceDBClusterSnapshotIdentifier=source, TargetDBClusterSnapshotIdentifier=name
-        )
-
     def finish(self) -> None:
         """Every copy comes to its end."""
         for arn, each in self.own().items():
@@ -111,7 +106,10 @@ def test_copies_alone_are_restored_and_kept_within_their_number_by_roles_that_al
     ):
         night = SUNDAY + timedelta(weeks=weeks)
         for number in range(COPIES_IN_PROGRESS_PER_REGION if reason else 0):
-            copying.copy_by_hand(*kept[0], f"aurora-refresh-copy-of-somebody-s-{number}")
+            copying.client("rds").copy_db_cluster_snapshot(
+                SourceDBClusterSnapshotIdentifier=next(iter(kept[0])),
+                TargetDBClusterSnapshotIdentifier=f"aurora-refresh-copy-of-somebody-s-{number}",
+            )
         shared = copying.share_both(night)
         asked = copying.fire(UPDATE, night)
         assert [each.get("reason") for each in asked["databases"]] == [reason, reason]

@@ -246,9 +246,7 @@ def without_functions(user: User, monkeypatch: pytest.MonkeyPatch) -> User:
 
 
 REFUSED: dict[str, dict[str, str | None]] = {
-    "the Region in use is eu-west-2, but stage 'acceptance' is in eu-west-1: ": {
-        "AWS_DEFAULT_REGION": "eu-west-2"
-    },
+    "the Region in use is eu-west-2, but ": {"AWS_DEFAULT_REGION": "eu-west-2"},
     "there are no AWS credentials (": {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
     "the credentials in use are invalid or have expired (": {"AWS_ACCESS_KEY_ID": "AKIANOBODY"},
 }
@@ -320,8 +318,8 @@ def test_a_deleted_alarm_or_dashboard_is_recreated_and_who_unsubscribed_is_only_
 
 # --- as templates ---------------------------------------------------------------------------------
 
-FIRST = "FirstAcceptanceRdsCurrentSnapshotc694c8"
 FUNCTIONS = "Resources.* | [?Type == 'AWS::Serverless::Function'].Properties"
+FIRST = "FirstAcceptanceRdsCurrentSnapshotc694c8"
 STACK = "aurora-refresh-acceptance"
 
 
@@ -332,7 +330,6 @@ def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_valu
     out = user.project / "out"
     status, printed = user.run("package", "--out", str(out))
     assert (status, printed[0]) == (0, account.runtime())
-    assert "Remove from before.json what the account already has" in "\n".join(printed)
     assert any(f"--parameter-overrides {FIRST}=… Email=…" in line for line in printed)
     deleted = [line.split()[4] for line in printed if "delete-stack" in line]
     assert deleted == [f"{STACK}-after", STACK, f"{STACK}-before"]
@@ -367,8 +364,6 @@ def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_valu
     other = before.replace('"acceptance-main"', '"acceptance-other"')
     apply(user, "update", other, {name: {"UsePreviousValue": True} for name in given})
     assert user.holds() == first | MOVED | {PIPELINE_NAME: "acceptance-other"}
-    assert user.subscribers() == ["a@b.de"]
-    assert user.log_days() == dict.fromkeys(stacks.log_groups(stage), 90)
 
 
 def apply(user: User, operation: str, template: str, parameters: dict[str, Any]) -> None:
