@@ -18,7 +18,6 @@ from demo.output import Unexpected
         (RuntimeError("chalice deploy failed"), (), 1),
         (KeyboardInterrupt(), (), 130),
         (None, ("--keep",), 0),  # and then interrupted
-        (None, (), 0),
     ],
 )
 def test_an_end_has_its_status_and_a_failure_its_line(

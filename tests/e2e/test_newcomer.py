@@ -100,10 +100,8 @@ def newcomer(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Newc
     }
     create_pipeline(cloud, MAIN, [], run_seconds=0.2, template=TEMPLATE, parameters=parameters)
 
-    answers = [f"{name}={value}" for name, value in ANSWERS.items()]
-    newcomer.succeed("configure", *answers)
-    bootstrap = (f"EMAIL={PERSON}", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={first}")
-    newcomer.succeed("deploy", *bootstrap)
+    newcomer.succeed("configure", *(f"{name}={value}" for name, value in ANSWERS.items()))
+    newcomer.succeed("deploy", f"EMAIL={PERSON}", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={first}")
     cloud.confirm_subscription(PERSON)
 
     newest = newcomer.share(TWO - timedelta(hours=6))

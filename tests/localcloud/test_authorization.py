@@ -38,7 +38,6 @@ def under(operator: str, key: str, *values: str) -> dict[str, Any]:
         ([ALL | {"Resource": f"{PARAMETER}/a.?"}], Decision.IMPLICIT_DENY),
         ([ONE], Decision.ALLOWED),
         ([ALL, NOT_PUT], Decision.EXPLICIT_DENY),
-        ([NOT_PUT, ALL], Decision.EXPLICIT_DENY),
         ([under("StringEquals", "KMS:viaservice", "sns", "rds")], Decision.ALLOWED),
         ([under("StringEquals", "kms:ViaService", "sns")], Decision.IMPLICIT_DENY),
         # It does not turn an Allow into a Deny, as it does with moto.
