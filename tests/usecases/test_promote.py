@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import AwsError, BusyError, Refused
+from chalicelib.domain.errors import AwsError, BusyError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
 from tests.fakes import arn, snapshot
-from tests.interruptions import Killed, calm, kill, meanwhile, refuse
+from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
 from tests.usecases.night import (
     BUSY,
@@ -30,8 +30,10 @@ from tests.usecases.night import (
 from tests.usecases.states import (
     Arrange,
     at,
+    configured,
     hold_until,
     holding,
+    in_turn,
     listing,
     run_that_waits,
     stack_in,
@@ -39,7 +41,6 @@ from tests.usecases.states import (
 )
 
 STEPS = ("week", "window", "hold", "parameters", "snapshot", "new", "idle", "put", "start")
-RDS = {"database": "rds"}
 NOON = at(SUNDAY.replace(hour=12))
 
 
@@ -77,20 +78,19 @@ def test_latest_becomes_current_and_the_pipeline_is_started(night: Night) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arrange", "setting"),
+    "arrange",
     [
-        (listing(snapshot("new", created=SUNDAY - timedelta(days=14))), {}),
-        (listing(snapshot("new", created=SUNDAY.replace(year=2))), {"MAX_SNAPSHOT_AGE_DAYS": "0"}),
-        (without(CURRENT), {}),
-        (stack_in("UPDATE_ROLLBACK_FAILED"), {}),
+        listing(snapshot("new", created=SUNDAY - timedelta(days=14))),
+        in_turn(
+            listing(snapshot("new", created=SUNDAY.replace(year=2))),
+            configured(MAX_SNAPSHOT_AGE_DAYS="0"),
+        ),
+        stack_in("UPDATE_ROLLBACK_FAILED"),
     ],
-    ids=["greatest age", "no limit", "no current", "cannot be seen"],
+    ids=["greatest age", "no limit", "cannot be seen"],
 )
-def test_what_is_within_the_limits_is_promoted(
-    night: Night, arrange: Arrange, setting: dict[str, str]
-) -> None:
+def test_what_is_within_the_limits_is_promoted(night: Night, arrange: Arrange) -> None:
     arrange(night)
-    night.configure(**setting)
     assert night.promote().outcome == "started"
     assert night.current == NEW
 
@@ -185,11 +185,10 @@ DEPLOYING = "rds: stack acceptance-data is UPDATE_IN_PROGRESS; try again when it
 @pytest.mark.parametrize(
     ("arrange", "message"),
     [
-        (Night.push, BUSY),
         (run_that_waits, BUSY.replace(";", PLACE)),
         (stack_in("UPDATE_IN_PROGRESS"), DEPLOYING),
     ],
-    ids=["a run", "a run that waits", "a stack that somebody else deploys"],
+    ids=["a run that waits", "a stack that somebody else deploys"],
 )
 def test_whatever_is_busy_is_named_and_raised_so_that_lambda_tries_again(
     night: Night, arrange: Arrange, message: str
@@ -210,16 +209,11 @@ def test_whatever_is_busy_is_named_and_raised_so_that_lambda_tries_again(
 # --- exactly once ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ended", [None, "Succeeded", "Failed"])
-def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(
-    night: Night, ended: str | None
-) -> None:
-    night.promote()
-    if ended:
-        night.run_is_over(ended)
-    values, result = night.values, night.promote()
+def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(promoted: Night) -> None:
+    promoted.run_is_over("Failed")
+    result = promoted.promote()
     assert (result.reason, result.message) == ("nothing-new", "this scheduled time has had its run")
-    assert (night.started, night.values) == (["run-2"], values)
+    assert (promoted.started, promoted.current) == (["run-2"], OLD)
 
 
 def test_a_token_that_has_had_its_run_starts_nothing_and_is_undone(night: Night) -> None:
@@ -238,7 +232,6 @@ def test_a_token_that_has_had_its_run_starts_nothing_and_is_undone(night: Night)
     ("happens", "reason", "undone", "stays"),
     [
         (at(SEVEN), "outside-window", OLD, NEW),
-        (without(LATEST), "parameter-missing", OLD, NEW),
         # Whether a run was started for it cannot be known.
         (without(PIPELINE_NAME), "parameter-missing", NEW, NEW),
     ],
@@ -308,12 +301,9 @@ def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(two: Nigh
     two.pin("docs-new", deploy=True, index=1)
     two.run_ends("Failed")
     message = f"the run would restore docs from {arn('docs-new')}, which db-reconcile is about"
-    assert message in str(two.refresh(dry_run=True).message)
-    for ask in (two.refresh, two.promote):
+    for ask in (two.promote, lambda: two.pin("new", deploy=True)):
         with pytest.raises(BusyError, match=re.escape(message)):
             ask()
-    status, answer = two.ask("PUT", "/snapshots/current", {"snapshot": NEW, "deploy": True} | RDS)
-    assert (status, message in answer["Message"]) == (409, True)
     assert (two.current, two.values[OTHER_CURRENT]) == (OLD, arn("docs-new"))
     two.polls()
     assert two.promote().outcome == "started"
@@ -400,30 +390,14 @@ def test_a_refresh_waits_for_a_killed_order_of_somebody_else(night: Night) -> No
     assert night.promote().execution_id == "run-2"
 
 
-def test_a_refresh_that_was_killed_and_is_asked_for_again_has_one_run(night: Night) -> None:
-    kill(night.aws, "before", "start")
-    with pytest.raises(Killed):
-        night.refresh()
-    calm(night.aws)
-    assert night.refresh().execution_id == "run-2"
-    assert night.ledger[1:] == [("refresh", "new")]
-    # It was asked for with the token that the killed request had written.
-    assert night.aws.pipelines.start(PIPELINE, str(night.present().token)) == "run-2"
-
-
 # --- somebody else moves it in between (see test_interleavings.py), and what is said of it ---------
 
 
-@pytest.mark.parametrize("asked", ["promote", "refresh"])
-def test_whoever_is_overruled_learns_by_whom(night: Night, asked: str) -> None:
+def test_whoever_is_overruled_learns_by_whom(night: Night) -> None:
     night.offer("wanted")
     meanwhile(night.aws, "before", "put", lambda: night.pin("wanted"))
     message = f"{KIM} moved {CURRENT} to {arn('wanted')} in the meantime, which stays"
-    if asked == "promote":
-        result = night.promote()
-        assert (result.reason, result.message) == ("nothing-new", message)
-    else:
-        with pytest.raises(Refused, match=message):
-            night.refresh()
-    assert night.ledger[-3:] == [("pin", "wanted"), (asked, "new"), ("pin", "wanted")]
+    result = night.promote()
+    assert (result.reason, result.message) == ("nothing-new", message)
+    assert night.ledger[-3:] == [("pin", "wanted"), ("promote", "new"), ("pin", "wanted")]
     assert night.started == []
