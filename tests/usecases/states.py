@@ -59,3 +59,7 @@ def prepare_change_set(night: Night, run: str) -> None:
     now = night.aws.time
     action = Action(run, "Deploy", "Prepare", "Succeeded", now, now, PREPARES_CHANGE_SET, STACK)
     night.aws.pipelines.executed.append(action)
+
+
+def no_stack(night: Night) -> None:
+    del night.aws.stacks.all[STACK]

@@ -14,7 +14,7 @@ from tests.fakes import STACK, arn
 from tests.interruptions import meanwhile
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
 from tests.usecases.night import KIM, NEW, OLD, REFRESHED, SCHEDULE, Night, about_rds
-from tests.usecases.states import Arrange, in_turn, prepare_change_set, stack_in, without
+from tests.usecases.states import Arrange, in_turn, no_stack, prepare_change_set, stack_in, without
 
 RUN_FAILED = "REFRESH FAILED: pipeline run failed, reverted (rds)"
 NOTHING_RESTORED = "REFRESH FAILED: the run restored nothing, reverted (rds)"
@@ -187,10 +187,6 @@ def test_current_is_aligned_with_what_is_deployed_if_nobody_waits(promoted: Nigh
 
 
 # --- what cannot be seen --------------------------------------------------------------------------
-
-
-def no_stack(night: Night) -> None:
-    del night.aws.stacks.all[STACK]
 
 
 def clusters(**found: str) -> Arrange:
