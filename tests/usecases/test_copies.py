@@ -245,11 +245,13 @@ def test_what_cannot_be_copied_is_notified_and_leaves_the_copy_that_is_there(
 
 def test_a_copy_that_failed_is_notified_once_deleted_and_started_anew(night: Night) -> None:
     fail_copy(night)
+    sent: list[str] = []
+    meanwhile(night.aws, "before", "delete", lambda: sent.extend(night.subjects))
     result = night.follow_copies()
     assert decision(result) == ("failed", "copy-failed", f"the copy of {NEW} failed")
     assert (result.databases[0].deleted, own(night)) == ((copy_of(night, "new"),), [])
     assert night.follow_copies().outcome == "unchanged"
-    assert night.subjects == ["REFRESH FAILED: copy-failed (rds)"]
+    assert night.subjects == sent == ["REFRESH FAILED: copy-failed (rds)"]  # before it is deleted
     assert "db-reconcile did not act" in night.aws.notifier.sent[0].body
     night.update()
     assert own(night) == [copy_of(night, "new")]

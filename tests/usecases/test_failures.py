@@ -1,4 +1,4 @@
-"""One table: whatever goes wrong at any AWS call of anything that writes, it ends as if nothing had.
+"""One table: whatever goes wrong at any AWS call, `latest` and `current` end as if nothing had.
 
 An attempt is disturbed once, then made again as Lambda or the person does. What moved `current` goes on:
 the run that it started ends, and the polls come by.
@@ -6,21 +6,17 @@ the run that it started ends, and the polls come by.
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
 
 from chalicelib.domain.errors import AwsError, BusyError, Refused
-from chalicelib.usecases.hold import hold, resume
-from tests.fakes import snapshot
 from tests.interruptions import Killed, calm, meanwhile
-from tests.stage import CURRENT, LATEST, PIPELINE
-from tests.usecases.night import KIM, SUNDAY, Night
-from tests.usecases.states import hold_until
+from tests.stage import PIPELINE
+from tests.usecases.night import SUNDAY, Night
 from tests.usecases.test_copies import first_night
 from tests.usecases.test_preparation import MACHINE
-from tests.usecases.test_share import SATURDAY, WEEK, company, default_key, follow_shares, share
 
 
 class Mover(NamedTuple):
@@ -28,8 +24,8 @@ class Mover(NamedTuple):
 
     arrange: Callable[[], Night]
     act: Callable[[Night], Any]
-    # How a subject begins if a call is refused; without it only the alarm rings.
-    notified: str | None = None
+    # Whether people are notified if a call is refused; otherwise only the alarm rings.
+    notifies: bool = False
 
 
 # --- what moves `current` -------------------------------------------------------------------------
@@ -84,10 +80,9 @@ def pin(night: Night) -> object:
     return night.pin("new", deploy=True)
 
 
-REFRESH_FAILED = "aurora-refresh: REFRESH FAILED: "
 STARTING = {
-    "promote": Mover(masked, Night.promote, REFRESH_FAILED),
-    "promote two": Mover(Night.of_two, Night.promote, REFRESH_FAILED),
+    "promote": Mover(masked, Night.promote, notifies=True),
+    "promote two": Mover(Night.of_two, Night.promote, notifies=True),
     "refresh": Mover(masked, Night.refresh),
     "pin": Mover(masked, pin),
     "rollback": Mover(on_new, Night.rollback),
@@ -103,7 +98,7 @@ RECONCILING = {
 MOVERS = STARTING | {name: Mover(arrange, Night.reconcile) for name, arrange in RECONCILING.items()}
 
 
-# --- what writes anything else --------------------------------------------------------------------
+# --- what moves `latest` ----------------------------------------------------------------------------
 
 
 def newer_is_shared() -> Night:
@@ -112,69 +107,17 @@ def newer_is_shared() -> Night:
     return night
 
 
-def crowded() -> Night:
-    """A poll has everything to do: record, report a failure, and delete."""
-    night = first_night(RDS_COPIES_TO_KEEP="2")
-    snapshots = night.aws.snapshots
-    for days in (5, 4, 3, 2, 1):
-        own = [each for each in snapshots.all if each.own]
-        snapshots.all = [*own, snapshot(f"s{days}", created=SUNDAY - timedelta(days=days))]
-        night.update()
-        snapshots.settle("failed" if days == 1 else "available")
-    made = [each.arn for each in snapshots.all if each.own]
-    night.set(CURRENT, made[0])
-    night.set(LATEST, made[2])
+def copied() -> Night:
+    night = first_night()
+    night.update()
+    night.aws.snapshots.settle()
     return night
-
-
-def production() -> Night:
-    """One cluster is not encrypted, the other one is under the default key."""
-    night = Night()
-    night.aws = company()
-    default_key(night.aws)
-    night.aws.snapshots.all = [snapshot("rds:billing-1", own=True, cluster="billing")]
-    return night
-
-
-def share_on(night: Night, week: int = 0) -> object:
-    return share(night.aws, week, keep=1)
-
-
-def poll_shares(night: Night) -> object:
-    return follow_shares(night.aws, keep=1)
-
-
-def third_saturday() -> Night:
-    """A poll has everything to do: share, report a failure, and delete."""
-    night = production()
-    snapshots = night.aws.snapshots
-    for week, ended in ((-2, "available"), (-1, "failed"), (0, "available")):
-        snapshots.all[0] = snapshots.all[0]._replace(created=SATURDAY + week * WEEK)
-        share_on(night, week)
-        snapshots.settle(ended)
-        if week == -2:
-            poll_shares(night)
-    return night
-
-
-def held() -> Night:
-    night = Night()
-    hold_until("2026-02-01")(night)
-    return night
-
-
-def hold_on(night: Night) -> object:
-    return hold(night.settings, night.aws, date(2026, 1, 22), KIM, "release test")
 
 
 OTHERS = {
-    "update": Mover(newer_is_shared, Night.update, REFRESH_FAILED),
-    "update that copies": Mover(first_night, Night.update, REFRESH_FAILED),
-    "poll that records": Mover(crowded, Night.follow_copies),
-    "share": Mover(production, share_on, "aurora-refresh: SHARING FAILED: "),
-    "poll that shares": Mover(third_saturday, poll_shares),
-    "hold": Mover(Night, hold_on),
-    "resume": Mover(held, lambda night: resume(night.settings, night.aws, KIM)),
+    "update": Mover(newer_is_shared, Night.update, notifies=True),
+    "update that copies": Mover(first_night, Night.update, notifies=True),
+    "poll that records": Mover(copied, Night.follow_copies),
 }
 
 
@@ -235,18 +178,11 @@ def outcome(night: Night) -> dict[str, Any]:
         for each in night.subjects
         if "Exception" not in each and "Timeout" not in each
     ]
-    shared = {name: accounts for name, accounts in aws.snapshots.read_by.items() if accounts}
-    found = {
+    return {
         "values": aws.values(),
-        "labels of latest": [each.labels for each in aws.parameters.kept.get(LATEST, [])],
         "snapshots": sorted((each.arn, each.status) for each in aws.snapshots.all),
         "tags": aws.snapshots.tags,
-        "shared": shared,
         "notified": notified,
-    }
-    if CURRENT not in aws.values():
-        return found
-    return found | {
         "deployed": [night.deployed(each) for each in parameters(night)],
         "good": [night.good(each) for each in parameters(night)],
         "started": len(night.started),
@@ -296,8 +232,6 @@ OPTIONAL = {
     "reconcile a failure": [10],
     "reconcile a late failure": [9, 11, 12],
     "reconcile a preparation": [6],
-    "hold": [1, 2],
-    "resume": [2, 3],
 }
 
 
@@ -313,9 +247,9 @@ def test_a_call_that_aws_refuses_is_raised_and_notified_where_nobody_waits_for_t
     is_optional = call == "_publish" or index in OPTIONAL.get(name, [])
     with nullcontext() if is_optional else pytest.raises(AwsError, match=f"{call} of it failed"):
         mover.act(night)
-    if mover.notified and call != "_publish":
-        (notified,) = night.aws.notifier.sent[before:]
-        assert notified.subject.startswith(f"{mover.notified}{call} ThrottlingException (")
+    if mover.notifies and call != "_publish":
+        (subject,) = night.subjects[before:]
+        assert subject.startswith(f"REFRESH FAILED: {call} ThrottlingException (")
     if name in STARTING:
         assert night.values == values
         sent = night.subjects

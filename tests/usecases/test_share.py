@@ -286,12 +286,14 @@ def test_one_that_failed_is_notified_once_deleted_and_can_be_asked_again(aws: In
     aws.snapshots.settle("failed")
     message = f"orders: RDS could not make {name('orders')}"
     refused = {"reason": "share-failed", "message": message}
+    sent: list[str] = []
+    meanwhile(aws, "before", "delete", lambda: sent.extend(subjects(aws)))
     answer = follow_shares(aws)
     assert answer["clusters"][0] == polled("orders", "failed", deleted=[name("orders")]) | refused
     assert answer | {"clusters": []} == answered("failed", **refused)
     assert states(aws) == {}
     follow_shares(aws)
-    assert subjects(aws) == ["SHARING FAILED: share-failed (orders,billing)"]
+    assert subjects(aws) == sent == ["SHARING FAILED: share-failed (orders,billing)"]
     assert share(aws)["outcome"] == "asked"
 
 
