@@ -1,7 +1,7 @@
 """One table: whatever goes wrong at any AWS call, `latest` and `current` end as if nothing had.
 
-An attempt is disturbed once, then made again as Lambda or the person does. What moved `current` goes on:
-the run that it started ends, and the polls come by.
+An attempt is disturbed once, then made again as Lambda or the person does. Then the run that it started
+ends, and the polls come by.
 """
 
 from collections.abc import Callable
@@ -24,11 +24,6 @@ class Mover(NamedTuple):
 
     arrange: Callable[[], Night]
     act: Callable[[Night], Any]
-    # Whether people are notified if a call is refused; otherwise only the alarm rings.
-    notifies: bool = False
-
-
-# --- what moves `current` -------------------------------------------------------------------------
 
 
 def settle(night: Night) -> None:
@@ -55,50 +50,20 @@ def on_new() -> Night:
     return night
 
 
-def run_that_ended(status: str, *, deploys: bool) -> Callable[[], Night]:
+def after(run: str, *, deploys: bool, work: str = "") -> Mover:
+    """Reconcile after a run that ended so, or after the work that prepares what it restored."""
+
     def arrange() -> Night:
         night = masked()
         night.promote()
-        night.run_ends(status, deploys=deploys)
+        night.run_ends(run, deploys=deploys)
+        if work:
+            night.reconcile()
+            (execution,) = night.aws.state_machines.statuses
+            night.aws.state_machines.statuses[execution] = work
         return night
 
-    return arrange
-
-
-def preparation_that(ended: str) -> Callable[[], Night]:
-    def arrange() -> Night:
-        night = run_that_ended("Succeeded", deploys=True)()
-        night.reconcile()
-        (execution,) = night.aws.state_machines.statuses
-        night.aws.state_machines.statuses[execution] = ended
-        return night
-
-    return arrange
-
-
-def pin(night: Night) -> object:
-    return night.pin("new", deploy=True)
-
-
-STARTING = {
-    "promote": Mover(masked, Night.promote, notifies=True),
-    "promote two": Mover(Night.of_two, Night.promote, notifies=True),
-    "refresh": Mover(masked, Night.refresh),
-    "pin": Mover(masked, pin),
-    "rollback": Mover(on_new, Night.rollback),
-}
-RECONCILING = {
-    "reconcile a success": run_that_ended("Succeeded", deploys=True),
-    "reconcile nothing restored": run_that_ended("Succeeded", deploys=False),
-    "reconcile a failure": run_that_ended("Failed", deploys=False),
-    "reconcile a late failure": run_that_ended("Failed", deploys=True),
-    "reconcile a preparation": preparation_that("SUCCEEDED"),
-    "reconcile a failed preparation": preparation_that("FAILED"),
-}
-MOVERS = STARTING | {name: Mover(arrange, Night.reconcile) for name, arrange in RECONCILING.items()}
-
-
-# --- what moves `latest` ----------------------------------------------------------------------------
+    return Mover(arrange, Night.reconcile)
 
 
 def newer_is_shared() -> Night:
@@ -108,15 +73,29 @@ def newer_is_shared() -> Night:
 
 
 def copied() -> Night:
+    """The copy that an update has started is available."""
     night = first_night()
     night.update()
     night.aws.snapshots.settle()
     return night
 
 
-OTHERS = {
-    "update": Mover(newer_is_shared, Night.update, notifies=True),
-    "update that copies": Mover(first_night, Night.update, notifies=True),
+STARTING = {
+    "promote": Mover(masked, Night.promote),
+    "promote two": Mover(Night.of_two, Night.promote),
+    "refresh": Mover(masked, Night.refresh),
+    "pin": Mover(masked, lambda night: night.pin("new", deploy=True)),
+    "rollback": Mover(on_new, Night.rollback),
+}
+MOVERS = STARTING | {
+    "reconcile a success": after("Succeeded", deploys=True),
+    "reconcile nothing restored": after("Succeeded", deploys=False),
+    "reconcile a failure": after("Failed", deploys=False),
+    "reconcile a late failure": after("Failed", deploys=True),
+    "reconcile a preparation": after("Succeeded", deploys=True, work="SUCCEEDED"),
+    "reconcile a failed preparation": after("Succeeded", deploys=True, work="FAILED"),
+    "update": Mover(newer_is_shared, Night.update),
+    "update that copies": Mover(first_night, Night.update),
     "poll that records": Mover(copied, Night.follow_copies),
 }
 
@@ -145,22 +124,22 @@ def disturb(night: Night, index: int, fault: str) -> None:
     night.aws.interrupt = interrupt
 
 
-def calls_of(mover: Mover) -> list[str]:
-    night = mover.arrange()
+def calls_of(name: str) -> list[str]:
+    night = MOVERS[name].arrange()
     night.aws.calls.clear()
-    mover.act(night)
+    MOVERS[name].act(night)
     return night.aws.calls
 
 
-def cases(movers: dict[str, Mover], *faults: str) -> pytest.MarkDecorator:
+def cases(*faults: str) -> pytest.MarkDecorator:
     """Try each fault at each call that each of the movers makes."""
     return pytest.mark.parametrize(
         ("name", "index", "fault"),
         [
             pytest.param(name, index, fault, id=f"{name}-{index}-{call}-{fault}")
-            for name, mover in movers.items()
-            for index, call in enumerate(calls_of(mover))
-            for fault in faults or FAULTS
+            for name in MOVERS
+            for index, call in enumerate(calls_of(name))
+            for fault in faults
         ],
     )
 
@@ -197,11 +176,11 @@ def outcome(night: Night) -> dict[str, Any]:
 # --- the table ------------------------------------------------------------------------------------
 
 
-@cases(MOVERS | OTHERS)
+@cases(*FAULTS)
 def test_an_attempt_that_is_disturbed_and_made_again_ends_as_one_that_was_not(
     name: str, index: int, fault: str
 ) -> None:
-    mover = (MOVERS | OTHERS)[name]
+    mover = MOVERS[name]
     undisturbed, night = mover.arrange(), mover.arrange()
     mover.act(undisturbed)
     disturb(night, index, fault)
@@ -210,23 +189,22 @@ def test_an_attempt_that_is_disturbed_and_made_again_ends_as_one_that_was_not(
     calm(night.aws)
     with suppress(BusyError):  # the first attempt has started its run
         mover.act(night)
-    if name in MOVERS:
-        settle(undisturbed)
-        settle(night)
+    settle(undisturbed)
+    settle(night)
 
     expected, found = outcome(undisturbed), outcome(night)
-    call = calls_of(mover)[index]
+    call = calls_of(name)[index]
     if call == "_publish" and fault in ("throttled", "never arrived"):
         # A topic that does not work changes nothing else.
         found["notified"] = expected["notified"] = []
-    if name in OTHERS or call == "label" or (call, fault) == ("_publish", "killed after"):
+    if call == "label" or (call, fault) == ("_publish", "killed after"):
         # What cannot be remembered is notified twice rather than never.
         for each in (expected, found):
             each["notified"] = list(dict.fromkeys(each["notified"]))
     assert found == expected
 
 
-# The calls that look up what is only good to know: the age of the data, where a run failed, what is under way.
+# The calls that look up what is only good to know: the age of the data, and where a run failed.
 OPTIONAL = {
     "reconcile a success": [9],
     "reconcile a failure": [10],
@@ -235,19 +213,18 @@ OPTIONAL = {
 }
 
 
-@cases(MOVERS | OTHERS, "throttled")
+@cases("throttled")
 def test_a_call_that_aws_refuses_is_raised_and_notified_where_nobody_waits_for_the_answer(
     name: str, index: int, fault: str
 ) -> None:
     """If it was to start a run, the error says it all: `current` is back, and no poll adds to it."""
-    mover = (MOVERS | OTHERS)[name]
-    night = mover.arrange()
-    before, values, call = len(night.subjects), night.values, calls_of(mover)[index]
+    night, act, call = MOVERS[name].arrange(), MOVERS[name].act, calls_of(name)[index]
+    before, values = len(night.subjects), night.values
     disturb(night, index, fault)
     is_optional = call == "_publish" or index in OPTIONAL.get(name, [])
     with nullcontext() if is_optional else pytest.raises(AwsError, match=f"{call} of it failed"):
-        mover.act(night)
-    if mover.notifies and call != "_publish":
+        act(night)
+    if act in (Night.promote, Night.update):
         (subject,) = night.subjects[before:]
         assert subject.startswith(f"REFRESH FAILED: {call} ThrottlingException (")
     if name in STARTING:
@@ -257,7 +234,7 @@ def test_a_call_that_aws_refuses_is_raised_and_notified_where_nobody_waits_for_t
         assert (night.values, night.subjects) == (values, sent)
 
 
-@cases(MOVERS)
+@cases(*FAULTS)
 def test_an_attempt_that_is_disturbed_and_never_made_again_leaves_nothing_half_done(
     name: str, index: int, fault: str
 ) -> None:
