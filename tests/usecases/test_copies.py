@@ -157,9 +157,7 @@ def test_the_first_copy_is_waited_for_until_a_poll_has_recorded_it(night: Night)
     ],
     ids=["not wanted any more", "without tags"],
 )
-def test_another_snapshot_than_a_wanted_copy_is_not_promoted(
-    night: Night, key: str, why: str
-) -> None:
+def test_what_is_no_wanted_copy_is_not_promoted(night: Night, key: str, why: str) -> None:
     night.set(LATEST, older := add_copy(night))
     night.configure(RDS_COPY_KMS_KEY_ID=key)
     if key == KEY:

@@ -177,9 +177,7 @@ def outcome(night: Night) -> dict[str, Any]:
 
 
 @cases(*FAULTS)
-def test_an_attempt_that_is_disturbed_and_made_again_ends_as_one_that_was_not(
-    name: str, index: int, fault: str
-) -> None:
+def test_a_disturbed_attempt_made_again_ends_the_same(name: str, index: int, fault: str) -> None:
     mover = MOVERS[name]
     undisturbed, night = mover.arrange(), mover.arrange()
     mover.act(undisturbed)
@@ -214,9 +212,7 @@ OPTIONAL = {
 
 
 @cases("throttled")
-def test_a_call_that_aws_refuses_is_raised_and_notified_where_nobody_waits_for_the_answer(
-    name: str, index: int, fault: str
-) -> None:
+def test_a_refused_call_is_raised_and_notified(name: str, index: int, fault: str) -> None:
     """If it was to start a run, the error says it all: `current` is back, and no poll adds to it."""
     night, act, call = MOVERS[name].arrange(), MOVERS[name].act, calls_of(name)[index]
     before, values = len(night.subjects), night.values
@@ -235,9 +231,7 @@ def test_a_call_that_aws_refuses_is_raised_and_notified_where_nobody_waits_for_t
 
 
 @cases(*FAULTS)
-def test_an_attempt_that_is_disturbed_and_never_made_again_leaves_nothing_half_done(
-    name: str, index: int, fault: str
-) -> None:
+def test_a_disturbed_attempt_leaves_nothing_half_done(name: str, index: int, fault: str) -> None:
     night = MOVERS[name].arrange()
     disturb(night, index, fault)
     with suppress(Killed, AwsError):

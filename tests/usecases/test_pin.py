@@ -36,9 +36,7 @@ def answer(**facts: Any) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("asked", "found_by"), [(NEW, "find"), ("new", "named")])
-def test_a_pin_with_deploy_starts_the_run_that_restores_it(
-    night: Night, asked: str, found_by: str
-) -> None:
+def test_a_pin_with_deploy_starts_its_run(night: Night, asked: str, found_by: str) -> None:
     """A search by name is two requests: one for own snapshots, one for shares."""
     body = {"snapshot": asked, "deploy": True}
     assert night.ask("PUT", ROUTE, body) == answer(execution_id="run-2")
@@ -62,9 +60,7 @@ def test_an_order_is_accepted_as_soon_as_the_run_of_the_last_one_is_over(promote
         ("before-test", arn("before-test", ACCEPTANCE)),
     ],
 )
-def test_a_pin_waits_for_whichever_run_comes_next_however_the_snapshot_is_named(
-    night: Night, asked: str, current: str
-) -> None:
+def test_a_pin_by_any_name_waits_for_the_next_run(night: Night, asked: str, current: str) -> None:
     night.offer("ancient", created=night.aws.time.replace(year=2))
     night.offer("before-test", account=ACCEPTANCE, cluster="acceptance-orders")
     body = {"snapshot": asked, "reason": "regression of March"}

@@ -148,9 +148,7 @@ def test_work_is_neither_repeated_nor_called_into_question_once_step_functions_h
 
 
 @pytest.mark.parametrize("operation", ["start", "execution"])
-def test_work_that_cannot_be_looked_at_hinders_no_correction_and_no_other_news(
-    restored: Night, operation: str
-) -> None:
+def test_work_that_cannot_be_seen_hinders_nothing_else(restored: Night, operation: str) -> None:
     restored.aws.refused = [(operation, MACHINE)]
     restored.offer("third")
     restored.pin("third", deploy=True)

@@ -190,9 +190,7 @@ DEPLOYING = "rds: stack acceptance-data is UPDATE_IN_PROGRESS; try again when it
     ],
     ids=["a run that waits", "a stack that somebody else deploys"],
 )
-def test_whatever_is_busy_is_named_and_raised_so_that_lambda_tries_again(
-    night: Night, arrange: Arrange, message: str
-) -> None:
+def test_whatever_is_busy_is_named_and_raised(night: Night, arrange: Arrange, message: str) -> None:
     arrange(night)
     before = night.values
     with pytest.raises(BusyError) as caught:

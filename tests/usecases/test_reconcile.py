@@ -247,9 +247,7 @@ def test_what_the_first_edition_called_good_was_deployed(promoted: Night) -> Non
 
 
 @pytest.mark.parametrize("ended", ["Succeeded", "Failed"])
-def test_with_a_wrong_stack_name_nothing_is_taken_back_that_a_run_has_deployed(
-    night: Night, ended: str
-) -> None:
+def test_with_a_wrong_stack_name_nothing_deployed_is_taken_back(night: Night, ended: str) -> None:
     """Otherwise the next run would replace the new data."""
     night.configure(RDS_STACK_NAME="acceptance-typo")
     (version,) = night.aws.parameters.kept[CURRENT]
@@ -293,9 +291,7 @@ def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night:
 
 
 @pytest.mark.parametrize("values", [[], ["dummyvalue"], [OLD], ["dummyvalue", OLD]])
-def test_a_first_promotion_that_fails_goes_back_to_the_value_before_it_or_to_none(
-    night: Night, values: list[str]
-) -> None:
+def test_a_first_promotion_that_fails_is_taken_back(night: Night, values: list[str]) -> None:
     """A stack that was deployed on Saturday has been deleted."""
     night.aws.stacks.all = {}
     without(CURRENT)(night)
