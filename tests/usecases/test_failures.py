@@ -230,21 +230,6 @@ def test_a_refused_call_is_raised_and_notified(name: str, index: int, fault: str
         assert (night.values, night.subjects) == (values, sent)
 
 
-@cases(*FAULTS)
-def test_a_disturbed_attempt_leaves_nothing_half_done(name: str, index: int, fault: str) -> None:
-    night = MOVERS[name].arrange()
-    disturb(night, index, fault)
-    with suppress(Killed, AwsError):
-        MOVERS[name].act(night)
-    calm(night.aws, minutes=0)
-    settle(night)
-    names = parameters(night)
-    assert [night.values[each] for each in names] == [night.deployed(each) for each in names]
-    settled = [night.aws.parameters.kept[each] for each in names], night.subjects
-    night.polls(8)
-    assert ([night.aws.parameters.kept[each] for each in names], night.subjects) == settled
-
-
 @pytest.mark.parametrize("name", STARTING)
 def test_a_pipeline_that_is_deleted_before_the_start_is_a_refusal_and_undone(name: str) -> None:
     night = STARTING[name].arrange()

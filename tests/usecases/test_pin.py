@@ -44,11 +44,6 @@ def test_a_pin_with_deploy_starts_its_run(night: Night, asked: str, found_by: st
     assert night.aws.pipelines.start(PIPELINE, str(night.present().token)) == "run-2"
 
 
-def test_an_order_is_accepted_as_soon_as_the_run_of_the_last_one_is_over(promoted: Night) -> None:
-    promoted.run_ends(minutes=5)
-    assert promoted.pin("old", deploy=True).execution_id == "run-3"
-
-
 @pytest.mark.parametrize(
     ("asked", "current"),
     [
@@ -198,8 +193,6 @@ def test_a_share_of_another_region_is_not_pinned(night: Night) -> None:
         "copy of this account's"
     )
     assert night.ask("PUT", ROUTE, {"snapshot": share}) == cannot_be_pinned(share, why)
-    night.offer("here", account=ACCEPTANCE)
-    assert night.pin("here").current == arn("here", ACCEPTANCE)
 
 
 # --- back to the snapshot before ------------------------------------------------------------------

@@ -278,15 +278,6 @@ def test_a_change_set_prepared_before_the_put_has_the_value_put_again(promoted: 
     assert [each.partition(" in ")[0] for each in promoted.subjects] == ["refreshed"]
 
 
-def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night: Night) -> None:
-    prepare_change_set(night, night.push())
-    night.aws.time += timedelta(minutes=2)
-    night.pin("new")
-    found = night.status()
-    assert found["pipeline"]["under_way"]["restores"] is None
-    assert found["databases"][0]["waiting"]
-
-
 # --- the first promotion of all -------------------------------------------------------------------
 
 

@@ -6,11 +6,9 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.deployment import Position
-from chalicelib.domain.errors import AwsError
 from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
-from tests.interruptions import meanwhile
 from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE, PIPELINE_NAME, STAGE
 from tests.usecases.night import (
     HIDDEN,
@@ -34,7 +32,6 @@ from tests.usecases.states import (
     in_turn,
     listing,
     no_stack,
-    prepare_change_set,
     stack_in,
     without,
 )
@@ -105,21 +102,6 @@ def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Nig
     under_way = found["pipeline"]["under_way"]
     assert (under_way["execution_id"], under_way["restores"]) == ("run-3", f"rds from {OLD}")
     assert f"{LONG}." in found["problems"]
-
-
-def test_actions_that_cannot_be_listed_are_a_problem_and_hide_nothing_else(night: Night) -> None:
-    """The younger run holds a change set, so the older one's actions are looked at the first time."""
-    night.pin("new")
-    night.push()
-    prepare_change_set(night, night.push())
-
-    def fail() -> None:
-        raise AwsError("actions", "it", "ThrottlingException", "no")
-
-    meanwhile(night.aws, "before", "actions", fail, 2)
-    found = night.status()
-    assert found["problems"] == ["actions of it failed: ThrottlingException: no."]
-    assert found["pipeline"]["under_way"]["execution_id"] == "run-2"
 
 
 def test_an_unreadable_hold_is_one_and_a_problem(night: Night) -> None:
@@ -358,19 +340,12 @@ def test_the_ledger_newest_first_with_what_became_of_each_version(refreshed: Nig
     assert get(refreshed, "/snapshots/current/history") == documented("history")
 
 
-@pytest.mark.parametrize(
-    ("arrange", "expected"),
-    [
-        (without(CURRENT), []),
-        (
-            in_turn(holding(CURRENT, SECRET), holding(PIPELINE_NAME, "elsewhere")),
-            [(HIDDEN, None), (OLD, None)],
-        ),
-    ],
-    ids=["no parameter", "no pipeline"],
-)
-def test_a_history_without_a_parameter_or_a_pipeline(
-    night: Night, arrange: Arrange, expected: list[tuple[str, None]]
-) -> None:
-    arrange(night)
-    assert [(each["snapshot"], each["run"]) for each in history(night)] == expected
+def test_a_history_without_a_pipeline_or_a_parameter(night: Night) -> None:
+    for name in (CURRENT, PIPELINE_NAME):
+        night.set(name, SECRET)
+    assert [(each["snapshot"], each["run"]) for each in history(night)] == [
+        (HIDDEN, None),
+        (OLD, None),
+    ]
+    without(CURRENT)(night)
+    assert history(night) == []
