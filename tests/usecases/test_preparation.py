@@ -11,6 +11,7 @@ from tests.usecases.night import NEW, OLD, REFRESHED, Night
 
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 EXECUTION = "rds-cluster-ID0002"
+WORK = "the after-restore work"
 
 
 @pytest.fixture
@@ -84,30 +85,31 @@ def test_an_execution_s_name_is_as_long_as_step_functions_takes(restored: Night)
     assert list(restored.aws.state_machines.inputs) == ["a" * 65 + "-cluster-ID0002"]
 
 
-def test_work_that_fails_is_notified_once_and_completed_by_a_redrive(restored: Night) -> None:
+@pytest.mark.parametrize(
+    ("missing", "notified", "problem"),
+    [
+        (set(), f"execution {EXECUTION}: FAILED", f"execution {EXECUTION}: FAILED"),
+        ({MACHINE}, f"{WORK}: there is no state machine", f"{WORK}: it could not be started"),
+    ],
+)
+def test_work_that_fails_or_cannot_be_started_is_notified_once_and_done_later(
+    restored: Night, missing: set[str], notified: str, problem: str
+) -> None:
+    machines = restored.aws.state_machines
+    machines.missing |= missing
     restored.polls()
-    execution_becomes(restored, "FAILED", polls=3)
+    machines.statuses = dict.fromkeys(machines.statuses, "FAILED")
+    restored.polls(3)
     assert (restored.current, restored.good(), len(restored.subjects)) == (NEW, OLD, 1)
-    message = f"the data is NOT prepared: execution {EXECUTION}: FAILED"
-    assert message in restored.aws.notifier.sent[0].body
-    (problem,) = shown(restored)[1]
-    assert problem.startswith(f"rds: the data is not prepared: execution {EXECUTION}: FAILED. ")
+    assert f"the data is NOT prepared: {notified}" in restored.aws.notifier.sent[0].body
+    (found,) = shown(restored)[1]
+    assert found.startswith(f"rds: the data is not prepared: {problem}. ")
+    machines.missing.clear()
+    restored.polls()
+    assert list(machines.inputs) == [EXECUTION]
     for state in ("PENDING_REDRIVE", "RUNNING", "SUCCEEDED"):
         execution_becomes(restored, state)
     assert (restored.good(), restored.subjects[1:]) == (NEW, [REFRESHED])
-
-
-def test_a_missing_state_machine_is_notified_once_and_does_its_work_later(restored: Night) -> None:
-    restored.aws.state_machines.missing.add(MACHINE)
-    restored.polls(3)
-    assert len(restored.subjects) == 1
-    assert f"there is no state machine {MACHINE}" in restored.aws.notifier.sent[0].body
-    (problem,) = shown(restored)[1]
-    assert "the data is not prepared: the after-restore work: it could not be started" in problem
-    restored.aws.state_machines.missing.clear()
-    restored.polls()
-    execution_becomes(restored, "SUCCEEDED")
-    assert restored.good() == NEW
 
 
 UNKNOWN = {"state": "preparing", "status": "unknown", "execution": None}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.deployment import Position
 from chalicelib.domain.errors import AwsError, BusyError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
@@ -35,13 +36,11 @@ from tests.usecases.states import (
     holding,
     in_turn,
     listing,
-    run_that_waits,
     stack_in,
     without,
 )
 
 STEPS = ("week", "window", "hold", "parameters", "snapshot", "new", "idle", "put", "start")
-NOON = at(SUNDAY.replace(hour=12))
 
 
 def ask(night: Night, asked: str) -> Any:
@@ -101,48 +100,42 @@ STRANGE = arn("new", "999999999999")
 NO_ARN = "not the ARN of a DB cluster snapshot"
 NO_HOLD = 'not a hold such as {"until": "2026-01-22", "reason": "…", "by": "…"}'
 SEVEN = SUNDAY.replace(hour=7)
+UNREADABLE = f"{HOLD} cannot be read, which counts as a hold: {NO_HOLD}"
+NO_NAME = f"{PIPELINE_NAME} holds 'dummyvalue', not a pipeline's name"
+ACCOUNTS = "999999999999, expected 111111111111"
 TOO_OLD = snapshot("new", created=SUNDAY - timedelta(days=14, seconds=1))
+NEXT_VERSION = snapshot("new", engine_version="16.1")
 
-WHY_NOT: dict[str, list[tuple[Arrange, str, str]]] = {
-    "window": [(at(SEVEN), "outside-window", "2026-01-04 07:00 UTC is outside 00:00-07:00 UTC")],
-    "hold": [
-        (hold_until("2026-01-05"), "on-hold", "on hold until 2026-01-05 by kim: release test"),
-        (
-            holding(HOLD, "until thursday"),
-            "on-hold",
-            f"{HOLD} cannot be read, which counts as a hold: {NO_HOLD}",
-        ),
-    ],
-    "parameters": [
-        (without(LATEST), "parameter-missing", f"no parameter {LATEST}"),
-        (without(PIPELINE_NAME), "parameter-missing", f"no parameter {PIPELINE_NAME}"),
-        (holding(LATEST, SECRET), "no-latest", f"{LATEST} holds {HIDDEN}, {NO_ARN}"),
-        (
-            holding(PIPELINE_NAME, "dummyvalue"),
-            "pipeline-missing",
-            f"{PIPELINE_NAME} holds 'dummyvalue', not a pipeline's name",
-        ),
-    ],
-    "snapshot": [
-        (
-            holding(LATEST, STRANGE),
-            "not-eligible",
-            f"{STRANGE}: account 999999999999, expected 111111111111",
-        ),
-        (listing(), "snapshot-gone", f"{NEW} does not exist any more, or is no longer shared"),
-        (
-            listing(snapshot("new", engine_version="16.1")),
-            "not-eligible",
-            f"{NEW}: engine version 16.1, expected 15",
-        ),
-        (listing(TOO_OLD), "snapshot-stale", f"{NEW} is 14 days old, the limit is 14"),
-    ],
-    "new": [
-        (holding(PIPELINE_NAME, "other"), "pipeline-missing", "there is no pipeline named other"),
-        (holding(LATEST, OLD), "nothing-new", "the newest snapshot of every database is deployed"),
-    ],
-}
-REFUSALS = [(step, *row) for step, rows in WHY_NOT.items() for row in rows]
+REFUSALS: list[tuple[str, Arrange, str, str]] = [
+    ("window", at(SEVEN), "outside-window", "2026-01-04 07:00 UTC is outside 00:00-07:00 UTC"),
+    ("hold", hold_until("2026-01-05"), "on-hold", "on hold until 2026-01-05 by kim: release test"),
+    ("hold", holding(HOLD, "until thursday"), "on-hold", UNREADABLE),
+    ("parameters", without(LATEST), "parameter-missing", f"no parameter {LATEST}"),
+    ("parameters", without(PIPELINE_NAME), "parameter-missing", f"no parameter {PIPELINE_NAME}"),
+    ("parameters", holding(LATEST, SECRET), "no-latest", f"{LATEST} holds {HIDDEN}, {NO_ARN}"),
+    ("parameters", holding(PIPELINE_NAME, "dummyvalue"), "pipeline-missing", NO_NAME),
+    ("snapshot", holding(LATEST, STRANGE), "not-eligible", f"{STRANGE}: account {ACCOUNTS}"),
+    (
+        "snapshot",
+        listing(),
+        "snapshot-gone",
+        f"{NEW} does not exist any more, or is no longer shared",
+    ),
+    ("snapshot", listing(NEXT_VERSION), "not-eligible", f"{NEW}: engine version 16.1, expected 15"),
+    ("snapshot", listing(TOO_OLD), "snapshot-stale", f"{NEW} is 14 days old, the limit is 14"),
+    (
+        "new",
+        holding(PIPELINE_NAME, "other"),
+        "pipeline-missing",
+        "there is no pipeline named other",
+    ),
+    (
+        "new",
+        holding(LATEST, OLD),
+        "nothing-new",
+        "the newest snapshot of every database is deployed",
+    ),
+]
 
 
 @pytest.mark.parametrize("asked", ["by the schedule", "by a person", "as a dry run"])
@@ -178,6 +171,10 @@ def test_an_off_week_asks_aws_nothing(night: Night) -> None:
     assert (night.aws.calls, night.subjects) == ([], [])
 
 
+def run_that_waits(night: Night) -> None:
+    night.aws.pipelines.waiting[night.push()] = Position("Approve", waits_for="an approval")
+
+
 PLACE = ", waiting for an approval in stage Approve;"
 DEPLOYING = "rds: stack acceptance-data is UPDATE_IN_PROGRESS; try again when it has ended"
 
@@ -202,9 +199,6 @@ def test_whatever_is_busy_is_named_and_raised(night: Night, arrange: Arrange, me
     assert (answer["outcome"], answer["reason"], answer["message"]) == ("failed", None, message)
     assert verdicts(answer) == ["passed"] * 6 + ["refused"] + ["not reached"] * 2
     assert night.values == before
-
-
-# --- exactly once ---------------------------------------------------------------------------------
 
 
 def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(promoted: Night) -> None:
@@ -370,7 +364,7 @@ def test_week_and_hold_go_by_the_date_in_the_windows_zone(night: Night) -> None:
 
 
 def test_a_dry_run_looks_at_everything_and_answers_with_the_first_refusal(night: Night) -> None:
-    NOON(night)
+    night.aws.time = SUNDAY.replace(hour=12)
     hold_until("2026-01-22")(night)
     night.push()
     answer = ask(night, "as a dry run")
@@ -386,9 +380,6 @@ def test_a_refresh_waits_for_a_killed_order_of_somebody_else(night: Night) -> No
         "start; try again in some minutes"
     )
     assert night.promote().execution_id == "run-2"
-
-
-# --- somebody else moves it in between (see test_interleavings.py), and what is said of it ---------
 
 
 def test_whoever_is_overruled_learns_by_whom(night: Night) -> None:

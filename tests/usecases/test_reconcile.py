@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.deployment import Action, Stack
+from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Stack
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import GOOD, Note
 from chalicelib.usecases.current import put
@@ -14,7 +14,7 @@ from tests.fakes import STACK, arn
 from tests.interruptions import meanwhile
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
 from tests.usecases.night import KIM, NEW, OLD, REFRESHED, SCHEDULE, Night, about_rds
-from tests.usecases.states import Arrange, in_turn, no_stack, prepare_change_set, stack_in, without
+from tests.usecases.states import Arrange, in_turn, no_stack, stack_in, without
 
 RUN_FAILED = "REFRESH FAILED: pipeline run failed, reverted (rds)"
 NOTHING_RESTORED = "REFRESH FAILED: the run restored nothing, reverted (rds)"
@@ -260,15 +260,18 @@ def test_with_a_wrong_stack_name_nothing_deployed_is_taken_back(night: Night, en
     assert facts(night) == (PROMOTED, NEW, None, [UNKNOWN])
 
 
-# --- a deploy that begins -------------------------------------------------------------------------
+# --- deploys and promotions that go wrong -------------------------------------------------------------------
 
 
 def test_a_change_set_prepared_before_the_put_has_the_value_put_again(promoted: Night) -> None:
     """See test_interleavings.py for an update of the stack that begins there."""
     promoted.run_ends("Failed")
     promoted.aws.time += timedelta(minutes=2)
-    run = promoted.push()
-    meanwhile(promoted.aws, "before", "put", lambda: prepare_change_set(promoted, run))
+    run, now = promoted.push(), promoted.aws.time
+    kind = (PREPARES_CHANGE_SET, STACK)
+    prepared = Action(run, "Deploy", "Prepare", "Succeeded", now, now, *kind)
+    executed = promoted.aws.pipelines.executed
+    meanwhile(promoted.aws, "before", "put", lambda: executed.append(prepared))
     promoted.polls()
     assert (promoted.ledger, promoted.subjects) == ([*REVERTED, ("promote", "new")], [])
     assert promoted.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
@@ -276,9 +279,6 @@ def test_a_change_set_prepared_before_the_put_has_the_value_put_again(promoted: 
     promoted.polls()
     assert (promoted.deployed(), promoted.current) == (NEW, NEW)
     assert [each.partition(" in ")[0] for each in promoted.subjects] == ["refreshed"]
-
-
-# --- the first promotion of all -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("values", [[], ["dummyvalue"], [OLD], ["dummyvalue", OLD]])

@@ -35,7 +35,7 @@ from tests.usecases.states import (
     stack_in,
     without,
 )
-from tests.usecases.test_promote import NO_ARN, NO_HOLD, REFUSALS
+from tests.usecases.test_promote import NO_ARN, REFUSALS, UNREADABLE
 from tests.usecases.test_update import UNCHOSEN
 
 
@@ -107,10 +107,9 @@ def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Nig
 def test_an_unreadable_hold_is_one_and_a_problem(night: Night) -> None:
     night.set(HOLD, "until thursday")
     found = night.status()
-    reason = f"{HOLD} cannot be read, which counts as a hold: {NO_HOLD}"
-    assert found["hold"] == {"until": None, "reason": reason, "by": "unknown"}
+    assert found["hold"] == {"until": None, "reason": UNREADABLE, "by": "unknown"}
     assert found["schedule"]["next_restore"] is None
-    assert found["problems"] == [f"{reason}. Set a new hold, or lift it."]
+    assert found["problems"] == [f"{UNREADABLE}. Set a new hold, or lift it."]
 
 
 def test_an_update_is_foreseen_at_any_hour_and_a_restore_inside_the_window(night: Night) -> None:
