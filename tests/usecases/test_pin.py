@@ -102,8 +102,6 @@ ROLLBACK = None
     ("asked", "arrange", "expected"),
     [
         ("unheard-of", listing(), unknown("unheard-of")),
-        ("latest", listing(), unknown(NEW)),
-        ("latest", without(LATEST), refused(f"{LATEST} names no snapshot yet")),
         ("latest", holding(LATEST, "dummyvalue"), refused(f"{LATEST} names no snapshot yet")),
         (
             HOSTILE,
