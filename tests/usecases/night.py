@@ -23,7 +23,7 @@ from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.status import status
 from chalicelib.usecases.update_latest import follow_copies, update
 from tests.fakes import STACK, InMemoryAws, arn, snapshot
-from tests.interruptions import Killed, calm, kill
+from tests.interruptions import Killed, calm, meanwhile
 from tests.stage import (
     CURRENT,
     LATEST,
@@ -152,7 +152,11 @@ class Night:
 
     def promotion_killed(self, when: str, operation: str, minutes: float = 1) -> None:
         """Let the promotion die before or after a call; the next attempt comes minutes later."""
-        kill(self.aws, when, operation)
+
+        def die() -> None:
+            raise Killed
+
+        meanwhile(self.aws, when, operation, die)
         with pytest.raises(Killed):
             self.promote()
         calm(self.aws, minutes)

@@ -75,43 +75,39 @@ class Stage(Night):
                 self.aws.go_on(run)
 
 
-def interleave(stage: Stage, mover: str, actor: str, at: int, *, fails: bool) -> dict[str, Any]:
-    """Run the mover, and the actor before its call number `at`; return what happened."""
-    seen: dict[str, Any] = {"calls": [], "ours": set(), "at": None, "actor": None}
+def interleave(
+    stage: Stage, mover: str, actor: str, at: int, *, fails: bool
+) -> tuple[list[str], Any, str | None]:
+    """Run the mover, and the actor before its call number `at`.
+
+    Return the calls, what the actor was answered, and what it left in `current`.
+    """
+    calls: list[str] = []
+    answer, left = None, None
 
     def interrupt(when: str, operation: str) -> None:
+        nonlocal answer, left
         if when == "before":
-            seen["calls"].append(operation)
-            if len(seen["calls"]) == at:
+            calls.append(operation)
+            if len(calls) == at:
                 stage.aws.interrupt = lambda when, operation: None
-                before = set(stage.aws.pipelines.started)
-                seen["actor"] = stage.act(actor, "theirs")
-                seen["theirs"] = stage.aws.pipelines.started - before
-                seen["value"] = stage.current
+                answer, left = stage.act(actor, "theirs"), stage.current
                 stage.aws.interrupt = interrupt
             if operation == "start" and fails:
                 raise AwsError("StartPipelineExecution", "it", "AccessDenied", "no")
 
-    before = set(stage.aws.pipelines.started)
     stage.aws.interrupt = interrupt
-    seen["mover"] = stage.act(mover, "mine")
+    stage.act(mover, "mine")
     stage.aws.interrupt = lambda when, operation: None
-    seen["ours"] = stage.aws.pipelines.started - before - seen.get("theirs", set())
-    return seen
+    return calls, answer, left
 
 
-def check(stage: Stage, seen: dict[str, Any], actor: str, at: int, history: str) -> None:
-    came_after_the_look = "history" in seen["calls"][: at - 1]
-    has_put = actor != "deploy begins" and not isinstance(seen["actor"], RefreshError)
-    has_put = has_put and getattr(seen["actor"], "outcome", "started") == "started"
+def check(stage: Stage, has_put: bool, has_looked: bool, left: str | None, history: str) -> None:
+    """Check what is so at once; an actor that has put wins if the mover had looked before."""
     if history == "deployed" or has_put:
         assert stage.current is not None, "current was deleted"
-    if has_put and came_after_the_look:
-        assert stage.current == seen["value"], f"{seen['value']} was lost to {stage.current}"
-    mine = {getattr(seen["mover"], "execution_id", None)} - {None}
-    if actor == "promote" and not seen["ours"]:
-        mine -= seen["theirs"]  # a second delivery is answered with the same run
-    assert seen["ours"] == mine, f"it says {mine}, and started {seen['ours']}"
+    if has_put and has_looked:
+        assert stage.current == left, f"{left} was lost to {stage.current}"
     live = [each for each in stage.aws.executions if each.is_live]
     ours = [each for each in live if each.execution_id in stage.aws.pipelines.started]
     assert len(ours) <= 1, "two runs of ours are in progress"
@@ -137,20 +133,22 @@ def test_whoever_comes_in_between_wins(mover: str, actor: str, history: str, fai
     if fails and mover == actor == "promote":
         pytest.skip("the function's reserved concurrency is one")
 
-    calls = interleave(Stage(mover, history), mover, actor, 0, fails=fails)["calls"]
-    for at in range(1, len(calls) + 1):
+    undisturbed, *_ = interleave(Stage(mover, history), mover, actor, 0, fails=fails)
+    for at in range(1, len(undisturbed) + 1):
         stage = Stage(mover, history)
-        seen = interleave(stage, mover, actor, at, fails=fails)
+        calls, answer, left = interleave(stage, mover, actor, at, fails=fails)
         # Parameter Store cannot compare and delete: the last look comes right before.
         last = 3 if actor == "deploy begins" else 1
-        if "delete" in seen["calls"][at - 1 : at - 1 + last]:
+        if "delete" in calls[at - 1 : at - 1 + last]:
             assert history == "no parameter", "current was deleted"
             continue
+        has_put = actor != "deploy begins" and not isinstance(answer, RefreshError)
+        has_put = has_put and getattr(answer, "outcome", "started") == "started"
         try:
-            check(stage, seen, actor, at, history)
+            check(stage, has_put, "history" in calls[: at - 1], left, history)
             check_end(stage)
         except AssertionError as error:
-            error.add_note(f"{actor} before call {at} of {mover}, {seen['calls']}: {seen}")
+            error.add_note(f"{actor} before call {at} of {mover}, {calls}: {answer}")
             raise
 
 

@@ -83,66 +83,58 @@ def test_a_pin_of_what_a_revert_wrote_is_a_wish_of_its_own(promoted: Night) -> N
 
 # --- what is refused ------------------------------------------------------------------------------
 
-HOSTILE = arn("hostile", "9" * 12)
-
-
-def unknown(value: str) -> tuple[int, dict[str, str]]:
-    message = f"there is no snapshot {value}, neither of this account nor shared with it"
-    return 404, {"Code": "NotFoundError", "Message": message}
-
-
-def cannot_be_pinned(value: str, why: str) -> tuple[int, dict[str, str]]:
-    return refused(f"{value} cannot be pinned: {why}")
-
-
 ROLLBACK = None
+HOSTILE = arn("hostile", "9" * 12)
+ELSEWHERE = arn("there").replace("eu-west-1", "us-east-1")
+WRONG_ACCOUNT = f"{HOSTILE} cannot be pinned: account 999999999999, expected 111111111111"
+WRONG_REGION = (
+    f"{ELSEWHERE} cannot be pinned: it is in us-east-1, and the pipeline restores what is in this "
+    "Region; pin latest or another copy of this account's"
+)
+SEVERAL = (
+    "twice is the name of several snapshots; name one by its ARN: "
+    f"{arn('twice')}, {arn('twice', ACCEPTANCE)}"
+)
+
+
+def shared_elsewhere(night: Night) -> None:
+    region = {"AWS_DEFAULT_REGION": "eu-west-1", "SOURCE_REGION": "us-east-1"}
+    night.configure(**region, RDS_COPY_KMS_KEY_ID="alias/a")
+    night.offer("there", arn=ELSEWHERE)
 
 
 @pytest.mark.parametrize(
-    ("asked", "arrange", "expected"),
+    ("asked", "arrange", "message"),
     [
-        ("unheard-of", listing(), unknown("unheard-of")),
-        ("latest", holding(LATEST, "dummyvalue"), refused(f"{LATEST} names no snapshot yet")),
-        (
-            HOSTILE,
-            listing(snapshot("hostile", "9" * 12)),
-            cannot_be_pinned(HOSTILE, "account 999999999999, expected 111111111111"),
-        ),
-        (
-            "twice",
-            listing(snapshot("twice"), snapshot("twice", ACCEPTANCE)),
-            refused(
-                "twice is the name of several snapshots; name one by its ARN: "
-                f"{arn('twice')}, {arn('twice', ACCEPTANCE)}"
-            ),
-        ),
+        ("latest", holding(LATEST, "dummyvalue"), f"{LATEST} names no snapshot yet"),
+        (HOSTILE, listing(snapshot("hostile", "9" * 12)), WRONG_ACCOUNT),
+        (ELSEWHERE, shared_elsewhere, WRONG_REGION),
+        ("twice", listing(snapshot("twice"), snapshot("twice", ACCEPTANCE)), SEVERAL),
         # A rollback takes no older one either.
-        (
-            ROLLBACK,
-            without(CURRENT),
-            refused(f"{CURRENT} has held no other snapshot to go back to"),
-        ),
-        (
-            ROLLBACK,
-            listing(snapshot("new")),
-            refused(f"{OLD}, the one before, does not exist any more"),
-        ),
+        (ROLLBACK, without(CURRENT), f"{CURRENT} has held no other snapshot to go back to"),
+        (ROLLBACK, listing(), f"{OLD}, the one before, does not exist any more"),
         (
             ROLLBACK,
             listing(snapshot("old", status="deleting")),
-            cannot_be_pinned(OLD, "status deleting, expected available"),
+            f"{OLD} cannot be pinned: status deleting, expected available",
         ),
     ],
 )
 def test_a_refused_pin_or_rollback_says_why_and_writes_nothing(
-    refreshed: Night, asked: str | None, arrange: Arrange, expected: Any
+    refreshed: Night, asked: str | None, arrange: Arrange, message: str
 ) -> None:
     arrange(refreshed)
     body = {"deploy": True}
     if asked is ROLLBACK:
-        assert refreshed.ask("POST", BACK, body) == expected
+        assert refreshed.ask("POST", BACK, body) == refused(message)
     else:
-        assert refreshed.ask("PUT", ROUTE, body | {"snapshot": asked}) == expected
+        assert refreshed.ask("PUT", ROUTE, body | {"snapshot": asked}) == refused(message)
+
+
+def test_a_snapshot_that_nobody_has_is_not_found(night: Night) -> None:
+    message = "there is no snapshot unheard-of, neither of this account nor shared with it"
+    expected = 404, {"Code": "NotFoundError", "Message": message}
+    assert night.ask("PUT", ROUTE, {"snapshot": "unheard-of"}) == expected
 
 
 @pytest.mark.parametrize(("method", "path"), [("PUT", ROUTE), ("POST", BACK)])
@@ -178,19 +170,6 @@ def test_what_somebody_has_put_by_mistake_is_not_shown(night: Night) -> None:
     message = f"unknown moved {CURRENT} to {HIDDEN} in the meantime, which stays"
     with pytest.raises(Refused, match=re.escape(message)):
         night.pin("new")
-
-
-def test_a_share_of_another_region_is_not_pinned(night: Night) -> None:
-    night.configure(
-        AWS_DEFAULT_REGION="eu-west-1", SOURCE_REGION="us-east-1", RDS_COPY_KMS_KEY_ID="alias/a"
-    )
-    share = arn("there").replace("eu-west-1", "us-east-1")
-    night.offer("there", arn=share)
-    why = (
-        "it is in us-east-1, and the pipeline restores what is in this Region; pin latest or another "
-        "copy of this account's"
-    )
-    assert night.ask("PUT", ROUTE, {"snapshot": share}) == cannot_be_pinned(share, why)
 
 
 # --- back to the snapshot before ------------------------------------------------------------------

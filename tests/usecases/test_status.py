@@ -175,10 +175,7 @@ MISSED = (
     "rds: the refresh that was due at 2026-01-04T04:00:00+00:00 did not happen. Look at the "
     "notifications and at the log of db-restore-from-snapshot."
 )
-NO_UPDATE = (
-    f"{LATEST} holds 'dummyvalue', {NO_ARN}. Check why db-update-latest-snapshot-id has not recorded a "
-    "snapshot."
-)
+NO_UPDATE = f"{LATEST} holds 'dummyvalue', {NO_ARN}. {Reason.NO_LATEST.next_step}"
 LONG = "run run-2 of acceptance-main is in progress since 2026-01-04T04:00:00+00:00"
 WAITS = f"{LONG}, waiting for an approval in stage Approve. When it goes on, it restores rds from {NEW}."
 TWO_HOURS = promotion_that("InProgress", hours=2)
