@@ -22,39 +22,13 @@ from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
 from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.status import status
 from chalicelib.usecases.update_latest import follow_copies, update
-from tests.fakes import STACK, InMemoryAws, arn, snapshot
+from tests.fakes import InMemoryAws, arn, snapshot
 from tests.interruptions import Killed, calm, meanwhile
-from tests.stage import (
-    CURRENT,
-    LATEST,
-    OTHER_CURRENT,
-    OTHER_LATEST,
-    PIPELINE,
-    PIPELINE_NAME,
-    STAGE,
-    TWO,
-)
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
 from tests.test_openapi import OPERATIONS, resolved, validator_of
+from tests.usecases.names import KIM, NEW, OLD, ONE, SUNDAY, TWO_IN_ONE_STACK, TWO_O_CLOCK
 
-SUNDAY = datetime(2026, 1, 4, 4, tzinfo=UTC)
-TWO_O_CLOCK = SUNDAY.replace(hour=2)
-NEW, OLD = arn("new"), arn("old")
-HOLD = "/acceptance/hold"
-KIM = "arn:aws:iam::222222222222:user/kim"
-SCHEDULE = "the schedule of 2026-01-04T04:00:00+00:00"
 DOCUMENTS = {"engine": "docdb", "engine_version": "5.0.0", "cluster": "documents"}
-SECRET, HIDDEN = "postgres://admin:secret@db", "something else, 26 characters long"
-BUSY = (
-    "pipeline acceptance-main is busy with run run-2, started 2026-01-04 04:00 UTC; try again when "
-    "it has ended"
-)
-REFRESHED = "refreshed in 30 min, data 6 h old (rds)"
-
-ONE = STAGE | {"RDS_STACK_NAME": STACK, "SSM_REFRESH_HOLD_NAME": HOLD}
-TWO_IN_ONE_STACK = TWO | {
-    "RDS_STACK_NAME": f"{STACK}/Cluster",
-    "DOCS_STACK_NAME": f"{STACK}/Documents",
-}
 
 # The operations of ports.py that change nothing.
 READING = {

@@ -7,7 +7,8 @@ from typing import Any
 
 from tests.fakes import STACK
 from tests.interruptions import refuse
-from tests.usecases.night import HOLD, Night
+from tests.usecases.names import HOLD
+from tests.usecases.night import Night
 
 Arrange = Callable[[Night], object]
 

@@ -16,7 +16,8 @@ from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
 from tests.ledgers import by_hand, pin, version
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST
-from tests.usecases.night import NEW, OLD, SUNDAY, Night, about_rds
+from tests.usecases.names import NEW, OLD, SUNDAY
+from tests.usecases.night import Night, about_rds
 from tests.usecases.states import Arrange, without
 
 KEY = "alias/acceptance"

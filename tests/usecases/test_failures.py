@@ -14,7 +14,8 @@ import pytest
 from chalicelib.domain.errors import AwsError, BusyError, Refused
 from tests.interruptions import Killed, calm, meanwhile
 from tests.stage import PIPELINE
-from tests.usecases.night import SUNDAY, Night
+from tests.usecases.names import SUNDAY
+from tests.usecases.night import Night
 from tests.usecases.test_copies import first_night
 from tests.usecases.test_preparation import MACHINE
 

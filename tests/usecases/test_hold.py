@@ -8,7 +8,8 @@ from chalicelib.domain.deployment import Position
 from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
 from tests.stage import STAGE
-from tests.usecases.night import HOLD, KIM, NEW, SUNDAY, Night, documented, refused
+from tests.usecases.names import HOLD, KIM, NEW, SUNDAY
+from tests.usecases.night import Night, documented, refused
 from tests.usecases.states import Arrange, denied
 
 UNTIL = {"until": "2026-01-22"}

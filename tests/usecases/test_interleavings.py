@@ -18,7 +18,8 @@ from tests.interruptions import meanwhile
 from tests.simulation.account import Behaviour, SimulatedAws
 from tests.simulation.model import START, Model, bootstrap, offer, variables
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST
-from tests.usecases.night import NEW, SUNDAY, Night
+from tests.usecases.names import NEW, SUNDAY
+from tests.usecases.night import Night
 
 MOVERS = ("promote", "refresh", "pin", "rollback", "take back")
 ACTORS = ("pin", "hand", "inheriting hand", "pin and deploy", "refresh", "promote", "deploy begins")

@@ -13,18 +13,8 @@ from chalicelib.domain.ledger import Note
 from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.interruptions import meanwhile
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
-from tests.usecases.night import (
-    BUSY,
-    HIDDEN,
-    KIM,
-    NEW,
-    OLD,
-    SECRET,
-    Night,
-    documented,
-    malformed,
-    refused,
-)
+from tests.usecases.names import BUSY, HIDDEN, KIM, NEW, OLD, SECRET
+from tests.usecases.night import Night, documented, malformed, refused
 from tests.usecases.states import Arrange, holding, listing, without
 
 ROUTE = "/snapshots/current"

@@ -7,7 +7,8 @@ import pytest
 from chalicelib.domain.errors import AwsError
 from tests.fakes import STACK
 from tests.stage import CURRENT
-from tests.usecases.night import NEW, OLD, REFRESHED, Night
+from tests.usecases.names import NEW, OLD, REFRESHED
+from tests.usecases.night import Night
 
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 EXECUTION = "rds-cluster-ID0002"

@@ -13,21 +13,8 @@ from chalicelib.domain.reasons import Reason
 from tests.fakes import arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
-from tests.usecases.night import (
-    BUSY,
-    HIDDEN,
-    HOLD,
-    KIM,
-    NEW,
-    OLD,
-    READING,
-    SCHEDULE,
-    SECRET,
-    SUNDAY,
-    Night,
-    documented,
-    refused,
-)
+from tests.usecases.names import BUSY, HIDDEN, HOLD, KIM, NEW, OLD, SCHEDULE, SECRET, SUNDAY
+from tests.usecases.night import READING, Night, documented, refused
 from tests.usecases.states import (
     Arrange,
     at,

@@ -13,7 +13,8 @@ from chalicelib.usecases.reconcile import follow
 from tests.fakes import STACK, arn
 from tests.interruptions import meanwhile
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
-from tests.usecases.night import KIM, NEW, OLD, REFRESHED, SCHEDULE, Night, about_rds
+from tests.usecases.names import KIM, NEW, OLD, REFRESHED, SCHEDULE
+from tests.usecases.night import Night, about_rds
 from tests.usecases.states import Arrange, in_turn, no_stack, stack_in, without
 
 RUN_FAILED = "REFRESH FAILED: pipeline run failed, reverted (rds)"

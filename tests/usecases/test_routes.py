@@ -13,7 +13,8 @@ from chalicelib.observability import JsonFormatter
 from tests.fakes import arn
 from tests.interruptions import refuse
 from tests.stage import CURRENT
-from tests.usecases.night import HOLD, KIM, Night, malformed
+from tests.usecases.names import HOLD, KIM
+from tests.usecases.night import Night, malformed
 from tests.usecases.states import denied, hold_until
 
 ROUTES: list[tuple[str, str, dict[str, Any] | None, str]] = [

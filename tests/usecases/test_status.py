@@ -10,18 +10,8 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE, PIPELINE_NAME, STAGE
-from tests.usecases.night import (
-    HIDDEN,
-    HOLD,
-    NEW,
-    OLD,
-    READING,
-    SECRET,
-    SUNDAY,
-    TWO_O_CLOCK,
-    Night,
-    documented,
-)
+from tests.usecases.names import HIDDEN, HOLD, NEW, OLD, SECRET, SUNDAY, TWO_O_CLOCK
+from tests.usecases.night import READING, Night, documented
 from tests.usecases.states import (
     Arrange,
     at,

@@ -7,7 +7,8 @@ import pytest
 from chalicelib.domain.ledger import Note
 from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.stage import CURRENT, LATEST
-from tests.usecases.night import NEW, OLD, TWO_O_CLOCK, Night, about_rds
+from tests.usecases.names import NEW, OLD, TWO_O_CLOCK
+from tests.usecases.night import Night, about_rds
 from tests.usecases.states import Arrange, at, holding, listing, without
 
 
