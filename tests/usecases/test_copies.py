@@ -25,12 +25,12 @@ KEY = "alias/acceptance"
 
 @pytest.fixture
 def night() -> Night:
-    """As on a quiet Sunday, but nothing has been copied yet."""
     return first_night()
 
 
-def first_night(**changes: str) -> Night:
-    night = Night(RDS_COPY_KMS_KEY_ID=KEY, **changes)
+def first_night() -> Night:
+    """As on a quiet Sunday, but nothing has been copied yet."""
+    night = Night(RDS_COPY_KMS_KEY_ID=KEY)
     night.set(LATEST, "dummyvalue")
     night.aws.calls.clear()
     return night

@@ -310,19 +310,6 @@ def test_no_run_is_started_beside_an_order_of_which_nobody_knows_what_it_did(two
     assert two.pin("new", deploy=True).execution_id == "run-4"
 
 
-def test_every_database_is_tried_when_putting_one_back_fails(two: Night) -> None:
-    def interrupt(when: str, operation: str) -> None:
-        first_undo = operation == "put" and two.aws.calls.count("put") == 3
-        if when == "before" and (operation == "start" or first_undo):
-            raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
-
-    two.aws.interrupt = interrupt
-    with pytest.raises(AwsError, match="start of it failed") as caught:
-        two.promote()
-    assert "could not be put back" in caught.value.__notes__[0]
-    assert (two.values[CURRENT], two.values[OTHER_CURRENT]) == (NEW, arn("docs-old"))
-
-
 # --- because a person asks ------------------------------------------------------------------------
 
 

@@ -79,12 +79,10 @@ def share(aws: InMemoryAws, week: int = 0, **changes: Any) -> Any:
     return usecase.share(SETTINGS._replace(**changes), "production", aws, scheduled).to_json()
 
 
-def follow_shares(aws: InMemoryAws, **changes: Any) -> Any:
+def follow_shares(aws: InMemoryAws) -> Any:
     """Let the poll come by, and return its answer."""
     aws.time += timedelta(minutes=15)
-    return usecase.follow_shares(
-        SETTINGS._replace(**changes), "production", aws, aws.time
-    ).to_json()
+    return usecase.follow_shares(SETTINGS, "production", aws, aws.time).to_json()
 
 
 def name(cluster: str, week: int = 0) -> str:
