@@ -3,7 +3,6 @@
 Whoever comes in between wins, or comes first and is seen.
 """
 
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -17,12 +16,13 @@ from tests.fakes import arn
 from tests.interruptions import meanwhile
 from tests.simulation.account import Behaviour, SimulatedAws
 from tests.simulation.model import START, Model, bootstrap, offer, variables
-from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST
+from tests.stage import CURRENT, LATEST, OTHER_LATEST
 from tests.usecases.names import NEW, SUNDAY
 from tests.usecases.night import Night
 
 MOVERS = ("promote", "refresh", "pin", "rollback", "take back")
-ACTORS = ("pin", "hand", "inheriting hand", "pin and deploy", "refresh", "promote", "deploy begins")
+ACTORS = ("pin", "hand", "inheriting hand", "pin and deploy", "refresh", "promote")
+ACTORS += ("deploy begins", "pin the other and deploy")  # which leave this database's `current`
 HISTORIES = ("deployed", "no parameter")
 
 
@@ -30,13 +30,17 @@ class Stage(Night):
     """A simulated account before the mover's invocation, and how a mover or an actor acts in it."""
 
     def __init__(self, mover: str, history: str) -> None:
-        self.settings = Settings.from_environment(variables(two=False, stacks="one"))
+        two = history == "deployed"
+        self.settings = Settings.from_environment(variables(two=two, stacks="one"))
         self.aws = aws = SimulatedAws(START, Behaviour())
         self.model = Model(self.settings, aws)
         bootstrap(self.settings, aws, "one", history)
         for name in ("mine", "theirs", "new"):
             offer(aws, self.settings.databases[0], name, START)
         aws.parameters.put(LATEST, NEW, Note("update", "x", "x"))
+        if two:  # of the other database what is deployed is the newest
+            aws.parameters.put(OTHER_LATEST, arn("first-docs"), Note("update", "x", "x"))
+            offer(aws, self.settings.databases[1], "other", START - timedelta(days=9))
         if mover == "rollback" and history == "deployed":
             self.pin("mine", deploy=True)
             self.model.settle(self.reconcile)
@@ -60,6 +64,7 @@ class Stage(Night):
             "take back": self.reconcile,
             "pin": partial(self.pin, value, deploy=value == "mine"),
             "pin and deploy": partial(self.pin, value, deploy=True),
+            "pin the other and deploy": partial(self.pin, "other", deploy=True, index=1),
             "hand": put,
             "inheriting hand": partial(put, inherits=True),
             "deploy begins": self._deploy_begins,
@@ -133,6 +138,8 @@ def check_end(stage: Stage) -> None:
 def test_whoever_comes_in_between_wins(mover: str, actor: str, history: str, fails: bool) -> None:
     if fails and mover == actor == "promote":
         pytest.skip("the function's reserved concurrency is one")
+    if actor == "pin the other and deploy" and history == "no parameter":
+        pytest.skip("there is no other database")
 
     undisturbed, *_ = interleave(Stage(mover, history), mover, actor, 0, fails=fails)
     for at in range(1, len(undisturbed) + 1):
@@ -143,7 +150,7 @@ def test_whoever_comes_in_between_wins(mover: str, actor: str, history: str, fai
         if "delete" in calls[at - 1 : at - 1 + last]:
             assert history == "no parameter", "current was deleted"
             continue
-        has_put = actor != "deploy begins" and not isinstance(answer, RefreshError)
+        has_put = actor in ACTORS[:6] and not isinstance(answer, RefreshError)
         has_put = has_put and getattr(answer, "outcome", "started") == "started"
         try:
             check(stage, has_put, "history" in calls[: at - 1], left, history)
@@ -154,32 +161,6 @@ def test_whoever_comes_in_between_wins(mover: str, actor: str, history: str, fai
 
 
 # --- what the table does not arrange --------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("mover", "other"), [("promote", "pin"), ("pin", "promote")])
-def test_two_orders_of_different_databases_at_once_have_one_run(mover: str, other: str) -> None:
-    def night() -> Night:
-        two = Night.of_two()
-        two.set(OTHER_LATEST, arn("docs-old"))  # nobody promotes it
-        return two
-
-    def act(two: Night, who: str) -> None:
-        with suppress(RefreshError):
-            if who == "promote":
-                two.promote()
-            else:
-                two.pin(arn("docs-new"), deploy=True, index=1)
-
-    undisturbed = night()
-    act(undisturbed, mover)
-    for index, operation in enumerate(undisturbed.aws.calls):
-        two, nth = night(), undisturbed.aws.calls[: index + 1].count(operation)
-        meanwhile(two.aws, "before", operation, partial(act, two, other), nth)
-        act(two, mover)
-        assert (operation, nth, len(two.started)) == (operation, nth, 1)
-        two.run_is_over()
-        for name in (CURRENT, OTHER_CURRENT):
-            assert two.values[name] == two.deployed(name), (operation, nth)
 
 
 def test_a_parameter_whose_older_versions_are_gone_is_not_deleted(night: Night) -> None:

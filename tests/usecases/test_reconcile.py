@@ -1,6 +1,5 @@
 """Reconcile: `current` is brought in line with what is deployed, with events or without."""
 
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Stack
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import GOOD, Note
+from chalicelib.domain.results import Result
 from chalicelib.usecases.current import put
 from chalicelib.usecases.reconcile import follow
 from tests.fakes import STACK, arn
@@ -27,11 +27,9 @@ BEFORE = ("unknown", "old")
 PROMOTED = [BEFORE, ("promote", "new")]
 REVERTED = [*PROMOTED, ("revert", "old")]
 
-Learn = Callable[[Night], object]
 
-
-def by_event(night: Night) -> None:
-    follow(night.settings, night.aws, PIPELINE)
+def by_event(night: Night) -> Result:
+    return follow(night.settings, night.aws, PIPELINE)
 
 
 def facts(night: Night) -> tuple[object, ...]:
@@ -53,7 +51,7 @@ def facts(night: Night) -> tuple[object, ...]:
 )
 @pytest.mark.parametrize("learn", [by_event, Night.polls], ids=["event", "poll alone"])
 def test_a_run_is_judged_by_its_end_and_by_what_is_deployed(
-    promoted: Night, ended: str, restored: bool, expected: tuple[object, ...], learn: Learn
+    promoted: Night, ended: str, restored: bool, expected: tuple[object, ...], learn: Arrange
 ) -> None:
     promoted.run_ends(ended, deploys=restored)
     for _ in range(2):
@@ -119,8 +117,7 @@ def test_a_success_is_returned_with_its_duration_and_the_age_of_the_data(promote
     values = {"latest": None, "current": NEW, "previous": NEW}
     timed = {"duration_minutes": 30.0, "age_hours": 6.5}
     succeeded = {"outcome": "succeeded", "message": message, **about, **values, **timed}
-    result = follow(promoted.settings, promoted.aws, PIPELINE)
-    assert result.to_json() == about_rds("succeeded", None, message, **succeeded)
+    assert by_event(promoted).to_json() == about_rds("succeeded", None, message, **succeeded)
 
 
 def test_a_failure_is_returned_with_its_action_and_written_into_the_ledger(promoted: Night) -> None:

@@ -35,10 +35,6 @@ def get(night: Night, path: str) -> Any:
     return answer
 
 
-def database(night: Night, *fields: str) -> list[Any]:
-    return [night.status()["databases"][0][field] for field in fields]
-
-
 # --- status ---------------------------------------------------------------------------------------
 
 
@@ -73,10 +69,11 @@ def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted
         "waits_for": "an approval",
         "restores": f"rds from {NEW}",
     }
-    assert database(promoted, "current", "deployed", "previous") == [NEW, OLD, OLD]
-    assert database(promoted, "created") == ["2025-12-25T13:00:00+00:00"]  # what is deployed
-    assert database(promoted, "good") == [False]  # of what current holds
     assert found["problems"] == []
+    (entry,) = found["databases"]
+    assert (entry["current"], entry["deployed"], entry["previous"]) == (NEW, OLD, OLD)
+    assert entry["created"] == "2025-12-25T13:00:00+00:00"  # what is deployed
+    assert entry["good"] is False  # of what current holds
 
 
 def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Night) -> None:
