@@ -41,47 +41,34 @@ class Night:
     """The account in which a stage works, which is given by its variables.
 
     On Saturday `old` was deployed, and a poll has seen it. On Sunday at 04:00 `latest` is `new`, and
-    the pipeline is idle.
+    the pipeline is idle. A second database in the same stack has something new as well.
     """
 
-    def __init__(self, **changes: str) -> None:
+    def __init__(self, *, two: bool = False, **changes: str) -> None:
         self.aws = aws = InMemoryAws(datetime(2026, 1, 3, 12, tzinfo=UTC))
+        self.stage = TWO_IN_ONE_STACK if two else ONE
+        self.configure()
         self.set(PIPELINE_NAME, PIPELINE)
         self.set(CURRENT, OLD)
         aws.stacks.add(CURRENT)
         aws.pipelines.pipelines[PIPELINE] = []
+        if two:
+            self.set(OTHER_CURRENT, arn("docs-old"))
+            aws.stacks.add(OTHER_CURRENT, logical_id="Documents")
+            aws.snapshots.all = [snapshot(each, **DOCUMENTS) for each in ("docs-new", "docs-old")]
         aws.time += timedelta(hours=1)
-        aws.snapshots.all = [snapshot("new"), snapshot("old", created=aws.time - timedelta(days=9))]
-        self.stage = ONE
-        self._deployed_on(ONE)
+        self.offer("new")
+        self.offer("old", created=aws.time - timedelta(days=9))
+        self.push()
+        aws.pipelines.finish(PIPELINE)
+        poll(self.settings, aws)
         aws.time = TWO_O_CLOCK
         self.set(LATEST, NEW)
+        if two:
+            self.set(OTHER_LATEST, arn("docs-new"))
         aws.time = SUNDAY
+        aws.calls.clear()
         self.configure(**changes)
-
-    @classmethod
-    def of_two(cls, **changes: str) -> "Night":
-        """Return a night with a second database in the same stack, which has something new as well."""
-        night = cls()
-        night.aws.time = SUNDAY - timedelta(hours=1)
-        night.aws.snapshots.all += [
-            snapshot(f"docs-{each}", **DOCUMENTS) for each in ("new", "old")
-        ]
-        night.set(OTHER_LATEST, arn("docs-new"))
-        night.set(OTHER_CURRENT, arn("docs-old"))
-        night.aws.stacks.add(OTHER_CURRENT, logical_id="Documents")
-        night.aws.time += timedelta(minutes=10)
-        night._deployed_on(TWO_IN_ONE_STACK)
-        night.stage = TWO_IN_ONE_STACK
-        night.configure(**changes)
-        return night
-
-    def _deployed_on(self, stage: dict[str, str]) -> None:
-        self.push()
-        self.aws.pipelines.finish(PIPELINE)
-        poll(Settings.from_environment(stage), self.aws)
-        self.aws.time = SUNDAY
-        self.aws.calls.clear()
 
     def configure(self, **changes: str) -> None:
         """Deploy the stage with these variables as well."""

@@ -262,7 +262,7 @@ def test_a_poll_that_cannot_reconcile_records_copies_all_the_same(night: Night) 
 
 
 def test_only_the_database_that_has_copies_waits_for_one() -> None:
-    two = Night.of_two(DOCS_COPY_KMS_KEY_ID=KEY)
+    two = Night(two=True, DOCS_COPY_KMS_KEY_ID=KEY)
     two.set(OTHER_LATEST, "dummyvalue")
     entries = two.update().databases
     assert [(each.outcome, bool(each.copy)) for each in entries] == [
@@ -279,7 +279,7 @@ def test_only_the_database_that_has_copies_waits_for_one() -> None:
 
 
 def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal() -> None:
-    two = Night.of_two(RDS_COPY_KMS_KEY_ID=KEY, DOCS_COPY_KMS_KEY_ID=KEY)
+    two = Night(two=True, RDS_COPY_KMS_KEY_ID=KEY, DOCS_COPY_KMS_KEY_ID=KEY)
     docs = arn("docs-old")
     two.aws.refused.append(("copy", NEW))
     two.aws.snapshots.unencrypted.add(docs)

@@ -83,7 +83,7 @@ def copied() -> Night:
 
 STARTING = {
     "promote": Mover(masked, Night.promote),
-    "promote two": Mover(Night.of_two, Night.promote),
+    "promote two": Mover(lambda: Night(two=True), Night.promote),
     "refresh": Mover(masked, Night.refresh),
     "pin": Mover(masked, lambda night: night.pin("new", deploy=True)),
     "rollback": Mover(on_new, Night.rollback),

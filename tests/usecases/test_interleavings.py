@@ -20,10 +20,8 @@ from tests.stage import CURRENT, LATEST, OTHER_LATEST
 from tests.usecases.names import NEW, SUNDAY
 from tests.usecases.night import Night
 
-MOVERS = ("promote", "refresh", "pin", "rollback", "take back")
 ACTORS = ("pin", "hand", "inheriting hand", "pin and deploy", "refresh", "promote")
 ACTORS += ("deploy begins", "pin the other and deploy")  # which leave this database's `current`
-HISTORIES = ("deployed", "no parameter")
 
 
 class Stage(Night):
@@ -132,9 +130,9 @@ def check_end(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["starts", "start-refused"])
-@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("history", ["deployed", "no parameter"])
 @pytest.mark.parametrize("actor", ACTORS)
-@pytest.mark.parametrize("mover", MOVERS)
+@pytest.mark.parametrize("mover", ["promote", "refresh", "pin", "rollback", "take back"])
 def test_whoever_comes_in_between_wins(mover: str, actor: str, history: str, fails: bool) -> None:
     if fails and mover == actor == "promote":
         pytest.skip("the function's reserved concurrency is one")

@@ -268,10 +268,10 @@ def test_all_databases_are_promoted_by_one_run_or_none_is(two: Night) -> None:
     listing(snapshot("new"))(two)
     assert (two.promote().reason, two.values) == ("snapshot-gone", before)
     listing(*snapshots)(two)
-    assert two.promote().execution_id == "run-3"
+    assert two.promote().execution_id == "run-2"
     assert (two.values[CURRENT], two.values[OTHER_CURRENT]) == (NEW, arn("docs-new"))
     assert two.present().token == two.present(OTHER_CURRENT).token
-    assert two.started == ["run-3"]
+    assert two.started == ["run-2"]
 
 
 def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(two: Night) -> None:
@@ -302,12 +302,12 @@ def test_a_value_to_be_reverted_is_seen_although_its_database_is_still_prepared(
 def test_no_run_is_started_beside_an_order_of_which_nobody_knows_what_it_did(two: Night) -> None:
     """A pin that waits is somebody's wish, and a value once restored is restored already."""
     two.aws.stacks.set_status("UPDATE_ROLLBACK_FAILED")
-    assert two.pin("docs-new", deploy=True, index=1).execution_id == "run-3"
+    assert two.pin("docs-new", deploy=True, index=1).execution_id == "run-2"
     two.run_is_over("Failed")
     with pytest.raises(BusyError, match="the run might restore docs from"):
         two.pin("new", deploy=True)
     two.pin("docs-new", index=1)
-    assert two.pin("new", deploy=True).execution_id == "run-4"
+    assert two.pin("new", deploy=True).execution_id == "run-3"
 
 
 # --- because a person asks ------------------------------------------------------------------------

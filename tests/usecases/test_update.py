@@ -9,10 +9,10 @@ from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.stage import CURRENT, LATEST
 from tests.usecases.names import NEW, OLD, TWO_O_CLOCK
 from tests.usecases.night import Night, about_rds
-from tests.usecases.states import Arrange, at, holding, listing, without
+from tests.usecases.states import Arrange, at, listing, without
 
 
-def test_the_newest_eligible_share_becomes_latest(night: Night) -> None:
+def test_the_newest_eligible_share_becomes_latest_once(night: Night) -> None:
     night.offer("newest", created=TWO_O_CLOCK - timedelta(hours=1))
     night.offer("mysql", engine="aurora-mysql")
     at(TWO_O_CLOCK)(night)
@@ -29,21 +29,11 @@ def test_the_newest_eligible_share_becomes_latest(night: Night) -> None:
     by = "the schedule of 2026-01-04T02:00:00+00:00"
     assert night.present(LATEST).value == arn("newest")
     assert night.present(LATEST).note == Note("update", by, "newest eligible share")
-
-
-@pytest.mark.parametrize(
-    ("arrange", "outcome"),
-    [
-        (holding(LATEST, NEW), "unchanged"),
-        (without(LATEST), "updated"),
-    ],
-    ids=["right", "missing"],
-)
-def test_latest_is_written_unless_it_is_right(night: Night, arrange: Arrange, outcome: str) -> None:
-    arrange(night)
-    assert night.update().outcome == outcome
-    assert night.values[LATEST] == NEW
-    assert ("put" in night.aws.calls) == (outcome == "updated")
+    night.aws.calls.clear()
+    assert night.update().outcome == "unchanged"
+    assert night.aws.calls == ["shared", "get"]  # what is right is not written again
+    without(LATEST)(night)
+    assert (night.update().outcome, night.values[LATEST]) == ("updated", arn("newest"))
 
 
 UNCHOSEN: list[tuple[Arrange, str, str]] = [
@@ -79,7 +69,7 @@ def test_a_refusal_says_why_and_writes_nothing(
 
 
 def test_databases_have_one_listing_and_no_failure_hides_behind_another() -> None:
-    two = Night.of_two()
+    two = Night(two=True)
     listing(snapshot("old"))(two)
     current = two.values[CURRENT]
     result = two.update()
