@@ -7,15 +7,15 @@ import pytest
 from chalicelib.domain.deployment import Position
 from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
-from tests.stage import STAGE
+from tests.stage import PIPELINE_NAME, STAGE
 from tests.usecases.names import HOLD, KIM, NEW, SUNDAY
 from tests.usecases.night import Night, documented, refused
-from tests.usecases.states import Arrange, denied
+from tests.usecases.states import Arrange, denied, without
 
 UNTIL = {"until": "2026-01-22"}
 IN_PROGRESS = "run run-2 is in progress since 2026-01-04 04:00 UTC"
 WAITING = f"{IN_PROGRESS}, waiting for an approval in stage Approve"
-UNKNOWN = "whether a run is in progress is unknown: runs of it failed: AccessDeniedException: no"
+UNKNOWN = "whether a run is in progress is unknown: "
 
 
 def test_a_hold_is_written_with_its_reason_and_who_asked(night: Night) -> None:
@@ -38,9 +38,10 @@ def promotion_that_waits(night: Night) -> None:
     [
         (Night.push, None, IN_PROGRESS),
         (promotion_that_waits, f"{WAITING}: it restores rds from {NEW}", WAITING),
-        (denied("runs"), UNKNOWN, UNKNOWN),
+        (denied("runs"), *[f"{UNKNOWN}runs of it failed: AccessDeniedException: no"] * 2),
+        (without(PIPELINE_NAME), *[f"{UNKNOWN}no parameter {PIPELINE_NAME}"] * 2),
     ],
-    ids=["a push", "a promotion", "denied"],
+    ids=["a push", "a promotion", "denied", "unnamed"],
 )
 def test_a_run_under_way_is_named_if_it_restores_despite_a_hold_and_always_beside_a_pin(
     night: Night, arrange: Arrange, held: str | None, pinned: str

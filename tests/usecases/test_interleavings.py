@@ -15,7 +15,7 @@ from chalicelib.settings.acceptance import Settings
 from tests.fakes import arn
 from tests.interruptions import meanwhile
 from tests.simulation.account import Behaviour, SimulatedAws
-from tests.simulation.model import START, Model, bootstrap, offer, variables
+from tests.simulation.model import CORRECTIONS, START, Model, bootstrap, offer, variables
 from tests.stage import CURRENT, LATEST, OTHER_LATEST
 from tests.usecases.names import NEW, SUNDAY
 from tests.usecases.night import Night
@@ -112,6 +112,10 @@ def check(stage: Stage, has_put: bool, has_looked: bool, left: str | None, histo
         assert stage.current is not None, "current was deleted"
     if has_put and has_looked:
         assert stage.current == left, f"{left} was lost to {stage.current}"
+    ledger = stage.model.ledger(stage.settings.databases[0])
+    reading = [each.read[CURRENT].value for each in stage.aws.updates if each.is_live]
+    if ledger and ledger[-1].action in CORRECTIONS:
+        assert set(reading) <= {ledger[-1].value}, f"{reading} is being restored, and put back"
     live = [each for each in stage.aws.executions if each.is_live]
     ours = [each for each in live if each.execution_id in stage.aws.pipelines.started]
     assert len(ours) <= 1, "two runs of ours are in progress"

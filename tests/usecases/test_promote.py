@@ -280,9 +280,11 @@ def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(two: Nigh
     two.pin("docs-new", deploy=True, index=1)
     two.run_ends("Failed")
     message = f"the run would restore docs from {arn('docs-new')}, which db-reconcile is about"
-    for ask in (two.promote, lambda: two.pin("new", deploy=True)):
-        with pytest.raises(BusyError, match=re.escape(message)):
-            ask()
+    with pytest.raises(BusyError, match=re.escape(message)):
+        two.promote()
+    body = {"snapshot": NEW, "deploy": True, "database": "rds"}
+    status, answer = two.ask("PUT", "/snapshots/current", body)
+    assert (status, message in answer["Message"]) == (409, True)
     assert (two.current, two.values[OTHER_CURRENT]) == (OLD, arn("docs-new"))
     two.polls()
     assert two.promote().outcome == "started"
