@@ -280,12 +280,16 @@ def test_only_the_database_that_has_copies_waits_for_one() -> None:
 
 def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal() -> None:
     two = Night(two=True, RDS_COPY_KMS_KEY_ID=KEY, DOCS_COPY_KMS_KEY_ID=KEY)
-    docs = arn("docs-old")
+    snapshots, docs = two.aws.snapshots, arn("docs-old")
     two.aws.refused.append(("copy", NEW))
-    two.aws.snapshots.unencrypted.add(docs)
     with pytest.raises(AwsError, match=f"copy of {NEW} failed"):
         two.update()
-    (body,) = [each.body for each in two.aws.notifier.sent]
+    assert [each.engine for each in snapshots.all if each.own] == ["docdb"]
+    snapshots.all = [each for each in snapshots.all if not each.own]
+    snapshots.unencrypted.add(docs)
+    with pytest.raises(AwsError):
+        two.update()
+    body = two.aws.notifier.sent[-1].body
     assert f"copy of {NEW} failed" in body
     assert f"RDS refused to copy {docs}: it is not encrypted." in body
 
