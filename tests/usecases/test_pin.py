@@ -37,16 +37,13 @@ def test_a_pin_with_deploy_starts_its_run(night: Night, asked: str, found_by: st
 @pytest.mark.parametrize(
     ("asked", "current"),
     [
-        (NEW, NEW),
         ("NEW", NEW),
         (arn("New"), NEW),
         ("Latest", NEW),
-        ("ancient", arn("ancient")),
         ("before-test", arn("before-test", ACCEPTANCE)),
     ],
 )
 def test_a_pin_by_any_name_waits_for_the_next_run(night: Night, asked: str, current: str) -> None:
-    night.offer("ancient", created=night.aws.time.replace(year=2))
     night.offer("before-test", account=ACCEPTANCE, cluster="acceptance-orders")
     body = {"snapshot": asked, "reason": "regression of March"}
     assert night.ask("PUT", ROUTE, body) == answer(current=current)

@@ -165,7 +165,6 @@ MISSED = (
 NO_UPDATE = f"{LATEST} holds 'dummyvalue', {NO_ARN}. {Reason.NO_LATEST.next_step}"
 LONG = "run run-2 of acceptance-main is in progress since 2026-01-04T04:00:00+00:00"
 WAITS = f"{LONG}, waiting for an approval in stage Approve. When it goes on, it restores rds from {NEW}."
-TWO_HOURS = promotion_that("InProgress", hours=2)
 LONGER = promotion_that("InProgress", hours=2, seconds=1)
 
 
@@ -186,10 +185,7 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
         [],
     ),
     "what is deployed is no longer shared": (in_turn(holding(LATEST, OLD), listing()), []),
-    "old, and not deployed": (
-        in_turn(old_is_from(days=15), stack_in("UPDATE_IN_PROGRESS")),
-        [],
-    ),
+    "old, and not deployed": (in_turn(old_is_from(days=15), stack_in("UPDATE_IN_PROGRESS")), []),
     "old, without a limit": (
         in_turn(old_is_from(days=99), configured(MAX_SNAPSHOT_AGE_DAYS="0")),
         [],
@@ -197,7 +193,7 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "as old as allowed": (old_is_from(days=14), []),
     "older": (old_is_from(days=15), [TOO_OLD]),
     "rollback failed": (stack_in("UPDATE_ROLLBACK_FAILED"), [TO_CONTINUE]),
-    "two hours": (TWO_HOURS, []),
+    "two hours": (promotion_that("InProgress", hours=2), []),
     "longer, with a push behind it": (in_turn(LONGER, Night.push), [WAITS]),
     "longer, and nobody knows where": (
         in_turn(LONGER, holding(CURRENT, OLD), denied("positions")),
