@@ -30,12 +30,6 @@ from tests.usecases.names import KIM, NEW, OLD, ONE, SUNDAY, TWO_IN_ONE_STACK, T
 
 DOCUMENTS = {"engine": "docdb", "engine_version": "5.0.0", "cluster": "documents"}
 
-# The operations of ports.py that change nothing.
-READING = {
-    *("get", "history", "shared", "own", "find", "named", "deployed"),
-    *("runs", "actions", "positions"),
-}
-
 
 class Night:
     """The account in which a stage works, which is given by its variables.

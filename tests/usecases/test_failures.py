@@ -1,7 +1,7 @@
 """One table: whatever goes wrong at any AWS call, `latest` and `current` end as if nothing had.
 
-An attempt is disturbed once, then made again as Lambda or the person does. Then the run that it started
-ends, and the polls come by.
+An attempt is disturbed once, then made again as Lambda or the person does. Then the run that it
+started ends, and the polls come by.
 """
 
 from collections.abc import Callable
@@ -214,7 +214,7 @@ OPTIONAL = {
 
 @cases("throttled")
 def test_a_refused_call_is_raised_and_notified(name: str, index: int, fault: str) -> None:
-    """If it was to start a run, the error says it all: `current` is back, and no poll adds to it."""
+    """If it was to start a run, `current` is back as it was, and no poll says more of it."""
     night, act, call = MOVERS[name].arrange(), MOVERS[name].act, calls_of(name)[index]
     before, values = len(night.subjects), night.values
     disturb(night, index, fault)

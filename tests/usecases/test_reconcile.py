@@ -192,7 +192,7 @@ def clusters(**found: str) -> Arrange:
     return lambda night: night.aws.stacks.all.update({STACK: Stack("UPDATE_COMPLETE", found, {})})
 
 
-IT_IS = "stack acceptance-data is"
+IS = "stack acceptance-data is"
 SEVERAL = (
     "stack acceptance-data has several clusters; name one in STACK_NAME: acceptance-data/A, "
     "acceptance-data/B"
@@ -204,11 +204,8 @@ GONE = "it was deleted, renamed, or is in another account or Region; correct RDS
     ("spoil", "message"),
     [
         (stack_in("UPDATE_ROLLBACK_IN_PROGRESS"), None),
-        (
-            stack_in("UPDATE_ROLLBACK_FAILED"),
-            f"{IT_IS} UPDATE_ROLLBACK_FAILED: continue its rollback",
-        ),
-        (stack_in("ROLLBACK_FAILED"), f"{IT_IS} ROLLBACK_FAILED: delete it"),
+        (stack_in("UPDATE_ROLLBACK_FAILED"), f"{IS} UPDATE_ROLLBACK_FAILED: continue its rollback"),
+        (stack_in("ROLLBACK_FAILED"), f"{IS} ROLLBACK_FAILED: delete it"),
         (no_stack, f"there is no stack acceptance-data: {GONE}"),
         (clusters(), f"there is no cluster in stack acceptance-data: {GONE}"),
         (clusters(A="cluster-1", B="cluster-2"), SEVERAL),
@@ -258,7 +255,7 @@ def test_with_a_wrong_stack_name_nothing_deployed_is_taken_back(night: Night, en
     assert facts(night) == (PROMOTED, NEW, None, [UNKNOWN])
 
 
-# --- deploys and promotions that go wrong -------------------------------------------------------------------
+# --- deploys and promotions that go wrong ---------------------------------------------------------
 
 
 def test_a_change_set_prepared_before_the_put_has_the_value_put_again(promoted: Night) -> None:
