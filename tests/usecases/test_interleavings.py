@@ -117,6 +117,8 @@ def check(stage: Stage, has_put: bool, has_looked: bool, left: str | None, histo
     if ledger and ledger[-1].action in CORRECTIONS:
         assert set(reading) <= {ledger[-1].value}, f"{reading} is being restored, and put back"
     live = [each for each in stage.aws.executions if each.is_live]
+    if ledger and ledger[-1].token and not live:
+        assert stage.aws.own_run(ledger[-1].token), "it waits for a run that nobody has started"
     ours = [each for each in live if each.execution_id in stage.aws.pipelines.started]
     assert len(ours) <= 1, "two runs of ours are in progress"
 
