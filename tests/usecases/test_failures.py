@@ -145,14 +145,9 @@ def cases(*faults: str) -> pytest.MarkDecorator:
     )
 
 
-def parameters(night: Night) -> list[str]:
-    """Return the names of the parameters `current`."""
-    return [each.current_parameter for each in night.settings.databases]
-
-
 def outcome(night: Night) -> dict[str, Any]:
     """Return what matters in the end; of the notifications those about an end."""
-    aws = night.aws
+    aws, names = night.aws, [each.current_parameter for each in night.settings.databases]
     notified = [
         each.partition(" in ")[0]
         for each in night.subjects
@@ -163,13 +158,13 @@ def outcome(night: Night) -> dict[str, Any]:
         "snapshots": sorted((each.arn, each.status) for each in aws.snapshots.all),
         "tags": aws.snapshots.tags,
         "notified": notified,
-        "deployed": [night.deployed(each) for each in parameters(night)],
-        "good": [night.good(each) for each in parameters(night)],
+        "deployed": [night.deployed(each) for each in names],
+        "good": [night.good(each) for each in names],
         "started": len(night.started),
         "prepared": list(aws.state_machines.inputs),
         "labels of current": [
             {label for label in night.present(each).labels if "cluster" not in label}
-            for each in parameters(night)
+            for each in names
         ],
     }
 
