@@ -118,6 +118,12 @@ def test_a_refused_pin_or_rollback_says_why_and_writes_nothing(
         assert refreshed.ask("PUT", ROUTE, body | {"snapshot": asked}) == refused(message)
 
 
+def test_a_copy_is_pinned_although_shares_are_in_another_region(night: Night) -> None:
+    shared_elsewhere(night)
+    night.offer("here", account=ACCEPTANCE)
+    assert night.pin("here").current == arn("here", ACCEPTANCE)
+
+
 def test_a_snapshot_that_nobody_has_is_not_found(night: Night) -> None:
     message = "there is no snapshot unheard-of, neither of this account nor shared with it"
     expected = 404, {"Code": "NotFoundError", "Message": message}

@@ -258,15 +258,19 @@ def test_with_a_wrong_stack_name_nothing_deployed_is_taken_back(night: Night, en
 # --- deploys and promotions that go wrong ---------------------------------------------------------
 
 
+def prepare_change_set(night: Night, run: str) -> None:
+    """Let a run prepare a change set, and wait for an approval."""
+    now = night.aws.time
+    action = Action(run, "Deploy", "Prepare", "Succeeded", now, now, PREPARES_CHANGE_SET, STACK)
+    night.aws.pipelines.executed.append(action)
+
+
 def test_a_change_set_prepared_before_the_put_has_the_value_put_again(promoted: Night) -> None:
     """See test_interleavings.py for an update of the stack that begins there."""
     promoted.run_ends("Failed")
     promoted.aws.time += timedelta(minutes=2)
-    run, now = promoted.push(), promoted.aws.time
-    kind = (PREPARES_CHANGE_SET, STACK)
-    prepared = Action(run, "Deploy", "Prepare", "Succeeded", now, now, *kind)
-    executed = promoted.aws.pipelines.executed
-    meanwhile(promoted.aws, "before", "put", lambda: executed.append(prepared))
+    run = promoted.push()
+    meanwhile(promoted.aws, "before", "put", lambda: prepare_change_set(promoted, run))
     promoted.polls()
     assert (promoted.ledger, promoted.subjects) == ([*REVERTED, ("promote", "new")], [])
     assert promoted.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
@@ -274,6 +278,15 @@ def test_a_change_set_prepared_before_the_put_has_the_value_put_again(promoted: 
     promoted.polls()
     assert (promoted.deployed(), promoted.current) == (NEW, NEW)
     assert [each.partition(" in ")[0] for each in promoted.subjects] == ["refreshed"]
+
+
+def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night: Night) -> None:
+    prepare_change_set(night, night.push())
+    night.aws.time += timedelta(minutes=2)
+    night.pin("new")
+    found = night.status()
+    assert found["pipeline"]["under_way"]["restores"] is None
+    assert found["databases"][0]["waiting"]
 
 
 @pytest.mark.parametrize("values", [[], ["dummyvalue"], [OLD], ["dummyvalue", OLD]])
