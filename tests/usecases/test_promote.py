@@ -354,6 +354,7 @@ def test_a_refresh_waits_for_a_killed_order_of_somebody_else(night: Night) -> No
         "start; try again in some minutes"
     )
     assert night.promote().execution_id == "run-2"
+    assert night.ledger[1:] == [("promote", "new")]  # which is not put again
 
 
 def test_whoever_is_overruled_learns_by_whom(night: Night) -> None:

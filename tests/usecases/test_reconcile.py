@@ -71,6 +71,14 @@ def test_the_same_data_restored_anew_is_a_refresh_of_its_own(promoted: Night) ->
     assert len(promoted.subjects) == 5
 
 
+def test_a_first_refresh_of_all_is_notified(night: Night) -> None:
+    without(CURRENT)(night)
+    night.aws.stacks.all[STACK] = Stack("CREATE_COMPLETE", {}, {})
+    night.promote()
+    night.run_is_over()
+    assert facts(night) == ([("promote", "new")], NEW, NEW, [REFRESHED])
+
+
 def test_without_a_stack_a_deploy_of_the_same_data_is_no_refresh(night: Night) -> None:
     """It replaces no cluster, as far as can be seen."""
     night.configure(RDS_STACK_NAME="")
