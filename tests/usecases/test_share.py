@@ -153,6 +153,11 @@ def test_under_the_default_key_the_newest_backup_is_copied_once(aws: InMemoryAws
     assert set(states(aws)) == {name("orders"), name("orders", week=1), name("billing")}
 
 
+def test_the_key_is_looked_at_only_where_a_copy_is_to_be_made(aws: InMemoryAws) -> None:
+    assert share(aws, key="key/default")["outcome"] == "asked"
+    assert aws.calls.count("is_aws_managed") == 1  # of billing's own key
+
+
 IDENTIFIER = POLICY.name("billing", SATURDAY)
 MISSING = "there is no DB cluster billing in this account"
 BUSY = "RDS refused to take a snapshot of billing: it is busy"
