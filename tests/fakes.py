@@ -32,18 +32,15 @@ def arn(name: str, account: str = PRODUCTION) -> str:
 def snapshot(name: str = "orders-1", account: str = PRODUCTION, **facts: Any) -> Snapshot:
     """Return a snapshot that production shares, eligible unless `facts` say otherwise."""
     return Snapshot(
-        **{
-            "arn": arn(name, account),
-            "account": account,
-            "cluster": "orders",
-            "engine": "aurora-postgresql",
-            "engine_version": "15.4",
-            "status": "available",
-            "created": datetime(2026, 1, 3, 22, tzinfo=UTC),
-            "own": account == ACCEPTANCE,
-            **facts,
-        }
-    )
+        arn=arn(name, account),
+        account=account,
+        cluster="orders",
+        engine="aurora-postgresql",
+        engine_version="15.4",
+        status="available",
+        created=datetime(2026, 1, 3, 22, tzinfo=UTC),
+        own=account == ACCEPTANCE,
+    )._replace(**facts)
 
 
 def _call(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,15 +11,6 @@ class Killed(BaseException):
     """The process died: nothing of it runs any more, no handler either."""
 
 
-def kill(aws: InMemoryAws, when: str, operation: str) -> None:
-    """Let the process die before or after the first call of the operation."""
-
-    def die() -> None:
-        raise Killed
-
-    meanwhile(aws, when, operation, die)
-
-
 def refuse(aws: InMemoryAws, operation: str, then: str = "", *, answered: bool = True) -> None:
     """Let AWS refuse every call of this operation, and from the first one on those of another."""
     aws.calls.clear()

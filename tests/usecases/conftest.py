@@ -13,7 +13,7 @@ def night() -> Night:
 @pytest.fixture
 def two() -> Night:
     """A stage with two databases in one stack, each of which has something new."""
-    return Night.of_two()
+    return Night(two=True)
 
 
 @pytest.fixture

@@ -22,92 +22,47 @@ from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
 from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.status import status
 from chalicelib.usecases.update_latest import follow_copies, update
-from tests.fakes import STACK, InMemoryAws, arn, snapshot
-from tests.interruptions import Killed, calm, kill
-from tests.stage import (
-    CURRENT,
-    LATEST,
-    OTHER_CURRENT,
-    OTHER_LATEST,
-    PIPELINE,
-    PIPELINE_NAME,
-    STAGE,
-    TWO,
-)
+from tests.fakes import InMemoryAws, arn, snapshot
+from tests.interruptions import Killed, calm, meanwhile
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
 from tests.test_openapi import OPERATIONS, resolved, validator_of
+from tests.usecases.names import KIM, NEW, OLD, ONE, SUNDAY, TWO_IN_ONE_STACK, TWO_O_CLOCK
 
-SUNDAY = datetime(2026, 1, 4, 4, tzinfo=UTC)
-TWO_O_CLOCK = SUNDAY.replace(hour=2)
-NEW, OLD = arn("new"), arn("old")
-HOLD = "/acceptance/hold"
-KIM = "arn:aws:iam::222222222222:user/kim"
-SCHEDULE = "the schedule of 2026-01-04T04:00:00+00:00"
 DOCUMENTS = {"engine": "docdb", "engine_version": "5.0.0", "cluster": "documents"}
-SECRET, HIDDEN = "postgres://admin:secret@db", "something else, 26 characters long"
-BUSY = (
-    "pipeline acceptance-main is busy with run run-2, started 2026-01-04 04:00 UTC; try again when "
-    "it has ended"
-)
-REFRESHED = "refreshed in 30 min, data 6 h old (rds)"
-
-ONE = STAGE | {"RDS_STACK_NAME": STACK, "SSM_REFRESH_HOLD_NAME": HOLD}
-TWO_IN_ONE_STACK = TWO | {
-    "RDS_STACK_NAME": f"{STACK}/Cluster",
-    "DOCS_STACK_NAME": f"{STACK}/Documents",
-}
-
-# The operations of ports.py that change nothing.
-READING = {
-    *("get", "history", "shared", "own", "find", "named", "deployed"),
-    *("runs", "actions", "positions"),
-}
 
 
 class Night:
     """The account in which a stage works, which is given by its variables.
 
     On Saturday `old` was deployed, and a poll has seen it. On Sunday at 04:00 `latest` is `new`, and
-    the pipeline is idle.
+    the pipeline is idle. A second database in the same stack has something new as well.
     """
 
-    def __init__(self, **changes: str) -> None:
+    def __init__(self, *, two: bool = False, **changes: str) -> None:
         self.aws = aws = InMemoryAws(datetime(2026, 1, 3, 12, tzinfo=UTC))
+        self.stage = TWO_IN_ONE_STACK if two else ONE
+        self.configure()
         self.set(PIPELINE_NAME, PIPELINE)
         self.set(CURRENT, OLD)
         aws.stacks.add(CURRENT)
         aws.pipelines.pipelines[PIPELINE] = []
+        if two:
+            self.set(OTHER_CURRENT, arn("docs-old"))
+            aws.stacks.add(OTHER_CURRENT, logical_id="Documents")
+            aws.snapshots.all = [snapshot(each, **DOCUMENTS) for each in ("docs-new", "docs-old")]
         aws.time += timedelta(hours=1)
-        aws.snapshots.all = [snapshot("new"), snapshot("old", created=aws.time - timedelta(days=9))]
-        self.stage = ONE
-        self._deployed_on(ONE)
+        self.offer("new")
+        self.offer("old", created=aws.time - timedelta(days=9))
+        self.push()
+        aws.pipelines.finish(PIPELINE)
+        poll(self.settings, aws)
         aws.time = TWO_O_CLOCK
         self.set(LATEST, NEW)
+        if two:
+            self.set(OTHER_LATEST, arn("docs-new"))
         aws.time = SUNDAY
+        aws.calls.clear()
         self.configure(**changes)
-
-    @classmethod
-    def of_two(cls, **changes: str) -> "Night":
-        """Return a night with a second database in the same stack, which has something new as well."""
-        night = cls()
-        night.aws.time = SUNDAY - timedelta(hours=1)
-        night.aws.snapshots.all += [
-            snapshot(f"docs-{each}", **DOCUMENTS) for each in ("new", "old")
-        ]
-        night.set(OTHER_LATEST, arn("docs-new"))
-        night.set(OTHER_CURRENT, arn("docs-old"))
-        night.aws.stacks.add(OTHER_CURRENT, logical_id="Documents")
-        night.aws.time += timedelta(minutes=10)
-        night._deployed_on(TWO_IN_ONE_STACK)
-        night.stage = TWO_IN_ONE_STACK
-        night.configure(**changes)
-        return night
-
-    def _deployed_on(self, stage: dict[str, str]) -> None:
-        self.push()
-        self.aws.pipelines.finish(PIPELINE)
-        poll(Settings.from_environment(stage), self.aws)
-        self.aws.time = SUNDAY
-        self.aws.calls.clear()
 
     def configure(self, **changes: str) -> None:
         """Deploy the stage with these variables as well."""
@@ -152,29 +107,29 @@ class Night:
 
     def promotion_killed(self, when: str, operation: str, minutes: float = 1) -> None:
         """Let the promotion die before or after a call; the next attempt comes minutes later."""
-        kill(self.aws, when, operation)
+
+        def die() -> None:
+            raise Killed
+
+        meanwhile(self.aws, when, operation, die)
         with pytest.raises(Killed):
             self.promote()
         calm(self.aws, minutes)
 
-    def ask(self, method: str, path: str, body: Any = None, caller: str | None = KIM) -> Any:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        caller: str | None = KIM,
+        media: str = "application/json",
+    ) -> Any:
         """Return the status and the answer of a request that `caller` has signed.
 
         Whatever is asked: the answer is one that docs/openapi.yaml has, none shows a secret that a
         parameter holds by mistake, and a request that only reads, or is refused, changes nothing.
         """
-        return self.ask_raw(
-            method, path, b"" if body is None else json.dumps(body).encode(), caller
-        )
-
-    def ask_raw(
-        self,
-        method: str,
-        path: str,
-        body: bytes | str,
-        caller: str | None = KIM,
-        media: str = "application/json",
-    ) -> Any:
+        text = json.dumps(body).encode() if isinstance(body, dict) else body or b""
         app = Chalice("test")
 
         @app.middleware("http")
@@ -190,7 +145,7 @@ class Night:
             # each route carries the authorizer.
             warnings.simplefilter("ignore")
             headers, before = {"Content-Type": media}, self.everything()
-            response = Client(app).http.request(method, path, headers=headers, body=body)
+            response = Client(app).http.request(method, path, headers=headers, body=text)
         assert b"secret" not in response.body
         if method == "GET" or 400 <= response.status_code < 500:
             assert self.everything() == before

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Position
 from tests.fakes import STACK
 from tests.interruptions import refuse
-from tests.usecases.night import HOLD, Night
+from tests.usecases.names import HOLD
+from tests.usecases.night import Night
 
 Arrange = Callable[[Night], object]
 
@@ -49,13 +49,5 @@ def denied(operation: str) -> Arrange:
     return lambda night: refuse(night.aws, operation)
 
 
-def run_that_waits(night: Night) -> None:
-    """A push has started a run, which waits for an approval."""
-    night.aws.pipelines.waiting[night.push()] = Position("Approve", waits_for="an approval")
-
-
-def prepare_change_set(night: Night, run: str) -> None:
-    """Let a run prepare a change set, and wait for an approval."""
-    now = night.aws.time
-    action = Action(run, "Deploy", "Prepare", "Succeeded", now, now, PREPARES_CHANGE_SET, STACK)
-    night.aws.pipelines.executed.append(action)
+def no_stack(night: Night) -> None:
+    del night.aws.stacks.all[STACK]

@@ -1,26 +1,23 @@
-"""One table: whatever goes wrong at any AWS call of anything that writes, it ends as if nothing had.
+"""One table: whatever goes wrong at any AWS call, `latest` and `current` end as if nothing had.
 
-An attempt is disturbed once, then made again as Lambda or the person does. What moved `current` goes on:
-the run that it started ends, and the polls come by.
+An attempt is disturbed once, then made again as Lambda or the person does. Then the run that it
+started ends, and the polls come by.
 """
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
 
 from chalicelib.domain.errors import AwsError, BusyError, Refused
-from chalicelib.usecases.hold import hold, resume
-from tests.fakes import snapshot
-from tests.interruptions import Killed, calm, refuse
-from tests.stage import CURRENT, LATEST, PIPELINE
-from tests.usecases.night import KIM, SUNDAY, Night
-from tests.usecases.states import hold_until
-from tests.usecases.test_copies import fill_quota, first_night
+from tests.interruptions import Killed, calm, meanwhile
+from tests.stage import PIPELINE
+from tests.usecases.names import SUNDAY
+from tests.usecases.night import Night
+from tests.usecases.test_copies import first_night
 from tests.usecases.test_preparation import MACHINE
-from tests.usecases.test_share import SATURDAY, WEEK, company, default_key, follow_shares, share
 
 
 class Mover(NamedTuple):
@@ -28,11 +25,6 @@ class Mover(NamedTuple):
 
     arrange: Callable[[], Night]
     act: Callable[[Night], Any]
-    # How a subject begins if a call is refused; without it only the alarm rings.
-    notified: str | None = None
-
-
-# --- what moves `current` -------------------------------------------------------------------------
 
 
 def settle(night: Night) -> None:
@@ -59,146 +51,53 @@ def on_new() -> Night:
     return night
 
 
-def run_that_ended(status: str, *, deploys: bool) -> Callable[[], Night]:
+def after(run: str, *, deploys: bool, work: str = "") -> Mover:
+    """Reconcile after a run that ended so, or after the work that prepares what it restored."""
+
     def arrange() -> Night:
         night = masked()
         night.promote()
-        night.run_ends(status, deploys=deploys)
+        night.run_ends(run, deploys=deploys)
+        if work:
+            night.reconcile()
+            (execution,) = night.aws.state_machines.statuses
+            night.aws.state_machines.statuses[execution] = work
         return night
 
-    return arrange
+    return Mover(arrange, Night.reconcile)
 
 
-def preparation_that(ended: str) -> Callable[[], Night]:
-    def arrange() -> Night:
-        night = run_that_ended("Succeeded", deploys=True)()
-        night.reconcile()
-        (execution,) = night.aws.state_machines.statuses
-        night.aws.state_machines.statuses[execution] = ended
-        return night
-
-    return arrange
-
-
-def pin(night: Night) -> object:
-    return night.pin("new", deploy=True)
-
-
-REFRESH_FAILED = "aurora-refresh: REFRESH FAILED: "
-STARTING = {
-    "promote": Mover(masked, Night.promote, REFRESH_FAILED),
-    "promote two": Mover(Night.of_two, Night.promote, REFRESH_FAILED),
-    "refresh": Mover(masked, Night.refresh),
-    "pin": Mover(masked, pin),
-    "rollback": Mover(on_new, Night.rollback),
-}
-RECONCILING = {
-    "reconcile a success": run_that_ended("Succeeded", deploys=True),
-    "reconcile nothing restored": run_that_ended("Succeeded", deploys=False),
-    "reconcile a failure": run_that_ended("Failed", deploys=False),
-    "reconcile a late failure": run_that_ended("Failed", deploys=True),
-    "reconcile a preparation": preparation_that("SUCCEEDED"),
-    "reconcile a failed preparation": preparation_that("FAILED"),
-}
-MOVERS = STARTING | {name: Mover(arrange, Night.reconcile) for name, arrange in RECONCILING.items()}
-
-
-# --- what writes anything else --------------------------------------------------------------------
-
-
-def offer_newer(night: Night) -> Night:
+def newer_is_shared() -> Night:
+    night = Night()
     night.offer("newer", created=SUNDAY - timedelta(hours=3))
     return night
 
 
-def second_night() -> Night:
-    """An update finds one copy to record, and another one to start."""
+def copied() -> Night:
+    """The copy that an update has started is available."""
     night = first_night()
     night.update()
     night.aws.snapshots.settle()
-    return offer_newer(night)
-
-
-def crowded() -> Night:
-    """A poll has everything to do: record, report a failure, and delete."""
-    night = first_night(RDS_COPIES_TO_KEEP="2")
-    snapshots = night.aws.snapshots
-    for days in (5, 4, 3, 2, 1):
-        own = [each for each in snapshots.all if each.own]
-        snapshots.all = [*own, snapshot(f"s{days}", created=SUNDAY - timedelta(days=days))]
-        night.update()
-        snapshots.settle("failed" if days == 1 else "available")
-    made = [each.arn for each in snapshots.all if each.own]
-    night.set(CURRENT, made[0])
-    night.set(LATEST, made[2])
     return night
 
 
-def no_room() -> Night:
-    night = first_night()
-    fill_quota(night)
-    return night
-
-
-def room_again() -> Night:
-    """A poll finds that RDS can start the copy now."""
-    night = no_room()
-    night.update()
-    night.aws.snapshots.settle()
-    return night
-
-
-def production() -> Night:
-    """One cluster is not encrypted, the other one is under the default key."""
-    night = Night()
-    night.aws = company()
-    default_key(night.aws)
-    night.aws.snapshots.all = [snapshot("rds:billing-1", own=True, cluster="billing")]
-    return night
-
-
-def share_on(night: Night, week: int = 0) -> object:
-    return share(night.aws, week, keep=1)
-
-
-def poll_shares(night: Night) -> object:
-    return follow_shares(night.aws, keep=1)
-
-
-def third_saturday() -> Night:
-    """A poll has everything to do: share, report a failure, and delete."""
-    night = production()
-    snapshots = night.aws.snapshots
-    for week, ended in ((-2, "available"), (-1, "failed"), (0, "available")):
-        snapshots.all[0] = snapshots.all[0]._replace(created=SATURDAY + week * WEEK)
-        share_on(night, week)
-        snapshots.settle(ended)
-        if week == -2:
-            poll_shares(night)
-    return night
-
-
-def held() -> Night:
-    night = Night()
-    hold_until("2026-02-01")(night)
-    return night
-
-
-def hold_on(night: Night) -> object:
-    return hold(night.settings, night.aws, date(2026, 1, 22), KIM, "release test")
-
-
-OTHERS = {
-    "update": Mover(lambda: offer_newer(Night()), Night.update, REFRESH_FAILED),
-    "update that copies": Mover(first_night, Night.update, REFRESH_FAILED),
-    "update that records": Mover(second_night, Night.update, REFRESH_FAILED),
-    "poll that records": Mover(crowded, Night.follow_copies),
-    "update without room": Mover(no_room, Night.update, REFRESH_FAILED),
-    "poll that copies": Mover(room_again, Night.follow_copies),
-    "share": Mover(production, share_on, "aurora-refresh: SHARING FAILED: "),
-    "poll that shares": Mover(third_saturday, poll_shares),
-    "hold": Mover(Night, hold_on),
-    "resume": Mover(held, lambda night: resume(night.settings, night.aws, KIM)),
+STARTING = {
+    "promote": Mover(masked, Night.promote),
+    "promote two": Mover(lambda: Night(two=True), Night.promote),
+    "refresh": Mover(masked, Night.refresh),
+    "pin": Mover(masked, lambda night: night.pin("new", deploy=True)),
+    "rollback": Mover(on_new, Night.rollback),
+}
+MOVERS = STARTING | {
+    "reconcile a success": after("Succeeded", deploys=True),
+    "reconcile nothing restored": after("Succeeded", deploys=False),
+    "reconcile a failure": after("Failed", deploys=False),
+    "reconcile a late failure": after("Failed", deploys=True),
+    "reconcile a preparation": after("Succeeded", deploys=True, work="SUCCEEDED"),
+    "reconcile a failed preparation": after("Succeeded", deploys=True, work="FAILED"),
+    "update": Mover(newer_is_shared, Night.update),
+    "update that copies": Mover(first_night, Night.update),
+    "poll that records": Mover(copied, Night.follow_copies),
 }
 
 
@@ -226,58 +125,46 @@ def disturb(night: Night, index: int, fault: str) -> None:
     night.aws.interrupt = interrupt
 
 
-def calls_of(mover: Mover) -> list[str]:
-    night = mover.arrange()
+def calls_of(name: str) -> list[str]:
+    night = MOVERS[name].arrange()
     night.aws.calls.clear()
-    mover.act(night)
+    MOVERS[name].act(night)
     return night.aws.calls
 
 
-def cases(movers: dict[str, Mover], *faults: str) -> pytest.MarkDecorator:
+def cases(*faults: str) -> pytest.MarkDecorator:
     """Try each fault at each call that each of the movers makes."""
     return pytest.mark.parametrize(
         ("name", "index", "fault"),
         [
             pytest.param(name, index, fault, id=f"{name}-{index}-{call}-{fault}")
-            for name, mover in movers.items()
-            for index, call in enumerate(calls_of(mover))
-            for fault in faults or FAULTS
+            for name in MOVERS
+            for index, call in enumerate(calls_of(name))
+            for fault in faults
         ],
     )
 
 
-def parameters(night: Night) -> list[str]:
-    """Return the names of the parameters `current`."""
-    return [each.current_parameter for each in night.settings.databases]
-
-
 def outcome(night: Night) -> dict[str, Any]:
     """Return what matters in the end; of the notifications those about an end."""
-    aws = night.aws
+    aws, names = night.aws, [each.current_parameter for each in night.settings.databases]
     notified = [
         each.partition(" in ")[0]
         for each in night.subjects
         if "Exception" not in each and "Timeout" not in each
     ]
-    shared = {name: accounts for name, accounts in aws.snapshots.read_by.items() if accounts}
-    found = {
+    return {
         "values": aws.values(),
-        "labels of latest": [each.labels for each in aws.parameters.kept.get(LATEST, [])],
         "snapshots": sorted((each.arn, each.status) for each in aws.snapshots.all),
         "tags": aws.snapshots.tags,
-        "shared": shared,
         "notified": notified,
-    }
-    if CURRENT not in aws.values():
-        return found
-    return found | {
-        "deployed": [night.deployed(each) for each in parameters(night)],
-        "good": [night.good(each) for each in parameters(night)],
+        "deployed": [night.deployed(each) for each in names],
+        "good": [night.good(each) for each in names],
         "started": len(night.started),
         "prepared": list(aws.state_machines.inputs),
         "labels of current": [
             {label for label in night.present(each).labels if "cluster" not in label}
-            for each in parameters(night)
+            for each in names
         ],
     }
 
@@ -285,11 +172,9 @@ def outcome(night: Night) -> dict[str, Any]:
 # --- the table ------------------------------------------------------------------------------------
 
 
-@cases(MOVERS | OTHERS)
-def test_an_attempt_that_is_disturbed_and_made_again_ends_as_one_that_was_not(
-    name: str, index: int, fault: str
-) -> None:
-    mover = (MOVERS | OTHERS)[name]
+@cases(*FAULTS)
+def test_a_disturbed_attempt_made_again_ends_the_same(name: str, index: int, fault: str) -> None:
+    mover = MOVERS[name]
     undisturbed, night = mover.arrange(), mover.arrange()
     mover.act(undisturbed)
     disturb(night, index, fault)
@@ -298,115 +183,56 @@ def test_an_attempt_that_is_disturbed_and_made_again_ends_as_one_that_was_not(
     calm(night.aws)
     with suppress(BusyError):  # the first attempt has started its run
         mover.act(night)
-    if name in MOVERS:
-        settle(undisturbed)
-        settle(night)
+    settle(undisturbed)
+    settle(night)
 
     expected, found = outcome(undisturbed), outcome(night)
-    call = calls_of(mover)[index]
+    call = calls_of(name)[index]
     if call == "_publish" and fault in ("throttled", "never arrived"):
         # A topic that does not work changes nothing else.
         found["notified"] = expected["notified"] = []
-    if name in OTHERS or call == "label" or (call, fault) == ("_publish", "killed after"):
+    if call == "label" or (call, fault) == ("_publish", "killed after"):
         # What cannot be remembered is notified twice rather than never.
         for each in (expected, found):
             each["notified"] = list(dict.fromkeys(each["notified"]))
     assert found == expected
 
 
-# The calls that look up what is only good to know: the age of the data, where a run failed, what is under way.
+# The calls that look up what is only good to know: the age of the data, and where a run failed.
 OPTIONAL = {
     "reconcile a success": [9],
     "reconcile a failure": [10],
     "reconcile a late failure": [9, 11, 12],
     "reconcile a preparation": [6],
-    "hold": [1, 2],
-    "resume": [2, 3],
 }
 
 
-@cases(MOVERS | OTHERS, "throttled")
-def test_a_call_that_aws_refuses_is_raised_and_notified_where_nobody_waits_for_the_answer(
-    name: str, index: int, fault: str
-) -> None:
-    mover = (MOVERS | OTHERS)[name]
-    night = mover.arrange()
-    before, values, call = len(night.subjects), night.values, calls_of(mover)[index]
+@cases("throttled")
+def test_a_refused_call_is_raised_and_notified(name: str, index: int, fault: str) -> None:
+    """If it was to start a run, `current` is back as it was, and no poll says more of it."""
+    night, act, call = MOVERS[name].arrange(), MOVERS[name].act, calls_of(name)[index]
+    before, values = len(night.subjects), night.values
     disturb(night, index, fault)
     is_optional = call == "_publish" or index in OPTIONAL.get(name, [])
     with nullcontext() if is_optional else pytest.raises(AwsError, match=f"{call} of it failed"):
-        mover.act(night)
-    if mover.notified and call != "_publish":
-        (notified,) = night.aws.notifier.sent[before:]
-        assert notified.subject.startswith(f"{mover.notified}{call} ThrottlingException (")
+        act(night)
+    if act in (Night.promote, Night.update):
+        (subject,) = night.subjects[before:]
+        assert subject.startswith(f"REFRESH FAILED: {call} ThrottlingException (")
     if name in STARTING:
         assert night.values == values
-
-
-@cases(MOVERS)
-def test_an_attempt_that_is_disturbed_and_never_made_again_leaves_nothing_half_done(
-    name: str, index: int, fault: str
-) -> None:
-    night = MOVERS[name].arrange()
-    disturb(night, index, fault)
-    with suppress(Killed, AwsError):
-        MOVERS[name].act(night)
-    calm(night.aws, minutes=0)
-    settle(night)
-    names = parameters(night)
-    assert [night.values[each] for each in names] == [night.deployed(each) for each in names]
-    settled = [night.aws.parameters.kept[each] for each in names], night.subjects
-    night.polls(8)
-    assert ([night.aws.parameters.kept[each] for each in names], night.subjects) == settled
-
-
-@pytest.mark.parametrize("name", STARTING)
-def test_a_start_that_is_refused_is_undone_and_reported_by_its_error_alone(name: str) -> None:
-    night = STARTING[name].arrange()
-    before, values, notified = night.ledger, night.values, night.subjects
-    refuse(night.aws, "start")
-    with pytest.raises(AwsError, match="start of it failed"):
-        STARTING[name].act(night)
-    assert night.values == values
-    undone, moved = ("new", "old") if name == "rollback" else ("old", "new")
-    action = name.partition(" ")[0]
-    assert night.ledger[len(before) :] == [(action, moved), ("undo", undone)]
-    calm(night.aws)
-    night.polls(4)
-    names = ",".join(night.settings.names)
-    expected = [f"REFRESH FAILED: start AccessDeniedException ({names})"]
-    assert night.subjects[len(notified) :] == (expected if STARTING[name].notified else [])
-
-
-@pytest.mark.parametrize("name", STARTING)
-def test_a_start_and_an_undo_that_are_both_refused_are_put_right_by_a_poll(name: str) -> None:
-    night = STARTING[name].arrange()
-    values = night.values
-    refuse(night.aws, "start", "put")
-    with pytest.raises(AwsError, match="start of it failed") as caught:
-        STARTING[name].act(night)
-    assert caught.value.__notes__ == [
-        "current could not be put back: put of it failed: AccessDeniedException: no"
-    ]
-    assert night.values != values
-    calm(night.aws)
-    night.polls()
-    assert night.values == values
+        sent = night.subjects
+        night.polls(4)
+        assert (night.values, night.subjects) == (values, sent)
 
 
 @pytest.mark.parametrize("name", STARTING)
 def test_a_pipeline_that_is_deleted_before_the_start_is_a_refusal_and_undone(name: str) -> None:
     night = STARTING[name].arrange()
     values = night.values
-
-    def interrupt(when: str, operation: str) -> None:
-        if (when, operation) == ("before", "start"):
-            del night.aws.pipelines.pipelines[PIPELINE]
-
-    night.aws.interrupt = interrupt
-    if name not in ("pin", "rollback"):
-        assert STARTING[name].act(night).reason == "pipeline-missing"
-    else:
-        with pytest.raises(Refused, match="there is no pipeline named"):
-            STARTING[name].act(night)
-    assert night.values == values
+    meanwhile(night.aws, "before", "start", night.aws.pipelines.pipelines.clear)
+    try:
+        reason = STARTING[name].act(night).reason
+    except Refused as refused:
+        reason = refused.reason
+    assert (reason, night.values) == ("pipeline-missing", values)

@@ -13,18 +13,8 @@ from chalicelib.domain.ledger import Note
 from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.interruptions import meanwhile
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
-from tests.usecases.night import (
-    BUSY,
-    HIDDEN,
-    KIM,
-    NEW,
-    OLD,
-    SECRET,
-    Night,
-    documented,
-    malformed,
-    refused,
-)
+from tests.usecases.names import BUSY, HIDDEN, KIM, NEW, OLD, SECRET
+from tests.usecases.night import Night, documented, malformed, refused
 from tests.usecases.states import Arrange, holding, listing, without
 
 ROUTE = "/snapshots/current"
@@ -36,9 +26,7 @@ def answer(**facts: Any) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("asked", "found_by"), [(NEW, "find"), ("new", "named")])
-def test_a_pin_with_deploy_starts_the_run_that_restores_it(
-    night: Night, asked: str, found_by: str
-) -> None:
+def test_a_pin_with_deploy_starts_its_run(night: Night, asked: str, found_by: str) -> None:
     """A search by name is two requests: one for own snapshots, one for shares."""
     body = {"snapshot": asked, "deploy": True}
     assert night.ask("PUT", ROUTE, body) == answer(execution_id="run-2")
@@ -46,26 +34,16 @@ def test_a_pin_with_deploy_starts_the_run_that_restores_it(
     assert night.aws.pipelines.start(PIPELINE, str(night.present().token)) == "run-2"
 
 
-def test_an_order_is_accepted_as_soon_as_the_run_of_the_last_one_is_over(promoted: Night) -> None:
-    promoted.run_ends(minutes=5)
-    assert promoted.pin("old", deploy=True).execution_id == "run-3"
-
-
 @pytest.mark.parametrize(
     ("asked", "current"),
     [
-        (NEW, NEW),
         ("NEW", NEW),
         (arn("New"), NEW),
         ("Latest", NEW),
-        ("ancient", arn("ancient")),
         ("before-test", arn("before-test", ACCEPTANCE)),
     ],
 )
-def test_a_pin_waits_for_whichever_run_comes_next_however_the_snapshot_is_named(
-    night: Night, asked: str, current: str
-) -> None:
-    night.offer("ancient", created=night.aws.time.replace(year=2))
+def test_a_pin_by_any_name_waits_for_the_next_run(night: Night, asked: str, current: str) -> None:
     night.offer("before-test", account=ACCEPTANCE, cluster="acceptance-orders")
     body = {"snapshot": asked, "reason": "regression of March"}
     assert night.ask("PUT", ROUTE, body) == answer(current=current)
@@ -92,68 +70,64 @@ def test_a_pin_of_what_a_revert_wrote_is_a_wish_of_its_own(promoted: Night) -> N
 
 # --- what is refused ------------------------------------------------------------------------------
 
-HOSTILE = arn("hostile", "9" * 12)
-
-
-def unknown(value: str) -> tuple[int, dict[str, str]]:
-    message = f"there is no snapshot {value}, neither of this account nor shared with it"
-    return 404, {"Code": "NotFoundError", "Message": message}
-
-
-def cannot_be_pinned(value: str, why: str) -> tuple[int, dict[str, str]]:
-    return refused(f"{value} cannot be pinned: {why}")
-
-
 ROLLBACK = None
+HOSTILE = arn("hostile", "9" * 12)
+ELSEWHERE = arn("there").replace("eu-west-1", "us-east-1")
+WRONG_ACCOUNT = f"{HOSTILE} cannot be pinned: account 999999999999, expected 111111111111"
+WRONG_REGION = (
+    f"{ELSEWHERE} cannot be pinned: it is in us-east-1, and the pipeline restores what is in this "
+    "Region; pin latest or another copy of this account's"
+)
+SEVERAL = (
+    "twice is the name of several snapshots; name one by its ARN: "
+    f"{arn('twice')}, {arn('twice', ACCEPTANCE)}"
+)
+
+
+def shared_elsewhere(night: Night) -> None:
+    region = {"AWS_DEFAULT_REGION": "eu-west-1", "SOURCE_REGION": "us-east-1"}
+    night.configure(**region, RDS_COPY_KMS_KEY_ID="alias/a")
+    night.offer("there", arn=ELSEWHERE)
 
 
 @pytest.mark.parametrize(
-    ("asked", "arrange", "expected"),
+    ("asked", "arrange", "message"),
     [
-        ("unheard-of", listing(), unknown("unheard-of")),
-        ("latest", listing(), unknown(NEW)),
-        ("latest", without(LATEST), refused(f"{LATEST} names no snapshot yet")),
-        ("latest", holding(LATEST, "dummyvalue"), refused(f"{LATEST} names no snapshot yet")),
-        (
-            HOSTILE,
-            listing(snapshot("hostile", "9" * 12)),
-            cannot_be_pinned(HOSTILE, "account 999999999999, expected 111111111111"),
-        ),
-        (
-            "twice",
-            listing(snapshot("twice"), snapshot("twice", ACCEPTANCE)),
-            refused(
-                "twice is the name of several snapshots; name one by its ARN: "
-                f"{arn('twice')}, {arn('twice', ACCEPTANCE)}"
-            ),
-        ),
+        ("latest", holding(LATEST, "dummyvalue"), f"{LATEST} names no snapshot yet"),
+        (HOSTILE, listing(snapshot("hostile", "9" * 12)), WRONG_ACCOUNT),
+        (ELSEWHERE, shared_elsewhere, WRONG_REGION),
+        ("twice", listing(snapshot("twice"), snapshot("twice", ACCEPTANCE)), SEVERAL),
         # A rollback takes no older one either.
-        (
-            ROLLBACK,
-            without(CURRENT),
-            refused(f"{CURRENT} has held no other snapshot to go back to"),
-        ),
-        (
-            ROLLBACK,
-            listing(snapshot("new")),
-            refused(f"{OLD}, the one before, does not exist any more"),
-        ),
+        (ROLLBACK, without(CURRENT), f"{CURRENT} has held no other snapshot to go back to"),
+        (ROLLBACK, listing(), f"{OLD}, the one before, does not exist any more"),
         (
             ROLLBACK,
             listing(snapshot("old", status="deleting")),
-            cannot_be_pinned(OLD, "status deleting, expected available"),
+            f"{OLD} cannot be pinned: status deleting, expected available",
         ),
     ],
 )
 def test_a_refused_pin_or_rollback_says_why_and_writes_nothing(
-    refreshed: Night, asked: str | None, arrange: Arrange, expected: Any
+    refreshed: Night, asked: str | None, arrange: Arrange, message: str
 ) -> None:
     arrange(refreshed)
     body = {"deploy": True}
     if asked is ROLLBACK:
-        assert refreshed.ask("POST", BACK, body) == expected
+        assert refreshed.ask("POST", BACK, body) == refused(message)
     else:
-        assert refreshed.ask("PUT", ROUTE, body | {"snapshot": asked}) == expected
+        assert refreshed.ask("PUT", ROUTE, body | {"snapshot": asked}) == refused(message)
+
+
+def test_a_copy_is_pinned_although_shares_are_in_another_region(night: Night) -> None:
+    shared_elsewhere(night)
+    night.offer("here", account=ACCEPTANCE)
+    assert night.pin("here").current == arn("here", ACCEPTANCE)
+
+
+def test_a_snapshot_that_nobody_has_is_not_found(night: Night) -> None:
+    message = "there is no snapshot unheard-of, neither of this account nor shared with it"
+    expected = 404, {"Code": "NotFoundError", "Message": message}
+    assert night.ask("PUT", ROUTE, {"snapshot": "unheard-of"}) == expected
 
 
 @pytest.mark.parametrize(("method", "path"), [("PUT", ROUTE), ("POST", BACK)])
@@ -189,21 +163,6 @@ def test_what_somebody_has_put_by_mistake_is_not_shown(night: Night) -> None:
     message = f"unknown moved {CURRENT} to {HIDDEN} in the meantime, which stays"
     with pytest.raises(Refused, match=re.escape(message)):
         night.pin("new")
-
-
-def test_a_share_of_another_region_is_not_pinned(night: Night) -> None:
-    night.configure(
-        AWS_DEFAULT_REGION="eu-west-1", SOURCE_REGION="us-east-1", RDS_COPY_KMS_KEY_ID="alias/a"
-    )
-    share = arn("there").replace("eu-west-1", "us-east-1")
-    night.offer("there", arn=share)
-    why = (
-        "it is in us-east-1, and the pipeline restores what is in this Region; pin latest or another "
-        "copy of this account's"
-    )
-    assert night.ask("PUT", ROUTE, {"snapshot": share}) == cannot_be_pinned(share, why)
-    night.offer("here", account=ACCEPTANCE)
-    assert night.pin("here").current == arn("here", ACCEPTANCE)
 
 
 # --- back to the snapshot before ------------------------------------------------------------------

@@ -7,10 +7,12 @@ import pytest
 from chalicelib.domain.errors import AwsError
 from tests.fakes import STACK
 from tests.stage import CURRENT
-from tests.usecases.night import NEW, OLD, REFRESHED, Night
+from tests.usecases.names import NEW, OLD, REFRESHED
+from tests.usecases.night import Night
 
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 EXECUTION = "rds-cluster-ID0002"
+WORK = "the after-restore work"
 
 
 @pytest.fixture
@@ -34,12 +36,6 @@ def shown(night: Night) -> tuple[object, list[str]]:
 def execution_becomes(night: Night, status: str, polls: int = 2) -> None:
     night.aws.state_machines.statuses[EXECUTION] = status
     night.polls(polls)
-
-
-def test_a_cluster_that_was_there_before_is_not_prepared(night: Night) -> None:
-    night.polls()
-    assert night.aws.state_machines.inputs == {}
-    assert shown(night) == (None, [])
 
 
 def test_the_work_is_started_once_and_the_data_is_good_once_it_is_done(restored: Night) -> None:
@@ -68,16 +64,6 @@ def test_the_work_is_started_once_and_the_data_is_good_once_it_is_done(restored:
     assert shown(restored) == (None, [])
 
 
-def test_a_cluster_restored_anew_from_the_same_data_is_prepared_anew(restored: Night) -> None:
-    restored.polls()
-    execution_becomes(restored, "SUCCEEDED")
-    restored.aws.stacks.replaces = True
-    restored.push()
-    restored.run_is_over()
-    assert (restored.good(), shown(restored)[0]["state"]) == (None, "preparing")
-    assert list(restored.aws.state_machines.inputs) == [EXECUTION, "rds-cluster-ID0003"]
-
-
 def test_what_was_put_by_hand_is_prepared_even_if_its_age_is_unknown(night: Night) -> None:
     night.aws.refused.append(("find", NEW))
     night.set(CURRENT, NEW)
@@ -94,63 +80,56 @@ def test_an_execution_s_name_is_as_long_as_step_functions_takes(restored: Night)
     assert list(restored.aws.state_machines.inputs) == ["a" * 65 + "-cluster-ID0002"]
 
 
-def test_work_that_fails_is_notified_once_and_completed_by_a_redrive(restored: Night) -> None:
+@pytest.mark.parametrize(
+    ("missing", "notified", "problem"),
+    [
+        (set(), f"execution {EXECUTION}: FAILED", f"execution {EXECUTION}: FAILED"),
+        ({MACHINE}, f"{WORK}: there is no state machine", f"{WORK}: it could not be started"),
+    ],
+)
+def test_work_that_fails_or_cannot_be_started_is_notified_once_and_done_later(
+    restored: Night, missing: set[str], notified: str, problem: str
+) -> None:
+    machines = restored.aws.state_machines
+    machines.missing |= missing
     restored.polls()
-    execution_becomes(restored, "FAILED", polls=3)
+    machines.statuses = dict.fromkeys(machines.statuses, "FAILED")
+    restored.polls(3)
     assert (restored.current, restored.good(), len(restored.subjects)) == (NEW, OLD, 1)
-    message = f"the data is NOT prepared: execution {EXECUTION}: FAILED"
-    assert message in restored.aws.notifier.sent[0].body
-    (problem,) = shown(restored)[1]
-    assert problem.startswith(f"rds: the data is not prepared: execution {EXECUTION}: FAILED. ")
+    assert f"the data is NOT prepared: {notified}" in restored.aws.notifier.sent[0].body
+    (found,) = shown(restored)[1]
+    assert found.startswith(f"rds: the data is not prepared: {problem}. ")
+    machines.missing.clear()
+    restored.polls()
+    assert list(machines.inputs) == [EXECUTION]
     for state in ("PENDING_REDRIVE", "RUNNING", "SUCCEEDED"):
         execution_becomes(restored, state)
     assert (restored.good(), restored.subjects[1:]) == (NEW, [REFRESHED])
-
-
-def test_a_missing_state_machine_is_notified_once_and_does_its_work_later(restored: Night) -> None:
-    restored.aws.state_machines.missing.add(MACHINE)
-    restored.polls(3)
-    assert len(restored.subjects) == 1
-    assert f"there is no state machine {MACHINE}" in restored.aws.notifier.sent[0].body
-    (problem,) = shown(restored)[1]
-    assert "the data is not prepared: the after-restore work: it could not be started" in problem
-    restored.aws.state_machines.missing.clear()
-    restored.polls()
-    execution_becomes(restored, "SUCCEEDED")
-    assert restored.good() == NEW
 
 
 UNKNOWN = {"state": "preparing", "status": "unknown", "execution": None}
 
 
 @pytest.mark.parametrize(
-    ("run", "work", "good", "preparation"),
-    [
-        ("Succeeded", ["FAILED", "SUCCEEDED"], NEW, None),
-        ("Succeeded", ["FAILED"], OLD, UNKNOWN),
-        ("Failed", ["SUCCEEDED"], OLD, UNKNOWN),
-    ],
+    ("work", "good", "preparation"),
+    [(["FAILED", "SUCCEEDED"], NEW, None), (["FAILED"], OLD, UNKNOWN)],
 )
-def test_work_is_neither_repeated_nor_called_into_question_once_step_functions_has_forgotten_it(
-    night: Night, run: str, work: list[str], good: str, preparation: object
+def test_work_that_step_functions_has_forgotten_is_not_repeated(
+    restored: Night, work: list[str], good: str, preparation: object
 ) -> None:
-    night.promote()
-    night.run_is_over(run, deploys=True)
+    restored.polls()
     for status in work:
-        execution_becomes(night, status)
-    subjects = night.subjects
-    night.aws.time += timedelta(days=90)
-    night.aws.state_machines.statuses.clear()
-    night.aws.state_machines.inputs.clear()
-    night.polls()
-    assert night.aws.state_machines.inputs == {}
-    assert (night.good(), shown(night)[0], night.subjects) == (good, preparation, subjects)
+        execution_becomes(restored, status)
+    subjects, machines = restored.subjects, restored.aws.state_machines
+    restored.aws.time += timedelta(days=90)
+    machines.statuses, machines.inputs = {}, {}
+    restored.polls()
+    assert (restored.good(), shown(restored)[0]) == (good, preparation)
+    assert (restored.subjects, machines.inputs) == (subjects, {})
 
 
 @pytest.mark.parametrize("operation", ["start", "execution"])
-def test_work_that_cannot_be_looked_at_hinders_no_correction_and_no_other_news(
-    restored: Night, operation: str
-) -> None:
+def test_work_that_cannot_be_seen_hinders_nothing_else(restored: Night, operation: str) -> None:
     restored.aws.refused = [(operation, MACHINE)]
     restored.offer("third")
     restored.pin("third", deploy=True)
@@ -170,6 +149,8 @@ def test_work_that_cannot_be_looked_at_hinders_no_correction_and_no_other_news(
 
 
 def test_a_cluster_that_no_run_has_restored_is_notified_and_not_prepared(night: Night) -> None:
+    night.polls()
+    assert shown(night) == (None, [])  # it was there before
     night.pin("new")
     night.aws.time += timedelta(hours=1)
     night.aws.stacks.deploy(STACK)  # from somebody's machine

@@ -6,41 +6,28 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import AwsError, BusyError, Refused
+from chalicelib.domain.deployment import Position
+from chalicelib.domain.errors import AwsError, BusyError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
 from tests.fakes import arn, snapshot
-from tests.interruptions import Killed, calm, kill, meanwhile, refuse
+from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
-from tests.usecases.night import (
-    BUSY,
-    HIDDEN,
-    HOLD,
-    KIM,
-    NEW,
-    OLD,
-    READING,
-    SCHEDULE,
-    SECRET,
-    SUNDAY,
-    Night,
-    documented,
-    refused,
-)
+from tests.usecases.names import BUSY, HIDDEN, HOLD, KIM, NEW, OLD, SCHEDULE, SECRET, SUNDAY
+from tests.usecases.night import Night, documented, refused
 from tests.usecases.states import (
     Arrange,
     at,
+    configured,
     hold_until,
     holding,
+    in_turn,
     listing,
-    run_that_waits,
     stack_in,
     without,
 )
 
 STEPS = ("week", "window", "hold", "parameters", "snapshot", "new", "idle", "put", "start")
-RDS = {"database": "rds"}
-NOON = at(SUNDAY.replace(hour=12))
 
 
 def ask(night: Night, asked: str) -> Any:
@@ -64,7 +51,6 @@ def test_latest_becomes_current_and_the_pipeline_is_started(night: Night) -> Non
     before, expected = night.everything(), documented("refresh")
     assert ask(night, "as a dry run") == expected
     assert night.everything() == before
-    assert set(night.aws.calls) <= READING
     del expected["dry_run"]
     expected["steps"][0]["detail"] = None
     for step in expected["steps"][7:]:
@@ -77,20 +63,19 @@ def test_latest_becomes_current_and_the_pipeline_is_started(night: Night) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arrange", "setting"),
+    "arrange",
     [
-        (listing(snapshot("new", created=SUNDAY - timedelta(days=14))), {}),
-        (listing(snapshot("new", created=SUNDAY.replace(year=2))), {"MAX_SNAPSHOT_AGE_DAYS": "0"}),
-        (without(CURRENT), {}),
-        (stack_in("UPDATE_ROLLBACK_FAILED"), {}),
+        listing(snapshot("new", created=SUNDAY - timedelta(days=14))),
+        in_turn(
+            listing(snapshot("new", created=SUNDAY.replace(year=2))),
+            configured(MAX_SNAPSHOT_AGE_DAYS="0"),
+        ),
+        stack_in("UPDATE_ROLLBACK_FAILED"),
     ],
-    ids=["greatest age", "no limit", "no current", "cannot be seen"],
+    ids=["greatest age", "no limit", "cannot be seen"],
 )
-def test_what_is_within_the_limits_is_promoted(
-    night: Night, arrange: Arrange, setting: dict[str, str]
-) -> None:
+def test_what_is_within_the_limits_is_promoted(night: Night, arrange: Arrange) -> None:
     arrange(night)
-    night.configure(**setting)
     assert night.promote().outcome == "started"
     assert night.current == NEW
 
@@ -101,48 +86,42 @@ STRANGE = arn("new", "999999999999")
 NO_ARN = "not the ARN of a DB cluster snapshot"
 NO_HOLD = 'not a hold such as {"until": "2026-01-22", "reason": "…", "by": "…"}'
 SEVEN = SUNDAY.replace(hour=7)
+UNREADABLE = f"{HOLD} cannot be read, which counts as a hold: {NO_HOLD}"
+NO_NAME = f"{PIPELINE_NAME} holds 'dummyvalue', not a pipeline's name"
+ACCOUNTS = "999999999999, expected 111111111111"
 TOO_OLD = snapshot("new", created=SUNDAY - timedelta(days=14, seconds=1))
+NEXT_VERSION = snapshot("new", engine_version="16.1")
 
-WHY_NOT: dict[str, list[tuple[Arrange, str, str]]] = {
-    "window": [(at(SEVEN), "outside-window", "2026-01-04 07:00 UTC is outside 00:00-07:00 UTC")],
-    "hold": [
-        (hold_until("2026-01-05"), "on-hold", "on hold until 2026-01-05 by kim: release test"),
-        (
-            holding(HOLD, "until thursday"),
-            "on-hold",
-            f"{HOLD} cannot be read, which counts as a hold: {NO_HOLD}",
-        ),
-    ],
-    "parameters": [
-        (without(LATEST), "parameter-missing", f"no parameter {LATEST}"),
-        (without(PIPELINE_NAME), "parameter-missing", f"no parameter {PIPELINE_NAME}"),
-        (holding(LATEST, SECRET), "no-latest", f"{LATEST} holds {HIDDEN}, {NO_ARN}"),
-        (
-            holding(PIPELINE_NAME, "dummyvalue"),
-            "pipeline-missing",
-            f"{PIPELINE_NAME} holds 'dummyvalue', not a pipeline's name",
-        ),
-    ],
-    "snapshot": [
-        (
-            holding(LATEST, STRANGE),
-            "not-eligible",
-            f"{STRANGE}: account 999999999999, expected 111111111111",
-        ),
-        (listing(), "snapshot-gone", f"{NEW} does not exist any more, or is no longer shared"),
-        (
-            listing(snapshot("new", engine_version="16.1")),
-            "not-eligible",
-            f"{NEW}: engine version 16.1, expected 15",
-        ),
-        (listing(TOO_OLD), "snapshot-stale", f"{NEW} is 14 days old, the limit is 14"),
-    ],
-    "new": [
-        (holding(PIPELINE_NAME, "other"), "pipeline-missing", "there is no pipeline named other"),
-        (holding(LATEST, OLD), "nothing-new", "the newest snapshot of every database is deployed"),
-    ],
-}
-REFUSALS = [(step, *row) for step, rows in WHY_NOT.items() for row in rows]
+REFUSALS: list[tuple[str, Arrange, str, str]] = [
+    ("window", at(SEVEN), "outside-window", "2026-01-04 07:00 UTC is outside 00:00-07:00 UTC"),
+    ("hold", hold_until("2026-01-05"), "on-hold", "on hold until 2026-01-05 by kim: release test"),
+    ("hold", holding(HOLD, "until thursday"), "on-hold", UNREADABLE),
+    ("parameters", without(LATEST), "parameter-missing", f"no parameter {LATEST}"),
+    ("parameters", without(PIPELINE_NAME), "parameter-missing", f"no parameter {PIPELINE_NAME}"),
+    ("parameters", holding(LATEST, SECRET), "no-latest", f"{LATEST} holds {HIDDEN}, {NO_ARN}"),
+    ("parameters", holding(PIPELINE_NAME, "dummyvalue"), "pipeline-missing", NO_NAME),
+    ("snapshot", holding(LATEST, STRANGE), "not-eligible", f"{STRANGE}: account {ACCOUNTS}"),
+    (
+        "snapshot",
+        listing(),
+        "snapshot-gone",
+        f"{NEW} does not exist any more, or is no longer shared",
+    ),
+    ("snapshot", listing(NEXT_VERSION), "not-eligible", f"{NEW}: engine version 16.1, expected 15"),
+    ("snapshot", listing(TOO_OLD), "snapshot-stale", f"{NEW} is 14 days old, the limit is 14"),
+    (
+        "new",
+        holding(PIPELINE_NAME, "other"),
+        "pipeline-missing",
+        "there is no pipeline named other",
+    ),
+    (
+        "new",
+        holding(LATEST, OLD),
+        "nothing-new",
+        "the newest snapshot of every database is deployed",
+    ),
+]
 
 
 @pytest.mark.parametrize("asked", ["by the schedule", "by a person", "as a dry run"])
@@ -165,7 +144,6 @@ def test_a_decision_not_to_act_names_its_step_and_leaves_everything_as_it_was(
     assert (entry["current"], entry["previous"], "execution_id" in answer) == (OLD, OLD, False)
     assert "secret" not in str(answer)
     assert night.everything() | {"sent": None} == before
-    assert set(night.aws.calls) <= READING | {"_publish"}
     what = "refresh skipped" if outcome == "skipped" else "REFRESH FAILED"
     is_notified = asked == "by the schedule" and reason != "nothing-new"
     assert night.subjects == ([f"{what}: {reason} (rds)"] if is_notified else [])
@@ -178,6 +156,10 @@ def test_an_off_week_asks_aws_nothing(night: Night) -> None:
     assert (night.aws.calls, night.subjects) == ([], [])
 
 
+def run_that_waits(night: Night) -> None:
+    night.aws.pipelines.waiting[night.push()] = Position("Approve", waits_for="an approval")
+
+
 PLACE = ", waiting for an approval in stage Approve;"
 DEPLOYING = "rds: stack acceptance-data is UPDATE_IN_PROGRESS; try again when it has ended"
 
@@ -185,15 +167,12 @@ DEPLOYING = "rds: stack acceptance-data is UPDATE_IN_PROGRESS; try again when it
 @pytest.mark.parametrize(
     ("arrange", "message"),
     [
-        (Night.push, BUSY),
         (run_that_waits, BUSY.replace(";", PLACE)),
         (stack_in("UPDATE_IN_PROGRESS"), DEPLOYING),
     ],
-    ids=["a run", "a run that waits", "a stack that somebody else deploys"],
+    ids=["a run that waits", "a stack that somebody else deploys"],
 )
-def test_whatever_is_busy_is_named_and_raised_so_that_lambda_tries_again(
-    night: Night, arrange: Arrange, message: str
-) -> None:
+def test_whatever_is_busy_is_named_and_raised(night: Night, arrange: Arrange, message: str) -> None:
     arrange(night)
     before = night.values
     with pytest.raises(BusyError) as caught:
@@ -207,19 +186,11 @@ def test_whatever_is_busy_is_named_and_raised_so_that_lambda_tries_again(
     assert night.values == before
 
 
-# --- exactly once ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("ended", [None, "Succeeded", "Failed"])
-def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(
-    night: Night, ended: str | None
-) -> None:
-    night.promote()
-    if ended:
-        night.run_is_over(ended)
-    values, result = night.values, night.promote()
+def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(promoted: Night) -> None:
+    promoted.run_is_over("Failed")
+    result = promoted.promote()
     assert (result.reason, result.message) == ("nothing-new", "this scheduled time has had its run")
-    assert (night.started, night.values) == (["run-2"], values)
+    assert (promoted.started, promoted.current) == (["run-2"], OLD)
 
 
 def test_a_token_that_has_had_its_run_starts_nothing_and_is_undone(night: Night) -> None:
@@ -238,7 +209,6 @@ def test_a_token_that_has_had_its_run_starts_nothing_and_is_undone(night: Night)
     ("happens", "reason", "undone", "stays"),
     [
         (at(SEVEN), "outside-window", OLD, NEW),
-        (without(LATEST), "parameter-missing", OLD, NEW),
         # Whether a run was started for it cannot be known.
         (without(PIPELINE_NAME), "parameter-missing", NEW, NEW),
     ],
@@ -296,10 +266,10 @@ def test_all_databases_are_promoted_by_one_run_or_none_is(two: Night) -> None:
     listing(snapshot("new"))(two)
     assert (two.promote().reason, two.values) == ("snapshot-gone", before)
     listing(*snapshots)(two)
-    assert two.promote().execution_id == "run-3"
+    assert two.promote().execution_id == "run-2"
     assert (two.values[CURRENT], two.values[OTHER_CURRENT]) == (NEW, arn("docs-new"))
     assert two.present().token == two.present(OTHER_CURRENT).token
-    assert two.started == ["run-3"]
+    assert two.started == ["run-2"]
 
 
 def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(two: Night) -> None:
@@ -308,11 +278,10 @@ def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(two: Nigh
     two.pin("docs-new", deploy=True, index=1)
     two.run_ends("Failed")
     message = f"the run would restore docs from {arn('docs-new')}, which db-reconcile is about"
-    assert message in str(two.refresh(dry_run=True).message)
-    for ask in (two.refresh, two.promote):
-        with pytest.raises(BusyError, match=re.escape(message)):
-            ask()
-    status, answer = two.ask("PUT", "/snapshots/current", {"snapshot": NEW, "deploy": True} | RDS)
+    with pytest.raises(BusyError, match=re.escape(message)):
+        two.promote()
+    body = {"snapshot": NEW, "deploy": True, "database": "rds"}
+    status, answer = two.ask("PUT", "/snapshots/current", body)
     assert (status, message in answer["Message"]) == (409, True)
     assert (two.current, two.values[OTHER_CURRENT]) == (OLD, arn("docs-new"))
     two.polls()
@@ -333,25 +302,12 @@ def test_a_value_to_be_reverted_is_seen_although_its_database_is_still_prepared(
 def test_no_run_is_started_beside_an_order_of_which_nobody_knows_what_it_did(two: Night) -> None:
     """A pin that waits is somebody's wish, and a value once restored is restored already."""
     two.aws.stacks.set_status("UPDATE_ROLLBACK_FAILED")
-    assert two.pin("docs-new", deploy=True, index=1).execution_id == "run-3"
+    assert two.pin("docs-new", deploy=True, index=1).execution_id == "run-2"
     two.run_is_over("Failed")
     with pytest.raises(BusyError, match="the run might restore docs from"):
         two.pin("new", deploy=True)
     two.pin("docs-new", index=1)
-    assert two.pin("new", deploy=True).execution_id == "run-4"
-
-
-def test_every_database_is_tried_when_putting_one_back_fails(two: Night) -> None:
-    def interrupt(when: str, operation: str) -> None:
-        first_undo = operation == "put" and two.aws.calls.count("put") == 3
-        if when == "before" and (operation == "start" or first_undo):
-            raise AwsError(operation, "it", "ThrottlingException", "Rate exceeded")
-
-    two.aws.interrupt = interrupt
-    with pytest.raises(AwsError, match="start of it failed") as caught:
-        two.promote()
-    assert "could not be put back" in caught.value.__notes__[0]
-    assert (two.values[CURRENT], two.values[OTHER_CURRENT]) == (NEW, arn("docs-old"))
+    assert two.pin("new", deploy=True).execution_id == "run-3"
 
 
 # --- because a person asks ------------------------------------------------------------------------
@@ -382,7 +338,7 @@ def test_week_and_hold_go_by_the_date_in_the_windows_zone(night: Night) -> None:
 
 
 def test_a_dry_run_looks_at_everything_and_answers_with_the_first_refusal(night: Night) -> None:
-    NOON(night)
+    night.aws.time = SUNDAY.replace(hour=12)
     hold_until("2026-01-22")(night)
     night.push()
     answer = ask(night, "as a dry run")
@@ -398,32 +354,14 @@ def test_a_refresh_waits_for_a_killed_order_of_somebody_else(night: Night) -> No
         "start; try again in some minutes"
     )
     assert night.promote().execution_id == "run-2"
+    assert night.ledger[1:] == [("promote", "new")]  # which is not put again
 
 
-def test_a_refresh_that_was_killed_and_is_asked_for_again_has_one_run(night: Night) -> None:
-    kill(night.aws, "before", "start")
-    with pytest.raises(Killed):
-        night.refresh()
-    calm(night.aws)
-    assert night.refresh().execution_id == "run-2"
-    assert night.ledger[1:] == [("refresh", "new")]
-    # It was asked for with the token that the killed request had written.
-    assert night.aws.pipelines.start(PIPELINE, str(night.present().token)) == "run-2"
-
-
-# --- somebody else moves it in between (see test_interleavings.py), and what is said of it ---------
-
-
-@pytest.mark.parametrize("asked", ["promote", "refresh"])
-def test_whoever_is_overruled_learns_by_whom(night: Night, asked: str) -> None:
+def test_whoever_is_overruled_learns_by_whom(night: Night) -> None:
     night.offer("wanted")
     meanwhile(night.aws, "before", "put", lambda: night.pin("wanted"))
     message = f"{KIM} moved {CURRENT} to {arn('wanted')} in the meantime, which stays"
-    if asked == "promote":
-        result = night.promote()
-        assert (result.reason, result.message) == ("nothing-new", message)
-    else:
-        with pytest.raises(Refused, match=message):
-            night.refresh()
-    assert night.ledger[-3:] == [("pin", "wanted"), (asked, "new"), ("pin", "wanted")]
+    result = night.promote()
+    assert (result.reason, result.message) == ("nothing-new", message)
+    assert night.ledger[-3:] == [("pin", "wanted"), ("promote", "new"), ("pin", "wanted")]
     assert night.started == []

@@ -7,11 +7,12 @@ import pytest
 from chalicelib.domain.ledger import Note
 from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.stage import CURRENT, LATEST
-from tests.usecases.night import DOCUMENTS, NEW, OLD, TWO_O_CLOCK, Night, about_rds
-from tests.usecases.states import Arrange, at, holding, listing, without
+from tests.usecases.names import NEW, OLD, TWO_O_CLOCK
+from tests.usecases.night import Night, about_rds
+from tests.usecases.states import Arrange, at, listing, without
 
 
-def test_the_newest_eligible_share_becomes_latest(night: Night) -> None:
+def test_the_newest_eligible_share_becomes_latest_once(night: Night) -> None:
     night.offer("newest", created=TWO_O_CLOCK - timedelta(hours=1))
     night.offer("mysql", engine="aurora-mysql")
     at(TWO_O_CLOCK)(night)
@@ -28,24 +29,11 @@ def test_the_newest_eligible_share_becomes_latest(night: Night) -> None:
     by = "the schedule of 2026-01-04T02:00:00+00:00"
     assert night.present(LATEST).value == arn("newest")
     assert night.present(LATEST).note == Note("update", by, "newest eligible share")
-
-
-@pytest.mark.parametrize(
-    ("arrange", "outcome", "latest"),
-    [
-        (holding(LATEST, NEW), "unchanged", NEW),
-        (without(LATEST), "updated", NEW),
-        (listing(snapshot("old")), "updated", OLD),
-    ],
-    ids=["right", "missing", "the newest is gone"],
-)
-def test_latest_is_moved_from_whatever_it_holds_and_not_written_again_if_it_is_right(
-    night: Night, arrange: Arrange, outcome: str, latest: str
-) -> None:
-    arrange(night)
-    assert night.update().outcome == outcome
-    assert night.values[LATEST] == latest
-    assert ("put" in night.aws.calls) == (outcome == "updated")
+    night.aws.calls.clear()
+    assert night.update().outcome == "unchanged"
+    assert night.aws.calls == ["shared", "get"]  # what is right is not written again
+    without(LATEST)(night)
+    assert (night.update().outcome, night.values[LATEST]) == ("updated", arn("newest"))
 
 
 UNCHOSEN: list[tuple[Arrange, str, str]] = [
@@ -80,23 +68,12 @@ def test_a_refusal_says_why_and_writes_nothing(
     assert "the schedule of 2026-01-04 02:00 UTC" in night.aws.notifier.sent[0].body
 
 
-@pytest.mark.parametrize(
-    ("arrange", "outcomes", "reason"),
-    [
-        (holding(LATEST, OLD), ["updated", "updated"], None),
-        (listing(snapshot("old")), ["updated", "failed"], "no-eligible-snapshot"),
-    ],
-)
-def test_databases_are_updated_from_one_listing_and_no_failure_hides_behind_another(
-    arrange: Arrange, outcomes: list[str], reason: str | None
-) -> None:
-    two = Night.of_two(RDS_SOURCE_CLUSTER="orders")
-    two.offer("docs-newest", **DOCUMENTS | {"created": TWO_O_CLOCK})
-    arrange(two)
+def test_databases_have_one_listing_and_no_failure_hides_behind_another() -> None:
+    two = Night(two=True)
+    listing(snapshot("old"))(two)
     current = two.values[CURRENT]
     result = two.update()
-    assert [each.outcome for each in result.databases] == outcomes
-    assert (result.outcome, result.reason) == ("failed" if reason else "updated", reason)
-    assert two.aws.calls[:2] == ["shared", "get"]
-    assert set(two.aws.calls[2:]) <= {"put", "_publish"}
+    assert [each.outcome for each in result.databases] == ["updated", "failed"]
+    assert (result.outcome, result.reason) == ("failed", "no-eligible-snapshot")
+    assert two.aws.calls == ["shared", "get", "put", "_publish"]
     assert two.values[CURRENT] == current
