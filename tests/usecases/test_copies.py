@@ -284,7 +284,12 @@ def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal() -> None:
     two.aws.refused.append(("copy", NEW))
     with pytest.raises(AwsError, match=f"copy of {NEW} failed"):
         two.update()
-    assert [each.engine for each in snapshots.all if each.own] == ["docdb"]
+    (copied,) = [each for each in snapshots.all if each.own]
+    snapshots.settle()
+    two.aws.refused.append(("history", LATEST))
+    with pytest.raises(AwsError, match="history of"):
+        two.follow_copies()
+    assert (copied.engine, two.values[OTHER_LATEST]) == ("docdb", copied.arn)
     snapshots.all = [each for each in snapshots.all if not each.own]
     snapshots.unencrypted.add(docs)
     with pytest.raises(AwsError):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.errors import AwsError, BusyError, Refused
 from chalicelib.domain.ledger import Note
 from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.interruptions import meanwhile
@@ -186,6 +186,13 @@ def test_a_rollback_soon_after_one_that_had_its_run_goes_one_step_further(refres
     refreshed.rollback()
     refreshed.run_ends(minutes=5)
     assert refreshed.rollback().current == NEW
+
+
+def test_a_rollback_soon_after_a_killed_pin_does_not_start_the_pins_run(night: Night) -> None:
+    night.aws.parameters.put(CURRENT, NEW, Note("pin", KIM, "", "a-token"))
+    with pytest.raises(BusyError, match="may be about to start"):
+        night.rollback()
+    assert night.started == []
 
 
 def test_one_of_several_databases_goes_back(two: Night) -> None:
