@@ -29,7 +29,7 @@ from chalicelib.domain.snapshots import Choice
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
-from cli import configure, doctor, mainpipeline, stacks, stages, templates
+from cli import configure, discovery, doctor, mainpipeline, stacks, stages, templates
 from cli.doctor import acceptance, checks, deployment, production, refresh
 from cli.doctor import template as template_checks
 from cli.doctor.checks import Check
@@ -38,7 +38,7 @@ from cli.main import cli
 from cli.output import printable
 from cli.policies import file_name, policies
 from cli.stages import CONFIG, AcceptanceStage, ProductionStage, StageError
-from tests.fakes import ACCEPTANCE, PRODUCTION, InMemoryAws, arn, snapshot
+from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME, TWO
 from tests.stage import STAGE as REQUIRED
 
@@ -303,28 +303,15 @@ def account(
 
 
 WOULD_BE = LAMBDA | {"Variables": VARIABLES, "reserved_concurrency": 1, "iam_role_arn": None}
+DENIED = Unavailable("service:Look", "no identity-based policy allows it", denied=True)
 
 
 def faults(look: AcceptanceLook) -> list[Check]:
     """What is not ok in the account, each with its fix."""
     entries = dict.fromkeys(POLICIES, WOULD_BE)
     found = [
-        *acceptance.parameters(look),
-        *acceptance.pipeline(look),
-        *template_checks.reading(look),
-        *refresh.databases(look),
-        *refresh.obstacles(look),
-        *acceptance.shares(look),
-        *acceptance.copy_keys(look),
-        *deployment.own_stacks(look),
-        *deployment.functions(look, entries),
-        *deployment.roles(look, POLICIES, entries),
-        *deployment.rest_api("REST API", look),
-        *deployment.schedules(look),
-        *deployment.topic(look),
-        *deployment.chat_topic(look),
-        *deployment.topic_keys(look),
-        *deployment.alarms(look),
+        *doctor._acceptance(look),  # noqa: SLF001
+        *doctor._deployment(look, entries, POLICIES),  # noqa: SLF001
     ]
     assert [check for check in found if bool(check.fix) == (check.status == "ok")] == []
     return [check for check in found if check.status != "ok"]
@@ -431,6 +418,7 @@ ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 ANYBODY = {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl"}
 WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
 ERRORS, OVERDUE = stacks.alarm_names(HEALTHY_STAGE)[0], f"{APP}-{NAME}-refresh-overdue"
+SILENT = f"{APP}-{NAME}-{stacks.NOTIFICATION_ALARM}"
 WITHOUT_API = stage_of(PIN_API_ENABLED="false")
 
 
@@ -496,7 +484,6 @@ FAULTS: dict[str, list[Row]] = {
             ("!If [Unknown, !Ref Text, !Ref AWS::NoValue]", "the template's parameter Text of type String, which is the text itself"),
         ]),
         *(("main", account(template=restored_from(snapshot)), "warning", "source of Cluster's SnapshotIdentifier is unknown", BY_HAND) for snapshot in [
-            "!GetAtt Chooser.Arn",
             "!FindInMap [Environments, !Ref AWS::AccountId, snapshot]",
             "!Sub '${AWS::StackName}-snapshot'",
         ]),
@@ -571,6 +558,9 @@ FAULTS: dict[str, list[Row]] = {
     ],
     "function": [
         (RESTORE, account(configuration=None), "problem", "is not deployed", DEPLOY),
+        # What is not seen may have its reservation and its settings.
+        (RESTORE, account(configuration=DENIED, unreserved=unreserved(100)), "warning", "could not be looked at", "allow service:Look"),
+        (f"{RESTORE} settings", configured(Environment={"Error": {"Message": "no right"}}), "warning", "no right", "allow kms:Decrypt"),
         (RESTORE, configured(Environment=OTHER_SETTINGS), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, TOKEN", DEPLOY),
         (RESTORE, configured(State="Inactive"), "problem", "is Inactive", DEPLOY),
         (RESTORE, configured(State="Inactive", StateReasonCode="Idle"), "warning", "because it was idle", f"aws lambda invoke --function-name {RESTORE}"),
@@ -666,43 +656,38 @@ def test_each_fault_is_named_with_its_fix_and_nothing_else_is(
     assert "hunter2" not in f"{found.seen}{found.fix}"
 
 
+PIPELINES_OWN = pipeline_of(
+    # A stack of the same name in another Region.
+    stage_named("There", DATABASE | {"region": "us-east-1"}),
+    # Another database and an approval beside this one, and a role of this account.
+    stage_named("Deploy", ASK | {"runOrder": 2}, DATABASE | HERE, ORDERS),
+    stage_named("Next", ASK, ORDERS | {"runOrder": 2}),
+    stage_named("Clean", DELETION),
+)
+IN_MANY_WAYS = account(
+    {HOLD: None},
+    # A short run, and an earlier one that failed.
+    runs=[LONG._replace(started=NOW - timedelta(hours=2)), LONG._replace(status="Failed")],
+    pipeline=PIPELINES_OWN,
+    preparation=Preparation("RUNNING", "arn:x"),
+    # DocumentDB has no Data API.
+    cluster=READY | {"Engine": "docdb", "HttpEndpointEnabled": False},
+    share_key=None,
+    configuration=CONFIGURATION | {"Runtime": "python3.13"},
+    # Lambda's defaults.
+    retries={"DestinationConfig": RETRIES[RESTORE]["DestinationConfig"]},
+    alarms=HEALTHY["alarms"] | {SILENT: ALARM | {"AlarmActions": []}},
+    # What else the pipeline restores is not the stage's business.
+    **{"template of orders": restored_from(OLD.arn)},
+)
 RIGHT = {
     "everything": account(),
+    "much is other than usual": IN_MANY_WAYS,
     "no run yet": account(runs=[]),
-    "a short run, and an earlier one that failed": account(
-        runs=[LONG._replace(started=NOW - timedelta(hours=2)), LONG._replace(status="Failed")]
-    ),
-    "no parameter of the hold": account({HOLD: None}),
-    # What else the pipeline restores is not the stage's business.
-    "another database and an approval beside it, and a role of this account": account(
-        pipeline=pipeline_of(stage_named("Deploy", ASK | {"runOrder": 2}, DATABASE | HERE, ORDERS)),
-        **{"template of orders": restored_from(OLD.arn)},
-    ),
-    "an approval before another stack": account(
-        pipeline=pipeline_of(DATABASE_STAGE, stage_named("Next", ASK, ORDERS | {"runOrder": 2})),
-        **{"template of orders": stack_of({})},
-    ),
     "an approval after Terraform": account(
         pipeline=pipeline_of(stage_named("Apply", TERRAFORM), VERIFY)
     ),
     "a pipeline that only waits": account(pipeline=pipeline_of(VERIFY)),
-    "a stack of the same name in another Region": account(
-        pipeline=pipeline_of(
-            stage_named("There", DATABASE | {"region": "us-east-1"}), DATABASE_STAGE
-        )
-    ),
-    "a stack that the pipeline deletes": account(
-        pipeline=pipeline_of(DATABASE_STAGE, stage_named("Clean", DELETION))
-    ),
-    "work in progress": account(preparation=Preparation("RUNNING", "arn:x")),
-    "DocumentDB has no Data API": account(
-        cluster=READY | {"Engine": "docdb", "HttpEndpointEnabled": False}
-    ),
-    "a share without a key": account(share_key=None),
-    "a newer Python": configured(Runtime="python3.13"),
-    "Lambda's defaults of retries": account(
-        retries={"DestinationConfig": RETRIES[RESTORE]["DestinationConfig"]}
-    ),
     "a topic's key by actions": under_policy(
         allowing("*", ["KMS:Decrypt", "kms:generatedatakey"]),
         {"Effect": "Deny", "Principal": "*", "NotAction": "kms:*"},
@@ -715,9 +700,6 @@ RIGHT = {
         topic={},
         chat={"KmsMasterKeyId": TOPIC_KEY},
         **{f"kms:DescribeKey {TOPIC_KEY}": CUSTOMERS},
-    ),
-    "a silent alarm": with_alarm(
-        f"{APP}-{NAME}-{stacks.NOTIFICATION_ALARM}", ALARM | {"AlarmActions": []}
     ),
     "no API": account(stage=WITHOUT_API, rest_apis=[]),
     "the other environment's cluster": account(
@@ -744,7 +726,6 @@ def test_what_is_right_in_its_own_way_is_ok(seen: AcceptanceLook) -> None:
 
 # --- what cannot be looked at ---------------------------------------------------------------------
 
-DENIED = Unavailable("service:Look", "no identity-based policy allows it", denied=True)
 # What a healthy stage is not asked, and what only decides how a fix is worded.
 UNASKED = {NAMES[name] for name in ("unreserved", "packaged", "before")}
 
@@ -755,14 +736,6 @@ def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(question: 
     assert {check.status for check in found} == {"warning"}
     assert all("service:Look" in check.seen for check in found if check.blind)
     assert not doctor.is_healthy(found)
-
-
-def test_a_function_that_is_not_seen_may_have_its_reservation_and_its_settings() -> None:
-    (unseen,) = faults(account(configuration=DENIED, unreserved=unreserved(100)))
-    assert (unseen.subject, unseen.blind) == (RESTORE, True)
-    error = {"Environment": {"Error": {"Message": "no right to decrypt"}}}
-    (unreadable,) = faults(configured(**error))
-    assert (unreadable.subject, unreadable.blind) == (f"{RESTORE} settings", True)
 
 
 @pytest.mark.parametrize(
@@ -959,17 +932,20 @@ def test_a_nested_stack_s_parameters_are_given_by_another_template() -> None:
     assert found.seen == "the source of Cluster's SnapshotIdentifier is unknown"
 
 
-def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
-    aws = InMemoryAws(NOW)
-    aws.pipelines.pipelines[PIPELINE] = []
-    aws.parameters.put(CURRENT, OLD.arn, None)
-    aws.pipelines.begin(PIPELINE)
-    aws.pipelines.finish(PIPELINE)
-    answers = HEALTHY | {"runs": aws.pipelines.runs(PIPELINE)}
-    del answers[NAMES["deployment"]]
-    look = AcceptanceLook(UNNAMED, Mock(), NOW, answers)
-    vars(look)["aws"] = aws
-    assert look.deployment(UNNAMED.settings.databases[0]).value == OLD.arn
+def test_what_configure_does_not_find_changes_nothing_and_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It asks the same questions."""
+    seen, notes = account(topic_key=None, pipeline=None), list[str]()
+    for name in ("Look", "AcceptanceLook"):
+        monkeypatch.setattr(discovery, name, lambda *_: seen)
+    monkeypatch.setattr(discovery, "caller", lambda *_: ({"Account": ACCEPTANCE}, NOW))
+    assert discovery.find_topic_keys(notes.append, HEALTHY_STAGE) is None
+    assert discovery.find_stack_names(notes.append, HEALTHY_STAGE, ["RDS_STACK_NAME"]) == {}
+    keys, stack = notes
+    gone = f"there is no key {ACCEPTANCES_KEYS}:alias/topics"
+    assert keys == f"the keys of the topics stay as they were ({gone})"
+    assert stack.startswith(f"RDS_STACK_NAME is not set (there is no pipeline {PIPELINE}). Without")
 
 
 # --- what a stage's files say ---------------------------------------------------------------------
@@ -1014,17 +990,13 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
         ("TOKEN", "warning", f"{remove} TOKEN="),
         (file.name, "problem", f"aurora-refresh configure --stage {NAME}, and then {DEPLOY}"),
     ]
-    other = {"Account": PRODUCTION, "Arn": "me"}
     with monkeypatch.context() as patched:
-        patched.setattr(doctor, "caller", lambda *_: (other, NOW))
-        another_s, *again = doctor.examine(project, NAME)
-        assert again == found
+        patched.setattr(doctor, "caller", lambda *_: ({"Account": PRODUCTION, "Arn": "me"}, NOW))
+        another_s, *with_another_s = doctor.examine(project, NAME)
     monkeypatch.setenv("AWS_PROFILE", "acceptence")
-    misspelt, *again = doctor.examine(project, NAME)
-    assert again == found
-    assert {(each.subject, each.status) for each in (none, another_s, misspelt)} == {
-        ("credentials", "problem")
-    }
+    misspelt, *with_misspelt = doctor.examine(project, NAME)
+    assert found == with_another_s == with_misspelt
+    assert {none.status, another_s.status, misspelt.status} == {"problem"}
     assert str(none.fix).startswith(f"sign in to account {ACCEPTANCE}")
     assert str(another_s.fix).startswith(f"use credentials of account {ACCEPTANCE}")
     assert "the AWS profile in use does not exist" in misspelt.seen
@@ -1186,13 +1158,3 @@ def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
     (bad,) = (check for check in found if check.status != "ok")
     assert f"{bad.subject} {bad.status}" == what
     assert str(bad.fix).startswith(fix)
-
-
-def test_a_production_stage_s_rules_fire_when_its_settings_say() -> None:
-    fires = {"State": "ENABLED", "ScheduleExpression": "rate(9 days)"}
-    rules = [f"events:DescribeRule {rule}" for rule in stacks.rule_names(WITH_KEY).values()]
-    look = Look(WITH_KEY, Mock(), NOW, dict.fromkeys(rules, fires))
-    assert [check.seen for check in deployment.schedules(look)] == [
-        "fires at rate(9 days) instead of cron(0 22 ? * SAT *)",
-        "fires at rate(9 days) instead of rate(15 minutes)",
-    ]
