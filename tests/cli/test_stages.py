@@ -129,20 +129,19 @@ def test_a_production_stage_says_where_it_is(project: Path) -> None:
     assert stage.partition == "aws-us-gov"
 
 
-@pytest.mark.parametrize("name", ["a", "Test-2", "a" * 14])
-def test_a_name_that_every_resource_can_bear_is_taken(name: str) -> None:
-    stages.check_name(name)
-    assert len(f"aurora-refresh-{name}-db-update-latest-snapshot-id-event") <= 64
-
-
-@pytest.mark.parametrize("name", ["", "a" * 15, "../x", "-a", "a\n"])
-def test_a_name_that_some_resource_cannot_bear_is_refused(name: str) -> None:
-    with pytest.raises(StageError, match="STAGE is "):
+def test_a_stage_s_name_is_one_that_every_resource_can_bear() -> None:
+    longest = "a" * 14
+    assert len(f"aurora-refresh-{longest}-db-update-latest-snapshot-id-event") == 64
+    for name in ("a", "Test-2", longest):
         stages.check_name(name)
+    for name in ("", f"{longest}a", "../x", "-a", "a\n"):
+        with pytest.raises(StageError, match="STAGE is "):
+            stages.check_name(name)
 
 
 COPIED = {"RDS_COPY_KMS_KEY_ID": "alias/copies"}
-TOPIC = "arn:aws:sns:{}:222222222222:t"
+MYSQL = {"RDS_ENGINE": "aurora-mysql"}
+HERE, ELSEWHERE = (f"arn:aws:sns:{region}:222222222222:t" for region in ("eu-west-1", "us-east-1"))
 REAL = PIPELINE.replace("222222222222", "333333333333")
 
 
@@ -156,21 +155,14 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
     [
         ({"SOURCE_ACCOUNT": "222222222222"}, "SOURCE_ACCOUNT", "main pipeline's account"),
         (COPIED | {"SOURCE_REGION": "us-gov-east-1"}, "SOURCE_REGION", "of the partition aws"),
-        *(
-            ({name: TOPIC.format("us-east-1")}, name, "a topic in eu-west-1")
-            for name in ("NOTIFICATION_TOPIC_ARN", "CHAT_TOPIC_ARN")
-        ),
+        ({"NOTIFICATION_TOPIC_ARN": ELSEWHERE}, "NOTIFICATION_TOPIC_ARN", "a topic in eu-west-1"),
+        ({"CHAT_TOPIC_ARN": ELSEWHERE}, "CHAT_TOPIC_ARN", "a topic in eu-west-1"),
         (preparing(region="us-east-1"), "RDS_AFTER_RESTORE", "one in 222222222222, eu-west-1"),
         (preparing(account="444444444444"), "RDS_AFTER_RESTORE", "functions cannot start it there"),
         ({"RDS_ENGINE_VERSION": "9.6"}, "RDS_ENGINE_VERSION", "write one of PostgreSQL's"),
-        (
-            {"RDS_ENGINE": "aurora-mysql", "RDS_ENGINE_VERSION": "10"},
-            "RDS_ENGINE_VERSION",
-            "write one of MySQL's",
-        ),
+        (MYSQL | {"RDS_ENGINE_VERSION": "10"}, "RDS_ENGINE_VERSION", "write one of MySQL's"),
         ({"pipeline": REAL}, "SOURCE_ACCOUNT", "of the documentation's examples"),
-        (preparing() | COPIED | {"SOURCE_REGION": "us-east-1"}, None, ""),
-        ({"CHAT_TOPIC_ARN": TOPIC.format("eu-west-1")}, None, ""),
+        (preparing() | COPIED | {"SOURCE_REGION": "us-east-1", "CHAT_TOPIC_ARN": HERE}, None, ""),
         ({"RDS_ENGINE": "docdb", "RDS_ENGINE_VERSION": "5.0.0"}, None, ""),
         ({"pipeline": REAL, "SOURCE_ACCOUNT": "444444444444"}, None, ""),
     ],
