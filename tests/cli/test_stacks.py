@@ -328,14 +328,6 @@ def test_the_dashboard_shows_the_stage_and_every_function_in_its_region() -> Non
     }
 
 
-# --- production -----------------------------------------------------------------------------------
-
-
-def test_a_production_stage_has_a_topic_and_no_parameters() -> None:
-    template = stacks.before(sharing(), None, [], {}, "a@b.de")
-    assert labels(template) == ["topic aurora-refresh", "e-mail subscription of a@b.de"]
-
-
 # --- all ------------------------------------------------------------------------------------------
 
 
