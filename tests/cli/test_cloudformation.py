@@ -90,22 +90,6 @@ def test_a_stack_that_cannot_be_updated_is_refused_with_the_way_out(
     assert " --stack-name s && aws cloudformation ".join(steps) in refused
 
 
-def test_of_many_failures_the_first_is_the_reason(cloud: Cloud) -> None:
-    cloud.refuses("describe_stacks", "Stack with id s does not exist")
-    cloud.answers("create_stack", {"StackId": ID})
-    cloud.status("ROLLBACK_COMPLETE")
-    cloud.events(
-        ("one", "CREATE_FAILED", "/one already exists"),
-        ("two", "CREATE_FAILED", "Resource creation cancelled"),
-        ("one", "DELETE_FAILED", "it cannot be rolled back either"),
-        ("s", "ROLLBACK_COMPLETE", ""),
-    )
-    assert refusal(cloud) == (
-        "the stack s ended as ROLLBACK_COMPLETE: AWS::SSM::Parameter one: /one already exists"
-    )
-    assert cloud.said == []
-
-
 def updating(cloud: Cloud, *statuses: str) -> None:
     """Let an update of a stack, which has another second resource and a third one, take this course."""
     other = {"Type": "AWS::SSM::Parameter", "Properties": {"Name": "/two", "Value": "old"}}
@@ -118,17 +102,29 @@ def updating(cloud: Cloud, *statuses: str) -> None:
         cloud.status(status)
 
 
-@pytest.mark.parametrize(("reason", "message"), [("no right", "no right"), ("", "see its events")])
-def test_where_no_resource_failed_the_stack_s_own_reason_is_reported(
-    cloud: Cloud, reason: str, message: str
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [
+        (
+            [
+                ("one", "UPDATE_FAILED", "it already exists"),
+                ("two", "UPDATE_FAILED", "Resource update cancelled"),
+                ("one", "DELETE_FAILED", "it cannot be rolled back either"),
+            ],
+            "AWS::SSM::Parameter one: it already exists",
+        ),
+        ([("s", "UPDATE_ROLLBACK_IN_PROGRESS", "no right")], "no right"),
+        ([("s", "UPDATE_ROLLBACK_IN_PROGRESS", "")], "see its events"),
+    ],
+)
+def test_a_failure_s_reason_is_that_of_the_first_resource_or_the_stack_s_own(
+    cloud: Cloud, events: list[tuple[str, str, str]], reason: str
 ) -> None:
     updating(cloud, "UPDATE_ROLLBACK_COMPLETE")
-    cloud.events(
-        ("s", "CREATE_COMPLETE", "of before"),
-        ("s", "UPDATE_ROLLBACK_IN_PROGRESS", reason),
-        ("s", "UPDATE_ROLLBACK_COMPLETE", ""),
-    )
-    assert refusal(cloud) == f"the stack s ended as UPDATE_ROLLBACK_COMPLETE: {message}"
+    before, after = ("s", "CREATE_COMPLETE", "of before"), ("s", "UPDATE_ROLLBACK_COMPLETE", "")
+    cloud.events(before, *events, after)
+    assert refusal(cloud) == f"the stack s ended as UPDATE_ROLLBACK_COMPLETE: {reason}"
+    assert cloud.said == []
 
 
 def test_an_update_that_takes_long_reports_progress_and_then_each_outcome(

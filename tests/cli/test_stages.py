@@ -82,11 +82,10 @@ def test_keys_of_topics_are_a_list(project: Path, keys: Any) -> None:
     ("own", "variables", "wrong"),
     [
         ({}, STAGE, ["MAIN_PIPELINE_ARN is missing"]),
-        ({"main_pipeline_arn": "main"}, STAGE, ["MAIN_PIPELINE_ARN is 'main'"]),
         (
-            {"main_pipeline_arn": PIPELINE},
-            STAGE | {"SOURCE_ACCOUNT": "1", "RDS_ENGINE": "oracle"},
-            ["SOURCE_ACCOUNT is '1'", "RDS_ENGINE is 'oracle'"],
+            {"main_pipeline_arn": "main"},
+            STAGE | {"RDS_ENGINE": "oracle"},
+            ["MAIN_PIPELINE_ARN is 'main'", "RDS_ENGINE is 'oracle'"],
         ),
         ({"account": "1"}, SHARING, ["ACCOUNT is '1'", "REGION is missing"]),
     ],
