@@ -56,7 +56,6 @@ HOLD = "/acceptance/refresh/hold"
 MACHINE = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:stateMachine:mask"
 RESTORE = f"{APP}-{NAME}-db-restore-from-snapshot"
 RULE, FOLLOW_RULE = f"{RESTORE}-event", f"{APP}-{NAME}-db-follow-pipeline-event"
-UPDATE_RULE = f"{APP}-{NAME}-db-update-latest-snapshot-id-event"
 BEFORE, AFTER = f"{APP}-{NAME}-before", f"{APP}-{NAME}-after"
 # The keys of production's shares, of acceptance's copies and of its topic.
 KEY = f"arn:aws:kms:eu-west-1:{PRODUCTION}:key/1234"
@@ -134,7 +133,6 @@ Parameters:
 Conditions:
   IsAcceptance: !Equals [!Ref Environment, acceptance]
   IsProduction: !Not [!Condition IsAcceptance]
-  IsRestored: !And [!Condition IsAcceptance, !Or [!Condition IsProduction, !Equals [a, a]]]
   IsBig: !Equals [!Ref AWS::Region, us-east-1]
 Mappings:
   Environments:
@@ -187,41 +185,49 @@ FIRES = {
 POLICIES, RETRIES = policies(HEALTHY_STAGE), stacks.invocations(HEALTHY_STAGE)
 
 
-def deployed() -> Answers:
-    """What AWS answers about the functions, their roles and their rules."""
-    answers: Answers = {}
-    for function, name in stacks.function_names(HEALTHY_STAGE).items():
-        role, rule = f"{APP}-{NAME}-{function}", f"{name}-event"
-        configuration = {
-            **LAMBDA,
-            "FunctionArn": f"arn:of:{name}",
-            "Role": f"arn:aws:iam::{ACCEPTANCE}:role/{role}",
-            "State": "Active",
-            "LastUpdateStatus": "Successful",
-            "Environment": {"Variables": VARIABLES},
-        }
-        invoker = {
-            "Effect": "Allow",
-            "Principal": {"Service": "events.amazonaws.com"},
-            "Action": "lambda:InvokeFunction",
-            "Condition": {"ArnLike": {"AWS:SourceArn": f"arn:of:{rule}"}},
-        }
-        answers |= {
-            f"lambda:GetFunctionConfiguration {name}": configuration,
-            f"lambda:GetFunctionConcurrency {name}": 1,
-            f"policies of {role}": [POLICIES[function]],
-            f"iam:ListAttachedRolePolicies {role}": [],
-            f"iam:GetRole {role}": None,
-        }
-        if function in FIRES:
-            fires = {"State": "ENABLED", "Arn": f"arn:of:{rule}", **FIRES[function]}
-            answers |= {
-                f"lambda:GetFunctionEventInvokeConfig {name}": RETRIES[name],
-                f"lambda:GetPolicy {name}": json.dumps({"Statement": [invoker]}),
-                f"events:DescribeRule {rule}": fires,
-                f"events:ListTargetsByRule {rule}": [f"arn:of:{name}"],
-            }
-    return answers
+# Questions by their short names, with the healthy answers.
+Questions = dict[str, tuple[str, Any]]
+
+
+def of_function(function: str, name: str) -> Questions:
+    """What is asked about a function, its role and its rule."""
+    role, rule = f"{APP}-{NAME}-{function}", f"{name}-event"
+    configuration = {
+        **LAMBDA,
+        "FunctionArn": f"arn:of:{name}",
+        "Role": f"arn:aws:iam::{ACCEPTANCE}:role/{role}",
+        "State": "Active",
+        "LastUpdateStatus": "Successful",
+        "Environment": {"Variables": VARIABLES},
+    }
+    found: Questions = {
+        "configuration": (f"lambda:GetFunctionConfiguration {name}", configuration),
+        "concurrency": (f"lambda:GetFunctionConcurrency {name}", 1),
+        "inline": (f"policies of {role}", [POLICIES[function]]),
+        "attached": (f"iam:ListAttachedRolePolicies {role}", []),
+        "boundary": (f"iam:GetRole {role}", None),
+    }
+    if function not in FIRES:
+        return found
+    fires = {"State": "ENABLED", "Arn": f"arn:of:{rule}", **FIRES[function]}
+    invoker = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "lambda:InvokeFunction",
+        "Condition": {"ArnLike": {"AWS:SourceArn": fires["Arn"]}},
+    }
+    return found | {
+        "retries": (f"lambda:GetFunctionEventInvokeConfig {name}", RETRIES[name]),
+        "invokers": (f"lambda:GetPolicy {name}", json.dumps({"Statement": [invoker]})),
+        "rule": (f"events:DescribeRule {rule}", fires),
+        "targets": (f"events:ListTargetsByRule {rule}", [f"arn:of:{name}"]),
+    }
+
+
+FUNCTIONS = {
+    function: of_function(function, name)
+    for function, name in stacks.function_names(HEALTHY_STAGE).items()
+}
 
 
 def unreserved(number: int, quota: int = 1000) -> Answers:
@@ -238,8 +244,7 @@ ROOT = {"AWS": f"arn:aws:iam::{ACCEPTANCE}:root"}
 CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
 CREATED = {"StackStatus": "CREATE_COMPLETE"}
 ALARM = {"StateValue": "OK", "ActionsEnabled": True, "AlarmActions": [TOPIC]}
-# The questions about the rest by their short names, and the healthy answers.
-QUESTIONS: dict[str, tuple[str, Any]] = {
+QUESTIONS: Questions = {
     "pipeline": (f"codepipeline:GetPipeline {PIPELINE}", pipeline_of()),
     "transitions": (f"codepipeline:GetPipelineState {PIPELINE}", []),
     "runs": ("runs", [Run("1", "Succeeded", NOW, NOW)]),
@@ -271,23 +276,15 @@ QUESTIONS: dict[str, tuple[str, Any]] = {
     "rest_apis": ("rest_apis", ["a1b2c3"]),
     "unreserved": ("lambda:GetAccountSettings", unreserved(900)),
 }
-# Those about single things of `deployed`.
-SINGLE = {
-    "configuration": f"lambda:GetFunctionConfiguration {RESTORE}",
-    "concurrency": f"lambda:GetFunctionConcurrency {RESTORE}",
-    "api_concurrency": f"lambda:GetFunctionConcurrency {APP}-{NAME}",
-    "retries": f"lambda:GetFunctionEventInvokeConfig {RESTORE}",
-    "invokers": f"lambda:GetPolicy {RESTORE}",
-    "inline": f"policies of {RESTORE}",
-    "attached": f"iam:ListAttachedRolePolicies {RESTORE}",
-    "boundary": f"iam:GetRole {RESTORE}",
-    "rule": f"events:DescribeRule {RULE}",
-    "update_rule": f"events:DescribeRule {UPDATE_RULE}",
-    "targets": f"events:ListTargetsByRule {RULE}",
-    "follow_rule": f"events:DescribeRule {FOLLOW_RULE}",
+QUESTIONS |= FUNCTIONS["db-restore-from-snapshot"] | {
+    "api_concurrency": FUNCTIONS["api_handler"]["concurrency"],
+    "update_rule": FUNCTIONS["db-update-latest-snapshot-id"]["rule"],
+    "follow_rule": FUNCTIONS["db-follow-pipeline"]["rule"],
 }
-NAMES = SINGLE | {name: question for name, (question, _) in QUESTIONS.items()}
-HEALTHY = deployed() | {"parameters": holding({})} | dict(QUESTIONS.values())
+NAMES = {name: question for name, (question, _) in QUESTIONS.items()}
+HEALTHY = {"parameters": holding({})} | dict(QUESTIONS.values())
+for asked in FUNCTIONS.values():
+    HEALTHY |= dict(asked.values())
 
 
 def account(
@@ -400,8 +397,9 @@ UNDELETE = "aws kms cancel-key-deletion --key-id arn:y && aws kms enable-key --k
 OPEN_KEY = f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'
 ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
 hidden_key = partial(Unavailable, "kms:DescribeKey", denied=True)
-CONFIGURATION = HEALTHY[SINGLE["configuration"]]
-FIRING, UPDATING = HEALTHY[SINGLE["rule"]], HEALTHY[SINGLE["update_rule"]]
+CONFIGURATION, FIRING, UPDATING = (
+    QUESTIONS[each][1] for each in ("configuration", "rule", "update_rule")
+)
 SATURDAYS = "cron(0 22 ? * SAT *)"
 
 
@@ -434,9 +432,7 @@ def under_policy(*statements: Answers, **answers: Any) -> AcceptanceLook:
     return account(key_policy=json.dumps({"Statement": statements}), **answers)
 
 
-EACH_ROLE = [
-    HEALTHY[f"lambda:GetFunctionConfiguration {APP}-{NAME}-{each}"]["Role"] for each in FIRES
-]
+EACH_ROLE = [FUNCTIONS[each]["configuration"][1]["Role"] for each in FIRES]
 USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
 NO_RIGHTS = "does not let the account's roles use it"
 NOT_CHECKED = f"aws kms get-key-policy --key-id {TOPIC_KEY} --policy-name default"
@@ -707,7 +703,7 @@ RIGHT |= {
     text: account(template=with_resource("Cluster", text))
     for text in (
         "SnapshotIdentifier: !Sub '${Snapshot}'",
-        "SnapshotIdentifier: !If [IsRestored, !If [IsProduction, !Ref Text, !Ref Snapshot], x]",
+        "SnapshotIdentifier: !If [IsAcceptance, !If [IsProduction, !Ref Text, !Ref Snapshot], x]",
         "DBClusterIdentifier: !If [IsProduction, orders, !Ref AWS::NoValue]",
         "DBClusterIdentifier: !If [IsBig, orders, !Ref AWS::NoValue]",
         "ManageMasterUserPassword: !Ref AWS::Region",

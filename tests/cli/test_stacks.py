@@ -30,14 +30,6 @@ def stage(
     return AcceptanceStage(name, given, Settings.from_environment(given), PIPELINE)
 
 
-def sharing(**changes: str) -> ProductionStage:
-    own_topic = TOPIC.replace("222222222222", "111111111111")
-    given = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
-    given |= {"NOTIFICATION_TOPIC_ARN": own_topic} | changes
-    settings = ProductionSettings.from_environment(given)
-    return ProductionStage("weekly", given, settings, "111111111111", "eu-west-1")
-
-
 def before(
     made: AcceptanceStage,
     previous: stacks.Template | None = None,
@@ -217,6 +209,14 @@ ALARMS = {
     "AlarmRefreshFailed972c14": ("refresh-failed", "RefreshFailed", "acceptance", SHORT),
     "AlarmDataTooOld93f586": ("data-too-old", "SnapshotAgeHours", "acceptance", SHORT),
 }
+SHARING = {
+    "SHARE_WITH_ACCOUNT": "222222222222",
+    "CLUSTERS": "orders",
+    "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:eu-west-1:111111111111:aurora-refresh",
+}
+PRODUCTION = ProductionStage(
+    "weekly", SHARING, ProductionSettings.from_environment(SHARING), "111111111111", "eu-west-1"
+)
 PRODUCTIONS_ALARMS = {
     "AlarmErrorsDbShareSnapshote2d426": (f"errors-{SHARE}", "Errors", SHARE, SHORT),
     "AlarmErrorsDbFollowSharesd7ea73": (f"errors-{FOLLOW_SHARES}", "Errors", FOLLOW_SHARES, LONG),
@@ -227,7 +227,7 @@ PRODUCTIONS_ALARMS = {
 
 @pytest.mark.parametrize(
     ("made", "expected"),
-    [(stage(MAX_SNAPSHOT_AGE_DAYS="3"), ALARMS), (sharing(), PRODUCTIONS_ALARMS)],
+    [(stage(MAX_SNAPSHOT_AGE_DAYS="3"), ALARMS), (PRODUCTION, PRODUCTIONS_ALARMS)],
 )
 def test_each_alarm_watches_its_metric_and_notifies_the_topic(
     made: stages.Stage, expected: dict[str, tuple[str, str, str, str]]
