@@ -437,6 +437,16 @@ USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
 NO_RIGHTS = "does not let the account's roles use it"
 NOT_CHECKED = f"aws kms get-key-policy --key-id {TOPIC_KEY} --policy-name default"
 
+NOTHING = sharing(newest=Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none"))
+QUOTA = "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value"
+
+
+def beginning(value: str | None = None, **seen: Any) -> AcceptanceLook:
+    """The account before the first refresh, in which *current* holds at most the placeholder."""
+    values = {CURRENT: value, LATEST: "dummyvalue"}
+    return account(values, deployment=Deployment(), **seen)
+
+
 # By the check: its subject, what is in the account, how bad that is, what is said, and the fix.
 Row = tuple[str, AcceptanceLook, str, str, str]
 # fmt: off
@@ -555,7 +565,7 @@ FAULTS: dict[str, list[Row]] = {
         (COPY_KEY, account(copy_key=DELETED_KEY | {"KeyState": "PendingImport"}), "problem", "is PendingImport", "see https://docs.aws"),
     ],
     "function": [
-        (RESTORE, account(configuration=None), "problem", "is not deployed", DEPLOY),
+        (RESTORE, account(configuration=None, unreserved=unreserved(101)), "problem", "is not deployed", DEPLOY),
         # What is not seen may have its reservation and its settings.
         (RESTORE, account(configuration=DENIED, unreserved=unreserved(100)), "warning", "could not be looked at", "allow service:Look"),
         (f"{RESTORE} settings", configured(Environment={"Error": {"Message": "no right"}}), "warning", "no right", "allow kms:Decrypt"),
@@ -637,13 +647,41 @@ FAULTS: dict[str, list[Row]] = {
         ("REST API", account(stage=WITHOUT_API), "warning", "a1b2c3 exists although", "aws apigateway delete-rest-api --rest-api-id a1b2c3"),
     ],
 }
+# Faults beside others, on which they depend.
+BESIDE: dict[str, list[Row]] = {
+    "parameter": [
+        (LATEST, account({LATEST: arn("orders-0")}, WITHOUT_COPIES, **refused(Reason.SNAPSHOT_STALE), **sharing(newest=STALE)),
+         "problem", "not promote it", Reason.SNAPSHOT_STALE.next_step),
+        # Over the placeholder, which a deployment may have put meanwhile.
+        (CURRENT, beginning(), "problem", GONE, WRITE_CURRENT),
+        (CURRENT, beginning(share_key=None), "problem", GONE, WRITE_CURRENT),
+        # The next run would read the placeholder, or what cannot be restored, and fail.
+        (CURRENT, beginning(key=DENIED), "problem", GONE, SHARE_FIRST),
+        (CURRENT, beginning(key=AWS_MANAGED), "problem", GONE, SHARE_FIRST),
+        (CURRENT, beginning(**NOTHING), "problem", GONE, SHARE_FIRST),
+        (CURRENT, beginning("dummyvalue", **NOTHING), "warning", "placeholder", SHARE_FIRST),
+        # A share of another Region can only be copied.
+        (CURRENT, beginning(stage=stage_of(SOURCE_REGION="us-east-1"), **{f"{NAMES['share_key']} us-east-1": None}), "problem", GONE, SHARE_FIRST),
+    ],
+    "function": [
+        # The other functions have their reservations.
+        ("concurrency of the account", account(configuration=None, unreserved=unreserved(100)), "problem", "cannot be reserved", f"{QUOTA} 1001"),
+        ("concurrency of the account", account(configuration=None, unreserved=unreserved(10, quota=10)), "problem", "cannot be reserved", f"{QUOTA} 1000"),
+    ],
+}
 # fmt: on
 
 
-@pytest.mark.parametrize(("check", "row"), [(each, row) for each in FAULTS for row in FAULTS[each]])
-def test_each_fault_is_named_with_its_fix_and_nothing_else_is(check: str, row: Row) -> None:
+@pytest.mark.parametrize(
+    ("table", "check", "row"),
+    [(table, check, row) for table in (FAULTS, BESIDE) for check in table for row in table[check]],
+)
+def test_each_fault_is_named_with_its_fix(
+    table: dict[str, list[Row]], check: str, row: Row
+) -> None:
+    """And nothing else is, unless it is the fault's cause or its consequence."""
     subject, seen, status, message, fix = row
-    (found,) = faults(seen)
+    (found,) = (each for each in faults(seen) if table is FAULTS or each.subject == subject)
     assert (found.check, found.subject, found.status) == (check, subject, status)
     assert message in found.seen
     assert fix in str(found.fix)
@@ -758,35 +796,6 @@ def test_what_a_stack_is_to_hold_is_made_by_deploying_where_there_is_none() -> N
     assert {check.fix for check in faults(account(retries=None, after=None))} == {DEPLOY}
 
 
-NOTHING = sharing(newest=Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none"))
-
-
-@pytest.mark.parametrize(
-    ("value", "stage", "seen", "fix"),
-    [
-        # Over the placeholder, which a deployment may have put meanwhile.
-        (None, HEALTHY_STAGE, {}, WRITE_CURRENT),
-        (None, HEALTHY_STAGE, {"share_key": None}, WRITE_CURRENT),
-        (None, HEALTHY_STAGE, {"key": DENIED}, SHARE_FIRST),
-        (None, HEALTHY_STAGE, {"key": AWS_MANAGED}, SHARE_FIRST),
-        # A share of another Region can only be copied.
-        (None, stage_of(SOURCE_REGION="us-east-1"), {}, SHARE_FIRST),
-        (None, HEALTHY_STAGE, NOTHING, SHARE_FIRST),
-        ("dummyvalue", HEALTHY_STAGE, NOTHING, SHARE_FIRST),
-    ],
-)
-def test_neither_the_placeholder_nor_what_cannot_be_restored_is_proposed_for_current(
-    value: str | None, stage: AcceptanceStage, seen: dict[str, Any], fix: str
-) -> None:
-    """The next run of the pipeline would read it, and fail."""
-    values = {CURRENT: value, LATEST: "dummyvalue"}
-    look = account(values, stage, deployment=Deployment(), **seen)
-    (found,) = (check for check in acceptance.parameters(look) if check.subject == CURRENT)
-    proposed = str(found.fix)
-    assert proposed.endswith(fix)
-    assert ("put-parameter" in proposed) is (fix == WRITE_CURRENT)
-
-
 def test_each_database_has_its_own_parameters_checked() -> None:
     others = {LATEST: "hunter2", OTHER_LATEST: "dummyvalue", OTHER_CURRENT: "dummyvalue"}
     shares = {"shares": {"rds": SHARES, "docs": SHARES}}
@@ -799,30 +808,12 @@ def test_each_database_has_its_own_parameters_checked() -> None:
     ]
 
 
-def test_a_share_that_is_too_old_itself_is_not_proposed_for_latest() -> None:
-    stale = refused(Reason.SNAPSHOT_STALE) | sharing(newest=STALE)
-    latest, _ = faults(account({LATEST: arn("orders-0")}, WITHOUT_COPIES, **stale))
-    assert (latest.subject, latest.fix) == (LATEST, Reason.SNAPSHOT_STALE.next_step)
-
-
 def test_without_a_stack_s_name_what_is_unknown_is_a_problem_besides() -> None:
     found = faults(account(stage=UNNAMED, deployment=UNKNOWN))
     assert [(check.subject, check.status) for check in found] == [
         ("rds", "warning"),
         ("rds", "problem"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("limit", "quota"),
-    [(unreserved(101), []), (unreserved(100), [1001]), (unreserved(10, quota=10), [1000])],
-)
-def test_a_missing_function_needs_executions_to_reserve(limit: Answers, quota: list[int]) -> None:
-    """The others have theirs."""
-    fixes = [str(each.fix) for each in faults(account(configuration=None, unreserved=limit))]
-    asked = "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384"
-    wanted = [f"{asked} --desired-value {each}" for each in quota]
-    assert [fix for fix in fixes if fix.startswith("aws service-quotas")] == wanted
 
 
 # --- what is said of what is right ----------------------------------------------------------------
