@@ -72,10 +72,6 @@ def test_a_new_stage_gets_every_parameter_and_its_topic_all_retained() -> None:
         OTHER_CURRENT: SNAPSHOT,
         HOLD: "dummyvalue",
     }
-    assert labels(template)[6:] == [
-        "topic aurora-refresh",
-        "e-mail subscription of team@example.com",
-    ]
     *kept, subscription = template["Resources"].values()
     assert all(each["DeletionPolicy"] == each["UpdateReplacePolicy"] == "Retain" for each in kept)
     assert "DeletionPolicy" not in subscription
