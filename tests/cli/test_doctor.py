@@ -38,7 +38,7 @@ from cli.main import cli
 from cli.output import printable
 from cli.policies import file_name, policies
 from cli.stages import CONFIG, AcceptanceStage, ProductionStage, StageError
-from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
+from tests.fakes import ACCEPTANCE, PRODUCTION, InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME, TWO
 from tests.stage import STAGE as REQUIRED
 
@@ -895,6 +895,19 @@ def test_a_nested_stack_s_parameters_are_given_by_another_template() -> None:
     look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), NOW, answers)
     (found,) = (check for check in template_checks.reading(look) if check.status != "ok")
     assert found.seen == "the source of Cluster's SnapshotIdentifier is unknown"
+
+
+def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
+    aws = InMemoryAws(NOW)
+    aws.pipelines.pipelines[PIPELINE] = []
+    aws.parameters.put(CURRENT, OLD.arn, None)
+    aws.pipelines.begin(PIPELINE)
+    aws.pipelines.finish(PIPELINE)
+    answers = HEALTHY | {"runs": aws.pipelines.runs(PIPELINE)}
+    del answers[NAMES["deployment"]]
+    look = AcceptanceLook(UNNAMED, Mock(), NOW, answers)
+    vars(look)["aws"] = aws
+    assert look.deployment(UNNAMED.settings.databases[0]).value == OLD.arn
 
 
 def test_what_configure_does_not_find_changes_nothing_and_is_named(
