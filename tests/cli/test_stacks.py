@@ -157,6 +157,8 @@ def test_a_packaged_stage_has_what_a_deployed_one_has_and_its_logs_all_retained(
     assert retained == [*["Retain"] * 10, None]
     first = "FirstAcceptanceRdsCurrentSnapshotc694c8"
     assert values(template) == values(deployed) | {CURRENT: {"Ref": first}}
+    defaults = {name: each["Default"] for name, each in template["Parameters"].items()}
+    assert defaults == {first: "dummyvalue", "Email": ""}
     without_topic = stacks.packaged_before(stage(FULL, NOTIFICATION_TOPIC_ARN=ELSEWHERE))
     assert ("Conditions" in without_topic, [*without_topic["Parameters"]]) == (False, [first])
 
