@@ -114,6 +114,33 @@ def test_each_function_may_do_what_it_does() -> None:
         assert grants_of(policy) == grants | logs
 
 
+OUR_COPIES = own("rds", "cluster-snapshot:aurora-refresh-copy-*")
+
+
+def use(key: str, **condition: Any) -> set[Grant]:
+    """The use of a key for copying, by RDS alone."""
+    actions = ("CreateGrant", "Decrypt", "DescribeKey", "GenerateDataKey*", "ReEncrypt*")
+    return allow("kms", key, *actions, condition=through("rds") | condition)
+
+
+def copying(use_own_key: set[Grant], region: str = "eu-west-1", **condition: Any) -> Granted:
+    """What the functions that copy production's shares need: our own names for what is made."""
+    shares = f"arn:aws:rds:{region}:111111111111:cluster-snapshot:*"
+    copy = use_own_key | use(f"arn:aws:kms:{region}:111111111111:key/*", **condition)
+    for resource in (shares, OUR_COPIES):
+        copy |= allow("rds", resource, "CopyDBClusterSnapshot")
+    copy |= allow("rds", OUR_COPIES, "AddTagsToResource")
+    record = ("GetParameters", "GetParameterHistory", "PutParameter", "UnlabelParameterVersion")
+    return {
+        UPDATE: copy | parameter(LATEST, "LabelParameterVersion"),
+        RECONCILE: copy
+        | parameter(LATEST, *record)
+        | parameter(CURRENT, "GetParameters")
+        | allow("rds", OUR_COPIES, "DeleteDBClusterSnapshot"),
+    }
+
+
+KEY_ARN, COPY_KEY = own("kms", f"key/{KEY}"), "RDS_COPY_KMS_KEY_ID"
 MACHINE = own("states", "stateMachine:after-restore")
 LOOK_AT_IT = allow("states", own("states", "execution:after-restore:*"), "DescribeExecution")
 PREPARE = LOOK_AT_IT | allow("states", MACHINE, "StartExecution")
@@ -140,6 +167,16 @@ ADDED: dict[str, tuple[dict[str, Any], Granted]] = {
             API: READ_OTHERS | MOVE_OTHER,
         },
     ),
+    "copies": ({COPY_KEY: KEY}, copying(use(KEY_ARN))),
+    "copies under a key's ARN": ({COPY_KEY: KEY_ARN}, copying(use(KEY_ARN))),
+    "copies under an alias": (
+        {COPY_KEY: own("kms", "alias/own")},
+        copying(use(own("kms", "key/*"), **BY_ALIAS)),
+    ),
+    "copies of another Region's shares": (
+        {COPY_KEY: KEY, "SOURCE_REGION": "us-east-1"},
+        copying(use(KEY_ARN), "us-east-1", **through("rds", "us-east-1", "eu-west-1")),
+    ),
 }
 
 
@@ -158,53 +195,6 @@ def test_a_setting_grants_what_it_needs_and_nothing_else(
 ) -> None:
     stack = {"RDS_STACK_NAME": "data"}
     compare(made(**stack), made(**stack, **settings), added)
-
-
-OUR_COPIES = own("rds", "cluster-snapshot:aurora-refresh-copy-*")
-
-
-def use(key: str, **condition: Any) -> set[Grant]:
-    """The use of a key for copying, by RDS alone."""
-    actions = ("CreateGrant", "Decrypt", "DescribeKey", "GenerateDataKey*", "ReEncrypt*")
-    return allow("kms", key, *actions, condition=through("rds") | condition)
-
-
-def copying(region: str, *use_of_keys: set[Grant]) -> Granted:
-    """What the functions that copy production's shares need for it."""
-    shares = f"arn:aws:rds:{region}:111111111111:cluster-snapshot:*"
-    copy = {grant for each in use_of_keys for grant in each}
-    for resource in (shares, OUR_COPIES):
-        copy |= allow("rds", resource, "CopyDBClusterSnapshot")
-    copy |= allow("rds", OUR_COPIES, "AddTagsToResource")
-    record = ("GetParameters", "GetParameterHistory", "PutParameter", "UnlabelParameterVersion")
-    return {
-        UPDATE: copy | parameter(LATEST, "LabelParameterVersion"),
-        RECONCILE: copy
-        | parameter(LATEST, *record)
-        | parameter(CURRENT, "GetParameters")
-        | allow("rds", OUR_COPIES, "DeleteDBClusterSnapshot"),
-    }
-
-
-@pytest.mark.parametrize(
-    ("key", "used"),
-    [
-        (KEY, use(own("kms", f"key/{KEY}"))),
-        (own("kms", f"key/{KEY}"), use(own("kms", f"key/{KEY}"))),
-        (own("kms", "alias/own"), use(own("kms", "key/*"), **BY_ALIAS)),
-    ],
-)
-@pytest.mark.parametrize("region", ["eu-west-1", "us-east-1"])
-def test_production_s_shares_are_copied_to_names_of_ours_alone(
-    key: str, used: set[Grant], region: str
-) -> None:
-    productions_keys, settings = f"arn:aws:kms:{region}:111111111111:key/*", {}
-    use_source = use(productions_keys)
-    if region != "eu-west-1":
-        use_source = use(productions_keys, **through("rds", region, "eu-west-1"))
-        settings = {"SOURCE_REGION": region}
-    added = copying(region, used, use_source)
-    compare(made(), made(RDS_COPY_KMS_KEY_ID=key, **settings), added)
 
 
 def test_account_region_and_partition_are_the_pipeline_s() -> None:
@@ -251,10 +241,10 @@ def test_with_a_key_automated_snapshots_are_copied_under_it() -> None:
 
 
 def test_a_linter_that_knows_every_service_s_actions_and_their_resources_finds_nothing() -> None:
-    every = {"RDS_COPY_KMS_KEY_ID": KEY, "SSM_REFRESH_HOLD_NAME": "/hold", "RDS_STACK_NAME": "data"}
+    stack = {"RDS_STACK_NAME": "data", "SSM_REFRESH_HOLD_NAME": "/hold"}
+    documents = [*sharing(SHARE_KMS_KEY_ID=KEY).values()]
     for settings, _ in ADDED.values():
-        every |= settings
-    documents = [*made(**every).values(), *sharing(SHARE_KMS_KEY_ID=KEY).values()]
+        documents += made(**stack, **settings).values()
     resources = {
         f"Policy{number}": {
             "Type": "AWS::IAM::ManagedPolicy",
