@@ -248,44 +248,41 @@ def test_each_alarm_watches_its_metric_and_notifies_the_topic(
     }
 
 
-def test_what_a_stage_leaves_out_has_no_alarm_and_that_is_said() -> None:
-    every = alarms(stage()).keys()
-    without_api = stage(PIN_API_ENABLED="false")
-    assert every - alarms(without_api).keys() == {"AlarmErrorsApiHandler3fbafd"}
-
-    unlimited = stage(MAX_SNAPSHOT_AGE_DAYS="0")
-    assert every - alarms(unlimited).keys() == {"AlarmDataTooOld93f586"}
-    (reason,) = stacks.missing_alarms(unlimited)
-    assert reason.startswith("no alarm on old data: ")
-
-    quiet = stage(STAGE)
-    assert every - alarms(quiet).keys() == {NOTIFICATION}
-    assert not any("AlarmActions" in each for each in alarms(quiet).values())
-    (reason,) = stacks.missing_alarms(quiet)
-    assert reason.startswith("alarms notify nobody: NOTIFICATION_TOPIC_ARN is not set")
-    assert f"NOTIFICATION_TOPIC_ARN={TOPIC}" in reason
+OVERDUE = ("refresh-overdue", "no alarm on an overdue refresh")
 
 
 @pytest.mark.parametrize(
-    ("schedule", "rings"),
+    ("settings", "alarm", "reason"),
     [
+        ({"PIN_API_ENABLED": "false"}, "errors-api-handler", ""),
+        ({"MAX_SNAPSHOT_AGE_DAYS": "0"}, "data-too-old", "no alarm on old data"),
+        ({"NOTIFICATION_TOPIC_ARN": ""}, "notification-failed", "alarms notify nobody"),
+        # A refresh is due in each period of seven days, or it has no alarm.
+        ({"RESTORE_SCHEDULE": "rate(8 days)"}, *OVERDUE),
+        ({"RESTORE_SCHEDULE": "cron(0 4 1 * ? *)"}, *OVERDUE),
+        ({"RESTORE_SCHEDULE": "cron(0 4 ? JAN-OCT SUN *)"}, *OVERDUE),
+        ({"RESTORE_SCHEDULE": "cron(0 4 ? * SUN 2026)"}, *OVERDUE),  # no more after that
+        ({"RESTORE_SCHEDULE": "cron(0 4 ? * SUN 2030-2199)"}, "", ""),  # from then on
+        ({"RESTORE_SCHEDULE": "rate(7 days)"}, "", ""),
         # An hour more than seven days pass in autumn, but the rule fires at both times in UTC.
-        ("cron(0 4 ? * SUN *) Europe/Amsterdam", True),
-        ("rate(7 days)", True),
-        ("rate(8 days)", False),
-        ("cron(0 4 1 * ? *)", False),
-        ("cron(0 4 ? JAN-OCT SUN *)", False),
-        ("cron(0 4 ? * SUN 2026)", False),  # no more after that
-        ("cron(0 4 ? * SUN 2030-2199)", True),  # from then on
+        ({"RESTORE_SCHEDULE": "cron(0 4 ? * SUN *) Europe/Amsterdam"}, "", ""),
     ],
 )
-def test_an_overdue_refresh_has_an_alarm_only_where_every_week_has_one(
-    schedule: str, *, rings: bool
+def test_what_a_stage_leaves_out_has_no_alarm_and_that_is_said(
+    settings: dict[str, str], alarm: str, reason: str
 ) -> None:
-    made = stage(RESTORE_SCHEDULE=schedule)
-    assert ("aurora-refresh-acceptance-refresh-overdue" in stacks.alarm_names(made)) is rings
-    reasons = [reason.split(":")[0] for reason in stacks.missing_alarms(made)]
-    assert reasons == ([] if rings else ["no alarm on an overdue refresh"])
+    made = stage(**settings)
+    left_out = {*stacks.alarm_names(stage())} - {*stacks.alarm_names(made)}
+    assert left_out == ({f"aurora-refresh-acceptance-{alarm}"} if alarm else set())
+    said = [each.split(":")[0] for each in stacks.missing_alarms(made)]
+    assert said == ([reason] if reason else [])
+
+
+def test_without_a_topic_alarms_have_no_action_and_one_is_proposed() -> None:
+    quiet = stage(STAGE)
+    assert not any("AlarmActions" in each for each in alarms(quiet).values())
+    (reason,) = stacks.missing_alarms(quiet)
+    assert f"NOTIFICATION_TOPIC_ARN={TOPIC}" in reason
 
 
 # --- after: asynchronous invocations --------------------------------------------------------------
