@@ -79,8 +79,8 @@ def test_a_new_stage_gets_every_parameter_and_its_topic_all_retained() -> None:
 
 
 def test_what_exists_outside_the_stack_is_left_alone() -> None:
-    template = before(stage(), existing=(PIPELINE_NAME, CURRENT, TOPIC))
-    assert labels(template) == [f"parameter {LATEST}", f"parameter {HOLD}"]
+    template = before(stage(), existing=(PIPELINE_NAME, CURRENT))
+    assert labels(template) == [f"parameter {LATEST}", f"parameter {HOLD}", "topic aurora-refresh"]
     assert before(stage(), existing=all_there(stage()))["Resources"] == {}
     without_hold = [f"parameter {name}" for name in (PIPELINE_NAME, LATEST, CURRENT)]
     assert labels(before(stage(STAGE))) == without_hold
@@ -136,8 +136,9 @@ def test_whoever_unsubscribed_is_subscribed_again_only_if_the_address_is_answere
 
 
 def test_a_topic_that_exists_outside_is_subscribed_to_all_the_same() -> None:
-    subscription = before(stage(), existing=(TOPIC,), email="a@b.de")["Resources"]["Email"]
-    assert subscription == {
+    template = before(stage(), existing=all_there(stage()), email="a@b.de")
+    assert labels(template) == ["e-mail subscription of a@b.de"]
+    assert template["Resources"]["Email"] == {
         "Type": "AWS::SNS::Subscription",
         "Properties": {"TopicArn": TOPIC, "Protocol": "email", "Endpoint": "a@b.de"},
     }
