@@ -401,6 +401,7 @@ CONFIGURATION, FIRING, UPDATING = (
     QUESTIONS[each][1] for each in ("configuration", "rule", "update_rule")
 )
 SATURDAYS = "cron(0 22 ? * SAT *)"
+OFF_WEEK = "of Saturday 2026-01-03 22:00 UTC is in an off-week, and so is skipped: the refresh of Sunday 2026-01-04 04:00 UTC"
 
 
 def configured(**changed: Any) -> AcceptanceLook:
@@ -608,7 +609,7 @@ FAULTS: dict[str, list[Row]] = {
         (RULE, account(invokers=None), "problem", "not allowed to invoke", DEPLOY),
         (RULE, account(invokers=json.dumps({"Statement": [ANYBODY]})), "problem", "not allowed to invoke", DEPLOY),
         ("UPDATE_SCHEDULE", account(stage=stage_of(UPDATE_SCHEDULE=SATURDAYS), update_rule=UPDATING | {"ScheduleExpression": SATURDAYS}),
-         "warning", "the update of Saturday 2026-01-03 22:00 UTC is in an off-week, and so is skipped", configure_with("REFRESH_ANCHOR_DATE=2026-01-03")),
+         "warning", OFF_WEEK, configure_with("REFRESH_ANCHOR_DATE=2026-01-03")),
         (FOLLOW_RULE, account(follow_rule={"State": "ENABLED", "EventPattern": "{}"}), "problem", "does not match exactly the ends", DEPLOY),
     ],
     "topic": [
@@ -685,24 +686,25 @@ def test_each_fault_is_named_with_its_fix(
     assert (found.check, found.subject, found.status) == (check, subject, status)
     assert message in found.seen
     assert fix in str(found.fix)
+    unseen = ("could not be looked at", "is not seen")
+    assert found.blind is any(each in found.seen for each in unseen)
     assert "hunter2" not in f"{found.seen}{found.fix}"
 
 
-MUCH_BESIDE = pipeline_of(
-    # A stack of the same name in another Region.
-    stage_named("There", DATABASE | {"region": "us-east-1"}),
-    # Another database, approvals beside and behind this one, and a role of this account.
-    stage_named("Deploy", ASK | {"runOrder": 2}, DATABASE | HERE, ORDERS),
-    stage_named("Next", ASK, ORDERS | {"runOrder": 2}),
-    stage_named("Clean", DELETION),
-)
 RIGHT = {
     "as usual": account(),
     "much is other than usual": account(
         {HOLD: None},
         # A short run, and an earlier one that failed.
         runs=[LONG._replace(started=NOW - timedelta(hours=2)), LONG._replace(status="Failed")],
-        pipeline=MUCH_BESIDE,
+        pipeline=pipeline_of(
+            # A stack of the same name in another Region.
+            stage_named("There", DATABASE | {"region": "us-east-1"}),
+            # Another database, approvals beside and behind this one, and a role of this account.
+            stage_named("Deploy", ASK | {"runOrder": 2}, DATABASE | HERE, ORDERS),
+            stage_named("Next", ASK, ORDERS | {"runOrder": 2}),
+            stage_named("Clean", DELETION),
+        ),
         # What else the pipeline restores is not the stage's business.
         **{"template of orders": restored_from(OLD.arn)},
         template=with_resource("X", f"SnapshotIdentifier: {OLD.arn}", Condition="IsProduction"),
@@ -782,6 +784,7 @@ def test_a_stack_elsewhere_is_not_seen_and_no_problem(
     deploys = pipeline_of(stage_named("Deploy", DATABASE | where))
     found = faults(account(stage=stage, pipeline=deploys, template=None, stack=None))
     assert [check.check for check in found] == ["template", "deployment"]
+    assert {check.status for check in found} == {"warning"}
     assert all(check.blind and place in check.seen for check in found)
 
 
