@@ -803,20 +803,13 @@ def test_each_database_has_its_own_parameters_checked() -> None:
     others = {LATEST: "hunter2", OTHER_LATEST: "dummyvalue", OTHER_CURRENT: "dummyvalue"}
     shares = {"shares": {"rds": SHARES, "docs": SHARES}}
     seen = account(others, stage_of(**TWO), **shares, **{"deployment of docs": Deployment()})
-    found = [check for check in acceptance.parameters(seen) if check.fix]
-    assert [(check.subject, check.status) for check in found] == [
-        (LATEST, "problem"),
-        (OTHER_LATEST, "warning"),
-        (OTHER_CURRENT, "warning"),
-    ]
+    found = {check.subject: check.status for check in acceptance.parameters(seen) if check.fix}
+    assert found == {LATEST: "problem", OTHER_LATEST: "warning", OTHER_CURRENT: "warning"}
 
 
 def test_without_a_stack_s_name_what_is_unknown_is_a_problem_besides() -> None:
     found = faults(account(stage=UNNAMED, deployment=UNKNOWN))
-    assert [(check.subject, check.status) for check in found] == [
-        ("rds", "warning"),
-        ("rds", "problem"),
-    ]
+    assert [f"{check.subject} {check.status}" for check in found] == ["rds warning", "rds problem"]
 
 
 # --- what is said of what is right ----------------------------------------------------------------
@@ -1015,14 +1008,9 @@ def test_a_function_is_wanted_as_chalice_would_deploy_it(
     monkeypatch.setattr(sys, "version_info", (3, 14, 0))
     wanted = doctor.configurations(project, HEALTHY_STAGE)
     assert {each["iam_role_arn"] for each in wanted.values()} == {role}
-    assert wanted["db-reconcile"] == {
-        **LAMBDA,
-        "MemorySize": 128,
-        "Timeout": 90,
-        "Variables": VARIABLES | {"LOG": "DEBUG"},
-        "reserved_concurrency": None,
-        "iam_role_arn": role,
-    }
+    settings = {"Variables": VARIABLES | {"LOG": "DEBUG"}, "MemorySize": 128, "Timeout": 90}
+    rest = {"reserved_concurrency": None, "iam_role_arn": role}
+    assert wanted["db-reconcile"] == LAMBDA | settings | rest
 
 
 @pytest.mark.parametrize(("suffix", "status"), [("", "warning"), ("-old", "problem")])
@@ -1089,10 +1077,8 @@ def test_a_stage_that_is_set_wrongly_is_reported_setting_by_setting(project: Pat
     edit(project, environment_variables=VARIABLES | {"SOURCE_ACCOUNT": "1", "RDS_ENGINE": "no"})
     done = command("--project", str(project))
     assert done.exit_code == 1
-    assert re.findall(r"^  (\w+) +(\w+): ", done.stdout, re.MULTILINE) == [
-        ("problem", "SOURCE_ACCOUNT"),
-        ("problem", "RDS_ENGINE"),
-    ]
+    listed = re.findall(r"^  (\w+ +\w+): ", done.stdout, re.MULTILINE)
+    assert listed == ["problem  SOURCE_ACCOUNT", "problem  RDS_ENGINE"]
 
 
 # --- production -----------------------------------------------------------------------------------

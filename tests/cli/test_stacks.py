@@ -64,14 +64,9 @@ def labels(template: stacks.Template) -> list[str]:
 def test_a_new_stage_gets_every_parameter_and_its_topic_all_retained() -> None:
     made = stage(FULL | TWO)
     template = before(made, initial={OTHER_CURRENT: SNAPSHOT}, email="team@example.com")
-    assert values(template) == {
-        PIPELINE_NAME: "acceptance-main",
-        LATEST: "dummyvalue",
-        CURRENT: "dummyvalue",
-        OTHER_LATEST: "dummyvalue",
-        OTHER_CURRENT: SNAPSHOT,
-        HOLD: "dummyvalue",
-    }
+    placeholders = dict.fromkeys((LATEST, CURRENT, OTHER_LATEST, HOLD), "dummyvalue")
+    given = {PIPELINE_NAME: "acceptance-main", OTHER_CURRENT: SNAPSHOT}
+    assert values(template) == placeholders | given
     *kept, subscription = template["Resources"].values()
     assert all(each["DeletionPolicy"] == each["UpdateReplacePolicy"] == "Retain" for each in kept)
     assert "DeletionPolicy" not in subscription
