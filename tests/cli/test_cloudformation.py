@@ -156,9 +156,7 @@ def test_an_update_without_changes_leaves_everything_unchanged(cloud: Cloud) -> 
     assert cloud.said == ["  unchanged  parameter /one", "  unchanged  parameter /two"]
 
 
-def test_a_creation_deletes_what_a_failed_one_left_and_asks_that_it_leaves_nothing(
-    cloud: Cloud,
-) -> None:
+def test_a_creation_deletes_what_a_failed_one_left_and_leaves_nothing(cloud: Cloud) -> None:
     for _ in range(2):
         cloud.status("ROLLBACK_COMPLETE")
     cloud.events(("s", "ROLLBACK_COMPLETE", ""))

@@ -307,10 +307,7 @@ DENIED = Unavailable("service:Look", "no identity-based policy allows it", denie
 def faults(look: AcceptanceLook) -> list[Check]:
     """What is not ok in the account, each with its fix."""
     entries = dict.fromkeys(POLICIES, WOULD_BE)
-    found = [
-        *doctor._acceptance(look),  # noqa: SLF001
-        *doctor._deployment(look, entries, POLICIES),  # noqa: SLF001
-    ]
+    found = [*doctor._acceptance(look), *doctor._deployment(look, entries, POLICIES)]  # noqa: SLF001
     assert [check for check in found if bool(check.fix) == (check.status == "ok")] == []
     return [check for check in found if check.status != "ok"]
 
@@ -450,8 +447,9 @@ def beginning(value: str | None = None, **seen: Any) -> AcceptanceLook:
 
 # By the check: its subject, what is in the account, how bad that is, what is said, and the fix.
 Row = tuple[str, AcceptanceLook, str, str, str]
+Table = dict[str, list[Row]]
 # fmt: off
-FAULTS: dict[str, list[Row]] = {
+FAULTS: Table = {
     "parameter": [
         (PIPELINE_NAME, account({PIPELINE_NAME: None}), "problem", GONE, put(PIPELINE_NAME, PIPELINE)),
         (PIPELINE_NAME, account({PIPELINE_NAME: "the main one"}), "problem", "not a pipeline's name", put(PIPELINE_NAME, PIPELINE)),
@@ -649,7 +647,7 @@ FAULTS: dict[str, list[Row]] = {
     ],
 }
 # Faults beside others, on which they depend.
-BESIDE: dict[str, list[Row]] = {
+BESIDE: Table = {
     "parameter": [
         (LATEST, account({LATEST: arn("orders-0")}, WITHOUT_COPIES, **refused(Reason.SNAPSHOT_STALE), **sharing(newest=STALE)),
          "problem", "not promote it", Reason.SNAPSHOT_STALE.next_step),
@@ -677,9 +675,7 @@ BESIDE: dict[str, list[Row]] = {
     ("table", "check", "row"),
     [(table, check, row) for table in (FAULTS, BESIDE) for check in table for row in table[check]],
 )
-def test_each_fault_is_named_with_its_fix(
-    table: dict[str, list[Row]], check: str, row: Row
-) -> None:
+def test_each_fault_is_named_with_its_fix(table: Table, check: str, row: Row) -> None:
     """And nothing else is, unless it is the fault's cause or its consequence."""
     subject, seen, status, message, fix = row
     (found,) = (each for each in faults(seen) if table is FAULTS or each.subject == subject)
@@ -778,9 +774,7 @@ def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(question: 
         ({"roleArn": ROLE.format("333333333333")}, "in account 333333333333, eu-west-1"),
     ],
 )
-def test_a_stack_elsewhere_is_not_seen_and_no_problem(
-    stage: AcceptanceStage, where: Answers, place: str
-) -> None:
+def test_a_stack_elsewhere_is_not_seen(stage: AcceptanceStage, where: Answers, place: str) -> None:
     deploys = pipeline_of(stage_named("Deploy", DATABASE | where))
     found = faults(account(stage=stage, pipeline=deploys, template=None, stack=None))
     assert [check.check for check in found] == ["template", "deployment"]
@@ -906,9 +900,7 @@ def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
     assert look.deployment(UNNAMED.settings.databases[0]).value == OLD.arn
 
 
-def test_what_configure_does_not_find_changes_nothing_and_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_configure_cannot_find_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks the same questions."""
     seen, notes = account(topic_key=None, pipeline=None), list[str]()
     for name in ("Look", "AcceptanceLook"):
@@ -998,9 +990,7 @@ def test_a_stage_that_was_never_deployed_is_one_problem(
     assert [check.subject for check in rest] == besides
 
 
-def test_a_function_is_wanted_as_chalice_would_deploy_it(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_chalice_deploys_is_wanted(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own entries count before the stage's, and the Python in use does not count."""
     role = ROLE.format(ACCEPTANCE)
     own = {"db-reconcile": {"environment_variables": {"LOG": "DEBUG"}, "lambda_timeout": 90}}

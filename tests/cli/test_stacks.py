@@ -143,10 +143,7 @@ def test_a_topic_that_exists_outside_is_subscribed_to_all_the_same() -> None:
 
 
 def test_a_packaged_stage_has_what_a_deployed_one_has_and_its_logs_all_retained() -> None:
-    """Under other logical names, so that an update of the other stack fails.
-
-    tests/e2e/test_deploy_stage.py creates and updates it.
-    """
+    """Under other logical names, so that an update of the other stack fails."""
     template, deployed = stacks.packaged_before(stage()), before(stage(), email="a@b.de")
     assert not deployed["Resources"].keys() & template["Resources"].keys()
     retained = [each.get("DeletionPolicy") for each in template["Resources"].values()]

@@ -190,9 +190,7 @@ def compare(without: Mapping[str, Policy], with_it: Mapping[str, Policy], added:
 
 
 @pytest.mark.parametrize(("settings", "added"), ADDED.values(), ids=ADDED)
-def test_a_setting_grants_what_it_needs_and_nothing_else(
-    settings: dict[str, Any], added: Granted
-) -> None:
+def test_a_setting_grants_what_it_needs_and_nothing_else(settings: Any, added: Granted) -> None:
     stack = {"RDS_STACK_NAME": "data"}
     compare(made(**stack), made(**stack, **settings), added)
 
@@ -245,11 +243,9 @@ def test_a_linter_that_knows_every_service_s_actions_and_their_resources_finds_n
     documents = [*sharing(SHARE_KMS_KEY_ID=KEY).values()]
     for settings, _ in ADDED.values():
         documents += made(**stack, **settings).values()
+    kind = "AWS::IAM::ManagedPolicy"
     resources = {
-        f"Policy{number}": {
-            "Type": "AWS::IAM::ManagedPolicy",
-            "Properties": {"PolicyDocument": document},
-        }
+        f"Policy{number}": {"Type": kind, "Properties": {"PolicyDocument": document}}
         for number, document in enumerate(documents)
     }
     config = ManualArgs(include_checks=["I"], regions=["eu-west-1"])
