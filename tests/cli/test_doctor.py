@@ -981,8 +981,7 @@ def test_a_stage_that_was_never_deployed_is_one_problem(
     nothing = {f"lambda:GetFunctionConfiguration {name}": None for name in functions}
     nothing |= {"before": None, "after": None, "topic": topic, "subscriptions": []}
     seen = account({LATEST: None, CURRENT: None, HOLD: None}, **nothing)
-    me = {"Account": ACCEPTANCE, "Arn": "me"}
-    monkeypatch.setattr(doctor, "caller", lambda *_: (me, NOW))
+    monkeypatch.setattr(doctor, "caller", lambda *_: ({"Account": ACCEPTANCE, "Arn": "me"}, NOW))
     monkeypatch.setattr(doctor, "AcceptanceLook", lambda *_: seen)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     first, *rest = [check for check in doctor.examine(project, NAME) if check.status != "ok"]

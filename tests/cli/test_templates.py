@@ -63,10 +63,8 @@ def test_a_template_is_cfn_lint_clean_and_names_no_partition(name: str) -> None:
 
 
 def test_the_pipeline_gives_the_database_s_template_its_parameters() -> None:
-    pipeline, database = (
-        templates.parsed(TEMPLATES[name])["Parameters"]
-        for name in ("pipeline.yaml", "main-pipeline.yaml")
-    )
+    pipeline = templates.parsed(TEMPLATES["pipeline.yaml"])["Parameters"]
+    database = templates.parsed(TEMPLATES["main-pipeline.yaml"])["Parameters"]
     given = {*re.findall(r'^ +"(\w+)": "', TEMPLATES["pipeline.yaml"], re.MULTILINE)}
     required = {name for name, body in database.items() if "Default" not in body}
     assert required <= given <= database.keys()
