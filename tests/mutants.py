@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import NamedTuple
 
 import coverage
 import pytest
-from hypothesis import Phase, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = (
@@ -28,7 +26,8 @@ TESTS = (
     "tests/contract",
 )
 TIMEOUT = 300  # seconds; a mutant that hangs is found
-PYTEST = ("pytest", "-qx", "-p", "tests.mutants", "-p", "no:cacheprovider")
+# Hypothesis draws the same examples each time.
+PYTEST = ("pytest", "-qx", "-p", "tests.mutants", "-p", "no:cacheprovider", "--hypothesis-seed=0")
 SWAPS = "Lt-LtE Gt-GtE Eq-NotEq In-NotIn Is-IsNot And-Or Add-Sub Mult-FloorDiv"
 PAIRS = [[getattr(ast, name) for name in pair.split("-")] for pair in SWAPS.split()]
 SWAPPED = dict(PAIRS) | {new: old for old, new in PAIRS}
@@ -73,13 +72,6 @@ def mutants() -> Iterator[Mutant]:
                 node.__class__, node.__dict__ = kept
 
 
-def pytest_configure() -> None:
-    """Let hypothesis draw the same examples each time, and not look for smaller ones."""
-    phases = [Phase.explicit, Phase.generate]
-    settings.register_profile("mutants", deadline=None, derandomize=True, phases=phases)
-    settings.load_profile("mutants")
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Let coverage note which test executes a line, with its fixtures and whatever its arguments."""
@@ -112,16 +104,11 @@ def executed_by(tree: Path) -> dict[str, dict[int, list[str]]]:
     }
 
 
-def tests_of(mutant: Mutant, executed: dict[str, dict[int, list[str]]]) -> list[str]:
-    """Return the tests that execute the lines, or anything in the file if an import executes them.
-
-    Those that execute little come first, the slow ones of the contract last.
-    """
-    breadth = Counter(each for file in executed.values() for line in file.values() for each in line)
+def tests_of(mutant: Mutant, executed: dict[str, dict[int, list[str]]]) -> set[str]:
+    """Return the tests that execute the lines, or anything in the file if an import executes them."""
     lines = executed.get(mutant.path, {})
     found = {each for line in mutant.lines for each in lines.get(line, [])} - {""}
-    found = found or {each for line in lines.values() for each in line} - {""}
-    return sorted(found, key=lambda each: (each.startswith(TESTS[-1]), breadth[each]))
+    return found or {each for line in lines.values() for each in line} - {""}
 
 
 def main() -> None:
@@ -136,7 +123,7 @@ def main() -> None:
         for mutant in drawn:
             tests = tests_of(mutant, executed)
             (tree / mutant.path).write_text(mutant.text)
-            survives = not tests or run(tree, *PYTEST, *tests, timeout=TIMEOUT)
+            survives = not tests or run(tree, *PYTEST, *sorted(tests), timeout=TIMEOUT)
             shutil.copy(ROOT / mutant.path, tree / mutant.path)
             survivors += survives
             verdict = "SURVIVED" if survives else "killed  "

@@ -167,18 +167,6 @@ def test_the_first_command_leaves_only_parameter_names_of_the_example(
 # --- what the code does ---------------------------------------------------------------------------
 
 
-def test_the_permissions_to_deploy_allow_each_call_that_is_named() -> None:
-    """tests/e2e/test_newcomer.py looks at the calls that are made."""
-    modules = [PROJECT / "cli" / f"{name}.py" for name in ("account", "calls", "deploy", "destroy")]
-    named = {each for file in modules for each in re.findall(r'"(\w+:[A-Z]\w+)"', file.read_text())}
-    called = {re.sub(r"(apigateway):Delete\w+", r"\1:DELETE", each) for each in named}
-    policies = re.findall(r"```json\n(.*?)```", TEXTS["rights.md"], re.DOTALL)
-    statements = [each for policy in policies for each in json.loads(policy)["Statement"]]
-    granted = {action for statement in statements for action in statement["Action"]}
-    assert "iam:DetachRolePolicy" in called
-    assert called - granted == {"sts:GetCallerIdentity"}  # needs no permission
-
-
 def test_the_event_for_sharing_again_is_one_of_the_schedule() -> None:
     (text,) = re.findall(r"<<'END'\n(.*?)\nEND", TEXTS["production.md"], re.DOTALL)
     event = CloudWatchEvent(json.loads(text), None)

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from chalicelib.domain.functions import RECONCILE, RESTORE, UPDATE
 from cli.main import cli
-from demo.acceptance import PIPELINE, STAGE, Company, arn_of, copy_project, nightly
+from demo.acceptance import PIPELINE, STAGE, Company, Project, arn_of, copy_project, nightly
 from localcloud.accounts import REGION, Key
 from localcloud.client import LocalCloud
 
@@ -29,25 +29,25 @@ def invoke(*words: str, environment: Mapping[str, str | None]) -> Result:
     return done
 
 
-def answer_of(records: list[dict[str, Any]]) -> dict[str, Any]:
+def run(project: Project, command: str, *words: str, **environment: str | None) -> Result:
+    """Run a command on the project's stage."""
+    where = ("--stage", project.stage, "--project", str(project.project))
+    return invoke(command, *where, *words, environment=project.environment() | environment)
+
+
+def answer_of(records: list[dict[str, Any]]) -> Any:
     """Return the answer of a function that succeeds at once."""
     (record,) = records
     assert record["status"] == "succeeded", record
-    answer: dict[str, Any] = record["payload"]
-    return answer
+    return record["payload"]
 
 
 def signed(
-    method: str,
-    url: str,
-    body: bytes | None,
-    key: Key,
-    media: str = "application/json",
-    service: str = "execute-api",
+    method: str, url: str, body: bytes | None, key: Key, media: str = "application/json"
 ) -> dict[str, str]:
     """Return the headers of a request, with its signature."""
     request = AWSRequest(method, url, {"Content-Type": media}, body)
-    SigV4Auth(key.credentials(), service, REGION).add_auth(request)
+    SigV4Auth(key.credentials(), "execute-api", REGION).add_auth(request)
     return dict(request.headers)
 
 
@@ -129,18 +129,16 @@ class Night:
         assert answered == status, answer
         return answer
 
-    def listed_runs(self) -> list[dict[str, Any]]:
+    def listed_runs(self) -> Any:
         """Return the pipeline's newest runs, the newest first."""
         listed = self.pipelines.list_pipeline_executions(pipelineName=PIPELINE)
-        found: list[dict[str, Any]] = listed["pipelineExecutionSummaries"]
-        return found
+        return listed["pipelineExecutionSummaries"]
 
-    def push(self) -> str:
-        """Start an ordinary run, as a developer's commit does."""
-        run: str = self.pipelines.start_pipeline_execution(name=PIPELINE)["pipelineExecutionId"]
-        return run
+    def push(self) -> Any:
+        """Start an ordinary run, as a developer's commit does, and return its id."""
+        return self.pipelines.start_pipeline_execution(name=PIPELINE)["pipelineExecutionId"]
 
-    def update(self) -> dict[str, Any]:
+    def update(self) -> Any:
         """02:00 comes; the answer of a function that succeeds at once."""
         self.cloud.set_clock(self.two)
         return answer_of(self.cloud.fire(UPDATE, self.two))
@@ -150,7 +148,7 @@ class Night:
         self.cloud.set_clock(self.four)
         return self.cloud.fire(RESTORE, self.four)
 
-    def poll(self) -> dict[str, Any]:
+    def poll(self) -> Any:
         """A quarter of an hour passes; db-reconcile's answer."""
         self.cloud.set_clock(self.cloud.now() + timedelta(minutes=15))
         return answer_of(self.cloud.fire(RECONCILE, self.cloud.now()))

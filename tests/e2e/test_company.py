@@ -18,8 +18,8 @@ from demo.acceptance import PIPELINE, STAGE, Company, configure
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
-from tests.e2e.conftest import answer_of, invoke
-from tests.e2e.test_permissions import calls_of, permits, policy_of, unused
+from tests.e2e.conftest import answer_of, run
+from tests.e2e.test_permissions import calls_of, policy_of, unused
 
 ELSEWHERE = "us-east-1"
 PRODUCTIONS_KEY = f"arn:aws:kms:{ELSEWHERE}:{PRODUCTION}:key/11111111-1111-1111-1111-111111111111"
@@ -29,6 +29,7 @@ COPIED = {
     "DATABASES": "ORDERS,BILLING",
     "SOURCE_REGION": ELSEWHERE,
     "ORDERS_COPIES_TO_KEEP": "1",
+    # Which is 04:00 UTC in winter.
     "RESTORE_SCHEDULE": "cron(0 5 ? * SUN *) Europe/Amsterdam",
 }
 
@@ -52,17 +53,12 @@ class Copying(Company):
         listed = self.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")
         return {each["DBClusterSnapshotArn"]: each for each in listed["DBClusterSnapshots"]}
 
-    def copies_of(self, source: str) -> list[str]:
-        return [
+    def copies_of(self, source: str) -> set[str]:
+        return {
             arn
             for arn, each in self.own().items()
             if each["DBClusterIdentifier"] == source and each["TagList"]
-        ]
-
-    def copy_by_hand(self, source: str, name: str) -> None:
-        self.client("rds").copy_db_cluster_snapshot(
-            SourceDBClusterSnapshotIdentifier=source, TargetDBClusterSnapshotIdentifier=name
-        )
+        }
 
     def finish(self) -> None:
         """Every copy comes to its end."""
@@ -70,111 +66,84 @@ class Copying(Company):
             if each["Status"] == "copying":
                 self.cloud.patch_snapshot(arn, status="available")
 
-    def parameters(self, which: str) -> dict[str, str]:
-        return {each.source: self.parameter(getattr(each, which)) for each in self.databases}
-
-    def sources(self, which: str) -> dict[str, str]:
-        """What the copies that the parameters hold were copied from."""
+    def restored(self) -> dict[str, str]:
+        """What the copies that each *latest* holds were copied from; each cluster was restored from one."""
         own = self.own()
-        return {
-            name: own[arn]["SourceDBClusterSnapshotArn"]
-            for name, arn in self.parameters(which).items()
-        }
+        copies = {each.source: self.parameter(each.latest) for each in self.databases}
+        assert set(self.clusters().values()) == {*copies.values()}
+        return {name: own[arn]["SourceDBClusterSnapshotArn"] for name, arn in copies.items()}
 
 
-@pytest.fixture(scope="module")
-def copying(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Copying:
-    running_cloud.reset()
-    kms = running_cloud.client("kms")
+@pytest.fixture
+def copying(cloud: LocalCloud, new_project: Callable[[], Path]) -> Copying:
+    kms = cloud.client("kms")
     key = kms.create_key()["KeyMetadata"]["KeyId"]
     kms.create_alias(AliasName="alias/billing", TargetKeyId=key)
     answers = demo.answers({"ORDERS": key, "BILLING": "alias/billing"}) | COPIED
     project = new_project()
     configure(project, **{name: answers[name] for name in answers if "DOCUMENTS" not in name})
-    copying = Copying(running_cloud, project, run_seconds=0.1)
+    copying = Copying(cloud, project, run_seconds=0.1)
     copying.found(SUNDAY - timedelta(hours=14))
     copying.chalice("deploy", "--stage", STAGE)
-    running_cloud.set_seconds(copy=NEVER)
+    cloud.set_seconds(copy=NEVER)
+    cloud.clear_calls()
     return copying
 
 
-def test_a_night_with_copies(copying: Copying) -> None:
-    """The restore is at five o'clock in Amsterdam, which is 04:00 UTC in winter."""
-    before = copying.parameters("current")
-    shared = copying.share_both(SUNDAY)
+def test_copies_alone_are_restored_and_kept_within_their_number_by_roles_that_allow_no_more(
+    copying: Copying,
+) -> None:
+    """The pipeline's events are lost, so the polls see the ends of the runs.
 
-    copying.fire(UPDATE, SUNDAY)
-
-    # Until the copies are there the restore waits.
-    restore = copying.fire(RESTORE, SUNDAY + timedelta(hours=2))
-    assert (restore["outcome"], restore["reason"]) == ("failed", "copy-pending")
-    assert copying.parameters("current") == before
-    assert set(copying.parameters("latest").values()) == {"dummyvalue"}
-
-    copying.finish()
-    copying.fire(RECONCILE, SUNDAY + timedelta(hours=2, minutes=30))
-    status, started = copying.signed("POST", "/refresh", {"reason": "the copy took long"})
-    assert (status, started["outcome"]) == (200, "started")
-    assert copying.followed(started["execution_id"]) == "Succeeded"
-    current = copying.parameters("current")
-    assert copying.parameters("latest") == current
-    assert set(copying.clusters().values()) == set(current.values())
-    assert copying.sources("current") == shared
-    key = f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/{copying.variables['ORDERS_COPY_KMS_KEY_ID']}"
-    assert {copying.own()[arn]["KmsKeyId"] for arn in current.values()} == {key}
-
-
-def test_the_doctor_looks_at_shares_and_their_key_where_they_are(copying: Copying) -> None:
-    words = ("doctor", "--stage", STAGE, "--json", "--project", str(copying.project))
-    doctor = invoke(*words, environment=copying.environment())
-    seen = {(each["check"], each["status"]) for each in json.loads(doctor.stdout)}
-    wanted = ("share", "key", "copy key", "role", "policy", "schedule")
-    assert {each for each in seen if each[0] in wanted} == {(name, "ok") for name in wanted}
-
-
-def test_copies_are_kept_within_their_number(copying: Copying) -> None:
-    """Follows the night above: what nothing leads to any more goes, and nothing else.
-
-    The pipeline's events are lost, so the polls see the ends of the runs. In the last night somebody else copies as
-    many as RDS can, so a poll starts ours.
+    In the last night somebody else copies as many as RDS can, so a poll starts ours.
     """
     copying.cloud.patch_pipeline(PIPELINE, loses_events=True)
-    (first,) = copying.copies_of("orders")
-    copying.copy_by_hand(first, "aurora-refresh-copy-of-somebody-s")
-    for weeks, reason in ((2, None), (4, "copy-quota")):
+    kept: list[set[str]] = []
+    for weeks, reason, refusal in (
+        (0, None, "copy-pending"),
+        (2, None, "copy-pending"),
+        (4, "copy-quota", "snapshot-stale"),
+    ):
         night = SUNDAY + timedelta(weeks=weeks)
         for number in range(COPIES_IN_PROGRESS_PER_REGION if reason else 0):
-            copying.copy_by_hand(first, f"somebody-s-{number}")
+            copying.client("rds").copy_db_cluster_snapshot(
+                SourceDBClusterSnapshotIdentifier=next(iter(kept[0])),
+                TargetDBClusterSnapshotIdentifier=f"aurora-refresh-copy-of-somebody-s-{number}",
+            )
         shared = copying.share_both(night)
         asked = copying.fire(UPDATE, night)
         assert [each.get("reason") for each in asked["databases"]] == [reason, reason]
+        restore = copying.fire(RESTORE, night + timedelta(hours=2))
+        assert (restore["outcome"], restore["reason"]) == ("failed", refusal)
         copying.finish()
-        copying.fire(RECONCILE, night + timedelta(minutes=15))
+        copying.fire(RECONCILE, night + timedelta(hours=2, minutes=15))
         copying.finish()
-        copying.fire(UPDATE, night + timedelta(minutes=30))  # which records what no poll has
-        assert copying.sources("latest") == shared
-        started = copying.fire(RESTORE, night + timedelta(hours=2))
+        copying.fire(UPDATE, night + timedelta(hours=2, minutes=30))  # records what no poll has
+        _, started = copying.signed("POST", "/refresh", {"reason": "the copy took long"})
         assert copying.cloud.wait_for_run(started["execution_id"], PIPELINE) == "Succeeded"
         copying.fire(RECONCILE, night + timedelta(hours=3))
+        assert copying.restored() == shared
+        kept.append(copying.copies_of("orders"))
 
     # One copy is kept, and the one before it, to which a rollback would lead.
-    kept = copying.copies_of("orders")
-    assert (len(kept), first in kept) == (2, False)
-    assert copying.parameters("current")["orders"] in kept
+    assert kept[2] == kept[1] - kept[0] | {copying.parameter(copying.current)}
     assert len(copying.copies_of("billing")) == 3
-    assert [arn for arn in copying.own() if arn.endswith("-of-somebody-s")] != []
+    assert str(copying.own().keys()).count("-of-somebody-s-") == COPIES_IN_PROGRESS_PER_REGION
+    key = f"arn:aws:kms:{REGION}:{ACCEPTANCE}:key/{copying.variables['ORDERS_COPY_KMS_KEY_ID']}"
+    assert {copying.own()[arn]["KmsKeyId"] for arn in kept[2]} == {key}
 
+    doctor = json.loads(run(copying, "doctor", "--json").stdout)
+    wanted = ("share", "key", "copy key", "role", "policy", "schedule")
+    seen = {(each["check"], each["status"]) for each in doctor if each["check"] in wanted}
+    assert seen == {(name, "ok") for name in wanted}
 
-@pytest.mark.parametrize("function", [UPDATE, RECONCILE])
-def test_every_call_is_allowed_and_every_grant_was_used(copying: Copying, function: str) -> None:
-    deployed = deployed_name(STAGE, function)
-    policy = policy_of(copying.cloud.client("iam"), deployed)
-    calls = calls_of(copying.cloud.calls(), deployed)
-    assert calls
-    assert [call for call in calls if not permits(policy, *call)] == []
-    # RDS uses keys in the function's name; test_permissions.py moves *current*.
-    assert {
-        (action, resource)
-        for action, resource in unused(policy, calls)
-        if not action.startswith("kms:") and not resource.endswith("/current-snapshot")
-    } == set()
+    for function in (UPDATE, RECONCILE):
+        deployed = deployed_name(STAGE, function)
+        policy = policy_of(copying.cloud.client("iam"), deployed)
+        grants = unused(policy, calls_of(copying.cloud.calls(), deployed))
+        # RDS uses keys in the function's name; test_permissions.py moves *current*.
+        assert {
+            (action, resource)
+            for action, resource in grants
+            if not action.startswith("kms:") and not resource.endswith("/current-snapshot")
+        } == set()

@@ -13,10 +13,8 @@ from botocore.exceptions import ClientError
 
 from demo.acceptance import nightly
 from localcloud.accounts import ACCEPTANCE, REGION
-from localcloud.authorization import needs
 from localcloud.client import LocalCloud
 from localcloud.policies import Decision, NotRestored, decide
-from localcloud.wire import Call
 
 PARAMETER = f"arn:aws:ssm:{REGION}:{ACCEPTANCE}:parameter"
 ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
@@ -40,7 +38,6 @@ def under(operator: str, key: str, *values: str) -> dict[str, Any]:
         ([ALL | {"Resource": f"{PARAMETER}/a.?"}], Decision.IMPLICIT_DENY),
         ([ONE], Decision.ALLOWED),
         ([ALL, NOT_PUT], Decision.EXPLICIT_DENY),
-        ([NOT_PUT, ALL], Decision.EXPLICIT_DENY),
         ([under("StringEquals", "KMS:viaservice", "sns", "rds")], Decision.ALLOWED),
         ([under("StringEquals", "kms:ViaService", "sns")], Decision.IMPLICIT_DENY),
         # It does not turn an Allow into a Deny, as it does with moto.
@@ -70,15 +67,6 @@ def test_what_is_not_known_of_a_policy_is_an_error(unknown: dict[str, Any]) -> N
     """Ignoring it could grant what AWS denies."""
     with pytest.raises(NotRestored):
         decide([policy(ALL, NOT_PUT | unknown)], "ssm:PutParameter", "*")
-
-
-def test_tags_on_creation_need_the_right_to_tag() -> None:
-    """ "Granting permission to tag resources during creation", Aurora User Guide."""
-    tags = [{"Key": "a", "Value": "b"}]
-    given = {"DBClusterSnapshotIdentifier": "made", "DBClusterIdentifier": "c", "Tags": tags}
-    call = Call("A", None, ACCEPTANCE, REGION, "rds", "CreateDBClusterSnapshot", parameters=given)
-    made = f"arn:aws:rds:{REGION}:{ACCEPTANCE}:cluster-snapshot:made"
-    assert needs(call)[-1] == ("rds:AddTagsToResource", made)
 
 
 def test_who_may_not_use_a_key_may_neither_copy_under_it_nor_publish_to_a_topic_under_it(

@@ -5,20 +5,17 @@ tests/e2e/test_after_restore.py.
 """
 
 import json
-import os
-import signal
-import socket
-from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 
-from localcloud import postgres
-from localcloud.client import LocalCloud, wait_until
+from localcloud.client import LocalCloud
 
 
-def create(cloud: LocalCloud) -> dict[str, str]:
-    """Create a cluster whose Data API is off; return the arguments of a call."""
+def test_the_data_api_needs_an_enabled_endpoint_and_rights_on_cluster_and_secret(
+    cloud: LocalCloud,
+) -> None:
+    """*Using the Amazon RDS Data API*, "Controlling access to the RDS Data API", Aurora User Guide."""
     made = cloud.client("rds").create_db_cluster(
         DBClusterIdentifier="orders",
         Engine="aurora-postgresql",
@@ -26,14 +23,8 @@ def create(cloud: LocalCloud) -> dict[str, str]:
         ManageMasterUserPassword=True,
     )["DBCluster"]
     secret = made["MasterUserSecret"]["SecretArn"]
-    return {"resourceArn": made["DBClusterArn"], "secretArn": secret}
-
-
-def test_the_data_api_needs_an_enabled_endpoint_and_rights_on_cluster_and_secret(
-    cloud: LocalCloud,
-) -> None:
-    """*Using the Amazon RDS Data API*, "Controlling access to the RDS Data API", Aurora User Guide."""
-    arguments, visitor = create(cloud), cloud.client("rds-data", user="visitor")
+    arguments = {"resourceArn": made["DBClusterArn"], "secretArn": secret}
+    visitor = cloud.client("rds-data", user="visitor")
     with pytest.raises(ClientError, match="HttpEndpointNotEnabledException"):
         cloud.client("rds-data").begin_transaction(**arguments)
     cloud.client("rds").enable_http_endpoint(ResourceArn=arguments["resourceArn"])
@@ -45,17 +36,3 @@ def test_the_data_api_needs_an_enabled_endpoint_and_rights_on_cluster_and_secret
         cloud.client("iam").put_user_policy(
             UserName="visitor", PolicyName="data", PolicyDocument=policy
         )
-
-
-def test_the_database_ends_with_the_cloud_however_that_ends(tmp_path: Path) -> None:
-    with LocalCloud.start(log=tmp_path / "log") as cloud:
-        create(cloud)
-        port = cloud.database_address("orders")["port"]
-        assert cloud._process is not None  # noqa: SLF001
-        os.kill(cloud._process.pid, signal.SIGKILL)  # noqa: SLF001
-        wait_until(lambda: not listens(port), "PostgreSQL to end")
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((postgres.HOST, port)) == 0

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from localcloud.client import LocalCloud
-from tests.localcloud.probe import create_rule, permit
+from tests.localcloud.probe import create_function
 
 NIGHT = datetime(2026, 1, 4, 4, tzinfo=UTC)
 REFUSED = "no enabled schedule may deliver"
@@ -15,11 +15,24 @@ def test_an_enabled_schedule_delivers_the_documented_event_if_the_function_permi
     cloud: LocalCloud,
 ) -> None:
     """*Creating a rule that runs on a schedule*; *Resource-based policies for EventBridge*."""
-    rule = create_rule(cloud, ScheduleExpression="rate(7 days)")
-    permit(cloud, f"{rule}-of-another-name")
+    function = create_function(cloud, "def handler(event, context): return event")
+    events = cloud.client("events")
+    rule = events.put_rule(Name="rule", ScheduleExpression="rate(7 days)")["RuleArn"]
+    events.put_targets(Rule="rule", Targets=[{"Id": "1", "Arn": function}])
+
+    def permit(source: str) -> None:
+        cloud.client("lambda").add_permission(
+            FunctionName="probe",
+            StatementId=source.rpartition("/")[2],
+            Action="lambda:InvokeFunction",
+            Principal="events.amazonaws.com",
+            SourceArn=source,
+        )
+
+    permit(f"{rule}-of-another-name")
     with pytest.raises(ValueError, match=REFUSED):
         cloud.fire("probe", NIGHT)
-    permit(cloud, rule)
+    permit(rule)
     event_id = "89d1a02d-5ec7-412e-82f5-13505f849b41"
     [record] = cloud.fire("probe", NIGHT, event_id=event_id)
     assert record["payload"] == {
@@ -33,6 +46,6 @@ def test_an_enabled_schedule_delivers_the_documented_event_if_the_function_permi
         "resources": [rule],
         "detail": {},
     }
-    cloud.client("events").disable_rule(Name="rule")
+    events.disable_rule(Name="rule")
     with pytest.raises(ValueError, match=REFUSED):
         cloud.fire("probe", NIGHT)

@@ -17,7 +17,6 @@ from cli.templates import parsed
 from localcloud.accounts import REGION
 from localcloud.client import LocalCloud, wait_until
 from localcloud.resources import KINDS
-from tests.localcloud.probe import ECHO, create_function
 
 TEMPLATES = Path(__file__).parents[2] / "infrastructure"
 
@@ -26,15 +25,6 @@ def note(name: str, value: str = "1") -> dict[str, Any]:
     """A stored parameter, the cheapest of resources."""
     properties = {"Name": name, "Type": "String", "Value": value}
     return {"Type": "AWS::SSM::Parameter", "Properties": properties}
-
-
-def cluster(**properties: Any) -> dict[str, Any]:
-    needed = {
-        "Engine": "aurora-postgresql",
-        "ManageMasterUserPassword": True,
-        "MasterUsername": "owner",
-    }
-    return {"Type": "AWS::RDS::DBCluster", "Properties": needed | properties}
 
 
 def deploy_stack(cloud: LocalCloud, operation: str, resources: dict[str, Any], **given: str) -> str:
@@ -101,7 +91,9 @@ def test_what_is_there_already_is_not_taken_over_and_what_cannot_be_undone_is_le
     """Create handlers return AlreadyExists, CloudFormation CLI User Guide; *Stack status codes*."""
     cloud.client("sns").create_topic(Name="taken")
     topic = {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "taken"}, "DependsOn": "C"}
-    protected = cluster(DeletionProtection=True)
+    owner = {"MasterUsername": "owner", "ManageMasterUserPassword": True}
+    properties = {"Engine": "aurora-postgresql", "DeletionProtection": True, **owner}
+    protected = {"Type": "AWS::RDS::DBCluster", "Properties": properties}
     assert deploy_stack(cloud, "create", {"T": topic, "C": protected}) == "ROLLBACK_FAILED"
     assert len(cloud.client("sns").list_topics()["Topics"]) == 1
 
@@ -110,16 +102,3 @@ def test_parameters_that_the_template_does_not_declare_are_refused(cloud: LocalC
     """Reported: deep-security/cloudformation #29."""
     with pytest.raises(ClientError, match=r"Parameters: \[Unknown\] do not exist in the template"):
         deploy_stack(cloud, "create", {"N": note("/n")}, Unknown="2")
-
-
-def test_a_function_s_own_role_must_be_allowed_to_publish_its_failures(cloud: LocalCloud) -> None:
-    """*Adding a destination*, Lambda Developer Guide: the execution role needs ``sns:Publish``."""
-    create_function(cloud, ECHO)
-    topic = cloud.client("sns").create_topic(Name="people")["TopicArn"]
-    properties = {
-        "FunctionName": "probe",
-        "Qualifier": "$LATEST",
-        "DestinationConfig": {"OnFailure": {"Destination": topic}},
-    }
-    resources = {"A": {"Type": "AWS::Lambda::EventInvokeConfig", "Properties": properties}}
-    assert deploy_stack(cloud, "create", resources) == "ROLLBACK_COMPLETE"

@@ -10,27 +10,20 @@ from localcloud.accounts import ACCEPTANCE, key_of
 from localcloud.client import LocalCloud
 
 
-@pytest.fixture(autouse=True)
-def _somebody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user with accounts and a proxy."""
+def test_a_user_s_accounts_and_proxy_reach_neither_a_client_nor_a_tool_nor_a_shell(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://192.0.2.1")
     monkeypatch.setenv("http_proxy", "http://192.0.2.1")
-
-
-def test_an_environment_is_cleared_of_the_users_settings() -> None:
-    cleared = variables.cleared(os.environ)
-    assert not [name for name in cleared if name.startswith("AWS_") or "proxy" in name.lower()]
-    assert cleared["PATH"] == os.environ["PATH"]
-
-
-def test_a_client_has_nothing_of_the_users_own(cloud: LocalCloud) -> None:
     handle = LocalCloud(cloud.endpoint)
     assert handle.client("lambda").list_functions()["Functions"] == []
     assert handle.client("sts").get_caller_identity()["Account"] == ACCEPTANCE
 
+    cleared = variables.cleared(os.environ)
+    assert not [name for name in cleared if name.startswith("AWS_") or "proxy" in name.lower()]
+    assert cleared["PATH"] == os.environ["PATH"]
 
-def test_the_lines_for_the_shell_leave_the_clouds_variables_only() -> None:
     ours = variables.of("http://127.0.0.1:1", key_of(ACCEPTANCE))
     lines = variables.shell("http://127.0.0.1:1", key_of(ACCEPTANCE))
     printed = subprocess.check_output(["sh", "-euc", f"{lines}\nenv"], text=True).splitlines()
