@@ -74,43 +74,20 @@ def refusal(cloud: Cloud) -> str:
 
 
 @pytest.mark.parametrize(
-    ("status", "commands"),
+    ("status", "steps"),
     [
-        ("UPDATE_ROLLBACK_FAILED", ("continue-update-rollback", "wait stack-rollback-complete")),
-        ("DELETE_FAILED", ("delete-stack", "wait stack-delete-complete")),
+        ("UPDATE_IN_PROGRESS", ["wait until that operation has ended"]),
+        ("UPDATE_ROLLBACK_FAILED", ["continue-update-rollback", "wait stack-rollback-complete"]),
+        ("DELETE_FAILED", ["delete-stack", "wait stack-delete-complete"]),
     ],
 )
-def test_a_failed_stack_is_refused_with_the_way_out(
-    cloud: Cloud, status: str, commands: tuple[str, str]
+def test_a_stack_that_cannot_be_updated_is_refused_with_the_way_out(
+    cloud: Cloud, status: str, steps: list[str]
 ) -> None:
     cloud.status(status)
-    way_out = " && ".join(f"aws cloudformation {each} --stack-name s" for each in commands)
-    assert refusal(cloud) == (
-        f"the stack s is {status} and cannot be updated: {way_out} (this keeps parameters and topic), "
-        "and then run this again"
-    )
-
-
-def test_a_stack_that_somebody_changes_is_refused(cloud: Cloud) -> None:
-    cloud.status("UPDATE_IN_PROGRESS")
-    wait = "wait until that operation has ended, and run this again"
-    assert refusal(cloud) == f"the stack s is UPDATE_IN_PROGRESS: {wait}"
-
-
-def test_of_many_failures_the_first_is_the_reason(cloud: Cloud) -> None:
-    cloud.refuses("describe_stacks", "Stack with id s does not exist")
-    cloud.answers("create_stack", {"StackId": ID})
-    cloud.status("ROLLBACK_COMPLETE")
-    cloud.events(
-        ("one", "CREATE_FAILED", "/one already exists"),
-        ("two", "CREATE_FAILED", "Resource creation cancelled"),
-        ("one", "DELETE_FAILED", "it cannot be rolled back either"),
-        ("s", "ROLLBACK_COMPLETE", ""),
-    )
-    assert refusal(cloud) == (
-        "the stack s ended as ROLLBACK_COMPLETE: AWS::SSM::Parameter one: /one already exists"
-    )
-    assert cloud.said == []
+    refused = refusal(cloud)
+    assert refused.startswith(f"the stack s is {status}")
+    assert " --stack-name s && aws cloudformation ".join(steps) in refused
 
 
 def updating(cloud: Cloud, *statuses: str) -> None:
@@ -125,17 +102,29 @@ def updating(cloud: Cloud, *statuses: str) -> None:
         cloud.status(status)
 
 
-@pytest.mark.parametrize(("reason", "message"), [("no right", "no right"), ("", "see its events")])
-def test_where_no_resource_failed_the_stack_s_own_reason_is_reported(
-    cloud: Cloud, reason: str, message: str
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [
+        (
+            [
+                ("one", "UPDATE_FAILED", "it already exists"),
+                ("two", "UPDATE_FAILED", "Resource update cancelled"),
+                ("one", "DELETE_FAILED", "it cannot be rolled back either"),
+            ],
+            "AWS::SSM::Parameter one: it already exists",
+        ),
+        ([("s", "UPDATE_ROLLBACK_IN_PROGRESS", "no right")], "no right"),
+        ([("s", "UPDATE_ROLLBACK_IN_PROGRESS", "")], "see its events"),
+    ],
+)
+def test_a_failure_s_reason_is_that_of_the_first_resource_or_the_stack_s_own(
+    cloud: Cloud, events: list[tuple[str, str, str]], reason: str
 ) -> None:
     updating(cloud, "UPDATE_ROLLBACK_COMPLETE")
-    cloud.events(
-        ("s", "CREATE_COMPLETE", "of before"),
-        ("s", "UPDATE_ROLLBACK_IN_PROGRESS", reason),
-        ("s", "UPDATE_ROLLBACK_COMPLETE", ""),
-    )
-    assert refusal(cloud) == f"the stack s ended as UPDATE_ROLLBACK_COMPLETE: {message}"
+    before, after = ("s", "CREATE_COMPLETE", "of before"), ("s", "UPDATE_ROLLBACK_COMPLETE", "")
+    cloud.events(before, *events, after)
+    assert refusal(cloud) == f"the stack s ended as UPDATE_ROLLBACK_COMPLETE: {reason}"
+    assert cloud.said == []
 
 
 def test_an_update_that_takes_long_reports_progress_and_then_each_outcome(
@@ -167,9 +156,7 @@ def test_an_update_without_changes_leaves_everything_unchanged(cloud: Cloud) -> 
     assert cloud.said == ["  unchanged  parameter /one", "  unchanged  parameter /two"]
 
 
-def test_a_creation_deletes_what_a_failed_one_left_and_asks_that_it_leaves_nothing(
-    cloud: Cloud,
-) -> None:
+def test_a_creation_deletes_what_a_failed_one_left_and_leaves_nothing(cloud: Cloud) -> None:
     for _ in range(2):
         cloud.status("ROLLBACK_COMPLETE")
     cloud.events(("s", "ROLLBACK_COMPLETE", ""))

@@ -23,19 +23,9 @@ SNAPSHOT = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-2026-01-0
 FULL = STAGE | {"NOTIFICATION_TOPIC_ARN": TOPIC, "SSM_REFRESH_HOLD_NAME": HOLD}
 
 
-def stage(
-    variables: Mapping[str, str] = FULL, name: str = "acceptance", **more: str
-) -> AcceptanceStage:
+def stage(variables: Mapping[str, str] = FULL, **more: str) -> AcceptanceStage:
     given = {**variables, **more}
-    return AcceptanceStage(name, given, Settings.from_environment(given), PIPELINE)
-
-
-def sharing(**changes: str) -> ProductionStage:
-    own_topic = TOPIC.replace("222222222222", "111111111111")
-    given = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
-    given |= {"NOTIFICATION_TOPIC_ARN": own_topic} | changes
-    settings = ProductionSettings.from_environment(given)
-    return ProductionStage("weekly", given, settings, "111111111111", "eu-west-1")
+    return AcceptanceStage("acceptance", given, Settings.from_environment(given), PIPELINE)
 
 
 def before(
@@ -72,26 +62,18 @@ def labels(template: stacks.Template) -> list[str]:
 def test_a_new_stage_gets_every_parameter_and_its_topic_all_retained() -> None:
     made = stage(FULL | TWO)
     template = before(made, initial={OTHER_CURRENT: SNAPSHOT}, email="team@example.com")
-    assert values(template) == {
-        PIPELINE_NAME: "acceptance-main",
-        LATEST: "dummyvalue",
-        CURRENT: "dummyvalue",
-        OTHER_LATEST: "dummyvalue",
-        OTHER_CURRENT: SNAPSHOT,
-        HOLD: "dummyvalue",
-    }
-    assert labels(template)[6:] == [
-        "topic aurora-refresh",
-        "e-mail subscription of team@example.com",
-    ]
+    placeholders = dict.fromkeys((LATEST, CURRENT, OTHER_LATEST, HOLD), "dummyvalue")
+    given = {PIPELINE_NAME: "acceptance-main", OTHER_CURRENT: SNAPSHOT}
+    assert values(template) == placeholders | given
     *kept, subscription = template["Resources"].values()
     assert all(each["DeletionPolicy"] == each["UpdateReplacePolicy"] == "Retain" for each in kept)
     assert "DeletionPolicy" not in subscription
+    assert subscription["DependsOn"] == ["TopicAuroraRefresh45939c"]
 
 
 def test_what_exists_outside_the_stack_is_left_alone() -> None:
-    template = before(stage(), existing=(PIPELINE_NAME, CURRENT, TOPIC))
-    assert labels(template) == [f"parameter {LATEST}", f"parameter {HOLD}"]
+    template = before(stage(), existing=(PIPELINE_NAME, CURRENT))
+    assert labels(template) == [f"parameter {LATEST}", f"parameter {HOLD}", "topic aurora-refresh"]
     assert before(stage(), existing=all_there(stage()))["Resources"] == {}
     without_hold = [f"parameter {name}" for name in (PIPELINE_NAME, LATEST, CURRENT)]
     assert labels(before(stage(STAGE))) == without_hold
@@ -147,13 +129,12 @@ def test_whoever_unsubscribed_is_subscribed_again_only_if_the_address_is_answere
 
 
 def test_a_topic_that_exists_outside_is_subscribed_to_all_the_same() -> None:
-    subscription = before(stage(), existing=(TOPIC,), email="a@b.de")["Resources"]["Email"]
-    assert subscription == {
+    template = before(stage(), existing=all_there(stage()), email="a@b.de")
+    assert labels(template) == ["e-mail subscription of a@b.de"]
+    assert template["Resources"]["Email"] == {
         "Type": "AWS::SNS::Subscription",
         "Properties": {"TopicArn": TOPIC, "Protocol": "email", "Endpoint": "a@b.de"},
     }
-    waiting = before(stage(), email="a@b.de")["Resources"]["Email"]
-    assert waiting["DependsOn"] == ["TopicAuroraRefresh45939c"]
 
 
 # --- before, packaged ------------------------------------------------------------------------------
@@ -162,16 +143,11 @@ def test_a_topic_that_exists_outside_is_subscribed_to_all_the_same() -> None:
 def test_a_packaged_stage_has_what_a_deployed_one_has_and_its_logs_all_retained() -> None:
     """Under other logical names, so that an update of the other stack fails."""
     template, deployed = stacks.packaged_before(stage()), before(stage(), email="a@b.de")
-    kinds = [each["Type"].rsplit("::")[-1] for each in template["Resources"].values()]
-    assert kinds == [*["Parameter"] * 4, *["LogGroup"] * 5, "Topic", "Subscription"]
-    assert [each["Properties"] for each in template["Resources"].values()][4:9] == [
-        {"LogGroupName": group, "RetentionInDays": 90} for group in stacks.log_groups(stage())
-    ]
     assert not deployed["Resources"].keys() & template["Resources"].keys()
-    first = "FirstAcceptanceRdsCurrentSnapshotc694c8"
-    assert values(template) == values(deployed) | {CURRENT: {"Ref": first}}
     retained = [each.get("DeletionPolicy") for each in template["Resources"].values()]
     assert retained == [*["Retain"] * 10, None]
+    first = "FirstAcceptanceRdsCurrentSnapshotc694c8"
+    assert values(template) == values(deployed) | {CURRENT: {"Ref": first}}
     defaults = {name: each["Default"] for name, each in template["Parameters"].items()}
     assert defaults == {first: "dummyvalue", "Email": ""}
     without_topic = stacks.packaged_before(stage(FULL, NOTIFICATION_TOPIC_ARN=ELSEWHERE))
@@ -222,6 +198,14 @@ ALARMS = {
     "AlarmRefreshFailed972c14": ("refresh-failed", "RefreshFailed", "acceptance", SHORT),
     "AlarmDataTooOld93f586": ("data-too-old", "SnapshotAgeHours", "acceptance", SHORT),
 }
+SHARING = {
+    "SHARE_WITH_ACCOUNT": "222222222222",
+    "CLUSTERS": "orders",
+    "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:eu-west-1:111111111111:aurora-refresh",
+}
+PRODUCTION = ProductionStage(
+    "weekly", SHARING, ProductionSettings.from_environment(SHARING), "111111111111", "eu-west-1"
+)
 PRODUCTIONS_ALARMS = {
     "AlarmErrorsDbShareSnapshote2d426": (f"errors-{SHARE}", "Errors", SHARE, SHORT),
     "AlarmErrorsDbFollowSharesd7ea73": (f"errors-{FOLLOW_SHARES}", "Errors", FOLLOW_SHARES, LONG),
@@ -232,7 +216,7 @@ PRODUCTIONS_ALARMS = {
 
 @pytest.mark.parametrize(
     ("made", "expected"),
-    [(stage(MAX_SNAPSHOT_AGE_DAYS="3"), ALARMS), (sharing(), PRODUCTIONS_ALARMS)],
+    [(stage(MAX_SNAPSHOT_AGE_DAYS="3"), ALARMS), (PRODUCTION, PRODUCTIONS_ALARMS)],
 )
 def test_each_alarm_watches_its_metric_and_notifies_the_topic(
     made: stages.Stage, expected: dict[str, tuple[str, str, str, str]]
@@ -245,7 +229,6 @@ def test_each_alarm_watches_its_metric_and_notifies_the_topic(
         keys = ("Statistic", "ComparisonOperator", "Threshold", "TreatMissingData")
         facts = [alarm["Namespace"], dimension["Name"], *(alarm[key] for key in keys)]
         assert " ".join(map(str, facts)) == CONDITIONS[metric]
-        assert alarm["AlarmDescription"]
         assert alarm.get("DatapointsToAlarm", 1) == alarm["EvaluationPeriods"]
         # The topic may be what fails.
         notified = [] if logical == NOTIFICATION else [made.settings.topic_arn]
@@ -254,48 +237,43 @@ def test_each_alarm_watches_its_metric_and_notifies_the_topic(
         logical: (f"aurora-refresh-{made.name}-{name}", metric, functions.get(of, of), periods)
         for logical, (name, metric, of, periods) in expected.items()
     }
-    assert stacks.alarm_names(made) == [name for name, *_ in watched.values()]
-    assert stacks.missing_alarms(made) == []
 
 
-def test_what_a_stage_leaves_out_has_no_alarm_and_that_is_said() -> None:
-    every = alarms(stage()).keys()
-    without_api = stage(PIN_API_ENABLED="false")
-    assert every - alarms(without_api).keys() == {"AlarmErrorsApiHandler3fbafd"}
-
-    unlimited = stage(MAX_SNAPSHOT_AGE_DAYS="0")
-    assert every - alarms(unlimited).keys() == {"AlarmDataTooOld93f586"}
-    (reason,) = stacks.missing_alarms(unlimited)
-    assert reason.startswith("no alarm on old data: ")
-
-    quiet = stage(STAGE)
-    assert every - alarms(quiet).keys() == {NOTIFICATION}
-    assert not any("AlarmActions" in each for each in alarms(quiet).values())
-    (reason,) = stacks.missing_alarms(quiet)
-    assert reason.startswith("alarms notify nobody: NOTIFICATION_TOPIC_ARN is not set")
-    assert f"NOTIFICATION_TOPIC_ARN={TOPIC}" in reason
+OVERDUE = ("refresh-overdue", "no alarm on an overdue refresh")
 
 
 @pytest.mark.parametrize(
-    ("schedule", "rings"),
+    ("settings", "alarm", "reason"),
     [
+        ({"PIN_API_ENABLED": "false"}, "errors-api-handler", ""),
+        ({"MAX_SNAPSHOT_AGE_DAYS": "0"}, "data-too-old", "no alarm on old data"),
+        ({"NOTIFICATION_TOPIC_ARN": ""}, "notification-failed", "alarms notify nobody"),
+        # A refresh is due in each period of seven days, or it has no alarm.
+        ({"RESTORE_SCHEDULE": "rate(8 days)"}, *OVERDUE),
+        ({"RESTORE_SCHEDULE": "cron(0 4 1 * ? *)"}, *OVERDUE),
+        ({"RESTORE_SCHEDULE": "cron(0 4 ? JAN-OCT SUN *)"}, *OVERDUE),
+        ({"RESTORE_SCHEDULE": "cron(0 4 ? * SUN 2026)"}, *OVERDUE),  # no more after that
+        ({"RESTORE_SCHEDULE": "cron(0 4 ? * SUN 2030-2199)"}, "", ""),  # from then on
+        ({"RESTORE_SCHEDULE": "rate(7 days)"}, "", ""),
         # An hour more than seven days pass in autumn, but the rule fires at both times in UTC.
-        ("cron(0 4 ? * SUN *) Europe/Amsterdam", True),
-        ("rate(7 days)", True),
-        ("rate(8 days)", False),
-        ("cron(0 4 1 * ? *)", False),
-        ("cron(0 4 ? JAN-OCT SUN *)", False),
-        ("cron(0 4 ? * SUN 2026)", False),  # no more after that
-        ("cron(0 4 ? * SUN 2030-2199)", True),  # from then on
+        ({"RESTORE_SCHEDULE": "cron(0 4 ? * SUN *) Europe/Amsterdam"}, "", ""),
     ],
 )
-def test_an_overdue_refresh_has_an_alarm_only_where_every_week_has_one(
-    schedule: str, *, rings: bool
+def test_what_a_stage_leaves_out_has_no_alarm_and_that_is_said(
+    settings: dict[str, str], alarm: str, reason: str
 ) -> None:
-    made = stage(RESTORE_SCHEDULE=schedule)
-    assert ("aurora-refresh-acceptance-refresh-overdue" in stacks.alarm_names(made)) is rings
-    reasons = [reason.split(":")[0] for reason in stacks.missing_alarms(made)]
-    assert reasons == ([] if rings else ["no alarm on an overdue refresh"])
+    made = stage(**settings)
+    left_out = {*stacks.alarm_names(stage())} - {*stacks.alarm_names(made)}
+    assert left_out == ({f"aurora-refresh-acceptance-{alarm}"} if alarm else set())
+    said = [each.split(":")[0] for each in stacks.missing_alarms(made)]
+    assert said == ([reason] if reason else [])
+
+
+def test_without_a_topic_alarms_have_no_action_and_one_is_proposed() -> None:
+    quiet = stage(STAGE)
+    assert not any("AlarmActions" in each for each in alarms(quiet).values())
+    (reason,) = stacks.missing_alarms(quiet)
+    assert f"NOTIFICATION_TOPIC_ARN={TOPIC}" in reason
 
 
 # --- after: asynchronous invocations --------------------------------------------------------------
@@ -308,8 +286,7 @@ def test_events_are_retried_twice_and_failures_go_to_the_topic_except_a_poll_s()
     poll = {"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": 900}
     expected = dict.fromkeys((UPDATE, RESTORE, FOLLOW), notified) | {RECONCILE: poll}
     # By logical names, which deployed stages have.
-    resources = stacks.after(stage())["Resources"]
-    assert resources.keys() - alarms(stage()) == {
+    assert stacks.after(stage())["Resources"].keys() - alarms(stage()) == {
         "InvocationDbUpdateLatestSnapshotIdd29e46",
         "InvocationDbRestoreFromSnapshotd9700d",
         "InvocationDbFollowPipeline953377",
@@ -327,36 +304,19 @@ def test_events_are_retried_twice_and_failures_go_to_the_topic_except_a_poll_s()
 # --- after: the dashboard -------------------------------------------------------------------------
 
 
-def test_the_dashboard_shows_the_stage_s_refreshes_and_every_function() -> None:
-    resources = stacks.after(stage(TWO))["Resources"]
-    found = resources["Dashboard"]["Properties"]
-    assert found["DashboardName"] == "aurora-refresh-acceptance"
-    widgets = json.loads(found["DashboardBody"])["widgets"]
-    shown = [each for widget in widgets for each in widget["properties"].get("metrics", [])]
-    assert {metric[3] for metric in shown if metric[0] == "AWS/Lambda"} == {
-        *stacks.function_names(stage(TWO)).values()
-    }
-    own = {(metric[1], metric[3]) for metric in shown if metric[0] == "AuroraRefresh"}
-    refreshes = [f"Refresh{each}" for each in ("Started", "Succeeded", "Failed", "Skipped")]
-    others = ["RefreshDurationMinutes", "SnapshotAgeHours", "NotificationFailed"]
-    assert own == {(metric, "acceptance") for metric in refreshes + others}
-
-
-# --- production -----------------------------------------------------------------------------------
-
-
-def test_a_production_stage_has_a_topic_and_no_parameters() -> None:
-    template = stacks.before(sharing(), None, [], {}, "a@b.de")
-    assert labels(template) == ["topic aurora-refresh", "e-mail subscription of a@b.de"]
-    without = stacks.before(sharing(NOTIFICATION_TOPIC_ARN=""), None, [], {}, None)
-    assert without["Resources"] == {}
+def test_the_dashboard_shows_the_stage_and_every_function_in_its_region() -> None:
+    dashboard = stacks.after(stage())["Resources"]["Dashboard"]["Properties"]
+    shown = [each["properties"] for each in json.loads(dashboard["DashboardBody"])["widgets"]]
+    assert {each["region"] for each in shown} == {"eu-west-1"}
+    functions = {*stacks.function_names(stage()).values()}
+    assert {metric[3] for each in shown for metric in each["metrics"]} == functions | {"acceptance"}
 
 
 # --- all ------------------------------------------------------------------------------------------
 
 
 def test_the_templates_are_cfn_lint_clean() -> None:
-    made = stage(TWO | FULL, "local", RESTORE_SCHEDULE="rate(14 days)")
+    made = stage(TWO | FULL, RESTORE_SCHEDULE="rate(14 days)")
     first = before(made, email="a@b.de")
     for template in (first, stacks.packaged_before(made), stacks.after(made)):
         assert cfnlint.lint(json.dumps(template), regions=["eu-west-1"]) == []

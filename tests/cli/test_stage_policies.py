@@ -4,7 +4,7 @@ tests/cli/test_configure.py compares the checked-in files with the settings.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ CHALICE = Path(__file__).resolve().parents[2] / ".chalice"
 PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
 KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
 BY_ALIAS = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/own"]}}
-FUNCTIONS = (UPDATE, RESTORE, FOLLOW, RECONCILE, API)
 NOTIFYING = (UPDATE, RESTORE, FOLLOW, RECONCILE)
 
 # An action, a resource that it is granted on, and the condition as JSON.
@@ -50,35 +49,29 @@ def parameter(name: str, *actions: str) -> set[Grant]:
     return allow("ssm", own("ssm", f"parameter{name}"), *actions)
 
 
-def listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
-
-
 def grants_of(policy: Policy) -> set[Grant]:
     """Every action with every resource that it is granted on."""
-    assert {each["Effect"] for each in policy["Statement"]} == {"Allow"}
-    return {
-        (action, resource, json.dumps(statement.get("Condition", {})))
-        for statement in policy["Statement"]
-        for action in statement["Action"]
-        for resource in listed(statement["Resource"])
-    }
+    granted: set[Grant] = set()
+    for statement in policy["Statement"]:
+        assert statement["Effect"] == "Allow"
+        resources, condition = statement["Resource"], json.dumps(statement.get("Condition", {}))
+        for resource in [resources] if isinstance(resources, str) else resources:
+            granted |= {(action, resource, condition) for action in statement["Action"]}
+    return granted
 
 
 # --- acceptance -----------------------------------------------------------------------------------
 
 
 def made(
-    pipeline: str = PIPELINE,
-    in_vpc: Iterable[str] = (),
-    topic_keys: tuple[str, ...] = (),
-    **variables: str,
+    pipeline: str = PIPELINE, in_vpc: Any = frozenset(), topic_keys: Any = (), **variables: str
 ) -> dict[str, Policy]:
     """The policies of a stage `x` with these variables besides the required ones."""
     given = STAGE | variables
-    settings = Settings.from_environment(given)
-    surroundings: Any = {"in_vpc": frozenset(in_vpc), "topic_keys": topic_keys}
-    return policies(AcceptanceStage("x", given, settings, pipeline, **surroundings))
+    around = {"in_vpc": in_vpc, "topic_keys": topic_keys}
+    return policies(
+        AcceptanceStage("x", given, Settings.from_environment(given), pipeline, **around)
+    )
 
 
 LIST_SNAPSHOTS = allow("rds", "*", "DescribeDBClusterSnapshots")
@@ -121,6 +114,33 @@ def test_each_function_may_do_what_it_does() -> None:
         assert grants_of(policy) == grants | logs
 
 
+OUR_COPIES = own("rds", "cluster-snapshot:aurora-refresh-copy-*")
+
+
+def use(key: str, **condition: Any) -> set[Grant]:
+    """The use of a key for copying, by RDS alone."""
+    actions = ("CreateGrant", "Decrypt", "DescribeKey", "GenerateDataKey*", "ReEncrypt*")
+    return allow("kms", key, *actions, condition=through("rds") | condition)
+
+
+def copying(use_own_key: set[Grant], region: str = "eu-west-1", **condition: Any) -> Granted:
+    """What the functions that copy production's shares need: our own names for what is made."""
+    shares = f"arn:aws:rds:{region}:111111111111:cluster-snapshot:*"
+    copy = use_own_key | use(f"arn:aws:kms:{region}:111111111111:key/*", **condition)
+    for resource in (shares, OUR_COPIES):
+        copy |= allow("rds", resource, "CopyDBClusterSnapshot")
+    copy |= allow("rds", OUR_COPIES, "AddTagsToResource")
+    record = ("GetParameters", "GetParameterHistory", "PutParameter", "UnlabelParameterVersion")
+    return {
+        UPDATE: copy | parameter(LATEST, "LabelParameterVersion"),
+        RECONCILE: copy
+        | parameter(LATEST, *record)
+        | parameter(CURRENT, "GetParameters")
+        | allow("rds", OUR_COPIES, "DeleteDBClusterSnapshot"),
+    }
+
+
+KEY_ARN, COPY_KEY = own("kms", f"key/{KEY}"), "RDS_COPY_KMS_KEY_ID"
 MACHINE = own("states", "stateMachine:after-restore")
 LOOK_AT_IT = allow("states", own("states", "execution:after-restore:*"), "DescribeExecution")
 PREPARE = LOOK_AT_IT | allow("states", MACHINE, "StartExecution")
@@ -147,6 +167,16 @@ ADDED: dict[str, tuple[dict[str, Any], Granted]] = {
             API: READ_OTHERS | MOVE_OTHER,
         },
     ),
+    "copies": ({COPY_KEY: KEY}, copying(use(KEY_ARN))),
+    "copies under a key's ARN": ({COPY_KEY: KEY_ARN}, copying(use(KEY_ARN))),
+    "copies under an alias": (
+        {COPY_KEY: own("kms", "alias/own")},
+        copying(use(own("kms", "key/*"), **BY_ALIAS)),
+    ),
+    "copies of another Region's shares": (
+        {COPY_KEY: KEY, "SOURCE_REGION": "us-east-1"},
+        copying(use(KEY_ARN), "us-east-1", **through("rds", "us-east-1", "eu-west-1")),
+    ),
 }
 
 
@@ -160,58 +190,9 @@ def compare(without: Mapping[str, Policy], with_it: Mapping[str, Policy], added:
 
 
 @pytest.mark.parametrize(("settings", "added"), ADDED.values(), ids=ADDED)
-def test_a_setting_grants_what_it_needs_and_nothing_else(
-    settings: dict[str, Any], added: Granted
-) -> None:
+def test_a_setting_grants_what_it_needs_and_nothing_else(settings: Any, added: Granted) -> None:
     stack = {"RDS_STACK_NAME": "data"}
     compare(made(**stack), made(**stack, **settings), added)
-
-
-OUR_COPIES = own("rds", "cluster-snapshot:aurora-refresh-copy-*")
-
-
-def use(key: str, **condition: Any) -> set[Grant]:
-    """The use of a key for copying, by RDS alone."""
-    actions = ("CreateGrant", "Decrypt", "DescribeKey", "GenerateDataKey*", "ReEncrypt*")
-    return allow("kms", key, *actions, condition=through("rds") | condition)
-
-
-def copying(region: str, *use_of_keys: set[Grant]) -> Granted:
-    """What the functions that copy production's shares need for it."""
-    shares = f"arn:aws:rds:{region}:111111111111:cluster-snapshot:*"
-    copy = {grant for each in use_of_keys for grant in each}
-    for resource in (shares, OUR_COPIES):
-        copy |= allow("rds", resource, "CopyDBClusterSnapshot")
-    copy |= allow("rds", OUR_COPIES, "AddTagsToResource")
-    record = ("GetParameters", "GetParameterHistory", "PutParameter", "UnlabelParameterVersion")
-    return {
-        UPDATE: copy | parameter(LATEST, "LabelParameterVersion"),
-        RECONCILE: copy
-        | parameter(LATEST, *record)
-        | parameter(CURRENT, "GetParameters")
-        | allow("rds", OUR_COPIES, "DeleteDBClusterSnapshot"),
-    }
-
-
-@pytest.mark.parametrize(
-    ("key", "used"),
-    [
-        (KEY, use(own("kms", f"key/{KEY}"))),
-        (own("kms", f"key/{KEY}"), use(own("kms", f"key/{KEY}"))),
-        (own("kms", "alias/own"), use(own("kms", "key/*"), **BY_ALIAS)),
-    ],
-)
-@pytest.mark.parametrize(
-    ("region", "through_rds"),
-    [("eu-west-1", through("rds")), ("us-east-1", through("rds", "us-east-1", "eu-west-1"))],
-)
-def test_production_s_shares_are_copied_to_names_of_ours_alone(
-    key: str, used: set[Grant], region: str, through_rds: dict[str, Any]
-) -> None:
-    productions_keys = f"arn:aws:kms:{region}:111111111111:key/*"
-    added = copying(region, used, use(productions_keys, **through_rds))
-    elsewhere = {} if region == "eu-west-1" else {"SOURCE_REGION": region}
-    compare(made(), made(RDS_COPY_KMS_KEY_ID=key, **elsewhere), added)
 
 
 def test_account_region_and_partition_are_the_pipeline_s() -> None:
@@ -234,7 +215,6 @@ def test_a_name_without_a_path_has_a_slash_in_its_arn() -> None:
 CLUSTERS = ("billing", "documents", "orders")
 PRODUCTION = "111111111111"
 OWN_SHARES = own("rds", "cluster-snapshot:aurora-refresh-share-*", PRODUCTION)
-PRODUCTIONS_TOPIC = own("sns", "aurora-refresh", PRODUCTION)
 
 
 def sharing(**variables: str) -> dict[str, Policy]:
@@ -259,16 +239,14 @@ def test_with_a_key_automated_snapshots_are_copied_under_it() -> None:
 
 
 def test_a_linter_that_knows_every_service_s_actions_and_their_resources_finds_nothing() -> None:
-    settings = {"NOTIFICATION_TOPIC_ARN": TOPIC, "SSM_REFRESH_HOLD_NAME": "/acceptance/hold"}
-    settings |= {"RDS_COPY_KMS_KEY_ID": KEY, "RDS_AFTER_RESTORE": MACHINE, "RDS_STACK_NAME": "data"}
-    acceptance = made(in_vpc=FUNCTIONS, **TWO, **settings)
-    production = sharing(SHARE_KMS_KEY_ID=KEY, NOTIFICATION_TOPIC_ARN=PRODUCTIONS_TOPIC)
+    stack = {"RDS_STACK_NAME": "data", "SSM_REFRESH_HOLD_NAME": "/hold"}
+    documents = [*sharing(SHARE_KMS_KEY_ID=KEY).values()]
+    for settings, _ in ADDED.values():
+        documents += made(**stack, **settings).values()
+    kind = "AWS::IAM::ManagedPolicy"
     resources = {
-        f"Policy{number}": {
-            "Type": "AWS::IAM::ManagedPolicy",
-            "Properties": {"PolicyDocument": document},
-        }
-        for number, document in enumerate([*acceptance.values(), *production.values()])
+        f"Policy{number}": {"Type": kind, "Properties": {"PolicyDocument": document}}
+        for number, document in enumerate(documents)
     }
     config = ManualArgs(include_checks=["I"], regions=["eu-west-1"])
     assert lint(json.dumps({"Resources": resources}), config=config) == []
