@@ -364,6 +364,7 @@ def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_valu
     other = before.replace('"acceptance-main"', '"acceptance-other"')
     apply(user, "update", other, {name: {"UsePreviousValue": True} for name in given})
     assert user.holds() == first | MOVED | {PIPELINE_NAME: "acceptance-other"}
+    assert user.log_days() == dict.fromkeys(stacks.log_groups(stage), 90)
 
 
 def apply(user: User, operation: str, template: str, parameters: dict[str, Any]) -> None:
