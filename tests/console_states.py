@@ -1,6 +1,5 @@
 """What a deployed API answers in the console's states, and a client that answers it."""
 
-from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +9,6 @@ Json = dict[str, Any]
 
 NOW = datetime(2026, 11, 28, 14, 0, tzinfo=UTC)
 OMAR = "arn:aws:sts::222222222222:assumed-role/refresh-operator/omar"
-TOO_OLD = "is 17 days old, the limit is 14. Check db-share-snapshot in production."
 RUN = "6cd57302-83d5-495c-b50a-a30bff46bd51"
 
 
@@ -103,26 +101,34 @@ class FakeClient:
 
     def __init__(self, *databases: Json, **status: Any) -> None:
         self.calls: list[Any] = []
-        self.answers: dict[str, Json | ApiError] = {}  # by the call's name; else the state's
-        self.status_answer: Json = {
-            "databases": list(databases),
-            "hold": None,
-            "schedule": SCHEDULE,
-            "pipeline": pipeline(run("Succeeded", at(days=13.4), at(days=13.37))),
-            "problems": [],
-            **status,
+        self.answers: dict[str, Any] = {  # or the error that is raised
+            "identity": {"Account": "222222222222", "Arn": OMAR},
+            "status": {
+                "databases": list(databases),
+                "hold": None,
+                "schedule": SCHEDULE,
+                "pipeline": pipeline(run("Succeeded", at(days=13.4), at(days=13.37))),
+                "problems": [],
+                **status,
+            },
+            "history": self._history,
+            "snapshots": self._snapshots,
         }
 
-    def identity(self) -> Json:
-        return self._prepared("identity") or {"Account": "222222222222", "Arn": OMAR}
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            if name not in ("identity", "status", "history", "snapshots"):
+                self.calls.append((name, *arguments, named))
+            answer = self.answers.get(name, {})
+            if isinstance(answer, ApiError):
+                raise answer
+            return answer(*arguments) if callable(answer) else answer
 
-    def status(self) -> Json:
-        return self._prepared("status") or deepcopy(self.status_answer)
+        return call
 
-    def history(self, name: str | None) -> Json:
-        if prepared := self._prepared("history"):
-            return prepared
-        (facts,) = (each for each in self.status_answer["databases"] if each["name"] == name)
+    def _history(self, name: str) -> Json:
+        databases = self.answers["status"]["databases"]
+        (facts,) = (each for each in databases if each["name"] == name)
         days = round(facts["age_hours"] / 24)
         versions = [
             version(5, nightly(name, days), days - 0.6, good=facts["good"]),
@@ -131,28 +137,10 @@ class FakeClient:
         ]
         return {"history": versions}
 
-    def snapshots(self, name: str | None) -> Json:
-        return self._prepared("snapshots") or {
-            "snapshots": [
-                *(share(name, days) for days in range(1, 8)),
-                share(f"{name}-next", 1, eligible=False, detail="engine version 16.1, wanted 15"),
-            ],
-            "omitted": 0,
-            "message": None,
-        }
-
-    def __getattr__(self, name: str) -> Any:
-        def act(*arguments: Any, **named: Any) -> Json:
-            self.calls.append((name, *arguments, named))
-            return self._prepared(name) or {}
-
-        return act
-
-    def _prepared(self, name: str) -> Json | None:
-        answer = self.answers.get(name)
-        if isinstance(answer, ApiError):
-            raise answer
-        return answer
+    def _snapshots(self, name: str) -> Json:
+        next_one = share(f"{name}-next", 1, eligible=False, detail="engine version 16.1, wanted 15")
+        shares = [*(share(name, days) for days in range(1, 8)), next_one]
+        return {"snapshots": shares, "omitted": 0, "message": None}
 
 
 def healthy() -> FakeClient:
@@ -162,31 +150,25 @@ def healthy() -> FakeClient:
 def attention() -> FakeClient:
     """One database is too old, one waits for a run, and one is being restored."""
     times = at(minutes=23), at(minutes=2)
-    where = {
-        "stage": "Deploy",
-        "action": "Database",
-        "waits_for": None,
-        "restores": f"orders from {nightly('orders', 1)}",
-    }
+    place = {"stage": "Deploy", "action": "Database", "waits_for": None}
+    restores = f"orders from {nightly('orders', 1)}"
+    under_way = run("InProgress", *times, **place, restores=restores)
+    moved = {"current": nightly("orders", 1), "previous": nightly("orders", 14), "by": OMAR}
+    too_old = "is 17 days old, the limit is 14. Check db-share-snapshot in production."
     return FakeClient(
-        database(
-            "orders", 14, current=nightly("orders", 1), previous=nightly("orders", 14), by=OMAR
-        ),
+        database("orders", 14, **moved),
         database("billing", 17, latest=nightly("billing", 17)),
         database("documents", 3),
-        pipeline=pipeline(run("InProgress", *times), run("InProgress", *times, **where)),
-        problems=[f"billing: latest would not be promoted: {nightly('billing', 17)} {TOO_OLD}"],
+        pipeline=pipeline(run("InProgress", *times), under_way),
+        problems=[f"billing: latest would not be promoted: {nightly('billing', 17)} {too_old}"],
     )
 
 
 def fresh() -> FakeClient:
     """A stage on which nothing has happened."""
-    nothing = dict.fromkeys(
-        ["latest", "current", "previous", "deployed", "deployed_since", "created", "age_hours"]
-    )
-    unset = dict.fromkeys(["version", "since", "action", "by", "why"])
-    client = FakeClient(database("orders", 1, **nothing, **unset, good=False))
-    client.status_answer["pipeline"] = pipeline(None)
+    unset: Json = dict.fromkeys(database("orders", 1))
+    known = {"name": "orders", "stack": "acceptance-data", "good": False, "waiting": False}
+    client = FakeClient(unset | known, pipeline=pipeline(None))
     client.answers["history"] = {"history": []}
     return client
 

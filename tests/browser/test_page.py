@@ -104,6 +104,6 @@ def test_the_page_reloads_itself_while_a_run_is_under_way(show: Show) -> None:
     with show(client) as page:
         page.clock.install()
         page.reload()
-        client.status_answer = healthy().status_answer
+        client.answers["status"] = healthy().answers["status"]
         page.clock.run_for(10_000)
         expect(page.get_by_role("heading", name="All is well")).to_be_visible()

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -23,39 +24,34 @@ from tests.console_states import OMAR, RUN, FakeClient, at, database, nightly, s
 NEW, OLD = nightly("orders", 1), nightly("orders", 7)
 NEWEST, DEPLOYED = (each.rsplit(":", 1)[1] for each in (NEW, OLD))
 
-
-def status(*databases: Any, **facts: Any) -> dict[str, Any]:
-    return FakeClient(*databases or [database("orders", 7)], **facts).status_answer
-
-
-PINNED = {"current": NEW, "previous": OLD, "version": 5, "execution_id": None, "under_way": None}
-STARTED = {
-    "outcome": "started",
-    "databases": [{"name": "orders", "current": NEW, "previous": OLD}],
-    "execution_id": RUN,
-    "steps": [
-        {"step": "week", "verdict": "passed", "detail": "any week will do"},
-        {"step": "put", "verdict": "would do", "detail": None},
-    ],
-}
-RESUMED = {"hold": None, "next_restore": "2026-12-06T04:00:00+00:00", "under_way": None}
-NOT_NEEDED = ApiError(500, "NotNeeded", "there is no question to put")
-HELD = RESUMED | {"hold": {"until": "2026-12-03"}}
 REJECTED = share("orders", 7, eligible=False, reason="version", detail="14.2, wanted 15")
 VERSION = version(4, OLD, 7, action="pin", by=OMAR, why="compare", result="run-failed")
 
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
-    fake = FakeClient(database("orders", 7))
-    fake.answers = {
+    """Of a stage in which the latest snapshot of billing is already deployed."""
+    billing = database("billing", 7, latest=nightly("billing", 7))
+    fake = FakeClient(database("orders", 7), billing)
+    pinned = {"current": NEW, "previous": OLD, "version": 5, "under_way": None}
+    resumed = {"hold": None, "next_restore": "2026-12-06T04:00:00+00:00", "under_way": None}
+    under_way = f"run 1 is in progress: it restores {OLD}"
+    fake.answers |= {
         "snapshots": {"snapshots": [share("orders", 1), REJECTED], "omitted": 0, "message": None},
         "history": {"history": [VERSION]},
-        "pin": PINNED,
-        "rollback": PINNED | {"execution_id": RUN},
-        "refresh": STARTED,
-        "hold": HELD,
-        "resume": RESUMED,
+        "pin": pinned | {"execution_id": None, "under_way": under_way},
+        "rollback": pinned | {"execution_id": RUN},
+        "refresh": {
+            "outcome": "started",
+            "databases": [{"name": "orders", "current": NEW, "previous": OLD}],
+            "execution_id": RUN,
+            "steps": [
+                {"step": "week", "verdict": "passed", "detail": "any week will do"},
+                {"step": "put", "verdict": "would do", "detail": None},
+            ],
+        },
+        "hold": resumed | {"hold": {"until": "2026-12-03"}},
+        "resume": resumed,
     }
     monkeypatch.setattr(operator, "connect", lambda *_: Target("acceptance", fake))
     monkeypatch.setenv("TZ", "UTC")
@@ -63,13 +59,13 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     return fake
 
 
-UNCONFIGURED = {"AWS_CONFIG_FILE": "/dev/null", "AWS_DEFAULT_REGION": None, "AWS_PROFILE": None}
-
-
-def run(*words: str, answer: str = "", **environment: str) -> Result:
-    """Run the command line where AWS is not configured but for the environment."""
-    runner = CliRunner(env=UNCONFIGURED | environment)
-    result = runner.invoke(cli, [*words], input=answer)
+def run(line: str, answer: str = "") -> Result:
+    """Run a line as a shell does, variables first, where AWS is not configured otherwise."""
+    words = line.split()
+    variables = dict(word.split("=", 1) for word in takewhile(lambda word: "=" in word, words))
+    unset = {"AWS_CONFIG_FILE": "/dev/null", "AWS_DEFAULT_REGION": None, "AWS_PROFILE": None}
+    runner = CliRunner(env=unset | variables)
+    result = runner.invoke(cli, words[len(variables) :], input=answer)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -79,31 +75,30 @@ def run(*words: str, answer: str = "", **environment: str) -> Result:
 
 def test_status_of_one_database(client: FakeClient) -> None:
     client.answers["identity"] = ApiError(403, "AccessDenied", "you may not know who you are")
-    client.answers["status"] = status(database("orders", 7), database("billing", 7))
-    billing = run("status", "--database", "billing")
+    billing = run("status --database billing")
     assert (billing.exit_code, billing.stderr) == (0, "")
-    assert billing.stdout == (
-        "acceptance · eu-west-1 · no problems\n"
-        "\n"
-        "database  deployed            age     state  next refresh\n"
-        "billing   billing-2026-11-21  7 days  good   Sun 29 Nov 2026 04:00 UTC\n"
-    )
-    (shown,) = json.loads(run("status", "--database", "billing", "--json").stdout)["databases"]
+    head, _, _, *rows = billing.stdout.splitlines()
+    assert head == "acceptance · eu-west-1 · no problems"
+    assert [row.split()[0] for row in rows] == ["billing"]
+    (shown,) = json.loads(run("status --database billing --json").stdout)["databases"]
     assert shown["name"] == "billing"
-    unknown = run("status", "--database", "invoices")
+    unknown = run("status --database invoices")
     assert (unknown.exit_code, unknown.stdout) == (1, "")
     assert unknown.stderr == "there is no database 'invoices'; known: orders, billing\n"
 
 
 def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient) -> None:
+    unknown = {"deployed": None, "age_hours": None}
     waiting = {"stage": "Approve", "waits_for": "an approval", "restores": f"orders from {NEW}"}
-    client.answers["status"] = status(
-        database("orders", 17),
-        database("documents", 7, deployed=None, age_hours=None),
-        hold={"until": "2026-12-03", "reason": "load test", "by": OMAR},
-        pipeline={"name": "acceptance-main", "under_way": {"started": at(minutes=23), **waiting}},
-        problems=[f"billing: {NEW} is not prepared. Look."],
-    )
+    client.answers["status"] |= {
+        "databases": [database("orders", 17), database("documents", 7, **unknown)],
+        "hold": {"until": "2026-12-03", "reason": "load test", "by": OMAR},
+        "pipeline": {
+            "name": "acceptance-main",
+            "under_way": {"started": at(minutes=23), **waiting},
+        },
+        "problems": [f"billing: {NEW} is not prepared. Look."],
+    }
     result = run("status")
     assert (result.exit_code, result.stderr) == (1, "")
     assert result.stdout == (
@@ -132,7 +127,7 @@ def test_snapshots_say_why_one_cannot_be_restored(client: FakeClient) -> None:
         "7 more are shared but not listed.",
         "none",
     ]
-    assert len(run("snapshots", "--all").stdout.splitlines()) == 35
+    assert len(run("snapshots --all").stdout.splitlines()) == 35
 
 
 def test_history_says_who_and_why_and_what_became_of_it(client: FakeClient) -> None:
@@ -141,7 +136,7 @@ def test_history_says_who_and_why_and_what_became_of_it(client: FakeClient) -> N
         *("4", DEPLOYED, "Sat 21 Nov 2026 14:00 UTC"),
         *("pin", "refresh-operator/omar", "compare", "run-failed"),
     ]
-    assert json.loads(run("history", "--json").stdout) == client.answers["history"]
+    assert json.loads(run("history --json").stdout) == client.answers["history"]
 
 
 def test_what_others_wrote_controls_no_terminal(
@@ -150,7 +145,7 @@ def test_what_others_wrote_controls_no_terminal(
     hostile, shown = "\x1b]0;x\x07[red]a\u202eb[/red]\r\nc", "?]0;x?[red]a?b[/red]? c"
     client.answers["history"] = {"history": [VERSION | {"why": hostile}]}
     assert shown in run("history").stdout
-    client.answers["status"] = status(problems=[hostile])
+    client.answers["status"] |= {"problems": [hostile]}
     assert printable(hostile) in run("status").stdout
     client.answers["status"] = ApiError(409, "Conflict", hostile)
     assert run("status").stderr == f"{printable(hostile)}.\n"
@@ -161,28 +156,55 @@ def test_what_others_wrote_controls_no_terminal(
 
 # --- what is wanted -------------------------------------------------------------------------------
 
+NEXT = "Next refresh: Sun 06 Dec 2026 04:00 UTC.\n"
+DONE = {
+    f"pin {NEWEST} --reason why --database orders": (
+        ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"}),
+        f"""orders: current is {NEWEST} (version 5); it was {DEPLOYED}.
+The pipeline's next run restores it.
+In progress: run 1 is in progress: it restores {DEPLOYED}.
+""",
+    ),
+    "pin latest --deploy-now --yes": (("pin", "latest", {"reason": "", "deploy": True}), ""),
+    "rollback": (("rollback", {"reason": "", "deploy": False}), ""),
+    "rollback --deploy-now --yes": (
+        ("rollback", {"reason": "", "deploy": True}),
+        f"""current is {NEWEST} (version 5); it was {DEPLOYED}.
+Started run {RUN}, which restores it.
+""",
+    ),
+    "refresh --yes": (
+        ("refresh", {"reason": "", "outside_window": False, "dry_run": False}),
+        f"orders: {DEPLOYED} → {NEWEST}\nRun {RUN} was started.\n",
+    ),
+    "refresh --dry-run --outside-window": (
+        ("refresh", {"reason": "", "outside_window": True, "dry_run": True}),
+        f"""step  verdict   detail
+week  passed    any week will do
+put   would do
+orders: would move {DEPLOYED} → {NEWEST}
+This would be restored.
+""",
+    ),
+    "hold 2026-12-03 --reason test": (
+        ("hold", "2026-12-03", "test", {}),
+        f"Scheduled refreshes are on hold until 2026-12-03. {NEXT}",
+    ),
+    "resume": (("resume", {}), f"There is no hold. {NEXT}"),
+}
 
-def test_a_pin_waits_for_the_next_run(client: FakeClient) -> None:
-    client.answers["pin"] = PINNED | {"under_way": f"run 1 is in progress: it restores {OLD}"}
-    result = run("pin", NEWEST, "--reason", "why", "--database", "orders")
-    assert result.exit_code == 0
-    assert result.stdout == (
-        f"orders: current is {NEWEST} (version 5); it was {DEPLOYED}.\n"
-        "The pipeline's next run restores it.\n"
-        f"In progress: run 1 is in progress: it restores {DEPLOYED}.\n"
-    )
-    assert client.calls == [
-        ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"})
-    ]
 
-
-def test_a_rollback_that_waits_for_the_next_run_asks_nothing(client: FakeClient) -> None:
-    assert run("rollback").exit_code == 0
-    assert client.calls == [("rollback", {"reason": "", "deploy": False})]
+@pytest.mark.parametrize("line", DONE)
+def test_what_needs_no_question_is_done_and_said(client: FakeClient, line: str) -> None:
+    client.answers["status"] = ApiError(500, "NotNeeded", "there is no question to put")
+    call, printed = DONE[line]
+    result = run(line)
+    assert (result.exit_code, result.stderr, client.calls) == (0, "", [call])
+    assert printed in ("", result.stdout)
 
 
 @pytest.mark.parametrize(
-    ("words", "replaced"),
+    ("line", "replaced"),
     [
         ("pin latest --deploy-now", f"cluster of orders ({DEPLOYED} → {NEWEST})"),
         ("pin a --deploy-now --database orders", f"cluster of orders ({DEPLOYED}) with a"),
@@ -197,18 +219,14 @@ def test_a_rollback_that_waits_for_the_next_run_asks_nothing(client: FakeClient)
     ],
 )
 def test_what_replaces_data_asks_first_and_a_script_has_to_say_yes(
-    client: FakeClient, monkeypatch: pytest.MonkeyPatch, words: str, replaced: str
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch, line: str, replaced: str
 ) -> None:
-    """The latest snapshot of billing is already deployed."""
-    command = words.split()
-    billing = database("billing", 7, latest=nightly("billing", 7))
-    client.answers["status"] = status(database("orders", 7), billing)
-    nobody = run(*command)
+    nobody = run(line)
     assert (nobody.exit_code, nobody.stdout) == (2, "")
     assert nobody.stderr.endswith("There is no terminal to ask on: add --yes to continue.\n")
 
     monkeypatch.setattr("cli.output.is_interactive", lambda: True)
-    refused = run(*command, answer="n\n")
+    refused = run(line, answer="n\n")
     assert (refused.exit_code, refused.stdout) == (1, "")
     them = "them" if "clusters" in replaced else "it"
     assert refused.stderr.startswith(
@@ -217,42 +235,17 @@ def test_what_replaces_data_asks_first_and_a_script_has_to_say_yes(
     )
     assert refused.stderr.endswith("Nothing was changed.\n")
     assert client.calls == []
-
-    assert run(*command, answer="y\n").exit_code == 0
-    client.answers["status"] = NOT_NEEDED
-    assert run(*command, "--yes").exit_code == 0
-    assert [call[0] for call in client.calls] == [command[0]] * 2
-
-
-def test_a_dry_run_shows_the_steps_and_asks_nothing(client: FakeClient) -> None:
-    client.answers["status"] = NOT_NEEDED
-    result = run("refresh", "--dry-run", "--outside-window")
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.splitlines() == [
-        "step  verdict   detail",
-        "week  passed    any week will do",
-        "put   would do",
-        f"orders: would move {DEPLOYED} → {NEWEST}",
-        "This would be restored.",
-    ]
-    assert client.calls == [("refresh", {"reason": "", "outside_window": True, "dry_run": True})]
+    assert run(line, answer="y\n").exit_code == 0
+    assert len(client.calls) == 1
 
 
 def test_a_refresh_that_is_refused_ends_with_1(client: FakeClient) -> None:
     refusal = {"outcome": "skipped", "reason": "on-hold", "message": "on hold until 2030"}
     client.answers["refresh"] = refusal | {"steps": []}
-    result = run("refresh", "--yes")
-    assert result.exit_code == 1
-    assert result.stdout.endswith("skipped, on-hold: on hold until 2030\n")
-    assert run("refresh", "--yes", "--json").exit_code == 1
-
-
-def test_hold_and_resume_say_when_the_next_refresh_is(client: FakeClient) -> None:
-    when = "Next refresh: Sun 06 Dec 2026 04:00 UTC.\n"
-    held, resumed = run("hold", "2026-12-03", "--reason", "test"), run("resume")
-    assert held.stdout == f"Scheduled refreshes are on hold until 2026-12-03. {when}"
-    assert resumed.stdout == f"There is no hold. {when}"
-    assert client.calls == [("hold", "2026-12-03", "test", {}), ("resume", {})]
+    result = run("refresh --yes")
+    printed = result.stdout.splitlines()[-1]
+    assert (result.exit_code, printed) == (1, "skipped, on-hold: on hold until 2030")
+    assert run("refresh --yes --json").exit_code == 1
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -277,8 +270,8 @@ def test_a_refusal_is_a_sentence(
 
 
 ADDRESS = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api\n"
+ENDPOINT = "write an address such as http://127.0.0.1:5000, or unset it\n"
 WRONG = {
-    "status --nosuch": "No such option",
     "status": "name a stage with --stage acceptance",
     "status --url=": "name a stage with --stage acceptance",
     "status --url ftp://x/api": f"--url is 'ftp://x/api': {ADDRESS}",
@@ -287,8 +280,10 @@ WRONG = {
     "status --stage acceptance --profile none": (
         "The config profile (none) could not be found. Name one that exists: --profile or AWS_PROFILE.\n"
     ),
+    "AWS_ENDPOINT_URL_STS=127.0.0.1:5000 live-check": (
+        f"AWS_ENDPOINT_URL_STS is '127.0.0.1:5000': {ENDPOINT}"
+    ),
     "configure": "Missing option '--stage'",
-    "deploy --stage acceptance FOO=1": "deploy takes no answer FOO",
     **{
         f"{command} --stage nosuch": "has no stage 'nosuch'"
         for command in ("deploy", "doctor", "package", "destroy", "destroy --dry-run")
@@ -298,60 +293,44 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("words", WRONG)
-def test_a_wrong_command_ends_with_2_and_says_what_would_be_right(words: str) -> None:
-    result = run(*words.split())
+@pytest.mark.parametrize("line", WRONG)
+def test_a_wrong_command_ends_with_2_and_says_what_would_be_right(line: str) -> None:
+    result = run(line)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert WRONG[words] in result.stderr
-
-
-@pytest.mark.parametrize("words", ["status --stage acceptance", "live-check"])
-def test_a_variable_that_is_no_address_is_named_by_every_command(words: str) -> None:
-    result = run(*words.split(), AWS_ENDPOINT_URL_STS="127.0.0.1:5000")
-    right = "write an address such as http://127.0.0.1:5000, or unset it\n"
-    assert result.exit_code == 2
-    assert result.stderr == f"AWS_ENDPOINT_URL_STS is '127.0.0.1:5000': {right}"
+    assert WRONG[line] in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("words", "environment", "target"),
+    ("line", "target"),
     [
-        ("--stage test", {"AURORA_REFRESH_URL": "https://a"}, ("test", None)),
-        ("--stage test --url https://a", {}, ("test", "https://a")),
-        ("", {"AURORA_REFRESH_URL": "https://a"}, (None, "https://a")),
-        ("--url https://a", {"AURORA_REFRESH_STAGE": "test"}, ("test", "https://a")),
+        ("AURORA_REFRESH_URL=https://a status --stage test", ("test", None)),
+        ("AURORA_REFRESH_URL=https://a status", (None, "https://a")),
+        ("status --stage test --url https://a", ("test", "https://a")),
     ],
 )
 def test_a_stage_that_the_command_names_is_not_replaced_by_the_environment_s_address(
-    monkeypatch: pytest.MonkeyPatch,
-    words: str,
-    environment: dict[str, str],
-    target: tuple[str | None, str | None],
+    monkeypatch: pytest.MonkeyPatch, line: str, target: tuple[str | None, str | None]
 ) -> None:
     connect = Mock(return_value=Target("test", FakeClient()))
     monkeypatch.setattr(operator, "connect", connect)
-    run("status", *words.split(), **environment)
+    run(line)
     connect.assert_called_once_with(*target)
 
 
 def test_a_named_profile_is_used_whatever_else_the_environment_has(
-    client: FakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    client: FakeClient, tmp_path: Path
 ) -> None:
-    profile = "[profile {0}]\naws_access_key_id = {0}\naws_secret_access_key = x\n"
-    (tmp_path / "config").write_text(profile.format("wanted") + profile.format("other"))
-    names = (
-        *("AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
-        *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
-        *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"),
-    )
+    config = tmp_path / "config"
+    config.write_text("[profile own]\naws_access_key_id = own\naws_secret_access_key = x\n")
+    names = "PROFILE DEFAULT_PROFILE ACCESS_KEY_ID SECRET_ACCESS_KEY WEB_IDENTITY_TOKEN_FILE"
+    others = " ".join(f"AWS_{name}=other" for name in [*names.split(), "ROLE_ARN"])
 
     def identity() -> dict[str, str]:
         return {"Account": Session().get_credentials().access_key, "Arn": OMAR}
 
-    monkeypatch.setattr(client, "identity", identity)
-    environment = dict.fromkeys(names, "other") | {"AWS_CONFIG_FILE": str(tmp_path / "config")}
-    printed = run("status", "--profile", "wanted", **environment).stdout
-    assert printed.startswith("acceptance · wanted · ")
+    client.answers["identity"] = identity
+    printed = run(f"AWS_CONFIG_FILE={config} {others} status --profile own").stdout
+    assert printed.startswith("acceptance · own · ")
 
 
 @pytest.mark.parametrize(

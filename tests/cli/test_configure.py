@@ -204,31 +204,21 @@ def test_a_write_that_fails_half_way_is_undone(
 # --- the command ----------------------------------------------------------------------------------
 
 
-NAMES = ["SSM_RDS_LATEST_SNAPSHOT_NAME", "SSM_RDS_CURRENT_SNAPSHOT_NAME"]
-
-
-@pytest.mark.parametrize(
-    ("spoken", "asked"),
-    [
-        (
-            ["main", PIPELINE, "", "12", " 111111111111 "],
-            ["MAIN_PIPELINE_ARN"] * 2 + ["SOURCE_ACCOUNT"] * 3,
-        ),
-        # Answers that contradict each other are asked for again.
-        (
-            ["222222222222", "/same", "/same", *(STAGE[name] for name in NAMES), "111111111111"],
-            ["SOURCE_ACCOUNT", *NAMES, *NAMES, "SOURCE_ACCOUNT"],
-        ),
-    ],
-)
-def test_what_is_missing_is_asked_until_it_is_right(
-    project: Path, spoken: list[str], asked: list[str]
-) -> None:
-    ask = Mock(side_effect=spoken)
-    given = {name: value for name, value in ANSWERS.items() if name not in asked}
+def test_what_is_missing_is_asked_until_it_is_right(project: Path) -> None:
+    """And what contradicts another answer is asked again."""
+    latest, current = "SSM_RDS_LATEST_SNAPSHOT_NAME", "SSM_RDS_CURRENT_SNAPSHOT_NAME"
+    spoken = [
+        *(("MAIN_PIPELINE_ARN", "main"), ("MAIN_PIPELINE_ARN", PIPELINE)),
+        *(("SOURCE_ACCOUNT", ""), ("SOURCE_ACCOUNT", "222222222222")),
+        *((latest, "/same"), (current, "/same")),
+        *((latest, STAGE[latest]), (current, STAGE[current])),
+        ("SOURCE_ACCOUNT", " 111111111111 "),
+    ]
+    ask = Mock(side_effect=[answer for _, answer in spoken])
+    given = {name: value for name, value in ANSWERS.items() if name not in dict(spoken)}
     write(changes(project, files(project, "new", given, ask)))
     questions = [call.args[0].rpartition("\n")[2] for call in ask.call_args_list]
-    assert questions == [f"{each} = " for each in asked]
+    assert questions == [f"{name} = " for name, _ in spoken]
     assert load(project, "new").variables == STAGE
     assert own_answers(body(project)) == {"MAIN_PIPELINE_ARN": PIPELINE}
 
@@ -304,20 +294,16 @@ def test_the_keys_of_the_topics_are_kept_until_they_can_be_looked_at(project: Pa
 
 
 def test_a_cluster_among_several_is_named_by_its_logical_id() -> None:
-    def found(**parameters: str) -> list[tuple[str, str]]:
-        clusters = {
-            name: {
-                "Type": "AWS::RDS::DBCluster",
-                "Properties": {"SnapshotIdentifier": {"Ref": parameter}},
-            }
-            for name, parameter in parameters.items()
-        }
+    def cluster(parameter: str) -> dict[str, Any]:
+        properties = {"SnapshotIdentifier": {"Ref": parameter}}
+        return {"Type": "AWS::RDS::DBCluster", "Properties": properties}
+
+    def found(**clusters: Any) -> list[tuple[str, str]]:
         read = {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/default"}
         template = {"Parameters": {"One": read, "Two": read}, "Resources": clusters}
         return [*places("data", StackTemplate.of(template, {"Two": "/two"}))]
 
-    assert found(Orders="One") == [("/default", "data")]
-    assert found(Orders="One", Billing="Two") == [
-        ("/default", "data/Orders"),
-        ("/two", "data/Billing"),
-    ]
+    orders, billing = cluster("One"), cluster("Two")
+    assert found(Orders=orders) == [("/default", "data")]
+    both = [("/default", "data/Orders"), ("/two", "data/Billing")]
+    assert found(Orders=orders, Billing=billing) == both
