@@ -16,15 +16,6 @@ def at(**before: float) -> str:
     return (NOW - timedelta(**before)).isoformat(timespec="seconds")
 
 
-SCHEDULE = {
-    "now": NOW.isoformat(),
-    "window": "00:00-07:00 UTC",
-    "next_update": at(hours=-12),
-    "next_restore": at(hours=-14),
-    "max_age_days": 14,
-}
-
-
 def nightly(database: str, days: float) -> str:
     """The ARN of the snapshot that was taken so many nights ago."""
     name = f"{database}-{NOW - timedelta(days=days):%Y-%m-%d}"
@@ -106,7 +97,13 @@ class FakeClient:
             "status": {
                 "databases": list(databases),
                 "hold": None,
-                "schedule": SCHEDULE,
+                "schedule": {
+                    "now": NOW.isoformat(),
+                    "window": "00:00-07:00 UTC",
+                    "next_update": at(hours=-12),
+                    "next_restore": at(hours=-14),
+                    "max_age_days": 14,
+                },
                 "pipeline": pipeline(run("Succeeded", at(days=13.4), at(days=13.37))),
                 "problems": [],
                 **status,

@@ -41,25 +41,25 @@ def test_a_runtime_that_is_not_the_one_tested_is_named(monkeypatch: pytest.Monke
     )
 
 
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        ("EMIAL=a@b.de", "deploy takes no answer EMIAL. It takes: EMAIL, "),
-        ("EMAIL=team", "EMAIL is 'team': write an address such as team@example.com"),
-        *(
-            (f"{deploy.INITIAL}={value}", f"{deploy.INITIAL} is '{value}': write the ARN of a ")
-            for value in (
-                "orders",
-                SNAPSHOT.replace(PRODUCTION, "999999999999"),
-                SNAPSHOT.replace("eu-west-1", "eu-west-2"),
-            )
-        ),
-    ],
-)
-def test_a_wrong_answer_is_named(answer: str, message: str) -> None:
+WRONG = {
+    "EMIAL=a@b.de": "deploy takes no answer EMIAL. It takes: EMAIL, ",
+    "EMAIL=team": "EMAIL is 'team': write an address such as team@example.com",
+    **{
+        f"{deploy.INITIAL}={value}": f"{deploy.INITIAL} is '{value}': write the ARN of a "
+        for value in (
+            "orders",
+            SNAPSHOT.replace(PRODUCTION, "999999999999"),
+            SNAPSHOT.replace("eu-west-1", "eu-west-2"),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("answer", WRONG)
+def test_a_wrong_answer_is_named(answer: str) -> None:
     result = run("deploy", answer)
     assert result.exit_code == 2
-    assert result.stderr.startswith(message)
+    assert result.stderr.startswith(WRONG[answer])
 
 
 def test_current_may_begin_with_production_s_snapshot_or_the_account_s_own() -> None:
