@@ -35,12 +35,9 @@ def database(name: str, days: int, **facts: Any) -> Json:
         "preparation": None,
         "created": at(days=days, hours=-8),
         "age_hours": days * 24.0 - 8,
-        "version": 5,
         "since": at(days=days - 0.5),
-        "action": "promote",
         "by": "the schedule of 2026-11-15T04:00:00+00:00",
         "why": "newest eligible share",
-        "good": True,
         "waiting": False,
         **facts,
     }
@@ -76,7 +73,6 @@ def share(name: str, days: int, **facts: Any) -> Json:
         "cluster": name,
         "engine": "aurora-postgresql",
         "engine_version": "15.4",
-        "status": "available",
         "eligible": True,
         "reason": None,
         "detail": None,
@@ -100,7 +96,6 @@ class FakeClient:
                 "schedule": {
                     "now": NOW.isoformat(),
                     "window": "00:00-07:00 UTC",
-                    "next_update": at(hours=-12),
                     "next_restore": at(hours=-14),
                     "max_age_days": 14,
                 },
@@ -127,16 +122,18 @@ class FakeClient:
         databases = self.answers["status"]["databases"]
         (facts,) = (each for each in databases if each["name"] == name)
         days = round(facts["age_hours"] / 24)
+        failed = {"result": "run-failed", "action": "refresh", "by": OMAR, "why": "compare"}
         versions = [
-            version(5, nightly(name, days), days - 0.6, good=facts["good"]),
-            version(4, nightly(name, days + 3), days + 12, result="run-failed", action="refresh"),
+            version(5, nightly(name, days), days - 0.6, good=True),
+            version(4, nightly(name, days + 3), days + 12, **failed),
             *(version(4 - i, nightly(name, days + 14 * i), days + 13.4 * i) for i in (1, 2, 3)),
         ]
         return {"history": versions}
 
     def _snapshots(self, name: str) -> Json:
-        next_one = share(f"{name}-next", 1, eligible=False, detail="engine version 16.1, wanted 15")
-        shares = [*(share(name, days) for days in range(1, 8)), next_one]
+        why = {"reason": "version", "detail": "engine version 16.1, wanted 15"}
+        rejected = share(f"{name}-next", 1, eligible=False, **why)
+        shares = [*(share(name, days) for days in range(1, 8)), rejected]
         return {"snapshots": shares, "omitted": 0, "message": None}
 
 
@@ -164,7 +161,7 @@ def attention() -> FakeClient:
 def fresh() -> FakeClient:
     """A stage on which nothing has happened."""
     unset: Json = dict.fromkeys(database("orders", 1))
-    known = {"name": "orders", "stack": "acceptance-data", "good": False, "waiting": False}
+    known = {"name": "orders", "stack": "acceptance-data", "waiting": False}
     client = FakeClient(unset | known, pipeline=pipeline(None))
     client.answers["history"] = {"history": []}
     return client

@@ -19,13 +19,10 @@ from cli.client import ApiError
 from cli.main import cli
 from cli.operator import Target
 from cli.output import printable, say_table
-from tests.console_states import OMAR, RUN, FakeClient, attention, database, nightly, share, version
+from tests.console_states import OMAR, RUN, FakeClient, attention, database, nightly, version
 
 NEW, OLD = nightly("orders", 1), nightly("orders", 7)
 NEWEST, DEPLOYED = (each.rsplit(":", 1)[1] for each in (NEW, OLD))
-
-REJECTED = share("orders", 7, eligible=False, reason="version", detail="14.2, wanted 15")
-VERSION = version(4, OLD, 7, action="pin", by=OMAR, why="compare", result="run-failed")
 
 
 @pytest.fixture
@@ -37,8 +34,6 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     resumed = {"hold": None, "next_restore": "2026-12-06T04:00:00+00:00", "under_way": None}
     under_way = f"run 1 is in progress: it restores {OLD}"
     fake.answers |= {
-        "snapshots": {"snapshots": [share("orders", 1), REJECTED], "omitted": 0, "message": None},
-        "history": {"history": [VERSION]},
         "pin": pinned | {"execution_id": None, "under_way": under_way},
         "rollback": pinned | {"execution_id": RUN},
         "refresh": {
@@ -110,11 +105,14 @@ Check db-share-snapshot in production.
 
 
 def test_snapshots_say_why_one_cannot_be_restored(client: FakeClient) -> None:
-    assert run("snapshots")[1].splitlines()[1:] == [
-        "orders-2026-11-27  Fri 27 Nov 2026 22:00 UTC  orders   15.4     eligible, the newest",
-        "orders-2026-11-21  Sat 21 Nov 2026 22:00 UTC  orders   15.4     version: 14.2, wanted 15",
+    listed = client.snapshots("orders")["snapshots"]
+    newest, older, *_, rejected = run("snapshots --database orders")[1].splitlines()[1:]
+    assert re.split("  +", newest) == [
+        *(NEWEST, "Fri 27 Nov 2026 22:00 UTC", "orders", "15.4", "eligible, the newest")
     ]
-    client.answers["snapshots"] = {"snapshots": [REJECTED] * 32, "omitted": 7, "message": "none"}
+    assert older.endswith("  eligible")
+    assert rejected.endswith("  version: engine version 16.1, wanted 15")
+    client.answers["snapshots"] = {"snapshots": listed * 4, "omitted": 7, "message": "none"}
     assert run("snapshots")[1].splitlines()[-3:] == [
         "and 2 older ones; use --all to list them",
         "7 more are shared but not listed.",
@@ -124,19 +122,20 @@ def test_snapshots_say_why_one_cannot_be_restored(client: FakeClient) -> None:
 
 
 def test_history_says_who_and_why_and_what_became_of_it(client: FakeClient) -> None:
-    _, row = run("history")[1].splitlines()
+    row = run("history --database orders")[1].splitlines()[2]
     assert re.split("  +", row) == [
-        *("4", DEPLOYED, "Sat 21 Nov 2026 14:00 UTC"),
-        *("pin", "refresh-operator/omar", "compare", "run-failed"),
+        *("4", "orders-2026-11-18", "Mon 09 Nov 2026 14:00 UTC"),
+        *("refresh", "refresh-operator/omar", "compare", "run-failed"),
     ]
-    assert json.loads(run("history --json")[1]) == client.answers["history"]
+    printed = run("history --database orders --json")[1]
+    assert json.loads(printed) == client.history("orders")
 
 
 def test_what_others_wrote_controls_no_terminal(
     client: FakeClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hostile, shown = "\x1b]0;x\x07[red]a\u202eb[/red]\r\nc", "?]0;x?[red]a?b[/red]? c"
-    client.answers["history"] = {"history": [VERSION | {"why": hostile}]}
+    client.answers["history"] = {"history": [version(4, OLD, 7, why=hostile)]}
     assert shown in run("history")[1]
     client.answers["status"]["problems"] = [hostile]
     assert printable(hostile) in run("status")[1]
