@@ -167,15 +167,9 @@ def fresh() -> FakeClient:
     return client
 
 
-DENIED = ApiError(
-    403,
-    "AccessDeniedException",
-    f"User: {OMAR} is not authorized to perform: execute-api:Invoke on resource: "
-    "arn:aws:execute-api:eu-west-1:********2222:a1b2c3d4e5/api/GET/status",
-)
-
-
 def denied() -> FakeClient:
+    who = f"User: {OMAR} is not authorized to perform: execute-api:Invoke on resource: "
+    what = "arn:aws:execute-api:eu-west-1:********2222:a1b2c3d4e5/api/GET/status"
     client = healthy()
-    client.answers["status"] = DENIED
+    client.answers["status"] = ApiError(403, "AccessDeniedException", who + what)
     return client

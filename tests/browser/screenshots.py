@@ -3,7 +3,6 @@
 import io
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,14 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 @pytest.mark.parametrize(
     ("name", "client", "size"),
     [
-        ("healthy", healthy, "desktop"),
-        ("attention", attention, "desktop"),
-        ("denied", denied, "desktop"),
-        ("phone", attention, "phone"),
+        ("healthy", healthy(), "desktop"),
+        ("attention", attention(), "desktop"),
+        ("denied", denied(), "desktop"),
+        ("phone", attention(), "phone"),
     ],
 )
-def test_screenshot(show: Show, name: str, client: Callable[[], FakeClient], size: str) -> None:
-    with show(client(), size, reduced_motion="reduce") as page:
+def test_screenshot(show: Show, name: str, client: FakeClient, size: str) -> None:
+    with show(client, size, reduced_motion="reduce") as page:
         page.screenshot(path=DOCS / f"console-{name}.png")
 
 

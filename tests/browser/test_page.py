@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SIZES, Show
-from tests.console_states import DENIED, RUN, attention, denied, fresh, healthy, nightly
+from tests.console_states import RUN, attention, denied, fresh, healthy, nightly
 
 PAGES = {
     "healthy": (healthy, "/"),
@@ -74,7 +74,7 @@ def test_a_destructive_action_asks_in_a_dialog_which_the_keyboard_can_leave(show
 def test_an_error_instead_of_a_dialog_is_a_page(show: Show) -> None:
     client = healthy()
     with show(client) as page:
-        client.answers["status"] = DENIED
+        client.answers["status"] = denied().answers["status"]
         page.get_by_role("link", name="Refresh now…").click()
         page.wait_for_url("**/refresh")
         expect(page.get_by_role("heading", name="Access denied")).to_be_visible()

@@ -14,8 +14,10 @@ import pytest
 from botocore.session import Session
 from click.testing import CliRunner
 
-from cli import operator
+from chalicelib.domain.errors import Problem
+from cli import deploy, operator, stages
 from cli.client import ApiError
+from cli.deploy import INITIAL
 from cli.main import cli
 from cli.operator import Target
 from cli.output import printable, say_table
@@ -249,6 +251,7 @@ def test_a_refusal_is_a_sentence(client: FakeClient) -> None:
 
 
 ADDRESS = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api\n"
+DEPLOY = "deploy --stage acceptance"
 ENDPOINT = "write an address such as http://127.0.0.1:5000, or unset it\n"
 WRONG = {
     "status": "name a stage with --stage acceptance",
@@ -261,6 +264,16 @@ WRONG = {
     ),
     "AWS_ENDPOINT_URL_STS=host:80 live-check": f"AWS_ENDPOINT_URL_STS is 'host:80': {ENDPOINT}",
     "configure": "Missing option '--stage'",
+    f"{DEPLOY} EMIAL=a@b.de": "deploy takes no answer EMIAL. It takes: EMAIL, ",
+    f"{DEPLOY} EMAIL=team": "EMAIL is 'team': write an address such as team@example.com",
+    **{
+        f"{DEPLOY} {INITIAL}={value}": f"{INITIAL} is '{value}': write the ARN of a "
+        for value in (
+            "orders",
+            NEW.replace("111111111111", "999999999999"),
+            NEW.replace("eu-west-1", "eu-west-2"),
+        )
+    },
     **{
         f"{command} --stage nosuch": "has no stage 'nosuch'"
         for command in ("deploy", "doctor", "package", "destroy", "destroy --dry-run")
@@ -275,6 +288,18 @@ def test_a_wrong_command_ends_with_2_and_says_what_would_be_right(line: str) -> 
     status, printed, errors = run(line)
     assert (status, printed) == (2, "")
     assert WRONG[line] in errors
+
+
+@pytest.mark.parametrize("line", [DEPLOY, f"{DEPLOY} --dry-run", "package --stage acceptance"])
+def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
+    monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    problem = Problem(("SOURCE_ACCOUNT",), "is the stage's own")
+    monkeypatch.setattr(stages, "contradictions", lambda stage: [problem])
+    status, printed, errors = run(line)
+    assert (status, printed) == (1, "")
+    refusal = "stage 'acceptance' would not work:\nSOURCE_ACCOUNT is the stage's own\n"
+    assert errors.startswith(refusal)
 
 
 def test_a_stage_that_the_command_names_is_not_replaced_by_the_environment_s_address(
@@ -296,11 +321,10 @@ def test_a_named_profile_is_used_whatever_else_the_environment_has(
     config.write_text("[profile own]\naws_access_key_id = own\naws_secret_access_key = x\n")
     names = "PROFILE DEFAULT_PROFILE ACCESS_KEY_ID SECRET_ACCESS_KEY WEB_IDENTITY_TOKEN_FILE"
     others = " ".join(f"AWS_{name}=other" for name in [*names.split(), "ROLE_ARN"])
-
-    def identity() -> dict[str, str]:
-        return {"Account": Session().get_credentials().access_key, "Arn": OMAR}
-
-    client.answers["identity"] = identity
+    client.answers["identity"] = lambda: {
+        "Account": Session().get_credentials().access_key,
+        "Arn": OMAR,
+    }
     printed = run(f"AWS_CONFIG_FILE={config} {others} status --profile own")[1]
     assert printed.startswith("acceptance · own · ")
 
@@ -311,6 +335,15 @@ def test_ctrl_c_and_a_full_disk_end_with_a_sentence(
     monkeypatch.setattr(operator, "say", Mock(side_effect=[KeyboardInterrupt, OSError("full")]))
     assert run("status") == (1, "", "Stopped.\n")
     assert run("status") == (1, "", "full\n")
+
+
+def test_an_interrupted_deployment_says_that_an_operation_continues(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deploy, "deploy", Mock(side_effect=KeyboardInterrupt))
+    stopped = "Stopped; an operation already started on a stack continues."
+    again = f"no step was completed; once that is fixed, run aurora-refresh {DEPLOY} again"
+    assert run(DEPLOY) == (1, "", f"{stopped}\n{again}\n")
 
 
 def test_a_command_works_without_any_of_its_streams() -> None:
