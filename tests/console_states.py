@@ -43,14 +43,6 @@ def database(name: str, days: int, **facts: Any) -> Json:
     }
 
 
-def run(status: str, started: str, updated: str, **facts: Any) -> Json:
-    return {"execution_id": RUN, "status": status, "started": started, "updated": updated, **facts}
-
-
-def pipeline(last_run: Json | None, under_way: Json | None = None) -> Json:
-    return {"name": "acceptance-main", "last_run": last_run, "under_way": under_way}
-
-
 def version(number: int, snapshot: str, days: float, **facts: Any) -> Json:
     return {
         "version": number,
@@ -61,7 +53,7 @@ def version(number: int, snapshot: str, days: float, **facts: Any) -> Json:
         "why": "newest eligible share",
         "good": False,
         "result": "refreshed",
-        "run": run("Succeeded", at(days=days), at(days=days, minutes=-40)),
+        "run": {"status": "Succeeded", "updated": at(days=days, minutes=-40)},
         **facts,
     }
 
@@ -88,6 +80,7 @@ class FakeClient:
 
     def __init__(self, *databases: Json, **status: Any) -> None:
         self.calls: list[Any] = []
+        last_run = {"execution_id": RUN, "status": "Succeeded", "updated": at(days=13.37)}
         self.answers: dict[str, Any] = {  # or the error that is raised
             "identity": {"Account": "222222222222", "Arn": OMAR},
             "status": {
@@ -99,7 +92,7 @@ class FakeClient:
                     "next_restore": at(hours=-14),
                     "max_age_days": 14,
                 },
-                "pipeline": pipeline(run("Succeeded", at(days=13.4), at(days=13.37))),
+                "pipeline": {"name": "acceptance-main", "last_run": last_run, "under_way": None},
                 "problems": [],
                 **status,
             },
@@ -143,26 +136,31 @@ def healthy() -> FakeClient:
 
 def attention() -> FakeClient:
     """One database is too old, one waits for a run, and one is being restored."""
-    times = at(minutes=23), at(minutes=2)
-    place = {"stage": "Deploy", "action": "Database", "waits_for": None}
-    restores = f"orders from {nightly('orders', 1)}"
-    under_way = run("InProgress", *times, **place, restores=restores)
     moved = {"current": nightly("orders", 1), "previous": nightly("orders", 14), "by": OMAR}
     too_old = "is 17 days old, the limit is 14. Check db-share-snapshot in production."
-    return FakeClient(
+    client = FakeClient(
         database("orders", 14, **moved),
         database("billing", 17, latest=nightly("billing", 17)),
         database("documents", 3),
-        pipeline=pipeline(run("InProgress", *times), under_way),
         problems=[f"billing: latest would not be promoted: {nightly('billing', 17)} {too_old}"],
     )
+    client.answers["status"]["pipeline"]["under_way"] = {
+        "execution_id": RUN,
+        "started": at(minutes=23),
+        "stage": "Deploy",
+        "action": "Database",
+        "waits_for": None,
+        "restores": f"orders from {nightly('orders', 1)}",
+    }
+    return client
 
 
 def fresh() -> FakeClient:
     """A stage on which nothing has happened."""
     unset: Json = dict.fromkeys(database("orders", 1))
     known = {"name": "orders", "stack": "acceptance-data", "waiting": False}
-    client = FakeClient(unset | known, pipeline=pipeline(None))
+    client = FakeClient(unset | known)
+    client.answers["status"]["pipeline"]["last_run"] = None
     client.answers["history"] = {"history": []}
     return client
 

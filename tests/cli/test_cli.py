@@ -335,11 +335,6 @@ def test_ctrl_c_and_a_full_disk_end_with_a_sentence(
     monkeypatch.setattr(operator, "say", Mock(side_effect=[KeyboardInterrupt, OSError("full")]))
     assert run("status") == (1, "", "Stopped.\n")
     assert run("status") == (1, "", "full\n")
-
-
-def test_an_interrupted_deployment_says_that_an_operation_continues(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
     monkeypatch.setattr(deploy, "deploy", Mock(side_effect=KeyboardInterrupt))
     stopped = "Stopped; an operation already started on a stack continues."
     again = f"no step was completed; once that is fixed, run aurora-refresh {DEPLOY} again"

@@ -1,7 +1,6 @@
 """The client of the deployed API: how it finds, signs, and reads refusals."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock, Mock
 
@@ -58,23 +57,20 @@ def test_a_stage_without_an_api_or_with_several_is_an_error() -> None:
         find_api_url(session_of(""), "twice")
 
 
-def client(url: str = "https://a/api/") -> ApiClient:
+def client(url: str = "https://a/api/", **variables: str) -> ApiClient:
+    """A client whose session has some of botocore's variables."""
     session = Session()
     session.set_credentials("AKIAX", "secret")
-    session.set_config_variable("region", "eu-west-1")
+    for name, value in ({"region": "eu-west-1"} | variables).items():
+        session.set_config_variable(name, value)
     return ApiClient(url, session)
 
 
-def test_a_profile_s_certificates_are_used_for_the_api_too(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "config").write_text("[default]\nca_bundle = company.pem\n")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
-    response = Mock(status_code=200, content=b"{}")
-    http = Mock(return_value=Mock(send=lambda _: response))
+def test_a_profile_s_certificates_are_used_for_the_api_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    http = Mock()
+    http.return_value.send.return_value = Mock(status_code=200, content=b"{}")
     monkeypatch.setattr("cli.client.URLLib3Session", http)
-    client().status()
+    client(ca_bundle="company.pem").status()
     assert http.call_args.args[0] == "company.pem"
 
 
