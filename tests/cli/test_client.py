@@ -1,4 +1,4 @@
-"""The client of the deployed API: how it finds, signs, and reads refusals."""
+"""The API's client: how it finds the address and reads refusals. tests/e2e proves that it signs."""
 
 from collections.abc import Iterator
 from typing import Any

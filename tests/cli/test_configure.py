@@ -41,13 +41,12 @@ def configured(project: Path, stage: str = "new", **answers: str) -> dict[str, b
     return snapshot(project)
 
 
-def body(project: Path, stage: str = "new") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((project / CONFIG).read_text())["stages"][stage]
-    return found
+def body(project: Path, stage: str = "new") -> Any:
+    return json.loads((project / CONFIG).read_text())["stages"][stage]
 
 
 def run(project: Path, words: str, *options: str) -> tuple[int, str, str]:
-    """Run the command offline with a stage's name and its answers; if it fails, it writes nothing."""
+    """Run the command offline for a stage with its answers; if it fails, it has written nothing."""
     given = ["configure", "--offline", "--project", str(project), *options, "--stage"]
     before = snapshot(project)
     result = CliRunner().invoke(cli, [*given, *words.split()])
