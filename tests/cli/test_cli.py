@@ -107,15 +107,15 @@ Check db-share-snapshot in production.
 
 
 def test_snapshots_say_why_one_cannot_be_restored(client: FakeClient) -> None:
-    listed = client.snapshots("orders")["snapshots"]
-    newest, older, *_, rejected = run("snapshots --database orders")[1].splitlines()[1:]
+    listed = client.snapshots("orders")["snapshots"] * 4
+    client.answers["snapshots"] = {"snapshots": listed, "omitted": 7, "message": "none"}
+    _, newest, older, *rest = run("snapshots")[1].splitlines()
     assert re.split("  +", newest) == [
         *(NEWEST, "Fri 27 Nov 2026 22:00 UTC", "orders", "15.4", "eligible, the newest")
     ]
     assert older.endswith("  eligible")
-    assert rejected.endswith("  version: engine version 16.1, wanted 15")
-    client.answers["snapshots"] = {"snapshots": listed * 4, "omitted": 7, "message": "none"}
-    assert run("snapshots")[1].splitlines()[-3:] == [
+    assert rest[5].endswith("  version: engine version 16.1, wanted 15")
+    assert rest[-3:] == [
         "and 2 older ones; use --all to list them",
         "7 more are shared but not listed.",
         "none",
@@ -163,7 +163,9 @@ In progress: run 1 is in progress: it restores {DEPLOYED}.
     "rollback": (("rollback", {"reason": "", "deploy": False}), ""),
     "rollback --deploy-now --yes": (
         ("rollback", {"reason": "", "deploy": True}),
-        f"Started run {RUN}, which restores it.\n",
+        f"""current is {NEWEST} (version 5); it was {DEPLOYED}.
+Started run {RUN}, which restores it.
+""",
     ),
     "refresh --yes": (
         ("refresh", {"reason": "", "outside_window": False, "dry_run": False}),
@@ -192,7 +194,7 @@ def test_what_needs_no_question_is_done_and_said(client: FakeClient, line: str) 
     call, said = DONE[line]
     status, printed, errors = run(line)
     assert (status, errors, client.calls) == (0, "", [call])
-    assert said in printed
+    assert said in ("", printed)
 
 
 ORDERS = f"orders ({DEPLOYED} → orders-2026-11-07)"
@@ -220,7 +222,7 @@ def test_what_replaces_data_asks_first_and_a_script_has_to_say_yes(
     assert run(line, answer="n\n") == (1, "", refused)
     assert client.calls == []
     assert run(line, answer="y\n")[0] == 0
-    assert len(client.calls) == 1
+    assert [call[0] for call in client.calls] == line.split()[:1]
 
 
 def test_a_refresh_that_is_refused_ends_with_1(client: FakeClient) -> None:
@@ -259,9 +261,7 @@ WRONG = {
     "status --url ftp://x/api": f"--url is 'ftp://x/api': {ADDRESS}",
     "status --url https:///api": f"--url is 'https:///api': {ADDRESS}",
     "status --url http://x:y/api": f"--url is 'http://x:y/api': {ADDRESS}",
-    "status --stage acceptance --profile none": (
-        "The config profile (none) could not be found. Name one that exists: --profile or AWS_PROFILE.\n"
-    ),
+    "status --stage test --profile x": "The config profile (x) could not be found. Name one that ",
     "AWS_ENDPOINT_URL_STS=host:80 live-check": f"AWS_ENDPOINT_URL_STS is 'host:80': {ENDPOINT}",
     "configure": "Missing option '--stage'",
     f"{DEPLOY} EMIAL=a@b.de": "deploy takes no answer EMIAL. It takes: EMAIL, ",
