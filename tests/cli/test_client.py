@@ -1,5 +1,6 @@
-"""The API's client: how it finds the address and reads refusals. tests/e2e proves that it signs."""
+"""The client of the deployed API: how it finds, signs, and reads refusals."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import MagicMock, Mock
@@ -66,11 +67,18 @@ def client(url: str = "https://a/api/", **variables: str) -> ApiClient:
     return ApiClient(url, session)
 
 
-def test_a_profile_s_certificates_are_used_for_the_api_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_is_signed_and_sent_with_a_profile_s_certificates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     http = Mock()
-    http.return_value.send.return_value = Mock(status_code=200, content=b"{}")
+    http.return_value.send.return_value = Mock(status_code=200, content=b'{"version": 5}')
     monkeypatch.setattr("cli.client.URLLib3Session", http)
-    client(ca_bundle="company.pem").status()
+    asked = {"snapshot": "a", "database": "rds", "deploy": True}
+    assert client(ca_bundle="company.pem").pin(**asked) == {"version": 5}
+    (request,) = http.return_value.send.call_args.args
+    assert (request.method, request.url) == ("PUT", "https://a/api/snapshots/current")
+    assert json.loads(request.body) == asked
+    assert "/eu-west-1/execute-api/aws4_request" in request.headers["Authorization"]
     assert http.call_args.args[0] == "company.pem"
 
 
