@@ -1,6 +1,5 @@
 """What a deployed API answers in the console's states, and a client that answers it."""
 
-from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,21 +9,11 @@ Json = dict[str, Any]
 
 NOW = datetime(2026, 11, 28, 14, 0, tzinfo=UTC)
 OMAR = "arn:aws:sts::222222222222:assumed-role/refresh-operator/omar"
-TOO_OLD = "is 17 days old, the limit is 14. Check db-share-snapshot in production."
 RUN = "6cd57302-83d5-495c-b50a-a30bff46bd51"
 
 
 def at(**before: float) -> str:
     return (NOW - timedelta(**before)).isoformat(timespec="seconds")
-
-
-SCHEDULE = {
-    "now": NOW.isoformat(),
-    "window": "00:00-07:00 UTC",
-    "next_update": at(hours=-12),
-    "next_restore": at(hours=-14),
-    "max_age_days": 14,
-}
 
 
 def nightly(database: str, days: float) -> str:
@@ -46,23 +35,12 @@ def database(name: str, days: int, **facts: Any) -> Json:
         "preparation": None,
         "created": at(days=days, hours=-8),
         "age_hours": days * 24.0 - 8,
-        "version": 5,
         "since": at(days=days - 0.5),
-        "action": "promote",
         "by": "the schedule of 2026-11-15T04:00:00+00:00",
         "why": "newest eligible share",
-        "good": True,
         "waiting": False,
         **facts,
     }
-
-
-def run(status: str, started: str, updated: str, **facts: Any) -> Json:
-    return {"execution_id": RUN, "status": status, "started": started, "updated": updated, **facts}
-
-
-def pipeline(last_run: Json | None, under_way: Json | None = None) -> Json:
-    return {"name": "acceptance-main", "last_run": last_run, "under_way": under_way}
 
 
 def version(number: int, snapshot: str, days: float, **facts: Any) -> Json:
@@ -75,7 +53,7 @@ def version(number: int, snapshot: str, days: float, **facts: Any) -> Json:
         "why": "newest eligible share",
         "good": False,
         "result": "refreshed",
-        "run": run("Succeeded", at(days=days), at(days=days, minutes=-40)),
+        "run": {"status": "Succeeded", "updated": at(days=days, minutes=-40)},
         **facts,
     }
 
@@ -87,7 +65,6 @@ def share(name: str, days: int, **facts: Any) -> Json:
         "cluster": name,
         "engine": "aurora-postgresql",
         "engine_version": "15.4",
-        "status": "available",
         "eligible": True,
         "reason": None,
         "detail": None,
@@ -103,56 +80,54 @@ class FakeClient:
 
     def __init__(self, *databases: Json, **status: Any) -> None:
         self.calls: list[Any] = []
-        self.answers: dict[str, Json | ApiError] = {}  # by the call's name; else the state's
-        self.status_answer: Json = {
-            "databases": list(databases),
-            "hold": None,
-            "schedule": SCHEDULE,
-            "pipeline": pipeline(run("Succeeded", at(days=13.4), at(days=13.37))),
-            "problems": [],
-            **status,
+        last_run = {"execution_id": RUN, "status": "Succeeded", "updated": at(days=13.37)}
+        self.answers: dict[str, Any] = {  # or the error that is raised
+            "identity": {"Account": "222222222222", "Arn": OMAR},
+            "status": {
+                "databases": list(databases),
+                "hold": None,
+                "schedule": {
+                    "now": NOW.isoformat(),
+                    "window": "00:00-07:00 UTC",
+                    "next_restore": at(hours=-14),
+                    "max_age_days": 14,
+                },
+                "pipeline": {"name": "acceptance-main", "last_run": last_run, "under_way": None},
+                "problems": [],
+                **status,
+            },
+            "history": self._history,
+            "snapshots": self._snapshots,
         }
 
-    def identity(self) -> Json:
-        return self._prepared("identity") or {"Account": "222222222222", "Arn": OMAR}
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            if name not in ("identity", "status", "history", "snapshots"):
+                self.calls.append((name, *arguments, named))
+            answer = self.answers.get(name, {})
+            if isinstance(answer, ApiError):
+                raise answer
+            return answer(*arguments) if callable(answer) else answer
 
-    def status(self) -> Json:
-        return self._prepared("status") or deepcopy(self.status_answer)
+        return call
 
-    def history(self, name: str | None) -> Json:
-        if prepared := self._prepared("history"):
-            return prepared
-        (facts,) = (each for each in self.status_answer["databases"] if each["name"] == name)
+    def _history(self, name: str) -> Json:
+        databases = self.answers["status"]["databases"]
+        (facts,) = (each for each in databases if each["name"] == name)
         days = round(facts["age_hours"] / 24)
+        failed = {"result": "run-failed", "action": "refresh", "by": OMAR, "why": "compare"}
         versions = [
-            version(5, nightly(name, days), days - 0.6, good=facts["good"]),
-            version(4, nightly(name, days + 3), days + 12, result="run-failed", action="refresh"),
+            version(5, nightly(name, days), days - 0.6, good=True),
+            version(4, nightly(name, days + 3), days + 12, **failed),
             *(version(4 - i, nightly(name, days + 14 * i), days + 13.4 * i) for i in (1, 2, 3)),
         ]
         return {"history": versions}
 
-    def snapshots(self, name: str | None) -> Json:
-        return self._prepared("snapshots") or {
-            "snapshots": [
-                *(share(name, days) for days in range(1, 8)),
-                share(f"{name}-next", 1, eligible=False, detail="engine version 16.1, wanted 15"),
-            ],
-            "omitted": 0,
-            "message": None,
-        }
-
-    def __getattr__(self, name: str) -> Any:
-        def act(*arguments: Any, **named: Any) -> Json:
-            self.calls.append((name, *arguments, named))
-            return self._prepared(name) or {}
-
-        return act
-
-    def _prepared(self, name: str) -> Json | None:
-        answer = self.answers.get(name)
-        if isinstance(answer, ApiError):
-            raise answer
-        return answer
+    def _snapshots(self, name: str) -> Json:
+        why = {"reason": "version", "detail": "engine version 16.1, wanted 15"}
+        rejected = share(f"{name}-next", 1, eligible=False, **why)
+        shares = [*(share(name, days) for days in range(1, 8)), rejected]
+        return {"snapshots": shares, "omitted": 0, "message": None}
 
 
 def healthy() -> FakeClient:
@@ -161,45 +136,38 @@ def healthy() -> FakeClient:
 
 def attention() -> FakeClient:
     """One database is too old, one waits for a run, and one is being restored."""
-    times = at(minutes=23), at(minutes=2)
-    where = {
+    moved = {"current": nightly("orders", 1), "previous": nightly("orders", 14), "by": OMAR}
+    too_old = "is 17 days old, the limit is 14. Check db-share-snapshot in production."
+    client = FakeClient(
+        database("orders", 14, **moved),
+        database("billing", 17, latest=nightly("billing", 17)),
+        database("documents", 3),
+        problems=[f"billing: latest would not be promoted: {nightly('billing', 17)} {too_old}"],
+    )
+    client.answers["status"]["pipeline"]["under_way"] = {
+        "execution_id": RUN,
+        "started": at(minutes=23),
         "stage": "Deploy",
         "action": "Database",
         "waits_for": None,
         "restores": f"orders from {nightly('orders', 1)}",
     }
-    return FakeClient(
-        database(
-            "orders", 14, current=nightly("orders", 1), previous=nightly("orders", 14), by=OMAR
-        ),
-        database("billing", 17, latest=nightly("billing", 17)),
-        database("documents", 3),
-        pipeline=pipeline(run("InProgress", *times), run("InProgress", *times, **where)),
-        problems=[f"billing: latest would not be promoted: {nightly('billing', 17)} {TOO_OLD}"],
-    )
+    return client
 
 
 def fresh() -> FakeClient:
     """A stage on which nothing has happened."""
-    nothing = dict.fromkeys(
-        ["latest", "current", "previous", "deployed", "deployed_since", "created", "age_hours"]
-    )
-    unset = dict.fromkeys(["version", "since", "action", "by", "why"])
-    client = FakeClient(database("orders", 1, **nothing, **unset, good=False))
-    client.status_answer["pipeline"] = pipeline(None)
+    unset: Json = dict.fromkeys(database("orders", 1))
+    known = {"name": "orders", "stack": "acceptance-data", "waiting": False}
+    client = FakeClient(unset | known)
+    client.answers["status"]["pipeline"]["last_run"] = None
     client.answers["history"] = {"history": []}
     return client
 
 
-DENIED = ApiError(
-    403,
-    "AccessDeniedException",
-    f"User: {OMAR} is not authorized to perform: execute-api:Invoke on resource: "
-    "arn:aws:execute-api:eu-west-1:********2222:a1b2c3d4e5/api/GET/status",
-)
-
-
 def denied() -> FakeClient:
+    who = f"User: {OMAR} is not authorized to perform: execute-api:Invoke on resource: "
+    what = "arn:aws:execute-api:eu-west-1:********2222:a1b2c3d4e5/api/GET/status"
     client = healthy()
-    client.answers["status"] = DENIED
+    client.answers["status"] = ApiError(403, "AccessDeniedException", who + what)
     return client

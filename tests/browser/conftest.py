@@ -7,15 +7,15 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 from werkzeug.serving import make_server
 
 from cli.console.app import LOOPBACK, create_app
 
-SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
-
-# The tests may run as root, and ask nothing of any network.
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+SIZES: dict[str, ViewportSize] = {
+    "desktop": {"width": 1280, "height": 800},
+    "phone": {"width": 390, "height": 844},
+}
 
 Show = Callable[..., AbstractContextManager[Page]]
 
@@ -25,12 +25,15 @@ def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("there is no chromium on this machine (Debian's package is called chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=FLAGS, chromium_sandbox=False
-        )
+    # The tests may run as root, and ask nothing of any network.
+    flags = ("--disable-gpu", "--disable-background-networking")
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(
+            executable_path=chromium, args=flags, chromium_sandbox=False
+        ) as browser,
+    ):
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -39,28 +42,21 @@ def show(browser: Browser) -> Show:
 
     @contextmanager
     def show(client: Any, size: str = "desktop", path: str = "/", **options: Any) -> Iterator[Page]:
-        server = make_server(
-            LOOPBACK, 0, create_app(client, "acceptance", "acceptance"), threaded=True
-        )
+        app = create_app(client, "acceptance", "acceptance")
+        server = make_server(LOOPBACK, 0, app, threaded=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        width, height = SIZES[size]
-        address = f"http://{LOOPBACK}:{server.server_port}/"
         context = browser.new_context(
-            base_url=address,
-            viewport={"width": width, "height": height},
+            base_url=f"http://{LOOPBACK}:{server.server_port}",
+            viewport=SIZES[size],
             timezone_id="Europe/Amsterdam",
             **options,
         )
-        page = context.new_page()
-        said: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on(
-            "request",
-            lambda request: None if request.url.startswith(address) else said.append(request.url),
-        )
+        said: list[str] = []  # also of what the content security policy blocks
+        context.on("console", lambda message: said.append(message.text))
+        context.on("weberror", lambda error: said.append(str(error.error)))
         try:
+            page = context.new_page()
             page.goto(path)
             yield page
         finally:

@@ -3,7 +3,6 @@
 import io
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,33 +22,29 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 @pytest.mark.parametrize(
     ("name", "client", "size"),
     [
-        ("healthy", healthy, "desktop"),
-        ("attention", attention, "desktop"),
-        ("denied", denied, "desktop"),
-        ("phone", attention, "phone"),
+        ("healthy", healthy(), "desktop"),
+        ("attention", attention(), "desktop"),
+        ("denied", denied(), "desktop"),
+        ("phone", attention(), "phone"),
     ],
 )
-def test_screenshot(show: Show, name: str, client: Callable[[], FakeClient], size: str) -> None:
-    with show(client(), size, reduced_motion="reduce") as page:
+def test_screenshot(show: Show, name: str, client: FakeClient, size: str) -> None:
+    with show(client, size, reduced_motion="reduce") as page:
         page.screenshot(path=DOCS / f"console-{name}.png")
-
-
-COMMAND = "aurora-refresh status --stage acceptance"
-COLUMNS = 118
 
 
 def test_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The command itself, on what it takes for a terminal, over a client that answers as the API does."""
     monkeypatch.setattr(operator, "connect", lambda *_: Target("acceptance", attention()))
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    terminal = {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color", "TZ": "Europe/Amsterdam"}
+    terminal = {"COLUMNS": "118", "TERM": "xterm-256color", "TZ": "Europe/Amsterdam"}
     for name, value in terminal.items():
         monkeypatch.setenv(name, value)
     time.tzset()
     with pytest.raises(SystemExit):  # as one database needs attention
-        cli(COMMAND.split()[1:])
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    console.print(Text(f"$ {COMMAND}"))
+        cli(["status", "--stage", "acceptance"])
+    console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True)
+    console.print(Text("$ aurora-refresh status --stage acceptance"))
     console.print(Text.from_ansi(capsys.readouterr().out))
     # Without the fonts that it would load from the internet.
     template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)

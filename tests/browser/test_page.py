@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SIZES, Show
-from tests.console_states import DENIED, RUN, attention, denied, fresh, healthy, nightly
+from tests.console_states import RUN, attention, denied, fresh, healthy, nightly
 
 PAGES = {
     "healthy": (healthy, "/"),
@@ -35,7 +35,7 @@ def test_axe_finds_nothing_wrong_and_nothing_scrolls_sideways(
     client, path = PAGES[name]
     with show(client(), size, path, color_scheme=theme, reduced_motion="reduce") as page:
         assert violations(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size][0]
+        assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size]["width"]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -74,7 +74,7 @@ def test_a_destructive_action_asks_in_a_dialog_which_the_keyboard_can_leave(show
 def test_an_error_instead_of_a_dialog_is_a_page(show: Show) -> None:
     client = healthy()
     with show(client) as page:
-        client.answers["status"] = DENIED
+        client.answers["status"] = denied().answers["status"]
         page.get_by_role("link", name="Refresh now…").click()
         page.wait_for_url("**/refresh")
         expect(page.get_by_role("heading", name="Access denied")).to_be_visible()
@@ -104,6 +104,6 @@ def test_the_page_reloads_itself_while_a_run_is_under_way(show: Show) -> None:
     with show(client) as page:
         page.clock.install()
         page.reload()
-        client.status_answer = healthy().status_answer
+        client.answers["status"] = healthy().answers["status"]
         page.clock.run_for(10_000)
         expect(page.get_by_role("heading", name="All is well")).to_be_visible()

@@ -5,57 +5,50 @@ import re
 import subprocess
 import sys
 import time
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from botocore.session import Session
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
-from cli import operator
+from chalicelib.domain.errors import Problem
+from cli import deploy, operator, stages
 from cli.client import ApiError
+from cli.deploy import INITIAL
 from cli.main import cli
 from cli.operator import Target
 from cli.output import printable, say_table
-from tests.console_states import OMAR, RUN, FakeClient, at, database, nightly, share, version
+from tests.console_states import OMAR, RUN, FakeClient, attention, database, nightly, version
 
 NEW, OLD = nightly("orders", 1), nightly("orders", 7)
 NEWEST, DEPLOYED = (each.rsplit(":", 1)[1] for each in (NEW, OLD))
 
 
-def status(*databases: Any, **facts: Any) -> dict[str, Any]:
-    return FakeClient(*databases or [database("orders", 7)], **facts).status_answer
-
-
-PINNED = {"current": NEW, "previous": OLD, "version": 5, "execution_id": None, "under_way": None}
-STARTED = {
-    "outcome": "started",
-    "databases": [{"name": "orders", "current": NEW, "previous": OLD}],
-    "execution_id": RUN,
-    "steps": [
-        {"step": "week", "verdict": "passed", "detail": "any week will do"},
-        {"step": "put", "verdict": "would do", "detail": None},
-    ],
-}
-RESUMED = {"hold": None, "next_restore": "2026-12-06T04:00:00+00:00", "under_way": None}
-NOT_NEEDED = ApiError(500, "NotNeeded", "there is no question to put")
-HELD = RESUMED | {"hold": {"until": "2026-12-03"}}
-REJECTED = share("orders", 7, eligible=False, reason="version", detail="14.2, wanted 15")
-VERSION = version(4, OLD, 7, action="pin", by=OMAR, why="compare", result="run-failed")
-
-
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
-    fake = FakeClient(database("orders", 7))
-    fake.answers = {
-        "snapshots": {"snapshots": [share("orders", 1), REJECTED], "omitted": 0, "message": None},
-        "history": {"history": [VERSION]},
-        "pin": PINNED,
-        "rollback": PINNED | {"execution_id": RUN},
-        "refresh": STARTED,
-        "hold": HELD,
-        "resume": RESUMED,
+    """Of a stage in which the latest snapshot of billing is already deployed."""
+    billing = database("billing", 7, latest=nightly("billing", 7))
+    fake = FakeClient(database("orders", 7), billing)
+    pinned = {"current": NEW, "previous": OLD, "version": 5, "under_way": None}
+    resumed = {"hold": None, "next_restore": "2026-12-06T04:00:00+00:00", "under_way": None}
+    under_way = f"run 1 is in progress: it restores {OLD}"
+    fake.answers |= {
+        "pin": pinned | {"execution_id": None, "under_way": under_way},
+        "rollback": pinned | {"execution_id": RUN},
+        "refresh": {
+            "outcome": "started",
+            "databases": [{"name": "orders", "current": NEW, "previous": OLD}],
+            "execution_id": RUN,
+            "steps": [
+                {"step": "week", "verdict": "passed", "detail": "any week will do"},
+                {"step": "put", "verdict": "would do", "detail": None},
+            ],
+        },
+        "hold": resumed | {"hold": {"until": "2026-12-03"}},
+        "resume": resumed,
     }
     monkeypatch.setattr(operator, "connect", lambda *_: Target("acceptance", fake))
     monkeypatch.setenv("TZ", "UTC")
@@ -63,15 +56,15 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     return fake
 
 
-UNCONFIGURED = {"AWS_CONFIG_FILE": "/dev/null", "AWS_DEFAULT_REGION": None, "AWS_PROFILE": None}
-
-
-def run(*words: str, answer: str = "", **environment: str) -> Result:
-    """Run the command line where AWS is not configured but for the environment."""
-    runner = CliRunner(env=UNCONFIGURED | environment)
-    result = runner.invoke(cli, [*words], input=answer)
+def run(line: str, answer: str = "") -> tuple[int, str, str]:
+    """Run a line as a shell does, variables first; return its exit status, output and errors."""
+    words = line.split()
+    variables = dict(word.split("=", 1) for word in takewhile(lambda word: "=" in word, words))
+    unset = {"AWS_CONFIG_FILE": "/dev/null", "AWS_DEFAULT_REGION": None, "AWS_PROFILE": None}
+    runner = CliRunner(env=unset | variables)
+    result = runner.invoke(cli, words[len(variables) :], input=answer)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
+    return result.exit_code, result.stdout, result.stderr
 
 
 # --- what is --------------------------------------------------------------------------------------
@@ -79,81 +72,77 @@ def run(*words: str, answer: str = "", **environment: str) -> Result:
 
 def test_status_of_one_database(client: FakeClient) -> None:
     client.answers["identity"] = ApiError(403, "AccessDenied", "you may not know who you are")
-    client.answers["status"] = status(database("orders", 7), database("billing", 7))
-    billing = run("status", "--database", "billing")
-    assert (billing.exit_code, billing.stderr) == (0, "")
-    assert billing.stdout == (
-        "acceptance · eu-west-1 · no problems\n"
-        "\n"
-        "database  deployed            age     state  next refresh\n"
-        "billing   billing-2026-11-21  7 days  good   Sun 29 Nov 2026 04:00 UTC\n"
-    )
-    (shown,) = json.loads(run("status", "--database", "billing", "--json").stdout)["databases"]
+    status, printed, _ = run("status --database billing")
+    head, _, _, *rows = printed.splitlines()
+    assert (status, head) == (0, "acceptance · eu-west-1 · no problems")
+    assert [row.split()[0] for row in rows] == ["billing"]
+    (shown,) = json.loads(run("status --database billing --json")[1])["databases"]
     assert shown["name"] == "billing"
-    unknown = run("status", "--database", "invoices")
-    assert (unknown.exit_code, unknown.stdout) == (1, "")
-    assert unknown.stderr == "there is no database 'invoices'; known: orders, billing\n"
+    unknown = "there is no database 'invoices'; known: orders, billing\n"
+    assert run("status --database invoices") == (1, "", unknown)
 
 
 def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient) -> None:
-    waiting = {"stage": "Approve", "waits_for": "an approval", "restores": f"orders from {NEW}"}
-    client.answers["status"] = status(
-        database("orders", 17),
-        database("documents", 7, deployed=None, age_hours=None),
-        hold={"until": "2026-12-03", "reason": "load test", "by": OMAR},
-        pipeline={"name": "acceptance-main", "under_way": {"started": at(minutes=23), **waiting}},
-        problems=[f"billing: {NEW} is not prepared. Look."],
-    )
-    result = run("status")
-    assert (result.exit_code, result.stderr) == (1, "")
-    assert result.stdout == (
-        "acceptance · 222222222222 · eu-west-1 · as omar (refresh-operator) · 1 problem\n"
-        "\n"
-        "database   deployed           age      state      next refresh\n"
-        "orders     orders-2026-11-11  17 days  stale      Sun 29 Nov 2026 04:00 UTC\n"
-        "documents                              restoring  Sun 29 Nov 2026 04:00 UTC\n"
-        "on hold  until 2026-12-03, by refresh-operator/omar: load test\n"
-        "running  acceptance-main · Approve, 23 minutes · waits for an approval · "
-        "restores orders from orders-2026-11-27\n"
-        "\n"
-        "✗ billing: orders-2026-11-27 is not prepared. Look.\n"
+    client.answers["status"] = status = attention().answers["status"]
+    status["databases"][2] |= {"deployed": None, "age_hours": None}
+    status["hold"] = {"until": "2026-12-03", "reason": "load test", "by": OMAR}
+    status["pipeline"]["under_way"]["waits_for"] = "an approval"
+    assert run("status") == (
+        1,
+        """acceptance · 222222222222 · eu-west-1 · as omar (refresh-operator) · 1 problem
+
+database   deployed            age      state      next refresh
+orders     orders-2026-11-14   14 days  restoring  Sun 29 Nov 2026 04:00 UTC
+billing    billing-2026-11-11  17 days  stale      Sun 29 Nov 2026 04:00 UTC
+documents                               restoring  Sun 29 Nov 2026 04:00 UTC
+on hold  until 2026-12-03, by refresh-operator/omar: load test
+running  acceptance-main · Deploy, 23 minutes · waits for an approval · \
+restores orders from orders-2026-11-27
+
+✗ billing: latest would not be promoted: billing-2026-11-11 is 17 days old, the limit is 14. \
+Check db-share-snapshot in production.
+""",
+        "",
     )
 
 
 def test_snapshots_say_why_one_cannot_be_restored(client: FakeClient) -> None:
-    assert run("snapshots").stdout.splitlines() == [
-        "snapshot           taken                      cluster  version  verdict",
-        "orders-2026-11-27  Fri 27 Nov 2026 22:00 UTC  orders   15.4     eligible, the newest",
-        "orders-2026-11-21  Sat 21 Nov 2026 22:00 UTC  orders   15.4     version: 14.2, wanted 15",
+    listed = client.snapshots("orders")["snapshots"] * 4
+    client.answers["snapshots"] = {"snapshots": listed, "omitted": 7, "message": "none"}
+    _, newest, older, *rest = run("snapshots")[1].splitlines()
+    assert re.split("  +", newest) == [
+        *(NEWEST, "Fri 27 Nov 2026 22:00 UTC", "orders", "15.4", "eligible, the newest")
     ]
-    client.answers["snapshots"] = {"snapshots": [REJECTED] * 32, "omitted": 7, "message": "none"}
-    assert run("snapshots").stdout.splitlines()[-3:] == [
+    assert older.endswith("  eligible")
+    assert rest[5].endswith("  version: engine version 16.1, wanted 15")
+    assert rest[-3:] == [
         "and 2 older ones; use --all to list them",
         "7 more are shared but not listed.",
         "none",
     ]
-    assert len(run("snapshots", "--all").stdout.splitlines()) == 35
+    assert len(run("snapshots --all")[1].splitlines()) == 35
 
 
 def test_history_says_who_and_why_and_what_became_of_it(client: FakeClient) -> None:
-    (row,) = run("history").stdout.splitlines()[1:]
+    row = run("history --database orders")[1].splitlines()[2]
     assert re.split("  +", row) == [
-        *("4", DEPLOYED, "Sat 21 Nov 2026 14:00 UTC"),
-        *("pin", "refresh-operator/omar", "compare", "run-failed"),
+        *("4", "orders-2026-11-18", "Mon 09 Nov 2026 14:00 UTC"),
+        *("refresh", "refresh-operator/omar", "compare", "run-failed"),
     ]
-    assert json.loads(run("history", "--json").stdout) == client.answers["history"]
+    printed = run("history --database orders --json")[1]
+    assert json.loads(printed) == client.history("orders")
 
 
 def test_what_others_wrote_controls_no_terminal(
     client: FakeClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hostile, shown = "\x1b]0;x\x07[red]a\u202eb[/red]\r\nc", "?]0;x?[red]a?b[/red]? c"
-    client.answers["history"] = {"history": [VERSION | {"why": hostile}]}
-    assert shown in run("history").stdout
-    client.answers["status"] = status(problems=[hostile])
-    assert printable(hostile) in run("status").stdout
+    client.answers["history"] = {"history": [version(4, OLD, 7, why=hostile)]}
+    assert shown in run("history")[1]
+    client.answers["status"]["problems"] = [hostile]
+    assert printable(hostile) in run("status")[1]
     client.answers["status"] = ApiError(409, "Conflict", hostile)
-    assert run("status").stderr == f"{printable(hostile)}.\n"
+    assert run("status") == (1, "", f"{printable(hostile)}.\n")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     say_table(["why"], [[hostile]])
     assert shown in capsys.readouterr().out
@@ -161,134 +150,130 @@ def test_what_others_wrote_controls_no_terminal(
 
 # --- what is wanted -------------------------------------------------------------------------------
 
+NEXT = "Next refresh: Sun 06 Dec 2026 04:00 UTC.\n"
+DONE = {
+    f"pin {NEWEST} --reason why --database orders": (
+        ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"}),
+        f"""orders: current is {NEWEST} (version 5); it was {DEPLOYED}.
+The pipeline's next run restores it.
+In progress: run 1 is in progress: it restores {DEPLOYED}.
+""",
+    ),
+    "pin latest --deploy-now --yes": (("pin", "latest", {"reason": "", "deploy": True}), ""),
+    "rollback": (("rollback", {"reason": "", "deploy": False}), ""),
+    "rollback --deploy-now --yes": (
+        ("rollback", {"reason": "", "deploy": True}),
+        f"""current is {NEWEST} (version 5); it was {DEPLOYED}.
+Started run {RUN}, which restores it.
+""",
+    ),
+    "refresh --yes": (
+        ("refresh", {"reason": "", "outside_window": False, "dry_run": False}),
+        f"orders: {DEPLOYED} → {NEWEST}\nRun {RUN} was started.\n",
+    ),
+    "refresh --dry-run --outside-window": (
+        ("refresh", {"reason": "", "outside_window": True, "dry_run": True}),
+        f"""step  verdict   detail
+week  passed    any week will do
+put   would do
+orders: would move {DEPLOYED} → {NEWEST}
+This would be restored.
+""",
+    ),
+    "hold 2026-12-03 --reason test": (
+        ("hold", "2026-12-03", "test", {}),
+        f"Scheduled refreshes are on hold until 2026-12-03. {NEXT}",
+    ),
+    "resume": (("resume", {}), f"There is no hold. {NEXT}"),
+}
 
-def test_a_pin_waits_for_the_next_run(client: FakeClient) -> None:
-    client.answers["pin"] = PINNED | {"under_way": f"run 1 is in progress: it restores {OLD}"}
-    result = run("pin", NEWEST, "--reason", "why", "--database", "orders")
-    assert result.exit_code == 0
-    assert result.stdout == (
-        f"orders: current is {NEWEST} (version 5); it was {DEPLOYED}.\n"
-        "The pipeline's next run restores it.\n"
-        f"In progress: run 1 is in progress: it restores {DEPLOYED}.\n"
-    )
-    assert client.calls == [
-        ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"})
-    ]
+
+@pytest.mark.parametrize("line", DONE)
+def test_what_needs_no_question_is_done_and_said(client: FakeClient, line: str) -> None:
+    client.answers["status"] = ApiError(500, "NotNeeded", "there is no question to put")
+    call, said = DONE[line]
+    status, printed, errors = run(line)
+    assert (status, errors, client.calls) == (0, "", [call])
+    assert said in ("", printed)
 
 
-def test_a_rollback_that_waits_for_the_next_run_asks_nothing(client: FakeClient) -> None:
-    assert run("rollback").exit_code == 0
-    assert client.calls == [("rollback", {"reason": "", "deploy": False})]
+ORDERS = f"orders ({DEPLOYED} → orders-2026-11-07)"
+BILLING = "billing (billing-2026-11-21 → billing-2026-11-07)"
+REPLACED = {
+    "pin latest --deploy-now": f"cluster of orders ({DEPLOYED} → {NEWEST})",
+    "pin a --deploy-now --database orders": f"cluster of orders ({DEPLOYED}) with a",
+    "rollback --deploy-now": f"clusters of {ORDERS} and {BILLING}",
+    "refresh": f"cluster of orders ({DEPLOYED} → {NEWEST})",
+}
 
 
-@pytest.mark.parametrize(
-    ("words", "replaced"),
-    [
-        ("pin latest --deploy-now", f"cluster of orders ({DEPLOYED} → {NEWEST})"),
-        ("pin a --deploy-now --database orders", f"cluster of orders ({DEPLOYED}) with a"),
-        (
-            "rollback --deploy-now",
-            (
-                f"clusters of orders ({DEPLOYED} → orders-2026-11-07) and "
-                "billing (billing-2026-11-21 → billing-2026-11-07)"
-            ),
-        ),
-        ("refresh", f"cluster of orders ({DEPLOYED} → {NEWEST})"),
-    ],
-)
+@pytest.mark.parametrize("line", REPLACED)
 def test_what_replaces_data_asks_first_and_a_script_has_to_say_yes(
-    client: FakeClient, monkeypatch: pytest.MonkeyPatch, words: str, replaced: str
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    """The latest snapshot of billing is already deployed."""
-    command = words.split()
-    billing = database("billing", 7, latest=nightly("billing", 7))
-    client.answers["status"] = status(database("orders", 7), billing)
-    nobody = run(*command)
-    assert (nobody.exit_code, nobody.stdout) == (2, "")
-    assert nobody.stderr.endswith("There is no terminal to ask on: add --yes to continue.\n")
+    them = "them" if "clusters" in REPLACED[line] else "it"
+    deletes = f"and deletes what testers changed in {them}."
+    question = f"This replaces the acceptance {REPLACED[line]}, {deletes}"
+    no_terminal = "There is no terminal to ask on: add --yes to continue."
+    assert run(line) == (2, "", f"{question}\n{no_terminal}\n")
 
     monkeypatch.setattr("cli.output.is_interactive", lambda: True)
-    refused = run(*command, answer="n\n")
-    assert (refused.exit_code, refused.stdout) == (1, "")
-    them = "them" if "clusters" in replaced else "it"
-    assert refused.stderr.startswith(
-        f"This replaces the acceptance {replaced}, and deletes what testers changed in {them}. "
-        "Continue? [y/N]: "
-    )
-    assert refused.stderr.endswith("Nothing was changed.\n")
+    refused = f"{question} Continue? [y/N]: n\nNothing was changed.\n"
+    assert run(line, answer="n\n") == (1, "", refused)
     assert client.calls == []
-
-    assert run(*command, answer="y\n").exit_code == 0
-    client.answers["status"] = NOT_NEEDED
-    assert run(*command, "--yes").exit_code == 0
-    assert [call[0] for call in client.calls] == [command[0]] * 2
-
-
-def test_a_dry_run_shows_the_steps_and_asks_nothing(client: FakeClient) -> None:
-    client.answers["status"] = NOT_NEEDED
-    result = run("refresh", "--dry-run", "--outside-window")
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.splitlines() == [
-        "step  verdict   detail",
-        "week  passed    any week will do",
-        "put   would do",
-        f"orders: would move {DEPLOYED} → {NEWEST}",
-        "This would be restored.",
-    ]
-    assert client.calls == [("refresh", {"reason": "", "outside_window": True, "dry_run": True})]
+    assert run(line, answer="y\n")[0] == 0
+    assert [call[0] for call in client.calls] == line.split()[:1]
 
 
 def test_a_refresh_that_is_refused_ends_with_1(client: FakeClient) -> None:
     refusal = {"outcome": "skipped", "reason": "on-hold", "message": "on hold until 2030"}
     client.answers["refresh"] = refusal | {"steps": []}
-    result = run("refresh", "--yes")
-    assert result.exit_code == 1
-    assert result.stdout.endswith("skipped, on-hold: on hold until 2030\n")
-    assert run("refresh", "--yes", "--json").exit_code == 1
-
-
-def test_hold_and_resume_say_when_the_next_refresh_is(client: FakeClient) -> None:
-    when = "Next refresh: Sun 06 Dec 2026 04:00 UTC.\n"
-    held, resumed = run("hold", "2026-12-03", "--reason", "test"), run("resume")
-    assert held.stdout == f"Scheduled refreshes are on hold until 2026-12-03. {when}"
-    assert resumed.stdout == f"There is no hold. {when}"
-    assert client.calls == [("hold", "2026-12-03", "test", {}), ("resume", {})]
+    status, printed, _ = run("refresh --yes")
+    reason = "skipped, on-hold: on hold until 2030"
+    assert (status, printed.splitlines()[-1]) == (1, reason)
+    assert run("refresh --yes --json")[0] == 1
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("answer", "exit_code", "message"),
-    [
-        (ApiError(409, "ConflictError", "busy"), 1, "busy.\n"),
-        (ApiError(400, "BadRequestError", "database is missing"), 2, "database is missing.\n"),
-        (ApiError(None, "NoRegion", "No Region."), 2, "No Region. Name the stage's Region with"),
-        ({"status": "ok"}, 1, "The answer has no 'history': the address may be another API's"),
-    ],
-)
-def test_a_refusal_is_a_sentence(
-    client: FakeClient, answer: Any, exit_code: int, message: str
-) -> None:
-    client.answers["history"] = answer
-    result = run("history")
-    assert (result.exit_code, result.stdout) == (exit_code, "")
-    assert result.stderr.startswith(message)
+def test_a_refusal_is_a_sentence(client: FakeClient) -> None:
+    def refused(answer: Any) -> tuple[int, str, str]:
+        client.answers["history"] = answer
+        return run("history")
+
+    assert refused(ApiError(409, "ConflictError", "busy")) == (1, "", "busy.\n")
+    assert refused(ApiError(400, "BadRequestError", "until is x")) == (2, "", "until is x.\n")
+    next_step = "Name the stage's Region with --region or AWS_DEFAULT_REGION."
+    no_region = ApiError(None, "NoRegion", "No Region.")
+    assert refused(no_region) == (2, "", f"No Region. {next_step}\n")
+    status, _, errors = refused({"status": "ok"})
+    assert status == 1
+    assert errors.startswith("The answer has no 'history': the address may be another API's")
 
 
 ADDRESS = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api\n"
+DEPLOY = "deploy --stage acceptance"
+ENDPOINT = "write an address such as http://127.0.0.1:5000, or unset it\n"
 WRONG = {
-    "status --nosuch": "No such option",
     "status": "name a stage with --stage acceptance",
     "status --url=": "name a stage with --stage acceptance",
     "status --url ftp://x/api": f"--url is 'ftp://x/api': {ADDRESS}",
     "status --url https:///api": f"--url is 'https:///api': {ADDRESS}",
     "status --url http://x:y/api": f"--url is 'http://x:y/api': {ADDRESS}",
-    "status --stage acceptance --profile none": (
-        "The config profile (none) could not be found. Name one that exists: --profile or AWS_PROFILE.\n"
-    ),
+    "status --stage test --profile x": "The config profile (x) could not be found. Name one that ",
+    "AWS_ENDPOINT_URL_STS=host:80 live-check": f"AWS_ENDPOINT_URL_STS is 'host:80': {ENDPOINT}",
     "configure": "Missing option '--stage'",
-    "deploy --stage acceptance FOO=1": "deploy takes no answer FOO",
+    f"{DEPLOY} EMIAL=a@b.de": "deploy takes no answer EMIAL. It takes: EMAIL, ",
+    f"{DEPLOY} EMAIL=team": "EMAIL is 'team': write an address such as team@example.com",
+    **{
+        f"{DEPLOY} {INITIAL}={value}": f"{INITIAL} is '{value}': write the ARN of a "
+        for value in (
+            "orders",
+            NEW.replace("111111111111", "999999999999"),
+            NEW.replace("eu-west-1", "eu-west-2"),
+        )
+    },
     **{
         f"{command} --stage nosuch": "has no stage 'nosuch'"
         for command in ("deploy", "doctor", "package", "destroy", "destroy --dry-run")
@@ -298,72 +283,62 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("words", WRONG)
-def test_a_wrong_command_ends_with_2_and_says_what_would_be_right(words: str) -> None:
-    result = run(*words.split())
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert WRONG[words] in result.stderr
+@pytest.mark.parametrize("line", WRONG)
+def test_a_wrong_command_ends_with_2_and_says_what_would_be_right(line: str) -> None:
+    status, printed, errors = run(line)
+    assert (status, printed) == (2, "")
+    assert WRONG[line] in errors
 
 
-@pytest.mark.parametrize("words", ["status --stage acceptance", "live-check"])
-def test_a_variable_that_is_no_address_is_named_by_every_command(words: str) -> None:
-    result = run(*words.split(), AWS_ENDPOINT_URL_STS="127.0.0.1:5000")
-    right = "write an address such as http://127.0.0.1:5000, or unset it\n"
-    assert result.exit_code == 2
-    assert result.stderr == f"AWS_ENDPOINT_URL_STS is '127.0.0.1:5000': {right}"
+@pytest.mark.parametrize("line", [DEPLOY, f"{DEPLOY} --dry-run", "package --stage acceptance"])
+def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
+    monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    problem = Problem(("SOURCE_ACCOUNT",), "is the stage's own")
+    monkeypatch.setattr(stages, "contradictions", lambda stage: [problem])
+    status, printed, errors = run(line)
+    assert (status, printed) == (1, "")
+    refusal = "stage 'acceptance' would not work:\nSOURCE_ACCOUNT is the stage's own\n"
+    assert errors.startswith(refusal)
 
 
-@pytest.mark.parametrize(
-    ("words", "environment", "target"),
-    [
-        ("--stage test", {"AURORA_REFRESH_URL": "https://a"}, ("test", None)),
-        ("--stage test --url https://a", {}, ("test", "https://a")),
-        ("", {"AURORA_REFRESH_URL": "https://a"}, (None, "https://a")),
-        ("--url https://a", {"AURORA_REFRESH_STAGE": "test"}, ("test", "https://a")),
-    ],
-)
 def test_a_stage_that_the_command_names_is_not_replaced_by_the_environment_s_address(
     monkeypatch: pytest.MonkeyPatch,
-    words: str,
-    environment: dict[str, str],
-    target: tuple[str | None, str | None],
 ) -> None:
     connect = Mock(return_value=Target("test", FakeClient()))
     monkeypatch.setattr(operator, "connect", connect)
-    run("status", *words.split(), **environment)
-    connect.assert_called_once_with(*target)
+    line = "AURORA_REFRESH_URL=https://a status"
+    for each in (line, f"{line} --stage test", "status --url https://b --stage test"):
+        run(each)
+    used = [call.args for call in connect.call_args_list]
+    assert used == [(None, "https://a"), ("test", None), ("test", "https://b")]
 
 
 def test_a_named_profile_is_used_whatever_else_the_environment_has(
-    client: FakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    client: FakeClient, tmp_path: Path
 ) -> None:
-    profile = "[profile {0}]\naws_access_key_id = {0}\naws_secret_access_key = x\n"
-    (tmp_path / "config").write_text(profile.format("wanted") + profile.format("other"))
-    names = (
-        *("AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
-        *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
-        *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"),
-    )
-
-    def identity() -> dict[str, str]:
-        return {"Account": Session().get_credentials().access_key, "Arn": OMAR}
-
-    monkeypatch.setattr(client, "identity", identity)
-    environment = dict.fromkeys(names, "other") | {"AWS_CONFIG_FILE": str(tmp_path / "config")}
-    printed = run("status", "--profile", "wanted", **environment).stdout
-    assert printed.startswith("acceptance · wanted · ")
+    config = tmp_path / "config"
+    config.write_text("[profile own]\naws_access_key_id = own\naws_secret_access_key = x\n")
+    names = "PROFILE DEFAULT_PROFILE ACCESS_KEY_ID SECRET_ACCESS_KEY WEB_IDENTITY_TOKEN_FILE"
+    others = " ".join(f"AWS_{name}=other" for name in [*names.split(), "ROLE_ARN"])
+    client.answers["identity"] = lambda: {
+        "Account": Session().get_credentials().access_key,
+        "Arn": OMAR,
+    }
+    printed = run(f"AWS_CONFIG_FILE={config} {others} status --profile own")[1]
+    assert printed.startswith("acceptance · own · ")
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [(KeyboardInterrupt(), "Stopped.\n"), (OSError(28, "no space"), "[Errno 28] no space\n")],
-)
 def test_ctrl_c_and_a_full_disk_end_with_a_sentence(
-    client: FakeClient, monkeypatch: pytest.MonkeyPatch, error: BaseException, message: str
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.operator.say", Mock(side_effect=error))
-    result = run("status")
-    assert (result.exit_code, result.stderr) == (1, message)
+    monkeypatch.setattr(operator, "say", Mock(side_effect=[KeyboardInterrupt, OSError("full")]))
+    assert run("status") == (1, "", "Stopped.\n")
+    assert run("status") == (1, "", "full\n")
+    monkeypatch.setattr(deploy, "deploy", Mock(side_effect=KeyboardInterrupt))
+    stopped = "Stopped; an operation already started on a stack continues."
+    again = f"no step was completed; once that is fixed, run aurora-refresh {DEPLOY} again"
+    assert run(DEPLOY) == (1, "", f"{stopped}\n{again}\n")
 
 
 def test_a_command_works_without_any_of_its_streams() -> None:
@@ -373,5 +348,5 @@ def test_a_command_works_without_any_of_its_streams() -> None:
 
 
 def test_help_lists_the_commands_in_the_order_in_which_people_meet_them() -> None:
-    listed = re.findall(r"^  ([a-z][a-z-]+)  ", run("--help").stdout, re.MULTILINE)
+    listed = re.findall(r"^  ([a-z][a-z-]+)  ", run("--help")[1], re.MULTILINE)
     assert listed == [*cli.commands]

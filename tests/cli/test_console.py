@@ -2,29 +2,16 @@
 
 import json
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from cli.client import ApiError
 from cli.console import view
 from cli.console.app import create_app
-from tests.console_states import (
-    DENIED,
-    RUN,
-    SCHEDULE,
-    FakeClient,
-    at,
-    attention,
-    database,
-    fresh,
-    healthy,
-    nightly,
-)
+from tests.console_states import RUN, FakeClient, attention, database, fresh, healthy, nightly
 
 ADDRESS = "http://127.0.0.1:8000"
 HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(2)>\"'\u202e\u2066"
@@ -34,98 +21,77 @@ class Browser:
     """Asks for pages as a browser does, and sends their forms."""
 
     def __init__(self, client: Any) -> None:
-        self.http: FlaskClient = create_app(client, "acceptance", "acceptance").test_client()
+        app = create_app(client, "acceptance", "acceptance")
+        self.http, self.token = app.test_client(), app.jinja_env.globals["token"]
 
     def get(self, path: str, **headers: str) -> TestResponse:
         return self.http.get(path, base_url=ADDRESS, headers=headers)
 
     def submit(self, path: str, origin: str | None = ADDRESS, **fields: str) -> TestResponse:
-        token = re.search(r'name="token" value="([^"]+)"', self.get("/hold").text)
-        return self.http.post(
-            path,
-            base_url=ADDRESS,
-            headers={"Origin": origin} if origin else {},
-            data={"token": token[1] if token else "", **fields},
-        )
+        headers = {"Origin": origin} if origin else {}
+        data = {"token": self.token, **fields}
+        return self.http.post(path, base_url=ADDRESS, headers=headers, data=data)
 
 
 def text_of(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
 
 
-PAGES = [
-    (
-        healthy,
-        "/",
-        [
-            "acceptance 222222222222 eu-west-1",
-            "as refresh-operator/omar",
-            "All is well Next refresh: Sun 29 Nov 2026, 04:00 UTC in 14 hours",
-            "orders good orders-2026-11-21 taken Sat 21 Nov 2026, 22:00 UTC 7 days limit",
-            "to orders-2026-11-27",
-        ],
-    ),
-    (
-        attention,
-        "/",
-        [
-            "1 of 3 databases needs attention",
-            "Running: Deploy, Database Sat 28 Nov 2026, 13:37 UTC 23 minutes ago",
-            "restores orders from orders-2026-11-27",
-            "orders restoring",
-            "is being replaced by orders-2026-11-27",
-            "Problems billing",
-            "billing stale",
-            "Check db-share-snapshot in production.",
-            'data-reload="10"',
-            '<noscript><meta http-equiv="refresh" content="10"></noscript>',
-        ],
-    ),
-    (
-        lambda: FakeClient(hold={"until": None}, schedule=SCHEDULE | {"next_restore": None}),
-        "/",
-        ["On hold: the hold cannot be read · Next refresh: none is planned"],
-    ),
-    (fresh, "/", ["Nothing has been restored yet", "A dry run shows what a refresh would do."]),
-    (
-        healthy,
-        "/databases/orders",
-        ["8 shared snapshots", "15.4 Pin…", "15.4 not eligible engine version 16.1, wanted 15"],
-    ),
-    (healthy, "/hold", ["Until that day the schedule restores nothing."]),
-]
+def missing(client: FakeClient, path: str, *words: str) -> list[str]:
+    """Return the words that the page lacks."""
+    page = Browser(client).get(path).text
+    return [each for each in words if each not in page + text_of(page)]
 
 
-@pytest.mark.parametrize(("client", "path", "words"), PAGES)
-def test_a_page_says_what_is_deployed_what_comes_and_what_an_action_would_delete(
-    client: Callable[[], FakeClient], path: str, words: list[str]
-) -> None:
-    page = Browser(client()).get(path).text
-    assert [each for each in words if each not in page + text_of(page)] == []
+def test_the_overview_says_what_is_deployed_and_what_comes() -> None:
+    assert not missing(
+        healthy(),
+        "/",
+        "acceptance 222222222222 eu-west-1 as refresh-operator/omar",
+        "All is well Next refresh: Sun 29 Nov 2026, 04:00 UTC in 14 hours",
+        "orders good orders-2026-11-21 taken Sat 21 Nov 2026, 22:00 UTC 7 days limit",
+        "to orders-2026-11-27",
+    )
+    assert not missing(
+        attention(),
+        "/",
+        "1 of 3 databases needs attention",
+        "Running: Deploy, Database Sat 28 Nov 2026, 13:37 UTC 23 minutes ago",
+        "restores orders from orders-2026-11-27",
+        "is being replaced by orders-2026-11-27",
+        "Problems billing",
+        '<noscript><meta http-equiv="refresh" content="10"></noscript>',
+    )
+    on_hold = FakeClient(hold={"until": None})
+    on_hold.answers["status"]["schedule"]["next_restore"] = None
+    none_planned = "On hold: the hold cannot be read · Next refresh: none is planned"
+    assert not missing(on_hold, "/", none_planned)
+    dry_run = "Nothing has been restored yet. A dry run shows what a refresh would do."
+    assert not missing(fresh(), "/", dry_run)
+
+
+def test_the_page_of_a_database_says_why_a_share_cannot_be_restored() -> None:
+    rejected = "not eligible engine version 16.1, wanted 15"
+    assert not missing(healthy(), "/databases/orders", "8 shared snapshots", rejected)
 
 
 IN_USE = "orders: orders-2026-11-21, in use since Sun 22 Nov 2026, 04:24 UTC, is replaced by {}"
-
-
-@pytest.mark.parametrize(
-    ("path", "deleted"),
-    [
-        ("/rollback?database=orders", [IN_USE.format("orders-2026-11-07")]),
-        ("/pin?database=orders&snapshot=orders-2026-11-25", [IN_USE.format("orders-2026-11-25")]),
-        (
-            "/refresh?database=orders",  # but a refresh takes them all
-            [
-                IN_USE.format("orders-2026-11-27"),
-                "billing: stays on billing-2026-11-27, the newest share",
-            ],
-        ),
+DELETED = {
+    "/rollback?database=orders": [IN_USE.format("orders-2026-11-07")],
+    "/pin?database=orders&snapshot=orders-2026-11-25": [IN_USE.format("orders-2026-11-25")],
+    "/refresh?database=orders": [  # which takes them all
+        IN_USE.format("orders-2026-11-27"),
+        "billing: stays on billing-2026-11-27, the newest share",
     ],
-)
-def test_a_form_says_which_data_is_deleted(path: str, deleted: list[str]) -> None:
+}
+
+
+@pytest.mark.parametrize("path", DELETED)
+def test_a_form_says_which_data_is_deleted(path: str) -> None:
     page = Browser(FakeClient(database("orders", 7), database("billing", 1))).get(path).text
     assert "<b>This deletes data.</b>" in page
     items = re.findall(r"<li>(.*?)</li>", page, re.DOTALL)
-    assert [text_of(re.sub(r"<[^>]*>", "", each)) for each in items] == deleted
+    assert [text_of(re.sub(r"<[^>]*>", "", each)) for each in items] == DELETED[path]
 
 
 def test_there_is_no_page_about_an_unknown_database() -> None:
@@ -133,30 +99,27 @@ def test_there_is_no_page_about_an_unknown_database() -> None:
     assert [Browser(healthy()).get(path).status_code for path in paths] == [404] * 3
 
 
-@pytest.mark.parametrize(
-    ("facts", "verdict"),
-    [
-        ({"age_hours": 14 * 24}, "good"),
-        ({"age_hours": 14 * 24 + 0.1}, "stale"),
-        ({"waiting": True}, "waiting"),
-        ({"preparation": {"state": "preparing"}}, "preparing"),
-        ({"preparation": {"state": "not-prepared"}, "waiting": True}, "not prepared"),
-        ({"preparation": {"state": "prepared"}}, "good"),
-        ({"deployed": None}, "unknown"),
-        ({"deployed": None, "current": None}, "empty"),
-    ],
-)
-def test_a_database_is_judged_in_a_word_or_two(facts: dict[str, Any], verdict: str) -> None:
-    status = FakeClient(database("orders", 7, **facts)).status_answer
-    assert view.verdict(status, status["databases"][0]) == verdict
+def test_a_database_is_judged_in_a_word_or_two() -> None:
+    def verdict(**facts: Any) -> str:
+        status = FakeClient(database("orders", 7, **facts)).answers["status"]
+        return view.verdict(status, status["databases"][0])
+
+    assert verdict(age_hours=14 * 24) == verdict(preparation={"state": "prepared"}) == "good"
+    assert verdict(age_hours=14 * 24 + 0.1) == "stale"
+    assert verdict(waiting=True) == "waiting"
+    assert verdict(preparation={"state": "preparing"}) == "preparing"
+    assert verdict(preparation={"state": "not-prepared"}, waiting=True) == "not prepared"
+    assert verdict(deployed=None) == "unknown"
+    assert verdict(deployed=None, current=None) == "empty"
 
 
 @pytest.mark.parametrize(
     ("error", "status", "title", "step"),
     [
-        (DENIED, 403, "Access denied", "the permission that is missing"),
+        (ApiError(403, "AccessDenied", "no"), 403, "Access denied", "permission that is missing"),
         (ApiError(None, "Unreachable", "no route"), 502, "The API cannot be reached", "VPN"),
         (ApiError(None, "NoCredentials", "none"), 502, "You are not signed in", "aws sso login"),
+        (ApiError(403, "ExpiredTokenException", "expired"), 403, "Access denied", "aws sso login"),
         (ApiError(404, "StageNotFound", "none"), 404, "There is no such stage", "stage&#39;s name"),
         (ApiError(500, "ChaliceViewError", "throttled"), 500, "The request failed", "try again"),
     ],
@@ -201,71 +164,48 @@ def test_a_version_that_no_run_restored_is_not_in_the_chart() -> None:
     assert [each["version"] for each in view.restored(history)] == [1, 2, 3, 5]
 
 
-THIRD = "orders-2026-11-25"
-MOVED = {"current": nightly("orders", 3), "execution_id": None, "under_way": None}
-HELD = {"hold": {"until": "2026-12-03"}, "next_restore": at(days=-14), "under_way": "run 7 waits"}
+def test_an_action_is_done_and_answered() -> None:
+    def said(action: str, answer: Any, **fields: str) -> str:
+        client = healthy()
+        client.answers[action] = answer
+        browser = Browser(client)
+        response = browser.submit(f"/{action}", **fields)
+        assert (response.status_code, response.headers["Location"]) == (303, "/")
+        asked = {name: True if value == "true" else value for name, value in fields.items()}
+        assert client.calls == [(action, asked)]
+        (message,) = re.findall(r'role="status">(.*?)</p>', browser.get("/").text)
+        assert message not in browser.get("/").text
+        return re.sub(r"<[^>]*>", "", message)
 
-
-@pytest.mark.parametrize(
-    ("action", "fields", "answer", "message"),
-    [
-        (
-            "pin",
-            {"database": "orders", "snapshot": THIRD, "reason": "compare"},
-            MOVED,
-            f"The pipeline restores orders from {THIRD} in its next run.",
-        ),
-        (
-            "rollback",
-            {"database": "orders", "reason": "", "deploy": "true"},
-            MOVED | {"execution_id": RUN},
-            f"The pipeline restores orders from {THIRD} now, in run {RUN}.",
-        ),
-        (
-            "refresh",
-            {"reason": "", "outside_window": "true"},
-            {"outcome": "started", "dry_run": False, "execution_id": RUN},
-            f"The refresh has started: run {RUN}.",
-        ),
-        (
-            "hold",
-            {"until": "2026-12-03", "reason": "load test"},
-            HELD,
-            "The schedule is on hold until 2026-12-03. Note: run 7 waits. Next refresh: Sat 12 Dec",
-        ),
-        ("resume", {}, {"hold": None}, "The hold is lifted. No refresh is planned."),
-    ],
-)
-def test_an_action_is_done_and_answered(
-    action: str, fields: dict[str, str], answer: Any, message: str
-) -> None:
-    client = healthy()
-    client.answers[action] = answer
-    browser = Browser(client)
-    response = browser.submit(f"/{action}", **fields)
-    assert (response.status_code, response.headers["Location"]) == (303, "/")
-    asked = {name: True if value == "true" else value for name, value in fields.items()}
-    assert client.calls == [(action, asked)]
-    assert message in text_of(browser.get("/").text)
-    assert message not in text_of(browser.get("/").text)
+    orders, third = {"database": "orders", "reason": "compare"}, "orders-2026-11-25"
+    moved = {"current": nightly("orders", 3), "execution_id": None, "under_way": None}
+    pinned = f"The pipeline restores orders from {third} in its next run."
+    assert said("pin", moved, snapshot=third, **orders) == pinned
+    rolled_back = f"The pipeline restores orders from {third} now, in run {RUN}."
+    assert said("rollback", moved | {"execution_id": RUN}, deploy="true", **orders) == rolled_back
+    started = {"outcome": "started", "dry_run": False, "execution_id": RUN}
+    refreshed = f"The refresh has started: run {RUN}."
+    assert said("refresh", started, outside_window="true", reason="") == refreshed
+    until, when = {"until": "2026-12-03"}, "2026-12-12T14:00:00+00:00"
+    held = {"hold": until, "next_restore": when, "under_way": "run 7 waits"}
+    on_hold = "The schedule is on hold until 2026-12-03. Note: run 7 waits."
+    next_one = "Next refresh: Sat 12 Dec 2026, 14:00 UTC."
+    assert said("hold", held, **until) == f"{on_hold} {next_one}"
+    assert said("resume", {"hold": None}) == "The hold is lifted. No refresh is planned."
 
 
 @pytest.mark.parametrize(("dry_run", "title"), [(True, "would not start"), (False, "did not")])
 def test_a_dry_run_and_a_refusal_show_the_verdict_of_each_step(dry_run: bool, title: str) -> None:
     client = healthy()
-    client.answers["refresh"] = {
-        "outcome": "skipped",
-        "message": "on hold",
-        "dry_run": dry_run,
-        "steps": [
-            {"step": "window", "verdict": "passed", "detail": "00:00-07:00 UTC"},
-            {"step": "hold", "verdict": "refused", "detail": f"{nightly('orders', 1)} waits"},
-            {"step": "put", "verdict": "not reached", "detail": None},
-        ],
-    }
+    steps = [
+        {"step": "hold", "verdict": "refused", "detail": f"{nightly('orders', 1)} waits"},
+        {"step": "put", "verdict": "not reached", "detail": None},
+    ]
+    refusal = {"outcome": "skipped", "message": "on hold", "dry_run": dry_run, "steps": steps}
+    client.answers["refresh"] = refusal
     text = text_of(Browser(client).submit("/refresh").text)
     assert title in text
-    assert "window passed 00:00-07:00 UTC hold refused orders-2026-11-27 waits put not" in text
+    assert "hold refused orders-2026-11-27 waits put not reached" in text
 
 
 def test_a_refusal_is_shown_in_the_form_with_what_was_typed() -> None:
@@ -285,31 +225,27 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("host", [*OURS, *OTHERS, ""])
-def test_only_the_loopback_address_is_answered_by_each_of_its_names(host: str) -> None:
-    response = Browser(healthy()).get("/", Host=host)
-    expected = (200, True) if host in OURS else (403, False)
-    assert (response.status_code, "orders" in response.text) == expected
+def test_only_the_loopback_address_is_answered_by_each_of_its_names() -> None:
+    pages = {host: Browser(healthy()).get("/", Host=host) for host in [*OURS, *OTHERS, ""]}
+    answered = {host: (page.status_code, "orders" in page.text) for host, page in pages.items()}
+    refused = dict.fromkeys([*OTHERS, ""], (403, False))
+    assert answered == dict.fromkeys(OURS, (200, True)) | refused
 
 
 def test_on_port_80_the_address_has_no_port() -> None:
     http = create_app(healthy(), "acceptance", None).test_client()
-    assert http.get("/", base_url="http://127.0.0.1").status_code == 200
-    assert http.get("/", base_url="http://example.com").status_code == 403
+    hosts = "127.0.0.1", "example.com"
+    assert [http.get("/", base_url=f"http://{host}").status_code for host in hosts] == [200, 403]
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        *({"origin": origin} for origin in (None, "null", "https://127.0.0.1:8000")),
-        *({"origin": f"http://{host}"} for host in OTHERS),
-        *({"token": token} for token in ("", "é")),
-    ],
-)
-def test_a_form_that_is_not_the_consoles_own_writes_nothing(form: dict[str, Any]) -> None:
+def test_a_form_that_is_not_the_consoles_own_writes_nothing() -> None:
     client = healthy()
-    response = Browser(client).submit("/resume", **form)
-    assert (response.status_code, client.calls) == (403, [])
+    browser = Browser(client)
+    origins = [None, "null", "https://127.0.0.1:8000", *(f"http://{host}" for host in OTHERS)]
+    answered = [browser.submit("/resume", origin=origin) for origin in origins]
+    answered += [browser.submit("/resume", token=token) for token in ("", "é")]
+    assert {response.status_code for response in answered} == {403}
+    assert client.calls == []
 
 
 def test_the_policy_lets_in_the_consoles_own_files_and_nothing_else() -> None:
@@ -323,20 +259,10 @@ def test_the_policy_lets_in_the_consoles_own_files_and_nothing_else() -> None:
     assert not re.search(r' style=| on\w+="|<style', response.text)
 
 
-TIMES = {
-    *("now", "created", "since", "deployed_since", "set", "started", "updated"),
-    *("next_update", "next_restore"),
-}
-
-
 def poisoned(document: Any) -> Any:
     """Return the same with hostile text in every field that is not a time."""
-
-    def poison(fields: dict[str, Any]) -> dict[str, Any]:
-        texts = {name for name, value in fields.items() if isinstance(value, str)}
-        return fields | dict.fromkeys(texts - TIMES, HOSTILE)
-
-    return json.loads(json.dumps(document), object_hook=poison)
+    text, hostile = json.dumps(document), f": {json.dumps(HOSTILE)}"
+    return json.loads(re.sub(r': "(?!\d{4}-\d\d-\d\dT)[^"]*"', lambda _: hostile, text))
 
 
 def tags_of(page: str) -> set[str]:
@@ -349,46 +275,37 @@ def test_hostile_text_is_only_text(path: str) -> None:
     tags = tags_of(Browser(client).get(path).text)
     client.answers["history"] = poisoned(client.history("orders"))
     client.answers["snapshots"] = poisoned(client.snapshots("orders"))
-    client.status_answer = poisoned(client.status_answer) | {"problems": [HOSTILE]}
-    client.status_answer["databases"][0]["name"] = "orders"
+    client.answers["status"] = poisoned(client.answers["status"]) | {"problems": [HOSTILE]}
+    client.answers["status"]["databases"][0]["name"] = "orders"
     page = Browser(client).get(path).text
     assert tags_of(page) <= tags - {"img"}
-    assert "<script>" not in page
+    assert ("&lt;script&gt;" in page, "<script>" in page) == (True, False)
     assert not re.search("[\u202e\u2066]", page)
 
 
-@pytest.mark.parametrize(
-    ("partition", "domain"),
-    [
-        ("aws", "console.aws.amazon.com"),
-        ("aws-cn", "console.amazonaws.cn"),
-        ("aws-us-gov", "console.amazonaws-us-gov.com"),
-    ],
-)
-def test_links_lead_to_the_console_of_the_partition(partition: str, domain: str) -> None:
-    status = healthy().status_answer
-    execution = f"arn:{partition}:states:eu-west-1:222222222222:execution:mask:rds-cluster-1"
+def test_links_lead_to_the_console_of_the_partition() -> None:
+    status = healthy().answers["status"]
+    execution = "arn:aws-us-gov:states:us-gov-west-1:222222222222:execution:mask:rds-cluster-1"
     status["databases"][0]["preparation"] = {"state": "preparing", "execution": execution}
-    links = view.links(f"arn:{partition}:sts::1:x", "eu-west-1", "acceptance", status)
+    links = view.links("arn:aws-us-gov:sts::1:x", "us-gov-west-1", "acceptance", status)
     log = "$252Faws$252Flambda$252Faurora-refresh-acceptance-db-restore-from-snapshot"
-    region, pipeline = "?region=eu-west-1", "codesuite/codepipeline/pipelines/acceptance-main"
+    region, pipeline = "?region=us-gov-west-1", "codesuite/codepipeline/pipelines/acceptance-main"
+    stack = f"cloudformation/home{region}#/stacks?filteringText=acceptance-data"
+    details = f"states/home{region}#/v2/executions/details/{execution.replace(':', '%3A')}"
     pages = {
         "Log": f"cloudwatch/home{region}#logsV2:log-groups/log-group/{log}",
-        "Stack acceptance-data": (
-            f"cloudformation/home{region}#/stacks?filteringText=acceptance-data"
-        ),
-        "Preparation of orders": (
-            f"states/home{region}#/v2/executions/details/{execution.replace(':', '%3A')}"
-        ),
+        "Stack acceptance-data": stack,
+        "Preparation of orders": details,
         "Pipeline": f"{pipeline}/view{region}",
         "Run": f"{pipeline}/executions/{RUN}/timeline{region}",
     }
-    assert links == {label: f"https://eu-west-1.{domain}/{page}" for label, page in pages.items()}
+    console = "https://us-gov-west-1.console.amazonaws-us-gov.com"
+    assert links == {label: f"{console}/{page}" for label, page in pages.items()}
 
 
 def test_there_is_no_link_to_what_has_no_name_or_no_page() -> None:
     """The stage is unknown if only its API's address is; an earlier API names no stacks."""
-    status = healthy().status_answer
+    status = healthy().answers["status"]
     for each in status["databases"]:
         del each["stack"]
     assert [*view.links("arn:aws:sts::1:x", "eu-west-1", None, status)] == ["Pipeline", "Run"]
