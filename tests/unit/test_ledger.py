@@ -69,7 +69,6 @@ def test_a_reason_is_cut_to_the_last_character_that_fits() -> None:
     [
         *("", "restored by hand, ask Kim", "[]", "null", "[" * 100_000),
         '{"action": "pin", "by": "me", "why": "x"}',
-        '{"action": 1, "by": "me", "why": "x", "token": null}',
         '{"action": "pin", "by": "me", "why": "x", "token": false}',
         '{"action": "pin", "by": "me", "why": "x", "token": null, "of": null}',
     ],
@@ -89,13 +88,8 @@ def test_a_version_is_ordered_or_waits_or_corrects_another() -> None:
     assert [each for each in versions if each.is_ours] == [order, restored, waiting]
     assert [each for each in versions if each.waits] == [waiting, stranger]
     assert [each for each in versions if each.is_correction] == corrections
-
-
-def test_a_version_by_others_is_by_unknown() -> None:
-    stranger = by_hand(1, "a")
-    assert {stranger.action, stranger.actor, stranger.reason} == {"unknown"}
-    assert stranger.token is None
-    assert not stranger.is_promoted_by(SCHEDULE)
+    assert [each for each in versions if each.is_promoted_by(SCHEDULE)] == [order]
+    assert (stranger.action, stranger.actor, stranger.reason) == ("unknown",) * 3
 
 
 def test_the_labels_say_what_became_of_a_version() -> None:
