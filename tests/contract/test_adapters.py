@@ -310,39 +310,34 @@ def test_a_run_in_progress_has_a_position(client_of: MakeClient) -> None:
     }
 
 
-LISTED = {"pipelineName": "m", "maxResults": 100}
-
-
-def test_a_run_may_be_a_rollback_and_may_lack_its_times(client_of: MakeClient) -> None:
-    rollback = {"trigger": {"triggerType": "ManualRollback"}, "executionType": "ROLLBACK"}
-    runs = [
-        {"pipelineExecutionId": "run-2", "status": "InProgress"},
-        {"pipelineExecutionId": "run-1", "status": "InProgress", "startTime": NOW, **rollback},
-    ]
-    call = ("list_pipeline_executions", LISTED, {"pipelineExecutionSummaries": runs})
-    new, old = CodePipelines(client_of("codepipeline", call)).runs("m")
-    assert old == Run("run-1", "InProgress", NOW, NOW, "ManualRollback", is_rollback=True)
-    assert new == Run("run-2", "InProgress", new.started, new.started)
-    assert timedelta() <= datetime.now(UTC) - new.started < timedelta(minutes=1)
-
-
-def test_the_runs_of_a_month_are_listed_and_never_less_than_a_hundred(
-    client_of: MakeClient,
-) -> None:
+def test_the_runs_of_a_month_are_listed_whatever_they_lack(client_of: MakeClient) -> None:
     """One that has waited for an approval for days may be older than a hundred others."""
 
-    def page(run: str, age: int, **token: str) -> dict[str, Any]:
-        started = datetime.now(UTC) - timedelta(days=age)
-        summary = {"pipelineExecutionId": run, "status": "x", "startTime": started}
-        return {"pipelineExecutionSummaries": [summary], **token}
+    def page(token: str, *runs: dict[str, Any]) -> dict[str, Any]:
+        summaries = [{"status": "InProgress", **each} for each in runs]
+        return {"pipelineExecutionSummaries": summaries, "nextToken": token}
 
+    now = datetime.now(UTC)
+    recent, old = now - timedelta(days=29), now - timedelta(days=31)
+    rollback = {"trigger": {"triggerType": "ManualRollback"}, "executionType": "ROLLBACK"}
+    second = {"pipelineExecutionId": "run-2", "startTime": recent, **rollback}
+    listed = {"pipelineName": "m", "maxResults": 100}
     codepipeline = client_of(
         "codepipeline",
-        ("list_pipeline_executions", LISTED, page("run-3", 29, nextToken="t")),
-        ("list_pipeline_executions", LISTED | {"nextToken": "t"}, page("run-2", 31, nextToken="u")),
+        ("list_pipeline_executions", listed, page("t", {"pipelineExecutionId": "run-3"}, second)),
+        (
+            "list_pipeline_executions",
+            listed | {"nextToken": "t"},
+            page("u", {"pipelineExecutionId": "run-1", "startTime": old}),
+        ),
     )
-    found = CodePipelines(codepipeline).runs("m")
-    assert [each.execution_id for each in found] == ["run-3", "run-2"]
+    new, *others = CodePipelines(codepipeline).runs("m")
+    assert others == [
+        Run("run-2", "InProgress", recent, recent, "ManualRollback", is_rollback=True),
+        Run("run-1", "InProgress", old, old),
+    ]
+    assert new == Run("run-3", "InProgress", new.started, new.started)
+    assert timedelta() <= new.started - now < timedelta(minutes=1)
 
 
 def action(run: str, name: str, **facts: Any) -> dict[str, Any]:
@@ -355,15 +350,9 @@ def action(run: str, name: str, **facts: Any) -> dict[str, Any]:
     }
 
 
-def test_an_action_may_lack_its_times_and_its_input(client_of: MakeClient) -> None:
-    actions = [action("run-1", "Scan"), action("run-1", "Scan", startTime=NOW)]
-    call = ("list_action_executions", LISTED, {"actionExecutionDetails": actions})
-    assert CodePipelines(client_of("codepipeline", call)).actions("m") == [
-        Action("run-1", "Deploy", "Scan", "InProgress", NOW, NOW, reads_since=NOW)
-    ]
-
-
-def test_a_change_set_reads_when_its_own_run_prepares_it(client_of: MakeClient) -> None:
+def test_a_change_set_reads_when_its_own_run_prepares_it_and_other_actions_when_they_begin(
+    client_of: MakeClient,
+) -> None:
     def change_set(run: str, mode: str, minute: int, stack: str = STACK) -> dict[str, Any]:
         kind = {"category": "Deploy", "owner": "AWS", "provider": "CloudFormation", "version": "1"}
         given = {
@@ -375,20 +364,22 @@ def test_a_change_set_reads_when_its_own_run_prepares_it(client_of: MakeClient) 
 
     newer = [change_set("run-2", "EXECUTE", 50), change_set("run-1", "EXECUTE", 40)]
     older = [change_set("run-1", "REPLACE", 30, "other"), change_set("run-1", "REPLACE", 10)]
+    bare = [action("run-1", "Scan"), action("run-1", "Scan", startTime=NOW)]
     first = {"pipelineName": "m", "filter": {"pipelineExecutionId": "run-1"}}
     second = first | {"nextToken": "t"}
     codepipeline = client_of(
         "codepipeline",
         ("list_action_executions", first, {"actionExecutionDetails": newer, "nextToken": "t"}),
-        ("list_action_executions", second, {"actionExecutionDetails": older}),
+        ("list_action_executions", second, {"actionExecutionDetails": older + bare}),
     )
-    found = CodePipelines(codepipeline).actions("m", "run-1")
+    *found, scan = CodePipelines(codepipeline).actions("m", "run-1")
     assert [(each.stack, each.category, (each.reads_since or NOW) - NOW) for each in found] == [
         (STACK, "Deploy", timedelta(minutes=50)),
         (STACK, "Deploy", timedelta(minutes=10)),
         ("other", PREPARES_CHANGE_SET, timedelta(minutes=30)),
         (STACK, PREPARES_CHANGE_SET, timedelta(minutes=10)),
     ]
+    assert scan == Action("run-1", "Deploy", "Scan", "InProgress", NOW, NOW, reads_since=NOW)
 
 
 def test_a_stack_has_the_clusters_that_exist_and_the_parameters_that_are_resolved(
