@@ -11,7 +11,9 @@ import pytest
 from chalice.test import Client
 
 from chalicelib.domain.errors import AwsError
+from chalicelib.domain.functions import deployed_name, stage_of
 from chalicelib.domain.shares import Cluster
+from cli.policies import FUNCTIONS
 from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws
 from tests.interruptions import refuse
 from tests.stage import CURRENT, LATEST, PIPELINE, forget_app, import_app
@@ -205,6 +207,13 @@ def test_a_production_stage_has_only_productions_functions_and_no_routes(load: L
         "db-follow-shares": ("follow_shares.handler", "rate(15 minutes)"),
     }
     assert not app.app.routes
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("stage", ["acceptance", "test-2"])
+def test_a_function_knows_its_stage_by_its_name(stage: str, function: str) -> None:
+    """Two stages in one account must not raise each other's alarms, nor delete shares."""
+    assert stage_of(deployed_name(stage, function)) == stage
 
 
 def test_without_the_pin_api_there_is_no_rest_api_at_all(load: Load) -> None:

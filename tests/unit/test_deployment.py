@@ -24,7 +24,6 @@ from chalicelib.domain.deployment import (
     remembered,
     restored_from,
     verdict,
-    versions_read_by,
 )
 from chalicelib.domain.ledger import Run, Version
 from chalicelib.domain.reasons import Reason
@@ -142,12 +141,6 @@ def test_what_a_cluster_was_restored_from(
     expected: Deployment,
 ) -> None:
     assert without_words(restored_from(ledger, CLUSTER, resolved, makers, runs)) == expected
-
-
-def test_a_deploy_action_may_read_what_is_put_within_a_minute() -> None:
-    minutes = (-60, -1.1, -0.9, 0.9, 1.1)
-    ledger = [by_hand(number, "a", minute) for number, minute in enumerate(minutes)]
-    assert versions_read_by(deploy("r", 0), ledger, []) == ledger[1:4]
 
 
 def deployed(
@@ -311,8 +304,7 @@ def test_references_overlap_if_they_may_name_the_same_cluster() -> None:
     assert not orders.overlaps(StackReference("other"))
 
 
-def test_what_people_read_is_in_words() -> None:
-    assert str(StackReference("data", "Orders")) == "data/Orders"
-    assert str(Position("Deploy", waits_for="a lock")) == "waiting for a lock in stage Deploy"
-    position = Position("Ask", "Yes", at(0))
-    assert str(position) == "in stage Ask, action Yes since 2026-01-04 04:00 UTC"
+def test_a_position_is_in_words() -> None:
+    position = Position("Ask", "Yes", at(0), "a lock")
+    expected = "waiting for a lock in stage Ask, action Yes since 2026-01-04 04:00 UTC"
+    assert (str(position), str(Position("Ask"))) == (expected, "in stage Ask")

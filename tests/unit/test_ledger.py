@@ -14,11 +14,8 @@ from chalicelib.domain.ledger import (
     Version,
     already_ran,
     earlier_snapshot,
-    good_version,
     in_progress,
     last_order,
-    may_be_starting,
-    newest_of,
     next_move,
     own_run,
 )
@@ -187,12 +184,6 @@ def test_a_version_that_was_undone_has_no_later_run_until_it_is_put_again(
         assert started(run("second", 60.5), run("first", 5), of=of, ledger=ledger) == expected
 
 
-def test_a_run_may_still_be_started_while_lambda_retries() -> None:
-    assert may_be_starting(ORDER, at(14.9))
-    assert not may_be_starting(ORDER, at(15))
-    assert not may_be_starting(pin(1, "a"), at(0))
-
-
 # --- orders and moves -----------------------------------------------------------------------------
 
 NEXT = version(4, "c", 60, "t2")
@@ -258,12 +249,6 @@ def test_a_scheduled_time_does_not_overrule_an_order_that_came_just_before_its_p
 
 
 # --- earlier values -------------------------------------------------------------------------------
-
-
-def test_the_newest_version_of_a_value_and_the_good_one_are_found() -> None:
-    ledger = [version(1, "a", 0, None, "good"), version(2, "b"), version(3, "a"), version(4, "c")]
-    assert (newest_of("a", ledger), newest_of("d", ledger)) == (ledger[2], None)
-    assert (good_version(ledger), good_version(ledger[1:])) == (ledger[0], None)
 
 
 @given(st.lists(st.sampled_from([arn("a"), arn("b"), arn("c"), "dummyvalue"])))
