@@ -2,8 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,28 +31,15 @@ from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, arn
 KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
 ELSEWHERE = arn("one").replace("eu-west-1", "us-east-1")
 ERROR = "<ErrorResponse><Error><Code>{}</Code></Error></ErrorResponse>"
-MakeClient = Callable[..., Any]
 
 
-@pytest.fixture
-def client_of() -> Iterator[MakeClient]:
-    """Make a client of a service that expects certain calls, and no others.
-
-    A call is its operation, its arguments and its answer; None is an error.
-    """
-    with ExitStack() as stack:
-
-        def make(service: str, *calls: tuple[str, Any, dict[str, Any] | None]) -> Any:
-            stub = stack.enter_context(Stubber(boto3.client(service, "eu-west-1", **KEYS)))
-            stack.callback(stub.assert_no_pending_responses)
-            for operation, arguments, answer in calls:
-                if answer is None:
-                    stub.add_client_error(operation, expected_params=arguments)
-                else:
-                    stub.add_response(operation, answer, arguments)
-            return stub.client
-
-        yield make
+def expecting(service: str, *calls: tuple[str, Any, dict[str, Any]]) -> Any:
+    """Make a client that answers these calls in this order, each with its arguments, and no others."""
+    stub = Stubber(boto3.client(service, "eu-west-1", **KEYS))
+    for operation, arguments, answer in calls:
+        stub.add_response(operation, answer, arguments)
+    stub.activate()
+    return stub.client
 
 
 def answered_by(service: str, *answers: tuple[int, str]) -> Any:
@@ -209,9 +195,7 @@ def test_a_repeated_call_is_not_refused_what_its_lost_attempt_was_given(
         assert caught.value.reason == reason
 
 
-def test_a_copy_from_another_region_is_started_with_its_key_and_tags(
-    client_of: MakeClient,
-) -> None:
+def test_a_copy_from_another_region_is_started_with_its_key_and_tags() -> None:
     """RDS's answer may lack tags and progress. botocore makes the URL that GovCloud's Regions need."""
     wanted = {
         "SourceDBClusterSnapshotIdentifier": ELSEWHERE,
@@ -221,7 +205,7 @@ def test_a_copy_from_another_region_is_started_with_its_key_and_tags(
         "SourceRegion": "us-east-1",
     }
     answer = {"DBClusterSnapshot": {"DBClusterSnapshotArn": arn("copy-1"), "Status": "copying"}}
-    rds = client_of("rds", ("copy_db_cluster_snapshot", wanted, answer))
+    rds = expecting("rds", ("copy_db_cluster_snapshot", wanted, answer))
     tags = {"made-for": "/a/latest"}
     asked = RdsSnapshots(rds).copy(ELSEWHERE, "copy-1", "alias/acceptance", tags)
     assert (asked.snapshot.arn, asked.snapshot.created) == (arn("copy-1"), None)
@@ -246,7 +230,7 @@ def test_shares_of_another_region_are_read_there_and_copied_here(cloud: LocalClo
     assert (made.source, made.snapshot.arn) == (share, arn("copy-1", ACCEPTANCE))
 
 
-def test_a_cluster_has_what_its_preparation_needs(client_of: MakeClient) -> None:
+def test_a_cluster_has_what_its_preparation_needs() -> None:
     created = {
         "DBClusterIdentifier": "orders-1",
         "DbClusterResourceId": "cluster-ABC",
@@ -261,7 +245,7 @@ def test_a_cluster_has_what_its_preparation_needs(client_of: MakeClient) -> None
     }
     wanted = {"DBClusterIdentifier": "orders-1"}
     answers = [{"DBClusters": [each]} for each in (created, dated, available)]
-    rds = client_of("rds", *(("describe_db_clusters", wanted, answer) for answer in answers))
+    rds = expecting("rds", *(("describe_db_clusters", wanted, answer) for answer in answers))
     bare = Cluster("cluster-ABC", NOW, "orders-1", created["DBClusterArn"], engine="docdb")
     full = Cluster(*bare[:4], "orders-1.example", 5432, "docdb", "arn:secret")
     clusters = RdsClusters(rds)
@@ -271,7 +255,7 @@ def test_a_cluster_has_what_its_preparation_needs(client_of: MakeClient) -> None
 # --- the pipeline and its stack -------------------------------------------------------------------
 
 
-def test_a_run_in_progress_has_a_position(client_of: MakeClient) -> None:
+def test_a_run_in_progress_has_a_position() -> None:
     def stage(name: str, actions: dict[str, Any], **facts: Any) -> dict[str, Any]:
         states = [{"actionName": each, "latestExecution": run} for each, run in actions.items()]
         return {"stageName": name, "actionStates": states, **facts}
@@ -291,7 +275,7 @@ def test_a_run_in_progress_has_a_position(client_of: MakeClient) -> None:
         stage("Deploy", {}, inboundExecutions=[run("run-0")], inboundTransitionState=disabled),
     ]
     call = ("get_pipeline_state", {"name": "m"}, {"stageStates": stages})
-    assert CodePipelines(client_of("codepipeline", call)).positions("m") == {
+    assert CodePipelines(expecting("codepipeline", call)).positions("m") == {
         "run-4": Position("Build", "Pack", NOW),
         "run-3": Position("Scan"),
         "run-2": Position("Approve", "Ask", NOW, waits_for="approval"),
@@ -300,7 +284,7 @@ def test_a_run_in_progress_has_a_position(client_of: MakeClient) -> None:
     }
 
 
-def test_the_runs_of_a_month_are_listed_whatever_they_lack(client_of: MakeClient) -> None:
+def test_the_runs_of_a_month_are_listed_whatever_they_lack() -> None:
     """One that has waited for an approval for days may be older than a hundred others."""
 
     def page(token: str, *runs: dict[str, Any]) -> dict[str, Any]:
@@ -312,7 +296,7 @@ def test_the_runs_of_a_month_are_listed_whatever_they_lack(client_of: MakeClient
     rollback = {"trigger": {"triggerType": "ManualRollback"}, "executionType": "ROLLBACK"}
     second = {"pipelineExecutionId": "run-2", "startTime": recent, **rollback}
     listed = {"pipelineName": "m", "maxResults": 100}
-    codepipeline = client_of(
+    codepipeline = expecting(
         "codepipeline",
         ("list_pipeline_executions", listed, page("t", {"pipelineExecutionId": "run-3"}, second)),
         (
@@ -340,9 +324,7 @@ def action(run: str, name: str, **facts: Any) -> dict[str, Any]:
     }
 
 
-def test_a_change_set_reads_when_its_own_run_prepares_it_and_other_actions_when_they_begin(
-    client_of: MakeClient,
-) -> None:
+def test_a_change_set_reads_when_its_run_prepares_it_and_an_action_when_it_begins() -> None:
     def change_set(run: str, mode: str, minute: int, stack: str = STACK) -> dict[str, Any]:
         kind = {"category": "Deploy", "owner": "AWS", "provider": "CloudFormation", "version": "1"}
         given = {
@@ -357,7 +339,7 @@ def test_a_change_set_reads_when_its_own_run_prepares_it_and_other_actions_when_
     bare = [action("run-1", "Scan"), action("run-1", "Scan", startTime=NOW)]
     first = {"pipelineName": "m", "filter": {"pipelineExecutionId": "run-1"}}
     second = first | {"nextToken": "t"}
-    codepipeline = client_of(
+    codepipeline = expecting(
         "codepipeline",
         ("list_action_executions", first, {"actionExecutionDetails": newer, "nextToken": "t"}),
         ("list_action_executions", second, {"actionExecutionDetails": older + bare}),
@@ -372,9 +354,7 @@ def test_a_change_set_reads_when_its_own_run_prepares_it_and_other_actions_when_
     assert scan == Action("run-1", "Deploy", "Scan", "InProgress", NOW, NOW, reads_since=NOW)
 
 
-def test_a_stack_has_the_clusters_that_exist_and_the_parameters_that_are_resolved(
-    client_of: MakeClient,
-) -> None:
+def test_a_stack_has_the_clusters_that_exist_and_the_parameters_that_are_resolved() -> None:
     def resource(name: str, kind: str, status: str = "UPDATE_COMPLETE") -> dict[str, Any]:
         return {
             "LogicalResourceId": name,
@@ -399,7 +379,7 @@ def test_a_stack_has_the_clusters_that_exist_and_the_parameters_that_are_resolve
     name = {"StackName": "data"}
     first = {"StackResourceSummaries": resources[:1], "NextToken": "t"}
     second = {"StackResourceSummaries": resources[1:]}
-    cloudformation = client_of(
+    cloudformation = expecting(
         "cloudformation",
         ("describe_stacks", name, {"Stacks": [stack | {"Parameters": parameters}]}),
         ("list_stack_resources", name, first),
@@ -427,16 +407,20 @@ TO_CHAT = {"TopicArn": CHAT, "Message": NOTIFICATION.to_chat()}
 
 
 def test_a_topic_that_fails_is_logged_and_keeps_nothing_from_the_other_one(
-    client_of: MakeClient, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    to_people, to_chat = ("publish", TO_PEOPLE), ("publish", TO_CHAT, {"MessageId": "1"})
-    calls = [(*to_people, {"MessageId": "1"}), to_chat, (*to_people, None), to_chat]
-    sns = client_of("sns", *calls)
-    SnsNotifier(sns, None).notify(NOTIFICATION)
-    SnsNotifier(sns, PEOPLE, CHAT).notify(NOTIFICATION)
+    stub = Stubber(boto3.client("sns", "eu-west-1", **KEYS))
+    stub.add_response("publish", {"MessageId": "1"}, TO_PEOPLE)
+    stub.add_response("publish", {"MessageId": "2"}, TO_CHAT)
+    stub.add_client_error("publish", expected_params=TO_PEOPLE)
+    stub.add_response("publish", {"MessageId": "3"}, TO_CHAT)
+    stub.activate()
+    SnsNotifier(stub.client, None).notify(NOTIFICATION)
+    SnsNotifier(stub.client, PEOPLE, CHAT).notify(NOTIFICATION)
     assert caplog.messages == []
-    SnsNotifier(sns, PEOPLE, CHAT).notify(NOTIFICATION)
+    SnsNotifier(stub.client, PEOPLE, CHAT).notify(NOTIFICATION)
     assert caplog.messages == ["notification not published: a subject"]
+    stub.assert_no_pending_responses()
     counted = json.loads(capsys.readouterr().out)
     assert (counted["stage"], counted["NotificationFailed"]) == ("local", [1])
     (definition,) = counted["_aws"]["CloudWatchMetrics"]
