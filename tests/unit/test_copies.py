@@ -86,14 +86,6 @@ def test_another_snapshot_key_or_database_has_another_name() -> None:
     assert len(names) == 6
 
 
-@given(created=st.builds(datetime.fromtimestamp, st.integers(0, 4 * 10**9), st.timezones()))
-def test_the_time_of_the_data_survives_its_tag(created: datetime) -> None:
-    tags = POLICY.tags(snapshot("orders-1", created=created))
-    (copy,) = copies(own(1, created=None)._replace(tags=tags))
-    # Python compares two times of one zone by their local clock, which is set back once a year.
-    assert copy.snapshot.taken.timestamp() == created.timestamp()
-
-
 # --- which are managed ----------------------------------------------------------------------------
 
 
