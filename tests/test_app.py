@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from chalice.test import Client
+from chalice.test import TestEventsClient as Events
 
 from chalicelib.domain.errors import AwsError
+from chalicelib.domain.functions import deployed_name, stage_of
 from chalicelib.domain.shares import Cluster
+from cli.policies import FUNCTIONS
 from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws
 from tests.interruptions import refuse
 from tests.stage import CURRENT, LATEST, PIPELINE, forget_app, import_app
@@ -58,17 +61,8 @@ def output(capsys: pytest.CaptureFixture[str]) -> Output:
 
 
 def scheduled_event(time: str) -> dict[str, Any]:
-    return {
-        "version": "0",
-        "id": "89d1a02d-5ec7-412e-82f5-13505f849b41",
-        "detail-type": "Scheduled Event",
-        "source": "aws.events",
-        "account": ACCEPTANCE,
-        "time": time,
-        "region": "eu-west-1",
-        "resources": ["arn:aws:events:eu-west-1:222222222222:rule/a-rule"],
-        "detail": {},
-    }
+    event = Events(None).generate_cw_event("aws.events", "Scheduled Event", {}, [])
+    return event | {"time": time}
 
 
 def invoke(app: ModuleType, function: str, time: str, detail: dict[str, Any] | None = None) -> Any:
@@ -89,13 +83,10 @@ def test_a_night_from_the_update_to_the_end_of_the_run(
     answer = invoke(app, UPDATE, "2026-01-04T02:00:00Z")
     assert (answer["outcome"], aws.values()[LATEST]) == ("updated", NEW)
     decision, _ = output()
-    grounds = {"event": scheduled_event("2026-01-04T02:00:00Z"), "answer": answer}
-    assert decision == decision | grounds | {
-        "level": "INFO",
-        "message": "decision",
-        "use_case": "update",
-        "correlation_id": "89d1a02d-5ec7-412e-82f5-13505f849b41",
-    }
+    event = scheduled_event("2026-01-04T02:00:00Z")
+    grounds = {"use_case": "update", "event": event, "answer": answer}
+    said = {"level": "INFO", "message": "decision", "correlation_id": event["id"]}
+    assert decision == decision | grounds | said
     answer = invoke(app, RESTORE, "2026-01-04T04:00:00Z")
     assert (answer["outcome"], answer["execution_id"]) == ("started", "run-2")
     assert aws.values()[CURRENT] == NEW
@@ -205,6 +196,13 @@ def test_a_production_stage_has_only_productions_functions_and_no_routes(load: L
         "db-follow-shares": ("follow_shares.handler", "rate(15 minutes)"),
     }
     assert not app.app.routes
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("stage", ["acceptance", "test-2"])
+def test_a_function_knows_its_stage_by_its_name(stage: str, function: str) -> None:
+    """Two stages in one account must not raise each other's alarms, nor delete shares."""
+    assert stage_of(deployed_name(stage, function)) == stage
 
 
 def test_without_the_pin_api_there_is_no_rest_api_at_all(load: Load) -> None:

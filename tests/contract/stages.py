@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-import botocore.session
+import boto3
 
 from chalicelib.aws.clients import BotoAws
 from chalicelib.domain.shares import Cluster
 from demo.acceptance import nightly
 from demo.pipeline import create_pipeline
+from localcloud.accounts import REGION, key_of
 from localcloud.client import LocalCloud
 from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws, arn, snapshot
 
@@ -24,15 +25,10 @@ MACHINE = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:stateMachine:prepare"
 
 
 def clients_of(cloud: LocalCloud, account: str = ACCEPTANCE) -> Callable[..., Any]:
-    """Return a factory of clients with a deployed function's credentials and endpoint."""
-    environment = cloud.environment(account)
-    return functools.partial(
-        botocore.session.get_session().create_client,
-        region_name=environment["AWS_REGION"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-    )
+    """Return a factory of an account's clients."""
+    key = key_of(account)
+    session = boto3.Session(key.access_key_id, key.secret_access_key, region_name=REGION)
+    return functools.partial(session.client, endpoint_url=cloud.endpoint)
 
 
 @functools.cache  # a client takes longer to make than most tests take to run

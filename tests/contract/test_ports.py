@@ -1,14 +1,14 @@
 """One suite for the fakes of the use cases and for the real adapters, on the local cloud."""
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from chalicelib.domain.deployment import Action
 from chalicelib.domain.errors import AwsError, Refused, VersionLimitError
-from chalicelib.domain.ledger import Note, Version
+from chalicelib.domain.ledger import Note, Run, Version
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.shares import Cluster as SourceCluster
 from chalicelib.domain.snapshots import OwnSnapshot
@@ -17,7 +17,15 @@ from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, arn, snapshot
 
 STRANGER = "999999999999"
 NOTE = Note("pin", "kim", "because", "token-1")
-SECONDS = timedelta(minutes=1)
+
+
+def as_of_now(found: Any) -> Any:
+    """Return records with each of their times that lies in the minute after NOW as NOW."""
+    if isinstance(found, datetime) and timedelta() <= found - NOW < timedelta(minutes=1):
+        return NOW
+    if isinstance(found, list):
+        return [as_of_now(each) for each in found]
+    return found._make(map(as_of_now, found)) if hasattr(found, "_make") else found
 
 
 def stage_of(account: str, request: pytest.FixtureRequest) -> Stage:
@@ -41,7 +49,8 @@ def production(request: pytest.FixtureRequest) -> Stage:
 
 def own(stage: Stage) -> dict[str, OwnSnapshot]:
     """Return this account's manual snapshots by identifier."""
-    return {each.snapshot.arn.rsplit(":", 1)[1]: each for each in stage.aws.snapshots.own()}
+    found = as_of_now(list(stage.aws.snapshots.own()))
+    return {each.snapshot.arn.rsplit(":", 1)[1]: each for each in found}
 
 
 def test_shares_and_own_snapshots_are_listed_apart_and_found_by_arn_and_name(stage: Stage) -> None:
@@ -86,16 +95,15 @@ TAGS = {"aurora-refresh:made-for": "/a/latest", "aurora-refresh:source": arn("on
 def test_a_copy_is_an_own_snapshot_with_its_tags(stage: Stage) -> None:
     stage.have("one")
     asked = stage.aws.snapshots.copy(arn("one"), "copy-1", stage.key, TAGS)
-    assert timedelta() <= asked.snapshot.created - NOW < SECONDS
-    made = snapshot("copy-1", ACCEPTANCE, status="copying", created=asked.snapshot.created)
-    assert asked == OwnSnapshot(made, TAGS, 0, arn("one"))
+    made = snapshot("copy-1", ACCEPTANCE, status="copying", created=NOW)
+    assert as_of_now(asked) == OwnSnapshot(made, TAGS, 0, arn("one"))
     listed = own(stage)["copy-1"]
     assert listed == OwnSnapshot(made, TAGS, listed.progress, arn("one"))
     assert 0 <= listed.progress < 100
     stage.end_copies()
     available = made._replace(status="available")
     assert own(stage)["copy-1"] == OwnSnapshot(available, TAGS, 100, arn("one"))
-    assert stage.aws.snapshots.find(available.arn) == available
+    assert as_of_now(stage.aws.snapshots.find(available.arn)) == available
     assert list(stage.aws.snapshots.shared()) == [snapshot("one")]
 
 
@@ -161,15 +169,8 @@ def test_more_parameters_than_one_call_takes_are_all_returned(stage: Stage) -> N
     assert stage.aws.parameters.get([]) == {}
 
 
-def versions(stage: Stage) -> list[Version]:
-    """Return the history with the times, which must be those of the puts, all set to NOW."""
-    found = stage.aws.parameters.history("/a")
-    assert all(timedelta() <= each.modified - NOW < SECONDS for each in found)
-    return [each._replace(modified=NOW) for each in found]
-
-
 def labels(stage: Stage) -> list[set[str]]:
-    return [set(each.labels) for each in versions(stage)]
+    return [set(each.labels) for each in stage.aws.parameters.history("/a")]
 
 
 def test_the_history_is_the_ledger_oldest_first_until_it_is_deleted(stage: Stage) -> None:
@@ -177,12 +178,13 @@ def test_the_history_is_the_ledger_oldest_first_until_it_is_deleted(stage: Stage
     parameters, later = stage.aws.parameters, Note("undo", "kim", "it failed")
     puts = (("1", NOTE), ("2", None), ("3", later))
     assert [parameters.put("/a", value, note) for value, note in puts] == [1, 2, 3]
-    assert versions(stage) == [
+    history = parameters.history("/a")
+    modified = history[-1].modified
+    assert as_of_now(history) == [
         Version(1, "1", NOW, NOTE),
         Version(2, "2", NOW, None),
         Version(3, "3", NOW, later),
     ]
-    modified = parameters.history("/a")[-1].modified
     assert parameters.get(["/a"]) == {"/a": Parameter("3", 3, modified)}
     parameters.delete("/a")
     parameters.delete("/a")
@@ -223,14 +225,15 @@ def test_a_label_that_parameter_store_does_not_accept_is_an_error(
 
 
 def test_the_oldest_of_a_hundred_versions_is_dropped_unless_it_bears_a_label(stage: Stage) -> None:
+    parameters = stage.aws.parameters
     for number in range(101):
-        stage.aws.parameters.put("/a", str(number), NOTE)
-    assert [each.number for each in versions(stage)] == list(range(2, 102))
-    stage.aws.parameters.label("/a", 2, ["good"])
+        parameters.put("/a", str(number), NOTE)
+    assert [each.number for each in parameters.history("/a")] == list(range(2, 102))
+    parameters.label("/a", 2, ["good"])
     with pytest.raises(VersionLimitError):
-        stage.aws.parameters.put("/a", "one too many", NOTE)
-    stage.aws.parameters.unlabel("/a", 2, ["good"])
-    assert stage.aws.parameters.put("/a", "102", NOTE) == 102
+        parameters.put("/a", "one too many", NOTE)
+    parameters.unlabel("/a", 2, ["good"])
+    assert parameters.put("/a", "102", NOTE) == 102
 
 
 # --- the pipeline ---------------------------------------------------------------------------------
@@ -238,32 +241,19 @@ def test_the_oldest_of_a_hundred_versions_is_dropped_unless_it_bears_a_label(sta
 
 def test_a_token_starts_one_run_and_runs_are_listed_newest_first(stage: Stage) -> None:
     stage.pipeline(hold=["Build"])
-    first = stage.aws.pipelines.start(PIPELINE, "token-1")
-    second = stage.aws.pipelines.start(PIPELINE, "token-2")
-    assert stage.aws.pipelines.start(PIPELINE, "token-1") == first
-    runs = stage.aws.pipelines.runs(PIPELINE)
-    assert [each.execution_id for each in runs] == [second, first]
-    for each in runs:
-        assert (each.status, each.trigger) == ("InProgress", "StartPipelineExecution")
-        assert not each.is_rollback
-        assert timedelta() <= each.started - NOW < SECONDS
-        assert each.updated >= each.started
+    tokens = ("token-1", "token-2", "token-1")
+    first, second, again = [stage.aws.pipelines.start(PIPELINE, token) for token in tokens]
+    run = Run(first, "InProgress", NOW, NOW, "StartPipelineExecution")
+    found = as_of_now(stage.aws.pipelines.runs(PIPELINE))
+    assert (again, found) == (first, [run._replace(execution_id=second), run])
 
 
 @pytest.mark.parametrize(
-    "ask",
-    [
-        lambda pipelines: pipelines.runs("none"),
-        lambda pipelines: pipelines.start("none", "t"),
-        lambda pipelines: pipelines.actions("none"),
-        lambda pipelines: pipelines.actions("none", "7ab2bd1c-8bbd-4a1c-9f0f-2f6d0d2e5e1b"),
-        lambda pipelines: pipelines.positions("none"),
-    ],
-    ids=["runs", "start", "actions", "actions of a run", "positions"],
+    ("ask", "arguments"), [("runs", []), ("start", ["t"]), ("actions", []), ("positions", [])]
 )
-def test_a_missing_pipeline_is_a_decision(stage: Stage, ask: Callable[[Any], object]) -> None:
+def test_a_missing_pipeline_is_a_decision(stage: Stage, ask: str, arguments: list[str]) -> None:
     with pytest.raises(Refused, match="there is no pipeline named none") as caught:
-        ask(stage.aws.pipelines)
+        getattr(stage.aws.pipelines, ask)("none", *arguments)
     assert caught.value.reason == "pipeline-missing"
 
 
@@ -281,17 +271,15 @@ def test_a_run_leaves_records_of_its_actions_and_a_stack_with_its_cluster(stage:
         return Action(stage.run(status), "Deploy", "Deploy", status, NOW, NOW, "Deploy", STACK)
 
     def deploys(run: str | None = None) -> list[Action]:
-        found = pipelines.actions(PIPELINE, run)
-        assert all(each.started <= each.updated and each.covers(NOW) for each in found)
-        deploying = [each for each in found if each.category == "Deploy"]
-        return [each._replace(started=NOW, updated=NOW, reads_since=None) for each in deploying]
+        found = as_of_now(pipelines.actions(PIPELINE, run))
+        return [each._replace(reads_since=None) for each in found if each.category == "Deploy"]
 
     def deployed() -> tuple[dict[str, str], str]:
         """Return what its stack has resolved, and the identity of its cluster."""
         stack = stacks.find(STACK)
         assert (stack.is_deploying, list(stack.clusters)) == (False, ["Orders"])
-        cluster = clusters.deployed(stack.clusters["Orders"])
-        assert timedelta() <= cluster.created - NOW < SECONDS
+        cluster = as_of_now(clusters.deployed(stack.clusters["Orders"]))
+        assert cluster.created == NOW
         return stack.resolved, cluster.resource_id
 
     first = deploy(arn("one"), "Succeeded")
@@ -345,9 +333,8 @@ def test_a_snapshot_of_a_cluster_is_started_once_with_its_tags(production: Stage
     production.cluster("orders")
     snapshots = production.aws.snapshots
     made = snapshots.take("orders", "share-1", TAGS)
-    assert timedelta() <= made.snapshot.created - NOW < SECONDS
-    expected = snapshot("share-1", own=True, status="creating", created=made.snapshot.created)
-    assert made == OwnSnapshot(expected, TAGS, 0)
+    expected = snapshot("share-1", own=True, status="creating", created=NOW)
+    assert as_of_now(made) == OwnSnapshot(expected, TAGS, 0)
     assert snapshots.take("orders", "share-1", {"other": "tags"}) is None
     production.stop("orders")
     with pytest.raises(Refused, match=r"^RDS refused to take a snapshot of orders: ") as caught:

@@ -18,12 +18,7 @@ def test_a_hold_is_written_as_people_read_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        *("until thursday", "null", "[" * 100_000, '{"until": "2026-01-22"}'),
-        '{"until": "thursday", "reason": "", "by": ""}',
-        '{"until": 20260122, "reason": "", "by": ""}',
-    ],
+    "text", ["until thursday", "null", "[" * 100_000, '{"until": "2026-01-22"}']
 )
 def test_anything_unreadable_is_an_error_that_shows_what_is_right(text: str) -> None:
     with pytest.raises(ValueError, match="not a hold such as"):

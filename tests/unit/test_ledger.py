@@ -14,11 +14,8 @@ from chalicelib.domain.ledger import (
     Version,
     already_ran,
     earlier_snapshot,
-    good_version,
     in_progress,
     last_order,
-    may_be_starting,
-    newest_of,
     next_move,
     own_run,
 )
@@ -69,7 +66,6 @@ def test_a_reason_is_cut_to_the_last_character_that_fits() -> None:
     [
         *("", "restored by hand, ask Kim", "[]", "null", "[" * 100_000),
         '{"action": "pin", "by": "me", "why": "x"}',
-        '{"action": 1, "by": "me", "why": "x", "token": null}',
         '{"action": "pin", "by": "me", "why": "x", "token": false}',
         '{"action": "pin", "by": "me", "why": "x", "token": null, "of": null}',
     ],
@@ -89,13 +85,8 @@ def test_a_version_is_ordered_or_waits_or_corrects_another() -> None:
     assert [each for each in versions if each.is_ours] == [order, restored, waiting]
     assert [each for each in versions if each.waits] == [waiting, stranger]
     assert [each for each in versions if each.is_correction] == corrections
-
-
-def test_a_version_by_others_is_by_unknown() -> None:
-    stranger = by_hand(1, "a")
-    assert {stranger.action, stranger.actor, stranger.reason} == {"unknown"}
-    assert stranger.token is None
-    assert not stranger.is_promoted_by(SCHEDULE)
+    assert [each for each in versions if each.is_promoted_by(SCHEDULE)] == [order]
+    assert (stranger.action, stranger.actor, stranger.reason) == ("unknown",) * 3
 
 
 def test_the_labels_say_what_became_of_a_version() -> None:
@@ -193,12 +184,6 @@ def test_a_version_that_was_undone_has_no_later_run_until_it_is_put_again(
         assert started(run("second", 60.5), run("first", 5), of=of, ledger=ledger) == expected
 
 
-def test_a_run_may_still_be_started_while_lambda_retries() -> None:
-    assert may_be_starting(ORDER, at(14.9))
-    assert not may_be_starting(ORDER, at(15))
-    assert not may_be_starting(pin(1, "a"), at(0))
-
-
 # --- orders and moves -----------------------------------------------------------------------------
 
 NEXT = version(4, "c", 60, "t2")
@@ -264,12 +249,6 @@ def test_a_scheduled_time_does_not_overrule_an_order_that_came_just_before_its_p
 
 
 # --- earlier values -------------------------------------------------------------------------------
-
-
-def test_the_newest_version_of_a_value_and_the_good_one_are_found() -> None:
-    ledger = [version(1, "a", 0, None, "good"), version(2, "b"), version(3, "a"), version(4, "c")]
-    assert (newest_of("a", ledger), newest_of("d", ledger)) == (ledger[2], None)
-    assert (good_version(ledger), good_version(ledger[1:])) == (ledger[0], None)
 
 
 @given(st.lists(st.sampled_from([arn("a"), arn("b"), arn("c"), "dummyvalue"])))

@@ -176,19 +176,14 @@ def test_a_value_at_its_limit_is_accepted() -> None:
 def test_every_problem_of_an_empty_stage_is_reported_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment({})
-    found = caught.value.problems
-    account, pipeline, *names = [name for problem in found for name in problem.names]
-    assert [account, pipeline] == ["SOURCE_ACCOUNT", "SSM_MAIN_CICD_NAME"]
-    assert names == [LATEST_NAME, CURRENT_NAME, "RDS_ENGINE", "RDS_ENGINE_VERSION"]
-    assert all(problem.missing for problem in found)
-    assert "wrong:\n  - SOURCE_ACCOUNT is missing: write " in str(caught.value)
+    names = ["SOURCE_ACCOUNT", "SSM_MAIN_CICD_NAME", LATEST_NAME, CURRENT_NAME]
+    missing = [((name,), True) for name in (*names, "RDS_ENGINE", "RDS_ENGINE_VERSION")]
+    assert [(each.names, each.missing) for each in caught.value.problems] == missing
 
 
-def test_a_stage_of_both_accounts_or_of_neither_is_refused() -> None:
-    accounts, right = "SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT", "set SOURCE_ACCOUNT in an acceptance "
-    assert only_problem(SHARING | STAGE).startswith(f"{accounts} are both set: {right}")
+def test_a_stage_of_neither_account_is_refused_and_a_typo_may_be_why() -> None:
     neither, typo = problems(STAGE, SOURCE_ACCOUNT=None, SOURCE_ACOUNT=ACCOUNT)
-    assert neither.startswith(f"{accounts} are both missing: {right}")
+    assert neither.startswith("SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both missing: set ")
     assert typo == "SOURCE_ACOUNT is unknown: SOURCE_ACCOUNT may be meant; correct or remove it"
 
 
@@ -254,41 +249,6 @@ def test_a_wrong_value_hides_no_other() -> None:
     assert len(problems(SHARING, CLUSTERS=None, SHARES_TO_KEEP="0", SHARE_SCHEDULE="weekly")) == 3
 
 
-def test_one_parameter_in_two_roles_is_refused() -> None:
-    """Copied and not edited, it would restore one database from another one's data."""
-    found = only_problem(STAGE, **{LATEST_NAME: "/latest", CURRENT_NAME: "latest"})
-    expected = f"{LATEST_NAME}, {CURRENT_NAME} name the same parameter '/latest': write"
-    assert found.startswith(expected)
-
-
-def test_a_parameter_whose_name_no_tag_can_hold_is_refused() -> None:
-    """RDS would refuse the copy, at night."""
-    problem = only_problem(STAGE, RDS_COPY_KMS_KEY_ID=KEY, **{LATEST_NAME: "/" + "a" * 256})
-    assert problem.startswith(f"{LATEST_NAME} has 257 characters: copies have it as a tag")
-    acceptance(**{LATEST_NAME: "/" + "a" * 256})
-    acceptance(RDS_COPY_KMS_KEY_ID=KEY, **{LATEST_NAME: "/" + "a" * 255})
-
-
-def test_what_cannot_be_read_is_neither_compared_nor_measured() -> None:
-    missing = only_problem(STAGE, RDS_COPY_KMS_KEY_ID=KEY, **{LATEST_NAME: None})
-    assert missing.startswith(f"{LATEST_NAME} is missing")
-    wrong = only_problem(TWO, DOCS_ENGINE="aurora-postgresql", DOCS_ENGINE_VERSION="five")
-    assert wrong.startswith("DOCS_ENGINE_VERSION is 'five'")
-
-
-def test_work_on_a_restored_cluster_needs_the_stack_in_which_it_is_found() -> None:
-    assert only_problem(STAGE, RDS_AFTER_RESTORE=MACHINE).startswith(
-        "RDS_STACK_NAME is missing: RDS_AFTER_RESTORE runs on the restored cluster, which is found by "
-    )
-
-
-def test_a_restore_that_never_falls_inside_the_window_is_refused() -> None:
-    assert only_problem(STAGE, MAINTENANCE_WINDOW="08:00-17:00 Europe/Amsterdam").startswith(
-        "RESTORE_SCHEDULE, MAINTENANCE_WINDOW do not meet: cron(0 4 ? * SUN *) does not fire "
-        "inside 08:00-17:00 Europe/Amsterdam in an on-week (2 weeks, from 2026-01-04) within "
-    )
-
-
 def of_two(first: str, second: str) -> dict[str, str]:
     """Return a stage of two databases, each given by its engine, version and perhaps cluster."""
     stage, names = dict(TWO), ("ENGINE", "ENGINE_VERSION", "SOURCE_CLUSTER")
@@ -298,53 +258,70 @@ def of_two(first: str, second: str) -> dict[str, str]:
     return stage
 
 
-def test_two_databases_one_of_which_could_get_the_other_s_data_are_refused() -> None:
-    names = "RDS_SOURCE_CLUSTER, DOCS_SOURCE_CLUSTER"
-    assert only_problem(of_two("docdb 5", "docdb 5.4")) == (
-        f"{names} do not distinguish two databases of one engine and version (docdb 5, docdb 5.4): "
-        "write a different cluster for each, or one could be restored from the other's snapshot"
-    )
-    assert only_problem(of_two("docdb 5.4", "docdb 5 orders")).startswith(names)
-    assert only_problem(of_two("docdb 5 orders", "docdb 5")).startswith(names)
-    assert only_problem(of_two("docdb 5 orders", "docdb 5 ORDERS")).startswith(names)
+COPYING = STAGE | {"RDS_COPY_KMS_KEY_ID": KEY}
+REMOTE = COPYING | {"AWS_DEFAULT_REGION": "eu-west-1", "SOURCE_REGION": "us-east-1"}
+CHINA = "cn-north-1"
+SAME_DATA = "RDS_SOURCE_CLUSTER, DOCS_SOURCE_CLUSTER do not distinguish two databases of one"
+LONG_NAME = "/" + "a" * 256
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "problem"),
+    [
+        (SHARING, STAGE, "SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both set: set SOURCE_ACCOUNT"),
+        # Copied and not edited, it would restore one database from another one's data.
+        (
+            STAGE,
+            {LATEST_NAME: "/latest", CURRENT_NAME: "latest"},
+            f"{LATEST_NAME}, {CURRENT_NAME} name the same parameter '/latest': write",
+        ),
+        # RDS would refuse the copy, at night.
+        (COPYING, {LATEST_NAME: LONG_NAME}, f"{LATEST_NAME} has 257 characters: copies have it"),
+        # What cannot be read is neither compared nor measured.
+        (COPYING, {LATEST_NAME: None}, f"{LATEST_NAME} is missing"),
+        (of_two("docdb 5", "docdb five"), {}, "DOCS_ENGINE_VERSION is 'five'"),
+        # The restored cluster is found by its stack.
+        (STAGE, {"RDS_AFTER_RESTORE": MACHINE}, "RDS_STACK_NAME is missing: RDS_AFTER_RESTORE"),
+        (
+            STAGE,
+            {"MAINTENANCE_WINDOW": "08:00-17:00 Europe/Amsterdam"},
+            "RESTORE_SCHEDULE, MAINTENANCE_WINDOW do not meet: cron(0 4 ? * SUN *) does not fire ",
+        ),
+        # One of two databases could get the other's data, or its stack show the other's cluster.
+        (of_two("docdb 5", "docdb 5.4"), {}, f"{SAME_DATA} engine and version (docdb 5, "),
+        (of_two("docdb 5.4", "docdb 5 orders"), {}, SAME_DATA),
+        (of_two("docdb 5 orders", "docdb 5"), {}, SAME_DATA),
+        (of_two("docdb 5 orders", "docdb 5 ORDERS"), {}, SAME_DATA),
+        (
+            TWO,
+            {"RDS_STACK_NAME": "data", "DOCS_STACK_NAME": "data/Orders"},
+            "RDS_STACK_NAME, DOCS_STACK_NAME do not distinguish two clusters (data, data/Orders): ",
+        ),
+        # What another Region forbids.
+        (REMOTE, {"RDS_COPY_KMS_KEY_ID": ""}, "RDS_COPY_KMS_KEY_ID is missing: what production"),
+        (REMOTE, {"RDS_ENGINE": "docdb"}, "RDS_ENGINE is 'docdb': DocumentDB copies a share in"),
+        (REMOTE, {"SOURCE_REGION": CHINA}, "SOURCE_REGION is 'cn-north-1': AWS copies no share"),
+        (REMOTE, {"AWS_DEFAULT_REGION": CHINA}, "SOURCE_REGION is 'us-east-1': AWS copies no"),
+        # The nearest known name may have been meant.
+        (STAGE, {"RDS_SOURCE_CLUSTRE": "x"}, "RDS_SOURCE_CLUSTRE is unknown: RDS_SOURCE_CLUSTER"),
+        (STAGE, {"MAX_AGE_DAYS": "9"}, "MAX_AGE_DAYS is unknown: MAX_SNAPSHOT_AGE_DAYS"),
+        (STAGE, {"DATABASE": "RDS"}, "DATABASE is unknown: DATABASES may be meant"),
+        (SHARING, {"SHARE_TO_KEEP": "1"}, "SHARE_TO_KEEP is unknown: SHARES_TO_KEEP may be meant"),
+    ],
+)
+def test_settings_that_do_not_go_together_and_probable_typos_are_refused(
+    stage: dict[str, str], changes: dict[str, str | None], problem: str
+) -> None:
+    assert only_problem(stage, **changes).startswith(problem)
+
+
+def test_what_is_near_a_contradiction_is_accepted() -> None:
+    acceptance(**{LATEST_NAME: LONG_NAME})
+    settings.load(COPYING | {LATEST_NAME: LONG_NAME[:-1]})
     settings.load(of_two("docdb 5", "aurora-mysql 5"))
     settings.load(of_two("docdb 5.1", "docdb 5.10"))
     settings.load(of_two("docdb 5 orders", "docdb 5 billing"))
-
-
-def test_two_databases_whose_stacks_may_show_the_same_cluster_are_refused() -> None:
-    assert only_problem(TWO, RDS_STACK_NAME="data", DOCS_STACK_NAME="data/Orders") == (
-        "RDS_STACK_NAME, DOCS_STACK_NAME do not distinguish two clusters (data, data/Orders): write "
-        "STACK/LOGICAL-ID for each"
-    )
-
-
-def test_what_another_region_forbids_is_refused_with_its_reason() -> None:
-    elsewhere = {"AWS_DEFAULT_REGION": "eu-west-1", "SOURCE_REGION": "us-east-1"}
-    stage = STAGE | elsewhere | {"RDS_COPY_KMS_KEY_ID": KEY}
-    for changes, problem in (
-        ({"RDS_COPY_KMS_KEY_ID": ""}, "RDS_COPY_KMS_KEY_ID is missing: what production shares in"),
-        ({"RDS_ENGINE": "docdb"}, "RDS_ENGINE is 'docdb': DocumentDB copies a share in its own"),
-        ({"SOURCE_REGION": "cn-north-1"}, "SOURCE_REGION is 'cn-north-1': AWS copies no share to"),
-        ({"AWS_DEFAULT_REGION": "cn-north-1"}, "SOURCE_REGION is 'us-east-1': AWS copies no share"),
-    ):
-        assert only_problem(stage | changes).startswith(problem)
-    own_region = acceptance(AWS_DEFAULT_REGION="eu-west-1", SOURCE_REGION="eu-west-1")
-    assert own_region.source_region is None
-
-
-# --- probable typos -------------------------------------------------------------------------------
-
-
-def test_a_probable_typo_is_named_with_the_nearest_known_name() -> None:
-    for stage, typo, known in (
-        (STAGE, "RDS_SOURCE_CLUSTRE", "RDS_SOURCE_CLUSTER"),
-        (STAGE, "MAX_AGE_DAYS", "MAX_SNAPSHOT_AGE_DAYS"),
-        (STAGE, "DATABASE", "DATABASES"),
-        (SHARING, "NOTIFICATION_TOPIC", "NOTIFICATION_TOPIC_ARN"),
-    ):
-        expected = f"{typo} is unknown: {known} may be meant; correct or remove it"
-        assert only_problem(stage, **{typo: "x"}) == expected
+    assert settings.load(REMOTE | {"SOURCE_REGION": "eu-west-1"}).source_region is None
 
 
 def test_a_deployed_function_does_not_look_for_typos() -> None:

@@ -70,10 +70,8 @@ def test_what_is_left_out_has_its_default() -> None:
 
 
 def test_what_is_no_json_object_is_refused() -> None:
-    for raw in (b"", b"nul", b"{'reason': 'a'}", b'{"reason": "a"} {}', b'{"reason": "a\nb"}'):
-        assert outcome(raw, ROLLBACK) == "the body is not JSON"
-    # What Python takes for JSON, or has no room for.
-    for raw in (b'{"reason": NaN}', b"\xff\xfe", b"[" * 8_192, b'{"a": ' + b"9" * 5_000 + b"}"):
+    # Of these, Python takes the third for JSON, and has no room for the last two.
+    for raw in (b"nul", b"\xff", b'{"a": NaN}', b"[" * 8_192, b'{"a": ' + b"9" * 5_000 + b"}"):
         assert outcome(raw, ROLLBACK) == "the body is not JSON"
     for raw in (b"[]", b"null", b'"a"', b'[["reason", "a"]]'):
         assert outcome(raw, ROLLBACK) == "the body is not a JSON object"
