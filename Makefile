@@ -40,7 +40,6 @@ endif
 check: $(TESTED) ## lint, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 simulate: $(TESTED) ## random histories against the guarantees; N=20000 of them, SEED=… to replay
