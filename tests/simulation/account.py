@@ -9,12 +9,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Stack
-from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import Run, Version
-from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot
 from tests.fakes import ACCEPTANCE, InMemoryAws, InMemoryPipelines, InMemorySnapshots, arn
-from tests.stage import PIPELINE
 
 STAGES = ("Build", "Approval", "Deploy", "Test")
 DEPLOY = "Deploy"
@@ -125,22 +122,16 @@ class SimulatedPipelines(InMemoryPipelines):
     aws: "SimulatedAws"
 
     def listed(self, name: str) -> list[Run]:
-        if name != PIPELINE:
-            raise Refused(Reason.PIPELINE_MISSING, f"there is no pipeline named {name}")
-        then = self.aws.time - self.aws.behaviour.listing_lag
-        clock = self.aws.behaviour.pipeline_clock
-        return [
-            Run(
-                each.execution_id,
-                status,
-                each.started + clock,
-                updated + clock,
-                each.trigger,
-                each.is_rollback,
-            )
-            for each in self.aws.executions
-            for updated, status in [state for state in each.statuses if state[0] <= then][-1:]
-        ]
+        then, clock = (
+            self.aws.time - self.aws.behaviour.listing_lag,
+            self.aws.behaviour.pipeline_clock,
+        )
+        found = []
+        for each in self.aws.executions:
+            for updated, status in [state for state in each.statuses if state[0] <= then][-1:]:
+                times = each.started + clock, updated + clock
+                found.append(Run(each.execution_id, status, *times, each.trigger, each.is_rollback))
+        return found
 
     def begin(self, name: str, trigger: str = "StartPipelineExecution") -> str:
         return self.aws.begin(trigger).execution_id
@@ -223,7 +214,7 @@ class SimulatedAws(InMemoryAws):
         run.statuses.append((self.time, "InProgress"))
         self._launch(run, STAGES[STAGES.index(run.stage) :] if not run.is_rollback else (DEPLOY,))
 
-    def stop(self, run: Execution, status: str = "Stopped", *, abandons: bool) -> None:
+    def stop(self, run: Execution, *, abandons: bool) -> None:
         """Stop a run: at once, its action going on unobserved, or when its action has ended."""
         if run.is_inside and run.stage == DEPLOY and not abandons:
             run.is_stopping = True
@@ -233,7 +224,7 @@ class SimulatedAws(InMemoryAws):
         for index, action in enumerate(self.pipelines.executed):
             if (action.execution_id, action.status) == (run.execution_id, "InProgress"):
                 self._end_action(index, "Abandoned")
-        self._end(run, status)
+        self._end(run, "Stopped")
 
     def continue_rollback(self) -> None:
         """Somebody repairs every stack whose roll-back failed."""

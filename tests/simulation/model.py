@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 from chalicelib.domain.database import Database
@@ -22,7 +21,6 @@ ENGINES = {"rds": ("aurora-postgresql", "15.4"), "docs": ("docdb", "5.0.0")}
 START = datetime.fromisoformat("2026-01-03T12:00:00+00:00")
 POLL = timedelta(minutes=15)
 CORRECTIONS = ("undo", "revert", "align")
-UNREADABLE = "unreadable"
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 
 # Where the pipeline deploys each database: a stack, and its cluster unless that is the only one.
@@ -88,13 +86,17 @@ def bootstrap(
 
 
 def offer(
-    aws: SimulatedAws, database: Database, name: str, created: datetime, **facts: Any
+    aws: SimulatedAws,
+    database: Database,
+    name: str,
+    created: datetime,
+    account: str = PRODUCTION,
+    status: str = "available",
 ) -> Snapshot:
-    """Let production share a snapshot of a database."""
+    """Let production share a snapshot of a database, or take one in another account."""
     engine, version = ENGINES[database.name]
-    facts = {"engine": engine, "engine_version": version, "created": created, **facts}
-    account = facts.pop("account", PRODUCTION)
-    shared = snapshot(name, account, cluster=database.name, **facts)
+    facts = {"cluster": database.name, "engine": engine, "engine_version": version}
+    shared = snapshot(name, account, created=created, status=status, **facts)
     aws.snapshots.all.append(shared)
     return shared
 
@@ -132,17 +134,14 @@ class Model:
         return [each for each in self.aws.snapshots.all if not each.own]
 
     def shares(self, database: Database) -> list[Snapshot]:
-        """Return the eligible shares, newest first."""
-        found = [each for each in self.shared if each.available and self._suits(each, database)]
+        """Return the available shares, newest first."""
+        found = [each for each in self.shared if each.available and each.cluster == database.name]
         return sorted(found, key=lambda each: (each.created, each.arn), reverse=True)
 
-    @staticmethod
-    def _suits(share: Snapshot, database: Database) -> bool:
-        return (
-            share.account == PRODUCTION
-            and (share.engine, share.engine_version) == ENGINES[database.name]
-            and share.created is not None
-        )
+    def source(self, value: str) -> Snapshot:
+        """Return the share that a copy was made from, or the share itself."""
+        copy = self.aws.snapshots.copies.get(value)
+        return copy.source if copy else self.aws.snapshots.get(value)
 
     def copies(self, database: Database, *statuses: str) -> list[Snapshot]:
         """Return the database's copies in one of these states, whatever their key, newest first.
@@ -153,20 +152,14 @@ class Model:
         found = [
             each
             for each in self.aws.snapshots.all
-            if each.arn in made
-            and made[each.arn].source.cluster == database.name
-            and each.status in statuses
+            if each.arn in made and each.cluster == database.name and each.status in statuses
         ]
         return sorted(found, key=lambda each: made[each.arn].recency, reverse=True)
 
     def usable(self, database: Database, *statuses: str) -> list[Snapshot]:
-        """Return those under the key that is set, of eligible shares."""
+        """Return those under the key that is set."""
         made, key = self.aws.snapshots.copies, database.copy_policy.key
-        return [
-            each
-            for each in self.copies(database, *statuses)
-            if made[each.arn].key == key and self._suits(made[each.arn].source, database)
-        ]
+        return [each for each in self.copies(database, *statuses) if made[each.arn].key == key]
 
     def pending(self, database: Database) -> str | None:
         """Return the newest copy, if it is in progress."""
@@ -181,24 +174,17 @@ class Model:
 
     def promotable(self, database: Database) -> str | None:
         """Return what a promotion may put now, if anything."""
-        latest, candidates = self.latest(database), self.candidates(database)
-        if latest in (None, "dummyvalue") or not candidates:
-            return None
-        if database.copy_policy:
-            value = candidates[0]
-            source = self.aws.snapshots.copies[value].source
-            is_allowed = not self.pending(database)
-        else:
-            value, source = latest, self.aws.snapshots.get(latest)
-            is_allowed = latest in candidates
-        is_allowed = is_allowed and source.age(self.aws.time) <= timedelta(days=14)
+        value, candidates = self.latest(database), self.candidates(database)
+        if database.copy_policy and value not in (None, "dummyvalue"):
+            value = None if self.pending(database) else next(iter(candidates), None)
+        is_allowed = value in candidates
+        is_allowed = is_allowed and self.source(value).age(self.aws.time) <= timedelta(days=14)
         return value if is_allowed else None
 
     def leading(self, database: Database) -> set[str | None]:
         """Return what `latest`, `current`, its value before and its last good version name, and more.
 
-        That is what is deployed as far as was seen, what a run was last started for, and what
-        `latest` named in the last 15 minutes.
+        That is what is deployed as far as was seen, and what a run was last started for.
         """
         versions = self.ledger(database)
         present = [each.value for each in versions[-1:]]
@@ -207,13 +193,7 @@ class Model:
         seen = [each.value for each in versions if each.run_id]
         order = last_order(versions)
         ordered = [order.value] if order else []
-        latest = self.aws.parameters.kept.get(database.latest_parameter, [])
-        recent = [
-            old.value
-            for old, new in pairwise(latest)
-            if self.aws.time - new.modified < timedelta(minutes=15)
-        ]
-        return {self.latest(database), *present, *before[-1:], *good, *seen[-1:], *ordered, *recent}
+        return {self.latest(database), *present, *before[-1:], *good, *seen[-1:], *ordered}
 
     def has_newer(self, database: Database, copy: str) -> bool:
         """Return whether as many other copies as are kept are available and at least as new."""
@@ -239,15 +219,10 @@ class Model:
     # --- the hold ---
 
     def hold(self) -> str | None:
-        """Return until when promotion is held today, perhaps `UNREADABLE`; None if it is not."""
+        """Return until when promotion is held today; None if it is not."""
         text = self.aws.values().get(HOLD, "dummyvalue")
-        if text == "dummyvalue":
-            return None
-        try:
-            until = json.loads(text)["until"]
-            is_over = self.aws.time.date() >= date.fromisoformat(until)
-        except (ValueError, TypeError):
-            return UNREADABLE
+        until = None if text == "dummyvalue" else json.loads(text)["until"]
+        is_over = until and self.aws.time.date() >= date.fromisoformat(until)
         return None if is_over else until
 
     # --- guarantees ---
@@ -342,7 +317,10 @@ class Model:
             (version,) = labelled
             assert version.value == self.truth(database)
             assert version.run_id == run.execution_id, f"{version.run_id} is not {run.execution_id}"
-            has_succeeded, is_prepared = run.status == "Succeeded", self.is_prepared(database)
+            has_succeeded, is_prepared = (
+                run.status == "Succeeded",
+                self.is_prepared(database, version),
+            )
             ends = {"refreshed": has_succeeded and is_prepared}
             ends |= {"failed-after-restore": not has_succeeded, "not-prepared": not is_prepared}
             assert version.is_good == ends["refreshed"]
@@ -392,7 +370,7 @@ class Model:
         """`good` is on one version at most, whose value a successful run deployed, and prepared."""
         for database in self.settings.databases:
             name = database.current_parameter
-            good = [each.value for each in self.ledger(database) if each.is_good]
+            good = [each for each in self.ledger(database) if each.is_good]
             deployed = {
                 update.read[name].value
                 for update in self.aws.updates
@@ -401,22 +379,16 @@ class Model:
                 and name in update.read
             }
             assert len(good) <= 1
-            assert deployed.issuperset(good), f"{database.name}: no successful run deployed {good}"
-            assert all(self.has_been_prepared(database, each) for each in good)
+            for each in good:
+                assert each.value in deployed, f"{database.name}: no successful run deployed {each}"
+                assert self.is_prepared(database, each), f"{database.name}: {each} is not prepared"
 
-    def is_prepared(self, database: Database) -> bool:
-        """Return whether the deployed cluster's after-restore work has succeeded, if it has any."""
-        name = f"{database.name}-{self.cluster(database)}"
-        return not database.after_restore or self.aws.state_machines.statuses[name] == "SUCCEEDED"
-
-    def has_been_prepared(self, database: Database, value: str) -> bool:
-        """Return whether any cluster with this data has been prepared, if it has to be."""
-        machines = self.aws.state_machines
-        return not database.after_restore or any(
-            machines.statuses[name] == "SUCCEEDED"
-            for name, given in machines.inputs.items()
-            if (given["database"], given["snapshot"]) == (database.name, value)
-        )
+    def is_prepared(self, database: Database, version: Version) -> bool:
+        """Return whether a cluster that was restored from it has been prepared, if it has to be."""
+        statuses = self.aws.state_machines.statuses
+        return not database.after_restore or "SUCCEEDED" in {
+            statuses.get(f"{database.name}-{label}") for label in version.labels
+        }
 
     def settle(self, poll: Callable[[], object], prepared: str = "SUCCEEDED") -> None:
         """Let all runs and copies end and four polls pass; after-restore work ends as `prepared`."""

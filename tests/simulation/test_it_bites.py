@@ -27,7 +27,7 @@ NIGHT = step("a_night_passes")
 FAILS_LATE = step("a_night_passes", ends="Test")
 FAILS_EARLY = step("a_night_passes", ends="Build")
 EVENING = step("an_evening_comes")
-EVENINGS = step("some_nights_pass_without_a_promotion", 2)
+EVENINGS = (EVENING, EVENING)
 SHARE = step("production_shares")
 UPDATE = step("a_schedule_fires", "update")
 PROMOTE = step("a_schedule_fires", "promote")
@@ -131,7 +131,7 @@ PLANTED: dict[str, Fault] = {
     "a scheduled time is never spent": Fault(
         "usecases.promote.already_ran",
         nothing,
-        history(step("a_night_passes", ends="Build", again=True)),
+        history(FAILS_EARLY, step("a_schedules_event_arrives_again")),
     ),
     "the window ignored": Fault(
         "usecases.promote.check_window", nothing, history(step("a_night_passes", late=400))
@@ -149,23 +149,23 @@ IN_COPIES: dict[str, Fault] = {
     "retention forgets the value before": Fault(
         "usecases.copies.earlier_snapshot",
         nothing,
-        with_copies(EVENING, step("operator_pins", -1), step("operator_pins", 0), EVENINGS),
+        with_copies(EVENING, step("operator_pins", -1), step("operator_pins", 0), *EVENINGS),
     ),
     "retention forgets good": Fault(
-        "usecases.copies.good_version", nothing, with_copies(NIGHT, FAILS_LATE, *PINS, EVENINGS)
+        "usecases.copies.good_version", nothing, with_copies(NIGHT, FAILS_LATE, *PINS, *EVENINGS)
     ),
     "retention forgets what is deployed": Fault(
         "usecases.copies.last_restored",
         nothing,
-        with_copies(NIGHT, FAILS_LATE, FAILS_EARLY, *PINS, EVENINGS),
+        with_copies(NIGHT, FAILS_LATE, FAILS_EARLY, *PINS, *EVENINGS),
     ),
     "no retention": Fault(
-        "usecases.update_latest.expired_copies", lambda *_: [], with_copies(EVENINGS, EVENINGS)
+        "usecases.update_latest.expired_copies", lambda *_: [], with_copies(*EVENINGS, *EVENINGS)
     ),
     "managed by the tags alone": Fault(
         "domain.ownership.owned",
         whatever_its_name,
-        with_copies(SHARE, step("somebody_forges_a_copy", 0, "name", "failed"), POLL),
+        with_copies(SHARE, step("somebody_forges_a_copy", 0, "failed"), POLL),
     ),
     # Which are made and promoted.
     "every share is copied": Fault(
