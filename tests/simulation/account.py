@@ -318,15 +318,11 @@ class SimulatedAws(InMemoryAws):
     def _begin_action(self, run: Execution, stack: str, prepared: Action | None = None) -> int:
         """Begin to deploy a stack, or to prepare a change set, which is not a deployment yet."""
         now = self.time + self.behaviour.pipeline_clock
-        prepares = self.behaviour.change_sets and not prepared
-        category = PREPARES_CHANGE_SET if prepares else DEPLOY
-        name = f"{'Prepare' if prepares else 'Deploy'}-{stack}"
-        reads_since = prepared.started if prepared else now
-        self.pipelines.executed.append(
-            Action(
-                run.execution_id, DEPLOY, name, "InProgress", now, now, category, stack, reads_since
-            )
-        )
+        is_first = self.behaviour.change_sets and not prepared
+        category, verb = (PREPARES_CHANGE_SET, "Prepare") if is_first else (DEPLOY, DEPLOY)
+        since = prepared.started if prepared else now
+        what = f"{verb}-{stack}", "InProgress", now, now, category, stack, since
+        self.pipelines.executed.append(Action(run.execution_id, DEPLOY, *what))
         return len(self.pipelines.executed) - 1
 
     def _end_action(self, index: int, status: str) -> None:

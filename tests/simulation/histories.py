@@ -20,7 +20,6 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.errors import AwsError, BusyError, RefreshError, Refused
 from chalicelib.domain.ledger import Version
 from chalicelib.domain.results import Result
-from chalicelib.domain.schedule import scheduled_minute
 from chalicelib.domain.snapshots import pin_rejection
 from chalicelib.usecases import hold as holding
 from chalicelib.usecases.pin import PinRequest, pin, rollback
@@ -146,15 +145,13 @@ class Histories(RuleBasedStateMachine):
         bootstrap(self.settings, self.aws, stage["stacks"], history if is_known else "deployed")
         self.shares = self.judged = 0
         self.wished = {each.arn for each in self.aws.snapshots.all}
-        self.fired: list[tuple[str, datetime]] = []
+        self.fired: dict[str, datetime] = {}
         self.runs_of: dict[datetime, set[str]] = {}
         self.audited = self._versions()
         self.by_hand: set[tuple[str, int]] = set()
         self.earlier_runs: set[str] = set()  # of ours, and those of people in between
         self.notified: set[Any] = set()
         self.next_poll = START
-        self.error: BaseException | None = None
-        self.outside_window = False
 
     def _database(self, index: int) -> Database:
         return self.settings.databases[index % len(self.settings.databases)]
@@ -188,12 +185,13 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.aws.snapshots.all)
     @rule(which=WHICH, deploy=st.booleans(), fault=ONE_ATTEMPT)
     def operator_pins(self, which: int, deploy: bool = False, fault: Any = None) -> None:
-        chosen, database = self._chosen(which)
-        self._operator("pin", partial(self._pin, database, chosen, deploy=deploy), fault)
+        self._operator("pin", partial(self._pin, which, "ann", deploy=deploy), fault)
 
-    def _chosen(self, which: int) -> tuple[str, Database]:
+    def _pin(self, which: int, actor: str, *, deploy: bool) -> Any:
         chosen = self.aws.snapshots.all[which % len(self.aws.snapshots.all)]
-        return chosen.arn, self._database(1 if chosen.cluster == "docs" else 0)
+        database = self._database(1 if chosen.cluster == "docs" else 0)
+        self.wished.add(chosen.arn)
+        return pin(self.settings, self.aws, database, PinRequest(chosen.arn, actor, "try", deploy))
 
     @rule(index=INDEX, deploy=st.booleans(), fault=ONE_ATTEMPT, ends=ENDS)
     def operator_rolls_back(
@@ -218,12 +216,6 @@ class Histories(RuleBasedStateMachine):
             request = RefreshRequest.by_person("kim", "needed", outside_window=outside_window)
             self._operator("refresh", partial(refresh_now, self.settings, self.aws, request), fault)
         self._its_run_ends(ends)
-
-    def _pin(
-        self, database: Database, value: str, actor: str = "ann", *, deploy: bool = False
-    ) -> Any:
-        self.wished.add(value)
-        return pin(self.settings, self.aws, database, PinRequest(value, actor, "try", deploy))
 
     def _operator(self, verb: str, ask: Callable[[], Any], fault: Any) -> None:
         """Do what an operator asks; a refusal changes nothing, and an answer names its run."""
@@ -269,8 +261,7 @@ class Histories(RuleBasedStateMachine):
             case "hand" | "inheriting hand":
                 self.somebody_puts_by_hand(which, which, who != "hand")
             case "pin" | "pin and deploy" if self.aws.snapshots.all:
-                chosen, database = self._chosen(which)
-                self._pin(database, chosen, "bea", deploy=who != "pin")
+                self._pin(which, "bea", deploy=who != "pin")
             case "push":
                 self.aws.begin()
             case "go on":
@@ -311,7 +302,7 @@ class Histories(RuleBasedStateMachine):
         self.who, self.aws.moment = "a run", lambda: self._intrude(moment, which)
         self.aws.go_on(process, fate)
         self.aws.moment = lambda: None
-        self._audit(None)
+        self._audit()
         self.time_passes(minutes)
         if isinstance(process, Execution) and not process.is_live and attempts is not None:
             self.time_passes(2)  # by then the run is listed as ended
@@ -352,18 +343,13 @@ class Histories(RuleBasedStateMachine):
             self.aws.disabled ^= {what}
 
     @precondition(lambda self: self.aws.state_machines.statuses)
-    @rule(
-        which=st.integers(0, 9),
-        status=st.sampled_from(["SUCCEEDED", "FAILED", "TIMED_OUT", "redriven", "RUNNING"]),
-    )
+    @rule(which=WHICH, status=st.sampled_from(["SUCCEEDED", "FAILED", "TIMED_OUT", "RUNNING"]))
     def the_preparation_goes_on(self, which: int, status: str) -> None:
         """It ends, or somebody redrives one that has failed, which continues the same execution."""
         statuses = self.aws.state_machines.statuses
         name = [*statuses][-1 - which % len(statuses)]
-        if statuses[name] == "RUNNING":
-            statuses[name] = "FAILED" if status == "redriven" else status
-        elif status == "redriven" and statuses[name] != "SUCCEEDED":
-            statuses[name] = "RUNNING"
+        if statuses[name] != "SUCCEEDED":
+            statuses[name] = status
 
     def _its_run_ends(self, ends: str | None) -> None:
         """The newest run goes on to its end, or to an approval that nobody gives."""
@@ -444,7 +430,7 @@ class Histories(RuleBasedStateMachine):
         # One of the three attempts is undisturbed and inside the window, which ends at minute 180.
         succeeds = None in (*attempts, None)[:3] and late + 2 * len(attempts) <= 178
         if succeeds and is_alone(attempts) and not meanwhile:
-            assert self.runs_of[self.fired[-1][1]], f"not promoted: {self.error}"
+            assert self.runs_of[self.fired["promote"]], f"not promoted: {self.error}"
         self._its_run_ends(ends)
 
     @rule(ends=st.sampled_from(["succeed", "Test", "Deploy", "skip", "Build"]))
@@ -485,31 +471,27 @@ class Histories(RuleBasedStateMachine):
             self._to_an_on_week()
         sunday = self._next_sunday(2 if function == "update" else 4)
         self._pass_until(sunday + timedelta(minutes=late))
-        self.fired.append((function, sunday))
-        time = scheduled_minute((sunday + timedelta(seconds=late % 60)).isoformat())
-        self._deliver(function, time, attempts)
+        self.fired[function] = sunday
+        self._deliver(function, attempts)
 
     def _next_sunday(self, hour: int) -> datetime:
         day = self.aws.time + timedelta(days=(6 - self.aws.time.weekday()) % 7)
         sunday = day.replace(hour=hour, minute=0, second=0, microsecond=0)
         return sunday if sunday >= self.aws.time else sunday + timedelta(days=7)
 
-    def _deliverable(self) -> list[tuple[str, datetime]]:
-        """EventBridge tries to deliver an event for at most 24 hours."""
-        day = timedelta(hours=24)
-        return [each for each in self.fired if self.aws.time - each[1] <= day]
-
-    @precondition(lambda self: self._deliverable())
-    @rule(which=st.integers(0, 5), attempts=ATTEMPTS)
+    @precondition(lambda self: self.fired)
+    @rule(which=INDEX, attempts=ATTEMPTS)
     def a_schedules_event_arrives_again(self, which: int = 0, attempts: Attempts = ()) -> None:
-        events = self._deliverable()
-        self.time_passes(1)  # by then a run that has just been started is listed
-        self._deliver(*events[-1 - which % len(events)], attempts)
+        """EventBridge tries to deliver an event for at most 24 hours."""
+        function = [*self.fired][-1 - which % len(self.fired)]
+        if self.aws.time - self.fired[function] < timedelta(hours=24):
+            self.time_passes(1)  # by then a run that has just been started is listed
+            self._deliver(function, attempts)
 
-    def _deliver(self, function: str, scheduled: datetime, attempts: Attempts) -> None:
+    def _deliver(self, function: str, attempts: Attempts) -> None:
         use_case = {"update": update, "promote": promote}[function]
-        ask = partial(use_case, self.settings, self.aws, scheduled)
-        result = self._invoke(function, ask, attempts, scheduled)
+        ask = partial(use_case, self.settings, self.aws, self.fired[function])
+        result = self._invoke(function, ask, attempts)
         has_started = result and result.outcome == "started"
         if function == "promote" and is_alone(attempts) and has_started:
             for each, value in self.promotable.items():
@@ -553,20 +535,16 @@ class Histories(RuleBasedStateMachine):
 
     # --- Lambda ---
 
-    def _invoke(
-        self, who: str, ask: Callable[[], Result], attempts: Attempts, at: datetime | None = None
-    ) -> Result | None:
+    def _invoke(self, who: str, ask: Callable[[], Result], attempts: Attempts) -> Result | None:
         """Make up to three attempts, a minute and two apart; return the result of the last."""
         for delay, fault in zip((0, 1, 2), [*attempts, None, None, None], strict=False):
             self.aws.time += timedelta(minutes=delay)
-            result = self._attempt(who, ask, fault, at)
+            result = self._attempt(who, ask, fault)
             if self.error is None:
                 break
         return result
 
-    def _attempt(
-        self, who: str, ask: Callable[[], Any], fault: Any, scheduled: datetime | None = None
-    ) -> Any:
+    def _attempt(self, who: str, ask: Callable[[], Any], fault: Any) -> Any:
         """Return the result, unless there is an `error`; judge what was written, started and sent."""
         self.who, self.error, result = who, None, None
         self.promotable = {each: self.model.promotable(each) for each in self.settings.databases}
@@ -586,11 +564,10 @@ class Histories(RuleBasedStateMachine):
         assert not self.started or who in MOVERS, f"{who} started a run"
         for each in self.started:
             self.model.check_ordered(each)
-        if scheduled and who == "promote":
-            minute = scheduled.replace(second=0)
-            self.runs_of.setdefault(minute, set()).update(self.started)
+        if who == "promote":
+            self.runs_of.setdefault(self.fired[who], set()).update(self.started)
         self._hear(self.aws.notifier.sent[sent:], fault)
-        self._audit(scheduled)
+        self._audit()
         if not fault:
             self._check_made(self.aws.snapshots.copies.keys() - copies)
         return result
@@ -619,23 +596,21 @@ class Histories(RuleBasedStateMachine):
                 assert end not in self.notified, f"notified again: {end}"
                 self.notified.add(end)
 
-    def _audit(self, scheduled: datetime | None) -> None:
+    def _audit(self) -> None:
         """Every version of `latest` and `current` that was just written may have been."""
         for database in self.settings.databases:
             for version in self._unaudited(database.latest_parameter):
                 assert version.value in self.model.candidates(database), f"latest: {version}"
             for version in self._unaudited(database.current_parameter):
                 if (database.current_parameter, version.number) not in self.by_hand:
-                    self._audit_current(database, version, scheduled)
+                    self._audit_current(database, version)
         self.audited = self._versions()
 
     def _unaudited(self, name: str) -> list[Version]:
         kept, audited = self.aws.parameters.kept.get(name, []), self.audited.get(name, 0)
         return [version for version in kept if version.number > audited]
 
-    def _audit_current(
-        self, database: Database, version: Version, scheduled: datetime | None
-    ) -> None:
+    def _audit_current(self, database: Database, version: Version) -> None:
         earlier = [each for each in self.model.ledger(database) if each.number < version.number]
         name = f"version {version.number} of {database.name} ({version.action} by {self.who})"
         if any((each.value, each.note) == (version.value, version.note) for each in earlier):
@@ -655,7 +630,7 @@ class Histories(RuleBasedStateMachine):
         assert version.value == self.promotable[database], f"{name} is not promotable"
         window = self.settings.window
         if version.action == "promote":
-            day = window.date_of(scheduled)
+            day = window.date_of(self.fired["promote"])
             assert self.settings.cadence.is_on_week(day), f"{name}: off-week"
         ignores = version.action == "refresh" and self.outside_window
         assert ignores or window.contains(self.aws.time), f"{name}: outside the window"
@@ -670,9 +645,7 @@ class Histories(RuleBasedStateMachine):
         if any((each.value, each.note) == overruled for each in later):
             return
         key = (database.current_parameter, corrected.number)
-        assert key not in self.by_hand - self.aws.like_ours, (
-            f"{name} takes back what a person has put"
-        )
+        assert key not in self.by_hand - self.aws.like_ours, f"{name} takes back a person's"
         run = self.aws.own_run(corrected.token)
         assert not (run and run.is_live), f"{name} takes back what {run} may still restore"
 
@@ -692,7 +665,8 @@ class Histories(RuleBasedStateMachine):
         assert found.available or found.failed, f"{deleted} is in progress, and is deleted"
         if found.available:
             assert deleted not in self.model.leading(database), f"{deleted} is needed"
-            assert self.model.has_newer(database, deleted), f"{deleted} is young, and is deleted"
+            young = self.model.copies(database, "available")[: database.copy_policy.keep]
+            assert found not in young, f"{deleted} is young, and is deleted"
 
     @invariant()
     def the_guarantees_hold(self) -> None:

@@ -52,12 +52,15 @@ def variables(
 
     The first is prepared if `prepares`; those in `copied` are copied if there is a key.
     """
-    found = (stage.TWO if two else stage.STAGE) | {"SSM_REFRESH_HOLD_NAME": HOLD}
-    if prepares and stacks in STACKS:
+    found, known = (
+        (stage.TWO if two else stage.STAGE) | {"SSM_REFRESH_HOLD_NAME": HOLD},
+        STACKS.get(stacks),
+    )
+    if prepares and known:
         found |= {"RDS_AFTER_RESTORE": MACHINE}
     for name in ("RDS", "DOCS") if two else ("RDS",):
-        if stacks in STACKS:
-            found |= {f"{name}_STACK_NAME": STACKS[stacks][name.lower()]}
+        if known:
+            found |= {f"{name}_STACK_NAME": known[name.lower()]}
         if key and name in copied:
             found |= {f"{name}_COPY_KMS_KEY_ID": key, f"{name}_COPIES_TO_KEEP": keep}
     return found
@@ -120,11 +123,6 @@ class Model:
     def truth(self, database: Database) -> str | None:
         """Return what the database's cluster was restored from."""
         return self.aws.stacks.restored_from(database.current_parameter)
-
-    def cluster(self, database: Database) -> str:
-        """Return the resource id of the deployed cluster."""
-        clusters = self.aws.clusters.restored
-        return clusters[self.aws.stacks.cluster(database.current_parameter)].resource_id
 
     # --- snapshots ---
 
@@ -194,16 +192,6 @@ class Model:
         order = last_order(versions)
         ordered = [order.value] if order else []
         return {self.latest(database), *present, *before[-1:], *good, *seen[-1:], *ordered}
-
-    def has_newer(self, database: Database, copy: str) -> bool:
-        """Return whether as many other copies as are kept are available and at least as new."""
-        made = self.aws.snapshots.copies
-        newer = [
-            each.arn
-            for each in self.copies(database, "available")
-            if each.arn != copy and made[each.arn].recency >= made[copy].recency
-        ]
-        return len(newer) >= database.copy_policy.keep
 
     def check_copies(self) -> None:
         """Once copies and polls are done, `latest` names the newest, and no other is left over."""
@@ -311,7 +299,8 @@ class Model:
             replaced = [each for each in self.aws.replaced if each.parameter == name]
             if not replaced or database.stack is None or replaced[-1].execution.is_abandoned:
                 continue  # nobody can see what an abandoned action goes on to do
-            run, cluster = replaced[-1].execution, self.cluster(database)
+            run, identifier = replaced[-1].execution, self.aws.stacks.cluster(name)
+            cluster = self.aws.clusters.restored[identifier].resource_id
             labelled = [each for each in self.ledger(database) if cluster in each.labels]
             assert len(labelled) == 1, f"{cluster} is the label of {len(labelled)} versions"
             (version,) = labelled
@@ -321,13 +310,15 @@ class Model:
                 run.status == "Succeeded",
                 self.is_prepared(database, version),
             )
-            ends = {"refreshed": has_succeeded and is_prepared}
-            ends |= {"failed-after-restore": not has_succeeded, "not-prepared": not is_prepared}
-            assert version.is_good == ends["refreshed"]
-            for end, is_so in ends.items():
-                assert not is_so or f"notified-{end}" in version.labels, (
-                    f"nobody knows how {run.execution_id} ended: {end}"
-                )
+            assert version.is_good == (has_succeeded and is_prepared)
+            ends = {"refreshed": version.is_good, "failed-after-restore": not has_succeeded}
+            ends |= {"not-prepared": not is_prepared}
+            unheard = [
+                end
+                for end, is_so in ends.items()
+                if is_so and f"notified-{end}" not in version.labels
+            ]
+            assert not unheard, f"nobody knows how {run.execution_id} ended: {unheard}"
 
     def is_correction(self, database: Database, version: Version) -> bool:
         """Return whether the application put it to correct another, and it does not only look so."""
