@@ -1,9 +1,10 @@
 """What must be so in an account, judged by the account's truth without the product's own functions."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from chalicelib.domain.database import Database
@@ -52,10 +53,8 @@ def variables(
 
     The first is prepared if `prepares`; those in `copied` are copied if there is a key.
     """
-    found, known = (
-        (stage.TWO if two else stage.STAGE) | {"SSM_REFRESH_HOLD_NAME": HOLD},
-        STACKS.get(stacks),
-    )
+    found = (stage.TWO if two else stage.STAGE) | {"SSM_REFRESH_HOLD_NAME": HOLD}
+    known = STACKS.get(stacks)
     if prepares and known:
         found |= {"RDS_AFTER_RESTORE": MACHINE}
     for name in ("RDS", "DOCS") if two else ("RDS",):
@@ -159,11 +158,6 @@ class Model:
         made, key = self.aws.snapshots.copies, database.copy_policy.key
         return [each for each in self.copies(database, *statuses) if made[each.arn].key == key]
 
-    def pending(self, database: Database) -> str | None:
-        """Return the newest copy, if it is in progress."""
-        newest = next(iter(self.usable(database, "available", "copying")), None)
-        return newest.arn if newest and newest.in_progress else None
-
     def candidates(self, database: Database) -> list[str]:
         """Return what `latest` may name, newest first."""
         copied = database.copy_policy is not None
@@ -174,7 +168,8 @@ class Model:
         """Return what a promotion may put now, if anything."""
         value, candidates = self.latest(database), self.candidates(database)
         if database.copy_policy and value not in (None, "dummyvalue"):
-            value = None if self.pending(database) else next(iter(candidates), None)
+            # The newest copy, whether `latest` names it already or not; but it may be in progress.
+            value = next((each.arn for each in self.usable(database, "available", "copying")), None)
         is_allowed = value in candidates
         is_allowed = is_allowed and self.source(value).age(self.aws.time) <= timedelta(days=14)
         return value if is_allowed else None
@@ -182,16 +177,18 @@ class Model:
     def leading(self, database: Database) -> set[str | None]:
         """Return what `latest`, `current`, its value before and its last good version name, and more.
 
-        That is what is deployed as far as was seen, and what a run was last started for.
+        That is what is deployed as far as was seen, what a run was last started for, and what
+        `latest` named in the last 15 minutes.
         """
-        versions = self.ledger(database)
-        present = [each.value for each in versions[-1:]]
-        before = [each.value for each in versions if each.value not in [*present, "dummyvalue"]]
-        good = [each.value for each in versions if each.is_good]
-        seen = [each.value for each in versions if each.run_id]
-        order = last_order(versions)
-        ordered = [order.value] if order else []
-        return {self.latest(database), *present, *before[-1:], *good, *seen[-1:], *ordered}
+        versions, current = self.ledger(database), self.current(database)
+        before = [each for each in versions if each.value not in (current, "dummyvalue")]
+        good = [each for each in versions if each.is_good]
+        seen = [each for each in versions if each.run_id]
+        found = [*before[-1:], *good, *seen[-1:], *filter(None, [last_order(versions)])]
+        latest = self.aws.parameters.kept.get(database.latest_parameter, [])
+        since = self.aws.time - timedelta(minutes=15)
+        found += [old for old, new in pairwise(latest) if new.modified > since]
+        return {self.latest(database), current, *(each.value for each in found)}
 
     def check_copies(self) -> None:
         """Once copies and polls are done, `latest` names the newest, and no other is left over."""
@@ -230,7 +227,7 @@ class Model:
             has_failed = self.stack_status(database).endswith("ROLLBACK_FAILED")
             assert not has_failed or "cannot be seen" in problems, "a failed roll-back is hidden"
             if "cannot be seen" in problems:
-                assert self.may_be_unknown(database), problems
+                assert has_failed or self.may_be_unknown(database), problems
                 assert (entry["deployed"], entry["waiting"]) == (None, False)
                 continue
             known = truth if truth and truth.startswith("arn:") else None
@@ -260,12 +257,9 @@ class Model:
         return any(action.status == "InProgress" for action in self.aws.pipelines.executed)
 
     def may_be_unknown(self, database: Database) -> bool:
-        """Nothing is there, a roll-back has failed, or `current` changed just when a run read it."""
-        has_failed = self.stack_status(database).endswith("ROLLBACK_FAILED")
-        if self.truth(database) is None or has_failed:
-            return True
+        """Nothing is there, or `current` changed just when a run read it."""
         window = timedelta(minutes=2)
-        return any(
+        return self.truth(database) is None or any(
             (action.reads_since or action.started) - window
             <= version.modified
             <= action.started + window
@@ -296,29 +290,25 @@ class Model:
         """People know how the run ended that restored what is deployed, and `good` says the same."""
         for database in self.settings.databases:
             name = database.current_parameter
-            replaced = [each for each in self.aws.replaced if each.parameter == name]
-            if not replaced or database.stack is None or replaced[-1].execution.is_abandoned:
+            runs = [
+                update.execution for update, replaced, _ in self.aws.replaced if replaced == name
+            ]
+            if not runs or database.stack is None or runs[-1].is_abandoned:
                 continue  # nobody can see what an abandoned action goes on to do
-            run, identifier = replaced[-1].execution, self.aws.stacks.cluster(name)
+            run, identifier = runs[-1], self.aws.stacks.cluster(name)
             cluster = self.aws.clusters.restored[identifier].resource_id
             labelled = [each for each in self.ledger(database) if cluster in each.labels]
             assert len(labelled) == 1, f"{cluster} is the label of {len(labelled)} versions"
             (version,) = labelled
             assert version.value == self.truth(database)
             assert version.run_id == run.execution_id, f"{version.run_id} is not {run.execution_id}"
-            has_succeeded, is_prepared = (
-                run.status == "Succeeded",
-                self.is_prepared(database, version),
-            )
+            has_succeeded = run.status == "Succeeded"
+            is_prepared = self.is_prepared(database, [cluster])
             assert version.is_good == (has_succeeded and is_prepared)
             ends = {"refreshed": version.is_good, "failed-after-restore": not has_succeeded}
             ends |= {"not-prepared": not is_prepared}
-            unheard = [
-                end
-                for end, is_so in ends.items()
-                if is_so and f"notified-{end}" not in version.labels
-            ]
-            assert not unheard, f"nobody knows how {run.execution_id} ended: {unheard}"
+            for end, is_so in ends.items():
+                assert not is_so or f"notified-{end}" in version.labels, f"nobody knows it is {end}"
 
     def is_correction(self, database: Database, version: Version) -> bool:
         """Return whether the application put it to correct another, and it does not only look so."""
@@ -332,17 +322,15 @@ class Model:
         alone would not have.
         """
         databases = {each.current_parameter: each for each in self.settings.databases}
-        for replaced in self.aws.replaced[since:]:
-            database, version = databases[replaced.parameter], replaced.version
+        for update, parameter, before in self.aws.replaced[since:]:
+            database, version = databases[parameter], update.read[parameter]
             is_ordered = version.action == "undo" and any(
                 each.number == version.number - 2 and each.value == version.value and each.is_ours
                 for each in self.ledger(database)
             )
             is_correction = self.is_correction(database, version) and not is_ordered
-            assert replaced.before in (None, version.value) or not is_correction, (
-                f"the {version.action} of {database.name} to {version.value} replaced "
-                f"{replaced.before}"
-            )
+            is_kept = before in (None, version.value)
+            assert is_kept or not is_correction, f"{version} replaced {before}"
         return len(self.aws.replaced)
 
     def check_ordered(self, run: str) -> None:
@@ -362,24 +350,22 @@ class Model:
         for database in self.settings.databases:
             name = database.current_parameter
             good = [each for each in self.ledger(database) if each.is_good]
+            updates = [each for each in self.aws.updates if each.has_succeeded]
             deployed = {
-                update.read[name].value
-                for update in self.aws.updates
-                if update.has_succeeded
-                and update.execution.status == "Succeeded"
-                and name in update.read
+                each.read[name].value
+                for each in updates
+                if each.execution.status == "Succeeded" and name in each.read
             }
             assert len(good) <= 1
             for each in good:
-                assert each.value in deployed, f"{database.name}: no successful run deployed {each}"
-                assert self.is_prepared(database, each), f"{database.name}: {each} is not prepared"
+                assert each.value in deployed, f"no successful run deployed {each}"
+                assert self.is_prepared(database, each.labels), f"{each} is not prepared"
 
-    def is_prepared(self, database: Database, version: Version) -> bool:
-        """Return whether a cluster that was restored from it has been prepared, if it has to be."""
+    def is_prepared(self, database: Database, clusters: Iterable[str]) -> bool:
+        """Return whether after-restore work has succeeded on one of the clusters, if it has to."""
         statuses = self.aws.state_machines.statuses
-        return not database.after_restore or "SUCCEEDED" in {
-            statuses.get(f"{database.name}-{label}") for label in version.labels
-        }
+        found = [statuses.get(f"{database.name}-{cluster}") for cluster in clusters]
+        return not database.after_restore or "SUCCEEDED" in found
 
     def settle(self, poll: Callable[[], object], prepared: str = "SUCCEEDED") -> None:
         """Let all runs and copies end and four polls pass; after-restore work ends as `prepared`."""
@@ -399,7 +385,3 @@ class Model:
             poll()
             statuses = self.aws.state_machines.statuses
             statuses |= {name: prepared for name in statuses if statuses[name] == "RUNNING"}
-
-    def ledgers(self) -> list[Any]:
-        """Return everything that a poll might write."""
-        return [(self.latest(each), list(self.ledger(each))) for each in self.settings.databases]
