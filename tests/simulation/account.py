@@ -109,8 +109,6 @@ class SimulatedSnapshots(InMemorySnapshots):
 class SimulatedPipelines(InMemoryPipelines):
     """The main pipeline as CodePipeline lists it, which may be some moments ago."""
 
-    aws: "SimulatedAws"
-
     def listed(self, name: str) -> list[Run]:
         then = self.aws.time - self.aws.behaviour.listing_lag
         clock, found = self.aws.behaviour.pipeline_clock, []
@@ -131,9 +129,6 @@ class SimulatedPipelines(InMemoryPipelines):
 
 class SimulatedAws(InMemoryAws):
     """AWS with one main pipeline. Nothing goes on by itself: `go_on` takes the next step."""
-
-    pipelines: SimulatedPipelines
-    snapshots: SimulatedSnapshots
 
     def __init__(self, now: datetime, behaviour: Behaviour) -> None:
         super().__init__(now)

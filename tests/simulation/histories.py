@@ -21,7 +21,6 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.errors import AwsError, BusyError, RefreshError, Refused
 from chalicelib.domain.ledger import Version
 from chalicelib.domain.results import Result
-from chalicelib.domain.snapshots import pin_rejection
 from chalicelib.usecases import hold as holding
 from chalicelib.usecases.pin import PinRequest, pin, rollback
 from chalicelib.usecases.poll import poll
@@ -33,6 +32,7 @@ from tests.interruptions import Killed, meanwhile
 from tests.simulation.account import Behaviour, Execution, SimulatedAws
 from tests.simulation.model import (
     CORRECTIONS,
+    HOLD,
     MACHINE,
     POLL,
     START,
@@ -200,17 +200,13 @@ class Histories(RuleBasedStateMachine):
         self._operator("rollback", ask, fault)
         self._its_run_ends(ends)
 
-    @rule(
-        outside_window=st.booleans(),
-        faults=st.lists(ONE_ATTEMPT, min_size=1, max_size=2),
-        ends=ENDS,
-    )
+    @rule(outside_window=st.booleans(), faults=ATTEMPTS, ends=ENDS)
     def operator_refreshes(
-        self, outside_window: bool = False, faults: Attempts = (None,), ends: str | None = None
+        self, outside_window: bool = False, faults: Attempts = (), ends: str | None = None
     ) -> None:
         """A person asks for it, and again after a failure or out of impatience."""
         self.outside_window = outside_window
-        for fault in faults:
+        for fault in faults or [None]:
             request = RefreshRequest.by_person("kim", "needed", outside_window=outside_window)
             self._operator("refresh", partial(refresh_now, self.settings, self.aws, request), fault)
         self._its_run_ends(ends)
@@ -330,11 +326,15 @@ class Histories(RuleBasedStateMachine):
             self.aws.stop(live[which % len(live)], abandons=abandons)
         self.time_passes(2)
 
-    @rule(what=st.sampled_from(["Approval", "Deploy", "Test", "roll-back", "state machine"]))
+    @rule(
+        what=st.sampled_from(["Approval", "Deploy", "Test", "roll-back", "hold", "state machine"])
+    )
     def somebody_changes_the_account(self, what: str) -> None:
-        """Disable or enable a transition, continue a failed roll-back, or hide the state machine."""
+        """Disable or enable a transition, or the state machine; repair a roll-back, break the hold."""
         if what == "roll-back":
             self.aws.continue_rollback()
+        elif what == "hold":
+            self.aws.parameters.put_by_hand(HOLD, "until thursday")
         elif what == "state machine":
             self.aws.state_machines.missing ^= {MACHINE}
         else:
@@ -600,10 +600,9 @@ class Histories(RuleBasedStateMachine):
             assert any(each.value == version.value for each in earlier), f"{name} is invented"
             self._may_correct(database, version, earlier[-1], name)
             return
-        share = self.aws.snapshots.get(version.value)
-        assert share, f"{name} does not exist"
+        restorable = [each.arn for each in self.aws.snapshots.all if each.available]
+        assert version.value in restorable, f"{name} cannot be restored"
         if version.action in ("pin", "rollback"):
-            assert pin_rejection(share, database.criteria) is None, f"{name} is not eligible"
             return
         assert version.action in ("promote", "refresh"), name
         assert version.value == self.promotable[database], f"{name} is not promotable"

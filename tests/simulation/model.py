@@ -204,11 +204,12 @@ class Model:
     # --- the hold ---
 
     def hold(self) -> str | None:
-        """Return until when promotion is held today; None if it is not."""
+        """Return until when promotion is held today, as far as it can be read; None if it is not."""
         text = self.aws.values().get(HOLD, "dummyvalue")
-        until = None if text == "dummyvalue" else json.loads(text)["until"]
-        is_over = until and self.aws.time.date() >= date.fromisoformat(until)
-        return None if is_over else until
+        if not text.startswith("{"):
+            return None if text == "dummyvalue" else text
+        until = json.loads(text)["until"]
+        return until if self.aws.time.date() < date.fromisoformat(until) else None
 
     # --- guarantees ---
 
