@@ -360,13 +360,13 @@ class Model:
             assert len(good) <= 1
             for each in good:
                 assert each.value in deployed, f"no successful run deployed {each}"
-                assert self.is_prepared(database, each.labels), f"{each} is not prepared"
+                assert self.is_prepared(database, each.cluster_labels), f"{each} is not prepared"
 
     def is_prepared(self, database: Database, clusters: Iterable[str]) -> bool:
-        """Return whether after-restore work has succeeded on one of the clusters, if it has to."""
+        """Return whether the clusters' after-restore work, which has been started, has succeeded."""
         statuses = self.aws.state_machines.statuses
-        found = [statuses.get(f"{database.name}-{cluster}") for cluster in clusters]
-        return not database.after_restore or "SUCCEEDED" in found
+        work = [f"{database.name}-{cluster}" for cluster in clusters if database.after_restore]
+        return all(statuses[each] == "SUCCEEDED" for each in work)
 
     def settle(self, poll: Callable[[], object], prepared: str = "SUCCEEDED") -> None:
         """Let all runs and copies end and four polls pass; after-restore work ends as `prepared`."""
