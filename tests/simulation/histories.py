@@ -66,12 +66,13 @@ BESIDE = {
 WAYS = st.sampled_from(FAILURES)
 WAYS |= st.sampled_from([(who, "before") for who in (*PEOPLE, "update", "poll", "copies end")])
 # Where it hurts most comes first: between putting `current`, starting the run and looking again.
-CALLS = st.sampled_from(["put", "start", "put", "start", "label", "_publish", "history", "runs"])
-CALLS |= st.sampled_from(["get", "find", "actions", "deployed", "shared", "positions", "execution"])
-CALLS |= st.sampled_from(["copy", "put", "own", "delete"])
+CALLS = st.sampled_from(["put", "start"])
+CALLS |= st.sampled_from(["label", "_publish", "history", "runs", "execution"])
+CALLS |= st.sampled_from(["get", "find", "actions", "deployed", "shared", "copy", "own", "delete"])
 FAULTS = st.tuples(WAYS, CALLS, st.sampled_from([1, 1, 2, 3]))
 ONE_ATTEMPT = st.none() | FAULTS
-ATTEMPTS = st.lists(ONE_ATTEMPT, max_size=3) | FAULTS.map(lambda fault: [fault] * 3)
+ATTEMPTS = st.lists(ONE_ATTEMPT, max_size=3)
+ATTEMPTS |= st.tuples(FAULTS) | FAULTS.map(lambda fault: [fault] * 3)
 
 
 def is_alone(attempts: Attempts) -> bool:
@@ -84,6 +85,7 @@ MEANWHILE = {
     "broken": methodcaller("a_snapshot_breaks", -1, "failed"),
     "busy": methodcaller("a_run_begins", "Webhook"),
     "hold": methodcaller("operator_holds", 1),
+    "unreadable hold": methodcaller("somebody_changes_the_account", "hold"),
     "pin": methodcaller("operator_pins", -2),
     "pin and deploy": methodcaller("operator_pins", 0, deploy=True),
     "rollback": methodcaller("operator_rolls_back", 0, deploy=True),
