@@ -9,12 +9,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Stack
-from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import Run, Version
-from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot
 from tests.fakes import ACCEPTANCE, InMemoryAws, InMemoryPipelines, InMemorySnapshots, arn
-from tests.stage import PIPELINE
 
 STAGES = ("Build", "Approval", "Deploy", "Test")
 DEPLOY = "Deploy"
@@ -44,15 +41,6 @@ class Behaviour(NamedTuple):
     copies_at_once: bool = False
 
 
-class Replacement(NamedTuple):
-    """A database was replaced: its cluster was restored from the version that a run had read."""
-
-    parameter: str
-    before: str | None
-    version: Version
-    execution: "Execution"
-
-
 @dataclass(eq=False)
 class Execution:
     """A run of the pipeline; `is_inside` is whether it holds its stage, or waits in front of it."""
@@ -63,7 +51,6 @@ class Execution:
     is_rollback: bool = False
     stage: str = STAGES[0]
     is_inside: bool = False
-    since: datetime | None = None
     is_stopping: bool = False
     is_abandoned: bool = False
     statuses: list[tuple[datetime, str]] = field(default_factory=list)
@@ -122,25 +109,14 @@ class SimulatedSnapshots(InMemorySnapshots):
 class SimulatedPipelines(InMemoryPipelines):
     """The main pipeline as CodePipeline lists it, which may be some moments ago."""
 
-    aws: "SimulatedAws"
-
     def listed(self, name: str) -> list[Run]:
-        if name != PIPELINE:
-            raise Refused(Reason.PIPELINE_MISSING, f"there is no pipeline named {name}")
         then = self.aws.time - self.aws.behaviour.listing_lag
-        clock = self.aws.behaviour.pipeline_clock
-        return [
-            Run(
-                each.execution_id,
-                status,
-                each.started + clock,
-                updated + clock,
-                each.trigger,
-                each.is_rollback,
-            )
-            for each in self.aws.executions
-            for updated, status in [state for state in each.statuses if state[0] <= then][-1:]
-        ]
+        clock, found = self.aws.behaviour.pipeline_clock, []
+        for each in self.aws.executions:
+            for updated, status in [state for state in each.statuses if state[0] <= then][-1:]:
+                times = each.started + clock, updated + clock
+                found.append(Run(each.execution_id, status, *times, each.trigger, each.is_rollback))
+        return found
 
     def begin(self, name: str, trigger: str = "StartPipelineExecution") -> str:
         return self.aws.begin(trigger).execution_id
@@ -154,9 +130,6 @@ class SimulatedPipelines(InMemoryPipelines):
 class SimulatedAws(InMemoryAws):
     """AWS with one main pipeline. Nothing goes on by itself: `go_on` takes the next step."""
 
-    pipelines: SimulatedPipelines
-    snapshots: SimulatedSnapshots
-
     def __init__(self, now: datetime, behaviour: Behaviour) -> None:
         super().__init__(now)
         self.behaviour = behaviour
@@ -168,7 +141,9 @@ class SimulatedAws(InMemoryAws):
         self.stacks.replaces = behaviour.replaces
         self.executions: list[Execution] = []
         self.updates: list[Update] = []
-        self.replaced: list[Replacement] = []
+        # Each update that replaced a cluster, with its parameter, and what was deployed before.
+        self.replaced: list[tuple[Update, str, str | None]] = []
+        self.latest: dict[str, Execution] = {}  # of each stage, the run that entered it last
         self.disabled: set[str] = set()
         # Versions that somebody put by hand, with a Description as only the application writes it.
         self.like_ours: set[tuple[str, int]] = set()
@@ -211,19 +186,15 @@ class SimulatedAws(InMemoryAws):
 
     def may_retry(self, run: Execution) -> bool:
         """Only the latest run of a stage can be retried there."""
-        latest = [each for each in self.executions if each.since and each.stage == run.stage]
-        return (
-            run.status == "Failed"
-            and max(latest, key=lambda each: each.since or each.started) is run
-            and self._holder(run.stage) is None
-        )
+        is_free = self._holder(run.stage) is None
+        return is_free and run.status == "Failed" and self.latest[run.stage] is run
 
     def retry(self, run: Execution) -> None:
         """Continue a failed run in the stage where it failed, under the same id."""
         run.statuses.append((self.time, "InProgress"))
         self._launch(run, STAGES[STAGES.index(run.stage) :] if not run.is_rollback else (DEPLOY,))
 
-    def stop(self, run: Execution, status: str = "Stopped", *, abandons: bool) -> None:
+    def stop(self, run: Execution, *, abandons: bool) -> None:
         """Stop a run: at once, its action going on unobserved, or when its action has ended."""
         if run.is_inside and run.stage == DEPLOY and not abandons:
             run.is_stopping = True
@@ -233,7 +204,7 @@ class SimulatedAws(InMemoryAws):
         for index, action in enumerate(self.pipelines.executed):
             if (action.execution_id, action.status) == (run.execution_id, "InProgress"):
                 self._end_action(index, "Abandoned")
-        self._end(run, status)
+        self._end(run, "Stopped")
 
     def continue_rollback(self) -> None:
         """Somebody repairs every stack whose roll-back failed."""
@@ -254,7 +225,7 @@ class SimulatedAws(InMemoryAws):
             fate = "ok" if stage == stages[0] else (yield)
             while not self._may_enter(run):
                 fate = yield
-            run.is_inside, run.since = True, self.time
+            run.is_inside, self.latest[stage] = True, run
             if stage != DEPLOY:
                 fate = yield
                 has_passed = fate != "fail"
@@ -303,13 +274,12 @@ class SimulatedAws(InMemoryAws):
             self.moment()
             self.time += timedelta(seconds=15)
             update = self._read(run, stack)
-            if self.behaviour.change_sets:
-                self._end_action(index, "Succeeded" if update else "Failed")
-                if update:
-                    fate = yield  # an approval between the two
-                    if fate == "fail":
-                        return False
-                    index = self._begin_action(run, stack, self.pipelines.executed[index])
+            if update and self.behaviour.change_sets:
+                self._end_action(index, "Succeeded")
+                fate = yield  # an approval between the two
+                if fate == "fail":
+                    return False
+                index = self._begin_action(run, stack, self.pipelines.executed[index])
             if update:
                 self.updates.append(update)
                 update.steps = self._update(update)
@@ -328,14 +298,11 @@ class SimulatedAws(InMemoryAws):
         """Begin to deploy a stack, or to prepare a change set, which is not a deployment yet."""
         now = self.time + self.behaviour.pipeline_clock
         prepares = self.behaviour.change_sets and not prepared
-        category = PREPARES_CHANGE_SET if prepares else DEPLOY
-        name = f"{'Prepare' if prepares else 'Deploy'}-{stack}"
-        reads_since = prepared.started if prepared else now
-        self.pipelines.executed.append(
-            Action(
-                run.execution_id, DEPLOY, name, "InProgress", now, now, category, stack, reads_since
-            )
-        )
+        category, verb = (PREPARES_CHANGE_SET, "Prepare") if prepares else (DEPLOY, "Deploy")
+        action = Action(run.execution_id, DEPLOY, f"{verb}-{stack}", "InProgress", now, now)
+        since = prepared.started if prepared else now
+        action = action._replace(category=category, stack=stack, reads_since=since)
+        self.pipelines.executed.append(action)
         return len(self.pipelines.executed) - 1
 
     def _end_action(self, index: int, status: str) -> None:
@@ -350,12 +317,10 @@ class SimulatedAws(InMemoryAws):
         stack = self.stacks.all.get(name)
         if stack and stack.status.endswith(("_IN_PROGRESS", "ROLLBACK_FAILED")):
             return None
-        kept = self.parameters.kept
-        if any(each not in kept for each in self.stacks.deploys[name].values()):
+        kept, names = self.parameters.kept, self.stacks.deploys[name].values()
+        if any(each not in kept for each in names):
             return None
-        return Update(
-            name, run, {each: kept[each][-1] for each in self.stacks.deploys[name].values()}
-        )
+        return Update(name, run, {each: kept[each][-1] for each in names})
 
     def _update(self, update: Update) -> Steps:
         """Restore what has changed, which takes minutes to hours, or roll back."""
@@ -381,8 +346,7 @@ class SimulatedAws(InMemoryAws):
             )
             return False
         for each in to_restore:
-            was = self.stacks.restored_from(each)
-            self.replaced.append(Replacement(each, was, update.read[each], update.execution))
+            self.replaced.append((update, each, self.stacks.restored_from(each)))
         created = self.time if self.behaviour.creates_late else begun + timedelta(seconds=5)
         created += self.behaviour.rds_clock
         self.stacks.deploy(name, resolved, created, f"{action}_COMPLETE")

@@ -6,10 +6,12 @@ twice more, and people act between any two calls of an invocation. One stage in 
 RDS finishes, fails and loses them, shares and keys change, and strangers take snapshots like them.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from datetime import datetime, timedelta
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 from hypothesis import strategies as st
@@ -19,17 +21,15 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.errors import AwsError, BusyError, RefreshError, Refused
 from chalicelib.domain.ledger import Version
 from chalicelib.domain.results import Result
-from chalicelib.domain.schedule import scheduled_minute
-from chalicelib.domain.snapshots import pin_rejection
 from chalicelib.usecases import hold as holding
 from chalicelib.usecases.pin import PinRequest, pin, rollback
 from chalicelib.usecases.poll import poll
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
 from chalicelib.usecases.reconcile import follow
 from chalicelib.usecases.update_latest import update
-from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn
+from tests.fakes import ACCEPTANCE, arn
 from tests.interruptions import Killed, meanwhile
-from tests.simulation.account import Behaviour, Execution, SimulatedAws, Update
+from tests.simulation.account import Behaviour, Execution, SimulatedAws
 from tests.simulation.model import (
     CORRECTIONS,
     HOLD,
@@ -52,56 +52,52 @@ KEYS = ("alias/acceptance", "alias/another")
 
 # What happens at a call: before or after it took effect the process dies, or no answer comes; AWS
 # refuses it; or somebody does something before it.
-WAYS = [("kill", "before"), ("kill", "after"), ("lose", "before"), ("lose", "after")]
-WAYS += [("refuse", "before")]
+FAILURES = [("kill", "before"), ("kill", "after"), ("lose", "before"), ("lose", "after")]
+FAILURES += [("refuse", "before")]
 PEOPLE = ["hand", "inheriting hand", "pin", "pin and deploy", "push", "go on"]
-# Where it hurts most comes first: between putting `current`, starting the run and looking again.
-CALLS = st.sampled_from(["put", "start", "put", "start", "label", "_publish", "history", "runs"])
-CALLS |= st.sampled_from(["get", "find", "actions", "deployed", "shared", "positions", "execution"])
-COPY_CALLS = st.sampled_from(["copy", "put", "copy", "put", "own", "delete", "history", "_publish"])
 # Which other function may run during one. A person may pin an old copy just as a poll deletes it,
 # which is beyond what is promised.
 BESIDE = {
     "update": ("update", "poll", "copies end"),
     "poll": ("update", "poll", "copies end"),
     "promote": ("poll",),
-    "pin latest": ("poll",),
     "a run": ("poll",),
 }
-NTH = st.sampled_from([1, 1, 2, 3])
-
-
-def faults(others: Sequence[str], calls: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
-    """Return (what happens, `before` or `after` a call, the call's name, its number)."""
-    ways = st.sampled_from(WAYS) | st.sampled_from([(who, "before") for who in others])
-    return st.tuples(ways, calls, NTH).map(lambda fault: (*fault[0], *fault[1:]))
-
-
-def attempts(fault: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
-    return st.lists(st.none() | fault, max_size=3) | fault.map(lambda each: [each] * 3)
+WAYS = st.sampled_from(FAILURES)
+WAYS |= st.sampled_from([(who, "before") for who in (*PEOPLE, "update", "poll", "copies end")])
+# Where it hurts most comes first: between putting `current`, starting the run and looking again.
+CALLS = st.sampled_from(["put", "start"])
+CALLS |= st.sampled_from(["label", "_publish", "history", "runs", "execution"])
+CALLS |= st.sampled_from(["get", "find", "actions", "deployed", "shared", "copy", "own", "delete"])
+FAULTS = st.tuples(WAYS, CALLS, st.sampled_from([1, 1, 2, 3]))
+ONE_ATTEMPT = st.none() | FAULTS
+ATTEMPTS = st.lists(ONE_ATTEMPT, max_size=3)
+ATTEMPTS |= st.tuples(FAULTS) | FAULTS.map(lambda fault: [fault] * 3)
 
 
 def is_alone(attempts: Attempts) -> bool:
     """Return whether nobody acts between the calls of these attempts."""
-    return all(fault is None or fault[0] in ("kill", "lose", "refuse") for fault in attempts)
+    return all(fault is None or fault[0] in FAILURES for fault in attempts)
 
 
-FAULTS = faults(PEOPLE, CALLS)
-ONE_ATTEMPT, ATTEMPTS = st.none() | FAULTS, attempts(FAULTS)
-COPY_ATTEMPTS = attempts(faults(["update", "poll", "copies end", "pin"], COPY_CALLS))
-# The stage in which a run fails, `skip` for its deploy stage, `wait` for an approval that nobody
-# gives, `beside` for a push that fails while it waits for one.
-ENDS = st.sampled_from(
-    [None, "succeed", "succeed", "beside", "Build", "Approval", "Deploy", "Test"]
-)
+# What else happens in a night before its promotion.
+MEANWHILE = {
+    "broken": methodcaller("a_snapshot_breaks", -1, "failed"),
+    "busy": methodcaller("a_run_begins", "Webhook"),
+    "hold": methodcaller("operator_holds", 1),
+    "unreadable hold": methodcaller("somebody_changes_the_account", "hold"),
+    "pin": methodcaller("operator_pins", -2),
+    "pin and deploy": methodcaller("operator_pins", 0, deploy=True),
+    "rollback": methodcaller("operator_rolls_back", 0, deploy=True),
+    "refresh": methodcaller("operator_refreshes", ends="succeed"),
+    "killed": methodcaller("operator_refreshes", faults=[(("kill", "after"), "put", 1)]),
+}
+# Where a run fails: in a stage or its stack's update; `skip` is for its deploy stage, `wait` for an
+# approval that nobody gives.
+ENDS = st.sampled_from([None, "succeed", "succeed", "Build", "Approval", "Update", "Test"])
 ENDS |= st.sampled_from(["skip", "wait"])
 FATES = st.sampled_from(["ok"] * 7 + ["fail", "skip"])
 MOMENTS = st.sampled_from(["nothing"] * 5 + ["hand", "inheriting hand", "pin", "poll"])
-COPY_ENDS = st.sampled_from(["available", "available", "available", "failed", "copying", "deleted"])
-FLAWS = st.sampled_from(
-    [{}] * 9
-    + [{"status": "creating"}, {"created": None}, {"account": "9" * 12}, {"engine_version": "99.1"}]
-)
 INDEX, WHICH = st.integers(0, 1), st.integers(0, 99)
 SECONDS = st.sampled_from([0, -20, 20]).map(lambda seconds: timedelta(seconds=seconds))
 BEHAVIOURS = st.builds(
@@ -150,36 +146,24 @@ class Histories(RuleBasedStateMachine):
         is_known = stage["stacks"] != "unknown"
         bootstrap(self.settings, self.aws, stage["stacks"], history if is_known else "deployed")
         self.shares = self.judged = 0
-        self.wished = {each.arn for each in self.aws.snapshots.all}
-        self.fired: list[tuple[str, datetime]] = []
+        self.fired: dict[str, datetime] = {}
         self.runs_of: dict[datetime, set[str]] = {}
         self.audited = self._versions()
-        self.by_others: set[tuple[str, int]] = set()  # versions and runs of people in between
         self.by_hand: set[tuple[str, int]] = set()
-        self.their_runs: set[str] = set()
+        self.earlier_runs: set[str] = set()  # of ours, and those of people in between
         self.notified: set[Any] = set()
         self.next_poll = START
-        self.error: RefreshError | None = None
-        self.outside_window = self.is_forged = False
 
     def _database(self, index: int) -> Database:
         return self.settings.databases[index % len(self.settings.databases)]
 
     # --- production ---
 
-    @rule(index=INDEX, hours=st.integers(0, 20 * 24), flaw=FLAWS, again=st.booleans())
-    def production_shares(
-        self, index: int = 0, hours: int = 0, flaw: Mapping[str, Any] = {}, again: bool = False
-    ) -> None:
-        """Share a snapshot; where it is copied perhaps `again`, under the name of an earlier one."""
+    @rule(index=INDEX, hours=st.integers(0, 20 * 24))
+    def production_shares(self, index: int = 0, hours: int = 0) -> None:
         self.shares += 1
-        database, name = self._database(index), f"s{self.shares:04}"
-        shares = self.model.shares(database)
-        if again and shares and database.copy_policy:
-            name = shares[0].arn.rpartition(":")[2]
-            self.aws.snapshots.change(shares[0].arn, "deleted")
-        facts = {"created": self.aws.time - timedelta(hours=hours), **flaw}
-        offer(self.aws, database, name, facts.pop("created"), **facts)
+        created = self.aws.time - timedelta(hours=hours)
+        offer(self.aws, self._database(index), f"s{self.shares:04}", created)
 
     @precondition(lambda self: self.model.shared)
     @rule(which=WHICH, status=st.sampled_from(["deleted", "failed", "available"]))
@@ -199,19 +183,15 @@ class Histories(RuleBasedStateMachine):
         self._attempt("hold", ask, fault)
         assert fault or self.model.hold() == (str(until) if days > 0 else None)
 
-    @rule(text=st.sampled_from(["till thursday", "[]", '{"until": "soon"}']))
-    def a_hold_cannot_be_read(self, text: str) -> None:
-        self.aws.parameters.put_by_hand(HOLD, text)
-
     @precondition(lambda self: self.aws.snapshots.all)
     @rule(which=WHICH, deploy=st.booleans(), fault=ONE_ATTEMPT)
     def operator_pins(self, which: int, deploy: bool = False, fault: Any = None) -> None:
-        chosen, database = self._chosen(which)
-        self._operator("pin", partial(self._pin, database, chosen, deploy=deploy), fault)
+        self._operator("pin", partial(self._pin, which, "ann", deploy=deploy), fault)
 
-    def _chosen(self, which: int) -> tuple[str, Database]:
+    def _pin(self, which: int, actor: str, *, deploy: bool) -> Any:
         chosen = self.aws.snapshots.all[which % len(self.aws.snapshots.all)]
-        return chosen.arn, self._database(1 if chosen.cluster == "docs" else 0)
+        database = self._database(1 if chosen.cluster == "docs" else 0)
+        return pin(self.settings, self.aws, database, PinRequest(chosen.arn, actor, "try", deploy))
 
     @rule(index=INDEX, deploy=st.booleans(), fault=ONE_ATTEMPT, ends=ENDS)
     def operator_rolls_back(
@@ -222,48 +202,29 @@ class Histories(RuleBasedStateMachine):
         self._operator("rollback", ask, fault)
         self._its_run_ends(ends)
 
-    @rule(
-        outside_window=st.booleans(),
-        faults=st.lists(ONE_ATTEMPT, min_size=1, max_size=2),
-        ends=ENDS,
-    )
+    @rule(outside_window=st.booleans(), faults=ATTEMPTS, ends=ENDS)
     def operator_refreshes(
-        self, outside_window: bool = False, faults: Attempts = (None,), ends: str | None = None
+        self, outside_window: bool = False, faults: Attempts = (), ends: str | None = None
     ) -> None:
         """A person asks for it, and again after a failure or out of impatience."""
-        for fault in faults:
-            self.outside_window = outside_window
-            before = self._versions()
-            planned, _ = self._attempt("look", lambda: self._refresh(dry_run=True), None)
-            assert self._versions() == before, "a dry run put something"
-            result = self._operator("refresh", self._refresh, fault)
-            if result and planned and not fault:
-                assert (planned.outcome, planned.reason) == (result.outcome, result.reason)
+        self.outside_window = outside_window
+        for fault in faults or [None]:
+            request = RefreshRequest.by_person("kim", "needed", outside_window=outside_window)
+            self._operator("refresh", partial(refresh_now, self.settings, self.aws, request), fault)
         self._its_run_ends(ends)
 
-    def _refresh(self, *, dry_run: bool = False) -> Result:
-        request = RefreshRequest.by_person("kim", "needed", outside_window=self.outside_window)
-        return refresh_now(self.settings, self.aws, request, dry_run=dry_run)
-
-    def _pin(
-        self, database: Database, value: str, actor: str = "ann", *, deploy: bool = False
-    ) -> Any:
-        self.wished.add(value)
-        return pin(self.settings, self.aws, database, PinRequest(value, actor, "try", deploy))
-
-    def _operator(self, verb: str, ask: Callable[[], Any], fault: Any) -> Any:
+    def _operator(self, verb: str, ask: Callable[[], Any], fault: Any) -> None:
         """Do what an operator asks; a refusal changes nothing, and an answer names its run."""
         before = self.aws.values()
-        result, ending = self._attempt(verb, ask, fault)
+        result = self._attempt(verb, ask, fault)
         if isinstance(self.error, Refused | BusyError) and not fault:
             assert self.aws.values() == before, f"{verb} was refused, and wrote: {self.error}"
-        if ending == "answered":
+        if self.error is None:
             # The same request twice is answered with the run that the first one started.
             assert self.started <= {result.execution_id}, f"{verb} says {result.execution_id}"
-        elif ending == "raised":
+        elif not isinstance(self.error, Killed):
             assert not self.started or not getattr(self.error, "answered", True), "an unsaid run"
         self.time_passes(2)  # whoever acts within the difference of two clocks may be misjudged
-        return result
 
     @rule(index=INDEX, which=WHICH, inherits=st.booleans())
     def somebody_puts_by_hand(self, index: int, which: int, inherits: bool) -> None:
@@ -272,27 +233,23 @@ class Histories(RuleBasedStateMachine):
         suited = [each.arn for each in self.aws.snapshots.all if each.cluster == database.name]
         name = database.current_parameter
         if suited:
-            number = self.aws.parameters.put_by_hand(
-                name, suited[which % len(suited)], inherits=inherits
-            )
-            self.by_others.add((name, number))
-            *earlier, put = self.model.ledger(database)
+            value, parameters = suited[which % len(suited)], self.aws.parameters
+            put = (name, parameters.put_by_hand(name, value, inherits=inherits))
+            self.by_hand.add(put)
             # A Description that was written for this very value cannot be distinguished from our own.
-            is_like_ours = inherits and any(
-                each.value == put.value and each.note for each in earlier
-            )
-            (self.aws.like_ours if is_like_ours else self.by_hand).add((name, number))
+            earlier = self.model.ledger(database)[:-1]
+            if inherits and any(each.value == value and each.note for each in earlier):
+                self.aws.like_ours.add(put)
 
     def _intrude(self, who: str, which: int) -> None:
         """Somebody acts between two calls of another's invocation."""
         is_person = who in PEOPLE and not (self.settings.has_copies and self.who == "poll")
         if not is_person and who not in BESIDE.get(self.who, ()):
             return
-        before, runs, sent = self._versions(), self._ours(), len(self.aws.notifier.sent)
+        runs, sent = self.aws.pipelines.started, len(self.aws.notifier.sent)
         with suppress(RefreshError):
             self._act(who, which)
-        self.by_others |= self._versions().items() - before.items()
-        self.their_runs |= self._ours() - runs
+        self.earlier_runs |= self.aws.pipelines.started - runs
         del self.aws.notifier.sent[sent:]
 
     def _act(self, who: str, which: int) -> None:
@@ -300,8 +257,7 @@ class Histories(RuleBasedStateMachine):
             case "hand" | "inheriting hand":
                 self.somebody_puts_by_hand(which, which, who != "hand")
             case "pin" | "pin and deploy" if self.aws.snapshots.all:
-                chosen, database = self._chosen(which)
-                self._pin(database, chosen, "bea", deploy=who != "pin")
+                self._pin(which, "bea", deploy=who != "pin")
             case "push":
                 self.aws.begin()
             case "go on":
@@ -327,8 +283,7 @@ class Histories(RuleBasedStateMachine):
         fate=FATES,
         moment=MOMENTS,
         minutes=st.sampled_from([0, 0, 1, 10, 90, 3000]),
-        event=st.sampled_from(["heard", "heard", "lost"]),
-        attempts=ATTEMPTS,
+        attempts=ATTEMPTS | st.none(),
     )
     def the_pipeline_goes_on(
         self,
@@ -336,16 +291,16 @@ class Histories(RuleBasedStateMachine):
         fate: str = "ok",
         moment: str = "nothing",
         minutes: int = 0,
-        event: str = "lost",
-        attempts: Attempts = (),
+        attempts: Attempts | None = None,
     ) -> None:
+        """Without attempts the event of its end is lost."""
         process = self.aws.live[which % len(self.aws.live)]
         self.who, self.aws.moment = "a run", lambda: self._intrude(moment, which)
         self.aws.go_on(process, fate)
         self.aws.moment = lambda: None
-        self._audit(None)
+        self._audit()
         self.time_passes(minutes)
-        if isinstance(process, Execution) and not process.is_live and event == "heard":
+        if isinstance(process, Execution) and not process.is_live and attempts is not None:
             self.time_passes(2)  # by then the run is listed as ended
             self.an_event_of_the_pipeline_arrives(attempts)
 
@@ -358,7 +313,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.aws.executions)
     @rule(
         which=st.integers(0, 9),
-        how=st.sampled_from(["retry", "retry", "roll back", "stop", "abandon", "cancel"]),
+        how=st.sampled_from(["retry", "retry", "roll back", "stop", "abandon"]),
     )
     def somebody_acts_on_a_run(self, which: int, how: str) -> None:
         live = [each for each in self.aws.executions if each.is_live]
@@ -367,61 +322,49 @@ class Histories(RuleBasedStateMachine):
             self.aws.retry(failed[which % len(failed)])
         elif how == "roll back" and self.aws.may_roll_back():
             self.aws.begin("ManualRollback", rolls_back=True)
-        elif how in ("stop", "abandon", "cancel") and live:
+        elif how in ("stop", "abandon") and live:
             # Without a stack to look at, nobody sees what an abandoned action goes on to do.
-            abandons = how != "stop" and self.settings.databases[0].stack is not None
-            run = live[which % len(live)]
-            self.aws.stop(
-                run, "Cancelled" if how == "cancel" and abandons else "Stopped", abandons=abandons
-            )
+            abandons = how == "abandon" and self.settings.databases[0].stack is not None
+            self.aws.stop(live[which % len(live)], abandons=abandons)
         self.time_passes(2)
 
-    @rule(what=st.sampled_from(["Approval", "Deploy", "Test", "roll-back", "state machine"]))
+    @rule(
+        what=st.sampled_from(["Approval", "Deploy", "Test", "roll-back", "hold", "state machine"])
+    )
     def somebody_changes_the_account(self, what: str) -> None:
-        """Disable or enable a transition, continue a failed roll-back, or hide the state machine."""
+        """Disable or enable a transition, or the state machine; repair a roll-back, break the hold."""
         if what == "roll-back":
             self.aws.continue_rollback()
+        elif what == "hold":
+            self.aws.parameters.put_by_hand(HOLD, "until thursday")
         elif what == "state machine":
             self.aws.state_machines.missing ^= {MACHINE}
         else:
             self.aws.disabled ^= {what}
 
     @precondition(lambda self: self.aws.state_machines.statuses)
-    @rule(
-        which=st.integers(0, 9),
-        status=st.sampled_from(["SUCCEEDED", "FAILED", "TIMED_OUT", "redriven", "RUNNING"]),
-    )
+    @rule(which=WHICH, status=st.sampled_from(["SUCCEEDED", "FAILED", "TIMED_OUT", "RUNNING"]))
     def the_preparation_goes_on(self, which: int, status: str) -> None:
         """It ends, or somebody redrives one that has failed, which continues the same execution."""
         statuses = self.aws.state_machines.statuses
         name = [*statuses][-1 - which % len(statuses)]
-        if statuses[name] == "RUNNING":
-            statuses[name] = "FAILED" if status == "redriven" else status
-        elif status == "redriven" and statuses[name] != "SUCCEEDED":
-            statuses[name] = "RUNNING"
+        if statuses[name] != "SUCCEEDED":
+            statuses[name] = status
 
     def _its_run_ends(self, ends: str | None) -> None:
         """The newest run goes on to its end, or to an approval that nobody gives."""
         if ends is None or not self.aws.executions:
             return
-
-        def goes_on(process: Execution | Update, fate: str) -> None:
-            which = self.aws.live.index(process)
-            self.the_pipeline_goes_on(which, fate, minutes=5, event="heard")
-
         run = self.aws.executions[-1]
+        end, fate = ("Deploy", "skip") if ends == "skip" else (ends, "fail")
         for _ in range(24):
-            process = next((each for each in self.aws.updates if each.is_live), run)
-            inside = isinstance(process, Update) or process.is_inside
-            stage = "Deploy" if isinstance(process, Update) else process.stage
-            if not run.is_live or (ends == "wait" and inside and stage == "Approval"):
+            is_asked = run.is_inside and run.stage == "Approval"
+            if not run.is_live or (ends == "wait" and is_asked):
                 break
-            if ends == "beside" and inside and stage == "Approval":
-                goes_on(self.aws.begin(), "fail")
-                ends = "succeed"
-            fails = inside and stage == ends and (stage != "Deploy" or process is not run)
-            fate = "skip" if ends == "skip" and stage == "Deploy" else "fail" if fails else "ok"
-            goes_on(process, fate)
+            process = next((each for each in self.aws.updates if each.is_live), run)
+            place = run.stage if process is run else "Update"
+            step, which = fate if place == end else "ok", self.aws.live.index(process)
+            self.the_pipeline_goes_on(which, step, minutes=5, attempts=())
 
     # --- copies ---
 
@@ -431,71 +374,30 @@ class Histories(RuleBasedStateMachine):
         self.settings = StageSettings.from_environment(variables(**self.stage, key=key))
         self.model = Model(self.settings, self.aws)
 
-    @of_copies(index=INDEX)
-    def only_older_shares_are_left(self, index: int) -> None:
-        """A copy of one of them could never be `latest`."""
-        for made in list(self.aws.snapshots.copies.values()):
-            self.aws.snapshots.change(made.source.arn, "deleted")
-        self.production_shares(index, 100)
-
-    @of_copies(which=st.none() | WHICH, end=COPY_ENDS)
-    def copies_end(self, which: int | None = None, end: str = "available") -> None:
-        """All of them, or one."""
+    @of_copies(which=WHICH, end=st.sampled_from(["available", "available", "failed"]))
+    def a_copy_ends(self, which: int, end: str) -> None:
         found = [each.arn for each in self.aws.snapshots.all if each.status == "copying"]
-        for each in found if which is None or not found else [found[which % len(found)]]:
-            self.aws.snapshots.change(each, end)
+        if found:
+            self.aws.snapshots.change(found[which % len(found)], end)
 
-    @of_copies(
-        index=INDEX,
-        differs=st.sampled_from(["name", "tags"]),
-        status=st.sampled_from(["available", "available", "failed", "copying"]),
-    )
-    def somebody_forges_a_copy(self, index: int, differs: str, status: str) -> None:
-        """Take a snapshot like a copy of the newest share, but with another name or without tags."""
+    @of_copies(index=INDEX, status=st.sampled_from(["available", "available", "failed", "copying"]))
+    def somebody_forges_a_copy(self, index: int, status: str) -> None:
+        """Take a snapshot with the tags of a copy of the newest share, but with another name."""
         database = self._database(index)
         share, policy = next(iter(self.model.shares(database)), None), database.copy_policy
         if share and policy:
-            name = "before-the-migration" if differs == "name" else policy.name_for(share)
-            self.is_forged = True
-            own = self._take(name, database, status)
-            self.aws.snapshots.tags[own] = {} if differs == "tags" else policy.tags(share)
-
-    @of_copies(index=INDEX)
-    def others_copy_as_many_as_rds_allows(self, index: int) -> None:
-        for number in range(COPIES_UNDER_WAY):
-            self._take(f"theirs-{number}", self._database(index), "copying")
-
-    def _take(self, name: str, database: Database, status: str) -> str:
-        """Take a snapshot of this account, in the place of one of that name."""
-        own = arn(name, ACCEPTANCE)
-        self.aws.snapshots.change(own, "deleted")
-        offer(self.aws, database, name, self.aws.time, account=ACCEPTANCE, status=status)
-        return own
-
-    @of_copies(index=INDEX, call=st.sampled_from(["get", "put", "put"]))
-    def operator_pins_latest(self, index: int, call: str) -> None:
-        """The poll moves `latest` just as somebody pins what it names."""
-        self.some_nights_pass_without_a_promotion(1)
-        self.an_evening_comes(polls=False)
-        database = self._database(index)
-        self.wished |= {self.model.latest(database), *self.model.candidates(database)}
-        ask = partial(self._pin, database, "latest")
-        self._attempt("pin latest", ask, ("poll", "before", call, 1))
-
-    @of_copies(nights=st.integers(1, 3))
-    def some_nights_pass_without_a_promotion(self, nights: int) -> None:
-        for _ in range(nights):
-            self.an_evening_comes()
+            own = arn("before-the-migration", ACCEPTANCE)
+            self.aws.snapshots.change(own, "deleted")
+            offer(self.aws, database, "before-the-migration", self.aws.time, ACCEPTANCE, status)
+            self.aws.snapshots.tags[own] = policy.tags(share)
 
     # --- the schedules ---
 
     @rule(
         late=st.sampled_from([0, 0, 2, 178, 179, 400]),
         attempts=ATTEMPTS,
-        meanwhile=st.sampled_from([None, None, "broken", "busy", "pin", "pin and deploy"])
-        | st.sampled_from(["rollback", "refresh", "killed", "hold"]),
+        meanwhile=st.none() | st.sampled_from([*MEANWHILE]),
         ends=ENDS,
-        again=st.booleans(),
     )
     def a_night_passes(
         self,
@@ -503,44 +405,25 @@ class Histories(RuleBasedStateMachine):
         attempts: Attempts = (),
         meanwhile: str | None = None,
         ends: str | None = "succeed",
-        again: bool = False,
     ) -> None:
         """The whole of it: shares, an update, a promotion, its run, and the event of its end."""
         self.an_evening_comes()
-        if meanwhile == "broken":
-            self.a_snapshot_breaks(-1, "failed")
-        elif meanwhile == "busy":
-            self.a_run_begins("Webhook")
-        elif meanwhile in ("pin", "pin and deploy"):
-            self.operator_pins(late, meanwhile != "pin")
-        elif meanwhile == "rollback":
-            self.operator_rolls_back(late, late % 2 == 0)
-        elif meanwhile in ("refresh", "killed"):
-            fault = ("kill", "after", "put", 1) if meanwhile == "killed" else None
-            self.operator_refreshes(faults=[fault], ends="succeed" if late else None)
-        elif meanwhile == "hold":
-            self.operator_holds(1)
-        result = self._fire("promote", late, attempts)
+        if meanwhile:
+            MEANWHILE[meanwhile](self)
+        self.a_schedule_fires("promote", late, attempts, jumps=False)
         # One of the three attempts is undisturbed and inside the window, which ends at minute 180.
         succeeds = None in (*attempts, None)[:3] and late + 2 * len(attempts) <= 178
-        if succeeds and is_alone(attempts) and not meanwhile and not self.is_forged:
-            assert self.runs_of[self.fired[-1][1]], f"not promoted: {result}"
+        if succeeds and is_alone(attempts) and not meanwhile:
+            assert self.runs_of[self.fired["promote"]], f"not promoted: {self.error}"
         self._its_run_ends(ends)
-        if again:
-            self.time_passes(1)
-            self._deliver("promote", self.fired[-1][1], ())
 
-    @rule(fault=FAULTS, late=st.sampled_from([0, 179]), once=st.booleans(), ends=ENDS)
-    def a_bad_night_passes(self, fault: Any, late: int, once: bool, ends: str | None) -> None:
-        """The same goes wrong in every attempt, or in the first."""
-        self.a_night_passes(late, [fault] if once else [fault] * 3, ends=ends)
-
-    @rule(ends=st.sampled_from(["succeed", "Test", "Deploy", "skip", "Build"]))
+    @rule(ends=st.sampled_from(["succeed", "Test", "Update", "skip", "Build"]))
     def a_quiet_night_passes(self, ends: str) -> None:
         """Rules are drawn equally often: this one lets histories come to pins, failures and copies."""
         self.a_night_passes(ends=ends)
 
-    def an_evening_comes(self, *, polls: bool = True) -> None:
+    @of_copies()
+    def an_evening_comes(self) -> None:
         """Before an on-week's promotion: the pipeline idle, no hold, new data, and recorded."""
         self.all_settles()
         self._to_an_on_week()
@@ -549,14 +432,10 @@ class Histories(RuleBasedStateMachine):
         self.operator_holds(-1)
         self.a_schedule_fires("update")
         self.aws.snapshots.settle()
-        if polls:
-            self.a_poll_comes()
-            for database in self.settings.databases:
-                latest = self.model.latest(database)
-                copy = self.aws.snapshots.copies.get(latest)
-                source = copy.source if copy else self.aws.snapshots.get(latest)
-                is_newest = source.created >= self.model.shares(database)[0].created
-                assert is_newest or self.is_forged, f"{latest} is recorded"
+        self.a_poll_comes()
+        for database in self.settings.databases:
+            latest, (newest, *_) = self.model.latest(database), self.model.shares(database)
+            assert self.model.source(latest).created >= newest.created, f"{latest} is recorded"
 
     def _to_an_on_week(self) -> None:
         if not self.settings.cadence.is_on_week(self._next_sunday(2).date()):
@@ -565,52 +444,44 @@ class Histories(RuleBasedStateMachine):
     @rule(
         function=st.sampled_from(["update", "promote", "promote"]),
         late=st.sampled_from([0, 0, 0, 2, 90, 400]),
-        attempts=ATTEMPTS | COPY_ATTEMPTS,
-        jump=st.booleans(),
+        attempts=ATTEMPTS,
+        jumps=st.booleans(),
     )
     def a_schedule_fires(
-        self, function: str, late: int = 0, attempts: Attempts = (), jump: bool = True
+        self, function: str, late: int = 0, attempts: Attempts = (), *, jumps: bool = True
     ) -> None:
         """The next Sunday comes, or that of an on-week, and an event: on time, or hours late."""
-        if jump:
+        if jumps:
             self._to_an_on_week()
-        self._fire(function, late, attempts)
-
-    def _fire(self, function: str, late: int, attempts: Attempts) -> Result | None:
         sunday = self._next_sunday(2 if function == "update" else 4)
         self._pass_until(sunday + timedelta(minutes=late))
-        self.fired.append((function, sunday))
-        time = scheduled_minute((sunday + timedelta(seconds=late % 60)).isoformat())
-        return self._deliver(function, time, attempts)
+        self.fired[function] = sunday
+        self._deliver(function, attempts)
 
     def _next_sunday(self, hour: int) -> datetime:
         day = self.aws.time + timedelta(days=(6 - self.aws.time.weekday()) % 7)
         sunday = day.replace(hour=hour, minute=0, second=0, microsecond=0)
         return sunday if sunday >= self.aws.time else sunday + timedelta(days=7)
 
-    def _deliverable(self) -> list[tuple[str, datetime]]:
+    @precondition(lambda self: self.fired)
+    @rule(which=INDEX, attempts=ATTEMPTS)
+    def a_schedules_event_arrives_again(self, which: int = 0, attempts: Attempts = ()) -> None:
         """EventBridge tries to deliver an event for at most 24 hours."""
-        day = timedelta(hours=24)
-        return [each for each in self.fired if self.aws.time - each[1] <= day]
+        function = [*self.fired][-1 - which % len(self.fired)]
+        if self.aws.time - self.fired[function] < timedelta(hours=24):
+            self.time_passes(1)  # by then a run that has just been started is listed
+            self._deliver(function, attempts)
 
-    @precondition(lambda self: self._deliverable())
-    @rule(which=st.integers(0, 5), attempts=ATTEMPTS)
-    def a_schedules_event_arrives_again(self, which: int, attempts: list[Any]) -> None:
-        events = self._deliverable()
-        self.time_passes(1)  # by then a run that has just been started is listed
-        self._deliver(*events[-1 - which % len(events)], attempts)
-
-    def _deliver(self, function: str, scheduled: datetime, attempts: Attempts) -> Result | None:
+    def _deliver(self, function: str, attempts: Attempts) -> None:
         use_case = {"update": update, "promote": promote}[function]
-        ask = partial(use_case, self.settings, self.aws, scheduled)
-        result = self._invoke(function, ask, attempts, scheduled)
+        ask = partial(use_case, self.settings, self.aws, self.fired[function])
+        result = self._invoke(function, ask, attempts)
         has_started = result and result.outcome == "started"
         if function == "promote" and is_alone(attempts) and has_started:
             for each, value in self.promotable.items():
                 assert value in (self.model.current(each), self.model.truth(each)), (
                     "some databases were promoted, and not all"
                 )
-        return result
 
     # --- time and polls ---
 
@@ -626,7 +497,7 @@ class Histories(RuleBasedStateMachine):
                 self.a_poll_comes()
         self.aws.time = max(self.aws.time, end)
 
-    @rule(attempts=ATTEMPTS | COPY_ATTEMPTS)
+    @rule(attempts=ATTEMPTS)
     def a_poll_comes(self, attempts: Attempts = ()) -> None:
         self.next_poll = self.aws.time + POLL
         self._invoke("poll", partial(poll, self.settings, self.aws), attempts)
@@ -640,61 +511,51 @@ class Histories(RuleBasedStateMachine):
         if not self.model.check_quiet():
             self.model.check_ends()
         self.model.check_copies()
-        written, sent = self.model.ledgers(), len(self.aws.notifier.sent)
+        kept, sent = self.aws.parameters.kept, self.aws.notifier.sent
+        before = deepcopy((kept, sent))
         poll(self.settings, self.aws)
-        assert (self.model.ledgers(), len(self.aws.notifier.sent)) == (written, sent), (
-            "a poll with nothing to do wrote or notified something"
-        )
+        assert (kept, sent) == before, "a poll with nothing to do wrote or notified something"
 
     # --- Lambda ---
 
-    def _invoke(
-        self, who: str, ask: Callable[[], Result], attempts: Attempts, at: datetime | None = None
-    ) -> Result | None:
+    def _invoke(self, who: str, ask: Callable[[], Result], attempts: Attempts) -> Result | None:
         """Make up to three attempts, a minute and two apart; return the result of the last."""
         for delay, fault in zip((0, 1, 2), [*attempts, None, None, None], strict=False):
             self.aws.time += timedelta(minutes=delay)
-            result, ending = self._attempt(who, ask, fault, at)
-            if ending == "answered":
+            result = self._attempt(who, ask, fault)
+            if self.error is None:
                 break
         return result
 
-    def _attempt(
-        self, who: str, ask: Callable[[], Any], fault: Any, scheduled: datetime | None = None
-    ) -> tuple[Any, str]:
-        """Return the result and how it ended; judge what was written, started and sent."""
-        self.who, self.is_struck, sent = who, False, len(self.aws.notifier.sent)
+    def _attempt(self, who: str, ask: Callable[[], Any], fault: Any) -> Any:
+        """Return the result, unless there is an `error`; judge what was written, started and sent."""
+        self.who, self.error, result = who, None, None
         self.promotable = {each: self.model.promotable(each) for each in self.settings.databases}
-        runs, copies = self._ours(), set(self.aws.snapshots.copies)
+        sent, copies = len(self.aws.notifier.sent), set(self.aws.snapshots.copies)
+        self.earlier_runs = self.aws.pipelines.started
         busy = [each for each in self.aws.pipelines.listed(PIPELINE) if each.in_progress]
-        result, ending, self.error = None, "answered", None
         if fault:
-            way, when, operation, nth = fault
-            strike = partial(self._strike, way, operation)
-            meanwhile(self.aws, when, operation, strike, nth)
+            (way, when), operation, nth = fault
+            meanwhile(self.aws, when, operation, partial(self._strike, way, operation), nth)
         try:
             result = ask()
-        except Killed:
-            ending = "killed"
-        except RefreshError as error:
-            self.error, ending = error, "raised"
-        finally:
-            self.aws.interrupt = lambda when, operation: None
-        self.started = self._ours() - runs - self.their_runs
+        except (Killed, RefreshError) as error:
+            self.error = error
+        self.aws.interrupt = lambda when, operation: None
+        self.started = self.aws.pipelines.started - self.earlier_runs
         assert not (self.started and busy), f"{who} started a run beside {busy}"
         assert not self.started or who in MOVERS, f"{who} started a run"
         for each in self.started:
             self.model.check_ordered(each)
-        if scheduled and who == "promote":
-            minute = scheduled.replace(second=0)
-            self.runs_of.setdefault(minute, set()).update(self.started)
+        if who == "promote":
+            self.runs_of.setdefault(self.fired[who], set()).update(self.started)
         self._hear(self.aws.notifier.sent[sent:], fault)
-        self._audit(scheduled)
-        self._check_copies(self.aws.snapshots.copies.keys() - copies)
-        return result, ending
+        self._audit()
+        if not fault:
+            self._check_made(self.aws.snapshots.copies.keys() - copies)
+        return result
 
     def _strike(self, way: str, operation: str) -> None:
-        self.is_struck = True
         if way == "kill":
             raise Killed
         if way in ("refuse", "lose"):
@@ -718,23 +579,21 @@ class Histories(RuleBasedStateMachine):
                 assert end not in self.notified, f"notified again: {end}"
                 self.notified.add(end)
 
-    def _audit(self, scheduled: datetime | None) -> None:
+    def _audit(self) -> None:
         """Every version of `latest` and `current` that was just written may have been."""
         for database in self.settings.databases:
             for version in self._unaudited(database.latest_parameter):
                 assert version.value in self.model.candidates(database), f"latest: {version}"
             for version in self._unaudited(database.current_parameter):
-                if (database.current_parameter, version.number) not in self.by_others:
-                    self._audit_current(database, version, scheduled)
+                if (database.current_parameter, version.number) not in self.by_hand:
+                    self._audit_current(database, version)
         self.audited = self._versions()
 
     def _unaudited(self, name: str) -> list[Version]:
         kept, audited = self.aws.parameters.kept.get(name, []), self.audited.get(name, 0)
         return [version for version in kept if version.number > audited]
 
-    def _audit_current(
-        self, database: Database, version: Version, scheduled: datetime | None
-    ) -> None:
+    def _audit_current(self, database: Database, version: Version) -> None:
         earlier = [each for each in self.model.ledger(database) if each.number < version.number]
         name = f"version {version.number} of {database.name} ({version.action} by {self.who})"
         if any((each.value, each.note) == (version.value, version.note) for each in earlier):
@@ -743,18 +602,15 @@ class Histories(RuleBasedStateMachine):
             assert any(each.value == version.value for each in earlier), f"{name} is invented"
             self._may_correct(database, version, earlier[-1], name)
             return
-        share = self.aws.snapshots.get(version.value)
-        assert share, f"{name} does not exist"
+        restorable = [each.arn for each in self.aws.snapshots.all if each.available]
+        assert version.value in restorable, f"{name} cannot be restored"
         if version.action in ("pin", "rollback"):
-            assert pin_rejection(share, database.criteria) is None, f"{name} is not eligible"
-            is_wished = version.value in self.wished or self.who == "rollback"
-            assert is_wished, f"nobody asked for {name}"
             return
         assert version.action in ("promote", "refresh"), name
         assert version.value == self.promotable[database], f"{name} is not promotable"
         window = self.settings.window
         if version.action == "promote":
-            day = window.date_of(scheduled)
+            day = window.date_of(self.fired["promote"])
             assert self.settings.cadence.is_on_week(day), f"{name}: off-week"
         ignores = version.action == "refresh" and self.outside_window
         assert ignores or window.contains(self.aws.time), f"{name}: outside the window"
@@ -769,17 +625,14 @@ class Histories(RuleBasedStateMachine):
         if any((each.value, each.note) == overruled for each in later):
             return
         key = (database.current_parameter, corrected.number)
-        assert key not in self.by_hand, f"{name} takes back what a person has put"
+        assert key not in self.by_hand - self.aws.like_ours, f"{name} takes back a person's"
         run = self.aws.own_run(corrected.token)
         assert not (run and run.is_live), f"{name} takes back what {run} may still restore"
 
-    def _check_copies(self, made: Collection[str]) -> None:
-        """Each share is copied once, and only the newest one, if its copy can be promoted."""
-        found = self.aws.snapshots.copies
-        copies = [(each.recency, each.key) for each in found.values()]
-        assert len(copies) == len(set(copies)), "a share was copied twice"
-        for copy in made if not self.is_struck else ():
-            source = found[copy].source
+    def _check_made(self, made: Collection[str]) -> None:
+        """Only the newest share is copied, and only if its copy can be promoted."""
+        for copy in made:
+            source = self.model.source(copy)
             (database,) = (each for each in self.settings.databases if each.name == source.cluster)
             assert source == self.model.shares(database)[0], f"{source.arn} was copied"
             newest = self.model.usable(database, "available", "copying")[0].arn
@@ -792,19 +645,18 @@ class Histories(RuleBasedStateMachine):
         assert found.available or found.failed, f"{deleted} is in progress, and is deleted"
         if found.available:
             assert deleted not in self.model.leading(database), f"{deleted} is needed"
-            assert self.model.has_newer(database, deleted), f"{deleted} is young, and is deleted"
+            young = self.model.copies(database, "available")[: database.copy_policy.keep]
+            assert found not in young, f"{deleted} is young, and is deleted"
 
     @invariant()
     def the_guarantees_hold(self) -> None:
+        copies = [(each.recency, each.key) for each in self.aws.snapshots.copies.values()]
+        assert len(copies) == len(set(copies)), "a share was copied twice"
         self.model.check_status()
         self.judged = self.model.check_replacements(self.judged)
         self.model.check_good()
         for scheduled, started in self.runs_of.items():
             assert len(started) <= 1, f"{scheduled} started {started}"
-
-    def _ours(self) -> set[str]:
-        """Return the runs that the application has started."""
-        return self.aws.pipelines.started
 
     def _versions(self) -> dict[str, int]:
         return {name: kept[-1].number for name, kept in self.aws.parameters.kept.items()}

@@ -1,7 +1,7 @@
 """What must be so in an account, judged by the account's truth without the product's own functions."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -22,7 +22,6 @@ ENGINES = {"rds": ("aurora-postgresql", "15.4"), "docs": ("docdb", "5.0.0")}
 START = datetime.fromisoformat("2026-01-03T12:00:00+00:00")
 POLL = timedelta(minutes=15)
 CORRECTIONS = ("undo", "revert", "align")
-UNREADABLE = "unreadable"
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 
 # Where the pipeline deploys each database: a stack, and its cluster unless that is the only one.
@@ -55,11 +54,12 @@ def variables(
     The first is prepared if `prepares`; those in `copied` are copied if there is a key.
     """
     found = (stage.TWO if two else stage.STAGE) | {"SSM_REFRESH_HOLD_NAME": HOLD}
-    if prepares and stacks in STACKS:
+    known = STACKS.get(stacks)
+    if prepares and known:
         found |= {"RDS_AFTER_RESTORE": MACHINE}
     for name in ("RDS", "DOCS") if two else ("RDS",):
-        if stacks in STACKS:
-            found |= {f"{name}_STACK_NAME": STACKS[stacks][name.lower()]}
+        if known:
+            found |= {f"{name}_STACK_NAME": known[name.lower()]}
         if key and name in copied:
             found |= {f"{name}_COPY_KMS_KEY_ID": key, f"{name}_COPIES_TO_KEEP": keep}
     return found
@@ -88,13 +88,17 @@ def bootstrap(
 
 
 def offer(
-    aws: SimulatedAws, database: Database, name: str, created: datetime, **facts: Any
+    aws: SimulatedAws,
+    database: Database,
+    name: str,
+    created: datetime,
+    account: str = PRODUCTION,
+    status: str = "available",
 ) -> Snapshot:
-    """Let production share a snapshot of a database."""
+    """Let production share a snapshot of a database, or take one in another account."""
     engine, version = ENGINES[database.name]
-    facts = {"engine": engine, "engine_version": version, "created": created, **facts}
-    account = facts.pop("account", PRODUCTION)
-    shared = snapshot(name, account, cluster=database.name, **facts)
+    facts = {"cluster": database.name, "engine": engine, "engine_version": version}
+    shared = snapshot(name, account, created=created, status=status, **facts)
     aws.snapshots.all.append(shared)
     return shared
 
@@ -119,11 +123,6 @@ class Model:
         """Return what the database's cluster was restored from."""
         return self.aws.stacks.restored_from(database.current_parameter)
 
-    def cluster(self, database: Database) -> str:
-        """Return the resource id of the deployed cluster."""
-        clusters = self.aws.clusters.restored
-        return clusters[self.aws.stacks.cluster(database.current_parameter)].resource_id
-
     # --- snapshots ---
 
     @property
@@ -132,17 +131,14 @@ class Model:
         return [each for each in self.aws.snapshots.all if not each.own]
 
     def shares(self, database: Database) -> list[Snapshot]:
-        """Return the eligible shares, newest first."""
-        found = [each for each in self.shared if each.available and self._suits(each, database)]
+        """Return the available shares, newest first."""
+        found = [each for each in self.shared if each.available and each.cluster == database.name]
         return sorted(found, key=lambda each: (each.created, each.arn), reverse=True)
 
-    @staticmethod
-    def _suits(share: Snapshot, database: Database) -> bool:
-        return (
-            share.account == PRODUCTION
-            and (share.engine, share.engine_version) == ENGINES[database.name]
-            and share.created is not None
-        )
+    def source(self, value: str) -> Snapshot:
+        """Return the share that a copy was made from, or the share itself."""
+        copy = self.aws.snapshots.copies.get(value)
+        return copy.source if copy else self.aws.snapshots.get(value)
 
     def copies(self, database: Database, *statuses: str) -> list[Snapshot]:
         """Return the database's copies in one of these states, whatever their key, newest first.
@@ -153,25 +149,14 @@ class Model:
         found = [
             each
             for each in self.aws.snapshots.all
-            if each.arn in made
-            and made[each.arn].source.cluster == database.name
-            and each.status in statuses
+            if each.arn in made and each.cluster == database.name and each.status in statuses
         ]
         return sorted(found, key=lambda each: made[each.arn].recency, reverse=True)
 
     def usable(self, database: Database, *statuses: str) -> list[Snapshot]:
-        """Return those under the key that is set, of eligible shares."""
+        """Return those under the key that is set."""
         made, key = self.aws.snapshots.copies, database.copy_policy.key
-        return [
-            each
-            for each in self.copies(database, *statuses)
-            if made[each.arn].key == key and self._suits(made[each.arn].source, database)
-        ]
-
-    def pending(self, database: Database) -> str | None:
-        """Return the newest copy, if it is in progress."""
-        newest = next(iter(self.usable(database, "available", "copying")), None)
-        return newest.arn if newest and newest.in_progress else None
+        return [each for each in self.copies(database, *statuses) if made[each.arn].key == key]
 
     def candidates(self, database: Database) -> list[str]:
         """Return what `latest` may name, newest first."""
@@ -181,17 +166,12 @@ class Model:
 
     def promotable(self, database: Database) -> str | None:
         """Return what a promotion may put now, if anything."""
-        latest, candidates = self.latest(database), self.candidates(database)
-        if latest in (None, "dummyvalue") or not candidates:
-            return None
-        if database.copy_policy:
-            value = candidates[0]
-            source = self.aws.snapshots.copies[value].source
-            is_allowed = not self.pending(database)
-        else:
-            value, source = latest, self.aws.snapshots.get(latest)
-            is_allowed = latest in candidates
-        is_allowed = is_allowed and source.age(self.aws.time) <= timedelta(days=14)
+        value, candidates = self.latest(database), self.candidates(database)
+        if database.copy_policy and value not in (None, "dummyvalue"):
+            # The newest copy, whether `latest` names it already or not; but it may be in progress.
+            value = next((each.arn for each in self.usable(database, "available", "copying")), None)
+        is_allowed = value in candidates
+        is_allowed = is_allowed and self.source(value).age(self.aws.time) <= timedelta(days=14)
         return value if is_allowed else None
 
     def leading(self, database: Database) -> set[str | None]:
@@ -200,30 +180,15 @@ class Model:
         That is what is deployed as far as was seen, what a run was last started for, and what
         `latest` named in the last 15 minutes.
         """
-        versions = self.ledger(database)
-        present = [each.value for each in versions[-1:]]
-        before = [each.value for each in versions if each.value not in [*present, "dummyvalue"]]
-        good = [each.value for each in versions if each.is_good]
-        seen = [each.value for each in versions if each.run_id]
-        order = last_order(versions)
-        ordered = [order.value] if order else []
+        versions, current = self.ledger(database), self.current(database)
+        before = [each for each in versions if each.value not in (current, "dummyvalue")]
+        good = [each for each in versions if each.is_good]
+        seen = [each for each in versions if each.run_id]
+        found = [*before[-1:], *good, *seen[-1:], *filter(None, [last_order(versions)])]
         latest = self.aws.parameters.kept.get(database.latest_parameter, [])
-        recent = [
-            old.value
-            for old, new in pairwise(latest)
-            if self.aws.time - new.modified < timedelta(minutes=15)
-        ]
-        return {self.latest(database), *present, *before[-1:], *good, *seen[-1:], *ordered, *recent}
-
-    def has_newer(self, database: Database, copy: str) -> bool:
-        """Return whether as many other copies as are kept are available and at least as new."""
-        made = self.aws.snapshots.copies
-        newer = [
-            each.arn
-            for each in self.copies(database, "available")
-            if each.arn != copy and made[each.arn].recency >= made[copy].recency
-        ]
-        return len(newer) >= database.copy_policy.keep
+        since = self.aws.time - timedelta(minutes=15)
+        found += [old for old, new in pairwise(latest) if new.modified > since]
+        return {self.latest(database), current, *(each.value for each in found)}
 
     def check_copies(self) -> None:
         """Once copies and polls are done, `latest` names the newest, and no other is left over."""
@@ -239,16 +204,12 @@ class Model:
     # --- the hold ---
 
     def hold(self) -> str | None:
-        """Return until when promotion is held today, perhaps `UNREADABLE`; None if it is not."""
+        """Return until when promotion is held today, as far as it can be read; None if it is not."""
         text = self.aws.values().get(HOLD, "dummyvalue")
-        if text == "dummyvalue":
-            return None
-        try:
-            until = json.loads(text)["until"]
-            is_over = self.aws.time.date() >= date.fromisoformat(until)
-        except (ValueError, TypeError):
-            return UNREADABLE
-        return None if is_over else until
+        if not text.startswith("{"):
+            return None if text == "dummyvalue" else text
+        until = json.loads(text)["until"]
+        return until if self.aws.time.date() < date.fromisoformat(until) else None
 
     # --- guarantees ---
 
@@ -267,7 +228,7 @@ class Model:
             has_failed = self.stack_status(database).endswith("ROLLBACK_FAILED")
             assert not has_failed or "cannot be seen" in problems, "a failed roll-back is hidden"
             if "cannot be seen" in problems:
-                assert self.may_be_unknown(database), problems
+                assert has_failed or self.may_be_unknown(database), problems
                 assert (entry["deployed"], entry["waiting"]) == (None, False)
                 continue
             known = truth if truth and truth.startswith("arn:") else None
@@ -297,12 +258,9 @@ class Model:
         return any(action.status == "InProgress" for action in self.aws.pipelines.executed)
 
     def may_be_unknown(self, database: Database) -> bool:
-        """Nothing is there, a roll-back has failed, or `current` changed just when a run read it."""
-        has_failed = self.stack_status(database).endswith("ROLLBACK_FAILED")
-        if self.truth(database) is None or has_failed:
-            return True
+        """Nothing is there, or `current` changed just when a run read it."""
         window = timedelta(minutes=2)
-        return any(
+        return self.truth(database) is None or any(
             (action.reads_since or action.started) - window
             <= version.modified
             <= action.started + window
@@ -333,23 +291,25 @@ class Model:
         """People know how the run ended that restored what is deployed, and `good` says the same."""
         for database in self.settings.databases:
             name = database.current_parameter
-            replaced = [each for each in self.aws.replaced if each.parameter == name]
-            if not replaced or database.stack is None or replaced[-1].execution.is_abandoned:
+            runs = [
+                update.execution for update, replaced, _ in self.aws.replaced if replaced == name
+            ]
+            if not runs or database.stack is None or runs[-1].is_abandoned:
                 continue  # nobody can see what an abandoned action goes on to do
-            run, cluster = replaced[-1].execution, self.cluster(database)
+            run, identifier = runs[-1], self.aws.stacks.cluster(name)
+            cluster = self.aws.clusters.restored[identifier].resource_id
             labelled = [each for each in self.ledger(database) if cluster in each.labels]
             assert len(labelled) == 1, f"{cluster} is the label of {len(labelled)} versions"
             (version,) = labelled
             assert version.value == self.truth(database)
             assert version.run_id == run.execution_id, f"{version.run_id} is not {run.execution_id}"
-            has_succeeded, is_prepared = run.status == "Succeeded", self.is_prepared(database)
-            ends = {"refreshed": has_succeeded and is_prepared}
-            ends |= {"failed-after-restore": not has_succeeded, "not-prepared": not is_prepared}
-            assert version.is_good == ends["refreshed"]
+            has_succeeded = run.status == "Succeeded"
+            is_prepared = self.is_prepared(database, [cluster])
+            assert version.is_good == (has_succeeded and is_prepared)
+            ends = {"refreshed": version.is_good, "failed-after-restore": not has_succeeded}
+            ends |= {"not-prepared": not is_prepared}
             for end, is_so in ends.items():
-                assert not is_so or f"notified-{end}" in version.labels, (
-                    f"nobody knows how {run.execution_id} ended: {end}"
-                )
+                assert not is_so or f"notified-{end}" in version.labels, f"nobody knows it is {end}"
 
     def is_correction(self, database: Database, version: Version) -> bool:
         """Return whether the application put it to correct another, and it does not only look so."""
@@ -363,17 +323,15 @@ class Model:
         alone would not have.
         """
         databases = {each.current_parameter: each for each in self.settings.databases}
-        for replaced in self.aws.replaced[since:]:
-            database, version = databases[replaced.parameter], replaced.version
+        for update, parameter, before in self.aws.replaced[since:]:
+            database, version = databases[parameter], update.read[parameter]
             is_ordered = version.action == "undo" and any(
                 each.number == version.number - 2 and each.value == version.value and each.is_ours
                 for each in self.ledger(database)
             )
             is_correction = self.is_correction(database, version) and not is_ordered
-            assert replaced.before in (None, version.value) or not is_correction, (
-                f"the {version.action} of {database.name} to {version.value} replaced "
-                f"{replaced.before}"
-            )
+            is_kept = before in (None, version.value)
+            assert is_kept or not is_correction, f"{version} replaced {before}"
         return len(self.aws.replaced)
 
     def check_ordered(self, run: str) -> None:
@@ -392,31 +350,23 @@ class Model:
         """`good` is on one version at most, whose value a successful run deployed, and prepared."""
         for database in self.settings.databases:
             name = database.current_parameter
-            good = [each.value for each in self.ledger(database) if each.is_good]
+            good = [each for each in self.ledger(database) if each.is_good]
+            updates = [each for each in self.aws.updates if each.has_succeeded]
             deployed = {
-                update.read[name].value
-                for update in self.aws.updates
-                if update.has_succeeded
-                and update.execution.status == "Succeeded"
-                and name in update.read
+                each.read[name].value
+                for each in updates
+                if each.execution.status == "Succeeded" and name in each.read
             }
             assert len(good) <= 1
-            assert deployed.issuperset(good), f"{database.name}: no successful run deployed {good}"
-            assert all(self.has_been_prepared(database, each) for each in good)
+            for each in good:
+                assert each.value in deployed, f"no successful run deployed {each}"
+                assert self.is_prepared(database, each.cluster_labels), f"{each} is not prepared"
 
-    def is_prepared(self, database: Database) -> bool:
-        """Return whether the deployed cluster's after-restore work has succeeded, if it has any."""
-        name = f"{database.name}-{self.cluster(database)}"
-        return not database.after_restore or self.aws.state_machines.statuses[name] == "SUCCEEDED"
-
-    def has_been_prepared(self, database: Database, value: str) -> bool:
-        """Return whether any cluster with this data has been prepared, if it has to be."""
-        machines = self.aws.state_machines
-        return not database.after_restore or any(
-            machines.statuses[name] == "SUCCEEDED"
-            for name, given in machines.inputs.items()
-            if (given["database"], given["snapshot"]) == (database.name, value)
-        )
+    def is_prepared(self, database: Database, clusters: Iterable[str]) -> bool:
+        """Return whether the clusters' after-restore work, which has been started, has succeeded."""
+        statuses = self.aws.state_machines.statuses
+        work = [f"{database.name}-{cluster}" for cluster in clusters if database.after_restore]
+        return all(statuses[each] == "SUCCEEDED" for each in work)
 
     def settle(self, poll: Callable[[], object], prepared: str = "SUCCEEDED") -> None:
         """Let all runs and copies end and four polls pass; after-restore work ends as `prepared`."""
@@ -436,7 +386,3 @@ class Model:
             poll()
             statuses = self.aws.state_machines.statuses
             statuses |= {name: prepared for name in statuses if statuses[name] == "RUNNING"}
-
-    def ledgers(self) -> list[Any]:
-        """Return everything that a poll might write."""
-        return [(self.latest(each), list(self.ledger(each))) for each in self.settings.databases]

@@ -5,17 +5,14 @@ as well, some of them only after a thousand. The few steps that show a fault are
 that it is found at once, and never by luck.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import methodcaller as step
 from typing import Any, NamedTuple
 
 import pytest
 
-from chalicelib.domain.ledger import Run
-from chalicelib.domain.ownership import Owned, owned
+from chalicelib.domain.ownership import owned
 from chalicelib.domain.results import Result
-from chalicelib.domain.snapshots import OwnSnapshot
-from chalicelib.ports import Aws
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.deployments import Deployments
 from tests.simulation.account import Behaviour
@@ -27,8 +24,9 @@ NIGHT = step("a_night_passes")
 FAILS_LATE = step("a_night_passes", ends="Test")
 FAILS_EARLY = step("a_night_passes", ends="Build")
 EVENING = step("an_evening_comes")
-EVENINGS = step("some_nights_pass_without_a_promotion", 2)
+EVENINGS = (EVENING, EVENING)
 SHARE = step("production_shares")
+LOSS = step("a_snapshot_breaks", 0, "deleted")
 UPDATE = step("a_schedule_fires", "update")
 PROMOTE = step("a_schedule_fires", "promote")
 POLL = step("time_passes", 30)
@@ -61,19 +59,7 @@ def nothing(*_: object) -> None:
     """Do not check, or find nothing."""
 
 
-def without_rollbacks(aws: Aws, pipeline: str, runs: Sequence[Run]) -> Deployments:
-    return Deployments(aws, pipeline, [run for run in runs if not run.is_rollback])
-
-
 put_and_start = Pipeline.put_and_start
-
-
-def of_the_first(self: Pipeline, moves: dict[Any, Any], *given: Any) -> Any:
-    return put_and_start(self, dict([*moves.items()][:1]), *given)
-
-
-def whatever_its_name(own: OwnSnapshot, _: str, made_for: str) -> Owned | None:
-    return owned(own, "", made_for)
 
 
 class Fault(NamedTuple):
@@ -88,7 +74,7 @@ PLANTED: dict[str, Fault] = {
     # What is deployed, and what follows from it.
     "rollback runs restore nothing": Fault(
         "usecases.current.Deployments",
-        without_rollbacks,
+        lambda aws, name, runs: Deployments(aws, name, [x for x in runs if not x.is_rollback]),
         history(NIGHT, step("operator_pins", 0), step("somebody_acts_on_a_run", 0, "roll back")),
     ),
     "what is not prepared is good": Fault(
@@ -131,7 +117,7 @@ PLANTED: dict[str, Fault] = {
     "a scheduled time is never spent": Fault(
         "usecases.promote.already_ran",
         nothing,
-        history(step("a_night_passes", ends="Build", again=True)),
+        history(FAILS_EARLY, step("a_schedules_event_arrives_again")),
     ),
     "the window ignored": Fault(
         "usecases.promote.check_window", nothing, history(step("a_night_passes", late=400))
@@ -140,7 +126,9 @@ PLANTED: dict[str, Fault] = {
         "usecases.promote.check_hold", nothing, history(step("a_night_passes", meanwhile="hold"))
     ),
     "only the first database": Fault(
-        "usecases.current.Pipeline.put_and_start", of_the_first, history(NIGHT)
+        "usecases.current.Pipeline.put_and_start",
+        lambda self, moves, *given: put_and_start(self, dict([*moves.items()][:1]), *given),
+        history(NIGHT),
     ),
 }
 
@@ -149,29 +137,29 @@ IN_COPIES: dict[str, Fault] = {
     "retention forgets the value before": Fault(
         "usecases.copies.earlier_snapshot",
         nothing,
-        with_copies(EVENING, step("operator_pins", -1), step("operator_pins", 0), EVENINGS),
+        with_copies(EVENING, step("operator_pins", -1), step("operator_pins", 0), *EVENINGS),
     ),
     "retention forgets good": Fault(
-        "usecases.copies.good_version", nothing, with_copies(NIGHT, FAILS_LATE, *PINS, EVENINGS)
+        "usecases.copies.good_version", nothing, with_copies(NIGHT, FAILS_LATE, *PINS, *EVENINGS)
     ),
     "retention forgets what is deployed": Fault(
         "usecases.copies.last_restored",
         nothing,
-        with_copies(NIGHT, FAILS_LATE, FAILS_EARLY, *PINS, EVENINGS),
+        with_copies(NIGHT, FAILS_LATE, FAILS_EARLY, *PINS, *EVENINGS),
     ),
     "no retention": Fault(
-        "usecases.update_latest.expired_copies", lambda *_: [], with_copies(EVENINGS, EVENINGS)
+        "usecases.update_latest.expired_copies", lambda *_: [], with_copies(*EVENINGS, *EVENINGS)
     ),
     "managed by the tags alone": Fault(
         "domain.ownership.owned",
-        whatever_its_name,
-        with_copies(SHARE, step("somebody_forges_a_copy", 0, "name", "failed"), POLL),
+        lambda own, _, made_for: owned(own, "", made_for),
+        with_copies(SHARE, step("somebody_forges_a_copy", 0, "failed"), POLL),
     ),
     # Which are made and promoted.
     "every share is copied": Fault(
         "usecases.copies.needs_copy",
         lambda *_: True,
-        with_copies(EVENING, step("only_older_shares_are_left", 0), UPDATE),
+        with_copies(EVENING, *[LOSS] * 4, step("production_shares", hours=100), UPDATE),
     ),
     "latest to an unfinished copy": Fault(
         "domain.copies.copy_rejection", nothing, with_copies(SHARE, UPDATE)
