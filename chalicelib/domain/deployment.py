@@ -227,8 +227,7 @@ def restored_from(
     (value,) = values
     fitting = [(maker, made) for maker, each in read if (made := newest_of(value, each))]
     # A later deploy of the same value replaces nothing, and what a failed one made was rolled back.
-    likeliness = {"Succeeded": 2, "Failed": 0}
-    maker, made = max(fitting, key=lambda each: likeliness.get(each[0].status, 1))
+    maker, made = max(fitting, key=lambda each: each[0].status != "Failed")
     return Deployment(value, made, maker.execution_id, cluster)
 
 
@@ -308,7 +307,7 @@ def last_deployed(
     in a build, may deploy at any time during a run.
     """
     deploys = [action for action in actions if action.category == "Deploy"]
-    if actions and not deploys:
+    if actions and not {each.category for each in actions} & {"Deploy", PREPARES_CHANGE_SET}:
         deploys = [
             Action(
                 run.execution_id,

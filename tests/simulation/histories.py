@@ -94,8 +94,8 @@ MEANWHILE = {
 }
 # Where a run fails: in a stage or its stack's update; `skip` is for its deploy stage, `wait` for an
 # approval that nobody gives.
-ENDS = st.sampled_from([None, "succeed", "succeed", "Build", "Approval", "Update", "Test"])
-ENDS |= st.sampled_from(["skip", "wait"])
+ENDS = st.sampled_from([None, "succeed", "succeed", "Build", "Approval", "Deploy", "Update"])
+ENDS |= st.sampled_from(["Test", "skip", "wait"])
 FATES = st.sampled_from(["ok"] * 7 + ["fail", "skip"])
 MOMENTS = st.sampled_from(["nothing"] * 5 + ["hand", "inheriting hand", "pin", "poll"])
 INDEX, WHICH = st.integers(0, 1), st.integers(0, 99)

@@ -167,6 +167,8 @@ def test_a_pipeline_without_a_deploy_action_may_deploy_at_any_time_of_a_run() ->
     assert deployed(build) == NOTHING
     assert deployed(build, runs=[PUSH, run("r", 1, ended=10)]) == Deployment("b", B, "r")
     assert deployed(build, runs=[run("r", 5)]) == UNKNOWN
+    # One that prepares a change set deploys only when it executes that.
+    assert deployed(PREPARED, build, runs=[PUSH, run("r", 1, ended=10)]) == NOTHING
 
 
 PREPARED = deploy("r", 2, category=PREPARES_CHANGE_SET)
