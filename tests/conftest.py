@@ -21,6 +21,7 @@ for name in [name for name in os.environ if name.startswith("MAKE") or name == "
 
 _DEMOS = {"test_readme.py"}
 _SHARING = {"browser", "contract", "e2e", "localcloud", "test_bench.py"}
+_DEPLOYED = ("cli", "contract", "night", "permissions", "signatures")
 
 
 def _are_in(nodeid: str, names: set[str]) -> bool:
@@ -35,9 +36,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class _Scheduler(LoadScopeScheduling):
-    """Keeps the tests of a file in one process where they share a cloud, a browser or a package."""
+    """Keeps the tests of a file in one process where they share a cloud, a browser or a package.
+
+    Those that share one deployed stage are together, for each process would deploy another one.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(tuple(f"tests/e2e/test_{each}.py" for each in _DEPLOYED)):
+            return "deployed"
         return nodeid.partition("::")[0] if _are_in(nodeid, _SHARING) else nodeid
 
 

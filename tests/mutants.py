@@ -72,6 +72,12 @@ def mutants() -> Iterator[Mutant]:
                 node.__class__, node.__dict__ = kept
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the quick tests come first: tests/conftest.py begins with what takes long."""
+    items.reverse()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Let coverage note which test executes a line, with its fixtures and whatever its arguments."""

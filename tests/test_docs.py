@@ -19,7 +19,6 @@ from chalicelib.settings import acceptance, production
 from cli.main import cli
 from cli.stages import AcceptanceStage, load, own_answers
 from demo.production import ACCEPTANCE_RESTORES
-from tests.simulation import test_it_bites
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").glob("*.md"))]
@@ -197,8 +196,3 @@ def test_the_page_about_production_explains_what_production_decides() -> None:
 def test_the_key_policy_is_the_one_that_the_local_clouds_production_has() -> None:
     (statement,) = re.findall(r"```json\n(.*?)```", TEXTS["production.md"], re.DOTALL)
     assert json.loads(statement) == ACCEPTANCE_RESTORES
-
-
-def test_the_documents_say_how_many_faults_are_planted() -> None:
-    planted = len(test_it_bites.PLANTED | test_it_bites.IN_COPIES)
-    assert f"plants {planted} faults" in " ".join(TEXTS["guarantees.md"].split())

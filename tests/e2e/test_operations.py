@@ -18,12 +18,16 @@ TEXT = operations.DOCUMENT.read_text()
 POLICIES = operations.policies(TEXT)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl to be tried")
-def test_every_command_prints_what_the_document_says(
-    cloud: LocalCloud, new_project: Callable[[], Path]
-) -> None:
-    company = found_company(cloud, new_project())
+@pytest.fixture(scope="module")
+def company(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Company:
+    running_cloud.reset()
+    company = found_company(running_cloud, new_project())
     company.chalice("deploy", "--stage", STAGE)
+    return company
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl to be tried")
+def test_every_command_prints_what_the_document_says(company: Company) -> None:
     performed = operations.perform(company, TEXT)
     assert operations.normal(performed).splitlines() == operations.normal(TEXT).splitlines()
 
@@ -35,14 +39,14 @@ def test_each_route_for_programs_is_asked_in_the_document() -> None:
 
 @pytest.mark.parametrize(("person", "writing"), [("tester", 403), ("operator", 400)])
 def test_the_policies_let_testers_read_and_operators_do_everything(
-    deployed: Company, person: str, writing: int
+    company: Company, person: str, writing: int
 ) -> None:
     """A list for a body is refused once somebody is let in."""
-    variables = operations.environment_of(deployed, person, POLICIES[person])
+    variables = operations.environment_of(company, person, POLICIES[person])
     answered = {}
     for method, path in OPERATIONS:
         body = None if method == "GET" else []
-        answered[method, path], _ = deployed.signed(
+        answered[method, path], _ = company.signed(
             method, path, body, Credentials(*variables.values())
         )
     assert answered == {each: 200 if each[0] == "GET" else writing for each in OPERATIONS}

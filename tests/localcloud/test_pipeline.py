@@ -1,7 +1,7 @@
 """The main pipeline's runs, held to the CodePipeline User Guide.
 
-Tokens are in tests/contract, approvals, retries and skipped stages in tests/e2e/test_reconcile.py, what is restored in
-tests/e2e/test_main_pipeline.py; the events of runs reach the functions in tests/e2e.
+Tokens are in tests/contract, approvals in tests/e2e/test_night.py, retries and skipped stages in the demo, what is
+restored in tests/e2e/test_main_pipeline.py; the events of runs reach the functions in tests/e2e.
 """
 
 from demo.pipeline import create_pipeline

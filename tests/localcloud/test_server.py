@@ -1,12 +1,11 @@
 """How the local cloud ends."""
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from localcloud.client import LocalCloud
+from localcloud.client import LocalCloud, wait_until
 from tests.localcloud.probe import create_function
 
 SLOW = "import time\ndef handler(event, context): time.sleep(50)"
@@ -22,15 +21,16 @@ def test_a_cloud_ends_with_its_starter_and_leaves_neither_a_process_nor_a_file_b
     assert server is not None
     assert server.stdin is not None
     with server:
-        create_function(cloud, SLOW, Timeout=60)
-        cloud.client("lambda").invoke(FunctionName="probe", InvocationType="Event", Payload="1")
-        while not (processes := children(server.pid)):
-            time.sleep(0.02)
-        server.stdin.close()  # as the end of the process that holds it does, however that ends
-        assert (server.wait(60), (tmp_path / "log").read_text()) == (0, "")
+        try:
+            create_function(cloud, SLOW, Timeout=60)
+            cloud.client("lambda").invoke(FunctionName="probe", InvocationType="Event", Payload="1")
+            processes = wait_until(lambda: children(server.pid), "a function's process")
+            server.stdin.close()  # as the end of the process that holds it does, however that ends
+            assert (server.wait(60), (tmp_path / "log").read_text()) == (0, "")
+        finally:
+            server.kill()  # one that goes on, or the test would as well
     assert [*(tmp_path / "temporary").iterdir()] == []
-    while any(Path(f"/proc/{pid}").exists() for pid in processes):
-        time.sleep(0.02)
+    wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in processes), "their end")
 
 
 def children(pid: int) -> list[str]:
