@@ -81,6 +81,8 @@ class FakeClient:
     def __init__(self, *databases: Json, **status: Any) -> None:
         self.calls: list[Any] = []
         last_run = {"execution_id": RUN, "status": "Succeeded", "updated": at(days=13.37)}
+        moved = {"current": nightly("orders", 1), "previous": nightly("orders", 7)}
+        pinned = moved | {"version": 5, "execution_id": None, "under_way": None}
         self.answers: dict[str, Any] = {  # or the error that is raised
             "identity": {"Account": "222222222222", "Arn": OMAR},
             "status": {
@@ -98,13 +100,28 @@ class FakeClient:
             },
             "history": self._history,
             "snapshots": self._snapshots,
+            "pin": pinned,
+            "rollback": pinned | {"execution_id": RUN},
+            "refresh": {
+                "outcome": "started",
+                "dry_run": False,
+                "databases": [moved | {"name": "orders"}],
+                "execution_id": RUN,
+                "steps": [{"step": "week", "verdict": "passed", "detail": "any week will do"}],
+            },
+            "hold": {
+                "hold": {"until": "2026-12-03"},
+                "next_restore": "2026-12-06T04:00:00+00:00",
+                "under_way": f"run 7 restores {nightly('orders', 1)}",
+            },
+            "resume": {"hold": None, "next_restore": None, "under_way": None},
         }
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any, **named: Any) -> Any:
             if name not in ("identity", "status", "history", "snapshots"):
                 self.calls.append((name, *arguments, named))
-            answer = self.answers.get(name, {})
+            answer = self.answers[name]
             if isinstance(answer, ApiError):
                 raise answer
             return answer(*arguments) if callable(answer) else answer
