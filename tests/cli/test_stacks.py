@@ -137,9 +137,6 @@ def test_a_topic_that_exists_outside_is_subscribed_to_all_the_same() -> None:
     }
 
 
-# --- before, packaged ------------------------------------------------------------------------------
-
-
 def test_a_packaged_stage_has_what_a_deployed_one_has_and_its_logs_all_retained() -> None:
     """Under other logical names, so that an update of the other stack fails."""
     template, deployed = stacks.packaged_before(stage()), before(stage(), email="a@b.de")
@@ -161,7 +158,7 @@ def test_what_a_package_says_of_a_moving_parameter_depends_on_nothing_but_its_na
     assert stacks.packaged_before(stage(orders, **other)) == stacks.packaged_before(stage())
 
 
-# --- after: alarms --------------------------------------------------------------------------------
+# --- after ----------------------------------------------------------------------------------------
 
 
 def alarms(made: stages.Stage) -> dict[str, stacks.Resource]:
@@ -183,20 +180,17 @@ CONDITIONS = {
     "SnapshotAgeHours": "AuroraRefresh stage Maximum GreaterThanThreshold 72 ignore",
 }
 SHORT, LONG, HOUR, WEEK = "1 x 300 s", "1 x 900 s", "4 x 900 s", "7 x 86400 s"
-NOTIFICATION = "AlarmNotificationFailed65af4f"
-# By logical names, which deployed stages have: the name, the metric, of which function or stage,
-# and for how long. A poll that always fails is one lasting alarm.
+# The metric, of which function or stage, and for how long. A poll that always fails is one lasting
+# alarm.
 ALARMS = {
-    "AlarmErrorsDbUpdateLatestSnapshotId4692d1": (f"errors-{UPDATE}", "Errors", UPDATE, SHORT),
-    "AlarmErrorsDbRestoreFromSnapshotd43dec": (f"errors-{RESTORE}", "Errors", RESTORE, SHORT),
-    "AlarmErrorsDbFollowPipeline32822b": (f"errors-{FOLLOW}", "Errors", FOLLOW, SHORT),
-    "AlarmErrorsDbReconcile390ad9": (f"errors-{RECONCILE}", "Errors", RECONCILE, LONG),
-    "AlarmErrorsApiHandler3fbafd": ("errors-api-handler", "Errors", API, SHORT),
-    "AlarmReconcileOverdue3b7136": ("reconcile-overdue", "Invocations", RECONCILE, HOUR),
-    "AlarmRefreshOverduebab115": ("refresh-overdue", "Invocations", RESTORE, WEEK),
-    NOTIFICATION: ("notification-failed", "NotificationFailed", "acceptance", SHORT),
-    "AlarmRefreshFailed972c14": ("refresh-failed", "RefreshFailed", "acceptance", SHORT),
-    "AlarmDataTooOld93f586": ("data-too-old", "SnapshotAgeHours", "acceptance", SHORT),
+    **{f"errors-{each}": ("Errors", each, SHORT) for each in (UPDATE, RESTORE, FOLLOW)},
+    f"errors-{RECONCILE}": ("Errors", RECONCILE, LONG),
+    "errors-api-handler": ("Errors", API, SHORT),
+    "reconcile-overdue": ("Invocations", RECONCILE, HOUR),
+    "refresh-overdue": ("Invocations", RESTORE, WEEK),
+    "notification-failed": ("NotificationFailed", "acceptance", SHORT),
+    "refresh-failed": ("RefreshFailed", "acceptance", SHORT),
+    "data-too-old": ("SnapshotAgeHours", "acceptance", SHORT),
 }
 SHARING = {
     "SHARE_WITH_ACCOUNT": "222222222222",
@@ -207,10 +201,10 @@ PRODUCTION = ProductionStage(
     "weekly", SHARING, ProductionSettings.from_environment(SHARING), "111111111111", "eu-west-1"
 )
 PRODUCTIONS_ALARMS = {
-    "AlarmErrorsDbShareSnapshote2d426": (f"errors-{SHARE}", "Errors", SHARE, SHORT),
-    "AlarmErrorsDbFollowSharesd7ea73": (f"errors-{FOLLOW_SHARES}", "Errors", FOLLOW_SHARES, LONG),
-    "AlarmFollowOverdue5feca4": ("follow-overdue", "Invocations", FOLLOW_SHARES, HOUR),
-    NOTIFICATION: ("notification-failed", "NotificationFailed", "weekly", SHORT),
+    f"errors-{SHARE}": ("Errors", SHARE, SHORT),
+    f"errors-{FOLLOW_SHARES}": ("Errors", FOLLOW_SHARES, LONG),
+    "follow-overdue": ("Invocations", FOLLOW_SHARES, HOUR),
+    "notification-failed": ("NotificationFailed", "weekly", SHORT),
 }
 
 
@@ -219,23 +213,25 @@ PRODUCTIONS_ALARMS = {
     [(stage(MAX_SNAPSHOT_AGE_DAYS="3"), ALARMS), (PRODUCTION, PRODUCTIONS_ALARMS)],
 )
 def test_each_alarm_watches_its_metric_and_notifies_the_topic(
-    made: stages.Stage, expected: dict[str, tuple[str, str, str, str]]
+    made: stages.Stage, expected: dict[str, tuple[str, str, str]]
 ) -> None:
     watched, functions = {}, stacks.function_names(made)
     for logical, alarm in alarms(made).items():
         metric, (dimension,) = alarm["MetricName"], alarm["Dimensions"]
+        name = alarm["AlarmName"].removeprefix(f"aurora-refresh-{made.name}-")
+        assert logical == stacks._logical("Alarm", name)  # noqa: SLF001
         periods = f"{alarm['EvaluationPeriods']} x {alarm['Period']} s"
-        watched[logical] = (alarm["AlarmName"], metric, dimension["Value"], periods)
+        watched[name] = (metric, dimension["Value"], periods)
         keys = ("Statistic", "ComparisonOperator", "Threshold", "TreatMissingData")
         facts = [alarm["Namespace"], dimension["Name"], *(alarm[key] for key in keys)]
         assert " ".join(map(str, facts)) == CONDITIONS[metric]
         assert alarm.get("DatapointsToAlarm", 1) == alarm["EvaluationPeriods"]
         # The topic may be what fails.
-        notified = [] if logical == NOTIFICATION else [made.settings.topic_arn]
+        notified = [] if name == stacks.NOTIFICATION_ALARM else [made.settings.topic_arn]
         assert alarm.get("AlarmActions", []) == notified
     assert watched == {
-        logical: (f"aurora-refresh-{made.name}-{name}", metric, functions.get(of, of), periods)
-        for logical, (name, metric, of, periods) in expected.items()
+        name: (metric, functions.get(of, of), periods)
+        for name, (metric, of, periods) in expected.items()
     }
 
 
@@ -276,23 +272,14 @@ def test_without_a_topic_alarms_have_no_action_and_one_is_proposed() -> None:
     assert f"NOTIFICATION_TOPIC_ARN={TOPIC}" in reason
 
 
-# --- after: asynchronous invocations --------------------------------------------------------------
-
-
 def test_events_are_retried_twice_and_failures_go_to_the_topic_except_a_poll_s() -> None:
     """The next poll does the same, and a poll that always fails has its alarm."""
     notified = {"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": 6 * 3600}
     notified |= {"DestinationConfig": {"OnFailure": {"Destination": TOPIC}}}
     poll = {"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": 900}
     expected = dict.fromkeys((UPDATE, RESTORE, FOLLOW), notified) | {RECONCILE: poll}
-    # By logical names, which deployed stages have.
-    assert stacks.after(stage())["Resources"].keys() - alarms(stage()) == {
-        "InvocationDbUpdateLatestSnapshotIdd29e46",
-        "InvocationDbRestoreFromSnapshotd9700d",
-        "InvocationDbFollowPipeline953377",
-        "InvocationDbReconcilebfe1ab",
-        "Dashboard",
-    }
+    logical = {stacks._logical("Invocation", name) for name in expected}  # noqa: SLF001
+    assert stacks.after(stage())["Resources"].keys() - alarms(stage()) == logical | {"Dashboard"}
     assert [*stacks.invocations(stage()).values()] == [
         {"FunctionName": f"aurora-refresh-acceptance-{name}", "Qualifier": "$LATEST", **settings}
         for name, settings in expected.items()
@@ -301,18 +288,12 @@ def test_events_are_retried_twice_and_failures_go_to_the_topic_except_a_poll_s()
         assert "DestinationConfig" not in properties
 
 
-# --- after: the dashboard -------------------------------------------------------------------------
-
-
 def test_the_dashboard_shows_the_stage_and_every_function_in_its_region() -> None:
     dashboard = stacks.after(stage())["Resources"]["Dashboard"]["Properties"]
     shown = [each["properties"] for each in json.loads(dashboard["DashboardBody"])["widgets"]]
     assert {each["region"] for each in shown} == {"eu-west-1"}
     functions = {*stacks.function_names(stage()).values()}
     assert {metric[3] for each in shown for metric in each["metrics"]} == functions | {"acceptance"}
-
-
-# --- all ------------------------------------------------------------------------------------------
 
 
 def test_the_templates_are_cfn_lint_clean() -> None:
