@@ -318,10 +318,11 @@ def test_ctrl_c_and_a_full_disk_end_with_a_sentence(
     assert run(DEPLOY) == (1, "", f"{stopped}\n{again}\n")
 
 
-def test_a_command_works_without_any_of_its_streams() -> None:
+def test_a_command_works_without_any_of_its_streams_and_without_a_reader() -> None:
     command = f"{sys.executable} -m cli.main configure --stage acceptance --offline --dry-run"
-    shell = f"{command} 0<&- && {command} 1>&- && {command} 2>&-"
-    subprocess.run(["bash", "-c", shell], check=True, capture_output=True)
+    shell = f"set -o pipefail; {command} 0<&- && {command} 1>&- && {command} 2>&- && {command} | :"
+    done = subprocess.run(["bash", "-c", shell], check=True, capture_output=True)
+    assert done.stderr == b""
 
 
 def test_help_lists_the_commands_in_the_order_in_which_people_meet_them() -> None:
