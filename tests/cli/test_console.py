@@ -261,20 +261,16 @@ def poisoned(document: Any) -> Any:
     return json.loads(re.sub(r': "(?!\d{4}-\d\d-\d\dT)[^"]*"', lambda _: hostile, text))
 
 
-def tags_of(page: str) -> set[str]:
-    return set(re.findall(r"<(\w+)", page))
-
-
 @pytest.mark.parametrize("path", ["/databases/orders", "/refresh", "/"])
 def test_hostile_text_is_only_text(path: str) -> None:
-    client = attention()
-    tags = tags_of(Browser(client).get(path).text)
+    client, tags_of = attention(), re.compile(r"<(\w+)").findall
+    tags = {*tags_of(Browser(client).get(path).text)}
     client.answers["history"] = poisoned(client.history("orders"))
     client.answers["snapshots"] = poisoned(client.snapshots("orders"))
     client.answers["status"] = poisoned(client.answers["status"]) | {"problems": [HOSTILE]}
     client.answers["status"]["databases"][0]["name"] = "orders"
     page = Browser(client).get(path).text
-    assert tags_of(page) <= tags - {"img"}
+    assert {*tags_of(page)} <= tags - {"img"}
     assert ("&lt;script&gt;" in page, "<script>" in page) == (True, False)
     assert not re.search("[\u202e\u2066]", page)
 
