@@ -171,8 +171,7 @@ CONDITIONS = {
     "SnapshotAgeHours": "AuroraRefresh stage Maximum GreaterThanThreshold 72 ignore",
 }
 SHORT, LONG, HOUR, WEEK = "1 x 300 s", "1 x 900 s", "4 x 900 s", "7 x 86400 s"
-# The metric, of which function or stage, and for how long. A poll that always fails is one lasting
-# alarm.
+# The metric, whose it is, and for how long. A poll that always fails is one lasting alarm.
 ALARMS = {
     **{f"errors-{each}": ("Errors", each, SHORT) for each in (UPDATE, RESTORE, FOLLOW)},
     f"errors-{RECONCILE}": ("Errors", RECONCILE, LONG),
@@ -210,6 +209,7 @@ def test_each_alarm_watches_its_metric_and_notifies_the_topic(
     for logical, alarm in alarms(made).items():
         metric, (dimension,) = alarm["MetricName"], alarm["Dimensions"]
         name = alarm["AlarmName"].removeprefix(f"aurora-refresh-{made.name}-")
+        # CloudFormation would take another logical name for another alarm.
         assert logical == stacks._logical("Alarm", name)  # noqa: SLF001
         periods = f"{alarm['EvaluationPeriods']} x {alarm['Period']} s"
         watched[name] = (metric, dimension["Value"], periods)
