@@ -81,8 +81,6 @@ class FakeClient:
     def __init__(self, *databases: Json, **status: Any) -> None:
         self.calls: list[Any] = []
         last_run = {"execution_id": RUN, "status": "Succeeded", "updated": at(days=13.37)}
-        moved = {"current": nightly("orders", 1), "previous": nightly("orders", 7)}
-        pinned = moved | {"version": 5, "execution_id": None, "under_way": None}
         self.answers: dict[str, Any] = {  # or the error that is raised
             "identity": {"Account": "222222222222", "Arn": OMAR},
             "status": {
@@ -100,12 +98,12 @@ class FakeClient:
             },
             "history": self._history,
             "snapshots": self._snapshots,
-            "pin": pinned,
-            "rollback": pinned | {"execution_id": RUN},
+            "pin": self._moved,
+            "rollback": self._moved,
             "refresh": {
                 "outcome": "started",
                 "dry_run": False,
-                "databases": [moved | {"name": "orders"}],
+                "databases": [{"name": "orders"} | self._moved()],
                 "execution_id": RUN,
                 "steps": [{"step": "week", "verdict": "passed", "detail": "any week will do"}],
             },
@@ -124,9 +122,13 @@ class FakeClient:
             answer = self.answers[name]
             if isinstance(answer, ApiError):
                 raise answer
-            return answer(*arguments) if callable(answer) else answer
+            return answer(*arguments, **named) if callable(answer) else answer
 
         return call
+
+    def _moved(self, *_: str, deploy: bool = False, **_options: str) -> Json:
+        moved = {"current": nightly("orders", 1), "previous": nightly("orders", 7), "version": 5}
+        return moved | {"execution_id": RUN if deploy else None, "under_way": None}
 
     def _history(self, name: str) -> Json:
         databases = self.answers["status"]["databases"]

@@ -132,18 +132,22 @@ def test_what_others_wrote_controls_no_terminal(
 
 # --- what is wanted -------------------------------------------------------------------------------
 
+MOVED = f"current is {NEWEST} (version 5); it was {DEPLOYED}.\n"
+LATER = "The pipeline's next run restores it.\n"
+STARTED = f"Started run {RUN}, which restores it.\n"
 DONE = {
     f"pin {NEWEST} --reason why --database orders": (
         ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"}),
-        f"""orders: current is {NEWEST} (version 5); it was {DEPLOYED}.
-The pipeline's next run restores it.
-""",
+        f"orders: {MOVED}{LATER}",
     ),
+    "pin latest --deploy-now --yes": (
+        ("pin", "latest", {"reason": "", "deploy": True}),
+        f"{MOVED}{STARTED}",
+    ),
+    "rollback": (("rollback", {"reason": "", "deploy": False}), f"{MOVED}{LATER}"),
     "rollback --deploy-now --yes": (
         ("rollback", {"reason": "", "deploy": True}),
-        f"""current is {NEWEST} (version 5); it was {DEPLOYED}.
-Started run {RUN}, which restores it.
-""",
+        f"{MOVED}{STARTED}",
     ),
     "refresh --yes": (
         ("refresh", {"reason": "", "outside_window": False, "dry_run": False}),

@@ -68,6 +68,7 @@ def test_a_new_stage_gets_every_parameter_and_its_topic_all_retained() -> None:
     *kept, subscription = template["Resources"].values()
     assert all(each["DeletionPolicy"] == each["UpdateReplacePolicy"] == "Retain" for each in kept)
     assert "DeletionPolicy" not in subscription
+    assert stacks.label(subscription) == "e-mail subscription of team@example.com"
     assert subscription["DependsOn"] == ["TopicAuroraRefresh45939c"]
 
 
