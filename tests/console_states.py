@@ -98,18 +98,37 @@ class FakeClient:
             },
             "history": self._history,
             "snapshots": self._snapshots,
+            "pin": self._moved,
+            "rollback": self._moved,
+            "refresh": {
+                "outcome": "started",
+                "dry_run": False,
+                "databases": [{"name": "orders"} | self._moved()],
+                "execution_id": RUN,
+                "steps": [{"step": "week", "verdict": "passed", "detail": "any week will do"}],
+            },
+            "hold": {
+                "hold": {"until": "2026-12-03"},
+                "next_restore": "2026-12-06T04:00:00+00:00",
+                "under_way": f"run 7 restores {nightly('orders', 1)}",
+            },
+            "resume": {"hold": None, "next_restore": None, "under_way": None},
         }
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any, **named: Any) -> Any:
             if name not in ("identity", "status", "history", "snapshots"):
                 self.calls.append((name, *arguments, named))
-            answer = self.answers.get(name, {})
+            answer = self.answers[name]
             if isinstance(answer, ApiError):
                 raise answer
-            return answer(*arguments) if callable(answer) else answer
+            return answer(*arguments, **named) if callable(answer) else answer
 
         return call
+
+    def _moved(self, *_: str, deploy: bool = False, **_options: str) -> Json:
+        moved = {"current": nightly("orders", 1), "previous": nightly("orders", 7), "version": 5}
+        return moved | {"execution_id": RUN if deploy else None, "under_way": None}
 
     def _history(self, name: str) -> Json:
         databases = self.answers["status"]["databases"]

@@ -83,7 +83,6 @@ def test_an_error_instead_of_a_dialog_is_a_page(show: Show) -> None:
 @pytest.mark.parametrize("script", [True, False])
 def test_a_snapshot_is_pinned_and_the_page_says_so(show: Show, script: bool) -> None:
     client = healthy()
-    client.answers["pin"] = {"current": "orders-2026-11-25", "execution_id": RUN}
     with show(client, java_script_enabled=script) as page:
         page.get_by_role("link", name="Pin orders").click()
         page.wait_for_url("**/databases/orders")  # with its style and its script

@@ -155,6 +155,7 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
         ({"RDS_ENGINE_VERSION": "9.6"}, "RDS_ENGINE_VERSION", "write one of PostgreSQL's"),
         (MYSQL | {"RDS_ENGINE_VERSION": "10"}, "RDS_ENGINE_VERSION", "write one of MySQL's"),
         ({"pipeline": REAL}, "SOURCE_ACCOUNT", "of the documentation's examples"),
+        ({"SOURCE_ACCOUNT": "444444444444"}, "MAIN_PIPELINE_ARN", "documentation's examples"),
         (preparing() | COPIED | {"SOURCE_REGION": "us-east-1", "CHAT_TOPIC_ARN": HERE}, "", ""),
         ({"RDS_ENGINE": "docdb", "RDS_ENGINE_VERSION": "5.0.0"}, "", ""),
         ({"pipeline": REAL, "SOURCE_ACCOUNT": "444444444444"}, "", ""),
@@ -169,8 +170,14 @@ def test_a_contradiction_is_named(variables: dict[str, str], name: str, message:
     assert all(message in problem.detail for problem in found)
 
 
-def test_production_does_not_share_with_itself() -> None:
-    settings = ProductionSettings.from_environment(SHARING)
-    stage = ProductionStage("p", SHARING, settings, "222222222222", "eu-west-1")
+@pytest.mark.parametrize(
+    ("other", "name"), [("111111111111", "SHARE_WITH_ACCOUNT"), ("444444444444", "ACCOUNT")]
+)
+def test_production_shares_with_another_account_and_is_not_left_as_in_the_example(
+    other: str, name: str
+) -> None:
+    given = SHARING | {"SHARE_WITH_ACCOUNT": other}
+    settings = ProductionSettings.from_environment(given)
+    stage = ProductionStage("p", given, settings, "111111111111", "eu-west-1")
     (problem,) = stages.contradictions(stage)
-    assert problem.names == ("SHARE_WITH_ACCOUNT",)
+    assert problem.names == (name,)
