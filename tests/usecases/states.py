@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from chalicelib.domain.deployment import Position
 from tests.fakes import STACK
 from tests.interruptions import refuse
 from tests.usecases.names import HOLD
@@ -47,6 +48,11 @@ def stack_in(status: str) -> Arrange:
 
 def denied(operation: str) -> Arrange:
     return lambda night: refuse(night.aws, operation)
+
+
+def waits_for_approval(night: Night) -> None:
+    """Let run-2 wait for an approval, once it is started."""
+    night.aws.pipelines.waiting["run-2"] = Position("Approve", waits_for="an approval")
 
 
 def no_stack(night: Night) -> None:

@@ -4,17 +4,17 @@ import json
 
 import pytest
 
-from chalicelib.domain.deployment import Position
 from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
 from tests.stage import PIPELINE_NAME, STAGE
 from tests.usecases.names import HOLD, KIM, NEW, SUNDAY
 from tests.usecases.night import Night, documented, refused
-from tests.usecases.states import Arrange, denied, without
+from tests.usecases.states import Arrange, denied, in_turn, waits_for_approval, without
 
 UNTIL = {"until": "2026-01-22"}
 IN_PROGRESS = "run run-2 is in progress since 2026-01-04 04:00 UTC"
 WAITING = f"{IN_PROGRESS}, waiting for an approval in stage Approve"
+RESTORING = f"{WAITING}: it restores rds from {NEW}"
 UNKNOWN = "whether a run is in progress is unknown: "
 
 
@@ -28,16 +28,11 @@ def test_a_hold_is_written_with_its_reason_and_who_asked(night: Night) -> None:
     assert (found["hold"], found["schedule"]["next_restore"]) == (hold, answer["next_restore"])
 
 
-def promotion_that_waits(night: Night) -> None:
-    night.aws.pipelines.waiting["run-2"] = Position("Approve", waits_for="an approval")
-    night.promote()
-
-
 @pytest.mark.parametrize(
     ("arrange", "held", "pinned"),
     [
         (Night.push, None, IN_PROGRESS),
-        (promotion_that_waits, f"{WAITING}: it restores rds from {NEW}", WAITING),
+        (in_turn(waits_for_approval, Night.promote), RESTORING, WAITING),
         (denied("runs"), *[f"{UNKNOWN}runs of it failed: AccessDeniedException: no"] * 2),
         (without(PIPELINE_NAME), *[f"{UNKNOWN}no parameter {PIPELINE_NAME}"] * 2),
     ],
@@ -80,10 +75,3 @@ def test_a_stage_without_the_parameter_learns_which_setting_to_add(night: Night)
         "the stage again"
     )
     assert night.ask("PUT", "/hold", UNTIL) == night.ask("DELETE", "/hold") == expected
-
-
-def test_the_longest_reason_fits_the_parameter(night: Night) -> None:
-    """Parameter Store takes 4 KB in a value."""
-    assert night.ask("PUT", "/hold", UNTIL | {"reason": "🚀" * 256})[0] == 200
-    assert len(night.values[HOLD].encode()) <= 4_096
-    assert night.status()["hold"]["reason"] == "🚀" * 256

@@ -78,6 +78,10 @@ WRONG_REGION = (
     f"{ELSEWHERE} cannot be pinned: it is in us-east-1, and the pipeline restores what is in this "
     "Region; pin latest or another copy of this account's"
 )
+DELETING = f"{OLD} cannot be pinned: status deleting, expected available"
+NO_PIPELINE = "there is no pipeline named elsewhere"
+NO_NAME = f"{PIPELINE_NAME} holds {HIDDEN}, not a pipeline's name"
+BUSY_AGAIN = BUSY.replace("run-2, started 2026-01-04 04:00", "run-3, started 2026-01-04 05:01")
 SEVERAL = (
     "twice is the name of several snapshots; name one by its ARN: "
     f"{arn('twice')}, {arn('twice', ACCEPTANCE)}"
@@ -97,14 +101,14 @@ def shared_elsewhere(night: Night) -> None:
         (HOSTILE, listing(snapshot("hostile", "9" * 12)), WRONG_ACCOUNT),
         (ELSEWHERE, shared_elsewhere, WRONG_REGION),
         ("twice", listing(snapshot("twice"), snapshot("twice", ACCEPTANCE)), SEVERAL),
+        ("old", Night.push, BUSY_AGAIN),
+        (ROLLBACK, Night.push, BUSY_AGAIN),
+        ("old", holding(PIPELINE_NAME, "elsewhere"), NO_PIPELINE),
+        (ROLLBACK, holding(PIPELINE_NAME, SECRET), NO_NAME),
         # A rollback takes no older one either.
         (ROLLBACK, without(CURRENT), f"{CURRENT} has held no other snapshot to go back to"),
         (ROLLBACK, listing(), f"{OLD}, the one before, does not exist any more"),
-        (
-            ROLLBACK,
-            listing(snapshot("old", status="deleting")),
-            f"{OLD} cannot be pinned: status deleting, expected available",
-        ),
+        (ROLLBACK, listing(snapshot("old", status="deleting")), DELETING),
     ],
 )
 def test_a_refused_pin_or_rollback_says_why_and_writes_nothing(
@@ -128,26 +132,6 @@ def test_a_snapshot_that_nobody_has_is_not_found(night: Night) -> None:
     message = "there is no snapshot unheard-of, neither of this account nor shared with it"
     expected = 404, {"Code": "NotFoundError", "Message": message}
     assert night.ask("PUT", ROUTE, {"snapshot": "unheard-of"}) == expected
-
-
-@pytest.mark.parametrize(("method", "path"), [("PUT", ROUTE), ("POST", BACK)])
-@pytest.mark.parametrize(
-    ("arrange", "message"),
-    [
-        (Night.push, BUSY),
-        (holding(PIPELINE_NAME, "elsewhere"), "there is no pipeline named elsewhere"),
-        (holding(PIPELINE_NAME, SECRET), f"{PIPELINE_NAME} holds {HIDDEN}, not a pipeline's name"),
-    ],
-    ids=["busy", "unknown", "secret"],
-)
-def test_a_deploy_is_refused_by_a_pipeline_that_cannot_take_it_and_nothing_is_written(
-    night: Night, arrange: Arrange, message: str, method: str, path: str
-) -> None:
-    earlier = night.aws.parameters.kept[CURRENT][0]._replace(value=NEW)
-    night.aws.parameters.kept[CURRENT][:0] = [earlier]  # something to roll back to
-    arrange(night)
-    body = {"deploy": True} | ({"snapshot": "new"} if path == ROUTE else {})
-    assert night.ask(method, path, body) == refused(message)
 
 
 def test_a_put_whose_answer_was_lost_is_found_although_its_reason_was_cut(night: Night) -> None:

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.deployment import Position
 from chalicelib.domain.errors import AwsError, BusyError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
 from tests.fakes import arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
-from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
 from tests.usecases.names import BUSY, HIDDEN, HOLD, KIM, NEW, OLD, SCHEDULE, SECRET, SUNDAY
 from tests.usecases.night import Night, documented, refused
 from tests.usecases.states import (
@@ -24,8 +23,10 @@ from tests.usecases.states import (
     in_turn,
     listing,
     stack_in,
+    waits_for_approval,
     without,
 )
+from tests.usecases.test_preparation import MACHINE
 
 STEPS = ("week", "window", "hold", "parameters", "snapshot", "new", "idle", "put", "start")
 
@@ -88,6 +89,8 @@ NO_HOLD = 'not a hold such as {"until": "2026-01-22", "reason": "â€¦", "by": "â€
 SEVEN = SUNDAY.replace(hour=7)
 UNREADABLE = f"{HOLD} cannot be read, which counts as a hold: {NO_HOLD}"
 NO_NAME = f"{PIPELINE_NAME} holds 'dummyvalue', not a pipeline's name"
+GONE = f"{NEW} does not exist any more, or is no longer shared"
+ALL_DEPLOYED = "the newest snapshot of every database is deployed"
 ACCOUNTS = "999999999999, expected 111111111111"
 TOO_OLD = snapshot("new", created=SUNDAY - timedelta(days=14, seconds=1))
 NEXT_VERSION = snapshot("new", engine_version="16.1")
@@ -101,12 +104,7 @@ REFUSALS: list[tuple[str, Arrange, str, str]] = [
     ("parameters", holding(LATEST, SECRET), "no-latest", f"{LATEST} holds {HIDDEN}, {NO_ARN}"),
     ("parameters", holding(PIPELINE_NAME, "dummyvalue"), "pipeline-missing", NO_NAME),
     ("snapshot", holding(LATEST, STRANGE), "not-eligible", f"{STRANGE}: account {ACCOUNTS}"),
-    (
-        "snapshot",
-        listing(),
-        "snapshot-gone",
-        f"{NEW} does not exist any more, or is no longer shared",
-    ),
+    ("snapshot", listing(), "snapshot-gone", GONE),
     ("snapshot", listing(NEXT_VERSION), "not-eligible", f"{NEW}: engine version 16.1, expected 15"),
     ("snapshot", listing(TOO_OLD), "snapshot-stale", f"{NEW} is 14 days old, the limit is 14"),
     (
@@ -115,12 +113,7 @@ REFUSALS: list[tuple[str, Arrange, str, str]] = [
         "pipeline-missing",
         "there is no pipeline named other",
     ),
-    (
-        "new",
-        holding(LATEST, OLD),
-        "nothing-new",
-        "the newest snapshot of every database is deployed",
-    ),
+    ("new", holding(LATEST, OLD), "nothing-new", ALL_DEPLOYED),
 ]
 
 
@@ -156,10 +149,6 @@ def test_an_off_week_asks_aws_nothing(night: Night) -> None:
     assert (night.aws.calls, night.subjects) == ([], [])
 
 
-def run_that_waits(night: Night) -> None:
-    night.aws.pipelines.waiting[night.push()] = Position("Approve", waits_for="an approval")
-
-
 PLACE = ", waiting for an approval in stage Approve;"
 DEPLOYING = "rds: stack acceptance-data is UPDATE_IN_PROGRESS; try again when it has ended"
 
@@ -167,7 +156,7 @@ DEPLOYING = "rds: stack acceptance-data is UPDATE_IN_PROGRESS; try again when it
 @pytest.mark.parametrize(
     ("arrange", "message"),
     [
-        (run_that_waits, BUSY.replace(";", PLACE)),
+        (in_turn(Night.push, waits_for_approval), BUSY.replace(";", PLACE)),
         (stack_in("UPDATE_IN_PROGRESS"), DEPLOYING),
     ],
     ids=["a run that waits", "a stack that somebody else deploys"],
@@ -272,31 +261,24 @@ def test_all_databases_are_promoted_by_one_run_or_none_is(two: Night) -> None:
     assert two.started == ["run-2"]
 
 
-def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(two: Night) -> None:
+@pytest.mark.parametrize("prepared_by", ["", MACHINE], ids=["good", "still being prepared"])
+def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(prepared_by: str) -> None:
     """The run would restore it, although its own run has failed."""
-    two.set(OTHER_LATEST, arn("docs-old"))  # which is deployed, so that a promotion moves rds alone
-    two.pin("docs-new", deploy=True, index=1)
-    two.run_ends("Failed")
-    message = f"the run would restore docs from {arn('docs-new')}, which db-reconcile is about"
-    with pytest.raises(BusyError, match=re.escape(message)):
-        two.promote()
-    body = {"snapshot": NEW, "deploy": True, "database": "rds"}
-    status, answer = two.ask("PUT", "/snapshots/current", body)
-    assert (status, message in answer["Message"]) == (409, True)
-    assert (two.current, two.values[OTHER_CURRENT]) == (OLD, arn("docs-new"))
-    two.polls()
-    assert two.promote().outcome == "started"
-
-
-def test_a_value_to_be_reverted_is_seen_although_its_database_is_still_prepared(two: Night) -> None:
-    machine = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
-    two.configure(DOCS_AFTER_RESTORE=machine)
+    two = Night(two=True, DOCS_AFTER_RESTORE=prepared_by)
     two.promote()
     two.run_is_over()
+    two.set(LATEST, OLD)  # so that a promotion moves rds alone
     two.pin("docs-old", deploy=True, index=1)
     two.run_ends("Failed")
-    with pytest.raises(BusyError, match=r"the run would restore docs from .*docs-old"):
-        two.pin("old", deploy=True)
+    message = f"the run would restore docs from {arn('docs-old')}, which db-reconcile is about"
+    with pytest.raises(BusyError, match=re.escape(message)):
+        two.refresh()
+    body = {"snapshot": OLD, "deploy": True, "database": "rds"}
+    status, answer = two.ask("PUT", "/snapshots/current", body)
+    assert (status, message in answer["Message"]) == (409, True)
+    assert (two.current, two.values[OTHER_CURRENT]) == (NEW, arn("docs-old"))
+    two.polls()
+    assert two.refresh().outcome == "started"
 
 
 def test_no_run_is_started_beside_an_order_of_which_nobody_knows_what_it_did(two: Night) -> None:

@@ -15,7 +15,7 @@ from tests.interruptions import meanwhile
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
 from tests.usecases.names import KIM, NEW, OLD, REFRESHED, SCHEDULE
 from tests.usecases.night import Night, about_rds
-from tests.usecases.states import Arrange, in_turn, no_stack, stack_in, without
+from tests.usecases.states import Arrange, no_stack, stack_in, without
 
 RUN_FAILED = "REFRESH FAILED: pipeline run failed, reverted (rds)"
 NOTHING_RESTORED = "REFRESH FAILED: the run restored nothing, reverted (rds)"
@@ -263,6 +263,35 @@ def test_with_a_wrong_stack_name_nothing_deployed_is_taken_back(night: Night, en
     assert facts(night) == (PROMOTED, NEW, None, [UNKNOWN])
 
 
+@pytest.mark.parametrize(
+    ("status", "current", "sent"),
+    [("UPDATE_COMPLETE", OLD, RUN_FAILED), ("UPDATE_ROLLBACK_COMPLETE", NEW, UNKNOWN)],
+)
+def test_of_a_cluster_older_than_the_history_the_stack_knows_its_value_unless_rolled_back(
+    night: Night, status: str, current: str, sent: str
+) -> None:
+    """CodePipeline has forgotten the run that restored it as well."""
+    night.pin("new")
+    del night.aws.parameters.kept[CURRENT][0]
+    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
+    stack_in(status)(night)
+    night.promote()
+    night.run_ends("Failed")
+    night.polls(3)
+    assert (night.current, night.subjects) == (current, [sent])
+
+
+def test_a_cluster_that_was_seen_before_the_stage_knew_its_stack_has_one_run(night: Night) -> None:
+    night.configure(RDS_STACK_NAME="")
+    night.promote()
+    night.run_is_over("Failed", deploys=True)
+    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
+    night.configure(RDS_STACK_NAME=STACK)
+    night.polls()
+    assert {"cluster-ID0002", "run-run-2"} <= night.present().labels
+    assert "run-unknown" not in night.present().labels
+
+
 # --- deploys and promotions that go wrong ---------------------------------------------------------
 
 
@@ -315,46 +344,6 @@ def test_a_first_promotion_that_fails_is_taken_back(night: Night, values: list[s
     assert night.subjects == [RUN_FAILED]
 
 
-# --- a cluster that is older than the history of `current` ----------------------------------------
-
-
-def pin_often(night: Night, times: int = 100) -> None:
-    for number in range(times):
-        present = night.present().number
-        put(night.aws, CURRENT, arn(f"pinned-{number}"), Note("pin", KIM, ""), present)
-
-
-@pytest.mark.parametrize(
-    ("arrange", "current", "sent"),
-    [
-        (pin_often, OLD, RUN_FAILED),
-        # The stack does not show it either.
-        (in_turn(pin_often, stack_in("UPDATE_ROLLBACK_COMPLETE")), NEW, UNKNOWN),
-    ],
-)
-def test_a_promotion_after_a_hundred_pins_that_fails_goes_back_to_what_the_stack_shows(
-    night: Night, arrange: Arrange, current: str, sent: str
-) -> None:
-    """CodePipeline has forgotten the run that restored the cluster."""
-    arrange(night)
-    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
-    night.promote()
-    night.run_ends("Failed")
-    night.polls(3)
-    assert (night.current, night.subjects) == (current, [sent])
-
-
-def test_a_cluster_that_was_seen_before_the_stage_knew_its_stack_has_one_run(night: Night) -> None:
-    night.configure(RDS_STACK_NAME="")
-    night.promote()
-    night.run_is_over("Failed", deploys=True)
-    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
-    night.configure(RDS_STACK_NAME=STACK)
-    night.polls()
-    assert {"cluster-ID0002", "run-run-2"} <= night.present().labels
-    assert "run-unknown" not in night.present().labels
-
-
 # --- several databases ----------------------------------------------------------------------------
 
 
@@ -395,7 +384,9 @@ def test_a_version_inherits_no_labels_if_it_has_its_own(refreshed: Night) -> Non
     refreshed.rollback()
     refreshed.run_is_over("Failed", deploys=True)
     (labels,) = [set(each.labels) for each in refreshed.aws.parameters.kept[CURRENT][-1:]]
-    pin_often(refreshed, 98)
+    for number in range(98):
+        present = refreshed.present().number
+        put(refreshed.aws, CURRENT, arn(f"pinned-{number}"), Note("pin", KIM, ""), present)
     assert [set(each.labels) for each in refreshed.aws.parameters.kept[CURRENT] if each.labels] == [
         {"cluster-ID0002", "good", "notified-refreshed", "run-run-2"},
         labels,

@@ -34,17 +34,13 @@ POLICY = SETTINGS.policy("production")
 Arrange = Callable[[InMemoryAws], object]
 
 
-def company() -> InMemoryAws:
+@pytest.fixture
+def aws() -> InMemoryAws:
     """*orders* is not encrypted, *billing* is under a key of the company's own."""
     aws = InMemoryAws(SATURDAY, PRODUCTION)
     aws.clusters.all = {"orders": Cluster("orders", None), "billing": Cluster("billing", OWN)}
     aws.keys.default.add("key/default")
     return aws
-
-
-@pytest.fixture
-def aws() -> InMemoryAws:
-    return company()
 
 
 @pytest.fixture
@@ -142,20 +138,14 @@ def test_of_two_deliveries_at_once_one_asks_and_both_find_it(aws: InMemoryAws) -
 
 def test_under_the_default_key_the_newest_backup_is_copied_once(aws: InMemoryAws) -> None:
     backed_up(aws)
-    assert share(aws)["clusters"][1] == taken("billing", "asked")
-    (copy,) = [each for each in aws.snapshots.own() if each.snapshot.arn == name("billing")]
-    assert (copy.snapshot.status, copy.snapshot.cluster) == ("copying", "billing")
-    assert copy.tags["aurora-refresh:taken"] == "2026-01-03T04:00:00+00:00"
+    share(aws)
+    tags = aws.snapshots.tags[name("billing")]
+    assert tags["aurora-refresh:taken"] == "2026-01-03T04:00:00+00:00"
     # A week later RDS has taken none since.
     aws.snapshots.settle()
     aws.snapshots.all = [each for each in aws.snapshots.all if "billing-3" not in each.arn]
     assert share(aws, week=1)["clusters"][1] == taken("billing", "unchanged")
     assert set(states(aws)) == {name("orders"), name("orders", week=1), name("billing")}
-
-
-def test_the_key_is_looked_at_only_where_a_copy_is_to_be_made(aws: InMemoryAws) -> None:
-    assert share(aws, key="key/default")["outcome"] == "asked"
-    assert aws.calls.count("is_aws_managed") == 1  # of billing's own key
 
 
 IDENTIFIER = POLICY.name("billing", SATURDAY)
@@ -288,25 +278,19 @@ def test_one_that_failed_is_notified_once_deleted_and_can_be_asked_again(aws: In
     assert share(aws)["outcome"] == "asked"
 
 
-def add_failed(aws: InMemoryAws, cluster: str, week: int) -> str:
-    """Add one more snapshot of the cluster, which failed; return its name."""
-    scheduled = SATURDAY + week * WEEK
-    identifier = POLICY.name(cluster, scheduled)
-    aws.snapshots.all.append(snapshot(identifier, own=True, cluster=cluster, status="failed"))
-    aws.snapshots.tags[arn(identifier)] = POLICY.tags(scheduled)
-    return identifier
-
-
 def test_what_cannot_be_shared_or_deleted_stops_no_other(third: InMemoryAws) -> None:
     """RDS's model has only what is available deleted: it may refuse what failed."""
-    stuck, gone = add_failed(third, "billing", 3), add_failed(third, "billing", 4)
+    for week in (3, 4):
+        share(third, week)
+    third.snapshots.settle("failed")
+    stuck = POLICY.name("billing", SATURDAY + 4 * WEEK)
     newest = POLICY.name("orders", SATURDAY + 2 * WEEK)
     third.refused = [("delete", stuck), ("share", newest)]
     with pytest.raises(AwsError, match=f"share of {newest} failed") as caught:
         follow_shares(third)
     (note,) = caught.value.__notes__
     assert note.startswith(f"delete of {stuck} failed")
-    assert arn(gone) not in states(third)
+    assert name("billing", 3) not in states(third)
     assert states(third)[arn(stuck)] == ("failed", set())
     assert {name("billing"), name("orders")} & set(states(third)) == {name("orders")}
     assert subjects(third) == ["SHARING FAILED: share-failed (billing)"]

@@ -36,17 +36,14 @@ def test_the_newest_eligible_share_becomes_latest_once(night: Night) -> None:
     assert (night.update().outcome, night.values[LATEST]) == ("updated", arn("newest"))
 
 
+NOT_ELIGIBLE = "rds: no shared snapshot is eligible; rejected:"
 UNCHOSEN: list[tuple[Arrange, str, str]] = [
     (
         listing(snapshot("b", "999999999999"), snapshot("a", status="creating")),
         "no-eligible-snapshot",
-        "rds: no shared snapshot is eligible; rejected: 1 for account, 1 for status",
+        f"{NOT_ELIGIBLE} 1 for account, 1 for status",
     ),
-    (
-        listing(snapshot("own", ACCEPTANCE)),
-        "no-eligible-snapshot",
-        "rds: no shared snapshot is eligible; rejected: none",
-    ),
+    (listing(snapshot("own", ACCEPTANCE)), "no-eligible-snapshot", f"{NOT_ELIGIBLE} none"),
     (
         listing(snapshot("new"), snapshot("x", cluster="billing", created=TWO_O_CLOCK)),
         "ambiguous-cluster",
@@ -68,8 +65,7 @@ def test_a_refusal_says_why_and_writes_nothing(
     assert "the schedule of 2026-01-04 02:00 UTC" in night.aws.notifier.sent[0].body
 
 
-def test_databases_have_one_listing_and_no_failure_hides_behind_another() -> None:
-    two = Night(two=True)
+def test_databases_have_one_listing_and_no_failure_hides_behind_another(two: Night) -> None:
     listing(snapshot("old"))(two)
     current = two.values[CURRENT]
     result = two.update()
