@@ -25,12 +25,6 @@ def test_anything_unreadable_is_an_error_that_shows_what_is_right(text: str) -> 
         Hold.read(text)
 
 
-def test_a_hold_covers_the_days_before_its_until() -> None:
-    hold = Hold(UNTIL, "", "")
-    assert hold.covers(date(2026, 1, 21))
-    assert not hold.covers(UNTIL)
-
-
 @given(st.dates(), st.text() | st.text('{}"\\a'), st.text())
 def test_a_hold_is_read_back_as_written_and_written_as_parameter_store_takes_it(
     until: date, reason: str, by: str
