@@ -8,11 +8,9 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.hold import Hold
 
-UNTIL = date(2026, 1, 22)
-
 
 def test_a_hold_is_written_as_people_read_it() -> None:
-    hold = Hold(UNTIL, "Größe 🚀", "kim")
+    hold = Hold(date(2026, 1, 22), "Größe 🚀", "kim")
     assert hold.write() == '{"until": "2026-01-22", "reason": "Größe 🚀", "by": "kim"}'
     assert Hold.read("dummyvalue") is None
 
