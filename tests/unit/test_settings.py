@@ -112,11 +112,11 @@ def test_every_variable_of_a_production_stage_is_read() -> None:
             "CLUSTERS": "Orders, billing",
             "SHARE_KMS_KEY_ID": KEY_ID,
             "SHARES_TO_KEEP": "5",
-            "SHARE_SCHEDULE": "cron(0 1 * * ? *)",
+            "SHARE_SCHEDULE": "rate(1 day)",
             "NOTIFICATION_TOPIC_ARN": TOPIC,
         }
     )
-    clusters, schedule = ("orders", "billing"), Expression.parse("cron(0 1 * * ? *)")
+    clusters, schedule = ("orders", "billing"), Expression.parse("rate(1 day)")
     assert found == ProductionSettings(clusters, "222222222222", KEY_ID, 5, schedule, TOPIC)
     assert found.policy("daily") == SharePolicy("daily", "222222222222", KEY_ID, 5)
     assert found.names == []

@@ -12,6 +12,7 @@ from chalicelib.domain.errors import Refused
 from chalicelib.domain.ownership import MADE_FOR, Owned
 from chalicelib.domain.shares import (
     SharePolicy,
+    find_by_data,
     kept_and_expired,
     managed_shares,
     newest_automated,
@@ -82,6 +83,12 @@ def test_neither_the_name_nor_the_tags_alone_make_a_snapshot_managed() -> None:
     by_first_edition = own(tags={MADE_FOR: ACCEPTANCE})
     assert shares(*of_others, by_first_edition, own(arn=arn("nightly"))) == []
     assert shares(own()._replace(tags={})) == []
+
+
+def test_the_same_data_is_found_unless_its_snapshot_failed() -> None:
+    (copying,) = shares(own(1, "copying"))
+    assert find_by_data(copying.taken, [copying]) == copying
+    assert find_by_data(copying.taken, shares(own(1, "failed"), own(2))) is None
 
 
 # --- which are shared, and which expire -----------------------------------------------------------
