@@ -15,7 +15,7 @@ from demo.acceptance import nightly
 from demo.pipeline import create_pipeline
 from localcloud.accounts import REGION, key_of
 from localcloud.client import LocalCloud
-from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws, arn, snapshot
+from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws, snapshot
 
 NOW = datetime(2026, 1, 4, 4, tzinfo=UTC)
 TAKEN = datetime(2026, 1, 3, 22, tzinfo=UTC)
@@ -37,22 +37,17 @@ def boto_aws(cloud: LocalCloud, account: str = ACCEPTANCE) -> BotoAws:
 
 
 class FakeStage:
-    key, denied_key, default_key = "alias/acceptance", "alias/denied", "key/default"
+    key, default_key = "alias/acceptance", "key/default"
 
     def __init__(self, account: str) -> None:
         self.aws = InMemoryAws(NOW, account)
-        self.aws.snapshots.denied.add(self.denied_key)
         self.aws.keys.default.add(self.default_key)
         self.aws.state_machines.missing.add(f"{MACHINE}-missing")
 
-    def have(
-        self, name: str, account: str = PRODUCTION, *, encrypted: bool = True, **facts: Any
-    ) -> None:
+    def have(self, name: str, account: str = PRODUCTION, **facts: Any) -> None:
         """Create an account's snapshot; another account shares its own with this one."""
         own = account == self.aws.account
         self.aws.snapshots.all.append(snapshot(name, account, own=own, **facts))
-        if not encrypted:
-            self.aws.snapshots.unencrypted.add(arn(name))
 
     def end_copies(self, status: str = "available") -> None:
         self.aws.snapshots.settle(status)
@@ -73,13 +68,8 @@ class FakeStage:
     def cluster(self, name: str, key: str | None = None) -> None:
         self.aws.clusters.all[name] = Cluster(name, key)
 
-    def stop(self, name: str) -> None:
-        self.aws.clusters.busy.add(name)
-
 
 class CloudStage:
-    denied_key = "00000000-0000-0000-0000-000000000000"  # which nobody has made
-
     def __init__(self, cloud: LocalCloud, account: str) -> None:
         """Arrange an empty cloud whose copies take longer than any test."""
         self.aws, self.cloud, self.account = boto_aws(cloud, account), cloud, account
@@ -95,19 +85,16 @@ class CloudStage:
         )
         self.default_key = kms.describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
 
-    def have(
-        self, name: str, account: str = PRODUCTION, *, encrypted: bool = True, **facts: Any
-    ) -> None:
+    def have(self, name: str, account: str = PRODUCTION, **facts: Any) -> None:
         facts = {
             "account": account,
             "identifier": name,
             "snapshot_type": "automated" if name.startswith("rds:") else "manual",
             "shared_with": [] if account == self.account else [self.account],
+            "kms_key_id": f"arn:aws:kms:eu-west-1:{account}:key/{uuid4()}",
+            "kms_granted_to": [self.account],
             **facts,
         }
-        if encrypted:
-            key = f"arn:aws:kms:eu-west-1:{account}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-            facts |= {"kms_key_id": key, "kms_granted_to": [self.account]}
         self.cloud.seed_snapshots([nightly(facts.pop("cluster", "orders"), TAKEN, **facts)])
 
     def end_copies(self, status: str = "available") -> None:
@@ -135,11 +122,6 @@ class CloudStage:
             MasterUserPassword="a-password-that-is-no-secret",
             **({"StorageEncrypted": True, "KmsKeyId": key} if key else {}),
         )
-
-    def stop(self, name: str) -> None:
-        rds = self.cloud.client("rds", self.account)
-        rds.describe_db_clusters(DBClusterIdentifier=name)  # a look ends its creation
-        rds.stop_db_cluster(DBClusterIdentifier=name)
 
 
 Stage = FakeStage | CloudStage

@@ -18,10 +18,8 @@ from chalicelib.domain.deployment import (
     StackReference,
     Verdict,
     held_by,
-    is_waiting,
     last_deployed,
     makers_of,
-    remembered,
     restored_from,
     verdict,
 )
@@ -49,15 +47,6 @@ def without_words(found: Deployment) -> Deployment:
 
 
 # --- what a cluster was restored from -------------------------------------------------------------
-
-
-def test_a_cluster_is_remembered_by_its_label() -> None:
-    labelled = version(2, "b", 0, "t", "cluster-ABC", "run-r")
-    found = remembered([A, labelled, C], CLUSTER)
-    assert found == Deployment("b", labelled, "r", CLUSTER, is_remembered=True)
-    assert remembered([A, B], CLUSTER) is None
-    assert found.labels == {"cluster-ABC", "run-r"}
-    assert Deployment("b", B).labels == {"run-unknown"}
 
 
 def makers(*actions: Action) -> list[str]:
@@ -282,14 +271,6 @@ def test_the_verdict(
 def test_nothing_is_taken_back_while_a_run_may_still_be_started_for_it() -> None:
     assert verdict(OLD, [GOOD, B], [], at(14)) is None
     assert verdict(OLD, [GOOD, B], [], at(15)) is not None
-
-
-def test_a_restore_waits_if_the_next_deployment_would_restore_something_else() -> None:
-    assert is_waiting(OLD, [GOOD, C])
-    assert is_waiting(NOTHING, [C])
-    assert not is_waiting(OLD, [GOOD])
-    assert not is_waiting(NOTHING, [])
-    assert not is_waiting(UNKNOWN, [GOOD, C])
 
 
 def test_a_stack_is_deploying_while_an_update_is_in_progress() -> None:

@@ -3,12 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.parameters import arn_of, pipeline_name, shown
-from tests.fakes import arn
-
-
-def test_a_parameter_holds_a_snapshot_only_as_an_arn() -> None:
-    assert [arn_of(each) for each in (arn("a"), "dummyvalue", None)] == [arn("a"), None, None]
+from chalicelib.domain.parameters import pipeline_name, shown
 
 
 def test_a_pipelines_name_is_one_that_codepipeline_accepts() -> None:

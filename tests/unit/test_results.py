@@ -1,25 +1,9 @@
-"""What a use case returns: of several databases, and by which reason."""
+"""What a use case returns, and by which reason."""
 
 from datetime import timedelta
 
-import pytest
-
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import DatabaseResult, Result, combine, hours
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "worst"),
-    [("unchanged updated", 1), ("succeeded updated failed", 2), ("failed failed", 0)],
-)
-def test_of_independent_databases_the_worst_outcome_is_the_result(
-    outcomes: str, worst: int
-) -> None:
-    entries = tuple(
-        DatabaseResult(f"db{n}", outcome=each, message=f"m{n}")
-        for n, each in enumerate(outcomes.split())
-    )
-    assert combine(entries) == Result(entries[worst].outcome, None, f"m{worst}", entries)
+from chalicelib.domain.results import hours
 
 
 def test_an_age_is_given_in_hours_to_one_decimal() -> None:

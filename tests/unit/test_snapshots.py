@@ -23,11 +23,6 @@ WANTED = Criteria(PRODUCTION, "aurora-postgresql", "15", "orders")
 MIDNIGHT = datetime(2026, 1, 4, tzinfo=UTC)
 
 
-def test_an_arn_is_read_by_its_parts() -> None:
-    text, name = arn("rds:orders-2026-01-03-22-00"), "rds:orders-2026-01-03-22-00"
-    assert SnapshotArn.parse(text) == SnapshotArn(text, "eu-west-1", PRODUCTION, name)
-
-
 def test_any_other_text_is_no_cluster_snapshots_arn() -> None:
     wrong = ["", "orders-1", arn("orders-1\n"), arn("orders 1"), f"x{arn('orders-1')}"]
     wrong += [arn("orders-1", "1111111111111"), arn("orders-1", "١١١١١١١١١١١١")]
@@ -68,12 +63,6 @@ def test_an_own_snapshot_may_be_pinned_whatever_its_cluster_but_no_strangers_sha
     assert pin_rejection(own._replace(engine="docdb"), WANTED) == expected
     stranger = Rejection("account", "account 999999999999, expected 111111111111")
     assert pin_rejection(snapshot("orders-1", "999999999999"), WANTED) == stranger
-
-
-def test_snapshots_of_several_clusters_are_ambiguous_without_a_source_cluster() -> None:
-    listing = [snapshot("orders-1"), snapshot("billing-1", cluster="billing")]
-    choices = choose(listing, [WANTED._replace(cluster=None), WANTED])
-    assert [choice.ambiguous for choice in choices] == [True, False]
 
 
 # --- any listing ----------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from chalicelib.triggers.validation import (
     ROLLBACK,
     Field,
     InvalidRequest,
-    check_query,
     database_name,
     echo,
     json_body,
@@ -105,12 +104,6 @@ def test_the_query_or_the_body_names_the_database() -> None:
         database_name(query, {"database": "docs"}, two)
     with pytest.raises(InvalidRequest, match="database is missing: name one of rds, docs"):
         database_name([], {}, two)
-
-
-def test_an_unknown_query_parameter_is_named() -> None:
-    check_query([("database", "rds")], ["database"])
-    with pytest.raises(InvalidRequest, match='query parameter "a, b"; known: none'):
-        check_query([("a", "1"), ("b", ""), ("a", "2")], [])
 
 
 @given(st.text(max_size=200))
