@@ -90,7 +90,7 @@ def test_another_snapshot_key_or_database_has_another_name() -> None:
 
 
 def test_a_copy_is_read_from_its_tags() -> None:
-    made = own(1, "copying")._replace(progress=40)
+    made = own(1, "copying", created=None)._replace(progress=40)
     name, taken = name_of(1), MIDNIGHT + timedelta(days=1)
     source = SnapshotArn(arn("orders-1"), "eu-west-1", PRODUCTION, "orders-1")
     expected = snapshot(name, ACCEPTANCE, status="copying", created=taken)

@@ -177,6 +177,10 @@ def test_a_copy_that_something_may_lead_to_is_kept_whatever_the_number(night: Ni
         pin(4, copies["earlier"], -30),
         pin(5, copies["present"], -20),
     ]
+    refuse(night.aws, "delete")
+    with pytest.raises(AwsError, match="delete of it failed"):
+        night.follow_copies()
+    calm(night.aws, minutes=0)
     assert night.follow_copies().databases[0].latest == copies["newest"]
     assert set(copies.values()) - set(own(night)) == {copies["unnamed"]}
 
