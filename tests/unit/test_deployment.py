@@ -279,6 +279,12 @@ def test_a_stack_is_deploying_while_an_update_is_in_progress() -> None:
     assert not Stack("REVIEW_IN_PROGRESS", {}, {}).is_deploying
 
 
+def test_what_is_resolved_after_a_roll_back_is_unknown() -> None:
+    stack = Stack("UPDATE_COMPLETE", {}, {"/current": "a"})
+    assert stack.value_of("/current") == "a"
+    assert stack._replace(status="UPDATE_ROLLBACK_COMPLETE").value_of("/current") is None
+
+
 def test_references_overlap_if_they_may_name_the_same_cluster() -> None:
     orders = StackReference("data", "Orders")
     assert orders.overlaps(orders)

@@ -1,4 +1,4 @@
-"""One table: whatever goes wrong at any AWS call, `latest` and `current` end as if nothing had.
+"""One table: whatever goes wrong at any AWS call, parameters and snapshots end as if nothing had.
 
 An attempt is disturbed once, then made again as Lambda or the person does. Then the run that it
 started ends, and the polls come by.
@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from chalicelib.domain.errors import AwsError, BusyError, Refused
+from tests.fakes import InMemoryAws
 from tests.interruptions import Killed, calm, meanwhile
 from tests.stage import PIPELINE
 from tests.usecases.names import SUNDAY
 from tests.usecases.night import Night
 from tests.usecases.test_copies import first_night
 from tests.usecases.test_preparation import MACHINE
+from tests.usecases.test_share import company, follow_shares, share, third_saturday
 
 
 class Mover(NamedTuple):
@@ -81,6 +83,13 @@ def copied() -> Night:
     return night
 
 
+def in_production(aws: InMemoryAws) -> Night:
+    night = Night()
+    night.aws = aws
+    aws.pipelines.pipelines[PIPELINE] = []
+    return night
+
+
 STARTING = {
     "promote": Mover(masked, Night.promote),
     "promote two": Mover(lambda: Night(two=True), Night.promote),
@@ -98,6 +107,10 @@ MOVERS = STARTING | {
     "update": Mover(newer_is_shared, Night.update),
     "update that copies": Mover(first_night, Night.update),
     "poll that records": Mover(copied, Night.follow_copies),
+    "share": Mover(lambda: in_production(company()), lambda night: share(night.aws)),
+    "poll that shares": Mover(
+        lambda: in_production(third_saturday()), lambda night: follow_shares(night.aws)
+    ),
 }
 
 
@@ -148,6 +161,7 @@ def cases(*faults: str) -> pytest.MarkDecorator:
 def outcome(night: Night) -> dict[str, Any]:
     """Return what matters in the end; of the notifications those about an end."""
     aws, names = night.aws, [each.current_parameter for each in night.settings.databases]
+    names = [each for each in names if each in aws.values()]
     notified = [
         each.partition(" in ")[0]
         for each in night.subjects
@@ -157,6 +171,7 @@ def outcome(night: Night) -> dict[str, Any]:
         "values": aws.values(),
         "snapshots": sorted((each.arn, each.status) for each in aws.snapshots.all),
         "tags": aws.snapshots.tags,
+        "shared": {arn: accounts for arn, accounts in aws.snapshots.read_by.items() if accounts},
         "notified": notified,
         "deployed": [night.deployed(each) for each in names],
         "good": [night.good(each) for each in names],

@@ -263,24 +263,6 @@ def test_with_a_wrong_stack_name_nothing_deployed_is_taken_back(night: Night, en
     assert facts(night) == (PROMOTED, NEW, None, [UNKNOWN])
 
 
-@pytest.mark.parametrize(
-    ("status", "current", "sent"),
-    [("UPDATE_COMPLETE", OLD, RUN_FAILED), ("UPDATE_ROLLBACK_COMPLETE", NEW, UNKNOWN)],
-)
-def test_of_a_cluster_older_than_the_history_the_stack_knows_its_value_unless_rolled_back(
-    night: Night, status: str, current: str, sent: str
-) -> None:
-    """CodePipeline has forgotten the run that restored it as well."""
-    night.pin("new")
-    del night.aws.parameters.kept[CURRENT][0]
-    night.aws.pipelines.pipelines[PIPELINE], night.aws.pipelines.executed = [], []
-    stack_in(status)(night)
-    night.promote()
-    night.run_ends("Failed")
-    night.polls(3)
-    assert (night.current, night.subjects) == (current, [sent])
-
-
 def test_a_cluster_that_was_seen_before_the_stage_knew_its_stack_has_one_run(night: Night) -> None:
     night.configure(RDS_STACK_NAME="")
     night.promote()

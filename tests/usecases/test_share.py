@@ -34,8 +34,7 @@ POLICY = SETTINGS.policy("production")
 Arrange = Callable[[InMemoryAws], object]
 
 
-@pytest.fixture
-def aws() -> InMemoryAws:
+def company() -> InMemoryAws:
     """*orders* is not encrypted, *billing* is under a key of the company's own."""
     aws = InMemoryAws(SATURDAY, PRODUCTION)
     aws.clusters.all = {"orders": Cluster("orders", None), "billing": Cluster("billing", OWN)}
@@ -43,9 +42,9 @@ def aws() -> InMemoryAws:
     return aws
 
 
-@pytest.fixture
-def third(aws: InMemoryAws) -> InMemoryAws:
+def third_saturday() -> InMemoryAws:
     """Two Saturdays' snapshots are shared, and the third's are available."""
+    aws = company()
     for week in range(2):
         share(aws, week)
         aws.snapshots.settle()
@@ -54,6 +53,9 @@ def third(aws: InMemoryAws) -> InMemoryAws:
     aws.snapshots.settle()
     aws.calls.clear()
     return aws
+
+
+aws, third = pytest.fixture(company), pytest.fixture(third_saturday)
 
 
 def default_key(aws: InMemoryAws) -> None:
