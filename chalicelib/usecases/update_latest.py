@@ -45,7 +45,7 @@ def update(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     if failed:
         error = combine_errors(error for _, error in failed)
         for entry in entries:  # the refusals, which no result will name
-            if entry.reason and entry.message:
+            if entry.message:
                 error.add_note(entry.message)
         raise error
     return combine(entries)
