@@ -258,7 +258,7 @@ class InMemoryKeys:
 
     @_call
     def is_aws_managed(self, key: str) -> bool:
-        assert key, "KMS is not asked about no key"
+        assert key, "DescribeKey needs a key"
         return key in self.default
 
 

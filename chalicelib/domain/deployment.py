@@ -303,8 +303,8 @@ def last_deployed(
 ) -> Deployment:
     """Return what the newest successful deploy action read, which is all to go by without a stack.
 
-    `actions` are newest first. A pipeline that has no deploy action, such as one that runs Terraform
-    in a build, may deploy at any time during a run.
+    `actions` are newest first. A pipeline that neither deploys nor prepares a change set, such as one
+    that runs Terraform in a build, may deploy at any time during a run.
     """
     deploys = [action for action in actions if action.category == "Deploy"]
     if actions and not {each.category for each in actions} & {"Deploy", PREPARES_CHANGE_SET}:

@@ -28,7 +28,7 @@ def test_a_cloud_ends_with_its_starter_and_leaves_neither_a_process_nor_a_file_b
             server.stdin.close()  # as the end of the process that holds it does, however that ends
             assert (server.wait(60), (tmp_path / "log").read_text()) == (0, "")
         finally:
-            server.kill()  # one that goes on, or the test would as well
+            server.kill()  # or a cloud that does not end would block the test
     assert [*(tmp_path / "temporary").iterdir()] == []
     wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in processes), "their end")
 

@@ -1,4 +1,4 @@
-"""The stages, what the things of their account are called, and what is said of them."""
+"""Stages, names and messages that the tests of the use cases share."""
 
 from datetime import UTC, datetime
 

@@ -23,17 +23,15 @@ from tests.usecases.states import Arrange, without
 KEY = "alias/acceptance"
 
 
-@pytest.fixture
-def night() -> Night:
-    return first_night()
-
-
 def first_night() -> Night:
     """As on a quiet Sunday, but nothing has been copied yet."""
     night = Night(RDS_COPY_KMS_KEY_ID=KEY)
     night.set(LATEST, "dummyvalue")
     night.aws.calls.clear()
     return night
+
+
+night = pytest.fixture(first_night)
 
 
 def copy_of(night: Night, name: str, days: float = 0.25) -> str:

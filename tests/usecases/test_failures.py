@@ -1,4 +1,4 @@
-"""One table: whatever goes wrong at any AWS call, parameters and snapshots end as if nothing had.
+"""One table: whatever goes wrong at any AWS call, everything ends as if nothing had.
 
 An attempt is disturbed once, then made again as Lambda or the person does. Then the run that it
 started ends, and the polls come by.
@@ -84,6 +84,7 @@ def copied() -> Night:
 
 
 def in_production(aws: InMemoryAws) -> Night:
+    """An account that shares, and has neither parameters nor runs."""
     night = Night()
     night.aws = aws
     aws.pipelines.pipelines[PIPELINE] = []
@@ -160,8 +161,8 @@ def cases(*faults: str) -> pytest.MarkDecorator:
 
 def outcome(night: Night) -> dict[str, Any]:
     """Return what matters in the end; of the notifications those about an end."""
-    aws, names = night.aws, [each.current_parameter for each in night.settings.databases]
-    names = [each for each in names if each in aws.values()]
+    aws, currents = night.aws, {each.current_parameter for each in night.settings.databases}
+    names = sorted(currents & aws.values().keys())
     notified = [
         each.partition(" in ")[0]
         for each in night.subjects
