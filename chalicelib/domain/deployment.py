@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from chalicelib.domain.ledger import (
     CLOCK_TOLERANCE,
-    NOTIFIED_LABEL,
     UNKNOWN_RUN,
     Run,
     Version,
@@ -18,6 +17,7 @@ from chalicelib.domain.ledger import (
     last_restored,
     may_be_starting,
     newest_of,
+    notified_label,
     own_run,
     run_label,
 )
@@ -96,9 +96,14 @@ class Preparation(NamedTuple):
     @property
     def state(self) -> str:
         """What people call it."""
-        if self.status in ("RUNNING", "PENDING_REDRIVE", UNKNOWN):
+        if self.is_running or self.status == UNKNOWN:
             return "preparing"
         return "prepared" if self.status == "SUCCEEDED" else "not-prepared"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the execution was seen to go on, perhaps because somebody redrove it."""
+        return self.status in ("RUNNING", "PENDING_REDRIVE")
 
     def __str__(self) -> str:
         """Return it in words."""
@@ -352,7 +357,7 @@ class Verdict(NamedTuple):
     @property
     def label(self) -> str:
         """The label that remembers that people were notified."""
-        return f"{NOTIFIED_LABEL}{self.reason or 'refreshed'}"
+        return notified_label(self.reason)
 
 
 def verdict(
@@ -380,6 +385,16 @@ def verdicts(
     if deployment.held:  # and may be executed whatever current names by then
         found = [each for each in found if not each.put]
     return found
+
+
+def passed(deployment: Deployment, ledger: Sequence[Version]) -> Iterator[tuple[Version, str]]:
+    """Yield the labels of faults that are over: people are notified again if one comes back."""
+    over = [] if deployment.unknown else [(each, Reason.DEPLOYED_UNKNOWN) for each in ledger]
+    if deployment.version and deployment.preparation and deployment.preparation.is_running:
+        over.append((deployment.version, Reason.NOT_PREPARED))
+    for version, reason in over:
+        if (label := notified_label(reason)) in version.labels:
+            yield version, label
 
 
 def is_waiting(deployment: Deployment, ledger: Sequence[Version]) -> bool:

@@ -19,7 +19,7 @@ _ACTOR_LIMIT = 300  # a caller's ARN is shorter
 
 # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-labels.html
 GOOD = "good"
-NOTIFIED_LABEL = "notified-"
+_NOTIFIED_LABEL = "notified-"
 _RUN_LABEL = "run-"
 UNKNOWN_RUN = "unknown"  # of a cluster that no run of the pipeline was seen to restore
 _CLUSTER_LABEL = "cluster-"  # as every DbClusterResourceId begins
@@ -133,7 +133,7 @@ class Version(NamedTuple):
     @property
     def outcome_labels(self) -> set[str]:
         """The labels that record what became of it: cluster, run, and what people were notified of."""
-        ours = (_CLUSTER_LABEL, _RUN_LABEL, NOTIFIED_LABEL)
+        ours = (_CLUSTER_LABEL, _RUN_LABEL, _NOTIFIED_LABEL)
         return {each for each in self.labels if each == GOOD or each.startswith(ours)}
 
     @property
@@ -143,13 +143,9 @@ class Version(NamedTuple):
 
     @property
     def result(self) -> str | None:
-        """Its outcome: the code that people were notified of, or `restored`; None if there is none.
-
-        That it could not be seen what is deployed is its outcome only as long as there is no other.
-        """
+        """Its outcome: the code that people were notified of, or `restored`; None if there is none."""
         notified = sorted(
-            (x.removeprefix(NOTIFIED_LABEL) for x in self.labels if x.startswith(NOTIFIED_LABEL)),
-            key=lambda each: (each == Reason.DEPLOYED_UNKNOWN, each),
+            x.removeprefix(_NOTIFIED_LABEL) for x in self.labels if x.startswith(_NOTIFIED_LABEL)
         )
         if "refreshed" in notified or self.is_good:
             return "refreshed"
@@ -209,6 +205,11 @@ class Move(NamedTuple):
 def run_label(execution_id: str) -> str:
     """Return the label that names the run that restored a version."""
     return f"{_RUN_LABEL}{execution_id}"
+
+
+def notified_label(reason: Reason | None) -> str:
+    """Return the label that remembers what people were notified of; None is a refresh."""
+    return f"{_NOTIFIED_LABEL}{reason or 'refreshed'}"
 
 
 def in_progress(runs: Sequence[Run]) -> Run | None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import UNKNOWN, Deployment, Preparation
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.ledger import NOTIFIED_LABEL, UNKNOWN_RUN, Version
+from chalicelib.domain.ledger import UNKNOWN_RUN, Version, notified_label
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.usecases.copies import described, list_own_once
@@ -26,8 +26,8 @@ def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Prep
     found = _recorded(aws, database, deployment, version)
     if found or version.is_good:
         return found
-    is_told = f"{NOTIFIED_LABEL}{Reason.NOT_PREPARED}" in version.labels
-    return Preparation("it could not be started" if is_told else UNKNOWN)
+    has_failed = notified_label(Reason.NOT_PREPARED) in version.labels
+    return Preparation("it could not be started" if has_failed else UNKNOWN)
 
 
 def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from chalicelib import notifications
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import UNKNOWN, Deployment, Preparation, Verdict, verdict
+from chalicelib.domain.deployment import UNKNOWN, Deployment, Preparation, Verdict, passed, verdict
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_PIPELINE, RECONCILE
 from chalicelib.domain.ledger import GOOD, Note, Run, Version, last_restored
 from chalicelib.domain.parameters import Values, arn_of, value_of, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, combine, hours
-from chalicelib.ports import Aws
+from chalicelib.ports import Aws, Parameters
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.copies import described, list_own_once
@@ -114,23 +114,12 @@ def _correct(
     for _ in range(_MAX_ROUNDS):
         deployment = reader.of(database, ledger)
         if deployment.is_remembered:
-            try:
-                preparation = prepare(pipeline.aws, database, deployment)
-            except AwsError as error:
-                failed.append((database, error))
-                preparation = Preparation(UNKNOWN)
-            deployment = deployment._replace(preparation=preparation)
+            deployment = _prepared(pipeline.aws, database, deployment, failed)
+        for notified, label in passed(deployment, ledger):
+            parameters.unlabel(database.current_parameter, notified.number, {label})
         found = verdict(deployment, ledger, pipeline.runs, pipeline.aws.now())
-        version = deployment.version
-        if version and not deployment.is_remembered:
-            if version.cluster_labels:
-                # Of an earlier cluster, which was restored from the same version.
-                earlier = version.outcome_labels - deployment.labels
-                parameters.unlabel(database.current_parameter, version.number, earlier)
-            labels = deployment.labels
-            if version.run_id and deployment.cluster and not version.cluster_labels:
-                labels = {deployment.cluster.resource_id}  # the stage had no stack then
-            parameters.label(database.current_parameter, version.number, labels)
+        if deployment.version and not deployment.is_remembered:
+            _label(parameters, database, deployment, deployment.version)
         elif found is None:
             return None
         else:
@@ -142,6 +131,32 @@ def _correct(
                 return None  # somebody has moved on, or a deploy has begun: the next poll decides
         ledger = parameters.history(database.current_parameter)
     return None
+
+
+def _prepared(
+    aws: Aws, database: Database, deployment: Deployment, failed: list[tuple[object, AwsError]]
+) -> Deployment:
+    """Return what is deployed with its preparation, which is started if that is due."""
+    try:
+        preparation = prepare(aws, database, deployment)
+    except AwsError as error:
+        failed.append((database, error))
+        preparation = Preparation(UNKNOWN)
+    return deployment._replace(preparation=preparation)
+
+
+def _label(
+    parameters: Parameters, database: Database, deployment: Deployment, version: Version
+) -> None:
+    """Remember the cluster that was restored from a version, and the run that made it."""
+    labels = deployment.labels
+    if version.cluster_labels:
+        # Of an earlier cluster, which was restored from the same version.
+        earlier = version.outcome_labels - labels
+        parameters.unlabel(database.current_parameter, version.number, earlier)
+    elif version.run_id and deployment.cluster:
+        labels = {deployment.cluster.resource_id}  # the stage had no stack then
+    parameters.label(database.current_parameter, version.number, labels)
 
 
 def _put_back(pipeline: Pipeline, look: _Look) -> bool:

@@ -6,6 +6,7 @@ twice more, and people act between any two calls of an invocation. One stage in 
 RDS finishes, fails and loses them, shares and keys change, and strangers take snapshots like them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -152,6 +153,7 @@ class Histories(RuleBasedStateMachine):
         self.by_hand: set[tuple[str, int]] = set()
         self.earlier_runs: set[str] = set()  # of ours, and those of people in between
         self.notified: set[Any] = set()
+        self.recovered = Counter[str]()  # of what people are notified again if it comes back
         self.next_poll = START
 
     def _database(self, index: int) -> Database:
@@ -339,6 +341,7 @@ class Histories(RuleBasedStateMachine):
             self.aws.parameters.put_by_hand(HOLD, "until thursday")
         elif what == "state machine":
             self.aws.state_machines.missing ^= {MACHINE}
+            self.recovered["not-prepared"] += 1
         else:
             self.aws.disabled ^= {what}
 
@@ -350,6 +353,7 @@ class Histories(RuleBasedStateMachine):
         name = [*statuses][-1 - which % len(statuses)]
         if statuses[name] != "SUCCEEDED":
             statuses[name] = status
+            self.recovered["not-prepared"] += status == "RUNNING"
 
     def _its_run_ends(self, ends: str | None) -> None:
         """The newest run goes on to its end, or to an approval that nobody gives."""
@@ -572,12 +576,15 @@ class Histories(RuleBasedStateMachine):
         versions = [len(self.model.ledger(each)) for each in self.settings.databases]
         for each in sent:
             # The same person may refresh with the same words twice: the thread distinguishes them.
-            end = (each.subject, each.body, each.thread)
-            if each.attributes.get("reason") == "deployed-unknown":
-                end += (*versions,)  # which is reported of each version anew
+            reason = each.attributes.get("reason", "")
+            end = (each.subject, each.body, each.thread, self.recovered[reason])
+            if reason == "deployed-unknown":
+                about = each.attributes["databases"].split(",")
+                end += (*versions, *(self.recovered[name] for name in about))
             if each.thread and not fault:
                 assert end not in self.notified, f"notified again: {end}"
                 self.notified.add(end)
+        self.recovered.update(self.model.seen())
 
     def _audit(self) -> None:
         """Every version of `latest` and `current` that was just written may have been."""

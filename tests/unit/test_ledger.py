@@ -99,8 +99,6 @@ def test_the_labels_say_what_became_of_a_version() -> None:
     assert result("good") == "refreshed"
     # Its run was retried.
     assert result("notified-failed-after-restore", "notified-refreshed") == "refreshed"
-    # Its stack's roll-back had failed before.
-    assert result("notified-deployed-unknown", "notified-run-failed") == "run-failed"
 
 
 # --- runs -----------------------------------------------------------------------------------------

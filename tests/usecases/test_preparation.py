@@ -13,6 +13,7 @@ from tests.usecases.night import Night
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 EXECUTION = "rds-cluster-ID0002"
 WORK = "the after-restore work"
+NOT_PREPARED = "NOT PREPARED: do not use the data yet (rds)"
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_an_execution_s_name_is_as_long_as_step_functions_takes(restored: Night)
         ({MACHINE}, f"{WORK}: there is no state machine", f"{WORK}: it could not be started"),
     ],
 )
-def test_work_that_fails_or_cannot_be_started_is_notified_once_and_done_later(
+def test_work_that_fails_or_cannot_be_started_is_notified_each_time_and_done_later(
     restored: Night, missing: set[str], notified: str, problem: str
 ) -> None:
     machines = restored.aws.state_machines
@@ -102,9 +103,10 @@ def test_work_that_fails_or_cannot_be_started_is_notified_once_and_done_later(
     machines.missing.clear()
     restored.polls()
     assert list(machines.inputs) == [EXECUTION]
-    for state in ("PENDING_REDRIVE", "RUNNING", "SUCCEEDED"):
+    for state in ("PENDING_REDRIVE", "RUNNING", "TIMED_OUT", "RUNNING", "SUCCEEDED"):
         execution_becomes(restored, state)
-    assert (restored.good(), restored.subjects[1:]) == (NEW, [REFRESHED])
+    assert restored.subjects == [NOT_PREPARED, NOT_PREPARED, REFRESHED]
+    assert restored.good() == NEW
 
 
 UNKNOWN = {"state": "preparing", "status": "unknown", "execution": None}
@@ -156,5 +158,5 @@ def test_a_cluster_that_no_run_has_restored_is_notified_and_not_prepared(night: 
     night.aws.stacks.deploy(STACK)  # from somebody's machine
     night.polls(3)
     assert night.aws.state_machines.inputs == {}
-    assert night.subjects == ["NOT PREPARED: do not use the data yet (rds)"]
+    assert night.subjects == [NOT_PREPARED]
     assert "no run of the pipeline restored the cluster" in shown(night)[1][0]
