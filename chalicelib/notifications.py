@@ -204,10 +204,11 @@ def build(
     databases: Sequence[str] = (),
 ) -> Notification:
     """Return a notification, its subject cut to what SNS accepts."""
-    lines = ["What happened:", *(f"  {each}" for each in happened), "Cause:", f"  {cause}"]
-    if databases:
-        lines += ["Databases:", *(f"  {each}" for each in databases)]
-    lines += [f"{_NEXT_STEPS}:", *(f"  {each}" for each in next_steps)]
+    parts = {"What happened": happened, "Cause": [cause], "Databases": databases}
+    lines = []
+    for title, texts in {**parts, _NEXT_STEPS: next_steps}.items():
+        # In a person's reason, a line of its own could pass for ours.
+        lines += [f"{title}:", *(f"  {' '.join(text.split())}" for text in texts)] if texts else []
     text = re.sub("[^ -~]", "?", f"aurora-refresh: {subject}")
     if len(text) > SUBJECT_LIMIT:
         text = text[: SUBJECT_LIMIT - 3] + "..."

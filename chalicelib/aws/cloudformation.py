@@ -50,4 +50,6 @@ class CloudFormationStacks:
                 for each in stack.get("Parameters", [])
                 if "ResolvedValue" in each
             },
+            # The same name may be that of another stack elsewhere.
+            arn=stack.get("StackId", ""),
         )

@@ -26,6 +26,9 @@ _MOST_PAGES = 10  # of a hundred runs; more would take a function's time
 _CHANGE_SET_PREPARED = "CHANGE_SET_REPLACE"
 _CHANGE_SET_EXECUTED = "CHANGE_SET_EXECUTE"
 
+# A run, the name of a stack, its account and its Region.
+_ChangeSet = tuple[str, str, str | None, str | None]
+
 
 class CodePipelines:
     """The `Pipelines` port, with AwsError for whatever fails."""
@@ -99,16 +102,17 @@ def _to_run(summary: "PipelineExecutionSummaryTypeDef") -> Run:
 
 
 def _to_action(
-    detail: "ActionExecutionDetailTypeDef", prepared: Mapping[tuple[str, str], datetime]
+    detail: "ActionExecutionDetailTypeDef", prepared: Mapping[_ChangeSet, datetime]
 ) -> Action:
-    configuration = _configuration(detail)
+    configuration, (account, region) = _configuration(detail), _place(detail)
     stack = configuration.get("StackName")
     category = detail.get("input", {}).get("actionTypeId", {}).get("category", "")
     if configuration.get("ActionMode") == _CHANGE_SET_PREPARED:
         category = PREPARES_CHANGE_SET
     started = reads_since = detail["startTime"]
     if stack and configuration.get("ActionMode") == _CHANGE_SET_EXECUTED:
-        reads_since = prepared.get((detail["pipelineExecutionId"], stack), started)
+        change_set = (detail["pipelineExecutionId"], stack, account, region)
+        reads_since = prepared.get(change_set, started)
     return Action(
         execution_id=detail["pipelineExecutionId"],
         stage=detail["stageName"],
@@ -119,15 +123,19 @@ def _to_action(
         category=category,
         stack=stack,
         reads_since=reads_since,
+        account=account,
+        region=region,
     )
 
 
 def _change_sets_prepared(
     details: "list[ActionExecutionDetailTypeDef]",
-) -> dict[tuple[str, str], datetime]:
+) -> dict[_ChangeSet, datetime]:
     """Return when each run prepared a stack's change set, which resolves the parameters."""
     return {
-        (detail["pipelineExecutionId"], configuration["StackName"]): detail["startTime"]
+        (detail["pipelineExecutionId"], configuration["StackName"], *_place(detail)): detail[
+            "startTime"
+        ]
         for detail in details
         if "startTime" in detail
         and (configuration := _configuration(detail)).get("ActionMode") == _CHANGE_SET_PREPARED
@@ -138,6 +146,16 @@ def _change_sets_prepared(
 def _configuration(detail: "ActionExecutionDetailTypeDef") -> Mapping[str, str]:
     given = detail.get("input", {})
     return {**given.get("configuration", {}), **given.get("resolvedConfiguration", {})}
+
+
+def _place(detail: "ActionExecutionDetailTypeDef") -> tuple[str | None, str | None]:
+    """Return the account and the Region in which an action works, if it says so.
+
+    The role that CodePipeline assumes for an action is in the account of what it deploys.
+    """
+    given = detail.get("input", {})
+    role = given.get("roleArn")
+    return role.split(":")[4] if role else None, given.get("region")
 
 
 def _positions_in(stage: "StageStateTypeDef") -> Iterator[tuple[str, Position]]:

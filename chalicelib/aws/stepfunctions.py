@@ -33,5 +33,7 @@ class StepFunctions:
     def execution(self, machine: str, name: str) -> Preparation | None:
         arn = f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
         with translate_errors("DescribeExecution", arn, ignored="ExecutionDoesNotExist"):
-            return Preparation(self._client.describe_execution(executionArn=arn)["status"], arn)
+            # Input and output may be under a key that the function may not use.
+            found = self._client.describe_execution(executionArn=arn, includedData="METADATA_ONLY")
+            return Preparation(found["status"], arn)
         return None

@@ -22,6 +22,11 @@ class Database(NamedTuple):
     stack: StackReference | None = None
     after_restore: str | None = None
 
+    @property
+    def stack_name(self) -> str | None:
+        """The name of the stack that deploys it, if the stage knows it."""
+        return self.stack.stack if self.stack else None
+
     def setting(self, name: str) -> str:
         """Return the variable's name of one of its settings, such as RDS_STACK_NAME."""
         return f"{self.name.upper()}_{name}"

@@ -54,6 +54,7 @@ class Stack(NamedTuple):
     status: str
     clusters: dict[str, str]
     resolved: dict[str, str]
+    arn: str = ""
 
     def value_of(self, parameter: str) -> str | None:
         """Return an SSM parameter's value at the last update; None if it is unknown."""
@@ -118,8 +119,8 @@ class Action(NamedTuple):
     """One execution of an action of the pipeline, with its status as CodePipeline names it.
 
     `category` is CodePipeline's as well, or PREPARES_CHANGE_SET. `stack` is the CloudFormation stack
-    that it deploys, if it deploys one. `reads_since` is when it, or the preparation of its change
-    set, began.
+    that it deploys, if it deploys one, in an `account` and `region` if they are known. `reads_since`
+    is when it, or the preparation of its change set, began.
     """
 
     execution_id: str
@@ -131,6 +132,16 @@ class Action(NamedTuple):
     category: str = ""
     stack: str | None = None
     reads_since: datetime | None = None
+    account: str | None = None
+    region: str | None = None
+
+    def beside(self, stack: Stack | None) -> "Action":
+        """Return it without the stack that it deploys, if that one is in another place than this one."""
+        if stack is None or not stack.arn:
+            return self
+        region, account = stack.arn.split(":")[3:5]
+        is_elsewhere = self.region not in (None, region) or self.account not in (None, account)
+        return self._replace(stack=None) if is_elsewhere else self
 
     def covers(self, instant: datetime) -> bool:
         """Return whether it was being executed at that time, give or take a clock's difference."""

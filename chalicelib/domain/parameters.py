@@ -4,6 +4,7 @@ A parameter may hold a secret by mistake: nothing but snapshot ARNs and the plac
 logged or shown.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -66,3 +67,8 @@ def visible(value: str) -> str:
 def hidden(value: str) -> str:
     """Describe a value without showing it."""
     return f"something else, {len(value)} characters long"
+
+
+def refuse_half_characters(document: object) -> None:
+    """Raise ValueError for half of a surrogate pair in JSON, which could be neither sent nor stored."""
+    json.dumps(document, ensure_ascii=False).encode()

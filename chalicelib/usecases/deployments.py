@@ -5,6 +5,7 @@ from functools import cache
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import (
+    Action,
     Cluster,
     Deployment,
     Stack,
@@ -38,18 +39,25 @@ class Deployments:
 
     def is_past(self, database: Database, run: Run) -> bool:
         """Return whether a run in progress has deployed the database's stack; raise AwsError."""
-        name = database.stack.stack if database.stack else None
         return any(
             action.category == "Deploy"
             and action.status == "Succeeded"
-            and name in (None, action.stack)
-            for action in self._actions(self._pipeline, run.execution_id)
+            and database.stack_name in (None, action.stack)
+            for action in self._seen_from(database, run)
         )
 
+    def _seen_from(self, database: Database, run: Run | None = None) -> list[Action]:
+        """Return the action executions of a run, or the most recent ones, newest first.
+
+        A pipeline may deploy a stack of the same name elsewhere, such as production's.
+        """
+        actions = self._actions(self._pipeline, run.execution_id if run else None)
+        stack = self.stack(database.stack_name) if database.stack_name else None
+        return [each.beside(stack) for each in actions]
+
     def _held(self, database: Database, ledger: Sequence[Version]) -> Version | None:
-        stack = database.stack.stack if database.stack else None
         found = (
-            held_by(self._actions(self._pipeline, run.execution_id), stack, ledger, self._runs)
+            held_by(self._seen_from(database, run), database.stack_name, ledger, self._runs)
             for run in self._runs
             if self._pipeline and run.in_progress
         )
@@ -59,7 +67,7 @@ class Deployments:
         if database.stack is None:
             if self._pipeline is None:
                 return Deployment(unknown="the main pipeline's name is unknown")
-            return last_deployed(ledger, self._actions(self._pipeline), self._runs)
+            return last_deployed(ledger, self._seen_from(database), self._runs)
         reference, stack = database.stack, self.stack(database.stack.stack)
         if stack is None:
             return self._nothing(database, f"stack {reference.stack}", ledger)
@@ -70,13 +78,10 @@ class Deployments:
         cluster = self._cluster(identifier) if identifier else None
         if cluster is None:
             return self._nothing(database, f"cluster in stack {reference}", ledger)
-        resolved = stack.value_of(database.current_parameter)
-        return remembered(ledger, cluster) or self._first_seen(
-            reference.stack, cluster, resolved, ledger
-        )
+        return remembered(ledger, cluster) or self._first_seen(database, stack, cluster, ledger)
 
     def _first_seen(
-        self, stack: str, cluster: Cluster, resolved: str | None, ledger: Sequence[Version]
+        self, database: Database, stack: Stack, cluster: Cluster, ledger: Sequence[Version]
     ) -> Deployment:
         """Find the deploy actions that may have made the cluster, among the runs of that time."""
         actions = [
@@ -85,9 +90,10 @@ class Deployments:
             if self._pipeline
             and run.started <= cluster.created + CLOCK_TOLERANCE
             and (run.in_progress or cluster.created <= run.updated + CLOCK_TOLERANCE)
-            for action in self._actions(self._pipeline, run.execution_id)
+            for action in self._seen_from(database, run)
         ]
-        makers = makers_of(cluster, actions, stack)
+        makers = makers_of(cluster, actions, database.stack_name or "")
+        resolved = stack.value_of(database.current_parameter)
         return restored_from(ledger, cluster, resolved, makers, self._runs)
 
     def _nothing(self, database: Database, missing: str, ledger: Sequence[Version]) -> Deployment:
@@ -112,11 +118,10 @@ class Deployments:
             return True
         deploys = [
             action
-            for action in self._actions(self._pipeline)
+            for action in self._seen_from(database)
             if action.category == "Deploy" and action.updated >= order.modified - CLOCK_TOLERANCE
         ]
-        name = database.stack.stack if database.stack else None
-        deploys = [each for each in deploys if each.stack == name] or deploys
+        deploys = [each for each in deploys if each.stack == database.stack_name] or deploys
         return any(action.status == "Succeeded" for action in deploys)
 
 

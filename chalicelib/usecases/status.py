@@ -149,7 +149,7 @@ class _Look:
             found.append(f"it cannot be seen what is deployed: {deployment.unknown}.")
         facts: Json = {
             "name": database.name,
-            "stack": database.stack.stack if database.stack else None,
+            "stack": database.stack_name,
             "latest": latest,
             "current": current,
             "previous": earlier_snapshot(ledger),

@@ -20,7 +20,15 @@ from chalicelib.aws.codepipeline import CodePipelines
 from chalicelib.aws.rds import RdsClusters, RdsSnapshots, to_snapshot
 from chalicelib.aws.sns import SnsNotifier
 from chalicelib.aws.ssm import SsmParameters
-from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Cluster, Position, Stack
+from chalicelib.aws.stepfunctions import StepFunctions
+from chalicelib.domain.deployment import (
+    PREPARES_CHANGE_SET,
+    Action,
+    Cluster,
+    Position,
+    Preparation,
+    Stack,
+)
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.ledger import Run
 from chalicelib.notifications import Notification
@@ -328,17 +336,22 @@ def action(run: str, name: str, **facts: Any) -> dict[str, Any]:
 
 
 def test_a_change_set_reads_when_its_run_prepares_it_and_an_action_when_it_begins() -> None:
-    def change_set(run: str, mode: str, minute: int, stack: str = STACK) -> dict[str, Any]:
+    def change_set(
+        run: str, mode: str, minute: int, stack: str = STACK, **place: str
+    ) -> dict[str, Any]:
         kind = {"category": "Deploy", "owner": "AWS", "provider": "CloudFormation", "version": "1"}
         given = {
             "actionTypeId": kind,
             "configuration": {"ActionMode": f"CHANGE_SET_{mode}", "StackName": "#{Name}"},
             "resolvedConfiguration": {"StackName": stack},
+            **place,
         }
         return action(run, mode, input=given, startTime=NOW + timedelta(minutes=minute))
 
+    elsewhere = {"region": "us-east-1", "roleArn": "arn:aws:iam::111111111111:role/deploy"}
     newer = [change_set("run-2", "EXECUTE", 50), change_set("run-1", "EXECUTE", 40)]
     older = [change_set("run-1", "REPLACE", 30, "other"), change_set("run-1", "REPLACE", 10)]
+    older.append(change_set("run-1", "REPLACE", 0, **elsewhere))
     bare = [action("run-1", "Scan"), action("run-1", "Scan", startTime=NOW)]
     first = {"pipelineName": "m", "filter": {"pipelineExecutionId": "run-1"}}
     second = first | {"nextToken": "t"}
@@ -355,9 +368,15 @@ def test_a_change_set_reads_when_its_run_prepares_it_and_an_action_when_it_begin
         (STACK, "Deploy", timedelta(minutes=10)),
         ("other", PREPARES_CHANGE_SET, timedelta(minutes=30)),
         (STACK, PREPARES_CHANGE_SET, timedelta(minutes=10)),
+        (STACK, PREPARES_CHANGE_SET, timedelta(minutes=0)),
     ]
+    assert (found[-1].account, found[-1].region) == ("111111111111", "us-east-1")
     scan = Action("run-1", "Deploy", "Scan", "InProgress", NOW, NOW, reads_since=NOW)
     assert pipelines.actions("m") == [scan]
+
+
+ID = "arn:aws:cloudformation:eu-west-1:222222222222:stack/data/1"
+MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 
 
 def test_a_stack_has_the_clusters_that_exist_and_the_parameters_that_are_resolved() -> None:
@@ -387,7 +406,7 @@ def test_a_stack_has_the_clusters_that_exist_and_the_parameters_that_are_resolve
     second = {"StackResourceSummaries": resources[1:]}
     cloudformation = expecting(
         "cloudformation",
-        ("describe_stacks", name, {"Stacks": [stack | {"Parameters": parameters}]}),
+        ("describe_stacks", name, {"Stacks": [stack | {"Parameters": parameters, "StackId": ID}]}),
         ("list_stack_resources", name, first),
         ("list_stack_resources", name | {"NextToken": "t"}, second),
         ("describe_stacks", name, {"Stacks": [stack]}),
@@ -395,8 +414,17 @@ def test_a_stack_has_the_clusters_that_exist_and_the_parameters_that_are_resolve
     )
     stacks = CloudFormationStacks(cloudformation)
     clusters = {each: each.lower() for each in ("Orders", "Docs", "Graph")}
-    assert stacks.find("data") == Stack("UPDATE_COMPLETE", clusters, {CURRENT: arn("one")})
+    assert stacks.find("data") == Stack("UPDATE_COMPLETE", clusters, {CURRENT: arn("one")}, ID)
     assert stacks.find("data") == Stack("UPDATE_COMPLETE", {}, {})
+
+
+def test_an_execution_is_looked_at_without_its_data() -> None:
+    """Which may be under a key that the function may not use."""
+    name = "arn:aws:states:eu-west-1:222222222222:execution:mask:rds-1"
+    asked, times = {"executionArn": name, "includedData": "METADATA_ONLY"}, {"startDate": NOW}
+    found = {"executionArn": name, "stateMachineArn": MACHINE, "status": "RUNNING", **times}
+    states = expecting("stepfunctions", ("describe_execution", asked, found))
+    assert StepFunctions(states).execution(MACHINE, "rds-1") == Preparation("RUNNING", name)
 
 
 # --- notifications --------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ def test_a_reason_is_cut_to_the_last_character_that_fits() -> None:
         '{"action": "pin", "by": "me", "why": "x"}',
         '{"action": "pin", "by": "me", "why": "x", "token": false}',
         '{"action": "pin", "by": "me", "why": "x", "token": null, "of": null}',
+        '{"action": "pin", "by": "me", "why": "\\ud800", "token": null}',
     ],
 )
 def test_a_description_by_others_is_no_note(description: str) -> None:

@@ -190,7 +190,7 @@ def test_a_chat_message_has_the_custom_format_and_a_thread() -> None:
 
 def test_a_person_s_reason_mentions_nobody_in_chat_and_disguises_no_link() -> None:
     """https://docs.slack.dev/messaging/formatting-message-text/"""
-    entry = REFRESHED._replace(why="<!channel> & <https://x|y> [y](https://x) What to do:")
+    entry = REFRESHED._replace(why="<!channel> & <https://x|y> [y](https://x)\nWhat to do:")
     found = notifications.of_run("f", "main", run("r", 0), [entry])
     assert "because: <!channel> & <https://x|y> [y](https://x) What to do:" in found.body
     content = json.loads(found.to_chat())["content"]

@@ -280,11 +280,31 @@ def test_a_cluster_that_was_seen_before_the_stage_knew_its_stack_has_one_run(nig
 # --- deploys and promotions that go wrong ---------------------------------------------------------
 
 
-def prepare_change_set(night: Night, run: str) -> None:
-    """Let a run prepare a change set, and wait for an approval."""
+def execute(night: Night, run: str, category: str, **place: str) -> None:
+    """Let an action of a run succeed."""
     now = night.aws.time
-    action = Action(run, "Deploy", "Prepare", "Succeeded", now, now, PREPARES_CHANGE_SET, STACK)
+    action = Action(run, "Deploy", "Prepare", "Succeeded", now, now, category, STACK, **place)
     night.aws.pipelines.executed.append(action)
+
+
+def prepare_change_set(night: Night, run: str, **place: str) -> None:
+    """Let a run prepare a change set, and wait for an approval."""
+    execute(night, run, PREPARES_CHANGE_SET, **place)
+
+
+@pytest.mark.parametrize("place", [{"account": "111111111111"}, {"region": "us-east-1"}])
+def test_a_stack_of_the_same_name_in_another_place_is_not_the_database_s(
+    promoted: Night, place: dict[str, str]
+) -> None:
+    """The pipeline deploys production's as well, after an approval."""
+    stacks, own = promoted.aws.stacks.all, f"eu-west-1:222222222222:stack/{STACK}/1"
+    stacks[STACK] = stacks[STACK]._replace(arn=f"arn:aws:cloudformation:{own}")
+    execute(promoted, "run-2", "Deploy", **place)
+    assert promoted.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
+    promoted.run_ends("Failed")
+    prepare_change_set(promoted, promoted.push(), **place)
+    promoted.polls()
+    assert (promoted.current, promoted.subjects) == (OLD, [RUN_FAILED])
 
 
 def test_a_change_set_prepared_before_the_put_has_the_value_put_again(promoted: Night) -> None:
