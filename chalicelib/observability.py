@@ -71,7 +71,7 @@ class Metric(NamedTuple):
 def result_metrics(use_case: str, result: Mapping[str, Any]) -> list[Metric]:
     """Return what a result counts for each of its databases.
 
-    An off-week skips nothing that was due, so it does not count.
+    An off-week skips nothing that was due, so it does not count. An age is measured when data moves.
     """
     metrics = []
     for entry in result.get("databases", ()):
@@ -79,22 +79,12 @@ def result_metrics(use_case: str, result: Mapping[str, Any]) -> list[Metric]:
         counter = _COUNTERS.get((use_case, outcome))
         if counter and result["reason"] != "off-week":
             metrics.append(Metric(entry["name"], counter, 1, "Count"))
-        if "age_hours" in entry and not _is_waiting(use_case, outcome, entry):
+        if "age_hours" in entry and outcome != "unchanged":
             metrics.append(Metric(entry["name"], "SnapshotAgeHours", entry["age_hours"], "None"))
         if "duration_minutes" in entry:
             minutes = entry["duration_minutes"]
             metrics.append(Metric(entry["name"], "RefreshDurationMinutes", minutes, "None"))
     return metrics
-
-
-def error_metrics(use_case: str, databases: list[str]) -> list[Metric]:
-    """Return what an attempt counts in which an AWS call failed.
-
-    A poll fails no refresh: the alarm on its function's errors rings, and the next one tries again.
-    """
-    if use_case == "reconcile":
-        return []
-    return [Metric(name, "RefreshFailed", 1, "Count") for name in databases]
 
 
 def emit(metric: Metric, stage: str) -> None:
@@ -111,8 +101,3 @@ def emit(metric: Metric, stage: str) -> None:
         metric.name: [metric.value],
     }
     sys.stdout.write(json.dumps(line) + "\n")
-
-
-def _is_waiting(use_case: str, outcome: str, entry: Mapping[str, Any]) -> bool:
-    """Return whether the age only grows until a copy is made that replaces the data."""
-    return bool(entry.get("copy")) or (use_case, outcome) == ("reconcile", "unchanged")

@@ -22,10 +22,11 @@ from botocore.exceptions import (
 )
 from chalice.config import Config
 
+from chalicelib import settings
 from chalicelib.aws.clients import BotoAws
 from chalicelib.aws.errors import code_and_message
 from chalicelib.domain import copies, shares
-from chalicelib.domain.errors import AwsError
+from chalicelib.domain.errors import AwsError, SettingsError
 from chalicelib.domain.hold import Hold
 from chalicelib.domain.ownership import owned
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, pipeline_name
@@ -189,7 +190,7 @@ def chalice(project: Path, stage: Stage, command: str, say: Say, *more: str) -> 
         subprocess.Popen(  # noqa: S603 (Chalice's own command, of this Python)
             [Path(sys.executable).with_name("chalice"), *words[1:], *more],
             cwd=project,
-            env={**os.environ, "AWS_DEFAULT_REGION": stage.region, "PYTHONUNBUFFERED": "1"},
+            env=_environment(stage),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -207,6 +208,20 @@ def chalice(project: Path, stage: Stage, command: str, say: Say, *more: str) -> 
         error = "".join(dropwhile(lambda line: line.startswith(" "), trace or [])).strip()
         status = f"ended with status {running.returncode}"
         raise StageError(f"{' '.join(words)} {status}: {error or 'see above'}")
+
+
+def _environment(stage: Stage) -> dict[str, str]:
+    """Return this process's environment without what the app would take for settings of the stage."""
+    own = {**stage.variables, "AWS_DEFAULT_REGION": stage.region}
+
+    def is_foreign(name: str, value: str) -> bool:
+        try:
+            return settings.load({name: value, **own}) == stage.settings
+        except SettingsError:  # a probable typo, or a contradiction
+            return False
+
+    foreign = {name: value for name, value in os.environ.items() if is_foreign(name, value)}
+    return {**foreign, "AWS_DEFAULT_REGION": stage.region, "PYTHONUNBUFFERED": "1"}
 
 
 @contextlib.contextmanager

@@ -322,11 +322,10 @@ def after(stage: Stage) -> Template:
         "AWS::Region": stage.region,
     }
     if isinstance(stage, AcceptanceStage):
-        kind, limit = "acceptance", stage.settings.max_age
+        kind = "acceptance"
         values |= {
             "HasApi": str(stage.settings.pin_api_enabled).lower(),
             "FiresWeekly": str(fires_weekly(stage)).lower(),
-            "MaxAgeHours": str(limit.days * 24 if limit else 0),
         }
     resources = {
         logical: {key: value for key, value in resource.items() if key != "Condition"}
@@ -353,14 +352,11 @@ def invocations(stage: Stage) -> dict[str, Resource]:
 def missing_alarms(stage: Stage) -> list[str]:
     """Return why the stage has fewer alarms than it could."""
     missing = []
-    if isinstance(stage, AcceptanceStage):
-        if not fires_weekly(stage):
-            missing.append(
-                f"no alarm on an overdue refresh: {stage.settings.restore_schedule} does not fire in "
-                "every 7 days, the longest period of an alarm"
-            )
-        if stage.settings.max_age is None:
-            missing.append("no alarm on old data: MAX_SNAPSHOT_AGE_DAYS is 0, which is no limit")
+    if isinstance(stage, AcceptanceStage) and not fires_weekly(stage):
+        missing.append(
+            f"no alarm on an overdue refresh: {stage.settings.restore_schedule} does not fire in "
+            "every 7 days, the longest period of an alarm"
+        )
     if stage.settings.topic_arn is None:
         missing.append(
             "alarms notify nobody: NOTIFICATION_TOPIC_ARN is not set; "

@@ -221,21 +221,18 @@ def to_change(stage: str, answers: str = "") -> str:
 
 def contradictions(stage: Stage) -> list[Problem]:
     """Return settings that are right by themselves but would make every run fail."""
-    wrong = [*_own_account(stage), *_examples_left(stage)]
+    wrong = [
+        *_own_account(stage),
+        *_examples_left(stage),
+        *_wrong_topics(stage),
+        *_wrong_keys(stage),
+    ]
     if isinstance(stage, AcceptanceStage):
         wrong += [*_wrong_versions(stage), *_machines_elsewhere(stage)]
         region, own = stage.settings.source_region, stage.partition
         if region and partition_of(region) != own:
             right = f"write a Region of the partition {own}, the stage's"
             wrong.append(("SOURCE_REGION", region, right))
-    topics = {
-        "NOTIFICATION_TOPIC_ARN": stage.settings.topic_arn,
-        "CHAT_TOPIC_ARN": stage.settings.chat_topic_arn,
-    }
-    for name, topic in topics.items():
-        if topic and topic.split(":")[1:4:2] != [stage.partition, stage.region]:
-            right = f"functions cannot publish to another Region; write a topic in {stage.region}"
-            wrong.append((name, topic, right))
     return [Problem((name,), f"is {value!r}: {right}") for name, value, right in wrong]
 
 
@@ -275,6 +272,25 @@ def _examples_left(stage: Stage) -> _Wrong:
     for name, value in stage.variables.items():
         if name not in OWN_NAMES and (left := _EXAMPLES.intersection(re.split("[:, ]", value))):
             yield name, value, f"{left.pop()} {right}"
+
+
+def _wrong_topics(stage: Stage) -> _Wrong:
+    """Yield each topic that the functions cannot publish to, and one that has both roles."""
+    people, chat = stage.settings.topic_arn, stage.settings.chat_topic_arn
+    for name, topic in {"NOTIFICATION_TOPIC_ARN": people, "CHAT_TOPIC_ARN": chat}.items():
+        if topic and topic.split(":")[1:4:2] != [stage.partition, stage.region]:
+            right = f"functions cannot publish to another Region; write a topic in {stage.region}"
+            yield name, topic, right
+    if chat and chat == people:
+        yield "CHAT_TOPIC_ARN", chat, "people would receive the chat's JSON; write another topic"
+
+
+def _wrong_keys(stage: Stage) -> _Wrong:
+    """Yield each key that is not in the Region where the stage makes copies."""
+    for name, key in stage.variables.items():
+        is_arn = name.endswith("_KMS_KEY_ID") and key.startswith("arn:")
+        if is_arn and key.split(":")[3] != stage.region:
+            yield name, key, f"copies are made in {stage.region}; write a key there"
 
 
 def _wrong_versions(stage: AcceptanceStage) -> _Wrong:

@@ -23,7 +23,7 @@ CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=4
 )
 LISTING_CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 8}, connect_timeout=2, read_timeout=20
+    retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=20
 )
 
 # A throttled call gets more attempts than others, at shorter intervals: seven end within six
@@ -31,6 +31,8 @@ LISTING_CONFIG = Config(
 THROTTLED_ATTEMPTS = 7
 LISTING_THROTTLED_ATTEMPTS = 10
 _THROTTLING_CODES = (
+    "KMSThrottling",
+    "KmsThrottlingException",
     "Throttled",
     "Throttling",
     "ThrottlingException",
@@ -86,7 +88,7 @@ class BotoAws(Aws):
         rds = self._lazy("rds", listing=True)
         source = self._lazy("rds", listing=True, region=source_region) if source_region else None
         self.snapshots = RdsSnapshots(rds, source)
-        self.clusters = RdsClusters(rds)
+        self.clusters = RdsClusters(self._lazy("rds"))
         self.keys = KmsKeys(self._lazy("kms"))
         self.parameters = SsmParameters(self._lazy("ssm"))
         self.pipelines = CodePipelines(self._lazy("codepipeline"))

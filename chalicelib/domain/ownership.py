@@ -4,7 +4,7 @@ Both are required: anybody may choose a name, but only this account can tag its 
 """
 
 import hashlib
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from chalicelib.domain.snapshots import OwnSnapshot, Snapshot, SnapshotArn
@@ -52,6 +52,6 @@ def owned(own: OwnSnapshot, prefix: str, made_for: str) -> Owned | None:
 def _time(text: str) -> datetime | None:
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        return time.astimezone(UTC) if time.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return time if time.tzinfo else None

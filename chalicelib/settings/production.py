@@ -32,11 +32,6 @@ class ProductionSettings(NamedTuple):
     chat_topic_arn: str | None = None
     source_region: str | None = None
 
-    @property
-    def names(self) -> list[str]:
-        """The names of the databases: none, because production has only clusters."""
-        return []
-
     def policy(self, stage: str) -> SharePolicy:
         """Return what the stage of that name does with its snapshots."""
         return SharePolicy(stage, self.share_with, self.key, self.keep)

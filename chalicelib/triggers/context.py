@@ -17,7 +17,7 @@ from chalice.app import Blueprint, CloudWatchEvent
 from chalicelib import observability, settings
 from chalicelib.aws.clients import BotoAws
 from chalicelib.domain import functions
-from chalicelib.domain.errors import RefreshError, SettingsError
+from chalicelib.domain.errors import SettingsError
 from chalicelib.domain.results import Result, ToJson
 from chalicelib.domain.schedule import Expression, scheduled_minute
 from chalicelib.ports import Aws
@@ -61,21 +61,12 @@ def production() -> ProductionSettings:
 
 def report(use_case: str, event: CloudWatchEvent, call: Callable[[], ToJson]) -> dict[str, Any]:
     """Call a use case; log its result with its grounds, count it, and return it as JSON."""
-    try:
-        result = call()
-    except RefreshError:
-        _emit(observability.error_metrics(use_case, stage.names))
-        raise
-    answer = result.to_json()
+    answer = call().to_json()
     grounds = {"use_case": use_case, "event": event.to_dict(), "answer": answer}
     logger.info("decision", extra={"correlation_id": event.event_id, **grounds})
-    _emit(observability.result_metrics(use_case, answer))
-    return answer
-
-
-def _emit(metrics: list[observability.Metric]) -> None:
-    for metric in metrics:
+    for metric in observability.result_metrics(use_case, answer):
         observability.emit(metric, stage_name)
+    return answer
 
 
 def scheduled(

@@ -8,6 +8,7 @@ from chalicelib.domain.errors import Refused
 from chalicelib.domain.hold import Hold
 from chalicelib.domain.parameters import Values, pipeline_name, shown, value_of
 from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
@@ -103,7 +104,7 @@ def candidate(
     if settings.max_age and age > settings.max_age:
         raise Refused(
             Reason.SNAPSHOT_STALE,
-            f"{value} is {age.days} days old, the limit is {settings.max_age.days}",
+            f"{snapshot.arn} is {hours(age)} hours old, the limit is {settings.max_age.days} days",
         )
     return snapshot
 

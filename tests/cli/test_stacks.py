@@ -168,8 +168,6 @@ CONDITIONS = {
     "Invocations": "AWS/Lambda FunctionName Sum LessThanThreshold 1 breaching",
     "NotificationFailed": "AuroraRefresh stage Sum GreaterThanOrEqualToThreshold 1 notBreaching",
     "RefreshFailed": "AuroraRefresh stage Sum GreaterThanOrEqualToThreshold 1 notBreaching",
-    # There is one value a night, which holds until the next one.
-    "SnapshotAgeHours": "AuroraRefresh stage Maximum GreaterThanThreshold 72 ignore",
 }
 SHORT, LONG, HOUR, WEEK = "1 x 300 s", "1 x 900 s", "4 x 900 s", "7 x 86400 s"
 # The metric, whose it is, and for how long. A poll that always fails is one lasting alarm.
@@ -181,7 +179,6 @@ ALARMS = {
     "refresh-overdue": ("Invocations", RESTORE, WEEK),
     "notification-failed": ("NotificationFailed", "acceptance", SHORT),
     "refresh-failed": ("RefreshFailed", "acceptance", SHORT),
-    "data-too-old": ("SnapshotAgeHours", "acceptance", SHORT),
 }
 SHARING = {
     "SHARE_WITH_ACCOUNT": "222222222222",
@@ -201,7 +198,7 @@ PRODUCTIONS_ALARMS = {
 
 @pytest.mark.parametrize(
     ("made", "expected"),
-    [(stage(MAX_SNAPSHOT_AGE_DAYS="3"), ALARMS), (PRODUCTION, PRODUCTIONS_ALARMS)],
+    [(stage(), ALARMS), (PRODUCTION, PRODUCTIONS_ALARMS)],
 )
 def test_each_alarm_watches_its_metric_and_notifies_the_topic(
     made: stages.Stage, expected: dict[str, tuple[str, str, str]]
@@ -234,7 +231,6 @@ OVERDUE = ("refresh-overdue", "no alarm on an overdue refresh")
     ("settings", "alarm", "reason"),
     [
         ({"PIN_API_ENABLED": "false"}, "errors-api-handler", ""),
-        ({"MAX_SNAPSHOT_AGE_DAYS": "0"}, "data-too-old", "no alarm on old data"),
         ({"NOTIFICATION_TOPIC_ARN": ""}, "notification-failed", "alarms notify nobody"),
         # A refresh is due in each period of seven days, or it has no alarm.
         ({"RESTORE_SCHEDULE": "rate(8 days)"}, *OVERDUE),

@@ -133,6 +133,7 @@ def test_a_stage_s_name_is_one_that_every_resource_can_bear() -> None:
 
 
 COPIED = {"RDS_COPY_KMS_KEY_ID": "alias/copies"}
+KEY_ELSEWHERE = f"arn:aws:kms:us-east-1:222222222222:key/{'mrk-' + 32 * '0'}"
 MYSQL = {"RDS_ENGINE": "aurora-mysql"}
 HERE, ELSEWHERE = (f"arn:aws:sns:{region}:222222222222:t" for region in ("eu-west-1", "us-east-1"))
 REAL = PIPELINE.replace("222222222222", "333333333333")
@@ -150,6 +151,8 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
         (COPIED | {"SOURCE_REGION": "us-gov-east-1"}, "SOURCE_REGION", "of the partition aws"),
         ({"NOTIFICATION_TOPIC_ARN": ELSEWHERE}, "NOTIFICATION_TOPIC_ARN", "a topic in eu-west-1"),
         ({"CHAT_TOPIC_ARN": ELSEWHERE}, "CHAT_TOPIC_ARN", "a topic in eu-west-1"),
+        ({"NOTIFICATION_TOPIC_ARN": HERE, "CHAT_TOPIC_ARN": HERE}, "CHAT_TOPIC_ARN", "another"),
+        ({"RDS_COPY_KMS_KEY_ID": KEY_ELSEWHERE}, "RDS_COPY_KMS_KEY_ID", "made in eu-west-1"),
         (preparing(region="us-east-1"), "RDS_AFTER_RESTORE", "one in 222222222222, eu-west-1"),
         (preparing(account="444444444444"), "RDS_AFTER_RESTORE", "functions cannot start it there"),
         ({"RDS_ENGINE_VERSION": "9.6"}, "RDS_ENGINE_VERSION", "write one of PostgreSQL's"),

@@ -326,9 +326,10 @@ STACK = "aurora-refresh-acceptance"
 def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_value(
     user: User,
 ) -> None:
-    """Their functions have the names that everything else goes by."""
-    out = user.project / "out"
-    status, printed = user.run("package", "--out", str(out))
+    """Their functions have the names that everything else goes by; the shell's variables are not theirs."""
+    out, shell = user.project / "out", {"CLUSTER_NAME": "eks", "SHARE_WITH_ACCOUNT": "1" * 12}
+    shell |= {"PIN_API_ENABLED": "false", "RESTORE_SCHEDULE": "rate(1 day)"}
+    status, printed = user.run("package", "--out", str(out), **shell)
     assert (status, printed[0]) == (0, account.runtime())
     assert any(f"--parameter-overrides {FIRST}=… Email=…" in line for line in printed)
     deleted = [line.split()[4] for line in printed if "delete-stack" in line]

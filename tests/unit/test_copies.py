@@ -109,6 +109,7 @@ def test_a_copy_that_lacks_anything_is_not_managed() -> None:
         own(arn="no ARN"),
         own(tags={MADE_FOR: POLICY.made_for.upper()}),
         own(tags={TAKEN: "2026-01-04T00:00:00"}),  # in which zone?
+        own(tags={TAKEN: "0001-01-01T00:00:00+12:00"}),  # before the first year in UTC
         own(tags={TAKEN: LATER}),  # no data is newer than its copy
         own()._replace(source=arn("orders-1", STRANGER)),  # as RDS says
     ]

@@ -11,7 +11,7 @@ import time_machine
 
 from chalicelib import observability
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import CopyProgress, DatabaseResult, Result
+from chalicelib.domain.results import DatabaseResult, Result
 from chalicelib.observability import Metric
 
 NOON = datetime.fromisoformat("2026-01-04T12:00:00+00:00")
@@ -67,8 +67,8 @@ def test_a_metric_is_a_line_in_cloudwatch_s_embedded_format(
     }
 
 
-def count(name: str, database: str = "rds") -> Metric:
-    return Metric(database, name, 1, "Count")
+def count(name: str) -> Metric:
+    return Metric("rds", name, 1, "Count")
 
 
 def metrics(
@@ -93,18 +93,7 @@ def test_an_outcome_is_counted_if_it_is_one_of_a_refresh() -> None:
 def test_the_age_of_the_data_and_the_duration_are_measured() -> None:
     age = Metric("rds", "SnapshotAgeHours", 6.5, "None")
     duration = Metric("rds", "RefreshDurationMinutes", 30.0, "None")
-    assert metrics("update", "updated", age_hours=6.5) == [age]
     measured = metrics("reconcile", "updated", age_hours=6.5, duration_minutes=30.0)
     assert measured == [age, duration]
-    # The copy in progress is newer: an alarm would ring every time it takes a while.
-    copying = CopyProgress("c", "s", "copying", 40)
-    assert metrics("update", "unchanged", age_hours=6.5, copy=copying) == []
     # It grows by a quarter of an hour at each poll.
     assert metrics("reconcile", "unchanged", age_hours=6.5) == []
-
-
-def test_a_failed_attempt_counts_for_every_database_unless_it_was_only_a_poll() -> None:
-    """The alarm of a failed poll would ring at each one, although the data is as it was."""
-    expected = [count("RefreshFailed"), count("RefreshFailed", "docs")]
-    assert observability.error_metrics("update", ["rds", "docs"]) == expected
-    assert observability.error_metrics("reconcile", ["rds"]) == []

@@ -119,7 +119,6 @@ def test_every_variable_of_a_production_stage_is_read() -> None:
     clusters, schedule = ("orders", "billing"), Expression.parse("rate(1 day)")
     assert found == ProductionSettings(clusters, "222222222222", KEY_ID, 5, schedule, TOPIC)
     assert found.policy("daily") == SharePolicy("daily", "222222222222", KEY_ID, 5)
-    assert found.names == []
 
 
 def test_an_update_that_is_skipped_just_before_a_refresh_is_found() -> None:

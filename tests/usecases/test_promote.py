@@ -106,7 +106,12 @@ REFUSALS: list[tuple[str, Arrange, str, str]] = [
     ("snapshot", holding(LATEST, STRANGE), "not-eligible", f"{STRANGE}: account {ACCOUNTS}"),
     ("snapshot", listing(), "snapshot-gone", GONE),
     ("snapshot", listing(NEXT_VERSION), "not-eligible", f"{NEW}: engine version 16.1, expected 15"),
-    ("snapshot", listing(TOO_OLD), "snapshot-stale", f"{NEW} is 14 days old, the limit is 14"),
+    (
+        "snapshot",
+        listing(TOO_OLD),
+        "snapshot-stale",
+        f"{NEW} is 336.0 hours old, the limit is 14 days",
+    ),
     (
         "new",
         holding(PIPELINE_NAME, "other"),
