@@ -115,7 +115,7 @@ def test_history_says_who_and_why_and_what_became_of_it(client: FakeClient) -> N
     assert json.loads(printed) == client.history("orders")
 
 
-def test_what_others_wrote_controls_no_terminal(
+def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
     client: FakeClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hostile, shown = "\x1b]0;x\x07[red]a\u202eb[/red]\r\nc", "?]0;x?[red]a?b[/red]? c"
@@ -126,8 +126,14 @@ def test_what_others_wrote_controls_no_terminal(
     client.answers["status"] = ApiError(409, "Conflict", hostile)
     assert run("status") == (1, "", f"{printable(hostile)}.\n")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    say_table(["why"], [[hostile]])
-    assert shown in capsys.readouterr().out
+    name = "aurora-refresh-share-0123456789abcdef0123456789abcdef"
+    for rows in (
+        [],
+        [[hostile, name, hostile * 9]],
+    ):  # which no terminal of 80 columns has room for
+        say_table(["why", "snapshot", "verdict"], rows)
+    printed = capsys.readouterr().out
+    assert (shown in printed, printed.count(f" {name} ")) == (True, 1)
 
 
 # --- what is wanted -------------------------------------------------------------------------------
