@@ -175,10 +175,10 @@ def clock(text: str) -> str:
 
 
 def span(duration: timedelta) -> str:
-    """Return a duration in its largest unit."""
+    """Return a duration in its largest unit, rounded down, as the API counts days."""
     sizes = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440}
     unit = next((unit for unit, size in sizes.items() if duration >= 2 * size), "minute")
-    return count(round(duration / sizes[unit]), unit)
+    return count(duration // sizes[unit], unit)
 
 
 def age(hours: float) -> str:

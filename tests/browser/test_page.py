@@ -43,7 +43,7 @@ def test_the_first_screen_answers_what_people_ask(show: Show, size: str) -> None
     with show(attention(), size) as page:
         for text in ("needs attention", "Next refresh", "restores", "is being replaced by"):
             expect(page.get_by_text(text).first).to_be_in_viewport(ratio=1)
-        for age in ("14 days", "17 days", "3 days"):
+        for age in ("13 days", "16 days", "2 days"):
             expect(page.locator(".age", has_text=age).last.locator("b")).to_be_in_viewport(ratio=1)
 
 

@@ -74,14 +74,14 @@ def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient
         """acceptance · 222222222222 · eu-west-1 · as omar (refresh-operator) · 1 problem
 
 database   deployed            age      state      next refresh
-orders     orders-2026-11-14   14 days  restoring  Sun 29 Nov 2026 04:00 UTC
-billing    billing-2026-11-11  17 days  stale      Sun 29 Nov 2026 04:00 UTC
+orders     orders-2026-11-14   13 days  restoring  Sun 29 Nov 2026 04:00 UTC
+billing    billing-2026-11-11  16 days  stale      Sun 29 Nov 2026 04:00 UTC
 documents                               restoring  Sun 29 Nov 2026 04:00 UTC
 on hold  until 2026-12-03, by refresh-operator/omar: load test
 running  acceptance-main · Deploy, 23 minutes · waits for an approval · \
 restores orders from orders-2026-11-27
 
-✗ billing: latest would not be promoted: billing-2026-11-11 is 408.0 hours old, the limit is 14 days. \
+✗ billing: latest would not be promoted: billing-2026-11-11 is 400.0 hours old, the limit is 14 days. \
 Check db-share-snapshot in production.
 """,
         "",

@@ -49,7 +49,7 @@ def test_the_overview_says_what_is_deployed_and_what_comes() -> None:
         "/",
         "acceptance 222222222222 eu-west-1 as refresh-operator/omar",
         "All is well Next refresh: Sun 29 Nov 2026, 04:00 UTC in 14 hours",
-        "orders good orders-2026-11-21 taken Sat 21 Nov 2026, 22:00 UTC 7 days limit",
+        "orders good orders-2026-11-21 taken Sat 21 Nov 2026, 22:00 UTC 6 days limit",
         "to orders-2026-11-27",
     )
     assert not missing(
@@ -305,7 +305,7 @@ def test_there_is_no_link_to_what_has_no_name_or_no_page() -> None:
 
 
 def test_a_duration_is_shown_in_its_largest_unit() -> None:
-    durations = [timedelta(minutes=1), timedelta(hours=1.5), timedelta(hours=47), timedelta(17.1)]
+    durations = [timedelta(minutes=1), timedelta(hours=1.5), timedelta(hours=47.9), timedelta(17.9)]
     words = ["1 minute", "90 minutes", "47 hours", "17 days"]
     assert [view.span(each) for each in durations] == words
 
