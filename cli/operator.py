@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 _LISTED = 30  # snapshots, unless all are asked for
 # Statuses and codes of the API's errors.
-_WRONG_USAGE = {400, "NoRegion", "InvalidRegion", "Malformed"}
+_WRONG_USAGE = {400, "NoRegion", "InvalidRegion", "Malformed", "StageNotFound", "ProfileNotFound"}
 
 
 class Target(NamedTuple):
@@ -34,18 +34,10 @@ def connect(stage: str | None, url: str | None) -> Target:
         raise click.UsageError(
             "name a stage with --stage acceptance, or its API with --url https://…"
         )
-    from botocore.exceptions import BotoCoreError, ProfileNotFound
-    from botocore.session import Session
-
     from cli.client import ApiClient, find_api_url
 
-    try:
-        session = Session()
-        client = ApiClient(url or (lambda: find_api_url(session, stage or "")), session)
-    except ProfileNotFound as error:
-        raise WrongUsage(f"{error}. Name one that exists: --profile or AWS_PROFILE.") from error
-    except BotoCoreError as error:
-        raise Failure(str(error)) from error
+    with refusals():
+        client = ApiClient(url or (lambda session: find_api_url(session, stage or "")))
     return Target(stage or str(url), client)
 
 

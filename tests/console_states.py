@@ -112,6 +112,7 @@ class FakeClient:
                 "next_restore": "2026-12-06T04:00:00+00:00",
                 "under_way": f"run 7 restores {nightly('orders', 1)}",
             },
+            "begin_session": None,
             "resume": {"hold": None, "next_restore": None, "under_way": None},
         }
 

@@ -51,10 +51,10 @@ def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
         MAX_CONTENT_LENGTH=65_536,
     )
     app.jinja_env.finalize = _visible
-    app.jinja_env.globals |= {"stage": name, "token": token, "region": client.region}
+    app.jinja_env.globals |= {"stage": name, "token": token}
     names = (view.age, view.clock, view.short, view.brief, view.relative, view.count)
     app.jinja_env.filters |= {each.__name__: each for each in names}
-    app.context_processor(lambda: {"identity": console.identity()})
+    app.context_processor(lambda: {"identity": console.identity(), "region": client.region})
 
     @app.before_request
     def check_origin() -> Response | None:
@@ -74,6 +74,8 @@ def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
         return response
 
     def show(error: ApiError) -> ResponseReturnValue:
+        if error.is_of_credentials:
+            client.begin_session()
         return render_template("error.html", error=error), error.status or 502
 
     app.register_error_handler(ApiError, show)

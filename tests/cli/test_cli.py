@@ -240,6 +240,7 @@ def test_a_refusal_is_a_sentence(client: FakeClient) -> None:
 
 
 ADDRESS = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api\n"
+    assert refused(ApiError(404, "StageNotFound", "none"))[0] == 2
 DEPLOY = "deploy --stage acceptance"
 ENDPOINT = "write an address such as http://127.0.0.1:5000, or unset it\n"
 WRONG = {
@@ -258,6 +259,7 @@ WRONG = {
         for value in (
             "orders",
             NEW.replace("111111111111", "999999999999"),
+    "AWS_DEFAULT_REGION=eu-west-1 status --stage test --profile x": "found. Name one that exists: ",
             NEW.replace("eu-west-1", "eu-west-2"),
         )
     },
@@ -289,16 +291,19 @@ def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
     assert errors.startswith(refusal)
 
 
-def test_a_stage_that_the_command_names_is_not_replaced_by_the_environment_s_address(
+def test_a_stage_or_an_address_that_the_command_names_is_not_replaced_by_the_environment_s(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     connect = Mock(return_value=Target("test", FakeClient()))
     monkeypatch.setattr(operator, "connect", connect)
-    line = "AURORA_REFRESH_URL=https://a status"
-    for each in (line, f"{line} --stage test", "status --url https://b --stage test"):
+    line, other = (
+        "AURORA_REFRESH_URL=https://a status",
+        "AURORA_REFRESH_STAGE=a status --url https://b",
+    )
+    for each in (line, f"{line} --stage test", other, f"{other} --stage test"):
         run(each)
     used = [call.args for call in connect.call_args_list]
-    assert used == [(None, "https://a"), ("test", None), ("test", "https://b")]
+    assert used == [(None, "https://a"), ("test", None), (None, "https://b"), ("test", "https://b")]
 
 
 def test_a_named_profile_is_used_whatever_else_the_environment_has(

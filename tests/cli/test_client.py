@@ -64,7 +64,7 @@ def client(url: str = "https://a/api/", **variables: str) -> ApiClient:
     session.set_credentials("AKIAX", "secret")
     for name, value in ({"region": "eu-west-1"} | variables).items():
         session.set_config_variable(name, value)
-    return ApiClient(url, session)
+    return ApiClient(url, lambda: session)
 
 
 def test_a_request_is_signed_and_sent_with_a_profile_s_certificates(
@@ -100,9 +100,13 @@ def test_a_refusal_has_a_status_a_code_and_a_message(monkeypatch: pytest.MonkeyP
     assert refusal(200, b"<html>") == refusal(200, b'["a"]') == no_json
 
 
-def test_who_the_caller_is_is_not_waited_for_long() -> None:
-    session = MagicMock()
-    ApiClient("https://a", session).identity()
+def test_who_the_caller_is_is_not_waited_for_long_and_is_asked_again_with_new_credentials() -> None:
+    session, renewed = MagicMock(), MagicMock()
+    client = ApiClient("https://a", Mock(side_effect=[session, renewed]))
+    assert client.identity() == client.identity()
+    client.begin_session()
+    client.identity()
+    assert session.create_client.call_count == renewed.create_client.call_count == 1
     config = session.create_client.call_args.kwargs["config"]
     once = config.connect_timeout + config.read_timeout
     assert once * config.retries["total_max_attempts"] == 30
@@ -120,9 +124,8 @@ def test_a_malformed_variable_is_no_missing_credential(monkeypatch: pytest.Monke
         given = {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "eu-west-1"}
         for name, each in (given | {variable: value}).items():
             monkeypatch.setenv(f"AWS_{name}", each)
-        session = Session()
         with pytest.raises(ApiError) as raised:
-            ApiClient(lambda: find_api_url(session, "acceptance"), session).status()
+            ApiClient(lambda session: find_api_url(session, "acceptance")).status()
         return raised.value.code
 
     assert code("DEFAULT_REGION", "") == "NoRegion"

@@ -124,6 +124,12 @@ def test_a_database_is_judged_in_a_word_or_two() -> None:
         (ApiError(500, "ChaliceViewError", "throttled"), 500, "The request failed", "try again"),
     ],
 )
+        (
+            ApiError(403, "InvalidSignatureException", "old"),
+            403,
+            "Access denied",
+            "machine&#39;s clock",
+        ),
 def test_an_error_is_a_page_with_the_next_step(
     error: ApiError, status: int, title: str, step: str
 ) -> None:
